@@ -1,0 +1,47 @@
+"""What all commands share: options that behave as ESPnet's, exit codes, errors without a trace."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from espnet_ext.errors import UserError
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """An argument parser that takes no abbreviations: a mistyped option must not match another."""
+    return argparse.ArgumentParser(
+        description=description,
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+
+
+def boolean(value: str) -> bool:
+    """`true`/`false` as in ESPnet's scripts (also 1/0, yes/no)."""
+    if value.lower() in ("true", "1", "yes"):
+        return True
+    if value.lower() in ("false", "0", "no"):
+        return False
+    raise argparse.ArgumentTypeError(f"'{value}' is neither true nor false")
+
+
+def words(value: str) -> list[str]:
+    """A list given as one argument, as in `--langs "ko en"`."""
+    return value.split()
+
+
+def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> int:
+    """Run a command: 0 on success, 1 on bad input, 2 on bad usage (argparse exits by itself)."""
+    try:
+        return main(argv) or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`); do not complain at interpreter exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
