@@ -1,0 +1,73 @@
+"""Where a number comes from: command, commit, machine and versions, kept beside every number."""
+
+import importlib.metadata
+import os
+import platform
+import shlex
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+PACKAGES = ("espnet", "torch", "numpy", "jiwer")
+
+
+def provenance(verb: str, argv: Sequence[str]) -> dict:
+    """`{"command", "commit", "date", "machine": {…}, "versions": {…}}`, quickly, without torch.
+
+    `verb` names the command, as in `python -m espnet_ext.bin.<verb>`.
+
+    >>> provenance("score", ["--data", "a b"])["command"]
+    "python -m espnet_ext.bin.score --data 'a b'"
+    """
+    return {
+        "command": shlex.join(["python", "-m", f"espnet_ext.bin.{verb}", *argv]),
+        "commit": commit(),
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": machine(),
+        "versions": versions(),
+    }
+
+
+def commit(folder: Path | None = None) -> str | None:
+    """The git commit of the source tree, with "+" if tracked files differ; None outside a clone."""
+    folder = folder or Path(__file__).parent
+    try:
+        head = _git(folder, "rev-parse", "--short=12", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head + ("+" if changed else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=5
+    )
+    return done.stdout.strip()
+
+
+def machine() -> dict:
+    """Processor model, cores usable by this process, operating system."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"cpu": _cpu_model(), "cores": usable, "system": platform.platform(terse=True)}
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that figures depend on, from their metadata."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

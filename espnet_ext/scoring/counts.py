@@ -1,0 +1,126 @@
+"""Align hypotheses with references and count errors; jiwer (rapidfuzz) does the alignment.
+
+Every metric is an edit distance over tokens and differs only in what a token is:
+
+- `cer`: characters of the whitespace-squeezed text, a space being a character of its own. That is
+  ESPnet's character tokenisation (`<space>` is a token), so the counts agree with its `score_cer`.
+- `wer`: words between spaces, ESPnet's `score_wer`.
+- `per`: phones, which stand between spaces in a phone text.
+
+All costs are one, as in jiwer. sclite weighs a substitution 4 and an insertion or deletion 3, so
+that it now and then reports one error more than the minimum, and it folds case; we do neither.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+METRICS = ("cer", "wer", "per")
+SPACE = "<space>"
+
+_LETTER = {"equal": "=", "substitute": "s", "delete": "d", "insert": "i"}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What an alignment counts; `tokens` is the reference's length, `sentences` its utterances."""
+
+    correct: int = 0
+    substitutions: int = 0
+    deletions: int = 0
+    insertions: int = 0
+    sentences: int = 0
+    sentence_errors: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return self.correct + self.substitutions + self.deletions
+
+    @property
+    def errors(self) -> int:
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def rate(self) -> float | None:
+        """Errors per 100 reference tokens; None where there is no reference token."""
+        return 100.0 * self.errors / self.tokens if self.tokens else None
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+def tokenize(text: str, metric: str) -> list[str]:
+    """Split a text into the metric's tokens.
+
+    >>> tokenize(" 국물  맛", "cer")
+    ['국', '물', '<space>', '맛']
+    >>> tokenize("DH AH", "per")
+    ['DH', 'AH']
+    """
+    if metric not in METRICS:
+        raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
+    words = text.split()
+    if metric == "cer":
+        return [SPACE if character == " " else character for character in " ".join(words)]
+    return words
+
+
+def align(
+    references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]
+) -> list[str]:
+    """Align token sequences pairwise; one letter a column: `=` equal, `s`, `d`, `i`.
+
+    >>> align([["a", "b", "c"]], [["a", "x"]])
+    ['=sd']
+    """
+    import jiwer
+
+    if not references:
+        return []
+    output = jiwer.process_words(
+        # jiwer wants strings and a transform to tokens; ours are tokens already.
+        list(references),
+        list(hypotheses),
+        reference_transform=_as_lists,
+        hypothesis_transform=_as_lists,
+    )
+    return ["".join(_columns(chunk) for chunk in chunks) for chunks in output.alignments]
+
+
+def _as_lists(sentences: Sequence[Sequence[str]]) -> list[list[str]]:
+    return [list(sentence) for sentence in sentences]
+
+
+def _columns(chunk) -> str:
+    length = max(
+        chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx
+    )
+    return _LETTER[chunk.type] * length
+
+
+def counts_of(columns: str) -> Counts:
+    """Count one utterance's alignment as `align` gives it.
+
+    >>> counts_of("=sdi").errors, counts_of("=sdi").tokens
+    (3, 3)
+    """
+    correct = columns.count("=")
+    return Counts(
+        correct=correct,
+        substitutions=columns.count("s"),
+        deletions=columns.count("d"),
+        insertions=columns.count("i"),
+        sentences=1,
+        sentence_errors=int(correct != len(columns)),
+    )
+
+
+def align_texts(references: Sequence[str], hypotheses: Sequence[str], metric: str) -> list[str]:
+    """Tokenize both sides by the metric and align them.
+
+    >>> align_texts(["국물"], ["궁물"], "cer")
+    ['s=']
+    """
+    return align(
+        [tokenize(text, metric) for text in references],
+        [tokenize(text, metric) for text in hypotheses],
+    )

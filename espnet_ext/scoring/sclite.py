@@ -1,0 +1,111 @@
+"""Results in sclite's form and ESPnet's folders, so that ESPnet's own result script lists them.
+
+ESPnet's `show_asr_result.sh` greps "Avg" in `<exp>/<decode>/<set>/score_{wer,cer,ter}/result.txt`. A
+cell is a "set" named `<set>.<hypothesis>-<reference>`. Phone error rates stand in `score_per` and,
+because that script knows no PER, also in `score_ter`: to ESPnet a phone is a token.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from espnet_ext.files import write_text
+from espnet_ext.scoring.counts import Counts
+
+FOLDERS = {"cer": ("score_cer",), "wer": ("score_wer",), "per": ("score_per", "score_ter")}
+_FILES = ("result.txt", "ref.trn", "hyp.trn")
+
+
+def table(speakers: Mapping[str, Counts], title: str) -> str:
+    """sclite's "system summary percentages by speaker".
+
+    >>> print(table({"s1": Counts(9, 1, 0, 0, 2, 1)}, "x").splitlines()[11].strip())
+    | Sum/Avg |     2      10 |   90.0   10.0    0.0    0.0   10.0   50.0 |
+    """
+    total = sum(speakers.values(), Counts())
+    width = max([7, *(len(name) for name in speakers)])
+    rows = [_row(name, width, counts) for name, counts in speakers.items()]
+    inner = len(rows[0]) - 2 if rows else width + 63
+    head = f"| {'SPKR':<{width}} | # Snt   # Wrd |   Corr    Sub    Del    Ins    Err  S.Err |"
+    lines = [
+        "," + "-" * inner + ".",
+        "|" + title[:inner].center(inner) + "|",
+        "|" + "-" * inner + "|",
+        head,
+        "|" + "-" * inner + "|",
+        *rows,
+        "|" + "=" * inner + "|",
+        _row("Sum/Avg", width, total),
+        "|" + "=" * inner + "|",
+        *_spread(list(speakers.values()), width),
+        "`" + "-" * inner + "'",
+    ]
+    body = "\n".join("       " + line for line in lines)
+    return f"\n\n{'SYSTEM SUMMARY PERCENTAGES by SPEAKER':^{inner + 14}}\n\n{body}\n"
+
+
+def _percentages(counts: Counts) -> list[float]:
+    tokens = counts.tokens or 1
+    shares = (counts.correct, counts.substitutions, counts.deletions, counts.insertions)
+    return [
+        *(100 * share / tokens for share in shares),
+        100 * counts.errors / tokens,
+        100 * counts.sentence_errors / (counts.sentences or 1),
+    ]
+
+
+def _row(name: str, width: int, counts: Counts) -> str:
+    return _line(name, width, counts.sentences, counts.tokens, _percentages(counts), "5d", "7d")
+
+
+def _line(name, width, sentences, tokens, percentages, first, second) -> str:
+    figures = " ".join(f"{value:6.1f}" for value in percentages)
+    return f"| {name:<{width}} | {sentences:{first}} {tokens:{second}} | {figures} |"
+
+
+def _spread(speakers: Sequence[Counts], width: int) -> list[str]:
+    """Mean, standard deviation and median over speakers, as sclite appends them."""
+    if not speakers:
+        return []
+    columns = list(zip(*([c.sentences, c.tokens, *_percentages(c)] for c in speakers), strict=True))
+    lines = []
+    for name, function in (
+        ("Mean", statistics.fmean),
+        ("S.D.", lambda column: statistics.stdev(column) if len(column) > 1 else 0.0),
+        ("Median", statistics.median),
+    ):
+        sentences, tokens, *percentages = (function(column) for column in columns)
+        lines.append(_line(name, width, sentences, tokens, percentages, "5.1f", "7.1f"))
+    return lines
+
+
+def trn(speakers: Mapping[str, str], tokens: Mapping[str, Sequence[str]]) -> str:
+    """sclite's transcript format, one utterance a line: tokens, a tab, `(speaker-utterance)`.
+
+    >>> trn({"s1-a": "s1"}, {"s1-a": ["국", "<space>", "물"]})
+    '국 <space> 물\\t(s1-s1-a)\\n'
+    """
+    return "".join(f"{' '.join(t)}\t({speakers[u]}-{u})\n" for u, t in tokens.items())
+
+
+def write_cell(
+    folder: Path,
+    metric: str,
+    by_speaker: Mapping[str, Counts],
+    speakers: Mapping[str, str],
+    references: Mapping[str, Sequence[str]],
+    hypotheses: Mapping[str, Sequence[str]],
+) -> None:
+    """Write `score_<metric>/{result.txt,ref.trn,hyp.trn}` below a cell's folder."""
+    for name in FOLDERS[metric]:
+        write_text(folder / name / "ref.trn", trn(speakers, references))
+        write_text(folder / name / "hyp.trn", trn(speakers, hypotheses))
+        write_text(folder / name / "result.txt", table(by_speaker, f"{folder.name} {metric}"))
+
+
+def remove_stale(parent: Path, set_name: str, written: set[Path]) -> None:
+    """Remove results of cells that an earlier run wrote for this set and this one did not."""
+    for result in parent.glob(f"{set_name}.*-*/score_*/result.txt"):
+        if result.parent not in written:
+            for name in _FILES:
+                (result.parent / name).unlink(missing_ok=True)

@@ -1,0 +1,47 @@
+"""The vectorised bootstrap against a plain loop, and what an interval must and must not say."""
+
+import numpy as np
+import pytest
+
+from espnet_ext.scoring.bootstrap import interval, paired_interval
+
+
+def test_interval_agrees_with_a_loop_over_drawn_speakers():
+    generator = np.random.default_rng(5)
+    tokens = generator.integers(50, 200, size=12)
+    errors = generator.binomial(tokens, generator.uniform(0.05, 0.3, size=12))
+    rates = []
+    for _ in range(20000):
+        drawn = generator.integers(0, 12, size=12)
+        rates.append(100 * errors[drawn].sum() / tokens[drawn].sum())
+    low, high = np.percentile(rates, [2.5, 97.5])
+    assert interval(errors, tokens, resamples=20000) == pytest.approx((low, high), abs=0.25)
+
+
+def test_same_seed_same_interval_and_order_of_magnitude():
+    errors, tokens = [1, 9, 3, 4], [50, 60, 40, 55]
+    assert interval(errors, tokens) == interval(errors, tokens)
+    low, high = interval(errors, tokens)
+    assert low < 100 * sum(errors) / sum(tokens) < high
+
+
+def test_one_speaker_says_nothing_about_others():
+    assert interval([3], [10]) is None
+    assert paired_interval([1], [2], [10]) is None
+
+
+def test_pairing_removes_what_makes_a_speaker_hard():
+    tokens = [100] * 10
+    a = [5, 40, 12, 33, 8, 50, 3, 21, 17, 29]
+    b = [x + 1 for x in a]  # one more error for every speaker: the difference is certain
+    paired = paired_interval(a, b, tokens)
+    assert paired["difference"] == pytest.approx(1.0)
+    assert paired["interval"] == pytest.approx((1.0, 1.0))
+    assert paired["p_value"] == pytest.approx(0.001)
+    low, high = interval(a, tokens)
+    assert high - low > 10  # while either rate alone is very uncertain
+
+
+def test_equal_systems_do_not_differ():
+    paired = paired_interval([1, 2, 3], [1, 2, 3], [10, 10, 10])
+    assert paired["difference"] == 0 and paired["p_value"] == 1.0

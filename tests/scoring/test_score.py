@@ -1,0 +1,196 @@
+"""Cells, conversions, counts of what is left out, ESPnet's layout; figures worked out by hand."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from make_set import data_directory, decoded
+
+from espnet_ext.errors import UserError
+from espnet_ext.scoring.cells import BY_CANONICAL, BY_LEXICON
+from espnet_ext.scoring.compare import compare
+from espnet_ext.scoring.lexicon import pronouncer, read_lexicon
+from espnet_ext.scoring.score import score_directory
+
+SPEAKERS = {"a-1": "a", "a-2": "a", "b-1": "b", "b-2": "b"}
+KOREAN = {
+    "surface": {"a-1": "궁물", "a-2": "나무 집", "b-1": "<na>"},
+    "meaning": {"a-1": "국물", "a-2": "나무 집", "b-1": "사람", "b-2": "물"},
+    "canonical": {"a-1": "궁물", "a-2": "나무 집", "b-1": "사람", "b-2": "물"},
+}
+TYPES = {"surface": "char", "meaning": "char"}
+
+
+def cell(result, name):
+    return next(c for c in result["cells"] if c["name"] == name)
+
+
+@pytest.fixture
+def korean(tmp_path):
+    data = data_directory(tmp_path / "data", SPEAKERS, KOREAN)
+    out = decoded(
+        tmp_path / "exp/do_small/decode/test",
+        {
+            "surface": {"a-1": "궁물", "a-2": "나무집", "b-1": "사람", "b-2": ""},
+            "meaning": {"a-1": "국물", "a-2": "나무 짐", "b-1": "", "b-2": "물"},
+        },
+    )
+    return data, out
+
+
+def test_two_by_two_by_hand(korean):
+    result = score_directory(*korean, TYPES)
+    assert [c["name"] for c in result["cells"]] == [
+        "surface-surface", "surface-meaning", "meaning-surface", "meaning-meaning",
+    ]  # fmt: skip
+    own = cell(result, "surface-surface")  # 2 + 4 characters, one space deleted
+    assert own["metrics"]["cer"]["rate"] == pytest.approx(100 / 6)
+    assert own["metrics"]["cer"]["deletions"] == 1
+    assert own["metrics"]["wer"]["errors"] == 2 and own["metrics"]["wer"]["tokens"] == 3
+    assert (own["utterances"], own["unlabelled"]) == (2, 2)  # <na> and an absent row
+    cross = cell(result, "surface-meaning")  # 궁→국, a space, 물 missing of 2+4+2+1
+    assert cross["metrics"]["cer"]["errors"] == 3 and cross["metrics"]["cer"]["tokens"] == 9
+    meaning = cell(result, "meaning-meaning")  # 집→짐, 사람 missing
+    assert meaning["metrics"]["cer"]["errors"] == 3
+    assert meaning["speakers"]["b"]["cer"]["errors"] == 2
+    assert meaning["speakers"]["a"]["cer"]["tokens"] == 6
+    low, high = meaning["metrics"]["cer"]["interval"]
+    assert low <= meaning["metrics"]["cer"]["rate"] <= high
+
+
+def test_divergence_bins(korean):
+    result = score_directory(*korean, TYPES)["divergence"]
+    assert result["between"] == ["meaning", "surface"] and result["utterances"] == 2
+    assert [b["utterances"] for b in result["bins"]] == [1, 1, 0, 0]
+    rows = result["cells"]["surface-surface"]
+    assert rows[0]["rate"] == pytest.approx(25.0) and rows[1]["rate"] == 0.0
+    assert rows[3]["rate"] is None and rows[3]["utterances"] == 0
+
+
+def test_missing_hypothesis_is_empty_and_announced(korean, capsys):
+    data, out = korean
+    (out / "text.meaning").write_text("a-1 국물\n", encoding="utf-8")
+    result = cell(score_directory(data, out, TYPES), "meaning-meaning")
+    assert "no hypothesis for 3 of 4" in capsys.readouterr().err
+    assert result["missing_hypotheses"] == 3
+    assert result["metrics"]["cer"]["deletions"] == 4 + 2 + 1
+
+
+def test_extra_hypothesis_is_an_error(korean):
+    data, out = korean
+    with (out / "text.surface").open("a", encoding="utf-8") as handle:
+        handle.write("c-9 물\n")
+    with pytest.raises(UserError, match="c-9"):
+        score_directory(data, out, TYPES)
+
+
+def test_phones_and_words_are_compared_as_phones(tmp_path):
+    data = data_directory(
+        tmp_path / "data",
+        SPEAKERS,
+        {
+            "surface": {"a-1": "S IY M IY", "a-2": "IH T", "b-1": "DH AH"},
+            "meaning": {"a-1": "see me", "a-2": "eat", "b-1": "the", "b-2": "cat"},
+            "canonical": {"a-1": "S IY M IY", "a-2": "IY T", "b-1": "DH AH"},
+        },
+    )
+    out = decoded(
+        tmp_path / "exp/decode/test",
+        {
+            "surface": {"a-1": "S IY M IY", "a-2": "IH T", "b-1": "D AH", "b-2": "K AE T"},
+            "meaning": {"a-1": "see me", "a-2": "eat", "b-1": "zzyx", "b-2": "cat"},
+        },
+    )
+    lexicon = tmp_path / "lexicon.txt"
+    lexicon.write_text("see S IY1\nme M IY1\neat IY1 T\ncat K AE1 T\n", encoding="utf-8")
+    types = {"surface": "phone", "meaning": "char"}
+    result = score_directory(data, out, types, lexicon=lexicon)
+    assert cell(result, "surface-surface")["metric"] == "per"
+    assert cell(result, "meaning-meaning")["metric"] == "cer"
+    forth = cell(result, "surface-meaning")
+    assert forth["conversion"] == BY_CANONICAL and forth["unlabelled"] == 1  # no canonical of b-2
+    assert forth["metrics"]["per"]["errors"] == 2 and forth["metrics"]["per"]["tokens"] == 8
+    back = cell(result, "meaning-surface")
+    assert back["conversion"] == BY_LEXICON and back["not_comparable"] == 1  # zzyx
+    assert back["metrics"]["per"]["errors"] == 1 and back["metrics"]["per"]["tokens"] == 6
+    assert result["divergence"]["between"] == ["canonical", "surface"]
+    assert [b["utterances"] for b in result["divergence"]["bins"]] == [2, 1, 0, 0]
+    assert (out.parent / "test.surface-surface/score_per/result.txt").exists()
+
+
+SHOW = r"""
+for type in wer cer ter; do
+  if ls "${expdir}"/*/*/score_${type}/result.txt > /dev/null 2>&1; then
+    echo "### ${type}"
+    grep -H -e Avg "${expdir}"/*/*/score_${type}/result.txt \
+      | sed -e "s#${expdir}/\([^/]*/[^/]*\)/score_${type}/result.txt:#|\1#g" \
+      | sed -e 's#Sum/Avg##g' | tr '|' ' ' | tr -s ' ' '|'
+  fi
+done
+"""
+
+
+def test_espnets_result_script_lists_every_cell(korean):
+    data, out = korean
+    result = score_directory(data, out, TYPES)
+    expdir = out.parent.parent
+    done = subprocess.run(
+        ["bash", "-c", SHOW], env={"expdir": str(expdir), "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    assert len(rows) == 8  # four cells, words and characters
+    for c in result["cells"]:
+        figures = c["metrics"]["cer"]
+        expected = [figures["sentences"], figures["tokens"]]
+        row = [r for r in rows if f"/test.{c['name']}|" in r][-1].strip("|").split("|")
+        assert len(row) == 9  # the columns of ESPnet's table: dataset … S.Err
+        assert [int(row[1]), int(row[2])] == expected
+        assert float(row[7]) == pytest.approx(figures["rate"], abs=0.051)
+    trn = out.parent / "test.surface-surface/score_cer/ref.trn"
+    assert trn.read_text(encoding="utf-8").splitlines()[1] == "나 무 <space> 집\t(a-a-2)"
+
+
+def test_a_cell_of_an_earlier_run_is_not_listed_any_more(korean):
+    data, out = korean
+    score_directory(data, out, TYPES)
+    stale = out.parent / "test.surface-surface/score_cer/result.txt"
+    assert stale.exists()
+    score_directory(data, out, {"surface": "phone", "meaning": "phone"})
+    assert not stale.exists()
+
+
+def test_written_json_is_what_is_returned_and_counts_agree(korean):
+    data, out = korean
+    result = score_directory(data, out, TYPES, provenance={"command": "x"})
+    assert json.loads((out / "score.json").read_text()) == json.loads(json.dumps(result))
+    rows = json.loads((out / "utterances.json").read_text())["utterances"]
+    for c in result["cells"]:
+        errors = sum(r["cells"][c["name"]]["errors"] for r in rows if c["name"] in r["cells"])
+        assert errors == c["metrics"][c["metric"]]["errors"]
+    assert rows[0]["labels"] == {"meaning-surface": "s=", "canonical-surface": "=="}
+
+
+def test_compare_pairs_by_utterance(korean, tmp_path):
+    data, out = korean
+    score_directory(data, out, TYPES)
+    other = decoded(tmp_path / "exp/so/decode/test", {"surface": KOREAN["surface"] | {"b-1": "x"}})
+    score_directory(data, other, TYPES)
+    a, b = (json.loads(Path(p, "utterances.json").read_text()) for p in (other, out))
+    found = compare("so", a, "do", b)
+    assert {row["name"] for row in found["cells"]} == {"surface-surface"}
+    whole = next(row for row in found["cells"] if row["bin"] is None)
+    assert whole["difference"] == pytest.approx(100 / 6) and whole["utterances"] == 2
+    with pytest.raises(UserError, match="different labels"):
+        compare("so", a, "do", b | {"data_sha256": "?"})
+
+
+def test_lexicon(tmp_path):
+    path = tmp_path / "lexicon.txt"
+    path.write_text("The DH AH0\nthe DH IY0\n\n", encoding="utf-8")
+    assert pronouncer(read_lexicon(path))("THE the") == "DH AH DH AH"
+    path.write_text("the DH AH0\nbad\n", encoding="utf-8")
+    with pytest.raises(UserError, match=re.escape(f"{path}:2")):
+        read_lexicon(path)
