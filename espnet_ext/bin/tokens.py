@@ -1,0 +1,51 @@
+"""Stage 5: write the token list of one output (and train its SentencePiece model)."""
+
+import sys
+from collections.abc import Sequence
+
+from espnet_ext.bin import cli
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = cli.parser("Write tokens.txt of one output from the texts of its training set.")
+    parser.add_argument("--input", required=True, help="dumped training set")
+    parser.add_argument("--output_name", required=True, help="output, for example surface")
+    parser.add_argument("--token_type", required=True, help="char, jamo, phone, word or bpe")
+    parser.add_argument("--token_dir", required=True, help="folder to write tokens.txt to")
+    parser.add_argument("--vocab_size", type=int, default=500, help="units of token type bpe")
+    parser.add_argument("--extra_text", default=None, help="further text, one transcript a line")
+    args = parser.parse_args(argv)
+
+    from pathlib import Path
+
+    from espnet_ext.data.record import NA
+    from espnet_ext.data.table import read_table
+    from espnet_ext.errors import UserError
+    from espnet_ext.files import write_text
+    from espnet_ext.text import tokenizers
+    from espnet_ext.text.unicode import normalize
+
+    source = Path(args.input) / f"text.{args.output_name}"
+    texts = [normalize(t) for t in read_table(source).values() if t != NA]
+    if args.extra_text:
+        texts += [normalize(t) for t in Path(args.extra_text).read_text("utf-8").splitlines()]
+    if not texts:
+        raise UserError(
+            f"{source}: every utterance is unlabelled", f"give texts for '{args.output_name}'"
+        )
+    folder = Path(args.token_dir)
+    if args.token_type == "bpe":
+        tokens = tokenizers.train_sentencepiece(texts, folder / "bpe", args.vocab_size)
+    else:
+        tokens = tokenizers.token_list(tokenizers.build_tokenizer(args.token_type), texts)
+    write_text(folder / "tokens.txt", "\n".join(tokens) + "\n")
+    print(f"{folder / 'tokens.txt'}: {len(tokens)} tokens from {len(texts)} transcripts")
+    return 0
+
+
+def entry() -> int:
+    return cli.run(main)
+
+
+if __name__ == "__main__":
+    sys.exit(entry())

@@ -1,0 +1,64 @@
+"""Stages 10 and 11: lengths and statistics, or a training, of one language."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from espnet_ext.bin import cli
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = cli.parser(
+        "Train one system, or collect what training needs. ESPnet's own options follow after --."
+    )
+    parser.add_argument("--config", required=True, help="base configuration (YAML)")
+    parser.add_argument("--system", action="append", default=[], help="overlay, may be repeated")
+    parser.add_argument("--data_dir", required=True, help="dumped sets of one language")
+    parser.add_argument("--train_set", default="train", help="name of the training set")
+    parser.add_argument("--valid_set", default="valid", help="name of the validation set")
+    parser.add_argument("--token_dir", required=True, help="holds <output>_<type>/tokens.txt")
+    parser.add_argument(
+        "--outputs", type=cli.words, required=True, help='token types: "surface=phone meaning=char"'
+    )
+    parser.add_argument("--stats_dir", required=True, help="shape files and statistics")
+    parser.add_argument("--exp_dir", default=None, help="where the model goes")
+    parser.add_argument("--collect_stats", type=cli.boolean, default=False, help="stage 10")
+    parser.add_argument("--ngpu", type=int, default=0, help="0 trains on CPU")
+    parser.add_argument("--num_nodes", type=int, default=1, help="machines, started by a launcher")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    split = arguments.index("--") if "--" in arguments else len(arguments)
+    args = parser.parse_args(arguments[:split])
+    if not args.collect_stats and not args.exp_dir:
+        parser.error("--exp_dir is required for training")
+    if args.threads:
+        os.environ["OMP_NUM_THREADS"] = str(args.threads)
+
+    from pathlib import Path
+
+    from espnet_ext.training import run
+
+    data = run.Data(
+        dump=Path(args.data_dir), train_set=args.train_set, valid_set=args.valid_set,
+        token_dir=Path(args.token_dir), token_types=run.parse_token_types(args.outputs),
+        stats=Path(args.stats_dir),
+    )  # fmt: skip
+    options = ["--ngpu", str(args.ngpu), *arguments[split + 1 :]]
+    if args.num_nodes > 1 or args.ngpu > 1:
+        options += ["--multiprocessing_distributed", "true"]
+    if args.num_nodes > 1:
+        options += ["--dist_world_size", str(args.num_nodes), "--dist_launcher", "slurm"]
+    if args.collect_stats:
+        run.collect_stats(Path(args.config), data, options)
+    else:
+        overlays = [Path(path) for path in args.system]
+        run.train(Path(args.config), overlays, data, Path(args.exp_dir), options)
+    return 0
+
+
+def entry() -> int:
+    return cli.run(main)
+
+
+if __name__ == "__main__":
+    sys.exit(entry())

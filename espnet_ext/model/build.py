@@ -1,0 +1,82 @@
+"""From a configuration (a plain mapping, as in config.yaml) to a model. Paths in it may be
+relative to the folder that the configuration lies in, so that a model directory can be moved."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from espnet_ext.errors import UserError
+from espnet_ext.model import espnet
+from espnet_ext.model.branch import Branch
+from espnet_ext.model.config import OutputConfig, check_conf, check_keys, parse_outputs
+from espnet_ext.model.dual import DualOutputModel
+
+MODEL_CONF = ("lsm_weight", "length_normalized_loss", "extract_feats_in_collect_stats")
+
+
+def build_model(config: Mapping[str, Any], folder: str | Path = ".") -> DualOutputModel:
+    """Build an untrained model.
+
+    Args:
+        config: ESPnet-like keys (`frontend`, `frontend_conf`, `encoder`, …) and `outputs`, whose
+            `token_list` are lists of tokens.
+        folder: what relative paths in `config` are relative to.
+    """
+    outputs = parse_outputs(config)
+    check_keys(config.get("model_conf") or {}, MODEL_CONF, "model_conf")
+    size = config.get("input_size")
+    frontend = _part(config, "frontend") if size is None else None
+    size = frontend.output_size() if frontend is not None else size
+    normalize = _part(_with_stats_file(config, Path(folder)), "normalize")
+    preencoder = _part(config, "preencoder")
+    size = preencoder.output_size() if preencoder is not None else size
+    encoder = _part(config, "encoder", input_size=size)
+    if getattr(encoder, "interctc_use_conditioning", False) or getattr(
+        encoder, "interctc_layer_idx", []
+    ):
+        raise UserError(
+            "encoder_conf.interctc_layer_idx: intermediate CTC is not an output branch",
+            "remove interctc_* from encoder_conf",
+        )
+    size = encoder.output_size()
+    postencoder = _part(config, "postencoder", input_size=size)
+    size = postencoder.output_size() if postencoder is not None else size
+    branches = {
+        name: Branch(name, output, _tokens(name, output), size, config)
+        for name, output in outputs.items()
+    }
+    model = DualOutputModel(
+        frontend=frontend, specaug=_part(config, "specaug"), normalize=normalize,
+        preencoder=preencoder, encoder=encoder, postencoder=postencoder, branches=branches,
+        autocast_dtype=torch.bfloat16 if config.get("cpu_autocast") == "bfloat16" else None,
+    )  # fmt: skip
+    if config.get("init"):
+        espnet.load("initialize")(model, config["init"])
+    return model
+
+
+def _part(config: Mapping[str, Any], kind: str, **given) -> torch.nn.Module | None:
+    name = config.get(kind)
+    if name is None:
+        return None
+    build = espnet.resolve(kind, name)
+    conf = config.get(f"{kind}_conf") or {}
+    check_conf(conf, build, f"{kind}_conf", tuple(given))
+    return build(**given, **conf)
+
+
+def _tokens(name: str, output: OutputConfig) -> list[str]:
+    if output.token_list is None or isinstance(output.token_list, str):
+        raise UserError(f"outputs.{name}.token_list: not a list of tokens", "run stage 5 and 11")
+    return list(output.token_list)
+
+
+def _with_stats_file(config: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    conf = dict(config.get("normalize_conf") or {})
+    if "stats_file" in conf:
+        conf["stats_file"] = str(folder / conf["stats_file"])
+        if not Path(conf["stats_file"]).is_file():
+            raise UserError(f"{conf['stats_file']}: no such statistics", "run stage 10")
+    return {**config, "normalize_conf": conf}

@@ -1,0 +1,127 @@
+"""The `outputs` part of a configuration: what each transcript is made of, checked before building.
+
+Weights are absolute: the loss is Σ_o ctc_weight_o·CTC_o + attention_weight_o·ATT_o, so that both
+the dual-output paper's α·CTC + β·surface + γ·meaning and ESPnet's c·CTC + (1−c)·ATT can be written.
+"""
+
+import dataclasses
+import difflib
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from espnet_ext.errors import UserError
+
+TEXT_PREFIX = "text_"  # a batch holds text_<output> and text_<output>_lengths
+UNLABELLED = -2  # the one token id of a row that has no transcript
+BRANCHES = ("ctc_attention", "ctc", "attention")
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    """One output. Fields left None take the configuration's defaults (`decoder`, `model_conf`…)."""
+
+    branch: str = "ctc_attention"  # what turns encoder states into tokens
+    ctc_weight: float = 0.0  # absolute weight of the CTC loss
+    attention_weight: float = 0.0  # absolute weight of the decoder's cross-entropy
+    token_type: str = "char"  # char, jamo, phone, word, bpe
+    token_list: str | Sequence[str] | None = None  # path of tokens.txt, or the tokens
+    bpemodel: str | None = None  # SentencePiece model, for token_type bpe
+    decoder: str | None = None  # a name of ESPnet's decoders
+    decoder_conf: Mapping[str, Any] = field(default_factory=dict)  # merged over the shared one
+    ctc_conf: Mapping[str, Any] = field(default_factory=dict)
+    lsm_weight: float | None = None  # label smoothing
+    length_normalized_loss: bool | None = None  # attention loss per token instead of per utterance
+
+    @property
+    def has_ctc(self) -> bool:
+        return self.branch in ("ctc_attention", "ctc")
+
+    @property
+    def has_attention(self) -> bool:
+        return self.branch in ("ctc_attention", "attention")
+
+
+def suggest(unknown: str, known: Sequence[str]) -> str:
+    """A remedy for a misspelt name: the nearest known ones, or all."""
+    near = difflib.get_close_matches(unknown, known, n=1)
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(known))}"
+
+
+def check_keys(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    """Raise `UserError` naming the first key of `given` that is not known."""
+    for key in given:
+        if key not in known:
+            raise UserError(f"{where}: unknown key '{key}'", suggest(str(key), known))
+
+
+def check_conf(conf: Mapping[str, Any], build: type, where: str, given: Sequence[str] = ()) -> None:
+    """Check a `*_conf` mapping against the constructor it will be given to."""
+    parameters = inspect.signature(build).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    check_keys(conf, [name for name in parameters if name not in given], where)
+
+
+def parse_outputs(config: Mapping[str, Any]) -> dict[str, OutputConfig]:
+    """Check `config["outputs"]` and return it typed, in its order.
+
+    >>> parse_outputs({"outputs": {"meaning": {"branch": "ctc", "ctc_weight": 1.0}}})["meaning"].branch
+    'ctc'
+    """
+    outputs = config.get("outputs")
+    if not isinstance(outputs, Mapping) or not outputs:
+        raise UserError(
+            "the configuration names no outputs",
+            "add a system overlay, for example conf/systems/do.yaml",
+        )
+    known = [f.name for f in dataclasses.fields(OutputConfig)]
+    parsed = {}
+    for name, entry in outputs.items():
+        where = f"outputs.{name}"
+        if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", str(name)):
+            raise UserError(f"{where}: not a name", "use lower-case letters, digits and _")
+        if not isinstance(entry, Mapping):
+            raise UserError(f"{where}: must be a mapping", f"known keys: {', '.join(known)}")
+        check_keys(entry, known, where)
+        parsed[name] = _check(where, OutputConfig(**entry))
+    _check_prefixes([m for name, o in parsed.items() for m in module_names(name, o)])
+    return parsed
+
+
+def module_names(name: str, output: OutputConfig) -> list[str]:
+    names = [f"{name}_decoder"] if output.has_attention else []
+    return names + ([f"{name}_ctc"] if output.has_ctc else [])
+
+
+def _check(where: str, output: OutputConfig) -> OutputConfig:
+    if output.branch not in BRANCHES:
+        raise UserError(f"{where}.branch: '{output.branch}'", suggest(output.branch, BRANCHES))
+    for key, present in (("ctc", output.has_ctc), ("attention", output.has_attention)):
+        weight = getattr(output, f"{key}_weight")
+        if not isinstance(weight, int | float) or weight < 0:
+            raise UserError(f"{where}.{key}_weight: {weight!r}", "give a number that is not negative")
+        if present and weight == 0:
+            raise UserError(
+                f"{where}: branch '{output.branch}' has {key}_weight 0, so it would never be trained",
+                f"give {key}_weight, or choose a branch without it",
+            )
+        if not present and weight:
+            raise UserError(
+                f"{where}: branch '{output.branch}' has no {key}, but {key}_weight is {weight}",
+                f"remove {key}_weight or choose branch 'ctc_attention'",
+            )
+    return output
+
+
+def _check_prefixes(names: Sequence[str]) -> None:
+    # ESPnet's --init_param and --freeze_param match by bare prefix.
+    names = [*names, "frontend", "specaug", "normalize", "preencoder", "encoder", "postencoder"]
+    for one in names:
+        for other in names:
+            if one != other and other.startswith(one):
+                raise UserError(
+                    f"outputs: module '{one}' is a prefix of '{other}'", "rename the output"
+                )

@@ -1,0 +1,163 @@
+"""The whole network: ESPnet's encoder pipeline, then one branch an output.
+
+A single-output system is this model with one output: same class, same code path.
+Symbols: B utterances, S samples, F feature frames, M features, T encoder frames, D encoder size.
+"""
+
+import contextlib
+from collections.abc import Callable, Mapping
+
+import torch
+
+from espnet_ext.model import espnet
+from espnet_ext.model.branch import Branch, BranchLoss
+from espnet_ext.model.config import TEXT_PREFIX
+
+
+
+class DualOutputModel(espnet.load("AbsESPnetModel")):
+    """Encoder with one branch an output; `forward` returns ESPnet's (loss, stats, weight).
+
+    Args:
+        frontend, specaug, normalize, preencoder, postencoder: ESPnet modules or None.
+        encoder: ESPnet encoder.
+        branches: one an output, in order.
+        objective: losses by output → one scalar; the weighted sum unless given.
+        autocast_dtype: CPU autocast for encoder and decoders (`torch.bfloat16`), None for off.
+            ESPnet's own AMP is CUDA-only.
+    """
+
+    def __init__(
+        self, frontend, specaug, normalize, preencoder, encoder, postencoder,
+        branches: Mapping[str, Branch],
+        objective: Callable[[Mapping[str, Branch], Mapping[str, BranchLoss]], torch.Tensor] | None = None,
+        autocast_dtype: torch.dtype | None = None,
+    ):  # fmt: skip
+        super().__init__()
+        self.frontend = frontend
+        self.specaug = specaug
+        self.normalize = normalize
+        self.preencoder = preencoder
+        self.encoder = encoder
+        self.postencoder = postencoder
+        self._branches = dict(branches)  # their parts stand flat in this module, see below
+        for name, branch in branches.items():
+            for part, module in branch.parts.items():
+                self.add_module(f"{name}_{part}", module)
+        self.objective = objective or weighted_sum
+        self.autocast_dtype = autocast_dtype
+        self.reduce_stats = True  # off while only one rank runs the model
+
+    @property
+    def branches(self) -> Mapping[str, Branch]:
+        return self._branches
+
+    def forward(
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor, **batch
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
+        """Loss over all outputs.
+
+        Args:
+            speech: (B, S) samples, or (B, F, M) features; speech_lengths: (B,).
+            batch: `text_<output>` (B, L) and `text_<output>_lengths` (B,) for every output.
+        """
+        states, lengths = self.encode(speech, speech_lengths)
+        if states.dtype == torch.bfloat16:
+            states = states.float()  # CTC and the losses stay in full precision
+        losses = {
+            name: branch.losses(
+                states, lengths, batch[TEXT_PREFIX + name], batch[f"{TEXT_PREFIX}{name}_lengths"],
+                self._autocast(states),
+            )
+            for name, branch in self._branches.items()
+        }  # fmt: skip
+        loss = self.objective(self._branches, losses)
+        stats = self._stats(losses, speech.size(0))
+        stats["loss"] = loss.detach()
+        return espnet.load("force_gatherable")((loss, stats, speech.size(0)), loss.device)
+
+    def encode(
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Speech (B, S) to encoder states (B, T, D) and their lengths (B,).
+
+        The order is ESPnet's: features, SpecAugment (training only), normalisation, encoder.
+        """
+        feats, lengths = self.extract_feats(speech, speech_lengths)
+        if self.specaug is not None and self.training:
+            feats, lengths = self.specaug(feats, lengths)
+        if self.normalize is not None:
+            feats, lengths = self.normalize(feats, lengths)
+        with self._autocast(feats):
+            if self.preencoder is not None:
+                feats, lengths = self.preencoder(feats, lengths)
+            states, lengths, _ = self.encoder(feats, lengths)
+            if self.postencoder is not None:
+                states, lengths = self.postencoder(states, lengths)
+        return states, lengths
+
+    def extract_feats(
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Samples (B, S) to features (B, F, M); features pass through without a frontend."""
+        speech = speech[:, : int(speech_lengths.max())]
+        if self.frontend is None:
+            return speech, speech_lengths
+        return self.frontend(speech, speech_lengths)
+
+    def collect_feats(self, speech, speech_lengths, **_batch) -> dict[str, torch.Tensor]:
+        feats, lengths = self.extract_feats(speech, speech_lengths)
+        return {"feats": feats, "feats_lengths": lengths}
+
+    def _autocast(self, tensor: torch.Tensor):
+        if self.autocast_dtype is None or tensor.device.type != "cpu":
+            return contextlib.nullcontext()
+        return torch.autocast("cpu", dtype=self.autocast_dtype)
+
+    def _stats(self, losses: Mapping[str, BranchLoss], batch_size: int) -> dict[str, torch.Tensor]:
+        """Per-utterance losses and token accuracies of each output over labelled rows.
+
+        The keys are always the same; a value is NaN where no rank has a label. Sums and counts
+        are reduced in one call, because ESPnet would average the ranks' quotients.
+        """
+        zero = next(iter(losses.values())).labelled * 0
+        rows = [
+            torch.stack([
+                (loss.ctc.detach() if loss.ctc is not None else zero) * batch_size,
+                (loss.attention.detach() if loss.attention is not None else zero) * batch_size,
+                loss.correct, loss.labelled, loss.tokens,
+            ]).double()
+            for loss in losses.values()
+        ]  # fmt: skip
+        table = torch.stack(rows)  # (outputs, 5)
+        if self.reduce_stats and torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(table)
+        stats = {}
+        accuracies = []
+        for (name, branch), (ctc, attention, correct, labelled, tokens) in zip(
+            self._branches.items(), table, strict=True
+        ):
+            if "ctc" in branch.parts:
+                stats[f"loss_ctc_{name}"] = ctc / labelled
+            if "decoder" in branch.parts:
+                stats[f"loss_att_{name}"] = attention / labelled
+                stats[f"acc_{name}"] = correct / tokens
+                accuracies.append(stats[f"acc_{name}"])
+            stats[f"labelled_{name}"] = labelled
+        if accuracies:
+            stats["acc"] = torch.stack(accuracies).nanmean()
+        return stats
+
+
+def weighted_sum(
+    branches: Mapping[str, Branch], losses: Mapping[str, BranchLoss]
+) -> torch.Tensor:
+    """Σ_o ctc_weight_o·CTC_o + attention_weight_o·ATT_o, weights absolute (arXiv 2606.06065)."""
+    terms = []
+    for name, loss in losses.items():
+        output = branches[name].output
+        if loss.ctc is not None:
+            terms.append(output.ctc_weight * loss.ctc)
+        if loss.attention is not None:
+            terms.append(output.attention_weight * loss.attention)
+    return sum(terms[1:], terms[0])

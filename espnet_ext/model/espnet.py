@@ -1,0 +1,172 @@
+"""The one module that knows where ESPnet 202611 keeps things, and what its imports cost.
+
+ESPnet's task modules import every frontend, encoder and decoder that exists (10 s on two cores).
+`resolve` imports only the one that a configuration names, and `light_imports` keeps four heavy
+bystanders from being loaded until something really calls them.
+"""
+
+import contextlib
+import importlib
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from espnet_ext.errors import UserError
+
+_ASR = "espnet2.asr"
+CHOICES: dict[str, dict[str, str]] = {
+    "frontend": {
+        "default": f"{_ASR}.frontend.default:DefaultFrontend",
+        "sliding_window": f"{_ASR}.frontend.windowing:SlidingWindow",
+        "s3prl": f"{_ASR}.frontend.s3prl:S3prlFrontend",
+        "espnet_ssl": f"{_ASR}.frontend.espnet_ssl:ESPnetSSLFrontend",
+        "fused": f"{_ASR}.frontend.fused:FusedFrontends",
+        "whisper": f"{_ASR}.frontend.whisper:WhisperFrontend",
+        "huggingface": f"{_ASR}.frontend.huggingface:HuggingFaceFrontend",
+    },
+    "specaug": {"specaug": f"{_ASR}.specaug.specaug:SpecAug"},
+    "normalize": {
+        "global_mvn": "espnet2.layers.global_mvn:GlobalMVN",
+        "utterance_mvn": "espnet2.layers.utterance_mvn:UtteranceMVN",
+    },
+    "preencoder": {
+        "sinc": f"{_ASR}.preencoder.sinc:LightweightSincConvs",
+        "linear": f"{_ASR}.preencoder.linear:LinearProjection",
+    },
+    "encoder": {
+        "conformer": f"{_ASR}.encoder.conformer_encoder:ConformerEncoder",
+        "transformer": f"{_ASR}.encoder.transformer_encoder:TransformerEncoder",
+        "e_branchformer": f"{_ASR}.encoder.e_branchformer_encoder:EBranchformerEncoder",
+        "branchformer": f"{_ASR}.encoder.branchformer_encoder:BranchformerEncoder",
+        "rnn": f"{_ASR}.encoder.rnn_encoder:RNNEncoder",
+        "vgg_rnn": f"{_ASR}.encoder.vgg_rnn_encoder:VGGRNNEncoder",
+        "whisper": f"{_ASR}.encoder.whisper_encoder:OpenAIWhisperEncoder",
+    },
+    "postencoder": {
+        "hugging_face_transformers": f"{_ASR}.postencoder.hugging_face_transformers_postencoder"
+        ":HuggingFaceTransformersPostEncoder",
+        "length_adaptor": f"{_ASR}.postencoder.length_adaptor_postencoder"
+        ":LengthAdaptorPostEncoder",
+    },
+    "decoder": {
+        "transformer": f"{_ASR}.decoder.transformer_decoder:TransformerDecoder",
+        "lightweight_conv": f"{_ASR}.decoder.transformer_decoder"
+        ":LightweightConvolutionTransformerDecoder",
+        "dynamic_conv": f"{_ASR}.decoder.transformer_decoder:DynamicConvolutionTransformerDecoder",
+        "rnn": f"{_ASR}.decoder.rnn_decoder:RNNDecoder",
+    },
+    "ctc": {"ctc": f"{_ASR}.ctc:CTC"},
+}
+_NAMES = {
+    "AbsESPnetModel": "espnet2.train.abs_espnet_model:AbsESPnetModel",
+    "AbsPreprocessor": "espnet2.train.preprocessor:AbsPreprocessor",
+    "AbsTask": "espnet2.tasks.abs_task:AbsTask",
+    "BatchBeamSearch": "espnet2.legacy.nets.batch_beam_search:BatchBeamSearch",
+    "BeamSearch": "espnet2.legacy.nets.beam_search:BeamSearch",
+    "CommonCollateFn": "espnet2.train.collate_fn:CommonCollateFn",
+    "CommonPreprocessor": "espnet2.train.preprocessor:CommonPreprocessor",
+    "CTCPrefixScorer": "espnet2.legacy.nets.scorers.ctc:CTCPrefixScorer",
+    "DistributedOption": "espnet2.train.distributed_utils:DistributedOption",
+    "LMTask": "espnet2.tasks.lm:LMTask",
+    "LabelSmoothingLoss": "espnet2.legacy.nets.pytorch_backend.transformer.label_smoothing_loss"
+    ":LabelSmoothingLoss",
+    "LengthBonus": "espnet2.legacy.nets.scorers.length_bonus:LengthBonus",
+    "NestedDictAction": "espnet2.utils.nested_dict_action:NestedDictAction",
+    "Trainer": "espnet2.train.trainer:Trainer",
+    "add_sos_eos": "espnet2.legacy.nets.pytorch_backend.transformer.add_sos_eos:add_sos_eos",
+    "force_gatherable": "espnet2.torch_utils.device_funcs:force_gatherable",
+    "initialize": "espnet2.torch_utils.initialize:initialize",
+    "make_pad_mask": "espnet2.legacy.nets.pytorch_backend.nets_utils:make_pad_mask",
+    "optim_classes": "espnet2.tasks.abs_task:optim_classes",
+    "scheduler_classes": "espnet2.tasks.abs_task:scheduler_classes",
+    "str2bool": "espnet2.utils.types:str2bool",
+    "str_or_none": "espnet2.utils.types:str_or_none",
+    "th_accuracy": "espnet2.legacy.nets.pytorch_backend.nets_utils:th_accuracy",
+}
+
+
+def load(name: str) -> Any:
+    """An ESPnet class or function by its name in the table above, imported on first use.
+
+    >>> load("add_sos_eos").__name__
+    'add_sos_eos'
+    """
+    with light_imports():
+        return _import(_NAMES[name])
+
+
+def resolve(kind: str, name: str) -> type:
+    """The class that a configuration names, e.g. `resolve("encoder", "conformer")`.
+
+    >>> resolve("normalize", "utterance_mvn").__name__
+    'UtteranceMVN'
+    """
+    choices = CHOICES[kind]
+    if name not in choices:
+        raise UserError(f"unknown {kind} '{name}'", f"use one of: {', '.join(sorted(choices))}")
+    with light_imports():
+        return _import(choices[name])
+
+
+def _import(path: str) -> Any:
+    module, attribute = path.split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+# Module → the functions that ESPnet takes from it at import time. Each is called only with an
+# option on (adapters, attention plots), or is a spare tokenizer; loading them costs seconds.
+_BYSTANDERS = {
+    "espnet2.layers.create_adapter": ["create_adapter"],
+    "espnet2.main_funcs.calculate_all_attentions": ["calculate_all_attentions"],
+}
+
+
+@contextlib.contextmanager
+def light_imports() -> Iterator[None]:
+    """While open, heavy bystanders are imported as stand-ins that load the real thing when called.
+
+    Also turns `torch.compiler.disable` into a no-op: ESPnet decorates one mask helper with it,
+    which would import torch's whole compiler (3 s); nothing here is compiled.
+    """
+    import torch
+
+    hidden = {}
+    for name, functions in _BYSTANDERS.items():
+        if name not in sys.modules:
+            hidden[name] = _stand_in(name, functions)
+            sys.modules[name] = hidden[name]
+    # None makes `import wandb` raise ImportError, which ESPnet catches.
+    without_wandb = "wandb" not in sys.modules and "--use_wandb" not in sys.argv
+    if without_wandb:
+        sys.modules["wandb"] = None  # type: ignore[assignment]
+    disable = torch.compiler.disable
+    torch.compiler.disable = _keep  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.compiler.disable = disable
+        if without_wandb:
+            del sys.modules["wandb"]
+        for name, module in hidden.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
+
+
+def _keep(function=None, **_options):
+    return function if function is not None else _keep
+
+
+def _stand_in(name: str, functions: list[str]) -> types.ModuleType:
+    module = types.ModuleType(name)
+    for function in functions:
+        setattr(module, function, _deferred(name, function))
+    return module
+
+
+def _deferred(module: str, function: str):
+    def call(*args, **kwargs):
+        return getattr(importlib.import_module(module), function)(*args, **kwargs)
+
+    call.__name__ = function
+    return call

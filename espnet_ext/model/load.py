@@ -1,0 +1,65 @@
+"""Load a trained model directory: config.yaml and model.pth, strictly."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from espnet_ext.errors import UserError
+from espnet_ext.model.build import build_model
+from espnet_ext.model.dual import DualOutputModel
+
+
+def load_config(model_dir: str | Path) -> dict[str, Any]:
+    """Read config.yaml of a model directory (plain YAML, nothing is executed)."""
+    import yaml
+
+    path = Path(model_dir) / "config.yaml"
+    try:
+        with open(path, encoding="utf-8") as handle:
+            config = yaml.load(handle, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no such file", "give a directory that stage 11 has trained"
+        ) from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {error}", "train again or restore it") from None
+    if not isinstance(config, dict) or "outputs" not in config:
+        raise UserError(f"{path}: no 'outputs' in it", "give a directory that stage 11 has trained")
+    return config
+
+
+def load_model(
+    model_dir: str | Path, weights: str = "model.pth", device: str = "cpu"
+) -> tuple[DualOutputModel, dict[str, Any]]:
+    """Build the model of a directory, load its weights strictly, and put it in evaluation mode.
+
+    Args:
+        model_dir: holds config.yaml and the weights.
+        weights: file name of the weights inside it, e.g. "valid.acc.best.pth".
+    Returns:
+        The model and its configuration.
+    """
+    config = load_config(model_dir)
+    # Weights come from the file: an initialisation, and files it would read, play no part.
+    model = build_model({**config, "init": None, "cpu_autocast": None}, model_dir)
+    load_weights(model, Path(model_dir) / weights)
+    return model.to(device).eval(), config
+
+
+def load_weights(model: torch.nn.Module, path: Path) -> None:
+    """Load a state dictionary strictly; a difference is reported, not passed over."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file", "run stage 11, or name other weights") from None
+    except Exception as error:  # torch raises many kinds for a file that is no checkpoint
+        raise UserError(f"{path}: not a readable checkpoint: {error}", "train again") from error
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    if missing or unexpected:
+        parts = [f"{kind}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
+                 for kind, names in (("missing", missing), ("unexpected", unexpected)) if names]  # fmt: skip
+        raise UserError(
+            f"{path}: parameters do not fit the configuration ({'; '.join(parts)})",
+            "use the config.yaml that the weights were trained with",
+        )

@@ -1,0 +1,6 @@
+"""ESPnet's training command for this project's Task: `python -m espnet_ext.training --help`."""
+
+from espnet_ext.training.task import DualOutputTask
+
+if __name__ == "__main__":
+    DualOutputTask.main()

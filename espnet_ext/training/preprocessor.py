@@ -1,0 +1,55 @@
+"""What an utterance goes through between the file and the batch: augmentation, tokens."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from espnet_ext.data.record import NA
+from espnet_ext.model import espnet
+from espnet_ext.model.config import TEXT_PREFIX, UNLABELLED, OutputConfig
+from espnet_ext.text.tokenizers import UNK, build_tokenizer
+from espnet_ext.text.unicode import normalize
+
+
+class OutputsPreprocessor:
+    """Text of every output to token ids, each with its own tokenizer and token list.
+
+    An unlabelled output (`<na>`) becomes a row of the one id −2, which the model leaves out.
+
+    Args:
+        outputs: typed outputs with token lists.
+        train: whether augmentation applies.
+        speech: options of ESPnet's CommonPreprocessor (RIR, noise, volume); empty for none.
+    """
+
+    def __init__(self, outputs: Mapping[str, OutputConfig], train: bool, speech: Mapping[str, Any]):
+        self.train = train
+        self.tokenizers = {}
+        self.ids = {}
+        for name, output in outputs.items():
+            self.tokenizers[name] = build_tokenizer(output.token_type, output.bpemodel)
+            self.ids[name] = {token: i for i, token in enumerate(output.token_list or ())}
+        # ESPnet's module costs seconds to import and is needed only for augmentation.
+        self.speech = espnet.load("CommonPreprocessor")(train=train, **speech) if speech else None
+
+    def __call__(self, utt_id: str, data: dict[str, Any]) -> dict[str, np.ndarray]:
+        if self.speech is not None:
+            data = self.speech(utt_id, data)
+        if "speech" in data:
+            data["speech"] = np.asarray(data["speech"], dtype=np.float32)
+        for name in self.tokenizers:
+            key = TEXT_PREFIX + name
+            if key in data:
+                data[key] = self.encode(name, data[key])
+        return data
+
+    def encode(self, name: str, text: str) -> np.ndarray:
+        """Token ids (L,) of a transcript; `<na>` and an empty text give the unlabelled row."""
+        text = normalize(text)
+        if text == NA:
+            return np.array([UNLABELLED], dtype=np.int64)
+        ids = self.ids[name]
+        unk = ids[UNK]
+        row = [ids.get(token, unk) for token in self.tokenizers[name].encode(text)]
+        return np.array(row or [UNLABELLED], dtype=np.int64)

@@ -1,0 +1,214 @@
+"""From recipe folders to ESPnet's training command: one merged configuration, one call.
+
+Everything that ESPnet is told stands in `<exp_dir>/train.yaml` and the logged command, so that a
+training can be repeated by hand.
+"""
+
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from espnet_ext.errors import UserError
+from espnet_ext.files import atomic_path, write_json, write_text
+from espnet_ext.model.config import TEXT_PREFIX, OutputConfig, parse_outputs, suggest
+from espnet_ext.text.tokenizers import read_token_list
+from espnet_ext.training.config import check_known, merge, read_yaml
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where a language's dumped sets, token lists and statistics are."""
+
+    dump: Path  # holds the sets
+    train_set: str
+    valid_set: str
+    token_dir: Path  # holds <output>_<type>/tokens.txt
+    token_types: Mapping[str, str]  # output → token type
+    stats: Path  # holds train/ and valid/ shape files
+
+
+def parse_token_types(words: Sequence[str]) -> dict[str, str]:
+    """`["surface=phone", "meaning=char"]` as a mapping.
+
+    >>> parse_token_types(["surface=phone"])
+    {'surface': 'phone'}
+    """
+    for word in words:
+        if word.count("=") != 1:
+            raise UserError(f"'{word}' is not OUTPUT=TYPE", 'write, e.g., "surface=phone"')
+    return dict(word.split("=") for word in words)
+
+
+def merged_config(config: Path, overlays: Sequence[Path]) -> dict[str, Any]:
+    """The base configuration with the overlays merged over it, in order."""
+    merged = read_yaml(config)
+    for overlay in overlays:
+        merged = merge(merged, read_yaml(overlay))
+    return merged
+
+
+def with_tokens(config: Mapping[str, Any], data: Data, folder: Path) -> dict[str, Any]:
+    """Fill in every output's token type, tokens and SentencePiece model (copied to `folder`)."""
+    filled = {}
+    for name, output in parse_outputs(config).items():
+        entry = dict(config["outputs"][name])
+        if name not in data.token_types:
+            raise UserError(
+                f"the system has output '{name}', the recipe has token types for "
+                f"{', '.join(data.token_types)}",
+                suggest(name, list(data.token_types)),
+            )
+        kind = entry.get("token_type") or data.token_types[name]
+        tokens = data.token_dir / f"{name}_{kind}"
+        entry["token_type"] = kind
+        entry["token_list"] = read_token_list(output.token_list or tokens / "tokens.txt")
+        if kind == "bpe":
+            entry["bpemodel"] = f"{name}_bpe.model"
+            source = output.bpemodel or tokens / "bpe.model"
+            with atomic_path(folder / entry["bpemodel"]) as temporary:
+                shutil.copyfile(source, temporary)
+        filled[name] = entry
+    return {**config, "outputs": filled}
+
+
+def train(
+    config: Path, overlays: Sequence[Path], data: Data, exp_dir: Path, options: Sequence[str]
+) -> None:
+    """Train one system into `exp_dir`; resumes where a killed training stopped.
+
+    Args:
+        options: further options of ESPnet's training command, e.g. ["--max_epoch", "5"].
+    """
+    exp_dir.mkdir(parents=True, exist_ok=True)
+    merged = merged_config(config, overlays)
+    merged = with_tokens(merged, data, exp_dir)
+    if (merged.get("normalize")) == "global_mvn":
+        source = data.stats / "train" / "feats_stats.npz"
+        if not source.is_file():
+            raise UserError(f"{source}: no such statistics", "run stage 10 with this configuration")
+        shutil.copyfile(source, exp_dir / "feats_stats.npz")
+        merged = merge(merged, {"normalize_conf": {"stats_file": "feats_stats.npz"}})
+    _check(merged, config)
+    _write_config(exp_dir / "train.yaml", merged)
+    names = ["speech", *(TEXT_PREFIX + name for name in merged["outputs"])]
+    command = [
+        "--config", str(exp_dir / "train.yaml"), "--output_dir", str(exp_dir), "--resume", "true",
+        *_data_options(data, names), *options,
+    ]  # fmt: skip
+    start = time.time()
+    _run_task(command)
+    _finish(exp_dir, merged, command, time.time() - start)
+
+
+def collect_stats(config: Path, data: Data, options: Sequence[str]) -> None:
+    """Stage 10: shape files, and feature statistics where the configuration normalises by them."""
+    outputs = {
+        name: {"branch": "ctc", "ctc_weight": 1.0} for name in data.token_types
+    }  # which branches a system will have does not matter for lengths
+    merged = {**read_yaml(config), "outputs": outputs}
+    merged = with_tokens(merged, data, data.stats)
+    if merged.get("normalize") == "global_mvn":
+        merged = {**merged, "normalize": None, "normalize_conf": {}}
+        _check(merged, config)
+        _write_config(data.stats / "stats.yaml", merged)
+        names = ["speech", *(TEXT_PREFIX + name for name in outputs)]
+        command = ["--collect_stats", "true", "--config", str(data.stats / "stats.yaml"),
+                   "--output_dir", str(data.stats), *_data_options(data, names, shapes=False),
+                   *options]  # fmt: skip
+        _run_task(command)
+    from espnet_ext.training.stats import write_shapes
+
+    typed = parse_outputs(_absolute_bpe(merged, data.stats))
+    for kind, name in (("train", data.train_set), ("valid", data.valid_set)):
+        count = write_shapes(data.dump / name, typed, data.stats / kind)
+        print(f"{data.stats / kind}: lengths of {count} utterances")
+
+
+def _absolute_bpe(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    outputs = {
+        name: {**e, "bpemodel": str(folder / e["bpemodel"])} if e.get("bpemodel") else e
+        for name, e in config["outputs"].items()
+    }
+    return {**config, "outputs": outputs}
+
+
+def _check(config: Mapping[str, Any], source: Path) -> None:
+    """Unknown keys, before anything is built: top level here, `*_conf` where they are used."""
+    from espnet_ext.training.task import DualOutputTask
+
+    known = vars(DualOutputTask.get_parser().parse_args([]))
+    check_known(config, sorted(known), str(source))
+
+
+def _run_task(command: list[str]) -> None:
+    from espnet_ext.training.task import DualOutputTask
+
+    print(f"python -m espnet_ext.training {shlex.join(command)}", file=sys.stderr, flush=True)
+    DualOutputTask.main(cmd=command)
+
+
+def _write_config(path: Path, config: Mapping[str, Any]) -> None:
+    write_text(path, yaml.safe_dump(dict(config), allow_unicode=True, sort_keys=False))
+
+
+def _data_options(data: Data, names: Sequence[str], shapes: bool = True) -> list[str]:
+    options = []
+    for kind, folder in (("train", data.train_set), ("valid", data.valid_set)):
+        for name in names:
+            is_speech = name == "speech"
+            file = "wav.scp" if is_speech else f"text.{name.removeprefix(TEXT_PREFIX)}"
+            path = data.dump / folder / file
+            if not path.is_file():
+                raise UserError(f"{path}: no such file", "run stages 1 to 4")
+            options += [f"--{kind}_data_path_and_name_and_type",
+                        f"{path},{name},{'sound' if is_speech else 'text'}"]  # fmt: skip
+            if shapes:
+                shape = data.stats / kind / f"{name}_shape"
+                if not shape.is_file():
+                    raise UserError(f"{shape}: no such file", "run stage 10")
+                options += [f"--{kind}_shape_file", str(shape)]
+    return options
+
+
+def _finish(exp_dir: Path, config: Mapping[str, Any], command: list[str], seconds: float) -> None:
+    """Point model.pth at the averaged weights, and write the training's facts to train.json."""
+    criterion = (config.get("best_model_criterion") or [["valid", "acc", "max"]])[0]
+    stem = f"{criterion[0]}.{criterion[1]}"
+    found = [*exp_dir.glob(f"{stem}.ave*.pth"), *exp_dir.glob(f"{stem}.best.pth")]
+    if not found:
+        raise UserError(
+            f"{exp_dir}: training wrote no {stem} weights", "see the log: did an epoch finish?"
+        )
+    # `<stem>.ave.pth` links to the average of the most models; prefer it over `.ave_1best`.
+    chosen = next((p for p in found if p.name == f"{stem}.ave.pth"), found[0])
+    link = exp_dir / ".model.pth.tmp"
+    link.unlink(missing_ok=True)
+    link.symlink_to(chosen.name)
+    os.replace(link, exp_dir / "model.pth")
+    import torch
+
+    from espnet_ext.model.load import load_model
+
+    model, _ = load_model(exp_dir)
+    epochs = len(list(torch.load(exp_dir / "checkpoint.pth", weights_only=False)["reporter"]["stats"]))
+    old = exp_dir / "train.seconds"
+    total = seconds + (float(old.read_text()) if old.is_file() else 0.0)
+    write_json(exp_dir / "train.json", {
+        "outputs": list(config["outputs"]), "parameters": sum(p.numel() for p in model.parameters()),
+        "epochs": epochs, "seconds": round(total, 1), "weights": chosen.name,
+        "command": f"python -m espnet_ext.training {shlex.join(command)}",
+        "torch_threads": torch.get_num_threads(),
+    })  # fmt: skip
+    print(f"{exp_dir}/model.pth -> {chosen.name}: {epochs} epochs, {total:.0f} s")
+
+
+def output_configs(config: Mapping[str, Any]) -> dict[str, OutputConfig]:
+    return parse_outputs(config)

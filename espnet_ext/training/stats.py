@@ -1,0 +1,44 @@
+"""Stage 10: lengths of speech and text for the batch sampler, and feature statistics if asked for.
+
+One set of shape files serves all systems of a language. Lengths come from audio headers and token
+counts, the same numbers as ESPnet's `--collect_stats` (a test holds the two together) without
+decoding the audio; the mean and variance of features need the audio and go through ESPnet.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from espnet_ext.data.audio import audio_info
+from espnet_ext.data.record import NA
+from espnet_ext.data.table import read_table, write_table
+from espnet_ext.errors import UserError
+from espnet_ext.model.config import TEXT_PREFIX, OutputConfig
+from espnet_ext.progress import track
+from espnet_ext.training.preprocessor import OutputsPreprocessor
+
+
+def write_shapes(dump: Path, outputs: Mapping[str, OutputConfig], stats: Path) -> int:
+    """Write `speech_shape` and `text_<output>_shape` of one dumped set; returns its utterances."""
+    preprocess = OutputsPreprocessor(outputs, train=False, speech={})
+    speech = read_table(dump / "wav.scp")
+    if not speech:
+        raise UserError(f"{dump / 'wav.scp'}: no utterances", "check what stage 4 removed")
+    lengths = {
+        utt_id: str(audio_info(source).frames)
+        for utt_id, source in track(speech.items(), f"lengths of {dump.name}")
+    }
+    write_table(stats / "speech_shape", lengths)
+    for name in outputs:
+        texts = read_table(dump / f"text.{name}")
+        different = set(texts) ^ set(speech)
+        if different:
+            raise UserError(
+                f"{dump}: wav.scp and text.{name} differ, first in {min(different)}",
+                "run stage 4 again: it completes every text",
+            )
+        shapes = {
+            utt_id: f"{1 if text == NA else len(preprocess.encode(name, text))},{len(preprocess.ids[name])}"
+            for utt_id, text in texts.items()
+        }  # ESPnet's recipes append the vocabulary size, which the samplers multiply in
+        write_table(stats / f"{TEXT_PREFIX}{name}_shape", shapes)
+    return len(speech)

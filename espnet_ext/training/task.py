@@ -1,0 +1,87 @@
+"""ESPnet's Task for several outputs: options, data names, model."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from espnet_ext.model import espnet
+from espnet_ext.model.build import build_model
+from espnet_ext.model.config import parse_outputs
+from espnet_ext.training.preprocessor import OutputsPreprocessor
+from espnet_ext.training.trainer import DualOutputTrainer
+
+# What a system is built of: option → its default choice. `<option>_conf` goes with each.
+PARTS = {
+    "frontend": "default", "specaug": None, "normalize": "utterance_mvn", "preencoder": None,
+    "encoder": "conformer", "postencoder": None, "decoder": "transformer",
+}  # fmt: skip
+# Options of ESPnet's speech augmentation, with the values that switch them off.
+AUGMENTATION: dict[str, Any] = {
+    "rir_scp": None, "rir_apply_prob": 1.0, "noise_scp": None, "noise_apply_prob": 1.0,
+    "noise_db_range": "13_15", "short_noise_thres": 0.5, "speech_volume_normalize": None,
+}  # fmt: skip
+
+
+class DualOutputTask(espnet.load("AbsTask")):
+    """Speech to one or more named transcripts. `outputs` says which, see model.config."""
+
+    num_optimizers = 1
+    class_choices_list = []  # ours are imported lazily, see model.espnet
+    trainer = DualOutputTrainer
+
+    @classmethod
+    def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        parser.set_defaults(allow_variable_data_keys=True)
+        nested, text = espnet.load("NestedDictAction"), espnet.load("str_or_none")
+        group = parser.add_argument_group("Task related")
+        group.add_argument("--outputs", action=nested, default={}, help="outputs by name")
+        group.add_argument("--input_size", type=int, default=None, help="feature size, no frontend")
+        group.add_argument("--init", type=text, default=None, help="ESPnet's parameter initialiser")
+        group.add_argument(
+            "--cpu_autocast", type=text, default=None, choices=["bfloat16", None],
+            help="run encoder and decoders in this type on CPU",
+        )  # fmt: skip
+        for part, default in PARTS.items():
+            group.add_argument(f"--{part}", type=text, default=default, help=f"the {part}")
+            group.add_argument(f"--{part}_conf", action=nested, default={}, help="its options")
+        group.add_argument("--ctc_conf", action=nested, default={}, help="options of every CTC")
+        group.add_argument(
+            "--model_conf", action=nested, default={},
+            help="lsm_weight, length_normalized_loss: defaults of all outputs",
+        )  # fmt: skip
+        group = parser.add_argument_group("Preprocess related")
+        for option, default in AUGMENTATION.items():
+            kind = float if isinstance(default, float) else text
+            kind = float if option == "speech_volume_normalize" else kind
+            group.add_argument(f"--{option}", type=kind, default=default, help="as in ESPnet")
+
+    @classmethod
+    def build_collate_fn(cls, args: argparse.Namespace, train: bool):
+        return espnet.load("CommonCollateFn")(float_pad_value=0.0, int_pad_value=-1)
+
+    @classmethod
+    def build_preprocess_fn(cls, args: argparse.Namespace, train: bool):
+        wanted = {key: getattr(args, key) for key in AUGMENTATION}
+        active = any(wanted[k] is not None for k in ("rir_scp", "noise_scp"))
+        active = active or wanted["speech_volume_normalize"] is not None
+        folder = Path(args.output_dir or ".")
+        outputs = {
+            name: dataclasses.replace(
+                output, bpemodel=str(folder / output.bpemodel) if output.bpemodel else None
+            )
+            for name, output in parse_outputs(vars(args)).items()
+        }
+        return OutputsPreprocessor(outputs, train, wanted if active else {})
+
+    @classmethod
+    def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        return ("speech",)
+
+    @classmethod
+    def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        return ()  # and any text_<output>: the defaults allow further names
+
+    @classmethod
+    def build_model(cls, args: argparse.Namespace):
+        return build_model(vars(args), args.output_dir or ".")
