@@ -46,7 +46,9 @@ def scan_table(path: str | os.PathLike) -> tuple[list[Row], list[Finding]]:
 
     if content.startswith(b"\xef\xbb\xbf"):
         content = content[3:]
-        found("bom", 1, "", "begins with a byte-order mark", f"sed -i '1s/^\\xEF\\xBB\\xBF//' {name}")
+        found(
+            "bom", 1, "", "begins with a byte-order mark", f"sed -i '1s/^\\xEF\\xBB\\xBF//' {name}"
+        )
     if content and not content.endswith(b"\n"):
         content += b"\n"  # a last line without its newline is whole all the same
     if b"\r\n" in content:
@@ -119,7 +121,9 @@ def read_table(path: str | os.PathLike, *, empty_ok: bool = False) -> dict[str, 
             raise finding.as_error()
     for row in rows:
         if not row.value and not empty_ok:
-            raise UserError(f"{path}:{row.line}: {row.key}: has no value", "fill it in or remove it")
+            raise UserError(
+                f"{path}:{row.line}: {row.key}: has no value", "fill it in or remove it"
+            )
     return {row.key: row.value for row in sorted(rows, key=lambda row: row.key)}
 
 

@@ -1,0 +1,233 @@
+"""Audio in and out: sound files, arks and (when asked for) pipes become float32 mono, T samples.
+
+numpy, soundfile, soxr and kaldiio are imported inside the functions: checking texts needs none of them.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from espnet_ext import files
+from espnet_ext.data.record import Utterance
+from espnet_ext.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FORMATS = {".wav": "WAV", ".flac": "FLAC"}  # what is written, always 16-bit
+_ARK_OFFSET = re.compile(r"(?P<path>.+\.ark):(?P<offset>\d+)")
+MIX = "mix"  # channel: the mean of all
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    frames: int  # samples of each channel
+    rate: int  # Hz
+    channels: int
+    format: str = ""  # libsndfile's names: "WAV", "FLAC", …
+    subtype: str = ""  # "PCM_16", "FLOAT", …
+
+    @property
+    def seconds(self) -> float:
+        return self.frames / self.rate
+
+
+def is_pipe(source: str) -> bool:
+    """Whether a wav.scp entry is a shell command (`sox a.sph -t wav - |`), which is run only if asked."""
+    return source.endswith("|") or source.startswith("|")
+
+
+def source_file(source: str) -> str:
+    """The file that an entry of wav.scp reads; empty for a pipe.
+
+    >>> source_file("raw.ark:123"), source_file("a.wav"), source_file("cat a.wav |")
+    ('raw.ark', 'a.wav', '')
+    """
+    if is_pipe(source):
+        return ""
+    ark = _ARK_OFFSET.fullmatch(source)
+    return ark["path"] if ark else source
+
+
+def audio_info(source: str, *, allow_pipes: bool = False) -> AudioInfo:
+    """Length, rate and channels, from the header where there is a file.
+
+    >>> import tempfile, numpy
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_audio(folder + "/a.wav", numpy.zeros(800), 16000)
+    ...     audio_info(folder + "/a.wav").seconds
+    0.05
+    """
+    import soundfile
+
+    opened = _open(source, allow_pipes)
+    if isinstance(opened, tuple):  # samples of an ark that is no sound file
+        rate, samples = opened
+        return AudioInfo(len(samples), rate, samples.shape[1], "ARK", str(samples.dtype))
+    try:
+        with soundfile.SoundFile(opened) as sound:
+            return AudioInfo(
+                sound.frames, sound.samplerate, sound.channels, sound.format, sound.subtype
+            )
+    except (soundfile.SoundFileError, RuntimeError, OSError) as error:
+        raise _unreadable(source, error) from None
+
+
+def load_audio(
+    source: str,
+    sample_rate: int | None = None,
+    *,
+    channel: int | str | None = None,
+    allow_pipes: bool = False,
+) -> tuple[np.ndarray, int]:
+    """Samples as float32 in [-1, 1], shape (T,), and their rate in Hz.
+
+    `sample_rate` resamples where it differs. `channel` is what to take of audio with several: a number
+    from 0, or "mix"; without it such audio is a `UserError`, as are missing, unreadable, empty and
+    non-finite audio.
+
+    >>> import tempfile, numpy
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_audio(folder + "/a.wav", numpy.full(800, 0.5), 16000)
+    ...     samples, rate = load_audio(folder + "/a.wav", 8000)
+    >>> samples.shape, samples.dtype.name, rate
+    ((400,), 'float32', 8000)
+    """
+    samples, rate = read_audio(source, allow_pipes=allow_pipes)
+    mono = one_channel(samples, channel, source)
+    if sample_rate is not None and sample_rate != rate:
+        mono, rate = resample(mono, rate, sample_rate), sample_rate
+    return mono, rate
+
+
+def read_audio(source: str, *, allow_pipes: bool = False) -> tuple[np.ndarray, int]:
+    """All channels as they are: float32 of shape (T, channels), finite and not empty, and the rate."""
+    import numpy as np
+    import soundfile
+
+    opened = _open(source, allow_pipes)
+    if isinstance(opened, tuple):
+        rate, samples = opened
+    else:
+        try:
+            samples, rate = soundfile.read(opened, dtype="float32", always_2d=True)
+        except (soundfile.SoundFileError, RuntimeError, OSError, MemoryError) as error:
+            raise _unreadable(source, error) from None
+    if len(samples) == 0:
+        raise UserError(f"{source}: has no samples", "record it again or remove the utterance")
+    if not np.isfinite(samples).all():
+        remedy = "export it again, or remove the utterance"
+        raise UserError(f"{source}: has samples that are not finite (NaN or infinite)", remedy)
+    return samples, rate
+
+
+def load_utterance(utterance: Utterance, sample_rate: int | None = None) -> tuple[np.ndarray, int]:
+    """`load_audio` of an utterance's audio; what is wrong with it names the utterance."""
+    try:
+        return load_audio(utterance.audio, sample_rate)
+    except UserError as error:
+        raise UserError(f"{utterance.utt_id}: {error.message}", error.remedy) from None
+
+
+def resample(samples: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
+    """Resample (T,) float32 to round(T · new_rate / rate) samples, band-limited (soxr, HQ)."""
+    import numpy as np
+    import soxr
+
+    return soxr.resample(np.ascontiguousarray(samples, dtype=np.float32), rate, new_rate)
+
+
+def encode_audio(samples: np.ndarray, rate: int, suffix: str) -> bytes:
+    """A 16-bit sound file as bytes; what was read from 16-bit audio is encoded without change.
+
+    libsndfile's own conversion from float scales by 2¹⁵−1, so it would alter loud samples; and encoding
+    in memory leaves writing to us, where a full disk is seen for certain.
+    """
+    import numpy as np
+    import soundfile
+
+    if suffix not in FORMATS:
+        raise UserError(f"cannot write audio as '{suffix}'", f"use one of {', '.join(FORMATS)}")
+    scaled = np.rint(np.asarray(samples, dtype=np.float64) * 32768.0)
+    buffer = io.BytesIO()
+    integers = np.clip(scaled, -32768, 32767).astype(np.int16)
+    soundfile.write(buffer, integers, rate, format=FORMATS[suffix], subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def write_audio(path: str | os.PathLike, samples: np.ndarray, rate: int) -> None:
+    """Write (T,) samples in [-1, 1] as 16-bit WAV or FLAC, by the suffix; whole or not at all."""
+    content = encode_audio(samples, rate, Path(path).suffix)
+    with files.atomic_write(path, "wb") as handle:
+        handle.write(content)
+
+
+def _open(source: str, allow_pipes: bool) -> str | io.BytesIO | tuple[int, np.ndarray]:
+    """What soundfile can open for this entry, or (rate, (T, channels)) of an ark without a sound file."""
+    if is_pipe(source):
+        return _run_pipe(source, allow_pipes)
+    if ark := _ARK_OFFSET.fullmatch(source):
+        return _open_ark(source, ark["path"], int(ark["offset"]))
+    if not os.path.isfile(source):
+        what = "is a folder" if os.path.isdir(source) else "no such audio file"
+        remedy = "correct its path in wav.scp (relative paths start where the command runs)"
+        raise UserError(f"{source}: {what}", remedy)
+    return source
+
+
+def _run_pipe(source: str, allow_pipes: bool) -> io.BytesIO:
+    if not allow_pipes or not source.endswith("|"):
+        remedy = "if you trust wav.scp, run with --allow_pipes true; else write the audio to files"
+        raise UserError(f"{source}: is a command, and commands are not run unasked", remedy)
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", source[:-1]], capture_output=True, check=False
+    )
+    if done.returncode:
+        reason = done.stderr.decode("utf-8", "replace").strip().rsplit("\n", 1)[-1]
+        remedy = "run the command by hand and mend it"
+        raise UserError(f"{source}: fails with exit status {done.returncode}: {reason}", remedy)
+    return io.BytesIO(done.stdout)
+
+
+def _open_ark(source: str, path: str, offset: int) -> io.BytesIO | tuple[int, np.ndarray]:
+    from espnet_ext.data import arks
+
+    with arks.open_at(path, offset) as handle:
+        if handle.read(len(arks.AUDIO)) == arks.AUDIO:
+            return io.BytesIO(arks.read_framed(handle, source))
+    value = arks.read_at(path, offset)
+    if not isinstance(value, tuple):
+        remedy = "wav.scp must point at audio; features belong in an scp of their own"
+        raise UserError(f"{source}: holds an array without a sample rate, not audio", remedy)
+    rate, samples = value
+    if samples.dtype.kind == "i":
+        samples = samples / float(2 ** (8 * samples.dtype.itemsize - 1))
+    return rate, samples.reshape(len(samples), -1).astype("float32")
+
+
+def one_channel(samples: np.ndarray, channel: int | str | None, source: str) -> np.ndarray:
+    """(T, channels) → (T,): the only channel, the numbered one (from 0), or the mean for "mix"."""
+    channels = samples.shape[1]
+    if channels == 1:
+        return samples[:, 0]
+    if channel is None:
+        remedy = "run stage 3 (format_audio) with --channel N (from 0) or --channel mix"
+        raise UserError(f"{source}: has {channels} channels, not one", remedy)
+    if channel == MIX:
+        return samples.mean(axis=1)
+    if not 0 <= int(channel) < channels:
+        remedy = f"choose --channel 0 to {channels - 1}, or mix"
+        raise UserError(f"{source}: has no channel {channel}, only {channels}", remedy)
+    return samples[:, int(channel)]
+
+
+def _unreadable(source: str, error: Exception) -> UserError:
+    reason = str(error).rsplit(": ", 1)[-1].rstrip(".") or type(error).__name__
+    remedy = "play it to see; export it again as WAV or FLAC, or remove the utterance"
+    return UserError(f"{source}: cannot be read as audio: {reason}", remedy)

@@ -1,0 +1,117 @@
+"""Validation and filtering (stage 4): the directory that training and decoding read.
+
+Nothing goes silently: what is removed is listed in `removed.tsv` with its reason.
+"""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from espnet_ext import files
+from espnet_ext.data.directory import read_directory, write_directory
+from espnet_ext.data.findings import WARNING, as_json, describe
+from espnet_ext.data.record import Utterance
+from espnet_ext.data.validate import MENDED, check_directory, require_valid
+from espnet_ext.errors import UserError
+from espnet_ext.progress import say
+
+PASSED_ON = ("feats_type", "audio_format")  # what ESPnet's scripts want to find beside wav.scp
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What an utterance must be like to stay."""
+
+    outputs: Sequence[str]  # it has a transcript for at least one of these
+    min_seconds: float = 0.1
+    max_seconds: float = 20.0
+    keep_all: bool = False  # for sets to decode: their files are completed, and nothing is removed
+    allow_pipes: bool = False
+
+    def reason_against(self, utterance: Utterance, seconds: float) -> str:
+        """Why the utterance has to go; empty if it stays."""
+        if self.keep_all:
+            return ""
+        if seconds < self.min_seconds:
+            return f"shorter than {self.min_seconds:g} s"
+        if seconds > self.max_seconds:
+            return f"longer than {self.max_seconds:g} s"
+        if not any(utterance.texts.get(name) for name in self.outputs):
+            return f"no transcript for {' or '.join(self.outputs)}"
+        return ""
+
+
+def filter_directory(
+    source: str | os.PathLike, target: str | os.PathLike, rule: Filter
+) -> list[str]:
+    """Validate `source`, write what stays of it to `target`; returns lines saying what was done.
+
+    `text.<output>` of every output has a row for every utterance, `<na>` where it is unlabelled;
+    other transcripts (canonical) are passed on as they are. Any error ends it, with all of them
+    listed and in `<target>/validation.json`.
+    """
+    if Path(source).resolve() == Path(target).resolve():
+        raise UserError(f"{target}: is both input and output", "name another output")
+    check = check_directory(source, allow_pipes=rule.allow_pipes)
+    report = {"directory": check.path, "utterances": check.utterances, "speakers": check.speakers}
+    report |= {"labelled": check.labelled, "findings": as_json(check.findings)}
+    files.write_json(Path(target) / "validation.json", report)
+    require_valid(check)
+    warnings = [one for one in check.findings if one.severity == WARNING and one.code not in MENDED]
+    for line in describe(warnings, shown=3):
+        say(line)
+    kept: list[Utterance] = []
+    removed: list[tuple[Utterance, str]] = []
+    for utterance in read_directory(source):
+        reason = rule.reason_against(utterance, check.audio[utterance.utt_id].seconds)
+        if reason:
+            removed.append((utterance, reason))
+        else:
+            kept.append(utterance)
+    seconds = {utt_id: info.seconds for utt_id, info in check.audio.items()}
+    _write_removed(Path(target) / "removed.tsv", removed, seconds)
+    if not kept:
+        reasons = Counter(reason for _, reason in removed).most_common()
+        raise UserError(
+            f"{source}: no utterance is left: "
+            + "; ".join(f"{count} {reason}" for reason, count in reasons),
+            f"change --min_seconds, --max_seconds or --outputs; see {target}/removed.tsv",
+        )
+    durations = {one.utt_id: f"{seconds[one.utt_id]:.4f}" for one in kept}
+    write_directory(target, kept, fill_missing=tuple(rule.outputs), extra={"utt2dur": durations})
+    for name in PASSED_ON:
+        if (Path(source) / name).exists():
+            shutil.copyfile(Path(source) / name, Path(target) / name)
+    return _summary(target, kept, removed, seconds, rule)
+
+
+def _write_removed(
+    path: Path, removed: Sequence[tuple[Utterance, str]], seconds: dict[str, float]
+) -> None:
+    rows = ["utterance\tspeaker\tseconds\treason\n"]
+    for one, reason in removed:
+        rows.append(f"{one.utt_id}\t{one.speaker}\t{seconds[one.utt_id]:.4f}\t{reason}\n")
+    files.write_text(path, "".join(rows))
+
+
+def _summary(
+    target: str | os.PathLike,
+    kept: Sequence[Utterance],
+    removed: Sequence[tuple[Utterance, str]],
+    seconds: dict[str, float],
+    rule: Filter,
+) -> list[str]:
+    hours = sum(seconds[one.utt_id] for one in kept) / 3600
+    labelled = ", ".join(
+        f"{sum(name in one.texts for one in kept)} {name}" for name in rule.outputs
+    )
+    lines = [
+        f"{target}: {len(kept)} of {len(kept) + len(removed)} utterances kept, {hours:.2f} h, "
+        f"labelled: {labelled}"
+    ]
+    for reason, count in Counter(reason for _, reason in removed).most_common():
+        lines.append(f"  removed {count}: {reason} (listed in {target}/removed.tsv)")
+    return lines
