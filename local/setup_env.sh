@@ -117,9 +117,14 @@ choose_base() { # set `base` (and `found` for it), or say what would help
 
 # -- installing
 
+may_use_uv() { # not on top of a base's packages, which uv does not see and would install again
+    [[ ${ESPNET_EXT_INSTALLER:-uv} != pip ]] && # pip: for machines where uv misbehaves
+        ! grep -qsi '^include-system-site-packages *= *true' "$env/pyvenv.cfg"
+}
+
 find_uv() { # set the array `uv` to a command that works; empty if there is none
     uv=()
-    if [[ ${ESPNET_EXT_INSTALLER:-} == pip ]]; then return; fi # for machines where uv misbehaves
+    if ! may_use_uv; then return; fi
     if uv --version >/dev/null 2>&1; then
         uv=(uv)
     elif python3 -m uv --version >/dev/null 2>&1; then
@@ -133,6 +138,7 @@ make_venv() { # make_venv: an environment on `base`; over a fit torch it sees th
     local options=()
     if [[ ${found[torch_fits]:-} == true && ${found[in_venv]} == false ]]; then
         options=(--system-site-packages)
+        uv=()
         say "keeping the installed torch ${found[torch]} of $base"
     fi
     say "environment: making $env"
@@ -166,7 +172,7 @@ install_into() { # install_into PYTHON: the project and all it requires; repeats
     constraints_for "$constraints"
     target="${root}[${extras// /,}]"
     [[ -n $extras ]] || target=$root
-    if ((${#uv[@]} == 0)) && [[ ${ESPNET_EXT_INSTALLER:-} != pip ]] &&
+    if ((${#uv[@]} == 0)) && may_use_uv &&
         "$python" -m pip install --quiet uv >/dev/null 2>&1; then
         uv=("$python" -m uv)
     fi
