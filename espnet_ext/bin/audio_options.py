@@ -2,6 +2,8 @@
 
 import argparse
 
+CHANNEL_HELP = "which channel to take of several: a number from 0, or mix"
+
 
 def count(value: str) -> int:
     """A whole number from 1."""

@@ -14,11 +14,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--output", required=True, help="data directory to write")
     options.add_argument("--sample_rate", type=audio_options.count, default=16000, help="in Hz")
     options.add_argument("--audio_format", choices=AUDIO_FORMATS, default="wav", help="16-bit mono")
-    options.add_argument(
-        "--channel",
-        type=audio_options.channel,
-        help="which channel to take of several: a number, or mix",
-    )
+    options.add_argument("--channel", type=audio_options.channel, help=audio_options.CHANNEL_HELP)
     options.add_argument(
         "--copy", type=cli.boolean, default=False,
         help="write also what is in that format already, instead of referring to it",

@@ -12,11 +12,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--output", required=True, help="data directory to write")
     options.add_argument("--speeds", type=cli.words, default="0.9 1.0 1.1", help="factors")
     options.add_argument("--audio_dir", help="folder for the audio; default: <output>/audio")
-    options.add_argument(
-        "--channel",
-        type=audio_options.channel,
-        help="which channel to take of several: a number, or mix",
-    )
+    options.add_argument("--channel", type=audio_options.channel, help=audio_options.CHANNEL_HELP)
     options.add_argument(
         "--allow_pipes", type=cli.boolean, default=False, help="run commands in wav.scp"
     )

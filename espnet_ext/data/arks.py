@@ -1,4 +1,4 @@
-"""Arks: many arrays (features, representations) or sounds in one file, each at a byte offset (kaldiio)."""
+"""Arks: many arrays (features, representations) or sounds in a file, each at a byte offset."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def read_at(path: str, offset: int) -> Any:
 def write_arrays(
     path: str | os.PathLike, arrays: Iterable[tuple[str, np.ndarray]]
 ) -> dict[str, str]:
-    """Write `<path>.ark` and `<path>.scp`, sorted by the scp, whole or not at all; returns its rows.
+    """Write `<path>.ark` and `<path>.scp`, each whole or not at all; returns the rows of the scp.
 
     Arrays are float32 or float64, (N,) or (N, D), or int32 (N,): what Kaldi's readers take.
 

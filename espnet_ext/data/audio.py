@@ -1,6 +1,6 @@
 """Audio in and out: sound files, arks and (when asked for) pipes become float32 mono, T samples.
 
-numpy, soundfile, soxr and kaldiio are imported inside the functions: checking texts needs none of them.
+numpy, soundfile, soxr and kaldiio are imported inside the functions: checking texts needs none.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class AudioInfo:
 
 
 def is_pipe(source: str) -> bool:
-    """Whether a wav.scp entry is a shell command (`sox a.sph -t wav - |`), which is run only if asked."""
+    """Whether a wav.scp entry is a shell command (`sox a.sph -t wav - |`): run only if asked."""
     return source.endswith("|") or source.startswith("|")
 
 
@@ -88,9 +88,9 @@ def load_audio(
 ) -> tuple[np.ndarray, int]:
     """Samples as float32 in [-1, 1], shape (T,), and their rate in Hz.
 
-    `sample_rate` resamples where it differs. `channel` is what to take of audio with several: a number
-    from 0, or "mix"; without it such audio is a `UserError`, as are missing, unreadable, empty and
-    non-finite audio.
+    `sample_rate` resamples where it differs. `channel` is what to take of audio with several: a
+    number from 0, or "mix"; without it such audio is a `UserError`, as are missing, unreadable,
+    empty and non-finite audio.
 
     >>> import tempfile, numpy
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -107,7 +107,7 @@ def load_audio(
 
 
 def read_audio(source: str, *, allow_pipes: bool = False) -> tuple[np.ndarray, int]:
-    """All channels as they are: float32 of shape (T, channels), finite and not empty, and the rate."""
+    """All channels as they are: float32 (T, channels), finite and not empty, and the rate."""
     import numpy as np
     import soundfile
 
@@ -146,8 +146,8 @@ def resample(samples: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
 def encode_audio(samples: np.ndarray, rate: int, suffix: str) -> bytes:
     """A 16-bit sound file as bytes; what was read from 16-bit audio is encoded without change.
 
-    libsndfile's own conversion from float scales by 2¹⁵−1, so it would alter loud samples; and encoding
-    in memory leaves writing to us, where a full disk is seen for certain.
+    libsndfile's own conversion from float scales by 2¹⁵−1, so it would alter loud samples; and
+    encoding in memory leaves writing to us, where a full disk is seen for certain.
     """
     import numpy as np
     import soundfile
@@ -169,7 +169,7 @@ def write_audio(path: str | os.PathLike, samples: np.ndarray, rate: int) -> None
 
 
 def _open(source: str, allow_pipes: bool) -> str | io.BytesIO | tuple[int, np.ndarray]:
-    """What soundfile can open for this entry, or (rate, (T, channels)) of an ark without a sound file."""
+    """What soundfile can open, or (rate, (T, channels)) of an ark that holds no sound file."""
     if is_pipe(source):
         return _run_pipe(source, allow_pipes)
     if ark := _ARK_OFFSET.fullmatch(source):

@@ -18,7 +18,7 @@ PLAIN_TEXT_OUTPUT = "meaning"  # what `text` of an ordinary Kaldi directory is
 
 
 def text_files(path: str | os.PathLike) -> dict[str, Path]:
-    """Transcript files of a directory by output name; an ordinary Kaldi `text` counts as meaning."""
+    """Transcript files of a directory by output; an ordinary Kaldi `text` counts as meaning."""
     found = {
         file.name.removeprefix("text."): file
         for file in sorted(Path(path).glob("text.*"))
@@ -110,8 +110,8 @@ def write_directory(
         by_id[utterance.utt_id] = utterance
     tables = _text_tables(folder, by_id, fill_missing)
     for name, attribute in LABEL_TABLES.items():
-        rows = {utt_id: getattr(utterance, attribute) for utt_id, utterance in by_id.items()}
-        tables[name] = {utt_id: normalize(value) for utt_id, value in rows.items() if value}
+        values = ((utt_id, getattr(one, attribute) or "") for utt_id, one in by_id.items())
+        tables[name] = {utt_id: label for utt_id, value in values if (label := normalize(value))}
     tables["utt2spk"] = {utt_id: utterance.speaker for utt_id, utterance in by_id.items()}
     tables["spk2utt"] = speakers_of(by_id.values())
     stale = [f"text.{name}" for name in text_files(folder)] + ["text"]

@@ -55,9 +55,8 @@ def describe(findings: Iterable[Finding], shown: int = SHOWN_PER_CODE) -> list[s
         lines += [str(finding) for finding in kind[:shown]]
         if len(kind) > shown:
             lines.append(f"  … and {len(kind) - shown} more of [{kind[0].code}]")
-        lines += [
-            f"  remedy: {remedy}" for remedy in dict.fromkeys(one.remedy for one in kind[:shown])
-        ]
+        remedies = dict.fromkeys(finding.remedy for finding in kind[:shown])
+        lines += [f"  remedy: {remedy}" for remedy in remedies]
     return lines
 
 

@@ -41,7 +41,7 @@ class Format:
 def format_directory(
     source: str | os.PathLike, target: str | os.PathLike, form: Format, *, nj: int = 1
 ) -> str:
-    """Write `target` with the utterances of `source` in the format; returns a line saying what was made.
+    """Write `target`: the utterances of `source` in the format; returns a line on what was made.
 
     What is a file in that format already is referred to where it is (unless `form.copy`); what an
     earlier run wrote from the same source is left alone. Audio that cannot be read is an error that

@@ -1,7 +1,7 @@
 """Speed perturbation (stage 2): copies of a training set, spoken faster and slower.
 
-Ko et al., "Audio augmentation for speech recognition", Interspeech 2015: resampling changes tempo and
-pitch together. Ids and speakers of copies begin with `sp<factor>-`, as in Kaldi and ESPnet.
+Ko et al., "Audio augmentation for speech recognition", Interspeech 2015: resampling changes tempo
+and pitch together. Ids and speakers of copies begin with `sp<factor>-`, as in Kaldi and ESPnet.
 """
 
 import os
@@ -66,9 +66,9 @@ def perturb_directory(
     allow_pipes: bool = False,
     nj: int = 1,
 ) -> str:
-    """Write `target` with a copy of `source` for each factor; returns a line saying what was made.
+    """Write `target`: a copy of `source` for each factor; returns a line on what was made.
 
-    The factor 1 is the utterances themselves. A copy lasts its original's time divided by its factor.
+    The factor 1 is the utterances themselves. A copy lasts its original's time over its factor.
     """
     factors = parse_speeds(speeds)
     if Path(source).resolve() == Path(target).resolve():

@@ -23,9 +23,7 @@ class Utterance:
     utt_id: str  # begins with speaker + "-", so that sorting by id sorts by speaker too
     speaker: str
     audio: str  # a sound file that soundfile reads, or an offset into an ark: "x.ark:123"
-    texts: Mapping[str, str] = field(
-        default_factory=dict
-    )  # output → transcript; absent: unlabelled
+    texts: Mapping[str, str] = field(default_factory=dict)  # by output; absent: unlabelled
     lang: str | None = None  # language spoken: "ko", "en"
     l1: str | None = None  # the speaker's first language
     band: str | None = None  # "narrow" or "wide"

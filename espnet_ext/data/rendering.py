@@ -1,4 +1,4 @@
-"""Making audio files from audio files, many at a time: what speed perturbation and formatting share.
+"""Making sound files from sound files, many at a time: for speed perturbation and formatting.
 
 A journal beside the audio says what each file was made from, so that a run that was killed goes on
 where it was and a finished one has nothing to do.

@@ -1,4 +1,4 @@
-"""Kaldi tables: one row a line, an id, a space, a value; UTF-8, sorted by bytes (`LC_ALL=C sort`)."""
+"""Kaldi tables: an id, a space and a value a line; UTF-8, sorted by bytes (`LC_ALL=C sort`)."""
 
 import os
 import re
@@ -27,7 +27,7 @@ class Row:
 def scan_table(path: str | os.PathLike) -> tuple[list[Row], list[Finding]]:
     """Read what can be read of a table, and list everything that is wrong with it.
 
-    Rows with an unreadable line or a malformed id are left out; of rows with one id, the first stays.
+    Rows with an unreadable line or a malformed id are left out; of rows with one id, one stays.
     An empty value is a row like any other: whether it is allowed is the caller's to say.
     """
     name = str(path)

@@ -30,9 +30,7 @@ class Check:
     findings: list[Finding] = field(default_factory=list)
     utterances: int = 0
     speakers: int = 0
-    labelled: dict[str, int] = field(
-        default_factory=dict
-    )  # utterances with a transcript, by output
+    labelled: dict[str, int] = field(default_factory=dict)  # transcripts by output
     audio: dict[str, AudioInfo] = field(default_factory=dict)  # by id; empty if not checked
 
     @property
@@ -75,7 +73,8 @@ def validate_directory(
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     for name, row in (("wav.scp", "s1-u1 a.wav"), ("utt2spk", "s1-u1 s1"), ("text", "s1-u2 가")):
+    ...     rows = {"wav.scp": "s1-u1 a.wav", "utt2spk": "s1-u1 s1", "text": "s1-u2 가"}
+    ...     for name, row in rows.items():
     ...         _ = Path(folder, name).write_text(row + "\\n")
     ...     [finding.code for finding in validate_directory(folder)]
     ['unknown-id', 'no-audio']
@@ -99,7 +98,7 @@ def check_directory(
     allow_pipes: bool = False,
     read_samples: bool = False,
 ) -> Check:
-    """Check a directory: `sample_rate` in Hz that all audio must have, `outputs` that must be there.
+    """Check a directory: `sample_rate` (Hz) that audio must have, `outputs` that must be there.
 
     `read_samples` decodes all audio, which also finds damage behind sound headers.
     """
@@ -208,8 +207,8 @@ def _check_texts(check: Check, name: str, file: Path, audio: Mapping[str, Row]) 
             message = f"the {name} transcript has no visible character"
             check.add(ERROR, "empty-text", place, message, "write the transcript or remove the row")
         elif normalize(row.value) != row.value:
-            message = "repeated or unusual whitespace"
-            check.add(WARNING, "whitespace", place, message, "stages 3 and 4 squeeze it")
+            message = "repeated whitespace, invisible characters or conjoining jamo"
+            check.add(WARNING, "whitespace", place, message, "stages 3 and 4 normalise it")
         if NA in row.value:
             message = f"the sentinel {NA} stands within a transcript"
             remedy = f"remove {NA}; alone in its row it means: unlabelled"
