@@ -1,0 +1,200 @@
+"""Stage 1: a corpus in its published layout becomes `data/<lang>/{train,valid,test}`.
+
+    python -m espnet_ext.bin.prepare l2arctic --corpus_dir PATH --data_dir data
+    python -m espnet_ext.bin.prepare speechocean762 --download true --data_dir data
+    python -m espnet_ext.bin.prepare plain --manifest corpus.tsv --data_dir data
+    python -m espnet_ext.bin.prepare mini_l2 --langs "ko en" --data_dir data
+
+Beside the sets lies `prepare.json`: counts, decisions, and why each utterance was left out or has
+no transcript for an output.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from espnet_ext.bin import cli
+
+if TYPE_CHECKING:
+    from espnet_ext.corpora.preparation import Report, Sets
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = cli.parser("Prepare a corpus: write data/<lang>/{train,valid,test}.")
+    corpora = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
+
+    def add(name: str, description: str) -> argparse.ArgumentParser:
+        corpus = corpora.add_parser(
+            name,
+            help=description,
+            description=description,
+            allow_abbrev=False,
+            formatter_class=parser.formatter_class,
+        )
+        corpus.add_argument("--data_dir", default="data", help="where <lang>/<set> is written")
+        return corpus
+
+    mini = add("mini_l2", "the embedded corpus, synthesised")
+    mini.add_argument("--langs", type=cli.words, default=["ko", "en"], help="languages to make")
+    mini.add_argument("--quick", type=cli.boolean, default=False, help="a small part, for trying out")
+    mini.add_argument("--nj", type=int, default=2, help="processes")
+
+    l2arctic = add("l2arctic", "L2-ARCTIC: 24 speakers of six first languages, CC BY-NC 4.0")
+    _add_corpus(l2arctic)
+    l2arctic.add_argument(
+        "--split",
+        default="auto",
+        choices=("auto", "standard", "speakers", "sentences"),
+        help="standard: the field's six test speakers; auto: that, if others are there to train on",
+    )
+    l2arctic.add_argument(
+        "--unannotated",
+        default="train",
+        choices=("train", "all", "none"),
+        help="where utterances without phone annotation go (they have only words)",
+    )
+    l2arctic.add_argument(
+        "--unidentified",
+        default="unlabelled",
+        choices=("unlabelled", "token"),
+        help="surface with a phone that nobody could identify (err): none, or with the token ERR",
+    )
+    l2arctic.add_argument(
+        "--suitcase", type=cli.boolean, default=False, help="add the spontaneous narratives"
+    )
+
+    speechocean = add("speechocean762", "speechocean762: 250 Mandarin speakers, CC BY 4.0")
+    _add_corpus(speechocean)
+    plain = add("plain", "any corpus, from a tab-separated manifest")
+    plain.add_argument("--manifest", required=True, help="a row an utterance, columns by name")
+    plain.add_argument("--lang", default="en", help="language of rows without one")
+    _add_skip(plain)
+    return parser
+
+
+def _add_corpus(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--corpus_dir", default="", help="the corpus as published, unpacked")
+    parser.add_argument("--archive", default="", help="the corpus as published, packed")
+    parser.add_argument("--downloads_dir", default="downloads", help="where archives are unpacked")
+    parser.add_argument(
+        "--download", type=cli.boolean, default=False, help="fetch the corpus, where that is allowed"
+    )
+    parser.add_argument("--sha256", default="", help="checksum that the archive must have")
+    parser.add_argument(
+        "--accept_unverified",
+        type=cli.boolean,
+        default=False,
+        help="take a download without a checksum to compare it with",
+    )
+    _add_skip(parser)
+
+
+def _add_skip(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--skip_unreadable", type=cli.boolean, default=False, help="leave out unreadable audio"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int | None:
+    args = get_parser().parse_args(argv)
+    from espnet_ext.corpora.preparation import Report
+
+    report = Report(args.corpus)
+    sets = globals()[f"_prepare_{args.corpus}"](args, report)
+    _write(Path(args.data_dir), sets, report)
+    return 0
+
+
+def _prepare_mini_l2(args: argparse.Namespace, report: "Report") -> "Sets":
+    from espnet_ext.corpora.mini_l2 import build
+
+    return build.prepare(Path(args.data_dir) / "mini_l2_audio", args.langs, args.quick, args.nj)
+
+
+def _prepare_l2arctic(args: argparse.Namespace, report: "Report") -> "Sets":
+    from espnet_ext.corpora import download, l2arctic
+
+    source = download.Source("l2arctic", "*/wav", l2arctic.HOW_TO_GET)
+    return l2arctic.prepare(
+        _corpus_dir(args, source),
+        split=args.split,
+        unannotated=args.unannotated,
+        unidentified=args.unidentified,
+        suitcase=args.suitcase,
+        skip_unreadable=args.skip_unreadable,
+        report=report,
+    )
+
+
+def _prepare_speechocean762(args: argparse.Namespace, report: "Report") -> "Sets":
+    from espnet_ext.corpora import download, speechocean762
+
+    source = download.Source(
+        "speechocean762",
+        "resource/scores.json",
+        speechocean762.HOW_TO_GET,
+        speechocean762.URL,
+        size=speechocean762.ARCHIVE_BYTES,
+    )
+    return speechocean762.prepare(
+        _corpus_dir(args, source), skip_unreadable=args.skip_unreadable, report=report
+    )
+
+
+def _prepare_plain(args: argparse.Namespace, report: "Report") -> "Sets":
+    from espnet_ext.corpora import plain
+
+    return plain.prepare(
+        args.manifest, lang=args.lang, skip_unreadable=args.skip_unreadable, report=report
+    )
+
+
+def _corpus_dir(args: argparse.Namespace, source) -> str:
+    """The corpus folder: the one given, or that of the archive or download."""
+    from espnet_ext.corpora import download
+    from espnet_ext.errors import UserError
+
+    if args.corpus_dir and (args.archive or args.download):
+        message = "--corpus_dir and an archive or download are given: which one?"
+        raise UserError(message, "leave one of them out")
+    if args.corpus_dir or not (args.archive or args.download):
+        return args.corpus_dir
+    return str(
+        download.obtain(
+            source,
+            args.downloads_dir,
+            archive=args.archive,
+            sha256=args.sha256,
+            accept_unverified=args.accept_unverified,
+        )
+    )
+
+
+def _write(data_dir: Path, sets: "Sets", report: "Report") -> None:
+    """Write every language's sets, then its account; a set without utterances is a bad input."""
+    from espnet_ext import files
+    from espnet_ext.data.directory import write_directory
+    from espnet_ext.errors import UserError
+    from espnet_ext.progress import say
+
+    by_lang: dict[str, Sets] = {}
+    for name, utterances in sets.items():
+        for one in utterances:
+            by_lang.setdefault(one.lang or "und", {}).setdefault(name, []).append(one)
+    for lang, of_lang in sorted(by_lang.items()):
+        if missing := [name for name in sets if name not in of_lang]:
+            message = f"{report.corpus}: {lang}: no utterances for {' and '.join(missing)}"
+            raise UserError(message, "more speakers or another split are needed")
+    for lang, of_lang in sorted(by_lang.items()):
+        for name, utterances in of_lang.items():
+            write_directory(data_dir / lang / name, utterances)
+        files.write_json(data_dir / lang / "prepare.json", report.as_json(of_lang))
+        for line in report.lines(of_lang):
+            say(line)
+        print(f"{report.corpus}: wrote {data_dir / lang}/{{{','.join(of_lang)}}} and prepare.json")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
