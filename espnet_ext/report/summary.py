@@ -73,7 +73,7 @@ def cells_table(language: str, set_name: str, scores: Mapping[str, Mapping]) -> 
 
 
 def aligned(rows: Sequence[Sequence[str]], right: set[int] = frozenset()) -> str:
-    """Columns padded to their widest cell, wide characters counted as two; a rule below the head."""
+    """Pad columns to their widest cell (wide characters count as two), a rule below the head."""
     widths = [max(_width(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for row in rows:

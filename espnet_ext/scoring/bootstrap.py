@@ -1,4 +1,4 @@
-"""Intervals from a bootstrap that resamples speakers: utterances of one speaker are not independent.
+"""Intervals from a bootstrap that resamples speakers, whose utterances are not independent.
 
 Bisani & Ney (2004), "Bootstrap estimates for confidence intervals in ASR performance evaluation",
 with the speaker as the unit drawn. Drawing S of S speakers with replacement is one multinomial

@@ -1,13 +1,14 @@
 """Which hypothesis kind is compared with which reference kind, in what alphabet, by what metric.
 
-A *cell* is one hypothesis kind scored against one reference kind. Texts of one alphabet are compared
-as they stand. Where one side is phones and the other is written words, like is compared with like by
-bringing the written side to phones:
+A *cell* is one hypothesis kind scored against one reference kind. Texts of one alphabet are
+compared as they stand. Where one side is phones and the other is written words, like is compared
+with like by bringing the written side to phones:
 
 - a written *reference* becomes `text.canonical`, the pronunciation that it should have had; an
   utterance without one counts as unlabelled in this cell;
-- a written *hypothesis* is pronounced word by word with a lexicon; an utterance with a word that the
-  lexicon does not know is *not comparable*: left out of the cell, and counted there.
+- a written *hypothesis* is pronounced word by word with a lexicon; an utterance with a word that
+  the lexicon does not know is *not comparable*: left out of the cell, and counted there. The cell
+  then leans towards utterances that were recognised well: read its rate with that count.
 """
 
 from collections.abc import Callable, Mapping, Sequence

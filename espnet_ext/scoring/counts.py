@@ -64,9 +64,7 @@ def tokenize(text: str, metric: str) -> list[str]:
     return words
 
 
-def align(
-    references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]
-) -> list[str]:
+def align(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> list[str]:
     """Align token sequences pairwise; one letter a column: `=` equal, `s`, `d`, `i`.
 
     >>> align([["a", "b", "c"]], [["a", "x"]])
@@ -91,9 +89,7 @@ def _as_lists(sentences: Sequence[Sequence[str]]) -> list[list[str]]:
 
 
 def _columns(chunk) -> str:
-    length = max(
-        chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx
-    )
+    length = max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
     return _LETTER[chunk.type] * length
 
 

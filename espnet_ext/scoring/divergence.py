@@ -1,9 +1,9 @@
 """How far surface and meaning lie apart, and how the error depends on it.
 
-The distance of an utterance is the Levenshtein distance between its two *references*: characters of
-surface against meaning where both are written, phones of surface against canonical where the surface
-is phones. The bins 0, 1–3, 4–10, ≥11 are those of arXiv 2606.06065. Raw distance grows with length;
-that confound is the bins', and is stated, not removed, here.
+The distance of an utterance is the Levenshtein distance between its two *references*: characters
+of surface against meaning where both are written, phones of surface against canonical where the
+surface is phones. The bins 0, 1–3, 4–10, ≥11 are those of arXiv 2606.06065. Raw distance grows with
+length; that confound is the bins', and is stated, not removed, here.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Written words to phones, for cells that compare a written hypothesis with a phone reference."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from espnet_ext.errors import UserError
@@ -36,7 +36,7 @@ def pronouncer(lexicon: dict[str, str] | None = None) -> Callable[[str], str | N
     'S IY M IY'
     """
 
-    @lru_cache(maxsize=None)
+    @cache
     def word_phones(word: str) -> str | None:
         if lexicon and word in lexicon:
             return lexicon[word]

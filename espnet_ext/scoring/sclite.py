@@ -1,8 +1,8 @@
 """Results in sclite's form and ESPnet's folders, so that ESPnet's own result script lists them.
 
-ESPnet's `show_asr_result.sh` greps "Avg" in `<exp>/<decode>/<set>/score_{wer,cer,ter}/result.txt`. A
-cell is a "set" named `<set>.<hypothesis>-<reference>`. Phone error rates stand in `score_per` and,
-because that script knows no PER, also in `score_ter`: to ESPnet a phone is a token.
+ESPnet's `show_asr_result.sh` greps "Avg" in `<exp>/<decode>/<set>/score_{wer,cer,ter}/result.txt`.
+A cell is a "set" named `<set>.<hypothesis>-<reference>`. Phone error rates stand in `score_per`,
+and because that script knows no PER also in `score_ter`: to ESPnet a phone is a token.
 """
 
 import statistics

@@ -8,7 +8,8 @@
      "bootstrap": {"resamples", "seed", "unit": "speaker"},
      "cells": [{"name": "surface-meaning", "hypothesis", "reference", "own": false,
                 "metric": "per",                                      the cell's own metric
-                "conversion": null | "reference as canonical phones" | "hypothesis as phones by lexicon",
+                "conversion": null | "reference as canonical phones"
+                                   | "hypothesis as phones by lexicon",
                 "utterances", "unlabelled", "not_comparable", "missing_hypotheses",
                 "metrics": {"per": {"rate", "interval": [low, high] | null, "errors", "tokens",
                                     "correct", "substitutions", "deletions", "insertions",
@@ -27,8 +28,8 @@
                      "cells": {"surface-surface": {"errors", "tokens", "columns": "==sd"}},
                      "labels": {"canonical-surface": "=s="}}]}
 
-`columns` and `labels` are alignments, a letter a column (`=` equal, `s` substituted, `d` deleted, `i`
-inserted), of reference and hypothesis, and of two references.
+`columns` and `labels` are alignments, a letter a column (`=` equal, `s` substituted, `d` deleted,
+`i` inserted), of reference and hypothesis, and of two references.
 """
 
 import hashlib
@@ -56,10 +57,10 @@ def score_directory(
     seed: int = bootstrap.SEED,
     provenance: Mapping | None = None,
 ) -> dict:
-    """Score `<hypotheses_dir>/text.<kind>` against `<data>/text.<kind>`; write everything; return score.json.
+    """Score `<hypotheses_dir>/text.<kind>` against `<data>/text.<kind>`, and return the scores.
 
-    Writes `score.json` and `utterances.json` into `hypotheses_dir` and ESPnet's score folders beside
-    it. UserError for an unknown hypothesis id, or where there is nothing to score.
+    Writes `score.json` and `utterances.json` into `hypotheses_dir` and ESPnet's score folders
+    beside it. UserError for an unknown hypothesis id, or where there is nothing to score.
     """
     folder = Path(hypotheses_dir)
     utterances = {u.utt_id: u for u in read_directory(data)}
@@ -74,9 +75,7 @@ def score_directory(
     scorer = _Scorer(utterances, hypotheses, token_types, (resamples, seed), folder)
     pronounce = pronouncer(read_lexicon(lexicon) if lexicon else None)
     kinds = sorted(hypotheses, key=lambda kind: [*token_types, kind].index(kind))
-    scored = [
-        scorer.score(cell, pronounce) for cell in cells.plan(kinds, references, token_types)
-    ]
+    scored = [scorer.score(cell, pronounce) for cell in cells.plan(kinds, references, token_types)]
     sclite.remove_stale(folder.parent, folder.name, scorer.written)
     result = {
         "kind": "score",
@@ -151,7 +150,7 @@ class _Scorer:
         self.written: set[Path] = set()
 
     def score(self, cell: cells.Cell, pronounce) -> dict:
-        """One cell: count by every metric, write ESPnet's folders, keep the own metric's alignment."""
+        """Count one cell by every metric, write ESPnet's folders, keep the own metric's columns."""
         hypotheses = self.hypotheses[cell.hypothesis]
         paired = cells.pair(cell, self.texts, hypotheses, pronounce)
         speakers: dict[str, dict[str, dict]] = {}

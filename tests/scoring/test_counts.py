@@ -12,7 +12,7 @@ from espnet_ext.scoring.counts import Counts, align, align_texts, counts_of, tok
 def edit_distance(a, b):
     """Levenshtein's recursion, written down as defined."""
 
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def distance(i, j):
         if not i or not j:
             return i + j
