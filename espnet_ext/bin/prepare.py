@@ -38,7 +38,9 @@ def get_parser() -> argparse.ArgumentParser:
 
     mini = add("mini_l2", "the embedded corpus, synthesised")
     mini.add_argument("--langs", type=cli.words, default=["ko", "en"], help="languages to make")
-    mini.add_argument("--quick", type=cli.boolean, default=False, help="a small part, for trying out")
+    mini.add_argument(
+        "--quick", type=cli.boolean, default=False, help="a small part, for trying out"
+    )
     mini.add_argument("--nj", type=int, default=2, help="processes")
 
     l2arctic = add("l2arctic", "L2-ARCTIC: 24 speakers of six first languages, CC BY-NC 4.0")
@@ -79,7 +81,10 @@ def _add_corpus(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--archive", default="", help="the corpus as published, packed")
     parser.add_argument("--downloads_dir", default="downloads", help="where archives are unpacked")
     parser.add_argument(
-        "--download", type=cli.boolean, default=False, help="fetch the corpus, where that is allowed"
+        "--download",
+        type=cli.boolean,
+        default=False,
+        help="fetch the corpus, where that is allowed",
     )
     parser.add_argument("--sha256", default="", help="checksum that the archive must have")
     parser.add_argument(

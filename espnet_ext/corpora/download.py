@@ -1,8 +1,8 @@
 """Archives of corpora: fetched if asked for, checked against a checksum, unpacked with distrust.
 
-An archive from the network may be cut, changed, or made to write elsewhere: it is used only when its
-SHA-256 is the given one (or the user accepts it as it is), and only plain files below the target
-folder come out of it, within limits of number and size.
+An archive from the network may be cut, changed, or made to write elsewhere: it is used only when
+its SHA-256 is the given one (or the user accepts it as it is), and only plain files below the
+target folder come out of it, within limits of number and size.
 """
 
 import http.client
@@ -88,7 +88,7 @@ def obtain(
 
 
 def _accept(file: Path, expected: str, source: Source, accept_unverified: bool) -> None:
-    """Let a downloaded file pass if its checksum is right, or if the user accepts it without one."""
+    """Let a download pass if its checksum is right, or if the user accepts it without one."""
     if expected:
         verify(file, expected)
         return
@@ -124,8 +124,8 @@ def verify(file: str | os.PathLike, sha256: str) -> None:
 def fetch(url: str, target: str | os.PathLike) -> Path:
     """Download to `target`, whole or not at all; a broken download is taken up where it ended.
 
-    The part fetched so far is `<target>.part`. It is continued only if the server says that the file
-    is still the same (entity tag or date), else begun anew. An existing target is not fetched again.
+    The part fetched so far is `<target>.part`. It is continued only if the server says that the
+    file is still the same (entity tag or date), else begun anew. An existing target stays.
     """
     target = Path(target)
     if urllib.parse.urlsplit(url).scheme not in ("http", "https", "file"):
@@ -237,11 +237,11 @@ def unpack(
     max_bytes: int = MAX_BYTES,
     max_members: int = MAX_MEMBERS,
 ) -> Path:
-    """Unpack a tar (any compression) or zip, and zips within it, into `folder`; whole or not at all.
+    """Unpack a tar (any compression) or zip, and zips in it, into `folder`; whole or not at all.
 
-    Only plain files come out; a member that is a link or device, or whose path leaves the folder, is
-    refused, and so is an archive beyond the limits. A folder unpacked from the same archive (name,
-    size, time) is left as it is.
+    Only plain files come out; a member that is a link or device, or whose path leaves the folder,
+    is refused, and so is an archive beyond the limits. A folder unpacked from the same archive
+    (name, size, time) is left as it is.
     """
     archive, folder = Path(archive), Path(folder)
     status = archive.stat()
@@ -286,7 +286,9 @@ class _Budget:
         self.members_left -= members
         if self.bytes_left < 0 or self.members_left < 0:
             what = "bytes" if self.bytes_left < 0 else "files"
-            raise UserError(f"{self.archive}: unpacks to too many {what}", "is it the right archive?")
+            raise UserError(
+                f"{self.archive}: unpacks to too many {what}", "is it the right archive?"
+            )
 
 
 def _unpack_one(archive: Path, folder: Path, budget: _Budget) -> None:
@@ -336,10 +338,13 @@ def _copy(open_member: Callable[[], IO[bytes]], folder: Path, name: str, budget:
 def _inside(folder: Path, name: str, archive: Path) -> Path:
     """The member's place below the folder; a path that leaves it is refused."""
     path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or name[1:2] == ":":
+    strange = "\\" in name or "\0" in name or name[1:2] == ":"
+    if not name or path.is_absolute() or ".." in path.parts or strange:
         _refuse(archive, name, "leaves the folder")
     return folder.joinpath(*path.parts)
 
 
 def _refuse(archive: Path, name: str, why: str) -> None:
-    raise UserError(f"{archive}: member '{name[:200]}' {why}; nothing was unpacked", "do not use it")
+    raise UserError(
+        f"{archive}: member '{name[:200]}' {why}; nothing was unpacked", "do not use it"
+    )

@@ -99,7 +99,7 @@ def parse_label(text: str) -> Label:
 def read_annotation(
     path: str | os.PathLike, report: Report, utt_id: str, unidentified: str = "unlabelled"
 ) -> dict[str, str]:
-    """Transcripts by output (surface, canonical) of an annotation; reasons for absent ones noted."""
+    """Transcripts by output (surface, canonical) of an annotation; notes why one is absent."""
 
     def miss(outputs: tuple[str, ...], reason: str) -> None:
         for output in outputs:
@@ -128,7 +128,9 @@ def read_annotation(
     texts = {}
     for output in both:
         phones = [label.perceived if output == "surface" else label.canonical for label in labels]
-        problem = next((one.problem for one, phone in zip(labels, phones) if phone is None), "")
+        problem = next(
+            (one.problem for one, phone in zip(labels, phones, strict=True) if phone is None), ""
+        )
         if not problem and unidentified == "unlabelled" and UNIDENTIFIED in phones:
             problem = "a phone could not be identified (err)"
         text = " ".join(phone for phone in phones if phone)
@@ -265,7 +267,7 @@ def _read_words(path: Path | None, report: Report, utt_id: str) -> str:
 def _read_suitcase(
     root: Path, folders: dict[str, Path], report: Report, unidentified: str
 ) -> Iterator[Utterance]:
-    """One narrative a speaker, a minute or so each: stage 4 removes what exceeds its length limit."""
+    """One narrative a speaker, about a minute each: beware of stage 4's length limit."""
     inner = root / SUITCASE / SUITCASE
     folder = inner if (inner / "wav").is_dir() else root / SUITCASE
     if not (folder / "wav").is_dir():
@@ -351,8 +353,8 @@ def _place_sentences(
         return lambda one: sets[_sentence(one)]
     sets = by_turns(names, {"valid": 1})
     report.notes.append(
-        f"split by speakers (standard): test {' '.join(sorted(testers))}; of the one other speaker's "
-        "sentences, every tenth is valid"
+        f"split by speakers (standard): test {' '.join(sorted(testers))}; of the one other "
+        "speaker's sentences, every tenth is valid"
     )
     return lambda one: "test" if one.speaker in testers else sets[_sentence(one)]
 

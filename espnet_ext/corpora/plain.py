@@ -17,6 +17,7 @@ from espnet_ext.corpora.preparation import (
     by_turns,
     check_audio,
     known_sentences,
+    shown,
 )
 from espnet_ext.data.record import NA, Utterance, id_problem, is_output_name
 from espnet_ext.errors import UserError
@@ -27,8 +28,8 @@ OUTPUTS = ("surface", "meaning", "canonical")
 LABELS = ("lang", "l1", "band", "domain")
 SETS = ("train", "valid", "test")
 FORMAT = (
-    "a first line with the columns' names, separated by tabs: utt_id, speaker, audio and surface or "
-    "meaning; optional: canonical, text.<output>, set, lang, l1, band, domain"
+    "a first line with the columns' names, separated by tabs: utt_id, speaker, audio and surface "
+    "or meaning; optional: canonical, text.<output>, set, lang, l1, band, domain"
 )
 
 
@@ -88,7 +89,8 @@ def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
         raise UserError(f"{path}: no such manifest", "correct --manifest FILE") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read: {error}", "save it as UTF-8 text") from None
-    table = list(csv.reader(text.replace("\r\n", "\n").split("\n"), delimiter="\t", quoting=csv.QUOTE_NONE))
+    lines = text.replace("\r\n", "\n").split("\n")
+    table = list(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
     columns = [name.strip() for name in table[0]] if table else []
     rows, faults = [], []
     for number, cells in enumerate(table[1:], 2):
@@ -97,7 +99,7 @@ def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
         if len(cells) > len(columns):
             faults.append(f"{path}:{number}: {len(cells)} cells, but {len(columns)} columns")
         cells = [cell.strip() for cell in cells] + [""] * (len(columns) - len(cells))
-        rows.append((number, dict(zip(columns, cells))))
+        rows.append((number, dict(zip(columns, cells, strict=False))))
     missing = [name for name in REQUIRED if name not in columns]
     if missing or not rows:
         what = f"no column {', '.join(missing)}" if missing else "no utterances"
@@ -128,14 +130,12 @@ def _outputs(path: Path, columns: Sequence[str]) -> list[str]:
 def _utterance(
     path: Path, row: Mapping[str, str], outputs: Sequence[str], lang: str
 ) -> tuple[Utterance, list[str]]:
-    """The record of a row and what is wrong with it. The id gets its speaker in front if need be."""
+    """A row's record and what is wrong with it; the id gets its speaker in front if need be."""
     speaker, utt_id = row["speaker"], row["utt_id"]
     if not utt_id.startswith(speaker + "-"):
         utt_id = f"{speaker}-{utt_id}"
     problems = [
-        f"{what} {problem}"
-        for what in ("utt_id", "speaker")
-        if (problem := id_problem(row[what]))
+        f"{what} {problem}" for what in ("utt_id", "speaker") if (problem := id_problem(row[what]))
     ]
     audio = str((path.parent / row["audio"]).absolute())
     if row["audio"].endswith("|") or row["audio"].startswith("|"):
@@ -163,12 +163,12 @@ def _split(utterances: Sequence[Utterance], report: Report) -> dict[str, str]:
     if len(utterances) < 3:
         raise UserError(f"{len(utterances)} utterances are too few to split", "add utterances")
     report.notes.append(
-        f"split by utterances, as there are {len(speakers)} speakers: the same voices train and test"
+        f"split by utterances, as speakers are {len(speakers)}: the same voices train and test"
     )
     return by_turns(sorted(one.utt_id for one in utterances), parts)
 
 
 def _raise_all(path: Path, faults: Sequence[str]) -> None:
     if faults:
-        shown = "\n  ".join(faults[:20]) + (f"\n  and {len(faults) - 20} more" if faults[20:] else "")
-        raise UserError(f"{path}: {len(faults)} faults:\n  {shown}", "correct these lines")
+        message = f"{path}: {len(faults)} faults:{shown(faults)}"
+        raise UserError(message, "correct these lines")

@@ -1,4 +1,4 @@
-"""What all corpora share: the account of a preparation, words and phones as we write them, audio."""
+"""What all corpora share: the account of a preparation, words and phones as written, audio."""
 
 import os
 import re
@@ -151,12 +151,17 @@ def check_audio(
         report.seconds[one.utt_id] = info.frames / info.rate
         kept.append(one)
     if faults and not skip_unreadable:
-        shown = "\n  ".join(faults[:10]) + (f"\n  and {len(faults) - 10} more" if faults[10:] else "")
         raise UserError(
-            f"{report.corpus}: {len(faults)} audio files cannot be read:\n  {shown}",
+            f"{report.corpus}: {len(faults)} audio files cannot be read:{shown(faults)}",
             "take them from a fresh copy of the corpus, or leave them out: --skip_unreadable true",
         )
     return kept
+
+
+def shown(faults: Sequence[str], most: int = 20) -> str:
+    """Faults for a message, a line each, not more than a reader wants."""
+    more = [f"and {len(faults) - most} more"] if len(faults) > most else []
+    return "".join(f"\n  {line}" for line in [*faults[:most], *more])
 
 
 def require_folder(path: str | os.PathLike, corpus: str, option: str, remedy: str) -> str:
@@ -164,7 +169,7 @@ def require_folder(path: str | os.PathLike, corpus: str, option: str, remedy: st
     if not str(path):
         raise UserError(f"{corpus}: no corpus path given", f"--{option} PATH; {remedy}")
     if not os.path.isdir(path):
-        raise UserError(f"{path}: no such folder for {corpus}", f"correct --{option} PATH; {remedy}")
+        raise UserError(f"{path}: no such folder", f"correct --{option} PATH; {remedy}")
     return os.path.abspath(path)
 
 

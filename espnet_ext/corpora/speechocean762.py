@@ -71,9 +71,7 @@ def prepare(
     return sets
 
 
-def _read_part(
-    root: Path, part: str, scores: Mapping[str, Any], report: Report
-) -> list[Utterance]:
+def _read_part(root: Path, part: str, scores: Mapping[str, Any], report: Report) -> list[Utterance]:
     """Utterances of `train/` or `test/`, ids prefixed by speaker as Kaldi's order asks for."""
     folder = root / part
     audio = read_table(folder / "wav.scp")
@@ -142,7 +140,7 @@ def read_scores(entry: Any, text: str, utt_id: str, report: Report) -> dict[str,
 
 
 def _phones(entry: Any, text: str, report: Report) -> tuple[list[str], list[str], str]:
-    """Canonical and surface phones, and why the surface is not known (canonical is empty if not)."""
+    """Canonical and surface phones, and why the surface is not known; no canonical: not known."""
     if entry is None:
         return [], [], "no entry in scores.json"
     words = entry["words"]

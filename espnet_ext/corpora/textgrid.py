@@ -51,7 +51,9 @@ class Tier:
         last = float("-inf")
         for number, one in enumerate(self.intervals, 1):
             if one.end < one.start:
-                return f"interval {number} ({one.label}) ends at {one.end:g} s, before its beginning"
+                return (
+                    f"interval {number} ({one.label}) ends at {one.end:g} s, before its beginning"
+                )
             if one.start < last - TOLERANCE:
                 return (
                     f"interval {number} ({one.label}) begins at {one.start:g} s, "
@@ -78,7 +80,9 @@ def read_textgrid(path: str | os.PathLike) -> dict[str, Tier]:
     except OSError as error:
         raise UserError(f"{path}: cannot read: {error.strerror}", "check the corpus copy") from None
     if size > MAX_BYTES:
-        raise UserError(f"{path}: {size} bytes are too many for a TextGrid", "check the corpus copy")
+        raise UserError(
+            f"{path}: {size} bytes are too many for a TextGrid", "check the corpus copy"
+        )
     try:
         return parse_textgrid(_decode(content))
     except _Fault as fault:
