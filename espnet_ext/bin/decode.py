@@ -1,0 +1,52 @@
+"""Stage 12: transcribe a dumped set, every output in one pass over the audio."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from espnet_ext.bin import cli
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = cli.parser("Decode a data directory into text.<output> files.")
+    parser.add_argument("--model_dir", required=True, help="directory of a trained system")
+    parser.add_argument("--weights", default="model.pth", help="weights file in it")
+    parser.add_argument("--data", required=True, help="dumped set to decode")
+    parser.add_argument("--output_dir", required=True, help="where text.<output> go")
+    parser.add_argument("--config", default=None, help="decoding configuration (YAML)")
+    parser.add_argument("--beam_size", type=int, default=None, help="overrides the configuration")
+    parser.add_argument("--ctc_weight", type=float, default=None, help="overrides it too")
+    parser.add_argument("--nbest", type=int, default=None, help="hypotheses written, overrides it")
+    parser.add_argument("--lm", type=cli.words, default=[], help='"surface=DIR meaning=DIR"')
+    parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
+    args = parser.parse_args(argv)
+    if args.threads:
+        os.environ["OMP_NUM_THREADS"] = str(args.threads)
+
+    from espnet_ext.decoding.command import decode_directory
+    from espnet_ext.decoding.options import read_options
+
+    options = read_options(args.config) if args.config else {}
+    for key in ("beam_size", "ctc_weight", "nbest"):
+        if getattr(args, key) is not None:
+            options[key] = getattr(args, key)
+    facts = decode_directory(
+        model_dir=args.model_dir, weights=args.weights, data=args.data,
+        output_dir=args.output_dir, options=options, lms=dict(w.split("=", 1) for w in args.lm),
+        device="cuda" if args.ngpu else "cpu",
+    )  # fmt: skip
+    print(
+        f"{args.output_dir}: {facts['utterances']} utterances, {', '.join(facts['outputs'])}; "
+        f"{facts['audio_seconds']:.0f} s of audio in {facts['seconds']:.1f} s "
+        f"(RTF {facts['rtf']:.3f})"
+    )
+    return 0
+
+
+def entry() -> int:
+    return cli.run(main)
+
+
+if __name__ == "__main__":
+    sys.exit(entry())

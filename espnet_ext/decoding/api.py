@@ -1,0 +1,173 @@
+"""The Python API: audio in, all transcripts out.
+
+>>> recognise = DualSpeech2Text.from_pretrained("exp/ko/do_small")  # doctest: +SKIP
+>>> recognise("utterance.wav").best["surface"].text                 # doctest: +SKIP
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from espnet_ext.data.audio import load_audio
+from espnet_ext.decoding.options import SearchOptions, parse_options
+from espnet_ext.decoding.search import Hypothesis, RawHypothesis, build_searcher, search
+from espnet_ext.errors import UserError
+from espnet_ext.model.dual import DualOutputModel
+from espnet_ext.model.load import load_model
+from espnet_ext.text.tokenizers import build_tokenizer
+
+Audio = str | Path | np.ndarray | torch.Tensor
+
+
+@dataclass(frozen=True)
+class Result:
+    """All outputs of one utterance."""
+
+    nbest: Mapping[str, Sequence[Hypothesis]]  # output → hypotheses, best first
+
+    @property
+    def best(self) -> dict[str, Hypothesis]:
+        return {name: hypotheses[0] for name, hypotheses in self.nbest.items()}
+
+
+class DualSpeech2Text:
+    """Recogniser for every output of a model; the encoder runs once an utterance.
+
+    Args:
+        model: in evaluation mode.
+        config: its configuration (token types, sample rate).
+        options: search options, shared or under `outputs`, see decoding.options.
+        model_dir: what paths in `config` are relative to.
+        lms: language models by output, for shallow fusion.
+    """
+
+    def __init__(
+        self, model: DualOutputModel, config: Mapping[str, Any],
+        options: Mapping[str, Any] | None = None, model_dir: str | Path = ".",
+        lms: Mapping[str, torch.nn.Module] | None = None,
+    ):  # fmt: skip
+        self.model = model
+        self.device = next(model.parameters()).device
+        self.sample_rate = _sample_rate(config)
+        self.options = parse_options(options or {}, list(model.branches))
+        self.tokenizers = {}
+        self.searchers = {}
+        for name, branch in model.branches.items():
+            bpe = branch.output.bpemodel
+            bpe = Path(model_dir) / bpe if bpe else None
+            self.tokenizers[name] = build_tokenizer(branch.output.token_type, bpe)
+            lm = (lms or {}).get(name)
+            self.searchers[name] = build_searcher(branch, self.options[name], lm)
+
+    @classmethod
+    def from_pretrained(
+        cls, model_dir: str | Path, weights: str = "model.pth", device: str = "cpu",
+        lms: Mapping[str, str | Path] | None = None, **options,
+    ) -> "DualSpeech2Text":  # fmt: skip
+        """Load a directory that stage 11 wrote.
+
+        Args:
+            weights: file name of the weights in it.
+            lms: directories of ESPnet language models, by output.
+            options: search options, e.g. `beam_size=5`.
+        """
+        model, config = load_model(model_dir, weights, device)
+        loaded = {name: _load_lm(folder, device) for name, folder in (lms or {}).items()}
+        return cls(model, config, options, model_dir, loaded)
+
+    def __call__(self, audio: Audio, sample_rate: int | None = None) -> Result:
+        """Recognise one utterance: a path, or samples (S,) with their rate."""
+        return self.batch([audio], sample_rate)[0]
+
+    def batch(self, audios: Sequence[Audio], sample_rate: int | None = None) -> list[Result]:
+        """Recognise utterances together; results come in the order given."""
+        waves = [self._samples(audio, sample_rate) for audio in audios]
+        results: list[Result | None] = [None] * len(waves)
+        for part in self._batches([wave.numel() for wave in waves]):
+            for index, result in zip(part, self._decode([waves[i] for i in part]), strict=True):
+                results[index] = result
+        return results  # type: ignore[return-value]
+
+    def _samples(self, audio: Audio, sample_rate: int | None) -> torch.Tensor:
+        if isinstance(audio, str | Path):
+            samples, _ = load_audio(str(audio), self.sample_rate)
+            return torch.from_numpy(samples)
+        wave = torch.as_tensor(audio).float()
+        if wave.dim() != 1:
+            raise UserError(f"samples of shape {tuple(wave.shape)}", "give one channel, shape (S,)")
+        if sample_rate and sample_rate != self.sample_rate:
+            import soxr
+
+            wave = torch.from_numpy(soxr.resample(wave.numpy(), sample_rate, self.sample_rate))
+        return wave
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Indices of utterances of like length, padded encoder frames under the budget."""
+        budget = min(options.batch_frames for options in self.options.values())
+        per_frame = self.sample_rate * 0.04  # of a four-fold subsampling of 10 ms frames
+        part: list[int] = []
+        for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+            if part and lengths[part[0]] / per_frame * (len(part) + 1) > budget:
+                yield part
+                part = []
+            part.append(index)
+        if part:
+            yield part
+
+    @torch.no_grad()
+    def _decode(self, waves: Sequence[torch.Tensor]) -> list[Result]:
+        lengths = torch.tensor([wave.numel() for wave in waves])
+        speech = torch.nn.utils.rnn.pad_sequence(list(waves), batch_first=True)
+        dtype = next(self.model.parameters()).dtype
+        states, frames = self.model.encode(
+            speech.to(self.device, dtype), lengths.to(self.device)
+        )
+        nbest = {
+            name: [
+                [self._finish(name, raw) for raw in raws]
+                for raws in search(searcher, states, frames, self.options[name])
+            ]
+            for name, searcher in self.searchers.items()
+        }
+        return [Result({name: lists[i] for name, lists in nbest.items()}) for i in range(len(waves))]
+
+    def _finish(self, name: str, raw: RawHypothesis) -> Hypothesis:
+        tokens = tuple(self.model.branches[name].tokens[i] for i in raw.token_ids)
+        text = self.tokenizers[name].decode(tokens)
+        return Hypothesis(text, tokens, raw.token_ids, raw.score, raw.scores)
+
+    def with_options(self, **options) -> "DualSpeech2Text":
+        """The same model with other search options for all outputs."""
+        clone = object.__new__(type(self))
+        clone.__dict__.update(self.__dict__)
+        clone.options = {n: replace(o, **options) for n, o in self.options.items()}
+        clone.searchers = {
+            name: build_searcher(branch, clone.options[name], self.searchers[name].scorers.get("lm"))
+            for name, branch in self.model.branches.items()
+        }
+        return clone
+
+
+def _sample_rate(config: Mapping[str, Any]) -> int:
+    rate = (config.get("frontend_conf") or {}).get("fs", 16000)
+    if isinstance(rate, str):  # ESPnet also takes "16k"
+        rate = float(rate[:-1]) * 1000 if rate.endswith("k") else rate
+    return int(rate)
+
+
+def _load_lm(folder: str | Path, device: str) -> torch.nn.Module:
+    from espnet_ext.model import espnet
+
+    folder = Path(folder)
+    weights = next((p for p in (folder / "valid.loss.ave.pth", folder / "valid.loss.best.pth")
+                    if p.exists()), None)  # fmt: skip
+    if weights is None or not (folder / "config.yaml").is_file():
+        raise UserError(f"{folder}: no trained language model there", "run stages 6 to 8")
+    model, _ = espnet.load("LMTask").build_model_from_file(
+        folder / "config.yaml", weights, device
+    )
+    return model.lm.eval()

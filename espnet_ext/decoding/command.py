@@ -1,0 +1,64 @@
+"""Decode a data directory: every utterance of wav.scp gets a row in every text.<output>."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from espnet_ext.data.table import read_table, write_table
+from espnet_ext.decoding.api import DualSpeech2Text
+from espnet_ext.errors import UserError
+from espnet_ext.files import write_json
+from espnet_ext.progress import track
+
+CHUNK = 64  # utterances read together; the search batches by length within it
+
+
+def decode_directory(
+    model_dir: str, weights: str, data: str, output_dir: str, options: Mapping[str, Any],
+    lms: Mapping[str, str], device: str,
+) -> dict[str, Any]:  # fmt: skip
+    """Write text.<output>, token.<output>, score.<output> (and nbest.<output>) and decode.json.
+
+    Returns:
+        The facts of decode.json: counts, seconds of audio and of work, real-time factor (RTF).
+    """
+    sources = read_table(Path(data) / "wav.scp")
+    if not sources:
+        raise UserError(f"{data}/wav.scp: no utterances", "give a dumped set")
+    recognise = DualSpeech2Text.from_pretrained(
+        model_dir, weights, device, lms=lms, **dict(options)
+    )
+    ids = sorted(sources)
+    results = {}
+    audio_seconds = 0.0
+    start = time.monotonic()
+    chunks = [ids[i : i + CHUNK] for i in range(0, len(ids), CHUNK)]
+    for chunk in track(chunks, f"decoding {Path(data).name}", unit="batch"):
+        waves = [recognise._samples(sources[i], None) for i in chunk]
+        audio_seconds += sum(w.numel() for w in waves) / recognise.sample_rate
+        results.update(zip(chunk, recognise.batch(waves), strict=True))
+    seconds = time.monotonic() - start
+    outputs = list(recognise.model.branches)
+    for name in outputs:
+        _write_output(Path(output_dir), name, results)
+    facts = {
+        "model": Path(model_dir).name, "weights": weights, "outputs": outputs,
+        "utterances": len(ids), "audio_seconds": round(audio_seconds, 2),
+        "seconds": round(seconds, 2), "rtf": round(seconds / max(audio_seconds, 1e-9), 4),
+        "options": {n: vars(o) for n, o in recognise.options.items()}, "device": device,
+    }  # fmt: skip
+    write_json(Path(output_dir) / "decode.json", facts)
+    return facts
+
+
+def _write_output(folder: Path, name: str, results) -> None:
+    best = {i: result.best[name] for i, result in results.items()}
+    write_table(folder / f"text.{name}", {i: h.text for i, h in best.items()})
+    write_table(folder / f"token.{name}", {i: " ".join(h.tokens) for i, h in best.items()})
+    write_table(folder / f"score.{name}", {i: f"{h.score:.6f}" for i, h in best.items()})
+    if any(len(r.nbest[name]) > 1 for r in results.values()):
+        write_json(folder / f"nbest.{name}.json", {
+            i: [{"text": h.text, "score": round(h.score, 6)} for h in r.nbest[name]]
+            for i, r in sorted(results.items())
+        })  # fmt: skip

@@ -1,0 +1,66 @@
+"""What a search can be told, in one frozen record; `outputs` may override it for one output."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from espnet_ext.errors import UserError
+from espnet_ext.model.config import check_keys
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """Options of the joint CTC/attention beam search (Watanabe et al., 2017), as ESPnet names them."""
+
+    beam_size: int = 10  # hypotheses kept; never more than the vocabulary
+    ctc_weight: float = 0.3  # c; the decoder has 1 − c. Ignored by branches that have only one
+    penalty: float = 0.0  # length bonus a token
+    maxlenratio: float = 0.0  # 0: as many tokens as frames; negative: a constant
+    minlenratio: float = 0.0
+    normalize_length: bool = False  # rank by score per token
+    nbest: int = 1  # hypotheses given back
+    lm_weight: float = 0.0  # shallow fusion, where a language model is given
+    batch_frames: int = 3000  # encoder frames (padded) decoded together
+
+
+def parse_options(config: Mapping[str, Any], outputs: list[str]) -> dict[str, SearchOptions]:
+    """Options for each output: the shared ones, then those under `outputs.<name>`.
+
+    >>> parse_options({"beam_size": 5, "outputs": {"meaning": {"beam_size": 2}}}, ["meaning"])[
+    ...     "meaning"].beam_size
+    2
+    """
+    known = [field.name for field in dataclasses.fields(SearchOptions)]
+    shared = {key: value for key, value in config.items() if key != "outputs"}
+    check_keys(shared, known, "decoding configuration")
+    special = config.get("outputs") or {}
+    parsed = {}
+    for name in outputs:
+        own = special.get(name) or {}
+        check_keys(own, known, f"decoding configuration, outputs.{name}")
+        parsed[name] = _check(name, SearchOptions(**{**shared, **own}))
+    return parsed
+
+
+def read_options(path: str | Path) -> dict[str, Any]:
+    """Read a decoding configuration (YAML mapping)."""
+    import yaml
+
+    try:
+        with open(path, encoding="utf-8") as handle:
+            return yaml.safe_load(handle) or {}
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such decoding configuration", "give conf/decode.yaml") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {error}", "correct it") from None
+
+
+def _check(name: str, options: SearchOptions) -> SearchOptions:
+    if not 0 <= options.ctc_weight <= 1:
+        raise UserError(f"{name}: ctc_weight {options.ctc_weight}", "give a number from 0 to 1")
+    for key in ("beam_size", "nbest", "batch_frames"):
+        if not isinstance(getattr(options, key), int) or getattr(options, key) < 1:
+            raise UserError(f"{name}: {key} {getattr(options, key)!r}", "give a positive integer")
+    return options

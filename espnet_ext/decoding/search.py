@@ -1,0 +1,104 @@
+"""Joint CTC/attention search over one output of a batch of utterances, by ESPnet's own searcher.
+
+Exact: no window on the CTC recursion. Symbols: B utterances, T frames, D encoder size.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from espnet_ext.decoding.options import SearchOptions
+from espnet_ext.model import espnet
+from espnet_ext.model.branch import Branch
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One recognised transcript."""
+
+    text: str
+    tokens: tuple[str, ...]
+    token_ids: tuple[int, ...]
+    score: float  # weighted sum of log probabilities and length bonus
+    scores: dict[str, float] = field(default_factory=dict)  # by scorer, unweighted
+
+
+@dataclass(frozen=True)
+class RawHypothesis:
+    """Token ids with scores, before they become text."""
+
+    token_ids: tuple[int, ...]
+    score: float
+    scores: dict[str, float]
+
+
+def build_searcher(branch: Branch, options: SearchOptions, lm: torch.nn.Module | None = None):
+    """ESPnet's batched searcher for one branch; scorers that weigh nothing are left out.
+
+    A branch with CTC alone searches by CTC, one with a decoder alone by attention.
+    """
+    ctc_weight = options.ctc_weight
+    if "ctc" not in branch.parts:
+        ctc_weight = 0.0
+    elif "decoder" not in branch.parts:
+        ctc_weight = 1.0
+    size = len(branch.tokens)
+    scorers = {
+        "decoder": branch.parts.get("decoder"),
+        "ctc": espnet.load("CTCPrefixScorer")(branch.parts["ctc"], branch.eos)
+        if "ctc" in branch.parts
+        else None,
+        "length_bonus": espnet.load("LengthBonus")(size),
+        "lm": lm,
+    }
+    weights = {
+        "decoder": 1.0 - ctc_weight, "ctc": ctc_weight, "length_bonus": options.penalty,
+        "lm": options.lm_weight if lm is not None else 0.0,
+    }  # fmt: skip
+    logging.getLogger("espnet2.legacy.nets").setLevel(logging.ERROR)  # a line a hypothesis
+    return espnet.load("BatchBeamSearch")(
+        beam_size=min(options.beam_size, size),
+        weights=weights,
+        scorers=scorers,
+        sos=branch.sos,
+        eos=branch.eos,
+        vocab_size=size,
+        token_list=branch.tokens,
+        pre_beam_score_key=None if ctc_weight == 1.0 else "full",
+        normalize_length=options.normalize_length,
+    ).eval()
+
+
+@torch.no_grad()
+def search(
+    searcher, states: torch.Tensor, lengths: torch.Tensor, options: SearchOptions
+) -> list[list[RawHypothesis]]:
+    """Search a batch.
+
+    Args:
+        states: (B, T, D); lengths: (B,), sorted or not.
+    Returns:
+        For each utterance its n best, best first.
+    """
+    found = searcher(
+        x=states, x_lengths=lengths, maxlenratio=options.maxlenratio,
+        minlenratio=options.minlenratio,
+    )  # fmt: skip
+    return [
+        [
+            RawHypothesis(
+                _strip(hypothesis.yseq), float(hypothesis.score),
+                {name: float(score) for name, score in hypothesis.scores.items()},
+            )
+            for hypothesis in nbest[: options.nbest]
+        ]
+        for nbest in found
+    ]  # fmt: skip
+
+
+def _strip(ids: torch.Tensor | Sequence[int]) -> tuple[int, ...]:
+    # sos and eos at the ends, and blank (id 0), are no content.
+    plain = ids.tolist() if isinstance(ids, torch.Tensor) else list(ids)
+    return tuple(i for i in plain[1:-1] if i != 0)

@@ -1,0 +1,107 @@
+"""Any head of any system as a stock ESPnet model directory, which `asr_inference` decodes."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from espnet_ext.errors import UserError
+from espnet_ext.files import atomic_path, write_text
+from espnet_ext.model.config import OutputConfig, parse_outputs, suggest
+from espnet_ext.model.load import load_config, load_model
+from espnet_ext.text.tokenizers import build_tokenizer
+
+_SHARED = ("frontend", "specaug", "normalize", "preencoder", "encoder", "postencoder")
+
+
+def export_head(
+    model_dir: str | Path, output: str, target: str | Path, weights: str = "model.pth"
+) -> Path:
+    """Write `config.yaml` and `model.pth` (and bpe.model) of one output, as stock ESPnet's ASR task.
+
+    Nothing is lost: encoder, decoder and CTC of the output have the same parameters under the
+    names `encoder`, `decoder`, `ctc`. Decode it with
+
+        python -m espnet2.bin.asr_inference --asr_train_config TARGET/config.yaml \\
+            --asr_model_file TARGET/model.pth --ctc_window_margin 0 …
+
+    (`--ctc_weight 0` for a branch without CTC, `1` for one without decoder).
+    """
+    config = load_config(model_dir)
+    outputs = parse_outputs(config)
+    if output not in outputs:
+        raise UserError(f"{model_dir}: no output '{output}'", suggest(output, list(outputs)))
+    model, _ = load_model(model_dir, weights)
+    folder = Path(target)
+    stock = stock_config(config, output, outputs[output])
+    stats = (stock["normalize_conf"] or {}).get("stats_file")
+    for source, name in ((outputs[output].bpemodel, "bpe.model"), (stats, "feats_stats.npz")):
+        if source:
+            with atomic_path(folder / name) as temporary:
+                shutil.copyfile(Path(model_dir) / source, temporary)
+    if outputs[output].bpemodel:
+        stock["bpemodel"] = str(folder / "bpe.model")
+    if stats:
+        stock["normalize_conf"] = {**stock["normalize_conf"], "stats_file": str(folder / "feats_stats.npz")}
+    write_text(folder / "config.yaml", yaml.safe_dump(stock, allow_unicode=True, sort_keys=False))
+    with atomic_path(folder / "model.pth") as temporary:
+        torch.save(stock_state(model.state_dict(), output), temporary)
+    return folder
+
+
+def stock_config(config: Mapping[str, Any], name: str, output: OutputConfig) -> dict[str, Any]:
+    """The configuration of stock ESPnet's ASR task for one output of `config`."""
+    total = output.ctc_weight + output.attention_weight
+    stock = {key: config.get(key) for key in _SHARED}
+    stock |= {f"{key}_conf": dict(config.get(f"{key}_conf") or {}) for key in _SHARED}
+    model_conf = {
+        key: value
+        for key, value in (config.get("model_conf") or {}).items()
+        if key in ("lsm_weight", "length_normalized_loss")
+    }
+    for key in ("lsm_weight", "length_normalized_loss"):
+        if getattr(output, key) is not None:
+            model_conf[key] = getattr(output, key)
+    return {
+        **stock,
+        "input_size": config.get("input_size"),
+        "decoder": (output.decoder or config.get("decoder")) if output.has_attention else None,
+        "decoder_conf": {**(config.get("decoder_conf") or {}), **output.decoder_conf}
+        if output.has_attention
+        else {},
+        "ctc_conf": {**(config.get("ctc_conf") or {}), **output.ctc_conf},
+        "model": "espnet",
+        "model_conf": {**model_conf, "ctc_weight": output.ctc_weight / total},
+        "init": None,
+        "token_list": list(output.token_list or ()),
+        "token_type": build_tokenizer_type(output),
+        "bpemodel": None,
+        "cleaner": None,
+        "g2p": None,
+        "non_linguistic_symbols": None,
+        "preprocessor": "default",
+        "preprocessor_conf": {},
+        "use_preprocessor": True,
+    }
+
+
+def build_tokenizer_type(output: OutputConfig) -> str:
+    """The stock tokenizer that does what the output's does (jamo → char over NFD text)."""
+    if output.token_type == "bpe":
+        return "bpe"
+    return build_tokenizer(output.token_type).espnet_type
+
+
+def stock_state(state: Mapping[str, torch.Tensor], output: str) -> dict[str, torch.Tensor]:
+    """Parameters of one head under stock names; those of other outputs left out."""
+    renamed = {}
+    for key, value in state.items():
+        top, _, rest = key.partition(".")
+        if top in _SHARED:
+            renamed[key] = value
+        elif top in (f"{output}_decoder", f"{output}_ctc"):
+            renamed[f"{top.removeprefix(output + '_')}.{rest}"] = value
+    return renamed

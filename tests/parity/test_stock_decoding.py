@@ -1,0 +1,65 @@
+"""Proof of comparability 2: every head exports to a directory that stock ESPnet decodes alike."""
+
+import pytest
+import torch
+
+from espnet_ext.decoding.api import DualSpeech2Text
+from espnet_ext.model.export import export_head
+from espnet_ext.model.load import load_model
+
+HEADS = [("single", "meaning"), ("ctc", "surface"), ("attention", "surface"),
+         ("dual", "surface"), ("dual", "meaning")]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stock():
+    return pytest.importorskip("espnet2.bin.asr_inference").Speech2Text
+
+
+@pytest.mark.parametrize(("system", "name"), HEADS, ids=[f"{s}-{n}" for s, n in HEADS])
+def test_exported_head_decodes_identically(stock, make_system, batch, tmp_path, system, name):
+    _, _, folder = make_system(system)
+    target = export_head(folder, name, tmp_path / "stock")
+    model, config = load_model(folder)
+    branch = model.branches[name]
+    ctc_weight = {"ctc": 1.0, "attention": 0.0}.get(branch.output.branch, 0.3)
+    peer = stock(
+        asr_train_config=str(target / "config.yaml"), asr_model_file=str(target / "model.pth"),
+        beam_size=4, ctc_weight=ctc_weight, ctc_window_margin=0, nbest=3, lm_weight=0.0,
+        maxlenratio=0.4,
+    )  # fmt: skip
+    ours = DualSpeech2Text(
+        model, config, {"beam_size": 4, "ctc_weight": 0.3, "nbest": 3, "maxlenratio": 0.4}
+    )
+    speech, lengths, _, _ = batch
+    compared = 0
+    for row in range(speech.size(0)):
+        wave = speech[row, : lengths[row]]
+        theirs = peer(wave)
+        mine = ours(wave).nbest[name]
+        assert [h.token_ids for h in mine] == [tuple(ids) for _, _, ids, _ in theirs]
+        for hypothesis, (_, _, _, hyp) in zip(mine, theirs, strict=True):
+            assert hypothesis.score == pytest.approx(float(hyp.score), abs=1e-4)
+        compared += len(mine)
+    print(f"{system}.{name}: {compared} hypotheses identical to stock asr_inference")
+    assert any(len(h.token_ids) > 0 for h in ours(speech[0]).nbest[name])
+
+
+def test_batch_equals_one_by_one(make_system, batch):
+    model, config, _ = make_system("dual")
+    recognise = DualSpeech2Text(model.eval(), config, {"beam_size": 3, "maxlenratio": 0.4})
+    speech, _, _, _ = batch
+    waves = [speech[0], speech[1], speech[2]]  # equal lengths: no padding effect of the STFT
+    together = recognise.batch(waves)
+    for wave, result in zip(waves, together, strict=True):
+        alone = recognise(wave)
+        for name in result.best:
+            assert result.best[name].token_ids == alone.best[name].token_ids
+            assert result.best[name].score == pytest.approx(alone.best[name].score, abs=1e-4)
+
+
+def test_beam_larger_than_vocabulary(make_system):
+    model, config, _ = make_system("ctc")
+    recognise = DualSpeech2Text(model.eval(), config, {"beam_size": 50, "nbest": 50})
+    result = recognise(torch.randn(8000, generator=torch.Generator().manual_seed(0)))
+    assert 1 <= len(result.nbest["surface"]) <= 50
