@@ -1,0 +1,159 @@
+"""speechocean762: mispronunciations become surfaces; what is not known stays unlabelled."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from published import word, write_speechocean762
+
+from espnet_ext.bin import prepare as command
+from espnet_ext.corpora import speechocean762
+from espnet_ext.corpora.preparation import Report
+from espnet_ext.data.directory import read_directory
+
+
+def read(words, text=None):
+    report = Report("speechocean762")
+    text = " ".join(one["text"] for one in words) if text is None else text
+    texts = speechocean762.read_scores({"words": words}, text, "1-1", report)
+    return texts, report.unlabelled.get("1-1", {}), report
+
+
+def test_substitutions_and_deletions_make_the_surface():
+    words = [
+        word("IT'S", "IH0 T S", (1, "T", "D"), (2, "S", "<DEL>")),
+        word("FISH", "F IH1 SH", (0, "F", "P")),
+    ]
+    texts, missing, _ = read(words)
+    assert texts == {
+        "meaning": "it's fish",
+        "canonical": "IH T S F IH SH",
+        "surface": "IH D P IH SH",
+    }
+    assert missing == {}
+
+
+def test_a_word_without_errors_is_pronounced_as_it_should_be():
+    texts, _, _ = read([word("WE", "W IY0")])
+    assert texts["surface"] == texts["canonical"] == "W IY"
+
+
+def test_a_near_phone_is_that_phone_and_is_counted():
+    texts, missing, report = read([word("RED", "R EH1 D", (0, "R", "R*"), (1, "EH", "AE*"))])
+    assert texts["surface"] == "R AE D" and not missing
+    assert report.counts["near phones (X*), read as the phone"] == 2
+
+
+@pytest.mark.parametrize(
+    ("pronounced", "reason"),
+    [
+        (None, "a pronounced phone is null"),
+        ("<unk>", "a pronounced phone is <unk>"),
+        ("QX", "pronounced phone 'QX' is no phone"),
+        ("err", "pronounced phone 'err' is no phone"),
+        ("", "pronounced phone '' is no phone"),
+    ],
+)
+def test_unknown_phones_leave_only_the_surface_unlabelled(pronounced, reason):
+    words = [word("RED", "R EH1 D", (0, "R", pronounced), (2, "D", "T"))]
+    texts, missing, _ = read(words)
+    assert texts == {"meaning": "red", "canonical": "R EH D"}
+    assert missing == {"surface": reason}
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        (None, "no entry in scores.json"),
+        ({}, "malformed entry"),
+        ({"words": [word("BLUE", "B L UW1")]}, "other words than text"),
+        ({"words": [word("RED", "R EH1 X")]}, "no phones: 'R EH1 X'"),
+        ({"words": [word("RED", "R EH1 D", (1, "R", "L"))]}, "is not its canonical-phone"),
+        ({"words": [word("RED", "R EH1 D", (7, "R", "L"))]}, "malformed entry"),
+        ({"words": [word("RED", "R EH1 D", (-3, "R", "L"))]}, "is not its canonical-phone"),
+        ({"words": [{"text": "RED"}]}, "malformed entry"),
+    ],
+)
+def test_entries_that_contradict_themselves_give_no_phones(entry, reason):
+    report = Report("speechocean762")
+    assert speechocean762.read_scores(entry, "RED", "1-1", report) == {"meaning": "red"}
+    assert reason in report.unlabelled["1-1"]["surface"]
+    assert reason in report.unlabelled["1-1"]["canonical"]
+
+
+def corpus(root: Path, train_speakers: int = 40) -> Path:
+    words = [word("RED", "R EH1 D", (0, "R", "L"))]
+    unknown = [word("BLUE", "B L UW1", (1, "L", None))]
+
+    def speakers(numbers):
+        return {
+            f"{n:04}": [(f"{n:04}{i:05}", words if i else unknown) for i in range(2)]
+            for n in numbers
+        }
+
+    return write_speechocean762(
+        root,
+        {"train": speakers(range(1, train_speakers + 1)), "test": speakers((101, 102))},
+    )
+
+
+def test_the_published_test_set_and_a_tenth_of_the_speakers_to_validate(tmp_path):
+    sets = speechocean762.prepare(corpus(tmp_path))
+    speakers = {name: {one.speaker for one in part} for name, part in sets.items()}
+    assert {name: len(of_set) for name, of_set in speakers.items()} == {
+        "train": 36,
+        "valid": 4,
+        "test": 2,
+    }
+    assert not speakers["train"] & speakers["valid"]
+    assert [one.domain for one in sets["valid"]].count("child") == 4  # as many adults
+    one = sets["test"][1]
+    assert (one.utt_id, one.speaker, one.l1, one.lang) == ("0101-010100001", "0101", "zh", "en")
+    assert one.texts == {"meaning": "red", "canonical": "R EH D", "surface": "L EH D"}
+    assert one.audio == str(tmp_path / "WAVE/SPEAKER0101/010100001.WAV")
+
+
+def test_the_command_writes_sets_and_an_account(tmp_path):
+    root, data = corpus(tmp_path / "corpus"), tmp_path / "data"
+    argv = ["speechocean762", "--corpus_dir", str(root), "--data_dir", str(data)]
+    assert command.main(argv) == 0
+    for name, count in (("train", 72), ("valid", 8), ("test", 4)):
+        assert len(read_directory(data / "en" / name)) == count
+    account = json.loads((data / "en/prepare.json").read_text())
+    assert account["sets"]["test"]["labelled"] == {"canonical": 4, "meaning": 4, "surface": 2}
+    assert account["sets"]["test"]["hours"] == pytest.approx(4 * 0.5 / 3600, abs=1e-3)
+    assert len(account["unlabelled"]) == 42
+    assert (data / "en/test/text.surface").read_text() == "0101-010100001 L EH D\n0102-010200001 L EH D\n"
+
+
+SPEECHOCEAN762 = os.environ.get("SPEECHOCEAN762", "")
+
+
+@pytest.mark.skipif(not SPEECHOCEAN762, reason="SPEECHOCEAN762 does not name the corpus")
+def test_the_corpus_itself_is_understood_label_by_label():
+    """Against an independent count of phones and mispronunciations in scores.json."""
+    report = Report("speechocean762")
+    sets = speechocean762.prepare(SPEECHOCEAN762, report=report)
+    scores = json.loads((Path(SPEECHOCEAN762) / "resource/scores.json").read_text())
+    utterances = {one.utt_id.partition("-")[2]: one for part in sets.values() for one in part}
+    assert not report.left_out
+    for name, entry in scores.items():
+        if name not in utterances:
+            continue
+        wrong = [
+            one["pronounced-phone"]
+            for each in entry["words"]
+            for one in each.get("mispronunciations", [])
+        ]
+        texts = utterances[name].texts
+        count = sum(len(each["phones"]) for each in entry["words"])
+        assert len(texts["canonical"].split()) == count
+        if None in wrong or "<unk>" in wrong:
+            assert "surface" not in texts
+            continue
+        surface = texts["surface"].split()
+        assert len(surface) == count - wrong.count("<DEL>")
+        if "<DEL>" not in wrong:
+            differ = sum(a != b for a, b in zip(surface, texts["canonical"].split(), strict=True))
+            assert differ == sum(not one.endswith("*") for one in wrong)
