@@ -1,0 +1,129 @@
+"""Gather the result files of an experiment folder; what is not there is named, not invented.
+
+Read, per language and system: `<exp>/<lang>/<system>_<train tag>/train.json` and, per set,
+`<decode tag>/<set>/{score,utterances,decode}.json`; per language `<exp>/<lang>/analysis/cka.json`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from espnet_ext.errors import UserError
+from espnet_ext.files import read_json
+
+LANGUAGES = {"ko": "Korean", "en": "English"}
+_REQUIRED = {
+    "score": ("cells", "data", "token_types"),
+    "utterances": ("utterances",),
+    "cka": ("pairs", "models"),
+}
+
+
+@dataclass
+class Run:
+    """One system's results on one set; None for a file that is not there."""
+
+    folder: Path
+    score: dict
+    utterances: dict | None
+    decode: dict | None
+
+
+@dataclass
+class Language:
+    """All results of one language."""
+
+    code: str
+    sets: dict[str, dict[str, Run]] = field(default_factory=dict)  # set → system → run
+    trainings: dict[str, dict] = field(default_factory=dict)  # system → train.json
+    cka: dict | None = None
+    differences: dict[str, list[dict]] = field(default_factory=dict)  # set → comparisons
+    corpus: list[dict] = field(default_factory=list)  # rows: set, utterances, speakers, hours, …
+
+    @property
+    def name(self) -> str:
+        return LANGUAGES.get(self.code, self.code)
+
+
+@dataclass
+class Results:
+    """What a report is made from."""
+
+    title: str
+    languages: list[Language]
+    missing: list[str]
+    provenance: dict
+
+
+def collect(
+    exp_dir: str | Path,
+    languages: Sequence[str],
+    systems: Sequence[str],
+    train_tag: str,
+    decode_tag: str,
+    sets: Sequence[str],
+    *,
+    title: str = "Results",
+    provenance: dict | None = None,
+) -> Results:
+    """Read everything that is there; UserError if there is no score at all or a file is broken."""
+    missing: list[str] = []
+    found = [
+        _language(Path(exp_dir), code, systems, train_tag, decode_tag, sets, missing)
+        for code in languages
+    ]
+    if not any(language.sets for language in found):
+        where = Path(exp_dir) / "<lang>" / f"<system>_{train_tag}" / decode_tag / "<set>"
+        raise UserError(f"no {where}/score.json found", "score at least one system (stage 13)")
+    return Results(title, [one for one in found if one.sets], missing, provenance or {})
+
+
+def _language(exp_dir, code, systems, train_tag, decode_tag, sets, missing) -> Language:
+    language = Language(code)
+    for system in systems:
+        folder = exp_dir / code / f"{system}_{train_tag}"
+        if training := _optional(folder / "train.json"):
+            language.trainings[system] = training
+        for name in sets:
+            run_folder = folder / decode_tag / name
+            score = _optional(run_folder / "score.json", "score")
+            if score is None:
+                missing.append(f"{code}, {system}, {name}: {run_folder / 'score.json'}")
+                continue
+            utterances = _optional(run_folder / "utterances.json", "utterances")
+            decode = _optional(run_folder / "decode.json")
+            run = Run(run_folder, score, utterances, decode)
+            language.sets.setdefault(name, {})[system] = run
+    path = exp_dir / code / "analysis" / "cka.json"
+    language.cka = _optional(path, "cka")
+    if language.cka is None and language.sets:
+        missing.append(f"{code}, comparison of encoders: {path}")
+    return language
+
+
+def _optional(path: Path, kind: str | None = None) -> dict | None:
+    """A JSON file's object, None without the file, UserError if it is not what it should be."""
+    if not path.exists():
+        return None
+    value = read_json(path)
+    lacking = [key for key in _REQUIRED.get(kind, ()) if key not in value]
+    if not isinstance(value, dict) or lacking:
+        lacks = f"has no {', '.join(lacking)}" if lacking else "is not a JSON object"
+        raise UserError(f"{path}: {lacks}", "remove it and run its stage again")
+    return value
+
+
+def metric_of(score: dict, hypothesis: str, reference: str) -> tuple[dict, dict] | None:
+    """(cell, figures of its own metric) of a score.json, or None."""
+    for cell in score["cells"]:
+        if (cell["hypothesis"], cell["reference"]) == (hypothesis, reference):
+            return cell, cell["metrics"][cell["metric"]]
+    return None
+
+
+def kinds(runs: dict[str, Run]) -> tuple[list[str], list[str]]:
+    """Hypothesis and reference kinds of a set's runs, in the order in which they were scored."""
+    cells = [cell for run in runs.values() for cell in run.score["cells"]]
+    references = list(dict.fromkeys(cell["reference"] for cell in cells))
+    hypotheses = list(dict.fromkeys(cell["hypothesis"] for cell in cells))
+    return sorted(hypotheses, key=[*references, *hypotheses].index), references

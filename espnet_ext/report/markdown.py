@@ -1,0 +1,209 @@
+"""RESULTS.md: every figure of an experiment as tables, with what made it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from espnet_ext.report import facts, published
+from espnet_ext.report.collect import Language, Results, Run
+from espnet_ext.report.facts import cell_rows
+from espnet_ext.report.summary import interval, percent, signed, signed_interval
+
+
+def results_markdown(results: Results) -> str:
+    """The whole file."""
+    lines = [f"# {_plain(results.title)}", ""]
+    lines += [
+        "Error rates in percent; in brackets, 95 % intervals of a bootstrap over speakers; own cells",
+        "in bold. PER counts phones, CER characters with spaces, WER words. Made by the command at",
+        "the end.",
+        "",
+    ]
+    if results.missing:
+        lines += ["Not there, and so not shown:", ""]
+        lines += [f"- {_plain(item)}" for item in results.missing] + [""]
+    lines += _glance(results)
+    for language in results.languages:
+        lines += _language(language)
+    lines += ["## This file", "", *_origin_lines("this file", results.provenance)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _glance(results: Results) -> Iterator[str]:
+    """The cells of everything in one table, which is the file's first."""
+    every = {(x.name, s): runs for x in results.languages for s, runs in x.sets.items()}
+    columns = list(dict.fromkeys(c["name"] for r in every.values() for _, c, _ in cell_rows(r)))
+    rows = []
+    for (language, name), runs in every.items():
+        for system, run in runs.items():
+            cells = {cell["name"]: cell for cell in run.score["cells"]}
+            shown = [_glance_cell(cells[c]) if c in cells else "–" for c in columns]
+            rows.append([language, name, system, *shown])
+    heads = [" against ".join(column.split("-")) for column in columns]
+    yield from _table(["language", "set", "system", *heads], rows)
+
+
+def _glance_cell(cell: Mapping) -> str:
+    figures = cell["metrics"][cell["metric"]]
+    mark = "**" if cell["own"] else ""
+    bounds = f" [{interval(figures['interval'])}]" if figures["interval"] else ""
+    return f"{cell['metric'].upper()} {mark}{facts.rate(figures)}{mark}{bounds}"
+
+
+def _language(language: Language) -> Iterator[str]:
+    yield from (f"## {_plain(language.name)}", "")
+    if language.corpus:
+        heads = list(language.corpus[0])
+        yield from _table(heads, [[str(row[h]) for h in heads] for row in language.corpus])
+    for name, runs in language.sets.items():
+        yield from _set(language, name, runs)
+    if language.cka:
+        yield from _cka(language)
+    yield from _published(language)
+    for runs in language.sets.values():
+        yield from _commands(language, runs)
+
+
+def _set(language: Language, name: str, runs: Mapping[str, Run]) -> Iterator[str]:
+    data = next(iter(runs.values())).score["data"]
+    yield from (f"### {_plain(language.name)}, {_plain(name)}: cells", "")
+    hashes = ", ".join(f"`{h[:16]}`" for h in facts.label_hashes(runs))
+    size = f"{data['utterances']} utterances of {data['speakers']} speakers"
+    yield from (f"{size}; SHA-256 of the labels {hashes}.", "")
+    if len(facts.label_hashes(runs)) > 1:
+        yield from (
+            "**The systems were scored against different labels; do not compare them.**",
+            "",
+        )
+    yield from _table(
+        ["system", "hypothesis", "reference", "metric", "error %", "95 %", "utt", "left out"],
+        [_cell_row(*row) for row in cell_rows(runs)],
+    )
+    for cell, how in facts.conversions(runs).items():
+        yield f"- `{cell}` compares phones with phones: {how}."
+    yield ""
+    yield from _differences(language, name)
+    yield from _divergence(runs)
+    heads, rows = facts.run_facts(language, runs)
+    if rows:
+        yield from ("Training and decoding:", "")
+        yield from _table(heads, rows)
+
+
+def _cell_row(system: str, cell: Mapping, figures: Mapping) -> list[str]:
+    mark = "**" if cell["own"] else ""
+    return [
+        system,
+        cell["hypothesis"],
+        cell["reference"],
+        cell["metric"].upper(),
+        f"{mark}{facts.rate(figures)}{mark}",
+        interval(figures["interval"]),
+        str(cell["utterances"]),
+        facts.left_out(cell) or "–",
+    ]
+
+
+def _differences(language: Language, name: str) -> Iterator[str]:
+    comparisons = language.differences.get(name, [])
+    rows = [
+        [
+            f"{c['b']} − {c['a']}",
+            row["name"].split("-")[0],
+            facts.BIN_NAMES.get(row["bin"], "all"),
+            percent(row["rate_a"]),
+            percent(row["rate_b"]),
+            signed(row["difference"]),
+            signed_interval(row["interval"]),
+            "–" if row["p_value"] is None else f"{row['p_value']:.3f}",
+            str(row["utterances"]),
+        ]
+        for c in comparisons
+        for row in c["cells"]
+    ]
+    if rows:
+        yield "Differences of systems on the same utterances, paired by speaker, by divergence"
+        yield from ("(percentage points; below zero, the second system is better):", "")
+        heads = ["systems", "output", "distance", "first %", "second %", "difference"]
+        yield from _table([*heads, "95 %", "p", "utt"], rows)
+
+
+def _divergence(runs: Mapping[str, Run]) -> Iterator[str]:
+    divergence = facts.divergence_bins(runs)
+    if divergence is None:
+        return
+    between, said = divergence["between"]
+    unit = "phones" if divergence["metric"] == "per" else "characters"
+    yield from (f"Error by divergence (edit distance of {said} from {between}, in {unit}):", "")
+    shares = [
+        f"{facts.BIN_NAMES[b['bin']]} ({b['utterances']} utt, {100 * b['share']:.1f} %)"
+        for b in divergence["bins"]
+    ]
+    rows = [
+        [output, system, *(facts.rate_text(b) for b in bins)]
+        for output, system, bins in facts.divergence_rows(runs)
+    ]
+    yield from _table(["output", "system", *shares], rows)
+
+
+def _cka(language: Language) -> Iterator[str]:
+    cka = language.cka
+    yield from (f"### {_plain(language.name)}: linear CKA between encoders, layer by layer", "")
+    yield f"{cka['utterances']} utterances, {cka['frames']} frames of `{_plain(cka['data'])}`."
+    yield from ("`embed` is the output of subsampling, 0 that of the first block.", "")
+    layers = list(dict.fromkeys(p["layer"] for pair in cka["pairs"] for p in pair["curve"]))
+    rows = []
+    for pair in cka["pairs"]:
+        values = {p["layer"]: p["cka"] for p in pair["curve"]}
+        shown = ["–" if values.get(x) is None else f"{values[x]:.3f}" for x in layers]
+        rows.append([f"{pair['a']} – {pair['b']}", *shown])
+    yield from _table(["systems", *layers], rows)
+
+
+def _published(language: Language) -> Iterator[str]:
+    code = language.code
+    if not any(code in rates for rates in published.ERROR_RATES.values()):
+        return
+    yield from (f"### {_plain(language.name)}: published figures, for the authors' corpora", "")
+    yield from (f"{published.SOURCE}; other data and models, not comparable in size.", "")
+    yield from _table(
+        ["system", "surface", "meaning"],
+        [
+            [system, *(percent(value) for value in rates[code])]
+            for system, rates in published.ERROR_RATES.items()
+        ],
+    )
+    curve = ", ".join(f"{layer}: {value:.2f}" for layer, value in published.CKA[code].items())
+    yield from (f"CKA of the two single-output encoders (12 layers): {curve}.", "")
+    shares = published.DIVERGENCE[code].items()
+    bins = ", ".join(f"{facts.BIN_NAMES[name]}: {share} %" for name, share in shares)
+    yield from (f"Surface–meaning distance of their utterances: {bins}.", "")
+
+
+def _commands(language: Language, runs: Mapping[str, Run]) -> Iterator[str]:
+    yield from (f"### {_plain(language.name)}: commands", "")
+    for what, value in facts.commands(language, runs):
+        yield from _origin_lines(what, value)
+    yield ""
+
+
+def _origin_lines(what: str, value: Mapping) -> Iterator[str]:
+    yield f"- {_plain(what)}: {_code(value.get('command', 'command not recorded'))}"
+    if line := facts.origin(value):
+        yield f"  - {_plain(line)}"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield "| " + " | ".join(_plain(head) for head in heads) + " |"
+    yield "|" + "---|" * len(heads)
+    for row in rows:
+        yield "| " + " | ".join(_plain(cell) for cell in row) + " |"
+    yield ""
+
+
+def _plain(text: str) -> str:
+    """Text that can break neither a table nor the page it is rendered on."""
+    text = " ".join(str(text).split()).replace("|", "\\|")
+    return text.replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _code(text: str) -> str:
+    return "`" + " ".join(str(text).split()).replace("`", "'") + "`"

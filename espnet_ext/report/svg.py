@@ -1,0 +1,202 @@
+"""Plots as inline SVG: a few lines of geometry each, coloured by the page's own style.
+
+Colours come from CSS classes `s0`, `s1`, … (series) and `ink`, `grid`, so that light and dark follow
+the page; series also differ by marker, so that colour alone says nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from espnet_ext.report.markup import Markup, element
+
+MARKERS = ("circle", "square", "triangle", "diamond")
+
+
+def nice_ceiling(value: float) -> float:
+    """The next round number at or above a value, for an axis.
+
+    >>> nice_ceiling(7.3), nice_ceiling(0.83), nice_ceiling(31)
+    (8.0, 1.0, 40.0)
+    """
+    if value <= 0:
+        return 1.0
+    scale = 1.0
+    while value > 10 * scale:
+        scale *= 10
+    while value <= scale:
+        scale /= 10
+    return next(
+        step * scale for step in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if value <= step * scale
+    )
+
+
+def _svg(width: int, height: int, label: str, *children) -> Markup:
+    return element(
+        "svg",
+        element("title", label),
+        *children,
+        viewbox=f"0 0 {width} {height}",
+        role="img",
+        aria_label=label,
+        class_="plot",
+        style=f"max-width:{width}px",
+    )
+
+
+def _text(x: float, y: float, content: str, anchor: str = "start", class_: str = "") -> Markup:
+    return element("text", content, x=_r(x), y=_r(y), text_anchor=anchor, class_=class_ or None)
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
+    return element("line", x1=_r(x1), y1=_r(y1), x2=_r(x2), y2=_r(y2), class_=class_)
+
+
+def _r(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def marker(x: float, y: float, series: int, title: str = "") -> Markup:
+    """A point of a series, with a tooltip."""
+    shape = MARKERS[series % len(MARKERS)]
+    tip = element("title", title) if title else None
+    kind = f"mark s{series}"
+    if shape == "circle":
+        return element("circle", tip, cx=_r(x), cy=_r(y), r="4", class_=kind)
+    points = {
+        "square": [(-3.6, -3.6), (3.6, -3.6), (3.6, 3.6), (-3.6, 3.6)],
+        "triangle": [(0, -4.8), (4.6, 3.6), (-4.6, 3.6)],
+        "diamond": [(0, -5.2), (5.2, 0), (0, 5.2), (-5.2, 0)],
+    }[shape]
+    path = " ".join(f"{_r(x + dx)},{_r(y + dy)}" for dx, dy in points)
+    return element("polygon", tip, points=path, class_=kind)
+
+
+def lines(
+    labels: Sequence[str],
+    series: Mapping[str, Sequence[float | None]],
+    *,
+    top: float,
+    title: str,
+    x_title: str,
+    digits: int = 2,
+    width: int = 560,
+    height: int = 300,
+) -> Markup:
+    """Lines over named positions, from 0 to `top`; None leaves a gap. The legend is `legend`'s."""
+    left, right, above, below = 44, 14, 14, 44
+    inner_w, inner_h = width - left - right, height - above - below
+
+    def x_at(i: int) -> float:
+        return left + inner_w * (i + 0.5) / len(labels)
+
+    def y_at(value: float) -> float:
+        return above + inner_h * (1 - value / top)
+
+    drawn = []
+    for tick in range(5):
+        value = top * tick / 4
+        drawn.append(_line(left, y_at(value), width - right, y_at(value), "grid"))
+        drawn.append(_text(left - 8, y_at(value) + 4, f"{value:g}", "end", "tick"))
+    for i, label in enumerate(labels):
+        drawn.append(_text(x_at(i), height - below + 18, label, "middle", "tick"))
+    drawn.append(_text(left + inner_w / 2, height - 6, x_title, "middle", "axis"))
+    for number, (name, values) in enumerate(series.items()):
+        points = [(x_at(i), y_at(v), labels[i], v) for i, v in enumerate(values) if v is not None]
+        path = " ".join(f"{_r(x)},{_r(y)}" for x, y, _, _ in points)
+        drawn.append(element("polyline", points=path, class_=f"curve s{number}"))
+        for x, y, label, value in points:
+            drawn.append(marker(x, y, number, f"{name}, {label}: {value:.{digits}f}"))
+    return _svg(width, height, title, *drawn)
+
+
+def whiskers(
+    rows: Sequence[tuple[str, int, float | None, Sequence[float] | None]],
+    *,
+    title: str,
+    x_title: str,
+    width: int = 560,
+) -> Markup:
+    """A dot with its interval per row: (label, series, value, interval), from 0 to a round end."""
+    left, right, row_height, above, below = 128, 60, 28, 6, 42
+    height = above + row_height * len(rows) + below
+    ends = [bounds[1] if bounds else value for _, _, value, bounds in rows if value is not None]
+    top = nice_ceiling(max(ends, default=1))
+    inner = width - left - right
+
+    def x_at(value: float) -> float:
+        return left + inner * value / top
+
+    drawn = []
+    bottom = height - below
+    for tick in range(5):
+        x = x_at(top * tick / 4)
+        drawn.append(_line(x, above, x, bottom, "grid"))
+        drawn.append(_text(x, bottom + 16, f"{top * tick / 4:g}", "middle", "tick"))
+    drawn.append(_text(left + inner / 2, height - 6, x_title, "middle", "axis"))
+    for i, (label, series, value, bounds) in enumerate(rows):
+        y = above + row_height * (i + 0.5)
+        drawn.append(_text(left - 14, y + 4, label, "end", "name"))
+        if value is None:
+            continue
+        tip = f"{label}: {value:.2f}"
+        if bounds:
+            drawn.append(_line(x_at(bounds[0]), y, x_at(bounds[1]), y, f"whisker s{series}"))
+            tip += f" ({bounds[0]:.2f} to {bounds[1]:.2f})"
+        drawn.append(marker(x_at(value), y, series, tip))
+        drawn.append(_text(width - right + 12, y + 4, f"{value:.2f}", "start", "value"))
+    return _svg(width, height, title, *drawn)
+
+
+def heatmap(
+    rows: Sequence[str], columns: Sequence[str], grid: Sequence[Sequence[float | None]],
+    *, title: str, row_title: str, column_title: str,
+) -> Markup:  # fmt: skip
+    """A grid of values from 0 to 1, darker is larger; numbers inside where there is room."""
+    size = 34 if max(len(rows), len(columns)) <= 7 else 22
+    left, above, below = 62, 22, 22
+    width, height = left + size * len(columns) + 6, above + size * len(rows) + below
+    drawn = [_text(left + size * len(columns) / 2, height - 5, column_title, "middle", "axis")]
+    middle = above + size * len(rows) / 2
+    turned = element(
+        "text", row_title, x="12", y=_r(middle), text_anchor="middle", class_="axis",
+        transform=f"rotate(-90 12 {_r(middle)})",
+    )  # fmt: skip
+    drawn.append(turned)
+    for j, name in enumerate(columns):
+        drawn.append(_text(left + size * (j + 0.5), above - 7, name, "middle", "tick"))
+    for i, name in enumerate(rows):
+        y = above + size * i
+        drawn.append(_text(left - 7, y + size / 2 + 4, name, "end", "tick"))
+        for j, value in enumerate(grid[i]):
+            x, tip = left + size * j, f"{name} × {columns[j]}: "
+            tip += "undefined" if value is None else f"{value:.3f}"
+            drawn.append(
+                element(
+                    "rect",
+                    element("title", tip),
+                    x=_r(x),
+                    y=_r(y),
+                    width=size - 1,
+                    height=size - 1,
+                    class_="heat",
+                    fill_opacity=f"{max(0.0, value or 0.0):.2f}",
+                )  # fmt: skip
+            )
+            if size >= 30 and value is not None:
+                class_ = "cell strong" if value > 0.55 else "cell"
+                drawn.append(
+                    _text(
+                        x + size / 2 - 0.5, y + size / 2 + 4, f"{value:.2f}"[-3:], "middle", class_
+                    )
+                )
+    return _svg(width, height, title, *drawn)
+
+
+def legend(names: Sequence[str]) -> Markup:
+    """The series' markers and names, as a list below a plot."""
+    items = []
+    for number, name in enumerate(names):
+        swatch = element(
+            "svg", marker(8, 8, number), viewbox="0 0 16 16", class_="key", aria_hidden="true"
+        )
+        items.append(element("li", swatch, name))
+    return element("ul", items, class_="legend")

@@ -1,0 +1,165 @@
+"""A small experiment folder with results as the pipeline leaves them: real scores of made-up texts."""
+
+import json
+import random
+import struct
+import wave
+from pathlib import Path
+
+from espnet_ext.report.provenance import provenance
+from espnet_ext.scoring.score import score_directory
+
+KOREAN = [
+    ("국물이 맛있어요", "궁무리 마시써요", "궁물이 마시서요"),
+    ("저는 학교에 가요", "저는 학꾜에 가요", "저는 하교에 가요"),
+    ("친구를 만났어요", "친구를 만나써요", "친구를 만나써요"),
+    ("날씨가 정말 좋네요", "날씨가 정말 존네요", "날시가 청말 존네요"),
+    ("사과를 먹고 싶어요", "사과를 먹꼬 시퍼요", "사가를 멋고 시포요"),
+    ("오늘은 일찍 일어났어요", "오느른 일찍 이러나써요", "오느른 인직 이러나서요"),
+]
+ENGLISH = [
+    ("i live here", "AY L IH V HH IH R", "AY L IY B HH IH R"),
+    ("think about it", "TH IH NG K AH B AW T IH T", "S IH NG K AH B AW T IH T"),
+    ("very good", "V EH R IY G UH D", "B EH R IY G UH D"),
+    ("the zoo is closed", "DH AH Z UW IH Z K L OW Z D", "D AH JH UW IH JH K L OW JH D AH"),
+    ("a full bus", "AH F UH L B AH S", "AH P UH L B AH S"),
+    ("he plays", "HH IY P L EY Z", "HH IY P L EY Z"),
+]
+LEXICON = """
+i AY
+live L IH V
+here HH IH R
+think TH IH NG K
+about AH B AW T
+it IH T
+very V EH R IY
+good G UH D
+the DH AH
+zoo Z UW
+is IH Z
+closed K L OW Z D
+a AH
+full F UH L
+bus B AH S
+he HH IY
+plays P L EY Z
+"""
+TYPES = {
+    "ko": {"surface": "char", "meaning": "char"},
+    "en": {"surface": "phone", "meaning": "char"},
+}
+SYSTEMS = {"so_surface": ["surface"], "so_meaning": ["meaning"], "do": ["surface", "meaning"]}
+
+
+def table(path: Path, rows: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(f"{key} {value}".rstrip() + "\n" for key, value in sorted(rows.items()))
+    path.write_text(text, encoding="utf-8")
+
+
+def tone(path: Path, seconds: float, pitch: float) -> None:
+    import math
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = [int(6000 * math.sin(i * pitch / 16000 * 6.283)) for i in range(int(16000 * seconds))]
+    with wave.open(str(path), "wb") as handle:
+        handle.setnchannels(1)
+        handle.setsampwidth(2)
+        handle.setframerate(16000)
+        handle.writeframes(struct.pack(f"<{len(values)}h", *values))
+
+
+def noisy(text: str, phones: bool, rate: float, generator: random.Random) -> str:
+    """A hypothesis: some tokens dropped, doubled or exchanged."""
+    tokens = text.split() if phones else list(text)
+    heard = []
+    for token in tokens:
+        draw = generator.random()
+        if draw < rate / 3:
+            continue
+        heard.append(generator.choice(tokens) if draw < rate else token)
+        if rate < draw < 1.2 * rate:
+            heard.append(token)
+    return " ".join(heard) if phones else "".join(heard).strip()
+
+
+def make(root: Path, systems=tuple(SYSTEMS), languages=("ko", "en"), extra=None, audio=True) -> Path:
+    """Write dump/raw and exp below `root`, and return it. `extra` replaces the first meaning."""
+    generator = random.Random(3)
+    (root / "lexicon.txt").write_text(LEXICON, encoding="utf-8")
+    for lang in languages:
+        sentences = KOREAN if lang == "ko" else ENGLISH
+        rows: dict[str, dict[str, str]] = {"meaning": {}, "canonical": {}, "surface": {}}
+        speakers, sounds = {}, {}
+        for s, l1 in enumerate(["vi", "zh", "th", "ja"]):
+            for number, (meaning, canonical, surface) in enumerate(sentences):
+                utt = f"{lang}{l1}{s}-{number:02}"
+                speakers[utt] = f"{lang}{l1}{s}"
+                said = surface if (number + s) % 3 else canonical
+                values = (extra if extra and number == 1 else meaning, canonical, said)
+                for kind, value in zip(rows, values, strict=True):
+                    rows[kind][utt] = value
+                sounds[utt] = str(root / f"audio/{utt}.wav")
+                if audio:
+                    tone(Path(sounds[utt]), 0.3, 200 + 20 * s)
+        rows["surface"][next(iter(speakers))] = "<na>"
+        for name in ("train", "test"):
+            data = root / "dump/raw" / lang / name
+            table(data / "wav.scp", sounds)
+            table(data / "utt2spk", speakers)
+            table(data / "utt2l1", {u: u[2:4] for u in speakers})
+            table(data / "utt2dur", {u: "0.30" for u in speakers})
+            for kind, values in rows.items():
+                table(data / f"text.{kind}", values)
+        for number, system in enumerate(systems):
+            folder = root / "exp" / lang / f"{system}_small"
+            out = folder / "decode/test"
+            for output in SYSTEMS[system]:
+                phones = TYPES[lang][output] == "phone"
+                rate = 0.05 + 0.03 * number
+                heard = {
+                    # English words stay words, so that the lexicon below knows them.
+                    u: noisy(v if v != "<na>" else "", phones or lang == "en", rate, generator)
+                    for u, v in rows[output].items()
+                }
+                table(out / f"text.{output}", heard)
+            score_directory(
+                data, out, TYPES[lang], resamples=200, lexicon=root / "lexicon.txt",
+                provenance=provenance("score", ["--data", str(data), "--hypotheses", str(out)]),
+            )  # fmt: skip
+            training = {"parameters": 2612345 + 500000 * number, "epochs": 30, "seconds": 151.2,
+                        "command": f"python -m espnet_ext.training --system {system}"}  # fmt: skip
+            (folder / "train.json").write_text(json.dumps(training))
+            options = {output: {"beam_size": 4} for output in SYSTEMS[system]}
+            decode = {"rtf": 0.0312, "audio_seconds": 7.2, "seconds": 0.22, "options": options}
+            (out / "decode.json").write_text(json.dumps(decode))
+        write_cka(root / "exp" / lang / "analysis/cka.json", systems, generator)
+    return root
+
+
+def write_cka(path: Path, systems, generator: random.Random) -> None:
+    layers = ["embed", "0", "1", "2", "3"]
+    pairs = []
+    for i, a in enumerate(systems):
+        for b in systems[i + 1 :]:
+            grid = [
+                [max(0.05, 0.95 - 0.14 * abs(x - y) - 0.1 * max(x, y) * generator.random())
+                 for y in range(5)]
+                for x in range(5)
+            ]  # fmt: skip
+            curve = [{"layer": layer, "cka": grid[x][x]} for x, layer in enumerate(layers)]
+            pairs.append({"a": a, "b": b, "grid": grid, "curve": curve})
+    value = {
+        "kind": "cka", "version": 1, "measure": "linear CKA", "data": "dump/raw/xx/test",
+        "utterances": 24, "frames": 181234, "pairs": pairs,
+        "models": {s: {"directory": f"exp/{s}", "layers": layers} for s in systems},
+        "provenance": provenance("analyze", ["cka"]),
+    }  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+if __name__ == "__main__":
+    import sys
+
+    make(Path(sys.argv[1]))
