@@ -1,7 +1,7 @@
 """Install the package: `pip install -e ".[synth,report,dev]" -c local/constraints.txt`.
 
 Ranges stand here, exact versions (each with its reason) in local/constraints.txt.
-`REQUIRES` and `EXTRAS` stay plain literals: local/probe_python.py reads them without running this file.
+`REQUIRES` and `EXTRAS` stay plain literals: local/probe_python.py reads them, not running this file.
 """
 
 import re

@@ -4,11 +4,12 @@
 #   . local/parse_options.sh
 #   option nj 4 "parallel jobs"          # declares $nj, default 4
 #   read_settings conf/recipe.conf       # plain assignments: new defaults, and further options
-#   parse_options "$@"                   # --nj 8, --nj=8; --a-b is --a_b; --help; rest in $arguments
+#   parse_options "$@"                   # --nj 8, --nj=8; --a-b is --a_b; --help
 #
+# ${option_given[nj]} is set if the command line had it; what follows a lone -- is in $arguments.
 # A whole number or true/false as the default also says what values are taken. Wrong usage exits 2.
 
-declare -A option_default=() option_help=() option_kind=()
+declare -A option_default=() option_help=() option_kind=() option_given=()
 declare -a option_names=() arguments=()
 option_usage="usage: $(basename "$0") [options]"
 
@@ -140,6 +141,8 @@ parse_options() {
         name=${name//-/_}
         [[ -n $name && -n ${option_kind[$name]+known} ]] ||
             bad_usage "unknown option $given" "did you mean --$(nearest "$name" "${option_names[@]}")? see --help"
+        # shellcheck disable=SC2034
+        option_given[$name]=true
         if [[ $1 == *=* ]]; then
             set_option "$name" "${1#*=}"
             shift

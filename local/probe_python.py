@@ -5,8 +5,6 @@ nothing heavy and reads installed versions from metadata (importing torch would 
 usage: python probe_python.py setup.py "extra extra"
 """
 
-from __future__ import print_function
-
 import ast
 import re
 import sys

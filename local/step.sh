@@ -1,26 +1,36 @@
 # shellcheck shell=bash
 # One step of the pipeline: a command that is skipped when it is done and nothing it depends on changed.
 #
-#   step NAME [--in PATH]... [--out PATH]... [--run LAUNCHER] -- command argument...
+#   step NAME [--in PATH]... [--out PATH]... [--run LAUNCHER] [--owns DIR] -- command argument...
 #   pool N step NAME ...        the same, in the background while fewer than N run; then pool_wait
 #
 # Beside the log $log_dir/NAME.log, whose first line is the command, lies NAME.done with a key of
 # the command and its inputs. Done means: same key, and every output exists. Needs $log_dir, $force.
 # Inputs are files, or folders for the files directly in them: small ones count by content, those
 # over a megabyte by size and time. Audio counts through the tables that name it.
+# --owns names the folder of a command that resumes by itself: when what it depends on has changed
+# since it began, the folder is moved aside first (unless $resume_changed), or old work would be resumed.
 
-: "${log_dir:=log}" "${force:=false}"
+: "${log_dir:=log}" "${force:=false}" "${resume_changed:=false}"
 step_journal=$(mktemp) # a line a step: "ran NAME SECONDS" or "kept NAME", also from background steps
 step_children=()       # process groups or shells to end with this one
 pool_limit=1
 
 step_key() { # step_key command...: a digest of the command and of what `inputs` holds
-    local path size changed small=() existing=()
+    local path size changed small=() existing=() words=()
+    while (($#)); do # where it runs and with how many processes changes nothing that is made
+        case $1 in
+            --nj | --ngpu | --num_nodes) shift ;;
+            "${python:-}") words+=(python) ;;
+            *) words+=("$1") ;;
+        esac
+        shift
+    done
     for path in "${inputs[@]}"; do
         [[ ! -e $path ]] || existing+=("$path")
     done
     {
-        printf '%q ' "$@" "${inputs[@]}"
+        printf '%q ' "${words[@]}" "${inputs[@]}"
         if ((${#existing[@]})); then
             while read -r size changed path; do
                 printf '%s\n' "$path"
@@ -88,6 +98,16 @@ fail_step() { # fail_step NAME LOG STATUS
     exit "$3"
 }
 
+move_aside() { # the folder `owns`, if it was begun with another key
+    local begun=$log_dir/$name.begun aside
+    if [[ -e $owns && -r $begun && $resume_changed != true && ($force == true || $(<"$begun") != "$key") ]]; then
+        aside=$owns.before-$(date '+%Y%m%d-%H%M%S')
+        mv "$owns" "$aside"
+        printf '    %s: its configuration or data changed; starting anew, the earlier one is now %s\n' "$name" "$aside" >&2
+    fi
+    printf '%s\n' "$key" >"$begun"
+}
+
 run_step() { # what step() does once it is clear that the command must run; uses its variables
     local started=$SECONDS status=0
     exec 9>>"$log" # held by the command: a later run must not start beside one that lives on
@@ -97,6 +117,7 @@ run_step() { # what step() does once it is clear that the command must run; uses
         exit 1
     fi
     rm -f "$mark"
+    [[ -z $owns ]] || move_aside
     { printf '%q ' "$@" && printf '\n# in %s, on %s, %s\n' "$PWD" "${HOSTNAME:-?}" "$(date '+%F %T')"; } >"$log"
     step_name=$name step_log=$log run_in_group logged "$log" "$name" ${launcher:+"$launcher"} "$@" || status=$?
     exec 9>&-
@@ -110,7 +131,7 @@ run_step() { # what step() does once it is clear that the command must run; uses
 }
 
 step() {
-    local name=$1 launcher="" key log mark
+    local name=$1 launcher="" owns="" key log mark
     local -a inputs=() outputs=()
     shift
     while [[ $1 != -- ]]; do
@@ -118,6 +139,7 @@ step() {
             --in) inputs+=("$2") ;;
             --out) outputs+=("$2") ;;
             --run) launcher=$2 ;;
+            --owns) owns=$2 ;;
             *) printf 'error: step %s: unknown word %s\n' "$name" "$1" >&2 && exit 2 ;;
         esac
         shift 2

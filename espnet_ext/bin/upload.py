@@ -1,0 +1,87 @@
+"""Stages 15 and 16: write a packed model's card, and send both to the Hugging Face hub."""
+
+import sys
+from collections.abc import Sequence
+
+from espnet_ext.bin import cli
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = cli.parser("Write the model card of an archive; with --send true, upload both.")
+    parser.add_argument("--archive", required=True, help="packed model (stage 14)")
+    parser.add_argument("--repo", required=True, help="repository on the hub: user/name")
+    parser.add_argument("--folder", default="", help="folder in the repository; default: its root")
+    parser.add_argument("--language", default="", help="language code, for the card")
+    parser.add_argument("--license", default="", help="licence of the weights, for the card")
+    parser.add_argument("--send", type=cli.boolean, default=False, help="upload, not just write")
+    parser.add_argument("--private", type=cli.boolean, default=True, help="create it private")
+    args = parser.parse_args(argv)
+
+    from pathlib import Path
+
+    from espnet_ext.errors import UserError
+    from espnet_ext.files import sha256_of, write_text
+
+    archive = Path(args.archive)
+    card = archive.with_suffix(".README.md")
+    if not archive.is_file():
+        raise UserError(f"{archive}: no such archive", "run stage 14 (--skip_packing false)")
+    if args.repo.count("/") != 1:
+        raise UserError(f"--repo {args.repo}: not user/name", "name a repository of yours")
+    if not card.exists():  # one that its owner has edited is kept
+        write_text(card, model_card(args, archive.name, sha256_of(archive)))
+        print(f"{card}: written; read it before it is sent")
+    if args.send:
+        print(send(args, archive, card))
+    return 0
+
+
+def model_card(args, name: str, digest: str) -> str:
+    """Markdown with the hub's header; what is not known is left out, not made up."""
+    header = ["library_name: espnet", "pipeline_tag: automatic-speech-recognition"]
+    if args.language:
+        header.append(f"language: {args.language}")
+    if args.license:
+        header.append(f"license: {args.license}")
+    return "\n".join(
+        [
+            "---", *header, "tags: [espnet, second-language, dual-output]", "---", "",
+            f"# {args.folder or args.repo}", "",
+            "A speech recogniser for second-language learners, trained with espnet-ext.",
+            "It writes one transcript per output: `surface` is what was pronounced, `meaning` what"
+            " was intended.", "",
+            f"`{name}` holds the weights, the configuration and the token lists"
+            f" (SHA-256 `{digest}`).", "",
+        ]
+    )  # fmt: skip
+
+
+def send(args, archive, card) -> str:
+    """Upload archive and card; refusals of the hub become a message with a remedy."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+    from espnet_ext.errors import UserError
+
+    prefix = f"{args.folder}/" if args.folder else ""
+    api = HfApi()
+    try:
+        api.create_repo(args.repo, exist_ok=True, private=args.private)
+        for path, name in ((archive, archive.name), (card, "README.md")):
+            api.upload_file(
+                path_or_fileobj=str(path), path_in_repo=prefix + name, repo_id=args.repo
+            )
+    except (HfHubHTTPError, LocalTokenNotFoundError, OSError) as error:
+        raise UserError(
+            f"{args.repo}: the hub refused: {error}",
+            "log in with 'hf auth login', check that you may write there and that you are online",
+        ) from error
+    return f"{args.repo}: sent {prefix}{archive.name} and {prefix}README.md"
+
+
+def entry() -> int:
+    return cli.run(main)
+
+
+if __name__ == "__main__":
+    sys.exit(entry())

@@ -1,0 +1,402 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # the options are declared by run.sh
+# What each stage of run.sh does: which commands, on what, in which order. A stage sets $made, the
+# one line that tells what it made and where.
+
+stage() { # stage NUMBER SKIP_OPTION TITLE FUNCTION: run it if it is wanted, and say what it made
+    local number=$1 skip=$2 title=$3 started=$SECONDS ran made="" verb
+    if ((number < stage || number > stop_stage)) || [[ ${!skip} == true || " $skip_stages " == *" $number "* ]]; then
+        return 0
+    fi
+    : >"$step_journal"
+    "$4"
+    pool_wait
+    ran=$(grep -c '^ran ' "$step_journal" || true)
+    verb="$((SECONDS - started)) s"
+    if ((ran == 0)); then verb="unchanged"; fi
+    printf 'stage %s, %s: %s (%s)\n' "$number" "$title" "$made" "$verb" >&2
+}
+
+# -- names and counts
+
+types_of() { # the token types of a language: "surface=phone meaning=char"
+    local own=token_types_$1
+    printf '%s' "${!own:-$token_types}"
+}
+
+outputs_of() { # the names alone: "surface meaning"
+    local pair names=()
+    for pair in $(types_of "$1"); do names+=("${pair%%=*}"); done
+    printf '%s' "${names[*]}"
+}
+
+model_dir() { printf '%s' "$expdir/$1/$2_$train_tag"; } # model_dir LANG SYSTEM
+
+system_file() { # the recipe's overlay before the root's
+    local path=conf/systems/$1.yaml
+    if [[ -f $path ]]; then printf '%s' "$path"; else printf '%s' "$root/$path"; fi
+}
+
+all_sets() { printf '%s\n' "$train_set" "$valid_set" "$test_sets"; }
+
+braces() { # braces "ko en": {ko,en}, as in what a stage made
+    local list="$*"
+    list=${list//$'\n'/ }
+    if [[ $list == *" "* ]]; then printf '{%s}' "${list// /,}"; else printf '%s' "$list"; fi
+}
+
+count_utterances() { # count_utterances DIR: in all sets of all languages
+    local lang set files=()
+    for lang in $langs; do
+        for set in $(all_sets); do files+=("$1/$lang/$set/wav.scp"); done
+    done
+    cat "${files[@]}" | wc -l
+}
+
+share_threads() { # share_threads N: so many programs at a time on this processor
+    local each=$(($(nproc) / $1))
+    ((each > 0)) || each=1
+    export OMP_NUM_THREADS=$each MKL_NUM_THREADS=$each
+}
+
+# -- stages 1-5, data
+
+recipe_options() { # the recipe's own options, for its local/data.sh; settings of run.sh's are not among them
+    local name
+    for name in "${option_names[@]}"; do
+        case $name in quick_* | token_types_* | lexicon_* | corpus_paths) continue ;; esac
+        if [[ $own_options != *" $name "* && -n ${!name} ]]; then printf '%s\0' "--$name" "${!name}"; fi
+    done
+}
+
+prepare_data() {
+    local lang set outputs=() given=()
+    for lang in $langs; do
+        for set in $(all_sets); do outputs+=(--out "$datadir/$lang/$set/wav.scp"); done
+    done
+    mapfile -t -d '' given < <(recipe_options)
+    step data --in local/data.sh "${outputs[@]}" -- bash local/data.sh \
+        --data_dir "$datadir" --langs "$langs" --quick "$quick" "${given[@]}" --nj "$nj"
+    made="$datadir/$(braces "$langs")/$(braces "$(all_sets)"): $(count_utterances "$datadir") utterances"
+}
+
+perturb_speed() {
+    local lang
+    for lang in $langs; do
+        step "$lang/perturb" --in "$datadir/$lang/$train_set" --out "$datadir/$lang/${train_set}_sp/wav.scp" -- \
+            "$python" -m espnet_ext.bin.perturb --input "$datadir/$lang/$train_set" \
+            --output "$datadir/$lang/${train_set}_sp" --speeds "$speed_perturb_factors" --nj "$nj"
+    done
+    made="$datadir/$(braces "$langs")/${train_set}_sp"
+}
+
+format_audio() {
+    local lang set
+    for lang in $langs; do
+        for set in $(all_sets); do
+            launch_cpus=$nj step "$lang/format_$set" --in "$datadir/$lang/$set" \
+                --out "$dumpdir/raw/org/$lang/$set/wav.scp" --run launch -- \
+                "$python" -m espnet_ext.bin.format_audio --input "$datadir/$lang/$set" \
+                --output "$dumpdir/raw/org/$lang/$set" --sample_rate "$fs" --audio_format "$audio_format" --nj "$nj"
+        done
+    done
+    made="$dumpdir/raw/org/$(braces "$langs")/$(braces "$(all_sets)"): $(count_utterances "$dumpdir/raw/org") utterances"
+}
+
+filter_data() {
+    local lang set whole
+    for lang in $langs; do
+        for set in $(all_sets); do
+            whole=false # sets to decode keep every utterance
+            if [[ " $test_sets " == *" $set "* ]]; then whole=true; fi
+            pool "$nj" step "$lang/filter_$set" --in "$dumpdir/raw/org/$lang/$set" \
+                --out "$dumpdir/raw/$lang/$set/wav.scp" -- \
+                "$python" -m espnet_ext.bin.filter --input "$dumpdir/raw/org/$lang/$set" \
+                --output "$dumpdir/raw/$lang/$set" --outputs "$(outputs_of "$lang")" --no_filter "$whole" \
+                --min_seconds "$min_wav_duration" --max_seconds "$max_wav_duration"
+        done
+    done
+    pool_wait
+    made="$dumpdir/raw/$(braces "$langs")/$(braces "$(all_sets)"): $(count_utterances "$dumpdir/raw") utterances, removed ones in removed.tsv"
+}
+
+list_tokens() {
+    local lang pair output type dir
+    for lang in $langs; do
+        for pair in $(types_of "$lang"); do
+            output=${pair%%=*} type=${pair#*=}
+            dir=$datadir/${lang}_token_list/${output}_$type
+            local size=()
+            if [[ $type == bpe ]]; then size=(--vocab_size "$nbpe"); fi
+            pool "$nj" step "$lang/tokens_$output" --in "$dumpdir/raw/$lang/$train_set/text.$output" \
+                --out "$dir/tokens.txt" -- \
+                "$python" -m espnet_ext.bin.tokens --input "$dumpdir/raw/$lang/$train_set" \
+                --output_name "$output" --token_type "$type" --token_dir "$dir" "${size[@]}"
+        done
+    done
+    pool_wait
+    made="$datadir/$(braces "$langs")_token_list/*/tokens.txt"
+}
+
+# -- stages 6-8, one stock ESPnet language model per output, over the model's own tokens
+
+each_output() { # each_output FUNCTION: called with LANG OUTPUT TYPE
+    local lang pair
+    for lang in $langs; do
+        for pair in $(types_of "$lang"); do "$1" "$lang" "${pair%%=*}" "${pair#*=}"; done
+    done
+}
+
+lm_command() { # lm_command LANG OUTPUT TYPE: fill `command` with what statistics and training share
+    local text=$dumpdir/raw/$1/lm_$2
+    command=("$python" -m espnet2.bin.lm_train --config "$lm_config" --use_preprocessor true
+        --token_type word --token_list "$datadir/${1}_token_list/${2}_$3/tokens.txt"
+        --non_linguistic_symbols none --cleaner none
+        --train_data_path_and_name_and_type "$text/$train_set.txt,text,text"
+        --valid_data_path_and_name_and_type "$text/$valid_set.txt,text,text")
+}
+
+collect_lm_output() {
+    local set command texts=$dumpdir/raw/$1/lm_$2 stats=$expdir/$1/lm_stats_$2
+    for set in $(all_sets); do
+        step "$1/lm_text_$2_$set" --in "$dumpdir/raw/$1/$set/text.$2" --in "$datadir/${1}_token_list/${2}_$3" \
+            --out "$texts/$set.txt" -- "$python" "$root/local/lm_text.py" --input "$dumpdir/raw/$1/$set/text.$2" \
+            --token_type "$3" --token_dir "$datadir/${1}_token_list/${2}_$3" --output "$texts/$set.txt"
+    done
+    lm_command "$@"
+    # shape files, one a set, listed once as ESPnet's scripts do
+    step "$1/lm_stats_$2" --in "$texts" --in "$lm_config" --out "$stats/train/text_shape" -- \
+        "${command[@]}" --collect_stats true --output_dir "$stats" \
+        --train_shape_file "$texts/$train_set.txt" --valid_shape_file "$texts/$valid_set.txt"
+}
+
+train_lm_output() {
+    local command further=() dir=$expdir/$1/lm_$2 stats=$expdir/$1/lm_stats_$2
+    read -ra further <<<"$lm_args"
+    lm_command "$@"
+    launch_cpus=$(nproc) launch_gpus=$ngpu step "$1/lm_train_$2" --in "$dumpdir/raw/$1/lm_$2" --in "$lm_config" \
+        --out "$dir/valid.loss.ave.pth" --run launch --owns "$dir" -- \
+        "${command[@]}" --resume true --output_dir "$dir" --ngpu "$ngpu" "${further[@]}" \
+        --train_shape_file "$stats/train/text_shape" --valid_shape_file "$stats/valid/text_shape"
+}
+
+measure_output() {
+    local set dir=$expdir/$1/lm_$2
+    for set in $test_sets; do
+        step "$1/lm_perplexity_$2_$set" --in "$dumpdir/raw/$1/lm_$2/$set.txt" --in "$dir/valid.loss.ave.pth" \
+            --out "$dir/perplexity_$set/ppl" -- "$python" -m espnet2.bin.lm_calc_perplexity --ngpu 0 \
+            --data_path_and_name_and_type "$dumpdir/raw/$1/lm_$2/$set.txt,text,text" \
+            --train_config "$dir/config.yaml" --model_file "$dir/valid.loss.ave.pth" --output_dir "$dir/perplexity_$set"
+        made+="$1 $2 $(<"$dir/perplexity_$set/ppl") "
+    done
+}
+
+collect_lm_statistics() {
+    each_output collect_lm_output
+    made="$expdir/$(braces "$langs")/lm_stats_*"
+}
+
+train_lms() {
+    share_threads 1
+    each_output train_lm_output
+    made="$expdir/$(braces "$langs")/lm_*"
+}
+
+measure_perplexity() {
+    each_output measure_output
+    made="per token, ${made% }"
+}
+
+lm_options() { # lm_options LANG: fill `lms` with options of decoding, and `lm_needs` with --in options
+    local output pairs=()
+    lms=() lm_needs=()
+    [[ $use_lm == true ]] || return 0
+    for output in $(outputs_of "$1"); do
+        pairs+=("$output=$expdir/$1/lm_$output")
+        lm_needs+=(--in "$expdir/$1/lm_$output/valid.loss.ave.pth")
+    done
+    lms=(--lm "${pairs[*]}")
+}
+
+# -- stages 10 and 11, training
+
+training_data() { # training_data LANG: fill `data` with what statistics and training share
+    data=(--data_dir "$dumpdir/raw/$1" --train_set "$train_set" --valid_set "$valid_set"
+        --token_dir "$datadir/${1}_token_list" --outputs "$(types_of "$1")" --stats_dir "$expdir/$1/stats")
+}
+
+training_inputs() { # training_inputs LANG: fill `needs` with --in options
+    local pair
+    needs=(--in "$dumpdir/raw/$1/$train_set" --in "$dumpdir/raw/$1/$valid_set" --in "$train_config")
+    for pair in $(types_of "$1"); do needs+=(--in "$datadir/${1}_token_list/${pair/=/_}/tokens.txt"); done
+}
+
+collect_statistics() {
+    local lang data needs
+    share_threads "$inference_nj"
+    for lang in $langs; do
+        training_data "$lang"
+        training_inputs "$lang"
+        pool "$inference_nj" step "$lang/stats" "${needs[@]}" --out "$expdir/$lang/stats/train" --run launch -- \
+            "$python" -m espnet_ext.bin.train --collect_stats true --config "$train_config" "${data[@]}"
+    done
+    pool_wait
+    made="$expdir/$(braces "$langs")/stats"
+}
+
+train_systems() {
+    local lang system data needs overlay dir further=()
+    read -ra further <<<"$train_args"
+    share_threads "$parallel_trainings"
+    for lang in $langs; do
+        training_data "$lang"
+        training_inputs "$lang"
+        for system in $systems; do
+            overlay=$(system_file "$system")
+            dir=$(model_dir "$lang" "$system")
+            launch_cpus=$(nproc) launch_gpus=$ngpu launch_nodes=$num_nodes \
+                pool "$parallel_trainings" step "$lang/train_${system}_$train_tag" "${needs[@]}" --in "$overlay" \
+                --out "$dir/model.pth" --owns "$dir" --run launch -- \
+                "$python" -m espnet_ext.bin.train --config "$train_config" --system "$overlay" "${data[@]}" \
+                --exp_dir "$dir" --ngpu "$ngpu" --num_nodes "$num_nodes" -- "${further[@]}"
+        done
+    done
+    pool_wait
+    made="$expdir/$(braces "$langs")/$(braces "$systems")_$train_tag"
+}
+
+# -- stages 12 and 13, decoding and scoring
+
+each_decoding() { # each_decoding FUNCTION: called with LANG SYSTEM SET
+    local lang system set
+    for lang in $langs; do
+        for system in $systems; do
+            for set in $test_sets; do "$1" "$lang" "$system" "$set"; done
+        done
+    done
+    pool_wait
+    made="$expdir/$(braces "$langs")/$(braces "$systems")_$train_tag/$decode_tag/$(braces "$test_sets")"
+}
+
+decode_one() {
+    local dir lms lm_needs further=() gpus=0
+    dir=$(model_dir "$1" "$2")
+    if [[ $gpu_inference == true ]]; then gpus=1; fi
+    lm_options "$1"
+    read -ra further <<<"$inference_args"
+    launch_cpus=1 launch_gpus=$gpus pool "$inference_nj" step "$1/decode_${2}_${train_tag}_${decode_tag}_$3" \
+        --in "$dir/model.pth" --in "$dumpdir/raw/$1/$3/wav.scp" --in "$decode_config" "${lm_needs[@]}" \
+        --out "$dir/$decode_tag/$3/decode.json" --run launch -- \
+        "$python" -m espnet_ext.bin.decode --model_dir "$dir" --data "$dumpdir/raw/$1/$3" \
+        --output_dir "$dir/$decode_tag/$3" --config "$decode_config" --ngpu "$gpus" "${lms[@]}" "${further[@]}"
+}
+
+decode_sets() {
+    share_threads "$inference_nj"
+    each_decoding decode_one
+}
+
+score_one() {
+    local hypotheses words=() own=lexicon_$1 output inputs=()
+    hypotheses=$(model_dir "$1" "$2")/$decode_tag/$3
+    if [[ -n ${!own:-$lexicon} ]]; then words=(--lexicon "${!own:-$lexicon}"); fi
+    for output in $(outputs_of "$1"); do inputs+=(--in "$hypotheses/text.$output"); done
+    pool "$nj" step "$1/score_${2}_${train_tag}_${decode_tag}_$3" --in "$dumpdir/raw/$1/$3" "${inputs[@]}" \
+        --out "$hypotheses/score.json" -- \
+        "$python" -m espnet_ext.bin.score --data "$dumpdir/raw/$1/$3" --hypotheses "$hypotheses" \
+        --token_types "$(types_of "$1")" "${words[@]}"
+}
+
+score_sets() {
+    share_threads "$nj"
+    each_decoding score_one
+    made+="/score.json"
+}
+
+# -- stages 14 to 16, packing and uploading
+
+pack_models() {
+    local lang system dir
+    for lang in $langs; do
+        for system in $systems; do
+            dir=$(model_dir "$lang" "$system")
+            step "$lang/pack_${system}_$train_tag" --in "$dir/model.pth" --in "$dir/config.yaml" --out "$dir.zip" -- \
+                "$python" -m espnet_ext.bin.pack --model_dir "$dir" --archive "$dir.zip"
+        done
+    done
+    made="$expdir/$(braces "$langs")/$(braces "$systems")_$train_tag.zip"
+}
+
+upload_step() { # upload_step LANG SYSTEM VERB: "card" writes what "send" sends
+    local dir
+    dir=$(model_dir "$1" "$2")
+    step "$1/upload_$3_${2}_$train_tag" --in "$dir.zip" --out "$dir.zip" -- \
+        "$python" -m espnet_ext.bin.upload --archive "$dir.zip" --repo "$hf_repo" --folder "$1/$2_$train_tag" \
+        --language "$1" --send "$([[ $3 == send ]] && echo true || echo false)"
+}
+
+upload_all() {
+    local lang system
+    [[ -n $hf_repo ]] || bad_usage "--skip_upload false without --hf_repo" "name the repository: --hf_repo user/name"
+    for lang in $langs; do
+        for system in $systems; do upload_step "$lang" "$system" "$1"; done
+    done
+}
+
+prepare_upload() {
+    upload_all card
+    made="$expdir/$(braces "$langs")/$(braces "$systems")_$train_tag.README.md, to be read before stage 16"
+}
+
+upload_models() {
+    upload_all send
+    made="$hf_repo on the Hugging Face hub"
+}
+
+# -- stages 17 and 18, comparing and reporting
+
+compare_encoders() {
+    local lang system set=${test_sets%% *} models needs
+    if [[ $systems != *" "* ]]; then
+        made="nothing: one system has nothing to be compared with"
+        return
+    fi
+    share_threads "$inference_nj"
+    for lang in $langs; do
+        models=() needs=()
+        for system in $systems; do
+            models+=("$system=$(model_dir "$lang" "$system")")
+            needs+=(--in "$(model_dir "$lang" "$system")/model.pth")
+        done
+        pool "$inference_nj" step "$lang/cka_$train_tag" "${needs[@]}" --in "$dumpdir/raw/$lang/$set/wav.scp" \
+            --out "$expdir/$lang/analysis/cka.json" -- \
+            "$python" -m espnet_ext.bin.analyze cka --models "${models[@]}" --data "$dumpdir/raw/$lang/$set" \
+            --output "$expdir/$lang/analysis/cka.json"
+    done
+    pool_wait
+    made="$expdir/$(braces "$langs")/analysis/cka.json"
+}
+
+write_report() {
+    local lang system set needs=() heading=()
+    for lang in $langs; do
+        needs+=(--in "$expdir/$lang/analysis/cka.json")
+        for system in $systems; do
+            for set in $test_sets; do needs+=(--in "$(model_dir "$lang" "$system")/$decode_tag/$set"); done
+        done
+    done
+    if [[ -n $title ]]; then heading=(--title "$title"); fi
+    step report "${needs[@]}" --out "$results" --out "$html" -- \
+        "$python" -m espnet_ext.bin.report --exp_dir "$expdir" --dump_dir "$dumpdir/raw" --langs "$langs" \
+        --systems "$systems" --train_tag "$train_tag" --decode_tag "$decode_tag" --sets "$test_sets" \
+        --results "$results" --html "$html" "${heading[@]}"
+    made="$results, $html"
+}
+
+summarize() { # the cells' table again, and where the rest is
+    if [[ ! -r $results ]]; then return; fi
+    printf '\n' >&2
+    # the first table of the results, which is the cells'
+    awk '/^\|/ { print; inside = 1; next } inside { exit }' "$results"
+    printf '\n%s\n%s\nall stages: %s s\n' "$PWD/$results" "$PWD/$html" "$((SECONDS - began))" >&2
+}

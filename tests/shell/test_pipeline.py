@@ -1,0 +1,246 @@
+"""run.sh over stub commands: order, options, skipping, failures and what is said."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+
+def verbs(calls):
+    return [call.split()[0] for call in calls]
+
+
+def test_without_options_all_stages_run_in_order(project):
+    done = project.run()
+    assert done.returncode == 0, done.stderr
+    numbers = [int(n) for n in re.findall(r"^stage (\d+),", done.stderr, re.M)]
+    assert numbers == [1, 3, 4, 5, 10, 11, 12, 13, 17, 18]
+    called = verbs(project.calls())
+    # two languages, three sets, two outputs, three systems
+    expected = {"format_audio": 6, "filter": 6, "tokens": 4, "train": 8, "decode": 6, "score": 6}
+    assert {verb: called.count(verb) for verb in expected} == expected
+    assert called.count("analyze") == 2 and called[-1] == "report"
+    assert "| ko do | 1.0 |" in done.stdout and "other" not in done.stdout
+    assert (project.recipe / "RESULTS.md").exists() and (project.recipe / "report.html").exists()
+
+
+def test_commands_get_what_they_are_promised(project):
+    project.run()
+    calls = project.calls()
+    train = next(c for c in calls if c.startswith("train") and "exp/en/do_small" in c)
+    for part in (
+        "--data_dir dump/raw/en", "--token_dir data/en_token_list",
+        "--outputs surface=phone meaning=char", "--stats_dir exp/en/stats", "conf/systems/do.yaml",
+    ):  # fmt: skip
+        assert part in train
+    filters = [c for c in calls if c.startswith("filter")]
+    assert all(("--no_filter true" in c) == ("/test " in c) for c in filters)
+
+
+def test_a_finished_pipeline_is_instant_and_unchanged(project):
+    project.run()
+    project.calls()
+    started = time.monotonic()
+    again = project.run()
+    seconds = time.monotonic() - started
+    assert again.returncode == 0 and project.calls() == []
+    assert again.stderr.count("(unchanged)") == 10
+    assert "| ko do | 1.0 |" in again.stdout
+    assert seconds < 6  # two on an idle machine
+
+
+def test_only_what_depends_on_a_change_runs_again(project):
+    project.run()
+    project.calls()
+    text = project.recipe / "dump/raw/ko/train/text.surface"
+    text.write_text("u1 other\n")
+    again = project.run("--stage", "5")
+    calls = project.calls()
+    assert again.returncode == 0
+    assert verbs(calls).count("tokens") == 1  # Korean surface alone
+    assert all("exp/en" not in call or call.startswith(("analyze", "report")) for call in calls)
+    assert sum("--exp_dir exp/ko" in call for call in calls) == 3
+    # a model of other data is moved aside, never resumed into
+    assert len(list((project.recipe / "exp/ko").glob("do_small.before-*"))) == 1
+
+
+def test_resume_changed_keeps_the_folder(project):
+    project.run("--stop_stage", "11")
+    (project.recipe / "dump/raw/ko/train/text.surface").write_text("u1 other\n")
+    project.run("--stage", "11", "--stop_stage", "11", "--resume_changed", "true")
+    assert not list((project.recipe / "exp/ko").glob("*.before-*"))
+
+
+def test_lost_output_is_made_again(project):
+    project.run()
+    project.calls()
+    (project.recipe / "exp/ko/do_small/decode/test/decode.json").unlink()
+    project.run()
+    assert verbs(project.calls()).count("decode") == 1
+
+
+def test_a_change_of_parallelism_repeats_nothing(project):
+    project.run()
+    project.calls()
+    project.run("--nj", "7", "--inference_nj", "3", "--parallel_trainings", "2")
+    assert project.calls() == []
+
+
+def test_stage_range_and_skips(project):
+    project.run("--stop_stage", "5")
+    assert set(verbs(project.calls())) == {"format_audio", "filter", "tokens"}
+    done = project.run("--skip_data_prep", "true", "--skip_train", "true", "--skip_stages", "17 18")
+    assert re.findall(r"^stage (\d+),", done.stderr, re.M) == ["12", "13"]
+
+
+def test_one_language_and_one_system(project):
+    done = project.run("--lang", "ko", "--systems", "do")
+    assert done.returncode == 0, done.stderr
+    assert verbs(project.calls()).count("train") == 2
+    assert "nothing: one system" in done.stderr
+
+
+def test_quick_stays_apart(project):
+    (project.recipe / "local/data.sh").write_text(
+        'set -eu\nfor l in ko en; do for s in train valid test; do d="$2/$l/$s"; mkdir -p "$d"\n'
+        'for t in wav.scp text.surface text.meaning; do echo "u1 x" >"$d/$t"; done; done; done\n'
+    )
+    done = project.run("--quick", "true")
+    assert done.returncode == 0, done.stderr
+    assert not (project.recipe / "RESULTS.md").exists()
+    assert (project.recipe / "exp/quick/RESULTS.md").exists()
+    assert any("--max_epoch 1" in call for call in project.calls())
+
+
+def test_speed_perturbation_renames_the_training_set(project):
+    done = project.run("--speed_perturb_factors", "0.9 1.0 1.1", "--stop_stage", "5")
+    calls = project.calls()
+    assert done.returncode == 0, done.stderr
+    assert "--speeds 0.9 1.0 1.1" in calls[0]
+    assert any("dump/raw/ko/train_sp" in call for call in calls)
+
+
+def test_unknown_option_names_the_nearest(project):
+    done = project.run("--stop_stag", "3")
+    assert done.returncode == 2
+    assert "unknown option --stop_stag" in done.stderr and "--stop_stage" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_unknown_system_lists_the_known(project):
+    done = project.run("--systems", "so_surface duo")
+    assert done.returncode == 2
+    assert "no system named 'duo'" in done.stderr
+    assert "do" in done.stderr.split("choose among:")[1].split()
+    assert project.calls() == []
+
+
+def test_a_recipes_own_system_is_known(project):
+    (project.recipe / "conf/systems").mkdir()
+    (project.recipe / "conf/systems/mine.yaml").write_text("outputs: {}\n")
+    done = project.run("--systems", "mine", "--stop_stage", "11")
+    assert done.returncode == 0, done.stderr
+    assert any("--system conf/systems/mine.yaml" in call for call in project.calls())
+
+
+def test_unknown_recipe_and_configuration(project):
+    assert "egs2/mini_l2/dual1" in project.run("--recipe", "egs2/nowhere").stderr
+    done = project.run("--train_config", "none.yaml")
+    assert done.returncode == 2 and "train_small.yaml" in done.stderr
+
+
+@pytest.fixture
+def corpus_recipe(project):
+    conf = project.recipe / "conf" / "recipe.conf"
+    conf.write_text(
+        conf.read_text() + "\n# folder of the corpus\nmy_corpus=\ncorpus_paths=my_corpus\n"
+    )
+    return project
+
+
+def test_corpus_path_is_asked_for(corpus_recipe):
+    done = corpus_recipe.run()
+    assert done.returncode == 2
+    assert "--my_corpus is not given" in done.stderr and "folder of the corpus" in done.stderr
+
+
+def test_corpus_path_that_is_missing(corpus_recipe):
+    done = corpus_recipe.run("--my_corpus", "no where")
+    assert done.returncode == 1 and "no where" in done.stderr and "remedy" in done.stderr
+
+
+def test_corpus_path_counts_from_where_the_user_is(corpus_recipe):
+    (corpus_recipe.root / "the corpus").mkdir()
+    done = corpus_recipe.run("--my_corpus", "the corpus", "--stop_stage", "1")
+    assert done.returncode == 0, done.stderr
+    given = (corpus_recipe.recipe / "data_options").read_text().splitlines()
+    assert given[given.index("--my_corpus") + 1] == str(corpus_recipe.root / "the corpus")
+    assert "--corpus_paths" not in given and "--quick_train_args" not in given
+
+
+def test_help_lists_the_recipes_options_too(corpus_recipe):
+    done = corpus_recipe.run("--help")
+    assert done.returncode == 0
+    assert "--my_corpus" in done.stdout and "--stop_stage" in done.stdout
+
+
+def test_a_failing_command_shows_its_log_and_its_exit_code(project):
+    done = project.run(STUB_FAIL="tokens")
+    assert done.returncode == 1
+    assert "a made-up mistake" in done.stderr and "exp/log/" in done.stderr
+    assert "Traceback" not in done.stderr
+    log = next((project.recipe / "exp/log").glob("*/tokens_*.log")).read_text().splitlines()
+    assert "-m espnet_ext.bin.tokens" in log[0]
+    assert project.run().returncode == 0  # and goes on from there
+    assert "format_audio" not in verbs(project.calls()[10:])
+
+
+def test_a_killed_training_is_taken_up(project):
+    project.run("--stop_stage", "10")
+    process = subprocess.Popen(
+        ["bash", str(project.root / "run.sh"), "--stage", "11"],
+        env=project.environment(STUB_SLEEP="train"), stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    log = project.recipe / "exp/log/ko/train_so_surface_small.log"
+    for _ in range(200):
+        if log.exists():
+            break
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 143 and "continues from here" in said
+    project.calls()
+    done = project.run("--stage", "11", "--stop_stage", "11")
+    assert done.returncode == 0, done.stderr  # the lock is free: nothing lived on
+    assert verbs(project.calls()) == ["train"] * 6
+
+
+def test_slurm_without_sbatch_and_nodes_without_slurm(project):
+    fake_path = project.root / "bin"
+    fake_path.mkdir()
+    assert project.run("--num_nodes", "2").returncode == 2
+    done = project.run("--cmd", "slurm", PATH=os.environ["PATH"])
+    assert done.returncode == 2 and "no sbatch" in done.stderr
+
+
+def test_slurm_jobs_are_submitted_and_waited_for(project, tmp_path):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "sbatch").write_text(
+        '#!/usr/bin/env bash\necho "$@" >>"$SBATCH_CALLS"\necho 4711\nexec bash "${@: -1}"\n'
+    )
+    (tools / "srun").write_text('#!/usr/bin/env bash\nexec "$@"\n')
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    slurm = {"PATH": f"{tools}:{os.environ['PATH']}", "SBATCH_CALLS": str(tmp_path / "submitted")}
+    done = project.run("--cmd", "slurm", "--ngpu", "2", "--slurm_options", "-p gpu", **slurm)
+    assert done.returncode == 0, done.stderr
+    submitted = (tmp_path / "submitted").read_text().splitlines()
+    training = next(line for line in submitted if "en.train_do_small" in line)
+    assert "--wait" in training and "--gpus-per-node 2" in training and "-p gpu" in training
+    failed = project.run("--cmd", "slurm", "--force", "true", STUB_FAIL="format_audio", **slurm)
+    assert failed.returncode == 1 and "format" in failed.stderr
