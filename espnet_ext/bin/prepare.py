@@ -34,13 +34,13 @@ def get_parser() -> argparse.ArgumentParser:
             formatter_class=parser.formatter_class,
         )
         corpus.add_argument("--data_dir", default="data", help="where <lang>/<set> is written")
+        corpus.add_argument(
+            "--quick", type=cli.boolean, default=False, help="a small part, to see that all works"
+        )
         return corpus
 
     mini = add("mini_l2", "the embedded corpus, synthesised")
     mini.add_argument("--langs", type=cli.words, default=["ko", "en"], help="languages to make")
-    mini.add_argument(
-        "--quick", type=cli.boolean, default=False, help="a small part, for trying out"
-    )
     mini.add_argument("--nj", type=int, default=2, help="processes")
 
     l2arctic = add("l2arctic", "L2-ARCTIC: 24 speakers of six first languages, CC BY-NC 4.0")
@@ -107,7 +107,11 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     from espnet_ext.corpora.preparation import Report
 
     report = Report(args.corpus)
-    sets = globals()[f"_prepare_{args.corpus}"](args, report)
+    sets = PREPARE[args.corpus](args, report)
+    if args.quick and args.corpus != "mini_l2":  # which makes less to begin with
+        from espnet_ext.corpora.preparation import small_part
+
+        sets = small_part(sets, report)
     _write(Path(args.data_dir), sets, report)
     return 0
 
@@ -156,6 +160,14 @@ def _prepare_plain(args: argparse.Namespace, report: "Report") -> "Sets":
     )
 
 
+PREPARE = {
+    "mini_l2": _prepare_mini_l2,
+    "l2arctic": _prepare_l2arctic,
+    "speechocean762": _prepare_speechocean762,
+    "plain": _prepare_plain,
+}
+
+
 def _corpus_dir(args: argparse.Namespace, source) -> str:
     """The corpus folder: the one given, or that of the archive or download."""
     from espnet_ext.corpora import download
@@ -201,5 +213,9 @@ def _write(data_dir: Path, sets: "Sets", report: "Report") -> None:
         print(f"{report.corpus}: wrote {data_dir / lang}/{{{','.join(of_lang)}}} and prepare.json")
 
 
+def entry() -> int:
+    return cli.run(main)
+
+
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(entry())

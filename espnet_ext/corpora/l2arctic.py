@@ -168,7 +168,7 @@ def prepare(
     the spontaneous narratives (domain "spontaneous") to their speaker's set.
     """
     report = report if report is not None else Report("l2arctic")
-    root = Path(require_folder(corpus_dir, "L2-ARCTIC", "corpus_dir", HOW_TO_GET))
+    root = Path(require_folder(corpus_dir, "L2-ARCTIC", HOW_TO_GET))
     folders = _speaker_folders(root, report)
     utterances = []
     for speaker, folder in track(folders.items(), "l2arctic: reading annotations", unit="speaker"):

@@ -164,12 +164,12 @@ def shown(faults: Sequence[str], most: int = 20) -> str:
     return "".join(f"\n  {line}" for line in [*faults[:most], *more])
 
 
-def require_folder(path: str | os.PathLike, corpus: str, option: str, remedy: str) -> str:
+def require_folder(path: str | os.PathLike, corpus: str, remedy: str) -> str:
     """The corpus folder as an absolute path, or a `UserError` that says how to name or get it."""
     if not str(path):
-        raise UserError(f"{corpus}: no corpus path given", f"--{option} PATH; {remedy}")
+        raise UserError(f"{corpus}: no corpus path given", f"name its folder; {remedy}")
     if not os.path.isdir(path):
-        raise UserError(f"{path}: no such folder", f"correct --{option} PATH; {remedy}")
+        raise UserError(f"{path}: no such folder", f"correct the path; {remedy}")
     return os.path.abspath(path)
 
 
@@ -179,6 +179,22 @@ def known_sentences(sets: Mapping[str, Sequence[Utterance]]) -> str:
     test = [one.texts["meaning"] for one in sets.get("test", ()) if "meaning" in one.texts]
     known = sum(sentence in train for sentence in test)
     return f"{known} of {len(test)} test utterances have a sentence that training has too"
+
+
+def small_part(sets: Sets, report: Report, most: Mapping[str, int] | None = None) -> Sets:
+    """Some utterances of each set, evenly spread over it, for trying things out.
+
+    What is left out is so by wish: the report has one note, not a line each.
+    """
+    most = most or {"train": 48, "valid": 12, "test": 12}
+    parts = {}
+    for name, utterances in sets.items():
+        step = max(1, -(-len(utterances) // most.get(name, 12)))
+        parts[name] = utterances[::step]
+    report.notes.append("quick: only a small part of each set is kept")
+    kept = {one.utt_id for utterances in parts.values() for one in utterances}
+    report.unlabelled = {name: why for name, why in report.unlabelled.items() if name in kept}
+    return parts
 
 
 def by_turns(items: Sequence[str], parts: Mapping[str, int]) -> dict[str, str]:

@@ -41,7 +41,7 @@ def prepare(
     validate, dealt out within children and adults so that both sets have the same mixture.
     """
     report = report if report is not None else Report("speechocean762")
-    root = Path(require_folder(corpus_dir, "speechocean762", "corpus_dir", HOW_TO_GET))
+    root = Path(require_folder(corpus_dir, "speechocean762", HOW_TO_GET))
     for name in ("train/wav.scp", "test/wav.scp", "resource/scores.json"):
         if not (root / name).is_file():
             remedy = "expected train/, test/, WAVE/ and resource/scores.json as published; "

@@ -1,4 +1,4 @@
-"""Small corpora in their published layouts, written from scratch: a second of noise an utterance."""
+"""Small corpora in their published layouts, written from scratch; the audio is noise."""
 
 import json
 from pathlib import Path
@@ -45,7 +45,7 @@ def short_textgrid(**tiers: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_l2arctic(root: Path, utterances: dict[str, dict[str, tuple[str, list[str] | None]]]) -> Path:
+def write_l2arctic(root: Path, utterances: dict[str, dict[str, tuple]]) -> Path:
     """`utterances`: speaker → stem → (transcript, labels of the phones tier or None)."""
     for speaker, stems in utterances.items():
         for folder in ("wav", "transcript", "annotation"):
@@ -68,7 +68,7 @@ def word(text: str, phones: str, *wrong: tuple[int, str, str | None]) -> dict:
     return entry
 
 
-def write_speechocean762(root: Path, parts: dict[str, dict[str, list[tuple[str, list[dict]]]]]) -> Path:
+def write_speechocean762(root: Path, parts: dict[str, dict[str, list[tuple]]]) -> Path:
     """`parts`: "train"/"test" → speaker → (utterance, words of scores.json); odd speakers are 8."""
     scores = {}
     for part, speakers in parts.items():

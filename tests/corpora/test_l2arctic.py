@@ -271,7 +271,7 @@ L2ARCTIC = os.environ.get("L2ARCTIC", "")
 
 @pytest.mark.skipif(not L2ARCTIC, reason="L2ARCTIC does not name the corpus")
 def test_the_corpus_itself_is_understood_label_by_label(tmp_path):
-    """Against an independent reading: labels by regular expression, counted over the whole corpus."""
+    """Against an independent reading: labels by regular expression, counted over all files."""
     report = Report("l2arctic")
     sets = l2arctic.prepare(L2ARCTIC, unidentified="token", report=report)
     utterances = [one for part in sets.values() for one in part if "surface" in one.texts]

@@ -124,7 +124,8 @@ def test_the_command_writes_sets_and_an_account(tmp_path):
     assert account["sets"]["test"]["labelled"] == {"canonical": 4, "meaning": 4, "surface": 2}
     assert account["sets"]["test"]["hours"] == pytest.approx(4 * 0.5 / 3600, abs=1e-3)
     assert len(account["unlabelled"]) == 42
-    assert (data / "en/test/text.surface").read_text() == "0101-010100001 L EH D\n0102-010200001 L EH D\n"
+    surface = (data / "en/test/text.surface").read_text()
+    assert surface == "0101-010100001 L EH D\n0102-010200001 L EH D\n"
 
 
 SPEECHOCEAN762 = os.environ.get("SPEECHOCEAN762", "")
