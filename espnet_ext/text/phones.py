@@ -1,4 +1,4 @@
-"""The 39 phones of the CMU Pronouncing Dictionary (ARPABET without stress), and how others write them.
+"""The 39 phones of the CMU Pronouncing Dictionary (no stress digits), and other ways to write them.
 
 A phone text is phones with a space between, without word boundaries: "HH AH L OW".
 """
@@ -78,10 +78,14 @@ def to_espeak(text: str) -> str:
     becoming IY, `;` keeps N before K and G from becoming NG, and `t2` is a T that is not flapped.
 
     >>> to_espeak("S IH NG IH N G")
-    "[[s|I|N|I|n;|g]]"
+    '[[s|I|N|I|n;|g]]'
     """
     phones = text.split()
-    return "[[" + "|".join(_spoken(*pair) for pair in zip(phones, [*phones[1:], ""], strict=True)) + "]]"
+    return (
+        "[["
+        + "|".join(_spoken(*pair) for pair in zip(phones, [*phones[1:], ""], strict=True))
+        + "]]"
+    )
 
 
 def _spoken(phone: str, following: str) -> str:

@@ -1,0 +1,183 @@
+"""English of the embedded corpus: its sentences, and what learners make of them, phone by phone.
+
+The rules are substitutions, deletions and insertions that the literature reports for a first
+language (Swan & Smith, Learner English, 2001; Flege 1995 on vowels; the annotation of L2-ARCTIC,
+Zhao et al. 2018, has them too). Each rule's rate is that of a weak learner; a speaker's
+proficiency scales all of them.
+"""
+
+import functools
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from espnet_ext.text import english, phones
+
+LANG = "en"
+VOICE = "en-us"  # of espeak-ng
+L1S = ("ko", "zh", "es", "ja", "vi", "ar")
+SENTENCES = Path(__file__).with_name("sentences_en.txt")
+
+
+@functools.cache
+def sentences() -> tuple[str, ...]:
+    """The sentences, lower case, words separated by one space; their order numbers them."""
+    lines = SENTENCES.read_text(encoding="utf-8").splitlines()
+    return tuple(line for line in lines if line and not line.startswith("#"))
+
+
+def canonical(sentence: str) -> str:
+    """The phones that a sentence should have.
+
+    >>> canonical("very good")
+    'V EH R IY G UH D'
+    """
+    return english.pronounce(sentence)
+
+
+def espeak_input(surface: str) -> str:
+    """What espeak-ng is given to say a surface text: phonemes, so that errors are really heard."""
+    return phones.to_espeak(surface)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One error: phones that change where they stand in a certain place."""
+
+    name: str
+    rates: Mapping[str, float]  # first language → probability, for a weak learner
+    change: Mapping[str, str]  # phone → phones instead ("" deletes); may repeat the phone and add
+    place: str = "any"  # a key of PLACES
+
+
+# A syllable's parts, told from the neighbours (None at the ends): a coda has no vowel after it.
+PLACES = {
+    "any": lambda before, after: True,
+    "onset": lambda before, after: after in phones.VOWELS,
+    "coda": lambda before, after: after not in phones.VOWELS,
+    "final": lambda before, after: after is None,
+    "second_of_coda": lambda before, after: (
+        before in phones.CONSONANTS and after not in phones.VOWELS
+    ),
+    "before_high_front": lambda before, after: after in ("IY", "IH"),
+    "before_high_back": lambda before, after: after in ("UW", "UH"),
+    "start_of_cluster": lambda before, after: (
+        before not in phones.VOWELS and after in ("P", "T", "K", "M", "N", "L", "W")
+    ),
+}
+
+
+def _all(rate: float) -> dict[str, float]:
+    return dict.fromkeys(L1S, rate)
+
+
+def _followed_by(vowel: str, consonants: str) -> dict[str, str]:
+    return {one: f"{one} {vowel}" for one in consonants.split()}
+
+
+_DEVOICED = {"B": "P", "D": "T", "G": "K", "V": "F", "Z": "S", "JH": "CH"}
+
+RULES = (
+    Rule("f to p", {"ko": 0.55}, {"F": "P"}),
+    Rule("f to h before u", {"ja": 0.2}, {"F": "HH"}),
+    Rule("v to b", {"ko": 0.55, "ja": 0.5, "es": 0.6}, {"V": "B"}),
+    Rule("v to w", {"zh": 0.5, "vi": 0.2}, {"V": "W"}),
+    Rule("v to f", {"ar": 0.6}, {"V": "F"}),
+    Rule("p to b", {"ar": 0.5}, {"P": "B"}),
+    Rule("z to j", {"ko": 0.4, "ja": 0.2}, {"Z": "JH"}),
+    Rule("z to s", {"es": 0.5, "vi": 0.3, "zh": 0.25}, {"Z": "S"}),
+    Rule("zh to j", {"ko": 0.7, "ja": 0.6, "es": 0.4, "vi": 0.3}, {"ZH": "JH"}),
+    Rule("th to s", {"ko": 0.5, "ja": 0.6, "zh": 0.5, "ar": 0.3}, {"TH": "S"}),
+    Rule("th to t", {"vi": 0.6, "es": 0.5, "ar": 0.2}, {"TH": "T"}),
+    Rule("dh to d", {"ko": 0.45, "es": 0.45, "vi": 0.45, "zh": 0.25}, {"DH": "D"}),
+    Rule("dh to z", {"ja": 0.5, "zh": 0.25, "ar": 0.35}, {"DH": "Z"}),
+    Rule("r to l", {"ko": 0.3, "ja": 0.4, "zh": 0.15}, {"R": "L"}, "onset"),
+    Rule("l to r", {"ko": 0.2, "ja": 0.4}, {"L": "R"}, "onset"),
+    Rule("coda l to n", {"vi": 0.45, "zh": 0.15}, {"L": "N"}, "coda"),
+    Rule("coda l dropped", {"zh": 0.3, "vi": 0.2}, {"L": ""}, "coda"),
+    Rule("coda r dropped", {"ko": 0.2, "ja": 0.35, "zh": 0.3, "vi": 0.35}, {"R": ""}, "coda"),
+    Rule("s to sh before i", {"ja": 0.45, "ko": 0.25}, {"S": "SH"}, "before_high_front"),
+    Rule("h to f before u", {"ja": 0.5}, {"HH": "F"}, "before_high_back"),
+    Rule("w dropped before u", {"ko": 0.4, "ja": 0.4}, {"W": ""}, "before_high_back"),
+    Rule("y dropped before i", {"ko": 0.4, "ja": 0.4, "zh": 0.2}, {"Y": ""}, "before_high_front"),
+    Rule("sh to ch", {"es": 0.5}, {"SH": "CH"}),
+    Rule("sh to s", {"vi": 0.5}, {"SH": "S"}),
+    Rule("j to y", {"es": 0.35}, {"JH": "Y"}),
+    Rule("y to j", {"es": 0.3}, {"Y": "JH"}),
+    Rule("j to z", {"vi": 0.4}, {"JH": "Z"}),
+    Rule("ch to sh", {"ar": 0.35, "vi": 0.2}, {"CH": "SH"}),
+    Rule("s-cluster opened by e", {"es": 0.6, "ar": 0.2}, {"S": "EH S"}, "start_of_cluster"),
+    Rule(
+        "coda cluster cut",
+        {"vi": 0.35, "zh": 0.2, "es": 0.2, "ko": 0.08},
+        dict.fromkeys(("T", "D", "K", "S", "Z"), ""),
+        "second_of_coda",
+    ),
+    Rule(
+        "coda stop dropped",
+        {"vi": 0.2, "zh": 0.12},
+        dict.fromkeys(("T", "D", "K", "P"), ""),
+        "coda",
+    ),
+    Rule("coda devoiced", {"zh": 0.4, "vi": 0.35, "es": 0.3, "ko": 0.12}, _DEVOICED, "coda"),
+    Rule("coda n to ng", {"zh": 0.15, "es": 0.06}, {"N": "NG"}, "coda"),
+    Rule("coda ng to n", {"es": 0.35, "zh": 0.15, "ar": 0.1}, {"NG": "N"}, "coda"),
+    Rule("coda m to n", {"es": 0.2, "ja": 0.15}, {"M": "N"}, "coda"),
+    Rule(
+        "u after a coda",
+        {"ko": 0.22, "ja": 0.3},
+        _followed_by("UH", "B P K G F V S Z TH L"),
+        "coda",
+    ),
+    Rule("o after t and d", {"ja": 0.35}, _followed_by("OW", "T D"), "coda"),
+    Rule("i after affricates", {"ko": 0.45, "ja": 0.45}, _followed_by("IH", "CH JH SH"), "coda"),
+    Rule("u after t and d", {"ko": 0.2}, _followed_by("UH", "T D"), "coda"),
+    Rule("schwa after a coda", {"zh": 0.14}, _followed_by("AH", "B P K G F V S T D"), "coda"),
+    Rule("i within clusters", {"ar": 0.25}, _followed_by("IH", "B P K G F V S Z T D"), "coda"),
+    Rule("lax i tensed", _all(0.25), {"IH": "IY"}),
+    Rule("tense i laxed", {"ko": 0.1, "zh": 0.12, "ar": 0.15}, {"IY": "IH"}),
+    Rule("ae to eh", {"ko": 0.35, "zh": 0.3, "vi": 0.25, "ar": 0.2}, {"AE": "EH"}),
+    Rule("ae to aa", {"ja": 0.4, "es": 0.4}, {"AE": "AA"}),
+    Rule("lax u tensed", _all(0.35), {"UH": "UW"}),
+    Rule("ah to aa", {"ja": 0.2, "es": 0.2, "vi": 0.1}, {"AH": "AA"}),
+    Rule("ah to eh", {"ar": 0.12, "ko": 0.06}, {"AH": "EH"}),
+    Rule("er to ah", {"ja": 0.4, "ko": 0.25, "zh": 0.2, "vi": 0.3}, {"ER": "AH"}),
+    Rule("er to eh r", {"es": 0.35, "ar": 0.35}, {"ER": "EH R"}),
+    Rule("ao to ow", {"ko": 0.3, "es": 0.25, "ja": 0.25, "ar": 0.2}, {"AO": "OW"}),
+    Rule("ey to eh", {"vi": 0.25, "ar": 0.25, "zh": 0.2}, {"EY": "EH"}),
+    Rule("ow to ao", {"ar": 0.3, "vi": 0.2, "zh": 0.12}, {"OW": "AO"}),
+)
+
+
+@functools.cache
+def _rules_of(l1: str) -> dict[str, tuple[Rule, ...]]:
+    """Phone → the rules that may change it in the mouth of a speaker of `l1`."""
+    return {
+        phone: tuple(rule for rule in RULES if phone in rule.change and l1 in rule.rates)
+        for phone in phones.PHONES
+    }
+
+
+def corrupt(canonical_text: str, l1: str, rate: float, rng: random.Random) -> str:
+    """The surface of a learner: every phone meets its rules in order, the first that fires wins.
+
+    `rate` scales the rules' rates: 0 is a speaker without errors, 1 a weak learner. The same
+    state of `rng` gives the same surface.
+
+    >>> corrupt("F IH SH", "ko", 0.0, random.Random(1))
+    'F IH SH'
+    >>> corrupt("F IH SH", "ko", 9.0, random.Random(1))
+    'P IY SH IH'
+    """
+    given = canonical_text.split()
+    rules = _rules_of(l1)
+    said: list[str] = []
+    for phone, before, after in zip(given, [None, *given[:-1]], [*given[1:], None], strict=True):
+        for rule in rules[phone]:
+            if PLACES[rule.place](before, after) and rng.random() < rule.rates[l1] * rate:
+                said += rule.change[phone].split()
+                break
+        else:
+            said.append(phone)
+    return " ".join(said)

@@ -1,0 +1,130 @@
+"""A process that speaks: one speaker's job as JSON on standard input, one utterance id a line out.
+
+    python -m espnet_ext.corpora.mini_l2.espeak_worker < job.json
+
+espeak-ng (GPL-3.0) is loaded here and nowhere else. It keeps state from one call to the next, so
+every utterance is spoken by a fresh fork of the initialised process: its audio then depends on its
+own parameters alone, whatever was spoken before it or is missing after a crash.
+"""
+
+import ctypes
+import json
+import os
+import sys
+import traceback
+from typing import Any
+
+import numpy as np
+import soundfile  # noqa: F401  (before the forks, so that none of them has to import it)
+import soxr  # noqa: F401
+
+from espnet_ext.data.audio import resample, write_audio
+
+RATE = 16000  # Hz, of the files
+_SYNCHRONOUS = (
+    2  # espeak-ng gives its samples to a callback, without a thread that a fork would lose
+)
+_RATE, _PITCH, _RANGE, _WORD_GAP = 1, 3, 4, 7  # espeak_PARAMETER
+_FLAGS = 0x1 | 0x100  # espeakCHARS_UTF8 | espeakPHONEMES, which takes [[…]] as phonemes
+_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
+)
+PEAK = 0.4  # of the loudest sample, before the level of the utterance
+EDGE = 0.06  # seconds of silence that stay at either end
+
+
+class Espeak:
+    """One voice of espeak-ng."""
+
+    def __init__(self, voice: str, words_per_minute: int, pitch: int, pitch_range: int):
+        import espeakng_loader
+
+        self.library = ctypes.CDLL(espeakng_loader.get_library_path())
+        data_path = str(espeakng_loader.get_data_path()).encode()
+        self.rate = self.library.espeak_Initialize(_SYNCHRONOUS, 0, data_path, 0)
+        if self.rate <= 0:
+            raise RuntimeError(f"espeak-ng finds no data in {data_path.decode()}")
+        self._chunks: list[np.ndarray] = []
+        self._callback = _CALLBACK(self._receive)  # kept: ctypes holds no reference
+        self.library.espeak_SetSynthCallback(self._callback)
+        if self.library.espeak_SetVoiceByName(voice.encode()) != 0:
+            raise RuntimeError(f"espeak-ng has no voice {voice}")
+        parameters = {_RATE: words_per_minute, _PITCH: pitch, _RANGE: pitch_range, _WORD_GAP: 0}
+        for parameter, value in parameters.items():
+            self.library.espeak_SetParameter(parameter, value, 0)
+
+    def _receive(self, samples: Any, count: int, _events: Any) -> int:
+        if samples and count > 0:
+            self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        return 0
+
+    def speak(self, text: str) -> np.ndarray:
+        """Samples in [-1, 1], float32 (T,), at `self.rate`."""
+        self._chunks.clear()
+        data = text.encode() + b"\0"
+        size = ctypes.c_size_t(len(data))
+        if self.library.espeak_Synth(data, size, 0, 1, 0, _FLAGS, None, None) != 0:
+            raise RuntimeError(f"espeak-ng cannot speak {text!r}")
+        if not self._chunks:
+            raise RuntimeError(f"espeak-ng says nothing for {text!r}")
+        return np.concatenate(self._chunks).astype(np.float32) / 32768
+
+
+def record(dry: np.ndarray, rng: np.random.Generator, snr_db: float, tilt: float) -> np.ndarray:
+    """Speech as a microphone in a small room takes it: float32 (T,) at 16 kHz in and out.
+
+    Level within ±6 dB, a first-order colour, sixty milliseconds of decaying reflections and noise
+    at about the speaker's signal-to-noise ratio.
+    """
+    loud = np.flatnonzero(np.abs(dry) > 0.01 * np.abs(dry).max())
+    edge = int(EDGE * RATE)
+    dry = dry[max(0, loud[0] - edge) : loud[-1] + edge]
+    dry = np.convolve(dry, [1.0, tilt])[: len(dry)]
+    tail = int(0.06 * RATE)
+    room = rng.standard_normal(tail) * np.exp(-6.9 * np.arange(tail) / tail) * 0.03
+    room[0] = 1.0
+    length = 1 << (len(dry) + tail).bit_length()
+    wet = np.fft.irfft(np.fft.rfft(dry, length) * np.fft.rfft(room, length), length)[: len(dry)]
+    wet *= PEAK / np.abs(wet).max()
+    noise = np.convolve(rng.standard_normal(len(wet)), [1.0, 0.7])[: len(wet)]
+    ratio = 10 ** ((snr_db + rng.uniform(-3, 3)) / 20)
+    noise *= np.sqrt(np.mean(wet**2) / np.mean(noise**2)) / ratio
+    level = 10 ** (rng.uniform(-6, 6) / 20)
+    return ((wet + noise) * level).clip(-1, 1).astype(np.float32)
+
+
+def speak_to_file(espeak: Espeak, utterance: dict[str, Any], job: dict[str, Any]) -> None:
+    dry = resample(espeak.speak(utterance["text"]), espeak.rate, RATE)
+    rng = np.random.default_rng(utterance["seed"])
+    write_audio(utterance["path"], record(dry, rng, job["snr_db"], job["tilt"]), RATE)
+
+
+def main() -> int:
+    job = json.load(sys.stdin)
+    try:
+        espeak = Espeak(job["voice"], job["words_per_minute"], job["pitch"], job["pitch_range"])
+    except (ImportError, OSError, RuntimeError) as error:
+        print(f"espeak-ng cannot be loaded: {error}", file=sys.stderr)
+        return 3
+    for utterance in job["utterances"]:
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                speak_to_file(espeak, utterance, job)
+                status = 0
+            except Exception as error:  # whatever it is, the parent must hear of it
+                print(f"{utterance['utt_id']}: {error}", file=sys.stderr, flush=True)
+                if not isinstance(error, RuntimeError):
+                    traceback.print_exc()
+            finally:
+                os._exit(status)
+        _, status = os.waitpid(child, 0)
+        if status != 0:
+            return 1
+        print(utterance["utt_id"], flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

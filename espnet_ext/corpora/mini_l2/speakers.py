@@ -1,0 +1,56 @@
+"""Who speaks: eighteen synthetic speakers a language, disjoint across train, valid and test."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A voice of espeak-ng, a way of speaking, a room with a microphone, and a learner."""
+
+    name: str  # "<lang><number>", e.g. "en01"
+    subset: str  # "train", "valid" or "test"
+    variant: str  # espeak-ng's voice variant
+    pitch: int  # 0 to 99, 50 is the variant's own
+    pitch_range: int  # 0 to 99: how lively
+    words_per_minute: int
+    level: float  # how many errors: 0 none, 1 a weak learner, above that beginners
+    snr_db: float  # of the recording
+    tilt: float  # colour of the microphone: above 0 dull, below 0 bright
+    l1: str  # first language
+
+
+# subset, variant, pitch, range, words per minute, level, SNR in dB, tilt. The valid and test voices
+# are no training voices, but none is stranger than those.
+_PROFILES = (
+    ("train", "m1", 48, 50, 165, 0.05, 30, 0.00),
+    ("train", "f1", 50, 55, 150, 0.40, 24, 0.15),
+    ("train", "m3", 55, 45, 175, 1.00, 28, -0.15),
+    ("train", "f2", 46, 50, 160, 2.30, 20, 0.10),
+    ("train", "m4", 60, 55, 145, 0.20, 18, 0.20),
+    ("train", "f3", 44, 45, 170, 1.40, 32, -0.10),
+    ("train", "m7", 50, 60, 180, 0.70, 26, 0.05),
+    ("train", "shelby", 52, 50, 155, 0.10, 22, -0.20),
+    ("train", "Denis", 52, 50, 160, 1.80, 25, 0.00),
+    ("train", "aunty", 48, 50, 185, 0.90, 29, 0.10),
+    ("train", "Mario", 45, 50, 170, 0.25, 21, -0.10),
+    ("train", "m2", 40, 45, 150, 2.80, 27, 0.15),
+    ("valid", "m5", 52, 50, 160, 0.30, 24, 0.05),
+    ("valid", "f4", 50, 50, 170, 1.40, 27, -0.05),
+    ("test", "m6", 54, 50, 155, 0.12, 25, 0.10),
+    ("test", "f5", 46, 50, 165, 0.80, 22, -0.10),
+    ("test", "Alex", 50, 55, 175, 1.60, 29, 0.05),
+    ("test", "Annie", 42, 50, 150, 2.30, 26, 0.00),
+)
+
+
+def speakers(lang: str, l1s: Sequence[str]) -> tuple[Speaker, ...]:
+    """The speakers of a language, dealt their first languages in turn.
+
+    >>> [speaker.name for speaker in speakers("en", ["ko"]) if speaker.subset == "valid"]
+    ['en13', 'en14']
+    """
+    return tuple(
+        Speaker(f"{lang}{number:02d}", *profile, l1s[(number - 1) % len(l1s)])
+        for number, profile in enumerate(_PROFILES, 1)
+    )

@@ -1,0 +1,168 @@
+"""The audio of the embedded corpus: made once, speaker by speaker, and only what is missing.
+
+Beside a speaker's files lies `made.json`: utterance id → a hash of all that its audio depends on.
+"""
+
+import hashlib
+import importlib.util
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from espnet_ext import files
+from espnet_ext.corpora.mini_l2.speakers import Speaker
+from espnet_ext.errors import UserError
+from espnet_ext.progress import track
+
+VERSION = 1  # raise it when espeak_worker makes other audio of the same parameters
+WORKER = "espnet_ext.corpora.mini_l2.espeak_worker"
+SUFFIX = ".flac"
+REMEDY = 'pip install "espnet-ext[synth]"'
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True)
+class Speech:
+    """One utterance to be spoken."""
+
+    utt_id: str
+    text: str  # what espeak-ng is given
+    seed: int  # of noise, room and level
+
+
+def audio_path(audio_dir: Path, speaker: str, utt_id: str) -> Path:
+    """Where an utterance's audio lies: `<audio_dir>/<speaker>/<utterance>.flac`."""
+    return audio_dir / speaker / (utt_id + SUFFIX)
+
+
+def synthesise(
+    audio_dir: Path, voice: str, speech: Mapping[Speaker, Sequence[Speech]], nj: int = 2
+) -> int:
+    """Speak what is not there yet, with `nj` processes; the number of files made.
+
+    `voice` is espeak-ng's language. A missing espeak-ng is a `UserError` with the remedy.
+    """
+    jobs = [_Job(audio_dir / one.name, voice, one, speech[one]) for one in speech]
+    jobs = [job for job in jobs if job.missing]
+    total = sum(len(job.missing) for job in jobs)
+    if not total:
+        return 0
+    if importlib.util.find_spec("espeakng_loader") is None:
+        raise UserError("the embedded corpus needs espeak-ng, which is not installed", REMEDY)
+    for _ in track(_spoken(jobs, nj), f"speaking {audio_dir.name}", total):
+        pass
+    return total
+
+
+class _Job:
+    """One speaker's utterances that are missing or were made of other parameters."""
+
+    def __init__(self, folder: Path, voice: str, speaker: Speaker, speech: Sequence[Speech]):
+        self.folder = folder
+        self.manifest = folder / "made.json"
+        self.parameters = {
+            "voice": f"{voice}+{speaker.variant}",
+            **{name: getattr(speaker, name) for name in ("words_per_minute", "pitch")},
+            **{name: getattr(speaker, name) for name in ("pitch_range", "snr_db", "tilt")},
+        }
+        made = self._made()
+        self.keys = {one.utt_id: self._key(one) for one in speech}
+        self.missing = [one for one in speech if made.get(one.utt_id) != self.keys[one.utt_id]]
+
+    def _made(self) -> dict[str, str]:
+        """What is recorded as made and really there."""
+        if not self.manifest.exists():
+            return {}
+        there = set(os.listdir(self.folder))
+        made = files.read_json(self.manifest)
+        return {utt: key for utt, key in made.items() if utt + SUFFIX in there}
+
+    def _key(self, speech: Speech) -> str:
+        what = json.dumps([VERSION, self.parameters, asdict(speech)], sort_keys=True)
+        return hashlib.sha256(what.encode()).hexdigest()[:16]
+
+    def run(self, done: "queue.Queue[str]", stop: threading.Event) -> None:
+        """Speak in a process of its own, tell each utterance's id, then record what was made."""
+        if stop.is_set():
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        missing = {one.utt_id for one in self.missing}
+        kept = {utt: key for utt, key in self._made().items() if utt not in missing}
+        if self.manifest.exists():  # killed from here on, no stale file passes for a fresh one
+            files.write_json(self.manifest, kept)
+        made = {}
+        worker = _start()
+        try:
+            assert worker.stdin and worker.stdout and worker.stderr
+            json.dump(self._request(), worker.stdin)
+            worker.stdin.close()
+            for line in worker.stdout:
+                made[line.strip()] = self.keys[line.strip()]
+                done.put(line.strip())
+                if stop.is_set():
+                    return
+            message = worker.stderr.read().strip()
+            if worker.wait() != 0:
+                raise UserError(
+                    f"{self.parameters['voice']}: {message or 'the synthesis process was killed'}",
+                    f"run again; if it stays, reinstall espeak-ng: {REMEDY}",
+                )
+        except BrokenPipeError:
+            message = worker.stderr.read().strip() if worker.stderr else ""
+            raise UserError(f"the synthesis process ended early: {message}", REMEDY) from None
+        finally:
+            worker.kill()
+            worker.wait()
+            for pipe in (worker.stdin, worker.stdout, worker.stderr):
+                if pipe:
+                    pipe.close()
+            files.write_json(self.manifest, dict(sorted({**kept, **made}.items())))
+
+    def _request(self) -> dict[str, Any]:
+        path = {one.utt_id: str(self.folder / (one.utt_id + SUFFIX)) for one in self.missing}
+        rows = [{**asdict(one), "path": path[one.utt_id]} for one in self.missing]
+        return {**self.parameters, "utterances": rows}
+
+
+def _start() -> subprocess.Popen:
+    """A worker that finds this very package; with one thread, as forks lose all others."""
+    root = str(Path(__file__).resolve().parents[3])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [sys.executable, "-m", WORKER],
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, **_ONE_THREAD, "PYTHONPATH": path},
+    )
+
+
+def _spoken(jobs: Sequence[_Job], nj: int) -> Iterator[str]:
+    """Ids as they are finished, from `nj` workers at a time; the first failure stops all."""
+    done: queue.Queue[str] = queue.Queue()
+    stop = threading.Event()
+    with ThreadPoolExecutor(max(1, nj)) as pool:
+        futures = [pool.submit(job.run, done, stop) for job in jobs]
+        try:
+            while not all(future.done() for future in futures) or not done.empty():
+                if any(future.done() and future.exception() for future in futures):
+                    break
+                try:
+                    yield done.get(timeout=0.1)
+                except queue.Empty:
+                    continue
+        finally:
+            stop.set()
+    for future in futures:
+        future.result()
