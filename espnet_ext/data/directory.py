@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from espnet_ext.data.record import NA, Utterance, id_problem, is_output_name
-from espnet_ext.data.table import read_table, write_table
+from espnet_ext.data.table import normalized, read_table, write_table
 from espnet_ext.errors import UserError
-from espnet_ext.text.unicode import normalize
 
 # Optional tables and the attribute of an utterance that each of them holds.
 LABEL_TABLES = {"utt2lang": "lang", "utt2l1": "l1", "utt2band": "band", "utt2domain": "domain"}
@@ -74,6 +73,19 @@ def require_directory(path: str | os.PathLike) -> Path:
     return folder
 
 
+def require_output(source: str | os.PathLike, target: str | os.PathLike) -> Path:
+    """Make the folder that a stage writes; it may not be the one that the stage reads."""
+    folder = Path(target)
+    if require_directory(source).resolve() == folder.resolve():
+        raise UserError(f"{target}: is both input and output", "name another output")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        remedy = "choose another output, or check the folder's permissions"
+        raise UserError(f"{target}: cannot write: {error.strerror}", remedy) from None
+    return folder
+
+
 def _rows(file: Path, audio: Mapping[str, str]) -> dict[str, str]:
     """A table's rows without those that stand for "none"; ids without audio are refused."""
     rows = read_table(file)
@@ -111,17 +123,25 @@ def write_directory(
     tables = _text_tables(folder, by_id, fill_missing)
     for name, attribute in LABEL_TABLES.items():
         values = ((utt_id, getattr(one, attribute) or "") for utt_id, one in by_id.items())
-        tables[name] = {utt_id: label for utt_id, value in values if (label := normalize(value))}
+        tables[name] = {utt_id: label for utt_id, value in values if (label := normalized(value))}
+    tables = {name: rows for name, rows in tables.items() if rows}
+    earlier = {"text", *LABEL_TABLES, *(f"text.{name}" for name in text_files(folder))}
+    for name in sorted(earlier - tables.keys()):
+        remove_stale(folder / name)
     tables["utt2spk"] = {utt_id: utterance.speaker for utt_id, utterance in by_id.items()}
     tables["spk2utt"] = speakers_of(by_id.values())
-    stale = [f"text.{name}" for name in text_files(folder)] + ["text"]
-    for name in stale + [name for name in LABEL_TABLES if not tables[name]]:
-        if not tables.get(name):
-            (folder / name).unlink(missing_ok=True)
-            tables.pop(name, None)
     for name, rows in {**tables, **(extra or {})}.items():
         write_table(folder / name, rows)
     write_table(folder / "wav.scp", {utt_id: one.audio for utt_id, one in by_id.items()})
+
+
+def remove_stale(file: Path) -> None:
+    """Remove what an earlier run wrote and this one does not."""
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        remedy = "remove it by hand, or check the folder's permissions"
+        raise UserError(f"{file}: cannot remove: {error.strerror}", remedy) from None
 
 
 def _text_tables(
@@ -143,7 +163,7 @@ def _text_tables(
                 if name in fill_missing:
                     rows[utt_id] = NA
                 continue
-            rows[utt_id] = normalize(text)
+            rows[utt_id] = normalized(text)
             if not rows[utt_id]:
                 remedy = "leave the transcript out if there is none (unlabelled)"
                 raise UserError(f"{folder}: {utt_id}: the {name} transcript is empty", remedy)

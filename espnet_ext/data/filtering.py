@@ -4,14 +4,13 @@ Nothing goes silently: what is removed is listed in `removed.tsv` with its reaso
 """
 
 import os
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_ext import files
-from espnet_ext.data.directory import read_directory, write_directory
+from espnet_ext.data.directory import read_directory, require_output, write_directory
 from espnet_ext.data.findings import WARNING, as_json, describe
 from espnet_ext.data.record import Utterance
 from espnet_ext.data.validate import MENDED, check_directory, require_valid
@@ -53,8 +52,7 @@ def filter_directory(
     other transcripts (canonical) are passed on as they are. Any error ends it, with all of them
     listed and in `<target>/validation.json`.
     """
-    if Path(source).resolve() == Path(target).resolve():
-        raise UserError(f"{target}: is both input and output", "name another output")
+    require_output(source, target)
     check = check_directory(source, allow_pipes=rule.allow_pipes)
     report = {"directory": check.path, "utterances": check.utterances, "speakers": check.speakers}
     report |= {"labelled": check.labelled, "findings": as_json(check.findings)}
@@ -84,7 +82,7 @@ def filter_directory(
     write_directory(target, kept, fill_missing=tuple(rule.outputs), extra={"utt2dur": durations})
     for name in PASSED_ON:
         if (Path(source) / name).exists():
-            shutil.copyfile(Path(source) / name, Path(target) / name)
+            files.write_text(Path(target) / name, (Path(source) / name).read_text("utf-8"))
     return _summary(target, kept, removed, seconds, rule)
 
 

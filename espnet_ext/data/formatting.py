@@ -7,12 +7,11 @@ from pathlib import Path
 
 from espnet_ext import files
 from espnet_ext.data.audio import AudioInfo, is_pipe, source_file
-from espnet_ext.data.directory import read_directory, write_directory
+from espnet_ext.data.directory import read_directory, remove_stale, require_output, write_directory
 from espnet_ext.data.findings import as_json
 from espnet_ext.data.record import Utterance
 from espnet_ext.data.rendering import ARK_ENTRIES, Job, Made, findings_of, render
 from espnet_ext.data.validate import MENDED, Check, check_directory, require_valid
-from espnet_ext.errors import UserError
 
 AUDIO_FORMATS = ("wav", "flac", "wav.ark", "flac.ark")
 # Findings about audio that formatting exists to mend.
@@ -47,8 +46,7 @@ def format_directory(
     earlier run wrote from the same source is left alone. Audio that cannot be read is an error that
     lists all of it; nothing is left out.
     """
-    if Path(source).resolve() == Path(target).resolve():
-        raise UserError(f"{target}: is both input and output", "name another output")
+    require_output(source, target)
     check = check_directory(source, allow_pipes=form.allow_pipes)
     check.findings = [one for one in check.findings if one.code not in _FORMATTED]
     _require_valid(check, target)
@@ -81,7 +79,7 @@ def _require_valid(check: Check, target: str | os.PathLike) -> None:
     if any(finding.code not in MENDED for finding in check.errors):
         files.write_json(report, {"directory": check.path, "findings": as_json(check.findings)})
     else:
-        report.unlink(missing_ok=True)
+        remove_stale(report)
     require_valid(check)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from espnet_ext.data.directory import read_directory, write_directory
+from espnet_ext.data.directory import read_directory, require_output, write_directory
 from espnet_ext.data.record import Utterance
 from espnet_ext.data.rendering import Job, findings_of, render
 from espnet_ext.data.validate import check_directory, require_valid
@@ -71,8 +71,7 @@ def perturb_directory(
     The factor 1 is the utterances themselves. A copy lasts its original's time over its factor.
     """
     factors = parse_speeds(speeds)
-    if Path(source).resolve() == Path(target).resolve():
-        raise UserError(f"{target}: is both input and output", "name another output")
+    require_output(source, target)
     require_valid(check_directory(source, check_audio=False, allow_pipes=allow_pipes))
     folder = Path(audio_dir or Path(target) / "audio")
     originals = read_directory(source)

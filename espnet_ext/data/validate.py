@@ -11,10 +11,9 @@ from espnet_ext.data.audio import AudioInfo, audio_info, is_pipe, read_audio
 from espnet_ext.data.directory import LABEL_TABLES, require_directory, speakers_of, text_files
 from espnet_ext.data.findings import ERROR, WARNING, Finding, describe, errors_of
 from espnet_ext.data.record import NA, Utterance, is_output_name
-from espnet_ext.data.table import Row, is_nfc, scan_table
+from espnet_ext.data.table import Row, is_nfc, normalized, scan_table
 from espnet_ext.errors import UserError
 from espnet_ext.progress import say, track
-from espnet_ext.text.unicode import normalize
 
 BANDS = ("narrow", "wide")
 # What every stage that rewrites a directory mends by itself: it sorts, and it normalises texts.
@@ -52,11 +51,11 @@ class Check:
         """One line: what is there and how it fared."""
         texts = ", ".join(f"{count} {name}" for name, count in self.labelled.items()) or "no texts"
         hours = f", {sum(info.seconds for info in self.audio.values()) / 3600:.2f} h"
-        errors = len(self.errors)
+        errors, warnings = len(self.errors), len(self.findings) - len(self.errors)
         return (
             f"{self.path}: {self.utterances} utterances, {self.speakers} speakers"
             f"{hours if self.audio else ''}, {texts}: "
-            f"{errors} errors, {len(self.findings) - errors} warnings"
+            f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}"
         )
 
 
@@ -195,18 +194,17 @@ def _check_texts(check: Check, name: str, file: Path, audio: Mapping[str, Row]) 
         if row.value == NA:
             continue
         labelled += row.key in audio
-        if row.value.isascii() and row.value.isalpha():
-            continue  # nothing can be wrong with it
+        normal = normalized(row.value)
         if not is_nfc(row.value):
             message = "not in Unicode normal form C (decomposed Hangul or accents)"
             remedy = (
                 "stages 3 and 4 normalise it; by hand: uconv -x any-nfc, or unicodedata.normalize"
             )
             check.add(ERROR, "not-nfc", place, message, remedy)
-        elif not normalize(row.value):
+        elif not normal:
             message = f"the {name} transcript has no visible character"
             check.add(ERROR, "empty-text", place, message, "write the transcript or remove the row")
-        elif normalize(row.value) != row.value:
+        elif normal != row.value:
             message = "repeated whitespace, invisible characters or conjoining jamo"
             check.add(WARNING, "whitespace", place, message, "stages 3 and 4 normalise it")
         if NA in row.value:

@@ -1,0 +1,94 @@
+"""Whatever the texts and ids: what is written is read back, and checking finds nothing in it."""
+
+import tempfile
+import unicodedata
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from espnet_ext.data.directory import read_directory, write_directory
+from espnet_ext.data.record import NA, Utterance, id_problem
+from espnet_ext.data.table import normalized, read_table, scan_table, write_table
+from espnet_ext.data.validate import validate_directory
+from espnet_ext.errors import UserError
+from espnet_ext.text.unicode import normalize
+
+CHARACTERS = st.one_of(
+    st.sampled_from("가각힣ㄱㅏㅣㄳ\u1100\u1161\u11a8 \t\u00a0\u3000\u200b<>na"),
+    st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="\u2028\u2029"),
+)
+TEXTS = st.text(CHARACTERS, max_size=20)
+IDS = st.text(st.characters(exclude_categories=("Cs",)), max_size=12).filter(
+    lambda name: not id_problem(name)
+)
+OUTPUTS = st.sampled_from(["surface", "meaning", "canonical", "tones"])
+
+
+@st.composite
+def utterances(draw):
+    speaker = draw(IDS.filter(lambda name: len(name.encode()) < 100))
+    utt_id = speaker + "-" + draw(IDS)
+    if id_problem(utt_id):  # composes to something else at the joint
+        utt_id = speaker + "-1"
+    texts = draw(st.dictionaries(OUTPUTS, TEXTS.filter(normalize)))
+    labels = {name: draw(st.none() | TEXTS.filter(normalize)) for name in ("lang", "l1", "domain")}
+    labels["band"] = draw(st.sampled_from([None, "narrow", "wide"]))
+    return Utterance(utt_id, speaker, draw(IDS), texts, **labels)
+
+
+SETS = st.lists(utterances(), min_size=1, max_size=5, unique_by=lambda one: one.utt_id)
+
+
+def expected(one):
+    """The record after normalisation, which is all that writing may change."""
+    texts = {name: normalize(text) for name, text in one.texts.items() if normalize(text) != NA}
+    labels = {}
+    for name in ("lang", "l1", "domain", "band"):
+        value = getattr(one, name)
+        value = normalize(value) if value else None
+        labels[name] = None if value == NA else value
+    return Utterance(one.utt_id, one.speaker, one.audio, texts, **labels)
+
+
+@settings(max_examples=40, deadline=None)
+@given(SETS, st.booleans())
+def test_directories_come_back(records, fill):
+    with tempfile.TemporaryDirectory() as folder:
+        write_directory(folder, records, fill_missing=("surface", "meaning") if fill else ())
+        wanted = sorted((expected(one) for one in records), key=lambda one: one.utt_id.encode())
+        assert read_directory(folder) == wanted
+        allowed = {"sentinel"}  # a transcript that quotes the sentinel is kept, and reported
+        findings = validate_directory(folder, check_audio=False)
+        assert {finding.code for finding in findings} <= allowed
+        first = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+        write_directory(folder, wanted, fill_missing=("surface", "meaning") if fill else ())
+        assert {path.name: path.read_bytes() for path in Path(folder).iterdir()} == first
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS)
+def test_the_quick_way_of_normalising_is_the_same(text):
+    assert normalized(text) == normalize(text)
+    assert unicodedata.is_normalized("NFC", normalized(text))
+    assert normalized(normalized(text)) == normalized(text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=60))
+def test_no_bytes_crash_the_reader(content):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "text")
+        path.write_bytes(content)
+        rows, findings = scan_table(path)
+        assert all(1 <= finding.line <= content.count(b"\n") + 1 for finding in findings)
+        assert len({row.key for row in rows}) == len(rows)
+        try:
+            table = read_table(path, empty_ok=True)
+        except UserError as error:
+            assert findings and error.remedy
+        else:
+            assert {finding.code for finding in findings} <= {"unsorted"}
+            write_table(path, table)
+            assert read_table(path, empty_ok=True) == table
+            assert scan_table(path)[1] == []
