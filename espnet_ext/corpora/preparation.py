@@ -128,7 +128,9 @@ def english_words(text: str) -> str:
     """
     text = text.replace("\u2019", "'").replace("\u2018", "'").lower()
     words = re.sub(r"[^\w']|_", " ", text).split()
-    return " ".join(word for word in words if word.strip("'"))
+    # Marks on both sides quote the word; on one side they are apostrophes ('em, dogs').
+    words = [word.strip("'") if word[0] == word[-1] == "'" else word for word in words]
+    return " ".join(word for word in words if word)
 
 
 def check_audio(

@@ -345,7 +345,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    Handler.content = bytes(i * 7 % 251 for i in range(3_000_000))
+    Handler.content = bytes(range(251)) * 12_000
     Handler.tag, Handler.breaks, Handler.requests = '"one"', [], []
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http_server:
         threading.Thread(target=http_server.serve_forever, daemon=True).start()

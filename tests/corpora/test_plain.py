@@ -1,0 +1,104 @@
+"""Manifests: columns in any order, empty cells, sets given or dealt out, several languages."""
+
+import pytest
+from published import write_sound
+
+from espnet_ext.bin import prepare as command
+from espnet_ext.corpora import plain
+from espnet_ext.corpora.preparation import Report, by_turns, english_words, read_phone
+from espnet_ext.data.directory import read_directory
+from espnet_ext.data.validate import validate_directory
+
+
+def write(folder, columns, rows):
+    write_sound(folder / "sound/a.wav")
+    text = "\n".join("\t".join(cells) for cells in [columns, *rows])
+    path = folder / "corpus.tsv"
+    path.write_text("\ufeff" + text.replace("\n", "\r\n"), encoding="utf-8")  # as spreadsheets do
+    return path
+
+
+def test_columns_in_any_order_and_empty_cells(tmp_path):
+    columns = ["meaning", "audio", "l1", "speaker", "surface", "utt_id", "set", "text.gloss"]
+    rows = [
+        ["국물", "sound/a.wav", "en", "s1", "궁물", "1", "train", "soup"],
+        ['say "a"', "sound/a.wav", "", "s1", "", "s1-2", "valid", ""],
+        ["", "sound/a.wav", "", "s2", "<na>", "3", "test"],
+    ]
+    report = Report("plain")
+    sets = plain.prepare(write(tmp_path, columns, rows), lang="ko", report=report)
+    train, valid, test = (sets[name][0] for name in ("train", "valid", "test"))
+    assert (train.utt_id, train.lang, train.l1) == ("s1-1", "ko", "en")
+    assert train.texts == {"surface": "궁물", "meaning": "국물", "gloss": "soup"}
+    assert (valid.utt_id, valid.texts) == ("s1-2", {"meaning": 'say "a"'})
+    assert test.texts == {}
+    assert set(report.unlabelled["s2-3"]) == {"surface", "meaning", "gloss"}
+    assert train.audio == str(tmp_path / "sound/a.wav")
+
+
+def test_speakers_are_dealt_out_so_that_none_is_in_two_sets(tmp_path):
+    rows = [[f"u{i}", f"s{i % 20:02}", "sound/a.wav", f"text {i}"] for i in range(100)]
+    sets = plain.prepare(write(tmp_path, ["utt_id", "speaker", "audio", "meaning"], rows))
+    speakers = {name: {one.speaker for one in part} for name, part in sets.items()}
+    assert [len(speakers[name]) for name in ("train", "valid", "test")] == [16, 2, 2]
+    assert not speakers["train"] & speakers["test"]
+    assert sum(len(part) for part in sets.values()) == 100
+
+
+def test_few_speakers_split_by_utterances_and_say_so(tmp_path):
+    rows = [[f"u{i:02}", "s1", "sound/a.wav", f"text {i}"] for i in range(20)]
+    report = Report("plain")
+    path = write(tmp_path, ["utt_id", "speaker", "audio", "meaning"], rows)
+    sets = plain.prepare(path, report=report)
+    assert [len(sets[name]) for name in ("train", "valid", "test")] == [16, 2, 2]
+    assert "same voices" in report.notes[0]
+
+
+def test_the_command_writes_each_language_apart(tmp_path):
+    rows = [
+        [f"{lang}{i}", f"{lang}{i}", "sound/a.wav", "text", lang, name]
+        for lang in ("ko", "en")
+        for i, name in enumerate(plain.SETS)
+    ]
+    path = write(tmp_path, ["utt_id", "speaker", "audio", "meaning", "lang", "set"], rows)
+    data = tmp_path / "data"
+    assert command.main(["plain", "--manifest", str(path), "--data_dir", str(data)]) == 0
+    for lang in ("ko", "en"):
+        for name in plain.SETS:
+            (one,) = read_directory(data / lang / name)
+            assert one.lang == lang
+            assert not [one for one in validate_directory(data / lang / name)]
+
+
+def test_quick_keeps_a_small_part_of_each_set(tmp_path):
+    rows = [[f"u{i:03}", f"s{i % 20:02}", "sound/a.wav", "text"] for i in range(200)]
+    path = write(tmp_path, ["utt_id", "speaker", "audio", "meaning"], rows)
+    argv = ["plain", "--manifest", str(path), "--data_dir", str(tmp_path / "d"), "--quick", "true"]
+    assert command.main(argv) == 0
+    train = read_directory(tmp_path / "d/en/train")
+    assert len(train) == 40 and len({one.speaker for one in train}) > 8
+
+
+@pytest.mark.parametrize("count", range(3, 40))
+def test_dealing_out_reaches_every_part(count):
+    items = [str(i) for i in range(count)]
+    sets = by_turns(items, {"valid": 1, "test": 1})
+    sizes = [list(sets.values()).count(name) for name in ("train", "valid", "test")]
+    assert sum(sizes) == count and min(sizes) >= 1
+    assert sizes[1] <= -(-count // min(10, count)) and sizes[2] <= sizes[1] <= sizes[0]
+
+
+def test_words_keep_their_apostrophes_only():
+    assert english_words("“God bless ’em,” he said -- IT'S well-known; 'quoted'.") == (
+        "god bless 'em he said it's well known quoted"
+    )
+    assert english_words(" ... ' ") == ""
+
+
+def test_phones_are_the_39_and_nothing_else():
+    from espnet_ext.text.phones import PHONES
+
+    for phone in PHONES:
+        assert read_phone(f" {phone.lower()}1 ") == (phone, False)
+    for label in ("PHONE", "A H", "1", "AH IH", "AXR", "ㄱ"):
+        assert read_phone(label)[0] is None

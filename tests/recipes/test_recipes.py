@@ -1,0 +1,149 @@
+"""The recipes of real corpora and the template: their stage 1, their options, their README."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests/corpora"))
+
+from published import word, write_l2arctic, write_sound, write_speechocean762  # noqa: E402
+
+from espnet_ext.data.directory import read_directory  # noqa: E402
+from espnet_ext.data.validate import validate_directory  # noqa: E402
+
+RECIPES = ("l2arctic", "speechocean762", "TEMPLATE")
+CORPORA = {
+    "l2arctic": os.environ.get("L2ARCTIC", ""),
+    "speechocean762": os.environ.get("SPEECHOCEAN762", ""),
+}
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A copy of what stage 1 of a recipe needs, so that nothing is written into the repository."""
+    shutil.copytree(ROOT / "local", tmp_path / "tree/local")
+    shutil.copytree(ROOT / "conf", tmp_path / "tree/conf")
+    shutil.copy(ROOT / "run.sh", tmp_path / "tree/run.sh")
+    ignored = shutil.ignore_patterns("data", "dump", "exp", "downloads")
+    for name in RECIPES:
+        shutil.copytree(ROOT / "egs2" / name, tmp_path / "tree/egs2" / name, ignore=ignored)
+    return tmp_path / "tree"
+
+
+def shell(script, cwd, *arguments):
+    """Run a shell script with this interpreter as `python`, as run.sh does."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        ["bash", "-c", script, "bash", *map(str, arguments)],
+        cwd=cwd, env=environment, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def data(tree, recipe, *arguments):
+    return shell('bash local/data.sh "$@"', tree / "egs2" / recipe / "dual1", *arguments)
+
+
+def is_valid(folder):
+    for name in ("train", "valid", "test"):
+        findings = validate_directory(folder / name)
+        assert not [one for one in findings if one.severity == "error"], findings
+
+
+def test_l2arctic_stage_1(tree, tmp_path):
+    stem = {f"a{i}": (f"Hi {'there' * i}", ["HH", "AY1,AA,s"]) for i in range(3)}
+    write_l2arctic(tmp_path / "corpus", {speaker: stem for speaker in ("ABA", "NCC", "TLV")})
+    done = data(tree, "l2arctic", "--l2arctic", tmp_path / "corpus", "--nj", "2")
+    assert done.returncode == 0, done.stderr
+    is_valid(tree / "egs2/l2arctic/dual1/data/en")
+    done = data(tree, "l2arctic", "--l2arctic", tmp_path / "corpus", "--split", "sentences")
+    assert "split by sentences" in done.stderr
+    assert len(read_directory(tree / "egs2/l2arctic/dual1/data/en/test")) == 3
+
+
+def test_speechocean762_stage_1(tree, tmp_path):
+    def part(numbers):
+        return {f"{n:04}": [(f"{n:04}1", [word("RED", "R EH1 D")])] for n in numbers}
+
+    root = write_speechocean762(tmp_path / "c", {"train": part(range(1, 30)), "test": part([99])})
+    done = data(tree, "speechocean762", "--speechocean762", root, "--data_dir", "data/quick")
+    assert done.returncode == 0, done.stderr
+    is_valid(tree / "egs2/speechocean762/dual1/data/quick/en")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "arguments", "code", "message"),
+    [
+        ("l2arctic", [], 2, "--l2arctic is not given"),
+        ("l2arctic", ["--l2arctic", "/no/such"], 1, "/no/such: no such folder"),
+        ("l2arctic", ["--l2arctik", "/no/such"], 2, "did you mean --l2arctic?"),
+        ("l2arctic", ["--l2arctic", "/", "--split", "x"], 2, "--split"),
+        ("l2arctic", ["--l2arctic", "/", "--langs", "ko"], 2, "English only"),
+        ("l2arctic", ["--archive", "no.zip"], 1, "no.zip: no such archive"),
+        ("speechocean762", [], 2, "--speechocean762 is not given"),
+        ("speechocean762", ["--speechocean762", "/no/such"], 1, "/no/such: no such folder"),
+        ("TEMPLATE", [], 2, "--manifest is not given"),
+        ("TEMPLATE", ["--manifest", "no.tsv"], 1, "no.tsv: no such manifest"),
+    ],
+)
+def test_mistakes_at_stage_1(tree, recipe, arguments, code, message):
+    done = data(tree, recipe, *arguments)
+    assert done.returncode == code
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_run_sh_lists_the_options_of_the_recipe(tree, recipe):
+    settings = (tree / "egs2" / recipe / "dual1/conf/recipe.conf").read_text()
+    names = re.findall(r"^([a-z0-9_]+)=", settings, flags=re.MULTILINE)
+    done = shell('bash run.sh "$@"', tree / "egs2" / recipe / "dual1", "--help")
+    assert done.returncode == 0, done.stderr
+    assert set(names) <= set(re.findall(r"--([a-z0-9_]+)", done.stdout))
+    script = (tree / "egs2" / recipe / "dual1/local/data.sh").read_text()
+    root_options = set(re.findall(r"^option (\w+)", (ROOT / "run.sh").read_text(), re.MULTILINE))
+    for name in names:  # a setting that nobody reads would be a trap
+        is_quick = name.startswith("quick_") and name.removeprefix("quick_") in root_options
+        assert name in root_options or is_quick or f"${name}" in script, name
+
+
+def test_the_readme_of_the_template_is_followed_to_the_letter(tree):
+    """All its commands run as they stand, but for those of the whole experiment."""
+    readme = (tree / "egs2/TEMPLATE/dual1/README.md").read_text()
+    blocks = re.findall(r"^```sh\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
+    script = "set -e\n" + "".join(block for block in blocks if "./run.sh" not in block)
+    done = shell(script, tree)
+    assert done.returncode == 0, done.stderr
+    assert "unlabelled surface: 10 × empty cell in the manifest" in done.stderr
+    folder = tree / "egs2/toy/dual1/data/en"
+    is_valid(folder)
+    sets = {name: read_directory(folder / name) for name in ("train", "valid", "test")}
+    assert [len(part) for part in sets.values()] == [24, 3, 3]
+    assert sum("surface" in one.texts for part in sets.values() for one in part) == 20
+    assert sets["train"][0].texts["meaning"] == "we see"
+    documented = re.findall(r"`([a-z0-9_]+)`", readme.split("| column |")[1].split("\n\n")[0])
+    from espnet_ext.corpora import plain
+
+    assert set(documented) >= {*plain.REQUIRED, *plain.OUTPUTS, *plain.LABELS, "set"}
+
+
+def test_the_template_tells_a_manifests_faults(tree, tmp_path):
+    write_sound(tmp_path / "a.wav")
+    (tmp_path / "m.tsv").write_text("utt_id\tspeaker\taudio\tmeaning\nu1\ts1\tb.wav\thi\n")
+    done = data(tree, "TEMPLATE", "--manifest", tmp_path / "m.tsv")
+    assert done.returncode == 1 and "b.wav" in done.stderr and "remedy:" in done.stderr
+
+
+@pytest.mark.parametrize("recipe", CORPORA)
+def test_stage_1_on_the_corpus_itself(tree, recipe):
+    path = CORPORA[recipe]
+    if not path:
+        pytest.skip(f"{recipe.upper()} does not name the corpus")
+    done = data(tree, recipe, f"--{recipe}", Path(path).absolute())
+    assert done.returncode == 0, done.stderr
+    is_valid(tree / "egs2" / recipe / "dual1/data/en")
