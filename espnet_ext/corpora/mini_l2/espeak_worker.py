@@ -1,26 +1,27 @@
-"""A process that speaks: one speaker's job as JSON on standard input, one utterance id a line out.
+"""A process that speaks: a speaker's job as a line of JSON on standard input, ids of files out.
 
-    python -m espnet_ext.corpora.mini_l2.espeak_worker < job.json
+    python -m espnet_ext.corpora.mini_l2.espeak_worker < jobs.jsonl
 
 espeak-ng (GPL-3.0) is loaded here and nowhere else. It keeps state from one call to the next, so
-every utterance is spoken by a fresh fork of the initialised process: its audio then depends on its
-own parameters alone, whatever was spoken before it or is missing after a crash.
+every speaker is a fork that initialises it, and every utterance a fork of that: its audio then
+depends on its own parameters alone, whatever was spoken before it or is missing after a crash.
 """
 
 import ctypes
+import gc
 import json
 import os
 import sys
-import traceback
+import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import soundfile  # noqa: F401  (before the forks, so that none of them has to import it)
-import soxr  # noqa: F401
 
 from espnet_ext.data.audio import resample, write_audio
 
 RATE = 16000  # Hz, of the files
+END_OF_JOB = "."  # a line of its own on standard output; no utterance has this id
 _SYNCHRONOUS = (
     2  # espeak-ng gives its samples to a callback, without a thread that a fork would lose
 )
@@ -99,30 +100,46 @@ def speak_to_file(espeak: Espeak, utterance: dict[str, Any], job: dict[str, Any]
     write_audio(utterance["path"], record(dry, rng, job["snr_db"], job["tilt"]), RATE)
 
 
-def main() -> int:
-    job = json.load(sys.stdin)
-    try:
-        espeak = Espeak(job["voice"], job["words_per_minute"], job["pitch"], job["pitch_range"])
-    except (ImportError, OSError, RuntimeError) as error:
-        print(f"espeak-ng cannot be loaded: {error}", file=sys.stderr)
-        return 3
+def speak_job(job: dict[str, Any]) -> None:
+    """All utterances of a speaker, a fork each."""
+    espeak = Espeak(job["voice"], job["words_per_minute"], job["pitch"], job["pitch_range"])
     for utterance in job["utterances"]:
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                speak_to_file(espeak, utterance, job)
-                status = 0
-            except Exception as error:  # whatever it is, the parent must hear of it
-                print(f"{utterance['utt_id']}: {error}", file=sys.stderr, flush=True)
-                if not isinstance(error, RuntimeError):
-                    traceback.print_exc()
-            finally:
-                os._exit(status)
-        _, status = os.waitpid(child, 0)
-        if status != 0:
-            return 1
+        if not in_fork(utterance["utt_id"], speak_to_file, espeak, utterance, job):
+            raise RuntimeError(f"{utterance['utt_id']} could not be spoken")
         print(utterance["utt_id"], flush=True)
+
+
+def in_fork(name: str, function: Callable[..., None], *arguments: Any) -> bool:
+    """Call a function in a fork of this process; False and a line on standard error if it fails."""
+    child = os.fork()
+    if child == 0:
+        try:
+            function(*arguments)
+            os._exit(0)
+        except BaseException as error:
+            print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        finally:
+            os._exit(1)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def warm_up() -> None:
+    """Import what numpy and the audio library load lazily, once instead of in every fork."""
+    noise = np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
+    record(resample(noise, 22050, RATE), np.random.default_rng(0), 20.0, 0.0)
+    with tempfile.TemporaryDirectory() as folder:
+        write_audio(os.path.join(folder, "warm.flac"), noise * 0.1, RATE)
+    gc.collect()
+    gc.freeze()  # a collection in a fork would touch, and so copy, every page
+
+
+def main() -> int:
+    warm_up()
+    for line in sys.stdin:
+        job = json.loads(line)
+        if not in_fork(job["voice"], speak_job, job):
+            return 1
+        print(END_OF_JOB, flush=True)
     return 0
 
 

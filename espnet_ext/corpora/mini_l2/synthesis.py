@@ -3,6 +3,7 @@
 Beside a speaker's files lies `made.json`: utterance id → a hash of all that its audio depends on.
 """
 
+import collections
 import hashlib
 import importlib.util
 import json
@@ -10,7 +11,6 @@ import os
 import queue
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -25,6 +25,7 @@ from espnet_ext.progress import track
 VERSION = 1  # raise it when espeak_worker makes other audio of the same parameters
 WORKER = "espnet_ext.corpora.mini_l2.espeak_worker"
 SUFFIX = ".flac"
+END_OF_JOB = "."  # as the worker prints it
 REMEDY = 'pip install "espnet-ext[synth]"'
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -89,42 +90,34 @@ class _Job:
         what = json.dumps([VERSION, self.parameters, asdict(speech)], sort_keys=True)
         return hashlib.sha256(what.encode()).hexdigest()[:16]
 
-    def run(self, done: "queue.Queue[str]", stop: threading.Event) -> None:
-        """Speak in a process of its own, tell each utterance's id, then record what was made."""
-        if stop.is_set():
-            return
+    def run(self, worker: subprocess.Popen, done: "queue.Queue[str]") -> None:
+        """Have a worker speak it, tell each utterance's id, then record what was made."""
         self.folder.mkdir(parents=True, exist_ok=True)
         missing = {one.utt_id for one in self.missing}
         kept = {utt: key for utt, key in self._made().items() if utt not in missing}
         if self.manifest.exists():  # killed from here on, no stale file passes for a fresh one
             files.write_json(self.manifest, kept)
-        made = {}
-        worker = _start()
+        made: dict[str, str] = {}
         try:
-            assert worker.stdin and worker.stdout and worker.stderr
-            json.dump(self._request(), worker.stdin)
-            worker.stdin.close()
-            for line in worker.stdout:
-                made[line.strip()] = self.keys[line.strip()]
-                done.put(line.strip())
-                if stop.is_set():
-                    return
-            message = worker.stderr.read().strip()
-            if worker.wait() != 0:
-                raise UserError(
-                    f"{self.parameters['voice']}: {message or 'the synthesis process was killed'}",
-                    f"run again; if it stays, reinstall espeak-ng: {REMEDY}",
-                )
+            worker.stdin.write(json.dumps(self._request()) + "\n")
+            worker.stdin.flush()
+            while (line := worker.stdout.readline().strip()) != END_OF_JOB:
+                if not line:  # its end, before the job's
+                    raise BrokenPipeError
+                made[line] = self.keys[line]
+                done.put(line)
         except BrokenPipeError:
-            message = worker.stderr.read().strip() if worker.stderr else ""
-            raise UserError(f"the synthesis process ended early: {message}", REMEDY) from None
+            raise self._failure(worker) from None
         finally:
-            worker.kill()
-            worker.wait()
-            for pipe in (worker.stdin, worker.stdout, worker.stderr):
-                if pipe:
-                    pipe.close()
             files.write_json(self.manifest, dict(sorted({**kept, **made}.items())))
+
+    def _failure(self, worker: subprocess.Popen) -> UserError:
+        lines = worker.stderr.read().strip().splitlines() if worker.stderr else []
+        reason = lines[0] if lines else "the process that speaks was killed"
+        return UserError(
+            f"{self.folder}: cannot speak: {reason}",
+            f"run again; if it stays, free space on that disk or reinstall espeak-ng: {REMEDY}",
+        )
 
     def _request(self) -> dict[str, Any]:
         path = {one.utt_id: str(self.folder / (one.utt_id + SUFFIX)) for one in self.missing}
@@ -149,11 +142,21 @@ def _start() -> subprocess.Popen:
 
 
 def _spoken(jobs: Sequence[_Job], nj: int) -> Iterator[str]:
-    """Ids as they are finished, from `nj` workers at a time; the first failure stops all."""
+    """Ids as they are finished, from `nj` workers; the first failure stops all."""
     done: queue.Queue[str] = queue.Queue()
-    stop = threading.Event()
-    with ThreadPoolExecutor(max(1, nj)) as pool:
-        futures = [pool.submit(job.run, done, stop) for job in jobs]
+    waiting = collections.deque(jobs)
+    workers = [_start() for _ in range(max(1, min(nj, len(jobs))))]
+
+    def serve(worker: subprocess.Popen) -> None:
+        while True:
+            try:
+                job = waiting.popleft()
+            except IndexError:
+                return
+            job.run(worker, done)
+
+    with ThreadPoolExecutor(len(workers)) as pool:
+        futures = [pool.submit(serve, worker) for worker in workers]
         try:
             while not all(future.done() for future in futures) or not done.empty():
                 if any(future.done() and future.exception() for future in futures):
@@ -163,6 +166,10 @@ def _spoken(jobs: Sequence[_Job], nj: int) -> Iterator[str]:
                 except queue.Empty:
                     continue
         finally:
-            stop.set()
+            waiting.clear()
+            for worker in workers:
+                worker.kill()
+    for worker in workers:
+        worker.communicate()
     for future in futures:
         future.result()

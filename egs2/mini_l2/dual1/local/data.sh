@@ -4,4 +4,4 @@
 #   local/data.sh --langs "ko en" --quick true --nj 2
 set -euo pipefail
 
-exec "${PYTHON:-python}" -m espnet_ext.bin.prepare mini_l2 --data_dir data "$@"
+exec python -m espnet_ext.bin.prepare mini_l2 --data_dir data "$@"
