@@ -82,24 +82,29 @@ def choose(runs: Mapping[str, Run], count: int = 4, longest: int = 90) -> list[s
     ranked: dict[str, list[str]] = {name: [] for name in bins}
     for utt_id in sorted(usable, key=lambda utt: (-_spread(usable[utt]), utt)):
         ranked[_bin(usable[utt_id][0]["distance"])].append(utt_id)
-    # Learners' deviations are the point: the middle bins first, and nothing twice by one speaker.
+    # Learners' deviations are the point: the middle bins first; no speaker or sentence twice as
+    # long as there are others.
     chosen: list[str] = []
-    speakers: set[str] = set()
+    seen: set[str] = set()
     for fresh in (True, False):
         for name in ("4-10", "1-3", ">=11", "1-3", "4-10", "0") * count:
             candidates = [
                 utt
                 for utt in ranked[name]
-                if utt not in chosen and not (fresh and usable[utt][0]["speaker"] in speakers)
+                if utt not in chosen and not (fresh and seen & _identity(usable[utt][0]))
             ]
             if candidates and len(chosen) < count:
                 chosen.append(candidates[0])
-                speakers.add(usable[candidates[0]][0]["speaker"])
+                seen |= _identity(usable[candidates[0]][0])
     return sorted(chosen, key=lambda utt: (usable[utt][0]["distance"], utt))
 
 
 def _texts(row: Mapping) -> list[str]:
-    return [text for kind, text in row["texts"].items()]
+    return list(row["texts"].values())
+
+
+def _identity(row: Mapping) -> set[str]:
+    return {f"speaker {row['speaker']}", f"meaning {row['texts'].get('meaning')}"}
 
 
 def _bin(distance: int) -> str:
@@ -140,6 +145,10 @@ def _reference_lines(row: Mapping, types: Mapping[str, str]) -> list[Line]:
     if "meaning" in texts:
         plain = _split(texts["meaning"], types.get("meaning") == "phone")
         lines.append(Line("meant", [Token("=", t, t) for t in plain], False))
+    if "canonical" in texts and texts["canonical"] != texts.get("meaning"):
+        phones = types.get("surface") == "phone"
+        plain = _split(texts["canonical"], phones)
+        lines.append(Line("canonical", [Token("=", t, t) for t in plain], phones))
     for kind, label in (("canonical", "said"), ("meaning", "said")):
         columns = row["labels"].get(f"{kind}-surface")
         if columns is not None:
@@ -160,5 +169,6 @@ def _hypothesis_lines(rows: Mapping[str, tuple[Mapping, Mapping]]) -> list[Line]
                 continue
             phones = types.get(kind) in ("phone", "word")
             tokens = marked(row["texts"][kind], row["hypotheses"][kind], cell["columns"], phones)
-            lines.append(Line(f"{system} · {kind}", tokens, phones))
+            verb = {"surface": "heard by", "meaning": "understood by"}.get(kind, f"{kind} by")
+            lines.append(Line(f"{verb} {system}", tokens, phones))
     return lines

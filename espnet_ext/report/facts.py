@@ -104,7 +104,7 @@ DECODING = {
 
 
 def run_facts(language: Language, runs: Mapping[str, Run]) -> tuple[list[str], list[list[str]]]:
-    """A table of what training and decoding took: heads, and a row a system; unknown ones left out."""
+    """What training and decoding took: heads, and a row a system; what is unknown is left out."""
     systems = list(runs)
     columns: list[tuple[str, list[str]]] = []
     for facts, source in ((TRAINING, language.trainings), (DECODING, _decodings(runs))):

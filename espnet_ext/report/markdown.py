@@ -12,9 +12,9 @@ def results_markdown(results: Results) -> str:
     """The whole file."""
     lines = [f"# {_plain(results.title)}", ""]
     lines += [
-        "Error rates in percent; in brackets, 95 % intervals of a bootstrap over speakers; own cells",
-        "in bold. PER counts phones, CER characters with spaces, WER words. Made by the command at",
-        "the end.",
+        "Error rates in percent; in brackets, 95 % intervals of a bootstrap over speakers; own",
+        "cells in bold. PER counts phones, CER characters with spaces, WER words. Made by the",
+        "command at the end.",
         "",
     ]
     if results.missing:

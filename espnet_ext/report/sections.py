@@ -9,6 +9,7 @@ from espnet_ext.report.markup import Markup, element, join
 from espnet_ext.report.summary import interval, percent, signed, signed_interval
 
 VISIBLE_SPACE = "␣"
+PAIRS = 4  # colours from here on are pairs of systems, those before it systems
 
 
 def table(
@@ -46,15 +47,16 @@ def corpus(language: Language) -> Markup | None:
 
 
 def cells(language: Language, runs: Mapping[str, Run], suffix: str) -> Markup:
-    """The 2×2 cells: a row per system and hypothesis, a column per reference; then own cells drawn."""
+    """The cells: a row per system and hypothesis, a column per reference; own cells drawn below."""
     hypotheses, references = kinds(runs)
     rows = []
     for system, run in runs.items():
         for kind in hypotheses:
             found = [metric_of(run.score, kind, reference) for reference in references]
             if any(found):
-                rows.append([system, f"{kind} hypothesis", *(_cell(one) for one in found)])
-    heads = ["system", "", *(f"against {kind}" for kind in references)]
+                who = element("span", system, element("small", f"{kind} hypothesis"))
+                rows.append([who, *(_cell(one) for one in found)])
+    heads = ["system", *(f"against {kind}" for kind in references)]
     data = next(iter(runs.values())).score["data"]
     hashes = facts.label_hashes(runs)
     warning = None
@@ -75,7 +77,7 @@ def cells(language: Language, runs: Mapping[str, Run], suffix: str) -> Markup:
         class_="pair",
     )
     title = element("h3", f"The cells{suffix}")
-    caption = table(heads, rows, text_columns=2, label=f"{language.name} cells")
+    caption = table(heads, rows, label=f"{language.name} cells")
     return join([title, warning, caption, note, drawn])
 
 
@@ -84,12 +86,13 @@ def _cell(found: tuple[dict, dict] | None) -> Markup:
         return element("td", "–", class_="num")
     cell, figures = found
     value = element("b" if cell["own"] else "span", percent(figures["rate"]))
+    bounds = interval(figures["interval"]) if figures["interval"] else ""
+    omitted = facts.left_out(cell)
     return element(
         "td",
         value,
-        element("small", f"{cell['metric'].upper()}, {interval(figures['interval'])}"),
-        element("small", f"{cell['utterances']} utt"),
-        element("small", facts.left_out(cell)) if facts.left_out(cell) else None,
+        element("small", " ".join(filter(None, [cell["metric"].upper(), bounds]))),
+        element("small", ", ".join(filter(None, [f"{cell['utterances']} utt", omitted]))),
         class_="num own" if cell["own"] else "num",
     )
 
@@ -103,7 +106,7 @@ def _own_plot(language: Language, runs: Mapping[str, Run], kind: str) -> Markup:
             rows.append((system, number, found[1]["rate"], found[1]["interval"]))
     title = f"{language.name}: {kind} against {kind}, {metric}"
     plot = svg.whiskers(rows, title=title, x_title=f"{metric} %", width=400)
-    return element("figure", plot, element("figcaption", f"{kind} against {kind}"))
+    return element("figure", element("figcaption", f"{kind} against {kind}"), plot)
 
 
 def differences(language: Language, name: str, suffix: str) -> Markup | None:
@@ -112,8 +115,12 @@ def differences(language: Language, name: str, suffix: str) -> Markup | None:
             f"{c['b']} − {c['a']}",
             row["name"].split("-")[0],
             facts.BIN_NAMES.get(row["bin"], "all"),
-            signed(row["difference"]),
-            signed_interval(row["interval"]),
+            element(
+                "td",
+                signed(row["difference"]),
+                element("small", signed_interval(row["interval"])) if row["interval"] else None,
+                class_="num",
+            ),
             "–" if row["p_value"] is None else f"{row['p_value']:.3f}",
             str(row["utterances"]),
         ]
@@ -126,7 +133,7 @@ def differences(language: Language, name: str, suffix: str) -> Markup | None:
         "The same utterances, resampled by speaker for both systems at once. Percentage points: "
         "below zero, the joint system is better. Distance is that of surface from intended form."
     )
-    heads = ["systems", "output", "distance", "difference", "95 % interval", "p", "utt"]
+    heads = ["systems", "output", "distance", "difference", "p", "utt"]
     label = f"{language.name} differences"
     return join([
         element("h3", f"What joint training changes{suffix}"),
@@ -170,7 +177,7 @@ def divergence(runs: Mapping[str, Run], suffix: str) -> Markup | None:
 
 
 def _rate_cell(figures: Mapping) -> Markup:
-    small = element("small", interval(figures["interval"]))
+    small = element("small", interval(figures["interval"])) if figures["interval"] else None
     return element("td", percent(figures["rate"]), small, class_="num")
 
 
@@ -184,7 +191,7 @@ def _bins_plot(output: str, systems: Mapping[str, list | None], names: Sequence[
         names, series, top=svg.nice_ceiling(max(values, default=1)), width=400, height=250,
         title=f"{output}: error by divergence", x_title="distance",
     )  # fmt: skip
-    return element("figure", plot, element("figcaption", f"{output}, error %"))
+    return element("figure", element("figcaption", f"{output}, error %"), plot)
 
 
 def encoders(language: Language) -> Markup | None:
@@ -198,8 +205,9 @@ def encoders(language: Language) -> Markup | None:
         values = {p["layer"]: p["cka"] for p in pair["curve"]}
         series[f"{pair['a']} – {pair['b']}"] = [values.get(layer) for layer in layers]
     plot = svg.lines(
-        layers, series, top=1.0, title=f"{language.name}: CKA by layer", x_title="encoder layer"
-    )
+        layers, series, top=1.0, first=PAIRS, x_title="encoder layer",
+        title=f"{language.name}: CKA by layer",
+    )  # fmt: skip
     rows = [[n, *("–" if v is None else f"{v:.3f}" for v in row)] for n, row in series.items()]
     maps = [
         element("figure", svg.heatmap(
@@ -221,7 +229,7 @@ def encoders(language: Language) -> Markup | None:
     return join([
         element("h3", "What the encoders share"),
         element("p", text),
-        element("figure", plot, svg.legend(list(series))),
+        element("figure", plot, svg.legend(list(series), PAIRS)),
         element("p", beside, class_="note") if beside else None,
         element("details", element("summary", "All layers against all layers, and the values"),
                 element("div", maps, class_="pair"),

@@ -19,7 +19,10 @@ def signed(value: float | None, digits: int = 2) -> str:
     >>> signed(-0.5), signed(0.25)
     ('−0.50', '+0.25')
     """
-    return "–" if value is None else f"{value:+.{digits}f}".replace("-", "−")
+    if value is None:
+        return "–"
+    value = round(value, digits) + 0.0  # so that nothing is "−0.00"
+    return f"{value:+.{digits}f}".replace("-", "−") if value else f"{value:.{digits}f}"
 
 
 def interval(bounds: Sequence[float] | None, digits: int = 2) -> str:

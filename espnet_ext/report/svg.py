@@ -1,20 +1,21 @@
 """Plots as inline SVG: a few lines of geometry each, coloured by the page's own style.
 
-Colours come from CSS classes `s0`, `s1`, … (series) and `ink`, `grid`, so that light and dark follow
-the page; series also differ by marker, so that colour alone says nothing.
+Colours come from CSS classes (`s0`, `s1`, … for series, `grid`), so that light and dark follow the
+page; series also differ by marker, so that nothing is told by colour alone.
 """
 
 from collections.abc import Mapping, Sequence
 
 from espnet_ext.report.markup import Markup, element
+from espnet_ext.report.style import SERIES
 
 MARKERS = ("circle", "square", "triangle", "diamond")
 
 
 def nice_ceiling(value: float) -> float:
-    """The next round number at or above a value, for an axis.
+    """The next number at or above a value whose quarters are round, for an axis.
 
-    >>> nice_ceiling(7.3), nice_ceiling(0.83), nice_ceiling(31)
+    >>> nice_ceiling(7.3), nice_ceiling(0.83), nice_ceiling(33)
     (8.0, 1.0, 40.0)
     """
     if value <= 0:
@@ -25,7 +26,7 @@ def nice_ceiling(value: float) -> float:
     while value <= scale:
         scale /= 10
     return next(
-        step * scale for step in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if value <= step * scale
+        step * scale for step in (1, 1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10) if value <= step * scale
     )
 
 
@@ -58,7 +59,7 @@ def marker(x: float, y: float, series: int, title: str = "") -> Markup:
     """A point of a series, with a tooltip."""
     shape = MARKERS[series % len(MARKERS)]
     tip = element("title", title) if title else None
-    kind = f"mark s{series}"
+    kind = f"mark s{series % SERIES}"
     if shape == "circle":
         return element("circle", tip, cx=_r(x), cy=_r(y), r="4", class_=kind)
     points = {
@@ -78,10 +79,14 @@ def lines(
     title: str,
     x_title: str,
     digits: int = 2,
+    first: int = 0,
     width: int = 560,
     height: int = 300,
 ) -> Markup:
-    """Lines over named positions, from 0 to `top`; None leaves a gap. The legend is `legend`'s."""
+    """Lines over named positions, from 0 to `top`; None leaves a gap. The legend is `legend`'s.
+
+    Colours and markers count from `first`: what is not a system gets colours of its own.
+    """
     left, right, above, below = 44, 14, 14, 44
     inner_w, inner_h = width - left - right, height - above - below
 
@@ -99,10 +104,10 @@ def lines(
     for i, label in enumerate(labels):
         drawn.append(_text(x_at(i), height - below + 18, label, "middle", "tick"))
     drawn.append(_text(left + inner_w / 2, height - 6, x_title, "middle", "axis"))
-    for number, (name, values) in enumerate(series.items()):
+    for number, (name, values) in enumerate(series.items(), start=first):
         points = [(x_at(i), y_at(v), labels[i], v) for i, v in enumerate(values) if v is not None]
         path = " ".join(f"{_r(x)},{_r(y)}" for x, y, _, _ in points)
-        drawn.append(element("polyline", points=path, class_=f"curve s{number}"))
+        drawn.append(element("polyline", points=path, class_=f"curve s{number % SERIES}"))
         for x, y, label, value in points:
             drawn.append(marker(x, y, number, f"{name}, {label}: {value:.{digits}f}"))
     return _svg(width, height, title, *drawn)
@@ -139,7 +144,9 @@ def whiskers(
             continue
         tip = f"{label}: {value:.2f}"
         if bounds:
-            drawn.append(_line(x_at(bounds[0]), y, x_at(bounds[1]), y, f"whisker s{series}"))
+            drawn.append(
+                _line(x_at(bounds[0]), y, x_at(bounds[1]), y, f"whisker s{series % SERIES}")
+            )
             tip += f" ({bounds[0]:.2f} to {bounds[1]:.2f})"
         drawn.append(marker(x_at(value), y, series, tip))
         drawn.append(_text(width - right + 12, y + 4, f"{value:.2f}", "start", "value"))
@@ -182,19 +189,23 @@ def heatmap(
                 )  # fmt: skip
             )
             if size >= 30 and value is not None:
-                class_ = "cell strong" if value > 0.55 else "cell"
+                class_ = "cell strong" if value > 0.75 else "cell"
                 drawn.append(
                     _text(
-                        x + size / 2 - 0.5, y + size / 2 + 4, f"{value:.2f}"[-3:], "middle", class_
+                        x + size / 2 - 0.5,
+                        y + size / 2 + 4,
+                        f"{value:.2f}".removeprefix("0"),
+                        "middle",
+                        class_,
                     )
                 )
     return _svg(width, height, title, *drawn)
 
 
-def legend(names: Sequence[str]) -> Markup:
+def legend(names: Sequence[str], first: int = 0) -> Markup:
     """The series' markers and names, as a list below a plot."""
     items = []
-    for number, name in enumerate(names):
+    for number, name in enumerate(names, start=first):
         swatch = element(
             "svg", marker(8, 8, number), viewbox="0 0 16 16", class_="key", aria_hidden="true"
         )

@@ -71,5 +71,8 @@ def _rates(weights: np.ndarray, errors: Sequence[int], tokens: Sequence[int]) ->
 
 
 def _percentiles(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.nanpercentile(values, [2.5, 97.5])
+    # Linear interpolation as numpy.percentile does it, which would load numpy.ma (0.3 s) first.
+    ordered = np.sort(values[~np.isnan(values)])
+    last = len(ordered) - 1
+    low, high = np.interp([0.025 * last, 0.975 * last], np.arange(len(ordered)), ordered)
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""A small experiment folder with results as the pipeline leaves them: real scores of made-up texts."""
+"""A small experiment folder as the pipeline leaves it: real scores of made-up texts."""
 
 import json
 import random
@@ -83,7 +83,9 @@ def noisy(text: str, phones: bool, rate: float, generator: random.Random) -> str
     return " ".join(heard) if phones else "".join(heard).strip()
 
 
-def make(root: Path, systems=tuple(SYSTEMS), languages=("ko", "en"), extra=None, audio=True) -> Path:
+def make(
+    root: Path, systems=tuple(SYSTEMS), languages=("ko", "en"), extra=None, audio=True
+) -> Path:
     """Write dump/raw and exp below `root`, and return it. `extra` replaces the first meaning."""
     generator = random.Random(3)
     (root / "lexicon.txt").write_text(LEXICON, encoding="utf-8")
