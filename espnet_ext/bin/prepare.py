@@ -118,8 +118,11 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 
 def _prepare_mini_l2(args: argparse.Namespace, report: "Report") -> "Sets":
     from espnet_ext.corpora.mini_l2 import build
+    from espnet_ext.corpora.preparation import check_audio
 
-    return build.prepare(Path(args.data_dir) / "mini_l2_audio", args.langs, args.quick, args.nj)
+    sets = build.prepare(Path(args.data_dir) / "mini_l2_audio", args.langs, args.quick, args.nj)
+    check_audio([one for utterances in sets.values() for one in utterances], report)  # for hours
+    return sets
 
 
 def _prepare_l2arctic(args: argparse.Namespace, report: "Report") -> "Sets":
