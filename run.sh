@@ -61,7 +61,7 @@ option speed_perturb_factors "" "say \"0.9 1.0 1.1\""
 option fs 16k "sample rate in Hz, or 16k"
 option audio_format flac "of formatted audio: wav, flac or flac.ark"
 option min_wav_duration 0.1 "seconds; shorter training utterances are removed, and listed"
-option max_wav_duration 20 "seconds; longer ones too"
+option max_wav_duration 20.0 "seconds; longer ones too"
 option token_types "surface=char meaning=char" "outputs and their units: char, jamo, phone, word, bpe; token_types_<lang> in recipe.conf wins"
 option nbpe 500 "units of token type bpe"
 # Models

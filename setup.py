@@ -1,7 +1,7 @@
 """Install the package: `pip install -e ".[synth,report,dev]" -c local/constraints.txt`.
 
 Ranges stand here, exact versions (each with its reason) in local/constraints.txt.
-`REQUIRES` and `EXTRAS` stay plain literals: local/probe_python.py reads them, not running this file.
+`REQUIRES` and `EXTRAS` stay plain literals, which local/probe_python.py reads without running them.
 """
 
 import re

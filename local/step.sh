@@ -4,10 +4,11 @@
 #   step NAME [--in PATH]... [--out PATH]... [--run LAUNCHER] [--owns DIR] -- command argument...
 #   pool N step NAME ...        the same, in the background while fewer than N run; then pool_wait
 #
-# Beside the log $log_dir/NAME.log, whose first line is the command, lies NAME.done with a key of
-# the command and its inputs. Done means: same key, and every output exists. Needs $log_dir, $force.
+# Beside the log $log_dir/NAME.log, whose first line is the command, lies NAME.done: the command, and
+# a key of it and its inputs. Done means: same key, and every output exists. Needs $log_dir, $force.
 # Inputs are files, or folders for the files directly in them: small ones count by content, those
-# over a megabyte by size and time. Audio counts through the tables that name it.
+# over a megabyte by size and time. Audio counts through the tables that name it. Where nothing is
+# newer than NAME.done (nor any folder, as when a file is moved in), contents are not read again.
 # --owns names the folder of a command that resumes by itself: when what it depends on has changed
 # since it began, the folder is moved aside first (unless $resume_changed), or old work would be resumed.
 
@@ -16,9 +17,9 @@ step_journal=$(mktemp) # a line a step: "ran NAME SECONDS" or "kept NAME", also 
 step_children=()       # process groups or shells to end with this one
 pool_limit=1
 
-step_key() { # step_key command...: a digest of the command and of what `inputs` holds
-    local path size changed small=() existing=() words=()
-    while (($#)); do # where it runs and with how many processes changes nothing that is made
+plain_command() { # fill `plain` with the command, less where it runs and with how many processes
+    local words=()
+    while (($#)); do
         case $1 in
             --nj | --ngpu | --num_nodes) shift ;;
             "${python:-}") words+=(python) ;;
@@ -26,11 +27,16 @@ step_key() { # step_key command...: a digest of the command and of what `inputs`
         esac
         shift
     done
+    printf -v plain '%q ' "${words[@]}" '<' "${inputs[@]}"
+}
+
+step_key() { # a digest of `plain` and of what `inputs` holds
+    local path size changed small=() existing=()
     for path in "${inputs[@]}"; do
         [[ ! -e $path ]] || existing+=("$path")
     done
     {
-        printf '%q ' "${words[@]}" "${inputs[@]}"
+        printf '%s\n' "$plain"
         if ((${#existing[@]})); then
             while read -r size changed path; do
                 printf '%s\n' "$path"
@@ -40,6 +46,29 @@ step_key() { # step_key command...: a digest of the command and of what `inputs`
         fi
         ((${#small[@]} == 0)) || cat -- "${small[@]}"
     } | sha256sum
+}
+
+is_older() { # is_older PATH...: all, with the folders they lie in and the files in them, than `mark`
+    local path file folder
+    for path in "$@"; do
+        folder=.
+        if [[ $path == */* ]]; then folder=${path%/*}; fi
+        [[ $mark -nt $path && $mark -nt $folder ]] || return 1
+        if [[ -d $path ]]; then
+            for file in "$path"/*; do [[ ! -f $file || $mark -nt $file ]] || return 1; done
+        fi
+    done
+}
+
+is_done() { # sets `key` when it had to be computed
+    local noted=()
+    [[ $force != true && -r $mark ]] && all_exist "${outputs[@]}" || return 1
+    mapfile -t noted <"$mark"
+    [[ ${noted[1]:-} == "$plain" ]] || return 1
+    if is_older "${inputs[@]}"; then return 0; fi
+    key=$(step_key)
+    [[ ${noted[0]} == "$key" ]] || return 1
+    printf '%s\n' "$key" "$plain" >"$mark" # nothing to read again next time
 }
 
 all_exist() {
@@ -126,12 +155,15 @@ run_step() { # what step() does once it is clear that the command must run; uses
         printf 'error: %s ended well but did not make all of: %s (see %s)\n' "$name" "${outputs[*]}" "$log" >&2
         exit 1
     fi
-    printf '%s\n' "$key" >"$mark.tmp" && mv "$mark.tmp" "$mark"
+    printf '%s\n' "$key" "$plain" >"$mark.tmp"
+    # An input that changed meanwhile: dated so that the next run reads it and finds out.
+    [[ $(step_key) == "$key" ]] || touch -d @0 "$mark.tmp"
+    mv "$mark.tmp" "$mark"
     printf 'ran %s %s\n' "$name" "$((SECONDS - started))" >>"$step_journal"
 }
 
 step() {
-    local name=$1 launcher="" owns="" key log mark
+    local name=$1 launcher="" owns="" key="" plain log mark
     local -a inputs=() outputs=()
     shift
     while [[ $1 != -- ]]; do
@@ -147,11 +179,12 @@ step() {
     shift
     log=$log_dir/$name.log
     mark=$log_dir/$name.done
-    key=$(step_key "$@")
-    if [[ $force != true && -r $mark && $(<"$mark") == "$key" ]] && all_exist "${outputs[@]}"; then
+    plain_command "$@"
+    if is_done; then
         printf 'kept %s\n' "$name" >>"$step_journal"
         return 0
     fi
+    [[ -n $key ]] || key=$(step_key)
     mkdir -p "$(dirname "$log")"
     if ((pool_limit > 1)); then in_background "$@"; else run_step "$@"; fi
 }
@@ -196,7 +229,7 @@ pool_reap() { # wait until one ends; when it failed, end the others and fail wit
         done
         if ((${#still[@]} < ${#step_children[@]})); then break; fi
         still=()
-        sleep 0.1
+        sleep 0.05
     done
     step_children=("${still[@]}")
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # All tests, from nothing: environment, lint, pytest, and the embedded corpus from data to report.
+# shellcheck disable=SC2154,SC2329 # options are declared by `option`, parts are called by `part`
 set -uo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

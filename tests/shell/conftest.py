@@ -21,7 +21,7 @@ if [[ $verb == "${STUB_SLEEP:-}" ]]; then sleep 60; fi
 declare -A given=()
 previous=""
 for word in "$@"; do
-    [[ $previous != --* ]] || given[${previous#--}]=$word
+    [[ $previous != --?* ]] || given[${previous#--}]=$word
     previous=$word
 done
 put() {
