@@ -44,7 +44,7 @@ def utterances(draw):
     texts = draw(st.dictionaries(OUTPUTS, FILLED_TEXTS))
     labels = {name: draw(st.none() | FILLED_TEXTS) for name in ("lang", "l1", "domain")}
     labels["band"] = draw(st.sampled_from([None, "narrow", "wide"]))
-    return Utterance(utt_id, speaker, draw(IDS), texts, **labels)
+    return Utterance(utt_id, speaker, f"a/{draw(IDS)}.wav", texts, **labels)
 
 
 SETS = st.lists(utterances(), min_size=1, max_size=5, unique_by=lambda one: one.utt_id)
