@@ -80,18 +80,26 @@ def record(dry: np.ndarray, rng: np.random.Generator, snr_db: float, tilt: float
     loud = np.flatnonzero(np.abs(dry) > 0.01 * np.abs(dry).max())
     edge = int(EDGE * RATE)
     dry = dry[max(0, loud[0] - edge) : loud[-1] + edge]
-    dry = np.convolve(dry, [1.0, tilt])[: len(dry)]
+    dry = _two_taps(dry, tilt)
     tail = int(0.06 * RATE)
-    room = rng.standard_normal(tail) * np.exp(-6.9 * np.arange(tail) / tail) * 0.03
+    room = rng.standard_normal(tail, np.float32)
+    room *= 0.03 * np.exp(np.linspace(0, -6.9, tail, dtype=np.float32))
     room[0] = 1.0
-    length = 1 << (len(dry) + tail).bit_length()
+    length = -(-(len(dry) + tail) // 2048) * 2048  # a length that an FFT likes
     wet = np.fft.irfft(np.fft.rfft(dry, length) * np.fft.rfft(room, length), length)[: len(dry)]
     wet *= PEAK / np.abs(wet).max()
-    noise = np.convolve(rng.standard_normal(len(wet)), [1.0, 0.7])[: len(wet)]
+    noise = _two_taps(rng.standard_normal(len(wet), np.float32), 0.7)
     ratio = 10 ** ((snr_db + rng.uniform(-3, 3)) / 20)
-    noise *= np.sqrt(np.mean(wet**2) / np.mean(noise**2)) / ratio
+    noise *= np.sqrt(np.vdot(wet, wet) / np.vdot(noise, noise)) / ratio
     level = 10 ** (rng.uniform(-6, 6) / 20)
-    return ((wet + noise) * level).clip(-1, 1).astype(np.float32)
+    return ((wet + noise) * level).clip(-1, 1).astype(np.float32, copy=False)
+
+
+def _two_taps(samples: np.ndarray, second: float) -> np.ndarray:
+    """The filter 1 + second·z⁻¹."""
+    filtered = samples.copy()
+    filtered[1:] += second * samples[:-1]
+    return filtered
 
 
 def speak_to_file(espeak: Espeak, utterance: dict[str, Any], job: dict[str, Any]) -> None:
