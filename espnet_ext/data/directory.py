@@ -119,6 +119,12 @@ def write_directory(
         if problem := id_problem(utterance.speaker):
             message = f"{folder}: {utterance.utt_id}: the speaker {utterance.speaker!r} {problem}"
             raise UserError(message, "rename the speaker")
+        if not utterance.audio or utterance.audio != utterance.audio.strip():
+            message = (
+                f"{folder}: {utterance.utt_id}: the audio path {utterance.audio!r} is empty or "
+            )
+            remedy = "rename the file: wav.scp cannot hold such a path"
+            raise UserError(message + "has whitespace around it", remedy)
         by_id[utterance.utt_id] = utterance
     tables = _text_tables(folder, by_id, fill_missing)
     for name, attribute in LABEL_TABLES.items():

@@ -51,11 +51,16 @@ def test_order_is_not_insisted_on_in_reading(tmp_path):
     assert list(read_table(path)) == ["a", "b"]
 
 
-@pytest.mark.parametrize("value", ["a\nb", "a\rb", " a", "a ", "a\x85b", "a\u2028b", "\udcff"])
+@pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\x00b", "a\x85b", "a\u2028b", "\udcff"])
 def test_what_would_not_be_read_back_is_not_written(tmp_path, value):
     with pytest.raises(UserError, match="text: u1: "):
         write_table(tmp_path / "text", {"u1": value})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_whitespace_around_a_value_goes_on_writing_as_on_reading(tmp_path):
+    write_table(tmp_path / "text", {"u1": " 가 나\u3000", "u2": " "})
+    assert (tmp_path / "text").read_text(encoding="utf-8") == "u1 가 나\nu2 \n"
 
 
 def test_a_table_is_replaced_whole_or_not_at_all(tmp_path):
