@@ -50,11 +50,22 @@ def build_model(config: Mapping[str, Any], folder: str | Path = ".") -> DualOutp
     model = DualOutputModel(
         frontend=frontend, specaug=_part(config, "specaug"), normalize=normalize,
         preencoder=preencoder, encoder=encoder, postencoder=postencoder, branches=branches,
-        autocast_dtype=torch.bfloat16 if config.get("cpu_autocast") == "bfloat16" else None,
+        autocast_dtype=autocast_dtype(config.get("cpu_autocast")),
     )  # fmt: skip
     if config.get("init"):
         espnet.load("initialize")(model, config["init"])
     return model
+
+
+def autocast_dtype(choice: str | None) -> torch.dtype | None:
+    """CPU autocast type: "bfloat16", None for off, "auto" for bfloat16 where the CPU has it.
+
+    With AMX or AVX512-BF16 it trains 2.5 times as fast as float32; emulated, it is slower.
+    """
+    if choice == "auto":
+        native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+        return torch.bfloat16 if native else None
+    return torch.bfloat16 if choice == "bfloat16" else None
 
 
 def _part(config: Mapping[str, Any], kind: str, **given) -> torch.nn.Module | None:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from espnet_ext.data.audio import audio_info
-from espnet_ext.data.record import NA
 from espnet_ext.data.table import read_table, write_table
 from espnet_ext.errors import UserError
 from espnet_ext.model.config import TEXT_PREFIX, OutputConfig
@@ -37,7 +36,7 @@ def write_shapes(dump: Path, outputs: Mapping[str, OutputConfig], stats: Path) -
                 "run stage 4 again: it completes every text",
             )
         shapes = {
-            utt_id: f"{1 if text == NA else len(preprocess.encode(name, text))},{len(preprocess.ids[name])}"
+            utt_id: f"{len(preprocess.encode(name, text))},{len(preprocess.ids[name])}"
             for utt_id, text in texts.items()
         }  # ESPnet's recipes append the vocabulary size, which the samplers multiply in
         write_table(stats / f"{TEXT_PREFIX}{name}_shape", shapes)

@@ -39,8 +39,8 @@ class DualOutputTask(espnet.load("AbsTask")):
         group.add_argument("--input_size", type=int, default=None, help="feature size, no frontend")
         group.add_argument("--init", type=text, default=None, help="ESPnet's parameter initialiser")
         group.add_argument(
-            "--cpu_autocast", type=text, default=None, choices=["bfloat16", None],
-            help="run encoder and decoders in this type on CPU",
+            "--cpu_autocast", type=text, default=None, choices=["auto", "bfloat16", None],
+            help="run encoder and decoders in bfloat16 on CPU; auto: where the CPU has it",
         )  # fmt: skip
         for part, default in PARTS.items():
             group.add_argument(f"--{part}", type=text, default=default, help=f"the {part}")
