@@ -59,7 +59,7 @@ def filter_directory(
     files.write_json(Path(target) / "validation.json", report)
     require_valid(check)
     warnings = [one for one in check.findings if one.severity == WARNING and one.code not in MENDED]
-    for line in describe(warnings, shown=3):
+    for line in describe(warnings):
         say(line)
     kept: list[Utterance] = []
     removed: list[tuple[Utterance, str]] = []

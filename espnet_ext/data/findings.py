@@ -7,7 +7,7 @@ from espnet_ext.errors import UserError
 
 ERROR = "error"
 WARNING = "warning"
-SHOWN_PER_CODE = 20  # of each kind; all of them stand in the JSON file
+SHOWN = {ERROR: 20, WARNING: 3}  # of each kind; all of them stand in the JSON file
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def errors_of(findings: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.severity == ERROR]
 
 
-def describe(findings: Iterable[Finding], shown: int = SHOWN_PER_CODE) -> list[str]:
+def describe(findings: Iterable[Finding]) -> list[str]:
     """Lines for the reader: findings by kind, errors first, each kind's remedy once.
 
     >>> describe([Finding(ERROR, "bom", "text", 1, "", "begins with a BOM", "remove it")])
@@ -52,6 +52,7 @@ def describe(findings: Iterable[Finding], shown: int = SHOWN_PER_CODE) -> list[s
         kinds.setdefault((finding.severity, finding.code), []).append(finding)
     lines = []
     for kind in kinds.values():
+        shown = SHOWN[kind[0].severity]
         lines += [str(finding) for finding in kind[:shown]]
         if len(kind) > shown:
             lines.append(f"  … and {len(kind) - shown} more of [{kind[0].code}]")
