@@ -41,8 +41,7 @@ def compare_encoders(
     chosen = choose(list(utterances), max_utterances)
     if not chosen:
         raise UserError(f"{data}: no utterances", "give a data directory that is not empty")
-    # The rate of the first utterance's file is every file's: stage 3 has made them equal.
-    rate = load_audio(utterances[chosen[0]].audio)[1]
+    rate = _common_rate({name: config for name, (_, config) in loaded.items()})
     batches = _batches(chosen, batch_size)
     grids = {pair: CkaGrid() for pair in itertools.combinations(models, 2)}
     layers: dict[str, list[str]] = {}
@@ -64,6 +63,18 @@ def compare_encoders(
         },
         "pairs": [_pair(a, b, layers, grid.values()) for (a, b), grid in grids.items()],
     }
+
+
+def _common_rate(configs: Mapping[str, Mapping]) -> int:
+    """The sample rate in Hz that all systems were trained for (ESPnet also writes "16k")."""
+    rates = {}
+    for name, config in configs.items():
+        rate = str((config.get("frontend_conf") or {}).get("fs", 16000))
+        rates[name] = int(float(rate[:-1]) * 1000) if rate.endswith("k") else int(rate)
+    if len(set(rates.values())) > 1:
+        listed = ", ".join(f"{name} {rate} Hz" for name, rate in rates.items())
+        raise UserError(f"systems for different sample rates: {listed}", "compare others")
+    return next(iter(rates.values()))
 
 
 def _batches(ids: Sequence[str], size: int) -> list[list[str]]:

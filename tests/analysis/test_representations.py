@@ -103,7 +103,9 @@ def test_systems_compared_on_a_directory(tmp_path, monkeypatch):
     (tmp_path / "wav.scp").write_text("".join(f"s-{n} {tmp_path}/{n}.wav\n" for n in range(4)))
     (tmp_path / "utt2spk").write_text("".join(f"s-{n} s\n" for n in range(4)))
     models = {"x": Model(0), "y": Model(0), "z": Model(1, blocks=2)}
-    monkeypatch.setattr(compare, "load_model", lambda path, device: (models[path], {}))
+    monkeypatch.setattr(
+        compare, "load_model", lambda path, device: (models[path], {"frontend_conf": {"fs": "8k"}})
+    )
     result = compare.compare_encoders({n: n for n in models}, tmp_path, batch_size=3)
     assert result["utterances"] == 4 and result["frames"] > 0
     pairs = {(p["a"], p["b"]): p for p in result["pairs"]}
@@ -115,3 +117,43 @@ def test_systems_compared_on_a_directory(tmp_path, monkeypatch):
     again = compare.compare_encoders({n: n for n in models}, tmp_path, batch_size=1)
     flat, other = (np.ravel(r["pairs"][1]["grid"]) for r in (result, again))
     assert flat == pytest.approx(other, abs=1e-5)  # batching changes nothing
+
+
+def test_command_on_model_directories(tmp_path, capsys):
+    """The whole way: two model directories with random weights, a data directory, a JSON file."""
+    import yaml
+
+    from espnet_ext.bin.analyze import main
+    from espnet_ext.files import read_json
+    from espnet_ext.model.build import build_model
+
+    soundfile = pytest.importorskip("soundfile")
+    encoder = {
+        "output_size": 16, "attention_heads": 2, "linear_units": 24, "num_blocks": 2,
+        "input_layer": "conv2d", "rel_pos_type": "latest", "pos_enc_layer_type": "rel_pos",
+        "selfattention_layer_type": "rel_selfattn", "cnn_module_kernel": 7,
+    }  # fmt: skip
+    output = {"branch": "ctc", "token_type": "char", "ctc_weight": 1.0,
+              "token_list": ["<blank>", "<unk>", "a", "<sos/eos>"]}  # fmt: skip
+    for number, name in enumerate(["surface", "meaning"]):
+        config = {
+            "frontend": "default", "frontend_conf": {"fs": 16000, "n_mels": 20},
+            "normalize": "utterance_mvn", "encoder": "conformer", "encoder_conf": encoder,
+            "outputs": {name: output},
+        }  # fmt: skip
+        torch.manual_seed(number)
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(yaml.safe_dump(config))
+        torch.save(build_model(config).state_dict(), tmp_path / name / "model.pth")
+    for number in range(3):
+        soundfile.write(tmp_path / f"{number}.wav", speech(10)[0] * 0.1, 16000)
+    (tmp_path / "wav.scp").write_text("".join(f"s-{n} {tmp_path}/{n}.wav\n" for n in range(3)))
+    (tmp_path / "utt2spk").write_text("".join(f"s-{n} s\n" for n in range(3)))
+    systems = [f"so_{n}={tmp_path / n}" for n in ("surface", "meaning")]
+    out = tmp_path / "analysis/cka.json"
+    assert main(["cka", "--models", *systems, "--data", str(tmp_path), "--output", str(out)]) == 0
+    result = read_json(out)
+    assert result["models"]["so_surface"]["layers"] == ["embed", "0", "1"]
+    assert all(0 < p["cka"] < 1 for p in result["pairs"][0]["curve"])
+    assert "so_surface – so_meaning" in capsys.readouterr().out
+    assert result["provenance"]["command"].startswith("python -m espnet_ext.bin.analyze cka")
