@@ -81,11 +81,8 @@ def to_espeak(text: str) -> str:
     '[[s|I|N|I|n;|g]]'
     """
     phones = text.split()
-    return (
-        "[["
-        + "|".join(_spoken(*pair) for pair in zip(phones, [*phones[1:], ""], strict=True))
-        + "]]"
-    )
+    pairs = zip(phones, [*phones[1:], ""][: len(phones)], strict=True)
+    return "[[" + "|".join(_spoken(*pair) for pair in pairs) + "]]"
 
 
 def _spoken(phone: str, following: str) -> str:

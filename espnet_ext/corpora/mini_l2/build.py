@@ -138,20 +138,13 @@ def split_sentences(sentences: Sequence[str], seed: int) -> dict[str, list[int]]
 def _assign(
     numbers: Sequence[int], of_subset: Sequence[Speaker], repeats: int, seed: int
 ) -> Iterator[tuple[int, Speaker]]:
-    """Each sentence to `repeats` different speakers, all of whom get about equally many."""
+    """Each sentence to `repeats` different speakers: those who have said the fewest so far."""
     rng = random.Random(seed + 1)
-    waiting: list[Speaker] = []
+    said = dict.fromkeys(of_subset, 0)
     for number in numbers:
-        chosen: list[Speaker] = []
-        while len(chosen) < repeats:
-            fresh = [speaker for speaker in waiting if speaker not in chosen]
-            if not fresh:
-                fresh = [speaker for speaker in of_subset if speaker not in chosen]
-                waiting += fresh
-                rng.shuffle(fresh)
-            chosen.append(fresh[0])
-            waiting.remove(fresh[0])
-        yield from ((number, speaker) for speaker in chosen)
+        for speaker in sorted(of_subset, key=lambda one: (said[one], rng.random()))[:repeats]:
+            said[speaker] += 1
+            yield number, speaker
 
 
 def _plan_one(module: ModuleType, subset: str, speaker: Speaker, number: int, seed: int) -> Planned:

@@ -102,7 +102,7 @@ class _Job:
             worker.stdin.write(json.dumps(self._request()) + "\n")
             worker.stdin.flush()
             while (line := worker.stdout.readline().strip()) != END_OF_JOB:
-                if not line:  # its end, before the job's
+                if line not in self.keys:  # its end, before the job's, or another program's words
                     raise BrokenPipeError
                 made[line] = self.keys[line]
                 done.put(line)

@@ -1,0 +1,160 @@
+"""The embedded corpus as a plan: who says what in which set."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from espnet_ext.corpora.mini_l2 import build
+from espnet_ext.corpora.mini_l2.speakers import speakers
+from espnet_ext.errors import UserError
+from espnet_ext.scoring.divergence import bin_of, distances
+
+LANGS = ("en", "ko")
+# What the corpus *is*. A change here makes all published figures incomparable: do it knowingly.
+HASHES = {
+    "en": "41967c82338f47170e03c9796cc4522045b4dbaeb683ee18fa438f96be00d708",
+    "ko": "83f1ed6c5ee8f89de5d3eca93965b76104c04cbe3b360f51dbc5f7a6654385b9",
+}
+
+
+@pytest.fixture(scope="module", params=LANGS)
+def lang(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def planned(lang):
+    return build.plan(lang)
+
+
+def of(planned, subset):
+    return [one for one in planned if one.subset == subset]
+
+
+def test_the_corpus_is_the_published_one(lang):
+    assert build.corpus_hash(lang) == HASHES[lang]
+
+
+def test_the_plan_does_not_depend_on_the_process(lang):
+    """Another hash seed gives sets another order; the plan must not notice."""
+    program = f"from espnet_ext.corpora.mini_l2 import build; print(build.corpus_hash({lang!r}))"
+    for seed in ("1", "2"):
+        said = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert said.stdout.strip() == HASHES[lang]
+
+
+def test_planning_needs_no_audio_library():
+    program = (
+        "import sys; from espnet_ext.corpora.mini_l2 import build; build.plan('en', True); "
+        "print({'numpy', 'soundfile', 'torch', 'espeakng_loader'} & set(sys.modules))"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert said.stdout.strip() == "set()", said.stderr
+
+
+def test_speakers_and_sentences_are_disjoint_across_sets(planned):
+    for what in (lambda one: one.speaker.name, lambda one: one.utt_id.rsplit("-", 1)[1]):
+        seen = [{what(one) for one in of(planned, subset)} for subset in build.SETS]
+        assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
+
+
+def test_sizes(planned):
+    assert 1150 <= len(of(planned, "train")) <= 1400
+    assert len(of(planned, "valid")) == 80 and len(of(planned, "test")) == 160
+    for subset, least in (("train", 12), ("valid", 2), ("test", 4)):
+        counts = Counter(one.speaker.name for one in of(planned, subset))
+        assert len(counts) >= least
+        assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_ids_are_unique_and_begin_with_the_speaker(planned):
+    ids = [one.utt_id for one in planned]
+    assert len(set(ids)) == len(ids)
+    assert all(one.utt_id.startswith(one.speaker.name + "-") for one in planned)
+
+
+def test_held_out_words_stand_in_two_training_sentences(lang):
+    sentences = build.language(lang).sentences()
+    split = build.split_sentences(sentences, 1_000_000 * (1 + LANGS.index(lang)))
+    known = Counter(word for n in split["train"] for word in set(sentences[n].split()))
+    held = {w for name in ("valid", "test") for n in split[name] for w in sentences[n].split()}
+    assert all(known[word] >= 2 for word in held)
+
+
+def test_voices_are_new_in_each_set():
+    voices = Counter(speaker.variant for speaker in speakers("en", ["ko"]))
+    assert set(voices.values()) == {1}
+
+
+def test_some_training_utterances_lack_one_label(planned):
+    lacking = Counter()
+    for one in planned:
+        missing = {"surface", "meaning", "canonical"} - set(one.texts)
+        assert not missing or one.subset == "train"
+        assert len(missing) <= 1 and missing <= {"surface", "meaning"}
+        lacking.update(missing)
+    assert 0.04 < lacking.total() / len(of(planned, "train")) < 0.06
+    assert abs(lacking["surface"] - lacking["meaning"]) <= 1
+
+
+def test_the_quick_corpus_is_a_part_of_the_whole(lang, planned):
+    quick = build.plan(lang, quick=True)
+    whole = {one.utt_id: one for one in planned}
+    assert all(whole[one.utt_id] == one for one in quick)
+    assert Counter(one.subset for one in quick) == {"train": 160, "valid": 16, "test": 24}
+    assert {one.speaker for one in quick} == {one.speaker for one in planned}
+
+
+def divergence(planned, lang):
+    texts = {one.utt_id: one.texts for one in planned}
+    kinds = {"surface": "phone" if lang == "en" else "char", "meaning": "char"}
+    counts = Counter(bin_of(distance) for distance in distances(texts, kinds).values())
+    return {name: 100 * count / counts.total() for name, count in counts.items()}
+
+
+def test_english_divergence_is_spread_as_in_the_paper():
+    """arXiv 2606.06065 for English: 26.1/40.3/29.5/4.2 %."""
+    found = divergence(build.plan("en"), "en")
+    for name, wanted in {"0": 26.1, "1-3": 40.3, "4-10": 29.5, ">=11": 4.2}.items():
+        assert abs(found[name] - wanted) < 2, found
+
+
+def test_every_bin_of_divergence_has_utterances(planned, lang):
+    assert all(divergence(planned, lang)[name] > 1 for name in ("0", "1-3", "4-10", ">=11"))
+
+
+def test_an_unknown_language_is_named():
+    with pytest.raises(UserError, match="no language 'fr'") as caught:
+        build.prepare("nowhere", ["fr"])
+    assert "en, ko" in caught.value.remedy
+
+
+def test_too_few_sentences_are_refused():
+    with pytest.raises(UserError, match="10 sentences are too few"):
+        build.split_sentences([f"a b {n}" for n in range(10)], 1)
+
+
+def test_a_split_keeps_common_words_and_gives_way_when_words_are_rare():
+    common = [f"w{a} w{b}" for a in range(25) for b in range(a)]
+    split = build.split_sentences(common, 1)
+    known = Counter(word for n in split["train"] for word in common[n].split())
+    assert min(known.values()) >= 2 and len(split["test"]) == 80
+    rare = build.split_sentences([f"x{n} y{n}" for n in range(300)], 1)
+    assert len(rare["test"]) == 80 and len(rare["valid"]) == 40
+
+
+def test_assignment_gives_each_sentence_to_different_speakers_equally():
+    group = [speaker for speaker in speakers("en", ["ko"]) if speaker.subset == "train"]
+    pairs = list(build._assign(range(301), group, 5, 7))
+    assert len(set(pairs)) == 301 * 5
+    counts = Counter(speaker for _, speaker in pairs)
+    assert max(counts.values()) - min(counts.values()) <= 1

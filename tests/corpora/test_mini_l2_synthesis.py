@@ -1,0 +1,194 @@
+"""The embedded corpus's audio: spoken once, in a process of its own, only what is missing."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from espnet_ext.corpora.mini_l2 import build, english, synthesis
+from espnet_ext.corpora.mini_l2.speakers import speakers
+from espnet_ext.errors import UserError
+
+needs_espeak = pytest.mark.skipif(
+    importlib.util.find_spec("espeakng_loader") is None,
+    reason="the wheel espeakng-loader, which has espeak-ng, is not installed",
+)
+ANN, BOB = speakers("en", english.L1S)[:2]
+
+
+def lines(speaker, *texts):
+    return [
+        synthesis.Speech(f"{speaker.name}-{n:04d}", english.espeak_input(text), n)
+        for n, text in enumerate(texts)
+    ]
+
+
+@pytest.fixture
+def speech():
+    return {
+        ANN: lines(ANN, "HH AH L OW", "M AY F IH SH", "HH AH L OW"),
+        BOB: lines(BOB, "G UH D M AO R N IH NG", "HH AH L OW"),
+    }
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.rglob("*.flac")}
+
+
+@needs_espeak
+def test_only_what_is_missing_is_spoken_and_it_sounds_the_same(tmp_path, speech):
+    assert synthesis.synthesise(tmp_path, "en-us", speech) == 5
+    first = contents(tmp_path)
+    assert synthesis.synthesise(tmp_path, "en-us", speech) == 0
+    synthesis.audio_path(tmp_path, BOB.name, f"{BOB.name}-0001").unlink()
+    assert synthesis.synthesise(tmp_path, "en-us", speech) == 1
+    assert contents(tmp_path) == first
+
+
+@needs_espeak
+def test_audio_depends_on_its_own_parameters_alone(tmp_path, speech):
+    synthesis.synthesise(tmp_path / "all", "en-us", speech, nj=1)
+    last = {ANN: speech[ANN][-1:]}
+    synthesis.synthesise(tmp_path / "alone", "en-us", last)
+    name = f"{ANN.name}-0002.flac"
+    assert contents(tmp_path / "alone") == {name: contents(tmp_path / "all")[name]}
+
+
+@needs_espeak
+def test_changed_parameters_are_spoken_again(tmp_path, speech):
+    synthesis.synthesise(tmp_path, "en-us", speech)
+    before = contents(tmp_path)
+    faster = {replace(ANN, words_per_minute=250): speech[ANN], BOB: speech[BOB]}
+    assert synthesis.synthesise(tmp_path, "en-us", faster) == 3
+    after = contents(tmp_path)
+    assert {name for name in after if after[name] != before[name]} == {
+        f"{ANN.name}-{n:04d}.flac" for n in range(3)
+    }
+
+
+@needs_espeak
+def test_a_failure_keeps_what_was_made_and_names_the_utterance(tmp_path, speech):
+    blocked = synthesis.audio_path(tmp_path, ANN.name, f"{ANN.name}-0001")
+    blocked.mkdir(parents=True)  # a file cannot take a folder's place
+    (blocked / "in the way").touch()
+    with pytest.raises(UserError, match=f"{ANN.name}-0001"):
+        synthesis.synthesise(tmp_path, "en-us", {ANN: speech[ANN]})
+    assert list(json.loads((tmp_path / ANN.name / "made.json").read_text())) == [f"{ANN.name}-0000"]
+    (blocked / "in the way").unlink()
+    blocked.rmdir()
+    assert synthesis.synthesise(tmp_path, "en-us", {ANN: speech[ANN]}) == 2
+
+
+@needs_espeak
+def test_an_unknown_voice_is_a_users_error(tmp_path, speech):
+    with pytest.raises(UserError, match="espeak-ng has no voice xx"):
+        synthesis.synthesise(tmp_path, "xx", speech)
+
+
+@pytest.mark.parametrize("worker", ["platform", "__hello__", "no_such_module"])
+def test_a_worker_that_ends_early_is_a_users_error(tmp_path, speech, monkeypatch, worker):
+    monkeypatch.setattr(synthesis.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(synthesis, "WORKER", worker)
+    with pytest.raises(UserError, match="cannot speak"):
+        synthesis.synthesise(tmp_path, "en-us", speech)
+
+
+def test_a_missing_wheel_names_the_remedy(tmp_path, speech, monkeypatch):
+    monkeypatch.setattr(synthesis.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError) as caught:
+        synthesis.synthesise(tmp_path, "en-us", speech)
+    assert caught.value.remedy == 'pip install "espnet-ext[synth]"'
+
+
+@needs_espeak
+def test_espeak_stays_in_its_own_process(tmp_path):
+    program = (
+        "import sys; from espnet_ext.corpora.mini_l2 import build, synthesis\n"
+        "planned = build.plan('en', True)[0]\n"
+        f"made = synthesis.synthesise(__import__('pathlib').Path({str(tmp_path)!r}), 'en-us', "
+        "{planned.speaker: [planned.speech]})\n"
+        "maps = open('/proc/self/maps').read() if sys.platform == 'linux' else ''\n"
+        "print(made, 'espeakng_loader' in sys.modules, 'espeak' in maps)"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert said.stdout.strip() == "1 False False", said.stderr
+
+
+def test_nothing_but_the_worker_loads_espeak():
+    package = Path(synthesis.__file__).parents[2]
+    loads = [path.name for path in package.rglob("*.py") if "import espeakng" in path.read_text()]
+    assert loads == ["espeak_worker.py"]
+
+
+@needs_espeak
+def test_utterances_are_sixteen_kilohertz_speech_of_a_plausible_length(tmp_path, monkeypatch):
+    import numpy as np
+
+    from espnet_ext.data.audio import load_audio
+
+    monkeypatch.setattr(build, "QUICK", {"train": 10, "valid": 2, "test": 4})
+    sets = build.prepare(tmp_path, ["en", "ko"], quick=True)
+    assert {name: len(utterances) for name, utterances in sets.items()} == {
+        "train": 20,
+        "valid": 4,
+        "test": 8,
+    }
+    for one in (one for utterances in sets.values() for one in utterances):
+        samples, rate = load_audio(one.audio)
+        assert rate == 16000 and 0.8 < len(samples) / rate < 6
+        assert 0.01 < np.sqrt(np.mean(samples**2)) < 0.3 and np.abs(samples).max() < 1
+        assert (one.band, one.domain) == ("wide", "read") and one.lang in ("en", "ko") and one.l1
+        frames = samples[: len(samples) // 160 * 160].reshape(-1, 160)
+        loudness = np.log10(np.mean(frames**2, axis=1) + 1e-12)
+        assert np.percentile(loudness, 95) - np.percentile(loudness, 2) > 1  # speech over noise
+
+
+# Every error that a rule makes must be heard: spectra of "AH x AH" aligned in time, in natural
+# logarithms, against the spread of one and the same phone spoken twice.
+HEARD = """
+import json, sys
+import numpy as np
+from espnet_ext.corpora.mini_l2.espeak_worker import Espeak
+from espnet_ext.text import phones
+
+espeak = Espeak("en-us+m3", 150, 50, 0)
+
+def spectra(phone):
+    samples = espeak.speak(phones.to_espeak(f"AH {phone} AH"))
+    frames = np.lib.stride_tricks.sliding_window_view(samples, 400)[::200] * np.hanning(400)
+    power = np.log(np.abs(np.fft.rfft(frames)) ** 2 + 1e-4)[:, :160]
+    return np.stack([band.mean(1) for band in np.array_split(power, 20, axis=1)], 1)
+
+def distance(a, b):
+    cost = np.sqrt(((a[:, None] - b[None]) ** 2).mean(-1))
+    total = np.full((len(a) + 1, len(b) + 1), np.inf)
+    total[0, 0] = 0
+    for i in range(len(a)):
+        for j in range(len(b)):
+            best = min(total[i, j], total[i, j + 1], total[i + 1, j])
+            total[i + 1, j + 1] = cost[i, j] + best
+    return total[-1, -1] / sum(cost.shape)
+
+said = {phone: spectra(phone) for phone in phones.PHONES}
+print(json.dumps({
+    "again": max(distance(said[phone], spectra(phone)) for phone in said),
+    "pairs": [distance(said[a], said[b]) for a, b in json.load(sys.stdin)],
+}))
+"""
+
+
+@needs_espeak
+def test_every_substitution_can_be_heard():
+    pairs = sorted(
+        {(a, b) for rule in english.RULES for a, b in rule.change.items() if len(b.split()) == 1}
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", HEARD], input=json.dumps(pairs), capture_output=True, text=True
+    )
+    heard = json.loads(said.stdout)
+    for pair, distance in zip(pairs, heard["pairs"], strict=True):
+        assert distance > 1.4 * heard["again"], (pair, distance, heard["again"])
