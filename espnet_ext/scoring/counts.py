@@ -110,6 +110,23 @@ def counts_of(columns: str) -> Counts:
     )
 
 
+def total_of(alignments: Sequence[str]) -> Counts:
+    """The sum of many utterances' counts, without making each.
+
+    >>> total_of(["=s", "=="]) == counts_of("=s") + counts_of("==")
+    True
+    """
+    every = "".join(alignments)
+    return Counts(
+        correct=every.count("="),
+        substitutions=every.count("s"),
+        deletions=every.count("d"),
+        insertions=every.count("i"),
+        sentences=len(alignments),
+        sentence_errors=sum(columns.strip("=") != "" for columns in alignments),
+    )
+
+
 def align_texts(references: Sequence[str], hypotheses: Sequence[str], metric: str) -> list[str]:
     """Tokenize both sides by the metric and align them.
 

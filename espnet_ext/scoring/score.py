@@ -41,9 +41,9 @@ from espnet_ext.data.record import Utterance
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
 from espnet_ext.files import write_json
-from espnet_ext.progress import say
+from espnet_ext.progress import say, track
 from espnet_ext.scoring import bootstrap, cells, divergence, sclite
-from espnet_ext.scoring.counts import Counts, align_texts, counts_of, tokenize
+from espnet_ext.scoring.counts import Counts, align_texts, counts_of, tokenize, total_of
 from espnet_ext.scoring.lexicon import pronouncer, read_lexicon
 
 
@@ -75,7 +75,8 @@ def score_directory(
     scorer = _Scorer(utterances, hypotheses, token_types, (resamples, seed), folder)
     pronounce = pronouncer(read_lexicon(lexicon) if lexicon else None)
     kinds = sorted(hypotheses, key=lambda kind: [*token_types, kind].index(kind))
-    scored = [scorer.score(cell, pronounce) for cell in cells.plan(kinds, references, token_types)]
+    planned = cells.plan(kinds, references, token_types)
+    scored = [scorer.score(cell, pronounce) for cell in track(planned, "scoring", unit="cell")]
     sclite.remove_stale(folder.parent, folder.name, scorer.written)
     result = {
         "kind": "score",
@@ -187,11 +188,10 @@ class _Scorer:
         return {p.utt_id: c for p, c in zip(pairs, columns, strict=True)}
 
     def _by_speaker(self, columns: Mapping[str, str]) -> dict[str, Counts]:
-        total: dict[str, Counts] = {}
+        alignments: dict[str, list[str]] = {}
         for utt_id, letters in columns.items():
-            speaker = self.speakers[utt_id]
-            total[speaker] = total.get(speaker, Counts()) + counts_of(letters)
-        return total
+            alignments.setdefault(self.speakers[utt_id], []).append(letters)
+        return {speaker: total_of(found) for speaker, found in alignments.items()}
 
     def _summary(self, by_speaker: Mapping[str, Counts]) -> dict:
         record = _record(sum(by_speaker.values(), Counts()))
