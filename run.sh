@@ -5,7 +5,8 @@ set -euo pipefail
 
 start_dir=$PWD
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-readonly start_dir root
+cores=$(env -u OMP_NUM_THREADS nproc) # nproc itself obeys that variable
+readonly start_dir root cores
 # shellcheck source=local/parse_options.sh
 . "$root/local/parse_options.sh"
 # shellcheck source=local/step.sh
@@ -42,7 +43,7 @@ option slurm_options "" "further options for sbatch"
 option ngpu 0 "GPUs a training (per node); 0 is CPU"
 option gpu_inference false "decode on a GPU"
 option num_nodes 1 "machines a training (with --cmd slurm)"
-option nj "$(nproc)" "parallel jobs in data preparation and scoring"
+option nj "$cores" "parallel jobs in data preparation and scoring"
 option inference_nj 2 "decodings at a time"
 option parallel_trainings 1 "trainings at a time, sharing the processor"
 # Places

@@ -54,7 +54,7 @@ count_utterances() { # count_utterances DIR: in all sets of all languages
 }
 
 share_threads() { # share_threads N: so many programs at a time on this processor
-    local each=$(($(nproc) / $1))
+    local each=$((cores / $1))
     ((each > 0)) || each=1
     export OMP_NUM_THREADS=$each MKL_NUM_THREADS=$each
 }
@@ -174,7 +174,7 @@ train_lm_output() {
     local command further=() dir=$expdir/$1/lm_$2 stats=$expdir/$1/lm_stats_$2
     read -ra further <<<"$lm_args"
     lm_command "$@"
-    launch_cpus=$(nproc) launch_gpus=$ngpu step "$1/lm_train_$2" --in "$dumpdir/raw/$1/lm_$2" --in "$lm_config" \
+    launch_cpus=$cores launch_gpus=$ngpu step "$1/lm_train_$2" --in "$dumpdir/raw/$1/lm_$2" --in "$lm_config" \
         --out "$dir/valid.loss.ave.pth" --run launch --owns "$dir" -- \
         "${command[@]}" --resume true --output_dir "$dir" --ngpu "$ngpu" "${further[@]}" \
         --train_shape_file "$stats/train/text_shape" --valid_shape_file "$stats/valid/text_shape"
@@ -254,7 +254,7 @@ train_systems() {
         for system in $systems; do
             overlay=$(system_file "$system")
             dir=$(model_dir "$lang" "$system")
-            launch_cpus=$(nproc) launch_gpus=$ngpu launch_nodes=$num_nodes \
+            launch_cpus=$cores launch_gpus=$ngpu launch_nodes=$num_nodes \
                 pool "$parallel_trainings" step "$lang/train_${system}_$train_tag" "${needs[@]}" --in "$overlay" \
                 --out "$dir/model.pth" --owns "$dir" --run launch -- \
                 "$python" -m espnet_ext.bin.train --config "$train_config" --system "$overlay" "${data[@]}" \
@@ -398,5 +398,6 @@ summarize() { # the cells' table again, and where the rest is
     printf '\n' >&2
     # the first table of the results, which is the cells'
     awk '/^\|/ { print; inside = 1; next } inside { exit }' "$results"
-    printf '\n%s\n%s\nall stages: %s s\n' "$PWD/$results" "$PWD/$html" "$((SECONDS - began))" >&2
+    printf '\n%s\n%s\nall stages: %s s\n' "$(realpath "$results")" "$(realpath "$html")" \
+        "$((SECONDS - began))" >&2
 }

@@ -97,7 +97,7 @@ trap_signals() {
 
 show_progress() { # of a log's lines, those that tell a reader how far it is; ESPnet's are shortened
     sed -unE \
-        -e "/^warning: /{s|^|    $1: |;p;d}" \
+        -e "/^(warning: |epoch [0-9]+)/{s|^|    $1: |;p;d}" \
         -e "/ left\$/{s|^|    $1: |;p;d}" \
         -e "s|^.*\\(trainer:[0-9]+\\) INFO: ([0-9]+/[0-9]+epoch started.*)\$|    $1: \\1|p"
 }
