@@ -35,35 +35,40 @@ def speech():
     }
 
 
+def speak(folder, voice, speech, nj=2):
+    scripts = [synthesis.Script(folder, voice, who, said) for who, said in speech.items()]
+    return synthesis.synthesise(scripts, nj)
+
+
 def contents(folder):
     return {path.name: path.read_bytes() for path in folder.rglob("*.flac")}
 
 
 @needs_espeak
 def test_only_what_is_missing_is_spoken_and_it_sounds_the_same(tmp_path, speech):
-    assert synthesis.synthesise(tmp_path, "en-us", speech) == 5
+    assert speak(tmp_path, "en-us", speech) == 5
     first = contents(tmp_path)
-    assert synthesis.synthesise(tmp_path, "en-us", speech) == 0
+    assert speak(tmp_path, "en-us", speech) == 0
     synthesis.audio_path(tmp_path, BOB.name, f"{BOB.name}-0001").unlink()
-    assert synthesis.synthesise(tmp_path, "en-us", speech) == 1
+    assert speak(tmp_path, "en-us", speech) == 1
     assert contents(tmp_path) == first
 
 
 @needs_espeak
 def test_audio_depends_on_its_own_parameters_alone(tmp_path, speech):
-    synthesis.synthesise(tmp_path / "all", "en-us", speech, nj=1)
+    speak(tmp_path / "all", "en-us", speech, nj=1)
     last = {ANN: speech[ANN][-1:]}
-    synthesis.synthesise(tmp_path / "alone", "en-us", last)
+    speak(tmp_path / "alone", "en-us", last)
     name = f"{ANN.name}-0002.flac"
     assert contents(tmp_path / "alone") == {name: contents(tmp_path / "all")[name]}
 
 
 @needs_espeak
 def test_changed_parameters_are_spoken_again(tmp_path, speech):
-    synthesis.synthesise(tmp_path, "en-us", speech)
+    speak(tmp_path, "en-us", speech)
     before = contents(tmp_path)
     faster = {replace(ANN, words_per_minute=250): speech[ANN], BOB: speech[BOB]}
-    assert synthesis.synthesise(tmp_path, "en-us", faster) == 3
+    assert speak(tmp_path, "en-us", faster) == 3
     after = contents(tmp_path)
     assert {name for name in after if after[name] != before[name]} == {
         f"{ANN.name}-{n:04d}.flac" for n in range(3)
@@ -76,17 +81,17 @@ def test_a_failure_keeps_what_was_made_and_names_the_utterance(tmp_path, speech)
     blocked.mkdir(parents=True)  # a file cannot take a folder's place
     (blocked / "in the way").touch()
     with pytest.raises(UserError, match=f"{ANN.name}-0001"):
-        synthesis.synthesise(tmp_path, "en-us", {ANN: speech[ANN]})
+        speak(tmp_path, "en-us", {ANN: speech[ANN]})
     assert list(json.loads((tmp_path / ANN.name / "made.json").read_text())) == [f"{ANN.name}-0000"]
     (blocked / "in the way").unlink()
     blocked.rmdir()
-    assert synthesis.synthesise(tmp_path, "en-us", {ANN: speech[ANN]}) == 2
+    assert speak(tmp_path, "en-us", {ANN: speech[ANN]}) == 2
 
 
 @needs_espeak
 def test_an_unknown_voice_is_a_users_error(tmp_path, speech):
     with pytest.raises(UserError, match="espeak-ng has no voice xx"):
-        synthesis.synthesise(tmp_path, "xx", speech)
+        speak(tmp_path, "xx", speech)
 
 
 @pytest.mark.parametrize("worker", ["platform", "__hello__", "no_such_module"])
@@ -94,23 +99,24 @@ def test_a_worker_that_ends_early_is_a_users_error(tmp_path, speech, monkeypatch
     monkeypatch.setattr(synthesis.importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(synthesis, "WORKER", worker)
     with pytest.raises(UserError, match="cannot speak"):
-        synthesis.synthesise(tmp_path, "en-us", speech)
+        speak(tmp_path, "en-us", speech)
 
 
 def test_a_missing_wheel_names_the_remedy(tmp_path, speech, monkeypatch):
     monkeypatch.setattr(synthesis.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError) as caught:
-        synthesis.synthesise(tmp_path, "en-us", speech)
+        speak(tmp_path, "en-us", speech)
     assert caught.value.remedy == 'pip install "espnet-ext[synth]"'
 
 
 @needs_espeak
 def test_espeak_stays_in_its_own_process(tmp_path):
     program = (
-        "import sys; from espnet_ext.corpora.mini_l2 import build, synthesis\n"
+        "import pathlib, sys; from espnet_ext.corpora.mini_l2 import build, synthesis\n"
         "planned = build.plan('en', True)[0]\n"
-        f"made = synthesis.synthesise(__import__('pathlib').Path({str(tmp_path)!r}), 'en-us', "
-        "{planned.speaker: [planned.speech]})\n"
+        f"script = synthesis.Script(pathlib.Path({str(tmp_path)!r}), 'en-us', planned.speaker, "
+        "[planned.speech])\n"
+        "made = synthesis.synthesise([script])\n"
         "maps = open('/proc/self/maps').read() if sys.platform == 'linux' else ''\n"
         "print(made, 'espeakng_loader' in sys.modules, 'espeak' in maps)"
     )

@@ -57,17 +57,25 @@ def prepare(
     What is there already is kept, so that a second call returns at once.
     """
     plans = {lang: plan(lang, quick) for lang in dict.fromkeys(langs)}
+    scripts = []
+    for lang, planned in plans.items():
+        for speaker in dict.fromkeys(one.speaker for one in planned):
+            speech = [one.speech for one in planned if one.speaker == speaker]
+            scripts.append(_script(audio_dir, lang, speaker, speech))
+    made = synthesis.synthesise(scripts, nj)
+    total = sum(map(len, plans.values()))
+    say(f"mini_l2: {total} utterances in {audio_dir}, {made} of them spoken now")
     sets: dict[str, list[Utterance]] = {name: [] for name in SETS}
     for lang, planned in plans.items():
-        folder = Path(audio_dir) / lang
-        speech: dict[Speaker, list[synthesis.Speech]] = {}
         for one in planned:
-            speech.setdefault(one.speaker, []).append(one.speech)
-        made = synthesis.synthesise(folder, language(lang).VOICE, speech, nj)
-        say(f"mini_l2: {lang}: {len(planned)} utterances, {made} of them spoken now, in {folder}")
-        for one in planned:
-            sets[one.subset].append(_utterance(one, lang, folder))
+            sets[one.subset].append(_utterance(one, lang, Path(audio_dir) / lang))
     return sets
+
+
+def _script(
+    audio_dir: str | os.PathLike, lang: str, speaker: Speaker, speech: list[synthesis.Speech]
+) -> synthesis.Script:
+    return synthesis.Script(Path(audio_dir) / lang, language(lang).VOICE, speaker, speech)
 
 
 def _utterance(one: Planned, lang: str, folder: Path) -> Utterance:

@@ -11,7 +11,7 @@ import os
 import queue
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,21 +44,28 @@ def audio_path(audio_dir: Path, speaker: str, utt_id: str) -> Path:
     return audio_dir / speaker / (utt_id + SUFFIX)
 
 
-def synthesise(
-    audio_dir: Path, voice: str, speech: Mapping[Speaker, Sequence[Speech]], nj: int = 2
-) -> int:
+@dataclass(frozen=True)
+class Script:
+    """What a speaker says, and where its audio belongs."""
+
+    folder: Path  # of the language; each speaker has a folder in it
+    voice: str  # espeak-ng's language, e.g. "en-us"
+    speaker: Speaker
+    speech: Sequence[Speech]
+
+
+def synthesise(scripts: Sequence[Script], nj: int = 2) -> int:
     """Speak what is not there yet, with `nj` processes; the number of files made.
 
-    `voice` is espeak-ng's language. A missing espeak-ng is a `UserError` with the remedy.
+    A missing espeak-ng is a `UserError` with the remedy, if anything is to be spoken.
     """
-    jobs = [_Job(audio_dir / one.name, voice, one, speech[one]) for one in speech]
-    jobs = [job for job in jobs if job.missing]
+    jobs = [job for job in map(_Job, scripts) if job.missing]
     total = sum(len(job.missing) for job in jobs)
     if not total:
         return 0
     if importlib.util.find_spec("espeakng_loader") is None:
         raise UserError("the embedded corpus needs espeak-ng, which is not installed", REMEDY)
-    for _ in track(_spoken(jobs, nj), f"speaking {audio_dir.name}", total):
+    for _ in track(_spoken(jobs, nj), "speaking", total):
         pass
     return total
 
@@ -66,17 +73,20 @@ def synthesise(
 class _Job:
     """One speaker's utterances that are missing or were made of other parameters."""
 
-    def __init__(self, folder: Path, voice: str, speaker: Speaker, speech: Sequence[Speech]):
-        self.folder = folder
-        self.manifest = folder / "made.json"
+    def __init__(self, script: Script):
+        speaker = script.speaker
+        self.folder = script.folder / speaker.name
+        self.manifest = self.folder / "made.json"
         self.parameters = {
-            "voice": f"{voice}+{speaker.variant}",
+            "voice": f"{script.voice}+{speaker.variant}",
             **{name: getattr(speaker, name) for name in ("words_per_minute", "pitch")},
             **{name: getattr(speaker, name) for name in ("pitch_range", "snr_db", "tilt")},
         }
         made = self._made()
-        self.keys = {one.utt_id: self._key(one) for one in speech}
-        self.missing = [one for one in speech if made.get(one.utt_id) != self.keys[one.utt_id]]
+        self.keys = {one.utt_id: self._key(one) for one in script.speech}
+        self.missing = [
+            one for one in script.speech if made.get(one.utt_id) != self.keys[one.utt_id]
+        ]
 
     def _made(self) -> dict[str, str]:
         """What is recorded as made and really there."""
