@@ -4,6 +4,7 @@ The plan is a pure function of the sentences, the rules and the seeds; `corpus_h
 Speakers *and* sentences are disjoint across train, valid and test.
 """
 
+import functools
 import hashlib
 import importlib
 import json
@@ -102,13 +103,14 @@ def plan(lang: str, quick: bool = False) -> list[Planned]:
     sentences = module.sentences()
     split = split_sentences(sentences, seed)
     who = speakers(lang, module.L1S)
+    canonical = functools.cache(lambda number: module.canonical(sentences[number]))
     planned = []
     for subset in SETS:
         of_subset = [speaker for speaker in who if speaker.subset == subset]
         repeats = REPEATS.get(subset) or max(1, round(TRAIN / len(split[subset])))
         for number, speaker in _assign(split[subset], of_subset, repeats, seed):
             own_seed = seed + 10_000 * who.index(speaker) + number
-            planned.append(_plan_one(module, subset, speaker, number, own_seed))
+            planned.append(_plan_one(module, speaker, number, canonical(number), own_seed))
     planned = _unlabel(sorted(planned, key=lambda one: one.utt_id), seed)
     return [
         one
@@ -155,16 +157,16 @@ def _assign(
             yield number, speaker
 
 
-def _plan_one(module: ModuleType, subset: str, speaker: Speaker, number: int, seed: int) -> Planned:
-    sentence = module.sentences()[number]
+def _plan_one(
+    module: ModuleType, speaker: Speaker, number: int, canonical: str, seed: int
+) -> Planned:
     rng = random.Random(seed)
-    canonical = module.canonical(sentence)
     rate = speaker.level * rng.uniform(0.5, 1.5)  # nobody speaks equally well all the time
     surface = module.corrupt(canonical, speaker.l1, rate, rng)
     utt_id = f"{speaker.name}-{number:04d}"
-    texts = {"surface": surface, "meaning": sentence, "canonical": canonical}
+    texts = {"surface": surface, "meaning": module.sentences()[number], "canonical": canonical}
     speech = synthesis.Speech(utt_id, module.espeak_input(surface), seed)
-    return Planned(subset, utt_id, speaker, texts, speech)
+    return Planned(speaker.subset, utt_id, speaker, texts, speech)
 
 
 def _unlabel(planned: Sequence[Planned], seed: int) -> list[Planned]:

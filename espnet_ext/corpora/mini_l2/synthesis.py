@@ -4,11 +4,13 @@ Beside a speaker's files lies `made.json`: utterance id → a hash of all that i
 """
 
 import collections
+import contextlib
 import hashlib
 import importlib.util
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -148,6 +150,7 @@ def _start() -> subprocess.Popen:
         text=True,
         encoding="utf-8",
         env={**os.environ, **_ONE_THREAD, "PYTHONPATH": path},
+        start_new_session=True,  # so that it can be ended together with its forks
     )
 
 
@@ -178,7 +181,8 @@ def _spoken(jobs: Sequence[_Job], nj: int) -> Iterator[str]:
         finally:
             waiting.clear()
             for worker in workers:
-                worker.kill()
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(worker.pid, signal.SIGKILL)
     for worker in workers:
         worker.communicate()
     for future in futures:
