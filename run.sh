@@ -173,7 +173,10 @@ cd "$recipe"
 check_systems
 train_config=$(find_config "$train_config")
 decode_config=$(find_config "$decode_config")
-if [[ $use_lm == true ]]; then lm_config=$(find_config "$lm_config"); fi
+if [[ $use_lm == true ]]; then
+    lm_config=$(find_config "$lm_config")
+    : "${decode_tag:=$(tag_of "$decode_config")_lm}"
+fi
 : "${train_tag:=$(tag_of "$train_config")}" "${decode_tag:=$(tag_of "$decode_config")}"
 
 # -- the environment; the python below is the one of every step

@@ -59,7 +59,7 @@ setup(
     python_requires=">=3.12,<3.14",
     install_requires=REQUIRES,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["espnet-ext=espnet_ext.bin.main:main"]},
+    entry_points={"console_scripts": ["espnet-ext=espnet_ext.bin.main:entry"]},
     classifiers=[
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",

@@ -176,7 +176,7 @@ train_lm_output() {
     lm_command "$@"
     launch_cpus=$cores launch_gpus=$ngpu step "$1/lm_train_$2" --in "$dumpdir/raw/$1/lm_$2" --in "$lm_config" \
         --out "$dir/valid.loss.ave.pth" --run launch --owns "$dir" -- \
-        "${command[@]}" --resume true --output_dir "$dir" --ngpu "$ngpu" "${further[@]}" \
+        "${command[@]}" --resume true --output_dir "$dir" --ngpu "$ngpu" --fold_length 150 "${further[@]}" \
         --train_shape_file "$stats/train/text_shape" --valid_shape_file "$stats/valid/text_shape"
 }
 

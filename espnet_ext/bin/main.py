@@ -54,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def entry() -> int:
-    return main()
+    return cli.run(main)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry())
