@@ -75,6 +75,7 @@ _NAMES = {
     "NestedDictAction": "espnet2.utils.nested_dict_action:NestedDictAction",
     "Trainer": "espnet2.train.trainer:Trainer",
     "add_sos_eos": "espnet2.legacy.nets.pytorch_backend.transformer.add_sos_eos:add_sos_eos",
+    "build_batch_sampler": "espnet2.samplers.build_batch_sampler:build_batch_sampler",
     "force_gatherable": "espnet2.torch_utils.device_funcs:force_gatherable",
     "initialize": "espnet2.torch_utils.initialize:initialize",
     "make_pad_mask": "espnet2.legacy.nets.pytorch_backend.nets_utils:make_pad_mask",

@@ -18,8 +18,9 @@ import yaml
 
 from espnet_ext.errors import UserError
 from espnet_ext.files import atomic_path, write_json, write_text
-from espnet_ext.model.config import TEXT_PREFIX, OutputConfig, parse_outputs, suggest
+from espnet_ext.model.config import TEXT_PREFIX, parse_outputs, suggest
 from espnet_ext.text.tokenizers import read_token_list
+from espnet_ext.training.schedule import fill_total_steps
 from espnet_ext.training.config import check_known, merge, read_yaml
 
 
@@ -152,7 +153,10 @@ def _run_task(command: list[str]) -> None:
     from espnet_ext.training.task import DualOutputTask
 
     print(f"python -m espnet_ext.training {shlex.join(command)}", file=sys.stderr, flush=True)
-    DualOutputTask.main(cmd=command)
+    args = DualOutputTask.get_parser().parse_args(command)
+    if not args.collect_stats:
+        fill_total_steps(args)
+    DualOutputTask.main(args=args)
 
 
 def _write_config(path: Path, config: Mapping[str, Any]) -> None:
@@ -208,7 +212,3 @@ def _finish(exp_dir: Path, config: Mapping[str, Any], command: list[str], second
         "torch_threads": torch.get_num_threads(),
     })  # fmt: skip
     print(f"{exp_dir}/model.pth -> {chosen.name}: {epochs} epochs, {total:.0f} s")
-
-
-def output_configs(config: Mapping[str, Any]) -> dict[str, OutputConfig]:
-    return parse_outputs(config)
