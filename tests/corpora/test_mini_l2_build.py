@@ -15,8 +15,8 @@ from espnet_ext.scoring.divergence import bin_of, distances
 LANGS = ("en", "ko")
 # What the corpus *is*. A change here makes all published figures incomparable: do it knowingly.
 HASHES = {
-    "en": "41967c82338f47170e03c9796cc4522045b4dbaeb683ee18fa438f96be00d708",
-    "ko": "83f1ed6c5ee8f89de5d3eca93965b76104c04cbe3b360f51dbc5f7a6654385b9",
+    "en": "ac36a16da4886dc5ae6b91cd60dc855a6080908229d58b6ae5482a7387483b4c",
+    "ko": "8b4f77111a5b676678603b395956721ce35ab55a125b59ece5f7a70b64920ba1",
 }
 
 

@@ -64,6 +64,14 @@ def test_audio_depends_on_its_own_parameters_alone(tmp_path, speech):
 
 
 @needs_espeak
+def test_every_voice_says_the_same_in_another_process(tmp_path):
+    everyone = {who: lines(who, "HH AH L OW") for who in speakers("en", english.L1S)}
+    for name in ("once", "again"):
+        assert speak(tmp_path / name, "en-us", everyone) == len(everyone)
+    assert contents(tmp_path / "once") == contents(tmp_path / "again")
+
+
+@needs_espeak
 def test_changed_parameters_are_spoken_again(tmp_path, speech):
     speak(tmp_path, "en-us", speech)
     before = contents(tmp_path)
