@@ -21,8 +21,8 @@ class Speaker:
 
 
 # subset, variant, pitch, range, words per minute, level, SNR in dB, tilt. The valid and test voices
-# are no training voices, but none is stranger than those. Variants with a list of `breath` values (f2,
-# f3, f5) are left out: espeak-ng's filters for it start from whatever lies in memory.
+# are no training voices, but none is stranger than those. Variants with a list of `breath` values
+# (f2, f3, f5) are left out: espeak-ng's filters for it start from whatever lies in memory.
 _PROFILES = (
     ("train", "m1", 48, 50, 165, 0.05, 30, 0.00),
     ("train", "f1", 50, 55, 150, 0.40, 24, 0.15),
