@@ -172,10 +172,11 @@ check_launcher
 cd "$recipe"
 check_systems
 train_config=$(find_config "$train_config")
+# With language models another decoding, of another name, unless one was asked for.
+if [[ $use_lm == true && -z ${option_given[decode_config]:-} ]]; then decode_config=decode_lm.yaml; fi
 decode_config=$(find_config "$decode_config")
 if [[ $use_lm == true ]]; then
     lm_config=$(find_config "$lm_config")
-    : "${decode_tag:=$(tag_of "$decode_config")_lm}"
 fi
 : "${train_tag:=$(tag_of "$train_config")}" "${decode_tag:=$(tag_of "$decode_config")}"
 

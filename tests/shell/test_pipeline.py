@@ -103,6 +103,16 @@ def test_one_language_and_one_system(project):
     assert "nothing: one system" in done.stderr
 
 
+def test_language_models_decode_under_a_name_of_their_own(project):
+    options = ("--use_lm", "true", "--skip_stages", "6 7 8 13 17 18")
+    done = project.run(*options)
+    assert done.returncode == 0, done.stderr
+    decoding = [call for call in project.calls() if call.startswith("decode")]
+    assert len(decoding) == 6
+    assert all("conf/decode_lm.yaml" in call and "/decode_lm/test" in call for call in decoding)
+    assert "--lm surface=exp/ko/lm_surface meaning=exp/ko/lm_meaning" in decoding[0]
+
+
 def test_quick_stays_apart(project):
     (project.recipe / "local/data.sh").write_text(
         'set -eu\nfor l in ko en; do for s in train valid test; do d="$2/$l/$s"; mkdir -p "$d"\n'
