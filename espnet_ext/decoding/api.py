@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ import numpy as np
 import torch
 
 from espnet_ext.data.audio import load_audio
-from espnet_ext.decoding.options import SearchOptions, parse_options
+from espnet_ext.decoding.options import change_options, parse_options
 from espnet_ext.decoding.search import Hypothesis, RawHypothesis, build_searcher, search
 from espnet_ext.errors import UserError
+from espnet_ext.model.config import check_keys
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.load import load_model
+from espnet_ext.model.short import frames_of
 from espnet_ext.text.tokenizers import build_tokenizer
 
 Audio = str | Path | np.ndarray | torch.Tensor
@@ -54,14 +56,15 @@ class DualSpeech2Text:
         self.device = next(model.parameters()).device
         self.sample_rate = _sample_rate(config)
         self.options = parse_options(options or {}, list(model.branches))
+        self.lms = dict(lms or {})
+        check_keys(self.lms, list(model.branches), "language models")
         self.tokenizers = {}
         self.searchers = {}
         for name, branch in model.branches.items():
             bpe = branch.output.bpemodel
             bpe = Path(model_dir) / bpe if bpe else None
             self.tokenizers[name] = build_tokenizer(branch.output.token_type, bpe)
-            lm = (lms or {}).get(name)
-            self.searchers[name] = build_searcher(branch, self.options[name], lm)
+            self.searchers[name] = build_searcher(branch, self.options[name], self.lms.get(name))
 
     @classmethod
     def from_pretrained(
@@ -84,21 +87,41 @@ class DualSpeech2Text:
         return self.batch([audio], sample_rate)[0]
 
     def batch(self, audios: Sequence[Audio], sample_rate: int | None = None) -> list[Result]:
-        """Recognise utterances together; results come in the order given."""
-        waves = [self._samples(audio, sample_rate) for audio in audios]
-        results: list[Result | None] = [None] * len(waves)
-        for part in self._batches([wave.numel() for wave in waves]):
-            for index, result in zip(part, self._decode([waves[i] for i in part]), strict=True):
-                results[index] = result
-        return results  # type: ignore[return-value]
+        """Recognise utterances together; results come in the order given.
 
-    def _samples(self, audio: Audio, sample_rate: int | None) -> torch.Tensor:
+        Audio that `is_too_short` has nothing in it: its transcripts are empty.
+        """
+        waves = [self.samples(audio, sample_rate) for audio in audios]
+        results = [self._nothing()] * len(waves)
+        heard = [i for i, wave in enumerate(waves) if not self.is_too_short(wave.numel())]
+        for part in self._batches([waves[i].numel() for i in heard]):
+            chosen = [heard[i] for i in part]
+            for index, result in zip(chosen, self._decode([waves[i] for i in chosen]), strict=True):
+                results[index] = result
+        return results
+
+    def is_too_short(self, samples: int) -> bool:
+        """Whether so many samples (at `sample_rate`) are fewer than the encoder can take in."""
+        frames = frames_of(samples, self.model.frontend)
+        return samples == 0 or (frames is not None and frames < self.model.fewest_frames)
+
+    def _nothing(self) -> Result:
+        return Result({name: [Hypothesis("", (), (), 0.0)] for name in self.model.branches})
+
+    def samples(self, audio: Audio, sample_rate: int | None = None) -> torch.Tensor:
+        """One utterance as (S,) samples at the model's rate."""
         if isinstance(audio, str | Path):
             samples, _ = load_audio(str(audio), self.sample_rate)
             return torch.from_numpy(samples)
-        wave = torch.as_tensor(audio).float()
-        if wave.dim() != 1:
-            raise UserError(f"samples of shape {tuple(wave.shape)}", "give one channel, shape (S,)")
+        wave = torch.as_tensor(audio)
+        if wave.dim() != 1 or not wave.is_floating_point():
+            raise UserError(
+                f"samples of shape {tuple(wave.shape)} and type {wave.dtype}",
+                "give one channel, shape (S,), as floats from -1 to 1",
+            )
+        wave = wave.float()
+        if not torch.isfinite(wave).all():
+            raise UserError("samples that are not finite (NaN or infinite)", "mend the audio")
         if sample_rate and sample_rate != self.sample_rate:
             import soxr
 
@@ -133,7 +156,9 @@ class DualSpeech2Text:
             ]
             for name, searcher in self.searchers.items()
         }
-        return [Result({name: lists[i] for name, lists in nbest.items()}) for i in range(len(waves))]
+        return [
+            Result({name: lists[i] for name, lists in nbest.items()}) for i in range(len(waves))
+        ]
 
     def _finish(self, name: str, raw: RawHypothesis) -> Hypothesis:
         tokens = tuple(self.model.branches[name].tokens[i] for i in raw.token_ids)
@@ -144,9 +169,9 @@ class DualSpeech2Text:
         """The same model with other search options for all outputs."""
         clone = object.__new__(type(self))
         clone.__dict__.update(self.__dict__)
-        clone.options = {n: replace(o, **options) for n, o in self.options.items()}
+        clone.options = {n: change_options(n, o, options) for n, o in self.options.items()}
         clone.searchers = {
-            name: build_searcher(branch, clone.options[name], self.searchers[name].scorers.get("lm"))
+            name: build_searcher(branch, clone.options[name], self.lms.get(name))
             for name, branch in self.model.branches.items()
         }
         return clone

@@ -5,11 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from espnet_ext.data.audio import load_utterance
+from espnet_ext.data.record import Utterance
 from espnet_ext.data.table import read_table, write_table
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.errors import UserError
 from espnet_ext.files import write_json
-from espnet_ext.progress import track
+from espnet_ext.progress import say, track
 
 CHUNK = 64  # utterances read together; the search batches by length within it
 
@@ -35,8 +39,11 @@ def decode_directory(
     start = time.monotonic()
     chunks = [ids[i : i + CHUNK] for i in range(0, len(ids), CHUNK)]
     for chunk in track(chunks, f"decoding {Path(data).name}", unit="batch"):
-        waves = [recognise._samples(sources[i], None) for i in chunk]
-        audio_seconds += sum(w.numel() for w in waves) / recognise.sample_rate
+        waves = [_load(i, sources[i], recognise.sample_rate) for i in chunk]
+        audio_seconds += sum(map(len, waves)) / recognise.sample_rate
+        for utt_id, wave in zip(chunk, waves, strict=True):
+            if recognise.is_too_short(len(wave)):
+                say(f"warning: {utt_id}: too short ({len(wave)} samples): empty transcripts")
         results.update(zip(chunk, recognise.batch(waves), strict=True))
     seconds = time.monotonic() - start
     outputs = list(recognise.model.branches)
@@ -50,6 +57,11 @@ def decode_directory(
     }  # fmt: skip
     write_json(Path(output_dir) / "decode.json", facts)
     return facts
+
+
+def _load(utt_id: str, source: str, sample_rate: int) -> np.ndarray:
+    # Who speaks does not matter here; the record makes errors name the utterance.
+    return load_utterance(Utterance(utt_id, speaker="", audio=source, texts={}), sample_rate)[0]
 
 
 def _write_output(folder: Path, name: str, results) -> None:

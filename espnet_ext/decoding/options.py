@@ -12,7 +12,7 @@ from espnet_ext.model.config import check_keys
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """Options of the joint CTC/attention beam search (Watanabe et al., 2017), as ESPnet names them."""
+    """Options of joint CTC/attention beam search (Watanabe et al., 2017), as ESPnet names them."""
 
     beam_size: int = 10  # hypotheses kept; never more than the vocabulary
     ctc_weight: float = 0.3  # c; the decoder has 1 − c. Ignored by branches that have only one
@@ -36,6 +36,7 @@ def parse_options(config: Mapping[str, Any], outputs: list[str]) -> dict[str, Se
     shared = {key: value for key, value in config.items() if key != "outputs"}
     check_keys(shared, known, "decoding configuration")
     special = config.get("outputs") or {}
+    # A configuration serves systems that lack an output, so any output name is taken.
     parsed = {}
     for name in outputs:
         own = special.get(name) or {}
@@ -50,17 +51,36 @@ def read_options(path: str | Path) -> dict[str, Any]:
 
     try:
         with open(path, encoding="utf-8") as handle:
-            return yaml.safe_load(handle) or {}
+            options = yaml.safe_load(handle) or {}
     except FileNotFoundError:
-        raise UserError(f"{path}: no such decoding configuration", "give conf/decode.yaml") from None
-    except yaml.YAMLError as error:
+        raise UserError(
+            f"{path}: no such decoding configuration", "give conf/decode.yaml"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {error}", "correct it") from None
+    if not isinstance(options, dict):
+        raise UserError(f"{path}: must be a mapping of keys to values", "correct it")
+    return options
 
 
 def _check(name: str, options: SearchOptions) -> SearchOptions:
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        wanted = (int, float) if field.type is float else field.type
+        if not isinstance(value, wanted) or isinstance(value, bool) != (field.type is bool):
+            raise UserError(f"{name}: {field.name} {value!r}", f"give a {field.type.__name__}")
+        if field.type is int and value < 1:
+            raise UserError(f"{name}: {field.name} {value!r}", "give a positive integer")
     if not 0 <= options.ctc_weight <= 1:
         raise UserError(f"{name}: ctc_weight {options.ctc_weight}", "give a number from 0 to 1")
-    for key in ("beam_size", "nbest", "batch_frames"):
-        if not isinstance(getattr(options, key), int) or getattr(options, key) < 1:
-            raise UserError(f"{name}: {key} {getattr(options, key)!r}", "give a positive integer")
     return options
+
+
+def change_options(name: str, options: SearchOptions, changes: Mapping[str, Any]) -> SearchOptions:
+    """The options of output `name` with some changed, checked as those of a configuration.
+
+    >>> change_options("meaning", SearchOptions(), {"beam_size": 2}).beam_size
+    2
+    """
+    check_keys(changes, [field.name for field in dataclasses.fields(options)], "search options")
+    return _check(name, dataclasses.replace(options, **changes))

@@ -68,7 +68,8 @@ def check_conf(conf: Mapping[str, Any], build: type, where: str, given: Sequence
 def parse_outputs(config: Mapping[str, Any]) -> dict[str, OutputConfig]:
     """Check `config["outputs"]` and return it typed, in its order.
 
-    >>> parse_outputs({"outputs": {"meaning": {"branch": "ctc", "ctc_weight": 1.0}}})["meaning"].branch
+    >>> config = {"outputs": {"meaning": {"branch": "ctc", "ctc_weight": 1.0}}}
+    >>> parse_outputs(config)["meaning"].branch
     'ctc'
     """
     outputs = config.get("outputs")
@@ -102,10 +103,10 @@ def _check(where: str, output: OutputConfig) -> OutputConfig:
     for key, present in (("ctc", output.has_ctc), ("attention", output.has_attention)):
         weight = getattr(output, f"{key}_weight")
         if not isinstance(weight, int | float) or weight < 0:
-            raise UserError(f"{where}.{key}_weight: {weight!r}", "give a number that is not negative")
+            raise UserError(f"{where}.{key}_weight: {weight!r}", "give a number from 0 upwards")
         if present and weight == 0:
             raise UserError(
-                f"{where}: branch '{output.branch}' has {key}_weight 0, so it would never be trained",
+                f"{where}: branch '{output.branch}' has {key}_weight 0: it would never be trained",
                 f"give {key}_weight, or choose a branch without it",
             )
         if not present and weight:

@@ -12,7 +12,9 @@ import torch
 from espnet_ext.model import espnet
 from espnet_ext.model.branch import Branch, BranchLoss
 from espnet_ext.model.config import TEXT_PREFIX
+from espnet_ext.model.short import fewest_frames, fewest_samples, lengthen
 
+Objective = Callable[[Mapping[str, Branch], Mapping[str, BranchLoss]], torch.Tensor]
 
 
 class DualOutputModel(espnet.load("AbsESPnetModel")):
@@ -30,7 +32,7 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
     def __init__(
         self, frontend, specaug, normalize, preencoder, encoder, postencoder,
         branches: Mapping[str, Branch],
-        objective: Callable[[Mapping[str, Branch], Mapping[str, BranchLoss]], torch.Tensor] | None = None,
+        objective: Objective | None = None,
         autocast_dtype: torch.dtype | None = None,
     ):  # fmt: skip
         super().__init__()
@@ -46,6 +48,7 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
                 self.add_module(f"{name}_{part}", module)
         self.objective = objective or weighted_sum
         self.autocast_dtype = autocast_dtype
+        self.fewest_frames = fewest_frames(preencoder, encoder)
         self.reduce_stats = True  # off while only one rank runs the model
 
     @property
@@ -82,12 +85,15 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         """Speech (B, S) to encoder states (B, T, D) and their lengths (B,).
 
         The order is ESPnet's: features, SpecAugment (training only), normalisation, encoder.
+        Speech too short for the encoder's subsampling is lengthened by frames of zeros, where
+        ESPnet's encoders would end the training.
         """
         feats, lengths = self.extract_feats(speech, speech_lengths)
         if self.specaug is not None and self.training:
             feats, lengths = self.specaug(feats, lengths)
         if self.normalize is not None:
             feats, lengths = self.normalize(feats, lengths)
+        feats, lengths = lengthen(feats, lengths, self.fewest_frames)
         with self._autocast(feats):
             if self.preencoder is not None:
                 feats, lengths = self.preencoder(feats, lengths)
@@ -103,6 +109,9 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         speech = speech[:, : int(speech_lengths.max())]
         if self.frontend is None:
             return speech, speech_lengths
+        missing = fewest_samples(self.frontend) - speech.size(1)
+        if missing > 0:
+            speech = torch.nn.functional.pad(speech, (0, missing))
         return self.frontend(speech, speech_lengths)
 
     def collect_feats(self, speech, speech_lengths, **_batch) -> dict[str, torch.Tensor]:
@@ -130,7 +139,8 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
             for loss in losses.values()
         ]  # fmt: skip
         table = torch.stack(rows)  # (outputs, 5)
-        if self.reduce_stats and torch.distributed.is_available() and torch.distributed.is_initialized():
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if self.reduce_stats and distributed:
             torch.distributed.all_reduce(table)
         stats = {}
         accuracies = []

@@ -6,7 +6,9 @@ bystanders from being loaded until something really calls them.
 """
 
 import contextlib
+import functools
 import importlib
+import io
 import sys
 import types
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from typing import Any
 from espnet_ext.errors import UserError
 
 _ASR = "espnet2.asr"
+_LEGACY = "espnet2.legacy.nets.pytorch_backend"
 CHOICES: dict[str, dict[str, str]] = {
     "frontend": {
         "default": f"{_ASR}.frontend.default:DefaultFrontend",
@@ -76,6 +79,8 @@ _NAMES = {
     "Trainer": "espnet2.train.trainer:Trainer",
     "add_sos_eos": "espnet2.legacy.nets.pytorch_backend.transformer.add_sos_eos:add_sos_eos",
     "build_batch_sampler": "espnet2.samplers.build_batch_sampler:build_batch_sampler",
+    "check_short_utt": "espnet2.legacy.nets.pytorch_backend.transformer.subsampling"
+    ":check_short_utt",
     "force_gatherable": "espnet2.torch_utils.device_funcs:force_gatherable",
     "initialize": "espnet2.torch_utils.initialize:initialize",
     "make_pad_mask": "espnet2.legacy.nets.pytorch_backend.nets_utils:make_pad_mask",
@@ -87,6 +92,7 @@ _NAMES = {
 }
 
 
+@functools.cache
 def load(name: str) -> Any:
     """An ESPnet class or function by its name in the table above, imported on first use.
 
@@ -115,6 +121,8 @@ def _import(path: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
+# Prints a line of regret when imported without flash-attn, which nothing here uses.
+_TALKATIVE = f"{_LEGACY}.transformer.attention"
 # Module → the functions that ESPnet takes from it at import time. Each is called only with an
 # option on (adapters, attention plots), or is a spare tokenizer; loading them costs seconds.
 _BYSTANDERS = {
@@ -144,6 +152,9 @@ def light_imports() -> Iterator[None]:
     disable = torch.compiler.disable
     torch.compiler.disable = _keep  # type: ignore[assignment]
     try:
+        if _TALKATIVE not in sys.modules:
+            with contextlib.redirect_stderr(io.StringIO()):
+                importlib.import_module(_TALKATIVE)
         yield
     finally:
         torch.compiler.disable = disable

@@ -18,9 +18,12 @@ _SHARED = ("frontend", "specaug", "normalize", "preencoder", "encoder", "postenc
 
 
 def export_head(
-    model_dir: str | Path, output: str, target: str | Path, weights: str = "model.pth"
-) -> Path:
-    """Write `config.yaml` and `model.pth` (and bpe.model) of one output, as stock ESPnet's ASR task.
+    model_dir: str | Path, output: str, target: str | Path, weights: str = "model.pth",
+    start: str | Path = "",
+) -> Path:  # fmt: skip
+    """Write `config.yaml`, `model.pth` (and bpe.model) of one output, for stock ESPnet's ASR task.
+
+    Paths in the configuration are relative to `start`, where it is given: decode from there.
 
     Nothing is lost: encoder, decoder and CTC of the output have the same parameters under the
     names `encoder`, `decoder`, `ctc`. Decode it with
@@ -42,10 +45,12 @@ def export_head(
         if source:
             with atomic_path(folder / name) as temporary:
                 shutil.copyfile(Path(model_dir) / source, temporary)
+    named = folder.relative_to(start) if start else folder
     if outputs[output].bpemodel:
-        stock["bpemodel"] = str(folder / "bpe.model")
+        stock["bpemodel"] = str(named / "bpe.model")
     if stats:
-        stock["normalize_conf"] = {**stock["normalize_conf"], "stats_file": str(folder / "feats_stats.npz")}
+        stats = str(named / "feats_stats.npz")
+        stock["normalize_conf"] = {**stock["normalize_conf"], "stats_file": stats}
     write_text(folder / "config.yaml", yaml.safe_dump(stock, allow_unicode=True, sort_keys=False))
     with atomic_path(folder / "model.pth") as temporary:
         torch.save(stock_state(model.state_dict(), output), temporary)

@@ -57,8 +57,9 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
         raise UserError(f"{path}: not a readable checkpoint: {error}", "train again") from error
     missing, unexpected = model.load_state_dict(state, strict=False)
     if missing or unexpected:
+        kinds = (("missing", missing), ("unexpected", unexpected))
         parts = [f"{kind}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
-                 for kind, names in (("missing", missing), ("unexpected", unexpected)) if names]  # fmt: skip
+                 for kind, names in kinds if names]  # fmt: skip
         raise UserError(
             f"{path}: parameters do not fit the configuration ({'; '.join(parts)})",
             "use the config.yaml that the weights were trained with",

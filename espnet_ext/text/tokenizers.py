@@ -105,7 +105,7 @@ def build_tokenizer(token_type: str, bpemodel: str | Path | None = None) -> Toke
     """
     if token_type == "bpe":
         if bpemodel is None:
-            raise UserError("token_type bpe without a bpemodel", "give the SentencePiece model file")
+            raise UserError("token_type bpe without a bpemodel", "give SentencePiece's model file")
         return SentencePieceTokenizer(bpemodel)
     plain = {
         "char": CharTokenizer, "jamo": JamoTokenizer, "phone": WordTokenizer, "word": WordTokenizer,

@@ -8,7 +8,6 @@ import os
 import shlex
 import shutil
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,9 @@ from espnet_ext.errors import UserError
 from espnet_ext.files import atomic_path, write_json, write_text
 from espnet_ext.model.config import TEXT_PREFIX, parse_outputs, suggest
 from espnet_ext.text.tokenizers import read_token_list
+from espnet_ext.training.checks import check_config
+from espnet_ext.training.config import merge, read_yaml
 from espnet_ext.training.schedule import fill_total_steps
-from espnet_ext.training.config import check_known, merge, read_yaml
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,8 @@ def train(
         "--config", str(exp_dir / "train.yaml"), "--output_dir", str(exp_dir), "--resume", "true",
         *_data_options(data, names), *options,
     ]  # fmt: skip
-    start = time.time()
     _run_task(command)
-    _finish(exp_dir, merged, command, time.time() - start)
+    _finish(exp_dir, merged, command)
 
 
 def collect_stats(config: Path, data: Data, options: Sequence[str]) -> None:
@@ -142,11 +141,10 @@ def _absolute_bpe(config: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _check(config: Mapping[str, Any], source: Path) -> None:
-    """Unknown keys, before anything is built: top level here, `*_conf` where they are used."""
+    """Wrong keys and values, before anything is built; parts' `*_conf` where they are used."""
     from espnet_ext.training.task import DualOutputTask
 
-    known = vars(DualOutputTask.get_parser().parse_args([]))
-    check_known(config, sorted(known), str(source))
+    check_config(config, DualOutputTask.get_parser(), str(source))
 
 
 def _run_task(command: list[str]) -> None:
@@ -182,7 +180,7 @@ def _data_options(data: Data, names: Sequence[str], shapes: bool = True) -> list
     return options
 
 
-def _finish(exp_dir: Path, config: Mapping[str, Any], command: list[str], seconds: float) -> None:
+def _finish(exp_dir: Path, config: Mapping[str, Any], command: list[str]) -> None:
     """Point model.pth at the averaged weights, and write the training's facts to train.json."""
     criterion = (config.get("best_model_criterion") or [["valid", "acc", "max"]])[0]
     stem = f"{criterion[0]}.{criterion[1]}"
@@ -202,13 +200,23 @@ def _finish(exp_dir: Path, config: Mapping[str, Any], command: list[str], second
     from espnet_ext.model.load import load_model
 
     model, _ = load_model(exp_dir)
-    epochs = len(list(torch.load(exp_dir / "checkpoint.pth", weights_only=False)["reporter"]["stats"]))
-    old = exp_dir / "train.seconds"
-    total = seconds + (float(old.read_text()) if old.is_file() else 0.0)
+    epochs, total = _recorded(exp_dir / "checkpoint.pth")
     write_json(exp_dir / "train.json", {
-        "outputs": list(config["outputs"]), "parameters": sum(p.numel() for p in model.parameters()),
+        "outputs": list(config["outputs"]),
+        "parameters": sum(p.numel() for p in model.parameters()),
         "epochs": epochs, "seconds": round(total, 1), "weights": chosen.name,
         "command": f"python -m espnet_ext.training {shlex.join(command)}",
         "torch_threads": torch.get_num_threads(),
     })  # fmt: skip
     print(f"{exp_dir}/model.pth -> {chosen.name}: {epochs} epochs, {total:.0f} s")
+
+
+def _recorded(checkpoint: Path) -> tuple[int, float]:
+    """Epochs made and their seconds (training and validation), also of runs before this one."""
+    import torch
+
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    stats = saved["reporter"]["stats"]
+    times = [part["time"] for epoch in stats.values() for part in epoch.values()]
+    # ESPnet writes a time span as {"__timedelta_seconds__": seconds}.
+    return len(stats), sum(sum(time.values()) for time in times)

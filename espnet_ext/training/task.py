@@ -8,6 +8,7 @@ from typing import Any
 from espnet_ext.model import espnet
 from espnet_ext.model.build import build_model
 from espnet_ext.model.config import parse_outputs
+from espnet_ext.training.checks import check_frozen, check_initial
 from espnet_ext.training.preprocessor import OutputsPreprocessor
 from espnet_ext.training.trainer import DualOutputTrainer
 
@@ -84,4 +85,7 @@ class DualOutputTask(espnet.load("AbsTask")):
 
     @classmethod
     def build_model(cls, args: argparse.Namespace):
-        return build_model(vars(args), args.output_dir or ".")
+        model = build_model(vars(args), args.output_dir or ".")
+        check_frozen(args.freeze_param, model)
+        check_initial(args.init_param, model)
+        return model

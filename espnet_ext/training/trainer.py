@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
+from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.progress import say
 
@@ -17,6 +18,17 @@ class DualOutputTrainer(espnet.load("Trainer")):
     def run(cls, model, *args, **kwargs) -> None:
         with atomic_torch_save():
             super().run(model, *args, **kwargs)
+
+    @staticmethod
+    def resume(checkpoint, *args, **kwargs) -> None:
+        try:
+            espnet.load("Trainer").resume(checkpoint, *args, **kwargs)
+        except Exception as error:  # torch raises many kinds for a file that does not fit
+            reason = str(error).strip().partition("\n")[0]
+            raise UserError(
+                f"{checkpoint}: training cannot go on from it: {reason}",
+                "it is damaged or of another configuration: remove the folder to train anew",
+            ) from error
 
     @classmethod
     def plot_attention(cls, model, *args, **kwargs) -> None:
@@ -59,8 +71,12 @@ def atomic_torch_save() -> Iterator[None]:
         if not isinstance(f, str | os.PathLike):
             return stock(obj, f, *args, **kwargs)
         temporary = f"{os.fspath(f)}.tmp"
-        stock(obj, temporary, *args, **kwargs)
-        os.replace(temporary, f)
+        try:
+            stock(obj, temporary, *args, **kwargs)
+            os.replace(temporary, f)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
         return None
 
     torch.save = save

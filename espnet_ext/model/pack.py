@@ -1,0 +1,151 @@
+"""A model directory as one zip: what decoding needs, what was measured, and a model card."""
+
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from espnet_ext.errors import UserError
+from espnet_ext.files import atomic_path, read_json
+from espnet_ext.model.config import OutputConfig, parse_outputs, suggest
+from espnet_ext.model.export import export_head
+from espnet_ext.model.load import load_config, load_model
+
+# Where this machine keeps its data says nothing about the model.
+_LOCAL = ("_shape_file", "_data_path_and_name_and_type", "_data_dir")
+_LOCAL_KEYS = ("output_dir", "config", "init_param", "dist_init_method", "rir_scp", "noise_scp")
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same content makes the same archive, byte by byte
+
+
+def pack_model(
+    model_dir: str | Path, archive: str | Path, weights: str = "model.pth",
+    export: Sequence[str] = (), licence: str = "",
+) -> list[str]:  # fmt: skip
+    """Write a zip with one folder, named as the archive; `unzip` is all that unpacking takes.
+
+    Args:
+        weights: packed as model.pth, after they have been loaded strictly.
+        export: outputs that stock ESPnet is to decode too: each becomes `stock_<output>/`.
+        licence: of the weights, for the card.
+    Returns:
+        The names in the archive.
+    """
+    source = Path(model_dir)
+    config = load_config(source)
+    outputs = parse_outputs(config)
+    for name in export:
+        if name not in outputs:
+            raise UserError(f"{source}: no output '{name}'", suggest(name, list(outputs)))
+    model, _ = load_model(source, weights)
+    parameters = sum(p.numel() for p in model.parameters())
+    with tempfile.TemporaryDirectory(dir=Path(archive).absolute().parent, prefix=".tmp-") as place:
+        folder = Path(place) / Path(archive).stem
+        folder.mkdir()
+        _copy_model(source, weights, config, outputs, folder)
+        scores = _copy_results(source, folder)
+        for name in export:
+            export_head(source, name, folder / f"stock_{name}", weights, start=folder)
+        card = model_card(folder.name, outputs, parameters, scores, export, licence)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        return _write_zip(Path(place), Path(archive))
+
+
+def _copy_model(source, weights, config, outputs: Mapping[str, OutputConfig], folder) -> None:
+    portable = {
+        key: value
+        for key, value in config.items()
+        if key not in _LOCAL_KEYS and not key.endswith(_LOCAL)
+    }
+    (folder / "config.yaml").write_text(
+        yaml.safe_dump(portable, allow_unicode=True, sort_keys=False), encoding="utf-8"
+    )
+    shutil.copyfile(source / weights, folder / "model.pth")  # follows the link
+    needed = [output.bpemodel for output in outputs.values() if output.bpemodel]
+    stats = (config.get("normalize_conf") or {}).get("stats_file")
+    for name in [*needed, *([stats] if stats else [])]:
+        if Path(name).name != name:
+            raise UserError(f"{source / 'config.yaml'}: '{name}' is not in the folder", "train again")
+        shutil.copyfile(source / name, folder / name)
+    if (source / "train.json").is_file():
+        shutil.copyfile(source / "train.json", folder / "train.json")
+
+
+def _copy_results(source: Path, folder: Path) -> dict[str, Any]:
+    """Copy what decoding and scoring summed up; returns scores by `<decode tag>/<set>`."""
+    scores = {}
+    for kind in ("decode.json", "score.json"):
+        for path in sorted(source.glob(f"*/*/{kind}")):
+            target = folder / path.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+            if kind == "score.json":
+                scores[path.parent.relative_to(source).as_posix()] = read_json(path)
+    return scores
+
+
+def model_card(
+    name: str, outputs: Mapping[str, OutputConfig], parameters: int,
+    scores: Mapping[str, Any], export: Sequence[str], licence: str,
+) -> str:  # fmt: skip
+    """Markdown: what it is, its outputs, its scores, how to load it, what is known of its licence."""
+    lines = [
+        f"# {name}", "",
+        f"A speech recogniser with {len(outputs)} output{'s' * (len(outputs) > 1)} and "
+        f"{parameters / 1e6:.1f} million parameters, trained with espnet-ext on ESPnet.", "",
+        "| output | branch | token type | tokens |", "|---|---|---|---|",
+        *(f"| {key} | {o.branch} | {o.token_type} | {len(o.token_list or ())} |"
+          for key, o in outputs.items()), "",
+        *_score_table(scores),
+        "## Use", "", "```python",
+        "from espnet_ext.decoding.api import DualSpeech2Text", "",
+        f'recognise = DualSpeech2Text.from_pretrained("{name}")',
+        'for output, hypothesis in recognise("utterance.wav").best.items():',
+        "    print(output, hypothesis.text)", "```", "",
+    ]  # fmt: skip
+    for output in export:
+        lines += [
+            f"Stock ESPnet decodes `{output}` too, from within this folder:", "", "```sh",
+            "python -m espnet2.bin.asr_inference --ctc_window_margin 0 "
+            f"--asr_train_config stock_{output}/config.yaml "
+            f"--asr_model_file stock_{output}/model.pth …", "```", "",
+        ]  # fmt: skip
+    lines += ["## Licence", "", licence or (
+        "The code is under Apache-2.0. The licence of the weights is not stated: it depends on the "
+        "corpora that they were trained on."), ""]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _score_table(scores: Mapping[str, Any]) -> list[str]:
+    rows = []
+    for where, score in scores.items():
+        for cell in score.get("cells", ()):
+            metric = cell["metric"]
+            found = (cell["metrics"].get(metric) or {}).get("rate")
+            if found is not None:
+                rows.append(f"| {where} | {cell['hypothesis']} | {cell['reference']} "
+                            f"| {metric.upper()} | {found:.2f} % |")  # fmt: skip
+    if not rows:
+        return []
+    head = ["| decoding and set | hypothesis | reference | metric | error rate |",
+            "|---|---|---|---|---|"]  # fmt: skip
+    return ["## Scores", "", *head, *rows, ""]
+
+
+def _write_zip(place: Path, archive: Path) -> list[str]:
+    names = sorted(p.relative_to(place).as_posix() for p in place.rglob("*") if p.is_file())
+    with (
+        atomic_path(archive) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed,
+    ):
+        for name in names:
+            entry = zipfile.ZipInfo(name, _EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            entry.file_size = (place / name).stat().st_size
+            with open(place / name, "rb") as source, packed.open(entry, "w") as target:
+                shutil.copyfileobj(source, target)
+    return names

@@ -1,0 +1,110 @@
+"""Mistakes in a configuration that ESPnet would pass over, or answer with a stack trace."""
+
+import argparse
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from espnet_ext.errors import UserError
+from espnet_ext.model import espnet
+from espnet_ext.model.config import check_conf, suggest
+from espnet_ext.training.config import check_known
+
+# A part of the configuration and what its classes are given besides `<part>_conf`.
+_STEPPERS = {"optim": ("optim_classes", "params"), "scheduler": ("scheduler_classes", "optimizer")}
+
+
+def check_config(config: Mapping[str, Any], parser: argparse.ArgumentParser, source: str) -> None:
+    """Raise `UserError` for the first unknown key, value of a wrong kind, optimizer or scheduler.
+
+    Args:
+        config: merged configuration; parser: of the training command; source: named in messages.
+    """
+    actions = {action.dest: action for action in parser._actions if action.dest != "help"}
+    check_known(config, sorted(actions), source)
+    for key, value in config.items():
+        if value is not None:
+            _check_value(f"{source}: {key}", value, actions[key])
+    for part, (table, given) in _STEPPERS.items():
+        name = config.get(part)
+        if name is None:
+            continue
+        classes = espnet.load(table)
+        if name not in classes:
+            raise UserError(f"{source}: unknown {part} '{name}'", suggest(str(name), list(classes)))
+        conf = config.get(f"{part}_conf") or {}
+        check_conf(conf, classes[name], f"{source}: {part}_conf", (given,))
+        for key, value in conf.items():
+            if isinstance(value, str) and _is_number(value):
+                raise UserError(
+                    f"{source}: {part}_conf.{key}: {value!r} is a text", "remove the quotes"
+                )
+
+
+def _check_value(where: str, value: Any, action: argparse.Action) -> None:
+    # ESPnet takes values of a YAML file as they are; only the command line's are converted.
+    if isinstance(action.default, Mapping):
+        if not isinstance(value, Mapping):
+            raise UserError(f"{where}: {value!r} is not a mapping", "write key: value below it")
+        return
+    if action.nargs is not None or action.type is None or isinstance(value, list | Mapping):
+        return
+    if action.choices is not None and value not in action.choices:
+        known = [str(choice) for choice in action.choices]
+        raise UserError(f"{where}: '{value}'", suggest(str(value), known))
+    try:
+        meant = action.type(str(value))
+    except (ValueError, TypeError, argparse.ArgumentTypeError):
+        raise UserError(
+            f"{where}: {value!r} does not fit", f"it is for: {action.help or action.dest}"
+        ) from None
+    if isinstance(meant, bool | int | float) and meant != value:
+        raise UserError(f"{where}: {value!r} is a text", "remove the quotes")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def check_frozen(names: Sequence[str], model: torch.nn.Module) -> None:
+    """Every `--freeze_param` must name a part of the model: ESPnet passes over one that doesn't."""
+    for name in names:
+        if not any(k == name or k.startswith(name + ".") for k, _ in model.named_parameters()):
+            message = f"--freeze_param {name}: the model has no such part"
+            raise UserError(message, _parts(name, model))
+
+
+def check_initial(specifications: Sequence[str], model: torch.nn.Module) -> None:
+    """Check `--init_param FILE[:SOURCE[:TARGET[:EXCLUDED]]]`: the file, and the names in it."""
+    for specification in specifications:
+        path, source, target = (specification.split(":") + ["", ""])[:3]
+        where = f"--init_param {specification}"
+        if not Path(path).is_file():
+            raise UserError(f"{where}: no such file: {path}", "name a trained model's weights")
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many kinds for a file that is no checkpoint
+            message = f"{where}: not a readable checkpoint: {error}"
+            raise UserError(message, "name another") from error
+        if source and not any(key.startswith(source) for key in state):
+            tops = sorted({key.partition(".")[0] for key in state})
+            raise UserError(f"{where}: '{source}' is not in the file", suggest(source, tops))
+        try:
+            model.get_submodule(target)
+        except AttributeError:
+            raise UserError(
+                f"{where}: the model has no part '{target}'", _parts(target, model)
+            ) from None
+
+
+def _parts(name: str, model: torch.nn.Module) -> str:
+    children = [child for child, _ in model.named_children()]
+    near = difflib.get_close_matches(name, children, n=1)
+    return f"did you mean '{near[0]}'?" if near else f"parts: {', '.join(children)}"
