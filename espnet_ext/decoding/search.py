@@ -57,7 +57,7 @@ def build_searcher(branch: Branch, options: SearchOptions, lm: torch.nn.Module |
         "decoder": 1.0 - ctc_weight, "ctc": ctc_weight, "length_bonus": options.penalty,
         "lm": options.lm_weight if lm is not None else 0.0,
     }  # fmt: skip
-    logging.getLogger("espnet2.legacy.nets").setLevel(logging.ERROR)  # a line a hypothesis
+    logging.getLogger(espnet.SEARCH_LOGGER).setLevel(logging.ERROR)  # a line a hypothesis
     return espnet.load("BatchBeamSearch")(
         beam_size=min(options.beam_size, size),
         weights=weights,

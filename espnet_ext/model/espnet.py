@@ -18,6 +18,7 @@ from espnet_ext.errors import UserError
 
 _ASR = "espnet2.asr"
 _LEGACY = "espnet2.legacy.nets.pytorch_backend"
+SEARCH_LOGGER = "espnet2.legacy.nets"  # parent of the searchers' loggers
 CHOICES: dict[str, dict[str, str]] = {
     "frontend": {
         "default": f"{_ASR}.frontend.default:DefaultFrontend",

@@ -1,0 +1,165 @@
+"""What users write: options of commands, keys of configurations, names of the Python API.
+
+    python tests/public_surface.py             # print it
+    python tests/public_surface.py --update    # freeze it in tests/public_surface.txt
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import functools
+import importlib
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest import mock
+
+ROOT = Path(__file__).resolve().parents[1]
+FROZEN = Path(__file__).with_suffix(".txt")
+
+
+@functools.cache
+def surface() -> list[str]:
+    """All of it, sorted: a line a name, `<where>: <name>`."""
+    lines = [f"{script}: {name}" for script, names in shell_options().items() for name in names]
+    for recipe in recipes():
+        lines += [f"{recipe}: {name}" for name in recipe_options(recipe)]
+    for command, names in commands().items():
+        lines += [f"espnet-ext {command}: {name}" for name in names]
+    lines += [f"configuration: {name}" for name in configuration_keys()]
+    lines += [f"api: {name}" for name in api_names()]
+    return sorted(lines)
+
+
+# -- shell
+
+
+def declared(script: Path) -> list[str]:
+    """Options that a shell script declares by `option NAME DEFAULT HELP`."""
+    return re.findall(r"^option ([a-z0-9_]+) ", script.read_text(encoding="utf-8"), re.M)
+
+
+def shell_options() -> dict[str, list[str]]:
+    """Options of the scripts that users call."""
+    found = {name: [f"--{o}" for o in declared(ROOT / name)] for name in ("run.sh", "tests/run.sh")}
+    text = (ROOT / "local/setup_env.sh").read_text(encoding="utf-8")
+    found["local/setup_env.sh"] = re.findall(r"^  (--[a-z]+) ", text, re.M)
+    return found
+
+
+def recipes() -> list[str]:
+    """The recipes of this repository (others may lie beside them): `egs2/mini_l2/dual1`, …"""
+    ours = ("TEMPLATE", "l2arctic", "mini_l2", "speechocean762")
+    return [f"egs2/{name}/dual1" for name in ours]
+
+
+def settings(recipe: str) -> list[str]:
+    """Names that a recipe's conf/recipe.conf assigns."""
+    text = (ROOT / recipe / "conf/recipe.conf").read_text(encoding="utf-8")
+    return re.findall(r"^([a-z][a-z0-9_]*)=", text, re.M)
+
+
+def recipe_options(recipe: str) -> list[str]:
+    """Options that a recipe adds to those of run.sh."""
+    known = declared(ROOT / "run.sh")
+    return [f"--{name}" for name in settings(recipe) if name not in known]
+
+
+# -- commands
+
+
+class _Parsed(Exception):
+    """Carries the parser out of a command that is about to read its arguments."""
+
+
+def parser_of(main: Callable) -> argparse.ArgumentParser:
+    """The parser that a command builds, caught when it is used; nothing is run."""
+
+    def catch(self, *_args, **_kwargs):
+        raise _Parsed(self)
+
+    with mock.patch.object(argparse.ArgumentParser, "parse_args", catch):
+        try:
+            main([])
+        except _Parsed as caught:
+            return caught.args[0]
+    raise AssertionError(f"{main} never parsed its arguments")
+
+
+def names_of(parser: argparse.ArgumentParser, prefix: str = "") -> Iterator[str]:
+    """Options and positional arguments, those of subcommands with the subcommand before them."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, sub in action.choices.items():
+                yield from names_of(sub, f"{prefix}{name} ")
+        elif not isinstance(action, argparse._HelpAction):
+            yield from (prefix + name for name in action.option_strings or [action.dest])
+
+
+def commands() -> dict[str, list[str]]:
+    """Every verb of `espnet-ext` (also `python -m espnet_ext.bin.<verb>`) with its options."""
+    from espnet_ext.bin.main import verbs
+
+    modules = {verb: importlib.import_module(f"espnet_ext.bin.{verb}") for verb in verbs()}
+    return {verb: list(names_of(parser_of(module.main))) for verb, module in modules.items()}
+
+
+# -- configuration and API
+
+
+def configuration_keys() -> Iterator[str]:
+    """Keys beyond ESPnet's own, and the options of the training command that are not ESPnet's."""
+    from espnet_ext.decoding.options import SearchOptions
+    from espnet_ext.model.build import MODEL_CONF
+    from espnet_ext.model.config import BRANCHES, OutputConfig
+    from espnet_ext.text.tokenizers import TOKEN_TYPES
+    from espnet_ext.training.task import DualOutputTask
+
+    yield from (f"outputs.<name>.{field.name}" for field in dataclasses.fields(OutputConfig))
+    yield from (f"branch {name}" for name in BRANCHES)
+    yield from (f"token_type {name}" for name in TOKEN_TYPES)
+    yield from (f"model_conf.{name}" for name in MODEL_CONF)
+    yield from (f"decoding {field.name}" for field in dataclasses.fields(SearchOptions))
+    yield "decoding outputs.<name>"
+    parser = argparse.ArgumentParser(add_help=False)
+    DualOutputTask.add_task_arguments(parser)
+    yield from (f"training {name}" for name in names_of(parser))
+
+
+def api_names() -> Iterator[str]:
+    """Members and parameters of what the README shows."""
+    from espnet_ext.decoding import api
+    from espnet_ext.model.export import export_head
+
+    for name, member in inspect.getmembers(api.DualSpeech2Text):
+        if callable(member) and (name in ("__call__",) or not name.startswith("_")):
+            parameters = [p for p in inspect.signature(member).parameters if p != "self"]
+            yield f"DualSpeech2Text.{name}({', '.join(parameters)})"
+    yield "Result.best"
+    yield from (f"Result.{field.name}" for field in dataclasses.fields(api.Result))
+    yield from (f"Hypothesis.{field.name}" for field in dataclasses.fields(api.Hypothesis))
+    yield f"export_head({', '.join(inspect.signature(export_head).parameters)})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--update", action="store_true", help=f"write {FROZEN.name}")
+    options = parser.parse_args()
+    text = "\n".join(surface()) + "\n"
+    if options.update:
+        FROZEN.write_text(text, encoding="utf-8")
+        print(f"{FROZEN}: {text.count(chr(10))} names", file=sys.stderr)
+        with contextlib.suppress(OSError):  # no git here: then there is no difference to show
+            subprocess.run(["git", "--no-pager", "diff", "--stat", "--", str(FROZEN)], cwd=ROOT)
+    else:
+        sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.path.insert(0, str(ROOT))
+    main()
