@@ -26,14 +26,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from espnet_ext.decoding.command import decode_directory
     from espnet_ext.decoding.options import read_options
+    from espnet_ext.errors import UserError
 
+    for word in args.lm:
+        if "=" not in word:
+            raise UserError(f"--lm {word}: not OUTPUT=DIR", "write, e.g., --lm surface=exp/ko/lm")
+    lms = dict(word.split("=", 1) for word in args.lm)
     options = read_options(args.config) if args.config else {}
     for key in ("beam_size", "ctc_weight", "nbest"):
         if getattr(args, key) is not None:
             options[key] = getattr(args, key)
     facts = decode_directory(
         model_dir=args.model_dir, weights=args.weights, data=args.data,
-        output_dir=args.output_dir, options=options, lms=dict(w.split("=", 1) for w in args.lm),
+        output_dir=args.output_dir, options=options, lms=lms,
         device="cuda" if args.ngpu else "cpu",
     )  # fmt: skip
     print(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from espnet_ext.model import espnet
-from espnet_ext.model.config import UNLABELLED, OutputConfig, check_conf
+from espnet_ext.model.config import UNLABELLED, OutputConfig, construct
 
 IGNORE = -1  # padding of token ids
 
@@ -57,17 +57,14 @@ class Branch:
         if output.has_ctc:
             build = espnet.resolve("ctc", "ctc")
             conf = {**(defaults.get("ctc_conf") or {}), **output.ctc_conf}
-            check_conf(conf, build, f"outputs.{name}.ctc_conf", ("odim", "encoder_output_size"))
-            self.parts["ctc"] = build(
-                odim=len(self.tokens), encoder_output_size=encoder_size, **conf
-            )
+            given = {"odim": len(self.tokens), "encoder_output_size": encoder_size}
+            self.parts["ctc"] = construct(build, conf, f"outputs.{name}.ctc_conf", given)
 
     def _build_decoder(self, encoder_size: int, defaults: Mapping) -> torch.nn.Module:
         build = espnet.resolve("decoder", self.output.decoder or defaults.get("decoder"))
         conf = {**(defaults.get("decoder_conf") or {}), **self.output.decoder_conf}
-        check_conf(conf, build, f"outputs.{self.name}.decoder_conf",
-                   ("vocab_size", "encoder_output_size"))  # fmt: skip
-        return build(vocab_size=len(self.tokens), encoder_output_size=encoder_size, **conf)
+        given = {"vocab_size": len(self.tokens), "encoder_output_size": encoder_size}
+        return construct(build, conf, f"outputs.{self.name}.decoder_conf", given)
 
     def losses(
         self, states: torch.Tensor, lengths: torch.Tensor, text: torch.Tensor,

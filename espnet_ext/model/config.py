@@ -65,6 +65,20 @@ def check_conf(conf: Mapping[str, Any], build: type, where: str, given: Sequence
     check_keys(conf, [name for name in parameters if name not in given], where)
 
 
+def construct(
+    build: type, conf: Mapping[str, Any], where: str, given: Mapping[str, Any]
+) -> Any:
+    """`build(**given, **conf)`, with the class's refusals as `UserError`s that name `where`."""
+    check_conf(conf, build, where, tuple(given))
+    try:
+        return build(**given, **conf)
+    except (AssertionError, TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        reason = str(error).strip().partition("\n")[0] or "a value in it does not fit the others"
+        raise UserError(
+            f"{where}: {build.__name__} refuses it: {reason}", "correct its values"
+        ) from error
+
+
 def parse_outputs(config: Mapping[str, Any]) -> dict[str, OutputConfig]:
     """Check `config["outputs"]` and return it typed, in its order.
 

@@ -93,7 +93,7 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
             feats, lengths = self.specaug(feats, lengths)
         if self.normalize is not None:
             feats, lengths = self.normalize(feats, lengths)
-        feats, lengths = lengthen(feats, lengths, self.fewest_frames)
+        feats, lengths = lengthen(feats, lengths, self.fewest_frames, self.training)
         with self._autocast(feats):
             if self.preencoder is not None:
                 feats, lengths = self.preencoder(feats, lengths)

@@ -55,7 +55,14 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
         raise UserError(f"{path}: no such file", "run stage 11, or name other weights") from None
     except Exception as error:  # torch raises many kinds for a file that is no checkpoint
         raise UserError(f"{path}: not a readable checkpoint: {error}", "train again") from error
-    missing, unexpected = model.load_state_dict(state, strict=False)
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:  # sizes differ: torch lists them, a line each
+        sizes = str(error).splitlines()[1:4]
+        raise UserError(
+            f"{path}: parameters do not fit the configuration ({' '.join(map(str.strip, sizes))})",
+            "use the config.yaml that the weights were trained with",
+        ) from None
     if missing or unexpected:
         kinds = (("missing", missing), ("unexpected", unexpected))
         parts = [f"{kind}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"

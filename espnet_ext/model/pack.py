@@ -68,7 +68,8 @@ def _copy_model(source, weights, config, outputs: Mapping[str, OutputConfig], fo
     stats = (config.get("normalize_conf") or {}).get("stats_file")
     for name in [*needed, *([stats] if stats else [])]:
         if Path(name).name != name:
-            raise UserError(f"{source / 'config.yaml'}: '{name}' is not in the folder", "train again")
+            message = f"{source / 'config.yaml'}: '{name}' is not in the folder"
+            raise UserError(message, "train again")
         shutil.copyfile(source / name, folder / name)
     if (source / "train.json").is_file():
         shutil.copyfile(source / "train.json", folder / "train.json")
@@ -91,7 +92,7 @@ def model_card(
     name: str, outputs: Mapping[str, OutputConfig], parameters: int,
     scores: Mapping[str, Any], export: Sequence[str], licence: str,
 ) -> str:  # fmt: skip
-    """Markdown: what it is, its outputs, its scores, how to load it, what is known of its licence."""
+    """Markdown: what it is, its outputs and scores, how to load it, and its licence."""
     lines = [
         f"# {name}", "",
         f"A speech recogniser with {len(outputs)} output{'s' * (len(outputs) > 1)} and "

@@ -35,7 +35,7 @@ def frames_of(samples: int, frontend: torch.nn.Module | None) -> int | None:
 
 
 def lengthen(
-    feats: torch.Tensor, lengths: torch.Tensor, fewest: int
+    feats: torch.Tensor, lengths: torch.Tensor, fewest: int, training: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Features (B, F, M) and lengths (B,) with at least `fewest` frames each, by zeros at the end.
 
@@ -43,7 +43,9 @@ def lengthen(
     >>> tuple(feats.shape), lengths.tolist()
     ((1, 7, 3), [7])
     """
-    missing = fewest - feats.size(1)
+    # Batch normalisation cannot learn from one frame of one utterance: give it a second one.
+    room = 2 * fewest if training and fewest > 1 and feats.size(0) == 1 else fewest
+    missing = room - feats.size(1)
     if missing > 0:
         feats = torch.nn.functional.pad(feats, (0, 0, 0, missing))
     return feats, lengths.clamp(min=fewest)

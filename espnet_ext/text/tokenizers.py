@@ -156,6 +156,8 @@ def read_token_list(path: str | Path) -> list[str]:
         tokens = Path(path).read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
         raise UserError(f"{path}: no such token list", "run stage 5 to write it") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not UTF-8", "run stage 5 again") from None
     while tokens and tokens[-1] == "":
         tokens.pop()
     if len(tokens) < 4 or tokens[0] != BLANK or UNK not in tokens or tokens[-1] != SOS_EOS:

@@ -10,7 +10,7 @@ import torch
 
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
-from espnet_ext.model.config import check_conf, suggest
+from espnet_ext.model.config import check_conf, parse_outputs, suggest
 from espnet_ext.training.config import check_known
 
 # A part of the configuration and what its classes are given besides `<part>_conf`.
@@ -42,6 +42,22 @@ def check_config(config: Mapping[str, Any], parser: argparse.ArgumentParser, sou
                 raise UserError(
                     f"{source}: {part}_conf.{key}: {value!r} is a text", "remove the quotes"
                 )
+
+
+def check_criteria(config: Mapping[str, Any], source: str) -> None:
+    """What picks the best weights must be measured; else hours of training end without any."""
+    measured = ["loss"]
+    for name, output in parse_outputs(config).items():
+        measured += [f"loss_ctc_{name}"] * output.has_ctc
+        measured += [f"loss_att_{name}", f"acc_{name}", "acc"] * output.has_attention
+    for criterion in config.get("best_model_criterion") or [["valid", "acc", "max"]]:
+        key = criterion[1] if isinstance(criterion, list) and len(criterion) == 3 else None
+        if key not in measured:
+            raise UserError(
+                f"{source}: best_model_criterion {criterion}: this system measures "
+                f"{', '.join(dict.fromkeys(measured))}",
+                "write, e.g., best_model_criterion: [[valid, loss, min]]",
+            )
 
 
 def _check_value(where: str, value: Any, action: argparse.Action) -> None:

@@ -19,7 +19,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.files import atomic_path, write_json, write_text
 from espnet_ext.model.config import TEXT_PREFIX, parse_outputs, suggest
 from espnet_ext.text.tokenizers import read_token_list
-from espnet_ext.training.checks import check_config
+from espnet_ext.training.checks import check_config, check_criteria
 from espnet_ext.training.config import merge, read_yaml
 from espnet_ext.training.schedule import fill_total_steps
 
@@ -98,6 +98,7 @@ def train(
         shutil.copyfile(source, exp_dir / "feats_stats.npz")
         merged = merge(merged, {"normalize_conf": {"stats_file": "feats_stats.npz"}})
     _check(merged, config)
+    check_criteria(merged, str(config))
     _write_config(exp_dir / "train.yaml", merged)
     names = ["speech", *(TEXT_PREFIX + name for name in merged["outputs"])]
     command = [

@@ -20,15 +20,16 @@ class DualOutputTrainer(espnet.load("Trainer")):
             super().run(model, *args, **kwargs)
 
     @staticmethod
-    def resume(checkpoint, *args, **kwargs) -> None:
+    def resume(checkpoint, model, reporter, *args, **kwargs) -> None:
         try:
-            espnet.load("Trainer").resume(checkpoint, *args, **kwargs)
+            espnet.load("Trainer").resume(checkpoint, model, reporter, *args, **kwargs)
         except Exception as error:  # torch raises many kinds for a file that does not fit
             reason = str(error).strip().partition("\n")[0]
             raise UserError(
                 f"{checkpoint}: training cannot go on from it: {reason}",
                 "it is damaged or of another configuration: remove the folder to train anew",
             ) from error
+        _complete_epoch(checkpoint, model, reporter.get_epoch())
 
     @classmethod
     def plot_attention(cls, model, *args, **kwargs) -> None:
@@ -43,6 +44,15 @@ class DualOutputTrainer(espnet.load("Trainer")):
         super().validate_one_epoch(model, iterator, reporter, options, distributed_option)
         if not distributed_option.distributed or distributed_option.dist_rank == 0:
             say(_epoch_line(reporter, options.max_epoch))
+
+
+def _complete_epoch(checkpoint, model: torch.nn.Module, epoch: int) -> None:
+    # ESPnet writes the checkpoint before the epoch's weights: killed in between, these are missing
+    # and averaging would fail at the very end of the training.
+    weights = checkpoint.parent / f"{epoch}epoch.pth"
+    first = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+    if first and not weights.exists():
+        torch.save(model.state_dict(), weights)
 
 
 def _epoch_line(reporter, max_epoch: int) -> str:
