@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-
 PACKAGE = Path(__file__).parents[1] / "espnet_ext"
 LIGHT = ("text", "data", "corpora", "scoring", "report")
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.REPORT_NDIFF

@@ -16,7 +16,7 @@ def test_public_surface_is_as_frozen():
     assert not lost and not new, "\n".join([
         "The public surface is not what tests/public_surface.txt says.",
         *(f"  gone: {name}" for name in lost), *(f"  new:  {name}" for name in new),
-        "What is gone breaks somebody's scripts. If the change is meant: tell of it in CHANGELOG.md,",
+        "What is gone breaks somebody's scripts. If it is meant: tell of it in CHANGELOG.md,",
         "run `python tests/public_surface.py --update`, and commit both.",
     ])  # fmt: skip
 
