@@ -182,7 +182,7 @@ def test_keys_of_an_output_are_all_told():
 
 
 def test_figures_stand_in_the_results():
-    """Every figure between the markers is in RESULTS.md of the embedded corpus, here or committed."""
+    """Figures between the markers are in RESULTS.md of the embedded corpus, here or committed."""
     shown = re.search(r"<!-- results:begin -->(.*)<!-- results:end -->", README, re.S)[1]
     figures = set(re.findall(r"\d+\.\d+", shown))
     if not figures:
