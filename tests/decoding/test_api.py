@@ -1,0 +1,106 @@
+"""The Python API: what audio it takes, in which order it answers, what it does with nothing."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from espnet_ext.decoding.api import DualSpeech2Text
+from espnet_ext.errors import UserError
+
+NOISE = np.random.default_rng(3).standard_normal(16000).astype(np.float32) * 0.1
+
+
+@pytest.fixture(scope="module")
+def recognise(trained):
+    return DualSpeech2Text.from_pretrained(trained.root / "exp", beam_size=2, maxlenratio=-4)
+
+
+def same(one, other):
+    for name in one.best:
+        assert one.best[name].token_ids == other.best[name].token_ids
+        assert one.best[name].score == pytest.approx(other.best[name].score, abs=1e-4)
+
+
+def test_paths_arrays_and_tensors_are_the_same_speech(recognise, tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, NOISE, 16000, subtype="FLOAT")
+    expected = recognise(NOISE)
+    assert list(expected.best) == ["surface", "meaning"]
+    for audio in (path, str(path), torch.from_numpy(NOISE), NOISE.astype(np.float64)):
+        same(recognise(audio), expected)
+
+
+def test_another_sample_rate_is_resampled(recognise, tmp_path):
+    slow = np.sin(np.arange(8000) * 2 * np.pi * 440 / 8000).astype(np.float32) * 0.3
+    path = tmp_path / "8k.wav"
+    soundfile.write(path, slow, 8000, subtype="FLOAT")
+    assert recognise.samples(path).numel() == 16000
+    assert recognise.samples(slow, 8000).numel() == 16000
+    same(recognise(path), recognise(slow, 8000))
+    tone = np.sin(np.arange(16000) * 2 * np.pi * 440 / 16000) * 0.3
+    middle = slice(2000, 14000)  # resampling rings at the ends
+    assert np.abs(recognise.samples(slow, 8000).numpy()[middle] - tone[middle]).max() < 1e-3
+
+
+def test_results_come_in_the_order_given(recognise):
+    lengths = [5000, 16000, 300, 9000, 12000, 0]
+    audios = [NOISE[:length] for length in lengths]
+    narrow = recognise.with_options(batch_frames=20)  # cut into several batches
+    for audio, result in zip(audios, narrow.batch(audios), strict=True):
+        same(recognise(audio), result)
+    assert recognise.batch([]) == []
+
+
+def test_too_short_audio_has_empty_transcripts(recognise):
+    shortest = next(n for n in range(16000) if not recognise.is_too_short(n))
+    assert shortest == 960  # seven frames of 160 samples, the first at 0
+    for length in (0, 1, shortest - 1):
+        best = recognise(NOISE[:length]).best
+        assert [(h.text, h.tokens) for h in best.values()] == [("", ())] * 2
+    assert recognise(NOISE[:shortest]).best["surface"].score < 0
+
+
+@pytest.mark.parametrize(
+    ("audio", "named"),
+    [
+        (np.zeros((2, 8000), np.float32), "one channel"),
+        (np.zeros(8000, np.int16), "floats"),
+        (np.full(8000, np.nan, np.float32), "finite"),
+        ("no/such.wav", "no/such.wav"),
+    ],
+)
+def test_wrong_audio(recognise, audio, named):
+    with pytest.raises(UserError) as caught:
+        recognise(audio)
+    assert named in str(caught.value)
+
+
+def test_other_options_leave_the_first_recogniser_alone(recognise):
+    wide = recognise.with_options(beam_size=4, nbest=3)
+    assert len(wide(NOISE).nbest["surface"]) == 3
+    assert len(recognise(NOISE).nbest["surface"]) == 1
+    assert wide.model is recognise.model
+    same(wide.with_options(beam_size=2, nbest=1)(NOISE), recognise(NOISE))
+    scores = [h.score for h in wide(NOISE).nbest["surface"]]
+    assert scores == sorted(scores, reverse=True)
+    with pytest.raises(UserError, match="beam_sise"):
+        recognise.with_options(beam_sise=3)
+
+
+def test_language_model_can_be_weighed_later(trained):
+    lm = pytest.importorskip("espnet2.lm.transformer_lm").TransformerLM
+    recognise = DualSpeech2Text.from_pretrained(trained.root / "exp", beam_size=2, maxlenratio=-4)
+    size = len(recognise.model.branches["meaning"].tokens)
+    torch.manual_seed(0)
+    model = lm(size, pos_enc=None, embed_unit=8, att_unit=8, head=2, unit=8, layer=1).eval()
+    fused = DualSpeech2Text(
+        recognise.model, {}, {"beam_size": 2, "maxlenratio": -4}, trained.root / "exp",
+        {"meaning": model},
+    )  # fmt: skip
+    same(fused(NOISE), recognise(NOISE))  # weighs nothing yet
+    heard = fused.with_options(lm_weight=0.5)(NOISE)
+    assert "lm" in heard.best["meaning"].scores
+    assert "lm" not in heard.best["surface"].scores
+    with pytest.raises(UserError, match="meanning"):
+        DualSpeech2Text(recognise.model, {}, {}, lms={"meanning": model})

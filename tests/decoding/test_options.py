@@ -1,0 +1,76 @@
+"""Search options: shared, per output, checked."""
+
+import dataclasses
+
+import pytest
+import yaml
+
+from espnet_ext.decoding.options import (
+    SearchOptions,
+    change_options,
+    parse_options,
+    read_options,
+)
+from espnet_ext.errors import UserError
+
+
+def test_own_options_go_over_shared_ones():
+    config = {"beam_size": 5, "penalty": 1, "outputs": {"meaning": {"beam_size": 2}}}
+    parsed = parse_options(config, ["surface", "meaning"])
+    assert (parsed["surface"].beam_size, parsed["meaning"].beam_size) == (5, 2)
+    assert parsed["meaning"].penalty == 1
+
+
+def test_options_of_an_output_that_this_system_lacks_are_no_mistake():
+    parsed = parse_options({"outputs": {"surface": {"beam_size": 2}}}, ["meaning"])
+    assert parsed == {"meaning": SearchOptions()}
+
+
+def test_shared_configurations_are_complete_and_right(request):
+    for name in ("decode", "decode_lm"):
+        options = read_options(request.config.rootpath / f"conf/{name}.yaml")
+        assert parse_options(options, ["surface"])["surface"].beam_size == options["beam_size"]
+
+
+def test_defaults_are_what_stock_decoding_uses():
+    inference = pytest.importorskip("espnet2.bin.asr_inference")
+    given = ["--output_dir", "x", "--data_path_and_name_and_type", "a,speech,sound"]
+    stock = vars(inference.get_parser().parse_args(given))
+    ours = dataclasses.asdict(SearchOptions())
+    for key in ("penalty", "maxlenratio", "minlenratio", "normalize_length", "nbest"):
+        assert ours[key] == stock[key]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"beam": 1}, "beam_size"),
+        ({"beam_size": 0}, "positive"),
+        ({"beam_size": 2.5}, "int"),
+        ({"beam_size": True}, "int"),
+        ({"ctc_weight": 1.01}, "0 to 1"),
+        ({"normalize_length": 1}, "bool"),
+    ],
+)
+def test_wrong_ones_are_refused_wherever_they_come_from(changes, named):
+    for attempt in (
+        lambda: parse_options(changes, ["a"]),
+        lambda: parse_options({"outputs": {"a": changes}}, ["a"]),
+        lambda: change_options("a", SearchOptions(), changes),
+    ):
+        with pytest.raises(UserError) as caught:
+            attempt()
+        assert named in str(caught.value)
+
+
+def test_reading(tmp_path):
+    path = tmp_path / "decode.yaml"
+    path.write_text(yaml.safe_dump({"beam_size": 3}))
+    assert read_options(path) == {"beam_size": 3}
+    path.write_text("")
+    assert read_options(path) == {}
+    path.write_text("- beam_size\n")
+    with pytest.raises(UserError, match="mapping"):
+        read_options(path)
+    with pytest.raises(UserError, match="no such"):
+        read_options(tmp_path / "other.yaml")

@@ -1,0 +1,66 @@
+"""ESPnet's parts come alone, quietly, and leave the interpreter as it was."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from espnet_ext.errors import UserError
+from espnet_ext.model import espnet
+
+HEAVY = ("s3prl", "wandb", "scipy.stats", "transformers", "torch._dynamo", "matplotlib")
+
+
+def fresh(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )  # fmt: skip
+
+
+def test_a_model_is_built_without_heavy_bystanders():
+    done = fresh(
+        "import sys\n"
+        "from espnet_ext.model import build, load, espnet\n"
+        "for kind, name in (('frontend', 'default'), ('specaug', 'specaug'),\n"
+        "                   ('normalize', 'utterance_mvn'), ('encoder', 'conformer'),\n"
+        "                   ('decoder', 'transformer'), ('ctc', 'ctc')):\n"
+        "    espnet.resolve(kind, name)\n"
+        "print('\\n'.join(sys.modules))\n"
+    )
+    loaded = set(done.stdout.split())
+    assert "espnet2.asr.encoder.conformer_encoder" in loaded
+    assert not loaded & set(HEAVY)
+    assert done.stderr == ""
+
+
+def test_the_training_command_is_as_light():
+    done = fresh("import sys, espnet_ext.training.task\nprint('\\n'.join(sys.modules))")
+    loaded = set(done.stdout.split())
+    assert "espnet2.train.trainer" in loaded
+    assert not loaded & {"s3prl", "wandb", "transformers", "torch._dynamo"}
+    assert "Flash Attention" not in done.stderr
+
+
+def test_the_interpreter_is_left_as_it_was():
+    disable, stderr = torch.compiler.disable, sys.stderr
+    before = {name: sys.modules.get(name, "absent") for name in (*espnet._BYSTANDERS, "wandb")}
+    with pytest.raises(RuntimeError, match="stop"), espnet.light_imports():
+        assert torch.compiler.disable is not disable
+        raise RuntimeError("stop")
+    assert torch.compiler.disable is disable
+    assert sys.stderr is stderr
+    assert {name: sys.modules.get(name, "absent") for name in before} == before
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(UserError, match="unknown encoder 'confromer'") as caught:
+        espnet.resolve("encoder", "confromer")
+    assert "conformer" in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", sorted(espnet._NAMES))
+def test_every_name_of_the_table_is_where_it_says(name):
+    if name == "LMTask":
+        pytest.importorskip("espnet2.tasks.lm")
+    assert espnet.load(name) is not None

@@ -1,0 +1,84 @@
+"""Loading is strict: what does not fit is said, never left at random."""
+
+import shutil
+
+import pytest
+import torch
+import yaml
+
+from espnet_ext.errors import UserError
+from espnet_ext.model.build import build_model
+from espnet_ext.model.load import load_config, load_model
+
+
+@pytest.fixture
+def folder(config, tmp_path):
+    model = build_model(config)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    torch.save(model.state_dict(), tmp_path / "model.pth")
+    return tmp_path
+
+
+def change(folder, how):
+    state = torch.load(folder / "model.pth", weights_only=True)
+    how(state)
+    torch.save(state, folder / "model.pth")
+
+
+def test_loads_what_was_saved_ready_to_decode(folder, config):
+    model, loaded = load_model(folder)
+    assert loaded == config
+    assert not model.training
+    state = torch.load(folder / "model.pth", weights_only=True)
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_moved_folder_loads(folder, tmp_path_factory):
+    target = tmp_path_factory.mktemp("elsewhere") / "m"
+    shutil.move(folder, target)
+    load_model(target)
+
+
+def test_missing_and_unexpected_parameters_are_named(folder):
+    change(folder, lambda s: s.update(other=s.pop("surface_ctc.ctc_lo.bias")))
+    with pytest.raises(UserError) as caught:
+        load_model(folder)
+    assert "missing: surface_ctc.ctc_lo.bias" in caught.value.message
+    assert "unexpected: other" in caught.value.message
+
+
+def test_sizes_that_differ_are_named(folder):
+    change(folder, lambda s: s.update({"surface_ctc.ctc_lo.bias": torch.zeros(3)}))
+    with pytest.raises(UserError, match="surface_ctc.ctc_lo.bias"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
+def test_damaged_weights(folder, content):
+    path = folder / "model.pth"
+    path.write_bytes(path.read_bytes()[:1000] if content is None else content)
+    with pytest.raises(UserError, match="not a readable checkpoint"):
+        load_model(folder)
+
+
+def test_weights_that_would_run_code_are_refused(folder):
+    class Command:
+        def __reduce__(self):
+            import pathlib
+
+            return pathlib.Path.touch, (folder / "ran",)
+
+    torch.save({"a": Command()}, folder / "model.pth")
+    with pytest.raises(UserError, match="not a readable checkpoint"):
+        load_model(folder)
+    assert not (folder / "ran").exists()
+
+
+def test_configurations_that_are_none(folder):
+    for content, named in (("a: [", "not valid YAML"), ("a: 1", "outputs"), ("- a", "outputs")):
+        (folder / "config.yaml").write_text(content)
+        with pytest.raises(UserError, match=named):
+            load_config(folder)
+    (folder / "config.yaml").unlink()
+    with pytest.raises(UserError, match="no such file"):
+        load_config(folder)

@@ -1,0 +1,93 @@
+"""An archive unpacks to a model directory that works anywhere, for us and for stock ESPnet."""
+
+import json
+import zipfile
+
+import pytest
+import torch
+import yaml
+
+from espnet_ext.bin import pack
+from espnet_ext.decoding.api import DualSpeech2Text
+from espnet_ext.files import sha256_of
+from espnet_ext.model.load import load_model
+
+SPEECH = torch.randn(8000, generator=torch.Generator().manual_seed(0))
+
+
+def packed(trained, archive, *options):
+    folder = str(trained.root / "exp")
+    assert pack.main(["--model_dir", folder, "--archive", str(archive), *options]) == 0
+    with zipfile.ZipFile(archive) as opened:
+        assert opened.testzip() is None
+        opened.extractall(archive.parent / "unpacked")
+    return archive.parent / "unpacked" / archive.stem
+
+
+def test_unpacked_folder_decodes_alike(trained, tmp_path):
+    folder = packed(trained, tmp_path / "do_small.zip")
+    options = {"beam_size": 3, "maxlenratio": -5}
+    before = DualSpeech2Text.from_pretrained(trained.root / "exp", **options)(SPEECH)
+    after = DualSpeech2Text.from_pretrained(folder, **options)(SPEECH)
+    assert after == before
+    names = {p.name for p in folder.iterdir()}
+    assert names == {"config.yaml", "model.pth", "meaning_bpe.model", "feats_stats.npz",
+                     "train.json", "README.md"}  # fmt: skip
+    assert not (folder / "model.pth").is_symlink()
+    assert str(trained.root) not in (folder / "config.yaml").read_text()
+
+
+def test_same_model_makes_the_same_archive(trained, tmp_path):
+    (tmp_path / "b").mkdir()
+    packed(trained, tmp_path / "a.zip")
+    packed(trained, tmp_path / "b/a.zip")
+    assert sha256_of(tmp_path / "a.zip") == sha256_of(tmp_path / "b/a.zip")
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
+def test_card_tells_outputs_scores_and_use(trained, tmp_path):
+    run = trained.root / "exp/decode/test"
+    run.mkdir(parents=True, exist_ok=True)
+    cell = {"hypothesis": "surface", "reference": "meaning", "metric": "per",
+            "metrics": {"per": {"rate": 12.345}}}  # fmt: skip
+    (run / "score.json").write_text(json.dumps({"cells": [cell]}))
+    (run / "decode.json").write_text("{}")
+    folder = packed(trained, tmp_path / "do.zip", "--license", "CC BY 4.0", "--export", "surface")
+    card = (folder / "README.md").read_text()
+    assert "| meaning | attention | bpe |" in card
+    assert "| decode/test | surface | meaning | PER | 12.35 % |" in card or "12.34 %" in card
+    assert 'from_pretrained("do")' in card
+    assert "CC BY 4.0" in card
+    assert "stock_surface/config.yaml" in card
+    assert (folder / "decode/test/decode.json").exists()
+
+
+def test_stock_espnet_decodes_what_was_exported(trained, tmp_path, monkeypatch):
+    stock = pytest.importorskip("espnet2.bin.asr_inference").Speech2Text
+    folder = packed(trained, tmp_path / "do.zip", "--export", "surface meaning")
+    config = yaml.safe_load((folder / "stock_meaning/config.yaml").read_text())
+    assert config["bpemodel"] == "stock_meaning/bpe.model"
+    assert config["normalize_conf"]["stats_file"] == "stock_meaning/feats_stats.npz"
+    monkeypatch.chdir(folder)
+    peer = stock("stock_meaning/config.yaml", "stock_meaning/model.pth", ctc_weight=0.0,
+                 beam_size=3, lm_weight=0.0, maxlenratio=-5)  # fmt: skip
+    ours = DualSpeech2Text.from_pretrained(".", beam_size=3, maxlenratio=-5)(SPEECH)
+    text, _, ids, _ = peer(SPEECH)[0]
+    assert ours.best["meaning"].token_ids == tuple(ids)
+    assert ours.best["meaning"].text == text
+
+
+def test_model_that_does_not_fit_is_not_packed(trained, tmp_path):
+    import shutil
+
+    from espnet_ext.bin import cli
+
+    broken = tmp_path / "broken"
+    shutil.copytree(trained.root / "exp", broken, symlinks=True)
+    state = load_model(broken)[0].state_dict()
+    state.pop("surface_ctc.ctc_lo.bias")
+    torch.save(state, broken / "other.pth")
+    archive = tmp_path / "a.zip"
+    arguments = ["--model_dir", str(broken), "--archive", str(archive), "--weights", "other.pth"]
+    assert cli.run(pack.main, arguments) == 1
+    assert not archive.exists()

@@ -1,0 +1,89 @@
+"""Configurations: reading, merging, and what the shared ones hold."""
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from espnet_ext.errors import UserError
+from espnet_ext.model.config import parse_outputs
+from espnet_ext.training.checks import check_config, check_criteria
+from espnet_ext.training.config import check_known, merge, read_yaml
+from espnet_ext.training.run import merged_config, parse_token_types
+
+keys = st.sampled_from("abc")
+trees = st.recursive(st.integers(), lambda t: st.dictionaries(keys, t), max_leaves=8)
+mappings = st.dictionaries(keys, trees)
+
+
+def leaves(tree, path=()):
+    if not isinstance(tree, dict) or not tree:
+        return {path: tree}
+    return {k: v for key, value in tree.items() for k, v in leaves(value, (*path, key)).items()}
+
+
+@given(mappings, mappings)
+def test_overlay_wins_and_loses_nothing(base, overlay):
+    merged = leaves(merge(base, overlay)) if merge(base, overlay) else {}
+    for path, value in leaves(overlay).items() if overlay else ():
+        if value != {}:
+            assert merged[path] == value
+    assert merge(base, {}) == base
+    assert merge(merge(base, overlay), overlay) == merge(base, overlay)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_every_way_to_write_a_number_is_read_as_one(tmp_path_factory, number):
+    path = tmp_path_factory.mktemp("yaml") / "a.yaml"
+    path.write_text(f"a: {number:.3e}\n")
+    assert read_yaml(path)["a"] == pytest.approx(float(f"{number:.3e}"))
+    assert isinstance(read_yaml(path)["a"], float)
+
+
+def test_yaml_builds_no_objects(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("a: !!python/object/apply:os.system ['true']\n")
+    with pytest.raises(UserError, match="a.yaml"):
+        read_yaml(path)
+
+
+def test_shared_configurations_fit_the_training_command(request):
+    from espnet_ext.training.task import DualOutputTask
+
+    conf = request.config.rootpath / "conf"
+    parser = DualOutputTask.get_parser()
+    systems = sorted((conf / "systems").glob("*.yaml"))
+    assert {path.stem for path in systems} >= {"so_surface", "so_meaning", "do"}
+    for name in ("train", "train_small"):
+        for system in systems:
+            merged = merged_config(conf / f"{name}.yaml", [system])
+            check_config(merged, parser, name)
+            check_criteria(merged, name)
+            for output in parse_outputs(merged).values():
+                assert output.ctc_weight + output.attention_weight > 0
+            if merged["encoder_conf"].get("pos_enc_layer_type", "rel_pos") == "rel_pos":
+                assert merged["encoder_conf"]["rel_pos_type"] == "latest"
+
+
+def test_systems_weigh_losses_as_published(request):
+    conf = request.config.rootpath / "conf/systems"
+    do = yaml.safe_load((conf / "do.yaml").read_text())["outputs"]
+    weights = [w for o in do.values() for k, w in o.items() if k.endswith("_weight")]
+    assert sorted(weights) == [0.2, 0.3, 0.5]
+    for name in ("so_surface", "so_meaning"):
+        (only,) = yaml.safe_load((conf / f"{name}.yaml").read_text())["outputs"].values()
+        assert (only["ctc_weight"], only["attention_weight"]) == (0.2, 0.8)
+
+
+def test_unknown_keys_name_the_nearest():
+    check_known({"optim": 1}, ["optim"], "a.yaml")
+    with pytest.raises(UserError, match="a.yaml: unknown key 'optin'") as caught:
+        check_known({"optin": 1}, ["optim", "seed"], "a.yaml")
+    assert caught.value.remedy == "did you mean 'optim'?"
+
+
+def test_token_types():
+    assert parse_token_types(["a=char", "b=bpe"]) == {"a": "char", "b": "bpe"}
+    for wrong in ("a", "a=b=c"):
+        with pytest.raises(UserError, match="OUTPUT=TYPE"):
+            parse_token_types([wrong])

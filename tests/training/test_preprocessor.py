@@ -1,0 +1,56 @@
+"""From transcripts to token ids, and unlabelled ones to the row that losses leave out."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from espnet_ext.model.config import UNLABELLED, OutputConfig
+from espnet_ext.training.preprocessor import OutputsPreprocessor
+
+TOKENS = ["<blank>", "<unk>", "<space>", "a", "b", "한", "<sos/eos>"]
+OUTPUTS = {
+    "meaning": OutputConfig(token_type="char", token_list=TOKENS),
+    "surface": OutputConfig(token_type="phone", token_list=["<blank>", "<unk>", "K", "<sos/eos>"]),
+}
+
+
+@pytest.fixture
+def preprocess():
+    return OutputsPreprocessor(OUTPUTS, train=True, speech={})
+
+
+def test_each_output_has_its_own_vocabulary(preprocess):
+    data = {"speech": np.zeros(4), "text_meaning": "a b", "text_surface": "K K"}
+    batch = preprocess("u", data)
+    assert batch["text_meaning"].tolist() == [3, 2, 4]
+    assert batch["text_surface"].tolist() == [2, 2]
+    assert batch["text_meaning"].dtype == np.int64
+    assert batch["speech"].dtype == np.float32
+
+
+@pytest.mark.parametrize("text", ["<na>", "", "   "])
+def test_no_transcript_is_the_unlabelled_row(preprocess, text):
+    assert preprocess.encode("meaning", text).tolist() == [UNLABELLED]
+
+
+def test_unknown_tokens_and_unicode_forms(preprocess):
+    assert preprocess.encode("meaning", "az").tolist() == [3, 1]
+    decomposed = "\u1112\u1161\u11ab"  # 한 as three conjoining jamo
+    assert preprocess.encode("meaning", decomposed).tolist() == [5]
+    assert preprocess.encode("surface", "K <na>").tolist() == [2, 1]
+
+
+def test_absent_outputs_are_left_out(preprocess):
+    assert set(preprocess("u", {"speech": np.zeros(4)})) == {"speech"}
+
+
+def test_reaches_worker_processes(preprocess):
+    twin = pickle.loads(pickle.dumps(preprocess))
+    assert twin.encode("meaning", "ab").tolist() == preprocess.encode("meaning", "ab").tolist()
+
+
+def test_volume_is_normalised_by_espnet_when_asked():
+    loud = OutputsPreprocessor(OUTPUTS, train=True, speech={"speech_volume_normalize": 0.5})
+    speech = loud("u", {"speech": np.array([0.1, -0.2, 0.05], dtype=np.float32)})["speech"]
+    assert np.abs(speech).max() == pytest.approx(0.5)
