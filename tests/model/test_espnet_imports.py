@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+import typeguard
 
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
@@ -44,13 +45,62 @@ def test_the_training_command_is_as_light():
 
 def test_the_interpreter_is_left_as_it_was():
     disable, stderr = torch.compiler.disable, sys.stderr
+    typechecked = typeguard.typechecked
     before = {name: sys.modules.get(name, "absent") for name in (*espnet._BYSTANDERS, "wandb")}
     with pytest.raises(RuntimeError, match="stop"), espnet.light_imports():
         assert torch.compiler.disable is not disable
         raise RuntimeError("stop")
     assert torch.compiler.disable is disable
+    assert typeguard.typechecked is typechecked
     assert sys.stderr is stderr
     assert {name: sys.modules.get(name, "absent") for name in before} == before
+
+
+def test_optimizers_step_alike_without_the_compiler():
+    done = fresh(
+        "import sys, torch\n"
+        "from espnet_ext.model import espnet\n"
+        "def trained():\n"
+        "    torch.manual_seed(0)\n"
+        "    layer = torch.nn.Linear(4, 2)\n"
+        "    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1)\n"
+        "    for _ in range(5):\n"
+        "        optimizer.zero_grad()\n"
+        "        layer(torch.ones(3, 4)).square().sum().backward()\n"
+        "        optimizer.step()\n"
+        "    optimizer.load_state_dict(optimizer.state_dict())\n"
+        "    return layer.weight\n"
+        "espnet.spare_compiler()\n"
+        "light = trained()\n"
+        "assert isinstance(sys.modules['torch._dynamo'], espnet.StandIn)\n"
+        "assert torch._dynamo.config.cache_size_limit  # anything else is the real one's\n"
+        "assert not isinstance(sys.modules['torch._dynamo'], espnet.StandIn)\n"
+        "import torch._dynamo.utils\n"
+        "assert torch.equal(trained(), light)\n"
+        "assert float(torch.compile(lambda x: x + 1, backend='eager')(torch.ones(()))) == 2\n"
+        "print('alike')\n"
+    )
+    assert done.stdout == "alike\n"
+
+
+def test_hidden_packages_are_there_when_used():
+    done = fresh(
+        "import sys\n"
+        "from espnet_ext.model import espnet\n"
+        "preprocessor = espnet.load('CommonPreprocessor')\n"
+        "assert 'scipy.signal' not in sys.modules\n"
+        "module = sys.modules[preprocessor.__module__]\n"
+        "print(module.scipy.signal.convolve([1, 2], [1, 1]).tolist())\n"
+    )
+    assert done.stdout == "[1, 3, 2]\n"
+    done = fresh(
+        "from espnet_ext.model import espnet\n"
+        "with espnet.light_imports():\n"
+        "    from scipy.signal import windows, convolve\n"
+        "    import scipy.signal.windows\n"
+        "print(convolve([1, 2], [1, 1]).tolist(), len(windows.hann(3)))\n"
+    )
+    assert done.stdout == "[1, 3, 2] 3\n"
 
 
 def test_unknown_names_list_the_known_ones():
