@@ -1,19 +1,15 @@
-"""Progress that suits where it is read: a bar on a terminal, a plain line with an estimate in a log."""
+"""Progress that suits where it is read: a bar on a terminal, lines with an estimate in a log."""
 
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
-
-Item = TypeVar("Item")
-
 
 def say(line: str) -> None:
     """One line for the reader, on standard error, at once (standard output is for results)."""
     print(line, file=sys.stderr, flush=True)
 
 
-def track(
+def track[Item](
     items: Iterable[Item], label: str, total: int | None = None, unit: str = "utt"
 ) -> Iterator[Item]:
     """Yield the items and show how far along they are; silent when over within three seconds.

@@ -31,7 +31,9 @@ def words(value: str) -> list[str]:
     return value.split()
 
 
-def run(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> int:
+def run(
+    main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None
+) -> int:
     """Run a command: 0 on success, 1 on bad input, 2 on bad usage (argparse exits by itself)."""
     try:
         return main(argv) or 0

@@ -10,10 +10,10 @@ import torch
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.branch import Branch
-from espnet_ext.model.config import OutputConfig, check_conf, check_keys, parse_outputs
+from espnet_ext.model.config import OutputConfig, check_keys, construct, parse_outputs
 from espnet_ext.model.dual import DualOutputModel
 
-MODEL_CONF = ("lsm_weight", "length_normalized_loss", "extract_feats_in_collect_stats")
+MODEL_CONF = ("lsm_weight", "length_normalized_loss", "scale_embeddings")
 
 
 def build_model(config: Mapping[str, Any], folder: str | Path = ".") -> DualOutputModel:
@@ -32,14 +32,12 @@ def build_model(config: Mapping[str, Any], folder: str | Path = ".") -> DualOutp
     normalize = _part(_with_stats_file(config, Path(folder)), "normalize")
     preencoder = _part(config, "preencoder")
     size = preencoder.output_size() if preencoder is not None else size
-    encoder = _part(config, "encoder", input_size=size)
-    if getattr(encoder, "interctc_use_conditioning", False) or getattr(
-        encoder, "interctc_layer_idx", []
-    ):
+    if (config.get("encoder_conf") or {}).get("interctc_layer_idx"):
         raise UserError(
             "encoder_conf.interctc_layer_idx: intermediate CTC is not an output branch",
             "remove interctc_* from encoder_conf",
         )
+    encoder = _part(config, "encoder", input_size=size)
     size = encoder.output_size()
     postencoder = _part(config, "postencoder", input_size=size)
     size = postencoder.output_size() if postencoder is not None else size
@@ -54,7 +52,20 @@ def build_model(config: Mapping[str, Any], folder: str | Path = ".") -> DualOutp
     )  # fmt: skip
     if config.get("init"):
         espnet.load("initialize")(model, config["init"])
+    if (config.get("model_conf") or {}).get("scale_embeddings"):
+        _scale_embeddings(model)
     return model
+
+
+def _scale_embeddings(model: torch.nn.Module) -> None:
+    """Start decoder embeddings at standard deviation 1/√d (Vaswani et al., 2017, section 3.4).
+
+    The decoder multiplies them by √d before it adds positions. From PyTorch's standard deviation
+    of 1 they would be √d times as large as the positions, and attention finds its way late.
+    """
+    for module in model.modules():
+        if isinstance(module, torch.nn.Embedding):
+            torch.nn.init.normal_(module.weight, std=module.weight.size(1) ** -0.5)
 
 
 def autocast_dtype(choice: str | None) -> torch.dtype | None:
@@ -74,8 +85,7 @@ def _part(config: Mapping[str, Any], kind: str, **given) -> torch.nn.Module | No
         return None
     build = espnet.resolve(kind, name)
     conf = config.get(f"{kind}_conf") or {}
-    check_conf(conf, build, f"{kind}_conf", tuple(given))
-    return build(**given, **conf)
+    return construct(build, conf, f"{kind}_conf", given)
 
 
 def _tokens(name: str, output: OutputConfig) -> list[str]:

@@ -11,7 +11,8 @@ from espnet_ext.text.tokenizers import BLANK, SOS_EOS, UNK
 
 SMALL = {
     "frontend": "default",
-    "frontend_conf": {"fs": 16000, "n_fft": 512, "win_length": 400, "hop_length": 160, "n_mels": 20},
+    "frontend_conf": {"fs": 16000, "n_fft": 512, "win_length": 400, "hop_length": 160,
+                      "n_mels": 20},
     "specaug": "specaug",
     "specaug_conf": {"apply_time_warp": False, "apply_freq_mask": True,
                      "freq_mask_width_range": [0, 4], "num_freq_mask": 1, "apply_time_mask": False},
@@ -34,7 +35,9 @@ def tokens(content: list[str]) -> list[str]:
     return [BLANK, UNK, *content, SOS_EOS]
 
 
-def output(branch="ctc_attention", content=LETTERS, token_type="char", ctc=0.3, attention=0.7, **more):
+def output(
+    branch="ctc_attention", content=LETTERS, token_type="char", ctc=0.3, attention=0.7, **more
+):
     entry = {"branch": branch, "token_type": token_type, "token_list": tokens(content), **more}
     if branch != "attention":
         entry["ctc_weight"] = ctc
@@ -79,7 +82,7 @@ def make_system(tmp_path):
 
 @pytest.fixture
 def batch():
-    """Three utterances of different length with letters as token ids (all below every vocabulary)."""
+    """Three utterances of different length; token ids are below every vocabulary's size."""
     generator = torch.Generator().manual_seed(1)
     speech = torch.randn(3, 24000, generator=generator)
     speech_lengths = torch.tensor([24000, 21000, 15000])

@@ -25,7 +25,9 @@ def build_stock(asr_task, model, config, name):
 
 @pytest.mark.parametrize("system", ["single", "normalised", "ctc", "attention"])
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
-def test_loss_and_gradients_equal_stock(asr_task, make_system, batch, system, training, record_property):
+def test_loss_and_gradients_equal_stock(
+    asr_task, make_system, batch, system, training, record_property
+):
     model, config, _ = make_system(system)
     name = next(iter(config["outputs"]))
     twin = build_stock(asr_task, model, config, name)
@@ -66,8 +68,10 @@ def test_unlabelled_rows_change_nothing(make_system, batch):
     speech, speech_lengths, text, text_lengths = batch
     # Equal lengths: ESPnet's STFT reflects at the end of a tensor, so padding itself is no no-op.
     speech_lengths = torch.full_like(speech_lengths, speech.size(1))
-    labels = {"text_surface": text, "text_surface_lengths": text_lengths,
-              "text_meaning": text.clone(), "text_meaning_lengths": text_lengths.clone()}  # fmt: skip
+    labels = {
+        "text_surface": text, "text_surface_lengths": text_lengths,
+        "text_meaning": text.clone(), "text_meaning_lengths": text_lengths.clone(),
+    }  # fmt: skip
     labels["text_meaning"][1] = -1
     labels["text_meaning"][1, 0] = -2
     labels["text_meaning_lengths"][1] = 1

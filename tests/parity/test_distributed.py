@@ -1,0 +1,106 @@
+"""Two gloo processes with disjoint labels train as one process with all of them."""
+
+import os
+import socket
+
+import pytest
+import torch
+
+SYSTEM = "dual"
+
+
+def _rows(kind: str, text: torch.Tensor, lengths: torch.Tensor, rank: int):
+    """Rank 0 knows only surfaces, rank 1 only meanings."""
+    owner = {"surface": 0, "meaning": 1}[kind]
+    if owner == rank:
+        return text, lengths
+    return torch.full((len(text), 1), -2), torch.ones(len(text), dtype=torch.long)
+
+
+def _batch(rank: int):
+    generator = torch.Generator().manual_seed(10 + rank)
+    speech = torch.randn(2, 16000, generator=generator)
+    text = torch.randint(2, 7, (2, 5), generator=generator)
+    lengths = torch.tensor([5, 5])
+    batch = {"speech": speech, "speech_lengths": torch.tensor([16000, 16000])}
+    for kind in ("surface", "meaning"):
+        rows, row_lengths = _rows(kind, text, lengths, rank)
+        batch[f"text_{kind}"], batch[f"text_{kind}_lengths"] = rows, row_lengths
+    return batch
+
+
+def _union():
+    parts = [_batch(0), _batch(1)]
+    union = {"speech": torch.cat([p["speech"] for p in parts]),
+             "speech_lengths": torch.cat([p["speech_lengths"] for p in parts])}  # fmt: skip
+    for kind in ("surface", "meaning"):
+        key = f"text_{kind}"
+        rows = [row for p in parts for row in p[key]]
+        union[key] = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1)
+        union[f"{key}_lengths"] = torch.cat([p[f"{key}_lengths"] for p in parts])
+    return union
+
+
+def _worker(rank: int, port: int, config: dict, state: dict, queue) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    from espnet_ext.model.build import build_model
+
+    model = build_model(config)
+    model.load_state_dict(state)
+    model.double().eval()
+    parallel = torch.nn.parallel.DistributedDataParallel(model)
+    batch = _batch(rank)
+    batch["speech"] = batch["speech"].double()
+    loss, stats, weight = parallel(**batch)
+    # What ESPnet's Trainer does with them (train_one_epoch): weighted mean over the ranks.
+    loss = (loss * weight.type(loss.dtype)).sum()
+    from espnet2.torch_utils.recursive_op import recursive_average
+
+    stats, weight = recursive_average(stats, weight, True)
+    loss = loss / weight * torch.distributed.get_world_size()
+    loss.backward()
+    gradients = {k: p.grad.numpy().copy() for k, p in model.named_parameters()}
+    queue.put((rank, gradients, {k: float(v) for k, v in stats.items()}))
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_with_disjoint_labels_equal_one(make_system):
+    model, config, _ = make_system(SYSTEM)
+    model.double().eval()
+    union = _union()
+    union["speech"] = union["speech"].double()
+    loss, stats, _ = model(**union)
+    loss.backward()
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = torch.multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    state = {k: v.float() for k, v in model.state_dict().items()}
+    workers = [
+        context.Process(target=_worker, args=(rank, port, config, state, queue)) for rank in (0, 1)
+    ]
+    for worker in workers:
+        worker.start()
+    results = {}
+    for _ in workers:
+        rank, gradients, rank_stats = queue.get(timeout=240)  # a hang is a failure, not a wait
+        results[rank] = (gradients, rank_stats)
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+
+    for name, parameter in model.named_parameters():
+        for rank in (0, 1):
+            difference = abs(results[rank][0][name] - parameter.grad.numpy()).max()
+            assert float(difference) < 1e-6, (rank, name)
+    for rank in (0, 1):
+        assert results[rank][1].keys() == stats.keys()
+        for key in stats:
+            if key.startswith("labelled_"):
+                continue
+            assert results[rank][1][key] == pytest.approx(float(stats[key]), abs=1e-6), key
