@@ -188,6 +188,7 @@ setup=(--extras "synth report")
 (cd "$start_dir" && bash "$root/local/setup_env.sh" "${setup[@]}") >"$step_journal"
 python=$(<"$step_journal")
 : >"$step_journal"
+unset PYTHONDONTWRITEBYTECODE # compiling torch anew would cost every process six seconds
 PATH=$(dirname "$python"):$PATH # `python` in a recipe's local/data.sh is this one
 export PATH PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1 PYTHONIOENCODING=utf-8
 

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 
+
 def say(line: str) -> None:
     """One line for the reader, on standard error, at once (standard output is for results)."""
     print(line, file=sys.stderr, flush=True)

@@ -19,6 +19,7 @@ setup=(--extras "synth report dev")
 [[ -z $python ]] || setup+=(--python "$python")
 [[ -z $env ]] || setup+=(--venv "$env")
 python=$(bash local/setup_env.sh "${setup[@]}") || exit
+unset PYTHONDONTWRITEBYTECODE # compiling torch anew would cost every process six seconds
 PATH=$(dirname "$python"):$PATH
 export PATH PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} OMP_NUM_THREADS=1
 
