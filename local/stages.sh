@@ -4,7 +4,7 @@
 # one line that tells what it made and where.
 
 stage() { # stage NUMBER SKIP_OPTION TITLE FUNCTION: run it if it is wanted, and say what it made
-    local number=$1 skip=$2 title=$3 started=$SECONDS ran made="" verb
+    local number=$1 skip=$2 what=$3 started=$SECONDS ran made="" verb
     if ((number < stage || number > stop_stage)) || [[ ${!skip} == true || " $skip_stages " == *" $number "* ]]; then
         return 0
     fi
@@ -14,7 +14,7 @@ stage() { # stage NUMBER SKIP_OPTION TITLE FUNCTION: run it if it is wanted, and
     ran=$(grep -c '^ran ' "$step_journal" || true)
     verb="$((SECONDS - started)) s"
     if ((ran == 0)); then verb="unchanged"; fi
-    printf 'stage %s, %s: %s (%s)\n' "$number" "$title" "$made" "$verb" >&2
+    printf 'stage %s, %s: %s (%s)\n' "$number" "$what" "$made" "$verb" >&2
 }
 
 # -- names and counts
