@@ -71,7 +71,7 @@ def _scale_embeddings(model: torch.nn.Module) -> None:
 def autocast_dtype(choice: str | None) -> torch.dtype | None:
     """CPU autocast type: "bfloat16", None for off, "auto" for bfloat16 where the CPU has it.
 
-    With AMX or AVX512-BF16 it trains 2.5 times as fast as float32; emulated, it is slower.
+    With AMX or AVX512-BF16 it trains up to 2.5 times as fast as float32; emulated, no faster.
     """
     if choice == "auto":
         native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
