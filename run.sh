@@ -195,7 +195,7 @@ export PATH PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1 PYTHO
 # -- the stages (local/stages.sh)
 
 log_dir=$expdir/log
-began=$SECONDS
+began=$SECONDS reported=false
 stage 1 skip_data_prep "data" prepare_data
 if [[ -n $speed_perturb_factors ]]; then
     stage 2 skip_data_prep "speed perturbation" perturb_speed

@@ -391,13 +391,15 @@ write_report() {
         --systems "$systems" --train_tag "$train_tag" --decode_tag "$decode_tag" --sets "$test_sets" \
         --results "$results" --html "$html" "${heading[@]}"
     made="$results, $html"
+    reported=true
 }
 
-summarize() { # the cells' table again, and where the rest is
-    if [[ ! -r $results ]]; then return; fi
-    printf '\n' >&2
-    # the first table of the results, which is the cells'
-    awk '/^\|/ { print; inside = 1; next } inside { exit }' "$results"
-    printf '\n%s\n%s\nall stages: %s s\n' "$(realpath "$results")" "$(realpath "$html")" \
-        "$((SECONDS - began))" >&2
+summarize() { # the cells' table again if this call had the report made, and where the rest is
+    if [[ $reported == true ]]; then
+        printf '\n' >&2
+        # the first table of the results, which is the cells'
+        awk '/^\|/ { print; inside = 1; next } inside { exit }' "$results"
+        printf '\n%s\n%s\n' "$(realpath "$results")" "$(realpath "$html")" >&2
+    fi
+    printf 'all stages: %s s\n' "$((SECONDS - began))" >&2
 }

@@ -18,6 +18,7 @@ class SearchOptions:
     ctc_weight: float = 0.3  # c; the decoder has 1 − c. Ignored by branches that have only one
     penalty: float = 0.0  # length bonus a token
     maxlenratio: float = 0.0  # 0: as many tokens as frames; negative: a constant
+    end_detect: bool = False  # stop early also with a maxlenratio, as ESPnet does without
     minlenratio: float = 0.0
     normalize_length: bool = False  # rank by score per token
     nbest: int = 1  # hypotheses given back

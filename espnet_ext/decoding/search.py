@@ -58,7 +58,7 @@ def build_searcher(branch: Branch, options: SearchOptions, lm: torch.nn.Module |
         "lm": options.lm_weight if lm is not None else 0.0,
     }  # fmt: skip
     logging.getLogger(espnet.SEARCH_LOGGER).setLevel(logging.ERROR)  # a line a hypothesis
-    return espnet.load("BatchBeamSearch")(
+    searcher = espnet.load("BatchBeamSearch")(
         beam_size=min(options.beam_size, size),
         weights=weights,
         scorers=scorers,
@@ -69,6 +69,12 @@ def build_searcher(branch: Branch, options: SearchOptions, lm: torch.nn.Module |
         pre_beam_score_key=None if ctc_weight == 1.0 else "full",
         normalize_length=options.normalize_length,
     ).eval()
+    if options.end_detect:  # which ESPnet ties to a ratio of 0: the bounds get ours behind its back
+        bounds = searcher._length_bounds
+        searcher._length_bounds = lambda lengths, _zero, least: bounds(
+            lengths, options.maxlenratio, least
+        )
+    return searcher
 
 
 @torch.no_grad()
@@ -83,13 +89,14 @@ def search(
         For each utterance its n best, best first.
     """
     found = searcher(
-        x=states, x_lengths=lengths, maxlenratio=options.maxlenratio,
+        x=states, x_lengths=lengths,
+        maxlenratio=0.0 if options.end_detect else options.maxlenratio,
         minlenratio=options.minlenratio,
     )  # fmt: skip
     return [
         [
             RawHypothesis(
-                _strip(hypothesis.yseq), float(hypothesis.score),
+                _strip(hypothesis.yseq, searcher.eos), float(hypothesis.score),
                 {name: float(score) for name, score in hypothesis.scores.items()},
             )
             for hypothesis in nbest[: options.nbest]
@@ -98,7 +105,13 @@ def search(
     ]  # fmt: skip
 
 
-def _strip(ids: torch.Tensor | Sequence[int]) -> tuple[int, ...]:
-    # sos and eos at the ends, and blank (id 0), are no content.
+def _strip(ids: torch.Tensor | Sequence[int], eos: int) -> tuple[int, ...]:
+    """The content: without sos and eos (one id) at the ends, and without blanks (id 0).
+
+    A hypothesis that ends in the very last step allowed has two eos, its own and the searcher's.
+    """
     plain = ids.tolist() if isinstance(ids, torch.Tensor) else list(ids)
-    return tuple(i for i in plain[1:-1] if i != 0)
+    end = len(plain)
+    while end > 1 and plain[end - 1] == eos:
+        end -= 1
+    return tuple(i for i in plain[1:end] if i != 0)

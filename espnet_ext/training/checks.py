@@ -2,15 +2,17 @@
 
 import argparse
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
-from espnet_ext.model.config import check_conf, parse_outputs, suggest
+from espnet_ext.model.config import TEXT_PREFIX, check_conf, parse_outputs, suggest
+from espnet_ext.progress import say
 from espnet_ext.training.config import check_known
 
 # A part of the configuration and what its classes are given besides `<part>_conf`.
@@ -124,3 +126,54 @@ def _parts(name: str, model: torch.nn.Module) -> str:
     children = [child for child, _ in model.named_children()]
     near = difflib.get_close_matches(name, children, n=1)
     return f"did you mean '{near[0]}'?" if near else f"parts: {', '.join(children)}"
+
+
+def warn_too_fast(model: torch.nn.Module, shape_files: Sequence[str]) -> dict[str, int]:
+    """Say how many utterances have more tokens than frames, for each output that has CTC.
+
+    CTC has no alignment for them: their CTC loss is infinite, and ESPnet counts it as zero without
+    a word. Repeated tokens need frames besides, so there may be some more.
+
+    Args:
+        shape_files: `speech_shape` and `text_<output>_shape` files of the training set.
+    Returns:
+        Output → number of such utterances.
+    """
+    paths = {Path(path).name: path for path in shape_files}
+    counts: dict[str, int] = {}
+    if "speech_shape" not in paths:
+        return counts
+    speech = {
+        utt: [int(size) for size in shape.split(",")]
+        for utt, shape in read_table(paths["speech_shape"]).items()
+    }
+    frames = _frames_of(model, next(iter(speech.values()))[1:])
+    for name, branch in model.branches.items():
+        shapes = paths.get(f"{TEXT_PREFIX}{name}_shape")
+        if shapes is None or "ctc" not in branch.parts:
+            continue
+        tokens = {utt: int(shape.split(",")[0]) for utt, shape in read_table(shapes).items()}
+        counts[name] = sum(tokens[utt] > frames(shape[0]) for utt, shape in speech.items())
+        if counts[name]:
+            say(
+                f"warning: {counts[name]} of {len(speech)} training utterances have more tokens "
+                f"of {name} than encoder frames, so that CTC learns nothing from them: give it "
+                "larger tokens (bpe), a shorter hop_length or an input_layer that joins less"
+            )
+    return counts
+
+
+@torch.no_grad()
+def _frames_of(model: torch.nn.Module, feature: Sequence[int]) -> Callable[[int], float]:
+    """How many frames the encoder makes of an input so long, at most: a line through two lengths.
+
+    Args:
+        feature: [] for samples, [F] for features.
+    """
+    short, long = (200, 600) if feature else (16000, 48000)
+    training = model.training
+    model.eval()
+    _, made = model.encode(torch.zeros(2, long, *feature), torch.tensor([short, long]))
+    model.train(training)
+    slope = float(made[1] - made[0]) / (long - short)
+    return lambda length: float(made[0]) + slope * (length - short) + 1.0

@@ -8,7 +8,7 @@ from typing import Any
 from espnet_ext.model import espnet
 from espnet_ext.model.build import build_model
 from espnet_ext.model.config import parse_outputs
-from espnet_ext.training.checks import check_frozen, check_initial
+from espnet_ext.training.checks import check_frozen, check_initial, warn_too_fast
 from espnet_ext.training.preprocessor import OutputsPreprocessor
 from espnet_ext.training.trainer import DualOutputTrainer
 
@@ -93,4 +93,6 @@ class DualOutputTask(espnet.load("AbsTask")):
         model = build_model(vars(args), args.output_dir or ".")
         check_frozen(args.freeze_param, model)
         check_initial(args.init_param, model)
+        if not args.collect_stats and not getattr(args, "dist_rank", None):
+            warn_too_fast(model, args.train_shape_file)
         return model

@@ -7,21 +7,22 @@ from collections import Counter
 import pytest
 
 from espnet_ext.corpora.mini_l2 import english
+from espnet_ext.corpora.mini_l2.sentences import written
 from espnet_ext.text import phones
 from espnet_ext.text.english import lexicon
 
-ALL = [english.canonical(sentence) for sentence in english.sentences()]
+ALL = [english.canonical(sentence) for sentence in written("en")]
 
 
 def test_there_are_enough_different_sentences_of_four_to_ten_words():
     assert len(ALL) >= 420
-    assert len(set(english.sentences())) == len(ALL)
-    for sentence in english.sentences():
+    assert len(set(written("en"))) == len(ALL)
+    for sentence in written("en"):
         assert re.fullmatch(r"[a-z]+( [a-z]+){3,9}", sentence), sentence
 
 
 def test_the_vocabulary_is_small_and_every_word_returns():
-    counts = Counter(word for one in english.sentences() for word in set(one.split()))
+    counts = Counter(word for one in written("en") for word in set(one.split()))
     assert 250 <= len(counts) <= 350
     assert min(counts.values()) >= 3, [word for word, count in counts.items() if count < 3]
     assert set(counts) == set(lexicon())  # no word lacks phones, and none is carried for nothing

@@ -13,6 +13,7 @@ from itertools import combinations
 import pytest
 
 from espnet_ext.corpora.mini_l2 import korean
+from espnet_ext.corpora.mini_l2.sentences import written
 from espnet_ext.text import hangul
 from espnet_ext.text.unicode import is_normal
 
@@ -20,7 +21,7 @@ needs_espeak = pytest.mark.skipif(
     importlib.util.find_spec("espeakng_loader") is None,
     reason="the wheel espeakng-loader, which has espeak-ng, is not installed",
 )
-WORDS = sorted({word for sentence in korean.sentences() for word in sentence.split()})
+WORDS = sorted({word for sentence in written("ko") for word in sentence.split()})
 
 # espeak-ng in a process of its own: a line of JSON in, phoneme strings or a waveform's hash out.
 ESPEAK = """
@@ -106,7 +107,7 @@ def single_errors() -> dict[str, dict[str, set[str]]]:
 
 
 def test_sentences_are_many_short_clean_and_different():
-    sentences = korean.sentences()
+    sentences = written("ko")
     assert len(sentences) >= 420
     assert len(set(sentences)) == len(sentences)
     for sentence in sentences:
@@ -118,7 +119,7 @@ def test_sentences_are_many_short_clean_and_different():
 
 
 def test_every_word_returns():
-    count = Counter(word for sentence in korean.sentences() for word in set(sentence.split()))
+    count = Counter(word for sentence in written("ko") for word in set(sentence.split()))
     assert min(count.values()) >= 3, [word for word in count if count[word] < 3]
     assert 300 <= len(count) <= 350
 
@@ -126,7 +127,7 @@ def test_every_word_returns():
 def test_words_of_held_out_sentences_stay_twice_in_training():
     from espnet_ext.corpora.mini_l2.build import split_sentences
 
-    sentences = korean.sentences()
+    sentences = written("ko")
     split = split_sentences(sentences, 7)
     train = Counter(w for number in split["train"] for w in set(sentences[number].split()))
     for subset in ("valid", "test"):
@@ -135,7 +136,7 @@ def test_words_of_held_out_sentences_stay_twice_in_training():
 
 
 def test_canonical_keeps_words_and_syllables():
-    for sentence in korean.sentences():
+    for sentence in written("ko"):
         said = korean.canonical(sentence)
         assert list(map(len, said.split())) == list(map(len, sentence.split()))
 
@@ -177,7 +178,7 @@ def test_every_possible_error(l1, should, said):
 
 @pytest.mark.parametrize("l1", korean.L1S)
 def test_no_errors_at_rate_zero_and_more_at_higher_rates(l1):
-    texts = [korean.canonical(sentence) for sentence in korean.sentences()]
+    texts = [korean.canonical(sentence) for sentence in written("ko")]
     changed = []
     for rate in (0.0, 0.3, 1.0, 3.0):
         rng = random.Random(5)

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 from espnet_ext.corpora.mini_l2 import synthesis
+from espnet_ext.corpora.mini_l2.sentences import drawn, written
 from espnet_ext.corpora.mini_l2.speakers import Speaker, speakers
 from espnet_ext.data.record import Utterance
 from espnet_ext.errors import UserError
@@ -25,8 +26,8 @@ from espnet_ext.progress import say
 LANGUAGES = {"en": "english", "ko": "korean"}  # lang → its module; the order seeds the plans
 SETS = ("train", "valid", "test")
 HELD_OUT = {"test": 80, "valid": 40}  # sentences
-REPEATS = {"test": 2, "valid": 2}  # how many speakers say each sentence
-TRAIN = 1320  # utterances, about: whole repeats of every sentence
+REPEATS = 2  # speakers who say each written sentence
+DRAWN = {"en": 3600, "ko": 950}  # sentences from frames, about; each said once, to train on
 QUICK = {"train": 160, "valid": 16, "test": 24}  # utterances
 UNLABELLED = 0.05  # of the training utterances have only one of surface and meaning
 
@@ -100,17 +101,19 @@ def plan(lang: str, quick: bool = False) -> list[Planned]:
     """
     module = language(lang)
     seed = 1_000_000 * (1 + sorted(LANGUAGES).index(lang))
-    sentences = module.sentences()
-    split = split_sentences(sentences, seed)
+    sentences = [*written(lang), *drawn(lang, DRAWN[lang], seed)]
+    split = split_sentences(written(lang), seed)
+    said = {subset: REPEATS * split[subset] for subset in SETS}
+    said["train"] += range(len(written(lang)), len(sentences))
     who = speakers(lang, module.L1S)
-    canonical = functools.cache(lambda number: module.canonical(sentences[number]))
+    pronounce = functools.cache(module.canonical)
     planned = []
     for subset in SETS:
         of_subset = [speaker for speaker in who if speaker.subset == subset]
-        repeats = REPEATS.get(subset) or max(1, round(TRAIN / len(split[subset])))
-        for number, speaker in _assign(split[subset], of_subset, repeats, seed):
+        for number, speaker in _assign(said[subset], of_subset, seed):
             own_seed = seed + 10_000 * who.index(speaker) + number
-            planned.append(_plan_one(module, speaker, number, canonical(number), own_seed))
+            texts = {"meaning": sentences[number], "canonical": pronounce(sentences[number])}
+            planned.append(_plan_one(module, speaker, number, texts, own_seed))
     planned = _unlabel(sorted(planned, key=lambda one: one.utt_id), seed)
     return [
         one
@@ -146,27 +149,27 @@ def split_sentences(sentences: Sequence[str], seed: int) -> dict[str, list[int]]
 
 
 def _assign(
-    numbers: Sequence[int], of_subset: Sequence[Speaker], repeats: int, seed: int
+    numbers: Sequence[int], of_subset: Sequence[Speaker], seed: int
 ) -> Iterator[tuple[int, Speaker]]:
-    """Each sentence to `repeats` different speakers: those who have said the fewest so far."""
+    """A speaker to each sentence, another each time it comes: who has said the fewest so far."""
     rng = random.Random(seed + 1)
-    said = dict.fromkeys(of_subset, 0)
-    for number in numbers:
-        for speaker in sorted(of_subset, key=lambda one: (said[one], rng.random()))[:repeats]:
-            said[speaker] += 1
-            yield number, speaker
+    said: dict[Speaker, set[int]] = {speaker: set() for speaker in of_subset}
+    for number in sorted(numbers):
+        free = [speaker for speaker in of_subset if number not in said[speaker]]
+        speaker = min(free, key=lambda one: (len(said[one]), rng.random()))
+        said[speaker].add(number)
+        yield number, speaker
 
 
 def _plan_one(
-    module: ModuleType, speaker: Speaker, number: int, canonical: str, seed: int
+    module: ModuleType, speaker: Speaker, number: int, texts: dict[str, str], seed: int
 ) -> Planned:
     rng = random.Random(seed)
     rate = speaker.level * rng.uniform(0.5, 1.5)  # nobody speaks equally well all the time
-    surface = module.corrupt(canonical, speaker.l1, rate, rng)
+    surface = module.corrupt(texts["canonical"], speaker.l1, rate, rng)
     utt_id = f"{speaker.name}-{number:04d}"
-    texts = {"surface": surface, "meaning": module.sentences()[number], "canonical": canonical}
     speech = synthesis.Speech(utt_id, module.espeak_input(surface), seed)
-    return Planned(speaker.subset, utt_id, speaker, texts, speech)
+    return Planned(speaker.subset, utt_id, speaker, {"surface": surface, **texts}, speech)
 
 
 def _unlabel(planned: Sequence[Planned], seed: int) -> list[Planned]:

@@ -1,4 +1,4 @@
-"""English of the embedded corpus: its sentences, and what learners make of them, phone by phone.
+"""English of the embedded corpus: what learners make of its sentences, phone by phone.
 
 The rules are substitutions, deletions and insertions that the literature reports for a first
 language (Swan & Smith, Learner English, 2001; Flege 1995 on vowels; the annotation of L2-ARCTIC,
@@ -10,21 +10,12 @@ import functools
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from espnet_ext.text import english, phones
 
 LANG = "en"
 VOICE = "en-us"  # of espeak-ng
 L1S = ("ko", "zh", "es", "ja", "vi", "ar")
-SENTENCES = Path(__file__).with_name("sentences_en.txt")
-
-
-@functools.cache
-def sentences() -> tuple[str, ...]:
-    """The sentences, lower case, words separated by one space; their order numbers them."""
-    lines = SENTENCES.read_text(encoding="utf-8").splitlines()
-    return tuple(line for line in lines if line and not line.startswith("#"))
 
 
 def canonical(sentence: str) -> str:

@@ -1,4 +1,4 @@
-"""Korean of the embedded corpus: its sentences, and what learners make of them, letter by letter.
+"""Korean of the embedded corpus: what learners make of its sentences, letter by letter.
 
 A rule changes one letter (a syllable's lead, vowel or tail) of the *pronounced* form. The patterns
 are those that studies of Korean as a foreign language report for a first language: the three-way
@@ -15,24 +15,12 @@ import functools
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from espnet_ext.text import hangul, korean
 
 LANG = "ko"
 VOICE = "ko"  # of espeak-ng
 L1S = ("zh", "ja", "vi", "en", "th")
-SENTENCES = Path(__file__).with_name("sentences_ko.txt")
-
-
-@functools.cache
-def sentences() -> tuple[str, ...]:
-    """The sentences, words separated by one space; their order numbers them.
-
-    Every word stands in at least three of them.
-    """
-    lines = SENTENCES.read_text(encoding="utf-8").splitlines()
-    return tuple(line for line in lines if line and not line.startswith("#"))
 
 
 def canonical(sentence: str) -> str:

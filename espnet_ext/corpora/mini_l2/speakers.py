@@ -1,4 +1,4 @@
-"""Who speaks: eighteen synthetic speakers a language, disjoint across train, valid and test."""
+"""Who speaks: thirty synthetic speakers a language, disjoint across train, valid and test."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +36,18 @@ _PROFILES = (
     ("train", "aunty", 48, 50, 185, 0.85, 29, 0.10),
     ("train", "Mario", 45, 50, 170, 0.20, 21, -0.10),
     ("train", "m2", 40, 45, 150, 3.80, 27, 0.15),
+    ("train", "Alicia", 46, 50, 165, 2.20, 27, 0.05),
+    ("train", "Gene", 50, 55, 158, 0.08, 23, -0.10),
+    ("train", "ed", 52, 50, 172, 0.90, 30, 0.10),
+    ("train", "grandma", 45, 50, 168, 0.25, 26, 0.00),
+    ("train", "Michael", 50, 45, 162, 1.40, 19, 0.15),
+    ("train", "steph", 48, 55, 152, 0.50, 31, -0.05),
+    ("train", "Nguyen", 48, 50, 178, 0.12, 25, 0.20),
+    ("train", "pedro", 55, 50, 166, 3.20, 28, -0.15),
+    ("train", "m8", 52, 55, 156, 0.18, 22, 0.05),
+    ("train", "Hugo", 50, 50, 174, 1.10, 24, -0.05),
+    ("train", "sandro", 47, 50, 163, 0.35, 29, 0.10),
+    ("train", "paul", 54, 50, 170, 0.75, 21, -0.20),
     ("valid", "m5", 52, 50, 160, 0.30, 24, 0.05),
     ("valid", "f4", 50, 50, 170, 1.40, 27, -0.05),
     ("test", "m6", 54, 50, 155, 0.12, 25, 0.10),
@@ -49,7 +61,7 @@ def speakers(lang: str, l1s: Sequence[str]) -> tuple[Speaker, ...]:
     """The speakers of a language, dealt their first languages in turn.
 
     >>> [speaker.name for speaker in speakers("en", ["ko"]) if speaker.subset == "valid"]
-    ['en13', 'en14']
+    ['en25', 'en26']
     """
     return tuple(
         Speaker(f"{lang}{number:02d}", *profile, l1s[(number - 1) % len(l1s)])

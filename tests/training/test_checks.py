@@ -1,0 +1,64 @@
+"""Utterances that CTC cannot align are counted before a training, not lost in it."""
+
+import tiny_recipe
+import torch
+
+from espnet_ext.model.build import build_model
+from espnet_ext.training.checks import warn_too_fast
+
+
+def small(**outputs):
+    output = {"token_type": "char", "token_list": ["<blank>", "<unk>", "a", "<sos/eos>"]}
+    return build_model(
+        {**tiny_recipe.CONFIG, "outputs": {k: {**output, **v} for k, v in outputs.items()}}
+    )
+
+
+def shapes(folder, **columns):
+    paths = []
+    for name, values in columns.items():
+        paths.append(folder / f"{name}_shape")
+        paths[-1].write_text("".join(f"u{n} {value}\n" for n, value in enumerate(values)))
+    return [str(path) for path in paths]
+
+
+def test_utterances_with_more_tokens_than_frames_are_counted_where_ctc_is(tmp_path, capsys):
+    model = small(
+        surface={"branch": "ctc", "ctc_weight": 1.0},
+        meaning={"branch": "attention", "attention_weight": 1.0},
+    )
+    samples = [8000, 16000, 16000, 40000]
+    _, frames = model.eval().encode(torch.zeros(4, 40000), torch.tensor(samples))
+    tokens = [f"{int(count) + more},4" for count, more in zip(frames, (0, 3, 0, 5), strict=True)]
+    files = shapes(tmp_path, speech=samples, text_surface=tokens, text_meaning=tokens)
+    model.train()
+    assert warn_too_fast(model, files) == {"surface": 2}
+    assert model.training
+    said = capsys.readouterr().err
+    assert "2 of 4 training utterances have more tokens of surface than encoder frames" in said
+    assert "hop_length" in said
+
+
+def test_nothing_is_said_when_all_fit_or_nothing_is_known(tmp_path, capsys):
+    model = small(surface={"branch": "ctc", "ctc_weight": 1.0})
+    files = shapes(tmp_path, speech=[16000], text_surface=["2,4"])
+    assert warn_too_fast(model, files) == {"surface": 0}
+    assert warn_too_fast(model, []) == {}
+    assert capsys.readouterr().err == ""
+
+
+def test_a_training_says_it(recipe, capfd):
+    tokens = recipe.root / "stats/train/text_surface_shape"
+    rows = [line.split() for line in tokens.read_text().splitlines()]
+    tokens.write_text("".join(f"{utt} 99,{shape.split(',')[1]}\n" for utt, shape in rows))
+    recipe.train(options=["--max_epoch", "1"])
+    assert f"{len(rows)} of {len(rows)} training utterances have more" in capfd.readouterr().err
+
+
+def test_features_are_measured_in_frames(tmp_path):
+    config = {**tiny_recipe.CONFIG, "frontend": None, "input_size": 16}
+    output = {"branch": "ctc", "ctc_weight": 1.0, "token_type": "char",
+              "token_list": ["<blank>", "<unk>", "a", "<sos/eos>"]}  # fmt: skip
+    model = build_model({**config, "outputs": {"surface": output}})
+    files = shapes(tmp_path, speech=["100,16", "100,16"], text_surface=["24,4", "27,4"])
+    assert warn_too_fast(model, files) == {"surface": 1}
