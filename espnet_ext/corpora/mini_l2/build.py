@@ -26,8 +26,8 @@ from espnet_ext.progress import say
 LANGUAGES = {"en": "english", "ko": "korean"}  # lang → its module; the order seeds the plans
 SETS = ("train", "valid", "test")
 HELD_OUT = {"test": 80, "valid": 40}  # sentences
-REPEATS = 2  # speakers who say each written sentence
-DRAWN = {"en": 3600, "ko": 950}  # sentences from frames, about; each said once, to train on
+REPEATS = {"train": 3, "valid": 2, "test": 2}  # speakers who say each written sentence
+DRAWN = {"en": 1650, "ko": 800}  # sentences from frames, about; each said once, to train on
 QUICK = {"train": 160, "valid": 16, "test": 24}  # utterances
 UNLABELLED = 0.05  # of the training utterances have only one of surface and meaning
 
@@ -103,7 +103,7 @@ def plan(lang: str, quick: bool = False) -> list[Planned]:
     seed = 1_000_000 * (1 + sorted(LANGUAGES).index(lang))
     sentences = [*written(lang), *drawn(lang, DRAWN[lang], seed)]
     split = split_sentences(written(lang), seed)
-    said = {subset: REPEATS * split[subset] for subset in SETS}
+    said = {subset: REPEATS[subset] * split[subset] for subset in SETS}
     said["train"] += range(len(written(lang)), len(sentences))
     who = speakers(lang, module.L1S)
     pronounce = functools.cache(module.canonical)
