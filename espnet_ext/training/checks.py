@@ -53,7 +53,7 @@ def check_criteria(config: Mapping[str, Any], source: str) -> None:
         measured += [f"loss_ctc_{name}"] * output.has_ctc
         measured += [f"loss_att_{name}", f"acc_{name}", "acc"] * output.has_attention
     for criterion in config.get("best_model_criterion") or [["valid", "acc", "max"]]:
-        key = criterion[1] if isinstance(criterion, list) and len(criterion) == 3 else None
+        key = criterion[1] if isinstance(criterion, list | tuple) and len(criterion) == 3 else None
         if key not in measured:
             raise UserError(
                 f"{source}: best_model_criterion {criterion}: this system measures "

@@ -4,6 +4,7 @@ Everything that ESPnet is told stands in `<exp_dir>/train.yaml` and the logged c
 training can be repeated by hand.
 """
 
+import argparse
 import os
 import shlex
 import shutil
@@ -67,7 +68,12 @@ def with_tokens(config: Mapping[str, Any], data: Data, folder: Path) -> dict[str
                 f"{', '.join(data.token_types)}",
                 suggest(name, list(data.token_types)),
             )
-        kind = entry.get("token_type") or data.token_types[name]
+        kind = data.token_types[name]
+        if entry.get("token_type", kind) != kind:
+            raise UserError(
+                f"the system's output '{name}' is of {entry['token_type']}, the recipe's of {kind}",
+                "leave token_type out of the system, and set the recipe's token_types",
+            )
         tokens = data.token_dir / f"{name}_{kind}"
         entry["token_type"] = kind
         entry["token_list"] = read_token_list(output.token_list or tokens / "tokens.txt")
@@ -98,15 +104,16 @@ def train(
         shutil.copyfile(source, exp_dir / "feats_stats.npz")
         merged = merge(merged, {"normalize_conf": {"stats_file": "feats_stats.npz"}})
     _check(merged, config)
-    check_criteria(merged, str(config))
     _write_config(exp_dir / "train.yaml", merged)
     names = ["speech", *(TEXT_PREFIX + name for name in merged["outputs"])]
     command = [
         "--config", str(exp_dir / "train.yaml"), "--output_dir", str(exp_dir), "--resume", "true",
         *_data_options(data, names), *options,
     ]  # fmt: skip
-    _run_task(command)
-    _finish(exp_dir, merged, command)
+    args = _parse(command)
+    check_criteria(vars(args), str(config))
+    _run_task(args, command)
+    _finish(exp_dir, vars(args), command)
 
 
 def collect_stats(config: Path, data: Data, options: Sequence[str]) -> None:
@@ -124,7 +131,7 @@ def collect_stats(config: Path, data: Data, options: Sequence[str]) -> None:
         command = ["--collect_stats", "true", "--config", str(data.stats / "stats.yaml"),
                    "--output_dir", str(data.stats), *_data_options(data, names, shapes=False),
                    *options]  # fmt: skip
-        _run_task(command)
+        _run_task(_parse(command), command)
     from espnet_ext.training.stats import write_shapes
 
     typed = parse_outputs(_absolute_bpe(merged, data.stats))
@@ -148,11 +155,16 @@ def _check(config: Mapping[str, Any], source: Path) -> None:
     check_config(config, DualOutputTask.get_parser(), str(source))
 
 
-def _run_task(command: list[str]) -> None:
+def _parse(command: list[str]) -> argparse.Namespace:
+    from espnet_ext.training.task import DualOutputTask
+
+    return DualOutputTask.get_parser().parse_args(command)
+
+
+def _run_task(args: argparse.Namespace, command: list[str]) -> None:
     from espnet_ext.training.task import DualOutputTask
 
     print(f"python -m espnet_ext.training {shlex.join(command)}", file=sys.stderr, flush=True)
-    args = DualOutputTask.get_parser().parse_args(command)
     if not args.collect_stats:
         fill_total_steps(args)
     DualOutputTask.main(args=args)

@@ -16,8 +16,8 @@ from espnet_ext.scoring.divergence import bin_of, distances
 LANGS = ("en", "ko")
 # What the corpus *is*. A change here makes all published figures incomparable: do it knowingly.
 HASHES = {
-    "en": "e310e6aed732207c8a737377a6586f0a8d1545de34a5060be10c1f8a9631bf4f",
-    "ko": "6ad90d06c65cc8a9ee9d2d860cec897cea416fa40f8aee946b1398b1fe388696",
+    "en": "ae15528f9062c062d728d3efed3d405857caae3e3c228747be9a9679a6bc37a7",
+    "ko": "d876a8a1d239d57cc3c1b4365b39e4b5d5e07663795892b363d63c54fa6dfc6b",
 }
 
 

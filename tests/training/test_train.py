@@ -184,3 +184,20 @@ def test_output_with_ctc_alone(recipe):
     config = {"best_model_criterion": [["valid", "loss", "min"]]}
     folder = recipe.train(config=config, outputs=outputs, options=["--max_epoch", "1"])
     assert facts(folder)["weights"].startswith("valid.loss")
+
+
+def test_a_criterion_given_as_an_option_chooses_the_weights(recipe):
+    options = ["--max_epoch", "1", "--best_model_criterion", "valid,loss,min"]
+    assert facts(recipe.train(options=options))["weights"].startswith("valid.loss")
+
+
+def test_a_criterion_that_nobody_measures_is_refused_before_training(recipe):
+    with pytest.raises(UserError, match="best_model_criterion .*acc_words"):
+        recipe.train(options=["--best_model_criterion", "valid,acc_words,max"])
+    assert not (recipe.root / "exp/checkpoint.pth").exists()
+
+
+def test_units_that_the_recipe_has_no_list_for_are_refused(recipe):
+    outputs = {"surface": {**tiny_recipe.OUTPUTS["surface"], "token_type": "char"}}
+    with pytest.raises(UserError, match="'surface' is of char, the recipe's of phone"):
+        recipe.train(outputs=outputs)
