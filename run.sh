@@ -20,7 +20,7 @@ trap 'rm -f "$step_journal"' EXIT
 # -- options; a recipe's conf/recipe.conf gives other defaults and adds its own, such as corpus paths
 
 option_usage="usage: ./run.sh [--recipe egs2/<corpus>/dual1] [options]
-Paths are taken from the recipe's folder, corpus paths from where you are.
+Paths are taken from the recipe's folder, those of corpora, lexicons and configurations also from where you are.
 Exit codes: 0 done, 1 bad input or a failed step (its log is named), 2 wrong usage."
 
 option recipe "$root/egs2/mini_l2/dual1" "folder of the recipe"
@@ -60,10 +60,11 @@ option valid_set valid "validation set"
 option test_sets test "sets to decode and score"
 option speed_perturb_factors "" "say \"0.9 1.0 1.1\""
 option fs 16k "sample rate in Hz, or 16k"
+option channel "" "of audio with several: a number from 0, or mix"
 option audio_format flac "of formatted audio: wav, flac or flac.ark"
 option min_wav_duration 0.1 "seconds; shorter training utterances are removed, and listed"
 option max_wav_duration 20.0 "seconds; longer ones too"
-option token_types "surface=char meaning=char" "outputs and their units: char, jamo, phone, word, bpe; token_types_<lang> in recipe.conf wins"
+option token_types "surface=char meaning=char" "outputs and their units: char, jamo, phone, word, bpe; token_types_<lang> in recipe.conf wins over its default"
 option nbpe 500 "units of token type bpe"
 # Models
 option systems "so_surface so_meaning do" "systems to train and compare: conf/systems/<name>.yaml"
@@ -76,7 +77,7 @@ option lm_args "" "further options for ESPnet's language model training"
 option decode_config decode.yaml "decoding configuration"
 option decode_tag "" "name of it in folders (default: from --decode_config)"
 option inference_args "" "further options for decoding"
-option lexicon "" "words and their phones, for scoring text against phones; lexicon_<lang> in recipe.conf wins"
+option lexicon "" "words and their phones, for scoring text against phones; lexicon_<lang> in recipe.conf wins over its default"
 option title "" "heading of the report"
 option hf_repo "" "Hugging Face repository to upload to, <user>/<name>"
 readonly own_options=" ${option_names[*]} "
@@ -94,10 +95,50 @@ given_recipe "$@"
 [[ -d $recipe ]] || bad_usage "--recipe $recipe: no such folder" \
     "name one of: $(cd "$root" && printf '%s ' egs2/*/*/conf/recipe.conf | sed 's|/conf/recipe.conf||g')"
 recipe=$(cd "$recipe" && pwd)
-corpus_paths="" # options of a recipe that name folders the user must give
+corpus_paths="" # options of a recipe that name what the user must give, "l2arctic|archive" for one of two
 read_settings "$recipe/conf/recipe.conf"
 parse_options "$@"
+((${#arguments[@]} == 0)) || bad_usage "unexpected argument '${arguments[0]}' after --" \
+    "ESPnet's options go into --train_args, --lm_args or --inference_args"
 recipe=$(cd "$start_dir" && cd "$recipe" && pwd)
+
+check_values() { # numbers and lists that no stage could work with
+    local name number numbers=()
+    for name in nj inference_nj parallel_trainings num_nodes; do
+        ((${!name} > 0)) || bad_usage "--$name ${!name}: at least one is needed" "write, say, --$name 1"
+    done
+    for name in langs systems train_set valid_set test_sets token_types; do
+        [[ -n ${!name//[[:space:]]/} ]] ||
+            bad_usage "--$name is empty" "name at least one, say --$name \"${option_default[$name]:-...}\", or leave it out"
+    done
+    [[ $skip_stages =~ ^[0-9\ ]*$ ]] ||
+        bad_usage "--skip_stages '$skip_stages': not numbers separated by spaces" "write, say, --skip_stages \"7 8\""
+    for number in $skip_stages; do numbers+=("$((10#$number))"); done
+    skip_stages=${numbers[*]}
+    if [[ -z $hf_repo ]] && { wanted 15 skip_upload || wanted 16 skip_upload; }; then
+        bad_usage "--skip_upload false without --hf_repo" "name the repository: --hf_repo user/name"
+    fi
+}
+
+check_corpus() { # of every word of corpus_paths one alternative is given, and what is given exists
+    local names name alternatives given others
+    for names in $corpus_paths; do
+        given=""
+        IFS='|' read -ra alternatives <<<"$names"
+        for name in "${alternatives[@]}"; do
+            case ${!name:-} in '' | false) continue ;; esac
+            given=$name
+            [[ ${!name} == true ]] || (cd "$recipe" && [[ -e ${!name} ]]) || {
+                printf 'error: --%s %s: no such file or folder\n  remedy: check the path (%s)\n' "$name" "${!name}" \
+                    "${option_help[$name]:-path of the corpus}" >&2
+                exit 1
+            }
+        done
+        name=${alternatives[0]} others=${names#"${alternatives[0]}"}
+        [[ -n $given ]] || bad_usage "--$name is not given" \
+            "this recipe needs it${others//|/ or --}: ${option_help[$name]:-path of the corpus}"
+    done
+}
 
 settle() { # give every option its final value, or say what is wrong
     local name path
@@ -120,29 +161,51 @@ settle() { # give every option its final value, or say what is wrong
     [[ $expdir != exp ]] || place=""
     : "${results:=${place}RESULTS.md}" "${html:=${place}report.html}"
     for name in "${option_names[@]}"; do # a recipe's options may name paths: from where the user is
-        [[ $own_options == *" $name "* || -z ${option_given[$name]:-} || ${!name} == /* ]] ||
+        [[ $own_options == *" $name "* && $name != lexicon || -z ${option_given[$name]:-} || ${!name} == /* ]] ||
             [[ -z ${!name} || ! -e $start_dir/${!name} ]] || declare -g "$name=$start_dir/${!name}"
     done
-    for name in $corpus_paths; do
-        [[ -n ${!name} ]] || ((stage > 1)) || [[ ${skip_data_prep:-} == true ]] ||
-            bad_usage "--$name is not given" "this recipe needs it: ${option_help[$name]:-path of the corpus}"
-        [[ -z ${!name} || -d ${!name} ]] || {
-            printf 'error: --%s %s: no such folder\n  remedy: give the folder that the corpus was unpacked to\n' "$name" "${!name}" >&2
-            exit 1
-        }
-    done
+    check_values
+    if wanted 1 skip_data_prep; then check_corpus; fi
 }
 
-find_config() { # find_config NAME: a path as given, or the recipe's conf/, or the root's
-    local path
-    for path in "$1" "conf/$1" "$root/conf/$1"; do
+find_config() { # find_config KIND NAME: a path from the recipe, its conf/, the root's conf/, the user or the root
+    local path known=()
+    for path in "$2" "conf/$2" "$root/conf/$2" "$start_dir/$2" "$root/$2"; do
         if [[ -f $path ]]; then
             printf '%s' "$path"
             return
         fi
     done
-    bad_usage "$1: no such configuration in $recipe/conf or $root/conf" \
-        "choose among: $(cd "$root/conf" && printf '%s ' ./*.yaml | sed 's|\./||g')"
+    for path in conf/"$1"*.yaml "$root"/conf/"$1"*.yaml; do
+        # train_lm.yaml is none for --train_config
+        if [[ -f $path && ($1 != train || $path != */train_lm*) ]]; then known+=("${path##*/}"); fi
+    done
+    bad_usage "$2: no such configuration in $recipe/conf or $root/conf" \
+        "choose among: $(printf '%s\n' "${known[@]}" | sort -u | tr '\n' ' ')"
+}
+
+check_rate() { # features are computed for one rate, with windows in samples: another would go unnoticed
+    local rate
+    rate=$(awk '/^[^ #]/ { inside = /^frontend_conf:/ }
+        inside && match($0, /[ {,]fs: *["'"'"']?[0-9]+k?/) {
+            rate = substr($0, RSTART, RLENGTH); gsub(/[^0-9k]/, "", rate); print rate; exit }' "$train_config")
+    rate=${rate/%k/000}
+    [[ $fs == "${rate:-16000}" ]] ||
+        bad_usage "--fs $fs, but $train_config is for audio of ${rate:-16000} Hz (frontend_conf.fs)" \
+            "copy it to $recipe/conf with fs, win_length and hop_length for $fs Hz and name that: --train_config NAME"
+}
+
+check_gpus() { # asked for on this machine: before any work, as training comes late
+    local needed=0 seen
+    if ((ngpu > 0)) && { wanted 11 skip_train || [[ $use_lm == true ]] && wanted 7 skip_train; }; then needed=$ngpu; fi
+    if [[ $gpu_inference == true && $needed == 0 ]] && wanted 12 skip_eval; then needed=1; fi
+    ((needed > 0)) && [[ $cmd == local ]] || return 0
+    seen=$("$python" -c 'import torch; print(torch.cuda.device_count())')
+    ((seen < needed)) || return 0
+    if ((seen == 0)); then seen=no; fi
+    printf 'error: %s GPU is visible to PyTorch (%s), %s asked for\n' "$seen" "$python" "$needed" >&2
+    printf '  remedy: --ngpu 0 --gpu_inference false works on the processor; or check nvidia-smi and CUDA_VISIBLE_DEVICES\n' >&2
+    exit 1
 }
 
 known_systems() {
@@ -171,14 +234,15 @@ settle
 check_launcher
 cd "$recipe"
 check_systems
-train_config=$(find_config "$train_config")
+train_config=$(find_config train "$train_config")
 # With language models another decoding, of another name, unless one was asked for.
 if [[ $use_lm == true && -z ${option_given[decode_config]:-} ]]; then decode_config=decode_lm.yaml; fi
-decode_config=$(find_config "$decode_config")
+decode_config=$(find_config decode "$decode_config")
 if [[ $use_lm == true ]]; then
-    lm_config=$(find_config "$lm_config")
+    lm_config=$(find_config train_lm "$lm_config")
 fi
 : "${train_tag:=$(tag_of "$train_config")}" "${decode_tag:=$(tag_of "$decode_config")}"
+if wanted 3 skip_data_prep || wanted 10 skip_train || wanted 11 skip_train; then check_rate; fi
 
 # -- the environment; the python below is the one of every step
 
@@ -191,6 +255,7 @@ python=$(<"$step_journal")
 unset PYTHONDONTWRITEBYTECODE # compiling torch anew would cost every process six seconds
 PATH=$(dirname "$python"):$PATH # `python` in a recipe's local/data.sh is this one
 export PATH PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1 PYTHONIOENCODING=utf-8
+check_gpus
 
 # -- the stages (local/stages.sh)
 

@@ -39,7 +39,11 @@ set_option() { # set_option NAME VALUE: checked against the option's kind
         boolean)
             [[ $2 == true || $2 == false ]] || bad_usage "--$1 $2: neither true nor false" "write --$1 true or --$1 false"
             ;;
-        number) [[ $2 =~ ^[0-9]+$ ]] || bad_usage "--$1 $2: not a whole number" "write, say, --$1 ${option_default[$1]}" ;;
+        number)
+            [[ $2 =~ ^[0-9]+$ ]] || bad_usage "--$1 $2: not a whole number" "write, say, --$1 ${option_default[$1]}"
+            declare -g "$1=$((10#$2))" # 08 is eight, not a bad octal number
+            return
+            ;;
     esac
     declare -g "$1=$2"
 }

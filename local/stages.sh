@@ -3,11 +3,13 @@
 # What each stage of run.sh does: which commands, on what, in which order. A stage sets $made, the
 # one line that tells what it made and where.
 
+wanted() { # wanted NUMBER SKIP_OPTION: is that stage to be run?
+    (($1 >= stage && $1 <= stop_stage)) && [[ ${!2} != true && " $skip_stages " != *" $1 "* ]]
+}
+
 stage() { # stage NUMBER SKIP_OPTION TITLE FUNCTION: run it if it is wanted, and say what it made
-    local number=$1 skip=$2 what=$3 started=$SECONDS ran made="" verb
-    if ((number < stage || number > stop_stage)) || [[ ${!skip} == true || " $skip_stages " == *" $number "* ]]; then
-        return 0
-    fi
+    local number=$1 what=$3 started=$SECONDS ran made="" verb
+    wanted "$1" "$2" || return 0
     : >"$step_journal"
     "$4"
     pool_wait
@@ -19,10 +21,13 @@ stage() { # stage NUMBER SKIP_OPTION TITLE FUNCTION: run it if it is wanted, and
 
 # -- names and counts
 
-types_of() { # the token types of a language: "surface=phone meaning=char"
-    local own=token_types_$1
-    printf '%s' "${!own:-$token_types}"
+for_language() { # for_language OPTION LANG: <option>_<lang> before <option>, but the command line before both
+    local own=$1_${2//[!a-z0-9]/_}
+    if [[ -z ${!own:-} ]] || [[ -n ${option_given[$1]:-} && -z ${option_given[$own]:-} ]]; then own=$1; fi
+    printf '%s' "${!own}"
 }
+
+types_of() { for_language token_types "$1"; } # "surface=phone meaning=char"
 
 outputs_of() { # the names alone: "surface meaning"
     local pair names=()
@@ -70,12 +75,15 @@ recipe_options() { # the recipe's own options, for its local/data.sh; settings o
 }
 
 prepare_data() {
-    local lang set outputs=() given=()
+    local lang set word outputs=() given=() inputs=(--in local/data.sh)
     for lang in $langs; do
         for set in $(all_sets); do outputs+=(--out "$datadir/$lang/$set/wav.scp"); done
     done
     mapfile -t -d '' given < <(recipe_options)
-    step data --in local/data.sh "${outputs[@]}" -- bash local/data.sh \
+    for word in "${given[@]}"; do # a manifest, an archive: edited, it is prepared again
+        if [[ -f $word ]]; then inputs+=(--in "$word"); fi
+    done
+    step data "${inputs[@]}" "${outputs[@]}" --show '^[a-z][a-z0-9_]*: ' -- bash local/data.sh \
         --data_dir "$datadir" --langs "$langs" --quick "$quick" "${given[@]}" --nj "$nj"
     made="$datadir/$(braces "$langs")/$(braces "$(all_sets)"): $(count_utterances "$datadir") utterances"
 }
@@ -85,7 +93,8 @@ perturb_speed() {
     for lang in $langs; do
         step "$lang/perturb" --in "$datadir/$lang/$train_set" --out "$datadir/$lang/${train_set}_sp/wav.scp" -- \
             "$python" -m espnet_ext.bin.perturb --input "$datadir/$lang/$train_set" \
-            --output "$datadir/$lang/${train_set}_sp" --speeds "$speed_perturb_factors" --nj "$nj"
+            --output "$datadir/$lang/${train_set}_sp" --speeds "$speed_perturb_factors" --nj "$nj" \
+            ${channel:+--channel "$channel"}
     done
     made="$datadir/$(braces "$langs")/${train_set}_sp"
 }
@@ -97,7 +106,8 @@ format_audio() {
             launch_cpus=$nj step "$lang/format_$set" --in "$datadir/$lang/$set" \
                 --out "$dumpdir/raw/org/$lang/$set/wav.scp" --run launch -- \
                 "$python" -m espnet_ext.bin.format_audio --input "$datadir/$lang/$set" \
-                --output "$dumpdir/raw/org/$lang/$set" --sample_rate "$fs" --audio_format "$audio_format" --nj "$nj"
+                --output "$dumpdir/raw/org/$lang/$set" --sample_rate "$fs" --audio_format "$audio_format" --nj "$nj" \
+                ${channel:+--channel "$channel"}
         done
     done
     made="$dumpdir/raw/org/$(braces "$langs")/$(braces "$(all_sets)"): $(count_utterances "$dumpdir/raw/org") utterances"
@@ -110,7 +120,7 @@ filter_data() {
             whole=false # sets to decode keep every utterance
             if [[ " $test_sets " == *" $set "* ]]; then whole=true; fi
             pool "$nj" step "$lang/filter_$set" --in "$dumpdir/raw/org/$lang/$set" \
-                --out "$dumpdir/raw/$lang/$set/wav.scp" -- \
+                --out "$dumpdir/raw/$lang/$set/wav.scp" --show ': warning: |^  removed |: mended on writing: ' -- \
                 "$python" -m espnet_ext.bin.filter --input "$dumpdir/raw/org/$lang/$set" \
                 --output "$dumpdir/raw/$lang/$set" --outputs "$(outputs_of "$lang")" --no_filter "$whole" \
                 --min_seconds "$min_wav_duration" --max_seconds "$max_wav_duration"
@@ -297,10 +307,11 @@ decode_sets() {
 }
 
 score_one() {
-    local hypotheses words=() own=lexicon_$1 output inputs=()
+    local hypotheses words=() lexicon_file output inputs=()
     hypotheses=$(model_dir "$1" "$2")/$decode_tag/$3
-    if [[ -n ${!own:-$lexicon} ]]; then words=(--lexicon "${!own:-$lexicon}"); fi
+    lexicon_file=$(for_language lexicon "$1")
     for output in $(outputs_of "$1"); do inputs+=(--in "$hypotheses/text.$output"); done
+    if [[ -n $lexicon_file ]]; then words=(--lexicon "$lexicon_file") inputs+=(--in "$lexicon_file"); fi
     pool "$nj" step "$1/score_${2}_${train_tag}_${decode_tag}_$3" --in "$dumpdir/raw/$1/$3" "${inputs[@]}" \
         --out "$hypotheses/score.json" -- \
         "$python" -m espnet_ext.bin.score --data "$dumpdir/raw/$1/$3" --hypotheses "$hypotheses" \
@@ -337,7 +348,6 @@ upload_step() { # upload_step LANG SYSTEM VERB: "card" writes what "send" sends
 
 upload_all() {
     local lang system
-    [[ -n $hf_repo ]] || bad_usage "--skip_upload false without --hf_repo" "name the repository: --hf_repo user/name"
     for lang in $langs; do
         for system in $systems; do upload_step "$lang" "$system" "$1"; done
     done
@@ -368,7 +378,8 @@ compare_encoders() {
             models+=("$system=$(model_dir "$lang" "$system")")
             needs+=(--in "$(model_dir "$lang" "$system")/model.pth")
         done
-        pool "$inference_nj" step "$lang/cka_$train_tag" "${needs[@]}" --in "$dumpdir/raw/$lang/$set/wav.scp" \
+        # the name has no tag, as its output has none: another training's figures are not kept
+        pool "$inference_nj" step "$lang/cka" "${needs[@]}" --in "$dumpdir/raw/$lang/$set/wav.scp" \
             --out "$expdir/$lang/analysis/cka.json" -- \
             "$python" -m espnet_ext.bin.analyze cka --models "${models[@]}" --data "$dumpdir/raw/$lang/$set" \
             --output "$expdir/$lang/analysis/cka.json"

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # One step of the pipeline: a command that is skipped when it is done and nothing it depends on changed.
 #
-#   step NAME [--in PATH]... [--out PATH]... [--run LAUNCHER] [--owns DIR] -- command argument...
+#   step NAME [--in PATH]... [--out PATH]... [--run LAUNCHER] [--owns DIR] [--show REGEX] -- command argument...
 #   pool N step NAME ...        the same, in the background while fewer than N run; then pool_wait
 #
 # Beside the log $log_dir/NAME.log, whose first line is the command, lies NAME.done: the command, and
@@ -11,6 +11,8 @@
 # newer than NAME.done (nor any folder, as when a file is moved in), contents are not read again.
 # --owns names the folder of a command that resumes by itself: when what it depends on has changed
 # since it began, the folder is moved aside first (unless $resume_changed), or old work would be resumed.
+# Of a command's output, progress and what begins with "warning: " or "note: " also reach the terminal,
+# and so do lines that match --show.
 
 : "${log_dir:=log}" "${force:=false}" "${resume_changed:=false}"
 step_journal=$(mktemp) # a line a step: "ran NAME SECONDS" or "kept NAME", also from background steps
@@ -95,17 +97,18 @@ trap_signals() {
     trap 'stop_steps 129' HUP
 }
 
-show_progress() { # of a log's lines, those that tell a reader how far it is; ESPnet's are shortened
-    sed -unE \
-        -e "/^(warning: |epoch [0-9]+)/{s|^|    $1: |;p;d}" \
+show_progress() { # show_progress LABEL REGEX: of a log's lines, those for a reader; ESPnet's are shortened
+    sed -unE -e '/^error: /d' \
+        -e "/^(warning: |note: |epoch [0-9]+)/{s|^|    $1: |;p;d}" \
         -e "/ left\$/{s|^|    $1: |;p;d}" \
+        ${2:+-e "\\%$2%{s|^ *|    $1: |;p;d}"} \
         -e "s|^.*\\(trainer:[0-9]+\\) INFO: ([0-9]+/[0-9]+epoch started.*)\$|    $1: \\1|p"
 }
 
 logged() { # logged LOG LABEL command...: all output to the log, progress also to the reader
     local log=$1 label=$2
     shift 2
-    { "$@" 2>&1 | tee -a "$log" 9>&- | show_progress "$label" 9>&- >&2; } || exit "${PIPESTATUS[0]}"
+    { "$@" 2>&1 | tee -a "$log" 9>&- | show_progress "$label" "${show:-}" 9>&- >&2; } || exit "${PIPESTATUS[0]}"
 }
 
 run_in_group() { # run_in_group command...: in a process group, so that a signal reaches all of it
@@ -151,8 +154,11 @@ run_step() { # what step() does once it is clear that the command must run; uses
     step_name=$name step_log=$log run_in_group logged "$log" "$name" ${launcher:+"$launcher"} "$@" || status=$?
     exec 9>&-
     ((status == 0)) || fail_step "$name" "$log" "$status"
-    if ! all_exist "${outputs[@]}"; then
-        printf 'error: %s ended well but did not make all of: %s (see %s)\n' "$name" "${outputs[*]}" "$log" >&2
+    local missing=() path
+    for path in "${outputs[@]}"; do [[ -e $path ]] || missing+=("$path"); done
+    if ((${#missing[@]})); then
+        printf 'error: %s ended well but did not make all of: %s\n' "$name" "${missing[*]}" >&2
+        printf '  remedy: see in %s what it made instead, and correct the names or the command\n' "$log" >&2
         exit 1
     fi
     printf '%s\n' "$key" "$plain" >"$mark.tmp"
@@ -163,7 +169,7 @@ run_step() { # what step() does once it is clear that the command must run; uses
 }
 
 step() {
-    local name=$1 launcher="" owns="" key="" plain log mark
+    local name=$1 launcher="" owns="" show="" key="" plain log mark
     local -a inputs=() outputs=()
     shift
     while [[ $1 != -- ]]; do
@@ -172,6 +178,7 @@ step() {
             --out) outputs+=("$2") ;;
             --run) launcher=$2 ;;
             --owns) owns=$2 ;;
+            --show) show=$2 ;;
             *) printf 'error: step %s: unknown word %s\n' "$name" "$1" >&2 && exit 2 ;;
         esac
         shift 2

@@ -13,7 +13,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--token_type", required=True, help="char, jamo, phone, word or bpe")
     parser.add_argument("--token_dir", required=True, help="folder to write tokens.txt to")
     parser.add_argument("--vocab_size", type=int, default=500, help="units of token type bpe")
-    parser.add_argument("--extra_text", default=None, help="further text, one transcript a line")
     args = parser.parse_args(argv)
 
     from pathlib import Path
@@ -27,8 +26,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     source = Path(args.input) / f"text.{args.output_name}"
     texts = [normalize(t) for t in read_table(source).values() if t != NA]
-    if args.extra_text:
-        texts += [normalize(t) for t in Path(args.extra_text).read_text("utf-8").splitlines()]
     if not texts:
         raise UserError(
             f"{source}: every utterance is unlabelled", f"give texts for '{args.output_name}'"

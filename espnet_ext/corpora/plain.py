@@ -5,8 +5,8 @@ Columns, in any order: `utt_id speaker audio` and at least one transcript: `surf
 `l1`, `band`, `domain`. An empty cell means unlabelled. Audio paths are relative to the manifest.
 """
 
-import csv
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +27,7 @@ REQUIRED = ("utt_id", "speaker", "audio")
 OUTPUTS = ("surface", "meaning", "canonical")
 LABELS = ("lang", "l1", "band", "domain")
 SETS = ("train", "valid", "test")
+_LANG = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # becomes a folder's name
 FORMAT = (
     "a first line with the columns' names, separated by tabs: utt_id, speaker, audio and surface "
     "or meaning; optional: canonical, text.<output>, set, lang, l1, band, domain"
@@ -47,6 +48,8 @@ def prepare(
     """
     report = report if report is not None else Report("plain")
     path = Path(manifest)
+    if not _LANG.fullmatch(lang):
+        raise UserError(f"--lang '{lang}': not a language's code", "give one such as ko or en")
     columns, rows = _read_rows(path)
     outputs = _outputs(path, columns)
     faults: list[str] = []
@@ -89,9 +92,8 @@ def _read_rows(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]
         raise UserError(f"{path}: no such manifest", "correct --manifest FILE") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read: {error}", "save it as UTF-8 text") from None
-    lines = text.replace("\r\n", "\n").split("\n")
-    table = list(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
-    columns = [name.strip() for name in table[0]] if table else []
+    table = [line.split("\t") for line in text.split("\n")]
+    columns = [name.strip() for name in table[0]]
     rows, faults = [], []
     for number, cells in enumerate(table[1:], 2):
         if not any(cell.strip() for cell in cells):
@@ -143,12 +145,14 @@ def _utterance(
     elif not row["audio"]:
         problems.append("audio is empty")
     texts = {
-        output: normalize(cell)
+        output: text
         for output in outputs
-        if (cell := row.get(output) or row.get(f"text.{output}") or "") and cell != NA
+        if (text := normalize(row.get(output) or row.get(f"text.{output}") or "")) not in ("", NA)
     }
     labels = {name: row.get(name) or None for name in LABELS}
     labels["lang"] = labels["lang"] or lang
+    if not _LANG.fullmatch(labels["lang"]):
+        problems.append(f"lang '{labels['lang']}' is not a letter, then letters, digits, - and _")
     return Utterance(utt_id, speaker, audio, texts, **labels), problems
 
 

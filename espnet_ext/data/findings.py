@@ -42,7 +42,7 @@ def errors_of(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def describe(findings: Iterable[Finding]) -> list[str]:
-    """Lines for the reader: findings by kind, errors first, each kind's remedy once.
+    """Lines for the reader: findings by kind, errors first, each followed by its remedy.
 
     >>> describe([Finding(ERROR, "bom", "text", 1, "", "begins with a BOM", "remove it")])
     ['text:1: error: begins with a BOM [bom]', '  remedy: remove it']
@@ -52,12 +52,12 @@ def describe(findings: Iterable[Finding]) -> list[str]:
         kinds.setdefault((finding.severity, finding.code), []).append(finding)
     lines = []
     for kind in kinds.values():
-        shown = SHOWN[kind[0].severity]
-        lines += [str(finding) for finding in kind[:shown]]
-        if len(kind) > shown:
-            lines.append(f"  … and {len(kind) - shown} more of [{kind[0].code}]")
-        remedies = dict.fromkeys(finding.remedy for finding in kind[:shown])
-        lines += [f"  remedy: {remedy}" for remedy in remedies]
+        shown = kind[: SHOWN[kind[0].severity]]
+        for remedy in dict.fromkeys(finding.remedy for finding in shown):
+            lines += [str(finding) for finding in shown if finding.remedy == remedy]
+            lines.append(f"  remedy: {remedy}")
+        if len(kind) > len(shown):
+            lines.append(f"  … and {len(kind) - len(shown)} more of [{kind[0].code}]")
     return lines
 
 

@@ -4,15 +4,16 @@
 >>> recognise("utterance.wav").best["surface"].text                 # doctest: +SKIP
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from espnet_ext.data.audio import load_audio
+from espnet_ext.data.audio import load_audio, resample
 from espnet_ext.decoding.options import change_options, parse_options
 from espnet_ext.decoding.search import Hypothesis, RawHypothesis, build_searcher, search
 from espnet_ext.errors import UserError
@@ -91,6 +92,8 @@ class DualSpeech2Text:
 
         Audio that `is_too_short` has nothing in it: its transcripts are empty.
         """
+        if isinstance(audios, str | bytes | Path) or not isinstance(audios, Iterable):
+            raise UserError(f"a batch that is {audios!r}", "give a list of audio")
         waves = [self.samples(audio, sample_rate) for audio in audios]
         results = [self._nothing()] * len(waves)
         heard = [i for i, wave in enumerate(waves) if not self.is_too_short(wave.numel())]
@@ -110,10 +113,21 @@ class DualSpeech2Text:
 
     def samples(self, audio: Audio, sample_rate: int | None = None) -> torch.Tensor:
         """One utterance as (S,) samples at the model's rate."""
+        real = isinstance(sample_rate, Real) and not isinstance(sample_rate, bool)
+        if sample_rate is not None and not (real and 1000 <= sample_rate < float("inf")):
+            raise UserError(f"sample_rate {sample_rate!r}", "give it in Hz, e.g. 16000")
         if isinstance(audio, str | Path):
             samples, _ = load_audio(str(audio), self.sample_rate)
             return torch.from_numpy(samples)
-        wave = torch.as_tensor(audio)
+        if isinstance(audio, np.ndarray):  # torch takes native byte order and positive strides
+            audio = audio.astype(audio.dtype.newbyteorder("="))
+        try:
+            wave = torch.as_tensor(audio).detach().cpu()
+        except (TypeError, ValueError, RuntimeError):
+            raise UserError(
+                f"audio of type {type(audio).__name__}",
+                "give a sound file's path, or samples as an array of floats from -1 to 1",
+            ) from None
         if wave.dim() != 1 or not wave.is_floating_point():
             raise UserError(
                 f"samples of shape {tuple(wave.shape)} and type {wave.dtype}",
@@ -122,10 +136,8 @@ class DualSpeech2Text:
         wave = wave.float()
         if not torch.isfinite(wave).all():
             raise UserError("samples that are not finite (NaN or infinite)", "mend the audio")
-        if sample_rate and sample_rate != self.sample_rate:
-            import soxr
-
-            wave = torch.from_numpy(soxr.resample(wave.numpy(), sample_rate, self.sample_rate))
+        if sample_rate is not None and sample_rate != self.sample_rate:
+            wave = torch.from_numpy(resample(wave.numpy(), sample_rate, self.sample_rate))
         return wave
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:

@@ -69,8 +69,10 @@ def _write_output(folder: Path, name: str, results) -> None:
     write_table(folder / f"text.{name}", {i: h.text for i, h in best.items()})
     write_table(folder / f"token.{name}", {i: " ".join(h.tokens) for i, h in best.items()})
     write_table(folder / f"score.{name}", {i: f"{h.score:.6f}" for i, h in best.items()})
+    nbest = folder / f"nbest.{name}.json"
+    nbest.unlink(missing_ok=True)  # of an earlier run
     if any(len(r.nbest[name]) > 1 for r in results.values()):
-        write_json(folder / f"nbest.{name}.json", {
+        write_json(nbest, {
             i: [{"text": h.text, "score": round(h.score, 6)} for h in r.nbest[name]]
             for i, r in sorted(results.items())
         })  # fmt: skip

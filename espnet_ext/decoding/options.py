@@ -1,5 +1,6 @@
 """What a search can be told, in one frozen record; `outputs` may override it for one output."""
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,14 +37,23 @@ def parse_options(config: Mapping[str, Any], outputs: list[str]) -> dict[str, Se
     known = [field.name for field in dataclasses.fields(SearchOptions)]
     shared = {key: value for key, value in config.items() if key != "outputs"}
     check_keys(shared, known, "decoding configuration")
-    special = config.get("outputs") or {}
+    special = _mapping(config.get("outputs"), "outputs")
     # A configuration serves systems that lack an output, so any output name is taken.
     parsed = {}
     for name in outputs:
-        own = special.get(name) or {}
+        own = _mapping(special.get(name), f"outputs.{name}")
         check_keys(own, known, f"decoding configuration, outputs.{name}")
         parsed[name] = _check(name, SearchOptions(**{**shared, **own}))
     return parsed
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if value is not None and not isinstance(value, Mapping):
+        raise UserError(
+            f"decoding configuration: {where}: {value!r} is not a mapping",
+            "write options under the name of an output",
+        )
+    return value or {}
 
 
 def read_options(path: str | Path) -> dict[str, Any]:
@@ -67,9 +77,15 @@ def read_options(path: str | Path) -> dict[str, Any]:
 def _check(name: str, options: SearchOptions) -> SearchOptions:
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
+        if field.type is float and isinstance(value, str):  # YAML 1.1 reads 3e-1 as a text
+            with contextlib.suppress(ValueError):
+                value = float(value)
+                options = dataclasses.replace(options, **{field.name: value})
         wanted = (int, float) if field.type is float else field.type
         if not isinstance(value, wanted) or isinstance(value, bool) != (field.type is bool):
             raise UserError(f"{name}: {field.name} {value!r}", f"give a {field.type.__name__}")
+        if field.type is float and not abs(value) < float("inf"):
+            raise UserError(f"{name}: {field.name} {value!r}", "give a finite number")
         if field.type is int and value < 1:
             raise UserError(f"{name}: {field.name} {value!r}", "give a positive integer")
     if not 0 <= options.ctc_weight <= 1:

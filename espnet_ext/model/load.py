@@ -40,11 +40,26 @@ def load_model(
     Returns:
         The model and its configuration.
     """
+    check_device(device)
     config = load_config(model_dir)
     # Weights come from the file: an initialisation, and files it would read, play no part.
     model = build_model({**config, "init": None, "cpu_autocast": None}, model_dir)
     load_weights(model, Path(model_dir) / weights)
     return model.to(device).eval(), config
+
+
+def check_device(device: str) -> None:
+    """`UserError` for a device that PyTorch cannot use here."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        message = f"device {device!r}: {str(error).partition(chr(10))[0]}"
+        if str(device).startswith("cuda") and not torch.cuda.is_available():
+            message = "no GPU is visible to PyTorch"
+        raise UserError(
+            message, 'run on the CPU (--ngpu 0, device="cpu"), or see that nvidia-smi lists a GPU '
+            'and that torch was installed with CUDA (device="cuda")',
+        ) from None  # fmt: skip
 
 
 def load_weights(model: torch.nn.Module, path: Path) -> None:

@@ -108,11 +108,15 @@ def model_card(
         "    print(output, hypothesis.text)", "```", "",
     ]  # fmt: skip
     for output in export:
+        ctc_weight = {"attention": 0, "ctc": 1}.get(outputs[output].branch, 0.3)
         lines += [
             f"Stock ESPnet decodes `{output}` too, from within this folder:", "", "```sh",
-            "python -m espnet2.bin.asr_inference --ctc_window_margin 0 "
-            f"--asr_train_config stock_{output}/config.yaml "
-            f"--asr_model_file stock_{output}/model.pth …", "```", "",
+            "python -m espnet2.bin.asr_inference "
+            f"--asr_train_config stock_{output}/config.yaml \\",
+            f"    --asr_model_file stock_{output}/model.pth --ctc_weight {ctc_weight} "
+            "--ctc_window_margin 0 \\",
+            "    --data_path_and_name_and_type /path/to/wav.scp,speech,sound --output_dir decoded",
+            "```", "",
         ]  # fmt: skip
     lines += ["## Licence", "", licence or (
         "The code is under Apache-2.0. The licence of the weights is not stated: it depends on the "

@@ -95,9 +95,14 @@ def _language(exp_dir, code, systems, train_tag, decode_tag, sets, missing) -> L
             run = Run(run_folder, score, utterances, decode)
             language.sets.setdefault(name, {})[system] = run
     path = exp_dir / code / "analysis" / "cka.json"
-    language.cka = _optional(path, "cka")
-    if language.cka is None and language.sets:
-        missing.append(f"{code}, comparison of encoders: {path}")
+    cka = _optional(path, "cka") if len(systems) > 1 else None  # one has nothing to compare with
+    models = cka["models"].values() if cka else ()
+    compared = {Path(model.get("directory", "")).parts[-2:] for model in models}
+    if compared == {(code, f"{system}_{train_tag}") for system in systems}:
+        language.cka = cka
+    elif language.sets and len(systems) > 1:
+        stale = " is of other models: run stage 17 again" if cka else ""
+        missing.append(f"{code}, comparison of encoders: {path}{stale}")
     return language
 
 

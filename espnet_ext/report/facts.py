@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from espnet_ext.report.collect import Language, Run, metric_of
-from espnet_ext.report.summary import interval, percent, signed, signed_interval
+from espnet_ext.report.collect import Language, Run
+from espnet_ext.report.summary import interval, percent
 
 BIN_NAMES = {"0": "0", "1-3": "1–3", "4-10": "4–10", ">=11": "≥ 11"}
 
@@ -48,15 +48,6 @@ def divergence_rows(runs: Mapping[str, Run]) -> Iterator[tuple[str, str, list[di
     ]
     outputs = list(dict.fromkeys(output for output, _, _ in found))
     yield from sorted(found, key=lambda row: outputs.index(row[0]))
-
-
-def own_figures(run: Run, output: str) -> dict | None:
-    found = metric_of(run.score, output, output)
-    return found and found[1]
-
-
-def difference_text(row: Mapping) -> str:
-    return f"{signed(row['difference'])} [{signed_interval(row['interval'])}]"
 
 
 def rate_text(figures: Mapping) -> str:

@@ -38,7 +38,7 @@ from pathlib import Path
 
 from espnet_ext.data.directory import read_directory, text_files
 from espnet_ext.data.record import Utterance
-from espnet_ext.data.table import read_table
+from espnet_ext.data.table import normalized, read_table
 from espnet_ext.errors import UserError
 from espnet_ext.files import write_json
 from espnet_ext.progress import say, track
@@ -62,7 +62,7 @@ def score_directory(
     Writes `score.json` and `utterances.json` into `hypotheses_dir` and ESPnet's score folders
     beside it. UserError for an unknown hypothesis id, or where there is nothing to score.
     """
-    folder = Path(hypotheses_dir)
+    folder = Path(hypotheses_dir).resolve()  # its name is the set's, also of "."
     utterances = {u.utt_id: u for u in read_directory(data)}
     hypotheses = read_hypotheses(folder, utterances, Path(data))
     references = [kind for kind in token_types if any(kind in u.texts for u in utterances.values())]
@@ -105,7 +105,10 @@ def read_hypotheses(
     """Hypotheses by kind and utterance id; a missing one is announced, an unknown one an error."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder", "decode first (stage 12)")
-    found = {name: read_table(path, empty_ok=True) for name, path in text_files(folder).items()}
+    found = {
+        name: {i: normalized(t) for i, t in read_table(path, empty_ok=True).items()}
+        for name, path in text_files(folder).items()
+    }
     if not found:
         raise UserError(f"{folder}: no text.<output> in it", "decode first (stage 12)")
     for kind, rows in found.items():

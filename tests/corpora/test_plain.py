@@ -8,6 +8,7 @@ from espnet_ext.corpora import plain
 from espnet_ext.corpora.preparation import Report, by_turns, english_words, read_phone
 from espnet_ext.data.directory import read_directory
 from espnet_ext.data.validate import validate_directory
+from espnet_ext.errors import UserError
 
 
 def write(folder, columns, rows):
@@ -102,3 +103,24 @@ def test_phones_are_the_39_and_nothing_else():
         assert read_phone(f" {phone.lower()}1 ") == (phone, False)
     for label in ("PHONE", "A H", "1", "AH IH", "AXR", "ㄱ"):
         assert read_phone(label)[0] is None
+
+
+def test_long_and_invisible_transcripts(tmp_path):
+    rows = [["1", "s1", "sound/a.wav", "a" * 200_000], ["2", "s1", "sound/a.wav", "\u200b"],
+            ["3", "s1", "sound/a.wav", "b"]]  # fmt: skip
+    report = Report("plain")
+    path = write(tmp_path, ["utt_id", "speaker", "audio", "meaning"], rows)
+    sets = plain.prepare(path, report=report)
+    texts = {one.utt_id: one.texts for part in sets.values() for one in part}
+    assert len(texts["s1-1"]["meaning"]) == 200_000
+    assert texts["s1-2"] == {} and "meaning" in report.unlabelled["s1-2"]
+
+
+@pytest.mark.parametrize("lang", ["../../evil", "en us", "한", "-x"])
+def test_a_language_is_a_name_for_a_folder(tmp_path, lang):
+    rows = [["1", "s1", "sound/a.wav", "a", "en"], ["2", "s1", "sound/a.wav", "a", lang]]
+    path = write(tmp_path, ["utt_id", "speaker", "audio", "meaning", "lang"], rows)
+    with pytest.raises(UserError, match=f"{path}:3: s1-2: lang '{lang}'"):
+        plain.prepare(path)
+    with pytest.raises(UserError, match=f"--lang '{lang}'"):
+        plain.prepare(path, lang=lang)

@@ -27,7 +27,10 @@ def test_paths_arrays_and_tensors_are_the_same_speech(recognise, tmp_path):
     soundfile.write(path, NOISE, 16000, subtype="FLOAT")
     expected = recognise(NOISE)
     assert list(expected.best) == ["surface", "meaning"]
-    for audio in (path, str(path), torch.from_numpy(NOISE), NOISE.astype(np.float64)):
+    for audio in (
+        path, str(path), torch.from_numpy(NOISE), NOISE.astype(np.float64), NOISE.tolist(),
+        torch.from_numpy(NOISE).requires_grad_(), NOISE[::-1].copy()[::-1], NOISE.astype(">f4"),
+    ):  # fmt: skip
         same(recognise(audio), expected)
 
 
@@ -68,6 +71,9 @@ def test_too_short_audio_has_empty_transcripts(recognise):
         (np.zeros(8000, np.int16), "floats"),
         (np.full(8000, np.nan, np.float32), "finite"),
         ("no/such.wav", "no/such.wav"),
+        (None, "NoneType"),
+        (b"RIFF", "bytes"),
+        (np.array(["a"]), "floats"),
     ],
 )
 def test_wrong_audio(recognise, audio, named):
@@ -104,3 +110,21 @@ def test_language_model_can_be_weighed_later(trained):
     assert "lm" not in heard.best["surface"].scores
     with pytest.raises(UserError, match="meanning"):
         DualSpeech2Text(recognise.model, {}, {}, lms={"meanning": model})
+
+
+@pytest.mark.parametrize("rate", [0, -16000, 16, float("nan"), float("inf"), "16000", True])
+def test_wrong_sample_rates(recognise, rate):
+    with pytest.raises(UserError, match="sample_rate.*\n.*in Hz"):
+        recognise(NOISE, rate)
+
+
+@pytest.mark.parametrize("audios", ["a.wav", b"a.wav", None])
+def test_a_batch_is_a_list(recognise, audios):
+    with pytest.raises(UserError, match="give a list"):
+        recognise.batch(audios)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "tpu"])
+def test_a_device_that_is_not_there(trained, device):
+    with pytest.raises(UserError, match="(device|no GPU).*\n.*remedy: run on the CPU"):
+        DualSpeech2Text.from_pretrained(trained.root / "exp", device=device)

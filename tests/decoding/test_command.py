@@ -5,11 +5,13 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
-from espnet_ext.bin import decode
+from espnet_ext.bin import analyze, decode
 from espnet_ext.data.audio import write_audio
 from espnet_ext.data.table import read_table
 from espnet_ext.decoding.api import DualSpeech2Text
+from espnet_ext.errors import UserError
 
 
 @pytest.fixture
@@ -64,3 +66,23 @@ def test_a_second_run_writes_the_same(trained, data, tmp_path):
     run(trained, data, tmp_path / "b")
     for name in ("text.surface", "text.meaning", "token.surface", "score.meaning"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_nbest_lists_of_an_earlier_run_do_not_stay(trained, data, tmp_path):
+    run(trained, data, tmp_path / "out", "--nbest", "2")
+    assert list((tmp_path / "out").glob("nbest.*"))
+    run(trained, data, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("nbest.*"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(trained, data, tmp_path):
+    for wrong in (
+        lambda: run(trained, data, tmp_path / "out", "--ngpu", "1"),
+        lambda: analyze.main([
+            "cka", "--models", f"a={trained.root}/exp b={trained.root}/exp", "--data", str(data),
+            "--output", str(tmp_path / "cka.json"), "--ngpu", "1",
+        ]),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match="no GPU is visible to PyTorch"):
+            wrong()

@@ -50,6 +50,10 @@ def test_defaults_are_what_stock_decoding_uses():
         ({"beam_size": True}, "int"),
         ({"ctc_weight": 1.01}, "0 to 1"),
         ({"normalize_length": 1}, "bool"),
+        ({"penalty": float("nan")}, "finite"),
+        ({"lm_weight": float("-inf")}, "finite"),
+        ({"maxlenratio": "inf"}, "finite"),
+        ({"penalty": "high"}, "float"),
     ],
 )
 def test_wrong_ones_are_refused_wherever_they_come_from(changes, named):
@@ -74,3 +78,16 @@ def test_reading(tmp_path):
         read_options(path)
     with pytest.raises(UserError, match="no such"):
         read_options(tmp_path / "other.yaml")
+
+
+def test_numbers_with_an_exponent_are_numbers(tmp_path):
+    path = tmp_path / "decode.yaml"
+    path.write_text("ctc_weight: 3e-1\noutputs:\n  a:\n    penalty: -1E0\n")
+    options = parse_options(read_options(path), ["a"])["a"]
+    assert (options.ctc_weight, options.penalty) == (0.3, -1.0)
+
+
+@pytest.mark.parametrize("outputs", [3, "surface", ["surface"], {"surface": 3}, {"surface": ["a"]}])
+def test_outputs_are_a_mapping_of_mappings(outputs):
+    with pytest.raises(UserError, match="outputs.*not a mapping"):
+        parse_options({"outputs": outputs}, ["surface"])

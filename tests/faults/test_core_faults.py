@@ -92,7 +92,7 @@ def test_wrong_configuration(capsys, recipe, config, named):
         ({"Surface": {}}, ["outputs.Surface", "lower-case"]),
         ({"meanning": {"branch": "ctc", "ctc_weight": 1}}, ["meanning", "did you mean 'meaning'?"]),
         ({"surface": {"branch": "ctc", "ctc_weight": 1, "token_type": "char"}},
-         ["surface_char/tokens.txt", "stage 5"]),
+         ["is of char, the recipe's of phone", "token_types"]),
         ({"surface": {"branch": "ctc", "ctc_weight": 1}}, ["best_model_criterion", "valid, loss"]),
         ({"surface": {"branch": "attention", "attention_weight": 1, "decoder": "transformr"}},
          ["unknown decoder 'transformr'"]),

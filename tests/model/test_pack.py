@@ -52,13 +52,16 @@ def test_card_tells_outputs_scores_and_use(trained, tmp_path):
             "metrics": {"per": {"rate": 12.345}}}  # fmt: skip
     (run / "score.json").write_text(json.dumps({"cells": [cell]}))
     (run / "decode.json").write_text("{}")
-    folder = packed(trained, tmp_path / "do.zip", "--license", "CC BY 4.0", "--export", "surface")
+    options = ("--license", "CC BY 4.0", "--export", "surface meaning")
+    folder = packed(trained, tmp_path / "do.zip", *options)
     card = (folder / "README.md").read_text()
     assert "| meaning | attention | bpe |" in card
     assert "| decode/test | surface | meaning | PER | 12.35 % |" in card or "12.34 %" in card
     assert 'from_pretrained("do")' in card
     assert "CC BY 4.0" in card
-    assert "stock_surface/config.yaml" in card
+    assert "stock_surface/config.yaml" in card and "…" not in card
+    assert "stock_surface/model.pth --ctc_weight 0.3 --ctc_window_margin 0" in card
+    assert "stock_meaning/model.pth --ctc_weight 0 --ctc_window_margin 0" in card
     assert (folder / "decode/test/decode.json").exists()
 
 

@@ -154,7 +154,8 @@ def write_cka(path: Path, systems, generator: random.Random) -> None:
     value = {
         "kind": "cka", "version": 1, "measure": "linear CKA", "data": "dump/raw/xx/test",
         "utterances": 24, "frames": 181234, "pairs": pairs,
-        "models": {s: {"directory": f"exp/{s}", "layers": layers} for s in systems},
+        "models": {s: {"directory": f"exp/{path.parts[-3]}/{s}_small", "layers": layers}
+                   for s in systems},
         "provenance": provenance("analyze", ["cka"]),
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)

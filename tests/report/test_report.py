@@ -199,3 +199,13 @@ def test_summary_lines_up(tree, tmp_path, capsys):
     column = table[1].index("utt")
     assert all(line[: column + 3].rstrip() == line for line in table[1:])
     assert len({line.index("CER") for line in table[3:]}) == 1
+
+
+def test_a_comparison_of_other_models_is_left_out_with_a_note(tree, tmp_path, capsys):
+    assert "linear CKA between encoders" in write(tree, tmp_path, systems=SYSTEMS)[0]
+    shutil.copytree(tree / "exp", tmp_path / "exp")
+    path = tmp_path / "exp/ko/analysis/cka.json"
+    path.write_text(path.read_text().replace("ko/do_small", "ko/do_large"))
+    markdown, _ = write(tmp_path, tmp_path, languages="ko")
+    assert "linear CKA between encoders" not in markdown
+    assert f"{path} is of other models: run stage 17 again" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -194,3 +195,19 @@ def test_lexicon(tmp_path):
     path.write_text("the DH AH0\nbad\n", encoding="utf-8")
     with pytest.raises(UserError, match=re.escape(f"{path}:2")):
         read_lexicon(path)
+
+
+def test_decomposed_hypotheses_are_the_same_text(korean):
+    data, out = korean
+    before = score_directory(data, out, TYPES)["cells"]
+    for path in out.glob("text.*"):
+        path.write_text(unicodedata.normalize("NFD", path.read_text("utf-8")), encoding="utf-8")
+    assert score_directory(data, out, TYPES)["cells"] == before
+
+
+def test_the_folder_one_stands_in_has_a_name(korean, monkeypatch):
+    data, out = korean
+    monkeypatch.chdir(out)
+    assert score_directory(data, ".", TYPES)["set"] == "test"
+    assert {p.name for p in out.parent.iterdir() if p.is_dir()} >= {"test", "test.surface-surface"}
+    assert not [p for p in out.rglob(".*")]

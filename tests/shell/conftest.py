@@ -13,11 +13,13 @@ ROOT = Path(__file__).resolve().parents[2]
 # A `python` whose every command writes what the real one would, and notes that it was called.
 STUB = r"""#!/usr/bin/env bash
 set -euo pipefail
+if [[ $1 == -c ]]; then echo "${STUB_GPUS:-0}" && exit; fi # only GPUs are asked for in this way
 verb=${2##*.}
 shift 2
 echo "$verb $*" >>"$STUB_CALLS"
 if [[ $verb == "${STUB_FAIL:-}" ]]; then echo "error: $verb: a made-up mistake" >&2 && exit 1; fi
 if [[ $verb == "${STUB_SLEEP:-}" ]]; then sleep 60; fi
+if [[ $verb == "${STUB_SAYS:-}" ]]; then printf '%b' "$STUB_TEXT"; fi
 declare -A given=()
 previous=""
 for word in "$@"; do

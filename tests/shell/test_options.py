@@ -37,6 +37,7 @@ def test_dashes_and_what_follows_a_lone_one(bash):
     (["--use_ml", "true"], "did you mean --use_lm?"),
     (["--nj"], "--nj needs a value"),
     (["--nj", "many"], "not a whole number"),
+    (["--nj", "-1"], "not a whole number"),
     (["--use_lm", "yes"], "neither true nor false"),
     (["loose"], "unexpected argument 'loose'"),
     (["--x[$(touch hacked)]", "1"], "unknown option"),
@@ -45,6 +46,10 @@ def test_wrong_usage_exits_2(bash, tmp_path, given, said):
     done = bash(SCRIPT, *given)
     assert done.returncode == 2 and said in done.stderr and "remedy:" in done.stderr
     assert not (tmp_path / "hacked").exists()
+
+
+def test_leading_zeros_are_not_octal(bash):
+    assert bash(SCRIPT, "--nj", "08").stdout.splitlines()[0] == "8"
 
 
 def test_help_has_names_defaults_and_meanings(bash):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -156,10 +157,115 @@ def test_a_recipes_own_system_is_known(project):
     assert any("--system conf/systems/mine.yaml" in call for call in project.calls())
 
 
+@pytest.mark.parametrize("options, said", [
+    (("--nj", "0"), "--nj 0: at least one"),
+    (("--inference_nj", "0"), "--inference_nj 0: at least one"),
+    (("--parallel_trainings", "0"), "--parallel_trainings 0: at least one"),
+    (("--num_nodes", "0"), "--num_nodes 0: at least one"),
+    (("--langs", ""), "--langs is empty"),
+    (("--systems", " "), "--systems is empty"),
+    (("--test_sets", ""), "--test_sets is empty"),
+    (("--skip_stages", "10,11"), "not numbers separated by spaces"),
+    (("--stage", "5", "--", "--foo"), "unexpected argument '--foo'"),
+    (("--skip_upload", "false"), "without --hf_repo"),
+    (("--fs", "8k"), "is for audio of 16000 Hz"),
+])  # fmt: skip
+def test_wrong_values_are_said_before_any_work(project, options, said):
+    done = project.run(*options)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr and "remedy:" in done.stderr and project.calls() == []
+
+
+def test_stages_may_have_leading_zeros(project):
+    project.run()
+    done = project.run("--stage", "08", "--stop_stage", "013", "--skip_stages", "010  11")
+    assert re.findall(r"^stage (\d+),", done.stderr, re.M) == ["12", "13"], done.stderr
+
+
+def test_another_rate_needs_a_configuration_for_it(project):
+    text = (project.root / "conf/train_small.yaml").read_text()
+    (project.recipe / "conf/train_8k.yaml").write_text(text.replace("fs: 16000", "fs: 8k"))
+    done = project.run("--fs", "8k", "--train_config", "train_8k.yaml", "--stop_stage", "3")
+    assert done.returncode == 0, done.stderr
+    assert all("--sample_rate 8000" in call for call in project.calls())
+
+
+def test_a_channel_is_passed_on(project):
+    project.run("--stop_stage", "3")
+    assert not any("--channel" in call for call in project.calls())
+    done = project.run("--stop_stage", "3", "--channel", "mix")
+    assert done.returncode == 0 and all("--channel mix" in call for call in project.calls())
+
+
+def test_gpus_that_are_not_there(project):
+    done = project.run("--ngpu", "1")
+    assert done.returncode == 1 and "no GPU is visible to PyTorch" in done.stderr
+    assert "remedy: --ngpu 0" in done.stderr and project.calls() == []
+    assert project.run("--gpu_inference", "true").returncode == 1
+    assert "1 GPU" in project.run("--ngpu", "2", STUB_GPUS="1").stderr
+    # preparing data needs none
+    assert project.run("--ngpu", "1", "--stop_stage", "5").returncode == 0
+    assert project.run("--ngpu", "2", STUB_GPUS="2").returncode == 0
+
+
+def test_the_command_line_wins_over_what_a_recipe_says_of_a_language(project):
+    conf = project.recipe / "conf/recipe.conf"
+    (project.recipe / "own.lex").write_text("a A\n")
+    (project.root / "given.lex").write_text("a AA\n")
+    conf.write_text(conf.read_text() + "lexicon_en=own.lex\n")
+    project.run()
+    calls = "\n".join(project.calls())
+    assert "--outputs surface=phone meaning=char" in calls and "--lexicon own.lex" in calls
+    (project.recipe / "own.lex").write_text("a AH\n")  # scores depend on it
+    project.run()
+    scored = [call for call in project.calls() if call.startswith("score")]
+    assert len(scored) == 3 and all("/en/" in call for call in scored)
+    project.run("--token_types", "surface=char meaning=bpe", "--lexicon", "given.lex")
+    calls = "\n".join(project.calls())
+    assert "--outputs surface=char meaning=bpe" in calls and "surface=phone" not in calls
+    assert f"--lexicon {project.root}/given.lex" in calls and "own.lex" not in calls
+
+
+def test_what_data_stages_have_to_tell_is_shown(project):
+    lines = "d/text:3: warning: u1: odd [x]\\n  removed 2: too long\\nd: 3 of 5 kept\\n"
+    done = project.run("--stop_stage", "4", STUB_SAYS="filter", STUB_TEXT=lines)
+    assert "ko/filter_train: d/text:3: warning: u1: odd" in done.stderr
+    assert "removed 2: too long" in done.stderr and "3 of 5 kept" not in done.stderr
+    script = project.recipe / "local/data.sh"
+    script.write_text(script.read_text() + "echo 'plain: split by speakers' >&2; echo noise\n")
+    done = project.run("--stop_stage", "1")
+    assert "data: plain: split by speakers" in done.stderr and "noise" not in done.stderr
+
+
+def test_another_trainings_comparison_is_not_kept(project):
+    project.run()
+    project.calls()
+    again = ("--train_tag", "other", "--stage", "11", "--stop_stage", "17")
+    project.run(*again)
+    assert verbs(project.calls()).count("analyze") == 2
+    project.run("--stage", "17", "--stop_stage", "17")
+    assert verbs(project.calls()) == ["analyze"] * 2
+
+
+def test_a_configuration_from_where_the_user_is(project):
+    mine = project.root / "mine"
+    mine.mkdir()
+    shutil.copy(project.root / "conf/train_small.yaml", mine / "train_mine.yaml")
+    stages = ("--stage", "11", "--stop_stage", "11")
+    done = project.run("--train_config", "mine/train_mine.yaml", *stages)
+    assert done.returncode == 0, done.stderr
+    assert all(f"--config {mine}/train_mine.yaml" in call for call in project.calls())
+    done = project.run("--train_config", "conf/train.yaml", *stages)
+    assert done.returncode == 0, done.stderr
+
+
 def test_unknown_recipe_and_configuration(project):
     assert "egs2/mini_l2/dual1" in project.run("--recipe", "egs2/nowhere").stderr
     done = project.run("--train_config", "none.yaml")
-    assert done.returncode == 2 and "train_small.yaml" in done.stderr
+    listed = done.stderr.split("choose among:")[1].split()
+    assert done.returncode == 2 and listed == ["train.yaml", "train_small.yaml"]
+    done = project.run("--decode_config", "none.yaml")
+    assert done.stderr.split("choose among:")[1].split() == ["decode.yaml", "decode_lm.yaml"]
 
 
 @pytest.fixture
@@ -189,6 +295,32 @@ def test_corpus_path_counts_from_where_the_user_is(corpus_recipe):
     given = (corpus_recipe.recipe / "data_options").read_text().splitlines()
     assert given[given.index("--my_corpus") + 1] == str(corpus_recipe.root / "the corpus")
     assert "--corpus_paths" not in given and "--quick_train_args" not in given
+
+
+def test_one_of_several_corpus_paths_is_enough(corpus_recipe):
+    conf = corpus_recipe.recipe / "conf" / "recipe.conf"
+    conf.write_text(
+        conf.read_text().replace("=my_corpus", '="my_corpus|archive|download"')
+        + "archive=\ndownload=false\n"
+    )
+    done = corpus_recipe.run()
+    assert done.returncode == 2 and "it or --archive or --download" in done.stderr
+    done = corpus_recipe.run("--archive", "no.zip")
+    assert done.returncode == 1 and "--archive no.zip: no such file" in done.stderr
+    assert corpus_recipe.run("--download", "true", "--stop_stage", "1").returncode == 0
+    (corpus_recipe.recipe / "here.zip").touch()  # a path of recipe.conf is the recipe's
+    conf.write_text(conf.read_text().replace("archive=\n", "archive=here.zip\n"))
+    assert corpus_recipe.run("--stop_stage", "1").returncode == 0
+
+
+def test_an_edited_file_of_the_corpus_is_prepared_again(corpus_recipe):
+    table = corpus_recipe.root / "table.tsv"
+    options = ("--my_corpus", "table.tsv", "--stop_stage", "1")
+    said = []
+    for text in ("one", "one", "two"):
+        table.write_text(text)
+        said.append(corpus_recipe.run(*options).stderr)
+    assert ["(unchanged)" in one for one in said] == [False, True, False]
 
 
 def test_help_lists_the_recipes_options_too(corpus_recipe):

@@ -79,6 +79,8 @@ def test_a_failure_keeps_its_code_its_log_and_no_mark(bash, tmp_path):
 def test_a_command_that_makes_nothing_is_not_believed(bash):
     done = bash(START + "step idle --out never -- true\n")
     assert done.returncode == 1 and "did not make all of: never" in done.stderr
+    done = bash(START + "step half --out made --out never -- touch made\n")
+    assert "did not make all of: never\n" in done.stderr and "remedy:" in done.stderr
 
 
 def test_progress_is_shown_and_the_rest_is_logged(bash, tmp_path):
@@ -86,6 +88,16 @@ def test_progress_is_shown_and_the_rest_is_logged(bash, tmp_path):
     done = bash(START + f"step slow -- printf '{lines}'\n")
     assert "slow: x: 3/9 utt" in done.stderr and "noise" not in done.stderr
     assert "noise" in (tmp_path / "log/slow.log").read_text()
+
+
+def test_notes_and_what_a_step_asks_for_are_shown(bash):
+    lines = "warning: few\\nnote: old\\nplain: split\\n  removed 3: x\\nerror: bad\\nnoise\\n"
+    done = bash(START + f"step a --show '^[a-z]+: |^  removed ' -- printf '{lines}'\n")
+    said = done.stderr.splitlines()
+    shown = ("warning: few", "note: old", "plain: split", "removed 3: x")
+    assert said == [f"    a: {line}" for line in shown]
+    said = bash(START + f"step b -- printf '{lines}'\n").stderr.splitlines()
+    assert said == ["    b: warning: few", "    b: note: old"]
 
 
 def test_a_pool_runs_several_and_fails_with_the_first(bash):
