@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from espnet_ext.text import english, phones
 
-LANG = "en"
 VOICE = "en-us"  # of espeak-ng
 L1S = ("ko", "zh", "es", "ja", "vi", "ar")
 

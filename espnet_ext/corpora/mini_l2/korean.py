@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 from espnet_ext.text import hangul, korean
 
-LANG = "ko"
 VOICE = "ko"  # of espeak-ng
 L1S = ("zh", "ja", "vi", "en", "th")
 
