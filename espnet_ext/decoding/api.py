@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from espnet_ext.data.audio import load_audio, resample
+from espnet_ext.decoding.beam import RawHypothesis
 from espnet_ext.decoding.options import change_options, parse_options
-from espnet_ext.decoding.search import Hypothesis, RawHypothesis, build_searcher, search
+from espnet_ext.decoding.search import Hypothesis, build_searcher
 from espnet_ext.errors import UserError
 from espnet_ext.model.config import check_keys
 from espnet_ext.model.dual import DualOutputModel
@@ -24,6 +25,9 @@ from espnet_ext.model.short import frames_of
 from espnet_ext.text.tokenizers import build_tokenizer
 
 Audio = str | Path | np.ndarray | torch.Tensor
+
+
+NOTHING = Hypothesis("", (), (), 0.0)
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ class DualSpeech2Text:
         return samples == 0 or (frames is not None and frames < self.model.fewest_frames)
 
     def _nothing(self) -> Result:
-        return Result({name: [Hypothesis("", (), (), 0.0)] for name in self.model.branches})
+        return Result({name: [NOTHING] for name in self.model.branches})
 
     def samples(self, audio: Audio, sample_rate: int | None = None) -> torch.Tensor:
         """One utterance as (S,) samples at the model's rate."""
@@ -158,13 +162,11 @@ class DualSpeech2Text:
         lengths = torch.tensor([wave.numel() for wave in waves])
         speech = torch.nn.utils.rnn.pad_sequence(list(waves), batch_first=True)
         dtype = next(self.model.parameters()).dtype
-        states, frames = self.model.encode(
-            speech.to(self.device, dtype), lengths.to(self.device)
-        )
+        states, frames = self.model.encode(speech.to(self.device, dtype), lengths.to(self.device))
         nbest = {
             name: [
-                [self._finish(name, raw) for raw in raws]
-                for raws in search(searcher, states, frames, self.options[name])
+                [self._finish(name, raw) for raw in raws] or [NOTHING]
+                for raws in searcher(states, frames)
             ]
             for name, searcher in self.searchers.items()
         }
@@ -204,7 +206,5 @@ def _load_lm(folder: str | Path, device: str) -> torch.nn.Module:
                     if p.exists()), None)  # fmt: skip
     if weights is None or not (folder / "config.yaml").is_file():
         raise UserError(f"{folder}: no trained language model there", "run stages 6 to 8")
-    model, _ = espnet.load("LMTask").build_model_from_file(
-        folder / "config.yaml", weights, device
-    )
+    model, _ = espnet.load("LMTask").build_model_from_file(folder / "config.yaml", weights, device)
     return model.lm.eval()

@@ -18,7 +18,6 @@ from espnet_ext.errors import UserError
 
 _ASR = "espnet2.asr"
 _LEGACY = "espnet2.legacy.nets.pytorch_backend"
-SEARCH_LOGGER = "espnet2.legacy.nets"  # parent of the searchers' loggers
 CHOICES: dict[str, dict[str, str]] = {
     "frontend": {
         "default": f"{_ASR}.frontend.default:DefaultFrontend",
@@ -66,16 +65,12 @@ _NAMES = {
     "AbsESPnetModel": "espnet2.train.abs_espnet_model:AbsESPnetModel",
     "AbsPreprocessor": "espnet2.train.preprocessor:AbsPreprocessor",
     "AbsTask": "espnet2.tasks.abs_task:AbsTask",
-    "BatchBeamSearch": "espnet2.legacy.nets.batch_beam_search:BatchBeamSearch",
-    "BeamSearch": "espnet2.legacy.nets.beam_search:BeamSearch",
     "CommonCollateFn": "espnet2.train.collate_fn:CommonCollateFn",
     "CommonPreprocessor": "espnet2.train.preprocessor:CommonPreprocessor",
-    "CTCPrefixScorer": "espnet2.legacy.nets.scorers.ctc:CTCPrefixScorer",
     "DistributedOption": "espnet2.train.distributed_utils:DistributedOption",
     "LMTask": "espnet2.tasks.lm:LMTask",
     "LabelSmoothingLoss": "espnet2.legacy.nets.pytorch_backend.transformer.label_smoothing_loss"
     ":LabelSmoothingLoss",
-    "LengthBonus": "espnet2.legacy.nets.scorers.length_bonus:LengthBonus",
     "NestedDictAction": "espnet2.utils.nested_dict_action:NestedDictAction",
     "Trainer": "espnet2.train.trainer:Trainer",
     "add_sos_eos": "espnet2.legacy.nets.pytorch_backend.transformer.add_sos_eos:add_sos_eos",

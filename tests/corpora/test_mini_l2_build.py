@@ -16,8 +16,8 @@ from espnet_ext.scoring.divergence import bin_of, distances
 LANGS = ("en", "ko")
 # What the corpus *is*. A change here makes all published figures incomparable: do it knowingly.
 HASHES = {
-    "en": "ae15528f9062c062d728d3efed3d405857caae3e3c228747be9a9679a6bc37a7",
-    "ko": "d876a8a1d239d57cc3c1b4365b39e4b5d5e07663795892b363d63c54fa6dfc6b",
+    "en": "9d92e04451f2bd7fb7f3e6ee03b41e7e0d315b084a08c727b94c973aa061165b",
+    "ko": "e8b0b7e76e73801bcae154d8aad4a9d95a248d6994277989af579588a435a4fb",
 }
 
 

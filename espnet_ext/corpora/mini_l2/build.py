@@ -26,8 +26,8 @@ from espnet_ext.progress import say
 LANGUAGES = {"en": "english", "ko": "korean"}  # lang → its module; the order seeds the plans
 SETS = ("train", "valid", "test")
 HELD_OUT = {"test": 80, "valid": 40}  # sentences
-REPEATS = {"train": 3, "valid": 2, "test": 2}  # speakers who say each written sentence
-DRAWN = {"en": 1650, "ko": 800}  # sentences from frames, about; each said once, to train on
+REPEATS = {"train": 1, "valid": 2, "test": 2}  # speakers who say each written sentence
+DRAWN = {"en": 2600, "ko": 1500}  # sentences from frames; each said once, to train on
 QUICK = {"train": 160, "valid": 16, "test": 24}  # utterances
 UNLABELLED = 0.05  # of the training utterances have only one of surface and meaning
 

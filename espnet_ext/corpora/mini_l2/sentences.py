@@ -8,6 +8,7 @@ import functools
 import itertools
 import random
 import re
+from collections import Counter
 from pathlib import Path
 
 _CHOICE = re.compile(r"\(([^()]*)\)")
@@ -26,19 +27,31 @@ def frames(lang: str) -> tuple[str, ...]:
 
 
 def drawn(lang: str, count: int, seed: int) -> list[str]:
-    """About `count` different sentences from frames: from each as many, or all that it makes.
+    """`count` different sentences from frames, or all that they make; none is a written one.
 
-    None of them is a written one, wherever that may be used.
+    The word that stands in the fewest sentences so far chooses the next, at random among those
+    that have it: a word seen in few contexts is not learned as a word of its own.
     """
-    rng = random.Random(seed)
     used = set(written(lang))
-    chosen: list[str] = []
-    for frame in frames(lang):
-        new = [sentence for sentence in expand(frame) if sentence not in used]
-        share = rng.sample(new, min(len(new), round(count / len(frames(lang)))))
-        used.update(share)
-        chosen += share
-    return chosen
+    new = [sentence for frame in frames(lang) for sentence in expand(frame)]
+    new = [sentence for sentence in dict.fromkeys(new) if sentence not in used]
+    random.Random(seed).shuffle(new)
+    words = {sentence: set(sentence.split()) for sentence in new}
+    left: dict[str, list[str]] = {}
+    for sentence in new:
+        for word in words[sentence]:
+            left.setdefault(word, []).append(sentence)
+    stands = Counter(word for sentence in used for word in set(sentence.split()))
+    chosen: dict[str, None] = {}  # a set that keeps its order
+    while left and len(chosen) < count:
+        rarest = min(left, key=lambda word: (stands[word], word))
+        sentence = left[rarest].pop()
+        if not left[rarest]:
+            del left[rarest]
+        if sentence not in chosen:
+            chosen[sentence] = None
+            stands.update(words[sentence])
+    return list(chosen)
 
 
 def expand(frame: str) -> list[str]:
