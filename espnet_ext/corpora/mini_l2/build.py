@@ -27,7 +27,7 @@ LANGUAGES = {"en": "english", "ko": "korean"}  # lang → its module; the order 
 SETS = ("train", "valid", "test")
 HELD_OUT = {"test": 80, "valid": 40}  # sentences
 REPEATS = {"train": 1, "valid": 2, "test": 2}  # speakers who say each written sentence
-DRAWN = {"en": 2600, "ko": 1500}  # sentences from frames; each said once, to train on
+DRAWN = {"en": 2600, "ko": 1100}  # sentences from frames; each said once, to train on
 QUICK = {"train": 160, "valid": 16, "test": 24}  # utterances
 UNLABELLED = 0.05  # of the training utterances have only one of surface and meaning
 
