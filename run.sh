@@ -76,6 +76,7 @@ option lm_config train_lm.yaml "language model configuration"
 option lm_args "" "further options for ESPnet's language model training"
 option decode_config decode.yaml "decoding configuration"
 option decode_tag "" "name of it in folders (default: from --decode_config)"
+option coupling false "rank the n best of both outputs in pairs, by the learners' errors in the training set"
 option inference_args "" "further options for decoding"
 option lexicon "" "words and their phones, for scoring text against phones; lexicon_<lang> in recipe.conf wins over its default"
 option title "" "heading of the report"
@@ -238,10 +239,12 @@ train_config=$(find_config train "$train_config")
 # With language models another decoding, of another name, unless one was asked for.
 if [[ $use_lm == true && -z ${option_given[decode_config]:-} ]]; then decode_config=decode_lm.yaml; fi
 decode_config=$(find_config decode "$decode_config")
+coupled_tag=
+if [[ $coupling == true ]]; then coupled_tag=_coupled; fi
 if [[ $use_lm == true ]]; then
     lm_config=$(find_config train_lm "$lm_config")
 fi
-: "${train_tag:=$(tag_of "$train_config")}" "${decode_tag:=$(tag_of "$decode_config")}"
+: "${train_tag:=$(tag_of "$train_config")}" "${decode_tag:=$(tag_of "$decode_config")${coupled_tag}}"
 if wanted 3 skip_data_prep || wanted 10 skip_train || wanted 11 skip_train; then check_rate; fi
 
 # -- the environment; the python below is the one of every step

@@ -294,6 +294,7 @@ decode_one() {
     if [[ $gpu_inference == true ]]; then gpus=1; fi
     lm_options "$1"
     read -ra further <<<"$inference_args"
+    if [[ $coupling == true ]]; then further=(--coupling "$dumpdir/raw/$1/$train_set" "${further[@]}"); fi
     launch_cpus=1 launch_gpus=$gpus pool "$inference_nj" step "$1/decode_${2}_${train_tag}_${decode_tag}_$3" \
         --in "$dir/model.pth" --in "$dumpdir/raw/$1/$3/wav.scp" --in "$decode_config" "${lm_needs[@]}" \
         --out "$dir/$decode_tag/$3/decode.json" --run launch -- \

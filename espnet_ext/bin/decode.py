@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from espnet_ext.bin import cli
 
+COUPLED = 10  # hypotheses of each output that are ranked in pairs, unless --nbest says how many
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser("Decode a data directory into text.<output> files.")
@@ -17,6 +19,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--beam_size", type=int, default=None, help="overrides the configuration")
     parser.add_argument("--ctc_weight", type=float, default=None, help="overrides it too")
     parser.add_argument("--nbest", type=int, default=None, help="hypotheses written, overrides it")
+    parser.add_argument("--times", type=cli.boolean, default=None, metavar="BOOL",
+                        help="also write ctm.<output>: when each token was said, and how sure")
+    parser.add_argument("--precision", default="float32",
+                        help="float32, bfloat16, float16 (GPU) or int8 (CPU)")
+    parser.add_argument("--coupling", metavar="DIR", default=None,
+                        help="rank the n best of both outputs in pairs, by the errors of this set")
+    parser.add_argument("--coupling_weight", type=float, default=0.3,
+                        help="of a pair's consistency beside its scores")
     parser.add_argument("--lm", type=cli.words, default=[], help='"surface=DIR meaning=DIR"')
     parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
@@ -33,13 +43,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UserError(f"--lm {word}: not OUTPUT=DIR", "write, e.g., --lm surface=exp/ko/lm")
     lms = dict(word.split("=", 1) for word in args.lm)
     options = read_options(args.config) if args.config else {}
-    for key in ("beam_size", "ctc_weight", "nbest"):
+    for key in ("beam_size", "ctc_weight", "nbest", "times"):
         if getattr(args, key) is not None:
             options[key] = getattr(args, key)
+    if args.coupling and args.nbest is None:
+        options["nbest"] = max(COUPLED, options.get("nbest", 1))
     facts = decode_directory(
         model_dir=args.model_dir, weights=args.weights, data=args.data,
         output_dir=args.output_dir, options=options, lms=lms,
-        device="cuda" if args.ngpu else "cpu",
+        device="cuda" if args.ngpu else "cpu", precision=args.precision,
+        coupling=args.coupling, coupling_weight=args.coupling_weight,
     )  # fmt: skip
     print(
         f"{args.output_dir}: {facts['utterances']} utterances, {', '.join(facts['outputs'])}; "

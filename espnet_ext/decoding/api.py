@@ -4,7 +4,9 @@
 >>> recognise("utterance.wav").best["surface"].text                 # doctest: +SKIP
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -14,8 +16,11 @@ import numpy as np
 import torch
 
 from espnet_ext.data.audio import load_audio, resample
-from espnet_ext.decoding.beam import RawHypothesis
+from espnet_ext.decoding.alignment import align
+from espnet_ext.decoding.beam import BeamSearch, RawHypothesis
+from espnet_ext.decoding.coupling import Candidates, Coupling, LearnerErrorModel
 from espnet_ext.decoding.options import change_options, parse_options
+from espnet_ext.decoding.scorers import quantise
 from espnet_ext.decoding.search import Hypothesis, build_searcher
 from espnet_ext.errors import UserError
 from espnet_ext.model.config import check_keys
@@ -28,6 +33,13 @@ Audio = str | Path | np.ndarray | torch.Tensor
 
 
 NOTHING = Hypothesis("", (), (), 0.0)
+# How the network computes: exact in float32, faster and approximate in the others.
+PRECISIONS: dict[str, Callable[[torch.device], contextlib.AbstractContextManager]] = {
+    "float32": lambda device: contextlib.nullcontext(),
+    "bfloat16": lambda device: torch.autocast(device.type, torch.bfloat16),
+    "float16": lambda device: torch.autocast(device.type, torch.float16),
+    "int8": lambda device: contextlib.nullcontext(),
+}
 
 
 @dataclass(frozen=True)
@@ -50,42 +62,62 @@ class DualSpeech2Text:
         options: search options, shared or under `outputs`, see decoding.options.
         model_dir: what paths in `config` are relative to.
         lms: language models by output, for shallow fusion.
+        precision: of the network's arithmetic, a key of PRECISIONS; CTC sums stay in float64.
+        coupling: ranks the n best (`nbest`) of two outputs in pairs.
     """
 
     def __init__(
         self, model: DualOutputModel, config: Mapping[str, Any],
         options: Mapping[str, Any] | None = None, model_dir: str | Path = ".",
-        lms: Mapping[str, torch.nn.Module] | None = None,
+        lms: Mapping[str, torch.nn.Module] | None = None, precision: str = "float32",
+        coupling: Coupling | None = None,
     ):  # fmt: skip
+        if coupling is not None:
+            check_keys(coupling.outputs, list(model.branches), "coupled outputs")
+        self.coupling = coupling
+        weight = next(model.parameters())
+        self.device, self.dtype = weight.device, weight.dtype
+        self.precision = _check_precision(precision, self.device)
+        if precision == "int8":
+            model = copy.deepcopy(model)
+            quantise(model.encoder)
         self.model = model
-        self.device = next(model.parameters()).device
         self.sample_rate = _sample_rate(config)
         self.options = parse_options(options or {}, list(model.branches))
         self.lms = dict(lms or {})
         check_keys(self.lms, list(model.branches), "language models")
         self.tokenizers = {}
-        self.searchers = {}
         for name, branch in model.branches.items():
             bpe = branch.output.bpemodel
             bpe = Path(model_dir) / bpe if bpe else None
             self.tokenizers[name] = build_tokenizer(branch.output.token_type, bpe)
-            self.searchers[name] = build_searcher(branch, self.options[name], self.lms.get(name))
+        self.searchers = self._searchers()
+
+    def _searchers(self) -> dict[str, BeamSearch]:
+        return {
+            name: build_searcher(
+                branch, self.options[name], self.lms.get(name), self.precision == "int8"
+            )
+            for name, branch in self.model.branches.items()
+        }
 
     @classmethod
     def from_pretrained(
         cls, model_dir: str | Path, weights: str = "model.pth", device: str = "cpu",
-        lms: Mapping[str, str | Path] | None = None, **options,
+        lms: Mapping[str, str | Path] | None = None, precision: str = "float32",
+        coupling: Coupling | None = None, **options,
     ) -> "DualSpeech2Text":  # fmt: skip
         """Load a directory that stage 11 wrote.
 
         Args:
             weights: file name of the weights in it.
             lms: directories of ESPnet language models, by output.
+            precision, coupling: see the class.
             options: search options, e.g. `beam_size=5`.
         """
         model, config = load_model(model_dir, weights, device)
         loaded = {name: _load_lm(folder, device) for name, folder in (lms or {}).items()}
-        return cls(model, config, options, model_dir, loaded)
+        return cls(model, config, options, model_dir, loaded, precision, coupling)
 
     def __call__(self, audio: Audio, sample_rate: int | None = None) -> Result:
         """Recognise one utterance: a path, or samples (S,) with their rate."""
@@ -157,37 +189,104 @@ class DualSpeech2Text:
         if part:
             yield part
 
-    @torch.no_grad()
     def _decode(self, waves: Sequence[torch.Tensor]) -> list[Result]:
+        """One batch; in halves if memory is too small for it."""
+        try:
+            return self._decode_batch(waves)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if len(waves) == 1:
+                seconds = waves[0].numel() / self.sample_rate
+                raise UserError(
+                    f"out of memory on {seconds:.0f} s of audio by itself",
+                    "cut it up, or give a smaller beam_size",
+                ) from None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        middle = len(waves) // 2
+        return self._decode(waves[:middle]) + self._decode(waves[middle:])
+
+    @torch.no_grad()
+    def _decode_batch(self, waves: Sequence[torch.Tensor]) -> list[Result]:
         lengths = torch.tensor([wave.numel() for wave in waves])
         speech = torch.nn.utils.rnn.pad_sequence(list(waves), batch_first=True)
-        dtype = next(self.model.parameters()).dtype
-        states, frames = self.model.encode(speech.to(self.device, dtype), lengths.to(self.device))
-        nbest = {
-            name: [
-                [self._finish(name, raw) for raw in raws] or [NOTHING]
-                for raws in searcher(states, frames)
-            ]
-            for name, searcher in self.searchers.items()
-        }
+        with PRECISIONS[self.precision](self.device):
+            states, frames = self.model.encode(
+                speech.to(self.device, self.dtype), lengths.to(self.device)
+            )
+            states = states.to(self.dtype)
+            nbest = {name: search(states, frames) for name, search in self.searchers.items()}
+        if self.coupling is not None:
+            self._couple(nbest)
+        results = []
+        for i, wave in enumerate(waves):
+            heard = states[i, : int(frames[i])], wave.numel() / self.sample_rate
+            results.append(Result({
+                name: [self._finish(name, raw, *heard) for raw in lists[i]] or [NOTHING]
+                for name, lists in nbest.items()
+            }))  # fmt: skip
+        return results
+
+    def _couple(self, nbest: Mapping[str, list[list[RawHypothesis]]]) -> None:
+        """Put the two that fit best first, in the n best of every utterance."""
+        lists = [nbest[name] for name in self.coupling.outputs]
+        candidates = [
+            [self._candidates(name, raws) for raws in of_output]
+            for name, of_output in zip(self.coupling.outputs, lists, strict=True)
+        ]
+        chosen = self.coupling.choose(*candidates)
+        for of_output, indices in zip(lists, zip(*chosen, strict=True), strict=True):
+            for raws, index in zip(of_output, indices, strict=True):
+                if raws:
+                    raws.insert(0, raws.pop(index))
+
+    def _candidates(self, name: str, raws: Sequence[RawHypothesis]) -> Candidates:
+        """Tokens and what the search ranks by; a score per token as that of a whole transcript."""
+        tokens = self.model.branches[name].tokens
+        said = [[tokens[i] for i in raw.token_ids] for raw in raws]
+        if not self.options[name].normalize_length:
+            return [(one, raw.score) for one, raw in zip(said, raws, strict=True)]
         return [
-            Result({name: lists[i] for name, lists in nbest.items()}) for i in range(len(waves))
+            (one, raw.score / (len(one) + 1) * (len(said[0]) + 1))
+            for one, raw in zip(said, raws, strict=True)
         ]
 
-    def _finish(self, name: str, raw: RawHypothesis) -> Hypothesis:
-        tokens = tuple(self.model.branches[name].tokens[i] for i in raw.token_ids)
-        text = self.tokenizers[name].decode(tokens)
-        return Hypothesis(text, tokens, raw.token_ids, raw.score, raw.scores)
+    def _finish(
+        self, name: str, raw: RawHypothesis, states: torch.Tensor, seconds: float
+    ) -> Hypothesis:
+        """A hypothesis as text, with times if they are asked for; states: (T, D)."""
+        branch = self.model.branches[name]
+        tokens = tuple(branch.tokens[i] for i in raw.token_ids)
+        times = None
+        if self.options[name].times and "ctc" in branch.parts:
+            log_probs = branch.parts["ctc"].log_softmax(states.unsqueeze(0))[0]
+            times = align(log_probs, raw.token_ids, seconds)
+        return Hypothesis(
+            self.tokenizers[name].decode(tokens), tokens, raw.token_ids, raw.score,
+            dict(raw.scores), raw.confidences, times,
+        )  # fmt: skip
+
+    def couple(self, texts: Mapping[str, Sequence[str]], weight: float = 0.3) -> None:
+        """From now on rank the n best (`nbest`) of two outputs in pairs.
+
+        Args:
+            texts: output → its transcripts of training utterances, in one order for both.
+            weight: of a pair's consistency beside the scores, all in nats.
+        """
+        check_keys(texts, list(self.model.branches), "coupled outputs")
+        if len(texts) != 2:
+            raise UserError(f"coupling of {len(texts)} outputs", "give the texts of two")
+        pairs = {name: [self.tokenizers[name].encode(one) for one in own]
+                 for name, own in texts.items()}  # fmt: skip
+        self.coupling = Coupling(LearnerErrorModel.estimate(pairs), weight)
 
     def with_options(self, **options) -> "DualSpeech2Text":
         """The same model with other search options for all outputs."""
         clone = object.__new__(type(self))
         clone.__dict__.update(self.__dict__)
         clone.options = {n: change_options(n, o, options) for n, o in self.options.items()}
-        clone.searchers = {
-            name: build_searcher(branch, clone.options[name], self.lms.get(name))
-            for name, branch in self.model.branches.items()
-        }
+        clone.searchers = clone._searchers()
         return clone
 
 
@@ -208,3 +307,18 @@ def _load_lm(folder: str | Path, device: str) -> torch.nn.Module:
         raise UserError(f"{folder}: no trained language model there", "run stages 6 to 8")
     model, _ = espnet.load("LMTask").build_model_from_file(folder / "config.yaml", weights, device)
     return model.lm.eval()
+
+
+def _check_precision(precision: str, device: torch.device) -> str:
+    if precision not in PRECISIONS:
+        raise UserError(f"precision {precision!r}", f"choose among {', '.join(PRECISIONS)}")
+    needed = {"int8": "cpu", "float16": "cuda"}.get(precision, device.type)
+    if device.type != needed:
+        remedy = "use bfloat16 there, or float32"
+        raise UserError(f"precision {precision} on {device.type}: it is for {needed}", remedy)
+    return precision
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)  # torch's, on a CPU

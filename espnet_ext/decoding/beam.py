@@ -29,6 +29,7 @@ class RawHypothesis:
     token_ids: tuple[int, ...]  # without sos and eos
     score: float  # weighted sum of log probabilities and length bonus
     scores: Mapping[str, float]  # by scorer, unweighted
+    confidences: tuple[float, ...]  # of each token, 0 to 1: what its step gave, weighted
 
 
 class BeamSearch:
@@ -262,13 +263,22 @@ class _Run:
         scores = {name: float(end.parts[i, row, slot]) for i, name in enumerate(self.names)}
         score = float(end.score[row, slot])
         ids: list[int] = []
+        totals = []  # score up to and with each token
         for step, rows in zip(steps[position::-1], where[position::-1], strict=True):
-            ids.append(int(step.tokens[rows[number], slot]))
-            slot = int(step.parents[rows[number], slot])
+            row = rows[number]
+            ids.append(int(step.tokens[row, slot]))
+            totals.append(float(step.score[row, slot]))
+            slot = int(step.parents[row, slot])
         ids.reverse()
+        gains = np.diff(totals[::-1], prepend=0.0) - self.search.options.penalty
+        sure = np.exp(np.minimum(gains, 0.0)).tolist()
         while ids and ids[-1] == self.search.eos:
             ids.pop()
-        return RawHypothesis(tuple(i for i in ids if i != 0), score, scores)
+        content = [(i, confidence) for i, confidence in zip(ids, sure, strict=False) if i != 0]
+        return RawHypothesis(
+            tuple(i for i, _ in content), score, scores,
+            tuple(confidence for _, confidence in content),
+        )  # fmt: skip
 
 
 class _Step(NamedTuple):

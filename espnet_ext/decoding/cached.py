@@ -116,9 +116,8 @@ class _Layer(nn.Module):
         self.feed_forward = layer.feed_forward
 
     def start(self, states: torch.Tensor) -> None:
-        batch = states.size(0)
         self.used = 0
-        self.keys = self.values = states.new_empty(batch, self.heads, 0, self.width)
+        self.keys = self.values = None
         if self.crosses:
             keys, values = self.cross_kv(states).chunk(2, -1)
             self.memory_keys = self.cross_key_norm(self._split(keys)).contiguous()
@@ -150,6 +149,8 @@ class _Layer(nn.Module):
 
     def _write(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         end = self.used + keys.size(2)
+        if self.keys is None:
+            self.keys = self.values = keys[:, :, :0]
         if end > self.keys.size(2):
             room = (0, 0, 0, max(end, 64))
             self.keys = functional.pad(self.keys, room)

@@ -25,6 +25,7 @@ class SearchOptions:
     nbest: int = 1  # hypotheses given back
     lm_weight: float = 0.0  # shallow fusion, where a language model is given
     batch_frames: int = 3000  # encoder frames (padded) decoded together
+    times: bool = False  # also say when each token was said; of branches with CTC
 
 
 def parse_options(config: Mapping[str, Any], outputs: list[str]) -> dict[str, SearchOptions]:
@@ -90,6 +91,11 @@ def _check(name: str, options: SearchOptions) -> SearchOptions:
             raise UserError(f"{name}: {field.name} {value!r}", "give a positive integer")
     if not 0 <= options.ctc_weight <= 1:
         raise UserError(f"{name}: ctc_weight {options.ctc_weight}", "give a number from 0 to 1")
+    for key in ("maxlenratio", "minlenratio"):
+        if -1 < getattr(options, key) < 0:
+            raise UserError(
+                f"{name}: {key} {getattr(options, key)}", "give a whole number of tokens below 0"
+            )
     return options
 
 

@@ -28,9 +28,27 @@ class Scorer(Protocol):
         """Go on with some utterances only: their numbers."""
 
 
-def build_scorer(module: torch.nn.Module) -> Scorer:
-    """The fastest exact scorer for a decoder or language model of ESPnet."""
-    return CachedTransformer.of(module) or Stepwise(module)
+def build_scorer(module: torch.nn.Module, int8: bool = False) -> Scorer:
+    """The fastest scorer for a decoder or language model of ESPnet.
+
+    Args:
+        int8: linear layers in 8 bits (CPU), where the fast scorer serves; exact without.
+    """
+    cached = CachedTransformer.of(module)
+    if cached is None:
+        return Stepwise(module)
+    return quantise(cached) if int8 else cached
+
+
+def quantise(module: torch.nn.Module) -> torch.nn.Module:
+    """The module with its linear layers in 8 bits, activations as they come; in place."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the library's coming move to another package
+        return torch.ao.quantization.quantize_dynamic(
+            module, {torch.nn.Linear}, dtype=torch.qint8, inplace=True
+        )
 
 
 class Stepwise:

@@ -19,10 +19,12 @@ class Hypothesis:
     token_ids: tuple[int, ...]
     score: float  # weighted sum of log probabilities and length bonus
     scores: dict[str, float] = field(default_factory=dict)  # by scorer, unweighted
+    confidences: tuple[float, ...] = ()  # of each token, 0 to 1
+    times: tuple[tuple[float, float], ...] | None = None  # start and end of each token, seconds
 
 
 def build_searcher(
-    branch: Branch, options: SearchOptions, lm: torch.nn.Module | None = None
+    branch: Branch, options: SearchOptions, lm: torch.nn.Module | None = None, int8: bool = False
 ) -> BeamSearch:
     """The search for one branch; scorers that weigh nothing are left out.
 
@@ -35,9 +37,9 @@ def build_searcher(
         ctc_weight = 1.0
     scorers = {}
     if ctc_weight != 1.0:
-        scorers["decoder"] = (build_scorer(branch.parts["decoder"]), 1.0 - ctc_weight)
+        scorers["decoder"] = (build_scorer(branch.parts["decoder"], int8), 1.0 - ctc_weight)
     if lm is not None and options.lm_weight:
-        scorers["lm"] = (build_scorer(lm), options.lm_weight)
+        scorers["lm"] = (build_scorer(lm, int8), options.lm_weight)
     return BeamSearch(
         scorers, branch.parts.get("ctc"), ctc_weight, len(branch.tokens), branch.sos, branch.eos,
         options,

@@ -1,11 +1,14 @@
 """Load a trained model directory: config.yaml and model.pth, strictly."""
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from espnet_ext.errors import UserError
+from espnet_ext.model import stock
 from espnet_ext.model.build import build_model
 from espnet_ext.model.dual import DualOutputModel
 
@@ -24,6 +27,8 @@ def load_config(model_dir: str | Path) -> dict[str, Any]:
         ) from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {error}", "train again or restore it") from None
+    if isinstance(config, dict) and stock.is_stock(config):
+        return stock.adopt_config(config, Path(model_dir)) | {"stock": True}
     if not isinstance(config, dict) or "outputs" not in config:
         raise UserError(f"{path}: no 'outputs' in it", "give a directory that stage 11 has trained")
     return config
@@ -35,7 +40,7 @@ def load_model(
     """Build the model of a directory, load its weights strictly, and put it in evaluation mode.
 
     Args:
-        model_dir: holds config.yaml and the weights.
+        model_dir: holds config.yaml and the weights; of this project, or of ESPnet's ASR task.
         weights: file name of the weights inside it, e.g. "valid.acc.best.pth".
     Returns:
         The model and its configuration.
@@ -44,7 +49,12 @@ def load_model(
     config = load_config(model_dir)
     # Weights come from the file: an initialisation, and files it would read, play no part.
     model = build_model({**config, "init": None, "cpu_autocast": None}, model_dir)
-    load_weights(model, Path(model_dir) / weights)
+    rename = None
+    if config.get("stock"):
+        weights = stock.find_weights(Path(model_dir), weights)
+        branch = model.branches[stock.OUTPUT]
+        rename = functools.partial(stock.adopt_state, with_ctc="ctc" in branch.parts)
+    load_weights(model, Path(model_dir) / weights, rename)
     return model.to(device).eval(), config
 
 
@@ -62,14 +72,21 @@ def check_device(device: str) -> None:
         ) from None  # fmt: skip
 
 
-def load_weights(model: torch.nn.Module, path: Path) -> None:
-    """Load a state dictionary strictly; a difference is reported, not passed over."""
+def load_weights(
+    model: torch.nn.Module, path: Path, rename: Callable[[dict], dict] | None = None
+) -> None:
+    """Load a state dictionary strictly; a difference is reported, not passed over.
+
+    Args:
+        rename: gives the parameters the names that they have in `model`.
+    """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file", "run stage 11, or name other weights") from None
     except Exception as error:  # torch raises many kinds for a file that is no checkpoint
         raise UserError(f"{path}: not a readable checkpoint: {error}", "train again") from error
+    state = rename(state) if rename is not None else state
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:  # sizes differ: torch lists them, a line each

@@ -128,3 +128,74 @@ def test_a_batch_is_a_list(recognise, audios):
 def test_a_device_that_is_not_there(trained, device):
     with pytest.raises(UserError, match="(device|no GPU).*\n.*remedy: run on the CPU"):
         DualSpeech2Text.from_pretrained(trained.root / "exp", device=device)
+
+
+def test_tokens_have_confidences_and_times(recognise):
+    """Of branches with CTC; what is said sums up to the score."""
+    found = recognise.with_options(times=True, maxlenratio=0.0)(NOISE).best
+    for name, hypothesis in found.items():
+        assert len(hypothesis.confidences) == len(hypothesis.tokens) > 0
+        assert all(0 <= sure <= 1 for sure in hypothesis.confidences)
+        if "ctc" not in recognise.model.branches[name].parts:
+            assert hypothesis.times is None
+            continue
+        edges = [edge for span in hypothesis.times for edge in span]
+        assert edges == sorted(edges) and edges[0] >= 0 and edges[-1] <= 1.0
+        assert len(hypothesis.times) == len(hypothesis.tokens)
+    assert any(h.times for h in found.values())
+    assert recognise(NOISE).best["surface"].times is None  # only where they are asked for
+
+
+def test_confidences_make_up_the_score(recognise):
+    free = recognise.with_options(maxlenratio=0.0)
+    for hypothesis in free(NOISE).best.values():
+        said = float(np.log(hypothesis.confidences).sum())
+        assert said >= hypothesis.score - 1e-4  # the rest is the end's
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_lower_precision_finds_nearly_the_same(trained, recognise, precision):
+    folder = trained.root / "exp"
+    rough = DualSpeech2Text.from_pretrained(
+        folder, beam_size=2, maxlenratio=-4, precision=precision
+    )
+    for name, hypothesis in rough(NOISE).best.items():
+        exact = recognise(NOISE).best[name]
+        assert hypothesis.score == pytest.approx(exact.score, rel=0.1)
+        assert hypothesis.score != exact.score  # it really computes otherwise
+
+
+@pytest.mark.parametrize(
+    ("precision", "words"), [("float8", "choose among"), ("float16", "float16 on cpu")]
+)
+def test_a_precision_that_is_none_here(trained, precision, words):
+    with pytest.raises(UserError) as caught:
+        DualSpeech2Text.from_pretrained(trained.root / "exp", precision=precision)
+    assert words in f"{caught.value} {caught.value.remedy}"
+
+
+def test_what_does_not_fit_into_memory_is_cut_in_halves(recognise, monkeypatch):
+    whole = recognise._decode_batch
+    sizes = []
+
+    def narrow(waves):
+        sizes.append(len(waves))
+        if len(waves) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(waves)
+
+    audios = [NOISE[start : start + 8000] for start in range(0, 5000, 1000)]
+    expected = recognise.batch(audios)
+    monkeypatch.setattr(recognise, "_decode_batch", narrow)
+    for one, other in zip(recognise.batch(audios), expected, strict=True):
+        same(one, other)
+    assert max(sizes) == 5 and sizes.count(2) + sizes.count(1) == 3
+
+
+def test_one_utterance_too_long_for_the_memory_is_named(recognise, monkeypatch):
+    def full(_waves):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(recognise, "_decode_batch", full)
+    with pytest.raises(UserError, match="out of memory on 1 s of audio"):
+        recognise(NOISE)

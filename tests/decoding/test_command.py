@@ -48,6 +48,48 @@ def test_every_utterance_has_a_row(trained, data, tmp_path, capsys):
         assert texts[first].strip() == recognise(sources[first]).best[name].text.strip()
 
 
+def test_times_are_written_as_ctm_and_removed_with_the_next_run(trained, data, tmp_path, capsys):
+    out = tmp_path / "out"
+    run(trained, data, out, "--times", "true")
+    lines = (out / "ctm.surface").read_text().splitlines()
+    tokens = read_table(out / "token.surface", empty_ok=True)
+    for utt_id, said in tokens.items():
+        own = [line.split(" ") for line in lines if line.startswith(utt_id + " ")]
+        assert [row[4] for row in own] == said.split()
+        assert all(row[1] == "1" and float(row[3]) > 0 for row in own)
+        assert all(0 <= float(row[5]) <= 1 for row in own)
+    assert not (out / "ctm.meaning").exists()  # a branch without CTC
+    run(trained, data, out)
+    assert not (out / "ctm.surface").exists()
+
+
+def test_coupling_chooses_among_the_n_best(trained, data, tmp_path, capsys):
+    train = trained.root / "dump/train"
+    run(trained, data, tmp_path / "apart", "--nbest", "2")
+    run(trained, data, tmp_path / "coupled", "--coupling", str(train), "--coupling_weight", "50")
+    facts = json.loads((tmp_path / "coupled/decode.json").read_text())
+    assert facts["coupling"] == str(train) and facts["coupling_weight"] == 50
+    for name in ("surface", "meaning"):
+        apart = json.loads((tmp_path / f"apart/nbest.{name}.json").read_text())
+        coupled = json.loads((tmp_path / f"coupled/nbest.{name}.json").read_text())
+        texts = read_table(tmp_path / f"coupled/text.{name}", empty_ok=True)
+        for utt_id, nbest in coupled.items():
+            assert texts[utt_id] == nbest[0]["text"]
+            # the same hypotheses, of which another may stand first
+            assert {one["text"] for one in nbest} >= {one["text"] for one in apart[utt_id]}
+
+
+def test_coupling_without_pairs_is_named(trained, data, tmp_path):
+    empty = tmp_path / "none"
+    shutil.copytree(trained.root / "dump/train", empty)
+    for name in ("surface", "meaning"):
+        rows = sorted(read_table(empty / f"text.{name}").items())
+        kept = rows[:1] if name == "surface" else rows[1:2]
+        (empty / f"text.{name}").write_text("".join(f"{i} {text}\n" for i, text in kept))
+    with pytest.raises(UserError, match="no utterance has all of surface, meaning"):
+        run(trained, data, tmp_path / "out", "--coupling", str(empty))
+
+
 def test_facts(trained, data, tmp_path, capsys):
     run(trained, data, tmp_path / "out", "--nbest", "2")
     facts = json.loads((tmp_path / "out/decode.json").read_text())

@@ -91,3 +91,10 @@ def test_numbers_with_an_exponent_are_numbers(tmp_path):
 def test_outputs_are_a_mapping_of_mappings(outputs):
     with pytest.raises(UserError, match="outputs.*not a mapping"):
         parse_options({"outputs": outputs}, ["surface"])
+
+
+@pytest.mark.parametrize("key", ["maxlenratio", "minlenratio"])
+def test_a_constant_length_is_a_whole_number(key):
+    with pytest.raises(UserError, match=f"{key} -0.5"):
+        parse_options({key: -0.5}, ["a"])
+    assert getattr(parse_options({key: -3}, ["a"])["a"], key) == -3

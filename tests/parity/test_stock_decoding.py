@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+import yaml
 
 from espnet_ext.decoding.api import DualSpeech2Text
+from espnet_ext.errors import UserError
 from espnet_ext.model.export import export_head
 from espnet_ext.model.load import load_model
 
@@ -43,6 +45,48 @@ def test_exported_head_decodes_identically(stock, make_system, batch, tmp_path, 
         compared += len(mine)
     print(f"{system}.{name}: {compared} hypotheses identical to stock asr_inference")
     assert any(len(h.token_ids) > 0 for h in ours(speech[0]).nbest[name])
+
+
+@pytest.mark.parametrize(("system", "name"), HEADS, ids=[f"{s}-{n}" for s, n in HEADS])
+def test_a_stock_directory_is_decoded_as_well(make_system, batch, tmp_path, system, name):
+    """An exported head is stock ESPnet's: read back, it finds what the system itself does."""
+    model, config, folder = make_system(system)
+    target = export_head(folder, name, tmp_path / "stock")
+    (target / "model.pth").rename(target / "valid.acc.ave.pth")
+    options = {"beam_size": 3, "maxlenratio": 0.4}
+    stock = DualSpeech2Text.from_pretrained(target, **options)
+    own = DualSpeech2Text.from_pretrained(folder, **options)
+    speech, _, _, _ = batch
+    ours, theirs = own(speech[0]).best[name], stock(speech[0]).best["text"]
+    assert theirs.token_ids == ours.token_ids
+    assert theirs.score == pytest.approx(ours.score, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"decoder": "transducer"}, "decoder 'transducer'"),
+        ({"token_type": "whisper_multilingual"}, "token_type 'whisper_multilingual'"),
+        ({"token_list": ["<blank>", "a", "<eos>"]}, "from <blank> to <eos>"),
+        ({"token_type": "bpe", "bpemodel": "gone/bpe.model"}, "gone/bpe.model: no such"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_stock_directory_of_another_kind_is_refused(make_system, tmp_path, change, words):
+    _, _, folder = make_system("single")
+    target = export_head(folder, "meaning", tmp_path / "stock")
+    config = yaml.safe_load((target / "config.yaml").read_text()) | change
+    (target / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(UserError, match=words):
+        DualSpeech2Text.from_pretrained(target)
+
+
+def test_a_stock_directory_without_weights_is_named(make_system, tmp_path):
+    _, _, folder = make_system("single")
+    target = export_head(folder, "meaning", tmp_path / "stock")
+    (target / "model.pth").unlink()
+    with pytest.raises(UserError, match="neither model.pth nor valid.acc.ave.pth"):
+        DualSpeech2Text.from_pretrained(target)
 
 
 def test_batch_equals_one_by_one(make_system, batch):

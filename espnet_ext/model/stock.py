@@ -1,0 +1,97 @@
+"""A model directory of stock ESPnet's ASR task as one of ours: a system of one output, `text`.
+
+The other way round is `export.py`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from espnet_ext.errors import UserError
+
+OUTPUT = "text"
+WEIGHTS = ("valid.acc.ave.pth", "valid.acc.best.pth", "valid.loss.ave.pth", "valid.loss.best.pth")
+_TOKEN_TYPES = {"bpe": "bpe", "char": "char", "word": "word", "phn": "phone"}
+_SHARED = (
+    "input_size", "frontend", "frontend_conf", "specaug", "specaug_conf", "normalize",
+    "normalize_conf", "preencoder", "preencoder_conf", "encoder", "encoder_conf", "postencoder",
+    "postencoder_conf",
+)  # fmt: skip
+
+
+def is_stock(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration is of stock ESPnet's ASR task."""
+    return "outputs" not in config and "token_list" in config and "encoder" in config
+
+
+def adopt_config(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The configuration in our terms; what is not of an attention/CTC model is a `UserError`."""
+    where = f"{folder}/config.yaml"
+    tokens = list(config["token_list"])
+    if tokens[0] != "<blank>" or tokens[-1] != "<sos/eos>":
+        raise UserError(
+            f"{where}: token_list runs from {tokens[0]} to {tokens[-1]}",
+            "only models with <blank> first and <sos/eos> last can be decoded here",
+        )
+    if config.get("model", "espnet") != "espnet" or config.get("decoder") == "transducer":
+        raise UserError(
+            f"{where}: model '{config.get('model')}' with decoder '{config.get('decoder')}'",
+            "only attention/CTC models can be decoded here",
+        )
+    kind = config.get("token_type")
+    if kind not in _TOKEN_TYPES:
+        raise UserError(
+            f"{where}: token_type '{kind}'", f"only {', '.join(_TOKEN_TYPES)} are known here"
+        )
+    weight = float((config.get("model_conf") or {}).get("ctc_weight", 0.5))
+    branch = {0.0: "attention", 1.0: "ctc"}.get(weight, "ctc_attention")
+    output = {
+        "branch": branch, "ctc_weight": weight, "attention_weight": 1.0 - weight,
+        "token_type": _TOKEN_TYPES[kind], "token_list": tokens,
+        "ctc_conf": config.get("ctc_conf") or {},
+    }  # fmt: skip
+    if branch != "ctc":
+        output |= {"decoder": config["decoder"], "decoder_conf": config.get("decoder_conf") or {}}
+    if kind == "bpe":
+        output["bpemodel"] = _found(config.get("bpemodel"), folder, "SentencePiece model")
+    shared = {key: config.get(key) for key in _SHARED}
+    stats = (shared["normalize_conf"] or {}).get("stats_file")
+    if stats:
+        path = _found(stats, folder, "feature statistics")
+        shared["normalize_conf"] = {**shared["normalize_conf"], "stats_file": path}
+    return {**shared, "outputs": {OUTPUT: output}}
+
+
+def _found(path: str | None, folder: Path, what: str) -> str:
+    """A path of a stock configuration, which is relative to where training was started."""
+    for candidate in (Path(path or ""), folder / (path or ""), folder / Path(path or "").name):
+        if candidate.is_file():
+            return str(candidate.resolve())
+    raise UserError(
+        f"{folder}/config.yaml: {path}: no such {what}", f"put it into {folder}, by its name"
+    )
+
+
+def adopt_state(state: Mapping[str, torch.Tensor], with_ctc: bool) -> dict[str, torch.Tensor]:
+    """Parameters under our names. A CTC layer that the loss never reached is left out."""
+    renamed = {}
+    for key, value in state.items():
+        top = key.partition(".")[0]
+        if top == "ctc" and not with_ctc:
+            continue
+        renamed[f"{OUTPUT}_{key}" if top in ("decoder", "ctc") else key] = value
+    return renamed
+
+
+def find_weights(folder: Path, wanted: str) -> str:
+    """The weights asked for, or those that ESPnet leaves behind."""
+    if (folder / wanted).is_file():
+        return wanted
+    left = next((name for name in WEIGHTS if (folder / name).is_file()), None)
+    if left is None:
+        raise UserError(
+            f"{folder}: neither {wanted} nor {', '.join(WEIGHTS)}", "name the weights there"
+        )
+    return left
