@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -170,9 +170,11 @@ def _spoken(jobs: Sequence[_Job], nj: int) -> Iterator[str]:
 
     with ThreadPoolExecutor(len(workers)) as pool:
         futures = [pool.submit(serve, worker) for worker in workers]
+        failed: list[Future] = []
         try:
             while not all(future.done() for future in futures) or not done.empty():
-                if any(future.done() and future.exception() for future in futures):
+                failed = [future for future in futures if future.done() and future.exception()]
+                if failed:
                     break
                 try:
                     yield done.get(timeout=0.1)
@@ -185,5 +187,5 @@ def _spoken(jobs: Sequence[_Job], nj: int) -> Iterator[str]:
                     os.killpg(worker.pid, signal.SIGKILL)
     for worker in workers:
         worker.communicate()
-    for future in futures:
+    for future in (*failed, *futures):  # first what failed by itself, not by the killing
         future.result()
