@@ -100,12 +100,9 @@ class _Run:
         self.search = search
         batch, device = len(states), states.device
         width = search.width
-        self.names = [
-            *search.scorers, *["ctc"][: search.ctc is not None],
-            *["length_bonus"][: search.options.penalty != 0],
-        ]  # fmt: skip
+        extra = {"ctc": search.ctc is not None, "length_bonus": search.options.penalty != 0}
+        self.names = [*search.scorers, *(name for name, used in extra.items() if used)]
         self.rows = torch.arange(batch, device=device)
-        self.longest_of = longest
         self.longest = torch.tensor(longest, device=device)
         self.shortest = torch.tensor(shortest, device=device)
         self.position = 0
@@ -181,10 +178,10 @@ class _Run:
         counts = ends & exists & (self.position >= self.shortest).unsqueeze(1)
         # A hypothesis that says eos in the last step is given another, and is as long as all.
         length = self.position + 2 + last_step.long()
-        self.steps.append((self.rows, parents, tokens, counts, self.score, self.parts))
         ended = self.score.double().masked_fill(~counts, -torch.inf)
         self.by_length.scatter_reduce_(1, length, ended.amax(1, keepdim=True), "amax")
         ranked = ended / (length - 1) if self.search.options.normalize_length else ended
+        self.steps.append((self.rows, parents, tokens, ranked, self.score, self.parts))
         kept = self.best_ended.size(1)
         self.best_ended = torch.cat([self.best_ended, ranked], 1).topk(kept, -1).values
         self.active = ~ends & exists
@@ -242,11 +239,9 @@ class _Run:
         where = [{int(number): row for row, number in enumerate(step.rows)} for step in steps]
         ended: list[list[tuple[float, int, int]]] = [[] for _ in where[0]]
         for position, step in enumerate(steps):
-            for row, slot in zip(*step.counts.nonzero(), strict=True):
-                number = int(step.rows[row])
-                length = position + 1 + int(position == self.longest_of[number] - 1)
-                divisor = length if self.search.options.normalize_length else 1
-                ended[number].append((-float(step.score[row, slot]) / divisor, position, int(slot)))
+            for row, slot in zip(*np.isfinite(step.ranked).nonzero(), strict=True):
+                rank = float(step.ranked[row, slot])
+                ended[int(step.rows[row])].append((-rank, position, int(slot)))
         count = self.search.options.nbest
         return [
             [
@@ -287,6 +282,6 @@ class _Step(NamedTuple):
     rows: np.ndarray  # (B,) numbers of the utterances
     parents: np.ndarray  # (B, K)
     tokens: np.ndarray  # (B, K)
-    counts: np.ndarray  # (B, K) whether it ended here and is long enough
+    ranked: np.ndarray  # (B, K) what it is ranked by if it ended here, long enough; else −inf
     score: np.ndarray  # (B, K)
     parts: np.ndarray  # (scorers, B, K)

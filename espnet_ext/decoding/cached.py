@@ -1,4 +1,4 @@
-"""ESPnet's transformer decoders and language models, one token at a time, nothing computed twice.
+"""ESPnet's transformer decoders, one token at a time, nothing computed twice.
 
 Symbols: B utterances, K hypotheses of each, T frames, L tokens so far, D model size, H heads,
 M cached positions of an utterance, V tokens.
@@ -30,7 +30,7 @@ class CachedTransformer(nn.Module):
 
     @classmethod
     def of(cls, module: nn.Module) -> "CachedTransformer | None":
-        """The cached form of a decoder or language model; None if it is of another build."""
+        """The cached form of a decoder; None if it is of another build."""
         layers = list(getattr(module, "decoders", None) or [])
         if not _known(getattr(module, "embed", None)) or not all(map(_plain, layers)):
             return None
@@ -105,23 +105,19 @@ class _Layer(nn.Module):
         self.self_out = own.linear_out
         self.query_norm, self.key_norm = _norms(own)
         self.before = layer.normalize_before
-        self.norms = nn.ModuleList([layer.norm1, layer.norm2])
-        cross = getattr(layer, "src_attn", None)
-        self.crosses = cross is not None
-        if cross is not None:
-            self.cross_query, self.cross_out = cross.linear_q, cross.linear_out
-            self.cross_kv = _stack(cross.linear_k, cross.linear_v)
-            self.cross_query_norm, self.cross_key_norm = _norms(cross)
-            self.norms.append(layer.norm3)
+        self.norms = nn.ModuleList([layer.norm1, layer.norm2, layer.norm3])
+        cross = layer.src_attn
+        self.cross_query, self.cross_out = cross.linear_q, cross.linear_out
+        self.cross_kv = _stack(cross.linear_k, cross.linear_v)
+        self.cross_query_norm, self.cross_key_norm = _norms(cross)
         self.feed_forward = layer.feed_forward
 
     def start(self, states: torch.Tensor) -> None:
         self.used = 0
         self.keys = self.values = None
-        if self.crosses:
-            keys, values = self.cross_kv(states).chunk(2, -1)
-            self.memory_keys = self.cross_key_norm(self._split(keys)).contiguous()
-            self.memory_values = self._split(values).contiguous()
+        keys, values = self.cross_kv(states).chunk(2, -1)
+        self.memory_keys = self.cross_key_norm(self._split(keys)).contiguous()
+        self.memory_values = self._split(values).contiguous()
 
     def forward(self, x, visible, memory_mask):
         """x (B, K, D) with masks (B, 1, K, M) and (B, 1, 1, T) or None."""
@@ -133,14 +129,13 @@ class _Layer(nn.Module):
         x = x + self.self_out(_attend(query, keys, values, visible))
         if not before:
             x = self.norms[0](x)
-        if self.crosses:
-            query = self.cross_query(self.norms[1](x) if before else x)
-            query = self.cross_query_norm(self._split(query))
-            found = _attend(query, self.memory_keys, self.memory_values, memory_mask)
-            x = x + self.cross_out(found)
-            if not before:
-                x = self.norms[1](x)
-        last = self.norms[-1]
+        query = self.cross_query(self.norms[1](x) if before else x)
+        query = self.cross_query_norm(self._split(query))
+        found = _attend(query, self.memory_keys, self.memory_values, memory_mask)
+        x = x + self.cross_out(found)
+        if not before:
+            x = self.norms[1](x)
+        last = self.norms[2]
         return x + self.feed_forward(last(x)) if before else last(x + self.feed_forward(x))
 
     def _split(self, x: torch.Tensor) -> torch.Tensor:
@@ -161,8 +156,7 @@ class _Layer(nn.Module):
 
     def keep(self, rows: torch.Tensor) -> None:
         self.keys, self.values = self.keys[rows], self.values[rows]
-        if self.crosses:
-            self.memory_keys, self.memory_values = self.memory_keys[rows], self.memory_values[rows]
+        self.memory_keys, self.memory_values = self.memory_keys[rows], self.memory_values[rows]
 
     def choose(self, index: torch.Tensor) -> None:
         """Keep the cached positions `index` (B, M′), the same of every head."""
@@ -205,7 +199,7 @@ def _plain(layer: nn.Module) -> bool:
     """Whether a layer is of the standard build."""
     kinds = {type(getattr(layer, name, None)).__name__ for name in ("self_attn", "src_attn")}
     return (
-        kinds <= {"MultiHeadedAttention", "NoneType"}
+        kinds == {"MultiHeadedAttention"}
         and not getattr(layer, "concat_after", False)
         and getattr(layer, "sequential_attn", None) is None
     )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from espnet_ext.data.audio import load_utterance
-from espnet_ext.data.record import Utterance
+from espnet_ext.data.record import NA, Utterance
 from espnet_ext.data.table import read_table, write_table
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.decoding.search import Hypothesis
@@ -40,6 +40,7 @@ def decode_directory(
     outputs = list(recognise.model.branches)
     if coupling is not None and len(outputs) == 1:
         say(f"{Path(model_dir).name} has {outputs[0]} alone: nothing to couple")
+        coupling = None
     elif coupling is not None:
         recognise.couple(_pairs(coupling, outputs), coupling_weight)
     ids = sorted(sources)
@@ -72,7 +73,8 @@ def decode_directory(
 def _pairs(folder: str, outputs: Sequence[str]) -> dict[str, list[str]]:
     """Transcripts of the utterances of a set that have all outputs."""
     tables = {name: read_table(Path(folder) / f"text.{name}") for name in outputs}
-    both = sorted(set.intersection(*(set(table) for table in tables.values())))
+    labelled = [{i for i, text in table.items() if text != NA} for table in tables.values()]
+    both = sorted(set.intersection(*labelled))
     if not both:
         raise UserError(f"{folder}: no utterance has all of {', '.join(outputs)}", "give another")
     return {name: [table[i] for i in both] for name, table in tables.items()}

@@ -157,7 +157,7 @@ def _likelihood(table: torch.Tensor, x: Sequence, y: Sequence) -> torch.Tensor:
     deletes, inserts = table[xs, NOTHING], table[NOTHING, ys]  # (N, X), (N, Y)
     both = table[xs.unsqueeze(2), ys.unsqueeze(1)]  # (N, X, Y)
     start = torch.zeros(len(xs), 1, dtype=table.dtype)
-    row = torch.cat([start, inserts.cumsum(1)], 1)  # (N, Y + 1)
+    row = first = torch.cat([start, inserts.cumsum(1)], 1)  # (N, Y + 1): insertions alone
     ends = [row.gather(1, y_lengths.unsqueeze(1)).squeeze(1)]
     for i in range(xs.size(1)):
         enter = torch.logaddexp(
@@ -165,8 +165,7 @@ def _likelihood(table: torch.Tensor, x: Sequence, y: Sequence) -> torch.Tensor:
             torch.nn.functional.pad(row[:, :-1] + both[:, i], (1, 0), value=NEVER),
         )
         # Insertions along the row: r(j) = log(exp r(j−1) · insert(j) + exp enter(j)).
-        steps = torch.cat([start, inserts.cumsum(1)], 1)
-        row = torch.logcumsumexp(enter - steps, 1) + steps
+        row = torch.logcumsumexp(enter - first, 1) + first
         ends.append(row.gather(1, y_lengths.unsqueeze(1)).squeeze(1))
     return torch.stack(ends, 1).gather(1, x_lengths.unsqueeze(1)).squeeze(1)
 

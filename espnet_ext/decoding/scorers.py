@@ -1,4 +1,4 @@
-"""What scores the next token of every hypothesis: decoders, language models, bonus a token.
+"""What scores the next token of every hypothesis: decoders and language models.
 
 A scorer is `CachedTransformer` where the module is of a build that it knows, and `Stepwise` around
 ESPnet's own `batch_score` for all others: slower, and right for whatever ESPnet can decode with.

@@ -86,8 +86,8 @@ def adopt_state(state: Mapping[str, torch.Tensor], with_ctc: bool) -> dict[str, 
 
 
 def find_weights(folder: Path, wanted: str) -> str:
-    """The weights asked for, or those that ESPnet leaves behind."""
-    if (folder / wanted).is_file():
+    """The weights asked for; for our default name, which ESPnet has not, those it leaves behind."""
+    if wanted != "model.pth" or (folder / wanted).is_file():
         return wanted
     left = next((name for name in WEIGHTS if (folder / name).is_file()), None)
     if left is None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from espnet2.legacy.nets.scorers.ctc import CTCPrefixScorer
 
-from espnet_ext.decoding.ctc_prefix import LOG_ZERO, CTCPrefix, _sum_up_to
+from espnet_ext.decoding.ctc_prefix import LOG_ZERO, CTCPrefix
 
 
 def collapse(path):
@@ -92,10 +92,3 @@ def test_a_part_of_the_batch_goes_on_alone():
     rows = torch.tensor([0, 2])
     ctc.keep(rows)
     assert torch.equal(ctc.score(state.of(rows)), wanted[rows])
-
-
-@pytest.mark.parametrize("frames", [1, 15, 16, 17, 100, 251])
-def test_sums_in_blocks_are_cumulative_sums(frames):
-    torch.manual_seed(3)
-    x = 300 * torch.randn(2, 3, frames, dtype=torch.double)
-    assert torch.allclose(_sum_up_to(x), torch.logcumsumexp(x, -1), atol=1e-10)
