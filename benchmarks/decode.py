@@ -143,10 +143,10 @@ def main() -> None:
 
     torch.set_num_threads(options.threads)
     logging.disable(logging.WARNING)
-    from espnet_ext.decoding.api import _sample_rate
+    from espnet_ext.decoding.api import sample_rate_of
     from espnet_ext.model.load import load_config
 
-    rate = _sample_rate(load_config(options.model_dir))
+    rate = sample_rate_of(load_config(options.model_dir))
     waves = read_audio(Path(options.data), options.limit, rate)
     seconds = sum(map(len, waves)) / rate
     with tempfile.TemporaryDirectory() as place:

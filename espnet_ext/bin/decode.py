@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from espnet_ext.bin import cli
+from espnet_ext.errors import UserError
 
 COUPLED = 10  # hypotheses of each output that are ranked in pairs, unless --nbest says how many
 
@@ -25,9 +26,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help="float32, bfloat16, float16 (GPU) or int8 (CPU)")
     parser.add_argument("--coupling", metavar="DIR", default=None,
                         help="rank the n best of both outputs in pairs, by the errors of this set")
-    parser.add_argument("--coupling_weight", type=float, default=0.3,
-                        help="of a pair's consistency beside its scores")
+    parser.add_argument("--coupling_weight", type=float, default=None,
+                        help="of a pair's consistency beside its scores, if not the usual one")
     parser.add_argument("--lm", type=cli.words, default=[], help='"surface=DIR meaning=DIR"')
+    parser.add_argument("--ngram", type=cli.words, default=[], help='"surface=FILE", ARPA files')
+    parser.add_argument("--greedy", type=cli.boolean, default=None, metavar="BOOL",
+                        help="no search: the best path of CTC; overrides the configuration")
+    parser.add_argument("--segment_seconds", type=float, default=0.0,
+                        help="cut longer audio at silences into parts of at most this; 0: never")
     parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
     args = parser.parse_args(argv)
@@ -36,21 +42,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from espnet_ext.decoding.command import decode_directory
     from espnet_ext.decoding.options import read_options
-    from espnet_ext.errors import UserError
-
-    for word in args.lm:
-        if "=" not in word:
-            raise UserError(f"--lm {word}: not OUTPUT=DIR", "write, e.g., --lm surface=exp/ko/lm")
-    lms = dict(word.split("=", 1) for word in args.lm)
     options = read_options(args.config) if args.config else {}
-    for key in ("beam_size", "ctc_weight", "nbest", "times"):
+    for key in ("beam_size", "ctc_weight", "nbest", "times", "greedy"):
         if getattr(args, key) is not None:
             options[key] = getattr(args, key)
     if args.coupling and args.nbest is None:
         options["nbest"] = max(COUPLED, options.get("nbest", 1))
     facts = decode_directory(
         model_dir=args.model_dir, weights=args.weights, data=args.data,
-        output_dir=args.output_dir, options=options, lms=lms,
+        output_dir=args.output_dir, options=options,
+        lms=_by_output("--lm", args.lm), ngrams=_by_output("--ngram", args.ngram),
+        segment_seconds=args.segment_seconds,
         device="cuda" if args.ngpu else "cpu", precision=args.precision,
         coupling=args.coupling, coupling_weight=args.coupling_weight,
     )  # fmt: skip
@@ -60,6 +62,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"(RTF {facts['rtf']:.3f})"
     )
     return 0
+
+
+def _by_output(option: str, words: Sequence[str]) -> dict[str, str]:
+    for word in words:
+        if "=" not in word:
+            remedy = f"write, e.g., {option} surface=exp/ko/…"
+            raise UserError(f"{option} {word}: not OUTPUT=PATH", remedy)
+    return dict(word.split("=", 1) for word in words)
 
 
 def entry() -> int:

@@ -19,9 +19,12 @@ from espnet_ext.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
+    import soundfile
 
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}  # what is written, always 16-bit
 _ARK_OFFSET = re.compile(r"(?P<path>.+\.ark):(?P<offset>\d+)")
+_CUT_OFF = re.compile(r"^data *: (?P<promised>\d+) \(should be (?P<there>\d+)\)", re.MULTILINE)
+_STREAMED = 0x7FFFF000  # a length from here on was not known when the header was written
 MIX = "mix"  # channel: the mean of all
 
 
@@ -66,17 +69,18 @@ def audio_info(source: str, *, allow_pipes: bool = False) -> AudioInfo:
     """
     import soundfile
 
-    opened = _open(source, allow_pipes)
+    opened = open_source(source, allow_pipes)
     if isinstance(opened, tuple):  # samples of an ark that is no sound file
         rate, samples = opened
         return AudioInfo(len(samples), rate, samples.shape[1], "ARK", str(samples.dtype))
     try:
         with soundfile.SoundFile(opened) as sound:
+            check_whole(sound, source)
             return AudioInfo(
                 sound.frames, sound.samplerate, sound.channels, sound.format, sound.subtype
             )
     except (soundfile.SoundFileError, RuntimeError, OSError) as error:
-        raise _unreadable(source, error) from None
+        raise unreadable(source, error) from None
 
 
 def load_audio(
@@ -111,14 +115,16 @@ def read_audio(source: str, *, allow_pipes: bool = False) -> tuple[np.ndarray, i
     import numpy as np
     import soundfile
 
-    opened = _open(source, allow_pipes)
+    opened = open_source(source, allow_pipes)
     if isinstance(opened, tuple):
         rate, samples = opened
     else:
         try:
-            samples, rate = soundfile.read(opened, dtype="float32", always_2d=True)
+            with soundfile.SoundFile(opened) as sound:
+                check_whole(sound, source)
+                samples, rate = sound.read(dtype="float32", always_2d=True), sound.samplerate
         except (soundfile.SoundFileError, RuntimeError, OSError, MemoryError) as error:
-            raise _unreadable(source, error) from None
+            raise unreadable(source, error) from None
     if len(samples) == 0:
         raise UserError(f"{source}: has no samples", "record it again or remove the utterance")
     if not np.isfinite(samples).all():
@@ -168,7 +174,7 @@ def write_audio(path: str | os.PathLike, samples: np.ndarray, rate: int) -> None
         handle.write(content)
 
 
-def _open(source: str, allow_pipes: bool) -> str | io.BytesIO | tuple[int, np.ndarray]:
+def open_source(source: str, allow_pipes: bool) -> str | io.BytesIO | tuple[int, np.ndarray]:
     """What soundfile can open, or (rate, (T, channels)) of an ark that holds no sound file."""
     if is_pipe(source):
         return _run_pipe(source, allow_pipes)
@@ -227,7 +233,20 @@ def one_channel(samples: np.ndarray, channel: int | str | None, source: str) -> 
     return samples[:, int(channel)]
 
 
-def _unreadable(source: str, error: Exception) -> UserError:
+def check_whole(sound: soundfile.SoundFile, source: str) -> None:
+    """A WAV that lacks its end: libsndfile reads what is there and only notes it in its log."""
+    cut = sound.format.startswith("WAV") and _CUT_OFF.search(sound.extra_info)
+    if not cut:
+        return
+    promised, there = int(cut["promised"]), int(cut["there"])
+    if promised < _STREAMED and there < 0.99 * promised:
+        remedy = "copy it again, or remove the utterance"
+        raise UserError(
+            f"{source}: is cut off: {there} of {promised} bytes of sound are there", remedy
+        )
+
+
+def unreadable(source: str, error: Exception) -> UserError:
     reason = str(error).rsplit(": ", 1)[-1].rstrip(".") or type(error).__name__
     remedy = "play it to see; export it again as WAV or FLAC, or remove the utterance"
     return UserError(f"{source}: cannot be read as audio: {reason}", remedy)

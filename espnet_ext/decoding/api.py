@@ -7,7 +7,6 @@
 import contextlib
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -16,23 +15,28 @@ import numpy as np
 import torch
 
 from espnet_ext.data.audio import load_audio, resample
+from espnet_ext.data.long_audio import LongAudio
 from espnet_ext.decoding.alignment import align
 from espnet_ext.decoding.beam import BeamSearch, RawHypothesis
-from espnet_ext.decoding.coupling import Candidates, Coupling, LearnerErrorModel
+from espnet_ext.decoding.coupling import WEIGHT, Candidates, Coupling, LearnerErrorModel
+from espnet_ext.decoding.greedy import BestPath
 from espnet_ext.decoding.options import change_options, parse_options
 from espnet_ext.decoding.scorers import quantise
-from espnet_ext.decoding.search import Hypothesis, build_searcher
+from espnet_ext.decoding.search import Hypothesis, Result, build_searcher
+from espnet_ext.decoding.segmentation import speech_spans, stitch
 from espnet_ext.errors import UserError
 from espnet_ext.model.config import check_keys
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.load import load_model
 from espnet_ext.model.short import frames_of
+from espnet_ext.text.ngram import Ngrams, read_arpa
 from espnet_ext.text.tokenizers import build_tokenizer
 
 Audio = str | Path | np.ndarray | torch.Tensor
 
 
 NOTHING = Hypothesis("", (), (), 0.0)
+READ_SECONDS = 300.0  # of long audio held at once
 # How the network computes: exact in float32, faster and approximate in the others.
 PRECISIONS: dict[str, Callable[[torch.device], contextlib.AbstractContextManager]] = {
     "float32": lambda device: contextlib.nullcontext(),
@@ -40,17 +44,6 @@ PRECISIONS: dict[str, Callable[[torch.device], contextlib.AbstractContextManager
     "float16": lambda device: torch.autocast(device.type, torch.float16),
     "int8": lambda device: contextlib.nullcontext(),
 }
-
-
-@dataclass(frozen=True)
-class Result:
-    """All outputs of one utterance."""
-
-    nbest: Mapping[str, Sequence[Hypothesis]]  # output → hypotheses, best first
-
-    @property
-    def best(self) -> dict[str, Hypothesis]:
-        return {name: hypotheses[0] for name, hypotheses in self.nbest.items()}
 
 
 class DualSpeech2Text:
@@ -64,13 +57,14 @@ class DualSpeech2Text:
         lms: language models by output, for shallow fusion.
         precision: of the network's arithmetic, a key of PRECISIONS; CTC sums stay in float64.
         coupling: ranks the n best (`nbest`) of two outputs in pairs.
+        ngrams: n-gram models by output, for shallow fusion too.
     """
 
     def __init__(
         self, model: DualOutputModel, config: Mapping[str, Any],
         options: Mapping[str, Any] | None = None, model_dir: str | Path = ".",
         lms: Mapping[str, torch.nn.Module] | None = None, precision: str = "float32",
-        coupling: Coupling | None = None,
+        coupling: Coupling | None = None, ngrams: Mapping[str, Ngrams] | None = None,
     ):  # fmt: skip
         if coupling is not None:
             check_keys(coupling.outputs, list(model.branches), "coupled outputs")
@@ -82,10 +76,12 @@ class DualSpeech2Text:
             model = copy.deepcopy(model)
             quantise(model.encoder)
         self.model = model
-        self.sample_rate = _sample_rate(config)
+        self.sample_rate = sample_rate_of(config)
         self.options = parse_options(options or {}, list(model.branches))
         self.lms = dict(lms or {})
         check_keys(self.lms, list(model.branches), "language models")
+        self.ngrams = dict(ngrams or {})
+        check_keys(self.ngrams, list(model.branches), "n-gram models")
         self.tokenizers = {}
         for name, branch in model.branches.items():
             bpe = branch.output.bpemodel
@@ -93,11 +89,15 @@ class DualSpeech2Text:
             self.tokenizers[name] = build_tokenizer(branch.output.token_type, bpe)
         self.searchers = self._searchers()
 
-    def _searchers(self) -> dict[str, BeamSearch]:
+    def _searchers(self) -> dict[str, BeamSearch | BestPath]:
         return {
             name: build_searcher(
-                branch, self.options[name], self.lms.get(name), self.precision == "int8"
-            )
+                branch,
+                self.options[name],
+                self.lms.get(name),
+                self.precision == "int8",
+                self.ngrams.get(name),
+            )  # fmt: skip
             for name, branch in self.model.branches.items()
         }
 
@@ -105,19 +105,21 @@ class DualSpeech2Text:
     def from_pretrained(
         cls, model_dir: str | Path, weights: str = "model.pth", device: str = "cpu",
         lms: Mapping[str, str | Path] | None = None, precision: str = "float32",
-        coupling: Coupling | None = None, **options,
+        coupling: Coupling | None = None, ngrams: Mapping[str, str | Path] | None = None, **options,
     ) -> "DualSpeech2Text":  # fmt: skip
         """Load a directory that stage 11 wrote.
 
         Args:
             weights: file name of the weights in it.
             lms: directories of ESPnet language models, by output.
+            ngrams: ARPA files, by output.
             precision, coupling: see the class.
             options: search options, e.g. `beam_size=5`.
         """
         model, config = load_model(model_dir, weights, device)
         loaded = {name: _load_lm(folder, device) for name, folder in (lms or {}).items()}
-        return cls(model, config, options, model_dir, loaded, precision, coupling)
+        arpa = {name: read_arpa(path) for name, path in (ngrams or {}).items()}
+        return cls(model, config, options, model_dir, loaded, precision, coupling, arpa)
 
     def __call__(self, audio: Audio, sample_rate: int | None = None) -> Result:
         """Recognise one utterance: a path, or samples (S,) with their rate."""
@@ -131,7 +133,7 @@ class DualSpeech2Text:
         if isinstance(audios, str | bytes | Path) or not isinstance(audios, Iterable):
             raise UserError(f"a batch that is {audios!r}", "give a list of audio")
         waves = [self.samples(audio, sample_rate) for audio in audios]
-        results = [self._nothing()] * len(waves)
+        results = [self.nothing()] * len(waves)
         heard = [i for i, wave in enumerate(waves) if not self.is_too_short(wave.numel())]
         for part in self._batches([waves[i].numel() for i in heard]):
             chosen = [heard[i] for i in part]
@@ -139,12 +141,26 @@ class DualSpeech2Text:
                 results[index] = result
         return results
 
+    def long(self, path: str | Path, longest: float = 30.0) -> Result:
+        """Recognise a file of any length, part by part: memory does not grow with it.
+
+        It is cut at silences (needs the `vad` extra) into parts of at most `longest` seconds, whose
+        transcripts are put together; they stand in the result's `parts` too.
+        """
+        audio = LongAudio(str(path))
+        parts = []
+        for group in _groups(speech_spans(audio, longest)):
+            waves = [audio.part(*span, self.sample_rate) for span in group]
+            parts += zip(group, self.batch(waves), strict=True)
+        return stitch(parts, list(self.model.branches))
+
     def is_too_short(self, samples: int) -> bool:
         """Whether so many samples (at `sample_rate`) are fewer than the encoder can take in."""
         frames = frames_of(samples, self.model.frontend)
         return samples == 0 or (frames is not None and frames < self.model.fewest_frames)
 
-    def _nothing(self) -> Result:
+    def nothing(self) -> Result:
+        """The result where there is nothing to be heard: empty transcripts."""
         return Result({name: [NOTHING] for name in self.model.branches})
 
     def samples(self, audio: Audio, sample_rate: int | None = None) -> torch.Tensor:
@@ -267,7 +283,7 @@ class DualSpeech2Text:
             dict(raw.scores), raw.confidences, times,
         )  # fmt: skip
 
-    def couple(self, texts: Mapping[str, Sequence[str]], weight: float = 0.3) -> None:
+    def couple(self, texts: Mapping[str, Sequence[str]], weight: float = WEIGHT) -> None:
         """From now on rank the n best (`nbest`) of two outputs in pairs.
 
         Args:
@@ -290,7 +306,20 @@ class DualSpeech2Text:
         return clone
 
 
-def _sample_rate(config: Mapping[str, Any]) -> int:
+def _groups(spans: Sequence[tuple[float, float]]) -> Iterator[list[tuple[float, float]]]:
+    """Stretches of audio that are read together."""
+    group: list[tuple[float, float]] = []
+    for span in spans:
+        if group and sum(end - start for start, end in [*group, span]) > READ_SECONDS:
+            yield group
+            group = []
+        group.append(span)
+    if group:
+        yield group
+
+
+def sample_rate_of(config: Mapping[str, Any]) -> int:
+    """What a model was trained on, in Hz."""
     rate = (config.get("frontend_conf") or {}).get("fs", 16000)
     if isinstance(rate, str):  # ESPnet also takes "16k"
         rate = float(rate[:-1]) * 1000 if rate.endswith("k") else rate

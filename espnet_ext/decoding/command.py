@@ -1,32 +1,39 @@
 """Decode a data directory: every utterance of wav.scp gets a row in every text.<output>."""
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from espnet_ext.data.audio import load_utterance
+from espnet_ext.data.audio import audio_info, load_utterance
 from espnet_ext.data.record import NA, Utterance
 from espnet_ext.data.table import read_table, write_table
 from espnet_ext.decoding.api import DualSpeech2Text
-from espnet_ext.decoding.search import Hypothesis
+from espnet_ext.decoding.coupling import WEIGHT as COUPLING_WEIGHT
+from espnet_ext.decoding.search import Hypothesis, Result
 from espnet_ext.errors import UserError
 from espnet_ext.files import write_json, write_text
 from espnet_ext.progress import say, track
 
-CHUNK = 64  # utterances read together; the search batches by length within it
+CHUNK = 64  # utterances of like length read together; the search cuts them into batches
+NAMED = 3  # failures named in the error; all of them stand in FAILED
+FAILED = "failed"
 
 
 def decode_directory(
     model_dir: str, weights: str, data: str, output_dir: str, options: Mapping[str, Any],
     lms: Mapping[str, str], device: str, precision: str = "float32",
-    coupling: str | None = None, coupling_weight: float = 0.3,
+    coupling: str | None = None, coupling_weight: float | None = None,
+    ngrams: Mapping[str, str] | None = None, segment_seconds: float = 0.0,
 ) -> dict[str, Any]:  # fmt: skip
     """Write text.<output>, token.<output>, score.<output> and decode.json.
 
-    With more than one hypothesis also nbest.<output>.json, with times also ctm.<output>.
+    With more than one hypothesis also nbest.<output>.json, with times also ctm.<output>. Audio
+    longer than `segment_seconds` is cut at silences. An utterance that cannot be decoded has empty
+    transcripts and a line in `failed`; with any of them, a `UserError` follows when all is written.
 
     Returns:
         The facts of decode.json: counts, seconds of audio and of work, real-time factor (RTF).
@@ -35,39 +42,114 @@ def decode_directory(
     if not sources:
         raise UserError(f"{data}/wav.scp: no utterances", "give a dumped set")
     recognise = DualSpeech2Text.from_pretrained(
-        model_dir, weights, device, lms=lms, precision=precision, **dict(options)
+        model_dir, weights, device, lms=lms, ngrams=ngrams, precision=precision, **dict(options)
     )
     outputs = list(recognise.model.branches)
     if coupling is not None and len(outputs) == 1:
         say(f"{Path(model_dir).name} has {outputs[0]} alone: nothing to couple")
         coupling = None
     elif coupling is not None:
+        coupling_weight = COUPLING_WEIGHT if coupling_weight is None else coupling_weight
         recognise.couple(_pairs(coupling, outputs), coupling_weight)
-    ids = sorted(sources)
-    results = {}
-    audio_seconds = 0.0
     start = time.monotonic()
-    chunks = [ids[i : i + CHUNK] for i in range(0, len(ids), CHUNK)]
-    for chunk in track(chunks, f"decoding {Path(data).name}", unit="batch"):
-        waves = [_load(i, sources[i], recognise.sample_rate) for i in chunk]
-        audio_seconds += sum(map(len, waves)) / recognise.sample_rate
-        for utt_id, wave in zip(chunk, waves, strict=True):
-            if recognise.is_too_short(len(wave)):
-                say(f"warning: {utt_id}: too short ({len(wave)} samples): empty transcripts")
-        results.update(zip(chunk, recognise.batch(waves), strict=True))
+    work = _Work(recognise, sources, segment_seconds)
+    work.run(f"decoding {Path(data).name}")
     seconds = time.monotonic() - start
     for name in outputs:
-        _write_output(Path(output_dir), name, results)
+        _write_output(Path(output_dir), name, work.results)
     facts = {
         "model": Path(model_dir).name, "weights": weights, "outputs": outputs,
-        "utterances": len(ids), "audio_seconds": round(audio_seconds, 2),
-        "seconds": round(seconds, 2), "rtf": round(seconds / max(audio_seconds, 1e-9), 4),
+        "utterances": len(sources), "failed": len(work.failures),
+        "audio_seconds": round(work.audio_seconds, 2),
+        "seconds": round(seconds, 2), "rtf": round(seconds / max(work.audio_seconds, 1e-9), 4),
         "options": {n: vars(o) for n, o in recognise.options.items()}, "device": device,
-        "precision": precision, "coupling": coupling,
+        "precision": precision, "segment_seconds": segment_seconds, "coupling": coupling,
         "coupling_weight": coupling_weight if coupling is not None else None,
     }  # fmt: skip
     write_json(Path(output_dir) / "decode.json", facts)
+    _report_failures(Path(output_dir) / FAILED, work.failures, len(sources))
     return facts
+
+
+class _Work:
+    """Utterances on their way: what was recognised, and what could not be and why."""
+
+    def __init__(self, recognise: DualSpeech2Text, sources: Mapping[str, str], longest: float):
+        self.recognise, self.longest = recognise, longest
+        # Who speaks does not matter here; the record makes errors name the utterance.
+        self.utterances = {
+            i: Utterance(i, speaker="", audio=source) for i, source in sources.items()
+        }
+        self.results: dict[str, Result] = {}
+        self.failures: dict[str, str] = {}
+        self.audio_seconds = 0.0
+
+    def run(self, label: str) -> None:
+        """Recognise everything, the longest first: what memory is too small for shows at once."""
+        seconds = {}
+        for utt_id, utterance in self.utterances.items():
+            with self._noting(utt_id):
+                seconds[utt_id] = audio_info(utterance.audio).seconds
+        order = sorted(seconds, key=lambda i: (-seconds[i], i))
+        long = [i for i in order if self.longest and seconds[i] > self.longest]
+        order = order[len(long) :]
+        chunks = [[i] for i in long]
+        chunks += [order[i : i + CHUNK] for i in range(0, len(order), CHUNK)]
+        for chunk in track(chunks, label, unit="batch"):
+            if chunk[0] in long:
+                self._long(chunk[0], seconds[chunk[0]])
+            else:
+                self._together(chunk)
+        for utt_id in self.failures:
+            self.results[utt_id] = self.recognise.nothing()
+
+    def _long(self, utt_id: str, seconds: float) -> None:
+        with self._noting(utt_id):
+            source = self.utterances[utt_id].audio
+            self.results[utt_id] = self.recognise.long(source, self.longest)
+            self.audio_seconds += seconds
+
+    def _together(self, ids: Sequence[str]) -> None:
+        rate = self.recognise.sample_rate
+        waves: dict[str, np.ndarray] = {}
+        for utt_id in ids:
+            with self._noting(utt_id):
+                waves[utt_id] = load_utterance(self.utterances[utt_id], rate)[0]
+                if self.recognise.is_too_short(len(waves[utt_id])):
+                    count = len(waves[utt_id])
+                    say(f"warning: {utt_id}: too short ({count} samples): empty transcripts")
+        self.audio_seconds += sum(map(len, waves.values())) / rate
+        try:
+            found = self.recognise.batch(list(waves.values()))
+            self.results.update(zip(waves, found, strict=True))
+        except UserError:  # of one of them: the others go on
+            for utt_id, wave in waves.items():
+                with self._noting(utt_id):
+                    self.results[utt_id] = self.recognise(wave)
+
+    @contextlib.contextmanager
+    def _noting(self, utt_id: str) -> Iterator[None]:
+        """What is wrong with one utterance does not keep the others from being recognised."""
+        try:
+            yield
+        except UserError as error:
+            message = error.message.removeprefix(f"{utt_id}: ")
+            self.failures[utt_id] = f"{message} ({error.remedy})" if error.remedy else message
+
+
+def _report_failures(path: Path, failures: Mapping[str, str], total: int) -> None:
+    path.unlink(missing_ok=True)  # of an earlier run
+    if not failures:
+        return
+    lines = [f"{utt_id} {' '.join(why.split())}\n" for utt_id, why in sorted(failures.items())]
+    write_text(path, "".join(lines))
+    first = "".join(f"\n  {line.rstrip()}" for line in lines[:NAMED])
+    more = f"\n  … all of them in {path}" if len(lines) > NAMED else ""
+    raise UserError(
+        f"{path}: {len(lines)} of {total} utterances could not be decoded, their transcripts are "
+        f"empty:{first}{more}",
+        "mend their audio, or remove them from wav.scp, and decode again",
+    )
 
 
 def _pairs(folder: str, outputs: Sequence[str]) -> dict[str, list[str]]:
@@ -78,11 +160,6 @@ def _pairs(folder: str, outputs: Sequence[str]) -> dict[str, list[str]]:
     if not both:
         raise UserError(f"{folder}: no utterance has all of {', '.join(outputs)}", "give another")
     return {name: [table[i] for i in both] for name, table in tables.items()}
-
-
-def _load(utt_id: str, source: str, sample_rate: int) -> np.ndarray:
-    # Who speaks does not matter here; the record makes errors name the utterance.
-    return load_utterance(Utterance(utt_id, speaker="", audio=source, texts={}), sample_rate)[0]
 
 
 def _write_output(folder: Path, name: str, results) -> None:

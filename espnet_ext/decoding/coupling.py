@@ -14,6 +14,7 @@ import torch
 
 from espnet_ext.errors import UserError
 
+WEIGHT = 0.3  # of a pair's consistency beside its scores, all in nats
 NOTHING = 0  # the empty token, with which insertions and deletions pair
 CHUNK = 512  # pairs estimated together
 FLOOR = 1e-6  # expected count of an operation that never occurs
@@ -85,7 +86,7 @@ class Coupling:
     """Ranks the n best of two outputs in pairs, by both scores and their consistency."""
 
     errors: LearnerErrorModel
-    weight: float = 0.3  # of the consistency beside the scores, all in nats
+    weight: float = WEIGHT
 
     @property
     def outputs(self) -> tuple[str, ...]:

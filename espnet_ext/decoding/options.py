@@ -16,6 +16,7 @@ class SearchOptions:
     """Options of joint CTC/attention beam search (Watanabe et al., 2017), as ESPnet names them."""
 
     beam_size: int = 10  # hypotheses kept; never more than the vocabulary
+    greedy: bool = False  # no search: the best path of CTC, or else the decoder's likeliest tokens
     ctc_weight: float = 0.3  # c; the decoder has 1 − c. Ignored by branches that have only one
     penalty: float = 0.0  # length bonus a token
     maxlenratio: float = 0.0  # 0: as many tokens as frames; negative: a constant
@@ -24,6 +25,7 @@ class SearchOptions:
     normalize_length: bool = False  # rank by score per token
     nbest: int = 1  # hypotheses given back
     lm_weight: float = 0.0  # shallow fusion, where a language model is given
+    ngram_weight: float = 0.0  # the same of an n-gram model (logarithms to base 10, as ESPnet's)
     batch_frames: int = 3000  # encoder frames (padded) decoded together
     times: bool = False  # also say when each token was said; of branches with CTC
 

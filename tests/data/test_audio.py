@@ -15,6 +15,7 @@ from espnet_ext.data.audio import (
     load_utterance,
     write_audio,
 )
+from espnet_ext.data.long_audio import LongAudio
 from espnet_ext.data.record import Utterance
 from espnet_ext.errors import UserError
 
@@ -140,3 +141,19 @@ def test_a_header_that_lies_about_its_length_is_no_crash(tmp_path):
     (tmp_path / "a.flac").write_bytes(buffer.getvalue()[:2000])
     with pytest.raises(UserError, match="a.flac: cannot be read as audio"):
         load_audio(str(tmp_path / "a.flac"))
+
+
+def test_a_wav_that_lacks_its_end_is_named(tmp_path):
+    """libsndfile would read what is there; a length that a pipe could not know is no promise."""
+    path = tmp_path / "a.wav"
+    write_audio(path, np.zeros(16000), 16000)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:20000])
+    for read in (audio_info, load_audio, LongAudio):
+        with pytest.raises(UserError, match="is cut off: 19956 of 32000 bytes"):
+            read(str(path))
+    unknown = whole[:40] + b"\xff\xff\xff\xff" + whole[44:20044]
+    path.write_bytes(unknown)
+    assert load_audio(str(path))[0].shape == (10000,)
+    path.write_bytes(whole[:-2])  # a sample too few is no harm
+    assert audio_info(str(path)).frames == 15999

@@ -46,11 +46,11 @@ def make_states(lengths, dtype=torch.double):
     return states, torch.tensor(lengths)
 
 
-def ours(decoder, ctc, weight, vocabulary, options, states, lengths, lm=None):
+def ours(decoder, ctc, weight, vocabulary, options, states, lengths, lm=None, scorer=None):
     """N-best (ids, score) of each utterance, by the search under test."""
     scorers = {"decoder": (build_scorer(decoder), 1.0 - weight)}
-    if lm is not None:
-        scorers["lm"] = (build_scorer(lm), options.lm_weight)
+    if lm is not None or scorer is not None:
+        scorers["lm"] = (scorer or build_scorer(lm), options.lm_weight)
     eos = vocabulary - 1
     found = BeamSearch(scorers, ctc, weight, vocabulary, eos, eos, options)(states, lengths)
     return [[(h.token_ids, h.score) for h in nbest] for nbest in found]

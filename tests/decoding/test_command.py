@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from espnet_ext.bin import analyze, decode
@@ -12,6 +13,7 @@ from espnet_ext.data.audio import write_audio
 from espnet_ext.data.table import read_table
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.errors import UserError
+from espnet_ext.text.ngram import estimate, write_arpa
 
 
 @pytest.fixture
@@ -116,6 +118,142 @@ def test_nbest_lists_of_an_earlier_run_do_not_stay(trained, data, tmp_path):
     assert list((tmp_path / "out").glob("nbest.*"))
     run(trained, data, tmp_path / "out")
     assert not list((tmp_path / "out").glob("nbest.*"))
+
+
+BAD = {  # what is wrong with an utterance's audio → what is said of it
+    "truncated": "cannot be read as audio",
+    "cut": "is cut off",
+    "missing": "no such audio file",
+    "nan": "not finite",
+    "stereo": "has 2 channels",
+    "none": "has no samples",
+    "text": "cannot be read as audio",
+}
+ODD = ("silent", "one", "clipped", "8k", "48k")  # nothing wrong with them
+
+
+@pytest.fixture
+def odd_data(data, tmp_path):
+    """The set with bad and odd audio in the middle of it."""
+    noise = np.random.default_rng(0).standard_normal(8000) * 0.1
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    write_audio(folder / "truncated.flac", noise, 16000)
+    whole = (folder / "truncated.flac").read_bytes()
+    (folder / "truncated.flac").write_bytes(whole[: len(whole) // 2])
+    write_audio(folder / "cut.wav", noise, 16000)
+    (folder / "cut.wav").write_bytes((folder / "cut.wav").read_bytes()[:9000])
+    soundfile.write(folder / "stereo.wav", np.stack([noise, noise], 1), 16000)
+    soundfile.write(folder / "none.wav", np.zeros(0), 16000)
+    (folder / "text.wav").write_text("this is no sound")
+    for name, samples, rate in (
+        ("nan", np.where(np.arange(8000) == 77, np.nan, noise), 16000),
+        ("silent", np.zeros(8000), 16000), ("one", noise[:1], 16000),
+        ("clipped", np.clip(noise * 100, -1, 1), 16000), ("8k", noise, 8000),
+        ("48k", noise, 48000),
+    ):  # fmt: skip
+        soundfile.write(folder / f"{name}.wav", samples, rate, subtype="FLOAT")
+    rows = dict(line.split(" ", 1) for line in (data / "wav.scp").read_text().splitlines())
+    for name in (*BAD, *ODD):
+        suffix = ".flac" if name == "truncated" else ".wav"
+        rows[f"s1-{name}"] = str(folder / (name + suffix))
+    table = "".join(f"{i} {path}\n" for i, path in sorted(rows.items()))
+    (data / "wav.scp").write_text(table)
+    return data
+
+
+def test_one_bad_file_does_not_keep_the_others_from_being_decoded(
+    trained, data, odd_data, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    with pytest.raises(UserError) as caught:
+        run(trained, odd_data, out)
+    assert f"{len(BAD)} of {5 + len(BAD) + len(ODD)} utterances" in caught.value.message
+    assert str(out / "failed") in caught.value.message and "s1-missing" in caught.value.message
+    failed = dict(line.split(" ", 1) for line in (out / "failed").read_text().splitlines())
+    assert failed.keys() == {f"s1-{name}" for name in BAD}
+    for name, words in BAD.items():
+        assert words in failed[f"s1-{name}"]
+    sources = read_table(odd_data / "wav.scp")
+    recognise = DualSpeech2Text.from_pretrained(trained.root / "exp", beam_size=2)
+    for output in ("surface", "meaning"):
+        texts = read_table(out / f"text.{output}", empty_ok=True)
+        assert texts.keys() == sources.keys()
+        assert not any(texts[f"s1-{name}"] for name in BAD)
+        for utt_id in ("s1-8k", "s1-48k", "s1-clipped", "s1-silent"):
+            assert texts[utt_id] == recognise(sources[utt_id]).best[output].text.strip()
+    assert "s1-one: too short (1 samples)" in capsys.readouterr().err
+    assert json.loads((out / "decode.json").read_text())["failed"] == len(BAD)
+
+
+def test_a_list_of_failures_goes_with_them(trained, odd_data, tmp_path, capsys):
+    out = tmp_path / "out"
+    with pytest.raises(UserError):
+        run(trained, odd_data, out)
+    rows = (odd_data / "wav.scp").read_text().splitlines()
+    kept = [row for row in rows if row.split(" ")[0].removeprefix("s1-") not in BAD]
+    (odd_data / "wav.scp").write_text("\n".join(kept) + "\n")
+    assert run(trained, odd_data, out) == 0
+    assert not (out / "failed").exists()
+
+
+def test_memory_too_small_for_one_utterance(trained, data, tmp_path, monkeypatch):
+    """It fails, the others of its batch do not."""
+    whole = DualSpeech2Text._decode_batch
+
+    def narrow(self, waves):
+        if max(len(wave) for wave in waves) > 8000:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(self, waves)
+
+    write_audio(tmp_path / "long.wav", np.full(9000, 0.1), 16000)
+    with open(data / "wav.scp", "a") as table:
+        table.write(f"s9-long {tmp_path / 'long.wav'}\n")
+    monkeypatch.setattr(DualSpeech2Text, "_decode_batch", narrow)
+    with pytest.raises(UserError, match="1 of 6 utterances"):
+        run(trained, data, tmp_path / "out")
+    assert "out of memory" in (tmp_path / "out/failed").read_text()
+    texts = read_table(tmp_path / "out/text.surface", empty_ok=True)
+    assert len(texts) == 6 and texts["s9-long"] == ""
+
+
+def test_long_utterances_are_cut_if_asked_for(trained, data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "espnet_ext.decoding.api.speech_spans", lambda audio, longest: [(0.0, 0.2), (0.25, 0.5)]
+    )
+    run(trained, data, tmp_path / "whole")
+    run(trained, data, tmp_path / "cut", "--segment_seconds", "0.3")
+    facts = json.loads((tmp_path / "cut/decode.json").read_text())
+    assert facts["segment_seconds"] == 0.3 and facts["audio_seconds"] == pytest.approx(2.01)
+    recognise = DualSpeech2Text.from_pretrained(trained.root / "exp", beam_size=2)
+    for utt_id, source in read_table(data / "wav.scp").items():
+        text = read_table(tmp_path / "cut/text.surface", empty_ok=True)[utt_id]
+        long = utt_id != "s9-blip"
+        assert text == (recognise.long(source, 0.3) if long else recognise(source)).best[
+            "surface"
+        ].text.strip()
+
+
+def test_greedy_and_n_grams(trained, data, tmp_path, capsys):
+    arpa = tmp_path / "surface.arpa"
+    tokens = DualSpeech2Text.from_pretrained(trained.root / "exp").model.branches["surface"].tokens
+    write_arpa(arpa, estimate([tokens[2:-1]], 2))
+    config = tmp_path / "decode.yaml"
+    config.write_text("beam_size: 2\nngram_weight: 5.0\n")
+    given = "--config", str(config), "--ngram", f"surface={arpa}"
+    run(trained, data, tmp_path / "greedy", "--greedy", "true")
+    run(trained, data, tmp_path / "plain", "--config", str(config))
+    run(trained, data, tmp_path / "fused", *given)
+    facts = json.loads((tmp_path / "greedy/decode.json").read_text())
+    assert facts["options"]["surface"]["greedy"] is True
+    scores = {
+        kind: read_table(tmp_path / f"{kind}/score.surface") for kind in ("plain", "fused")
+    }
+    assert all(scores["plain"][i] != scores["fused"][i] for i in scores["plain"] if i != "s9-blip")
+    meaning = [(tmp_path / f"{kind}/score.meaning").read_text() for kind in ("plain", "fused")]
+    assert meaning[0] == meaning[1]
+    with pytest.raises(UserError, match="--ngram surface: not OUTPUT=PATH"):
+        run(trained, data, tmp_path / "out", "--ngram", "surface")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -33,6 +33,7 @@ put() {
 case $verb in
     perturb | format_audio | filter) put "${given[output]}" wav.scp text.surface text.meaning ;;
     tokens) put "${given[token_dir]}" tokens.txt ;;
+    ngram) put "$(dirname "${given[output]}")" "$(basename "${given[output]}")" ;;
     train)
         if [[ ${given[collect_stats]:-} == true ]]; then
             put "${given[stats_dir]}/train" speech_shape

@@ -114,6 +114,31 @@ def test_language_models_decode_under_a_name_of_their_own(project):
     assert "--lm surface=exp/ko/lm_surface meaning=exp/ko/lm_meaning" in decoding[0]
 
 
+def test_n_grams_are_estimated_and_decoded_with(project):
+    done = project.run("--use_ngram", "true", "--ngram_num", "3", "--skip_stages", "13 17 18")
+    assert done.returncode == 0, done.stderr
+    calls = project.calls()
+    estimated = [call for call in calls if call.startswith("ngram")]
+    assert len(estimated) == 4 and all("--order 3" in call for call in estimated)
+    decoding = [call for call in calls if call.startswith("decode")]
+    assert all("conf/decode_lm.yaml" in call and "/decode_lm_ngram/" in call for call in decoding)
+    wanted = "--ngram surface=exp/ko/ngram_surface.arpa meaning=exp/ko/ngram_meaning.arpa"
+    assert wanted in decoding[0] and "--lm " not in decoding[0]
+    wrong = project.run("--use_ngram", "true", "--ngram_num", "1")
+    assert wrong.returncode == 2 and "--ngram_num 1" in wrong.stderr
+
+
+def test_coupled_decoding_has_a_name_of_its_own(project):
+    done = project.run("--coupling", "true", "--skip_stages", "13 17 18")
+    assert done.returncode == 0, done.stderr
+    decoding = [call for call in project.calls() if call.startswith("decode")]
+    assert len(decoding) == 6
+    assert all("/decode_coupled/test" in call for call in decoding)
+    for lang in ("ko", "en"):
+        own = [call for call in decoding if f"dump/raw/{lang}/test" in call]
+        assert all(f"--coupling dump/raw/{lang}/train" in call for call in own)
+
+
 def test_quick_stays_apart(project):
     (project.recipe / "local/data.sh").write_text(
         'set -eu\nfor l in ko en; do for s in train valid test; do d="$2/$l/$s"; mkdir -p "$d"\n'
