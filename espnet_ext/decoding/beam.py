@@ -121,7 +121,8 @@ class _Run:
             scorer.start(states, lengths, width)
         self.prefix = None
         if search.ctc is not None:
-            self.prefix = CTCPrefix(search.ctc.log_softmax(states), lengths, search.eos)
+            few = None if search.pre_beam is None else search.pre_beam + 1  # with eos
+            self.prefix = CTCPrefix(search.ctc.log_softmax(states), lengths, search.eos, few=few)
             self.prefixes = self.prefix.start(width)
 
     @property
@@ -141,8 +142,8 @@ class _Run:
         if search.options.penalty:
             weighted = weighted + search.options.penalty
         if self.prefix is not None:
-            psi = self.prefix.score(self.prefixes)
-            local = self._ctc_scores(psi, weighted)
+            psi = self._prefix_scores(weighted)
+            local = (psi - self.prefixes.total.unsqueeze(-1)).to(weighted.dtype)
             parts.append(local)
             weighted = weighted.add(local, alpha=search.ctc_weight)
         weighted = weighted + self.score.unsqueeze(-1)
@@ -161,14 +162,14 @@ class _Run:
             self.prefixes = self.prefix.extend(self.prefixes, psi, parents, tokens)
         self._record(parents, tokens)
 
-    def _ctc_scores(self, psi: torch.Tensor, weighted: torch.Tensor) -> torch.Tensor:
-        """What CTC gives each extension (B, K, V): ψ(h·c) / ψ(h), of the likely ones alone."""
-        if self.search.pre_beam is not None:
-            likely = weighted.topk(self.search.pre_beam, -1).indices
-            outside = torch.ones_like(psi, dtype=torch.bool).scatter_(-1, likely, False)
-            outside[..., self.search.eos] = False
-            psi.masked_fill_(outside, LOG_ZERO)
-        return (psi - self.prefixes.total.unsqueeze(-1)).to(weighted.dtype)
+    def _prefix_scores(self, weighted: torch.Tensor) -> torch.Tensor:
+        """log ψ of each extension (B, K, V): of the likely ones and eos alone, else LOG_ZERO."""
+        if self.search.pre_beam is None:
+            return self.prefix.score(self.prefixes)
+        likely = weighted.topk(self.search.pre_beam, -1).indices
+        likely = torch.nn.functional.pad(likely, (0, 1), value=self.search.eos)
+        found = self.prefix.score(self.prefixes, likely)
+        return found.new_full(weighted.shape, LOG_ZERO).scatter_(-1, likely, found)
 
     def _record(self, parents: torch.Tensor, tokens: torch.Tensor) -> None:
         """Note what ended and who goes on; drop utterances that are done."""

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 import torch
 
 LOG_ZERO = -1e10  # as ESPnet has it: finite, so that sums of it stay ordered
+TINY = -600.0  # logarithm of what is nothing beside 1
+BLOCK = 8  # frames whose sums are taken at once
+DENSE = 64  # tokens in all, to a token that is scored, up to which all are scored
 
 
 @dataclass
@@ -38,21 +41,24 @@ class CTCPrefix:
         lengths: (B,) frames of each utterance.
         eos: its score is that of h being the whole transcript.
         blank: never extends a prefix.
+        few: how many tokens of each hypothesis are scored at a time, if not all.
     """
 
     def __init__(
-        self, log_probs: torch.Tensor, lengths: torch.Tensor, eos: int, blank: int = 0
+        self, log_probs: torch.Tensor, lengths: torch.Tensor, eos: int, blank: int = 0,
+        few: int | None = None,
     ):  # fmt: skip
         frames = torch.arange(log_probs.size(1), device=log_probs.device)
-        padding = frames >= lengths.to(frames.device).unsqueeze(1)  # (B, T)
+        self.padding = frames >= lengths.to(frames.device).unsqueeze(1)  # (B, T)
         self.eos, self.blank = eos, blank
         self.end = lengths.to(frames.device).clamp(min=1) - 1
+        self.logs = log_probs
         # Past the end every frame is a certain blank.
-        self.logs = log_probs.double().transpose(1, 2).contiguous()  # (B, V, T)
-        self.logs.masked_fill_(padding.unsqueeze(1), LOG_ZERO)
-        self.logs[:, blank].masked_fill_(padding, 0.0)
-        self.probs = self.logs.exp()
-        self.silence = self.logs[:, blank].cumsum(-1)  # (B, T) log probability of blanks up to t
+        silence = log_probs[..., blank].double().masked_fill_(self.padding, 0.0)
+        self.silence = silence.cumsum(-1)  # (B, T) log probability of blanks up to t
+        # A product with all tokens is quicker than picking out some, as long as all are not many.
+        dense = few is None or log_probs.size(-1) <= DENSE * few
+        self.probs = log_probs.double().clamp(min=TINY).exp_() if dense else None
 
     def start(self, width: int) -> PrefixState:
         """The empty prefix, `width` times an utterance."""
@@ -65,23 +71,34 @@ class CTCPrefix:
             last=torch.full((batch, width), -1, dtype=torch.long, device=nothing.device),
         )
 
-    def score(self, state: PrefixState) -> torch.Tensor:
-        """log ψ(h·c) for every hypothesis and token: (B, K, V)."""
-        both = torch.logaddexp(state.label, state.blank)
-        before = _complete_before(both, state.last)
-        peak = before.amax(-1, keepdim=True)
-        psi = (before - peak).exp().bmm(self.probs.transpose(1, 2)).log() + peak
+    def score(self, state: PrefixState, tokens: torch.Tensor | None = None) -> torch.Tensor:
+        """log ψ(h·c) for every hypothesis and token (B, K, V), or for some, `tokens` (B, K, P)."""
+        both = _either(state.label, state.blank)
+        before, peak = self._scaled(both, state.last)
+        if self.probs is not None:
+            psi = before.bmm(self.probs).log() + peak
+        else:
+            chosen = self.logs.gather(2, _each_frame(tokens.flatten(1), self.logs))  # (B, T, K·P)
+            chosen = chosen.double().clamp_(min=TINY).exp_().unflatten(-1, tokens.shape[1:])
+            psi = chosen.mul_(before.transpose(1, 2).unsqueeze(-1)).sum(1).log() + peak
         # A token that repeats the last one begins only after a blank.
-        parted = _complete_before(state.blank, state.last)
-        own = _rows(self.probs, state.last.clamp(min=0))  # (B, K, T)
-        peak = parted.amax(-1, keepdim=True)
-        repeated = ((parted - peak).exp() * own).sum(-1, keepdim=True).log() + peak
-        index = state.last.clamp(min=0).unsqueeze(-1)
-        repeated = torch.where(state.last.unsqueeze(-1) >= 0, repeated, psi.gather(-1, index))
-        psi.scatter_(-1, index, repeated)
+        parted, peak = self._scaled(state.blank, state.last)
+        last = state.last.clamp(min=0)
+        own = _exp(self._of(last))
+        repeated = (parted * own).sum(-1, keepdim=True).log() + peak
         ends = self.end.view(-1, 1, 1).expand(-1, both.size(1), 1)
-        psi[..., self.eos] = both.gather(-1, ends).squeeze(-1)
-        psi[..., self.blank] = LOG_ZERO
+        whole = both.gather(-1, ends)  # (B, K, 1)
+        if self.probs is not None:
+            index = last.unsqueeze(-1)
+            repeated = torch.where(state.last.unsqueeze(-1) >= 0, repeated, psi.gather(-1, index))
+            psi.scatter_(-1, index, repeated)
+            psi[..., self.eos] = whole.squeeze(-1)
+            psi[..., self.blank] = LOG_ZERO
+            psi = psi if tokens is None else psi.gather(-1, tokens)
+        else:
+            psi = torch.where(tokens == state.last.unsqueeze(-1), repeated, psi)
+            psi = torch.where(tokens == self.eos, whole, psi)
+            psi = psi.masked_fill_(tokens == self.blank, LOG_ZERO)
         return psi.clamp_(min=LOG_ZERO)
 
     def extend(
@@ -90,31 +107,54 @@ class CTCPrefix:
         """The hypotheses that survive.
 
         Args:
-            psi: (B, K, V) as `score` gave them.
+            psi: (B, K, V) as `score` gave them, of tokens not scored LOG_ZERO.
             parents, tokens: (B, K′) which hypothesis is extended, and by which token.
         """
         index = parents.unsqueeze(-1).expand(-1, -1, state.label.size(-1))
         label, blank = state.label.gather(1, index), state.blank.gather(1, index)
         last = state.last.gather(1, parents)
-        both = torch.where((tokens == last).unsqueeze(-1), blank, torch.logaddexp(label, blank))
-        own = _rows(self.logs, tokens).cumsum(-1)
-        new_label = _recur(_complete_before(both, last), own)
-        silence = self.silence.unsqueeze(1)
+        both = torch.where((tokens == last).unsqueeze(-1), blank, _either(label, blank))
+        new_label = _recur(_complete_before(both, last), self._of(tokens).cumsum(-1))
         shifted = torch.nn.functional.pad(new_label[..., :-1], (1, 0), value=LOG_ZERO)
-        new_blank = _recur(shifted, silence)
+        new_blank = _recur(shifted, self.silence.unsqueeze(1))
         width = psi.size(-1)
         total = psi.flatten(1).gather(1, parents * width + tokens)
         return PrefixState(new_label, new_blank, total, tokens)
 
+    def _of(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Log probabilities (B, K, T) of tokens (B, K) in every frame."""
+        return self.logs.gather(2, _each_frame(tokens, self.logs)).transpose(1, 2).double()
+
+    def _scaled(
+        self, forward: torch.Tensor, last: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Probabilities (B, K, T) that a prefix is complete before each frame, over the largest
+        of a row, and its logarithm (B, K, 1). Past the end nothing begins any more."""
+        logs = _complete_before(forward, last).masked_fill_(self.padding.unsqueeze(1), LOG_ZERO)
+        peak = logs.amax(-1, keepdim=True)
+        return _exp(logs - peak), peak
+
     def keep(self, rows: torch.Tensor) -> None:
         """Go on with some utterances only."""
-        for name in ("logs", "probs", "silence", "end"):
-            setattr(self, name, getattr(self, name)[rows])
+        for name in ("logs", "probs", "padding", "silence", "end"):
+            value = getattr(self, name)
+            setattr(self, name, value if value is None else value[rows])
 
 
-def _rows(table: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """Rows of (B, V, T) for tokens (B, K): (B, K, T)."""
-    return table.gather(1, tokens.unsqueeze(-1).expand(-1, -1, table.size(-1)))
+def _exp(x: torch.Tensor) -> torch.Tensor:
+    """exp, where it is above e^TINY, else 0: the processor is slow with the least of numbers."""
+    return x.clamp(min=TINY).exp_().masked_fill_(x <= TINY, 0.0)
+
+
+def _either(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """log(exp one + exp other), as `torch.logaddexp`, which is slow where one is far below."""
+    below = (one - other).abs_().neg_().clamp_(min=TINY).exp_().log1p_()
+    return below.add_(torch.maximum(one, other))
+
+
+def _each_frame(tokens: torch.Tensor, logs: torch.Tensor) -> torch.Tensor:
+    """Tokens (B, N) as an index (B, T, N) into (B, T, V)."""
+    return tokens.unsqueeze(1).expand(-1, logs.size(1), -1)
 
 
 def _complete_before(forward: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
@@ -127,4 +167,20 @@ def _complete_before(forward: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
 def _recur(enters: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
     """Solve r(t) = log(exp r(t−1) + exp enters(t)) + x(t), given the sums of x up to each t."""
     before = torch.nn.functional.pad(steps[..., :-1], (1, 0))
-    return (torch.logcumsumexp(enters - before, -1) + steps).clamp_(min=LOG_ZERO)
+    return (_cumulative(enters - before) + steps).clamp_(min=LOG_ZERO)
+
+
+def _cumulative(logs: torch.Tensor) -> torch.Tensor:
+    """log Σ exp of all values up to each (…, T): in blocks, whose sums are those of plain numbers.
+
+    What is e^TINY of a later value of its own block or less may be lost. Blocks are short, so that
+    this is far below what any sum of forward variables can tell.
+    """
+    frames = logs.size(-1)
+    rest = -frames % BLOCK
+    logs = torch.nn.functional.pad(logs, (0, rest), value=-torch.inf).unflatten(-1, (-1, BLOCK))
+    peak = logs.amax(-1, keepdim=True).clamp_(min=LOG_ZERO)
+    inside = _exp(logs - peak).cumsum(-1).log_().clamp_(min=LOG_ZERO).add_(peak)
+    earlier = inside[..., -1].logcumsumexp(-1)
+    earlier = torch.nn.functional.pad(earlier[..., :-1], (1, 0), value=LOG_ZERO)
+    return _either(inside, earlier.unsqueeze(-1)).flatten(-2)[..., :frames]
