@@ -7,7 +7,7 @@ from espnet_ext.bin import cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = cli.parser(__doc__)
+    parser = cli.parser(f"{__doc__} `score mdd --help`: mispronunciation detection.")
     parser.add_argument("--data", required=True, help="data directory with the references")
     parser.add_argument("--hypotheses", required=True, help="folder with text.<output> to score")
     parser.add_argument(
@@ -18,6 +18,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap")
     parser.add_argument("--seed", type=int, default=20260, help="of the bootstrap")
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["mdd"]:
+        from espnet_ext.bin import mdd
+
+        return mdd.main(arguments[1:])
     options = parser.parse_args(arguments)
     if options.resamples < 1:
         parser.error("--resamples must be at least 1")

@@ -28,6 +28,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.model.config import check_keys
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.load import load_model
+from espnet_ext.model.padding import mirror_ends
 from espnet_ext.model.short import frames_of
 from espnet_ext.text.ngram import Ngrams, read_arpa
 from espnet_ext.text.tokenizers import build_tokenizer
@@ -227,6 +228,7 @@ class DualSpeech2Text:
     def _decode_batch(self, waves: Sequence[torch.Tensor]) -> list[Result]:
         lengths = torch.tensor([wave.numel() for wave in waves])
         speech = torch.nn.utils.rnn.pad_sequence(list(waves), batch_first=True)
+        speech = mirror_ends(speech, lengths, self.model.frontend)
         with PRECISIONS[self.precision](self.device):
             states, frames = self.model.encode(
                 speech.to(self.device, self.dtype), lengths.to(self.device)

@@ -58,6 +58,13 @@ def load_model(
     return model.to(device).eval(), config
 
 
+def _is_zip(path: Path) -> bool:
+    """Whether a checkpoint is of the format that can be mapped into memory (PyTorch 1.6 on)."""
+    import zipfile
+
+    return zipfile.is_zipfile(path)
+
+
 def check_device(device: str) -> None:
     """`UserError` for a device that PyTorch cannot use here."""
     try:
@@ -81,7 +88,8 @@ def load_weights(
         rename: gives the parameters the names that they have in `model`.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        # mapped, the file need not be held beside the model
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file", "run stage 11, or name other weights") from None
     except Exception as error:  # torch raises many kinds for a file that is no checkpoint

@@ -15,7 +15,9 @@ def fill_total_steps(args: argparse.Namespace) -> None:
         return
     conf = dict(args.scheduler_conf)
     if not {"total_steps", "epochs", "steps_per_epoch"} & set(conf):
-        conf["total_steps"] = args.max_epoch * updates_per_epoch(args)
+        steps = args.max_epoch * updates_per_epoch(args)
+        # PyTorch divides by the steps of the rise less one, which a toy corpus may make nothing.
+        conf["total_steps"] = steps + (abs(steps * conf.get("pct_start", 0.3) - 1) < 1e-6)
         args.scheduler_conf = conf
 
 

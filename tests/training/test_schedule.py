@@ -30,6 +30,13 @@ def test_counted_steps_are_the_updates_made(recipe, config):
     assert state["last_epoch"] == state["total_steps"]
 
 
+def test_a_rise_of_a_single_step(recipe):
+    """Five steps, a fifth of them rising: PyTorch would divide by zero."""
+    conf = {"scheduler": "onecyclelr", "scheduler_conf": {"max_lr": 0.01, "pct_start": 0.2}}
+    state = schedulers(recipe.train(config={**conf, "num_iters_per_epoch": 1, "max_epoch": 5}))
+    assert state["total_steps"] == 6 and state["last_epoch"] == 5
+
+
 def test_given_steps_are_kept(recipe):
     conf = {"max_lr": 0.01, "total_steps": 1000}
     state = schedulers(recipe.train(config={**CYCLE, "scheduler_conf": conf}))

@@ -1,0 +1,32 @@
+"""A batch changes nothing: states of an utterance alone and in company."""
+
+import torch
+
+from espnet_ext.model.load import load_model
+from espnet_ext.model.padding import mirror_ends
+
+
+def test_states_alone_and_in_a_batch(trained):
+    model, _ = load_model(trained.root / "exp")
+    model = model.double()
+    torch.manual_seed(0)
+    lengths = torch.tensor([9000, 16000, 15990, 15700, 960])
+    waves = [torch.randn(n, dtype=torch.double) * 0.1 for n in lengths.tolist()]
+    together = torch.nn.utils.rnn.pad_sequence(waves, batch_first=True)
+    with torch.no_grad():
+        states, frames = model.encode(mirror_ends(together, lengths, model.frontend), lengths)
+        plain, _ = model.encode(together, lengths)
+        for row, wave in enumerate(waves):
+            alone, count = model.encode(wave.unsqueeze(0), lengths[row : row + 1])
+            assert int(count) == int(frames[row])
+            own = slice(0, int(count))
+            torch.testing.assert_close(states[row, own], alone[0], atol=1e-12, rtol=0)
+    # What ESPnet's batches do, and the reason for all this:
+    inside = torch.arange(states.size(1)) < frames.unsqueeze(1)
+    assert (plain - states)[inside].abs().max() > 1e-6
+
+
+def test_frontends_without_a_window_get_what_they_got():
+    speech = torch.randn(2, 50)
+    assert mirror_ends(speech, torch.tensor([50, 20]), None) is speech
+    assert mirror_ends(speech, torch.tensor([50, 20]), torch.nn.Identity()) is speech
