@@ -293,7 +293,7 @@ stage 13 skip_eval "scoring" score_sets
 stage 14 skip_packing "packing" pack_models
 stage 15 skip_upload "model card" prepare_upload
 stage 16 skip_upload "upload" upload_models
-stage 17 skip_eval "encoder comparison" compare_encoders
+stage 17 skip_eval "comparison of systems" compare_systems
 stage 18 skip_eval "report" write_report
 
 summarize

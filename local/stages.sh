@@ -309,6 +309,41 @@ compare_encoders() {
     made="$expdir/$(braces "$langs")/analysis/cka.json"
 }
 
+judge_one() { # judge_one LANG SYSTEM SET: mispronunciations, where canonical and surface are known
+    local hypotheses texts=$dumpdir/raw/$1/$3 unit=jamo words=() lexicon_file how further
+    hypotheses=$(model_dir "$1" "$2")/$decode_tag/$3
+    [[ -f $texts/text.canonical && -f $texts/text.surface && -f $hypotheses/text.surface ]] || return 0
+    lexicon_file=$(for_language lexicon "$1")
+    if [[ " $(types_of "$1") " == *" surface=phone "* ]]; then
+        unit=phone
+        if [[ -n $lexicon_file ]]; then words=(--lexicon "$lexicon_file"); fi
+    fi
+    for how in mdd mdd_no_prompt; do
+        further=()
+        if [[ $how == mdd_no_prompt ]]; then
+            # letters are pronounced by the rules of Korean
+            [[ -f $hypotheses/text.meaning && ($unit == phone || $1 == ko) ]] || continue
+            further=(--meaning "$hypotheses/text.meaning" "${words[@]}")
+        fi
+        pool "$nj" step "$1/${how}_${2}_${train_tag}_${decode_tag}_$3" --in "$texts" --in "$hypotheses/text.surface" \
+            --out "$hypotheses/$how.json" -- \
+            "$python" -m espnet_ext.bin.mdd --canonical "$texts/text.canonical" --perceived "$texts/text.surface" \
+            --hypothesis "$hypotheses/text.surface" --unit "$unit" --utt2spk "$texts/utt2spk" \
+            --json "$hypotheses/$how.json" "${further[@]}"
+    done
+}
+
+judge_mispronunciations() {
+    share_threads "$nj"
+    each_decoding judge_one
+    made+="/mdd.json"
+}
+
+compare_systems() {
+    judge_mispronunciations
+    compare_encoders
+}
+
 write_report() {
     local lang system set needs=() heading=()
     for lang in $langs; do

@@ -1,7 +1,8 @@
 """Gather the result files of an experiment folder; what is not there is named, not invented.
 
 Read, per language and system: `<exp>/<lang>/<system>_<train tag>/train.json` and, per set,
-`<decode tag>/<set>/{score,utterances,decode}.json`; per language `<exp>/<lang>/analysis/cka.json`.
+`<decode tag>/<set>/{score,utterances,decode,mdd,mdd_no_prompt}.json`; per language
+`<exp>/<lang>/analysis/cka.json`.
 """
 
 from collections.abc import Sequence
@@ -12,10 +13,12 @@ from espnet_ext.errors import UserError
 from espnet_ext.files import read_json
 
 LANGUAGES = {"ko": "Korean", "en": "English"}
+MDD = {"with prompt": "mdd", "without prompt": "mdd_no_prompt"}
 _REQUIRED = {
     "score": ("cells", "data", "token_types"),
     "utterances": ("utterances",),
     "cka": ("pairs", "models"),
+    "mdd": ("F1", "counts", "measures"),
 }
 
 
@@ -27,6 +30,7 @@ class Run:
     score: dict
     utterances: dict | None
     decode: dict | None
+    mdd: dict[str, dict] = field(default_factory=dict)  # "with prompt" → mdd.json
 
 
 @dataclass
@@ -92,7 +96,9 @@ def _language(exp_dir, code, systems, train_tag, decode_tag, sets, missing) -> L
                 continue
             utterances = _optional(run_folder / "utterances.json", "utterances")
             decode = _optional(run_folder / "decode.json")
-            run = Run(run_folder, score, utterances, decode)
+            mdd = {how: _optional(run_folder / f"{stem}.json", "mdd") for how, stem in MDD.items()}
+            mdd = {how: judged for how, judged in mdd.items() if judged is not None}
+            run = Run(run_folder, score, utterances, decode, mdd)
             language.sets.setdefault(name, {})[system] = run
     path = exp_dir / code / "analysis" / "cka.json"
     cka = _optional(path, "cka") if len(systems) > 1 else None  # one has nothing to compare with

@@ -94,6 +94,25 @@ DECODING = {
 }
 
 
+def mdd_rows(runs: Mapping[str, Run]) -> tuple[list[str], list[list[str]]]:
+    """Mispronunciation detection of every system, with and without a prompt."""
+    heads = ["system", "prompt", "F1 detection", "F1 diagnosis", "F1 without insertions", "FRR",
+             "FAR", "DER", "PER", "utt"]  # fmt: skip
+    rows = []
+    for system, run in runs.items():
+        for how, found in run.mdd.items():
+            bounds = found.get("intervals") or {}
+            scores = [
+                percent(value) + (f" [{interval(bounds[name])}]" if bounds.get(name) else "")
+                for name, value in found["F1"].items()
+            ]
+            measures = found["measures"]["with_insertions"]
+            rates = [percent(value) for value in
+                     (*(measures[key] for key in ("FRR", "FAR", "DER")), found["PER"])]  # fmt: skip
+            rows.append([system, how.partition(" ")[0], *scores, *rates, str(found["utterances"])])
+    return heads, rows
+
+
 def run_facts(language: Language, runs: Mapping[str, Run]) -> tuple[list[str], list[list[str]]]:
     """What training and decoding took: heads, and a row a system; what is unknown is left out."""
     systems = list(runs)

@@ -82,6 +82,10 @@ def _set(language: Language, name: str, runs: Mapping[str, Run]) -> Iterator[str
     yield ""
     yield from _differences(language, name)
     yield from _divergence(runs)
+    heads, rows = facts.mdd_rows(runs)
+    if rows:
+        yield from ("Mispronunciation detection and diagnosis from the surface (percent):", "")
+        yield from _table(heads, rows)
     heads, rows = facts.run_facts(language, runs)
     if rows:
         yield from ("Training and decoding:", "")

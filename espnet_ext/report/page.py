@@ -77,6 +77,7 @@ def _language(language: Language, examples: Sequence[tuple]) -> Markup:
             sections.cells(language, runs, several),
             sections.differences(language, name, several),
             sections.divergence(runs, several),
+            sections.mispronunciations(language, runs, several),
         ]
     parts.append(sections.encoders(language))
     parts.append(sections.examples(examples))

@@ -298,3 +298,17 @@ def effort(language: Language, runs: Mapping[str, Run]) -> Markup | None:
     if not rows:
         return None
     return join([element("h3", "Training and decoding"), table(heads, rows, label="effort")])
+
+
+def mispronunciations(language: Language, runs: Mapping[str, Run], suffix: str) -> Markup | None:
+    heads, rows = facts.mdd_rows(runs)
+    if not rows:
+        return None
+    note = element(
+        "p",
+        "Errors that the recognised surface reports, against those of the annotation; with the "
+        "canonical pronunciation given (prompt), or derived from the recognised meaning.",
+        class_="note",
+    )
+    title = element("h3", f"Mispronunciation detection and diagnosis{suffix}")
+    return join([title, note, table(heads, rows, text_columns=2, label=f"{language.name} MDD")])

@@ -27,8 +27,8 @@ def join(columns: Sequence[Sequence[Column]], further: Sequence[Sequence[str]],
         further: tokens of each utterance.
         beside: which fields of a column the new token is compared with; all without.
 
-    >>> join([[("a",), ("b",)]], [["b", "c"]])
-    [[('a', None), ('b', 'b'), (None, 'c')]]
+    >>> join([[("a",), ("b",), ("c",)]], [["b", "c", "d"]])
+    [[('a', None), ('b', 'b'), ('c', 'c'), (None, 'd')]]
     """
     found: list[list[Column]] = [[] for _ in columns]
     order = sorted(range(len(columns)), key=lambda i: (len(columns[i]), len(further[i])))

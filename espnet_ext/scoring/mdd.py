@@ -115,7 +115,7 @@ def evaluate(
         `counts` and `measures` with and without insertions, `F1` by its three definitions, `PER`
         of hypotheses against perceived phones, `phones` (canonical phone → counts), `confusions`
         (group → canonical phone → perceived phone → how often, and how often diagnosed so),
-        `groups` (the same measures of each), `left_out` (utterances without all texts).
+        `groups` (the same measures of each).
     """
     texts = [canonical, perceived, hypotheses] + ([] if prompts is None else [prompts])
     ids = sorted(set.intersection(*(set(table) for table in texts)))
@@ -140,10 +140,8 @@ def evaluate(
                 said = confusions[group][column[C] or ""]
                 said[column[P] or ""] += 1
     errors = total_of(align(rows[1], rows[2]))
-    everyone = set().union(*texts)
     return {
         "utterances": len(ids),
-        "left_out": len(everyone) - len(ids),
         **_summary(total),
         "intervals": _intervals(per_utterance, speakers) if speakers else None,
         "PER": errors.rate,

@@ -7,6 +7,7 @@ import wave
 from pathlib import Path
 
 from espnet_ext.report.provenance import provenance
+from espnet_ext.scoring.mdd_files import evaluate_files
 from espnet_ext.scoring.score import score_directory
 
 KOREAN = [
@@ -49,6 +50,20 @@ TYPES = {
     "en": {"surface": "phone", "meaning": "char"},
 }
 SYSTEMS = {"so_surface": ["surface"], "so_meaning": ["meaning"], "do": ["surface", "meaning"]}
+
+
+def judge(data: Path, out: Path, lang: str, lexicon: Path) -> None:
+    """mdd.json, and without a prompt too where words were recognised."""
+    unit = "phone" if lang == "en" else "jamo"
+    texts = [str(data / "text.canonical"), str(data / "text.surface"), str(out / "text.surface")]
+    if not all(Path(path).exists() for path in texts):
+        return
+    ways: dict[str, dict] = {"mdd": {}}
+    if (out / "text.meaning").exists():
+        ways["mdd_no_prompt"] = {"meaning": out / "text.meaning", "lexicon": lexicon}
+    for name, further in ways.items():
+        found = evaluate_files(*texts, unit=unit, utt2spk=data / "utt2spk", **further)
+        (out / f"{name}.json").write_text(json.dumps(found))
 
 
 def table(path: Path, rows: dict) -> None:
@@ -129,6 +144,7 @@ def make(
                 data, out, TYPES[lang], resamples=200, lexicon=root / "lexicon.txt",
                 provenance=provenance("score", ["--data", str(data), "--hypotheses", str(out)]),
             )  # fmt: skip
+            judge(data, out, lang, root / "lexicon.txt")
             training = {"parameters": 2612345 + 500000 * number, "epochs": 30, "seconds": 151.2,
                         "command": f"python -m espnet_ext.training --system {system}"}  # fmt: skip
             (folder / "train.json").write_text(json.dumps(training))

@@ -134,6 +134,22 @@ def test_every_cell_is_in_both_with_the_figures_of_the_json(written, tree):
     assert found == 16
 
 
+def test_mispronunciations_are_in_both_with_the_figures_of_the_json(written, tree):
+    markdown, page = written
+    text = " ".join(Page(page).cells)
+    found = 0
+    for path in sorted(tree.glob("exp/*/*/decode/test/mdd*.json")):
+        judged = json.loads(path.read_text())
+        system = path.parts[-4].removesuffix("_small")
+        how = "without" if "no_prompt" in path.name else "with"
+        shown = [percent(value) for value in judged["F1"].values()]
+        row = rf"\| {system} \| {how} \| {shown[0]} \[.*\] \| {shown[1]} .*\| {shown[2]} "
+        assert re.search(row, markdown), row
+        assert shown[0] in text
+        found += 1
+    assert found >= 3
+
+
 def test_first_table_of_the_markdown_is_the_cells(written):
     first = next(line for line in written[0].splitlines() if line.startswith("|"))
     assert first.startswith("| language | set | system | surface against surface")

@@ -81,7 +81,7 @@ def test_tables_by_phone_and_group():
     groups = {"a1": "Korean", "b1": "Arabic", "b2": "Arabic"}
     found = mdd.evaluate(canonical, perceived, heard, groups=groups, speakers={
         "a1": "a", "b1": "b", "b2": "b"})  # fmt: skip
-    assert (found["utterances"], found["left_out"]) == (3, 2)
+    assert found["utterances"] == 3
     assert found["phones"]["IH"] == {"CD": 1, "FA": 1, "TA": 1}
     assert found["confusions"] == {
         "Arabic": {"IH": {"IY": 1}, "T": {"": 1}}, "Korean": {"IH": {"IY": 1}},
@@ -112,7 +112,7 @@ def test_command(tmp_path, capsys):
     further = ["--utt2l1", paths["utt2l1"], "--utt2spk", paths["utt2spk"]]
     assert score.main(["mdd", *options, *further, "--json", str(tmp_path / "x.json")]) == 0
     shown = capsys.readouterr().out
-    assert "1 utterances, 1 left out" in shown
+    assert "1 utterances, 1 left out (not in all files)" in shown
     assert "| with insertions | 2 | 0 | 0 | 1 | 0 |" in shown
     assert "Korean: most frequent errors: IH→IY 1" in shown
     found = json.loads((tmp_path / "x.json").read_text())
@@ -134,3 +134,23 @@ def test_command_on_what_does_not_fit(tmp_path):
         command.main([*options, "--perceived", paths["canonical"], "--utt2spk", paths["utt2spk"]])
     with pytest.raises(SystemExit):
         command.main([*options, "--perceived", "x", "--prompt", "x", "--meaning", "y"])
+
+
+def test_korean_letters_without_prompt(tmp_path, capsys):
+    """국물 is always said 궁물: no error. What was said instead of 좋아 (조아) was 초아."""
+    paths = write(
+        tmp_path, canonical={"s1-a": "궁물 조아"}, perceived={"s1-a": "궁물 초아"},
+        hypothesis={"s1-a": "궁물 초아"}, meaning={"s1-a": "국물 좋아"},
+    )  # fmt: skip
+    names = "canonical", "perceived", "hypothesis", "meaning"
+    options = [word for name in names for word in (f"--{name}", paths[name])]
+    assert command.main([*options, "--unit", "jamo", "--json", str(tmp_path / "x.json")]) == 0
+    found = json.loads((tmp_path / "x.json").read_text())
+    counts = found["counts"][mdd.WITH]
+    assert (counts["TA"], counts["CD"], sum(counts.values())) == (9, 1, 10)
+    assert found["prompted"] is False
+    (tmp_path / "meaning").write_text("s1-a 3 times\n")
+    with pytest.raises(UserError, match="no utterance of it can be judged"):
+        command.main([*options, "--unit", "jamo"])
+    with pytest.raises(UserError, match="unit 'mora'"):
+        command.main([*options, "--unit", "mora"])

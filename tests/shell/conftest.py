@@ -43,6 +43,7 @@ case $verb in
         ;;
     decode) put "${given[output_dir]}" text.surface text.meaning decode.json ;;
     score) put "${given[hypotheses]}" score.json ;;
+    mdd) put "$(dirname "${given[json]}")" "$(basename "${given[json]}")" ;;
     pack) echo zip >"${given[archive]}" ;;
     analyze) put "$(dirname "${given[output]}")" cka.json ;;
     report)

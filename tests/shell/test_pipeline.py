@@ -128,6 +128,22 @@ def test_n_grams_are_estimated_and_decoded_with(project):
     assert wrong.returncode == 2 and "--ngram_num 1" in wrong.stderr
 
 
+def test_mispronunciations_are_judged_where_the_canonical_form_is_known(project):
+    project.run("--stop_stage", "13")
+    assert not [call for call in project.calls() if call.startswith("mdd")]
+    for lang in ("ko", "en"):
+        (project.recipe / f"dump/raw/{lang}/test/text.canonical").write_text("u1 x\n")
+    done = project.run("--stage", "17", "--stop_stage", "17")
+    assert done.returncode == 0, done.stderr
+    calls = [call for call in project.calls() if call.startswith("mdd")]
+    assert len(calls) == 12  # two languages, three systems, with a prompt and without
+    english = [call for call in calls if "dump/raw/en" in call]
+    assert all("--unit phone" in call for call in english)
+    assert all("--unit jamo" in call for call in calls if call not in english)
+    prompted = [call for call in calls if "--meaning" not in call]
+    assert len(prompted) == 6 and all("/mdd.json" in call for call in prompted)
+
+
 def test_coupled_decoding_has_a_name_of_its_own(project):
     done = project.run("--coupling", "true", "--skip_stages", "13 17 18")
     assert done.returncode == 0, done.stderr
