@@ -289,7 +289,7 @@ upload_models() {
 compare_encoders() {
     local lang system set=${test_sets%% *} models needs
     if [[ $systems != *" "* ]]; then
-        made="nothing: one system has nothing to be compared with"
+        made+=", no encoders to compare: one system alone"
         return
     fi
     share_threads "$inference_nj"
@@ -306,7 +306,7 @@ compare_encoders() {
             --output "$expdir/$lang/analysis/cka.json"
     done
     pool_wait
-    made="$expdir/$(braces "$langs")/analysis/cka.json"
+    made+=", $expdir/$(braces "$langs")/analysis/cka.json"
 }
 
 judge_one() { # judge_one LANG SYSTEM SET: mispronunciations, where canonical and surface are known
@@ -336,7 +336,7 @@ judge_one() { # judge_one LANG SYSTEM SET: mispronunciations, where canonical an
 judge_mispronunciations() {
     share_threads "$nj"
     each_decoding judge_one
-    made+="/mdd.json"
+    made+="/mdd*.json where canonical forms are known"
 }
 
 compare_systems() {

@@ -101,7 +101,7 @@ def test_one_language_and_one_system(project):
     done = project.run("--lang", "ko", "--systems", "do")
     assert done.returncode == 0, done.stderr
     assert verbs(project.calls()).count("train") == 2
-    assert "nothing: one system" in done.stderr
+    assert "one system alone" in done.stderr
 
 
 def test_language_models_decode_under_a_name_of_their_own(project):
