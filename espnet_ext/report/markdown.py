@@ -110,24 +110,24 @@ def _differences(language: Language, name: str) -> Iterator[str]:
     comparisons = language.differences.get(name, [])
     rows = [
         [
-            f"{c['b']} − {c['a']}",
-            row["name"].split("-")[0],
-            facts.BIN_NAMES.get(row["bin"], "all"),
+            *what,
             percent(row["rate_a"]),
             percent(row["rate_b"]),
             signed(row["difference"]),
             signed_interval(row["interval"]),
-            "–" if row["p_value"] is None else f"{row['p_value']:.3f}",
+            *facts.p_values(row),
             str(row["utterances"]),
         ]
-        for c in comparisons
-        for row in c["cells"]
+        for what, row in facts.difference_rows(comparisons)
     ]
     if rows:
         yield "Differences of systems on the same utterances, paired by speaker, by divergence"
-        yield from ("(percentage points; below zero, the second system is better):", "")
+        yield "(percentage points; below zero, the second system is better). p of a bootstrap over"
+        yield "speakers, the same adjusted for all rows (Holm), and of a permutation test, which"
+        yield from ("with S speakers cannot fall below 2/2^S:", "")
         heads = ["systems", "output", "distance", "first %", "second %", "difference"]
-        yield from _table([*heads, "95 %", "p", "utt"], rows)
+        yield from _table([*heads, "95 %", "p", "p, Holm", "p, permuted", "utt"], rows)
+        yield from (*(f"- {_plain(said)}" for said in facts.readings(comparisons)), "")
 
 
 def _divergence(runs: Mapping[str, Run]) -> Iterator[str]:

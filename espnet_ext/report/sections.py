@@ -110,33 +110,33 @@ def _own_plot(language: Language, runs: Mapping[str, Run], kind: str) -> Markup:
 
 
 def differences(language: Language, name: str, suffix: str) -> Markup | None:
+    comparisons = language.differences.get(name, [])
     rows = [
         [
-            f"{c['b']} − {c['a']}",
-            row["name"].split("-")[0],
-            facts.BIN_NAMES.get(row["bin"], "all"),
+            *what,
             element(
                 "td",
                 signed(row["difference"]),
                 element("small", signed_interval(row["interval"])) if row["interval"] else None,
                 class_="num",
             ),
-            "–" if row["p_value"] is None else f"{row['p_value']:.3f}",
+            *facts.p_values(row),
             str(row["utterances"]),
         ]
-        for c in language.differences.get(name, [])
-        for row in c["cells"]
+        for what, row in facts.difference_rows(comparisons)
     ]
     if not rows:
         return None
     text = (
         "The same utterances, resampled by speaker for both systems at once. Percentage points: "
-        "below zero, the joint system is better. Distance is that of surface from intended form."
+        "below zero, the joint system is better. Distance is that of surface from intended form. "
+        "p of the bootstrap, adjusted for all rows (Holm), and of a permutation test by speaker."
     )
-    heads = ["systems", "output", "distance", "difference", "p", "utt"]
+    heads = ["systems", "output", "distance", "difference", "p", "Holm", "permuted", "utt"]
     label = f"{language.name} differences"
     return join([
         element("h3", f"What joint training changes{suffix}"),
+        element("ul", [element("li", said) for said in facts.readings(comparisons)]),
         element("p", text),
         table(heads, rows, text_columns=3, label=label),
     ])  # fmt: skip

@@ -25,8 +25,8 @@ def interval(
     """
     if len(errors) < 2 or not sum(tokens):
         return None
-    weights = _weights(len(errors), resamples, seed)  # (R, S)
-    return _percentiles(_rates(weights, errors, tokens))
+    weights = draws(len(errors), resamples, seed)  # (R, S)
+    return percentiles(_rates(weights, errors, tokens))
 
 
 def paired_interval(
@@ -47,17 +47,18 @@ def paired_interval(
     """
     if len(tokens) < 2 or not sum(tokens):
         return None
-    weights = _weights(len(tokens), resamples, seed)
+    weights = draws(len(tokens), resamples, seed)
     differences = _rates(weights, errors_b, tokens) - _rates(weights, errors_a, tokens)
     side = min(np.nanmean(differences <= 0), np.nanmean(differences >= 0))
     return {
         "difference": 100.0 * (sum(errors_b) - sum(errors_a)) / sum(tokens),
-        "interval": _percentiles(differences),
+        "interval": percentiles(differences),
         "p_value": float(min(1.0, max(2 * side, 1 / resamples))),
     }
 
 
-def _weights(speakers: int, resamples: int, seed: int) -> np.ndarray:
+def draws(speakers: int, resamples: int, seed: int) -> np.ndarray:
+    """How often each resample holds each speaker: (R, S)."""
     generator = np.random.default_rng(seed)
     return generator.multinomial(speakers, np.full(speakers, 1 / speakers), size=resamples)
 
@@ -70,7 +71,8 @@ def _rates(weights: np.ndarray, errors: Sequence[int], tokens: Sequence[int]) ->
     return np.where(denominator > 0, 100.0 * numerator / safe, np.nan)
 
 
-def _percentiles(values: np.ndarray) -> tuple[float, float]:
+def percentiles(values: np.ndarray) -> tuple[float, float]:
+    """The middle 95 % of (R,), NaNs left out."""
     # Linear interpolation as numpy.percentile does it, which would load numpy.ma (0.3 s) first.
     ordered = np.sort(values[~np.isnan(values)])
     last = len(ordered) - 1

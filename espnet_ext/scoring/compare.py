@@ -4,15 +4,20 @@
 
     {"a": "so_surface", "b": "do",
      "cells": [{"name": "surface-surface", "bin": null, "utterances", "rate_a", "rate_b",
-                "difference", "interval": [low, high], "p_value"}, {… "bin": "1-3" …}]}
+                "difference", "interval": [low, high], "p_value", "p_holm", "p_permutation",
+                "macro"}, {… "bin": "1-3" …}],
+     "dependence": [{"name": "surface-surface", "slope", "interval", "p_value", "utterances"}]}
 
-Rates in percent, differences b − a in percentage points.
+Rates in percent, differences b − a in percentage points, over all tokens (micro) and as the mean
+of the speakers' own (`macro`). `p_holm` is adjusted for all rows; `p_permutation` flips signs by
+speaker. `slope`: further errors of b for each unit of distance, see `dependence.regression`.
 """
 
 from collections.abc import Mapping
 
 from espnet_ext.errors import UserError
 from espnet_ext.scoring import bootstrap
+from espnet_ext.scoring.dependence import holm, regression, sign_flips
 from espnet_ext.scoring.divergence import BINS, bin_of
 
 
@@ -28,13 +33,26 @@ def compare(name_a: str, a: Mapping, name_b: str, b: Mapping) -> dict:
     names = {name for row, _ in shared for name in row["cells"]}
     own = sorted(name for name in names if len(set(name.split("-"))) == 1)
     found = []
+    slopes = []
     for name in own:
         pairs = [(x, y) for x, y in shared if name in x["cells"] and name in y["cells"]]
         found += [_row(name, None, pairs)] if pairs else []
         for label, *_ in BINS:
             chosen = [p for p in pairs if _bin(p[0]) == label]
             found += [_row(name, label, chosen)] if chosen else []
-    return {"a": name_a, "b": name_b, "cells": found}
+        dependence = regression([_regressors(name, *p) for p in pairs if _bin(p[0]) is not None])
+        slopes += [{"name": name, **dependence}] if dependence else []
+    for row, adjusted in zip(found, holm([row["p_value"] for row in found]), strict=True):
+        row["p_holm"] = adjusted
+    return {"a": name_a, "b": name_b, "cells": found, "dependence": slopes}
+
+
+def _regressors(name: str, x: Mapping, y: Mapping) -> dict:
+    a, b = x["cells"][name], y["cells"][name]
+    return {
+        "difference": b["errors"] - a["errors"], "tokens": a["tokens"],
+        "distance": x["distance"], "l1": x.get("l1"), "speaker": x["speaker"],
+    }  # fmt: skip
 
 
 def _bin(row: Mapping) -> str | None:
@@ -51,6 +69,7 @@ def _row(name: str, label: str | None, pairs: list[tuple[Mapping, Mapping]]) -> 
     errors_a, errors_b, tokens = (list(column) for column in zip(*sums.values(), strict=True))
     total = sum(tokens)
     difference = bootstrap.paired_interval(errors_a, errors_b, tokens)
+    own = [100.0 * (b - a) / n for a, b, n in zip(errors_a, errors_b, tokens, strict=True) if n]
     return {
         "name": name,
         "bin": label,
@@ -60,4 +79,6 @@ def _row(name: str, label: str | None, pairs: list[tuple[Mapping, Mapping]]) -> 
         "difference": 100.0 * (sum(errors_b) - sum(errors_a)) / total if total else None,
         "interval": difference and difference["interval"],
         "p_value": difference and difference["p_value"],
+        "p_permutation": sign_flips([b - a for a, b in zip(errors_a, errors_b, strict=True)]),
+        "macro": sum(own) / len(own) if own else None,
     }
