@@ -165,6 +165,9 @@ def _status(key: str) -> float:
 
 def _first(nbest) -> tuple[tuple[int, ...], float]:
     _, _, ids, hypothesis = nbest[0]
+    ids, eos = list(ids), int(hypothesis.yseq[-1])
+    while ids and ids[-1] == eos:  # stock leaves one where the length limit cut a hypothesis off
+        ids.pop()
     return tuple(ids), float(hypothesis.score)
 
 

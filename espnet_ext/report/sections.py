@@ -311,4 +311,13 @@ def mispronunciations(language: Language, runs: Mapping[str, Run], suffix: str) 
         class_="note",
     )
     title = element("h3", f"Mispronunciation detection and diagnosis{suffix}")
+    rows = [[_with_bounds(cell) for cell in row] for row in rows]
     return join([title, note, table(heads, rows, text_columns=2, label=f"{language.name} MDD")])
+
+
+def _with_bounds(text: str) -> Markup | str:
+    """`81.1 [75.3–88.6]` with its interval in a line of its own."""
+    value, bracket, bounds = text.partition(" [")
+    if not bracket:
+        return text
+    return element("td", value, element("small", bounds.rstrip("]")), class_="num")
