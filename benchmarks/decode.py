@@ -75,9 +75,10 @@ def contenders(
 ) -> dict[str, Callable]:
     """Name → what decodes all outputs of all audio; only those wanted are loaded."""
     from espnet_ext.decoding.api import DualSpeech2Text
+    from espnet_ext.decoding.options import ESPNET
 
     folder = Path(options.model_dir)
-    settings = {"beam_size": options.beam_size, "ctc_weight": options.ctc_weight,
+    settings = {**ESPNET, "beam_size": options.beam_size, "ctc_weight": options.ctc_weight,
                 "maxlenratio": options.maxlenratio}  # fmt: skip
     found: dict[str, Callable] = {}
     if OURS in wanted:

@@ -30,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                         help="of a pair's consistency beside its scores, if not the usual one")
     parser.add_argument("--lm", type=cli.words, default=[], help='"surface=DIR meaning=DIR"')
     parser.add_argument("--ngram", type=cli.words, default=[], help='"surface=FILE", ARPA files')
+    parser.add_argument("--lm_weight", type=float, default=None, help="overrides it too")
+    parser.add_argument("--ngram_weight", type=float, default=None, help="overrides it too")
     parser.add_argument("--greedy", type=cli.boolean, default=None, metavar="BOOL",
                         help="no search: the best path of CTC; overrides the configuration")
     parser.add_argument("--segment_seconds", type=float, default=0.0,
@@ -37,17 +39,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
     args = parser.parse_args(argv)
+    if args.threads < 0:
+        parser.error("--threads must be 0 or more")
+    if args.coupling_weight is not None and not args.coupling:
+        parser.error("--coupling_weight needs --coupling")
+    if args.greedy and args.coupling:
+        parser.error("--greedy finds one hypothesis: nothing to couple")
     if args.threads:
         os.environ["OMP_NUM_THREADS"] = str(args.threads)
 
     from espnet_ext.decoding.command import decode_directory
     from espnet_ext.decoding.options import read_options
     options = read_options(args.config) if args.config else {}
-    for key in ("beam_size", "ctc_weight", "nbest", "times", "greedy"):
+    for key in ("beam_size", "ctc_weight", "nbest", "times", "greedy", "lm_weight", "ngram_weight"):
         if getattr(args, key) is not None:
             options[key] = getattr(args, key)
     if args.coupling and args.nbest is None:
-        options["nbest"] = max(COUPLED, options.get("nbest", 1))
+        options.setdefault("nbest", COUPLED)
     facts = decode_directory(
         model_dir=args.model_dir, weights=args.weights, data=args.data,
         output_dir=args.output_dir, options=options,
@@ -69,7 +77,10 @@ def _by_output(option: str, words: Sequence[str]) -> dict[str, str]:
         if "=" not in word:
             remedy = f"write, e.g., {option} surface=exp/ko/…"
             raise UserError(f"{option} {word}: not OUTPUT=PATH", remedy)
-    return dict(word.split("=", 1) for word in words)
+    pairs = [word.split("=", 1) for word in words]
+    if len(dict(pairs)) < len(pairs):
+        raise UserError(f"{option} {' '.join(words)}: an output twice", "name each once")
+    return dict(pairs)
 
 
 def entry() -> int:

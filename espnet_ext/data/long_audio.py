@@ -49,6 +49,9 @@ class LongAudio:
         self.rate = self.file.samplerate
         self.seconds = self.file.frames / self.rate
 
+    def close(self) -> None:
+        self.file.close()
+
     def blocks(self, rate: int) -> Iterator[np.ndarray]:
         """All of it, block by block, at this rate in Hz."""
         import soxr
@@ -76,8 +79,9 @@ class LongAudio:
             samples = self.file.read(count, dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, RuntimeError, OSError) as error:
             raise audio.unreadable(self.source, error) from None
-        if not np.isfinite(samples).all():
-            at = f"near {start / self.rate:.0f} s"
+        finite = np.isfinite(samples).all(1)
+        if not finite.all():
+            at = f"at {(start + int(finite.argmin())) / self.rate:.1f} s"
             remedy = "export it again, or remove the utterance"
             raise UserError(f"{self.source}: samples that are not finite {at}", remedy)
         return audio.one_channel(samples, None, self.source)

@@ -20,15 +20,14 @@ from espnet_ext.decoding.alignment import align
 from espnet_ext.decoding.beam import BeamSearch, RawHypothesis
 from espnet_ext.decoding.coupling import WEIGHT, Candidates, Coupling, LearnerErrorModel
 from espnet_ext.decoding.greedy import BestPath
-from espnet_ext.decoding.options import change_options, parse_options
+from espnet_ext.decoding.options import change_options, parse_options, suited
 from espnet_ext.decoding.scorers import quantise
 from espnet_ext.decoding.search import Hypothesis, Result, build_searcher
-from espnet_ext.decoding.segmentation import speech_spans, stitch
+from espnet_ext.decoding.segmentation import check_seconds, speech_spans, stitch
 from espnet_ext.errors import UserError
 from espnet_ext.model.config import check_keys
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.load import load_model
-from espnet_ext.model.padding import mirror_ends
 from espnet_ext.model.short import frames_of
 from espnet_ext.text.ngram import Ngrams, read_arpa
 from espnet_ext.text.tokenizers import build_tokenizer
@@ -53,7 +52,8 @@ class DualSpeech2Text:
     Args:
         model: in evaluation mode.
         config: its configuration (token types, sample rate).
-        options: search options, shared or under `outputs`, see decoding.options.
+        options: search options, shared or under `outputs`, see decoding.options; what they leave
+            open is what suits our systems (`suited`), or ESPnet's own for a stock model.
         model_dir: what paths in `config` are relative to.
         lms: language models by output, for shallow fusion.
         precision: of the network's arithmetic, a key of PRECISIONS; CTC sums stay in float64.
@@ -78,7 +78,15 @@ class DualSpeech2Text:
             quantise(model.encoder)
         self.model = model
         self.sample_rate = sample_rate_of(config)
-        self.options = parse_options(options or {}, list(model.branches))
+        options = dict(options or {})
+        if not config.get("stock"):
+            has_ctc = {name: "ctc" in branch.parts for name, branch in model.branches.items()}
+            options = suited(options, has_ctc)
+        self.options = parse_options(options, list(model.branches))
+        # Positions of ESPnet's first kind depend on the padding: such models decode one by one.
+        self.together = not any(
+            type(part).__name__.startswith("Legacy") for part in model.encoder.modules()
+        )
         self.lms = dict(lms or {})
         check_keys(self.lms, list(model.branches), "language models")
         self.ngrams = dict(ngrams or {})
@@ -131,7 +139,8 @@ class DualSpeech2Text:
 
         Audio that `is_too_short` has nothing in it: its transcripts are empty.
         """
-        if isinstance(audios, str | bytes | Path) or not isinstance(audios, Iterable):
+        single = isinstance(audios, str | bytes | Path) or getattr(audios, "ndim", 1) == 0
+        if single or not isinstance(audios, Iterable):
             raise UserError(f"a batch that is {audios!r}", "give a list of audio")
         waves = [self.samples(audio, sample_rate) for audio in audios]
         results = [self.nothing()] * len(waves)
@@ -146,13 +155,16 @@ class DualSpeech2Text:
         """Recognise a file of any length, part by part: memory does not grow with it.
 
         It is cut at silences (needs the `vad` extra) into parts of at most `longest` seconds, whose
-        transcripts are put together; they stand in the result's `parts` too.
+        best transcripts are put together; all of them stand in the result's `parts`.
         """
-        audio = LongAudio(str(path))
+        if not isinstance(path, str | Path):
+            raise UserError(f"long audio of type {type(path).__name__}", "give a sound file's path")
+        check_seconds(longest, "longest")
         parts = []
-        for group in _groups(speech_spans(audio, longest)):
-            waves = [audio.part(*span, self.sample_rate) for span in group]
-            parts += zip(group, self.batch(waves), strict=True)
+        with contextlib.closing(LongAudio(str(path))) as audio:
+            for group in _groups(speech_spans(audio, longest)):
+                waves = [audio.part(*span, self.sample_rate) for span in group]
+                parts += zip(group, self.batch(waves), strict=True)
         return stitch(parts, list(self.model.branches))
 
     def is_too_short(self, samples: int) -> bool:
@@ -199,7 +211,8 @@ class DualSpeech2Text:
         per_frame = self.sample_rate * 0.04  # of a four-fold subsampling of 10 ms frames
         part: list[int] = []
         for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-            if part and lengths[part[0]] / per_frame * (len(part) + 1) > budget:
+            wide = part and lengths[part[0]] / per_frame * (len(part) + 1) > budget
+            if wide or (part and not self.together):
                 yield part
                 part = []
             part.append(index)
@@ -228,10 +241,9 @@ class DualSpeech2Text:
     def _decode_batch(self, waves: Sequence[torch.Tensor]) -> list[Result]:
         lengths = torch.tensor([wave.numel() for wave in waves])
         speech = torch.nn.utils.rnn.pad_sequence(list(waves), batch_first=True)
-        speech = mirror_ends(speech, lengths, self.model.frontend)
         with PRECISIONS[self.precision](self.device):
             states, frames = self.model.encode(
-                speech.to(self.device, self.dtype), lengths.to(self.device)
+                speech.to(self.device, self.dtype), lengths.to(self.device), alike=True
             )
             states = states.to(self.dtype)
             nbest = {name: search(states, frames) for name, search in self.searchers.items()}
@@ -295,6 +307,11 @@ class DualSpeech2Text:
         check_keys(texts, list(self.model.branches), "coupled outputs")
         if len(texts) != 2:
             raise UserError(f"coupling of {len(texts)} outputs", "give the texts of two")
+        real = isinstance(weight, Real) and not isinstance(weight, bool)
+        if not real or not 0 <= weight < float("inf"):
+            raise UserError(f"coupling weight {weight!r}", "give a number from 0 on")
+        if all(self.options[name].nbest == 1 for name in texts):
+            raise UserError("coupling of one hypothesis an output", "ask for more: nbest=10")
         pairs = {name: [self.tokenizers[name].encode(one) for one in own]
                  for name, own in texts.items()}  # fmt: skip
         self.coupling = Coupling(LearnerErrorModel.estimate(pairs), weight)
@@ -323,9 +340,12 @@ def _groups(spans: Sequence[tuple[float, float]]) -> Iterator[list[tuple[float, 
 def sample_rate_of(config: Mapping[str, Any]) -> int:
     """What a model was trained on, in Hz."""
     rate = (config.get("frontend_conf") or {}).get("fs", 16000)
-    if isinstance(rate, str):  # ESPnet also takes "16k"
-        rate = float(rate[:-1]) * 1000 if rate.endswith("k") else rate
-    return int(rate)
+    try:
+        if isinstance(rate, str):  # ESPnet also takes "16k"
+            rate = float(rate[:-1]) * 1000 if rate.endswith("k") else rate
+        return int(rate)
+    except (TypeError, ValueError):
+        raise UserError(f"frontend_conf.fs {rate!r}", "write it in Hz, e.g. 16000") from None
 
 
 def _load_lm(folder: str | Path, device: str) -> torch.nn.Module:

@@ -122,7 +122,9 @@ class _Run:
         self.prefix = None
         if search.ctc is not None:
             few = None if search.pre_beam is None else search.pre_beam + 1  # with eos
-            self.prefix = CTCPrefix(search.ctc.log_softmax(states), lengths, search.eos, few=few)
+            with torch.autocast(device.type, enabled=False):
+                log_probs = search.ctc.log_softmax(states)
+            self.prefix = CTCPrefix(log_probs, lengths, search.eos, few=few)
             self.prefixes = self.prefix.start(width)
 
     @property
@@ -195,8 +197,11 @@ class _Run:
     def _nothing_better(self) -> torch.Tensor:
         """Whether no running hypothesis can come among the n best any more (B,).
 
-        No step raises a score by more than the length bonus.
+        No step raises a score by more than the length bonus, unless a scorer weighs less than
+        nothing.
         """
+        if any(weight < 0 for _, weight in self.search.scorers.values()):
+            return torch.zeros_like(self.active[:, 0])
         bonus = self.search.options.penalty
         score = self.score.double().masked_fill(~self.active, -torch.inf).amax(1)
         left = (self.longest - 1 - self.position).clamp(min=0)

@@ -66,7 +66,10 @@ class CachedTransformer(nn.Module):
         for layer in self.layers:
             x = layer(x, visible, self.memory_mask)
         self.step_number += 1
-        return self.output(self.after_norm(x)).log_softmax(-1)
+        logits = self.output(self.after_norm(x))
+        # sums of many logarithms want more digits than the network's arithmetic
+        logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+        return logits.log_softmax(-1)
 
     def reorder(self, parents: torch.Tensor) -> None:
         """Hypothesis k becomes a continuation of hypothesis parents[:, k] (B, K)."""

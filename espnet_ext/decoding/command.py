@@ -14,6 +14,7 @@ from espnet_ext.data.table import read_table, write_table
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.decoding.coupling import WEIGHT as COUPLING_WEIGHT
 from espnet_ext.decoding.search import Hypothesis, Result
+from espnet_ext.decoding.segmentation import check_seconds
 from espnet_ext.errors import UserError
 from espnet_ext.files import write_json, write_text
 from espnet_ext.progress import say, track
@@ -38,6 +39,8 @@ def decode_directory(
     Returns:
         The facts of decode.json: counts, seconds of audio and of work, real-time factor (RTF).
     """
+    if segment_seconds:
+        check_seconds(segment_seconds, "--segment_seconds")
     sources = read_table(Path(data) / "wav.scp")
     if not sources:
         raise UserError(f"{data}/wav.scp: no utterances", "give a dumped set")
@@ -45,6 +48,7 @@ def decode_directory(
         model_dir, weights, device, lms=lms, ngrams=ngrams, precision=precision, **dict(options)
     )
     outputs = list(recognise.model.branches)
+    _check_fusion(recognise)
     if coupling is not None and len(outputs) == 1:
         say(f"{Path(model_dir).name} has {outputs[0]} alone: nothing to couple")
         coupling = None
@@ -55,20 +59,41 @@ def decode_directory(
     work = _Work(recognise, sources, segment_seconds)
     work.run(f"decoding {Path(data).name}")
     seconds = time.monotonic() - start
+    _clear(Path(output_dir))
     for name in outputs:
-        _write_output(Path(output_dir), name, work.results)
+        branch = recognise.model.branches[name]
+        timed = recognise.options[name].times and "ctc" in branch.parts
+        if recognise.options[name].times and not timed:
+            say(f"{name} has no CTC, which tells times: no ctm.{name}")
+        _write_output(Path(output_dir), name, work.results, timed)
+    _write_parts(Path(output_dir) / "segments", work.results)
     facts = {
         "model": Path(model_dir).name, "weights": weights, "outputs": outputs,
         "utterances": len(sources), "failed": len(work.failures),
         "audio_seconds": round(work.audio_seconds, 2),
         "seconds": round(seconds, 2), "rtf": round(seconds / max(work.audio_seconds, 1e-9), 4),
         "options": {n: vars(o) for n, o in recognise.options.items()}, "device": device,
+        "lms": dict(lms), "ngrams": dict(ngrams or {}),
         "precision": precision, "segment_seconds": segment_seconds, "coupling": coupling,
         "coupling_weight": coupling_weight if coupling is not None else None,
     }  # fmt: skip
     write_json(Path(output_dir) / "decode.json", facts)
     _report_failures(Path(output_dir) / FAILED, work.failures, len(sources))
     return facts
+
+
+def _check_fusion(recognise: DualSpeech2Text) -> None:
+    """A model that would be given for nothing is a mistake."""
+    for kind, models in (("lm", recognise.lms), ("ngram", recognise.ngrams)):
+        for name in models:
+            options = recognise.options[name]
+            if options.greedy:
+                raise UserError(f"--{kind} for {name}", "greedy decoding has no use for it")
+            if not getattr(options, f"{kind}_weight"):
+                raise UserError(
+                    f"--{kind} for {name}, but its {kind}_weight is 0",
+                    f"give --config conf/decode_lm.yaml, or --{kind}_weight 0.3",
+                )
 
 
 class _Work:
@@ -162,14 +187,32 @@ def _pairs(folder: str, outputs: Sequence[str]) -> dict[str, list[str]]:
     return {name: [table[i] for i in both] for name, table in tables.items()}
 
 
-def _write_output(folder: Path, name: str, results) -> None:
+def _clear(folder: Path) -> None:
+    """Remove what an earlier run left, of outputs that this one may not have too."""
+    for kind in ("text", "token", "score", "nbest", "ctm", "segments"):
+        for path in [*folder.glob(f"{kind}.*"), *folder.glob("segments")]:
+            path.unlink(missing_ok=True)
+
+
+def _write_parts(path: Path, results: Mapping[str, Result]) -> None:
+    """Where long audio was cut, as Kaldi's `segments` has it."""
+    lines = [
+        f"{utt_id}-{number:05d} {utt_id} {part.start:.2f} {part.end:.2f}\n"
+        for utt_id, result in sorted(results.items())
+        for number, part in enumerate(result.parts)
+    ]
+    if lines:
+        write_text(path, "".join(lines))
+
+
+def _write_output(folder: Path, name: str, results, timed: bool) -> None:
     best = {i: result.best[name] for i, result in results.items()}
     write_table(folder / f"text.{name}", {i: h.text for i, h in best.items()})
     write_table(folder / f"token.{name}", {i: " ".join(h.tokens) for i, h in best.items()})
     write_table(folder / f"score.{name}", {i: f"{h.score:.6f}" for i, h in best.items()})
-    _write_times(folder / f"ctm.{name}", best)
+    if timed:
+        _write_times(folder / f"ctm.{name}", best)
     nbest = folder / f"nbest.{name}.json"
-    nbest.unlink(missing_ok=True)  # of an earlier run
     if any(len(r.nbest[name]) > 1 for r in results.values()):
         write_json(nbest, {
             i: [{"text": h.text, "score": round(h.score, 6)} for h in r.nbest[name]]
@@ -179,9 +222,6 @@ def _write_output(folder: Path, name: str, results) -> None:
 
 def _write_times(path: Path, best: Mapping[str, Hypothesis]) -> None:
     """A line a token, `<utterance> 1 <start> <duration> <token> <confidence>` (NIST's CTM)."""
-    path.unlink(missing_ok=True)  # of an earlier run
-    if all(hypothesis.times is None for hypothesis in best.values()):
-        return
     lines = []
     for utt_id, hypothesis in sorted(best.items()):
         if hypothesis.times is None and hypothesis.tokens:

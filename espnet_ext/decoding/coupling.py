@@ -17,6 +17,7 @@ from espnet_ext.errors import UserError
 WEIGHT = 0.3  # of a pair's consistency beside its scores, all in nats
 NOTHING = 0  # the empty token, with which insertions and deletions pair
 CHUNK = 512  # pairs estimated together
+CELLS = 2_000_000  # of the tables of pairs held at once
 FLOOR = 1e-6  # expected count of an operation that never occurs
 NEVER = -1e30  # log probability of writing nothing at all; finite, so that gradients are
 
@@ -64,7 +65,12 @@ class LearnerErrorModel:
         x, y = _numbers(rows, self.tokens[first]), _numbers(columns, self.tokens[second])
         if not x:
             return torch.zeros(0, dtype=self.table.dtype)
-        together = _likelihood(self.table, x, y)
+        longest = (max(map(len, x)) + 1) * (max(map(len, y)) + 1)
+        size = max(1, CELLS // longest)
+        together = torch.cat([
+            _likelihood(self.table, x[i : i + size], y[i : i + size])
+            for i in range(0, len(x), size)
+        ])  # fmt: skip
         alone = [
             torch.stack([single[one].sum() for one in ids])
             for single, ids in ((self._alone(1), x), (self._alone(0), y))

@@ -15,6 +15,7 @@ import torch
 
 LOG_ZERO = -1e10  # as ESPnet has it: finite, so that sums of it stay ordered
 TINY = -600.0  # logarithm of what is nothing beside 1
+STEEP = -36.0  # log probability from which on a block of frames could exceed that
 BLOCK = 8  # frames whose sums are taken at once
 DENSE = 64  # tokens in all, to a token that is scored, up to which all are scored
 
@@ -56,9 +57,12 @@ class CTCPrefix:
         # Past the end every frame is a certain blank.
         silence = log_probs[..., blank].double().masked_fill_(self.padding, 0.0)
         self.silence = silence.cumsum(-1)  # (B, T) log probability of blanks up to t
+        # Sums of plain numbers are quick, and lose what is far below the largest: where the network
+        # is surer than that allows, sums are taken of logarithms.
+        self.steep = bool((log_probs < STEEP).any())
         # A product with all tokens is quicker than picking out some, as long as all are not many.
         dense = few is None or log_probs.size(-1) <= DENSE * few
-        self.probs = log_probs.double().clamp(min=TINY).exp_() if dense else None
+        self.probs = log_probs.double().exp() if dense and not self.steep else None
 
     def start(self, width: int) -> PrefixState:
         """The empty prefix, `width` times an utterance."""
@@ -73,19 +77,20 @@ class CTCPrefix:
 
     def score(self, state: PrefixState, tokens: torch.Tensor | None = None) -> torch.Tensor:
         """log ψ(h·c) for every hypothesis and token (B, K, V), or for some, `tokens` (B, K, P)."""
+        if self.probs is None and tokens is None:
+            everything = torch.arange(self.logs.size(-1), device=self.logs.device)
+            tokens = everything.expand(*state.last.shape, -1)
         both = _either(state.label, state.blank)
-        before, peak = self._scaled(both, state.last)
+        before = self._complete_before(both, state.last)
         if self.probs is not None:
-            psi = before.bmm(self.probs).log() + peak
+            peak = before.amax(-1, keepdim=True)
+            psi = _exp(before - peak).bmm(self.probs).log() + peak
         else:
-            chosen = self.logs.gather(2, _each_frame(tokens.flatten(1), self.logs))  # (B, T, K·P)
-            chosen = chosen.double().clamp_(min=TINY).exp_().unflatten(-1, tokens.shape[1:])
-            psi = chosen.mul_(before.transpose(1, 2).unsqueeze(-1)).sum(1).log() + peak
+            psi = self._sums(before, tokens)
         # A token that repeats the last one begins only after a blank.
-        parted, peak = self._scaled(state.blank, state.last)
         last = state.last.clamp(min=0)
-        own = _exp(self._of(last))
-        repeated = (parted * own).sum(-1, keepdim=True).log() + peak
+        parted = self._complete_before(state.blank, state.last)
+        repeated = self._sums(parted, last.unsqueeze(-1))
         ends = self.end.view(-1, 1, 1).expand(-1, both.size(1), 1)
         whole = both.gather(-1, ends)  # (B, K, 1)
         if self.probs is not None:
@@ -114,25 +119,28 @@ class CTCPrefix:
         label, blank = state.label.gather(1, index), state.blank.gather(1, index)
         last = state.last.gather(1, parents)
         both = torch.where((tokens == last).unsqueeze(-1), blank, _either(label, blank))
-        new_label = _recur(_complete_before(both, last), self._of(tokens).cumsum(-1))
+        steps = self.logs.gather(2, _each_frame(tokens, self.logs)).transpose(1, 2).double()
+        new_label = _recur(_later(both, last), steps.cumsum(-1), self.steep)
         shifted = torch.nn.functional.pad(new_label[..., :-1], (1, 0), value=LOG_ZERO)
-        new_blank = _recur(shifted, self.silence.unsqueeze(1))
+        new_blank = _recur(shifted, self.silence.unsqueeze(1), self.steep)
         width = psi.size(-1)
         total = psi.flatten(1).gather(1, parents * width + tokens)
         return PrefixState(new_label, new_blank, total, tokens)
 
-    def _of(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Log probabilities (B, K, T) of tokens (B, K) in every frame."""
-        return self.logs.gather(2, _each_frame(tokens, self.logs)).transpose(1, 2).double()
+    def _complete_before(self, forward: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+        """Log probabilities (B, K, T) that a prefix is complete before each frame; none past the
+        end, where nothing begins any more."""
+        return _later(forward, last).masked_fill_(self.padding.unsqueeze(1), LOG_ZERO)
 
-    def _scaled(
-        self, forward: torch.Tensor, last: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Probabilities (B, K, T) that a prefix is complete before each frame, over the largest
-        of a row, and its logarithm (B, K, 1). Past the end nothing begins any more."""
-        logs = _complete_before(forward, last).masked_fill_(self.padding.unsqueeze(1), LOG_ZERO)
-        peak = logs.amax(-1, keepdim=True)
-        return _exp(logs - peak), peak
+    def _sums(self, before: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """log Σ over frames of `before` (B, K, T) and the tokens (B, K, P) that begin there."""
+        logs = self.logs.gather(2, _each_frame(tokens.flatten(1), self.logs)).double()
+        logs = logs.unflatten(-1, tokens.shape[1:])  # (B, T, K, P)
+        before = before.transpose(1, 2).unsqueeze(-1)
+        if self.steep:
+            return logs.add_(before).logsumexp(1)
+        peak = before.amax(1)
+        return logs.exp_().mul_(_exp(before - peak.unsqueeze(1))).sum(1).log() + peak
 
     def keep(self, rows: torch.Tensor) -> None:
         """Go on with some utterances only."""
@@ -157,24 +165,25 @@ def _each_frame(tokens: torch.Tensor, logs: torch.Tensor) -> torch.Tensor:
     return tokens.unsqueeze(1).expand(-1, logs.size(1), -1)
 
 
-def _complete_before(forward: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+def _later(forward: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
     """Forward variables (B, K, T) one frame later; the empty prefix is complete before frame 0."""
     moved = torch.nn.functional.pad(forward[..., :-1], (1, 0), value=LOG_ZERO)
     moved[..., 0] = torch.where(last < 0, 0.0, moved[..., 0])
     return moved
 
 
-def _recur(enters: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+def _recur(enters: torch.Tensor, steps: torch.Tensor, steep: bool) -> torch.Tensor:
     """Solve r(t) = log(exp r(t−1) + exp enters(t)) + x(t), given the sums of x up to each t."""
-    before = torch.nn.functional.pad(steps[..., :-1], (1, 0))
-    return (_cumulative(enters - before) + steps).clamp_(min=LOG_ZERO)
+    parts = enters - torch.nn.functional.pad(steps[..., :-1], (1, 0))
+    parts = parts.logcumsumexp(-1) if steep else _cumulative(parts)
+    return (parts + steps).clamp_(min=LOG_ZERO)
 
 
 def _cumulative(logs: torch.Tensor) -> torch.Tensor:
     """log Σ exp of all values up to each (…, T): in blocks, whose sums are those of plain numbers.
 
-    What is e^TINY of a later value of its own block or less may be lost. Blocks are short, so that
-    this is far below what any sum of forward variables can tell.
+    What is e^TINY of a later value of its own block or less is lost. From one frame to the next
+    values differ by twice STEEP at most, so that nothing is.
     """
     frames = logs.size(-1)
     rest = -frames % BLOCK

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from espnet_ext.errors import UserError
 from espnet_ext.text.ngram import BEGIN, END, UNKNOWN, Ngrams
+from espnet_ext.text.tokenizers import BLANK, SOS_EOS, UNK
 
 ROOM = 64_000_000  # bytes of rows that are remembered
 NONE = -1  # before the first token
@@ -26,6 +28,13 @@ class NgramScorer:
 
     def __init__(self, model: Ngrams, tokens: Sequence[str]):
         self.size, self.reach = len(tokens), model.order - 1
+        content = [token for token in tokens if token not in (BLANK, UNK, SOS_EOS)]
+        if not any((token,) in model.grams for token in content):
+            some = ", ".join(content[:5])
+            raise UserError(
+                f"an n-gram model that has none of the output's tokens ({some} …)",
+                "estimate it on transcripts of that output, in its units (stage 9)",
+            )
         self.known = [token if (token,) in model.grams else UNKNOWN for token in tokens]
         said = [*self.known[:-1], END]  # what a token is called where it is predicted
         self.known[-1] = BEGIN  # and where it comes before

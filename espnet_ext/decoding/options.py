@@ -10,6 +10,10 @@ from typing import Any
 from espnet_ext.errors import UserError
 from espnet_ext.model.config import check_keys
 
+MOST_TOKENS = 10_000
+# What ESPnet's asr_inference does if it is told nothing.
+ESPNET = {"maxlenratio": 0.0, "end_detect": False, "normalize_length": False}
+
 
 @dataclass(frozen=True)
 class SearchOptions:
@@ -30,6 +34,29 @@ class SearchOptions:
     times: bool = False  # also say when each token was said; of branches with CTC
 
 
+def suited(config: Mapping[str, Any], with_ctc: Mapping[str, bool]) -> dict[str, Any]:
+    """A configuration with what it leaves open set to what suits the branches of our systems.
+
+    Without CTC the sum of log probabilities prefers to stop early, and fast speech has more letters
+    than encoder frames. An option that is given, for all outputs or for one, is left as it is.
+
+    Args:
+        with_ctc: by output, whether its branch has CTC.
+    """
+    special = _mapping(config.get("outputs"), "outputs")
+    outputs = {name: dict(_mapping(own, f"outputs.{name}")) for name, own in special.items()}
+    for name, has_ctc in with_ctc.items():
+        own = outputs.setdefault(name, {})
+        given = config.keys() | own.keys()
+        if not has_ctc and "normalize_length" not in given:
+            own["normalize_length"] = True
+        if "maxlenratio" not in given:
+            own["maxlenratio"] = 2.0
+            if "end_detect" not in given:
+                own["end_detect"] = True
+    return {**config, "outputs": outputs}
+
+
 def parse_options(config: Mapping[str, Any], outputs: list[str]) -> dict[str, SearchOptions]:
     """Options for each output: the shared ones, then those under `outputs.<name>`.
 
@@ -38,6 +65,9 @@ def parse_options(config: Mapping[str, Any], outputs: list[str]) -> dict[str, Se
     2
     """
     known = [field.name for field in dataclasses.fields(SearchOptions)]
+    odd = [key for key in config if not isinstance(key, str)]
+    if odd:
+        raise UserError(f"decoding configuration: key {odd[0]!r}", "write names of options")
     shared = {key: value for key, value in config.items() if key != "outputs"}
     check_keys(shared, known, "decoding configuration")
     special = _mapping(config.get("outputs"), "outputs")
@@ -70,6 +100,8 @@ def read_options(path: str | Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: no such decoding configuration", "give conf/decode.yaml"
         ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}", "name a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {error}", "correct it") from None
     if not isinstance(options, dict):
@@ -94,10 +126,12 @@ def _check(name: str, options: SearchOptions) -> SearchOptions:
     if not 0 <= options.ctc_weight <= 1:
         raise UserError(f"{name}: ctc_weight {options.ctc_weight}", "give a number from 0 to 1")
     for key in ("maxlenratio", "minlenratio"):
-        if -1 < getattr(options, key) < 0:
-            raise UserError(
-                f"{name}: {key} {getattr(options, key)}", "give a whole number of tokens below 0"
-            )
+        value = getattr(options, key)
+        if value < 0 and (value != int(value) or value < -MOST_TOKENS):
+            remedy = f"give a whole number of tokens below 0, at most {MOST_TOKENS}"
+            raise UserError(f"{name}: {key} {value}", remedy)
+    if options.greedy and options.nbest > 1:
+        raise UserError(f"{name}: nbest {options.nbest}", "greedy decoding finds one: leave it out")
     return options
 
 

@@ -56,8 +56,10 @@ def build_searcher(
     """The search for one branch; scorers that weigh nothing are left out.
 
     A branch with CTC alone searches by CTC, one with a decoder alone by attention. Greedily, the
-    first takes the best path of CTC, and the second one hypothesis.
+    first takes the best path of CTC, and the second one hypothesis, without language models.
     """
+    if options.greedy:
+        lm = ngram = None
     if options.greedy and "ctc" in branch.parts:
         return BestPath(branch.parts["ctc"], branch.eos)
     if options.greedy:

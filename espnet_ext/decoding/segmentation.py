@@ -14,6 +14,7 @@ from espnet_ext.errors import UserError
 
 RATE, WINDOW = 16000, 512  # what the detector takes: Hz, samples
 PAUSE, AROUND = 0.4, 0.2  # seconds of silence that end a part; seconds kept around speech
+SHORTEST = 1.0  # seconds that a part may be made to last: shorter ones are no utterances
 Span = tuple[float, float]
 
 
@@ -43,6 +44,13 @@ def speech_spans(audio: LongAudio, longest: float) -> list[Span]:
         for span in found
         for part in _cut(span["start"] / RATE, min(span["end"] / RATE, audio.seconds), longest)
     ]
+
+
+def check_seconds(longest: object, name: str) -> None:
+    """`UserError` for what is no length of a part."""
+    real = isinstance(longest, int | float) and not isinstance(longest, bool)
+    if not real or not SHORTEST <= longest < float("inf"):
+        raise UserError(f"{name} {longest!r}", f"give seconds, {SHORTEST:g} or more")
 
 
 def _windows(audio: LongAudio) -> Iterator[tuple[torch.Tensor, int]]:
@@ -91,5 +99,5 @@ def _joined(pieces: Sequence[tuple[float, Hypothesis]]) -> Hypothesis:
         score=sum(piece.score for _, piece in pieces),
         scores={name: sum(p.scores.get(name, 0.0) for _, p in pieces) for name in sorted(scorers)},
         confidences=tuple(sure for _, piece in said for sure in piece.confidences),
-        times=None if None in times else tuple(span for own in times for span in own),
+        times=None if None in times or not said else tuple(span for own in times for span in own),
     )

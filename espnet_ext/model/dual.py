@@ -12,6 +12,7 @@ import torch
 from espnet_ext.model import espnet
 from espnet_ext.model.branch import Branch, BranchLoss
 from espnet_ext.model.config import TEXT_PREFIX
+from espnet_ext.model.padding import mirror_ends
 from espnet_ext.model.short import fewest_frames, fewest_samples, lengthen
 
 Objective = Callable[[Mapping[str, Branch], Mapping[str, BranchLoss]], torch.Tensor]
@@ -80,15 +81,17 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         return espnet.load("force_gatherable")((loss, stats, speech.size(0)), loss.device)
 
     def encode(
-        self, speech: torch.Tensor, speech_lengths: torch.Tensor
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor, alike: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Speech (B, S) to encoder states (B, T, D) and their lengths (B,).
+
+        `alike` makes them those of each utterance alone, see `padding`; ESPnet's own are not.
 
         The order is ESPnet's: features, SpecAugment (training only), normalisation, encoder.
         Speech too short for the encoder's subsampling is lengthened by frames of zeros, where
         ESPnet's encoders would end the training.
         """
-        feats, lengths = self.extract_feats(speech, speech_lengths)
+        feats, lengths = self.extract_feats(speech, speech_lengths, alike)
         if self.specaug is not None and self.training:
             feats, lengths = self.specaug(feats, lengths)
         if self.normalize is not None:
@@ -103,7 +106,7 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         return states, lengths
 
     def extract_feats(
-        self, speech: torch.Tensor, speech_lengths: torch.Tensor
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor, alike: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Samples (B, S) to features (B, F, M); features pass through without a frontend."""
         speech = speech[:, : int(speech_lengths.max())]
@@ -112,7 +115,11 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         missing = fewest_samples(self.frontend) - speech.size(1)
         if missing > 0:
             speech = torch.nn.functional.pad(speech, (0, missing))
-        return self.frontend(speech, speech_lengths)
+        if not alike:
+            return self.frontend(speech, speech_lengths)
+        feats, lengths = self.frontend(mirror_ends(speech, speech_lengths, self.frontend),
+                                       speech_lengths)  # fmt: skip
+        return feats[:, : int(lengths.max())], lengths
 
     def collect_feats(self, speech, speech_lengths, **_batch) -> dict[str, torch.Tensor]:
         feats, lengths = self.extract_feats(speech, speech_lengths)

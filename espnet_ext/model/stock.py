@@ -28,7 +28,20 @@ def is_stock(config: Mapping[str, Any]) -> bool:
 
 def adopt_config(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The configuration in our terms; what is not of an attention/CTC model is a `UserError`."""
-    where = f"{folder}/config.yaml"
+    try:
+        return _adopt(config, folder, f"{folder}/config.yaml")
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        raise UserError(
+            f"{folder}/config.yaml: not as ESPnet's ASR task writes it ({error!r})",
+            "give the config.yaml that lies beside the weights",
+        ) from None
+
+
+def _adopt(config: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any]:
+    for key in ("encoder", "frontend"):
+        if not isinstance(config.get(key), str | None) or (key == "encoder" and not config[key]):
+            raise UserError(f"{where}: {key} is {config.get(key)!r}", "write the name of one")
+    float(str((config.get("frontend_conf") or {}).get("fs", 16000)).removesuffix("k"))
     tokens = list(config["token_list"])
     if tokens[0] != "<blank>" or tokens[-1] != "<sos/eos>":
         raise UserError(

@@ -7,6 +7,8 @@ probabilities are logarithms to base 10, as the format has them.
 
 import gzip
 import math
+import re
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from espnet_ext.files import write_text
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 NEVER = -99.0  # what the format writes for a probability of zero
 FALLBACK = (0.5, 1.0, 1.5)  # discounts where a text is too small or too regular to estimate them
+WHITE = " \t\r\n"  # what separates fields; other spaces may be tokens
+_FIELDS = re.compile(f"[{WHITE}]+")
 Gram = tuple[str, ...]
 
 
@@ -116,7 +120,7 @@ def _discounts(counts: Iterable[int]) -> tuple[float, float, float, float]:
         return (0.0, *FALLBACK)
     y = of[1] / (of[1] + 2 * of[2])
     found = tuple(n - (n + 1) * y * of[n + 1] / of[n] for n in (1, 2, 3))
-    if any(not 0 <= value <= n for n, value in enumerate(found, 1)):
+    if any(not 0 < value <= n for n, value in enumerate(found, 1)):
         return (0.0, *FALLBACK)
     return (0.0, *found)
 
@@ -146,7 +150,7 @@ def read_arpa(path: str | Path) -> Ngrams:
             return _parse(str(path), handle)
     except FileNotFoundError:
         raise UserError(f"{path}: no such n-gram model", "run stage 9, or correct it") from None
-    except (OSError, UnicodeDecodeError, EOFError) as error:
+    except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read: {error}", "give an ARPA file") from None
 
 
@@ -155,7 +159,7 @@ def _parse(path: str, lines: Iterable[str]) -> Ngrams:
     grams: dict[Gram, tuple[float, float]] = {}
     size = 0
     for number, line in enumerate(lines, 1):
-        line = line.strip()
+        line = line.strip(WHITE)
         if line == "\\end\\":
             break
         if not line or line == "\\data\\":
@@ -167,11 +171,14 @@ def _parse(path: str, lines: Iterable[str]) -> Ngrams:
             elif line.endswith("-grams:") and line.startswith("\\"):
                 size = int(line[1:-7])
             else:
-                value, *rest = line.split()
+                value, *rest = _FIELDS.split(line)
                 gram, weight = tuple(rest[:size]), rest[size:]
                 if not size or len(gram) < size or len(weight) > 1:
                     raise ValueError
-                grams[gram] = (float(value), float(weight[0]) if weight else 0.0)
+                pair = float(value), float(weight[0]) if weight else 0.0
+                if not (pair[0] <= 0 and math.isfinite(pair[0]) and math.isfinite(pair[1])):
+                    raise ValueError
+                grams[gram] = pair
         except ValueError:
             what = f"not a line of an ARPA file: {line[:60]!r}"
             remedy = "give a text file in ARPA format, not a binary of KenLM"

@@ -199,3 +199,29 @@ def test_one_utterance_too_long_for_the_memory_is_named(recognise, monkeypatch):
     monkeypatch.setattr(recognise, "_decode_batch", full)
     with pytest.raises(UserError, match="out of memory on 1 s of audio"):
         recognise(NOISE)
+
+
+@pytest.mark.parametrize("longest", [0, -1, float("nan"), "20", None])
+def test_parts_of_no_length(recognise, longest):
+    with pytest.raises(UserError, match="longest"):
+        recognise.long("a.wav", longest)
+
+
+def test_what_cannot_be_coupled(recognise):
+    texts = {"surface": ["K AE"], "meaning": ["a"]}
+    with pytest.raises(UserError, match="coupling of one hypothesis"):
+        recognise.with_options().couple(texts)
+    for weight in ("0.3", -1, float("nan"), True):
+        with pytest.raises(UserError, match="coupling weight"):
+            recognise.with_options(nbest=2).couple(texts, weight)
+    with pytest.raises(UserError, match="long audio of type ndarray"):
+        recognise.long(NOISE)
+    with pytest.raises(UserError, match="give a list"):
+        recognise.batch(torch.tensor(1.0))
+
+
+def test_an_utterance_is_the_same_beside_one_that_is_hardly_longer(recognise):
+    exact = recognise.with_options(maxlenratio=0.0)
+    for cut in (1, 50, 100, 200, 255, 300):
+        short = NOISE[:-cut]
+        same(exact.batch([NOISE, short])[1], exact(short))

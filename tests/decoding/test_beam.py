@@ -134,6 +134,22 @@ def test_language_models_as_espnet(kind):
         same(models.ours(*given), models.stock(*given))
 
 
+@pytest.mark.parametrize("weight", [-0.6, 0.5])
+def test_sixteen_at_once_with_a_language_model(weight):
+    """Also one that weighs less than nothing, with which scores may rise."""
+    from espnet2.lm.transformer_lm import TransformerLM
+
+    torch.manual_seed(10)
+    lm = TransformerLM(20, embed_unit=16, att_unit=16, head=2, unit=32, layer=1).double().eval()
+    models.sharpen(lm.decoder)
+    decoder, ctc = models.make_decoder(20), models.make_ctc(20)
+    states, frames = models.make_states([25, 12, 18, 1, 30, 7, 22, 9] * 2)
+    for beam, ctc_weight in ((3, 0.0), (6, 0.3), (18, 0.5)):
+        options = SearchOptions(beam_size=beam, nbest=2, lm_weight=weight)
+        given = decoder, ctc, ctc_weight, 20, options, states, frames, lm
+        same(models.ours(*given), models.stock(*given))
+
+
 def test_end_detection_with_a_bound_is_espnets_own_with_that_bound():
     """A ratio of 1 allows as many tokens as 0 does, which is where ESPnet detects the end."""
     torch.manual_seed(6)

@@ -218,6 +218,7 @@ def test_memory_too_small_for_one_utterance(trained, data, tmp_path, monkeypatch
 
 
 def test_long_utterances_are_cut_if_asked_for(trained, data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("espnet_ext.decoding.segmentation.SHORTEST", 0.1)
     monkeypatch.setattr(
         "espnet_ext.decoding.api.speech_spans", lambda audio, longest: [(0.0, 0.2), (0.25, 0.5)]
     )
@@ -229,9 +230,25 @@ def test_long_utterances_are_cut_if_asked_for(trained, data, tmp_path, monkeypat
     for utt_id, source in read_table(data / "wav.scp").items():
         text = read_table(tmp_path / "cut/text.surface", empty_ok=True)[utt_id]
         long = utt_id != "s9-blip"
+        assert (utt_id in (tmp_path / "cut/segments").read_text()) == long
         assert text == (recognise.long(source, 0.3) if long else recognise(source)).best[
             "surface"
         ].text.strip()
+
+
+@pytest.mark.parametrize("seconds", ["-5", "nan", "0.2", "inf"])
+def test_lengths_of_parts_that_mean_nothing(trained, data, tmp_path, seconds):
+    with pytest.raises(UserError, match="--segment_seconds"):
+        run(trained, data, tmp_path / "out", "--segment_seconds", seconds)
+
+
+def test_outputs_of_another_system_do_not_stay(trained, data, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("text.gist", "ctm.gist", "nbest.gist.json", "segments"):
+        (out / name).write_text("s1 old\n")
+    run(trained, data, out)
+    assert not list(out.glob("*gist*")) and not (out / "segments").exists()
 
 
 def test_greedy_and_n_grams(trained, data, tmp_path, capsys):
@@ -252,6 +269,22 @@ def test_greedy_and_n_grams(trained, data, tmp_path, capsys):
     assert all(scores["plain"][i] != scores["fused"][i] for i in scores["plain"] if i != "s9-blip")
     meaning = [(tmp_path / f"{kind}/score.meaning").read_text() for kind in ("plain", "fused")]
     assert meaning[0] == meaning[1]
+    assert facts["ngrams"] == {}
+    assert json.loads((tmp_path / "fused/decode.json").read_text())["ngrams"] == {
+        "surface": str(arpa)
+    }
+    for wrong, words in (
+        (("--ngram", f"surface={arpa}"), "its ngram_weight is 0"),
+        ((*given, "--greedy", "true"), "greedy decoding has no use"),
+        ((*given[:2], "--ngram", f"surface={arpa} surface={arpa}"), "an output twice"),
+    ):
+        with pytest.raises(UserError, match=words):
+            run(trained, data, tmp_path / "out", *wrong)
+    for usage in (
+        ("--greedy", "true", "--coupling", "x"), ("--threads", "-1"), ("--coupling_weight", "1"),
+    ):  # fmt: skip
+        with pytest.raises(SystemExit):
+            run(trained, data, tmp_path / "out", *usage)
     with pytest.raises(UserError, match="--ngram surface: not OUTPUT=PATH"):
         run(trained, data, tmp_path / "out", "--ngram", "surface")
 

@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from espnet2.legacy.nets.scorers.ctc import CTCPrefixScorer
@@ -92,3 +93,29 @@ def test_a_part_of_the_batch_goes_on_alone():
     rows = torch.tensor([0, 2])
     ctc.keep(rows)
     assert torch.equal(ctc.score(state.of(rows)), wanted[rows])
+
+
+@pytest.mark.parametrize("gap", [20.0, 35.0, 37.0, 150.0, 1e3, 1e4])
+@pytest.mark.parametrize("few", [None, 3])
+def test_networks_that_are_very_sure(gap, few):
+    """One token a frame at 0, all others far below: the right transcript loses nothing."""
+    from espnet2.legacy.nets.ctc_prefix_score import CTCPrefixScore
+
+    path = [0, 1, 1, 0, 2, 2, 2, 0, 0, 2, 3, 0, 1, 0, 0, 0, 4, 0, 0]
+    logs = torch.full((len(path), 6), -gap, dtype=torch.double)
+    logs[torch.arange(len(path)), path] = 0.0
+    logs = logs.log_softmax(-1)
+    theirs = CTCPrefixScore(logs.numpy(), 0, 5, np)
+    state, said = theirs.initial_state(), [5]
+    mine = CTCPrefix(logs.unsqueeze(0), torch.tensor([len(path)]), eos=5, few=few)
+    own = mine.start(1)
+    everything = torch.arange(6).view(1, 1, 6)
+    for token in (1, 2, 2, 3, 1, 4):
+        wanted, states = theirs(said, np.arange(1, 6), state)
+        psi = mine.score(own, None if few is None else everything)
+        found = psi[0, 0, 1:].numpy()
+        known = wanted > -1e9
+        assert found[known] == pytest.approx(wanted[known], rel=1e-6, abs=1e-5)
+        state, said = states[token - 1], [*said, token]
+        own = mine.extend(own, psi, torch.tensor([[0]]), torch.tensor([[token]]))
+    assert float(own.total) == pytest.approx(0.0, abs=1e-6)

@@ -10,6 +10,7 @@ import torch
 
 from espnet_ext.decoding.ngram import NgramScorer
 from espnet_ext.decoding.options import SearchOptions
+from espnet_ext.errors import UserError
 from espnet_ext.text.ngram import BEGIN, END, estimate, write_arpa
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -51,6 +52,11 @@ def test_rows_are_the_models_own_scores(order):
         if step == 4:
             scorer.keep(torch.tensor([0, 2]))
             paths, last = [paths[0], paths[2]], last[[0, 2]]
+
+
+def test_a_model_of_another_output_is_named():
+    with pytest.raises(UserError, match="none of the output's tokens"):
+        NgramScorer(model(), ["<blank>", "<unk>", "AH", "K", "<sos/eos>"])
 
 
 def test_a_search_as_espnets(tmp_path):

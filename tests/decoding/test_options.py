@@ -6,10 +6,12 @@ import pytest
 import yaml
 
 from espnet_ext.decoding.options import (
+    ESPNET,
     SearchOptions,
     change_options,
     parse_options,
     read_options,
+    suited,
 )
 from espnet_ext.errors import UserError
 
@@ -98,3 +100,33 @@ def test_a_constant_length_is_a_whole_number(key):
     with pytest.raises(UserError, match=f"{key} -0.5"):
         parse_options({key: -0.5}, ["a"])
     assert getattr(parse_options({key: -3}, ["a"])["a"], key) == -3
+
+
+def test_what_is_left_open_suits_the_branches():
+    found = parse_options(suited({}, {"surface": True, "meaning": False}), ["surface", "meaning"])
+    assert (found["surface"].normalize_length, found["meaning"].normalize_length) == (False, True)
+    assert all(o.maxlenratio == 2.0 and o.end_detect for o in found.values())
+    given = {"maxlenratio": 0.0, "outputs": {"meaning": {"normalize_length": False}}}
+    found = parse_options(suited(given, {"surface": True, "meaning": False}), ["meaning"])
+    assert found["meaning"] == SearchOptions()
+    assert suited({**ESPNET}, {"meaning": False})["outputs"]["meaning"] == {}
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({1: 2}, "key 1"),
+        ({"nbest": "many"}, "nbest"),
+        ({"greedy": True, "nbest": 3}, "nbest 3"),
+        ({"maxlenratio": -1.5}, "maxlenratio -1.5"),
+        ({"maxlenratio": -1e9}, "maxlenratio"),
+    ],
+)
+def test_values_that_mean_nothing(config, words):
+    with pytest.raises(UserError, match=words):
+        parse_options(config, ["surface"])
+
+
+def test_a_folder_is_no_configuration(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        read_options(tmp_path)

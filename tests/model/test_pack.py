@@ -9,6 +9,7 @@ import yaml
 
 from espnet_ext.bin import pack
 from espnet_ext.decoding.api import DualSpeech2Text
+from espnet_ext.decoding.options import ESPNET
 from espnet_ext.files import sha256_of
 from espnet_ext.model.load import load_model
 
@@ -74,7 +75,8 @@ def test_stock_espnet_decodes_what_was_exported(trained, tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     peer = stock("stock_meaning/config.yaml", "stock_meaning/model.pth", ctc_weight=0.0,
                  beam_size=3, lm_weight=0.0, maxlenratio=-5)  # fmt: skip
-    ours = DualSpeech2Text.from_pretrained(".", beam_size=3, maxlenratio=-5)(SPEECH)
+    options = {**ESPNET, "beam_size": 3, "maxlenratio": -5}
+    ours = DualSpeech2Text.from_pretrained(".", **options)(SPEECH)
     text, _, ids, _ = peer(SPEECH)[0]
     assert ours.best["meaning"].token_ids == tuple(ids)
     assert ours.best["meaning"].text == text

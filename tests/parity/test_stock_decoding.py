@@ -5,6 +5,7 @@ import torch
 import yaml
 
 from espnet_ext.decoding.api import DualSpeech2Text
+from espnet_ext.decoding.options import ESPNET
 from espnet_ext.errors import UserError
 from espnet_ext.model.export import export_head
 from espnet_ext.model.load import load_model
@@ -31,8 +32,9 @@ def test_exported_head_decodes_identically(stock, make_system, batch, tmp_path, 
         maxlenratio=0.4,
     )  # fmt: skip
     ours = DualSpeech2Text(
-        model, config, {"beam_size": 4, "ctc_weight": 0.3, "nbest": 3, "maxlenratio": 0.4}
-    )
+        model, config,
+        {**ESPNET, "beam_size": 4, "ctc_weight": 0.3, "nbest": 3, "maxlenratio": 0.4},
+    )  # fmt: skip
     speech, lengths, _, _ = batch
     compared = 0
     for row in range(speech.size(0)):
@@ -53,7 +55,7 @@ def test_a_stock_directory_is_decoded_as_well(make_system, batch, tmp_path, syst
     model, config, folder = make_system(system)
     target = export_head(folder, name, tmp_path / "stock")
     (target / "model.pth").rename(target / "valid.acc.ave.pth")
-    options = {"beam_size": 3, "maxlenratio": 0.4}
+    options = {**ESPNET, "beam_size": 3, "maxlenratio": 0.4}
     stock = DualSpeech2Text.from_pretrained(target, **options)
     own = DualSpeech2Text.from_pretrained(folder, **options)
     speech, _, _, _ = batch
@@ -66,6 +68,12 @@ def test_a_stock_directory_is_decoded_as_well(make_system, batch, tmp_path, syst
     ("change", "words"),
     [
         ({"decoder": "transducer"}, "decoder 'transducer'"),
+        ({"token_list": []}, "not as ESPnet's ASR task writes it"),
+        ({"token_list": None}, "not as ESPnet's ASR task writes it"),
+        ({"model_conf": "x"}, "not as ESPnet's ASR task writes it"),
+        ({"model_conf": {"ctc_weight": "x"}}, "not as ESPnet's ASR task writes it"),
+        ({"encoder": None}, "encoder is None"),
+        ({"frontend_conf": {"fs": "abc"}}, "abc"),
         ({"token_type": "whisper_multilingual"}, "token_type 'whisper_multilingual'"),
         ({"token_list": ["<blank>", "a", "<eos>"]}, "from <blank> to <eos>"),
         ({"token_type": "bpe", "bpemodel": "gone/bpe.model"}, "gone/bpe.model: no such"),

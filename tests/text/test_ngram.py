@@ -127,6 +127,9 @@ ngram 2=1
         (GOOD.replace("2=1", "2=7"), "its head says"),
         ("mmap lm http://kheafield.com/code\x00\x01", "not a line of an ARPA file"),
         ("", "ends without"),
+        (GOOD.replace("-2 b", "nan b"), ":7: not a line"),
+        (GOOD.replace("-2 b", "2 b"), ":7: not a line"),
+        (GOOD.replace("-0.3", "inf"), ":6: not a line"),
     ],
 )
 def test_files_that_are_none(content, words, tmp_path):
@@ -137,6 +140,22 @@ def test_files_that_are_none(content, words, tmp_path):
     assert words in str(caught.value) and str(path) in str(caught.value)
     path.write_text(GOOD)
     assert read_arpa(path).score(("a",), "b") == -0.5
+
+
+def test_texts_so_regular_that_a_discount_would_be_nothing():
+    for seed in range(300):
+        source = random.Random(seed)
+        texts = [
+            [source.choice("ab") for _ in range(source.randint(0, 4))]
+            for _ in range(source.randint(1, 12))
+        ]
+        model = estimate(texts, 3)
+        assert all(value <= 0 for value, _ in model.grams.values())
+
+
+def test_spaces_of_other_scripts_are_tokens(tmp_path):
+    write_arpa(tmp_path / "x.arpa", estimate([["\u3000", "a"], ["\u00a0", "b"], ["a", "b"]], 2))
+    assert ("\u3000", "a") in read_arpa(tmp_path / "x.arpa").grams
 
 
 def test_binary_and_missing_files(tmp_path):
