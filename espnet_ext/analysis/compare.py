@@ -7,7 +7,8 @@
      "models": {"so_surface": {"directory", "layers": ["embed", "0", "1", …]}},
      "pairs": [{"a": "so_surface", "b": "so_meaning",
                 "grid": [[…]],                 a's layers × b's layers, null where undefined
-                "curve": [{"layer": "0", "cka": 0.43}]}]}   layers that both have
+                "debiased": [[…]],             the same without the bias of few frames
+                "curve": [{"layer": "0", "cka": 0.43, "debiased": 0.42}]}]}   layers that both have
 
 Layer "embed" is the output of subsampling, "0" that of the first block (the paper's layer 0).
 """
@@ -61,7 +62,7 @@ def compare_encoders(
         "models": {
             name: {"directory": str(model_dirs[name]), "layers": layers[name]} for name in models
         },
-        "pairs": [_pair(a, b, layers, grid.values()) for (a, b), grid in grids.items()],
+        "pairs": [_pair(a, b, layers, grid) for (a, b), grid in grids.items()],
     }
 
 
@@ -81,12 +82,15 @@ def _batches(ids: Sequence[str], size: int) -> list[list[str]]:
     return [list(ids[start : start + size]) for start in range(0, len(ids), size)]
 
 
-def _pair(a: str, b: str, layers: Mapping[str, Sequence[str]], grid: list[list[float]]) -> dict:
-    rows = [[None if math.isnan(value) else value for value in row] for row in grid]
+def _pair(a: str, b: str, layers: Mapping[str, Sequence[str]], grid: CkaGrid) -> dict:
+    rows, debiased = (
+        [[None if math.isnan(value) else value for value in row] for row in values]
+        for values in (grid.values(), grid.values(debiased=True))
+    )
     column = {layer: j for j, layer in enumerate(layers[b])}
     curve = [
-        {"layer": layer, "cka": rows[i][column[layer]]}
+        {"layer": layer, "cka": rows[i][column[layer]], "debiased": debiased[i][column[layer]]}
         for i, layer in enumerate(layers[a])
         if layer in column
     ]
-    return {"a": a, "b": b, "grid": rows, "curve": curve}
+    return {"a": a, "b": b, "grid": rows, "debiased": debiased, "curve": curve}

@@ -156,9 +156,11 @@ def _cka(language: Language) -> Iterator[str]:
     layers = list(dict.fromkeys(p["layer"] for pair in cka["pairs"] for p in pair["curve"]))
     rows = []
     for pair in cka["pairs"]:
-        values = {p["layer"]: p["cka"] for p in pair["curve"]}
-        shown = ["–" if values.get(x) is None else f"{values[x]:.3f}" for x in layers]
-        rows.append([f"{pair['a']} – {pair['b']}", *shown])
+        for key, note in (("cka", ""), ("debiased", ", debiased")):
+            values = {p["layer"]: p.get(key) for p in pair["curve"]}
+            if any(value is not None for value in values.values()):
+                shown = ["–" if values.get(x) is None else f"{values[x]:.3f}" for x in layers]
+                rows.append([f"{pair['a']} – {pair['b']}{note}", *shown])
     yield from _table(["systems", *layers], rows)
 
 

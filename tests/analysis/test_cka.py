@@ -64,3 +64,53 @@ def test_a_constant_layer_is_undefined_and_frames_must_agree():
     assert value != value
     with pytest.raises(ValueError, match="same frames"):
         grid.update([torch.ones(3, 2)], [torch.ones(4, 3)])
+
+
+def unbiased_hsic(k, m):
+    """Song et al. (2012), equation 5, over Gram matrices with zero diagonals."""
+    n = len(k)
+    k, m = k - torch.diag(torch.diag(k)), m - torch.diag(torch.diag(m))
+    one = torch.ones(n, dtype=torch.float64)
+    trace = (k @ m).trace()
+    whole = (one @ k @ one) * (one @ m @ one) / ((n - 1) * (n - 2))
+    return (trace + whole - 2 / (n - 2) * (one @ k @ m @ one)) / (n * (n - 3))
+
+
+def unbiased_cka(x, y):
+    k, m = (z.double() @ z.double().T for z in (x, y))
+    return float(unbiased_hsic(k, m) / (unbiased_hsic(k, k) * unbiased_hsic(m, m)).sqrt())
+
+
+def test_debiased_is_the_definition_for_every_pair():
+    layers = data(5)
+    first, second = layers[:2], layers[1:]
+    grid = CkaGrid()
+    for start in range(0, 200, 33):
+        part = slice(start, start + 33)
+        grid.update([x[part] for x in first], [y[part] for y in second])
+    values = grid.values(debiased=True)
+    for (i, x), (j, y) in itertools.product(enumerate(first), enumerate(second)):
+        # the means are large here: Gram matrices of shifted frames have the digits for it
+        shifted = x.double() - x.double().mean(0), y.double() - y.double().mean(0)
+        assert values[i][j] == pytest.approx(unbiased_cka(*shifted), abs=1e-6)
+    assert values[1][0] == pytest.approx(1.0, abs=1e-9)
+
+
+def test_layers_with_nothing_in_common():
+    """Few frames beside the widths: the plain measure calls them alike, the debiased does not."""
+    generator = torch.Generator().manual_seed(6)
+    plain, debiased = [], []
+    for _ in range(20):
+        x, y = (torch.randn(60, 40, generator=generator) for _ in range(2))
+        plain.append(linear_cka(x, y))
+        debiased.append(linear_cka(x, y, debiased=True))
+    assert sum(plain) / 20 > 0.35
+    assert abs(sum(debiased) / 20) < 0.03
+
+
+def test_three_frames_are_too_few_to_be_unbiased():
+    x = torch.randn(3, 2)
+    grid = CkaGrid()
+    grid.update([x], [x])
+    assert grid.values(debiased=True)[0][0] != grid.values(debiased=True)[0][0]  # NaN
+    assert grid.values()[0][0] == pytest.approx(1.0)
