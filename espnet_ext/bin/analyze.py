@@ -1,4 +1,4 @@
-"""Analyse trained systems: `cka` compares the encoders of several systems layer by layer."""
+"""Analyse trained systems: `cka` compares encoders by layer, `swaps` exchanges them."""
 
 import argparse
 import sys
@@ -24,11 +24,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     cka.add_argument("--max_utterances", type=int, default=500, help="evenly spread; 0: all")
     cka.add_argument("--batch_size", type=int, default=16, help="utterances a batch")
     cka.add_argument("--ngpu", type=int, default=0, help="0: CPU")
+    swaps = verbs.add_parser(
+        "swaps",
+        help="every decoder on every encoder, directly and through a linear map",
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    swaps.add_argument(
+        "--models", nargs="+", required=True, metavar="NAME=DIR", help="two or more systems"
+    )
+    swaps.add_argument("--data", required=True, help="data directory to decode (dump/raw/…)")
+    swaps.add_argument("--train", required=True, help="data directory that maps are fitted to")
+    swaps.add_argument("--config", default=None, help="decoding configuration (YAML)")
+    swaps.add_argument("--output", required=True, help="JSON file to write")
+    swaps.add_argument("--max_utterances", type=int, default=100, help="evenly spread; 0: all")
+    swaps.add_argument("--max_train", type=int, default=500, help="evenly spread; 0: all")
+    swaps.add_argument("--batch_size", type=int, default=16, help="utterances a batch")
+    swaps.add_argument("--ngpu", type=int, default=0, help="0: CPU")
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = parser.parse_args(arguments)
-    models = _models(options.models, cka)
+    models = _models(options.models, parser)
     if options.batch_size < 1:
-        cka.error("--batch_size must be at least 1")
+        parser.error("--batch_size must be at least 1")
+    if options.verb == "swaps":
+        return _swap(options, models, arguments)
 
     from espnet_ext.analysis.compare import compare_encoders
     from espnet_ext.files import write_json
@@ -47,6 +66,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         curve = ", ".join(f"{p['layer']}: {p['cka']:.2f}" for p in pair["curve"] if p["cka"])
         print(f"CKA {pair['a']} – {pair['b']}: {curve}")
     print(f"wrote {options.output} ({result['utterances']} utterances, {result['frames']} frames)")
+    return 0
+
+
+def _swap(options: argparse.Namespace, models: dict[str, str], arguments: list[str]) -> int:
+    from espnet_ext.analysis.swaps import swap
+    from espnet_ext.decoding.options import read_options
+    from espnet_ext.files import write_json
+    from espnet_ext.report.provenance import provenance
+
+    result = swap(
+        models,
+        options.data,
+        options.train,
+        read_options(options.config) if options.config else {},
+        max_utterances=options.max_utterances,
+        max_train=options.max_train,
+        batch_size=options.batch_size,
+        device="cuda" if options.ngpu else "cpu",
+    )
+    result["provenance"] = provenance("analyze", arguments)
+    write_json(options.output, result)
+    print("| output | decoder of | encoder of | way | error % | 95 % | R² |")
+    print("|---|---|---|---|---|---|---|")
+    for row in sorted(result["rows"], key=lambda row: (row["output"], row["decoder"])):
+        bounds = "–" if row["interval"] is None else "{:.1f}–{:.1f}".format(*row["interval"])
+        rate = "–" if row["rate"] is None else f"{row['rate']:.1f}"
+        fit = "–" if row["r2"] is None else f"{row['r2']:.2f}"
+        names = (row[key] for key in ("output", "decoder", "encoder", "way"))
+        print(f"| {' | '.join(names)} | {rate} | {bounds} | {fit} |")
+    print(f"wrote {options.output} ({result['utterances']} utterances)")
     return 0
 
 

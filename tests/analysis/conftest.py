@@ -1,0 +1,17 @@
+"""What the tests of analysis share: a system, trained a little."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import tiny_recipe  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A recipe with `exp/` trained for one epoch; not to be changed."""
+    recipe = tiny_recipe.make(tmp_path_factory.mktemp("trained"))
+    recipe.train(options=["--max_epoch", "1"])
+    return recipe

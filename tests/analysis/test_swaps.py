@@ -1,0 +1,63 @@
+"""Swaps of encoders: exact where nothing was exchanged, and closed forms."""
+
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("espnet2")
+
+from espnet_ext.analysis.swaps import Stitch, stitched, swap  # noqa: E402
+from espnet_ext.bin import analyze  # noqa: E402
+from espnet_ext.errors import UserError  # noqa: E402
+
+OPTIONS = {"beam_size": 2, "maxlenratio": -4}
+
+
+def test_a_stitch_is_least_squares():
+    torch.manual_seed(0)
+    x, noise = torch.randn(500, 6).double(), 0.1 * torch.randn(500, 4).double()
+    y = x @ torch.randn(6, 4).double() + 3.0 + noise
+    fit = Stitch()
+    for part in range(0, 500, 90):
+        fit.add(x[part : part + 90], y[part : part + 90])
+    found = fit.solve()
+    wide = torch.cat([x, torch.ones(500, 1).double()], 1)
+    wanted = torch.linalg.lstsq(wide, y).solution
+    assert torch.allclose(found, wanted, atol=1e-3)
+    assert torch.allclose(stitched(x, found), wide @ found)
+    residual = (stitched(x, found) - y).square().mean()
+    assert float(residual) == pytest.approx(float(noise.square().mean()), rel=0.1)
+
+
+def test_a_system_on_its_twins_encoder_is_the_system_itself(trained):
+    folder = str(trained.root / "exp")
+    data = trained.root / "dump/valid"
+    found = swap({"a": folder, "b": folder}, data, trained.root / "dump/train", OPTIONS)
+    rows = {(r["encoder"], r["decoder"], r["output"], r["way"]): r for r in found["rows"]}
+    assert len(rows) == 2 * 2 + 2 * 2 * 2
+    for (encoder, decoder, output, way), row in rows.items():
+        own = rows[decoder, decoder, output, "own"]
+        assert (way == "own") == (encoder == decoder)
+        if way == "direct":
+            assert row["rate"] == own["rate"] and row["interval"] == own["interval"]
+        if way == "stitched":
+            assert 0.5 < row["r2"] <= 1.0
+    assert found["metric"]["surface"] == "per" and found["utterances"] == 4
+
+
+def test_command(trained, tmp_path, capsys):
+    folder = trained.root / "exp"
+    out = tmp_path / "swaps.json"
+    dump = trained.root / "dump"
+    given = ["--data", str(dump / "valid"), "--train", str(dump / "train"), "--output", str(out)]
+    assert analyze.main(["swaps", "--models", f"a={folder}", f"b={folder}", *given]) == 0
+    shown = capsys.readouterr().out
+    assert "| surface | a | b | stitched |" in shown
+    assert json.loads(out.read_text())["kind"] == "swaps"
+    empty = tmp_path / "none"
+    empty.mkdir()
+    for name in ("wav.scp", "utt2spk"):
+        (empty / name).write_text("")
+    with pytest.raises(UserError):
+        swap({"a": str(folder), "b": str(folder)}, empty, empty, OPTIONS)
