@@ -26,6 +26,8 @@ def evaluate_files(
 ) -> dict:  # fmt: skip
     """`mdd.evaluate` of files; `left_out` says by reason how many utterances it could not judge.
 
+    That may be all of them, as with a system whose meanings have no known word in them.
+
     Args:
         prompt: canonical phones that the system went by, if not `canonical`.
         meaning: recognised words, whose pronunciation it went by: by `lexicon` and the package's
@@ -51,12 +53,6 @@ def evaluate_files(
         spoken = {i: pronounce(text) for i, text in said.items()}
         prompts = {i: UNITS[unit](text) for i, text in spoken.items() if text is not None}
         silent = len(said) - len(prompts)
-    if prompts is not None and not shared & set(prompts):
-        raise UserError(
-            f"{prompt or meaning}: no utterance of it can be judged: not in the other files, or "
-            "with words that have no known pronunciation",
-            "give --lexicon with the words of the task",
-        )
     groups = _plain(utt2l1) if utt2l1 else None
     speakers = _plain(utt2spk) if utt2spk else None
     if speakers is not None and (unknown := sorted(shared - set(speakers))):

@@ -183,7 +183,9 @@ def test_data_that_cannot_be_decoded(capsys, recipe):
     utt_id = lines[1].split()[0]
     table.write_text("\n".join([lines[0], f"{utt_id} no/such.wav", *lines[2:]]) + "\n")
     fails(decoding(capsys, recipe), utt_id, "no/such.wav")
-    assert not (recipe.root / "out/decode.json").exists()
+    # the others are decoded all the same, and the failure is on record
+    assert '"failed": 1' in (recipe.root / "out/decode.json").read_text()
+    assert utt_id in (recipe.root / "out/failed").read_text()
     (recipe.root / "text.wav").write_text("no sound")
     table.write_text(f"{utt_id} {recipe.root / 'text.wav'}\n")
     fails(decoding(capsys, recipe), utt_id, "text.wav")

@@ -150,7 +150,12 @@ def test_korean_letters_without_prompt(tmp_path, capsys):
     assert (counts["TA"], counts["CD"], sum(counts.values())) == (9, 1, 10)
     assert found["prompted"] is False
     (tmp_path / "meaning").write_text("s1-a 3 times\n")
-    with pytest.raises(UserError, match="no utterance of it can be judged"):
-        command.main([*options, "--unit", "jamo"])
+    capsys.readouterr()
+    assert command.main([*options, "--unit", "jamo"]) == 0
+    assert "0 utterances, 1 left out (words without pronunciation)" in capsys.readouterr().out
+    with_speakers = ["--utt2spk", str(tmp_path / "utt2spk"), "--json", str(tmp_path / "y.json")]
+    (tmp_path / "utt2spk").write_text("s1-a s1\n")
+    assert command.main([*options, "--unit", "jamo", *with_speakers]) == 0
+    assert set(json.loads((tmp_path / "y.json").read_text())["F1"].values()) == {None}
     with pytest.raises(UserError, match="unit 'mora'"):
         command.main([*options, "--unit", "mora"])
