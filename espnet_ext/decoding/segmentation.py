@@ -3,6 +3,7 @@
 The detector is Silero VAD (MIT licence, its weights come with the package), an optional extra.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -28,7 +29,9 @@ def speech_spans(audio: LongAudio, longest: float) -> list[Span]:
             "activity detector",
             "pip install silero-vad, or decode without --segment_seconds",
         ) from None
-    detector = load_silero_vad()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of how its weights are kept
+        detector = load_silero_vad()
     heard: list[float] = []
     samples = 0
     with torch.inference_mode():
