@@ -22,6 +22,7 @@ from espnet_ext.analysis.cka import CkaGrid
 from espnet_ext.analysis.representations import choose, encoder_frames
 from espnet_ext.data.audio import load_audio
 from espnet_ext.data.directory import read_directory
+from espnet_ext.decoding.api import sample_rate_of
 from espnet_ext.errors import UserError
 from espnet_ext.model.load import load_model
 from espnet_ext.progress import track
@@ -68,10 +69,7 @@ def compare_encoders(
 
 def _common_rate(configs: Mapping[str, Mapping]) -> int:
     """The sample rate in Hz that all systems were trained for (ESPnet also writes "16k")."""
-    rates = {}
-    for name, config in configs.items():
-        rate = str((config.get("frontend_conf") or {}).get("fs", 16000))
-        rates[name] = int(float(rate[:-1]) * 1000) if rate.endswith("k") else int(rate)
+    rates = {name: sample_rate_of(config) for name, config in configs.items()}
     if len(set(rates.values())) > 1:
         listed = ", ".join(f"{name} {rate} Hz" for name, rate in rates.items())
         raise UserError(f"systems for different sample rates: {listed}", "compare others")

@@ -81,14 +81,15 @@ def swap(
     rates = {name: system.sample_rate for name, system in systems.items()}
     if len(set(rates.values())) > 1:
         raise UserError(f"systems for different sample rates: {rates}", "compare others")
-    fitted = _stitches(systems, _chosen(train, max_train), batch_size)
+    learnt = _chosen(train, max_train)
+    fitted = _stitches(systems, learnt, batch_size)
     tested = _chosen(data, max_utterances)
     work = _Swaps(systems, fitted)
     for batch in track(list(_batches(tested, batch_size)), "swapping encoders", unit="batch"):
         work.add(batch)
     return {
         "kind": "swaps", "version": 1, "data": str(data), "utterances": len(tested),
-        "train_utterances": min(max_train, len(_chosen(train, max_train))),
+        "train_utterances": len(learnt),
         "metric": work.metrics, "rows": work.rows(tested),
     }  # fmt: skip
 

@@ -44,8 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show(found: Mapping) -> None:
-    from espnet_ext.scoring.mdd_files import percent
-
     out = [f", {count} left out ({why})" for why, count in found["left_out"].items() if count]
     print(f"{found['utterances']} utterances{''.join(out)}; PER {percent(found['PER'])}\n")
     print("| places | TA | FR | FA | CD | ED | FRR | FAR | DER | precision | recall |")
@@ -67,6 +65,10 @@ def _show(found: Mapping) -> None:
         title = f"{group}: " if group else ""
         said = ", ".join(f"{a or '∅'}→{b or '∅'} {count}" for count, a, b in most)
         print(f"\n{title}most frequent errors: {said}")
+
+
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
 
 
 def entry() -> int:

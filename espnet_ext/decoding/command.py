@@ -189,9 +189,10 @@ def _pairs(folder: str, outputs: Sequence[str]) -> dict[str, list[str]]:
 
 def _clear(folder: Path) -> None:
     """Remove what an earlier run left, of outputs that this one may not have too."""
-    for kind in ("text", "token", "score", "nbest", "ctm", "segments"):
-        for path in [*folder.glob(f"{kind}.*"), *folder.glob("segments")]:
-            path.unlink(missing_ok=True)
+    for kind in ("text.*", "token.*", "score.*", "nbest.*", "ctm.*", "segments"):
+        for path in folder.glob(kind):
+            if path.name != "score.json":  # scoring's, not ours
+                path.unlink()
 
 
 def _write_parts(path: Path, results: Mapping[str, Result]) -> None:

@@ -1,7 +1,7 @@
 """Mispronunciation detection from Kaldi text files, in phones or in Korean letters."""
 
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from espnet_ext.data.record import NA
@@ -84,15 +84,3 @@ def _pronounce(unit: str, lexicon: str | None) -> Callable[[str], str | None]:
             return None
 
     return pronounce
-
-
-def summary(found: Mapping) -> str:
-    """One line for a log."""
-    f1 = found["F1"]
-    shown = ", ".join(f"{name.replace('_', ' ')} {percent(value)}" for name, value in f1.items())
-    how = "with prompt" if found["prompted"] else "without prompt"
-    return f"{how}, {found['utterances']} utterances: F1 {shown}; PER {percent(found['PER'])}"
-
-
-def percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"

@@ -247,7 +247,9 @@ def test_outputs_of_another_system_do_not_stay(trained, data, tmp_path):
     out.mkdir()
     for name in ("text.gist", "ctm.gist", "nbest.gist.json", "segments"):
         (out / name).write_text("s1 old\n")
+    (out / "score.json").write_text("{}")
     run(trained, data, out)
+    assert (out / "score.json").exists()
     assert not list(out.glob("*gist*")) and not (out / "segments").exists()
 
 
