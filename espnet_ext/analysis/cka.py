@@ -1,161 +1,205 @@
-"""Linear CKA between layers of two systems, streamed over batches of frames.
+"""Linear CKA of every pair of layers, streamed over batches, with a bootstrap over speakers.
 
 Kornblith et al. (2019), "Similarity of Neural Network Representations Revisited", eq. 3 with linear
 kernels: for centred X (N, D) and Y (N, E)
 
     CKA(X, Y) = ‖YᵀX‖²_F / (‖XᵀX‖_F · ‖YᵀY‖_F)
 
-That is biased upwards where frames are few beside the widths: layers that have nothing in common
-then come out alike. The debiased form has the unbiased estimator of HSIC (Song et al., 2012, eq. 5)
-in the place of all three terms, as Nguyen, Raghu & Kornblith (2021) use it. Its K and L are Gram
-matrices with zero diagonals; their sums are written here in terms of co-moments.
+That is biased upwards where rows are few beside the widths: layers that have nothing in common then
+come out alike. The debiased form has the unbiased estimator of HSIC (Song et al., 2012, eq. 5) in
+the place of all three terms, as Nguyen, Raghu & Kornblith (2021) use it.
 
-Only D×E co-moments and sums are kept, never N×N Gram matrices or the frames. Moments of batches
-merge exactly about the common mean (Chan, Golub & LeVeque, 1983), in float64, so large means do not
-cancel and the batching does not matter.
+`CkaGrid` keeps sums and D×E moments, never the frames or N×N Gram matrices, so its memory does not
+grow with the number of frames; `gram_grid` is for rows fewer than the widths, such as utterances.
 
-Legend: N frames, D and E widths, L and M numbers of layers of the first and second system.
+Legend: N rows, D and E widths of two layers, W all widths together, L layers, G groups of speakers.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
-
-class _Side:
-    """What is kept of one system: means, co-moments of each layer with itself, sums."""
-
-    def __init__(self, layers: Sequence[torch.Tensor]):
-        options = {"dtype": torch.float64, "device": layers[0].device}
-        self.widths = [layer.shape[1] for layer in layers]
-        # sums are about the first batch's mean: the unbiased estimator does not depend on it
-        self.origin = torch.cat([layer.double().mean(0) for layer in layers])
-        self.mean = torch.zeros(sum(self.widths), **options)  # about the origin
-        self.own = [torch.zeros(d, d, **options) for d in self.widths]
-        self.norms = torch.zeros(len(layers), **options)  # Σ |x|²
-        self.squares = torch.zeros(len(layers), **options)  # Σ |x|⁴
-        self.cubes = torch.zeros(sum(self.widths), **options)  # Σ |x|² x, of a layer's own norm
-
-    def prepare(self, layers: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        """All layers side by side (N, ΣD) about the origin, and |x|² of each (N, L)."""
-        x = torch.cat([layer.double() for layer in layers], 1) - self.origin
-        norms = torch.stack([part.square().sum(1) for part in x.split(self.widths, 1)], 1)
-        return x, norms
-
-    def add(self, x: torch.Tensor, norms: torch.Tensor, weight: float, share: float) -> None:
-        mean = x.mean(0)
-        step, centred = mean - self.mean, x - mean
-        parts = zip(self.own, centred.split(self.widths, 1), step.split(self.widths), strict=True)
-        for moment, layer, shift in parts:
-            moment += layer.T @ layer + weight * torch.outer(shift, shift)
-        self.norms += norms.sum(0)
-        self.squares += norms.square().sum(0)
-        weights = norms.repeat_interleave(torch.tensor(self.widths, device=x.device), 1)
-        self.cubes += (weights * x).sum(0)
-        self.mean += step * share
+from espnet_ext.analysis.hsic import Grouped
 
 
 class CkaGrid:
-    """Accumulates frames of two systems' layers and gives the CKA of every pair of layers.
+    """Accumulates rows of any number of layers and gives the CKA of every pair of them.
+
+    Sums are float64 and about the first batch's mean, so that large means do not cancel; the
+    batching does not matter. At the paper's size (36 layers of 256) they take 0.7 GB.
+
+    Args:
+        tracked: pairs of layers whose sums are kept for each group too, for `grouped`; with G
+            groups, G·D·E further float64 each.
+        groups: how many groups (of speakers) there are.
 
     >>> grid = CkaGrid()
     >>> x = torch.randn(50, 3)
-    >>> grid.update([x], [2 * x + 7])
-    >>> round(grid.values()[0][0], 6)  # neither scale nor shift matters
+    >>> grid.update([x, 2 * x + 7])
+    >>> round(grid.values()[0][1], 6)  # neither scale nor shift matters
     1.0
     """
 
-    def __init__(self) -> None:
-        self.frames = 0
-        self._sides: tuple[_Side, _Side] | None = None
+    def __init__(self, tracked: Iterable[tuple[int, int]] = (), groups: int = 1):
+        self.rows = 0
+        self.groups = groups
+        pairs = {(min(pair), max(pair)) for pair in tracked}
+        self._tracked = sorted(pairs | {(i, i) for pair in pairs for i in pair})
+        self._spans: list[slice] = []
 
-    def update(self, first: Sequence[torch.Tensor], second: Sequence[torch.Tensor]) -> None:
-        """Add the same N frames of all layers: L tensors (N, D_l) and M tensors (N, E_m)."""
-        count = len(first[0])
-        if any(len(layer) != count for layer in [*first, *second]):
-            raise ValueError("all layers must hold the same frames")
+    def update(self, layers: Sequence[torch.Tensor], group: int = 0) -> None:
+        """Add the same N rows of all layers, L tensors (N, D_l), all of one group of speakers."""
+        count = len(layers[0])
+        if any(len(layer) != count for layer in layers):
+            raise ValueError("all layers must hold the same rows")
         if count == 0:
             return
-        if self._sides is None:
-            self._start(first, second)
-        one, other = self._sides
-        x, norms_x = one.prepare(first)
-        y, norms_y = other.prepare(second)
-        total = self.frames + count
-        weight, share = self.frames * count / total, count / total
-        mean_x, mean_y = x.mean(0), y.mean(0)
-        self._cross += (x - mean_x).T @ (y - mean_y) + weight * torch.outer(
-            mean_x - one.mean, mean_y - other.mean
-        )
-        self._both += norms_x.T @ norms_y
-        self._norm_y += norms_x.T @ y
-        self._norm_x += norms_y.T @ x
-        one.add(x, norms_x, weight, share)
-        other.add(y, norms_y, weight, share)
-        self.frames = total
+        if not self._spans:
+            self._start(layers)
+        x = torch.cat([layer.double() for layer in layers], 1) - self._origin  # (N, W)
+        norms = torch.stack([x[:, span].square().sum(1) for span in self._spans], 1)  # (N, L)
+        for span in self._spans:  # of the symmetric moments, the upper blocks
+            self._cross[span, span.start :].addmm_(x[:, span].T, x[:, span.start :])
+        for i, j in self._tracked:
+            left, right = self._spans[i], self._spans[j]
+            self._part[i, j][group].addmm_(x[:, left].T, x[:, right])
+        self._sum[group] += x.sum(0)
+        self._norm[group] += norms.sum(0)
+        self._both[group] += norms.T @ norms
+        self._cube[group] += norms.T @ x
+        self._count[group] += count
+        self.rows += count
 
-    def _start(self, first: Sequence[torch.Tensor], second: Sequence[torch.Tensor]) -> None:
-        self._sides = one, other = _Side(first), _Side(second)
-        wide_x, wide_y, options = len(one.mean), len(other.mean), {"like": one.mean}
-        self._cross = _zeros(wide_x, wide_y, **options)
-        self._both = _zeros(len(first), len(second), **options)  # Σ |x|²|y|²
-        self._norm_y = _zeros(len(first), wide_y, **options)  # Σ |x|² y
-        self._norm_x = _zeros(len(second), wide_x, **options)  # Σ |y|² x
+    def _start(self, layers: Sequence[torch.Tensor]) -> None:
+        start = 0
+        for layer in layers:
+            self._spans.append(slice(start, start + layer.shape[1]))
+            start += layer.shape[1]
+        options = {"dtype": torch.float64, "device": layers[0].device}
+        self._origin = torch.cat([layer.double().mean(0) for layer in layers])
+        self._cross = torch.zeros(start, start, **options)  # Σ x xᵀ
+        self._part = {
+            (i, j): torch.zeros(
+                self.groups, layers[i].shape[1], layers[j].shape[1], **options
+            )
+            for i, j in self._tracked
+        }  # fmt: skip
+        self._sum = torch.zeros(self.groups, start, **options)  # Σ x
+        self._norm = torch.zeros(self.groups, len(layers), **options)  # Σ |x|²
+        self._both = torch.zeros(self.groups, len(layers), len(layers), **options)  # Σ |x|²|y|²
+        self._cube = torch.zeros(self.groups, len(layers), start, **options)  # Σ |x|² y
+        self._count = [0] * self.groups
 
     def values(self, debiased: bool = False) -> list[list[float]]:
-        """The grid of CKA values, L rows of M; NaN where undefined.
+        """The L×L values; NaN where undefined.
 
-        That is a layer that never varies, and debiased, also fewer than four frames.
+        That is a layer that never varies, and debiased, also fewer than four rows.
         """
-        if self._sides is None:
-            raise ValueError("no frames have been added")
-        one, other = self._sides
-        own_x, own_y = ([self._own(side, i, debiased) for i in range(len(side.widths))]
-                        for side in (one, other))  # fmt: skip
-        return [
-            [_ratio(self._pair(i, j, debiased), own_x[i] * own_y[j]) for j in range(len(own_y))]
-            for i in range(len(own_x))
-        ]
+        if not self._spans:
+            raise ValueError("no rows have been added")
+        size = range(len(self._spans))
+        pair = self._unbiased if debiased else self._centred
+        own = [pair(i, i) for i in size]
+        upper = {(i, j): _ratio(pair(i, j), own[i] * own[j]) for i in size for j in size if i <= j}
+        return [[upper[min(i, j), max(i, j)] for j in size] for i in size]
 
-    def _pair(self, i: int, j: int, debiased: bool) -> float:
-        one, other = self._sides
-        x, y = _span(one, i), _span(other, j)
-        cross = self._cross[x, y]
-        if not debiased:
-            return float(cross.square().sum())
-        return self._unbiased(
-            cross, one.mean[x], other.mean[y], one.norms[i], other.norms[j], self._both[i, j],
-            self._norm_y[i, y], self._norm_x[j, x],
-        )  # fmt: skip
+    def _centred(self, i: int, j: int) -> float:
+        left, right = self._spans[i], self._spans[j]
+        total = self._sum.sum(0)
+        cross = self._cross[left, right] - torch.outer(total[left], total[right] / self.rows)
+        return float(cross.square().sum())
 
-    def _own(self, side: _Side, i: int, debiased: bool) -> float:
-        if not debiased:
-            return float(side.own[i].square().sum())
-        span = _span(side, i)
-        mean, norm, cubes = side.mean[span], side.norms[i], side.cubes[span]
-        return self._unbiased(side.own[i], mean, mean, norm, norm, side.squares[i], cubes, cubes)
-
-    def _unbiased(self, cross, mean_x, mean_y, norm_x, norm_y, both, norm_of_y, norm_of_x) -> float:
-        """HSIC₁ of a pair of layers, times N(N − 3); all sums about the origin."""
-        n = self.frames
+    def _unbiased(self, i: int, j: int) -> float:
+        """HSIC₁ of two layers, times N(N − 3), with i ≤ j."""
+        n = self.rows
         if n < 4:
             return math.nan
-        sum_x, sum_y = n * mean_x, n * mean_y
-        raw = cross + n * torch.outer(mean_x, mean_y)  # Σ x yᵀ
+        left, right = self._spans[i], self._spans[j]
+        total, cube = self._sum.sum(0), self._cube.sum(0)
+        norm, both = self._norm.sum(0), self._both.sum(0)[i, j]
+        raw, sum_x, sum_y = self._cross[left, right], total[left], total[right]
         trace = raw.square().sum() - both
-        whole_x, whole_y = sum_x @ sum_x - norm_x, sum_y @ sum_y - norm_y
-        middle = sum_x @ raw @ sum_y - norm_of_y @ sum_y - norm_of_x @ sum_x + both
+        whole_x, whole_y = sum_x @ sum_x - norm[i], sum_y @ sum_y - norm[j]
+        middle = sum_x @ raw @ sum_y - cube[i, right] @ sum_y - cube[j, left] @ sum_x + both
         return float(trace + whole_x * whole_y / ((n - 1) * (n - 2)) - 2 * middle / (n - 2))
 
+    def grouped(self, i: int, j: int) -> Grouped:
+        """What HSIC of a tracked pair needs of each group, for resampling groups.
 
-def _zeros(*shape: int, like: torch.Tensor) -> torch.Tensor:
-    return torch.zeros(*shape, dtype=like.dtype, device=like.device)
+        Unlike the values, it depends a little on the origin, as weights do not cancel it wholly.
+        """
+        i, j = min(i, j), max(i, j)
+        left, right = self._spans[i], self._spans[j]
+        raw = self._part[i, j]  # (G, D, E)
+        sum_x, sum_y = self._sum[:, left], self._sum[:, right]  # (G, D), (G, E)
+        both, eye = self._both[:, i, j], torch.eye(self.groups, dtype=raw.dtype, device=raw.device)
+        flat = raw.flatten(1)
+        middle = torch.einsum("td,sde,ue->stu", sum_x, raw, sum_y)
+        middle -= torch.einsum("st,se,ue->stu", eye, self._cube[:, i, right], sum_y)
+        middle -= torch.einsum("su,sd,td->stu", eye, self._cube[:, j, left], sum_x)
+        middle += torch.einsum("st,su,s->stu", eye, eye, both)
+        return Grouped(
+            counts=torch.tensor(self._count, dtype=torch.float64),
+            product=(flat @ flat.T - torch.diag(both)).cpu(),
+            first=(sum_x @ sum_x.T - torch.diag(self._norm[:, i])).cpu(),
+            second=(sum_y @ sum_y.T - torch.diag(self._norm[:, j])).cpu(),
+            middle=middle.cpu(),
+        )
 
 
-def _span(side: _Side, index: int) -> slice:
-    start = sum(side.widths[:index])
-    return slice(start, start + side.widths[index])
+class GramGrid:
+    """The same for rows fewer than the layers are wide: all rows are held, as Gram matrices.
+
+    Args:
+        layers: L tensors (N, D_l) of the same rows.
+        owners: (N,), each row's group; groups: G.
+    """
+
+    def __init__(self, layers: Sequence[torch.Tensor], owners: Sequence[int], groups: int):
+        self.rows = len(owners)
+        number = torch.as_tensor(owners)
+        self._members = torch.nn.functional.one_hot(number, groups).double()  # (N, G)
+        self._gram = []
+        for layer in layers:
+            x = layer.double().cpu() - layer.double().cpu().mean(0)
+            self._gram.append((x @ x.T).contiguous())
+
+    def values(self, debiased: bool = False) -> list[list[float]]:
+        """As `CkaGrid.values`."""
+        grams = [_without_bias(k) for k in self._gram] if debiased else self._gram
+        if debiased and self.rows < 4:
+            return [[math.nan] * len(grams) for _ in grams]
+        flat = torch.stack([k.flatten() for k in grams])
+        inner = flat @ flat.T  # sums of products of all pairs at once
+        own = inner.diagonal()
+        return [
+            [_ratio(float(inner[i, j]), float(own[i] * own[j])) for j in range(len(grams))]
+            for i in range(len(grams))
+        ]
+
+    def grouped(self, i: int, j: int) -> Grouped:
+        """As `CkaGrid.grouped`, for any pair."""
+        z = self._members
+        k, m = (self._gram[index] - torch.diag(self._gram[index].diagonal()) for index in (i, j))
+        return Grouped(
+            counts=z.sum(0),
+            product=z.T @ (k * m) @ z,
+            first=z.T @ k @ z,
+            second=z.T @ m @ z,
+            middle=torch.einsum("ns,nt,nu->stu", z, k @ z, m @ z),
+        )
+
+
+def _without_bias(gram: torch.Tensor) -> torch.Tensor:
+    """U-centred, diagonal zero: sums of products of two such are N(N − 3) HSIC₁ (Székely, 2014)."""
+    n = len(gram)
+    if n < 4:
+        return gram
+    k = gram - torch.diag(gram.diagonal())
+    rows = k.sum(1) / (n - 2)
+    k = k - rows[:, None] - rows[None, :] + k.sum() / ((n - 1) * (n - 2))
+    return k - torch.diag(k.diagonal())
 
 
 def _ratio(cross: float, product: float) -> float:
@@ -163,11 +207,11 @@ def _ratio(cross: float, product: float) -> float:
 
 
 def linear_cka(x: torch.Tensor, y: torch.Tensor, debiased: bool = False) -> float:
-    """CKA of two matrices of the same frames, (N, D) and (N, E).
+    """CKA of two matrices of the same rows, (N, D) and (N, E).
 
     >>> linear_cka(torch.eye(4), torch.eye(4))
     1.0
     """
     grid = CkaGrid()
-    grid.update([x], [y])
-    return round(grid.values(debiased)[0][0], 12)
+    grid.update([x, y])
+    return round(grid.values(debiased)[0][1], 12)

@@ -1,58 +1,54 @@
-"""Hidden states of ESPnet encoders: every layer, without padding, same utterances for all systems.
+"""Hidden states of encoders and decoders: every layer, without padding, of the same utterances.
 
-Legend: B utterances, S samples, T encoder frames, D width, L layers.
+A decoder's states are those of reading given transcripts (teacher-forced). Given its own hypothesis
+it has the very states in which it wrote it, so that free-running needs no second search.
+
+Legend: B utterances, S samples, T encoder frames, L tokens, D width.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from espnet_ext.errors import UserError
+from espnet_ext.model.branch import IGNORE, Branch
 
 
 @dataclass
-class Capture:
-    """What the hooks of one forward pass saw: layer name → (B, T, D), and lengths (B,)."""
+class Encoded:
+    """What one encoder made of a batch."""
 
-    layers: dict[str, torch.Tensor] = field(default_factory=dict)
-    lengths: torch.Tensor | None = None
-
-    def frames(self) -> list[torch.Tensor]:
-        """Each layer's real frames, those within the lengths: L tensors (ΣT, D)."""
-        steps = torch.arange(next(iter(self.layers.values())).shape[1], device=self.lengths.device)
-        mask = steps[None, :] < self.lengths[:, None]  # (B, T)
-        return [layer[mask] for layer in self.layers.values()]
+    layers: list[str]
+    frames: list[torch.Tensor]  # of each layer (ΣT, D)
+    states: torch.Tensor  # (B, T, D), what the branches read
+    counts: torch.Tensor  # (B,), frames of each utterance
 
 
-def layer_modules(encoder: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """The modules whose outputs are an encoder's layers: `embed`, then the blocks `0`, `1`, …"""
-    blocks = getattr(encoder, "encoders", None)
+def layer_modules(network: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    """The modules whose outputs are the layers: `embed`, then the blocks `0`, `1`, …"""
+    blocks = getattr(network, "encoders", getattr(network, "decoders", None))
     if blocks is None:
         raise UserError(
-            f"an encoder of type {type(encoder).__name__} has no list of layers to compare",
-            "use a Conformer, Transformer, Branchformer or E-Branchformer encoder",
+            f"a network of type {type(network).__name__} has no list of layers to compare",
+            "use a Conformer, Transformer, Branchformer or E-Branchformer encoder, and "
+            "Transformer decoders",
         )
     modules = {str(number): block for number, block in enumerate(blocks)}
-    embed = getattr(encoder, "embed", None)
+    embed = getattr(network, "embed", None)
     return modules if embed is None else {"embed": embed, **modules}
 
 
 @contextmanager
-def capture(encoder: torch.nn.Module) -> Iterator[Capture]:
-    """Record every layer's output while the encoder runs inside the `with`."""
-    seen = Capture()
+def capture(network: torch.nn.Module) -> Iterator[dict[str, torch.Tensor]]:
+    """Record every layer's output (B, T, D) while the network runs inside the `with`."""
+    seen: dict[str, torch.Tensor] = {}
     handles = [
         module.register_forward_hook(_keeper(seen, name))
-        for name, module in layer_modules(encoder).items()
+        for name, module in layer_modules(network).items()
     ]
-
-    def keep_lengths(_module, _inputs, output) -> None:
-        seen.lengths = output[1]
-
-    handles.append(encoder.register_forward_hook(keep_lengths))
     try:
         yield seen
     finally:
@@ -60,40 +56,102 @@ def capture(encoder: torch.nn.Module) -> Iterator[Capture]:
             handle.remove()
 
 
-def _keeper(seen: Capture, name: str):
+def _keeper(seen: dict[str, torch.Tensor], name: str):
     def keep(_module, _inputs, output) -> None:
         # ESPnet's layers give (x, mask), and with relative positions ((x, positions), mask).
         while isinstance(output, tuple):
             output = output[0]
-        seen.layers[name] = output.detach()
+        seen[name] = output.detach()
 
     return keep
 
 
-def encoder_frames(
-    models: Mapping[str, torch.nn.Module], speech: Sequence[np.ndarray], ids: Sequence[str]
-) -> dict[str, tuple[list[str], list[torch.Tensor]]]:
-    """Run all models on one batch: name → (layer names, their frames, L tensors (ΣT, D)).
+def _inside(states: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """(B, T, D) → the rows within the counts (B,): (ΣT, D)."""
+    steps = torch.arange(states.shape[1], device=states.device)
+    return states[steps[None, :] < counts.to(states.device)[:, None]]
 
-    UserError if two systems give an utterance different numbers of frames: then frame n of one is
-    not frame n of the other, and no comparison makes sense.
+
+def _finite(layers: Mapping[str, torch.Tensor], counts: torch.Tensor, what: str, ids) -> None:
+    """`UserError` naming the first layer and utterance with a NaN or infinite activation."""
+    for name, states in layers.items():
+        steps = torch.arange(states.shape[1], device=states.device)
+        real = steps[None, :] < counts.to(states.device)[:, None]
+        wrong = ~torch.isfinite(states).all(-1) & real
+        if wrong.any():
+            row = int(wrong.any(1).nonzero()[0])
+            raise UserError(
+                f"{ids[row]}: {what}, layer {name}, has activations that are not finite",
+                "decode this utterance alone; if its audio is sound, train the system again",
+            )
+
+
+def encode(
+    models: Mapping[str, torch.nn.Module], speech: Sequence[np.ndarray], ids: Sequence[str]
+) -> dict[str, Encoded]:
+    """Run all models' encoders on one batch.
+
+    Args:
+        models: in evaluation mode.
+        speech: B waveforms (S,) at the rate that the models expect.
+        ids: their names, for messages.
+    Raises:
+        UserError: if two systems give an utterance different numbers of frames: then frame n of one
+            is another moment than frame n of the other; or if activations are not finite.
     """
     batch, lengths = _pad(speech)
-    found, first = {}, None
+    found: dict[str, Encoded] = {}
     for name, model in models.items():
         device = next(model.parameters()).device
         with torch.inference_mode(), capture(model.encoder) as seen:
-            model.encode(batch.to(device), lengths.to(device))
-        counts = seen.lengths.tolist()
-        first = first or (name, counts)
-        for utt_id, mine, other in zip(ids, counts, first[1], strict=True):
+            states, counts = model.encode(batch.to(device), lengths.to(device), alike=True)
+        counts = counts.cpu()
+        first = next(iter(found), name)
+        agreed = found[first].counts if found else counts
+        for utt_id, mine, other in zip(ids, counts.tolist(), agreed.tolist(), strict=True):
             if mine != other:
                 raise UserError(
-                    f"{utt_id}: {name} has {mine} encoder frames and {first[0]} has {other}",
+                    f"{utt_id}: {name} has {mine} encoder frames and {first} has {other}",
                     "compare systems with the same frontend and subsampling",
                 )
-        found[name] = (list(seen.layers), seen.frames())
+        _finite(seen, counts, f"the encoder of {name}", ids)
+        frames = [_inside(layer, counts) for layer in seen.values()]
+        found[name] = Encoded(list(seen), frames, states, counts)
     return found
+
+
+def decode(
+    branch: Branch, encoded: Encoded, tokens: Sequence[Sequence[int]], ids: Sequence[str]
+) -> tuple[list[str], list[torch.Tensor], torch.Tensor]:
+    """A decoder's layers while it reads B transcripts: its states before each token and the end.
+
+    Args:
+        tokens: ids of each transcript, L of them; an empty one has one state, before the end.
+    Returns:
+        Layer names, of each layer (Σ(L + 1), D), and the counts L + 1 (B,).
+    """
+    decoder, device = branch.parts["decoder"], encoded.states.device
+    counts = torch.tensor([len(row) + 1 for row in tokens])
+    text = torch.full((len(tokens), max(1, int(counts.max()) - 1)), IGNORE)
+    for row, written in enumerate(tokens):
+        text[row, : len(written)] = torch.as_tensor(written, dtype=text.dtype)
+    with torch.inference_mode(), capture(decoder) as seen:
+        branch.teacher_forced(
+            encoded.states, encoded.counts.to(device), text.to(device), (counts - 1).to(device)
+        )
+    _finite(seen, counts, f"the decoder of {branch.name}", ids)
+    return list(seen), [_inside(layer, counts) for layer in seen.values()], counts
+
+
+def pooled(rows: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Each utterance's mean: rows (ΣT, D) in order, counts (B,) → (B, D).
+
+    >>> pooled(torch.tensor([[1.0], [3.0], [7.0]]), torch.tensor([2, 1]))
+    tensor([[2.],
+            [7.]])
+    """
+    parts = rows.split([int(count) for count in counts])
+    return torch.stack([part.mean(0) for part in parts])
 
 
 def _pad(speech: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -102,14 +160,3 @@ def _pad(speech: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     lengths = torch.tensor([len(tensor) for tensor in tensors])
     return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True), lengths
 
-
-def choose(ids: Sequence[str], limit: int) -> list[str]:
-    """At most `limit` ids, evenly spread over the sorted list and so over the speakers.
-
-    >>> choose(["a-1", "a-2", "b-1", "b-2"], 2)
-    ['a-1', 'b-1']
-    """
-    ordered = sorted(ids)
-    if limit <= 0 or len(ordered) <= limit:
-        return ordered
-    return [ordered[i * len(ordered) // limit] for i in range(limit)]

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import torch
 
-from espnet_ext.analysis.representations import choose
+from espnet_ext.analysis.choice import choose
+from espnet_ext.analysis.compare import common_rate
 from espnet_ext.data.audio import load_utterance
 from espnet_ext.data.directory import read_directory
 from espnet_ext.data.record import NA, Utterance
@@ -78,9 +79,7 @@ def swap(
         name: DualSpeech2Text.from_pretrained(folder, device=device, **options)
         for name, folder in model_dirs.items()
     }
-    rates = {name: system.sample_rate for name, system in systems.items()}
-    if len(set(rates.values())) > 1:
-        raise UserError(f"systems for different sample rates: {rates}", "compare others")
+    common_rate(systems)
     learnt = _chosen(train, max_train)
     fitted = _stitches(systems, learnt, batch_size)
     tested = _chosen(data, max_utterances)

@@ -1,8 +1,8 @@
-"""Analyse trained systems: `cka` compares encoders by layer, `swaps` exchanges them."""
+"""Analyse trained systems: `cka` compares them by layer, `swaps` exchanges their encoders."""
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from espnet_ext.bin import cli
 
@@ -12,7 +12,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     cka = verbs.add_parser(
         "cka",
-        help="linear CKA between encoders",
+        help="similarity of encoders and decoders, layer by layer",
         allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -21,6 +21,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     cka.add_argument("--data", required=True, help="data directory, formatted (dump/raw/…)")
     cka.add_argument("--output", required=True, help="JSON file to write")
+    cka.add_argument(
+        "--twins", nargs="+", default=[], metavar="NAME=DIR",
+        help="the same systems trained from another seed: a ceiling",
+    )
+    cka.add_argument(
+        "--hypotheses", nargs="+", default=[], metavar="NAME=DIR",
+        help="folders with text.<output> that these systems decoded from the same data; with them "
+        "decoders are also compared free-running",
+    )
+    cka.add_argument(
+        "--measures", default="all",
+        help="beside linear CKA, separated by commas: rbf_cka,svcca,pwcca,procrustes,mutual_knn,"
+        "rsa; all or none",
+    )
+    cka.add_argument(
+        "--max_rows", type=int, default=500, help="frames or utterances for --measures; 0: all"
+    )
+    cka.add_argument("--permutations", type=int, default=20, help="for the null of --measures")
     cka.add_argument("--max_utterances", type=int, default=500, help="evenly spread; 0: all")
     cka.add_argument("--batch_size", type=int, default=16, help="utterances a batch")
     cka.add_argument("--ngpu", type=int, default=0, help="0: CPU")
@@ -43,19 +61,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     swaps.add_argument("--ngpu", type=int, default=0, help="0: CPU")
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = parser.parse_args(arguments)
-    models = _models(options.models, parser)
+    models = _models("--models", options.models, parser)
+    if len(models) < 2:
+        parser.error("--models: give at least two systems")
     if options.batch_size < 1:
         parser.error("--batch_size must be at least 1")
     if options.verb == "swaps":
         return _swap(options, models, arguments)
 
-    from espnet_ext.analysis.compare import compare_encoders
+    twins = _models("--twins", options.twins, parser, models)
+    hypotheses = _models("--hypotheses", options.hypotheses, parser, models)
+
+    from espnet_ext.analysis.compare import compare_systems
+    from espnet_ext.analysis.measures import MEASURES
     from espnet_ext.files import write_json
     from espnet_ext.report.provenance import provenance
 
-    result = compare_encoders(
+    names = {"all": list(MEASURES), "none": []}.get(options.measures)
+    names = [name for name in options.measures.split(",") if name] if names is None else names
+    if unknown := [name for name in names if name not in MEASURES]:
+        parser.error(f"--measures: unknown {', '.join(unknown)}; there are {', '.join(MEASURES)}")
+    result = compare_systems(
         models,
         options.data,
+        twins=twins,
+        hypotheses=hypotheses,
+        measures=names,
+        max_rows=options.max_rows,
+        permutations=options.permutations,
         max_utterances=options.max_utterances,
         batch_size=options.batch_size,
         device="cuda" if options.ngpu else "cpu",
@@ -63,8 +96,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     result["provenance"] = provenance("analyze", arguments)
     write_json(options.output, result)
     for pair in result["pairs"]:
-        curve = ", ".join(f"{p['layer']}: {p['cka']:.2f}" for p in pair["curve"] if p["cka"])
-        print(f"CKA {pair['a']} – {pair['b']}: {curve}")
+        print(f"encoders {pair['a']} – {pair['b']}: {_curve(pair)}")
+    for pair in result["decoders"]:
+        names = f"{pair['a']}/{pair['output_a']} – {pair['b']}/{pair['output_b']}"
+        print(f"decoders {names}, {pair['how']}, by {pair['rows']}: {_curve(pair)}")
     print(f"wrote {options.output} ({result['utterances']} utterances, {result['frames']} frames)")
     return 0
 
@@ -99,18 +134,27 @@ def _swap(options: argparse.Namespace, models: dict[str, str], arguments: list[s
     return 0
 
 
-def _models(given: Sequence[str], parser: argparse.ArgumentParser) -> dict[str, str]:
-    """Systems by name; both `--models a=x b=y` and `--models "a=x b=y"` are understood."""
+def _curve(pair: dict) -> str:
+    """Debiased CKA of the layers that both have."""
+    known = (point for point in pair["curve"] if point["debiased"] is not None)
+    return ", ".join(f"{point['layer']}: {point['debiased']:.2f}" for point in known)
+
+
+def _models(
+    option: str, given: Sequence[str], parser: argparse.ArgumentParser,
+    known: Mapping[str, str] | None = None,
+) -> dict[str, str]:  # fmt: skip
+    """Folders by system; both `--models a=x b=y` and `--models "a=x b=y"` are understood."""
     models: dict[str, str] = {}
     for item in " ".join(given).split():
         name, equals, folder = item.partition("=")
         if not (name and equals and folder):
-            parser.error(f"--models: '{item}' is not <name>=<model directory>")
+            parser.error(f"{option}: '{item}' is not <name>=<directory>")
         if name in models:
-            parser.error(f"--models: '{name}' is given twice")
+            parser.error(f"{option}: '{name}' is given twice")
+        if known is not None and name not in known:
+            parser.error(f"{option}: '{name}' is none of --models")
         models[name] = folder
-    if len(models) < 2:
-        parser.error("--models: give at least two systems")
     return models
 
 

@@ -102,7 +102,7 @@ def _language(exp_dir, code, systems, train_tag, decode_tag, sets, missing) -> L
             language.sets.setdefault(name, {})[system] = run
     path = exp_dir / code / "analysis" / "cka.json"
     cka = _optional(path, "cka") if len(systems) > 1 else None  # one has nothing to compare with
-    models = cka["models"].values() if cka else ()
+    models = [m for m in cka["models"].values() if not m.get("twin_of")] if cka else ()
     compared = {Path(model.get("directory", "")).parts[-2:] for model in models}
     if compared == {(code, f"{system}_{train_tag}") for system in systems}:
         language.cka = cka

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from espnet_ext.report import facts, published
+from espnet_ext.report import facts, published, similarity
 from espnet_ext.report.collect import Language, Results, Run
 from espnet_ext.report.facts import cell_rows
 from espnet_ext.report.summary import interval, percent, signed, signed_interval
@@ -150,18 +150,27 @@ def _divergence(runs: Mapping[str, Run]) -> Iterator[str]:
 
 def _cka(language: Language) -> Iterator[str]:
     cka = language.cka
-    yield from (f"### {_plain(language.name)}: linear CKA between encoders, layer by layer", "")
-    yield f"{cka['utterances']} utterances, {cka['frames']} frames of `{_plain(cka['data'])}`."
-    yield from ("`embed` is the output of subsampling, 0 that of the first block.", "")
-    layers = list(dict.fromkeys(p["layer"] for pair in cka["pairs"] for p in pair["curve"]))
+    yield from (f"### {_plain(language.name)}: what the systems share inside, layer by layer", "")
+    yield f"Linear CKA over {cka['utterances']} utterances, {cka['frames']} frames of"
+    yield f"`{_plain(cka['data'])}`: encoders frame by frame. `embed` is the output of subsampling,"
+    yield "0 that of the first block. Debiased: without what few rows beside wide layers add;"
+    yield from ("intervals are of a bootstrap over speakers.", "")
+    layers = similarity.layer_names(cka["pairs"])
     rows = []
-    for pair in cka["pairs"]:
-        for key, note in (("cka", ""), ("debiased", ", debiased")):
-            values = {p["layer"]: p.get(key) for p in pair["curve"]}
-            if any(value is not None for value in values.values()):
-                shown = ["–" if values.get(x) is None else f"{values[x]:.3f}" for x in layers]
-                rows.append([f"{pair['a']} – {pair['b']}{note}", *shown])
-    yield from _table(["systems", *layers], rows)
+    for key, note in (("cka", ""), ("debiased", ", debiased")):
+        rows += [[row[0] + note, *row[1:]] for row in similarity.curve_rows(cka["pairs"], key)]
+    yield from _table(["encoders", *layers], rows)
+    for text, pairs in similarity.decoder_groups(cka):
+        yield from (f"Decoders, {text} (debiased):", "")
+        heads = ["decoders", *similarity.layer_names(pairs)]
+        yield from _table(heads, similarity.curve_rows(pairs))
+    heads, rows = similarity.measure_rows(cka["pairs"])
+    if rows:
+        count = cka["sampled"]["rows"]
+        yield f"Other measures of the encoders, of {count} frames at most; interval"
+        yield "by leaving out each speaker, null from frames that do not belong together:"
+        yield from ("", *_table(heads, rows))
+    yield from (*(f"- {_plain(said)}" for said in similarity.readings(cka)), "")
 
 
 def _published(language: Language) -> Iterator[str]:
@@ -177,8 +186,7 @@ def _published(language: Language) -> Iterator[str]:
             for system, rates in published.ERROR_RATES.items()
         ],
     )
-    curve = ", ".join(f"{layer}: {value:.2f}" for layer, value in published.CKA[code].items())
-    yield from (f"CKA of the two single-output encoders (12 layers): {curve}.", "")
+    yield from ("CKA. " + " ".join(similarity.published_text(code)), "")
     shares = published.DIVERGENCE[code].items()
     bins = ", ".join(f"{facts.BIN_NAMES[name]}: {share} %" for name, share in shares)
     yield from (f"Surface–meaning distance of their utterances: {bins}.", "")

@@ -26,3 +26,11 @@ CKA = {
     "ko": {"0": 0.95, "3": 0.43, "6": 0.56, "9": 0.45, "11": 0.56},
     "en": {"0": 0.91, "3": 0.89, "6": 0.75, "9": 0.66, "11": 0.40},
 }
+
+# Linear CKA between decoders: (system and output, system and output) → (layer of 8, value).
+DECODER_CKA = {
+    "en": {
+        ("so_meaning meaning", "do meaning"): ("7", 0.24),
+        ("so_surface surface", "so_meaning meaning"): ("7", 0.39),
+    },
+}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from espnet_ext.report import facts, published, svg
+from espnet_ext.report import facts, svg
 from espnet_ext.report.collect import Language, Run, kinds, metric_of
 from espnet_ext.report.examples import SPACE, Example, Line, Token
 from espnet_ext.report.markup import Markup, element, join
@@ -192,49 +192,6 @@ def _bins_plot(output: str, systems: Mapping[str, list | None], names: Sequence[
         title=f"{output}: error by divergence", x_title="distance",
     )  # fmt: skip
     return element("figure", element("figcaption", f"{output}, error %"), plot)
-
-
-def encoders(language: Language) -> Markup | None:
-    """CKA by layer as lines, the whole grids as maps below, and the published curve in words."""
-    cka = language.cka
-    if not cka:
-        return None
-    layers = list(dict.fromkeys(p["layer"] for pair in cka["pairs"] for p in pair["curve"]))
-    series = {}
-    for pair in cka["pairs"]:
-        values = {p["layer"]: p["cka"] for p in pair["curve"]}
-        series[f"{pair['a']} – {pair['b']}"] = [values.get(layer) for layer in layers]
-    plot = svg.lines(
-        layers, series, top=1.0, first=PAIRS, x_title="encoder layer",
-        title=f"{language.name}: CKA by layer",
-    )  # fmt: skip
-    rows = [[n, *("–" if v is None else f"{v:.3f}" for v in row)] for n, row in series.items()]
-    maps = [
-        element("figure", svg.heatmap(
-            cka["models"][p["a"]]["layers"], cka["models"][p["b"]]["layers"], p["grid"],
-            title=f"CKA of all layers, {p['a']} and {p['b']}",
-            row_title=p["a"], column_title=p["b"],
-        ))
-        for p in cka["pairs"]
-    ]  # fmt: skip
-    text = (
-        "Linear CKA between encoders: 1 where two layers hold the same up to rotation and scale. "
-        f"{cka['utterances']} utterances, {facts.number(cka['frames'])} frames; “embed” is the "
-        "output of subsampling, 0 the first block."
-    )
-    beside = None
-    if language.code in published.CKA:
-        curve = ", ".join(f"{x}: {v:.2f}" for x, v in published.CKA[language.code].items())
-        beside = f"Published for the two single-output encoders, 12 layers: {curve}."
-    return join([
-        element("h3", "What the encoders share"),
-        element("p", text),
-        element("figure", plot, svg.legend(list(series), PAIRS)),
-        element("p", beside, class_="note") if beside else None,
-        element("details", element("summary", "All layers against all layers, and the values"),
-                element("div", maps, class_="pair"),
-                table(["systems", *layers], rows, label="CKA values")),
-    ])  # fmt: skip
 
 
 def examples(found: Sequence[tuple[Example, str | None]]) -> Markup | None:

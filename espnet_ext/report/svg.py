@@ -155,11 +155,15 @@ def whiskers(
 
 def heatmap(
     rows: Sequence[str], columns: Sequence[str], grid: Sequence[Sequence[float | None]],
-    *, title: str, row_title: str, column_title: str,
+    *, title: str, row_title: str, column_title: str, long_names: bool = False,
 ) -> Markup:  # fmt: skip
-    """A grid of values from 0 to 1, darker is larger; numbers inside where there is room."""
-    size = 34 if max(len(rows), len(columns)) <= 7 else 22
-    left, above, below = 62, 22, 22
+    """A grid of values from 0 to 1, darker is larger; numbers inside where there is room.
+
+    `long_names` gives rows a wide margin and leaves the columns', which are the same, unwritten.
+    """
+    most = max(len(rows), len(columns))
+    size = 34 if most <= 7 else 22 if most <= 20 else 14
+    left, above, below = 190 if long_names else 62, 22, 22
     width, height = left + size * len(columns) + 6, above + size * len(rows) + below
     drawn = [_text(left + size * len(columns) / 2, height - 5, column_title, "middle", "axis")]
     middle = above + size * len(rows) / 2
@@ -168,7 +172,7 @@ def heatmap(
         transform=f"rotate(-90 12 {_r(middle)})",
     )  # fmt: skip
     drawn.append(turned)
-    for j, name in enumerate(columns):
+    for j, name in enumerate(() if long_names else columns):
         drawn.append(_text(left + size * (j + 0.5), above - 7, name, "middle", "tick"))
     for i, name in enumerate(rows):
         y = above + size * i

@@ -157,28 +157,48 @@ def make(
 
 def write_cka(path: Path, systems, generator: random.Random) -> None:
     layers = ["embed", "0", "1", "2", "3"]
-    pairs = []
+    pairs, decoders = [], []
     for i, a in enumerate(systems):
         for b in systems[i + 1 :]:
-            grid = [
-                [max(0.05, 0.95 - 0.14 * abs(x - y) - 0.1 * max(x, y) * generator.random())
-                 for y in range(5)]
-                for x in range(5)
+            pairs.append({"a": a, "b": b, "ceiling": False, "rows": "frames",
+                          **similarity(layers, generator)})  # fmt: skip
+            decoders += [
+                {"a": a, "output_a": "surface", "b": b, "output_b": "surface", "ceiling": False,
+                 "how": how, "rows": rows, **similarity(layers[:3], generator)}
+                for how, rows in (("teacher-forced", "utterances"), ("free-running", "utterances"),
+                                  ("teacher-forced", "tokens"))
             ]  # fmt: skip
-            curve = [{"layer": layer, "cka": grid[x][x]} for x, layer in enumerate(layers)]
-            pairs.append({"a": a, "b": b, "grid": grid, "curve": curve})
+    twin = {"a": systems[0], "b": f"{systems[0]}~twin", "ceiling": True, "rows": "frames"}
+    models = {s: {"directory": f"exp/{path.parts[-3]}/{s}_small", "layers": layers, "twin_of": None}
+              for s in systems}  # fmt: skip
+    models[twin["b"]] = {"directory": "elsewhere", "layers": layers, "twin_of": systems[0]}
+    everything = [{"system": s, "output": o, "layer": n}
+                  for s in systems for o in ("", "surface") for n in layers[:3]]  # fmt: skip
+    grid = [[generator.random() for _ in everything] for _ in everything]
     value = {
-        "kind": "cka", "version": 1, "measure": "linear CKA", "data": "dump/raw/xx/test",
-        "utterances": 24, "frames": 181234, "pairs": pairs,
-        "models": {s: {"directory": f"exp/{path.parts[-3]}/{s}_small", "layers": layers}
-                   for s in systems},
+        "kind": "cka", "version": 2, "measure": "linear CKA", "data": "dump/raw/xx/test",
+        "utterances": 24, "frames": 181234, "speakers": 3, "groups": 3, "models": models,
+        "pairs": [*pairs, {**twin, **similarity(layers, generator)}], "decoders": decoders,
+        "everything": {"utterances": 24, "layers": everything, "cka": grid, "debiased": grid},
+        "sampled": {"rows": 500, "permutations": 20}, "notes": ["do has no decoder of x <y>"],
         "provenance": provenance("analyze", ["cka"]),
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value))
 
 
-if __name__ == "__main__":
-    import sys
-
-    make(Path(sys.argv[1]))
+def similarity(layers, generator: random.Random) -> dict:
+    size = range(len(layers))
+    grid = [
+        [max(0.05, 0.95 - 0.14 * abs(x - y) - 0.1 * max(x, y) * generator.random()) for y in size]
+        for x in size
+    ]
+    null = {"mean": 0.01, "highest": 0.02, "p_value": 0.05}
+    curve = [
+        {"layer": layer, "cka": grid[x][x], "debiased": grid[x][x] - 0.01,
+         "interval": [grid[x][x] - 0.05, grid[x][x] + 0.04],
+         "measures": {"rsa": {"value": 0.4, "interval": [0.3, 0.5], "null": null},
+                      "svcca": {"value": None, "interval": None, "null": None}}}
+        for x, layer in enumerate(layers)
+    ]  # fmt: skip
+    return {"grid": grid, "debiased": grid, "curve": curve, "only_a": [], "only_b": []}

@@ -218,10 +218,10 @@ def test_summary_lines_up(tree, tmp_path, capsys):
 
 
 def test_a_comparison_of_other_models_is_left_out_with_a_note(tree, tmp_path, capsys):
-    assert "linear CKA between encoders" in write(tree, tmp_path, systems=SYSTEMS)[0]
+    assert "what the systems share inside" in write(tree, tmp_path, systems=SYSTEMS)[0]
     shutil.copytree(tree / "exp", tmp_path / "exp")
     path = tmp_path / "exp/ko/analysis/cka.json"
     path.write_text(path.read_text().replace("ko/do_small", "ko/do_large"))
     markdown, _ = write(tmp_path, tmp_path, languages="ko")
-    assert "linear CKA between encoders" not in markdown
+    assert "what the systems share inside" not in markdown
     assert f"{path} is of other models: run stage 17 again" in capsys.readouterr().err

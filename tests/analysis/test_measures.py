@@ -1,0 +1,150 @@
+"""Each measure against another library's parts, its invariances, and brute force."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from espnet_ext.analysis.measures import MEASURES, compare_layers, similarity
+
+ROWS, WIDTH = 60, 5
+
+
+def data(seed, noise=0.7):
+    generator = np.random.default_rng(seed)
+    x = generator.standard_normal((ROWS, WIDTH))
+    mixed = x @ generator.standard_normal((WIDTH, WIDTH + 2))
+    return x, mixed + noise * generator.standard_normal(mixed.shape) + 3.0
+
+
+def rotation(size, seed=0):
+    return np.linalg.qr(np.random.default_rng(seed).standard_normal((size, size)))[0]
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_a_rotated_and_scaled_copy_is_the_same(name):
+    x, y = data(1)
+    # dissimilarity by correlation of a row's values, not of its direction: a scale only
+    turned = x * 3 if name == "rsa" else 3 * x @ rotation(WIDTH) + 2
+    assert similarity(name, x, turned) == pytest.approx(1.0, abs=1e-9)
+    assert similarity(name, x, y) < 0.99
+    assert similarity(name, x, y) == pytest.approx(similarity(name, y, x), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_too_few_rows_and_layers_that_never_vary(name):
+    x, y = data(2)
+    assert np.isnan(similarity(name, x[:3], y[:3]))
+    if name != "mutual_knn":  # which finds neighbours among equals
+        assert np.isnan(similarity(name, np.ones_like(x), y))
+    with pytest.raises(ValueError, match="same rows"):
+        similarity(name, x, y[:10])
+
+
+def test_rsa_is_spearman_of_scipys_distances():
+    spatial = pytest.importorskip("scipy.spatial.distance")
+    from scipy.stats import spearmanr
+
+    x, y = data(3)
+    dissimilarities = [spatial.pdist(z - z.mean(0), "correlation") for z in (x, y)]
+    expected = spearmanr(*dissimilarities).statistic
+    assert similarity("rsa", x, y) == pytest.approx(expected, abs=1e-9)
+
+
+def test_procrustes_is_what_scipys_rotation_leaves():
+    linalg = pytest.importorskip("scipy.linalg")
+    x, y = data(4)
+    y = y[:, :WIDTH]
+    a, b = (z - z.mean(0) for z in (x, y))
+    a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)
+    turned = a @ linalg.orthogonal_procrustes(a, b)[0]
+    assert similarity("procrustes", x, y) == pytest.approx(
+        1 - np.square(turned - b).sum() / 2, abs=1e-9
+    )
+
+
+def test_neighbours_are_those_of_scikit_learn():
+    neighbors = pytest.importorskip("sklearn.neighbors")
+    x, y = data(5)
+    near = [
+        neighbors.NearestNeighbors(n_neighbors=10).fit(z).kneighbors(return_distance=False)
+        for z in (x, y)
+    ]
+    shared = [len(set(a) & set(b)) / 10 for a, b in zip(*near, strict=True)]
+    assert similarity("mutual_knn", x, y) == pytest.approx(np.mean(shared), abs=1e-12)
+
+
+def test_canonical_correlations_are_those_of_the_eigenvalue_problem():
+    x, y = data(6)
+    a, b = (z - z.mean(0) for z in (x, y))
+    inverse = np.linalg.inv(a.T @ a) @ a.T @ b @ np.linalg.inv(b.T @ b) @ b.T @ a
+    correlations = np.sqrt(np.sort(np.linalg.eigvals(inverse).real)[::-1])
+    # with 99 % of the variance in all five directions, SVCCA is plain CCA
+    assert similarity("svcca", x, y[:, :7]) == pytest.approx(correlations.mean(), abs=2e-2)
+    whole = similarity("pwcca", x, y)
+    assert correlations.min() < whole < correlations.max()
+
+
+def test_pwcca_weighs_directions_by_what_the_layer_uses():
+    generator = np.random.default_rng(7)
+    x = generator.standard_normal((500, 2)) * [10.0, 0.1]
+    kept = np.c_[x[:, 0], generator.standard_normal(500)]  # the strong direction survives
+    lost = np.c_[generator.standard_normal(500), x[:, 1]]
+    assert similarity("pwcca", x, kept) > similarity("svcca", x, lost)
+    assert similarity("pwcca", x, kept) > similarity("pwcca", x, lost) + 0.1
+
+
+def test_rbf_cka_is_unbiased_hsic_over_gram_matrices():
+    x, y = data(8)
+
+    def gram(z):
+        squares = np.square(z[:, None] - z[None]).sum(-1)
+        median = np.median(squares[np.triu_indices(ROWS, 1)])
+        k = np.exp(-squares / (2 * 0.4**2 * median))
+        return k - np.diag(np.diag(k))
+
+    def hsic(k, m):  # Song et al., 2012, equation 5
+        one = np.ones(ROWS)
+        whole = (one @ k @ one) * (one @ m @ one) / ((ROWS - 1) * (ROWS - 2))
+        return np.trace(k @ m) + whole - 2 / (ROWS - 2) * one @ k @ m @ one
+
+    k, m = gram(x), gram(y)
+    expected = hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m))
+    assert similarity("rbf_cka", x, y) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_many_pairs_at_once_are_each_alone(name):
+    x, y = data(9)
+    groups = np.arange(ROWS) % 4
+    layers, pairs = [x, y, y[:, :3]], [(0, 1), (1, 2)]
+    found = compare_layers(name, layers, groups, pairs, permutations=7, seed=3)
+    generator = np.random.default_rng(3)
+    orders = [generator.permutation(ROWS) for _ in range(7)]
+    for i, j in pairs:
+        a, b = layers[i], layers[j]
+        one, whole = found[i, j], similarity(name, a, b)
+        assert one.value == pytest.approx(whole, abs=1e-9)
+        left_out = [similarity(name, a[groups != g], b[groups != g]) for g in range(4)]
+        error = np.sqrt(3 / 4 * np.square(left_out - np.mean(left_out)).sum())
+        assert one.interval == pytest.approx((whole - 3.1824463 * error, whole + 3.1824463 * error))
+        null = [similarity(name, a, b[order]) for order in orders]
+        assert one.null["mean"] == pytest.approx(np.mean(null), abs=1e-9)
+        assert one.null["highest"] == pytest.approx(max(null), abs=1e-9)
+        assert one.null["p_value"] == (1 + sum(value >= whole for value in null)) / 8
+
+
+def test_what_an_interval_needs():
+    x, y = data(10)
+    for name, groups in itertools.product(("rsa", "procrustes"), ([0] * ROWS, [0, 1] * 30)):
+        one = compare_layers(name, [x, y], groups, [(0, 1)], permutations=0)[0, 1]
+        assert one.interval is None and one.null is None
+        assert one.value == pytest.approx(similarity(name, x, y))
+
+
+def test_rows_that_do_not_belong_together_are_not_alike():
+    generator = np.random.default_rng(11)
+    x, y = generator.standard_normal((2, 300, 4))
+    for name in ("rbf_cka", "rsa"):
+        one = compare_layers(name, [x, y], [0] * 300, [(0, 1)])[0, 1]
+        assert abs(one.value) < 0.05 and abs(one.null["mean"]) < 0.05
