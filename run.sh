@@ -26,7 +26,7 @@ Paths are taken from the recipe's folder, those of corpora, lexicons and configu
 Exit codes: 0 done, 1 bad input or a failed step (its log is named), 2 wrong usage."
 
 option recipe "$root/egs2/mini_l2/dual1" "folder of the recipe"
-option stage 1 "first stage: 1 data, 2 speed perturbation, 3 format, 4 filter, 5 tokens, 6-8 LMs, 10 statistics, 11 train, 12 decode, 13 score, 14 pack, 15-16 upload, 17 compare encoders, 18 report"
+option stage 1 "first stage: 1 data, 2 speed perturbation, 3 format, 4 filter, 5 tokens, 6-8 LMs, 10 statistics, 11 train, 12 decode, 13 score, 14 pack, 15-16 upload, 17 compare systems, 18 report"
 option stop_stage 10000 "last stage"
 option skip_stages "" "stages to leave out, say \"7 8\""
 option skip_data_prep false "leave out stages 1-5"
@@ -73,6 +73,8 @@ option systems "so_surface so_meaning do" "systems to train and compare: conf/sy
 option train_config train_small.yaml "training configuration: conf/<name> of the recipe, else of the root"
 option train_tag "" "name of it in folders (default: from --train_config)"
 option train_args "" "further options for ESPnet's training"
+option twins "" "systems to train once more from another seed, whose likeness is a ceiling for stage 17"
+option twin_seed 1 "that seed (ESPnet's own is 0)"
 option use_lm false "train a language model per output (stages 6-8) and decode with it"
 option lm_config train_lm.yaml "language model configuration"
 option use_ngram false "estimate an n-gram model per output (stage 9) and decode with it"
@@ -121,6 +123,9 @@ check_values() { # numbers and lists that no stage could work with
         bad_usage "--skip_stages '$skip_stages': not numbers separated by spaces" "write, say, --skip_stages \"7 8\""
     for number in $skip_stages; do numbers+=("$((10#$number))"); done
     skip_stages=${numbers[*]}
+    for name in $twins; do
+        [[ " $systems " == *" $name "* ]] || bad_usage "--twins: $name is none of --systems" "name systems out of: $systems"
+    done
     if [[ -z $hf_repo ]] && { wanted 15 skip_upload || wanted 16 skip_upload; }; then
         bad_usage "--skip_upload false without --hf_repo" "name the repository: --hf_repo user/name"
     fi

@@ -174,21 +174,33 @@ collect_statistics() {
     made="$expdir/$(braces "$langs")/stats"
 }
 
+twin_dir() { # twin_dir LANG SYSTEM: the same system trained from another seed
+    printf '%s_twin' "$(model_dir "$1" "$2")"
+}
+
+train_one() { # train_one LANG SYSTEM STEP DIR option...: with $data and $needs of the language
+    local overlay dir=$4
+    overlay=$(system_file "$2")
+    launch_cpus=$cores launch_gpus=$ngpu launch_nodes=$num_nodes \
+        pool "$parallel_trainings" step "$1/$3" "${needs[@]}" --in "$overlay" \
+        --out "$dir/model.pth" --owns "$dir" --run launch -- \
+        "$python" -m espnet_ext.bin.train --config "$train_config" --system "$overlay" "${data[@]}" \
+        --exp_dir "$dir" --ngpu "$ngpu" --num_nodes "$num_nodes" -- "${@:5}"
+}
+
 train_systems() {
-    local lang system data needs overlay dir further=()
+    local lang system data needs further=()
     read -ra further <<<"$train_args"
     share_threads "$parallel_trainings"
     for lang in $langs; do
         training_data "$lang"
         training_inputs "$lang"
         for system in $systems; do
-            overlay=$(system_file "$system")
-            dir=$(model_dir "$lang" "$system")
-            launch_cpus=$cores launch_gpus=$ngpu launch_nodes=$num_nodes \
-                pool "$parallel_trainings" step "$lang/train_${system}_$train_tag" "${needs[@]}" --in "$overlay" \
-                --out "$dir/model.pth" --owns "$dir" --run launch -- \
-                "$python" -m espnet_ext.bin.train --config "$train_config" --system "$overlay" "${data[@]}" \
-                --exp_dir "$dir" --ngpu "$ngpu" --num_nodes "$num_nodes" -- "${further[@]}"
+            train_one "$lang" "$system" "train_${system}_$train_tag" "$(model_dir "$lang" "$system")" "${further[@]}"
+        done
+        for system in $twins; do # the last of two seeds counts
+            train_one "$lang" "$system" "train_${system}_${train_tag}_twin" "$(twin_dir "$lang" "$system")" \
+                "${further[@]}" --seed "$twin_seed"
         done
     done
     pool_wait
@@ -286,24 +298,35 @@ upload_models() {
 
 # -- stages 17 and 18, comparing and reporting
 
-compare_encoders() {
-    local lang system set=${test_sets%% *} models needs
+compare_inside() { # encoders and decoders, layer by layer
+    local lang system set=${test_sets%% *} dir models needs written twin
     if [[ $systems != *" "* ]]; then
         made+=", no encoders to compare: one system alone"
         return
     fi
     share_threads "$inference_nj"
     for lang in $langs; do
-        models=() needs=()
+        models=() needs=() written=() twin=()
         for system in $systems; do
-            models+=("$system=$(model_dir "$lang" "$system")")
-            needs+=(--in "$(model_dir "$lang" "$system")/model.pth")
+            dir=$(model_dir "$lang" "$system")
+            models+=("$system=$dir")
+            needs+=(--in "$dir/model.pth")
+            if [[ -d $dir/$decode_tag/$set ]]; then
+                written+=("$system=$dir/$decode_tag/$set")
+                needs+=(--in "$dir/$decode_tag/$set/decode.json")
+            fi
         done
+        for system in $twins; do
+            twin+=("$system=$(twin_dir "$lang" "$system")")
+            needs+=(--in "$(twin_dir "$lang" "$system")/model.pth")
+        done
+        if ((${#written[@]})); then written=(--hypotheses "${written[@]}"); fi
+        if ((${#twin[@]})); then twin=(--twins "${twin[@]}"); fi
         # the name has no tag, as its output has none: another training's figures are not kept
         pool "$inference_nj" step "$lang/cka" "${needs[@]}" --in "$dumpdir/raw/$lang/$set/wav.scp" \
             --out "$expdir/$lang/analysis/cka.json" -- \
             "$python" -m espnet_ext.bin.analyze cka --models "${models[@]}" --data "$dumpdir/raw/$lang/$set" \
-            --output "$expdir/$lang/analysis/cka.json"
+            "${written[@]}" "${twin[@]}" --output "$expdir/$lang/analysis/cka.json"
     done
     pool_wait
     made+=", $expdir/$(braces "$langs")/analysis/cka.json"
@@ -341,7 +364,7 @@ judge_mispronunciations() {
 
 compare_systems() {
     judge_mispronunciations
-    compare_encoders
+    compare_inside
 }
 
 write_report() {
