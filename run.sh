@@ -15,6 +15,8 @@ readonly start_dir root cores
 . "$root/local/launch.sh"
 # shellcheck source=local/lm_stages.sh
 . "$root/local/lm_stages.sh"
+# shellcheck source=local/compare_stages.sh
+. "$root/local/compare_stages.sh"
 # shellcheck source=local/stages.sh
 . "$root/local/stages.sh"
 trap 'rm -f "$step_journal"' EXIT
@@ -75,6 +77,7 @@ option train_tag "" "name of it in folders (default: from --train_config)"
 option train_args "" "further options for ESPnet's training"
 option twins "" "systems to train once more from another seed, whose likeness is a ceiling for stage 17"
 option twin_seed 1 "that seed (ESPnet's own is 0)"
+option swaps false "put every decoder on every encoder in stage 17 too (minutes a language)"
 option use_lm false "train a language model per output (stages 6-8) and decode with it"
 option lm_config train_lm.yaml "language model configuration"
 option use_ngram false "estimate an n-gram model per output (stage 9) and decode with it"

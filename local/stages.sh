@@ -296,81 +296,12 @@ upload_models() {
     made="$hf_repo on the Hugging Face hub"
 }
 
-# -- stages 17 and 18, comparing and reporting
-
-compare_inside() { # encoders and decoders, layer by layer
-    local lang system set=${test_sets%% *} dir models needs written twin
-    if [[ $systems != *" "* ]]; then
-        made+=", no encoders to compare: one system alone"
-        return
-    fi
-    share_threads "$inference_nj"
-    for lang in $langs; do
-        models=() needs=() written=() twin=()
-        for system in $systems; do
-            dir=$(model_dir "$lang" "$system")
-            models+=("$system=$dir")
-            needs+=(--in "$dir/model.pth")
-            if [[ -d $dir/$decode_tag/$set ]]; then
-                written+=("$system=$dir/$decode_tag/$set")
-                needs+=(--in "$dir/$decode_tag/$set/decode.json")
-            fi
-        done
-        for system in $twins; do
-            twin+=("$system=$(twin_dir "$lang" "$system")")
-            needs+=(--in "$(twin_dir "$lang" "$system")/model.pth")
-        done
-        if ((${#written[@]})); then written=(--hypotheses "${written[@]}"); fi
-        if ((${#twin[@]})); then twin=(--twins "${twin[@]}"); fi
-        # the name has no tag, as its output has none: another training's figures are not kept
-        pool "$inference_nj" step "$lang/cka" "${needs[@]}" --in "$dumpdir/raw/$lang/$set/wav.scp" \
-            --out "$expdir/$lang/analysis/cka.json" -- \
-            "$python" -m espnet_ext.bin.analyze cka --models "${models[@]}" --data "$dumpdir/raw/$lang/$set" \
-            "${written[@]}" "${twin[@]}" --output "$expdir/$lang/analysis/cka.json"
-    done
-    pool_wait
-    made+=", $expdir/$(braces "$langs")/analysis/cka.json"
-}
-
-judge_one() { # judge_one LANG SYSTEM SET: mispronunciations, where canonical and surface are known
-    local hypotheses texts=$dumpdir/raw/$1/$3 unit=jamo words=() lexicon_file how further
-    hypotheses=$(model_dir "$1" "$2")/$decode_tag/$3
-    [[ -f $texts/text.canonical && -f $texts/text.surface && -f $hypotheses/text.surface ]] || return 0
-    lexicon_file=$(for_language lexicon "$1")
-    if [[ " $(types_of "$1") " == *" surface=phone "* ]]; then
-        unit=phone
-        if [[ -n $lexicon_file ]]; then words=(--lexicon "$lexicon_file"); fi
-    fi
-    for how in mdd mdd_no_prompt; do
-        further=()
-        if [[ $how == mdd_no_prompt ]]; then
-            # letters are pronounced by the rules of Korean
-            [[ -f $hypotheses/text.meaning && ($unit == phone || $1 == ko) ]] || continue
-            further=(--meaning "$hypotheses/text.meaning" "${words[@]}")
-        fi
-        pool "$nj" step "$1/${how}_${2}_${train_tag}_${decode_tag}_$3" --in "$texts" --in "$hypotheses/text.surface" \
-            --out "$hypotheses/$how.json" -- \
-            "$python" -m espnet_ext.bin.mdd --canonical "$texts/text.canonical" --perceived "$texts/text.surface" \
-            --hypothesis "$hypotheses/text.surface" --unit "$unit" --utt2spk "$texts/utt2spk" \
-            --json "$hypotheses/$how.json" "${further[@]}"
-    done
-}
-
-judge_mispronunciations() {
-    share_threads "$nj"
-    each_decoding judge_one
-    made+="/mdd*.json where canonical forms are known"
-}
-
-compare_systems() {
-    judge_mispronunciations
-    compare_inside
-}
+# -- stage 18, reporting (17 is in compare_stages.sh)
 
 write_report() {
-    local lang system set needs=() heading=()
+    local lang system set part needs=() heading=()
     for lang in $langs; do
-        needs+=(--in "$expdir/$lang/analysis/cka.json")
+        for part in cka probes swaps; do needs+=(--in "$expdir/$lang/analysis/$part.json"); done
         for system in $systems; do
             for set in $test_sets; do needs+=(--in "$(model_dir "$lang" "$system")/$decode_tag/$set"); done
         done

@@ -42,7 +42,6 @@ from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.errors import UserError
 from espnet_ext.progress import say, track
 from espnet_ext.scoring.score import read_hypotheses
-from espnet_ext.text.tokenizers import UNK
 
 TWIN = "~twin"  # behind a system's name
 
@@ -120,13 +119,6 @@ def common_rate(systems: Mapping[str, DualSpeech2Text]) -> int:
         listed = ", ".join(f"{name} {rate} Hz" for name, rate in rates.items())
         raise UserError(f"systems for different sample rates: {listed}", "compare others")
     return next(iter(rates.values()))
-
-
-def token_ids(system: DualSpeech2Text, output: str, text: str) -> list[int]:
-    """A transcript as ids of one branch; what its token list lacks is `<unk>`."""
-    tokens = system.model.branches[output].tokens
-    number = {token: i for i, token in enumerate(tokens)}
-    return [number.get(token, number[UNK]) for token in system.tokenizers[output].encode(text)]
 
 
 class _Comparison:
@@ -215,7 +207,7 @@ class _Comparison:
         there = [i for i, u in enumerate(batch) if text_of(part, u) != NA]
         if not there:
             return None
-        tokens = [token_ids(system, part.output, text_of(part, batch[i])) for i in there]
+        tokens = [system.token_ids(part.output, text_of(part, batch[i])) for i in there]
         seen = encoded[part.system]
         chosen = type(seen)(seen.layers, seen.frames, seen.states[there], seen.counts[there])
         names, rows, counts = decode(

@@ -7,7 +7,8 @@ coordinates; what it does not mend, the other encoder does not hold.
 
 `swap` returns, and `analyze swaps` writes::
 
-    {"kind": "swaps", "version": 1, "data", "utterances", "train_utterances", "metric": {output: …},
+    {"kind": "swaps", "version": 1, "data", "utterances", "train_utterances",
+     "models": {name: {"directory"}}, "metric": {output: …},
      "rows": [{"encoder": "so_meaning", "decoder": "so_surface", "output": "surface",
                "way": "own" | "direct" | "stitched", "rate", "interval", "r2": float | null}]}
 
@@ -89,6 +90,7 @@ def swap(
     return {
         "kind": "swaps", "version": 1, "data": str(data), "utterances": len(tested),
         "train_utterances": len(learnt),
+        "models": {name: {"directory": str(folder)} for name, folder in model_dirs.items()},
         "metric": work.metrics, "rows": work.rows(tested),
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Analyse trained systems: `cka` compares them by layer, `swaps` exchanges their encoders."""
+"""Analyse trained systems: how alike they are inside, what can be read off them, and exchanges."""
 
 import argparse
 import sys
@@ -10,17 +10,57 @@ from espnet_ext.bin import cli
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    cka = verbs.add_parser(
-        "cka",
-        help="similarity of encoders and decoders, layer by layer",
-        allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    _cka_options(_verb(verbs, "cka", "similarity of encoders and decoders, layer by layer"))
+    probes = _verb(verbs, "probes", "what linear probes read off each layer of the encoders")
+    probes.add_argument("--train", required=True, help="data directory that probes are fitted to")
+    probes.add_argument("--max_utterances", type=int, default=500, help="evenly spread; 0: all")
+    probes.add_argument("--max_train", type=int, default=500, help="evenly spread; 0: all")
+    swaps = _verb(
+        verbs, "swaps", "every decoder on every encoder, directly and through a linear map"
     )
-    cka.add_argument(
+    swaps.add_argument("--train", required=True, help="data directory that maps are fitted to")
+    swaps.add_argument("--config", default=None, help="decoding configuration (YAML)")
+    swaps.add_argument("--max_utterances", type=int, default=100, help="evenly spread; 0: all")
+    swaps.add_argument("--max_train", type=int, default=500, help="evenly spread; 0: all")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    options = parser.parse_args(arguments)
+    models = _folders("--models", options.models, parser)
+    if len(models) < 2:
+        parser.error("--models: give at least two systems")
+    if options.batch_size < 1:
+        parser.error("--batch_size must be at least 1")
+    run, show = {"cka": (_cka, _show_cka), "probes": (_probes, _show_probes),
+                 "swaps": (_swaps, _show_swaps)}[options.verb]  # fmt: skip
+    common = {"batch_size": options.batch_size, "device": "cuda" if options.ngpu else "cpu"}
+    result = run(options, models, parser, common)
+
+    from espnet_ext.files import write_json
+    from espnet_ext.report.provenance import provenance
+
+    result["provenance"] = provenance("analyze", arguments)
+    write_json(options.output, result)
+    show(result)
+    print(f"wrote {options.output}")
+    return 0
+
+
+def _verb(verbs, name: str, text: str) -> argparse.ArgumentParser:
+    """A verb with the options that all have."""
+    verb = verbs.add_parser(
+        name, help=text, allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )  # fmt: skip
+    verb.add_argument(
         "--models", nargs="+", required=True, metavar="NAME=DIR", help="two or more systems"
     )
-    cka.add_argument("--data", required=True, help="data directory, formatted (dump/raw/…)")
-    cka.add_argument("--output", required=True, help="JSON file to write")
+    verb.add_argument("--data", required=True, help="data directory, formatted (dump/raw/…)")
+    verb.add_argument("--output", required=True, help="JSON file to write")
+    verb.add_argument("--batch_size", type=int, default=16, help="utterances a batch")
+    verb.add_argument("--ngpu", type=int, default=0, help="0: CPU")
+    return verb
+
+
+def _cka_options(cka: argparse.ArgumentParser) -> None:
     cka.add_argument(
         "--twins", nargs="+", default=[], metavar="NAME=DIR",
         help="the same systems trained from another seed: a ceiling",
@@ -40,107 +80,86 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     cka.add_argument("--permutations", type=int, default=20, help="for the null of --measures")
     cka.add_argument("--max_utterances", type=int, default=500, help="evenly spread; 0: all")
-    cka.add_argument("--batch_size", type=int, default=16, help="utterances a batch")
-    cka.add_argument("--ngpu", type=int, default=0, help="0: CPU")
-    swaps = verbs.add_parser(
-        "swaps",
-        help="every decoder on every encoder, directly and through a linear map",
-        allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    swaps.add_argument(
-        "--models", nargs="+", required=True, metavar="NAME=DIR", help="two or more systems"
-    )
-    swaps.add_argument("--data", required=True, help="data directory to decode (dump/raw/…)")
-    swaps.add_argument("--train", required=True, help="data directory that maps are fitted to")
-    swaps.add_argument("--config", default=None, help="decoding configuration (YAML)")
-    swaps.add_argument("--output", required=True, help="JSON file to write")
-    swaps.add_argument("--max_utterances", type=int, default=100, help="evenly spread; 0: all")
-    swaps.add_argument("--max_train", type=int, default=500, help="evenly spread; 0: all")
-    swaps.add_argument("--batch_size", type=int, default=16, help="utterances a batch")
-    swaps.add_argument("--ngpu", type=int, default=0, help="0: CPU")
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    options = parser.parse_args(arguments)
-    models = _models("--models", options.models, parser)
-    if len(models) < 2:
-        parser.error("--models: give at least two systems")
-    if options.batch_size < 1:
-        parser.error("--batch_size must be at least 1")
-    if options.verb == "swaps":
-        return _swap(options, models, arguments)
 
-    twins = _models("--twins", options.twins, parser, models)
-    hypotheses = _models("--hypotheses", options.hypotheses, parser, models)
+
+def _cka(options, models: Mapping[str, str], parser, common: Mapping) -> dict:
+    twins = _folders("--twins", options.twins, parser, models)
+    hypotheses = _folders("--hypotheses", options.hypotheses, parser, models)
 
     from espnet_ext.analysis.compare import compare_systems
     from espnet_ext.analysis.measures import MEASURES
-    from espnet_ext.files import write_json
-    from espnet_ext.report.provenance import provenance
 
     names = {"all": list(MEASURES), "none": []}.get(options.measures)
     names = [name for name in options.measures.split(",") if name] if names is None else names
     if unknown := [name for name in names if name not in MEASURES]:
         parser.error(f"--measures: unknown {', '.join(unknown)}; there are {', '.join(MEASURES)}")
-    result = compare_systems(
-        models,
-        options.data,
-        twins=twins,
-        hypotheses=hypotheses,
-        measures=names,
-        max_rows=options.max_rows,
-        permutations=options.permutations,
-        max_utterances=options.max_utterances,
-        batch_size=options.batch_size,
-        device="cuda" if options.ngpu else "cpu",
-    )
-    result["provenance"] = provenance("analyze", arguments)
-    write_json(options.output, result)
+    return compare_systems(
+        models, options.data, twins=twins, hypotheses=hypotheses, measures=names,
+        max_rows=options.max_rows, permutations=options.permutations,
+        max_utterances=options.max_utterances, **common,
+    )  # fmt: skip
+
+
+def _show_cka(result: Mapping) -> None:
     for pair in result["pairs"]:
         print(f"encoders {pair['a']} – {pair['b']}: {_curve(pair)}")
     for pair in result["decoders"]:
         names = f"{pair['a']}/{pair['output_a']} – {pair['b']}/{pair['output_b']}"
         print(f"decoders {names}, {pair['how']}, by {pair['rows']}: {_curve(pair)}")
-    print(f"wrote {options.output} ({result['utterances']} utterances, {result['frames']} frames)")
-    return 0
+    print(f"{result['utterances']} utterances, {result['frames']} frames; debiased linear CKA")
 
 
-def _swap(options: argparse.Namespace, models: dict[str, str], arguments: list[str]) -> int:
-    from espnet_ext.analysis.swaps import swap
-    from espnet_ext.decoding.options import read_options
-    from espnet_ext.files import write_json
-    from espnet_ext.report.provenance import provenance
-
-    result = swap(
-        models,
-        options.data,
-        options.train,
-        read_options(options.config) if options.config else {},
-        max_utterances=options.max_utterances,
-        max_train=options.max_train,
-        batch_size=options.batch_size,
-        device="cuda" if options.ngpu else "cpu",
-    )
-    result["provenance"] = provenance("analyze", arguments)
-    write_json(options.output, result)
-    print("| output | decoder of | encoder of | way | error % | 95 % | R² |")
-    print("|---|---|---|---|---|---|---|")
-    for row in sorted(result["rows"], key=lambda row: (row["output"], row["decoder"])):
-        bounds = "–" if row["interval"] is None else "{:.1f}–{:.1f}".format(*row["interval"])
-        rate = "–" if row["rate"] is None else f"{row['rate']:.1f}"
-        fit = "–" if row["r2"] is None else f"{row['r2']:.2f}"
-        names = (row[key] for key in ("output", "decoder", "encoder", "way"))
-        print(f"| {' | '.join(names)} | {rate} | {bounds} | {fit} |")
-    print(f"wrote {options.output} ({result['utterances']} utterances)")
-    return 0
-
-
-def _curve(pair: dict) -> str:
+def _curve(pair: Mapping) -> str:
     """Debiased CKA of the layers that both have."""
     known = (point for point in pair["curve"] if point["debiased"] is not None)
     return ", ".join(f"{point['layer']}: {point['debiased']:.2f}" for point in known)
 
 
-def _models(
+def _probes(options, models: Mapping[str, str], _parser, common: Mapping) -> dict:
+    from espnet_ext.analysis.probing import probe_encoders
+
+    return probe_encoders(
+        models, options.data, options.train, max_utterances=options.max_utterances,
+        max_train=options.max_train, **common,
+    )  # fmt: skip
+
+
+def _show_probes(result: Mapping) -> None:
+    print("| task | system | layer | accuracy % | 95 % | control % | chance % |")
+    print("|---|---|---|---|---|---|---|")
+    for row in result["rows"]:
+        names = " | ".join(row[key] for key in ("task", "system", "layer"))
+        figures = (row["accuracy"], row["control"], row["chance"])
+        accuracy, control, chance = (f"{value:.1f}" for value in figures)
+        print(f"| {names} | {accuracy} | {_bounds(row['interval'])} | {control} | {chance} |")
+
+
+def _swaps(options, models: Mapping[str, str], _parser, common: Mapping) -> dict:
+    from espnet_ext.analysis.swaps import swap
+    from espnet_ext.decoding.options import read_options
+
+    return swap(
+        models, options.data, options.train, read_options(options.config) if options.config else {},
+        max_utterances=options.max_utterances, max_train=options.max_train, **common,
+    )  # fmt: skip
+
+
+def _show_swaps(result: Mapping) -> None:
+    print("| output | decoder of | encoder of | way | error % | 95 % | R² |")
+    print("|---|---|---|---|---|---|---|")
+    for row in sorted(result["rows"], key=lambda row: (row["output"], row["decoder"])):
+        rate = "–" if row["rate"] is None else f"{row['rate']:.1f}"
+        fit = "–" if row["r2"] is None else f"{row['r2']:.2f}"
+        names = (row[key] for key in ("output", "decoder", "encoder", "way"))
+        print(f"| {' | '.join(names)} | {rate} | {_bounds(row['interval'])} | {fit} |")
+    print(f"{result['utterances']} utterances")
+
+
+def _bounds(interval: Sequence[float] | None) -> str:
+    return "–" if interval is None else "{:.1f}–{:.1f}".format(*interval)
+
+
+def _folders(
     option: str, given: Sequence[str], parser: argparse.ArgumentParser,
     known: Mapping[str, str] | None = None,
 ) -> dict[str, str]:  # fmt: skip

@@ -30,7 +30,7 @@ from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.load import load_model
 from espnet_ext.model.short import frames_of
 from espnet_ext.text.ngram import Ngrams, read_arpa
-from espnet_ext.text.tokenizers import build_tokenizer
+from espnet_ext.text.tokenizers import UNK, build_tokenizer
 
 Audio = str | Path | np.ndarray | torch.Tensor
 
@@ -166,6 +166,11 @@ class DualSpeech2Text:
                 waves = [audio.part(*span, self.sample_rate) for span in group]
                 parts += zip(group, self.batch(waves), strict=True)
         return stitch(parts, list(self.model.branches))
+
+    def token_ids(self, output: str, text: str) -> list[int]:
+        """A transcript as ids of one branch; what its token list lacks is `<unk>`."""
+        number = {token: i for i, token in enumerate(self.model.branches[output].tokens)}
+        return [number.get(token, number[UNK]) for token in self.tokenizers[output].encode(text)]
 
     def is_too_short(self, samples: int) -> bool:
         """Whether so many samples (at `sample_rate`) are fewer than the encoder can take in."""

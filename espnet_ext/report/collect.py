@@ -2,7 +2,7 @@
 
 Read, per language and system: `<exp>/<lang>/<system>_<train tag>/train.json` and, per set,
 `<decode tag>/<set>/{score,utterances,decode,mdd,mdd_no_prompt}.json`; per language
-`<exp>/<lang>/analysis/cka.json`.
+`<exp>/<lang>/analysis/{cka,probes,swaps}.json`.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,15 @@ _REQUIRED = {
     "score": ("cells", "data", "token_types"),
     "utterances": ("utterances",),
     "cka": ("pairs", "models"),
+    "probes": ("rows", "tasks", "models"),
+    "swaps": ("rows", "metric", "models"),
     "mdd": ("F1", "counts", "measures"),
 }
+
+
+# What stage 17 says of a language's systems, and what of it is made only when asked for.
+ANALYSES = {"cka": "comparison of systems", "probes": "probes", "swaps": "exchanged encoders"}
+ON_REQUEST = ("swaps",)
 
 
 @dataclass
@@ -41,6 +48,8 @@ class Language:
     sets: dict[str, dict[str, Run]] = field(default_factory=dict)  # set → system → run
     trainings: dict[str, dict] = field(default_factory=dict)  # system → train.json
     cka: dict | None = None
+    probes: dict | None = None
+    swaps: dict | None = None
     differences: dict[str, list[dict]] = field(default_factory=dict)  # set → comparisons
     corpus: list[dict] = field(default_factory=list)  # rows: set, utterances, speakers, hours, …
 
@@ -100,16 +109,23 @@ def _language(exp_dir, code, systems, train_tag, decode_tag, sets, missing) -> L
             mdd = {how: judged for how, judged in mdd.items() if judged is not None}
             run = Run(run_folder, score, utterances, decode, mdd)
             language.sets.setdefault(name, {})[system] = run
-    path = exp_dir / code / "analysis" / "cka.json"
-    cka = _optional(path, "cka") if len(systems) > 1 else None  # one has nothing to compare with
-    models = [m for m in cka["models"].values() if not m.get("twin_of")] if cka else ()
-    compared = {Path(model.get("directory", "")).parts[-2:] for model in models}
-    if compared == {(code, f"{system}_{train_tag}") for system in systems}:
-        language.cka = cka
-    elif language.sets and len(systems) > 1:
-        stale = " is of other models: run stage 17 again" if cka else ""
-        missing.append(f"{code}, comparison of encoders: {path}{stale}")
+    trained = {(code, f"{system}_{train_tag}") for system in systems}
+    if language.sets and len(systems) > 1:  # one alone has nothing to compare with
+        for kind, what in ANALYSES.items():
+            path = exp_dir / code / "analysis" / f"{kind}.json"
+            found = _optional(path, kind)
+            if found is not None and _models_of(found) == trained:
+                setattr(language, kind, found)
+            elif found is not None or kind not in ON_REQUEST:
+                stale = " is of other models: run stage 17 again" if found else ""
+                missing.append(f"{code}, {what}: {path}{stale}")
     return language
+
+
+def _models_of(analysis: dict) -> set[tuple[str, ...]]:
+    """(language, system and training) of the models compared, without twins."""
+    models = [one for one in analysis["models"].values() if not one.get("twin_of")]
+    return {Path(one.get("directory", "")).parts[-2:] for one in models}
 
 
 def _optional(path: Path, kind: str | None = None) -> dict | None:

@@ -199,8 +199,10 @@ def commands(language: Language, runs: Mapping[str, Run]) -> list[tuple[str, dic
         if run.decode and run.decode.get("command"):
             found.append((f"{system}: decoding", run.decode))
         found.append((f"{system}: scores", run.score))
-    if language.cka:
-        found.append(("comparison of encoders", language.cka))
+    for what, made in (("comparison of systems", language.cka), ("probes", language.probes),
+                       ("exchanged encoders", language.swaps)):  # fmt: skip
+        if made:
+            found.append((what, made))
     # Some files keep their provenance apart, others among their own keys.
     return [(what, {**value, **(value.get("provenance") or {})}) for what, value in found]
 

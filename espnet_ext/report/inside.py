@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from espnet_ext.report import facts, similarity, svg
+from espnet_ext.report import evidence, facts, similarity, svg
 from espnet_ext.report.collect import Language
 from espnet_ext.report.markup import Markup, element, join
 from espnet_ext.report.sections import PAIRS, table
@@ -41,6 +41,47 @@ def section(language: Language) -> Markup | None:
         element("details", element("summary", "All layers against all layers"),
                 element("div", [_map(cka, pair) for pair in cka["pairs"]], class_="pair"),
                 _whole(cka.get("everything"))),
+    ])  # fmt: skip
+
+
+def probes(language: Language) -> Markup | None:
+    """What linear probes read off each layer."""
+    found = language.probes
+    if not found:
+        return None
+    text = (
+        "Balanced accuracy in percent of a linear probe of the encoder's layers, with its interval "
+        "over speakers. The control's labels are random, fixed for each kind of row: what a probe "
+        "can learn by heart."
+    )
+    tables = [
+        join([element("h4", title), table(heads, rows, label=f"probes: {title}")])
+        for title, heads, rows in evidence.probe_tables(found)
+    ]
+    return join([
+        element("h3", "What can be read off the encoders"),
+        element("p", text),
+        element("ul", [element("li", said) for said in evidence.probe_readings(found)]),
+        element("details", element("summary", "Every layer"), tables),
+    ])  # fmt: skip
+
+
+def swaps(language: Language) -> Markup | None:
+    """Every decoder on every encoder."""
+    found = language.swaps
+    if not found:
+        return None
+    heads, rows = evidence.swap_rows(found)
+    text = (
+        f"Each decoder was put on each encoder ({found['utterances']} utterances), as it is and "
+        f"through a linear map fitted to {found['train_utterances']} training utterances."
+    )
+    return join([
+        element("h3", "Encoders exchanged"),
+        element("p", text),
+        element("ul", [element("li", said) for said in evidence.swap_readings(found)]),
+        element("details", element("summary", "The values"),
+                table(heads, rows, text_columns=4, label="exchanged encoders")),
     ])  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from espnet_ext.report import facts, published, similarity
+from espnet_ext.report import evidence, facts, published, similarity
 from espnet_ext.report.collect import Language, Results, Run
 from espnet_ext.report.facts import cell_rows
 from espnet_ext.report.summary import interval, percent, signed, signed_interval
@@ -57,6 +57,10 @@ def _language(language: Language) -> Iterator[str]:
         yield from _set(language, name, runs)
     if language.cka:
         yield from _cka(language)
+    if language.probes:
+        yield from _probes(language)
+    if language.swaps:
+        yield from _swaps(language)
     yield from _published(language)
     for runs in language.sets.values():
         yield from _commands(language, runs)
@@ -171,6 +175,24 @@ def _cka(language: Language) -> Iterator[str]:
         yield "by leaving out each speaker, null from frames that do not belong together:"
         yield from ("", *_table(heads, rows))
     yield from (*(f"- {_plain(said)}" for said in similarity.readings(cka)), "")
+
+
+def _probes(language: Language) -> Iterator[str]:
+    yield from (f"### {_plain(language.name)}: what linear probes read off the encoders", "")
+    yield "Balanced accuracy in percent by layer; the control's labels are random, fixed for each"
+    yield from ("kind of row: what a probe can learn by heart.", "")
+    for title, heads, rows in evidence.probe_tables(language.probes):
+        yield from (f"{_plain(title[0].upper() + title[1:])}:", "", *_table(heads, rows))
+    yield from (*(f"- {_plain(said)}" for said in evidence.probe_readings(language.probes)), "")
+
+
+def _swaps(language: Language) -> Iterator[str]:
+    swaps = language.swaps
+    yield from (f"### {_plain(language.name)}: encoders exchanged", "")
+    yield f"Each decoder on each encoder, {swaps['utterances']} utterances; maps fitted to"
+    yield from (f"{swaps['train_utterances']} training utterances.", "")
+    yield from _table(*evidence.swap_rows(swaps))
+    yield from (*(f"- {_plain(said)}" for said in evidence.swap_readings(swaps)), "")
 
 
 def _published(language: Language) -> Iterator[str]:

@@ -79,7 +79,7 @@ def _language(language: Language, examples: Sequence[tuple]) -> Markup:
             sections.divergence(runs, several),
             sections.mispronunciations(language, runs, several),
         ]
-    parts.append(inside.section(language))
+    parts += [inside.section(language), inside.probes(language), inside.swaps(language)]
     parts.append(sections.examples(examples))
     for runs in language.sets.values():
         parts.append(sections.effort(language, runs))

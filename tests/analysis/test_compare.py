@@ -147,7 +147,7 @@ def test_decoders_of_a_trained_system_and_its_twin(trained, tmp_path):
     encoded = encode({"a": system.model}, waves, ids)["a"]
     means = {}
     for output in ("surface", "meaning"):
-        tokens = [compare.token_ids(system, output, u.texts[output]) for u in utterances]
+        tokens = [system.token_ids(output, u.texts[output]) for u in utterances]
         names, rows, counts = decode(system.model.branches[output], encoded, tokens, ids)
         means[output] = {n: pooled(r, counts) for n, r in zip(names, rows, strict=True)}
     pair = found["a", "surface", "b", "meaning", "teacher-forced", "utterances"]

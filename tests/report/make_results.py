@@ -152,6 +152,7 @@ def make(
             decode = {"rtf": 0.0312, "audio_seconds": 7.2, "seconds": 0.22, "options": options}
             (out / "decode.json").write_text(json.dumps(decode))
         write_cka(root / "exp" / lang / "analysis/cka.json", systems, generator)
+        write_probes(root / "exp" / lang / "analysis/probes.json", systems, generator)
     return root
 
 
@@ -202,3 +203,41 @@ def similarity(layers, generator: random.Random) -> dict:
         for x, layer in enumerate(layers)
     ]  # fmt: skip
     return {"grid": grid, "debiased": grid, "curve": curve, "only_a": [], "only_b": []}
+
+
+def models_of(path: Path, systems) -> dict:
+    return {s: {"directory": f"exp/{path.parts[-3]}/{s}_small"} for s in systems}
+
+
+def write_probes(path: Path, systems, generator: random.Random) -> None:
+    rows = [
+        {"task": task, "system": system, "layer": layer, "accuracy": 60 + 20 * generator.random(),
+         "interval": [50.0, 90.0], "control": control, "selectivity": 80 - control, "chance": 2.5}
+        for task, control in (("surface", 30.0), ("deviates", 90.0))
+        for system in systems for layer in ("embed", "0")
+    ]  # fmt: skip
+    about = {"classes": 40, "train": 900, "test": 300, "left_out": 3, "aligned_by": systems[0]}
+    value = {
+        "kind": "probes", "version": 1, "train": "t", "data": "d", "rows": rows,
+        "models": models_of(path, systems), "tasks": {"surface": about, "deviates": about},
+        "notes": ["l1 is not probed: x"], "provenance": provenance("analyze", ["probes"]),
+    }  # fmt: skip
+    path.write_text(json.dumps(value))
+
+
+def write_swaps(path: Path, systems) -> None:
+    a, b = systems[:2]
+    rates = {(b, a, "own"): 5.0, (a, a, "own"): 5.0, (b, a, "direct"): 90.0,
+             (b, a, "stitched"): 6.0, (a, b, "own"): 4.0, (b, b, "own"): 4.0,
+             (a, b, "direct"): 80.0, (a, b, "stitched"): 40.0}  # fmt: skip
+    rows = [
+        {"encoder": e, "decoder": d, "output": "surface", "way": way, "rate": rate,
+         "interval": [rate - 2, rate + 2], "r2": 0.8 if way == "stitched" else None}
+        for (e, d, way), rate in rates.items()
+    ]  # fmt: skip
+    value = {
+        "kind": "swaps", "version": 1, "data": "d", "utterances": 40, "train_utterances": 300,
+        "models": models_of(path, systems), "metric": {"surface": "per"}, "rows": rows,
+        "provenance": provenance("analyze", ["swaps"]),
+    }  # fmt: skip
+    path.write_text(json.dumps(value))

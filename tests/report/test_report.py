@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 
+import make_results
 import pytest
 
 from espnet_ext.bin import report as command
@@ -14,8 +15,8 @@ from espnet_ext.report.summary import interval, percent
 SYSTEMS = "so_surface so_meaning do"
 VOID = {"meta", "br", "hr", "img", "link"}
 ALLOWED = {
-    "html", "head", "meta", "title", "style", "body", "header", "h1", "h2", "h3", "p", "nav", "ul",
-    "li", "a", "main", "section", "div", "table", "thead", "tbody", "tr", "th", "td", "small",
+    "html", "head", "meta", "title", "style", "body", "header", "h1", "h2", "h3", "h4", "p", "nav",
+    "ul", "li", "a", "main", "section", "div", "table", "thead", "tbody", "tr", "th", "td", "small",
     "span", "b", "strong", "figure", "figcaption", "svg", "line", "text", "circle", "polygon",
     "polyline", "rect", "details", "summary", "article", "audio", "dl", "dt", "dd", "ruby", "rt",
     "ins", "del", "pre", "code", "footer",
@@ -225,3 +226,32 @@ def test_a_comparison_of_other_models_is_left_out_with_a_note(tree, tmp_path, ca
     markdown, _ = write(tmp_path, tmp_path, languages="ko")
     assert "what the systems share inside" not in markdown
     assert f"{path} is of other models: run stage 17 again" in capsys.readouterr().err
+
+
+def test_what_stage_17_found_is_told(tree, tmp_path):
+    systems = SYSTEMS.split()
+    shutil.copytree(tree, tmp_path / "all")
+    make_results.write_swaps(tmp_path / "all/exp/ko/analysis/swaps.json", systems)
+    markdown, page = write(tmp_path / "all", tmp_path, systems=SYSTEMS)
+    for text in (
+        f"{systems[0]} – its twin",  # the ceiling
+        "writing on their own, means of utterances", "token by token",  # decoders
+        "null 0.01",  # of other measures
+        "do has no decoder of x &lt;y&gt;",  # what could not be compared
+        "surface tokens (40 kinds, chance 2.50; 900 rows to learn from, 300 tested",
+        "This shows nothing",  # a probe no better than its control
+        "what it needs is there in other coordinates",
+        "so what it needs is not all linearly there",
+        "Published for the two single-output encoders",
+    ):  # fmt: skip
+        assert text.lower() in markdown.lower(), text
+    for text in ("What the systems share inside", "What can be read off the encoders",
+                 "Encoders exchanged", "All layers against all layers"):  # fmt: skip
+        assert text in page
+    english = markdown.partition("English")[2]
+    assert "encoders exchanged" not in english  # nobody asked for it there
+    stale = json.loads((tmp_path / "all/exp/en/analysis/probes.json").read_text())
+    stale["models"] = {}
+    (tmp_path / "all/exp/en/analysis/probes.json").write_text(json.dumps(stale))
+    markdown, _ = write(tmp_path / "all", tmp_path, systems=SYSTEMS)
+    assert "probes.json is of other models: run stage 17 again" in markdown

@@ -45,7 +45,7 @@ case $verb in
     score) put "${given[hypotheses]}" score.json ;;
     mdd) put "$(dirname "${given[json]}")" "$(basename "${given[json]}")" ;;
     pack) echo zip >"${given[archive]}" ;;
-    analyze) put "$(dirname "${given[output]}")" cka.json ;;
+    analyze) put "$(dirname "${given[output]}")" "$(basename "${given[output]}")" ;;
     report)
         printf '# Results\n\n| cell | CER |\n|---|---|\n| ko do | 1.0 |\n\n' >"${given[results]}"
         printf 'more\n\n| other |\n' >>"${given[results]}"

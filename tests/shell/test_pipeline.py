@@ -23,7 +23,7 @@ def test_without_options_all_stages_run_in_order(project):
     # two languages, three sets, two outputs, three systems
     expected = {"format_audio": 6, "filter": 6, "tokens": 4, "train": 8, "decode": 6, "score": 6}
     assert {verb: called.count(verb) for verb in expected} == expected
-    assert called.count("analyze") == 2 and called[-1] == "report"
+    assert called.count("analyze") == 4 and called[-1] == "report"
     assert "| ko do | 1.0 |" in done.stdout and "other" not in done.stdout
     assert (project.recipe / "RESULTS.md").exists() and (project.recipe / "report.html").exists()
 
@@ -283,9 +283,9 @@ def test_another_trainings_comparison_is_not_kept(project):
     project.calls()
     again = ("--train_tag", "other", "--stage", "11", "--stop_stage", "17")
     project.run(*again)
-    assert verbs(project.calls()).count("analyze") == 2
+    assert verbs(project.calls()).count("analyze") == 4
     project.run("--stage", "17", "--stop_stage", "17")
-    assert verbs(project.calls()) == ["analyze"] * 2
+    assert verbs(project.calls()) == ["analyze"] * 4
 
 
 def test_a_configuration_from_where_the_user_is(project):
@@ -427,3 +427,26 @@ def test_slurm_jobs_are_submitted_and_waited_for(project, tmp_path):
     assert "--wait" in training and "--gpus-per-node 2" in training and "-p gpu" in training
     failed = project.run("--cmd", "slurm", "--force", "true", STUB_FAIL="format_audio", **slurm)
     assert failed.returncode == 1 and "format" in failed.stderr
+
+
+def test_twins_are_trained_from_another_seed_and_compared(project):
+    done = project.run("--twins", "so_surface", "--train_args", "--seed 7", "--langs", "en")
+    assert done.returncode == 0, done.stderr
+    calls = project.calls()
+    trained = [call for call in calls if call.startswith("train ")]  # and the statistics
+    twins = [call for call in trained if "exp/en/so_surface_small_twin" in call]
+    assert len(trained) == 5 and len(twins) == 1 and twins[0].endswith("--seed 1")
+    compared = next(call for call in calls if "analyze cka" in call)
+    assert "--twins so_surface=exp/en/so_surface_small_twin" in compared
+    assert "do=exp/en/do_small/decode/test" in compared.partition("--hypotheses")[2]
+    assert any("analyze probes" in call for call in calls)
+    assert not any("analyze swaps" in call for call in calls)
+
+    refused = project.run("--twins", "so_other")
+    assert refused.returncode == 2 and "so_other is none of --systems" in refused.stderr
+
+
+def test_swaps_on_request(project):
+    assert project.run("--swaps", "true", "--langs", "en").returncode == 0
+    call = next(call for call in project.calls() if "analyze swaps" in call)
+    assert "--config" in call and "--train dump/raw/en/train" in call

@@ -1,0 +1,123 @@
+"""Probes: closed forms, what memorising gives, and the whole way on a trained system."""
+
+import numpy as np
+import pytest
+
+from espnet_ext.analysis.probes import Task, fit, probe, usable
+
+
+def labelled(seed, rows=600, width=12, classes=4):
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, classes, rows)
+    centres = np.eye(classes, width) * 3
+    return centres[labels] + generator.standard_normal((rows, width)) + 5.0, labels
+
+
+def task_of(labels, half, types=None, speakers=None):
+    types = list(range(len(labels))) if types is None else types
+    speakers = [f"s{i % 4}" for i in range(len(labels))] if speakers is None else speakers
+    return Task(labels[:half], labels[half:], types[:half], types[half:], speakers[half:])
+
+
+def test_the_classifier_is_weighted_least_squares():
+    x, labels = labelled(1)
+    x, labels = x[labels != 3], labels[labels != 3]
+    keep = (labels != 2) | (np.arange(len(labels)) % 5 == 0)  # a rare class
+    x, labels = x[keep], labels[keep]
+    weights, offsets = fit(x, labels, 3)
+    ridge = pytest.importorskip("sklearn.linear_model")
+    share = 1.0 / np.bincount(labels)[labels]
+    scale = np.sqrt(np.average((x - np.average(x, 0, share)) ** 2, 0, share))
+    expected = ridge.Ridge(alpha=1e-2 * share.sum()).fit(x / scale, np.eye(3)[labels], share)
+    assert x @ weights + offsets == pytest.approx(expected.predict(x / scale), abs=1e-9)
+
+
+def test_what_is_there_is_found_and_what_is_not_is_not():
+    x, labels = labelled(2, rows=2000)
+    there = probe(task_of(labels, 1000), x[:1000], x[1000:])
+    assert there["accuracy"] > 90 and there["chance"] == 25.0
+    low, high = there["interval"]
+    assert low <= there["accuracy"] <= high
+    assert there["control"] < 35 and there["selectivity"] == there["accuracy"] - there["control"]
+    noise = np.random.default_rng(3).standard_normal(x.shape)
+    assert probe(task_of(labels, 1000), noise[:1000], noise[1000:])["accuracy"] < 35
+
+
+def test_a_control_task_shows_what_is_learnt_by_heart():
+    """Rows that tell their type apart: any labels of the types can be learnt."""
+    generator = np.random.default_rng(4)
+    types = generator.integers(0, 10, 1000)
+    x = np.eye(10)[types] + 0.05 * generator.standard_normal((1000, 10))
+    found = probe(task_of(types % 2, 500, types.tolist()), x[:500], x[500:])
+    assert found["accuracy"] > 99 and found["control"] > 99 and abs(found["selectivity"]) < 1
+
+
+def test_balanced_accuracy_is_the_mean_recall():
+    metrics = pytest.importorskip("sklearn.metrics")
+    x, labels = labelled(5)
+    labels = np.where(labels == 3, 0, labels)
+    weights, offsets = fit(x[:300], labels[:300], 3)
+    predicted = (x[300:] @ weights + offsets).argmax(1)
+    expected = metrics.balanced_accuracy_score(labels[300:], predicted)
+    found = probe(task_of(labels, 300), x[:300], x[300:])
+    assert found["accuracy"] == pytest.approx(100 * expected, abs=1e-9)
+
+
+def test_one_speaker_and_units_that_never_vary():
+    x, labels = labelled(6)
+    x[:, 5] = 7.0
+    found = probe(task_of(labels, 300, speakers=["s"] * 600), x[:300], x[300:])
+    assert found["interval"] is None and np.isfinite(found["accuracy"])
+
+
+def test_rare_classes_are_left_out():
+    learnt, tested = ["a"] * 20 + ["b"] * 19 + ["c"] * 30, ["a"] * 5 + ["c"] * 4 + ["b"] * 9
+    assert usable(learnt, tested, (20, 5)) == {"a": 0}
+    assert usable(learnt, tested, (19, 4)) == {"a": 0, "b": 1, "c": 2}
+
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("espnet2")
+
+from espnet_ext.analysis import probing  # noqa: E402
+from espnet_ext.bin import analyze  # noqa: E402
+from espnet_ext.data.record import Utterance  # noqa: E402
+from espnet_ext.decoding.api import DualSpeech2Text  # noqa: E402
+from espnet_ext.files import read_json  # noqa: E402
+
+
+@pytest.mark.parametrize("frames", [3, 4, 9, 40])
+def test_tokens_share_the_frames_among_them(frames):
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        at = np.sort(generator.choice(frames, 3, replace=False))
+        lengths = probing._edges([(a, a + 1.0) for a in at], frames)
+        assert sum(lengths) == frames and min(lengths) >= 1 and len(lengths) == 3
+
+
+def test_which_tokens_deviate(trained):
+    system = DualSpeech2Text.from_pretrained(str(trained.root / "exp"))
+    texts = {"surface": "K AE T S", "canonical": "K AH T D AO"}
+    utterance = Utterance("a-1", "a", "a.wav", texts)
+    marks = probing.deviations(utterance, texts["surface"].split(), system, "surface")
+    assert marks == [False, True, False, True]
+    assert probing.deviations(Utterance("a-1", "a", "a.wav", {"meaning": "a cat"}), ["K"], system,
+                              "surface") == []  # fmt: skip
+
+
+def test_command(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(probing, "FEWEST", {"token": (2, 1), "utterance": (2, 1)})
+    dump, out = trained.root / "dump", tmp_path / "probes.json"
+    arguments = ["--data", str(dump / "valid"), "--train", str(dump / "train")]
+    folder = str(trained.root / "exp")
+    assert analyze.main(["probes", "--models", f"a={folder}", f"b={folder}", *arguments,
+                         "--output", str(out)]) == 0  # fmt: skip
+    result = read_json(out)
+    rows = {(r["task"], r["system"], r["layer"]): r for r in result["rows"]}
+    assert {task for task, _, _ in rows} == {"surface"}  # meaning has no CTC there
+    for (task, _, layer), row in rows.items():
+        assert row == {**rows[task, "a", layer], "system": row["system"]}
+        assert 0 <= row["accuracy"] <= 100
+    notes = " ".join(result["notes"])
+    assert "tokens of meaning are not probed" in notes and "l1 is not probed" in notes
+    assert "surface" in capsys.readouterr().out
