@@ -248,8 +248,8 @@ def test_what_stage_17_found_is_told(tree, tmp_path):
     for text in ("What the systems share inside", "What can be read off the encoders",
                  "Encoders exchanged", "All layers against all layers"):  # fmt: skip
         assert text in page
-    english = markdown.partition("English")[2]
-    assert "encoders exchanged" not in english  # nobody asked for it there
+    assert "Korean: encoders exchanged" in markdown
+    assert "English: encoders exchanged" not in markdown  # nobody asked for it there
     stale = json.loads((tmp_path / "all/exp/en/analysis/probes.json").read_text())
     stale["models"] = {}
     (tmp_path / "all/exp/en/analysis/probes.json").write_text(json.dumps(stale))
