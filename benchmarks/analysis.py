@@ -1,0 +1,156 @@
+"""What comparing costs: `python benchmarks/analysis.py {alignment} --help`.
+
+- alignment: error counts and alignments of a corpus, beside a dynamic programme in plain Python and
+  beside jiwer, counts and columns compared
+"""
+
+import argparse
+import json
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+
+def median_seconds(run: Callable[[], object], rounds: int) -> float:
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+# -- alignment
+
+
+def alignment(options: argparse.Namespace) -> dict:
+    """Seconds to align and count `--pairs` utterances of phones, three ways, taking turns."""
+    from espnet_ext.scoring.counts import align, counts_of, total_of
+
+    references, hypotheses = _phone_pairs(options)
+    ways = {"ours": align, "jiwer": _jiwer_align, "plain Python": _plain_align}
+    columns, times = {}, {name: [] for name in ways}
+    for align_ in ways.values():  # libraries are loaded before any time is taken
+        align_(references[:1], hypotheses[:1])
+
+    def score(name: str) -> None:
+        columns[name] = ways[name](references, hypotheses)
+        total_of(columns[name])
+
+    for _ in range(options.rounds):  # interleaved
+        for name in ways:
+            times[name].append(median_seconds(lambda name=name: score(name), 1))
+    seconds = {name: statistics.median(found) for name, found in times.items()}
+    for name, value in seconds.items():
+        ratio = value / seconds["ours"]
+        print(f"{name:<14} {value:8.3f} s {ratio:7.1f} times ours", flush=True)
+    ours, plain = ([counts_of(c).errors for c in columns[n]] for n in ("ours", "plain Python"))
+    facts = {
+        "seconds": seconds,
+        "errors": sum(ours),
+        "tokens": total_of(columns["ours"]).tokens,
+        "same_errors_as_plain": sum(a == b for a, b in zip(ours, plain, strict=True)),
+        "same_columns_as_jiwer": _same(columns["ours"], columns["jiwer"]),
+        # of several alignments that cost the same, either may be chosen
+        "same_columns_as_plain": _same(columns["ours"], columns["plain Python"]),
+    }
+    for name, value in facts.items():
+        if name.startswith("same"):
+            print(f"{name.replace('_', ' ')}: {value} of {len(ours)}")
+    if facts["same_errors_as_plain"] < len(ours) or facts["same_columns_as_jiwer"] < len(ours):
+        sys.exit("error: the ways disagree")
+    return facts
+
+
+def _same(one: list[str], other: list[str]) -> int:
+    return sum(a == b for a, b in zip(one, other, strict=True))
+
+
+def _phone_pairs(options: argparse.Namespace) -> tuple[list[list[str]], list[list[str]]]:
+    """References of `--tokens` phones each, and hypotheses with errors at `--error_rate`."""
+    from espnet_ext.text.phones import PHONES
+
+    source = random.Random(0)
+    references = [source.choices(PHONES, k=options.tokens) for _ in range(options.pairs)]
+    hypotheses = []
+    for reference in references:
+        heard = []
+        for phone in reference:
+            kind = source.random() / options.error_rate
+            if kind >= 1 / 3:  # else deleted
+                heard.append(source.choice(PHONES) if kind < 2 / 3 else phone)
+            if 2 / 3 <= kind < 1:
+                heard.append(source.choice(PHONES))
+        hypotheses.append(heard)
+    return references, hypotheses
+
+
+def _jiwer_align(references: list[list[str]], hypotheses: list[list[str]]) -> list[str]:
+    import jiwer
+
+    letters = {"equal": "=", "substitute": "s", "delete": "d", "insert": "i"}
+    found = jiwer.process_words(
+        references, hypotheses, reference_transform=lambda x: x, hypothesis_transform=lambda x: x
+    )
+    return [
+        "".join(
+            letters[c.type] * max(c.ref_end_idx - c.ref_start_idx, c.hyp_end_idx - c.hyp_start_idx)
+            for c in chunks
+        )
+        for chunks in found.alignments
+    ]
+
+
+def _plain_align(references: list[list[str]], hypotheses: list[list[str]]) -> list[str]:
+    return [_plain(r, h) for r, h in zip(references, hypotheses, strict=True)]
+
+
+def _plain(reference: list[str], hypothesis: list[str]) -> str:
+    """Levenshtein's dynamic programme over a whole table, and the way back through it."""
+    table = [list(range(len(hypothesis) + 1))]
+    for i, token in enumerate(reference, 1):
+        above, row = table[-1], [i]
+        for j, heard in enumerate(hypothesis, 1):
+            row.append(min(above[j - 1] + (token != heard), above[j] + 1, row[j - 1] + 1))
+        table.append(row)
+    i, j = len(reference), len(hypothesis)
+    columns = []
+    while i or j:
+        if i and j and table[i][j] == table[i - 1][j - 1] + (reference[i - 1] != hypothesis[j - 1]):
+            columns.append("=" if reference[i - 1] == hypothesis[j - 1] else "s")
+            i, j = i - 1, j - 1
+        elif i and table[i][j] == table[i - 1][j] + 1:
+            columns.append("d")
+            i -= 1
+        else:
+            columns.append("i")
+            j -= 1
+    return "".join(reversed(columns))
+
+
+VERBS = {"alignment": alignment}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("what", choices=tuple(VERBS))
+    parser.add_argument("--pairs", type=int, default=10_000, help="of alignment: utterances")
+    parser.add_argument("--tokens", type=int, default=40, help="of alignment: phones an utterance")
+    parser.add_argument("--error_rate", type=float, default=0.15, help="of alignment")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", help="file to write the figures to")
+    options = parser.parse_args()
+    facts = VERBS[options.what](options)
+    if options.json:
+        facts = {"options": vars(options), **facts}
+        Path(options.json).write_text(json.dumps(facts, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
