@@ -77,7 +77,31 @@ judge_mispronunciations() {
     made+="/mdd*.json where canonical forms are known"
 }
 
+evaluate_across() { # divergence, consistency of outputs, differences: all systems of a set together
+    local lang system set systems_given needs words unit lexicon_file
+    share_threads "$nj"
+    for lang in $langs; do
+        words=() unit=$(for_language distance_unit "$lang") lexicon_file=$(for_language lexicon "$lang")
+        if [[ -n $unit ]]; then words+=(--unit "$unit"); fi
+        if [[ -n $lexicon_file ]]; then words+=(--lexicon "$lexicon_file"); fi
+        for set in $test_sets; do
+            systems_given=() needs=()
+            for system in $systems; do
+                systems_given+=("$system=$(model_dir "$lang" "$system")/$decode_tag/$set")
+                needs+=(--in "$(model_dir "$lang" "$system")/$decode_tag/$set/utterances.json")
+            done
+            if [[ -n $lexicon_file ]]; then needs+=(--in "$lexicon_file"); fi
+            pool "$nj" step "$lang/cross_$set" "${needs[@]}" --out "$expdir/$lang/analysis/cross_$set.json" -- \
+                "$python" -m espnet_ext.bin.cross --systems "${systems_given[@]}" \
+                --output "$expdir/$lang/analysis/cross_$set.json" "${words[@]}"
+        done
+    done
+    pool_wait
+    made+=", $expdir/$(braces "$langs")/analysis/cross_$(braces "$test_sets").json"
+}
+
 compare_systems() {
     judge_mispronunciations
+    evaluate_across
     compare_inside
 }

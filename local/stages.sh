@@ -69,7 +69,7 @@ share_threads() { # share_threads N: so many programs at a time on this processo
 recipe_options() { # the recipe's own options, for its local/data.sh; settings of run.sh's are not among them
     local name
     for name in "${option_names[@]}"; do
-        case $name in quick_* | token_types_* | lexicon_* | corpus_paths) continue ;; esac
+        case $name in quick_* | token_types_* | lexicon_* | distance_unit_* | corpus_paths) continue ;; esac
         if [[ $own_options != *" $name "* && -n ${!name} ]]; then printf '%s\0' "--$name" "${!name}"; fi
     done
 }
@@ -305,6 +305,7 @@ write_report() {
         for system in $systems; do
             for set in $test_sets; do needs+=(--in "$(model_dir "$lang" "$system")/$decode_tag/$set"); done
         done
+        for set in $test_sets; do needs+=(--in "$expdir/$lang/analysis/cross_$set.json"); done
     done
     if [[ -n $title ]]; then heading=(--title "$title"); fi
     step report "${needs[@]}" --out "$results" --out "$html" -- \

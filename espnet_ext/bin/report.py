@@ -46,7 +46,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     for language in results.languages:
         language.corpus = corpus_rows(Path(options.dump_dir) / language.code)
-        language.differences = {name: _compare(runs) for name, runs in language.sets.items()}
     shown = _examples(results, options.examples)
     write_text(options.results, results_markdown(results))
     write_text(options.html, report_page(results, shown))
@@ -59,21 +58,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(cells_table(language.name, name, scores) + "\n")
     print(f"wrote {options.results} and {options.html}")
     return 0
-
-
-def _compare(runs) -> list[dict]:
-    """Every system with all outputs of another one, against that other one: do − so_surface, …"""
-    from espnet_ext.scoring.compare import compare
-
-    found = []
-    outputs = {s: {c["hypothesis"] for c in run.score["cells"]} for s, run in runs.items()}
-    for b, more in outputs.items():
-        for a, fewer in outputs.items():
-            a_rows, b_rows = runs[a].utterances, runs[b].utterances
-            if fewer < more and a_rows and b_rows:
-                same = a_rows.get("data_sha256") == b_rows.get("data_sha256")
-                found += [compare(a, a_rows, b, b_rows)] if same else []
-    return found
 
 
 def _examples(results, count: int) -> dict[str, list]:

@@ -2,7 +2,7 @@
 
 Read, per language and system: `<exp>/<lang>/<system>_<train tag>/train.json` and, per set,
 `<decode tag>/<set>/{score,utterances,decode,mdd,mdd_no_prompt}.json`; per language
-`<exp>/<lang>/analysis/{cka,probes,swaps}.json`.
+`<exp>/<lang>/analysis/{cka,probes,swaps,cross_<set>}.json`.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ _REQUIRED = {
     "probes": ("rows", "tasks", "models"),
     "swaps": ("rows", "metric", "models"),
     "mdd": ("F1", "counts", "measures"),
+    "cross": ("systems", "divergence", "articulatory", "differences", "consistency", "lacks"),
 }
 
 
@@ -50,7 +51,7 @@ class Language:
     cka: dict | None = None
     probes: dict | None = None
     swaps: dict | None = None
-    differences: dict[str, list[dict]] = field(default_factory=dict)  # set → comparisons
+    cross: dict[str, dict] = field(default_factory=dict)  # set → its cross-task evaluation
     corpus: list[dict] = field(default_factory=list)  # rows: set, utterances, speakers, hours, …
 
     @property
@@ -119,6 +120,18 @@ def _language(exp_dir, code, systems, train_tag, decode_tag, sets, missing) -> L
             elif found is not None or kind not in ON_REQUEST:
                 stale = " is of other models: run stage 17 again" if found else ""
                 missing.append(f"{code}, {what}: {path}{stale}")
+    for name, runs in language.sets.items():
+        path = exp_dir / code / "analysis" / f"cross_{name}.json"
+        cross = _optional(path, "cross")
+        folders = {(code, f"{system}_{train_tag}", decode_tag, name) for system in runs}
+        labels = {run.score["data"]["sha256"] for run in runs.values()}
+        given = cross["systems"].values() if cross else ()
+        evaluated = {Path(folder).parts[-4:] for folder in given}
+        if cross and evaluated == folders and labels == {cross["data_sha256"]}:
+            language.cross[name] = cross
+        else:
+            stale = " is of other systems or labels: run stage 17 again" if cross else ""
+            missing.append(f"{code}, {name}, cross-task evaluation: {path}{stale}")
     return language
 
 

@@ -1,9 +1,9 @@
 """Rows that both RESULTS.md and report.html show: cells, bins, differences, training, commands."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from espnet_ext.report.collect import Language, Run
-from espnet_ext.report.summary import interval, percent, signed, signed_interval
+from espnet_ext.report.summary import interval, percent
 
 BIN_NAMES = {"0": "0", "1-3": "1–3", "4-10": "4–10", ">=11": "≥ 11"}
 
@@ -94,54 +94,6 @@ DECODING = {
 }
 
 
-def difference_rows(comparisons: Sequence[Mapping]) -> list[tuple[list[str], Mapping]]:
-    """(systems, output, distance) and the row itself, for every difference of systems."""
-    return [
-        ([f"{c['b']} − {c['a']}", row["name"].split("-")[0], BIN_NAMES.get(row["bin"], "all")], row)
-        for c in comparisons
-        for row in c["cells"]
-    ]
-
-
-def p_values(row: Mapping) -> list[str]:
-    """Of the bootstrap, the same by Holm, of the permutation test."""
-    found = (row.get(key) for key in ("p_value", "p_holm", "p_permutation"))
-    return ["–" if p is None else f"{p:.3f}" for p in found]
-
-
-def readings(comparisons: Sequence[Mapping]) -> list[str]:
-    """What the differences say, a sentence or two each; no more than they show."""
-    found = []
-    for c in comparisons:
-        slopes = {one["name"]: one for one in c.get("dependence", ())}
-        for row in c["cells"]:
-            if row["bin"] is None and row["interval"]:
-                found.append(_reading(c, row, slopes.get(row["name"])))
-    return found
-
-
-def _reading(comparison: Mapping, row: Mapping, slope: Mapping | None) -> str:
-    output = row["name"].split("-")[0]
-    low, high = row["interval"]
-    bounds = f"{signed(row['difference'])} points [{signed_interval(row['interval'])}]"
-    what = "made no difference that can be told from chance"
-    if low > 0:
-        what = "cost it"
-    elif high < 0:
-        what = "helped it"
-    said = f"{output}: {comparison['b']} against {comparison['a']} {what}: {bounds}."
-    if slope is None:
-        return said
-    low, high = slope["interval"]
-    per = f"{slope['slope']:+.3f} errors [{low:+.3f} to {high:+.3f}] a unit of distance"
-    grows = "whether this changes with distance is not shown"
-    if low > 0:
-        grows = f"{comparison['b']} does worse with distance"
-    elif high < 0:
-        grows = f"{comparison['b']} does better with distance"
-    return f"{said} At equal length and first language, {grows}: {per.replace('-', '−')}."
-
-
 def mdd_rows(runs: Mapping[str, Run]) -> tuple[list[str], list[list[str]]]:
     """Mispronunciation detection of every system, with and without a prompt."""
     heads = ["system", "prompt", "F1 detection", "F1 diagnosis", "F1 without insertions", "FRR",
@@ -199,6 +151,7 @@ def commands(language: Language, runs: Mapping[str, Run]) -> list[tuple[str, dic
         if run.decode and run.decode.get("command"):
             found.append((f"{system}: decoding", run.decode))
         found.append((f"{system}: scores", run.score))
+    found += [(f"cross-task evaluation, {name}", one) for name, one in language.cross.items()]
     for what, made in (("comparison of systems", language.cka), ("probes", language.probes),
                        ("exchanged encoders", language.swaps)):  # fmt: skip
         if made:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from espnet_ext.report import evidence, facts, published, similarity
+from espnet_ext.report import cross_task, evidence, facts, published, similarity
 from espnet_ext.report.collect import Language, Results, Run
 from espnet_ext.report.facts import cell_rows
-from espnet_ext.report.summary import interval, percent, signed, signed_interval
+from espnet_ext.report.summary import interval, percent
 
 
 def results_markdown(results: Results) -> str:
@@ -84,8 +84,8 @@ def _set(language: Language, name: str, runs: Mapping[str, Run]) -> Iterator[str
     for cell, how in facts.conversions(runs).items():
         yield f"- `{cell}` compares phones with phones: {how}."
     yield ""
-    yield from _differences(language, name)
     yield from _divergence(runs)
+    yield from _cross(language, name)
     heads, rows = facts.mdd_rows(runs)
     if rows:
         yield from ("Mispronunciation detection and diagnosis from the surface (percent):", "")
@@ -110,28 +110,17 @@ def _cell_row(system: str, cell: Mapping, figures: Mapping) -> list[str]:
     ]
 
 
-def _differences(language: Language, name: str) -> Iterator[str]:
-    comparisons = language.differences.get(name, [])
-    rows = [
-        [
-            *what,
-            percent(row["rate_a"]),
-            percent(row["rate_b"]),
-            signed(row["difference"]),
-            signed_interval(row["interval"]),
-            *facts.p_values(row),
-            str(row["utterances"]),
-        ]
-        for what, row in facts.difference_rows(comparisons)
-    ]
-    if rows:
-        yield "Differences of systems on the same utterances, paired by speaker, by divergence"
-        yield "(percentage points; below zero, the second system is better). p of a bootstrap over"
-        yield "speakers, the same adjusted for all rows (Holm), and of a permutation test, which"
-        yield from ("with S speakers cannot fall below 2/2^S:", "")
-        heads = ["systems", "output", "distance", "first %", "second %", "difference"]
-        yield from _table([*heads, "95 %", "p", "p, Holm", "p, permuted", "utt"], rows)
-        yield from (*(f"- {_plain(said)}" for said in facts.readings(comparisons)), "")
+def _cross(language: Language, name: str) -> Iterator[str]:
+    """The cross-task evaluation of a set."""
+    if name not in language.cross:
+        return
+    for block in cross_task.blocks(language.cross[name]):
+        yield from (f"#### {_plain(block.title)}", "")
+        yield from (f"- {_plain(said)}" for said in block.readings)
+        yield from ("", _plain(block.note), "")
+        yield from _table(block.heads, block.rows)
+    if lacks := cross_task.lacking(language.cross[name]):
+        yield from (*(f"- {_plain(said)}" for said in lacks), "")
 
 
 def _divergence(runs: Mapping[str, Run]) -> Iterator[str]:

@@ -75,8 +75,8 @@ def _language(language: Language, examples: Sequence[tuple]) -> Markup:
         several = f", {name}" if len(language.sets) > 1 else ""
         parts += [
             sections.cells(language, runs, several),
-            sections.differences(language, name, several),
             sections.divergence(runs, several),
+            sections.cross(language, name, several),
             sections.mispronunciations(language, runs, several),
         ]
     parts += [inside.section(language), inside.probes(language), inside.swaps(language)]

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from espnet_ext.report import facts, svg
+from espnet_ext.report import cross_task, facts, svg
 from espnet_ext.report.collect import Language, Run, kinds, metric_of
 from espnet_ext.report.examples import SPACE, Example, Line, Token
 from espnet_ext.report.markup import Markup, element, join
-from espnet_ext.report.summary import interval, percent, signed, signed_interval
+from espnet_ext.report.summary import interval, percent
 
 VISIBLE_SPACE = "␣"
 PAIRS = 4  # colours from here on are pairs of systems, those before it systems
@@ -109,37 +109,26 @@ def _own_plot(language: Language, runs: Mapping[str, Run], kind: str) -> Markup:
     return element("figure", element("figcaption", f"{kind} against {kind}"), plot)
 
 
-def differences(language: Language, name: str, suffix: str) -> Markup | None:
-    comparisons = language.differences.get(name, [])
-    rows = [
-        [
-            *what,
-            element(
-                "td",
-                signed(row["difference"]),
-                element("small", signed_interval(row["interval"])) if row["interval"] else None,
-                class_="num",
-            ),
-            *facts.p_values(row),
-            str(row["utterances"]),
-        ]
-        for what, row in facts.difference_rows(comparisons)
-    ]
-    if not rows:
+def cross(language: Language, name: str, suffix: str) -> Markup | None:
+    """The cross-task evaluation of a set: readings, then the table they are taken from."""
+    if name not in language.cross:
         return None
-    text = (
-        "The same utterances, resampled by speaker for both systems at once. Percentage points: "
-        "below zero, the joint system is better. Distance is that of surface from intended form. "
-        "p of the bootstrap, adjusted for all rows (Holm), and of a permutation test by speaker."
-    )
-    heads = ["systems", "output", "distance", "difference", "p", "Holm", "permuted", "utt"]
-    label = f"{language.name} differences"
-    return join([
-        element("h3", f"What joint training changes{suffix}"),
-        element("ul", [element("li", said) for said in facts.readings(comparisons)]),
-        element("p", text),
-        table(heads, rows, text_columns=3, label=label),
-    ])  # fmt: skip
+    parts: list = []
+    for block in cross_task.blocks(language.cross[name]):
+        label = f"{language.name}, {name}: {block.title}"
+        rows = [[_with_bounds(cell) if i >= block.text_columns else cell
+                 for i, cell in enumerate(row)] for row in block.rows]  # fmt: skip
+        shown = table(block.heads, rows, text_columns=block.text_columns, label=label)
+        said = [element("li", one) for one in block.readings]
+        parts += [
+            element("h3", block.title + suffix),
+            element("ul", said) if said else None,
+            element("p", block.note, class_="note"),
+            element("details", element("summary", "The table"), shown) if block.folded else shown,
+        ]
+    lacks = cross_task.lacking(language.cross[name])
+    parts.append(element("ul", [element("li", one) for one in lacks]) if lacks else None)
+    return join(parts)
 
 
 def divergence(runs: Mapping[str, Run], suffix: str) -> Markup | None:

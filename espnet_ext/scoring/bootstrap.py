@@ -49,12 +49,32 @@ def paired_interval(
         return None
     weights = draws(len(tokens), resamples, seed)
     differences = _rates(weights, errors_b, tokens) - _rates(weights, errors_a, tokens)
-    side = min(np.nanmean(differences <= 0), np.nanmean(differences >= 0))
     return {
         "difference": 100.0 * (sum(errors_b) - sum(errors_a)) / sum(tokens),
         "interval": percentiles(differences),
-        "p_value": float(min(1.0, max(2 * side, 1 / resamples))),
+        "p_value": two_sided(differences),
     }
+
+
+def mean_interval(
+    values: Sequence[float], *, resamples: int = RESAMPLES, seed: int = SEED
+) -> tuple[float, float] | None:
+    """The interval of the mean of one value a speaker; None with fewer than two speakers.
+
+    >>> mean_interval([2.0, 2.0])
+    (2.0, 2.0)
+    """
+    if len(values) < 2:
+        return None
+    weights = draws(len(values), resamples, seed)
+    return percentiles(weights @ np.asarray(values, dtype=np.float64) / len(values))
+
+
+def two_sided(resampled: np.ndarray) -> float:
+    """Twice the share of (R,) on the smaller side of zero, at least 1/R; NaNs left out."""
+    known = resampled[~np.isnan(resampled)]
+    side = min(np.mean(known <= 0), np.mean(known >= 0))
+    return float(min(1.0, max(2 * side, 1 / len(known))))
 
 
 def draws(speakers: int, resamples: int, seed: int) -> np.ndarray:

@@ -42,56 +42,90 @@ def sign_flips(differences: Sequence[float], *, seed: int = bootstrap.SEED) -> f
     values = np.asarray(differences, dtype=np.float64)
     if len(values) < 2:
         return None
-    if len(values) <= EXACT:
-        signs = np.array(list(itertools.product((1, -1), repeat=len(values))))
-    else:
-        generator = np.random.default_rng(seed)
-        signs = generator.choice((1, -1), size=(FLIPS, len(values)))
-        signs[0] = 1  # what was observed is one of the ways
-    sums = np.abs(signs @ values)
+    sums = np.abs(swaps(len(values), seed) @ values)
     return float(np.mean(sums >= abs(values.sum()) - 1e-9))
 
 
-def regression(rows: Sequence[Mapping], *, seed: int = bootstrap.SEED) -> dict | None:
-    """Further errors of b over a for each unit of distance, length and first language held equal.
+def swaps(speakers: int, seed: int = bootstrap.SEED) -> np.ndarray:
+    """Ways to exchange two systems speaker by speaker, (R, S) of 1 and -1; the first is no way.
 
-    Ordinary least squares over utterances; the interval is that of a bootstrap over speakers.
+    >>> swaps(2).tolist()
+    [[1, 1], [1, -1], [-1, 1], [-1, -1]]
+    """
+    if speakers <= EXACT:
+        return np.array(list(itertools.product((1, -1), repeat=speakers)))
+    generator = np.random.default_rng(seed)
+    signs = generator.choice((1, -1), size=(FLIPS, speakers))
+    signs[0] = 1  # what was observed is one of the ways
+    return signs
+
+
+def regression(
+    rows: Sequence[Mapping], names: Sequence[str] = ("distance",), *, seed: int = bootstrap.SEED
+) -> dict:
+    """Further errors of b over a for each unit of each regressor, length and first language equal.
+
+    Ordinary least squares over utterances; intervals are those of a bootstrap over speakers.
 
     Args:
-        rows: of each utterance `difference` (errors of b less those of a), `distance`, `tokens`
+        rows: of each utterance `difference` (errors of b less those of a), the `names`, `tokens`
             (of the reference), `l1` (or None) and `speaker`.
     Returns:
-        slope, interval, p_value, utterances; None where distances do not vary or one speaker is
-        all there is.
+        utterances, and slopes: of each name slope, interval and p_value; or `lacks`, the reason
+        why there are none.
     """
-    if len({row["speaker"] for row in rows}) < 2 or len({row["distance"] for row in rows}) < 2:
-        return None
-    languages = sorted({row["l1"] for row in rows if row["l1"]})[1:]  # the first is the base
-    design = np.array([
-        [row["distance"], row["tokens"], 1.0, *(row["l1"] == name for name in languages)]
-        for row in rows
-    ], dtype=np.float64)  # (N, P)  # fmt: skip
+    if lacks := _lacks(rows, names):
+        return {"utterances": len(rows), "lacks": lacks}
+    design = _design(rows, names)  # (N, P)
     target = np.array([row["difference"] for row in rows], dtype=np.float64)  # (N,)
     speakers = sorted({row["speaker"] for row in rows})
     number = np.array([speakers.index(row["speaker"]) for row in rows])
     squares = np.stack([design[number == s].T @ design[number == s] for s in range(len(speakers))])
     products = np.stack([design[number == s].T @ target[number == s] for s in range(len(speakers))])
     weights = bootstrap.draws(len(speakers), bootstrap.RESAMPLES, seed)  # (R, S)
-    slopes = _slopes(np.tensordot(weights, squares, 1), weights @ products)
-    slopes = slopes[np.isfinite(slopes)]
-    side = min(np.mean(slopes <= 0), np.mean(slopes >= 0))
-    return {
-        "slope": float(_slopes(squares.sum(0)[None], products.sum(0)[None])[0]),
-        "interval": bootstrap.percentiles(slopes),
-        "p_value": float(min(1.0, max(2 * side, 1 / bootstrap.RESAMPLES))),
-        "utterances": len(rows),
-    }
+    drawn = _slopes(np.tensordot(weights, squares, 1), weights @ products)  # (R, P)
+    found = _slopes(squares.sum(0)[None], products.sum(0)[None])[0]
+    slopes = {}
+    for i, name in enumerate(names):
+        finite = drawn[np.isfinite(drawn[:, i]), i]
+        slopes[name] = {
+            "slope": float(found[i]),
+            "interval": bootstrap.percentiles(finite),
+            "p_value": bootstrap.two_sided(finite),
+        }
+    return {"utterances": len(rows), "slopes": slopes}
+
+
+def _lacks(rows: Sequence[Mapping], names: Sequence[str]) -> str:
+    """Why regressors have no slopes of their own; empty if they have."""
+    if len({row["speaker"] for row in rows}) < 2:
+        return "fewer than two speakers"
+    for name in names:
+        if len({row[name] for row in rows}) < 2:
+            return f"{name} is the same in all utterances"
+    design = _design(rows, names)
+    scaled = design / np.abs(design).max(0).clip(min=1.0)
+    whole = np.linalg.matrix_rank(scaled)
+    for i, name in enumerate(names):
+        if np.linalg.matrix_rank(np.delete(scaled, i, axis=1)) == whole:
+            return f"{name} cannot be told from length, first language or what else is held equal"
+    return ""
+
+
+def _design(rows: Sequence[Mapping], names: Sequence[str]) -> np.ndarray:
+    """(N, P): the regressors, length, one, and first languages but the first, which is the base."""
+    languages = sorted({row["l1"] for row in rows if row["l1"]})[1:]
+    return np.array([
+        [*(row[name] for name in names), row["tokens"], 1.0,
+         *(row["l1"] == language for language in languages)]
+        for row in rows
+    ], dtype=np.float64)  # fmt: skip
 
 
 def _slopes(squares: np.ndarray, products: np.ndarray) -> np.ndarray:
-    """First coefficients of least squares, (R, P, P) and (R, P) → (R,).
+    """Coefficients of least squares, (R, P, P) and (R, P) → (R, P).
 
     A resample may lack a first language; its coefficient is then 0 and the others are unharmed.
     """
     inverse = np.linalg.pinv(squares, rcond=1e-10, hermitian=True)
-    return np.einsum("rp,rp->r", inverse[:, 0], products)
+    return np.einsum("rpq,rq->rp", inverse, products)

@@ -63,10 +63,6 @@ _NOUNS = frozenset("닭흙칡슭삶앎덟")
 _ASPIRATED = {"ㄱ": "ㅋ", "ㄷ": "ㅌ", "ㅂ": "ㅍ", "ㅈ": "ㅊ"}
 _TENSE = {"ㄱ": "ㄲ", "ㄷ": "ㄸ", "ㅂ": "ㅃ", "ㅅ": "ㅆ", "ㅈ": "ㅉ"}
 _NASAL = {"ㄱ": "ㅇ", "ㄷ": "ㄴ", "ㅂ": "ㅁ"}
-_CLUSTER = {
-    **{"ㄳ": "ㄱㅅ", "ㄵ": "ㄴㅈ", "ㄶ": "ㄴㅎ", "ㄺ": "ㄹㄱ", "ㄻ": "ㄹㅁ", "ㄼ": "ㄹㅂ"},
-    **{"ㄽ": "ㄹㅅ", "ㄾ": "ㄹㅌ", "ㄿ": "ㄹㅍ", "ㅀ": "ㄹㅎ", "ㅄ": "ㅂㅅ"},
-}
 _NEUTRAL = {  # arts. 9–11, 14: the seven sounds that end a syllable
     **dict.fromkeys("ㄲㅋㄳㄺ", "ㄱ"),
     **dict.fromkeys("ㅅㅆㅈㅊㅌㅎ", "ㄷ"),
@@ -168,7 +164,7 @@ def _palatalise(left: _Syllable, right: _Syllable) -> None:
 def _h(left: _Syllable, right: _Syllable) -> None:
     """Art. 12: ㅎ as a tail, and ㅎ as a lead after an obstruent."""
     if left.tail in ("ㅎ", "ㄶ", "ㅀ"):
-        rest = _CLUSTER.get(left.tail, "")[:1]
+        rest = hangul.CLUSTERS.get(left.tail, "")[:1]
         if right.lead in ("ㄱ", "ㄷ", "ㅈ"):
             left.tail, right.lead = rest, _ASPIRATED[right.lead]
         elif right.lead == "ㅅ":
@@ -180,7 +176,7 @@ def _h(left: _Syllable, right: _Syllable) -> None:
     elif right.lead == "ㅎ" and left.tail not in ("", "ㄴ", "ㄹ", "ㅁ", "ㅇ"):
         kept, sound = "", _neutral(left)
         if left.tail in ("ㄵ", "ㄺ", "ㄼ") and left.spelled not in _NOUNS:
-            kept, sound = _CLUSTER[left.tail]
+            kept, sound = hangul.CLUSTERS[left.tail]
         if left.tail == "ㅈ" and right.vowel in ("ㅣ", "ㅕ"):
             sound = "ㅈ"  # 맞히다 [마치다], but 낮하고 [나타고]
         if sound in _ASPIRATED:
@@ -191,7 +187,7 @@ def _link(left: _Syllable, right: _Syllable) -> None:
     """Arts. 13, 14: a tail, or a cluster's second part, becomes the lead of a vowel."""
     if right.lead != "ㅇ" or left.tail in ("", "ㅇ"):
         return
-    left.tail, moved = _CLUSTER.get(left.tail, ("", left.tail))
+    left.tail, moved = hangul.CLUSTERS.get(left.tail, ("", left.tail))
     right.lead = "ㅆ" if moved == "ㅅ" and left.tail else moved
 
 

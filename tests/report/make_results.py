@@ -7,6 +7,7 @@ import wave
 from pathlib import Path
 
 from espnet_ext.report.provenance import provenance
+from espnet_ext.scoring.cross import cross_task
 from espnet_ext.scoring.mdd_files import evaluate_files
 from espnet_ext.scoring.score import score_directory
 
@@ -153,6 +154,10 @@ def make(
             (out / "decode.json").write_text(json.dumps(decode))
         write_cka(root / "exp" / lang / "analysis/cka.json", systems, generator)
         write_probes(root / "exp" / lang / "analysis/probes.json", systems, generator)
+        scored = {x: root / "exp" / lang / f"{x}_small/decode/test" for x in systems}
+        result = cross_task(scored, lexicon=root / "lexicon.txt")
+        made = json.dumps({**result, "provenance": provenance("cross", [lang])})
+        (root / "exp" / lang / "analysis/cross_test.json").write_text(made)
     return root
 
 

@@ -2,11 +2,22 @@
 
 import functools
 import random
+from types import SimpleNamespace
 
 import jiwer
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from espnet_ext.scoring.counts import Counts, align, align_texts, counts_of, tokenize
+from espnet_ext.scoring import counts
+from espnet_ext.scoring.counts import (
+    Counts,
+    align,
+    align_texts,
+    counts_of,
+    edit_distances,
+    tokenize,
+)
 
 
 def edit_distance(a, b):
@@ -85,3 +96,57 @@ def test_empty_sides():
 def test_unknown_metric_is_refused():
     with pytest.raises(ValueError, match="ter"):
         tokenize("a", "ter")
+
+
+LETTERS = {"equal": "=", "substitute": "s", "delete": "d", "insert": "i"}
+
+
+def jiwers(references, hypotheses):
+    """Columns as jiwer's own chunks give them."""
+    found = jiwer.process_words(
+        references, hypotheses, reference_transform=lambda x: x, hypothesis_transform=lambda x: x
+    )
+    return [
+        "".join(
+            LETTERS[c.type] * max(c.ref_end_idx - c.ref_start_idx, c.hyp_end_idx - c.hyp_start_idx)
+            for c in chunks
+        )
+        for chunks in found.alignments
+    ]
+
+
+tokens = st.lists(st.sampled_from(["a", "b", "AA", "<space>", "", "가", "\ud800"]), max_size=14)
+
+
+@given(st.lists(st.tuples(tokens, tokens), min_size=1, max_size=6))
+def test_columns_are_jiwers_whatever_the_tokens(pairs):
+    references, hypotheses = map(list, zip(*pairs, strict=True))
+    found = align(references, hypotheses)
+    assert found == jiwers(references, hypotheses)
+    assert edit_distances(references, hypotheses) == [counts_of(c).errors for c in found]
+
+
+def test_columns_are_jiwers_where_many_alignments_cost_the_same():
+    generator = random.Random(7)
+    pairs = [(["a"] * n, ["a"] * m) for n in range(9) for m in range(9)]
+    pairs += [(list("ab" * 30), list("ba" * 29)), (list("abc" * 90), list("cab" * 80))]
+    pairs += [
+        (generator.choices("ab", k=generator.randint(0, 150)),
+         generator.choices("ab", k=generator.randint(0, 150)))
+        for _ in range(60)
+    ]  # fmt: skip
+    references, hypotheses = map(list, zip(*pairs, strict=True))
+    assert align(references, hypotheses) == jiwers(references, hypotheses)
+
+
+def test_more_tokens_than_there_are_characters(monkeypatch):
+    references = [[f"w{i}", f"w{i + 1}", "x"] for i in range(40)]
+    hypotheses = [[f"w{i}", "x", f"w{i + 2}"] for i in range(40)]
+    wanted = jiwers(references, hypotheses)
+    monkeypatch.setattr(counts, "sys", SimpleNamespace(maxunicode=10))
+    assert align(references, hypotheses) == wanted
+
+
+def test_sides_of_different_length_are_refused():
+    with pytest.raises(ValueError):
+        align([["a"]], [])

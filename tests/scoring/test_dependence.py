@@ -60,11 +60,13 @@ def test_the_slope_is_found_beside_length_and_language():
     tokens = source.integers(5, 40, 200)
     distances = source.binomial(tokens, 0.2)
     exact = regression(rows_of(distances, tokens, noise=0))
+    exact = exact["slopes"]["distance"]
     assert exact["slope"] == pytest.approx(0.5) and exact["interval"] == pytest.approx((0.5, 0.5))
     rows = rows_of(distances, tokens, noise=1.0)
-    found = regression(rows)
+    assert regression(rows)["utterances"] == 200
+    found = regression(rows)["slopes"]["distance"]
     low, high = found["interval"]
-    assert low < 0.5 < high and found["p_value"] == 0.001 and found["utterances"] == 200
+    assert low < 0.5 < high and found["p_value"] == 0.001
     design = np.array([[r["distance"], r["tokens"], 1, r["l1"] == "ko"] for r in rows], float)
     wanted = np.linalg.lstsq(design, [r["difference"] for r in rows], rcond=None)[0][0]
     assert found["slope"] == pytest.approx(wanted)
@@ -73,14 +75,40 @@ def test_the_slope_is_found_beside_length_and_language():
 def test_no_dependence_is_not_found():
     source = np.random.default_rng(5)
     tokens = source.integers(5, 40, 200)
-    found = regression(rows_of(source.binomial(tokens, 0.2), tokens, noise=3.0, slope=0.0))
+    rows = rows_of(source.binomial(tokens, 0.2), tokens, noise=3.0, slope=0.0)
+    found = regression(rows)["slopes"]["distance"]
     assert found["interval"][0] < 0 < found["interval"][1] and found["p_value"] > 0.05
+
+
+def test_two_regressors_are_told_apart():
+    """The first does harm, the second, which goes with it, does not."""
+    source = np.random.default_rng(6)
+    tokens = source.integers(5, 40, 300)
+    regular = source.binomial(tokens, 0.2)
+    learner = (regular + source.binomial(tokens, 0.1)) // 2
+    rows = rows_of(regular, tokens, noise=1.0)
+    rows = [{**row, "learner": int(n)} for row, n in zip(rows, learner, strict=True)]
+    found = regression(rows, ["distance", "learner"])["slopes"]
+    names = ("distance", "learner", "tokens")
+    design = np.array([[*(r[n] for n in names), 1, r["l1"] == "ko"] for r in rows], dtype=float)
+    wanted = np.linalg.lstsq(design, [r["difference"] for r in rows], rcond=None)[0]
+    assert [found["distance"]["slope"], found["learner"]["slope"]] == pytest.approx(wanted[:2])
+    assert found["distance"]["p_value"] == 0.001
+    low, high = found["learner"]["interval"]
+    assert low < 0 < high
+    alone = regression(rows, ["learner"])["slopes"]["learner"]
+    assert alone["interval"][0] > 0  # by itself it is taken for what goes with it
 
 
 def test_where_nothing_can_be_said():
     rows = rows_of([1, 1, 1], [5, 6, 7], noise=0)
-    assert regression(rows) is None  # distances do not vary
+    assert regression(rows)["lacks"] == "distance is the same in all utterances"
     rows = [{**row, "speaker": "s"} for row in rows_of([1, 2, 3], [5, 6, 7], noise=0)]
-    assert regression(rows) is None  # one speaker
+    assert regression(rows)["lacks"] == regression([])["lacks"] == "fewer than two speakers"
+    rows = [{**row, "twice": 2 * row["distance"]} for row in rows_of(range(9), [5] * 9, noise=0)]
+    assert "cannot be told" in regression(rows, ["distance", "twice"])["lacks"]
+    rows = rows_of([5, 6, 7, 8], [5, 6, 7, 8], noise=0)
+    assert "cannot be told" in regression(rows)["lacks"]  # every token differs: that is length
     unknown = [{**row, "l1": None} for row in rows_of(range(20), [9] * 20, noise=0.1)]
-    assert regression(unknown)["slope"] > 0  # lengths that do not vary do no harm
+    # lengths that do not vary do no harm
+    assert regression(unknown)["slopes"]["distance"]["slope"] > 0

@@ -181,7 +181,8 @@ def test_compare_pairs_by_utterance(korean, tmp_path):
     score_directory(data, other, TYPES)
     a, b = (json.loads(Path(p, "utterances.json").read_text()) for p in (other, out))
     found = compare("so", a, "do", b)
-    assert {row["name"] for row in found["cells"]} == {"surface-surface"}
+    # the cells that both have; meaning has no hypotheses in the one
+    assert {row["name"] for row in found["cells"]} == {"surface-surface", "surface-meaning"}
     whole = next(row for row in found["cells"] if row["bin"] is None)
     assert whole["difference"] == pytest.approx(100 / 6) and whole["utterances"] == 2
     with pytest.raises(UserError, match="different labels"):

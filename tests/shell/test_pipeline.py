@@ -267,6 +267,25 @@ def test_the_command_line_wins_over_what_a_recipe_says_of_a_language(project):
     assert f"--lexicon {project.root}/given.lex" in calls and "own.lex" not in calls
 
 
+def test_systems_are_evaluated_together_in_the_unit_asked_for(project):
+    conf = project.recipe / "conf/recipe.conf"
+    conf.write_text(conf.read_text() + "distance_unit_ko=jamo\n")
+    done = project.run("--test_sets", "test valid")
+    assert done.returncode == 0, done.stderr
+    calls = [call for call in project.calls() if call.startswith("cross")]
+    assert len(calls) == 4  # two languages, two sets
+    korean = next(c for c in calls if "exp/ko/analysis/cross_valid.json" in c)
+    for system in ("so_surface", "so_meaning", "do"):
+        assert f"{system}=exp/ko/{system}_small/decode/valid" in korean
+    assert "--unit jamo" in korean
+    assert not any("--unit" in c for c in calls if "exp/en" in c)
+    assert project.run("--test_sets", "test valid").returncode == 0 and project.calls() == []
+    text = project.recipe / "exp/ko/do_small/decode/test/utterances.json"
+    text.write_text("other")
+    project.run("--stage", "17", "--test_sets", "test valid")
+    assert [c.split()[0] for c in project.calls()] == ["cross", "report"]
+
+
 def test_what_data_stages_have_to_tell_is_shown(project):
     lines = "d/text:3: warning: u1: odd [x]\\n  removed 2: too long\\nd: 3 of 5 kept\\n"
     done = project.run("--stop_stage", "4", STUB_SAYS="filter", STUB_TEXT=lines)
@@ -285,7 +304,7 @@ def test_another_trainings_comparison_is_not_kept(project):
     project.run(*again)
     assert verbs(project.calls()).count("analyze") == 4
     project.run("--stage", "17", "--stop_stage", "17")
-    assert verbs(project.calls()) == ["analyze"] * 4
+    assert sorted(verbs(project.calls())) == ["analyze"] * 4 + ["cross"] * 2
 
 
 def test_a_configuration_from_where_the_user_is(project):
