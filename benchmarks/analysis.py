@@ -1,11 +1,14 @@
-"""What comparing costs: `python benchmarks/analysis.py {alignment} --help`.
+"""What comparing costs: `python benchmarks/analysis.py {alignment,similarity} --help`.
 
 - alignment: error counts and alignments of a corpus, beside a dynamic programme in plain Python and
   beside jiwer, counts and columns compared
+- similarity: linear CKA of every pair of layers of three systems by streamed moments, beside Gram
+  matrices over the same frames, values compared
 """
 
 import argparse
 import json
+import math
 import random
 import statistics
 import sys
@@ -134,7 +137,99 @@ def _plain(reference: list[str], hypothesis: list[str]) -> str:
     return "".join(reversed(columns))
 
 
-VERBS = {"alignment": alignment}
+# -- similarity
+
+
+def similarity(options: argparse.Namespace) -> dict:
+    """All layer pairs of three systems: streamed moments, beside Gram matrices in blocks.
+
+    The Gram way shares each layer's block among all its pairs and leaves out the lower half, which
+    is the best that can be done with it; a few of its blocks are timed and multiplied.
+    """
+    import resource
+
+    import torch
+
+    from espnet_ext.analysis.cka import CkaGrid
+
+    torch.set_num_threads(1)
+    layers, width, frames = options.layers, options.width, options.frames
+    tracked = [(i, i + layers // 3) for i in range(2 * layers // 3)]  # two systems' curves
+    batches = _batches(layers, width, frames, options.seed)
+    grid, seconds = CkaGrid(tracked, groups=6), 0.0
+    peaks = []
+    for number, batch in enumerate(batches):
+        start = time.perf_counter()
+        grid.update(batch, number % 6)
+        seconds += time.perf_counter() - start
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    start = time.perf_counter()
+    grid.values()
+    grid.values(debiased=True)
+    seconds += time.perf_counter() - start
+    size = options.block
+    block = next(_batches(layers, width, size, options.seed + 1, size))
+    times = []
+    for _ in range(options.rounds):
+        start = time.perf_counter()
+        _gram_block(block, block)
+        times.append(time.perf_counter() - start)
+    blocks = math.ceil(frames / size)
+    plain = statistics.median(times) * blocks * (blocks + 1) / 2
+    few = list(next(_batches(layers, width, size, options.seed + 2, size)))
+    streamed = CkaGrid()
+    for start in range(0, size, 300):
+        streamed.update([layer[start : start + 300] for layer in few])
+    found = torch.tensor(streamed.values(), dtype=torch.float64)
+    off = (found - _gram_cka(few)).abs().max()
+    quarter = peaks[len(peaks) // 4]
+    print(
+        f"{layers} layers of {width}, {frames} frames: streamed {seconds:.1f} s; Gram matrices "
+        f"{plain:.0f} s ({blocks * (blocks + 1) // 2} blocks of {statistics.median(times):.2f} s), "
+        f"ratio {plain / seconds:.1f}; values differ by {off:.1e} at most ({size} frames)"
+    )
+    print(f"peak memory: {quarter:.0f} MiB after a quarter of them, {peaks[-1]:.0f} at the end")
+    return {
+        "layers": layers, "width": width, "frames": frames, "seconds": seconds,
+        "gram_seconds": plain, "ratio": plain / seconds, "off": float(off),
+        "peak_mib_quarter": quarter, "peak_mib": peaks[-1],
+    }  # fmt: skip
+
+
+def _batches(layers: int, width: int, frames: int, seed: int, size: int = 1200):
+    """Layers that have some directions in common, as those of trained systems do."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    mixes = [torch.randn(64, width, generator=generator) for _ in range(layers)]
+    for start in range(0, frames, size):
+        count = min(size, frames - start)
+        common = torch.randn(count, 64, generator=generator)
+        yield [
+            common @ mix + 4 * torch.randn(count, width, generator=generator) for mix in mixes
+        ]
+
+
+def _gram_block(rows, columns):
+    """Sums of products of all pairs of layers' Gram matrices over one block."""
+    import torch
+
+    grams = [(x.double() @ y.double().T) for x, y in zip(rows, columns, strict=True)]
+    found = torch.zeros(len(grams), len(grams), dtype=torch.float64)
+    for i, k in enumerate(grams):
+        for j in range(i, len(grams)):
+            found[i, j] = found[j, i] = torch.dot(k.flatten(), grams[j].flatten())
+    return found
+
+
+def _gram_cka(layers):
+    centred = [x.double() - x.double().mean(0) for x in layers]
+    inner = _gram_block(centred, centred)
+    own = inner.diagonal().sqrt()
+    return inner / own[:, None] / own[None]
+
+
+VERBS = {"alignment": alignment, "similarity": similarity}
 
 
 def main() -> None:
@@ -143,6 +238,11 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10_000, help="of alignment: utterances")
     parser.add_argument("--tokens", type=int, default=40, help="of alignment: phones an utterance")
     parser.add_argument("--error_rate", type=float, default=0.15, help="of alignment")
+    parser.add_argument("--layers", type=int, default=36, help="of similarity: of all systems")
+    parser.add_argument("--width", type=int, default=256, help="of similarity: of each layer")
+    parser.add_argument("--frames", type=int, default=75_000, help="of similarity: 1,000 x 3 s")
+    parser.add_argument("--block", type=int, default=2000, help="of similarity: of Gram matrices")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", help="file to write the figures to")
     options = parser.parse_args()
