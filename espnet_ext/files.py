@@ -69,6 +69,27 @@ def read_json(path: str | os.PathLike) -> Any:
         raise UserError(f"{path}: not valid JSON: {error}", "remove it and run its stage") from None
 
 
+def read_json_lines(path: str | os.PathLike) -> list[Any]:
+    """One JSON value a line; a missing or broken file is a `UserError` naming it and the line.
+
+    A last line that does not end is left out: it is being written, or its writer was killed.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file", "run the stage that writes it") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8: {error}", "remove it and run its stage") from None
+    values = []
+    for number, line in enumerate(text.split("\n")[:-1], 1):
+        try:
+            values.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            message = f"{path}:{number}: not valid JSON: {error}"
+            raise UserError(message, "remove it and run its stage") from None
+    return values
+
+
 def sha256_of(path: str | os.PathLike) -> str:
     """Hexadecimal SHA-256 of a file's bytes, read in blocks."""
     with open(path, "rb") as handle:

@@ -66,19 +66,25 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
             batch: `text_<output>` (B, L) and `text_<output>_lengths` (B,) for every output.
         """
         states, lengths = self.encode(speech, speech_lengths)
+        losses = self.losses(states, lengths, batch)
+        loss = self.objective(self._branches, losses)
+        stats = self._stats(losses, speech.size(0))
+        stats["loss"] = loss.detach()
+        return espnet.load("force_gatherable")((loss, stats, speech.size(0)), loss.device)
+
+    def losses(
+        self, states: torch.Tensor, lengths: torch.Tensor, batch: Mapping[str, torch.Tensor]
+    ) -> dict[str, BranchLoss]:
+        """Every output's losses for encoder states (B, T, D); `batch` as for `forward`."""
         if states.dtype == torch.bfloat16:
             states = states.float()  # CTC and the losses stay in full precision
-        losses = {
+        return {
             name: branch.losses(
                 states, lengths, batch[TEXT_PREFIX + name], batch[f"{TEXT_PREFIX}{name}_lengths"],
                 self._autocast(states),
             )
             for name, branch in self._branches.items()
         }  # fmt: skip
-        loss = self.objective(self._branches, losses)
-        stats = self._stats(losses, speech.size(0))
-        stats["loss"] = loss.detach()
-        return espnet.load("force_gatherable")((loss, stats, speech.size(0)), loss.device)
 
     def encode(
         self, speech: torch.Tensor, speech_lengths: torch.Tensor, alike: bool = False

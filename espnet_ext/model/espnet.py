@@ -73,6 +73,7 @@ _NAMES = {
     ":LabelSmoothingLoss",
     "NestedDictAction": "espnet2.utils.nested_dict_action:NestedDictAction",
     "Trainer": "espnet2.train.trainer:Trainer",
+    "TrainerOptions": "espnet2.train.trainer:TrainerOptions",
     "add_sos_eos": "espnet2.legacy.nets.pytorch_backend.transformer.add_sos_eos:add_sos_eos",
     "build_batch_sampler": "espnet2.samplers.build_batch_sampler:build_batch_sampler",
     "check_short_utt": "espnet2.legacy.nets.pytorch_backend.transformer.subsampling"

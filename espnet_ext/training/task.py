@@ -51,6 +51,11 @@ class DualOutputTask(espnet.load("AbsTask")):
             "--model_conf", action=nested, default={},
             help="lsm_weight, length_normalized_loss: defaults of all outputs",
         )  # fmt: skip
+        group.add_argument(
+            "--diagnose_every", type=steps, default=0,
+            help="steps from one diagnosis to the next: cosine of the outputs' gradients and CKA, "
+            "per layer, to diagnostics.jsonl and TensorBoard; 0 for none",
+        )  # fmt: skip
         group = parser.add_argument_group("Preprocess related")
         for option, default in AUGMENTATION.items():
             kind = float if isinstance(default, float) else text
@@ -96,3 +101,11 @@ class DualOutputTask(espnet.load("AbsTask")):
         if not args.collect_stats and not getattr(args, "dist_rank", None):
             warn_too_fast(model, args.train_shape_file)
         return model
+
+
+def steps(text: str) -> int:
+    """A number of steps as an option's value: whole, not negative."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is below 0: write a number of steps, 0 for none")
+    return value

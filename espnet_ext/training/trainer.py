@@ -1,23 +1,63 @@
 """ESPnet's Trainer with its resume point made safe and its attention plots made rank-safe."""
 
+import argparse
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.progress import say
+from espnet_ext.training.diagnostics import Diagnostics
+
+
+@dataclasses.dataclass
+class Options(espnet.load("TrainerOptions")):
+    """ESPnet's, filled from the options of the same names, and ours."""
+
+    diagnose_every: int  # steps from one diagnosis to the next, 0 for none
+    # of this training, once it runs and on the process that diagnoses
+    diagnostics: Diagnostics | None = dataclasses.field(init=False, default=None)
 
 
 class DualOutputTrainer(espnet.load("Trainer")):
-    """As stock, except: checkpoints are renamed into place, one progress line an epoch."""
+    """As stock, except: checkpoints are renamed into place, one progress line an epoch, and
+    diagnoses if they are asked for."""
 
     @classmethod
-    def run(cls, model, *args, **kwargs) -> None:
+    def build_options(cls, args: argparse.Namespace) -> Options:
+        names = [field.name for field in dataclasses.fields(Options) if field.init]
+        return Options(**{name: getattr(args, name) for name in names})
+
+    @classmethod
+    def run(cls, model, *, trainer_options, valid_iter_factory, distributed_option, **rest) -> None:
+        first = not distributed_option.distributed or distributed_option.dist_rank == 0
+        if trainer_options.diagnose_every and first:
+            trainer_options.diagnostics = Diagnostics(
+                trainer_options.diagnose_every, Path(trainer_options.output_dir), model,
+                lambda: valid_iter_factory.build_iter(1, shuffle=True),  # by the training's seed
+            )  # fmt: skip
         with atomic_torch_save():
-            super().run(model, *args, **kwargs)
+            super().run(
+                model=model, trainer_options=trainer_options,
+                valid_iter_factory=valid_iter_factory, distributed_option=distributed_option,
+                **rest,
+            )  # fmt: skip
+
+    @classmethod
+    def train_one_epoch(
+        cls, model, iterator, reporter, scaler, summary_writer, options, **rest
+    ) -> bool:
+        if options.diagnostics is not None and not options.no_forward_run:
+            iterator = options.diagnostics.watch(iterator, reporter, scaler, summary_writer)
+        return super().train_one_epoch(
+            model=model, iterator=iterator, reporter=reporter, scaler=scaler,
+            summary_writer=summary_writer, options=options, **rest,
+        )  # fmt: skip
 
     @staticmethod
     def resume(checkpoint, model, reporter, *args, **kwargs) -> None:

@@ -1,0 +1,244 @@
+"""What changes inside the network while it learns: linear CKA on a part of the validation set.
+
+The estimator is that of minibatches (Nguyen, Raghu & Kornblith, 2021, "Do Wide and Deep Networks
+Learn the Same Things?", eq. 3): unbiased HSIC (Song et al., 2012, eq. 5), averaged over minibatches
+before the quotient is taken. `analysis.cka` has all frames at once, which is more than a training
+should wait for.
+
+Two comparisons are made:
+
+- **drift**: an encoder layer now against itself at the start, over the same encoder frames;
+- **decoders**: a decoder layer of one output against the layer of the same number of another.
+  They see different token sequences, so that no token of one is a token of the other: what both
+  have is the utterance. Compared is the mean over an utterance's tokens (teacher-forced, <sos>
+  included), one vector an utterance, over those that both outputs are labelled for.
+
+Legend: U utterances, N examples (frames or utterances), D width, L tokens, F feature frames kept.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from espnet_ext.errors import UserError
+from espnet_ext.files import atomic_path
+from espnet_ext.model.branch import Branch
+from espnet_ext.model.config import TEXT_PREFIX, UNLABELLED
+from espnet_ext.model.dual import DualOutputModel
+from espnet_ext.model.layers import decoder_layers, encoder_layers, watch
+
+MOST_UTTERANCES = 64
+MOST_FRAMES = 2048  # the start's states are kept in a file: 2 MB a layer of width 256
+MINIBATCH = 256
+FEWEST = 4  # unbiased HSIC is undefined below
+
+Batch = Mapping[str, torch.Tensor]
+
+
+def unbiased_hsic(k: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
+    """HSIC₁ of two Gram matrices (N, N), N ≥ 4; their diagonals do not count."""
+    n = len(k)
+    k, m = k - k.diag().diag(), m - m.diag().diag()
+    ones = (k.sum() * m.sum()) / ((n - 1) * (n - 2))
+    middle = (k.sum(0) @ m.sum(0)) * 2 / (n - 2)
+    return ((k * m).sum() + ones - middle) / (n * (n - 3))
+
+
+def minibatch_cka(x: torch.Tensor, y: torch.Tensor, size: int = MINIBATCH) -> float | None:
+    """Linear CKA of the same N examples, (N, D) and (N, E), in consecutive parts of about `size`.
+
+    Examples that are alike because they are neighbours must be shuffled first. None where it is
+    undefined: fewer than four examples, a layer that never varies, a value that is not finite.
+    """
+    x, y = x.double(), y.double()
+    if len(x) < FEWEST or not (torch.isfinite(x).all() and torch.isfinite(y).all()):
+        return None
+    if _is_constant(x) or _is_constant(y):
+        return None
+    x, y = x - x.mean(0), y - y.mean(0)
+    parts = max(1, len(x) // max(size, FEWEST))
+    sums = torch.zeros(3, dtype=torch.float64)
+    for one, other in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True):
+        k, m = one @ one.T, other @ other.T
+        sums += torch.stack([unbiased_hsic(k, m), unbiased_hsic(k, k), unbiased_hsic(m, m)]).cpu()
+    both, own_x, own_y = sums.tolist()
+    return both / math.sqrt(own_x * own_y) if own_x > 0 and own_y > 0 else None
+
+
+def _is_constant(x: torch.Tensor) -> bool:
+    spread = (x - x[0]).square().sum()
+    return bool(spread <= 1e-20 * x.square().sum())
+
+
+@dataclass
+class States:
+    """The held utterances seen by the model as it is now."""
+
+    encoder: dict[str, torch.Tensor]  # layer → (F, D), the same shuffled frames at every step
+    decoders: dict[str, dict[str, torch.Tensor]]  # output → layer → (U, D), of decoders with layers
+    labelled: dict[str, torch.Tensor]  # output → (U,), whether the utterance has its transcript
+
+
+class HeldUtterances:
+    """A fixed part of a set, at most 64 utterances, and what the layers make of them.
+
+    Args:
+        batches: (ids, batch) of the data loader, in the order in which utterances are taken.
+    """
+
+    def __init__(self, batches: Iterable[tuple[list[str], Batch]], most: int = MOST_UTTERANCES):
+        self.ids: list[str] = []
+        self._batches: list[Batch] = []
+        for ids, batch in batches:
+            room = most - len(self.ids)
+            if room <= 0:
+                break
+            self.ids += list(ids)[:room]
+            self._batches.append({key: value[:room] for key, value in batch.items()
+                                  if isinstance(value, torch.Tensor)})  # fmt: skip
+
+    @torch.no_grad()
+    def states(self, model: DualOutputModel, device: torch.device | str = "cpu") -> States:
+        """Run the model (which should be in evaluation mode) over the utterances."""
+        found = [_states(model, {k: v.to(device) for k, v in b.items()}) for b in self._batches]
+        encoder = {name: torch.cat([one.encoder[name] for one in found])
+                   for name in (found[0].encoder if found else ())
+                   if all(name in one.encoder for one in found)}  # fmt: skip
+        for name, frames in encoder.items():
+            order = torch.randperm(len(frames), generator=torch.Generator().manual_seed(0))
+            encoder[name] = frames[order[:MOST_FRAMES]]
+        decoders = {
+            output: {
+                name: torch.cat([one.decoders[output][name] for one in found])
+                for name in found[0].decoders[output]
+            }
+            for output in (found[0].decoders if found else ())
+        }
+        labelled = {
+            output: torch.cat([one.labelled[output] for one in found])
+            for output in (found[0].labelled if found else ())
+        }
+        return States(encoder, decoders, labelled)
+
+
+def _states(model: DualOutputModel, batch: Batch) -> States:
+    """As `States` of one batch, all its frames, in order."""
+    layers = encoder_layers(model.encoder) or {"encoder": model.encoder}
+    lengths_at: list[torch.Tensor] = []
+    handle = model.encoder.register_forward_hook(lambda _m, _i, out: lengths_at.append(out[1]))
+    try:
+        with watch(layers) as seen:
+            states, lengths = model.encode(batch["speech"], batch["speech_lengths"])
+    finally:
+        handle.remove()
+    inner = lengths_at[-1].to(states.device)  # before a postencoder
+    steps = list(seen.values())[-1].shape[1]
+    mask = torch.arange(steps, device=states.device)[None, :] < inner[:, None]
+    # a layer before another that subsamples has other frames, and is left out
+    encoder = {name: layer[mask].float().cpu() for name, layer in seen.items()
+               if layer.shape[1] == steps}  # fmt: skip
+    decoders, labelled = {}, {}
+    for name, branch in model.branches.items():
+        text = batch[TEXT_PREFIX + name]
+        labelled[name] = (text[:, 0] != UNLABELLED).cpu()
+        if "decoder" in branch.parts and decoder_layers(branch.parts["decoder"]):
+            given = batch[f"{TEXT_PREFIX}{name}_lengths"]
+            decoders[name] = _utterance_means(branch, states.float(), lengths, text, given)
+    return States(encoder, decoders, labelled)
+
+
+def _utterance_means(
+    branch: Branch, states: torch.Tensor, lengths: torch.Tensor, text: torch.Tensor,
+    text_lengths: torch.Tensor,
+) -> dict[str, torch.Tensor]:  # fmt: skip
+    """Decoder layer → its states' mean over each utterance's tokens (U, D), 0 if unlabelled."""
+    layers = decoder_layers(branch.parts["decoder"])
+    rows = (text[:, 0] != UNLABELLED).nonzero().squeeze(1)
+    width = states.shape[2]
+    if rows.numel() == 0:
+        return {name: torch.zeros(len(text), width) for name in layers}
+    counts = text_lengths[rows]
+    given = text[rows][:, : int(counts.max())]
+    with watch(layers) as seen:
+        branch.teacher_forced(states[rows], lengths[rows], given.clamp(min=-1), counts)
+    mask = torch.arange(given.shape[1] + 1, device=text.device)[None, :] <= counts[:, None]
+    found = {}
+    for name, layer in seen.items():  # (rows, L + 1, D)
+        real = layer.float().masked_fill(~mask[..., None], 0)
+        means = torch.zeros(len(text), layer.shape[2], device=text.device)
+        means[rows] = real.sum(1) / mask.sum(1, keepdim=True)
+        found[name] = means.cpu()
+    return found
+
+
+def drift(start: Mapping[str, torch.Tensor], now: States) -> dict[str, float | None]:
+    """Encoder layer → CKA with itself at the start, 1 where it holds the same."""
+    return {name: minibatch_cka(start[name], now.encoder[name])
+            for name in start if name in now.encoder}  # fmt: skip
+
+
+def compare_decoders(now: States) -> list[dict]:
+    """Every pair of outputs whose decoders have layers.
+
+    Returns:
+        A list of {"a", "b", "utterances", "layers": {number: CKA}}.
+    """
+    found = []
+    for a, b in itertools.combinations(now.decoders, 2):
+        both = now.labelled[a] & now.labelled[b]
+        layers = {name: minibatch_cka(now.decoders[a][name][both], now.decoders[b][name][both])
+                  for name in now.decoders[a] if name in now.decoders[b]}  # fmt: skip
+        found.append({"a": a, "b": b, "utterances": int(both.sum()), "layers": layers})
+    return found
+
+
+def notes_on(now: States, compared: Iterable[Mapping]) -> list[str]:
+    """Why values of CKA are None."""
+    notes = [f"encoder layer {name}: not finite" for name, frames in now.encoder.items()
+             if not torch.isfinite(frames).all()]  # fmt: skip
+    for output, layers in now.decoders.items():
+        wrong = [n for n, means in layers.items() if not torch.isfinite(means).all()]
+        notes += [f"{output}: decoder layer {name}: not finite" for name in wrong]
+    few = [one for one in compared if one["utterances"] < FEWEST]
+    return notes + [
+        f"{one['a']} and {one['b']}: {one['utterances']} held utterances have both" for one in few
+    ]
+
+
+# -- the states of the start, kept for a training that is continued
+
+
+@dataclass
+class Start:
+    """Encoder states at the step from which drift counts."""
+
+    step: int
+    ids: list[str]
+    layers: dict[str, torch.Tensor]  # layer → (F, D)
+
+    def save(self, path: Path) -> None:
+        with atomic_path(path) as temporary:
+            torch.save({"step": self.step, "ids": self.ids, "layers": self.layers}, temporary)
+
+    @classmethod
+    def read(cls, path: Path) -> "Start | None":
+        """None without the file."""
+        if not path.exists():
+            return None
+        try:
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+            return cls(saved["step"], saved["ids"], saved["layers"])
+        except Exception as error:  # torch raises many kinds for a file that is no checkpoint
+            raise UserError(
+                f"{path}: cannot be read: {str(error).partition(chr(10))[0]}",
+                "remove it: drift will count from where the training goes on",
+            ) from error
+
+    def fits(self, ids: list[str], now: States) -> bool:
+        """Whether it is of the same utterances and layers."""
+        sizes = {name: frames.shape for name, frames in now.encoder.items()}
+        return self.ids == ids and {k: v.shape for k, v in self.layers.items()} == sizes
