@@ -191,6 +191,10 @@ train_one() { # train_one LANG SYSTEM STEP DIR option...: with $data and $needs 
 train_systems() {
     local lang system data needs further=()
     read -ra further <<<"$train_args"
+    # not given, it is what the configuration says
+    if [[ -n ${option_given[diagnose_every]:-} || $diagnose_every != 0 ]]; then
+        further+=(--diagnose_every "$diagnose_every")
+    fi
     share_threads "$parallel_trainings"
     for lang in $langs; do
         training_data "$lang"
@@ -299,11 +303,13 @@ upload_models() {
 # -- stage 18, reporting (17 is in compare_stages.sh)
 
 write_report() {
-    local lang system set part needs=() heading=()
+    local lang system set part diagnosed needs=() heading=()
     for lang in $langs; do
         for part in cka probes swaps; do needs+=(--in "$expdir/$lang/analysis/$part.json"); done
         for system in $systems; do
             for set in $test_sets; do needs+=(--in "$(model_dir "$lang" "$system")/$decode_tag/$set"); done
+            diagnosed=$(model_dir "$lang" "$system")/diagnostics.jsonl
+            if [[ -f $diagnosed ]]; then needs+=(--in "$diagnosed"); fi
         done
         for set in $test_sets; do needs+=(--in "$expdir/$lang/analysis/cross_$set.json"); done
     done

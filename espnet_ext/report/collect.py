@@ -1,8 +1,8 @@
 """Gather the result files of an experiment folder; what is not there is named, not invented.
 
 Read, per language and system: `<exp>/<lang>/<system>_<train tag>/train.json` and, per set,
-`<decode tag>/<set>/{score,utterances,decode,mdd,mdd_no_prompt}.json`; per language
-`<exp>/<lang>/analysis/{cka,probes,swaps,cross_<set>}.json`.
+`<decode tag>/<set>/{score,utterances,decode,mdd,mdd_no_prompt}.json`, and `diagnostics.jsonl` of a
+training that was diagnosed; per language `<exp>/<lang>/analysis/{cka,probes,swaps,cross_<set>}.json`.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from espnet_ext.errors import UserError
-from espnet_ext.files import read_json
+from espnet_ext.files import read_json, read_json_lines
 
 LANGUAGES = {"ko": "Korean", "en": "English"}
 MDD = {"with prompt": "mdd", "without prompt": "mdd_no_prompt"}
@@ -48,6 +48,7 @@ class Language:
     code: str
     sets: dict[str, dict[str, Run]] = field(default_factory=dict)  # set → system → run
     trainings: dict[str, dict] = field(default_factory=dict)  # system → train.json
+    diagnostics: dict[str, list[dict]] = field(default_factory=dict)  # system → lines, by step
     cka: dict | None = None
     probes: dict | None = None
     swaps: dict | None = None
@@ -98,6 +99,8 @@ def _language(exp_dir, code, systems, train_tag, decode_tag, sets, missing) -> L
         folder = exp_dir / code / f"{system}_{train_tag}"
         if training := _optional(folder / "train.json"):
             language.trainings[system] = training
+        if diagnosed := _diagnostics(folder / "diagnostics.jsonl"):
+            language.diagnostics[system] = diagnosed
         for name in sets:
             run_folder = folder / decode_tag / name
             score = _optional(run_folder / "score.json", "score")
@@ -151,6 +154,17 @@ def _optional(path: Path, kind: str | None = None) -> dict | None:
         lacks = f"has no {', '.join(lacking)}" if lacking else "is not a JSON object"
         raise UserError(f"{path}: {lacks}", "remove it and run its stage again")
     return value
+
+
+def _diagnostics(path: Path) -> list[dict]:
+    """The lines of a training's diagnoses, none without the file."""
+    found = read_json_lines(path) if path.exists() else []
+    for number, line in enumerate(found, 1):
+        keys = line.keys() if isinstance(line, dict) else ()
+        if not {"step", "gradients", "cka"} <= set(keys):
+            message = f"{path}:{number}: is no diagnosis of a step"
+            raise UserError(message, "remove the file, and train again to have it")
+    return found
 
 
 def metric_of(score: dict, hypothesis: str, reference: str) -> tuple[dict, dict] | None:

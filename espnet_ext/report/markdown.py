@@ -2,7 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from espnet_ext.report import cross_task, evidence, facts, published, similarity
+from espnet_ext.report import (
+    cross_task,
+    diagnostics,
+    evidence,
+    facts,
+    published,
+    similarity,
+)
 from espnet_ext.report.collect import Language, Results, Run
 from espnet_ext.report.facts import cell_rows
 from espnet_ext.report.summary import interval, percent
@@ -61,6 +68,8 @@ def _language(language: Language) -> Iterator[str]:
         yield from _probes(language)
     if language.swaps:
         yield from _swaps(language)
+    if language.diagnostics:
+        yield from _diagnostics(language)
     yield from _published(language)
     for runs in language.sets.values():
         yield from _commands(language, runs)
@@ -182,6 +191,13 @@ def _swaps(language: Language) -> Iterator[str]:
     yield from (f"{swaps['train_utterances']} training utterances.", "")
     yield from _table(*evidence.swap_rows(swaps))
     yield from (*(f"- {_plain(said)}" for said in evidence.swap_readings(swaps)), "")
+
+
+def _diagnostics(language: Language) -> Iterator[str]:
+    yield from (f"### {_plain(language.name)}: while training", "")
+    yield from (diagnostics.INTRODUCTION, "")
+    yield from _table(*diagnostics.table_of(language))
+    yield from (*(f"- {_plain(said)}" for said in diagnostics.readings(language)), "")
 
 
 def _published(language: Language) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from espnet_ext.report import facts, inside, published, sections
+from espnet_ext.report import diagnostics, facts, inside, published, sections
 from espnet_ext.report.collect import Language, Results
 from espnet_ext.report.markup import Markup, element, join
 from espnet_ext.report.style import CSS
@@ -80,6 +80,7 @@ def _language(language: Language, examples: Sequence[tuple]) -> Markup:
             sections.mispronunciations(language, runs, several),
         ]
     parts += [inside.section(language), inside.probes(language), inside.swaps(language)]
+    parts.append(diagnostics.section(language))
     parts.append(sections.examples(examples))
     for runs in language.sets.values():
         parts.append(sections.effort(language, runs))

@@ -113,6 +113,67 @@ def lines(
     return _svg(width, height, title, *drawn)
 
 
+def curves(
+    series: Mapping[str, Sequence[tuple[float, float | None]]],
+    *,
+    bottom: float,
+    top: float,
+    title: str,
+    x_title: str,
+    width: int = 400,
+    height: int = 250,
+) -> Markup:
+    """Lines over numbers: (x, y) in order of x; None leaves a gap. The legend is `legend`'s.
+
+    Points are marked where they are few, else the last of each line alone.
+    """
+    left, right, above, below = 44, 14, 14, 44
+    inner_w, inner_h = width - left - right, height - above - below
+    ends = [x for points in series.values() for x, _ in points]
+    first, last = min(ends, default=0), max(ends, default=1)
+
+    def x_at(x: float) -> float:
+        return left + inner_w * ((x - first) / (last - first) if last > first else 0.5)
+
+    def y_at(value: float) -> float:
+        return above + inner_h * (top - value) / (top - bottom)
+
+    drawn = []
+    for tick in range(5):
+        value = bottom + (top - bottom) * tick / 4
+        drawn.append(_line(left, y_at(value), width - right, y_at(value), "grid"))
+        text = f"{value:g}".replace("-", "−")
+        drawn.append(_text(left - 8, y_at(value) + 4, text, "end", "tick"))
+    for x in _round_steps(first, last):
+        drawn.append(_text(x_at(x), height - below + 18, f"{x:g}", "middle", "tick"))
+    drawn.append(_text(left + inner_w / 2, height - 6, x_title, "middle", "axis"))
+    for number, (name, points) in enumerate(series.items()):
+        for part in _without_gaps(points):
+            path = " ".join(f"{_r(x_at(x))},{_r(y_at(y))}" for x, y in part)
+            drawn.append(element("polyline", points=path, class_=f"curve s{number % SERIES}"))
+        known = [(x, y) for x, y in points if y is not None]
+        for x, y in known if len(known) <= 12 else known[-1:]:
+            drawn.append(marker(x_at(x), y_at(y), number, f"{name}, {x:g}: {y:.3f}"))
+    return _svg(width, height, title, *drawn)
+
+
+def _without_gaps(points: Sequence[tuple[float, float | None]]) -> list[list[tuple[float, float]]]:
+    parts: list[list[tuple[float, float]]] = [[]]
+    for x, y in points:
+        if y is None:
+            parts.append([])
+        else:
+            parts[-1].append((x, y))
+    return [part for part in parts if len(part) > 1]
+
+
+def _round_steps(first: float, last: float) -> list[float]:
+    """At most six round numbers from `first` to `last`."""
+    size = nice_ceiling((last - first) / 5)
+    start = -(-first // size)
+    return [i * size for i in range(int(start), int(last // size) + 1)]
+
+
 def whiskers(
     rows: Sequence[tuple[str, int, float | None, Sequence[float] | None]],
     *,

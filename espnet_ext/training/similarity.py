@@ -1,7 +1,7 @@
 """What changes inside the network while it learns: linear CKA on a part of the validation set.
 
 The estimator is that of minibatches (Nguyen, Raghu & Kornblith, 2021, "Do Wide and Deep Networks
-Learn the Same Things?", eq. 3): unbiased HSIC (Song et al., 2012, eq. 5), averaged over minibatches
+Learn the Same Things?"): unbiased HSIC (Song et al., 2012, eq. 5), averaged over minibatches
 before the quotient is taken. `analysis.cka` has all frames at once, which is more than a training
 should wait for.
 

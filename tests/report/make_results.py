@@ -152,6 +152,10 @@ def make(
             options = {output: {"beam_size": 4} for output in SYSTEMS[system]}
             decode = {"rtf": 0.0312, "audio_seconds": 7.2, "seconds": 0.22, "options": options}
             (out / "decode.json").write_text(json.dumps(decode))
+        for system in systems:
+            if SYSTEMS[system] != ["meaning"]:  # that one was trained without
+                path = root / "exp" / lang / f"{system}_small/diagnostics.jsonl"
+                write_diagnostics(path, SYSTEMS[system], generator)
         write_cka(root / "exp" / lang / "analysis/cka.json", systems, generator)
         write_probes(root / "exp" / lang / "analysis/probes.json", systems, generator)
         scored = {x: root / "exp" / lang / f"{x}_small/decode/test" for x in systems}
@@ -159,6 +163,31 @@ def make(
         made = json.dumps({**result, "provenance": provenance("cross", [lang])})
         (root / "exp" / lang / "analysis/cross_test.json").write_text(made)
     return root
+
+
+# Cosine of gradients per layer at the end of a made-up training
+COSINES = {"embed": 0.31, "0": 0.42, "1": 0.0, "2": -0.05, "all": 0.2}
+
+
+def write_diagnostics(path: Path, outputs: list[str], generator: random.Random) -> None:
+    """Twenty steps of which the last quarter's mean is COSINES, and one without a label."""
+    lines = []
+    for number in range(20):
+        joint, known = len(outputs) > 1, number != 7
+        wobble = (0.02, -0.02, 0.01, -0.01, 0.0)[number % 5]
+        cosine = {layer: value + wobble if known else None for layer, value in COSINES.items()}
+        norms = {output: dict.fromkeys(COSINES, 1.5 + generator.random()) for output in outputs}
+        drift = {layer: 1 - 0.01 * number * (i + 1) for i, layer in enumerate(list(COSINES)[:-1])}
+        pair = {"a": outputs[0], "b": outputs[-1]}
+        decoders = [{**pair, "utterances": 60, "layers": {"0": 0.5, "1": -0.125}}]
+        lines.append({
+            "step": 50 * number, "epoch": 1 + number // 5, "notes": [],
+            "gradients": {"labelled": {}, "norms": norms, "pairs": [{**pair, "cosine": cosine}]}
+            if joint else None,
+            "cka": {"utterances": 64, "frames": 2048, "since": 0, "drift": drift,
+                    "decoders": decoders if joint else []},
+        })  # fmt: skip
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def write_cka(path: Path, systems, generator: random.Random) -> None:

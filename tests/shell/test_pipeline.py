@@ -41,6 +41,17 @@ def test_commands_get_what_they_are_promised(project):
     assert all(("--no_filter true" in c) == ("/test " in c) for c in filters)
 
 
+def test_diagnoses_are_asked_of_trainings_only_and_their_file_is_an_input_of_the_report(project):
+    assert project.run("--diagnose_every", "50", "--systems", "do").returncode == 0
+    trainings = [c for c in project.calls() if c.startswith("train")]
+    asked = ["--diagnose_every 50" in call for call in trainings]
+    assert asked == ["--exp_dir" in call for call in trainings] and any(asked)
+    (project.recipe / "exp/ko/do_small/diagnostics.jsonl").write_text("{}\n")
+    project.run("--diagnose_every", "50", "--systems", "do")
+    assert verbs(project.calls()) == ["report"]
+    assert project.run("--diagnose_every", "-1").returncode == 2
+
+
 def test_a_finished_pipeline_is_instant_and_unchanged(project):
     project.run()
     project.calls()

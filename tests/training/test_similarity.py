@@ -29,9 +29,9 @@ def mixtures(n=40, widths=(5, 7), seed=1):
 
 
 def hsic_by_sums(x, y):
-    """Song et al. (2012), equation 4: over all distinct pairs, triples and quadruples of examples.
+    """Unbiased HSIC as a U-statistic: means over all tuples of distinct examples.
 
-    (i, j): k_ij m_ij; (i, j, q, r): k_ij m_qr; (i, j, q): k_ij m_iq, each as a mean.
+    Of k_ij m_ij over pairs, k_ij m_iq over triples, k_ij m_qr over quadruples.
     """
     n = len(x)
     k, m = (x @ x.T).tolist(), (y @ y.T).tolist()
