@@ -132,7 +132,7 @@ def _cosine_reading(system: str, track: Track) -> str:
         size = low if low == high else f"{low} to {high}"
         parts.append(f"{verdict} in {_span(layers)} (cosine {size})")
     return (f"{system}: at the end, gradients of {outputs} {', '.join(parts)}; means of {steps} "
-            "steps, called so where they differ from 0 by two standard errors.")  # fmt: skip
+            "steps, beyond chance where two standard errors from 0.")  # fmt: skip
 
 
 def _verdict(mean: Mean) -> str:

@@ -4,6 +4,7 @@ Colours come from CSS classes (`s0`, `s1`, … for series, `grid`), so that ligh
 page; series also differ by marker, so that nothing is told by colour alone.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 from espnet_ext.report.markup import Markup, element
@@ -168,8 +169,10 @@ def _without_gaps(points: Sequence[tuple[float, float | None]]) -> list[list[tup
 
 
 def _round_steps(first: float, last: float) -> list[float]:
-    """At most six round numbers from `first` to `last`."""
-    size = nice_ceiling((last - first) / 5)
+    """At most six multiples of 1, 2 or 5 times a power of ten, from `first` to `last`."""
+    wanted = max((last - first) / 5, 1e-9)
+    power = 10.0 ** math.floor(math.log10(wanted))
+    size = next(step * power for step in (1, 2, 5, 10) if wanted <= step * power * (1 + 1e-9))
     start = -(-first // size)
     return [i * size for i in range(int(start), int(last // size) + 1)]
 
