@@ -189,18 +189,19 @@ train_one() { # train_one LANG SYSTEM STEP DIR option...: with $data and $needs 
 }
 
 train_systems() {
-    local lang system data needs further=()
+    local lang system data needs further=() diagnosed=()
     read -ra further <<<"$train_args"
     # not given, it is what the configuration says
     if [[ -n ${option_given[diagnose_every]:-} || $diagnose_every != 0 ]]; then
-        further+=(--diagnose_every "$diagnose_every")
+        diagnosed=(--diagnose_every "$diagnose_every")
     fi
     share_threads "$parallel_trainings"
     for lang in $langs; do
         training_data "$lang"
         training_inputs "$lang"
         for system in $systems; do
-            train_one "$lang" "$system" "train_${system}_$train_tag" "$(model_dir "$lang" "$system")" "${further[@]}"
+            train_one "$lang" "$system" "train_${system}_$train_tag" "$(model_dir "$lang" "$system")" \
+                "${further[@]}" "${diagnosed[@]}"
         done
         for system in $twins; do # the last of two seeds counts
             train_one "$lang" "$system" "train_${system}_${train_tag}_twin" "$(twin_dir "$lang" "$system")" \
