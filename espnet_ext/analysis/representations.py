@@ -6,8 +6,8 @@ it has the very states in which it wrote it, so that free-running needs no secon
 Legend: B utterances, S samples, T encoder frames, L tokens, D width.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 
 from espnet_ext.errors import UserError
 from espnet_ext.model.branch import IGNORE, Branch
+from espnet_ext.model.layers import decoder_layers, encoder_layers, watch
 
 
 @dataclass
@@ -29,41 +30,20 @@ class Encoded:
 
 def layer_modules(network: torch.nn.Module) -> dict[str, torch.nn.Module]:
     """The modules whose outputs are the layers: `embed`, then the blocks `0`, `1`, …"""
-    blocks = getattr(network, "encoders", getattr(network, "decoders", None))
-    if blocks is None:
+    modules = encoder_layers(network) or decoder_layers(network)
+    if not modules:
         raise UserError(
             f"a network of type {type(network).__name__} has no list of layers to compare",
             "use a Conformer, Transformer, Branchformer or E-Branchformer encoder, and "
             "Transformer decoders",
         )
-    modules = {str(number): block for number, block in enumerate(blocks)}
     embed = getattr(network, "embed", None)
     return modules if embed is None else {"embed": embed, **modules}
 
 
-@contextmanager
-def capture(network: torch.nn.Module) -> Iterator[dict[str, torch.Tensor]]:
+def capture(network: torch.nn.Module) -> AbstractContextManager[dict[str, torch.Tensor]]:
     """Record every layer's output (B, T, D) while the network runs inside the `with`."""
-    seen: dict[str, torch.Tensor] = {}
-    handles = [
-        module.register_forward_hook(_keeper(seen, name))
-        for name, module in layer_modules(network).items()
-    ]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _keeper(seen: dict[str, torch.Tensor], name: str):
-    def keep(_module, _inputs, output) -> None:
-        # ESPnet's layers give (x, mask), and with relative positions ((x, positions), mask).
-        while isinstance(output, tuple):
-            output = output[0]
-        seen[name] = output.detach()
-
-    return keep
+    return watch(layer_modules(network))
 
 
 def _inside(states: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:

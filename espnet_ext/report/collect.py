@@ -2,7 +2,7 @@
 
 Read, per language and system: `<exp>/<lang>/<system>_<train tag>/train.json` and, per set,
 `<decode tag>/<set>/{score,utterances,decode,mdd,mdd_no_prompt}.json`, and `diagnostics.jsonl` of a
-training that was diagnosed; per language `<exp>/<lang>/analysis/{cka,probes,swaps,cross_<set>}.json`.
+training that was diagnosed; per language `<exp>/<lang>/analysis/<what>.json`.
 """
 
 from collections.abc import Sequence
