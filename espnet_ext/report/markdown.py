@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from espnet_ext.report import (
+    beside,
     cross_task,
     diagnostics,
     evidence,
@@ -213,10 +214,9 @@ def _published(language: Language) -> Iterator[str]:
             for system, rates in published.ERROR_RATES.items()
         ],
     )
-    yield from ("CKA. " + " ".join(similarity.published_text(code)), "")
-    shares = published.DIVERGENCE[code].items()
-    bins = ", ".join(f"{facts.BIN_NAMES[name]}: {share} %" for name, share in shares)
-    yield from (f"Surface–meaning distance of their utterances: {bins}.", "")
+    yield from (" ".join(similarity.published_text(code)), "")
+    yield from ("Ours beside them, layers by relative depth:", "")
+    yield from _table(beside.HEADS, beside.rows(language))
 
 
 def _commands(language: Language, runs: Mapping[str, Run]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from espnet_ext.report import diagnostics, facts, inside, published, sections
+from espnet_ext.report import beside, diagnostics, facts, inside, published, sections
 from espnet_ext.report.collect import Language, Results
 from espnet_ext.report.markup import Markup, element, join
 from espnet_ext.report.style import CSS
@@ -107,6 +107,11 @@ def _published(results: Results) -> Markup | None:
             "not. English surface is characters there and phones here.",
         ),
         sections.table(["system", *heads], rows),
+        [
+            join([element("h3", f"{one.name}: ours beside them"), beside.figure(one),
+                  sections.table(beside.HEADS, beside.rows(one), label="ours and published")])
+            for one in results.languages if one.code in codes
+        ],
         id="published",
     )
 

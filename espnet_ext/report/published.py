@@ -34,3 +34,8 @@ DECODER_CKA = {
         ("so_surface surface", "so_meaning meaning"): ("7", 0.39),
     },
 }
+
+# DO − SO by distance, where it is reported, percentage points: output → bin → value.
+DIFFERENCE_BY_DISTANCE = {
+    "en": {"surface": {"0": 0.28, ">=11": 6.72}, "meaning": {"0": -0.20, ">=11": -3.51}},
+}

@@ -255,3 +255,22 @@ def test_what_stage_17_found_is_told(tree, tmp_path):
     (tmp_path / "all/exp/en/analysis/probes.json").write_text(json.dumps(stale))
     markdown, _ = write(tmp_path / "all", tmp_path, systems=SYSTEMS)
     assert "probes.json is of other models: run stage 17 again" in markdown
+
+
+def test_ours_stand_beside_the_published(tree, tmp_path):
+    from espnet_ext.report.beside import rows
+    from espnet_ext.report.collect import collect
+
+    found = collect(tree / "exp", ["en"], SYSTEMS.split(), "small", "decode", ["test"])
+    table = {what: (here, theirs) for what, here, theirs in rows(found.languages[0])}
+    assert table["so_surface, surface: error %"][1] == "CER 13.78"
+    assert table["do, meaning: error %"][1] == "CER 3.19"
+    assert table["CKA so_surface – so_meaning, encoder layer 0 (theirs 0)"][1] == "0.91"
+    assert table["CKA so_surface – so_meaning, encoder layer 3 (theirs 11)"][1] == "0.40"
+    score = json.loads((tree / "exp/en/do_small/decode/test/score.json").read_text())
+    own = next(c for c in score["cells"] if c["name"] == "meaning-meaning")
+    rate = percent(own["metrics"][own["metric"]]["rate"])
+    assert rate in table["do, meaning: error %"][0]
+    markdown, page = write(tree, tmp_path)
+    assert "Ours beside them" in markdown and "English: ours beside them" in page
+    assert "published, 12 layers" in page
