@@ -2,6 +2,7 @@
 
     python -m espnet_ext.bin.prepare l2arctic --corpus_dir PATH --data_dir data
     python -m espnet_ext.bin.prepare speechocean762 --download true --data_dir data
+    python -m espnet_ext.bin.prepare aihub505 --corpus_dir PATH --data_dir data --nj 8
     python -m espnet_ext.bin.prepare plain --manifest corpus.tsv --data_dir data
     python -m espnet_ext.bin.prepare mini_l2 --langs "ko en" --data_dir data
 
@@ -11,9 +12,9 @@ no transcript for an output.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from espnet_ext.bin import cli
 
@@ -69,11 +70,64 @@ def get_parser() -> argparse.ArgumentParser:
 
     speechocean = add("speechocean762", "speechocean762: 250 Mandarin speakers, CC BY 4.0")
     _add_corpus(speechocean)
+    _add_aihub(add)
     plain = add("plain", "any corpus, from a tab-separated manifest")
     plain.add_argument("--manifest", required=True, help="a row an utterance, columns by name")
     plain.add_argument("--lang", default="en", help="language of rows without one")
     _add_skip(plain)
     return parser
+
+
+def _add_aihub(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    """Corpora of AI Hub: large, and delivered as zip archives, which stay packed."""
+    foreign = add("aihub505", "AI Hub 505: foreigners' Korean, read and answered")
+    learners = add("aihub_l2", "AI Hub 71469 to 71479: learners' speech, read and free")
+    learners.add_argument("--lang", default="ko", choices=("ko", "en"), help="what is spoken")
+    learners.add_argument(
+        "--read_tasks",
+        type=cli.words,
+        default=["LAR", "RS", "RW", "RP"],
+        help="codes of the tasks whose prompt was to be read",
+    )
+    native = add("ksponspeech", "KsponSpeech, AI Hub 123: native Korean, transcribed twice")
+    native.add_argument(
+        "--labels",
+        default="auto",
+        choices=("auto", "trn", "txt"),
+        help="transcripts from the lists or the files beside the sounds; auto: lists if there",
+    )
+    for corpus in (foreign, learners, native):
+        corpus.add_argument("--corpus_dir", default="", help="as delivered, packed or unpacked")
+        corpus.add_argument("--nj", type=int, default=1, help="processes")
+        corpus.add_argument(
+            "--disfluencies",
+            default="keep",
+            choices=("keep", "surface", "drop") if corpus is native else ("keep", "drop"),
+            help="fillers and repetitions",
+        )
+        corpus.add_argument(
+            "--unintelligible",
+            default="unlabelled",
+            choices=("unlabelled", "drop"),
+            help="texts with words that could not be told (u/, un/): none, or without the mark",
+        )
+        _add_skip(corpus)
+    for corpus in (foreign, learners):
+        corpus.add_argument(
+            "--split",
+            default="auto",
+            choices=("auto", "official", "speakers"),
+            help="official: the published Validation tests; auto: that, if both parts are there",
+        )
+        corpus.add_argument(
+            "--personal",
+            type=cli.boolean,
+            default=False,
+            help="also write year of birth, sex, country and grade (utt2birthyear, …)",
+        )
+        corpus.add_argument(
+            "--pseudonym_key", default="", help="secret that pseudonyms of names are made with"
+        )
 
 
 def _add_corpus(parser: argparse.ArgumentParser) -> None:
@@ -106,6 +160,9 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     args = get_parser().parse_args(argv)
     from espnet_ext.corpora.preparation import Report
 
+    if args.corpus in LARGE:
+        LARGE[args.corpus](args)
+        return 0
     report = Report(args.corpus)
     sets = PREPARE[args.corpus](args, report)
     if args.quick and args.corpus != "mini_l2":  # which makes less to begin with
@@ -163,6 +220,50 @@ def _prepare_plain(args: argparse.Namespace, report: "Report") -> "Sets":
     )
 
 
+def _large_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What all of `LARGE` take."""
+    return {"skip_unreadable": args.skip_unreadable, "quick": args.quick, "nj": args.nj}
+
+
+def _prepare_aihub505(args: argparse.Namespace) -> None:
+    from espnet_ext.corpora import aihub, aihub505
+
+    privacy = aihub.Privacy(args.personal, args.pseudonym_key)
+    options = aihub505.Options(args.disfluencies, args.unintelligible, privacy)
+    more = _large_options(args)
+    aihub505.prepare(args.corpus_dir, args.data_dir, split=args.split, options=options, **more)
+
+
+def _prepare_aihub_l2(args: argparse.Namespace) -> None:
+    from espnet_ext.corpora import aihub, aihub_l2
+
+    options = aihub_l2.Options(
+        args.lang,
+        tuple(args.read_tasks),
+        args.disfluencies,
+        args.unintelligible,
+        aihub.Privacy(args.personal, args.pseudonym_key),
+    )
+    more = _large_options(args)
+    aihub_l2.prepare(args.corpus_dir, args.data_dir, split=args.split, options=options, **more)
+
+
+def _prepare_ksponspeech(args: argparse.Namespace) -> None:
+    from espnet_ext.corpora import ksponspeech
+
+    options = ksponspeech.Options(args.disfluencies, args.unintelligible)
+    more = _large_options(args)
+    ksponspeech.prepare(
+        args.corpus_dir, args.data_dir, labels=args.labels, options=options, **more
+    )
+
+
+# These write their sets themselves, as they do not fit into memory.
+LARGE = {
+    "aihub505": _prepare_aihub505,
+    "aihub_l2": _prepare_aihub_l2,
+    "ksponspeech": _prepare_ksponspeech,
+}
 PREPARE = {
     "mini_l2": _prepare_mini_l2,
     "l2arctic": _prepare_l2arctic,

@@ -1,4 +1,7 @@
-"""Audio in and out: sound files, arks and (when asked for) pipes become float32 mono, T samples.
+"""Audio in and out: sound files, arks, zips and (if asked for) pipes to float32 mono, T samples.
+
+An entry of wav.scp is a sound file, `x.ark:offset`, `x.zip:offset:packed:size:kind` (data.zips), or
+headerless `x.pcm`, which is 16-bit little-endian mono at 16 kHz, as Korean corpora have it.
 
 numpy, soundfile, soxr and kaldiio are imported inside the functions: checking texts needs none.
 """
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet_ext import files
+from espnet_ext.data import zips
 from espnet_ext.data.record import Utterance
 from espnet_ext.errors import UserError
 
@@ -26,6 +30,8 @@ _ARK_OFFSET = re.compile(r"(?P<path>.+\.ark):(?P<offset>\d+)")
 _CUT_OFF = re.compile(r"^data *: (?P<promised>\d+) \(should be (?P<there>\d+)\)", re.MULTILINE)
 _STREAMED = 0x7FFFF000  # a length from here on was not known when the header was written
 MIX = "mix"  # channel: the mean of all
+_HEADERLESS = {"format": "RAW", "subtype": "PCM_16", "endian": "LITTLE"}
+PCM_RATE = 16000  # Hz, of headerless sound
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,8 @@ def source_file(source: str) -> str:
     """
     if is_pipe(source):
         return ""
+    if inside := zips.parse_reference(source):
+        return inside.path
     ark = _ARK_OFFSET.fullmatch(source)
     return ark["path"] if ark else source
 
@@ -69,18 +77,24 @@ def audio_info(source: str, *, allow_pipes: bool = False) -> AudioInfo:
     """
     import soundfile
 
-    opened = open_source(source, allow_pipes)
+    inside = zips.parse_reference(source)
+    opened = zips.opened(inside) if inside else open_source(source, allow_pipes)
     if isinstance(opened, tuple):  # samples of an ark that is no sound file
         rate, samples = opened
         return AudioInfo(len(samples), rate, samples.shape[1], "ARK", str(samples.dtype))
     try:
-        with soundfile.SoundFile(opened) as sound:
+        with open_sound(source, opened) as sound:
             check_whole(sound, source)
+            if inside and opened.error:
+                raise zips.unreadable(inside, opened.error)
             return AudioInfo(
                 sound.frames, sound.samplerate, sound.channels, sound.format, sound.subtype
             )
     except (soundfile.SoundFileError, RuntimeError, OSError) as error:
         raise unreadable(source, error) from None
+    finally:
+        if inside:
+            opened.close()
 
 
 def load_audio(
@@ -120,7 +134,7 @@ def read_audio(source: str, *, allow_pipes: bool = False) -> tuple[np.ndarray, i
         rate, samples = opened
     else:
         try:
-            with soundfile.SoundFile(opened) as sound:
+            with open_sound(source, opened) as sound:
                 check_whole(sound, source)
                 samples, rate = sound.read(dtype="float32", always_2d=True), sound.samplerate
         except (soundfile.SoundFileError, RuntimeError, OSError, MemoryError) as error:
@@ -180,11 +194,31 @@ def open_source(source: str, allow_pipes: bool) -> str | io.BytesIO | tuple[int,
         return _run_pipe(source, allow_pipes)
     if ark := _ARK_OFFSET.fullmatch(source):
         return _open_ark(source, ark["path"], int(ark["offset"]))
+    if inside := zips.parse_reference(source):
+        return io.BytesIO(zips.load(inside))
     if not os.path.isfile(source):
         what = "is a folder" if os.path.isdir(source) else "no such audio file"
         remedy = "correct its path in wav.scp (relative paths start where the command runs)"
         raise UserError(f"{source}: {what}", remedy)
     return source
+
+
+def open_sound(source: str, opened: str | io.IOBase) -> soundfile.SoundFile:
+    """What `open_source` gave, as a sound; a `.pcm` has no header, unless it begins with one."""
+    import soundfile
+
+    inside = zips.parse_reference(source)
+    if (inside.kind if inside else Path(source).suffix[1:].lower()) != "pcm":
+        return soundfile.SoundFile(opened)
+    if isinstance(opened, str):
+        with open(opened, "rb") as handle:
+            head = handle.read(4)
+    else:
+        head = opened.read(4)
+        opened.seek(0)
+    if head == b"RIFF":
+        return soundfile.SoundFile(opened)
+    return soundfile.SoundFile(opened, samplerate=PCM_RATE, channels=1, **_HEADERLESS)
 
 
 def _run_pipe(source: str, allow_pipes: bool) -> io.BytesIO:

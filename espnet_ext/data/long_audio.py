@@ -40,7 +40,7 @@ class LongAudio:
             soundfile.write(opened, samples, rate, format="WAV", subtype="FLOAT")
             opened.seek(0)
         try:
-            self.file = soundfile.SoundFile(opened)
+            self.file = audio.open_sound(source, opened)
         except (soundfile.SoundFileError, RuntimeError, OSError) as error:
             raise audio.unreadable(source, error) from None
         audio.check_whole(self.file, source)

@@ -139,22 +139,25 @@ def write_table(path: str | os.PathLike, rows: Mapping[str, str]) -> None:
     Values lose the whitespace around them (a hypothesis may begin with some), as in every reader.
     Code-point order, which Python sorts by, is the byte order of UTF-8.
     """
-    lines = []
-    for key in sorted(rows):
-        value = rows[key].strip()
-        if problem := id_problem(key):
-            raise UserError(f"{path}: the id {key!r} {problem}", "rename it")
-        if _CONTROL.search(value):
-            raise UserError(f"{path}: {key}: {value!r} has control characters", "remove them")
-        try:
-            lines.append(f"{key} {value}\n".encode())
-        except UnicodeEncodeError:
-            raise UserError(
-                f"{path}: {key}: {value!r} cannot be written as UTF-8",
-                "rename the file or correct the text: it holds bytes of another encoding",
-            ) from None
+    lines = [encoded_row(path, key, rows[key]) for key in sorted(rows)]
     with files.atomic_write(path, "wb") as handle:
         handle.writelines(lines)
+
+
+def encoded_row(path: str | os.PathLike, key: str, value: str) -> bytes:
+    """A line of a table; `UserError` naming the table if no reader would take it."""
+    value = value.strip()
+    if problem := id_problem(key):
+        raise UserError(f"{path}: the id {key!r} {problem}", "rename it")
+    if _CONTROL.search(value):
+        raise UserError(f"{path}: {key}: {value!r} has control characters", "remove them")
+    try:
+        return f"{key} {value}\n".encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{path}: {key}: {value!r} cannot be written as UTF-8",
+            "rename the file or correct the text: it holds bytes of another encoding",
+        ) from None
 
 
 def normalized(text: str) -> str:
