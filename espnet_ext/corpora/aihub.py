@@ -7,6 +7,7 @@ folders or zip archives (`TL_…`, `TS_…`, `VL_…`, `VS_…`); a label and it
 import hashlib
 import hmac
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -221,7 +222,7 @@ def require_corpus(path: str, corpus: str, remedy: str) -> str:
     if path.lower().endswith(".zip"):
         try:
             with open(path, "rb"):
-                return path
+                return os.path.abspath(path)
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}", f"correct the path; {remedy}") from None
     return require_folder(path, corpus, remedy)

@@ -10,7 +10,7 @@ import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,8 +37,8 @@ CREATE TABLE utterance(utt TEXT PRIMARY KEY, label INTEGER, audio INTEGER) WITHO
 INSERT OR IGNORE INTO utterance
     SELECT utt, rowid, (SELECT id FROM audio WHERE audio.key = label.key ORDER BY source LIMIT 1)
     FROM label ORDER BY utt, place;
-INSERT INTO left_out SELECT utt, key, 'no audio' FROM utterance JOIN label ON label.rowid = label
-    WHERE audio IS NULL;
+INSERT INTO left_out SELECT label.utt, key, 'no audio'
+    FROM utterance JOIN label ON label.rowid = label WHERE audio IS NULL;
 DELETE FROM utterance WHERE audio IS NULL;
 CREATE INDEX utterance_audio ON utterance(audio);
 CREATE INDEX left_out_key ON left_out(key);
@@ -47,6 +47,7 @@ _UTTERANCES = """
     FROM utterance CROSS JOIN label ON label.rowid = utterance.label
     CROSS JOIN audio ON audio.id = utterance.audio WHERE audio.fault IS NULL
 """
+_DISK_ERRORS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 _CHUNK = 200  # sounds that a process looks at between two reports
 
 
@@ -138,22 +139,25 @@ class Store:
         self._many("INSERT INTO left_out VALUES(?,?,?)", faults)
 
     def _many(self, statement: str, rows: Sequence[tuple]) -> None:
-        try:
+        with self._disk():
             self._database.executemany(statement, rows)
-        except sqlite3.OperationalError as error:
-            raise self._full(error) from None
 
     def _run(self, statement: str, *values) -> sqlite3.Cursor:
-        try:
+        with self._disk():
             return self._database.execute(statement, values)
-        except sqlite3.OperationalError as error:
-            raise self._full(error) from None
 
-    def _full(self, error: Exception) -> UserError:
-        return UserError(
-            f"{self.data_dir}: cannot write: {error}",
-            "free space on that disk: a corpus takes about 1 kB an utterance while it is prepared",
-        )
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """A full or failing disk becomes a `UserError`."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _DISK_ERRORS:
+                raise
+            raise UserError(
+                f"{self.data_dir}: cannot write: {error}",
+                "free space on that disk: a corpus takes about 1 kB an utterance meanwhile",
+            ) from None
 
     # -- joined
 
@@ -171,12 +175,10 @@ class Store:
         if len(self.broken) > 20:
             self.notes.append(f"not read: {len(self.broken) - 20} more")
         self._database.create_function("public_name", 1, public_name, deterministic=True)
-        try:
-            self._run("COMMIT")
+        with self._disk():
+            self._database.execute("COMMIT")
             self._database.executescript(_RESOLVE)
-            self._run("BEGIN")
-        except sqlite3.OperationalError as error:
-            raise self._full(error) from None
+            self._database.execute("BEGIN")
         (twice,) = self._run("SELECT COUNT(*) - COUNT(DISTINCT key) FROM audio").fetchone()
         self.counts["sounds that are there twice; the first by path is used"] += twice
         self._run(

@@ -24,6 +24,8 @@ SIDES = ("spelled", "pronounced")
 UNINTELLIGIBLE = "some words could not be told (u/ or un/)"
 _NOISE = re.compile(r"(?<![A-Za-z])(un|sn|[bnolu])$")
 _MARKS = re.compile(r"[()/+*]")
+_TOKEN = re.compile(r"[()/+*]|\s+|[^()/+*\s]+")
+_BETWEEN = re.compile(r"(?:\s*/\s*)?(?=\()")  # the brackets of a pair
 _DEEPEST = 20  # brackets within brackets
 _JOIN = "\ue000"  # a space within a pair, so that a mark after the pair is about all of it
 # Out goes what is no letter, digit or sign that is read aloud, save points within numbers and
@@ -32,7 +34,7 @@ _DROPPED = re.compile(
     r"(?:(?<!\d)[.,:/]|[.,:/](?!\d)|(?<![A-Za-z])'|'(?![A-Za-z])|[^\w\s%&@#$℃.,:/']|_)+"
 )
 _QUOTES = re.compile(r"""(?<![A-Za-z])'|'(?![A-Za-z])|["‘’“”「」『』《》〈〉<>`]""")
-_SECOND = re.compile(r"\s*/\s*\(|\(")  # what may stand between the brackets of a pair
+_PLAIN = re.compile(r"[가-힣ㄱ-ㅣA-Za-z0-9]+(?: [가-힣ㄱ-ㅣA-Za-z0-9]+)*")  # quickly: most texts
 _UNSPELLED = re.compile(r"[^\sㄱ-ㅣ가-힣]")
 
 
@@ -62,17 +64,15 @@ class _Alone(NamedTuple):
     content: list
 
 
-class _Word(NamedTuple):
-    text: str
-    fluent: bool  # no filler, and not said again
-
-
 def clean(text: str) -> str:
     """Letters, digits and the signs %, &, @, #, $, ℃, with single spaces.
 
     >>> clean("네, 3.5%는… 'KBS'에서  「정말」?")
     '네 3.5%는 KBS에서 정말'
     """
+    plain = text.rstrip(" .?!")
+    if _PLAIN.fullmatch(plain):
+        return plain
     return normalized(" ".join(_DROPPED.sub(" ", _QUOTES.sub("", text)).split()))
 
 
@@ -98,17 +98,18 @@ def read(
         return Transcript(side, side)
     counts: Counter = Counter()
     try:
-        items, end = _items(text.replace(_JOIN, " "), 0, 0, counts)
-        if end < len(text):
+        tokens = _TOKEN.findall(text.replace(_JOIN, " "))
+        items, end = _items(tokens, 0, 0, counts)
+        if end < len(tokens):
             raise _Odd("a bracket is closed that was not opened")
         if alone == "refuse" and (bracket := _lone(items)) is not None:
             raise _Odd(f"a bracket without its partner: '{bracket}'")
     except _Odd as odd:
         side = Side("", str(odd))
         return Transcript(side, side)
-    spelled, pronounced = (
-        _spoken(items, side, side in disfluent, unintelligible, counts) for side in SIDES
-    )
+    spelled = pronounced = _spoken(items, SIDES[0], SIDES[0] in disfluent, unintelligible, counts)
+    if "(" in text or len(disfluent) == 1:
+        pronounced = _spoken(items, SIDES[1], SIDES[1] in disfluent, unintelligible, counts)
     return Transcript(spelled, pronounced, tuple(sorted(set(counts))))
 
 
@@ -126,35 +127,35 @@ def _side(text: str) -> Side:
     return Side(text) if text else Side("", "nothing but marks")
 
 
-def _items(text: str, at: int, depth: int, counts: Counter) -> tuple[list, int]:
-    """Characters, pairs and lone brackets, up to the closing bracket or the end."""
+def _items(tokens: list[str], at: int, depth: int, counts: Counter) -> tuple[list, int]:
+    """Marks, words, spaces, pairs and lone brackets, up to the closing bracket or the end."""
     items: list = []
-    while at < len(text) and text[at] != ")":
-        if text[at] != "(":
-            items.append(text[at])
+    while at < len(tokens) and tokens[at] != ")":
+        if tokens[at] != "(":
+            items.append(tokens[at])
             at += 1
             continue
-        first, at = _bracket(text, at, depth, counts)
-        after = _SECOND.match(text, at)
-        if not after:
+        first, at = _bracket(tokens, at, depth, counts)
+        between = _BETWEEN.match("".join(tokens[at : at + 4]))
+        if not between:
             items.append(_Alone(first))
             continue
-        if "/" not in after[0]:
+        if not between[0].strip():
             counts["pairs of brackets without their slash"] += 1
-        second, at = _bracket(text, after.end() - 1, depth, counts)
+        second, at = _bracket(tokens, tokens.index("(", at), depth, counts)
         if first == second:
             counts["pairs with identical sides"] += 1
         items.append(_Pair(first, second))
     return items, at
 
 
-def _bracket(text: str, at: int, depth: int, counts: Counter) -> tuple[list, int]:
+def _bracket(tokens: list[str], at: int, depth: int, counts: Counter) -> tuple[list, int]:
     if depth >= _DEEPEST:
         raise _Odd("brackets within brackets without end")
     if depth:
         counts["brackets within brackets"] += 1
-    content, end = _items(text, at + 1, depth + 1, counts)
-    if end >= len(text):
+    content, end = _items(tokens, at + 1, depth + 1, counts)
+    if end >= len(tokens):
         raise _Odd("a bracket is not closed")
     return content, end + 1
 
@@ -186,17 +187,12 @@ def _words(
     items: list, side: str, disfluent: bool, counts: Counter
 ) -> tuple[list[str], set[str]]:
     """The words of one side without their marks, and what is wrong with them."""
-    words: list[_Word] = []
+    words: list[str] = []
+    fluent: list[bool] = []  # no filler, and not said again
     faults: set[str] = set()
     word = ""
-
-    def end(fluent: bool = True) -> None:
-        nonlocal word
-        if word:
-            words.append(_Word(word, fluent))
-        word = ""
-
     for index, item in enumerate(items):
+        is_fluent = True
         if isinstance(item, _Pair):
             content = getattr(item, side)
             inner, more = _words(content, side, disfluent, counts)
@@ -204,33 +200,41 @@ def _words(
             if all(isinstance(one, str) and one.isspace() for one in content):
                 faults.add("empty")
             word += _JOIN.join(inner).replace(" ", _JOIN)
-        elif isinstance(item, _Alone):
-            counts["glosses in brackets, left out"] += 1
-        elif item.isspace():
-            end()
-        elif item == "*":
             continue
-        elif item == "+":
-            if word:
-                end(fluent=False)
-            elif words:  # "w1 +w2" for "w1+ w2"
-                words[-1] = words[-1]._replace(fluent=False)
+        if isinstance(item, _Alone):
+            counts["glosses in brackets, left out"] += 1
+            continue
+        if item == "+":
+            if not word and words:  # "w1 +w2" for "w1+ w2"
+                fluent[-1] = False
+            is_fluent = False
         elif item == "/":
             noise = _NOISE.search(word)
             if noise:
                 if noise[1] in ("u", "un"):
                     faults.add("unintelligible")
                 word = word[: noise.start()]
-                end()
-            elif word[-1:].isdigit() and index + 1 < len(items) and _is_digit(items[index + 1]):
+            elif word[-1:].isdigit() and _begins_with_digit(items, index + 1):
                 word += item
+                continue
             else:
-                end(fluent=False)
-        else:
+                is_fluent = False
+        elif item == "*":
+            continue
+        elif not item.isspace():
             word += item
-    end()
-    return [one.text for one in words if disfluent or one.fluent], faults
+            continue
+        if word:
+            words.append(word)
+            fluent.append(is_fluent)
+        word = ""
+    if word:
+        words.append(word)
+        fluent.append(True)
+    if not disfluent:
+        words = [one for one, said_once in zip(words, fluent, strict=True) if said_once]
+    return words, faults
 
 
-def _is_digit(item: object) -> bool:
-    return isinstance(item, str) and item.isdigit()
+def _begins_with_digit(items: list, index: int) -> bool:
+    return index < len(items) and isinstance(items[index], str) and items[index][0].isdigit()

@@ -1,0 +1,138 @@
+"""How long large corpora take to prepare, and how much memory: `python benchmarks/corpora.py`.
+
+A tree in AI Hub 505's format is made (unpacked, and as zip archives), with labels of the published
+length and sounds of a tenth of a second. Then, each in a process of its own, two processes within:
+
+- read: every label's bytes are read, and nothing else: what the disk gives.
+- labels: the labels are read, understood and stored.
+- whole: the whole preparation, with every sound's header.
+
+Memory is the highest of the process itself and of one of its children. The files were just written,
+so they are in memory: `--cold true` has the system forget them before each measurement.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests/corpora")]
+SPEAKERS = 200
+READINGS = ("저는 주말에 친구와 같이 한강 공원에 가서 자전거를 탔습니다.", "어제 시장에서 사과를 샀어요.")
+HEARD = ("저는 주+ 주말에 어/ 친구와 가치 한강 공원에 가서 자전거를 탔습니다.", "어제 시장에서 사가를 샀어요.")
+
+
+def make(folder: Path, utterances: int) -> None:
+    """The same corpus twice: `folder/unpacked` and `folder/zipped`."""
+    from published_korean import encoded, label505, wav, write_aihub, write_aihub_zips
+
+    sound = wav(0.1)
+    for start in range(0, utterances, 5000):  # a topic has some thousands
+        parts: dict[str, dict[str, bytes]] = {"train": {}, "valid": {}}
+        for number in range(start, min(start + 5000, utterances)):
+            speaker = f"EN{number % SPEAKERS:04}"
+            stem = f"EN10QC{number:06}_{speaker}_20210801"
+            kind = number % 4
+            texts = {"answer": "음/ 저는 잘 모르겠어요."} if kind == 3 else {
+                "reading": READINGS[kind % 2], "heard": HEARD[kind % 2]}  # fmt: skip
+            part = "valid" if number % 8 == 0 else "train"
+            parts[part][stem] = encoded(label505(stem, speaker, **texts))
+        topic = f"{start // 5000}. 한국일반"
+        write_aihub(folder / "unpacked", parts, group=f"1. 영어/{topic}", sound=sound)
+        write_aihub_zips(folder / "zipped", parts, language=f"1. 영어 {topic}", topic=topic,
+                         sound=sound)  # fmt: skip
+
+
+def forget(folder: Path) -> None:
+    """Have the system drop what it holds of these files in memory."""
+    os.sync()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with open(path, "rb") as handle:
+                os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def measure(what: str, corpus: str, nj: int) -> None:
+    """One measurement, in this process; prints seconds and peak memory as JSON."""
+    from functools import partial
+
+    from espnet_ext.bin import prepare
+    from espnet_ext.corpora import aihub, aihub505
+    from espnet_ext.corpora.delivered import Reader, chunks, spread, walk
+    from espnet_ext.corpora.large import Store
+
+    with tempfile.TemporaryDirectory() as data:
+        started = time.monotonic()
+        if what == "read":
+            labels = (place for place in walk(corpus, print) if place.name.endswith(".json"))
+            count = sum(spread(partial(_bytes_of, Reader()), chunks(labels, 200), nj))
+        elif what == "labels":
+            public_name = partial(aihub.public_stem, key="")
+            read = partial(aihub505.read_label, options=aihub505.Options())
+            with Store(data, "aihub505") as store:
+                aihub.gather(store, corpus, read, public_name, nj)
+                (count,) = store._run("SELECT COUNT(*) FROM label").fetchone()
+        else:
+            argv = ["aihub505", "--corpus_dir", corpus, "--data_dir", data, "--nj", str(nj)]
+            prepare.main(argv)
+            count = sum(1 for name in aihub.SETS for _ in open(f"{data}/ko/{name}/wav.scp"))
+        seconds = time.monotonic() - started
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    own, child = (resource.getrusage(kind).ru_maxrss / 1024 for kind in kinds)
+    print("\n" + json.dumps({"seconds": seconds, "count": count, "own": own, "child": child}))
+
+
+def _bytes_of(reader, places) -> int:
+    return sum(reader.read(place) is not None for place in places)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("--utterances", default="10000 50000", help="sizes of the corpus")
+    parser.add_argument("--nj", type=int, default=2, help="processes")
+    parser.add_argument("--cold", default="false", choices=("true", "false"))
+    parser.add_argument("--json", help="file to write the figures to")
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        measure(*options.measure, options.nj)
+        return
+    rows = []
+    print("| utterances | delivered | measured | seconds | utterances/s | MiB | MiB, child |")
+    print("|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as place:
+        for size in map(int, options.utterances.split()):
+            folder = Path(place) / str(size)
+            make(folder, size)
+            for form in ("unpacked", "zipped"):
+                for what in ("read", "labels", "whole"):
+                    if options.cold == "true":
+                        forget(folder / form)
+                    rows.append(_row(size, form, what, folder / form, options))
+    facts = {"rows": rows, "cold": options.cold, "nj": options.nj, "load": os.getloadavg()[0]}
+    print(f"{os.cpu_count()} CPUs, Python {sys.version.split()[0]}, load {facts['load']:.2f}")
+    if options.json:
+        Path(options.json).write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def _row(size: int, form: str, what: str, corpus: Path, options: argparse.Namespace) -> dict:
+    command = [sys.executable, __file__, "--measure", what, str(corpus), "--nj", str(options.nj)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{command} failed:\n{done.stderr}")
+    found = json.loads(done.stdout.rstrip().rpartition("\n")[2])
+    assert found["count"] == size, found
+    rate = size / found["seconds"]
+    print(f"| {size} | {form} | {what} | {found['seconds']:.2f} | {rate:.0f} "
+          f"| {found['own']:.0f} | {found['child']:.0f} |", flush=True)  # fmt: skip
+    return {"utterances": size, "form": form, "measured": what, **found}
+
+
+if __name__ == "__main__":
+    main()
