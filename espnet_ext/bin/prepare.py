@@ -126,7 +126,9 @@ def _add_aihub(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
             help="also write year of birth, sex, country and grade (utt2birthyear, …)",
         )
         corpus.add_argument(
-            "--pseudonym_key", default="", help="secret that pseudonyms of names are made with"
+            "--pseudonym_key_file",
+            default="",
+            help="file with a secret: pseudonyms of names are made with it",
         )
 
 
@@ -228,7 +230,7 @@ def _large_options(args: argparse.Namespace) -> dict[str, Any]:
 def _prepare_aihub505(args: argparse.Namespace) -> None:
     from espnet_ext.corpora import aihub, aihub505
 
-    privacy = aihub.Privacy(args.personal, args.pseudonym_key)
+    privacy = aihub.Privacy(args.personal, aihub.read_key(args.pseudonym_key_file))
     options = aihub505.Options(args.disfluencies, args.unintelligible, privacy)
     more = _large_options(args)
     aihub505.prepare(args.corpus_dir, args.data_dir, split=args.split, options=options, **more)
@@ -242,7 +244,7 @@ def _prepare_aihub_l2(args: argparse.Namespace) -> None:
         tuple(args.read_tasks),
         args.disfluencies,
         args.unintelligible,
-        aihub.Privacy(args.personal, args.pseudonym_key),
+        aihub.Privacy(args.personal, aihub.read_key(args.pseudonym_key_file)),
     )
     more = _large_options(args)
     aihub_l2.prepare(args.corpus_dir, args.data_dir, split=args.split, options=options, **more)

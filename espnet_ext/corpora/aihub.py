@@ -52,6 +52,21 @@ class Privacy:
     key: str = ""  # makes pseudonyms that others cannot make
 
 
+def read_key(path: str) -> str:
+    """The secret in a file, for `Privacy.key`; none without a file."""
+    if not path:
+        return ""
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as handle:
+            key = handle.read().strip()
+    except OSError as error:
+        remedy = "correct --pseudonym_key_file, or leave it out"
+        raise UserError(f"{path}: cannot read: {error.strerror}", remedy) from None
+    if not key:
+        raise UserError(f"{path}: is empty", "write a long secret into it, and keep it")
+    return key
+
+
 def load_label(content: bytes) -> dict[str, Any]:
     """A label's JSON object; ValueError with what is wrong otherwise.
 
@@ -118,7 +133,7 @@ def pseudonym(name: str, key: str) -> str:
 
     Without a key whoever has a list of names can try them all; with one, only its owner.
     """
-    secret, message = (text.encode("utf-8", "replace") for text in (key, name))
+    secret, message = (text.encode("utf-8", "surrogatepass") for text in (key, name))
     return hmac.new(secret, message, hashlib.sha256).hexdigest()[:12]
 
 

@@ -20,9 +20,9 @@ _BLOCK = 1 << 16
 _END, _END64, _LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 _ENTRY, _LOCAL = b"PK\x01\x02", b"PK\x03\x04"
 _STORED, _DEFLATED = 0, 8
-_ENCRYPTED, _UTF8 = 0x1, 0x800
+_ENCRYPTED, _SIZES_FOLLOW, _UTF8 = 0x1, 0x8, 0x800
 _REFERENCE = re.compile(
-    r"(?P<path>.+\.zip):(?P<offset>\d+):(?P<packed>\d+):(?P<size>\d+):(?P<kind>[a-z0-9]{1,8})",
+    r"(?P<path>.+\.zip):(?P<offset>\d+):(?P<packed>\d+):(?P<size>\d+):(?P<kind>[a-z0-9]{0,8})",
     re.IGNORECASE,
 )
 
@@ -42,8 +42,8 @@ class Member(NamedTuple):
         >>> Member("a/b.WAV", 10, 20, 30).reference("c.zip")
         'c.zip:10:20:30:wav'
         """
-        kind = os.path.splitext(self.name)[1][1:].lower()
-        return f"{archive}:{self.offset}:{self.packed}:{self.size}:{kind}"
+        kind = re.sub(r"[^a-z0-9]", "", os.path.splitext(self.name)[1].lower())
+        return f"{archive}:{self.offset}:{self.packed}:{self.size}:{kind[:8]}"
 
 
 class Reference(NamedTuple):
@@ -191,7 +191,7 @@ def read(handle: BinaryIO, offset: int, packed: int, size: int) -> bytes:
 
     Raises ValueError with what is wrong. Never holds more than `size` bytes and a block.
     """
-    method, crc, start = _local(handle, offset)
+    method, crc, start = _local(handle, offset, packed, size)
     if size > MAX_MEMBER:
         raise _Broken(f"{size} bytes are too many")
     if method == _STORED:
@@ -208,7 +208,7 @@ def read(handle: BinaryIO, offset: int, packed: int, size: int) -> bytes:
     return content
 
 
-def _local(handle: BinaryIO, offset: int) -> tuple[int, int, int]:
+def _local(handle: BinaryIO, offset: int, packed: int, size: int) -> tuple[int, int, int]:
     """Method, checksum (0: not given here) and start of the data, from the local header."""
     handle.seek(offset)
     head = handle.read(30)
@@ -217,7 +217,10 @@ def _local(handle: BinaryIO, offset: int) -> tuple[int, int, int]:
     flags, method, _, _, crc = struct.unpack_from("<4HL", head, 6)
     if flags & _ENCRYPTED or method not in (_STORED, _DEFLATED):
         raise _Broken("it is encrypted or packed by an unknown method")
-    name, extra = struct.unpack_from("<2H", head, 26)
+    says, name, extra = struct.unpack_from("<2L", head, 18), *struct.unpack_from("<2H", head, 26)
+    # Sizes are not here where they follow the data (bit 3), or are of 64 bits.
+    if not flags & _SIZES_FOLLOW and 0xFFFFFFFF not in says and says != (packed, size):
+        raise _Broken("another file begins here: the archive has changed")
     start = offset + 30 + name + extra
     handle.seek(start)
     return method, crc, start
@@ -228,7 +231,7 @@ def open_member(handle: BinaryIO, offset: int, packed: int, size: int) -> io.Raw
 
     A damaged member reads as if it ended there; its attribute `error` says why.
     """
-    method, _, start = _local(handle, offset)
+    method, _, start = _local(handle, offset, packed, size)
     if size > MAX_MEMBER:
         raise _Broken(f"{size} bytes are too many")
     if method == _STORED:

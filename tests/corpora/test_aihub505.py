@@ -1,0 +1,316 @@
+"""AI Hub 505: packed or not, in any encoding, in parallel or not, the same utterances."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from published_korean import encoded, label505, wav, write_aihub, write_aihub_zips, zip_of
+
+from espnet_ext.bin import prepare as command
+from espnet_ext.corpora import aihub, aihub505
+from espnet_ext.corpora.delivered import Place
+from espnet_ext.corpora.large import Entry, Fault
+from espnet_ext.data.audio import load_audio
+from espnet_ext.data.directory import read_directory
+from espnet_ext.data.record import id_problem
+from espnet_ext.data.validate import validate_directory
+from espnet_ext.errors import UserError
+
+STEM = "EN10QC226_EN0005_20210801"
+PLACE = Place("", f"1.Training/라벨링데이터/1. 영어/{STEM}.json")
+OPTIONS = aihub505.Options()
+
+
+def read(label, options=OPTIONS, encoding="utf-8"):
+    return aihub505.read_label(encoded(label, encoding), PLACE, options)
+
+
+def stem_of(number, speakers=20, topic="QC"):
+    return f"EN10{topic}{number:03}_EN{number % speakers:04}_20210801"
+
+
+def labels(numbers, encoding="utf-8"):
+    """Every third is a free answer."""
+    found = {}
+    for number in numbers:
+        stem = stem_of(number)
+        texts = {"reading": f"{number}번 버스를 탔어요.", "heard": "어/ 버+ 버쓰를 타써요"}
+        if number % 3 == 0:
+            texts = {"answer": "음/ 저는 잘 모르겠어요 n/"}
+        found[stem] = encoded(label505(stem, stem.split("_")[1], **texts), encoding)
+    return found
+
+
+def prepared(corpus, data, *more):
+    argv = ["aihub505", "--corpus_dir", str(corpus), "--data_dir", str(data), *more]
+    assert command.main(argv) == 0
+    account = json.loads((data / "ko/prepare.json").read_text())
+    return {name: read_directory(data / "ko" / name) for name in aihub.SETS}, account
+
+
+def tables(data):
+    return {
+        str(path.relative_to(data)): path.read_bytes()
+        for path in sorted(data.rglob("*")) if path.is_file() and path.name != "wav.scp"
+    }  # fmt: skip
+
+
+def test_a_reading_has_both_texts():
+    entry = read(label505(STEM, "EN0005", "저는 학교에 가요.", "어/ 저는 하+ 학꾜에 가요*", language="중국어"))
+    assert entry == Entry(
+        key=STEM, utt_id=f"EN0005-{STEM}", speaker="EN0005", part="train", place=PLACE.name,
+        lang="ko", l1="zh", domain="read",
+        texts={"surface": "어 저는 하 학꾜에 가요", "meaning": "저는 학교에 가요"},
+        counts=("readings that were said otherwise than they are written",),
+    )  # fmt: skip
+
+
+def test_a_free_answer_has_a_surface_alone():
+    entry = read(label505(STEM, "EN0005", answer="음/ 모르겠어요."))
+    assert entry.texts == {"surface": "음 모르겠어요"} and entry.domain == "answer"
+    assert entry.missing == {"meaning": aihub505.NO_PROMPT}
+    dropped = aihub505.Options(disfluencies="drop")
+    assert read(label505(STEM, "EN0005", answer="음/ 모+ 몰라요"), dropped).texts == {"surface": "몰라요"}
+
+
+@pytest.mark.parametrize(
+    ("texts", "missing"),
+    [
+        (("가", ""), {"surface": "ReadingLabelText is empty"}),
+        (("", "가"), {"meaning": "Reading is empty"}),
+        (("가", "나 un/"), {"surface": "some words could not be told (u/ or un/)"}),
+        (("가", "(나"), {"surface": "a bracket is not closed"}),
+        (("?!", "나"), {"meaning": "nothing but marks"}),
+    ],
+)
+def test_a_text_that_is_missing_says_why(texts, missing):
+    assert dict(read(label505(STEM, "EN0005", *texts)).missing) == missing
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "label is no JSON"),
+        (b"[1]", "label is no JSON object"),
+        (b"[" * 100_000, "label is nested without end"),
+        (b"\xff\xfe", "label is neither UTF-8 nor CP949"),
+        (b"{}", "label names no speaker"),
+        (encoded(label505(STEM, "")), "label names no speaker"),
+        (encoded(label505(STEM, "EN0005")), "AnswerLabelText is empty"),
+        (encoded(label505(STEM, "EN0005", "(가", "나)")), "a bracket"),
+    ],
+)
+def test_labels_that_make_no_utterance(content, reason):
+    fault = aihub505.read_label(content, PLACE, OPTIONS)
+    if isinstance(fault, Entry):  # what was to be read is understood nonetheless
+        assert reason in fault.missing["surface"]
+    else:
+        assert fault.reason.startswith(reason) and fault.key == STEM
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp949"])
+def test_labels_in_any_encoding(encoding):
+    entry = read(label505(STEM, "EN0005", "한국", "항국"), encoding=encoding)
+    assert entry.texts == {"surface": "항국", "meaning": "한국"}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_no_label_makes_the_reader_fail(data):
+    """Any value at any place of a label, or any bytes: an utterance that can be written, or why not."""
+    label = label505(STEM, "EN0005", "가 나", "가 나+")
+    if data.draw(st.booleans()):
+        for _ in range(data.draw(st.integers(1, 3))):
+            holder = data.draw(st.sampled_from([label, *(v for v in label.values() if isinstance(v, dict))]))
+            if holder:
+                holder[data.draw(st.sampled_from(sorted(holder)))] = data.draw(JSON)
+        content = json.dumps(label).encode()
+    else:
+        content = data.draw(st.binary(max_size=60))
+    personal = aihub505.Options(privacy=aihub.Privacy(personal=True))
+    result = aihub505.read_label(content, PLACE, personal)
+    if isinstance(result, Fault):
+        assert result.reason and result.key
+        return
+    assert not id_problem(result.utt_id) and result.utt_id.startswith(f"{result.speaker}-")
+    assert "-" not in result.speaker and not id_problem(result.speaker)
+    assert set(result.texts) | set(result.missing) == {"surface", "meaning"}
+    for text in (*result.texts.values(), *result.tables.values(), result.l1):
+        text.encode()
+        assert text.isprintable()
+
+
+def test_packed_or_unpacked_in_parallel_or_not_is_the_same(tmp_path):
+    parts = {"train": labels(range(60), "cp949"), "valid": labels(range(60, 90), "utf-8-sig")}
+    loose = write_aihub(tmp_path / "loose", parts)
+    packed = write_aihub_zips(tmp_path / "packed", parts)
+    sets, account = prepared(loose, tmp_path / "a")
+    assert {name: len(part) for name, part in sets.items()} == {"train": 54, "valid": 6, "test": 30}
+    first = tables(tmp_path / "a")
+    again, _ = prepared(loose, tmp_path / "a", "--nj", "3")  # over what is there
+    assert tables(tmp_path / "a") == first and again == sets
+    zipped, same = prepared(packed, tmp_path / "b", "--nj", "2")
+    assert tables(tmp_path / "b") == first and same == account
+    assert [one.utt_id for one in zipped["test"]] == [one.utt_id for one in sets["test"]]
+    for one, other in zip(sets["test"], zipped["test"], strict=True):
+        assert ".zip:" in other.audio
+        assert (load_audio(one.audio)[0] == load_audio(other.audio)[0]).all()
+    for name in aihub.SETS:
+        assert validate_directory(tmp_path / "b/ko" / name) == []
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["ko"]
+    assert account["sets"]["test"]["labelled"] == {"meaning": 20, "surface": 30}
+    assert len(account["unlabelled"]) == 30
+
+
+def test_one_archive_and_folders_beside_archives(tmp_path):
+    parts = {"train": labels(range(30))}
+    members = {f"S/02.라벨링데이터/{stem}.json": text for stem, text in parts["train"].items()}
+    members |= {f"S/01.원천데이터/{stem}.wav": wav() for stem in parts["train"]}
+    archive = zip_of(tmp_path / "Sample.zip", members)
+    sets, account = prepared(archive, tmp_path / "a")
+    assert sum(map(len, sets.values())) == 30
+    assert "of every ten, eight train" in account["notes"][1]
+    mixed = write_aihub(tmp_path / "mixed", {"train": labels(range(10))}, group="1. 영어")
+    write_aihub_zips(tmp_path / "mixed", {"valid": labels(range(10, 20))})
+    sets, _ = prepared(mixed, tmp_path / "b", "--split", "official")
+    assert [len(sets[name]) for name in aihub.SETS] == [9, 1, 10]
+
+
+def test_speakers_can_be_kept_apart(tmp_path):
+    parts = {"train": labels(range(60)), "valid": labels(range(60, 80))}
+    corpus = write_aihub(tmp_path / "c", parts)
+    sets, account = prepared(corpus, tmp_path / "a", "--split", "official")
+    assert "20 of the 20 speakers of test train or validate too" in account["notes"][0]
+    assert {one.utt_id.partition("-")[2] for one in sets["test"]} == parts["valid"].keys()
+    train, valid = ({one.speaker for one in sets[name]} for name in ("train", "valid"))
+    assert not train & valid and len(valid) == 2
+    sets, _ = prepared(corpus, tmp_path / "b", "--split", "speakers")
+    speakers = [{one.speaker for one in sets[name]} for name in aihub.SETS]
+    assert [len(part) for part in speakers] == [16, 2, 2]
+    assert not (speakers[0] & speakers[1] or speakers[0] & speakers[2] or speakers[1] & speakers[2])
+
+
+def test_personal_fields_are_written_if_asked_for_and_removed_if_not(tmp_path):
+    corpus = write_aihub(tmp_path / "c", {"train": labels(range(30))})
+    prepared(corpus, tmp_path / "a", "--personal", "true")
+    assert (tmp_path / "a/ko/test/utt2birthyear").read_text().splitlines()[0].endswith(" 1994")
+    assert {path.name for path in (tmp_path / "a/ko/test").iterdir()} >= set(aihub.PERSONAL_TABLES)
+    prepared(corpus, tmp_path / "a")
+    written = b"".join(path.read_bytes() for path in (tmp_path / "a").rglob("*") if path.is_file())
+    for value in ("1994", "미국", "서울"):
+        assert value.encode() not in written
+    assert not [path for name in aihub.PERSONAL_TABLES for path in (tmp_path / "a").rglob(name)]
+
+
+def test_ids_that_could_be_names_become_pseudonyms(tmp_path):
+    parts = {"train": {}, "valid": {}}
+    for number, name in enumerate(["김철수", "jane doe", "John Smith", "EN0009"] * 6):
+        stem = f"{name}_{number:04}"
+        part = parts["valid" if number % 2 else "train"]
+        part[stem] = encoded(label505(stem, name, "가", "가"))
+    corpus = write_aihub(tmp_path / "c", parts)
+    sets, _ = prepared(corpus, tmp_path / "a", "--split", "speakers")
+    everyone = [one for part in sets.values() for one in part]
+    assert len(everyone) == 24 and len({one.speaker for one in everyone}) == 4
+    assert "EN0009" in {one.speaker for one in everyone}
+    hidden = "".join(
+        path.read_text() for path in (tmp_path / "a").rglob("*")
+        if path.is_file() and path.name != "wav.scp"  # which names the files themselves
+    )  # fmt: skip
+    assert not any(name in hidden for name in ("김", "jane", "doe", "John", "Smith"))
+    (tmp_path / "key").write_text("a long secret\n")
+    key = ["--pseudonym_key_file", str(tmp_path / "key")]
+    keyed, _ = prepared(corpus, tmp_path / "b", "--split", "speakers", *key)
+    others = {one.speaker for part in keyed.values() for one in part}
+    assert others & {one.speaker for one in everyone} == {"EN0009"}
+
+
+def test_what_has_only_one_half_and_what_is_there_twice(tmp_path):
+    parts = {"train": labels(range(30))}
+    silent, lonely = stem_of(1), stem_of(99)
+    corpus = write_aihub(tmp_path / "c", parts, silent=(silent,))
+    folder = corpus / "01.데이터_new_20220719/1.Training"
+    (folder / f"원천데이터/{lonely}.wav").write_bytes(wav())
+    again = folder / "라벨링데이터/again"
+    again.mkdir()
+    (again / f"{stem_of(2)}.json").write_bytes(parts["train"][stem_of(2)])
+    (again / f"{stem_of(4)}.json").write_bytes(encoded(label505(stem_of(4), "EN0004", "다", "다")))
+    (folder / f"원천데이터/{stem_of(5)}.wav").write_bytes(wav())
+    (folder / "라벨링데이터/broken.json").write_bytes(b"{")
+    (folder / "라벨링데이터/large.json").write_bytes(b" " * (1 << 20) + b"{}")
+    (folder / "readme.txt").write_text("hello")
+    sets, account = prepared(corpus, tmp_path / "a")
+    assert sum(map(len, sets.values())) == 29
+    assert {name: why.partition(":")[0] for name, why in account["left_out"].items()} == {
+        f"EN0001-{silent}": "no audio",
+        lonely: "no label",
+        f"EN0004-{stem_of(4)} (again)": "another label of this utterance says something else; "
+        "the first by path is used",
+        aihub.public_stem("broken", ""): "label is no JSON",
+        aihub.public_stem("large", ""): "label cannot be read",
+    }
+    assert account["counts"]["labels that are there twice and say the same"] == 1
+    assert account["counts"]["sounds that are there twice; the first by path is used"] == 1
+    assert account["counts"]["files that are neither label nor sound"] == 1
+
+
+def test_a_quick_part_of_each_set(tmp_path):
+    corpus = write_aihub(tmp_path / "c", {"train": labels(range(200)), "valid": labels(range(200, 260))})
+    sets, account = prepared(corpus, tmp_path / "a", "--quick", "true")
+    assert len(sets["train"]) <= 48 and len(sets["valid"]) <= 12 and len(sets["test"]) == 12
+    assert min(map(len, sets.values())) > 6
+    assert "quick: only a small part of each set is kept" in account["notes"]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.sampled_from(["good", "answer", "silent", "broken", "nothing", "cut"]), min_size=12, max_size=40))
+def test_every_label_is_an_utterance_or_left_out(tmp_path_factory, kinds):
+    """Whatever happens to each, the account adds up."""
+    folder = tmp_path_factory.mktemp("corpus")
+    parts, silent = {}, []
+    for number, kind in enumerate(kinds):
+        stem = stem_of(number)
+        texts = {"answer": "가"} if kind == "answer" else {"reading": "가", "heard": "나"}
+        texts = {} if kind == "nothing" else texts
+        content = encoded(label505(stem, stem.split("_")[1], **texts))
+        parts[stem] = content[: len(content) // 2] if kind == "cut" else content
+        parts[stem] = b"\xff" if kind == "broken" else parts[stem]
+        if kind == "silent":
+            silent.append(stem)
+    write_aihub_zips(folder / "c", {"train": parts})
+    for stem in silent:  # the sound is there, but its name is another
+        parts[stem] = b""
+    write_aihub(folder / "d", {"train": parts}, silent=tuple(silent))
+    for name in ("라벨링데이터",):
+        archive = folder / f"c/01.데이터_new_20220719/1.Training/{name}/TL_1. 영어.zip"
+        target = folder / f"d/01.데이터_new_20220719/1.Training/{name}"
+        for path in target.rglob("*.json"):
+            path.unlink()
+        archive.rename(target / archive.name)
+    good = sum(kind in ("good", "answer") for kind in kinds)
+    try:
+        sets, account = prepared(folder / "d", folder / "a")
+    except UserError as error:
+        assert "too few to split" in error.message or "no utterances for" in error.message \
+            or "not one utterance" in error.message  # fmt: skip
+        return
+    assert sum(map(len, sets.values())) == good
+    assert len(account["left_out"]) == len(kinds) - good
+
+
+def test_split_official_needs_both_parts(tmp_path):
+    corpus = write_aihub(tmp_path / "c", {"valid": labels(range(30))})
+    with pytest.raises(UserError, match="nothing of Training is here"):
+        prepared(corpus, tmp_path / "a", "--split", "official")
+    with pytest.raises(UserError, match="1 speakers are too few"):
+        prepared(write_aihub(tmp_path / "d", {"train": labels([0])}), tmp_path / "a")
+    assert not Path(tmp_path / "a/ko").exists()
