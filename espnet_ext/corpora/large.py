@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from espnet_ext.corpora.account import Account, account_row
 from espnet_ext.corpora.delivered import Place, chunks, is_writable, spread
@@ -45,7 +45,7 @@ CREATE INDEX left_out_key ON left_out(key);
 """
 _UTTERANCES = """
     FROM utterance CROSS JOIN label ON label.rowid = utterance.label
-    CROSS JOIN audio ON audio.id = utterance.audio WHERE audio.fault IS NULL
+    CROSS JOIN audio ON audio.id = utterance.audio
 """
 _DISK_ERRORS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 _CHUNK = 200  # sounds that a process looks at between two reports
@@ -227,6 +227,10 @@ class Store:
             "INSERT INTO left_out SELECT utt, audio.key, 'unreadable audio' FROM utterance "
             "JOIN audio ON audio.id = utterance.audio WHERE fault IS NOT NULL"
         )
+        faulty = "(SELECT id FROM audio WHERE fault IS NOT NULL)"
+        self._run(f"DELETE FROM utterance WHERE audio IN {faulty}")
+        if count == total:
+            self._nothing()
 
     def speakers(self) -> list[tuple[str, str]]:
         """All (part, speaker) that have utterances, sorted."""
@@ -253,8 +257,6 @@ class Store:
         sizes: dict[str, dict[str, int]] = {}
         for lang, name, size in grouped:
             sizes.setdefault(lang, {})[name] = size
-        if not sizes:
-            self._nothing()
         for lang, of_lang in sorted(sizes.items()):
             if missing := [name for name in sets if name not in of_lang]:
                 message = f"{self.corpus}: {lang}: no utterances for {' and '.join(missing)}"
@@ -267,7 +269,7 @@ class Store:
             steps = {name: -(-size // most[name]) if quick else 1 for name, size in of_lang.items()}
             self._write_language(lang, sets, steps, tables)
 
-    def _nothing(self) -> None:
+    def _nothing(self) -> NoReturn:
         reasons = Counter()
         for (reason,) in self._run("SELECT reason FROM left_out"):
             reasons[reason] += 1
@@ -277,7 +279,7 @@ class Store:
 
     def _known_sentences(self, sets: Sequence[str]) -> str:
         def meanings(condition: str) -> str:
-            where = f"AND meaning IS NOT NULL AND set_of(part, speaker) {condition}"
+            where = f"WHERE meaning IS NOT NULL AND set_of(part, speaker) {condition}"
             return f"{_UTTERANCES} {where}"
 
         tests = [name for name in sets if name not in (sets[0], "valid", "dev")]
@@ -292,7 +294,7 @@ class Store:
         """Set, utterance, what it lacks, its further tables, and its seconds; sorted by id."""
         cursor = self._run(
             "SELECT utterance.utt, speaker, set_of(part, speaker), record, source, seconds "
-            + _UTTERANCES + "AND lang = ? ORDER BY utterance.utt", lang,
+            + _UTTERANCES + "WHERE lang = ? ORDER BY utterance.utt", lang,
         )  # fmt: skip
         for utt_id, speaker, name, record, source, seconds in cursor:
             l1, domain, texts, missing, tables = json.loads(record)

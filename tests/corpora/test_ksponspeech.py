@@ -1,0 +1,164 @@
+"""KsponSpeech: both spellings, the published sets, lists or files, sounds without headers."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from published_korean import pcm, write_ksponspeech, zip_of
+
+from espnet_ext.bin import prepare as command
+from espnet_ext.corpora import ksponspeech
+from espnet_ext.corpora.large import Entry, Fault
+from espnet_ext.data.audio import load_audio
+from espnet_ext.data.directory import read_directory
+from espnet_ext.data.record import id_problem
+from espnet_ext.data.validate import validate_directory
+from espnet_ext.errors import UserError
+
+RAW = "b/ 아/ 모+ 몬 소리야 (70%)/(칠 십 퍼센트) 확률이라니 n/"
+OPTIONS = ksponspeech.Options()
+
+
+def corpus(folder, **more):
+    sets = {
+        "train": {f"KsponSpeech_{number:06}": f"{RAW} {number % 2}" for number in range(1, 6)},
+        "dev": {f"KsponSpeech_{number:06}": "그 (3개)/(세 개)" for number in (620001, 622545)},
+        "eval_clean": {f"KsponSpeech_E{number:05}": "네 o/ 맞아요." for number in (1, 2)},
+        "eval_other": {f"KsponSpeech_E{number:05}": "u/ 뭐라고?" for number in (16, 5054)},
+    }
+    sets["eval_other"]["KsponSpeech_E05055"] = "뭐라고?"
+    return write_ksponspeech(folder, sets, **more)
+
+
+def prepared(root, data, *more):
+    argv = ["ksponspeech", "--corpus_dir", str(root), "--data_dir", str(data), *more]
+    assert command.main(argv) == 0
+    account = json.loads((data / "ko/prepare.json").read_text())
+    return {name: read_directory(data / "ko" / name) for name in ksponspeech.SETS}, account
+
+
+def lines(*rows, name="train", options=OPTIONS):
+    numbered = list(enumerate(rows, 1))
+    return ksponspeech.read_lines((name, f"scripts/{name}.trn", numbered), options)
+
+
+def test_a_line_of_a_list():
+    (entry,) = lines(f"KsponSpeech_01/KsponSpeech_0001/KsponSpeech_000001.pcm :: {RAW}\n".encode())
+    assert entry == Entry(
+        key="KsponSpeech_000001", utt_id="KsponSpeech_000001", speaker="KsponSpeech_000001",
+        part="train", place="scripts/train.trn:1", lang="ko", l1="ko", domain="spontaneous",
+        texts={"surface": "아 모 몬 소리야 칠 십 퍼센트 확률이라니",
+               "meaning": "아 모 몬 소리야 70% 확률이라니"},
+        counts=("utterances with two spellings",),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"no transcript here\n", "line has no '::'"),
+        (b"a.pcm ::\n", "the transcript is empty"),
+        (b":: x\n", "line has no '::'"),
+        (b"a.pcm :: \xff\xfe\n", "line is neither UTF-8 nor CP949"),
+        ("a.pcm :: (가)/(나\n".encode(), "a bracket is not closed"),
+        ("a.pcm :: u/ 가\n".encode(), "some words could not be told (u/ or un/)"),
+    ],
+)
+def test_lines_that_make_no_utterance(line, reason):
+    (fault,) = lines(line)
+    assert isinstance(fault, Fault) and fault.reason == reason
+
+
+def test_lines_that_are_odd_but_clear():
+    rows = ["\ufeffa.pcm :: 가 :: 나\n".encode("utf-8"), "b\\c.pcm::다".encode("cp949"), b" \r\n"]
+    first, second = lines(*rows)
+    assert (first.key, first.texts["surface"]) == ("a", "가 나")
+    assert (second.key, second.texts["surface"]) == ("c", "다")
+
+
+def test_fillers_can_stay_in_the_surface_alone():
+    only = ksponspeech.Options(disfluencies="surface")
+    (entry,) = lines(f"a.pcm :: {RAW}".encode(), options=only)
+    assert entry.texts["meaning"] == "몬 소리야 70% 확률이라니"
+    assert entry.texts["surface"].startswith("아 모 몬")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.binary(max_size=40) | st.text("가a./:()+*u \n", max_size=40).map(str.encode)))
+def test_every_line_is_an_utterance_or_a_fault(rows):
+    results = lines(*rows)
+    assert len(results) == sum(bool(row.strip(b"\xef\xbb\xbf \t\r\n")) for row in rows)
+    for one in results:
+        if isinstance(one, Entry):
+            assert not id_problem(one.utt_id) and "-" not in one.utt_id and one.texts
+        else:
+            assert one.reason
+
+
+def test_the_published_sets_and_their_sounds(tmp_path):
+    root = corpus(tmp_path / "c", sound=pcm() + b"\x01")
+    sets, account = prepared(root, tmp_path / "a", "--nj", "2")
+    assert {name: len(part) for name, part in sets.items()} == {
+        "train": 5, "dev": 2, "eval_clean": 2, "eval_other": 1,
+    }  # fmt: skip
+    assert account["left_out"] == {
+        f"KsponSpeech_E{number}": "some words could not be told (u/ or un/)"
+        for number in ("00016", "05054")
+    }
+    odd = "sounds with an odd number of bytes; the last one is not read"
+    assert account["counts"][odd] == 10
+    expected = np.frombuffer(pcm(), "<i2")
+    for part in sets.values():
+        for one in part:
+            samples, rate = load_audio(one.audio)
+            assert rate == 16000 and np.array_equal(samples * 32768, expected)
+    for name in ksponspeech.SETS:
+        assert validate_directory(tmp_path / "a/ko" / name) == []
+    assert sets["dev"][0].texts == {"surface": "그 세 개", "meaning": "그 3개"}
+    plain = "surfaces with digits, signs or Latin letters, kept as they are"
+    assert account["counts"][plain] == 5
+
+
+def test_the_files_beside_the_sounds_say_the_same(tmp_path):
+    root = corpus(tmp_path / "c")
+    by_list, _ = prepared(root, tmp_path / "a")
+    by_file, account = prepared(root, tmp_path / "b", "--labels", "txt")
+    assert by_file == by_list
+    assert "dev are those numbered above 620000" in account["notes"][0]
+    fileless = corpus(tmp_path / "d", lists=False)
+    again, _ = prepared(fileless, tmp_path / "e")
+    assert {k: [u.utt_id for u in v] for k, v in again.items()} == {
+        k: [u.utt_id for u in v] for k, v in by_list.items()
+    }
+    with pytest.raises(UserError, match=r"has no \{train,dev,eval_clean,eval_other\}.trn"):
+        prepared(fileless, tmp_path / "f", "--labels", "trn")
+
+
+def test_archives_as_delivered(tmp_path):
+    root = corpus(tmp_path / "c")
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        members = {
+            str(path.relative_to(root)): path.read_bytes()
+            for path in sorted(folder.rglob("*")) if path.is_file()
+        }  # fmt: skip
+        zip_of(tmp_path / "z" / f"{folder.name}.zip", members, "cp949")
+    loose, _ = prepared(root, tmp_path / "a")
+    packed, _ = prepared(tmp_path / "z", tmp_path / "b", "--nj", "2")
+    for name, part in loose.items():
+        for one, other in zip(part, packed[name], strict=True):
+            assert (one.utt_id, one.texts) == (other.utt_id, other.texts)
+            assert np.array_equal(load_audio(one.audio)[0], load_audio(other.audio)[0])
+
+
+def test_a_list_that_names_other_sounds(tmp_path):
+    root = corpus(tmp_path / "c")
+    with open(root / "KsponSpeech_scripts/train.trn", "ab") as handle:
+        handle.write("KsponSpeech_01/KsponSpeech_0001/KsponSpeech_000099.pcm :: 없다\n".encode())
+        handle.write(b"rubbish\n")
+    (root / "KsponSpeech_01/KsponSpeech_0001/KsponSpeech_000100.pcm").write_bytes(pcm())
+    _, account = prepared(root, tmp_path / "a")
+    assert account["left_out"]["KsponSpeech_000099"] == "no audio"
+    assert account["left_out"]["KsponSpeech_000100"] == "no label"
+    assert account["left_out"]["KsponSpeech_scripts/train.trn:7"] == "line has no '::'"
