@@ -3,7 +3,7 @@
 A tree in AI Hub 505's format is made (unpacked, and as zip archives), with labels of the published
 length and sounds of a tenth of a second. Then, each in a process of its own, two processes within:
 
-- read: every label's bytes are read, and nothing else: what the disk gives.
+- read: every label is read and its JSON loaded by the standard library, and nothing else.
 - labels: the labels are read, understood and stored.
 - whole: the whole preparation, with every sound's header.
 
@@ -24,8 +24,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/corpora")]
 SPEAKERS = 200
-READINGS = ("저는 주말에 친구와 같이 한강 공원에 가서 자전거를 탔습니다.", "어제 시장에서 사과를 샀어요.")
-HEARD = ("저는 주+ 주말에 어/ 친구와 가치 한강 공원에 가서 자전거를 탔습니다.", "어제 시장에서 사가를 샀어요.")
+READINGS = (
+    "저는 주말에 친구와 같이 한강 공원에 가서 자전거를 탔습니다.",
+    "어제 시장에서 사과를 샀어요.",
+)
+HEARD = (
+    "저는 주+ 주말에 어/ 친구와 가치 한강 공원에 가서 자전거를 탔습니다.",
+    "어제 시장에서 사가를 샀어요.",
+)
 
 
 def make(folder: Path, utterances: int) -> None:
@@ -71,7 +77,7 @@ def measure(what: str, corpus: str, nj: int) -> None:
         started = time.monotonic()
         if what == "read":
             labels = (place for place in walk(corpus, print) if place.name.endswith(".json"))
-            count = sum(spread(partial(_bytes_of, Reader()), chunks(labels, 200), nj))
+            count = sum(spread(partial(_load, Reader()), chunks(labels, 200), nj))
         elif what == "labels":
             public_name = partial(aihub.public_stem, key="")
             read = partial(aihub505.read_label, options=aihub505.Options())
@@ -81,15 +87,18 @@ def measure(what: str, corpus: str, nj: int) -> None:
         else:
             argv = ["aihub505", "--corpus_dir", corpus, "--data_dir", data, "--nj", str(nj)]
             prepare.main(argv)
-            count = sum(1 for name in aihub.SETS for _ in open(f"{data}/ko/{name}/wav.scp"))
+            tables = (Path(data, "ko", name, "wav.scp").read_text() for name in aihub.SETS)
+            count = sum(table.count("\n") for table in tables)
         seconds = time.monotonic() - started
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    own, child = (resource.getrusage(kind).ru_maxrss / 1024 for kind in kinds)
-    print("\n" + json.dumps({"seconds": seconds, "count": count, "own": own, "child": child}))
+    used = [resource.getrusage(kind) for kind in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    own, child = (one.ru_maxrss / 1024 for one in used)
+    cpu = sum(one.ru_utime + one.ru_stime for one in used)
+    found = {"seconds": seconds, "cpu": cpu, "count": count, "own": own, "child": child}
+    print("\n" + json.dumps(found))
 
 
-def _bytes_of(reader, places) -> int:
-    return sum(reader.read(place) is not None for place in places)
+def _load(reader, places) -> int:
+    return sum(json.loads(reader.read(place)) is not None for place in places)
 
 
 def main() -> None:
@@ -104,8 +113,8 @@ def main() -> None:
         measure(*options.measure, options.nj)
         return
     rows = []
-    print("| utterances | delivered | measured | seconds | utterances/s | MiB | MiB, child |")
-    print("|---|---|---|---|---|---|---|")
+    print("| utterances | delivered | measured | seconds | utt/s | µs CPU/utt | MiB | MiB, child |")
+    print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as place:
         for size in map(int, options.utterances.split()):
             folder = Path(place) / str(size)
@@ -115,10 +124,21 @@ def main() -> None:
                     if options.cold == "true":
                         forget(folder / form)
                     rows.append(_row(size, form, what, folder / form, options))
-    facts = {"rows": rows, "cold": options.cold, "nj": options.nj, "load": os.getloadavg()[0]}
-    print(f"{os.cpu_count()} CPUs, Python {sys.version.split()[0]}, load {facts['load']:.2f}")
+    loop = min(_loop() for _ in range(5))
+    print(f"ten million empty loops take {loop:.2f} s of CPU")
+    load = os.getloadavg()[0]
+    facts = {"rows": rows, "loop": loop, "cold": options.cold, "nj": options.nj, "load": load}
+    print(f"{os.cpu_count()} CPUs, Python {sys.version.split()[0]}, load {load:.2f}")
     if options.json:
         Path(options.json).write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def _loop() -> float:
+    """Seconds of CPU for ten million empty loops: what this machine gives at the moment."""
+    started = time.process_time()
+    for _ in range(10_000_000):
+        pass
+    return time.process_time() - started
 
 
 def _row(size: int, form: str, what: str, corpus: Path, options: argparse.Namespace) -> dict:
@@ -129,7 +149,8 @@ def _row(size: int, form: str, what: str, corpus: Path, options: argparse.Namesp
     found = json.loads(done.stdout.rstrip().rpartition("\n")[2])
     assert found["count"] == size, found
     rate = size / found["seconds"]
-    print(f"| {size} | {form} | {what} | {found['seconds']:.2f} | {rate:.0f} "
+    cpu = 1e6 * found["cpu"] / size
+    print(f"| {size} | {form} | {what} | {found['seconds']:.2f} | {rate:.0f} | {cpu:.0f} "
           f"| {found['own']:.0f} | {found['child']:.0f} |", flush=True)  # fmt: skip
     return {"utterances": size, "form": form, "measured": what, **found}
 

@@ -35,6 +35,12 @@ def test_a_recipe_sets_only_what_exists():
     """A misspelt setting would silently become an option of the recipe's own."""
     own = {
         "TEMPLATE": {"manifest", "skip_unreadable"},
+        "aihub505": {"aihub505", "split", "disfluencies", "unintelligible", "personal",
+                     "pseudonym_key_file", "skip_unreadable"},
+        "aihub_l2": {"aihub_l2", "split", "read_tasks", "disfluencies", "unintelligible",
+                     "personal", "pseudonym_key_file", "skip_unreadable"},
+        "ksponspeech": {"ksponspeech", "labels", "disfluencies", "unintelligible",
+                        "skip_unreadable"},
         "l2arctic": {"l2arctic", "archive", "sha256", "split", "unannotated", "unidentified",
                      "suitcase", "skip_unreadable"},
         "mini_l2": set(),

@@ -3,6 +3,7 @@
 Archives stay packed: labels are read out of them, and sounds are pointed at (`data.zips`).
 """
 
+import codecs
 import os
 import re
 import unicodedata
@@ -156,7 +157,7 @@ def decoded(content: bytes) -> str:
     ('국물', '국물')
     """
     try:
-        return content.decode("utf-8-sig")
+        return content.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError:
         pass
     try:

@@ -24,7 +24,7 @@ SIDES = ("spelled", "pronounced")
 UNINTELLIGIBLE = "some words could not be told (u/ or un/)"
 _NOISE = re.compile(r"(?<![A-Za-z])(un|sn|[bnolu])$")
 _MARKS = re.compile(r"[()/+*]")
-_TOKEN = re.compile(r"[()/+*]|\s+|[^()/+*\s]+")
+_TOKEN = re.compile(r"[()/+*]|[^()/+*]+")
 _BETWEEN = re.compile(r"(?:\s*/\s*)?(?=\()")  # the brackets of a pair
 _DEEPEST = 20  # brackets within brackets
 _JOIN = "\ue000"  # a space within a pair, so that a mark after the pair is about all of it
@@ -73,7 +73,8 @@ def clean(text: str) -> str:
     plain = text.rstrip(" .?!")
     if _PLAIN.fullmatch(plain):
         return plain
-    return normalized(" ".join(_DROPPED.sub(" ", _QUOTES.sub("", text)).split()))
+    composed = _QUOTES.sub("", normalized(text))  # accents are part of their letters then
+    return normalized(" ".join(_DROPPED.sub(" ", composed).split()))
 
 
 def read(
@@ -128,7 +129,7 @@ def _side(text: str) -> Side:
 
 
 def _items(tokens: list[str], at: int, depth: int, counts: Counter) -> tuple[list, int]:
-    """Marks, words, spaces, pairs and lone brackets, up to the closing bracket or the end."""
+    """Marks, what is between them, pairs and brackets, up to the closing one or the end."""
     items: list = []
     while at < len(tokens) and tokens[at] != ")":
         if tokens[at] != "(":
@@ -188,26 +189,16 @@ def _words(
 ) -> tuple[list[str], set[str]]:
     """The words of one side without their marks, and what is wrong with them."""
     words: list[str] = []
-    fluent: list[bool] = []  # no filler, and not said again
+    said_again: set[int] = set()  # which of them are fillers or not the last attempt
     faults: set[str] = set()
     word = ""
     for index, item in enumerate(items):
-        is_fluent = True
-        if isinstance(item, _Pair):
-            content = getattr(item, side)
-            inner, more = _words(content, side, disfluent, counts)
-            faults |= more
-            if all(isinstance(one, str) and one.isspace() for one in content):
-                faults.add("empty")
-            word += _JOIN.join(inner).replace(" ", _JOIN)
-            continue
-        if isinstance(item, _Alone):
-            counts["glosses in brackets, left out"] += 1
-            continue
         if item == "+":
-            if not word and words:  # "w1 +w2" for "w1+ w2"
-                fluent[-1] = False
-            is_fluent = False
+            if word:
+                words.append(word)
+            if words:  # without a word before it, "w1 +w2" for "w1+ w2"
+                said_again.add(len(words) - 1)
+            word = ""
         elif item == "/":
             noise = _NOISE.search(word)
             if noise:
@@ -217,22 +208,29 @@ def _words(
             elif word[-1:].isdigit() and _begins_with_digit(items, index + 1):
                 word += item
                 continue
-            else:
-                is_fluent = False
-        elif item == "*":
-            continue
-        elif not item.isspace():
-            word += item
-            continue
-        if word:
-            words.append(word)
-            fluent.append(is_fluent)
-        word = ""
+            elif word:
+                said_again.add(len(words))
+            if word:
+                words.append(word)
+            word = ""
+        elif isinstance(item, _Pair):
+            content = getattr(item, side)
+            inner, more = _words(content, side, disfluent, counts)
+            faults |= more
+            if all(isinstance(one, str) and one.isspace() for one in content):
+                faults.add("empty")
+            word += _JOIN.join(inner).replace(" ", _JOIN)
+        elif isinstance(item, _Alone):
+            counts["glosses in brackets, left out"] += 1
+        elif item != "*":  # words and the spaces between them
+            whole = f"{word}{item}"
+            parts = whole.split()
+            word = parts.pop() if parts and not whole[-1].isspace() else ""
+            words += parts
     if word:
         words.append(word)
-        fluent.append(True)
     if not disfluent:
-        words = [one for one, said_once in zip(words, fluent, strict=True) if said_once]
+        words = [one for index, one in enumerate(words) if index not in said_again]
     return words, faults
 
 

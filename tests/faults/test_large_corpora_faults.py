@@ -169,7 +169,8 @@ def test_lists_that_are_damaged(capsys, tmp_path):
     argv = ["ksponspeech", "--corpus_dir", root, "--data_dir", tmp_path / "d"]
     code, message = run(capsys, *argv)
     assert code == 1
-    assert "scripts.zip/train.trn: cannot be read" in message or "test.trn: a list of no" in message
+    unread = "scripts.zip/train.trn: cannot be read"
+    assert unread in message or "test.trn: a list of no" in message
     (root / "scripts.zip").unlink()
     code, message = run(capsys, *argv)
     assert code == 1 and "KsponSpeech_scripts/test.trn: a list of no published set" in message
@@ -196,8 +197,12 @@ def test_keys_of_pseudonyms(capsys, tmp_path):
 
 
 def test_bad_usage_exits_2():
-    for argv in (["aihub505", "--disfluencies", "surface"], ["aihub_l2", "--lang", "fr"],
-                 ["ksponspeech", "--labels", "wav"], ["ksponspeech", "--split", "auto"]):  # fmt: skip
+    for argv in (
+        ["aihub505", "--disfluencies", "surface"],
+        ["aihub_l2", "--lang", "fr"],
+        ["ksponspeech", "--labels", "wav"],
+        ["ksponspeech", "--split", "auto"],
+    ):
         with pytest.raises(SystemExit) as caught:
             prepare.main(argv)
         assert caught.value.code == 2

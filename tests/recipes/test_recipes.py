@@ -13,15 +13,20 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests/corpora"))
 
 from published import word, write_l2arctic, write_sound, write_speechocean762  # noqa: E402
+from published_korean import (  # noqa: E402
+    encoded,
+    label505,
+    label_l2,
+    write_aihub,
+    write_aihub_zips,
+    write_ksponspeech,
+)
 
 from espnet_ext.data.directory import read_directory  # noqa: E402
 from espnet_ext.data.validate import validate_directory  # noqa: E402
 
-RECIPES = ("l2arctic", "speechocean762", "TEMPLATE")
-CORPORA = {
-    "l2arctic": os.environ.get("L2ARCTIC", ""),
-    "speechocean762": os.environ.get("SPEECHOCEAN762", ""),
-}
+RECIPES = ("l2arctic", "speechocean762", "aihub505", "aihub_l2", "ksponspeech", "TEMPLATE")
+CORPORA = {name: os.environ.get(name.upper(), "") for name in RECIPES if name != "TEMPLATE"}
 
 
 @pytest.fixture
@@ -50,8 +55,8 @@ def data(tree, recipe, *arguments):
     return shell('bash local/data.sh "$@"', tree / "egs2" / recipe / "dual1", *arguments)
 
 
-def is_valid(folder):
-    for name in ("train", "valid", "test"):
+def is_valid(folder, sets=("train", "valid", "test")):
+    for name in sets:
         findings = validate_directory(folder / name)
         assert not [one for one in findings if one.severity == "error"], findings
 
@@ -77,6 +82,47 @@ def test_speechocean762_stage_1(tree, tmp_path):
     is_valid(tree / "egs2/speechocean762/dual1/data/quick/en")
 
 
+def test_aihub505_stage_1(tree, tmp_path):
+    stems = [f"EN10QC{number:03}_EN{number:04}_20210801" for number in range(30)]
+    labels = {stem: encoded(label505(stem, stem.split("_")[1], "가", "나")) for stem in stems}
+    write_aihub_zips(tmp_path / "corpus", {"train": labels}, names="cp949")
+    done = data(tree, "aihub505", "--aihub505", tmp_path / "corpus", "--nj", "2",
+                "--personal", "true")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    folder = tree / "egs2/aihub505/dual1/data/ko"
+    is_valid(folder)
+    assert len(read_directory(folder / "train")) == 24 and (folder / "train/utt2topik").is_file()
+
+
+def test_aihub_l2_stage_1(tree, tmp_path):
+    labels = {
+        f"{number:05}-F-91-KR-A-LAR010-{number:07}": encoded(label_l2(f"{number:05}", "A b", "a"))
+        for number in range(30)
+    }
+    write_aihub(tmp_path / "corpus", {"train": labels})
+    done = data(tree, "aihub_l2", "--aihub_l2", tmp_path / "corpus", "--langs", "en", "--nj", "2",
+                "--read_tasks", "LAR XYZ")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    is_valid(tree / "egs2/aihub_l2/dual1/data/en")
+
+
+def test_ksponspeech_stage_1(tree, tmp_path):
+    sets = {
+        "train": {"KsponSpeech_000001": "(3개)/(세 개) 아/ 네"},
+        "dev": {"KsponSpeech_620001": "네"},
+        "eval_clean": {"KsponSpeech_E00001": "네"},
+        "eval_other": {"KsponSpeech_E00016": "네"},
+    }
+    write_ksponspeech(tmp_path / "corpus", sets)
+    done = data(tree, "ksponspeech", "--ksponspeech", tmp_path / "corpus", "--nj", "2",
+                "--disfluencies", "surface")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    folder = tree / "egs2/ksponspeech/dual1/data/ko"
+    is_valid(folder, sets)
+    (one,) = read_directory(folder / "train")
+    assert one.texts == {"surface": "세 개 아 네", "meaning": "3개 네"}
+
+
 @pytest.mark.parametrize(
     ("recipe", "arguments", "code", "message"),
     [
@@ -88,6 +134,15 @@ def test_speechocean762_stage_1(tree, tmp_path):
         ("l2arctic", ["--archive", "no.zip"], 1, "no.zip: no such archive"),
         ("speechocean762", [], 2, "--speechocean762 is not given"),
         ("speechocean762", ["--speechocean762", "/no/such"], 1, "/no/such: no such folder"),
+        ("aihub505", [], 2, "--aihub505 is not given"),
+        ("aihub505", ["--aihub505", "/no/such"], 1, "/no/such: no such folder"),
+        ("aihub505", ["--aihub505", "/", "--langs", "en"], 2, "Korean only"),
+        ("aihub_l2", [], 2, "--aihub_l2 is not given"),
+        ("aihub_l2", ["--aihub_l2", "/no/such.zip"], 1, "/no/such.zip: No such file"),
+        ("aihub_l2", ["--aihub_l2", "/", "--langs", "ko en"], 2, "a data set has one language"),
+        ("ksponspeech", [], 2, "--ksponspeech is not given"),
+        ("ksponspeech", ["--ksponspeech", "/no/such"], 1, "/no/such: no such folder"),
+        ("ksponspeech", ["--ksponspeech", "/", "--labels", "x"], 2, "--labels"),
         ("TEMPLATE", [], 2, "--manifest is not given"),
         ("TEMPLATE", ["--manifest", "no.tsv"], 1, "no.tsv: no such manifest"),
     ],
@@ -111,7 +166,8 @@ def test_run_sh_lists_the_options_of_the_recipe(tree, recipe):
         if name == "corpus_paths":  # read by run.sh
             continue
         is_quick = name.startswith("quick_") and name.removeprefix("quick_") in root_options
-        assert name in root_options or is_quick or f"${name}" in script, name
+        per_language = name.startswith(("token_types_", "lexicon_"))
+        assert name in root_options or is_quick or per_language or f"${name}" in script, name
 
 
 def test_the_readme_of_the_template_is_followed_to_the_letter(tree):
@@ -148,4 +204,5 @@ def test_stage_1_on_the_corpus_itself(tree, recipe):
         pytest.skip(f"{recipe.upper()} does not name the corpus")
     done = data(tree, recipe, f"--{recipe}", Path(path).absolute())
     assert done.returncode == 0, done.stderr
-    is_valid(tree / "egs2" / recipe / "dual1/data/en")
+    for folder in (tree / "egs2" / recipe / "dual1/data").iterdir():
+        is_valid(folder, [path.name for path in folder.iterdir() if path.is_dir()])
