@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import dataclasses
 import functools
-import importlib
 import inspect
 import os
 import re
@@ -103,10 +102,9 @@ def names_of(parser: argparse.ArgumentParser, prefix: str = "") -> Iterator[str]
 
 def commands() -> dict[str, list[str]]:
     """Every verb of `espnet-ext` (also `python -m espnet_ext.bin.<verb>`) with its options."""
-    from espnet_ext.bin.main import verbs
+    from espnet_ext.bin.main import module_of, verbs
 
-    modules = {verb: importlib.import_module(f"espnet_ext.bin.{verb}") for verb in verbs()}
-    return {verb: list(names_of(parser_of(module.main))) for verb, module in modules.items()}
+    return {verb: list(names_of(parser_of(module_of(verb).main))) for verb in verbs()}
 
 
 # -- configuration and API

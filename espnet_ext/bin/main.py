@@ -3,9 +3,11 @@
 import ast
 import difflib
 import importlib
+import keyword
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from espnet_ext.bin import cli
 
@@ -15,6 +17,8 @@ FOLDER = Path(__file__).parent
 def verbs() -> dict[str, str]:
     """Every command beside this file with the first line of its docstring, none imported.
 
+    A verb that is a word of Python's own (`import`) has its file's name end in `_`.
+
     >>> "score" in verbs()
     True
     """
@@ -23,7 +27,7 @@ def verbs() -> dict[str, str]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
         if "main" in functions and path.stem != "main":
-            found[path.stem] = (ast.get_docstring(tree) or "").partition("\n")[0]
+            found[path.stem.rstrip("_")] = (ast.get_docstring(tree) or "").partition("\n")[0]
     return found
 
 
@@ -50,7 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     # A command reads its own arguments and names itself in its messages, as if it had been called.
     sys.argv = [f"espnet-ext {verb}", *arguments[1:]]
-    return cli.run(importlib.import_module(f"espnet_ext.bin.{verb}").main)
+    return cli.run(module_of(verb).main)
+
+
+def module_of(verb: str) -> ModuleType:
+    """The module of a verb."""
+    name = verb + "_" * keyword.iskeyword(verb)
+    return importlib.import_module(f"espnet_ext.bin.{name}")
 
 
 def entry() -> int:

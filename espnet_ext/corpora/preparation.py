@@ -1,17 +1,22 @@
 """What all corpora share: the account of a preparation, words and phones as written, audio."""
 
+import itertools
 import os
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from espnet_ext.data.record import Utterance
 from espnet_ext.errors import UserError
 from espnet_ext.progress import track
 from espnet_ext.text import phones
+
+if TYPE_CHECKING:
+    from espnet_ext.data.audio import AudioInfo
 
 Sets = dict[str, list[Utterance]]  # set name ("train", "valid", "test") → its utterances
 UNIDENTIFIED = "ERR"  # a phone was heard, but the annotators could not tell which
@@ -134,21 +139,24 @@ def english_words(text: str) -> str:
 
 
 def check_audio(
-    utterances: Sequence[Utterance], report: Report, *, skip_unreadable: bool = False
+    utterances: Sequence[Utterance],
+    report: Report,
+    *,
+    skip_unreadable: bool = False,
+    nj: int = 1,
 ) -> list[Utterance]:
     """Read every header: durations go to the report; unreadable files are refused, all at once.
 
-    With `skip_unreadable` they are left out, and the report says so.
+    With `skip_unreadable` they are left out, and the report says so. `nj` files at a time: of MP3s
+    the whole file is read, as their headers do not tell their length.
     """
-    from espnet_ext.data.audio import audio_info
-
     kept, faults = [], []
-    for one in track(utterances, f"{report.corpus}: reading audio headers"):
-        try:
-            info = audio_info(one.audio)
-        except UserError as error:
-            faults.append(error.message)
+    looked = _headers(utterances, nj)
+    for one, info in track(looked, f"{report.corpus}: reading audio headers", len(utterances)):
+        if isinstance(info, UserError):
+            faults.append(info.message)
             report.left_out[one.utt_id] = "unreadable audio"
+            report.unlabelled.pop(one.utt_id, None)
             continue
         report.seconds[one.utt_id] = info.frames / info.rate
         kept.append(one)
@@ -158,6 +166,24 @@ def check_audio(
             "take them from a fresh copy of the corpus, or leave them out: --skip_unreadable true",
         )
     return kept
+
+
+def _headers(
+    utterances: Sequence[Utterance], nj: int
+) -> Iterator[tuple[Utterance, "AudioInfo | UserError"]]:
+    """Utterances with what their headers say, or with what is wrong with them; in order."""
+    from espnet_ext.data.audio import audio_info
+
+    def look(one: Utterance) -> "AudioInfo | UserError":
+        try:
+            return audio_info(one.audio)
+        except UserError as error:
+            return error
+
+    with ThreadPoolExecutor(nj) as pool:  # libsndfile works without Python's lock
+        for batch in itertools.batched(utterances, 1000):
+            infos = map(look, batch) if nj == 1 else pool.map(look, batch)
+            yield from zip(batch, infos, strict=True)
 
 
 def shown(faults: Sequence[str], most: int = 20) -> str:

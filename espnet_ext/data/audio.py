@@ -9,6 +9,7 @@ numpy, soundfile, soxr and kaldiio are imported inside the functions: checking t
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import subprocess
@@ -29,6 +30,7 @@ FORMATS = {".wav": "WAV", ".flac": "FLAC"}  # what is written, always 16-bit
 _ARK_OFFSET = re.compile(r"(?P<path>.+\.ark):(?P<offset>\d+)")
 _CUT_OFF = re.compile(r"^data *: (?P<promised>\d+) \(should be (?P<there>\d+)\)", re.MULTILINE)
 _STREAMED = 0x7FFFF000  # a length from here on was not known when the header was written
+OVERSHOOT = 0.5  # seconds that a part may end after its audio (Kaldi's extract-segments has the same)
 MIX = "mix"  # channel: the mean of all
 _HEADERLESS = {"format": "RAW", "subtype": "PCM_16", "endian": "LITTLE"}
 PCM_RATE = 16000  # Hz, of headerless sound
@@ -126,17 +128,41 @@ def load_audio(
 
 def read_audio(source: str, *, allow_pipes: bool = False) -> tuple[np.ndarray, int]:
     """All channels as they are: float32 (T, channels), finite and not empty, and the rate."""
+    return read_part(source, allow_pipes=allow_pipes)
+
+
+def read_part(
+    source: str, start: float = 0.0, seconds: float | None = None, *, allow_pipes: bool = False
+) -> tuple[np.ndarray, int]:
+    """`read_audio` of a part, of which only that is held; `seconds` from `start`, None: to the end.
+
+    A part may end up to `OVERSHOOT` seconds after the audio, as times are often rounded; it is then
+    shorter. One that lies further outside is a `UserError`.
+
+    >>> import tempfile, numpy
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_audio(folder + "/a.wav", numpy.zeros(16000), 16000)
+    ...     read_part(folder + "/a.wav", 0.25, 0.5)[0].shape
+    (8000, 1)
+    """
     import numpy as np
     import soundfile
 
     opened = open_source(source, allow_pipes)
     if isinstance(opened, tuple):
         rate, samples = opened
+        first, count = _span(source, start, seconds, rate, len(samples))
+        samples = samples[first : first + count]
     else:
         try:
             with open_sound(source, opened) as sound:
                 check_whole(sound, source)
-                samples, rate = sound.read(dtype="float32", always_2d=True), sound.samplerate
+                rate = sound.samplerate
+                first, count = _span(source, start, seconds, rate, sound.frames)
+                if first:
+                    sound.seek(first)
+                wanted = -1 if seconds is None else count
+                samples = sound.read(wanted, dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, RuntimeError, OSError, MemoryError) as error:
             raise unreadable(source, error) from None
     if len(samples) == 0:
@@ -145,6 +171,33 @@ def read_audio(source: str, *, allow_pipes: bool = False) -> tuple[np.ndarray, i
         remedy = "export it again, or remove the utterance"
         raise UserError(f"{source}: has samples that are not finite (NaN or infinite)", remedy)
     return samples, rate
+
+
+def _span(
+    source: str, start: float, seconds: float | None, rate: int, frames: int
+) -> tuple[int, int]:
+    """First sample and number of samples of a part; halves are rounded up, as lhotse does."""
+    first = frames_of(start, rate)
+    if seconds is None:
+        return first, max(0, frames - first)
+    count = frames_of(seconds, rate)
+    beyond = (first + count - frames) / rate
+    if first < 0 or count <= 0 or first >= frames or beyond > OVERSHOOT:
+        message = (
+            f"{source}: has no part from {start:g} s to {start + seconds:g} s: "
+            f"it is {frames / rate:g} s long"
+        )
+        raise UserError(message, "correct the times, or remove the utterance")
+    return first, min(count, frames - first)
+
+
+def frames_of(seconds: float, rate: int) -> int:
+    """Seconds as a number of samples.
+
+    >>> frames_of(0.5, 16000), frames_of(0.00003125, 16000)
+    (8000, 1)
+    """
+    return math.floor(round(seconds * rate, 8) + 0.5)
 
 
 def load_utterance(utterance: Utterance, sample_rate: int | None = None) -> tuple[np.ndarray, int]:

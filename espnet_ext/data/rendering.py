@@ -14,7 +14,7 @@ from pathlib import Path
 
 from espnet_ext import files
 from espnet_ext.data import arks
-from espnet_ext.data.audio import encode_audio, one_channel, read_audio, resample, source_file
+from espnet_ext.data.audio import encode_audio, one_channel, read_part, resample, source_file
 from espnet_ext.data.findings import ERROR, Finding
 from espnet_ext.errors import UserError
 from espnet_ext.progress import track
@@ -36,6 +36,8 @@ class Job:
     speed: float = 1.0  # 1.1 is faster and higher by 10 %
     allow_pipes: bool = False
     entry: str = ""  # within an ark: suffix of the sound file, ".wav" or ".flac"
+    start: float = 0.0  # seconds; where in the source the sound begins
+    seconds: float | None = None  # how long it is; None: to the source's end
 
     def key(self) -> list:
         """What the sound depends on: the options and the source's size and time of change."""
@@ -177,7 +179,7 @@ def _make_group(group: list[Job]) -> list[Made | tuple[str, UserError]]:
 
 
 def _make(job: Job) -> tuple[Made, bytes]:
-    sound, rate = read_audio(job.source, allow_pipes=job.allow_pipes)
+    sound, rate = read_part(job.source, job.start, job.seconds, allow_pipes=job.allow_pipes)
     samples = one_channel(sound, job.channel, job.source)
     new_rate = job.sample_rate or rate
     if job.speed != 1.0 or new_rate != rate:

@@ -1,0 +1,1 @@
+"""Other toolkits' data: Kaldi, lhotse, Hugging Face data sets in; lhotse out."""

@@ -1,0 +1,188 @@
+"""Where what was imported goes: a data directory, and the audio that cannot be referred to.
+
+Whole sound files are referred to where they are. Parts of files, single channels, commands and what
+lies within another container are written once, as 16-bit FLAC in `data/`; a second run writes only
+what has changed.
+"""
+
+import io
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from espnet_ext import files
+from espnet_ext.corpora.preparation import Report, check_audio, shown
+from espnet_ext.data.audio import encode_audio, frames_of, is_pipe, one_channel
+from espnet_ext.data.directory import write_directory
+from espnet_ext.data.rendering import Job, render
+from espnet_ext.data.record import Utterance, id_problem
+from espnet_ext.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# Containers that every later stage reads; their bytes are stored as they are.
+STORED = {"WAV": ".wav", "FLAC": ".flac", "MP3": ".mp3", "OGG": ".ogg"}
+
+
+class Sink:
+    """Takes utterances with their audio, one at a time, and writes the data directory at the end.
+
+    Only records are held; audio goes through one piece at a time (in each of `nj` processes).
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        report: Report,
+        *,
+        channel: int | str | None = None,
+        allow_pipes: bool = False,
+        nj: int = 1,
+        skip_unreadable: bool = False,
+    ):
+        self.folder = Path(folder)
+        self.report = report
+        self.channel = channel
+        self.allow_pipes = allow_pipes
+        self.nj = nj
+        self.skip_unreadable = skip_unreadable
+        self._utterances: dict[str, Utterance] = {}
+        self._jobs: list[Job] = []
+
+    def refer(self, one: Utterance) -> None:
+        """The audio is a whole sound file (or an entry of an ark, or a command)."""
+        if self.channel is not None or is_pipe(one.audio):
+            self.cut(one)
+        else:
+            self._add(one)
+
+    def cut(
+        self,
+        one: Utterance,
+        start: float = 0.0,
+        seconds: float | None = None,
+        channel: int | str | None = None,
+    ) -> None:
+        """The audio is a part of `one.audio`, or one of its channels."""
+        self._add(one)
+        channel = self.channel if channel is None else channel
+        self._jobs.append(self._job(one.utt_id, one.audio, "data", start, seconds, channel))
+
+    def write(self, one: Utterance, samples: "np.ndarray", rate: int) -> None:
+        """The audio is at hand: (T,) or (T, channels), in [-1, 1]."""
+        target = self._target(one.utt_id, "data", ".flac")
+        samples = samples.reshape(len(samples), -1)
+        if not samples.size:
+            raise UserError(f"{one.utt_id}: its audio has no samples", "remove the utterance")
+        mono = one_channel(samples, self.channel, one.utt_id)
+        _put(target, encode_audio(mono, rate, ".flac"))
+        self._add(replace(one, audio=str(target)))
+
+    def store(self, one: Utterance, content: bytes) -> None:
+        """The audio is a sound file's bytes."""
+        import soundfile
+
+        try:
+            info = soundfile.info(io.BytesIO(content))
+        except (soundfile.SoundFileError, RuntimeError) as error:
+            self._unreadable(one.utt_id, f"{one.utt_id}: cannot be read as audio: {error}")
+            return
+        if info.channels == 1 and info.format in STORED:
+            target = self._target(one.utt_id, "data", STORED[info.format])
+            _put(target, content)
+            self._add(replace(one, audio=str(target)))
+            return
+        with soundfile.SoundFile(io.BytesIO(content)) as sound:
+            self.write(one, sound.read(dtype="float32", always_2d=True), sound.samplerate)
+
+    def leave_out(self, utt_id: str, reason: str) -> None:
+        self.report.left_out[utt_id] = reason
+        self.report.unlabelled.pop(utt_id, None)
+
+    def recordings(self, sources: Iterable[tuple[str, str]]) -> dict[str, str]:
+        """Commands, each run once and its output kept: (name, command) → name: file."""
+        jobs = [
+            self._job(name, source, "recordings", 0.0, None, self.channel)
+            for name, source in sources
+        ]
+        return {name: one.audio for name, one in self._render(jobs, "recordings").items()}
+
+    def finish(self) -> dict[str, list[Utterance]]:
+        """Write what is outstanding and the directory; returns its utterances as one set."""
+        made = self._render(self._jobs, "data")
+        wanted = {job.utt_id: job for job in self._jobs}
+        for name, one in made.items():
+            job = wanted[name]
+            self._utterances[name] = replace(self._utterances[name], audio=one.audio)
+            if job.seconds is not None and one.frames < frames_of(job.seconds, one.rate):
+                self.report.counts["parts that ended after their audio, cut short"] += 1
+        for name in wanted.keys() - made.keys():
+            del self._utterances[name]
+        utterances = [self._utterances[name] for name in sorted(self._utterances)]
+        utterances = check_audio(utterances, self.report, skip_unreadable=self.skip_unreadable)
+        if not utterances:
+            raise UserError(f"{self.folder}: nothing to import", "see what was left out, and why")
+        write_directory(self.folder, utterances)
+        sets = {self.folder.name: utterances}
+        files.write_json(self.folder / "import.json", self.report.as_json(sets))
+        return sets
+
+    def _add(self, one: Utterance) -> None:
+        if one.utt_id in self._utterances:
+            remedy = "give every utterance an id of its own, or name another column: --id"
+            raise UserError(f"{one.utt_id}: two utterances have this id", remedy)
+        if problem := id_problem(one.utt_id):
+            raise UserError(f"the id {one.utt_id!r} {problem}", "rename it in the source")
+        self._utterances[one.utt_id] = one
+
+    def _target(self, name: str, kind: str, suffix: str) -> Path:
+        if problem := id_problem(name):
+            raise UserError(f"the id {name!r} {problem}", "rename it in the source")
+        return (self.folder / kind / f"{name}{suffix}").absolute()
+
+    def _job(
+        self,
+        name: str,
+        source: str,
+        kind: str,
+        start: float,
+        seconds: float | None,
+        channel: int | str | None,
+    ) -> Job:
+        if is_pipe(source) and not (self.allow_pipes and source.endswith("|")):
+            remedy = "if you trust the source, pass --allow_pipes true; else write the audio to files"
+            raise UserError(f"{name}: {source}: is a command, not run unasked", remedy)
+        return Job(
+            name, source, str(self._target(name, kind, ".flac")), channel=channel,
+            allow_pipes=self.allow_pipes, start=start, seconds=seconds,
+        )  # fmt: skip
+
+    def _render(self, jobs: list[Job], kind: str) -> dict:
+        made, failed = render(jobs, self.folder / kind, nj=self.nj, label=f"writing {kind}")
+        for name, error in sorted(failed.items()):
+            self.leave_out(name, "unreadable audio")
+        if failed and not self.skip_unreadable:
+            lines = [f"{name}: {error.message}" for name, error in sorted(failed.items())]
+            remedy = next(iter(failed.values())).remedy
+            remedy += "; or leave them out: --skip_unreadable true"
+            raise UserError(f"{len(failed)} utterances' audio cannot be read:{shown(lines)}", remedy)
+        return made
+
+    def _unreadable(self, name: str, message: str) -> None:
+        if not self.skip_unreadable:
+            raise UserError(message, "mend it, or leave it out: --skip_unreadable true")
+        self.leave_out(name, "unreadable audio")
+
+
+def _put(target: Path, content: bytes) -> None:
+    """Write a file unless it has this content already."""
+    try:
+        if target.stat().st_size == len(content) and target.read_bytes() == content:
+            return
+    except OSError:
+        pass
+    with files.atomic_write(target, "wb") as handle:
+        handle.write(content)
