@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     options.add_argument("--from", dest="kind", choices=SOURCES, required=True, help="what it is")
     options.add_argument("--output", required=True, help="data directory to write")
     for output in ("surface", "meaning", "canonical"):
-        options.add_argument(f"--{output}", default="", help=f"column (Kaldi: file) of the {output}")
+        options.add_argument(f"--{output}", default="", help=f"column (or file) of the {output}")
     options.add_argument(
         "--texts", type=cli.words, default=[], help="of other outputs: 'fluent=COLUMN gloss=COLUMN'"
     )

@@ -3,6 +3,9 @@
     python -m espnet_ext.bin.prepare l2arctic --corpus_dir PATH --data_dir data
     python -m espnet_ext.bin.prepare speechocean762 --download true --data_dir data
     python -m espnet_ext.bin.prepare aihub505 --corpus_dir PATH --data_dir data --nj 8
+    python -m espnet_ext.bin.prepare commonvoice --corpus_dir cv-corpus-17.0 --data_dir data
+    python -m espnet_ext.bin.prepare epadb --corpus_dir EpaDB --data_dir data
+    python -m espnet_ext.bin.prepare speakandimprove --corpus_dir PATH --data_dir data
     python -m espnet_ext.bin.prepare plain --manifest corpus.tsv --data_dir data
     python -m espnet_ext.bin.prepare mini_l2 --langs "ko en" --data_dir data
 
@@ -71,6 +74,7 @@ def get_parser() -> argparse.ArgumentParser:
     speechocean = add("speechocean762", "speechocean762: 250 Mandarin speakers, CC BY 4.0")
     _add_corpus(speechocean)
     _add_aihub(add)
+    _add_english_with_marks(add)
     plain = add("plain", "any corpus, from a tab-separated manifest")
     plain.add_argument("--manifest", required=True, help="a row an utterance, columns by name")
     plain.add_argument("--lang", default="en", help="language of rows without one")
@@ -130,6 +134,41 @@ def _add_aihub(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
             default="",
             help="file with a secret: pseudonyms of names are made with it",
         )
+def _add_english_with_marks(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
+    """Common Voice, EpaDB, Speak & Improve: unpacked by the user, read by several processes."""
+    voice = add("commonvoice", "Common Voice: sentences read by volunteers, CC0")
+    voice.add_argument("--langs", type=cli.words, default=["en"], help="locales to read")
+    voice.add_argument(
+        "--train",
+        default="train",
+        choices=("train", "validated", "other"),
+        help="train: the official one; validated, other: all clips of speakers not held out",
+    )
+    voice.add_argument(
+        "--text", default="words", choices=("words", "raw"), help="words: no punctuation, no case"
+    )
+    epadb = add("epadb", "EpaDB: English of speakers of Spanish, for research")
+    epadb.add_argument(
+        "--allophones",
+        default="fold",
+        choices=("fold", "keep"),
+        help="Th, Kh, Ph, AX: as T, K, P, AH, or as the annotators wrote them",
+    )
+    epadb.add_argument(
+        "--unidentified",
+        default="unlabelled",
+        choices=("unlabelled", "token"),
+        help="surface with a label that is no phone: none, or with the token ERR",
+    )
+    improve = add("speakandimprove", "Speak & Improve 2025: free speech of learners of English")
+    improve.add_argument("--hesitation", default="uh", help="word for a hesitation; '': none")
+    improve.add_argument(
+        "--partials", type=cli.boolean, default=True, help="keep broken-off words (univers-)"
+    )
+    for parser in (voice, epadb, improve):
+        parser.add_argument("--corpus_dir", default="", help="the corpus as published, unpacked")
+        parser.add_argument("--nj", type=int, default=2, help="files at a time")
+        _add_skip(parser)
 
 
 def _add_corpus(parser: argparse.ArgumentParser) -> None:
@@ -266,10 +305,41 @@ LARGE = {
     "aihub_l2": _prepare_aihub_l2,
     "ksponspeech": _prepare_ksponspeech,
 }
+def _prepare_commonvoice(args: argparse.Namespace, report: "Report") -> "Sets":
+    from espnet_ext.corpora import commonvoice
+
+    return commonvoice.prepare(
+        args.corpus_dir, langs=args.langs, train=args.train, text=args.text, nj=args.nj,
+        quick=args.quick, skip_unreadable=args.skip_unreadable, report=report,
+    )  # fmt: skip
+
+
+def _prepare_epadb(args: argparse.Namespace, report: "Report") -> "Sets":
+    from espnet_ext.corpora import epadb
+
+    return epadb.prepare(
+        args.corpus_dir, allophones=args.allophones, unidentified=args.unidentified, nj=args.nj,
+        skip_unreadable=args.skip_unreadable, report=report,
+    )  # fmt: skip
+
+
+def _prepare_speakandimprove(args: argparse.Namespace, report: "Report") -> "Sets":
+    from espnet_ext.corpora import speakandimprove
+
+    return speakandimprove.prepare(
+        args.corpus_dir, Path(args.data_dir) / "speakandimprove_audio", nj=args.nj,
+        hesitation=args.hesitation, partials=args.partials, quick=args.quick,
+        skip_unreadable=args.skip_unreadable, report=report,
+    )  # fmt: skip
+
+
 PREPARE = {
     "mini_l2": _prepare_mini_l2,
     "l2arctic": _prepare_l2arctic,
     "speechocean762": _prepare_speechocean762,
+    "commonvoice": _prepare_commonvoice,
+    "epadb": _prepare_epadb,
+    "speakandimprove": _prepare_speakandimprove,
     "plain": _prepare_plain,
 }
 

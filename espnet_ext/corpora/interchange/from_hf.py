@@ -86,9 +86,8 @@ def _load(source: str, config: str) -> Any:
         raise
     except Exception as error:  # it raises many kinds: not found, no network, no such configuration
         message = f"{source}: cannot be loaded: {type(error).__name__}: {error}"
-        raise UserError(
-            message, "check the name, --config and the connection; or download it, and name a folder"
-        ) from None
+        remedy = "check the name, --config and the connection; or fetch it, and name the folder"
+        raise UserError(message, remedy) from None
 
 
 def _one_split(source: str, data: Any, split: str) -> Any:
@@ -121,7 +120,7 @@ def _rows(source: str, data: Any) -> Iterator[dict[str, Any]]:
         raise
     except Exception as error:
         message = f"{source}: after {number} rows: {type(error).__name__}: {error}"
-        raise UserError(message, "is the download whole? remove it from the cache, and again") from None
+        raise UserError(message, "is the download whole? fetch it again") from None
 
 
 def _id(

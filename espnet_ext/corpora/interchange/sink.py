@@ -16,8 +16,8 @@ from espnet_ext import files
 from espnet_ext.corpora.preparation import Report, check_audio, shown
 from espnet_ext.data.audio import encode_audio, frames_of, is_pipe, one_channel
 from espnet_ext.data.directory import write_directory
-from espnet_ext.data.rendering import Job, render
 from espnet_ext.data.record import Utterance, id_problem
+from espnet_ext.data.rendering import Job, render
 from espnet_ext.errors import UserError
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Sink:
         channel: int | str | None,
     ) -> Job:
         if is_pipe(source) and not (self.allow_pipes and source.endswith("|")):
-            remedy = "if you trust the source, pass --allow_pipes true; else write the audio to files"
+            remedy = "if you trust the source, pass --allow_pipes true; else write files"
             raise UserError(f"{name}: {source}: is a command, not run unasked", remedy)
         return Job(
             name, source, str(self._target(name, kind, ".flac")), channel=channel,
@@ -162,13 +162,14 @@ class Sink:
 
     def _render(self, jobs: list[Job], kind: str) -> dict:
         made, failed = render(jobs, self.folder / kind, nj=self.nj, label=f"writing {kind}")
-        for name, error in sorted(failed.items()):
+        for name in sorted(failed):
             self.leave_out(name, "unreadable audio")
         if failed and not self.skip_unreadable:
             lines = [f"{name}: {error.message}" for name, error in sorted(failed.items())]
             remedy = next(iter(failed.values())).remedy
             remedy += "; or leave them out: --skip_unreadable true"
-            raise UserError(f"{len(failed)} utterances' audio cannot be read:{shown(lines)}", remedy)
+            message = f"{len(failed)} utterances' audio cannot be read:{shown(lines)}"
+            raise UserError(message, remedy)
         return made
 
     def _unreadable(self, name: str, message: str) -> None:
