@@ -34,7 +34,8 @@ def find_root(start: str | os.PathLike = "") -> Path:
 
     A `UserError` if none has the template.
     """
-    places = [Path(start)] if start else [Path(__file__).parents[2], Path.cwd(), *Path.cwd().parents]
+    here = [Path(__file__).parents[2], Path.cwd(), *Path.cwd().parents]
+    places = [Path(start)] if start else here
     for place in places:
         if (place / "egs2" / TEMPLATE / "dual1/run.sh").is_file():
             return place.absolute()
@@ -128,7 +129,8 @@ What it is, its licence, how to get it: write it here.
 ./run.sh --recipe egs2/{name}/dual1                  # the experiment
 ```
 
-`corpus.tsv` lists the corpus, a row an utterance; it holds a toy so far (two recordings of tones, in all three sets).
+`corpus.tsv` lists the corpus, a row an utterance; so far it holds a toy (two recordings of tones,
+in all three sets).
 [How to make it one of your own](../../{TEMPLATE}/dual1/README.md).
 
 | text | what it is |

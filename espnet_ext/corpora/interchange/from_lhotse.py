@@ -82,7 +82,7 @@ def _read_cut(
         return
     for one in supervisions:
         row = _row(cut, one)
-        seen |= row.keys()
+        seen.update(row)
         named = columns
         if not chosen:
             named = replace(columns, texts=_outputs(row))

@@ -1,0 +1,566 @@
+"""Kaldi, lhotse and Hugging Face data in; lhotse out. The libraries themselves are the oracles."""
+
+import gzip
+import importlib
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from espnet_ext.bin import cli
+from espnet_ext.bin.export import main as export_main
+from espnet_ext.data.audio import read_audio
+from espnet_ext.data.directory import read_directory, write_directory
+from espnet_ext.data.record import Utterance
+from espnet_ext.data.validate import validate_directory
+
+import_main = importlib.import_module("espnet_ext.bin.import_").main
+RATE = 8000
+
+
+def noise(seconds, channels=1, seed=0):
+    """Samples that 16 bits hold exactly, (T,) or (T, channels)."""
+    shape = (int(seconds * RATE), channels)[: 1 + (channels > 1)]
+    return np.random.default_rng(seed).integers(-9000, 9000, shape).astype(np.int16)
+
+
+def write_sound(path, seconds=1.0, channels=1, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, noise(seconds, channels, seed), RATE, subtype="PCM_16")
+    return path
+
+
+def run(main, *argv):
+    return cli.run(main, [str(word) for word in argv])
+
+
+def samples_of(path):
+    return soundfile.read(path, dtype="int16")[0]
+
+
+def errors_of(folder):
+    return [one for one in validate_directory(folder) if one.severity == "error"]
+
+
+def tables(folder, **rows):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, lines in rows.items():
+        name = name.replace("wavscp", "wav.scp").replace("__", ".")
+        (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return folder
+
+
+# -- Kaldi
+
+
+def test_a_plain_kaldi_directory_is_referred_to(tmp_path, capsys, monkeypatch):
+    write_sound(tmp_path / "audio/a.wav")
+    kaldi = tables(tmp_path / "kaldi", wavscp=["s1-a audio/a.wav", "s1-b audio/a.wav"],
+                   text=["s1-a hello there", "s1-b"], utt2spk=["s1-a s1", "s1-b s1"],
+                   utt2lang=["s1-a en", "s1-b en"])  # fmt: skip
+    monkeypatch.chdir(tmp_path)  # where Kaldi's relative paths start
+    assert run(import_main, "--from", "kaldi", kaldi, "--output", "out") == 0
+    first, second = read_directory(tmp_path / "out")
+    assert first == Utterance("s1-a", "s1", str(tmp_path / "audio/a.wav"),
+                              {"meaning": "hello there"}, "en")  # fmt: skip
+    assert second.texts == {}
+    assert not errors_of(tmp_path / "out") and not (tmp_path / "out/data").exists()
+    account = json.loads((tmp_path / "out/import.json").read_text())
+    assert account["unlabelled"] == {"s1-b": {"meaning": "nothing in text"}}
+    assert "2 utterances" in capsys.readouterr().err
+
+
+def test_kaldi_columns_are_files(tmp_path):
+    write_sound(tmp_path / "a.wav")
+    kaldi = tables(tmp_path / "k", wavscp=[f"u1 {tmp_path}/a.wav"], text=["u1 W IY"],
+                   words=["u1 we"], native=["u1 ko"])  # fmt: skip
+    argv = ["--from", "kaldi", kaldi, "--surface", "text", "--meaning", "words", "--l1", "native"]
+    argv += ["--texts", "gloss=words", "--speaker", "=s1", "--lang", "=en", "--output"]
+    assert run(import_main, *argv, tmp_path / "out") == 0
+    (one,) = read_directory(tmp_path / "out")
+    assert one.texts == {"surface": "W IY", "meaning": "we", "gloss": "we"}
+    assert (one.speaker, one.lang, one.l1) == ("s1", "en", "ko")
+
+
+def test_segments_are_cut_as_kaldi_and_lhotse_cut_them(tmp_path):
+    lhotse = pytest.importorskip("lhotse")
+    sound = write_sound(tmp_path / "r.wav", 10)
+    rows = [("u1", 0.0, 1.0), ("u2", 1.2345, 3.4567), ("u3", 9.0, 10.3), ("u4", 2.5, -1)]
+    kaldi = tables(tmp_path / "k", wavscp=[f"r {sound}"],
+                   segments=[f"{name} r {start} {end}" for name, start, end in rows],
+                   text=[f"{name} x" for name, _, _ in rows],
+                   utt2spk=[f"{name} s" for name, _, _ in rows])  # fmt: skip
+    out = tmp_path / "out"
+    assert run(import_main, "--from", "kaldi", kaldi, "--output", out, "--nj", 2) == 0
+    recording = lhotse.Recording.from_file(sound)
+    for (name, start, end), one in zip(rows, read_directory(out), strict=True):
+        end = 10 if end == -1 else min(10, end)
+        oracle = recording.load_audio(offset=start, duration=round(end - start, 6))[0]
+        assert np.array_equal(samples_of(one.audio), np.rint(oracle * 32768)), name
+    account = json.loads((out / "import.json").read_text())
+    assert account["counts"] == {"parts that ended after their audio, cut short": 1}
+    assert account["sets"]["out"]["hours"] == round((1 + 2.2222 + 1 + 7.5) / 3600, 3)
+
+
+def test_a_second_import_writes_nothing_anew(tmp_path):
+    sound = write_sound(tmp_path / "r.wav", 2)
+    kaldi = tables(tmp_path / "k", wavscp=[f"r {sound}"], segments=["u1 r 0 1", "u2 r 1 2"],
+                   text=["u1 a", "u2 b"], utt2spk=["u1 s", "u2 s"])  # fmt: skip
+    out = tmp_path / "out"
+    assert run(import_main, "--from", "kaldi", kaldi, "--output", out) == 0
+    before = {path: path.stat().st_mtime_ns for path in (out / "data").glob("*.flac")}
+    tables_before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    assert run(import_main, "--from", "kaldi", kaldi, "--output", out) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in (out / "data").glob("*.flac")}
+    assert tables_before == {path.name: path.read_bytes() for path in out.iterdir()
+                             if path.is_file()}  # fmt: skip
+    assert len(before) == 2
+
+
+def test_commands_run_only_if_allowed_and_once_a_recording(tmp_path, capsys):
+    sound, log = write_sound(tmp_path / "r.wav", 2), tmp_path / "log"
+    command = f"echo x >> {log}; cat {sound} |"
+    kaldi = tables(tmp_path / "k", wavscp=[f"r {command}"], segments=["u1 r 0 1", "u2 r 1 2"],
+                   text=["u1 a", "u2 b"])  # fmt: skip
+    argv = ["--from", "kaldi", kaldi, "--output", tmp_path / "out"]
+    assert run(import_main, *argv) == 1
+    assert "not run unasked" in capsys.readouterr().err and not log.exists()
+    assert run(import_main, *argv, "--allow_pipes", "true") == 0
+    assert log.read_text() == "x\n"
+    second = read_directory(tmp_path / "out")[1]
+    assert np.array_equal(samples_of(second.audio), noise(2)[RATE:])
+    assert second.speaker == "u2"  # no utt2spk: as in Kaldi
+
+
+def test_channels_and_arks(tmp_path, capsys):
+    import kaldiio
+
+    stereo = write_sound(tmp_path / "st.wav", 1, channels=2)
+    kaldiio.save_ark(str(tmp_path / "x.ark"), {"b": (RATE, noise(1, seed=3))},
+                     scp=str(tmp_path / "x.scp"), write_function="soundfile")  # fmt: skip
+    entry = (tmp_path / "x.scp").read_text().split(maxsplit=1)[1].strip()
+    kaldi = tables(tmp_path / "k", wavscp=[f"a {stereo}", f"b {entry}"], text=["a x", "b y"],
+                   segments=["a1 a 0 0.5", "b1 b 0.5 1"])  # fmt: skip
+    (tmp_path / "k/text").write_text("a1 x\nb1 y\n")
+    argv = ["--from", "kaldi", kaldi, "--output", tmp_path / "out"]
+    assert run(import_main, *argv) == 1
+    assert "a1: " in (message := capsys.readouterr().err) and "2 channels" in message
+    assert run(import_main, *argv, "--channel", 1) == 0
+    first, second = read_directory(tmp_path / "out")
+    assert np.array_equal(samples_of(first.audio), noise(1, 2)[: RATE // 2, 1])
+    assert np.array_equal(samples_of(second.audio), noise(1, seed=3)[RATE // 2 :])
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"wavscp": []}, "no recordings"),
+        ({"wavscp": ["u1 {a}"], "text": ["u2 x"]}, "1 ids are not in wav.scp:\n  u2"),
+        ({"wavscp": ["r {a}"], "segments": ["u1 q 0 1"]}, "recording q: not in wav.scp"),
+        ({"wavscp": ["r {a}"], "segments": ["u1 r 1 0.5"]}, "1 rows are not segments:\n  u1"),
+        ({"wavscp": ["r {a}"], "segments": ["u1 r x 1", "u2 r 1"]}, "2 rows are not segments"),
+        ({"wavscp": ["r {a}"], "segments": ["u1 r nan 1"]}, "1 rows are not segments"),
+        ({"wavscp": ["r {a}"], "segments": ["u1 r 0 9"]}, "has no part from 0 s to 9 s"),
+        ({"wavscp": ["u1 {a}.no"]}, "no such audio file"),
+    ],
+)
+def test_faults_of_kaldi_directories(tmp_path, capsys, files, message):
+    sound = write_sound(tmp_path / "a.wav")
+    files = {name: [row.format(a=sound) for row in rows] for name, rows in files.items()}
+    assert run(import_main, "--from", "kaldi", tables(tmp_path / "k", **files), "--output",
+               tmp_path / "out") == 1  # fmt: skip
+    error = capsys.readouterr().err
+    assert message in error and "remedy" in error
+    assert not (tmp_path / "out/wav.scp").exists()
+
+
+def test_what_cannot_be_read_is_left_out_if_wished(tmp_path):
+    sound = write_sound(tmp_path / "a.wav")
+    (tmp_path / "b.wav").write_text("no sound")
+    kaldi = tables(tmp_path / "k", wavscp=[f"u1 {sound}", f"u2 {tmp_path}/b.wav"],
+                   text=["u1 x", "u2 y"])  # fmt: skip
+    argv = ["--from", "kaldi", kaldi, "--output", tmp_path / "out"]
+    assert run(import_main, *argv) == 1
+    assert run(import_main, *argv, "--skip_unreadable", "true") == 0
+    account = json.loads((tmp_path / "out/import.json").read_text())
+    assert account["left_out"] == {"u2": "unreadable audio"}
+
+
+TEXT = st.text(st.characters(blacklist_categories=("Cs",)), max_size=12)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow,
+          HealthCheck.function_scoped_fixture])  # fmt: skip
+@given(st.lists(TEXT, max_size=4), st.lists(TEXT, max_size=4), st.lists(TEXT, max_size=4))
+def test_no_kaldi_file_makes_a_trace(tmp_path_factory, wav, segments, text):
+    folder = tmp_path_factory.mktemp("k")
+    sound = write_sound(folder / "a.wav", 0.2)
+    rows = [f"r {sound}", *wav]
+    for name, lines in (("wav.scp", rows), ("segments", segments), ("text", text)):
+        (folder / name).write_text("\n".join(lines), encoding="utf-8")
+    assert run(import_main, "--from", "kaldi", folder, "--output", folder / "out") in (0, 1)
+
+
+# -- lhotse
+
+
+def directory(tmp_path, count=3):
+    """A data directory with all that a record can hold, some of it missing."""
+    utterances = []
+    for number in range(count):
+        sound = write_sound(tmp_path / f"audio/{number}.flac", 1 + number / 3, seed=number)
+        texts = {"surface": f"궁물 {number}", "meaning": f"국물 {number}", "canonical": "궁물",
+                 "gloss_2": "soup"}  # fmt: skip
+        for name in list(texts)[: number % 5]:
+            del texts[name]
+        utterances.append(
+            Utterance(f"s{number}-u", f"s{number}", str(sound), texts, "ko",
+                      "en" if number else None, "wide", "read")
+        )  # fmt: skip
+    write_directory(tmp_path / "data", utterances)
+    return utterances
+
+
+def test_export_is_valid_for_lhotse_and_comes_back_equal(tmp_path):
+    lhotse = pytest.importorskip("lhotse")
+    utterances = directory(tmp_path, 6)
+    out = tmp_path / "manifests"
+    assert run(export_main, "--to", "lhotse", tmp_path / "data", "--output", out) == 0
+    for name, kind in (("recordings", lhotse.RecordingSet), ("supervisions", lhotse.SupervisionSet),
+                       ("cuts", lhotse.CutSet)):  # fmt: skip
+        manifest = kind.from_file(out / f"{name}.jsonl.gz")
+        lhotse.validate(manifest, read_data=True)
+        assert len(list(manifest)) == 6
+    for one, cut in zip(utterances, lhotse.CutSet.from_file(out / "cuts.jsonl.gz"), strict=True):
+        (supervision,) = cut.supervisions
+        assert supervision.text == one.texts.get("meaning", one.texts.get("surface"))
+        assert (supervision.speaker, supervision.language) == (one.speaker, one.lang)
+        for output in ("surface", "meaning", "canonical"):
+            assert (supervision.custom or {}).get(output) == one.texts.get(output)
+        heard = np.rint(cut.load_audio()[0] * 32768)
+        assert np.array_equal(heard, samples_of(one.audio))
+    lhotse.validate_recordings_and_supervisions(
+        lhotse.RecordingSet.from_file(out / "recordings.jsonl.gz"),
+        lhotse.SupervisionSet.from_file(out / "supervisions.jsonl.gz"),
+    )
+    again = tmp_path / "again"
+    assert run(import_main, "--from", "lhotse", out, "--output", again) == 0
+    assert read_directory(again) == utterances
+    for name in ("wav.scp", "utt2spk", "text.surface", "text.gloss_2", "utt2l1", "utt2band"):
+        assert (again / name).read_bytes() == (tmp_path / "data" / name).read_bytes()
+
+
+def test_the_same_export_has_the_same_bytes(tmp_path):
+    pytest.importorskip("lhotse")
+    directory(tmp_path)
+    for name in ("a", "b"):
+        assert run(export_main, "--to", "lhotse", tmp_path / "data", "--output", tmp_path / name) == 0
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_arks_are_exported_as_files(tmp_path):
+    lhotse = pytest.importorskip("lhotse")
+    from espnet_ext.data.formatting import Format, format_directory
+
+    utterances = directory(tmp_path)
+    form = Format(sample_rate=RATE, audio_format="flac.ark")
+    format_directory(tmp_path / "data", tmp_path / "dump", form)
+    assert ".ark:" in read_directory(tmp_path / "dump")[0].audio
+    out = tmp_path / "out"
+    assert run(export_main, "--to", "lhotse", tmp_path / "dump", "--output", out) == 0
+    for one, cut in zip(utterances, lhotse.CutSet.from_file(out / "cuts.jsonl.gz"), strict=True):
+        assert np.array_equal(np.rint(cut.load_audio()[0] * 32768), samples_of(one.audio))
+
+
+def cuts_of_all_kinds(tmp_path):
+    """Cuts with offsets, several supervisions, channels, mixes, transforms; the audio that each
+    supervision should get, as lhotse reads it."""
+    lhotse = pytest.importorskip("lhotse")
+    from lhotse import MonoCut, SupervisionSegment
+
+    mono = lhotse.Recording.from_file(write_sound(tmp_path / "m.wav", 4))
+    stereo = lhotse.Recording.from_file(write_sound(tmp_path / "st.wav", 2, channels=2, seed=1))
+
+    def supervision(name, recording, start, duration, **more):
+        return SupervisionSegment(name, recording.id, start, duration, text=f"text {name}",
+                                  speaker="s", **more)  # fmt: skip
+
+    whole = MonoCut("whole", 0, 4.0, 0, [supervision("w", mono, 0, 4, custom={"heard": "W"})],
+                    recording=mono)  # fmt: skip
+    offset = MonoCut("offset", 1.25, 1.5, 0, [supervision("o", mono, 0, 1.5)], recording=mono)
+    several = MonoCut(
+        "several", 1.0, 2.0, 0,
+        [supervision("v1", mono, -0.5, 1.0), supervision("v2", mono, 0.75, 1.0),
+         supervision("v3", mono, 5.0, 1.0)],
+        recording=mono,
+    )  # fmt: skip
+    right = MonoCut("right", 0.5, 1.0, 1, [supervision("r", stereo, 0, 1)], recording=stereo)
+    def renamed(cut, name):
+        return cut.with_id(name).map_supervisions(
+            lambda one: replace(one, id=name[0], text=f"text {name[0]}")
+        )
+
+    faster = renamed(offset, "faster").perturb_speed(1.1, affix_id=False)
+    padded = renamed(offset, "padded").pad(duration=2.0)
+    nothing = MonoCut("nothing", 0, 1.0, 0, [], recording=mono)
+    oracle = {
+        "w": mono.load_audio()[0],
+        "o": mono.load_audio(offset=1.25, duration=1.5)[0],
+        "v1": mono.load_audio(offset=1.0, duration=0.5)[0],
+        "v2": mono.load_audio(offset=1.75, duration=1.0)[0],
+        "r": stereo.load_audio(channels=1, offset=0.5, duration=1)[0],
+        "f": faster.load_audio()[0],
+        "p": padded.load_audio()[0],
+    }
+    return [whole, offset, several, right, faster, padded, nothing], oracle
+
+
+def check_kinds(out, oracle):
+    utterances = {one.utt_id: one for one in read_directory(out)}
+    assert utterances.keys() == oracle.keys()
+    for name, one in utterances.items():
+        wanted = np.clip(np.rint(oracle[name] * 32768), -32768, 32767)
+        assert np.array_equal(samples_of(one.audio), wanted), name
+        assert one.texts["meaning"] == f"text {name}"
+    account = json.loads((out / "import.json").read_text())
+    assert account["left_out"] == {"nothing": "cut without supervisions",
+                                   "v3": "supervision outside its cut"}  # fmt: skip
+    assert account["counts"]["supervisions that reach out of their cuts, cut there"] == 1
+    return utterances
+
+
+def test_cuts_of_all_kinds_get_the_audio_that_lhotse_reads(tmp_path):
+    lhotse = pytest.importorskip("lhotse")
+    cuts, oracle = cuts_of_all_kinds(tmp_path)
+    lhotse.CutSet.from_cuts(cuts).to_file(tmp_path / "cuts.jsonl")
+    out = tmp_path / "out"
+    argv = ["--from", "lhotse", tmp_path / "cuts.jsonl", "--output", out, "--nj", 2]
+    assert run(import_main, *argv) == 0
+    utterances = check_kinds(out, oracle)
+    assert utterances["w"].audio == str(tmp_path / "m.wav")  # a whole file is not copied
+    assert run(import_main, *argv, "--surface", "heard", "--meaning", "text") == 0
+    assert {one.utt_id: one.texts.get("surface") for one in read_directory(out)}["w"] == "W"
+
+
+def test_shar_folders_hold_their_audio(tmp_path):
+    lhotse = pytest.importorskip("lhotse")
+    directory(tmp_path)
+    out = tmp_path / "manifests"
+    assert run(export_main, "--to", "lhotse", tmp_path / "data", "--output", out) == 0
+    (tmp_path / "shar").mkdir()
+    lhotse.CutSet.from_file(out / "cuts.jsonl.gz").to_shar(
+        tmp_path / "shar", fields={"recording": "flac"}, shard_size=2
+    )
+    assert run(import_main, "--from", "lhotse", tmp_path / "shar", "--output", tmp_path / "o") == 0
+    for one, back in zip(read_directory(tmp_path / "data"), read_directory(tmp_path / "o"),
+                         strict=True):  # fmt: skip
+        assert (one.texts, one.speaker, one.l1) == (back.texts, back.speaker, back.l1)
+        assert np.array_equal(samples_of(one.audio), samples_of(back.audio))
+
+
+def test_commands_and_addresses_in_cuts_are_refused(tmp_path, capsys):
+    lhotse = pytest.importorskip("lhotse")
+    directory(tmp_path, 1)
+    out = tmp_path / "m"
+    assert run(export_main, "--to", "lhotse", tmp_path / "data", "--output", out) == 0
+    (line,) = gzip.open(out / "cuts.jsonl.gz", "rt").read().splitlines()
+    for kind, source, message in (
+        ("command", f"touch {tmp_path}/ran; cat {tmp_path}/audio/0.flac", "not run unasked"),
+        ("url", "https://example.org/a.wav", "is at an address"),
+    ):
+        cut = json.loads(line)
+        cut["recording"]["sources"][0] |= {"type": kind, "source": source}
+        (tmp_path / "c.jsonl").write_text(json.dumps(cut) + "\n")
+        argv = ["--from", "lhotse", tmp_path / "c.jsonl", "--output", tmp_path / "o"]
+        assert run(import_main, *argv) == 1
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "ran").exists()
+    cut["recording"]["sources"][0] |= {"type": "command", "source": f"cat {tmp_path}/audio/0.flac"}
+    (tmp_path / "c.jsonl").write_text(json.dumps(cut) + "\n")
+    assert run(import_main, *argv, "--allow_pipes", "true") == 0
+    assert np.array_equal(samples_of(read_directory(tmp_path / "o")[0].audio), noise(1))
+    assert lhotse
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "nothing to import"),
+        ("{", "after 0 cuts"),
+        ("[1, 2]\n", "after 0 cuts"),
+        ('{"id": "x", "type": "MonoCut"}\n', "after 0 cuts"),
+    ],
+)
+def test_faulty_manifests(tmp_path, capsys, content, message):
+    pytest.importorskip("lhotse")
+    (tmp_path / "c.jsonl").write_text(content)
+    assert run(import_main, "--from", "lhotse", tmp_path / "c.jsonl", "--output",
+               tmp_path / "o") == 1  # fmt: skip
+    error = capsys.readouterr().err
+    assert message in error and "remedy" in error
+
+
+def test_recordings_are_no_cuts_and_names_must_exist(tmp_path, capsys):
+    pytest.importorskip("lhotse")
+    directory(tmp_path, 2)
+    out = tmp_path / "m"
+    assert run(export_main, "--to", "lhotse", tmp_path / "data", "--output", out) == 0
+    argv = ["--from", "lhotse", out / "recordings.jsonl.gz", "--output", tmp_path / "o"]
+    assert run(import_main, *argv) == 1
+    assert "is no cut" in capsys.readouterr().err
+    assert run(import_main, "--from", "lhotse", tmp_path / "no", "--output", tmp_path / "o") == 1
+    assert "no such file" in capsys.readouterr().err
+    argv = ["--from", "lhotse", out, "--surface", "phones", "--output", tmp_path / "o"]
+    assert run(import_main, *argv) == 1
+    assert "no supervision has a field phones" in capsys.readouterr().err
+
+
+# -- Hugging Face
+
+
+def hf_rows(tmp_path, count=6):
+    rows = {"id": [], "audio": [], "said": [], "sentence": [], "speaker": [], "native": []}
+    for number in range(count):
+        sound = write_sound(tmp_path / f"hf/{number}.wav", 0.5 + number / 10, seed=number)
+        rows["id"].append(f"clips/{number}.wav")
+        rows["audio"].append({"path": str(sound), "bytes": None})
+        rows["said"].append(["W", "IY"] if number % 2 else None)
+        rows["sentence"].append(f"we {number}")
+        rows["speaker"].append(f"s {number % 3}")
+        rows["native"].append(number % 2)
+    return rows
+
+
+def hf_set(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    stored = {"path": datasets.Value("string"), "bytes": datasets.Value("binary")}
+    features = datasets.Features(
+        {"id": datasets.Value("string"), "audio": stored,
+         "said": datasets.List(datasets.Value("string")), "sentence": datasets.Value("string"),
+         "speaker": datasets.Value("string"),
+         "native": datasets.ClassLabel(names=["ko", "es"])}
+    )  # fmt: skip
+    # Giving the paths to a column of audio would need the library's encoder; a cast does not.
+    data = datasets.Dataset.from_dict(hf_rows(tmp_path), features=features)
+    return data.cast_column("audio", datasets.Audio())
+
+
+COLUMNS = ["--surface", "said", "--meaning", "sentence", "--speaker", "speaker", "--id", "id",
+           "--l1", "native", "--lang", "=en"]  # fmt: skip
+
+
+def check_hf(out, tmp_path, referred):
+    utterances = read_directory(out)
+    assert [one.utt_id for one in utterances] == [f"clips_{number}.wav" for number in range(6)]
+    for number, one in enumerate(utterances):
+        assert one.texts == ({"surface": "W IY"} if number % 2 else {}) | {"meaning": f"we {number}"}
+        assert (one.speaker, one.lang) == (f"s_{number % 3}", "en")
+        assert one.l1 == ("ko", "es")[number % 2]
+        source = tmp_path / f"hf/{number}.wav"
+        assert (one.audio == str(source)) == referred
+        assert np.array_equal(samples_of(one.audio), samples_of(source))
+
+
+@pytest.mark.parametrize("kind", ["saved", "parquet", "folder", "bytes"])
+def test_hf_sets_on_disk(tmp_path, kind):
+    datasets = pytest.importorskip("datasets")
+    data = hf_set(tmp_path)
+    if kind == "saved":
+        data.save_to_disk(tmp_path / "set")
+    elif kind == "bytes":  # as most sets on the hub: the sound files within the table
+        def embed(row):
+            path = row["audio"]["path"]
+            return {"audio": {"path": None, "bytes": Path(path).read_bytes()}}
+
+        plain = data.cast_column("audio", datasets.Audio(decode=False))
+        plain.map(embed, features=plain.features).to_parquet(tmp_path / "set.parquet")
+    else:
+        (tmp_path / "set").mkdir()
+        data.cast_column("audio", datasets.Audio(decode=False)).to_parquet(
+            tmp_path / "set/train-00000-of-00001.parquet"
+        )
+    source = {"bytes": tmp_path / "set.parquet",
+              "parquet": tmp_path / "set/train-00000-of-00001.parquet"}  # fmt: skip
+    out = tmp_path / "out"
+    argv = ["--from", "hf", source.get(kind, tmp_path / "set"), *COLUMNS, "--output", out]
+    assert run(import_main, *argv) == 0
+    check_hf(out, tmp_path, referred=not list((out / "data").glob("*")))
+    if kind == "bytes":
+        stored = (out / "data/clips_0.wav.wav").read_bytes()
+        assert stored == (tmp_path / "hf/0.wav").read_bytes()
+        before = {path: path.stat().st_mtime_ns for path in (out / "data").iterdir()}
+        assert run(import_main, *argv) == 0
+        assert before == {path: path.stat().st_mtime_ns for path in (out / "data").iterdir()}
+
+
+def test_hf_arrays_are_written(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    rows = [{"sound": {"array": (noise(0.5, seed=n) / 32768).tolist(), "sampling_rate": RATE},
+             "text": f"t{n}"} for n in range(3)]  # fmt: skip
+    datasets.Dataset.from_list(rows).save_to_disk(tmp_path / "set")
+    argv = ["--from", "hf", tmp_path / "set", "--audio", "sound", "--meaning", "text"]
+    assert run(import_main, *argv, "--output", tmp_path / "out") == 0
+    for number, one in enumerate(read_directory(tmp_path / "out")):
+        assert one.utt_id == f"all-{number:08}" and one.audio.endswith(".flac")
+        assert np.array_equal(samples_of(one.audio), noise(0.5, seed=number))
+
+
+def test_hf_splits_and_faults(tmp_path, capsys):
+    datasets = pytest.importorskip("datasets")
+    data = hf_set(tmp_path)
+    datasets.DatasetDict(train=data, test=data.select([0])).save_to_disk(tmp_path / "set")
+    argv = ["--from", "hf", tmp_path / "set", "--output", tmp_path / "o"]
+    for more, message in (
+        ([], "has several splits\n  remedy: choose --split train or test"),
+        (["--split", "dev"], "has no split 'dev'"),
+        (["--split", "test"], "no column of transcripts given"),
+        (["--split", "test", "--meaning", "words"], "has no column words"),
+        (["--split", "test", "--meaning", "audio", "--audio", "audio"], "is of type dict"),
+    ):
+        assert run(import_main, *argv, *more) == 1
+        assert message in capsys.readouterr().err
+    assert run(import_main, *argv, "--split", "test", "--meaning", "sentence", "--id", "id",
+               "--root", "/") == 0  # fmt: skip
+    assert len(read_directory(tmp_path / "o")) == 1
+    assert run(import_main, "--from", "hf", tmp_path / "hf", "--output", tmp_path / "o2",
+               "--meaning", "x") == 1  # fmt: skip
+    with pytest.raises(SystemExit) as usage:
+        import_main(["--from", "kaldi", "x", "--split", "y", "--output", "z"])
+    assert usage.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "extra"), [("lhotse", "lhotse", "lhotse"), ("hf", "datasets", "hf")]
+)
+def test_a_missing_library_names_its_extra(tmp_path, kind, name, extra):
+    (tmp_path / "c.jsonl").write_text("")
+    code = f"import sys; sys.modules[{name!r}] = None\n" \
+           "import importlib; from espnet_ext.bin import cli\n" \
+           "main = importlib.import_module('espnet_ext.bin.import_').main\n" \
+           "sys.exit(cli.run(main, sys.argv[1:]))"  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--from", kind, str(tmp_path / "c.jsonl"), "--meaning", "x",
+         "--output", str(tmp_path / "o")], capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert f'espnet-ext[{extra}]"' in done.stderr and "Traceback" not in done.stderr
+
+
+def test_reading_a_part_is_slicing(tmp_path):
+    from espnet_ext.data.audio import read_part
+
+    sound = write_sound(tmp_path / "a.flac", 2)
+    whole = read_audio(str(sound))[0]
+    for start, seconds in ((0, None), (0.1, 0.3), (1.99, None), (1.5, 0.9)):
+        part = read_part(str(sound), start, seconds)[0]
+        first = round(start * RATE)
+        last = None if seconds is None else first + round(seconds * RATE)
+        assert np.array_equal(part, whole[first:last])
