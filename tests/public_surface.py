@@ -52,8 +52,8 @@ def shell_options() -> dict[str, list[str]]:
 
 def recipes() -> list[str]:
     """The recipes of this repository (others may lie beside them): `egs2/mini_l2/dual1`, …"""
-    ours = ("TEMPLATE", "aihub505", "aihub_l2", "ksponspeech", "l2arctic", "mini_l2",
-            "speechocean762")  # fmt: skip
+    ours = ("TEMPLATE", "aihub505", "aihub_l2", "commonvoice", "epadb", "ksponspeech", "l2arctic",
+            "mini_l2", "speakandimprove", "speechocean762")  # fmt: skip
     return [f"egs2/{name}/dual1" for name in ours]
 
 

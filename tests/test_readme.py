@@ -69,7 +69,7 @@ def known_options(words: list[str], readme: str) -> list[str]:
                 *public_surface.recipe_options(recipe_of(words, readme))]  # fmt: skip
     for start in ("espnet-ext ", "python -m espnet_ext.bin."):
         if line.startswith(start):
-            verb = line.removeprefix(start).split()[0]
+            verb = line.removeprefix(start).split()[0].replace("-", "_")
             names = public_surface.commands()[verb]
             return [name.split()[-1] for name in names]
     assert line == "python -" or line.startswith(FOREIGN), f"{readme}: an unknown command: {line}"

@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     options.add_argument("name", metavar="NAME", help="small letters, digits and _")
     options.add_argument("--lang", default="en", help="language of the corpus")
     options.add_argument("--title", default="", help="heading of its report (default: the name)")
-    options.add_argument("--root", default="", help="the repository (default: this package's)")
+    options.add_argument("--root", default="", help="the repository (default: the one you are in)")
     chosen = options.parse_args(argv)
 
     from espnet_ext.corpora import skeleton

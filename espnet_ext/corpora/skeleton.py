@@ -30,11 +30,11 @@ OTHER_TOY = ((("mama", "mama"), ("nana", "nana")), "char")
 
 
 def find_root(start: str | os.PathLike = "") -> Path:
-    """The repository: `start`, or the one that this package is in, or the folder above us that is.
+    """The repository: `start`, or the one that we are in, or that this package is in.
 
     A `UserError` if none has the template.
     """
-    here = [Path(__file__).parents[2], Path.cwd(), *Path.cwd().parents]
+    here = [Path.cwd(), *Path.cwd().parents, Path(__file__).parents[2]]
     places = [Path(start)] if start else here
     for place in places:
         if (place / "egs2" / TEMPLATE / "dual1/run.sh").is_file():

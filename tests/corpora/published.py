@@ -1,6 +1,8 @@
 """Small corpora in their published layouts, written from scratch; the audio is noise."""
 
+import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -88,4 +90,104 @@ def write_speechocean762(root: Path, parts: dict[str, dict[str, list[tuple]]]) -
             (root / part / name).write_text("".join(f"{line}\n" for line in sorted(lines)))
     (root / "resource").mkdir(exist_ok=True)
     (root / "resource/scores.json").write_text(json.dumps(scores))
+    return root
+
+
+CV_COLUMNS = ("client_id", "path", "sentence_id", "sentence", "sentence_domain", "up_votes",
+              "down_votes", "age", "gender", "accents", "variant", "locale", "segment")  # fmt: skip
+
+
+def client(name: str) -> str:
+    """A client_id as Common Voice has them: 128 hexadecimal digits."""
+    return hashlib.sha512(name.encode()).hexdigest()
+
+
+def write_commonvoice(root: Path, tables: dict[str, list[tuple]], locale: str = "en") -> Path:
+    """`tables`: train, dev, … → (speaker, clip, sentence, accents) rows; clips are MP3."""
+    folder = root / locale
+    for table, rows in tables.items():
+        lines = ["\t".join(CV_COLUMNS)]
+        for speaker, clip, sentence, accents in rows:
+            path = folder / "clips" / f"{clip}.mp3"
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                noise = np.random.default_rng(0).uniform(-0.1, 0.1, 16000)
+                soundfile.write(path, noise, 32000, format="MP3")
+            cells = {"client_id": client(speaker), "path": path.name, "sentence": sentence,
+                     "accents": accents, "locale": locale, "up_votes": "2"}  # fmt: skip
+            lines.append("\t".join(cells.get(name, "") for name in CV_COLUMNS))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{table}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return root
+
+
+EPADB_REFERENCES = """
+TEXT 1: Our toy
+TRANSCRIPTION 1: AA R  Th OY
+TRANSCRIPTION 1: AW R/ER  Th OY
+
+TEXT 2: Hot tea
+TRANSCRIPTION 2: HH AO/AA Th/CH/0  Th/CH IY
+"""
+
+
+def write_epadb(root: Path, parts: dict[str, dict[str, dict[str, tuple]]]) -> Path:
+    """`parts`: "train"/"test"/"" → speaker → sentence → (prompt, annotated labels or None)."""
+    for part, speakers in parts.items():
+        for speaker, sentences in speakers.items():
+            for number, (prompt, labels) in sentences.items():
+                folder, stem = root / part / speaker, f"{speaker}_{number}"
+                write_sound(folder / "waveforms" / f"{stem}.wav", rate=44100)
+                for name in ("transcriptions", "annotations_1"):
+                    (folder / name).mkdir(exist_ok=True)
+                if prompt:
+                    (folder / "transcriptions" / f"{stem}.lab").write_text(prompt)
+                if labels is not None:
+                    words = ["", *prompt.lower().split(), ""]
+                    heard = ["sil", *labels, "sp", ""]
+                    grid = long_textgrid(words=words, annotation=heard, score=["5/5"])
+                    # as published: every item has the same number, and no newline at the end
+                    grid = re.sub(r"item \[\d+\]:", "item [1]:", grid).rstrip("\n")
+                    (folder / "annotations_1" / f"{stem}.TextGrid").write_text(grid)
+    place = root / "train" if (root / "train").is_dir() else root
+    (place / "reference_transcriptions.txt").write_text(EPADB_REFERENCES)
+    return root
+
+
+STM_HEAD = ';; CATEGORY "0" "" ""\n;; LABEL "O" "Overall" "Overall"\n;;\n'
+
+
+def write_speakandimprove(root: Path, sets: dict[str, dict[str, dict]]) -> Path:
+    """`sets`: train, dev → recording → {"seconds", "phrases": [(start, end, asr, fluent, gec)],
+    "marks": a Transcript or None}; fluent and gec None: the recording is not in that STM."""
+    materials = root / "reference-materials"
+    for folder in ("stms", "annotations", "flists.flac"):
+        (materials / folder).mkdir(parents=True, exist_ok=True)
+    for name, recordings in sets.items():
+        stms: dict[str, list[str]] = {"asr": [], "fluent": [], "gec": []}
+        listed, marked = [], []
+        for recording, one in recordings.items():
+            sound = f"data/flac/{name}/01/{recording}.flac"
+            write_sound(root / sound, one["seconds"])
+            listed.append(f"{recording}\t{sound}")
+            speaker = recording.rpartition("-")[0]
+            for start, end, *texts in one["phrases"]:
+                label = f"<o,Q5,B2,{recording.rpartition('-')[2][:2]}>"
+                for stm, text in zip(stms, texts, strict=True):
+                    if text is not None:
+                        times = f"{start:.2f} {end:5.2f}"
+                        stms[stm].append(f"{recording} 1 {speaker} {times} {label} {text}")
+            if one.get("marks") is not None:
+                question = json.dumps({"text": "Why?", "speaking-time": 20, "thinking-time": 0})
+                marked.append({"File-id": recording, "Transcript": one["marks"],
+                               "Question": question})  # fmt: skip
+        for stm, lines in stms.items():
+            text = STM_HEAD + "".join(f"{line}\n" for line in lines)
+            (materials / "stms" / f"{name}-{stm}.stm").write_text(text)
+        (materials / "flists.flac" / f"{name}-asr.tsv").write_text(
+            "".join(f"{line}\n" for line in listed)
+        )
+        (materials / "annotations" / f"{name}-trans-ref.json").write_text(
+            json.dumps({"ref-type": "transcription", "files": marked})
+        )
     return root

@@ -261,7 +261,8 @@ def test_the_same_export_has_the_same_bytes(tmp_path):
     pytest.importorskip("lhotse")
     directory(tmp_path)
     for name in ("a", "b"):
-        assert run(export_main, "--to", "lhotse", tmp_path / "data", "--output", tmp_path / name) == 0
+        argv = ["--to", "lhotse", tmp_path / "data", "--output", tmp_path / name]
+        assert run(export_main, *argv) == 0
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
@@ -461,7 +462,8 @@ def check_hf(out, tmp_path, referred):
     utterances = read_directory(out)
     assert [one.utt_id for one in utterances] == [f"clips_{number}.wav" for number in range(6)]
     for number, one in enumerate(utterances):
-        assert one.texts == ({"surface": "W IY"} if number % 2 else {}) | {"meaning": f"we {number}"}
+        surface = {"surface": "W IY"} if number % 2 else {}
+        assert one.texts == surface | {"meaning": f"we {number}"}
         assert (one.speaker, one.lang) == (f"s_{number % 3}", "en")
         assert one.l1 == ("ko", "es")[number % 2]
         source = tmp_path / f"hf/{number}.wav"

@@ -12,7 +12,15 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests/corpora"))
 
-from published import word, write_l2arctic, write_sound, write_speechocean762  # noqa: E402
+from published import (  # noqa: E402
+    word,
+    write_commonvoice,
+    write_epadb,
+    write_l2arctic,
+    write_sound,
+    write_speakandimprove,
+    write_speechocean762,
+)
 from published_korean import (  # noqa: E402
     encoded,
     label505,
@@ -25,7 +33,10 @@ from published_korean import (  # noqa: E402
 from espnet_ext.data.directory import read_directory  # noqa: E402
 from espnet_ext.data.validate import validate_directory  # noqa: E402
 
-RECIPES = ("l2arctic", "speechocean762", "aihub505", "aihub_l2", "ksponspeech", "TEMPLATE")
+RECIPES = (
+    "l2arctic", "speechocean762", "aihub505", "aihub_l2", "ksponspeech", "commonvoice", "epadb",
+    "speakandimprove", "TEMPLATE",
+)  # fmt: skip
 CORPORA = {name: os.environ.get(name.upper(), "") for name in RECIPES if name != "TEMPLATE"}
 
 
@@ -42,8 +53,13 @@ def tree(tmp_path):
 
 
 def shell(script, cwd, *arguments):
-    """Run a shell script with this interpreter as `python`, as run.sh does."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    """Run a shell script with this interpreter as `python`, as run.sh does, and its espnet-ext."""
+    programs = Path(cwd) / ".programs"
+    programs.mkdir(exist_ok=True)
+    program = programs / "espnet-ext"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m espnet_ext.bin.main "$@"\n')
+    program.chmod(0o755)
+    path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         ["bash", "-c", script, "bash", *map(str, arguments)],
@@ -121,6 +137,43 @@ def test_ksponspeech_stage_1(tree, tmp_path):
     is_valid(folder, sets)
     (one,) = read_directory(folder / "train")
     assert one.texts == {"surface": "세 개 아 네", "meaning": "3개 네"}
+def test_commonvoice_stage_1(tree, tmp_path):
+    sets = {name: [(f"{name}{n}", f"{name}{n}", f"Word {n}.", "") for n in range(3)]
+            for name in ("train", "dev", "test", "validated")}  # fmt: skip
+    root = write_commonvoice(write_commonvoice(tmp_path / "cv", sets), sets, "ko")
+    done = data(tree, "commonvoice", "--commonvoice", root, "--langs", "en ko", "--nj", "3")
+    assert done.returncode == 0, done.stderr
+    for lang in ("en", "ko"):
+        is_valid(tree / "egs2/commonvoice/dual1/data" / lang)
+    arguments = ["--commonvoice", root, "--train_clips", "validated", "--text", "raw"]
+    done = data(tree, "commonvoice", *arguments, "--quick", "true", "--data_dir", "data/quick")
+    assert done.returncode == 0, done.stderr
+    train = read_directory(tree / "egs2/commonvoice/dual1/data/quick/en/train")
+    assert {one.texts["meaning"] for one in train} == {"Word 0.", "Word 1.", "Word 2."}
+
+
+def test_epadb_stage_1(tree, tmp_path):
+    spoken = {"1": ("Our toy", ["AW", "ER", "Th", "OY"])}
+    parts = {"train": {"spkr1": spoken, "spkr2": spoken}, "test": {"spkr3": spoken}}
+    root = write_epadb(tmp_path / "epadb", parts)
+    done = data(tree, "epadb", "--epadb", root, "--allophones", "keep", "--nj", "2")
+    assert done.returncode == 0, done.stderr
+    is_valid(tree / "egs2/epadb/dual1/data/en")
+    (one,) = read_directory(tree / "egs2/epadb/dual1/data/en/test")
+    assert one.texts["surface"] == "AW ER Th OY"
+
+
+def test_speakandimprove_stage_1(tree, tmp_path):
+    one = {"seconds": 2.0, "phrases": [(0.0, 2.0, "so (%hesitation%) i go", "so i go", "i went")]}
+    sets = {"train": {f"SI-{n:05}-P10005": one for n in range(4)}, "dev": {"SI-00009-P10005": one}}
+    root = write_speakandimprove(tmp_path / "si", sets)
+    for word_of, surface in (("none", "so i go"), ("er", "so er i go")):
+        done = data(tree, "speakandimprove", "--speakandimprove", root, "--hesitation", word_of,
+                    "--quick", "true")  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        is_valid(tree / "egs2/speakandimprove/dual1/data/en")
+        (found,) = read_directory(tree / "egs2/speakandimprove/dual1/data/en/test")
+        assert found.texts == {"surface": surface, "fluent": "so i go", "meaning": "i went"}
 
 
 @pytest.mark.parametrize(
@@ -143,6 +196,16 @@ def test_ksponspeech_stage_1(tree, tmp_path):
         ("ksponspeech", [], 2, "--ksponspeech is not given"),
         ("ksponspeech", ["--ksponspeech", "/no/such"], 1, "/no/such: no such folder"),
         ("ksponspeech", ["--ksponspeech", "/", "--labels", "x"], 2, "--labels"),
+        ("commonvoice", [], 2, "--commonvoice is not given"),
+        ("commonvoice", ["--commonvoice", "/no/such"], 1, "/no/such: no such folder"),
+        ("commonvoice", ["--commonvoice", "/tmp", "--langs", "xx"], 1, "has no xx/train.tsv"),
+        ("commonvoice", ["--commonvoice", "/tmp", "--text", "x"], 2, "--text"),
+        ("epadb", [], 2, "--epadb is not given"),
+        ("epadb", ["--epadb", "/no/such"], 1, "/no/such: no such folder"),
+        ("epadb", ["--epadb", "/", "--langs", "ko"], 2, "English only"),
+        ("speakandimprove", [], 2, "--speakandimprove is not given"),
+        ("speakandimprove", ["--speakandimprove", "/no"], 1, "/no: no such folder"),
+        ("speakandimprove", ["--speakandimprove", "/", "--nj", "x"], 2, "--nj"),
         ("TEMPLATE", [], 2, "--manifest is not given"),
         ("TEMPLATE", ["--manifest", "no.tsv"], 1, "no.tsv: no such manifest"),
     ],
@@ -175,10 +238,11 @@ def test_the_readme_of_the_template_is_followed_to_the_letter(tree):
     readme = (tree / "egs2/TEMPLATE/dual1/README.md").read_text()
     blocks = re.findall(r"^```sh\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
     script = "set -e\n" + "".join(block for block in blocks if "./run.sh" not in block)
+    assert "new-corpus my_corpus" in script
     done = shell(script, tree)
     assert done.returncode == 0, done.stderr
     assert "unlabelled surface: 10 × empty cell in the manifest" in done.stderr
-    folder = tree / "egs2/toy/dual1/data/en"
+    folder = tree / "egs2/my_corpus/dual1/data/en"
     is_valid(folder)
     sets = {name: read_directory(folder / name) for name in ("train", "valid", "test")}
     assert [len(part) for part in sets.values()] == [24, 3, 3]

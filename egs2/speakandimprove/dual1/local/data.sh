@@ -19,8 +19,9 @@ parse_options "$@"
     [[ $langs == en ]] || bad_usage "--langs '$langs': this corpus has English only" "--langs en"
     [[ -n $speakandimprove ]] || bad_usage "--speakandimprove is not given" \
         "name the corpus folder; egs2/speakandimprove/dual1/README.md says how to get it"
+    [[ $hesitation != none ]] || hesitation=""
     export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
     exec python -m espnet_ext.bin.prepare speakandimprove --data_dir "$data_dir" --quick "$quick" \
-        --corpus_dir "$speakandimprove" --hesitation "${hesitation#none}" --partials "$partials" \
+        --corpus_dir "$speakandimprove" --hesitation "$hesitation" --partials "$partials" \
         --skip_unreadable "$skip_unreadable" --nj "$nj"
 }

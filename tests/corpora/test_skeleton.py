@@ -1,0 +1,132 @@
+"""new-corpus: a recipe that runs as it is; names that are none."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from espnet_ext.bin import cli, new_corpus
+from espnet_ext.corpora import skeleton
+from espnet_ext.data.audio import load_audio
+from espnet_ext.data.directory import read_directory
+from espnet_ext.data.validate import validate_directory
+from espnet_ext.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A repository with what a recipe's stages need, but the package (on the path)."""
+    for name in ("local", "conf", "egs2/TEMPLATE"):
+        shutil.copytree(ROOT / name, tmp_path / "tree" / name)
+    shutil.copy(ROOT / "run.sh", tmp_path / "tree/run.sh")
+    shutil.copy(ROOT / "setup.py", tmp_path / "tree/setup.py")
+    return tmp_path / "tree"
+
+
+def shell(tree, *words):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", *words], cwd=tree, env={**environment, "PATH": path}, capture_output=True,
+        text=True, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("lang", ["en", "ko", "de"])
+def test_stage_1_runs_as_it_is(tree, lang):
+    recipe = skeleton.create("my_corpus", tree, lang=lang, title="A corpus of mine")
+    assert recipe == tree / "egs2/my_corpus/dual1"
+    done = shell(recipe, "local/data.sh")
+    assert done.returncode == 0, done.stderr
+    for name in ("train", "valid", "test"):
+        folder = recipe / "data" / lang / name
+        assert not [one for one in validate_directory(folder) if one.severity == "error"]
+        assert len(read_directory(folder)) == 2
+        for one in read_directory(folder):
+            assert one.texts.keys() == {"surface", "meaning"}
+            samples, rate = load_audio(one.audio)
+            assert rate == 16000 and len(samples) == 16000 and 0.05 < np.abs(samples).max() < 1
+    settings = (recipe / "conf/recipe.conf").read_text()
+    assert 'title="A corpus of mine"' in settings and f'langs="{lang}"' in settings
+
+
+def test_stages_to_the_token_lists_run_as_they_are(tree):
+    skeleton.create("toy", tree)
+    done = shell(tree, "run.sh", "--recipe", "egs2/toy/dual1", "--stop_stage", "5", "--python",
+                 sys.executable, "--nj", "1")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    tokens = (tree / "egs2/toy/dual1/data/en_token_list/surface_phone/tokens.txt").read_text()
+    assert {"W", "IY", "S", "M"} <= set(tokens.split())
+
+
+def test_the_command_says_where_it_is_and_how_to_go_on(tree, capsys, monkeypatch):
+    (tree / "below").mkdir()
+    monkeypatch.chdir(tree / "below")  # anywhere in a repository
+    assert cli.run(new_corpus.main, ["mine"]) == 0
+    told = capsys.readouterr().out
+    assert str(tree / "egs2/mine/dual1") in told
+    assert "./run.sh --recipe egs2/mine/dual1 --quick true" in told
+    assert os.access(tree / "egs2/mine/dual1/run.sh", os.X_OK)
+    readme = (tree / "egs2/mine/dual1/README.md").read_text()
+    for target in re.findall(r"\]\(([^)]+)\)", readme):
+        assert (tree / "egs2/mine/dual1" / target).exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "..", "../x", "a/b", "/abs", "a b", "A", "ÄÖ", "1a", "-a", "a.b", "a\n", "a;b", "$a",
+     ".git", "TEMPLATE", "template", "a" * 42, "con/../../x"],
+)  # fmt: skip
+def test_names_that_are_none(tree, capsys, name):
+    before = sorted(path for path in tree.rglob("*"))
+    code = 2 if name.startswith("-") else 1
+    try:
+        found = cli.run(new_corpus.main, [name, "--root", str(tree)])
+    except SystemExit as usage:
+        found = usage.code
+    assert found == code
+    assert "Traceback" not in (message := capsys.readouterr().err)
+    assert code == 2 or "remedy" in message
+    assert sorted(path for path in tree.rglob("*")) == before
+
+
+def test_an_existing_recipe_is_left_alone(tree):
+    skeleton.create("mine", tree)
+    table = tree / "egs2/mine/dual1/corpus.tsv"
+    table.write_text("mine")
+    with pytest.raises(UserError, match="is there already"):
+        skeleton.create("mine", tree)
+    (tree / "egs2/dangling").symlink_to(tree / "nowhere")
+    with pytest.raises(UserError, match="is there already"):
+        skeleton.create("dangling", tree)
+    assert table.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lang": "../x"}, "--lang"),
+        ({"title": 'a"b'}, "--title"),
+        ({"title": "a$(b)"}, "--title"),
+        ({"root": "/nowhere"}, "has no egs2/TEMPLATE"),
+    ],
+)
+def test_other_options_that_are_none(tree, options, message):
+    with pytest.raises(UserError, match=message):
+        skeleton.create("mine", **{"root": tree, **options})
+    assert not (tree / "egs2/mine").exists()
+
+
+def test_a_template_without_a_setting_writes_nothing(tree):
+    path = tree / "egs2/TEMPLATE/dual1/conf/recipe.conf"
+    path.write_text(path.read_text().replace("manifest=\n", ""))
+    with pytest.raises(UserError, match="has no setting manifest"):
+        skeleton.create("mine", tree)
+    assert [one.name for one in (tree / "egs2").iterdir()] == ["TEMPLATE"]
