@@ -6,6 +6,7 @@ is referred to, a file's bytes are stored as they are, samples are written as FL
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.progress import track
 
 EXTRA = "hf"
+BATCH = 16  # rows of a parquet file that are held at a time
 
 
 def read(
@@ -50,9 +52,8 @@ def read(
         raise UserError(f"{source}: no column of transcripts given", remedy)
     require_columns(source, columns, there)
     audio = columns.audio or _audio_column(source, features)
-    data = data.cast_column(audio, library("datasets", EXTRA).Audio(decode=False)) if (
-        type(features[audio]).__name__ == "Audio"
-    ) else data  # fmt: skip
+    if type(features[audio]).__name__ == "Audio":
+        data = data.cast_column(audio, library("datasets", EXTRA).Audio(decode=False))
     names = {name: feature for name, feature in features.items() if hasattr(feature, "int2str")}
     wanted = [*columns.named(), audio]
     data = data.select_columns(list(dict.fromkeys(wanted)))
@@ -80,14 +81,28 @@ def _load(source: str, config: str) -> Any:
             files = {}
             for one in found:  # train-00000-of-00002.parquet belongs to train
                 files.setdefault(one.stem.partition("-")[0], []).append(str(one))
-            return datasets.load_dataset("parquet", data_files=files, streaming=True)
-        return datasets.load_dataset(source, config or None, streaming=True)
+            return _streamed(datasets.load_dataset_builder("parquet", data_files=files))
+        return _streamed(datasets.load_dataset_builder(source, config or None))
     except UserError:
         raise
     except Exception as error:  # it raises many kinds: not found, no network, no such configuration
         message = f"{source}: cannot be loaded: {type(error).__name__}: {error}"
         remedy = "check the name, --config and the connection; or fetch it, and name the folder"
         raise UserError(message, remedy) from None
+
+
+def _streamed(builder: Any) -> Any:
+    """A map of splits. Parquet is read a few rows at a time: by default the library holds the
+    whole of a file, as sound files within a table are not the small cells that it expects.
+    """
+    if hasattr(builder.config, "fragment_scan_options"):
+        from pyarrow.dataset import ParquetFragmentScanOptions
+
+        builder.config.batch_size = BATCH
+        builder.config.fragment_scan_options = ParquetFragmentScanOptions(
+            use_buffered_stream=True, buffer_size=1 << 20, pre_buffer=False
+        )
+    return builder.as_streaming_dataset()
 
 
 def _one_split(source: str, data: Any, split: str) -> Any:
@@ -153,13 +168,7 @@ def _give(value: Any, one: Utterance, sink: Sink, root: str, source: str) -> Non
         sink.write(one, samples.T if samples.ndim == 2 else samples, int(value["sampling_rate"]))
     elif value.get("path"):
         path = os.path.join(os.path.abspath(root or "."), value["path"])
-        sink.refer(_with_audio(one, path))
+        sink.refer(replace(one, audio=path))
     else:
         remedy = "name another column: --audio; or leave such rows out of the data set"
         raise UserError(f"{source}: {one.utt_id}: has no audio", remedy)
-
-
-def _with_audio(one: Utterance, path: str) -> Utterance:
-    from dataclasses import replace
-
-    return replace(one, audio=path)
