@@ -1,0 +1,246 @@
+"""What the sound of a Korean word depends on besides its letters, found without a dictionary.
+
+`korean_words.txt` lists beginnings of words with marks (`korean_rules.MARKS`), `korean_sino.txt`
+Sino-Korean words with ㄹ before ㄷ, ㅅ, ㅈ. Beyond these, the shapes of words decide: stems with
+their endings (art. 24), endings and nouns after -(으)ㄹ (art. 27), words that begin with 이 or a
+y-vowel after a determiner, an adverb or a noun (art. 29).
+"""
+
+import functools
+import re
+from pathlib import Path
+
+from espnet_ext.errors import UserError
+from espnet_ext.text import hangul
+from espnet_ext.text.korean_rules import MARKS, NOUNS, TENSE, Syllable
+
+WORDS = Path(__file__).with_name("korean_words.txt")
+SINO = Path(__file__).with_name("korean_sino.txt")
+_MARKS = "".join(MARKS).replace(" ", "").replace(".", "")
+_PARTICLES = "(?:이|가|은|는|을|를|의|에|에서|에게|도|만|과|와|로|으로|까지|부터|처럼|보다|밖에|뿐|조차|이나|나|라도|이라도)"
+
+# Verbs and adjectives whose stem ends in ㄴ or ㅁ, with the endings that nothing else is spelled
+# like; after a stem they begin with a tense sound (art. 24).
+_STEM = re.compile(
+    "^(?P<stem>껴안|끌어안|얼싸안|부둥켜안|떠안|살아남|눈감|가다듬|쓰다듬|다듬|더듬|보듬|머금|서슴|"
+    "거머삼|주워담|쓸어담|뛰어넘|타넘|갈아신|가슴|[신안감남넘담닮삼숨심품뿜검참곰굼])"
+    "(?P<ending>고(?=$|서|는|도|요|자|만|말|싶|있|파)|다(?=$|가|니|는|면|고|지|던|시|만)|"
+    "지(?=$|만|도|는|요|를|않|말|마|못)|게(?=$|도|요|끔|나|는|시)|던(?=$|데|지|가|걸)|더(?=니|라|군|냐|구)|"
+    "거(?=나|든|라|니)|든(?=지|가)|자마자|도록|듯|습|겠|구나|군|길래|소서|되(?=$))"
+)
+_NOT_STEMS = re.compile(  # nouns and other words of such a shape
+    "^(?:감지|검지|심지|숨지|담지|감다감|가슴|안다(?=면서$)|참고(?=$|하|해|했|한|할|합|로|서|문|자|인|가|를|에|도|는|사)|"
+    "신고(?=하|해|했|한|할|합|로|서|자|제|를|가|는|도|에|의|식|센|만|포)|남게임|안도록$)"
+)
+_NOMINAL = re.compile("^(?:참|닮|삼|품|뿜|더듬|다듬|쓰다듬|가다듬|머금|젊|굶(?=기를)|넘(?=기를))기(?!름|미|생)")
+AMBIGUOUS = frozenset(("신고", "참고"))  # nouns (report, reference) or verbs (wear, bear)
+
+# Syllables that a noun or prefix with 사이시옷 nearly always is
+_SAISIOT = frozenset("냇샛랫콧햇뱃갯촛찻횟젯뒷릿윗귓핏혓깻댓잿팻툇훗맷텃탯횃홧딧굣쇳춧챗줏겟칫닷")
+_NO_SAISIOT = frozenset(("닷새", "댓새", "햇수", "뒷다"))
+
+# Stems that make syllables with ㄹ for a noun or an ending to follow (-(으)ㄹ, art. 27)
+_ADNOMINAL = frozenset("할갈볼올쓸탈잘될낼쉴릴킬칠을칠뵐칠줄살질")
+_CLOSED = frozenset(
+    "먹읽입있없앉받잡찾씻믿닫걷넣놓좋많같죽웃벗신안참남넘담숨닦볶깎섞묶겪낮높깊맞잊늦찍막녹작적"
+    "식굽싫잃앓닳옳끊끓않얻묻굳뜯뻗쏟했았었겠였갔왔됐봤"
+)
+_AFTER_ADNOMINAL = re.compile(  # nouns that need a modifier before them
+    "^(?:것|거|걸|게|건|겁|껀|수(?=$|는|가|도|를|록|밖|조|있|없|야|나)|데(?=$|가|는|도|를|서|다|없|있)|"
+    "바(?=$|를|가|는|도|와|에|다)|적(?=$|이|에|은|도|엔|과)|곳|도리|줄(?=$|을|은|도|로|만|알|모|이|은)|"
+    "지(?=$|가|는|도|를|요)|듯|성(?=싶)|상(?=싶)|법(?=하|한|도|이)|뻔|셈|작정|정도|자신|생각|계획|겨를|"
+    "기회|경우|때|사람|집|책(?!상)|시간|준비|방법|것들|가능|길이|길은|데서|동안|도움|버스|기차|장소|돈|밥)"
+)
+_NOUNS_IN_L = tuple(  # ends of nouns, longer than a syllable, that look like -(으)ㄹ
+    "서울 거울 겨울 방울 저울 개울 여울 노을 마을 가을 고을 얼굴 하늘 오늘 바늘 그늘 마늘 비늘 연필 "
+    "교실 거실 침실 병실 욕실 사실 현실 진실 요일 내일 생일 매일 휴일 평일 과일 파일 메일 제일 통일 "
+    "정말 반말 한글 비밀 나물 눈물 국물 콧물 빗물 동물 식물 건물 선물 보물 인물 계절 예술 기술 "
+    "수술 미술 마술 소설 건설 시설 전설 개발 출발 역할 생활 경찰 관찰 지하철 아들 들 호텔 아이들".split()
+)
+_SHORT_IN_L = frozenset("물말일글달길날별술쌀칼돌팔발불들철굴털풀절")
+_ENDINGS = (
+    (re.compile("(?<=을)(?:게|걸|지|거|건|까)(?=$|요|라|도|는|를|가|야|예|에|만|언)"), "any"),
+    (re.compile("(?:게|걸)(?=요$|요,)|(?:수록)|(?:세라|지라도|지언정|진대|밖에)$"), "stem"),
+    (re.compile("(?:거|것|게|걸|지|수)(?=$|야|예요|에요|요|다|도|는|를|라|있|없)"), "stem"),
+)
+_TENSE_ENDING = (re.compile("게(?=요$)"), re.compile("수(?=록)"))
+_STEMS_IN_L = frozenset("알놀울길멀달들걸팔풀밀열불물빌돌졸털틀헐떨널덜말들굴날늘")
+
+# What takes ㄴ before it across a space, and what it takes it after (art. 29)
+_Y_NOUNS = re.compile(
+    "^(?:일(?!찍|어|본|단|부|반|등|요|월|러|렬|행|으)|이유|이야기|이불|이름|여자|여름|여행|영화|영어(?!로)|역(?!시)|"
+    "연습|요리|요일|약(?!간)|양말|얘기|여섯|여덟|엿|윷|잎|입(?!니|학|구)|연필|연구|유학|육)"
+)
+_Y_VERBS = re.compile("^(?:입|읽|잊|익|이기|이길|이긴|이겨|이루|열[다고지어린]|여는|연(?=$)|일하|일해|이해|일어)")
+_BEFORE_Y_VERBS = frozenset(("못", "안", "잘", "옷", "책", "꼭", "늘", "문", "글", "맛", "밥", "창문"))
+_BEFORE_Y_NOUNS = re.compile(
+    "(?:^(?:한|할|무슨|어떤|그런|이런|저런|다른|첫|몇|새로운|모든|온|별|큰|작은|볼|할|갈|옛|맨|긴|겨울|봄|한국|외국|"
+    "서른|스물|마흔|쉰|예순|일흔|여든|아흔|열|해외|국내|가을|신혼|배낭|수학)|[한할된될던운])$"
+)
+
+
+@functools.cache
+def words() -> dict[str, str]:
+    """Beginning of a word → the same with marks, or respelled; read once.
+
+    >>> words()["꽃잎"], words()["디귿"]
+    ('꽃~잎', '디긋')
+    """
+    entries: dict[str, str] = {}
+    for number, line in enumerate(WORDS.read_text(encoding="utf-8").splitlines(), 1):
+        for entry in [] if line.startswith("#") else line.split():
+            spelled, _, said = entry.partition("=")
+            key = spelled.translate(_BARE)
+            said = said or spelled
+            if len(said.translate(_BARE)) != len(key) or not all(map(hangul.is_syllable, key)):
+                raise UserError(
+                    f"{WORDS}:{number}: '{entry}' is not a word and its sound",
+                    "write as many syllables on both sides of '='",
+                )
+            entries[key] = said
+    return entries
+
+
+_BARE = {ord(mark): None for mark in _MARKS}
+
+
+@functools.cache
+def sino() -> frozenset[str]:
+    """Pairs of syllables that begin Sino-Korean words, the second with a tense lead."""
+    lines = SINO.read_text(encoding="utf-8").splitlines()
+    return frozenset(pair for line in lines if not line.startswith("#") for pair in line.split())
+
+
+def split_word(word: str) -> list[Syllable]:
+    """The syllables of a word, marked by the lists and by the shape of the word."""
+    syllables = _listed(word)
+    length = len(syllables)
+    if length > 1:
+        _mark_stem(word, syllables)
+        _mark_endings(word, syllables)
+        _mark_saisiot(syllables)
+        _mark_sino(word, syllables)
+    for number, syllable in enumerate(syllables):
+        if syllable.spelled in NOUNS:
+            rest = word[number + 1 :]
+            verb = syllable.spelled == "삶" and re.match("[다고지게는던습겠기]", rest)
+            syllable.noun = not verb
+    return syllables
+
+
+def _listed(word: str) -> list[Syllable]:
+    """The word by the longest beginning that is listed; without one, by its letters."""
+    known = words()
+    for length in range(min(len(word), _longest()), 1, -1):
+        said = known.get(word[:length])
+        if said is not None:
+            break
+    else:
+        said, length = "", 0
+    syllables: list[Syllable] = []
+    for char in said:
+        if char in _MARKS:
+            syllables[-1].mark = char
+        else:
+            syllables.append(Syllable(*hangul.split(char), char))
+    return syllables + [Syllable(*hangul.split(char), char) for char in word[length:]]
+
+
+@functools.cache
+def _longest() -> int:
+    return max(map(len, words()))
+
+
+def _mark_stem(word: str, syllables: list[Syllable]) -> None:
+    found = _STEM.match(word)
+    if found and not _NOT_STEMS.match(word):
+        _mark(syllables, found.end("stem") - 1, "'")
+    elif found := _NOMINAL.match(word):
+        _mark(syllables, word.index("기") - 1, "'")
+
+
+def _mark_endings(word: str, syllables: list[Syllable]) -> None:
+    for ending in _TENSE_ENDING:
+        for found in ending.finditer(word):
+            if found.start() and syllables[found.start() - 1].tail == "ㄹ":
+                _mark(syllables, found.start() - 1, "'")
+    for ending, kind in _ENDINGS:
+        for found in ending.finditer(word):
+            before = word[found.start() - 1] if found.start() else ""
+            if not before or syllables[found.start() - 1].tail != "ㄹ":
+                continue
+            stem = before in _ADNOMINAL and before not in "살질줄" and before not in _STEMS_IN_L
+            if kind == "any" or (stem and (found.start() > 0)):
+                _mark(syllables, found.start() - 1, "'")
+
+
+def _mark_saisiot(syllables: list[Syllable]) -> None:
+    for left, right in zip(syllables, syllables[1:], strict=False):
+        if left.spelled not in _SAISIOT or left.mark or left.tail != "ㅅ":
+            continue
+        if left.spelled + right.spelled in _NO_SAISIOT:
+            continue
+        if right.lead in TENSE:
+            left.mark = "-"
+        elif right.lead == "ㅇ":
+            left.mark = "~" if right.vowel in "ㅣㅑㅕㅛㅠㅖㅒ" else "|"
+
+
+def _mark_sino(word: str, syllables: list[Syllable]) -> None:
+    """Art. 26: listed pairs at a word's beginning, where its second half begins, or at its end."""
+    known = sino()
+    for number in range(len(word) - 1):
+        if syllables[number].tail != "ㄹ" or syllables[number].mark:
+            continue
+        if word[number : number + 2] not in known:
+            continue
+        ends = re.fullmatch(f"{_PARTICLES}*(?:이?다|입니다|이에요|이고|하.*|되.*|한|해.*|했.*|화.*)?", word[number + 2 :])
+        if number in (0, 2) or (number == 1 and ends and word[2] not in "도서지자든조대다들"):
+            _mark(syllables, number, "'")
+
+
+def _mark(syllables: list[Syllable], number: int, mark: str) -> None:
+    if not syllables[number].mark:
+        syllables[number].mark = mark
+
+
+def between(left: str, right: str) -> str:
+    """The mark between two words that are spoken together.
+
+    >>> between("할", "것을"), between("한", "일"), between("책을", "읽는다")
+    ("'", '~', '.')
+    """
+    tail = hangul.split(left[-1])[2]
+    lead, vowel, _ = hangul.split(right[0])
+    if tail == "ㄹ" and lead in TENSE and _adnominal(left) and _AFTER_ADNOMINAL.match(right):
+        return "'"
+    if left in ("열", "여덟") and lead in TENSE and len(right) <= 3:
+        return "'"
+    if tail and lead == "ㅇ" and vowel in "ㅣㅑㅕㅛㅠㅖㅒ":
+        if left in _BEFORE_Y_VERBS and _Y_VERBS.match(right):
+            return "~"
+        if _Y_NOUNS.match(right) and (
+            _BEFORE_Y_NOUNS.search(left) or (left[-1] in "은을는" and left[-2:-1] in _CLOSED)
+        ):
+            return "~"
+    return " " if len(left) == 1 else "."
+
+
+def _adnominal(word: str) -> bool:
+    """Whether a word that ends in ㄹ looks like a verb with -(으)ㄹ."""
+    if word[-1] == "을":
+        return word[-2:-1] in _CLOSED and len(word) > 1
+    if len(word) == 1:
+        return word not in _SHORT_IN_L
+    return not word.endswith(_NOUNS_IN_L) or word.endswith(("만들", "떠들", "흔들"))
+
+
+def verb_in_context(before: str, word: str) -> bool:
+    """Whether a word of AMBIGUOUS is a verb after the word `before` ("" at a phrase's beginning).
+
+    >>> verb_in_context("신을", "신고"), verb_in_context("혼인", "신고")
+    (True, False)
+    """
+    if not before:
+        return word == "신고"  # art. 24's own example
+    return before[-1] in "을를" or word == "참고" or before in ("신", "구두", "양말", "신발")
