@@ -61,7 +61,7 @@ def sino(number: int) -> str:
             ("" if digit == 1 and place else _DIGITS[digit]) + _TENS[place]
             for place, digit in zip((3, 2, 1, 0), digits, strict=True) if digit
         )  # fmt: skip
-        if group == 1 and power == 1 and said == said and number < 20000:
+        if group == 1 and power == 1 and number < 20000:
             words = ""  # 만, not 일만
         said = (words + _MYRIADS[power] if group else "") + said
     return said
@@ -100,13 +100,15 @@ def spell_out(text: str) -> str:
     """Return `text` with digits, units and Latin letters in Hangul; everything else stays.
 
     >>> spell_out("3시 30분에 5명, 2.5km, TV")
-    '세시 삼십분에 다섯명, 이점오킬로미터, 티브이'
+    '세시 삼십분에 다섯명, 이쩜오킬로미터, 티브이'
     """
     if text.isascii() is False and not re.search(r"[0-9A-Za-z%℃°$₩€£¥㎞㎝㎜㎡㎏㎎㎖ℓ]", text):
         return text
     text = re.sub(r"(?<!\d)(0\d{1,2})[-‐–. ]?(\d{3,4})[-‐–. ](\d{4})(?!\d)", lambda m: " ".join(map(digits, m.groups())), text)
     text = re.sub(r"(?<!\d)(\d{3,4})-(\d{4})(?!\d)", lambda m: " ".join(map(digits, m.groups())), text)
     text = re.sub(r"(?<!\d)(\d{1,2})[·ㆍ](\d{1,2})(?!\d)", lambda m: _memorial(*m.groups()), text)
+    text = re.sub(r"(?<![\d.])(4\.19|5\.18|6\.25|8\.15)(?![\d.%]| ?[a-zA-Z㎞㎝㎏])",
+                  lambda m: _memorial(*m[1].split(".")), text)  # fmt: skip
     text = re.sub(r"(?<!\d)(\d{1,2}):(\d{2})(?!\d)", lambda m: _clock(*map(int, m.groups())), text)
     text = re.sub(r"(?<!\d)(\d{4})[./-](\d{1,2})[./-](\d{1,2})(?!\d)\.?", lambda m: _date(*map(int, m.groups())), text)
     text = re.sub(r"(?<!\d)(\d+)/(\d+)(?!\d)", lambda m: f"{sino(int(m[2]))}분의 {sino(int(m[1]))}", text)
@@ -117,7 +119,7 @@ def spell_out(text: str) -> str:
     text = re.sub(rf"(?<![\d.])(-?)({_NUMBER})(\.\d+)? ?({units})(?![A-Za-z])",
                   lambda m: _sign(m[1]) + _amount(m[2], m[3] or "", "") + UNITS[m[4]], text)  # fmt: skip
     text = re.sub(rf"(?<![\w.])(-?)({_NUMBER})(\.\d+)?", lambda m: _sign(m[1]) + _amount(m[2], m[3] or "", text[m.end() :]), text) if "-" in text else text
-    text = re.sub(r"(?i)\b(?:" + "|".join(map(re.escape, _NAMES)) + r")(?![A-Za-z])", lambda m: _NAMES[m[0].lower()], text)
+    text = re.sub(r"(?i)(?<![A-Za-z])(?:" + "|".join(map(re.escape, _NAMES)) + r")(?![A-Za-z\d])", lambda m: _NAMES[m[0].lower()], text)
     text = re.sub(rf"({_NUMBER})(\.\d+)?", lambda m: _amount(m[1], m[2] or "", m.string[m.end() :]), text)
     return re.sub(r"[A-Za-z]+", lambda m: "".join(LETTERS[letter.upper()] for letter in m[0]), text)
 
@@ -130,19 +132,20 @@ def _amount(whole: str, fraction: str, after: str) -> str:
     """A number before `after`, which decides whether it is native, Sino-Korean or spelled out."""
     plain = whole.replace(",", "")
     if fraction:
-        return sino(int(plain)) + "점" + "".join(_DIGITS[int(digit)] for digit in fraction[1:])
+        return sino(int(plain)) + "쩜" + "".join(_DIGITS[int(digit)] for digit in fraction[1:])
     number = int(plain)
     if len(plain) > 1 and plain.startswith("0"):
         return digits(plain)
     if number >= 10000 ** len(_MYRIADS):
         return digits(plain)
-    if 0 < number < 100 and (_NATIVE_UNIT.match(after) or _TIMES.match(after)):
+    decade = number % 10 == 0 and after.startswith("대")  # 20대: an age
+    if 0 < number < 100 and not decade and (_NATIVE_UNIT.match(after) or _TIMES.match(after)):
         return native(number)
     return sino(number)
 
 
 def _memorial(month: str, day: str) -> str:
-    return "".join(_DIGITS[int(digit)] if len(month + day) < 4 else _DIGITS[int(digit)] for digit in month + day)
+    return "".join(_DIGITS[int(digit)] for digit in month + day)
 
 
 def _clock(hour: int, minute: int) -> str:

@@ -135,7 +135,7 @@ def _link(left: Syllable, right: Syllable) -> None:
 
 
 def _tensify(left: Syllable, right: Syllable) -> None:
-    """Arts. 23–25: plain leads after obstruents, verbs' clusters, and in -ㄴ습니다, -ㅁ습니다."""
+    """Arts. 23–25: plain leads after obstruents and after the clusters of verbs."""
     if right.lead not in TENSE or left.mark == "_":
         return
     if left.tail == "ㄺ" and right.lead == "ㄱ" and not left.noun:  # art. 11: 맑게 [말께]
@@ -150,7 +150,6 @@ def _tensify(left: Syllable, right: Syllable) -> None:
         left.neutral() in NASAL
         or left.tail in ("ㄵ", "ㄾ")
         or (left.tail in ("ㄻ", "ㄼ") and not left.noun)
-        or (left.tail in ("ㄴ", "ㅁ") and right.spelled == "습" and not left.mark)
     ):
         right.lead = TENSE[right.lead]
 

@@ -29,11 +29,12 @@ _STEM = re.compile(
     "거(?=나|든|라|니)|든(?=지|가)|자마자|도록|듯|습|겠|구나|군|길래|소서|되(?=$))"
 )
 _NOT_STEMS = re.compile(  # nouns and other words of such a shape
-    "^(?:감지|검지|심지|숨지|담지|감다감|가슴|안다(?=면서$)|참고(?=$|하|해|했|한|할|합|로|서|문|자|인|가|를|에|도|는|사)|"
+    "^(?:감지(?!만|는|도)|검지(?!만|는|도)|심지(?!만|는|도)|숨지|담지(?!만|는|도)|감다감|가슴|안다(?=면서$)|참고(?=$|하|해|했|한|할|합|로|서|문|자|인|가|를|에|도|는|사)|"
     "신고(?=하|해|했|한|할|합|로|서|자|제|를|가|는|도|에|의|식|센|만|포)|남게임|안도록$)"
 )
 _NOMINAL = re.compile("^(?:참|닮|삼|품|뿜|더듬|다듬|쓰다듬|가다듬|머금|젊|굶(?=기를)|넘(?=기를))기(?!름|미|생)")
-AMBIGUOUS = frozenset(("신고", "참고"))  # nouns (report, reference) or verbs (wear, bear)
+# Nouns (report, reference, perception …) or verbs (wear, bear, wind …)
+AMBIGUOUS = frozenset(("신고", "참고", "감지", "검지", "심지", "담지", "숨지"))
 
 # Syllables that a noun or prefix with 사이시옷 nearly always is
 _SAISIOT = frozenset("냇샛랫콧햇뱃갯촛찻횟젯뒷릿윗귓핏혓깻댓잿팻툇훗맷텃탯횃홧딧굣쇳춧챗줏겟칫닷")
@@ -63,9 +64,12 @@ _ENDINGS = (
     (re.compile("(?:게|걸)(?=요$|요,)|(?:수록)|(?:세라|지라도|지언정|진대|밖에)$"), "stem"),
     (re.compile("(?:거|것|게|걸|지|수)(?=$|야|예요|에요|요|다|도|는|를|라|있|없)"), "stem"),
 )
-_TENSE_ENDING = (re.compile("게(?=요$)"), re.compile("수(?=록)"))
+_TENSE_ENDING = (
+    (re.compile("게(?=요$)"), "ㄹ"), (re.compile("수(?=록)"), "ㄹ"), (re.compile("습(?=니)"), "ㄴㅁ"),
+)  # fmt: skip
 _STEMS_IN_L = frozenset("알놀울길멀달들걸팔풀밀열불물빌돌졸털틀헐떨널덜말들굴날늘")
 
+_NUMERALS = re.compile("[십백천만](?=육)")  # art. 29: 십육 [심뉵]
 # What takes ㄴ before it across a space, and what it takes it after (art. 29)
 _Y_NOUNS = re.compile(
     "^(?:일(?!찍|어|본|단|부|반|등|요|월|러|렬|행|으)|이유|이야기|이불|이름|여자|여름|여행|영화|영어(?!로)|역(?!시)|"
@@ -92,6 +96,8 @@ def words() -> dict[str, str]:
             spelled, _, said = entry.partition("=")
             key = spelled.translate(_BARE)
             said = said or spelled
+            if key in entries:
+                raise UserError(f"{WORDS}:{number}: '{key}' stands there twice", "keep one")
             if len(said.translate(_BARE)) != len(key) or not all(map(hangul.is_syllable, key)):
                 raise UserError(
                     f"{WORDS}:{number}: '{entry}' is not a word and its sound",
@@ -120,6 +126,8 @@ def split_word(word: str) -> list[Syllable]:
         _mark_endings(word, syllables)
         _mark_saisiot(syllables)
         _mark_sino(word, syllables)
+        for found in _NUMERALS.finditer(word):
+            _mark(syllables, found.start(), "~")
     for number, syllable in enumerate(syllables):
         if syllable.spelled in NOUNS:
             rest = word[number + 1 :]
@@ -160,9 +168,10 @@ def _mark_stem(word: str, syllables: list[Syllable]) -> None:
 
 
 def _mark_endings(word: str, syllables: list[Syllable]) -> None:
-    for ending in _TENSE_ENDING:
+    for ending, tails in _TENSE_ENDING:
         for found in ending.finditer(word):
-            if found.start() and syllables[found.start() - 1].tail == "ㄹ":
+            tail = syllables[found.start() - 1].tail if found.start() else ""
+            if tail and tail in tails:
                 _mark(syllables, found.start() - 1, "'")
     for ending, kind in _ENDINGS:
         for found in ending.finditer(word):
@@ -195,7 +204,8 @@ def _mark_sino(word: str, syllables: list[Syllable]) -> None:
         if word[number : number + 2] not in known:
             continue
         ends = re.fullmatch(f"{_PARTICLES}*(?:이?다|입니다|이에요|이고|하.*|되.*|한|해.*|했.*|화.*)?", word[number + 2 :])
-        if number in (0, 2) or (number == 1 and ends and word[2] not in "도서지자든조대다들"):
+        numeral = word[number : number + 2] in ("칠십", "팔십")
+        if number in (0, 2) or numeral or (number == 1 and ends and word[2] not in "도서지자든조대다들"):
             _mark(syllables, number, "'")
 
 
@@ -235,12 +245,14 @@ def _adnominal(word: str) -> bool:
     return not word.endswith(_NOUNS_IN_L) or word.endswith(("만들", "떠들", "흔들"))
 
 
-def verb_in_context(before: str, word: str) -> bool:
-    """Whether a word of AMBIGUOUS is a verb after the word `before` ("" at a phrase's beginning).
+def verb_in_context(before: str, word: str, after: str) -> bool:
+    """Whether a word of AMBIGUOUS is a verb between two others ("" where there is none).
 
-    >>> verb_in_context("신을", "신고"), verb_in_context("혼인", "신고")
+    >>> verb_in_context("신을", "신고", ""), verb_in_context("혼인", "신고", "")
     (True, False)
     """
+    if word.endswith("지"):
+        return after.startswith(("않", "안", "말", "마", "못"))
     if not before:
         return word == "신고"  # art. 24's own example
     return before[-1] in "을를" or word == "참고" or before in ("신", "구두", "양말", "신발")

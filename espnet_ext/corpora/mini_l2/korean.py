@@ -28,7 +28,7 @@ def canonical(sentence: str) -> str:
     >>> canonical("점심을 먹었어요")
     '점시믈 머거써요'
     """
-    return korean.pronounce(sentence)
+    return korean.pronounce(sentence, korean.LEARNER)
 
 
 def espeak_input(surface: str) -> str:
