@@ -62,6 +62,7 @@ judge_one() { # judge_one LANG SYSTEM SET: mispronunciations, where canonical an
             # letters are pronounced by the rules of Korean
             [[ -f $hypotheses/text.meaning && ($unit == phone || $1 == ko) ]] || continue
             further=(--meaning "$hypotheses/text.meaning" "${words[@]}")
+            if [[ $1 == en && $unit == phone ]]; then further+=(--g2p true); fi
         fi
         pool "$nj" step "$1/${how}_${2}_${train_tag}_${decode_tag}_$3" --in "$texts" --in "$hypotheses/text.surface" \
             --out "$hypotheses/$how.json" -- \

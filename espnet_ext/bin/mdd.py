@@ -18,6 +18,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--meaning", default=None,
                         help="recognised words, from which to take them by --lexicon")
     parser.add_argument("--lexicon", default=None, help="words and phones; the package has some")
+    parser.add_argument("--g2p", type=cli.boolean, default=False,
+                        help="pronounce words that are in no lexicon (English), by the CMU "
+                        "dictionary or by their letters, instead of leaving their utterances out")
     parser.add_argument("--utt2l1", default=None, help="first languages, to list apart")
     parser.add_argument("--utt2spk", default=None, help="speakers, for intervals")
     parser.add_argument("--json", default=None, help="file to write everything to")
@@ -34,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     found = evaluate_files(
         args.canonical, args.perceived, args.hypothesis, prompt=args.prompt, meaning=args.meaning,
-        lexicon=args.lexicon, unit=args.unit, utt2l1=args.utt2l1, utt2spk=args.utt2spk,
+        lexicon=args.lexicon, g2p=args.g2p, unit=args.unit, utt2l1=args.utt2l1, utt2spk=args.utt2spk,
     )  # fmt: skip
     _show(found)
     if args.json:

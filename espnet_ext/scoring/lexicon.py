@@ -27,10 +27,13 @@ def read_lexicon(path: str | Path) -> dict[str, str]:
     return lexicon
 
 
-def pronouncer(lexicon: dict[str, str] | None = None) -> Callable[[str], str | None]:
+def pronouncer(
+    lexicon: dict[str, str] | None = None, g2p: bool = False
+) -> Callable[[str], str | None]:
     """A function from a sentence to its phones, or to None if a word is not known.
 
-    Words are looked up in `lexicon` first, then in the package's own English pronunciations.
+    Words are looked up in `lexicon` first, then in the package's own English pronunciations; with
+    `g2p`, any other word is pronounced by the CMU dictionary or, if it lacks it, by its letters.
 
     >>> pronouncer({"see": "S IY", "me": "M IY"})("see me")
     'S IY M IY'
@@ -44,6 +47,13 @@ def pronouncer(lexicon: dict[str, str] | None = None) -> Callable[[str], str | N
 
         try:
             return english.pronounce(word)
+        except UserError:
+            if not g2p:
+                return None
+        from espnet_ext.text import english_g2p
+
+        try:
+            return english_g2p.pronounce(word)
         except UserError:
             return None
 

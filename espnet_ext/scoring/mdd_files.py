@@ -21,7 +21,7 @@ UNITS: dict[str, Callable[[str], str]] = {
 
 def evaluate_files(
     canonical: str, perceived: str, hypothesis: str, *, prompt: str | None = None,
-    meaning: str | None = None, lexicon: str | None = None, unit: str = PHONE,
+    meaning: str | None = None, lexicon: str | None = None, g2p: bool = False, unit: str = PHONE,
     utt2l1: str | None = None, utt2spk: str | None = None,
 ) -> dict:  # fmt: skip
     """`mdd.evaluate` of files; `left_out` says by reason how many utterances it could not judge.
@@ -32,6 +32,7 @@ def evaluate_files(
         prompt: canonical phones that the system went by, if not `canonical`.
         meaning: recognised words, whose pronunciation it went by: by `lexicon` and the package's
             own for phones, by the rules of Standard Korean for letters.
+        g2p: whether other English words are pronounced too, by the CMU dictionary or by letters.
         unit: what a place holds, a key of UNITS.
         utt2l1: first languages, to list apart; utt2spk: speakers, for intervals.
     """
@@ -49,7 +50,7 @@ def evaluate_files(
         prompts = _read(prompt, unit)
     elif meaning is not None:
         said = {i: text for i, text in _plain(meaning).items() if i in shared}
-        pronounce = _pronounce(unit, lexicon)
+        pronounce = _pronounce(unit, lexicon, g2p)
         spoken = {i: pronounce(text) for i, text in said.items()}
         prompts = {i: UNITS[unit](text) for i, text in spoken.items() if text is not None}
         silent = len(said) - len(prompts)
@@ -72,14 +73,14 @@ def _read(path: str | Path, unit: str) -> dict[str, str]:
     return {i: UNITS[unit](text) for i, text in _plain(path).items()}
 
 
-def _pronounce(unit: str, lexicon: str | None) -> Callable[[str], str | None]:
+def _pronounce(unit: str, lexicon: str | None, g2p: bool) -> Callable[[str], str | None]:
     if unit == PHONE:
-        return pronouncer(read_lexicon(lexicon) if lexicon else None)
+        return pronouncer(read_lexicon(lexicon) if lexicon else None, g2p)
     from espnet_ext.text import korean
 
     def pronounce(sentence: str) -> str | None:
         try:
-            return korean.pronounce(sentence)
+            return korean.pronounce(sentence, korean.LEARNER)
         except UserError:
             return None
 
