@@ -7,10 +7,10 @@ from espnet_ext.bin import cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = cli.parser("Text to pronunciation, a line for a line: Hangul as it is pronounced (ko), "
-                        "phones of the CMU dictionary (en).")  # fmt: skip
+    parser = cli.parser("Text to pronunciation, a line for a line: Hangul as it is pronounced, "
+                        "or phones of the CMU dictionary.")
     parser.add_argument("input", nargs="?", default="-", help="text file; - is standard input")
-    parser.add_argument("output", nargs="?", default="-", help="file to write; - is standard output")
+    parser.add_argument("output", nargs="?", default="-", help="file to write, or -")
     parser.add_argument("--lang", required=True, choices=("ko", "en"), help="language of the text")
     parser.add_argument("--kaldi", action="store_true",
                         help="the first field of a line is an utterance id, which stays")

@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     found = evaluate_files(
         args.canonical, args.perceived, args.hypothesis, prompt=args.prompt, meaning=args.meaning,
-        lexicon=args.lexicon, g2p=args.g2p, unit=args.unit, utt2l1=args.utt2l1, utt2spk=args.utt2spk,
+        lexicon=args.lexicon, g2p=args.g2p, unit=args.unit, utt2l1=args.utt2l1,
+        utt2spk=args.utt2spk,
     )  # fmt: skip
     _show(found)
     if args.json:

@@ -16,16 +16,43 @@ from espnet_ext.text.english_reading import spell_out
 from espnet_ext.text.phones import strip_stress
 
 LETTER_NAMES = {
-    "A": "EY1", "B": "B IY1", "C": "S IY1", "D": "D IY1", "E": "IY1", "F": "EH1 F", "G": "JH IY1",
-    "H": "EY1 CH", "I": "AY1", "J": "JH EY1", "K": "K EY1", "L": "EH1 L", "M": "EH1 M", "N": "EH1 N",
-    "O": "OW1", "P": "P IY1", "Q": "K Y UW1", "R": "AA1 R", "S": "EH1 S", "T": "T IY1", "U": "Y UW1",
-    "V": "V IY1", "W": "D AH1 B AH0 L Y UW0", "X": "EH1 K S", "Y": "W AY1", "Z": "Z IY1",
-}  # fmt: skip
+    "A": "EY1",
+    "B": "B IY1",
+    "C": "S IY1",
+    "D": "D IY1",
+    "E": "IY1",
+    "F": "EH1 F",
+    "G": "JH IY1",
+    "H": "EY1 CH",
+    "I": "AY1",
+    "J": "JH EY1",
+    "K": "K EY1",
+    "L": "EH1 L",
+    "M": "EH1 M",
+    "N": "EH1 N",
+    "O": "OW1",
+    "P": "P IY1",
+    "Q": "K Y UW1",
+    "R": "AA1 R",
+    "S": "EH1 S",
+    "T": "T IY1",
+    "U": "Y UW1",
+    "V": "V IY1",
+    "W": "D AH1 B AH0 L Y UW0",
+    "X": "EH1 K S",
+    "Y": "W AY1",
+    "Z": "Z IY1",
+}
 # In capitals among small letters, these are abbreviations although words are spelled like them
-_SPELLED = frozenset("US IT WHO AM PM ID OS PE PA AC DC UN EU AI PC TV CD DJ MC IQ".split())
+_SPELLED = frozenset(
+    ("AC", "AI", "AM", "CD", "DC", "DJ", "EU", "ID", "IQ", "IT", "MC", "OS", "PA", "PC", "PE", "PM")
+    + ("TV", "UN", "US", "WHO")
+)
 _VOICELESS, _SIBILANT = ("P", "T", "K", "F", "TH"), ("S", "Z", "SH", "ZH", "CH", "JH")
 _LETTER = re.compile(r"[A-Za-z]\.")
-_BETWEEN = re.compile(r"(?:[\s,;:!?\"“”()\[\]{}<>…—–/\\|*#~^_`«»]|(?<!\b[A-Za-z])\.|\.(?=[^\s,;:!?)\"”]))+")
+_BETWEEN = re.compile(
+    r"(?:[\s,;:!?\"“”()\[\]{}<>…—–/\\|*#~^_`«»]|(?<!\b[A-Za-z])\.|\.(?=[^\s,;:!?)\"”]))+"
+)
 DICTIONARY, FORM, SPELLED, NETWORK = "dictionary", "form", "spelled", "network"
 
 
@@ -53,7 +80,9 @@ def words(text: str) -> list[str]:
         word = word.replace("‐", "-").replace("‑", "-")
         if not word:
             continue
-        bare = "".join(c for c in unicodedata.normalize("NFD", word) if not unicodedata.combining(c))
+        bare = "".join(
+            c for c in unicodedata.normalize("NFD", word) if not unicodedata.combining(c)
+        )
         if not re.fullmatch(r"[A-Za-z'-]+|[A-Za-z]\.", bare):
             raise UserError(
                 f"cannot pronounce '{word}' in {text!r}: not English letters",
@@ -69,8 +98,8 @@ def spoken(word: str) -> Spoken:
 
     >>> spoken("tomato").variants
     ('T AH0 M EY1 T OW2', 'T AH0 M AA1 T OW2')
-    >>> spoken("BBQs").variants, spoken("googled").source
-    (('B IY1 B IY1 K Y UW1 Z',), 'form')
+    >>> spoken("BBQs").variants, spoken("BBQs").source
+    (('B IY1 B IY1 K Y UW1 Z',), 'spelled')
     """
     known = cmudict.lexicon()
     low = word.lower()
@@ -109,7 +138,14 @@ def _with_d(phones: str) -> str:
     return phones + (" IH0 D" if last in ("T", "D") else " T" if voiceless else " D")
 
 
-_CONTRACTIONS = {"'ll": " AH0 L", "'ve": " V", "'re": " ER0", "'d": " D", "n't": " AH0 N T", "'m": " M"}
+_CONTRACTIONS = {
+    "'ll": " AH0 L",
+    "'ve": " V",
+    "'re": " ER0",
+    "'d": " D",
+    "n't": " AH0 N T",
+    "'m": " M",
+}
 
 
 def _form(word: str) -> tuple[str, ...] | None:
@@ -135,12 +171,18 @@ def _form(word: str) -> tuple[str, ...] | None:
 
 
 _ENDINGS = (
-    ("ies", "y", _with_s), ("es", "", _with_s), ("s", "", _with_s), ("ied", "y", _with_d),
-    ("ed", "", _with_d), ("ed", "e", _with_d),
-    ("ing", "", lambda p: p + " IH0 NG"), ("ing", "e", lambda p: p + " IH0 NG"),
-    ("ness", "", lambda p: p + " N AH0 S"), ("less", "", lambda p: p + " L AH0 S"),
+    ("ies", "y", _with_s),
+    ("es", "", _with_s),
+    ("s", "", _with_s),
+    ("ied", "y", _with_d),
+    ("ed", "", _with_d),
+    ("ed", "e", _with_d),
+    ("ing", "", lambda p: p + " IH0 NG"),
+    ("ing", "e", lambda p: p + " IH0 NG"),
+    ("ness", "", lambda p: p + " N AH0 S"),
+    ("less", "", lambda p: p + " L AH0 S"),
     ("ly", "", lambda p: p + (" IY0" if p.split()[-1] == "L" else " L IY0")),
-)  # fmt: skip
+)
 
 
 def pronounce(text: str, stress: bool = False) -> str:
@@ -158,5 +200,7 @@ def phones_of(word: str, stress: bool = False) -> list[str]:
     >>> phones_of("either")
     ['IY DH ER', 'AY DH ER']
     """
-    plain = (one if stress else " ".join(map(strip_stress, one.split())) for one in spoken(word).variants)
+    plain = (
+        one if stress else " ".join(map(strip_stress, one.split())) for one in spoken(word).variants
+    )
     return list(dict.fromkeys(plain))

@@ -8,7 +8,9 @@ ERROR, KEEP, UNK = "error", "keep", "unk"
 UNKNOWN = (ERROR, KEEP, UNK)
 
 
-def convert(text: str, pronounce: Callable[[str], str], unknown: str = ERROR, unk: str = "<unk>") -> str:
+def convert(
+    text: str, pronounce: Callable[[str], str], unknown: str = ERROR, unk: str = "<unk>"
+) -> str:
     """`pronounce(text)`; where that fails, word by word, by the policy `unknown`.
 
     With "keep" a word that cannot be pronounced stays as it is written, with "unk" it becomes
@@ -47,8 +49,14 @@ def _can(word: str, pronounce: Callable[[str], str]) -> bool:
 
 
 def lines(
-    given: Iterable[str], pronounce: Callable[[str], str], name: str, *, kaldi: bool = False,
-    unknown: str = ERROR, unk: str = "<unk>", sentinel: str = "",
+    given: Iterable[str],
+    pronounce: Callable[[str], str],
+    name: str,
+    *,
+    kaldi: bool = False,
+    unknown: str = ERROR,
+    unk: str = "<unk>",
+    sentinel: str = "",
 ) -> Iterator[str]:
     """A pronounced line for every line; UserError names the file and the line.
 
@@ -65,7 +73,11 @@ def lines(
             if not head:
                 raise UserError(f"{name}:{number}: no utterance id", "remove the empty line")
         try:
-            said = text if sentinel and text.strip() == sentinel else convert(text, pronounce, unknown, unk)
+            said = (
+                text
+                if sentinel and text.strip() == sentinel
+                else convert(text, pronounce, unknown, unk)
+            )
         except UserError as error:
             of = f" (utterance {head})" if head else ""
             raise UserError(f"{name}:{number}:{of} {error.message}", error.remedy) from None

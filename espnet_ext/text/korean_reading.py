@@ -1,6 +1,7 @@
 """Digits, units and Latin letters as Korean says them: 3시 → 세시, 3분 → 삼분, 5km → 오킬로미터."""
 
 import re
+from collections.abc import Callable, Iterable
 
 _DIGITS = "영일이삼사오육칠팔구"
 _TENS = ("", "십", "백", "천")
@@ -8,41 +9,47 @@ _MYRIADS = ("", "만", "억", "조", "경")
 _NATIVE_ONES = ("", "한", "두", "세", "네", "다섯", "여섯", "일곱", "여덟", "아홉")
 _NATIVE_TENS = ("", "열", "스물", "서른", "마흔", "쉰", "예순", "일흔", "여든", "아흔")
 
-# Counters of native numerals; every other counter takes Sino-Korean ones. The longest is found
-# first, so that 시간 is not 시, and 번째 not 번. 번 counts times where it stands for a number
-# of its own (두 번), but 1번, 2번 name things, which is what writers use digits for.
-NATIVE = (
-    "가지", "가구", "가닥", "갈래", "개", "개비", "거리", "건", "걸음", "곡", "곳", "군데", "그루", "그릇", "근",
-    "꼭지", "끼", "다발", "달", "대", "덩이", "돌", "두름", "마디", "마리", "매", "명", "모금", "모", "무리",
-    "묶음", "문제", "바구니", "바퀴", "바탕", "발", "발짝", "방울", "배", "벌", "번째", "병", "봉지", "분(?=께|이서)",
-    "사람", "살", "상자", "송이", "숟가락", "술", "시간", "시", "아름", "알", "올", "자루", "잔", "장", "접시", "점",
-    "주먹", "줄", "줌", "짝", "쪽(?=의|이)", "차례", "채", "척", "첩", "켤레", "코", "타", "토막", "톨", "통", "판",
-    "편", "포기", "표", "푼", "필", "해(?=째|를)", "조각", "쌍", "권", "가마", "마지기", "군데",
-)  # fmt: skip
-_SINO_INSTEAD = (  # longer counters that begin like a native one
-    "개월", "개년", "대대", "명령", "번지", "시리즈", "장조", "점대", "배수", "판사", "편제", "개국", "대째(?!로)",
-)  # fmt: skip
-_NATIVE_UNIT = re.compile(f" ?(?!{'|'.join(_SINO_INSTEAD)})(?:{'|'.join(sorted(NATIVE, key=len, reverse=True))})")
-_TIMES = re.compile(r" ?번(?=만|이나|씩|이상|밖|더| 더| 정도| 만| 이상| 씩)")
+# Counters of native numerals; every other counter takes Sino-Korean ones. The longest that matches
+# counts, so that 시간 is not 시. 번 counts times only where more than a number is said (3번만):
+# otherwise it numbers things (3번), which is what writers use digits for.
+_NATIVE = """
+    가지 가구 가닥 가마 갈래 개 개비 건 걸음 곡 곳 군데 권 그루 그릇 근 꼭지 끼 다발 달 대 덩이 돌
+    두름 마디 마리 마지기 매 명 모 모금 무리 묶음 바구니 바퀴 발 발짝 방울 배 벌 번째 병 봉지
+    분(?=께|이서) 사람 살 상자 송이 숟가락 술 시 시간 쌍 아름 알 올 자루 잔 장 접시 점 조각 주먹
+    줄 줌 짝 차례 채 척 첩 켤레 코 타 토막 톨 통 판 편 포기 표 푼 필 해(?=째|를)
+    번(?=만|이나|씩|이상|밖|더|\\s더|\\s정도|\\s만|\\s이상)
+"""
+# Longer words that begin like one of them
+_SINO = "개월 개년 개국 명령 번지 시리즈 장조 점대 배수 판사 편제"
 
-UNITS = {
-    "%": "퍼센트", "％": "퍼센트", "℃": "도", "°C": "도", "°": "도", "km/h": "킬로미터", "km²": "제곱킬로미터", "km": "킬로미터",
-    "㎞": "킬로미터", "cm": "센티미터", "㎝": "센티미터", "mm": "밀리미터", "㎜": "밀리미터", "m²": "제곱미터", "㎡": "제곱미터", "m": "미터",
-    "kg": "킬로그램", "㎏": "킬로그램", "mg": "밀리그램", "㎎": "밀리그램", "g": "그램", "t": "톤", "ml": "밀리리터", "mL": "밀리리터",
-    "㎖": "밀리리터", "kl": "킬로리터", "l": "리터", "L": "리터", "ℓ": "리터", "ha": "헥타르", "cal": "칼로리", "kcal": "킬로칼로리",
-    "Hz": "헤르츠", "kHz": "킬로헤르츠", "MHz": "메가헤르츠", "GHz": "기가헤르츠", "KB": "킬로바이트", "MB": "메가바이트",
-    "GB": "기가바이트", "TB": "테라바이트", "kW": "킬로와트", "W": "와트", "V": "볼트", "dB": "데시벨", "p": "페이지", "$": "달러", "₩": "원",
-}  # fmt: skip
-_BEFORE = {"$": "달러", "＄": "달러", "₩": "원", "￦": "원", "€": "유로", "£": "파운드", "¥": "엔"}
-LETTERS = dict(zip(
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-    ("에이 비 시 디 이 에프 지 에이치 아이 제이 케이 엘 엠 엔 오 피 큐 아르 에스 티 유 브이 더블유 엑스 와이 "
-     "제트").split(), strict=True,
-))  # fmt: skip
-_NAMES = {
-    "mp3": "엠피스리", "wifi": "와이파이", "wi-fi": "와이파이", "nato": "나토", "nasa": "나사", "unesco": "유네스코",
-    "unicef": "유니세프", "toeic": "토익", "toefl": "토플", "opec": "오펙", "ok": "오케이", "aids": "에이즈", "covid": "코비드",
-}  # fmt: skip
+
+def _any(words: Iterable[str]) -> str:
+    return "|".join(sorted(words, key=len, reverse=True))
+
+
+_NATIVE_UNIT = re.compile(f" ?(?!{_any(_SINO.split())})(?:{_any(_NATIVE.split())})")
+_UNIT_ROWS = """
+    %=퍼센트 ％=퍼센트 ℃=도 °C=도 °=도 km/h=킬로미터 km²=제곱킬로미터 km=킬로미터 ㎞=킬로미터
+    cm=센티미터 ㎝=센티미터 mm=밀리미터 ㎜=밀리미터 m²=제곱미터 ㎡=제곱미터 m=미터 kg=킬로그램
+    ㎏=킬로그램 mg=밀리그램 ㎎=밀리그램 g=그램 t=톤 ml=밀리리터 mL=밀리리터 ㎖=밀리리터
+    kl=킬로리터 l=리터 L=리터 ℓ=리터 ha=헥타르 cal=칼로리 kcal=킬로칼로리 Hz=헤르츠 kHz=킬로헤르츠
+    MHz=메가헤르츠 GHz=기가헤르츠 KB=킬로바이트 MB=메가바이트 GB=기가바이트 TB=테라바이트
+    kW=킬로와트 W=와트 V=볼트 dB=데시벨 p=페이지 $=달러 ₩=원
+"""
+_UNITS = dict(pair.split("=") for pair in _UNIT_ROWS.split())
+_MONEY = {
+    **{"$": "달러", "＄": "달러", "₩": "원", "￦": "원", "€": "유로", "£": "파운드", "¥": "엔"},
+}
+_LETTER_ROW = (
+    "에이 비 시 디 이 에프 지 에이치 아이 제이 케이 엘 엠 엔 오 피 큐 아르 에스 티 유 브이 "
+    "더블유 엑스 와이 제트"
+)
+LETTERS = dict(zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", _LETTER_ROW.split(), strict=True))
+_NAME_ROWS = """
+    mp3=엠피스리 wifi=와이파이 wi-fi=와이파이 nato=나토 nasa=나사 unesco=유네스코 unicef=유니세프
+    a4=에이포 toeic=토익 toefl=토플 opec=오펙 ok=오케이 aids=에이즈
+"""
+_NAMES = dict(pair.split("=") for pair in _NAME_ROWS.split())
 _NUMBER = r"\d{1,3}(?:,\d{3})+(?!\d)|\d+"
 
 
@@ -55,24 +62,25 @@ def sino(number: int) -> str:
     if number == 0:
         return _DIGITS[0]
     said = ""
-    for power, group in enumerate(reversed(_groups(number))):
-        digits = [int(digit) for digit in f"{group:04d}"]
+    for power, group in enumerate(_groups(number)):
         words = "".join(
-            ("" if digit == 1 and place else _DIGITS[digit]) + _TENS[place]
-            for place, digit in zip((3, 2, 1, 0), digits, strict=True) if digit
-        )  # fmt: skip
-        if group == 1 and power == 1 and number < 20000:
+            ("" if digit == "1" and place else _DIGITS[int(digit)]) + _TENS[place]
+            for place, digit in zip((3, 2, 1, 0), f"{group:04d}", strict=True)
+            if digit != "0"
+        )
+        if power == 1 and number < 20000:
             words = ""  # 만, not 일만
         said = (words + _MYRIADS[power] if group else "") + said
     return said
 
 
 def _groups(number: int) -> list[int]:
+    """Groups of four digits, the last first."""
     groups = []
     while number:
         number, group = divmod(number, 10000)
         groups.append(group)
-    return groups[::-1]
+    return groups
 
 
 def native(number: int) -> str:
@@ -102,59 +110,89 @@ def spell_out(text: str) -> str:
     >>> spell_out("3시 30분에 5명, 2.5km, TV")
     '세시 삼십분에 다섯명, 이쩜오킬로미터, 티브이'
     """
-    if text.isascii() is False and not re.search(r"[0-9A-Za-z%℃°$₩€£¥㎞㎝㎜㎡㎏㎎㎖ℓ]", text):
+    if _NOTHING.search(text) is None:
         return text
-    text = re.sub(r"(?<!\d)(0\d{1,2})[-‐–. ]?(\d{3,4})[-‐–. ](\d{4})(?!\d)", lambda m: " ".join(map(digits, m.groups())), text)
-    text = re.sub(r"(?<!\d)(\d{3,4})-(\d{4})(?!\d)", lambda m: " ".join(map(digits, m.groups())), text)
-    text = re.sub(r"(?<!\d)(\d{1,2})[·ㆍ](\d{1,2})(?!\d)", lambda m: _memorial(*m.groups()), text)
-    text = re.sub(r"(?<![\d.])(4\.19|5\.18|6\.25|8\.15)(?![\d.%]| ?[a-zA-Z㎞㎝㎏])",
-                  lambda m: _memorial(*m[1].split(".")), text)  # fmt: skip
-    text = re.sub(r"(?<!\d)(\d{1,2}):(\d{2})(?!\d)", lambda m: _clock(*map(int, m.groups())), text)
-    text = re.sub(r"(?<!\d)(\d{4})[./-](\d{1,2})[./-](\d{1,2})(?!\d)\.?", lambda m: _date(*map(int, m.groups())), text)
-    text = re.sub(r"(?<!\d)(\d+)/(\d+)(?!\d)", lambda m: f"{sino(int(m[2]))}분의 {sino(int(m[1]))}", text)
-    text = re.sub(rf"([$＄₩￦€£¥]) ?({_NUMBER})(\.\d+)?", lambda m: _amount(m[2], m[3] or "", "") + _BEFORE[m[1]], text)
-    text = re.sub(r"(?<!\d)(6|10)월", lambda m: {"6": "유월", "10": "시월"}[m[1]], text)
-    text = re.sub(r"(?<=\d)\s?[~∼〜-]\s?(?=\d)", "에서 ", text)
-    units = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
-    text = re.sub(rf"(?<![\d.])(-?)({_NUMBER})(\.\d+)? ?({units})(?![A-Za-z])",
-                  lambda m: _sign(m[1]) + _amount(m[2], m[3] or "", "") + UNITS[m[4]], text)  # fmt: skip
-    text = re.sub(rf"(?<![\w.])(-?)({_NUMBER})(\.\d+)?", lambda m: _sign(m[1]) + _amount(m[2], m[3] or "", text[m.end() :]), text) if "-" in text else text
-    text = re.sub(r"(?i)(?<![A-Za-z])(?:" + "|".join(map(re.escape, _NAMES)) + r")(?![A-Za-z\d])", lambda m: _NAMES[m[0].lower()], text)
-    text = re.sub(rf"({_NUMBER})(\.\d+)?", lambda m: _amount(m[1], m[2] or "", m.string[m.end() :]), text)
-    return re.sub(r"[A-Za-z]+", lambda m: "".join(LETTERS[letter.upper()] for letter in m[0]), text)
+    for pattern, reading in _READINGS:
+        text = pattern.sub(reading, text)
+    return text
 
 
-def _sign(minus: str) -> str:
-    return "마이너스 " if minus else ""
-
-
-def _amount(whole: str, fraction: str, after: str) -> str:
-    """A number before `after`, which decides whether it is native, Sino-Korean or spelled out."""
+def _amount(whole: str, fraction: str | None, after: str) -> str:
+    """A number before `after`, which decides whether it is native, Sino-Korean or digits."""
     plain = whole.replace(",", "")
     if fraction:
         return sino(int(plain)) + "쩜" + "".join(_DIGITS[int(digit)] for digit in fraction[1:])
     number = int(plain)
-    if len(plain) > 1 and plain.startswith("0"):
-        return digits(plain)
-    if number >= 10000 ** len(_MYRIADS):
+    if (len(plain) > 1 and plain.startswith("0")) or number >= 10000 ** len(_MYRIADS):
         return digits(plain)
     decade = number % 10 == 0 and after.startswith("대")  # 20대: an age
-    if 0 < number < 100 and not decade and (_NATIVE_UNIT.match(after) or _TIMES.match(after)):
+    if 0 < number < 100 and not decade and _NATIVE_UNIT.match(after):
         return native(number)
     return sino(number)
 
 
-def _memorial(month: str, day: str) -> str:
-    return "".join(_DIGITS[int(digit)] for digit in month + day)
+def _measured(found: re.Match) -> str:
+    return _minus(found[1]) + _amount(found[2], found[3], "") + _UNITS[found[4]]
 
 
-def _clock(hour: int, minute: int) -> str:
-    if not (0 <= hour <= 24 and minute < 60):
+def _bare(found: re.Match) -> str:
+    after = found.string[found.end() :]
+    return _minus(found[1]) + _amount(found[2], found[3], after)
+
+
+def _minus(sign: str) -> str:
+    return "마이너스 " if sign else ""
+
+
+def _singly(found: re.Match) -> str:
+    return " ".join(digits(group) for group in found.groups())
+
+
+def _memorial(found: re.Match) -> str:
+    """6·25, 3·1: month and day, digit by digit."""
+    return "".join(_DIGITS[int(one)] for one in found[0] if one.isdigit())
+
+
+def _clock(found: re.Match) -> str:
+    hour, minute = int(found[1]), int(found[2])
+    if hour > 24 or minute > 59:
         return f"{sino(hour)} 대 {sino(minute)}"
     said = (native(hour) if 0 < hour <= 12 else sino(hour)) + "시"
     return said + (f" {sino(minute)}분" if minute else "")
 
 
-def _date(year: int, month: int, day: int) -> str:
-    name = {6: "유", 10: "시"}.get(month, sino(month))
-    return f"{sino(year)}년 {name}월 {sino(day)}일"
+def _date(found: re.Match) -> str:
+    year, month, day = map(int, found.groups())
+    return f"{sino(year)}년 {month}월 {sino(day)}일"
+
+
+_NOTHING = re.compile("[0-9A-Za-z]")
+_LATIN = r"(?![A-Za-z])"
+_READINGS: tuple[tuple[re.Pattern, str | Callable[[re.Match], str]], ...] = tuple(
+    (re.compile(pattern), reading)
+    for pattern, reading in (
+        (r"(?<!\d)(0\d{1,2})[-‐–. ]?(\d{3,4})[-‐–. ](\d{4})(?!\d)", _singly),  # telephone
+        (r"(?<!\d)(\d{3,4})-(\d{4})(?!\d)", _singly),
+        (r"(?<!\d)(\d{1,2})[·ㆍ](\d{1,2})(?!\d)", _memorial),
+        (r"(?<![\d.])(?:4\.19|5\.18|6\.25|8\.15)(?![\d.%]| ?[a-zA-Z㎞㎝㎏])", _memorial),
+        (r"(?<!\d)(\d{1,2}):(\d{2})(?!\d)", _clock),
+        (r"(?<!\d)(\d{4})[./-](\d{1,2})[./-](\d{1,2})(?!\d)\.?", _date),
+        (r"(?<!\d)(\d+)/(\d+)(?!\d)", lambda m: f"{sino(int(m[2]))}분의 {sino(int(m[1]))}"),
+        (
+            rf"([$＄₩￦€£¥]) ?({_NUMBER})(\.\d+)?",
+            lambda m: _amount(m[2], m[3], "") + _MONEY[m[1]],
+        ),
+        (r"(?<!\d)(?:6|10)월", lambda m: "유월" if m[0] == "6월" else "시월"),
+        (r"(?<=\d)\s?[~∼〜-]\s?(?=\d)", "에서 "),
+        (
+            rf"((?<![\w.])-|)({_NUMBER})(\.\d+)? ?({_any(map(re.escape, _UNITS))}){_LATIN}",
+            _measured,
+        ),
+        (
+            rf"(?i)(?<![A-Za-z])(?:{_any(_NAMES)})(?![A-Za-z\d])",
+            lambda m: _NAMES[m[0].lower()],
+        ),
+        (rf"((?<![\w.])-|)({_NUMBER})(\.\d+)?", _bare),
+        (r"[A-Za-z]+", lambda m: "".join(LETTERS[letter.upper()] for letter in m[0])),
+    )
+)

@@ -81,9 +81,7 @@ def _boundary(left: Syllable, right: Syllable, saisiot: str) -> None:
         right.lead, left.tail = TENSE[right.lead], saisiot
     elif mark in (" ", ".", "|", "~", "-"):
         left.tail = left.neutral()
-        if mark == "~" and left.tail:
-            right.lead = "ㄴ"
-        elif mark == "|" and left.tail == "ㄴ" and right.lead == "ㄹ":
+        if mark == "~" and left.tail or mark == "|" and left.tail == "ㄴ" and right.lead == "ㄹ":
             right.lead = "ㄴ"
 
 

@@ -17,7 +17,10 @@ from espnet_ext.text.korean_rules import MARKS, NOUNS, TENSE, Syllable
 WORDS = Path(__file__).with_name("korean_words.txt")
 SINO = Path(__file__).with_name("korean_sino.txt")
 _MARKS = "".join(MARKS).replace(" ", "").replace(".", "")
-_PARTICLES = "(?:이|가|은|는|을|를|의|에|에서|에게|도|만|과|와|로|으로|까지|부터|처럼|보다|밖에|뿐|조차|이나|나|라도|이라도)"
+_PARTICLES = (
+    "(?:이|가|은|는|을|를|의|에|에서|에게|도|만|과|와|로|으로|까지|부터|처럼|보다|밖에|뿐|조차|이나|나|"
+    "라도|이라도)"
+)
 
 # Verbs and adjectives whose stem ends in ㄴ or ㅁ, with the endings that nothing else is spelled
 # like; after a stem they begin with a tense sound (art. 24).
@@ -32,7 +35,10 @@ _NOT_STEMS = re.compile(  # nouns and other words of such a shape
     "^(?:감지(?!만|는|도)|검지(?!만|는|도)|심지(?!만|는|도)|숨지|담지(?!만|는|도)|감다감|가슴|안다(?=면서$)|참고(?=$|하|해|했|한|할|합|로|서|문|자|인|가|를|에|도|는|사)|"
     "신고(?=하|해|했|한|할|합|로|서|자|제|를|가|는|도|에|의|식|센|만|포)|남게임|안도록$)"
 )
-_NOMINAL = re.compile("^(?:참|닮|삼|품|뿜|더듬|다듬|쓰다듬|가다듬|머금|젊|굶(?=기를)|넘(?=기를))기(?!름|미|생)")
+_NOMINAL = re.compile(
+    "^(?:참|닮|삼|품|뿜|더듬|다듬|쓰다듬|가다듬|머금|젊|굶(?=기를)|넘(?=기를))기(?!름|미|생)"
+)
+_NOUN_ENDS = re.compile(f"{_PARTICLES}*(?:이?다|입니다|이에요|이고|하.*|되.*|한|해.*|했.*|화.*)?")
 # Nouns (report, reference, perception …) or verbs (wear, bear, wind …)
 AMBIGUOUS = frozenset(("신고", "참고", "감지", "검지", "심지", "담지", "숨지"))
 
@@ -52,31 +58,118 @@ _AFTER_ADNOMINAL = re.compile(  # nouns that need a modifier before them
     "지(?=$|가|는|도|를|요)|듯|성(?=싶)|상(?=싶)|법(?=하|한|도|이)|뻔|셈|작정|정도|자신|생각|계획|겨를|"
     "기회|경우|때|사람|집|책(?!상)|시간|준비|방법|것들|가능|길이|길은|데서|동안|도움|버스|기차|장소|돈|밥)"
 )
-_NOUNS_IN_L = tuple(  # ends of nouns, longer than a syllable, that look like -(으)ㄹ
-    "서울 거울 겨울 방울 저울 개울 여울 노을 마을 가을 고을 얼굴 하늘 오늘 바늘 그늘 마늘 비늘 연필 "
-    "교실 거실 침실 병실 욕실 사실 현실 진실 요일 내일 생일 매일 휴일 평일 과일 파일 메일 제일 통일 "
-    "정말 반말 한글 비밀 나물 눈물 국물 콧물 빗물 동물 식물 건물 선물 보물 인물 계절 예술 기술 "
-    "수술 미술 마술 소설 건설 시설 전설 개발 출발 역할 생활 경찰 관찰 지하철 아들 들 호텔 아이들".split()
+_NOUNS_IN_L = (  # ends of nouns, longer than a syllable, that look like -(으)ㄹ
+    *(
+        "서울",
+        "거울",
+        "겨울",
+        "방울",
+        "저울",
+        "개울",
+        "여울",
+        "노을",
+        "마을",
+        "가을",
+        "고을",
+        "얼굴",
+    ),
+    *(
+        "하늘",
+        "오늘",
+        "바늘",
+        "그늘",
+        "마늘",
+        "비늘",
+        "연필",
+        "교실",
+        "거실",
+        "침실",
+        "병실",
+        "욕실",
+    ),
+    *(
+        "사실",
+        "현실",
+        "진실",
+        "요일",
+        "내일",
+        "생일",
+        "매일",
+        "휴일",
+        "평일",
+        "과일",
+        "파일",
+        "메일",
+    ),
+    *(
+        "제일",
+        "통일",
+        "정말",
+        "반말",
+        "한글",
+        "비밀",
+        "나물",
+        "눈물",
+        "국물",
+        "콧물",
+        "빗물",
+        "동물",
+    ),
+    *(
+        "식물",
+        "건물",
+        "선물",
+        "보물",
+        "인물",
+        "계절",
+        "예술",
+        "기술",
+        "수술",
+        "미술",
+        "마술",
+        "소설",
+    ),
+    *(
+        "건설",
+        "시설",
+        "전설",
+        "개발",
+        "출발",
+        "역할",
+        "생활",
+        "경찰",
+        "관찰",
+        "지하철",
+        "호텔",
+        "들",
+    ),
 )
 _SHORT_IN_L = frozenset("물말일글달길날별술쌀칼돌팔발불들철굴털풀절")
 _ENDINGS = (
-    (re.compile("(?<=을)(?:게|걸|지|거|건|까)(?=$|요|라|도|는|를|가|야|예|에|만|언)"), "any"),
+    (re.compile("(?<=을)(?:게|걸|지|거|건|까)(?=$|[요라도는를가야예에만언])"), "any"),
     (re.compile("(?:게|걸)(?=요$|요,)|(?:수록)|(?:세라|지라도|지언정|진대|밖에)$"), "stem"),
     (re.compile("(?:거|것|게|걸|지|수)(?=$|야|예요|에요|요|다|도|는|를|라|있|없)"), "stem"),
 )
 _TENSE_ENDING = (
-    (re.compile("게(?=요$)"), "ㄹ"), (re.compile("수(?=록)"), "ㄹ"), (re.compile("습(?=니)"), "ㄴㅁ"),
-)  # fmt: skip
+    (re.compile("게(?=요$)"), "ㄹ"),
+    (re.compile("수(?=록)"), "ㄹ"),
+    (re.compile("습(?=니)"), "ㄴㅁ"),
+)
 _STEMS_IN_L = frozenset("알놀울길멀달들걸팔풀밀열불물빌돌졸털틀헐떨널덜말들굴날늘")
 
 _NUMERALS = re.compile("[십백천만](?=육)")  # art. 29: 십육 [심뉵]
 # What takes ㄴ before it across a space, and what it takes it after (art. 29)
 _Y_NOUNS = re.compile(
-    "^(?:일(?!찍|어|본|단|부|반|등|요|월|러|렬|행|으)|이유|이야기|이불|이름|여자|여름|여행|영화|영어(?!로)|역(?!시)|"
-    "연습|요리|요일|약(?!간)|양말|얘기|여섯|여덟|엿|윷|잎|입(?!니|학|구)|연필|연구|유학|육)"
+    "^(?:일(?!찍|어|본|단|부|반|등|요|월|러|렬|행|으)|이유|이야기|이불|이름|여자|여름|여행|영화|"
+    "영어(?!로)|역(?!시)|연습|요리|요일|약(?!간)|양말|얘기|여섯|여덟|엿|윷|잎|입(?!니|학|구)|연필|연구|"
+    "유학|육)"
 )
-_Y_VERBS = re.compile("^(?:입|읽|잊|익|이기|이길|이긴|이겨|이루|열[다고지어린]|여는|연(?=$)|일하|일해|이해|일어)")
-_BEFORE_Y_VERBS = frozenset(("못", "안", "잘", "옷", "책", "꼭", "늘", "문", "글", "맛", "밥", "창문"))
+_Y_VERBS = re.compile(
+    "^(?:입|읽|잊|익|이기|이길|이긴|이겨|이루|열[다고지어린]|여는|연(?=$)|일하|일해|이해|일어)"
+)
+_BEFORE_Y_VERBS = frozenset(
+    ("못", "안", "잘", "옷", "책", "꼭", "늘", "문", "글", "맛", "밥", "창문")
+)
 _BEFORE_Y_NOUNS = re.compile(
     "(?:^(?:한|할|무슨|어떤|그런|이런|저런|다른|첫|몇|새로운|모든|온|별|큰|작은|볼|할|갈|옛|맨|긴|겨울|봄|한국|외국|"
     "서른|스물|마흔|쉰|예순|일흔|여든|아흔|열|해외|국내|가을|신혼|배낭|수학)|[한할된될던운])$"
@@ -203,9 +296,9 @@ def _mark_sino(word: str, syllables: list[Syllable]) -> None:
             continue
         if word[number : number + 2] not in known:
             continue
-        ends = re.fullmatch(f"{_PARTICLES}*(?:이?다|입니다|이에요|이고|하.*|되.*|한|해.*|했.*|화.*)?", word[number + 2 :])
         numeral = word[number : number + 2] in ("칠십", "팔십")
-        if number in (0, 2) or numeral or (number == 1 and ends and word[2] not in "도서지자든조대다들"):
+        last = number == 1 and word[2] not in "도서지자든조대다들"
+        if number in (0, 2) or numeral or (last and _NOUN_ENDS.fullmatch(word[3:])):
             _mark(syllables, number, "'")
 
 

@@ -38,20 +38,28 @@ class Reader:
         self.layers = []
         while f"gru_weight_ih_l{len(self.layers)}" in held:
             number = len(self.layers)
-            self.layers.append(tuple(
-                tuple(held[f"gru_{kind}_l{number}{way}"]
-                      for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-                for way in ("", "_reverse")
-            ))  # fmt: skip
+            self.layers.append(
+                tuple(
+                    tuple(
+                        held[f"gru_{kind}_l{number}{way}"]
+                        for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+                    )
+                    for way in ("", "_reverse")
+                )
+            )
 
-    def read(self, word: str) -> list[str]:
-        """The most probable symbol of every frame, repetitions and blanks taken out (CTC)."""
+    def states(self, word: str) -> np.ndarray:
+        """What the recurrent layers make of a word: (L, 2H)."""
         states = self.embedding[[LETTERS.index(letter) + 1 for letter in word]]  # (L, E)
         for forward, backward in self.layers:
             states = np.concatenate(
                 (_gru(states, *forward), _gru(states[::-1], *backward)[::-1]), axis=1
-            )  # (L, 2H)
-        scores = (states @ self.output.T + self.bias).reshape(-1, len(SYMBOLS))
+            )
+        return states
+
+    def read(self, word: str) -> list[str]:
+        """The most probable symbol of every frame, repetitions and blanks taken out (CTC)."""
+        scores = (self.states(word) @ self.output.T + self.bias).reshape(-1, len(SYMBOLS))
         best = scores.argmax(axis=1)  # (FRAMES · L,)
         kept = best[np.flatnonzero(np.diff(best, prepend=-1))]
         return [SYMBOLS[number] for number in kept if number]

@@ -1,10 +1,25 @@
 """One spelling per text: the Unicode form that every transcript has on disk and in memory."""
 
+import unicodedata
+
 from espnet_ext.text import hangul
+
+# What the normal form is; raised with every change, so that texts normalised before can be told.
+# 1: NFC, invisible marks dropped, lone jamo as letters, white space squeezed.
+# 2: also half-width letters (U+FFA1–FFDC) as letters, full-width ASCII as ASCII, fillers dropped.
+# Left as they are: old letters, letters and syllables in circles and brackets (㉠, ㈎).
+NORMAL_FORM = 2
 
 # Invisible marks that editors leave behind. The joiners U+200C and U+200D are spelling in some
 # scripts and stay.
 _INVISIBLE = dict.fromkeys((0xFEFF, 0x200B, 0x2060))
+_FILLERS = dict.fromkeys((0x115F, 0x1160, 0x3164, 0xFFA0))  # stand for a letter that is not there
+_WIDTHS = {  # Unicode's own mapping: <narrow> and <wide>
+    code: chr(int(unicodedata.decomposition(chr(code)).split()[1], 16))
+    for code in (*range(0xFF01, 0xFF5F), *range(0xFFA1, 0xFFDD))
+    if unicodedata.decomposition(chr(code))
+}
+_TABLE = {**_INVISIBLE, **_FILLERS, **_WIDTHS}
 
 
 def normalize(text: str) -> str:
@@ -12,12 +27,13 @@ def normalize(text: str) -> str:
 
     A lone jamo is content (a learner says half a syllable): the compatibility letter survives,
     and a conjoining one that no syllable takes up becomes that letter, so that a sound has one
-    spelling. Letters are never merged into a syllable. Idempotent.
+    spelling; so does a half-width one. Letters are never merged into a syllable. Full-width ASCII
+    becomes ASCII. Idempotent; `NORMAL_FORM` counts the changes of these rules.
 
     >>> normalize(" \\u1112\\u1161\\u11ab\\u1100\\u1173\\u11af  ㄱ\\tㅏ \\n")
     '한글 ㄱ ㅏ'
     """
-    text = hangul.from_jamo(text.translate(_INVISIBLE))
+    text = hangul.from_jamo(text.translate(_TABLE))
     return " ".join(text.split())
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espnet_ext.text import hangul
-from espnet_ext.text.korean import pronounce
+from espnet_ext.text.korean import SPOKEN, pronounce
 from espnet_ext.text.unicode import normalize
 
 syllables = st.characters(min_codepoint=0xAC00, max_codepoint=0xD7A3)
@@ -54,6 +54,18 @@ def test_only_seven_tails_are_pronounced_and_none_before_a_vowel(word):
         assert lead != "ㅇ" or tail in ("", "ㅇ")  # else it would have been linked
         assert not (tail in ("ㄱ", "ㄷ", "ㅂ") and lead in tuple("ㄱㄷㅂㅅㅈㄴㅁㄹㅎ"))
         assert not (tail == "ㄴ" and lead == "ㄹ") and not (tail == "ㄹ" and lead == "ㄴ")
+
+
+@given(st.lists(words, min_size=1, max_size=4))
+def test_connected_speech_keeps_words_and_obeys_the_same_laws(several):
+    said = pronounce(" ".join(several), SPOKEN)
+    assert list(map(len, said.split(" "))) == list(map(len, several))
+    sounds = [hangul.split(s) for s in said.replace(" ", "")]
+    assert {tail for _, _, tail in sounds} <= {"", *"ㄱㄴㄷㄹㅁㅂㅇ"}
+    for (_, _, tail), (lead, _, _) in zip(sounds, sounds[1:], strict=False):
+        assert not (tail in ("ㄱ", "ㄷ", "ㅂ") and lead in tuple("ㅇㄱㄷㅂㅅㅈㄴㅁㄹㅎ"))
+    # a pause at every space is the other style
+    assert pronounce(", ".join(several), SPOKEN) == pronounce(" ".join(several))
 
 
 @given(st.lists(words, min_size=1, max_size=4))

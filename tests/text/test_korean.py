@@ -1,9 +1,13 @@
 """Standard pronunciation against words whose pronunciation every grammar and dictionary prints."""
 
+from pathlib import Path
+
 import pytest
 
 from espnet_ext.errors import UserError
-from espnet_ext.text.korean import pronounce, strip_punctuation
+from espnet_ext.text import hangul, korean_words
+from espnet_ext.text.korean import LEARNER, SPOKEN, Style, pronounce, strip_punctuation
+from espnet_ext.text.korean_words import words
 
 # Checked by hand against the articles of the Standard Pronunciation, most are its own examples.
 TABLE = {
@@ -88,17 +92,98 @@ def test_lone_letters_stay_and_are_nobodys_neighbours():
     assert pronounce("ㅋㅋ 국ㄴ물 옷ㅏ") == "ㅋㅋ 국ㄴ물 옫ㅏ"
 
 
-@pytest.mark.parametrize("text", ["세 시 30분", "TV 봐요", "漢字", "né", "옷Ａ"])
+@pytest.mark.parametrize("text", ["漢字", "né", "옷 ß"])
 def test_other_characters_are_a_users_mistake(text):
     with pytest.raises(UserError, match="not Hangul") as error:
         pronounce(text)
     assert "spell" in error.value.remedy
 
 
-def test_letters_of_the_lexical_list_never_break_a_word():
+def test_entries_of_the_lexical_list_never_break_a_word():
     # Each entry, alone and with a vowel after it, gives syllables and as many as it has.
-    from espnet_ext.text.korean import _RESPELLED
-
-    for word in _RESPELLED:
+    assert len(words()) > 800
+    for word in words():
         for text in (word, word + "이", word + "도"):
-            assert len(pronounce(text)) == len(text)
+            for style in (Style(), SPOKEN, LEARNER):
+                assert len(pronounce(text, style)) == len(text)
+
+
+def test_an_entry_that_stands_twice_or_has_another_length_is_named(tmp_path, monkeypatch):
+    for text, match in (("꽃~잎 꽃|잎", "lexicon.txt:1: '꽃잎' stands there twice"),
+                        ("# x\n디귿=디", "lexicon.txt:2: '디귿=디' is not a word")):
+        broken = tmp_path / "lexicon.txt"
+        broken.write_text(text)
+        monkeypatch.setattr(korean_words, "WORDS", broken)
+        with pytest.raises(UserError, match=match):
+            korean_words.words.__wrapped__()
+
+
+def test_sino_korean_pairs_are_what_they_say():
+    pairs = korean_words.sino()
+    assert len(pairs) > 900
+    for pair in pairs:
+        (_, _, tail), (lead, _, _) = map(hangul.split, pair)
+        assert tail == "ㄹ" and lead in ("ㄷ", "ㅅ", "ㅈ")
+    text = korean_words.SINO.read_text(encoding="utf-8")
+    assert "Choe Hwanjin" in text and "Redistributions of source code" in text
+
+
+# -- the published examples and everyday words: see the head of the file
+
+
+def published() -> list[tuple[str, str, str]]:
+    rows = []
+    file = Path(__file__).with_name("korean_pronunciation.txt")
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            group, _, pairs = line.partition(": ")
+            rows += [(group, *pair.split("=")) for pair in pairs.split(", ")]
+    return rows
+
+
+PUBLISHED = published()
+
+
+def bare(text: str) -> str:
+    return "".join(c for c in text if hangul.is_hangul(c))
+
+
+@pytest.mark.parametrize(("group", "spelled", "said"), PUBLISHED)
+def test_published_pronunciation(group, spelled, said):
+    assert bare(pronounce(spelled, SPOKEN)) == said
+
+
+def test_the_published_examples_cover_the_articles():
+    articles = {int(group) for group, _, _ in PUBLISHED if group.isdigit()}
+    assert articles >= set(range(9, 31)) | {5, 6, 7}
+    assert len({(spelled, said) for _, spelled, said in PUBLISHED}) > 900
+
+
+# -- what depends on the neighbours, and styles
+
+CONTEXTS = """
+    신을 신고 나갔다=시늘 신꼬 나갇따, 혼인 신고를 했다=호닌 신고를 핻따, 감지 않는다=감찌 안는다,
+    위험을 감지했다=위허믈 감지핻따, 할 일이 있다=할 리리 읻따, 갈 데가 없다=갈 떼가 업따,
+    물 것을 주다=물 거슬 주다, 서울 사람=서울 사람, 만날 사람=만날 싸람, 책을 읽는다=채글 잉는다,
+    안 입어요=안 니버요, 문 앞에 서다=무 나페 서다, 오늘 아침=오늘 아침
+"""
+
+
+@pytest.mark.parametrize("pair", [pair.strip() for pair in CONTEXTS.split(",")])
+def test_words_in_context(pair):
+    spelled, said = pair.split("=")
+    assert pronounce(spelled, SPOKEN) == said
+
+
+def test_punctuation_is_a_pause_and_quotation_marks_are_none():
+    assert pronounce("밥, 먹는다", SPOKEN) == "밥 멍는다"
+    assert pronounce("‘밥’ 먹는다", SPOKEN) == "밤 멍는다"
+
+
+def test_styles():
+    assert pronounce("냇가") == "내까" and pronounce("냇가", LEARNER) == "낻까"
+    assert pronounce("맛있는") == "마신는"
+    assert pronounce("맛있는", Style(neutral_itta=True)) == "마딘는"
+    tolerated = Style(tolerated=True)
+    said = pronounce("주의 나의 시계 예의 차례 의사 희망", tolerated)
+    assert said == "주이 나에 시게 예이 차례 의사 히망"

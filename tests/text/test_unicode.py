@@ -4,7 +4,8 @@ import unicodedata
 
 import pytest
 
-from espnet_ext.text.unicode import is_normal, normalize
+from espnet_ext.text import hangul
+from espnet_ext.text.unicode import NORMAL_FORM, is_normal, normalize
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,10 @@ from espnet_ext.text.unicode import is_normal, normalize
         ("\u1161", "ㅏ"),
         ("\u11aa가", "ㄳ가"),
         ("가\u11a8\u11ab", "각ㄴ"),
+        ("\uffa1\uffc2\uffa4", "ㄱㅏㄴ"),  # half-width letters are letters, and do not merge
+        ("\uff34\uff36\uff12", "TV2"),  # full-width ASCII
+        ("가\u3164나\u115f\u1161", "가나ㅏ"),  # fillers
+        ("㉠ ㈎ ㆍ", "㉠ ㈎ ㆍ"),
         ("नहीं\u200d", "नहीं\u200d"),  # joiners are spelling
     ],
 )
@@ -36,3 +41,18 @@ def test_decomposed_korean_comes_back_whole():
     decomposed = unicodedata.normalize("NFD", text)
     assert decomposed != text and not is_normal(decomposed)
     assert normalize(decomposed) == text
+
+
+def test_every_half_width_letter_is_unicodes_letter():
+    assert NORMAL_FORM == 2  # a change of the cases above is a new form
+    for code in range(0xFFA1, 0xFFDD):
+        name = unicodedata.name(chr(code), "")
+        if name:
+            letter = normalize(chr(code))
+            assert hangul.is_letter(letter)
+            assert unicodedata.name(letter) == name.replace("HALFWIDTH ", "")
+
+
+@pytest.mark.parametrize("code", range(0x21, 0x7F))
+def test_full_width_ascii(code):
+    assert normalize(chr(code + 0xFEE0)) == chr(code)

@@ -1,0 +1,66 @@
+"""Korean readings of digits, units and Latin letters, against a table and against each other."""
+
+import pytest
+
+from espnet_ext.text import korean_reading as reading
+
+CASES = {
+    "3시 3분": "세시 삼분",
+    "12시 30분": "열두시 삼십분",
+    "오후 2:05": "오후 두시 오분",
+    "2024년 6월 10일": "이천이십사년 유월 십일",
+    "2024-10-03": "이천이십사년 시월 삼일",
+    "5명, 20살, 21 살": "다섯명, 스무살, 스물한 살",
+    "20대": "이십대",
+    "3개월, 3개": "삼개월, 세개",
+    "2시간": "두시간",
+    "두 번째 3번": "두 번째 삼번",
+    "3번만": "세번만",
+    "100명": "백명",
+    "1,234,567원": "백이십삼만사천오백육십칠원",
+    "010-1234-5678": "공일공 일이삼사 오육칠팔",
+    "3.14": "삼쩜일사",
+    "-5℃": "마이너스 오도",
+    "$20": "이십달러",
+    "1/2": "이분의 일",
+    "3~4층": "삼에서 사층",
+    "6·25, 3·1절, 5.18": "육이오, 삼일절, 오일팔",
+    "5km, 2kg, 30%": "오킬로미터, 이킬로그램, 삼십퍼센트",
+    "TV와 CD": "티브이와 시디",
+    "A4 용지, mp3": "에이포 용지, 엠피스리",
+    "007": "공공칠",
+    "물 좀": "물 좀",
+}
+
+
+@pytest.mark.parametrize(("written", "said"), CASES.items())
+def test_readings(written, said):
+    assert reading.spell_out(written) == said
+
+
+def value(said: str) -> int:
+    """A Sino-Korean numeral's value, by an own reading of it."""
+    total = group = digit = 0
+    for char in said:
+        if char in "영일이삼사오육칠팔구":
+            digit = "영일이삼사오육칠팔구".index(char)
+        elif char in "십백천":
+            group += (digit or 1) * 10 ** ("십백천".index(char) + 1)
+            digit = 0
+        else:
+            total += ((group + digit) or 1) * 10 ** (4 * ("만억조경".index(char) + 1))
+            group = digit = 0
+    return total + group + digit
+
+
+@pytest.mark.parametrize("step", [1, 7, 9_999, 10_007, 123_456_789])
+def test_sino_korean_numbers_mean_what_they_say(step):
+    for number in range(0, step * 300, step):
+        assert value(reading.sino(number)) == number
+
+
+def test_native_numbers_are_all_different():
+    assert len({reading.native(number) for number in range(1, 100)}) == 99
+    for number in (0, 100):
+        with pytest.raises(ValueError, match="no native numeral"):
+            reading.native(number)
