@@ -23,10 +23,6 @@ MARKS = {
 ASPIRATED = {"ㄱ": "ㅋ", "ㄷ": "ㅌ", "ㅂ": "ㅍ", "ㅈ": "ㅊ"}
 TENSE = {"ㄱ": "ㄲ", "ㄷ": "ㄸ", "ㅂ": "ㅃ", "ㅅ": "ㅆ", "ㅈ": "ㅉ"}
 NASAL = {"ㄱ": "ㅇ", "ㄷ": "ㄴ", "ㅂ": "ㅁ"}
-CLUSTER = {
-    **{"ㄳ": "ㄱㅅ", "ㄵ": "ㄴㅈ", "ㄶ": "ㄴㅎ", "ㄺ": "ㄹㄱ", "ㄻ": "ㄹㅁ", "ㄼ": "ㄹㅂ"},
-    **{"ㄽ": "ㄹㅅ", "ㄾ": "ㄹㅌ", "ㄿ": "ㄹㅍ", "ㅀ": "ㄹㅎ", "ㅄ": "ㅂㅅ"},
-}
 NEUTRAL = {  # arts. 9–11, 14: the seven sounds that end a syllable
     **dict.fromkeys("ㄲㅋㄳㄺ", "ㄱ"),
     **dict.fromkeys("ㅅㅆㅈㅊㅌㅎ", "ㄷ"),
@@ -103,7 +99,7 @@ def _palatalise(left: Syllable, right: Syllable) -> None:
 def _h(left: Syllable, right: Syllable) -> None:
     """Art. 12: ㅎ as a tail, and ㅎ as a lead after an obstruent."""
     if left.tail in ("ㅎ", "ㄶ", "ㅀ"):
-        rest = CLUSTER.get(left.tail, "")[:1]
+        rest = hangul.CLUSTERS.get(left.tail, "")[:1]
         if right.lead in ("ㄱ", "ㄷ", "ㅈ"):
             left.tail, right.lead = rest, ASPIRATED[right.lead]
         elif right.lead == "ㅅ":
@@ -115,7 +111,7 @@ def _h(left: Syllable, right: Syllable) -> None:
     elif right.lead == "ㅎ" and left.tail not in ("", "ㄴ", "ㄹ", "ㅁ", "ㅇ"):
         kept, sound = "", left.neutral()
         if left.tail in ("ㄵ", "ㄺ", "ㄼ") and not left.noun:
-            kept, sound = CLUSTER[left.tail]
+            kept, sound = hangul.CLUSTERS[left.tail]
         if left.tail == "ㅈ" and right.vowel in ("ㅣ", "ㅕ"):
             sound = "ㅈ"  # 맞히다 [마치다], but 낮하고 [나타고]
         if sound in ASPIRATED:
@@ -128,7 +124,7 @@ def _link(left: Syllable, right: Syllable) -> None:
         return
     if left.mark == "." and left.tail in ("ㄴ", "ㄹ", "ㅁ"):
         return
-    left.tail, moved = CLUSTER.get(left.tail, ("", left.tail))
+    left.tail, moved = hangul.CLUSTERS.get(left.tail, ("", left.tail))
     right.lead = "ㅆ" if moved == "ㅅ" and left.tail else moved
 
 
