@@ -76,7 +76,7 @@ def test_wrong_usage(checkout):
         done = set_up(checkout, *options)
         assert done.returncode == 2 and "remedy:" in done.stderr
     done = set_up(checkout, "--python", sys.executable, "--extras", "synth repport")
-    assert done.returncode == 2 and "dev report synth" in done.stderr
+    assert done.returncode == 2 and "choose among: dev hf lhotse report synth" in done.stderr
 
 
 def test_a_folder_that_is_no_environment_is_left_alone(checkout, tmp_path):
