@@ -78,7 +78,7 @@ def _measure(found: Mapping | None) -> str:
     if found.get("interval"):
         text += " [{:.2f}–{:.2f}]".format(*found["interval"])
     if found.get("null"):
-        text += f"; null {found['null']['mean']:.2f}"
+        text += f"; null {found['null']['mean']:.2f}".replace("-0.00", "0.00")
     return text
 
 
