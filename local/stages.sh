@@ -99,6 +99,10 @@ perturb_speed() {
     made="$datadir/$(braces "$langs")/${train_set}_sp"
 }
 
+is_test() { # is_test SET: is it one to decode, of which nothing may be left out?
+    if [[ " $test_sets " == *" $1 "* ]]; then printf true; else printf false; fi
+}
+
 format_audio() {
     local lang set
     for lang in $langs; do
@@ -107,23 +111,26 @@ format_audio() {
                 --out "$dumpdir/raw/org/$lang/$set/wav.scp" --run launch -- \
                 "$python" -m espnet_ext.bin.format_audio --input "$datadir/$lang/$set" \
                 --output "$dumpdir/raw/org/$lang/$set" --sample_rate "$fs" --audio_format "$audio_format" --nj "$nj" \
-                ${channel:+--channel "$channel"}
+                --on_error "$on_error" --max_broken "$max_broken" --whole "$(is_test "$set")" ${channel:+--channel "$channel"}
         done
     done
     made="$dumpdir/raw/org/$(braces "$langs")/$(braces "$(all_sets)"): $(count_utterances "$dumpdir/raw/org") utterances"
 }
 
 filter_data() {
-    local lang set whole
+    local lang set org against
     for lang in $langs; do
+        org=$dumpdir/raw/org/$lang
         for set in $(all_sets); do
-            whole=false # sets to decode keep every utterance
-            if [[ " $test_sets " == *" $set "* ]]; then whole=true; fi
-            pool "$nj" step "$lang/filter_$set" --in "$dumpdir/raw/org/$lang/$set" \
+            against=() # what a set shares with the training set
+            if [[ $set != "$train_set" ]]; then against=(--against "$org/$train_set"); fi
+            pool "$nj" step "$lang/filter_$set" --in "$org/$set" --in "$org/$train_set" --in "$train_config" \
                 --out "$dumpdir/raw/$lang/$set/wav.scp" --show ': warning: |^  removed |: mended on writing: ' -- \
-                "$python" -m espnet_ext.bin.filter --input "$dumpdir/raw/org/$lang/$set" \
-                --output "$dumpdir/raw/$lang/$set" --outputs "$(outputs_of "$lang")" --no_filter "$whole" \
-                --min_seconds "$min_wav_duration" --max_seconds "$max_wav_duration"
+                "$python" -m espnet_ext.bin.filter --input "$org/$set" \
+                --output "$dumpdir/raw/$lang/$set" --outputs "$(outputs_of "$lang")" --no_filter "$(is_test "$set")" \
+                --min_seconds "$min_wav_duration" --max_seconds "$max_wav_duration" --config "$train_config" \
+                --token_types "$(types_of "$lang")" --on_error "$on_error" --max_broken "$max_broken" \
+                --read_samples "$read_samples" "${against[@]}"
         done
     done
     pool_wait

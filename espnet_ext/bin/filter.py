@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from espnet_ext.bin import cli
+from espnet_ext.bin import audio_options, cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,18 +21,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument(
         "--allow_pipes", type=cli.boolean, default=False, help="run commands in wav.scp"
     )
+    options.add_argument(
+        "--token_types", type=cli.words, default="", help='units: "surface=phone meaning=char"'
+    )
+    options.add_argument(
+        "--config", default="", help="training configuration, to see what CTC cannot align"
+    )
+    options.add_argument(
+        "--against", nargs="*", default=[], metavar="DIR", help="directories to share nothing with"
+    )
+    options.add_argument(
+        "--read_samples", type=cli.boolean, default=False, help="decode all audio: slow, thorough"
+    )
+    options.add_argument("--nj", type=audio_options.count, default=8, help="recordings at a time")
+    audio_options.add_policy(options)
     chosen = options.parse_args(argv)
     if not chosen.outputs:
         options.error("--outputs: name at least one output")
 
+    from espnet_ext.data.checking import Checks
     from espnet_ext.data.filtering import Filter, filter_directory
+    from espnet_ext.data.pair_checks import read_frames, read_units
 
     rule = Filter(
         outputs=tuple(chosen.outputs),
         min_seconds=chosen.min_seconds,
         max_seconds=chosen.max_seconds,
         keep_all=chosen.no_filter,
-        allow_pipes=chosen.allow_pipes,
+        checks=Checks(
+            allow_pipes=chosen.allow_pipes,
+            read_samples=chosen.read_samples,
+            nj=chosen.nj,
+            tokens=read_units(chosen.token_types),
+            frames=read_frames(chosen.config) if chosen.config else None,
+            against=chosen.against,
+        ),
+        policy=audio_options.policy_of(chosen, whole=chosen.no_filter),
     )
     for line in filter_directory(chosen.input, chosen.output, rule):
         print(line)

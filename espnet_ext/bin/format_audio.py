@@ -23,6 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--allow_pipes", type=cli.boolean, default=False, help="run commands in wav.scp"
     )
     options.add_argument("--nj", type=audio_options.count, default=1, help="parallel processes")
+    audio_options.add_policy(options)
+    options.add_argument(
+        "--whole", type=cli.boolean, default=False, help="leave out nothing (sets to decode)"
+    )
     chosen = options.parse_args(argv)
     form = Format(
         sample_rate=chosen.sample_rate,
@@ -31,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         copy=chosen.copy,
         allow_pipes=chosen.allow_pipes,
     )
-    print(format_directory(chosen.input, chosen.output, form, nj=chosen.nj))
+    policy = audio_options.policy_of(chosen, whole=chosen.whole)
+    print(format_directory(chosen.input, chosen.output, form, nj=chosen.nj, policy=policy))
     return 0
 
 

@@ -6,14 +6,16 @@ Nothing goes silently: what is removed is listed in `removed.tsv` with its reaso
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from espnet_ext import files
-from espnet_ext.data.directory import read_directory, require_output, write_directory
-from espnet_ext.data.findings import WARNING, as_json, describe
+from espnet_ext.data.checking import Checks
+from espnet_ext.data.directory import require_output, write_directory
+from espnet_ext.data.findings import WARNING, describe
+from espnet_ext.data.policy import Policy, take
 from espnet_ext.data.record import Utterance
-from espnet_ext.data.validate import MENDED, check_directory, require_valid
+from espnet_ext.data.validate import MENDED, check_directory
 from espnet_ext.errors import UserError
 from espnet_ext.progress import say
 
@@ -28,7 +30,8 @@ class Filter:
     min_seconds: float = 0.1
     max_seconds: float = 20.0
     keep_all: bool = False  # for sets to decode: their files are completed, and nothing is removed
-    allow_pipes: bool = False
+    checks: Checks = field(default_factory=Checks)  # what else to check
+    policy: Policy = field(default_factory=Policy)  # what to do with broken utterances
 
     def reason_against(self, utterance: Utterance, seconds: float) -> str:
         """Why the utterance has to go; empty if it stays."""
@@ -50,20 +53,19 @@ def filter_directory(
 
     `text.<output>` of every output has a row for every utterance, `<na>` where it is unlabelled;
     other transcripts (canonical) are passed on as they are. Any error ends it, with all of them
-    listed and in `<target>/validation.json`.
+    listed and in `<target>/validation.json`, unless the rule's policy leaves broken utterances out.
     """
     require_output(source, target)
-    check = check_directory(source, allow_pipes=rule.allow_pipes)
-    report = {"directory": check.path, "utterances": check.utterances, "speakers": check.speakers}
-    report |= {"labelled": check.labelled, "findings": as_json(check.findings)}
-    files.write_json(Path(target) / "validation.json", report)
-    require_valid(check)
+    check = check_directory(source, rule.checks)
+    files.write_json(Path(target) / "validation.json", check.as_json())
+    policy = replace(rule.policy, whole=rule.policy.whole or rule.keep_all)
+    utterances = take(check, target, policy)
     warnings = [one for one in check.findings if one.severity == WARNING and one.code not in MENDED]
     for line in describe(warnings):
         say(line)
     kept: list[Utterance] = []
     removed: list[tuple[Utterance, str]] = []
-    for utterance in read_directory(source):
+    for utterance in utterances:
         reason = rule.reason_against(utterance, check.audio[utterance.utt_id].seconds)
         if reason:
             removed.append((utterance, reason))

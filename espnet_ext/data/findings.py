@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass
 
 from espnet_ext.errors import UserError
 
-ERROR = "error"
-WARNING = "warning"
-SHOWN = {ERROR: 20, WARNING: 3}  # of each kind; all of them stand in the JSON file
+ERROR = "error"  # would make a stage fail, or train on what is not there
+WARNING = "warning"  # is probably not meant
+NOTE = "note"  # good to know
+SHOWN = {ERROR: 20, WARNING: 3, NOTE: 1}  # of each kind; all of them stand in the JSON file
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Finding:
     d/wav.scp:3: error: s1-u1: no such file: a.wav [no-audio]
     """
 
-    severity: str  # ERROR or WARNING
+    severity: str  # ERROR, WARNING or NOTE
     code: str  # a short name for this kind of finding, stable across versions
     file: str
     line: int  # from 1; 0: the file as a whole
@@ -48,7 +49,7 @@ def describe(findings: Iterable[Finding]) -> list[str]:
     ['text:1: error: begins with a BOM [bom]', '  remedy: remove it']
     """
     kinds: dict[tuple[str, str], list[Finding]] = {}
-    for finding in sorted(findings, key=lambda finding: finding.severity != ERROR):
+    for finding in sorted(findings, key=lambda finding: list(SHOWN).index(finding.severity)):
         kinds.setdefault((finding.severity, finding.code), []).append(finding)
     lines = []
     for kind in kinds.values():

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from espnet_ext import files
 from espnet_ext.data.audio import AudioInfo, is_pipe, source_file
-from espnet_ext.data.directory import read_directory, remove_stale, require_output, write_directory
+from espnet_ext.data.checking import Check, Checks
+from espnet_ext.data.directory import remove_stale, require_output, write_directory
 from espnet_ext.data.findings import as_json
+from espnet_ext.data.policy import Policy, take
 from espnet_ext.data.record import Utterance
 from espnet_ext.data.rendering import ARK_ENTRIES, Job, Made, findings_of, render
-from espnet_ext.data.validate import MENDED, Check, check_directory, require_valid
+from espnet_ext.data.validate import MENDED, check_directory
 
 AUDIO_FORMATS = ("wav", "flac", "wav.ark", "flac.ark")
 # Findings about audio that formatting exists to mend.
@@ -38,19 +40,24 @@ class Format:
 
 
 def format_directory(
-    source: str | os.PathLike, target: str | os.PathLike, form: Format, *, nj: int = 1
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    form: Format,
+    *,
+    nj: int = 1,
+    policy: Policy | None = None,
 ) -> str:
     """Write `target`: the utterances of `source` in the format; returns a line on what was made.
 
     What is a file in that format already is referred to where it is (unless `form.copy`); what an
     earlier run wrote from the same source is left alone. Audio that cannot be read is an error that
-    lists all of it; nothing is left out.
+    lists all of it; nothing is left out but what `policy` says.
     """
     require_output(source, target)
-    check = check_directory(source, allow_pipes=form.allow_pipes)
+    policy = policy or Policy()
+    check = check_directory(source, Checks(allow_pipes=form.allow_pipes, duplicates=False))
     check.findings = [one for one in check.findings if one.code not in _FORMATTED]
-    _require_valid(check, target)
-    utterances = read_directory(source)
+    utterances = _take(check, target, policy)
     folder = Path(target) / "data"
     kept = [one for one in utterances if _fits(one.audio, check.audio[one.utt_id], form)]
     kept_ids = {one.utt_id for one in kept}
@@ -58,7 +65,8 @@ def format_directory(
     made, failed = render(_jobs(rest, folder, form), folder, nj=nj, label="formatting audio")
     if failed:
         check.findings += findings_of(failed, Path(source) / "wav.scp")
-        _require_valid(check, target)
+        utterances = _take(check, target, policy)
+        kept = [one for one in kept if one.utt_id not in failed]
     frames = {one.utt_id: check.audio[one.utt_id].frames for one in kept}
     frames |= {one.utt_id: one.frames for one in made.values()}
     placed = [
@@ -73,14 +81,14 @@ def format_directory(
     return _summary(target, placed, made, len(kept), sum(frames.values()), form)
 
 
-def _require_valid(check: Check, target: str | os.PathLike) -> None:
-    """Stop at errors; all of them also stand in a file, however long the list."""
+def _take(check: Check, target: str | os.PathLike, policy: Policy) -> list[Utterance]:
+    """What to work on; errors also stand in a file, however long the list."""
     report = Path(target) / "validation.json"
     if any(finding.code not in MENDED for finding in check.errors):
         files.write_json(report, {"directory": check.path, "findings": as_json(check.findings)})
     else:
         remove_stale(report)
-    require_valid(check)
+    return take(check, target, policy)
 
 
 def _fits(source: str, info: AudioInfo, form: Format) -> bool:

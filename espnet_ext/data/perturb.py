@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from espnet_ext.data.checking import Checks
 from espnet_ext.data.directory import read_directory, require_output, write_directory
 from espnet_ext.data.record import Utterance
 from espnet_ext.data.rendering import Job, findings_of, render
@@ -72,7 +73,7 @@ def perturb_directory(
     """
     factors = parse_speeds(speeds)
     require_output(source, target)
-    require_valid(check_directory(source, check_audio=False, allow_pipes=allow_pipes))
+    require_valid(check_directory(source, Checks(check_audio=False, allow_pipes=allow_pipes)))
     folder = Path(audio_dir or Path(target) / "audio")
     originals = read_directory(source)
     utterances: list[Utterance] = []
@@ -92,7 +93,7 @@ def perturb_directory(
             )  # fmt: skip
     made, failed = render(jobs, folder, nj=nj, label="speed perturbation")
     if failed:
-        check = check_directory(source, check_audio=False, allow_pipes=allow_pipes)
+        check = check_directory(source, Checks(check_audio=False, allow_pipes=allow_pipes))
         check.findings += findings_of(failed, Path(source) / "wav.scp")
         require_valid(check)
     write_directory(target, utterances)

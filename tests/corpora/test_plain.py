@@ -68,7 +68,8 @@ def test_the_command_writes_each_language_apart(tmp_path):
         for name in plain.SETS:
             (one,) = read_directory(data / lang / name)
             assert one.lang == lang
-            assert not [one for one in validate_directory(data / lang / name)]
+            found = validate_directory(data / lang / name)
+            assert not [one for one in found if one.severity == "error"]
 
 
 def test_quick_keeps_a_small_part_of_each_set(tmp_path):
