@@ -124,12 +124,12 @@ filter_data() {
         for set in $(all_sets); do
             against=() # what a set shares with the training set
             if [[ $set != "$train_set" ]]; then against=(--against "$org/$train_set"); fi
-            pool "$nj" step "$lang/filter_$set" --in "$org/$set" --in "$org/$train_set" --in "$train_config" \
+            pool "$nj" step "$lang/filter_$set" --in "$org/$set" --in "$org/$train_set" \
                 --out "$dumpdir/raw/$lang/$set/wav.scp" --show ': warning: |^  removed |: mended on writing: ' -- \
                 "$python" -m espnet_ext.bin.filter --input "$org/$set" \
                 --output "$dumpdir/raw/$lang/$set" --outputs "$(outputs_of "$lang")" --no_filter "$(is_test "$set")" \
-                --min_seconds "$min_wav_duration" --max_seconds "$max_wav_duration" --config "$train_config" \
-                --token_types "$(types_of "$lang")" --on_error "$on_error" --max_broken "$max_broken" \
+                --min_seconds "$min_wav_duration" --max_seconds "$max_wav_duration" \
+                --on_error "$on_error" --max_broken "$max_broken" \
                 --read_samples "$read_samples" "${against[@]}"
         done
     done
