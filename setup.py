@@ -63,7 +63,9 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["espnet_ext", "espnet_ext.*"]),
-    package_data={"": ["*.txt", "*.yaml", "*.json", "*.tsv", "*.css", "*.js", "*.html"]},
+    package_data={
+        "": ["*.txt", "*.xz", "*.npz", "*.yaml", "*.json", "*.tsv", "*.css", "*.js", "*.html"],
+    },
     python_requires=">=3.12,<3.14",
     install_requires=REQUIRES,
     extras_require=EXTRAS,

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable, Iterable
 
+from espnet_ext.text.korean_loans import hangul_of
+
 _DIGITS = "영일이삼사오육칠팔구"
 _TENS = ("", "십", "백", "천")
 _MYRIADS = ("", "만", "억", "조", "경")
@@ -144,6 +146,14 @@ def _minus(sign: str) -> str:
     return "마이너스 " if sign else ""
 
 
+def _latin(found: re.Match) -> str:
+    """Capitals and up to three letters are spelled, longer words are read as English."""
+    word = found[0]
+    if word.isupper() or len(word) < 4:
+        return "".join(LETTERS[letter.upper()] for letter in word)
+    return hangul_of(word)
+
+
 def _singly(found: re.Match) -> str:
     return " ".join(digits(group) for group in found.groups())
 
@@ -193,6 +203,6 @@ _READINGS: tuple[tuple[re.Pattern, str | Callable[[re.Match], str]], ...] = tupl
             lambda m: _NAMES[m[0].lower()],
         ),
         (rf"((?<![\w.])-|)({_NUMBER})(\.\d+)?", _bare),
-        (r"[A-Za-z]+", lambda m: "".join(LETTERS[letter.upper()] for letter in m[0])),
+        (r"[A-Za-z]+", _latin),
     )
 )

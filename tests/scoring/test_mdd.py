@@ -149,7 +149,7 @@ def test_korean_letters_without_prompt(tmp_path, capsys):
     counts = found["counts"][mdd.WITH]
     assert (counts["TA"], counts["CD"], sum(counts.values())) == (9, 1, 10)
     assert found["prompted"] is False
-    (tmp_path / "meaning").write_text("s1-a 3 times\n")
+    (tmp_path / "meaning").write_text("s1-a 漢字\n")
     capsys.readouterr()
     assert command.main([*options, "--unit", "jamo"]) == 0
     assert "0 utterances, 1 left out (words without pronunciation)" in capsys.readouterr().out
@@ -159,3 +159,25 @@ def test_korean_letters_without_prompt(tmp_path, capsys):
     assert set(json.loads((tmp_path / "y.json").read_text())["F1"].values()) == {None}
     with pytest.raises(UserError, match="unit 'mora'"):
         command.main([*options, "--unit", "mora"])
+
+
+def test_words_of_no_lexicon_are_pronounced_if_asked_for(tmp_path, capsys):
+    """Xylophone is in the CMU dictionary, glorvy is read by its letters."""
+    paths = write(
+        tmp_path, canonical={"s1-a": "Z AY L AH F OW N"}, perceived={"s1-a": "Z AY L AH P OW N"},
+        hypothesis={"s1-a": "Z AY L AH P OW N"}, meaning={"s1-a": "Xylophone"},
+    )  # fmt: skip
+    names = "canonical", "perceived", "hypothesis", "meaning"
+    options = [word for name in names for word in (f"--{name}", paths[name])]
+    assert command.main(options) == 0
+    assert "0 utterances, 1 left out (words without pronunciation)" in capsys.readouterr().out
+    assert command.main([*options, "--g2p", "true", "--json", str(tmp_path / "x.json")]) == 0
+    counts = json.loads((tmp_path / "x.json").read_text())["counts"][mdd.WITH]
+    assert (counts["TA"], counts["CD"], sum(counts.values())) == (6, 1, 7)
+    (tmp_path / "meaning").write_text("s1-a glorvy 漢字\n")
+    capsys.readouterr()
+    assert command.main([*options, "--g2p", "true"]) == 0
+    assert "1 left out (words without pronunciation)" in capsys.readouterr().out
+    (tmp_path / "meaning").write_text("s1-a glorvy\n")
+    assert command.main([*options, "--g2p", "true"]) == 0
+    assert "1 utterances; PER" in capsys.readouterr().out

@@ -1,8 +1,13 @@
 """Korean readings of digits, units and Latin letters, against a table and against each other."""
 
+import random
+
 import pytest
 
+from espnet_ext.text import hangul
 from espnet_ext.text import korean_reading as reading
+from espnet_ext.text.korean_loans import hangul_of, transcribe
+from espnet_ext.text.phones import PHONES
 
 CASES = {
     "3시 3분": "세시 삼분",
@@ -29,6 +34,7 @@ CASES = {
     "TV와 CD": "티브이와 시디",
     "A4 용지, mp3": "에이포 용지, 엠피스리",
     "007": "공공칠",
+    "file 3개를 download": "파일 세개를 다운로드",
     "물 좀": "물 좀",
 }
 
@@ -64,3 +70,25 @@ def test_native_numbers_are_all_different():
     for number in (0, 100):
         with pytest.raises(ValueError, match="no native numeral"):
             reading.native(number)
+
+
+# Loan words whose established spelling follows the rules
+LOANS = """
+    game=게임 file=파일 computer=컴퓨터 team=팀 strike=스트라이크 flash=플래시
+    internet=인터넷 queen=퀸 spring=스프링 world=월드 milk=밀크 desk=데스크 cake=케이크
+    bridge=브리지 video=비디오 apple=애플 google=구글 shopping=쇼핑 facebook=페이스북
+    YouTube=유튜브
+"""
+
+
+@pytest.mark.parametrize("pair", LOANS.split())
+def test_loan_words(pair):
+    word, said = pair.split("=")
+    assert hangul_of(word) == said
+
+
+def test_any_phones_make_syllables():
+    rng = random.Random(5)
+    for _ in range(2000):
+        said = transcribe(rng.choices(PHONES, k=rng.randint(1, 9)))
+        assert all(map(hangul.is_syllable, said))
