@@ -79,7 +79,7 @@ def export(network: Network, path: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--output", required=True, help="file of weights to write")
-    parser.add_argument("--epochs", type=int, default=18)
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--size", type=int, default=128, help="of a direction's state")
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--batch", type=int, default=128)

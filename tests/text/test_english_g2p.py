@@ -175,7 +175,7 @@ def test_the_network_on_words_that_it_was_not_trained_on():
     assert 100 * wrong / total < PER, 100 * wrong / total
 
 
-PER = 10.0
+PER = 8.0  # % without stress: 6.7 on all that are held out
 
 
 def test_the_network_computes_what_pytorch_does():
