@@ -15,6 +15,8 @@ readonly start_dir root cores
 . "$root/local/launch.sh"
 # shellcheck source=local/lm_stages.sh
 . "$root/local/lm_stages.sh"
+# shellcheck source=local/stress_stages.sh
+. "$root/local/stress_stages.sh"
 # shellcheck source=local/compare_stages.sh
 . "$root/local/compare_stages.sh"
 # shellcheck source=local/stages.sh
@@ -60,6 +62,7 @@ option html "" "page of results (default: report.html, likewise)"
 option langs "ko en" "languages, each with its own models"
 option lang "" "the same as --langs"
 option train_set train "training set"
+option train_sets "" "several training sets, say \"l2arctic librispeech\": combined, each utterance trains the outputs that it is labelled for"
 option valid_set valid "validation set"
 option test_sets test "sets to decode and score"
 option speed_perturb_factors "" "say \"0.9 1.0 1.1\""
@@ -71,7 +74,9 @@ option max_wav_duration 20.0 "seconds; longer ones too"
 option on_error error "broken utterances in stages 3 and 4: error, skip or quarantine; test sets are never reduced"
 option max_broken 0.05 "share of broken utterances beyond which those stages stop all the same"
 option read_samples false "decode all audio in stage 4, for damage, silence and clipping"
-option token_types "surface=char meaning=char" "outputs and their units: char, jamo, phone, word, bpe; token_types_<lang> in recipe.conf wins over its default"
+option token_types "surface=char meaning=char" "outputs and their units: char, jamo, phone, word, bpe, label; token_types_<lang> in recipe.conf wins over its default"
+option label_outputs "" "outputs made of label tables, say \"l1=utt2l1 language=utt2lang\"; name them in --token_types too, as l1=label"
+option inline_tags "" "such outputs that are also written behind other transcripts as tags, say \"meaning=l1\""
 option nbpe 500 "units of token type bpe"
 # Models
 option systems "so_surface so_meaning do" "systems to train and compare: conf/systems/<name>.yaml"
@@ -80,6 +85,10 @@ option train_tag "" "name of it in folders (default: from --train_config)"
 option train_args "" "further options for ESPnet's training"
 option twins "" "systems to train once more from another seed, whose likeness is a ceiling for stage 17"
 option twin_seed 1 "that seed (ESPnet's own is 0)"
+option stress "" "percentages of labels to take away in stage 17, say \"0 25 50 75 90\", and train with the rest (hours)"
+option stress_output surface "output whose labels they are"
+option stress_systems "do do_vectors_sum" "systems trained on what is left; the first one on the complete part alone too"
+option stress_seed 0 "which labels are taken away"
 option swaps false "put every decoder on every encoder in stage 17 too (minutes a language)"
 option diagnose_every 0 "diagnose trainings every so many steps: do the outputs' gradients agree, how far have layers moved; 0 for never"
 option use_lm false "train a language model per output (stages 6-8) and decode with it"
@@ -131,6 +140,10 @@ check_values() { # numbers and lists that no stage could work with
         bad_usage "--skip_stages '$skip_stages': not numbers separated by spaces" "write, say, --skip_stages \"7 8\""
     for number in $skip_stages; do numbers+=("$((10#$number))"); done
     skip_stages=${numbers[*]}
+    for number in $stress; do
+        [[ $number =~ ^[0-9]{1,2}$ ]] ||
+            bad_usage "--stress '$stress': $number is no percentage below 100" "write, say, --stress \"0 25 50 75 90\""
+    done
     for name in $twins; do
         [[ " $systems " == *" $name "* ]] || bad_usage "--twins: $name is none of --systems" "name systems out of: $systems"
     done
@@ -184,6 +197,9 @@ settle() { # give every option its final value, or say what is wrong
             [[ -z ${!name} || ! -e $start_dir/${!name} ]] || declare -g "$name=$start_dir/${!name}"
     done
     check_values
+    local several=()
+    read -ra several <<<"$train_sets"
+    if ((${#several[@]})); then train_set=$(IFS=+ && printf '%s' "${several[*]}"); fi
     if wanted 1 skip_data_prep; then check_corpus; fi
 }
 
@@ -237,7 +253,7 @@ known_systems() {
 check_systems() { # all names before any work
     local system known
     known=" $(known_systems) "
-    for system in $systems; do
+    for system in $systems ${stress:+$stress_systems}; do
         [[ $known == *" $system "* ]] || bad_usage "no system named '$system'" "choose among:${known% }"
     done
 }

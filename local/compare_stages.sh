@@ -101,8 +101,28 @@ evaluate_across() { # divergence, consistency of outputs, differences: all syste
     made+=", $expdir/$(braces "$langs")/analysis/cross_$(braces "$test_sets").json"
 }
 
+inspect_vectors() { # of systems with task vectors, if there are any
+    local lang system dir models needs
+    for lang in $langs; do
+        models=() needs=()
+        for system in $systems; do
+            grep -q '^conditioning: *vectors' "$(system_file "$system")" || continue
+            dir=$(model_dir "$lang" "$system")
+            models+=("$system=$dir") needs+=(--in "$dir/model.pth")
+        done
+        ((${#models[@]})) || continue
+        pool "$inference_nj" step "$lang/vectors" "${needs[@]}" --in "$dumpdir/raw/$lang/${test_sets%% *}" \
+            --in "$decode_config" --out "$expdir/$lang/analysis/vectors.json" -- \
+            "$python" -m espnet_ext.bin.analyze vectors --models "${models[@]}" --config "$decode_config" \
+            --data "$dumpdir/raw/$lang/${test_sets%% *}" --output "$expdir/$lang/analysis/vectors.json"
+    done
+    pool_wait
+}
+
 compare_systems() {
     judge_mispronunciations
     evaluate_across
     compare_inside
+    inspect_vectors
+    if [[ -n ${stress//[[:space:]]/} ]]; then take_labels_away; fi
 }

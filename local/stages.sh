@@ -77,7 +77,7 @@ recipe_options() { # the recipe's own options, for its local/data.sh; settings o
 prepare_data() {
     local lang set word outputs=() given=() inputs=(--in local/data.sh)
     for lang in $langs; do
-        for set in $(all_sets); do outputs+=(--out "$datadir/$lang/$set/wav.scp"); done
+        for set in ${train_sets:-$train_set} $valid_set $test_sets; do outputs+=(--out "$datadir/$lang/$set/wav.scp"); done
     done
     mapfile -t -d '' given < <(recipe_options)
     for word in "${given[@]}"; do # a manifest, an archive: edited, it is prepared again
@@ -85,7 +85,22 @@ prepare_data() {
     done
     step data "${inputs[@]}" "${outputs[@]}" --show '^[a-z][a-z0-9_]*: ' -- bash local/data.sh \
         --data_dir "$datadir" --langs "$langs" --quick "$quick" "${given[@]}" --nj "$nj"
+    if [[ $train_sets == *" "* ]]; then combine_sets; fi
     made="$datadir/$(braces "$langs")/$(braces "$(all_sets)"): $(count_utterances "$datadir") utterances"
+}
+
+combine_sets() { # the training sets of a language as one
+    local lang set output outputs dirs inputs
+    for lang in $langs; do
+        dirs=() inputs=() outputs=()
+        for output in $(outputs_of "$lang"); do # less those that stage 4 makes of labels
+            if [[ " $label_outputs" != *" $output="* ]]; then outputs+=("$output"); fi
+        done
+        for set in $train_sets; do dirs+=("$datadir/$lang/$set") inputs+=(--in "$datadir/$lang/$set"); done
+        step "$lang/combine" "${inputs[@]}" --out "$datadir/$lang/$train_set/wav.scp" --show ', labelled: ' -- \
+            "$python" -m espnet_ext.bin.combine --inputs "${dirs[@]}" --output "$datadir/$lang/$train_set" \
+            --outputs "${outputs[*]}"
+    done
 }
 
 perturb_speed() {
@@ -130,7 +145,8 @@ filter_data() {
                 --output "$dumpdir/raw/$lang/$set" --outputs "$(outputs_of "$lang")" --no_filter "$(is_test "$set")" \
                 --min_seconds "$min_wav_duration" --max_seconds "$max_wav_duration" \
                 --on_error "$on_error" --max_broken "$max_broken" \
-                --read_samples "$read_samples" "${against[@]}"
+                --read_samples "$read_samples" "${against[@]}" \
+                ${label_outputs:+--label_outputs "$label_outputs"} ${inline_tags:+--inline_tags "$inline_tags"}
         done
     done
     pool_wait

@@ -163,12 +163,13 @@ def test_python_examples_call_what_there_is(code):
         inspect.signature(function).bind(*node.args, **{w.arg: None for w in node.keywords})
 
 
-def test_the_example_system_is_valid():
+def test_the_example_systems_are_valid():
     yaml = pytest.importorskip("yaml")
     from espnet_ext.model.config import parse_outputs
 
-    (example,) = blocks(README, "yaml")
-    outputs = parse_outputs(yaml.safe_load(example))
+    examples = [parse_outputs(yaml.safe_load(block)) for block in blocks(README, "yaml")]
+    assert list(examples[1]) == ["surface", "meaning", "l1"]
+    outputs = examples[0]
     assert outputs["meaning"].has_ctc and outputs["meaning"].decoder_conf == {"num_blocks": 1}
 
 
@@ -179,6 +180,16 @@ def test_keys_of_an_output_are_all_told():
     told = {key for row in section.splitlines()[2:]
             for key in re.findall(r"`(\w+)`", row.split("|")[1])}  # fmt: skip
     assert told == keys
+
+
+def test_keys_of_the_conditioning_are_all_told():
+    from espnet_ext.model.conditioning import TaskVectors
+
+    known = set(inspect.signature(TaskVectors).parameters) - {"outputs", "sizes", "trained"}
+    section = README[README.index("| key of a system") :].partition("\n\n")[0]
+    told = {name.rpartition(".")[2] for row in section.splitlines()[2:]
+            for name in re.findall(r"`([\w.: ]+)`", row.split("|")[1])}  # fmt: skip
+    assert told == {*known, "where", "divide_by", "conditioning: vectors"}
 
 
 def test_figures_stand_in_the_results():

@@ -90,8 +90,12 @@ class Recipe:
         ]  # fmt: skip
 
 
-def make(root: Path, token_types=None, seconds: float = 0.5) -> Recipe:
-    """Write dump/{train,valid}, token lists and shape files below `root`."""
+def make(root: Path, token_types=None, seconds: float = 0.5, further=None) -> Recipe:
+    """Write dump/{train,valid}, token lists and shape files below `root`.
+
+    `further`: outputs beside the two → a transcript or None for each utterance, over and over.
+    """
+    further = further or {}
     random = np.random.default_rng(0)
     for folder, texts in (("train", TEXTS), ("valid", TEXTS[:4])):
         utterances = []
@@ -99,9 +103,10 @@ def make(root: Path, token_types=None, seconds: float = 0.5) -> Recipe:
             path = root / f"wav/{folder}{i}.wav"
             write_audio(path, 0.1 * random.standard_normal(int(16000 * seconds)), 16000)
             pairs = {"surface": surface, "meaning": meaning}
+            pairs |= {name: own[i % len(own)] for name, own in further.items()}
             labelled = {name: text for name, text in pairs.items() if text}
             utterances.append(Utterance(f"s{i}-{folder}{i}", f"s{i}", str(path), labelled))
-        write_directory(root / "dump" / folder, utterances, fill_missing=("surface", "meaning"))
+        write_directory(root / "dump" / folder, utterances, fill_missing=tuple(pairs))
     recipe = Recipe(root, token_types or {"surface": "phone", "meaning": "char"})
     recipe.list_tokens()
     recipe.collect()

@@ -22,17 +22,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     swaps.add_argument("--config", default=None, help="decoding configuration (YAML)")
     swaps.add_argument("--max_utterances", type=int, default=100, help="evenly spread; 0: all")
     swaps.add_argument("--max_train", type=int, default=500, help="evenly spread; 0: all")
+    vectors = _verb(verbs, "vectors", "task vectors: lengths, angles, what is written without them")
+    vectors.add_argument("--config", default=None, help="decoding configuration (YAML)")
+    vectors.add_argument("--max_utterances", type=int, default=200, help="evenly spread; 0: all")
+    partial = verbs.add_parser(
+        "partial", help="trainings with fewer labels, compared", allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )  # fmt: skip
+    partial.add_argument(
+        "--runs", nargs="+", required=True, metavar="PERCENT:WAY=DIR",
+        help="scored decodings; way complete, or a system's name",
+    )  # fmt: skip
+    partial.add_argument("--output_name", required=True, help="output whose labels were taken away")
+    partial.add_argument("--output", required=True, help="JSON file to write")
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = parser.parse_args(arguments)
-    models = _folders("--models", options.models, parser)
-    if len(models) < 2:
-        parser.error("--models: give at least two systems")
-    if options.batch_size < 1:
-        parser.error("--batch_size must be at least 1")
     run, show = {"cka": (_cka, _show_cka), "probes": (_probes, _show_probes),
-                 "swaps": (_swaps, _show_swaps)}[options.verb]  # fmt: skip
-    common = {"batch_size": options.batch_size, "device": "cuda" if options.ngpu else "cpu"}
-    result = run(options, models, parser, common)
+                 "swaps": (_swaps, _show_swaps), "vectors": (_vectors, _show_vectors),
+                 "partial": (_partial, _show_partial)}[options.verb]  # fmt: skip
+    if options.verb == "partial":
+        result = run(options)
+    else:
+        models = _folders("--models", options.models, parser)
+        if len(models) < 2 and options.verb != "vectors":
+            parser.error("--models: give at least two systems")
+        if options.batch_size < 1:
+            parser.error("--batch_size must be at least 1")
+        common = {"batch_size": options.batch_size, "device": "cuda" if options.ngpu else "cpu"}
+        result = run(options, models, parser, common)
 
     from espnet_ext.files import write_json
     from espnet_ext.report.provenance import provenance
@@ -153,6 +170,43 @@ def _show_swaps(result: Mapping) -> None:
         names = (row[key] for key in ("output", "decoder", "encoder", "way"))
         print(f"| {' | '.join(names)} | {rate} | {_bounds(row['interval'])} | {fit} |")
     print(f"{result['utterances']} utterances")
+
+
+def _vectors(options, models: Mapping[str, str], _parser, common: Mapping) -> dict:
+    from espnet_ext.analysis.vectors import inspect_vectors
+    from espnet_ext.decoding.options import read_options
+
+    search = read_options(options.config) if options.config else {}
+    return inspect_vectors(
+        models, options.data, search, max_utterances=options.max_utterances, **common
+    )
+
+
+def _show_vectors(result: Mapping) -> None:
+    for system in result["systems"]:
+        for place in system["places"]:
+            pairs = zip(place["labels"], place["norms"], strict=True)
+            norms = ", ".join(f"{label} {norm:.2f}" for label, norm in pairs)
+            print(f"{system['system']}, {place['place']}: lengths {norms}")
+        for row in system["leakage"]:
+            print(f"{system['system']}, {row['output']} with its vector off: {row['emitted']} of "
+                  f"{row['utterances']} utterances not empty")  # fmt: skip
+    print(f"{len(result['systems'])} systems with task vectors")
+
+
+def _partial(options) -> dict:
+    from espnet_ext.analysis.partial import collect_partial, parse_run
+
+    return collect_partial([parse_run(word) for word in options.runs], options.output_name)
+
+
+def _show_partial(result: Mapping) -> None:
+    print("| % taken away | way | output | error % | 95 % |")
+    print("|---|---|---|---|---|")
+    for row in result["rows"]:
+        names = f"{row['percent']} | {row['way']} | {row['output']}"
+        rate = "–" if row["rate"] is None else f"{row['rate']:.2f}"
+        print(f"| {names} | {rate} | {_bounds(row['interval'])} |")
 
 
 def _bounds(interval: Sequence[float] | None) -> str:

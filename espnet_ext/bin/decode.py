@@ -34,6 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ngram_weight", type=float, default=None, help="overrides it too")
     parser.add_argument("--greedy", type=cli.boolean, default=None, metavar="BOOL",
                         help="no search: the best path of CTC; overrides the configuration")
+    parser.add_argument("--outputs", type=cli.words, default=None,
+                        help='those to write, as in "surface"; all unless given')
+    parser.add_argument("--active", default="auto", choices=("auto", "together", "alone"),
+                        help="outputs that a model with task vectors is told are asked for: those "
+                        "asked for, each alone, or (auto) what training saw nearest to that")
     parser.add_argument("--segment_seconds", type=float, default=0.0,
                         help="cut longer audio at silences into parts of at most this; 0: never")
     parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")
@@ -63,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         segment_seconds=args.segment_seconds,
         device="cuda" if args.ngpu else "cpu", precision=args.precision,
         coupling=args.coupling, coupling_weight=args.coupling_weight,
+        outputs=args.outputs, active=args.active,
     )  # fmt: skip
     print(
         f"{args.output_dir}: {facts['utterances']} utterances, {', '.join(facts['outputs'])}; "

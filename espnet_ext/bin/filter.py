@@ -35,7 +35,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     options.add_argument("--nj", type=audio_options.count, default=8, help="recordings at a time")
     audio_options.add_policy(options)
+    options.add_argument(
+        "--label_outputs", type=cli.words, default=[],
+        help='outputs made of labels, as in "l1=utt2l1 language=utt2lang"',
+    )  # fmt: skip
+    options.add_argument(
+        "--inline_tags", type=cli.words, default=[],
+        help='such outputs that are also written into others as tags, as in "meaning=l1"',
+    )  # fmt: skip
     chosen = options.parse_args(argv)
+    for name in ("label_outputs", "inline_tags"):
+        for word in getattr(chosen, name):
+            if word.count("=") != 1:
+                options.error(f"--{name}: '{word}' is not NAME=NAME")
     if not chosen.outputs:
         options.error("--outputs: name at least one output")
 
@@ -57,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             against=chosen.against,
         ),
         policy=audio_options.policy_of(chosen, whole=chosen.no_filter),
+        labels=dict(word.split("=") for word in chosen.label_outputs),
+        tags=tuple(tuple(word.split("=")) for word in chosen.inline_tags),
     )
     for line in filter_directory(chosen.input, chosen.output, rule):
         print(line)

@@ -23,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--stats_dir", required=True, help="shape files and statistics")
     parser.add_argument("--exp_dir", default=None, help="where the model goes")
     parser.add_argument("--collect_stats", type=cli.boolean, default=False, help="stage 10")
+    parser.add_argument("--match_updates", default=None, metavar="DIR",
+                        help="statistics of another set: as many updates as its epochs would make")
     parser.add_argument("--ngpu", type=int, default=0, help="0 trains on CPU")
     parser.add_argument("--num_nodes", type=int, default=1, help="machines, started by a launcher")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
@@ -52,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         run.collect_stats(Path(args.config), data, options)
     else:
         overlays = [Path(path) for path in args.system]
-        run.train(Path(args.config), overlays, data, Path(args.exp_dir), options)
+        matched = Path(args.match_updates) if args.match_updates else None
+        run.train(Path(args.config), overlays, data, Path(args.exp_dir), options, matched)
     return 0
 
 

@@ -5,19 +5,20 @@ Nothing goes silently: what is removed is listed in `removed.tsv` with its reaso
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from espnet_ext import files
 from espnet_ext.data.checking import Checks
-from espnet_ext.data.directory import require_output, write_directory
+from espnet_ext.data.directory import LABEL_TABLES, require_output, write_directory
 from espnet_ext.data.findings import WARNING, describe
 from espnet_ext.data.policy import Policy, take
 from espnet_ext.data.record import Utterance
 from espnet_ext.data.validate import MENDED, check_directory
 from espnet_ext.errors import UserError
 from espnet_ext.progress import say
+from espnet_ext.text.tags import label_token, make_tag, split_tags
 
 PASSED_ON = ("feats_type", "audio_format")  # what ESPnet's scripts want to find beside wav.scp
 
@@ -32,6 +33,38 @@ class Filter:
     keep_all: bool = False  # for sets to decode: their files are completed, and nothing is removed
     checks: Checks = field(default_factory=Checks)  # what else to check
     policy: Policy = field(default_factory=Policy)  # what to do with broken utterances
+    labels: Mapping[str, str] = field(default_factory=dict)  # output → label table: "utt2l1"
+    tags: Sequence[tuple[str, str]] = ()  # (output, one of `labels`): also written into it as a tag
+
+    def __post_init__(self) -> None:
+        for name, table in self.labels.items():
+            if table not in LABEL_TABLES:
+                raise UserError(
+                    f"output '{name}' of {table}: no such table of labels",
+                    f"there are: {', '.join(LABEL_TABLES)}",
+                )
+        for name, label in self.tags:
+            if label not in self.labels or name not in self.outputs or name in self.labels:
+                raise UserError(
+                    f"tag {name}={label}: '{name}' must be an output with transcripts and "
+                    f"'{label}' one of a label table",
+                    'write, e.g., --label_outputs "l1=utt2l1" --inline_tags "meaning=l1"',
+                )
+
+    def labelled(self, utterance: Utterance) -> Utterance:
+        """The utterance with its labels as transcripts, and as tags behind transcripts."""
+        values = {
+            name: label_token(value)
+            for name, table in self.labels.items()
+            if (value := getattr(utterance, LABEL_TABLES[table]))
+        }
+        texts = {**utterance.texts, **values}
+        for name, label in self.tags:
+            if name in utterance.texts and label in values:
+                plain = split_tags(texts[name])[1]
+                if label not in plain:  # a corpus may bring its own
+                    texts[name] = f"{texts[name]} {make_tag(label, values[label])}"
+        return replace(utterance, texts=texts)
 
     def reason_against(self, utterance: Utterance, seconds: float) -> str:
         """Why the utterance has to go; empty if it stays."""
@@ -65,7 +98,7 @@ def filter_directory(
         say(line)
     kept: list[Utterance] = []
     removed: list[tuple[Utterance, str]] = []
-    for utterance in utterances:
+    for utterance in map(rule.labelled, utterances):
         reason = rule.reason_against(utterance, check.audio[utterance.utt_id].seconds)
         if reason:
             removed.append((utterance, reason))

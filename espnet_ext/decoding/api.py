@@ -21,6 +21,7 @@ from espnet_ext.decoding.beam import BeamSearch, RawHypothesis
 from espnet_ext.decoding.coupling import WEIGHT, Candidates, Coupling, LearnerErrorModel
 from espnet_ext.decoding.greedy import BestPath
 from espnet_ext.decoding.options import change_options, parse_options, suited
+from espnet_ext.decoding.request import active_outputs, requested
 from espnet_ext.decoding.scorers import quantise
 from espnet_ext.decoding.search import Hypothesis, Result, build_searcher
 from espnet_ext.decoding.segmentation import check_seconds, speech_spans, stitch
@@ -59,6 +60,9 @@ class DualSpeech2Text:
         precision: of the network's arithmetic, a key of PRECISIONS; CTC sums stay in float64.
         coupling: ranks the n best (`nbest`) of two outputs in pairs.
         ngrams: n-gram models by output, for shallow fusion too.
+        outputs: those to give, all unless given.
+        active: which outputs a model with task vectors is told are asked for: "auto", "together"
+            or "alone" (model.conditioning.active_sets), or a set of outputs for each output.
     """
 
     def __init__(
@@ -66,9 +70,13 @@ class DualSpeech2Text:
         options: Mapping[str, Any] | None = None, model_dir: str | Path = ".",
         lms: Mapping[str, torch.nn.Module] | None = None, precision: str = "float32",
         coupling: Coupling | None = None, ngrams: Mapping[str, Ngrams] | None = None,
+        outputs: Sequence[str] | None = None,
+        active: str | Mapping[str, Sequence[str]] = "auto",
     ):  # fmt: skip
+        self.outputs = requested(model, outputs)
+        self.active = active_outputs(model, self.outputs, active)
         if coupling is not None:
-            check_keys(coupling.outputs, list(model.branches), "coupled outputs")
+            check_keys(coupling.outputs, self.outputs, "coupled outputs")
         self.coupling = coupling
         weight = next(model.parameters())
         self.device, self.dtype = weight.device, weight.dtype
@@ -108,13 +116,16 @@ class DualSpeech2Text:
                 self.ngrams.get(name),
             )  # fmt: skip
             for name, branch in self.model.branches.items()
+            if name in self.outputs
         }
 
     @classmethod
     def from_pretrained(
         cls, model_dir: str | Path, weights: str = "model.pth", device: str = "cpu",
         lms: Mapping[str, str | Path] | None = None, precision: str = "float32",
-        coupling: Coupling | None = None, ngrams: Mapping[str, str | Path] | None = None, **options,
+        coupling: Coupling | None = None, ngrams: Mapping[str, str | Path] | None = None,
+        outputs: Sequence[str] | None = None,
+        active: str | Mapping[str, Sequence[str]] = "auto", **options,
     ) -> "DualSpeech2Text":  # fmt: skip
         """Load a directory that stage 11 wrote.
 
@@ -122,13 +133,14 @@ class DualSpeech2Text:
             weights: file name of the weights in it.
             lms: directories of ESPnet language models, by output.
             ngrams: ARPA files, by output.
-            precision, coupling: see the class.
+            precision, coupling, outputs, active: see the class.
             options: search options, e.g. `beam_size=5`.
         """
         model, config = load_model(model_dir, weights, device)
         loaded = {name: _load_lm(folder, device) for name, folder in (lms or {}).items()}
         arpa = {name: read_arpa(path) for name, path in (ngrams or {}).items()}
-        return cls(model, config, options, model_dir, loaded, precision, coupling, arpa)
+        return cls(model, config, options, model_dir, loaded, precision, coupling, arpa,
+                   outputs, active)  # fmt: skip
 
     def __call__(self, audio: Audio, sample_rate: int | None = None) -> Result:
         """Recognise one utterance: a path, or samples (S,) with their rate."""
@@ -165,7 +177,7 @@ class DualSpeech2Text:
             for group in _groups(speech_spans(audio, longest)):
                 waves = [audio.part(*span, self.sample_rate) for span in group]
                 parts += zip(group, self.batch(waves), strict=True)
-        return stitch(parts, list(self.model.branches))
+        return stitch(parts, self.outputs)
 
     def token_ids(self, output: str, text: str) -> list[int]:
         """A transcript as ids of one branch; what its token list lacks is `<unk>`."""
@@ -179,7 +191,7 @@ class DualSpeech2Text:
 
     def nothing(self) -> Result:
         """The result where there is nothing to be heard: empty transcripts."""
-        return Result({name: [NOTHING] for name in self.model.branches})
+        return Result({name: [NOTHING] for name in self.outputs})
 
     def samples(self, audio: Audio, sample_rate: int | None = None) -> torch.Tensor:
         """One utterance as (S,) samples at the model's rate."""
@@ -246,22 +258,37 @@ class DualSpeech2Text:
     def _decode_batch(self, waves: Sequence[torch.Tensor]) -> list[Result]:
         lengths = torch.tensor([wave.numel() for wave in waves])
         speech = torch.nn.utils.rnn.pad_sequence(list(waves), batch_first=True)
+        speech, lengths = speech.to(self.device, self.dtype), lengths.to(self.device)
+        encoded: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}  # by output: states, frames
+        nbest = {}
         with PRECISIONS[self.precision](self.device):
-            states, frames = self.model.encode(
-                speech.to(self.device, self.dtype), lengths.to(self.device), alike=True
-            )
-            states = states.to(self.dtype)
-            nbest = {name: search(states, frames) for name, search in self.searchers.items()}
+            for active, names in self._by_active():
+                mask = None
+                if self.model.conditioning is not None:
+                    mask = self.model.conditioning.active_set(active)
+                states, frames = self.model.encode(speech, lengths, alike=True, active=mask)
+                states = states.to(self.dtype)
+                encoded |= dict.fromkeys(names, (states, frames))
+                nbest |= {name: self.searchers[name](states, frames) for name in names}
         if self.coupling is not None:
             self._couple(nbest)
         results = []
         for i, wave in enumerate(waves):
-            heard = states[i, : int(frames[i])], wave.numel() / self.sample_rate
+            heard = {name: rows[i, : int(frames[i])] for name, (rows, frames) in encoded.items()}
+            seconds = wave.numel() / self.sample_rate
             results.append(Result({
-                name: [self._finish(name, raw, *heard) for raw in lists[i]] or [NOTHING]
-                for name, lists in nbest.items()
+                name: [self._finish(name, raw, heard[name], seconds) for raw in nbest[name][i]]
+                or [NOTHING]
+                for name in self.outputs
             }))  # fmt: skip
         return results
+
+    def _by_active(self) -> list[tuple[tuple[str, ...], list[str]]]:
+        """Sets of active outputs, each with the outputs decoded from that encoding."""
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for name in self.outputs:
+            groups.setdefault(self.active[name], []).append(name)
+        return list(groups.items())
 
     def _couple(self, nbest: Mapping[str, list[list[RawHypothesis]]]) -> None:
         """Put the two that fit best first, in the n best of every utterance."""
@@ -309,7 +336,7 @@ class DualSpeech2Text:
             texts: output → its transcripts of training utterances, in one order for both.
             weight: of a pair's consistency beside the scores, all in nats.
         """
-        check_keys(texts, list(self.model.branches), "coupled outputs")
+        check_keys(texts, self.outputs, "coupled outputs")
         if len(texts) != 2:
             raise UserError(f"coupling of {len(texts)} outputs", "give the texts of two")
         real = isinstance(weight, Real) and not isinstance(weight, bool)
@@ -320,6 +347,15 @@ class DualSpeech2Text:
         pairs = {name: [self.tokenizers[name].encode(one) for one in own]
                  for name, own in texts.items()}  # fmt: skip
         self.coupling = Coupling(LearnerErrorModel.estimate(pairs), weight)
+
+    def restricted(self, output: str, active: Sequence[str]) -> "DualSpeech2Text":
+        """The same model giving one output alone, with these outputs active."""
+        clone = object.__new__(type(self))
+        clone.__dict__.update(self.__dict__)
+        clone.outputs = requested(self.model, [output])
+        clone.active = active_outputs(self.model, clone.outputs, {output: active})
+        clone.searchers, clone.coupling = {output: self.searchers[output]}, None
+        return clone
 
     def with_options(self, **options) -> "DualSpeech2Text":
         """The same model with other search options for all outputs."""

@@ -22,6 +22,7 @@ from espnet_ext.progress import say, track
 CHUNK = 64  # utterances of like length read together; the search cuts them into batches
 NAMED = 3  # failures named in the error; all of them stand in FAILED
 FAILED = "failed"
+COUPLED = ("surface", "meaning")  # of more outputs than two
 
 
 def decode_directory(
@@ -29,6 +30,7 @@ def decode_directory(
     lms: Mapping[str, str], device: str, precision: str = "float32",
     coupling: str | None = None, coupling_weight: float | None = None,
     ngrams: Mapping[str, str] | None = None, segment_seconds: float = 0.0,
+    outputs: Sequence[str] | None = None, active: str = "auto",
 ) -> dict[str, Any]:  # fmt: skip
     """Write text.<output>, token.<output>, score.<output> and decode.json.
 
@@ -45,16 +47,19 @@ def decode_directory(
     if not sources:
         raise UserError(f"{data}/wav.scp: no utterances", "give a dumped set")
     recognise = DualSpeech2Text.from_pretrained(
-        model_dir, weights, device, lms=lms, ngrams=ngrams, precision=precision, **dict(options)
-    )
-    outputs = list(recognise.model.branches)
+        model_dir, weights, device, lms=lms, ngrams=ngrams, precision=precision, outputs=outputs,
+        active=active, **dict(options),
+    )  # fmt: skip
+    outputs = recognise.outputs
+    _check_active(recognise, active)
     _check_fusion(recognise)
     if coupling is not None and len(outputs) == 1:
         say(f"{Path(model_dir).name} has {outputs[0]} alone: nothing to couple")
         coupling = None
     elif coupling is not None:
         coupling_weight = COUPLING_WEIGHT if coupling_weight is None else coupling_weight
-        recognise.couple(_pairs(coupling, outputs), coupling_weight)
+        pair = [name for name in outputs if name in COUPLED] if len(outputs) > 2 else outputs
+        recognise.couple(_pairs(coupling, pair), coupling_weight)
     start = time.monotonic()
     work = _Work(recognise, sources, segment_seconds)
     work.run(f"decoding {Path(data).name}")
@@ -69,6 +74,7 @@ def decode_directory(
     _write_parts(Path(output_dir) / "segments", work.results)
     facts = {
         "model": Path(model_dir).name, "weights": weights, "outputs": outputs,
+        "active": {name: list(names) for name, names in recognise.active.items() if names},
         "utterances": len(sources), "failed": len(work.failures),
         "audio_seconds": round(work.audio_seconds, 2),
         "seconds": round(seconds, 2), "rtf": round(seconds / max(work.audio_seconds, 1e-9), 4),
@@ -80,6 +86,22 @@ def decode_directory(
     write_json(Path(output_dir) / "decode.json", facts)
     _report_failures(Path(output_dir) / FAILED, work.failures, len(sources))
     return facts
+
+
+def _check_active(recognise: DualSpeech2Text, active: str) -> None:
+    """Outputs that are asked for in a way in which training never saw them."""
+    vectors = recognise.model.conditioning
+    if vectors is None:
+        if active != "auto":
+            say(f"--active {active}: the model has no task vectors, so that it changes nothing")
+        return
+    for names in dict.fromkeys(recognise.active.values()):
+        if not vectors.trained or names in vectors.trained:
+            continue
+        told = f"--active {active}: {'+'.join(names)} together were never trained"
+        if vectors.mode == "per_combination":
+            raise UserError(f"{told}, and so their vector was not", "leave --active out")
+        say(f"warning: {told}: the sum of their vectors is new to the model")
 
 
 def _check_fusion(recognise: DualSpeech2Text) -> None:

@@ -1,6 +1,7 @@
 """From a configuration (a plain mapping, as in config.yaml) to a model. Paths in it may be
 relative to the folder that the configuration lies in, so that a model directory can be moved."""
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import torch
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.branch import Branch
-from espnet_ext.model.config import OutputConfig, check_keys, construct, parse_outputs
+from espnet_ext.model.conditioning import TaskVectors, build_task_vectors
+from espnet_ext.model.config import OutputConfig, check_keys, construct, parse_outputs, suggest
 from espnet_ext.model.dual import DualOutputModel
 
-MODEL_CONF = ("lsm_weight", "length_normalized_loss", "scale_embeddings")
+MODEL_CONF = ("lsm_weight", "length_normalized_loss", "scale_embeddings", "divide_by")
+DIVISORS = ("utterances", "labelled")  # what an output's losses are divided by
 
 
 def build_model(config: Mapping[str, Any], folder: str | Path = ".") -> DualOutputModel:
@@ -48,13 +51,43 @@ def build_model(config: Mapping[str, Any], folder: str | Path = ".") -> DualOutp
     model = DualOutputModel(
         frontend=frontend, specaug=_part(config, "specaug"), normalize=normalize,
         preencoder=preencoder, encoder=encoder, postencoder=postencoder, branches=branches,
-        autocast_dtype=autocast_dtype(config.get("cpu_autocast")),
+        autocast_dtype=autocast_dtype(config.get("cpu_autocast")), divide_by=_divisor(config),
     )  # fmt: skip
     if config.get("init"):
         espnet.load("initialize")(model, config["init"])
     if (config.get("model_conf") or {}).get("scale_embeddings"):
         _scale_embeddings(model)
+    # last, so that all else begins with the very weights that the system without it has
+    model.conditioning = _conditioning(config, outputs, encoder, size)
     return model
+
+
+def _conditioning(
+    config: Mapping[str, Any], outputs: Mapping[str, OutputConfig], encoder, size: int
+) -> TaskVectors | None:
+    name, conf = config.get("conditioning"), config.get("conditioning_conf") or {}
+    if name is None:
+        if conf:
+            raise UserError("conditioning_conf without conditioning", "add conditioning: vectors")
+        return None
+    if name != "vectors":
+        raise UserError(f"conditioning: '{name}'", "the only one is: vectors")
+    if len(outputs) == 1:
+        raise UserError(
+            "conditioning: vectors tell outputs apart, and this system has one alone",
+            "leave conditioning out, or add an output",
+        )
+    known = inspect.signature(TaskVectors).parameters
+    check_keys(conf, ["where", *(key for key in known if key not in ("outputs", "sizes"))],
+               "conditioning_conf")  # fmt: skip
+    return build_task_vectors(conf, list(outputs), encoder, size)
+
+
+def _divisor(config: Mapping[str, Any]) -> str:
+    given = (config.get("model_conf") or {}).get("divide_by") or DIVISORS[0]
+    if given not in DIVISORS:
+        raise UserError(f"model_conf.divide_by: '{given}'", suggest(str(given), DIVISORS))
+    return given
 
 
 def _scale_embeddings(model: torch.nn.Module) -> None:

@@ -133,7 +133,8 @@ def _check(where: str, output: OutputConfig) -> OutputConfig:
 
 def _check_prefixes(names: Sequence[str]) -> None:
     # ESPnet's --init_param and --freeze_param match by bare prefix.
-    names = [*names, "frontend", "specaug", "normalize", "preencoder", "encoder", "postencoder"]
+    names = [*names, "frontend", "specaug", "normalize", "preencoder", "encoder", "postencoder",
+             "conditioning"]  # fmt: skip
     for one in names:
         for other in names:
             if one != other and other.startswith(one):

@@ -5,13 +5,15 @@ Symbols: B utterances, S samples, F feature frames, M features, T encoder frames
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Mapping
 
 import torch
 
 from espnet_ext.model import espnet
 from espnet_ext.model.branch import Branch, BranchLoss
-from espnet_ext.model.config import TEXT_PREFIX
+from espnet_ext.model.conditioning import TaskVectors
+from espnet_ext.model.config import TEXT_PREFIX, UNLABELLED
 from espnet_ext.model.padding import mirror_ends
 from espnet_ext.model.short import fewest_frames, fewest_samples, lengthen
 
@@ -28,6 +30,8 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         objective: losses by output → one scalar; the weighted sum unless given.
         autocast_dtype: CPU autocast for encoder and decoders (`torch.bfloat16`), None for off.
             ESPnet's own AMP is CUDA-only.
+        conditioning: vectors that tell the encoder which outputs are active, or None.
+        divide_by: "utterances", or "labelled": see `_per_labelled`.
     """
 
     def __init__(
@@ -35,6 +39,8 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         branches: Mapping[str, Branch],
         objective: Objective | None = None,
         autocast_dtype: torch.dtype | None = None,
+        conditioning: TaskVectors | None = None,
+        divide_by: str = "utterances",
     ):  # fmt: skip
         super().__init__()
         self.frontend = frontend
@@ -49,6 +55,8 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
                 self.add_module(f"{name}_{part}", module)
         self.objective = objective or weighted_sum
         self.autocast_dtype = autocast_dtype
+        self.conditioning = conditioning
+        self.divide_by = divide_by
         self.fewest_frames = fewest_frames(preencoder, encoder)
         self.reduce_stats = True  # off while only one rank runs the model
 
@@ -65,11 +73,20 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
             speech: (B, S) samples, or (B, F, M) features; speech_lengths: (B,).
             batch: `text_<output>` (B, L) and `text_<output>_lengths` (B,) for every output.
         """
-        states, lengths = self.encode(speech, speech_lengths)
+        active = self.labelled(batch)
+        if self.conditioning is not None and self.training:
+            active = self.conditioning.sample(active)
+            batch = _without_inactive(self._branches, batch, active)
+        states, lengths = self.encode(speech, speech_lengths, active=active)
         losses = self.losses(states, lengths, batch)
-        loss = self.objective(self._branches, losses)
+        shares = losses
+        if self.divide_by == "labelled":
+            shares = self._per_labelled(losses, speech.size(0))
+        loss = self.objective(self._branches, shares)
         stats = self._stats(losses, speech.size(0))
         stats["loss"] = loss.detach()
+        if self.conditioning is not None:
+            stats |= self.conditioning.norms()
         return espnet.load("force_gatherable")((loss, stats, speech.size(0)), loss.device)
 
     def losses(
@@ -87,11 +104,14 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         }  # fmt: skip
 
     def encode(
-        self, speech: torch.Tensor, speech_lengths: torch.Tensor, alike: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor, alike: bool = False,
+        active: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
         """Speech (B, S) to encoder states (B, T, D) and their lengths (B,).
 
         `alike` makes them those of each utterance alone, see `padding`; ESPnet's own are not.
+        `active` (B, K) or (K,) says which outputs are asked for, all unless given; it matters to
+        a model with conditioning alone.
 
         The order is ESPnet's: features, SpecAugment (training only), normalisation, encoder.
         Speech too short for the encoder's subsampling is lengthened by frames of zeros, where
@@ -106,9 +126,21 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         with self._autocast(feats):
             if self.preencoder is not None:
                 feats, lengths = self.preencoder(feats, lengths)
-            states, lengths, _ = self.encoder(feats, lengths)
-            if self.postencoder is not None:
-                states, lengths = self.postencoder(states, lengths)
+            if self.conditioning is None:
+                return self._encoded(feats, lengths)
+            if active is None:
+                active = torch.ones(len(self._branches), dtype=torch.bool)
+            active = active.to(feats.device).expand(len(feats), -1)
+            with self.conditioning.at_features(self.encoder, active):
+                states, lengths = self._encoded(feats, lengths)
+            return self.conditioning.at_end(states, active), lengths
+
+    def _encoded(
+        self, feats: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        states, lengths, _ = self.encoder(feats, lengths)
+        if self.postencoder is not None:
+            states, lengths = self.postencoder(states, lengths)
         return states, lengths
 
     def extract_feats(
@@ -136,6 +168,35 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
             return contextlib.nullcontext()
         return torch.autocast("cpu", dtype=self.autocast_dtype)
 
+    def labelled(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Which utterances have a transcript for which output: (B, K)."""
+        first = [batch[TEXT_PREFIX + name][:, 0] for name in self._branches]
+        return torch.stack(first, 1) != UNLABELLED
+
+    def _per_labelled(
+        self, losses: Mapping[str, BranchLoss], batch_size: int
+    ) -> dict[str, BranchLoss]:
+        """Losses divided by the utterances that are labelled for the output, not by all.
+
+        ESPnet averages the ranks' losses weighted by their utterances, so that a sum over all
+        ranks' labelled rows, divided by their number N, comes from a loss multiplied by B / N of
+        all ranks together. (With one rank alone, its own: the weighted average is the same.)
+        """
+        counts = torch.stack([loss.labelled.double() for loss in losses.values()])  # (K,)
+        counts = torch.cat([counts, counts.new_full((1,), batch_size)])
+        if self.reduce_stats and _distributed():
+            torch.distributed.all_reduce(counts)
+        factors = counts[-1] / counts[:-1].clamp(min=1)
+        scaled = {}
+        for (name, loss), factor in zip(losses.items(), factors, strict=True):
+            scaled[name] = dataclasses.replace(
+                loss,
+                ctc=None if loss.ctc is None else loss.ctc * factor.to(loss.ctc.dtype),
+                attention=None if loss.attention is None
+                else loss.attention * factor.to(loss.attention.dtype),
+            )  # fmt: skip
+        return scaled
+
     def _stats(self, losses: Mapping[str, BranchLoss], batch_size: int) -> dict[str, torch.Tensor]:
         """Per-utterance losses and token accuracies of each output over labelled rows.
 
@@ -152,8 +213,7 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
             for loss in losses.values()
         ]  # fmt: skip
         table = torch.stack(rows)  # (outputs, 5)
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if self.reduce_stats and distributed:
+        if self.reduce_stats and _distributed():
             torch.distributed.all_reduce(table)
         stats = {}
         accuracies = []
@@ -170,6 +230,22 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         if accuracies:
             stats["acc"] = torch.stack(accuracies).nanmean()
         return stats
+
+
+def _distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _without_inactive(
+    outputs: Mapping[str, Branch], batch: Mapping[str, torch.Tensor], active: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """The batch with transcripts of inactive outputs (B, K) marked as unlabelled."""
+    changed = dict(batch)
+    for name, rows in zip(outputs, active.T, strict=True):
+        text = batch[TEXT_PREFIX + name].clone()
+        text[:, 0] = text[:, 0].masked_fill(~rows, UNLABELLED)
+        changed[TEXT_PREFIX + name] = text
+    return changed
 
 
 def weighted_sum(

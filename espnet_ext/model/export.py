@@ -1,7 +1,7 @@
 """Any head of any system as a stock ESPnet model directory, which `asr_inference` decodes."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ import yaml
 
 from espnet_ext.errors import UserError
 from espnet_ext.files import atomic_path, write_text
+from espnet_ext.model.conditioning import active_sets
 from espnet_ext.model.config import OutputConfig, parse_outputs, suggest
+from espnet_ext.model.fold import fold_vectors
 from espnet_ext.model.load import load_config, load_model
 from espnet_ext.text.tokenizers import build_tokenizer
 
@@ -19,7 +21,7 @@ _SHARED = ("frontend", "specaug", "normalize", "preencoder", "encoder", "postenc
 
 def export_head(
     model_dir: str | Path, output: str, target: str | Path, weights: str = "model.pth",
-    start: str | Path = "",
+    start: str | Path = "", active: Sequence[str] | None = None,
 ) -> Path:  # fmt: skip
     """Write `config.yaml`, `model.pth` (and bpe.model) of one output, for stock ESPnet's ASR task.
 
@@ -31,13 +33,17 @@ def export_head(
         python -m espnet2.bin.asr_inference --asr_train_config TARGET/config.yaml \\
             --asr_model_file TARGET/model.pth --ctc_window_margin 0 …
 
-    (`--ctc_weight 0` for a branch without CTC, `1` for one without decoder).
+    (`--ctc_weight 0` for a branch without CTC, `1` for one without decoder). Task vectors become
+    biases: those of the outputs `active`, unless given the ones that decoding all would activate.
     """
     config = load_config(model_dir)
     outputs = parse_outputs(config)
     if output not in outputs:
         raise UserError(f"{model_dir}: no output '{output}'", suggest(output, list(outputs)))
     model, _ = load_model(model_dir, weights)
+    if model.conditioning is not None:
+        sets = active_sets(list(outputs), model.conditioning.trained)
+        fold_vectors(model, output, sets[output] if active is None else active)
     folder = Path(target)
     stock = stock_config(config, output, outputs[output])
     stats = (stock["normalize_conf"] or {}).get("stats_file")

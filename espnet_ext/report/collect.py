@@ -20,14 +20,18 @@ _REQUIRED = {
     "cka": ("pairs", "models"),
     "probes": ("rows", "tasks", "models"),
     "swaps": ("rows", "metric", "models"),
+    "vectors": ("systems", "models"),
+    "partial": ("rows", "output", "differences"),
     "mdd": ("F1", "counts", "measures"),
     "cross": ("systems", "divergence", "articulatory", "differences", "consistency", "lacks"),
 }
 
 
 # What stage 17 says of a language's systems, and what of it is made only when asked for.
-ANALYSES = {"cka": "comparison of systems", "probes": "probes", "swaps": "exchanged encoders"}
-ON_REQUEST = ("swaps",)
+ANALYSES = {"cka": "comparison of systems", "probes": "probes", "swaps": "exchanged encoders",
+            "vectors": "task vectors", "partial": "fewer labels"}  # fmt: skip
+ON_REQUEST = ("swaps", "vectors", "partial")
+OF_ONE = ("vectors", "partial")  # they need no second system
 
 
 @dataclass
@@ -52,6 +56,8 @@ class Language:
     cka: dict | None = None
     probes: dict | None = None
     swaps: dict | None = None
+    vectors: dict | None = None
+    partial: dict | None = None
     cross: dict[str, dict] = field(default_factory=dict)  # set → its cross-task evaluation
     corpus: list[dict] = field(default_factory=list)  # rows: set, utterances, speakers, hours, …
 
@@ -114,11 +120,13 @@ def _language(exp_dir, code, systems, train_tag, decode_tag, sets, missing) -> L
             run = Run(run_folder, score, utterances, decode, mdd)
             language.sets.setdefault(name, {})[system] = run
     trained = {(code, f"{system}_{train_tag}") for system in systems}
-    if language.sets and len(systems) > 1:  # one alone has nothing to compare with
+    if language.sets:
         for kind, what in ANALYSES.items():
+            if len(systems) == 1 and kind not in OF_ONE:
+                continue  # one alone has nothing to compare with
             path = exp_dir / code / "analysis" / f"{kind}.json"
             found = _optional(path, kind)
-            if found is not None and _models_of(found) == trained:
+            if found is not None and _is_of(found, kind, trained):
                 setattr(language, kind, found)
             elif found is not None or kind not in ON_REQUEST:
                 stale = " is of other models: run stage 17 again" if found else ""
@@ -136,6 +144,14 @@ def _language(exp_dir, code, systems, train_tag, decode_tag, sets, missing) -> L
             stale = " is of other systems or labels: run stage 17 again" if cross else ""
             missing.append(f"{code}, {name}, cross-task evaluation: {path}{stale}")
     return language
+
+
+def _is_of(analysis: dict, kind: str, trained: set[tuple[str, ...]]) -> bool:
+    """Whether an analysis is of the systems reported: all, or those of them that it concerns."""
+    if kind == "partial":  # of trainings of its own
+        return True
+    models = _models_of(analysis)
+    return models <= trained if kind == "vectors" else models == trained
 
 
 def _models_of(analysis: dict) -> set[tuple[str, ...]]:

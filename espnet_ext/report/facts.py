@@ -153,7 +153,9 @@ def commands(language: Language, runs: Mapping[str, Run]) -> list[tuple[str, dic
         found.append((f"{system}: scores", run.score))
     found += [(f"cross-task evaluation, {name}", one) for name, one in language.cross.items()]
     for what, made in (("comparison of systems", language.cka), ("probes", language.probes),
-                       ("exchanged encoders", language.swaps)):  # fmt: skip
+                       ("exchanged encoders", language.swaps),
+                       ("task vectors", language.vectors),
+                       ("fewer labels", language.partial)):  # fmt: skip
         if made:
             found.append((what, made))
     # Some files keep their provenance apart, others among their own keys.

@@ -10,6 +10,7 @@ from espnet_ext.report import (
     facts,
     published,
     similarity,
+    tasks,
 )
 from espnet_ext.report.collect import Language, Results, Run
 from espnet_ext.report.facts import cell_rows
@@ -71,6 +72,10 @@ def _language(language: Language) -> Iterator[str]:
         yield from _swaps(language)
     if language.diagnostics:
         yield from _diagnostics(language)
+    for title, texts, heads, rows, readings in tasks.sections(language):
+        yield from (f"### {_plain(language.name)}: {title}", "", *map(_plain, texts), "")
+        yield from _table(heads, rows)
+        yield from (*(f"- {_plain(said)}" for said in readings), *([""] if readings else []))
     yield from _published(language)
     for runs in language.sets.values():
         yield from _commands(language, runs)

@@ -2,7 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 
-from espnet_ext.report import beside, diagnostics, facts, inside, published, sections
+from espnet_ext.report import (
+    beside,
+    diagnostics,
+    facts,
+    inside,
+    page_tasks,
+    published,
+    sections,
+)
 from espnet_ext.report.collect import Language, Results
 from espnet_ext.report.markup import Markup, element, join
 from espnet_ext.report.style import CSS
@@ -81,6 +89,7 @@ def _language(language: Language, examples: Sequence[tuple]) -> Markup:
         ]
     parts += [inside.section(language), inside.probes(language), inside.swaps(language)]
     parts.append(diagnostics.section(language))
+    parts += [page_tasks.section(language)]
     parts.append(sections.examples(examples))
     for runs in language.sets.values():
         parts.append(sections.effort(language, runs))

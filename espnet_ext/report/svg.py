@@ -217,6 +217,35 @@ def whiskers(
     return _svg(width, height, title, *drawn)
 
 
+def points(
+    names: Sequence[str], places: Sequence[Sequence[float]], *, title: str, x_title: str,
+    y_title: str, size: int = 320,
+) -> Markup:  # fmt: skip
+    """Named points of a plane, one scale for both directions, the origin in the middle."""
+    margin = 40
+    reach = nice_ceiling(max((abs(v) for place in places for v in place), default=1.0))
+    inner = size - 2 * margin
+
+    def at(value: float) -> float:
+        return margin + inner * (value / reach + 1) / 2
+
+    drawn = []
+    for value in (-reach, 0.0, reach):
+        drawn.append(_line(at(value), margin, at(value), size - margin, "grid"))
+        drawn.append(_line(margin, at(value), size - margin, at(value), "grid"))
+        drawn.append(_text(at(value), size - margin + 16, f"{value:g}", "middle", "tick"))
+        drawn.append(_text(margin - 6, at(-value) + 4, f"{value:g}", "end", "tick"))
+    drawn.append(_text(size / 2, size - 4, x_title, "middle", "axis"))
+    drawn.append(_text(4, 14, y_title, "start", "axis"))
+    for number, (name, (x, y)) in enumerate(zip(names, places, strict=True)):
+        drawn.append(marker(at(x), at(-y), number, f"{name}: {x:.2f}, {y:.2f}"))
+        right = x <= 0
+        drawn.append(
+            _text(at(x) + (8 if right else -8), at(-y) - 7, name, "start" if right else "end")
+        )
+    return _svg(size, size, title, *drawn)
+
+
 def heatmap(
     rows: Sequence[str], columns: Sequence[str], grid: Sequence[Sequence[float | None]],
     *, title: str, row_title: str, column_title: str, long_names: bool = False,

@@ -20,7 +20,7 @@ CANONICAL = "canonical"
 BY_CANONICAL = "reference as canonical phones"
 BY_LEXICON = "hypothesis as phones by lexicon"
 
-_METRICS = {"phone": ("per",), "word": ("wer", "cer")}
+_METRICS = {"phone": ("per",), "word": ("wer", "cer"), "label": ("wer",)}
 _WRITTEN = ("cer", "wer")
 
 
@@ -74,6 +74,8 @@ def plan(
 ) -> list[Cell]:
     """All cells, in the order given; UserError for a kind whose token type is not known.
 
+    A label of the whole utterance is compared with labels of its own kind alone.
+
     >>> [c.name for c in plan(["surface"], ["surface", "meaning"],
     ...                       {"surface": "char", "meaning": "bpe"})]
     ['surface-surface', 'surface-meaning']
@@ -92,7 +94,12 @@ def plan(
                 f"no token type is given for '{kind}'",
                 f'add it, as in --token_types "{kind}=char"',
             )
-    return [_cell(h, r, token_types) for h in hypotheses for r in references]
+    return [
+        _cell(h, r, token_types)
+        for h in hypotheses
+        for r in references
+        if h == r or "label" not in (token_types[h], token_types[r])
+    ]
 
 
 def _cell(hypothesis: str, reference: str, token_types: Mapping[str, str]) -> Cell:

@@ -18,7 +18,8 @@
      "divergence": null | {"between": ["canonical", "surface"], "metric", "utterances",
                 "bins": [{"bin": "1-3", "utterances", "share"}],
                 "cells": {"surface-surface": [{"bin", "utterances", "rate", "interval",
-                                               "errors", "tokens"}]}}}
+                                               "errors", "tokens"}]}},
+     "tags": [{"output", "tag", "utterances", …}]}                    see `tags`; often empty
 
 `utterances.json`, what paired comparisons and examples need::
 
@@ -32,6 +33,7 @@
 `i` inserted), of reference and hypothesis, and of two references.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -42,7 +44,7 @@ from espnet_ext.data.table import normalized, read_table
 from espnet_ext.errors import UserError
 from espnet_ext.files import write_json
 from espnet_ext.progress import say, track
-from espnet_ext.scoring import bootstrap, cells, divergence, sclite
+from espnet_ext.scoring import bootstrap, cells, divergence, sclite, tags
 from espnet_ext.scoring.counts import Counts, align_texts, counts_of, tokenize, total_of
 from espnet_ext.scoring.lexicon import pronouncer, read_lexicon
 
@@ -72,6 +74,7 @@ def score_directory(
             "name the outputs that have a text.<output> there in --token_types",
         )
     digest = labels_sha256(data, utterances.values())
+    utterances, hypotheses, tagged = _without_tags(utterances, hypotheses, (resamples, seed))
     scorer = _Scorer(utterances, hypotheses, token_types, (resamples, seed), folder)
     pronounce = pronouncer(read_lexicon(lexicon) if lexicon else None)
     kinds = sorted(hypotheses, key=lambda kind: [*token_types, kind].index(kind))
@@ -92,6 +95,7 @@ def score_directory(
         "bootstrap": {"resamples": resamples, "seed": seed, "unit": "speaker"},
         "cells": scored,
         "divergence": scorer.divergence(),
+        "tags": tagged,
         "provenance": dict(provenance or {}),
     }
     write_json(folder / "utterances.json", scorer.utterance_file(digest))
@@ -125,6 +129,26 @@ def read_hypotheses(
                 f"{len(utterances)} utterances, the first {missing[0]}; each counts as empty"
             )
     return found
+
+
+def _without_tags(
+    utterances: Mapping[str, Utterance], hypotheses: Mapping[str, Mapping[str, str]], resampling
+) -> tuple[dict[str, Utterance], dict[str, dict[str, str]], list[dict]]:
+    """References and hypotheses as text alone, and how their tags fared."""
+    speakers = {utt_id: one.speaker for utt_id, one in utterances.items()}
+    plain: dict[str, dict[str, str]] = {utt_id: {} for utt_id in utterances}
+    references: dict[str, dict[str, dict[str, str]]] = {}
+    for kind in dict.fromkeys(kind for one in utterances.values() for kind in one.texts):
+        texts = {i: one.texts[kind] for i, one in utterances.items() if kind in one.texts}
+        texts, references[kind] = tags.split_all(texts)
+        for utt_id, text in texts.items():
+            plain[utt_id][kind] = text
+    stripped, scored = {}, []
+    for kind, rows in hypotheses.items():
+        stripped[kind], found = tags.split_all(rows)
+        scored += tags.score_tags(kind, references.get(kind, {}), found, speakers, *resampling)
+    bare = {i: dataclasses.replace(one, texts=plain[i]) for i, one in utterances.items()}
+    return bare, stripped, scored
 
 
 def labels_sha256(data: str | Path, utterances: Iterable[Utterance]) -> str:

@@ -1,4 +1,4 @@
-"""Transcript ↔ tokens, one tokenizer an output: char, jamo, phone, word, SentencePiece.
+"""Transcript ↔ tokens, one tokenizer an output: char, jamo, phone, word, SentencePiece, label.
 
 Each type has a stock ESPnet twin, so that every head can be exported: `jamo` is `char` over
 conjoining jamo (NFD), which NFC turns back into syllables; `phone` is `word` over phones.
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from espnet_ext.errors import UserError
+from espnet_ext.text.tags import TAG, label_token, pieces
 
 BLANK, UNK, SOS_EOS = "<blank>", "<unk>", "<sos/eos>"
 SPACE = "<space>"
@@ -35,7 +36,7 @@ class CharTokenizer:
     espnet_type = "char"
 
     def encode(self, text: str) -> list[str]:
-        return [SPACE if char == " " else char for char in text]
+        return [SPACE if char == " " else char for char in pieces(text)]
 
     def decode(self, tokens: Iterable[str]) -> str:
         return "".join(" " if token == SPACE else token for token in tokens)
@@ -71,6 +72,17 @@ class WordTokenizer:
         return " ".join(tokens)
 
 
+class LabelTokenizer(WordTokenizer):
+    """A label of the whole utterance, such as its language: one token.
+
+    >>> LabelTokenizer().encode("Mandarin Chinese")
+    ['Mandarin_Chinese']
+    """
+
+    def encode(self, text: str) -> list[str]:
+        return [label_token(text)] if text.strip() else []
+
+
 class SentencePieceTokenizer:
     """SentencePiece units of a trained model file."""
 
@@ -94,7 +106,7 @@ class SentencePieceTokenizer:
         return SentencePieceTokenizer, (self.path,)
 
 
-TOKEN_TYPES = ("char", "jamo", "phone", "word", "bpe")
+TOKEN_TYPES = ("char", "jamo", "phone", "word", "bpe", "label")
 
 
 def build_tokenizer(token_type: str, bpemodel: str | Path | None = None) -> Tokenizer:
@@ -109,6 +121,7 @@ def build_tokenizer(token_type: str, bpemodel: str | Path | None = None) -> Toke
         return SentencePieceTokenizer(bpemodel)
     plain = {
         "char": CharTokenizer, "jamo": JamoTokenizer, "phone": WordTokenizer, "word": WordTokenizer,
+        "label": LabelTokenizer,
     }
     if token_type not in plain:
         raise UserError(
@@ -134,11 +147,13 @@ def train_sentencepiece(texts: Sequence[str], prefix: str | Path, vocab_size: in
     import sentencepiece
 
     Path(prefix).parent.mkdir(parents=True, exist_ok=True)
+    tags = sorted({match.group() for text in texts for match in TAG.finditer(text)})
     try:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(texts), model_prefix=str(prefix), vocab_size=vocab_size,
             model_type="unigram", character_coverage=1.0, hard_vocab_limit=False,
             bos_id=-1, eos_id=-1, unk_id=0, minloglevel=2,
+            user_defined_symbols=tags,
         )  # fmt: skip
     except RuntimeError as error:
         raise UserError(

@@ -45,7 +45,8 @@ def output_gradients(
         that no utterance is labelled for; and output → labelled utterances.
     """
     parameters = shared_parameters(model)[WHOLE]
-    states, lengths = model.encode(batch["speech"], batch["speech_lengths"])
+    active = model.labelled(batch)
+    states, lengths = model.encode(batch["speech"], batch["speech_lengths"], active=active)
     leaf = states.detach().requires_grad_()  # (B, T, D): decoders' graphs end here, and are freed
     losses = model.losses(leaf, lengths, batch)
     labelled = {name: int(loss.labelled) for name, loss in losses.items()}

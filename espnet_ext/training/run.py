@@ -20,9 +20,10 @@ from espnet_ext.errors import UserError
 from espnet_ext.files import atomic_path, write_json, write_text
 from espnet_ext.model.config import TEXT_PREFIX, parse_outputs, suggest
 from espnet_ext.text.tokenizers import read_token_list
+from espnet_ext.training.activation import check_labels, count_sets, with_trained_sets
 from espnet_ext.training.checks import check_config, check_criteria
 from espnet_ext.training.config import merge, read_yaml
-from espnet_ext.training.schedule import fill_total_steps
+from espnet_ext.training.schedule import fill_total_steps, matching_epochs
 
 
 @dataclass(frozen=True)
@@ -87,16 +88,20 @@ def with_tokens(config: Mapping[str, Any], data: Data, folder: Path) -> dict[str
 
 
 def train(
-    config: Path, overlays: Sequence[Path], data: Data, exp_dir: Path, options: Sequence[str]
-) -> None:
+    config: Path, overlays: Sequence[Path], data: Data, exp_dir: Path, options: Sequence[str],
+    match_updates: Path | None = None,
+) -> None:  # fmt: skip
     """Train one system into `exp_dir`; resumes where a killed training stopped.
 
     Args:
         options: further options of ESPnet's training command, e.g. ["--max_epoch", "5"].
+        match_updates: statistics of another training set: as many updates as its epochs would make.
     """
     exp_dir.mkdir(parents=True, exist_ok=True)
     merged = merged_config(config, overlays)
     merged = with_tokens(merged, data, exp_dir)
+    sets = _label_sets(data, list(merged["outputs"]))
+    merged = with_trained_sets(merged, sets)
     if (merged.get("normalize")) == "global_mvn":
         source = data.stats / "train" / "feats_stats.npz"
         if not source.is_file():
@@ -111,9 +116,28 @@ def train(
         *_data_options(data, names), *options,
     ]  # fmt: skip
     args = _parse(command)
+    if match_updates is not None:
+        epochs = matching_epochs(args, match_updates / "train")
+        command += ["--max_epoch", str(epochs)]
+        args = _parse(command)
     check_criteria(vars(args), str(config))
     _run_task(args, command)
     _finish(exp_dir, vars(args), command)
+
+
+def _label_sets(data: Data, outputs: Sequence[str]) -> Mapping[tuple[str, ...], int]:
+    """Which outputs the training set's utterances have labels for; every output, somewhere."""
+    folder = data.dump / data.train_set
+    for name in outputs:
+        if not (folder / f"text.{name}").is_file():
+            raise UserError(f"{folder / f'text.{name}'}: no such file", "run stages 1 to 4")
+    sets = count_sets(folder, outputs)
+    check_labels(sets, folder, outputs)
+    if len(sets) > 1:
+        counts = (f"{count} {'+'.join(one) or 'none'}" for one, count in sorted(sets.items()))
+        told = ", ".join(counts)
+        print(f"{folder}: utterances by labels: {told}")
+    return sets
 
 
 def collect_stats(config: Path, data: Data, options: Sequence[str]) -> None:

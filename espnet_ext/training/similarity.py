@@ -132,7 +132,8 @@ def _states(model: DualOutputModel, batch: Batch) -> States:
     handle = model.encoder.register_forward_hook(lambda _m, _i, out: lengths_at.append(out[1]))
     try:
         with watch(layers) as seen:
-            states, lengths = model.encode(batch["speech"], batch["speech_lengths"])
+            active = model.labelled(batch)
+            states, lengths = model.encode(batch["speech"], batch["speech_lengths"], active=active)
     finally:
         handle.remove()
     inner = lengths_at[-1].to(states.device)  # before a postencoder

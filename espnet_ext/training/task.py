@@ -15,7 +15,7 @@ from espnet_ext.training.trainer import DualOutputTrainer
 # What a system is built of: option → its default choice. `<option>_conf` goes with each.
 PARTS = {
     "frontend": "default", "specaug": None, "normalize": "utterance_mvn", "preencoder": None,
-    "encoder": "conformer", "postencoder": None, "decoder": "transformer",
+    "encoder": "conformer", "postencoder": None, "decoder": "transformer", "conditioning": None,
 }  # fmt: skip
 # Options of ESPnet's speech augmentation, with the values that switch them off.
 AUGMENTATION: dict[str, Any] = {
@@ -49,7 +49,7 @@ class DualOutputTask(espnet.load("AbsTask")):
         group.add_argument("--ctc_conf", action=nested, default={}, help="options of every CTC")
         group.add_argument(
             "--model_conf", action=nested, default={},
-            help="lsm_weight, length_normalized_loss: defaults of all outputs",
+            help="lsm_weight, length_normalized_loss: defaults of all outputs; divide_by",
         )  # fmt: skip
         group.add_argument(
             "--diagnose_every", type=steps, default=0,

@@ -56,6 +56,9 @@ SYSTEMS = {
         "meaning": output("attention", JAMO, "jamo", attention=0.3),
     },
 }
+SYSTEMS["vectors"] = SYSTEMS["dual"]
+FURTHER = {"vectors": {"conditioning": "vectors",
+                       "conditioning_conf": {"where": "both", "init_std": 2.0}}}  # fmt: skip
 
 
 @pytest.fixture
@@ -63,7 +66,7 @@ def make_system(tmp_path):
     """Write a system with seeded random weights; returns (model in double, config, folder)."""
 
     def make(name: str, seed: int = 0):
-        config = {**SMALL, "outputs": SYSTEMS[name]}
+        config = {**SMALL, "outputs": SYSTEMS[name], **FURTHER.get(name, {})}
         torch.manual_seed(seed)
         model = build_model(config)
         with torch.no_grad():  # sharpen: a flat random model would tie hypotheses

@@ -7,6 +7,14 @@ import pytest
 import torch
 
 SYSTEM = "dual"
+FURTHER = {
+    "plain": {},
+    "divided by labelled rows": {"model_conf": {"lsm_weight": 0.1, "divide_by": "labelled"}},
+    "task vectors": {
+        "model_conf": {"lsm_weight": 0.1, "divide_by": "labelled"}, "conditioning": "vectors",
+        "conditioning_conf": {"mode": "per_combination", "where": "both", "init_std": 0.5},
+    },
+}  # fmt: skip
 
 
 def _rows(kind: str, text: torch.Tensor, lengths: torch.Tensor, rank: int):
@@ -18,14 +26,16 @@ def _rows(kind: str, text: torch.Tensor, lengths: torch.Tensor, rank: int):
 
 
 def _batch(rank: int):
+    """Two utterances of rank 0, three of rank 1."""
+    rows = 2 + rank
     generator = torch.Generator().manual_seed(10 + rank)
-    speech = torch.randn(2, 16000, generator=generator)
-    text = torch.randint(2, 7, (2, 5), generator=generator)
-    lengths = torch.tensor([5, 5])
-    batch = {"speech": speech, "speech_lengths": torch.tensor([16000, 16000])}
+    speech = torch.randn(rows, 16000, generator=generator)
+    text = torch.randint(2, 7, (rows, 5), generator=generator)
+    lengths = torch.full((rows,), 5)
+    batch = {"speech": speech, "speech_lengths": torch.full((rows,), 16000)}
     for kind in ("surface", "meaning"):
-        rows, row_lengths = _rows(kind, text, lengths, rank)
-        batch[f"text_{kind}"], batch[f"text_{kind}_lengths"] = rows, row_lengths
+        labels, label_lengths = _rows(kind, text, lengths, rank)
+        batch[f"text_{kind}"], batch[f"text_{kind}_lengths"] = labels, label_lengths
     return batch
 
 
@@ -67,9 +77,14 @@ def _worker(rank: int, port: int, config: dict, state: dict, queue) -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_two_processes_with_disjoint_labels_equal_one(make_system):
-    model, config, _ = make_system(SYSTEM)
-    model.double().eval()
+@pytest.mark.parametrize("further", FURTHER)
+def test_two_processes_with_disjoint_labels_equal_one(make_system, further):
+    _, config, _ = make_system(SYSTEM)
+    from espnet_ext.model.build import build_model
+
+    config = {**config, **FURTHER[further]}
+    torch.manual_seed(0)
+    model = build_model(config).double().eval()
     union = _union()
     union["speech"] = union["speech"].double()
     loss, stats, _ = model(**union)

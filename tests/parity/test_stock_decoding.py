@@ -11,7 +11,8 @@ from espnet_ext.model.export import export_head
 from espnet_ext.model.load import load_model
 
 HEADS = [("single", "meaning"), ("ctc", "surface"), ("attention", "surface"),
-         ("dual", "surface"), ("dual", "meaning")]  # fmt: skip
+         ("dual", "surface"), ("dual", "meaning"),
+         ("vectors", "surface"), ("vectors", "meaning")]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,9 @@ put() {
     for name in "${@:2}"; do echo "u1 x" >"$1/$name"; done
 }
 case $verb in
-    perturb | format_audio | filter) put "${given[output]}" wav.scp text.surface text.meaning ;;
+    perturb | format_audio | filter | combine | drop_labels)
+        put "${given[output]}" wav.scp text.surface text.meaning
+        ;;
     tokens) put "${given[token_dir]}" tokens.txt ;;
     ngram) put "$(dirname "${given[output]}")" "$(basename "${given[output]}")" ;;
     train)

@@ -480,3 +480,73 @@ def test_swaps_on_request(project):
     assert project.run("--swaps", "true", "--langs", "en").returncode == 0
     call = next(call for call in project.calls() if "analyze swaps" in call)
     assert "--config" in call and "--train dump/raw/en/train" in call
+
+
+def test_several_training_sets_are_combined(project):
+    with open(project.recipe / "local/data.sh", "a") as script:
+        script.write("for lang in ko en; do cp -r data/$lang/train data/$lang/read; done\n")
+    done = project.run("--train_sets", "train read", "--langs", "en", "--stop_stage", "11")
+    assert done.returncode == 0, done.stderr
+    calls = project.calls()
+    combined = next(call for call in calls if call.startswith("combine"))
+    assert "--inputs data/en/train data/en/read --output data/en/train+read" in combined
+    assert combined.endswith("--outputs surface meaning")
+    order = verbs(calls)
+    assert order.index("combine") < order.index("format_audio")
+    formatted = [call for call in calls if call.startswith("format_audio")]
+    assert sorted(call.split("--input data/en/")[1].split()[0] for call in formatted) == [
+        "test", "train+read", "valid",
+    ]  # fmt: skip
+    trained = [call for call in calls if call.startswith("train ")]
+    assert trained and all("--train_set train+read" in call for call in trained)
+    again = project.run("--train_sets", "train read", "--langs", "en", "--stop_stage", "11")
+    assert again.returncode == 0 and project.calls() == []
+
+
+def test_outputs_and_tags_of_labels(project):
+    done = project.run(
+        "--label_outputs", "l1=utt2l1", "--inline_tags", "meaning=l1", "--langs", "en",
+        "--token_types", "surface=phone meaning=char l1=label", "--stop_stage", "5",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    calls = project.calls()
+    filters = [call for call in calls if call.startswith("filter")]
+    assert len(filters) == 3
+    assert all("--label_outputs l1=utt2l1 --inline_tags meaning=l1" in call for call in filters)
+    assert any(call.startswith("tokens") and "--token_type label" in call for call in calls)
+
+
+def test_task_vectors_are_inspected_where_there_are_any(project):
+    project.run("--langs", "en")
+    assert not any("analyze vectors" in call for call in project.calls())
+    done = project.run("--langs", "en", "--systems", "do do_vectors_sum")
+    assert done.returncode == 0, done.stderr
+    call = next(call for call in project.calls() if "analyze vectors" in call)
+    assert "--models do_vectors_sum=exp/en/do_vectors_sum_small --config" in call
+
+
+def test_labels_are_taken_away_on_request(project):
+    done = project.run("--stress", "0 50", "--langs", "en", "--systems", "do", "--stage", "1")
+    assert done.returncode == 0, done.stderr
+    calls = project.calls()
+    taken = [call for call in calls if call.startswith("drop_labels")]
+    assert [re.search(r"--output (\S+) .*--share (\S+) .*--complete (\S+)", c).groups()
+            for c in sorted(taken)] == [
+        ("dump/raw/en/stress/surface0_all", "0.00", "false"),
+        ("dump/raw/en/stress/surface0_complete", "0.00", "true"),
+        ("dump/raw/en/stress/surface50_all", "0.50", "false"),
+        ("dump/raw/en/stress/surface50_complete", "0.50", "true"),
+    ]  # fmt: skip
+    trained = [c for c in calls if c.startswith("train ") and "--exp_dir exp/en/stress/" in c]
+    assert len(trained) == 6  # do on the complete part, do and do_vectors_sum on all, twice
+    assert all("--match_updates exp/en/stats" in call for call in trained)
+    assert all("--valid_set ../valid" in call for call in trained)
+    collected = next(call for call in calls if "analyze partial" in call)
+    runs = re.findall(r"(\S+)=exp/en/stress/(\S+)_small/decode/test", collected)
+    assert runs == [(f"{p}:{way}", f"surface{p}_{folder}") for p in (0, 50) for way, folder in (
+        ("complete", "complete_do"), ("do", "all_do"), ("do_vectors_sum", "all_do_vectors_sum"),
+    )]  # fmt: skip
+    assert project.run("--stress", "0 50", "--langs", "en", "--systems", "do").returncode == 0
+    assert project.calls() == []
+    refused = project.run("--stress", "half")
+    assert refused.returncode == 2 and "half is no percentage" in refused.stderr

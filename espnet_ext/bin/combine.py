@@ -1,0 +1,33 @@
+"""Combine data directories into one; what a corpus has no transcripts for stays unlabelled."""
+
+import sys
+from collections.abc import Sequence
+
+from espnet_ext.bin import cli
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = cli.parser(__doc__)
+    parser.add_argument("--inputs", nargs="+", required=True, help="data directories")
+    parser.add_argument("--output", required=True, help="data directory to write")
+    parser.add_argument(
+        "--outputs", type=cli.words, default="surface meaning",
+        help="each directory has transcripts for at least one of these",
+    )  # fmt: skip
+    args = parser.parse_args(argv)
+    if not args.outputs:
+        parser.error("--outputs: name at least one output")
+
+    from espnet_ext.data.combine import combine_directories
+
+    for line in combine_directories(args.inputs, args.output, args.outputs):
+        print(line)
+    return 0
+
+
+def entry() -> int:
+    return cli.run(main)
+
+
+if __name__ == "__main__":
+    sys.exit(entry())

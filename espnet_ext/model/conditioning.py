@@ -1,0 +1,223 @@
+"""Task vectors: what is added to the acoustic embeddings to say which outputs are asked for.
+
+TokenVerse++ (arXiv 2508.19856): `X̃ = X + v`, where v is the sum of one learnt vector for each
+active output, or one learnt vector for each combination of active outputs. It is added after
+subsampling (what the encoder's blocks read), after the whole encoder, or in both places.
+
+Symbols: B utterances, K outputs, T frames, D width.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import torch
+
+from espnet_ext.errors import UserError
+from espnet_ext.model.config import suggest
+
+MODES = ("per_task_sum", "per_combination")
+PLACES = ("features", "encoder")  # after subsampling, after the whole encoder
+WHERE = {"features": PLACES[:1], "encoder": PLACES[1:], "both": PLACES}
+NORMALIZATIONS = (None, "unit", "clip")
+MOST_COMBINED = 10  # outputs: 2^10 vectors a place
+HOW = ("auto", "together", "alone")
+
+
+class TaskVectors(torch.nn.Module):
+    """Learnt vectors of the active outputs.
+
+    Args:
+        outputs: names, in the model's order.
+        sizes: width D at each place where a vector is added.
+        mode: "per_task_sum" (K vectors, those of the active outputs are added) or
+            "per_combination" (2^K vectors, one for each set of active outputs).
+        normalize: None; "unit": every vector is scaled to length `scale`; "clip": only longer ones.
+        scale: that length; a vector's own length otherwise grows without bound.
+        init_std: standard deviation at the start; 0 begins exactly as the model without vectors.
+        drop_tasks: in training, the probability that an active output of an utterance is made
+            inactive (its loss too); at least one stays.
+        trained: sets of outputs that the training saw, for choosing at inference; () if unknown.
+    """
+
+    def __init__(
+        self, outputs: Sequence[str], sizes: Mapping[str, int], mode: str = MODES[0],
+        normalize: str | None = None, scale: float = 1.0, init_std: float = 0.02,
+        drop_tasks: float = 0.0, trained: Sequence[Sequence[str]] = (),
+    ):  # fmt: skip
+        super().__init__()
+        _check(mode, normalize, scale, init_std, drop_tasks)
+        self.outputs = tuple(outputs)
+        if mode == "per_combination" and len(self.outputs) > MOST_COMBINED:
+            raise UserError(
+                f"conditioning_conf.mode: per_combination of {len(self.outputs)} outputs would "
+                f"need {2 ** len(self.outputs)} vectors",
+                "use per_task_sum",
+            )
+        self.mode, self.normalize, self.scale = mode, normalize, scale
+        self.drop_tasks = drop_tasks
+        self.trained = [self.names_of(self.active_set(names)) for names in trained]
+        count = len(self.outputs) if mode == "per_task_sum" else 2 ** len(self.outputs)
+        for place, size in sizes.items():
+            start = torch.randn(count, size) * init_std if init_std else torch.zeros(count, size)
+            self.register_parameter(place, torch.nn.Parameter(start))
+
+    @property
+    def places(self) -> list[str]:
+        return [name for name, _ in self.named_parameters()]
+
+    @property
+    def labels(self) -> list[str]:
+        """A name a vector: the output's, or those of the combination joined by "+"."""
+        if self.mode == "per_task_sum":
+            return list(self.outputs)
+        rows = torch.arange(2 ** len(self.outputs))[:, None] >> torch.arange(len(self.outputs))
+        return ["+".join(self.names_of(row)) or "none" for row in (rows & 1).bool()]
+
+    def vectors(self, place: str) -> torch.Tensor:
+        """All vectors of a place as they are added, normalised if so configured: (K or 2^K, D)."""
+        weight = getattr(self, place)
+        if self.normalize is None:
+            return weight
+        norm = weight.norm(dim=1, keepdim=True).clamp(min=1e-12)
+        if self.normalize == "clip":
+            norm = norm.clamp(min=self.scale)
+        return weight * (self.scale / norm)
+
+    def added(self, place: str, active: torch.Tensor) -> torch.Tensor:
+        """What is added for active outputs (B, K), true or false: (B, D)."""
+        vectors = self.vectors(place)
+        if self.mode == "per_task_sum":
+            return active.to(vectors.dtype) @ vectors
+        bits = 2 ** torch.arange(len(self.outputs), device=active.device)
+        return vectors[(active.long() * bits).sum(1)]
+
+    def active_set(self, names: Iterable[str]) -> torch.Tensor:
+        """Names of outputs as (K,) true or false."""
+        names = list(names)
+        for name in names:
+            if name not in self.outputs:
+                raise UserError(
+                    f"active outputs: no output '{name}'", suggest(name, list(self.outputs))
+                )
+        return torch.tensor([name in names for name in self.outputs])
+
+    def names_of(self, active: torch.Tensor) -> tuple[str, ...]:
+        return tuple(n for n, on in zip(self.outputs, active.tolist(), strict=True) if on)
+
+    def sample(self, active: torch.Tensor) -> torch.Tensor:
+        """Of active outputs (B, K) some made inactive, by `drop_tasks`; never all of a row."""
+        if not self.drop_tasks:
+            return active
+        draws = torch.rand(active.shape, device=active.device)
+        best = draws.masked_fill(~active, -1).argmax(1, keepdim=True)  # the one that stays
+        kept = (draws >= self.drop_tasks).scatter(1, best, True)
+        return active & kept
+
+    @contextlib.contextmanager
+    def at_features(self, encoder: torch.nn.Module, active: torch.Tensor) -> Iterator[None]:
+        """While open, the encoder's blocks read its subsampled features with the vectors added."""
+        if "features" not in self.places:
+            yield
+            return
+        vector = self.added("features", active)[:, None]  # (B, 1, D)
+        handle = encoder.embed.register_forward_hook(
+            lambda _module, _inputs, output: _plus(output, vector), prepend=True
+        )
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def at_end(self, states: torch.Tensor, active: torch.Tensor) -> torch.Tensor:
+        """Encoder states (B, T, D) with the vectors added, if they are added there."""
+        if "encoder" not in self.places:
+            return states
+        return states + self.added("encoder", active)[:, None].to(states.dtype)
+
+    def norms(self) -> dict[str, torch.Tensor]:
+        """Length of every vector as it is learnt: `norm_<place>_<label>` → ()."""
+        return {
+            f"norm_{place}_{label}": row.norm()
+            for place in self.places
+            for label, row in zip(self.labels, getattr(self, place).detach(), strict=True)
+        }
+
+
+def build_task_vectors(
+    conf: Mapping, outputs: Sequence[str], encoder: torch.nn.Module, end_size: int
+) -> TaskVectors:
+    """Vectors for an encoder; `end_size` is the width of what the branches read."""
+    conf = dict(conf)
+    where = conf.pop("where", "features")
+    if where not in WHERE:
+        known = [str(name) for name in WHERE]
+        raise UserError(f"conditioning_conf.where: '{where}'", suggest(str(where), known))
+    if "features" in WHERE[where] and not isinstance(
+        getattr(encoder, "embed", None), torch.nn.Module
+    ):
+        raise UserError(
+            f"conditioning_conf.where: {where}: a {type(encoder).__name__} as configured has no "
+            "subsampling after which to add a vector",
+            "write where: encoder, or give the encoder an input_layer",
+        )
+    size = {"features": encoder.output_size(), "encoder": end_size}
+    return TaskVectors(outputs, {place: size[place] for place in WHERE[where]}, **conf)
+
+
+def active_sets(
+    requested: Sequence[str], trained: Sequence[Sequence[str]], how: str = "auto"
+) -> dict[str, tuple[str, ...]]:
+    """Which outputs are to be active while each of the requested ones is decoded.
+
+    "together": all that are requested. "alone": each by itself. "auto": all that are requested if
+    the training saw them together; else, for each, the most of them that it saw together with it;
+    else the fewest that it ever saw it with. Outputs with equal sets need one encoding.
+
+    >>> active_sets(["a", "b"], [("a",), ("b",)])
+    {'a': ('a',), 'b': ('b',)}
+    """
+    if how not in HOW:
+        raise UserError(f"active outputs: '{how}'", suggest(how, HOW))
+    if how == "alone":
+        return {name: (name,) for name in requested}
+    every = tuple(requested)
+    if how == "together" or not trained or set(every) in [set(one) for one in trained]:
+        return dict.fromkeys(requested, every)
+    found = {}
+    for name in requested:
+        seen = [tuple(one) for one in trained if name in one]
+        inside = [one for one in seen if set(one) <= set(every)]
+        if not seen:
+            raise UserError(
+                f"output '{name}' was never trained: no utterance had a label for it",
+                "request others, or train with labels for it",
+            )
+        found[name] = max(inside, key=len) if inside else min(seen, key=len)
+    return found
+
+
+def _check(mode, normalize, scale, init_std, drop_tasks) -> None:
+    where = "conditioning_conf"
+    if mode not in MODES:
+        raise UserError(f"{where}.mode: '{mode}'", suggest(str(mode), MODES))
+    if normalize not in NORMALIZATIONS:
+        raise UserError(f"{where}.normalize: '{normalize}'", "use unit or clip, or leave it out")
+    for key, value in (("scale", scale), ("init_std", init_std), ("drop_tasks", drop_tasks)):
+        real = isinstance(value, int | float) and not isinstance(value, bool)
+        if not real or not 0 <= value < float("inf"):
+            raise UserError(f"{where}.{key}: {value!r}", "give a number from 0 upwards")
+    if scale == 0:
+        raise UserError(f"{where}.scale: 0 would leave no vector", "give a length above 0")
+    if drop_tasks >= 1:
+        raise UserError(f"{where}.drop_tasks: {drop_tasks}", "give a probability below 1")
+
+
+def _plus(output, vector: torch.Tensor):
+    """The output of an ESPnet subsampling with its features (B, T, D) shifted.
+
+    Which are its first element: (features, mask), and with relative positions
+    ((features, positions), mask).
+    """
+    if isinstance(output, tuple):
+        return (_plus(output[0], vector), *output[1:])
+    return output + vector.to(output.dtype)

@@ -1,0 +1,219 @@
+"""Rows and readings on outputs as tasks: transfer, tags, task vectors, fewer labels.
+
+For both reports.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from espnet_ext.report.collect import Language
+from espnet_ext.report.summary import interval, percent, signed, signed_interval
+
+Section = tuple[str, list[str], list[str], list[list[str]], list[str]]
+
+
+def sections(language: Language) -> Iterator[Section]:
+    """(title, texts, heads, rows, readings) of everything that there is to tell."""
+    for name, cross in language.cross.items():
+        outputs = {
+            system: {cell["hypothesis"] for cell in run.score["cells"]}
+            for system, run in language.sets[name].items()
+        }
+        heads, rows = transfer_rows(cross["differences"], outputs)
+        if rows:
+            yield (
+                f"{name}: what a further output does to the others",
+                ["Error of an output without and with another one beside it in the model."],
+                heads, rows, [],
+            )  # fmt: skip
+    for name, runs in language.sets.items():
+        heads, rows = tag_rows({system: run.score for system, run in runs.items()})
+        if rows:
+            text = "Tags in transcripts: utterances whose tag is wrong or missing, in percent."
+            yield f"{name}: tags", [text], heads, rows, []
+    if language.vectors and language.vectors["systems"]:
+        yield (
+            "task vectors",
+            ["Length of each vector as it is added, beside the mean length of the frames that it "
+             "is added to, and the cosines to the other vectors; first and second principal "
+             "component."],
+            *vector_rows(language.vectors), vector_readings(language.vectors),
+        )  # fmt: skip
+        epochs = history_rows(language.vectors)
+        if epochs[1]:
+            text = "As they were learnt, before any normalisation, after each epoch."
+            yield "length of task vectors over training", [text], *epochs, []
+        yield (
+            "outputs with their vectors off",
+            ["What an output writes while the others are active and it is not: the share of "
+             "utterances with any text, and its error with its vector on and off."],
+            *leakage_rows(language.vectors), [],
+        )  # fmt: skip
+    if language.partial:
+        what = language.partial["output"]
+        yield (
+            f"fewer labels of {what}",
+            [f"Labels of {what} were taken away from so many percent of its training utterances; "
+             "“complete”: trained on the utterances alone that have all outputs left, with as many "
+             "updates. Differences to that, paired by speaker, in percentage points."],
+            *partial_rows(language.partial), partial_readings(language.partial),
+        )  # fmt: skip
+
+
+def transfer_rows(
+    comparisons: Sequence[Mapping], outputs: Mapping[str, set[str]]
+) -> tuple[list[str], list[list[str]]]:
+    """A row for each output and each one other output that a system has more.
+
+    Args:
+        comparisons: differences of systems; outputs: of each system.
+    """
+    rows = []
+    for c in comparisons:
+        further = outputs.get(c["b"], set()) - outputs.get(c["a"], set())
+        if len(further) != 1:
+            continue
+        for row in c["cells"]:
+            output, _, reference = row["name"].partition("-")
+            if row["bin"] is None and output == reference:
+                rows.append([
+                    output, min(further), f"{c['b']} − {c['a']}",
+                    percent(row["rate_a"]), percent(row["rate_b"]), signed(row["difference"]),
+                    signed_interval(row["interval"]) if row["interval"] else "–", _verdict(row),
+                ])  # fmt: skip
+    heads = ["output", "beside it", "systems", "without %", "with %", "difference", "95 %",
+             "transfer"]  # fmt: skip
+    return heads, sorted(rows, key=lambda row: row[:2])
+
+
+def _verdict(row: Mapping) -> str:
+    if not row["interval"]:
+        return "–"
+    low, high = row["interval"]
+    return "negative" if low > 0 else "positive" if high < 0 else "not shown"
+
+
+def tag_rows(scores: Mapping[str, Mapping]) -> tuple[list[str], list[list[str]]]:
+    """A row for each system and kind of tag."""
+    rows = [
+        [system, row["output"], row["tag"], percent(row["rate"]),
+         interval(row["interval"]) if row["interval"] else "–", str(row["missing"]),
+         str(row["invented"]), str(row["utterances"])]
+        for system, score in scores.items()
+        for row in score.get("tags", ())
+    ]  # fmt: skip
+    return ["system", "in", "tag", "wrong %", "95 %", "missing", "invented", "utt"], rows
+
+
+def vector_rows(vectors: Mapping) -> tuple[list[str], list[list[str]]]:
+    """A row for each vector."""
+    rows = []
+    for system in vectors["systems"]:
+        for place in system["places"]:
+            states = "–" if place["states"] is None else f"{place['states']:.2f}"
+            for i, label in enumerate(place["labels"]):
+                others = [
+                    f"{other} {place['cosine'][i][j]:+.2f}".replace("-", "−")
+                    for j, other in enumerate(place["labels"]) if j != i
+                ]  # fmt: skip
+                x, y = (f"{value:+.2f}".replace("-", "−") for value in place["points"][i])
+                rows.append([
+                    system["system"], place["place"], label, f"{place['norms'][i]:.2f}", states,
+                    ", ".join(others) or "–", f"{x}, {y}",
+                ])  # fmt: skip
+    return ["system", "added after", "vector", "length", "frames", "cosine", "components"], rows
+
+
+def vector_readings(vectors: Mapping) -> list[str]:
+    """Whether vectors are still growing at the end of the training."""
+    found = []
+    for system in vectors["systems"]:
+        for place in system["places"]:
+            for label, norms in place["history"]["norms"].items():
+                if len(norms) > 2 and norms[0] > 0:
+                    last = norms[-1] / norms[-2] - 1 if norms[-2] else 0.0
+                    found.append(
+                        f"{system['system']}, {place['place']}, {label}: length {norms[0]:.2f} "
+                        f"after the first epoch, {norms[-1]:.2f} after the last "
+                        f"({signed(100 * last)} % in that one)."
+                    )
+    return found
+
+
+def history_rows(vectors: Mapping) -> tuple[list[str], list[list[str]]]:
+    """A row for each vector, a column an epoch."""
+    places = [(s, p) for s in vectors["systems"] for p in s["places"]]
+    epochs = sorted({epoch for _, place in places for epoch in place["history"]["epochs"]})
+    rows = []
+    for system, place in places:
+        for label, norms in place["history"]["norms"].items():
+            known = dict(zip(place["history"]["epochs"], norms, strict=True))
+            shown = [f"{known[epoch]:.2f}" if epoch in known else "–" for epoch in epochs]
+            if known:
+                rows.append([f"{system['system']}, {place['place']}, {label}", *shown])
+    return ["vector", *map(str, epochs)], rows
+
+
+def leakage_rows(vectors: Mapping) -> tuple[list[str], list[list[str]]]:
+    """A row for each output of each system."""
+    rows = [
+        [system["system"], row["output"], "+".join(row["active"]), percent(row["share"]),
+         percent(row["rate_on"]), percent(row["rate_off"]),
+         signed_interval(row["interval"]) if row["interval"] else "–",
+         "yes" if row["trained"] else "no", str(row["utterances"])]
+        for system in vectors["systems"]
+        for row in system["leakage"]
+    ]  # fmt: skip
+    heads = ["system", "output", "active", "writes %", "error on %", "error off %",
+             "difference, 95 %", "set was trained", "utt"]  # fmt: skip
+    return heads, rows
+
+
+def partial_rows(partial: Mapping) -> tuple[list[str], list[list[str]]]:
+    """A row for each output, percentage and way."""
+    differences = {
+        (row["percent"], row["way"], row["output"]): row for row in partial["differences"]
+    }
+    outputs = list(dict.fromkeys(row["output"] for row in partial["rows"]))
+    rows = []
+    for row in sorted(partial["rows"], key=lambda r: (outputs.index(r["output"]), r["percent"])):
+        other = differences.get((row["percent"], row["way"], row["output"]))
+        shown = ["–", "–", "–"]
+        if other is not None and other["interval"]:
+            shown = [signed(other["difference"]), signed_interval(other["interval"]),
+                     f"{other['p_value']:.3f}"]  # fmt: skip
+        rows.append([
+            row["output"], str(row["percent"]), row["way"],
+            f"{row['metric'].upper()} {percent(row['rate'])}",
+            interval(row["interval"]) if row["interval"] else "–", *shown,
+        ])  # fmt: skip
+    heads = ["output", "taken away %", "trained", "error %", "95 %", "to complete", "95 %", "p"]
+    return heads, rows
+
+
+def partial_readings(partial: Mapping) -> list[str]:
+    """A sentence for each difference; no more than its interval shows."""
+    found = []
+    for row in partial["differences"]:
+        if not row["interval"]:
+            continue
+        low, high = row["interval"]
+        what = "makes no difference that can be told from chance"
+        if low > 0:
+            what = "does worse than"
+        elif high < 0:
+            what = "does better than"
+        against = "the complete part alone" if low > 0 or high < 0 else "against it"
+        found.append(
+            f"{row['percent']} % taken away, {row['output']}: {row['way']} {what} {against}: "
+            f"{signed(row['difference'])} points [{signed_interval(row['interval'])}]."
+        )
+    return found
+
+
+def partial_curves(partial: Mapping, output: str) -> tuple[list[str], dict[str, list]]:
+    """Percentages, and for each way its error rates at them."""
+    own = [row for row in partial["rows"] if row["output"] == output]
+    percents = sorted({row["percent"] for row in own})
+    ways = dict.fromkeys(row["way"] for row in own)
+    known = {(row["way"], row["percent"]): row["rate"] for row in own}
+    return list(map(str, percents)), {w: [known.get((w, p)) for p in percents] for w in ways}

@@ -1,0 +1,127 @@
+"""Labels taken away, corpora combined, labels made into outputs and tags."""
+
+import pytest
+
+from espnet_ext.bin import combine, drop_labels
+from espnet_ext.data.audio import write_audio
+from espnet_ext.data.directory import read_directory, write_directory
+from espnet_ext.data.filtering import Filter, filter_directory
+from espnet_ext.data.labels import order
+from espnet_ext.data.record import Utterance
+from espnet_ext.data.table import read_table
+from espnet_ext.errors import UserError
+
+
+def corpus(root, name, outputs, count=8, speaker=None, **labels):
+    audio = root / "silence.wav"
+    if not audio.exists():
+        write_audio(audio, [0.0] * 8000, 16000)
+    speaker = speaker or name
+    utterances = [
+        Utterance(f"{speaker}-{i}", speaker, str(audio), {o: f"t{i}" for o in outputs}, **labels)
+        for i in range(count)
+    ]
+    write_directory(root / name, utterances)
+    return root / name
+
+
+def labelled(folder, output):
+    return {one.utt_id for one in read_directory(folder) if output in one.texts}
+
+
+def test_larger_shares_take_what_smaller_ones_do(tmp_path, capsys):
+    source = corpus(tmp_path, "a", ["surface", "meaning"], 40)
+    left = {}
+    for share in ("0", "0.25", "0.5", "0.9"):
+        target = tmp_path / share
+        assert drop_labels.main(["--input", str(source), "--output", str(target), "--share", share,
+                                 "--output_name", "surface", "--seed", "3"]) == 0  # fmt: skip
+        left[share] = labelled(target, "surface")
+        assert len(labelled(target, "meaning")) == len(read_directory(target)) == 40
+    assert [len(ids) for ids in left.values()] == [40, 30, 20, 4]
+    assert left["0.9"] < left["0.5"] < left["0.25"] < left["0"]
+    assert "20 surface" in capsys.readouterr().out
+    dropped = (tmp_path / "0.9/dropped.tsv").read_text().splitlines()
+    assert len(dropped) == 37 and dropped[1].endswith("\tlabel of surface")
+
+
+def test_order_depends_on_seed_and_output_alone():
+    ids = [f"s-{i}" for i in range(50)]
+    assert order(ids, "surface", 0) == order(ids[::-1], "surface", 0)
+    assert order(ids, "surface", 0) != order(ids, "surface", 1)
+    assert order(ids, "surface", 0) != order(ids, "meaning", 0)
+
+
+def test_complete_part(tmp_path):
+    source = corpus(tmp_path, "a", ["surface", "meaning"], 10)
+    options = ["--input", str(source), "--output_name", "surface", "--share", "0.5",
+               "--outputs", "surface meaning"]  # fmt: skip
+    options += ["--output"]
+    assert drop_labels.main([*options, str(tmp_path / "all")]) == 0
+    assert drop_labels.main([*options, str(tmp_path / "part"), "--complete", "true"]) == 0
+    kept = {one.utt_id for one in read_directory(tmp_path / "part")}
+    assert kept == labelled(tmp_path / "all", "surface")
+    assert len(read_table(tmp_path / "all/text.surface")) == 10  # completed by <na>
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--share", "1.5", "--output_name", "surface"], "share 1.5"),
+        (["--share", "0.5", "--output_name", "l1"], "no utterance has a transcript for 'l1'"),
+        (["--share", "1", "--output_name", "surface", "--outputs", "surface meaning",
+          "--complete", "true"], "no utterance is left"),
+        (["--share", "0.5", "--output_name", "surface", "--outputs", "meaning"], "'surface'"),
+    ],
+)  # fmt: skip
+def test_wrong_wishes(tmp_path, options, named):
+    source = corpus(tmp_path, "a", ["surface", "meaning"], 4)
+    with pytest.raises(UserError, match=named):
+        drop_labels.main(["--input", str(source), "--output", str(tmp_path / "out"), *options])
+
+
+def test_three_corpora_become_one(tmp_path, capsys):
+    sources = [corpus(tmp_path, "both", ["surface", "meaning"], 3),
+               corpus(tmp_path, "read", ["meaning"], 4, l1="Hindi"),
+               corpus(tmp_path, "heard", ["surface"], 2)]  # fmt: skip
+    target = tmp_path / "all"
+    assert combine.main(["--inputs", *map(str, sources), "--output", str(target)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"{target}: 9 utterances, labelled: 5 surface, 7 meaning"
+    )
+    found = {one.utt_id: one for one in read_directory(target)}
+    for source in sources:
+        for one in read_directory(source):
+            assert found.pop(one.utt_id) == one
+    assert not found
+
+
+def test_corpora_that_collide_or_have_nothing(tmp_path):
+    a = corpus(tmp_path, "a", ["meaning"])
+    twin = corpus(tmp_path, "twin", ["meaning"], speaker="a")
+    other = corpus(tmp_path, "other", ["meaning"], 2, speaker="b")
+    (other / "utt2spk").write_text("b-0 a\nb-1 a\n")
+    empty = corpus(tmp_path, "empty", ["canonical"])
+    for second, named in ((twin, "utterance a-0 is in"), (other, "speaker a is in"),
+                          (empty, "no utterance has a transcript for surface or meaning"),
+                          (a, "twice")):  # fmt: skip
+        with pytest.raises(UserError, match=named):
+            combine.main(["--inputs", str(a), str(second), "--output", str(tmp_path / "out")])
+    assert not (tmp_path / "out/wav.scp").exists()
+
+
+def test_labels_become_outputs_and_tags(tmp_path):
+    source = corpus(tmp_path, "a", ["meaning"], 2, l1="Mandarin Chinese", lang="en")
+    outputs = ("surface", "meaning", "l1", "language")
+    rule = Filter(outputs, labels={"l1": "utt2l1", "language": "utt2lang"},
+                  tags=(("meaning", "l1"),))  # fmt: skip
+    target = tmp_path / "out"
+    filter_directory(source, target, rule)
+    assert read_table(target / "text.l1") == dict.fromkeys(("a-0", "a-1"), "Mandarin_Chinese")
+    assert read_table(target / "text.language") == dict.fromkeys(("a-0", "a-1"), "en")
+    assert read_table(target / "text.meaning")["a-1"] == "t1 <l1:Mandarin_Chinese>"
+    assert read_table(target / "text.surface") == dict.fromkeys(("a-0", "a-1"), "<na>")
+    with pytest.raises(UserError, match="utt2age: no such table"):
+        Filter(outputs, labels={"l1": "utt2age"})
+    with pytest.raises(UserError, match="tag meaning=language"):
+        Filter(outputs, labels={"l1": "utt2l1"}, tags=(("meaning", "language"),))

@@ -1,0 +1,281 @@
+"""Task vectors: what is added where, and the equalities that make a system with them comparable."""
+
+import itertools
+
+import pytest
+import torch
+
+from espnet_ext.errors import UserError
+from espnet_ext.model.build import build_model
+from espnet_ext.model.conditioning import TaskVectors, active_sets
+from espnet_ext.model.fold import fold_vectors
+
+MODES = ("per_task_sum", "per_combination")
+WHERE = ("features", "encoder", "both")
+
+
+def batch(rows=4, seed=0):
+    """Speech (B, S) and transcripts; every utterance has both."""
+    generator = torch.Generator().manual_seed(seed)
+    speech = torch.randn(rows, 8000, generator=generator, dtype=torch.float64)
+    made = {"speech": speech, "speech_lengths": torch.full((rows,), 8000)}
+    for name, size in (("surface", 5), ("meaning", 7)):
+        made[f"text_{name}"] = torch.randint(2, size, (rows, 4), generator=generator)
+        made[f"text_{name}_lengths"] = torch.full((rows,), 4)
+    return made
+
+
+def unlabel(made, name, rows):
+    changed = dict(made)
+    changed[f"text_{name}"] = made[f"text_{name}"].clone()
+    changed[f"text_{name}"][rows] = torch.tensor([-2, -1, -1, -1])
+    changed[f"text_{name}_lengths"] = made[f"text_{name}_lengths"].clone()
+    changed[f"text_{name}_lengths"][rows] = 1
+    return changed
+
+
+def select(made, rows):
+    return {key: value[rows] for key, value in made.items()}
+
+
+def build(config, conditioning=None, seed=0, **model_conf):
+    config = {**config, "model_conf": model_conf}
+    if conditioning is not None:
+        config |= {"conditioning": "vectors", "conditioning_conf": conditioning}
+    torch.manual_seed(seed)
+    return build_model(config).double().eval()
+
+
+def gradients(model, made):
+    model.zero_grad()
+    loss, stats, _ = model(**made)
+    loss.backward()
+    return float(loss.detach()), {n: p.grad for n, p in model.named_parameters()}, stats
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("where", WHERE)
+def test_with_all_labels_and_zero_vectors_it_is_the_plain_system(config, mode, where):
+    plain = build(config)
+    with_vectors = build(config, {"mode": mode, "where": where, "init_std": 0})
+    made = batch()
+    loss, expected, _ = gradients(plain, made)
+    found, reached, _ = gradients(with_vectors, made)
+    assert found == loss
+    for name, gradient in expected.items():
+        assert torch.equal(reached[name], gradient), name
+    added = {n: g for n, g in reached.items() if n.startswith("conditioning.")}
+    assert set(reached) == {*expected, *added}
+    assert len(added) == (2 if where == "both" else 1)
+
+
+def test_other_weights_begin_as_without_vectors(config):
+    plain, other = build(config), build(config, {"init_std": 0.5})
+    for name, value in plain.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize("divide_by", ["utterances", "labelled"])
+def test_a_row_without_label_is_a_row_that_its_output_does_not_have(config, divide_by):
+    model = build(config, divide_by=divide_by)
+    made = batch()
+    rows = torch.tensor([0, 2])
+    _, masked, _ = gradients(model, unlabel(made, "surface", torch.tensor([1, 3])))
+    _, removed, _ = gradients(model, select(made, rows))
+    factor = 0.5 if divide_by == "utterances" else 1.0  # 2 of 4 rows
+    for name in masked:
+        if name.startswith("surface_"):
+            assert torch.allclose(masked[name], factor * removed[name], atol=1e-12), name
+
+
+@pytest.mark.parametrize("mode", [None, *MODES])
+@pytest.mark.parametrize("divide_by", ["utterances", "labelled"])
+def test_a_corpus_without_an_output_leaves_its_branch_alone(config, mode, divide_by):
+    model = build(config, mode and {"mode": mode}, divide_by=divide_by)
+    _, found, stats = gradients(model, unlabel(batch(), "surface", torch.arange(4)))
+    for name, gradient in found.items():
+        if name.startswith("surface_"):
+            assert gradient is not None and not gradient.any(), name
+    assert found["encoder.after_norm.weight"].any()
+    assert int(stats["labelled_surface"]) == 0 and int(stats["labelled_meaning"]) == 4
+    if mode == "per_task_sum":
+        assert not found["conditioning.features"][0].any()
+        assert found["conditioning.features"][1].any()
+    if mode == "per_combination":  # none, surface, meaning, both
+        assert [bool(row.any()) for row in found["conditioning.features"]] == [0, 0, 1, 0]
+
+
+def test_divided_by_labelled_rows_each_output_counts_as_if_alone(config):
+    made = unlabel(batch(), "surface", torch.tensor([1, 2, 3]))
+    per_batch, per_label = build(config), build(config, divide_by="labelled")
+    _, some, _ = gradients(per_batch, made)
+    _, whole, _ = gradients(per_label, made)
+    for name in some:
+        factor = {"surface": 4.0, "meaning": 1.0}.get(name.partition("_")[0])
+        if factor:
+            assert torch.allclose(whole[name], factor * some[name], atol=1e-12), name
+    complete = batch()
+    assert gradients(per_batch, complete)[0] == pytest.approx(gradients(per_label, complete)[0])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("where", WHERE)
+def test_rows_of_a_batch_have_their_own_vectors(config, mode, where):
+    model = build(config, {"mode": mode, "where": where, "init_std": 2.0})
+    made = batch(3)
+    active = torch.tensor([[True, True], [True, False], [False, True]])
+    with torch.no_grad():
+        states, _ = model.encode(made["speech"], made["speech_lengths"], active=active)
+        for row in range(3):
+            alone, _ = model.encode(
+                made["speech"][row : row + 1], made["speech_lengths"][:1], active=active[row]
+            )
+            assert torch.allclose(states[row], alone[0], atol=1e-9)
+        same, _ = model.encode(made["speech"], made["speech_lengths"])
+    assert torch.allclose(states[0], same[0], atol=1e-9)  # all are active unless said otherwise
+    assert (states[1] - same[1]).abs().max() > 1e-2
+    assert (states[2] - same[2]).abs().max() > 1e-2
+
+
+def test_after_the_encoder_the_vector_is_added_as_it_is(config):
+    plain = build(config)
+    model = build(config, {"where": "encoder", "init_std": 1.0})
+    made = batch(1)
+    arguments = made["speech"], made["speech_lengths"]
+    with torch.no_grad():
+        before, _ = plain.encode(*arguments)
+        surface, meaning = model.conditioning.encoder
+        for active, vector in (([1, 0], surface), ([0, 1], meaning), ([1, 1], surface + meaning)):
+            after, _ = model.encode(*arguments, active=torch.tensor(active).bool())
+            assert torch.allclose(after, before + vector, atol=1e-12)
+
+
+def test_before_the_blocks_it_is_what_a_bias_there_would_do(config):
+    """The subsampling ends in a linear layer, whose bias the positional encoding scales."""
+    plain = build(config)
+    model = build(config, {"where": "features", "init_std": 1.0})
+    made = batch(1)
+    arguments = made["speech"], made["speech_lengths"]
+    with torch.no_grad():
+        embed = plain.encoder.embed
+        embed.out.bias += model.conditioning.features.sum(0) / embed.pos_enc.xscale
+        expected, _ = plain.encode(*arguments)
+        found, _ = model.encode(*arguments)
+    assert torch.allclose(found, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize("active", [("surface",), ("surface", "meaning")])
+def test_folded_into_biases_a_head_is_the_same(config, mode, where, active):
+    model = build(config, {"mode": mode, "where": where, "init_std": 1.0})
+    made = batch(2)
+    arguments = made["speech"], made["speech_lengths"]
+    text, lengths = made["text_surface"], made["text_surface_lengths"]
+
+    def read(**further):
+        states, frames = model.encode(*arguments, **further)
+        parts = model.branches["surface"]
+        logits, _ = parts.teacher_forced(states, frames, text, lengths)
+        return logits, parts.parts["ctc"].log_softmax(states)
+
+    with torch.no_grad():
+        before = read(active=model.conditioning.active_set(active))
+        fold_vectors(model, "surface", active)
+        assert model.conditioning is None
+        for one, other in zip(before, read(), strict=True):
+            assert torch.allclose(one, other, atol=1e-9)
+
+
+def test_what_is_added_by_hand():
+    sums = TaskVectors(["a", "b", "c"], {"encoder": 2})
+    table = TaskVectors(["a", "b", "c"], {"encoder": 2}, "per_combination")
+    assert sums.labels == ["a", "b", "c"]
+    assert table.labels == ["none", "a", "b", "a+b", "c", "a+c", "b+c", "a+b+c"]
+    every = torch.tensor(list(itertools.product([False, True], repeat=3)))
+    for row in every:
+        expected = sum((v for v, on in zip(sums.encoder, row, strict=True) if on), torch.zeros(2))
+        assert torch.allclose(sums.added("encoder", row[None])[0], expected)
+        name = "+".join(table.names_of(row)) or "none"
+        expected = table.encoder[table.labels.index(name)]
+        assert torch.equal(table.added("encoder", row[None])[0], expected)
+
+
+def test_normalised_vectors():
+    unit = TaskVectors(["a", "b"], {"encoder": 8}, normalize="unit", scale=3.0)
+    assert torch.allclose(unit.vectors("encoder").norm(dim=1), torch.full((2,), 3.0))
+    clipped = TaskVectors(["a", "b"], {"encoder": 8}, normalize="clip", scale=3.0)
+    with torch.no_grad():
+        clipped.encoder[0] *= 1000
+    norms = clipped.vectors("encoder").detach().norm(dim=1)
+    assert norms[0] == pytest.approx(3.0)
+    assert torch.equal(clipped.vectors("encoder")[1], clipped.encoder[1])
+
+
+def test_dropped_tasks_leave_one_and_their_share(config):
+    vectors = TaskVectors(["a", "b", "c"], {"encoder": 2}, drop_tasks=0.5)
+    torch.manual_seed(0)
+    active = torch.tensor([[True, True, True], [True, False, True], [False, False, False]])
+    active = active.repeat(2000, 1)
+    kept = vectors.sample(active)
+    assert not (kept & ~active).any()
+    assert kept[0::3].any(1).all() and kept[1::3].any(1).all() and not kept[2::3].any()
+    # of two, one stays if its draw is the larger (1/2), or the smaller and yet above 0.5 (1/8)
+    share = kept[1::3, 0].double().mean()
+    assert share == pytest.approx(1 / 2 + 1 / 8, abs=0.04)
+    model = build(config, {"drop_tasks": 0.99, "init_std": 0.1})
+    _, _, stats = gradients(model.train(), batch())
+    assert int(stats["labelled_surface"] + stats["labelled_meaning"]) == 4  # one an utterance
+    _, _, stats = gradients(model.eval(), batch())
+    assert int(stats["labelled_surface"]) == 4  # validation is of everything
+
+
+def test_sets_to_activate():
+    both, one, two = ("s", "m"), ("s",), ("m",)
+    assert active_sets(both, [both, one]) == {"s": both, "m": both}
+    assert active_sets(both, [one, two]) == {"s": one, "m": two}
+    assert active_sets(["s"], [both]) == {"s": both}  # never seen alone: as it was trained
+    assert active_sets(["s"], [both, one]) == {"s": one}
+    assert active_sets(both, [both], "alone") == {"s": one, "m": two}
+    assert active_sets(["s"], [both], "together") == {"s": one}
+    assert active_sets(("s", "m", "l"), [("s", "m"), ("m", "l")]) == {
+        "s": ("s", "m"), "m": ("s", "m"), "l": ("m", "l"),
+    }  # fmt: skip
+    with pytest.raises(UserError, match="'m' was never trained"):
+        active_sets(both, [one])
+
+
+@pytest.mark.parametrize(
+    ("conf", "named"),
+    [
+        ({"mode": "per_task"}, "conditioning_conf.mode: 'per_task'"),
+        ({"where": "features_"}, "conditioning_conf.where: 'features_'"),
+        ({"normalize": "l2"}, "conditioning_conf.normalize: 'l2'"),
+        ({"drop_tasks": 1}, "conditioning_conf.drop_tasks: 1"),
+        ({"init_std": -1}, "conditioning_conf.init_std: -1"),
+        ({"scale": 0}, "conditioning_conf.scale"),
+        ({"modes": "per_task_sum"}, "unknown key 'modes'"),
+        ({"trained": [["surfaces"]]}, "no output 'surfaces'"),
+    ],
+)
+def test_wrong_values_are_named(config, conf, named):
+    with pytest.raises(UserError, match=named):
+        build(config, conf)
+
+
+def test_configurations_in_which_vectors_mean_nothing(config):
+    with pytest.raises(UserError, match="conditioning_conf without conditioning"):
+        build_model({**config, "conditioning_conf": {"mode": MODES[0]}})
+    with pytest.raises(UserError, match="conditioning: 'experts'"):
+        build_model({**config, "conditioning": "experts"})
+    with pytest.raises(UserError, match="divide_by: 'rows'"):
+        build(config, divide_by="rows")
+    single = {**config, "outputs": {"surface": config["outputs"]["surface"]}}
+    with pytest.raises(UserError, match="one alone"):
+        build(single, {})
+    rnn = {**config, "encoder": "rnn", "encoder_conf": {"hidden_size": 8, "output_size": 8}}
+    with pytest.raises(UserError, match="no subsampling"):
+        build(rnn, {})
+    many = [f"o{i}" for i in range(11)]
+    with pytest.raises(UserError, match="2048 vectors"):
+        TaskVectors(many, {"encoder": 1}, "per_combination")

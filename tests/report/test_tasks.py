@@ -1,0 +1,122 @@
+"""What the reports tell of outputs as tasks: transfer, tags, task vectors, fewer labels."""
+
+import json
+import shutil
+
+import pytest
+from make_results import make
+from test_report import SYSTEMS, Page, write
+
+from espnet_ext.analysis.partial import collect_partial
+from espnet_ext.bin import analyze
+from espnet_ext.errors import UserError
+from espnet_ext.report.summary import percent, signed
+
+VECTORS = {
+    "kind": "vectors", "version": 1, "data": "dump/raw/ko/test", "utterances": 24,
+    "models": {"do": {"directory": "exp/ko/do_small"}},
+    "systems": [{
+        "system": "do", "mode": "per_task_sum",
+        "places": [{
+            "place": "features", "labels": ["surface", "meaning"], "norms": [3.0, 4.0],
+            "history": {"epochs": [1, 2, 3],
+                        "norms": {"surface": [1.0, 2.0, 3.0], "meaning": [2.0, 4.0, 4.0]}},
+            "states": 50.5, "cosine": [[1.0, -0.25], [-0.25, 1.0]],
+            "points": [[2.5, 0.0], [-2.5, 0.0]], "explained": [1.0, 0.0],
+        }],
+        "leakage": [{"output": "surface", "active": ["meaning"], "trained": False,
+                     "utterances": 24, "emitted": 18, "share": 75.0, "metric": "cer",
+                     "rate_on": 5.0, "rate_off": 25.0, "interval": [15.0, 26.0]}],
+    }],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """Both reports over a tree with all that stage 17 can add, and the partial figures."""
+    root = make(tmp_path_factory.mktemp("tasks"), languages=("ko",))
+    analysis = root / "exp/ko/analysis"
+    (analysis / "vectors.json").write_text(json.dumps(VECTORS))
+    base = root / "exp/ko"
+    assert analyze.main([
+        "partial", "--output_name", "surface", "--output", str(analysis / "partial.json"), "--runs",
+        f"50:complete={base / 'so_surface_small/decode/test'}",
+        f"50:do={base / 'do_small/decode/test'}", f"0:do={base / 'do_small/decode/test'}",
+    ]) == 0  # fmt: skip
+    score = base / "do_small/decode/test/score.json"
+    changed = json.loads(score.read_text())
+    changed["tags"] = [{"output": "meaning", "tag": "l1", "utterances": 20, "wrong": 5,
+                        "missing": 2, "invented": 1, "rate": 25.0, "interval": [10.0, 40.0]}]
+    score.write_text(json.dumps(changed))
+    out = tmp_path_factory.mktemp("out")
+    return (*write(root, out, languages="ko"), json.loads((analysis / "partial.json").read_text()))
+
+
+def test_every_part_is_in_both(told):
+    markdown, page, _ = told
+    Page(page)  # well-formed
+    for text in (
+        "what a further output does to the others", "task vectors", "fewer labels of surface",
+        "length of task vectors over training", "outputs with their vectors off", "tags",
+    ):  # fmt: skip
+        assert text in markdown.lower() and text in page.lower(), text
+    assert "| do | features | surface | 3.00 | 50.50 | meaning −0.25 | +2.50, +0.00 |" in markdown
+    assert "| do, features, meaning | 2.00 | 4.00 | 4.00 |" in markdown
+    leaked = "| do | surface | meaning | 75.00 | 5.00 | 25.00 | +15.00 to +26.00 | no | 24 |"
+    assert leaked in markdown
+    assert "| do | meaning | l1 | 25.00 | 10.00–40.00 | 2 | 1 | 20 |" in markdown
+    grown = "length 1.00 after the first epoch, 3.00 after the last (+50.00 % in that one)"
+    assert grown in markdown
+
+
+def test_transfer_is_the_difference_of_the_systems(told):
+    lines = told[0].splitlines()
+    rows = [line for line in lines if line.startswith("| surface | meaning | do − ")]
+    assert len(rows) == 1
+    cells = [cell.strip() for cell in rows[0].strip("|").split("|")]
+    assert float(cells[4]) - float(cells[3]) == pytest.approx(
+        float(cells[5].replace("−", "-")), abs=0.011
+    )
+    assert cells[-1] in ("negative", "positive", "not shown")
+
+
+def test_fewer_labels_are_as_scored_and_compared(told):
+    markdown, page, partial = told
+    assert [(row["percent"], row["way"], row["output"]) for row in partial["rows"]] == [
+        (50, "complete", "surface"), (50, "do", "surface"), (50, "do", "meaning"),
+        (0, "do", "surface"), (0, "do", "meaning"),
+    ]  # fmt: skip
+    rates = {(r["percent"], r["way"], r["output"]): r["rate"] for r in partial["rows"]}
+    difference = partial["differences"][0]
+    assert len(partial["differences"]) == 1  # nothing to compare with at 0, nor for the meaning
+    assert difference["difference"] == pytest.approx(
+        rates[50, "do", "surface"] - rates[50, "complete", "surface"]
+    )
+    assert percent(rates[50, "do", "meaning"]) in markdown
+    assert signed(difference["difference"]) in markdown and signed(difference["difference"]) in page
+
+
+def test_without_any_of_it_nothing_is_told(tree, tmp_path):
+    shutil.copytree(tree, tmp_path / "all")
+    markdown, page = write(tmp_path / "all", tmp_path, systems=SYSTEMS)
+    for text in ("task vectors", "fewer labels", "vectors off"):
+        assert text not in markdown.lower() and text not in page.lower()
+
+
+@pytest.mark.parametrize(
+    ("runs", "named"),
+    [
+        (["do=x"], "run 'do=x'"), (["half:do=x"], "run 'half:do=x'"),
+        (["50:do=nowhere"], "nowhere/score.json: no such file"),
+        (["50:do=a", "50:do=b"], "given twice"),
+    ],
+)  # fmt: skip
+def test_wrong_runs(runs, named, tmp_path):
+    with pytest.raises(UserError, match=named):
+        analyze.main(["partial", "--output_name", "surface", "--output", str(tmp_path / "x.json"),
+                      "--runs", *runs])  # fmt: skip
+
+
+def test_collecting_needs_no_complete_part(tree):
+    folder = str(tree / "exp/ko/do_small/decode/test")
+    assert collect_partial([(50, "do", folder)], "surface")["differences"] == []

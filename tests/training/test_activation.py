@@ -1,0 +1,172 @@
+"""Any mix of labels, and more outputs than two, from dumped files to decoded ones."""
+
+import json
+import shutil
+
+import pytest
+import tiny_recipe
+import torch
+import yaml
+
+from espnet_ext.analysis.vectors import inspect_vectors
+from espnet_ext.bin import decode
+from espnet_ext.data.table import read_table, write_table
+from espnet_ext.decoding.api import DualSpeech2Text
+from espnet_ext.errors import UserError
+from espnet_ext.model.load import load_model
+from espnet_ext.training.activation import count_sets, with_trained_sets
+from espnet_ext.training.schedule import matching_epochs
+
+VECTORS = {"conditioning": "vectors"}
+
+
+def test_a_third_output_costs_a_block_and_a_text_file(tmp_path):
+    kinds = {"surface": "phone", "meaning": "char", "l1": "label"}
+    recipe = tiny_recipe.make(tmp_path, kinds, further={"l1": ["Hindi", None, "Mandarin Chinese"]})
+    outputs = {**tiny_recipe.OUTPUTS, "l1": {"branch": "attention", "attention_weight": 0.2}}
+    folder = recipe.train(config=VECTORS, outputs=outputs)
+    model, config = load_model(folder)
+    assert model.branches["l1"].tokens == [
+        "<blank>", "<unk>", "Hindi", "Mandarin_Chinese", "<sos/eos>",
+    ]  # fmt: skip
+    assert model.conditioning.features.shape == (3, 16)
+    trained = [tuple(one) for one in config["conditioning_conf"]["trained"]]
+    assert ("surface", "meaning", "l1") in trained and ("surface", "meaning") in trained
+    data, out = recipe.root / "dump/valid", tmp_path / "out"
+    assert decode.main(["--model_dir", str(folder), "--data", str(data), "--output_dir", str(out),
+                        "--greedy", "true"]) == 0  # fmt: skip
+    for name in kinds:
+        assert read_table(out / f"text.{name}", empty_ok=True).keys() == read_table(
+            data / "wav.scp").keys()  # fmt: skip
+
+
+def test_what_training_saw_is_noted_for_inference(tmp_path):
+    recipe = tiny_recipe.make(tmp_path)
+    sets = count_sets(recipe.root / "dump/train", ["surface", "meaning"])
+    assert sets == {("surface", "meaning"): 6, ("surface",): 1, ("meaning",): 1}
+    plain = with_trained_sets({"outputs": {}}, sets)
+    assert "conditioning_conf" not in plain
+    both = {("surface", "meaning"): 3, (): 1}
+    noted = with_trained_sets(VECTORS, both)["conditioning_conf"]["trained"]
+    assert noted == [["surface", "meaning"]]
+    dropped = {**VECTORS, "conditioning_conf": {"drop_tasks": 0.1}}
+    noted = with_trained_sets(dropped, both)["conditioning_conf"]["trained"]
+    assert noted == [["meaning"], ["surface"], ["surface", "meaning"]]
+
+
+def test_an_output_without_any_label(tmp_path):
+    recipe = tiny_recipe.make(tmp_path)
+    table = recipe.root / "dump/train/text.surface"
+    write_table(table, dict.fromkeys(read_table(table), "<na>"))
+    with pytest.raises(UserError, match="'surface' would never be trained") as caught:
+        recipe.train()
+    assert str(table) in str(caught.value)
+
+
+def test_corpora_with_different_labels_decode_each_in_its_own_set(tmp_path):
+    """One half has surfaces, the other one meanings: the training never sees both together."""
+    recipe = tiny_recipe.make(tmp_path)
+    for number, name in enumerate(("surface", "meaning")):
+        table = recipe.root / f"dump/train/text.{name}"
+        rows = sorted(read_table(table).items())
+        write_table(table, {i: text if k % 2 == number else "<na>"
+                            for k, (i, text) in enumerate(rows)})  # fmt: skip
+    conf = {**VECTORS, "conditioning_conf": {"mode": "per_combination", "init_std": 1.0}}
+    folder = recipe.train(config=conf, options=["--max_epoch", "1"])
+    recognise = DualSpeech2Text.from_pretrained(folder, greedy=True)
+    assert recognise.active == {"surface": ("surface",), "meaning": ("meaning",)}
+    wave = read_table(recipe.root / "dump/valid/wav.scp").popitem()[1]
+    together = recognise(wave).best
+    for name in ("surface", "meaning"):
+        alone = DualSpeech2Text.from_pretrained(folder, greedy=True, outputs=[name])
+        assert alone.outputs == [name]
+        assert alone(wave).best[name] == together[name]
+    command = ["--model_dir", str(folder), "--data", str(recipe.root / "dump/valid"),
+               "--output_dir", str(tmp_path / "out"), "--greedy", "true"]  # fmt: skip
+    with pytest.raises(UserError, match=r"surface\+meaning together were never trained"):
+        decode.main([*command, "--active", "together"])
+    assert decode.main([*command, "--active", "alone", "--outputs", "meaning"]) == 0
+    facts = json.loads((tmp_path / "out/decode.json").read_text())
+    assert facts["outputs"] == ["meaning"] and facts["active"] == {"meaning": ["meaning"]}
+    assert not (tmp_path / "out/text.surface").exists()
+    with pytest.raises(UserError, match="output 'l1' was never trained"):
+        decode.main([*command, "--outputs", "l1"])
+
+
+@pytest.fixture(scope="module")
+def two_systems(tmp_path_factory):
+    recipe = tiny_recipe.make(tmp_path_factory.mktemp("systems"))
+    conf = {**VECTORS, "conditioning_conf": {"where": "both", "init_std": 0.5}}
+    recipe.train("vectors", conf)
+    recipe.train("plain", options=["--max_epoch", "1"])
+    return recipe
+
+
+def test_vectors_are_described_as_they_are(two_systems):
+    root = two_systems.root
+    found = inspect_vectors(
+        {"plain": root / "plain", "do": root / "vectors"}, root / "dump/valid", {"greedy": True}
+    )
+    assert [one["system"] for one in found["systems"]] == ["do"]
+    system = found["systems"][0]
+    state = torch.load(root / "vectors/model.pth", weights_only=True)
+    assert [place["place"] for place in system["places"]] == ["features", "encoder"]
+    for place in system["places"]:
+        a, b = state[f"conditioning.{place['place']}"].double()
+        assert place["norms"] == pytest.approx([float(a.norm()), float(b.norm())])
+        cosine = float(a @ b / a.norm() / b.norm())
+        assert place["cosine"][0] == pytest.approx([1.0, cosine])
+        apart = torch.tensor(place["points"]).double()
+        assert float((apart[0] - apart[1]).norm()) == pytest.approx(float((a - b).norm()), rel=1e-5)
+        assert place["history"]["epochs"] == [1, 2]
+        assert place["states"] > 0
+        last = torch.load(root / "vectors/2epoch.pth", weights_only=True)
+        norm = float(last[f"conditioning.{place['place']}"][0].norm())
+        assert place["history"]["norms"]["surface"][-1] == pytest.approx(norm, rel=1e-5)
+    assert [row["output"] for row in system["leakage"]] == ["surface", "meaning"]
+    assert [row["active"] for row in system["leakage"]] == [["meaning"], ["surface"]]
+
+
+def test_what_is_written_without_a_vector(two_systems):
+    """Leakage by hand: decode with the other output's vector alone and count."""
+    root = two_systems.root
+    data = root / "dump/valid"
+    found = inspect_vectors({"do": root / "vectors"}, data, {"greedy": True})
+    off = DualSpeech2Text.from_pretrained(
+        root / "vectors", greedy=True, outputs=["meaning"], active={"meaning": ["surface"]}
+    )
+    texts = [off(wave).best["meaning"].text for wave in read_table(data / "wav.scp").values()]
+    row = found["systems"][0]["leakage"][1]
+    assert row["emitted"] == sum(bool(text.strip()) for text in texts)
+    assert row["share"] == 100 * row["emitted"] / len(texts)
+
+
+def test_as_many_updates_as_another_set_makes(two_systems, tmp_path):
+    from types import SimpleNamespace
+
+    shapes = tmp_path / "shapes"
+    shutil.copytree(two_systems.root / "stats/train", shapes)
+    half = tmp_path / "half"
+    half.mkdir()
+    rows = (shapes / "speech_shape").read_text().splitlines()
+    (half / "speech_shape").write_text("\n".join(rows[: len(rows) // 2]) + "\n")
+    args = SimpleNamespace(
+        train_shape_file=[str(half / "speech_shape")], max_epoch=3, num_iters_per_epoch=None,
+        batch_type="unsorted", fold_length=[], batch_size=1, batch_bins=1, sort_in_batch=None,
+        sort_batch=None, drop_last_iter=False, min_batch_size=1, accum_grad=1,
+    )  # fmt: skip
+    assert len(rows) == 8
+    assert matching_epochs(args, shapes) == 6  # 3 × 8 utterances are 6 × 4
+    with pytest.raises(UserError, match="no such file"):
+        matching_epochs(args, tmp_path / "nowhere")
+
+
+def test_dropped_tasks_train_and_load(tmp_path):
+    recipe = tiny_recipe.make(tmp_path)
+    vectors = {"drop_tasks": 0.5, "normalize": "clip", "where": "encoder"}
+    conf = {**VECTORS, "model_conf": {"divide_by": "labelled"}, "conditioning_conf": vectors}
+    folder = recipe.train(config=conf, options=["--max_epoch", "1"])
+    model, _ = load_model(folder)
+    assert model.divide_by == "labelled" and model.conditioning.places == ["encoder"]
+    written = yaml.safe_load((folder / "config.yaml").read_text())
+    assert ["meaning"] in written["conditioning_conf"]["trained"]
