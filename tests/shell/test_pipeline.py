@@ -153,6 +153,8 @@ def test_mispronunciations_are_judged_where_the_canonical_form_is_known(project)
     assert all("--unit jamo" in call for call in calls if call not in english)
     prompted = [call for call in calls if "--meaning" not in call]
     assert len(prompted) == 6 and all("/mdd.json" in call for call in prompted)
+    pronounced = [call for call in calls if "--g2p true" in call]
+    assert pronounced == [call for call in english if call not in prompted]
 
 
 def test_coupled_decoding_has_a_name_of_its_own(project):

@@ -165,7 +165,7 @@ def test_the_network_on_words_that_it_was_not_trained_on():
     from rapidfuzz.distance import Levenshtein
 
     test = [(w, v) for w, v in cmudict.lexicon().items()
-            if letters.held_out(w) and set(w) <= set(letters.LETTERS)][:600]  # fmt: skip
+            if letters.held_out(w) and set(w) <= set(letters.LETTERS)][::10]  # fmt: skip
     wrong = total = 0
     for word, variants in test:
         said = [strip_stress(phone) for phone in letters.reader().read(word)]
