@@ -60,7 +60,7 @@ class DualSpeech2Text:
         precision: of the network's arithmetic, a key of PRECISIONS; CTC sums stay in float64.
         coupling: ranks the n best (`nbest`) of two outputs in pairs.
         ngrams: n-gram models by output, for shallow fusion too.
-        outputs: those to give, all unless given.
+        only: outputs to give, all unless given.
         active: which outputs a model with task vectors is told are asked for: "auto", "together"
             or "alone" (model.conditioning.active_sets), or a set of outputs for each output.
     """
@@ -70,10 +70,10 @@ class DualSpeech2Text:
         options: Mapping[str, Any] | None = None, model_dir: str | Path = ".",
         lms: Mapping[str, torch.nn.Module] | None = None, precision: str = "float32",
         coupling: Coupling | None = None, ngrams: Mapping[str, Ngrams] | None = None,
-        outputs: Sequence[str] | None = None,
+        only: Sequence[str] | None = None,
         active: str | Mapping[str, Sequence[str]] = "auto",
     ):  # fmt: skip
-        self.outputs = requested(model, outputs)
+        self.outputs = requested(model, only)
         self.active = active_outputs(model, self.outputs, active)
         if coupling is not None:
             check_keys(coupling.outputs, self.outputs, "coupled outputs")
@@ -124,7 +124,7 @@ class DualSpeech2Text:
         cls, model_dir: str | Path, weights: str = "model.pth", device: str = "cpu",
         lms: Mapping[str, str | Path] | None = None, precision: str = "float32",
         coupling: Coupling | None = None, ngrams: Mapping[str, str | Path] | None = None,
-        outputs: Sequence[str] | None = None,
+        only: Sequence[str] | None = None,
         active: str | Mapping[str, Sequence[str]] = "auto", **options,
     ) -> "DualSpeech2Text":  # fmt: skip
         """Load a directory that stage 11 wrote.
@@ -133,14 +133,14 @@ class DualSpeech2Text:
             weights: file name of the weights in it.
             lms: directories of ESPnet language models, by output.
             ngrams: ARPA files, by output.
-            precision, coupling, outputs, active: see the class.
+            precision, coupling, only, active: see the class.
             options: search options, e.g. `beam_size=5`.
         """
         model, config = load_model(model_dir, weights, device)
         loaded = {name: _load_lm(folder, device) for name, folder in (lms or {}).items()}
         arpa = {name: read_arpa(path) for name, path in (ngrams or {}).items()}
         return cls(model, config, options, model_dir, loaded, precision, coupling, arpa,
-                   outputs, active)  # fmt: skip
+                   only, active)  # fmt: skip
 
     def __call__(self, audio: Audio, sample_rate: int | None = None) -> Result:
         """Recognise one utterance: a path, or samples (S,) with their rate."""

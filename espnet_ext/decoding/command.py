@@ -47,7 +47,7 @@ def decode_directory(
     if not sources:
         raise UserError(f"{data}/wav.scp: no utterances", "give a dumped set")
     recognise = DualSpeech2Text.from_pretrained(
-        model_dir, weights, device, lms=lms, ngrams=ngrams, precision=precision, outputs=outputs,
+        model_dir, weights, device, lms=lms, ngrams=ngrams, precision=precision, only=outputs,
         active=active, **dict(options),
     )  # fmt: skip
     outputs = recognise.outputs

@@ -78,7 +78,7 @@ def test_corpora_with_different_labels_decode_each_in_its_own_set(tmp_path):
     wave = read_table(recipe.root / "dump/valid/wav.scp").popitem()[1]
     together = recognise(wave).best
     for name in ("surface", "meaning"):
-        alone = DualSpeech2Text.from_pretrained(folder, greedy=True, outputs=[name])
+        alone = DualSpeech2Text.from_pretrained(folder, greedy=True, only=[name])
         assert alone.outputs == [name]
         assert alone(wave).best[name] == together[name]
     command = ["--model_dir", str(folder), "--data", str(recipe.root / "dump/valid"),
@@ -133,7 +133,7 @@ def test_what_is_written_without_a_vector(two_systems):
     data = root / "dump/valid"
     found = inspect_vectors({"do": root / "vectors"}, data, {"greedy": True})
     off = DualSpeech2Text.from_pretrained(
-        root / "vectors", greedy=True, outputs=["meaning"], active={"meaning": ["surface"]}
+        root / "vectors", greedy=True, only=["meaning"], active={"meaning": ["surface"]}
     )
     texts = [off(wave).best["meaning"].text for wave in read_table(data / "wav.scp").values()]
     row = found["systems"][0]["leakage"][1]
