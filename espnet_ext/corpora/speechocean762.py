@@ -2,7 +2,8 @@
 
 `train/` and `test/` are Kaldi directories, `resource/scores.json` holds words, canonical phones and
 mispronunciations. Meaning are the words, canonical the phones without stress, surface the canonical
-phones with every mispronounced one replaced or deleted. The annotation has no added phones.
+phones with every mispronounced one replaced or deleted; where `resource/scores-detail.json` is,
+inserted phones stand where most of the five experts heard the same one. Human scores are kept.
 """
 
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_ext import files
+from espnet_ext.corpora.expert_scores import insertions, scores_of
 from espnet_ext.corpora.preparation import (
     UNIDENTIFIED,
     Report,
@@ -27,6 +29,8 @@ from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
 
 URL = "https://www.openslr.org/resources/101/speechocean762.tar.gz"
+SCORES, DETAILS = "resource/scores.json", "resource/scores-detail.json"
+MAX_JSON = 256 << 20  # bytes; the published files have some 10 MB
 ARCHIVE_BYTES = 520_810_923  # as Kaldi's gop_speechocean762 recipe has it; no checksum is published
 DELETED = "<DEL>"
 UNKNOWN = "<unk>"
@@ -46,11 +50,16 @@ def prepare(
         if not (root / name).is_file():
             remedy = "expected train/, test/, WAVE/ and resource/scores.json as published; "
             raise UserError(f"{root}: has no {name}", remedy + HOW_TO_GET)
-    scores = files.read_json(root / "resource/scores.json")
-    if not isinstance(scores, dict):
-        raise UserError(f"{root}/resource/scores.json: not a map of utterances", HOW_TO_GET)
-    train = _read_part(root, "train", scores, report)
-    test = _read_part(root, "test", scores, report)
+    scores = _read_json(root / SCORES)
+    details: dict[str, Any] = {}
+    if (root / DETAILS).is_file():
+        details = _read_json(root / DETAILS)
+    else:
+        report.notes.append(f"without {DETAILS} no inserted phone is known")
+    train = _read_part(root, "train", scores, details, report)
+    test = _read_part(root, "test", scores, details, report)
+    told = {name for part in ("train", "test") for name in read_table(root / part / "wav.scp")}
+    report.counts["entries of scores.json without an utterance"] += len(scores.keys() - told)
     if both := {one.speaker for one in train} & {one.speaker for one in test}:
         report.notes.append(f"speakers in train and in test: {' '.join(sorted(both))}")
     train = check_audio(train, report, skip_unreadable=skip_unreadable)
@@ -71,7 +80,23 @@ def prepare(
     return sets
 
 
-def _read_part(root: Path, part: str, scores: Mapping[str, Any], report: Report) -> list[Utterance]:
+def _read_json(path: Path) -> dict[str, Any]:
+    """A map of utterances; a file beyond reason is not read."""
+    if path.stat().st_size > MAX_JSON:
+        message = f"{path}: {path.stat().st_size} bytes are too many for scores of 5,000 utterances"
+        raise UserError(message, HOW_TO_GET)
+    try:
+        found = files.read_json(path)
+    except (RecursionError, ValueError) as error:  # nested, or a number, beyond what Python reads
+        raise UserError(f"{path}: cannot be read: {error}", HOW_TO_GET) from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: not a map of utterances", HOW_TO_GET)
+    return found
+
+
+def _read_part(
+    root: Path, part: str, scores: Mapping[str, Any], details: Mapping[str, Any], report: Report
+) -> list[Utterance]:
     """Utterances of `train/` or `test/`, ids prefixed by speaker as Kaldi's order asks for."""
     folder = root / part
     audio = read_table(folder / "wav.scp")
@@ -86,7 +111,8 @@ def _read_part(root: Path, part: str, scores: Mapping[str, Any], report: Report)
         if source.rstrip().endswith("|"):
             message = f"{folder}/wav.scp: {name}: is a command, not a file"
             raise UserError(message, "name the sound file; commands are not run")
-        texts = read_scores(scores.get(name), words.get(name, ""), utt_id, report)
+        entry, detail = scores.get(name), details.get(name)
+        texts = read_scores(entry, words.get(name, ""), utt_id, report, detail)
         if not texts:
             report.left_out[utt_id] = "no transcript of any kind"
             report.unlabelled.pop(utt_id, None)
@@ -94,8 +120,9 @@ def _read_part(root: Path, part: str, scores: Mapping[str, Any], report: Report)
         # An absolute path in wav.scp stands as it is.
         sound = str(root / source)
         domain = _domain(ages.get(speakers[name]))
+        score = scores_of(entry, detail) or None
         utterances.append(
-            Utterance(utt_id, speakers[name], sound, texts, "en", "zh", domain=domain)
+            Utterance(utt_id, speakers[name], sound, texts, "en", "zh", domain=domain, score=score)
         )
     for name in sorted(words.keys() - audio.keys()):
         report.left_out[f"{speakers.get(name, part)}-{name}"] = "no audio"
@@ -113,8 +140,10 @@ def _domain(age: str | None) -> str | None:
     return "child" if int(age) < ADULT else "adult"
 
 
-def read_scores(entry: Any, text: str, utt_id: str, report: Report) -> dict[str, str]:
-    """Transcripts by output from an utterance's words and its entry in scores.json.
+def read_scores(
+    entry: Any, text: str, utt_id: str, report: Report, detail: Any = None
+) -> dict[str, str]:
+    """Transcripts by output from an utterance's words and its entries in the files of scores.
 
     A near phone (`R*`) is read as that phone, as in L2-ARCTIC. `<unk>` and null leave the surface
     unlabelled. Where the entry contradicts the words or itself, phones are not taken from it.
@@ -125,7 +154,7 @@ def read_scores(entry: Any, text: str, utt_id: str, report: Report) -> dict[str,
     else:
         report.miss(utt_id, "meaning", "no words in text")
     try:
-        canonical, surface, problem = _phones(entry, text, report)
+        canonical, surface, problem = _phones(entry, text, report, detail)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         canonical, surface, problem = [], [], f"malformed entry in scores.json: '{error}'"
     if canonical:
@@ -139,7 +168,9 @@ def read_scores(entry: Any, text: str, utt_id: str, report: Report) -> dict[str,
     return texts
 
 
-def _phones(entry: Any, text: str, report: Report) -> tuple[list[str], list[str], str]:
+def _phones(
+    entry: Any, text: str, report: Report, detail: Any
+) -> tuple[list[str], list[str], str]:
     """Canonical and surface phones, and why the surface is not known; no canonical: not known."""
     if entry is None:
         return [], [], "no entry in scores.json"
@@ -149,7 +180,10 @@ def _phones(entry: Any, text: str, report: Report) -> tuple[list[str], list[str]
     canonical: list[str] = []
     surface: list[str] = []
     problem = ""
-    for word in words:
+    noted = detail.get("words") if isinstance(detail, Mapping) else None
+    if not isinstance(noted, list) or len(noted) != len(words):
+        noted = [None] * len(words)
+    for word, experts in zip(words, noted, strict=True):
         written = word["phones"]  # a list, or in early releases one string
         written = written.split() if isinstance(written, str) else written
         phones = [read_phone(phone)[0] for phone in written]
@@ -162,8 +196,15 @@ def _phones(entry: Any, text: str, report: Report) -> tuple[list[str], list[str]
                 return [], [], f"phone {index} of '{word['text']}' is not its canonical-phone"
             heard[index], reason = _pronounced(one["pronounced-phone"], report)
             problem = problem or reason
+        hearings = experts.get("phones") if isinstance(experts, Mapping) else None
+        added, minority, reason = insertions(hearings, phones)
+        problem = problem or reason
+        report.counts["inserted phones that most experts heard"] += sum(map(len, added.values()))
+        report.counts["inserted phones that a minority heard, passed over"] += minority
         canonical += phones
-        surface += [phone for phone in heard if phone]
+        for place in range(len(phones) + 1):
+            surface += added.get(place, [])
+            surface += [phone for phone in heard[place : place + 1] if phone]
     return canonical, surface, problem
 
 

@@ -28,6 +28,7 @@ class Utterance:
     l1: str | None = None  # the speaker's first language
     band: str | None = None  # "narrow" or "wide"
     domain: str | None = None  # free label, e.g. "read" or "spontaneous"
+    score: str | None = None  # what people thought of it: "accuracy=8 fluency=9"
 
 
 def id_problem(name: str) -> str:
