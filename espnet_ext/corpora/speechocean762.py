@@ -190,8 +190,12 @@ def _phones(
         if not all(phones) or UNIDENTIFIED in phones:
             return [], [], f"no phones: '{' '.join(written)}'"
         heard: list[str] = list(phones)
+        wrong: set[int] = set()
         for one in word.get("mispronunciations", ()):
             index = one["index"]
+            if index in wrong:
+                return [], [], f"phone {index} of '{word['text']}' is mispronounced twice"
+            wrong.add(index)
             if index < 0 or read_phone(one["canonical-phone"])[0] != phones[index]:
                 return [], [], f"phone {index} of '{word['text']}' is not its canonical-phone"
             heard[index], reason = _pronounced(one["pronounced-phone"], report)

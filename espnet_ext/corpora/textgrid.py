@@ -169,7 +169,7 @@ class _Values:
 
     def count(self, what: str) -> int:
         number = self.number(what)
-        if number != int(number) or number < 0:
+        if not 0 <= number < float("inf") or number != int(number):
             raise _Fault(self.line, f"{what} is {number:g}")
         return int(number)
 

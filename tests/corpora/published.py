@@ -70,6 +70,27 @@ def word(text: str, phones: str, *wrong: tuple[int, str, str | None]) -> dict:
     return entry
 
 
+def detail(words: list[dict], *heard: list[str]) -> dict:
+    """An entry of scores-detail.json: five experts' scores; `heard`: of each word, what they noted.
+
+    The words are as in scores.json; an expert who noted nothing heard the phones as they are.
+    """
+    entry = {name: [8.0, 9.0, 7.0, 8.0, 8.0] for name in ("accuracy", "fluency", "prosodic")}
+    entry |= {"total": [7.6, 9.0, 7.9, 8.0, 9.1], "completeness": [1.0] * 5}
+    entry["text"] = " ".join(one["text"] for one in words)
+    noted = [*heard, *([[]] * (len(words) - len(heard)))]
+    entry["words"] = [
+        {
+            **{name: [10.0] * 5 for name in ("accuracy", "stress", "total")},
+            "text": one["text"],
+            "ref-phones": " ".join(one["phones"]),
+            "phones": [*own, *([" ".join(one["phones"])] * (5 - len(own)))],
+        }
+        for one, own in zip(words, noted, strict=True)
+    ]
+    return entry
+
+
 def write_speechocean762(root: Path, parts: dict[str, dict[str, list[tuple]]]) -> Path:
     """`parts`: "train"/"test" → speaker → (utterance, words of scores.json); odd speakers are 8."""
     scores = {}
