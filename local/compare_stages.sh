@@ -58,6 +58,7 @@ judge_one() { # judge_one LANG SYSTEM SET: mispronunciations, where canonical an
     fi
     for how in mdd mdd_no_prompt; do
         further=()
+        if [[ $how == mdd && -f $texts/utt2score ]]; then further=(--utt2score "$texts/utt2score"); fi
         if [[ $how == mdd_no_prompt ]]; then
             # letters are pronounced by the rules of Korean
             [[ -f $hypotheses/text.meaning && ($unit == phone || $1 == ko) ]] || continue

@@ -23,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                         "dictionary or by their letters, instead of leaving their utterances out")
     parser.add_argument("--utt2l1", default=None, help="first languages, to list apart")
     parser.add_argument("--utt2spk", default=None, help="speakers, for intervals")
+    parser.add_argument("--utt2score", default=None,
+                        help="human scores, to correlate with the deviations recognised")
     parser.add_argument("--json", default=None, help="file to write everything to")
     parser.add_argument("--unit", default="phone",
                         help="what the texts are compared in: phone, jamo or char")
@@ -38,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = evaluate_files(
         args.canonical, args.perceived, args.hypothesis, prompt=args.prompt, meaning=args.meaning,
         lexicon=args.lexicon, g2p=args.g2p, unit=args.unit, utt2l1=args.utt2l1,
-        utt2spk=args.utt2spk,
+        utt2spk=args.utt2spk, utt2score=args.utt2score,
     )  # fmt: skip
     _show(found)
     if args.json:
@@ -62,6 +64,11 @@ def _show(found: Mapping) -> None:
         interval = (found["intervals"] or {}).get(name)
         between = f"{interval[0]:.1f}–{interval[1]:.1f}" if interval else "–"
         print(f"| {name.replace('_', ' ')} | {percent(value)} | {between} |")
+    if found.get("ratings"):
+        print("\n| human score | deviations | Pearson | Spearman | utt |\n|---|---|---|---|---|")
+    for row in found.get("ratings", ()):
+        shown = " | ".join(coefficient(row, name) for name in ("pearson", "spearman"))
+        print(f"| {row['score']} | {row['measure']} | {shown} | {row['utterances']} |")
     for group, phones in found["confusions"].items():
         pairs = [(count, phone, said) for phone, own in phones.items()
                  for said, count in own.items()]  # fmt: skip
@@ -69,6 +76,12 @@ def _show(found: Mapping) -> None:
         title = f"{group}: " if group else ""
         said = ", ".join(f"{a or '∅'}→{b or '∅'} {count}" for count, a, b in most)
         print(f"\n{title}most frequent errors: {said}")
+
+
+def coefficient(row: Mapping, name: str) -> str:
+    bounds = row["intervals"][name]
+    between = f" [{bounds[0]:.2f} to {bounds[1]:.2f}]" if bounds else ""
+    return "–" if row[name] is None else f"{row[name]:.2f}{between}"
 
 
 def percent(value: float | None) -> str:

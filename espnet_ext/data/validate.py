@@ -41,7 +41,7 @@ def validate_directory(
     ...     for name, row in rows.items():
     ...         _ = Path(folder, name).write_text(row + "\\n")
     ...     [finding.code for finding in validate_directory(folder)]
-    ['one-speaker', 'spk2utt', 'unknown-id', 'no-text', 'no-audio']
+    ['spk2utt', 'unknown-id', 'no-text', 'no-audio']
     """
     rule = Checks(sample_rate, check_audio, outputs or (), allow_pipes, read_samples)
     return [one for one in check_directory(path, rule).findings if one.severity != NOTE]

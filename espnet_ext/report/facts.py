@@ -113,6 +113,25 @@ def mdd_rows(runs: Mapping[str, Run]) -> tuple[list[str], list[list[str]]]:
     return heads, rows
 
 
+def rating_rows(runs: Mapping[str, Run]) -> tuple[list[str], list[list[str]]]:
+    """How deviations go with human scores, of every system that wrote a surface."""
+    heads = ["system", "human score", "deviations", "Pearson", "Spearman", "utt"]
+    rows = []
+    for system, run in runs.items():
+        for row in run.mdd.get("with prompt", {}).get("ratings") or ():
+            shown = [_coefficient(row, name) for name in ("pearson", "spearman")]
+            rows.append([system, row["score"], row["measure"], *shown, str(row["utterances"])])
+    return heads, rows
+
+
+def _coefficient(row: Mapping, name: str) -> str:
+    if row[name] is None:
+        return "–"
+    bounds = row["intervals"][name]
+    between = f" [{bounds[0]:.2f} to {bounds[1]:.2f}]" if bounds else ""
+    return f"{row[name]:.2f}{between}"
+
+
 def run_facts(language: Language, runs: Mapping[str, Run]) -> tuple[list[str], list[list[str]]]:
     """What training and decoding took: heads, and a row a system; what is unknown is left out."""
     systems = list(runs)

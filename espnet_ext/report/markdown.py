@@ -105,6 +105,14 @@ def _set(language: Language, name: str, runs: Mapping[str, Run]) -> Iterator[str
     if rows:
         yield from ("Mispronunciation detection and diagnosis from the surface (percent):", "")
         yield from _table(heads, rows)
+    heads, rows = facts.rating_rows(runs)
+    if rows:
+        yield from (
+            "Deviations per canonical unit against human scores (95 % intervals over speakers; the "
+            "annotation's own coefficient is about what can be had):",
+            "",
+        )
+        yield from _table(heads, rows)
     heads, rows = facts.run_facts(language, runs)
     if rows:
         yield from ("Training and decoding:", "")

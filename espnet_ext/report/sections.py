@@ -258,7 +258,22 @@ def mispronunciations(language: Language, runs: Mapping[str, Run], suffix: str) 
     )
     title = element("h3", f"Mispronunciation detection and diagnosis{suffix}")
     rows = [[_with_bounds(cell) for cell in row] for row in rows]
-    return join([title, note, table(heads, rows, text_columns=2, label=f"{language.name} MDD")])
+    parts = [title, note, table(heads, rows, text_columns=2, label=f"{language.name} MDD")]
+    return join([*parts, *_ratings(language, runs)])
+
+
+def _ratings(language: Language, runs: Mapping[str, Run]) -> list[Markup]:
+    heads, rows = facts.rating_rows(runs)
+    if not rows:
+        return []
+    note = element(
+        "p",
+        "Deviations per canonical unit against human scores; the annotation's own coefficient is "
+        "about what can be had.",
+        class_="note",
+    )
+    rows = [[_with_bounds(cell) for cell in row] for row in rows]
+    return [note, table(heads, rows, text_columns=3, label=f"{language.name} human scores")]
 
 
 def _with_bounds(text: str) -> Markup | str:

@@ -9,6 +9,7 @@ from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
 from espnet_ext.scoring.lexicon import pronouncer, read_lexicon
 from espnet_ext.scoring.mdd import evaluate
+from espnet_ext.scoring.ratings import deviations, rate, read_scores
 
 PHONE, JAMO, CHAR = "phone", "jamo", "char"
 # What a place holds; spaces between written words are not said, and no places.
@@ -22,7 +23,7 @@ UNITS: dict[str, Callable[[str], str]] = {
 def evaluate_files(
     canonical: str, perceived: str, hypothesis: str, *, prompt: str | None = None,
     meaning: str | None = None, lexicon: str | None = None, g2p: bool = False, unit: str = PHONE,
-    utt2l1: str | None = None, utt2spk: str | None = None,
+    utt2l1: str | None = None, utt2spk: str | None = None, utt2score: str | None = None,
 ) -> dict:  # fmt: skip
     """`mdd.evaluate` of files; `left_out` says by reason how many utterances it could not judge.
 
@@ -35,6 +36,7 @@ def evaluate_files(
         g2p: whether other English words are pronounced too, by the CMU dictionary or by letters.
         unit: what a place holds, a key of UNITS.
         utt2l1: first languages, to list apart; utt2spk: speakers, for intervals.
+        utt2score: human scores, to correlate with deviations (`ratings`).
     """
     if unit not in UNITS:
         raise UserError(f"unit '{unit}'", f"choose among {', '.join(UNITS)}")
@@ -60,9 +62,25 @@ def evaluate_files(
         raise UserError(f"{utt2spk}: {unknown[0]} is not in it", "give that of the set")
     found = evaluate(*texts, prompts, groups, speakers)
     absent = len(set.union(*map(set, texts))) - found["utterances"] - silent
+    if utt2score is not None:
+        found["ratings"] = _ratings(texts, _plain(utt2score), speakers)
     return {**found, "unit": unit, "prompted": prompts is None or prompt is not None,
             "left_out": {"not in all files": absent, "words without pronunciation": silent},
             }  # fmt: skip
+
+
+def _ratings(
+    texts: list[dict[str, str]], table: dict[str, str], speakers: dict[str, str] | None
+) -> list[dict]:
+    canonical, perceived, hypothesis = texts
+    scores = {
+        name: {key: value for key, value in given.items() if key in hypothesis}
+        for name, given in read_scores(table).items()
+    }
+    recognised = deviations(canonical, {key: hypothesis[key] for key in hypothesis if key in table})
+    if speakers is not None and (unknown := sorted(set(recognised) - set(speakers))):
+        raise UserError(f"utt2spk: {unknown[0]} is not in it", "give that of the set")
+    return rate(scores, recognised, deviations(canonical, perceived), speakers)
 
 
 def _plain(path: str | Path) -> dict[str, str]:
