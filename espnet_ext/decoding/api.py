@@ -25,6 +25,7 @@ from espnet_ext.decoding.request import active_outputs, requested
 from espnet_ext.decoding.scorers import quantise
 from espnet_ext.decoding.search import Hypothesis, Result, build_searcher
 from espnet_ext.decoding.segmentation import check_seconds, speech_spans, stitch
+from espnet_ext.decoding.transducer import TransducerSearch
 from espnet_ext.errors import UserError
 from espnet_ext.model.config import check_keys
 from espnet_ext.model.dual import DualOutputModel
@@ -88,7 +89,9 @@ class DualSpeech2Text:
         self.sample_rate = sample_rate_of(config)
         options = dict(options or {})
         if not config.get("stock"):
-            has_ctc = {name: "ctc" in branch.parts for name, branch in model.branches.items()}
+            # of those a transducer's scores are like: they do not prefer to stop early
+            has_ctc = {name: "ctc" in branch.parts or "joint" in branch.parts
+                       for name, branch in model.branches.items()}  # fmt: skip
             options = suited(options, has_ctc)
         self.options = parse_options(options, list(model.branches))
         # Positions of ESPnet's first kind depend on the padding: such models decode one by one.
@@ -106,7 +109,7 @@ class DualSpeech2Text:
             self.tokenizers[name] = build_tokenizer(branch.output.token_type, bpe)
         self.searchers = self._searchers()
 
-    def _searchers(self) -> dict[str, BeamSearch | BestPath]:
+    def _searchers(self) -> dict[str, BeamSearch | BestPath | TransducerSearch]:
         return {
             name: build_searcher(
                 branch,

@@ -17,7 +17,10 @@ ESPNET = {"maxlenratio": 0.0, "end_detect": False, "normalize_length": False}
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """Options of joint CTC/attention beam search (Watanabe et al., 2017), as ESPnet names them."""
+    """Options of joint CTC/attention beam search (Watanabe et al., 2017), as ESPnet names them.
+
+    Transducers obey beam_size, greedy, nbest, penalty, normalize_length and the two of their own.
+    """
 
     beam_size: int = 10  # hypotheses kept; never more than the vocabulary
     greedy: bool = False  # no search: the best path of CTC, or else the decoder's likeliest tokens
@@ -30,6 +33,8 @@ class SearchOptions:
     nbest: int = 1  # hypotheses given back
     lm_weight: float = 0.0  # shallow fusion, where a language model is given
     ngram_weight: float = 0.0  # the same of an n-gram model (logarithms to base 10, as ESPnet's)
+    max_symbols: int = 3  # labels that a transducer says in one frame, at most
+    expansion_gamma: float = 10.0  # and only those worth e^-gamma of its best hypothesis; 0: all
     batch_frames: int = 3000  # encoder frames (padded) decoded together
     times: bool = False  # also say when each token was said; of branches with CTC
 
@@ -130,6 +135,9 @@ def _check(name: str, options: SearchOptions) -> SearchOptions:
         if value < 0 and (value != int(value) or value < -MOST_TOKENS):
             remedy = f"give a whole number of tokens below 0, at most {MOST_TOKENS}"
             raise UserError(f"{name}: {key} {value}", remedy)
+    if options.expansion_gamma < 0:
+        message = f"{name}: expansion_gamma {options.expansion_gamma}"
+        raise UserError(message, "give a number above 0, or 0 to try all labels")
     if options.greedy and options.nbest > 1:
         raise UserError(f"{name}: nbest {options.nbest}", "greedy decoding finds one: leave it out")
     return options

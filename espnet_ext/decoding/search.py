@@ -11,6 +11,8 @@ from espnet_ext.decoding.greedy import BestPath
 from espnet_ext.decoding.ngram import NgramScorer
 from espnet_ext.decoding.options import SearchOptions
 from espnet_ext.decoding.scorers import build_scorer
+from espnet_ext.decoding.transducer import TransducerSearch
+from espnet_ext.errors import UserError
 from espnet_ext.model.branch import Branch
 from espnet_ext.text.ngram import Ngrams
 
@@ -52,14 +54,22 @@ class Part:
 def build_searcher(
     branch: Branch, options: SearchOptions, lm: torch.nn.Module | None = None, int8: bool = False,
     ngram: Ngrams | None = None,
-) -> BeamSearch | BestPath:  # fmt: skip
+) -> BeamSearch | BestPath | TransducerSearch:  # fmt: skip
     """The search for one branch; scorers that weigh nothing are left out.
 
     A branch with CTC alone searches by CTC, one with a decoder alone by attention. Greedily, the
     first takes the best path of CTC, and the second one hypothesis, without language models.
+    A transducer searches by itself, whether or not there is CTC beside it.
     """
     if options.greedy:
         lm = ngram = None
+    if "joint" in branch.parts:
+        if lm is not None or ngram is not None:
+            raise UserError(
+                f"{branch.name}: a language model beside a transducer",
+                f"fusion is for the other branches: leave out --lm or --ngram for {branch.name}",
+            )
+        return TransducerSearch(branch.parts, branch.eos, options)
     if options.greedy and "ctc" in branch.parts:
         return BestPath(branch.parts["ctc"], branch.eos)
     if options.greedy:

@@ -11,6 +11,7 @@ import torch
 
 from espnet_ext.model import espnet
 from espnet_ext.model.config import UNLABELLED, OutputConfig, construct
+from espnet_ext.model.transducer import build_transducer, transducer_loss
 
 IGNORE = -1  # padding of token ids
 
@@ -28,6 +29,7 @@ class BranchLoss:
     labelled: torch.Tensor  # (), N
     correct: torch.Tensor  # (), teacher-forced tokens that the decoder got right
     tokens: torch.Tensor  # (), tokens that it should have got right
+    transducer: torch.Tensor | None = None  # () or None without prediction network
 
 
 class Branch:
@@ -54,6 +56,8 @@ class Branch:
                     output.length_normalized_loss, conf.get("length_normalized_loss"), False
                 ),
             )
+        if output.has_transducer:
+            self.parts |= build_transducer(name, output, len(self.tokens), encoder_size)
         if output.has_ctc:
             build = espnet.resolve("ctc", "ctc")
             conf = {**(defaults.get("ctc_conf") or {}), **output.ctc_conf}
@@ -90,13 +94,14 @@ class Branch:
                 held if "ctc" in self.parts else None,
                 held if "decoder" in self.parts else None,
                 zero, zero, zero,
+                held if "joint" in self.parts else None,
             )  # fmt: skip
         if labelled < text.size(0):
             states, lengths = states[rows], lengths[rows]
             text, text_lengths = text[rows], text_lengths[rows]
         text = text[:, : int(text_lengths.max())]
         text = text.masked_fill(text < 0, IGNORE)
-        ctc = attention = None
+        ctc = attention = transducer = None
         correct = tokens = zero
         if "ctc" in self.parts:
             ctc = self.parts["ctc"](states, lengths, text, text_lengths) * share
@@ -108,7 +113,11 @@ class Branch:
             real = target != IGNORE
             correct = ((logits.argmax(-1) == target) & real).sum().to(zero.dtype)
             tokens = real.sum().to(zero.dtype)
-        return BranchLoss(ctc, attention, zero + labelled, correct, tokens)
+        if "joint" in self.parts:
+            with autocast:
+                costs = transducer_loss(self.parts, states, lengths, text, text_lengths)
+            transducer = costs.mean().to(zero.dtype) * share
+        return BranchLoss(ctc, attention, zero + labelled, correct, tokens, transducer)
 
     def teacher_forced(
         self, states: torch.Tensor, lengths: torch.Tensor, text: torch.Tensor,

@@ -96,8 +96,8 @@ def _scale_embeddings(model: torch.nn.Module) -> None:
     The decoder multiplies them by √d before it adds positions. From PyTorch's standard deviation
     of 1 they would be √d times as large as the positions, and attention finds its way late.
     """
-    for module in model.modules():
-        if isinstance(module, torch.nn.Embedding):
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Embedding) and "_decoder." in name:
             torch.nn.init.normal_(module.weight, std=module.weight.size(1) ** -0.5)
 
 

@@ -2,6 +2,7 @@
 
 Weights are absolute: the loss is Σ_o ctc_weight_o·CTC_o + attention_weight_o·ATT_o, so that both
 the dual-output paper's α·CTC + β·surface + γ·meaning and ESPnet's c·CTC + (1−c)·ATT can be written.
+A transducer branch has transducer_weight_o·RNNT_o instead of attention, and may have CTC beside it.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from espnet_ext.errors import UserError
 
 TEXT_PREFIX = "text_"  # a batch holds text_<output> and text_<output>_lengths
 UNLABELLED = -2  # the one token id of a row that has no transcript
-BRANCHES = ("ctc_attention", "ctc", "attention")
+BRANCHES = ("ctc_attention", "ctc", "attention", "transducer")
 
 
 @dataclass(frozen=True)
@@ -26,22 +27,31 @@ class OutputConfig:
     branch: str = "ctc_attention"  # what turns encoder states into tokens
     ctc_weight: float = 0.0  # absolute weight of the CTC loss
     attention_weight: float = 0.0  # absolute weight of the decoder's cross-entropy
+    transducer_weight: float = 0.0  # absolute weight of the RNN transducer loss
     token_type: str = "char"  # char, jamo, phone, word, bpe
     token_list: str | Sequence[str] | None = None  # path of tokens.txt, or the tokens
     bpemodel: str | None = None  # SentencePiece model, for token_type bpe
     decoder: str | None = None  # a name of ESPnet's decoders
     decoder_conf: Mapping[str, Any] = field(default_factory=dict)  # merged over the shared one
+    prediction: str | None = None  # a transducer's: stateless (if not given), lstm, gru
+    prediction_conf: Mapping[str, Any] = field(default_factory=dict)
+    joint_conf: Mapping[str, Any] = field(default_factory=dict)  # of ESPnet's JointNetwork
     ctc_conf: Mapping[str, Any] = field(default_factory=dict)
     lsm_weight: float | None = None  # label smoothing
     length_normalized_loss: bool | None = None  # attention loss per token instead of per utterance
 
     @property
     def has_ctc(self) -> bool:
-        return self.branch in ("ctc_attention", "ctc")
+        beside = self.branch == "transducer" and self.ctc_weight != 0
+        return self.branch in ("ctc_attention", "ctc") or beside
 
     @property
     def has_attention(self) -> bool:
         return self.branch in ("ctc_attention", "attention")
+
+    @property
+    def has_transducer(self) -> bool:
+        return self.branch == "transducer"
 
 
 def suggest(unknown: str, known: Sequence[str]) -> str:
@@ -108,13 +118,15 @@ def parse_outputs(config: Mapping[str, Any]) -> dict[str, OutputConfig]:
 
 def module_names(name: str, output: OutputConfig) -> list[str]:
     names = [f"{name}_decoder"] if output.has_attention else []
+    names += [f"{name}_prediction", f"{name}_joint"] if output.has_transducer else []
     return names + ([f"{name}_ctc"] if output.has_ctc else [])
 
 
 def _check(where: str, output: OutputConfig) -> OutputConfig:
     if output.branch not in BRANCHES:
         raise UserError(f"{where}.branch: '{output.branch}'", suggest(output.branch, BRANCHES))
-    for key, present in (("ctc", output.has_ctc), ("attention", output.has_attention)):
+    kinds = {key: getattr(output, f"has_{key}") for key in ("ctc", "attention", "transducer")}
+    for key, present in kinds.items():
         weight = getattr(output, f"{key}_weight")
         if not isinstance(weight, int | float) or weight < 0:
             raise UserError(f"{where}.{key}_weight: {weight!r}", "give a number from 0 upwards")
@@ -126,7 +138,18 @@ def _check(where: str, output: OutputConfig) -> OutputConfig:
         if not present and weight:
             raise UserError(
                 f"{where}: branch '{output.branch}' has no {key}, but {key}_weight is {weight}",
-                f"remove {key}_weight or choose branch 'ctc_attention'",
+                f"remove {key}_weight or choose branch "
+                f"'{'transducer' if key == 'transducer' else 'ctc_attention'}'",
+            )
+    alien = ("prediction", "prediction_conf", "joint_conf")
+    if output.has_transducer:
+        alien = ("decoder", "decoder_conf", "lsm_weight", "length_normalized_loss")
+    for key in alien:
+        if getattr(output, key) not in (None, {}):
+            raise UserError(
+                f"{where}: branch '{output.branch}' has no use for {key}",
+                f"remove {key}" + " (a transducer's are prediction_conf and joint_conf)"
+                * output.has_transducer,
             )
     return output
 

@@ -209,15 +209,16 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
                 (loss.ctc.detach() if loss.ctc is not None else zero) * batch_size,
                 (loss.attention.detach() if loss.attention is not None else zero) * batch_size,
                 loss.correct, loss.labelled, loss.tokens,
+                (loss.transducer.detach() if loss.transducer is not None else zero) * batch_size,
             ]).double()
             for loss in losses.values()
         ]  # fmt: skip
-        table = torch.stack(rows)  # (outputs, 5)
+        table = torch.stack(rows)  # (outputs, 6)
         if self.reduce_stats and _distributed():
             torch.distributed.all_reduce(table)
         stats = {}
         accuracies = []
-        for (name, branch), (ctc, attention, correct, labelled, tokens) in zip(
+        for (name, branch), (ctc, attention, correct, labelled, tokens, transducer) in zip(
             self._branches.items(), table, strict=True
         ):
             if "ctc" in branch.parts:
@@ -226,6 +227,8 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
                 stats[f"loss_att_{name}"] = attention / labelled
                 stats[f"acc_{name}"] = correct / tokens
                 accuracies.append(stats[f"acc_{name}"])
+            if "joint" in branch.parts:
+                stats[f"loss_transducer_{name}"] = transducer / labelled
             stats[f"labelled_{name}"] = labelled
         if accuracies:
             stats["acc"] = torch.stack(accuracies).nanmean()
@@ -259,4 +262,6 @@ def weighted_sum(
             terms.append(output.ctc_weight * loss.ctc)
         if loss.attention is not None:
             terms.append(output.attention_weight * loss.attention)
+        if loss.transducer is not None:
+            terms.append(output.transducer_weight * loss.transducer)
     return sum(terms[1:], terms[0])

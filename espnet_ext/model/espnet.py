@@ -68,6 +68,7 @@ _NAMES = {
     "CommonCollateFn": "espnet2.train.collate_fn:CommonCollateFn",
     "CommonPreprocessor": "espnet2.train.preprocessor:CommonPreprocessor",
     "DistributedOption": "espnet2.train.distributed_utils:DistributedOption",
+    "JointNetwork": "espnet2.asr_transducer.joint_network:JointNetwork",
     "LMTask": "espnet2.tasks.lm:LMTask",
     "LabelSmoothingLoss": "espnet2.legacy.nets.pytorch_backend.transformer.label_smoothing_loss"
     ":LabelSmoothingLoss",

@@ -52,6 +52,7 @@ def check_criteria(config: Mapping[str, Any], source: str) -> None:
     for name, output in parse_outputs(config).items():
         measured += [f"loss_ctc_{name}"] * output.has_ctc
         measured += [f"loss_att_{name}", f"acc_{name}", "acc"] * output.has_attention
+        measured += [f"loss_transducer_{name}"] * output.has_transducer
     for criterion in config.get("best_model_criterion") or [["valid", "acc", "max"]]:
         key = criterion[1] if isinstance(criterion, list | tuple) and len(criterion) == 3 else None
         if key not in measured:
