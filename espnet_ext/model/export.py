@@ -1,5 +1,6 @@
 """Any head of any system as a stock ESPnet model directory, which `asr_inference` decodes."""
 
+import inspect
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +15,14 @@ from espnet_ext.model.conditioning import active_sets
 from espnet_ext.model.config import OutputConfig, parse_outputs, suggest
 from espnet_ext.model.fold import fold_vectors
 from espnet_ext.model.load import load_config, load_model
+from espnet_ext.model.prediction import PREDICTIONS, Recurrent
+from espnet_ext.model.transducer import PREDICTION
 from espnet_ext.text.tokenizers import build_tokenizer
 
+# a part of a branch → its name in ESPnet's model
+STOCK_NAMES = {
+    "decoder": "decoder", "ctc": "ctc", "prediction": "decoder", "joint": "joint_network",
+}  # fmt: skip
 _SHARED = ("frontend", "specaug", "normalize", "preencoder", "encoder", "postencoder")
 
 
@@ -35,17 +42,20 @@ def export_head(
 
     (`--ctc_weight 0` for a branch without CTC, `1` for one without decoder). Task vectors become
     biases: those of the outputs `active`, unless given the ones that decoding all would activate.
+    (`--ctc_weight 0` for a branch without CTC, `1` for one without decoder). A transducer's head
+    needs the package `warprnnt_pytorch` there, which ESPnet's model imports even to decode, and
+    must have a prediction network that ESPnet's ASR task knows: lstm or gru.
     """
     config = load_config(model_dir)
     outputs = parse_outputs(config)
     if output not in outputs:
         raise UserError(f"{model_dir}: no output '{output}'", suggest(output, list(outputs)))
+    stock = stock_config(config, output, outputs[output])
     model, _ = load_model(model_dir, weights)
     if model.conditioning is not None:
         sets = active_sets(list(outputs), model.conditioning.trained)
         fold_vectors(model, output, sets[output] if active is None else active)
     folder = Path(target)
-    stock = stock_config(config, output, outputs[output])
     stats = (stock["normalize_conf"] or {}).get("stats_file")
     for source, name in ((outputs[output].bpemodel, "bpe.model"), (stats, "feats_stats.npz")):
         if source:
@@ -65,7 +75,18 @@ def export_head(
 
 def stock_config(config: Mapping[str, Any], name: str, output: OutputConfig) -> dict[str, Any]:
     """The configuration of stock ESPnet's ASR task for one output of `config`."""
-    total = output.ctc_weight + output.attention_weight
+    if output.has_transducer:
+        head = _transducer_head(name, output)
+        # ESPnet adds it to the transducer's loss, whose weight is 1, and takes no more than 1.
+        weight = min(1.0, output.ctc_weight / output.transducer_weight)
+    else:
+        weight = output.ctc_weight / (output.ctc_weight + output.attention_weight)
+        with_decoder = output.has_attention
+        conf = {**(config.get("decoder_conf") or {}), **output.decoder_conf}
+        head = {
+            "decoder": (output.decoder or config.get("decoder")) if with_decoder else None,
+            "decoder_conf": conf if with_decoder else {},
+        }
     stock = {key: config.get(key) for key in _SHARED}
     stock |= {f"{key}_conf": dict(config.get(f"{key}_conf") or {}) for key in _SHARED}
     model_conf = {
@@ -79,13 +100,10 @@ def stock_config(config: Mapping[str, Any], name: str, output: OutputConfig) -> 
     return {
         **stock,
         "input_size": config.get("input_size"),
-        "decoder": (output.decoder or config.get("decoder")) if output.has_attention else None,
-        "decoder_conf": {**(config.get("decoder_conf") or {}), **output.decoder_conf}
-        if output.has_attention
-        else {},
+        **head,
         "ctc_conf": {**(config.get("ctc_conf") or {}), **output.ctc_conf},
         "model": "espnet",
-        "model_conf": {**model_conf, "ctc_weight": output.ctc_weight / total},
+        "model_conf": {**model_conf, "ctc_weight": weight},
         "init": None,
         "token_list": list(output.token_list or ()),
         "token_type": build_tokenizer_type(output),
@@ -96,6 +114,22 @@ def stock_config(config: Mapping[str, Any], name: str, output: OutputConfig) -> 
         "preprocessor": "default",
         "preprocessor_conf": {},
         "use_preprocessor": True,
+    }
+
+
+def _transducer_head(name: str, output: OutputConfig) -> dict[str, Any]:
+    kind = output.prediction or PREDICTION
+    if PREDICTIONS.get(kind) is not Recurrent:
+        raise UserError(
+            f"outputs.{name}: ESPnet's ASR task has no prediction network '{kind}'",
+            "export an output whose prediction is lstm or gru, or decode this one here",
+        )
+    sizes = {key: parameter.default for key, parameter in inspect.signature(Recurrent)
+             .parameters.items() if key not in ("vocab_size", "rnn_type")}  # fmt: skip
+    return {
+        "decoder": "transducer",
+        "decoder_conf": {"rnn_type": kind, **sizes, **output.prediction_conf},
+        "joint_net_conf": dict(output.joint_conf),
     }
 
 
@@ -113,6 +147,6 @@ def stock_state(state: Mapping[str, torch.Tensor], output: str) -> dict[str, tor
         top, _, rest = key.partition(".")
         if top in _SHARED:
             renamed[key] = value
-        elif top in (f"{output}_decoder", f"{output}_ctc"):
-            renamed[f"{top.removeprefix(output + '_')}.{rest}"] = value
+        elif top.startswith(f"{output}_") and top.removeprefix(f"{output}_") in STOCK_NAMES:
+            renamed[f"{STOCK_NAMES[top.removeprefix(f'{output}_')]}.{rest}"] = value
     return renamed

@@ -109,12 +109,15 @@ def model_card(
     ]  # fmt: skip
     for output in export:
         ctc_weight = {"attention": 0, "ctc": 1}.get(outputs[output].branch, 0.3)
+        options, needs = f"--ctc_weight {ctc_weight} --ctc_window_margin 0", ""
+        if outputs[output].has_transducer:
+            options = "--beam_size 10"
+            needs = " (with the package `warprnnt_pytorch`)"
         lines += [
-            f"Stock ESPnet decodes `{output}` too, from within this folder:", "", "```sh",
+            f"Stock ESPnet decodes `{output}` too{needs}, from within this folder:", "", "```sh",
             "python -m espnet2.bin.asr_inference "
             f"--asr_train_config stock_{output}/config.yaml \\",
-            f"    --asr_model_file stock_{output}/model.pth --ctc_weight {ctc_weight} "
-            "--ctc_window_margin 0 \\",
+            f"    --asr_model_file stock_{output}/model.pth {options} \\",
             "    --data_path_and_name_and_type /path/to/wav.scp,speech,sound --output_dir decoded",
             "```", "",
         ]  # fmt: skip

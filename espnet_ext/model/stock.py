@@ -48,10 +48,10 @@ def _adopt(config: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any
             f"{where}: token_list runs from {tokens[0]} to {tokens[-1]}",
             "only models with <blank> first and <sos/eos> last can be decoded here",
         )
-    if config.get("model", "espnet") != "espnet" or config.get("decoder") == "transducer":
+    if config.get("model", "espnet") != "espnet":
         raise UserError(
-            f"{where}: model '{config.get('model')}' with decoder '{config.get('decoder')}'",
-            "only attention/CTC models can be decoded here",
+            f"{where}: model '{config.get('model')}'",
+            "only attention/CTC models and transducers can be decoded here",
         )
     kind = config.get("token_type")
     if kind not in _TOKEN_TYPES:
@@ -59,14 +59,15 @@ def _adopt(config: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any
             f"{where}: token_type '{kind}'", f"only {', '.join(_TOKEN_TYPES)} are known here"
         )
     weight = float((config.get("model_conf") or {}).get("ctc_weight", 0.5))
-    branch = {0.0: "attention", 1.0: "ctc"}.get(weight, "ctc_attention")
+    if config.get("decoder") == "transducer":
+        head = _transducer(config, weight, where)
+    else:
+        head = _attention(config, weight)
     output = {
-        "branch": branch, "ctc_weight": weight, "attention_weight": 1.0 - weight,
+        **head,
         "token_type": _TOKEN_TYPES[kind], "token_list": tokens,
         "ctc_conf": config.get("ctc_conf") or {},
     }  # fmt: skip
-    if branch != "ctc":
-        output |= {"decoder": config["decoder"], "decoder_conf": config.get("decoder_conf") or {}}
     if kind == "bpe":
         output["bpemodel"] = _found(config.get("bpemodel"), folder, "SentencePiece model")
     shared = {key: config.get(key) for key in _SHARED}
@@ -75,6 +76,29 @@ def _adopt(config: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any
         path = _found(stats, folder, "feature statistics")
         shared["normalize_conf"] = {**shared["normalize_conf"], "stats_file": path}
     return {**shared, "outputs": {OUTPUT: output}}
+
+
+def _attention(config: Mapping[str, Any], weight: float) -> dict[str, Any]:
+    branch = {0.0: "attention", 1.0: "ctc"}.get(weight, "ctc_attention")
+    head = {"branch": branch, "ctc_weight": weight, "attention_weight": 1.0 - weight}
+    if branch != "ctc":
+        head |= {"decoder": config["decoder"], "decoder_conf": config.get("decoder_conf") or {}}
+    return head
+
+
+def _transducer(config: Mapping[str, Any], weight: float, where: str) -> dict[str, Any]:
+    if (config.get("model_conf") or {}).get("transducer_multi_blank_durations"):
+        raise UserError(
+            f"{where}: a transducer with several blanks", "only those with one can be decoded here"
+        )
+    conf = {"rnn_type": "lstm", "hidden_size": 320, **(config.get("decoder_conf") or {})}
+    if conf.pop("embed_pad", 0) != 0:
+        raise UserError(f"{where}: decoder_conf.embed_pad is not 0", "blank must be token 0")
+    return {
+        "branch": "transducer", "transducer_weight": 1.0, "ctc_weight": weight,
+        "prediction": conf.pop("rnn_type"), "prediction_conf": conf,
+        "joint_conf": config.get("joint_net_conf") or {},
+    }  # fmt: skip
 
 
 def _found(path: str | None, folder: Path, what: str) -> str:
@@ -89,12 +113,17 @@ def _found(path: str | None, folder: Path, what: str) -> str:
 
 def adopt_state(state: Mapping[str, torch.Tensor], with_ctc: bool) -> dict[str, torch.Tensor]:
     """Parameters under our names. A CTC layer that the loss never reached is left out."""
+    transducer = any(key.startswith("joint_network.") for key in state)
     renamed = {}
     for key, value in state.items():
         top = key.partition(".")[0]
         if top == "ctc" and not with_ctc:
             continue
-        renamed[f"{OUTPUT}_{key}" if top in ("decoder", "ctc") else key] = value
+        if top == "joint_network" or (top == "decoder" and transducer):
+            key = key.replace(top, "joint" if top == "joint_network" else "prediction", 1)
+            top = "joint" if top == "joint_network" else "prediction"
+        own = top in ("decoder", "ctc", "prediction", "joint")
+        renamed[f"{OUTPUT}_{key}" if own else key] = value
     return renamed
 
 

@@ -1,0 +1,84 @@
+"""Prediction networks: a label at a time is all at once; ESPnet's with the same weights agree."""
+
+import pytest
+import torch
+
+from espnet_ext.errors import UserError
+from espnet_ext.model.prediction import build_prediction
+
+CONFS = {
+    "stateless": [{"hidden_size": 8}, {"hidden_size": 8, "context": 1}, {"hidden_size": 7},
+                  {"hidden_size": 8, "context": 4}],
+    "lstm": [{"hidden_size": 8}, {"hidden_size": 8, "num_layers": 3}],
+    "gru": [{"hidden_size": 8, "num_layers": 2}],
+}  # fmt: skip
+ALL = [(kind, conf) for kind, confs in CONFS.items() for conf in confs]
+LABELS = torch.tensor([[0, 3, 1, 4, 4, 2], [0, 5, 5, 5, 1, 1]])
+
+
+def make(kind, conf):
+    torch.manual_seed(0)
+    return build_prediction(kind, conf, 6, "outputs.surface").double().eval()
+
+
+@pytest.mark.parametrize(("kind", "conf"), ALL)
+def test_a_label_at_a_time_is_all_at_once(kind, conf):
+    network = make(kind, conf)
+    whole = network(LABELS)
+    assert whole.shape == (2, 6, conf["hidden_size"])
+    state = network.start(2)
+    for u in range(LABELS.size(1)):
+        out, state = network.step(LABELS[:, u], state)
+        torch.testing.assert_close(out, whole[:, u])
+        # states go with their hypotheses: here both change places, and back
+        state = tuple(part.flip(0).flip(0) for part in state)
+        assert all(len(part) == 2 for part in state)
+
+
+@pytest.mark.parametrize(("kind", "conf"), ALL)
+def test_what_follows_does_not_matter(kind, conf):
+    network = make(kind, conf)
+    torch.testing.assert_close(network(LABELS)[:, :3], network(LABELS[:, :3]))
+
+
+def test_stateless_sees_its_context_alone():
+    network = make("stateless", {"hidden_size": 8, "context": 2})
+    changed = LABELS.clone()
+    changed[:, 1] = 5 - changed[:, 1] % 3
+    same = (network(changed) - network(LABELS)).abs().amax((0, 2)) == 0
+    assert same.tolist() == [True, False, False, True, True, True]
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_espnets_decoder_gives_the_same(kind):
+    module = pytest.importorskip("espnet2.asr.decoder.transducer_decoder")
+    network = make(kind, {"hidden_size": 8, "num_layers": 2}).float()
+    peer = module.TransducerDecoder(6, rnn_type=kind, num_layers=2, hidden_size=8).eval()
+    peer.load_state_dict(network.state_dict())
+    torch.testing.assert_close(network(LABELS), peer(LABELS))
+
+
+def test_espnets_stateless_decoder_gives_the_same():
+    module = pytest.importorskip("espnet2.asr_transducer.decoder.stateless_decoder")
+    network = make("stateless", {"hidden_size": 8, "context": 1}).float()
+    peer = module.StatelessDecoder(6, embed_size=8).eval()
+    peer.embed.load_state_dict(network.embed.state_dict())
+    torch.testing.assert_close(network(LABELS), peer(LABELS))
+
+
+@pytest.mark.parametrize(
+    ("kind", "conf", "words"),
+    [
+        ("lstmm", {}, "outputs.surface.prediction: 'lstmm'.*did you mean 'lstm'"),
+        ("stateless", {"contxt": 1}, "prediction_conf: unknown key 'contxt'.*'context'"),
+        ("stateless", {"context": 0}, "context 0"),
+        ("lstm", {"num_layers": 0}, "num_layers 0"),
+        ("lstm", {"rnn_type": "gru"}, "unknown key 'rnn_type'"),
+    ],
+)
+def test_wrong_ones_are_refused(kind, conf, words):
+    with pytest.raises(UserError) as caught:
+        build_prediction(kind, conf, 6, "outputs.surface")
+    import re
+
+    assert re.search(words, f"{caught.value.message} {caught.value.remedy}")

@@ -1,0 +1,176 @@
+"""The transducer loss against every path of small lattices, and against two other libraries."""
+
+import itertools
+
+import pytest
+import torch
+
+from espnet_ext.model import espnet
+from espnet_ext.model.rnnt import joint_loss, lattice_loss, rnnt_loss
+
+FRAMES, LABELS = torch.tensor([5, 3, 1, 2]), torch.tensor([3, 0, 2, 3])  # one says more than it has
+
+
+def problem(vocabulary=6, frames=FRAMES, labels=LABELS, dtype=torch.double, seed=0):
+    random = torch.Generator().manual_seed(seed)
+    shape = (len(frames), int(frames.max()), int(labels.max()) + 1, vocabulary)
+    logits = 2 * torch.randn(shape, generator=random, dtype=dtype)
+    targets = torch.randint(1, vocabulary, (shape[0], shape[2] - 1), generator=random)
+    return logits, targets
+
+
+def by_every_path(logits, targets, frames, labels):
+    """Graves' equation 1 as it stands: a sum over alignments, each a product of its steps."""
+    losses = []
+    for row, (high, wide) in enumerate(zip(frames.tolist(), labels.tolist(), strict=True)):
+        probabilities = logits[row].softmax(-1)
+        total = 0
+        for said in itertools.product(range(wide + 1), repeat=high - 1):
+            # how many labels stand before the blank of each frame; all are said before the last
+            before = [*said, wide]
+            if any(a > b for a, b in itertools.pairwise(before)):
+                continue
+            product, u = 1, 0
+            for t, until in enumerate(before):
+                for step in range(u, until):
+                    product = product * probabilities[t, step, targets[row, step]]
+                u = until
+                product = product * probabilities[t, u, 0]
+            total = total + product
+        losses.append(-total.log())
+    return torch.stack(losses)
+
+
+def gradients(loss, *tensors):
+    weights = torch.arange(1.0, len(loss) + 1).to(loss)  # each utterance's own upstream gradient
+    return torch.autograd.grad((loss * weights).sum(), tensors)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_loss_and_gradients_are_those_of_all_paths(seed):
+    logits, targets = problem(seed=seed)
+    logits.requires_grad_()
+    ours = rnnt_loss(logits, targets, FRAMES, LABELS)
+    oracle = by_every_path(logits, targets, FRAMES, LABELS)
+    torch.testing.assert_close(ours, oracle, rtol=1e-12, atol=1e-12)
+    (own,), (wanted,) = gradients(ours, logits), gradients(oracle, logits)
+    torch.testing.assert_close(own, wanted, rtol=1e-10, atol=1e-12)
+
+
+def test_gradcheck():
+    logits, targets = problem()
+    assert torch.autograd.gradcheck(
+        lambda x: rnnt_loss(x, targets, FRAMES, LABELS), logits.requires_grad_()
+    )
+
+
+def longer():
+    frames, labels = torch.tensor([60, 41, 7]), torch.tensor([20, 25, 9])
+    logits, targets = problem(30, frames, labels, torch.float32, 3)
+    return logits.requires_grad_(), targets, frames, labels
+
+
+def test_torchaudio_agrees():
+    functional = pytest.importorskip("torchaudio.functional")
+    if not hasattr(functional, "rnnt_loss"):
+        pytest.skip("this torchaudio has no rnnt_loss")
+    logits, targets, frames, labels = longer()
+    peer = functional.rnnt_loss(
+        logits, targets.int(), frames.int(), labels.int(), blank=0, reduction="none"
+    )
+    ours = rnnt_loss(logits, targets, frames, labels)
+    torch.testing.assert_close(ours.float(), peer, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(gradients(ours, logits), gradients(peer, logits), rtol=1e-3,
+                               atol=1e-4)  # fmt: skip
+
+
+def test_espnets_own_loss_agrees():
+    module = pytest.importorskip("espnet2.asr.transducer.rnnt_multi_blank.rnnt_multi_blank")
+    logits, targets, frames, labels = longer()
+    # It looks at no label beyond an utterance's own, but wants the tensor filled.
+    criterion = module.RNNTLossNumba(blank=0, reduction="none")
+    peer = criterion(logits, targets.int(), frames.int(), labels.int()).flatten()
+    ours = rnnt_loss(logits, targets, frames, labels)
+    torch.testing.assert_close(ours.float(), peer, rtol=1e-5, atol=1e-4)
+    # That one gives its gradient for an upstream gradient of 1 each.
+    own = torch.autograd.grad(ours.sum(), logits)
+    wanted = torch.autograd.grad(peer.sum(), logits)
+    torch.testing.assert_close(own, wanted, rtol=1e-3, atol=1e-4)
+
+
+def joint_problem(dtype=torch.double):
+    torch.manual_seed(0)
+    joint = espnet.load("JointNetwork")(7, 5, 5, 6).to(dtype)
+    heard = torch.randn(4, 5, 6, dtype=dtype, requires_grad=True)
+    said = torch.randn(4, 4, 6, dtype=dtype, requires_grad=True)
+    targets = torch.randint(1, 7, (4, 3))
+
+    def logits(one, other):
+        return joint(one, other, no_projection=True)
+
+    return joint, logits, heard, said, targets
+
+
+@pytest.mark.parametrize("chunk", [1, 60, 200, 10**9], ids=lambda c: f"chunk{c}")
+def test_piece_by_piece_is_the_same(chunk):
+    joint, logits, heard, said, targets = joint_problem()
+    tensors = (heard, said, *joint.lin_out.parameters())
+    whole = rnnt_loss(logits(heard[:, :, None], said[:, None]), targets, FRAMES, LABELS)
+    pieces = joint_loss(logits, 7, heard, said, targets, FRAMES, LABELS, chunk)
+    torch.testing.assert_close(pieces, whole, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(gradients(pieces, *tensors), gradients(whole, *tensors))
+
+
+def test_pieces_are_small():
+    _, logits, heard, said, targets = joint_problem()
+    sizes = []
+
+    def seen(one, other):
+        out = logits(one, other)
+        sizes.append(out.shape[1] * out.shape[2])
+        return out
+
+    joint_loss(seen, 7, heard, said, targets, FRAMES, LABELS, 4 * 2 * (6 + 7)).sum().backward()
+    assert max(sizes) <= 4 * 2
+    assert sum(sizes) == 2 * sum(t * (u + 1) for t, u in zip(FRAMES, LABELS, strict=True))
+
+
+def test_padding_is_not_looked_at():
+    logits, targets = problem()
+    before = rnnt_loss(logits, targets, FRAMES, LABELS)
+    for row, (t, u) in enumerate(zip(FRAMES.tolist(), LABELS.tolist(), strict=True)):
+        logits[row, t:] = torch.nan
+        logits[row, :, u + 1 :] = torch.nan
+        targets[row, u:] = -1
+    logits.requires_grad_()
+    after = rnnt_loss(logits, targets, FRAMES, LABELS)
+    torch.testing.assert_close(after, before)
+    blank, label = (torch.full((1, 4, 3), -1.0, requires_grad=True) for _ in range(2))
+    lattice_loss(blank, label, torch.tensor([2]), torch.tensor([1])).sum().backward()
+    assert not blank.grad[0, 2:].any() and not blank.grad[0, :, 2:].any()
+    assert not label.grad[0, :, 1:].any()
+
+
+def test_empty_text_is_blanks_alone():
+    logits, _ = problem()
+    loss = rnnt_loss(logits[:1, :, :1], torch.zeros(1, 0), FRAMES[:1], torch.tensor([0]))
+    assert float(loss) == pytest.approx(-float(logits[0, :, 0].log_softmax(-1)[:, 0].sum()))
+
+
+def test_nan_stays_with_its_utterance():
+    logits, targets = problem()
+    logits[1, 1, 0, 2] = torch.nan
+    logits.requires_grad_()
+    loss = rnnt_loss(logits, targets, FRAMES, LABELS)
+    assert loss.isnan().tolist() == [False, True, False, False]
+    (own,) = torch.autograd.grad(loss.sum(), logits)
+    assert own[1].isnan().any() and own[[0, 2, 3]].isfinite().all()
+
+
+def test_long_lattices_of_sharp_networks_stay_finite():
+    frames, labels = torch.tensor([400]), torch.tensor([150])
+    logits, targets = problem(5, frames, labels, torch.float32)
+    logits = (30 * logits).requires_grad_()
+    loss = rnnt_loss(logits, targets, frames, labels)
+    loss.sum().backward()
+    assert loss.isfinite().all() and logits.grad.isfinite().all()
