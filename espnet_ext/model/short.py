@@ -18,7 +18,9 @@ def fewest_frames(preencoder: torch.nn.Module | None, encoder: torch.nn.Module) 
 
 
 def fewest_samples(frontend: torch.nn.Module) -> int:
-    """Samples that a frontend's STFT needs: it reflects half a window at both ends."""
+    """Samples that a frontend needs: an STFT reflects half a window at both ends."""
+    if hasattr(frontend, "fewest_samples"):
+        return frontend.fewest_samples
     stft = getattr(frontend, "stft", None)
     return stft.n_fft // 2 + 1 if getattr(stft, "center", False) else 1
 

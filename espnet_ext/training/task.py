@@ -96,6 +96,12 @@ class DualOutputTask(espnet.load("AbsTask")):
     @classmethod
     def build_model(cls, args: argparse.Namespace):
         model = build_model(vars(args), args.output_dir or ".")
+        for part in ("frontend", "encoder"):
+            # What a pretrained network is made of goes into config.yaml: loading needs no more.
+            made_of = getattr(getattr(model, part), "architecture", None)
+            if made_of is not None:
+                conf = {**getattr(args, f"{part}_conf"), "architecture": made_of}
+                setattr(args, f"{part}_conf", conf)
         check_frozen(args.freeze_param, model)
         check_initial(args.init_param, model)
         if not args.collect_stats and not getattr(args, "dist_rank", None):

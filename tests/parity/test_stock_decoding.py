@@ -68,7 +68,7 @@ def test_a_stock_directory_is_decoded_as_well(make_system, batch, tmp_path, syst
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"decoder": "transducer"}, "decoder 'transducer'"),
+        ({"model": "maskctc"}, "model 'maskctc'"),
         ({"token_list": []}, "not as ESPnet's ASR task writes it"),
         ({"token_list": None}, "not as ESPnet's ASR task writes it"),
         ({"model_conf": "x"}, "not as ESPnet's ASR task writes it"),

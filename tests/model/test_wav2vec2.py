@@ -1,0 +1,173 @@
+"""wav2vec 2.0 as frontend and encoder, on a tiny random checkpoint: transformers' own is the oracle."""
+
+import re
+import shutil
+
+import pytest
+import torch
+import yaml
+
+from espnet_ext.errors import UserError
+from espnet_ext.model import espnet
+from espnet_ext.model.build import build_model
+from espnet_ext.model.config import parse_outputs
+from espnet_ext.model.short import fewest_samples
+
+LETTERS = ["<blank>", "<unk>", "a", "b", "c", "<space>", "d", "<sos/eos>"]
+OUTPUT = {"branch": "transducer", "transducer_weight": 1.0, "prediction_conf": {"hidden_size": 8},
+          "token_type": "char"}  # fmt: skip
+
+
+def test_without_the_package_it_says_what_to_install(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(UserError) as caught:
+        espnet.resolve("frontend", "wav2vec2")(model="x")
+    assert "xlsr" in caught.value.remedy
+
+
+@pytest.fixture(scope="module")
+def transformers():
+    return pytest.importorskip("transformers")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(transformers, tmp_path_factory):
+    """A folder as `save_pretrained` writes it: XLS-R's build, tiny; and the network."""
+    torch.manual_seed(0)
+    config = transformers.Wav2Vec2Config(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
+        conv_dim=(8,) * 7, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2,
+        feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True, layerdrop=0.0,
+        mask_time_length=2,
+    )  # fmt: skip
+    network = transformers.Wav2Vec2Model(config).eval()
+    folder = tmp_path_factory.mktemp("xlsr")
+    network.save_pretrained(folder)
+    transformers.Wav2Vec2FeatureExtractor(
+        do_normalize=True, return_attention_mask=True
+    ).save_pretrained(folder)
+    return folder, network
+
+
+def configuration(folder, **more):
+    return {
+        "frontend": "wav2vec2", "frontend_conf": {"model": str(folder), "fs": 16000},
+        "encoder": "wav2vec2", "encoder_conf": {"model": str(folder)},
+        "outputs": {"meaning": {**OUTPUT, "token_list": LETTERS}}, **more,
+    }  # fmt: skip
+
+
+def speech():
+    samples = 0.1 * torch.randn(3, 16000, generator=torch.Generator().manual_seed(1)) + 0.02
+    lengths = torch.tensor([16000, 9000, 4321])
+    for row, length in enumerate(lengths):
+        samples[row, length:] = 0
+    return samples, lengths
+
+
+def test_states_are_those_of_transformers(transformers, checkpoint):
+    folder, network = checkpoint
+    model = build_model(configuration(folder)).eval()
+    samples, lengths = speech()
+    states, frames = model.encode(samples, lengths)
+    reader = transformers.Wav2Vec2FeatureExtractor.from_pretrained(folder)
+    waves = [row[:length].numpy() for row, length in zip(samples, lengths, strict=True)]
+    with torch.no_grad():
+        for row, wave in enumerate(waves):
+            inputs = reader([wave], sampling_rate=16000, return_tensors="pt", padding=True)
+            oracle = network(**inputs).last_hidden_state[0]
+            assert int(frames[row]) == len(oracle)
+            torch.testing.assert_close(states[row, : len(oracle)], oracle, rtol=1e-4, atol=1e-5)
+
+
+def test_the_checkpoint_is_read_and_every_parameter_reached(checkpoint):
+    folder, network = checkpoint
+    model = build_model(configuration(folder))
+    own = {**dict(model.frontend.named_parameters()), **dict(model.encoder.named_parameters())}
+    for name, value in network.named_parameters():
+        name = name.removeprefix("feature_extractor.")
+        ours = own.get(f"convolutions.{name}", own.get(f"network.{name}"))
+        assert torch.equal(ours, value), name
+    samples, lengths = speech()
+    model.train()
+    loss, stats, _ = model(
+        samples, lengths, text_meaning=torch.tensor([[2, 3], [4, -1], [-2, -1]]),
+        text_meaning_lengths=torch.tensor([2, 1, 1]),
+    )  # fmt: skip
+    loss.backward()
+    assert torch.isfinite(loss) and int(stats["labelled_meaning"]) == 2
+    for name, parameter in model.named_parameters():
+        frozen = name.startswith("frontend.")
+        assert parameter.requires_grad != frozen, name
+        assert (parameter.grad is None) == frozen, name
+
+
+def test_masking_in_training_alone(checkpoint):
+    folder, _ = checkpoint
+    samples, lengths = speech()
+    model = build_model(configuration(
+        folder, encoder_conf={"model": str(folder), "mask_time_prob": 0.5}
+    ))  # fmt: skip
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    still = model.eval().encode(samples, lengths)[0]
+    torch.testing.assert_close(model.eval().encode(samples, lengths)[0], still)
+    assert not torch.allclose(model.train().encode(samples, lengths)[0], still)
+
+
+def test_speech_too_short_for_a_frame(checkpoint):
+    folder, _ = checkpoint
+    model = build_model(configuration(folder)).eval()
+    assert fewest_samples(model.frontend) == 400
+    states, frames = model.encode(torch.randn(2, 30), torch.tensor([30, 7]))
+    assert states.shape[:2] == (2, 1) and frames.tolist() == [1, 1]
+
+
+def test_trained_folder_needs_no_checkpoint(transformers, checkpoint, tmp_path):
+    import sys
+    from pathlib import Path
+
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    import tiny_recipe
+
+    from espnet_ext.decoding.api import DualSpeech2Text
+
+    folder = shutil.copytree(checkpoint[0], tmp_path / "xlsr")
+    recipe = tiny_recipe.make(tmp_path)
+    parts = {key: value for key, value in configuration(folder).items() if key != "outputs"}
+    unused = {"decoder": None, "decoder_conf": {}, "normalize": None}
+    criterion = [["valid", "loss", "min"]]
+    output = {key: value for key, value in OUTPUT.items() if key != "token_type"}
+    recipe.train(config={**parts, **unused, "best_model_criterion": criterion},
+                 outputs={"meaning": output}, options=["--max_epoch", "1"])  # fmt: skip
+    shutil.rmtree(folder)
+    written = yaml.safe_load((recipe.root / "exp/config.yaml").read_text())
+    assert parse_outputs(written)["meaning"].has_transducer
+    recognise = DualSpeech2Text.from_pretrained(recipe.root / "exp", beam_size=2)
+    wave = torch.randn(8000, generator=torch.Generator().manual_seed(0))
+    together = recognise.batch([wave, wave[:5000]])
+    alone = [recognise(wave), recognise(wave[:5000])]
+    for one, other in zip(together, alone, strict=True):
+        assert one.best["meaning"].token_ids == other.best["meaning"].token_ids
+        assert one.best["meaning"].score == pytest.approx(other.best["meaning"].score, abs=1e-3)
+
+
+def test_wrong_ones_are_refused(transformers, checkpoint, tmp_path):
+    folder, _ = checkpoint
+    other = tmp_path / "hubert"
+    transformers.HubertConfig(hidden_size=16, num_hidden_layers=1).save_pretrained(other)
+    named = {"model": str(folder)}
+    for change, words in (
+        ({"frontend_conf": {"model": str(tmp_path / "none")}}, "frontend_conf.model: .*none"),
+        ({"frontend_conf": {}}, "frontend_conf: no model"),
+        ({"frontend_conf": {"model": str(other)}}, "is a hubert"),
+        ({"frontend_conf": {**named, "fs": 8000}}, "frontend_conf.fs: 8000"),
+        ({"frontend_conf": {**named, "freze": True}}, "unknown key 'freze'"),
+        ({"frontend": "default", "frontend_conf": {"n_mels": 20}}, "reads 8 channels, and gets 20"),
+    ):
+        with pytest.raises(UserError) as caught:
+            build_model(configuration(folder) | change)
+        assert re.search(words, caught.value.message), caught.value.message
