@@ -60,9 +60,21 @@ def test_shared_configurations_fit_the_training_command(request):
             check_config(merged, parser, name)
             check_criteria(merged, name)
             for output in parse_outputs(merged).values():
-                assert output.ctc_weight + output.attention_weight > 0
+                weights = output.ctc_weight, output.attention_weight, output.transducer_weight
+                assert sum(weights) > 0
             if merged["encoder_conf"].get("pos_enc_layer_type", "rel_pos") == "rel_pos":
                 assert merged["encoder_conf"]["rel_pos_type"] == "latest"
+
+
+def test_the_xlsr_configuration_fits_too(request):
+    from espnet_ext.training.task import DualOutputTask
+
+    conf = request.config.rootpath / "conf"
+    for system in sorted((conf / "systems").glob("*_transducer.yaml")):
+        merged = merged_config(conf / "train_xlsr_transducer.yaml", [system])
+        check_config(merged, DualOutputTask.get_parser(), "train_xlsr_transducer")
+        check_criteria(merged, "train_xlsr_transducer")
+        assert merged["frontend_conf"]["model"] == merged["encoder_conf"]["model"]
 
 
 def test_systems_weigh_losses_as_published(request):
