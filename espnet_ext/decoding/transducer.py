@@ -36,7 +36,7 @@ class TransducerSearch:
 
     @torch.no_grad()
     def __call__(self, states: torch.Tensor, lengths: torch.Tensor) -> list[list[RawHypothesis]]:
-        """The n best of each utterance, best first; states (B, T, D), in any order, lengths (B,)."""
+        """The n best of each utterance, best first; states (B, T, D), lengths (B,)."""
         order = sorted(range(len(states)), key=lambda row: -int(lengths[row]))
         heard = self.joint.lin_enc(states[order])  # (B, T, J)
         frames = [int(lengths[row]) for row in order]

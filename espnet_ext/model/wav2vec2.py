@@ -1,9 +1,9 @@
 """wav2vec 2.0 and its multilingual XLSR-53 and XLS-R, as a frontend and an encoder.
 
 Baevski et al., arXiv 2006.11477; Conneau et al., arXiv 2006.13979; Babu et al., arXiv 2111.09296.
-With a transducer branch this is the XLSR-Transducer of arXiv 2407.04439 and 2508.19856. The network
-is cut in two where ESPnet has a seam: convolutions over samples are the frontend, the transformer is
-the encoder, so that what is added to "acoustic embeddings" can stand between the two.
+With a transducer branch this is the XLSR-Transducer of arXiv 2407.04439 and 2508.19856. The
+network is cut in two where ESPnet has a seam: convolutions over samples are the frontend, the
+transformer is the encoder, so that what is added to "acoustic embeddings" stands between the two.
 
 Needs the package `transformers` (the `xlsr` extra). A trained model directory holds the
 architecture, and needs neither the checkpoint that it was made from nor a network to be loaded.

@@ -1,4 +1,4 @@
-"""Transducer search: against ESPnet's, against every transcript of tiny models, whatever the batch."""
+"""Transducer search: against ESPnet's, and against every transcript of tiny models."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""A transducer branch: its parts, its loss over labelled rows, and what its configuration refuses."""
+"""A transducer branch: its parts, its loss over labelled rows, and what it refuses."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""wav2vec 2.0 as frontend and encoder, on a tiny random checkpoint: transformers' own is the oracle."""
+"""wav2vec 2.0 as frontend and encoder; the oracle is transformers' own, tiny and random."""
 
 import re
 import shutil
