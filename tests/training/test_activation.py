@@ -81,6 +81,9 @@ def test_corpora_with_different_labels_decode_each_in_its_own_set(tmp_path):
         alone = DualSpeech2Text.from_pretrained(folder, greedy=True, only=[name])
         assert alone.outputs == [name]
         assert alone(wave).best[name] == together[name]
+    own = {"meaning": {"beam_size": 2}}  # search options of one output have that name too
+    searched = DualSpeech2Text.from_pretrained(folder, only=["meaning"], outputs=own)
+    assert searched.options["meaning"].beam_size == 2 and searched.outputs == ["meaning"]
     command = ["--model_dir", str(folder), "--data", str(recipe.root / "dump/valid"),
                "--output_dir", str(tmp_path / "out"), "--greedy", "true"]  # fmt: skip
     with pytest.raises(UserError, match=r"surface\+meaning together were never trained"):
