@@ -17,6 +17,7 @@ from espnet_ext.decoding.search import Hypothesis, Result
 from espnet_ext.decoding.segmentation import check_seconds
 from espnet_ext.errors import UserError
 from espnet_ext.files import write_json, write_text
+from espnet_ext.model.load import load_config
 from espnet_ext.progress import say, track
 
 CHUNK = 64  # utterances of like length read together; the search cuts them into batches
@@ -46,6 +47,8 @@ def decode_directory(
     sources = read_table(Path(data) / "wav.scp")
     if not sources:
         raise UserError(f"{data}/wav.scp: no utterances", "give a dumped set")
+    lms = _of_its_outputs(lms, model_dir, data)
+    ngrams = _of_its_outputs(ngrams or {}, model_dir, data)
     recognise = DualSpeech2Text.from_pretrained(
         model_dir, weights, device, lms=lms, ngrams=ngrams, precision=precision, only=outputs,
         active=active, **dict(options),
@@ -86,6 +89,15 @@ def decode_directory(
     write_json(Path(output_dir) / "decode.json", facts)
     _report_failures(Path(output_dir) / FAILED, work.failures, len(sources))
     return facts
+
+
+def _of_its_outputs(models: Mapping[str, str], model_dir: str, data: str) -> dict[str, str]:
+    """Language models without those of outputs that the data has and this system has not."""
+    own = load_config(model_dir)["outputs"]
+    foreign = [n for n in models if n not in own and (Path(data) / f"text.{n}").is_file()]
+    for name in foreign:
+        say(f"{Path(model_dir).name} has no {name}: the language model for it has no use")
+    return {name: path for name, path in models.items() if name not in foreign}
 
 
 def _check_active(recognise: DualSpeech2Text, active: str) -> None:

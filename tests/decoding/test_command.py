@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+import tiny_recipe
 import torch
 
 from espnet_ext.bin import analyze, decode
@@ -302,3 +303,17 @@ def test_a_gpu_that_is_not_there(trained, data, tmp_path):
     ):  # fmt: skip
         with pytest.raises(UserError, match="no GPU is visible to PyTorch"):
             wrong()
+
+
+def test_language_models_of_outputs_that_a_system_has_not(trained, data, tmp_path, capsys):
+    """run.sh gives every system the models of all outputs of the recipe."""
+    outputs = {"meaning": tiny_recipe.OUTPUTS["meaning"]}
+    folder = trained.train(str(tmp_path / "single"), outputs=outputs, options=["--max_epoch", "1"])
+    for name in ("surface", "surfaces"):
+        write_arpa(tmp_path / f"{name}.arpa", estimate([["K", "AE"]], 2))
+    command = ["--model_dir", str(folder), "--data", str(data), "--output_dir", str(tmp_path / "o"),
+               "--beam_size", "2", "--ngram_weight", "0.3", "--ngram"]  # fmt: skip
+    assert decode.main([*command, f"surface={tmp_path / 'surface.arpa'}"]) == 0
+    assert "single has no surface" in capsys.readouterr().err
+    with pytest.raises(UserError, match="unknown key 'surfaces'"):
+        decode.main([*command, f"surfaces={tmp_path / 'surfaces.arpa'}"])
