@@ -189,12 +189,10 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         factors = counts[-1] / counts[:-1].clamp(min=1)
         scaled = {}
         for (name, loss), factor in zip(losses.items(), factors, strict=True):
-            scaled[name] = dataclasses.replace(
-                loss,
-                ctc=None if loss.ctc is None else loss.ctc * factor.to(loss.ctc.dtype),
-                attention=None if loss.attention is None
-                else loss.attention * factor.to(loss.attention.dtype),
-            )  # fmt: skip
+            own = {key: getattr(loss, key) for key in ("ctc", "attention", "transducer")}
+            parts = {key: part * factor.to(part.dtype) for key, part in own.items()
+                     if part is not None}  # fmt: skip
+            scaled[name] = dataclasses.replace(loss, **parts)
         return scaled
 
     def _stats(self, losses: Mapping[str, BranchLoss], batch_size: int) -> dict[str, torch.Tensor]:

@@ -2,7 +2,8 @@
 
 For one set of active outputs what is added is constant. After subsampling it joins the bias of the
 last affine layer (less the factor of the positional encoding behind it); after the whole encoder it
-meets a linear layer in whatever reads it: keys and values of the decoder, CTC's projection.
+meets a linear layer in whatever reads it: keys and values of the decoder, the projections of CTC
+and of a transducer's joint network.
 """
 
 from collections.abc import Sequence
@@ -75,7 +76,10 @@ def _into_branch(model: DualOutputModel, output: str, vector: torch.Tensor) -> N
     if "ctc" in parts:
         linear = parts["ctc"].ctc_lo
         linear.bias += linear.weight @ vector
-    if others := set(parts) - {"decoder", "ctc"}:
+    if "joint" in parts:
+        linear = parts["joint"].lin_enc
+        linear.bias += linear.weight @ vector
+    if others := set(parts) - {"decoder", "ctc", "prediction", "joint"}:
         raise _impossible(f"the {min(others)} of '{output}'")
 
 

@@ -1,5 +1,6 @@
 """Task vectors: what is added where, and the equalities that make a system with them comparable."""
 
+import contextlib
 import itertools
 
 import pytest
@@ -279,3 +280,41 @@ def test_configurations_in_which_vectors_mean_nothing(config):
     many = [f"o{i}" for i in range(11)]
     with pytest.raises(UserError, match="2048 vectors"):
         TaskVectors(many, {"encoder": 1}, "per_combination")
+
+
+@pytest.fixture
+def with_transducer(config):
+    """The surface as a transducer with CTC."""
+    surface = {key: config["outputs"]["surface"][key] for key in ("token_type", "token_list")}
+    surface |= {"branch": "transducer", "transducer_weight": 0.5, "ctc_weight": 0.2}
+    return {**config, "outputs": {**config["outputs"], "surface": surface}}
+
+
+def test_a_transducer_is_divided_by_its_labelled_rows_too(with_transducer):
+    made = unlabel(batch(), "surface", torch.tensor([1, 2, 3]))
+    _, some, _ = gradients(build(with_transducer), made)
+    _, whole, _ = gradients(build(with_transducer, divide_by="labelled"), made)
+    seen = set()
+    for name in some:
+        if name.startswith("surface_"):
+            seen.add(name.partition(".")[0])
+            assert torch.allclose(whole[name], 4 * some[name], atol=1e-9), name
+    assert "surface_joint" in seen and "surface_ctc" in seen
+
+
+@pytest.mark.parametrize("where", WHERE)
+def test_a_transducers_vectors_fold_into_its_joint_network(with_transducer, where):
+    model = build(with_transducer, {"where": where, "init_std": 1.0})
+    made = batch(2)
+    text, lengths = made["text_surface"], made["text_surface_lengths"]
+    nothing = contextlib.nullcontext()
+
+    def losses(**further):
+        states, frames = model.encode(made["speech"], made["speech_lengths"], **further)
+        found = model.branches["surface"].losses(states, frames, text, lengths, nothing)
+        return float(found.transducer), float(found.ctc)
+
+    with torch.no_grad():
+        before = losses(active=model.conditioning.active_set(["surface"]))
+        fold_vectors(model, "surface", ["surface"])
+        assert losses() == pytest.approx(before, rel=1e-6)
