@@ -185,8 +185,8 @@ def similarity(options: argparse.Namespace) -> dict:
     quarter = peaks[len(peaks) // 4]
     print(
         f"{layers} layers of {width}, {frames} frames: streamed {seconds:.1f} s; Gram matrices "
-        f"{plain:.0f} s ({blocks * (blocks + 1) // 2} blocks of {statistics.median(times):.2f} s), "
-        f"ratio {plain / seconds:.1f}; values differ by {off:.1e} at most ({size} frames)"
+        f"{plain:.0f} s, extrapolated from blocks of {statistics.median(times):.2f} s "
+        f"({blocks * (blocks + 1) // 2} needed); ratio {plain / seconds:.1f}; values differ by {off:.1e} at most ({size} frames)"
     )
     print(f"peak memory: {quarter:.0f} MiB after a quarter of them, {peaks[-1]:.0f} at the end")
     return {

@@ -1,4 +1,4 @@
-"""Linear CKA of every pair of layers, streamed over batches, with a bootstrap over speakers.
+"""Linear CKA of every pair of layers, streamed over batches, with what leaving out speakers needs.
 
 Kornblith et al. (2019), "Similarity of Neural Network Representations Revisited", eq. 3 with linear
 kernels: for centred X (N, D) and Y (N, E)
@@ -125,10 +125,7 @@ class CkaGrid:
         return float(trace + whole_x * whole_y / ((n - 1) * (n - 2)) - 2 * middle / (n - 2))
 
     def grouped(self, i: int, j: int) -> Grouped:
-        """What HSIC of a tracked pair needs of each group, for resampling groups.
-
-        Unlike the values, it depends a little on the origin, as weights do not cancel it wholly.
-        """
+        """What HSIC of a tracked pair needs of each group, for leaving groups out."""
         i, j = min(i, j), max(i, j)
         left, right = self._spans[i], self._spans[j]
         raw = self._part[i, j]  # (G, D, E)
@@ -157,7 +154,7 @@ class GramGrid:
     """
 
     def __init__(self, layers: Sequence[torch.Tensor], owners: Sequence[int], groups: int):
-        self.rows = len(owners)
+        self.rows, self.groups = len(owners), groups
         number = torch.as_tensor(owners)
         self._members = torch.nn.functional.one_hot(number, groups).double()  # (N, G)
         self._gram = []

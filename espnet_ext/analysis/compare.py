@@ -4,7 +4,7 @@
 
     {"kind": "cka", "version": 2, "measure": "linear CKA",
      "data": "<directory>", "utterances": int, "frames": int, "speakers": int,
-     "groups": int,                             of speakers, which the intervals draw
+     "groups": int,                             of speakers, which intervals leave out in turn
      "models": {"so_surface": {"directory", "layers": ["embed", "0", "1", …], "twin_of": null}},
      "pairs": [{"a": "so_surface", "b": "so_meaning", "ceiling": false, "rows": "frames",
                 "grid": [[…]],                 a's layers × b's layers, null where undefined
@@ -28,6 +28,7 @@ system, trained from another seed) is a ceiling: more alike than that is nothing
 """
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def compare_systems(
     twins: Mapping[str, str] | None = None,
     hypotheses: Mapping[str, str] | None = None,
     measures: Sequence[str] = tuple(MEASURES),
-    max_utterances: int = 500, max_rows: int = 500, permutations: int = 20,
+    max_utterances: int = 500, max_rows: int = 500, permutations: int = 49,
     batch_size: int = 16, device: str = "cpu",
 ) -> dict:  # fmt: skip
     """Similarity of every pair of layers of every pair of systems; the module says what returns.
@@ -77,7 +78,8 @@ def compare_systems(
         name: read_hypotheses(Path(folder), utterances, Path(data))
         for name, folder in (hypotheses or {}).items()
     }
-    work = _Comparison(systems, written, groups_of(chosen), max_rows / len(chosen))
+    quota = max_rows / len(chosen) if max_rows > 0 else math.inf
+    work = _Comparison(systems, written, groups_of(chosen), quota)
     for group, batch in track(
         batches_by_group(chosen, batch_size), "comparing systems", unit="batch"
     ):

@@ -1,17 +1,18 @@
-"""The unbiased estimator of HSIC under weights of speakers: what a bootstrap over speakers needs.
+"""The unbiased estimator of HSIC from sums by speaker: what leaving out speakers needs.
 
 Song et al. (2012), eq. 5, for Gram matrices K, L with zero diagonals and n rows:
 
     HSIC₁ ∝ Σ_ij K_ij L_ij + (Σ K)(Σ L) / ((n−1)(n−2)) − 2/(n−2) · Σ_i (K1)_i (L1)_i
 
-With a weight a row (how often its speaker was drawn) each sum becomes a weighted one over pairs of
-*different* rows. A speaker drawn twice thus does not meet itself in the sums as if it were another:
-copies of a row would be rows that both systems find alike, and CKA would come out too high.
+Sums over pairs of rows are kept by the groups of speakers that the rows are of, so that the
+estimate without one group is exact and costs nothing. Leaving out is what intervals are made of: a
+bootstrap would weigh pairs of rows of one speaker more than pairs of two (w² for a speaker drawn w
+times), which makes any two layers that know the speaker more alike than they are.
 
-Weights are the same for all rows of a group, so group-wise sums are all there is to keep.
-Legend: G groups, R resamples.
+Legend: G groups, R sets of weights.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +30,7 @@ class Grouped:
     middle: torch.Tensor  # (G, G, G), Σ over i in s, j in t, k in u of K_ij L_ik
 
     def hsic(self, weights: torch.Tensor) -> torch.Tensor:
-        """HSIC₁ times n(n − 3) for weights (R, G) → (R,)."""
+        """HSIC₁ times n(n − 3) for weights (R, G) of 0 and 1 → (R,)."""
         n = weights @ self.counts
         product, first, second = (
             torch.einsum("rs,st,rt->r", weights, sums, weights)
@@ -40,8 +41,27 @@ class Grouped:
 
 
 def cka_of(pair: Grouped, own_x: Grouped, own_y: Grouped, weights: np.ndarray) -> np.ndarray:
-    """Debiased CKA for each resample's weights (R, G) → (R,); NaN where undefined."""
+    """Debiased CKA of the groups that each row of weights (R, G) keeps → (R,); NaN if undefined."""
     given = torch.as_tensor(np.asarray(weights), dtype=torch.float64)
     cross, x, y = (part.hsic(given) for part in (pair, own_x, own_y))
     both = x * y
     return torch.where(both > 0, cross / both.clamp_min(1e-300).sqrt(), torch.nan).numpy()
+
+
+def jackknife(value: float, left_out: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of a similarity from its values without each group, (G,), at most 1.
+
+    Student's t with G − 1 degrees; None below three groups, or where a value is undefined.
+
+    >>> [round(bound, 3) for bound in jackknife(0.5, [0.4, 0.5, 0.6])]
+    [0.003, 0.997]
+    """
+    from scipy.stats import t
+
+    without = np.asarray(left_out, dtype=np.float64)
+    count = len(without)
+    if count < 3 or not np.isfinite([value, *without]).all():
+        return None
+    error = ((count - 1) / count * np.square(without - without.mean()).sum()) ** 0.5
+    reach = float(t.ppf(0.975, count - 1)) * error
+    return float(value - reach), float(min(1.0, value + reach))

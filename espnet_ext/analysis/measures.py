@@ -5,6 +5,7 @@ so they are taken of a sample. What depends on one layer alone is computed once,
 
 | name | alike means | ignores | source |
 |---|---|---|---|
+| `cka` | equal, weighted by variance | rotation, scale | linear CKA, debiased, as in `cka.py` |
 | `rbf_cka` | the same neighbourhoods, softly | rotation, scale | Kornblith et al., 2019 |
 | `svcca` | the same subspace of most variance | invertible linear maps of it | Raghu et al., 2017 |
 | `pwcca` | the same, weighted by what matters | invertible linear maps | Morcos et al., 2018 |
@@ -19,6 +20,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from espnet_ext.analysis.hsic import jackknife
 
 NEIGHBOURS = 10
 BANDWIDTH = 0.4  # of the median distance, as Kornblith et al. found best
@@ -50,11 +53,22 @@ def _squared_distances(x: np.ndarray) -> np.ndarray:
 
 
 def _rbf(x: np.ndarray) -> np.ndarray:
-    """U-centred RBF Gram matrix (Székely & Rizzo, 2014): its products are unbiased HSIC."""
+    """U-centred RBF Gram matrix."""
     n = len(x)
     squares = _squared_distances(x)
     median = np.median(squares[~np.eye(n, dtype=bool)])
     gram = np.exp(-squares / (2 * BANDWIDTH**2 * median)) if median > 0 else np.zeros_like(squares)
+    return _u_centred(gram)
+
+
+def _linear(x: np.ndarray) -> np.ndarray:
+    x = _centred(x)
+    return _u_centred(x @ x.T)
+
+
+def _u_centred(gram: np.ndarray) -> np.ndarray:
+    """Székely & Rizzo, 2014: products of two such are unbiased HSIC."""
+    n = len(gram)
     np.fill_diagonal(gram, 0.0)
     rows = gram.sum(1) / (n - 2)
     gram = gram - rows[:, None] - rows[None] + gram.sum() / ((n - 1) * (n - 2))
@@ -79,19 +93,24 @@ def _svd(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return left[:, kept], values[kept], x
 
 
+def _tellable(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether there are rows enough: with fewer than directions, any two layers correlate fully."""
+    return a.shape[1] > 0 and b.shape[1] > 0 and len(a) > a.shape[1] + b.shape[1]
+
+
 def _svcca(a, b) -> float:
     sides = []
     for left, values, _ in (a, b):
         share = np.cumsum(values**2) / max(np.sum(values**2), 1e-300)
         sides.append(left[:, : int(np.searchsorted(share, VARIANCE)) + 1])
-    if not all(side.shape[1] for side in sides):
+    if not _tellable(*sides):
         return float("nan")
     return float(np.linalg.svd(sides[0].T @ sides[1], compute_uv=False).clip(0, 1).mean())
 
 
 def _pwcca(a, b) -> float:
     """Mean of both directions: the measure weights by one side's own directions."""
-    if not (a[0].shape[1] and b[0].shape[1]):
+    if not _tellable(a[0], b[0]):
         return float("nan")
     return (_weighted(a, b) + _weighted(b, a)) / 2
 
@@ -166,6 +185,7 @@ def _pairs(ranks: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 MEASURES: dict[str, Measure] = {
+    "cka": Measure(_linear, _cosine, _both_axes),
     "rbf_cka": Measure(_rbf, _cosine, _both_axes),
     "svcca": Measure(_svd, _svcca, _svd_rows),
     "pwcca": Measure(_svd, _pwcca, _svd_rows),
@@ -203,25 +223,24 @@ class Likeness:
 
 def compare_layers(
     name: str, layers: Sequence[np.ndarray], groups: Sequence[int],
-    pairs: Sequence[tuple[int, int]], *, permutations: int = 20, seed: int = 0,
+    pairs: Sequence[tuple[int, int]], *, permutations: int = 49, seed: int = 0,
 ) -> dict[tuple[int, int], Likeness]:  # fmt: skip
     """One measure of many pairs of layers (N, D_l), each prepared once.
 
-    The 95 % interval is that of leaving out one group of rows (a speaker) at a time, with Student's
-    t of G − 1 degrees. It is no bootstrap: a speaker drawn twice would put each row beside a copy
-    of itself, its nearest neighbour in both representations. For the null one side's rows are
-    permuted; its p counts the permutations at least as alike as the true pairing, so that it
-    cannot be below 1/(permutations + 1).
+    The 95 % interval is that of leaving out one group of rows (a speaker) at a time. It is no
+    bootstrap: a speaker drawn twice would put each row beside a copy of itself, its nearest
+    neighbour in both representations. For the null, rows of one side are shifted in a circle within
+    each group: another moment of the same speaker. What both sides know of the speaker, and that
+    neighbouring rows are alike, is so in the null too. Its p counts the shifts at least as alike as
+    the true pairing, so that it cannot be below 1/(permutations + 1).
     """
-    from scipy.stats import t
-
     groups = np.asarray(groups)
     if len(groups) < 4:
         return {pair: Likeness(float("nan"), None, None) for pair in pairs}
     measure, used = MEASURES[name], sorted({layer for pair in pairs for layer in pair})
     whole = {layer: measure.prepare(layers[layer]) for layer in used}
     values = {(i, j): measure.compare(whole[i], whole[j]) for i, j in pairs}
-    nulls = _nulls(measure, whole, values, permutations, np.random.default_rng(seed), len(groups))
+    nulls = _nulls(measure, whole, values, shifts(groups, permutations, seed))
     del whole
     left_out: dict[tuple[int, int], list[float]] = {pair: [] for pair in pairs}
     members = np.unique(groups)
@@ -231,28 +250,40 @@ def compare_layers(
             left_out[i, j].append(measure.compare(rest[i], rest[j]))
     found = {}
     for pair, value in values.items():
-        without, interval = np.array(left_out[pair]), None
-        count = len(without)
-        if count and np.isfinite(without).all():
-            error = ((count - 1) / count * np.square(without - without.mean()).sum()) ** 0.5
-            reach = float(t.ppf(0.975, count - 1)) * error
-            interval = (value - reach, value + reach)
-        found[pair] = Likeness(value, interval, nulls[pair])
+        found[pair] = Likeness(value, jackknife(value, left_out[pair]), nulls[pair])
     return found
 
 
-def _nulls(measure, prepared, values, permutations, generator, rows: int) -> dict:
-    if permutations < 1:
-        return dict.fromkeys(values)
-    orders = [generator.permutation(rows) for _ in range(permutations)]
+def shifts(groups: np.ndarray, count: int, seed: int) -> list[np.ndarray]:
+    """Orders of N rows (N,), each group's rows moved on in a circle by some steps of its own.
+
+    >>> shifts(np.array([0, 0, 7]), 1, 0)[0].tolist()
+    [1, 0, 2]
+    """
+    generator = np.random.default_rng(seed)
+    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    orders = []
+    for _ in range(count):
+        order = np.arange(len(groups))
+        for rows in members:
+            if len(rows) > 1:
+                order[rows] = np.roll(rows, generator.integers(1, len(rows)))
+        orders.append(order)
+    return orders
+
+
+def _nulls(measure, prepared, values, orders) -> dict:
     found = {}
     for (i, j), value in values.items():
+        found[i, j] = None
+        if not orders or not np.isfinite(value):
+            continue
         null = np.array([
             measure.compare(prepared[i], measure.permute(prepared[j], order)) for order in orders
         ])  # fmt: skip
         found[i, j] = {
             "mean": float(null.mean()),
             "highest": float(null.max()),
-            "p_value": float((1 + (null >= value).sum()) / (1 + permutations)),
+            "p_value": float((1 + (null >= value).sum()) / (1 + len(orders))),
         }
     return found

@@ -4,7 +4,8 @@ A probe is a least-squares classifier in closed form, with every class weighing 
 is the balanced accuracy (mean recall of the classes), so that chance is 1/classes. Accuracy alone
 says little, since a probe may learn its task by heart: selectivity is what is left after taking off
 the accuracy on a control task, whose labels are random but fixed for each type of row (Hewitt &
-Liang, EMNLP 2019).
+Liang, EMNLP 2019), the mean of CONTROLS draws. `alone` is what the type says without any layer: the
+task's most likely class of each type in training.
 
 Legend: N rows, D width, C classes, S speakers, R resamples.
 """
@@ -18,6 +19,7 @@ import numpy as np
 from espnet_ext.scoring import bootstrap
 
 RIDGE = 1e-2  # of standardised features' variance
+CONTROLS = 3
 
 
 @dataclass(frozen=True)
@@ -64,23 +66,29 @@ def balanced(right: np.ndarray, there: np.ndarray) -> np.ndarray:
     return np.nanmean(share, axis=-1)
 
 
-def probe(task: Task, train_x: np.ndarray, test_x: np.ndarray, *, seed: int = 0) -> dict:
+def probe(
+    task: Task, train_x: np.ndarray, test_x: np.ndarray, *, controlled: bool = True, seed: int = 0
+) -> dict:
     """Balanced accuracy in percent of one layer, its interval, and the control's.
 
     Returns `accuracy`, `interval` (bootstrap over the test's speakers; None for one), `control`,
-    `selectivity` and `chance`.
+    `selectivity`, `alone` (these three None unless `controlled`) and `chance`.
     """
     classes = int(max(task.train.max(), task.test.max())) + 1
     weights, offsets = fit(np.asarray(train_x, dtype=np.float64), task.train, classes)
     predicted = (np.asarray(test_x, dtype=np.float64) @ weights + offsets).argmax(1)
     right, there = recalls(predicted, task.test, classes)
     accuracy = 100.0 * float(balanced(right, there))
-    control = _control(task, train_x, test_x, classes, seed)
+    control = alone = None
+    if controlled:
+        draws = [_control(task, train_x, test_x, classes, seed + i) for i in range(CONTROLS)]
+        control, alone = sum(draws) / CONTROLS, _alone(task, classes)
     return {
         "accuracy": accuracy,
         "interval": _interval(predicted, task, classes),
         "control": control,
-        "selectivity": accuracy - control,
+        "selectivity": None if control is None else accuracy - control,
+        "alone": alone,
         "chance": 100.0 / classes,
     }
 
@@ -94,6 +102,18 @@ def _interval(predicted: np.ndarray, task: Task, classes: int) -> tuple[float, f
     right, there = (np.stack(part).astype(float) for part in zip(*counts, strict=True))  # (S, C)
     weights = bootstrap.draws(len(speakers), bootstrap.RESAMPLES, bootstrap.SEED)
     return bootstrap.percentiles(100.0 * balanced(weights @ right, weights @ there))
+
+
+def _alone(task: Task, classes: int) -> float:
+    """Balanced accuracy of the class that each type has most often, classes weighing the same."""
+    weight = 1.0 / np.maximum(np.bincount(task.train, minlength=classes), 1)
+    seen: dict = {}
+    for one, label in zip(task.train_types, task.train, strict=True):
+        seen.setdefault(one, np.zeros(classes))[label] += weight[label]
+    predicted = np.array([
+        seen[one].argmax() if one in seen else 0 for one in task.test_types
+    ])  # fmt: skip
+    return 100.0 * float(balanced(*recalls(predicted, task.test, classes)))
 
 
 def _control(task: Task, train_x, test_x, classes: int, seed: int) -> float:

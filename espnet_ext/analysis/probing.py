@@ -6,7 +6,7 @@
      "models": {name: {"directory", "layers": […]}},
      "tasks": {"surface": {"classes", "train", "test", "left_out", "aligned_by"}},
      "rows": [{"task", "system", "layer", "accuracy", "interval", "control", "selectivity",
-               "chance"}],                      percent, see `probes`
+               "alone", "chance"}],             percent, see `probes`
      "notes": ["…"]}
 
 Tasks: the tokens of each output (`surface`, `meaning`); whether a surface token `deviates` from
@@ -78,6 +78,12 @@ def probe_encoders(
     }
     common_rate(systems)
     work = _Probing(systems)
+    shared = {u.utt_id for u in read_directory(train)} & {u.utt_id for u in read_directory(data)}
+    if shared:
+        raise UserError(
+            f"{data}: {min(shared)}: also in {train}, with {len(shared) - 1} others",
+            "probe other utterances than probes learn from",
+        )
     learnt = work.collect(train, max_train, batch_size, "reading training data")
     tested = work.collect(data, max_utterances, batch_size, "reading test data")
     learnt["speaker"], tested["speaker"] = _halves(learnt["speaker"])
@@ -92,7 +98,7 @@ def probe_encoders(
             sides = [side.matrix(key, rows) for side, rows in
                      zip((learnt[name], tested[name]), kept, strict=True)]  # fmt: skip
             rows.append({"task": name, "system": key[0], "layer": key[1],
-                         **probes.probe(task, *sides)})  # fmt: skip
+                         **probes.probe(task, *sides, controlled=name in work.controlled)})
     for note in work.notes:
         say(f"note: {note}")
     return {
@@ -111,6 +117,15 @@ def _task(name: str, learnt: Rows, tested: Rows, notes: list[str]):
         known = set(tested.speakers) & set(learnt.speakers)
         if known:
             notes.append(f"l1 is not probed: {len(known)} speakers are in both data sets")
+            return None
+        of_class: dict = {}
+        for label, speaker in zip(tested.labels, tested.speakers, strict=True):
+            of_class.setdefault(label, set()).add(speaker)
+        if of_class and min(map(len, of_class.values())) < 2:
+            notes.append(
+                "l1 is not probed: a first language with one test speaker cannot be told from "
+                "that speaker"
+            )
             return None
     if len(classes) < 2:
         notes.append(
@@ -154,6 +169,8 @@ class _Probing:
         self.systems = systems
         self.notes: list[str] = []
         self.layers: dict[str, list[str]] = {}
+        # types of tokens come again; those of utterances do not, and can teach a control nothing
+        self.controlled: set[str] = set()
         outputs = dict.fromkeys(n for s in systems.values() for n in s.model.branches)
         self.aligners = {}
         for output in outputs:
@@ -176,6 +193,7 @@ class _Probing:
             self._add(chosen[start : start + size], found)
         if "surface" not in self.aligners:
             del found[DEVIATES]
+        self.controlled = {*self.aligners, DEVIATES}
         return found
 
     def _add(self, batch: Sequence[Utterance], found: Mapping[str, Rows]) -> None:

@@ -52,7 +52,9 @@ def _inside(states: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     return states[steps[None, :] < counts.to(states.device)[:, None]]
 
 
-def _finite(layers: Mapping[str, torch.Tensor], counts: torch.Tensor, what: str, ids) -> None:
+def require_finite(
+    layers: Mapping[str, torch.Tensor], counts: torch.Tensor, what: str, ids: Sequence[str]
+) -> None:
     """`UserError` naming the first layer and utterance with a NaN or infinite activation."""
     for name, states in layers.items():
         steps = torch.arange(states.shape[1], device=states.device)
@@ -94,7 +96,7 @@ def encode(
                     f"{utt_id}: {name} has {mine} encoder frames and {first} has {other}",
                     "compare systems with the same frontend and subsampling",
                 )
-        _finite(seen, counts, f"the encoder of {name}", ids)
+        require_finite(seen, counts, f"the encoder of {name}", ids)
         frames = [_inside(layer, counts) for layer in seen.values()]
         found[name] = Encoded(list(seen), frames, states, counts)
     return found
@@ -119,7 +121,7 @@ def decode(
         branch.teacher_forced(
             encoded.states, encoded.counts.to(device), text.to(device), (counts - 1).to(device)
         )
-    _finite(seen, counts, f"the decoder of {branch.name}", ids)
+    require_finite(seen, counts, f"the decoder of {branch.name}", ids)
     return list(seen), [_inside(layer, counts) for layer in seen.values()], counts
 
 

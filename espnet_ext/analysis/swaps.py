@@ -23,6 +23,7 @@ import torch
 
 from espnet_ext.analysis.choice import choose
 from espnet_ext.analysis.compare import common_rate
+from espnet_ext.analysis.representations import require_finite
 from espnet_ext.data.audio import load_utterance
 from espnet_ext.data.directory import read_directory
 from espnet_ext.data.record import NA, Utterance
@@ -121,6 +122,8 @@ def _states(
             states, frames = system.model.encode(
                 speech.to(system.device), lengths.to(system.device), alike=True
             )
+        require_finite({"the last": states}, frames.cpu(), f"the encoder of {name}",
+                       [u.utt_id for u in batch])  # fmt: skip
         agreed = frames.cpu() if agreed is None else agreed
         if frames.tolist() != agreed.tolist():
             raise UserError(
@@ -148,13 +151,21 @@ def _stitches(systems, utterances, batch_size) -> dict[tuple[str, str], torch.Te
     return {pair: fit.solve() for pair, fit in fits.items()}
 
 
+def _variance(missed: float, count: int, total, squares) -> tuple[float, float]:
+    """Σ missed², and Σ |x − mean|² of N frames from Σ x and Σ |x|²."""
+    if not count:
+        return 0.0, 0.0
+    return missed, float(squares - total.square().sum() / count)
+
+
 class _Swaps:
     """What every branch writes on every encoder."""
 
     def __init__(self, systems: Mapping[str, DualSpeech2Text], fitted: Mapping):
         self.systems, self.fitted = systems, fitted
         self.texts: dict[tuple[str, str, str, str], dict[str, str]] = {}
-        self.variance: dict[tuple[str, str], list[float]] = {}
+        # of the decoder's own states: Σ missed², N, Σ x, Σ |x|²
+        self.variance: dict[tuple[str, str], tuple] = {}
         branches = {n: b for s in systems.values() for n, b in s.model.branches.items()}
         self.metrics = {n: METRICS.get(b.output.token_type, "cer") for n, b in branches.items()}
 
@@ -169,9 +180,11 @@ class _Swaps:
             mapped = stitched(states[encoder].cpu(), self.fitted[encoder, decoder])
             own = _inside(states[decoder].cpu(), frames).double()
             missed = (_inside(mapped, frames).double() - own).square().sum()
-            sums = self.variance.setdefault((encoder, decoder), [0.0, 0.0])
-            sums[0] += float(missed)
-            sums[1] += float((own - own.mean(0)).square().sum())
+            before = self.variance.get((encoder, decoder), (0.0, 0, 0.0, 0.0))
+            self.variance[encoder, decoder] = tuple(
+                old + new for old, new in
+                zip(before, (float(missed), len(own), own.sum(0), own.square().sum()), strict=True)
+            )  # fmt: skip
             mapped = mapped.to(states[encoder])
             self._decode(batch, encoder, decoder, "stitched", mapped, frames)
 
@@ -202,7 +215,7 @@ class _Swaps:
                 both[0] += counts.errors
                 both[1] += counts.tokens
             errors, tokens = (list(column) for column in zip(*sums.values(), strict=True))
-            missed, whole = self.variance.get((encoder, decoder), (0.0, 0.0))
+            missed, whole = _variance(*self.variance.get((encoder, decoder), (0.0, 0, 0.0, 0.0)))
             found.append({
                 "encoder": encoder, "decoder": decoder, "output": name, "way": way,
                 "rate": 100.0 * sum(errors) / sum(tokens) if sum(tokens) else None,

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from espnet_ext.analysis.cka import CkaGrid, GramGrid
-from espnet_ext.analysis.hsic import cka_of
+from espnet_ext.analysis.hsic import cka_of, jackknife
 from espnet_ext.analysis.measures import compare_layers
 from espnet_ext.scoring import bootstrap
 
@@ -39,7 +39,8 @@ class Frames:
     """Rows that pass by in batches, the same for all parts.
 
     Args:
-        groups: G; quota: rows kept of each utterance on average for the measures that need rows.
+        groups: G; quota: rows kept of each utterance on average for the measures that need rows;
+            infinite for all.
     """
 
     def __init__(self, groups: int, quota: float, seed: int = bootstrap.SEED):
@@ -78,7 +79,9 @@ class Frames:
         """Rows drawn of each utterance, at most the quota (its fraction by chance)."""
         found, start = [], 0
         for count in counts.tolist():
-            wanted = int(self._quota + self._generator.random())
+            wanted = count
+            if math.isfinite(self._quota):
+                wanted = int(self._quota + self._generator.random())
             if wanted:
                 drawn = self._generator.permutation(count)[:wanted]
                 found.append(start + np.sort(drawn))
@@ -91,7 +94,7 @@ class Frames:
         """For each pair of parts what the module says."""
         layers = [np.concatenate(rows) for rows in zip(*self._sample, strict=True)]
         sampled = _Sample(layers, self._sample_groups, measures, max_rows, permutations)
-        return _compare(pairs, self.layers, self._index, self.grid, self.groups, sampled)
+        return _compare(pairs, self.layers, self._index, self.grid, sampled)
 
 
 class Utterances:
@@ -148,7 +151,7 @@ class Utterances:
         sampled = _Sample([x.numpy() for x in layers], owners, measures, max_rows, permutations)
         grid = self._grid = GramGrid(layers, owners, groups)
         self._keys = keys
-        return _compare(pairs, self._names, index, grid, groups, sampled)
+        return _compare(pairs, self._names, index, grid, sampled)
 
     def everything(self) -> dict | None:
         """Every layer of every part against every other, once they have been compared."""
@@ -187,9 +190,8 @@ class _Sample:
         return found
 
 
-def _compare(pairs, names, index, grid, groups: int, sampled: _Sample) -> list[dict]:
+def _compare(pairs, names, index, grid, sampled: _Sample) -> list[dict]:
     plain, debiased = grid.values(), grid.values(debiased=True)
-    weights = bootstrap.draws(groups, bootstrap.RESAMPLES, bootstrap.SEED) if groups > 1 else None
     tracked = [
         (index[a, name], index[b, name]) for a, b in pairs for name in names[a] if name in names[b]
     ]
@@ -204,7 +206,7 @@ def _compare(pairs, names, index, grid, groups: int, sampled: _Sample) -> list[d
                 "layer": name,
                 "cka": _defined(plain[i][j]),
                 "debiased": _defined(debiased[i][j]),
-                "interval": None if weights is None else _interval(grid, i, j, weights),
+                "interval": _interval(grid, i, j, debiased[i][j]),
                 "measures": likeness[i, j],
             })  # fmt: skip
         found.append({
@@ -217,9 +219,9 @@ def _compare(pairs, names, index, grid, groups: int, sampled: _Sample) -> list[d
     return found
 
 
-def _interval(grid: CkaGrid | GramGrid, i: int, j: int, weights) -> tuple[float, float] | None:
-    values = cka_of(grid.grouped(i, j), grid.grouped(i, i), grid.grouped(j, j), weights)
-    return bootstrap.percentiles(values) if np.isfinite(values).sum() > len(values) / 2 else None
+def _interval(grid: CkaGrid | GramGrid, i: int, j: int, value) -> tuple[float, float] | None:
+    parts = grid.grouped(i, j), grid.grouped(i, i), grid.grouped(j, j)
+    return jackknife(value, cka_of(*parts, 1.0 - np.eye(grid.groups)))
 
 
 def _defined(value: float) -> float | None:

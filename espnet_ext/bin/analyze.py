@@ -13,18 +13,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     _cka_options(_verb(verbs, "cka", "similarity of encoders and decoders, layer by layer"))
     probes = _verb(verbs, "probes", "what linear probes read off each layer of the encoders")
     probes.add_argument("--train", required=True, help="data directory that probes are fitted to")
-    probes.add_argument("--max_utterances", type=int, default=500, help="evenly spread; 0: all")
-    probes.add_argument("--max_train", type=int, default=500, help="evenly spread; 0: all")
+    probes.add_argument("--max_utterances", type=_count, default=500, help="evenly spread; 0: all")
+    probes.add_argument("--max_train", type=_count, default=500, help="evenly spread; 0: all")
     swaps = _verb(
         verbs, "swaps", "every decoder on every encoder, directly and through a linear map"
     )
     swaps.add_argument("--train", required=True, help="data directory that maps are fitted to")
     swaps.add_argument("--config", default=None, help="decoding configuration (YAML)")
-    swaps.add_argument("--max_utterances", type=int, default=100, help="evenly spread; 0: all")
-    swaps.add_argument("--max_train", type=int, default=500, help="evenly spread; 0: all")
+    swaps.add_argument("--max_utterances", type=_count, default=100, help="evenly spread; 0: all")
+    swaps.add_argument("--max_train", type=_count, default=500, help="evenly spread; 0: all")
     vectors = _verb(verbs, "vectors", "task vectors: lengths, angles, what is written without them")
     vectors.add_argument("--config", default=None, help="decoding configuration (YAML)")
-    vectors.add_argument("--max_utterances", type=int, default=200, help="evenly spread; 0: all")
+    vectors.add_argument("--max_utterances", type=_count, default=200, help="evenly spread; 0: all")
     partial = verbs.add_parser(
         "partial", help="trainings with fewer labels, compared", allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -61,6 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _count(text: str) -> int:
+    """A whole number from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: not a whole number from 0")
+    return int(text)
+
+
 def _verb(verbs, name: str, text: str) -> argparse.ArgumentParser:
     """A verb with the options that all have."""
     verb = verbs.add_parser(
@@ -89,14 +96,15 @@ def _cka_options(cka: argparse.ArgumentParser) -> None:
     )
     cka.add_argument(
         "--measures", default="all",
-        help="beside linear CKA, separated by commas: rbf_cka,svcca,pwcca,procrustes,mutual_knn,"
-        "rsa; all or none",
+        help="of a sample of rows, separated by commas: cka (linear, with a null), rbf_cka, svcca, "
+        "pwcca, procrustes, mutual_knn, rsa; all or none",
     )
     cka.add_argument(
-        "--max_rows", type=int, default=500, help="frames or utterances for --measures; 0: all"
+        "--max_rows", type=_count, default=500,
+        help="frames or utterances for --measures, each an N x N matrix; 0: all",
     )
-    cka.add_argument("--permutations", type=int, default=20, help="for the null of --measures")
-    cka.add_argument("--max_utterances", type=int, default=500, help="evenly spread; 0: all")
+    cka.add_argument("--permutations", type=_count, default=49, help="for the null of --measures")
+    cka.add_argument("--max_utterances", type=_count, default=500, help="evenly spread; 0: all")
 
 
 def _cka(options, models: Mapping[str, str], parser, common: Mapping) -> dict:

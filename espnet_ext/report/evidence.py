@@ -32,7 +32,10 @@ def _accuracy(row: Mapping | None) -> str:
     if row is None:
         return "–"
     bounds = f" [{interval(row['interval'])}]" if row["interval"] else ""
-    return f"{percent(row['accuracy'])}{bounds}, control {percent(row['control'])}"
+    beside = "" if row["control"] is None else f", control {percent(row['control'])}"
+    if row.get("alone") is not None:
+        beside += f", tokens alone {percent(row['alone'])}"
+    return f"{percent(row['accuracy'])}{bounds}{beside}"
 
 
 def probe_readings(probes: Mapping) -> list[str]:
@@ -42,12 +45,21 @@ def probe_readings(probes: Mapping) -> list[str]:
         own = [row for row in probes["rows"] if row["task"] == task]
         last = {row["system"]: row for row in own}  # rows come in the order of layers
         ranked = sorted(last.values(), key=lambda row: -row["accuracy"])
-        order = " > ".join(f"{row['system']} {percent(row['accuracy'])}" for row in ranked)
+        order = ", ".join(f"{row['system']} {percent(row['accuracy'])}" for row in ranked)
         text = f"Last layer, {TASKS.get(task, task)}: {order}."
-        if all(row["selectivity"] <= 0 for row in own):
-            text += " No probe does better here than on random labels: this shows nothing."
+        if all(_at_chance(row) for row in own):
+            text += " All of this is chance."
+        elif all((row.get("alone") or 0.0) >= row["accuracy"] for row in own):
+            text += " The tokens alone say as much: this shows nothing of the encoders."
+        elif all((row["selectivity"] or 1.0) <= 0 for row in own):
+            text += " Random labels are learnt as well: what is read may be learnt by heart."
         found.append(text)
     return [*found, *probes.get("notes", ())]
+
+
+def _at_chance(row: Mapping) -> bool:
+    low = row["interval"][0] if row["interval"] else row["accuracy"]
+    return low <= row["chance"]
 
 
 def swap_rows(swaps: Mapping) -> tuple[list[str], list[list[str]]]:
@@ -78,7 +90,7 @@ def swap_readings(swaps: Mapping) -> list[str]:
         told += f"{percent(row['rate'])} % through a linear map, "
         told += f"{percent(own['rate'])} % on its own"
         if _apart(own, row):
-            told += "; the map does not close the gap, so what it needs is not all linearly there."
+            told += "; this map leaves a gap: what it needs may not all be linearly there."
         elif direct is not None and _apart(row, direct):
             told += "; what it needs is there in other coordinates."
         else:

@@ -52,7 +52,7 @@ def probes(language: Language) -> Markup | None:
     text = (
         "Balanced accuracy in percent of a linear probe of the encoder's layers, with its interval "
         "over speakers. The control's labels are random, fixed for each kind of row: what a probe "
-        "can learn by heart."
+        "can learn by heart; “tokens alone” is what the tokens say without the encoder."
     )
     tables = [
         join([element("h4", title), table(heads, rows, label=f"probes: {title}")])
@@ -116,7 +116,7 @@ def _measures(cka: Mapping) -> Markup | None:
         return None
     text = (
         f"Of {cka['sampled']['rows']} frames at most; intervals by leaving out each speaker; null: "
-        "the mean for frames that do not belong together."
+        "the mean for other moments of the same speaker."
     )
     summary = element("summary", "Other measures of the encoders")
     return element("details", summary, element("p", text),

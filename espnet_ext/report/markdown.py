@@ -170,7 +170,7 @@ def _cka(language: Language) -> Iterator[str]:
     yield f"Linear CKA over {cka['utterances']} utterances, {cka['frames']} frames of"
     yield f"`{_plain(cka['data'])}`: encoders frame by frame. `embed` is the output of subsampling,"
     yield "0 that of the first block. Debiased: without what few rows beside wide layers add;"
-    yield from ("intervals are of a bootstrap over speakers.", "")
+    yield from ("intervals by leaving out each speaker (or each of 20 groups).", "")
     layers = similarity.layer_names(cka["pairs"])
     rows = []
     for key, note in (("cka", ""), ("debiased", ", debiased")):
@@ -184,7 +184,7 @@ def _cka(language: Language) -> Iterator[str]:
     if rows:
         count = cka["sampled"]["rows"]
         yield f"Other measures of the encoders, of {count} frames at most; interval"
-        yield "by leaving out each speaker, null from frames that do not belong together:"
+        yield "by leaving out each speaker, null from other moments of the same speaker:"
         yield from ("", *_table(heads, rows))
     yield from (*(f"- {_plain(said)}" for said in similarity.readings(cka)), "")
 

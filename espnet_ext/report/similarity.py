@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from espnet_ext.report import published
 
 MEASURES = {
-    "rbf_cka": "RBF CKA", "svcca": "SVCCA", "pwcca": "PWCCA", "procrustes": "Procrustes",
-    "mutual_knn": "mutual kNN", "rsa": "RSA",
+    "cka": "CKA", "rbf_cka": "RBF CKA", "svcca": "SVCCA", "pwcca": "PWCCA",
+    "procrustes": "Procrustes", "mutual_knn": "mutual kNN", "rsa": "RSA",
 }  # fmt: skip
 TWIN = "~twin"
 
@@ -94,6 +94,11 @@ def readings(cka: Mapping) -> list[str]:
             f"Encoders, {pair_name(pair)}: most alike in layer {most['layer']} "
             f"({value_text(most)}), least in layer {least['layer']} ({value_text(least)})."
         )
+        for side in "ab":
+            if alone := pair.get(f"only_{side}"):
+                found.append(
+                    f"Layers {', '.join(alone)} of {pair[side]} have no counterpart of that number."
+                )
     found += _nearer(cka)
     if not any(pair.get("ceiling") for pair in cka["pairs"]):
         found.append(
@@ -103,13 +108,21 @@ def readings(cka: Mapping) -> list[str]:
     return [*found, *cka.get("notes", ())]
 
 
+def _last(cka: Mapping, pair: Mapping) -> Mapping:
+    """The last layer of each; an interval is known where they have the same number."""
+    first, second = (cka["models"][pair[side]]["layers"][-1] for side in "ab")
+    if first == second and pair["curve"]:
+        return pair["curve"][-1]
+    return {"layer": f"{first}/{second}", "debiased": pair.get("debiased", pair["grid"])[-1][-1]}
+
+
 def _nearer(cka: Mapping) -> Iterator[str]:
     """Which single-output encoder the last layer of a dual one is nearer to."""
     last: dict[str, dict[str, Mapping]] = {}
     for pair in cka["pairs"]:
-        if pair["curve"] and not pair.get("ceiling"):
+        if pair["grid"] and not pair.get("ceiling"):
             for own, other in ((pair["a"], pair["b"]), (pair["b"], pair["a"])):
-                last.setdefault(own, {})[other] = pair["curve"][-1]
+                last.setdefault(own, {})[other] = _last(cka, pair)
     for system, others in last.items():
         single = {name: point for name, point in others.items() if name.startswith("so_")}
         known = [(p["debiased"], name) for name, p in single.items() if p.get("debiased")]

@@ -31,6 +31,7 @@ from espnet_ext.scoring.compare import compare
 from espnet_ext.scoring.dependence import sign_flips
 from espnet_ext.scoring.lexicon import pronouncer, read_lexicon
 
+FEW = 12  # speakers up to which a bootstrap's intervals are clearly too narrow
 _KEYS = ("set", "token_types", "data_sha256", "utterances")
 
 
@@ -250,10 +251,11 @@ def _consistency(files, kinds, unit: str, pronounce) -> dict:
 def _lacks(result: Mapping, measured) -> Iterator[str]:
     if result["speakers"] < 2:
         yield "one speaker: there are neither intervals nor tests"
-    elif (least := 2 / 2 ** result["speakers"]) > 0.05:
+    elif result["speakers"] <= FEW:
+        least = 2 / 2 ** result["speakers"]
         yield (
-            f"{result['speakers']} speakers: intervals over so few are too narrow, and no "
-            f"permutation test can give a p below {least:.3f}"
+            f"{result['speakers']} speakers: intervals of a bootstrap over so few are too narrow, "
+            f"and no permutation test can give a p below {least:.3f}"
         )
     for pair, reason in measured.lacks.items():
         yield f"no {pair} distance: {reason}"

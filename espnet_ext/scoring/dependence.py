@@ -11,6 +11,7 @@ import numpy as np
 
 from espnet_ext.scoring import bootstrap
 
+UNTELLABLE = 0.05  # share of resamples that may not tell a slope from others; more: no interval
 EXACT = 12  # speakers up to which all sign flips are tried
 FLIPS = 4000  # random ones above that
 
@@ -71,7 +72,8 @@ def regression(
         rows: of each utterance `difference` (errors of b less those of a), the `names`, `tokens`
             (of the reference), `l1` (or None) and `speaker`.
     Returns:
-        utterances, and slopes: of each name slope, interval and p_value; or `lacks`, the reason
+        utterances, and slopes: of each name slope (errors, not points), interval and p_value, both
+        None where resamples cannot tell it from the others; or `lacks`, the reason
         why there are none.
     """
     if lacks := _lacks(rows, names):
@@ -88,10 +90,11 @@ def regression(
     slopes = {}
     for i, name in enumerate(names):
         finite = drawn[np.isfinite(drawn[:, i]), i]
+        enough = len(finite) >= (1 - UNTELLABLE) * len(drawn)
         slopes[name] = {
             "slope": float(found[i]),
-            "interval": bootstrap.percentiles(finite),
-            "p_value": bootstrap.two_sided(finite),
+            "interval": bootstrap.percentiles(finite) if enough else None,
+            "p_value": bootstrap.two_sided(finite) if enough else None,
         }
     return {"utterances": len(rows), "slopes": slopes}
 
@@ -125,7 +128,12 @@ def _design(rows: Sequence[Mapping], names: Sequence[str]) -> np.ndarray:
 def _slopes(squares: np.ndarray, products: np.ndarray) -> np.ndarray:
     """Coefficients of least squares, (R, P, P) and (R, P) → (R, P).
 
-    A resample may lack a first language; its coefficient is then 0 and the others are unharmed.
+    A coefficient that a resample cannot tell from others (its speakers have one distance, or one
+    first language) is NaN there; the others are unharmed.
     """
-    inverse = np.linalg.pinv(squares, rcond=1e-10, hermitian=True)
-    return np.einsum("rpq,rq->rp", inverse, products)
+    scale = np.sqrt(np.einsum("rpp->rp", squares).clip(min=1e-300))
+    scaled = squares / (scale[:, :, None] * scale[:, None])
+    inverse = np.linalg.pinv(scaled, rcond=1e-10, hermitian=True)
+    known = np.abs(np.einsum("rpq,rqp->rp", inverse, scaled) - 1.0) < 1e-6
+    found = np.einsum("rpq,rq->rp", inverse, products / scale) / scale
+    return np.where(known, found, np.nan)

@@ -1,13 +1,14 @@
 """Streamed CKA against the definition over Gram matrices, and what it must not depend on."""
 
 import itertools
+import math
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from espnet_ext.analysis.cka import CkaGrid, GramGrid, linear_cka  # noqa: E402
-from espnet_ext.analysis.hsic import cka_of  # noqa: E402
+from espnet_ext.analysis.hsic import cka_of, jackknife  # noqa: E402
 
 
 def gram_cka(x, y):
@@ -125,52 +126,42 @@ def test_gram_matrices_give_what_moments_give():
             assert row == pytest.approx(other, abs=1e-9)
 
 
-def drawn_cka(x, y, weights):
-    """Debiased CKA over weighted pairs of different rows, by loops over the definition."""
-    x, y = (z.double() - z.double().mean(0) for z in (x, y))
-
-    def hsic(a, b):
-        k, m = a @ a.T, b @ b.T
-        k, m = k - torch.diag(torch.diag(k)), m - torch.diag(torch.diag(m))
-        n = weights.sum()
-        trace = sum(
-            weights[i] * weights[j] * k[i, j] * m[i, j]
-            for i, j in itertools.product(range(len(k)), repeat=2)
-        )
-        whole = (weights @ k @ weights) * (weights @ m @ weights) / ((n - 1) * (n - 2))
-        middle = sum(weights[i] * (k[i] @ weights) * (m[i] @ weights) for i in range(len(k)))
-        return trace + whole - 2 / (n - 2) * middle
-
-    return float(hsic(x, y) / (hsic(x, x) * hsic(y, y)).sqrt())
+def test_groups_left_out_are_the_estimate_of_the_rest():
+    layers = data(8)
+    owners = torch.tensor([start // 33 % 4 for start in range(200)])
+    grid, held = streamed(layers, [(0, 2)], 4), GramGrid(layers, owners, 4)
+    kept = [[1, 1, 1, 1], [0, 1, 1, 1], [1, 1, 0, 1], [0, 1, 0, 1]]
+    for one in (grid, held):
+        found = cka_of(*(one.grouped(*pair) for pair in ((0, 2), (0, 0), (2, 2))), kept)
+        for weights, value in zip(kept, found, strict=True):
+            rows = torch.tensor(weights).bool()[owners]
+            x, y = (layers[i][rows].double() for i in (0, 2))
+            assert value == pytest.approx(unbiased_cka(x - x.mean(0), y - y.mean(0)), abs=1e-7)
 
 
-def test_resampled_speakers_are_weighted_rows():
-    layers = [x[:60] for x in data(8)]
-    owners = [start // 33 % 2 for start in range(60)]
-    grid, held = streamed(layers, [(0, 2)], 2), GramGrid(layers, owners, 2)
-    drawn = [[1, 1], [2, 0], [0, 2], [3, 1]]
-    parts = [[one.grouped(*pair) for pair in ((0, 2), (0, 0), (2, 2))] for one in (grid, held)]
-    streamed_values, held_values = (cka_of(*part, drawn) for part in parts)
-    for weights, value in zip(drawn, held_values, strict=True):
-        each = torch.tensor([float(weights[owner]) for owner in owners], dtype=torch.float64)
-        assert value == pytest.approx(drawn_cka(layers[0], layers[2], each), abs=1e-9)
-    assert streamed_values[0] == pytest.approx(grid.values(debiased=True)[0][2], abs=1e-9)
-    # moments are about the first batch's mean, which weights do not cancel wholly
-    assert streamed_values == pytest.approx(held_values, abs=2e-3)
-
-
-def test_a_speaker_drawn_twice_does_not_make_layers_alike():
-    """Plain copies of rows would: each row's copy is near it in both systems."""
+def test_an_interval_holds_the_estimate_where_both_layers_know_the_speaker():
+    """There a bootstrap would not: a speaker drawn twice weighs its own pairs four times."""
     generator = torch.Generator().manual_seed(9)
-    inflated, weighted = [], []
-    for _ in range(20):
-        x, y = (torch.randn(40, 30, generator=generator) for _ in range(2))
-        twice = torch.cat([torch.arange(20), torch.arange(20)])
-        inflated.append(linear_cka(x[twice], y[twice], debiased=True))
-        held = GramGrid([x, y], [0] * 20 + [1] * 20, 2)
-        weighted.append(cka_of(*(held.grouped(*p) for p in ((0, 1), (0, 0), (1, 1))), [[2, 0]])[0])
-    assert sum(inflated) / 20 > 0.2
-    assert abs(sum(weighted) / 20) < 0.05
+    for _ in range(10):
+        owners = torch.arange(200) // 10
+        speaker = torch.randn(20, 3, generator=generator)[owners]
+        x, y = (torch.cat([speaker, torch.randn(200, 5, generator=generator)], 1) for _ in "ab")
+        held = GramGrid([x, y], owners, 20)
+        value = held.values(debiased=True)[0][1]
+        parts = [held.grouped(*pair) for pair in ((0, 1), (0, 0), (1, 1))]
+        low, high = jackknife(value, cka_of(*parts, 1 - torch.eye(20).numpy()))
+        assert low < value < high
+
+
+def test_the_jackknife_is_that_of_a_mean():
+    """Of a mean it is the textbook interval: mean ± t · s/√n."""
+    values = torch.randn(9, generator=torch.Generator().manual_seed(1), dtype=torch.float64) / 10
+    left_out = [float((values.sum() - value) / 8) for value in values]
+    reach = 2.306004135 * float(values.std()) / 3
+    expected = float(values.mean()) - reach, float(values.mean()) + reach
+    assert jackknife(float(values.mean()), left_out) == pytest.approx(expected)
+    assert jackknife(0.5, left_out[:2]) is None
+    assert jackknife(0.5, [*left_out, math.nan]) is None
 
 
 def test_memory_does_not_grow_with_rows():

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from espnet_ext.analysis.measures import MEASURES, compare_layers, similarity
+from espnet_ext.analysis.measures import MEASURES, compare_layers, shifts, similarity
 
 ROWS, WIDTH = 60, 5
 
@@ -119,15 +119,15 @@ def test_many_pairs_at_once_are_each_alone(name):
     groups = np.arange(ROWS) % 4
     layers, pairs = [x, y, y[:, :3]], [(0, 1), (1, 2)]
     found = compare_layers(name, layers, groups, pairs, permutations=7, seed=3)
-    generator = np.random.default_rng(3)
-    orders = [generator.permutation(ROWS) for _ in range(7)]
+    orders = shifts(groups, 7, 3)
     for i, j in pairs:
         a, b = layers[i], layers[j]
         one, whole = found[i, j], similarity(name, a, b)
         assert one.value == pytest.approx(whole, abs=1e-9)
         left_out = [similarity(name, a[groups != g], b[groups != g]) for g in range(4)]
         error = np.sqrt(3 / 4 * np.square(left_out - np.mean(left_out)).sum())
-        assert one.interval == pytest.approx((whole - 3.1824463 * error, whole + 3.1824463 * error))
+        bounds = whole - 3.1824463 * error, min(1.0, whole + 3.1824463 * error)
+        assert one.interval == pytest.approx(bounds)
         null = [similarity(name, a, b[order]) for order in orders]
         assert one.null["mean"] == pytest.approx(np.mean(null), abs=1e-9)
         assert one.null["highest"] == pytest.approx(max(null), abs=1e-9)
@@ -145,6 +145,37 @@ def test_what_an_interval_needs():
 def test_rows_that_do_not_belong_together_are_not_alike():
     generator = np.random.default_rng(11)
     x, y = generator.standard_normal((2, 300, 4))
-    for name in ("rbf_cka", "rsa"):
+    for name in ("cka", "rbf_cka", "rsa"):
         one = compare_layers(name, [x, y], [0] * 300, [(0, 1)])[0, 1]
         assert abs(one.value) < 0.05 and abs(one.null["mean"]) < 0.05
+
+
+def test_a_shift_keeps_each_row_with_its_speaker_and_moves_all():
+    groups = np.repeat([3, 5, 9], [4, 1, 7])
+    for order in shifts(groups, 20, 0):
+        assert sorted(order) == list(range(12)) and (groups[order] == groups).all()
+        assert (order != np.arange(12))[groups != 5].all()
+
+
+@pytest.mark.parametrize("name", ["cka", "rsa", "mutual_knn", "procrustes"])
+def test_knowing_the_speaker_is_not_being_alike_otherwise(name):
+    """Two layers that share the speaker and nothing else: as often below 5 % as chance has it."""
+    below = 0
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        groups = np.repeat(np.arange(5), 12)
+        x, y = (
+            4 * generator.standard_normal((5, 3))[groups] + generator.standard_normal((60, 3))
+            for _ in range(2)
+        )
+        one = compare_layers(name, [x, y], groups, [(0, 1)], permutations=19)[0, 1]
+        below += one.null["p_value"] <= 0.05
+    assert below <= 4
+
+
+def test_more_directions_than_rows_are_told_from_likeness():
+    generator = np.random.default_rng(12)
+    x, y = generator.standard_normal((30, 20)), generator.standard_normal((30, 20))
+    for name in ("svcca", "pwcca"):
+        one = compare_layers(name, [x, y], [0] * 30, [(0, 1)])[0, 1]
+        assert np.isnan(one.value) and one.null is None

@@ -52,6 +52,18 @@ def test_a_control_task_shows_what_is_learnt_by_heart():
     assert found["accuracy"] > 99 and found["control"] > 99 and abs(found["selectivity"]) < 1
 
 
+def test_what_types_say_alone():
+    """Types 0 and 1 are always class 0 and 1; type 2 is class 1 in one of four."""
+    types = [0] * 40 + [1] * 10 + [2] * 40
+    labels = np.array([0] * 40 + [1] * 10 + [1, 0, 0, 0] * 10)
+    x = np.random.default_rng(7).standard_normal((90, 3))
+    found = probe(Task(labels, labels, types, types, ["a"] * 90), x, x)
+    # classes weigh 1/70 and 1/20: type 2 counts 30/70 against 10/20, so it is taken for class 1
+    assert found["alone"] == pytest.approx(100 * (40 / 70 + 1.0) / 2)
+    bare = probe(Task(labels, labels, types, types, ["a"] * 90), x, x, controlled=False)
+    assert bare["alone"] is bare["control"] is bare["selectivity"] is None
+
+
 def test_balanced_accuracy_is_the_mean_recall():
     metrics = pytest.importorskip("sklearn.metrics")
     x, labels = labelled(5)
@@ -83,6 +95,7 @@ from espnet_ext.analysis import probing  # noqa: E402
 from espnet_ext.bin import analyze  # noqa: E402
 from espnet_ext.data.record import Utterance  # noqa: E402
 from espnet_ext.decoding.api import DualSpeech2Text  # noqa: E402
+from espnet_ext.errors import UserError  # noqa: E402
 from espnet_ext.files import read_json  # noqa: E402
 
 
@@ -120,4 +133,8 @@ def test_command(trained, tmp_path, capsys, monkeypatch):
         assert 0 <= row["accuracy"] <= 100
     notes = " ".join(result["notes"])
     assert "tokens of meaning are not probed" in notes and "l1 is not probed" in notes
+    again = [*arguments[:1], str(dump / "train"), *arguments[2:]]
+    with pytest.raises(UserError, match="train0: also in"):
+        analyze.main(["probes", "--models", f"a={folder}", f"b={folder}", *again,
+                      "--output", str(out)])  # fmt: skip
     assert "surface" in capsys.readouterr().out

@@ -336,7 +336,9 @@ def test_unknown_recipe_and_configuration(project):
     assert "egs2/mini_l2/dual1" in project.run("--recipe", "egs2/nowhere").stderr
     done = project.run("--train_config", "none.yaml")
     listed = done.stderr.split("choose among:")[1].split()
-    assert done.returncode == 2 and listed == ["train.yaml", "train_small.yaml"]
+    assert done.returncode == 2 and listed == [
+        "train.yaml", "train_small.yaml", "train_xlsr_transducer.yaml"
+    ]
     done = project.run("--decode_config", "none.yaml")
     assert done.stderr.split("choose among:")[1].split() == ["decode.yaml", "decode_lm.yaml"]
 
