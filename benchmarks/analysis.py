@@ -183,10 +183,11 @@ def similarity(options: argparse.Namespace) -> dict:
     found = torch.tensor(streamed.values(), dtype=torch.float64)
     off = (found - _gram_cka(few)).abs().max()
     quarter = peaks[len(peaks) // 4]
+    needed = blocks * (blocks + 1) // 2
     print(
         f"{layers} layers of {width}, {frames} frames: streamed {seconds:.1f} s; Gram matrices "
-        f"{plain:.0f} s, extrapolated from blocks of {statistics.median(times):.2f} s "
-        f"({blocks * (blocks + 1) // 2} needed); ratio {plain / seconds:.1f}; values differ by {off:.1e} at most ({size} frames)"
+        f"{plain:.0f} s, extrapolated ({needed} blocks of {statistics.median(times):.2f} s), ratio "
+        f"{plain / seconds:.1f}; values differ by {off:.1e} at most ({size} frames)"
     )
     print(f"peak memory: {quarter:.0f} MiB after a quarter of them, {peaks[-1]:.0f} at the end")
     return {
