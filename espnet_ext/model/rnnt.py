@@ -11,7 +11,9 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 BLANK = 0
-CHUNK = 1 << 24  # numbers held at once of the joint network's states and logits
+# Numbers of the joint network's states and logits: up to KEPT they are held for the backward pass,
+# and beyond it no more than PIECE at a time.
+KEPT, PIECE = 1 << 26, 1 << 22
 
 
 def lattice_loss(
@@ -142,12 +144,12 @@ def rnnt_loss(
 def joint_loss(
     joint: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], vocabulary: int,
     heard: torch.Tensor, said: torch.Tensor, targets: torch.Tensor, frames: torch.Tensor,
-    labels: torch.Tensor, chunk: int = CHUNK,
+    labels: torch.Tensor, kept: int = KEPT, piece: int = PIECE,
 ) -> torch.Tensor:  # fmt: skip
     """The same loss (B,) with the joint network run a piece of one utterance at a time.
 
-    Nothing is computed for padding, and where there are more than `chunk` numbers, none of the
-    pieces' logits is kept: the backward pass computes them anew, a piece at a time.
+    Nothing is computed for padding, and where there are more than `kept` numbers, no logits are
+    held: the backward pass computes them anew, `piece` numbers at a time.
 
     Args:
         joint: two projections (1, t, 1, J) and (1, 1, U+1, J) to logits (1, t, U+1, V).
@@ -159,18 +161,18 @@ def joint_loss(
     counts = list(zip(frames.tolist(), labels.tolist(), strict=True))
     size = said.size(2) + vocabulary
     nodes = sum(t * (u + 1) for t, u in counts)
-    again = nodes * size > chunk and torch.is_grad_enabled()
+    again = nodes * size > kept and torch.is_grad_enabled()
 
-    def piece(part, rest, ids):
+    def log_probs(part, rest, ids):
         return _of_nodes(joint(part[None, :, None], rest[None, None])[0], ids)
 
     whole = []
     for row, (t, u) in enumerate(counts):
         rest, ids = said[row, : u + 1], following[row, : u + 1]
-        step = max(1, chunk // ((u + 1) * size)) if again else t
+        step = max(1, piece // ((u + 1) * size))
         pieces = [
-            checkpoint(piece, part, rest, ids, use_reentrant=False) if again
-            else piece(part, rest, ids)
+            checkpoint(log_probs, part, rest, ids, use_reentrant=False) if again
+            else log_probs(part, rest, ids)
             for part in heard[row, :t].split(step)
         ]  # fmt: skip
         both = torch.stack([torch.cat(side) for side in zip(*pieces, strict=True)])

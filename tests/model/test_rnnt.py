@@ -111,12 +111,13 @@ def joint_problem(dtype=torch.double):
     return joint, logits, heard, said, targets
 
 
-@pytest.mark.parametrize("chunk", [1, 60, 200, 10**9], ids=lambda c: f"chunk{c}")
-def test_piece_by_piece_is_the_same(chunk):
+@pytest.mark.parametrize("kept", [0, 10**9])
+@pytest.mark.parametrize("piece", [1, 60, 200, 10**9])
+def test_piece_by_piece_is_the_same(kept, piece):
     joint, logits, heard, said, targets = joint_problem()
     tensors = (heard, said, *joint.lin_out.parameters())
     whole = rnnt_loss(logits(heard[:, :, None], said[:, None]), targets, FRAMES, LABELS)
-    pieces = joint_loss(logits, 7, heard, said, targets, FRAMES, LABELS, chunk)
+    pieces = joint_loss(logits, 7, heard, said, targets, FRAMES, LABELS, kept, piece)
     torch.testing.assert_close(pieces, whole, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(gradients(pieces, *tensors), gradients(whole, *tensors))
 
@@ -130,7 +131,7 @@ def test_pieces_are_small():
         sizes.append(out.shape[1] * out.shape[2])
         return out
 
-    joint_loss(seen, 7, heard, said, targets, FRAMES, LABELS, 4 * 2 * (6 + 7)).sum().backward()
+    joint_loss(seen, 7, heard, said, targets, FRAMES, LABELS, 0, 4 * 2 * (6 + 7)).sum().backward()
     assert max(sizes) <= 4 * 2
     assert sum(sizes) == 2 * sum(t * (u + 1) for t, u in zip(FRAMES, LABELS, strict=True))
 
