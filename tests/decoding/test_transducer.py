@@ -159,7 +159,7 @@ def test_greedy_goes_from_likeliest_to_likeliest():
         while t < 12:
             said = parts["prediction"](torch.tensor([[0, *ids]]))[:, -1]
             log, token = parts["joint"](x[0, t], said[0]).log_softmax(-1).max(-1)
-            score += float(log)
+            score += float(log.detach())
             if int(token):
                 ids.append(int(token))
                 spoken += 1
