@@ -1,0 +1,140 @@
+"""How fast a data directory is validated without its audio, and in how much memory.
+
+    python benchmarks/validation.py --json validation.json
+
+Directories of Korean utterances with a surface and a meaning are made, of several sizes. Each
+measurement is a process of its own:
+
+- read: every table is read and split into ids and values, and nothing else: what Python needs.
+- validate: `espnet_ext.data.validate.check_directory(…, check_audio=False)`, all checks of texts.
+- against: the same, and what a tenth of it shares with the whole.
+
+Seconds are those of the processor (others may be at work on the machine), without imports; memory
+is the process's peak above what it had after its imports.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SIZES = (12_500, 50_000, 200_000)
+REPEATS = 3
+EACH = 250  # utterances of a speaker
+SYLLABLES = [chr(code) for code in range(0xAC00, 0xD7A4, 37)]
+
+
+def make(folder: Path, utterances: int, first: int = 0) -> None:
+    """A directory without audio: sentences of 4 to 12 words, every surface with a deviation."""
+    folder.mkdir(parents=True)
+    chance = random.Random(first)
+    names = ("wav.scp", "utt2spk", "text.meaning", "text.surface", "utt2lang")
+    tables = {name: open(folder / name, "w", encoding="utf-8") for name in names}
+    speakers: dict[str, list[str]] = {}
+    for number in range(first, first + utterances):
+        speaker = f"s{number // EACH:05}"
+        key = f"{speaker}-u{number:07}"
+        words = ["".join(chance.choices(SYLLABLES, k=chance.randint(1, 5)))
+                 for _ in range(chance.randint(4, 12))]  # fmt: skip
+        text = " ".join(words)
+        speakers.setdefault(speaker, []).append(key)
+        values = (f"audio/{key}.wav", speaker, text, text[:-1] + chance.choice(SYLLABLES), "ko")
+        for handle, value in zip(tables.values(), values, strict=True):
+            handle.write(f"{key} {value}\n")
+    for handle in tables.values():
+        handle.close()
+    rows = "".join(f"{name} {' '.join(own)}\n" for name, own in speakers.items())
+    (folder / "spk2utt").write_text(rows)
+
+
+def read(folder: Path) -> int:
+    count = 0
+    for path in sorted(folder.iterdir()):
+        with open(path, encoding="utf-8") as handle:
+            for line in handle:
+                key, value = line.rstrip("\n").split(" ", 1)
+                count += bool(key and value)
+    return count
+
+
+def measure(what: str, folder: Path) -> None:
+    """One measurement, in this process; prints it as JSON."""
+    import numpy  # noqa: F401  what every measurement loads is no part of it
+    import rapidfuzz.distance  # noqa: F401
+
+    from espnet_ext.data.checking import Checks
+    from espnet_ext.data.validate import check_directory
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    wall, started = time.monotonic(), time.process_time()
+    if what == "read":
+        read(folder)
+    else:
+        against = [folder] if what == "against" else []
+        path = folder.with_name(folder.name + "-tenth") if against else folder
+        check = check_directory(path, Checks(check_audio=False, against=against))
+        if check.errors:
+            sys.exit(f"{path}: {check.summary()}")
+    seconds = time.process_time() - started
+    wall = time.monotonic() - wall
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"seconds": seconds, "wall": wall, "megabytes": (peak - before) / 1024}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="utterances")
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="processes a row")
+    parser.add_argument("--json", help="file to write the figures to")
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        measure(options.measure[0], Path(options.measure[1]))
+        return
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    rows = []
+    print("| utterances | what | utt/s (processor) | utt/s (wall) | against read | MB |")
+    print("|---|---|---|---|---|---|")
+    for size in options.sizes:
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place, "whole")
+            make(folder, size)
+            make(folder.with_name("whole-tenth"), size // 10, first=size)
+            reference = 0.0
+            for what in ("read", "validate", "against"):
+                command = [sys.executable, __file__, "--measure", what, str(folder)]
+                runs = []
+                for _ in range(options.repeats):
+                    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+                    if done.returncode:
+                        sys.exit(done.stderr)
+                    runs.append(json.loads(done.stdout))
+                seconds = statistics.median(run["seconds"] for run in runs)
+                wall = statistics.median(run["wall"] for run in runs)
+                reference = reference or seconds
+                row = {"utterances": size, "what": what, "per_second": round(size / seconds),
+                       "per_second_wall": round(size / wall), "runs": runs,
+                       "times_read": round(seconds / reference, 2),
+                       "megabytes": round(max(run["megabytes"] for run in runs), 1)}  # fmt: skip
+                rows.append(row)
+                print(f"| {size} | {what} | {row['per_second']} | {row['per_second_wall']} | "
+                      f"{row['times_read']} | {row['megabytes']} |", flush=True)  # fmt: skip
+    load = round(os.getloadavg()[0], 2)
+    facts = {"rows": rows, "cpus": os.cpu_count(), "python": platform.python_version(),
+             "load": load}  # fmt: skip
+    print(f"{facts['cpus']} CPUs, Python {facts['python']}, load {load}")
+    if options.json:
+        Path(options.json).write_text(json.dumps(facts, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
