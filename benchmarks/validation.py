@@ -38,7 +38,7 @@ def make(folder: Path, utterances: int, first: int = 0) -> None:
     folder.mkdir(parents=True)
     chance = random.Random(first)
     names = ("wav.scp", "utt2spk", "text.meaning", "text.surface", "utt2lang")
-    tables = {name: open(folder / name, "w", encoding="utf-8") for name in names}
+    rows: dict[str, list[str]] = {name: [] for name in names}
     speakers: dict[str, list[str]] = {}
     for number in range(first, first + utterances):
         speaker = f"s{number // EACH:05}"
@@ -48,12 +48,11 @@ def make(folder: Path, utterances: int, first: int = 0) -> None:
         text = " ".join(words)
         speakers.setdefault(speaker, []).append(key)
         values = (f"audio/{key}.wav", speaker, text, text[:-1] + chance.choice(SYLLABLES), "ko")
-        for handle, value in zip(tables.values(), values, strict=True):
-            handle.write(f"{key} {value}\n")
-    for handle in tables.values():
-        handle.close()
-    rows = "".join(f"{name} {' '.join(own)}\n" for name, own in speakers.items())
-    (folder / "spk2utt").write_text(rows)
+        for lines, value in zip(rows.values(), values, strict=True):
+            lines.append(f"{key} {value}\n")
+    rows["spk2utt"] = [f"{name} {' '.join(own)}\n" for name, own in speakers.items()]
+    for name, lines in rows.items():
+        (folder / name).write_text("".join(lines), encoding="utf-8")
 
 
 def read(folder: Path) -> int:

@@ -41,17 +41,6 @@ _KINDS = {
 }
 
 
-def languages(folder: Path) -> str | dict[str, str]:
-    """The language of all utterances, or of each; "" if it is not known."""
-    if not (folder / "utt2lang").exists():
-        return ""
-    found: dict[str, str] = {}
-    for block in stream_table(folder / "utt2lang", []):
-        found |= zip(block.keys, block.values, strict=True)
-    different = set(found.values())
-    return different.pop() if len(different) == 1 else found
-
-
 @cache
 def script_of(character: str) -> str:
     """The script of a letter, "" for what is no letter.

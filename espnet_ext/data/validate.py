@@ -54,16 +54,13 @@ def check_directory(path: str | os.PathLike, rule: Checks | None = None) -> Chec
     check = Check(str(folder))
     wanted = rule.check_audio
     sources = _read_ids(check, folder, wanted, rule.allow_pipes)
-    langs = text_checks.languages(folder)
     _check_speakers(check, folder)
+    langs = _check_labels(check, folder)
     covered = {}
     for name, file in text_files(folder).items():
         covered[name] = text_checks.check_texts(check, name, file, scan(check, file), langs)
     _check_coverage(check, folder, covered)
     pair_checks.check_pairs(check, folder)
-    for name in LABEL_TABLES:
-        if (folder / name).exists():
-            _check_labels(check, folder / name)
     kaldi_checks.check_kaldi_tables(check, folder)
     _check_outputs(check, folder, rule.outputs)
     if wanted:
@@ -129,7 +126,7 @@ def _read_ids(check: Check, folder: Path, keep: bool, allow_pipes: bool) -> list
 def _check_speakers(check: Check, folder: Path) -> None:
     file = folder / "utt2spk"
     seen = bytearray(len(check.ids))  # by place: has a speaker
-    speakers: dict[str, int] = {}
+    speakers: dict[str, kaldi_checks.Ids] = {}
     previous, disorder = "", False
     for block in scan(check, file, "names no speaker"):
         for line, key, value in zip(block.lines, block.keys, block.values, strict=True):
@@ -150,8 +147,10 @@ def _check_speakers(check: Check, folder: Path) -> None:
                 message = f"sorted by id, but then not by speaker ('{value}' after '{previous}')"
                 remedy = "part speaker and utterance by '-', and name no speaker with '-' in it"
                 check.add(WARNING, "speaker-order", (file, line, key), message, remedy)
+            if value != previous:
+                own = speakers.setdefault(value, kaldi_checks.Ids())
             previous = value
-            speakers[value] = speakers.get(value, 0) + 1
+            own.add(key)
     for key, place in check.ids.items():
         if not seen[place]:
             remedy = f"add '{key} <speaker>'"
@@ -172,8 +171,11 @@ def _check_coverage(check: Check, folder: Path, covered: Mapping[str, bytearray]
         remedy = "write text.<output>: one line an utterance, its id and its transcript"
         check.add(WARNING, "no-text", (folder, 0, ""), "no transcripts of any kind", remedy)
         return
-    bare = [key for key, place in check.ids.items() if not any(c[place] for c in covered.values())]
-    if bare:
+    import numpy as np
+
+    tables = [np.frombuffer(seen, dtype=np.uint8) for seen in covered.values()]
+    if not np.bitwise_or.reduce(tables).all():
+        bare = [key for key, place in check.ids.items() if not any(t[place] for t in tables)]
         message = f"{len(bare)} utterances have no transcript of any kind: {named(bare)}"
         remedy = "transcribe them, or leave them to stage 4, which removes and lists them"
         check.add(WARNING, "no-text", (folder / "wav.scp", 0, ""), message, remedy)
@@ -185,16 +187,27 @@ def _check_coverage(check: Check, folder: Path, covered: Mapping[str, bytearray]
             check.add(NOTE, "coverage", (folder / f"text.{name}", 0, ""), message, remedy)
 
 
-def _check_labels(check: Check, file: Path) -> None:
-    for block in scan(check, file, "has no value"):
-        if file.name != "utt2band":
-            continue
-        for line, key, value in zip(block.lines, block.keys, block.values, strict=True):
-            if value and value not in (*BANDS, NA):
-                remedy = f"use one of: {', '.join(BANDS)}"
-                check.add(
-                    ERROR, "unknown-band", (file, line, key), f"'{value}' is no band", remedy
-                )
+def _check_labels(check: Check, folder: Path) -> str | dict[str, str]:
+    """Returns the language of all utterances, or of each where they differ; "" if not known."""
+    of_all: set[str] = set()
+    for name in LABEL_TABLES:
+        file = folder / name
+        for block in scan(check, file, "has no value") if file.exists() else ():
+            if name == "utt2lang":
+                of_all.update(block.values)
+            if name != "utt2band":
+                continue
+            for line, key, value in zip(block.lines, block.keys, block.values, strict=True):
+                if value and value not in (*BANDS, NA):
+                    remedy = f"use one of: {', '.join(BANDS)}"
+                    message = f"'{value}' is no band"
+                    check.add(ERROR, "unknown-band", (file, line, key), message, remedy)
+    if len(of_all) < 2:
+        return of_all.pop() if of_all else ""
+    of_each: dict[str, str] = {}
+    for block in stream_table(folder / "utt2lang", []):
+        of_each |= zip(block.keys, block.values, strict=True)
+    return of_each
 
 
 def _check_outputs(check: Check, folder: Path, outputs: Sequence[str]) -> None:
