@@ -128,7 +128,7 @@ def _check_form(check: Check, name: str, place: tuple, text: str) -> bool:
         check.add(ERROR, "empty-text", place, message, remedy)
         return False
     elif normal != text:
-        message = "repeated whitespace, invisible characters or conjoining jamo"
+        message = "repeated whitespace, invisible characters, conjoining or half-width jamo"
         check.add(WARNING, "whitespace", place, message, "stages 3 and 4 normalise it")
     if NA in text:
         message = f"the sentinel {NA} stands within a transcript"

@@ -49,7 +49,7 @@ def ids(count):
         ("국물 3개", "ko", ["digits"]),
         ("(국물)/(궁물) 주세요", "ko", ["markup"]),
         ("국물 주세요 ｶﾀ", "ko", ["other-forms"]),
-        ("ﾡ 국물 주세요", "ko", ["other-forms"]),
+        ("ﾡ 국물 주세요", "ko", ["other-forms", "whitespace"]),
         ("국물 주세요 你好", "ko", ["foreign-characters"]),
         ("a cаt", "en", ["foreign-characters", "mixed-scripts"]),  # a Cyrillic а
         ("A cat", "en", ["both-cases"]),
