@@ -91,10 +91,16 @@ def measure(what: str, corpus: str, nj: int) -> None:
             count = sum(table.count("\n") for table in tables)
         seconds = time.monotonic() - started
     used = [resource.getrusage(kind) for kind in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    own, child = (one.ru_maxrss / 1024 for one in used)
+    own, child = _peak(), used[1].ru_maxrss / 1024
     cpu = sum(one.ru_utime + one.ru_stime for one in used)
     found = {"seconds": seconds, "cpu": cpu, "count": count, "own": own, "child": child}
     print("\n" + json.dumps(found))
+
+
+def _peak() -> float:
+    """MiB that this process had at most; `ru_maxrss` would count what it was started from."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 def _load(reader, places) -> int:
@@ -104,6 +110,7 @@ def _load(reader, places) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--utterances", default="10000 50000", help="sizes of the corpus")
+    parser.add_argument("--forms", default="unpacked zipped", help="how it is delivered")
     parser.add_argument("--nj", type=int, default=2, help="processes")
     parser.add_argument("--cold", default="false", choices=("true", "false"))
     parser.add_argument("--json", help="file to write the figures to")
@@ -119,7 +126,7 @@ def main() -> None:
         for size in map(int, options.utterances.split()):
             folder = Path(place) / str(size)
             make(folder, size)
-            for form in ("unpacked", "zipped"):
+            for form in options.forms.split():
                 for what in ("read", "labels", "whole"):
                     if options.cold == "true":
                         forget(folder / form)

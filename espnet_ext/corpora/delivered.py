@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from multiprocessing import get_context
-from pathlib import PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from espnet_ext.data import zips
@@ -89,8 +88,9 @@ def walk(root: str, found: Callable[[str, str], None]) -> Iterator[Place]:
 def _in_archive(path: str, name: str, found: Callable[[str, str], None]) -> Iterator[Place]:
     try:
         for member in zips.members(path):
-            parts = PurePosixPath(member.name).parts
-            if "__MACOSX" in parts or not parts or parts[-1].startswith("."):
+            # Not pathlib: it interns every name, which Python 3.12 then never forgets.
+            parts = member.name.split("/")
+            if "__MACOSX" in parts or parts[-1].startswith(".") or not parts[-1]:
                 continue
             inner = f"{name}/{member.name}"
             if member.problem:

@@ -261,7 +261,7 @@ def open_sound(source: str, opened: str | io.IOBase) -> soundfile.SoundFile:
     import soundfile
 
     inside = zips.parse_reference(source)
-    if (inside.kind if inside else Path(source).suffix[1:].lower()) != "pcm":
+    if (inside.kind if inside else os.path.splitext(source)[1][1:].lower()) != "pcm":
         return soundfile.SoundFile(opened)
     if isinstance(opened, str):
         with open(opened, "rb") as handle:

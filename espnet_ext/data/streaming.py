@@ -30,7 +30,7 @@ class DirectoryWriter:
     """
 
     def __init__(self, path: str | os.PathLike, extra: Sequence[str] = ()):
-        self._folder = Path(path)
+        self._folder = os.fspath(path)
         self._extra = tuple(extra)
         self._stack = ExitStack()
         self._tables: dict[str, IO[bytes]] = {}
@@ -93,11 +93,11 @@ class DirectoryWriter:
         return normal
 
     def _row(self, name: str, key: str, value: str) -> None:
-        self._table(name).write(encoded_row(self._folder / name, key, value))
+        self._table(name).write(encoded_row(f"{self._folder}/{name}", key, value))
 
     def _table(self, name: str) -> IO[bytes]:
         if name not in self._tables:
-            handle = self._stack.enter_context(files.atomic_write(self._folder / name, "wb"))
+            handle = self._stack.enter_context(files.atomic_write(f"{self._folder}/{name}", "wb"))
             self._tables[name] = handle
         return self._tables[name]
 
@@ -121,7 +121,7 @@ class DirectoryWriter:
             try:
                 self._end_speaker()
                 for name in self._stale():
-                    remove_stale(self._folder / name)
+                    remove_stale(Path(self._folder, name))
             except BaseException as failure:
                 self._stack.__exit__(type(failure), failure, failure.__traceback__)
                 raise
