@@ -71,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         allow_pipes=chosen.allow_pipes,
         nj=chosen.nj,
         skip_unreadable=chosen.skip_unreadable,
+        source=chosen.source,
     )
     if chosen.kind == "kaldi":
         from espnet_ext.corpora.interchange import from_kaldi

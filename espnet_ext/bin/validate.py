@@ -101,13 +101,14 @@ def _fix(check: "Check", target: str, rule) -> bool:
     from collections import Counter
 
     from espnet_ext.data.findings import describe, errors_of
-    from espnet_ext.data.fixing import CHANGES, fix_directory
+    from espnet_ext.data.fixing import CHANGES, NOT_COPIED, fix_directory
     from espnet_ext.data.validate import check_directory
 
     changes = fix_directory(check, target)
     print(f"{target}: a mended copy; {len(changes)} changes, listed in {target}/{CHANGES}")
     for what, count in Counter(change.what for change in changes).most_common():
-        print(f"  {what}: {count}")
+        names = [one.before for one in changes if one.what == what and one.what in NOT_COPIED]
+        print(f"  {what}: {count}{': ' * bool(names)}{', '.join(names)}")
     again = check_directory(target, rule)
     for line in describe(errors_of(again.findings)):
         print(line)

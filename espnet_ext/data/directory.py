@@ -89,6 +89,29 @@ def require_output(source: str | os.PathLike, target: str | os.PathLike) -> Path
     return folder
 
 
+def require_free(source: str | os.PathLike, target: str | os.PathLike, mark: str) -> Path:
+    """The folder that a user names for something new: none that holds anything but its own.
+
+    `mark` is a file that only what writes there leaves, so that it may do so again. Nothing is
+    made here; the source need not be a folder.
+    """
+    folder = Path(target)
+    if Path(source).exists() and Path(source).resolve() == folder.resolve():
+        raise UserError(f"{target}: is both source and target", "name a new folder")
+    try:
+        taken = folder.is_symlink() or folder.exists()
+        if taken and folder.is_dir():
+            taken = any(folder.iterdir()) and not (folder / mark).is_file()
+    except OSError as error:
+        remedy = "name another folder, or check its permissions"
+        raise UserError(f"{target}: cannot read: {error.strerror}", remedy) from None
+    if taken:
+        what = "a data directory" if (folder / "wav.scp").exists() else "something"
+        message = f"{target}: {what} is there already, and would be overwritten"
+        raise UserError(message, "name a new folder, or remove that one")
+    return folder
+
+
 def _rows(file: Path, audio: Mapping[str, str]) -> dict[str, str]:
     """A table's rows without those that stand for "none"; ids without audio are refused."""
     rows = read_table(file)

@@ -5,13 +5,19 @@ out of the output or of the directory, and listed. Nothing is guessed, the sourc
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from espnet_ext import files
 from espnet_ext.data.checking import Check
-from espnet_ext.data.directory import LABEL_TABLES, require_output, text_files, write_directory
+from espnet_ext.data.directory import (
+    LABEL_TABLES,
+    require_free,
+    require_output,
+    text_files,
+    write_directory,
+)
 from espnet_ext.data.findings import Finding
 from espnet_ext.data.record import NA, Utterance, id_problem
 from espnet_ext.data.table import Row, normalized, scan_table
@@ -27,6 +33,7 @@ FATAL = frozenset({
 LOST = frozenset(
     {"not-utf8", "malformed-id", "duplicate-id", "control-character", "empty-line"}
 )
+NOT_COPIED = ("folder left out", "table left out")  # kinds of changes
 _BANDS = ("narrow", "wide")
 
 
@@ -54,16 +61,42 @@ HEAD = "change\tfile\tline\tutterance\tbefore\tafter\twhy\n"
 def fix_directory(check: Check, target: str | os.PathLike) -> list[Change]:
     """Write a mended copy of a checked directory to `target`; returns, and writes, the changes.
 
-    `changes.tsv` lists them. `UserError` if nothing can be kept.
+    `changes.tsv` lists them, and every file that is not copied. `UserError` if nothing can be
+    kept, or if the target holds anything but an earlier copy.
     """
-    folder = require_output(check.path, target)
+    require_free(check.path, target, CHANGES)
     utterances, changes = mend(check)
+    changes += _not_copied(Path(check.path), utterances)
     if not utterances:
         message = f"{check.path}: not one utterance can be kept"
         raise UserError(message, "see what is wrong with it: espnet-ext validate")
+    folder = require_output(check.path, target)
+    write_changes(folder / CHANGES, changes)  # first: a copy that was broken off may be made anew
     write_directory(folder, utterances)
-    write_changes(folder / CHANGES, changes)
     return changes
+
+
+def _not_copied(folder: Path, utterances: Iterable[Utterance]) -> Iterator[Change]:
+    """A change for each entry of the source that the mended directory does not have."""
+    outputs = {name for one in utterances for name in one.texts}
+    written = {"wav.scp", "utt2spk", "spk2utt"}
+    written |= {file.name for name, file in text_files(folder).items() if name in outputs}
+    written |= {
+        name
+        for name, label in LABEL_TABLES.items()
+        if any(getattr(one, label) for one in utterances)
+    }
+    for entry in sorted(folder.iterdir()):
+        if entry.name in written:
+            continue
+        if entry.is_dir():
+            why = "folders are not copied; what wav.scp names in them is read where it is"
+        elif entry.name in LABEL_TABLES or entry in text_files(folder).values():
+            why = "not one row of it can be kept"
+        else:
+            why = "no table that is mended: copy it, or write it anew, if it is needed"
+        what = NOT_COPIED[0] if entry.is_dir() else NOT_COPIED[1]
+        yield Change(what, str(entry), 0, "", entry.name, "", why)
 
 
 def write_changes(path: Path, changes: Iterable[Change]) -> None:
@@ -73,8 +106,13 @@ def write_changes(path: Path, changes: Iterable[Change]) -> None:
 def mend(check: Check, *, rename: bool = True) -> tuple[list[Utterance], list[Change]]:
     """The utterances of a checked directory that can be kept, mended, and what was changed.
 
-    `rename` gives ids their speaker as a prefix where they lack it.
+    `rename` gives ids their speaker as a prefix where they lack it. A directory of parts of
+    recordings is a `UserError`: its wav.scp lists recordings, which are no utterances.
     """
+    if (segments := Path(check.path) / "segments").exists():
+        message = f"{segments}: utterances are parts of recordings, which cannot be mended as such"
+        remedy = f"cut them first: espnet-ext import --from kaldi {check.path} --output NEW"
+        raise UserError(message, remedy)
     utterances, changes = _Mending(check).run(rename)
     return utterances, changes
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from espnet_ext import files
 from espnet_ext.corpora.preparation import Report, check_audio, shown
 from espnet_ext.data.audio import encode_audio, frames_of, is_pipe, one_channel
-from espnet_ext.data.directory import write_directory
+from espnet_ext.data.directory import require_free, write_directory
 from espnet_ext.data.record import Utterance, id_problem
 from espnet_ext.data.rendering import Job, render
 from espnet_ext.errors import UserError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 # Containers that every later stage reads; their bytes are stored as they are.
+ACCOUNT = "import.json"  # a folder with it is an import's own, and may be written again
 STORED = {"WAV": ".wav", "FLAC": ".flac", "MP3": ".mp3", "OGG": ".ogg"}
 
 
@@ -42,8 +43,9 @@ class Sink:
         allow_pipes: bool = False,
         nj: int = 1,
         skip_unreadable: bool = False,
+        source: str | os.PathLike = "",
     ):
-        self.folder = Path(folder)
+        self.folder = require_free(source or os.devnull, folder, ACCOUNT)
         self.report = report
         self.channel = channel
         self.allow_pipes = allow_pipes
@@ -78,6 +80,7 @@ class Sink:
         if not samples.size:
             raise UserError(f"{one.utt_id}: its audio has no samples", "remove the utterance")
         mono = one_channel(samples, self.channel, one.utt_id)
+        self._claim()
         _put(target, encode_audio(mono, rate, ".flac"))
         self._add(replace(one, audio=str(target)))
 
@@ -92,6 +95,7 @@ class Sink:
             return
         if info.channels == 1 and info.format in STORED:
             target = self._target(one.utt_id, "data", STORED[info.format])
+            self._claim()
             _put(target, content)
             self._add(replace(one, audio=str(target)))
             return
@@ -125,9 +129,10 @@ class Sink:
         utterances = check_audio(utterances, self.report, skip_unreadable=self.skip_unreadable)
         if not utterances:
             raise UserError(f"{self.folder}: nothing to import", "see what was left out, and why")
+        self._claim()
         write_directory(self.folder, utterances)
         sets = {self.folder.name: utterances}
-        files.write_json(self.folder / "import.json", self.report.as_json(sets))
+        files.write_json(self.folder / ACCOUNT, self.report.as_json(sets))
         return sets
 
     def _add(self, one: Utterance) -> None:
@@ -160,7 +165,14 @@ class Sink:
             allow_pipes=self.allow_pipes, start=start, seconds=seconds,
         )  # fmt: skip
 
+    def _claim(self) -> None:
+        """Mark the folder before anything is written, so that what breaks off can be gone on."""
+        if not (self.folder / ACCOUNT).exists():
+            files.write_json(self.folder / ACCOUNT, {"corpus": self.report.corpus, "whole": False})
+
     def _render(self, jobs: list[Job], kind: str) -> dict:
+        if jobs:
+            self._claim()
         made, failed = render(jobs, self.folder / kind, nj=self.nj, label=f"writing {kind}")
         for name in sorted(failed):
             self.leave_out(name, "unreadable audio")

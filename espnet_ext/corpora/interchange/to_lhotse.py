@@ -19,11 +19,13 @@ from espnet_ext.corpora.interchange.columns import library
 from espnet_ext.corpora.interchange.from_lhotse import EXTRA, OUTPUTS, TEXT_
 from espnet_ext.corpora.preparation import shown
 from espnet_ext.data.audio import audio_info, is_pipe, source_file
-from espnet_ext.data.directory import read_directory
+from espnet_ext.data.directory import read_directory, require_free
 from espnet_ext.data.record import Utterance
 from espnet_ext.data.rendering import Job, render
 from espnet_ext.errors import UserError
 from espnet_ext.progress import track
+
+MARK = "export.json"  # a folder with it is an export's own, and may be written again
 
 
 def write(source: str | os.PathLike, target: str | os.PathLike, *, nj: int = 1) -> str:
@@ -32,10 +34,11 @@ def write(source: str | os.PathLike, target: str | os.PathLike, *, nj: int = 1) 
     Sound files are referred to. Entries of arks, which lhotse has no source for, are written to
     `<target>/data` as FLAC; commands are refused.
     """
-    folder = Path(target)
+    folder = require_free(source, target, MARK)
     utterances = read_directory(source)
-    placed = _placed(utterances, folder, nj)
     lhotse = library("lhotse", EXTRA)
+    files.write_json(folder / MARK, {"to": "lhotse", "source": os.path.abspath(source)})
+    placed = _placed(utterances, folder, nj)
     seconds = 0.0
     with contextlib.ExitStack() as stack:
         manifests = [
