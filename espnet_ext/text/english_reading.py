@@ -110,6 +110,27 @@ _ABBREVIATIONS = {
 # Without a full stop these are no words, so that they need none
 _BARE = ("mr", "mrs", "dr", "vs", "etc", "prof", "sgt", "capt", "dept")
 _SYMBOLS = {"&": " and ", "+": " plus ", "=": " equals ", "@": " at "}
+_SHORT_SCALES = {
+    "k": "thousand", "m": "million", "mn": "million", "b": "billion", "bn": "billion",
+    "t": "trillion", "tn": "trillion",
+}  # fmt: skip
+_ROMAN_ROW = "I II III IV V VI VII VIII IX X XI XII XIII XIV XV XVI XVII XVIII XIX XX"
+_ROMAN = {numeral: number for number, numeral in enumerate(_ROMAN_ROW.split(), 1)}
+_NAME_ROWS = {
+    "regnal": """Albert Alexander Alfonso Benedict Carl Carlos Catherine Charles Christian Clement
+        Constantine Edward Elizabeth Ferdinand Francis Frederick George Gregory Gustav Henry
+        Innocent Ivan James Joseph Juan Justinian Leo Leopold Louis Mary Maximilian Mehmed Napoleon
+        Nicholas Otto Paul Peter Philip Pius Ptolemy Ramses Richard Robert Rudolf Sixtus Urban
+        Wilhelm William""",
+    "numbered": """Act Appendix Article Book Chapter Class Division Episode Figure Grade Group Level
+        Part Phase Round Scene Section Series Stage Step Table Title Type Vol Volume War""",
+    "none": """A After All An And Any As At Before But By For From Get Give He Her His I If In Into
+        It Its My No Not Of On Or Our She So Start Stop That The Their Then They This To Use We When
+        Why With You Your""",
+}
+# After a name of _REGNAL, single letters are numbers too; what is _NUMBERED takes cardinals
+_REGNAL, _NUMBERED, _NO_NAMES = (frozenset(row.split()) for row in _NAME_ROWS.values())
+_DOMAIN = r"(?:[a-z0-9-]+\.)+(?:com|org|net|edu|gov|info|io|ai|kr|uk|jp|de|fr|eu|tv|app|dev)"
 _NUMBER = r"\d{1,3}(?:,\d{3})+(?!\d)|\d+"
 
 
@@ -184,6 +205,12 @@ def spell_out(text: str) -> str:
     'doctor Lee paid three dollars and fifty cents on may fifth twenty twenty four'
     """
     text = text.replace("’", "'").replace("‘", "'").replace("＇", "'")
+    text = re.sub(rf"(?i)(?<![\w.])[\w.+-]+@{_DOMAIN}\b", _address, text)
+    text = re.sub(
+        rf"(?<![\w.@])(?:https?://(?:[\w-]+\.)+\w+(?:/[\w./-]*\w|/)?|{_DOMAIN}\b)", _address, text
+    )
+    text = re.sub(r"(?:\b(\w[\w']*) )?\bSt\b(?:\.|(?= [A-Z]|$))", _street, text)
+    text = re.sub(r"\b([A-Z][a-z]+) (X{0,2}(?:IX|IV|V?I{0,3}))\b(?![.-]\w)", _regnal, text)
     text = re.sub(r"(?i)\b(" + "|".join(_ABBREVIATIONS) + r")\.(?=[\s,)]|$)", _abbreviation, text)
     text = re.sub(r"(?i)\b(" + "|".join(_BARE) + r")\b(?!')", _abbreviation, text)
     text = re.sub(r"\b(?:[A-Za-z]\.){2,}(?:[A-Za-z](?![A-Za-z]))?", _letters, text)
@@ -201,15 +228,57 @@ def _abbreviation(found: re.Match) -> str:
     return _ABBREVIATIONS[found[1].lower()]
 
 
+def _address(found: re.Match) -> str:
+    """An electronic address, every sign of it: a@b.com as "a. at b. dot com"."""
+    parts = re.findall(r"[a-z]+|\d+|[^\w\s]|_", re.sub(r"(?i)^(https?)://", r"\1 ", found[0]), re.I)
+    names = {".": "dot", "@": "at", "-": "dash", "_": "underscore", "/": "slash", "+": "plus"}
+    said = (names.get(part) or (f"{part}." if re.fullmatch("[A-Za-z]", part) else part)
+            for part in parts)  # fmt: skip
+    return " ".join(said)
+
+
+def _street(found: re.Match) -> str:
+    """St. at the end of a name (Main St.) is Street, before one (St. John) Saint."""
+    before, after = found[1] or "", found.string[found.end() :]
+    ends_name = before[:1].isupper() and before not in _NO_NAMES or re.match(r"\d", before)
+    named = re.match(r" ([A-Z][a-z]+)", after)
+    starts_name = named and named[1] not in _NO_NAMES
+    if not before and not starts_name and not found[0].endswith("."):
+        return found[0]
+    said = "street" if ends_name and not starts_name else "saint"
+    return f"{before} {said}".strip()
+
+
+def _regnal(found: re.Match) -> str:
+    """Henry VIII as "Henry the eighth", World War II as "World War two"."""
+    name, numeral = found.groups()
+    number = _ROMAN.get(numeral)
+    if not number or name in _NO_NAMES:
+        return found[0]
+    if name in _NUMBERED and numeral != "I":
+        return f"{name} {cardinal(number)}"
+    if len(numeral) == 1 and name not in _REGNAL:
+        return found[0]
+    if numeral == "I" and not re.match(  # "as Henry I know"
+        r"(?:'s\b|\s*(?:[^\w\s']|$)| (?:was|is|of|and|reigned|ruled|died|became)\b)",
+        found.string[found.end() :],
+    ):
+        return found[0]
+    return f"{name} the {ordinal(number)}"
+
+
 def _numbers(text: str) -> str:
     sub = re.sub
     text = sub(r"(?<!\d)(\d{4})-(\d{1,2})-(\d{1,2})(?!\d)", _iso_date, text)
     text = sub(rf"(?i)\b({_MONTH}) (\d{{1,2}})(?:st|nd|rd|th)?\b(?:,? (\d{{4}})\b)?", _date, text)
     text = sub(
-        rf"([$£€¥]) ?({_NUMBER})(?:\.(\d+))?( (?:million|billion|trillion|thousand)\b)?",
+        rf"([$£€¥]) ?({_NUMBER})(?:\.(\d+))?"
+        r"( (?:million|billion|trillion|thousand)\b|(?i:k|mn?|bn?|tn?)\b)?",
         _money,
         text,
     )
+    text = sub(r"(?<![\d.,'])(\d+)['′] ?(\d|1[01])(?:\"|''|[”″]|(?![\w'′]))", _feet, text)
+    text = sub(r"(?<=\d)′", " ft", sub(r"(?<=\d)″", " inches", text))
     text = sub(r"(?<![\d:])(\d{1,2}):(\d{2})(?![\d:])", _clock, text)
     text = sub(
         r"(?<![\d-])(?:\(?(\d{3})\)?[- ])?(\d{3})-(\d{4})(?![\d-])",
@@ -285,6 +354,8 @@ def _iso_date(found: re.Match) -> str:
 def _money(found: re.Match) -> str:
     unit, small = _MONEY[found[1]]
     whole, fraction, scale = _whole(found[2]), found[3], found[4] or ""
+    if scale and not scale.startswith(" "):
+        scale = " " + _SHORT_SCALES[scale.lower()]
     plural = unit if unit == "yen" or (whole == 1 and not scale) else unit + "s"
     if fraction and (scale or len(fraction) != 2):
         return f"{cardinal(whole)} point {digits(fraction)}{scale} {unit}s"
@@ -303,6 +374,12 @@ def _clock(found: re.Match) -> str:
     if not minute:
         return f"{cardinal(hour)} o'clock" if 0 < hour < 13 else f"{cardinal(hour)} hundred"
     return f"{cardinal(hour)} {'oh ' if minute < 10 else ''}{cardinal(minute)}"
+
+
+def _feet(found: re.Match) -> str:
+    feet, inches = int(found[1]), int(found[2])
+    return (f" {cardinal(feet)} {'foot' if feet == 1 else 'feet'} "
+            f"{cardinal(inches)} {'inch' if inches == 1 else 'inches'} ")  # fmt: skip
 
 
 def _fraction(found: re.Match) -> str:

@@ -33,6 +33,20 @@ SPOKEN = {
     "well-being ‘quoted’ 'tis": "well-being quoted 'tis",
     "café naïve": "cafe naive",
     "...": "",
+    "COVID-19": "COVID nineteen",
+    "€3m, $1m, $5bn, $20k, $1.5M": "three million euros one million dollars five billion dollars "
+    "twenty thousand dollars one point five million dollars",
+    "Henry VIII's wife, Elizabeth I, Louis XIV": "Henry the eighth's wife Elizabeth the first "
+    "Louis the fourteenth",
+    "World War II, Chapter IV": "World War two Chapter four",
+    "When I went, Malcolm X, the IV": "When I went Malcolm X the IV",
+    "St. John St.": "saint John street",
+    "on Main St. in St. Louis, 42nd St. The": "on Main street in saint Louis forty second street "
+    "The",
+    "a@b.com": "a. at b. dot com",
+    "see https://www.x.org/a": "see https www dot x. dot org slash a.",
+    "5'10\" or 6′2″": "five feet ten inches or six feet two inches",
+    "'in 5' 'the 10'": "in five the ten",
 }
 
 
@@ -128,6 +142,13 @@ CASES = {
     "u.": ("Y UW1", "dictionary"),
     "hippopotamus's": ("HH IH2 P AH0 P AA1 T AH0 M AH0 S IH0 Z", "form"),
     "they'd've": ("DH EY1 D V", "form"),
+    "ChatGPT": ("CH AE2 T JH IY2 P IY2 T IY1", "dictionary"),
+    "TalkGPTs": ("T AO1 K JH IY1 P IY1 T IY1 Z", "form"),
+    "PhotoPal": ("F OW1 T OW2 P AE1 L", "form"),
+    "LaBeouf": ("L AH0 B OW0 F", "network"),
+    "COVID": ("K OW1 V IH0 D", "dictionary"),
+    "https": ("EY2 CH T IY2 T IY2 P IY2 EH1 S", "dictionary"),
+    "vlogs": ("V L AA1 G Z", "form"),
 }
 
 
@@ -135,6 +156,17 @@ CASES = {
 def test_where_a_word_comes_from(word, found):
     spoken = english_g2p.spoken(word)
     assert (spoken.variants[0], spoken.source) == found
+
+
+def test_an_address_names_its_letters():
+    assert english_g2p.pronounce("a@b.com") == "EY AE T B IY D AA T K AA M"
+    assert english_g2p.pronounce("www").split().count("D") == 3
+
+
+def test_words_that_the_dictionary_lacks_are_made_of_its_phones():
+    for word, phones in english_g2p._NEWER.items():
+        assert word not in cmudict.lexicon()
+        assert set(phones.split()) <= set(letters.SYMBOLS)
 
 
 def test_variants_stress_and_hyphens():
