@@ -149,9 +149,12 @@ def _tensify(left: Syllable, right: Syllable) -> None:
 
 
 def _assimilate(left: Syllable, right: Syllable) -> None:
-    """Arts. 18–20: tails neutralised; nasals before nasals, ㄹ beside ㄴ, ㄹ after others as ㄴ."""
+    """Arts. 18–20: tails neutralised; nasals before nasals, ㄹ beside ㄴ, ㄹ after others as ㄴ.
+
+    The articles' examples with ㄹ are words: a word that begins with it (a loan) keeps it.
+    """
     left.tail = "ㅂ" if left.spelled == "밟" and left.tail == "ㄼ" else left.neutral()
-    if right.lead == "ㄹ":
+    if right.lead == "ㄹ" and left.mark not in (" ", "."):  # 한국 라면, but 십리 [심니]
         if left.tail in ("ㄴ", "ㄹ"):
             left.tail = "ㄹ"
         elif left.tail:

@@ -32,7 +32,7 @@ _STEM = re.compile(
     "거(?=나|든|라|니)|든(?=지|가)|자마자|도록|듯|습|겠|구나|군|길래|소서|되(?=$))"
 )
 _NOT_STEMS = re.compile(  # nouns and other words of such a shape
-    "^(?:감지(?!만|는|도)|검지(?!만|는|도)|심지(?!만|는|도)|숨지|담지(?!만|는|도)|감다감|가슴|안다(?=면서$)|참고(?=$|하|해|했|한|할|합|로|서|문|자|인|가|를|에|도|는|사)|"
+    "^(?:감지(?!만|는|도)|검지(?!만|는|도)|심지(?!만|는|도)|숨지|담지(?!만|는|도)|감다감|가슴|안다(?=고|는|면|지|던|니|만)|참고(?=$|하|해|했|한|할|합|로|서|문|자|인|가|를|에|도|는|사)|"
     "신고(?=하|해|했|한|할|합|로|서|자|제|를|가|는|도|에|의|식|센|만|포)|남게임|안도록$)"
 )
 _NOMINAL = re.compile(
@@ -40,7 +40,16 @@ _NOMINAL = re.compile(
 )
 _NOUN_ENDS = re.compile(f"{_PARTICLES}*(?:이?다|입니다|이에요|이고|하.*|되.*|한|해.*|했.*|화.*)?")
 # Nouns (report, reference, perception …) or verbs (wear, bear, wind …)
-AMBIGUOUS = frozenset(("신고", "참고", "감지", "검지", "심지", "담지", "숨지"))
+AMBIGUOUS = frozenset(("신고", "참고", "감지", "검지", "심지", "담지", "숨지", "안다"))
+# 안다 is to embrace after these, and where it stands alone (the form of dictionaries); elsewhere it
+# is to know (알다), as to embrace is 안는다, 안는다고 in a sentence.
+_EMBRACE = re.compile(
+    "^(?:아기|아이|애|아들|딸|인형|강아지|고양이|엄마|아빠|어머니|아버지|몸|목|허리|어깨|무릎|알)[을를]$|"
+    "^(?:꼭|꼬옥|꽉|와락|덥석|덥썩|끌어|껴|살포시|살며시|포근히|힘껏|서로)$|^(?:품|가슴|팔|품속)에$|"
+    "^(?:팔|가슴|손)로$|^(?:두팔|양팔|팔|가슴|품)으로$"
+)
+_RI = re.compile("리(?=$|도|를|나|길|밖|쯤|까지|가)")  # the measure, one word with its numeral
+_BEFORE_RI = re.compile("^몇$|[일이삼사오육칠팔구십백천만]$")
 
 # Syllables that a noun or prefix with 사이시옷 nearly always is
 _SAISIOT = frozenset("냇샛랫콧햇뱃갯촛찻횟젯뒷릿윗귓핏혓깻댓잿팻툇훗맷텃탯횃홧딧굣쇳춧챗줏겟칫닷")
@@ -326,6 +335,8 @@ def between(left: str, right: str) -> str:
             _BEFORE_Y_NOUNS.search(left) or (left[-1] in "은을는" and left[-2:-1] in _CLOSED)
         ):
             return "~"
+    if _RI.match(right) and _BEFORE_RI.search(left):
+        return ""  # 십 리 [심니]
     return " " if len(left) == 1 else "."
 
 
@@ -344,6 +355,8 @@ def verb_in_context(before: str, word: str, after: str) -> bool:
     >>> verb_in_context("신을", "신고", ""), verb_in_context("혼인", "신고", "")
     (True, False)
     """
+    if word == "안다":
+        return bool(_EMBRACE.match(before)) if before else not after
     if word.endswith("지"):
         return after.startswith(("않", "안", "말", "마", "못"))
     if not before:
