@@ -31,14 +31,15 @@ def _any(words: Iterable[str]) -> str:
 
 _NATIVE_UNIT = re.compile(f" ?(?!{_any(_SINO.split())})(?:{_any(_NATIVE.split())})")
 _UNIT_ROWS = """
-    %=퍼센트 ％=퍼센트 ℃=도 °C=도 °=도 km/h=킬로미터 km²=제곱킬로미터 km=킬로미터 ㎞=킬로미터
-    cm=센티미터 ㎝=센티미터 mm=밀리미터 ㎜=밀리미터 m²=제곱미터 ㎡=제곱미터 m=미터 kg=킬로그램
-    ㎏=킬로그램 mg=밀리그램 ㎎=밀리그램 g=그램 t=톤 ml=밀리리터 mL=밀리리터 ㎖=밀리리터
+    %=퍼센트 ％=퍼센트 ℃=도 °C=도 ℉=도 °F=도 °=도 km/h=킬로미터 km²=제곱킬로미터 km=킬로미터
+    ㎞=킬로미터 cm=센티미터 ㎝=센티미터 mm=밀리미터 ㎜=밀리미터 m²=제곱미터 ㎡=제곱미터 m=미터
+    kg=킬로그램 ㎏=킬로그램 mg=밀리그램 ㎎=밀리그램 g=그램 t=톤 ml=밀리리터 mL=밀리리터 ㎖=밀리리터
     kl=킬로리터 l=리터 L=리터 ℓ=리터 ha=헥타르 cal=칼로리 kcal=킬로칼로리 Hz=헤르츠 kHz=킬로헤르츠
     MHz=메가헤르츠 GHz=기가헤르츠 KB=킬로바이트 MB=메가바이트 GB=기가바이트 TB=테라바이트
     kW=킬로와트 W=와트 V=볼트 dB=데시벨 p=페이지 $=달러 ₩=원
 """
 _UNITS = dict(pair.split("=") for pair in _UNIT_ROWS.split())
+_SCALES = {"km/h": "시속 ", "℃": "섭씨 ", "°C": "섭씨 ", "℉": "화씨 ", "°F": "화씨 "}
 _MONEY = {
     **{"$": "달러", "＄": "달러", "₩": "원", "￦": "원", "€": "유로", "£": "파운드", "¥": "엔"},
 }
@@ -50,8 +51,21 @@ LETTERS = dict(zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", _LETTER_ROW.split(), strict=Tru
 _NAME_ROWS = """
     mp3=엠피스리 wifi=와이파이 wi-fi=와이파이 nato=나토 nasa=나사 unesco=유네스코 unicef=유니세프
     a4=에이포 toeic=토익 toefl=토플 opec=오펙 ok=오케이 aids=에이즈
+    k-pop=케이팝 kpop=케이팝 samsung=삼성 hyundai=현대 kia=기아 naver=네이버 kakao=카카오 seoul=서울
+    busan=부산 korea=코리아 kimchi=김치 covid=코비드 covid-19=코비드일구 coffee=커피
 """
 _NAMES = dict(pair.split("=") for pair in _NAME_ROWS.split())
+# Small letters that are spelled although they have a vowel
+_SPELLED_ROW = "ai api atm ceo cpu eu gpu id io ip os ott pc ui uk url usa usb ux"
+_SPELLED = frozenset(_SPELLED_ROW.split())
+# Words of English sentences, said in full, and titles; in capitals (AS, MS) they are letters
+_ENGLISH_ROW = """
+    and=앤드 of=오브 for=포 to=투 from=프롬 or=오어 an=언 are=아 as=애즈 at=앳 can=캔 my=마이
+    mr=미스터 mrs=미시즈 ms=미즈 dr=닥터 vs=대
+"""
+_ENGLISH = dict(pair.split("=") for pair in _ENGLISH_ROW.split())
+# Before these a nought in front is not said: 05분
+_CLOCK_UNIT = re.compile(" ?(?:시(?!리|장|민|스|험|도|대)|분(?!의)|초|월|일(?!본))")
 _NUMBER = r"\d{1,3}(?:,\d{3})+(?!\d)|\d+"
 
 
@@ -125,6 +139,8 @@ def _amount(whole: str, fraction: str | None, after: str) -> str:
     if fraction:
         return sino(int(plain)) + "쩜" + "".join(_DIGITS[int(digit)] for digit in fraction[1:])
     number = int(plain)
+    if len(plain) == 2 and plain.startswith("0") and _CLOCK_UNIT.match(after):
+        plain = str(number)
     if (len(plain) > 1 and plain.startswith("0")) or number >= 10000 ** len(_MYRIADS):
         return digits(plain)
     decade = number % 10 == 0 and after.startswith("대")  # 20대: an age
@@ -134,7 +150,8 @@ def _amount(whole: str, fraction: str | None, after: str) -> str:
 
 
 def _measured(found: re.Match) -> str:
-    return _minus(found[1]) + _amount(found[2], found[3], "") + _UNITS[found[4]]
+    scale = _SCALES.get(found[4], "")
+    return scale + _minus(found[1]) + _amount(found[2], found[3], "") + _UNITS[found[4]]
 
 
 def _bare(found: re.Match) -> str:
@@ -147,9 +164,14 @@ def _minus(sign: str) -> str:
 
 
 def _latin(found: re.Match) -> str:
-    """Capitals and up to three letters are spelled, longer words are read as English."""
+    """Capitals, lone letters and words without a vowel are spelled, others are read as English."""
     word = found[0]
-    if word.isupper() or len(word) < 4:
+    if word == "a" and re.match(" [A-Za-z]", found.string[found.end() :]):
+        return "어"
+    if not word.isupper() and word.lower() in _ENGLISH:
+        return _ENGLISH[word.lower()]
+    vowel = re.search("[aeiouy]", word.lower())
+    if word.isupper() or len(word) == 1 or not vowel or word in _SPELLED:
         return "".join(LETTERS[letter.upper()] for letter in word)
     return hangul_of(word)
 
@@ -171,6 +193,14 @@ def _clock(found: re.Match) -> str:
     return said + (f" {sino(minute)}분" if minute else "")
 
 
+def _ratio(found: re.Match) -> str:
+    return f"{sino(int(found[1]))} 대 {sino(int(found[2]))}"
+
+
+def _emergency(found: re.Match) -> str:
+    return digits(found[0])
+
+
 def _date(found: re.Match) -> str:
     year, month, day = map(int, found.groups())
     return f"{sino(year)}년 {month}월 {sino(day)}일"
@@ -186,13 +216,19 @@ _READINGS: tuple[tuple[re.Pattern, str | Callable[[re.Match], str]], ...] = tupl
         (r"(?<!\d)(\d{1,2})[·ㆍ](\d{1,2})(?!\d)", _memorial),
         (r"(?<![\d.])(?:4\.19|5\.18|6\.25|8\.15)(?![\d.%]| ?[a-zA-Z㎞㎝㎏])", _memorial),
         (r"(?<!\d)(\d{1,2}):(\d{2})(?!\d)", _clock),
+        (r"(?<![\d:])(\d{1,3}):(\d{1,3})(?![\d:])", _ratio),
         (r"(?<!\d)(\d{4})[./-](\d{1,2})[./-](\d{1,2})(?!\d)\.?", _date),
         (r"(?<!\d)(\d+)/(\d+)(?!\d)", lambda m: f"{sino(int(m[2]))}분의 {sino(int(m[1]))}"),
         (
             rf"([$＄₩￦€£¥]) ?({_NUMBER})(\.\d+)?",
             lambda m: _amount(m[2], m[3], "") + _MONEY[m[1]],
         ),
-        (r"(?<!\d)(?:6|10)월", lambda m: "유월" if m[0] == "6월" else "시월"),
+        (r"(?<!\d)(?:0?6|10)월", lambda m: "시월" if m[0] == "10월" else "유월"),
+        (  # to call: 119에, 112로; not 112에서 115까지
+            r"(?<![\w.,:/~∼〜–-])(?:11[2349]|1339)"
+            r"(?=에(?!서)|로|번(?!째|지|길)| ?신고|[^\w%.,]*$|\.\s*$)",
+            _emergency,
+        ),
         (r"(?<=\d)\s?[~∼〜-]\s?(?=\d)", "에서 "),
         (
             rf"((?<![\w.])-|)({_NUMBER})(\.\d+)? ?({_any(map(re.escape, _UNITS))}){_LATIN}",
