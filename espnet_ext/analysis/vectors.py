@@ -29,7 +29,7 @@ from espnet_ext.data.directory import read_directory
 from espnet_ext.data.record import NA, Utterance
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.errors import UserError
-from espnet_ext.model.conditioning import TaskVectors
+from espnet_ext.model.conditioning import TaskVectors, position_factor
 from espnet_ext.model.load import load_config
 from espnet_ext.progress import track
 from espnet_ext.scoring import bootstrap
@@ -145,7 +145,7 @@ def _state_lengths(recognise, utterances: Sequence[Utterance]) -> dict[str, floa
     def keep(_module, _inputs, output) -> None:
         while isinstance(output, tuple):
             output = output[0]
-        seen["features"] = output
+        seen["features"] = output / position_factor(model.encoder)
 
     vectors, model.conditioning = model.conditioning, None
     embed = getattr(model.encoder, "embed", None)

@@ -4,6 +4,9 @@ TokenVerse++ (arXiv 2508.19856): `X̃ = X + v`, where v is the sum of one learnt
 active output, or one learnt vector for each combination of active outputs. It is added after
 subsampling (what the encoder's blocks read), after the whole encoder, or in both places.
 
+ESPnet's positional encodings multiply what subsampling gives by √D before they add to it. X is what
+they multiply: a vector beside the product would be √D times too small to matter.
+
 Symbols: B utterances, K outputs, T frames, D width.
 """
 
@@ -41,7 +44,7 @@ class TaskVectors(torch.nn.Module):
 
     def __init__(
         self, outputs: Sequence[str], sizes: Mapping[str, int], mode: str = MODES[0],
-        normalize: str | None = None, scale: float = 1.0, init_std: float = 0.02,
+        normalize: str | None = None, scale: float = 1.0, init_std: float = 0.1,
         drop_tasks: float = 0.0, trained: Sequence[Sequence[str]] = (),
     ):  # fmt: skip
         super().__init__()
@@ -119,7 +122,7 @@ class TaskVectors(torch.nn.Module):
         if "features" not in self.places:
             yield
             return
-        vector = self.added("features", active)[:, None]  # (B, 1, D)
+        vector = self.added("features", active)[:, None] * position_factor(encoder)  # (B, 1, D)
         handle = encoder.embed.register_forward_hook(
             lambda _module, _inputs, output: _plus(output, vector), prepend=True
         )
@@ -194,6 +197,12 @@ def active_sets(
             )
         found[name] = max(inside, key=len) if inside else min(seen, key=len)
     return found
+
+
+def position_factor(encoder: torch.nn.Module) -> float:
+    """What the positional encoding behind an encoder's subsampling multiplies features by."""
+    factors = [part.xscale for part in encoder.embed.modules() if hasattr(part, "xscale")]
+    return factors[-1] if factors else 1.0
 
 
 def _check(mode, normalize, scale, init_std, drop_tasks) -> None:

@@ -1,9 +1,8 @@
 """Task vectors turned into biases, so that a head with them runs in stock ESPnet, exactly.
 
 For one set of active outputs what is added is constant. After subsampling it joins the bias of the
-last affine layer (less the factor of the positional encoding behind it); after the whole encoder it
-meets a linear layer in whatever reads it: keys and values of the decoder, the projections of CTC
-and of a transducer's joint network.
+last affine layer; after the whole encoder it meets a linear layer in whatever reads it: keys and
+values of the decoder, the projections of CTC and of a transducer's joint network.
 """
 
 from collections.abc import Sequence
@@ -60,10 +59,9 @@ def _feature_size(model: DualOutputModel) -> int:
 def _into_subsampling(encoder: torch.nn.Module, vector: torch.Tensor) -> None:
     parts = list(encoder.embed.modules())
     affine = [p for p in parts if isinstance(p, torch.nn.Linear | torch.nn.LayerNorm)]
-    factors = [p.xscale for p in parts if hasattr(p, "xscale")]
     if not affine or affine[-1].bias is None:
         raise _impossible(f"the subsampling of {type(encoder).__name__}")
-    affine[-1].bias += vector / (factors[-1] if factors else 1.0)
+    affine[-1].bias += vector
 
 
 def _into_branch(model: DualOutputModel, output: str, vector: torch.Tensor) -> None:
