@@ -86,8 +86,9 @@ def _not_copied(folder: Path, utterances: Iterable[Utterance]) -> Iterator[Chang
         for name, label in LABEL_TABLES.items()
         if any(getattr(one, label) for one in utterances)
     }
+    sounds = {Path(row.value).absolute() for row in scan_table(folder / "wav.scp")[0]}
     for entry in sorted(folder.iterdir()):
-        if entry.name in written:
+        if entry.name in written or entry.absolute() in sounds:  # sounds are read where they are
             continue
         if entry.is_dir():
             why = "folders are not copied; what wav.scp names in them is read where it is"
@@ -170,7 +171,7 @@ class _Mending:
         rows, findings = scan_table(file)
         table = {row.key: _Placed(file, *row) for row in rows if row.value and row.value != NA}
         for row in rows:
-            if not row.value:
+            if not row.value or (row.value == NA and file.name == "wav.scp"):
                 self._change("row left out", _Placed(file, *row), "has no value")
         doubled = {one.utt_id for one in findings if one.code == "duplicate-id"}
         values: dict[str, set[str]] = {key: set() for key in doubled}

@@ -101,7 +101,7 @@ def test_nothing_to_keep_is_an_error(here, capsys):
     assert cli.run(validate.main, ["d", "--fix", "f"]) == 1
     assert "not one utterance can be kept" in capsys.readouterr().err
     assert cli.run(validate.main, ["d", "--fix", "d"]) == 1
-    assert "both input and output" in capsys.readouterr().err
+    assert "both source and target" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stop:
         validate.main(["d", "e", "--fix", "f"])
     assert stop.value.code == 2
