@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from espnet_ext.bin import cli
+from espnet_ext.bin import audio_options, cli
 
 if TYPE_CHECKING:
     from espnet_ext.corpora.preparation import Report, Sets
@@ -45,7 +45,7 @@ def get_parser() -> argparse.ArgumentParser:
 
     mini = add("mini_l2", "the embedded corpus, synthesised")
     mini.add_argument("--langs", type=cli.words, default=["ko", "en"], help="languages to make")
-    mini.add_argument("--nj", type=int, default=2, help="processes")
+    mini.add_argument("--nj", type=audio_options.count, default=2, help="processes")
 
     l2arctic = add("l2arctic", "L2-ARCTIC: 24 speakers of six first languages, CC BY-NC 4.0")
     _add_corpus(l2arctic)
@@ -102,7 +102,7 @@ def _add_aihub(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     )
     for corpus in (foreign, learners, native):
         corpus.add_argument("--corpus_dir", default="", help="as delivered, packed or unpacked")
-        corpus.add_argument("--nj", type=int, default=1, help="processes")
+        corpus.add_argument("--nj", type=audio_options.count, default=1, help="processes")
         corpus.add_argument(
             "--disfluencies",
             default="keep",
@@ -167,7 +167,7 @@ def _add_english_with_marks(add: Callable[[str, str], argparse.ArgumentParser]) 
     )
     for parser in (voice, epadb, improve):
         parser.add_argument("--corpus_dir", default="", help="the corpus as published, unpacked")
-        parser.add_argument("--nj", type=int, default=2, help="files at a time")
+        parser.add_argument("--nj", type=audio_options.count, default=2, help="files at a time")
         _add_skip(parser)
 
 

@@ -20,15 +20,16 @@ class Account:
     ):
         self.corpus, self.notes, self.counts = corpus, notes, counts
         self._facts = {name: _Facts() for name in sets}
-        self._unlabelled: Counter = Counter()  # (output, kind of reason)
+        self._unlabelled: Counter = Counter()  # (set, output, kind of reason)
 
     def add(self, name: str, one: Utterance, seconds: float) -> None:
         """An utterance of the set `name`."""
         self._facts[name].add(one, seconds)
 
-    def miss(self, missing: Mapping[str, str]) -> None:
-        """Why an utterance has no transcript for some outputs."""
-        self._unlabelled.update((output, _kind(reason)) for output, reason in missing.items())
+    def miss(self, name: str, missing: Mapping[str, str]) -> None:
+        """Why an utterance of the set `name` has no transcript for some outputs."""
+        kinds = ((name, output, _kind(reason)) for output, reason in missing.items())
+        self._unlabelled.update(kinds)
 
     def write(
         self, path: str | os.PathLike, left_out: Iterable[str], unlabelled: Iterable[str]
@@ -58,6 +59,7 @@ class Account:
             yield (
                 f"{self.corpus}: {name}: {facts['utterances']} utterances, {facts['hours']:.2f} h, "
                 f"{facts['speakers']} speakers; labelled: {labels or 'none'}"
+                + (f"; {facts['unlabelled']} without any text" if facts["unlabelled"] else "")
             )
         for what, count in Counter(self.counts).most_common():
             if count:
@@ -65,8 +67,8 @@ class Account:
         kinds: Counter = Counter()
         for reason, count in left_out:
             kinds["left out", _kind(reason)] += count
-        for (output, reason), count in self._unlabelled.items():
-            kinds[f"unlabelled {output}", reason] += count
+        for (name, output, reason), count in self._unlabelled.items():
+            kinds[f"{name}: unlabelled {output}", reason] += count
         for (what, reason), count in kinds.most_common():
             yield f"{self.corpus}: {what}: {count} × {reason}"
 
@@ -77,7 +79,7 @@ class _Facts:
     def __init__(self) -> None:
         self.labelled: Counter = Counter()
         self.centiseconds: Counter = Counter()  # a histogram, as all values would be too many
-        self.utterances = self.speakers = 0
+        self.utterances = self.speakers = self.unlabelled = 0
         self.speaker = ""
 
     def add(self, one: Utterance, seconds: float) -> None:
@@ -85,6 +87,7 @@ class _Facts:
         self.speakers += one.speaker != self.speaker  # those sorted by id are sorted by speaker
         self.speaker = one.speaker
         self.labelled.update(one.texts.keys())
+        self.unlabelled += not one.texts
         self.centiseconds[round(100 * seconds)] += 1
 
     def as_json(self) -> dict[str, Any]:
@@ -100,6 +103,7 @@ class _Facts:
             "median_seconds": median / 100,
             "speakers": self.speakers,
             "labelled": dict(sorted(self.labelled.items())),
+            "unlabelled": self.unlabelled,  # without any transcript
             "divergence_percent": None,  # these corpora have no canonical form
         }
 

@@ -186,8 +186,8 @@ def _entry(stem: str, text: str, part: str, where: str, options: Options) -> Ent
     texts = {output: side.text for output, side in sides.items() if side.text}
     missing = {output: side.problem for output, side in sides.items() if not side.text}
     name = _public(stem)
-    if not texts:
-        return Fault(name, stem, missing["surface"] if text.strip() else "the transcript is empty")
+    if not text.strip():
+        return Fault(name, stem, "the transcript is empty")
     counts = list(heard.counts)
     if "surface" in texts and not marks.is_spelled_out(texts["surface"]):
         counts.append("surfaces with digits, signs or Latin letters, kept as they are")

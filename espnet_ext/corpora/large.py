@@ -47,6 +47,7 @@ _UTTERANCES = """
     FROM utterance CROSS JOIN label ON label.rowid = utterance.label
     CROSS JOIN audio ON audio.id = utterance.audio
 """
+_LABELLED = "json_extract(record, '$[2]') != '{}'"
 _DISK_ERRORS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 _CHUNK = 200  # sounds that a process looks at between two reports
 
@@ -260,7 +261,9 @@ class Store:
         for lang, of_lang in sorted(sizes.items()):
             if missing := [name for name in sets if name not in of_lang]:
                 message = f"{self.corpus}: {lang}: no utterances for {' and '.join(missing)}"
+                message += self._left_out()
                 raise UserError(message, "more of the corpus or another split is needed")
+        self._require_labels(sizes)
         self.notes.append(self._known_sentences(sets))
         most = {name: 48 if name == sets[0] else 12 for name in sets}
         if quick:
@@ -270,12 +273,29 @@ class Store:
             self._write_language(lang, sets, steps, tables)
 
     def _nothing(self) -> NoReturn:
-        reasons = Counter()
-        for (reason,) in self._run("SELECT reason FROM left_out"):
-            reasons[reason] += 1
-        why = "".join(f"\n  {count} × {reason}" for reason, count in reasons.most_common(10))
-        message = f"{self.corpus}: not one utterance{':' if why else ' found'}{why}"
+        why = self._left_out().removeprefix("; left out were")
+        message = f"{self.corpus}: not one utterance{why or ' found'}"
         raise UserError(message, "is the path that of the corpus as published? Its README says how")
+
+    def _left_out(self) -> str:
+        """The most common reasons for what was left out, for a message; "" if nothing was."""
+        cursor = self._run("SELECT reason, COUNT(*) FROM left_out GROUP BY 1 ORDER BY 2 DESC, 1")
+        why = [f"{count} × {reason}" for reason, count in cursor.fetchmany(10)]
+        return "; left out were:" + shown(why) if why else ""
+
+    def _require_labels(self, sizes: Mapping[str, Mapping[str, int]]) -> None:
+        """Refuse a set of which not one utterance has a transcript, with the reasons."""
+        named = {(lang, name) for lang, of_lang in sizes.items() for name in of_lang}
+        asked = f"SELECT DISTINCT lang, set_of(part, speaker) {_UTTERANCES}"
+        for lang, name in sorted(named - set(self._run(asked + f"WHERE {_LABELLED}"))):
+            why: Counter = Counter()
+            asked = f"SELECT json_extract(record, '$[3]') {_UTTERANCES}"
+            where = "WHERE lang = ? AND set_of(part, speaker) = ?"
+            for (missing,) in self._run(asked + where, lang, name):
+                why.update(f"unlabelled {one}: {how}" for one, how in json.loads(missing).items())
+            lines = [f"{count} × {reason}" for reason, count in why.most_common(10)]
+            message = f"{self.corpus}: {lang}: not one utterance of {name} has a transcript"
+            raise UserError(f"{message}:{shown(lines)}", "see the README's options for such marks")
 
     def _known_sentences(self, sets: Sequence[str]) -> str:
         def meanings(condition: str) -> str:
@@ -321,17 +341,30 @@ class Store:
                 writers[name].add(one, more)
                 account.add(name, one, seconds)
                 if missing:
-                    account.miss(missing)
+                    account.miss(name, missing)
                     unlabelled.write(f"{account_row(one.utt_id, missing)}\n")
             unlabelled.seek(0)
             left_out = self._run("SELECT name, reason FROM left_out ORDER BY name, reason")
-            rows = (account_row(name, why) for name, why in left_out)
+            rows = (account_row(name, why) for name, why in _numbered(left_out))
             account.write(folder / "prepare.json", rows, (row.rstrip("\n") for row in unlabelled))
         grouped = self._run("SELECT reason, COUNT(*) FROM left_out GROUP BY reason")
         for line in account.lines(grouped):
             say(line)
         print(f"{self.corpus}: wrote {folder}/{{{','.join(sets)}}} and prepare.json")
 
+
+
+def _numbered(rows: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Rows sorted by name, each with a name of its own, as they become members of an object.
+
+    >>> list(_numbered([("a", "no JSON"), ("a", "no audio"), ("b", "no audio")]))
+    [('a', 'no JSON'), ('a (2)', 'no audio'), ('b', 'no audio')]
+    """
+    last, count = None, 0
+    for name, value in rows:
+        count = count + 1 if name == last else 1
+        last = name
+        yield (name if count == 1 else f"{name} ({count})"), value
 
 
 def _look(rows: Sequence[tuple[int, str]]) -> list[tuple[int, float, str | None, bool]]:

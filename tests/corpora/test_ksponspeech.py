@@ -62,13 +62,25 @@ def test_a_line_of_a_list():
         (b"a.pcm ::\n", "the transcript is empty"),
         (b":: x\n", "line has no '::'"),
         (b"a.pcm :: \xff\xfe\n", "line is neither UTF-8 nor CP949"),
-        ("a.pcm :: (가)/(나\n".encode(), "a bracket is not closed"),
-        ("a.pcm :: u/ 가\n".encode(), "some words could not be told (u/ or un/)"),
     ],
 )
 def test_lines_that_make_no_utterance(line, reason):
     (fault,) = lines(line)
     assert isinstance(fault, Fault) and fault.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("a.pcm :: (가)/(나\n", "a bracket is not closed"),
+        ("a.pcm :: u/ 가\n", "some words could not be told (u/ or un/)"),
+        ("a.pcm :: n/ o/\n", "nothing but marks"),
+    ],
+)
+def test_lines_without_a_text_stay_as_unlabelled_utterances(line, reason):
+    (entry,) = lines(line.encode(), name="eval_clean")
+    assert isinstance(entry, Entry) and entry.part == "eval_clean" and entry.texts == {}
+    assert entry.missing == {"surface": reason, "meaning": reason}
 
 
 def test_lines_that_are_odd_but_clear():
@@ -92,23 +104,27 @@ def test_every_line_is_an_utterance_or_a_fault(rows):
     assert len(results) == sum(bool(row.strip(b"\xef\xbb\xbf \t\r\n")) for row in rows)
     for one in results:
         if isinstance(one, Entry):
-            assert not id_problem(one.utt_id) and "-" not in one.utt_id and one.texts
+            assert not id_problem(one.utt_id) and "-" not in one.utt_id
+            assert set(one.texts) | set(one.missing) == {"surface", "meaning"}
         else:
             assert one.reason
 
 
-def test_the_published_sets_and_their_sounds(tmp_path):
+def test_the_published_sets_and_their_sounds(tmp_path, capsys):
     root = corpus(tmp_path / "c", sound=pcm() + b"\x01")
     sets, account = prepared(root, tmp_path / "a", "--nj", "2")
     assert {name: len(part) for name, part in sets.items()} == {
-        "train": 5, "dev": 2, "eval_clean": 2, "eval_other": 1,
+        "train": 5, "dev": 2, "eval_clean": 2, "eval_other": 3,
     }  # fmt: skip
-    assert account["left_out"] == {
-        f"KsponSpeech_E{number}": "some words could not be told (u/ or un/)"
-        for number in ("00016", "05054")
+    why = "some words could not be told (u/ or un/)"
+    assert account["left_out"] == {} and account["unlabelled"] == {
+        f"KsponSpeech_E{number}": {"surface": why, "meaning": why} for number in ("00016", "05054")
     }
+    assert [account["sets"][name]["unlabelled"] for name in ksponspeech.SETS] == [0, 0, 0, 2]
+    told = capsys.readouterr().err
+    assert f"eval_other: unlabelled surface: 2 × {why}" in told and "2 without any text" in told
     odd = "sounds with an odd number of bytes; the last one is not read"
-    assert account["counts"][odd] == 10
+    assert account["counts"][odd] == 12
     expected = np.frombuffer(pcm(), "<i2")
     for part in sets.values():
         for one in part:
@@ -116,7 +132,8 @@ def test_the_published_sets_and_their_sounds(tmp_path):
             assert rate == 16000 and np.array_equal(samples * 32768, expected)
     for name in ksponspeech.SETS:
         found = validate_directory(tmp_path / "a/ko" / name)
-        assert [one for one in found if one.severity == "error"] == []
+        assert not [one for one in found if one.severity == "error"]
+        assert ("no-text" in {one.code for one in found}) == (name == "eval_other")
     assert sets["dev"][0].texts == {"surface": "그 세 개", "meaning": "그 3개"}
     plain = "surfaces with digits, signs or Latin letters, kept as they are"
     assert account["counts"][plain] == 5
@@ -163,3 +180,40 @@ def test_a_list_that_names_other_sounds(tmp_path):
     assert account["left_out"]["KsponSpeech_000099"] == "no audio"
     assert account["left_out"]["KsponSpeech_000100"] == "no label"
     assert account["left_out"]["KsponSpeech_scripts/train.trn:7"] == "line has no '::'"
+
+
+def test_a_set_without_one_transcript_says_why(tmp_path):
+    names = [f"KsponSpeech_E{number:05}" for number in range(3)]
+    sets = {
+        "train": {"KsponSpeech_000001": "가"}, "dev": {"KsponSpeech_620001": "나"},
+        "eval_clean": dict.fromkeys(names, "u/ 다"), "eval_other": {"KsponSpeech_E00009": "라"},
+    }  # fmt: skip
+    root = write_ksponspeech(tmp_path / "c", sets)
+    with pytest.raises(UserError, match=r"eval_clean has a transcript:\n +3 × unlabelled surface"):
+        prepared(root, tmp_path / "a")
+    for name in names:
+        sets["eval_clean"][name] = ""
+    root = write_ksponspeech(tmp_path / "d", sets)
+    with pytest.raises(UserError, match=r"for eval_clean; left out were:\n +3 × the transcript is"):
+        prepared(root, tmp_path / "b")
+
+
+def test_labels_that_break_under_one_name_are_all_in_the_account(tmp_path):
+    root = corpus(tmp_path / "c")
+    for number in (1, 2):
+        (root / f"more{number}").mkdir()
+        (root / f"more{number}/KsponSpeech_000077.txt").write_bytes(b"" if number == 1 else b"\xff")
+    _, account = prepared(root, tmp_path / "a", "--labels", "txt")
+    assert {name: why for name, why in account["left_out"].items() if "000077" in name} == {
+        "KsponSpeech_000077": "the transcript is empty",
+        "KsponSpeech_000077 (2)": "transcript is neither UTF-8 nor CP949",
+    }
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "many"])
+def test_a_number_of_processes_is_a_number_from_one(tmp_path, capsys, count):
+    for corpus_name in ("ksponspeech", "mini_l2", "commonvoice"):
+        with pytest.raises(SystemExit) as stop:
+            command.main([corpus_name, "--nj", count])
+        assert stop.value.code == 2
+        assert f"'{count}' is not a whole number from 1" in capsys.readouterr().err
