@@ -106,7 +106,7 @@ def check_shared_audio(
             message = f"is the recording of {one[0]} in {other}"
             remedy = "take it out of one of the two: a known recording is no test"
             place = (folder / "wav.scp", check.lines[check.ids[key]], key)
-            check.add(WARNING, "shared-audio", place, message, remedy)
+            check.add(rule.leaks, "shared-audio", place, message, remedy)
 
 
 def _map[Item, Result](do, items: Iterable[Item], nj: int) -> Iterator[Result]:

@@ -49,6 +49,7 @@ class Checks:
     tokens: Mapping[str, Tokens] = field(default_factory=dict)  # by output
     frames: Frames | None = None  # what the encoder makes of audio, for CTC
     against: Sequence[str | os.PathLike] = ()  # directories that this one must share nothing with
+    leaks: str = ERROR  # severity of utterances and recordings that it shares with them
 
 
 @dataclass

@@ -23,6 +23,8 @@ from espnet_ext.data.skeleton import of_phones, of_words
 from espnet_ext.data.table import scan_table
 from espnet_ext.data.text_checks import is_phonetic, rows_of, script_of
 from espnet_ext.errors import UserError
+from espnet_ext.text.phones import is_phone
+from espnet_ext.text.tags import split_tags
 from espnet_ext.text.tokenizers import Tokenizer, build_tokenizer, read_token_list
 
 Way = Callable[[str], Sequence[str]]  # how a transcript is written for comparison
@@ -40,6 +42,7 @@ _SURE = 20  # pairs that it takes to know what is usual
 # Units a second that nobody says: syllables of Hangul, characters of Han, letters, phones.
 _FASTEST = {"Hangul": 15.0, "Han": 12.0, "phones": 35.0, "": 45.0}
 _SLOWEST = 0.2  # units a second, in audio of at least …
+_UNIDENTIFIED = "ERR"  # heard, but not told which (corpora.preparation)
 _LONG = 8.0  # … so many seconds
 
 
@@ -274,6 +277,8 @@ def check_tokens(
             check.add(NOTE, "units", (there[name], 0, ""), message, "check it after stage 5")
             continue
         known = set(read_token_list(units.token_list)) if units.token_list else None
+        if units.token_type == "phone":
+            _check_phones(check, folder, name)
         unknown: Counter[str] = Counter()
         first: dict[str, tuple[int, str]] = {}
         for line, key, text in rows_of(folder, name):
@@ -300,6 +305,23 @@ def check_tokens(
             check.add(
                 WARNING, "unknown-token", (there[name], *first[token]), message, remedy
             )
+
+
+def _check_phones(check: Check, folder: Path, name: str) -> None:
+    """Tokens of an output in phones that are none of the 39 (nor `ERR`, nor an inline tag)."""
+    counts: Counter[str] = Counter()
+    first: dict[str, tuple[int, str]] = {}
+    for line, key, text in rows_of(folder, name):
+        for token in split_tags(text)[0].split():
+            if not is_phone(token) and token != _UNIDENTIFIED:
+                counts[token] += 1
+                first.setdefault(token, (line, key))
+    for token, count in counts.most_common():
+        times = "once" if count == 1 else f"{count} times in all, here first"
+        message = f"'{token}' is no phone ({times})"
+        remedy = "is it meant? It is a unit of its own; the 39 phones have capitals and no digits"
+        place = (text_files(folder)[name], *first[token])
+        check.add(WARNING, "not-phones", place, message, remedy)
 
 
 @cache

@@ -13,10 +13,15 @@ from espnet_ext.data.table import normalized, stream_table
 _MEANT = "meaning"  # the output whose sentences are compared: a surface is hardly ever said twice
 
 
-def check_against(check: Check, folder: Path, other: str | os.PathLike) -> None:
-    """Speakers, utterances and sentences of `folder` that `other` has too; letters it has not."""
+def check_against(
+    check: Check, folder: Path, other: str | os.PathLike, leaks: str = WARNING
+) -> None:
+    """Speakers, utterances and sentences of `folder` that `other` has too; letters it has not.
+
+    `leaks` is how severe it is that an utterance is in both.
+    """
     there = require_directory(other)
-    _check_ids(check, folder, there)
+    _check_ids(check, folder, there, leaks)
     _check_sentences(check, folder, there)
     _check_characters(check, folder, there)
 
@@ -25,7 +30,7 @@ def _values(file: Path) -> set[str]:
     return {value for block in stream_table(file, []) for value in block.values}
 
 
-def _check_ids(check: Check, folder: Path, there: Path) -> None:
+def _check_ids(check: Check, folder: Path, there: Path, leaks: str) -> None:
     speakers = _values(there / "utt2spk")
     leaked: dict[str, int] = {}
     for block in stream_table(folder / "utt2spk", []):
@@ -48,7 +53,7 @@ def _check_ids(check: Check, folder: Path, there: Path) -> None:
     if shared:
         message = f"{len(shared)} utterances have the ids of utterances in {there}: {named(shared)}"
         remedy = "take them out of one of the two, or rename them if they are not the same"
-        check.add(WARNING, "shared-ids", (folder / "wav.scp", 0, ""), message, remedy)
+        check.add(leaks, "shared-ids", (folder / "wav.scp", 0, ""), message, remedy)
 
 
 def _hashes(file: Path):

@@ -69,7 +69,9 @@ def check_directory(path: str | os.PathLike, rule: Checks | None = None) -> Chec
         pair_checks.check_rates(check, folder)
     pair_checks.check_tokens(check, folder, rule.tokens, rule.frames)
     for other in rule.against:
-        split_checks.check_against(check, folder, other)
+        if Path(other).resolve() == folder.resolve():
+            continue  # one of several directories to be checked
+        split_checks.check_against(check, folder, other, rule.leaks)
         if wanted and rule.duplicates:
             audio_checks.check_shared_audio(check, folder, sources, other, rule)
     return check

@@ -126,3 +126,34 @@ def test_parts_of_recordings_are_not_mended_as_if_they_were_whole(tmp_path, caps
     told = capsys.readouterr().err
     assert "parts of recordings" in told and "espnet-ext import --from kaldi" in told
     assert not (target / "wav.scp").exists()
+
+
+def test_what_is_in_training_too_is_an_error_but_a_warning_in_stage_4(tmp_path, capsys):
+    from espnet_ext.bin import filter
+
+    train = make(tmp_path / "train")
+    apart = make(tmp_path / "apart", ("s8-v1", "s8-v2", "s9-v1"), seed=1)
+    same_ids = make(tmp_path / "same_ids", seed=2)
+    same_audio = make(tmp_path / "same_audio", ("s8-w1", "s8-w2", "s9-w1"))  # of train's seed
+    assert call(validate, train, apart, "--against", train) == 0
+    capsys.readouterr()
+    for leaking, code in ((same_ids, "shared-ids"), (same_audio, "shared-audio")):
+        assert call(validate, apart, leaking, "--against", train) == 1
+        found = [line for line in capsys.readouterr().out.splitlines() if "error:" in line]
+        assert found and all(f"[{code}]" in line for line in found)
+        assert call(validate, leaking) == 0
+        capsys.readouterr()
+        argv = ("--input", leaking, "--output", tmp_path / f"f-{code}", "--outputs", "meaning")
+        assert call(filter, *argv, "--against", train) == 0
+        assert f"[{code}]" in capsys.readouterr().err
+
+
+def test_what_is_no_phone_is_named(tmp_path, capsys):
+    rows = {"text.surface": ["s1-u1 W IY S IY", "s1-u2 W IX S AH0", "s2-u1 IX ERR IX"]}
+    source = make(tmp_path / "source", **rows)
+    assert call(validate, source, "--tokens", "surface=phone meaning=char") == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if "[not-phones]" in line]
+    assert len(told) == 2
+    first = "text.surface:2: warning: s1-u2: 'IX' is no phone (3 times in all, here first)"
+    assert first in told[0]
+    assert "s1-u2: 'AH0' is no phone (once)" in told[1]
