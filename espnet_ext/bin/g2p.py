@@ -15,8 +15,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--kaldi", action="store_true",
                         help="the first field of a line is an utterance id, which stays")
     parser.add_argument("--unknown", default="error", choices=("error", "keep", "unk"),
-                        help="words that cannot be pronounced: an error that names the line, kept "
-                        "as written, or replaced by --unk_symbol")
+                        help="words that cannot be pronounced: an error (the line stays empty or, "
+                        "with --kaldi, is left out; the others go on, and the exit code is 1), "
+                        "kept as written, or replaced by --unk_symbol")
     parser.add_argument("--unk_symbol", default="<unk>", help="what --unknown unk writes")
     parser.add_argument("--sandhi", default="phrase", choices=("phrase", "word"),
                         help="ko: whether words sound together across spaces, up to punctuation "
@@ -40,14 +41,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     from espnet_ext.files import atomic_write
     from espnet_ext.text import g2p
 
+    faults: list[UserError] = []
     name = "standard input" if args.input == "-" else args.input
     try:
         with _reading(args.input) as given:
             if args.lexicon:
-                made = _lexicon(given, args.kaldi, name, args.stress)
+                made = _lexicon(given, args.kaldi, name, args.stress, faults)
             else:
                 made = g2p.lines(given, _pronouncer(args), name, kaldi=args.kaldi, sentinel=NA,
-                                 unknown=args.unknown, unk=args.unk_symbol)  # fmt: skip
+                                 unknown=args.unknown, unk=args.unk_symbol,
+                                 faults=faults)  # fmt: skip
             if args.output == "-":
                 for line in made:  # at once: whoever sends a line may wait for its answer
                     print(line, flush=True)
@@ -60,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, BrokenPipeError):
             raise
         raise UserError(f"{name}: cannot read: {error.strerror}", "check the path") from None
+    if faults:
+        raise g2p.report(faults)
     return 0
 
 
@@ -88,7 +93,7 @@ def _pronouncer(args) -> Callable[[str], str]:
     return lambda text: korean.pronounce(text, style)
 
 
-def _lexicon(given, kaldi: bool, name: str, stress: bool):
+def _lexicon(given, kaldi: bool, name: str, stress: bool, faults: list):
     """Lines `word PHONES` of all words, in the order in which they first occur."""
     from espnet_ext.errors import UserError
     from espnet_ext.text import english_g2p
@@ -100,7 +105,8 @@ def _lexicon(given, kaldi: bool, name: str, stress: bool):
             try:
                 spoken = english_g2p.words(written)
             except UserError as error:
-                raise UserError(f"{name}:{number}: {error.message}", error.remedy) from None
+                faults.append(UserError(f"{name}:{number}: {error.message}", error.remedy))
+                continue
             for word in spoken:
                 if word.lower() not in seen:
                     seen.add(word.lower())

@@ -12,7 +12,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from espnet_ext.errors import UserError
-from espnet_ext.text import cmudict, letters
+from espnet_ext.text import cmudict, letters, unicode
 from espnet_ext.text.english_reading import spell_out
 from espnet_ext.text.phones import strip_stress
 
@@ -86,7 +86,10 @@ def words(text: str) -> list[str]:
     >>> words("It's 5 o'clock — TV time!")
     ["It's", 'five', "o'clock", 'TV', 'time']
     """
-    plain = spell_out(unicodedata.normalize("NFC", text))
+    unicode.check_symbols(text, ("Nd",))  # before they are read as numbers
+    plain = spell_out(unicode.audible(text))
+    unicode.check_symbols(plain)
+    plain = "".join(" , " if _is_pause(char) else char for char in plain)
     found = []
     for token in _BETWEEN.split(plain):
         word = token if _LETTER.fullmatch(token) else token.strip("'-‐‑")
@@ -105,6 +108,11 @@ def words(text: str) -> list[str]:
             )
         found.append(bare)
     return found
+
+
+def _is_pause(char: str) -> bool:
+    """Punctuation of any script; that of words (‐, ‑) and of ASCII is dealt with elsewhere."""
+    return not char.isascii() and char not in "‐‑" and unicodedata.category(char)[0] == "P"
 
 
 @functools.lru_cache(maxsize=200_000)

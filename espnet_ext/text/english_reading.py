@@ -50,7 +50,8 @@ _MONTHS = [
     "december",
 ]
 _MONTH = "(?:" + "|".join(f"{m}|{m[:3]}\\.?" if len(m) > 3 else m for m in _MONTHS) + "|sept\\.?)"
-_MONEY = {"$": ("dollar", "cent"), "£": ("pound", "pence"), "€": ("euro", "cent"), "¥": ("yen", "")}
+_MONEY = {"$": ("dollar", "cent"), "£": ("pound", "pence"), "€": ("euro", "cent"), "¥": ("yen", ""),
+          "₩": ("won", "")}  # fmt: skip
 _UNITS = {
     "%": "percent",
     "km/h": "kilometers per hour",
@@ -109,7 +110,9 @@ _ABBREVIATIONS = {
 }
 # Without a full stop these are no words, so that they need none
 _BARE = ("mr", "mrs", "dr", "vs", "etc", "prof", "sgt", "capt", "dept")
-_SYMBOLS = {"&": " and ", "+": " plus ", "=": " equals ", "@": " at "}
+_SYMBOLS = {
+    "&": " and ", "+": " plus ", "=": " equals ", "@": " at ", "×": " times ", "÷": " divided by ",
+}  # fmt: skip
 _SHORT_SCALES = {
     "k": "thousand", "m": "million", "mn": "million", "b": "billion", "bn": "billion",
     "t": "trillion", "tn": "trillion",
@@ -216,7 +219,7 @@ def spell_out(text: str) -> str:
     text = re.sub(r"\b(?:[A-Za-z]\.){2,}(?:[A-Za-z](?![A-Za-z]))?", _letters, text)
     if re.search(r"\d", text):
         text = _numbers(text)
-    return re.sub(r"[&+=@]", lambda m: _SYMBOLS[m[0]], re.sub(r"[ \t]+", " ", text))
+    return re.sub(r"[&+=@×÷]", lambda m: _SYMBOLS[m[0]], re.sub(r"[ \t]+", " ", text))
 
 
 def _letters(found: re.Match) -> str:
@@ -271,8 +274,9 @@ def _numbers(text: str) -> str:
     sub = re.sub
     text = sub(r"(?<!\d)(\d{4})-(\d{1,2})-(\d{1,2})(?!\d)", _iso_date, text)
     text = sub(rf"(?i)\b({_MONTH}) (\d{{1,2}})(?:st|nd|rd|th)?\b(?:,? (\d{{4}})\b)?", _date, text)
+    text = sub(rf"(?<![$£€¥₩\d.,])((?:{_NUMBER})(?:\.\d+)?) ?([£€¥₩])(?!\d)", r"\2\1", text)
     text = sub(
-        rf"([$£€¥]) ?({_NUMBER})(?:\.(\d+))?"
+        rf"([$£€¥₩]) ?({_NUMBER})(?:\.(\d+))?"
         r"( (?:million|billion|trillion|thousand)\b|(?i:k|mn?|bn?|tn?)\b)?",
         _money,
         text,
@@ -356,10 +360,10 @@ def _money(found: re.Match) -> str:
     whole, fraction, scale = _whole(found[2]), found[3], found[4] or ""
     if scale and not scale.startswith(" "):
         scale = " " + _SHORT_SCALES[scale.lower()]
-    plural = unit if unit == "yen" or (whole == 1 and not scale) else unit + "s"
+    plural = unit if unit in ("yen", "won") else unit + "s"
     if fraction and (scale or len(fraction) != 2):
-        return f"{cardinal(whole)} point {digits(fraction)}{scale} {unit}s"
-    said = f"{cardinal(whole)}{scale} {plural}"
+        return f"{cardinal(whole)} point {digits(fraction)}{scale} {plural}"
+    said = f"{cardinal(whole)}{scale} {unit if whole == 1 and not scale else plural}"
     cents = int(fraction) if fraction else 0
     if not cents:
         return said

@@ -57,8 +57,12 @@ def lines(
     unknown: str = ERROR,
     unk: str = "<unk>",
     sentinel: str = "",
+    faults: list[UserError] | None = None,
 ) -> Iterator[str]:
     """A pronounced line for every line; UserError names the file and the line.
+
+    With `faults`, errors are collected there and the rest goes on: a line that cannot be
+    pronounced becomes empty, so that the others keep their numbers; with `kaldi` it is left out.
 
     Args:
         name: what to call the source in messages.
@@ -71,7 +75,9 @@ def lines(
             head, *rest = text.split(maxsplit=1)[:2] or [""]
             text = rest[0] if rest else ""
             if not head:
-                raise UserError(f"{name}:{number}: no utterance id", "remove the empty line")
+                none = UserError(f"{name}:{number}: no utterance id", "remove the empty line")
+                _fault(none, faults)
+                continue
         try:
             said = (
                 text
@@ -80,5 +86,31 @@ def lines(
             )
         except UserError as error:
             of = f" (utterance {head})" if head else ""
-            raise UserError(f"{name}:{number}:{of} {error.message}", error.remedy) from None
+            _fault(UserError(f"{name}:{number}:{of} {error.message}", error.remedy), faults)
+            if kaldi:
+                continue
+            said = ""
         yield f"{head} {said}".strip() if kaldi else said
+
+
+def _fault(fault: UserError, faults: list[UserError] | None) -> None:
+    if faults is None:
+        raise fault from None
+    faults.append(fault)
+
+
+def report(faults: list[UserError], most: int = 20) -> UserError:
+    """One error that lists others, at most `most` of them, each with its remedy.
+
+    >>> print(report([UserError("a:1: bad", "mend it"), UserError("a:9: bad")], 1).message)
+    2 faults; what could be pronounced is written
+      a:1: bad; remedy: mend it
+      … and 1 more
+    """
+    listed = [f"  {one.message}" + (f"; remedy: {one.remedy}" if one.remedy else "")
+              for one in faults[:most]]  # fmt: skip
+    if len(faults) > most:
+        listed.append(f"  … and {len(faults) - most} more")
+    count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
+    return UserError("\n".join([f"{count}; what could be pronounced is written", *listed]),
+                     "mend the text, or choose --unknown keep or unk")  # fmt: skip

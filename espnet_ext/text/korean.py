@@ -45,14 +45,15 @@ def pronounce(sentence: str, style: Style = Style()) -> str:  # noqa: B008 - it 
     """Return the standard pronunciation of `sentence` in Hangul, word spaces kept.
 
     Punctuation is dropped; lone letters (ㅋㅋ) stay and are nobody's neighbours. Raises
-    `UserError` for what has no Korean reading (漢字, é).
+    `UserError` for what has no Korean reading (漢字, é, ♪).
 
     >>> pronounce("국물이 좋습니다."), pronounce("같이 앉아 있는데요")
     ('궁무리 조씀니다', '가치 안자 인는데요')
     >>> pronounce("3시에 옷 한 벌", SPOKEN)
     '세시에 오 탄 벌'
     """
-    text = spell_out(unicode.normalize(sentence))
+    text = spell_out(unicode.audible(sentence))
+    unicode.check_symbols(text)
     said = [_phrase(words, style) for words in _phrases(text, sentence)]
     return " ".join(one for one in said if one)
 
@@ -71,12 +72,13 @@ def _phrases(text: str, sentence: str) -> list[list[str]]:
     phrases = []
     for part in re.split(r"[^\w\s'‘’“”\"]|_", text):
         words = strip_punctuation(part).split()
-        for char in "".join(words):
-            if not hangul.is_hangul(char):
-                raise UserError(
-                    f"cannot pronounce {char!r} in {sentence!r}: not Hangul",
-                    "spell foreign words out in Hangul",
-                )
+        for word in words:
+            for char in word:
+                if not hangul.is_hangul(char):
+                    raise UserError(
+                        f"cannot pronounce {char!r} in '{word}' of {sentence!r}: not Hangul",
+                        "spell foreign words out in Hangul",
+                    )
         phrases.append(words)
     return phrases
 

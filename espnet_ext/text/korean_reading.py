@@ -36,7 +36,8 @@ _UNIT_ROWS = """
     kg=킬로그램 ㎏=킬로그램 mg=밀리그램 ㎎=밀리그램 g=그램 t=톤 ml=밀리리터 mL=밀리리터 ㎖=밀리리터
     kl=킬로리터 l=리터 L=리터 ℓ=리터 ha=헥타르 cal=칼로리 kcal=킬로칼로리 Hz=헤르츠 kHz=킬로헤르츠
     MHz=메가헤르츠 GHz=기가헤르츠 KB=킬로바이트 MB=메가바이트 GB=기가바이트 TB=테라바이트
-    kW=킬로와트 W=와트 V=볼트 dB=데시벨 p=페이지 $=달러 ₩=원
+    kW=킬로와트 W=와트 V=볼트 dB=데시벨 p=페이지 $=달러 ₩=원 €=유로
+    £=파운드 ¥=엔
 """
 _UNITS = dict(pair.split("=") for pair in _UNIT_ROWS.split())
 _SCALES = {"km/h": "시속 ", "℃": "섭씨 ", "°C": "섭씨 ", "℉": "화씨 ", "°F": "화씨 "}
@@ -66,6 +67,7 @@ _ENGLISH_ROW = """
 _ENGLISH = dict(pair.split("=") for pair in _ENGLISH_ROW.split())
 # Before these a nought in front is not said: 05분
 _CLOCK_UNIT = re.compile(" ?(?:시(?!리|장|민|스|험|도|대)|분(?!의)|초|월|일(?!본))")
+_SYMBOLS = {"&": "앤드", "+": "더하기", "=": "이퀄", "@": "골뱅이", "×": "곱하기", "÷": "나누기"}
 _NUMBER = r"\d{1,3}(?:,\d{3})+(?!\d)|\d+"
 
 
@@ -206,7 +208,7 @@ def _date(found: re.Match) -> str:
     return f"{sino(year)}년 {month}월 {sino(day)}일"
 
 
-_NOTHING = re.compile("[0-9A-Za-z]")
+_NOTHING = re.compile("[0-9A-Za-z&+=@×÷]")
 _LATIN = r"(?![A-Za-z])"
 _READINGS: tuple[tuple[re.Pattern, str | Callable[[re.Match], str]], ...] = tuple(
     (re.compile(pattern), reading)
@@ -240,5 +242,6 @@ _READINGS: tuple[tuple[re.Pattern, str | Callable[[re.Match], str]], ...] = tupl
         ),
         (rf"((?<![\w.])-|)({_NUMBER})(\.\d+)?", _bare),
         (r"[A-Za-z]+", _latin),
+        (r" ?[&+=@×÷] ?", lambda m: f" {_SYMBOLS[m[0].strip()]} "),
     )
 )

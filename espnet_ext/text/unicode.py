@@ -2,6 +2,7 @@
 
 import unicodedata
 
+from espnet_ext.errors import UserError
 from espnet_ext.text import hangul
 
 # What the normal form is; raised with every change, so that texts normalised before can be told.
@@ -35,6 +36,31 @@ def normalize(text: str) -> str:
     """
     text = hangul.from_jamo(text.translate(_TABLE))
     return " ".join(text.split())
+
+
+def audible(text: str) -> str:
+    """`normalize(text)` without joiners, soft hyphens and other marks that nobody hears."""
+    return normalize("".join(c for c in text if not _soundless(c)))
+
+
+def check_symbols(text: str, kinds: tuple[str, ...] = ("S", "Nd", "No")) -> None:
+    """UserError for a symbol outside ASCII, or $, whose category begins with one of `kinds`.
+
+    For text in which what has a reading (&, €5) is read: an emoji, an arrow or a digit of another
+    script must not be passed over as punctuation and the signs of ASCII are.
+    """
+    for word in text.split():
+        for char in word:
+            kind = unicodedata.category(char)
+            if kind.startswith(kinds) and (char == "$" or not char.isascii()):
+                raise UserError(
+                    f"cannot pronounce '{char}' in '{word}' of {text!r}: a symbol with no reading",
+                    "write what is said instead, or remove it",
+                )
+
+
+def _soundless(char: str) -> bool:
+    return unicodedata.category(char) == "Cf" or "\ufe00" <= char <= "\ufe0f"
 
 
 def is_normal(text: str) -> bool:

@@ -10,7 +10,7 @@ from espnet_ext.bin import cli
 from espnet_ext.bin import g2p as command
 from espnet_ext.errors import UserError
 from espnet_ext.scoring.lexicon import read_lexicon
-from espnet_ext.text import g2p
+from espnet_ext.text import english_g2p, g2p
 from espnet_ext.text.korean import SPOKEN, pronounce
 
 ROOT = Path(__file__).parents[2]
@@ -44,13 +44,43 @@ def test_an_answer_comes_before_the_next_question():
         assert process.wait(60) == 0
 
 
-def test_the_line_is_named_and_nothing_is_written(tmp_path, capsys):
+def test_the_line_is_named_and_the_others_are_written(tmp_path, capsys):
     text, made = tmp_path / "text", tmp_path / "made"
-    text.write_text("u1 좋다\nu2 漢字\n")
+    text.write_text("u1 좋다\nu2 漢字\nu3 ♪ 국물\nu4 국물\n")
     assert cli.run(command.main, ["--lang", "ko", "--kaldi", str(text), str(made)]) == 1
     message = capsys.readouterr().err
-    assert f"{text}:2: (utterance u2) cannot pronounce '漢'" in message and "remedy" in message
-    assert not made.exists()
+    assert f"{text}:2: (utterance u2) cannot pronounce '漢' in '漢字'" in message
+    assert f"{text}:3: (utterance u3) cannot pronounce '♪'" in message
+    assert "2 faults" in message and message.count("remedy") == 3
+    assert made.read_text() == "u1 조타\nu4 궁물\n"
+    assert cli.run(command.main, ["--lang", "ko", str(text), str(made)]) == 1
+    assert len(made.read_text().splitlines()) == 4  # line by line, as in the input
+
+
+def test_at_most_twenty_faults_are_printed(capsys, tmp_path):
+    text = tmp_path / "text"
+    text.write_text("漢字\n" * 25 + "good\n")
+    for options in ([], ["--lexicon", "true"]):
+        made = tmp_path / "made"
+        assert cli.run(command.main, ["--lang", "en", *options, str(text), str(made)]) == 1
+        message = capsys.readouterr().err
+        assert "25 faults" in message and "… and 5 more" in message
+        assert message.count("cannot pronounce") == 20 and f"{text}:20:" in message
+        assert made.read_text().splitlines()[-1].endswith(" D")
+
+
+@pytest.mark.parametrize("lang", ["ko", "en"])
+def test_symbols_and_scripts_are_treated_alike(lang):
+    pronouncing = {"ko": pronounce, "en": english_g2p.pronounce}[lang]
+    for text in ("❤️", "hi→", "♪", "🇰🇷", "👨\u200d👩", "™", "②", "½", "5²", "१", "$", "漢字",
+                 "Привет"):  # fmt: skip
+        with pytest.raises(UserError, match="cannot pronounce") as caught:
+            pronouncing(text)
+        assert caught.value.remedy
+    assert pronouncing("x·y") == pronouncing("x y") == pronouncing("、x。y…«»~^|<>#*§")
+    assert pronouncing("he\u200dllo\u00ad") == pronouncing("hello")
+    assert len(pronouncing("1+1=2").split()) > 3 and pronouncing("R&B") != pronouncing("R B")
+    assert pronouncing("50€") == pronouncing("€50")
 
 
 def test_kaldi_text_keeps_ids_and_missing_transcripts(tmp_path):
