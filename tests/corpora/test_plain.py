@@ -1,6 +1,11 @@
 """Manifests: columns in any order, empty cells, sets given or dealt out, several languages."""
 
+import csv
+import io
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from published import write_sound
 
 from espnet_ext.bin import prepare as command
@@ -125,3 +130,94 @@ def test_a_language_is_a_name_for_a_folder(tmp_path, lang):
         plain.prepare(path)
     with pytest.raises(UserError, match=f"--lang '{lang}'"):
         plain.prepare(path, lang=lang)
+
+
+HEAD = ["utt_id", "speaker", "audio", "meaning", "set"]
+
+
+def saved(folder, rows, encoding="utf-8", columns=HEAD):
+    """A table as a spreadsheet saves it: cells in quotes where they need them."""
+    write_sound(folder / "sound/a.wav")
+    path = folder / "corpus.tsv"
+    with open(path, "w", encoding=encoding, newline="") as handle:
+        csv.writer(handle, delimiter="\t").writerows([columns, *rows])
+    return path
+
+
+def rows_of(*texts):
+    return [[f"u{i}", "s1", "sound/a.wav", text, plain.SETS[i % 3]] for i, text in enumerate(texts)]
+
+
+def meanings(path):
+    report = Report("plain")
+    sets = plain.prepare(path, report=report)
+    found = {one.utt_id: one.texts.get("meaning") for part in sets.values() for one in part}
+    return [found[name] for name in sorted(found)], report
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_tables_as_spreadsheets_save_them(tmp_path, encoding):
+    texts = ['he said "no", twice', "with, a comma", "a\tb", "two\nlines", '"all of it"', "국물"]
+    path = saved(tmp_path, rows_of(*texts), encoding)
+    found, report = meanings(path)
+    assert found == [" ".join(text.split()) for text in texts]
+    assert any(note.startswith("4 cells were in quotes") for note in report.notes)
+
+
+def test_quotes_that_do_not_pair_are_part_of_the_text(tmp_path):
+    texts = ['"open', 'he "said"', 'end"', '"a" and "b"', '"open too', 'last']
+    found, _ = meanings(write(tmp_path, HEAD, rows_of(*texts)))
+    assert found == texts
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.text('ab"\t\n, 가', max_size=8), min_size=1, max_size=6))
+def test_the_cells_of_a_table_are_those_that_were_written(texts):
+    rows = [["head", "text", "end"], *(["x", text, "y"] for text in texts)]
+    handle = io.StringIO()
+    csv.writer(handle, delimiter="\t", lineterminator="\n").writerows(rows)
+    found, _ = plain._cells(handle.getvalue().removesuffix("\n"))
+    assert [cells for _, cells in found] == rows
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "told"),
+    [
+        ("cp949", "국물", "CP949"),
+        ("cp1252", "café", "Windows-1252"),
+        ("utf-16-le", "국물", "UTF-16"),
+    ],
+)
+def test_other_encodings_are_named_with_their_line(tmp_path, encoding, text, told):
+    with pytest.raises(UserError, match=rf"corpus.tsv:\d: not UTF-8; it looks like {told}"):
+        meanings(saved(tmp_path, rows_of("plain", text, "plain"), encoding))
+
+
+def test_columns_in_any_case_and_others_passed_over(tmp_path):
+    columns = ["UTT_ID", "Speaker", "audio", "Meaning", "Set", "age", "TEXT.gloss"]
+    rows = [[*row, "7", "g"] for row in rows_of("a", "b", "c")]
+    found, report = meanings(write(tmp_path, columns, rows))
+    assert found == ["a", "b", "c"]
+    assert "columns that are not read: 'age'" in report.notes
+
+
+@pytest.mark.parametrize(
+    ("slip", "known"), [("surfce", "surface"), ("Meanings", "meaning"), ("sets", "set")]
+)
+def test_a_column_that_is_nearly_a_known_one_is_refused(tmp_path, slip, known):
+    rows = [[*row, "x"] for row in rows_of("a", "b", "c")]
+    with pytest.raises(UserError, match=f"'{slip}' is nearly {known}"):
+        meanings(write(tmp_path, [*HEAD, slip], rows))
+
+
+def test_rows_with_too_few_cells_are_counted(tmp_path):
+    columns = ["utt_id", "speaker", "audio", "set", "meaning", "surface"]
+    rows = [
+            ["u0", "s1", "sound/a.wav", "train", "a"],
+            ["u1", "s1", "sound/a.wav", "valid", "b", ""],
+            ["u2", "s1", "sound/a.wav", "test"]]  # fmt: skip
+    _, report = meanings(write(tmp_path, columns, rows))
+    assert any("2 rows have fewer cells than there are columns (first: line 2)" in note
+               for note in report.notes)  # fmt: skip
+    assert report.unlabelled["s1-u0"] == {"surface": "the row ends before it"}
+    assert report.unlabelled["s1-u1"] == {"surface": "empty cell in the manifest"}
