@@ -268,7 +268,7 @@ def test_what_a_test_set_shares_with_its_training_set(here):
     samples, _ = soundfile.read("train/s1-u2.wav", dtype="int16")
     soundfile.write("test/s3-u2.wav", samples, RATE)
     code, told = found("test", "--against", train)
-    assert code == 1  # the same recording: an error
+    assert code == 1  # a recording of the training set
     assert sorted(told) == ["shared-audio", "shared-sentences", "shared-speakers", "whitespace"]
     (speakers,) = findings("test", "shared-speakers", "--against", train)
     assert "1 of 2 speakers (1 utterances) are in train too: s2" in speakers["message"]

@@ -190,7 +190,10 @@ def test_all_faults_of_a_manifest_at_once(capsys, tmp_path):
         (b"utt_id\tspeaker\taudio\tmeening\n1\ts\ta.wav\thi\n", "'meening' is nearly meaning"),
         (b"utt_id\tspeaker\taudio\tmeaning\ttext.meaning\n1\ts\ta\tb\tc\n", "column meaning twice"),
         (b"utt_id\tspeaker\taudio\tmeaning\n1\ts\ta.wav\thi\tthere\n", "m.tsv:2: 5 cells"),
-        ("utt_id\tspeaker\taudio\tmeaning\n1\ts\ta.wav\t국물\n".encode("cp949"), "2: not UTF-8; it looks like CP949"),
+        (
+            "utt_id\tspeaker\taudio\tmeaning\n1\ts\ta.wav\t국물\n".encode("cp949"),
+            "m.tsv:2: not UTF-8; it looks like CP949",
+        ),
     ],
 )
 def test_malformed_manifests(capsys, tmp_path, text, complaint):
