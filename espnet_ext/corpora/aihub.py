@@ -103,6 +103,18 @@ def value_of(data: Any, *path: str) -> str:
         return ""
 
 
+def no_text(data: Any, *path: str) -> str:
+    """Why `value_of` found nothing at a path.
+
+    >>> no_text({"a": [" b "]}, "a"), no_text({"a": ""}, "a"), no_text({}, "a")
+    ('a is no text', 'a is empty', 'a is empty')
+    """
+    for name in path:
+        data = data.get(name) if isinstance(data, dict) else None
+    is_text = data is None or (isinstance(data, str | int | float) and not isinstance(data, bool))
+    return f"{path[-1]} is {'empty' if is_text else 'no text'}"
+
+
 def part_of(name: str) -> str:
     """The part of the published corpus that a path within it belongs to.
 

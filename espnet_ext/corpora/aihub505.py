@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from espnet_ext.corpora import aihub, marks
-from espnet_ext.corpora.aihub import Privacy, value_of
+from espnet_ext.corpora.aihub import Privacy, no_text, value_of
 from espnet_ext.corpora.delivered import Place
 from espnet_ext.corpora.large import Entry, Fault, Store
 
@@ -121,7 +121,7 @@ def _texts(label: dict, options: Options) -> tuple[dict, dict, str, list[str]]:
         if side.text:
             texts[output] = side.text
         else:
-            missing[output] = side.problem if given else f"{name} is empty"
+            missing[output] = side.problem if given else no_text(label, "transcription", name)
     if len(texts) == 2 and texts["surface"] != texts["meaning"]:
         counts.append("readings that were said otherwise than they are written")
     return texts, missing, "read" if is_read else "answer", counts

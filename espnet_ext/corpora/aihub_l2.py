@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from espnet_ext.corpora import aihub, marks
-from espnet_ext.corpora.aihub import Privacy, value_of
+from espnet_ext.corpora.aihub import Privacy, no_text, value_of
 from espnet_ext.corpora.delivered import Place
 from espnet_ext.corpora.large import Entry, Fault, Store
 from espnet_ext.corpora.preparation import english_words
@@ -143,14 +143,14 @@ def _texts(label: dict, stem: str, options: Options) -> tuple[dict, dict, str, l
     if text := _in_language(surface.pronounced.text, options.lang):
         texts["surface"] = text
     else:
-        missing["surface"] = _why(surface.pronounced.problem, said, "orthographic")
+        missing["surface"] = _why(surface.pronounced.problem, said, label, "orthographic")
     if is_read:
         meaning, odd = aihub.prompt_text(prompt)
         counts += odd
         if text := _in_language(meaning.text, options.lang):
             texts["meaning"] = text
         else:
-            missing["meaning"] = _why(meaning.problem, prompt, "prompt")
+            missing["meaning"] = _why(meaning.problem, prompt, label, "prompt")
     elif task in FREE_TASKS:
         missing["meaning"] = f"a free answer ({task}): nothing was given to be read"
     else:
@@ -163,9 +163,9 @@ def _texts(label: dict, stem: str, options: Options) -> tuple[dict, dict, str, l
     return texts, missing, "read" if is_read else "answer", counts
 
 
-def _why(problem: str, given: str, name: str) -> str:
+def _why(problem: str, given: str, label: dict, name: str) -> str:
     if not given:
-        return f"{name} is empty"
+        return no_text(label, "RecordingMetadata", name)
     return problem or "nothing but marks"
 
 

@@ -8,6 +8,7 @@ As the transcription rules of AI Hub's speech corpora have them (ETRI, 한국어
     아/ 음/                fillers
     모+ 몬                 a word broken off or said again
     뭐*                    said into a noise
+    [noise] [웃음]          a noise, as other rules have it; [unk] words that could not be told
 
 Transcribers err, so: a missing slash between two brackets that touch is supplied, spaces around a
 slash do not count, a bracket within a bracket is read as one. Brackets that do not pair, and a
@@ -23,6 +24,13 @@ from espnet_ext.data.table import normalized
 SIDES = ("spelled", "pronounced")
 UNINTELLIGIBLE = "some words could not be told (u/ or un/)"
 _NOISE = re.compile(r"(?<![A-Za-z])(un|sn|[bnolu])$")
+_NAMED_NOISE = re.compile(
+    r"\[\s*(?:noise|laugh(?:s|ter|ing)?|breath(?:s|ing)?|cough(?:s|ing)?|sniff(?:s|ing)?|click|clap"
+    r"|music|bgm|applause|overlap(?:ping)?|silence|sil|소음|잡음|웃음|웃음소리|숨소리|기침|박수|음악)"
+    r"\s*\]",
+    re.IGNORECASE,
+)
+_NAMED_UNKNOWN = re.compile(r"\[\s*(?:unk|unknown|unintelligible|inaudible)\s*\]", re.IGNORECASE)
 _MARKS = re.compile(r"[()/+*]")
 _TOKEN = re.compile(r"[()/+*]|[^()/+*]+")
 _BETWEEN = re.compile(r"(?:\s*/\s*)?(?=\()")  # the brackets of a pair
@@ -94,10 +102,15 @@ def read(
     >>> read(raw).pronounced.text, read(raw, disfluent=()).spelled.text
     ('아 모 몬 소리야 칠 십 퍼센트 확률이라니', '몬 소리야 70% 확률이라니')
     """
+    counts: Counter = Counter()
+    if "[" in text:
+        text, named = _NAMED_NOISE.subn(" ", text)
+        text = _NAMED_UNKNOWN.sub(" u/ ", text)
+        if named:
+            counts["noises named in square brackets"] += named
     if not _MARKS.search(text):
         side = _side(text)
-        return Transcript(side, side)
-    counts: Counter = Counter()
+        return Transcript(side, side, tuple(counts))
     try:
         tokens = _TOKEN.findall(text.replace(_JOIN, " "))
         items, end = _items(tokens, 0, 0, counts)

@@ -319,3 +319,18 @@ def test_split_official_needs_both_parts(tmp_path):
     with pytest.raises(UserError, match="1 speakers are too few"):
         prepared(write_aihub(tmp_path / "d", {"train": labels([0])}), tmp_path / "a")
     assert not Path(tmp_path / "a/ko").exists()
+
+
+def test_a_list_where_a_text_should_be_is_no_text():
+    from espnet_ext.corpora import aihub, aihub_l2
+
+    label = {"transcription": {"AnswerLabelText": ["네"], "Reading": "", "ReadingLabelText": None}}
+    _, missing, _, _ = aihub505._texts(label, aihub505.Options())
+    assert missing["surface"] == "AnswerLabelText is no text"
+    label["transcription"]["AnswerLabelText"] = " "
+    _, missing, _, _ = aihub505._texts(label, aihub505.Options())
+    assert missing["surface"] == "AnswerLabelText is empty"
+    label = {"RecordingMetadata": {"prompt": {"text": "가"}, "orthographic": True}}
+    options = aihub_l2.Options("ko", ("RS",), "keep", "unlabelled", aihub.Privacy())
+    _, missing, _, _ = aihub_l2._texts(label, "KO01RS001_KO0001_20210801", options)
+    assert missing["surface"] == "orthographic is no text"

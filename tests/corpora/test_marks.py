@@ -156,3 +156,13 @@ def test_whatever_is_written_gives_a_clean_text_or_a_reason(raw, unintelligible,
         assert not re.search(r"[()+*\x00-\x1f]", side.text)
         side.text.encode()  # no lone surrogates
         assert unicodedata.is_normalized("NFC", side.text)
+
+
+def test_noises_named_in_square_brackets_are_marks():
+    heard = marks.read("[noise] 네 [웃음]맞아요 [ Laughter ]")
+    assert heard.spelled.text == heard.pronounced.text == "네 맞아요"
+    assert heard.counts == ("noises named in square brackets",)
+    assert marks.read("[KBS] 뉴스").spelled.text == "KBS 뉴스"
+    assert marks.read("[unk] 네").spelled == marks.Side("", marks.UNINTELLIGIBLE)
+    assert marks.read("[unk] 네", unintelligible="drop").spelled.text == "네"
+    assert marks.read("[noise]").spelled.problem == "nothing but marks"
