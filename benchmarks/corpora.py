@@ -87,14 +87,18 @@ def measure(what: str, corpus: str, nj: int) -> None:
         else:
             argv = ["aihub505", "--corpus_dir", corpus, "--data_dir", data, "--nj", str(nj)]
             prepare.main(argv)
-            tables = (Path(data, "ko", name, "wav.scp").read_text() for name in aihub.SETS)
-            count = sum(table.count("\n") for table in tables)
+            count = sum(_lines(Path(data, "ko", name, "wav.scp")) for name in aihub.SETS)
         seconds = time.monotonic() - started
     used = [resource.getrusage(kind) for kind in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     own, child = _peak(), used[1].ru_maxrss / 1024
     cpu = sum(one.ru_utime + one.ru_stime for one in used)
     found = {"seconds": seconds, "cpu": cpu, "count": count, "own": own, "child": child}
     print("\n" + json.dumps(found))
+
+
+def _lines(path: Path) -> int:
+    with open(path, "rb") as handle:
+        return sum(1 for _ in handle)
 
 
 def _peak() -> float:
