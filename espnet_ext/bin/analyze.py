@@ -150,13 +150,13 @@ def _probes(options, models: Mapping[str, str], _parser, common: Mapping) -> dic
 
 
 def _show_probes(result: Mapping) -> None:
-    print("| task | system | layer | accuracy % | 95 % | control % | chance % |")
-    print("|---|---|---|---|---|---|---|")
+    print("| task | system | layer | accuracy % | 95 % | control % | tokens alone % | chance % |")
+    print("|---|---|---|---|---|---|---|---|")
     for row in result["rows"]:
         names = " | ".join(row[key] for key in ("task", "system", "layer"))
-        figures = (row["accuracy"], row["control"], row["chance"])
-        accuracy, control, chance = (f"{value:.1f}" for value in figures)
-        print(f"| {names} | {accuracy} | {_bounds(row['interval'])} | {control} | {chance} |")
+        figures = (row["accuracy"], row["control"], row["alone"], row["chance"])
+        accuracy, *others = ("–" if value is None else f"{value:.1f}" for value in figures)
+        print(f"| {names} | {accuracy} | {_bounds(row['interval'])} | {' | '.join(others)} |")
 
 
 def _swaps(options, models: Mapping[str, str], _parser, common: Mapping) -> dict:

@@ -138,3 +138,10 @@ def test_command(trained, tmp_path, capsys, monkeypatch):
         analyze.main(["probes", "--models", f"a={folder}", f"b={folder}", *again,
                       "--output", str(out)])  # fmt: skip
     assert "surface" in capsys.readouterr().out
+
+
+def test_what_has_no_control_is_shown_without(capsys):
+    row = {"task": "speaker", "system": "a", "layer": "0", "accuracy": 50.0, "interval": None,
+           "control": None, "selectivity": None, "alone": None, "chance": 4.2}  # fmt: skip
+    analyze._show_probes({"rows": [row]})
+    assert "| speaker | a | 0 | 50.0 | – | – | – | 4.2 |" in capsys.readouterr().out
