@@ -95,6 +95,8 @@ def value_of(data: Any, *path: str) -> str:
         if not isinstance(data, dict):
             return ""
         data = data.get(name)
+    if type(data) is str:  # nearly always
+        return data.strip()
     if isinstance(data, bool) or not isinstance(data, str | int | float):
         return ""
     try:

@@ -39,7 +39,8 @@ class Place(NamedTuple):
         >>> Place("a/b.c.JSON", "a/b.c.JSON").stem
         'b.c'
         """
-        return unicodedata.normalize("NFC", os.path.splitext(self.name.rpartition("/")[2])[0])
+        name = self.name.rpartition("/")[2]
+        return unicodedata.normalize("NFC", name.rpartition(".")[0] or name)
 
     @property
     def source(self) -> str:

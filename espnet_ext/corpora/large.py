@@ -131,8 +131,9 @@ class Store:
     def add_audio(self, places: Iterable[Place]) -> None:
         rows, faults = [], []
         for place in places:
-            if is_writable(place.source):
-                rows.append((place.stem, place.source))
+            source = place.source
+            if is_writable(source):
+                rows.append((place.stem, source))
             else:
                 reason = "its path is not UTF-8 or has odd characters: rename it (convmv does)"
                 faults.append((place.stem, place.stem, reason))

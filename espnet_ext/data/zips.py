@@ -19,8 +19,10 @@ MAX_MEMBER = 2 << 30  # bytes unpacked; no single sound or label is larger
 _BLOCK = 1 << 16
 _END, _END64, _LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 _ENTRY, _LOCAL = b"PK\x01\x02", b"PK\x03\x04"
+_HEAD = struct.Struct("<8x2H8x2L3H8xL")  # of an entry in the list of contents
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED, _SIZES_FOLLOW, _UTF8 = 0x1, 0x8, 0x800
+_KINDS = frozenset((".wav", ".pcm"))  # told without further ado
 _REFERENCE = re.compile(
     r"(?P<path>.+\.zip):(?P<offset>\d+):(?P<packed>\d+):(?P<size>\d+):(?P<kind>[a-z0-9]{0,8})",
     re.IGNORECASE,
@@ -42,8 +44,10 @@ class Member(NamedTuple):
         >>> Member("a/b.WAV", 10, 20, 30).reference("c.zip")
         'c.zip:10:20:30:wav'
         """
-        kind = re.sub(r"[^a-z0-9]", "", os.path.splitext(self.name)[1].lower())
-        return f"{archive}:{self.offset}:{self.packed}:{self.size}:{kind[:8]}"
+        kind = self.name[-4:].lower()
+        if kind not in _KINDS:
+            kind = re.sub(r"[^a-z0-9]", "", os.path.splitext(self.name)[1].lower())[:8]
+        return f"{archive}:{self.offset}:{self.packed}:{self.size}:{kind.removeprefix('.')}"
 
 
 class Reference(NamedTuple):
@@ -131,11 +135,9 @@ def _entries(handle: BinaryIO, length: int, count: int, shift: int) -> Iterator[
         left -= len(head)
         if len(head) < 46 or head[:4] != _ENTRY:
             raise _Broken("its list of contents is damaged")
-        flags, method = struct.unpack_from("<2H", head, 8)
-        packed, size, name_length, extra_length, comment_length = struct.unpack_from(
-            "<2L3H", head, 20
+        flags, method, packed, size, name_length, extra_length, comment_length, offset = (
+            _HEAD.unpack(head)
         )
-        (offset,) = struct.unpack_from("<L", head, 42)
         rest = name_length + extra_length + comment_length
         text = handle.read(rest)
         left -= rest
@@ -198,6 +200,11 @@ def read(handle: BinaryIO, offset: int, packed: int, size: int) -> bytes:
         content = handle.read(packed)
         if len(content) != packed or packed != size:
             raise _Broken("the archive ends within it")
+    elif packed <= _BLOCK and size <= _BLOCK:
+        content = handle.read(packed)
+        if len(content) < packed:
+            raise _Broken("the archive ends within it")
+        content = _inflated(content, size)
     else:
         source = _Inflating(handle, start, packed, size)
         content = source.read(size)
@@ -206,6 +213,18 @@ def read(handle: BinaryIO, offset: int, packed: int, size: int) -> bytes:
     if crc and zlib.crc32(content) != crc:
         raise _Broken("its checksum is wrong")
     return content
+
+
+def _inflated(content: bytes, size: int) -> bytes:
+    """A small member, unpacked at once."""
+    inflater = zlib.decompressobj(-15)
+    try:
+        unpacked = inflater.decompress(content, size + 1)
+    except zlib.error as error:
+        raise _Broken(str(error)) from None
+    if len(unpacked) != size:
+        raise _Broken("it unpacks to another size than the archive says")
+    return unpacked
 
 
 def _local(handle: BinaryIO, offset: int, packed: int, size: int) -> tuple[int, int, int]:
