@@ -74,23 +74,41 @@ recipe_options() { # the recipe's own options, for its local/data.sh; settings o
     done
 }
 
+require_all() { # require_all --out FILE …: stop if one is missing
+    local word
+    for word in "$@"; do
+        [[ $word == --out || -s $word ]] || {
+            printf 'error: %s: no such file, and there is no local/data.sh that would make it\n' "$word" >&2
+            printf '  remedy: put that data directory there, or write %s/local/data.sh\n' "$recipe" >&2
+            exit 1
+        }
+    done
+}
+
 prepare_data() {
     local lang set word outputs=() given=() inputs=(--in local/data.sh)
     for lang in $langs; do
         for set in ${train_sets:-$train_set} $valid_set $test_sets; do outputs+=(--out "$datadir/$lang/$set/wav.scp"); done
     done
+    if [[ ! -e local/data.sh ]]; then # put there by hand
+        require_all "${outputs[@]}"
+        combine_sets
+        made="$datadir as it is: there is no local/data.sh"
+        return
+    fi
     mapfile -t -d '' given < <(recipe_options)
     for word in "${given[@]}"; do # a manifest, an archive: edited, it is prepared again
         if [[ -f $word ]]; then inputs+=(--in "$word"); fi
     done
     step data "${inputs[@]}" "${outputs[@]}" --show '^[a-z][a-z0-9_]*: ' -- bash local/data.sh \
         --data_dir "$datadir" --langs "$langs" --quick "$quick" "${given[@]}" --nj "$nj"
-    if [[ $train_sets == *" "* ]]; then combine_sets; fi
+    combine_sets
     made="$datadir/$(braces "$langs")/$(braces "$(all_sets)"): $(count_utterances "$datadir") utterances"
 }
 
-combine_sets() { # the training sets of a language as one
+combine_sets() { # the training sets of a language as one, where several are named
     local lang set output outputs dirs inputs
+    [[ $train_sets == *" "* ]] || return 0
     for lang in $langs; do
         dirs=() inputs=() outputs=()
         for output in $(outputs_of "$lang"); do # less those that stage 4 makes of labels
@@ -105,6 +123,7 @@ combine_sets() { # the training sets of a language as one
 
 perturb_speed() {
     local lang
+    combine_sets
     for lang in $langs; do
         step "$lang/perturb" --in "$datadir/$lang/$train_set" --out "$datadir/$lang/${train_set}_sp/wav.scp" -- \
             "$python" -m espnet_ext.bin.perturb --input "$datadir/$lang/$train_set" \
@@ -120,6 +139,7 @@ is_test() { # is_test SET: is it one to decode, of which nothing may be left out
 
 format_audio() {
     local lang set
+    combine_sets # also when stage 1 was left out, as the data were there
     for lang in $langs; do
         for set in $(all_sets); do
             launch_cpus=$nj step "$lang/format_$set" --in "$datadir/$lang/$set" \

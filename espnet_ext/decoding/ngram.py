@@ -79,6 +79,10 @@ class NgramScorer:
         index = torch.tensor(rows, device=self.history.device)
         return self.table[index].unflatten(0, tokens.shape)
 
+    def after(self, tokens: Sequence[int]) -> np.ndarray:
+        """log10 probabilities (V,) of what follows a sequence that begins with sos."""
+        return self._row(self._context(tuple(self.known[i] for i in tokens[-self.reach :])))
+
     def reorder(self, parents: torch.Tensor) -> None:
         """Hypothesis k becomes a continuation of hypothesis parents[:, k] (B, K)."""
         index = parents.unsqueeze(-1).expand(-1, -1, self.reach)

@@ -19,7 +19,8 @@ ESPNET = {"maxlenratio": 0.0, "end_detect": False, "normalize_length": False}
 class SearchOptions:
     """Options of joint CTC/attention beam search (Watanabe et al., 2017), as ESPnet names them.
 
-    Transducers obey beam_size, greedy, nbest, penalty, normalize_length and the two of their own.
+    Transducers obey beam_size, greedy, nbest, penalty, normalize_length, the weights (ctc_weight in
+    the ranking of the last beam) and the two of their own.
     """
 
     beam_size: int = 10  # hypotheses kept; never more than the vocabulary

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import torch
 
 from espnet_ext.decoding.beam import BeamSearch
+from espnet_ext.decoding.fusion import Fusion
 from espnet_ext.decoding.greedy import BestPath
 from espnet_ext.decoding.ngram import NgramScorer
 from espnet_ext.decoding.options import SearchOptions
 from espnet_ext.decoding.scorers import build_scorer
 from espnet_ext.decoding.transducer import TransducerSearch
-from espnet_ext.errors import UserError
 from espnet_ext.model.branch import Branch
 from espnet_ext.text.ngram import Ngrams
 
@@ -59,17 +59,21 @@ def build_searcher(
 
     A branch with CTC alone searches by CTC, one with a decoder alone by attention. Greedily, the
     first takes the best path of CTC, and the second one hypothesis, without language models.
-    A transducer searches by itself, whether or not there is CTC beside it.
+    A transducer searches by itself, and CTC beside it ranks what it found.
     """
     if options.greedy:
         lm = ngram = None
     if "joint" in branch.parts:
-        if lm is not None or ngram is not None:
-            raise UserError(
-                f"{branch.name}: a language model beside a transducer",
-                f"fusion is for the other branches: leave out --lm or --ngram for {branch.name}",
-            )
-        return TransducerSearch(branch.parts, branch.eos, options)
+        models = {}
+        if lm is not None:
+            models["lm"] = (lm, options.lm_weight)
+        if ngram is not None:
+            models["ngram"] = (NgramScorer(ngram, branch.tokens), options.ngram_weight)
+        ctc = branch.parts.get("ctc")
+        return TransducerSearch(
+            branch.parts, branch.eos, options, Fusion(models, branch.sos), ctc,
+            options.ctc_weight if ctc is not None else 0.0,
+        )  # fmt: skip
     if options.greedy and "ctc" in branch.parts:
         return BestPath(branch.parts["ctc"], branch.eos)
     if options.greedy:

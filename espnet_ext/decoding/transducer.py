@@ -3,17 +3,21 @@
 Time-synchronous decoding (Saon et al., ICASSP 2020, algorithm 1): frame by frame, every hypothesis
 may say up to `max_symbols` labels before it moves on with a blank, and hypotheses with the same
 labels become one whose probability is their sum. Scores are those of ESPnet's `tsd` search.
+Language models are fused label by label; CTC ranks the hypotheses of the last beam anew.
 
 Symbols: B utterances that still run, K hypotheses of each, M = K·(labels a frame + 1) candidates,
 T frames, V tokens, J joint size. Utterances are sorted by length, so those that run come first.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 
 from espnet_ext.decoding.beam import RawHypothesis
+from espnet_ext.decoding.ctc_prefix import LOG_ZERO
+from espnet_ext.decoding.fusion import Fusion
 from espnet_ext.decoding.options import SearchOptions
 from espnet_ext.model.prediction import State
 
@@ -27,11 +31,19 @@ class TransducerSearch:
         parts: `prediction` and `joint`.
         eos: never part of a transcript; nothing else about it is special.
         options: beam_size, greedy, nbest, penalty, normalize_length, max_symbols, expansion_gamma.
+        fusion: language models; not for greedy decoding.
+        ctc: module with `log_softmax`, or None; c is its weight in the ranking of the last beam,
+            1 − c the transducer's. Not for greedy decoding.
     """
 
-    def __init__(self, parts: Mapping[str, torch.nn.Module], eos: int, options: SearchOptions):
+    def __init__(
+        self, parts: Mapping[str, torch.nn.Module], eos: int, options: SearchOptions,
+        fusion: Fusion | None = None, ctc: torch.nn.Module | None = None, ctc_weight: float = 0.0,
+    ):  # fmt: skip
         self.prediction, self.joint = parts["prediction"], parts["joint"]
         self.eos, self.options = eos, options
+        self.fusion = fusion if fusion is not None and fusion.models else None
+        self.ctc, self.ctc_weight = (ctc, ctc_weight) if ctc_weight else (None, 0.0)
         self.width = 1 if options.greedy else options.beam_size
 
     @torch.no_grad()
@@ -40,10 +52,16 @@ class TransducerSearch:
         order = sorted(range(len(states)), key=lambda row: -int(lengths[row]))
         heard = self.joint.lin_enc(states[order])  # (B, T, J)
         frames = [int(lengths[row]) for row in order]
-        search = self._greedy if self.options.greedy else self._beam
         found: list[list[RawHypothesis]] = [[] for _ in order]
-        for row, nbest in zip(order, search(heard, frames), strict=True):
-            found[row] = nbest
+        if self.options.greedy:
+            for row, nbest in zip(order, self._greedy(heard, frames), strict=True):
+                found[row] = nbest
+            return found
+        logs = None if self.ctc is None else self.ctc.log_softmax(states).double()
+        for row, last in zip(order, self._beam(heard, frames), strict=True):
+            if logs is not None:
+                last = self._with_ctc(last, logs[row, : int(lengths[row])])
+            found[row] = self._ranked(last)
         return found
 
     def _log_probs(self, heard: torch.Tensor, said: torch.Tensor) -> torch.Tensor:
@@ -99,17 +117,23 @@ class TransducerSearch:
     # -- beam
 
     def _beam(self, heard: torch.Tensor, frames: Sequence[int]) -> list[list[RawHypothesis]]:
+        """The last beam of each utterance."""
         tree = _Tree(len(frames))
+        if self.fusion:
+            self.fusion.start()
         beam = self._first(heard, tree)
-        done: list[list[tuple[float, int]]] = [[] for _ in frames]
+        done: list[list[RawHypothesis]] = [[] for _ in frames]
         for t in range(max(frames)):
             running = sum(count > t for count in frames)
             beam = beam.rows(running)
             beam = self._frame(heard[:running, t, None], beam, tree)
             for row in (row for row in range(running) if frames[row] == t + 1):
                 scores, nodes = beam.score[row].tolist(), beam.node[row].tolist()
-                done[row] = [(s, n) for s, n in zip(scores, nodes, strict=True) if s > -torch.inf]
-        return [self._ranked(pairs, tree) for pairs in done]
+                pairs = zip(scores, nodes, strict=True)
+                done[row] = [self._raw(s, n, tree) for s, n in pairs if s > -torch.inf]
+            if self.fusion:
+                self.fusion.keep(beam.node[beam.score > -torch.inf].tolist(), tree)
+        return done
 
     def _first(self, heard: torch.Tensor, tree: "_Tree") -> "_Beam":
         """One hypothesis an utterance, in which nothing was said; the other places are empty."""
@@ -134,6 +158,8 @@ class TransducerSearch:
                 break
             logs[..., BLANK] = logs[..., self.eos] = -torch.inf
             worth = beam.score.unsqueeze(-1) + logs + self.options.penalty
+            if self.fusion:
+                worth += self.fusion.scores(beam.node, beam.score > -torch.inf, tree)
             if self.options.expansion_gamma:
                 best = torch.stack([one.score.amax(1) for one in levels]).amax(0)
                 worth = worth.masked_fill(
@@ -193,12 +219,34 @@ class TransducerSearch:
                   for parts in zip(*(one.state for one in levels), strict=True)),
         )  # fmt: skip
 
-    def _ranked(self, pairs: Sequence[tuple[float, int]], tree: "_Tree") -> list[RawHypothesis]:
+    def _raw(self, score: float, node: int, tree: "_Tree") -> RawHypothesis:
+        ids, confidences = tree.trace(node)
+        own = score - self.options.penalty * len(ids)
+        scores = {}
+        if self.fusion:
+            scores = self.fusion.sums(node, tree)
+            own -= sum(self.fusion.models[name][1] * total for name, total in scores.items())
+        return RawHypothesis(ids, score, {"transducer": own, **scores}, confidences)
+
+    def _with_ctc(self, last: list[RawHypothesis], logs: torch.Tensor) -> list[RawHypothesis]:
+        """Scores with log P_ctc of the whole transcript; logs (T, V) of this utterance."""
+        counts = torch.tensor([len(raw.token_ids) for raw in last])
+        flat = torch.tensor([i for raw in last for i in raw.token_ids], dtype=torch.long)
+        used, labels = flat.unique(return_inverse=True)  # no other columns are needed
+        columns = logs[:, torch.cat([used.new_tensor([BLANK]), used]).to(logs.device)]
+        losses = torch.nn.functional.ctc_loss(
+            columns.unsqueeze(1).expand(-1, len(last), -1).contiguous().cpu(), labels + 1,
+            counts.new_full((len(last),), len(logs)), counts, blank=0, reduction="none",
+        )  # fmt: skip
         found = []
-        for score, node in pairs:
-            ids, confidences = tree.trace(node)
-            own = score - self.options.penalty * len(ids)
-            found.append(RawHypothesis(ids, score, {"transducer": own}, confidences))
+        for raw, loss in zip(last, losses.tolist(), strict=True):
+            value = max(-loss, LOG_ZERO)  # too few frames for so many labels
+            own = raw.scores["transducer"]
+            score = raw.score + self.ctc_weight * (value - own)
+            found.append(dataclasses.replace(raw, score=score, scores={**raw.scores, "ctc": value}))
+        return found
+
+    def _ranked(self, found: list[RawHypothesis]) -> list[RawHypothesis]:
         if self.options.normalize_length:
             found.sort(key=lambda raw: -raw.score / (len(raw.token_ids) + 1))
         else:

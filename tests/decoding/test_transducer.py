@@ -1,7 +1,5 @@
 """Transducer search: against ESPnet's, and against every transcript of tiny models."""
 
-import itertools
-import math
 import sys
 from pathlib import Path
 
@@ -11,57 +9,17 @@ import torch
 from espnet_ext.decoding.options import SearchOptions
 from espnet_ext.decoding.transducer import TransducerSearch
 from espnet_ext.errors import UserError
-from espnet_ext.model import espnet
-from espnet_ext.model.prediction import build_prediction
 from espnet_ext.model.rnnt import rnnt_loss
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 import tiny_recipe  # noqa: E402
-
-SIZE, HIDDEN = 16, 12
-
-
-def make(kind="lstm", vocabulary=9, seed=0, dtype=torch.float32, layers=2):
-    """Networks that prefer some tokens, as trained ones do; eos, the last, is never likely."""
-    torch.manual_seed(seed)
-    conf = {"hidden_size": HIDDEN} | ({} if kind == "stateless" else {"num_layers": layers})
-    prediction = build_prediction(kind, conf, vocabulary, "outputs.surface")
-    joint = espnet.load("JointNetwork")(vocabulary, SIZE, HIDDEN, 10)
-    with torch.no_grad():
-        for parameter in [*prediction.parameters(), *joint.parameters()]:
-            parameter.mul_(3)
-        joint.lin_out.bias[0] += 2
-        joint.lin_out.bias[vocabulary - 1] = -1e4
-    return {"prediction": prediction.to(dtype).eval(), "joint": joint.to(dtype).eval()}
-
-
-def states(lengths, dtype=torch.float32, seed=1):
-    random = torch.Generator().manual_seed(seed)
-    shape = (len(lengths), max(lengths), SIZE)
-    return 2 * torch.randn(shape, generator=random).to(dtype), torch.tensor(lengths)
+from transducer_models import every_transcript, make, peer_of, states  # noqa: E402
 
 
 def search(parts, x, lengths, **options):
     vocabulary = parts["joint"].lin_out.out_features
     found = TransducerSearch(parts, vocabulary - 1, SearchOptions(**options))(x, lengths)
     return [[(raw.token_ids, raw.score) for raw in nbest] for nbest in found]
-
-
-def peer_of(parts, beam, **options):
-    module = pytest.importorskip("espnet2.asr.transducer.beam_search_transducer")
-    network = pytest.importorskip("espnet2.asr.decoder.transducer_decoder")
-    own = parts["prediction"]
-    decoder = network.TransducerDecoder(
-        own.embed.num_embeddings, "lstm" if own.has_cell else "gru", len(own.decoder), HIDDEN
-    )
-    decoder.load_state_dict(own.state_dict())
-    search = module.BeamSearchTransducer(decoder.eval(), parts["joint"], beam, **options)
-
-    def run(x):
-        with torch.no_grad():
-            return [(tuple(h.yseq[1:]), float(h.score)) for h in search(x)]
-
-    return run
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
@@ -95,30 +53,6 @@ def test_espnets_greedy_search_finds_the_same():
     said = [peer(x[row, :length])[0][0] for row, length in enumerate(lengths)]
     assert [nbest[0][0] for nbest in ours] == said
     assert all(said)
-
-
-def every_transcript(parts, x, symbols):
-    """P of each label sequence: all its paths with at most `symbols` labels a frame, enumerated."""
-    frames, vocabulary = len(x), parts["joint"].lin_out.out_features
-    found = {}
-    for length in range(frames * symbols + 1):
-        ways = [w for w in itertools.product(range(symbols + 1), repeat=frames) if sum(w) == length]
-        for ids in itertools.product(range(1, vocabulary - 1), repeat=length):
-            labels = torch.tensor([[0, *ids]])
-            with torch.no_grad():
-                said = parts["prediction"](labels)[0]
-                logs = parts["joint"](x[:, None], said[None]).log_softmax(-1).tolist()
-            total = 0.0
-            for way in ways:
-                u, log = 0, 0.0
-                for t, count in enumerate(way):
-                    for _ in range(count):
-                        log += logs[t][u][ids[u]]
-                        u += 1
-                    log += logs[t][u][0]
-                total += math.exp(log)
-            found[ids] = math.log(total)
-    return found
 
 
 @pytest.mark.parametrize("kind", ["stateless", "lstm"])
@@ -262,12 +196,19 @@ def test_wrong_options_are_named(recipe, tmp_path):
             decode(recipe, tmp_path, **{key: value})
 
 
-def test_language_models_are_refused(recipe):
+def test_commands_fuse_language_models(recipe, tmp_path):
     from espnet_ext.decoding.api import DualSpeech2Text
-    from espnet_ext.model.load import load_model
-    from espnet_ext.text.ngram import estimate
+    from espnet_ext.text.ngram import estimate, write_arpa
 
-    model, config = load_model(recipe.root / "exp")
-    ngrams = {"surface": estimate([["K", "AE", "T"]] * 3, 2)}
-    with pytest.raises(UserError, match="language model beside a transducer"):
-        DualSpeech2Text(model, config, {"ngram_weight": 0.3}, recipe.root / "exp", ngrams=ngrams)
+    write_arpa(tmp_path / "k.arpa", estimate([["K", "AE", "T"]] * 3, 2))
+    recognise = DualSpeech2Text.from_pretrained(
+        recipe.root / "exp", ngrams={"surface": tmp_path / "k.arpa"}, ngram_weight=0.5, nbest=3
+    )
+    audio = (recipe.root / "dump/valid/wav.scp").read_text().split()[1]
+    result = recognise(audio)
+    found = result.nbest["surface"][0]
+    assert found.scores.keys() == {"transducer", "ngram", "ctc"}
+    assert found.score == pytest.approx(
+        0.7 * found.scores["transducer"] + 0.3 * found.scores["ctc"] + 0.5 * found.scores["ngram"]
+    )
+    assert result.best["meaning"].scores.keys() == {"transducer"}

@@ -507,6 +507,25 @@ def test_several_training_sets_are_combined(project):
     assert again.returncode == 0 and project.calls() == []
 
 
+def test_sets_put_there_by_hand_need_no_preparation(project):
+    assert project.run("--langs", "en", "--stop_stage", "1").returncode == 0
+    (project.recipe / "local/data.sh").unlink()
+    (project.recipe / "data/en/read").symlink_to("train")
+    options = ("--train_sets", "train read", "--langs", "en", "--stop_stage", "3")
+    done = project.run(*options)
+    assert done.returncode == 0 and "there is no local/data.sh" in done.stderr, done.stderr
+    assert any(call.startswith("combine") for call in project.calls())
+
+    (project.recipe / "data/en/train+read/wav.scp").unlink()
+    again = project.run("--stage", "3", *options)  # combines what is not combined yet
+    assert again.returncode == 0, again.stderr
+    assert any(call.startswith("combine") for call in project.calls())
+
+    (project.recipe / "data/en/test/wav.scp").unlink()
+    missing = project.run(*options)
+    assert missing.returncode == 1 and "local/data.sh" in missing.stderr
+
+
 def test_outputs_and_tags_of_labels(project):
     done = project.run(
         "--label_outputs", "l1=utt2l1", "--inline_tags", "meaning=l1", "--langs", "en",
