@@ -83,14 +83,13 @@ def _cosine(k: np.ndarray, m: np.ndarray) -> float:
 
 
 def _svd(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Left singular vectors (N, P) of the centred rows, singular values (P,), the rows (N, D).
+    """Of the centred rows (N, D): left singular vectors (N, P), values (P,), both others (P, D).
 
     Directions without variance are dropped: they are rounding, which whitening would blow up.
     """
-    x = _centred(x)
-    left, values, _ = np.linalg.svd(x, full_matrices=False)
+    left, values, right = np.linalg.svd(_centred(x), full_matrices=False)
     kept = values > values[:1] * max(x.shape) * np.finfo(np.float32).eps
-    return left[:, kept], values[kept], x
+    return left[:, kept], values[kept], (values[:, None] * right)[kept]
 
 
 def _tellable(a: np.ndarray, b: np.ndarray) -> bool:
@@ -112,14 +111,12 @@ def _pwcca(a, b) -> float:
     """Mean of both directions: the measure weights by one side's own directions."""
     if not _tellable(a[0], b[0]):
         return float("nan")
-    return (_weighted(a, b) + _weighted(b, a)) / 2
-
-
-def _weighted(a, b) -> float:
-    rotate, correlations, _ = np.linalg.svd(a[0].T @ b[0], full_matrices=False)
-    canonical = a[0] @ rotate  # (N, min(P, Q))
-    weights = np.abs(canonical.T @ a[2]).sum(1)
-    return float(weights @ correlations.clip(0, 1) / weights.sum())
+    left, correlations, right = np.linalg.svd(a[0].T @ b[0], full_matrices=False)
+    total = 0.0
+    for directions, x in ((left.T, a[2]), (right, b[2])):
+        weights = np.abs(directions @ x).sum(1)  # of canonical variables, over the columns of x
+        total += float(weights @ correlations.clip(0, 1) / weights.sum())
+    return total / 2
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
@@ -172,8 +169,8 @@ def _rows(x: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 
 def _svd_rows(prepared, order: np.ndarray):
-    left, values, rows = prepared
-    return left[order], values, rows[order]
+    left, values, rest = prepared  # which say nothing of the rows' order
+    return left[order], values, rest
 
 
 def _pairs(ranks: np.ndarray, order: np.ndarray) -> np.ndarray:

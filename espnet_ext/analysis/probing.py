@@ -227,11 +227,8 @@ class _Probing:
         spans = align(log_probs, system.token_ids(output, text), float(len(states)))
         if not spans:
             return  # too fast for this encoder's frames, or nothing said
-        edges = _edges(spans, len(states))
-        rows = {
-            key: torch.stack([part.mean(0) for part in layer.split(edges)]).numpy()
-            for key, layer in frames.items()
-        }
+        edges = torch.tensor(_edges(spans, len(states)))
+        rows = {key: pooled(layer, edges).numpy() for key, layer in frames.items()}
         types = list(zip(["<s>", *tokens], tokens, strict=False))  # a token after another
         found[output].add(tokens, types, utterance.speaker, rows)
         if output == "surface" and (marks := deviations(utterance, tokens, system, output)):

@@ -132,8 +132,7 @@ def pooled(rows: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     tensor([[2.],
             [7.]])
     """
-    parts = rows.split([int(count) for count in counts])
-    return torch.stack([part.mean(0) for part in parts])
+    return torch.segment_reduce(rows.contiguous(), "mean", lengths=counts.to(rows.device).long())
 
 
 def _pad(speech: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
