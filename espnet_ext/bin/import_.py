@@ -7,13 +7,20 @@
 
 Without a choice of columns, plain transcripts are meaning. Audio is referred to where it is; parts
 of files (Kaldi's segments, lhotse's offsets) are written to OUTPUT/data. OUTPUT/import.json tells
-what was left out or is unlabelled, and why.
+what was left out or is unlabelled, and why. What is wrong with a source is told all at once, by
+kind, and nothing is imported.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from espnet_ext.bin import audio_options, cli
+
+if TYPE_CHECKING:
+    from espnet_ext.corpora.interchange.columns import Columns
+    from espnet_ext.corpora.interchange.sink import Sink
 
 SOURCES = ("kaldi", "lhotse", "hf", "commonvoice")
 
@@ -73,6 +80,16 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         skip_unreadable=chosen.skip_unreadable,
         source=chosen.source,
     )
+    with sink.faults.reading():
+        _read(chosen, columns, sink)
+    for line in report.lines(sink.finish()):
+        say(line)
+    print(f"{chosen.output}: wrote it and import.json")
+    return 0
+
+
+def _read(chosen: argparse.Namespace, columns: "Columns", sink: "Sink") -> None:
+    """Give the source's utterances to the sink."""
     if chosen.kind == "kaldi":
         from espnet_ext.corpora.interchange import from_kaldi
 
@@ -92,10 +109,6 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         from espnet_ext.corpora import commonvoice
 
         commonvoice.read(chosen.source, columns, sink, split=chosen.split)
-    for line in report.lines(sink.finish()):
-        say(line)
-    print(f"{chosen.output}: wrote it and import.json")
-    return 0
 
 
 if __name__ == "__main__":

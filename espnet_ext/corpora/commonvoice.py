@@ -7,11 +7,11 @@ changed between releases; read are `client_id`, `path`, `sentence` and `accents`
 
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from espnet_ext.corpora.interchange.columns import Columns, utterance
+from espnet_ext.corpora.interchange.columns import Columns, require_columns, utterance
 from espnet_ext.corpora.interchange.sink import Sink
 from espnet_ext.corpora.preparation import (
     Report,
@@ -99,17 +99,22 @@ def read(source: str | os.PathLike, columns: Columns, sink: Sink, *, split: str 
     if split not in TABLES:
         what = f"no table '{split}'" if split else "no table given"
         raise UserError(f"{folder}: {what}", f"choose --split {' or '.join(TABLES)}")
+    asked = columns
     for column, rows in (("texts", {"meaning": "sentence"}), ("speaker", "speaker")):
         if not getattr(columns, column):
             columns = replace(columns, **{column: rows})
     if not columns.lang:
         columns = replace(columns, lang="locale")
-    for row in _rows(folder / f"{split}.tsv"):
+    table = folder / f"{split}.tsv"
+    for number, row in enumerate(_rows(table, sink.faults.note)):
         row["speaker"] = row["client_id"][:SPEAKER_DIGITS]
-        utt_id = row[columns.id] if columns.id else _utt_id(row)
-        audio = str(folder / "clips" / _file_name(row["path"]))
-        one = utterance(utt_id, audio, row, columns, sink.report)
-        sink.refer(one if one.l1 or columns.l1 else replace(one, l1=_l1(row, sink.report)))
+        if number == 0:
+            require_columns(str(table), asked, list(row))
+        with sink.faults.noting():
+            utt_id = row[columns.id] if columns.id else _utt_id(row)
+            audio = str(folder / "clips" / _file_name(row["path"]))
+            one = utterance(utt_id, audio, row, columns, sink.report)
+            sink.refer(one if one.l1 or columns.l1 else replace(one, l1=_l1(row, sink.report)))
 
 
 def words(sentence: str) -> str:
@@ -137,8 +142,17 @@ def _locale_folder(root: Path, lang: str) -> Path:
     raise UserError(f"{root}: has no {lang}/train.tsv", f"name cv-corpus-<version>; {HOW_TO_GET}")
 
 
-def _rows(path: Path) -> Iterator[dict[str, str]]:
-    """Rows of a table by column, one at a time; the first fault is a `UserError` with its line."""
+def _refuse(error: UserError) -> None:
+    raise error
+
+
+def _rows(
+    path: Path, refuse: Callable[[UserError], None] = _refuse
+) -> Iterator[dict[str, str]]:
+    """Rows of a table by column, one at a time; a faulty one is a `UserError` with its line.
+
+    Where `refuse` only notes it, reading goes on behind that row.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such table", f"unpack the locale whole; {HOW_TO_GET}")
     number = 0
@@ -154,10 +168,12 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
                     continue
                 if len(cells) > len(columns):
                     message = f"{path}:{number}: {len(cells)} cells, but {len(columns)} columns"
-                    raise UserError(message, "remove the line, or mend it")
+                    refuse(UserError(message, "remove the line, or mend it"))
+                    continue
                 row = dict(zip(columns, cells + [""] * (len(columns) - len(cells)), strict=True))
                 if not row["client_id"] or not row["path"]:
-                    raise UserError(f"{path}:{number}: no client_id or path", "remove the line")
+                    refuse(UserError(f"{path}:{number}: no client_id or path", "remove the line"))
+                    continue
                 yield row
     except UnicodeDecodeError as error:
         message = f"{path}:{number + 1}: is not UTF-8: {error.reason}"

@@ -150,3 +150,21 @@ def test_words_are_without_punctuation_and_stay_so(text):
     done = commonvoice.words(text)
     assert commonvoice.words(done) == done
     assert not set(done) & set('.,!?"“”()[]{};:…。、')
+
+
+def test_the_import_tells_all_faulty_lines_at_once(tmp_path, capsys):
+    root = write_commonvoice(tmp_path, TABLES)
+    main = importlib.import_module("espnet_ext.bin.import_").main
+    argv = ["--from", "commonvoice", str(root / "en"), "--split", "train"]
+    argv += ["--output", str(tmp_path / "out")]
+    assert cli.run(main, [*argv, "--id", "nothing"]) == 1
+    assert "has no column nothing" in capsys.readouterr().err
+    table = root / "en/train.tsv"
+    lines = table.read_text().splitlines()
+    lines[1] += "\ttoo\tmany" + "\tcells" * 20
+    table.write_text("\n".join([*lines, "\tc9.mp3\tNobody.", ""]))
+    (root / "en/clips" / "c2.mp3").unlink()
+    assert cli.run(main, argv) == 1
+    error = capsys.readouterr().err
+    for part in ("3 faults of 3 kinds", "train.tsv:2: ", "train.tsv:4: no client_id", "c2.mp3"):
+        assert part in error, (part, error)

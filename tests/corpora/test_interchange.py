@@ -3,8 +3,11 @@
 import gzip
 import importlib
 import json
+import os
+import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -566,3 +569,114 @@ def test_reading_a_part_is_slicing(tmp_path):
         first = round(start * RATE)
         last = None if seconds is None else first + round(seconds * RATE)
         assert np.array_equal(part, whole[first:last])
+
+
+# -- all faults at once
+
+
+def test_kaldi_faults_are_told_all_at_once(tmp_path, capsys):
+    sound = write_sound(tmp_path / "a.wav")
+    (tmp_path / "b.wav").write_text("no sound")
+    wav = [f"r {sound}", f"q {tmp_path}/b.wav", "p touch x |", "empty"]
+    kaldi = tables(tmp_path / "k", wavscp=wav,
+                   segments=["u1 r 0 0.5", "u2 r 9 10", "u3 q 0 1", "u4 p 0 1", "u5 r 1 0"],
+                   text=["u1 x", "stranger y"], utt2spk=["u1"])  # fmt: skip
+    argv = ["--from", "kaldi", kaldi, "--output", tmp_path / "out", "--l1", "no_file"]
+    assert run(import_main, *argv) == 1
+    error = capsys.readouterr().err
+    for part in ("has no file no_file", "wav.scp:4: empty: has no value",
+                 "1 ids are not in segments:\n    stranger", "1 rows are not segments:\n    u5",
+                 "not run unasked", "u2: ", "u3: ", "nothing is imported"):  # fmt: skip
+        assert part in error, part
+    assert not (tmp_path / "out/wav.scp").exists()
+    # Mended, the same folder can be imported into.
+    tables(kaldi, wavscp=wav[:1], segments=["u1 r 0 0.5"], text=["u1 x"], utt2spk=["u1 s"])
+    assert run(import_main, *argv[:-2]) == 0
+    assert [one.utt_id for one in read_directory(tmp_path / "out")] == ["u1"]
+
+
+def test_lhotse_faults_are_told_all_at_once(tmp_path, capsys):
+    pytest.importorskip("lhotse")
+    directory(tmp_path, 3)
+    out = tmp_path / "m"
+    assert run(export_main, "--to", "lhotse", tmp_path / "data", "--output", out) == 0
+    lines = gzip.decompress((out / "cuts.jsonl.gz").read_bytes()).decode().splitlines()
+    cuts = [json.loads(line) for line in lines]
+    cuts[0]["recording"]["sources"][0] |= {"type": "url", "source": "https://example.org/a.wav"}
+    cuts[1]["supervisions"][0]["id"] = cuts[2]["supervisions"][0]["id"]
+    cuts[2]["recording"]["sources"][0]["source"] = "no.wav"
+    content = "".join(json.dumps(cut) + "\n" for cut in cuts)
+    argv = ["--from", "lhotse", tmp_path / "c.jsonl", "--output", tmp_path / "o"]
+    (tmp_path / "c.jsonl").write_text(content)
+    assert run(import_main, *argv) == 1
+    error = capsys.readouterr().err
+    assert "2 faults of 2 kinds" in error  # the third cut is not looked at: its id is taken
+    assert "is at an address" in error and "two utterances have this id" in error
+    (tmp_path / "c.jsonl").write_text(content + "{")  # what ends the reading is told as well
+    assert run(import_main, *argv, "--id", "nothing") == 1
+    error = capsys.readouterr().err
+    assert "4 faults of 2 kinds" in error and error.count("nothing in nothing") == 3
+    assert "after 3 cuts" in error
+
+
+def test_hf_faults_are_told_all_at_once_with_their_number(tmp_path, capsys):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {"id": datasets.Value("string"), "text": datasets.Value("string"),
+         "audio": {"path": datasets.Value("string"), "bytes": datasets.Value("binary")}}
+    )  # fmt: skip
+    sound = write_sound(tmp_path / "a.wav")
+    rows = [{"id": f"u{n}", "text": "x", "audio": {"path": None, "bytes": None}} for n in range(30)]
+    rows += [{"id": None, "text": "x", "audio": {"path": str(sound), "bytes": None}},
+             {"id": "bad", "text": "x", "audio": {"path": "a", "bytes": b"no sound"}},
+             {"id": "lost", "text": "x", "audio": {"path": "/no/such.wav", "bytes": None}},
+             {"id": "good", "text": "x", "audio": {"path": str(sound), "bytes": None}}]  # fmt: skip
+    datasets.Dataset.from_list(rows, features=features).save_to_disk(tmp_path / "set")
+    argv = ["--from", "hf", tmp_path / "set", "--meaning", "text", "--id", "id"]
+    assert run(import_main, *argv, "--output", tmp_path / "o") == 1
+    error = capsys.readouterr().err
+    assert "33 faults of 4 kinds, and nothing is imported" in error
+    assert error.count("has no audio") == 20 and "… and 10 more of this kind" in error
+    for part in ("row 30: nothing in id", "bad: cannot be read as audio", "/no/such.wav"):
+        assert part in error, part
+    assert not (tmp_path / "o/wav.scp").exists()
+
+
+# -- the hub out of reach
+
+
+@pytest.mark.parametrize("answers", [False, True], ids=["closed", "silent"])
+def test_a_hub_out_of_reach_is_one_error_soon(tmp_path, capsys, monkeypatch, answers):
+    hub = pytest.importorskip("huggingface_hub")
+    from espnet_ext.corpora.interchange import from_hf
+
+    with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections, never answers
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        if not answers:
+            server.close()
+        monkeypatch.setattr(hub.constants, "ENDPOINT", address)
+        monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(from_hf, "PATIENCE", 0.5)
+        argv = ["--from", "hf", "someone/corpus", "--meaning", "x", "--output", tmp_path / "o"]
+        begin = time.monotonic()
+        assert run(import_main, *argv) == 1
+        assert time.monotonic() - begin < 20  # the library alone needs half a minute and more
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: someone/corpus: {address} cannot be reached: ")
+    assert "--local-dir DIR" in error and "HF_HUB_OFFLINE=1" in error
+    assert len(error.splitlines()) == 2, error
+
+
+def test_without_the_hub_paths_and_downloads_are_looked_at(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("datasets")
+    argv = ["--meaning", "x", "--output", tmp_path / "o"]
+    assert run(import_main, "--from", "hf", tmp_path / "no/set", *argv) == 1
+    assert "no such folder or file" in capsys.readouterr().err
+    done = subprocess.run(
+        [sys.executable, "-m", "espnet_ext.bin.import_", "--from", "hf", "someone/corpus",
+         *map(str, argv)], capture_output=True, text=True,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")},
+    )  # fmt: skip
+    assert done.returncode == 1 and "someone/corpus: cannot be loaded" in done.stderr
+    assert "unset HF_HUB_OFFLINE" in done.stderr
+    assert "Retrying" not in done.stderr and "Traceback" not in done.stderr

@@ -5,6 +5,7 @@ is referred to, a file's bytes are stored as they are, samples are written as FL
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from espnet_ext.errors import UserError
 from espnet_ext.progress import track
 
 EXTRA = "hf"
+PATIENCE = 10  # seconds that the hub has for its first answer
+_ON_HUB = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 BATCH = 16  # rows of a parquet file that are held at a time
 
 
@@ -62,9 +65,10 @@ def read(
         for name in names.keys() & row.keys():
             value = row[name]  # -1 stands for none in sets without labels
             row[name] = names[name].int2str(value) if value is not None and value >= 0 else None
-        one = utterance(_id(row, columns, split or "all", number, sink), "", row, columns,
-                        sink.report)  # fmt: skip
-        _give(row[audio], one, sink, root, source)
+        with sink.faults.noting():
+            one = utterance(_id(row, columns, split or "all", number, sink), "", row, columns,
+                            sink.report)  # fmt: skip
+            _give(row[audio], one, sink, root, source)
 
 
 def _load(source: str, config: str) -> Any:
@@ -82,12 +86,35 @@ def _load(source: str, config: str) -> Any:
             for one in found:  # train-00000-of-00002.parquet belongs to train
                 files.setdefault(one.stem.partition("-")[0], []).append(str(one))
             return _streamed(datasets.load_dataset_builder("parquet", data_files=files))
+        if not path.exists():
+            _require_hub(source)
         return _streamed(datasets.load_dataset_builder(source, config or None))
     except UserError:
         raise
     except Exception as error:  # it raises many kinds: not found, no network, no such configuration
         message = f"{source}: cannot be loaded: {type(error).__name__}: {error}"
         remedy = "check the name, --config and the connection; or fetch it, and name the folder"
+        if "OfflineModeIsEnabled" in message:
+            remedy = "it was not downloaded here before: unset HF_HUB_OFFLINE, or name its folder"
+        raise UserError(message, remedy) from None
+
+
+def _require_hub(name: str) -> None:
+    """Whether the hub answers at all; the library itself would try again and again."""
+    if not _ON_HUB.fullmatch(name):
+        raise UserError(f"{name}: no such folder or file", "correct the path, or name USER/SET")
+    hub = library("huggingface_hub", EXTRA)
+    if hub.constants.HF_HUB_OFFLINE:
+        return  # only what was downloaded before is looked at
+    try:
+        hub.get_session().head(hub.constants.ENDPOINT, timeout=PATIENCE)
+    except Exception as error:  # of whichever library it asks with
+        message = f"{name}: {hub.constants.ENDPOINT} cannot be reached: {error}"
+        remedy = (
+            "check the connection (HTTPS_PROXY, HF_ENDPOINT); or download it elsewhere "
+            f"(hf download --repo-type dataset {name} --local-dir DIR) and name DIR; "
+            "HF_HUB_OFFLINE=1 takes what was downloaded here before"
+        )
         raise UserError(message, remedy) from None
 
 

@@ -14,7 +14,8 @@ from espnet_ext.corpora.interchange.sink import Sink
 from espnet_ext.corpora.preparation import shown
 from espnet_ext.data.audio import is_pipe, source_file
 from espnet_ext.data.directory import text_files
-from espnet_ext.data.table import read_table
+from espnet_ext.data.findings import errors_of
+from espnet_ext.data.table import scan_table
 from espnet_ext.errors import UserError
 
 TO_THE_END = -1.0  # an end time in `segments` that means the recording's own
@@ -30,33 +31,47 @@ def read(source: str | os.PathLike, columns: Columns, sink: Sink, *, root: str =
     folder = Path(source)
     if not (folder / "wav.scp").is_file():
         raise UserError(f"{folder}: has no wav.scp", "name a Kaldi data directory")
-    columns, tables = _tables(folder, columns)
-    recordings = {name: _placed(entry, root) for name, entry in _entries(folder).items()}
+    columns, tables = _tables(folder, columns, sink)
+    entries, whole = _table(folder / "wav.scp", sink)
+    if whole and not entries:
+        raise UserError(f"{folder / 'wav.scp'}: no recordings in it", "name another directory")
+    recordings = {name: _placed(entry, root) for name, entry in entries.items()}
     segments = folder / "segments"
-    parts = _segments(segments) if segments.is_file() else None
-    names = parts if parts is not None else recordings
-    _check_ids(folder, names, tables)
-    if parts is None:
+    if not segments.is_file():
+        if whole:
+            _check_ids(folder, recordings, tables, sink)
         for name, entry in recordings.items():
-            sink.refer(_utterance(name, entry, columns, tables, sink))
+            with sink.faults.noting():
+                sink.refer(_utterance(name, entry, columns, tables, sink))
         return
-    if lost := sorted({name for name, _, _ in parts.values()} - recordings.keys()):
-        remedy = f"add it to {folder / 'wav.scp'}, or remove its segments"
-        raise UserError(f"{segments}: recording {lost[0]}: not in wav.scp", remedy)
+    rows, segments_whole = _table(segments, sink)
+    if segments_whole:
+        _check_ids(folder, rows, tables, sink)
+    parts = _segments(segments, rows, sink)
     used = {name for name, _, _ in parts.values()}
+    lost = used - recordings.keys()
+    for name in sorted(lost) if whole else ():
+        remedy = f"add it to {folder / 'wav.scp'}, or remove its segments"
+        sink.faults.note(UserError(f"{segments}: recording {name}: not in wav.scp", remedy))
+    used -= lost
     for name in recordings.keys() - used:
         sink.leave_out(name, "recording without segments")
-    commands = [name for name in sorted(used) if is_pipe(recordings[name])]
-    kept = sink.recordings((name, recordings[name]) for name in commands)
+    commands = {name for name in used if is_pipe(recordings[name])}
+    kept = sink.recordings((name, recordings[name]) for name in sorted(commands))
     for utt_id, (name, start, end) in parts.items():
+        if name in lost:
+            continue
         if name in commands and name not in kept:
             sink.leave_out(utt_id, "unreadable audio")
             continue
-        one = _utterance(utt_id, kept.get(name, recordings[name]), columns, tables, sink)
-        sink.cut(one, start, None if end == TO_THE_END else end - start)
+        with sink.faults.noting():
+            one = _utterance(utt_id, kept.get(name, recordings[name]), columns, tables, sink)
+            sink.cut(one, start, None if end == TO_THE_END else end - start)
 
 
-def _tables(folder: Path, columns: Columns) -> tuple[Columns, dict[str, Mapping[str, str]]]:
+def _tables(
+    folder: Path, columns: Columns, sink: Sink
+) -> tuple[Columns, dict[str, Mapping[str, str]]]:
     """The columns with defaults filled in, and the rows of each file that they name."""
     texts = dict(columns.texts)
     if not texts:
@@ -70,19 +85,34 @@ def _tables(folder: Path, columns: Columns) -> tuple[Columns, dict[str, Mapping[
     columns = replace(columns, texts=texts, **labels)
     if columns.id or columns.audio:
         raise UserError("--id and --audio: a Kaldi directory has its ids", "leave them out")
+    tables = {}
     for name in columns.named():
         if os.sep in name or not (folder / name).is_file():
             there = sorted(path.name for path in folder.iterdir() if path.is_file())
-            raise UserError(f"{folder}: has no file {name}", f"name one of: {' '.join(there)}")
-    # Transcripts without words are common in Kaldi's `text`: unlabelled here.
-    return columns, {name: read_table(folder / name, empty_ok=True) for name in columns.named()}
+            error = UserError(f"{folder}: has no file {name}", f"name one of: {' '.join(there)}")
+            sink.faults.note(error)
+        else:  # transcripts without words are common in Kaldi's `text`: unlabelled here
+            tables[name], _ = _table(folder / name, sink, empty_ok=True)
+    return columns, tables
 
 
-def _entries(folder: Path) -> dict[str, str]:
-    entries = read_table(folder / "wav.scp")
-    if not entries:
-        raise UserError(f"{folder / 'wav.scp'}: no recordings in it", "name another directory")
-    return entries
+def _table(path: Path, sink: Sink, *, empty_ok: bool = False) -> tuple[dict[str, str], bool]:
+    """A table's rows by id, sorted, and whether it has no faults; those are noted."""
+    rows, findings = scan_table(path)
+    faults = [
+        finding.as_error()
+        for finding in errors_of(findings)
+        if finding.code != "unsorted"  # order is not insisted on
+    ]
+    if not empty_ok:
+        faults += [
+            UserError(f"{path}:{row.line}: {row.key}: has no value", "fill it in or remove it")
+            for row in rows
+            if not row.value
+        ]
+    for fault in faults:
+        sink.faults.note(fault)
+    return {row.key: row.value for row in sorted(rows, key=lambda row: row.key)}, not faults
 
 
 def _placed(entry: str, root: str) -> str:
@@ -93,10 +123,14 @@ def _placed(entry: str, root: str) -> str:
     return os.path.join(os.path.abspath(root or "."), file) + entry[len(file) :]
 
 
-def _segments(path: Path) -> dict[str, tuple[str, float, float]]:
-    """Rows of `segments`: utterance → recording, start and end in seconds; all faults at once."""
+def _segments(
+    path: Path, rows: Mapping[str, str], sink: Sink
+) -> dict[str, tuple[str, float, float]]:
+    """Rows of `segments`: utterance → recording, start and end in seconds; faults are noted."""
     found, faults = {}, []
-    for utt_id, value in read_table(path).items():
+    for utt_id, value in rows.items():
+        if not value:
+            continue  # noted when it was read
         cells = value.split()
         try:
             # A fifth cell is a channel in old directories; only its absence is understood.
@@ -110,12 +144,13 @@ def _segments(path: Path) -> dict[str, tuple[str, float, float]]:
             faults.append(f"{utt_id}: '{value}'")
     if faults:
         remedy = "write: utterance recording start end, in seconds, with start before end (or -1)"
-        raise UserError(f"{path}: {len(faults)} rows are not segments:{shown(faults)}", remedy)
+        message = f"{path}: {len(faults)} rows are not segments:{shown(faults)}"
+        sink.faults.note(UserError(message, remedy))
     return found
 
 
 def _check_ids(
-    folder: Path, names: Iterable[str], tables: Mapping[str, Mapping[str, str]]
+    folder: Path, names: Iterable[str], tables: Mapping[str, Mapping[str, str]], sink: Sink
 ) -> None:
     """Rows of utterances that have no audio would be lost: they are refused."""
     known = set(names)
@@ -123,10 +158,8 @@ def _check_ids(
         if strangers := sorted(rows.keys() - known):
             where = "segments" if (folder / "segments").is_file() else "wav.scp"
             remedy = "mend the directory (Kaldi: utils/fix_data_dir.sh), or remove these rows"
-            raise UserError(
-                f"{folder / file}: {len(strangers)} ids are not in {where}:{shown(strangers)}",
-                remedy,
-            )
+            message = f"{folder / file}: {len(strangers)} ids are not in {where}:{shown(strangers)}"
+            sink.faults.note(UserError(message, remedy))
 
 
 def _utterance(

@@ -83,22 +83,37 @@ def _read_cut(
     for one in supervisions:
         row = _row(cut, one)
         seen.update(row)
-        named = columns
-        if not chosen:
-            named = replace(columns, texts=_outputs(row))
-        utt_id = as_id(str(row.get(columns.id) if columns.id else one.id), sink.report)
-        found = utterance(utt_id, "", row, named, sink.report)
-        if len(supervisions) == 1:
-            _give(cut, found, sink, root)
-        else:
-            begin, end = max(0.0, one.start), min(cut.duration, one.end)
-            if begin >= end:
-                sink.leave_out(utt_id, "supervision outside its cut")
-                continue
-            if (begin, end) != (one.start, one.end):
-                sink.report.counts["supervisions that reach out of their cuts, cut there"] += 1
-            part = cut.truncate(offset=begin, duration=end - begin, preserve_id=True)
-            _give(part, found, sink, root)
+        named = columns if chosen else replace(columns, texts=_outputs(row))
+        with sink.faults.noting():
+            _read_supervision(cut, one, row, named, sink, root, len(supervisions) == 1)
+
+
+def _read_supervision(
+    cut: Any,
+    supervision: Any,
+    row: dict[str, Any],
+    columns: Columns,
+    sink: Sink,
+    root: str,
+    alone: bool,
+) -> None:
+    name = row.get(columns.id) if columns.id else supervision.id
+    if name is None:
+        message = f"{supervision.id}: nothing in {columns.id}"
+        raise UserError(message, "name another column: --id")
+    utt_id = as_id(str(name), sink.report)
+    found = utterance(utt_id, "", row, columns, sink.report)
+    if alone:
+        _give(cut, found, sink, root)
+        return
+    begin, end = max(0.0, supervision.start), min(cut.duration, supervision.end)
+    if begin >= end:
+        sink.leave_out(utt_id, "supervision outside its cut")
+        return
+    if (begin, end) != (supervision.start, supervision.end):
+        sink.report.counts["supervisions that reach out of their cuts, cut there"] += 1
+    part = cut.truncate(offset=begin, duration=end - begin, preserve_id=True)
+    _give(part, found, sink, root)
 
 
 def _row(cut: Any, supervision: Any) -> dict[str, Any]:

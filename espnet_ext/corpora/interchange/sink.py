@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet_ext import files
-from espnet_ext.corpora.preparation import Report, check_audio, shown
+from espnet_ext.corpora.interchange.faults import Faults
+from espnet_ext.corpora.preparation import Report, check_audio
 from espnet_ext.data.audio import encode_audio, frames_of, is_pipe, one_channel
 from espnet_ext.data.directory import require_free, write_directory
 from espnet_ext.data.record import Utterance, id_problem
@@ -32,6 +33,7 @@ class Sink:
     """Takes utterances with their audio, one at a time, and writes the data directory at the end.
 
     Only records are held; audio goes through one piece at a time (in each of `nj` processes).
+    Faults are noted, and refused all together at the end, before anything is written as data.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Sink:
     ):
         self.folder = require_free(source or os.devnull, folder, ACCOUNT)
         self.report = report
+        self.faults = Faults(str(source or folder))
         self.channel = channel
         self.allow_pipes = allow_pipes
         self.nj = nj
@@ -108,14 +111,17 @@ class Sink:
 
     def recordings(self, sources: Iterable[tuple[str, str]]) -> dict[str, str]:
         """Commands, each run once and its output kept: (name, command) → name: file."""
-        jobs = [
-            self._job(name, source, "recordings", 0.0, None, self.channel)
-            for name, source in sources
-        ]
+        jobs = []
+        for name, source in sources:
+            with self.faults.noting():
+                jobs.append(self._job(name, source, "recordings", 0.0, None, self.channel))
         return {name: one.audio for name, one in self._render(jobs, "recordings").items()}
 
     def finish(self) -> dict[str, list[Utterance]]:
-        """Write what is outstanding and the directory; returns its utterances as one set."""
+        """Write what is outstanding and the directory; returns its utterances as one set.
+
+        `UserError` with all faults, those of the reading and those of the audio.
+        """
         made = self._render(self._jobs, "data")
         wanted = {job.utt_id: job for job in self._jobs}
         for name, one in made.items():
@@ -126,7 +132,12 @@ class Sink:
         for name in wanted.keys() - made.keys():
             del self._utterances[name]
         utterances = [self._utterances[name] for name in sorted(self._utterances)]
-        utterances = check_audio(utterances, self.report, skip_unreadable=self.skip_unreadable)
+        with self.faults.noting():
+            utterances = check_audio(
+                utterances, self.report, skip_unreadable=self.skip_unreadable
+            )
+        if self.faults:
+            raise self.faults.error()
         if not utterances:
             raise UserError(f"{self.folder}: nothing to import", "see what was left out, and why")
         self._claim()
@@ -174,14 +185,11 @@ class Sink:
         if jobs:
             self._claim()
         made, failed = render(jobs, self.folder / kind, nj=self.nj, label=f"writing {kind}")
-        for name in sorted(failed):
+        for name, error in sorted(failed.items()):
             self.leave_out(name, "unreadable audio")
-        if failed and not self.skip_unreadable:
-            lines = [f"{name}: {error.message}" for name, error in sorted(failed.items())]
-            remedy = next(iter(failed.values())).remedy
-            remedy += "; or leave them out: --skip_unreadable true"
-            message = f"{len(failed)} utterances' audio cannot be read:{shown(lines)}"
-            raise UserError(message, remedy)
+            if not self.skip_unreadable:
+                remedy = f"{error.remedy}; or leave it out: --skip_unreadable true"
+                self.faults.note(UserError(f"{name}: {error.message}", remedy))
         return made
 
     def _unreadable(self, name: str, message: str) -> None:
