@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     options = cli.parser(__doc__)
     options.add_argument("directories", nargs="+", metavar="DIR", help="data directory")
-    options.add_argument("--json", help="write everything to this file too")
+    options.add_argument("--json", help="write everything to this file too (its folder is made)")
     options.add_argument("--sample_rate", type=int, help="rate in Hz that all audio must have")
     options.add_argument(
         "--outputs", type=cli.words, default=[], help="outputs that must have transcripts"

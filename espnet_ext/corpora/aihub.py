@@ -15,7 +15,16 @@ from functools import partial
 from typing import Any
 
 from espnet_ext.corpora import marks
-from espnet_ext.corpora.delivered import SOUNDS, Place, Reader, chunks, decoded, spread, walk
+from espnet_ext.corpora.delivered import (
+    FOREIGN_SOUNDS,
+    SOUNDS,
+    Place,
+    Reader,
+    chunks,
+    decoded,
+    spread,
+    walk,
+)
 from espnet_ext.corpora.large import Entry, Fault, Store
 from espnet_ext.corpora.marks import Side
 from espnet_ext.corpora.preparation import by_turns, require_folder
@@ -209,14 +218,16 @@ def gather(
     def labels() -> Iterator[Place]:
         sounds: list[Place] = []
         for place in walk(root, store.found):
-            suffix = place.name[-5:].lower()
+            suffix = place.suffix
             if suffix == ".json":
                 yield place
-            elif suffix[-4:] in SOUNDS or suffix in SOUNDS:
+            elif suffix in SOUNDS:
                 sounds.append(place)
                 if len(sounds) >= 1000:
                     store.add_audio(sounds)
                     sounds.clear()
+            elif suffix in FOREIGN_SOUNDS:
+                store.add_foreign(place)
             else:
                 store.counts["files that are neither label nor sound"] += 1
         store.add_audio(sounds)

@@ -19,6 +19,10 @@ from espnet_ext.errors import UserError
 
 MAX_LABEL = 1 << 20  # bytes of one utterance's label; published ones have about 1,000
 SOUNDS = frozenset((".wav", ".flac", ".pcm"))
+FOREIGN_SOUNDS = frozenset(  # known as sounds, but not read here
+    (".3gp", ".aac", ".ac3", ".aif", ".aiff", ".amr", ".ape", ".au", ".avi", ".caf", ".m4a", ".mkv",
+     ".mov", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".raw", ".snd", ".sph", ".webm", ".wma")
+)  # fmt: skip
 _OTHER_ARCHIVES = re.compile(r"\.(?:part\d*|z\d\d|tar|tgz|gz|7z|rar|alz|egg)$", re.IGNORECASE)
 _AHEAD = 4  # chunks a process that may wait for it
 
@@ -41,6 +45,16 @@ class Place(NamedTuple):
         """
         name = self.name.rpartition("/")[2]
         return unicodedata.normalize("NFC", name.rpartition(".")[0] or name)
+
+    @property
+    def suffix(self) -> str:
+        """In small letters, with its dot; "" if there is none.
+
+        >>> Place("a.b/c.WAV", "a.b/c.WAV").suffix, Place("a.b/c", "a.b/c").suffix
+        ('.wav', '')
+        """
+        name, dot, suffix = self.name.rpartition("/")[2].rpartition(".")
+        return f".{suffix.lower()}" if name and dot else ""
 
     @property
     def source(self) -> str:

@@ -14,6 +14,7 @@ from functools import partial
 
 from espnet_ext.corpora import aihub, marks
 from espnet_ext.corpora.delivered import (
+    FOREIGN_SOUNDS,
     MAX_LABEL,
     SOUNDS,
     Place,
@@ -104,8 +105,10 @@ def _sounds_and_lists(store: Store, root: str) -> tuple[list[Place], int]:
     lists: list[Place] = []
     texts = 0
     for part in chunks(walk(root, store.found), 1000):
-        store.add_audio(place for place in part if place.name[-4:].lower() in SOUNDS)
+        store.add_audio(place for place in part if place.suffix in SOUNDS)
         for place in part:
+            if place.suffix in FOREIGN_SOUNDS:
+                store.add_foreign(place)
             texts += _is(place, ".txt")
             if not _is(place, ".trn"):
                 continue

@@ -27,17 +27,21 @@ _SCHEMA = """
 CREATE TABLE label(utt TEXT, key TEXT, speaker TEXT, part TEXT, lang TEXT, place TEXT,
                    meaning TEXT, record TEXT);
 CREATE TABLE audio(id INTEGER PRIMARY KEY, key TEXT, source TEXT, seconds REAL, fault TEXT);
+CREATE TABLE foreign_sound(key TEXT, name TEXT, suffix TEXT);
 CREATE TABLE left_out(name TEXT, key TEXT, reason TEXT);
 """
 _RESOLVE = """
 CREATE INDEX label_utt ON label(utt, place);
 CREATE INDEX label_key ON label(key);
 CREATE INDEX audio_key ON audio(key, source);
+CREATE INDEX foreign_key ON foreign_sound(key, suffix);
 CREATE TABLE utterance(utt TEXT PRIMARY KEY, label INTEGER, audio INTEGER) WITHOUT ROWID;
 INSERT OR IGNORE INTO utterance
     SELECT utt, rowid, (SELECT id FROM audio WHERE audio.key = label.key ORDER BY source LIMIT 1)
     FROM label ORDER BY utt, place;
-INSERT INTO left_out SELECT label.utt, key, 'no audio'
+INSERT INTO left_out SELECT label.utt, key, COALESCE(
+        (SELECT 'its sound is ' || suffix || ', which is not read here: convert it'
+         FROM foreign_sound WHERE foreign_sound.key = label.key LIMIT 1), 'no audio')
     FROM utterance JOIN label ON label.rowid = label WHERE audio IS NULL;
 DELETE FROM utterance WHERE audio IS NULL;
 CREATE INDEX utterance_audio ON utterance(audio);
@@ -140,6 +144,12 @@ class Store:
         self._many("INSERT INTO audio(key, source) VALUES(?,?)", rows)
         self._many("INSERT INTO left_out VALUES(?,?,?)", faults)
 
+    def add_foreign(self, place: Place) -> None:
+        """A sound of a format that is not read here."""
+        row = (place.stem, place.name, place.suffix)
+        self._many("INSERT INTO foreign_sound VALUES(?,?,?)", [row])
+        self.counts[f"sounds that are {place.suffix}, which is not read here"] += 1
+
     def _many(self, statement: str, rows: Sequence[tuple]) -> None:
         with self._disk():
             self._database.executemany(statement, rows)
@@ -181,11 +191,17 @@ class Store:
             self._database.execute("COMMIT")
             self._database.executescript(_RESOLVE)
             self._database.execute("BEGIN")
+        self._require_readable(skip_unreadable)
         (twice,) = self._run("SELECT COUNT(*) - COUNT(DISTINCT key) FROM audio").fetchone()
         self.counts["sounds that are there twice; the first by path is used"] += twice
         self._run(
             "INSERT INTO left_out SELECT public_name(key), key, 'no label' FROM audio "
             "WHERE key NOT IN (SELECT key FROM label) AND key NOT IN (SELECT key FROM left_out)"
+        )
+        self._run(
+            "INSERT INTO left_out SELECT public_name(key), key, 'no label' FROM foreign_sound "
+            "WHERE key NOT IN (SELECT key FROM label) AND key NOT IN (SELECT key FROM left_out) "
+            "GROUP BY key"
         )
         labels = "(SELECT label FROM utterance)"
         again = (
@@ -198,6 +214,24 @@ class Store:
         self._run(
             "INSERT INTO left_out SELECT label.utt || ' (again)', label.key, 'another label of "
             "this utterance says something else; the first by path is used' " + again.format("!=")
+        )
+
+    def _require_readable(self, skip_unreadable: bool) -> None:
+        """Refuse labels whose sound is there, but of a format that is not read here."""
+        rows = self._run(
+            "SELECT suffix, COUNT(*), MIN(name) FROM foreign_sound "
+            "WHERE key IN (SELECT key FROM label) AND key NOT IN (SELECT key FROM audio) "
+            "GROUP BY suffix ORDER BY 2 DESC, 1"
+        ).fetchall()
+        if not rows or skip_unreadable:
+            return
+        kinds = [f"{suffix}: {count}, such as {name}" for suffix, count, name in rows]
+        total = sum(count for _, count, _ in rows)
+        suffix = rows[0][0]
+        raise UserError(
+            f"{self.corpus}: {total} sounds are of formats that are not read here:{shown(kinds)}",
+            f"convert them to .wav or .flac, names and places kept (ffmpeg -i NAME{suffix} "
+            "-ar 16000 -ac 1 NAME.wav), or leave them out: --skip_unreadable true",
         )
 
     def check_audio(self, nj: int, *, skip_unreadable: bool = False) -> None:

@@ -267,6 +267,32 @@ def test_what_has_only_one_half_and_what_is_there_twice(tmp_path):
     assert account["counts"]["files that are neither label nor sound"] == 1
 
 
+def test_sounds_of_other_formats_are_named_with_the_remedy(tmp_path, capsys):
+    corpus = write_aihub(tmp_path / "c", {"train": labels(range(30))})
+    folder = corpus / "01.데이터_new_20220719/1.Training/원천데이터"
+    for number, suffix in ((3, ".mp3"), (4, ".MP3"), (5, ".m4a")):
+        (path,) = folder.rglob(f"{stem_of(number)}.wav")
+        path.rename(path.with_suffix(suffix))
+    (folder / f"{stem_of(6)}.mp3").write_bytes(b"of an utterance that has a .wav as well")
+    (folder / f"{stem_of(98)}.ogg").write_bytes(b"of no label")
+    with pytest.raises(UserError) as refused:
+        prepared(corpus, tmp_path / "a")
+    assert "3 sounds are of formats that are not read here" in refused.value.message
+    assert "\n  .mp3: 2, such as " in refused.value.message
+    assert "\n  .m4a: 1, such as " in refused.value.message
+    assert "ffmpeg -i NAME.mp3" in refused.value.remedy
+    sets, account = prepared(corpus, tmp_path / "a", "--skip_unreadable", "true")
+    assert sum(map(len, sets.values())) == 27
+    assert sorted(account["left_out"].values()) == [
+        "its sound is .m4a, which is not read here: convert it",
+        "its sound is .mp3, which is not read here: convert it",
+        "its sound is .mp3, which is not read here: convert it",
+        "no label",
+    ]
+    assert account["counts"]["sounds that are .mp3, which is not read here"] == 3
+    assert "files that are neither label nor sound" not in account["counts"]
+
+
 def test_a_quick_part_of_each_set(tmp_path):
     parts = {"train": labels(range(200)), "valid": labels(range(200, 260))}
     corpus = write_aihub(tmp_path / "c", parts)
