@@ -25,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--utt2spk", default=None, help="speakers, for intervals")
     parser.add_argument("--utt2score", default=None,
                         help="human scores, to correlate with the deviations recognised")
-    parser.add_argument("--json", default=None, help="file to write everything to (its folder is made)")
+    parser.add_argument("--json", default=None,
+                        help="file to write everything to (its folder is made)")
     parser.add_argument("--unit", default="phone",
                         help="what the texts are compared in: phone, jamo or char")
     arguments = list(sys.argv[1:] if argv is None else argv)
