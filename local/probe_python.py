@@ -53,7 +53,9 @@ def main():
     print("python_fits=" + str(python_fits()).lower())
     if not python_fits():
         return
+    import json
     from importlib import metadata
+    from urllib.parse import unquote, urlparse
 
     def installed(name):
         try:
@@ -61,12 +63,20 @@ def main():
         except metadata.PackageNotFoundError:
             return ""
 
+    def editable(name):  # the folder that it is installed from, if it is so
+        for one in metadata.distributions(name=name):
+            origin = json.loads(one.read_text("direct_url.json") or "{}")
+            if origin.get("dir_info", {}).get("editable"):
+                return unquote(urlparse(origin["url"]).path)
+        return ""
+
     torch, espnet = installed("torch"), installed("espnet")
     print("torch=" + torch)
     print("torchaudio=" + installed("torchaudio"))
     print("torch_fits=" + str(torch_fits(torch)).lower())
     print("espnet=" + espnet)
     print("espnet_fits=" + str(espnet == ESPNET).lower())
+    print("editable=" + editable("espnet-ext"))
     names = requirements(sys.argv[1], sys.argv[2].split())
     print("missing=" + " ".join(name for name in names if not installed(name)))
 

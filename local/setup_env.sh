@@ -193,6 +193,10 @@ install_into() { # install_into PYTHON: the project and all it requires; repeats
     rm -f "$constraints"
 }
 
+other_clone() { # the probed environment has the espnet_ext of another clone, which is still there
+    [[ -n ${found[editable]:-} && ${found[editable]} != "$root" && -d ${found[editable]}/espnet_ext ]]
+}
+
 use_existing() { # use_existing PYTHON WHY: a fit environment that is not ours; add only what is missing
     local python=${found[executable]}
     env=${found[prefix]}
@@ -203,6 +207,7 @@ use_existing() { # use_existing PYTHON WHY: a fit environment that is not ours; 
                 "deactivate it, or name an environment: --venv DIR"
         fi
         say "adding what it lacks: ${found[missing]// /, }"
+        if other_clone; then say "environment: $env had espnet_ext from ${found[editable]}, and now has it from $root"; fi
         find_uv
         install_into "$python"
     fi
@@ -243,6 +248,13 @@ build_own() { # make, repair or complete the environment `env`
         make_venv
     fi
     probe "$env/bin/python" || refuse "$env/bin/python does not run" "remove $env and run again"
+    if other_clone; then # an environment can serve several clones: each runs its own by PYTHONPATH
+        if fits_whole && [[ -z ${found[missing]} ]]; then
+            say "environment: $env, whose espnet-ext command stays that of ${found[editable]}; run.sh runs this clone's"
+            finish "$env/bin/python"
+        fi
+        say "environment: $env had espnet_ext from ${found[editable]}, and now has it from $root"
+    fi
     rm -f "$env/$stamp_name"
     install_into "$env/bin/python"
     write_stamp "$env" "${python:-$base}"

@@ -1,5 +1,6 @@
 """local/setup_env.sh with made-up interpreters and installers: what is chosen, kept and refused."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -153,6 +154,33 @@ esac""")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(tmp_path / "env/bin/python")
     assert set_up(checkout, *wanted).stderr == ""
+
+
+def test_an_environment_of_another_clone_is_used_but_not_changed(checkout, tmp_path):
+    other = tmp_path / "other clone"
+    (other / "espnet_ext").mkdir(parents=True)
+    env = make_environment(tmp_path / "env", torch="2.13.0", espnet="202611", espnet_ext="0.1.0",
+                           **EVERYTHING)  # fmt: skip
+    (info,) = env.glob("lib/python*/site-packages/espnet_ext-*")
+    origin = {"url": other.as_uri(), "dir_info": {"editable": True}}
+    (info / "direct_url.json").write_text(json.dumps(origin))
+    fake(tmp_path / "tools", "uv", f'[[ $1 != pip ]] || echo "$@" >>{tmp_path}/calls')
+    before = sorted(env.rglob("*"))
+    wanted = ["--venv", str(env), "--extras", ""]
+    done = set_up(checkout, *wanted)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(env / "bin/python")
+    assert f"stays that of {other}" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert sorted(env.rglob("*")) == before and not (tmp_path / "calls").exists()
+    # What is missing has to be installed, and the environment is this clone's from then on.
+    done = set_up(checkout, "--venv", str(env), "--extras", "synth")
+    assert done.returncode == 0, done.stderr
+    assert f"had espnet_ext from {other}, and now has it from {checkout}" in done.stderr
+    assert f"{checkout}[synth]" in (tmp_path / "calls").read_text()
+    # A clone that is no more is no one's.
+    (env / ".espnet-ext.stamp").unlink()
+    shutil.rmtree(other)
+    assert "espnet_ext from" not in set_up(checkout, *wanted).stderr
 
 
 def test_no_package_index_is_named():
