@@ -48,10 +48,11 @@ compare_inside() { # encoders and decoders, layer by layer
 }
 
 judge_one() { # judge_one LANG SYSTEM SET: mispronunciations, where canonical and surface are known
-    local hypotheses texts=$dumpdir/raw/$1/$3 unit=jamo words=() lexicon_file how further
+    local hypotheses texts=$dumpdir/raw/$1/$3 unit=char words=() lexicon_file how further
     hypotheses=$(model_dir "$1" "$2")/$decode_tag/$3
     [[ -f $texts/text.canonical && -f $texts/text.surface && -f $hypotheses/text.surface ]] || return 0
     lexicon_file=$(for_language lexicon "$1")
+    if [[ $1 == ko ]]; then unit=jamo; fi
     if [[ " $(types_of "$1") " == *" surface=phone "* ]]; then
         unit=phone
         if [[ -n $lexicon_file ]]; then words=(--lexicon "$lexicon_file"); fi
@@ -60,8 +61,9 @@ judge_one() { # judge_one LANG SYSTEM SET: mispronunciations, where canonical an
         further=()
         if [[ $how == mdd && -f $texts/utt2score ]]; then further=(--utt2score "$texts/utt2score"); fi
         if [[ $how == mdd_no_prompt ]]; then
-            # letters are pronounced by the rules of Korean
-            [[ -f $hypotheses/text.meaning && ($unit == phone || $1 == ko) ]] || continue
+            # what was meant is pronounced by the rules of Korean or English, or by a lexicon
+            [[ -f $hypotheses/text.meaning ]] || continue
+            [[ $unit == jamo || ($unit == phone && ($1 == en || -n $lexicon_file)) ]] || continue
             further=(--meaning "$hypotheses/text.meaning" "${words[@]}")
             if [[ $1 == en && $unit == phone ]]; then further+=(--g2p true); fi
         fi

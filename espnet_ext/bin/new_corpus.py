@@ -23,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     from espnet_ext.corpora import skeleton
 
     recipe = skeleton.create(chosen.name, chosen.root, lang=chosen.lang, title=chosen.title)
+    if missing := skeleton.unsupported(chosen.lang):
+        print(missing)
     print(f"{recipe}: wrote it; to try it, in the repository's root:")
     print(f"  ./run.sh --recipe egs2/{chosen.name}/dual1 --quick true")
     return 0

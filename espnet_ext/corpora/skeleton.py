@@ -29,6 +29,21 @@ TOYS = {
 OTHER_TOY = ((("mama", "mama"), ("nana", "nana")), "char")
 
 
+def unsupported(lang: str) -> str:
+    """What a corpus of this language has to do without, for its owner; "" for ko and en.
+
+    >>> unsupported("ko"), unsupported("fr").partition(":")[0]
+    ('', 'fr')
+    """
+    if lang in TOYS:
+        return ""
+    return (
+        f"{lang}: there are no rules of pronunciation for it here (espnet-ext g2p has ko and en), "
+        "so both outputs are characters and nothing makes canonical forms; mispronunciations are "
+        "judged (stage 17) only if the table has a column canonical. All other stages are the same"
+    )
+
+
 def find_root(start: str | os.PathLike = "") -> Path:
     """The repository: `start`, or the one that we are in, or that this package is in.
 

@@ -79,6 +79,25 @@ def test_the_command_says_where_it_is_and_how_to_go_on(tree, capsys, monkeypatch
         assert (tree / "egs2/mine/dual1" / target).exists()
 
 
+def test_another_language_is_told_what_is_not_there(tree, capsys):
+    assert cli.run(new_corpus.main, ["french", "--lang", "fr", "--root", str(tree)]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("fr: there are no rules of pronunciation") and "canonical" in told
+    for lang in ("en", "ko"):
+        assert cli.run(new_corpus.main, [f"in_{lang}", "--lang", lang, "--root", str(tree)]) == 0
+        assert "no rules" not in capsys.readouterr().out
+    recipe = tree / "egs2/french/dual1"
+    table = (recipe / "corpus.tsv").read_text().replace("surface", "surface\tcanonical", 1)
+    (recipe / "corpus.tsv").write_text(re.sub(r"\t(mama|nana)\t", r"\t\1\t\1\t", table))
+    done = shell(tree, "run.sh", "--recipe", "egs2/french/dual1", "--stop_stage", "5", "--python",
+                 sys.executable, "--nj", "1")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for output in ("surface", "meaning"):
+        tokens = (recipe / f"data/fr_token_list/{output}_char/tokens.txt").read_text().split()
+        assert {"m", "a", "n"} <= set(tokens)
+    assert read_directory(recipe / "dump/raw/fr/test")[0].texts["canonical"] == "mama"
+
+
 @pytest.mark.parametrize(
     "name",
     ["", "..", "../x", "a/b", "/abs", "a b", "A", "ÄÖ", "1a", "-a", "a.b", "a\n", "a;b", "$a",
