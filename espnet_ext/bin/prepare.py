@@ -188,6 +188,7 @@ def _add_corpus(parser: argparse.ArgumentParser) -> None:
         default=False,
         help="take a download without a checksum to compare it with",
     )
+    parser.add_argument("--nj", type=audio_options.count, default=2, help="files at a time")
     _add_skip(parser)
 
 
@@ -234,6 +235,7 @@ def _prepare_l2arctic(args: argparse.Namespace, report: "Report") -> "Sets":
         unidentified=args.unidentified,
         suitcase=args.suitcase,
         skip_unreadable=args.skip_unreadable,
+        nj=args.nj,
         report=report,
     )
 
@@ -249,7 +251,7 @@ def _prepare_speechocean762(args: argparse.Namespace, report: "Report") -> "Sets
         size=speechocean762.ARCHIVE_BYTES,
     )
     return speechocean762.prepare(
-        _corpus_dir(args, source), skip_unreadable=args.skip_unreadable, report=report
+        _corpus_dir(args, source), skip_unreadable=args.skip_unreadable, nj=args.nj, report=report
     )
 
 

@@ -10,8 +10,10 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from espnet_ext.corpora.delivered import spread
 from espnet_ext.corpora.preparation import (
     UNIDENTIFIED,
     Report,
@@ -155,6 +157,7 @@ def prepare(
     unidentified: str = "unlabelled",
     suitcase: bool = False,
     skip_unreadable: bool = False,
+    nj: int = 1,
     report: Report | None = None,
 ) -> Sets:
     """The corpus as train, valid and test.
@@ -165,19 +168,23 @@ def prepare(
     on then, else speakers, or sentences if there are fewer than three speakers. `unannotated`
     utterances (words only) go to "train" only, to "all" sets, or to "none". With `unidentified`
     "token", `err` becomes the token ERR instead of leaving the surface unlabelled. `suitcase` adds
-    the spontaneous narratives (domain "spontaneous") to their speaker's set.
+    the spontaneous narratives (domain "spontaneous") to their speaker's set. `nj` speakers are read
+    at a time.
     """
     report = report if report is not None else Report("l2arctic")
     root = Path(require_folder(corpus_dir, "L2-ARCTIC", HOW_TO_GET))
     folders = _speaker_folders(root, report)
     utterances = []
-    for speaker, folder in track(folders.items(), "l2arctic: reading annotations", unit="speaker"):
-        utterances += _read_speaker(speaker, folder, report, unidentified)
+    read = spread(partial(_read_apart, unidentified=unidentified), folders.items(), nj)
+    label = "l2arctic: reading annotations"
+    for found, account in track(read, label, len(folders), unit="speaker"):
+        utterances += found
+        report.take(account)
     if suitcase:
         utterances += _read_suitcase(root, folders, report, unidentified)
     if not any("surface" in one.texts for one in utterances):
         raise UserError(f"{root}: not one annotated utterance", "check <SPK>/annotation/*.TextGrid")
-    utterances = check_audio(utterances, report, skip_unreadable=skip_unreadable)
+    utterances = check_audio(utterances, report, skip_unreadable=skip_unreadable, nj=nj)
     sets: Sets = {"train": [], "valid": [], "test": []}
     place = _place(sorted(folders), utterances, split, report)
     for one in sorted(utterances, key=lambda one: one.utt_id):
@@ -224,6 +231,14 @@ def _files(folder: Path, *suffixes: str) -> dict[str, Path]:
             if path.suffix.lower() == suffix and not path.name.startswith("."):
                 found.setdefault(path.stem, path)
     return found
+
+
+def _read_apart(
+    work: tuple[str, Path], unidentified: str
+) -> tuple[list[Utterance], Report]:
+    """A speaker's utterances with an account of their own, as another process gives them."""
+    report = Report("l2arctic")
+    return list(_read_speaker(*work, report, unidentified)), report
 
 
 def _read_speaker(

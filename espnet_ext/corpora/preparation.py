@@ -41,6 +41,14 @@ class Report:
         """Note why an utterance has no transcript for an output."""
         self.unlabelled.setdefault(utt_id, {})[output] = reason
 
+    def take(self, other: "Report") -> None:
+        """Add what another one says, of other utterances of the same corpus."""
+        self.notes += other.notes
+        self.unlabelled.update(other.unlabelled)
+        self.left_out.update(other.left_out)
+        self.seconds.update(other.seconds)
+        self.counts.update(other.counts)
+
     def as_json(self, sets: Sets) -> dict[str, Any]:
         return {
             "corpus": self.corpus,

@@ -39,10 +39,15 @@ HOW_TO_GET = f"get it with --download true, or from {URL}"
 
 
 def prepare(
-    corpus_dir: str | os.PathLike, *, skip_unreadable: bool = False, report: Report | None = None
+    corpus_dir: str | os.PathLike,
+    *,
+    skip_unreadable: bool = False,
+    nj: int = 1,
+    report: Report | None = None,
 ) -> Sets:
     """The corpus as train, valid and test: the published test set; a tenth of the training speakers
-    validate, dealt out within children and adults so that both sets have the same mixture.
+    validate, dealt out within children and adults so that both sets have the same mixture. `nj`
+    sound files are looked at at a time; the rest is a table or two, and one file of scores.
     """
     report = report if report is not None else Report("speechocean762")
     root = Path(require_folder(corpus_dir, "speechocean762", HOW_TO_GET))
@@ -62,8 +67,8 @@ def prepare(
     report.counts["entries of scores.json without an utterance"] += len(scores.keys() - told)
     if both := {one.speaker for one in train} & {one.speaker for one in test}:
         report.notes.append(f"speakers in train and in test: {' '.join(sorted(both))}")
-    train = check_audio(train, report, skip_unreadable=skip_unreadable)
-    test = check_audio(test, report, skip_unreadable=skip_unreadable)
+    train = check_audio(train, report, skip_unreadable=skip_unreadable, nj=nj)
+    test = check_audio(test, report, skip_unreadable=skip_unreadable, nj=nj)
     ages = {one.speaker: one.domain or "" for one in train}
     place: dict[str, str] = {}
     for group in sorted(set(ages.values())):

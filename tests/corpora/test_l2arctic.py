@@ -290,3 +290,38 @@ def test_the_corpus_itself_is_understood_label_by_label(tmp_path):
     assert canonical == counts["correct"] + counts["s"] + counts["d"]
     assert surface == counts["correct"] + counts["s"] + counts["a"]
     assert not any("is no phone" in str(reasons) for reasons in report.unlabelled.values())
+
+
+def everything_in(folder):
+    """Paths with their bytes."""
+    return {str(path.relative_to(folder)): path.read_bytes()
+            for path in sorted(folder.rglob("*")) if path.is_file()}  # fmt: skip
+
+
+def test_processes_write_the_same_bytes_and_a_second_run_too(tmp_path, capsys):
+    stems = {**sentences(3), "arctic_b0008": ("Odd", ["AH,sil,s"]), "arctic_b0009": ("", None)}
+    speakers = ("ABA", "NCC", "TLV", "HKK", "XXX")
+    root = write_l2arctic(tmp_path / "corpus", {one: stems for one in speakers})
+    (root / "HKK/wav/arctic_a0001.wav").unlink()
+    (root / "NCC/annotation/arctic_a0002.TextGrid").write_text("no grid")
+    told = []
+    for name, nj in (("a", "1"), ("b", "2"), ("b", "3")):
+        argv = ["l2arctic", "--corpus_dir", str(root), "--data_dir", str(tmp_path / name)]
+        assert command.main([*argv, "--nj", nj, "--unannotated", "all"]) == 0
+        told.append(capsys.readouterr().err)
+        assert everything_in(tmp_path / "a") == everything_in(tmp_path / name)
+    assert len(set(told)) == 1  # the account is told in the same order
+    account = json.loads((tmp_path / "b/en/prepare.json").read_text())
+    assert account["left_out"]["HKK-arctic_a0001"] == "no audio"
+    assert len(account["unlabelled"]) > len(speakers)
+
+
+def test_a_fault_in_another_process_is_the_same_error(tmp_path):
+    root = write_l2arctic(tmp_path, {one: sentences(2) for one in ("ABA", "NCC", "TLV")})
+    (root / "NCC/transcript/arctic_a0001.txt").write_bytes(b"\xff")
+    errors = []
+    for nj in (1, 2):
+        with pytest.raises(UserError, match="cannot read") as raised:
+            l2arctic.prepare(root, nj=nj)
+        errors.append((raised.value.message, raised.value.remedy))
+    assert errors[0] == errors[1] and errors[0][1]

@@ -158,3 +158,17 @@ def test_the_corpus_itself_is_understood_label_by_label():
         if "<DEL>" not in wrong:
             differ = sum(a != b for a, b in zip(surface, texts["canonical"].split(), strict=True))
             assert differ == sum(not one.endswith("*") for one in wrong)
+
+
+def everything_in(folder):
+    """Paths with their bytes."""
+    return {str(path.relative_to(folder)): path.read_bytes()
+            for path in sorted(folder.rglob("*")) if path.is_file()}  # fmt: skip
+
+
+def test_looking_at_several_files_at_a_time_writes_the_same_bytes(tmp_path):
+    root = corpus(tmp_path / "corpus")
+    for name, nj in (("a", "1"), ("b", "2"), ("b", "3")):
+        argv = ["speechocean762", "--corpus_dir", str(root), "--data_dir", str(tmp_path / name)]
+        assert command.main([*argv, "--nj", nj]) == 0
+        assert everything_in(tmp_path / "a") == everything_in(tmp_path / name)

@@ -10,7 +10,7 @@ root=$(cd "$recipe/../../.." && pwd)
 option data_dir data "where <lang>/<set> is written"
 option langs en "languages; this corpus has one"
 option quick false "a small part of each set"
-option nj 1 "parallel jobs (reading takes one)"
+option nj 2 "files at a time"
 read_settings "$recipe/conf/recipe.conf"
 parse_options "$@"
 
@@ -23,5 +23,5 @@ parse_options "$@"
     exec python -m espnet_ext.bin.prepare l2arctic --data_dir "$data_dir" --quick "$quick" \
         --corpus_dir "$l2arctic" --archive "$archive" --sha256 "$sha256" --split "$split" \
         --unannotated "$unannotated" --unidentified "$unidentified" --suitcase "$suitcase" \
-        --skip_unreadable "$skip_unreadable"
+        --skip_unreadable "$skip_unreadable" --nj "$nj"
 }

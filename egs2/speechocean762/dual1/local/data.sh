@@ -10,7 +10,7 @@ root=$(cd "$recipe/../../.." && pwd)
 option data_dir data "where <lang>/<set> is written"
 option langs en "languages; this corpus has one"
 option quick false "a small part of each set"
-option nj 1 "parallel jobs (reading takes one)"
+option nj 2 "files at a time"
 read_settings "$recipe/conf/recipe.conf"
 parse_options "$@"
 
@@ -22,5 +22,5 @@ parse_options "$@"
     export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH}
     exec python -m espnet_ext.bin.prepare speechocean762 --data_dir "$data_dir" --quick "$quick" \
         --corpus_dir "$speechocean762" --archive "$archive" --download "$download" \
-        --sha256 "$sha256" --accept_unverified "$accept_unverified" --skip_unreadable "$skip_unreadable"
+        --sha256 "$sha256" --accept_unverified "$accept_unverified" --skip_unreadable "$skip_unreadable" --nj "$nj"
 }
