@@ -113,7 +113,7 @@ def scan(check: Check, file: Path, missing: str = "") -> Iterator[Block]:
     `missing` says what an empty row lacks; without it, it is a transcript, and passed on.
     """
     for block in stream_table(file, check.findings):
-        if not check.ids.keys() >= set(block.keys):
+        if not all(map(check.ids.__contains__, block.keys)):
             for line, key in zip(block.lines, block.keys, strict=True):
                 if key not in check.ids:
                     remedy = "add its audio to wav.scp, or remove the row"

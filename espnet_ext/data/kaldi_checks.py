@@ -5,7 +5,7 @@ ESPnet's and Kaldi's scripts would stop at it; what `lhotse validate` asks of du
 here.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
@@ -55,15 +55,15 @@ class Ids:
         digest = blake2b(digest_size=8)
         self._update, self.hexdigest = digest.update, digest.hexdigest
 
-    def add(self, key: str) -> None:
-        self._update(f"{key} ".encode("utf-8", "replace"))
+    def add(self, keys: Sequence[str]) -> None:
+        self._update((" ".join(keys) + " ").encode("utf-8", "replace"))
 
 
 def ids_of(row: str) -> Ids:
     """Those of a row of spk2utt."""
     ids = Ids()
-    for key in row.split():
-        ids.add(key)
+    if keys := row.split():
+        ids.add(keys)
     return ids
 
 

@@ -7,6 +7,7 @@ The tables here; what they hold is looked at in `text_checks`, `pair_checks`, `a
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 from espnet_ext.data import audio_checks, kaldi_checks, pair_checks, split_checks, text_checks
@@ -93,8 +94,8 @@ def require_valid(check: Check, *, ignore: frozenset[str] = MENDED) -> None:
 
 def say_mended(check: Check, ignore: frozenset[str] = MENDED) -> None:
     """What was wrong and is not any more in what the caller writes."""
-    for code, count in Counter(one.code for one in check.errors if one.code in ignore).items():
-        say(f"{check.path}: mended on writing: {count} × [{code}]")
+    for code, times in Counter(one.code for one in check.errors if one.code in ignore).items():
+        say(f"{check.path}: mended on writing: {times} × [{code}]")
 
 
 def _read_ids(check: Check, folder: Path, keep: bool, allow_pipes: bool) -> list[str]:
@@ -102,6 +103,13 @@ def _read_ids(check: Check, folder: Path, keep: bool, allow_pipes: bool) -> list
     file = folder / "wav.scp"
     sources: list[str] = []
     for block in stream_table(file, check.findings):
+        written = "\n".join(block.values)
+        if "" not in block.values and "|" not in written and "~" not in written:
+            check.ids.update(zip(block.keys, count(len(check.lines)), strict=False))
+            check.lines.extend(block.lines)
+            if keep:
+                sources += block.values
+            continue
         for line, key, value in zip(block.lines, block.keys, block.values, strict=True):
             if not value:
                 remedy = "fill it in, or remove the row"
@@ -125,12 +133,18 @@ def _read_ids(check: Check, folder: Path, keep: bool, allow_pipes: bool) -> list
     return sources
 
 
+def _add_ids(speakers: dict[str, kaldi_checks.Ids], speaker: str, keys: Sequence[str]) -> None:
+    if keys:  # there are none before the first speaker
+        speakers[speaker].add(keys)
+
+
 def _check_speakers(check: Check, folder: Path) -> None:
     file = folder / "utt2spk"
     seen = bytearray(len(check.ids))  # by place: has a speaker
     speakers: dict[str, kaldi_checks.Ids] = {}
     previous, disorder = "", False
     for block in scan(check, file, "names no speaker"):
+        pending: list[str] = []  # ids of the speaker that is being read
         for line, key, value in zip(block.lines, block.keys, block.values, strict=True):
             if key in check.ids:
                 seen[check.ids[key]] = 1
@@ -150,9 +164,12 @@ def _check_speakers(check: Check, folder: Path) -> None:
                 remedy = "part speaker and utterance by '-', and name no speaker with '-' in it"
                 check.add(WARNING, "speaker-order", (file, line, key), message, remedy)
             if value != previous:
-                own = speakers.setdefault(value, kaldi_checks.Ids())
+                _add_ids(speakers, previous, pending)
+                speakers.setdefault(value, kaldi_checks.Ids())
+                pending = []
             previous = value
-            own.add(key)
+            pending.append(key)
+        _add_ids(speakers, previous, pending)
     for key, place in check.ids.items():
         if not seen[place]:
             remedy = f"add '{key} <speaker>'"
