@@ -61,9 +61,8 @@ judge_one() { # judge_one LANG SYSTEM SET: mispronunciations, where canonical an
         further=()
         if [[ $how == mdd && -f $texts/utt2score ]]; then further=(--utt2score "$texts/utt2score"); fi
         if [[ $how == mdd_no_prompt ]]; then
-            # what was meant is pronounced by the rules of Korean or English, or by a lexicon
-            [[ -f $hypotheses/text.meaning ]] || continue
-            [[ $unit == jamo || ($unit == phone && ($1 == en || -n $lexicon_file)) ]] || continue
+            # letters are pronounced by the rules of Korean; there are none for other languages' letters
+            [[ -f $hypotheses/text.meaning && $unit != char ]] || continue
             further=(--meaning "$hypotheses/text.meaning" "${words[@]}")
             if [[ $1 == en && $unit == phone ]]; then further+=(--g2p true); fi
         fi

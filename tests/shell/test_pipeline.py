@@ -157,6 +157,23 @@ def test_mispronunciations_are_judged_where_the_canonical_form_is_known(project)
     assert pronounced == [call for call in english if call not in prompted]
 
 
+def test_mispronunciations_of_another_language_are_judged_in_characters(project):
+    (project.recipe / "local/data.sh").write_text(
+        'set -eu\nfor s in train valid test; do d="$2/fr/$s"; mkdir -p "$d"\n'
+        'for t in wav.scp text.surface text.meaning; do echo "u1 x" >"$d/$t"; done; done\n'
+    )
+    wanted = ("--langs", "fr", "--token_types", "surface=char meaning=char")
+    done = project.run(*wanted, "--stop_stage", "13")
+    assert done.returncode == 0, done.stderr
+    (project.recipe / "dump/raw/fr/test/text.canonical").write_text("u1 x\n")
+    done = project.run(*wanted, "--stage", "17", "--stop_stage", "17")
+    assert done.returncode == 0, done.stderr
+    calls = [call for call in project.calls() if call.startswith("mdd")]
+    # Three systems; without a prompt it would take rules of pronunciation.
+    assert len(calls) == 3 and all("--unit char" in call for call in calls)
+    assert not any("--meaning" in call for call in calls)
+
+
 def test_coupled_decoding_has_a_name_of_its_own(project):
     done = project.run("--coupling", "true", "--skip_stages", "13 17 18")
     assert done.returncode == 0, done.stderr
