@@ -20,7 +20,7 @@ from espnet_ext.decoding.alignment import align
 from espnet_ext.decoding.beam import BeamSearch, RawHypothesis
 from espnet_ext.decoding.coupling import WEIGHT, Candidates, Coupling, LearnerErrorModel
 from espnet_ext.decoding.greedy import BestPath
-from espnet_ext.decoding.options import change_options, parse_options, suited
+from espnet_ext.decoding.options import as_stock, change_options, parse_options, suited
 from espnet_ext.decoding.request import active_outputs, requested
 from espnet_ext.decoding.scorers import quantise
 from espnet_ext.decoding.search import Hypothesis, Result, build_searcher
@@ -55,7 +55,8 @@ class DualSpeech2Text:
         model: in evaluation mode.
         config: its configuration (token types, sample rate).
         options: search options, shared or under `outputs`, see decoding.options; what they leave
-            open is what suits our systems (`suited`), or ESPnet's own for a stock model.
+            open is what suits our systems (`suited`); a stock model's lengths are bounded as
+            ESPnet's search bounds them, and its transducers make no use of CTC (`as_stock`).
         model_dir: what paths in `config` are relative to.
         lms: language models by output, for shallow fusion.
         precision: of the network's arithmetic, a key of PRECISIONS; CTC sums stay in float64.
@@ -88,7 +89,10 @@ class DualSpeech2Text:
         self.model = model
         self.sample_rate = sample_rate_of(config)
         options = dict(options or {})
-        if not config.get("stock"):
+        if config.get("stock"):
+            joint = [name for name, branch in model.branches.items() if "joint" in branch.parts]
+            options = as_stock(options, joint)
+        else:
             # of those a transducer's scores are like: they do not prefer to stop early
             has_ctc = {name: "ctc" in branch.parts or "joint" in branch.parts
                        for name, branch in model.branches.items()}  # fmt: skip

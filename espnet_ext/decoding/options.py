@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,19 @@ def suited(config: Mapping[str, Any], with_ctc: Mapping[str, bool]) -> dict[str,
             own["maxlenratio"] = 2.0
             if "end_detect" not in given:
                 own["end_detect"] = True
+    return {**config, "outputs": outputs}
+
+
+def as_stock(config: Mapping[str, Any], transducers: Collection[str]) -> dict[str, Any]:
+    """A configuration whose open ends are those of ESPnet's search: no CTC beside transducers.
+
+    >>> as_stock({"beam_size": 2}, ["text"])
+    {'beam_size': 2, 'outputs': {'text': {'ctc_weight': 0.0}}}
+    """
+    special = _mapping(config.get("outputs"), "outputs")
+    outputs = {name: dict(_mapping(own, f"outputs.{name}")) for name, own in special.items()}
+    for name in transducers if "ctc_weight" not in config else ():
+        outputs.setdefault(name, {}).setdefault("ctc_weight", 0.0)
     return {**config, "outputs": outputs}
 
 

@@ -64,7 +64,7 @@ def _signed(value: float | None, bounds: Sequence[float] | None, digits: int = 2
     return signed(value, digits) + (f" [{signed_interval(bounds, digits)}]" if bounds else "")
 
 
-def _side(row: Mapping) -> int:
+def side(row: Mapping) -> int:
     """1 or -1 where a figure can be told from zero, by its interval and after Holm's correction."""
     if not row["interval"] or (row.get("p_holm") or 0.0) >= LEVEL:
         return 0
@@ -72,14 +72,14 @@ def _side(row: Mapping) -> int:
     return (low > 0) - (high < 0)
 
 
-def _only_here(row: Mapping) -> str:
+def only_here(row: Mapping) -> str:
     """What a permutation test leaves of a difference: with few speakers it speaks for these alone.
 
     The bootstrap is too sure there: with four speakers, about one in five differences of nothing
     is taken for one.
     """
     p_value = row.get("p_permutation")
-    if not _side(row) or p_value is None or p_value < LEVEL:
+    if not side(row) or p_value is None or p_value < LEVEL:
         return ""
     return f" For these speakers; for others it is not shown (permutation test, p {p_value:.3f})."
 
@@ -141,17 +141,17 @@ def _change(comparison: Mapping, row: Mapping) -> str:
     low, high = row["interval"]
     if output != reference:
         nearer = "neither nearer to it nor further from it that can be told from chance"
-        nearer = {-1: "nearer to it", 1: "further from it"}.get(_side(row), nearer)
+        nearer = {-1: "nearer to it", 1: "further from it"}.get(side(row), nearer)
         points = f"{signed(row['difference'])} points {bounds}"
         return (f"{who}: {output}, held against the {reference} reference, came {nearer}: "
-                f"{points}.{_only_here(row)}")  # fmt: skip
+                f"{points}.{only_here(row)}")  # fmt: skip
     what = "joint training" if comparison.get("joint") else "the change"
     size = f"{percent(abs(row['difference']))} points"
-    if _side(row) > 0:
-        return f"{who}: {what} cost {output} {size} [{low:.2f} to {high:.2f}].{_only_here(row)}"
-    if _side(row) < 0:
+    if side(row) > 0:
+        return f"{who}: {what} cost {output} {size} [{low:.2f} to {high:.2f}].{only_here(row)}"
+    if side(row) < 0:
         bounds = f"[{-high:.2f} to {-low:.2f}]"
-        return f"{who}: {what} gained {output} {size} {bounds}.{_only_here(row)}"
+        return f"{who}: {what} gained {output} {size} {bounds}.{only_here(row)}"
     change = f"{signed(row['difference'])} points {bounds}"
     return f"{who}: {what} made no difference to {output} that can be told from chance: {change}."
 
@@ -238,7 +238,7 @@ def _slope_reading(comparison: Mapping, output: str, slopes: Mapping, names: Map
     for key, slope in slopes.items():
         more = "no dependence that can be told from chance"
         more = {1: "further errors with each unit", -1: "fewer errors with each unit"}.get(
-            _side(slope), more
+            side(slope), more
         )
         parts.append(f"{names[key]}, {more}: {_signed(slope['slope'], slope['interval'], 3)}, "
                      f"Holm's p {_p(slope.get('p_holm'))}")  # fmt: skip
@@ -294,11 +294,11 @@ def _articulation(result: Mapping) -> Block:
                      _p(one["p_permutation"]), str(one["utterances"])])  # fmt: skip
         if one["interval"]:
             how = {-1: "nearer to", 1: "further from"}.get(
-                _side(one), "neither nearer to nor further from"
+                side(one), "neither nearer to nor further from"
             )
             points = _signed(one["difference"], one["interval"])
             said.append(f"{one['b']} against {one['a']}: its recognised sounds lie {how} what was "
-                        f"said: {points} in 100 segments.{_only_here(one)}")  # fmt: skip
+                        f"said: {points} in 100 segments.{only_here(one)}")  # fmt: skip
     note = (
         "Articulatory distance of the recognised surface from the surface reference, for 100 "
         "segments of it: small where the wrong sounds are similar ones."
@@ -401,6 +401,6 @@ def _test_reading(one: Mapping) -> str:
         if row["interval"] is None:
             continue
         same = f"{_MEASURES[key][0]}: no difference that can be told from chance"
-        what = {1: above, -1: below}.get(_side(row), same)
+        what = {1: above, -1: below}.get(side(row), same)
         parts.append(f"{what} ({_signed(row['difference'], row['interval'])})")
     return f"{one['b']} against {one['a']}: {'; '.join(parts) or 'nothing can be said'}."

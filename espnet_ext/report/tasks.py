@@ -6,6 +6,7 @@ For both reports.
 from collections.abc import Iterator, Mapping, Sequence
 
 from espnet_ext.report.collect import Language
+from espnet_ext.report.cross_task import only_here, side
 from espnet_ext.report.summary import interval, percent, signed, signed_interval
 
 Section = tuple[str, list[str], list[str], list[list[str]], list[str]]
@@ -18,11 +19,14 @@ def sections(language: Language) -> Iterator[Section]:
             system: {cell["hypothesis"] for cell in run.score["cells"]}
             for system, run in language.sets[name].items()
         }
-        heads, rows = transfer_rows(cross["differences"], outputs)
+        branches = {system: training.get("branches") or {}
+                    for system, training in language.trainings.items()}  # fmt: skip
+        heads, rows = transfer_rows(cross["differences"], outputs, branches)
         if rows:
             yield (
                 f"{name}: what a further output does to the others",
-                ["Error of an output without and with another one beside it in the model."],
+                ["Error of an output without and with another one beside it in the model; “here”: "
+                 "a permutation test does not show it for other speakers."],
                 heads, rows, [],
             )  # fmt: skip
     for name, runs in language.sets.items():
@@ -54,18 +58,21 @@ def sections(language: Language) -> Iterator[Section]:
             f"fewer labels of {what}",
             [f"Labels of {what} were taken away from so many percent of its training utterances; "
              "“complete”: trained on the utterances alone that have all outputs left, with as many "
-             "updates. Differences to that, paired by speaker, in percentage points."],
+             "updates. Differences to that, paired by speaker, in percentage points; one training "
+             "of each, so that chance in training is not in the intervals."],
             *partial_rows(language.partial), partial_readings(language.partial),
         )  # fmt: skip
 
 
 def transfer_rows(
-    comparisons: Sequence[Mapping], outputs: Mapping[str, set[str]]
-) -> tuple[list[str], list[list[str]]]:
+    comparisons: Sequence[Mapping], outputs: Mapping[str, set[str]],
+    branches: Mapping[str, Mapping[str, str]],
+) -> tuple[list[str], list[list[str]]]:  # fmt: skip
     """A row for each output and each one other output that a system has more.
 
     Args:
-        comparisons: differences of systems; outputs: of each system.
+        comparisons: differences of systems; outputs: of each system; branches: their kinds, where
+            that is known. Where they differ, the difference is not of the further output alone.
     """
     rows = []
     for c in comparisons:
@@ -75,21 +82,27 @@ def transfer_rows(
         for row in c["cells"]:
             output, _, reference = row["name"].partition("-")
             if row["bin"] is None and output == reference:
+                kinds = [branches.get(c[which], {}).get(output) for which in "ab"]
                 rows.append([
                     output, min(further), f"{c['b']} − {c['a']}",
                     percent(row["rate_a"]), percent(row["rate_b"]), signed(row["difference"]),
-                    signed_interval(row["interval"]) if row["interval"] else "–", _verdict(row),
+                    signed_interval(row["interval"]) if row["interval"] else "–",
+                    _verdict(row, kinds),
                 ])  # fmt: skip
     heads = ["output", "beside it", "systems", "without %", "with %", "difference", "95 %",
              "transfer"]  # fmt: skip
     return heads, sorted(rows, key=lambda row: row[:2])
 
 
-def _verdict(row: Mapping) -> str:
+def _verdict(row: Mapping, kinds: Sequence[str | None]) -> str:
     if not row["interval"]:
         return "–"
-    low, high = row["interval"]
-    return "negative" if low > 0 else "positive" if high < 0 else "not shown"
+    found = {1: "negative", 0: "not shown", -1: "positive"}[side(row)]
+    if only_here(row):
+        found += " here"
+    if None not in kinds and kinds[0] != kinds[1]:
+        found += f", but {kinds[0]} became {kinds[1]}"
+    return found
 
 
 def tag_rows(scores: Mapping[str, Mapping]) -> tuple[list[str], list[list[str]]]:
@@ -177,37 +190,31 @@ def partial_rows(partial: Mapping) -> tuple[list[str], list[list[str]]]:
     rows = []
     for row in sorted(partial["rows"], key=lambda r: (outputs.index(r["output"]), r["percent"])):
         other = differences.get((row["percent"], row["way"], row["output"]))
-        shown = ["–", "–", "–"]
+        shown = ["–", "–", "–", "–"]
         if other is not None and other["interval"]:
             shown = [signed(other["difference"]), signed_interval(other["interval"]),
-                     f"{other['p_value']:.3f}"]  # fmt: skip
+                     f"{other['p_value']:.3f}",
+                     "–" if other["p_permutation"] is None else f"{other['p_permutation']:.3f}"]
         rows.append([
             row["output"], str(row["percent"]), row["way"],
             f"{row['metric'].upper()} {percent(row['rate'])}",
             interval(row["interval"]) if row["interval"] else "–", *shown,
         ])  # fmt: skip
-    heads = ["output", "taken away %", "trained", "error %", "95 %", "to complete", "95 %", "p"]
+    heads = ["output", "taken away %", "trained", "error %", "95 %", "to complete", "95 %", "p",
+             "permuted"]  # fmt: skip
     return heads, rows
 
 
 def partial_readings(partial: Mapping) -> list[str]:
     """A sentence for each difference; no more than its interval shows."""
-    found = []
-    for row in partial["differences"]:
-        if not row["interval"]:
-            continue
-        low, high = row["interval"]
-        what = "makes no difference that can be told from chance"
-        if low > 0:
-            what = "does worse than"
-        elif high < 0:
-            what = "does better than"
-        against = "the complete part alone" if low > 0 or high < 0 else "against it"
-        found.append(
-            f"{row['percent']} % taken away, {row['output']}: {row['way']} {what} {against}: "
-            f"{signed(row['difference'])} points [{signed_interval(row['interval'])}]."
-        )
-    return found
+    verdicts = {1: "is worse than", 0: "cannot be told from", -1: "is better than"}
+    return [
+        f"{row['percent']} % taken away, {row['output']}: {row['way']} {verdicts[side(row)]} the "
+        f"complete part alone: {signed(row['difference'])} points "
+        f"[{signed_interval(row['interval'])}].{only_here(row)}"
+        for row in partial["differences"]
+        if row["interval"]
+    ]
 
 
 def partial_curves(partial: Mapping, output: str) -> tuple[list[str], dict[str, list]]:

@@ -240,6 +240,7 @@ def _finish(exp_dir: Path, config: Mapping[str, Any], command: list[str]) -> Non
     epochs, total = _recorded(exp_dir / "checkpoint.pth")
     write_json(exp_dir / "train.json", {
         "outputs": list(config["outputs"]),
+        "branches": {name: one.get("branch") for name, one in config["outputs"].items()},
         "parameters": sum(p.numel() for p in model.parameters()),
         "epochs": epochs, "seconds": round(total, 1), "weights": chosen.name,
         "command": f"python -m espnet_ext.training {shlex.join(command)}",

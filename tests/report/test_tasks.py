@@ -11,6 +11,7 @@ from espnet_ext.analysis.partial import collect_partial
 from espnet_ext.bin import analyze
 from espnet_ext.errors import UserError
 from espnet_ext.report.summary import percent, signed
+from espnet_ext.report.tasks import partial_readings, transfer_rows
 
 VECTORS = {
     "kind": "vectors", "version": 1, "data": "dump/raw/ko/test", "utterances": 24,
@@ -77,7 +78,43 @@ def test_transfer_is_the_difference_of_the_systems(told):
     assert float(cells[4]) - float(cells[3]) == pytest.approx(
         float(cells[5].replace("−", "-")), abs=0.011
     )
-    assert cells[-1] in ("negative", "positive", "not shown")
+    assert cells[-1].removesuffix(" here") in ("negative", "positive", "not shown")
+
+
+@pytest.mark.parametrize(
+    ("row", "kinds", "verdict"),
+    [
+        ({"interval": [1.0, 2.0], "p_permutation": 0.01}, ["ctc", "ctc"], "negative"),
+        ({"interval": [-2.0, -1.0], "p_permutation": 0.125}, [None, "ctc"], "positive here"),
+        ({"interval": [1.0, 2.0], "p_holm": 0.2}, ["ctc", "ctc"], "not shown"),
+        ({"interval": [-1.0, 2.0]}, ["ctc", "ctc"], "not shown"),
+        ({"interval": [1.0, 2.0], "p_permutation": 0.3}, ["ctc_attention", "attention"],
+         "negative here, but ctc_attention became attention"),
+        ({"interval": None}, ["ctc", "attention"], "–"),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_transfer(row, kinds, verdict):
+    cell = {"name": "surface-surface", "bin": None, "rate_a": 5.0, "rate_b": 6.5,
+            "difference": 1.5, **row}  # fmt: skip
+    _, rows = transfer_rows(
+        [{"a": "so", "b": "do", "cells": [cell]}],
+        {"so": {"surface"}, "do": {"surface", "meaning"}},
+        {"so": {"surface": kinds[0]}, "do": {"surface": kinds[1]}},
+    )
+    assert rows[0][-1] == verdict
+
+
+def test_what_is_said_of_fewer_labels():
+    row = {"percent": 50, "way": "do", "output": "meaning", "difference": -1.5}
+    said = partial_readings({"differences": [
+        {**row, "interval": [-2.0, -1.0], "p_permutation": 0.125},
+        {**row, "interval": [-2.0, -1.0], "p_permutation": 0.01},
+        {**row, "interval": [-2.0, 1.0], "p_permutation": 0.5}, {**row, "interval": None},
+    ]})  # fmt: skip
+    assert len(said) == 3
+    assert "is better than the complete part alone: −1.50 points" in said[0]
+    assert "For these speakers" in said[0] and "For these speakers" not in said[1]
+    assert "cannot be told from the complete part alone" in said[2]
 
 
 def test_fewer_labels_are_as_scored_and_compared(told):
