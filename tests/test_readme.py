@@ -185,7 +185,7 @@ def test_keys_of_an_output_are_all_told():
 def test_keys_of_the_conditioning_are_all_told():
     from espnet_ext.model.conditioning import TaskVectors
 
-    known = set(inspect.signature(TaskVectors).parameters) - {"outputs", "sizes", "trained"}
+    known = set(inspect.signature(TaskVectors).parameters) - {"outputs", "sizes", "tags", "trained"}
     section = README[README.index("| key of a system") :].partition("\n\n")[0]
     told = {name.rpartition(".")[2] for row in section.splitlines()[2:]
             for name in re.findall(r"`([\w.: ]+)`", row.split("|")[1])}  # fmt: skip

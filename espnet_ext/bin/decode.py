@@ -35,10 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--greedy", type=cli.boolean, default=None, metavar="BOOL",
                         help="no search: the best path of CTC; overrides the configuration")
     parser.add_argument("--outputs", type=cli.words, default=None,
-                        help='those to write, as in "surface"; all unless given')
-    parser.add_argument("--active", default="auto", choices=("auto", "together", "alone"),
-                        help="outputs that a model with task vectors is told are asked for: those "
-                        "asked for, each alone, or (auto) what training saw nearest to that")
+                        help='those to write, as in "surface", and inline tags to expect in them, '
+                        'as in "meaning meaning.l1"; all unless given')
+    parser.add_argument("--active", default="auto", metavar="WAY",
+                        help="what a model with task vectors is told is asked for: --outputs "
+                        "together, each output alone, or (auto) what training saw nearest to "
+                        'that; or names themselves, as in "surface meaning meaning.l1"')
     parser.add_argument("--segment_seconds", type=float, default=0.0,
                         help="cut longer audio at silences into parts of at most this; 0: never")
     parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")

@@ -62,9 +62,10 @@ class DualSpeech2Text:
         precision: of the network's arithmetic, a key of PRECISIONS; CTC sums stay in float64.
         coupling: ranks the n best (`nbest`) of two outputs in pairs.
         ngrams: n-gram models by output, for shallow fusion too.
-        only: outputs to give, all unless given.
-        active: which outputs a model with task vectors is told are asked for: "auto", "together"
-            or "alone" (model.conditioning.active_sets), or a set of outputs for each output.
+        only: outputs to give, and inline tags to expect in them (`meaning.l1`); all unless given.
+        active: what a model with task vectors is told is asked for: "auto", "together" or "alone"
+            (model.conditioning.active_sets), or names of outputs and tags, with spaces between
+            them, or a set of such names for each output.
     """
 
     def __init__(
@@ -75,8 +76,9 @@ class DualSpeech2Text:
         only: Sequence[str] | None = None,
         active: str | Mapping[str, Sequence[str]] = "auto",
     ):  # fmt: skip
-        self.outputs = requested(model, only)
-        self.active = active_outputs(model, self.outputs, active)
+        tasks = requested(model, only)
+        self.outputs = [name for name in tasks if name in model.branches]
+        self.active = active_outputs(model, tasks, active)
         if coupling is not None:
             check_keys(coupling.outputs, self.outputs, "coupled outputs")
         self.coupling = coupling
@@ -291,7 +293,7 @@ class DualSpeech2Text:
         return results
 
     def _by_active(self) -> list[tuple[tuple[str, ...], list[str]]]:
-        """Sets of active outputs, each with the outputs decoded from that encoding."""
+        """Sets of active tasks, each with the outputs decoded from that encoding."""
         groups: dict[tuple[str, ...], list[str]] = {}
         for name in self.outputs:
             groups.setdefault(self.active[name], []).append(name)
@@ -356,7 +358,7 @@ class DualSpeech2Text:
         self.coupling = Coupling(LearnerErrorModel.estimate(pairs), weight)
 
     def restricted(self, output: str, active: Sequence[str]) -> "DualSpeech2Text":
-        """The same model giving one output alone, with these outputs active."""
+        """The same model giving one output alone, with these outputs and tags active."""
         clone = object.__new__(type(self))
         clone.__dict__.update(self.__dict__)
         clone.outputs = requested(self.model, [output])

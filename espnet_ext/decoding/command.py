@@ -101,7 +101,7 @@ def _of_its_outputs(models: Mapping[str, str], model_dir: str, data: str) -> dic
 
 
 def _check_active(recognise: DualSpeech2Text, active: str) -> None:
-    """Outputs that are asked for in a way in which training never saw them."""
+    """Outputs and tags that are asked for in a way in which training never saw them."""
     vectors = recognise.model.conditioning
     if vectors is None:
         if active != "auto":

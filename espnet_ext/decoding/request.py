@@ -1,44 +1,63 @@
-"""What is asked of a model: which outputs, and which of them its task vectors say are active."""
+"""What is asked of a model: which outputs and tags, and what its task vectors say is active."""
 
 from collections.abc import Mapping, Sequence
 
 from espnet_ext.errors import UserError
-from espnet_ext.model.conditioning import active_sets
+from espnet_ext.model.conditioning import HOW, active_sets
 from espnet_ext.model.config import check_keys, suggest
 from espnet_ext.model.dual import DualOutputModel
+from espnet_ext.text.tags import output_of
 
 
-def requested(model: DualOutputModel, outputs: Sequence[str] | None) -> list[str]:
-    """The outputs asked for, in the model's order; all unless given."""
-    known = list(model.branches)
-    if outputs is None:
+def requested(model: DualOutputModel, names: Sequence[str] | None) -> list[str]:
+    """The tasks asked for, in the model's order; all unless given.
+
+    These are outputs and, with task vectors, kinds of inline tags within them (`meaning.l1`).
+    """
+    known = list(model.branches if model.conditioning is None else model.conditioning.tasks)
+    if names is None:
         return known
-    if isinstance(outputs, str) or not list(outputs):
-        raise UserError(f"outputs {outputs!r}", f"give a list of names out of: {', '.join(known)}")
-    for name in outputs:
+    if isinstance(names, str) or not list(names):
+        raise UserError(f"outputs {names!r}", f"give a list of names out of: {', '.join(known)}")
+    for name in names:
         if name not in known:
+            what = "tag" if "." in name else "output"
+            vectors = " as task vectors" if "." in name and model.conditioning is None else ""
             raise UserError(
-                f"output '{name}' was never trained: the model has {', '.join(known)}",
+                f"{what} '{name}' was never trained{vectors}: the model has {', '.join(known)}",
                 suggest(str(name), known),
             )
-    return [name for name in known if name in outputs]
+        if output_of(name) not in names:
+            raise UserError(
+                f"tag '{name}' without its output", f"ask for '{output_of(name)}' too"
+            )
+    return [name for name in known if name in names]
 
 
 def active_outputs(
-    model: DualOutputModel, outputs: Sequence[str], active: str | Mapping[str, Sequence[str]]
+    model: DualOutputModel, tasks: Sequence[str], active: str | Mapping[str, Sequence[str]]
 ) -> dict[str, tuple[str, ...]]:
-    """For each output the ones that are active while it is decoded; () without task vectors.
+    """For each output the tasks that are active while it is decoded; () without task vectors.
 
     Args:
-        active: a way of `model.conditioning.active_sets`, or the set for each output; a set without
-            the output itself asks for what the model was told not to give.
+        tasks: outputs, and tags within them, that are asked for.
+        active: a way of `model.conditioning.active_sets`, or names of tasks with spaces between
+            them, for all outputs, or the set for each output. A set without the output itself asks
+            for what the model was told not to give; no tag is to be expected that is not in it.
     """
     vectors = model.conditioning
-    if isinstance(active, str):
-        found = active_sets(outputs, [] if vectors is None else vectors.trained, active)
+    outputs = [task for task in tasks if output_of(task) == task]
+    if isinstance(active, str) and (active in HOW or vectors is None):
+        found = active_sets(tasks, [] if vectors is None else vectors.trained,
+                            active if active in HOW else "auto")  # fmt: skip
+    elif isinstance(active, str):
+        for name in active.split() or [active]:
+            if name not in vectors.tasks:
+                raise UserError(f"active: '{name}'", suggest(name, [*HOW, *vectors.tasks]))
+        found = dict.fromkeys(outputs, tuple(active.split()))
     else:
         check_keys(active, outputs, "active outputs")
-        found = {name: tuple(active.get(name, outputs)) for name in outputs}
+        found = {name: tuple(active.get(name, tasks)) for name in outputs}
     if vectors is None:
         return dict.fromkeys(outputs, ())
     return {name: vectors.names_of(vectors.active_set(names)) for name, names in found.items()}

@@ -14,6 +14,7 @@ from espnet_ext.model.branch import Branch
 from espnet_ext.model.conditioning import TaskVectors, build_task_vectors
 from espnet_ext.model.config import OutputConfig, check_keys, construct, parse_outputs, suggest
 from espnet_ext.model.dual import DualOutputModel
+from espnet_ext.model.inline import InlineTags
 
 MODEL_CONF = ("lsm_weight", "length_normalized_loss", "scale_embeddings", "divide_by")
 DIVISORS = ("utterances", "labelled")  # what an output's losses are divided by
@@ -72,15 +73,16 @@ def _conditioning(
         return None
     if name != "vectors":
         raise UserError(f"conditioning: '{name}'", "the only one is: vectors")
-    if len(outputs) == 1:
+    tags = InlineTags({name: _tokens(name, output) for name, output in outputs.items()})
+    if len(outputs) == 1 and not tags.ids:
         raise UserError(
-            "conditioning: vectors tell outputs apart, and this system has one alone",
-            "leave conditioning out, or add an output",
+            "conditioning: vectors tell outputs and tags apart, and this system has one alone",
+            "leave conditioning out, or add an output or a tag",
         )
     known = inspect.signature(TaskVectors).parameters
-    check_keys(conf, ["where", *(key for key in known if key not in ("outputs", "sizes"))],
-               "conditioning_conf")  # fmt: skip
-    return build_task_vectors(conf, list(outputs), encoder, size)
+    given = ("outputs", "sizes", "tags")
+    check_keys(conf, ["where", *(key for key in known if key not in given)], "conditioning_conf")
+    return build_task_vectors(conf, tags, encoder, size)
 
 
 def _divisor(config: Mapping[str, Any]) -> str:

@@ -74,9 +74,9 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
             batch: `text_<output>` (B, L) and `text_<output>_lengths` (B,) for every output.
         """
         active = self.labelled(batch)
-        if self.conditioning is not None and self.training:
-            active = self.conditioning.sample(active)
-            batch = _without_inactive(self._branches, batch, active)
+        if self.conditioning is not None and self.conditioning.drop_tasks and self.training:
+            kept = self.conditioning.sample(active)
+            batch, active = self.conditioning.tags.restrict(batch, active, kept)
         states, lengths = self.encode(speech, speech_lengths, active=active)
         losses = self.losses(states, lengths, batch)
         shares = losses
@@ -110,8 +110,8 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         """Speech (B, S) to encoder states (B, T, D) and their lengths (B,).
 
         `alike` makes them those of each utterance alone, see `padding`; ESPnet's own are not.
-        `active` (B, K) or (K,) says which outputs are asked for, all unless given; it matters to
-        a model with conditioning alone.
+        `active` (B, K) or (K,) says which tasks (outputs, and inline tags after them) are asked
+        for, all unless given; it matters to a model with conditioning alone.
 
         The order is ESPnet's: features, SpecAugment (training only), normalisation, encoder.
         Speech too short for the encoder's subsampling is lengthened by frames of zeros, where
@@ -129,7 +129,7 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
             if self.conditioning is None:
                 return self._encoded(feats, lengths)
             if active is None:
-                active = torch.ones(len(self._branches), dtype=torch.bool)
+                active = torch.ones(len(self.conditioning.tasks), dtype=torch.bool)
             active = active.to(feats.device).expand(len(feats), -1)
             with self.conditioning.at_features(self.encoder, active):
                 states, lengths = self._encoded(feats, lengths)
@@ -169,9 +169,15 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         return torch.autocast("cpu", dtype=self.autocast_dtype)
 
     def labelled(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Which utterances have a transcript for which output: (B, K)."""
+        """Which utterances have a transcript for which output: (B, K).
+
+        With conditioning, K are all its tasks: which transcripts bear which tags comes after.
+        """
         first = [batch[TEXT_PREFIX + name][:, 0] for name in self._branches]
-        return torch.stack(first, 1) != UNLABELLED
+        active = torch.stack(first, 1) != UNLABELLED
+        if self.conditioning is None:
+            return active
+        return torch.cat([active, self.conditioning.tags.present(batch)], 1)
 
     def _per_labelled(
         self, losses: Mapping[str, BranchLoss], batch_size: int
@@ -235,18 +241,6 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
 
 def _distributed() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
-def _without_inactive(
-    outputs: Mapping[str, Branch], batch: Mapping[str, torch.Tensor], active: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    """The batch with transcripts of inactive outputs (B, K) marked as unlabelled."""
-    changed = dict(batch)
-    for name, rows in zip(outputs, active.T, strict=True):
-        text = batch[TEXT_PREFIX + name].clone()
-        text[:, 0] = text[:, 0].masked_fill(~rows, UNLABELLED)
-        changed[TEXT_PREFIX + name] = text
-    return changed
 
 
 def weighted_sum(

@@ -53,7 +53,7 @@ def export_head(
     stock = stock_config(config, output, outputs[output])
     model, _ = load_model(model_dir, weights)
     if model.conditioning is not None:
-        sets = active_sets(list(outputs), model.conditioning.trained)
+        sets = active_sets(model.conditioning.tasks, model.conditioning.trained)
         fold_vectors(model, output, sets[output] if active is None else active)
     folder = Path(target)
     stats = (stock["normalize_conf"] or {}).get("stats_file")

@@ -4,6 +4,7 @@ A tag is one token for every kind of tokenizer, and is no part of what is scored
 """
 
 import re
+from collections.abc import Iterable
 
 TAG = re.compile(r"<([A-Za-z][A-Za-z0-9_]*):([^\s<>]+)>")
 
@@ -35,6 +36,37 @@ def split_tags(text: str) -> tuple[str, dict[str, str]]:
     if "<" not in text:
         return text, {}
     return " ".join(TAG.sub(" ", text).split()), dict(TAG.findall(text))
+
+
+def kinds_of(tokens: Iterable[str]) -> dict[str, list[int]]:
+    """Kinds of tags among tokens, by name, each with the numbers of its tokens.
+
+    >>> kinds_of(["a", "<l1:Hindi>", "<space>", "<l1:Thai>"])
+    {'l1': [1, 3]}
+    """
+    found: dict[str, list[int]] = {}
+    for number, token in enumerate(tokens):
+        if match := TAG.fullmatch(token):
+            found.setdefault(match[1], []).append(number)
+    return dict(sorted(found.items()))
+
+
+def task_of(output: str, kind: str) -> str:
+    """The name of a kind of tag within an output, as a task.
+
+    >>> task_of("meaning", "l1")
+    'meaning.l1'
+    """
+    return f"{output}.{kind}"
+
+
+def output_of(task: str) -> str:
+    """The output that a task belongs to; an output is a task of its own.
+
+    >>> output_of("meaning.l1"), output_of("meaning")
+    ('meaning', 'meaning')
+    """
+    return task.partition(".")[0]
 
 
 def pieces(text: str) -> list[str]:

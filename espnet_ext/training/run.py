@@ -19,8 +19,15 @@ import yaml
 from espnet_ext.errors import UserError
 from espnet_ext.files import atomic_path, write_json, write_text
 from espnet_ext.model.config import TEXT_PREFIX, parse_outputs, suggest
+from espnet_ext.progress import say
 from espnet_ext.text.tokenizers import read_token_list
-from espnet_ext.training.activation import check_labels, count_sets, with_trained_sets
+from espnet_ext.training.activation import (
+    check_labels,
+    count_sets,
+    partly_tagged,
+    tags_of,
+    with_trained_sets,
+)  # fmt: skip
 from espnet_ext.training.checks import check_config, check_criteria
 from espnet_ext.training.config import merge, read_yaml
 from espnet_ext.training.schedule import fill_total_steps, matching_epochs
@@ -100,7 +107,7 @@ def train(
     exp_dir.mkdir(parents=True, exist_ok=True)
     merged = merged_config(config, overlays)
     merged = with_tokens(merged, data, exp_dir)
-    sets = _label_sets(data, list(merged["outputs"]))
+    sets = _label_sets(data, merged)
     merged = with_trained_sets(merged, sets)
     if (merged.get("normalize")) == "global_mvn":
         source = data.stats / "train" / "feats_stats.npz"
@@ -125,18 +132,25 @@ def train(
     _finish(exp_dir, vars(args), command)
 
 
-def _label_sets(data: Data, outputs: Sequence[str]) -> Mapping[tuple[str, ...], int]:
-    """Which outputs the training set's utterances have labels for; every output, somewhere."""
+def _label_sets(data: Data, config: Mapping[str, Any]) -> Mapping[tuple[str, ...], int]:
+    """Which outputs and tags the training set's utterances are labelled for; each, somewhere."""
+    outputs, tags = list(config["outputs"]), tags_of(config["outputs"])
     folder = data.dump / data.train_set
     for name in outputs:
         if not (folder / f"text.{name}").is_file():
             raise UserError(f"{folder / f'text.{name}'}: no such file", "run stages 1 to 4")
-    sets = count_sets(folder, outputs)
+    sets = count_sets(folder, outputs, tags)
     check_labels(sets, folder, outputs)
     if len(sets) > 1:
         counts = (f"{count} {'+'.join(one) or 'none'}" for one, count in sorted(sets.items()))
         told = ", ".join(counts)
         print(f"{folder}: utterances by labels: {told}")
+    if config.get("conditioning") is None:
+        for tag, there, lacking in partly_tagged(sets, tags):
+            name, _, kind = tag.partition(".")
+            say(f"warning: {folder / f'text.{name}'}: {there} transcripts have a tag '{kind}' and "
+                f"{lacking} have none: these teach the system to write none. With conditioning: "
+                "vectors a vector says which it is to be")  # fmt: skip
     return sets
 
 

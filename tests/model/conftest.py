@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 import tiny_recipe  # noqa: E402
 
 PHONES = ["<blank>", "<unk>", "K", "AE", "T", "<sos/eos>"]

@@ -5,14 +5,12 @@ import itertools
 
 import pytest
 import torch
+from vector_models import MODES, WHERE, build, gradients, select, unlabel
 
 from espnet_ext.errors import UserError
 from espnet_ext.model.build import build_model
 from espnet_ext.model.conditioning import TaskVectors, active_sets
 from espnet_ext.model.fold import fold_vectors
-
-MODES = ("per_task_sum", "per_combination")
-WHERE = ("features", "encoder", "both")
 
 
 def batch(rows=4, seed=0):
@@ -24,34 +22,6 @@ def batch(rows=4, seed=0):
         made[f"text_{name}"] = torch.randint(2, size, (rows, 4), generator=generator)
         made[f"text_{name}_lengths"] = torch.full((rows,), 4)
     return made
-
-
-def unlabel(made, name, rows):
-    changed = dict(made)
-    changed[f"text_{name}"] = made[f"text_{name}"].clone()
-    changed[f"text_{name}"][rows] = torch.tensor([-2, -1, -1, -1])
-    changed[f"text_{name}_lengths"] = made[f"text_{name}_lengths"].clone()
-    changed[f"text_{name}_lengths"][rows] = 1
-    return changed
-
-
-def select(made, rows):
-    return {key: value[rows] for key, value in made.items()}
-
-
-def build(config, conditioning=None, seed=0, **model_conf):
-    config = {**config, "model_conf": model_conf}
-    if conditioning is not None:
-        config |= {"conditioning": "vectors", "conditioning_conf": conditioning}
-    torch.manual_seed(seed)
-    return build_model(config).double().eval()
-
-
-def gradients(model, made):
-    model.zero_grad()
-    loss, stats, _ = model(**made)
-    loss.backward()
-    return float(loss.detach()), {n: p.grad for n, p in model.named_parameters()}, stats
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -13,8 +13,9 @@ from espnet_ext.bin import decode
 from espnet_ext.data.table import read_table, write_table
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.errors import UserError
+from espnet_ext.model.export import export_head
 from espnet_ext.model.load import load_model
-from espnet_ext.training.activation import count_sets, with_trained_sets
+from espnet_ext.training.activation import count_sets, partly_tagged, with_trained_sets
 from espnet_ext.training.schedule import matching_epochs
 
 VECTORS = {"conditioning": "vectors"}
@@ -52,6 +53,71 @@ def test_what_training_saw_is_noted_for_inference(tmp_path):
     dropped = {**VECTORS, "conditioning_conf": {"drop_tasks": 0.1}}
     noted = with_trained_sets(dropped, both)["conditioning_conf"]["trained"]
     assert noted == [["meaning"], ["surface"], ["surface", "meaning"]]
+
+
+@pytest.fixture(scope="module")
+def tagged(tmp_path_factory):
+    """A recipe half of whose meanings bear a tag."""
+    recipe = tiny_recipe.make(tmp_path_factory.mktemp("tagged"))
+    for folder in ("train", "valid"):
+        table = recipe.root / "dump" / folder / "text.meaning"
+        values = ("<l1:Hindi>", "", "<l1:Thai>", "")
+        rows = enumerate(sorted(read_table(table).items()))
+        write_table(table, {i: text if text == "<na>" else f"{text} {values[k % 4]}".strip()
+                            for k, (i, text) in rows})  # fmt: skip
+    recipe.list_tokens()
+    recipe.collect()
+    return recipe
+
+
+def test_tags_are_tasks_from_training_to_decoding(tagged, tmp_path):
+    conf = {**VECTORS, "conditioning_conf": {"mode": "per_combination", "init_std": 1.0}}
+    folder = tagged.train(config=conf, options=["--max_epoch", "1"])
+    model, config = load_model(folder)
+    assert model.conditioning.tasks == ("surface", "meaning", "meaning.l1")
+    assert model.conditioning.features.shape == (8, 16)
+    trained = [tuple(one) for one in config["conditioning_conf"]["trained"]]
+    both, every = ("surface", "meaning"), ("surface", "meaning", "meaning.l1")
+    assert {both, every, ("surface",)} <= set(trained) and ("surface", "meaning.l1") not in trained
+    data, out = tagged.root / "dump/valid", tmp_path / "out"
+    command = ["--model_dir", str(folder), "--data", str(data), "--output_dir", str(out),
+               "--greedy", "true"]  # fmt: skip
+    for options, expected in (
+        ([], dict.fromkeys(both, list(every))),
+        (["--outputs", "surface meaning"], dict.fromkeys(both, list(both))),
+        (["--outputs", "meaning"], {"meaning": ["meaning"]}),
+        (["--outputs", "meaning meaning.l1"], {"meaning": list(every)}),  # the tag's only set
+        (["--outputs", "meaning", "--active", "surface meaning"], {"meaning": list(both)}),
+    ):
+        assert decode.main([*command, *options]) == 0
+        facts = json.loads((out / "decode.json").read_text())
+        assert facts["active"] == expected and facts["outputs"] == list(expected)
+    with pytest.raises(UserError, match="tag 'meaning.l1' without its output"):
+        decode.main([*command, "--outputs", "surface meaning.l1"])
+    with pytest.raises(UserError, match=r"meaning.l1 together were never trained"):
+        decode.main([*command, "--active", "surface meaning.l1"])
+    with pytest.raises(UserError, match="did you mean 'alone'"):
+        decode.main([*command, "--active", "alon"])
+    assert (export_head(folder, "meaning", tmp_path / "head") / "model.pth").is_file()
+
+
+def test_tags_in_part_without_vectors_are_told(tagged, capsys):
+    tagged.train("plain", options=["--max_epoch", "1"])
+    told = " ".join(capsys.readouterr().err.split())
+    texts = [t for t in read_table(tagged.root / "dump/train/text.meaning").values() if t != "<na>"]
+    there = sum("<l1:" in text for text in texts)
+    assert 0 < there < len(texts)
+    assert (f"text.meaning: {there} transcripts have a tag 'l1' and {len(texts) - there} have none"
+            in told)  # fmt: skip
+
+
+def test_tags_are_counted_with_their_outputs():
+    sets = {("m", "m.t"): 3, ("m",): 2, ("s",): 5, ("s", "m", "m.t", "m.u"): 1}
+    assert partly_tagged(sets, ["m.t", "m.u"]) == [("m.t", 4, 2), ("m.u", 1, 5)]
+    assert partly_tagged({("m", "m.t"): 3, ("s",): 2}, ["m.t"]) == []  # wherever there is a meaning
+    conf = {**VECTORS, "conditioning_conf": {"drop_tasks": 0.1}}
+    noted = with_trained_sets(conf, {("s", "m", "m.t"): 1})["conditioning_conf"]["trained"]
+    assert noted == [["m"], ["m", "m.t"], ["s"], ["s", "m"], ["s", "m", "m.t"]]
 
 
 def test_an_output_without_any_label(tmp_path):

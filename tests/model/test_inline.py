@@ -1,0 +1,221 @@
+"""Inline tags as tasks: when their vectors are added, what reaches them, and tags taken out."""
+
+import pytest
+import torch
+from vector_models import MODES, WHERE, build, gradients, select, unlabel
+
+from espnet_ext.decoding.request import active_outputs, requested
+from espnet_ext.errors import UserError
+from espnet_ext.model.conditioning import active_sets
+from espnet_ext.model.fold import fold_vectors
+from espnet_ext.model.inline import InlineTags
+from espnet_ext.text.tags import make_tag, split_tags
+from espnet_ext.text.tokenizers import build_tokenizer, token_list, train_sentencepiece
+
+TASKS = ("surface", "meaning", "meaning.age", "meaning.l1")
+
+
+@pytest.fixture
+def tagged(config):
+    """The configuration with two kinds of tags in the meaning."""
+    meaning = config["outputs"]["meaning"]
+    tokens = [*meaning["token_list"][:-1], "<l1:Hindi>", "<age:9>", "<l1:Thai>", "<sos/eos>"]
+    outputs = {**config["outputs"], "meaning": {**meaning, "token_list": tokens}}
+    return {**config, "outputs": outputs}
+
+
+def batch(ends, seed=0):
+    """Utterances with both outputs; `ends` are the last ids of their meanings: 7, 9 l1; 8 age."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = len(ends)
+    longest = 4 + max(map(len, ends))
+    text = torch.full((rows, longest), -1)
+    text[:, :4] = torch.randint(2, 7, (rows, 4), generator=generator)
+    for row, own in enumerate(ends):
+        text[row, 4 : 4 + len(own)] = torch.tensor(own, dtype=torch.long)
+    return {
+        "speech": torch.randn(rows, 8000, generator=generator, dtype=torch.float64),
+        "speech_lengths": torch.full((rows,), 8000),
+        "text_surface": torch.randint(2, 5, (rows, 4), generator=generator),
+        "text_surface_lengths": torch.full((rows,), 4),
+        "text_meaning": text, "text_meaning_lengths": torch.tensor([4 + len(e) for e in ends]),
+    }  # fmt: skip
+
+
+def test_tasks_are_outputs_and_the_kinds_of_tags_in_their_token_lists(tagged):
+    model = build(tagged, {})
+    assert model.conditioning.tasks == TASKS and model.conditioning.features.shape == (4, 16)
+    assert build(tagged, {"mode": "per_combination"}).conditioning.features.shape == (16, 16)
+    found = model.labelled(unlabel(batch([[7], [], [8, 9], [9]]), "surface", torch.tensor([3])))
+    assert found.tolist() == [[1, 1, 0, 1], [1, 1, 0, 0], [1, 1, 1, 1], [0, 1, 0, 1]]
+    assert build(tagged).labelled(batch([[7], []])).shape == (2, 2)
+    alone = {**tagged, "outputs": {"meaning": tagged["outputs"]["meaning"]}}
+    assert build(alone, {}).conditioning.tasks == ("meaning", "meaning.age", "meaning.l1")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("where", WHERE)
+def test_with_every_tag_present_and_zero_vectors_it_is_the_plain_system(tagged, mode, where):
+    made = batch([[7, 8], [9, 8], [8, 7]])
+    plain = build(tagged)
+    loss, expected, _ = gradients(plain, made)
+    model = build(tagged, {"mode": mode, "where": where, "init_std": 0})
+    found, reached, _ = gradients(model, made)
+    assert found == loss
+    for name, gradient in expected.items():
+        assert torch.equal(reached[name], gradient), name
+
+
+@pytest.mark.parametrize("where", ["features", "encoder"])
+def test_nothing_reaches_a_tags_vector_from_an_utterance_without_it(tagged, where):
+    model = build(tagged, {"where": where})
+    _, found, _ = gradients(model, batch([[], [8], []]))
+    surface, meaning, age, l1 = found[f"conditioning.{where}"]
+    assert surface.any() and meaning.any() and age.any() and not l1.any()
+    mixed = batch([[7], [], [8], [9]])
+    _, found, _ = gradients(model, mixed)
+    _, of_tagged, _ = gradients(model, select(mixed, torch.tensor([0, 3])))
+    row = TASKS.index("meaning.l1")  # the loss is linear in utterances: 2 of 4 have the tag
+    assert torch.allclose(
+        found[f"conditioning.{where}"][row], 0.5 * of_tagged[f"conditioning.{where}"][row],
+        atol=1e-12,
+    )  # fmt: skip
+
+
+def test_of_combinations_those_that_are_there_are_reached(tagged):
+    model = build(tagged, {"mode": "per_combination"})
+    made = unlabel(batch([[7], [], [8, 9], [9]]), "surface", torch.tensor([3]))
+    _, found, _ = gradients(model, made)
+    rows = zip(model.conditioning.labels, found["conditioning.features"], strict=True)
+    assert {label for label, row in rows if row.any()} == {
+        "surface+meaning", "surface+meaning+meaning.l1", "meaning+meaning.l1",
+        "surface+meaning+meaning.age+meaning.l1",
+    }  # fmt: skip
+
+
+def test_a_row_is_encoded_as_its_tags_say(tagged):
+    model = build(tagged, {"where": "encoder", "init_std": 1.0})
+    made = batch([[7], []])
+    arguments = made["speech"], made["speech_lengths"]
+    with torch.no_grad():
+        states, _ = model.encode(*arguments, active=model.labelled(made))
+        without, _ = model.encode(*arguments, active=torch.tensor([True, True, False, False]))
+        assert torch.allclose(states[1], without[1], atol=1e-12)
+        vector = model.conditioning.encoder[TASKS.index("meaning.l1")]
+        assert torch.allclose(states[0], without[0] + vector, atol=1e-12)
+        every, _ = model.encode(*arguments)
+        added = model.conditioning.encoder.sum(0) - model.conditioning.encoder[:2].sum(0)
+        assert torch.allclose(every, without + added, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_tags_vector_folds_into_biases(tagged, mode):
+    model = build(tagged, {"mode": mode, "where": "both", "init_std": 1.0})
+    made = batch([[7], [9]])
+    active = ("meaning", "meaning.l1")
+
+    def logits(**further):
+        states, frames = model.encode(made["speech"], made["speech_lengths"], **further)
+        return model.branches["meaning"].teacher_forced(
+            states, frames, made["text_meaning"], made["text_meaning_lengths"]
+        )[0]
+
+    with torch.no_grad():
+        before = logits(active=model.conditioning.active_set(active))
+        fold_vectors(model, "meaning", active)
+        assert torch.allclose(before, logits(), atol=1e-9)
+
+
+TEXTS = ["ab c <l1:x>", "<l1:x> ab c", "c <age:9> <l1:y>", "a <l1:y> b c", "b a c", "<l1:x>",
+         "가 나다 <l1:x> <age:9>"]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["char", "jamo", "word", "phone", "bpe"])
+def test_tags_are_taken_out_as_if_never_written(kind, tmp_path):
+    """Against the tokenizer on the transcript that is written without the tag."""
+    bpe = None
+    if kind == "bpe":
+        tokens = train_sentencepiece(TEXTS * 20, tmp_path / "m", 30)
+        bpe = tmp_path / "m.model"
+    tokenizer = build_tokenizer(kind, bpe)
+    if kind != "bpe":
+        tokens = token_list(tokenizer, TEXTS)
+    tags = InlineTags({"o": tokens})
+    assert list(tags.ids) == ["o.age", "o.l1"]
+    ids = [torch.tensor([tokens.index(t) for t in tokenizer.encode(text)]) for text in TEXTS]
+    made = {"text_o": torch.nn.utils.rnn.pad_sequence(ids, True, -1),
+            "text_o_lengths": torch.tensor([len(one) for one in ids])}  # fmt: skip
+    there = tags.present(made)
+    assert there.tolist() == [["age" in v, "l1" in v] for v in (split_tags(t)[1] for t in TEXTS)]
+    active = torch.cat([torch.ones(len(TEXTS), 1, dtype=torch.bool), there], 1)
+    off = torch.tensor([True, True, False])  # l1 is dropped
+    changed, left = tags.restrict(made, active, active & off)
+    for row, text in enumerate(TEXTS):
+        plain, values = split_tags(text)
+        rest = " ".join([plain, *(make_tag(k, v) for k, v in values.items() if k != "l1")]).strip()
+        length = int(changed["text_o_lengths"][row])
+        found = [tokens[i] for i in changed["text_o"][row, :length]]
+        assert (changed["text_o"][row, length:] == -1).all()
+        if not rest:  # the tag alone: it stays, and stays active
+            assert found == tokenizer.encode(text) and left[row].tolist() == [1, 0, 1]
+        else:
+            assert not left[row, 2] and torch.equal(left[row, :2], active[row, :2])
+            assert split_tags(tokenizer.decode(found)) == split_tags(rest), text
+            if kind != "bpe":
+                assert found == tokenizer.encode(rest), text
+
+
+def test_dropped_tags_leave_the_transcript(tagged):
+    model = build(tagged, {"drop_tasks": 0.5}).train()
+    made = batch([[6, 7]] * 40)  # 6 is a letter, no space
+    seen = []
+    plain = model.losses
+    model.losses = lambda states, lengths, given: seen.append(given) or plain(
+        states, lengths, given)  # fmt: skip
+    torch.manual_seed(0)
+    model(**made)
+    text, lengths = seen[0]["text_meaning"], seen[0]["text_meaning_lengths"]
+    bears = (text == 7).any(1)
+    labelled = text[:, 0] != -2
+    assert bears[labelled].any() and (~bears[labelled]).any()
+    assert torch.equal(lengths[labelled], 5 + bears[labelled].long())
+    torch.manual_seed(0)
+    active = model.labelled(made)
+    kept = model.conditioning.sample(active)
+    assert kept[:, :2].any(1).all() and not (kept[:, 3] & ~kept[:, 1]).any()
+    assert torch.equal(kept[:, 1], labelled)
+    assert torch.equal(kept[:, 3] & labelled, bears & labelled)
+
+
+def test_what_is_asked_for(tagged):
+    model = build(tagged, {})
+    tag = "meaning.l1"
+    assert requested(model, None) == list(TASKS)
+    assert requested(model, [tag, "meaning"]) == ["meaning", tag]
+    everything, untagged = ("surface", "meaning", tag), ("surface", "meaning")
+    model.conditioning.trained = [everything, untagged]
+    assert active_outputs(model, everything, "auto") == dict.fromkeys(untagged, everything)
+    assert active_outputs(model, untagged, "auto") == dict.fromkeys(untagged, untagged)
+    assert active_outputs(model, ["meaning", tag], "alone") == {"meaning": ("meaning", tag)}
+    assert active_outputs(model, ["meaning"], f"{tag} surface") == {"meaning": ("surface", tag)}
+    own = active_outputs(model, ["meaning"], {"meaning": [tag, "meaning"]})
+    assert own == {"meaning": ("meaning", tag)}
+    unknown = ["meaning", "meaning.l2"], "tag 'meaning.l2' was never trained"
+    for names, named in (([tag], f"tag '{tag}' without its output"), unknown):
+        with pytest.raises(UserError, match=named):
+            requested(model, names)
+    for wrong in ("alon", "meaning meaning.l2", ""):
+        with pytest.raises(UserError, match="active: '"):
+            active_outputs(model, ["meaning"], wrong)
+    with pytest.raises(UserError, match="as task vectors"):
+        requested(build(tagged), ["meaning", tag])
+
+
+def test_sets_with_tags():
+    s, m, t = "s", "m", "m.t"
+    assert active_sets([s, m, t], [(s, m), (m, t)]) == {s: (s, m), m: (m, t)}
+    assert active_sets([m], [(s, m), (m, t)]) == {m: (s, m)}  # no tag is asked for
+    assert active_sets([m], [(m, t)]) == {m: (m, t)}  # never seen without
+    assert active_sets([m, t], [(m,), (s, m), (s, m, t)]) == {m: (s, m, t)}  # never without s
+    assert active_sets([m], [(m,), (m, t), (s, m, t)]) == {m: (m,)}
+    assert active_sets([s, m, t], [(s, m)], "together") == dict.fromkeys((s, m), (s, m, t))
