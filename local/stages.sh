@@ -107,17 +107,14 @@ prepare_data() {
 }
 
 combine_sets() { # the training sets of a language as one, where several are named
-    local lang set output outputs dirs inputs
+    local lang set dirs inputs
     [[ $train_sets == *" "* ]] || return 0
     for lang in $langs; do
-        dirs=() inputs=() outputs=()
-        for output in $(outputs_of "$lang"); do # less those that stage 4 makes of labels
-            if [[ " $label_outputs" != *" $output="* ]]; then outputs+=("$output"); fi
-        done
+        dirs=() inputs=()
         for set in $train_sets; do dirs+=("$datadir/$lang/$set") inputs+=(--in "$datadir/$lang/$set"); done
         step "$lang/combine" "${inputs[@]}" --out "$datadir/$lang/$train_set/wav.scp" --show ', labelled: ' -- \
             "$python" -m espnet_ext.bin.combine --inputs "${dirs[@]}" --output "$datadir/$lang/$train_set" \
-            --outputs "${outputs[*]}"
+            --outputs "$(outputs_of "$lang")" ${label_outputs:+--label_outputs "$label_outputs"}
     done
 }
 

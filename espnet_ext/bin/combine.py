@@ -12,15 +12,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", required=True, help="data directory to write")
     parser.add_argument(
         "--outputs", type=cli.words, default="surface meaning",
-        help="each directory has transcripts for at least one of these",
+        help="each directory has labels for at least one of these",
+    )  # fmt: skip
+    parser.add_argument(
+        "--label_outputs", type=cli.words, default=[],
+        help='those of them that are made of label tables, as in "l1=utt2l1"',
     )  # fmt: skip
     args = parser.parse_args(argv)
+    for word in args.label_outputs:
+        if word.count("=") != 1:
+            parser.error(f"--label_outputs: '{word}' is not NAME=NAME")
     if not args.outputs:
         parser.error("--outputs: name at least one output")
 
     from espnet_ext.data.combine import combine_directories
 
-    for line in combine_directories(args.inputs, args.output, args.outputs):
+    labels = dict(word.split("=") for word in args.label_outputs)
+    for line in combine_directories(args.inputs, args.output, args.outputs, labels):
         print(line)
     return 0
 

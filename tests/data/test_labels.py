@@ -96,6 +96,30 @@ def test_three_corpora_become_one(tmp_path, capsys):
     assert not found
 
 
+def test_a_corpus_with_label_tables_alone(tmp_path, capsys):
+    """It trains the outputs that stage 4 makes of them, and stage 4 keeps it."""
+    sources = [corpus(tmp_path, "read", ["meaning"], 3),
+               corpus(tmp_path, "accents", [], 2, l1="Hindi")]  # fmt: skip
+    target = tmp_path / "all"
+    command = ["--inputs", *map(str, sources), "--output", str(target), "--outputs",
+               "surface meaning l1"]  # fmt: skip
+    with pytest.raises(UserError, match="accents: no utterance has a transcript for surface or"):
+        combine.main(command)
+    with pytest.raises(UserError, match="utt2age: no such table"):
+        combine.main([*command, "--label_outputs", "l1=utt2age"])
+    assert combine.main([*command, "--label_outputs", "l1=utt2l1"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{sources[0]}: 3 utterances, labelled: 0 surface, 3 meaning, 0 l1",
+        f"{sources[1]}: 2 utterances, labelled: 0 surface, 0 meaning, 2 l1",
+        f"{target}: 5 utterances, labelled: 0 surface, 3 meaning, 2 l1",
+    ]
+    rule = Filter(("surface", "meaning", "l1"), labels={"l1": "utt2l1"}, tags=(("meaning", "l1"),))
+    lines = filter_directory(target, tmp_path / "dump", rule)
+    assert "5 of 5 utterances kept" in lines[0]
+    assert read_table(tmp_path / "dump/text.l1")["accents-1"] == "Hindi"
+    assert read_table(tmp_path / "dump/text.meaning")["accents-1"] == "<na>"
+
+
 def test_corpora_that_collide_or_have_nothing(tmp_path):
     a = corpus(tmp_path, "a", ["meaning"])
     twin = corpus(tmp_path, "twin", ["meaning"], speaker="a")

@@ -524,6 +524,19 @@ def test_several_training_sets_are_combined(project):
     assert again.returncode == 0 and project.calls() == []
 
 
+def test_label_tables_count_as_labels_where_sets_are_combined(project):
+    assert project.run("--langs", "en", "--stop_stage", "1").returncode == 0
+    (project.recipe / "data/en/read").symlink_to("train")
+    project.calls()
+    done = project.run(
+        "--train_sets", "train read", "--label_outputs", "l1=utt2l1", "--langs", "en",
+        "--token_types", "surface=phone l1=label", "--stage", "3", "--stop_stage", "3",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    combined = next(call for call in project.calls() if call.startswith("combine"))
+    assert combined.endswith("--outputs surface l1 --label_outputs l1=utt2l1")
+
+
 def test_sets_put_there_by_hand_need_no_preparation(project):
     assert project.run("--langs", "en", "--stop_stage", "1").returncode == 0
     (project.recipe / "local/data.sh").unlink()
