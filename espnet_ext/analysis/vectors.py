@@ -1,20 +1,28 @@
-"""Task vectors seen from outside: lengths, angles, and what an output writes with its vector off.
+"""Task vectors seen from outside: lengths, angles, and what is written with one of them off.
 
 `inspect_vectors` returns, and `analyze vectors` writes::
 
-    {"kind": "vectors", "version": 1, "data", "utterances", "models": {name: {"directory"}},
+    {"kind": "vectors", "version": 2, "data", "utterances", "models": {name: {"directory"}},
      "systems": [{"system", "mode", "places": [
-         {"place": "features", "labels": ["surface", "meaning"], "norms": [1.2, …],
+         {"place": "features", "labels": ["surface", "meaning"], "trained": [true, …],
+          "norms": [1.2, …],
           "history": {"epochs": [1, 2, …], "norms": {label: [0.3, …]}},
           "states": float | null,        mean length of the frames that the vectors are added to
-          "cosine": [[1.0, …]], "points": [[x, y], …], "explained": [0.9, 0.1]}],
-       "leakage": [{"output": "surface", "active": ["meaning"], "trained": bool, "utterances",
-                    "emitted", "share", "rate_off", "rate_on", "interval"}]}]}
+          "cosine": [[1.0, …]], "points": [[x, y] or null, …], "explained": [0.9, 0.1]}],
+       "leakage": [{"tag": "meaning.l1", "active": ["surface", "meaning"], "trained": bool,
+                    "utterances", "emitted", "share", "emitted_on", "share_on"}],
+       "off": [{"output": "surface", "active": ["meaning"], "trained": bool, "utterances",
+                "metric", "rate_off", "rate_on", "interval"}]}]}
 
-`history` is of the validation of each epoch, `points` the first two principal components. Leakage:
-share of utterances (percent) for which an output writes anything while the others are active and it
-is not; `rate_off` and `rate_on` are its error rates with its vector off and on, and `interval` is
-that of their difference (off − on), paired by speaker.
+`history` is of the validation of each epoch. A vector of a combination that training never saw is
+as it was initialised: `trained` false, and no point; `points` are the first two principal
+components of the others. In rows `trained` says whether training saw that set of active tasks.
+
+Leakage: share of utterances (percent) in which an output writes a tag while the tag's vector is off
+(`share_on`: on). Of whole outputs it cannot be told, since a branch is decoded because it is asked
+for, and training never shows it silence; told is how its error changes: `rate_off` and `rate_on`
+with its vector (and its tags') off and on, `interval` that of their difference (off − on), paired
+by speaker.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,6 +36,7 @@ from espnet_ext.data.audio import load_utterance
 from espnet_ext.data.directory import read_directory
 from espnet_ext.data.record import NA, Utterance
 from espnet_ext.decoding.api import DualSpeech2Text
+from espnet_ext.decoding.request import active_outputs
 from espnet_ext.errors import UserError
 from espnet_ext.model.conditioning import TaskVectors, position_factor
 from espnet_ext.model.load import load_config
@@ -57,7 +66,7 @@ def inspect_vectors(
         if load_config(folder).get("conditioning") == "vectors":
             systems.append(_system(name, Path(folder), chosen, options, batch_size, device))
     return {
-        "kind": "vectors", "version": 1, "data": str(data), "utterances": len(chosen),
+        "kind": "vectors", "version": 2, "data": str(data), "utterances": len(chosen),
         "models": {name: {"directory": str(folder)} for name, folder in model_dirs.items()},
         "systems": systems,
     }  # fmt: skip
@@ -76,22 +85,41 @@ def _system(name, folder: Path, utterances, options, batch_size: int, device: st
             for place in vectors.places
         ],
         "leakage": [
-            _leakage(recognise, output, utterances, batch_size)
+            _leakage(recognise, tag, utterances, batch_size)
+            for tag in track(list(vectors.tags.ids), f"tags off, {name}", unit="tag")
+        ],
+        "off": [
+            _off(recognise, output, utterances, batch_size)
             for output in track(recognise.outputs, f"vectors off, {name}", unit="output")
         ],
     }  # fmt: skip
 
 
 def describe(vectors: TaskVectors, place: str) -> dict:
-    """Lengths, cosines and two principal components of the vectors of a place, as added."""
+    """Lengths, cosines and two principal components of the vectors of a place, as added.
+
+    The components are those of the vectors that were trained; all are if that is unknown.
+    """
+    trained = _trained(vectors)
     table = vectors.vectors(place).detach().cpu().double()  # (V, D)
     norms = table.norm(dim=1)
     unit = table / norms.clamp(min=1e-12)[:, None]
-    points, explained = principal(table)
+    points, explained = principal(table[torch.tensor(trained)])
+    rest = iter(points.tolist())
     return {
-        "labels": vectors.labels, "norms": norms.tolist(), "cosine": (unit @ unit.T).tolist(),
-        "points": points.tolist(), "explained": explained.tolist(),
+        "labels": vectors.labels, "trained": trained, "norms": norms.tolist(),
+        "cosine": (unit @ unit.T).tolist(),
+        "points": [next(rest) if known else None for known in trained],
+        "explained": explained.tolist(),
     }  # fmt: skip
+
+
+def _trained(vectors: TaskVectors) -> list[bool]:
+    """Whether training added each vector to anything; all true if that is unknown."""
+    seen = {name for names in vectors.trained for name in names}
+    if vectors.mode == "per_combination":
+        seen = {"+".join(names) for names in vectors.trained}
+    return [not seen or label in seen for label in vectors.labels]
 
 
 def principal(table: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -165,19 +193,38 @@ def _state_lengths(recognise, utterances: Sequence[Utterance]) -> dict[str, floa
     return found
 
 
-def _leakage(recognise, output: str, utterances: Sequence[Utterance], batch_size: int) -> dict:
-    """What `output` writes while all others are active and it is not."""
-    others = tuple(name for name in recognise.outputs if name != output)
-    trained = recognise.model.conditioning.trained
+def _leakage(recognise, tag: str, utterances: Sequence[Utterance], batch_size: int) -> dict:
+    """In how many utterances a tag's output writes it while it is off, and while it is on."""
+    vectors = recognise.model.conditioning
+    output, _, kind = tag.partition(".")
+    on = active_outputs(recognise.model, [output, tag], "auto")[output]
+    rest = [task for task in vectors.tasks if task != tag]
+    off = active_outputs(recognise.model, rest, "auto")[output]
+    if tag in off:  # training never saw the output without it
+        off = tuple(task for task in off if task != tag)
+    counts = []
+    for active in (off, on):
+        written = _written(recognise, output, active, utterances, batch_size)
+        counts.append(sum(kind in tags for tags in split_all(written)[1].values()))
+    shares = [100.0 * count / len(utterances) for count in counts]
+    return {
+        "tag": tag, "active": list(off), "trained": off in vectors.trained,
+        "utterances": len(utterances), "emitted": counts[0], "share": shares[0],
+        "emitted_on": counts[1], "share_on": shares[1],
+    }  # fmt: skip
+
+
+def _off(recognise, output: str, utterances: Sequence[Utterance], batch_size: int) -> dict:
+    """How `output` errs while all others are active and it is not."""
+    vectors = recognise.model.conditioning
+    others = tuple(task for task in vectors.tasks if task.partition(".")[0] != output)
     on = _written(recognise, output, recognise.active[output], utterances, batch_size)
     off = _written(recognise, output, others, utterances, batch_size)
-    emitted = sum(bool(text.strip()) for text in off.values())
     kind = recognise.model.branches[output].output.token_type
     rates = _rates(output, METRICS.get(kind, "cer"), utterances, on, off)
     return {
-        "output": output, "active": list(others), "trained": others in trained,
-        "utterances": len(utterances), "emitted": emitted,
-        "share": 100.0 * emitted / len(utterances), **rates,
+        "output": output, "active": list(others), "trained": others in vectors.trained,
+        "utterances": len(utterances), **rates,
     }  # fmt: skip
 
 

@@ -193,12 +193,17 @@ def _vectors(options, models: Mapping[str, str], _parser, common: Mapping) -> di
 def _show_vectors(result: Mapping) -> None:
     for system in result["systems"]:
         for place in system["places"]:
-            pairs = zip(place["labels"], place["norms"], strict=True)
-            norms = ", ".join(f"{label} {norm:.2f}" for label, norm in pairs)
+            rows = zip(place["labels"], place["norms"], place["trained"], strict=True)
+            norms = ", ".join(f"{label} {norm:.2f}" + (not trained) * " (never trained)"
+                              for label, norm, trained in rows)  # fmt: skip
             print(f"{system['system']}, {place['place']}: lengths {norms}")
         for row in system["leakage"]:
-            print(f"{system['system']}, {row['output']} with its vector off: {row['emitted']} of "
-                  f"{row['utterances']} utterances not empty")  # fmt: skip
+            print(f"{system['system']}, {row['tag']} off: written in {row['emitted']} of "
+                  f"{row['utterances']} utterances, {row['emitted_on']} with it on")  # fmt: skip
+        for row in system["off"]:
+            if row["rate_on"] is not None:
+                print(f"{system['system']}, {row['output']}: error {row['rate_off']:.2f} % with "
+                      f"its vector off, {row['rate_on']:.2f} % with it on")  # fmt: skip
     print(f"{len(result['systems'])} systems with task vectors")
 
 

@@ -47,23 +47,25 @@ def _plots(language: Language, title: str) -> Markup | None:
 def _points(system: str, place: Mapping) -> Markup:
     caption = f"{system}, after {place['place']}: two principal components"
     shares = [f"{100 * share:.0f} %" for share in place["explained"]]
+    known = tasks.learnt(place)
     drawing = svg.points(
-        place["labels"], place["points"], title=caption,
+        [place["labels"][i] for i in known], [place["points"][i] for i in known], title=caption,
         x_title=f"first ({shares[0]})", y_title=f"second ({shares[1]})",
     )  # fmt: skip
     return element("figure", element("figcaption", caption), drawing)
 
 
 def _lengths(system: str, place: Mapping) -> Markup:
-    history = place["history"]
-    top = svg.nice_ceiling(max(max(norms) for norms in history["norms"].values()))
+    history, curves = place["history"], tasks.learnt_norms(place)
+    top = svg.nice_ceiling(max(max(norms) for norms in curves.values()))
     caption = f"{system}, after {place['place']}: length of the vectors"
     drawing = svg.lines(
-        list(map(str, history["epochs"])), history["norms"], top=top, title=caption,
+        list(map(str, history["epochs"])), curves, top=top, title=caption,
         x_title="epoch", first=PAIRS,
     )  # fmt: skip
-    names = list(history["norms"])
-    return element("figure", element("figcaption", caption), drawing, svg.legend(names, PAIRS))
+    return element(
+        "figure", element("figcaption", caption), drawing, svg.legend(list(curves), PAIRS)
+    )
 
 
 def _curve(language: Language, output: str) -> Markup:

@@ -40,18 +40,25 @@ def sections(language: Language) -> Iterator[Section]:
             ["Length of each vector as it is added, beside the mean length of the frames that it "
              "is added to, and the cosines to the other vectors; first and second principal "
              "component."],
-            *vector_rows(language.vectors), vector_readings(language.vectors),
+            *vector_rows(language.vectors),
+            [*left_out(language.vectors), *vector_readings(language.vectors)],
         )  # fmt: skip
         epochs = history_rows(language.vectors)
         if epochs[1]:
             text = "As they were learnt, before any normalisation, after each epoch."
             yield "length of task vectors over training", [text], *epochs, []
-        yield (
-            "outputs with their vectors off",
-            ["What an output writes while the others are active and it is not: the share of "
-             "utterances with any text, and its error with its vector on and off."],
-            *leakage_rows(language.vectors), [],
-        )  # fmt: skip
+        leaks = leakage_rows(language.vectors)
+        if leaks[1]:
+            text = ("Leakage: the share of utterances in which an output writes a tag while the "
+                    "tag's vector is off; beside it, while it is on.")  # fmt: skip
+            yield "tags with their vectors off", [text], *leaks, []
+        off = off_rows(language.vectors)
+        if off[1]:
+            text = ("Error of an output with its vector on, and with it off while the others are "
+                    "active. A branch writes whatever it is told, because training never shows it "
+                    "silence: a larger error with the vector off says that the branch depends on "
+                    "it, and an equal one that it does without.")  # fmt: skip
+            yield "outputs with their vectors off", [text], *off, []
     if language.partial:
         what = language.partial["output"]
         yield (
@@ -117,16 +124,40 @@ def tag_rows(scores: Mapping[str, Mapping]) -> tuple[list[str], list[list[str]]]
     return ["system", "in", "tag", "wrong %", "95 %", "missing", "invented", "utt"], rows
 
 
+def learnt(place: Mapping) -> list[int]:
+    """The numbers of the vectors of a place that training saw; without a word on it, all."""
+    trained = place.get("trained", [True] * len(place["labels"]))
+    return [i for i, known in enumerate(trained) if known]
+
+
+def left_out(vectors: Mapping) -> list[str]:
+    """A sentence for each place with vectors that were never trained."""
+    return [
+        f"{system['system']}, {place['place']}: {count} of {len(place['labels'])} vectors are of "
+        "combinations that training never saw, were never learnt, and are left out."
+        for system in vectors["systems"]
+        for place in system["places"]
+        if (count := len(place["labels"]) - len(learnt(place)))
+    ]
+
+
+def learnt_norms(place: Mapping) -> dict[str, list[float]]:
+    """Lengths over the epochs, by vector, of those that training saw."""
+    names = [place["labels"][i] for i in learnt(place)]
+    return {name: place["history"]["norms"][name] for name in names}
+
+
 def vector_rows(vectors: Mapping) -> tuple[list[str], list[list[str]]]:
-    """A row for each vector."""
+    """A row for each vector that was learnt."""
     rows = []
     for system in vectors["systems"]:
         for place in system["places"]:
             states = "–" if place["states"] is None else f"{place['states']:.2f}"
-            for i, label in enumerate(place["labels"]):
+            for i in learnt(place):
+                label = place["labels"][i]
                 others = [
-                    f"{other} {place['cosine'][i][j]:+.2f}".replace("-", "−")
-                    for j, other in enumerate(place["labels"]) if j != i
+                    f"{place['labels'][j]} {place['cosine'][i][j]:+.2f}".replace("-", "−")
+                    for j in learnt(place) if j != i
                 ]  # fmt: skip
                 x, y = (f"{value:+.2f}".replace("-", "−") for value in place["points"][i])
                 rows.append([
@@ -141,7 +172,7 @@ def vector_readings(vectors: Mapping) -> list[str]:
     found = []
     for system in vectors["systems"]:
         for place in system["places"]:
-            for label, norms in place["history"]["norms"].items():
+            for label, norms in learnt_norms(place).items():
                 if len(norms) > 2 and norms[0] > 0:
                     last = norms[-1] / norms[-2] - 1 if norms[-2] else 0.0
                     found.append(
@@ -153,12 +184,12 @@ def vector_readings(vectors: Mapping) -> list[str]:
 
 
 def history_rows(vectors: Mapping) -> tuple[list[str], list[list[str]]]:
-    """A row for each vector, a column an epoch."""
+    """A row for each vector that was learnt, a column an epoch."""
     places = [(s, p) for s in vectors["systems"] for p in s["places"]]
     epochs = sorted({epoch for _, place in places for epoch in place["history"]["epochs"]})
     rows = []
     for system, place in places:
-        for label, norms in place["history"]["norms"].items():
+        for label, norms in learnt_norms(place).items():
             known = dict(zip(place["history"]["epochs"], norms, strict=True))
             shown = [f"{known[epoch]:.2f}" if epoch in known else "–" for epoch in epochs]
             if known:
@@ -167,17 +198,31 @@ def history_rows(vectors: Mapping) -> tuple[list[str], list[list[str]]]:
 
 
 def leakage_rows(vectors: Mapping) -> tuple[list[str], list[list[str]]]:
+    """A row for each kind of tag of each system."""
+    rows = [
+        [system["system"], row["tag"], "+".join(row["active"]) or "none", percent(row["share"]),
+         percent(row["share_on"]), "yes" if row["trained"] else "no", str(row["utterances"])]
+        for system in vectors["systems"]
+        for row in system["leakage"]
+        if "tag" in row
+    ]  # fmt: skip
+    heads = ["system", "tag", "active", "written while off %", "while on %", "set was trained",
+             "utt"]  # fmt: skip
+    return heads, rows
+
+
+def off_rows(vectors: Mapping) -> tuple[list[str], list[list[str]]]:
     """A row for each output of each system."""
     rows = [
-        [system["system"], row["output"], "+".join(row["active"]), percent(row["share"]),
+        [system["system"], row["output"], "+".join(row["active"]) or "none",
          percent(row["rate_on"]), percent(row["rate_off"]),
          signed_interval(row["interval"]) if row["interval"] else "–",
          "yes" if row["trained"] else "no", str(row["utterances"])]
         for system in vectors["systems"]
-        for row in system["leakage"]
+        for row in system.get("off", ())
     ]  # fmt: skip
-    heads = ["system", "output", "active", "writes %", "error on %", "error off %",
-             "difference, 95 %", "set was trained", "utt"]  # fmt: skip
+    heads = ["system", "output", "active", "error on %", "error off %", "difference, 95 %",
+             "set was trained", "utt"]  # fmt: skip
     return heads, rows
 
 

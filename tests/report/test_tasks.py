@@ -14,20 +14,25 @@ from espnet_ext.report.summary import percent, signed
 from espnet_ext.report.tasks import partial_readings, transfer_rows
 
 VECTORS = {
-    "kind": "vectors", "version": 1, "data": "dump/raw/ko/test", "utterances": 24,
+    "kind": "vectors", "version": 2, "data": "dump/raw/ko/test", "utterances": 24,
     "models": {"do": {"directory": "exp/ko/do_small"}},
     "systems": [{
         "system": "do", "mode": "per_task_sum",
         "places": [{
-            "place": "features", "labels": ["surface", "meaning"], "norms": [3.0, 4.0],
+            "place": "features", "labels": ["never", "surface", "meaning"],
+            "trained": [False, True, True], "norms": [9.0, 3.0, 4.0],
             "history": {"epochs": [1, 2, 3],
-                        "norms": {"surface": [1.0, 2.0, 3.0], "meaning": [2.0, 4.0, 4.0]}},
-            "states": 50.5, "cosine": [[1.0, -0.25], [-0.25, 1.0]],
-            "points": [[2.5, 0.0], [-2.5, 0.0]], "explained": [1.0, 0.0],
+                        "norms": {"never": [777.5, 777.5, 777.5], "surface": [1.0, 2.0, 3.0],
+                                  "meaning": [2.0, 4.0, 4.0]}},
+            "states": 50.5, "cosine": [[1.0, 0.5, 0.5], [0.5, 1.0, -0.25], [0.5, -0.25, 1.0]],
+            "points": [None, [2.5, 0.0], [-2.5, 0.0]], "explained": [1.0, 0.0],
         }],
-        "leakage": [{"output": "surface", "active": ["meaning"], "trained": False,
-                     "utterances": 24, "emitted": 18, "share": 75.0, "metric": "cer",
-                     "rate_on": 5.0, "rate_off": 25.0, "interval": [15.0, 26.0]}],
+        "leakage": [{"tag": "meaning.l1", "active": ["surface", "meaning"], "trained": True,
+                     "utterances": 24, "emitted": 3, "share": 12.5, "emitted_on": 18,
+                     "share_on": 75.0}],
+        "off": [{"output": "surface", "active": ["meaning"], "trained": False,
+                 "utterances": 24, "metric": "cer",
+                 "rate_on": 5.0, "rate_off": 25.0, "interval": [15.0, 26.0]}],
     }],
 }  # fmt: skip
 
@@ -59,12 +64,17 @@ def test_every_part_is_in_both(told):
     for text in (
         "what a further output does to the others", "task vectors", "fewer labels of surface",
         "length of task vectors over training", "outputs with their vectors off", "tags",
+        "tags with their vectors off",
     ):  # fmt: skip
         assert text in markdown.lower() and text in page.lower(), text
     assert "| do | features | surface | 3.00 | 50.50 | meaning −0.25 | +2.50, +0.00 |" in markdown
     assert "| do, features, meaning | 2.00 | 4.00 | 4.00 |" in markdown
-    leaked = "| do | surface | meaning | 75.00 | 5.00 | 25.00 | +15.00 to +26.00 | no | 24 |"
-    assert leaked in markdown
+    assert "| do | surface | meaning | 5.00 | 25.00 | +15.00 to +26.00 | no | 24 |" in markdown
+    assert "| do | meaning.l1 | surface+meaning | 12.50 | 75.00 | yes | 24 |" in markdown
+    for text in (markdown, page):
+        assert "do, features: 1 of 3 vectors are of combinations that training never" in text
+    assert "777" not in markdown and "features | never" not in markdown
+    assert "never" not in page.split("two principal components")[1].split("</svg>")[0]
     assert "| do | meaning | l1 | 25.00 | 10.00–40.00 | 2 | 1 | 20 |" in markdown
     grown = "length 1.00 after the first epoch, 3.00 after the last (+50.00 % in that one)"
     assert grown in markdown

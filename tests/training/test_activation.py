@@ -3,11 +3,14 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import tiny_recipe
 import torch
 import yaml
+from rapidfuzz.distance import Levenshtein
 
+from espnet_ext.analysis import vectors
 from espnet_ext.analysis.vectors import inspect_vectors
 from espnet_ext.bin import decode
 from espnet_ext.data.table import read_table, write_table
@@ -192,12 +195,14 @@ def test_vectors_are_described_as_they_are(two_systems):
         last = torch.load(root / "vectors/2epoch.pth", weights_only=True)
         norm = float(last[f"conditioning.{place['place']}"][0].norm())
         assert place["history"]["norms"]["surface"][-1] == pytest.approx(norm, rel=1e-5)
-    assert [row["output"] for row in system["leakage"]] == ["surface", "meaning"]
-    assert [row["active"] for row in system["leakage"]] == [["meaning"], ["surface"]]
+        assert place["trained"] == [True, True]
+    assert [row["output"] for row in system["off"]] == ["surface", "meaning"]
+    assert [row["active"] for row in system["off"]] == [["meaning"], ["surface"]]
+    assert system["leakage"] == []  # there are no tags
 
 
 def test_what_is_written_without_a_vector(two_systems):
-    """Leakage by hand: decode with the other output's vector alone and count."""
+    """By hand: decode with the other output's vector alone, and compare."""
     root = two_systems.root
     data = root / "dump/valid"
     found = inspect_vectors({"do": root / "vectors"}, data, {"greedy": True})
@@ -205,9 +210,52 @@ def test_what_is_written_without_a_vector(two_systems):
         root / "vectors", greedy=True, only=["meaning"], active={"meaning": ["surface"]}
     )
     texts = [off(wave).best["meaning"].text for wave in read_table(data / "wav.scp").values()]
-    row = found["systems"][0]["leakage"][1]
-    assert row["emitted"] == sum(bool(text.strip()) for text in texts)
-    assert row["share"] == 100 * row["emitted"] / len(texts)
+    row = found["systems"][0]["off"][1]
+    references = list(read_table(data / "text.meaning").values())
+    wrong = sum(Levenshtein.distance(*pair) for pair in zip(texts, references, strict=True))
+    assert "<na>" not in references
+    assert row["rate_off"] == pytest.approx(100 * wrong / sum(map(len, references)))
+
+
+def test_leakage_is_tags_that_are_written_while_they_are_off(tagged, monkeypatch):
+    """Against decoding by the public API; then with transcripts whose tags are known."""
+    conf = {**VECTORS, "conditioning_conf": {"mode": "per_combination"}}
+    folder = tagged.train("leaking", config=conf, options=["--max_epoch", "1"])
+    state = torch.load(folder / "model.pth", weights_only=True)
+    ids = load_model(folder)[0].conditioning.tags.ids["meaning.l1"]
+    state["meaning_decoder.output_layer.bias"][ids] += 2.0  # now it writes tags at all
+    (folder / "model.pth").unlink()
+    torch.save(state, folder / "model.pth")
+    data = tagged.root / "dump/valid"
+    found = inspect_vectors({"do": folder}, data, {"greedy": True})["systems"][0]
+    row = found["leakage"][0]
+    both, every = ["surface", "meaning"], ["surface", "meaning", "meaning.l1"]
+    assert (row["tag"], row["active"], row["trained"]) == ("meaning.l1", both, True)
+    for tasks, emitted, share in ((both, row["emitted"], row["share"]),
+                                  (every, row["emitted_on"], row["share_on"])):  # fmt: skip
+        recognise = DualSpeech2Text.from_pretrained(folder, greedy=True, active=" ".join(tasks))
+        waves = read_table(data / "wav.scp").values()
+        assert emitted == sum("<l1:" in recognise(wave).best["meaning"].text for wave in waves)
+        assert share == 25 * emitted and emitted > 0
+    place = found["places"][0]
+    known = dict(zip(place["labels"], place["trained"], strict=True))
+    assert known == {
+        "none": False, "surface": True, "meaning": True, "surface+meaning": True,
+        "meaning.l1": False, "surface+meaning.l1": False, "meaning+meaning.l1": False,
+        "surface+meaning+meaning.l1": True,
+    }  # fmt: skip
+    assert [point is not None for point in place["points"]] == place["trained"]
+    learnt = state["conditioning.features"].double()[place["trained"]]
+    centred = (learnt - learnt.mean(0)).numpy()
+    sizes, axes = np.linalg.eigh(centred.T @ centred)  # of the vectors that were learnt alone
+    points = np.array([point for point in place["points"] if point is not None])
+    assert np.abs(centred @ axes[:, :-3:-1]) == pytest.approx(np.abs(points), abs=1e-5)
+    assert place["explained"] == pytest.approx(list(sizes[:-3:-1] / sizes.sum()))
+    monkeypatch.setattr(vectors, "_written", lambda _r, _o, active, utterances, _b: {
+        one.utt_id: "a <l1:x>" if k == 0 or "meaning.l1" in active else "a <age:9>"
+        for k, one in enumerate(utterances)})  # fmt: skip
+    row = inspect_vectors({"do": folder}, data, {"greedy": True})["systems"][0]["leakage"][0]
+    assert (row["emitted"], row["emitted_on"], row["share"]) == (1, 4, 25.0)
 
 
 def test_as_many_updates_as_another_set_makes(two_systems, tmp_path):
