@@ -3,7 +3,8 @@
 TokenVerse++ (arXiv 2508.19856): `X̃ = X + v`, where v is the sum of one learnt vector for each
 active task, or one learnt vector for each combination of active tasks. It is added after
 subsampling (what the encoder's blocks read), after the whole encoder, or in both places. Tasks are
-the outputs (`meaning`), and kinds of inline tags within them (`meaning.l1`).
+the outputs (`meaning`), and kinds of inline tags within them (`meaning.l1`). An encoder says by its
+part `embed` what its blocks read: that part's result, with vectors added to it.
 
 ESPnet's positional encodings multiply what subsampling gives by √D before they add to it. X is what
 they multiply: a vector beside the product would be √D times too small to matter.
@@ -166,16 +167,15 @@ def build_task_vectors(
     """Vectors for an encoder and `tags.outputs`; `end_size`: width of what the branches read."""
     conf = dict(conf)
     where = conf.pop("where", "features")
-    if where not in WHERE:
-        known = [str(name) for name in WHERE]
-        raise UserError(f"conditioning_conf.where: '{where}'", suggest(str(where), known))
+    if not isinstance(where, str) or where not in WHERE:
+        raise UserError(f"conditioning_conf.where: '{where}'", suggest(str(where), list(WHERE)))
     if "features" in WHERE[where] and not isinstance(
         getattr(encoder, "embed", None), torch.nn.Module
     ):
         raise UserError(
             f"conditioning_conf.where: {where}: a {type(encoder).__name__} as configured has no "
             "subsampling after which to add a vector",
-            "write where: encoder, or give the encoder an input_layer",
+            "write where: encoder, or give the encoder an input_layer if its kind has one",
         )
     size = {"features": encoder.output_size(), "encoder": end_size}
     sizes = {place: size[place] for place in WHERE[where]}

@@ -11,6 +11,7 @@ import yaml
 
 from espnet_ext.errors import UserError
 from espnet_ext.files import atomic_path, write_text
+from espnet_ext.model import espnet
 from espnet_ext.model.conditioning import active_sets
 from espnet_ext.model.config import OutputConfig, parse_outputs, suggest
 from espnet_ext.model.fold import fold_vectors
@@ -75,6 +76,12 @@ def export_head(
 
 def stock_config(config: Mapping[str, Any], name: str, output: OutputConfig) -> dict[str, Any]:
     """The configuration of stock ESPnet's ASR task for one output of `config`."""
+    for kind, known in espnet.CHOICES.items():
+        if known.get(config.get(kind) or "", "").startswith("espnet_ext."):
+            raise UserError(
+                f"{kind}: {config[kind]}: ESPnet's ASR task has no such {kind}",
+                "decode this system with espnet-ext decode instead",
+            )
     if output.has_transducer:
         head = _transducer_head(name, output)
         # ESPnet adds it to the transducer's loss, whose weight is 1, and takes no more than 1.

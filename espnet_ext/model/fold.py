@@ -57,7 +57,7 @@ def _feature_size(model: DualOutputModel) -> int:
 
 
 def _into_subsampling(encoder: torch.nn.Module, vector: torch.Tensor) -> None:
-    parts = list(encoder.embed.modules())
+    parts = list(getattr(encoder, "takes_constants", encoder.embed).modules())
     affine = [p for p in parts if isinstance(p, torch.nn.Linear | torch.nn.LayerNorm)]
     if not affine or affine[-1].bias is None:
         raise _impossible(f"the subsampling of {type(encoder).__name__}")

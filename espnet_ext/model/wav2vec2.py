@@ -3,7 +3,8 @@
 Baevski et al., arXiv 2006.11477; Conneau et al., arXiv 2006.13979; Babu et al., arXiv 2111.09296.
 With a transducer branch this is the XLSR-Transducer of arXiv 2407.04439 and 2508.19856. The
 network is cut in two where ESPnet has a seam: convolutions over samples are the frontend, the
-transformer is the encoder, so that what is added to "acoustic embeddings" stands between the two.
+transformer is the encoder. Task vectors `where: features` are added to its projection of the
+features, which its blocks read.
 
 Needs the package `transformers` (the `xlsr` extra). A trained model directory holds the
 architecture, and needs neither the checkpoint that it was made from nor a network to be loaded.
@@ -105,6 +106,13 @@ class Wav2Vec2Encoder(torch.nn.Module):
         del self.network.feature_extractor  # the frontend's
         if not self.network.config.apply_spec_augment or not self._masks():
             self.network.masked_spec_embed = None  # else a parameter that no loss reaches
+        # Gives what the blocks read: where task vectors are added, and masking does not hide them.
+        self.embed = torch.nn.Identity()
+
+    @property
+    def takes_constants(self) -> torch.nn.Module:
+        """The part before `embed` whose last bias a constant can join (`fold`)."""
+        return self.network.feature_projection
 
     def _masks(self) -> bool:
         return max(self.network.config.mask_time_prob, self.network.config.mask_feature_prob) > 0
@@ -123,6 +131,7 @@ class Wav2Vec2Encoder(torch.nn.Module):
         if self.training and self.network.masked_spec_embed is not None:
             # A batch may be masked nowhere, and every parameter is to be in every graph.
             hidden = hidden + self.network.masked_spec_embed * 0
+        hidden = self.embed(hidden)
         states = self.network.encoder(hidden, attention_mask=inside, return_dict=True)[0]
         return states, lengths, None
 

@@ -1,8 +1,12 @@
 """wav2vec 2.0 as frontend and encoder; the oracle is transformers' own, tiny and random."""
 
+import contextlib
 import re
 import shutil
+import sys
+from pathlib import Path
 
+import numpy
 import pytest
 import torch
 import yaml
@@ -11,7 +15,12 @@ from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.build import build_model
 from espnet_ext.model.config import parse_outputs
+from espnet_ext.model.export import stock_config
+from espnet_ext.model.fold import fold_vectors
 from espnet_ext.model.short import fewest_samples
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import tiny_recipe  # noqa: E402
 
 LETTERS = ["<blank>", "<unk>", "a", "b", "c", "<space>", "d", "<sos/eos>"]
 OUTPUT = {"branch": "transducer", "transducer_weight": 1.0, "prediction_conf": {"hidden_size": 8},
@@ -19,8 +28,6 @@ OUTPUT = {"branch": "transducer", "transducer_weight": 1.0, "prediction_conf": {
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(UserError) as caught:
         espnet.resolve("frontend", "wav2vec2")(model="x")
@@ -127,12 +134,6 @@ def test_speech_too_short_for_a_frame(checkpoint):
 
 
 def test_trained_folder_needs_no_checkpoint(transformers, checkpoint, tmp_path):
-    import sys
-    from pathlib import Path
-
-    sys.path.insert(0, str(Path(__file__).parents[1]))
-    import tiny_recipe
-
     from espnet_ext.decoding.api import DualSpeech2Text
 
     folder = shutil.copytree(checkpoint[0], tmp_path / "xlsr")
@@ -153,6 +154,144 @@ def test_trained_folder_needs_no_checkpoint(transformers, checkpoint, tmp_path):
     for one, other in zip(together, alone, strict=True):
         assert one.best["meaning"].token_ids == other.best["meaning"].token_ids
         assert one.best["meaning"].score == pytest.approx(other.best["meaning"].score, abs=1e-3)
+
+
+WHERE = ("features", "encoder", "both")
+SURFACE = {"branch": "ctc_attention", "ctc_weight": 0.2, "attention_weight": 0.5,
+           "token_type": "char", "token_list": LETTERS}  # fmt: skip
+
+
+def with_vectors(folder, where=None, **conditioning):
+    """A transducer beside an attention branch with CTC, with task vectors or without."""
+    parts = configuration(
+        folder, decoder="transformer",
+        decoder_conf={"attention_heads": 2, "linear_units": 16, "num_blocks": 1},
+    )  # fmt: skip
+    parts["outputs"] |= {"surface": SURFACE}
+    if where is not None:
+        parts |= {"conditioning": "vectors", "conditioning_conf": {"where": where, **conditioning}}
+    torch.manual_seed(0)
+    return build_model(parts)
+
+
+def batch():
+    samples, lengths = speech()
+    made = {"speech": samples, "speech_lengths": lengths}
+    for name in ("meaning", "surface"):
+        made[f"text_{name}"] = torch.tensor([[2, 3], [4, -1], [-2, -1]])
+        made[f"text_{name}_lengths"] = torch.tensor([2, 1, 1])
+    return made
+
+
+@pytest.mark.parametrize("mode", ["per_task_sum", "per_combination"])
+@pytest.mark.parametrize("where", WHERE)
+def test_vectors_of_zero_change_nothing(checkpoint, where, mode):
+    plain = with_vectors(checkpoint[0]).train()
+    model = with_vectors(checkpoint[0], where, mode=mode, init_std=0).train()
+    found = []
+    for one in (plain, model):
+        torch.manual_seed(1)  # dropout and masks
+        numpy.random.seed(1)
+        loss, _, _ = one(**batch())
+        loss.backward()
+        found.append((loss.detach(), {n: p.grad for n, p in one.named_parameters()}))
+    (loss, gradients), (other, others) = found
+    assert torch.equal(loss, other)
+    for name, gradient in gradients.items():
+        assert (gradient is None and others[name] is None) or torch.equal(gradient, others[name])
+    places = ["features", "encoder"] if where == "both" else [where]
+    assert others.keys() - gradients.keys() == {f"conditioning.{place}" for place in places}
+    assert all(others[f"conditioning.{place}"].any() for place in places)
+
+
+def test_vectors_are_added_to_what_the_transformer_reads(transformers, checkpoint):
+    """The oracle is transformers' own network, run in two halves."""
+    folder, network = checkpoint
+    model = with_vectors(folder, "both", init_std=1.0).eval()
+    samples, _ = speech()
+    wave, length = samples[:1], torch.tensor([16000])
+    reader = transformers.Wav2Vec2FeatureExtractor.from_pretrained(folder)
+    inputs = reader([wave[0].numpy()], sampling_rate=16000, return_tensors="pt").input_values
+    vectors = model.conditioning
+    with torch.no_grad():
+        hidden, _ = network.feature_projection(network.feature_extractor(inputs).transpose(1, 2))
+        for active in ([1, 0], [0, 1], [1, 1]):
+            weights = torch.tensor(active, dtype=torch.float)
+            read = hidden + weights @ vectors.features
+            expected = network.encoder(read)[0] + weights @ vectors.encoder
+            found, _ = model.encode(wave, length, active=torch.tensor(active).bool())
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_masking_does_not_hide_vectors(checkpoint):
+    model = with_vectors(checkpoint[0], "features", init_std=1.0).train()
+    masked = model.encoder.network.config
+    masked.mask_time_prob, masked.feat_proj_dropout = 0.9, 0.0
+    read = []
+    model.encoder.network.encoder.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    samples, lengths = speech()
+    for active in ([True, False], [True, True]):
+        torch.manual_seed(1)
+        numpy.random.seed(1)
+        model.encode(samples[:1], lengths[:1], active=torch.tensor(active))
+    difference = read[1] - read[0]
+    expected = model.conditioning.features[1].expand_as(difference)
+    torch.testing.assert_close(difference, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize("output", ["meaning", "surface"])
+def test_vectors_fold_into_biases(checkpoint, where, output):
+    model = with_vectors(checkpoint[0], where, init_std=1.0).double().eval()
+    made = batch()
+    arguments = made["speech"].double(), made["speech_lengths"]
+    text, lengths = made[f"text_{output}"], made[f"text_{output}_lengths"]
+
+    def losses(**further):
+        states, frames = model.encode(*arguments, **further)
+        found = model.branches[output].losses(
+            states, frames, text, lengths, contextlib.nullcontext()
+        )
+        return [float(part) for part in (found.ctc, found.attention, found.transducer)
+                if part is not None]  # fmt: skip
+
+    with torch.no_grad():
+        before = losses(active=model.conditioning.active_set([output]))
+        plain = losses(active=torch.zeros(2, dtype=torch.bool))
+        fold_vectors(model, output, [output])
+        assert losses() == pytest.approx(before, rel=1e-9)
+    assert before != pytest.approx(plain, rel=1e-3)
+
+
+@pytest.mark.parametrize(("system", "where"), [
+    ("do_vectors_sum", "features"), ("do_vectors_combination", "features"),
+    ("do_vectors_sum", "both"), ("do_vectors_combination", "encoder"),
+])  # fmt: skip
+def test_systems_with_vectors_train_and_decode(checkpoint, tmp_path, request, system, where):
+    from espnet_ext.decoding.api import DualSpeech2Text
+    from espnet_ext.training import run
+
+    conf = request.config.rootpath / "conf"
+    base = yaml.safe_load((conf / "train_xlsr_transducer.yaml").read_text())
+    base["frontend_conf"]["model"] = base["encoder_conf"]["model"] = str(checkpoint[0])
+    base["decoder_conf"] |= {"attention_heads": 2, "linear_units": 16, "num_blocks": 1}
+    base |= {"use_tensorboard": False, "num_workers": 0, "use_amp": False, "batch_bins": 40000}
+    overlay = yaml.safe_load((conf / f"systems/{system}.yaml").read_text())
+    overlay["conditioning_conf"]["where"] = where
+    recipe = tiny_recipe.make(tmp_path)
+    paths = recipe.write_yaml("base", base), recipe.write_yaml("system", overlay)
+    run.train(paths[0], [paths[1]], recipe.data, recipe.root / "exp", ["--max_epoch", "1"])
+    recognise = DualSpeech2Text.from_pretrained(recipe.root / "exp", beam_size=2)
+    wave = torch.randn(8000, generator=torch.Generator().manual_seed(0))
+    found = recognise(wave)
+    (alone,) = recognise.restricted("surface", ["surface"]).batch([wave])
+    assert set(found.best) == {"surface", "meaning"} and set(alone.best) == {"surface"}
+
+
+def test_export_to_espnet_is_refused_by_name(checkpoint):
+    parts = configuration(checkpoint[0])
+    with pytest.raises(UserError, match="frontend: wav2vec2: ESPnet's ASR task has no such"):
+        stock_config(parts, "meaning", parse_outputs(parts)["meaning"])
 
 
 def test_wrong_ones_are_refused(transformers, checkpoint, tmp_path):

@@ -70,7 +70,9 @@ def test_the_xlsr_configuration_fits_too(request):
     from espnet_ext.training.task import DualOutputTask
 
     conf = request.config.rootpath / "conf"
-    for system in sorted((conf / "systems").glob("*_transducer.yaml")):
+    systems = sorted((conf / "systems").glob("*.yaml"))
+    assert {path.stem for path in systems} >= {"do_transducer", "do_vectors_sum"}
+    for system in systems:
         merged = merged_config(conf / "train_xlsr_transducer.yaml", [system])
         check_config(merged, DualOutputTask.get_parser(), "train_xlsr_transducer")
         check_criteria(merged, "train_xlsr_transducer")
