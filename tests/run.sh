@@ -15,7 +15,7 @@ option python "" "interpreter to build the environment on, or an environment's p
 option env "" "environment to use or make (default: a fit active one, else .venv)"
 parse_options "$@"
 
-setup=(--extras "synth report vad lhotse hf dev")
+setup=(--extras "synth report vad lhotse hf xlsr dev")
 [[ -z $python ]] || setup+=(--python "$python")
 [[ -z $env ]] || setup+=(--venv "$env")
 python=$(bash local/setup_env.sh "${setup[@]}") || exit
