@@ -35,7 +35,7 @@ def check_config(config: Mapping[str, Any], parser: argparse.ArgumentParser, sou
         if name is None:
             continue
         classes = espnet.load(table)
-        if name not in classes:
+        if not isinstance(name, str) or name not in classes:
             raise UserError(f"{source}: unknown {part} '{name}'", suggest(str(name), list(classes)))
         conf = config.get(f"{part}_conf") or {}
         check_conf(conf, classes[name], f"{source}: {part}_conf", (given,))
@@ -48,11 +48,15 @@ def check_config(config: Mapping[str, Any], parser: argparse.ArgumentParser, sou
 
 def check_criteria(config: Mapping[str, Any], source: str) -> None:
     """What picks the best weights must be measured; else hours of training end without any."""
-    measured = ["loss"]
+    measured, unheard, some = ["loss"], "", ""
     for name, output in parse_outputs(config).items():
         measured += [f"loss_ctc_{name}"] * output.has_ctc
         measured += [f"loss_att_{name}", f"acc_{name}", "acc"] * output.has_attention
         measured += [f"loss_transducer_{name}"] * output.has_transducer
+        if output.has_attention:
+            some = name
+        else:
+            unheard = name
     for criterion in config.get("best_model_criterion") or [["valid", "acc", "max"]]:
         key = criterion[1] if isinstance(criterion, list | tuple) and len(criterion) == 3 else None
         if key not in measured:
@@ -60,6 +64,13 @@ def check_criteria(config: Mapping[str, Any], source: str) -> None:
                 f"{source}: best_model_criterion {criterion}: this system measures "
                 f"{', '.join(dict.fromkeys(measured))}",
                 "write, e.g., best_model_criterion: [[valid, loss, min]]",
+            )
+        if key == "acc" and unheard:
+            raise UserError(
+                f"{source}: best_model_criterion {criterion}: acc is of attention decoders alone, "
+                f"and '{unheard}' has none: its weights would be those best for the others",
+                "write best_model_criterion: [[valid, loss, min]], or, to choose by one output, "
+                f"[[valid, acc_{some}, max]]",
             )
 
 

@@ -79,6 +79,23 @@ def test_the_xlsr_configuration_fits_too(request):
         assert merged["frontend_conf"]["model"] == merged["encoder_conf"]["model"]
 
 
+@pytest.mark.parametrize("other", ["transducer", "ctc"])
+def test_accuracy_of_decoders_alone_chooses_no_weights_for_other_outputs(other):
+    outputs = {"surface": {"branch": other, f"{other}_weight": 1.0},
+               "meaning": {"branch": "attention", "attention_weight": 1.0}}  # fmt: skip
+    for criteria in ([["valid", "acc", "max"]], [["valid", "loss", "min"], ["valid", "acc", "max"]],
+                     None):  # fmt: skip
+        config = {"outputs": outputs, "best_model_criterion": criteria}
+        with pytest.raises(UserError, match="acc is of attention .*'surface' has none") as caught:
+            check_criteria(config, "train.yaml")
+        assert "best_model_criterion: [[valid, loss, min]]" in caught.value.remedy
+        assert "[[valid, acc_meaning, max]]" in caught.value.remedy
+    for key in ("loss", "acc_meaning"):
+        check_criteria({**config, "best_model_criterion": [["valid", key, "max"]]}, "train.yaml")
+    with pytest.raises(UserError, match="this system measures"):
+        check_criteria({"outputs": {"surface": outputs["surface"]}}, "train.yaml")
+
+
 def test_systems_weigh_losses_as_published(request):
     conf = request.config.rootpath / "conf/systems"
     do = yaml.safe_load((conf / "do.yaml").read_text())["outputs"]
