@@ -1,6 +1,6 @@
 """What is asked of a model: which outputs and tags, and what its task vectors say is active."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from espnet_ext.errors import UserError
 from espnet_ext.model.conditioning import HOW, active_sets
@@ -47,17 +47,31 @@ def active_outputs(
     """
     vectors = model.conditioning
     outputs = [task for task in tasks if output_of(task) == task]
-    if isinstance(active, str) and (active in HOW or vectors is None):
-        found = active_sets(tasks, [] if vectors is None else vectors.trained,
-                            active if active in HOW else "auto")  # fmt: skip
+    known = list(model.branches) if vectors is None else vectors.tasks
+    if isinstance(active, str) and active in HOW:
+        found = active_sets(tasks, [] if vectors is None else vectors.trained, active)
     elif isinstance(active, str):
         for name in active.split() or [active]:
-            if name not in vectors.tasks:
-                raise UserError(f"active: '{name}'", suggest(name, [*HOW, *vectors.tasks]))
+            if name not in known:
+                raise UserError(f"active outputs: '{name}'", suggest(name, [*HOW, *known]))
         found = dict.fromkeys(outputs, tuple(active.split()))
     else:
-        check_keys(active, outputs, "active outputs")
+        _check_sets(active, outputs)
         found = {name: tuple(active.get(name, tasks)) for name in outputs}
     if vectors is None:
         return dict.fromkeys(outputs, ())
     return {name: vectors.names_of(vectors.active_set(names)) for name, names in found.items()}
+
+
+def _check_sets(active: Mapping[str, Sequence[str]], outputs: Sequence[str]) -> None:
+    """What is no mapping of outputs to lists of names is a `UserError`."""
+    if not isinstance(active, Mapping):
+        raise UserError(
+            f"active outputs {active!r}", "give auto, together or alone, or a list for each output"
+        )
+    check_keys(active, outputs, "active outputs")
+    for name, own in active.items():
+        if isinstance(own, str) or not isinstance(own, Iterable):
+            raise UserError(
+                f"active outputs of '{name}': {own!r}", "give a list of names, e.g. ['surface']"
+            )

@@ -12,7 +12,15 @@ from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.branch import Branch
 from espnet_ext.model.conditioning import TaskVectors, build_task_vectors
-from espnet_ext.model.config import OutputConfig, check_keys, construct, parse_outputs, suggest
+from espnet_ext.model.config import (
+    OutputConfig,
+    check_keys,
+    check_mapping,
+    check_smoothing,
+    construct,
+    parse_outputs,
+    suggest,
+)
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.inline import InlineTags
 
@@ -29,7 +37,10 @@ def build_model(config: Mapping[str, Any], folder: str | Path = ".") -> DualOutp
         folder: what relative paths in `config` are relative to.
     """
     outputs = parse_outputs(config)
-    check_keys(config.get("model_conf") or {}, MODEL_CONF, "model_conf")
+    model_conf = config.get("model_conf") or {}
+    check_keys(model_conf, MODEL_CONF, "model_conf")
+    if model_conf.get("lsm_weight") is not None:
+        check_smoothing(model_conf["lsm_weight"], "model_conf.lsm_weight")
     size = config.get("input_size")
     frontend = _part(config, "frontend") if size is None else None
     size = frontend.output_size() if frontend is not None else size
@@ -71,6 +82,7 @@ def _conditioning(
         if conf:
             raise UserError("conditioning_conf without conditioning", "add conditioning: vectors")
         return None
+    check_mapping(conf, "conditioning_conf")
     if name != "vectors":
         raise UserError(f"conditioning: '{name}'", "the only one is: vectors")
     tags = InlineTags({name: _tokens(name, output) for name, output in outputs.items()})

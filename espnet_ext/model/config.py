@@ -56,8 +56,28 @@ class OutputConfig:
 
 def suggest(unknown: str, known: Sequence[str]) -> str:
     """A remedy for a misspelt name: the nearest known ones, or all."""
-    near = difflib.get_close_matches(unknown, known, n=1)
+    near = difflib.get_close_matches(str(unknown), known, n=1)
     return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(known))}"
+
+
+def check_weight(value: Any, where: str) -> None:
+    """Raise `UserError` unless a value is a finite number that is not negative."""
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    if not real or not 0 <= value < float("inf"):
+        raise UserError(f"{where}: {value!r}", "give a number from 0 upwards")
+
+
+def check_smoothing(value: Any, where: str) -> None:
+    """Raise `UserError` unless a value is a share of probability that leaves some."""
+    check_weight(value, where)
+    if value >= 1:
+        raise UserError(f"{where}: {value!r}", "give a number from 0 to below 1")
+
+
+def check_mapping(value: Any, where: str) -> None:
+    """Raise `UserError` unless a value is a mapping."""
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where}: {value!r} is not a mapping", "write key: value below it")
 
 
 def check_keys(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
@@ -127,11 +147,14 @@ def module_names(name: str, output: OutputConfig) -> list[str]:
 def _check(where: str, output: OutputConfig) -> OutputConfig:
     if output.branch not in BRANCHES:
         raise UserError(f"{where}.branch: '{output.branch}'", suggest(output.branch, BRANCHES))
+    for key in ("decoder_conf", "prediction_conf", "joint_conf", "ctc_conf"):
+        check_mapping(getattr(output, key), f"{where}.{key}")
+    if output.lsm_weight is not None:
+        check_smoothing(output.lsm_weight, f"{where}.lsm_weight")
     kinds = {key: getattr(output, f"has_{key}") for key in ("ctc", "attention", "transducer")}
     for key, present in kinds.items():
         weight = getattr(output, f"{key}_weight")
-        if not isinstance(weight, int | float) or weight < 0:
-            raise UserError(f"{where}.{key}_weight: {weight!r}", "give a number from 0 upwards")
+        check_weight(weight, f"{where}.{key}_weight")
         if present and weight == 0:
             raise UserError(
                 f"{where}: branch '{output.branch}' has {key}_weight 0: it would never be trained",

@@ -110,7 +110,7 @@ def resolve(kind: str, name: str) -> type:
     'UtteranceMVN'
     """
     choices = CHOICES[kind]
-    if name not in choices:
+    if not isinstance(name, str) or name not in choices:
         raise UserError(f"unknown {kind} '{name}'", f"use one of: {', '.join(sorted(choices))}")
     with light_imports():
         return _import(choices[name])

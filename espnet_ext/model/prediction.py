@@ -119,7 +119,7 @@ PREDICTIONS = {"stateless": Stateless, "lstm": Recurrent, "gru": Recurrent}
 
 def build_prediction(kind: str, conf, vocabulary: int, where: str) -> torch.nn.Module:
     """The prediction network of an output, by its kind: stateless, lstm or gru."""
-    if kind not in PREDICTIONS:
+    if not isinstance(kind, str) or kind not in PREDICTIONS:
         raise UserError(f"{where}.prediction: '{kind}'", suggest(str(kind), list(PREDICTIONS)))
     given = {"vocab_size": vocabulary}
     if PREDICTIONS[kind] is Recurrent:

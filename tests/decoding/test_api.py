@@ -6,6 +6,7 @@ import soundfile
 import torch
 
 from espnet_ext.decoding.api import DualSpeech2Text
+from espnet_ext.decoding.request import active_outputs
 from espnet_ext.errors import UserError
 
 NOISE = np.random.default_rng(3).standard_normal(16000).astype(np.float32) * 0.1
@@ -225,3 +226,20 @@ def test_an_utterance_is_the_same_beside_one_that_is_hardly_longer(recognise):
     for cut in (1, 50, 100, 200, 255, 300):
         short = NOISE[:-cut]
         same(exact.batch([NOISE, short])[1], exact(short))
+
+
+@pytest.mark.parametrize(
+    ("active", "named"),
+    [
+        (["surface"], r"active outputs \['surface'\]"),
+        (None, "active outputs None"),
+        ({"surface": "surface"}, "active outputs of 'surface': 'surface'"),
+        ({"surface": 1}, "active outputs of 'surface': 1"),
+        ({"l1": ["surface"]}, "active outputs: unknown key 'l1'"),
+        ("all", "active outputs: 'all'"),
+    ],
+    ids=str,
+)
+def test_wrong_ways_to_name_active_outputs(recognise, active, named):
+    with pytest.raises(UserError, match=named):
+        active_outputs(recognise.model, recognise.outputs, active)

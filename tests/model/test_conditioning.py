@@ -222,6 +222,13 @@ def test_sets_to_activate():
     [
         ({"mode": "per_task"}, "conditioning_conf.mode: 'per_task'"),
         ({"where": "features_"}, "conditioning_conf.where: 'features_'"),
+        ({"where": ["features"]}, r"conditioning_conf.where: '\['features'\]'"),
+        ({"where": {"features": 1}}, "conditioning_conf.where: "),
+        (["features"], "conditioning_conf: .*is not a mapping"),
+        ({"mode": ["per_task_sum"]}, "conditioning_conf.mode: "),
+        ({"normalize": ["unit"]}, "conditioning_conf.normalize: "),
+        ({"init_std": float("nan")}, "conditioning_conf.init_std: nan"),
+        ({"drop_tasks": True}, "conditioning_conf.drop_tasks: True"),
         ({"normalize": "l2"}, "conditioning_conf.normalize: 'l2'"),
         ({"drop_tasks": 1}, "conditioning_conf.drop_tasks: 1"),
         ({"init_std": -1}, "conditioning_conf.init_std: -1"),
@@ -240,6 +247,12 @@ def test_configurations_in_which_vectors_mean_nothing(config):
         build_model({**config, "conditioning_conf": {"mode": MODES[0]}})
     with pytest.raises(UserError, match="conditioning: 'experts'"):
         build_model({**config, "conditioning": "experts"})
+    with pytest.raises(UserError, match="model_conf.lsm_weight: nan"):
+        build(config, lsm_weight=float("nan"))
+    with pytest.raises(UserError, match="unknown encoder"):
+        build({**config, "encoder": ["conformer"]})
+    with pytest.raises(UserError, match=r"divide_by: '\['labelled'\]'"):
+        build(config, divide_by=["labelled"])
     with pytest.raises(UserError, match="divide_by: 'rows'"):
         build(config, divide_by="rows")
     single = {**config, "outputs": {"surface": config["outputs"]["surface"]}}

@@ -52,11 +52,33 @@ def test_names_that_cannot_name_a_module(name):
         {"branch": "ctc", "ctc_weight": -1},
         {"branch": "ctc", "ctc_weight": None},
         {"branch": "transducr", "ctc_weight": 1},
+        {"branch": ["ctc"], "ctc_weight": 1},
+        {"branch": {"ctc": 1}, "ctc_weight": 1},
     ],
 )
 def test_weights_that_contradict_the_branch(entry):
     with pytest.raises(UserError, match="outputs.surface"):
         parse_outputs(outputs(surface=entry))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "1.0", None, [1], -0.5])
+@pytest.mark.parametrize("key", ["ctc_weight", "attention_weight", "transducer_weight"])
+def test_weights_that_are_no_numbers(key, value):
+    branch = {"ctc_weight": "ctc", "attention_weight": "attention"}.get(key, "transducer")
+    with pytest.raises(UserError, match=rf"outputs.surface.{key}: "):
+        parse_outputs(outputs(surface={"branch": branch, key: value}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("lsm_weight", float("nan")), ("lsm_weight", 1), ("lsm_weight", True),
+        ("decoder_conf", [1]), ("ctc_conf", None), ("prediction_conf", 3), ("joint_conf", "tanh"),
+    ],
+)  # fmt: skip
+def test_values_of_a_wrong_kind(key, value):
+    with pytest.raises(UserError, match=rf"outputs.surface.{key}: "):
+        parse_outputs(outputs(surface={**CTC, key: value}))
 
 
 def test_no_module_name_begins_with_another():

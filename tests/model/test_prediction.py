@@ -69,6 +69,8 @@ def test_espnets_stateless_decoder_gives_the_same():
 @pytest.mark.parametrize(
     ("kind", "conf", "words"),
     [
+        (["lstm"], {}, r"outputs.surface.prediction: '\['lstm'\]'"),
+        ({"lstm": 1}, {}, "outputs.surface.prediction: "),
         ("lstmm", {}, "outputs.surface.prediction: 'lstmm'.*did you mean 'lstm'"),
         ("stateless", {"contxt": 1}, "prediction_conf: unknown key 'contxt'.*'context'"),
         ("stateless", {"context": 0}, "context 0"),
