@@ -48,6 +48,8 @@ class NgramScorer:
             for i in index.get(gram[-1], ()):
                 ids.append(i)
                 values.append(value)
+        self.alone = np.full(self.size, -100.0)  # KenLM's, where a file has no <unk>
+        self.alone[self.follow[()][0]] = self.follow[()][1]
         self.most = max(64, ROOM // (4 * self.size))
         self.table = torch.zeros(0, self.size)
         self._forget()
@@ -80,8 +82,11 @@ class NgramScorer:
         return self.table[index].unflatten(0, tokens.shape)
 
     def after(self, tokens: Sequence[int]) -> np.ndarray:
-        """log10 probabilities (V,) of what follows a sequence that begins with sos."""
-        return self._row(self._context(tuple(self.known[i] for i in tokens[-self.reach :])))
+        """log10 probabilities (V,) of what follows a sequence that begins with sos; read-only."""
+        context = self._context(tuple(self.known[i] for i in tokens[-self.reach :]))
+        if context not in self.numbers and len(self.numbers) >= self.most:
+            self._forget()
+        return self.rows[self._number(context)]
 
     def reorder(self, parents: torch.Tensor) -> None:
         """Hypothesis k becomes a continuation of hypothesis parents[:, k] (B, K)."""
@@ -106,10 +111,9 @@ class NgramScorer:
 
     def _row(self, context: tuple[str, ...]) -> np.ndarray:
         """What follows a context (V,): what the model has of it, else what a shorter one has."""
-        if context:
-            row = self._row(context[1:]) + np.float64(self.backoff.get(context, 0.0))
-        else:
-            row = np.full(self.size, -100.0)  # KenLM's, where a file has no <unk>
+        if not context:
+            return self.alone
+        row = self._row(context[1:]) + np.float64(self.backoff.get(context, 0.0))
         ids, values = self.follow.get(context, ((), ()))
         row[list(ids)] = values
         return row

@@ -54,6 +54,30 @@ def test_rows_are_the_models_own_scores(order):
             paths, last = [paths[0], paths[2]], last[[0, 2]]
 
 
+@pytest.mark.parametrize("order", [2, 3, 5])
+def test_rows_of_whole_sequences_are_remembered_up_to_a_number(order):
+    """One by one, with rows that are forgotten, and between the steps of a batch."""
+    ngrams = model(order)
+    scorer, source = NgramScorer(ngrams, TOKENS), random.Random(2)
+    scorer.most = 4
+    sos, worked_out, row = len(TOKENS) - 1, [], scorer._row
+    scorer._row = lambda context: worked_out.append(context) or row(context)
+    scorer.start(torch.zeros(1, 4, 2, dtype=torch.double), torch.tensor([4]), 1)
+    said = [*TOKENS[:-1], END]
+    path = [sos]
+    for _ in range(60):
+        for history in (path, [sos], [sos, *(source.randrange(1, sos) for _ in range(3))]):
+            context = (BEGIN, *(TOKENS[i] for i in history[1:]))
+            wanted = pytest.approx([ngrams.score(context, token) for token in said], abs=1e-12)
+            assert scorer.after(history).tolist() == wanted
+            worked_out.clear()
+            assert scorer.after(history).tolist() == wanted
+            assert not worked_out and len(scorer.rows) <= scorer.most
+        found = scorer.step(torch.tensor([[path[-1]]]))[0, 0]
+        assert found.tolist() == scorer.after(path).tolist()
+        path = [*path, source.randrange(1, sos)]
+
+
 def test_a_model_of_another_output_is_named():
     with pytest.raises(UserError, match="none of the output's tokens"):
         NgramScorer(model(), ["<blank>", "<unk>", "AH", "K", "<sos/eos>"])
