@@ -7,13 +7,21 @@ import pytest
 import torch
 
 SYSTEM = "dual"
+LABELLED = {"lsm_weight": 0.1, "divide_by": "labelled"}
+TRANSDUCER = {"branch": "transducer", "transducer_weight": 0.5, "ctc_weight": 0.2,
+              "prediction": "lstm", "prediction_conf": {"hidden_size": 12}}  # fmt: skip
 FURTHER = {
     "plain": {},
-    "divided by labelled rows": {"model_conf": {"lsm_weight": 0.1, "divide_by": "labelled"}},
+    "divided by labelled rows": {"model_conf": LABELLED},
     "task vectors": {
-        "model_conf": {"lsm_weight": 0.1, "divide_by": "labelled"}, "conditioning": "vectors",
+        "model_conf": LABELLED, "conditioning": "vectors",
         "conditioning_conf": {"mode": "per_combination", "where": "both", "init_std": 0.5},
     },
+    "sums of task vectors": {
+        "conditioning": "vectors",
+        "conditioning_conf": {"mode": "per_task_sum", "where": "both", "init_std": 0.5},
+    },
+    "transducer": {"model_conf": LABELLED, "surface": TRANSDUCER},
 }  # fmt: skip
 
 
@@ -82,7 +90,11 @@ def test_two_processes_with_disjoint_labels_equal_one(make_system, further):
     _, config, _ = make_system(SYSTEM)
     from espnet_ext.model.build import build_model
 
-    config = {**config, **FURTHER[further]}
+    changes = dict(FURTHER[further])
+    if "surface" in changes:
+        kept = {key: config["outputs"]["surface"][key] for key in ("token_type", "token_list")}
+        changes["outputs"] = {**config["outputs"], "surface": changes.pop("surface") | kept}
+    config = {**config, **changes}
     torch.manual_seed(0)
     model = build_model(config).double().eval()
     union = _union()
@@ -109,6 +121,9 @@ def test_two_processes_with_disjoint_labels_equal_one(make_system, further):
         worker.join(60)
         assert worker.exitcode == 0
 
+    assert all(p.grad.any() for n, p in model.named_parameters() if "_joint." in n)
+    if "sums" in further:
+        assert model.conditioning.features.grad.any(1).all()
     for name, parameter in model.named_parameters():
         for rank in (0, 1):
             difference = abs(results[rank][0][name] - parameter.grad.numpy()).max()
