@@ -21,6 +21,11 @@ def lattice_loss(
 ) -> torch.Tensor:
     """−log P(labels | speech) of each utterance (B,), in float64, differentiable once.
 
+    Where no path is possible, as with a label whose logit is −inf at every node, the loss is inf
+    and that utterance's gradients are NaN, as are those of torchaudio and of ESPnet's RNNTLossNumba
+    (torch's ctc_loss has zeros for them only if told to): ESPnet's trainer leaves out such a step
+    and says so. Nodes of −inf that other paths go round do no harm.
+
     Args:
         blank: (B, T, U+1) log probabilities of blank at every node.
         label: (B, T, U+1) those of the next label; what stands at u = U is not looked at.

@@ -179,3 +179,25 @@ def test_ctc_ranks_the_last_beam(weight):
             assert raw.score == pytest.approx(total, abs=1e-9)
         assert 0 < impossible < len(found)
         assert [raw.score for raw in found] == sorted((raw.score for raw in found), reverse=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("greedy", [True, False])
+def test_a_gpu_finds_the_same(kind, greedy):
+    parts = make("lstm", vocabulary=8, dtype=torch.double)
+    x, frames = states([7, 22, 1, 15], torch.double)
+    lm, ctc, found = language_model(kind, 8, torch.double), Ctc(16, 8), []
+    for device in ("cpu", "cuda"):
+        moved = {name: part.to(device) for name, part in parts.items()}
+        own = lm if isinstance(lm, NgramScorer) else lm.to(device)
+        found.append(search(moved, x.to(device), frames.to(device), {"lm": (own, 0.5)},
+                            ctc.to(device), 0.3, beam_size=4, nbest=4, greedy=greedy))  # fmt: skip
+    said = 0
+    for one, other in zip(*found, strict=True):
+        assert [raw.token_ids for raw in one] == [raw.token_ids for raw in other]
+        for here, there in zip(one, other, strict=True):
+            assert here.score == pytest.approx(there.score, abs=1e-7)
+            assert here.scores == pytest.approx(there.scores, abs=1e-7)
+            said += len(here.token_ids)
+    assert said

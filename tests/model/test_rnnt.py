@@ -168,6 +168,32 @@ def test_nan_stays_with_its_utterance():
     assert own[1].isnan().any() and own[[0, 2, 3]].isfinite().all()
 
 
+def test_an_impossible_label_is_as_in_other_libraries():
+    """No path is left to utterance 0; utterance 1 has a way round the one node that is closed."""
+    functional = pytest.importorskip("torchaudio.functional")
+    numba = pytest.importorskip("espnet2.asr.transducer.rnnt_multi_blank.rnnt_multi_blank")
+    frames, labels = torch.tensor([4, 3]), torch.tensor([2, 2])
+    logits, _ = problem(5, frames, labels, torch.float32)
+    targets = torch.tensor([[1, 2], [3, 1]])
+    logits[0, ..., 2] = -torch.inf
+    logits[1, 1, 0, 3] = -torch.inf
+    logits.requires_grad_()
+    integers = targets.int(), frames.int(), labels.int()
+    peers = [numba.RNNTLossNumba(blank=0, reduction="none")(logits, *integers).flatten()]
+    if hasattr(functional, "rnnt_loss"):
+        peers.append(functional.rnnt_loss(logits, *integers, blank=0, reduction="none"))
+    ours = rnnt_loss(logits, targets, frames, labels)
+    assert ours[0] == torch.inf and ours[1].isfinite()
+    (own,) = torch.autograd.grad(ours.sum(), logits)
+    assert own[0].isnan().any() and own[1].isfinite().all()
+    for peer in peers:
+        assert not peer[0].isfinite()
+        (wanted,) = torch.autograd.grad(peer.sum(), logits)
+        assert wanted[0].isnan().any()
+        torch.testing.assert_close(ours[1].float(), peer[1], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(own[1], wanted[1], rtol=1e-3, atol=1e-4)
+
+
 def test_long_lattices_of_sharp_networks_stay_finite():
     frames, labels = torch.tensor([400]), torch.tensor([150])
     logits, targets = problem(5, frames, labels, torch.float32)
@@ -175,3 +201,34 @@ def test_long_lattices_of_sharp_networks_stay_finite():
     loss = rnnt_loss(logits, targets, frames, labels)
     loss.sum().backward()
     assert loss.isfinite().all() and logits.grad.isfinite().all()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.double, torch.float32])
+def test_a_gpu_gives_the_same_loss_and_gradients(dtype):
+    logits, targets, frames, labels = longer()
+    found = []
+    for device in ("cpu", "cuda"):
+        own = logits.detach().to(device, dtype).requires_grad_()
+        loss = rnnt_loss(own, targets.to(device), frames.to(device), labels.to(device))
+        assert loss.device.type == device and loss.dtype == torch.double
+        found.append((loss.cpu(), gradients(loss, own)[0].cpu()))
+    rtol, atol = (1e-9, 1e-11) if dtype == torch.double else (1e-4, 1e-4)
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=rtol, atol=atol)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kept", [0, 10**9])
+def test_a_gpu_gives_the_same_piece_by_piece(kept):
+    joint, logits, heard, said, targets = joint_problem()
+    found = []
+    for device in ("cpu", "cuda"):
+        joint.to(device)
+        one, other = (x.detach().to(device).requires_grad_() for x in (heard, said))
+        loss = joint_loss(logits, 7, one, other, targets.to(device), FRAMES.to(device),
+                          LABELS.to(device), kept, 60)  # fmt: skip
+        own = gradients(loss, one, other, *joint.lin_out.parameters())
+        found.append([loss.detach().cpu(), *(gradient.cpu() for gradient in own)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
