@@ -205,7 +205,7 @@ def test_what_is_asked_for(tagged):
         with pytest.raises(UserError, match=named):
             requested(model, names)
     for wrong in ("alon", "meaning meaning.l2", ""):
-        with pytest.raises(UserError, match="active: '"):
+        with pytest.raises(UserError, match="active outputs: '"):
             active_outputs(model, ["meaning"], wrong)
     with pytest.raises(UserError, match="as task vectors"):
         requested(build(tagged), ["meaning", tag])
