@@ -31,6 +31,13 @@ def words(value: str) -> list[str]:
     return value.split()
 
 
+def require_pairs(parser: argparse.ArgumentParser, option: str, given: Sequence[str]) -> None:
+    """Wrong usage unless each word of an option is NAME=NAME."""
+    for word in given:
+        if word.count("=") != 1:
+            parser.error(f"{option}: '{word}' is not NAME=NAME")
+
+
 def run(
     main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None
 ) -> int:

@@ -19,9 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help='those of them that are made of label tables, as in "l1=utt2l1"',
     )  # fmt: skip
     args = parser.parse_args(argv)
-    for word in args.label_outputs:
-        if word.count("=") != 1:
-            parser.error(f"--label_outputs: '{word}' is not NAME=NAME")
+    cli.require_pairs(parser, "--label_outputs", args.label_outputs)
     if not args.outputs:
         parser.error("--outputs: name at least one output")
 

@@ -44,10 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         help='such outputs that are also written into others as tags, as in "meaning=l1"',
     )  # fmt: skip
     chosen = options.parse_args(argv)
-    for name in ("label_outputs", "inline_tags"):
-        for word in getattr(chosen, name):
-            if word.count("=") != 1:
-                options.error(f"--{name}: '{word}' is not NAME=NAME")
+    cli.require_pairs(options, "--label_outputs", chosen.label_outputs)
+    cli.require_pairs(options, "--inline_tags", chosen.inline_tags)
     if not chosen.outputs:
         options.error("--outputs: name at least one output")
 

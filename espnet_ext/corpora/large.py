@@ -388,7 +388,6 @@ class Store:
         print(f"{self.corpus}: wrote {folder}/{{{','.join(sets)}}} and prepare.json")
 
 
-
 def _numbered(rows: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """Rows sorted by name, each with a name of its own, as they become members of an object.
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from espnet_ext.data.directory import (
     LABEL_TABLES,
     read_directory,
+    require_label_tables,
     require_output,
     write_directory,
 )
@@ -24,12 +25,7 @@ def combine_directories(
     that table, of which stage 4 makes them.
     """
     labels = labels or {}
-    for name, table in labels.items():
-        if table not in LABEL_TABLES:
-            raise UserError(
-                f"output '{name}' of {table}: no such table of labels",
-                f"there are: {', '.join(LABEL_TABLES)}",
-            )
+    require_label_tables(labels)
     if len(set(map(str, sources))) < len(sources) or not sources:
         raise UserError("sets to combine: none, or one of them twice", "name each once")
     owners: dict[str, str] = {}  # of ids and speakers; an id never is a speaker's name as well

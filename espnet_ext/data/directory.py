@@ -19,6 +19,16 @@ LABEL_TABLES = {
 PLAIN_TEXT_OUTPUT = "meaning"  # what `text` of an ordinary Kaldi directory is
 
 
+def require_label_tables(labels: Mapping[str, str]) -> None:
+    """`UserError` for an output (output → table) that is to be made of what is no label table."""
+    for name, table in labels.items():
+        if table not in LABEL_TABLES:
+            raise UserError(
+                f"output '{name}' of {table}: no such table of labels",
+                f"there are: {', '.join(LABEL_TABLES)}",
+            )
+
+
 def text_files(path: str | os.PathLike) -> dict[str, Path]:
     """Transcript files of a directory by output; an ordinary Kaldi `text` counts as meaning."""
     found = {

@@ -11,7 +11,12 @@ from pathlib import Path
 
 from espnet_ext import files
 from espnet_ext.data.checking import Checks
-from espnet_ext.data.directory import LABEL_TABLES, require_output, write_directory
+from espnet_ext.data.directory import (
+    LABEL_TABLES,
+    require_label_tables,
+    require_output,
+    write_directory,
+)
 from espnet_ext.data.findings import WARNING, describe
 from espnet_ext.data.policy import Policy, take
 from espnet_ext.data.record import Utterance
@@ -37,12 +42,7 @@ class Filter:
     tags: Sequence[tuple[str, str]] = ()  # (output, one of `labels`): also written into it as a tag
 
     def __post_init__(self) -> None:
-        for name, table in self.labels.items():
-            if table not in LABEL_TABLES:
-                raise UserError(
-                    f"output '{name}' of {table}: no such table of labels",
-                    f"there are: {', '.join(LABEL_TABLES)}",
-                )
+        require_label_tables(self.labels)
         for name, label in self.tags:
             if label not in self.labels or name not in self.outputs or name in self.labels:
                 raise UserError(

@@ -53,7 +53,7 @@ class Fusion:
     def scores(self, nodes: torch.Tensor, alive: torch.Tensor, tree: Tree) -> torch.Tensor:
         """Weighted sums (B, K, V) in float64 for nodes (B, K); 0 where not `alive` (B, K)."""
         wanted = nodes[alive].tolist()
-        self._learn(dict.fromkeys(wanted).keys() - self._known.keys(), tree, nodes.device)
+        self._learn(set(wanted) - self._known.keys(), tree, nodes.device)
         found = torch.stack([self._known[node].weighted for node in wanted])
         total = found.new_zeros(*nodes.shape, found.size(-1))
         total[alive] = found

@@ -49,8 +49,7 @@ def suited(config: Mapping[str, Any], with_ctc: Mapping[str, bool]) -> dict[str,
     Args:
         with_ctc: by output, whether its branch has CTC.
     """
-    special = _mapping(config.get("outputs"), "outputs")
-    outputs = {name: dict(_mapping(own, f"outputs.{name}")) for name, own in special.items()}
+    outputs = _by_output(config)
     for name, has_ctc in with_ctc.items():
         own = outputs.setdefault(name, {})
         given = config.keys() | own.keys()
@@ -69,8 +68,7 @@ def as_stock(config: Mapping[str, Any], transducers: Collection[str]) -> dict[st
     >>> as_stock({"beam_size": 2}, ["text"])
     {'beam_size': 2, 'outputs': {'text': {'ctc_weight': 0.0}}}
     """
-    special = _mapping(config.get("outputs"), "outputs")
-    outputs = {name: dict(_mapping(own, f"outputs.{name}")) for name, own in special.items()}
+    outputs = _by_output(config)
     for name in transducers if "ctc_weight" not in config else ():
         outputs.setdefault(name, {}).setdefault("ctc_weight", 0.0)
     return {**config, "outputs": outputs}
@@ -97,6 +95,12 @@ def parse_options(config: Mapping[str, Any], outputs: list[str]) -> dict[str, Se
         check_keys(own, known, f"decoding configuration, outputs.{name}")
         parsed[name] = _check(name, SearchOptions(**{**shared, **own}))
     return parsed
+
+
+def _by_output(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """A copy of what is said of single outputs."""
+    special = _mapping(config.get("outputs"), "outputs")
+    return {name: dict(_mapping(own, f"outputs.{name}")) for name, own in special.items()}
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:
