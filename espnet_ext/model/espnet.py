@@ -66,6 +66,7 @@ CHOICES: dict[str, dict[str, str]] = {
 _NAMES = {
     "AbsESPnetModel": "espnet2.train.abs_espnet_model:AbsESPnetModel",
     "AbsPreprocessor": "espnet2.train.preprocessor:AbsPreprocessor",
+    "AbsSampler": "espnet2.samplers.abs_sampler:AbsSampler",
     "AbsTask": "espnet2.tasks.abs_task:AbsTask",
     "CommonCollateFn": "espnet2.train.collate_fn:CommonCollateFn",
     "CommonPreprocessor": "espnet2.train.preprocessor:CommonPreprocessor",
@@ -75,6 +76,7 @@ _NAMES = {
     "LabelSmoothingLoss": "espnet2.legacy.nets.pytorch_backend.transformer.label_smoothing_loss"
     ":LabelSmoothingLoss",
     "NestedDictAction": "espnet2.utils.nested_dict_action:NestedDictAction",
+    "SequenceIterFactory": "espnet2.iterators.sequence_iter_factory:SequenceIterFactory",
     "Trainer": "espnet2.train.trainer:Trainer",
     "TrainerOptions": "espnet2.train.trainer:TrainerOptions",
     "add_sos_eos": "espnet2.legacy.nets.pytorch_backend.transformer.add_sos_eos:add_sos_eos",

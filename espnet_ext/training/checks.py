@@ -74,6 +74,16 @@ def check_criteria(config: Mapping[str, Any], source: str) -> None:
             )
 
 
+def check_iterator(config: Mapping[str, Any], source: str) -> None:
+    """Repeats are drawn by the iterator of whole utterances; another would pass over them."""
+    kind = config["iterator_type"]
+    if config["repeat_power"] and kind != "sequence":
+        raise UserError(
+            f"{source}: repeat_power {config['repeat_power']} with iterator_type: {kind}",
+            "leave iterator_type out, or repeat_power",
+        )
+
+
 def _check_value(where: str, value: Any, action: argparse.Action) -> None:
     # ESPnet takes values of a YAML file as they are; only the command line's are converted.
     if isinstance(action.default, Mapping):

@@ -28,7 +28,7 @@ from espnet_ext.training.activation import (
     tags_of,
     with_trained_sets,
 )  # fmt: skip
-from espnet_ext.training.checks import check_config, check_criteria
+from espnet_ext.training.checks import check_config, check_criteria, check_iterator
 from espnet_ext.training.config import merge, read_yaml
 from espnet_ext.training.schedule import fill_total_steps, matching_epochs
 
@@ -128,6 +128,7 @@ def train(
         command += ["--max_epoch", str(epochs)]
         args = _parse(command)
     check_criteria(vars(args), str(config))
+    check_iterator(vars(args), str(config))
     _run_task(args, command)
     _finish(exp_dir, vars(args), command)
 

@@ -5,7 +5,7 @@ import copy
 from pathlib import Path
 
 from espnet_ext.errors import UserError
-from espnet_ext.model import espnet
+from espnet_ext.training.repeat import batches_of, repeating_sampler
 
 
 def fill_total_steps(args: argparse.Namespace) -> None:
@@ -31,6 +31,7 @@ def matching_epochs(args: argparse.Namespace, shapes: Path) -> int:
         args: ESPnet's training arguments; shapes: folder with the other set's shape files.
     """
     other = copy.copy(args)
+    other.repeat_power = 0.0  # that set as it is
     other.train_shape_file = [str(shapes / Path(path).name) for path in args.train_shape_file]
     for path in other.train_shape_file:
         if not Path(path).is_file():
@@ -43,10 +44,8 @@ def updates_per_epoch(args: argparse.Namespace) -> int:
     """Optimiser steps in one epoch; the tail of gradient accumulation makes none."""
     batches = args.num_iters_per_epoch
     if batches is None:
-        batches = len(list(espnet.load("build_batch_sampler")(
-            type=args.batch_type, shape_files=args.train_shape_file,
-            fold_lengths=args.fold_length, batch_size=args.batch_size, batch_bins=args.batch_bins,
-            sort_in_batch=args.sort_in_batch, sort_batch=args.sort_batch,
-            drop_last=args.drop_last_iter, min_batch_size=args.min_batch_size,
-        )))  # fmt: skip
+        if args.repeat_power:
+            batches = len(repeating_sampler(args))
+        else:
+            batches = len(batches_of(args, args.train_shape_file, args.min_batch_size))
     return max(1, batches // args.accum_grad)

@@ -2,14 +2,18 @@
 
 import argparse
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
+
+import torch.distributed as dist
 
 from espnet_ext.model import espnet
 from espnet_ext.model.build import build_model
 from espnet_ext.model.config import parse_outputs
 from espnet_ext.training.checks import check_frozen, check_initial, warn_too_fast
 from espnet_ext.training.preprocessor import OutputsPreprocessor
+from espnet_ext.training.repeat import repeating_sampler
 from espnet_ext.training.trainer import DualOutputTrainer
 
 # What a system is built of: option → its default choice. `<option>_conf` goes with each.
@@ -56,6 +60,11 @@ class DualOutputTask(espnet.load("AbsTask")):
             help="steps from one diagnosis to the next: cosine of the outputs' gradients and CKA, "
             "per layer, to diagnostics.jsonl and TensorBoard; 0 for none",
         )  # fmt: skip
+        group.add_argument(
+            "--repeat_power", type=power, default=0.0,
+            help="utterances with a label for a rare output are drawn (most labels of an output / "
+            "labels of this one) ** repeat_power times an epoch: 0 once, 1 as many labels of each",
+        )  # fmt: skip
         group = parser.add_argument_group("Preprocess related")
         for option, default in AUGMENTATION.items():
             kind = float if isinstance(default, float) else text
@@ -79,6 +88,21 @@ class DualOutputTask(espnet.load("AbsTask")):
             for name, output in parse_outputs(vars(args)).items()
         }
         return OutputsPreprocessor(outputs, train, wanted if active else {})
+
+    @classmethod
+    def build_sequence_iter_factory(cls, args: argparse.Namespace, iter_options, mode: str):
+        if mode != "train" or not args.repeat_power:
+            return super().build_sequence_iter_factory(args, iter_options, mode)
+        shared = (dist.get_rank(), dist.get_world_size()) if iter_options.distributed else (0, 1)
+        sampler = repeating_sampler(args, *shared)
+        logging.info("[%s] Batch sampler: %s", mode, sampler)
+        return espnet.load("SequenceIterFactory")(
+            dataset=cls.build_dataset(args, iter_options),
+            batches=sampler, seed=args.seed, shuffle=True,
+            num_iters_per_epoch=iter_options.num_iters_per_epoch,
+            shuffle_within_batch=args.shuffle_within_batch, num_workers=args.num_workers,
+            collate_fn=iter_options.collate_fn, pin_memory=args.ngpu > 0,
+        )  # fmt: skip
 
     @classmethod
     def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
@@ -107,6 +131,14 @@ class DualOutputTask(espnet.load("AbsTask")):
         if not args.collect_stats and not getattr(args, "dist_rank", None):
             warn_too_fast(model, args.train_shape_file)
         return model
+
+
+def power(text: str) -> float:
+    """An exponent as an option's value: from 0 to 1."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{value} is not from 0 to 1: write 0 for off, or 0.5")
+    return value
 
 
 def steps(text: str) -> int:

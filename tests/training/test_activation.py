@@ -271,6 +271,7 @@ def test_as_many_updates_as_another_set_makes(two_systems, tmp_path):
         train_shape_file=[str(half / "speech_shape")], max_epoch=3, num_iters_per_epoch=None,
         batch_type="unsorted", fold_length=[], batch_size=1, batch_bins=1, sort_in_batch=None,
         sort_batch=None, drop_last_iter=False, min_batch_size=1, accum_grad=1,
+        repeat_power=0.0,
     )  # fmt: skip
     assert len(rows) == 8
     assert matching_epochs(args, shapes) == 6  # 3 × 8 utterances are 6 × 4

@@ -1,0 +1,132 @@
+"""Repeat factor sampling: who is drawn how often, in which batches, in which epoch."""
+
+import collections
+import itertools
+from types import SimpleNamespace
+
+import pytest
+import tiny_recipe
+import torch
+
+from espnet_ext.errors import UserError
+from espnet_ext.training.repeat import RepeatFactorSampler, repeat_factors, repeating_sampler
+
+IDS = [f"u{number:02d}" for number in range(24)]
+RARE = IDS[::4]  # 6 of 24 have a surface: a factor of 4 at power 1, 2 at 0.5
+
+
+def arguments(folder, power, **changed):
+    """ESPnet's arguments over 24 utterances of 1 to 3 s, and the label patterns above."""
+    (folder / "speech_shape").write_text("".join(
+        f"{one} {16000 + 1391 * number % 32000}\n" for number, one in enumerate(IDS)))  # fmt: skip
+    (folder / "text.meaning").write_text("".join(f"{one} a b\n" for one in IDS))
+    (folder / "text.surface").write_text("".join(
+        f"{one} {'a' if one in RARE else '<na>'}\n" for one in IDS))  # fmt: skip
+    texts = [(str(folder / f"text.{name}"), f"text_{name}", "text")
+             for name in ("surface", "meaning")]  # fmt: skip
+    return SimpleNamespace(**{
+        "train_shape_file": [str(folder / "speech_shape")], "repeat_power": power,
+        "train_data_path_and_name_and_type": [("wav.scp", "speech", "sound"), *texts],
+        "batch_type": "numel", "batch_bins": 96000, "batch_size": 1, "fold_length": [],
+        "sort_in_batch": "descending", "sort_batch": "descending", "drop_last_iter": False,
+        "min_batch_size": 1, **changed,
+    })  # fmt: skip
+
+
+def drawn(sampler, epochs):
+    return collections.Counter(itertools.chain.from_iterable(
+        itertools.chain.from_iterable(sampler.generate(epoch) for epoch in epochs)))  # fmt: skip
+
+
+def test_an_utterance_counts_by_its_rarest_output():
+    labelled = {"surface": ["a", "b"], "l1": ["b"], "meaning": list("abcdefgh"), "none": []}
+    assert repeat_factors(labelled, "abcdefghi", 1.0) == {
+        "a": 4.0, "b": 8.0, **dict.fromkeys("cdefghi", 1.0)}  # fmt: skip
+    assert repeat_factors(labelled, "abcdefghi", 0.5)["b"] == pytest.approx(8**0.5)
+    assert set(repeat_factors(labelled, "abcdefghi", 0.0).values()) == {1.0}
+
+
+@pytest.mark.parametrize(("power", "factor"), [(1.0, 4), (0.5, 2)])
+def test_whole_factors_hold_in_every_epoch(tmp_path, power, factor):
+    sampler = repeating_sampler(arguments(tmp_path, power))
+    for epoch in (1, 2, 7):
+        assert drawn(sampler, [epoch]) == {one: factor if one in RARE else 1 for one in IDS}
+
+
+def test_other_factors_hold_over_epochs(tmp_path):
+    """4 ** 0.25 is 1.41: of 3 batches of repeated utterances one an epoch, so 4 of 3 epochs."""
+    sampler = repeating_sampler(arguments(tmp_path, 0.25, batch_type="unsorted", batch_size=2))
+    assert [count for _, count in sampler.again] == [1]
+    counts = drawn(sampler, range(30, 33))
+    assert counts == {one: 4 if one in RARE else 3 for one in IDS}
+    assert len({tuple(sampler.generate(epoch)[-1]) for epoch in range(30, 33)}) == 3
+
+
+def test_a_batch_has_no_utterance_twice_and_epochs_are_as_long(tmp_path):
+    sampler = repeating_sampler(arguments(tmp_path, 1.0))
+    for epoch in range(1, 6):
+        batches = sampler.generate(epoch)
+        assert len(batches) == len(sampler)
+        assert all(len(set(batch)) == len(batch) for batch in batches)
+        assert batches == sampler.generate(epoch)  # so a resumed training meets the same
+
+
+def test_levels_add_up():
+    """Factors 2.5 for a and b, 1.5 for c and d: half of the wider group, all of the other."""
+    sampler = RepeatFactorSampler(
+        [("a", "b"), ("c", "d"), ("e",)], [([("a",), ("b",), ("c",), ("d",)], 0.5),
+                                           ([("a",), ("b",)], 1.0)])  # fmt: skip
+    assert drawn(sampler, range(4)) == {"a": 10, "b": 10, "c": 6, "d": 6, "e": 4}
+    assert "N-batch=7: 3, 2 of 4 again, 2 of 2 again" in repr(sampler)
+
+
+def test_processes_share_every_batch(tmp_path):
+    args = arguments(tmp_path, 1.0)
+    parts = [repeating_sampler(args, rank, 2) for rank in (0, 1)]
+    whole = repeating_sampler(arguments(tmp_path, 1.0, min_batch_size=2)).generate(3)
+    both = zip(*(part.generate(3) for part in parts), strict=True)
+    assert [sorted(one + other) for one, other in both] == [sorted(batch) for batch in whole]
+    assert all(batch for part in parts for batch in part.generate(3))
+
+
+def test_without_rare_labels_nothing_is_repeated(tmp_path):
+    args = arguments(tmp_path, 1.0)
+    args.train_data_path_and_name_and_type = args.train_data_path_and_name_and_type[2:]
+    assert drawn(repeating_sampler(args), [1]) == dict.fromkeys(IDS, 1)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    """Four of the tiny recipe's eight utterances lose their surface."""
+    recipe = tiny_recipe.make(tmp_path_factory.mktemp("repeat"))
+    path = recipe.root / "dump/train/text.surface"
+    rows = path.read_text().splitlines()
+    path.write_text("".join(f"{row.split()[0]} <na>\n" if number % 2 else f"{row}\n"
+                            for number, row in enumerate(rows)))  # fmt: skip
+    return recipe
+
+
+def test_training_makes_the_counted_updates_and_meets_labels_as_often(recipe):
+    conf = {"scheduler": "onecyclelr", "scheduler_conf": {"max_lr": 0.01}, "repeat_power": 1.0,
+            "max_epoch": 2, "batch_type": "unsorted", "batch_size": 2}  # fmt: skip
+    folder = recipe.train(config=conf)
+    saved = torch.load(folder / "checkpoint.pth", weights_only=True)
+    assert saved["schedulers"][0]["last_epoch"] == saved["schedulers"][0]["total_steps"] == 12
+    stats = saved["reporter"]["stats"][2]["train"]
+    # 7 of the 8 have a meaning, 4 a surface, 3 both; of the 4 in 2 batches 0.75 again: 2 batches
+    assert stats["labelled_surface"] == pytest.approx((4 + 4) / 6)
+    assert stats["labelled_meaning"] == pytest.approx((7 + 3) / 6)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"repeat_power": 2}, "repeat_power: 2"),
+        ({"repeat_power": "often"}, "repeat_power: 'often'"),
+        ({"repeat_power": 0.5, "iterator_type": "chunk"}, "iterator_type: chunk"),
+    ],
+)
+def test_what_cannot_be_is_said(recipe, change, told):
+    with pytest.raises(UserError, match="repeat_power") as raised:
+        recipe.train(exp="wrong", config=change)
+    assert told in str(raised.value)
