@@ -86,9 +86,10 @@ option train_args "" "further options for ESPnet's training"
 option twins "" "systems to train once more from another seed, whose likeness is a ceiling for stage 17"
 option twin_seed 1 "that seed (ESPnet's own is 0)"
 option stress "" "percentages of labels to take away in stage 17, say \"0 25 50 75 90\", and train with the rest (hours)"
-option stress_output surface "output whose labels they are"
+option stress_output surface "output whose labels they are; its results take the place of another one's"
 option stress_systems "do do_vectors_sum" "systems trained on what is left; the first one on the complete part alone too"
 option stress_seed 0 "which labels are taken away"
+option stress_trainings 1 "trainings of each, from several seeds, their errors put together"
 option swaps false "put every decoder on every encoder in stage 17 too (minutes a language)"
 option diagnose_every 0 "diagnose trainings every so many steps: do the outputs' gradients agree, how far have layers moved; 0 for never"
 option use_lm false "train a language model per output (stages 6-8) and decode with it"
@@ -128,7 +129,7 @@ recipe=$(cd "$start_dir" && cd "$recipe" && pwd)
 
 check_values() { # numbers and lists that no stage could work with
     local name number numbers=()
-    for name in nj inference_nj parallel_trainings num_nodes; do
+    for name in nj inference_nj parallel_trainings num_nodes stress_trainings; do
         ((${!name} > 0)) || bad_usage "--$name ${!name}: at least one is needed" "write, say, --$name 1"
     done
     ((ngram_num > 1)) || bad_usage "--ngram_num $ngram_num: an n-gram has two tokens at least" "write, say, --ngram_num 4"
@@ -140,16 +141,38 @@ check_values() { # numbers and lists that no stage could work with
         bad_usage "--skip_stages '$skip_stages': not numbers separated by spaces" "write, say, --skip_stages \"7 8\""
     for number in $skip_stages; do numbers+=("$((10#$number))"); done
     skip_stages=${numbers[*]}
-    for number in $stress; do
-        [[ $number =~ ^[0-9]{1,2}$ ]] ||
-            bad_usage "--stress '$stress': $number is no percentage below 100" "write, say, --stress \"0 25 50 75 90\""
-    done
+    check_stress
     for name in $twins; do
         [[ " $systems " == *" $name "* ]] || bad_usage "--twins: $name is none of --systems" "name systems out of: $systems"
     done
     if [[ -z $hf_repo ]] && { wanted 15 skip_upload || wanted 16 skip_upload; }; then
         bad_usage "--skip_upload false without --hf_repo" "name the repository: --hf_repo user/name"
     fi
+}
+
+check_stress() {
+    local number name output numbers=() names=()
+    for number in $stress; do
+        [[ $number =~ ^[0-9]{1,2}$ ]] ||
+            bad_usage "--stress '$stress': $number is no percentage below 100" "write, say, --stress \"0 25 50 75 90\""
+        [[ " ${numbers[*]} " != *" $((10#$number)) "* ]] ||
+            bad_usage "--stress '$stress': $number is there twice" "name every percentage once"
+        numbers+=("$((10#$number))")
+    done
+    stress=${numbers[*]}
+    [[ -n $stress ]] || return 0
+    for name in $stress_systems; do
+        [[ " ${names[*]} " != *" $name "* ]] ||
+            bad_usage "--stress_systems '$stress_systems': $name is there twice" "name every system once"
+        names+=("$name")
+    done
+    ((${#names[@]} > 0)) || bad_usage "--stress_systems is empty" "name one, say --stress_systems do"
+    stress_systems=${names[*]}
+    for name in $langs; do
+        output=" $(outputs_of "$name") "
+        [[ $output == *" $stress_output "* ]] ||
+            bad_usage "--stress_output $stress_output: no output of '$name'" "choose among:${output% }"
+    done
 }
 
 check_corpus() { # of every word of corpus_paths one alternative is given, and what is given exists

@@ -3,25 +3,33 @@
 # Stage 17 with --stress: how each output fares when fewer utterances have labels for one of them.
 # For every percentage the same labels are taken away (a larger one takes all that a smaller one does)
 # and each of $stress_systems is trained on what is left; the first one also on the complete part
-# alone, which is what training does that cannot leave an output out. All make as many updates.
+# alone, which is what training does that cannot leave an output out. All make as many updates, and
+# as many epochs of as many batches: so each averages weights of the same part of its training.
+# Each is trained $stress_trainings times, from seeds that follow each other.
 
-each_stress() { # each_stress FUNCTION: called with LANG PERCENT WAY SYSTEM, way "complete" or "all"
-    local lang percent system
+each_stress() { # each_stress FUNCTION: called with LANG PERCENT WAY SYSTEM SEED, way "complete" or "all"
+    local lang percent system seed
     for lang in $langs; do
         for percent in $stress; do
-            "$1" "$lang" "$((10#$percent))" complete "${stress_systems%% *}"
-            for system in $stress_systems; do "$1" "$lang" "$((10#$percent))" all "$system"; done
+            for ((seed = 0; seed < stress_trainings; seed++)); do
+                "$1" "$lang" "$((10#$percent))" complete "${stress_systems%% *}" "$seed"
+                for system in $stress_systems; do "$1" "$lang" "$((10#$percent))" all "$system" "$seed"; done
+            done
         done
     done
     pool_wait
 }
 
 stress_set() { printf '%s' "${stress_output}$1_$2"; } # stress_set PERCENT WAY
-stress_dir() { printf '%s' "$expdir/$1/stress/$(stress_set "$2" "$3")_${4}_$train_tag"; }
+stress_dir() { # stress_dir LANG PERCENT WAY SYSTEM SEED
+    printf '%s' "$expdir/$1/stress/$(stress_set "$2" "$3")_${4}_$train_tag"
+    if [[ $5 != 0 ]]; then printf '_seed%s' "$5"; fi
+}
+first_of_set() { [[ $1 == "${stress_systems%% *}" && $2 == 0 ]]; } # first_of_set SYSTEM SEED
 
-take_labels() { # once a set, whatever systems are trained on it
+take_labels() { # once a set, whatever is trained on it
     local complete=false set share raw=$dumpdir/raw/$1
-    [[ $4 == "${stress_systems%% *}" ]] || return 0
+    first_of_set "$4" "$5" || return 0
     set=$(stress_set "$2" "$3")
     if [[ $3 == complete ]]; then complete=true; fi
     printf -v share '0.%02d' "$2"
@@ -41,7 +49,7 @@ stress_data() { # stress_data LANG PERCENT WAY: fill `data` and `needs`
 
 stress_statistics() {
     local data needs
-    [[ $4 == "${stress_systems%% *}" ]] || return 0
+    first_of_set "$4" "$5" || return 0
     stress_data "$1" "$2" "$3"
     pool "$inference_nj" step "$1/stress_stats_$(stress_set "$2" "$3")" "${needs[@]}" \
         --out "$expdir/$1/stress/stats_$(stress_set "$2" "$3")/train" --run launch -- \
@@ -51,6 +59,7 @@ stress_statistics() {
 stress_train() {
     local data needs further=() dir overlay
     read -ra further <<<"$train_args"
+    if [[ $5 != 0 ]]; then further+=(--seed "$5"); fi
     stress_data "$1" "$2" "$3"
     dir=$(stress_dir "$@") overlay=$(system_file "$4")
     launch_cpus=$cores launch_gpus=$ngpu launch_nodes=$num_nodes \

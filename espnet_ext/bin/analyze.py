@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     partial.add_argument(
         "--runs", nargs="+", required=True, metavar="PERCENT:WAY=DIR",
-        help="scored decodings; way complete, or a system's name",
+        help="scored decodings; way complete, or a system's name; again: a further training of it",
     )  # fmt: skip
     partial.add_argument("--output_name", required=True, help="output whose labels were taken away")
     partial.add_argument("--output", required=True, help="JSON file to write")

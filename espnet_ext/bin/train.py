@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--exp_dir", default=None, help="where the model goes")
     parser.add_argument("--collect_stats", type=cli.boolean, default=False, help="stage 10")
     parser.add_argument("--match_updates", default=None, metavar="DIR",
-                        help="statistics of another set: as many updates as its epochs would make")
+                        help="statistics of another set: epochs of as many batches as its own")
     parser.add_argument("--ngpu", type=int, default=0, help="0 trains on CPU")
     parser.add_argument("--num_nodes", type=int, default=1, help="machines, started by a launcher")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")

@@ -64,9 +64,10 @@ def sections(language: Language) -> Iterator[Section]:
         yield (
             f"fewer labels of {what}",
             [f"Labels of {what} were taken away from so many percent of its training utterances; "
+             f"errors on {language.partial.get('set', 'the first test set')}; "
              "“complete”: trained on the utterances alone that have all outputs left, with as many "
-             "updates. Differences to that, paired by speaker, in percentage points; one training "
-             "of each, so that chance in training is not in the intervals."],
+             "updates, and epochs. Differences to that, paired by speaker, in percentage points; "
+             f"{_trainings(language.partial)}, so chance in training is not in the intervals."],
             *partial_rows(language.partial), partial_readings(language.partial),
         )  # fmt: skip
 
@@ -226,12 +227,21 @@ def off_rows(vectors: Mapping) -> tuple[list[str], list[list[str]]]:
     return heads, rows
 
 
+def _trainings(partial: Mapping) -> str:
+    most = max((len(row.get("trainings", [0])) for row in partial["rows"]), default=1)
+    if most == 1:
+        return "one training of each"
+    return (f"errors of up to {most} trainings of each put together, rates of the single ones "
+            "beside")  # fmt: skip
+
+
 def partial_rows(partial: Mapping) -> tuple[list[str], list[list[str]]]:
     """A row for each output, percentage and way."""
     differences = {
         (row["percent"], row["way"], row["output"]): row for row in partial["differences"]
     }
     outputs = list(dict.fromkeys(row["output"] for row in partial["rows"]))
+    several = any(len(row.get("trainings", ())) > 1 for row in partial["rows"])
     rows = []
     for row in sorted(partial["rows"], key=lambda r: (outputs.index(r["output"]), r["percent"])):
         other = differences.get((row["percent"], row["way"], row["output"]))
@@ -244,9 +254,10 @@ def partial_rows(partial: Mapping) -> tuple[list[str], list[list[str]]]:
             row["output"], str(row["percent"]), row["way"],
             f"{row['metric'].upper()} {percent(row['rate'])}",
             interval(row["interval"]) if row["interval"] else "–", *shown,
+            *([", ".join(map(percent, row["trainings"]))] if several else []),
         ])  # fmt: skip
     heads = ["output", "taken away %", "trained", "error %", "95 %", "to complete", "95 %", "p",
-             "permuted"]  # fmt: skip
+             "permuted", *(["single trainings"] if several else [])]  # fmt: skip
     return heads, rows
 
 

@@ -16,6 +16,7 @@ from espnet_ext.progress import say
 from espnet_ext.training.config import check_known
 
 # A part of the configuration and what its classes are given besides `<part>_conf`.
+_OF_AN_OUTPUT = ("loss_ctc", "loss_att", "loss_transducer", "acc")
 _STEPPERS = {"optim": ("optim_classes", "params"), "scheduler": ("scheduler_classes", "optimizer")}
 
 
@@ -75,13 +76,44 @@ def check_criteria(config: Mapping[str, Any], source: str) -> None:
 
 
 def check_iterator(config: Mapping[str, Any], source: str) -> None:
-    """Repeats are drawn by the iterator of whole utterances; another would pass over them."""
-    kind = config["iterator_type"]
-    if config["repeat_power"] and kind != "sequence":
-        raise UserError(
-            f"{source}: repeat_power {config['repeat_power']} with iterator_type: {kind}",
-            "leave iterator_type out, or repeat_power",
-        )
+    """What repeats cannot be had with: another would pass over them, or put copies together."""
+    if not config["repeat_power"]:
+        return
+    known = ("unsorted", "sorted", "folded", "length", "numel")
+    for key, allowed in (("iterator_type", ("sequence",)), ("batch_type", known),
+                         ("shuffle_within_batch", (False,))):  # fmt: skip
+        if config[key] not in allowed:
+            raise UserError(
+                f"{source}: repeat_power {config['repeat_power']} with {key}: {config[key]}",
+                f"leave {key} out, or repeat_power",
+            )
+
+
+def check_validated(
+    sets: Mapping[tuple[str, ...], int], config: Mapping[str, Any], folder: Path
+) -> None:
+    """What picks the best weights must have labels in the validation set; others are told.
+
+    Args:
+        sets: how many utterances of that set are labelled for exactly which outputs.
+        config: of the training; folder: the set's, named in messages.
+    """
+    outputs = parse_outputs(config)
+    absent = [name for name in outputs if not any(name in one for one in sets)]
+    for criterion in config.get("best_model_criterion") or [["valid", "acc", "max"]]:
+        key = str(criterion[1])
+        needed = [name for name, output in outputs.items()
+                  if key == "loss" or (key == "acc" and output.has_attention)
+                  or key.removesuffix(f"_{name}") in _OF_AN_OUTPUT]  # fmt: skip
+        if criterion[0] == "valid" and needed and set(needed) <= set(absent):
+            raise UserError(
+                f"{folder}: no utterance has a label for {' or '.join(needed)}, by which "
+                f"best_model_criterion {list(criterion)} chooses the weights",
+                "label some, or choose by an output that is labelled there",
+            )
+    for name in absent:
+        say(f"warning: {folder / f'text.{name}'}: every utterance is unlabelled: the weights are "
+            f"chosen without a look at '{name}'")  # fmt: skip
 
 
 def _check_value(where: str, value: Any, action: argparse.Action) -> None:
@@ -90,7 +122,11 @@ def _check_value(where: str, value: Any, action: argparse.Action) -> None:
         if not isinstance(value, Mapping):
             raise UserError(f"{where}: {value!r} is not a mapping", "write key: value below it")
         return
-    if action.nargs is not None or action.type is None or isinstance(value, list | Mapping):
+    if action.nargs is not None or action.type is None:
+        return
+    if isinstance(value, list | Mapping):
+        if isinstance(action, argparse._StoreAction):
+            raise UserError(f"{where}: {value!r} is not a single value", "write one")
         return
     if action.choices is not None and value not in action.choices:
         known = [str(choice) for choice in action.choices]

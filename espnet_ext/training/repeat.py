@@ -14,6 +14,7 @@ import numpy as np
 
 from espnet_ext.data.record import NA
 from espnet_ext.data.table import read_table, write_table
+from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.config import TEXT_PREFIX
 
@@ -23,13 +24,14 @@ Batches = list[tuple[str, ...]]
 def repeat_factors(
     labelled: Mapping[str, Collection[str]], utterances: Collection[str], power: float
 ) -> dict[str, float]:
-    """How often each utterance is drawn in an epoch, 1 or more.
+    """How often each utterance is to be drawn in an epoch, 1 or more.
 
     Args:
         labelled: output → utterances with a label for it, n_o of them.
         utterances: all of them, also those without any label.
-        power: p of max over an utterance's outputs o of (max n / n_o) ** p: 0 leaves every
-            utterance at once, 1 makes the labels of all outputs equally many, 0.5 is LVIS's.
+        power: p of max over an utterance's outputs o of (max n / n_o) ** p: with 0 every utterance
+            is drawn once, with 1 those with a label that is a tenth as frequent ten times (and what
+            else they are labelled for with it); 0.5 is LVIS's.
 
     >>> repeat_factors({"surface": ["a"], "meaning": ["a", "b", "c", "d"]}, "abcd", 0.5)
     {'a': 2.0, 'b': 1.0, 'c': 1.0, 'd': 1.0}
@@ -45,13 +47,15 @@ def repeat_factors(
 class RepeatFactorSampler(espnet.load("AbsSampler")):
     """Every utterance once an epoch, then those with a factor above 1 again, in their own batches.
 
-    Copies so never stand in one batch. Of the batches of repeated utterances an epoch takes as many
-    as their factor wants, where the epoch before has stopped: every epoch has as many batches, and
-    after a few each utterance was drawn by its factor. An epoch depends on its number alone.
+    Copies so never stand in one batch. Of the batches of a group of repeated utterances an epoch
+    takes as many as make its factor, a whole number of at least one, from where the epoch before
+    has stopped: all epochs have as many batches, and each utterance of the group is drawn as often
+    in the long run. An epoch depends on its number alone.
 
     Args:
         once: batches of all utterances.
-        again: for each group of repeated utterances its batches, and the share of them an epoch.
+        again: for each group of repeated utterances its batches, and how often it is drawn besides;
+            a group holds those that follow it.
         rank: of every batch, each `processes`-th utterance from this one on is kept.
         processes: how many share a batch.
     """
@@ -61,11 +65,14 @@ class RepeatFactorSampler(espnet.load("AbsSampler")):
         processes: int = 1,
     ):  # fmt: skip
         self.once, self.rank, self.processes = once, rank, processes
-        self.again = [(batches, round(share * len(batches))) for batches, share in again]
+        self.again = [(found, max(1, round(times * len(found)))) for found, times in again]
 
     def __repr__(self) -> str:
-        again = ", ".join(f"{count} of {len(batches)} again" for batches, count in self.again)
-        return f"{type(self).__name__}(N-batch={len(self)}: {len(self.once)}, {again or 'no more'})"
+        sizes = [sum(map(len, batches)) for batches in (self.once, *(b for b, _ in self.again))]
+        times = itertools.accumulate((count / len(b) for b, count in self.again), initial=1.0)
+        told = [f"{size - further} utterances × {factor:.2f}" for size, further, factor in zip(
+            sizes, [*sizes[1:], 0], times, strict=True)]  # fmt: skip
+        return f"{type(self).__name__}(N-batch={len(self)}, {', '.join(told)})"
 
     def __len__(self) -> int:
         return len(self.once) + sum(count for _, count in self.again)
@@ -86,6 +93,11 @@ class RepeatFactorSampler(espnet.load("AbsSampler")):
             chosen += [batches[i] for i in itertools.islice(walk, skipped, skipped + count)]
         return [batch[self.rank :: self.processes] for batch in chosen]
 
+    def utterances(self) -> set[str]:
+        """All that this process will ever draw."""
+        every = itertools.chain(self.once, *(batches for batches, _ in self.again))
+        return {one for batch in every for one in batch[self.rank :: self.processes]}
+
 
 def repeating_sampler(
     args: argparse.Namespace, rank: int = 0, processes: int = 1
@@ -96,7 +108,6 @@ def repeating_sampler(
         args: ESPnet's training arguments, `repeat_power` among them.
         rank: this process among those that train together; processes: their number.
     """
-    least = processes if processes > 1 else args.min_batch_size
     labelled = {
         name.removeprefix(TEXT_PREFIX): [
             one for one, text in read_table(path).items() if text not in ("", NA)
@@ -104,27 +115,53 @@ def repeating_sampler(
         for path, name, _ in args.train_data_path_and_name_and_type
         if name.startswith(TEXT_PREFIX)
     }
-    shapes = [(path, read_table(path)) for path in args.train_shape_file]
-    factors = repeat_factors(labelled, shapes[0][1], args.repeat_power)
-    levels = sorted(set(factors.values()))
+    once = batches_of(args, args.train_shape_file, processes)
+    if any(len(batch) < processes for batch in once):
+        raise UserError(
+            f"batch_type {args.batch_type}: a batch has fewer utterances than the {processes} "
+            "processes that share it", "use batch_type: numel",
+        )  # fmt: skip
+    shapes = {path: read_table(path) for path in args.train_shape_file}
+    factors = repeat_factors(labelled, next(iter(shapes.values())), args.repeat_power)
+    levels = sorted({1.0, *factors.values()})
     again = []
-    with tempfile.TemporaryDirectory() as folder:
-        for low, high in itertools.pairwise([1.0, *(level for level in levels if level > 1.0)]):
-            files = [str(Path(folder) / Path(path).name) for path, _ in shapes]
-            for file, (_, table) in zip(files, shapes, strict=True):
-                write_table(file, {k: v for k, v in table.items() if factors[k] >= high})
-            again.append((batches_of(args, files, least), high - low))
-    once = batches_of(args, args.train_shape_file, least)
-    return RepeatFactorSampler(once, [one for one in again if one[0]], rank, processes)
+    for low, high in itertools.pairwise(levels):
+        chosen = {one for one, factor in factors.items() if factor >= high}
+        if len(chosen) < processes:
+            rare = min(filter(labelled.get, labelled), key=lambda name: len(labelled[name]))
+            raise UserError(
+                f"repeat_power {args.repeat_power}: {len(chosen)} utterances with a label for "
+                f"'{rare}' cannot be shared by {processes} processes",
+                "leave repeat_power out, or train on fewer",
+            )
+        with tempfile.TemporaryDirectory() as folder:
+            files = [f"{folder}/{Path(path).name}" for path in shapes]
+            for file, table in zip(files, shapes.values(), strict=True):
+                write_table(file, {one: size for one, size in table.items() if one in chosen})
+            again.append((_shared(batches_of(args, files, processes), processes), high - low))
+    return RepeatFactorSampler(once, again, rank, processes)
 
 
-def batches_of(
-    args: argparse.Namespace, shape_files: Sequence[str], min_batch_size: int
-) -> Batches:
-    """One epoch's batches as ESPnet makes them of the utterances in shape files."""
+def _shared(batches: Batches, processes: int) -> Batches:
+    """Those with fewer utterances than processes are put to the batch before, or the one after."""
+    found: Batches = []
+    for batch in batches:
+        if found and min(len(batch), len(found[-1])) < processes:
+            found[-1] = (*found[-1], *batch)
+        else:
+            found.append(batch)
+    return found
+
+
+def batches_of(args: argparse.Namespace, shape_files: Sequence[str], processes: int) -> Batches:
+    """One epoch's batches as ESPnet makes them of the utterances in shape files.
+
+    Args:
+        processes: how many share a batch; the least that one holds if there are several.
+    """
     return list(espnet.load("build_batch_sampler")(
         type=args.batch_type, shape_files=list(shape_files), fold_lengths=args.fold_length,
         batch_size=args.batch_size, batch_bins=args.batch_bins, sort_in_batch=args.sort_in_batch,
-        sort_batch=args.sort_batch, drop_last=args.drop_last_iter, min_batch_size=min_batch_size,
+        sort_batch=args.sort_batch, drop_last=args.drop_last_iter,
+        min_batch_size=processes if processes > 1 else args.min_batch_size,
     ))  # fmt: skip
-

@@ -28,9 +28,15 @@ from espnet_ext.training.activation import (
     tags_of,
     with_trained_sets,
 )  # fmt: skip
-from espnet_ext.training.checks import check_config, check_criteria, check_iterator
+from espnet_ext.training.checks import (
+    check_config,
+    check_criteria,
+    check_iterator,
+    check_validated,
+)
 from espnet_ext.training.config import merge, read_yaml
-from espnet_ext.training.schedule import fill_total_steps, matching_epochs
+from espnet_ext.training.repeat import repeating_sampler
+from espnet_ext.training.schedule import matching_batches, processes, total_steps
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ def train(
 
     Args:
         options: further options of ESPnet's training command, e.g. ["--max_epoch", "5"].
-        match_updates: statistics of another training set: as many updates as its epochs would make.
+        match_updates: statistics of another training set: epochs of as many batches as its own.
     """
     exp_dir.mkdir(parents=True, exist_ok=True)
     merged = merged_config(config, overlays)
@@ -123,12 +129,21 @@ def train(
         *_data_options(data, names), *options,
     ]  # fmt: skip
     args = _parse(command)
-    if match_updates is not None:
-        epochs = matching_epochs(args, match_updates / "train")
-        command += ["--max_epoch", str(epochs)]
-        args = _parse(command)
     check_criteria(vars(args), str(config))
     check_iterator(vars(args), str(config))
+    if match_updates is not None:
+        count = matching_batches(args, match_updates / "train")
+        command += ["--num_iters_per_epoch", str(count)]
+        args = _parse(command)
+    if args.repeat_power:
+        say(f"repeat_power {args.repeat_power}: "
+            f"{repeating_sampler(args, processes=processes(args))}")  # fmt: skip
+    valid = data.dump / data.valid_set
+    check_validated(count_sets(valid, list(merged["outputs"])), vars(args), valid)
+    steps = total_steps(args)
+    if steps is not None:
+        command += ["--scheduler_conf", f"total_steps={steps}"]
+        args = _parse(command)
     _run_task(args, command)
     _finish(exp_dir, vars(args), command)
 
@@ -204,8 +219,6 @@ def _run_task(args: argparse.Namespace, command: list[str]) -> None:
     from espnet_ext.training.task import DualOutputTask
 
     print(f"python -m espnet_ext.training {shlex.join(command)}", file=sys.stderr, flush=True)
-    if not args.collect_stats:
-        fill_total_steps(args)
     DualOutputTask.main(args=args)
 
 

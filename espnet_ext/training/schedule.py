@@ -1,4 +1,4 @@
-"""The one number that a one-cycle schedule needs and only the data knows: its steps."""
+"""The numbers that only the data knows: steps of a one-cycle schedule, batches of another set."""
 
 import argparse
 import copy
@@ -8,24 +8,26 @@ from espnet_ext.errors import UserError
 from espnet_ext.training.repeat import batches_of, repeating_sampler
 
 
-def fill_total_steps(args: argparse.Namespace) -> None:
-    """Set `scheduler_conf.total_steps` of OneCycleLR (Smith & Topin, arXiv 1708.07120) if absent.
+def total_steps(args: argparse.Namespace) -> int | None:
+    """`total_steps` of OneCycleLR (Smith & Topin, arXiv 1708.07120); None where it is given.
 
     Args:
         args: ESPnet's training arguments; counted with the very sampler that training will use.
     """
     if (args.scheduler or "").lower() != "onecyclelr":
-        return
-    conf = dict(args.scheduler_conf)
-    if not {"total_steps", "epochs", "steps_per_epoch"} & set(conf):
-        steps = args.max_epoch * updates_per_epoch(args)
-        # PyTorch divides by the steps of the rise less one, which a toy corpus may make nothing.
-        conf["total_steps"] = steps + (abs(steps * conf.get("pct_start", 0.3) - 1) < 1e-6)
-        args.scheduler_conf = conf
+        return None
+    if {"total_steps", "epochs", "steps_per_epoch"} & set(args.scheduler_conf):
+        return None
+    # The tail of gradient accumulation makes no step.
+    steps = args.max_epoch * max(1, batches_per_epoch(args) // args.accum_grad)
+    # PyTorch divides by the steps of the rise less one, which a toy corpus may make nothing.
+    return steps + (abs(steps * args.scheduler_conf.get("pct_start", 0.3) - 1) < 1e-6)
 
 
-def matching_epochs(args: argparse.Namespace, shapes: Path) -> int:
-    """Epochs that come nearest to the updates of `max_epoch` epochs over another training set.
+def matching_batches(args: argparse.Namespace, shapes: Path) -> int:
+    """Batches an epoch of another training set, so that epochs over this one may be as long.
+
+    Then validations, the weights that they choose and their average are the same in number too.
 
     Args:
         args: ESPnet's training arguments; shapes: folder with the other set's shape files.
@@ -36,16 +38,19 @@ def matching_epochs(args: argparse.Namespace, shapes: Path) -> int:
     for path in other.train_shape_file:
         if not Path(path).is_file():
             raise UserError(f"{path}: no such file", "run stage 10")
-    wanted = args.max_epoch * updates_per_epoch(other)
-    return max(1, round(wanted / updates_per_epoch(args)))
+    return batches_per_epoch(other)
 
 
-def updates_per_epoch(args: argparse.Namespace) -> int:
-    """Optimiser steps in one epoch; the tail of gradient accumulation makes none."""
-    batches = args.num_iters_per_epoch
-    if batches is None:
-        if args.repeat_power:
-            batches = len(repeating_sampler(args))
-        else:
-            batches = len(batches_of(args, args.train_shape_file, args.min_batch_size))
-    return max(1, batches // args.accum_grad)
+def batches_per_epoch(args: argparse.Namespace) -> int:
+    """Batches in one epoch, which every process has as many of."""
+    if args.num_iters_per_epoch is not None:
+        return args.num_iters_per_epoch
+    if args.repeat_power:
+        return len(repeating_sampler(args, processes=processes(args)))
+    return len(batches_of(args, args.train_shape_file, processes(args)))
+
+
+def processes(args: argparse.Namespace) -> int:
+    """How many processes will train together, before ESPnet has started them."""
+    nodes = args.dist_world_size or 1
+    return args.ngpu * nodes if args.multiprocessing_distributed else nodes

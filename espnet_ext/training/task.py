@@ -62,8 +62,8 @@ class DualOutputTask(espnet.load("AbsTask")):
         )  # fmt: skip
         group.add_argument(
             "--repeat_power", type=power, default=0.0,
-            help="utterances with a label for a rare output are drawn (most labels of an output / "
-            "labels of this one) ** repeat_power times an epoch: 0 once, 1 as many labels of each",
+            help="a number from 0, for off, to 1: utterances with a label for a rare output are "
+            "drawn (most labels of an output / labels of this one) ** repeat_power times an epoch",
         )  # fmt: skip
         group = parser.add_argument_group("Preprocess related")
         for option, default in AUGMENTATION.items():
@@ -97,7 +97,7 @@ class DualOutputTask(espnet.load("AbsTask")):
         sampler = repeating_sampler(args, *shared)
         logging.info("[%s] Batch sampler: %s", mode, sampler)
         return espnet.load("SequenceIterFactory")(
-            dataset=cls.build_dataset(args, iter_options),
+            dataset=cls.build_dataset(args, iter_options, sampler.utterances()),
             batches=sampler, seed=args.seed, shuffle=True,
             num_iters_per_epoch=iter_options.num_iters_per_epoch,
             shuffle_within_batch=args.shuffle_within_batch, num_workers=args.num_workers,

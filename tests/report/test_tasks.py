@@ -11,7 +11,7 @@ from espnet_ext.analysis.partial import collect_partial
 from espnet_ext.bin import analyze
 from espnet_ext.errors import UserError
 from espnet_ext.report.summary import percent, signed
-from espnet_ext.report.tasks import partial_readings, transfer_rows
+from espnet_ext.report.tasks import partial_readings, partial_rows, transfer_rows
 
 VECTORS = {
     "kind": "vectors", "version": 2, "data": "dump/raw/ko/test", "utterances": 24,
@@ -155,13 +155,47 @@ def test_without_any_of_it_nothing_is_told(tree, tmp_path):
     [
         (["do=x"], "run 'do=x'"), (["half:do=x"], "run 'half:do=x'"),
         (["50:do=nowhere"], "nowhere/score.json: no such file"),
-        (["50:do=a", "50:do=b"], "given twice"),
+        (["50:do=a", "50:do=./a"], "a training is given twice"),
     ],
 )  # fmt: skip
 def test_wrong_runs(runs, named, tmp_path):
     with pytest.raises(UserError, match=named):
         analyze.main(["partial", "--output_name", "surface", "--output", str(tmp_path / "x.json"),
                       "--runs", *runs])  # fmt: skip
+
+
+def test_several_trainings_are_put_together(tree, tmp_path):
+    """Two trainings of each: their errors add up, speaker by speaker, and so do the differences."""
+    base = tree / "exp/ko"
+    folders = {"complete": ["so_surface", "do"], "do": ["do", "so_surface"]}
+    runs, errors = [], {}
+    for way, systems in folders.items():
+        for number, system in enumerate(systems):
+            folder = tmp_path / f"{way}{number}"
+            shutil.copytree(base / f"{system}_small/decode/test", folder)
+            runs.append((50, way, str(folder)))
+            rows = json.loads((folder / "utterances.json").read_text())["utterances"]
+            name = "surface-surface"
+            cells = [row["cells"][name] for row in rows if name in row["cells"]]
+            found = errors.setdefault(way, [0, 0])
+            found[0] += sum(cell["errors"] for cell in cells)
+            found[1] += sum(cell["tokens"] for cell in cells)
+    found = collect_partial(runs, "surface")
+    rows = {row["way"]: row for row in found["rows"] if row["output"] == "surface"}
+    for way, (wrong, tokens) in errors.items():
+        assert rows[way]["rate"] == pytest.approx(100 * wrong / tokens)
+        assert len(rows[way]["trainings"]) == 2
+        low, high = rows[way]["interval"]
+        assert low <= rows[way]["rate"] <= high
+    # the same two trainings on both sides, paired crosswise
+    assert rows["do"]["trainings"] == rows["complete"]["trainings"][::-1]
+    assert found["differences"][0]["difference"] == pytest.approx(0.0)
+    assert found["differences"][0]["interval"] == pytest.approx((0.0, 0.0))
+    heads, shown = partial_rows(found)
+    assert heads[-1] == "single trainings"
+    assert shown[0][-1] == ", ".join(map(percent, rows["complete"]["trainings"]))
+    with pytest.raises(UserError, match="1 trainings of do, 2 of complete"):
+        collect_partial(runs[:3], "surface")
 
 
 def test_collecting_needs_no_complete_part(tree):

@@ -601,5 +601,27 @@ def test_labels_are_taken_away_on_request(project):
     )]  # fmt: skip
     assert project.run("--stress", "0 50", "--langs", "en", "--systems", "do").returncode == 0
     assert project.calls() == []
+    more = project.run("--stress", "50", "--langs", "en", "--systems", "do", "--stress_systems",
+                       "do", "--stress_trainings", "2")  # fmt: skip
+    assert more.returncode == 0, more.stderr
+    calls = project.calls()
+    trained = [c for c in calls if c.startswith("train ")]
+    assert [c.rsplit(" -- ", 1)[1] for c in trained] == ["--seed 1", "--seed 1"]
+    assert not any(c.startswith("drop_labels") for c in calls)
+    collected = next(call for call in calls if "analyze partial" in call)
+    assert re.findall(r"(\S+)=exp/en/stress/surface50_(\S+)/decode/test", collected) == [
+        ("50:complete", "complete_do_small"), ("50:do", "all_do_small"),
+        ("50:complete", "complete_do_small_seed1"), ("50:do", "all_do_small_seed1"),
+    ]  # fmt: skip
+    refused = project.run("--stress", "50", "--stress_trainings", "0")
+    assert refused.returncode == 2 and "--stress_trainings 0: at least one" in refused.stderr
+    for options, told in (
+        (["--stress", "50 50"], "50 is there twice"), (["--stress", "5 05"], "05 is there twice"),
+        (["--stress", "50", "--stress_systems", "do do"], "do is there twice"),
+        (["--stress", "50", "--stress_systems", " "], "--stress_systems is empty"),
+        (["--stress", "50", "--stress_output", "surfce"], "surfce: no output of"),
+    ):  # fmt: skip
+        refused = project.run(*options)
+        assert refused.returncode == 2 and told in refused.stderr
     refused = project.run("--stress", "half")
     assert refused.returncode == 2 and "half is no percentage" in refused.stderr

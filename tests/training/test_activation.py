@@ -19,7 +19,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.model.export import export_head
 from espnet_ext.model.load import load_model
 from espnet_ext.training.activation import count_sets, partly_tagged, with_trained_sets
-from espnet_ext.training.schedule import matching_epochs
+from espnet_ext.training.schedule import matching_batches
 
 VECTORS = {"conditioning": "vectors"}
 
@@ -271,12 +271,12 @@ def test_as_many_updates_as_another_set_makes(two_systems, tmp_path):
         train_shape_file=[str(half / "speech_shape")], max_epoch=3, num_iters_per_epoch=None,
         batch_type="unsorted", fold_length=[], batch_size=1, batch_bins=1, sort_in_batch=None,
         sort_batch=None, drop_last_iter=False, min_batch_size=1, accum_grad=1,
-        repeat_power=0.0,
+        repeat_power=0.5, ngpu=0, dist_world_size=None, multiprocessing_distributed=False,
     )  # fmt: skip
     assert len(rows) == 8
-    assert matching_epochs(args, shapes) == 6  # 3 × 8 utterances are 6 × 4
+    assert matching_batches(args, shapes) == 8  # of the other set, as it is
     with pytest.raises(UserError, match="no such file"):
-        matching_epochs(args, tmp_path / "nowhere")
+        matching_batches(args, tmp_path / "nowhere")
 
 
 def test_dropped_tasks_train_and_load(tmp_path):

@@ -9,7 +9,13 @@ import tiny_recipe
 import torch
 
 from espnet_ext.errors import UserError
-from espnet_ext.training.repeat import RepeatFactorSampler, repeat_factors, repeating_sampler
+from espnet_ext.training.repeat import (
+    RepeatFactorSampler,
+    batches_of,
+    repeat_factors,
+    repeating_sampler,
+)
+from espnet_ext.training.schedule import total_steps
 
 IDS = [f"u{number:02d}" for number in range(24)]
 RARE = IDS[::4]  # 6 of 24 have a surface: a factor of 4 at power 1, 2 at 0.5
@@ -77,7 +83,15 @@ def test_levels_add_up():
         [("a", "b"), ("c", "d"), ("e",)], [([("a",), ("b",), ("c",), ("d",)], 0.5),
                                            ([("a",), ("b",)], 1.0)])  # fmt: skip
     assert drawn(sampler, range(4)) == {"a": 10, "b": 10, "c": 6, "d": 6, "e": 4}
-    assert "N-batch=7: 3, 2 of 4 again, 2 of 2 again" in repr(sampler)
+    assert repr(sampler) == (
+        "RepeatFactorSampler(N-batch=7, 1 utterances × 1.00, 2 utterances × 1.50, "
+        "2 utterances × 2.50)"
+    )
+
+
+def test_a_group_of_one_batch_is_drawn_again_at_least_once():
+    sampler = RepeatFactorSampler([("a", "b")], [([("a",)], 0.2)])
+    assert drawn(sampler, range(5)) == {"a": 10, "b": 5} and "1 utterances × 2.00" in repr(sampler)
 
 
 def test_processes_share_every_batch(tmp_path):
@@ -87,6 +101,46 @@ def test_processes_share_every_batch(tmp_path):
     both = zip(*(part.generate(3) for part in parts), strict=True)
     assert [sorted(one + other) for one, other in both] == [sorted(batch) for batch in whole]
     assert all(batch for part in parts for batch in part.generate(3))
+    assert parts[0].utterances() | parts[1].utterances() == set(IDS)
+    for part in parts:
+        assert set(drawn(part, range(8))) == part.utterances()  # all that it loads, it draws
+
+
+@pytest.mark.parametrize("kind", ["numel", "length", "sorted", "unsorted", "folded"])
+def test_no_process_is_left_without_an_utterance(tmp_path, kind):
+    """A last batch too small to be shared goes to the one before it."""
+    args = arguments(tmp_path, 1.0, batch_type=kind, batch_size=4, fold_length=[10**6])
+    for rank in range(4):
+        sampler = repeating_sampler(args, rank, 4)
+        assert all(sampler.generate(2))
+    assert drawn(repeating_sampler(args, 0, 1), [2]) == {o: 4 if o in RARE else 1 for o in IDS}
+
+
+@pytest.mark.parametrize(
+    ("rare", "processes", "told"),
+    [(3, 4, "3 utterances with a label for 'surface' cannot be shared by 4 processes"),
+     (6, 5, "fewer utterances than the 5 processes")],
+)  # fmt: skip
+def test_too_few_for_the_processes(tmp_path, rare, processes, told):
+    args = arguments(tmp_path, 1.0, batch_type="unsorted", batch_size=4)
+    path = tmp_path / "text.surface"
+    path.write_text("".join(f"{one} {'a' if one in RARE[:rare] else '<na>'}\n" for one in IDS))
+    with pytest.raises(UserError, match=told):
+        repeating_sampler(args, 0, processes)
+
+
+@pytest.mark.parametrize(("power", "count"), [(0.0, 1), (1.0, 1), (0.0, 3), (1.0, 3)])
+def test_steps_are_counted_for_as_many_processes(tmp_path, power, count):
+    args = arguments(
+        tmp_path, power, batch_bins=50000, num_iters_per_epoch=None, dist_world_size=None,
+        ngpu=count, multiprocessing_distributed=count > 1, accum_grad=1, max_epoch=2,
+        scheduler="onecyclelr", scheduler_conf={"max_lr": 0.1},
+    )  # fmt: skip
+    if power:
+        made = len(repeating_sampler(args, 0, count).generate(1))
+    else:
+        made = len(batches_of(args, args.train_shape_file, count))
+    assert total_steps(args) == 2 * made
 
 
 def test_without_rare_labels_nothing_is_repeated(tmp_path):
@@ -123,7 +177,10 @@ def test_training_makes_the_counted_updates_and_meets_labels_as_often(recipe):
     [
         ({"repeat_power": 2}, "repeat_power: 2"),
         ({"repeat_power": "often"}, "repeat_power: 'often'"),
+        ({"repeat_power": [0.5]}, "[0.5] is not a single value"),
         ({"repeat_power": 0.5, "iterator_type": "chunk"}, "iterator_type: chunk"),
+        ({"repeat_power": 0.5, "batch_type": "catbel"}, "batch_type: catbel"),
+        ({"repeat_power": 0.5, "shuffle_within_batch": True}, "shuffle_within_batch: True"),
     ],
 )
 def test_what_cannot_be_is_said(recipe, change, told):

@@ -1,9 +1,14 @@
 """The one-cycle schedule ends exactly with the training."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 import tiny_recipe
 import torch
 
+from espnet_ext.errors import UserError
 from espnet_ext.training import schedule
 
 CYCLE = {"scheduler": "onecyclelr", "scheduler_conf": {"max_lr": 0.01}}
@@ -48,6 +53,40 @@ def test_other_schedules_are_left_alone(recipe):
         scheduler = "warmuplr"
         scheduler_conf = {"warmup_steps": 3}
 
-    schedule.fill_total_steps(Arguments)
-    assert Arguments.scheduler_conf == {"warmup_steps": 3}
+    assert schedule.total_steps(Arguments) is None
     assert tiny_recipe.CONFIG.get("scheduler") is None
+
+
+def test_the_recorded_command_repeats_a_training(recipe):
+    """With the schedule's steps in it, which no file of ESPnet's would give."""
+    folder = recipe.train(exp="first", config={**CYCLE, "max_epoch": 2})
+    command = json.loads((folder / "train.json").read_text())["command"]
+    again = command.replace(f"--output_dir {folder}", f"--output_dir {folder}_again")
+    assert again != command
+    done = subprocess.run([sys.executable, *again.split()[1:]], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    repeated = schedulers(folder.with_name("first_again"))
+    assert repeated["total_steps"] == schedulers(folder)["total_steps"]
+
+
+@pytest.mark.parametrize(
+    ("unlabelled", "criterion", "told"),
+    [
+        (["surface"], "acc_surface", "no utterance has a label for surface, by which"),
+        (["surface", "meaning"], "acc", "no utterance has a label for surface or meaning"),
+        (["surface", "meaning"], "loss", "no utterance has a label for surface or meaning"),
+        (["surface"], "acc", None),
+    ],
+)
+def test_weights_are_chosen_by_labels(tmp_path, unlabelled, criterion, told, capsys):
+    recipe = tiny_recipe.make(tmp_path)
+    for name in unlabelled:
+        path = tmp_path / f"dump/valid/text.{name}"
+        path.write_text("".join(f"{row.split()[0]} <na>\n" for row in path.open()))
+    config = {"best_model_criterion": [["valid", criterion, "max"]], "max_epoch": 1}
+    if told is None:
+        recipe.train(config=config)
+        assert "text.surface: every utterance is unlabelled: the weights" in capsys.readouterr().err
+    else:
+        with pytest.raises(UserError, match=told):
+            recipe.train(config=config)
