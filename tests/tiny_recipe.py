@@ -1,5 +1,11 @@
 """A recipe of twelve half-second utterances with random sound: every stage's files, in seconds."""
 
+import json
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,3 +117,29 @@ def make(root: Path, token_types=None, seconds: float = 0.5, further=None) -> Re
     recipe.list_tokens()
     recipe.collect()
     return recipe
+
+
+def in_two_processes(exp: Path, options=()) -> Path:
+    """The training that made `exp`, by two gloo processes, into a folder of its own."""
+    command = shlex.split(json.loads((exp / "train.json").read_text())["command"])[1:]
+    folder = exp.with_name(f"{exp.name}-two{len(options)}")
+    shutil.copytree(exp, folder, ignore=shutil.ignore_patterns("*.pth", "*.json*"))
+    command[command.index("--output_dir") + 1] = str(folder)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command += ["--multiprocessing_distributed", "true", "--dist_backend", "gloo",
+                "--dist_world_size", "2", "--dist_master_addr", "127.0.0.1",
+                "--dist_master_port", str(port), *options]  # fmt: skip
+    processes = [
+        subprocess.Popen([sys.executable, *command, "--dist_rank", str(rank)],
+                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        for rank in (0, 1)
+    ]  # fmt: skip
+    try:
+        said = [process.communicate(timeout=240)[1] for process in processes]  # a hang fails
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0], said
+    return folder

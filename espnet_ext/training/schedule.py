@@ -53,4 +53,4 @@ def batches_per_epoch(args: argparse.Namespace) -> int:
 def processes(args: argparse.Namespace) -> int:
     """How many processes will train together, before ESPnet has started them."""
     nodes = args.dist_world_size or 1
-    return args.ngpu * nodes if args.multiprocessing_distributed else nodes
+    return args.ngpu * nodes if args.multiprocessing_distributed and args.ngpu else nodes

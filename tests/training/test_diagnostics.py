@@ -2,11 +2,6 @@
 
 import json
 import random
-import shlex
-import shutil
-import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -176,37 +171,11 @@ def test_an_option_in_the_configuration_is_enough(recipe):
     assert lines(recipe.train(config={"diagnose_every": 100}))[0]["step"] == 0
 
 
-def in_two_processes(recipe, exp, options):
-    """The training that made `exp`, by two gloo processes, into a folder of its own."""
-    command = shlex.split(json.loads((exp / "train.json").read_text())["command"])[1:]
-    folder = exp.with_name(f"{exp.name}-two{len(options)}")
-    shutil.copytree(exp, folder, ignore=shutil.ignore_patterns("*.pth", "*.json*"))
-    command[command.index("--output_dir") + 1] = str(folder)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command += ["--multiprocessing_distributed", "true", "--dist_backend", "gloo",
-                "--dist_world_size", "2", "--dist_master_addr", "127.0.0.1",
-                "--dist_master_port", str(port), *options]  # fmt: skip
-    processes = [
-        subprocess.Popen([sys.executable, *command, "--dist_rank", str(rank)],
-                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        for rank in (0, 1)
-    ]  # fmt: skip
-    try:
-        said = [process.communicate(timeout=240)[1] for process in processes]  # a hang fails
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], said
-    return folder
-
-
 @pytest.mark.slow
 def test_two_processes_neither_wait_for_ever_nor_learn_anything_else(recipe):
     exp = recipe.train(config=RANDOM, options=["--max_epoch", "2"])
-    plain = in_two_processes(recipe, exp, [])
-    diagnosed = in_two_processes(recipe, exp, ["--diagnose_every", "1"])
+    plain = tiny_recipe.in_two_processes(exp, [])
+    diagnosed = tiny_recipe.in_two_processes(exp, ["--diagnose_every", "1"])
     assert same(checkpoint(plain), checkpoint(diagnosed))
     steps = checkpoint(plain)["reporter"]["stats"][2]["train"]["total_count"]
     found = lines(diagnosed)

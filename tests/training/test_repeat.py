@@ -172,6 +172,18 @@ def test_training_makes_the_counted_updates_and_meets_labels_as_often(recipe):
     assert stats["labelled_meaning"] == pytest.approx((7 + 3) / 6)
 
 
+@pytest.mark.slow
+def test_two_processes_draw_as_counted(recipe):
+    conf = {"scheduler": "onecyclelr", "scheduler_conf": {"max_lr": 0.01, "total_steps": 100},
+            "repeat_power": 1.0, "max_epoch": 2, "batch_type": "unsorted",
+            "batch_size": 2}  # fmt: skip
+    folder = tiny_recipe.in_two_processes(recipe.train(exp="one", config=conf))
+    saved = torch.load(folder / "checkpoint.pth", weights_only=True)
+    assert saved["schedulers"][0]["last_epoch"] == 12
+    stats = saved["reporter"]["stats"][2]["train"]
+    assert stats["labelled_surface"] * 6 == pytest.approx(8)  # both processes' together
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
