@@ -66,8 +66,8 @@ def sections(language: Language) -> Iterator[Section]:
             [f"Labels of {what} were taken away from so many percent of its training utterances; "
              f"errors on {language.partial.get('set', 'the first test set')}; "
              "“complete”: trained on the utterances alone that have all outputs left, with as many "
-             "updates, and epochs. Differences to that, paired by speaker, in percentage points; "
-             f"{_trainings(language.partial)}, so chance in training is not in the intervals."],
+             "updates in as many epochs. Differences to that, paired by speaker, in percentage points. "
+             f"{_trainings(language.partial)}; chance in training is not in the intervals."],
             *partial_rows(language.partial), partial_readings(language.partial),
         )  # fmt: skip
 
@@ -230,9 +230,8 @@ def off_rows(vectors: Mapping) -> tuple[list[str], list[list[str]]]:
 def _trainings(partial: Mapping) -> str:
     most = max((len(row.get("trainings", [0])) for row in partial["rows"]), default=1)
     if most == 1:
-        return "one training of each"
-    return (f"errors of up to {most} trainings of each put together, rates of the single ones "
-            "beside")  # fmt: skip
+        return "One training of each"
+    return f"Errors of up to {most} trainings of each are put together, each one's rate is beside"
 
 
 def partial_rows(partial: Mapping) -> tuple[list[str], list[list[str]]]:
