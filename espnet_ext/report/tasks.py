@@ -66,8 +66,8 @@ def sections(language: Language) -> Iterator[Section]:
             [f"Labels of {what} were taken away from so many percent of its training utterances; "
              f"errors on {language.partial.get('set', 'the first test set')}; "
              "“complete”: trained on the utterances alone that have all outputs left, with as many "
-             "updates in as many epochs. Differences to that, paired by speaker, in percentage points. "
-             f"{_trainings(language.partial)}; chance in training is not in the intervals."],
+             "updates in as many epochs. Differences to that, paired by speaker, in percentage "
+             f"points. {_trainings(language.partial)}. Chance in training is in no interval."],
             *partial_rows(language.partial), partial_readings(language.partial),
         )  # fmt: skip
 
