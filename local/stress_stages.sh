@@ -12,8 +12,8 @@ each_stress() { # each_stress FUNCTION: called with LANG PERCENT WAY SYSTEM SEED
     for lang in $langs; do
         for percent in $stress; do
             for ((seed = 0; seed < stress_trainings; seed++)); do
-                "$1" "$lang" "$((10#$percent))" complete "${stress_systems%% *}" "$seed"
-                for system in $stress_systems; do "$1" "$lang" "$((10#$percent))" all "$system" "$seed"; done
+                "$1" "$lang" "$percent" complete "${stress_systems%% *}" "$seed"
+                for system in $stress_systems; do "$1" "$lang" "$percent" all "$system" "$seed"; done
             done
         done
     done

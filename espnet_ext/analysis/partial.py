@@ -86,7 +86,7 @@ def _rows(percent: int, way: str, scores: Sequence[Mapping]) -> list[dict]:
                 total = sums.setdefault(speaker, [0, 0])
                 total[0] += figures[metric]["errors"]
                 total[1] += figures[metric]["tokens"]
-        errors, tokens = zip(*sums.values(), strict=True)
+        errors, tokens = ([total[place] for total in sums.values()] for place in (0, 1))
         found.append({
             "percent": percent, "way": way, "output": first["hypothesis"], "metric": metric,
             "rate": 100.0 * sum(errors) / sum(tokens) if sum(tokens) else None,

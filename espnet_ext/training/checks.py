@@ -15,8 +15,9 @@ from espnet_ext.model.config import TEXT_PREFIX, check_conf, parse_outputs, sugg
 from espnet_ext.progress import say
 from espnet_ext.training.config import check_known
 
-# A part of the configuration and what its classes are given besides `<part>_conf`.
+# What is measured of each output, `<measure>_<output>`.
 _OF_AN_OUTPUT = ("loss_ctc", "loss_att", "loss_transducer", "acc")
+# A part of the configuration and what its classes are given besides `<part>_conf`.
 _STEPPERS = {"optim": ("optim_classes", "params"), "scheduler": ("scheduler_classes", "optimizer")}
 
 

@@ -116,6 +116,7 @@ def repeating_sampler(
         if name.startswith(TEXT_PREFIX)
     }
     once = batches_of(args, args.train_shape_file, processes)
+    whole = argparse.Namespace(**{**vars(args), "drop_last_iter": False})  # groups may be one batch
     if any(len(batch) < processes for batch in once):
         raise UserError(
             f"batch_type {args.batch_type}: a batch has fewer utterances than the {processes} "
@@ -138,7 +139,7 @@ def repeating_sampler(
             files = [f"{folder}/{Path(path).name}" for path in shapes]
             for file, table in zip(files, shapes.values(), strict=True):
                 write_table(file, {one: size for one, size in table.items() if one in chosen})
-            again.append((_shared(batches_of(args, files, processes), processes), high - low))
+            again.append((_shared(batches_of(whole, files, processes), processes), high - low))
     return RepeatFactorSampler(once, again, rank, processes)
 
 

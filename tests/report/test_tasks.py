@@ -198,6 +198,16 @@ def test_several_trainings_are_put_together(tree, tmp_path):
         collect_partial(runs[:3], "surface")
 
 
+def test_an_output_that_nobody_is_labelled_for_has_no_rate(tree, tmp_path):
+    shutil.copytree(tree / "exp/ko/so_surface_small/decode/test", tmp_path / "x")
+    score = json.loads((tmp_path / "x/score.json").read_text())
+    cell = next(cell for cell in score["cells"] if cell["own"])
+    cell["speakers"], cell["metrics"][cell["metric"]]["rate"] = {}, None
+    (tmp_path / "x/score.json").write_text(json.dumps(score))
+    row = collect_partial([(50, "do", str(tmp_path / "x"))], "surface")["rows"][0]
+    assert (row["rate"], row["interval"], row["trainings"]) == (None, None, [None])
+
+
 def test_collecting_needs_no_complete_part(tree):
     folder = str(tree / "exp/ko/do_small/decode/test")
     assert collect_partial([(50, "do", folder)], "surface")["differences"] == []

@@ -116,6 +116,12 @@ def test_no_process_is_left_without_an_utterance(tmp_path, kind):
     assert drawn(repeating_sampler(args, 0, 1), [2]) == {o: 4 if o in RARE else 1 for o in IDS}
 
 
+def test_a_group_of_one_batch_is_not_the_last_that_is_dropped(tmp_path):
+    args = arguments(tmp_path, 1.0, batch_type="unsorted", batch_size=10, drop_last_iter=True)
+    counts = drawn(repeating_sampler(args), [1])
+    assert {one: counts[one] for one in RARE} == {o: 4 if o in IDS[:20] else 3 for o in RARE}
+
+
 @pytest.mark.parametrize(
     ("rare", "processes", "told"),
     [(3, 4, "3 utterances with a label for 'surface' cannot be shared by 4 processes"),
