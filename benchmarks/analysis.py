@@ -191,10 +191,16 @@ def similarity(options: argparse.Namespace) -> dict:
     )
     print(f"peak memory: {quarter:.0f} MiB after a quarter of them, {peaks[-1]:.0f} at the end")
     return {
-        "layers": layers, "width": width, "frames": frames, "seconds": seconds,
-        "gram_seconds": plain, "ratio": plain / seconds, "off": float(off),
-        "peak_mib_quarter": quarter, "peak_mib": peaks[-1],
-    }  # fmt: skip
+        "layers": layers,
+        "width": width,
+        "frames": frames,
+        "seconds": seconds,
+        "gram_seconds": plain,
+        "ratio": plain / seconds,
+        "off": float(off),
+        "peak_mib_quarter": quarter,
+        "peak_mib": peaks[-1],
+    }
 
 
 def _batches(layers: int, width: int, frames: int, seed: int, size: int = 1200):
@@ -206,9 +212,7 @@ def _batches(layers: int, width: int, frames: int, seed: int, size: int = 1200):
     for start in range(0, frames, size):
         count = min(size, frames - start)
         common = torch.randn(count, 64, generator=generator)
-        yield [
-            common @ mix + 4 * torch.randn(count, width, generator=generator) for mix in mixes
-        ]
+        yield [common @ mix + 4 * torch.randn(count, width, generator=generator) for mix in mixes]
 
 
 def _gram_block(rows, columns):

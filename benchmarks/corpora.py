@@ -45,14 +45,18 @@ def make(folder: Path, utterances: int) -> None:
             speaker = f"EN{number % SPEAKERS:04}"
             stem = f"EN10QC{number:06}_{speaker}_20210801"
             kind = number % 4
-            texts = {"answer": "음/ 저는 잘 모르겠어요."} if kind == 3 else {
-                "reading": READINGS[kind % 2], "heard": HEARD[kind % 2]}  # fmt: skip
+            texts = (
+                {"answer": "음/ 저는 잘 모르겠어요."}
+                if kind == 3
+                else {"reading": READINGS[kind % 2], "heard": HEARD[kind % 2]}
+            )
             part = "valid" if number % 8 == 0 else "train"
             parts[part][stem] = encoded(label505(stem, speaker, **texts))
         topic = f"{start // 5000}. 한국일반"
         write_aihub(folder / "unpacked", parts, group=f"1. 영어/{topic}", sound=sound)
-        write_aihub_zips(folder / "zipped", parts, language=f"1. 영어 {topic}", topic=topic,
-                         sound=sound)  # fmt: skip
+        write_aihub_zips(
+            folder / "zipped", parts, language=f"1. 영어 {topic}", topic=topic, sound=sound
+        )
 
 
 def forget(folder: Path) -> None:
@@ -161,8 +165,11 @@ def _row(size: int, form: str, what: str, corpus: Path, options: argparse.Namesp
     assert found["count"] == size, found
     rate = size / found["seconds"]
     cpu = 1e6 * found["cpu"] / size
-    print(f"| {size} | {form} | {what} | {found['seconds']:.2f} | {rate:.0f} | {cpu:.0f} "
-          f"| {found['own']:.0f} | {found['child']:.0f} |", flush=True)  # fmt: skip
+    print(
+        f"| {size} | {form} | {what} | {found['seconds']:.2f} | {rate:.0f} | {cpu:.0f} "
+        f"| {found['own']:.0f} | {found['child']:.0f} |",
+        flush=True,
+    )
     return {"utterances": size, "form": form, "measured": what, **found}
 
 

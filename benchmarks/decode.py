@@ -32,8 +32,11 @@ ROOT = Path(__file__).resolve().parents[1]
 BATCH = 16
 EXACT = 0  # margin of ESPnet's window on CTC: none
 OURS, BATCHED, ONE_BY_ONE, DEFAULT = (
-    "ours", "stock, batch of 16", "stock, one by one", "stock, as it comes",
-)  # fmt: skip
+    "ours",
+    "stock, batch of 16",
+    "stock, one by one",
+    "stock, as it comes",
+)
 Found = dict[str, list[tuple[tuple[int, ...], float]]]  # output → ids and score of each utterance
 
 
@@ -64,9 +67,14 @@ def stock_decoders(folder: Path, place: Path, options: argparse.Namespace, margi
         found[name] = Speech2Text(
             asr_train_config=str(target / "config.yaml"),
             asr_model_file=str(target / "model.pth"),
-            beam_size=options.beam_size, ctc_weight=weight, lm_weight=0.0, nbest=1,
-            maxlenratio=options.maxlenratio, ctc_window_margin=margin, device=options.device,
-        )  # fmt: skip
+            beam_size=options.beam_size,
+            ctc_weight=weight,
+            lm_weight=0.0,
+            nbest=1,
+            maxlenratio=options.maxlenratio,
+            ctc_window_margin=margin,
+            device=options.device,
+        )
     return found
 
 
@@ -78,8 +86,12 @@ def contenders(
     from espnet_ext.decoding.options import ESPNET
 
     folder = Path(options.model_dir)
-    settings = {**ESPNET, "beam_size": options.beam_size, "ctc_weight": options.ctc_weight,
-                "maxlenratio": options.maxlenratio}  # fmt: skip
+    settings = {
+        **ESPNET,
+        "beam_size": options.beam_size,
+        "ctc_weight": options.ctc_weight,
+        "maxlenratio": options.maxlenratio,
+    }
     found: dict[str, Callable] = {}
     if OURS in wanted:
         recognise = DualSpeech2Text.from_pretrained(
@@ -88,8 +100,10 @@ def contenders(
 
         def ours() -> Found:
             results = recognise.batch(waves)
-            return {name: [(r.best[name].token_ids, r.best[name].score) for r in results]
-                    for name in recognise.model.branches}  # fmt: skip
+            return {
+                name: [(r.best[name].token_ids, r.best[name].score) for r in results]
+                for name in recognise.model.branches
+            }
 
         def alone(output: str) -> None:
             everything = recognise.searchers
@@ -121,10 +135,13 @@ def one_by_one(peers: dict, waves: Sequence) -> Found:
 
 def in_batches(peers: dict, waves: Sequence) -> Found:
     return {
-        name: [_first(nbest) for i in range(0, len(waves), BATCH)
-               for nbest in peer.batch_decode(list(waves[i : i + BATCH]))]
+        name: [
+            _first(nbest)
+            for i in range(0, len(waves), BATCH)
+            for nbest in peer.batch_decode(list(waves[i : i + BATCH]))
+        ]
         for name, peer in peers.items()
-    }  # fmt: skip
+    }
 
 
 def peak_memory(options: argparse.Namespace) -> dict[str, dict[str, float]]:
@@ -139,8 +156,10 @@ def peak_memory(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     for name, one in found.items():
         print(f"{name}: {one['loaded']:.0f} MiB loaded, {one['peak']:.0f} MiB at most")
     grown = [one["peak"] - one["loaded"] for one in (mine, theirs)]
-    print(f"ratio: {mine['peak'] / theirs['peak']:.2f}, of what decoding adds "
-          f"{grown[0] / grown[1]:.2f}")  # fmt: skip
+    print(
+        f"ratio: {mine['peak'] / theirs['peak']:.2f}, of what decoding adds "
+        f"{grown[0] / grown[1]:.2f}"
+    )
     return found
 
 
@@ -178,10 +197,11 @@ def differences(ours: Found, theirs: Found) -> dict[str, float]:
     other = [abs(a[1] - b[1]) for a, b in pairs if a[0] != b[0]]
     same = [abs(a[1] - b[1]) for a, b in pairs if a[0] == b[0]]
     return {
-        "transcripts": len(pairs), "differ": len(other),
+        "transcripts": len(pairs),
+        "differ": len(other),
         "largest score difference of equal ones": max(same, default=0.0),
         "largest score difference of others": max(other, default=0.0),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -239,14 +259,25 @@ def main() -> None:
     for name, value in medians.items():
         compared = differences(found[OURS], found[name]) if found[name] else {}
         facts[name] = {"seconds": times[name], "median": value, **compared}
-        print(f"| {name} | {value:.2f} | {seconds / value:.1f}× | {value / medians[OURS]:.2f} | "
-              f"{compared.get('differ', '')} |")  # fmt: skip
-    machine = {"cpus": os.cpu_count(), "threads": options.threads, "torch": torch.__version__,
-               "python": platform.python_version(), "load": os.getloadavg()[0]}  # fmt: skip
+        print(
+            f"| {name} | {value:.2f} | {seconds / value:.1f}× | {value / medians[OURS]:.2f} | "
+            f"{compared.get('differ', '')} |"
+        )
+    machine = {
+        "cpus": os.cpu_count(),
+        "threads": options.threads,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "load": os.getloadavg()[0],
+    }
     print(f"{len(waves)} utterances, {seconds:.0f} s; {machine}")
     if options.json:
-        report = {"options": vars(options), "audio_seconds": seconds, "machine": machine,
-                  "decoders": facts}  # fmt: skip
+        report = {
+            "options": vars(options),
+            "audio_seconds": seconds,
+            "machine": machine,
+            "decoders": facts,
+        }
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
 
 

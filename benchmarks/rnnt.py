@@ -101,8 +101,10 @@ def compare(options: argparse.Namespace) -> list[dict]:
             mine = torch.load(f"{folder}/{options.ways[0]}.pt")
             for way, row in found.items():
                 other = torch.load(f"{folder}/{way}.pt")
-                row["off"] = max(float((a - b).abs().max() / a.abs().max())
-                                 for a, b in zip(mine, other, strict=True))  # fmt: skip
+                row["off"] = max(
+                    float((a - b).abs().max() / a.abs().max())
+                    for a, b in zip(mine, other, strict=True)
+                )
         first = found[options.ways[0]]
         for row in found.values():
             row |= {"vocabulary": vocabulary, "median": statistics.median(row["seconds"])}
@@ -119,8 +121,16 @@ def compare(options: argparse.Namespace) -> list[dict]:
 
 
 def _apart(way: str, vocabulary: int, options: argparse.Namespace, folder: str) -> dict:
-    arguments = [sys.executable, __file__, "--inside", way, "--vocabulary", str(vocabulary),
-                 "--gradients", f"{folder}/{way}.pt"]  # fmt: skip
+    arguments = [
+        sys.executable,
+        __file__,
+        "--inside",
+        way,
+        "--vocabulary",
+        str(vocabulary),
+        "--gradients",
+        f"{folder}/{way}.pt",
+    ]
     for name in ("batch", "frames", "labels", "joint", "rounds", "threads", "device"):
         arguments += [f"--{name}", str(getattr(options, name))]
     done = subprocess.run(arguments, capture_output=True, text=True)

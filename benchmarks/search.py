@@ -49,8 +49,16 @@ def ctc(options: argparse.Namespace) -> dict:
                 times["ours"].append(median_seconds(ours, 1))
                 times["stock"].append(median_seconds(stock, 1))
             mine, theirs = (statistics.median(times[name]) / options.steps for name in times)
-            rows.append({"batch": batch, "vocabulary": vocabulary, "ours_ms": mine * 1e3,
-                         "stock_ms": theirs * 1e3, "ratio": theirs / mine, "off": off})  # fmt: skip
+            rows.append(
+                {
+                    "batch": batch,
+                    "vocabulary": vocabulary,
+                    "ours_ms": mine * 1e3,
+                    "stock_ms": theirs * 1e3,
+                    "ratio": theirs / mine,
+                    "off": off,
+                }
+            )
             print(
                 f"B {batch:2} V {vocabulary:4}: {mine * 1e3:8.2f} ms a step, stock "
                 f"{theirs * 1e3:8.2f} ms, ratio {theirs / mine:5.1f}, off {off:.1e}",
@@ -178,8 +186,13 @@ def profile(options: argparse.Namespace) -> dict:
         f"{flops / 1e9:.0f} GFLOP of matrix products at {rate / 1e9:.0f} GFLOP/s would take "
         f"{floor:.2f} s, {100 * floor / total:.0f} % of it"
     )
-    return {"seconds": spent, "total": total, "gflop": flops / 1e9,
-            "best_gflops": rate / 1e9, "floor": floor}  # fmt: skip
+    return {
+        "seconds": spent,
+        "total": total,
+        "gflop": flops / 1e9,
+        "best_gflops": rate / 1e9,
+        "floor": floor,
+    }
 
 
 @contextlib.contextmanager
@@ -209,8 +222,11 @@ def _watching(recognise, spent: dict[str, float]) -> Iterator[None]:
             watch(scorer, "start", f"{output}: {name}, projecting audio")
             watch(scorer, "step", f"{output}: {name}, steps")
             watch(scorer, "reorder", f"{output}: {name}, cache")
-    for method, name in (("__init__", "CTC: start"), ("score", "CTC: scores"),
-                         ("extend", "CTC: states")):  # fmt: skip
+    for method, name in (
+        ("__init__", "CTC: start"),
+        ("score", "CTC: scores"),
+        ("extend", "CTC: states"),
+    ):
         watch(CTCPrefix, method, name)
     try:
         yield

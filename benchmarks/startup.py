@@ -71,12 +71,28 @@ def prepare(folder: Path) -> None:
             utterances.append(Utterance(f"s{i}-{i}", f"s{i}", str(path), texts))
         write_directory(folder / "dump" / name, utterances)
     for name, kind in (("surface", "word"), ("meaning", "char")):
-        tokens.main(["--input", str(folder / "dump/train"), "--output_name", name, "--token_type",
-                     kind, "--token_dir", str(folder / f"tokens/{name}_{kind}")])  # fmt: skip
+        tokens.main(
+            [
+                "--input",
+                str(folder / "dump/train"),
+                "--output_name",
+                name,
+                "--token_type",
+                kind,
+                "--token_dir",
+                str(folder / f"tokens/{name}_{kind}"),
+            ]
+        )
     config = ROOT / "conf/train_small.yaml"
     train.main(["--collect_stats", "true", "--config", str(config), *train_data(folder)])
-    data = run.Data(folder / "dump", "train", "valid", folder / "tokens",
-                    {"surface": "word", "meaning": "char"}, folder / "stats")  # fmt: skip
+    data = run.Data(
+        folder / "dump",
+        "train",
+        "valid",
+        folder / "tokens",
+        {"surface": "word", "meaning": "char"},
+        folder / "stats",
+    )
     merged = run.merged_config(config, [ROOT / "conf/systems/do.yaml"])
     merged = run.with_tokens(merged, data, folder)
     (folder / "config.yaml").write_text(yaml.safe_dump(merged, sort_keys=False))
@@ -88,8 +104,16 @@ def prepare(folder: Path) -> None:
 
 
 def train_data(folder: Path) -> list[str]:
-    return ["--data_dir", f"{folder}/dump", "--token_dir", f"{folder}/tokens", "--outputs",
-            "surface=word meaning=char", "--stats_dir", f"{folder}/stats"]  # fmt: skip
+    return [
+        "--data_dir",
+        f"{folder}/dump",
+        "--token_dir",
+        f"{folder}/tokens",
+        "--outputs",
+        "surface=word meaning=char",
+        "--stats_dir",
+        f"{folder}/stats",
+    ]
 
 
 def commands(folder: Path) -> dict[str, tuple[str, list[str]]]:
@@ -99,20 +123,54 @@ def commands(folder: Path) -> dict[str, tuple[str, list[str]]]:
     def command(verb: str, *arguments: str) -> list[str]:
         return [module[0], module[1].format(verb), *arguments]
 
-    plain = {f"{verb} --help": ("no model", command(verb, "--help"))
-             for verb in ("validate", "score", "report", "train", "decode")}  # fmt: skip
+    plain = {
+        f"{verb} --help": ("no model", command(verb, "--help"))
+        for verb in ("validate", "score", "report", "train", "decode")
+    }
     return plain | {
         "validate, 8 utterances": ("no model", command("validate", f"{folder}/dump/valid")),
-        "score, 8 utterances": ("no model", command(
-            "score", "--data", f"{folder}/dump/valid", "--hypotheses", f"{folder}/hypotheses",
-            "--token_types", "surface=word meaning=char")),
-        "train, to the first batch": ("model", [
-            "-c", TRAIN, "--config", str(ROOT / "conf/train_small.yaml"), "--system",
-            str(ROOT / "conf/systems/do.yaml"), *train_data(folder), "--exp_dir", f"{folder}/exp"]),
-        "decode, to the first batch": ("model", [
-            "-c", DECODE, "--model_dir", str(folder), "--data", f"{folder}/dump/valid",
-            "--output_dir", f"{folder}/out", "--config", str(ROOT / "conf/decode.yaml")]),
-    }  # fmt: skip
+        "score, 8 utterances": (
+            "no model",
+            command(
+                "score",
+                "--data",
+                f"{folder}/dump/valid",
+                "--hypotheses",
+                f"{folder}/hypotheses",
+                "--token_types",
+                "surface=word meaning=char",
+            ),
+        ),
+        "train, to the first batch": (
+            "model",
+            [
+                "-c",
+                TRAIN,
+                "--config",
+                str(ROOT / "conf/train_small.yaml"),
+                "--system",
+                str(ROOT / "conf/systems/do.yaml"),
+                *train_data(folder),
+                "--exp_dir",
+                f"{folder}/exp",
+            ],
+        ),
+        "decode, to the first batch": (
+            "model",
+            [
+                "-c",
+                DECODE,
+                "--model_dir",
+                str(folder),
+                "--data",
+                f"{folder}/dump/valid",
+                "--output_dir",
+                f"{folder}/out",
+                "--config",
+                str(ROOT / "conf/decode.yaml"),
+            ],
+        ),
+    }
 
 
 def seconds_of(arguments: list[str]) -> float:
@@ -144,13 +202,22 @@ def main() -> None:
             seconds_of(arguments)
             times = [round(seconds_of(arguments), 2) for _ in range(options.repeats)]
             median = statistics.median(times)
-            rows.append({"command": name, "median": median, "seconds": times,
-                         "limit": LIMITS[kind]})  # fmt: skip
-            print(f"| {name:<28} | {median:8.2f} | {' '.join(f'{t:.2f}' for t in times):<18} "
-                  f"| {LIMITS[kind]:5.1f} |", flush=True)  # fmt: skip
+            rows.append(
+                {"command": name, "median": median, "seconds": times, "limit": LIMITS[kind]}
+            )
+            print(
+                f"| {name:<28} | {median:8.2f} | {' '.join(f'{t:.2f}' for t in times):<18} "
+                f"| {LIMITS[kind]:5.1f} |",
+                flush=True,
+            )
     load = round(os.getloadavg()[0], 2)
-    facts = {"rows": rows, "cpus": os.cpu_count(), "machine": platform.machine(),
-             "python": platform.python_version(), "load": load}  # fmt: skip
+    facts = {
+        "rows": rows,
+        "cpus": os.cpu_count(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "load": load,
+    }
     print(f"{facts['cpus']} CPUs, Python {facts['python']}, load {load}")
     if options.json:
         Path(options.json).write_text(json.dumps(facts, indent=1) + "\n")

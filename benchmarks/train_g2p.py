@@ -29,8 +29,9 @@ class Network(nn.Module):
     def __init__(self, size: int, layers: int, embedding: int = 48):
         super().__init__()
         self.embed = nn.Embedding(len(LETTERS) + 1, embedding, padding_idx=0)
-        self.gru = nn.GRU(embedding, size, layers, batch_first=True, bidirectional=True,
-                          dropout=0.15)  # fmt: skip
+        self.gru = nn.GRU(
+            embedding, size, layers, batch_first=True, bidirectional=True, dropout=0.15
+        )
         self.out = nn.Linear(2 * size, FRAMES * len(SYMBOLS))
 
     def forward(self, letters: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -71,8 +72,10 @@ def tensors(batch: list) -> tuple[torch.Tensor, ...]:
 
 def export(network: Network, path: str) -> None:
     """Write the weights as float16; a reader computes with float32."""
-    weights = {name.replace(".", "_"): value.detach().numpy().astype(np.float16)
-               for name, value in network.state_dict().items()}  # fmt: skip
+    weights = {
+        name.replace(".", "_"): value.detach().numpy().astype(np.float16)
+        for name, value in network.state_dict().items()
+    }
     np.savez_compressed(path, **weights)
 
 
@@ -91,8 +94,9 @@ def main() -> None:
     network = Network(options.size, options.layers)
     optimizer = torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=0.01)
     steps = options.epochs * math.ceil(len(train) / options.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.rate, total_steps=steps,
-                                                   pct_start=0.1)  # fmt: skip
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, options.rate, total_steps=steps, pct_start=0.1
+    )
     ctc = nn.CTCLoss(zero_infinity=True)
     print(f"{len(train)} words to train on, {len(test)} held out", flush=True)
     for epoch in range(1, options.epochs + 1):
@@ -108,8 +112,10 @@ def main() -> None:
             optimizer.step()
             schedule.step()
             total += float(loss.detach()) * len(batch)
-        print(f"epoch {epoch}: loss {total / len(train):.4f}, {time.monotonic() - began:.0f} s",
-              flush=True)  # fmt: skip
+        print(
+            f"epoch {epoch}: loss {total / len(train):.4f}, {time.monotonic() - began:.0f} s",
+            flush=True,
+        )
         export(network, options.output)
     print(json.dumps(measure(Reader(options.output), test)))
 
@@ -123,8 +129,10 @@ def measure(reader: Reader, test: list[tuple[str, list[str]]]) -> dict[str, floa
     found: dict[str, float] = {}
     said = [reader.read(word) for word, _ in test]
     for name, plain in (("with stress", str), ("without stress", strip_stress)):
-        rows = [([plain(p) for p in one], [plain(p) for p in phones])
-                for one, (_, phones) in zip(said, test, strict=True)]  # fmt: skip
+        rows = [
+            ([plain(p) for p in one], [plain(p) for p in phones])
+            for one, (_, phones) in zip(said, test, strict=True)
+        ]
         wrong = sum(Levenshtein.distance(one, phones) for one, phones in rows)
         found[f"PER {name}"] = 100 * wrong / sum(len(phones) for _, phones in rows)
         found[f"words wrong {name}"] = 100 * sum(a != b for a, b in rows) / len(rows)

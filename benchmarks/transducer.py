@@ -51,8 +51,9 @@ class Peer:
         keys = [tuple(hyp.yseq) for hyp in hyps]
         new = [i for i, key in enumerate(keys) if key not in cache]
         if new:
-            before = [torch.cat(parts) for parts in
-                      zip(*(hyps[i].dec_state for i in new), strict=True)]  # fmt: skip
+            before = [
+                torch.cat(parts) for parts in zip(*(hyps[i].dec_state for i in new), strict=True)
+            ]
             labels = torch.tensor([last[i] for i in new], device=self.device)
             out, after = self.network.step(labels, tuple(before))
             for place, i in enumerate(new):
@@ -81,8 +82,10 @@ def by_espnet(model, output: str, waves: Sequence, **options) -> Found:
 
 
 def by_us(recognise, output: str, waves: Sequence) -> Found:
-    return [[(hyp.token_ids, hyp.score) for hyp in result.nbest[output]]
-            for result in recognise.batch(waves)]  # fmt: skip
+    return [
+        [(hyp.token_ids, hyp.score) for hyp in result.nbest[output]]
+        for result in recognise.batch(waves)
+    ]
 
 
 def model_device(model) -> torch.device:
@@ -92,8 +95,9 @@ def model_device(model) -> torch.device:
 def differences(ours: Found, theirs: Found) -> dict[str, float]:
     """Utterances whose best, or whose n best, differ, and the largest difference of scores."""
     pairs = list(zip(ours, theirs, strict=True))
-    equal = [(one, other) for one, other in pairs
-             if [ids for ids, _ in one] == [ids for ids, _ in other]]  # fmt: skip
+    equal = [
+        (one, other) for one, other in pairs if [ids for ids, _ in one] == [ids for ids, _ in other]
+    ]
     return {
         "best differ": sum(one[0][0] != other[0][0] for one, other in pairs),
         "n best differ": len(pairs) - len(equal),
@@ -101,7 +105,7 @@ def differences(ours: Found, theirs: Found) -> dict[str, float]:
             (abs(a[1] - b[1]) for one, other in equal for a, b in zip(one, other, strict=True)),
             default=0.0,
         ),
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -121,8 +125,13 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     from espnet_ext.decoding.api import DualSpeech2Text
 
-    shared = {"beam_size": options.beam_size, "nbest": options.nbest, "ctc_weight": 0.0,
-              "max_symbols": options.max_symbols, "normalize_length": False}  # fmt: skip
+    shared = {
+        "beam_size": options.beam_size,
+        "nbest": options.nbest,
+        "ctc_weight": 0.0,
+        "max_symbols": options.max_symbols,
+        "normalize_length": False,
+    }
     exact = DualSpeech2Text.from_pretrained(
         options.model_dir, device=options.device, **shared, expansion_gamma=0.0
     )
@@ -133,8 +142,12 @@ def main() -> None:
     output = options.output or names[0]
     exact = exact.restricted(output, [output])
     waves = read_audio(Path(options.data), options.limit, exact.sample_rate)
-    search = {"beam_size": options.beam_size, "nbest": options.nbest, "search_type": "tsd",
-              "max_sym_exp": options.max_symbols + 1}  # fmt: skip
+    search = {
+        "beam_size": options.beam_size,
+        "nbest": options.nbest,
+        "search_type": "tsd",
+        "max_sym_exp": options.max_symbols + 1,
+    }
     greedy = {"greedy": True, "nbest": 1, "max_symbols": 1}
     groups = {  # ours first: what the others are compared with
         "beam": {
@@ -151,8 +164,11 @@ def main() -> None:
             ),
         },
     }
-    facts: dict = {"utterances": len(waves), "load": os.getloadavg()[0], "options": {
-        key: str(value) for key, value in vars(options).items()}}  # fmt: skip
+    facts: dict = {
+        "utterances": len(waves),
+        "load": os.getloadavg()[0],
+        "options": {key: str(value) for key, value in vars(options).items()},
+    }
     print(f"{len(waves)} utterances, {sum(map(len, waves)) / exact.sample_rate:.0f} s of {output}")
     print("\n| search | s | ratio | best differ | n best differ | score difference |")
     print("|---|---|---|---|---|---|")
@@ -169,9 +185,12 @@ def main() -> None:
         for name, value in medians.items():
             other = differences(found["ours"], found[name])
             facts[f"{group}: {name}"] = {"seconds": times[name], **other}
-            print(f"| {group}: {name} | {value:.2f} | {value / medians['ours']:.2f} | "
-                  f"{other['best differ']} | {other['n best differ']} | "
-                  f"{other['largest score difference']:.1e} |", flush=True)  # fmt: skip
+            print(
+                f"| {group}: {name} | {value:.2f} | {value / medians['ours']:.2f} | "
+                f"{other['best differ']} | {other['n best differ']} | "
+                f"{other['largest score difference']:.1e} |",
+                flush=True,
+            )
     if options.json:
         options.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 

@@ -42,8 +42,10 @@ def make(folder: Path, utterances: int, first: int = 0) -> None:
     for number in range(first, first + utterances):
         speaker = f"s{number // EACH:05}"
         key = f"{speaker}-u{number:07}"
-        words = ["".join(chance.choices(SYLLABLES, k=chance.randint(1, 5)))
-                 for _ in range(chance.randint(4, 12))]  # fmt: skip
+        words = [
+            "".join(chance.choices(SYLLABLES, k=chance.randint(1, 5)))
+            for _ in range(chance.randint(4, 12))
+        ]
         text = " ".join(words)
         speakers.setdefault(speaker, []).append(key)
         values = (f"audio/{key}.wav", speaker, text, text[:-1] + chance.choice(SYLLABLES), "ko")
@@ -125,16 +127,28 @@ def main() -> None:
                 seconds = statistics.median(run["seconds"] for run in runs)
                 wall = statistics.median(run["wall"] for run in runs)
                 reference = reference or seconds
-                row = {"utterances": size, "what": what, "per_second": round(size / seconds),
-                       "per_second_wall": round(size / wall), "runs": runs,
-                       "times_read": round(seconds / reference, 2),
-                       "megabytes": round(max(run["megabytes"] for run in runs), 1)}  # fmt: skip
+                row = {
+                    "utterances": size,
+                    "what": what,
+                    "per_second": round(size / seconds),
+                    "per_second_wall": round(size / wall),
+                    "runs": runs,
+                    "times_read": round(seconds / reference, 2),
+                    "megabytes": round(max(run["megabytes"] for run in runs), 1),
+                }
                 rows.append(row)
-                print(f"| {size} | {what} | {row['per_second']} | {row['per_second_wall']} | "
-                      f"{row['times_read']} | {row['megabytes']} |", flush=True)  # fmt: skip
+                print(
+                    f"| {size} | {what} | {row['per_second']} | {row['per_second_wall']} | "
+                    f"{row['times_read']} | {row['megabytes']} |",
+                    flush=True,
+                )
     load = round(os.getloadavg()[0], 2)
-    facts = {"rows": rows, "cpus": os.cpu_count(), "python": platform.python_version(),
-             "load": load}  # fmt: skip
+    facts = {
+        "rows": rows,
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        "load": load,
+    }
     print(f"{facts['cpus']} CPUs, Python {facts['python']}, load {load}")
     if options.json:
         Path(options.json).write_text(json.dumps(facts, indent=1) + "\n")

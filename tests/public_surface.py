@@ -1,7 +1,7 @@
 """What users write: options of commands, keys of configurations, names of the Python API.
 
-    python tests/public_surface.py             # print it
-    python tests/public_surface.py --update    # freeze it in tests/public_surface.txt
+python tests/public_surface.py             # print it
+python tests/public_surface.py --update    # freeze it in tests/public_surface.txt
 """
 
 import argparse
@@ -52,8 +52,18 @@ def shell_options() -> dict[str, list[str]]:
 
 def recipes() -> list[str]:
     """The recipes of this repository (others may lie beside them): `egs2/mini_l2/dual1`, …"""
-    ours = ("TEMPLATE", "aihub505", "aihub_l2", "commonvoice", "epadb", "ksponspeech", "l2arctic",
-            "mini_l2", "speakandimprove", "speechocean762")  # fmt: skip
+    ours = (
+        "TEMPLATE",
+        "aihub505",
+        "aihub_l2",
+        "commonvoice",
+        "epadb",
+        "ksponspeech",
+        "l2arctic",
+        "mini_l2",
+        "speakandimprove",
+        "speechocean762",
+    )
     return [f"egs2/{name}/dual1" for name in ours]
 
 

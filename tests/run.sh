@@ -39,6 +39,10 @@ shell_files() { # tracked and new ones, but nothing that git ignores
     git ls-files --cached --others --exclude-standard -- '*.sh' .ci/run | sort -u
 }
 
+lint_python() {
+    "$python" -m ruff check . && "$python" -m ruff format --check .
+}
+
 lint_shell() {
     local files=()
     mapfile -t files < <(shell_files)
@@ -67,7 +71,7 @@ embedded_corpus() { # stage 1 to the report, in folders of its own
     return "$status"
 }
 
-part "ruff" "$python" -m ruff check .
+part "ruff" lint_python
 part "shellcheck" lint_shell
 part "pytest" unit_tests
 if [[ $fast != true ]]; then part "embedded corpus" embedded_corpus; fi

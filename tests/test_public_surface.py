@@ -13,12 +13,15 @@ def test_public_surface_is_as_frozen():
     found = public_surface.surface()
     lost = sorted(set(frozen) - set(found))
     new = sorted(set(found) - set(frozen))
-    assert not lost and not new, "\n".join([
-        "The public surface is not what tests/public_surface.txt says.",
-        *(f"  gone: {name}" for name in lost), *(f"  new:  {name}" for name in new),
-        "What is gone breaks somebody's scripts. If it is meant: tell of it in CHANGELOG.md,",
-        "run `python tests/public_surface.py --update`, and commit both.",
-    ])  # fmt: skip
+    assert not lost and not new, "\n".join(
+        [
+            "The public surface is not what tests/public_surface.txt says.",
+            *(f"  gone: {name}" for name in lost),
+            *(f"  new:  {name}" for name in new),
+            "What is gone breaks somebody's scripts. If it is meant: tell of it in CHANGELOG.md,",
+            "run `python tests/public_surface.py --update`, and commit both.",
+        ]
+    )
 
 
 def test_options_are_spelt_one_way():
@@ -35,21 +38,55 @@ def test_a_recipe_sets_only_what_exists():
     """A misspelt setting would silently become an option of the recipe's own."""
     own = {
         "TEMPLATE": {"manifest", "skip_unreadable"},
-        "aihub505": {"aihub505", "split", "disfluencies", "unintelligible", "personal",
-                     "pseudonym_key_file", "skip_unreadable"},
-        "aihub_l2": {"aihub_l2", "split", "read_tasks", "disfluencies", "unintelligible",
-                     "personal", "pseudonym_key_file", "skip_unreadable"},
-        "ksponspeech": {"ksponspeech", "labels", "disfluencies", "unintelligible",
-                        "skip_unreadable"},
+        "aihub505": {
+            "aihub505",
+            "split",
+            "disfluencies",
+            "unintelligible",
+            "personal",
+            "pseudonym_key_file",
+            "skip_unreadable",
+        },
+        "aihub_l2": {
+            "aihub_l2",
+            "split",
+            "read_tasks",
+            "disfluencies",
+            "unintelligible",
+            "personal",
+            "pseudonym_key_file",
+            "skip_unreadable",
+        },
+        "ksponspeech": {
+            "ksponspeech",
+            "labels",
+            "disfluencies",
+            "unintelligible",
+            "skip_unreadable",
+        },
         "commonvoice": {"commonvoice", "train_clips", "text", "skip_unreadable"},
         "epadb": {"epadb", "allophones", "unidentified", "skip_unreadable"},
         "speakandimprove": {"speakandimprove", "hesitation", "partials", "skip_unreadable"},
-        "l2arctic": {"l2arctic", "archive", "sha256", "split", "unannotated", "unidentified",
-                     "suitcase", "skip_unreadable"},
+        "l2arctic": {
+            "l2arctic",
+            "archive",
+            "sha256",
+            "split",
+            "unannotated",
+            "unidentified",
+            "suitcase",
+            "skip_unreadable",
+        },
         "mini_l2": set(),
-        "speechocean762": {"speechocean762", "archive", "download", "sha256",
-                           "accept_unverified", "skip_unreadable"},
-    }  # fmt: skip
+        "speechocean762": {
+            "speechocean762",
+            "archive",
+            "download",
+            "sha256",
+            "accept_unverified",
+            "skip_unreadable",
+        },
+    }
     known = public_surface.declared(public_surface.ROOT / "run.sh")
     for recipe in public_surface.recipes():
         for option in public_surface.recipe_options(recipe):

@@ -19,8 +19,13 @@ import test_architecture  # noqa: E402
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PACKAGE = (ROOT / "espnet_ext/README.md").read_text(encoding="utf-8")
-READMES = sorted(["README.md", "espnet_ext/README.md",
-                  *(f"{recipe}/README.md" for recipe in public_surface.recipes())])  # fmt: skip
+READMES = sorted(
+    [
+        "README.md",
+        "espnet_ext/README.md",
+        *(f"{recipe}/README.md" for recipe in public_surface.recipes()),
+    ]
+)
 FOREIGN = ("cp ", "cd ", "mkdir ", ". ", "python -m espnet2.bin.asr_inference ")
 
 
@@ -65,8 +70,13 @@ def known_options(words: list[str], readme: str) -> list[str]:
     if words[:2] == ["bash", "tests/run.sh"]:
         return shell["tests/run.sh"]
     if words[:2] == ["bash", "local/data.sh"]:
-        return ["--langs", "--quick", "--nj", "--data_dir",
-                *public_surface.recipe_options(recipe_of(words, readme))]  # fmt: skip
+        return [
+            "--langs",
+            "--quick",
+            "--nj",
+            "--data_dir",
+            *public_surface.recipe_options(recipe_of(words, readme)),
+        ]
     for start in ("espnet-ext ", "python -m espnet_ext.bin."):
         if line.startswith(start):
             verb = line.removeprefix(start).split()[0].replace("-", "_")
@@ -90,8 +100,17 @@ def test_commands_and_options_exist(readme, words):
 
 def test_options_named_in_the_text_exist():
     known = {line.split("--")[-1] for line in public_surface.surface() if "--" in line}
-    stock = {"init_param", "freeze_param", "max_epoch", "ctc_window_margin", "asr_train_config",
-             "asr_model_file", "data_path_and_name_and_type", "help", "partition"}  # fmt: skip
+    stock = {
+        "init_param",
+        "freeze_param",
+        "max_epoch",
+        "ctc_window_margin",
+        "asr_train_config",
+        "asr_model_file",
+        "data_path_and_name_and_type",
+        "help",
+        "partition",
+    }
     named = set(re.findall(r"(?<![\w-])--([a-z][a-z0-9_]*)", README))
     assert named and named <= known | stock, named - known - stock
 
@@ -174,11 +193,15 @@ def test_the_example_systems_are_valid():
 
 
 def test_keys_of_an_output_are_all_told():
-    keys = {line.rpartition(".")[2] for line in public_surface.surface()
-            if line.startswith("configuration: outputs.<name>.")}  # fmt: skip
+    keys = {
+        line.rpartition(".")[2]
+        for line in public_surface.surface()
+        if line.startswith("configuration: outputs.<name>.")
+    }
     section = README[README.index("| key of an output") :].partition("\n\n")[0]
-    told = {key for row in section.splitlines()[2:]
-            for key in re.findall(r"`(\w+)`", row.split("|")[1])}  # fmt: skip
+    told = {
+        key for row in section.splitlines()[2:] for key in re.findall(r"`(\w+)`", row.split("|")[1])
+    }
     assert told == keys
 
 
@@ -187,8 +210,11 @@ def test_keys_of_the_conditioning_are_all_told():
 
     known = set(inspect.signature(TaskVectors).parameters) - {"outputs", "sizes", "tags", "trained"}
     section = README[README.index("| key of a system") :].partition("\n\n")[0]
-    told = {name.rpartition(".")[2] for row in section.splitlines()[2:]
-            for name in re.findall(r"`([\w.: ]+)`", row.split("|")[1])}  # fmt: skip
+    told = {
+        name.rpartition(".")[2]
+        for row in section.splitlines()[2:]
+        for name in re.findall(r"`([\w.: ]+)`", row.split("|")[1])
+    }
     assert told == {*known, "where", "divide_by", "conditioning: vectors"}
 
 

@@ -20,14 +20,27 @@ from espnet_ext.training import run
 
 CONFIG = {
     "frontend": "default",
-    "frontend_conf": {"fs": 16000, "n_fft": 512, "win_length": 400, "hop_length": 160,
-                      "n_mels": 16},
+    "frontend_conf": {
+        "fs": 16000,
+        "n_fft": 512,
+        "win_length": 400,
+        "hop_length": 160,
+        "n_mels": 16,
+    },
     "normalize": "utterance_mvn",
     "encoder": "conformer",
-    "encoder_conf": {"output_size": 16, "attention_heads": 2, "linear_units": 16, "num_blocks": 1,
-                     "input_layer": "conv2d", "rel_pos_type": "latest",
-                     "pos_enc_layer_type": "rel_pos", "selfattention_layer_type": "rel_selfattn",
-                     "use_cnn_module": True, "cnn_module_kernel": 3},
+    "encoder_conf": {
+        "output_size": 16,
+        "attention_heads": 2,
+        "linear_units": 16,
+        "num_blocks": 1,
+        "input_layer": "conv2d",
+        "rel_pos_type": "latest",
+        "pos_enc_layer_type": "rel_pos",
+        "selfattention_layer_type": "rel_selfattn",
+        "use_cnn_module": True,
+        "cnn_module_kernel": 3,
+    },
     "decoder": "transformer",
     "decoder_conf": {"attention_heads": 2, "linear_units": 16, "num_blocks": 1},
     "optim": "adam",
@@ -41,13 +54,21 @@ CONFIG = {
     "use_matplotlib": False,
     "use_tensorboard": False,
     "num_workers": 0,
-}  # fmt: skip
+}
 OUTPUTS = {
     "surface": {"branch": "ctc_attention", "ctc_weight": 0.2, "attention_weight": 0.5},
     "meaning": {"branch": "attention", "attention_weight": 0.3},
 }
-TEXTS = [("K AE T", "a cat"), ("D AO G", "dog"), ("K AO", "caw"), ("G AE D", "gad"),
-         ("T AE K", "tack"), (None, "coat"), ("D AE D", None), ("K AO T", "caught")]  # fmt: skip
+TEXTS = [
+    ("K AE T", "a cat"),
+    ("D AO G", "dog"),
+    ("K AO", "caw"),
+    ("G AE D", "gad"),
+    ("T AE K", "tack"),
+    (None, "coat"),
+    ("D AE D", None),
+    ("K AO T", "caught"),
+]
 
 
 @dataclass
@@ -60,9 +81,13 @@ class Recipe:
     @property
     def data(self) -> run.Data:
         return run.Data(
-            self.root / "dump", "train", "valid", self.root / "tokens", self.token_types,
+            self.root / "dump",
+            "train",
+            "valid",
+            self.root / "tokens",
+            self.token_types,
             self.root / "stats",
-        )  # fmt: skip
+        )
 
     def write_yaml(self, name: str, value) -> Path:
         path = self.root / f"{name}.yaml"
@@ -71,10 +96,20 @@ class Recipe:
 
     def list_tokens(self) -> None:
         for name, kind in self.token_types.items():
-            tokens.main([
-                "--input", str(self.root / "dump/train"), "--output_name", name, "--token_type",
-                kind, "--token_dir", str(self.root / f"tokens/{name}_{kind}"), "--vocab_size", "20",
-            ])  # fmt: skip
+            tokens.main(
+                [
+                    "--input",
+                    str(self.root / "dump/train"),
+                    "--output_name",
+                    name,
+                    "--token_type",
+                    kind,
+                    "--token_dir",
+                    str(self.root / f"tokens/{name}_{kind}"),
+                    "--vocab_size",
+                    "20",
+                ]
+            )
 
     def collect(self, config=None) -> None:
         run.collect_stats(self.write_yaml("base", {**CONFIG, **(config or {})}), self.data, [])
@@ -89,11 +124,21 @@ class Recipe:
         """The same training as a command line of bin.train."""
         types = " ".join(f"{name}={kind}" for name, kind in self.token_types.items())
         return [
-            "--config", str(self.root / "base.yaml"), "--system", str(self.root / "system.yaml"),
-            "--data_dir", str(self.root / "dump"), "--token_dir", str(self.root / "tokens"),
-            "--outputs", types, "--stats_dir", str(self.root / "stats"),
-            "--exp_dir", str(self.root / exp),
-        ]  # fmt: skip
+            "--config",
+            str(self.root / "base.yaml"),
+            "--system",
+            str(self.root / "system.yaml"),
+            "--data_dir",
+            str(self.root / "dump"),
+            "--token_dir",
+            str(self.root / "tokens"),
+            "--outputs",
+            types,
+            "--stats_dir",
+            str(self.root / "stats"),
+            "--exp_dir",
+            str(self.root / exp),
+        ]
 
 
 def make(root: Path, token_types=None, seconds: float = 0.5, further=None) -> Recipe:
@@ -128,14 +173,27 @@ def in_two_processes(exp: Path, options=()) -> Path:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command += ["--multiprocessing_distributed", "true", "--dist_backend", "gloo",
-                "--dist_world_size", "2", "--dist_master_addr", "127.0.0.1",
-                "--dist_master_port", str(port), *options]  # fmt: skip
+    command += [
+        "--multiprocessing_distributed",
+        "true",
+        "--dist_backend",
+        "gloo",
+        "--dist_world_size",
+        "2",
+        "--dist_master_addr",
+        "127.0.0.1",
+        "--dist_master_port",
+        str(port),
+        *options,
+    ]
     processes = [
-        subprocess.Popen([sys.executable, *command, "--dist_rank", str(rank)],
-                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, *command, "--dist_rank", str(rank)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
         for rank in (0, 1)
-    ]  # fmt: skip
+    ]
     try:
         said = [process.communicate(timeout=240)[1] for process in processes]  # a hang fails
     finally:

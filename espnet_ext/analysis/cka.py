@@ -80,11 +80,9 @@ class CkaGrid:
         self._origin = torch.cat([layer.double().mean(0) for layer in layers])
         self._cross = torch.zeros(start, start, **options)  # Σ x xᵀ
         self._part = {
-            (i, j): torch.zeros(
-                self.groups, layers[i].shape[1], layers[j].shape[1], **options
-            )
+            (i, j): torch.zeros(self.groups, layers[i].shape[1], layers[j].shape[1], **options)
             for i, j in self._tracked
-        }  # fmt: skip
+        }
         self._sum = torch.zeros(self.groups, start, **options)  # Σ x
         self._norm = torch.zeros(self.groups, len(layers), **options)  # Σ |x|²
         self._both = torch.zeros(self.groups, len(layers), len(layers), **options)  # Σ |x|²|y|²

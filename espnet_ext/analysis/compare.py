@@ -48,13 +48,18 @@ TWIN = "~twin"  # behind a system's name
 
 
 def compare_systems(
-    model_dirs: Mapping[str, str], data: str | Path, *,
+    model_dirs: Mapping[str, str],
+    data: str | Path,
+    *,
     twins: Mapping[str, str] | None = None,
     hypotheses: Mapping[str, str] | None = None,
     measures: Sequence[str] = tuple(MEASURES),
-    max_utterances: int = 500, max_rows: int = 500, permutations: int = 49,
-    batch_size: int = 16, device: str = "cpu",
-) -> dict:  # fmt: skip
+    max_utterances: int = 500,
+    max_rows: int = 500,
+    permutations: int = 49,
+    batch_size: int = 16,
+    device: str = "cpu",
+) -> dict:
     """Similarity of every pair of layers of every pair of systems; the module says what returns.
 
     Args:
@@ -228,25 +233,32 @@ class _Comparison:
         pairs = [(Part(a), Part(b)) for a, b in self._pairs(list(self.systems))]
         found = self.frames.compare(pairs, measures, max_rows, permutations)
         return [
-            {"a": a.system, "b": b.system, "ceiling": b.system == a.system + TWIN,
-             "rows": "frames", **values}
+            {
+                "a": a.system,
+                "b": b.system,
+                "ceiling": b.system == a.system + TWIN,
+                "rows": "frames",
+                **values,
+            }
             for (a, b), values in zip(pairs, found, strict=True)
-        ]  # fmt: skip
+        ]
 
     def _pairs(self, names: Sequence[str]) -> list[tuple[str, str]]:
         """All pairs of systems; a twin only with the system that it is a twin of."""
         return [
-            (a, b) for a, b in itertools.combinations(names, 2)
+            (a, b)
+            for a, b in itertools.combinations(names, 2)
             if not (a.endswith(TWIN) or b.endswith(TWIN)) or b == a + TWIN
-        ]  # fmt: skip
+        ]
 
     def decoders(self, measures: list[str], max_rows: int, permutations: int) -> list[dict]:
         found = []
         for how, view in (("teacher-forced", self.forced), ("free-running", self.running)):
             pairs = [
-                (a, b) for a, b in itertools.combinations(view.parts(), 2)
+                (a, b)
+                for a, b in itertools.combinations(view.parts(), 2)
                 if a.system == b.system or (a.system, b.system) in self._pairs(list(self.systems))
-            ]  # fmt: skip
+            ]
             if view.rows < 4:
                 if self.readers and (how == "teacher-forced" or self.hypotheses):
                     self.notes.append(
@@ -261,9 +273,10 @@ class _Comparison:
             if stream.grid is None:
                 continue
             pairs = [
-                (a, b) for a, b in itertools.combinations(stream.layers, 2)
+                (a, b)
+                for a, b in itertools.combinations(stream.layers, 2)
                 if (a.system, b.system) in self._pairs(list(self.systems))
-            ]  # fmt: skip
+            ]
             for (a, b), one in zip(pairs, stream.compare(pairs, [], 0, 0), strict=True):
                 found.append(_decoder_pair(a, b, "teacher-forced", "tokens", one))
         return found
@@ -271,7 +284,12 @@ class _Comparison:
 
 def _decoder_pair(a: Part, b: Part, how: str, rows: str, values: dict) -> dict:
     return {
-        "a": a.system, "output_a": a.output, "b": b.system, "output_b": b.output,
+        "a": a.system,
+        "output_a": a.output,
+        "b": b.system,
+        "output_b": b.output,
         "ceiling": b.system == a.system + TWIN and a.output == b.output,
-        "how": how, "rows": rows, **values,
-    }  # fmt: skip
+        "how": how,
+        "rows": rows,
+        **values,
+    }

@@ -219,9 +219,14 @@ class Likeness:
 
 
 def compare_layers(
-    name: str, layers: Sequence[np.ndarray], groups: Sequence[int],
-    pairs: Sequence[tuple[int, int]], *, permutations: int = 49, seed: int = 0,
-) -> dict[tuple[int, int], Likeness]:  # fmt: skip
+    name: str,
+    layers: Sequence[np.ndarray],
+    groups: Sequence[int],
+    pairs: Sequence[tuple[int, int]],
+    *,
+    permutations: int = 49,
+    seed: int = 0,
+) -> dict[tuple[int, int], Likeness]:
     """One measure of many pairs of layers (N, D_l), each prepared once.
 
     The 95 % interval is that of leaving out one group of rows (a speaker) at a time. It is no
@@ -275,9 +280,9 @@ def _nulls(measure, prepared, values, orders) -> dict:
         found[i, j] = None
         if not orders or not np.isfinite(value):
             continue
-        null = np.array([
-            measure.compare(prepared[i], measure.permute(prepared[j], order)) for order in orders
-        ])  # fmt: skip
+        null = np.array(
+            [measure.compare(prepared[i], measure.permute(prepared[j], order)) for order in orders]
+        )
         found[i, j] = {
             "mean": float(null.mean()),
             "highest": float(null.max()),

@@ -68,18 +68,22 @@ def collect_partial(runs: Sequence[tuple[int, str, str]], output: str) -> dict:
                 )
             differences += _differences(percent, way, _together(base), _together(found))
     return {
-        "kind": "partial", "version": 1, "output": output,
+        "kind": "partial",
+        "version": 1,
+        "output": output,
         "set": next((one["set"] for found in utterances.values() for one in found), None),
-        "rows": rows, "differences": differences,
-    }  # fmt: skip
+        "rows": rows,
+        "differences": differences,
+    }
 
 
 def _rows(percent: int, way: str, scores: Sequence[Mapping]) -> list[dict]:
     found = []
     for first in (cell for cell in scores[0]["cells"] if cell["own"]):
         metric = first["metric"]
-        cells = [cell for score in scores for cell in score["cells"]
-                 if cell["name"] == first["name"]]  # fmt: skip
+        cells = [
+            cell for score in scores for cell in score["cells"] if cell["name"] == first["name"]
+        ]
         sums: dict[str, list[int]] = {}  # speaker → errors, tokens
         for cell in cells:
             for speaker, figures in cell["speakers"].items():
@@ -87,12 +91,17 @@ def _rows(percent: int, way: str, scores: Sequence[Mapping]) -> list[dict]:
                 total[0] += figures[metric]["errors"]
                 total[1] += figures[metric]["tokens"]
         errors, tokens = ([total[place] for total in sums.values()] for place in (0, 1))
-        found.append({
-            "percent": percent, "way": way, "output": first["hypothesis"], "metric": metric,
-            "rate": 100.0 * sum(errors) / sum(tokens) if sum(tokens) else None,
-            "interval": bootstrap.interval(errors, tokens),
-            "trainings": [cell["metrics"][metric]["rate"] for cell in cells],
-        })  # fmt: skip
+        found.append(
+            {
+                "percent": percent,
+                "way": way,
+                "output": first["hypothesis"],
+                "metric": metric,
+                "rate": 100.0 * sum(errors) / sum(tokens) if sum(tokens) else None,
+                "interval": bootstrap.interval(errors, tokens),
+                "trainings": [cell["metrics"][metric]["rate"] for cell in cells],
+            }
+        )
     return found
 
 
@@ -109,8 +118,13 @@ def _together(trainings: Sequence[Mapping]) -> Mapping:
 def _differences(percent: int, way: str, base: Mapping, found: Mapping) -> list[dict]:
     kept = ("difference", "interval", "p_value", "p_permutation")
     return [
-        {"percent": percent, "way": way, "against": COMPLETE,
-         "output": row["name"].partition("-")[0], **{key: row[key] for key in kept}}
+        {
+            "percent": percent,
+            "way": way,
+            "against": COMPLETE,
+            "output": row["name"].partition("-")[0],
+            **{key: row[key] for key in kept},
+        }
         for row in compare(COMPLETE, base, way, found)["cells"]
         if row["bin"] is None and len(set(row["name"].split("-"))) == 1
-    ]  # fmt: skip
+    ]

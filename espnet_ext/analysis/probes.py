@@ -110,9 +110,7 @@ def _alone(task: Task, classes: int) -> float:
     seen: dict = {}
     for one, label in zip(task.train_types, task.train, strict=True):
         seen.setdefault(one, np.zeros(classes))[label] += weight[label]
-    predicted = np.array([
-        seen[one].argmax() if one in seen else 0 for one in task.test_types
-    ])  # fmt: skip
+    predicted = np.array([seen[one].argmax() if one in seen else 0 for one in task.test_types])
     return 100.0 * float(balanced(*recalls(predicted, task.test, classes)))
 
 
@@ -122,8 +120,9 @@ def _control(task: Task, train_x, test_x, classes: int, seed: int) -> float:
     types = sorted(set(task.train_types) | set(task.test_types), key=repr)
     drawn = generator.choice(task.train, size=len(types))
     label = dict(zip(types, drawn, strict=True))
-    train, test = (np.array([label[one] for one in side])
-                   for side in (task.train_types, task.test_types))  # fmt: skip
+    train, test = (
+        np.array([label[one] for one in side]) for side in (task.train_types, task.test_types)
+    )
     weights, offsets = fit(np.asarray(train_x, dtype=np.float64), train, classes)
     predicted = (np.asarray(test_x, dtype=np.float64) @ weights + offsets).argmax(1)
     return 100.0 * float(balanced(*recalls(predicted, test, classes)))

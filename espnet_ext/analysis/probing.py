@@ -62,9 +62,15 @@ class Rows:
 
 
 def probe_encoders(
-    model_dirs: Mapping[str, str], data: str | Path, train: str | Path, *,
-    max_utterances: int = 500, max_train: int = 500, batch_size: int = 16, device: str = "cpu",
-) -> dict:  # fmt: skip
+    model_dirs: Mapping[str, str],
+    data: str | Path,
+    train: str | Path,
+    *,
+    max_utterances: int = 500,
+    max_train: int = 500,
+    batch_size: int = 16,
+    device: str = "cpu",
+) -> dict:
     """Probe all layers of all systems' encoders; the module says what is returned.
 
     Args:
@@ -95,18 +101,33 @@ def probe_encoders(
         task, kept, tasks[name] = found
         tasks[name]["aligned_by"] = work.aligners.get("surface" if name == DEVIATES else name)
         for key in learnt[name].layers:
-            sides = [side.matrix(key, rows) for side, rows in
-                     zip((learnt[name], tested[name]), kept, strict=True)]  # fmt: skip
-            rows.append({"task": name, "system": key[0], "layer": key[1],
-                         **probes.probe(task, *sides, controlled=name in work.controlled)})
+            sides = [
+                side.matrix(key, rows)
+                for side, rows in zip((learnt[name], tested[name]), kept, strict=True)
+            ]
+            rows.append(
+                {
+                    "task": name,
+                    "system": key[0],
+                    "layer": key[1],
+                    **probes.probe(task, *sides, controlled=name in work.controlled),
+                }
+            )
     for note in work.notes:
         say(f"note: {note}")
     return {
-        "kind": "probes", "version": 1, "train": str(train), "data": str(data),
-        "models": {name: {"directory": str(folder), "layers": work.layers.get(name, [])}
-                   for name, folder in model_dirs.items()},
-        "tasks": tasks, "rows": rows, "notes": work.notes,
-    }  # fmt: skip
+        "kind": "probes",
+        "version": 1,
+        "train": str(train),
+        "data": str(data),
+        "models": {
+            name: {"directory": str(folder), "layers": work.layers.get(name, [])}
+            for name, folder in model_dirs.items()
+        },
+        "tasks": tasks,
+        "rows": rows,
+        "notes": work.notes,
+    }
 
 
 def _task(name: str, learnt: Rows, tested: Rows, notes: list[str]):
@@ -141,13 +162,16 @@ def _task(name: str, learnt: Rows, tested: Rows, notes: list[str]):
         np.array([classes[side.labels[i]] for i in rows])
         for side, rows in zip((learnt, tested), kept, strict=True)
     ]
-    types = [[side.types[i] for i in rows]
-             for side, rows in zip((learnt, tested), kept, strict=True)]  # fmt: skip
+    types = [
+        [side.types[i] for i in rows] for side, rows in zip((learnt, tested), kept, strict=True)
+    ]
     task = probes.Task(*labels, *types, [tested.speakers[i] for i in kept[1]])
     said = {
-        "classes": len(classes), "train": len(kept[0]), "test": len(kept[1]),
+        "classes": len(classes),
+        "train": len(kept[0]),
+        "test": len(kept[1]),
         "left_out": len(learnt.labels) + len(tested.labels) - len(kept[0]) - len(kept[1]),
-    }  # fmt: skip
+    }
     return task, kept, said
 
 

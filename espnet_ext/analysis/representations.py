@@ -140,4 +140,3 @@ def _pad(speech: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     tensors = [torch.from_numpy(np.ascontiguousarray(wave)) for wave in speech]
     lengths = torch.tensor([len(tensor) for tensor in tensors])
     return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True), lengths
-

@@ -68,9 +68,16 @@ def stitched(states: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 
 def swap(
-    model_dirs: Mapping[str, str], data: str | Path, train: str | Path, options: Mapping, *,
-    max_utterances: int = 100, max_train: int = 500, batch_size: int = 16, device: str = "cpu",
-) -> dict:  # fmt: skip
+    model_dirs: Mapping[str, str],
+    data: str | Path,
+    train: str | Path,
+    options: Mapping,
+    *,
+    max_utterances: int = 100,
+    max_train: int = 500,
+    batch_size: int = 16,
+    device: str = "cpu",
+) -> dict:
     """Error rates of every branch on every encoder; the module says what is returned.
 
     Args:
@@ -89,11 +96,15 @@ def swap(
     for batch in track(list(_batches(tested, batch_size)), "swapping encoders", unit="batch"):
         work.add(batch)
     return {
-        "kind": "swaps", "version": 1, "data": str(data), "utterances": len(tested),
+        "kind": "swaps",
+        "version": 1,
+        "data": str(data),
+        "utterances": len(tested),
         "train_utterances": len(learnt),
         "models": {name: {"directory": str(folder)} for name, folder in model_dirs.items()},
-        "metric": work.metrics, "rows": work.rows(tested),
-    }  # fmt: skip
+        "metric": work.metrics,
+        "rows": work.rows(tested),
+    }
 
 
 def _chosen(folder: str | Path, limit: int) -> list[Utterance]:
@@ -122,8 +133,9 @@ def _states(
             states, frames = system.model.encode(
                 speech.to(system.device), lengths.to(system.device), alike=True
             )
-        require_finite({"the last": states}, frames.cpu(), f"the encoder of {name}",
-                       [u.utt_id for u in batch])  # fmt: skip
+        require_finite(
+            {"the last": states}, frames.cpu(), f"the encoder of {name}", [u.utt_id for u in batch]
+        )
         agreed = frames.cpu() if agreed is None else agreed
         if frames.tolist() != agreed.tolist():
             raise UserError(
@@ -182,9 +194,11 @@ class _Swaps:
             missed = (_inside(mapped, frames).double() - own).square().sum()
             before = self.variance.get((encoder, decoder), (0.0, 0, 0.0, 0.0))
             self.variance[encoder, decoder] = tuple(
-                old + new for old, new in
-                zip(before, (float(missed), len(own), own.sum(0), own.square().sum()), strict=True)
-            )  # fmt: skip
+                old + new
+                for old, new in zip(
+                    before, (float(missed), len(own), own.sum(0), own.square().sum()), strict=True
+                )
+            )
             mapped = mapped.to(states[encoder])
             self._decode(batch, encoder, decoder, "stitched", mapped, frames)
 
@@ -205,9 +219,10 @@ class _Swaps:
             if not said:
                 continue
             columns = align_texts(
-                [u.texts[name] for u in said], [written[u.utt_id] for u in said],
+                [u.texts[name] for u in said],
+                [written[u.utt_id] for u in said],
                 self.metrics[name],
-            )  # fmt: skip
+            )
             sums: dict[str, list[int]] = {}
             for utterance, letters in zip(said, columns, strict=True):
                 counts = counts_of(letters)
@@ -216,10 +231,15 @@ class _Swaps:
                 both[1] += counts.tokens
             errors, tokens = (list(column) for column in zip(*sums.values(), strict=True))
             missed, whole = _variance(*self.variance.get((encoder, decoder), (0.0, 0, 0.0, 0.0)))
-            found.append({
-                "encoder": encoder, "decoder": decoder, "output": name, "way": way,
-                "rate": 100.0 * sum(errors) / sum(tokens) if sum(tokens) else None,
-                "interval": bootstrap.interval(errors, tokens),
-                "r2": 1.0 - missed / whole if way == "stitched" and whole else None,
-            })  # fmt: skip
+            found.append(
+                {
+                    "encoder": encoder,
+                    "decoder": decoder,
+                    "output": name,
+                    "way": way,
+                    "rate": 100.0 * sum(errors) / sum(tokens) if sum(tokens) else None,
+                    "interval": bootstrap.interval(errors, tokens),
+                    "r2": 1.0 - missed / whole if way == "stitched" and whole else None,
+                }
+            )
         return found

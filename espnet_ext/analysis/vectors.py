@@ -49,9 +49,14 @@ METRICS = {"phone": "per", "word": "wer", "label": "wer"}  # the others count ch
 
 
 def inspect_vectors(
-    model_dirs: Mapping[str, str | Path], data: str | Path, options: Mapping[str, Any], *,
-    max_utterances: int = 200, batch_size: int = 16, device: str = "cpu",
-) -> dict:  # fmt: skip
+    model_dirs: Mapping[str, str | Path],
+    data: str | Path,
+    options: Mapping[str, Any],
+    *,
+    max_utterances: int = 200,
+    batch_size: int = 16,
+    device: str = "cpu",
+) -> dict:
     """Everything about the systems that have task vectors; the others have no entry.
 
     Args:
@@ -66,10 +71,13 @@ def inspect_vectors(
         if load_config(folder).get("conditioning") == "vectors":
             systems.append(_system(name, Path(folder), chosen, options, batch_size, device))
     return {
-        "kind": "vectors", "version": 2, "data": str(data), "utterances": len(chosen),
+        "kind": "vectors",
+        "version": 2,
+        "data": str(data),
+        "utterances": len(chosen),
         "models": {name: {"directory": str(folder)} for name, folder in model_dirs.items()},
         "systems": systems,
-    }  # fmt: skip
+    }
 
 
 def _system(name, folder: Path, utterances, options, batch_size: int, device: str) -> dict:
@@ -78,10 +86,15 @@ def _system(name, folder: Path, utterances, options, batch_size: int, device: st
     history = read_history(folder / "checkpoint.pth")
     lengths = _state_lengths(recognise, utterances[:batch_size])
     return {
-        "system": name, "mode": vectors.mode,
+        "system": name,
+        "mode": vectors.mode,
         "places": [
-            {"place": place, **describe(vectors, place), "states": lengths[place],
-             "history": _history_of(history, vectors, place)}
+            {
+                "place": place,
+                **describe(vectors, place),
+                "states": lengths[place],
+                "history": _history_of(history, vectors, place),
+            }
             for place in vectors.places
         ],
         "leakage": [
@@ -92,7 +105,7 @@ def _system(name, folder: Path, utterances, options, batch_size: int, device: st
             _off(recognise, output, utterances, batch_size)
             for output in track(recognise.outputs, f"vectors off, {name}", unit="output")
         ],
-    }  # fmt: skip
+    }
 
 
 def describe(vectors: TaskVectors, place: str) -> dict:
@@ -107,11 +120,13 @@ def describe(vectors: TaskVectors, place: str) -> dict:
     points, explained = principal(table[torch.tensor(trained)])
     rest = iter(points.tolist())
     return {
-        "labels": vectors.labels, "trained": trained, "norms": norms.tolist(),
+        "labels": vectors.labels,
+        "trained": trained,
+        "norms": norms.tolist(),
         "cosine": (unit @ unit.T).tolist(),
         "points": [next(rest) if known else None for known in trained],
         "explained": explained.tolist(),
-    }  # fmt: skip
+    }
 
 
 def _trained(vectors: TaskVectors) -> list[bool]:
@@ -145,8 +160,11 @@ def read_history(checkpoint: Path) -> dict[int, dict[str, float]]:
     if not checkpoint.is_file():
         return {}
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    return {epoch: parts["valid"] for epoch, parts in saved["reporter"]["stats"].items()
-            if "valid" in parts}  # fmt: skip
+    return {
+        epoch: parts["valid"]
+        for epoch, parts in saved["reporter"]["stats"].items()
+        if "valid" in parts
+    }
 
 
 def _history_of(history: Mapping[int, Mapping], vectors: TaskVectors, place: str) -> dict:
@@ -208,10 +226,15 @@ def _leakage(recognise, tag: str, utterances: Sequence[Utterance], batch_size: i
         counts.append(sum(kind in tags for tags in split_all(written)[1].values()))
     shares = [100.0 * count / len(utterances) for count in counts]
     return {
-        "tag": tag, "active": list(off), "trained": off in vectors.trained,
-        "utterances": len(utterances), "emitted": counts[0], "share": shares[0],
-        "emitted_on": counts[1], "share_on": shares[1],
-    }  # fmt: skip
+        "tag": tag,
+        "active": list(off),
+        "trained": off in vectors.trained,
+        "utterances": len(utterances),
+        "emitted": counts[0],
+        "share": shares[0],
+        "emitted_on": counts[1],
+        "share_on": shares[1],
+    }
 
 
 def _off(recognise, output: str, utterances: Sequence[Utterance], batch_size: int) -> dict:
@@ -223,9 +246,12 @@ def _off(recognise, output: str, utterances: Sequence[Utterance], batch_size: in
     kind = recognise.model.branches[output].output.token_type
     rates = _rates(output, METRICS.get(kind, "cer"), utterances, on, off)
     return {
-        "output": output, "active": list(others), "trained": others in vectors.trained,
-        "utterances": len(utterances), **rates,
-    }  # fmt: skip
+        "output": output,
+        "active": list(others),
+        "trained": others in vectors.trained,
+        "utterances": len(utterances),
+        **rates,
+    }
 
 
 def _written(recognise, output, active, utterances, batch_size: int) -> dict[str, str]:
@@ -251,8 +277,9 @@ def _rates(output: str, metric: str, utterances, on, off) -> dict:
             counts = counts_of(letters)
             total[index] += counts.errors
             total[2] += counts.tokens * (index == 0)
-    errors_on, errors_off, tokens = (list(c) for c in zip(*sums.values(), strict=True)) \
-        if sums else ([], [], [])  # fmt: skip
+    errors_on, errors_off, tokens = (
+        (list(c) for c in zip(*sums.values(), strict=True)) if sums else ([], [], [])
+    )
     whole = sum(tokens)
     difference = bootstrap.paired_interval(errors_on, errors_off, tokens) if whole else None
     return {

@@ -72,8 +72,9 @@ class Frames:
         """The layers that both have, and their numbers."""
         return [
             (name, (self._index[a, name], self._index[b, name]))
-            for name in self.layers[a] if name in self.layers[b]
-        ]  # fmt: skip
+            for name in self.layers[a]
+            if name in self.layers[b]
+        ]
 
     def _choose(self, counts: torch.Tensor) -> np.ndarray:
         """Rows drawn of each utterance, at most the quota (its fraction by chance)."""
@@ -108,9 +109,12 @@ class Utterances:
         self._keys: list[tuple[Part, str]] = []
 
     def add(
-        self, parts: Mapping[Part, tuple[Sequence[str], Sequence[torch.Tensor], Sequence[str]]],
-        ids: Sequence[str], group: int, everywhere: Mapping[Part, Layers] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        parts: Mapping[Part, tuple[Sequence[str], Sequence[torch.Tensor], Sequence[str]]],
+        ids: Sequence[str],
+        group: int,
+        everywhere: Mapping[Part, Layers] | None = None,
+    ) -> None:
         """A batch: of each part its layer names, their rows (B, D), and whose rows they are.
 
         `everywhere`: parts that have all of `ids`.
@@ -136,9 +140,13 @@ class Utterances:
         return len(self._shared())
 
     def compare(
-        self, pairs: Sequence[Pair], groups: int, measures: Sequence[str], max_rows: int,
+        self,
+        pairs: Sequence[Pair],
+        groups: int,
+        measures: Sequence[str],
+        max_rows: int,
         permutations: int,
-    ) -> list[dict]:  # fmt: skip
+    ) -> list[dict]:
         """For each pair of parts what the module says; keeps the whole grid for `everything`."""
         ids = self._shared()
         keys = [(part, name) for part, names in self._names.items() for name in names]
@@ -185,8 +193,10 @@ class _Sample:
             )
             for pair, one in likeness.items():
                 found[pair][name] = {
-                    "value": _defined(one.value), "interval": one.interval, "null": one.null,
-                }  # fmt: skip
+                    "value": _defined(one.value),
+                    "interval": one.interval,
+                    "null": one.null,
+                }
         return found
 
 
@@ -202,20 +212,24 @@ def _compare(pairs, names, index, grid, sampled: _Sample) -> list[dict]:
         curve = []
         for name in (name for name in names[a] if name in names[b]):
             i, j = index[a, name], index[b, name]
-            curve.append({
-                "layer": name,
-                "cka": _defined(plain[i][j]),
-                "debiased": _defined(debiased[i][j]),
-                "interval": _interval(grid, i, j, debiased[i][j]),
-                "measures": likeness[i, j],
-            })  # fmt: skip
-        found.append({
-            "grid": [[_defined(plain[i][j]) for j in columns] for i in rows],
-            "debiased": [[_defined(debiased[i][j]) for j in columns] for i in rows],
-            "curve": curve,
-            "only_a": [name for name in names[a] if name not in names[b]],
-            "only_b": [name for name in names[b] if name not in names[a]],
-        })  # fmt: skip
+            curve.append(
+                {
+                    "layer": name,
+                    "cka": _defined(plain[i][j]),
+                    "debiased": _defined(debiased[i][j]),
+                    "interval": _interval(grid, i, j, debiased[i][j]),
+                    "measures": likeness[i, j],
+                }
+            )
+        found.append(
+            {
+                "grid": [[_defined(plain[i][j]) for j in columns] for i in rows],
+                "debiased": [[_defined(debiased[i][j]) for j in columns] for i in rows],
+                "curve": curve,
+                "only_a": [name for name in names[a] if name not in names[b]],
+                "only_b": [name for name in names[b] if name not in names[a]],
+            }
+        )
     return found
 
 

@@ -26,20 +26,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     vectors.add_argument("--config", default=None, help="decoding configuration (YAML)")
     vectors.add_argument("--max_utterances", type=_count, default=200, help="evenly spread; 0: all")
     partial = verbs.add_parser(
-        "partial", help="trainings with fewer labels, compared", allow_abbrev=False,
+        "partial",
+        help="trainings with fewer labels, compared",
+        allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )  # fmt: skip
+    )
     partial.add_argument(
-        "--runs", nargs="+", required=True, metavar="PERCENT:WAY=DIR",
+        "--runs",
+        nargs="+",
+        required=True,
+        metavar="PERCENT:WAY=DIR",
         help="scored decodings; way complete, or a system's name; again: a further training of it",
-    )  # fmt: skip
+    )
     partial.add_argument("--output_name", required=True, help="output whose labels were taken away")
     partial.add_argument("--output", required=True, help="JSON file to write")
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = parser.parse_args(arguments)
-    run, show = {"cka": (_cka, _show_cka), "probes": (_probes, _show_probes),
-                 "swaps": (_swaps, _show_swaps), "vectors": (_vectors, _show_vectors),
-                 "partial": (_partial, _show_partial)}[options.verb]  # fmt: skip
+    run, show = {
+        "cka": (_cka, _show_cka),
+        "probes": (_probes, _show_probes),
+        "swaps": (_swaps, _show_swaps),
+        "vectors": (_vectors, _show_vectors),
+        "partial": (_partial, _show_partial),
+    }[options.verb]
     if options.verb == "partial":
         result = run(options)
     else:
@@ -71,9 +80,11 @@ def _count(text: str) -> int:
 def _verb(verbs, name: str, text: str) -> argparse.ArgumentParser:
     """A verb with the options that all have."""
     verb = verbs.add_parser(
-        name, help=text, allow_abbrev=False,
+        name,
+        help=text,
+        allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )  # fmt: skip
+    )
     verb.add_argument(
         "--models", nargs="+", required=True, metavar="NAME=DIR", help="two or more systems"
     )
@@ -86,21 +97,30 @@ def _verb(verbs, name: str, text: str) -> argparse.ArgumentParser:
 
 def _cka_options(cka: argparse.ArgumentParser) -> None:
     cka.add_argument(
-        "--twins", nargs="+", default=[], metavar="NAME=DIR",
+        "--twins",
+        nargs="+",
+        default=[],
+        metavar="NAME=DIR",
         help="the same systems trained from another seed: a ceiling",
     )
     cka.add_argument(
-        "--hypotheses", nargs="+", default=[], metavar="NAME=DIR",
+        "--hypotheses",
+        nargs="+",
+        default=[],
+        metavar="NAME=DIR",
         help="folders with text.<output> that these systems decoded from the same data; with them "
         "decoders are also compared free-running",
     )
     cka.add_argument(
-        "--measures", default="all",
+        "--measures",
+        default="all",
         help="of a sample of rows, separated by commas: cka (linear, with a null), rbf_cka, svcca, "
         "pwcca, procrustes, mutual_knn, rsa; all or none",
     )
     cka.add_argument(
-        "--max_rows", type=_count, default=500,
+        "--max_rows",
+        type=_count,
+        default=500,
         help="frames or utterances for --measures, each an N x N matrix; 0: all",
     )
     cka.add_argument("--permutations", type=_count, default=49, help="for the null of --measures")
@@ -119,10 +139,16 @@ def _cka(options, models: Mapping[str, str], parser, common: Mapping) -> dict:
     if unknown := [name for name in names if name not in MEASURES]:
         parser.error(f"--measures: unknown {', '.join(unknown)}; there are {', '.join(MEASURES)}")
     return compare_systems(
-        models, options.data, twins=twins, hypotheses=hypotheses, measures=names,
-        max_rows=options.max_rows, permutations=options.permutations,
-        max_utterances=options.max_utterances, **common,
-    )  # fmt: skip
+        models,
+        options.data,
+        twins=twins,
+        hypotheses=hypotheses,
+        measures=names,
+        max_rows=options.max_rows,
+        permutations=options.permutations,
+        max_utterances=options.max_utterances,
+        **common,
+    )
 
 
 def _show_cka(result: Mapping) -> None:
@@ -144,9 +170,13 @@ def _probes(options, models: Mapping[str, str], _parser, common: Mapping) -> dic
     from espnet_ext.analysis.probing import probe_encoders
 
     return probe_encoders(
-        models, options.data, options.train, max_utterances=options.max_utterances,
-        max_train=options.max_train, **common,
-    )  # fmt: skip
+        models,
+        options.data,
+        options.train,
+        max_utterances=options.max_utterances,
+        max_train=options.max_train,
+        **common,
+    )
 
 
 def _show_probes(result: Mapping) -> None:
@@ -164,9 +194,14 @@ def _swaps(options, models: Mapping[str, str], _parser, common: Mapping) -> dict
     from espnet_ext.decoding.options import read_options
 
     return swap(
-        models, options.data, options.train, read_options(options.config) if options.config else {},
-        max_utterances=options.max_utterances, max_train=options.max_train, **common,
-    )  # fmt: skip
+        models,
+        options.data,
+        options.train,
+        read_options(options.config) if options.config else {},
+        max_utterances=options.max_utterances,
+        max_train=options.max_train,
+        **common,
+    )
 
 
 def _show_swaps(result: Mapping) -> None:
@@ -194,16 +229,22 @@ def _show_vectors(result: Mapping) -> None:
     for system in result["systems"]:
         for place in system["places"]:
             rows = zip(place["labels"], place["norms"], place["trained"], strict=True)
-            norms = ", ".join(f"{label} {norm:.2f}" + (not trained) * " (never trained)"
-                              for label, norm, trained in rows)  # fmt: skip
+            norms = ", ".join(
+                f"{label} {norm:.2f}" + (not trained) * " (never trained)"
+                for label, norm, trained in rows
+            )
             print(f"{system['system']}, {place['place']}: lengths {norms}")
         for row in system["leakage"]:
-            print(f"{system['system']}, {row['tag']} off: written in {row['emitted']} of "
-                  f"{row['utterances']} utterances, {row['emitted_on']} with it on")  # fmt: skip
+            print(
+                f"{system['system']}, {row['tag']} off: written in {row['emitted']} of "
+                f"{row['utterances']} utterances, {row['emitted_on']} with it on"
+            )
         for row in system["off"]:
             if row["rate_on"] is not None:
-                print(f"{system['system']}, {row['output']}: error {row['rate_off']:.2f} % with "
-                      f"its vector off, {row['rate_on']:.2f} % with it on")  # fmt: skip
+                print(
+                    f"{system['system']}, {row['output']}: error {row['rate_off']:.2f} % with "
+                    f"its vector off, {row['rate_on']:.2f} % with it on"
+                )
     print(f"{len(result['systems'])} systems with task vectors")
 
 
@@ -227,9 +268,11 @@ def _bounds(interval: Sequence[float] | None) -> str:
 
 
 def _folders(
-    option: str, given: Sequence[str], parser: argparse.ArgumentParser,
+    option: str,
+    given: Sequence[str],
+    parser: argparse.ArgumentParser,
     known: Mapping[str, str] | None = None,
-) -> dict[str, str]:  # fmt: skip
+) -> dict[str, str]:
     """Folders by system; both `--models a=x b=y` and `--models "a=x b=y"` are understood."""
     models: dict[str, str] = {}
     for item in " ".join(given).split():

@@ -11,13 +11,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--inputs", nargs="+", required=True, help="data directories")
     parser.add_argument("--output", required=True, help="data directory to write")
     parser.add_argument(
-        "--outputs", type=cli.words, default="surface meaning",
+        "--outputs",
+        type=cli.words,
+        default="surface meaning",
         help="each directory has labels for at least one of these",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--label_outputs", type=cli.words, default=[],
+        "--label_outputs",
+        type=cli.words,
+        default=[],
         help='those of them that are made of label tables, as in "l1=utt2l1"',
-    )  # fmt: skip
+    )
     args = parser.parse_args(argv)
     cli.require_pairs(parser, "--label_outputs", args.label_outputs)
     if not args.outputs:

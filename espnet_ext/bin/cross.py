@@ -8,10 +8,19 @@ from espnet_ext.bin import cli
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__)
-    parser.add_argument("--systems", nargs="+", required=True, metavar="NAME=DIR",
-                        help="scored folders of hypotheses, with utterances.json")  # fmt: skip
-    parser.add_argument("--unit", choices=("char", "jamo", "phone"), default=None,
-                        help="of distances: phones if surface is phones, else characters")
+    parser.add_argument(
+        "--systems",
+        nargs="+",
+        required=True,
+        metavar="NAME=DIR",
+        help="scored folders of hypotheses, with utterances.json",
+    )
+    parser.add_argument(
+        "--unit",
+        choices=("char", "jamo", "phone"),
+        default=None,
+        help="of distances: phones if surface is phones, else characters",
+    )
     parser.add_argument("--lexicon", default=None, help="words and phones, to pronounce meaning by")
     parser.add_argument("--output", required=True, help="JSON file to write")
     arguments = list(sys.argv[1:] if argv is None else argv)

@@ -17,9 +17,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--outputs", type=cli.words, default=[], help="outputs whose gaps are written as <na>"
     )
     parser.add_argument(
-        "--complete", type=cli.boolean, default=False,
+        "--complete",
+        type=cli.boolean,
+        default=False,
         help="keep only utterances that have all --outputs",
-    )  # fmt: skip
+    )
     args = parser.parse_args(argv)
     if args.complete and not args.outputs:
         parser.error("--complete needs --outputs")

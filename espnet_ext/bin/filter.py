@@ -36,13 +36,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--nj", type=audio_options.count, default=8, help="recordings at a time")
     audio_options.add_policy(options)
     options.add_argument(
-        "--label_outputs", type=cli.words, default=[],
+        "--label_outputs",
+        type=cli.words,
+        default=[],
         help='outputs made of labels, as in "l1=utt2l1 language=utt2lang"',
-    )  # fmt: skip
+    )
     options.add_argument(
-        "--inline_tags", type=cli.words, default=[],
+        "--inline_tags",
+        type=cli.words,
+        default=[],
         help='such outputs that are also written into others as tags, as in "meaning=l1"',
-    )  # fmt: skip
+    )
     chosen = options.parse_args(argv)
     cli.require_pairs(options, "--label_outputs", chosen.label_outputs)
     cli.require_pairs(options, "--inline_tags", chosen.inline_tags)

@@ -16,9 +16,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.add_argument("--audio_format", choices=AUDIO_FORMATS, default="wav", help="16-bit mono")
     options.add_argument("--channel", type=audio_options.channel, help=audio_options.CHANNEL_HELP)
     options.add_argument(
-        "--copy", type=cli.boolean, default=False,
+        "--copy",
+        type=cli.boolean,
+        default=False,
         help="write also what is in that format already, instead of referring to it",
-    )  # fmt: skip
+    )
     options.add_argument(
         "--allow_pipes", type=cli.boolean, default=False, help="run commands in wav.scp"
     )

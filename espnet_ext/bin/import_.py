@@ -102,9 +102,13 @@ def _read(chosen: argparse.Namespace, columns: "Columns", sink: "Sink") -> None:
         from espnet_ext.corpora.interchange import from_hf
 
         from_hf.read(
-            chosen.source, columns, sink,
-            root=chosen.root, split=chosen.split, config=chosen.config,
-        )  # fmt: skip
+            chosen.source,
+            columns,
+            sink,
+            root=chosen.root,
+            split=chosen.split,
+            config=chosen.config,
+        )
     else:
         from espnet_ext.corpora import commonvoice
 

@@ -13,22 +13,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--canonical", required=True, help="what the words should sound like")
     parser.add_argument("--perceived", required=True, help="what was said, as annotated")
     parser.add_argument("--hypothesis", required=True, help="what was said, as recognised")
-    parser.add_argument("--prompt", default=None,
-                        help="canonical phones that the system went by, if not --canonical")
-    parser.add_argument("--meaning", default=None,
-                        help="recognised words, from which to take them by --lexicon")
+    parser.add_argument(
+        "--prompt",
+        default=None,
+        help="canonical phones that the system went by, if not --canonical",
+    )
+    parser.add_argument(
+        "--meaning", default=None, help="recognised words, from which to take them by --lexicon"
+    )
     parser.add_argument("--lexicon", default=None, help="words and phones; the package has some")
-    parser.add_argument("--g2p", type=cli.boolean, default=False,
-                        help="pronounce words that are in no lexicon (English), by the CMU "
-                        "dictionary or by their letters, instead of leaving their utterances out")
+    parser.add_argument(
+        "--g2p",
+        type=cli.boolean,
+        default=False,
+        help="pronounce words that are in no lexicon (English), by the CMU "
+        "dictionary or by their letters, instead of leaving their utterances out",
+    )
     parser.add_argument("--utt2l1", default=None, help="first languages, to list apart")
     parser.add_argument("--utt2spk", default=None, help="speakers, for intervals")
-    parser.add_argument("--utt2score", default=None,
-                        help="human scores, to correlate with the deviations recognised")
-    parser.add_argument("--json", default=None,
-                        help="file to write everything to (its folder is made)")
-    parser.add_argument("--unit", default="phone",
-                        help="what the texts are compared in: phone, jamo or char")
+    parser.add_argument(
+        "--utt2score",
+        default=None,
+        help="human scores, to correlate with the deviations recognised",
+    )
+    parser.add_argument(
+        "--json", default=None, help="file to write everything to (its folder is made)"
+    )
+    parser.add_argument(
+        "--unit", default="phone", help="what the texts are compared in: phone, jamo or char"
+    )
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = parser.parse_args(arguments)
     if args.prompt and args.meaning:
@@ -39,10 +52,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     from espnet_ext.scoring.mdd_files import evaluate_files
 
     found = evaluate_files(
-        args.canonical, args.perceived, args.hypothesis, prompt=args.prompt, meaning=args.meaning,
-        lexicon=args.lexicon, g2p=args.g2p, unit=args.unit, utt2l1=args.utt2l1,
-        utt2spk=args.utt2spk, utt2score=args.utt2score,
-    )  # fmt: skip
+        args.canonical,
+        args.perceived,
+        args.hypothesis,
+        prompt=args.prompt,
+        meaning=args.meaning,
+        lexicon=args.lexicon,
+        g2p=args.g2p,
+        unit=args.unit,
+        utt2l1=args.utt2l1,
+        utt2spk=args.utt2spk,
+        utt2score=args.utt2score,
+    )
     _show(found)
     if args.json:
         write_json(args.json, {**found, "provenance": provenance("mdd", arguments)})
@@ -71,8 +92,9 @@ def _show(found: Mapping) -> None:
         shown = " | ".join(coefficient(row, name) for name in ("pearson", "spearman"))
         print(f"| {row['score']} | {row['measure']} | {shown} | {row['utterances']} |")
     for group, phones in found["confusions"].items():
-        pairs = [(count, phone, said) for phone, own in phones.items()
-                 for said, count in own.items()]  # fmt: skip
+        pairs = [
+            (count, phone, said) for phone, own in phones.items() for said, count in own.items()
+        ]
         most = sorted(pairs, key=lambda one: (-one[0], one))[:LISTED]
         title = f"{group}: " if group else ""
         said = ", ".join(f"{a or '∅'}→{b or '∅'} {count}" for count, a, b in most)

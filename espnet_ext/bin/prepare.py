@@ -134,6 +134,8 @@ def _add_aihub(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
             default="",
             help="file with a secret: pseudonyms of names are made with it",
         )
+
+
 def _add_english_with_marks(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
     """Common Voice, EpaDB, Speak & Improve: unpacked by the user, read by several processes."""
     voice = add("commonvoice", "Common Voice: sentences read by volunteers, CC0")
@@ -296,9 +298,7 @@ def _prepare_ksponspeech(args: argparse.Namespace) -> None:
 
     options = ksponspeech.Options(args.disfluencies, args.unintelligible)
     more = _large_options(args)
-    ksponspeech.prepare(
-        args.corpus_dir, args.data_dir, labels=args.labels, options=options, **more
-    )
+    ksponspeech.prepare(args.corpus_dir, args.data_dir, labels=args.labels, options=options, **more)
 
 
 # These write their sets themselves, as they do not fit into memory.
@@ -307,32 +307,49 @@ LARGE = {
     "aihub_l2": _prepare_aihub_l2,
     "ksponspeech": _prepare_ksponspeech,
 }
+
+
 def _prepare_commonvoice(args: argparse.Namespace, report: "Report") -> "Sets":
     from espnet_ext.corpora import commonvoice
 
     return commonvoice.prepare(
-        args.corpus_dir, langs=args.langs, train=args.train, text=args.text, nj=args.nj,
-        quick=args.quick, skip_unreadable=args.skip_unreadable, report=report,
-    )  # fmt: skip
+        args.corpus_dir,
+        langs=args.langs,
+        train=args.train,
+        text=args.text,
+        nj=args.nj,
+        quick=args.quick,
+        skip_unreadable=args.skip_unreadable,
+        report=report,
+    )
 
 
 def _prepare_epadb(args: argparse.Namespace, report: "Report") -> "Sets":
     from espnet_ext.corpora import epadb
 
     return epadb.prepare(
-        args.corpus_dir, allophones=args.allophones, unidentified=args.unidentified, nj=args.nj,
-        skip_unreadable=args.skip_unreadable, report=report,
-    )  # fmt: skip
+        args.corpus_dir,
+        allophones=args.allophones,
+        unidentified=args.unidentified,
+        nj=args.nj,
+        skip_unreadable=args.skip_unreadable,
+        report=report,
+    )
 
 
 def _prepare_speakandimprove(args: argparse.Namespace, report: "Report") -> "Sets":
     from espnet_ext.corpora import speakandimprove
 
     return speakandimprove.prepare(
-        args.corpus_dir, Path(args.data_dir) / "speakandimprove_audio", nj=args.nj,
-        hesitation=args.hesitation, partials=args.partials, quick=args.quick,
-        skip_unreadable=args.skip_unreadable, report=report,
-    )  # fmt: skip
+        args.corpus_dir,
+        Path(args.data_dir) / "speakandimprove_audio",
+        nj=args.nj,
+        hesitation=args.hesitation,
+        partials=args.partials,
+        quick=args.quick,
+        skip_unreadable=args.skip_unreadable,
+        report=report,
+    )
 
 
 PREPARE = {

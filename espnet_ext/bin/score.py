@@ -11,9 +11,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", required=True, help="data directory with the references")
     parser.add_argument("--hypotheses", required=True, help="folder with text.<output> to score")
     parser.add_argument(
-        "--token_types", type=token_types, default="surface=char meaning=char",
+        "--token_types",
+        type=token_types,
+        default="surface=char meaning=char",
         help="what the texts of each output are made of: char, jamo, bpe, word or phone",
-    )  # fmt: skip
+    )
     parser.add_argument("--lexicon", default=None, help="words and phones, for phone cross cells")
     parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap")
     parser.add_argument("--seed", type=int, default=20260, help="of the bootstrap")

@@ -23,8 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--stats_dir", required=True, help="shape files and statistics")
     parser.add_argument("--exp_dir", default=None, help="where the model goes")
     parser.add_argument("--collect_stats", type=cli.boolean, default=False, help="stage 10")
-    parser.add_argument("--match_updates", default=None, metavar="DIR",
-                        help="statistics of another set: epochs of as many batches as its own")
+    parser.add_argument(
+        "--match_updates",
+        default=None,
+        metavar="DIR",
+        help="statistics of another set: epochs of as many batches as its own",
+    )
     parser.add_argument("--ngpu", type=int, default=0, help="0 trains on CPU")
     parser.add_argument("--num_nodes", type=int, default=1, help="machines, started by a launcher")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
@@ -41,10 +45,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from espnet_ext.training import run
 
     data = run.Data(
-        dump=Path(args.data_dir), train_set=args.train_set, valid_set=args.valid_set,
-        token_dir=Path(args.token_dir), token_types=run.parse_token_types(args.outputs),
+        dump=Path(args.data_dir),
+        train_set=args.train_set,
+        valid_set=args.valid_set,
+        token_dir=Path(args.token_dir),
+        token_types=run.parse_token_types(args.outputs),
         stats=Path(args.stats_dir),
-    )  # fmt: skip
+    )
     options = ["--ngpu", str(args.ngpu), *arguments[split + 1 :]]
     if args.num_nodes > 1 or args.ngpu > 1:
         options += ["--multiprocessing_distributed", "true"]

@@ -45,15 +45,22 @@ def model_card(args, name: str, digest: str) -> str:
         header.append(f"license: {args.license}")
     return "\n".join(
         [
-            "---", *header, "tags: [espnet, second-language, dual-output]", "---", "",
-            f"# {args.folder or args.repo}", "",
+            "---",
+            *header,
+            "tags: [espnet, second-language, dual-output]",
+            "---",
+            "",
+            f"# {args.folder or args.repo}",
+            "",
             "A speech recogniser for second-language learners, trained with espnet-ext.",
             "It writes one transcript per output: `surface` is what was pronounced, `meaning` what"
-            " was intended.", "",
+            " was intended.",
+            "",
             f"`{name}` holds the weights, the configuration and the token lists"
-            f" (SHA-256 `{digest}`).", "",
+            f" (SHA-256 `{digest}`).",
+            "",
         ]
-    )  # fmt: skip
+    )
 
 
 def send(args, archive, card) -> str:

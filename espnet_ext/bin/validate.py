@@ -19,25 +19,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--outputs", type=cli.words, default=[], help="outputs that must have transcripts"
     )
     options.add_argument(
-        "--check_audio", type=cli.boolean, default=True,
+        "--check_audio",
+        type=cli.boolean,
+        default=True,
         help="look at sound headers, and for the same recording twice",
-    )  # fmt: skip
+    )
     options.add_argument(
-        "--read_samples", type=cli.boolean, default=False,
+        "--read_samples",
+        type=cli.boolean,
+        default=False,
         help="decode all audio, for damage, silence and clipping: slow, thorough",
-    )  # fmt: skip
+    )
     options.add_argument(
         "--allow_pipes", type=cli.boolean, default=False, help="run commands in wav.scp"
     )
     options.add_argument("--nj", type=audio_options.count, default=8, help="recordings at a time")
     options.add_argument(
-        "--against", nargs="*", default=[], metavar="DIR",
+        "--against",
+        nargs="*",
+        default=[],
+        metavar="DIR",
         help="say what the directories share with these, as a test set with its training set",
-    )  # fmt: skip
+    )
     options.add_argument(
-        "--tokens", type=cli.words, default=[],
+        "--tokens",
+        type=cli.words,
+        default=[],
         help='units, with or without lists: "surface=phone:tokens.txt meaning=char"',
-    )  # fmt: skip
+    )
     options.add_argument(
         "--config", default="", help="training configuration, to see what CTC cannot align"
     )

@@ -35,19 +35,46 @@ HOW_TO_GET = "get it from https://commonvoice.mozilla.org/datasets, unpacked"
 # Accents that speakers of English choose from a list, and what they say of the first language.
 # Others ("India and South Asia (…)", "Filipino", free text) leave it open.
 NATIVE = frozenset(
-    ("United States English", "England English", "Canadian English", "Australian English",
-     "New Zealand English", "Irish English", "Northern Irish", "Scottish English",
-     "Welsh English", "us", "england", "canada", "australia", "newzealand", "ireland", "scotland",
-     "wales")
-)  # fmt: skip
+    (
+        "United States English",
+        "England English",
+        "Canadian English",
+        "Australian English",
+        "New Zealand English",
+        "Irish English",
+        "Northern Irish",
+        "Scottish English",
+        "Welsh English",
+        "us",
+        "england",
+        "canada",
+        "australia",
+        "newzealand",
+        "ireland",
+        "scotland",
+        "wales",
+    )
+)
 NOT_NATIVE = {
     f"{name} English,Non native speaker": l1
     for name, l1 in {
-        "German": "de", "French": "fr", "Spanish": "es", "Italian": "it", "Russian": "ru",
-        "Polish": "pl", "Dutch": "nl", "Portuguese": "pt", "Chinese": "zh", "Japanese": "ja",
-        "Korean": "ko", "Vietnamese": "vi", "Arabic": "ar", "Hindi": "hi", "Turkish": "tr",
+        "German": "de",
+        "French": "fr",
+        "Spanish": "es",
+        "Italian": "it",
+        "Russian": "ru",
+        "Polish": "pl",
+        "Dutch": "nl",
+        "Portuguese": "pt",
+        "Chinese": "zh",
+        "Japanese": "ja",
+        "Korean": "ko",
+        "Vietnamese": "vi",
+        "Arabic": "ar",
+        "Hindi": "hi",
+        "Turkish": "tr",
     }.items()
-}  # fmt: skip
+}
 
 
 def prepare(
@@ -73,8 +100,7 @@ def prepare(
     sets: Sets = {name: [] for name in OFFICIAL}
     for lang in langs:
         folder = _locale_folder(root, lang)
-        parts = {name: _read(folder, lang, table, text, report)
-                 for name, table in OFFICIAL.items()}  # fmt: skip
+        parts = {name: _read(folder, lang, table, text, report) for name, table in OFFICIAL.items()}
         if train != "train":
             parts["train"] = _more(folder, lang, train, text, parts, report)
         _check_apart(lang, parts, report)
@@ -83,8 +109,11 @@ def prepare(
                 utterances = utterances[:: 1 + len(utterances) // QUICK_CLIPS]
             kept = check_audio(utterances, report, skip_unreadable=skip_unreadable, nj=nj)
             sets[name] += sorted(kept, key=lambda one: one.utt_id)
-    what = {"train": "the official train", "validated": "validated clips of all other speakers",
-            "other": "validated and unjudged clips of all other speakers"}  # fmt: skip
+    what = {
+        "train": "the official train",
+        "validated": "validated clips of all other speakers",
+        "other": "validated and unjudged clips of all other speakers",
+    }
     report.notes.append(f"split by speakers: the official dev and test; train is {what[train]}")
     report.notes.append(known_sentences(sets))
     return sets
@@ -146,9 +175,7 @@ def _refuse(error: UserError) -> None:
     raise error
 
 
-def _rows(
-    path: Path, refuse: Callable[[UserError], None] = _refuse
-) -> Iterator[dict[str, str]]:
+def _rows(path: Path, refuse: Callable[[UserError], None] = _refuse) -> Iterator[dict[str, str]]:
     """Rows of a table by column, one at a time; a faulty one is a `UserError` with its line.
 
     Where `refuse` only notes it, reading goes on behind that row.

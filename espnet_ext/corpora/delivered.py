@@ -20,9 +20,32 @@ from espnet_ext.errors import UserError
 MAX_LABEL = 1 << 20  # bytes of one utterance's label; published ones have about 1,000
 SOUNDS = frozenset((".wav", ".flac", ".pcm"))
 FOREIGN_SOUNDS = frozenset(  # known as sounds, but not read here
-    (".3gp", ".aac", ".ac3", ".aif", ".aiff", ".amr", ".ape", ".au", ".avi", ".caf", ".m4a", ".mkv",
-     ".mov", ".mp3", ".mp4", ".oga", ".ogg", ".opus", ".raw", ".snd", ".sph", ".webm", ".wma")
-)  # fmt: skip
+    (
+        ".3gp",
+        ".aac",
+        ".ac3",
+        ".aif",
+        ".aiff",
+        ".amr",
+        ".ape",
+        ".au",
+        ".avi",
+        ".caf",
+        ".m4a",
+        ".mkv",
+        ".mov",
+        ".mp3",
+        ".mp4",
+        ".oga",
+        ".ogg",
+        ".opus",
+        ".raw",
+        ".snd",
+        ".sph",
+        ".webm",
+        ".wma",
+    )
+)
 _OTHER_ARCHIVES = re.compile(r"\.(?:part\d*|z\d\d|tar|tgz|gz|7z|rar|alz|egg)$", re.IGNORECASE)
 _AHEAD = 4  # chunks a process that may wait for it
 

@@ -125,8 +125,9 @@ def best_reference(heard: Sequence[str], variants: Sequence[Slots]) -> list[str]
     for slots in variants:
         if len(slots) != len(heard):
             continue
-        found = [label if label in slot else slot[0] for label, slot in
-                 zip(heard, slots, strict=True)]  # fmt: skip
+        found = [
+            label if label in slot else slot[0] for label, slot in zip(heard, slots, strict=True)
+        ]
         same = sum(one == label for one, label in zip(found, heard, strict=True))
         if same > most:
             best, most = found, same
@@ -205,9 +206,13 @@ def _read_speaker(
         texts, said = {}, ""
         if stem in grids:
             texts, said = _read_annotation(
-                grids[stem], references.variants.get(sentence, ()), report, utt_id, allophones,
+                grids[stem],
+                references.variants.get(sentence, ()),
+                report,
+                utt_id,
+                allophones,
                 unidentified,
-            )  # fmt: skip
+            )
         else:
             for output in ("surface", "canonical"):
                 report.miss(utt_id, output, "not annotated")

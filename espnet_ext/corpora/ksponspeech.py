@@ -182,9 +182,7 @@ def read_texts(places: list[Place], options: Options) -> list[Entry | Fault]:
 
 
 def _entry(stem: str, text: str, part: str, where: str, options: Options) -> Entry | Fault:
-    heard = marks.read(
-        text, disfluent=options.disfluent, unintelligible=options.unintelligible
-    )
+    heard = marks.read(text, disfluent=options.disfluent, unintelligible=options.unintelligible)
     sides = {"surface": heard.pronounced, "meaning": heard.spelled}
     texts = {output: side.text for output, side in sides.items() if side.text}
     missing = {output: side.problem for output, side in sides.items() if not side.text}
@@ -196,8 +194,9 @@ def _entry(stem: str, text: str, part: str, where: str, options: Options) -> Ent
         counts.append("surfaces with digits, signs or Latin letters, kept as they are")
     if len(texts) == 2 and texts["surface"] != texts["meaning"]:
         counts.append("utterances with two spellings")
-    return Entry(stem, name, name, part, where, "ko", "ko", "spontaneous", texts, missing, {},
-                 tuple(counts))  # fmt: skip
+    return Entry(
+        stem, name, name, part, where, "ko", "ko", "spontaneous", texts, missing, {}, tuple(counts)
+    )
 
 
 def _public(stem: str) -> str:

@@ -233,9 +233,7 @@ def _files(folder: Path, *suffixes: str) -> dict[str, Path]:
     return found
 
 
-def _read_apart(
-    work: tuple[str, Path], unidentified: str
-) -> tuple[list[Utterance], Report]:
+def _read_apart(work: tuple[str, Path], unidentified: str) -> tuple[list[Utterance], Report]:
     """A speaker's utterances with an account of their own, as another process gives them."""
     report = Report("l2arctic")
     return list(_read_speaker(*work, report, unidentified)), report

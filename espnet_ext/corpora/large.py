@@ -126,8 +126,18 @@ class Store:
                 faults.append(one)
                 continue
             record = [one.l1, one.domain, one.texts, one.missing, one.tables]
-            labels.append((one.utt_id, one.key, one.speaker, one.part, one.lang, one.place,
-                           one.texts.get("meaning"), json.dumps(record)))  # fmt: skip
+            labels.append(
+                (
+                    one.utt_id,
+                    one.key,
+                    one.speaker,
+                    one.part,
+                    one.lang,
+                    one.place,
+                    one.texts.get("meaning"),
+                    json.dumps(record),
+                )
+            )
             self.counts.update(one.counts)
         self._many("INSERT INTO label VALUES(?,?,?,?,?,?,?,?)", labels)
         self._many("INSERT INTO left_out VALUES(?,?,?)", faults)
@@ -349,8 +359,10 @@ class Store:
         """Set, utterance, what it lacks, its further tables, and its seconds; sorted by id."""
         cursor = self._run(
             "SELECT utterance.utt, speaker, set_of(part, speaker), record, source, seconds "
-            + _UTTERANCES + "WHERE lang = ? ORDER BY utterance.utt", lang,
-        )  # fmt: skip
+            + _UTTERANCES
+            + "WHERE lang = ? ORDER BY utterance.utt",
+            lang,
+        )
         for utt_id, speaker, name, record, source, seconds in cursor:
             l1, domain, texts, missing, tables = json.loads(record)
             one = Utterance(utt_id, speaker, source, texts, lang, l1 or None, None, domain or None)

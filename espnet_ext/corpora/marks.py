@@ -186,9 +186,7 @@ def _lone(items: list) -> str | None:
     return None
 
 
-def _spoken(
-    items: list, side: str, disfluent: bool, unintelligible: str, counts: Counter
-) -> Side:
+def _spoken(items: list, side: str, disfluent: bool, unintelligible: str, counts: Counter) -> Side:
     words, faults = _words(items, side, disfluent, counts)
     if "empty" in faults:
         return Side("", f"one side of a pair is empty ({side})")
@@ -197,9 +195,7 @@ def _spoken(
     return _side(" ".join(words).replace(_JOIN, " "))
 
 
-def _words(
-    items: list, side: str, disfluent: bool, counts: Counter
-) -> tuple[list[str], set[str]]:
+def _words(items: list, side: str, disfluent: bool, counts: Counter) -> tuple[list[str], set[str]]:
     """The words of one side without their marks, and what is wrong with them."""
     words: list[str] = []
     said_again: set[int] = set()  # which of them are fillers or not the last attempt

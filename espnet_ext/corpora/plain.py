@@ -165,9 +165,7 @@ def _whole(cell: str) -> bool:
     return "\n" not in cell or _QUOTED.fullmatch(cell) is not None
 
 
-def _read_rows(
-    path: Path, report: Report
-) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+def _read_rows(path: Path, report: Report) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
     """Columns and rows with their line numbers; what was passed over goes to the notes."""
     table, quoted = _cells(_read_text(path))
     columns, others = _named([name.strip() for name in table[0][1]])

@@ -111,8 +111,12 @@ def _configure(path: Path, lang: str, title: str) -> None:
     text = path.read_text(encoding="utf-8")
     kind = TOYS.get(lang, OTHER_TOY)[1]
     meaning = "jamo" if lang == "ko" else "char"
-    settings = {"langs": f'"{lang}"', "title": f'"{title}"', "manifest": "corpus.tsv",
-                "token_types": f'"surface={kind} meaning={meaning}"'}  # fmt: skip
+    settings = {
+        "langs": f'"{lang}"',
+        "title": f'"{title}"',
+        "manifest": "corpus.tsv",
+        "token_types": f'"surface={kind} meaning={meaning}"',
+    }
     for name, value in settings.items():
         text, count = re.subn(rf"^{name}=.*$", f"{name}={value}", text, flags=re.MULTILINE)
         if count != 1:

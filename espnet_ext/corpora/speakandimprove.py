@@ -75,14 +75,15 @@ def prepare(
     """
     report = report if report is not None else Report("speakandimprove")
     root = Path(require_folder(corpus_dir, "Speak & Improve", HOW_TO_GET))
-    materials = next(
-        (path for path in (root / MATERIALS, root) if (path / "stms").is_dir()), None
-    )
+    materials = next((path for path in (root / MATERIALS, root) if (path / "stms").is_dir()), None)
     if materials is None:
         remedy = f"expected {MATERIALS}/stms and data/flac; {HOW_TO_GET}"
         raise UserError(f"{root}: has no {MATERIALS}/stms", remedy)
-    there = [name for name in ("train", "dev", "eval")
-             if (materials / "stms" / f"{name}-asr.stm").is_file()]  # fmt: skip
+    there = [
+        name
+        for name in ("train", "dev", "eval")
+        if (materials / "stms" / f"{name}-asr.stm").is_file()
+    ]
     if "train" not in there or "dev" not in there:
         remedy = f"expected train-asr.stm and dev-asr.stm; {HOW_TO_GET}"
         message = f"{materials}/stms: has only: {' '.join(there) or 'none of the sets'}"
@@ -162,8 +163,10 @@ def _plan(
 ) -> list[tuple[Utterance, Job]]:
     """Utterances of a set and how their audio is to be cut (its target is set by `_cut`)."""
     audio = _audio(root, materials, name)
-    phrases = {output: _by_place(materials / "stms" / f"{name}-{stm}.stm", output == "surface")
-               for output, stm in STMS.items()}  # fmt: skip
+    phrases = {
+        output: _by_place(materials / "stms" / f"{name}-{stm}.stm", output == "surface")
+        for output, stm in STMS.items()
+    }
     marks = _marks(materials / "annotations" / f"{name}-trans-ref.json", report)
     by_file: dict[str, list[Phrase]] = {}
     for one in phrases["surface"].values():
@@ -367,8 +370,9 @@ def _cut(
     report: Report,
 ) -> list[Utterance]:
     """Cut the phrases' audio; what has been cut from the same recording before stays."""
-    jobs = [replace(job, target=str((folder / f"{job.utt_id}.flac").absolute()))
-            for _, job in planned]  # fmt: skip
+    jobs = [
+        replace(job, target=str((folder / f"{job.utt_id}.flac").absolute())) for _, job in planned
+    ]
     made, failed = render(jobs, folder, nj=nj, label="speakandimprove: cutting phrases")
     if failed and not skip_unreadable:
         faults = [f"{utt_id}: {error.message}" for utt_id, error in sorted(failed.items())]

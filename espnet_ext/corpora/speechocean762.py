@@ -173,9 +173,7 @@ def read_scores(
     return texts
 
 
-def _phones(
-    entry: Any, text: str, report: Report, detail: Any
-) -> tuple[list[str], list[str], str]:
+def _phones(entry: Any, text: str, report: Report, detail: Any) -> tuple[list[str], list[str], str]:
     """Canonical and surface phones, and why the surface is not known; no canonical: not known."""
     if entry is None:
         return [], [], "no entry in scores.json"

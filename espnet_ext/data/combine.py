@@ -15,9 +15,11 @@ from espnet_ext.errors import UserError
 
 
 def combine_directories(
-    sources: Sequence[str | os.PathLike], target: str | os.PathLike, outputs: Sequence[str],
+    sources: Sequence[str | os.PathLike],
+    target: str | os.PathLike,
+    outputs: Sequence[str],
     labels: Mapping[str, str] | None = None,
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """Write all utterances of `sources` to `target`; returns a line a source, and one for all.
 
     `UserError` for an id or a speaker that two of them have, and for a source in which nothing is

@@ -13,9 +13,12 @@ from espnet_ext.errors import UserError
 
 # Optional tables and the attribute of an utterance that each of them holds.
 LABEL_TABLES = {
-    "utt2lang": "lang", "utt2l1": "l1", "utt2band": "band", "utt2domain": "domain",
+    "utt2lang": "lang",
+    "utt2l1": "l1",
+    "utt2band": "band",
+    "utt2domain": "domain",
     "utt2score": "score",
-}  # fmt: skip
+}
 PLAIN_TEXT_OUTPUT = "meaning"  # what `text` of an ordinary Kaldi directory is
 
 

@@ -25,14 +25,21 @@ from espnet_ext.errors import UserError
 
 CHANGES = "changes.tsv"
 # Codes of errors that lie in an utterance's audio or ids: it cannot be kept.
-FATAL = frozenset({
-    "no-audio", "unreadable-audio", "empty-audio", "channels", "sample-rate", "no-speaker",
-    "malformed-speaker", "pipe", "tilde",
-})  # fmt: skip
-# Codes of lines that no reader takes.
-LOST = frozenset(
-    {"not-utf8", "malformed-id", "duplicate-id", "control-character", "empty-line"}
+FATAL = frozenset(
+    {
+        "no-audio",
+        "unreadable-audio",
+        "empty-audio",
+        "channels",
+        "sample-rate",
+        "no-speaker",
+        "malformed-speaker",
+        "pipe",
+        "tilde",
+    }
 )
+# Codes of lines that no reader takes.
+LOST = frozenset({"not-utf8", "malformed-id", "duplicate-id", "control-character", "empty-line"})
 NOT_COPIED = ("folder left out", "table left out")  # kinds of changes
 _BANDS = ("narrow", "wide")
 
@@ -149,9 +156,7 @@ class _Mending:
         return self._renamed(kept, audio) if rename else kept, self.changes
 
     def _change(self, what: str, row: "_Placed", why: str, after: str = "") -> None:
-        self.changes.append(
-            Change(what, str(row.file), row.line, row.key, row.value, after, why)
-        )
+        self.changes.append(Change(what, str(row.file), row.line, row.key, row.value, after, why))
 
     def _note_bad_lines(self) -> None:
         """Lines that no reader takes: they are told by the findings of the check itself."""

@@ -129,8 +129,11 @@ def _check_table(check, file: Path, ids, fits: Callable[[str], bool], what: str)
     remedy = "correct the row, or remove the table: nothing here reads it"
     for line, key, value in _rows(file, check.findings):
         found.add(key)
-        if not fits(value) or (what != "a file and a channel, A or B" and len(value.split()) > 1
-                               and not file.name.endswith(".scp")):  # fmt: skip
+        if not fits(value) or (
+            what != "a file and a channel, A or B"
+            and len(value.split()) > 1
+            and not file.name.endswith(".scp")
+        ):
             message = f"'{value}' is not {what}"
             check.add(WARNING, "malformed-value", (file, line, key), message, remedy)
     for missing, where in ((ids - found, "in it"), (found - ids, "in the directory otherwise")):

@@ -153,9 +153,7 @@ def _letters(text: str) -> str:
 
 def _is_english(sample: Sequence[tuple[int, str, str, str]], side: int) -> bool:
     """Whether the transcripts of one side are written in Latin."""
-    return _mostly(
-        {script_of(c) for c in set(row[2 + side])} - {""} == {"Latin"} for row in sample
-    )
+    return _mostly({script_of(c) for c in set(row[2 + side])} - {""} == {"Latin"} for row in sample)
 
 
 def _size(text: str, tokens: bool) -> int:
@@ -170,9 +168,7 @@ def _mostly(answers: Iterable[bool]) -> bool:
 
 def _same_script(sample: Sequence[tuple[int, str, str, str]]) -> bool:
     """Whether both transcripts of most pairs share a script."""
-    scripts = [
-        [{script_of(c) for c in set(text)} - {""} for text in row[2:]] for row in sample
-    ]
+    scripts = [[{script_of(c) for c in set(text)} - {""} for text in row[2:]] for row in sample]
     return _mostly(bool(left & right) or not left or not right for left, right in scripts)
 
 
@@ -213,10 +209,16 @@ def check_rates(check: Check, folder: Path) -> None:
 
 # (kernel, stride) along time of ESPnet's input layers, without padding.
 _LAYERS = {
-    "conv1d1": ((3, 1), (3, 1)), "conv1d2": ((3, 1), (3, 2)), "conv1d3": ((3, 1), (5, 3)),
-    "conv2d": ((3, 2), (3, 2)), "conv2d1": ((3, 1), (3, 1)), "conv2d2": ((3, 2), (3, 1)),
-    "conv2d6": ((3, 2), (5, 3)), "conv2d8": ((3, 2), (3, 2), (3, 2)), "linear": (),
-}  # fmt: skip
+    "conv1d1": ((3, 1), (3, 1)),
+    "conv1d2": ((3, 1), (3, 2)),
+    "conv1d3": ((3, 1), (5, 3)),
+    "conv2d": ((3, 2), (3, 2)),
+    "conv2d1": ((3, 1), (3, 1)),
+    "conv2d2": ((3, 2), (3, 1)),
+    "conv2d6": ((3, 2), (5, 3)),
+    "conv2d8": ((3, 2), (3, 2), (3, 2)),
+    "linear": (),
+}
 
 
 def frames_of_config(config: Mapping) -> Frames | None:
@@ -302,9 +304,7 @@ def check_tokens(
         for token, count in unknown.most_common():
             message = f"'{token}' is not in {units.token_list} ({count} times in all)"
             remedy = "it becomes <unk>; is it meant? Else make the list anew (stage 5)"
-            check.add(
-                WARNING, "unknown-token", (there[name], *first[token]), message, remedy
-            )
+            check.add(WARNING, "unknown-token", (there[name], *first[token]), message, remedy)
 
 
 def _check_phones(check: Check, folder: Path, name: str) -> None:

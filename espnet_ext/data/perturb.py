@@ -87,10 +87,14 @@ def perturb_directory(
             utterances.append(copy)
             jobs.append(
                 Job(
-                    copy.utt_id, original.audio, copy.audio,
-                    channel=channel, speed=speed, allow_pipes=allow_pipes,
+                    copy.utt_id,
+                    original.audio,
+                    copy.audio,
+                    channel=channel,
+                    speed=speed,
+                    allow_pipes=allow_pipes,
                 )
-            )  # fmt: skip
+            )
     made, failed = render(jobs, folder, nj=nj, label="speed perturbation")
     if failed:
         check = check_directory(source, Checks(check_audio=False, allow_pipes=allow_pipes))

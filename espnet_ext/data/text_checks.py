@@ -20,12 +20,21 @@ from espnet_ext.text.phones import is_phone
 
 # Scripts that a language is written in; for others the most frequent one counts.
 SCRIPTS = {
-    "ko": {"Hangul"}, "ja": {"Hiragana", "Katakana", "Han"}, "zh": {"Han"}, "yue": {"Han"},
-    "ru": {"Cyrillic"}, "uk": {"Cyrillic"}, "el": {"Greek"}, "ar": {"Arabic"}, "th": {"Thai"},
-    "hi": {"Devanagari"}, "he": {"Hebrew"},
-    **dict.fromkeys(("en", "de", "fr", "es", "it", "pt", "nl", "sv", "pl", "vi", "tr", "id"),
-                    {"Latin"}),
-}  # fmt: skip
+    "ko": {"Hangul"},
+    "ja": {"Hiragana", "Katakana", "Han"},
+    "zh": {"Han"},
+    "yue": {"Han"},
+    "ru": {"Cyrillic"},
+    "uk": {"Cyrillic"},
+    "el": {"Greek"},
+    "ar": {"Arabic"},
+    "th": {"Thai"},
+    "hi": {"Devanagari"},
+    "he": {"Hebrew"},
+    **dict.fromkeys(
+        ("en", "de", "fr", "es", "it", "pt", "nl", "sv", "pl", "vi", "tr", "id"), {"Latin"}
+    ),
+}
 _NAMES = {"Cjk": "Han", "Ideographic": "Han"}
 # Letters of these look alike: both in one word are a slip of the keyboard or of recognition.
 _ALIKE = ({"Latin", "Cyrillic"}, {"Latin", "Greek"}, {"Cyrillic", "Greek"})

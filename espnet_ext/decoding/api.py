@@ -69,13 +69,18 @@ class DualSpeech2Text:
     """
 
     def __init__(
-        self, model: DualOutputModel, config: Mapping[str, Any],
-        options: Mapping[str, Any] | None = None, model_dir: str | Path = ".",
-        lms: Mapping[str, torch.nn.Module] | None = None, precision: str = "float32",
-        coupling: Coupling | None = None, ngrams: Mapping[str, Ngrams] | None = None,
+        self,
+        model: DualOutputModel,
+        config: Mapping[str, Any],
+        options: Mapping[str, Any] | None = None,
+        model_dir: str | Path = ".",
+        lms: Mapping[str, torch.nn.Module] | None = None,
+        precision: str = "float32",
+        coupling: Coupling | None = None,
+        ngrams: Mapping[str, Ngrams] | None = None,
         only: Sequence[str] | None = None,
         active: str | Mapping[str, Sequence[str]] = "auto",
-    ):  # fmt: skip
+    ):
         tasks = requested(model, only)
         self.outputs = [name for name in tasks if name in model.branches]
         self.active = active_outputs(model, tasks, active)
@@ -96,8 +101,10 @@ class DualSpeech2Text:
             options = as_stock(options, joint)
         else:
             # of those a transducer's scores are like: they do not prefer to stop early
-            has_ctc = {name: "ctc" in branch.parts or "joint" in branch.parts
-                       for name, branch in model.branches.items()}  # fmt: skip
+            has_ctc = {
+                name: "ctc" in branch.parts or "joint" in branch.parts
+                for name, branch in model.branches.items()
+            }
             options = suited(options, has_ctc)
         self.options = parse_options(options, list(model.branches))
         # Positions of ESPnet's first kind depend on the padding: such models decode one by one.
@@ -123,19 +130,25 @@ class DualSpeech2Text:
                 self.lms.get(name),
                 self.precision == "int8",
                 self.ngrams.get(name),
-            )  # fmt: skip
+            )
             for name, branch in self.model.branches.items()
             if name in self.outputs
         }
 
     @classmethod
     def from_pretrained(
-        cls, model_dir: str | Path, weights: str = "model.pth", device: str = "cpu",
-        lms: Mapping[str, str | Path] | None = None, precision: str = "float32",
-        coupling: Coupling | None = None, ngrams: Mapping[str, str | Path] | None = None,
+        cls,
+        model_dir: str | Path,
+        weights: str = "model.pth",
+        device: str = "cpu",
+        lms: Mapping[str, str | Path] | None = None,
+        precision: str = "float32",
+        coupling: Coupling | None = None,
+        ngrams: Mapping[str, str | Path] | None = None,
         only: Sequence[str] | None = None,
-        active: str | Mapping[str, Sequence[str]] = "auto", **options,
-    ) -> "DualSpeech2Text":  # fmt: skip
+        active: str | Mapping[str, Sequence[str]] = "auto",
+        **options,
+    ) -> "DualSpeech2Text":
         """Load a directory that stage 11 wrote.
 
         Args:
@@ -148,8 +161,9 @@ class DualSpeech2Text:
         model, config = load_model(model_dir, weights, device)
         loaded = {name: _load_lm(folder, device) for name, folder in (lms or {}).items()}
         arpa = {name: read_arpa(path) for name, path in (ngrams or {}).items()}
-        return cls(model, config, options, model_dir, loaded, precision, coupling, arpa,
-                   only, active)  # fmt: skip
+        return cls(
+            model, config, options, model_dir, loaded, precision, coupling, arpa, only, active
+        )
 
     def __call__(self, audio: Audio, sample_rate: int | None = None) -> Result:
         """Recognise one utterance: a path, or samples (S,) with their rate."""
@@ -285,11 +299,17 @@ class DualSpeech2Text:
         for i, wave in enumerate(waves):
             heard = {name: rows[i, : int(frames[i])] for name, (rows, frames) in encoded.items()}
             seconds = wave.numel() / self.sample_rate
-            results.append(Result({
-                name: [self._finish(name, raw, heard[name], seconds) for raw in nbest[name][i]]
-                or [NOTHING]
-                for name in self.outputs
-            }))  # fmt: skip
+            results.append(
+                Result(
+                    {
+                        name: [
+                            self._finish(name, raw, heard[name], seconds) for raw in nbest[name][i]
+                        ]
+                        or [NOTHING]
+                        for name in self.outputs
+                    }
+                )
+            )
         return results
 
     def _by_active(self) -> list[tuple[tuple[str, ...], list[str]]]:
@@ -334,9 +354,14 @@ class DualSpeech2Text:
             log_probs = branch.parts["ctc"].log_softmax(states.unsqueeze(0))[0]
             times = align(log_probs, raw.token_ids, seconds)
         return Hypothesis(
-            self.tokenizers[name].decode(tokens), tokens, raw.token_ids, raw.score,
-            dict(raw.scores), raw.confidences, times,
-        )  # fmt: skip
+            self.tokenizers[name].decode(tokens),
+            tokens,
+            raw.token_ids,
+            raw.score,
+            dict(raw.scores),
+            raw.confidences,
+            times,
+        )
 
     def couple(self, texts: Mapping[str, Sequence[str]], weight: float = WEIGHT) -> None:
         """From now on rank the n best (`nbest`) of two outputs in pairs.
@@ -353,8 +378,9 @@ class DualSpeech2Text:
             raise UserError(f"coupling weight {weight!r}", "give a number from 0 on")
         if all(self.options[name].nbest == 1 for name in texts):
             raise UserError("coupling of one hypothesis an output", "ask for more: nbest=10")
-        pairs = {name: [self.tokenizers[name].encode(one) for one in own]
-                 for name, own in texts.items()}  # fmt: skip
+        pairs = {
+            name: [self.tokenizers[name].encode(one) for one in own] for name, own in texts.items()
+        }
         self.coupling = Coupling(LearnerErrorModel.estimate(pairs), weight)
 
     def restricted(self, output: str, active: Sequence[str]) -> "DualSpeech2Text":
@@ -402,8 +428,10 @@ def _load_lm(folder: str | Path, device: str) -> torch.nn.Module:
     from espnet_ext.model import espnet
 
     folder = Path(folder)
-    weights = next((p for p in (folder / "valid.loss.ave.pth", folder / "valid.loss.best.pth")
-                    if p.exists()), None)  # fmt: skip
+    weights = next(
+        (p for p in (folder / "valid.loss.ave.pth", folder / "valid.loss.best.pth") if p.exists()),
+        None,
+    )
     if weights is None or not (folder / "config.yaml").is_file():
         raise UserError(f"{folder}: no trained language model there", "run stages 6 to 8")
     model, _ = espnet.load("LMTask").build_model_from_file(folder / "config.yaml", weights, device)

@@ -44,9 +44,15 @@ class BeamSearch:
     """
 
     def __init__(
-        self, scorers: Mapping[str, tuple[Scorer, float]], ctc, ctc_weight: float,
-        vocabulary: int, sos: int, eos: int, options: SearchOptions,
-    ):  # fmt: skip
+        self,
+        scorers: Mapping[str, tuple[Scorer, float]],
+        ctc,
+        ctc_weight: float,
+        vocabulary: int,
+        sos: int,
+        eos: int,
+        options: SearchOptions,
+    ):
         self.scorers = {name: pair for name, pair in scorers.items() if pair[1] != 0}
         self.ctc = ctc if ctc_weight != 0 else None
         self.ctc_weight = ctc_weight
@@ -136,9 +142,11 @@ class _Run:
         search = self.search
         parts = [scorer.step(self.last) for scorer, _ in search.scorers.values()]
         weights = [weight for _, weight in search.scorers.values()]
-        weighted = torch.zeros_like(parts[0]) if parts else self.score.new_zeros(
-            *self.score.shape, search.vocabulary
-        )  # fmt: skip
+        weighted = (
+            torch.zeros_like(parts[0])
+            if parts
+            else self.score.new_zeros(*self.score.shape, search.vocabulary)
+        )
         for part, weight in zip(parts, weights, strict=True):
             weighted = weighted.add(part, alpha=weight)
         if search.options.penalty:
@@ -227,8 +235,16 @@ class _Run:
         if not bool(done.any()):
             return
         keep = (~done).nonzero().squeeze(1)
-        for name in ("rows", "longest", "shortest", "last", "score", "active", "best_ended",
-                     "by_length"):  # fmt: skip
+        for name in (
+            "rows",
+            "longest",
+            "shortest",
+            "last",
+            "score",
+            "active",
+            "best_ended",
+            "by_length",
+        ):
             setattr(self, name, getattr(self, name)[keep])
         self.parts = self.parts[:, keep]
         if not len(keep):
@@ -277,9 +293,11 @@ class _Run:
             ids.pop()
         content = [(i, confidence) for i, confidence in zip(ids, sure, strict=False) if i != 0]
         return RawHypothesis(
-            tuple(i for i, _ in content), score, scores,
+            tuple(i for i, _ in content),
+            score,
+            scores,
             tuple(confidence for _, confidence in content),
-        )  # fmt: skip
+        )
 
 
 class _Step(NamedTuple):

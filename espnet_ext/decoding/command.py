@@ -27,12 +27,21 @@ COUPLED = ("surface", "meaning")  # of more outputs than two
 
 
 def decode_directory(
-    model_dir: str, weights: str, data: str, output_dir: str, options: Mapping[str, Any],
-    lms: Mapping[str, str], device: str, precision: str = "float32",
-    coupling: str | None = None, coupling_weight: float | None = None,
-    ngrams: Mapping[str, str] | None = None, segment_seconds: float = 0.0,
-    outputs: Sequence[str] | None = None, active: str = "auto",
-) -> dict[str, Any]:  # fmt: skip
+    model_dir: str,
+    weights: str,
+    data: str,
+    output_dir: str,
+    options: Mapping[str, Any],
+    lms: Mapping[str, str],
+    device: str,
+    precision: str = "float32",
+    coupling: str | None = None,
+    coupling_weight: float | None = None,
+    ngrams: Mapping[str, str] | None = None,
+    segment_seconds: float = 0.0,
+    outputs: Sequence[str] | None = None,
+    active: str = "auto",
+) -> dict[str, Any]:
     """Write text.<output>, token.<output>, score.<output> and decode.json.
 
     With more than one hypothesis also nbest.<output>.json, with times also ctm.<output>. Audio
@@ -50,9 +59,16 @@ def decode_directory(
     lms = _of_its_outputs(lms, model_dir, data)
     ngrams = _of_its_outputs(ngrams or {}, model_dir, data)
     recognise = DualSpeech2Text.from_pretrained(
-        model_dir, weights, device, lms=lms, ngrams=ngrams, precision=precision, only=outputs,
-        active=active, **dict(options),
-    )  # fmt: skip
+        model_dir,
+        weights,
+        device,
+        lms=lms,
+        ngrams=ngrams,
+        precision=precision,
+        only=outputs,
+        active=active,
+        **dict(options),
+    )
     outputs = recognise.outputs
     _check_active(recognise, active)
     _check_fusion(recognise)
@@ -76,16 +92,24 @@ def decode_directory(
         _write_output(Path(output_dir), name, work.results, timed)
     _write_parts(Path(output_dir) / "segments", work.results)
     facts = {
-        "model": Path(model_dir).name, "weights": weights, "outputs": outputs,
+        "model": Path(model_dir).name,
+        "weights": weights,
+        "outputs": outputs,
         "active": {name: list(names) for name, names in recognise.active.items() if names},
-        "utterances": len(sources), "failed": len(work.failures),
+        "utterances": len(sources),
+        "failed": len(work.failures),
         "audio_seconds": round(work.audio_seconds, 2),
-        "seconds": round(seconds, 2), "rtf": round(seconds / max(work.audio_seconds, 1e-9), 4),
-        "options": {n: vars(o) for n, o in recognise.options.items()}, "device": device,
-        "lms": dict(lms), "ngrams": dict(ngrams or {}),
-        "precision": precision, "segment_seconds": segment_seconds, "coupling": coupling,
+        "seconds": round(seconds, 2),
+        "rtf": round(seconds / max(work.audio_seconds, 1e-9), 4),
+        "options": {n: vars(o) for n, o in recognise.options.items()},
+        "device": device,
+        "lms": dict(lms),
+        "ngrams": dict(ngrams or {}),
+        "precision": precision,
+        "segment_seconds": segment_seconds,
+        "coupling": coupling,
         "coupling_weight": coupling_weight if coupling is not None else None,
-    }  # fmt: skip
+    }
     write_json(Path(output_dir) / "decode.json", facts)
     _report_failures(Path(output_dir) / FAILED, work.failures, len(sources))
     return facts
@@ -249,10 +273,13 @@ def _write_output(folder: Path, name: str, results, timed: bool) -> None:
         _write_times(folder / f"ctm.{name}", best)
     nbest = folder / f"nbest.{name}.json"
     if any(len(r.nbest[name]) > 1 for r in results.values()):
-        write_json(nbest, {
-            i: [{"text": h.text, "score": round(h.score, 6)} for h in r.nbest[name]]
-            for i, r in sorted(results.items())
-        })  # fmt: skip
+        write_json(
+            nbest,
+            {
+                i: [{"text": h.text, "score": round(h.score, 6)} for h in r.nbest[name]]
+                for i, r in sorted(results.items())
+            },
+        )
 
 
 def _write_times(path: Path, best: Mapping[str, Hypothesis]) -> None:

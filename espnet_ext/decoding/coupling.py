@@ -67,10 +67,12 @@ class LearnerErrorModel:
             return torch.zeros(0, dtype=self.table.dtype)
         longest = (max(map(len, x)) + 1) * (max(map(len, y)) + 1)
         size = max(1, CELLS // longest)
-        together = torch.cat([
-            _likelihood(self.table, x[i : i + size], y[i : i + size])
-            for i in range(0, len(x), size)
-        ])  # fmt: skip
+        together = torch.cat(
+            [
+                _likelihood(self.table, x[i : i + size], y[i : i + size])
+                for i in range(0, len(x), size)
+            ]
+        )
         alone = [
             torch.stack([single[one].sum() for one in ids])
             for single, ids in ((self._alone(1), x), (self._alone(0), y))

@@ -46,9 +46,13 @@ class CTCPrefix:
     """
 
     def __init__(
-        self, log_probs: torch.Tensor, lengths: torch.Tensor, eos: int, blank: int = 0,
+        self,
+        log_probs: torch.Tensor,
+        lengths: torch.Tensor,
+        eos: int,
+        blank: int = 0,
         few: int | None = None,
-    ):  # fmt: skip
+    ):
         frames = torch.arange(log_probs.size(1), device=log_probs.device)
         self.padding = frames >= lengths.to(frames.device).unsqueeze(1)  # (B, T)
         self.eos, self.blank = eos, blank

@@ -39,9 +39,7 @@ class Fusion:
         sos: what language models begin with.
     """
 
-    def __init__(
-        self, models: Mapping[str, tuple[torch.nn.Module | NgramScorer, float]], sos: int
-    ):
+    def __init__(self, models: Mapping[str, tuple[torch.nn.Module | NgramScorer, float]], sos: int):
         self.models = {name: pair for name, pair in models.items() if pair[1]}
         self.sos = sos
         self._known: dict[int, _Known] = {}
@@ -73,8 +71,9 @@ class Fusion:
 
     @staticmethod
     def _added(parent: _Known, label: int) -> dict[str, float]:
-        return {name: total + float(parent.rows[name][label])
-                for name, total in parent.sums.items()}  # fmt: skip
+        return {
+            name: total + float(parent.rows[name][label]) for name, total in parent.sums.items()
+        }
 
     def _learn(self, nodes: Iterable[int], tree: Tree, device: torch.device) -> None:
         new = sorted(nodes)

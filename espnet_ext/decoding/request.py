@@ -28,9 +28,7 @@ def requested(model: DualOutputModel, names: Sequence[str] | None) -> list[str]:
                 suggest(str(name), known),
             )
         if output_of(name) not in names:
-            raise UserError(
-                f"tag '{name}' without its output", f"ask for '{output_of(name)}' too"
-            )
+            raise UserError(f"tag '{name}' without its output", f"ask for '{output_of(name)}' too")
     return [name for name in known if name in names]
 
 

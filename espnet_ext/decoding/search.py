@@ -52,9 +52,12 @@ class Part:
 
 
 def build_searcher(
-    branch: Branch, options: SearchOptions, lm: torch.nn.Module | None = None, int8: bool = False,
+    branch: Branch,
+    options: SearchOptions,
+    lm: torch.nn.Module | None = None,
+    int8: bool = False,
     ngram: Ngrams | None = None,
-) -> BeamSearch | BestPath | TransducerSearch:  # fmt: skip
+) -> BeamSearch | BestPath | TransducerSearch:
     """The search for one branch; scorers that weigh nothing are left out.
 
     A branch with CTC alone searches by CTC, one with a decoder alone by attention. Greedily, the
@@ -71,9 +74,13 @@ def build_searcher(
             models["ngram"] = (NgramScorer(ngram, branch.tokens), options.ngram_weight)
         ctc = branch.parts.get("ctc")
         return TransducerSearch(
-            branch.parts, branch.eos, options, Fusion(models, branch.sos), ctc,
+            branch.parts,
+            branch.eos,
+            options,
+            Fusion(models, branch.sos),
+            ctc,
             options.ctc_weight if ctc is not None else 0.0,
-        )  # fmt: skip
+        )
     if options.greedy and "ctc" in branch.parts:
         return BestPath(branch.parts["ctc"], branch.eos)
     if options.greedy:
@@ -91,6 +98,11 @@ def build_searcher(
     if ngram is not None and options.ngram_weight:
         scorers["ngram"] = (NgramScorer(ngram, branch.tokens), options.ngram_weight)
     return BeamSearch(
-        scorers, branch.parts.get("ctc"), ctc_weight, len(branch.tokens), branch.sos, branch.eos,
+        scorers,
+        branch.parts.get("ctc"),
+        ctc_weight,
+        len(branch.tokens),
+        branch.sos,
+        branch.eos,
         options,
-    )  # fmt: skip
+    )

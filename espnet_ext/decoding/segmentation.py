@@ -39,9 +39,13 @@ def speech_spans(audio: LongAudio, longest: float) -> list[Span]:
             samples += count
             heard.append(float(detector(window, RATE)))
     found = get_speech_timestamps_from_probs(
-        heard, sampling_rate=RATE, max_speech_duration_s=longest, audio_length_samples=samples,
-        min_silence_duration_ms=int(PAUSE * 1000), speech_pad_ms=int(AROUND * 1000),
-    )  # fmt: skip
+        heard,
+        sampling_rate=RATE,
+        max_speech_duration_s=longest,
+        audio_length_samples=samples,
+        min_silence_duration_ms=int(PAUSE * 1000),
+        speech_pad_ms=int(AROUND * 1000),
+    )
     return [
         part
         for span in found

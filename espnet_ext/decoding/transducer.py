@@ -37,9 +37,14 @@ class TransducerSearch:
     """
 
     def __init__(
-        self, parts: Mapping[str, torch.nn.Module], eos: int, options: SearchOptions,
-        fusion: Fusion | None = None, ctc: torch.nn.Module | None = None, ctc_weight: float = 0.0,
-    ):  # fmt: skip
+        self,
+        parts: Mapping[str, torch.nn.Module],
+        eos: int,
+        options: SearchOptions,
+        fusion: Fusion | None = None,
+        ctc: torch.nn.Module | None = None,
+        ctc_weight: float = 0.0,
+    ):
         self.prediction, self.joint = parts["prediction"], parts["joint"]
         self.eos, self.options = eos, options
         self.fusion = fusion if fusion is not None and fusion.models else None
@@ -143,9 +148,11 @@ class TransducerSearch:
         score[:, 0] = 0.0
         node = torch.arange(batch, device=heard.device)[:, None].expand(-1, width)
         return _Beam(
-            score, node, said.unflatten(0, (batch, width)),
+            score,
+            node,
+            said.unflatten(0, (batch, width)),
             tuple(part.unflatten(0, (batch, width)) for part in state),
-        )  # fmt: skip
+        )
 
     def _frame(self, heard: torch.Tensor, beam: "_Beam", tree: "_Tree") -> "_Beam":
         """All hypotheses past one frame (B, 1, J)."""
@@ -189,9 +196,10 @@ class TransducerSearch:
         row = torch.arange(len(score), device=score.device)[:, None]
         node = torch.zeros_like(parents)
         node[alive] = tree.add(
-            beam.node.gather(1, parents)[alive], labels[alive],
+            beam.node.gather(1, parents)[alive],
+            labels[alive],
             logs[row, parents, labels][alive].exp(),
-        )  # fmt: skip
+        )
         said = beam.said.new_zeros(beam.said.shape)
         state = tuple(torch.zeros_like(part) for part in beam.state)
         before = tuple(part[row, parents][alive] for part in beam.state)
@@ -214,10 +222,14 @@ class TransducerSearch:
         score, top = total.topk(self.width, -1)
         row = torch.arange(len(top), device=top.device)[:, None]
         return _Beam(
-            score, node.gather(1, top), torch.cat([one.said for one in levels], 1)[row, top],
-            tuple(torch.cat(parts, 1)[row, top]
-                  for parts in zip(*(one.state for one in levels), strict=True)),
-        )  # fmt: skip
+            score,
+            node.gather(1, top),
+            torch.cat([one.said for one in levels], 1)[row, top],
+            tuple(
+                torch.cat(parts, 1)[row, top]
+                for parts in zip(*(one.state for one in levels), strict=True)
+            ),
+        )
 
     def _raw(self, score: float, node: int, tree: "_Tree") -> RawHypothesis:
         ids, confidences = tree.trace(node)
@@ -235,9 +247,13 @@ class TransducerSearch:
         used, labels = flat.unique(return_inverse=True)  # no other columns are needed
         columns = logs[:, torch.cat([used.new_tensor([BLANK]), used]).to(logs.device)]
         losses = torch.nn.functional.ctc_loss(
-            columns.unsqueeze(1).expand(-1, len(last), -1).contiguous().cpu(), labels + 1,
-            counts.new_full((len(last),), len(logs)), counts, blank=0, reduction="none",
-        )  # fmt: skip
+            columns.unsqueeze(1).expand(-1, len(last), -1).contiguous().cpu(),
+            labels + 1,
+            counts.new_full((len(last),), len(logs)),
+            counts,
+            blank=0,
+            reduction="none",
+        )
         found = []
         for raw, loss in zip(last, losses.tolist(), strict=True):
             value = max(-loss, LOG_ZERO)  # too few frames for so many labels
@@ -267,9 +283,11 @@ class _Beam(NamedTuple):
         if count == len(self.score):
             return self
         return _Beam(
-            self.score[:count], self.node[:count], self.said[:count],
+            self.score[:count],
+            self.node[:count],
+            self.said[:count],
             tuple(part[:count] for part in self.state),
-        )  # fmt: skip
+        )
 
 
 class _Tree:

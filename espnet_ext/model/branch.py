@@ -36,9 +36,13 @@ class Branch:
     """One output. Not a module itself: the model registers its `parts` under flat names."""
 
     def __init__(
-        self, name: str, output: OutputConfig, tokens: Sequence[str], encoder_size: int,
+        self,
+        name: str,
+        output: OutputConfig,
+        tokens: Sequence[str],
+        encoder_size: int,
         defaults: Mapping,
-    ):  # fmt: skip
+    ):
         self.name = name
         self.output = output
         self.tokens = list(tokens)
@@ -71,9 +75,13 @@ class Branch:
         return construct(build, conf, f"outputs.{self.name}.decoder_conf", given)
 
     def losses(
-        self, states: torch.Tensor, lengths: torch.Tensor, text: torch.Tensor,
-        text_lengths: torch.Tensor, autocast: torch.autocast,
-    ) -> BranchLoss:  # fmt: skip
+        self,
+        states: torch.Tensor,
+        lengths: torch.Tensor,
+        text: torch.Tensor,
+        text_lengths: torch.Tensor,
+        autocast: torch.autocast,
+    ) -> BranchLoss:
         """Losses over the labelled rows.
 
         Args:
@@ -93,9 +101,11 @@ class Branch:
             return BranchLoss(
                 held if "ctc" in self.parts else None,
                 held if "decoder" in self.parts else None,
-                zero, zero, zero,
+                zero,
+                zero,
+                zero,
                 held if "joint" in self.parts else None,
-            )  # fmt: skip
+            )
         if labelled < text.size(0):
             states, lengths = states[rows], lengths[rows]
             text, text_lengths = text[rows], text_lengths[rows]
@@ -120,9 +130,12 @@ class Branch:
         return BranchLoss(ctc, attention, zero + labelled, correct, tokens, transducer)
 
     def teacher_forced(
-        self, states: torch.Tensor, lengths: torch.Tensor, text: torch.Tensor,
+        self,
+        states: torch.Tensor,
+        lengths: torch.Tensor,
+        text: torch.Tensor,
         text_lengths: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Decoder logits (N, L+1, V) for the given transcripts, and the targets (N, L+1)."""
         inputs, target = espnet.load("add_sos_eos")(text, self.sos, self.eos, IGNORE)
         logits, _ = self.parts["decoder"](states, lengths, inputs, text_lengths + 1)

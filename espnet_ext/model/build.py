@@ -61,10 +61,16 @@ def build_model(config: Mapping[str, Any], folder: str | Path = ".") -> DualOutp
         for name, output in outputs.items()
     }
     model = DualOutputModel(
-        frontend=frontend, specaug=_part(config, "specaug"), normalize=normalize,
-        preencoder=preencoder, encoder=encoder, postencoder=postencoder, branches=branches,
-        autocast_dtype=autocast_dtype(config.get("cpu_autocast")), divide_by=_divisor(config),
-    )  # fmt: skip
+        frontend=frontend,
+        specaug=_part(config, "specaug"),
+        normalize=normalize,
+        preencoder=preencoder,
+        encoder=encoder,
+        postencoder=postencoder,
+        branches=branches,
+        autocast_dtype=autocast_dtype(config.get("cpu_autocast")),
+        divide_by=_divisor(config),
+    )
     if config.get("init"):
         espnet.load("initialize")(model, config["init"])
     if (config.get("model_conf") or {}).get("scale_embeddings"):

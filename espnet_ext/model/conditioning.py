@@ -50,11 +50,17 @@ class TaskVectors(torch.nn.Module):
     """
 
     def __init__(
-        self, outputs: Sequence[str], sizes: Mapping[str, int], mode: str = MODES[0],
-        normalize: str | None = None, scale: float = 1.0, init_std: float = 0.1,
-        drop_tasks: float = 0.0, trained: Sequence[Sequence[str]] = (),
+        self,
+        outputs: Sequence[str],
+        sizes: Mapping[str, int],
+        mode: str = MODES[0],
+        normalize: str | None = None,
+        scale: float = 1.0,
+        init_std: float = 0.1,
+        drop_tasks: float = 0.0,
+        trained: Sequence[Sequence[str]] = (),
         tags: InlineTags | None = None,
-    ):  # fmt: skip
+    ):
         super().__init__()
         _check(mode, normalize, scale, init_std, drop_tasks)
         self.outputs = tuple(outputs)

@@ -95,16 +95,19 @@ def check_conf(conf: Mapping[str, Any], build: type, where: str, given: Sequence
     check_keys(conf, [name for name in parameters if name not in given], where)
 
 
-def construct(
-    build: type, conf: Mapping[str, Any], where: str, given: Mapping[str, Any]
-) -> Any:
+def construct(build: type, conf: Mapping[str, Any], where: str, given: Mapping[str, Any]) -> Any:
     """`build(**given, **conf)`, with the class's refusals as `UserError`s that name `where`."""
     check_conf(conf, build, where, tuple(given))
     try:
         return build(**given, **conf)
     except (
-        AssertionError, TypeError, ValueError, KeyError, RuntimeError, NotImplementedError,
-    ) as error:  # fmt: skip
+        AssertionError,
+        TypeError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        NotImplementedError,
+    ) as error:
         reason = str(error).strip().partition("\n")[0] or "a value in it does not fit the others"
         raise UserError(
             f"{where}: {build.__name__} refuses it: {reason}", "correct its values"
@@ -173,16 +176,24 @@ def _check(where: str, output: OutputConfig) -> OutputConfig:
         if getattr(output, key) not in (None, {}):
             raise UserError(
                 f"{where}: branch '{output.branch}' has no use for {key}",
-                f"remove {key}" + " (a transducer's are prediction_conf and joint_conf)"
-                * output.has_transducer,
+                f"remove {key}"
+                + " (a transducer's are prediction_conf and joint_conf)" * output.has_transducer,
             )
     return output
 
 
 def _check_prefixes(names: Sequence[str]) -> None:
     # ESPnet's --init_param and --freeze_param match by bare prefix.
-    names = [*names, "frontend", "specaug", "normalize", "preencoder", "encoder", "postencoder",
-             "conditioning"]  # fmt: skip
+    names = [
+        *names,
+        "frontend",
+        "specaug",
+        "normalize",
+        "preencoder",
+        "encoder",
+        "postencoder",
+        "conditioning",
+    ]
     for one in names:
         for other in names:
             if one != other and other.startswith(one):

@@ -35,13 +35,19 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
     """
 
     def __init__(
-        self, frontend, specaug, normalize, preencoder, encoder, postencoder,
+        self,
+        frontend,
+        specaug,
+        normalize,
+        preencoder,
+        encoder,
+        postencoder,
         branches: Mapping[str, Branch],
         objective: Objective | None = None,
         autocast_dtype: torch.dtype | None = None,
         conditioning: TaskVectors | None = None,
         divide_by: str = "utterances",
-    ):  # fmt: skip
+    ):
         super().__init__()
         self.frontend = frontend
         self.specaug = specaug
@@ -97,16 +103,22 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
             states = states.float()  # CTC and the losses stay in full precision
         return {
             name: branch.losses(
-                states, lengths, batch[TEXT_PREFIX + name], batch[f"{TEXT_PREFIX}{name}_lengths"],
+                states,
+                lengths,
+                batch[TEXT_PREFIX + name],
+                batch[f"{TEXT_PREFIX}{name}_lengths"],
                 self._autocast(states),
             )
             for name, branch in self._branches.items()
-        }  # fmt: skip
+        }
 
     def encode(
-        self, speech: torch.Tensor, speech_lengths: torch.Tensor, alike: bool = False,
+        self,
+        speech: torch.Tensor,
+        speech_lengths: torch.Tensor,
+        alike: bool = False,
         active: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Speech (B, S) to encoder states (B, T, D) and their lengths (B,).
 
         `alike` makes them those of each utterance alone, see `padding`; ESPnet's own are not.
@@ -155,8 +167,9 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
             speech = torch.nn.functional.pad(speech, (0, missing))
         if not alike:
             return self.frontend(speech, speech_lengths)
-        feats, lengths = self.frontend(mirror_ends(speech, speech_lengths, self.frontend),
-                                       speech_lengths)  # fmt: skip
+        feats, lengths = self.frontend(
+            mirror_ends(speech, speech_lengths, self.frontend), speech_lengths
+        )
         return feats[:, : int(lengths.max())], lengths
 
     def collect_feats(self, speech, speech_lengths, **_batch) -> dict[str, torch.Tensor]:
@@ -196,8 +209,9 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         scaled = {}
         for (name, loss), factor in zip(losses.items(), factors, strict=True):
             own = {key: getattr(loss, key) for key in ("ctc", "attention", "transducer")}
-            parts = {key: part * factor.to(part.dtype) for key, part in own.items()
-                     if part is not None}  # fmt: skip
+            parts = {
+                key: part * factor.to(part.dtype) for key, part in own.items() if part is not None
+            }
             scaled[name] = dataclasses.replace(loss, **parts)
         return scaled
 
@@ -209,14 +223,19 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         """
         zero = next(iter(losses.values())).labelled * 0
         rows = [
-            torch.stack([
-                (loss.ctc.detach() if loss.ctc is not None else zero) * batch_size,
-                (loss.attention.detach() if loss.attention is not None else zero) * batch_size,
-                loss.correct, loss.labelled, loss.tokens,
-                (loss.transducer.detach() if loss.transducer is not None else zero) * batch_size,
-            ]).double()
+            torch.stack(
+                [
+                    (loss.ctc.detach() if loss.ctc is not None else zero) * batch_size,
+                    (loss.attention.detach() if loss.attention is not None else zero) * batch_size,
+                    loss.correct,
+                    loss.labelled,
+                    loss.tokens,
+                    (loss.transducer.detach() if loss.transducer is not None else zero)
+                    * batch_size,
+                ]
+            ).double()
             for loss in losses.values()
-        ]  # fmt: skip
+        ]
         table = torch.stack(rows)  # (outputs, 6)
         if self.reduce_stats and _distributed():
             torch.distributed.all_reduce(table)
@@ -243,9 +262,7 @@ def _distributed() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def weighted_sum(
-    branches: Mapping[str, Branch], losses: Mapping[str, BranchLoss]
-) -> torch.Tensor:
+def weighted_sum(branches: Mapping[str, Branch], losses: Mapping[str, BranchLoss]) -> torch.Tensor:
     """Σ_o ctc_weight_o·CTC_o + attention_weight_o·ATT_o, weights absolute (arXiv 2606.06065)."""
     terms = []
     for name, loss in losses.items():

@@ -51,8 +51,7 @@ CHOICES: dict[str, dict[str, str]] = {
     "postencoder": {
         "hugging_face_transformers": f"{_ASR}.postencoder.hugging_face_transformers_postencoder"
         ":HuggingFaceTransformersPostEncoder",
-        "length_adaptor": f"{_ASR}.postencoder.length_adaptor_postencoder"
-        ":LengthAdaptorPostEncoder",
+        "length_adaptor": f"{_ASR}.postencoder.length_adaptor_postencoder:LengthAdaptorPostEncoder",
     },
     "decoder": {
         "transformer": f"{_ASR}.decoder.transformer_decoder:TransformerDecoder",
@@ -146,8 +145,11 @@ def light_imports() -> Iterator[None]:
     import torch
     import typeguard
 
-    hidden = {name: StandIn(name, {f: _deferred(name, f) for f in functions})
-              for name, functions in _BYSTANDERS.items() if name not in sys.modules}  # fmt: skip
+    hidden = {
+        name: StandIn(name, {f: _deferred(name, f) for f in functions})
+        for name, functions in _BYSTANDERS.items()
+        if name not in sys.modules
+    }
     sys.modules.update(hidden)
     # None makes `import wandb` raise ImportError, which ESPnet catches.
     without_wandb = "wandb" not in sys.modules and "--use_wandb" not in sys.argv

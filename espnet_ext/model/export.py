@@ -22,15 +22,22 @@ from espnet_ext.text.tokenizers import build_tokenizer
 
 # a part of a branch → its name in ESPnet's model
 STOCK_NAMES = {
-    "decoder": "decoder", "ctc": "ctc", "prediction": "decoder", "joint": "joint_network",
-}  # fmt: skip
+    "decoder": "decoder",
+    "ctc": "ctc",
+    "prediction": "decoder",
+    "joint": "joint_network",
+}
 _SHARED = ("frontend", "specaug", "normalize", "preencoder", "encoder", "postencoder")
 
 
 def export_head(
-    model_dir: str | Path, output: str, target: str | Path, weights: str = "model.pth",
-    start: str | Path = "", active: Sequence[str] | None = None,
-) -> Path:  # fmt: skip
+    model_dir: str | Path,
+    output: str,
+    target: str | Path,
+    weights: str = "model.pth",
+    start: str | Path = "",
+    active: Sequence[str] | None = None,
+) -> Path:
     """Write `config.yaml`, `model.pth` (and bpe.model) of one output, for stock ESPnet's ASR task.
 
     Paths in the configuration are relative to `start`, where it is given: decode from there.
@@ -131,8 +138,11 @@ def _transducer_head(name: str, output: OutputConfig) -> dict[str, Any]:
             f"outputs.{name}: ESPnet's ASR task has no prediction network '{kind}'",
             "export an output whose prediction is lstm or gru, or decode this one here",
         )
-    sizes = {key: parameter.default for key, parameter in inspect.signature(Recurrent)
-             .parameters.items() if key not in ("vocab_size", "rnn_type")}  # fmt: skip
+    sizes = {
+        key: parameter.default
+        for key, parameter in inspect.signature(Recurrent).parameters.items()
+        if key not in ("vocab_size", "rnn_type")
+    }
     return {
         "decoder": "transducer",
         "decoder_conf": {"rnn_type": kind, **sizes, **output.prediction_conf},

@@ -74,9 +74,10 @@ def check_device(device: str) -> None:
         if str(device).startswith("cuda") and not torch.cuda.is_available():
             message = "no GPU is visible to PyTorch"
         raise UserError(
-            message, 'run on the CPU (--ngpu 0, device="cpu"), or see that nvidia-smi lists a GPU '
+            message,
+            'run on the CPU (--ngpu 0, device="cpu"), or see that nvidia-smi lists a GPU '
             'and that torch was installed with CUDA (device="cuda")',
-        ) from None  # fmt: skip
+        ) from None
 
 
 def load_weights(
@@ -105,8 +106,11 @@ def load_weights(
         ) from None
     if missing or unexpected:
         kinds = (("missing", missing), ("unexpected", unexpected))
-        parts = [f"{kind}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
-                 for kind, names in kinds if names]  # fmt: skip
+        parts = [
+            f"{kind}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
+            for kind, names in kinds
+            if names
+        ]
         raise UserError(
             f"{path}: parameters do not fit the configuration ({'; '.join(parts)})",
             "use the config.yaml that the weights were trained with",

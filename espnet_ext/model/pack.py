@@ -22,9 +22,12 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same content makes the same archive, byte 
 
 
 def pack_model(
-    model_dir: str | Path, archive: str | Path, weights: str = "model.pth",
-    export: Sequence[str] = (), licence: str = "",
-) -> list[str]:  # fmt: skip
+    model_dir: str | Path,
+    archive: str | Path,
+    weights: str = "model.pth",
+    export: Sequence[str] = (),
+    licence: str = "",
+) -> list[str]:
     """Write a zip with one folder, named as the archive; `unzip` is all that unpacking takes.
 
     Args:
@@ -89,24 +92,39 @@ def _copy_results(source: Path, folder: Path) -> dict[str, Any]:
 
 
 def model_card(
-    name: str, outputs: Mapping[str, OutputConfig], parameters: int,
-    scores: Mapping[str, Any], export: Sequence[str], licence: str,
-) -> str:  # fmt: skip
+    name: str,
+    outputs: Mapping[str, OutputConfig],
+    parameters: int,
+    scores: Mapping[str, Any],
+    export: Sequence[str],
+    licence: str,
+) -> str:
     """Markdown: what it is, its outputs and scores, how to load it, and its licence."""
     lines = [
-        f"# {name}", "",
+        f"# {name}",
+        "",
         f"A speech recogniser with {len(outputs)} output{'s' * (len(outputs) > 1)} and "
-        f"{parameters / 1e6:.1f} million parameters, trained with espnet-ext on ESPnet.", "",
-        "| output | branch | token type | tokens |", "|---|---|---|---|",
-        *(f"| {key} | {o.branch} | {o.token_type} | {len(o.token_list or ())} |"
-          for key, o in outputs.items()), "",
+        f"{parameters / 1e6:.1f} million parameters, trained with espnet-ext on ESPnet.",
+        "",
+        "| output | branch | token type | tokens |",
+        "|---|---|---|---|",
+        *(
+            f"| {key} | {o.branch} | {o.token_type} | {len(o.token_list or ())} |"
+            for key, o in outputs.items()
+        ),
+        "",
         *_score_table(scores),
-        "## Use", "", "```python",
-        "from espnet_ext.decoding.api import DualSpeech2Text", "",
+        "## Use",
+        "",
+        "```python",
+        "from espnet_ext.decoding.api import DualSpeech2Text",
+        "",
         f'recognise = DualSpeech2Text.from_pretrained("{name}")',
         'for output, hypothesis in recognise("utterance.wav").best.items():',
-        "    print(output, hypothesis.text)", "```", "",
-    ]  # fmt: skip
+        "    print(output, hypothesis.text)",
+        "```",
+        "",
+    ]
     for output in export:
         ctc_weight = {"attention": 0, "ctc": 1}.get(outputs[output].branch, 0.3)
         options, needs = f"--ctc_weight {ctc_weight} --ctc_window_margin 0", ""
@@ -114,16 +132,25 @@ def model_card(
             options = "--beam_size 10"
             needs = " (with the package `warprnnt_pytorch`)"
         lines += [
-            f"Stock ESPnet decodes `{output}` too{needs}, from within this folder:", "", "```sh",
-            "python -m espnet2.bin.asr_inference "
-            f"--asr_train_config stock_{output}/config.yaml \\",
+            f"Stock ESPnet decodes `{output}` too{needs}, from within this folder:",
+            "",
+            "```sh",
+            f"python -m espnet2.bin.asr_inference --asr_train_config stock_{output}/config.yaml \\",
             f"    --asr_model_file stock_{output}/model.pth {options} \\",
             "    --data_path_and_name_and_type /path/to/wav.scp,speech,sound --output_dir decoded",
-            "```", "",
-        ]  # fmt: skip
-    lines += ["## Licence", "", licence or (
-        "The code is under Apache-2.0. The licence of the weights is not stated: it depends on the "
-        "corpora that they were trained on."), ""]  # fmt: skip
+            "```",
+            "",
+        ]
+    lines += [
+        "## Licence",
+        "",
+        licence
+        or (
+            "The code is under Apache-2.0. The licence of the weights is not stated: it depends "
+            "on the corpora that they were trained on."
+        ),
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -134,12 +161,16 @@ def _score_table(scores: Mapping[str, Any]) -> list[str]:
             metric = cell["metric"]
             found = (cell["metrics"].get(metric) or {}).get("rate")
             if found is not None:
-                rows.append(f"| {where} | {cell['hypothesis']} | {cell['reference']} "
-                            f"| {metric.upper()} | {found:.2f} % |")  # fmt: skip
+                rows.append(
+                    f"| {where} | {cell['hypothesis']} | {cell['reference']} "
+                    f"| {metric.upper()} | {found:.2f} % |"
+                )
     if not rows:
         return []
-    head = ["| decoding and set | hypothesis | reference | metric | error rate |",
-            "|---|---|---|---|---|"]  # fmt: skip
+    head = [
+        "| decoding and set | hypothesis | reference | metric | error rate |",
+        "|---|---|---|---|---|",
+    ]
     return ["## Scores", "", *head, *rows, ""]
 
 

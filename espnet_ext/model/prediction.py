@@ -36,9 +36,7 @@ class Stateless(torch.nn.Module):
         groups = hidden_size // 4 if hidden_size % 4 == 0 else 1
         self.mix = None
         if context > 1:
-            self.mix = torch.nn.Conv1d(
-                hidden_size, hidden_size, context, groups=groups, bias=False
-            )
+            self.mix = torch.nn.Conv1d(hidden_size, hidden_size, context, groups=groups, bias=False)
 
     def forward(self, labels: torch.Tensor) -> torch.Tensor:
         """Labels (N, U+1), a blank before the first, to (N, U+1, H)."""
@@ -72,9 +70,14 @@ class Recurrent(torch.nn.Module):
     """
 
     def __init__(
-        self, vocab_size: int, rnn_type: str = "lstm", num_layers: int = 1, hidden_size: int = 256,
-        dropout: float = 0.0, dropout_embed: float = 0.0,
-    ):  # fmt: skip
+        self,
+        vocab_size: int,
+        rnn_type: str = "lstm",
+        num_layers: int = 1,
+        hidden_size: int = 256,
+        dropout: float = 0.0,
+        dropout_embed: float = 0.0,
+    ):
         super().__init__()
         if num_layers < 1:
             raise ValueError(f"num_layers {num_layers}: at least one")

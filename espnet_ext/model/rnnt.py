@@ -115,10 +115,13 @@ def _sweep(blank: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     where = ((t + u) * wide + u).flatten()  # of node (t, u) among the diagonals
     shape = (batch, (high + wide - 1) * wide)
     skewed = [
-        blank.new_full(shape, -torch.inf).scatter_(1, where.expand(batch, -1), edges.flatten(1))
-        .unflatten(1, (-1, wide)).transpose(0, 1).contiguous()
+        blank.new_full(shape, -torch.inf)
+        .scatter_(1, where.expand(batch, -1), edges.flatten(1))
+        .unflatten(1, (-1, wide))
+        .transpose(0, 1)
+        .contiguous()
         for edges in (blank, label)
-    ]  # (T+U+1, B, U+1) each  # fmt: skip
+    ]  # (T+U+1, B, U+1) each
     by_blank, by_label = skewed
     alpha = torch.full_like(by_blank, -torch.inf)
     alpha[0, :, 0] = 0.0
@@ -127,8 +130,11 @@ def _sweep(blank: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         move = alpha[n - 1] + by_label[n - 1]
         alpha[n, :, 0] = stay[:, 0]
         torch.logaddexp(stay[:, 1:], move[:, :-1], out=alpha[n, :, 1:])
-    return alpha.transpose(0, 1).flatten(1).gather(1, where.expand(batch, -1)).unflatten(
-        1, (high, wide)
+    return (
+        alpha.transpose(0, 1)
+        .flatten(1)
+        .gather(1, where.expand(batch, -1))
+        .unflatten(1, (high, wide))
     )
 
 
@@ -148,10 +154,16 @@ def rnnt_loss(
 
 
 def joint_loss(
-    joint: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], vocabulary: int,
-    heard: torch.Tensor, said: torch.Tensor, targets: torch.Tensor, frames: torch.Tensor,
-    labels: torch.Tensor, kept: int = KEPT, piece: int = PIECE,
-) -> torch.Tensor:  # fmt: skip
+    joint: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    vocabulary: int,
+    heard: torch.Tensor,
+    said: torch.Tensor,
+    targets: torch.Tensor,
+    frames: torch.Tensor,
+    labels: torch.Tensor,
+    kept: int = KEPT,
+    piece: int = PIECE,
+) -> torch.Tensor:
     """The same loss (B,) with the joint network run a piece of one utterance at a time.
 
     Nothing is computed for padding, and where there are more than `kept` numbers, no logits are
@@ -177,10 +189,11 @@ def joint_loss(
         rest, ids = said[row, : u + 1], following[row, : u + 1]
         step = max(1, piece // ((u + 1) * size))
         pieces = [
-            checkpoint(log_probs, part, rest, ids, use_reentrant=False) if again
+            checkpoint(log_probs, part, rest, ids, use_reentrant=False)
+            if again
             else log_probs(part, rest, ids)
             for part in heard[row, :t].split(step)
-        ]  # fmt: skip
+        ]
         both = torch.stack([torch.cat(side) for side in zip(*pieces, strict=True)])
         room = (0, following.size(1) - u - 1, 0, heard.size(1) - t)
         whole.append(torch.nn.functional.pad(both, room))

@@ -15,10 +15,20 @@ OUTPUT = "text"
 WEIGHTS = ("valid.acc.ave.pth", "valid.acc.best.pth", "valid.loss.ave.pth", "valid.loss.best.pth")
 _TOKEN_TYPES = {"bpe": "bpe", "char": "char", "word": "word", "phn": "phone"}
 _SHARED = (
-    "input_size", "frontend", "frontend_conf", "specaug", "specaug_conf", "normalize",
-    "normalize_conf", "preencoder", "preencoder_conf", "encoder", "encoder_conf", "postencoder",
+    "input_size",
+    "frontend",
+    "frontend_conf",
+    "specaug",
+    "specaug_conf",
+    "normalize",
+    "normalize_conf",
+    "preencoder",
+    "preencoder_conf",
+    "encoder",
+    "encoder_conf",
+    "postencoder",
     "postencoder_conf",
-)  # fmt: skip
+)
 
 
 def is_stock(config: Mapping[str, Any]) -> bool:
@@ -65,9 +75,10 @@ def _adopt(config: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any
         head = _attention(config, weight)
     output = {
         **head,
-        "token_type": _TOKEN_TYPES[kind], "token_list": tokens,
+        "token_type": _TOKEN_TYPES[kind],
+        "token_list": tokens,
         "ctc_conf": config.get("ctc_conf") or {},
-    }  # fmt: skip
+    }
     if kind == "bpe":
         output["bpemodel"] = _found(config.get("bpemodel"), folder, "SentencePiece model")
     shared = {key: config.get(key) for key in _SHARED}
@@ -95,10 +106,13 @@ def _transducer(config: Mapping[str, Any], weight: float, where: str) -> dict[st
     if conf.pop("embed_pad", 0) != 0:
         raise UserError(f"{where}: decoder_conf.embed_pad is not 0", "blank must be token 0")
     return {
-        "branch": "transducer", "transducer_weight": 1.0, "ctc_weight": weight,
-        "prediction": conf.pop("rnn_type"), "prediction_conf": conf,
+        "branch": "transducer",
+        "transducer_weight": 1.0,
+        "ctc_weight": weight,
+        "prediction": conf.pop("rnn_type"),
+        "prediction_conf": conf,
         "joint_conf": config.get("joint_net_conf") or {},
-    }  # fmt: skip
+    }
 
 
 def _found(path: str | None, folder: Path, what: str) -> str:

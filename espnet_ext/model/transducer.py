@@ -25,12 +25,16 @@ def build_transducer(
     prediction = build_prediction(kind, output.prediction_conf, vocabulary, where)
     joint = espnet.load("JointNetwork")
     given = {
-        "output_size": vocabulary, "encoder_size": encoder_size,
+        "output_size": vocabulary,
+        "encoder_size": encoder_size,
         "decoder_size": prediction.output_size,
-    }  # fmt: skip
+    }
     # It takes any key, for the activation's parameters; only one that names them can be checked.
-    known = [key for key, parameter in inspect.signature(joint).parameters.items()
-             if key not in given and parameter.kind is not parameter.VAR_KEYWORD]  # fmt: skip
+    known = [
+        key
+        for key, parameter in inspect.signature(joint).parameters.items()
+        if key not in given and parameter.kind is not parameter.VAR_KEYWORD
+    ]
     check_keys(output.joint_conf, known, f"{where}.joint_conf")
     return {
         "prediction": prediction,
@@ -39,9 +43,12 @@ def build_transducer(
 
 
 def transducer_loss(
-    parts: Mapping[str, torch.nn.Module], states: torch.Tensor, lengths: torch.Tensor,
-    text: torch.Tensor, text_lengths: torch.Tensor,
-) -> torch.Tensor:  # fmt: skip
+    parts: Mapping[str, torch.nn.Module],
+    states: torch.Tensor,
+    lengths: torch.Tensor,
+    text: torch.Tensor,
+    text_lengths: torch.Tensor,
+) -> torch.Tensor:
     """−log P(text) of each utterance (N,), in float64.
 
     Args:
@@ -57,6 +64,11 @@ def transducer_loss(
         return joint(heard, said, no_projection=True)
 
     return joint_loss(
-        logits, vocabulary, joint.lin_enc(states), joint.lin_dec(said), labels, lengths,
+        logits,
+        vocabulary,
+        joint.lin_enc(states),
+        joint.lin_dec(said),
+        labels,
+        lengths,
         text_lengths,
-    )  # fmt: skip
+    )

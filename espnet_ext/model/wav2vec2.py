@@ -34,9 +34,12 @@ class Wav2Vec2Features(torch.nn.Module):
     """
 
     def __init__(
-        self, model: str | None = None, architecture: Mapping[str, Any] | None = None,
-        fs: int | str = 16000, freeze: bool = True,
-    ):  # fmt: skip
+        self,
+        model: str | None = None,
+        architecture: Mapping[str, Any] | None = None,
+        fs: int | str = 16000,
+        freeze: bool = True,
+    ):
         super().__init__()
         network, self.architecture = _network(model, architecture, "frontend_conf")
         wanted = self.architecture["sampling_rate"]
@@ -51,8 +54,9 @@ class Wav2Vec2Features(torch.nn.Module):
         self.frozen = freeze
         if freeze:
             self.convolutions.requires_grad_(False)
-        self.strides = list(zip(network.config.conv_kernel, network.config.conv_stride,
-                                strict=True))  # fmt: skip
+        self.strides = list(
+            zip(network.config.conv_kernel, network.config.conv_stride, strict=True)
+        )
         # group normalisation runs over all of a batch's frames, padding too
         self.sees_padding = network.config.feat_extract_norm == "group"
 
@@ -90,9 +94,12 @@ class Wav2Vec2Encoder(torch.nn.Module):
     """
 
     def __init__(
-        self, input_size: int, model: str | None = None,
-        architecture: Mapping[str, Any] | None = None, mask_time_prob: float | None = None,
-    ):  # fmt: skip
+        self,
+        input_size: int,
+        model: str | None = None,
+        architecture: Mapping[str, Any] | None = None,
+        mask_time_prob: float | None = None,
+    ):
         super().__init__()
         self.network, self.architecture = _network(model, architecture, "encoder_conf")
         if mask_time_prob is not None:
@@ -101,8 +108,9 @@ class Wav2Vec2Encoder(torch.nn.Module):
         if input_size != channels:
             raise UserError(
                 f"encoder_conf: {model or 'the architecture'} reads {channels} channels, and gets "
-                f"{input_size}", f"write frontend: {KIND}, with the same model, and no preencoder",
-            )  # fmt: skip
+                f"{input_size}",
+                f"write frontend: {KIND}, with the same model, and no preencoder",
+            )
         del self.network.feature_extractor  # the frontend's
         if not self.network.config.apply_spec_augment or not self._masks():
             self.network.masked_spec_embed = None  # else a parameter that no loss reaches

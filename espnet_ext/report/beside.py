@@ -38,9 +38,11 @@ def _rates(language: Language) -> Iterator[list[str]]:
                 continue
             cell, figures = found
             bounds = f" [{interval(figures['interval'])}]" if figures["interval"] else ""
-            yield [f"{system}, {output}: error %",
-                   f"{cell['metric'].upper()} {percent(figures['rate'])}{bounds}",
-                   f"CER {percent(_paper(kind, language.code, output))}"]  # fmt: skip
+            yield [
+                f"{system}, {output}: error %",
+                f"{cell['metric'].upper()} {percent(figures['rate'])}{bounds}",
+                f"CER {percent(_paper(kind, language.code, output))}",
+            ]
 
 
 def _own_cells(language: Language) -> Iterator[tuple[str, Mapping]]:
@@ -62,8 +64,11 @@ def _differences(language: Language) -> Iterator[list[str]]:
             theirs, where = known[output][row["bin"]], f", distance {BIN_NAMES[row['bin']]}"
         if theirs is not None and row["difference"] is not None:
             bounds = f" [{signed_interval(row['interval'])}]" if row["interval"] else ""
-            yield [f"do − so_{output}, {output}{where}: points",
-                   signed(row["difference"]) + bounds, signed(theirs)]  # fmt: skip
+            yield [
+                f"do − so_{output}, {output}{where}: points",
+                signed(row["difference"]) + bounds,
+                signed(theirs),
+            ]
 
 
 def _shares(language: Language) -> Iterator[list[str]]:
@@ -74,8 +79,11 @@ def _shares(language: Language) -> Iterator[list[str]]:
     main = divergence["pairs"].get(divergence["main"])
     for one in main["bins"] if main else ():
         theirs = published.DIVERGENCE[language.code][one["bin"]]
-        yield [f"utterances at distance {BIN_NAMES[one['bin']]}: %",
-               f"{100 * one['share']:.1f}", f"{theirs:.1f}"]  # fmt: skip
+        yield [
+            f"utterances at distance {BIN_NAMES[one['bin']]}: %",
+            f"{100 * one['share']:.1f}",
+            f"{theirs:.1f}",
+        ]
 
 
 def _single_encoders(language: Language) -> list[Mapping]:
@@ -92,8 +100,11 @@ def _encoders(language: Language) -> Iterator[list[str]]:
     for point, (layer, value) in zip(
         (ours[:1] + ours[-1:]), (list(theirs.items())[0], list(theirs.items())[-1]), strict=False
     ):
-        yield [f"CKA so_surface – so_meaning, encoder layer {point['layer']} (theirs {layer})",
-               value_text(point), f"{value:.2f}"]  # fmt: skip
+        yield [
+            f"CKA so_surface – so_meaning, encoder layer {point['layer']} (theirs {layer})",
+            value_text(point),
+            f"{value:.2f}",
+        ]
 
 
 def _decoders(language: Language) -> Iterator[list[str]]:
@@ -104,8 +115,11 @@ def _decoders(language: Language) -> Iterator[list[str]]:
         if wanted and pair["curve"] and tuple(names) in given:
             layer, value = given[tuple(names)]
             last = pair["curve"][-1]
-            yield [f"CKA {' – '.join(names)}, decoder layer {last['layer']} (theirs {layer})",
-                   value_text(last), f"{value:.2f}"]  # fmt: skip
+            yield [
+                f"CKA {' – '.join(names)}, decoder layer {last['layer']} (theirs {layer})",
+                value_text(last),
+                f"{value:.2f}",
+            ]
 
 
 def figure(language: Language) -> Markup | None:
@@ -119,8 +133,11 @@ def figure(language: Language) -> Markup | None:
         "published, 12 layers": [(int(layer) / 11, value) for layer, value in theirs.items()],
     }
     drawing = svg.curves(
-        series, bottom=0.0, top=1.0, x_title="depth of the encoder, first block 0, last 1",
+        series,
+        bottom=0.0,
+        top=1.0,
+        x_title="depth of the encoder, first block 0, last 1",
         title=f"{language.name}: CKA of the single-output encoders, here and published",
-    )  # fmt: skip
+    )
     caption = element("figcaption", "so_surface – so_meaning, CKA")
     return element("figure", caption, drawing, svg.legend(list(series)))

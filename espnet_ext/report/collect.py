@@ -28,8 +28,13 @@ _REQUIRED = {
 
 
 # What stage 17 says of a language's systems, and what of it is made only when asked for.
-ANALYSES = {"cka": "comparison of systems", "probes": "probes", "swaps": "exchanged encoders",
-            "vectors": "task vectors", "partial": "fewer labels"}  # fmt: skip
+ANALYSES = {
+    "cka": "comparison of systems",
+    "probes": "probes",
+    "swaps": "exchanged encoders",
+    "vectors": "task vectors",
+    "partial": "fewer labels",
+}
 ON_REQUEST = ("swaps", "vectors", "partial")
 OF_ONE = ("vectors", "partial")  # they need no second system
 

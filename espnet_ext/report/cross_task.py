@@ -9,8 +9,14 @@ from dataclasses import dataclass
 from espnet_ext.report.summary import interval, percent, signed, signed_interval
 
 UNITS = {"char": "characters", "jamo": "jamo", "phone": "phones"}
-BIN_NAMES = {"1-3": "1–3", "4-10": "4–10", ">=11": "≥ 11", "<=0.1": "to 0.1", "<=0.3": "to 0.3",
-             ">0.3": "above 0.3"}  # fmt: skip
+BIN_NAMES = {
+    "1-3": "1–3",
+    "4-10": "4–10",
+    ">=11": "≥ 11",
+    "<=0.1": "to 0.1",
+    "<=0.3": "to 0.3",
+    ">0.3": "above 0.3",
+}
 LEVEL = 0.05  # of adjusted p, from which on a difference is not told from chance
 _WHOLE, _LEARNER, _REGULAR = "surface-meaning", "surface-canonical", "canonical-meaning"
 _PAIR_NAMES = {
@@ -105,12 +111,13 @@ _HEADS = ["first %", "second %", "difference", "of speakers' means", "p", "Holm"
 
 def _figures(row: Mapping) -> list[str]:
     return [
-        percent(row["rate_a"]), percent(row["rate_b"]),
+        percent(row["rate_a"]),
+        percent(row["rate_b"]),
         _signed(row["difference"], row["interval"]),
         _signed(row["macro"], row.get("macro_interval")),
         *(_p(row.get(key)) for key in ("p_value", "p_holm", "p_permutation")),
         str(row["utterances"]),
-    ]  # fmt: skip
+    ]
 
 
 def _chosen(result: Mapping, *groups: str | None) -> Iterator[tuple[Mapping, Mapping]]:
@@ -129,12 +136,18 @@ def _changes(result: Mapping) -> Block:
         "the utterances whose words it knows in both systems."
     )
     said = [_change(c, row) for c, row in _chosen(result, None) if row["interval"]]
-    return Block("What joint training changes", note, said,
-                 ["systems", "cell", *_HEADS], rows, text_columns=2)  # fmt: skip
+    return Block(
+        "What joint training changes",
+        note,
+        said,
+        ["systems", "cell", *_HEADS],
+        rows,
+        text_columns=2,
+    )
 
 
 def _change(comparison: Mapping, row: Mapping) -> str:
-    """"Joint training cost surface 1.2 points [0.4 to 2.1]", for an own cell."""
+    """ "Joint training cost surface 1.2 points [0.4 to 2.1]", for an own cell."""
     output, _, reference = row["name"].partition("-")
     who = f"{comparison['b']} against {comparison['a']}"
     bounds = f"[{signed_interval(row['interval'])}]"
@@ -143,8 +156,10 @@ def _change(comparison: Mapping, row: Mapping) -> str:
         nearer = "neither nearer to it nor further from it that can be told from chance"
         nearer = {-1: "nearer to it", 1: "further from it"}.get(side(row), nearer)
         points = f"{signed(row['difference'])} points {bounds}"
-        return (f"{who}: {output}, held against the {reference} reference, came {nearer}: "
-                f"{points}.{only_here(row)}")  # fmt: skip
+        return (
+            f"{who}: {output}, held against the {reference} reference, came {nearer}: "
+            f"{points}.{only_here(row)}"
+        )
     what = "joint training" if comparison.get("joint") else "the change"
     size = f"{percent(abs(row['difference']))} points"
     if side(row) > 0:
@@ -173,13 +188,22 @@ def _bins(result: Mapping) -> Block:
         "reference, which does not. Holm's correction is for all whole distances, and for all "
         "distances a token. Bins that hold no utterance are left out."
     )
-    return Block("Differences by distance", note, [], ["systems", "cell", "distance", *_HEADS],
-                 rows, text_columns=3, folded=True)  # fmt: skip
+    return Block(
+        "Differences by distance",
+        note,
+        [],
+        ["systems", "cell", "distance", *_HEADS],
+        rows,
+        text_columns=3,
+        folded=True,
+    )
 
 
 def _origins(result: Mapping) -> Block:
-    rows = [[_pair(c), _cell(row["name"]), row["bin"], *_figures(row)]
-            for c, row in _chosen(result, "origin")]  # fmt: skip
+    rows = [
+        [_pair(c), _cell(row["name"]), row["bin"], *_figures(row)]
+        for c, row in _chosen(result, "origin")
+    ]
     note = (
         _DIFFERENCE + "Learner error: surface is not canonical. Regular phonology only: surface is "
         "canonical, and not as the meaning is written. Neither: all three are the same."
@@ -194,16 +218,23 @@ def _origins(result: Mapping) -> Block:
                 by_cell.setdefault(output, []).append(f"{row['bin']}: {points} points")
         who = f"{comparison['b']} against {comparison['a']}"
         said += [f"{who}, {output}: {'; '.join(parts)}." for output, parts in by_cell.items()]
-    return Block("Learner error and regular phonology", note, said,
-                 ["systems", "cell", "utterances with", *_HEADS], rows, text_columns=3)  # fmt: skip
+    return Block(
+        "Learner error and regular phonology",
+        note,
+        said,
+        ["systems", "cell", "utterances with", *_HEADS],
+        rows,
+        text_columns=3,
+    )
 
 
 def _slopes(result: Mapping) -> Block:
     learner = result["divergence"]["main"] == _LEARNER
     names = {
         "distance": "learner error" if learner else "whole distance",
-        "regular": "regular phonology", "learner": "learner error",
-    }  # fmt: skip
+        "regular": "regular phonology",
+        "learner": "learner error",
+    }
     rows, said, absent = [], [], set()
     for comparison in result["differences"]:
         for one in comparison["dependence"]:
@@ -213,9 +244,17 @@ def _slopes(result: Mapping) -> Block:
             beside = " beside the other" if len(one["of"]) > 1 else ""
             for key, slope in one["slopes"].items():
                 figures = _signed(slope["slope"], slope["interval"], 3)
-                rows.append([_pair(comparison), _cell(one["name"]), names[key] + beside, figures,
-                             _p(slope["p_value"]), _p(slope.get("p_holm")),
-                             str(one["utterances"])])  # fmt: skip
+                rows.append(
+                    [
+                        _pair(comparison),
+                        _cell(one["name"]),
+                        names[key] + beside,
+                        figures,
+                        _p(slope["p_value"]),
+                        _p(slope.get("p_holm")),
+                        str(one["utterances"]),
+                    ]
+                )
             output, _, reference = one["name"].partition("-")
             if output == reference:
                 said.append(_slope_reading(comparison, output, one["slopes"], names))
@@ -228,9 +267,14 @@ def _slopes(result: Mapping) -> Block:
         f"({UNITS[result['divergence']['unit']]}), length and first language held equal; Holm's "
         "correction is for all slopes of two systems."
     )
-    return Block("Does the difference grow with distance?", note, said,
-                 ["systems", "cell", "distance", "errors a unit", "p", "Holm", "utt"],
-                 rows, text_columns=3)  # fmt: skip
+    return Block(
+        "Does the difference grow with distance?",
+        note,
+        said,
+        ["systems", "cell", "distance", "errors a unit", "p", "Holm", "utt"],
+        rows,
+        text_columns=3,
+    )
 
 
 def _slope_reading(comparison: Mapping, output: str, slopes: Mapping, names: Mapping) -> str:
@@ -240,8 +284,10 @@ def _slope_reading(comparison: Mapping, output: str, slopes: Mapping, names: Map
         more = {1: "further errors with each unit", -1: "fewer errors with each unit"}.get(
             side(slope), more
         )
-        parts.append(f"{names[key]}, {more}: {_signed(slope['slope'], slope['interval'], 3)}, "
-                     f"Holm's p {_p(slope.get('p_holm'))}")  # fmt: skip
+        parts.append(
+            f"{names[key]}, {more}: {_signed(slope['slope'], slope['interval'], 3)}, "
+            f"Holm's p {_p(slope.get('p_holm'))}"
+        )
     who = f"{comparison['b']} against {comparison['a']}, {output}"
     return f"{who} (at equal length and first language): {'; '.join(parts)}."
 
@@ -256,14 +302,20 @@ def _divergence(result: Mapping) -> Block:
     rows = []
     for name, one in pairs.items():
         sounds = one["articulatory"]
-        rows.append([
-            _PAIR_NAMES[name], percent(one["mean"]),
-            _bounded(one["per_100_tokens"], one["interval"]), percent(one["macro"]),
-            *(" / ".join(f"{100 * b['share']:.0f}" for b in one[key])
-              for key in ("bins", "normalised")),
-            _bounded(sounds["per_100_segments"], sounds["interval"]) if sounds else "–",
-            str(one["utterances"]),
-        ])  # fmt: skip
+        rows.append(
+            [
+                _PAIR_NAMES[name],
+                percent(one["mean"]),
+                _bounded(one["per_100_tokens"], one["interval"]),
+                percent(one["macro"]),
+                *(
+                    " / ".join(f"{100 * b['share']:.0f}" for b in one[key])
+                    for key in ("bins", "normalised")
+                ),
+                _bounded(sounds["per_100_segments"], sounds["interval"]) if sounds else "–",
+                str(one["utterances"]),
+            ]
+        )
     said = []
     if found["origin"]:
         counts = ", ".join(f"{b['bin']} in {b['utterances']}" for b in found["origin"])
@@ -279,32 +331,62 @@ def _divergence(result: Mapping) -> Block:
         "Articulatory: in features (PanPhon's), for 100 segments; a sound that differs in one "
         "feature counts one twenty-fourth."
     )
-    heads = ["references", "an utterance", "in 100 tokens", "of speakers' means", "whole, %",
-             "a token, %", "articulatory", "utt"]  # fmt: skip
+    heads = [
+        "references",
+        "an utterance",
+        "in 100 tokens",
+        "of speakers' means",
+        "whole, %",
+        "a token, %",
+        "articulatory",
+        "utt",
+    ]
     return Block("How far the references lie apart", note, said, heads, rows)
 
 
 def _articulation(result: Mapping) -> Block:
     found = result["articulatory"]
-    rows = [[system, _bounded(one["per_100_segments"], one["interval"]), "–", "–",
-             str(one["utterances"])] for system, one in found["systems"].items()]  # fmt: skip
+    rows = [
+        [
+            system,
+            _bounded(one["per_100_segments"], one["interval"]),
+            "–",
+            "–",
+            str(one["utterances"]),
+        ]
+        for system, one in found["systems"].items()
+    ]
     said = []
     for one in found["differences"]:
-        rows.append([_pair(one), _signed(one["difference"], one["interval"]), _p(one["p_value"]),
-                     _p(one["p_permutation"]), str(one["utterances"])])  # fmt: skip
+        rows.append(
+            [
+                _pair(one),
+                _signed(one["difference"], one["interval"]),
+                _p(one["p_value"]),
+                _p(one["p_permutation"]),
+                str(one["utterances"]),
+            ]
+        )
         if one["interval"]:
             how = {-1: "nearer to", 1: "further from"}.get(
                 side(one), "neither nearer to nor further from"
             )
             points = _signed(one["difference"], one["interval"])
-            said.append(f"{one['b']} against {one['a']}: its recognised sounds lie {how} what was "
-                        f"said: {points} in 100 segments.{only_here(one)}")  # fmt: skip
+            said.append(
+                f"{one['b']} against {one['a']}: its recognised sounds lie {how} what was "
+                f"said: {points} in 100 segments.{only_here(one)}"
+            )
     note = (
         "Articulatory distance of the recognised surface from the surface reference, for 100 "
         "segments of it: small where the wrong sounds are similar ones."
     )
-    return Block("How wrong the sounds are", note, said,
-                 ["system", "in 100 segments", "p", "permuted", "utt"], rows)  # fmt: skip
+    return Block(
+        "How wrong the sounds are",
+        note,
+        said,
+        ["system", "in 100 segments", "p", "permuted", "utt"],
+        rows,
+    )
 
 
 # -- two outputs of an utterance
@@ -339,8 +421,11 @@ def _outputs(result: Mapping) -> Block:
     rows.append(["utterances", *(str(one["utterances"]) for one in found)])
     rows.append(["of these without a distance", *(str(one["not_comparable"]) for one in found)])
     said = [_outputs_reading(one, UNITS[result["consistency"]["unit"]]) for one in found]
-    said += [f"{one['name']}: {one['lacks']}." for one in result["consistency"]["outputs"]
-             if one["lacks"] and not one["measures"]]  # fmt: skip
+    said += [
+        f"{one['name']}: {one['lacks']}."
+        for one in result["consistency"]["outputs"]
+        if one["lacks"] and not one["measures"]
+    ]
     against = found[0]["against"] if found else "meaning"
     how = "meaning" if against == "meaning" else "the canonical phones of the meaning's words"
     note = (
@@ -349,8 +434,7 @@ def _outputs(result: Mapping) -> Block:
         "utterance with a recognised word that is in no lexicon has no distance."
     )
     names = [one["name"] for one in found]
-    return Block("Do both outputs fit each other?", note, said, ["", *names],
-                 rows if found else [])  # fmt: skip
+    return Block("Do both outputs fit each other?", note, said, ["", *names], rows if found else [])
 
 
 def _outputs_reading(one: Mapping, unit: str) -> str:
@@ -368,8 +452,10 @@ def _outputs_reading(one: Mapping, unit: str) -> str:
         other = measures["meaning_if_not_surface"]
         wrong = f", where it is wrong in {_bounded(other['value'], other['interval'], 1)} %"
         right = _bounded(value["value"], value["interval"], 1)
-        parts.append(f"where surface is right, meaning is in {right} %"
-                     + (wrong if other["value"] is not None else ""))  # fmt: skip
+        parts.append(
+            f"where surface is right, meaning is in {right} %"
+            + (wrong if other["value"] is not None else "")
+        )
     return f"{one['name']}: {'; '.join(parts) or 'nothing can be said'}."
 
 
@@ -387,14 +473,22 @@ def _tests(result: Mapping) -> Block:
         if one["lacks"]:
             said.append(f"{one['b']} against {one['a']}: {one['lacks']}.")
     note = "Over the utterances that both have; p as above, Holm's correction for all measures."
-    return Block("Fit of both outputs: differences", note, said,
-                 ["systems", "measure", "difference", "p", "Holm", "permuted"],
-                 rows, text_columns=2, folded=True)  # fmt: skip
+    return Block(
+        "Fit of both outputs: differences",
+        note,
+        said,
+        ["systems", "measure", "difference", "p", "Holm", "permuted"],
+        rows,
+        text_columns=2,
+        folded=True,
+    )
 
 
 def _test_reading(one: Mapping) -> str:
-    words = {"absolute_difference": ("fits the references' distance worse", "fits it better"),
-             "both_right": ("more often has both right", "less often has both right")}  # fmt: skip
+    words = {
+        "absolute_difference": ("fits the references' distance worse", "fits it better"),
+        "both_right": ("more often has both right", "less often has both right"),
+    }
     parts = []
     for key, (above, below) in words.items():
         row = one["measures"][key]

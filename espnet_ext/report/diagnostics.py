@@ -70,22 +70,32 @@ def at_the_end(points: Sequence[tuple[int, float | None]]) -> Mean | None:
 
 
 LABELS = {
-    "cosine": "cosine of gradients, {}", "norm": "norm of gradient, {}",
-    "drift": "CKA with the start", "decoders": "CKA of decoders, {}",
-}  # fmt: skip
+    "cosine": "cosine of gradients, {}",
+    "norm": "norm of gradient, {}",
+    "drift": "CKA with the start",
+    "decoders": "CKA of decoders, {}",
+}
 
 
 def table_of(language: Language) -> tuple[list[str], list[list[str]]]:
     """Heads, and a row a system and quantity: values at the end, layer by layer."""
-    found = [(system, track) for system, records in language.diagnostics.items()
-             for track in tracks(records)]  # fmt: skip
+    found = [
+        (system, track)
+        for system, records in language.diagnostics.items()
+        for track in tracks(records)
+    ]
     names = list(dict.fromkeys(layer for _, track in found for layer in track.points))
     names = sorted(names, key=lambda name: name == WHOLE)  # the whole comes last
     rows = []
     for system, track in found:
         means = [at_the_end(track.points[n]) if n in track.points else None for n in names]
-        rows.append([system, LABELS[track.kind].format(track.name),
-                     *(_shown(track.kind, mean) for mean in means)])  # fmt: skip
+        rows.append(
+            [
+                system,
+                LABELS[track.kind].format(track.name),
+                *(_shown(track.kind, mean) for mean in means),
+            ]
+        )
     return ["system", "at the end", *names], rows
 
 
@@ -123,16 +133,20 @@ def _cosine_reading(system: str, track: Track) -> str:
     steps = max(mean.steps for mean in known.values())
     if steps < FEWEST:
         values = ", ".join(f"{name}: {signed(mean.value)}" for name, mean in known.items())
-        return (f"{system}: at the end, cosine of the gradients of {outputs} by layer: {values}; "
-                f"of {steps} diagnosed step{'s' * (steps > 1)}, too few to read more.")  # fmt: skip
+        return (
+            f"{system}: at the end, cosine of the gradients of {outputs} by layer: {values}; "
+            f"of {steps} diagnosed step{'s' * (steps > 1)}, too few to read more."
+        )
     parts = []
     for verdict, layers in _runs(known):
         values = [known[name].value for name in layers]
         low, high = signed(min(values)), signed(max(values))
         size = low if low == high else f"{low} to {high}"
         parts.append(f"{verdict} in {_span(layers)} (cosine {size})")
-    return (f"{system}: at the end, gradients of {outputs} {', '.join(parts)}; means of {steps} "
-            "steps, beyond chance where two standard errors from 0.")  # fmt: skip
+    return (
+        f"{system}: at the end, gradients of {outputs} {', '.join(parts)}; means of {steps} "
+        "steps, beyond chance where two standard errors from 0."
+    )
 
 
 def _verdict(mean: Mean) -> str:
@@ -177,8 +191,10 @@ def _drift_reading(system: str, track: Track, records: Sequence[Mapping]) -> str
         return f"{said}, nothing could change."
     if least == most:
         return f"{said}, {_span([least])} came to a CKA of {known[least]:.2f} with its start."
-    return (f"{said}, the encoder changed least in {_span([least])} (CKA {known[least]:.2f}) and "
-            f"most in {_span([most])} ({known[most]:.2f}).")  # fmt: skip
+    return (
+        f"{said}, the encoder changed least in {_span([least])} (CKA {known[least]:.2f}) and "
+        f"most in {_span([most])} ({known[most]:.2f})."
+    )
 
 
 def _decoder_reading(system: str, track: Track) -> str:
@@ -199,17 +215,23 @@ def section(language: Language) -> Markup | None:
         return None
     figures = []
     for system, records in language.diagnostics.items():
-        figures += [_figure(language, system, track) for track in tracks(records)
-                    if track.kind != "norm"]  # fmt: skip
+        figures += [
+            _figure(language, system, track) for track in tracks(records) if track.kind != "norm"
+        ]
     heads, rows = table_of(language)
-    return join([
-        element("h3", "While training"),
-        element("ul", [element("li", said) for said in readings(language)]),
-        element("p", INTRODUCTION, class_="note"),
-        element("div", figures, class_="pair"),
-        element("details", element("summary", "Values at the end, layer by layer"),
-                sections.table(heads, rows, text_columns=2, label="diagnoses of training")),
-    ])  # fmt: skip
+    return join(
+        [
+            element("h3", "While training"),
+            element("ul", [element("li", said) for said in readings(language)]),
+            element("p", INTRODUCTION, class_="note"),
+            element("div", figures, class_="pair"),
+            element(
+                "details",
+                element("summary", "Values at the end, layer by layer"),
+                sections.table(heads, rows, text_columns=2, label="diagnoses of training"),
+            ),
+        ]
+    )
 
 
 def _figure(language: Language, system: str, track: Track) -> Markup:
@@ -222,8 +244,9 @@ def _figure(language: Language, system: str, track: Track) -> Markup:
     else:
         top, bottom = max(1.0, high), 0.0 if low >= 0 else -svg.nice_ceiling(-low)
     label = LABELS[track.kind].format(track.name)
-    plot = svg.curves(drawn, bottom=bottom, top=top, x_title="step",
-                      title=f"{language.name}, {system}: {label}")  # fmt: skip
+    plot = svg.curves(
+        drawn, bottom=bottom, top=top, x_title="step", title=f"{language.name}, {system}: {label}"
+    )
     legend = svg.legend([named(name) for name in drawn])
     return element("figure", element("figcaption", f"{system}: {label}"), plot, legend)
 

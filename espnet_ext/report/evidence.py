@@ -5,9 +5,12 @@ from collections.abc import Iterator, Mapping
 from espnet_ext.report.summary import interval, percent
 
 TASKS = {
-    "surface": "surface tokens", "meaning": "meaning tokens",
-    "deviates": "whether a surface token deviates", "l1": "first language", "speaker": "speaker",
-}  # fmt: skip
+    "surface": "surface tokens",
+    "meaning": "meaning tokens",
+    "deviates": "whether a surface token deviates",
+    "l1": "first language",
+    "speaker": "speaker",
+}
 
 
 def probe_tables(probes: Mapping) -> Iterator[tuple[str, list[str], list[list[str]]]]:
@@ -66,12 +69,17 @@ def swap_rows(swaps: Mapping) -> tuple[list[str], list[list[str]]]:
     """Heads, and a row for each decoder, encoder and way."""
     heads = ["output", "decoder of", "encoder of", "way", "error %", "95 %", "R² of the map"]
     rows = [
-        [row["output"], row["decoder"], row["encoder"], row["way"],
-         "–" if row["rate"] is None else percent(row["rate"]),
-         interval(row["interval"]) if row["interval"] else "–",
-         "–" if row["r2"] is None else f"{row['r2']:.2f}"]
+        [
+            row["output"],
+            row["decoder"],
+            row["encoder"],
+            row["way"],
+            "–" if row["rate"] is None else percent(row["rate"]),
+            interval(row["interval"]) if row["interval"] else "–",
+            "–" if row["r2"] is None else f"{row['r2']:.2f}",
+        ]
         for row in sorted(swaps["rows"], key=lambda row: (row["output"], row["decoder"]))
-    ]  # fmt: skip
+    ]
     return heads, rows
 
 

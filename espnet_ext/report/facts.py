@@ -96,8 +96,18 @@ DECODING = {
 
 def mdd_rows(runs: Mapping[str, Run]) -> tuple[list[str], list[list[str]]]:
     """Mispronunciation detection of every system, with and without a prompt."""
-    heads = ["system", "prompt", "F1 detection", "F1 diagnosis", "F1 without insertions", "FRR",
-             "FAR", "DER", "PER", "utt"]  # fmt: skip
+    heads = [
+        "system",
+        "prompt",
+        "F1 detection",
+        "F1 diagnosis",
+        "F1 without insertions",
+        "FRR",
+        "FAR",
+        "DER",
+        "PER",
+        "utt",
+    ]
     rows = []
     for system, run in runs.items():
         for how, found in run.mdd.items():
@@ -107,8 +117,10 @@ def mdd_rows(runs: Mapping[str, Run]) -> tuple[list[str], list[list[str]]]:
                 for name, value in found["F1"].items()
             ]
             measures = found["measures"]["with_insertions"]
-            rates = [percent(value) for value in
-                     (*(measures[key] for key in ("FRR", "FAR", "DER")), found["PER"])]  # fmt: skip
+            rates = [
+                percent(value)
+                for value in (*(measures[key] for key in ("FRR", "FAR", "DER")), found["PER"])
+            ]
             rows.append([system, how.partition(" ")[0], *scores, *rates, str(found["utterances"])])
     return heads, rows
 
@@ -171,10 +183,13 @@ def commands(language: Language, runs: Mapping[str, Run]) -> list[tuple[str, dic
             found.append((f"{system}: decoding", run.decode))
         found.append((f"{system}: scores", run.score))
     found += [(f"cross-task evaluation, {name}", one) for name, one in language.cross.items()]
-    for what, made in (("comparison of systems", language.cka), ("probes", language.probes),
-                       ("exchanged encoders", language.swaps),
-                       ("task vectors", language.vectors),
-                       ("fewer labels", language.partial)):  # fmt: skip
+    for what, made in (
+        ("comparison of systems", language.cka),
+        ("probes", language.probes),
+        ("exchanged encoders", language.swaps),
+        ("task vectors", language.vectors),
+        ("fewer labels", language.partial),
+    ):
         if made:
             found.append((what, made))
     # Some files keep their provenance apart, others among their own keys.

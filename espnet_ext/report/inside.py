@@ -27,21 +27,31 @@ def section(language: Language) -> Markup | None:
         if pairs[0]["rows"] == "utterances"
     ]
     beside = similarity.published_text(language.code)
-    return join([
-        element("h3", "What the systems share inside"),
-        element("p", text),
-        element("div", plots, class_="pair"),
-        element("ul", [element("li", said) for said in similarity.readings(cka)]),
-        element("p", " ".join(beside), class_="note") if beside else None,
-        element("details", element("summary", "The values, with intervals over speakers"),
+    return join(
+        [
+            element("h3", "What the systems share inside"),
+            element("p", text),
+            element("div", plots, class_="pair"),
+            element("ul", [element("li", said) for said in similarity.readings(cka)]),
+            element("p", " ".join(beside), class_="note") if beside else None,
+            element(
+                "details",
+                element("summary", "The values, with intervals over speakers"),
                 _values("encoders", cka["pairs"]),
-                [join([element("p", f"Decoders, {how}:"), _values("decoders", pairs)])
-                 for how, pairs in decoders]),
-        _measures(cka),
-        element("details", element("summary", "All layers against all layers"),
+                [
+                    join([element("p", f"Decoders, {how}:"), _values("decoders", pairs)])
+                    for how, pairs in decoders
+                ],
+            ),
+            _measures(cka),
+            element(
+                "details",
+                element("summary", "All layers against all layers"),
                 element("div", [_map(cka, pair) for pair in cka["pairs"]], class_="pair"),
-                _whole(cka.get("everything"))),
-    ])  # fmt: skip
+                _whole(cka.get("everything")),
+            ),
+        ]
+    )
 
 
 def probes(language: Language) -> Markup | None:
@@ -58,12 +68,14 @@ def probes(language: Language) -> Markup | None:
         join([element("h4", title), table(heads, rows, label=f"probes: {title}")])
         for title, heads, rows in evidence.probe_tables(found)
     ]
-    return join([
-        element("h3", "What can be read off the encoders"),
-        element("p", text),
-        element("ul", [element("li", said) for said in evidence.probe_readings(found)]),
-        element("details", element("summary", "Every layer"), tables),
-    ])  # fmt: skip
+    return join(
+        [
+            element("h3", "What can be read off the encoders"),
+            element("p", text),
+            element("ul", [element("li", said) for said in evidence.probe_readings(found)]),
+            element("details", element("summary", "Every layer"), tables),
+        ]
+    )
 
 
 def swaps(language: Language) -> Markup | None:
@@ -76,13 +88,18 @@ def swaps(language: Language) -> Markup | None:
         f"Each decoder was put on each encoder ({found['utterances']} utterances), as it is and "
         f"through a linear map fitted to {found['train_utterances']} training utterances."
     )
-    return join([
-        element("h3", "Encoders exchanged"),
-        element("p", text),
-        element("ul", [element("li", said) for said in evidence.swap_readings(found)]),
-        element("details", element("summary", "The values"),
-                table(heads, rows, text_columns=4, label="exchanged encoders")),
-    ])  # fmt: skip
+    return join(
+        [
+            element("h3", "Encoders exchanged"),
+            element("p", text),
+            element("ul", [element("li", said) for said in evidence.swap_readings(found)]),
+            element(
+                "details",
+                element("summary", "The values"),
+                table(heads, rows, text_columns=4, label="exchanged encoders"),
+            ),
+        ]
+    )
 
 
 def _plot(language: Language, title: str, pairs: Sequence[Mapping], x_title: str) -> Markup:
@@ -94,9 +111,7 @@ def _plot(language: Language, title: str, pairs: Sequence[Mapping], x_title: str
     plot = svg.lines(
         layers, series, top=1.0, first=PAIRS, x_title=x_title, title=f"{language.name}: {title}"
     )
-    return element(
-        "figure", element("figcaption", title), plot, svg.legend(list(series), PAIRS)
-    )
+    return element("figure", element("figcaption", title), plot, svg.legend(list(series), PAIRS))
 
 
 def _shown(point: Mapping) -> float | None:
@@ -119,16 +134,23 @@ def _measures(cka: Mapping) -> Markup | None:
         "the mean for other moments of the same speaker."
     )
     summary = element("summary", "Other measures of the encoders")
-    return element("details", summary, element("p", text),
-                   table(heads, rows, text_columns=2, label="other measures"))  # fmt: skip
+    return element(
+        "details",
+        summary,
+        element("p", text),
+        table(heads, rows, text_columns=2, label="other measures"),
+    )
 
 
 def _map(cka: Mapping, pair: Mapping) -> Markup:
     drawing = svg.heatmap(
-        cka["models"][pair["a"]]["layers"], cka["models"][pair["b"]]["layers"], pair["grid"],
+        cka["models"][pair["a"]]["layers"],
+        cka["models"][pair["b"]]["layers"],
+        pair["grid"],
         title=f"CKA of all layers, {pair['a']} and {pair['b']}",
-        row_title=pair["a"], column_title=pair["b"],
-    )  # fmt: skip
+        row_title=pair["a"],
+        column_title=pair["b"],
+    )
     return element("figure", drawing)
 
 
@@ -142,8 +164,13 @@ def _whole(everything: Mapping | None) -> Markup | None:
     ]
     values = [[None if v is None else max(0.0, v) for v in row] for row in everything["debiased"]]
     drawing = svg.heatmap(
-        names, names, values, title="Debiased CKA of all layers of all systems",
-        row_title="", column_title="", long_names=True,
-    )  # fmt: skip
+        names,
+        names,
+        values,
+        title="Debiased CKA of all layers of all systems",
+        row_title="",
+        column_title="",
+        long_names=True,
+    )
     caption = f"Means over {everything['utterances']} utterances, debiased"
     return element("figure", element("figcaption", caption), drawing)

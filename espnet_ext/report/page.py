@@ -117,9 +117,15 @@ def _published(results: Results) -> Markup | None:
         ),
         sections.table(["system", *heads], rows),
         [
-            join([element("h3", f"{one.name}: ours beside them"), beside.figure(one),
-                  sections.table(beside.HEADS, beside.rows(one), label="ours and published")])
-            for one in results.languages if one.code in codes
+            join(
+                [
+                    element("h3", f"{one.name}: ours beside them"),
+                    beside.figure(one),
+                    sections.table(beside.HEADS, beside.rows(one), label="ours and published"),
+                ]
+            )
+            for one in results.languages
+            if one.code in codes
         ],
         id="published",
     )

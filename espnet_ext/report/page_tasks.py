@@ -12,13 +12,17 @@ def section(language: Language) -> Markup | None:
     """Everything that `tasks.sections` tells, with plots where a plot says more."""
     parts = []
     for title, texts, heads, rows, readings in tasks.sections(language):
-        parts.append(join([
-            element("h3", title[0].upper() + title[1:]),
-            *(element("p", text) for text in texts),
-            _plots(language, title),
-            table(heads, rows, text_columns=3, label=title),
-            element("ul", [element("li", said) for said in readings]) if readings else None,
-        ]))  # fmt: skip
+        parts.append(
+            join(
+                [
+                    element("h3", title[0].upper() + title[1:]),
+                    *(element("p", text) for text in texts),
+                    _plots(language, title),
+                    table(heads, rows, text_columns=3, label=title),
+                    element("ul", [element("li", said) for said in readings]) if readings else None,
+                ]
+            )
+        )
     return join(parts) if parts else None
 
 
@@ -49,9 +53,12 @@ def _points(system: str, place: Mapping) -> Markup:
     shares = [f"{100 * share:.0f} %" for share in place["explained"]]
     known = tasks.learnt(place)
     drawing = svg.points(
-        [place["labels"][i] for i in known], [place["points"][i] for i in known], title=caption,
-        x_title=f"first ({shares[0]})", y_title=f"second ({shares[1]})",
-    )  # fmt: skip
+        [place["labels"][i] for i in known],
+        [place["points"][i] for i in known],
+        title=caption,
+        x_title=f"first ({shares[0]})",
+        y_title=f"second ({shares[1]})",
+    )
     return element("figure", element("figcaption", caption), drawing)
 
 
@@ -60,9 +67,13 @@ def _lengths(system: str, place: Mapping) -> Markup:
     top = svg.nice_ceiling(max(max(norms) for norms in curves.values()))
     caption = f"{system}, after {place['place']}: length of the vectors"
     drawing = svg.lines(
-        list(map(str, history["epochs"])), curves, top=top, title=caption,
-        x_title="epoch", first=PAIRS,
-    )  # fmt: skip
+        list(map(str, history["epochs"])),
+        curves,
+        top=top,
+        title=caption,
+        x_title="epoch",
+        first=PAIRS,
+    )
     return element(
         "figure", element("figcaption", caption), drawing, svg.legend(list(curves), PAIRS)
     )
@@ -73,9 +84,13 @@ def _curve(language: Language, output: str) -> Markup:
     known = [value for values in curves.values() for value in values if value is not None]
     caption = f"{output}: error by labels taken away"
     drawing = svg.lines(
-        percents, curves, top=svg.nice_ceiling(max(known, default=1.0)), title=caption,
-        x_title=f"labels of {language.partial['output']} taken away, %", first=PAIRS,
-    )  # fmt: skip
+        percents,
+        curves,
+        top=svg.nice_ceiling(max(known, default=1.0)),
+        title=caption,
+        x_title=f"labels of {language.partial['output']} taken away, %",
+        first=PAIRS,
+    )
     return element(
         "figure", element("figcaption", caption), drawing, svg.legend(list(curves), PAIRS)
     )

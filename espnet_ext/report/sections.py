@@ -63,8 +63,10 @@ def cells(language: Language, runs: Mapping[str, Run], suffix: str) -> Markup:
     if len(hashes) > 1:
         text = "The systems were scored against different labels: do not compare them."
         warning = element("div", text, class_="notice")
-    how = [f" {name.replace('-', ' against ')} compares phones with phones, the {text}."
-           for name, text in facts.conversions(runs).items()]  # fmt: skip
+    how = [
+        f" {name.replace('-', ' against ')} compares phones with phones, the {text}."
+        for name, text in facts.conversions(runs).items()
+    ]
     note = element(
         "p",
         f"{data['utterances']} utterances of {data['speakers']} speakers; labels {hashes[0][:12]}.",
@@ -116,8 +118,10 @@ def cross(language: Language, name: str, suffix: str) -> Markup | None:
     parts: list = []
     for block in cross_task.blocks(language.cross[name]):
         label = f"{language.name}, {name}: {block.title}"
-        rows = [[_with_bounds(cell) if i >= block.text_columns else cell
-                 for i, cell in enumerate(row)] for row in block.rows]  # fmt: skip
+        rows = [
+            [_with_bounds(cell) if i >= block.text_columns else cell for i, cell in enumerate(row)]
+            for row in block.rows
+        ]
         shown = table(block.heads, rows, text_columns=block.text_columns, label=label)
         said = [element("li", one) for one in block.readings]
         parts += [
@@ -155,14 +159,18 @@ def divergence(runs: Mapping[str, Run], suffix: str) -> Markup | None:
         _bins_plot(output, {s: by_output[output].get(s) for s in systems}, names)
         for output in by_output
     ]
-    return join([
-        element("h3", f"Error and divergence{suffix}"),
-        element("p", f"By edit distance of {found['between'][1]} from {found['between'][0]}, "
-                f"in {unit}."),
-        element("div", figures, class_="pair"),
-        svg.legend(systems),
-        table(["output", "system", *shares], rows, text_columns=2, label="error by divergence"),
-    ])  # fmt: skip
+    return join(
+        [
+            element("h3", f"Error and divergence{suffix}"),
+            element(
+                "p",
+                f"By edit distance of {found['between'][1]} from {found['between'][0]}, in {unit}.",
+            ),
+            element("div", figures, class_="pair"),
+            svg.legend(systems),
+            table(["output", "system", *shares], rows, text_columns=2, label="error by divergence"),
+        ]
+    )
 
 
 def _rate_cell(figures: Mapping) -> Markup:
@@ -177,9 +185,14 @@ def _bins_plot(output: str, systems: Mapping[str, list | None], names: Sequence[
     }
     values = [v for row in series.values() for v in row if v is not None]
     plot = svg.lines(
-        names, series, top=svg.nice_ceiling(max(values, default=1)), width=400, height=250,
-        title=f"{output}: error by divergence", x_title="distance",
-    )  # fmt: skip
+        names,
+        series,
+        top=svg.nice_ceiling(max(values, default=1)),
+        width=400,
+        height=250,
+        title=f"{output}: error by divergence",
+        x_title="distance",
+    )
     return element("figure", element("figcaption", f"{output}, error %"), plot)
 
 
@@ -188,18 +201,23 @@ def examples(found: Sequence[tuple[Example, str | None]]) -> Markup | None:
         return None
     key = element(
         "p",
-        "A marked ", element("ruby", "sound", element("rt", "expected"), class_="sub"),
-        " stands for another, ", element("ins", "this"), " is too much, ", element("del", "this"),
+        "A marked ",
+        element("ruby", "sound", element("rt", "expected"), class_="sub"),
+        " stands for another, ",
+        element("ins", "this"),
+        " is too much, ",
+        element("del", "this"),
         " is missing. What was said is marked against how it should have been said; what a system "
         "wrote, against the transcript.",
-    )  # fmt: skip
+    )
     return join([element("h3", "Heard and understood"), key, [_example(*one) for one in found]])
 
 
 def _example(one: Example, audio: str | None) -> Markup:
     by = ", ".join(filter(None, [one.speaker, one.l1 and f"first language {one.l1}"]))
-    player = audio and element("audio", controls=True, preload="none", src=audio,
-                               aria_label=f"utterance {one.utt_id}")  # fmt: skip
+    player = audio and element(
+        "audio", controls=True, preload="none", src=audio, aria_label=f"utterance {one.utt_id}"
+    )
     meant = [line for line in one.references if line.label == "meant"]
     lines = [line for line in one.references if line.label != "meant"] + one.hypotheses
     return element(

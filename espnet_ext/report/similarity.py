@@ -5,9 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from espnet_ext.report import published
 
 MEASURES = {
-    "cka": "CKA", "rbf_cka": "RBF CKA", "svcca": "SVCCA", "pwcca": "PWCCA",
-    "procrustes": "Procrustes", "mutual_knn": "mutual kNN", "rsa": "RSA",
-}  # fmt: skip
+    "cka": "CKA",
+    "rbf_cka": "RBF CKA",
+    "svcca": "SVCCA",
+    "pwcca": "PWCCA",
+    "procrustes": "Procrustes",
+    "mutual_knn": "mutual kNN",
+    "rsa": "RSA",
+}
 TWIN = "~twin"
 
 
@@ -22,8 +27,9 @@ def pair_name(pair: Mapping) -> str:
     >>> pair_name({"a": "do", "b": "do~twin", "output_a": "meaning", "output_b": "meaning"})
     'do meaning – its twin'
     """
-    first, second = (" ".join(filter(None, [pair[side], pair.get(f"output_{side}")]))
-                     for side in "ab")  # fmt: skip
+    first, second = (
+        " ".join(filter(None, [pair[side], pair.get(f"output_{side}")])) for side in "ab"
+    )
     twin = pair["b"] == pair["a"] + TWIN and pair.get("output_a") == pair.get("output_b")
     return f"{first} – its twin" if twin else f"{first} – {second.replace(TWIN, ' (twin)')}"
 
@@ -61,13 +67,17 @@ def decoder_groups(cka: Mapping) -> Iterator[tuple[str, list[Mapping]]]:
 
 def measure_rows(pairs: Sequence[Mapping]) -> tuple[list[str], list[list[str]]]:
     """Heads, and a row for each pair and layer: every other measure, its interval, its null."""
-    names = list(dict.fromkeys(
-        name for pair in pairs for point in pair["curve"] for name in point.get("measures", ())
-    ))  # fmt: skip
+    names = list(
+        dict.fromkeys(
+            name for pair in pairs for point in pair["curve"] for name in point.get("measures", ())
+        )
+    )
     rows = [
         [pair_name(pair), point["layer"], *(_measure(point["measures"].get(n)) for n in names)]
-        for pair in pairs for point in pair["curve"] if point.get("measures")
-    ]  # fmt: skip
+        for pair in pairs
+        for point in pair["curve"]
+        if point.get("measures")
+    ]
     return ["systems", "layer", *(MEASURES.get(name, name) for name in names)], rows
 
 

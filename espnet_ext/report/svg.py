@@ -218,9 +218,14 @@ def whiskers(
 
 
 def points(
-    names: Sequence[str], places: Sequence[Sequence[float]], *, title: str, x_title: str,
-    y_title: str, size: int = 320,
-) -> Markup:  # fmt: skip
+    names: Sequence[str],
+    places: Sequence[Sequence[float]],
+    *,
+    title: str,
+    x_title: str,
+    y_title: str,
+    size: int = 320,
+) -> Markup:
     """Named points of a plane, one scale for both directions, the origin in the middle."""
     margin = 40
     reach = nice_ceiling(max((abs(v) for place in places for v in place), default=1.0))
@@ -247,9 +252,15 @@ def points(
 
 
 def heatmap(
-    rows: Sequence[str], columns: Sequence[str], grid: Sequence[Sequence[float | None]],
-    *, title: str, row_title: str, column_title: str, long_names: bool = False,
-) -> Markup:  # fmt: skip
+    rows: Sequence[str],
+    columns: Sequence[str],
+    grid: Sequence[Sequence[float | None]],
+    *,
+    title: str,
+    row_title: str,
+    column_title: str,
+    long_names: bool = False,
+) -> Markup:
     """A grid of values from 0 to 1, darker is larger; numbers inside where there is room.
 
     `long_names` gives rows a wide margin and leaves the columns', which are the same, unwritten.
@@ -261,9 +272,14 @@ def heatmap(
     drawn = [_text(left + size * len(columns) / 2, height - 5, column_title, "middle", "axis")]
     middle = above + size * len(rows) / 2
     turned = element(
-        "text", row_title, x="12", y=_r(middle), text_anchor="middle", class_="axis",
+        "text",
+        row_title,
+        x="12",
+        y=_r(middle),
+        text_anchor="middle",
+        class_="axis",
         transform=f"rotate(-90 12 {_r(middle)})",
-    )  # fmt: skip
+    )
     drawn.append(turned)
     for j, name in enumerate(() if long_names else columns):
         drawn.append(_text(left + size * (j + 0.5), above - 7, name, "middle", "tick"))
@@ -283,7 +299,7 @@ def heatmap(
                     height=size - 1,
                     class_="heat",
                     fill_opacity=f"{max(0.0, value or 0.0):.2f}",
-                )  # fmt: skip
+                )
             )
             if size >= 30 and value is not None:
                 class_ = "cell strong" if value > 0.75 else "cell"

@@ -19,16 +19,22 @@ def sections(language: Language) -> Iterator[Section]:
             system: {cell["hypothesis"] for cell in run.score["cells"]}
             for system, run in language.sets[name].items()
         }
-        branches = {system: training.get("branches") or {}
-                    for system, training in language.trainings.items()}  # fmt: skip
+        branches = {
+            system: training.get("branches") or {}
+            for system, training in language.trainings.items()
+        }
         heads, rows = transfer_rows(cross["differences"], outputs, branches)
         if rows:
             yield (
                 f"{name}: what a further output does to the others",
-                ["Error of an output without and with another one beside it in the model; “here”: "
-                 "a permutation test does not show it for other speakers."],
-                heads, rows, [],
-            )  # fmt: skip
+                [
+                    "Error of an output without and with another one beside it in the model; "
+                    "“here”: a permutation test does not show it for other speakers."
+                ],
+                heads,
+                rows,
+                [],
+            )
     for name, runs in language.sets.items():
         heads, rows = tag_rows({system: run.score for system, run in runs.items()})
         if rows:
@@ -37,45 +43,55 @@ def sections(language: Language) -> Iterator[Section]:
     if language.vectors and language.vectors["systems"]:
         yield (
             "task vectors",
-            ["Length of each vector as it is added, beside the mean length of the frames that it "
-             "is added to, and the cosines to the other vectors; first and second principal "
-             "component."],
+            [
+                "Length of each vector as it is added, beside the mean length of the frames that "
+                "it is added to, and the cosines to the other vectors; first and second principal "
+                "component."
+            ],
             *vector_rows(language.vectors),
             [*left_out(language.vectors), *vector_readings(language.vectors)],
-        )  # fmt: skip
+        )
         epochs = history_rows(language.vectors)
         if epochs[1]:
             text = "As they were learnt, before any normalisation, after each epoch."
             yield "length of task vectors over training", [text], *epochs, []
         leaks = leakage_rows(language.vectors)
         if leaks[1]:
-            text = ("Leakage: the share of utterances in which an output writes a tag while the "
-                    "tag's vector is off; beside it, while it is on.")  # fmt: skip
+            text = (
+                "Leakage: the share of utterances in which an output writes a tag while the "
+                "tag's vector is off; beside it, while it is on."
+            )
             yield "tags with their vectors off", [text], *leaks, []
         off = off_rows(language.vectors)
         if off[1]:
-            text = ("Error of an output with its vector on, and with it off while the others are "
-                    "active. A branch writes whatever it is told, because training never shows it "
-                    "silence: a larger error with the vector off says that the branch depends on "
-                    "it, and an equal one that it does without.")  # fmt: skip
+            text = (
+                "Error of an output with its vector on, and with it off while the others are "
+                "active. A branch writes whatever it is told, because training never shows it "
+                "silence: a larger error with the vector off says that the branch depends on "
+                "it, and an equal one that it does without."
+            )
             yield "outputs with their vectors off", [text], *off, []
     if language.partial:
         what = language.partial["output"]
         yield (
             f"fewer labels of {what}",
-            [f"Labels of {what} were taken away from so many percent of its training utterances; "
-             f"errors on {language.partial.get('set', 'the first test set')}; "
-             "“complete”: trained on the utterances alone that have all outputs left, with as many "
-             "updates in as many epochs. Differences to that, paired by speaker, in percentage "
-             f"points. {_trainings(language.partial)}. Chance in training is in no interval."],
-            *partial_rows(language.partial), partial_readings(language.partial),
-        )  # fmt: skip
+            [
+                f"Labels of {what} were taken away from so many percent of its training "
+                f"utterances; errors on {language.partial.get('set', 'the first test set')}; "
+                "“complete”: trained on the utterances alone that have all outputs left, with as "
+                "many updates in as many epochs. Differences to that, paired by speaker, in percentage "
+                f"points. {_trainings(language.partial)}. Chance in training is in no interval."
+            ],
+            *partial_rows(language.partial),
+            partial_readings(language.partial),
+        )
 
 
 def transfer_rows(
-    comparisons: Sequence[Mapping], outputs: Mapping[str, set[str]],
+    comparisons: Sequence[Mapping],
+    outputs: Mapping[str, set[str]],
     branches: Mapping[str, Mapping[str, str]],
-) -> tuple[list[str], list[list[str]]]:  # fmt: skip
+) -> tuple[list[str], list[list[str]]]:
     """A row for each output and each one other output that a system has more.
 
     Args:
@@ -91,14 +107,28 @@ def transfer_rows(
             output, _, reference = row["name"].partition("-")
             if row["bin"] is None and output == reference:
                 kinds = [branches.get(c[which], {}).get(output) for which in "ab"]
-                rows.append([
-                    output, min(further), f"{c['b']} − {c['a']}",
-                    percent(row["rate_a"]), percent(row["rate_b"]), signed(row["difference"]),
-                    signed_interval(row["interval"]) if row["interval"] else "–",
-                    _verdict(row, kinds),
-                ])  # fmt: skip
-    heads = ["output", "beside it", "systems", "without %", "with %", "difference", "95 %",
-             "transfer"]  # fmt: skip
+                rows.append(
+                    [
+                        output,
+                        min(further),
+                        f"{c['b']} − {c['a']}",
+                        percent(row["rate_a"]),
+                        percent(row["rate_b"]),
+                        signed(row["difference"]),
+                        signed_interval(row["interval"]) if row["interval"] else "–",
+                        _verdict(row, kinds),
+                    ]
+                )
+    heads = [
+        "output",
+        "beside it",
+        "systems",
+        "without %",
+        "with %",
+        "difference",
+        "95 %",
+        "transfer",
+    ]
     return heads, sorted(rows, key=lambda row: row[:2])
 
 
@@ -116,12 +146,19 @@ def _verdict(row: Mapping, kinds: Sequence[str | None]) -> str:
 def tag_rows(scores: Mapping[str, Mapping]) -> tuple[list[str], list[list[str]]]:
     """A row for each system and kind of tag."""
     rows = [
-        [system, row["output"], row["tag"], percent(row["rate"]),
-         interval(row["interval"]) if row["interval"] else "–", str(row["missing"]),
-         str(row["invented"]), str(row["utterances"])]
+        [
+            system,
+            row["output"],
+            row["tag"],
+            percent(row["rate"]),
+            interval(row["interval"]) if row["interval"] else "–",
+            str(row["missing"]),
+            str(row["invented"]),
+            str(row["utterances"]),
+        ]
         for system, score in scores.items()
         for row in score.get("tags", ())
-    ]  # fmt: skip
+    ]
     return ["system", "in", "tag", "wrong %", "95 %", "missing", "invented", "utt"], rows
 
 
@@ -158,13 +195,21 @@ def vector_rows(vectors: Mapping) -> tuple[list[str], list[list[str]]]:
                 label = place["labels"][i]
                 others = [
                     f"{place['labels'][j]} {place['cosine'][i][j]:+.2f}".replace("-", "−")
-                    for j in learnt(place) if j != i
-                ]  # fmt: skip
+                    for j in learnt(place)
+                    if j != i
+                ]
                 x, y = (f"{value:+.2f}".replace("-", "−") for value in place["points"][i])
-                rows.append([
-                    system["system"], place["place"], label, f"{place['norms'][i]:.2f}", states,
-                    ", ".join(others) or "–", f"{x}, {y}",
-                ])  # fmt: skip
+                rows.append(
+                    [
+                        system["system"],
+                        place["place"],
+                        label,
+                        f"{place['norms'][i]:.2f}",
+                        states,
+                        ", ".join(others) or "–",
+                        f"{x}, {y}",
+                    ]
+                )
     return ["system", "added after", "vector", "length", "frames", "cosine", "components"], rows
 
 
@@ -201,29 +246,57 @@ def history_rows(vectors: Mapping) -> tuple[list[str], list[list[str]]]:
 def leakage_rows(vectors: Mapping) -> tuple[list[str], list[list[str]]]:
     """A row for each kind of tag of each system."""
     rows = [
-        [system["system"], row["tag"], "+".join(row["active"]) or "none", percent(row["share"]),
-         percent(row["share_on"]), "yes" if row["trained"] else "no", str(row["utterances"])]
+        [
+            system["system"],
+            row["tag"],
+            "+".join(row["active"]) or "none",
+            percent(row["share"]),
+            percent(row["share_on"]),
+            "yes" if row["trained"] else "no",
+            str(row["utterances"]),
+        ]
         for system in vectors["systems"]
         for row in system["leakage"]
         if "tag" in row
-    ]  # fmt: skip
-    heads = ["system", "tag", "active", "written while off %", "while on %", "set was trained",
-             "utt"]  # fmt: skip
+    ]
+    heads = [
+        "system",
+        "tag",
+        "active",
+        "written while off %",
+        "while on %",
+        "set was trained",
+        "utt",
+    ]
     return heads, rows
 
 
 def off_rows(vectors: Mapping) -> tuple[list[str], list[list[str]]]:
     """A row for each output of each system."""
     rows = [
-        [system["system"], row["output"], "+".join(row["active"]) or "none",
-         percent(row["rate_on"]), percent(row["rate_off"]),
-         signed_interval(row["interval"]) if row["interval"] else "–",
-         "yes" if row["trained"] else "no", str(row["utterances"])]
+        [
+            system["system"],
+            row["output"],
+            "+".join(row["active"]) or "none",
+            percent(row["rate_on"]),
+            percent(row["rate_off"]),
+            signed_interval(row["interval"]) if row["interval"] else "–",
+            "yes" if row["trained"] else "no",
+            str(row["utterances"]),
+        ]
         for system in vectors["systems"]
         for row in system.get("off", ())
-    ]  # fmt: skip
-    heads = ["system", "output", "active", "error on %", "error off %", "difference, 95 %",
-             "set was trained", "utt"]  # fmt: skip
+    ]
+    heads = [
+        "system",
+        "output",
+        "active",
+        "error on %",
+        "error off %",
+        "difference, 95 %",
+        "set was trained",
+        "utt",
+    ]
     return heads, rows
 
 
@@ -246,17 +319,35 @@ def partial_rows(partial: Mapping) -> tuple[list[str], list[list[str]]]:
         other = differences.get((row["percent"], row["way"], row["output"]))
         shown = ["–", "–", "–", "–"]
         if other is not None and other["interval"]:
-            shown = [signed(other["difference"]), signed_interval(other["interval"]),
-                     f"{other['p_value']:.3f}",
-                     "–" if other["p_permutation"] is None else f"{other['p_permutation']:.3f}"]
-        rows.append([
-            row["output"], str(row["percent"]), row["way"],
-            f"{row['metric'].upper()} {percent(row['rate'])}",
-            interval(row["interval"]) if row["interval"] else "–", *shown,
-            *([", ".join(map(percent, row["trainings"]))] if several else []),
-        ])  # fmt: skip
-    heads = ["output", "taken away %", "trained", "error %", "95 %", "to complete", "95 %", "p",
-             "permuted", *(["single trainings"] if several else [])]  # fmt: skip
+            shown = [
+                signed(other["difference"]),
+                signed_interval(other["interval"]),
+                f"{other['p_value']:.3f}",
+                "–" if other["p_permutation"] is None else f"{other['p_permutation']:.3f}",
+            ]
+        rows.append(
+            [
+                row["output"],
+                str(row["percent"]),
+                row["way"],
+                f"{row['metric'].upper()} {percent(row['rate'])}",
+                interval(row["interval"]) if row["interval"] else "–",
+                *shown,
+                *([", ".join(map(percent, row["trainings"]))] if several else []),
+            ]
+        )
+    heads = [
+        "output",
+        "taken away %",
+        "trained",
+        "error %",
+        "95 %",
+        "to complete",
+        "95 %",
+        "p",
+        "permuted",
+        *(["single trainings"] if several else []),
+    ]
     return heads, rows
 
 

@@ -18,8 +18,12 @@ _DIAGONAL, _SKIP, _INSERT = 0, 1, 2
 Column = tuple[str | None, ...]
 
 
-def join(columns: Sequence[Sequence[Column]], further: Sequence[Sequence[str]],
-         beside: Sequence[int] | None = None, width: int = 1) -> list[list[Column]]:  # fmt: skip
+def join(
+    columns: Sequence[Sequence[Column]],
+    further: Sequence[Sequence[str]],
+    beside: Sequence[int] | None = None,
+    width: int = 1,
+) -> list[list[Column]]:
     """The columns of every utterance with one more sequence in them.
 
     Args:

@@ -57,8 +57,14 @@ def compare(
         found += _rows(name, pairs, measured)
         slopes += _dependence(name, pairs, measured)
     _adjust(found, slopes)
-    return {"a": name_a, "b": name_b, "unit": measured.unit, "cells": found,
-            "not_comparable": left_out, "dependence": slopes}  # fmt: skip
+    return {
+        "a": name_a,
+        "b": name_b,
+        "unit": measured.unit,
+        "cells": found,
+        "not_comparable": left_out,
+        "dependence": slopes,
+    }
 
 
 def shared_cells(shared: Rows) -> list[str]:
@@ -124,12 +130,14 @@ def _regression(name: str, pairs: Rows, regressors: Mapping[str, Mapping]) -> di
     rows = [
         {
             "difference": y["cells"][name]["errors"] - x["cells"][name]["errors"],
-            "tokens": x["cells"][name]["tokens"], "l1": x.get("l1"), "speaker": x["speaker"],
+            "tokens": x["cells"][name]["tokens"],
+            "l1": x.get("l1"),
+            "speaker": x["speaker"],
             **{key: distances[x["id"]].edits for key, distances in regressors.items()},
         }
         for x, y in pairs
         if all(x["id"] in distances for distances in regressors.values())
-    ]  # fmt: skip
+    ]
     return {"name": name, "of": list(regressors), **regression(rows, list(regressors))}
 
 

@@ -20,8 +20,23 @@ from espnet_ext.scoring import bootstrap, divergence
 from espnet_ext.scoring.counts import edit_distances
 from espnet_ext.scoring.dependence import holm, swaps
 
-SUMS = ("n", "x", "y", "xx", "yy", "xy", "apart", "tokens", "same_x", "same_y",
-        "judged", "both", "only_surface", "only_meaning", "neither")  # fmt: skip
+SUMS = (
+    "n",
+    "x",
+    "y",
+    "xx",
+    "yy",
+    "xy",
+    "apart",
+    "tokens",
+    "same_x",
+    "same_y",
+    "judged",
+    "both",
+    "only_surface",
+    "only_meaning",
+    "neither",
+)
 _AT = {name: i for i, name in enumerate(SUMS)}
 _DISTANCES = SUMS.index("judged")  # the sums before it are of distances
 
@@ -94,9 +109,12 @@ class Outputs:
 
 
 def outputs_of(
-    name: str, surface: Mapping, meaning: Mapping, unit: str,
+    name: str,
+    surface: Mapping,
+    meaning: Mapping,
+    unit: str,
     pronounce: Callable[[str], str | None],
-) -> Outputs:  # fmt: skip
+) -> Outputs:
     """What the utterances of two `utterances.json` (or one, twice) add to the sums."""
     mixed = unit == "phone" and meaning["token_types"].get("meaning") != "phone"
     found = Outputs(name, against="canonical" if mixed else "meaning")
@@ -110,16 +128,20 @@ def outputs_of(
         right = _right(row, "surface"), _right(meant[utt_id], "meaning")
         found.speakers[utt_id] = row["speaker"]
         found.rows[utt_id] = np.array(
-            [0.0] * _DISTANCES + [1, all(right), right == (True, False), right == (False, True),
-                                  not any(right)]
-        )  # fmt: skip
+            [0.0] * _DISTANCES
+            + [1, all(right), right == (True, False), right == (False, True), not any(right)]
+        )
         understood = meant[utt_id]["hypotheses"].get("meaning", "")
         written = pronounce(understood) if mixed and understood else understood
         if written is None or found.against not in labels:
             found.not_comparable.add(utt_id)
         else:
-            texts[utt_id] = (labels[found.against], labels["surface"],
-                             written, row["hypotheses"].get("surface", ""))  # fmt: skip
+            texts[utt_id] = (
+                labels[found.against],
+                labels["surface"],
+                written,
+                row["hypotheses"].get("surface", ""),
+            )
     _add_distances(found, texts, unit)
     return found
 
@@ -131,8 +153,17 @@ def _add_distances(found: Outputs, texts: Mapping[str, tuple[str, ...]], unit: s
     hypotheses = edit_distances([four[2] for four in split], [four[3] for four in split])
     for utt_id, four, x, y in zip(texts, split, references, hypotheses, strict=True):
         found.rows[utt_id][:_DISTANCES] = (
-            1, x, y, x * x, y * y, x * y, abs(x - y), len(four[0]), x == 0, y == 0
-        )  # fmt: skip
+            1,
+            x,
+            y,
+            x * x,
+            y * y,
+            x * y,
+            abs(x - y),
+            len(four[0]),
+            x == 0,
+            y == 0,
+        )
 
 
 def _right(row: Mapping, output: str) -> bool:

@@ -186,14 +186,16 @@ def _articulatory(files: Mapping[str, Mapping], chosen: Sequence[tuple[str, str]
         reason = "surface is neither phones nor Hangul: its sounds are not known"
         return {"systems": {}, "differences": [], "lacks": reason}
     counts = {
-        name: _feature_counts({
-            row["id"]: (sounds(row["texts"]["surface"]), sounds(row["hypotheses"]["surface"]))
-            for row in file["utterances"]
-            if "surface" in row["texts"] and "surface" in row["hypotheses"]
-        })
+        name: _feature_counts(
+            {
+                row["id"]: (sounds(row["texts"]["surface"]), sounds(row["hypotheses"]["surface"]))
+                for row in file["utterances"]
+                if "surface" in row["texts"] and "surface" in row["hypotheses"]
+            }
+        )
         for name, file in files.items()
         if "surface" in outputs_in(file)
-    }  # fmt: skip
+    }
     counts = {name: rows for name, rows in counts.items() if rows}
     systems = {
         name: {**_named(_rate(rows, speakers)), "utterances": len(rows)}

@@ -118,11 +118,18 @@ def _lacks(rows: Sequence[Mapping], names: Sequence[str]) -> str:
 def _design(rows: Sequence[Mapping], names: Sequence[str]) -> np.ndarray:
     """(N, P): the regressors, length, one, and first languages but the first, which is the base."""
     languages = sorted({row["l1"] for row in rows if row["l1"]})[1:]
-    return np.array([
-        [*(row[name] for name in names), row["tokens"], 1.0,
-         *(row["l1"] == language for language in languages)]
-        for row in rows
-    ], dtype=np.float64)  # fmt: skip
+    return np.array(
+        [
+            [
+                *(row[name] for name in names),
+                row["tokens"],
+                1.0,
+                *(row["l1"] == language for language in languages),
+            ]
+            for row in rows
+        ],
+        dtype=np.float64,
+    )
 
 
 def _slopes(squares: np.ndarray, products: np.ndarray) -> np.ndarray:

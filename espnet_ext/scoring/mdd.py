@@ -49,9 +49,11 @@ class Judgements:
 
 
 def columns_of(
-    canonical: Sequence[Sequence[str]], perceived: Sequence[Sequence[str]],
-    hypotheses: Sequence[Sequence[str]], prompts: Sequence[Sequence[str]] | None = None,
-) -> list[list[Column]]:  # fmt: skip
+    canonical: Sequence[Sequence[str]],
+    perceived: Sequence[Sequence[str]],
+    hypotheses: Sequence[Sequence[str]],
+    prompts: Sequence[Sequence[str]] | None = None,
+) -> list[list[Column]]:
     """Columns (C, P, K, H) of every utterance; K is C unless the system had other prompts."""
     pairs = join([[(phone,) for phone in phones] for phones in canonical], perceived)
     if prompts is None:
@@ -82,9 +84,12 @@ def measures(counts: Mapping[str, int]) -> dict[str, float | None]:
     ta, fr, fa, cd, ed = (counts.get(name, 0) for name in NAMES)
     tr = cd + ed
     return {
-        "FRR": _share(fr, ta + fr), "FAR": _share(fa, fa + tr), "DER": _share(ed, tr),
-        **_f1("", tr, tr + fr, tr + fa), **_f1("diagnosis_", cd, tr + fr, tr + fa),
-    }  # fmt: skip
+        "FRR": _share(fr, ta + fr),
+        "FAR": _share(fa, fa + tr),
+        "DER": _share(ed, tr),
+        **_f1("", tr, tr + fr, tr + fa),
+        **_f1("diagnosis_", cd, tr + fr, tr + fa),
+    }
 
 
 def _f1(prefix: str, hits: int, reported: int, wrong: int) -> dict[str, float | None]:
@@ -101,10 +106,13 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def evaluate(
-    canonical: Mapping[str, str], perceived: Mapping[str, str], hypotheses: Mapping[str, str],
-    prompts: Mapping[str, str] | None = None, groups: Mapping[str, str] | None = None,
+    canonical: Mapping[str, str],
+    perceived: Mapping[str, str],
+    hypotheses: Mapping[str, str],
+    prompts: Mapping[str, str] | None = None,
+    groups: Mapping[str, str] | None = None,
     speakers: Mapping[str, str] | None = None,
-) -> dict:  # fmt: skip
+) -> dict:
     """Judge all utterances that have every text (phones separated by spaces).
 
     Args:
@@ -158,8 +166,11 @@ def _intervals(
     judgements: Mapping[str, Judgements], speakers: Mapping[str, str]
 ) -> dict[str, tuple[float, float] | None]:
     """95 % intervals of F1 by its three definitions, from a bootstrap over speakers."""
-    parts = {DETECTION: (WITH, ("CD", "ED")), DIAGNOSIS: (WITH, ("CD",)),
-             CANONICAL: (WITHOUT, ("CD", "ED"))}  # fmt: skip
+    parts = {
+        DETECTION: (WITH, ("CD", "ED")),
+        DIAGNOSIS: (WITH, ("CD",)),
+        CANONICAL: (WITHOUT, ("CD", "ED")),
+    }
     found = {}
     for name, (kind, hits) in parts.items():
         sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
@@ -176,11 +187,14 @@ def _intervals(
 def _summary(judgements: Judgements) -> dict:
     both = {kind: measures(counts) for kind, counts in judgements.counts.items()}
     return {
-        "counts": {kind: {name: counts[name] for name in NAMES}
-                   for kind, counts in judgements.counts.items()},
+        "counts": {
+            kind: {name: counts[name] for name in NAMES}
+            for kind, counts in judgements.counts.items()
+        },
         "measures": both,
         "F1": {
-            DETECTION: both[WITH]["F1"], DIAGNOSIS: both[WITH]["diagnosis_F1"],
+            DETECTION: both[WITH]["F1"],
+            DIAGNOSIS: both[WITH]["diagnosis_F1"],
             CANONICAL: both[WITHOUT]["F1"],
         },
-    }  # fmt: skip
+    }

@@ -21,10 +21,19 @@ UNITS: dict[str, Callable[[str], str]] = {
 
 
 def evaluate_files(
-    canonical: str, perceived: str, hypothesis: str, *, prompt: str | None = None,
-    meaning: str | None = None, lexicon: str | None = None, g2p: bool = False, unit: str = PHONE,
-    utt2l1: str | None = None, utt2spk: str | None = None, utt2score: str | None = None,
-) -> dict:  # fmt: skip
+    canonical: str,
+    perceived: str,
+    hypothesis: str,
+    *,
+    prompt: str | None = None,
+    meaning: str | None = None,
+    lexicon: str | None = None,
+    g2p: bool = False,
+    unit: str = PHONE,
+    utt2l1: str | None = None,
+    utt2spk: str | None = None,
+    utt2score: str | None = None,
+) -> dict:
     """`mdd.evaluate` of files; `left_out` says by reason how many utterances it could not judge.
 
     That may be all of them, as with a system whose meanings have no known word in them.
@@ -64,9 +73,12 @@ def evaluate_files(
     absent = len(set.union(*map(set, texts))) - found["utterances"] - silent
     if utt2score is not None:
         found["ratings"] = _ratings(texts, _plain(utt2score), speakers)
-    return {**found, "unit": unit, "prompted": prompts is None or prompt is not None,
-            "left_out": {"not in all files": absent, "words without pronunciation": silent},
-            }  # fmt: skip
+    return {
+        **found,
+        "unit": unit,
+        "prompted": prompts is None or prompt is not None,
+        "left_out": {"not in all files": absent, "words without pronunciation": silent},
+    }
 
 
 def _ratings(

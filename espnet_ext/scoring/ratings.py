@@ -63,8 +63,11 @@ def rate(
         speakers: utterance → speaker, for intervals.
     """
     both = {key: recognised[key] for key in recognised if key in annotated}
-    measures = {"recognised": recognised, "recognised, where annotated": both,
-                "annotated": {key: annotated[key] for key in both}}  # fmt: skip
+    measures = {
+        "recognised": recognised,
+        "recognised, where annotated": both,
+        "annotated": {key: annotated[key] for key in both},
+    }
     rows = []
     for score, given in scores.items():
         counts = [len(given.keys() & own.keys()) for own in (recognised, both)]

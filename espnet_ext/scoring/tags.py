@@ -25,9 +25,13 @@ def split_all(texts: Mapping[str, str]) -> tuple[dict[str, str], dict[str, dict[
 
 
 def score_tags(
-    output: str, references: Tags, hypotheses: Tags, speakers: Mapping[str, str],
-    resamples: int = bootstrap.RESAMPLES, seed: int = bootstrap.SEED,
-) -> list[dict]:  # fmt: skip
+    output: str,
+    references: Tags,
+    hypotheses: Tags,
+    speakers: Mapping[str, str],
+    resamples: int = bootstrap.RESAMPLES,
+    seed: int = bootstrap.SEED,
+) -> list[dict]:
     """Rows for the tags that references have; see above."""
     rows = []
     for name in sorted({name for tags in references.values() for name in tags}):
@@ -43,10 +47,16 @@ def score_tags(
             total[0] += found != tags[name]
             total[1] += 1
         wrong, every = (list(column) for column in zip(*sums.values(), strict=True))
-        rows.append({
-            "output": output, "tag": name, "utterances": sum(every), "wrong": sum(wrong),
-            "missing": missing, "invented": invented,
-            "rate": 100.0 * sum(wrong) / sum(every),
-            "interval": bootstrap.interval(wrong, every, resamples=resamples, seed=seed),
-        })  # fmt: skip
+        rows.append(
+            {
+                "output": output,
+                "tag": name,
+                "utterances": sum(every),
+                "wrong": sum(wrong),
+                "missing": missing,
+                "invented": invented,
+                "rate": 100.0 * sum(wrong) / sum(every),
+                "interval": bootstrap.interval(wrong, every, resamples=resamples, seed=seed),
+            }
+        )
     return rows

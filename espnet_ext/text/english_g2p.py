@@ -166,8 +166,9 @@ def _camel(word: str) -> str | None:
             letters_inside = True
             said.append(_named(found[1], found[2])[0])
         else:
-            said.append(_named(part.upper(), None)[0] if len(part) == 1
-                        else spoken(part).variants[0])  # fmt: skip
+            said.append(
+                _named(part.upper(), None)[0] if len(part) == 1 else spoken(part).variants[0]
+            )
     known = all(spoken(part).source != NETWORK for part in parts if len(part) > 1)
     return " ".join(said) if letters_inside or known else None
 

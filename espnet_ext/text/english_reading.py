@@ -50,8 +50,13 @@ _MONTHS = [
     "december",
 ]
 _MONTH = "(?:" + "|".join(f"{m}|{m[:3]}\\.?" if len(m) > 3 else m for m in _MONTHS) + "|sept\\.?)"
-_MONEY = {"$": ("dollar", "cent"), "£": ("pound", "pence"), "€": ("euro", "cent"), "¥": ("yen", ""),
-          "₩": ("won", "")}  # fmt: skip
+_MONEY = {
+    "$": ("dollar", "cent"),
+    "£": ("pound", "pence"),
+    "€": ("euro", "cent"),
+    "¥": ("yen", ""),
+    "₩": ("won", ""),
+}
 _UNITS = {
     "%": "percent",
     "km/h": "kilometers per hour",
@@ -111,12 +116,22 @@ _ABBREVIATIONS = {
 # Without a full stop these are no words, so that they need none
 _BARE = ("mr", "mrs", "dr", "vs", "etc", "prof", "sgt", "capt", "dept")
 _SYMBOLS = {
-    "&": " and ", "+": " plus ", "=": " equals ", "@": " at ", "×": " times ", "÷": " divided by ",
-}  # fmt: skip
+    "&": " and ",
+    "+": " plus ",
+    "=": " equals ",
+    "@": " at ",
+    "×": " times ",
+    "÷": " divided by ",
+}
 _SHORT_SCALES = {
-    "k": "thousand", "m": "million", "mn": "million", "b": "billion", "bn": "billion",
-    "t": "trillion", "tn": "trillion",
-}  # fmt: skip
+    "k": "thousand",
+    "m": "million",
+    "mn": "million",
+    "b": "billion",
+    "bn": "billion",
+    "t": "trillion",
+    "tn": "trillion",
+}
 _ROMAN_ROW = "I II III IV V VI VII VIII IX X XI XII XIII XIV XV XVI XVII XVIII XIX XX"
 _ROMAN = {numeral: number for number, numeral in enumerate(_ROMAN_ROW.split(), 1)}
 _NAME_ROWS = {
@@ -235,8 +250,10 @@ def _address(found: re.Match) -> str:
     """An electronic address, every sign of it: a@b.com as "a. at b. dot com"."""
     parts = re.findall(r"[a-z]+|\d+|[^\w\s]|_", re.sub(r"(?i)^(https?)://", r"\1 ", found[0]), re.I)
     names = {".": "dot", "@": "at", "-": "dash", "_": "underscore", "/": "slash", "+": "plus"}
-    said = (names.get(part) or (f"{part}." if re.fullmatch("[A-Za-z]", part) else part)
-            for part in parts)  # fmt: skip
+    said = (
+        names.get(part) or (f"{part}." if re.fullmatch("[A-Za-z]", part) else part)
+        for part in parts
+    )
     return " ".join(said)
 
 
@@ -262,9 +279,12 @@ def _regnal(found: re.Match) -> str:
         return f"{name} {cardinal(number)}"
     if len(numeral) == 1 and name not in _REGNAL:
         return found[0]
-    if numeral == "I" and not re.match(  # "as Henry I know"
-        r"(?:'s\b|\s*(?:[^\w\s']|$)| (?:was|is|of|and|reigned|ruled|died|became)\b)",
-        found.string[found.end() :],
+    if (
+        numeral == "I"
+        and not re.match(  # "as Henry I know"
+            r"(?:'s\b|\s*(?:[^\w\s']|$)| (?:was|is|of|and|reigned|ruled|died|became)\b)",
+            found.string[found.end() :],
+        )
     ):
         return found[0]
     return f"{name} the {ordinal(number)}"
@@ -382,8 +402,10 @@ def _clock(found: re.Match) -> str:
 
 def _feet(found: re.Match) -> str:
     feet, inches = int(found[1]), int(found[2])
-    return (f" {cardinal(feet)} {'foot' if feet == 1 else 'feet'} "
-            f"{cardinal(inches)} {'inch' if inches == 1 else 'inches'} ")  # fmt: skip
+    return (
+        f" {cardinal(feet)} {'foot' if feet == 1 else 'feet'} "
+        f"{cardinal(inches)} {'inch' if inches == 1 else 'inches'} "
+    )
 
 
 def _fraction(found: re.Match) -> str:

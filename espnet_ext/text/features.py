@@ -22,8 +22,15 @@ _VALUES = {"+": 1, "-": -1, "0": 0}
 
 Vector = tuple[int, ...]
 
-_SPLIT = {"AW": ("a", "ʊ"), "AY": ("a", "ɪ"), "EY": ("e", "ɪ"), "OW": ("o", "ʊ"), "OY": ("ɔ", "ɪ"),
-          "CH": ("t͡ʃ",), "JH": ("d͡ʒ",)}  # fmt: skip
+_SPLIT = {
+    "AW": ("a", "ʊ"),
+    "AY": ("a", "ɪ"),
+    "EY": ("e", "ɪ"),
+    "OW": ("o", "ʊ"),
+    "OY": ("ɔ", "ɪ"),
+    "CH": ("t͡ʃ",),
+    "JH": ("d͡ʒ",),
+}
 _OF_PHONE = {phone: _SPLIT.get(phone, (ipa,)) for phone, ipa in IPA.items()}
 
 _LEAD = {

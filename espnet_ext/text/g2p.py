@@ -107,10 +107,14 @@ def report(faults: list[UserError], most: int = 20) -> UserError:
       a:1: bad; remedy: mend it
       … and 1 more
     """
-    listed = [f"  {one.message}" + (f"; remedy: {one.remedy}" if one.remedy else "")
-              for one in faults[:most]]  # fmt: skip
+    listed = [
+        f"  {one.message}" + (f"; remedy: {one.remedy}" if one.remedy else "")
+        for one in faults[:most]
+    ]
     if len(faults) > most:
         listed.append(f"  … and {len(faults) - most} more")
     count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
-    return UserError("\n".join([f"{count}; what could be pronounced is written", *listed]),
-                     "mend the text, or choose --unknown keep or unk")  # fmt: skip
+    return UserError(
+        "\n".join([f"{count}; what could be pronounced is written", *listed]),
+        "mend the text, or choose --unknown keep or unk",
+    )

@@ -101,8 +101,9 @@ def _phrase(words: list[str], style: Style) -> str:
                 run = run + piece
     if run:
         apply(run, style.saisiot)
-    said = ["".join(p if isinstance(p, str) else "".join(map(str, p)) for p in own)
-            for own in pieces]  # fmt: skip
+    said = [
+        "".join(p if isinstance(p, str) else "".join(map(str, p)) for p in own) for own in pieces
+    ]
     if style.tolerated:
         said = [_tolerate(one, word) for one, word in zip(said, words, strict=True)]
     return " ".join(said)

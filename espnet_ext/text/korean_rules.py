@@ -175,5 +175,9 @@ def _vowel(syllable: Syllable) -> None:
 
 # The order matters: each rule is applied to the whole stretch before the next.
 _RULES: tuple[Callable[[Syllable, Syllable], None], ...] = (
-    _palatalise, _h, _link, _tensify, _assimilate,
+    _palatalise,
+    _h,
+    _link,
+    _tensify,
+    _assimilate,
 )

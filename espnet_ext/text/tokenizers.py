@@ -120,7 +120,10 @@ def build_tokenizer(token_type: str, bpemodel: str | Path | None = None) -> Toke
             raise UserError("token_type bpe without a bpemodel", "give SentencePiece's model file")
         return SentencePieceTokenizer(bpemodel)
     plain = {
-        "char": CharTokenizer, "jamo": JamoTokenizer, "phone": WordTokenizer, "word": WordTokenizer,
+        "char": CharTokenizer,
+        "jamo": JamoTokenizer,
+        "phone": WordTokenizer,
+        "word": WordTokenizer,
         "label": LabelTokenizer,
     }
     if token_type not in plain:
@@ -150,11 +153,18 @@ def train_sentencepiece(texts: Sequence[str], prefix: str | Path, vocab_size: in
     tags = sorted({match.group() for text in texts for match in TAG.finditer(text)})
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(texts), model_prefix=str(prefix), vocab_size=vocab_size,
-            model_type="unigram", character_coverage=1.0, hard_vocab_limit=False,
-            bos_id=-1, eos_id=-1, unk_id=0, minloglevel=2,
+            sentence_iterator=iter(texts),
+            model_prefix=str(prefix),
+            vocab_size=vocab_size,
+            model_type="unigram",
+            character_coverage=1.0,
+            hard_vocab_limit=False,
+            bos_id=-1,
+            eos_id=-1,
+            unk_id=0,
+            minloglevel=2,
             user_defined_symbols=tags,
-        )  # fmt: skip
+        )
     except RuntimeError as error:
         raise UserError(
             f"SentencePiece could not train {vocab_size} units: {error}",

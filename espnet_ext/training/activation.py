@@ -42,8 +42,9 @@ def partly_tagged(
     found = []
     for tag in tags:
         there = sum(count for one, count in sets.items() if tag in one)
-        lacking = sum(count for one, count in sets.items()
-                      if tag not in one and output_of(tag) in one)  # fmt: skip
+        lacking = sum(
+            count for one, count in sets.items() if tag not in one and output_of(tag) in one
+        )
         if there and lacking:
             found.append((tag, there, lacking))
     return found

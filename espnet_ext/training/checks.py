@@ -81,8 +81,11 @@ def check_iterator(config: Mapping[str, Any], source: str) -> None:
     if not config["repeat_power"]:
         return
     known = ("unsorted", "sorted", "folded", "length", "numel")
-    for key, allowed in (("iterator_type", ("sequence",)), ("batch_type", known),
-                         ("shuffle_within_batch", (False,))):  # fmt: skip
+    for key, allowed in (
+        ("iterator_type", ("sequence",)),
+        ("batch_type", known),
+        ("shuffle_within_batch", (False,)),
+    ):
         if config[key] not in allowed:
             raise UserError(
                 f"{source}: repeat_power {config['repeat_power']} with {key}: {config[key]}",
@@ -103,9 +106,13 @@ def check_validated(
     absent = [name for name in outputs if not any(name in one for one in sets)]
     for criterion in config.get("best_model_criterion") or [["valid", "acc", "max"]]:
         key = str(criterion[1])
-        needed = [name for name, output in outputs.items()
-                  if key == "loss" or (key == "acc" and output.has_attention)
-                  or key.removesuffix(f"_{name}") in _OF_AN_OUTPUT]  # fmt: skip
+        needed = [
+            name
+            for name, output in outputs.items()
+            if key == "loss"
+            or (key == "acc" and output.has_attention)
+            or key.removesuffix(f"_{name}") in _OF_AN_OUTPUT
+        ]
         if criterion[0] == "valid" and needed and set(needed) <= set(absent):
             raise UserError(
                 f"{folder}: no utterance has a label for {' or '.join(needed)}, by which "
@@ -113,8 +120,10 @@ def check_validated(
                 "label some, or choose by an output that is labelled there",
             )
     for name in absent:
-        say(f"warning: {folder / f'text.{name}'}: every utterance is unlabelled: the weights are "
-            f"chosen without a look at '{name}'")  # fmt: skip
+        say(
+            f"warning: {folder / f'text.{name}'}: every utterance is unlabelled: the weights are "
+            f"chosen without a look at '{name}'"
+        )
 
 
 def _check_value(where: str, value: Any, action: argparse.Action) -> None:

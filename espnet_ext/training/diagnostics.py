@@ -52,9 +52,12 @@ class Diagnostics:
     """
 
     def __init__(
-        self, every: int, folder: Path, model: DualOutputModel,
+        self,
+        every: int,
+        folder: Path,
+        model: DualOutputModel,
         held: Callable[[], Iterable[tuple[list[str], Mapping[str, torch.Tensor]]]],
-    ):  # fmt: skip
+    ):
         self.every = every
         self.folder = folder
         self.model = model
@@ -92,8 +95,9 @@ class Diagnostics:
     def _prepare(self, step: int) -> None:
         """Go on with the files of a training that goes on at `step`."""
         path = self.folder / FILE
-        kept = [one for one in (read_json_lines(path) if path.exists() else ())
-                if one["step"] < step]  # fmt: skip
+        kept = [
+            one for one in (read_json_lines(path) if path.exists() else ()) if one["step"] < step
+        ]
         write_text(path, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in kept))
         with undisturbed(self.model):
             self._held = HeldUtterances(self._make_held())
@@ -132,16 +136,23 @@ class Diagnostics:
         now = self._held.states(self.model, device)
         notes = []
         if self._start is not None and not self._start.fits(self._held.ids, now):
-            notes.append("drift: the validation set or the layers are others than at "
-                         f"step {self._start.step}: it counts from here")  # fmt: skip
+            notes.append(
+                "drift: the validation set or the layers are others than at "
+                f"step {self._start.step}: it counts from here"
+            )
             self._start = None
         if self._start is None:
             self._start = Start(step, self._held.ids, now.encoder)
             self._start.save(self.folder / START_FILE)
         decoders = compare_decoders(now)
         frames = len(next(iter(now.encoder.values()), ()))
-        cka = {"utterances": len(self._held.ids), "frames": frames, "since": self._start.step,
-               "drift": drift(self._start.layers, now), "decoders": decoders}  # fmt: skip
+        cka = {
+            "utterances": len(self._held.ids),
+            "frames": frames,
+            "since": self._start.step,
+            "drift": drift(self._start.layers, now),
+            "decoders": decoders,
+        }
         return cka, notes + notes_on(now, decoders)
 
 

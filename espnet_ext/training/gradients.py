@@ -22,8 +22,12 @@ WHOLE = "all"  # every parameter that the outputs share
 def shared_parameters(model: DualOutputModel) -> dict[str, list[torch.nn.Parameter]]:
     """Layer → the trainable parameters in it; `all` is whatever the outputs share, frontend to
     postencoder, and so more than the layers together."""
-    own = {id(p) for branch in model.branches.values() for part in branch.parts.values()
-           for p in part.parameters()}  # fmt: skip
+    own = {
+        id(p)
+        for branch in model.branches.values()
+        for part in branch.parts.values()
+        for p in part.parameters()
+    }
     layers = {name: list(part.parameters()) for name, part in encoder_layers(model.encoder).items()}
     layers[WHOLE] = [p for p in model.parameters() if id(p) not in own]
     return {name: [p for p in found if p.requires_grad] for name, found in layers.items()}

@@ -61,17 +61,22 @@ class RepeatFactorSampler(espnet.load("AbsSampler")):
     """
 
     def __init__(
-        self, once: Batches, again: Sequence[tuple[Batches, float]], rank: int = 0,
+        self,
+        once: Batches,
+        again: Sequence[tuple[Batches, float]],
+        rank: int = 0,
         processes: int = 1,
-    ):  # fmt: skip
+    ):
         self.once, self.rank, self.processes = once, rank, processes
         self.again = [(found, max(1, round(times * len(found)))) for found, times in again]
 
     def __repr__(self) -> str:
         sizes = [sum(map(len, batches)) for batches in (self.once, *(b for b, _ in self.again))]
         times = itertools.accumulate((count / len(b) for b, count in self.again), initial=1.0)
-        told = [f"{size - further} utterances × {factor:.2f}" for size, further, factor in zip(
-            sizes, [*sizes[1:], 0], times, strict=True)]  # fmt: skip
+        told = [
+            f"{size - further} utterances × {factor:.2f}"
+            for size, further, factor in zip(sizes, [*sizes[1:], 0], times, strict=True)
+        ]
         return f"{type(self).__name__}(N-batch={len(self)}, {', '.join(told)})"
 
     def __len__(self) -> int:
@@ -120,8 +125,9 @@ def repeating_sampler(
     if any(len(batch) < processes for batch in once):
         raise UserError(
             f"batch_type {args.batch_type}: a batch has fewer utterances than the {processes} "
-            "processes that share it", "use batch_type: numel",
-        )  # fmt: skip
+            "processes that share it",
+            "use batch_type: numel",
+        )
     shapes = {path: read_table(path) for path in args.train_shape_file}
     factors = repeat_factors(labelled, next(iter(shapes.values())), args.repeat_power)
     levels = sorted({1.0, *factors.values()})
@@ -160,9 +166,16 @@ def batches_of(args: argparse.Namespace, shape_files: Sequence[str], processes: 
     Args:
         processes: how many share a batch; the least that one holds if there are several.
     """
-    return list(espnet.load("build_batch_sampler")(
-        type=args.batch_type, shape_files=list(shape_files), fold_lengths=args.fold_length,
-        batch_size=args.batch_size, batch_bins=args.batch_bins, sort_in_batch=args.sort_in_batch,
-        sort_batch=args.sort_batch, drop_last=args.drop_last_iter,
-        min_batch_size=processes if processes > 1 else args.min_batch_size,
-    ))  # fmt: skip
+    return list(
+        espnet.load("build_batch_sampler")(
+            type=args.batch_type,
+            shape_files=list(shape_files),
+            fold_lengths=args.fold_length,
+            batch_size=args.batch_size,
+            batch_bins=args.batch_bins,
+            sort_in_batch=args.sort_in_batch,
+            sort_batch=args.sort_batch,
+            drop_last=args.drop_last_iter,
+            min_batch_size=processes if processes > 1 else args.min_batch_size,
+        )
+    )

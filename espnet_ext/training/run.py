@@ -27,7 +27,7 @@ from espnet_ext.training.activation import (
     partly_tagged,
     tags_of,
     with_trained_sets,
-)  # fmt: skip
+)
 from espnet_ext.training.checks import (
     check_config,
     check_criteria,
@@ -101,9 +101,13 @@ def with_tokens(config: Mapping[str, Any], data: Data, folder: Path) -> dict[str
 
 
 def train(
-    config: Path, overlays: Sequence[Path], data: Data, exp_dir: Path, options: Sequence[str],
+    config: Path,
+    overlays: Sequence[Path],
+    data: Data,
+    exp_dir: Path,
+    options: Sequence[str],
     match_updates: Path | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Train one system into `exp_dir`; resumes where a killed training stopped.
 
     Args:
@@ -125,9 +129,15 @@ def train(
     _write_config(exp_dir / "train.yaml", merged)
     names = ["speech", *(TEXT_PREFIX + name for name in merged["outputs"])]
     command = [
-        "--config", str(exp_dir / "train.yaml"), "--output_dir", str(exp_dir), "--resume", "true",
-        *_data_options(data, names), *options,
-    ]  # fmt: skip
+        "--config",
+        str(exp_dir / "train.yaml"),
+        "--output_dir",
+        str(exp_dir),
+        "--resume",
+        "true",
+        *_data_options(data, names),
+        *options,
+    ]
     args = _parse(command)
     check_criteria(vars(args), str(config))
     check_iterator(vars(args), str(config))
@@ -136,8 +146,10 @@ def train(
         command += ["--num_iters_per_epoch", str(count)]
         args = _parse(command)
     if args.repeat_power:
-        say(f"repeat_power {args.repeat_power}: "
-            f"{repeating_sampler(args, processes=processes(args))}")  # fmt: skip
+        say(
+            f"repeat_power {args.repeat_power}: "
+            f"{repeating_sampler(args, processes=processes(args))}"
+        )
     valid = data.dump / data.valid_set
     check_validated(count_sets(valid, list(merged["outputs"])), vars(args), valid)
     steps = total_steps(args)
@@ -164,9 +176,11 @@ def _label_sets(data: Data, config: Mapping[str, Any]) -> Mapping[tuple[str, ...
     if config.get("conditioning") is None:
         for tag, there, lacking in partly_tagged(sets, tags):
             name, _, kind = tag.partition(".")
-            say(f"warning: {folder / f'text.{name}'}: {there} transcripts have a tag '{kind}' and "
+            say(
+                f"warning: {folder / f'text.{name}'}: {there} transcripts have a tag '{kind}' and "
                 f"{lacking} have none: these teach the system to write none. With conditioning: "
-                "vectors a vector says which it is to be")  # fmt: skip
+                "vectors a vector says which it is to be"
+            )
     return sets
 
 
@@ -182,9 +196,16 @@ def collect_stats(config: Path, data: Data, options: Sequence[str]) -> None:
         _check(merged, config)
         _write_config(data.stats / "stats.yaml", merged)
         names = ["speech", *(TEXT_PREFIX + name for name in outputs)]
-        command = ["--collect_stats", "true", "--config", str(data.stats / "stats.yaml"),
-                   "--output_dir", str(data.stats), *_data_options(data, names, shapes=False),
-                   *options]  # fmt: skip
+        command = [
+            "--collect_stats",
+            "true",
+            "--config",
+            str(data.stats / "stats.yaml"),
+            "--output_dir",
+            str(data.stats),
+            *_data_options(data, names, shapes=False),
+            *options,
+        ]
         _run_task(_parse(command), command)
     from espnet_ext.training.stats import write_shapes
 
@@ -235,8 +256,10 @@ def _data_options(data: Data, names: Sequence[str], shapes: bool = True) -> list
             path = data.dump / folder / file
             if not path.is_file():
                 raise UserError(f"{path}: no such file", "run stages 1 to 4")
-            options += [f"--{kind}_data_path_and_name_and_type",
-                        f"{path},{name},{'sound' if is_speech else 'text'}"]  # fmt: skip
+            options += [
+                f"--{kind}_data_path_and_name_and_type",
+                f"{path},{name},{'sound' if is_speech else 'text'}",
+            ]
             if shapes:
                 shape = data.stats / kind / f"{name}_shape"
                 if not shape.is_file():
@@ -266,14 +289,19 @@ def _finish(exp_dir: Path, config: Mapping[str, Any], command: list[str]) -> Non
 
     model, _ = load_model(exp_dir)
     epochs, total = _recorded(exp_dir / "checkpoint.pth")
-    write_json(exp_dir / "train.json", {
-        "outputs": list(config["outputs"]),
-        "branches": {name: one.get("branch") for name, one in config["outputs"].items()},
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "epochs": epochs, "seconds": round(total, 1), "weights": chosen.name,
-        "command": f"python -m espnet_ext.training {shlex.join(command)}",
-        "torch_threads": torch.get_num_threads(),
-    })  # fmt: skip
+    write_json(
+        exp_dir / "train.json",
+        {
+            "outputs": list(config["outputs"]),
+            "branches": {name: one.get("branch") for name, one in config["outputs"].items()},
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "epochs": epochs,
+            "seconds": round(total, 1),
+            "weights": chosen.name,
+            "command": f"python -m espnet_ext.training {shlex.join(command)}",
+            "torch_threads": torch.get_num_threads(),
+        },
+    )
     print(f"{exp_dir}/model.pth -> {chosen.name}: {epochs} epochs, {total:.0f} s")
 
 

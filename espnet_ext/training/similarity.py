@@ -98,16 +98,23 @@ class HeldUtterances:
             if room <= 0:
                 break
             self.ids += list(ids)[:room]
-            self._batches.append({key: value[:room] for key, value in batch.items()
-                                  if isinstance(value, torch.Tensor)})  # fmt: skip
+            self._batches.append(
+                {
+                    key: value[:room]
+                    for key, value in batch.items()
+                    if isinstance(value, torch.Tensor)
+                }
+            )
 
     @torch.no_grad()
     def states(self, model: DualOutputModel, device: torch.device | str = "cpu") -> States:
         """Run the model (which should be in evaluation mode) over the utterances."""
         found = [_states(model, {k: v.to(device) for k, v in b.items()}) for b in self._batches]
-        encoder = {name: torch.cat([one.encoder[name] for one in found])
-                   for name in (found[0].encoder if found else ())
-                   if all(name in one.encoder for one in found)}  # fmt: skip
+        encoder = {
+            name: torch.cat([one.encoder[name] for one in found])
+            for name in (found[0].encoder if found else ())
+            if all(name in one.encoder for one in found)
+        }
         for name, frames in encoder.items():
             order = torch.randperm(len(frames), generator=torch.Generator().manual_seed(0))
             encoder[name] = frames[order[:MOST_FRAMES]]
@@ -140,8 +147,9 @@ def _states(model: DualOutputModel, batch: Batch) -> States:
     steps = list(seen.values())[-1].shape[1]
     mask = torch.arange(steps, device=states.device)[None, :] < inner[:, None]
     # a layer before another that subsamples has other frames, and is left out
-    encoder = {name: layer[mask].float().cpu() for name, layer in seen.items()
-               if layer.shape[1] == steps}  # fmt: skip
+    encoder = {
+        name: layer[mask].float().cpu() for name, layer in seen.items() if layer.shape[1] == steps
+    }
     decoders, labelled = {}, {}
     for name, branch in model.branches.items():
         text = batch[TEXT_PREFIX + name]
@@ -153,9 +161,12 @@ def _states(model: DualOutputModel, batch: Batch) -> States:
 
 
 def _utterance_means(
-    branch: Branch, states: torch.Tensor, lengths: torch.Tensor, text: torch.Tensor,
+    branch: Branch,
+    states: torch.Tensor,
+    lengths: torch.Tensor,
+    text: torch.Tensor,
     text_lengths: torch.Tensor,
-) -> dict[str, torch.Tensor]:  # fmt: skip
+) -> dict[str, torch.Tensor]:
     """Decoder layer → its states' mean over each utterance's tokens (U, D), 0 if unlabelled."""
     layers = decoder_layers(branch.parts["decoder"])
     rows = (text[:, 0] != UNLABELLED).nonzero().squeeze(1)
@@ -178,8 +189,9 @@ def _utterance_means(
 
 def drift(start: Mapping[str, torch.Tensor], now: States) -> dict[str, float | None]:
     """Encoder layer → CKA with itself at the start, 1 where it holds the same."""
-    return {name: minibatch_cka(start[name], now.encoder[name])
-            for name in start if name in now.encoder}  # fmt: skip
+    return {
+        name: minibatch_cka(start[name], now.encoder[name]) for name in start if name in now.encoder
+    }
 
 
 def compare_decoders(now: States) -> list[dict]:
@@ -191,16 +203,22 @@ def compare_decoders(now: States) -> list[dict]:
     found = []
     for a, b in itertools.combinations(now.decoders, 2):
         both = now.labelled[a] & now.labelled[b]
-        layers = {name: minibatch_cka(now.decoders[a][name][both], now.decoders[b][name][both])
-                  for name in now.decoders[a] if name in now.decoders[b]}  # fmt: skip
+        layers = {
+            name: minibatch_cka(now.decoders[a][name][both], now.decoders[b][name][both])
+            for name in now.decoders[a]
+            if name in now.decoders[b]
+        }
         found.append({"a": a, "b": b, "utterances": int(both.sum()), "layers": layers})
     return found
 
 
 def notes_on(now: States, compared: Iterable[Mapping]) -> list[str]:
     """Why values of CKA are None."""
-    notes = [f"encoder layer {name}: not finite" for name, frames in now.encoder.items()
-             if not torch.isfinite(frames).all()]  # fmt: skip
+    notes = [
+        f"encoder layer {name}: not finite"
+        for name, frames in now.encoder.items()
+        if not torch.isfinite(frames).all()
+    ]
     for output, layers in now.decoders.items():
         wrong = [n for n, means in layers.items() if not torch.isfinite(means).all()]
         notes += [f"{output}: decoder layer {name}: not finite" for name in wrong]

@@ -18,14 +18,25 @@ from espnet_ext.training.trainer import DualOutputTrainer
 
 # What a system is built of: option → its default choice. `<option>_conf` goes with each.
 PARTS = {
-    "frontend": "default", "specaug": None, "normalize": "utterance_mvn", "preencoder": None,
-    "encoder": "conformer", "postencoder": None, "decoder": "transformer", "conditioning": None,
-}  # fmt: skip
+    "frontend": "default",
+    "specaug": None,
+    "normalize": "utterance_mvn",
+    "preencoder": None,
+    "encoder": "conformer",
+    "postencoder": None,
+    "decoder": "transformer",
+    "conditioning": None,
+}
 # Options of ESPnet's speech augmentation, with the values that switch them off.
 AUGMENTATION: dict[str, Any] = {
-    "rir_scp": None, "rir_apply_prob": 1.0, "noise_scp": None, "noise_apply_prob": 1.0,
-    "noise_db_range": "13_15", "short_noise_thres": 0.5, "speech_volume_normalize": None,
-}  # fmt: skip
+    "rir_scp": None,
+    "rir_apply_prob": 1.0,
+    "noise_scp": None,
+    "noise_apply_prob": 1.0,
+    "noise_db_range": "13_15",
+    "short_noise_thres": 0.5,
+    "speech_volume_normalize": None,
+}
 
 
 class DualOutputTask(espnet.load("AbsTask")):
@@ -44,27 +55,36 @@ class DualOutputTask(espnet.load("AbsTask")):
         group.add_argument("--input_size", type=int, default=None, help="feature size, no frontend")
         group.add_argument("--init", type=text, default=None, help="ESPnet's parameter initialiser")
         group.add_argument(
-            "--cpu_autocast", type=text, default=None, choices=["auto", "bfloat16", None],
+            "--cpu_autocast",
+            type=text,
+            default=None,
+            choices=["auto", "bfloat16", None],
             help="run encoder and decoders in bfloat16 on CPU; auto: where the CPU has it",
-        )  # fmt: skip
+        )
         for part, default in PARTS.items():
             group.add_argument(f"--{part}", type=text, default=default, help=f"the {part}")
             group.add_argument(f"--{part}_conf", action=nested, default={}, help="its options")
         group.add_argument("--ctc_conf", action=nested, default={}, help="options of every CTC")
         group.add_argument(
-            "--model_conf", action=nested, default={},
+            "--model_conf",
+            action=nested,
+            default={},
             help="lsm_weight, length_normalized_loss: defaults of all outputs; divide_by",
-        )  # fmt: skip
+        )
         group.add_argument(
-            "--diagnose_every", type=steps, default=0,
+            "--diagnose_every",
+            type=steps,
+            default=0,
             help="steps from one diagnosis to the next: cosine of the outputs' gradients and CKA, "
             "per layer, to diagnostics.jsonl and TensorBoard; 0 for none",
-        )  # fmt: skip
+        )
         group.add_argument(
-            "--repeat_power", type=power, default=0.0,
+            "--repeat_power",
+            type=power,
+            default=0.0,
             help="a number from 0, for off, to 1: utterances with a label for a rare output are "
             "drawn (most labels of an output / labels of this one) ** repeat_power times an epoch",
-        )  # fmt: skip
+        )
         group = parser.add_argument_group("Preprocess related")
         for option, default in AUGMENTATION.items():
             kind = float if isinstance(default, float) else text
@@ -98,11 +118,15 @@ class DualOutputTask(espnet.load("AbsTask")):
         logging.info("[%s] Batch sampler: %s", mode, sampler)
         return espnet.load("SequenceIterFactory")(
             dataset=cls.build_dataset(args, iter_options, sampler.utterances()),
-            batches=sampler, seed=args.seed, shuffle=True,
+            batches=sampler,
+            seed=args.seed,
+            shuffle=True,
             num_iters_per_epoch=iter_options.num_iters_per_epoch,
-            shuffle_within_batch=args.shuffle_within_batch, num_workers=args.num_workers,
-            collate_fn=iter_options.collate_fn, pin_memory=args.ngpu > 0,
-        )  # fmt: skip
+            shuffle_within_batch=args.shuffle_within_batch,
+            num_workers=args.num_workers,
+            collate_fn=iter_options.collate_fn,
+            pin_memory=args.ngpu > 0,
+        )
 
     @classmethod
     def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:

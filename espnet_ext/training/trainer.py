@@ -38,15 +38,19 @@ class DualOutputTrainer(espnet.load("Trainer")):
         first = not distributed_option.distributed or distributed_option.dist_rank == 0
         if trainer_options.diagnose_every and first:
             trainer_options.diagnostics = Diagnostics(
-                trainer_options.diagnose_every, Path(trainer_options.output_dir), model,
+                trainer_options.diagnose_every,
+                Path(trainer_options.output_dir),
+                model,
                 lambda: valid_iter_factory.build_iter(1, shuffle=True),  # by the training's seed
-            )  # fmt: skip
+            )
         with atomic_torch_save():
             super().run(
-                model=model, trainer_options=trainer_options,
-                valid_iter_factory=valid_iter_factory, distributed_option=distributed_option,
+                model=model,
+                trainer_options=trainer_options,
+                valid_iter_factory=valid_iter_factory,
+                distributed_option=distributed_option,
                 **rest,
-            )  # fmt: skip
+            )
 
     @classmethod
     def train_one_epoch(
@@ -55,9 +59,14 @@ class DualOutputTrainer(espnet.load("Trainer")):
         if options.diagnostics is not None and not options.no_forward_run:
             iterator = options.diagnostics.watch(iterator, reporter, scaler, summary_writer)
         return super().train_one_epoch(
-            model=model, iterator=iterator, reporter=reporter, scaler=scaler,
-            summary_writer=summary_writer, options=options, **rest,
-        )  # fmt: skip
+            model=model,
+            iterator=iterator,
+            reporter=reporter,
+            scaler=scaler,
+            summary_writer=summary_writer,
+            options=options,
+            **rest,
+        )
 
     @staticmethod
     def resume(checkpoint, model, reporter, *args, **kwargs) -> None:

@@ -13,10 +13,18 @@ class Model(torch.nn.Module):
 
         torch.manual_seed(seed)
         self.encoder = ConformerEncoder(
-            input_size=20, output_size=16, attention_heads=2, linear_units=24, num_blocks=blocks,
-            input_layer=input_layer, rel_pos_type="latest", pos_enc_layer_type="rel_pos",
-            selfattention_layer_type="rel_selfattn", cnn_module_kernel=7, dropout_rate=0.1,
-        )  # fmt: skip
+            input_size=20,
+            output_size=16,
+            attention_heads=2,
+            linear_units=24,
+            num_blocks=blocks,
+            input_layer=input_layer,
+            rel_pos_type="latest",
+            pos_enc_layer_type="rel_pos",
+            selfattention_layer_type="rel_selfattn",
+            cnn_module_kernel=7,
+            dropout_rate=0.1,
+        )
         self.eval()
 
     def encode(self, speech, lengths, alike=False):

@@ -114,9 +114,13 @@ def test_decoders_of_a_trained_system_and_its_twin(trained, tmp_path):
     """Against each part computed by hand, and a system against itself."""
     folder, data = str(trained.root / "exp"), trained.root / "dump/train"
     result = compare_systems(
-        {"a": folder, "b": folder}, data, twins={"a": folder}, measures=["procrustes"],
-        permutations=2, hypotheses={"a": str(data), "b": str(data)},
-    )  # fmt: skip
+        {"a": folder, "b": folder},
+        data,
+        twins={"a": folder},
+        measures=["procrustes"],
+        permutations=2,
+        hypotheses={"a": str(data), "b": str(data)},
+    )
     names = [(p["a"], p["b"], p["ceiling"]) for p in result["pairs"]]
     assert names == [("a", "b", False), ("a", "a~twin", True)]
     assert result["models"]["a~twin"]["twin_of"] == "a"
@@ -136,9 +140,10 @@ def test_decoders_of_a_trained_system_and_its_twin(trained, tmp_path):
         twin = found[a, first, b, second, "teacher-forced", rows]
         assert [p["cka"] for p in pair["curve"]] == pytest.approx([p["cka"] for p in twin["curve"]])
     assert {key[4:] for key in found} == {
-        ("teacher-forced", "utterances"), ("free-running", "utterances"),
+        ("teacher-forced", "utterances"),
+        ("free-running", "utterances"),
         ("teacher-forced", "tokens"),
-    }  # fmt: skip
+    }
 
     system = DualSpeech2Text.from_pretrained(folder)
     utterances = [u for u in read_directory(data) if {"surface", "meaning"} <= set(u.texts)]
@@ -194,18 +199,31 @@ def test_command_on_model_directories(tmp_path, capsys):
 
     soundfile = pytest.importorskip("soundfile")
     encoder = {
-        "output_size": 16, "attention_heads": 2, "linear_units": 24, "num_blocks": 2,
-        "input_layer": "conv2d", "rel_pos_type": "latest", "pos_enc_layer_type": "rel_pos",
-        "selfattention_layer_type": "rel_selfattn", "cnn_module_kernel": 7,
-    }  # fmt: skip
-    output = {"branch": "ctc", "token_type": "char", "ctc_weight": 1.0,
-              "token_list": ["<blank>", "<unk>", "a", "<sos/eos>"]}  # fmt: skip
+        "output_size": 16,
+        "attention_heads": 2,
+        "linear_units": 24,
+        "num_blocks": 2,
+        "input_layer": "conv2d",
+        "rel_pos_type": "latest",
+        "pos_enc_layer_type": "rel_pos",
+        "selfattention_layer_type": "rel_selfattn",
+        "cnn_module_kernel": 7,
+    }
+    output = {
+        "branch": "ctc",
+        "token_type": "char",
+        "ctc_weight": 1.0,
+        "token_list": ["<blank>", "<unk>", "a", "<sos/eos>"],
+    }
     for number, name in enumerate(["surface", "meaning"]):
         config = {
-            "frontend": "default", "frontend_conf": {"fs": 16000, "n_mels": 20},
-            "normalize": "utterance_mvn", "encoder": "conformer", "encoder_conf": encoder,
+            "frontend": "default",
+            "frontend_conf": {"fs": 16000, "n_mels": 20},
+            "normalize": "utterance_mvn",
+            "encoder": "conformer",
+            "encoder_conf": encoder,
             "outputs": {name: output},
-        }  # fmt: skip
+        }
         torch.manual_seed(number)
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yaml").write_text(yaml.safe_dump(config))

@@ -114,8 +114,12 @@ def test_which_tokens_deviate(trained):
     utterance = Utterance("a-1", "a", "a.wav", texts)
     marks = probing.deviations(utterance, texts["surface"].split(), system, "surface")
     assert marks == [False, True, False, True]
-    assert probing.deviations(Utterance("a-1", "a", "a.wav", {"meaning": "a cat"}), ["K"], system,
-                              "surface") == []  # fmt: skip
+    assert (
+        probing.deviations(
+            Utterance("a-1", "a", "a.wav", {"meaning": "a cat"}), ["K"], system, "surface"
+        )
+        == []
+    )
 
 
 def test_command(trained, tmp_path, capsys, monkeypatch):
@@ -123,8 +127,12 @@ def test_command(trained, tmp_path, capsys, monkeypatch):
     dump, out = trained.root / "dump", tmp_path / "probes.json"
     arguments = ["--data", str(dump / "valid"), "--train", str(dump / "train")]
     folder = str(trained.root / "exp")
-    assert analyze.main(["probes", "--models", f"a={folder}", f"b={folder}", *arguments,
-                         "--output", str(out)]) == 0  # fmt: skip
+    assert (
+        analyze.main(
+            ["probes", "--models", f"a={folder}", f"b={folder}", *arguments, "--output", str(out)]
+        )
+        == 0
+    )
     result = read_json(out)
     rows = {(r["task"], r["system"], r["layer"]): r for r in result["rows"]}
     assert {task for task, _, _ in rows} == {"surface"}  # meaning has no CTC there
@@ -135,13 +143,23 @@ def test_command(trained, tmp_path, capsys, monkeypatch):
     assert "tokens of meaning are not probed" in notes and "l1 is not probed" in notes
     again = [*arguments[:1], str(dump / "train"), *arguments[2:]]
     with pytest.raises(UserError, match="train0: also in"):
-        analyze.main(["probes", "--models", f"a={folder}", f"b={folder}", *again,
-                      "--output", str(out)])  # fmt: skip
+        analyze.main(
+            ["probes", "--models", f"a={folder}", f"b={folder}", *again, "--output", str(out)]
+        )
     assert "surface" in capsys.readouterr().out
 
 
 def test_what_has_no_control_is_shown_without(capsys):
-    row = {"task": "speaker", "system": "a", "layer": "0", "accuracy": 50.0, "interval": None,
-           "control": None, "selectivity": None, "alone": None, "chance": 4.2}  # fmt: skip
+    row = {
+        "task": "speaker",
+        "system": "a",
+        "layer": "0",
+        "accuracy": 50.0,
+        "interval": None,
+        "control": None,
+        "selectivity": None,
+        "alone": None,
+        "chance": 4.2,
+    }
     analyze._show_probes({"rows": [row]})
     assert "| speaker | a | 0 | 50.0 | – | – | – | 4.2 |" in capsys.readouterr().out

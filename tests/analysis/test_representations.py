@@ -80,12 +80,17 @@ def decoder_of(layers=2):
     from espnet_ext.model.config import parse_outputs
 
     torch.manual_seed(5)
-    output = {"branch": "attention", "attention_weight": 1.0, "token_type": "char",
-              "token_list": list("0123457")}  # fmt: skip
+    output = {
+        "branch": "attention",
+        "attention_weight": 1.0,
+        "token_type": "char",
+        "token_list": list("0123457"),
+    }
     config = parse_outputs({"outputs": {"meaning": output}})["meaning"]
     conf = {"attention_heads": 2, "linear_units": 24, "num_blocks": layers}
-    branch = Branch("meaning", config, config.token_list, 16,
-                    {"decoder": "transformer", "decoder_conf": conf})  # fmt: skip
+    branch = Branch(
+        "meaning", config, config.token_list, 16, {"decoder": "transformer", "decoder_conf": conf}
+    )
     branch.parts["decoder"].eval()
     return branch
 
@@ -118,5 +123,3 @@ def test_free_running_states_are_those_of_reading_what_was_written():
         written.append(int(logits[0, -1, :-1].argmax()))
     _, rows, _ = decode(branch, encoded, [written], ["a"])
     torch.testing.assert_close(rows[2][:4], torch.stack(last), atol=1e-5, rtol=0)
-
-

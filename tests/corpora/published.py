@@ -114,8 +114,21 @@ def write_speechocean762(root: Path, parts: dict[str, dict[str, list[tuple]]]) -
     return root
 
 
-CV_COLUMNS = ("client_id", "path", "sentence_id", "sentence", "sentence_domain", "up_votes",
-              "down_votes", "age", "gender", "accents", "variant", "locale", "segment")  # fmt: skip
+CV_COLUMNS = (
+    "client_id",
+    "path",
+    "sentence_id",
+    "sentence",
+    "sentence_domain",
+    "up_votes",
+    "down_votes",
+    "age",
+    "gender",
+    "accents",
+    "variant",
+    "locale",
+    "segment",
+)
 
 
 def client(name: str) -> str:
@@ -134,8 +147,14 @@ def write_commonvoice(root: Path, tables: dict[str, list[tuple]], locale: str = 
                 path.parent.mkdir(parents=True, exist_ok=True)
                 noise = np.random.default_rng(0).uniform(-0.1, 0.1, 16000)
                 soundfile.write(path, noise, 32000, format="MP3")
-            cells = {"client_id": client(speaker), "path": path.name, "sentence": sentence,
-                     "accents": accents, "locale": locale, "up_votes": "2"}  # fmt: skip
+            cells = {
+                "client_id": client(speaker),
+                "path": path.name,
+                "sentence": sentence,
+                "accents": accents,
+                "locale": locale,
+                "up_votes": "2",
+            }
             lines.append("\t".join(cells.get(name, "") for name in CV_COLUMNS))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{table}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -200,8 +219,9 @@ def write_speakandimprove(root: Path, sets: dict[str, dict[str, dict]]) -> Path:
                         stms[stm].append(f"{recording} 1 {speaker} {times} {label} {text}")
             if one.get("marks") is not None:
                 question = json.dumps({"text": "Why?", "speaking-time": 20, "thinking-time": 0})
-                marked.append({"File-id": recording, "Transcript": one["marks"],
-                               "Question": question})  # fmt: skip
+                marked.append(
+                    {"File-id": recording, "Transcript": one["marks"], "Question": question}
+                )
         for stm, lines in stms.items():
             text = STM_HEAD + "".join(f"{line}\n" for line in lines)
             (materials / "stms" / f"{name}-{stm}.stm").write_text(text)

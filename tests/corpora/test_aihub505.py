@@ -53,19 +53,26 @@ def prepared(corpus, data, *more):
 def tables(data):
     return {
         str(path.relative_to(data)): path.read_bytes()
-        for path in sorted(data.rglob("*")) if path.is_file() and path.name != "wav.scp"
-    }  # fmt: skip
+        for path in sorted(data.rglob("*"))
+        if path.is_file() and path.name != "wav.scp"
+    }
 
 
 def test_a_reading_has_both_texts():
     heard = "어/ 저는 하+ 학꾜에 가요*"
     entry = read(label505(STEM, "EN0005", "저는 학교에 가요.", heard, language="중국어"))
     assert entry == Entry(
-        key=STEM, utt_id=f"EN0005-{STEM}", speaker="EN0005", part="train", place=PLACE.name,
-        lang="ko", l1="zh", domain="read",
+        key=STEM,
+        utt_id=f"EN0005-{STEM}",
+        speaker="EN0005",
+        part="train",
+        place=PLACE.name,
+        lang="ko",
+        l1="zh",
+        domain="read",
         texts={"surface": "어 저는 하 학꾜에 가요", "meaning": "저는 학교에 가요"},
         counts=("readings that were said otherwise than they are written",),
-    )  # fmt: skip
+    )
 
 
 def test_a_free_answer_has_a_surface_alone():
@@ -122,7 +129,7 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda one: st.lists(one, max_size=3) | st.dictionaries(st.text(max_size=4), one, max_size=3),
     max_leaves=6,
-)  # fmt: skip
+)
 
 
 @settings(max_examples=400, deadline=None)
@@ -227,9 +234,10 @@ def test_ids_that_could_be_names_become_pseudonyms(tmp_path):
     assert len(everyone) == 24 and len({one.speaker for one in everyone}) == 4
     assert "EN0009" in {one.speaker for one in everyone}
     hidden = "".join(
-        path.read_text() for path in (tmp_path / "a").rglob("*")
+        path.read_text()
+        for path in (tmp_path / "a").rglob("*")
         if path.is_file() and path.name != "wav.scp"  # which names the files themselves
-    )  # fmt: skip
+    )
     assert not any(name in hidden for name in ("김", "jane", "doe", "John", "Smith"))
     (tmp_path / "key").write_text("a long secret\n")
     key = ["--pseudonym_key_file", str(tmp_path / "key")]
@@ -331,8 +339,11 @@ def test_every_label_is_an_utterance_or_left_out(tmp_path_factory, kinds):
     try:
         sets, account = prepared(folder / "d", folder / "a")
     except UserError as error:
-        assert "too few to split" in error.message or "no utterances for" in error.message \
-            or "not one utterance" in error.message  # fmt: skip
+        assert (
+            "too few to split" in error.message
+            or "no utterances for" in error.message
+            or "not one utterance" in error.message
+        )
         return
     assert sum(map(len, sets.values())) == good
     assert len(account["left_out"]) == len(kinds) - good

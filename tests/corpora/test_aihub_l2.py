@@ -30,23 +30,31 @@ def test_a_reading_has_both_texts_and_an_id_without_year_and_sex():
     stem = "00067-F-91-VI-A-LAR010-0004411"
     entry = read(stem, "저는 학생입니다.", "저는 하+ 학쌩임니다")
     assert entry == Entry(
-        key=stem, utt_id="00067-LAR010-0004411", speaker="00067", part="train",
-        place=f"TL_1.zip/lab/{stem}.json", lang="ko", l1="en", domain="read",
+        key=stem,
+        utt_id="00067-LAR010-0004411",
+        speaker="00067",
+        part="train",
+        place=f"TL_1.zip/lab/{stem}.json",
+        lang="ko",
+        l1="en",
+        domain="read",
         texts={"surface": "저는 하 학쌩임니다", "meaning": "저는 학생입니다"},
         counts=("readings that were said otherwise than they are written",),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(
     ("task", "is_read", "reason"),
     [
-        ("RS01", True, ""), ("RW02", True, ""), ("RP03", True, ""),
+        ("RS01", True, ""),
+        ("RW02", True, ""),
+        ("RP03", True, ""),
         ("ATQ004", False, "a free answer (ATQ): nothing was given to be read"),
         ("SPT01", False, "a free answer (SPT): nothing was given to be read"),
         ("EIG01", False, "the task 'EIG' is not known; --read_tasks names what is read"),
         ("odd", False, "the task '' is not known; --read_tasks names what is read"),
     ],
-)  # fmt: skip
+)
 def test_the_task_says_whether_the_prompt_was_to_be_read(task, is_read, reason):
     entry = read(stem_of(1, task), "무엇을 합니까?", "밥을 먹습니다")
     assert ("meaning" in entry.texts) == is_read and entry.missing.get("meaning", "") == reason
@@ -57,8 +65,13 @@ def test_the_task_says_whether_the_prompt_was_to_be_read(task, is_read, reason):
 
 def test_english_by_koreans_is_words():
     english = aihub_l2.Options(lang="en")
-    entry = read(stem_of(1), "I don't like it, (well) 3 times.", "I don't uh/ li+ like it", english,
-                 SpeakerMetadata={})  # fmt: skip
+    entry = read(
+        stem_of(1),
+        "I don't like it, (well) 3 times.",
+        "I don't uh/ li+ like it",
+        english,
+        SpeakerMetadata={},
+    )
     assert entry.texts == {"meaning": "i don't like it 3 times", "surface": "i don't uh li like it"}
     assert (entry.lang, entry.l1) == ("en", "ko")
     odd = read(stem_of(1), "국물", "%", english)
@@ -78,9 +91,10 @@ def test_first_languages():
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.text("0123456789-ABLRT가 ._", max_size=30), st.text(max_size=8),
+    st.text("0123456789-ABLRT가 ._", max_size=30),
+    st.text(max_size=8),
     st.none() | st.text(max_size=10) | st.integers() | st.lists(st.text()),
-)  # fmt: skip
+)
 def test_any_name_and_user_give_an_id_that_can_be_written(stem, user, text):
     result = read(stem, text, text, UserID=user)
     if isinstance(result, Fault):

@@ -16,14 +16,19 @@ from espnet_ext.data.validate import validate_directory
 from espnet_ext.errors import UserError
 
 TABLES = {
-    "train": [("a", "c1", 'He said "no.', "United States English"),
-              ("b", "c2", "It’s – fine!", "German English,Non native speaker")],
+    "train": [
+        ("a", "c1", 'He said "no.', "United States English"),
+        ("b", "c2", "It’s – fine!", "German English,Non native speaker"),
+    ],
     "dev": [("c", "c3", "One.", "England English|United States English")],
     "test": [("d", "c4", "Two.", "Filipino")],
-    "validated": [("a", "c1", 'He said "no.', ""), ("a", "c5", "More.", ""),
-                  ("c", "c6", "Held out.", "")],
+    "validated": [
+        ("a", "c1", 'He said "no.', ""),
+        ("a", "c5", "More.", ""),
+        ("c", "c6", "Held out.", ""),
+    ],
     "other": [("e", "c7", "Unjudged.", "")],
-}  # fmt: skip
+}
 
 
 def by_clip(utterances):
@@ -39,8 +44,11 @@ def test_official_sets_speakers_and_first_languages(tmp_path):
     assert train["c2"].texts == {"meaning": "it's fine"}
     assert train["c1"].speaker == client("a")[:24] and train["c1"].domain == "read"
     assert [one.l1 for one in (train["c1"], train["c2"], *sets["valid"], *sets["test"])] == [
-        "en", "de", "en", None,
-    ]  # fmt: skip
+        "en",
+        "de",
+        "en",
+        None,
+    ]
     assert report.counts["accents that leave the first language open"] == 1
     assert report.seconds[train["c1"].utt_id] == pytest.approx(0.5, abs=0.2)
 
@@ -68,11 +76,23 @@ def test_early_releases_have_other_columns(tmp_path):
 
 def test_the_command_writes_valid_directories_of_each_locale(tmp_path):
     write_commonvoice(tmp_path / "cv", TABLES)
-    korean = {"train": [("f", "k1", "밥을 먹어요.", "")], "dev": [("g", "k2", "물.", "")],
-              "test": [("h", "k3", "국물?", "")]}  # fmt: skip
+    korean = {
+        "train": [("f", "k1", "밥을 먹어요.", "")],
+        "dev": [("g", "k2", "물.", "")],
+        "test": [("h", "k3", "국물?", "")],
+    }
     write_commonvoice(tmp_path / "cv", korean, "ko")
-    argv = ["commonvoice", "--corpus_dir", str(tmp_path / "cv"), "--langs", "en ko", "--nj", "3",
-            "--data_dir", str(tmp_path / "data")]  # fmt: skip
+    argv = [
+        "commonvoice",
+        "--corpus_dir",
+        str(tmp_path / "cv"),
+        "--langs",
+        "en ko",
+        "--nj",
+        "3",
+        "--data_dir",
+        str(tmp_path / "data"),
+    ]
     assert command.main(argv) == 0
     for lang in ("en", "ko"):
         for name in ("train", "valid", "test"):
@@ -102,16 +122,24 @@ def test_a_table_can_be_imported_as_a_directory(tmp_path, capsys):
     [
         (lambda root: (root / "en/dev.tsv").unlink(), "dev.tsv: no such table"),
         (lambda root: (root / "en/dev.tsv").write_text("a\tb\n"), ":1: no column client_id, path"),
-        (lambda root: (root / "en/dev.tsv").write_bytes(b"client_id\tpath\tsentence\n\xff\n"),
-         "is not UTF-8"),
-        (lambda root: (root / "en/dev.tsv").write_text("client_id\tpath\tsentence\na\tb\tc\td\n"),
-         ":2: 4 cells, but 3 columns"),
-        (lambda root: (root / "en/dev.tsv").write_text("client_id\tpath\tsentence\n\tb\tc\n"),
-         ":2: no client_id or path"),
+        (
+            lambda root: (root / "en/dev.tsv").write_bytes(b"client_id\tpath\tsentence\n\xff\n"),
+            "is not UTF-8",
+        ),
+        (
+            lambda root: (root / "en/dev.tsv").write_text(
+                "client_id\tpath\tsentence\na\tb\tc\td\n"
+            ),
+            ":2: 4 cells, but 3 columns",
+        ),
+        (
+            lambda root: (root / "en/dev.tsv").write_text("client_id\tpath\tsentence\n\tb\tc\n"),
+            ":2: no client_id or path",
+        ),
         (lambda root: (root / "en/clips/c3.mp3").unlink(), "1 audio files cannot be read"),
         (lambda root: (root / "en/train.tsv").unlink(), "has no en/train.tsv"),
     ],
-)  # fmt: skip
+)
 def test_faulty_copies(tmp_path, break_it, message):
     root = write_commonvoice(tmp_path, TABLES)
     break_it(root)
@@ -135,8 +163,9 @@ def test_no_table_makes_a_trace(tmp_path_factory, lines):
     root = tmp_path_factory.getbasetemp() / "cv_fuzz"
     write_commonvoice(root, TABLES)
     head = "client_id\tpath\tsentence\n" if len(lines) % 2 else ""
-    (root / "en/dev.tsv").write_text(head + "\n".join(lines), encoding="utf-8",
-                                     errors="surrogatepass")  # fmt: skip
+    (root / "en/dev.tsv").write_text(
+        head + "\n".join(lines), encoding="utf-8", errors="surrogatepass"
+    )
     try:
         sets = commonvoice.prepare(root, skip_unreadable=True)
         assert all(one.texts.get("meaning", "x") for one in sets["valid"])

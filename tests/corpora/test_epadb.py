@@ -36,8 +36,11 @@ def all_of(sets):
 def test_surface_is_what_was_heard_and_canonical_the_variant_that_fits(tmp_path):
     report = Report("epadb")
     found = all_of(epadb.prepare(corpus(tmp_path), report=report))
-    assert found["spkr1-1"].texts == {"surface": "AW ER T OY", "canonical": "AW ER T OY",
-                                      "meaning": "our toy"}  # fmt: skip
+    assert found["spkr1-1"].texts == {
+        "surface": "AW ER T OY",
+        "canonical": "AW ER T OY",
+        "meaning": "our toy",
+    }
     assert found["spkr1-2"].texts["surface"] == "HH AA CH IY"  # the deleted t is no phone
     assert found["spkr1-2"].texts["canonical"] == "HH AA CH IY"
     assert found["spkr2-1"].texts["surface"] == "AW R T O I"
@@ -55,8 +58,10 @@ def test_allophones_can_be_kept(tmp_path):
 
 
 def test_what_is_no_phone_is_never_guessed(tmp_path):
-    odd = {"1": ("Our toy", ["AW", "ER", "Th", "OSH"]),
-           "2": ("Hot tea", ["ERR", "AA", "T", "T", "I"])}  # fmt: skip
+    odd = {
+        "1": ("Our toy", ["AW", "ER", "Th", "OSH"]),
+        "2": ("Hot tea", ["ERR", "AA", "T", "T", "I"]),
+    }
     root = corpus(tmp_path, train={"spkr1": odd, "spkr2": PERFECT}, test={"spkr3": PERFECT})
     report = Report("epadb")
     found = all_of(epadb.prepare(root, report=report))
@@ -92,8 +97,11 @@ def test_older_copies_have_no_parts(tmp_path):
 
 
 def test_missing_pieces_are_told(tmp_path):
-    root = corpus(tmp_path, train={"spkr1": PERFECT, "spkr2": {"1": ("", None), "2": ("x", None)}},
-                  test={"spkr3": PERFECT})  # fmt: skip
+    root = corpus(
+        tmp_path,
+        train={"spkr1": PERFECT, "spkr2": {"1": ("", None), "2": ("x", None)}},
+        test={"spkr3": PERFECT},
+    )
     (root / "train/spkr1/waveforms/spkr1_2.wav").unlink()
     report = Report("epadb")
     found = all_of(epadb.prepare(root, report=report))
@@ -122,16 +130,24 @@ def test_the_command_writes_valid_directories(tmp_path):
     ("break_it", "message"),
     [
         (lambda root: (root / "train/reference_transcriptions.txt").unlink(), "has no reference_"),
-        (lambda root: (root / "train/reference_transcriptions.txt").write_text("TEXT 1 x"),
-         "reference_transcriptions.txt:1: neither TEXT nor TRANSCRIPTION"),
-        (lambda root: (root / "train/reference_transcriptions.txt").write_text(
-            "TEXT 1: x\nTRANSCRIPTION 1: AA QQ\n"), "txt:2: 'QQ' is no phone"),
-        (lambda root: (root / "train/reference_transcriptions.txt").write_bytes(b"\xff"),
-         "is not UTF-8"),
+        (
+            lambda root: (root / "train/reference_transcriptions.txt").write_text("TEXT 1 x"),
+            "reference_transcriptions.txt:1: neither TEXT nor TRANSCRIPTION",
+        ),
+        (
+            lambda root: (root / "train/reference_transcriptions.txt").write_text(
+                "TEXT 1: x\nTRANSCRIPTION 1: AA QQ\n"
+            ),
+            "txt:2: 'QQ' is no phone",
+        ),
+        (
+            lambda root: (root / "train/reference_transcriptions.txt").write_bytes(b"\xff"),
+            "is not UTF-8",
+        ),
         (lambda root: (root / "train/spkr1").rename(root / "test/spkr2"), "speakers in two parts"),
         (lambda root: (root / "train/spkr1").rename(root / "spkr1"), "1 speakers are too few"),
     ],
-)  # fmt: skip
+)
 def test_faulty_copies(tmp_path, break_it, message):
     root = corpus(tmp_path)
     if "too few" in message:  # two parts, one speaker left to train

@@ -57,9 +57,7 @@ def test_an_insertion_of_which_nobody_knows_what_it_is(heard):
 def read(words, *heard):
     report = Report("speechocean762")
     text = " ".join(one["text"] for one in words)
-    texts = speechocean762.read_scores(
-        {"words": words}, text, "1-1", report, detail(words, *heard)
-    )
+    texts = speechocean762.read_scores({"words": words}, text, "1-1", report, detail(words, *heard))
     return texts, report
 
 
@@ -78,8 +76,10 @@ def test_insertions_stand_among_what_was_mispronounced():
 def test_scores_are_kept_in_the_data_directories_of_all_sets(tmp_path):
     words = [word("RED", "R EH1 D", (0, "R", "L"))]
     words[0]["phones-accuracy"] = [0.2, 1.8, 2.0]
-    parts = {"train": {f"{n:04}": [(f"{n:04}1", words)] for n in range(1, 13)},
-             "test": {"0099": [("00991", words)]}}  # fmt: skip
+    parts = {
+        "train": {f"{n:04}": [(f"{n:04}1", words)] for n in range(1, 13)},
+        "test": {"0099": [("00991", words)]},
+    }
     root = write_speechocean762(tmp_path / "corpus", parts)
     path = root / "resource/scores.json"
     scores = json.loads(path.read_text())

@@ -65,14 +65,19 @@ def tables(folder, **rows):
 
 def test_a_plain_kaldi_directory_is_referred_to(tmp_path, capsys, monkeypatch):
     write_sound(tmp_path / "audio/a.wav")
-    kaldi = tables(tmp_path / "kaldi", wavscp=["s1-a audio/a.wav", "s1-b audio/a.wav"],
-                   text=["s1-a hello there", "s1-b"], utt2spk=["s1-a s1", "s1-b s1"],
-                   utt2lang=["s1-a en", "s1-b en"])  # fmt: skip
+    kaldi = tables(
+        tmp_path / "kaldi",
+        wavscp=["s1-a audio/a.wav", "s1-b audio/a.wav"],
+        text=["s1-a hello there", "s1-b"],
+        utt2spk=["s1-a s1", "s1-b s1"],
+        utt2lang=["s1-a en", "s1-b en"],
+    )
     monkeypatch.chdir(tmp_path)  # where Kaldi's relative paths start
     assert run(import_main, "--from", "kaldi", kaldi, "--output", "out") == 0
     first, second = read_directory(tmp_path / "out")
-    assert first == Utterance("s1-a", "s1", str(tmp_path / "audio/a.wav"),
-                              {"meaning": "hello there"}, "en")  # fmt: skip
+    assert first == Utterance(
+        "s1-a", "s1", str(tmp_path / "audio/a.wav"), {"meaning": "hello there"}, "en"
+    )
     assert second.texts == {}
     assert not errors_of(tmp_path / "out") and not (tmp_path / "out/data").exists()
     account = json.loads((tmp_path / "out/import.json").read_text())
@@ -82,8 +87,13 @@ def test_a_plain_kaldi_directory_is_referred_to(tmp_path, capsys, monkeypatch):
 
 def test_kaldi_columns_are_files(tmp_path):
     write_sound(tmp_path / "a.wav")
-    kaldi = tables(tmp_path / "k", wavscp=[f"u1 {tmp_path}/a.wav"], text=["u1 W IY"],
-                   words=["u1 we"], native=["u1 ko"])  # fmt: skip
+    kaldi = tables(
+        tmp_path / "k",
+        wavscp=[f"u1 {tmp_path}/a.wav"],
+        text=["u1 W IY"],
+        words=["u1 we"],
+        native=["u1 ko"],
+    )
     argv = ["--from", "kaldi", kaldi, "--surface", "text", "--meaning", "words", "--l1", "native"]
     argv += ["--texts", "gloss=words", "--speaker", "=s1", "--lang", "=en", "--output"]
     assert run(import_main, *argv, tmp_path / "out") == 0
@@ -96,10 +106,13 @@ def test_segments_are_cut_as_kaldi_and_lhotse_cut_them(tmp_path):
     lhotse = pytest.importorskip("lhotse")
     sound = write_sound(tmp_path / "r.wav", 10)
     rows = [("u1", 0.0, 1.0), ("u2", 1.2345, 3.4567), ("u3", 9.0, 10.3), ("u4", 2.5, -1)]
-    kaldi = tables(tmp_path / "k", wavscp=[f"r {sound}"],
-                   segments=[f"{name} r {start} {end}" for name, start, end in rows],
-                   text=[f"{name} x" for name, _, _ in rows],
-                   utt2spk=[f"{name} s" for name, _, _ in rows])  # fmt: skip
+    kaldi = tables(
+        tmp_path / "k",
+        wavscp=[f"r {sound}"],
+        segments=[f"{name} r {start} {end}" for name, start, end in rows],
+        text=[f"{name} x" for name, _, _ in rows],
+        utt2spk=[f"{name} s" for name, _, _ in rows],
+    )
     out = tmp_path / "out"
     assert run(import_main, "--from", "kaldi", kaldi, "--output", out, "--nj", 2) == 0
     recording = lhotse.Recording.from_file(sound)
@@ -114,24 +127,34 @@ def test_segments_are_cut_as_kaldi_and_lhotse_cut_them(tmp_path):
 
 def test_a_second_import_writes_nothing_anew(tmp_path):
     sound = write_sound(tmp_path / "r.wav", 2)
-    kaldi = tables(tmp_path / "k", wavscp=[f"r {sound}"], segments=["u1 r 0 1", "u2 r 1 2"],
-                   text=["u1 a", "u2 b"], utt2spk=["u1 s", "u2 s"])  # fmt: skip
+    kaldi = tables(
+        tmp_path / "k",
+        wavscp=[f"r {sound}"],
+        segments=["u1 r 0 1", "u2 r 1 2"],
+        text=["u1 a", "u2 b"],
+        utt2spk=["u1 s", "u2 s"],
+    )
     out = tmp_path / "out"
     assert run(import_main, "--from", "kaldi", kaldi, "--output", out) == 0
     before = {path: path.stat().st_mtime_ns for path in (out / "data").glob("*.flac")}
     tables_before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
     assert run(import_main, "--from", "kaldi", kaldi, "--output", out) == 0
     assert before == {path: path.stat().st_mtime_ns for path in (out / "data").glob("*.flac")}
-    assert tables_before == {path.name: path.read_bytes() for path in out.iterdir()
-                             if path.is_file()}  # fmt: skip
+    assert tables_before == {
+        path.name: path.read_bytes() for path in out.iterdir() if path.is_file()
+    }
     assert len(before) == 2
 
 
 def test_commands_run_only_if_allowed_and_once_a_recording(tmp_path, capsys):
     sound, log = write_sound(tmp_path / "r.wav", 2), tmp_path / "log"
     command = f"echo x >> {log}; cat {sound} |"
-    kaldi = tables(tmp_path / "k", wavscp=[f"r {command}"], segments=["u1 r 0 1", "u2 r 1 2"],
-                   text=["u1 a", "u2 b"])  # fmt: skip
+    kaldi = tables(
+        tmp_path / "k",
+        wavscp=[f"r {command}"],
+        segments=["u1 r 0 1", "u2 r 1 2"],
+        text=["u1 a", "u2 b"],
+    )
     argv = ["--from", "kaldi", kaldi, "--output", tmp_path / "out"]
     assert run(import_main, *argv) == 1
     assert "not run unasked" in capsys.readouterr().err and not log.exists()
@@ -146,11 +169,19 @@ def test_channels_and_arks(tmp_path, capsys):
     import kaldiio
 
     stereo = write_sound(tmp_path / "st.wav", 1, channels=2)
-    kaldiio.save_ark(str(tmp_path / "x.ark"), {"b": (RATE, noise(1, seed=3))},
-                     scp=str(tmp_path / "x.scp"), write_function="soundfile")  # fmt: skip
+    kaldiio.save_ark(
+        str(tmp_path / "x.ark"),
+        {"b": (RATE, noise(1, seed=3))},
+        scp=str(tmp_path / "x.scp"),
+        write_function="soundfile",
+    )
     entry = (tmp_path / "x.scp").read_text().split(maxsplit=1)[1].strip()
-    kaldi = tables(tmp_path / "k", wavscp=[f"a {stereo}", f"b {entry}"], text=["a x", "b y"],
-                   segments=["a1 a 0 0.5", "b1 b 0.5 1"])  # fmt: skip
+    kaldi = tables(
+        tmp_path / "k",
+        wavscp=[f"a {stereo}", f"b {entry}"],
+        text=["a x", "b y"],
+        segments=["a1 a 0 0.5", "b1 b 0.5 1"],
+    )
     (tmp_path / "k/text").write_text("a1 x\nb1 y\n")
     argv = ["--from", "kaldi", kaldi, "--output", tmp_path / "out"]
     assert run(import_main, *argv) == 1
@@ -177,8 +208,17 @@ def test_channels_and_arks(tmp_path, capsys):
 def test_faults_of_kaldi_directories(tmp_path, capsys, files, message):
     sound = write_sound(tmp_path / "a.wav")
     files = {name: [row.format(a=sound) for row in rows] for name, rows in files.items()}
-    assert run(import_main, "--from", "kaldi", tables(tmp_path / "k", **files), "--output",
-               tmp_path / "out") == 1  # fmt: skip
+    assert (
+        run(
+            import_main,
+            "--from",
+            "kaldi",
+            tables(tmp_path / "k", **files),
+            "--output",
+            tmp_path / "out",
+        )
+        == 1
+    )
     error = capsys.readouterr().err
     assert message in error and "remedy" in error
     assert not (tmp_path / "out/wav.scp").exists()
@@ -187,8 +227,9 @@ def test_faults_of_kaldi_directories(tmp_path, capsys, files, message):
 def test_what_cannot_be_read_is_left_out_if_wished(tmp_path):
     sound = write_sound(tmp_path / "a.wav")
     (tmp_path / "b.wav").write_text("no sound")
-    kaldi = tables(tmp_path / "k", wavscp=[f"u1 {sound}", f"u2 {tmp_path}/b.wav"],
-                   text=["u1 x", "u2 y"])  # fmt: skip
+    kaldi = tables(
+        tmp_path / "k", wavscp=[f"u1 {sound}", f"u2 {tmp_path}/b.wav"], text=["u1 x", "u2 y"]
+    )
     argv = ["--from", "kaldi", kaldi, "--output", tmp_path / "out"]
     assert run(import_main, *argv) == 1
     assert run(import_main, *argv, "--skip_unreadable", "true") == 0
@@ -199,8 +240,11 @@ def test_what_cannot_be_read_is_left_out_if_wished(tmp_path):
 TEXT = st.text(st.characters(blacklist_categories=("Cs",)), max_size=12)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow,
-          HealthCheck.function_scoped_fixture])  # fmt: skip
+@settings(
+    max_examples=80,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(st.lists(TEXT, max_size=4), st.lists(TEXT, max_size=4), st.lists(TEXT, max_size=4))
 def test_no_kaldi_file_makes_a_trace(tmp_path_factory, wav, segments, text):
     folder = tmp_path_factory.mktemp("k")
@@ -219,14 +263,26 @@ def directory(tmp_path, count=3):
     utterances = []
     for number in range(count):
         sound = write_sound(tmp_path / f"audio/{number}.flac", 1 + number / 3, seed=number)
-        texts = {"surface": f"궁물 {number}", "meaning": f"국물 {number}", "canonical": "궁물",
-                 "gloss_2": "soup"}  # fmt: skip
+        texts = {
+            "surface": f"궁물 {number}",
+            "meaning": f"국물 {number}",
+            "canonical": "궁물",
+            "gloss_2": "soup",
+        }
         for name in list(texts)[: number % 5]:
             del texts[name]
         utterances.append(
-            Utterance(f"s{number}-u", f"s{number}", str(sound), texts, "ko",
-                      "en" if number else None, "wide", "read")
-        )  # fmt: skip
+            Utterance(
+                f"s{number}-u",
+                f"s{number}",
+                str(sound),
+                texts,
+                "ko",
+                "en" if number else None,
+                "wide",
+                "read",
+            )
+        )
     write_directory(tmp_path / "data", utterances)
     return utterances
 
@@ -236,8 +292,11 @@ def test_export_is_valid_for_lhotse_and_comes_back_equal(tmp_path):
     utterances = directory(tmp_path, 6)
     out = tmp_path / "manifests"
     assert run(export_main, "--to", "lhotse", tmp_path / "data", "--output", out) == 0
-    for name, kind in (("recordings", lhotse.RecordingSet), ("supervisions", lhotse.SupervisionSet),
-                       ("cuts", lhotse.CutSet)):  # fmt: skip
+    for name, kind in (
+        ("recordings", lhotse.RecordingSet),
+        ("supervisions", lhotse.SupervisionSet),
+        ("cuts", lhotse.CutSet),
+    ):
         manifest = kind.from_file(out / f"{name}.jsonl.gz")
         lhotse.validate(manifest, read_data=True)
         assert len(list(manifest)) == 6
@@ -294,19 +353,28 @@ def cuts_of_all_kinds(tmp_path):
     stereo = lhotse.Recording.from_file(write_sound(tmp_path / "st.wav", 2, channels=2, seed=1))
 
     def supervision(name, recording, start, duration, **more):
-        return SupervisionSegment(name, recording.id, start, duration, text=f"text {name}",
-                                  speaker="s", **more)  # fmt: skip
+        return SupervisionSegment(
+            name, recording.id, start, duration, text=f"text {name}", speaker="s", **more
+        )
 
-    whole = MonoCut("whole", 0, 4.0, 0, [supervision("w", mono, 0, 4, custom={"heard": "W"})],
-                    recording=mono)  # fmt: skip
+    whole = MonoCut(
+        "whole", 0, 4.0, 0, [supervision("w", mono, 0, 4, custom={"heard": "W"})], recording=mono
+    )
     offset = MonoCut("offset", 1.25, 1.5, 0, [supervision("o", mono, 0, 1.5)], recording=mono)
     several = MonoCut(
-        "several", 1.0, 2.0, 0,
-        [supervision("v1", mono, -0.5, 1.0), supervision("v2", mono, 0.75, 1.0),
-         supervision("v3", mono, 5.0, 1.0)],
+        "several",
+        1.0,
+        2.0,
+        0,
+        [
+            supervision("v1", mono, -0.5, 1.0),
+            supervision("v2", mono, 0.75, 1.0),
+            supervision("v3", mono, 5.0, 1.0),
+        ],
         recording=mono,
-    )  # fmt: skip
+    )
     right = MonoCut("right", 0.5, 1.0, 1, [supervision("r", stereo, 0, 1)], recording=stereo)
+
     def renamed(cut, name):
         return cut.with_id(name).map_supervisions(
             lambda one: replace(one, id=name[0], text=f"text {name[0]}")
@@ -335,8 +403,10 @@ def check_kinds(out, oracle):
         assert np.array_equal(samples_of(one.audio), wanted), name
         assert one.texts["meaning"] == f"text {name}"
     account = json.loads((out / "import.json").read_text())
-    assert account["left_out"] == {"nothing": "cut without supervisions",
-                                   "v3": "supervision outside its cut"}  # fmt: skip
+    assert account["left_out"] == {
+        "nothing": "cut without supervisions",
+        "v3": "supervision outside its cut",
+    }
     assert account["counts"]["supervisions that reach out of their cuts, cut there"] == 1
     return utterances
 
@@ -364,8 +434,9 @@ def test_shar_folders_hold_their_audio(tmp_path):
         tmp_path / "shar", fields={"recording": "flac"}, shard_size=2
     )
     assert run(import_main, "--from", "lhotse", tmp_path / "shar", "--output", tmp_path / "o") == 0
-    for one, back in zip(read_directory(tmp_path / "data"), read_directory(tmp_path / "o"),
-                         strict=True):  # fmt: skip
+    for one, back in zip(
+        read_directory(tmp_path / "data"), read_directory(tmp_path / "o"), strict=True
+    ):
         assert (one.texts, one.speaker, one.l1) == (back.texts, back.speaker, back.l1)
         assert np.array_equal(samples_of(one.audio), samples_of(back.audio))
 
@@ -406,8 +477,9 @@ def test_commands_and_addresses_in_cuts_are_refused(tmp_path, capsys):
 def test_faulty_manifests(tmp_path, capsys, content, message):
     pytest.importorskip("lhotse")
     (tmp_path / "c.jsonl").write_text(content)
-    assert run(import_main, "--from", "lhotse", tmp_path / "c.jsonl", "--output",
-               tmp_path / "o") == 1  # fmt: skip
+    assert (
+        run(import_main, "--from", "lhotse", tmp_path / "c.jsonl", "--output", tmp_path / "o") == 1
+    )
     error = capsys.readouterr().err
     assert message in error and "remedy" in error
 
@@ -447,18 +519,34 @@ def hf_set(tmp_path):
     datasets = pytest.importorskip("datasets")
     stored = {"path": datasets.Value("string"), "bytes": datasets.Value("binary")}
     features = datasets.Features(
-        {"id": datasets.Value("string"), "audio": stored,
-         "said": datasets.List(datasets.Value("string")), "sentence": datasets.Value("string"),
-         "speaker": datasets.Value("string"),
-         "native": datasets.ClassLabel(names=["ko", "es"])}
-    )  # fmt: skip
+        {
+            "id": datasets.Value("string"),
+            "audio": stored,
+            "said": datasets.List(datasets.Value("string")),
+            "sentence": datasets.Value("string"),
+            "speaker": datasets.Value("string"),
+            "native": datasets.ClassLabel(names=["ko", "es"]),
+        }
+    )
     # Giving the paths to a column of audio would need the library's encoder; a cast does not.
     data = datasets.Dataset.from_dict(hf_rows(tmp_path), features=features)
     return data.cast_column("audio", datasets.Audio())
 
 
-COLUMNS = ["--surface", "said", "--meaning", "sentence", "--speaker", "speaker", "--id", "id",
-           "--l1", "native", "--lang", "=en"]  # fmt: skip
+COLUMNS = [
+    "--surface",
+    "said",
+    "--meaning",
+    "sentence",
+    "--speaker",
+    "speaker",
+    "--id",
+    "id",
+    "--l1",
+    "native",
+    "--lang",
+    "=en",
+]
 
 
 def check_hf(out, tmp_path, referred):
@@ -481,6 +569,7 @@ def test_hf_sets_on_disk(tmp_path, kind):
     if kind == "saved":
         data.save_to_disk(tmp_path / "set")
     elif kind == "bytes":  # as most sets on the hub: the sound files within the table
+
         def embed(row):
             path = row["audio"]["path"]
             return {"audio": {"path": None, "bytes": Path(path).read_bytes()}}
@@ -492,8 +581,10 @@ def test_hf_sets_on_disk(tmp_path, kind):
         data.cast_column("audio", datasets.Audio(decode=False)).to_parquet(
             tmp_path / "set/train-00000-of-00001.parquet"
         )
-    source = {"bytes": tmp_path / "set.parquet",
-              "parquet": tmp_path / "set/train-00000-of-00001.parquet"}  # fmt: skip
+    source = {
+        "bytes": tmp_path / "set.parquet",
+        "parquet": tmp_path / "set/train-00000-of-00001.parquet",
+    }
     out = tmp_path / "out"
     argv = ["--from", "hf", source.get(kind, tmp_path / "set"), *COLUMNS, "--output", out]
     assert run(import_main, *argv) == 0
@@ -508,8 +599,13 @@ def test_hf_sets_on_disk(tmp_path, kind):
 
 def test_hf_arrays_are_written(tmp_path):
     datasets = pytest.importorskip("datasets")
-    rows = [{"sound": {"array": (noise(0.5, seed=n) / 32768).tolist(), "sampling_rate": RATE},
-             "text": f"t{n}"} for n in range(3)]  # fmt: skip
+    rows = [
+        {
+            "sound": {"array": (noise(0.5, seed=n) / 32768).tolist(), "sampling_rate": RATE},
+            "text": f"t{n}",
+        }
+        for n in range(3)
+    ]
     datasets.Dataset.from_list(rows).save_to_disk(tmp_path / "set")
     argv = ["--from", "hf", tmp_path / "set", "--audio", "sound", "--meaning", "text"]
     assert run(import_main, *argv, "--output", tmp_path / "out") == 0
@@ -532,11 +628,35 @@ def test_hf_splits_and_faults(tmp_path, capsys):
     ):
         assert run(import_main, *argv, *more) == 1
         assert message in capsys.readouterr().err
-    assert run(import_main, *argv, "--split", "test", "--meaning", "sentence", "--id", "id",
-               "--root", "/") == 0  # fmt: skip
+    assert (
+        run(
+            import_main,
+            *argv,
+            "--split",
+            "test",
+            "--meaning",
+            "sentence",
+            "--id",
+            "id",
+            "--root",
+            "/",
+        )
+        == 0
+    )
     assert len(read_directory(tmp_path / "o")) == 1
-    assert run(import_main, "--from", "hf", tmp_path / "hf", "--output", tmp_path / "o2",
-               "--meaning", "x") == 1  # fmt: skip
+    assert (
+        run(
+            import_main,
+            "--from",
+            "hf",
+            tmp_path / "hf",
+            "--output",
+            tmp_path / "o2",
+            "--meaning",
+            "x",
+        )
+        == 1
+    )
     with pytest.raises(SystemExit) as usage:
         import_main(["--from", "kaldi", "x", "--split", "y", "--output", "z"])
     assert usage.value.code == 2
@@ -547,14 +667,28 @@ def test_hf_splits_and_faults(tmp_path, capsys):
 )
 def test_a_missing_library_names_its_extra(tmp_path, kind, name, extra):
     (tmp_path / "c.jsonl").write_text("")
-    code = f"import sys; sys.modules[{name!r}] = None\n" \
-           "import importlib; from espnet_ext.bin import cli\n" \
-           "main = importlib.import_module('espnet_ext.bin.import_').main\n" \
-           "sys.exit(cli.run(main, sys.argv[1:]))"  # fmt: skip
+    code = (
+        f"import sys; sys.modules[{name!r}] = None\n"
+        "import importlib; from espnet_ext.bin import cli\n"
+        "main = importlib.import_module('espnet_ext.bin.import_').main\n"
+        "sys.exit(cli.run(main, sys.argv[1:]))"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", code, "--from", kind, str(tmp_path / "c.jsonl"), "--meaning", "x",
-         "--output", str(tmp_path / "o")], capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            code,
+            "--from",
+            kind,
+            str(tmp_path / "c.jsonl"),
+            "--meaning",
+            "x",
+            "--output",
+            str(tmp_path / "o"),
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 1, done.stderr
     assert f'espnet-ext[{extra}]"' in done.stderr and "Traceback" not in done.stderr
 
@@ -578,15 +712,26 @@ def test_kaldi_faults_are_told_all_at_once(tmp_path, capsys):
     sound = write_sound(tmp_path / "a.wav")
     (tmp_path / "b.wav").write_text("no sound")
     wav = [f"r {sound}", f"q {tmp_path}/b.wav", "p touch x |", "empty"]
-    kaldi = tables(tmp_path / "k", wavscp=wav,
-                   segments=["u1 r 0 0.5", "u2 r 9 10", "u3 q 0 1", "u4 p 0 1", "u5 r 1 0"],
-                   text=["u1 x", "stranger y"], utt2spk=["u1"])  # fmt: skip
+    kaldi = tables(
+        tmp_path / "k",
+        wavscp=wav,
+        segments=["u1 r 0 0.5", "u2 r 9 10", "u3 q 0 1", "u4 p 0 1", "u5 r 1 0"],
+        text=["u1 x", "stranger y"],
+        utt2spk=["u1"],
+    )
     argv = ["--from", "kaldi", kaldi, "--output", tmp_path / "out", "--l1", "no_file"]
     assert run(import_main, *argv) == 1
     error = capsys.readouterr().err
-    for part in ("has no file no_file", "wav.scp:4: empty: has no value",
-                 "1 ids are not in segments:\n    stranger", "1 rows are not segments:\n    u5",
-                 "not run unasked", "u2: ", "u3: ", "nothing is imported"):  # fmt: skip
+    for part in (
+        "has no file no_file",
+        "wav.scp:4: empty: has no value",
+        "1 ids are not in segments:\n    stranger",
+        "1 rows are not segments:\n    u5",
+        "not run unasked",
+        "u2: ",
+        "u3: ",
+        "nothing is imported",
+    ):
         assert part in error, part
     assert not (tmp_path / "out/wav.scp").exists()
     # Mended, the same folder can be imported into.
@@ -622,15 +767,20 @@ def test_lhotse_faults_are_told_all_at_once(tmp_path, capsys):
 def test_hf_faults_are_told_all_at_once_with_their_number(tmp_path, capsys):
     datasets = pytest.importorskip("datasets")
     features = datasets.Features(
-        {"id": datasets.Value("string"), "text": datasets.Value("string"),
-         "audio": {"path": datasets.Value("string"), "bytes": datasets.Value("binary")}}
-    )  # fmt: skip
+        {
+            "id": datasets.Value("string"),
+            "text": datasets.Value("string"),
+            "audio": {"path": datasets.Value("string"), "bytes": datasets.Value("binary")},
+        }
+    )
     sound = write_sound(tmp_path / "a.wav")
     rows = [{"id": f"u{n}", "text": "x", "audio": {"path": None, "bytes": None}} for n in range(30)]
-    rows += [{"id": None, "text": "x", "audio": {"path": str(sound), "bytes": None}},
-             {"id": "bad", "text": "x", "audio": {"path": "a", "bytes": b"no sound"}},
-             {"id": "lost", "text": "x", "audio": {"path": "/no/such.wav", "bytes": None}},
-             {"id": "good", "text": "x", "audio": {"path": str(sound), "bytes": None}}]  # fmt: skip
+    rows += [
+        {"id": None, "text": "x", "audio": {"path": str(sound), "bytes": None}},
+        {"id": "bad", "text": "x", "audio": {"path": "a", "bytes": b"no sound"}},
+        {"id": "lost", "text": "x", "audio": {"path": "/no/such.wav", "bytes": None}},
+        {"id": "good", "text": "x", "audio": {"path": str(sound), "bytes": None}},
+    ]
     datasets.Dataset.from_list(rows, features=features).save_to_disk(tmp_path / "set")
     argv = ["--from", "hf", tmp_path / "set", "--meaning", "text", "--id", "id"]
     assert run(import_main, *argv, "--output", tmp_path / "o") == 1
@@ -673,10 +823,19 @@ def test_without_the_hub_paths_and_downloads_are_looked_at(tmp_path, capsys, mon
     assert run(import_main, "--from", "hf", tmp_path / "no/set", *argv) == 1
     assert "no such folder or file" in capsys.readouterr().err
     done = subprocess.run(
-        [sys.executable, "-m", "espnet_ext.bin.import_", "--from", "hf", "someone/corpus",
-         *map(str, argv)], capture_output=True, text=True,
+        [
+            sys.executable,
+            "-m",
+            "espnet_ext.bin.import_",
+            "--from",
+            "hf",
+            "someone/corpus",
+            *map(str, argv),
+        ],
+        capture_output=True,
+        text=True,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")},
-    )  # fmt: skip
+    )
     assert done.returncode == 1 and "someone/corpus: cannot be loaded" in done.stderr
     assert "unset HF_HUB_OFFLINE" in done.stderr
     assert "Retrying" not in done.stderr and "Traceback" not in done.stderr

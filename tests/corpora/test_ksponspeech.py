@@ -47,12 +47,20 @@ def lines(*rows, name="train", options=OPTIONS):
 def test_a_line_of_a_list():
     (entry,) = lines(f"KsponSpeech_01/KsponSpeech_0001/KsponSpeech_000001.pcm :: {RAW}\n".encode())
     assert entry == Entry(
-        key="KsponSpeech_000001", utt_id="KsponSpeech_000001", speaker="KsponSpeech_000001",
-        part="train", place="scripts/train.trn:1", lang="ko", l1="ko", domain="spontaneous",
-        texts={"surface": "아 모 몬 소리야 칠 십 퍼센트 확률이라니",
-               "meaning": "아 모 몬 소리야 70% 확률이라니"},
+        key="KsponSpeech_000001",
+        utt_id="KsponSpeech_000001",
+        speaker="KsponSpeech_000001",
+        part="train",
+        place="scripts/train.trn:1",
+        lang="ko",
+        l1="ko",
+        domain="spontaneous",
+        texts={
+            "surface": "아 모 몬 소리야 칠 십 퍼센트 확률이라니",
+            "meaning": "아 모 몬 소리야 70% 확률이라니",
+        },
         counts=("utterances with two spellings",),
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,8 +122,11 @@ def test_the_published_sets_and_their_sounds(tmp_path, capsys):
     root = corpus(tmp_path / "c", sound=pcm() + b"\x01")
     sets, account = prepared(root, tmp_path / "a", "--nj", "2")
     assert {name: len(part) for name, part in sets.items()} == {
-        "train": 5, "dev": 2, "eval_clean": 2, "eval_other": 3,
-    }  # fmt: skip
+        "train": 5,
+        "dev": 2,
+        "eval_clean": 2,
+        "eval_other": 3,
+    }
     why = "some words could not be told (u/ or un/)"
     assert account["left_out"] == {} and account["unlabelled"] == {
         f"KsponSpeech_E{number}": {"surface": why, "meaning": why} for number in ("00016", "05054")
@@ -159,8 +170,9 @@ def test_archives_as_delivered(tmp_path):
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         members = {
             str(path.relative_to(root)): path.read_bytes()
-            for path in sorted(folder.rglob("*")) if path.is_file()
-        }  # fmt: skip
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
         zip_of(tmp_path / "z" / f"{folder.name}.zip", members, "cp949")
     loose, _ = prepared(root, tmp_path / "a")
     packed, _ = prepared(tmp_path / "z", tmp_path / "b", "--nj", "2")
@@ -185,9 +197,11 @@ def test_a_list_that_names_other_sounds(tmp_path):
 def test_a_set_without_one_transcript_says_why(tmp_path):
     names = [f"KsponSpeech_E{number:05}" for number in range(3)]
     sets = {
-        "train": {"KsponSpeech_000001": "가"}, "dev": {"KsponSpeech_620001": "나"},
-        "eval_clean": dict.fromkeys(names, "u/ 다"), "eval_other": {"KsponSpeech_E00009": "라"},
-    }  # fmt: skip
+        "train": {"KsponSpeech_000001": "가"},
+        "dev": {"KsponSpeech_620001": "나"},
+        "eval_clean": dict.fromkeys(names, "u/ 다"),
+        "eval_other": {"KsponSpeech_E00009": "라"},
+    }
     root = write_ksponspeech(tmp_path / "c", sets)
     with pytest.raises(UserError, match=r"eval_clean has a transcript:\n +3 × unlabelled surface"):
         prepared(root, tmp_path / "a")

@@ -294,8 +294,11 @@ def test_the_corpus_itself_is_understood_label_by_label(tmp_path):
 
 def everything_in(folder):
     """Paths with their bytes."""
-    return {str(path.relative_to(folder)): path.read_bytes()
-            for path in sorted(folder.rglob("*")) if path.is_file()}  # fmt: skip
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def test_processes_write_the_same_bytes_and_a_second_run_too(tmp_path, capsys):

@@ -31,10 +31,16 @@ REFUSED = [
     ("raw", "spelled", "pronounced"),
     [
         # from the descriptions of the corpus and of tools that read it
-        ("b/ 아/ 모+ 몬 소리야 (70%)/(칠 십 퍼센트) 확률이라니 n/",
-         "아 모 몬 소리야 70% 확률이라니", "아 모 몬 소리야 칠 십 퍼센트 확률이라니"),
-        ("(뭐 뭔)/(모 몬) 소리야 진짜 (100%)/(백 프로)가 왜 안돼?",
-         "뭐 뭔 소리야 진짜 100%가 왜 안돼", "모 몬 소리야 진짜 백 프로가 왜 안돼"),
+        (
+            "b/ 아/ 모+ 몬 소리야 (70%)/(칠 십 퍼센트) 확률이라니 n/",
+            "아 모 몬 소리야 70% 확률이라니",
+            "아 모 몬 소리야 칠 십 퍼센트 확률이라니",
+        ),
+        (
+            "(뭐 뭔)/(모 몬) 소리야 진짜 (100%)/(백 프로)가 왜 안돼?",
+            "뭐 뭔 소리야 진짜 100%가 왜 안돼",
+            "모 몬 소리야 진짜 백 프로가 왜 안돼",
+        ),
         ("(8.15)/(팔 일 오)", "8.15", "팔 일 오"),
         # slips of transcribers
         ("(3개) / (세 개)만", "3개만", "세 개만"),
@@ -49,11 +55,14 @@ REFUSED = [
         ("(1/2)/(이 분의 일) 1/2", "1/2 1/2", "이 분의 일 1/2"),
         # signs
         ("hello/ 그/+", "hello 그", "hello 그"),
-        ("'KBS'에서, 「정말」 그랬어요… 010-1234", "KBS에서 정말 그랬어요 010 1234",
-         "KBS에서 정말 그랬어요 010 1234"),
+        (
+            "'KBS'에서, 「정말」 그랬어요… 010-1234",
+            "KBS에서 정말 그랬어요 010 1234",
+            "KBS에서 정말 그랬어요 010 1234",
+        ),
         ("ㅋㅋ 하ㄱ교", "ㅋㅋ 하ㄱ교", "ㅋㅋ 하ㄱ교"),
     ],
-)  # fmt: skip
+)
 def test_what_both_sides_say(raw, spelled, pronounced):
     read = marks.read(raw)
     assert (read.spelled.text, read.pronounced.text) == (spelled, pronounced)
@@ -113,18 +122,20 @@ NOISY = WORDS.map(lambda word: (f"{word}*", [(word, True)], [(word, True)]))
 PAIRS = st.builds(
     lambda left, right, slash, particle, mark: (
         f"({left}){slash}({right}){particle}{mark}",
-        [(left + particle, not mark)], [(right + particle, not mark)],
+        [(left + particle, not mark)],
+        [(right + particle, not mark)],
     ),
-    PHRASES | st.sampled_from(["70%", "3.5", "KBS"]), PHRASES,
-    st.sampled_from(["/", " / ", "/ ", ""]), st.just("") | WORDS, st.sampled_from(["", "+", "/"]),
-)  # fmt: skip
+    PHRASES | st.sampled_from(["70%", "3.5", "KBS"]),
+    PHRASES,
+    st.sampled_from(["/", " / ", "/ ", ""]),
+    st.just("") | WORDS,
+    st.sampled_from(["", "+", "/"]),
+)
 PARTS = st.lists(SPOKEN | FILLERS | BROKEN | NOISY | NOISES | PAIRS, min_size=1, max_size=8)
 
 
 def joined(parts, side, disfluent):
-    return " ".join(
-        text for part in parts for text, fluent in part[side] if disfluent or fluent
-    )
+    return " ".join(text for part in parts for text, fluent in part[side] if disfluent or fluent)
 
 
 @settings(max_examples=400, deadline=None)

@@ -112,8 +112,11 @@ def test_phones_are_the_39_and_nothing_else():
 
 
 def test_long_and_invisible_transcripts(tmp_path):
-    rows = [["1", "s1", "sound/a.wav", "a" * 200_000], ["2", "s1", "sound/a.wav", "\u200b"],
-            ["3", "s1", "sound/a.wav", "b"]]  # fmt: skip
+    rows = [
+        ["1", "s1", "sound/a.wav", "a" * 200_000],
+        ["2", "s1", "sound/a.wav", "\u200b"],
+        ["3", "s1", "sound/a.wav", "b"],
+    ]
     report = Report("plain")
     path = write(tmp_path, ["utt_id", "speaker", "audio", "meaning"], rows)
     sets = plain.prepare(path, report=report)
@@ -165,7 +168,7 @@ def test_tables_as_spreadsheets_save_them(tmp_path, encoding):
 
 
 def test_quotes_that_do_not_pair_are_part_of_the_text(tmp_path):
-    texts = ['"open', 'he "said"', 'end"', '"a" and "b"', '"open too', 'last']
+    texts = ['"open', 'he "said"', 'end"', '"a" and "b"', '"open too', "last"]
     found, _ = meanings(write(tmp_path, HEAD, rows_of(*texts)))
     assert found == texts
 
@@ -213,11 +216,14 @@ def test_a_column_that_is_nearly_a_known_one_is_refused(tmp_path, slip, known):
 def test_rows_with_too_few_cells_are_counted(tmp_path):
     columns = ["utt_id", "speaker", "audio", "set", "meaning", "surface"]
     rows = [
-            ["u0", "s1", "sound/a.wav", "train", "a"],
-            ["u1", "s1", "sound/a.wav", "valid", "b", ""],
-            ["u2", "s1", "sound/a.wav", "test"]]  # fmt: skip
+        ["u0", "s1", "sound/a.wav", "train", "a"],
+        ["u1", "s1", "sound/a.wav", "valid", "b", ""],
+        ["u2", "s1", "sound/a.wav", "test"],
+    ]
     _, report = meanings(write(tmp_path, columns, rows))
-    assert any("2 rows have fewer cells than there are columns (first: line 2)" in note
-               for note in report.notes)  # fmt: skip
+    assert any(
+        "2 rows have fewer cells than there are columns (first: line 2)" in note
+        for note in report.notes
+    )
     assert report.unlabelled["s1-u0"] == {"surface": "the row ends before it"}
     assert report.unlabelled["s1-u1"] == {"surface": "empty cell in the manifest"}

@@ -34,9 +34,13 @@ def shell(tree, *words):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return subprocess.run(
-        ["bash", *words], cwd=tree, env={**environment, "PATH": path}, capture_output=True,
-        text=True, timeout=300,
-    )  # fmt: skip
+        ["bash", *words],
+        cwd=tree,
+        env={**environment, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 @pytest.mark.parametrize("lang", ["en", "ko", "de"])
@@ -59,8 +63,18 @@ def test_stage_1_runs_as_it_is(tree, lang):
 
 def test_stages_to_the_token_lists_run_as_they_are(tree):
     skeleton.create("toy", tree)
-    done = shell(tree, "run.sh", "--recipe", "egs2/toy/dual1", "--stop_stage", "5", "--python",
-                 sys.executable, "--nj", "1")  # fmt: skip
+    done = shell(
+        tree,
+        "run.sh",
+        "--recipe",
+        "egs2/toy/dual1",
+        "--stop_stage",
+        "5",
+        "--python",
+        sys.executable,
+        "--nj",
+        "1",
+    )
     assert done.returncode == 0, done.stderr
     tokens = (tree / "egs2/toy/dual1/data/en_token_list/surface_phone/tokens.txt").read_text()
     assert {"W", "IY", "S", "M"} <= set(tokens.split())
@@ -89,8 +103,18 @@ def test_another_language_is_told_what_is_not_there(tree, capsys):
     recipe = tree / "egs2/french/dual1"
     table = (recipe / "corpus.tsv").read_text().replace("surface", "surface\tcanonical", 1)
     (recipe / "corpus.tsv").write_text(re.sub(r"\t(mama|nana)\t", r"\t\1\t\1\t", table))
-    done = shell(tree, "run.sh", "--recipe", "egs2/french/dual1", "--stop_stage", "5", "--python",
-                 sys.executable, "--nj", "1")  # fmt: skip
+    done = shell(
+        tree,
+        "run.sh",
+        "--recipe",
+        "egs2/french/dual1",
+        "--stop_stage",
+        "5",
+        "--python",
+        sys.executable,
+        "--nj",
+        "1",
+    )
     assert done.returncode == 0, done.stderr
     for output in ("surface", "meaning"):
         tokens = (recipe / f"data/fr_token_list/{output}_char/tokens.txt").read_text().split()
@@ -100,9 +124,28 @@ def test_another_language_is_told_what_is_not_there(tree, capsys):
 
 @pytest.mark.parametrize(
     "name",
-    ["", "..", "../x", "a/b", "/abs", "a b", "A", "ÄÖ", "1a", "-a", "a.b", "a\n", "a;b", "$a",
-     ".git", "TEMPLATE", "template", "a" * 42, "con/../../x"],
-)  # fmt: skip
+    [
+        "",
+        "..",
+        "../x",
+        "a/b",
+        "/abs",
+        "a b",
+        "A",
+        "ÄÖ",
+        "1a",
+        "-a",
+        "a.b",
+        "a\n",
+        "a;b",
+        "$a",
+        ".git",
+        "TEMPLATE",
+        "template",
+        "a" * 42,
+        "con/../../x",
+    ],
+)
 def test_names_that_are_none(tree, capsys, name):
     before = sorted(path for path in tree.rglob("*"))
     code = 2 if name.startswith("-") else 1

@@ -37,24 +37,32 @@ def words(text, **marks):
 FULL = {
     "seconds": 4.0,
     "phrases": [
-        (0.0, 1.5, "i i live in (%hesitation%) (lon-) london", "i live in london",
-         "i live in london"),
+        (
+            0.0,
+            1.5,
+            "i i live in (%hesitation%) (lon-) london",
+            "i live in london",
+            "i live in london",
+        ),
         (1.5, 20.0, "we is happy", "we is happy", "we are happy"),
     ],
     "marks": words("i! i live in (hesitation) lon! london | we is happy |", lon="partial"),
-}  # fmt: skip
+}
 VERBATIM = {  # in no correction; its second phrase was excluded by the annotators
     "seconds": 3.0,
-    "phrases": [(0.0, 1.0, "and and so", None, None), (1.0, 2.0, IGNORED, None, None),
-                (2.0, 20.0, "i think video", None, None)],
-    "marks": words("and! and so | it (foreign-proper-noun) | i think video! |",
-                   video="pronunciation"),
-}  # fmt: skip
+    "phrases": [
+        (0.0, 1.0, "and and so", None, None),
+        (1.0, 2.0, IGNORED, None, None),
+        (2.0, 20.0, "i think video", None, None),
+    ],
+    "marks": words(
+        "and! and so | it (foreign-proper-noun) | i think video! |", video="pronunciation"
+    ),
+}
 SETS = {
-    "train": {"SI1A-00001-P10005": FULL, "SI1A-00001-P30017": VERBATIM,
-              "SI1A-00002-P10005": FULL},
+    "train": {"SI1A-00001-P10005": FULL, "SI1A-00001-P30017": VERBATIM, "SI1A-00002-P10005": FULL},
     "dev": {"SI2B-00009-P40018": FULL},
-}  # fmt: skip
+}
 
 
 def prepare(tmp_path, sets=SETS, **options):
@@ -70,8 +78,11 @@ def test_three_texts_of_a_phrase_and_its_audio(tmp_path):
     report = Report("speakandimprove")
     found = all_of(prepare(tmp_path, report=report))
     first = found["SI1A-00001-P10005-000000"]
-    assert first.texts == {"surface": "i i live in uh lon- london", "fluent": "i live in london",
-                           "meaning": "i live in london"}  # fmt: skip
+    assert first.texts == {
+        "surface": "i i live in uh lon- london",
+        "fluent": "i live in london",
+        "meaning": "i live in london",
+    }
     second = found["SI1A-00001-P10005-000150"]
     assert (second.texts["fluent"], second.texts["meaning"]) == ("we is happy", "we are happy")
     assert (second.speaker, second.domain, second.lang) == ("SI1A-00001", "P1", "en")
@@ -111,8 +122,10 @@ def test_marks_that_do_not_fit_are_not_used(tmp_path, change):
         "an odd tag": words("and! and (unknown) so | it | i think (odd) video |"),
         "an odd mark": words("and! and so! | it | i think video! |", so="odd", video="odd"),
     }[change]
-    sets = {"train": {**SETS["train"], "SI1A-00001-P30017": {**VERBATIM, "marks": marks}},
-            "dev": SETS["dev"]}  # fmt: skip
+    sets = {
+        "train": {**SETS["train"], "SI1A-00001-P30017": {**VERBATIM, "marks": marks}},
+        "dev": SETS["dev"],
+    }
     report = Report("speakandimprove")
     found = all_of(prepare(tmp_path, sets, report=report))
     first = found["SI1A-00001-P30017-000000"]
@@ -137,8 +150,15 @@ def test_dev_tests_and_train_speakers_validate_unless_eval_is_there(tmp_path):
 
 def test_the_command_writes_valid_directories_and_cuts_once(tmp_path):
     root = write_speakandimprove(tmp_path / "c", SETS)
-    argv = ["speakandimprove", "--corpus_dir", str(root), "--data_dir", str(tmp_path / "d"),
-            "--nj", "2"]  # fmt: skip
+    argv = [
+        "speakandimprove",
+        "--corpus_dir",
+        str(root),
+        "--data_dir",
+        str(tmp_path / "d"),
+        "--nj",
+        "2",
+    ]
     assert command.main(argv) == 0
     for name in ("train", "valid", "test"):
         findings = validate_directory(tmp_path / "d/en" / name)
@@ -157,8 +177,10 @@ def test_the_command_writes_valid_directories_and_cuts_once(tmp_path):
         (lambda m: (m / "stms/train-asr.stm").write_text("a b c\n"), "1 lines are no phrases"),
         (lambda m: (m / "stms/train-asr.stm").write_text("f 1 s 2.0 1.0 <o> x\n"), "no phrases"),
         (lambda m: (m / "stms/train-asr.stm").write_text("../f 1 s 0 1 <o> x\n"), "no phrases"),
-        (lambda m: (m / "stms/train-asr.stm").write_text("f 1 s 0 1 <o> x\nf 1 s 0 2 <o> y\n"),
-         "two phrases begin at 0 s"),
+        (
+            lambda m: (m / "stms/train-asr.stm").write_text("f 1 s 0 1 <o> x\nf 1 s 0 2 <o> y\n"),
+            "two phrases begin at 0 s",
+        ),
         (lambda m: (m / "stms/train-asr.stm").write_bytes(b"\xff"), "not UTF-8"),
         (lambda m: (m / "flists.flac/train-asr.tsv").unlink(), "has no flists.flac/train-asr.tsv"),
         (lambda m: (m / "flists.flac/train-asr.tsv").write_text("a b\n"), ":1: not a name and"),
@@ -166,7 +188,7 @@ def test_the_command_writes_valid_directories_and_cuts_once(tmp_path):
         (lambda m: (m / "annotations/train-trans-ref.json").write_text("[]"), "not as expected"),
         (lambda m: (m / "annotations/train-trans-ref.json").write_text("{"), "not valid JSON"),
     ],
-)  # fmt: skip
+)
 def test_faulty_copies(tmp_path, break_it, message):
     root = write_speakandimprove(tmp_path / "c", SETS)
     break_it(root / "reference-materials")
@@ -201,8 +223,11 @@ def test_a_phrase_is_words_or_has_a_reason(tokens):
     assert not set(text) & set("(){}@<>%")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow,
-          HealthCheck.function_scoped_fixture])  # fmt: skip
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(st.binary(max_size=80), st.integers(0, 300))
 def test_no_stm_makes_a_trace(tmp_path, noise, place):
     root = write_speakandimprove(tmp_path / "c", {"train": SETS["dev"]})

@@ -162,8 +162,11 @@ def test_the_corpus_itself_is_understood_label_by_label():
 
 def everything_in(folder):
     """Paths with their bytes."""
-    return {str(path.relative_to(folder)): path.read_bytes()
-            for path in sorted(folder.rglob("*")) if path.is_file()}  # fmt: skip
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def test_looking_at_several_files_at_a_time_writes_the_same_bytes(tmp_path):

@@ -12,10 +12,19 @@ from espnet_ext.data.pair_checks import encoder_frames, frames_of_config
 from espnet_ext.data.validate import check_directory
 
 KOREAN = (
-    "국물이 정말 맛있어요", "어제 학교에 갔습니다", "친구를 만나서 기뻐요", "날씨가 아주 좋네요",
-    "사과를 먹고 싶어요", "오늘은 일찍 일어났어요", "버스를 타고 왔어요", "책을 읽는 중이에요",
-    "주말에 영화를 봤어요", "한국어를 배우고 있어요", "비가 많이 내립니다", "지갑을 잃어버렸어요",
-)  # fmt: skip
+    "국물이 정말 맛있어요",
+    "어제 학교에 갔습니다",
+    "친구를 만나서 기뻐요",
+    "날씨가 아주 좋네요",
+    "사과를 먹고 싶어요",
+    "오늘은 일찍 일어났어요",
+    "버스를 타고 왔어요",
+    "책을 읽는 중이에요",
+    "주말에 영화를 봤어요",
+    "한국어를 배우고 있어요",
+    "비가 많이 내립니다",
+    "지갑을 잃어버렸어요",
+)
 ENGLISH = {
     "i like to read a good book": "AY L AY K T AH R IY D AH G UH D B UH K",
     "the zoo is closed today": "DH AH Z UW IH Z K L OW Z D T AH D EY",
@@ -190,9 +199,14 @@ def test_encoder_frames_are_those_of_espnet(layer):
 
     frontend = DefaultFrontend(fs=16000, n_fft=400, hop_length=160, n_mels=80)
     encoder = ConformerEncoder(
-        80, output_size=8, attention_heads=2, linear_units=8, num_blocks=1, input_layer=layer,
+        80,
+        output_size=8,
+        attention_heads=2,
+        linear_units=8,
+        num_blocks=1,
+        input_layer=layer,
         rel_pos_type="latest",
-    ).eval()  # fmt: skip
+    ).eval()
     for samples in (4000, 4159, 4160, 16000, 23456):
         features, lengths = frontend(torch.zeros(1, samples), torch.tensor([samples]))
         _, made, _ = encoder(features, lengths)

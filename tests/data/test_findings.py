@@ -9,9 +9,12 @@ def test_every_finding_is_followed_by_its_own_remedy():
     given = [("a", "mend a"), ("b", "mend b"), ("c", "mend a")]
     found = [Finding(ERROR, "code", name, 0, "", "is bad", remedy) for name, remedy in given]
     assert describe(found) == [
-        "a: error: is bad [code]", "c: error: is bad [code]", "  remedy: mend a",
-        "b: error: is bad [code]", "  remedy: mend b",
-    ]  # fmt: skip
+        "a: error: is bad [code]",
+        "c: error: is bad [code]",
+        "  remedy: mend a",
+        "b: error: is bad [code]",
+        "  remedy: mend b",
+    ]
 
 
 def test_the_folder_of_the_json_file_is_made_or_the_error_names_it(tmp_path, capsys):

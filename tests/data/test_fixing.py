@@ -57,22 +57,24 @@ def test_everything_that_is_certain_is_mended(here, capsys):
     assert mended["s1-u1"].texts == {"meaning": "국물"} and mended["s1-u1"].band == "narrow"
     assert mended["s2-u2"].texts == {"surface": "궁물", "meaning": "물"}
     told = [(one["change"], one["utterance"], Path(one["file"]).name) for one in changes("f")]
-    assert sorted(told) == sorted([
-        ("rewritten", "", "text.surface"),  # byte-order mark
-        ("rewritten", "", "text.surface"),  # line ends
-        ("rewritten", "", "text.surface"),  # no newline at the end
-        ("rewritten", "s1-u1", "text.surface"),  # order
-        ("rewritten", "s2-u2", "text.surface"),  # form
-        ("row left out", "", "text.surface"),  # an empty line
-        ("row left out", "s1-u1", "text.surface"),  # twice
-        ("row left out", "s1-u1", "text.surface"),  # and not the same
-        ("row left out", "s9-u9", "text.surface"),  # no audio
-        ("row left out", "s3-u1", "text.meaning"),  # not UTF-8
-        ("row left out", "s1-u2", "utt2band"),
-        ("speaker added", "s1-u2", "utt2spk"),
-        ("rewritten", "", "spk2utt"),
-        ("left out", "s2-u1", "wav.scp"),
-    ])  # fmt: skip
+    assert sorted(told) == sorted(
+        [
+            ("rewritten", "", "text.surface"),  # byte-order mark
+            ("rewritten", "", "text.surface"),  # line ends
+            ("rewritten", "", "text.surface"),  # no newline at the end
+            ("rewritten", "s1-u1", "text.surface"),  # order
+            ("rewritten", "s2-u2", "text.surface"),  # form
+            ("row left out", "", "text.surface"),  # an empty line
+            ("row left out", "s1-u1", "text.surface"),  # twice
+            ("row left out", "s1-u1", "text.surface"),  # and not the same
+            ("row left out", "s9-u9", "text.surface"),  # no audio
+            ("row left out", "s3-u1", "text.meaning"),  # not UTF-8
+            ("row left out", "s1-u2", "utt2band"),
+            ("speaker added", "s1-u2", "utt2spk"),
+            ("rewritten", "", "spk2utt"),
+            ("left out", "s2-u1", "wav.scp"),
+        ]
+    )
 
 
 def test_ids_get_their_speaker_as_a_prefix(here):
@@ -80,11 +82,15 @@ def test_ids_get_their_speaker_as_a_prefix(here):
     Path("d/spk2utt").unlink()
     assert cli.run(validate.main, ["d", "--fix", "f", "--strict", "true"]) == 1  # warnings of d
     assert [one.utt_id for one in read_directory("f")] == [
-        "anna-s1-u1", "anna-s1-u2", "s2-u1", "s2-u2"
-    ]  # fmt: skip
+        "anna-s1-u1",
+        "anna-s1-u2",
+        "s2-u1",
+        "s2-u2",
+    ]
     assert [one["after"] for one in changes("f") if one["change"] == "renamed"] == [
-        "anna-s1-u1", "anna-s1-u2"
-    ]  # fmt: skip
+        "anna-s1-u1",
+        "anna-s1-u2",
+    ]
     assert found("f", "--strict", "true") == (0, [])
 
 
@@ -109,21 +115,54 @@ def test_nothing_to_keep_is_an_error(here, capsys):
 
 LINES = st.lists(
     st.one_of(
-        st.tuples(st.sampled_from([*IDS, "s1-u1", "x", "a/b", ""]),
-                  st.sampled_from(["s1", "s2", "", "국물", "<na>", "a <na>", "\u1100", " ",
-                                   "e\u0301", "narrow", "x.wav", "a\x07", "a\u2028b", "s1 s2"]))
-        .map(lambda pair: " ".join(pair).encode()),
+        st.tuples(
+            st.sampled_from([*IDS, "s1-u1", "x", "a/b", ""]),
+            st.sampled_from(
+                [
+                    "s1",
+                    "s2",
+                    "",
+                    "국물",
+                    "<na>",
+                    "a <na>",
+                    "\u1100",
+                    " ",
+                    "e\u0301",
+                    "narrow",
+                    "x.wav",
+                    "a\x07",
+                    "a\u2028b",
+                    "s1 s2",
+                ]
+            ),
+        ).map(lambda pair: " ".join(pair).encode()),
         st.binary(max_size=12),
     ),
     max_size=6,
-)  # fmt: skip
+)
 
 
-@settings(max_examples=60, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
-@given(st.dictionaries(st.sampled_from(
-    ["wav.scp", "utt2spk", "spk2utt", "text.surface", "text.meaning", "utt2band", "utt2lang"]),
-    LINES, min_size=1, max_size=3))  # fmt: skip
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "wav.scp",
+                "utt2spk",
+                "spk2utt",
+                "text.surface",
+                "text.meaning",
+                "utt2band",
+                "utt2lang",
+            ]
+        ),
+        LINES,
+        min_size=1,
+        max_size=3,
+    )
+)
 def test_whatever_the_tables_hold_the_copy_is_sound(tmp_path_factory, tables):
     folder = sound_directory(tmp_path_factory.mktemp("p") / "d")
     for name, lines in tables.items():

@@ -92,11 +92,15 @@ def test_one_writer_does_not_overwrite_another(tmp_path, capsys):
 def test_every_file_that_is_not_copied_is_listed(tmp_path, capsys):
     ids = ("s1-u1", "s1-u2", "s2-u1")
     source = make(
-        tmp_path / "source", ids,
-        utt2dur=[f"{one} 0.5" for one in ids], utt2age=[f"{one} 7" for one in ids],
-        utt2score=[f"{one} accuracy=8" for one in ids], utt2band=[f"{one} wideish" for one in ids],
-        utt2lang=[f"{one} en" for one in ids], cmvn__scp=["s1 a.ark:1"],
-    )  # fmt: skip
+        tmp_path / "source",
+        ids,
+        utt2dur=[f"{one} 0.5" for one in ids],
+        utt2age=[f"{one} 7" for one in ids],
+        utt2score=[f"{one} accuracy=8" for one in ids],
+        utt2band=[f"{one} wideish" for one in ids],
+        utt2lang=[f"{one} en" for one in ids],
+        cmvn__scp=["s1 a.ark:1"],
+    )
     (source / "data").mkdir()
     fix(source, tmp_path / "out")
     told = capsys.readouterr().out

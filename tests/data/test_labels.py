@@ -34,8 +34,23 @@ def test_larger_shares_take_what_smaller_ones_do(tmp_path, capsys):
     left = {}
     for share in ("0", "0.25", "0.5", "0.9"):
         target = tmp_path / share
-        assert drop_labels.main(["--input", str(source), "--output", str(target), "--share", share,
-                                 "--output_name", "surface", "--seed", "3"]) == 0  # fmt: skip
+        assert (
+            drop_labels.main(
+                [
+                    "--input",
+                    str(source),
+                    "--output",
+                    str(target),
+                    "--share",
+                    share,
+                    "--output_name",
+                    "surface",
+                    "--seed",
+                    "3",
+                ]
+            )
+            == 0
+        )
         left[share] = labelled(target, "surface")
         assert len(labelled(target, "meaning")) == len(read_directory(target)) == 40
     assert [len(ids) for ids in left.values()] == [40, 30, 20, 4]
@@ -54,8 +69,16 @@ def test_order_depends_on_seed_and_output_alone():
 
 def test_complete_part(tmp_path):
     source = corpus(tmp_path, "a", ["surface", "meaning"], 10)
-    options = ["--input", str(source), "--output_name", "surface", "--share", "0.5",
-               "--outputs", "surface meaning"]  # fmt: skip
+    options = [
+        "--input",
+        str(source),
+        "--output_name",
+        "surface",
+        "--share",
+        "0.5",
+        "--outputs",
+        "surface meaning",
+    ]
     options += ["--output"]
     assert drop_labels.main([*options, str(tmp_path / "all")]) == 0
     assert drop_labels.main([*options, str(tmp_path / "part"), "--complete", "true"]) == 0
@@ -69,11 +92,22 @@ def test_complete_part(tmp_path):
     [
         (["--share", "1.5", "--output_name", "surface"], "share 1.5"),
         (["--share", "0.5", "--output_name", "l1"], "no utterance has a transcript for 'l1'"),
-        (["--share", "1", "--output_name", "surface", "--outputs", "surface meaning",
-          "--complete", "true"], "no utterance is left"),
+        (
+            [
+                "--share",
+                "1",
+                "--output_name",
+                "surface",
+                "--outputs",
+                "surface meaning",
+                "--complete",
+                "true",
+            ],
+            "no utterance is left",
+        ),
         (["--share", "0.5", "--output_name", "surface", "--outputs", "meaning"], "'surface'"),
     ],
-)  # fmt: skip
+)
 def test_wrong_wishes(tmp_path, options, named):
     source = corpus(tmp_path, "a", ["surface", "meaning"], 4)
     with pytest.raises(UserError, match=named):
@@ -81,9 +115,11 @@ def test_wrong_wishes(tmp_path, options, named):
 
 
 def test_three_corpora_become_one(tmp_path, capsys):
-    sources = [corpus(tmp_path, "both", ["surface", "meaning"], 3),
-               corpus(tmp_path, "read", ["meaning"], 4, l1="Hindi"),
-               corpus(tmp_path, "heard", ["surface"], 2)]  # fmt: skip
+    sources = [
+        corpus(tmp_path, "both", ["surface", "meaning"], 3),
+        corpus(tmp_path, "read", ["meaning"], 4, l1="Hindi"),
+        corpus(tmp_path, "heard", ["surface"], 2),
+    ]
     target = tmp_path / "all"
     assert combine.main(["--inputs", *map(str, sources), "--output", str(target)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == (
@@ -98,11 +134,19 @@ def test_three_corpora_become_one(tmp_path, capsys):
 
 def test_a_corpus_with_label_tables_alone(tmp_path, capsys):
     """It trains the outputs that stage 4 makes of them, and stage 4 keeps it."""
-    sources = [corpus(tmp_path, "read", ["meaning"], 3),
-               corpus(tmp_path, "accents", [], 2, l1="Hindi")]  # fmt: skip
+    sources = [
+        corpus(tmp_path, "read", ["meaning"], 3),
+        corpus(tmp_path, "accents", [], 2, l1="Hindi"),
+    ]
     target = tmp_path / "all"
-    command = ["--inputs", *map(str, sources), "--output", str(target), "--outputs",
-               "surface meaning l1"]  # fmt: skip
+    command = [
+        "--inputs",
+        *map(str, sources),
+        "--output",
+        str(target),
+        "--outputs",
+        "surface meaning l1",
+    ]
     with pytest.raises(UserError, match="accents: no utterance has a transcript for surface or"):
         combine.main(command)
     with pytest.raises(UserError, match="utt2age: no such table"):
@@ -126,9 +170,12 @@ def test_corpora_that_collide_or_have_nothing(tmp_path):
     other = corpus(tmp_path, "other", ["meaning"], 2, speaker="b")
     (other / "utt2spk").write_text("b-0 a\nb-1 a\n")
     empty = corpus(tmp_path, "empty", ["canonical"])
-    for second, named in ((twin, "utterance a-0 is in"), (other, "speaker a is in"),
-                          (empty, "no utterance has a transcript for surface or meaning"),
-                          (a, "twice")):  # fmt: skip
+    for second, named in (
+        (twin, "utterance a-0 is in"),
+        (other, "speaker a is in"),
+        (empty, "no utterance has a transcript for surface or meaning"),
+        (a, "twice"),
+    ):
         with pytest.raises(UserError, match=named):
             combine.main(["--inputs", str(a), str(second), "--output", str(tmp_path / "out")])
     assert not (tmp_path / "out/wav.scp").exists()
@@ -137,8 +184,9 @@ def test_corpora_that_collide_or_have_nothing(tmp_path):
 def test_labels_become_outputs_and_tags(tmp_path):
     source = corpus(tmp_path, "a", ["meaning"], 2, l1="Mandarin Chinese", lang="en")
     outputs = ("surface", "meaning", "l1", "language")
-    rule = Filter(outputs, labels={"l1": "utt2l1", "language": "utt2lang"},
-                  tags=(("meaning", "l1"),))  # fmt: skip
+    rule = Filter(
+        outputs, labels={"l1": "utt2l1", "language": "utt2lang"}, tags=(("meaning", "l1"),)
+    )
     target = tmp_path / "out"
     filter_directory(source, target, rule)
     assert read_table(target / "text.l1") == dict.fromkeys(("a-0", "a-1"), "Mandarin_Chinese")

@@ -132,8 +132,10 @@ def test_speed_perturbation(utterances, capsys, nj):
         for name, factor in (("0.9", 0.9), ("1.1", 1.1)):
             copy = copies[f"sp{name}-{utt_id}"]
             assert (copy.speaker, copy.texts, copy.lang) == (
-                f"sp{name}-{original.speaker}", original.texts, "ko",
-            )  # fmt: skip
+                f"sp{name}-{original.speaker}",
+                original.texts,
+                "ko",
+            )
             assert copy.audio == f"data/train_sp/audio/sp{name}-{utt_id}.wav"
             samples, rate = load_audio(original.audio)
             perturbed, new_rate = load_audio(copy.audio)

@@ -23,11 +23,18 @@ LABELS = st.none() | st.sampled_from(["ko", "en", "x y"])
 def utterances(draw):
     ids = draw(st.dictionaries(st.tuples(NAMES, NAMES), st.just(None), min_size=1, max_size=12))
     found = [
-        Utterance(f"{speaker}-{name}", speaker, f"{name}.wav",
-                  draw(st.dictionaries(OUTPUTS, TEXTS | st.just(NA))),
-                  draw(LABELS), draw(LABELS), None, draw(LABELS))
+        Utterance(
+            f"{speaker}-{name}",
+            speaker,
+            f"{name}.wav",
+            draw(st.dictionaries(OUTPUTS, TEXTS | st.just(NA))),
+            draw(LABELS),
+            draw(LABELS),
+            None,
+            draw(LABELS),
+        )
         for speaker, name in ids
-    ]  # fmt: skip
+    ]
     return sorted(found, key=lambda one: one.utt_id)
 
 

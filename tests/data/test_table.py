@@ -79,9 +79,23 @@ def test_good_ids(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["", " ", "a b", "a\tb", "a\u3000b", "a\u200bb", "\ufeffa", "a/b", "..//x", "a\x00", "<na>",
-     "e\u0301", "a" * (MAX_ID_BYTES + 1), "가" * MAX_ID_BYTES],
-)  # fmt: skip
+    [
+        "",
+        " ",
+        "a b",
+        "a\tb",
+        "a\u3000b",
+        "a\u200bb",
+        "\ufeffa",
+        "a/b",
+        "..//x",
+        "a\x00",
+        "<na>",
+        "e\u0301",
+        "a" * (MAX_ID_BYTES + 1),
+        "가" * MAX_ID_BYTES,
+    ],
+)
 def test_bad_ids(name):
     assert id_problem(name)
 

@@ -68,10 +68,19 @@ class Hypothesis:
 
 
 def search(
-    following: Callable[[Tokens], Sequence[float]], logs: Sequence[Sequence[float]] | None,
-    weight: float, size: int, eos: int, beam: int, frames: int, *, penalty: float = 0.0,
-    maxlenratio: float = 0.0, minlenratio: float = 0.0, normalize: bool = False,
-) -> list[tuple[Tokens, float]]:  # fmt: skip
+    following: Callable[[Tokens], Sequence[float]],
+    logs: Sequence[Sequence[float]] | None,
+    weight: float,
+    size: int,
+    eos: int,
+    beam: int,
+    frames: int,
+    *,
+    penalty: float = 0.0,
+    maxlenratio: float = 0.0,
+    minlenratio: float = 0.0,
+    normalize: bool = False,
+) -> list[tuple[Tokens, float]]:
     """All ended hypotheses (ids without eos and blank, score), best first.
 
     Args:

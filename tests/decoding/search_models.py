@@ -60,20 +60,31 @@ def stock(decoder, ctc, weight, vocabulary, options, states, lengths, lm=None):
     """The same by ESPnet's batched search, without a window on CTC."""
     eos = vocabulary - 1
     batched = hasattr(decoder, "batch_score")
-    search = (BatchBeamSearch if batched else SingleBeamSearch)(
-        beam_size=min(options.beam_size, vocabulary),
-        weights={
-            "decoder": 1.0 - weight, "ctc": weight, "length_bonus": options.penalty,
-            "lm": options.lm_weight,
-        },
-        scorers={
-            "decoder": decoder, "ctc": CTCPrefixScorer(ctc, eos),
-            "length_bonus": LengthBonus(vocabulary), "lm": lm,
-        },
-        sos=eos, eos=eos, vocab_size=vocabulary, token_list=None,
-        pre_beam_score_key=None if weight == 1.0 else "full",
-        normalize_length=options.normalize_length,
-    ).eval().to(states.dtype)  # fmt: skip
+    search = (
+        (BatchBeamSearch if batched else SingleBeamSearch)(
+            beam_size=min(options.beam_size, vocabulary),
+            weights={
+                "decoder": 1.0 - weight,
+                "ctc": weight,
+                "length_bonus": options.penalty,
+                "lm": options.lm_weight,
+            },
+            scorers={
+                "decoder": decoder,
+                "ctc": CTCPrefixScorer(ctc, eos),
+                "length_bonus": LengthBonus(vocabulary),
+                "lm": lm,
+            },
+            sos=eos,
+            eos=eos,
+            vocab_size=vocabulary,
+            token_list=None,
+            pre_beam_score_key=None if weight == 1.0 else "full",
+            normalize_length=options.normalize_length,
+        )
+        .eval()
+        .to(states.dtype)
+    )
     ratios = {"maxlenratio": options.maxlenratio, "minlenratio": options.minlenratio}
     with torch.no_grad():
         if batched:
@@ -94,11 +105,24 @@ def _content(ids, eos):
 def grid():
     """(vocabulary, CTC weight, options): every setting that changes what is found."""
     axes = itertools.product(
-        (5, 30), (0.0, 0.3, 0.5, 1.0), (1, 5, 10, 20), (0.0, 0.5, -3.0), (False, True), (0.0, 0.4),
+        (5, 30),
+        (0.0, 0.3, 0.5, 1.0),
+        (1, 5, 10, 20),
+        (0.0, 0.5, -3.0),
+        (False, True),
+        (0.0, 0.4),
         (0.0, 0.2),
-    )  # fmt: skip
+    )
     for vocabulary, weight, beam, longest, normalize, penalty, shortest in axes:
-        yield vocabulary, weight, SearchOptions(
-            beam_size=beam, maxlenratio=longest, minlenratio=shortest, penalty=penalty,
-            normalize_length=normalize, nbest=3,
-        )  # fmt: skip
+        yield (
+            vocabulary,
+            weight,
+            SearchOptions(
+                beam_size=beam,
+                maxlenratio=longest,
+                minlenratio=shortest,
+                penalty=penalty,
+                normalize_length=normalize,
+                nbest=3,
+            ),
+        )

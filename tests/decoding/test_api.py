@@ -29,9 +29,15 @@ def test_paths_arrays_and_tensors_are_the_same_speech(recognise, tmp_path):
     expected = recognise(NOISE)
     assert list(expected.best) == ["surface", "meaning"]
     for audio in (
-        path, str(path), torch.from_numpy(NOISE), NOISE.astype(np.float64), NOISE.tolist(),
-        torch.from_numpy(NOISE).requires_grad_(), NOISE[::-1].copy()[::-1], NOISE.astype(">f4"),
-    ):  # fmt: skip
+        path,
+        str(path),
+        torch.from_numpy(NOISE),
+        NOISE.astype(np.float64),
+        NOISE.tolist(),
+        torch.from_numpy(NOISE).requires_grad_(),
+        NOISE[::-1].copy()[::-1],
+        NOISE.astype(">f4"),
+    ):
         same(recognise(audio), expected)
 
 
@@ -102,9 +108,12 @@ def test_language_model_can_be_weighed_later(trained):
     torch.manual_seed(0)
     model = lm(size, pos_enc=None, embed_unit=8, att_unit=8, head=2, unit=8, layer=1).eval()
     fused = DualSpeech2Text(
-        recognise.model, {}, {"beam_size": 2, "maxlenratio": -4}, trained.root / "exp",
+        recognise.model,
+        {},
+        {"beam_size": 2, "maxlenratio": -4},
+        trained.root / "exp",
         {"meaning": model},
-    )  # fmt: skip
+    )
     same(fused(NOISE), recognise(NOISE))  # weighs nothing yet
     heard = fused.with_options(lm_weight=0.5)(NOISE)
     assert "lm" in heard.best["meaning"].scores

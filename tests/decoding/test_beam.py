@@ -103,9 +103,10 @@ def test_decoders_of_other_kinds_as_espnet(kind):
 
 
 @pytest.mark.parametrize(
-    "conf", [{"normalize_before": False}, {"concat_after": True}, {"qk_norm": True}],
+    "conf",
+    [{"normalize_before": False}, {"concat_after": True}, {"qk_norm": True}],
     ids=lambda conf: next(iter(conf)),
-)  # fmt: skip
+)
 def test_every_build_of_a_layer_as_espnet(conf):
     torch.manual_seed(4)
     decoder, ctc = models.make_decoder(15, **conf), models.make_ctc(15)

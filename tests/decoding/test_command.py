@@ -29,10 +29,19 @@ def data(trained, tmp_path):
 
 
 def run(trained, data, out, *options):
-    return decode.main([
-        "--model_dir", str(trained.root / "exp"), "--data", str(data), "--output_dir", str(out),
-        "--beam_size", "2", *options,
-    ])  # fmt: skip
+    return decode.main(
+        [
+            "--model_dir",
+            str(trained.root / "exp"),
+            "--data",
+            str(data),
+            "--output_dir",
+            str(out),
+            "--beam_size",
+            "2",
+            *options,
+        ]
+    )
 
 
 def test_every_utterance_has_a_row(trained, data, tmp_path, capsys):
@@ -149,10 +158,12 @@ def odd_data(data, tmp_path):
     (folder / "text.wav").write_text("this is no sound")
     for name, samples, rate in (
         ("nan", np.where(np.arange(8000) == 77, np.nan, noise), 16000),
-        ("silent", np.zeros(8000), 16000), ("one", noise[:1], 16000),
-        ("clipped", np.clip(noise * 100, -1, 1), 16000), ("8k", noise, 8000),
+        ("silent", np.zeros(8000), 16000),
+        ("one", noise[:1], 16000),
+        ("clipped", np.clip(noise * 100, -1, 1), 16000),
+        ("8k", noise, 8000),
         ("48k", noise, 48000),
-    ):  # fmt: skip
+    ):
         soundfile.write(folder / f"{name}.wav", samples, rate, subtype="FLOAT")
     rows = dict(line.split(" ", 1) for line in (data / "wav.scp").read_text().splitlines())
     for name in (*BAD, *ODD):
@@ -232,9 +243,12 @@ def test_long_utterances_are_cut_if_asked_for(trained, data, tmp_path, monkeypat
         text = read_table(tmp_path / "cut/text.surface", empty_ok=True)[utt_id]
         long = utt_id != "s9-blip"
         assert (utt_id in (tmp_path / "cut/segments").read_text()) == long
-        assert text == (recognise.long(source, 0.3) if long else recognise(source)).best[
-            "surface"
-        ].text.strip()
+        assert (
+            text
+            == (recognise.long(source, 0.3) if long else recognise(source))
+            .best["surface"]
+            .text.strip()
+        )
 
 
 @pytest.mark.parametrize("seconds", ["-5", "nan", "0.2", "inf"])
@@ -266,9 +280,7 @@ def test_greedy_and_n_grams(trained, data, tmp_path, capsys):
     run(trained, data, tmp_path / "fused", *given)
     facts = json.loads((tmp_path / "greedy/decode.json").read_text())
     assert facts["options"]["surface"]["greedy"] is True
-    scores = {
-        kind: read_table(tmp_path / f"{kind}/score.surface") for kind in ("plain", "fused")
-    }
+    scores = {kind: read_table(tmp_path / f"{kind}/score.surface") for kind in ("plain", "fused")}
     assert all(scores["plain"][i] != scores["fused"][i] for i in scores["plain"] if i != "s9-blip")
     meaning = [(tmp_path / f"{kind}/score.meaning").read_text() for kind in ("plain", "fused")]
     assert meaning[0] == meaning[1]
@@ -284,8 +296,10 @@ def test_greedy_and_n_grams(trained, data, tmp_path, capsys):
         with pytest.raises(UserError, match=words):
             run(trained, data, tmp_path / "out", *wrong)
     for usage in (
-        ("--greedy", "true", "--coupling", "x"), ("--threads", "-1"), ("--coupling_weight", "1"),
-    ):  # fmt: skip
+        ("--greedy", "true", "--coupling", "x"),
+        ("--threads", "-1"),
+        ("--coupling_weight", "1"),
+    ):
         with pytest.raises(SystemExit):
             run(trained, data, tmp_path / "out", *usage)
     with pytest.raises(UserError, match="--ngram surface: not OUTPUT=PATH"):
@@ -296,11 +310,20 @@ def test_greedy_and_n_grams(trained, data, tmp_path, capsys):
 def test_a_gpu_that_is_not_there(trained, data, tmp_path):
     for wrong in (
         lambda: run(trained, data, tmp_path / "out", "--ngpu", "1"),
-        lambda: analyze.main([
-            "cka", "--models", f"a={trained.root}/exp b={trained.root}/exp", "--data", str(data),
-            "--output", str(tmp_path / "cka.json"), "--ngpu", "1",
-        ]),
-    ):  # fmt: skip
+        lambda: analyze.main(
+            [
+                "cka",
+                "--models",
+                f"a={trained.root}/exp b={trained.root}/exp",
+                "--data",
+                str(data),
+                "--output",
+                str(tmp_path / "cka.json"),
+                "--ngpu",
+                "1",
+            ]
+        ),
+    ):
         with pytest.raises(UserError, match="no GPU is visible to PyTorch"):
             wrong()
 
@@ -311,8 +334,19 @@ def test_language_models_of_outputs_that_a_system_has_not(trained, data, tmp_pat
     folder = trained.train(str(tmp_path / "single"), outputs=outputs, options=["--max_epoch", "1"])
     for name in ("surface", "surfaces"):
         write_arpa(tmp_path / f"{name}.arpa", estimate([["K", "AE"]], 2))
-    command = ["--model_dir", str(folder), "--data", str(data), "--output_dir", str(tmp_path / "o"),
-               "--beam_size", "2", "--ngram_weight", "0.3", "--ngram"]  # fmt: skip
+    command = [
+        "--model_dir",
+        str(folder),
+        "--data",
+        str(data),
+        "--output_dir",
+        str(tmp_path / "o"),
+        "--beam_size",
+        "2",
+        "--ngram_weight",
+        "0.3",
+        "--ngram",
+    ]
     assert decode.main([*command, f"surface={tmp_path / 'surface.arpa'}"]) == 0
     assert "single has no surface" in capsys.readouterr().err
     with pytest.raises(UserError, match="unknown key 'surfaces'"):

@@ -28,8 +28,9 @@ def language_model(kind, vocabulary, dtype=torch.float32, seed=5):
         return NgramScorer(estimate(text, 3), ["<blank>", "<unk>", *letters, "<sos/eos>"])
     if kind == "transformer":
         module = pytest.importorskip("espnet2.lm.transformer_lm")
-        lm = module.TransformerLM(vocabulary, embed_unit=8, att_unit=8, head=2, unit=8, layer=2,
-                                  dropout_rate=0.0)  # fmt: skip
+        lm = module.TransformerLM(
+            vocabulary, embed_unit=8, att_unit=8, head=2, unit=8, layer=2, dropout_rate=0.0
+        )
     else:
         module = pytest.importorskip("espnet2.lm.seq_rnn_lm")
         lm = module.SequentialRNNLM(vocabulary, unit=8, nlayers=2, rnn_type=kind)
@@ -88,10 +89,26 @@ def test_espnets_search_fuses_the_same(kind, symbols, weight):
                 return torch.stack([row for row, _ in found]), [state for _, state in found]
 
         # As wide as there are labels: ESPnet chooses labels before it adds the language model.
-        peer = peer_of(parts, vocabulary - 1, search_type="tsd", max_sym_exp=symbols + 1,
-                       nbest=3, lm=FromSos(), lm_weight=weight, score_norm=False)  # fmt: skip
-        ours = search(parts, x, frames, {"lm": (lm, weight)}, beam_size=vocabulary - 1, nbest=3,
-                      max_symbols=symbols, expansion_gamma=0.0)  # fmt: skip
+        peer = peer_of(
+            parts,
+            vocabulary - 1,
+            search_type="tsd",
+            max_sym_exp=symbols + 1,
+            nbest=3,
+            lm=FromSos(),
+            lm_weight=weight,
+            score_norm=False,
+        )
+        ours = search(
+            parts,
+            x,
+            frames,
+            {"lm": (lm, weight)},
+            beam_size=vocabulary - 1,
+            nbest=3,
+            max_symbols=symbols,
+            expansion_gamma=0.0,
+        )
         for row, length in enumerate(lengths):
             theirs = peer(x[row, :length])
             assert [raw.token_ids for raw in ours[row]] == [ids for ids, _ in theirs]
@@ -108,8 +125,17 @@ def test_every_transcript_has_the_sum_of_its_scores(kind, symbols):
     x, frames = states([2], torch.double)
     lm, weight, penalty = language_model(kind, 5, torch.double), 0.6, 0.2
     oracle = every_transcript(parts, x[0], symbols)
-    found = search(parts, x, frames, {"lm": (lm, weight)}, beam_size=len(oracle), penalty=penalty,
-                   nbest=len(oracle), max_symbols=symbols, expansion_gamma=0.0)[0]  # fmt: skip
+    found = search(
+        parts,
+        x,
+        frames,
+        {"lm": (lm, weight)},
+        beam_size=len(oracle),
+        penalty=penalty,
+        nbest=len(oracle),
+        max_symbols=symbols,
+        expansion_gamma=0.0,
+    )[0]
     assert {raw.token_ids for raw in found} == oracle.keys()
     for raw in found:
         fused = log_of(lm, raw.token_ids, 4)
@@ -128,8 +154,15 @@ def test_a_narrow_beam_forgets_nothing_that_it_needs(kind):
     models = {"lm": (language_model(kind, 8, torch.double), 0.5)}
     together = search(parts, x, frames, models, beam_size=3, nbest=3, max_symbols=3)
     for row, length in enumerate(lengths):
-        alone = search(parts, x[row : row + 1, :length], frames[row : row + 1], models,
-                       beam_size=3, nbest=3, max_symbols=3)[0]  # fmt: skip
+        alone = search(
+            parts,
+            x[row : row + 1, :length],
+            frames[row : row + 1],
+            models,
+            beam_size=3,
+            nbest=3,
+            max_symbols=3,
+        )[0]
         assert [raw.token_ids for raw in together[row]] == [raw.token_ids for raw in alone]
         for one, other in zip(together[row], alone, strict=True):
             assert one.score == pytest.approx(other.score)
@@ -164,8 +197,18 @@ def test_ctc_ranks_the_last_beam(weight):
     ctc = Ctc(16, 4)
     for row, length in enumerate([3, 2]):
         oracle = every_transcript(parts, x[row, :length], 2)
-        found = search(parts, x, frames, None, ctc, weight, beam_size=200, nbest=200,
-                       max_symbols=2, expansion_gamma=0.0)[row]  # fmt: skip
+        found = search(
+            parts,
+            x,
+            frames,
+            None,
+            ctc,
+            weight,
+            beam_size=200,
+            nbest=200,
+            max_symbols=2,
+            expansion_gamma=0.0,
+        )[row]
         logs = ctc.log_softmax(x[row, :length]).detach()
         impossible = 0
         for raw in found:
@@ -191,8 +234,19 @@ def test_a_gpu_finds_the_same(kind, greedy):
     for device in ("cpu", "cuda"):
         moved = {name: part.to(device) for name, part in parts.items()}
         own = lm if isinstance(lm, NgramScorer) else lm.to(device)
-        found.append(search(moved, x.to(device), frames.to(device), {"lm": (own, 0.5)},
-                            ctc.to(device), 0.3, beam_size=4, nbest=4, greedy=greedy))  # fmt: skip
+        found.append(
+            search(
+                moved,
+                x.to(device),
+                frames.to(device),
+                {"lm": (own, 0.5)},
+                ctc.to(device),
+                0.3,
+                beam_size=4,
+                nbest=4,
+                greedy=greedy,
+            )
+        )
     said = 0
     for one, other in zip(*found, strict=True):
         assert [raw.token_ids for raw in one] == [raw.token_ids for raw in other]

@@ -26,9 +26,12 @@ def test_the_same_hypotheses_with_the_same_scores(lengths):
     compared = 0
     for weight, beam, longest, normalize, penalty in CASES:
         options = SearchOptions(
-            beam_size=beam, nbest=2, maxlenratio=longest, normalize_length=normalize,
+            beam_size=beam,
+            nbest=2,
+            maxlenratio=longest,
+            normalize_length=normalize,
             penalty=penalty,
-        )  # fmt: skip
+        )
         found = models.ours(decoder, ctc, weight, size, options, states, frames)
         for row, length in enumerate(lengths):
             own = states[row : row + 1, :length]
@@ -41,9 +44,17 @@ def test_the_same_hypotheses_with_the_same_scores(lengths):
                 return scores[0].tolist()
 
             wanted = reference.search(
-                following, logs[row, :length].tolist(), weight, size, size - 1, beam, length,
-                penalty=penalty, maxlenratio=longest, normalize=normalize,
-            )[:2]  # fmt: skip
+                following,
+                logs[row, :length].tolist(),
+                weight,
+                size,
+                size - 1,
+                beam,
+                length,
+                penalty=penalty,
+                maxlenratio=longest,
+                normalize=normalize,
+            )[:2]
             possible = [one for one in wanted if one[1] > -1e8]
             mine = [one for one in found[row] if one[1] > -1e8]
             for (ids, score), (expected, value) in zip(mine, possible, strict=True):

@@ -102,9 +102,7 @@ def test_long_audio_is_its_parts_put_together(loudness, recognise, tmp_path, mon
     timed = recognise.with_options(times=True)
     found = timed.long(tmp_path / "a.wav", 30.0)
     assert len(found.parts) == 3
-    alone = [
-        timed(samples[int(part.start * RATE) : int(part.end * RATE)]) for part in found.parts
-    ]
+    alone = [timed(samples[int(part.start * RATE) : int(part.end * RATE)]) for part in found.parts]
     for name, whole in found.best.items():
         pieces = [one.best[name] for one in alone]
         assert whole.text == " ".join(piece.text for piece in pieces if piece.tokens)

@@ -32,10 +32,24 @@ def test_espnets_time_synchronous_search_finds_the_same(kind, beam, symbols, nor
     for seed in range(3):
         parts = make(kind, seed=seed)
         x, frames = states(lengths, seed=seed)
-        peer = peer_of(parts, beam, search_type="tsd", max_sym_exp=symbols + 1, nbest=beam,
-                       score_norm=normalize)  # fmt: skip
-        ours = search(parts, x, frames, beam_size=beam, nbest=beam, max_symbols=symbols,
-                      expansion_gamma=0.0, normalize_length=normalize)  # fmt: skip
+        peer = peer_of(
+            parts,
+            beam,
+            search_type="tsd",
+            max_sym_exp=symbols + 1,
+            nbest=beam,
+            score_norm=normalize,
+        )
+        ours = search(
+            parts,
+            x,
+            frames,
+            beam_size=beam,
+            nbest=beam,
+            max_symbols=symbols,
+            expansion_gamma=0.0,
+            normalize_length=normalize,
+        )
         for row, length in enumerate(lengths):
             theirs = peer(x[row, :length])
             assert [ids for ids, _ in ours[row]] == [ids for ids, _ in theirs]
@@ -61,8 +75,17 @@ def test_a_wide_beam_gives_every_transcript_its_probability(kind, symbols):
     parts = make(kind, vocabulary=4, dtype=torch.double)
     x, frames = states([3], torch.double)
     oracle = every_transcript(parts, x[0], symbols)
-    ours = dict(search(parts, x, frames, beam_size=len(oracle), nbest=len(oracle),
-                       max_symbols=symbols, expansion_gamma=0.0)[0])  # fmt: skip
+    ours = dict(
+        search(
+            parts,
+            x,
+            frames,
+            beam_size=len(oracle),
+            nbest=len(oracle),
+            max_symbols=symbols,
+            expansion_gamma=0.0,
+        )[0]
+    )
     assert ours.keys() == oracle.keys()
     assert len(oracle) == sum(2**length for length in range(3 * symbols + 1))
     for ids, score in oracle.items():
@@ -157,18 +180,29 @@ def test_eos_and_blank_are_never_said():
 
 
 OUTPUTS = {
-    "surface": {"branch": "transducer", "transducer_weight": 0.6, "ctc_weight": 0.3,
-                "prediction": "lstm", "prediction_conf": {"hidden_size": 8}},
-    "meaning": {"branch": "transducer", "transducer_weight": 0.4,
-                "prediction_conf": {"hidden_size": 8}},
-}  # fmt: skip
+    "surface": {
+        "branch": "transducer",
+        "transducer_weight": 0.6,
+        "ctc_weight": 0.3,
+        "prediction": "lstm",
+        "prediction_conf": {"hidden_size": 8},
+    },
+    "meaning": {
+        "branch": "transducer",
+        "transducer_weight": 0.4,
+        "prediction_conf": {"hidden_size": 8},
+    },
+}
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
     recipe = tiny_recipe.make(tmp_path_factory.mktemp("transducer"))
-    recipe.train(config={"best_model_criterion": [["valid", "loss", "min"]]}, outputs=OUTPUTS,
-                 options=["--max_epoch", "1"])  # fmt: skip
+    recipe.train(
+        config={"best_model_criterion": [["valid", "loss", "min"]]},
+        outputs=OUTPUTS,
+        options=["--max_epoch", "1"],
+    )
     return recipe
 
 
@@ -176,10 +210,18 @@ def decode(recipe, target, **options):
     from espnet_ext.bin import decode
 
     path = recipe.write_yaml("decode", options)
-    return decode.main([
-        "--model_dir", str(recipe.root / "exp"), "--data", str(recipe.root / "dump/valid"),
-        "--output_dir", str(target), "--config", str(path),
-    ])  # fmt: skip
+    return decode.main(
+        [
+            "--model_dir",
+            str(recipe.root / "exp"),
+            "--data",
+            str(recipe.root / "dump/valid"),
+            "--output_dir",
+            str(target),
+            "--config",
+            str(path),
+        ]
+    )
 
 
 def test_commands_train_and_decode(recipe, tmp_path):

@@ -73,10 +73,12 @@ def train_with(capsys, recipe, config=None, outputs=None, options=()):
         ({"max_epoch": "many"}, ["max_epoch", "many"]),
         ({"use_amp": "false"}, ["use_amp", "quotes"]),
         ({"normalize": "global_mvn"}, ["feats_stats.npz", "stage 10"]),
-        ({"encoder_conf": {**tiny_recipe.CONFIG["encoder_conf"], "interctc_layer_idx": [1]}},
-         ["interctc"]),
+        (
+            {"encoder_conf": {**tiny_recipe.CONFIG["encoder_conf"], "interctc_layer_idx": [1]}},
+            ["interctc"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_wrong_configuration(capsys, recipe, config, named):
     fails(train_with(capsys, recipe, config), *named)
 
@@ -91,16 +93,27 @@ def test_wrong_configuration(capsys, recipe, config, named):
         ({"surface": 3}, ["outputs.surface", "mapping"]),
         ({"Surface": {}}, ["outputs.Surface", "lower-case"]),
         ({"meanning": {"branch": "ctc", "ctc_weight": 1}}, ["meanning", "did you mean 'meaning'?"]),
-        ({"surface": {"branch": "ctc", "ctc_weight": 1, "token_type": "char"}},
-         ["is of char, the recipe's of phone", "token_types"]),
+        (
+            {"surface": {"branch": "ctc", "ctc_weight": 1, "token_type": "char"}},
+            ["is of char, the recipe's of phone", "token_types"],
+        ),
         ({"surface": {"branch": "ctc", "ctc_weight": 1}}, ["best_model_criterion", "valid, loss"]),
-        ({"surface": {"branch": "attention", "attention_weight": 1, "decoder": "transformr"}},
-         ["unknown decoder 'transformr'"]),
-        ({"surface": {"branch": "attention", "attention_weight": 1,
-                      "decoder_conf": {"num_block": 1}}},
-         ["outputs.surface.decoder_conf", "num_blocks"]),
+        (
+            {"surface": {"branch": "attention", "attention_weight": 1, "decoder": "transformr"}},
+            ["unknown decoder 'transformr'"],
+        ),
+        (
+            {
+                "surface": {
+                    "branch": "attention",
+                    "attention_weight": 1,
+                    "decoder_conf": {"num_block": 1},
+                }
+            },
+            ["outputs.surface.decoder_conf", "num_blocks"],
+        ),
     ],
-)  # fmt: skip
+)
 def test_wrong_outputs(capsys, recipe, outputs, named):
     fails(train_with(capsys, recipe, outputs=outputs), *named)
 
@@ -119,8 +132,14 @@ def test_wrong_yaml(capsys, recipe, content):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     recipe.write_yaml("base", tiny_recipe.CONFIG)
     fails(call(capsys, train.main, *recipe.arguments("new")), "system.yaml")
-    options = ("--model_dir", recipe.root / "exp", "--data", recipe.root / "dump/valid",
-               "--output_dir", recipe.root / "out")  # fmt: skip
+    options = (
+        "--model_dir",
+        recipe.root / "exp",
+        "--data",
+        recipe.root / "dump/valid",
+        "--output_dir",
+        recipe.root / "out",
+    )
     fails(call(capsys, decode.main, *options, "--config", path), "system.yaml")
 
 
@@ -146,21 +165,37 @@ def test_wrong_usage(capsys, recipe):
 
 def test_tokens(capsys, recipe):
     where = ("--input", recipe.root / "dump/train", "--token_dir", recipe.root / "t")
-    fails(call(capsys, tokens.main, *where, "--output_name", "surfac", "--token_type", "phone"),
-          "text.surfac")  # fmt: skip
-    fails(call(capsys, tokens.main, *where, "--output_name", "surface", "--token_type", "fone"),
-          "fone")  # fmt: skip
+    fails(
+        call(capsys, tokens.main, *where, "--output_name", "surfac", "--token_type", "phone"),
+        "text.surfac",
+    )
+    fails(
+        call(capsys, tokens.main, *where, "--output_name", "surface", "--token_type", "fone"),
+        "fone",
+    )
     path = recipe.root / "dump/train/text.surface"
     path.write_text("".join(f"{line.split()[0]} <na>\n" for line in path.open()))
-    fails(call(capsys, tokens.main, *where, "--output_name", "surface", "--token_type", "phone"),
-          "text.surface", "unlabelled")  # fmt: skip
+    fails(
+        call(capsys, tokens.main, *where, "--output_name", "surface", "--token_type", "phone"),
+        "text.surface",
+        "unlabelled",
+    )
 
 
 def decoding(capsys, recipe, *options, data="dump/valid", model="exp"):
     return call(
-        capsys, decode.main, "--model_dir", recipe.root / model, "--data", recipe.root / data,
-        "--output_dir", recipe.root / "out", "--beam_size", "2", *options,
-    )  # fmt: skip
+        capsys,
+        decode.main,
+        "--model_dir",
+        recipe.root / model,
+        "--data",
+        recipe.root / data,
+        "--output_dir",
+        recipe.root / "out",
+        "--beam_size",
+        "2",
+        *options,
+    )
 
 
 def test_unreadable_model(capsys, recipe):
@@ -216,7 +251,9 @@ def test_packing(capsys, recipe):
     model, archive = ("--model_dir", recipe.root / "exp"), recipe.root / "a.zip"
     fails(call(capsys, pack.main, *model, "--archive", recipe.root / "a.tar"), "a.tar", ".zip")
     fails(call(capsys, pack.main, *model, "--archive", recipe.root / "no/a.zip"), "no")
-    fails(call(capsys, pack.main, *model, "--archive", archive, "--export", "surfac"),
-          "did you mean 'surface'?")  # fmt: skip
+    fails(
+        call(capsys, pack.main, *model, "--archive", archive, "--export", "surfac"),
+        "did you mean 'surface'?",
+    )
     fails(call(capsys, pack.main, "--model_dir", recipe.root, "--archive", archive), "config.yaml")
     assert not archive.exists()

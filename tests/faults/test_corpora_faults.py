@@ -140,8 +140,9 @@ def test_bad_usage_exits_2(capsys, tmp_path):
 
 def test_the_command_starts_at_once():
     started = time.monotonic()
-    subprocess.run([sys.executable, "-m", "espnet_ext.bin.prepare", "--help"], check=True,
-                   capture_output=True)  # fmt: skip
+    subprocess.run(
+        [sys.executable, "-m", "espnet_ext.bin.prepare", "--help"], check=True, capture_output=True
+    )
     code = "import sys, espnet_ext.corpora.l2arctic; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"

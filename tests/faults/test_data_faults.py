@@ -202,25 +202,32 @@ FAULTS = {
         ["utt2band:1", "s1-u1", "narrow, wide"],
     ),
     "a command in wav.scp": (
-        lambda: table("wav.scp", "s1-u1 touch ran; cat s1-u1.wav |", *(
-            f"{utt_id} {utt_id}.wav" for utt_id in ("s1-u2", "s2-u1", "s2-u2")
-        )),
+        lambda: table(
+            "wav.scp",
+            "s1-u1 touch ran; cat s1-u1.wav |",
+            *(f"{utt_id} {utt_id}.wav" for utt_id in ("s1-u2", "s2-u1", "s2-u2")),
+        ),
         ["pipe"],
         ["wav.scp:1", "s1-u1", "--allow_pipes true"],
     ),
     "no utterances": (
-        lambda: [table(name) for name in ("wav.scp", "utt2spk", "spk2utt", "text.meaning")]
-        and remove("d/text.surface"),
+        lambda: (
+            [table(name) for name in ("wav.scp", "utt2spk", "spk2utt", "text.meaning")]
+            and remove("d/text.surface")
+        ),
         ["no-utterances"],
         ["wav.scp", "stage 1"],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_is_found_and_named(folder, capsys, fault):
-    assert check(capsys) == (0, "d: 4 utterances, 2 speakers, 0.00 h, 4 meaning, 2 surface: "
-                             "0 errors, 0 warnings\n", [])  # fmt: skip
+    assert check(capsys) == (
+        0,
+        "d: 4 utterances, 2 speakers, 0.00 h, 4 meaning, 2 surface: 0 errors, 0 warnings\n",
+        [],
+    )
     break_it, codes, named = FAULTS[fault]
     break_it()
     code, output, found = check(capsys)
@@ -268,8 +275,13 @@ def test_all_findings_come_at_once(folder, capsys):
     code, output, found = check(capsys, "--sample_rate", RATE, "--outputs", "surface tones")
     assert code == 1
     assert sorted(found) == [
-        "channels", "no-audio", "no-output", "no-speaker", "not-nfc", "sample-rate",
-    ]  # fmt: skip
+        "channels",
+        "no-audio",
+        "no-output",
+        "no-speaker",
+        "not-nfc",
+        "sample-rate",
+    ]
     assert "[speaker-prefix]" in output and "[spk2utt]" in output
     assert "s2-u1.wav: is at 8000 Hz, not 16000 Hz" in output
     assert "--sample_rate 16000, which resamples" in output
@@ -369,9 +381,11 @@ def test_nothing_left_after_filtering(folder, capsys):
 
 
 def test_a_failing_command_in_wav_scp_is_named(folder, capsys):
-    table("wav.scp", "s1-u1 cat nothing.wav |", *(
-        f"{utt_id} {utt_id}.wav" for utt_id in ("s1-u2", "s2-u1", "s2-u2")
-    ))  # fmt: skip
+    table(
+        "wav.scp",
+        "s1-u1 cat nothing.wav |",
+        *(f"{utt_id} {utt_id}.wav" for utt_id in ("s1-u2", "s2-u1", "s2-u2")),
+    )
     code, output, found = check(capsys, "--allow_pipes", "true")
     assert (code, found) == (1, ["unreadable-audio"])
     assert "s1-u1" in output and "fails with exit status 1" in output and "nothing.wav" in output
@@ -386,9 +400,11 @@ def test_damaged_arks(folder, capsys):
     code, output, found = check(capsys)
     assert (code, found) == (1, ["unreadable-audio"] * 4)
     for named in (
-        "pickle.ark:6: holds a pickle", "short.ark:6: the ark ends within the sound",
-        "matrix.ark:6: holds an array without a sample rate", "no.ark: cannot open the ark",
-    ):  # fmt: skip
+        "pickle.ark:6: holds a pickle",
+        "short.ark:6: the ark ends within the sound",
+        "matrix.ark:6: holds an array without a sample rate",
+        "no.ark: cannot open the ark",
+    ):
         assert named in output
     assert not Path("ran").exists()
     table("wav.scp", "s1-u1 short.ark:999", *rows[1:])

@@ -45,10 +45,12 @@ def corpora(folder):
         for n in range(30)
     }
     kspon = {
-        name: {f"KsponSpeech_{'E' * ('eval' in name)}{start + n:0{5 + ('eval' not in name)}}": "네"
-               for n in range(3)}
+        name: {
+            f"KsponSpeech_{'E' * ('eval' in name)}{start + n:0{5 + ('eval' not in name)}}": "네"
+            for n in range(3)
+        }
         for name, start in (("train", 1), ("dev", 620001), ("eval_clean", 1), ("eval_other", 9))
-    }  # fmt: skip
+    }
     return {
         "aihub505": write_aihub(folder / "a", {"train": labels()}),
         "aihub_l2": write_aihub(folder / "b", {"train": l2}),

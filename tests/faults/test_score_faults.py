@@ -9,8 +9,9 @@ import pytest
 def command(verb, *arguments):
     return subprocess.run(
         [sys.executable, "-m", f"espnet_ext.bin.{verb}", *map(str, arguments)],
-        capture_output=True, text=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+    )
 
 
 def make(tmp_path, hypotheses="s1-1 가\n", text="s1-1 가\n"):
@@ -76,10 +77,26 @@ def test_token_types(tmp_path):
 
 def test_report_without_any_result(tmp_path):
     done = command(
-        "report", "--exp_dir", tmp_path / "exp", "--dump_dir", tmp_path, "--langs", "ko",
-        "--systems", "do", "--train_tag", "small", "--decode_tag", "decode", "--sets", "test",
-        "--results", tmp_path / "RESULTS.md", "--html", tmp_path / "report.html",
-    )  # fmt: skip
+        "report",
+        "--exp_dir",
+        tmp_path / "exp",
+        "--dump_dir",
+        tmp_path,
+        "--langs",
+        "ko",
+        "--systems",
+        "do",
+        "--train_tag",
+        "small",
+        "--decode_tag",
+        "decode",
+        "--sets",
+        "test",
+        "--results",
+        tmp_path / "RESULTS.md",
+        "--html",
+        tmp_path / "report.html",
+    )
     fails(done, "score.json")
     assert not (tmp_path / "RESULTS.md").exists()
 
@@ -89,10 +106,26 @@ def test_report_with_a_broken_score(tmp_path):
     broken.parent.mkdir(parents=True)
     broken.write_text("{", encoding="utf-8")
     done = command(
-        "report", "--exp_dir", tmp_path / "exp", "--dump_dir", tmp_path, "--langs", "ko",
-        "--systems", "do", "--train_tag", "small", "--decode_tag", "decode", "--sets", "test",
-        "--results", tmp_path / "RESULTS.md", "--html", tmp_path / "report.html",
-    )  # fmt: skip
+        "report",
+        "--exp_dir",
+        tmp_path / "exp",
+        "--dump_dir",
+        tmp_path,
+        "--langs",
+        "ko",
+        "--systems",
+        "do",
+        "--train_tag",
+        "small",
+        "--decode_tag",
+        "decode",
+        "--sets",
+        "test",
+        "--results",
+        tmp_path / "RESULTS.md",
+        "--html",
+        tmp_path / "report.html",
+    )
     fails(done, str(broken))
 
 

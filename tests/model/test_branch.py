@@ -26,9 +26,12 @@ def losses(branch, rows=slice(None), text=None):
     text = torch.tensor([[2, 3, 4], [3, 2, -1], [4, -1, -1]]) if text is None else text
     text_lengths = torch.tensor([3, 2, 1])
     return branch.losses(
-        states[rows], torch.tensor([12, 12, 12])[rows], text[rows], text_lengths[rows],
+        states[rows],
+        torch.tensor([12, 12, 12])[rows],
+        text[rows],
+        text_lengths[rows],
         contextlib.nullcontext(),
-    )  # fmt: skip
+    )
 
 
 def test_attention_loss_by_hand(config):

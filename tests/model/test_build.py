@@ -11,8 +11,14 @@ from espnet_ext.model.short import fewest_frames, fewest_samples, frames_of
 def test_modules_stand_flat_under_their_outputs(config):
     model = build_model(config)
     tops = {name for name, _ in model.named_children()}
-    assert tops == {"frontend", "normalize", "encoder", "surface_decoder", "surface_ctc",
-                    "meaning_decoder"}  # fmt: skip
+    assert tops == {
+        "frontend",
+        "normalize",
+        "encoder",
+        "surface_decoder",
+        "surface_ctc",
+        "meaning_decoder",
+    }
     for name, size in (("surface", 6), ("meaning", 8)):
         assert getattr(model, f"{name}_decoder").output_layer.out_features == size
 
@@ -87,9 +93,13 @@ def test_too_short_speech_trains(config, lengths, training):
     speech = torch.randn(len(lengths), max(lengths))
     text, one = torch.full((len(lengths), 1), 3), torch.ones(len(lengths), dtype=torch.long)
     loss, _, _ = model(
-        speech, torch.tensor(lengths), text_surface=text, text_surface_lengths=one,
-        text_meaning=text, text_meaning_lengths=one,
-    )  # fmt: skip
+        speech,
+        torch.tensor(lengths),
+        text_surface=text,
+        text_surface_lengths=one,
+        text_meaning=text,
+        text_meaning_lengths=one,
+    )
     loss.backward()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())

@@ -211,8 +211,10 @@ def test_sets_to_activate():
     assert active_sets(both, [both], "alone") == {"s": one, "m": two}
     assert active_sets(["s"], [both], "together") == {"s": one}
     assert active_sets(("s", "m", "l"), [("s", "m"), ("m", "l")]) == {
-        "s": ("s", "m"), "m": ("s", "m"), "l": ("m", "l"),
-    }  # fmt: skip
+        "s": ("s", "m"),
+        "m": ("s", "m"),
+        "l": ("m", "l"),
+    }
     with pytest.raises(UserError, match="'m' was never trained"):
         active_sets(both, [one])
 

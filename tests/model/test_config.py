@@ -72,18 +72,26 @@ def test_weights_that_are_no_numbers(key, value):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("lsm_weight", float("nan")), ("lsm_weight", 1), ("lsm_weight", True),
-        ("decoder_conf", [1]), ("ctc_conf", None), ("prediction_conf", 3), ("joint_conf", "tanh"),
+        ("lsm_weight", float("nan")),
+        ("lsm_weight", 1),
+        ("lsm_weight", True),
+        ("decoder_conf", [1]),
+        ("ctc_conf", None),
+        ("prediction_conf", 3),
+        ("joint_conf", "tanh"),
     ],
-)  # fmt: skip
+)
 def test_values_of_a_wrong_kind(key, value):
     with pytest.raises(UserError, match=rf"outputs.surface.{key}: "):
         parse_outputs(outputs(surface={**CTC, key: value}))
 
 
 def test_no_module_name_begins_with_another():
-    names = [m for o in ("surface", "meaning") for m in module_names(
-        o, OutputConfig(ctc_weight=1, attention_weight=1))]  # fmt: skip
+    names = [
+        m
+        for o in ("surface", "meaning")
+        for m in module_names(o, OutputConfig(ctc_weight=1, attention_weight=1))
+    ]
     assert not [(a, b) for a in names for b in names if a != b and b.startswith(a)]
     # the module `a_ctc` of output a would capture `a_ctc_decoder` of output a_ctc
     with pytest.raises(UserError):

@@ -14,9 +14,7 @@ HEAVY = ("s3prl", "wandb", "scipy.stats", "transformers", "torch._dynamo", "matp
 
 
 def fresh(code):
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )  # fmt: skip
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
 
 def test_a_model_is_built_without_heavy_bystanders():

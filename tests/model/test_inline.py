@@ -38,8 +38,9 @@ def batch(ends, seed=0):
         "speech_lengths": torch.full((rows,), 8000),
         "text_surface": torch.randint(2, 5, (rows, 4), generator=generator),
         "text_surface_lengths": torch.full((rows,), 4),
-        "text_meaning": text, "text_meaning_lengths": torch.tensor([4 + len(e) for e in ends]),
-    }  # fmt: skip
+        "text_meaning": text,
+        "text_meaning_lengths": torch.tensor([4 + len(e) for e in ends]),
+    }
 
 
 def test_tasks_are_outputs_and_the_kinds_of_tags_in_their_token_lists(tagged):
@@ -77,9 +78,10 @@ def test_nothing_reaches_a_tags_vector_from_an_utterance_without_it(tagged, wher
     _, of_tagged, _ = gradients(model, select(mixed, torch.tensor([0, 3])))
     row = TASKS.index("meaning.l1")  # the loss is linear in utterances: 2 of 4 have the tag
     assert torch.allclose(
-        found[f"conditioning.{where}"][row], 0.5 * of_tagged[f"conditioning.{where}"][row],
+        found[f"conditioning.{where}"][row],
+        0.5 * of_tagged[f"conditioning.{where}"][row],
         atol=1e-12,
-    )  # fmt: skip
+    )
 
 
 def test_of_combinations_those_that_are_there_are_reached(tagged):
@@ -88,9 +90,11 @@ def test_of_combinations_those_that_are_there_are_reached(tagged):
     _, found, _ = gradients(model, made)
     rows = zip(model.conditioning.labels, found["conditioning.features"], strict=True)
     assert {label for label, row in rows if row.any()} == {
-        "surface+meaning", "surface+meaning+meaning.l1", "meaning+meaning.l1",
+        "surface+meaning",
+        "surface+meaning+meaning.l1",
+        "meaning+meaning.l1",
         "surface+meaning+meaning.age+meaning.l1",
-    }  # fmt: skip
+    }
 
 
 def test_a_row_is_encoded_as_its_tags_say(tagged):
@@ -126,8 +130,15 @@ def test_a_tags_vector_folds_into_biases(tagged, mode):
         assert torch.allclose(before, logits(), atol=1e-9)
 
 
-TEXTS = ["ab c <l1:x>", "<l1:x> ab c", "c <age:9> <l1:y>", "a <l1:y> b c", "b a c", "<l1:x>",
-         "가 나다 <l1:x> <age:9>"]  # fmt: skip
+TEXTS = [
+    "ab c <l1:x>",
+    "<l1:x> ab c",
+    "c <age:9> <l1:y>",
+    "a <l1:y> b c",
+    "b a c",
+    "<l1:x>",
+    "가 나다 <l1:x> <age:9>",
+]
 
 
 @pytest.mark.parametrize("kind", ["char", "jamo", "word", "phone", "bpe"])
@@ -143,8 +154,10 @@ def test_tags_are_taken_out_as_if_never_written(kind, tmp_path):
     tags = InlineTags({"o": tokens})
     assert list(tags.ids) == ["o.age", "o.l1"]
     ids = [torch.tensor([tokens.index(t) for t in tokenizer.encode(text)]) for text in TEXTS]
-    made = {"text_o": torch.nn.utils.rnn.pad_sequence(ids, True, -1),
-            "text_o_lengths": torch.tensor([len(one) for one in ids])}  # fmt: skip
+    made = {
+        "text_o": torch.nn.utils.rnn.pad_sequence(ids, True, -1),
+        "text_o_lengths": torch.tensor([len(one) for one in ids]),
+    }
     there = tags.present(made)
     assert there.tolist() == [["age" in v, "l1" in v] for v in (split_tags(t)[1] for t in TEXTS)]
     active = torch.cat([torch.ones(len(TEXTS), 1, dtype=torch.bool), there], 1)
@@ -170,8 +183,9 @@ def test_dropped_tags_leave_the_transcript(tagged):
     made = batch([[6, 7]] * 40)  # 6 is a letter, no space
     seen = []
     plain = model.losses
-    model.losses = lambda states, lengths, given: seen.append(given) or plain(
-        states, lengths, given)  # fmt: skip
+    model.losses = lambda states, lengths, given: (
+        seen.append(given) or plain(states, lengths, given)
+    )
     torch.manual_seed(0)
     model(**made)
     text, lengths = seen[0]["text_meaning"], seen[0]["text_meaning_lengths"]

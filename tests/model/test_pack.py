@@ -32,8 +32,14 @@ def test_unpacked_folder_decodes_alike(trained, tmp_path):
     after = DualSpeech2Text.from_pretrained(folder, **options)(SPEECH)
     assert after == before
     names = {p.name for p in folder.iterdir()}
-    assert names == {"config.yaml", "model.pth", "meaning_bpe.model", "feats_stats.npz",
-                     "train.json", "README.md"}  # fmt: skip
+    assert names == {
+        "config.yaml",
+        "model.pth",
+        "meaning_bpe.model",
+        "feats_stats.npz",
+        "train.json",
+        "README.md",
+    }
     assert not (folder / "model.pth").is_symlink()
     assert str(trained.root) not in (folder / "config.yaml").read_text()
 
@@ -49,8 +55,12 @@ def test_same_model_makes_the_same_archive(trained, tmp_path):
 def test_card_tells_outputs_scores_and_use(trained, tmp_path):
     run = trained.root / "exp/decode/test"
     run.mkdir(parents=True, exist_ok=True)
-    cell = {"hypothesis": "surface", "reference": "meaning", "metric": "per",
-            "metrics": {"per": {"rate": 12.345}}}  # fmt: skip
+    cell = {
+        "hypothesis": "surface",
+        "reference": "meaning",
+        "metric": "per",
+        "metrics": {"per": {"rate": 12.345}},
+    }
     (run / "score.json").write_text(json.dumps({"cells": [cell]}))
     (run / "decode.json").write_text("{}")
     options = ("--license", "CC BY 4.0", "--export", "surface meaning")
@@ -73,8 +83,14 @@ def test_stock_espnet_decodes_what_was_exported(trained, tmp_path, monkeypatch):
     assert config["bpemodel"] == "stock_meaning/bpe.model"
     assert config["normalize_conf"]["stats_file"] == "stock_meaning/feats_stats.npz"
     monkeypatch.chdir(folder)
-    peer = stock("stock_meaning/config.yaml", "stock_meaning/model.pth", ctc_weight=0.0,
-                 beam_size=3, lm_weight=0.0, maxlenratio=-5)  # fmt: skip
+    peer = stock(
+        "stock_meaning/config.yaml",
+        "stock_meaning/model.pth",
+        ctc_weight=0.0,
+        beam_size=3,
+        lm_weight=0.0,
+        maxlenratio=-5,
+    )
     options = {**ESPNET, "beam_size": 3, "maxlenratio": -5}
     ours = DualSpeech2Text.from_pretrained(".", **options)(SPEECH)
     text, _, ids, _ = peer(SPEECH)[0]

@@ -7,11 +7,15 @@ from espnet_ext.errors import UserError
 from espnet_ext.model.prediction import build_prediction
 
 CONFS = {
-    "stateless": [{"hidden_size": 8}, {"hidden_size": 8, "context": 1}, {"hidden_size": 7},
-                  {"hidden_size": 8, "context": 4}],
+    "stateless": [
+        {"hidden_size": 8},
+        {"hidden_size": 8, "context": 1},
+        {"hidden_size": 7},
+        {"hidden_size": 8, "context": 4},
+    ],
     "lstm": [{"hidden_size": 8}, {"hidden_size": 8, "num_layers": 3}],
     "gru": [{"hidden_size": 8, "num_layers": 2}],
-}  # fmt: skip
+}
 ALL = [(kind, conf) for kind, confs in CONFS.items() for conf in confs]
 LABELS = torch.tensor([[0, 3, 1, 4, 4, 2], [0, 5, 5, 5, 1, 1]])
 

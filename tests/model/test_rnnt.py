@@ -80,8 +80,9 @@ def test_torchaudio_agrees():
     )
     ours = rnnt_loss(logits, targets, frames, labels)
     torch.testing.assert_close(ours.float(), peer, rtol=1e-5, atol=1e-4)
-    torch.testing.assert_close(gradients(ours, logits), gradients(peer, logits), rtol=1e-3,
-                               atol=1e-4)  # fmt: skip
+    torch.testing.assert_close(
+        gradients(ours, logits), gradients(peer, logits), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_espnets_own_loss_agrees():
@@ -226,8 +227,17 @@ def test_a_gpu_gives_the_same_piece_by_piece(kept):
     for device in ("cpu", "cuda"):
         joint.to(device)
         one, other = (x.detach().to(device).requires_grad_() for x in (heard, said))
-        loss = joint_loss(logits, 7, one, other, targets.to(device), FRAMES.to(device),
-                          LABELS.to(device), kept, 60)  # fmt: skip
+        loss = joint_loss(
+            logits,
+            7,
+            one,
+            other,
+            targets.to(device),
+            FRAMES.to(device),
+            LABELS.to(device),
+            kept,
+            60,
+        )
         own = gradients(loss, one, other, *joint.lin_out.parameters())
         found.append([loss.detach().cpu(), *(gradient.cpu() for gradient in own)])
     for one, other in zip(*found, strict=True):

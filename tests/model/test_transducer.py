@@ -20,13 +20,18 @@ TEXT = torch.tensor([[2, 3, 4], [3, 2, -1], [4, -1, -1]])
 @pytest.fixture
 def transducers(config):
     config["outputs"]["surface"] |= {
-        "branch": "transducer", "transducer_weight": 0.6, "ctc_weight": 0.3,
-        "prediction": "lstm", "prediction_conf": {"hidden_size": 8},
+        "branch": "transducer",
+        "transducer_weight": 0.6,
+        "ctc_weight": 0.3,
+        "prediction": "lstm",
+        "prediction_conf": {"hidden_size": 8},
         "joint_conf": {"joint_space_size": 12},
-    }  # fmt: skip
+    }
     config["outputs"]["meaning"] |= {
-        "branch": "transducer", "transducer_weight": 0.4, "prediction_conf": {"hidden_size": 8},
-    }  # fmt: skip
+        "branch": "transducer",
+        "transducer_weight": 0.4,
+        "prediction_conf": {"hidden_size": 8},
+    }
     del config["outputs"]["surface"]["attention_weight"]
     del config["outputs"]["meaning"]["attention_weight"]
     return config
@@ -91,9 +96,12 @@ def test_an_empty_text_is_blanks(transducers):
     branch = make(transducers, "meaning")
     states, frames, _ = batch()
     found = branch.losses(
-        states, frames, torch.full((3, 1), -1), torch.zeros(3, dtype=torch.long),
+        states,
+        frames,
+        torch.full((3, 1), -1),
+        torch.zeros(3, dtype=torch.long),
         contextlib.nullcontext(),
-    )  # fmt: skip
+    )
     said = branch.parts["prediction"](torch.zeros(3, 1, dtype=torch.long))
     blank = branch.parts["joint"](states[:, :, None], said[:, None]).log_softmax(-1)[..., 0, 0]
     inside = torch.arange(12) < frames[:, None]
@@ -106,9 +114,12 @@ def test_more_labels_than_frames_are_no_trouble(transducers):
     states, _, _ = batch()
     text = torch.randint(1, 5, (3, 30), generator=torch.Generator().manual_seed(2))
     found = branch.losses(
-        states[:, :2], torch.tensor([2, 1, 2]), text, torch.tensor([30, 20, 10]),
+        states[:, :2],
+        torch.tensor([2, 1, 2]),
+        text,
+        torch.tensor([30, 20, 10]),
         contextlib.nullcontext(),
-    )  # fmt: skip
+    )
     assert found.transducer.isfinite()
 
 
@@ -126,11 +137,19 @@ def test_the_model_weighs_and_reports_it(transducers):
     speech, lengths, labels = model_batch()
     labels["text_meaning"][1:] = torch.tensor([-2, -1, -1])
     loss, stats, _ = model(speech.double(), lengths, **labels)
-    assert set(stats) == {"loss", "loss_ctc_surface", "loss_transducer_surface",
-                          "loss_transducer_meaning", "labelled_surface",
-                          "labelled_meaning"}  # fmt: skip
-    whole = (0.3 * stats["loss_ctc_surface"] + 0.6 * stats["loss_transducer_surface"]
-             + 0.4 * stats["loss_transducer_meaning"] / 3)  # fmt: skip
+    assert set(stats) == {
+        "loss",
+        "loss_ctc_surface",
+        "loss_transducer_surface",
+        "loss_transducer_meaning",
+        "labelled_surface",
+        "labelled_meaning",
+    }
+    whole = (
+        0.3 * stats["loss_ctc_surface"]
+        + 0.6 * stats["loss_transducer_surface"]
+        + 0.4 * stats["loss_transducer_meaning"] / 3
+    )
     assert float(loss.detach()) == pytest.approx(float(whole))
     loss.backward()
     assert all(p.grad is not None for p in model.parameters())
@@ -150,8 +169,14 @@ def test_bfloat16_comes_near(transducers):
 
 def test_modules_can_be_told_apart(transducers):
     tops = {name.partition(".")[0] for name, _ in build_model(transducers).named_parameters()}
-    assert tops == {"encoder", "surface_prediction", "surface_joint", "surface_ctc",
-                    "meaning_prediction", "meaning_joint"}  # fmt: skip
+    assert tops == {
+        "encoder",
+        "surface_prediction",
+        "surface_joint",
+        "surface_ctc",
+        "meaning_prediction",
+        "meaning_joint",
+    }
 
 
 @pytest.mark.parametrize(

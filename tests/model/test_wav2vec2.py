@@ -23,8 +23,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny_recipe  # noqa: E402
 
 LETTERS = ["<blank>", "<unk>", "a", "b", "c", "<space>", "d", "<sos/eos>"]
-OUTPUT = {"branch": "transducer", "transducer_weight": 1.0, "prediction_conf": {"hidden_size": 8},
-          "token_type": "char"}  # fmt: skip
+OUTPUT = {
+    "branch": "transducer",
+    "transducer_weight": 1.0,
+    "prediction_conf": {"hidden_size": 8},
+    "token_type": "char",
+}
 
 
 def test_without_the_package_it_says_what_to_install(monkeypatch):
@@ -44,11 +48,19 @@ def checkpoint(transformers, tmp_path_factory):
     """A folder as `save_pretrained` writes it: XLS-R's build, tiny; and the network."""
     torch.manual_seed(0)
     config = transformers.Wav2Vec2Config(
-        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
-        conv_dim=(8,) * 7, num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2,
-        feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True, layerdrop=0.0,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        conv_dim=(8,) * 7,
+        num_conv_pos_embeddings=8,
+        num_conv_pos_embedding_groups=2,
+        feat_extract_norm="layer",
+        do_stable_layer_norm=True,
+        conv_bias=True,
+        layerdrop=0.0,
         mask_time_length=2,
-    )  # fmt: skip
+    )
     network = transformers.Wav2Vec2Model(config).eval()
     folder = tmp_path_factory.mktemp("xlsr")
     network.save_pretrained(folder)
@@ -60,10 +72,13 @@ def checkpoint(transformers, tmp_path_factory):
 
 def configuration(folder, **more):
     return {
-        "frontend": "wav2vec2", "frontend_conf": {"model": str(folder), "fs": 16000},
-        "encoder": "wav2vec2", "encoder_conf": {"model": str(folder)},
-        "outputs": {"meaning": {**OUTPUT, "token_list": LETTERS}}, **more,
-    }  # fmt: skip
+        "frontend": "wav2vec2",
+        "frontend_conf": {"model": str(folder), "fs": 16000},
+        "encoder": "wav2vec2",
+        "encoder_conf": {"model": str(folder)},
+        "outputs": {"meaning": {**OUTPUT, "token_list": LETTERS}},
+        **more,
+    }
 
 
 def speech():
@@ -100,9 +115,11 @@ def test_the_checkpoint_is_read_and_every_parameter_reached(checkpoint):
     samples, lengths = speech()
     model.train()
     loss, stats, _ = model(
-        samples, lengths, text_meaning=torch.tensor([[2, 3], [4, -1], [-2, -1]]),
+        samples,
+        lengths,
+        text_meaning=torch.tensor([[2, 3], [4, -1], [-2, -1]]),
         text_meaning_lengths=torch.tensor([2, 1, 1]),
-    )  # fmt: skip
+    )
     loss.backward()
     assert torch.isfinite(loss) and int(stats["labelled_meaning"]) == 2
     for name, parameter in model.named_parameters():
@@ -114,9 +131,9 @@ def test_the_checkpoint_is_read_and_every_parameter_reached(checkpoint):
 def test_masking_in_training_alone(checkpoint):
     folder, _ = checkpoint
     samples, lengths = speech()
-    model = build_model(configuration(
-        folder, encoder_conf={"model": str(folder), "mask_time_prob": 0.5}
-    ))  # fmt: skip
+    model = build_model(
+        configuration(folder, encoder_conf={"model": str(folder), "mask_time_prob": 0.5})
+    )
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -142,8 +159,11 @@ def test_trained_folder_needs_no_checkpoint(transformers, checkpoint, tmp_path):
     unused = {"decoder": None, "decoder_conf": {}, "normalize": None}
     criterion = [["valid", "loss", "min"]]
     output = {key: value for key, value in OUTPUT.items() if key != "token_type"}
-    recipe.train(config={**parts, **unused, "best_model_criterion": criterion},
-                 outputs={"meaning": output}, options=["--max_epoch", "1"])  # fmt: skip
+    recipe.train(
+        config={**parts, **unused, "best_model_criterion": criterion},
+        outputs={"meaning": output},
+        options=["--max_epoch", "1"],
+    )
     shutil.rmtree(folder)
     written = yaml.safe_load((recipe.root / "exp/config.yaml").read_text())
     assert parse_outputs(written)["meaning"].has_transducer
@@ -157,16 +177,22 @@ def test_trained_folder_needs_no_checkpoint(transformers, checkpoint, tmp_path):
 
 
 WHERE = ("features", "encoder", "both")
-SURFACE = {"branch": "ctc_attention", "ctc_weight": 0.2, "attention_weight": 0.5,
-           "token_type": "char", "token_list": LETTERS}  # fmt: skip
+SURFACE = {
+    "branch": "ctc_attention",
+    "ctc_weight": 0.2,
+    "attention_weight": 0.5,
+    "token_type": "char",
+    "token_list": LETTERS,
+}
 
 
 def with_vectors(folder, where=None, **conditioning):
     """A transducer beside an attention branch with CTC, with task vectors or without."""
     parts = configuration(
-        folder, decoder="transformer",
+        folder,
+        decoder="transformer",
         decoder_conf={"attention_heads": 2, "linear_units": 16, "num_blocks": 1},
-    )  # fmt: skip
+    )
     parts["outputs"] |= {"surface": SURFACE}
     if where is not None:
         parts |= {"conditioning": "vectors", "conditioning_conf": {"where": where, **conditioning}}
@@ -252,8 +278,11 @@ def test_vectors_fold_into_biases(checkpoint, where, output):
         found = model.branches[output].losses(
             states, frames, text, lengths, contextlib.nullcontext()
         )
-        return [float(part) for part in (found.ctc, found.attention, found.transducer)
-                if part is not None]  # fmt: skip
+        return [
+            float(part)
+            for part in (found.ctc, found.attention, found.transducer)
+            if part is not None
+        ]
 
     with torch.no_grad():
         before = losses(active=model.conditioning.active_set([output]))
@@ -263,10 +292,15 @@ def test_vectors_fold_into_biases(checkpoint, where, output):
     assert before != pytest.approx(plain, rel=1e-3)
 
 
-@pytest.mark.parametrize(("system", "where"), [
-    ("do_vectors_sum", "features"), ("do_vectors_combination", "features"),
-    ("do_vectors_sum", "both"), ("do_vectors_combination", "encoder"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("system", "where"),
+    [
+        ("do_vectors_sum", "features"),
+        ("do_vectors_combination", "features"),
+        ("do_vectors_sum", "both"),
+        ("do_vectors_combination", "encoder"),
+    ],
+)
 def test_systems_with_vectors_train_and_decode(checkpoint, tmp_path, request, system, where):
     from espnet_ext.decoding.api import DualSpeech2Text
     from espnet_ext.training import run

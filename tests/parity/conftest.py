@@ -11,21 +11,41 @@ from espnet_ext.text.tokenizers import BLANK, SOS_EOS, UNK
 
 SMALL = {
     "frontend": "default",
-    "frontend_conf": {"fs": 16000, "n_fft": 512, "win_length": 400, "hop_length": 160,
-                      "n_mels": 20},
+    "frontend_conf": {
+        "fs": 16000,
+        "n_fft": 512,
+        "win_length": 400,
+        "hop_length": 160,
+        "n_mels": 20,
+    },
     "specaug": "specaug",
-    "specaug_conf": {"apply_time_warp": False, "apply_freq_mask": True,
-                     "freq_mask_width_range": [0, 4], "num_freq_mask": 1, "apply_time_mask": False},
+    "specaug_conf": {
+        "apply_time_warp": False,
+        "apply_freq_mask": True,
+        "freq_mask_width_range": [0, 4],
+        "num_freq_mask": 1,
+        "apply_time_mask": False,
+    },
     "normalize": "utterance_mvn",
     "encoder": "conformer",
-    "encoder_conf": {"output_size": 32, "attention_heads": 2, "linear_units": 48, "num_blocks": 2,
-                     "input_layer": "conv2d", "macaron_style": True, "rel_pos_type": "latest",
-                     "pos_enc_layer_type": "rel_pos", "selfattention_layer_type": "rel_selfattn",
-                     "activation_type": "swish", "use_cnn_module": True, "cnn_module_kernel": 7},
+    "encoder_conf": {
+        "output_size": 32,
+        "attention_heads": 2,
+        "linear_units": 48,
+        "num_blocks": 2,
+        "input_layer": "conv2d",
+        "macaron_style": True,
+        "rel_pos_type": "latest",
+        "pos_enc_layer_type": "rel_pos",
+        "selfattention_layer_type": "rel_selfattn",
+        "activation_type": "swish",
+        "use_cnn_module": True,
+        "cnn_module_kernel": 7,
+    },
     "decoder": "transformer",
     "decoder_conf": {"attention_heads": 2, "linear_units": 48, "num_blocks": 2},
     "model_conf": {"lsm_weight": 0.1, "length_normalized_loss": False},
-}  # fmt: skip
+}
 LETTERS = [chr(ord("a") + i) for i in range(12)]
 PHONES = ["AA", "B", "CH", "D", "EH", "F", "G"]
 JAMO = ["ᄀ", "ᄂ", "ᅡ", "ᅥ", "ᆫ", "<space>"]
@@ -57,8 +77,9 @@ SYSTEMS = {
     },
 }
 SYSTEMS["vectors"] = SYSTEMS["dual"]
-FURTHER = {"vectors": {"conditioning": "vectors",
-                       "conditioning_conf": {"where": "both", "init_std": 2.0}}}  # fmt: skip
+FURTHER = {
+    "vectors": {"conditioning": "vectors", "conditioning_conf": {"where": "both", "init_std": 2.0}}
+}
 
 
 @pytest.fixture

@@ -8,13 +8,19 @@ import torch
 
 SYSTEM = "dual"
 LABELLED = {"lsm_weight": 0.1, "divide_by": "labelled"}
-TRANSDUCER = {"branch": "transducer", "transducer_weight": 0.5, "ctc_weight": 0.2,
-              "prediction": "lstm", "prediction_conf": {"hidden_size": 12}}  # fmt: skip
+TRANSDUCER = {
+    "branch": "transducer",
+    "transducer_weight": 0.5,
+    "ctc_weight": 0.2,
+    "prediction": "lstm",
+    "prediction_conf": {"hidden_size": 12},
+}
 FURTHER = {
     "plain": {},
     "divided by labelled rows": {"model_conf": LABELLED},
     "task vectors": {
-        "model_conf": LABELLED, "conditioning": "vectors",
+        "model_conf": LABELLED,
+        "conditioning": "vectors",
         "conditioning_conf": {"mode": "per_combination", "where": "both", "init_std": 0.5},
     },
     "sums of task vectors": {
@@ -22,7 +28,7 @@ FURTHER = {
         "conditioning_conf": {"mode": "per_task_sum", "where": "both", "init_std": 0.5},
     },
     "transducer": {"model_conf": LABELLED, "surface": TRANSDUCER},
-}  # fmt: skip
+}
 
 
 def _rows(kind: str, text: torch.Tensor, lengths: torch.Tensor, rank: int):
@@ -49,8 +55,10 @@ def _batch(rank: int):
 
 def _union():
     parts = [_batch(0), _batch(1)]
-    union = {"speech": torch.cat([p["speech"] for p in parts]),
-             "speech_lengths": torch.cat([p["speech_lengths"] for p in parts])}  # fmt: skip
+    union = {
+        "speech": torch.cat([p["speech"] for p in parts]),
+        "speech_lengths": torch.cat([p["speech_lengths"] for p in parts]),
+    }
     for kind in ("surface", "meaning"):
         key = f"text_{kind}"
         rows = [row for p in parts for row in p[key]]

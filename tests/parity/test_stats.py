@@ -37,8 +37,17 @@ def test_shapes_equal_collect_stats(dump, tmp_path):
     for kind in ("train", "valid"):
         for source in ("wav.scp,speech,sound", "text.meaning,text_meaning,text"):
             options += [f"--{kind}_data_path_and_name_and_type", f"{dump / kind}/{source}"]
-    command = ["--collect_stats", "true", "--config", str(tmp_path / "c.yaml"), "--output_dir",
-               str(stock), "--num_workers", "0", *options]  # fmt: skip
+    command = [
+        "--collect_stats",
+        "true",
+        "--config",
+        str(tmp_path / "c.yaml"),
+        "--output_dir",
+        str(stock),
+        "--num_workers",
+        "0",
+        *options,
+    ]
     run._run_task(run._parse(command), command)
     outputs = run.parse_outputs({"outputs": {"meaning": entry}})
     write_shapes(dump / "train", outputs, tmp_path / "ours")

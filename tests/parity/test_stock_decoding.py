@@ -10,9 +10,15 @@ from espnet_ext.errors import UserError
 from espnet_ext.model.export import export_head
 from espnet_ext.model.load import load_model
 
-HEADS = [("single", "meaning"), ("ctc", "surface"), ("attention", "surface"),
-         ("dual", "surface"), ("dual", "meaning"),
-         ("vectors", "surface"), ("vectors", "meaning")]  # fmt: skip
+HEADS = [
+    ("single", "meaning"),
+    ("ctc", "surface"),
+    ("attention", "surface"),
+    ("dual", "surface"),
+    ("dual", "meaning"),
+    ("vectors", "surface"),
+    ("vectors", "meaning"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +34,20 @@ def test_exported_head_decodes_identically(stock, make_system, batch, tmp_path, 
     branch = model.branches[name]
     ctc_weight = {"ctc": 1.0, "attention": 0.0}.get(branch.output.branch, 0.3)
     peer = stock(
-        asr_train_config=str(target / "config.yaml"), asr_model_file=str(target / "model.pth"),
-        beam_size=4, ctc_weight=ctc_weight, ctc_window_margin=0, nbest=3, lm_weight=0.0,
+        asr_train_config=str(target / "config.yaml"),
+        asr_model_file=str(target / "model.pth"),
+        beam_size=4,
+        ctc_weight=ctc_weight,
+        ctc_window_margin=0,
+        nbest=3,
+        lm_weight=0.0,
         maxlenratio=0.4,
-    )  # fmt: skip
+    )
     ours = DualSpeech2Text(
-        model, config,
+        model,
+        config,
         {**ESPNET, "beam_size": 4, "ctc_weight": 0.3, "nbest": 3, "maxlenratio": 0.4},
-    )  # fmt: skip
+    )
     speech, lengths, _, _ = batch
     compared = 0
     for row in range(speech.size(0)):

@@ -69,9 +69,11 @@ def test_unlabelled_rows_change_nothing(make_system, batch):
     # Equal lengths: ESPnet's STFT reflects at the end of a tensor, so padding itself is no no-op.
     speech_lengths = torch.full_like(speech_lengths, speech.size(1))
     labels = {
-        "text_surface": text, "text_surface_lengths": text_lengths,
-        "text_meaning": text.clone(), "text_meaning_lengths": text_lengths.clone(),
-    }  # fmt: skip
+        "text_surface": text,
+        "text_surface_lengths": text_lengths,
+        "text_meaning": text.clone(),
+        "text_meaning_lengths": text_lengths.clone(),
+    }
     labels["text_meaning"][1] = -1
     labels["text_meaning"][1, 0] = -2
     labels["text_meaning_lengths"][1] = 1
@@ -94,9 +96,13 @@ def test_all_unlabelled_gives_zero_gradients_everywhere(make_system, batch):
     speech, speech_lengths, _, _ = batch
     nothing, one = torch.full((3, 1), -2), torch.ones(3, dtype=torch.long)
     loss, stats, _ = model(
-        speech, speech_lengths, text_surface=nothing, text_surface_lengths=one,
-        text_meaning=nothing, text_meaning_lengths=one,
-    )  # fmt: skip
+        speech,
+        speech_lengths,
+        text_surface=nothing,
+        text_surface_lengths=one,
+        text_meaning=nothing,
+        text_meaning_lengths=one,
+    )
     loss.backward()
     assert float(loss) == 0
     assert all(p.grad is not None and float(p.grad.abs().max()) == 0 for p in model.parameters())

@@ -29,9 +29,13 @@ def make_transducer(make_system, tmp_path):
     def make(kind="lstm", ctc=0.3):
         _, config, folder = make_system("single")
         entry = dict(config["outputs"]["meaning"]) | {
-            "branch": "transducer", "transducer_weight": 1.0, "ctc_weight": ctc,
-            "prediction": kind, "prediction_conf": CONF, "joint_conf": {"joint_space_size": 20},
-        }  # fmt: skip
+            "branch": "transducer",
+            "transducer_weight": 1.0,
+            "ctc_weight": ctc,
+            "prediction": kind,
+            "prediction_conf": CONF,
+            "joint_conf": {"joint_space_size": 20},
+        }
         del entry["attention_weight"]
         config = {**config, "outputs": {"meaning": entry}}
         torch.manual_seed(0)
@@ -110,10 +114,13 @@ def test_an_exported_head_decodes_alike_there_and_read_back(
     _, _, folder = make_transducer(kind, ctc)
     target = export_head(folder, "meaning", tmp_path / "stock")
     peer = stock(
-        asr_train_config=str(target / "config.yaml"), asr_model_file=str(target / "model.pth"),
-        beam_size=4, nbest=3, lm_weight=0.0,
+        asr_train_config=str(target / "config.yaml"),
+        asr_model_file=str(target / "model.pth"),
+        beam_size=4,
+        nbest=3,
+        lm_weight=0.0,
         transducer_conf={"search_type": "tsd", "max_sym_exp": 3, "score_norm": False, "nbest": 3},
-    )  # fmt: skip
+    )
     options = {**ESPNET, "beam_size": 4, "nbest": 3, "max_symbols": 2, "expansion_gamma": 0.0}
     options["outputs"] = {"meaning": {"ctc_weight": 0.0}}  # theirs has no use for CTC; of a stock
     ours = DualSpeech2Text.from_pretrained(folder, **options)

@@ -93,13 +93,33 @@ def test_a_damaged_annotation_gives_what_it_says_or_a_reason(labels, form, seed,
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 9) | st.floats() | st.text(max_size=6)
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 9)
+    | st.floats()
+    | st.text(max_size=6)
     | st.sampled_from(["RED", "R EH1 D", "R*", "<unk>", "<DEL>", "[L]", "R [", "(EH0)", "index"]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
-        st.sampled_from(["words", "text", "phones", "mispronunciations", "index", "accuracy",
-                         "canonical-phone", "pronounced-phone", "phones-accuracy"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "words",
+                    "text",
+                    "phones",
+                    "mispronunciations",
+                    "index",
+                    "accuracy",
+                    "canonical-phone",
+                    "pronounced-phone",
+                    "phones-accuracy",
+                ]
+            ),
+            inner,
+        )
+    ),
     max_leaves=12,
-)  # fmt: skip
+)
 
 
 @st.composite
@@ -194,20 +214,28 @@ def test_no_utterance_of_speechocean762_is_lost(data):
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         words = [word("RED", "R EH1 D", (0, "R", "L"))]
-        parts = {"train": {f"{n:04}": [(f"{n:04}1", words)] for n in range(1, 13)},
-                 "test": {"0099": [("00991", words), ("00992", words)]}}  # fmt: skip
+        parts = {
+            "train": {f"{n:04}": [(f"{n:04}1", words)] for n in range(1, 13)},
+            "test": {"0099": [("00991", words), ("00992", words)]},
+        }
         write_speechocean762(root, parts)
         for name in ("scores.json", "scores-detail.json"):
-            table = {one: data.draw(st.one_of(entries(), st.just(detail(words))))
-                     for one in ("00011", "00021", "00991")}  # fmt: skip
+            table = {
+                one: data.draw(st.one_of(entries(), st.just(detail(words))))
+                for one in ("00011", "00021", "00991")
+            }
             path = root / "resource" / name
             known = json.loads(path.read_text()) if path.exists() else {}
             path.write_text(json.dumps({**known, **table}))
         for name in data.draw(st.sets(st.sampled_from(["text", "spk2age"]))):
             rows = (root / "train" / name).read_text().splitlines()
             (root / "train" / name).write_text("".join(f"{row}\n" for row in rows[2:]))
-        names = {f"{speaker}-{one}" for own in parts.values() for speaker, two in own.items()
-                 for one, _ in two}  # fmt: skip
+        names = {
+            f"{speaker}-{one}"
+            for own in parts.values()
+            for speaker, two in own.items()
+            for one, _ in two
+        }
         report = Report("speechocean762")
         sets = speechocean762.prepare(root, report=report)
         account_is_whole(names, sets, report)
@@ -218,8 +246,9 @@ def test_no_utterance_of_speechocean762_is_lost(data):
 
 NAMES = st.lists(
     st.sampled_from(["..", ".", "", "a", "b.wav", "~", "C:", "a\\b", "\\", "..\\..", "é", " "]),
-    min_size=1, max_size=5,
-).map("/".join)  # fmt: skip
+    min_size=1,
+    max_size=5,
+).map("/".join)
 
 
 @pytest.mark.parametrize("kind", ["tar", "zip"])
@@ -259,9 +288,7 @@ def pack(archive, kind, names, link):
 
 
 def outside(place, folder):
-    return sorted(
-        str(path) for path in place.rglob("*") if folder not in (path, *path.parents)
-    )
+    return sorted(str(path) for path in place.rglob("*") if folder not in (path, *path.parents))
 
 
 def test_sizes_are_capped(tmp_path, monkeypatch):

@@ -34,9 +34,16 @@ from espnet_ext.data.directory import read_directory  # noqa: E402
 from espnet_ext.data.validate import validate_directory  # noqa: E402
 
 RECIPES = (
-    "l2arctic", "speechocean762", "aihub505", "aihub_l2", "ksponspeech", "commonvoice", "epadb",
-    "speakandimprove", "TEMPLATE",
-)  # fmt: skip
+    "l2arctic",
+    "speechocean762",
+    "aihub505",
+    "aihub_l2",
+    "ksponspeech",
+    "commonvoice",
+    "epadb",
+    "speakandimprove",
+    "TEMPLATE",
+)
 CORPORA = {name: os.environ.get(name.upper(), "") for name in RECIPES if name != "TEMPLATE"}
 
 
@@ -63,8 +70,12 @@ def shell(script, cwd, *arguments):
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         ["bash", "-c", script, "bash", *map(str, arguments)],
-        cwd=cwd, env=environment, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
 
 
 def data(tree, recipe, *arguments):
@@ -102,8 +113,9 @@ def test_aihub505_stage_1(tree, tmp_path):
     stems = [f"EN10QC{number:03}_EN{number:04}_20210801" for number in range(30)]
     labels = {stem: encoded(label505(stem, stem.split("_")[1], "가", "나")) for stem in stems}
     write_aihub_zips(tmp_path / "corpus", {"train": labels}, names="cp949")
-    done = data(tree, "aihub505", "--aihub505", tmp_path / "corpus", "--nj", "2",
-                "--personal", "true")  # fmt: skip
+    done = data(
+        tree, "aihub505", "--aihub505", tmp_path / "corpus", "--nj", "2", "--personal", "true"
+    )
     assert done.returncode == 0, done.stderr
     folder = tree / "egs2/aihub505/dual1/data/ko"
     is_valid(folder)
@@ -116,8 +128,18 @@ def test_aihub_l2_stage_1(tree, tmp_path):
         for number in range(30)
     }
     write_aihub(tmp_path / "corpus", {"train": labels})
-    done = data(tree, "aihub_l2", "--aihub_l2", tmp_path / "corpus", "--langs", "en", "--nj", "2",
-                "--read_tasks", "LAR XYZ")  # fmt: skip
+    done = data(
+        tree,
+        "aihub_l2",
+        "--aihub_l2",
+        tmp_path / "corpus",
+        "--langs",
+        "en",
+        "--nj",
+        "2",
+        "--read_tasks",
+        "LAR XYZ",
+    )
     assert done.returncode == 0, done.stderr
     is_valid(tree / "egs2/aihub_l2/dual1/data/en")
 
@@ -130,16 +152,28 @@ def test_ksponspeech_stage_1(tree, tmp_path):
         "eval_other": {"KsponSpeech_E00016": "네"},
     }
     write_ksponspeech(tmp_path / "corpus", sets)
-    done = data(tree, "ksponspeech", "--ksponspeech", tmp_path / "corpus", "--nj", "2",
-                "--disfluencies", "surface")  # fmt: skip
+    done = data(
+        tree,
+        "ksponspeech",
+        "--ksponspeech",
+        tmp_path / "corpus",
+        "--nj",
+        "2",
+        "--disfluencies",
+        "surface",
+    )
     assert done.returncode == 0, done.stderr
     folder = tree / "egs2/ksponspeech/dual1/data/ko"
     is_valid(folder, sets)
     (one,) = read_directory(folder / "train")
     assert one.texts == {"surface": "세 개 아 네", "meaning": "3개 네"}
+
+
 def test_commonvoice_stage_1(tree, tmp_path):
-    sets = {name: [(f"{name}{n}", f"{name}{n}", f"Word {n}.", "") for n in range(3)]
-            for name in ("train", "dev", "test", "validated")}  # fmt: skip
+    sets = {
+        name: [(f"{name}{n}", f"{name}{n}", f"Word {n}.", "") for n in range(3)]
+        for name in ("train", "dev", "test", "validated")
+    }
     root = write_commonvoice(write_commonvoice(tmp_path / "cv", sets), sets, "ko")
     done = data(tree, "commonvoice", "--commonvoice", root, "--langs", "en ko", "--nj", "3")
     assert done.returncode == 0, done.stderr
@@ -168,8 +202,16 @@ def test_speakandimprove_stage_1(tree, tmp_path):
     sets = {"train": {f"SI-{n:05}-P10005": one for n in range(4)}, "dev": {"SI-00009-P10005": one}}
     root = write_speakandimprove(tmp_path / "si", sets)
     for word_of, surface in (("none", "so i go"), ("er", "so er i go")):
-        done = data(tree, "speakandimprove", "--speakandimprove", root, "--hesitation", word_of,
-                    "--quick", "true")  # fmt: skip
+        done = data(
+            tree,
+            "speakandimprove",
+            "--speakandimprove",
+            root,
+            "--hesitation",
+            word_of,
+            "--quick",
+            "true",
+        )
         assert done.returncode == 0, done.stderr
         is_valid(tree / "egs2/speakandimprove/dual1/data/en")
         (found,) = read_directory(tree / "egs2/speakandimprove/dual1/data/en/test")

@@ -142,12 +142,20 @@ def make(
                 }
                 table(out / f"text.{output}", heard)
             score_directory(
-                data, out, TYPES[lang], resamples=200, lexicon=root / "lexicon.txt",
+                data,
+                out,
+                TYPES[lang],
+                resamples=200,
+                lexicon=root / "lexicon.txt",
                 provenance=provenance("score", ["--data", str(data), "--hypotheses", str(out)]),
-            )  # fmt: skip
+            )
             judge(data, out, lang, root / "lexicon.txt")
-            training = {"parameters": 2612345 + 500000 * number, "epochs": 30, "seconds": 151.2,
-                        "command": f"python -m espnet_ext.training --system {system}"}  # fmt: skip
+            training = {
+                "parameters": 2612345 + 500000 * number,
+                "epochs": 30,
+                "seconds": 151.2,
+                "command": f"python -m espnet_ext.training --system {system}",
+            }
             (folder / "train.json").write_text(json.dumps(training))
             options = {output: {"beam_size": 4} for output in SYSTEMS[system]}
             decode = {"rtf": 0.0312, "audio_seconds": 7.2, "seconds": 0.22, "options": options}
@@ -180,13 +188,23 @@ def write_diagnostics(path: Path, outputs: list[str], generator: random.Random) 
         drift = {layer: 1 - 0.01 * number * (i + 1) for i, layer in enumerate(list(COSINES)[:-1])}
         pair = {"a": outputs[0], "b": outputs[-1]}
         decoders = [{**pair, "utterances": 60, "layers": {"0": 0.5, "1": -0.125}}]
-        lines.append({
-            "step": 50 * number, "epoch": 1 + number // 5, "notes": [],
-            "gradients": {"labelled": {}, "norms": norms, "pairs": [{**pair, "cosine": cosine}]}
-            if joint else None,
-            "cka": {"utterances": 64, "frames": 2048, "since": 0, "drift": drift,
-                    "decoders": decoders if joint else []},
-        })  # fmt: skip
+        lines.append(
+            {
+                "step": 50 * number,
+                "epoch": 1 + number // 5,
+                "notes": [],
+                "gradients": {"labelled": {}, "norms": norms, "pairs": [{**pair, "cosine": cosine}]}
+                if joint
+                else None,
+                "cka": {
+                    "utterances": 64,
+                    "frames": 2048,
+                    "since": 0,
+                    "drift": drift,
+                    "decoders": decoders if joint else [],
+                },
+            }
+        )
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
@@ -195,29 +213,62 @@ def write_cka(path: Path, systems, generator: random.Random) -> None:
     pairs, decoders = [], []
     for i, a in enumerate(systems):
         for b in systems[i + 1 :]:
-            pairs.append({"a": a, "b": b, "ceiling": False, "rows": "frames",
-                          **similarity(layers, generator)})  # fmt: skip
+            pairs.append(
+                {
+                    "a": a,
+                    "b": b,
+                    "ceiling": False,
+                    "rows": "frames",
+                    **similarity(layers, generator),
+                }
+            )
             decoders += [
-                {"a": a, "output_a": "surface", "b": b, "output_b": "surface", "ceiling": False,
-                 "how": how, "rows": rows, **similarity(layers[:3], generator)}
-                for how, rows in (("teacher-forced", "utterances"), ("free-running", "utterances"),
-                                  ("teacher-forced", "tokens"))
-            ]  # fmt: skip
+                {
+                    "a": a,
+                    "output_a": "surface",
+                    "b": b,
+                    "output_b": "surface",
+                    "ceiling": False,
+                    "how": how,
+                    "rows": rows,
+                    **similarity(layers[:3], generator),
+                }
+                for how, rows in (
+                    ("teacher-forced", "utterances"),
+                    ("free-running", "utterances"),
+                    ("teacher-forced", "tokens"),
+                )
+            ]
     twin = {"a": systems[0], "b": f"{systems[0]}~twin", "ceiling": True, "rows": "frames"}
-    models = {s: {"directory": f"exp/{path.parts[-3]}/{s}_small", "layers": layers, "twin_of": None}
-              for s in systems}  # fmt: skip
+    models = {
+        s: {"directory": f"exp/{path.parts[-3]}/{s}_small", "layers": layers, "twin_of": None}
+        for s in systems
+    }
     models[twin["b"]] = {"directory": "elsewhere", "layers": layers, "twin_of": systems[0]}
-    everything = [{"system": s, "output": o, "layer": n}
-                  for s in systems for o in ("", "surface") for n in layers[:3]]  # fmt: skip
+    everything = [
+        {"system": s, "output": o, "layer": n}
+        for s in systems
+        for o in ("", "surface")
+        for n in layers[:3]
+    ]
     grid = [[generator.random() for _ in everything] for _ in everything]
     value = {
-        "kind": "cka", "version": 2, "measure": "linear CKA", "data": "dump/raw/xx/test",
-        "utterances": 24, "frames": 181234, "speakers": 3, "groups": 3, "models": models,
-        "pairs": [*pairs, {**twin, **similarity(layers, generator)}], "decoders": decoders,
+        "kind": "cka",
+        "version": 2,
+        "measure": "linear CKA",
+        "data": "dump/raw/xx/test",
+        "utterances": 24,
+        "frames": 181234,
+        "speakers": 3,
+        "groups": 3,
+        "models": models,
+        "pairs": [*pairs, {**twin, **similarity(layers, generator)}],
+        "decoders": decoders,
         "everything": {"utterances": 24, "layers": everything, "cka": grid, "debiased": grid},
-        "sampled": {"rows": 500, "permutations": 20}, "notes": ["do has no decoder of x <y>"],
+        "sampled": {"rows": 500, "permutations": 20},
+        "notes": ["do has no decoder of x <y>"],
         "provenance": provenance("analyze", ["cka"]),
-    }  # fmt: skip
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value))
 
@@ -230,12 +281,18 @@ def similarity(layers, generator: random.Random) -> dict:
     ]
     null = {"mean": 0.01, "highest": 0.02, "p_value": 0.05}
     curve = [
-        {"layer": layer, "cka": grid[x][x], "debiased": grid[x][x] - 0.01,
-         "interval": [grid[x][x] - 0.05, grid[x][x] + 0.04],
-         "measures": {"rsa": {"value": 0.4, "interval": [0.3, 0.5], "null": null},
-                      "svcca": {"value": None, "interval": None, "null": None}}}
+        {
+            "layer": layer,
+            "cka": grid[x][x],
+            "debiased": grid[x][x] - 0.01,
+            "interval": [grid[x][x] - 0.05, grid[x][x] + 0.04],
+            "measures": {
+                "rsa": {"value": 0.4, "interval": [0.3, 0.5], "null": null},
+                "svcca": {"value": None, "interval": None, "null": None},
+            },
+        }
         for x, layer in enumerate(layers)
-    ]  # fmt: skip
+    ]
     return {"grid": grid, "debiased": grid, "curve": curve, "only_a": [], "only_b": []}
 
 
@@ -245,33 +302,68 @@ def models_of(path: Path, systems) -> dict:
 
 def write_probes(path: Path, systems, generator: random.Random) -> None:
     rows = [
-        {"task": task, "system": system, "layer": layer, "accuracy": 60 + 20 * generator.random(),
-         "interval": [50.0, 90.0], "control": control, "selectivity": 80 - control, "chance": 2.5}
+        {
+            "task": task,
+            "system": system,
+            "layer": layer,
+            "accuracy": 60 + 20 * generator.random(),
+            "interval": [50.0, 90.0],
+            "control": control,
+            "selectivity": 80 - control,
+            "chance": 2.5,
+        }
         for task, control in (("surface", 30.0), ("deviates", 90.0))
-        for system in systems for layer in ("embed", "0")
-    ]  # fmt: skip
+        for system in systems
+        for layer in ("embed", "0")
+    ]
     about = {"classes": 40, "train": 900, "test": 300, "left_out": 3, "aligned_by": systems[0]}
     value = {
-        "kind": "probes", "version": 1, "train": "t", "data": "d", "rows": rows,
-        "models": models_of(path, systems), "tasks": {"surface": about, "deviates": about},
-        "notes": ["l1 is not probed: x"], "provenance": provenance("analyze", ["probes"]),
-    }  # fmt: skip
+        "kind": "probes",
+        "version": 1,
+        "train": "t",
+        "data": "d",
+        "rows": rows,
+        "models": models_of(path, systems),
+        "tasks": {"surface": about, "deviates": about},
+        "notes": ["l1 is not probed: x"],
+        "provenance": provenance("analyze", ["probes"]),
+    }
     path.write_text(json.dumps(value))
 
 
 def write_swaps(path: Path, systems) -> None:
     a, b = systems[:2]
-    rates = {(b, a, "own"): 5.0, (a, a, "own"): 5.0, (b, a, "direct"): 90.0,
-             (b, a, "stitched"): 6.0, (a, b, "own"): 4.0, (b, b, "own"): 4.0,
-             (a, b, "direct"): 80.0, (a, b, "stitched"): 40.0}  # fmt: skip
+    rates = {
+        (b, a, "own"): 5.0,
+        (a, a, "own"): 5.0,
+        (b, a, "direct"): 90.0,
+        (b, a, "stitched"): 6.0,
+        (a, b, "own"): 4.0,
+        (b, b, "own"): 4.0,
+        (a, b, "direct"): 80.0,
+        (a, b, "stitched"): 40.0,
+    }
     rows = [
-        {"encoder": e, "decoder": d, "output": "surface", "way": way, "rate": rate,
-         "interval": [rate - 2, rate + 2], "r2": 0.8 if way == "stitched" else None}
+        {
+            "encoder": e,
+            "decoder": d,
+            "output": "surface",
+            "way": way,
+            "rate": rate,
+            "interval": [rate - 2, rate + 2],
+            "r2": 0.8 if way == "stitched" else None,
+        }
         for (e, d, way), rate in rates.items()
-    ]  # fmt: skip
+    ]
     value = {
-        "kind": "swaps", "version": 1, "data": "d", "utterances": 40, "train_utterances": 300,
-        "models": models_of(path, systems), "metric": {"surface": "per"}, "rows": rows,
+        "kind": "swaps",
+        "version": 1,
+        "data": "d",
+        "utterances": 40,
+        "train_utterances": 300,
+        "models": models_of(path, systems),
+        "metric": {"surface": "per"},
+        "rows": rows,
         "provenance": provenance("analyze", ["swaps"]),
-    }  # fmt: skip
+    }
     path.write_text(json.dumps(value))

@@ -16,31 +16,50 @@ def written(tree, tmp_path_factory):
 
 
 def results(tree):
-    return {lang: json.loads((tree / f"exp/{lang}/analysis/cross_test.json").read_text())
-            for lang in ("ko", "en")}  # fmt: skip
+    return {
+        lang: json.loads((tree / f"exp/{lang}/analysis/cross_test.json").read_text())
+        for lang in ("ko", "en")
+    }
 
 
 def row(name="surface-surface", difference=1.2, bounds=(0.4, 2.1), by=None, label=None):
-    return {"name": name, "by": by, "bin": label, "utterances": 9, "rate_a": 5.0,
-            "rate_b": 5.0 + difference, "difference": difference, "interval": bounds,
-            "p_value": 0.01, "p_holm": 0.02, "p_permutation": 0.1, "macro": difference,
-            "macro_interval": bounds}  # fmt: skip
+    return {
+        "name": name,
+        "by": by,
+        "bin": label,
+        "utterances": 9,
+        "rate_a": 5.0,
+        "rate_b": 5.0 + difference,
+        "difference": difference,
+        "interval": bounds,
+        "p_value": 0.01,
+        "p_holm": 0.02,
+        "p_permutation": 0.1,
+        "macro": difference,
+        "macro_interval": bounds,
+    }
 
 
 @pytest.mark.parametrize(
     ("given", "joint", "said"),
     [
         (row(), True, "joint training cost surface 1.20 points [0.40 to 2.10]"),
-        (row(difference=-1.2, bounds=(-2.1, -0.4)), True,
-         "joint training gained surface 1.20 points [0.40 to 2.10]"),
+        (
+            row(difference=-1.2, bounds=(-2.1, -0.4)),
+            True,
+            "joint training gained surface 1.20 points [0.40 to 2.10]",
+        ),
         (row(bounds=(-0.1, 2.5)), True, "made no difference to surface that can be told from"),
         (row(), False, "the change cost surface 1.20 points"),
-        (row("surface-meaning", -1.2, (-2.1, -0.4)), True,
-         "surface, held against the meaning reference, came nearer to it: −1.20 points"),
+        (
+            row("surface-meaning", -1.2, (-2.1, -0.4)),
+            True,
+            "surface, held against the meaning reference, came nearer to it: −1.20 points",
+        ),
         (row("surface-meaning", 1.2, (0.4, 2.1)), True, "came further from it: +1.20"),
         (row("surface-meaning", 1.2, (-0.4, 2.1)), True, "came neither nearer"),
     ],
-)  # fmt: skip
+)
 def test_readings_of_differences(given, joint, said):
     comparison = {"a": "so_surface", "b": "do", "joint": joint}
     assert said in cross_task._change(comparison, given)
@@ -102,9 +121,13 @@ def test_a_file_of_other_systems_is_not_shown(tree, tmp_path, capsys):
 
 def test_sparse_results_make_no_false_sentences(tree):
     result = results(tree)["ko"]
-    bare = {**result, "differences": [], "lacks": ["one system: nothing"],
-            "consistency": {"unit": "char", "outputs": [], "differences": []},
-            "articulatory": {"systems": {}, "differences": [], "lacks": "x"}}  # fmt: skip
+    bare = {
+        **result,
+        "differences": [],
+        "lacks": ["one system: nothing"],
+        "consistency": {"unit": "char", "outputs": [], "differences": []},
+        "articulatory": {"systems": {}, "differences": [], "lacks": "x"},
+    }
     titles = [block.title for block in cross_task.blocks(bare)]
     assert titles == ["How far the references lie apart"]
     assert cross_task.readings(bare)[-1] == "One system: nothing."

@@ -43,16 +43,20 @@ def test_the_end_is_the_last_quarter_with_its_standard_error():
 
 def test_layers_that_agree_conflict_or_neither_are_told_together():
     wobble = (0.02, -0.02, 0.01, -0.01)
-    records = [line(n, [0.31 + w, 0.42 + w, 0.001 + w, -0.05 + w], [1, 0.9, 0.5, 0.2 - n / 99],
-                    {"0": 0.4}) for n, w in enumerate(wobble * 4)]  # fmt: skip
+    records = [
+        line(n, [0.31 + w, 0.42 + w, 0.001 + w, -0.05 + w], [1, 0.9, 0.5, 0.2 - n / 99], {"0": 0.4})
+        for n, w in enumerate(wobble * 4)
+    ]
     cosine, drift, decoders = said(*records)
     assert cosine.startswith(
         "do: at the end, gradients of surface and meaning agree in layers embed–0 (cosine +0.31 "
         "to +0.42), neither agree nor conflict beyond chance in layer 1 (cosine 0.00), conflict in "
         "layer 2 (cosine −0.05); means of 4 steps"
     )
-    assert drift == ("do: from step 0 to step 15, the encoder changed least in embed (CKA 1.00) "
-                     "and most in layer 2 (0.05).")  # fmt: skip
+    assert drift == (
+        "do: from step 0 to step 15, the encoder changed least in embed (CKA 1.00) "
+        "and most in layer 2 (0.05)."
+    )
     assert decoders == "do: CKA of the decoders of surface and meaning at the end, layer 0: 0.40."
 
 
@@ -76,9 +80,24 @@ def test_undefined_values_are_said_to_be_so():
 
 
 def report(tree, out):
-    arguments = ["--exp_dir", tree / "exp", "--dump_dir", tree / "dump/raw", "--langs", "en",
-                 "--systems", "so_surface so_meaning do", "--train_tag", "small", "--decode_tag",
-                 "decode", "--results", out / "R.md", "--html", out / "r.html"]  # fmt: skip
+    arguments = [
+        "--exp_dir",
+        tree / "exp",
+        "--dump_dir",
+        tree / "dump/raw",
+        "--langs",
+        "en",
+        "--systems",
+        "so_surface so_meaning do",
+        "--train_tag",
+        "small",
+        "--decode_tag",
+        "decode",
+        "--results",
+        out / "R.md",
+        "--html",
+        out / "r.html",
+    ]
     assert command.main([str(argument) for argument in arguments]) == 0
     return (out / "R.md").read_text("utf-8"), (out / "r.html").read_text("utf-8")
 
@@ -99,8 +118,10 @@ def test_both_reports_have_values_and_readings(tree, tmp_path):
         assert "the encoder changed least in embed (CKA 0.81) and most in layer 2 (0.24)" in text
         assert "layer 0: 0.50, layer 1: −0.12" in text
         assert "so_meaning: no gradients" not in text  # it was not diagnosed
-    for title in ("English, do: cosine of gradients, surface – meaning",
-                  "English, so_surface: CKA with the start"):  # fmt: skip
+    for title in (
+        "English, do: cosine of gradients, surface – meaning",
+        "English, so_surface: CKA with the start",
+    ):
         assert f"<title>{title}</title>" in page
 
 
@@ -111,11 +132,14 @@ def test_trainings_without_diagnoses_have_no_section(tmp_path):
     assert diagnostics.section(results.languages[0]) is None
 
 
-@pytest.mark.parametrize(("broken", "named"), [
-    ("nonsense\n", r"diagnostics.jsonl:1: not valid JSON"),
-    ("[1]\n", r"diagnostics.jsonl:1: is no diagnosis"),
-    ('{"step": 3}\n', r"diagnostics.jsonl:1: is no diagnosis"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("broken", "named"),
+    [
+        ("nonsense\n", r"diagnostics.jsonl:1: not valid JSON"),
+        ("[1]\n", r"diagnostics.jsonl:1: is no diagnosis"),
+        ('{"step": 3}\n', r"diagnostics.jsonl:1: is no diagnosis"),
+    ],
+)
 def test_a_broken_file_is_named_with_its_line(tmp_path, broken, named):
     tree = make(tmp_path, systems=("do",), languages=("en",), audio=False)
     path = tree / "exp/en/do_small/diagnostics.jsonl"
@@ -157,8 +181,9 @@ def test_curves_stand_where_their_values_are_and_gaps_stay_open():
 
 
 def test_many_points_are_marked_at_their_end_only_and_one_alone_is_seen():
-    many = svg.curves({"a": [(n, n / 99) for n in range(99)]}, bottom=0, top=1, title="t",
-                      x_title="x")  # fmt: skip
+    many = svg.curves(
+        {"a": [(n, n / 99) for n in range(99)]}, bottom=0, top=1, title="t", x_title="x"
+    )
     assert many.count("<circle") == 1
     one = svg.curves({"a": [(5, 0.5)], "b": [(5, None)]}, bottom=0, top=1, title="t", x_title="x")
     assert one.count("<circle") == 1 and polylines(one) == []

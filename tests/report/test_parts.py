@@ -56,15 +56,23 @@ def test_axes_end_just_above_the_value(value):
 def test_marked_walks_both_sides():
     tokens = marked("S IY M", "S M AH", "=d=i", phones=True)
     assert [(t.kind, t.text, t.against) for t in tokens] == [
-        ("=", "S", "S"), ("d", "", "IY"), ("=", "M", "M"), ("i", "AH", ""),
-    ]  # fmt: skip
+        ("=", "S", "S"),
+        ("d", "", "IY"),
+        ("=", "M", "M"),
+        ("i", "AH", ""),
+    ]
     assert [t.kind for t in marked("ab", "cd", "=", phones=False)] == ["=", "="]  # does not fit
 
 
 def row(utt, speaker, distance, errors, meaning="말"):
     cells = {"meaning-meaning": {"errors": errors, "tokens": 9, "columns": ""}}
-    return {"id": utt, "speaker": speaker, "distance": distance, "texts": {"meaning": meaning},
-            "cells": cells}  # fmt: skip
+    return {
+        "id": utt,
+        "speaker": speaker,
+        "distance": distance,
+        "texts": {"meaning": meaning},
+        "cells": cells,
+    }
 
 
 def test_examples_prefer_where_systems_differ_and_new_speakers_and_sentences():
@@ -93,8 +101,12 @@ def test_corpus_counts(tmp_path):
     rows = corpus_rows(tmp_path)
     assert [r["set"] for r in rows] == ["train", "test"]
     assert rows[0] == {
-        "set": "train", "utterances": 2, "speakers": 1, "hours": "1.00", "with surface": 1,
-    }  # fmt: skip
+        "set": "train",
+        "utterances": 2,
+        "speakers": 1,
+        "hours": "1.00",
+        "with surface": 1,
+    }
     assert corpus_rows(tmp_path / "none") == []
 
 

@@ -6,14 +6,33 @@ from espnet_ext.report import facts, sections
 from espnet_ext.report.collect import Language, Run
 
 ROWS = [
-    {"score": "accuracy", "measure": "recognised", "utterances": 40, "speakers": 8,
-     "pearson": -0.5, "spearman": None,
-     "intervals": {"pearson": [-0.7123, -0.25], "spearman": None}},
-    {"score": "<b>", "measure": "annotated", "utterances": 40, "speakers": 1,
-     "pearson": -0.625, "spearman": -0.6, "intervals": {"pearson": None, "spearman": None}},
-]  # fmt: skip
-FOUND = {"F1": {}, "counts": {}, "PER": 1.0, "utterances": 40, "ratings": ROWS,
-         "measures": {"with_insertions": dict.fromkeys(("FRR", "FAR", "DER"), 1.0)}}  # fmt: skip
+    {
+        "score": "accuracy",
+        "measure": "recognised",
+        "utterances": 40,
+        "speakers": 8,
+        "pearson": -0.5,
+        "spearman": None,
+        "intervals": {"pearson": [-0.7123, -0.25], "spearman": None},
+    },
+    {
+        "score": "<b>",
+        "measure": "annotated",
+        "utterances": 40,
+        "speakers": 1,
+        "pearson": -0.625,
+        "spearman": -0.6,
+        "intervals": {"pearson": None, "spearman": None},
+    },
+]
+FOUND = {
+    "F1": {},
+    "counts": {},
+    "PER": 1.0,
+    "utterances": 40,
+    "ratings": ROWS,
+    "measures": {"with_insertions": dict.fromkeys(("FRR", "FAR", "DER"), 1.0)},
+}
 
 
 def runs(found):

@@ -15,12 +15,59 @@ from espnet_ext.report.summary import interval, percent
 SYSTEMS = "so_surface so_meaning do"
 VOID = {"meta", "br", "hr", "img", "link"}
 ALLOWED = {
-    "html", "head", "meta", "title", "style", "body", "header", "h1", "h2", "h3", "h4", "p", "nav",
-    "ul", "li", "a", "main", "section", "div", "table", "thead", "tbody", "tr", "th", "td", "small",
-    "span", "b", "strong", "figure", "figcaption", "svg", "line", "text", "circle", "polygon",
-    "polyline", "rect", "details", "summary", "article", "audio", "dl", "dt", "dd", "ruby", "rt",
-    "ins", "del", "pre", "code", "footer",
-}  # fmt: skip
+    "html",
+    "head",
+    "meta",
+    "title",
+    "style",
+    "body",
+    "header",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "p",
+    "nav",
+    "ul",
+    "li",
+    "a",
+    "main",
+    "section",
+    "div",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "small",
+    "span",
+    "b",
+    "strong",
+    "figure",
+    "figcaption",
+    "svg",
+    "line",
+    "text",
+    "circle",
+    "polygon",
+    "polyline",
+    "rect",
+    "details",
+    "summary",
+    "article",
+    "audio",
+    "dl",
+    "dt",
+    "dd",
+    "ruby",
+    "rt",
+    "ins",
+    "del",
+    "pre",
+    "code",
+    "footer",
+}
 
 
 class Page(html.parser.HTMLParser):
@@ -55,10 +102,25 @@ class Page(html.parser.HTMLParser):
 
 def write(tree, out, systems=SYSTEMS, languages="ko en", **options):
     arguments = [
-        "--exp_dir", tree / "exp", "--dump_dir", tree / "dump/raw", "--langs", languages,
-        "--systems", systems, "--train_tag", "small", "--decode_tag", "decode", "--sets", "test",
-        "--results", out / "RESULTS.md", "--html", out / "report.html",
-    ]  # fmt: skip
+        "--exp_dir",
+        tree / "exp",
+        "--dump_dir",
+        tree / "dump/raw",
+        "--langs",
+        languages,
+        "--systems",
+        systems,
+        "--train_tag",
+        "small",
+        "--decode_tag",
+        "decode",
+        "--sets",
+        "test",
+        "--results",
+        out / "RESULTS.md",
+        "--html",
+        out / "report.html",
+    ]
     for name, value in options.items():
         arguments += [f"--{name}", value]
     assert command.main([str(argument) for argument in arguments]) == 0
@@ -235,7 +297,8 @@ def test_what_stage_17_found_is_told(tree, tmp_path):
     markdown, page = write(tmp_path / "all", tmp_path, systems=SYSTEMS)
     for text in (
         f"{systems[0]} – its twin",  # the ceiling
-        "writing on their own, means of utterances", "token by token",  # decoders
+        "writing on their own, means of utterances",
+        "token by token",  # decoders
         "null 0.01",  # of other measures
         "do has no decoder of x &lt;y&gt;",  # what could not be compared
         "surface tokens (40 kinds, chance 2.50; 900 rows to learn from, 300 tested",
@@ -243,10 +306,14 @@ def test_what_stage_17_found_is_told(tree, tmp_path):
         "what it needs is there in other coordinates",
         "what it needs may not all be linearly there",
         "Published for the two single-output encoders",
-    ):  # fmt: skip
+    ):
         assert text.lower() in markdown.lower(), text
-    for text in ("What the systems share inside", "What can be read off the encoders",
-                 "Encoders exchanged", "All layers against all layers"):  # fmt: skip
+    for text in (
+        "What the systems share inside",
+        "What can be read off the encoders",
+        "Encoders exchanged",
+        "All layers against all layers",
+    ):
         assert text in page
     assert "Korean: encoders exchanged" in markdown
     assert "English: encoders exchanged" not in markdown  # nobody asked for it there

@@ -14,27 +14,62 @@ from espnet_ext.report.summary import percent, signed
 from espnet_ext.report.tasks import partial_readings, partial_rows, transfer_rows
 
 VECTORS = {
-    "kind": "vectors", "version": 2, "data": "dump/raw/ko/test", "utterances": 24,
+    "kind": "vectors",
+    "version": 2,
+    "data": "dump/raw/ko/test",
+    "utterances": 24,
     "models": {"do": {"directory": "exp/ko/do_small"}},
-    "systems": [{
-        "system": "do", "mode": "per_task_sum",
-        "places": [{
-            "place": "features", "labels": ["never", "surface", "meaning"],
-            "trained": [False, True, True], "norms": [9.0, 3.0, 4.0],
-            "history": {"epochs": [1, 2, 3],
-                        "norms": {"never": [777.5, 777.5, 777.5], "surface": [1.0, 2.0, 3.0],
-                                  "meaning": [2.0, 4.0, 4.0]}},
-            "states": 50.5, "cosine": [[1.0, 0.5, 0.5], [0.5, 1.0, -0.25], [0.5, -0.25, 1.0]],
-            "points": [None, [2.5, 0.0], [-2.5, 0.0]], "explained": [1.0, 0.0],
-        }],
-        "leakage": [{"tag": "meaning.l1", "active": ["surface", "meaning"], "trained": True,
-                     "utterances": 24, "emitted": 3, "share": 12.5, "emitted_on": 18,
-                     "share_on": 75.0}],
-        "off": [{"output": "surface", "active": ["meaning"], "trained": False,
-                 "utterances": 24, "metric": "cer",
-                 "rate_on": 5.0, "rate_off": 25.0, "interval": [15.0, 26.0]}],
-    }],
-}  # fmt: skip
+    "systems": [
+        {
+            "system": "do",
+            "mode": "per_task_sum",
+            "places": [
+                {
+                    "place": "features",
+                    "labels": ["never", "surface", "meaning"],
+                    "trained": [False, True, True],
+                    "norms": [9.0, 3.0, 4.0],
+                    "history": {
+                        "epochs": [1, 2, 3],
+                        "norms": {
+                            "never": [777.5, 777.5, 777.5],
+                            "surface": [1.0, 2.0, 3.0],
+                            "meaning": [2.0, 4.0, 4.0],
+                        },
+                    },
+                    "states": 50.5,
+                    "cosine": [[1.0, 0.5, 0.5], [0.5, 1.0, -0.25], [0.5, -0.25, 1.0]],
+                    "points": [None, [2.5, 0.0], [-2.5, 0.0]],
+                    "explained": [1.0, 0.0],
+                }
+            ],
+            "leakage": [
+                {
+                    "tag": "meaning.l1",
+                    "active": ["surface", "meaning"],
+                    "trained": True,
+                    "utterances": 24,
+                    "emitted": 3,
+                    "share": 12.5,
+                    "emitted_on": 18,
+                    "share_on": 75.0,
+                }
+            ],
+            "off": [
+                {
+                    "output": "surface",
+                    "active": ["meaning"],
+                    "trained": False,
+                    "utterances": 24,
+                    "metric": "cer",
+                    "rate_on": 5.0,
+                    "rate_off": 25.0,
+                    "interval": [15.0, 26.0],
+                }
+            ],
+        }
+    ],
+}
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +79,36 @@ def told(tmp_path_factory):
     analysis = root / "exp/ko/analysis"
     (analysis / "vectors.json").write_text(json.dumps(VECTORS))
     base = root / "exp/ko"
-    assert analyze.main([
-        "partial", "--output_name", "surface", "--output", str(analysis / "partial.json"), "--runs",
-        f"50:complete={base / 'so_surface_small/decode/test'}",
-        f"50:do={base / 'do_small/decode/test'}", f"0:do={base / 'do_small/decode/test'}",
-    ]) == 0  # fmt: skip
+    assert (
+        analyze.main(
+            [
+                "partial",
+                "--output_name",
+                "surface",
+                "--output",
+                str(analysis / "partial.json"),
+                "--runs",
+                f"50:complete={base / 'so_surface_small/decode/test'}",
+                f"50:do={base / 'do_small/decode/test'}",
+                f"0:do={base / 'do_small/decode/test'}",
+            ]
+        )
+        == 0
+    )
     score = base / "do_small/decode/test/score.json"
     changed = json.loads(score.read_text())
-    changed["tags"] = [{"output": "meaning", "tag": "l1", "utterances": 20, "wrong": 5,
-                        "missing": 2, "invented": 1, "rate": 25.0, "interval": [10.0, 40.0]}]
+    changed["tags"] = [
+        {
+            "output": "meaning",
+            "tag": "l1",
+            "utterances": 20,
+            "wrong": 5,
+            "missing": 2,
+            "invented": 1,
+            "rate": 25.0,
+            "interval": [10.0, 40.0],
+        }
+    ]
     score.write_text(json.dumps(changed))
     out = tmp_path_factory.mktemp("out")
     return (*write(root, out, languages="ko"), json.loads((analysis / "partial.json").read_text()))
@@ -62,10 +118,14 @@ def test_every_part_is_in_both(told):
     markdown, page, _ = told
     Page(page)  # well-formed
     for text in (
-        "what a further output does to the others", "task vectors", "fewer labels of surface",
-        "length of task vectors over training", "outputs with their vectors off", "tags",
+        "what a further output does to the others",
+        "task vectors",
+        "fewer labels of surface",
+        "length of task vectors over training",
+        "outputs with their vectors off",
+        "tags",
         "tags with their vectors off",
-    ):  # fmt: skip
+    ):
         assert text in markdown.lower() and text in page.lower(), text
     assert "| do | features | surface | 3.00 | 50.50 | meaning −0.25 | +2.50, +0.00 |" in markdown
     assert "| do, features, meaning | 2.00 | 4.00 | 4.00 |" in markdown
@@ -98,14 +158,23 @@ def test_transfer_is_the_difference_of_the_systems(told):
         ({"interval": [-2.0, -1.0], "p_permutation": 0.125}, [None, "ctc"], "positive here"),
         ({"interval": [1.0, 2.0], "p_holm": 0.2}, ["ctc", "ctc"], "not shown"),
         ({"interval": [-1.0, 2.0]}, ["ctc", "ctc"], "not shown"),
-        ({"interval": [1.0, 2.0], "p_permutation": 0.3}, ["ctc_attention", "attention"],
-         "negative here, but ctc_attention became attention"),
+        (
+            {"interval": [1.0, 2.0], "p_permutation": 0.3},
+            ["ctc_attention", "attention"],
+            "negative here, but ctc_attention became attention",
+        ),
         ({"interval": None}, ["ctc", "attention"], "–"),
     ],
-)  # fmt: skip
+)
 def test_what_is_said_of_transfer(row, kinds, verdict):
-    cell = {"name": "surface-surface", "bin": None, "rate_a": 5.0, "rate_b": 6.5,
-            "difference": 1.5, **row}  # fmt: skip
+    cell = {
+        "name": "surface-surface",
+        "bin": None,
+        "rate_a": 5.0,
+        "rate_b": 6.5,
+        "difference": 1.5,
+        **row,
+    }
     _, rows = transfer_rows(
         [{"a": "so", "b": "do", "cells": [cell]}],
         {"so": {"surface"}, "do": {"surface", "meaning"}},
@@ -116,11 +185,16 @@ def test_what_is_said_of_transfer(row, kinds, verdict):
 
 def test_what_is_said_of_fewer_labels():
     row = {"percent": 50, "way": "do", "output": "meaning", "difference": -1.5}
-    said = partial_readings({"differences": [
-        {**row, "interval": [-2.0, -1.0], "p_permutation": 0.125},
-        {**row, "interval": [-2.0, -1.0], "p_permutation": 0.01},
-        {**row, "interval": [-2.0, 1.0], "p_permutation": 0.5}, {**row, "interval": None},
-    ]})  # fmt: skip
+    said = partial_readings(
+        {
+            "differences": [
+                {**row, "interval": [-2.0, -1.0], "p_permutation": 0.125},
+                {**row, "interval": [-2.0, -1.0], "p_permutation": 0.01},
+                {**row, "interval": [-2.0, 1.0], "p_permutation": 0.5},
+                {**row, "interval": None},
+            ]
+        }
+    )
     assert len(said) == 3
     assert "is better than the complete part alone: −1.50 points" in said[0]
     assert "For these speakers" in said[0] and "For these speakers" not in said[1]
@@ -130,9 +204,12 @@ def test_what_is_said_of_fewer_labels():
 def test_fewer_labels_are_as_scored_and_compared(told):
     markdown, page, partial = told
     assert [(row["percent"], row["way"], row["output"]) for row in partial["rows"]] == [
-        (50, "complete", "surface"), (50, "do", "surface"), (50, "do", "meaning"),
-        (0, "do", "surface"), (0, "do", "meaning"),
-    ]  # fmt: skip
+        (50, "complete", "surface"),
+        (50, "do", "surface"),
+        (50, "do", "meaning"),
+        (0, "do", "surface"),
+        (0, "do", "meaning"),
+    ]
     rates = {(r["percent"], r["way"], r["output"]): r["rate"] for r in partial["rows"]}
     difference = partial["differences"][0]
     assert len(partial["differences"]) == 1  # nothing to compare with at 0, nor for the meaning
@@ -153,15 +230,25 @@ def test_without_any_of_it_nothing_is_told(tree, tmp_path):
 @pytest.mark.parametrize(
     ("runs", "named"),
     [
-        (["do=x"], "run 'do=x'"), (["half:do=x"], "run 'half:do=x'"),
+        (["do=x"], "run 'do=x'"),
+        (["half:do=x"], "run 'half:do=x'"),
         (["50:do=nowhere"], "nowhere/score.json: no such file"),
         (["50:do=a", "50:do=./a"], "a training is given twice"),
     ],
-)  # fmt: skip
+)
 def test_wrong_runs(runs, named, tmp_path):
     with pytest.raises(UserError, match=named):
-        analyze.main(["partial", "--output_name", "surface", "--output", str(tmp_path / "x.json"),
-                      "--runs", *runs])  # fmt: skip
+        analyze.main(
+            [
+                "partial",
+                "--output_name",
+                "surface",
+                "--output",
+                str(tmp_path / "x.json"),
+                "--runs",
+                *runs,
+            ]
+        )
 
 
 def test_several_trainings_are_put_together(tree, tmp_path):

@@ -20,18 +20,27 @@ def never(sentence):
 
 def file_of(rows, types=WRITTEN):
     """utterances.json of (id, speaker, references, hypotheses)."""
+
     def cells(texts, heard):
-        return {f"{k}-{k}": {"errors": int(texts[k] != heard[k]), "tokens": len(texts[k])}
-                for k in heard if k in texts}  # fmt: skip
+        return {
+            f"{k}-{k}": {"errors": int(texts[k] != heard[k]), "tokens": len(texts[k])}
+            for k in heard
+            if k in texts
+        }
 
     return {
         "token_types": types,
         "utterances": [
-            {"id": utt_id, "speaker": speaker, "texts": texts, "hypotheses": heard,
-             "cells": cells(texts, heard)}
+            {
+                "id": utt_id,
+                "speaker": speaker,
+                "texts": texts,
+                "hypotheses": heard,
+                "cells": cells(texts, heard),
+            }
             for utt_id, speaker, texts, heard in rows
         ],
-    }  # fmt: skip
+    }
 
 
 def noisy(text, source, rate):
@@ -44,8 +53,9 @@ def made(seed, rate=0.2, speakers=5, each=12):
     for s, i in itertools.product(range(speakers), range(each)):
         meaning = "".join(texts.choices("가나다", k=texts.randint(3, 9)))
         labels = {"meaning": meaning, "surface": noisy(meaning, texts, 0.3)}
-        rows.append((f"s{s}-{i}", f"s{s}", labels,
-                     {k: noisy(v, heard, rate) for k, v in labels.items()}))  # fmt: skip
+        rows.append(
+            (f"s{s}-{i}", f"s{s}", labels, {k: noisy(v, heard, rate) for k, v in labels.items()})
+        )
     return rows
 
 
@@ -60,8 +70,9 @@ def by_loops(rows):
 
     x = [Levenshtein.distance(t["meaning"], t["surface"]) for _, _, t, _ in rows]
     y = [Levenshtein.distance(h["meaning"], h["surface"]) for _, _, _, h in rows]
-    assert all(d <= hamming(t["meaning"], t["surface"])
-               for d, (_, _, t, _) in zip(x, rows, strict=True))  # fmt: skip
+    assert all(
+        d <= hamming(t["meaning"], t["surface"]) for d, (_, _, t, _) in zip(x, rows, strict=True)
+    )
     right = [(h["surface"] == t["surface"], h["meaning"] == t["meaning"]) for _, _, t, h in rows]
     apart = [abs(a - b) for a, b in zip(x, y, strict=True)]
     tokens = sum(len(t["meaning"]) for _, _, t, _ in rows)
@@ -71,9 +82,12 @@ def by_loops(rows):
         return 100 * sum(map(chosen, of)) / len(of) if of else None
 
     return {
-        "distance_references": np.mean(x), "distance_hypotheses": np.mean(y),
-        "difference": np.mean(y) - np.mean(x), "absolute_difference": np.mean(apart),
-        "per_100_tokens": 100 * sum(apart) / tokens, "correlation": np.corrcoef(x, y)[0, 1],
+        "distance_references": np.mean(x),
+        "distance_hypotheses": np.mean(y),
+        "difference": np.mean(y) - np.mean(x),
+        "absolute_difference": np.mean(apart),
+        "per_100_tokens": 100 * sum(apart) / tokens,
+        "correlation": np.corrcoef(x, y)[0, 1],
         "equal_references": percent(lambda d: d == 0, x),
         "equal_hypotheses": percent(lambda d: d == 0, y),
         "both_right": percent(lambda r: r == (True, True), right),
@@ -84,7 +98,7 @@ def by_loops(rows):
         "meaning_if_not_surface": percent(lambda r: r[1], (r for r in right if not r[0])),
         "surface_if_meaning": percent(lambda r: r[0], (r for r in right if r[1])),
         "surface_if_not_meaning": percent(lambda r: r[0], (r for r in right if not r[1])),
-    }  # fmt: skip
+    }
 
 
 def measured(rows, name="do", types=WRITTEN, unit="char", pronounce=never):
@@ -110,8 +124,13 @@ def test_intervals_are_of_speakers_drawn_one_by_one(monkeypatch):
     found = describe(measured(rows))["measures"]
     drawn = []
     for weights in bootstrap.draws(5, 200, bootstrap.SEED):
-        again = [row for s, n in enumerate(weights) for row in rows if row[1] == f"s{s}"
-                 for _ in range(n)]  # fmt: skip
+        again = [
+            row
+            for s, n in enumerate(weights)
+            for row in rows
+            if row[1] == f"s{s}"
+            for _ in range(n)
+        ]
         drawn.append(by_loops(again))
     for name in ("correlation", "absolute_difference", "meaning_if_surface", "per_100_tokens"):
         wanted = np.percentile([one[name] for one in drawn], [2.5, 97.5])
@@ -151,8 +170,7 @@ def test_two_single_systems_are_a_pair():
 
 
 def test_outputs_that_copy_each_other_are_told():
-    rows = [(u, s, t, {"surface": t["meaning"], "meaning": t["meaning"]})
-            for u, s, t, _ in made(7)]  # fmt: skip
+    rows = [(u, s, t, {"surface": t["meaning"], "meaning": t["meaning"]}) for u, s, t, _ in made(7)]
     found = describe(measured(rows))["measures"]
     assert found["equal_hypotheses"]["value"] == 100 > found["equal_references"]["value"]
     assert found["difference"]["interval"][1] < 0  # nearer together than the references
@@ -184,10 +202,15 @@ def test_phones_against_what_was_understood():
 def test_what_one_has_no_distance_for_is_left_out_of_both():
     lexicon = pronouncer({"see": "S IY"})
     labels = {"surface": "S IH", "meaning": "see", "canonical": "S IY"}
-    one = [(f"{s}-{i}", s, labels, {"surface": "S IH", "meaning": "see"})
-           for s in "ab" for i in range(2)]  # fmt: skip
-    other = [(u, s, t, {"surface": "S IY", "meaning": "zzyx" if u == "a-0" else "see"})
-             for u, s, t, _ in one]  # fmt: skip
+    one = [
+        (f"{s}-{i}", s, labels, {"surface": "S IH", "meaning": "see"})
+        for s in "ab"
+        for i in range(2)
+    ]
+    other = [
+        (u, s, t, {"surface": "S IY", "meaning": "zzyx" if u == "a-0" else "see"})
+        for u, s, t, _ in one
+    ]
     a, b = (measured(rows, types=PHONES, unit="phone", pronounce=lexicon) for rows in (one, other))
     found = differences(a, b)
     assert (found["utterances"], found["not_comparable"]) == (4, 1)

@@ -131,10 +131,12 @@ def test_columns_are_jiwers_where_many_alignments_cost_the_same():
     pairs = [(["a"] * n, ["a"] * m) for n in range(9) for m in range(9)]
     pairs += [(list("ab" * 30), list("ba" * 29)), (list("abc" * 90), list("cab" * 80))]
     pairs += [
-        (generator.choices("ab", k=generator.randint(0, 150)),
-         generator.choices("ab", k=generator.randint(0, 150)))
+        (
+            generator.choices("ab", k=generator.randint(0, 150)),
+            generator.choices("ab", k=generator.randint(0, 150)),
+        )
         for _ in range(60)
-    ]  # fmt: skip
+    ]
     references, hypotheses = map(list, zip(*pairs, strict=True))
     assert align(references, hypotheses) == jiwers(references, hypotheses)
 

@@ -38,8 +38,9 @@ def korean(root, speakers=4, each=9, canonical=True):
     if not canonical:
         del texts["canonical"]
     data = data_directory(root / "data", who, texts)
-    (data / "utt2l1").write_text("".join(f"{u} {'vi' if w < 's2' else 'ja'}\n"
-                                         for u, w in sorted(who.items())))  # fmt: skip
+    (data / "utt2l1").write_text(
+        "".join(f"{u} {'vi' if w < 's2' else 'ja'}\n" for u, w in sorted(who.items()))
+    )
     folders = {}
     for name, outputs in SYSTEMS.items():
         heard = {k: {u: changed(t, source, 0.2) for u, t in texts[k].items()} for k in outputs}
@@ -65,8 +66,9 @@ def rows_of(folder):
 def test_all_cells_that_both_have_in_all_bins(folders, result):
     do = rows_of(folders["do"])
     assert [(c["a"], c["b"]) for c in result["differences"]] == [
-        ("so_surface", "do"), ("so_meaning", "do"),
-    ]  # fmt: skip
+        ("so_surface", "do"),
+        ("so_meaning", "do"),
+    ]
     for comparison in result["differences"]:
         other = rows_of(folders[comparison["a"]])
         output = comparison["a"].removeprefix("so_")
@@ -86,8 +88,10 @@ def test_all_cells_that_both_have_in_all_bins(folders, result):
             own = []
             for speaker in speakers:
                 mine = [u for u in chosen if do[u]["speaker"] == speaker]
-                gap = sum(do[u]["cells"][row["name"]]["errors"]
-                          - other[u]["cells"][row["name"]]["errors"] for u in mine)  # fmt: skip
+                gap = sum(
+                    do[u]["cells"][row["name"]]["errors"] - other[u]["cells"][row["name"]]["errors"]
+                    for u in mine
+                )
                 own.append(100 * gap / sum(do[u]["cells"][row["name"]]["tokens"] for u in mine))
             assert row["macro"] == pytest.approx(np.mean(own))
             if row["by"]:
@@ -112,26 +116,37 @@ def place(row, by):
 def test_holm_counts_the_rows_of_one_kind(result):
     for comparison in result["differences"]:
         for by in (None, *divergence.GROUPS):
-            rows = sorted((r for r in comparison["cells"] if r["by"] == by and r["p_value"]),
-                          key=lambda r: r["p_value"])  # fmt: skip
+            rows = sorted(
+                (r for r in comparison["cells"] if r["by"] == by and r["p_value"]),
+                key=lambda r: r["p_value"],
+            )
             assert rows[0]["p_holm"] == pytest.approx(min(1, len(rows) * rows[0]["p_value"]))
 
 
 def test_slopes_are_those_of_least_squares(folders, result):
     comparison = result["differences"][1]
     other, do = rows_of(folders["so_meaning"]), rows_of(folders["do"])
-    found = next(d for d in comparison["dependence"]
-                 if d["name"] == "meaning-meaning" and len(d["of"]) == 2)  # fmt: skip
+    found = next(
+        d for d in comparison["dependence"] if d["name"] == "meaning-meaning" and len(d["of"]) == 2
+    )
     from rapidfuzz.distance import Levenshtein
 
     design, target = [], []
     for utt_id, row in do.items():
         t = row["texts"]
-        design.append([Levenshtein.distance(t["canonical"], t["meaning"]),
-                       Levenshtein.distance(t["surface"], t["canonical"]),
-                       len(t["meaning"]), 1, row["l1"] == "vi"])  # fmt: skip
-        target.append(row["cells"]["meaning-meaning"]["errors"]
-                      - other[utt_id]["cells"]["meaning-meaning"]["errors"])  # fmt: skip
+        design.append(
+            [
+                Levenshtein.distance(t["canonical"], t["meaning"]),
+                Levenshtein.distance(t["surface"], t["canonical"]),
+                len(t["meaning"]),
+                1,
+                row["l1"] == "vi",
+            ]
+        )
+        target.append(
+            row["cells"]["meaning-meaning"]["errors"]
+            - other[utt_id]["cells"]["meaning-meaning"]["errors"]
+        )
     wanted = np.linalg.lstsq(np.array(design, float), target, rcond=None)[0]
     slopes = [found["slopes"][name]["slope"] for name in ("regular", "learner")]
     assert slopes == pytest.approx(wanted[:2])
@@ -174,8 +189,10 @@ def test_consistency_of_the_joint_system_and_of_the_pair(result):
 def test_units(folders):
     from rapidfuzz.distance import Levenshtein
 
-    texts = [{k: unicodedata.normalize("NFD", t) for k, t in row["texts"].items()}
-             for row in rows_of(folders["do"]).values()]  # fmt: skip
+    texts = [
+        {k: unicodedata.normalize("NFD", t) for k, t in row["texts"].items()}
+        for row in rows_of(folders["do"]).values()
+    ]
     edits = [Levenshtein.distance(t["surface"], t["meaning"]) for t in texts]
     found = cross_task(folders, unit="jamo")["divergence"]
     whole = found["pairs"]["surface-meaning"]

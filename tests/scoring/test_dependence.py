@@ -26,8 +26,10 @@ def test_sign_flips_tries_all_ways():
     source = random.Random(1)
     for _ in range(20):
         values = [source.randint(-5, 5) for _ in range(source.randint(2, 7))]
-        sums = [abs(sum(s * v for s, v in zip(signs, values, strict=True)))
-                for signs in itertools.product((1, -1), repeat=len(values))]  # fmt: skip
+        sums = [
+            abs(sum(s * v for s, v in zip(signs, values, strict=True)))
+            for signs in itertools.product((1, -1), repeat=len(values))
+        ]
         wanted = sum(s >= abs(sum(values)) for s in sums) / len(sums)
         assert sign_flips(values) == pytest.approx(wanted)
     assert sign_flips([3]) is None
@@ -47,11 +49,14 @@ def rows_of(distances, tokens, noise, slope=0.5, l1s=("ko", "ja")):
     source = np.random.default_rng(3)
     return [
         {
-            "distance": int(d), "tokens": int(t), "speaker": f"s{i % 8}", "l1": l1s[i % len(l1s)],
+            "distance": int(d),
+            "tokens": int(t),
+            "speaker": f"s{i % 8}",
+            "l1": l1s[i % len(l1s)],
             "difference": slope * d + 0.1 * t - 2 + 3 * (i % len(l1s)) + noise * source.normal(),
         }
         for i, (d, t) in enumerate(zip(distances, tokens, strict=True))
-    ]  # fmt: skip
+    ]
 
 
 def test_the_slope_is_found_beside_length_and_language():

@@ -27,8 +27,11 @@ def levenshtein(one, other):
     def rest(n, m):
         if not n or not m:
             return n + m
-        return min(rest(n - 1, m) + 1, rest(n, m - 1) + 1,
-                   rest(n - 1, m - 1) + (one[n - 1] != other[m - 1]))  # fmt: skip
+        return min(
+            rest(n - 1, m) + 1,
+            rest(n, m - 1) + 1,
+            rest(n - 1, m - 1) + (one[n - 1] != other[m - 1]),
+        )
 
     return rest(len(one), len(other))
 
@@ -37,10 +40,12 @@ def levenshtein(one, other):
 def test_edits_are_levenshteins_in_the_unit(unit, form):
     source = random.Random(1)
     texts = {
-        str(i): {kind: "".join(source.choices("가나다 각낙", k=9)).strip()
-                 for kind in ("surface", "canonical", "meaning")}
+        str(i): {
+            kind: "".join(source.choices("가나다 각낙", k=9)).strip()
+            for kind in ("surface", "canonical", "meaning")
+        }
         for i in range(40)
-    }  # fmt: skip
+    }
     found = measure(texts, WRITTEN, unit)
     assert set(found.pairs) == {"surface-meaning", "surface-canonical", "canonical-meaning"}
     for name, rows in found.pairs.items():
@@ -65,16 +70,21 @@ def test_origins_and_who_is_left_out():
     found = measure(TEXTS, WRITTEN)
     # e is an error whatever was meant; of d, regular phonology is not known
     assert found.places["origin"] == {
-        "a": "regular phonology only", "b": "learner error", "c": "neither", "e": "learner error",
-    }  # fmt: skip
+        "a": "regular phonology only",
+        "b": "learner error",
+        "c": "neither",
+        "e": "learner error",
+    }
     assert set(found.places["distance"]) == {"a", "b", "c"}
     assert found.places["normalised"] == {"a": ">0.3", "b": ">0.3", "c": "0"}
     assert found.main == "surface-meaning" and found.lacks == {}
 
 
 def test_letters_and_phones_have_no_distance():
-    texts = {"a": {"surface": "S IY", "canonical": "S IH", "meaning": "see"},
-             "b": {"surface": "S IY", "canonical": "S IY", "meaning": "see"}}  # fmt: skip
+    texts = {
+        "a": {"surface": "S IY", "canonical": "S IH", "meaning": "see"},
+        "b": {"surface": "S IY", "canonical": "S IY", "meaning": "see"},
+    }
     found = measure(texts, PHONES)
     assert set(found.pairs) == {"surface-canonical"} == {found.main}
     assert "no distance is defined" in found.lacks["surface-meaning"]
@@ -96,9 +106,12 @@ def test_without_canonical_forms_it_is_said():
 
 @pytest.mark.parametrize(
     ("types", "unit", "said"),
-    [(PHONES, "char", "surface is phones"), (WRITTEN, "phone", "surface is written"),
-     (WRITTEN, "word", "no unit")],
-)  # fmt: skip
+    [
+        (PHONES, "char", "surface is phones"),
+        (WRITTEN, "phone", "surface is written"),
+        (WRITTEN, "word", "no unit"),
+    ],
+)
 def test_units_that_the_texts_are_not_made_of(types, unit, said):
     with pytest.raises(UserError, match=said):
         measure(TEXTS, types, unit)

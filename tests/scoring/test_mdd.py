@@ -69,9 +69,10 @@ def test_rates_and_three_kinds_of_f1():
         100 * 2 * precision * recall / (precision + recall)
     )
     assert mdd.measures({"TA": 3}) == {
-        **dict.fromkeys(("FAR", "DER", "precision", "recall", "F1"), None), "FRR": 0.0,
+        **dict.fromkeys(("FAR", "DER", "precision", "recall", "F1"), None),
+        "FRR": 0.0,
         **dict.fromkeys(("diagnosis_precision", "diagnosis_recall", "diagnosis_F1"), None),
-    }  # fmt: skip
+    }
 
 
 def test_tables_by_phone_and_group():
@@ -79,13 +80,15 @@ def test_tables_by_phone_and_group():
     perceived = {"a1": "S IY T", "b1": "S IY T", "b2": "S IH", "d1": "S"}
     heard = {"a1": "S IY T", "b1": "S IH T", "b2": "S IH", "c1": "S", "d1": "S"}
     groups = {"a1": "Korean", "b1": "Arabic", "b2": "Arabic"}
-    found = mdd.evaluate(canonical, perceived, heard, groups=groups, speakers={
-        "a1": "a", "b1": "b", "b2": "b"})  # fmt: skip
+    found = mdd.evaluate(
+        canonical, perceived, heard, groups=groups, speakers={"a1": "a", "b1": "b", "b2": "b"}
+    )
     assert found["utterances"] == 3
     assert found["phones"]["IH"] == {"CD": 1, "FA": 1, "TA": 1}
     assert found["confusions"] == {
-        "Arabic": {"IH": {"IY": 1}, "T": {"": 1}}, "Korean": {"IH": {"IY": 1}},
-    }  # fmt: skip
+        "Arabic": {"IH": {"IY": 1}, "T": {"": 1}},
+        "Korean": {"IH": {"IY": 1}},
+    }
     assert found["groups"]["Korean"]["counts"][mdd.WITH]["CD"] == 1
     assert found["PER"] == pytest.approx(100 / 8)
     low, high = found["intervals"][mdd.DETECTION]
@@ -102,11 +105,15 @@ def write(folder, **tables):
 
 def test_command(tmp_path, capsys):
     paths = write(
-        tmp_path, canonical={"s1-a": "S IH T", "s1-b": "S IY"}, utt2spk={"s1-a": "s1"},
-        perceived={"s1-a": "S IY T", "s1-b": "<na>"}, hypothesis={"s1-a": "S IY T", "s1-b": "S"},
-        meaning={"s1-a": "sit", "s1-b": "see"}, lexicon={"sit": "S IH1 T", "see": "S IY1"},
+        tmp_path,
+        canonical={"s1-a": "S IH T", "s1-b": "S IY"},
+        utt2spk={"s1-a": "s1"},
+        perceived={"s1-a": "S IY T", "s1-b": "<na>"},
+        hypothesis={"s1-a": "S IY T", "s1-b": "S"},
+        meaning={"s1-a": "sit", "s1-b": "see"},
+        lexicon={"sit": "S IH1 T", "see": "S IY1"},
         utt2l1={"s1-a": "Korean"},
-    )  # fmt: skip
+    )
     names = "canonical", "perceived", "hypothesis"
     options = [word for name in names for word in (f"--{name}", paths[name])]
     further = ["--utt2l1", paths["utt2l1"], "--utt2spk", paths["utt2spk"]]
@@ -124,9 +131,12 @@ def test_command(tmp_path, capsys):
 
 def test_command_on_what_does_not_fit(tmp_path):
     paths = write(
-        tmp_path, canonical={"s1-a": "S"}, perceived={"s1-b": "S"}, hypothesis={"s1-a": "S"},
+        tmp_path,
+        canonical={"s1-a": "S"},
+        perceived={"s1-b": "S"},
+        hypothesis={"s1-a": "S"},
         utt2spk={"s2-a": "s2"},
-    )  # fmt: skip
+    )
     options = ["--canonical", paths["canonical"], "--hypothesis", paths["hypothesis"]]
     with pytest.raises(UserError, match="no utterance in common"):
         command.main([*options, "--perceived", paths["perceived"]])
@@ -139,9 +149,12 @@ def test_command_on_what_does_not_fit(tmp_path):
 def test_korean_letters_without_prompt(tmp_path, capsys):
     """국물 is always said 궁물: no error. What was said instead of 좋아 (조아) was 초아."""
     paths = write(
-        tmp_path, canonical={"s1-a": "궁물 조아"}, perceived={"s1-a": "궁물 초아"},
-        hypothesis={"s1-a": "궁물 초아"}, meaning={"s1-a": "국물 좋아"},
-    )  # fmt: skip
+        tmp_path,
+        canonical={"s1-a": "궁물 조아"},
+        perceived={"s1-a": "궁물 초아"},
+        hypothesis={"s1-a": "궁물 초아"},
+        meaning={"s1-a": "국물 좋아"},
+    )
     names = "canonical", "perceived", "hypothesis", "meaning"
     options = [word for name in names for word in (f"--{name}", paths[name])]
     assert command.main([*options, "--unit", "jamo", "--json", str(tmp_path / "x.json")]) == 0
@@ -164,9 +177,12 @@ def test_korean_letters_without_prompt(tmp_path, capsys):
 def test_words_of_no_lexicon_are_pronounced_if_asked_for(tmp_path, capsys):
     """Xylophone is in the CMU dictionary, glorvy is read by its letters."""
     paths = write(
-        tmp_path, canonical={"s1-a": "Z AY L AH F OW N"}, perceived={"s1-a": "Z AY L AH P OW N"},
-        hypothesis={"s1-a": "Z AY L AH P OW N"}, meaning={"s1-a": "Xylophone"},
-    )  # fmt: skip
+        tmp_path,
+        canonical={"s1-a": "Z AY L AH F OW N"},
+        perceived={"s1-a": "Z AY L AH P OW N"},
+        hypothesis={"s1-a": "Z AY L AH P OW N"},
+        meaning={"s1-a": "Xylophone"},
+    )
     names = "canonical", "perceived", "hypothesis", "meaning"
     options = [word for name in names for word in (f"--{name}", paths[name])]
     assert command.main(options) == 0

@@ -52,8 +52,12 @@ def corpus(speakers=8, each=6):
 def test_rows_of_all_and_of_the_annotated():
     annotated, recognised, scores, owners = corpus()
     some = dict(list(annotated.items())[:30])
-    rows = rate({"accuracy": scores, "few": dict(list(scores.items())[: FEWEST - 1])}, recognised,
-                some, owners)  # fmt: skip
+    rows = rate(
+        {"accuracy": scores, "few": dict(list(scores.items())[: FEWEST - 1])},
+        recognised,
+        some,
+        owners,
+    )
     assert [(row["score"], row["measure"], row["utterances"], row["speakers"]) for row in rows] == [
         ("accuracy", "recognised", 48, 8),
         ("accuracy", "recognised, where annotated", 30, 5),
@@ -64,8 +68,9 @@ def test_rows_of_all_and_of_the_annotated():
     assert rows[0]["pearson"] == pytest.approx(expected)
     assert rows[2]["pearson"] < rows[1]["pearson"] < -0.5
     assert [row["measure"] for row in rate({"a": scores}, recognised, annotated)] == [
-        "recognised", "annotated"
-    ]  # fmt: skip
+        "recognised",
+        "annotated",
+    ]
     assert rate({"a": scores}, recognised, annotated)[0]["intervals"]["pearson"] is None
 
 
@@ -76,8 +81,13 @@ def test_intervals_resample_speakers():
     names = sorted(set(owners.values()))
     values = []
     for drawn in draws(len(names), RESAMPLES, SEED):
-        own = [k for name, times in zip(names, drawn, strict=True) for _ in range(times)
-               for k in keys if owners[k] == name]  # fmt: skip
+        own = [
+            k
+            for name, times in zip(names, drawn, strict=True)
+            for _ in range(times)
+            for k in keys
+            if owners[k] == name
+        ]
         values.append(stats.pearsonr([recognised[k] for k in own], [scores[k] for k in own])[0])
     assert row["intervals"]["pearson"] == pytest.approx(percentiles(np.array(values)))
     assert row["intervals"]["pearson"][0] < row["pearson"] < row["intervals"]["pearson"][1]
@@ -103,12 +113,26 @@ def test_the_command_writes_ratings(tmp_path, monkeypatch, capsys):
             rows["surface"].append(f"{key} {' '.join(said)}")
     for name, lines in rows.items():
         (tmp_path / name).write_text("".join(f"{line}\n" for line in sorted(lines)))
-    argv = ["--canonical", "canonical", "--perceived", "surface", "--hypothesis", "hypothesis",
-            "--utt2spk", "utt2spk", "--utt2score", "utt2score", "--json", "mdd.json"]  # fmt: skip
+    argv = [
+        "--canonical",
+        "canonical",
+        "--perceived",
+        "surface",
+        "--hypothesis",
+        "hypothesis",
+        "--utt2spk",
+        "utt2spk",
+        "--utt2score",
+        "utt2score",
+        "--json",
+        "mdd.json",
+    ]
     assert mdd.main(argv) == 0
     found = json.loads((tmp_path / "mdd.json").read_text())["ratings"]
     assert [row["measure"] for row in found] == [
-        "recognised", "recognised, where annotated", "annotated"
-    ]  # fmt: skip
+        "recognised",
+        "recognised, where annotated",
+        "annotated",
+    ]
     assert found[0]["pearson"] == pytest.approx(-1) and found[0]["spearman"] == pytest.approx(-1)
     assert "| accuracy | annotated | -1.00 [-1.00 to -1.00] |" in capsys.readouterr().out

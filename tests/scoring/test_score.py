@@ -44,8 +44,11 @@ def korean(tmp_path):
 def test_two_by_two_by_hand(korean):
     result = score_directory(*korean, TYPES)
     assert [c["name"] for c in result["cells"]] == [
-        "surface-surface", "surface-meaning", "meaning-surface", "meaning-meaning",
-    ]  # fmt: skip
+        "surface-surface",
+        "surface-meaning",
+        "meaning-surface",
+        "meaning-meaning",
+    ]
     own = cell(result, "surface-surface")  # 2 + 4 characters, one space deleted
     assert own["metrics"]["cer"]["rate"] == pytest.approx(100 / 6)
     assert own["metrics"]["cer"]["deletions"] == 1
@@ -138,9 +141,12 @@ def test_espnets_result_script_lists_every_cell(korean):
     result = score_directory(data, out, TYPES)
     expdir = out.parent.parent
     done = subprocess.run(
-        ["bash", "-c", SHOW], env={"expdir": str(expdir), "PATH": "/usr/bin:/bin"},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        ["bash", "-c", SHOW],
+        env={"expdir": str(expdir), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
     assert len(rows) == 8  # four cells, words and characters
     for c in result["cells"]:

@@ -17,8 +17,12 @@ def rates(result):
 
 def test_text_is_scored_as_if_there_were_no_tags(tmp_path):
     tagged = {utt: f"{text} <l1:{L1[utt]}>" if utt in L1 else text for utt, text in PLAIN.items()}
-    heard = {"a-1": "i lick it <l1:Hindi>", "a-2": "you too <l1:Korean>", "b-1": "he runs",
-             "b-2": "so <l1:Hindi>"}  # fmt: skip
+    heard = {
+        "a-1": "i lick it <l1:Hindi>",
+        "a-2": "you too <l1:Korean>",
+        "b-1": "he runs",
+        "b-2": "so <l1:Hindi>",
+    }
     results = []
     for name, references, hypotheses in (("plain", PLAIN, SAID), ("tagged", tagged, heard)):
         data = data_directory(tmp_path / name / "data", SPEAKERS, {"meaning": references})
@@ -30,9 +34,14 @@ def test_text_is_scored_as_if_there_were_no_tags(tmp_path):
     row = results[1]["tags"][0]
     assert row.pop("interval") is not None
     assert row == {
-        "output": "meaning", "tag": "l1", "utterances": 3, "wrong": 2, "missing": 1, "invented": 1,
+        "output": "meaning",
+        "tag": "l1",
+        "utterances": 3,
+        "wrong": 2,
+        "missing": 1,
+        "invented": 1,
         "rate": pytest.approx(200 / 3),
-    }  # fmt: skip
+    }
 
 
 def test_a_label_is_right_or_wrong(tmp_path):

@@ -84,9 +84,13 @@ class Project:
 
     def run(self, *options: str, timeout: float = 120, **environment: str):
         return subprocess.run(
-            ["bash", str(self.root / "run.sh"), *options], cwd=self.root, text=True,
-            capture_output=True, timeout=timeout, env=self.environment(**environment),
-        )  # fmt: skip
+            ["bash", str(self.root / "run.sh"), *options],
+            cwd=self.root,
+            text=True,
+            capture_output=True,
+            timeout=timeout,
+            env=self.environment(**environment),
+        )
 
     def calls(self) -> list[str]:
         """What was called since the last look."""
@@ -121,8 +125,12 @@ def bash(tmp_path):
         path = tmp_path / "script.sh"
         path.write_text("set -euo pipefail\n" + script)
         return subprocess.run(
-            ["bash", str(path), *arguments], cwd=tmp_path, text=True, capture_output=True,
-            timeout=timeout, env={**os.environ, "LOCAL": str(ROOT / "local"), **environment},
-        )  # fmt: skip
+            ["bash", str(path), *arguments],
+            cwd=tmp_path,
+            text=True,
+            capture_output=True,
+            timeout=timeout,
+            env={**os.environ, "LOCAL": str(ROOT / "local"), **environment},
+        )
 
     return run

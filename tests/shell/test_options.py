@@ -15,10 +15,23 @@ printf '<%s>\\n' "${arguments[@]}"
 """
 
 
-@pytest.mark.parametrize("value", [
-    "two words", "it's", 'say "x"', "$(touch hacked)", "`touch hacked`", "a;touch hacked", "*",
-    "--not_an_option", "", "a=b", "한국어", "back\\slash",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "value",
+    [
+        "two words",
+        "it's",
+        'say "x"',
+        "$(touch hacked)",
+        "`touch hacked`",
+        "a;touch hacked",
+        "*",
+        "--not_an_option",
+        "",
+        "a=b",
+        "한국어",
+        "back\\slash",
+    ],
+)
 def test_values_arrive_as_they_are(bash, tmp_path, value):
     for given in (["--text", value], [f"--text={value}"]):
         done = bash(SCRIPT, *given)
@@ -33,15 +46,18 @@ def test_dashes_and_what_follows_a_lone_one(bash):
     assert done.stdout.splitlines()[-2:] == ["<--text>", "<x y>"]
 
 
-@pytest.mark.parametrize("given, said", [
-    (["--use_ml", "true"], "did you mean --use_lm?"),
-    (["--nj"], "--nj needs a value"),
-    (["--nj", "many"], "not a whole number"),
-    (["--nj", "-1"], "not a whole number"),
-    (["--use_lm", "yes"], "neither true nor false"),
-    (["loose"], "unexpected argument 'loose'"),
-    (["--x[$(touch hacked)]", "1"], "unknown option"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        (["--use_ml", "true"], "did you mean --use_lm?"),
+        (["--nj"], "--nj needs a value"),
+        (["--nj", "many"], "not a whole number"),
+        (["--nj", "-1"], "not a whole number"),
+        (["--use_lm", "yes"], "neither true nor false"),
+        (["loose"], "unexpected argument 'loose'"),
+        (["--x[$(touch hacked)]", "1"], "unknown option"),
+    ],
+)
 def test_wrong_usage_exits_2(bash, tmp_path, given, said):
     done = bash(SCRIPT, *given)
     assert done.returncode == 2 and said in done.stderr and "remedy:" in done.stderr

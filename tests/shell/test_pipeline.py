@@ -33,9 +33,12 @@ def test_commands_get_what_they_are_promised(project):
     calls = project.calls()
     train = next(c for c in calls if c.startswith("train") and "exp/en/do_small" in c)
     for part in (
-        "--data_dir dump/raw/en", "--token_dir data/en_token_list",
-        "--outputs surface=phone meaning=char", "--stats_dir exp/en/stats", "conf/systems/do.yaml",
-    ):  # fmt: skip
+        "--data_dir dump/raw/en",
+        "--token_dir data/en_token_list",
+        "--outputs surface=phone meaning=char",
+        "--stats_dir exp/en/stats",
+        "conf/systems/do.yaml",
+    ):
         assert part in train
     filters = [c for c in calls if c.startswith("filter")]
     assert all(("--no_filter true" in c) == ("/test " in c) for c in filters)
@@ -228,19 +231,22 @@ def test_a_recipes_own_system_is_known(project):
     assert any("--system conf/systems/mine.yaml" in call for call in project.calls())
 
 
-@pytest.mark.parametrize("options, said", [
-    (("--nj", "0"), "--nj 0: at least one"),
-    (("--inference_nj", "0"), "--inference_nj 0: at least one"),
-    (("--parallel_trainings", "0"), "--parallel_trainings 0: at least one"),
-    (("--num_nodes", "0"), "--num_nodes 0: at least one"),
-    (("--langs", ""), "--langs is empty"),
-    (("--systems", " "), "--systems is empty"),
-    (("--test_sets", ""), "--test_sets is empty"),
-    (("--skip_stages", "10,11"), "not numbers separated by spaces"),
-    (("--stage", "5", "--", "--foo"), "unexpected argument '--foo'"),
-    (("--skip_upload", "false"), "without --hf_repo"),
-    (("--fs", "8k"), "is for audio of 16000 Hz"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (("--nj", "0"), "--nj 0: at least one"),
+        (("--inference_nj", "0"), "--inference_nj 0: at least one"),
+        (("--parallel_trainings", "0"), "--parallel_trainings 0: at least one"),
+        (("--num_nodes", "0"), "--num_nodes 0: at least one"),
+        (("--langs", ""), "--langs is empty"),
+        (("--systems", " "), "--systems is empty"),
+        (("--test_sets", ""), "--test_sets is empty"),
+        (("--skip_stages", "10,11"), "not numbers separated by spaces"),
+        (("--stage", "5", "--", "--foo"), "unexpected argument '--foo'"),
+        (("--skip_upload", "false"), "without --hf_repo"),
+        (("--fs", "8k"), "is for audio of 16000 Hz"),
+    ],
+)
 def test_wrong_values_are_said_before_any_work(project, options, said):
     done = project.run(*options)
     assert done.returncode == 2, done.stderr
@@ -354,7 +360,9 @@ def test_unknown_recipe_and_configuration(project):
     done = project.run("--train_config", "none.yaml")
     listed = done.stderr.split("choose among:")[1].split()
     assert done.returncode == 2 and listed == [
-        "train.yaml", "train_small.yaml", "train_xlsr_transducer.yaml"
+        "train.yaml",
+        "train_small.yaml",
+        "train_xlsr_transducer.yaml",
     ]
     done = project.run("--decode_config", "none.yaml")
     assert done.stderr.split("choose among:")[1].split() == ["decode.yaml", "decode_lm.yaml"]
@@ -436,8 +444,10 @@ def test_a_killed_training_is_taken_up(project):
     project.run("--stop_stage", "10")
     process = subprocess.Popen(
         ["bash", str(project.root / "run.sh"), "--stage", "11"],
-        env=project.environment(STUB_SLEEP="train"), stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        env=project.environment(STUB_SLEEP="train"),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     log = project.recipe / "exp/log/ko/train_so_surface_small.log"
     for _ in range(200):
         if log.exists():
@@ -516,8 +526,10 @@ def test_several_training_sets_are_combined(project):
     assert order.index("combine") < order.index("format_audio")
     formatted = [call for call in calls if call.startswith("format_audio")]
     assert sorted(call.split("--input data/en/")[1].split()[0] for call in formatted) == [
-        "test", "train+read", "valid",
-    ]  # fmt: skip
+        "test",
+        "train+read",
+        "valid",
+    ]
     trained = [call for call in calls if call.startswith("train ")]
     assert trained and all("--train_set train+read" in call for call in trained)
     again = project.run("--train_sets", "train read", "--langs", "en", "--stop_stage", "11")
@@ -529,9 +541,19 @@ def test_label_tables_count_as_labels_where_sets_are_combined(project):
     (project.recipe / "data/en/read").symlink_to("train")
     project.calls()
     done = project.run(
-        "--train_sets", "train read", "--label_outputs", "l1=utt2l1", "--langs", "en",
-        "--token_types", "surface=phone l1=label", "--stage", "3", "--stop_stage", "3",
-    )  # fmt: skip
+        "--train_sets",
+        "train read",
+        "--label_outputs",
+        "l1=utt2l1",
+        "--langs",
+        "en",
+        "--token_types",
+        "surface=phone l1=label",
+        "--stage",
+        "3",
+        "--stop_stage",
+        "3",
+    )
     assert done.returncode == 0, done.stderr
     combined = next(call for call in project.calls() if call.startswith("combine"))
     assert combined.endswith("--outputs surface l1 --label_outputs l1=utt2l1")
@@ -558,9 +580,17 @@ def test_sets_put_there_by_hand_need_no_preparation(project):
 
 def test_outputs_and_tags_of_labels(project):
     done = project.run(
-        "--label_outputs", "l1=utt2l1", "--inline_tags", "meaning=l1", "--langs", "en",
-        "--token_types", "surface=phone meaning=char l1=label", "--stop_stage", "5",
-    )  # fmt: skip
+        "--label_outputs",
+        "l1=utt2l1",
+        "--inline_tags",
+        "meaning=l1",
+        "--langs",
+        "en",
+        "--token_types",
+        "surface=phone meaning=char l1=label",
+        "--stop_stage",
+        "5",
+    )
     assert done.returncode == 0, done.stderr
     calls = project.calls()
     filters = [call for call in calls if call.startswith("filter")]
@@ -583,26 +613,44 @@ def test_labels_are_taken_away_on_request(project):
     assert done.returncode == 0, done.stderr
     calls = project.calls()
     taken = [call for call in calls if call.startswith("drop_labels")]
-    assert [re.search(r"--output (\S+) .*--share (\S+) .*--complete (\S+)", c).groups()
-            for c in sorted(taken)] == [
+    assert [
+        re.search(r"--output (\S+) .*--share (\S+) .*--complete (\S+)", c).groups()
+        for c in sorted(taken)
+    ] == [
         ("dump/raw/en/stress/surface0_all", "0.00", "false"),
         ("dump/raw/en/stress/surface0_complete", "0.00", "true"),
         ("dump/raw/en/stress/surface50_all", "0.50", "false"),
         ("dump/raw/en/stress/surface50_complete", "0.50", "true"),
-    ]  # fmt: skip
+    ]
     trained = [c for c in calls if c.startswith("train ") and "--exp_dir exp/en/stress/" in c]
     assert len(trained) == 6  # do on the complete part, do and do_vectors_sum on all, twice
     assert all("--match_updates exp/en/stats" in call for call in trained)
     assert all("--valid_set ../valid" in call for call in trained)
     collected = next(call for call in calls if "analyze partial" in call)
     runs = re.findall(r"(\S+)=exp/en/stress/(\S+)_small/decode/test", collected)
-    assert runs == [(f"{p}:{way}", f"surface{p}_{folder}") for p in (0, 50) for way, folder in (
-        ("complete", "complete_do"), ("do", "all_do"), ("do_vectors_sum", "all_do_vectors_sum"),
-    )]  # fmt: skip
+    assert runs == [
+        (f"{p}:{way}", f"surface{p}_{folder}")
+        for p in (0, 50)
+        for way, folder in (
+            ("complete", "complete_do"),
+            ("do", "all_do"),
+            ("do_vectors_sum", "all_do_vectors_sum"),
+        )
+    ]
     assert project.run("--stress", "0 50", "--langs", "en", "--systems", "do").returncode == 0
     assert project.calls() == []
-    more = project.run("--stress", "50", "--langs", "en", "--systems", "do", "--stress_systems",
-                       "do", "--stress_trainings", "2")  # fmt: skip
+    more = project.run(
+        "--stress",
+        "50",
+        "--langs",
+        "en",
+        "--systems",
+        "do",
+        "--stress_systems",
+        "do",
+        "--stress_trainings",
+        "2",
+    )
     assert more.returncode == 0, more.stderr
     calls = project.calls()
     trained = [c for c in calls if c.startswith("train ")]
@@ -610,17 +658,20 @@ def test_labels_are_taken_away_on_request(project):
     assert not any(c.startswith("drop_labels") for c in calls)
     collected = next(call for call in calls if "analyze partial" in call)
     assert re.findall(r"(\S+)=exp/en/stress/surface50_(\S+)/decode/test", collected) == [
-        ("50:complete", "complete_do_small"), ("50:do", "all_do_small"),
-        ("50:complete", "complete_do_small_seed1"), ("50:do", "all_do_small_seed1"),
-    ]  # fmt: skip
+        ("50:complete", "complete_do_small"),
+        ("50:do", "all_do_small"),
+        ("50:complete", "complete_do_small_seed1"),
+        ("50:do", "all_do_small_seed1"),
+    ]
     refused = project.run("--stress", "50", "--stress_trainings", "0")
     assert refused.returncode == 2 and "--stress_trainings 0: at least one" in refused.stderr
     for options, told in (
-        (["--stress", "50 50"], "50 is there twice"), (["--stress", "5 05"], "05 is there twice"),
+        (["--stress", "50 50"], "50 is there twice"),
+        (["--stress", "5 05"], "05 is there twice"),
         (["--stress", "50", "--stress_systems", "do do"], "do is there twice"),
         (["--stress", "50", "--stress_systems", " "], "--stress_systems is empty"),
         (["--stress", "50", "--stress_output", "surfce"], "surfce: no output of"),
-    ):  # fmt: skip
+    ):
         refused = project.run(*options)
         assert refused.returncode == 2 and told in refused.stderr
     refused = project.run("--stress", "half")

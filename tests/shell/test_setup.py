@@ -32,8 +32,12 @@ def set_up(root, *options, **environment):
     bare = {"HOME": str(root), "PATH": str(root.parent / "tools"), **environment}
     return subprocess.run(
         [shutil.which("bash"), str(root / "local/setup_env.sh"), *options],
-        cwd=root, text=True, capture_output=True, timeout=60, env=bare,
-    )  # fmt: skip
+        cwd=root,
+        text=True,
+        capture_output=True,
+        timeout=60,
+        env=bare,
+    )
 
 
 def make_environment(folder: Path, **versions: str) -> Path:
@@ -114,8 +118,12 @@ def test_a_second_call_returns_at_once(checkout, tmp_path):
 @pytest.mark.parametrize("torch", ["2.13.0+cpu", "2.11.0"])
 def test_an_installed_torch_that_fits_is_kept(checkout, tmp_path, torch):
     env = make_environment(tmp_path / "env", torch=torch)
-    fake(tmp_path / "tools", "uv", f'echo "$@" >>{tmp_path}/calls; while (($#)); do\n'
-         f'[[ $1 != --constraint ]] || cat "$2" >{tmp_path}/constraints; shift; done')  # fmt: skip
+    fake(
+        tmp_path / "tools",
+        "uv",
+        f'echo "$@" >>{tmp_path}/calls; while (($#)); do\n'
+        f'[[ $1 != --constraint ]] || cat "$2" >{tmp_path}/constraints; shift; done',
+    )
     done = set_up(checkout, VIRTUAL_ENV=str(env))
     assert done.returncode == 0, done.stderr
     pins = (tmp_path / "constraints").read_text().splitlines()
@@ -124,11 +132,14 @@ def test_an_installed_torch_that_fits_is_kept(checkout, tmp_path, torch):
     assert "[synth,report]" in (tmp_path / "calls").read_text()
 
 
-@pytest.mark.parametrize("versions", [
-    {"torch": "2.12.0", "espnet": "202611"},
-    {"torch": "2.10.0", "espnet": "202611"},
-    {"torch": "2.14.1", "espnet": "202511"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "versions",
+    [
+        {"torch": "2.12.0", "espnet": "202611"},
+        {"torch": "2.10.0", "espnet": "202611"},
+        {"torch": "2.14.1", "espnet": "202511"},
+    ],
+)
 def test_an_active_environment_that_does_not_fit_is_not_touched(checkout, tmp_path, versions):
     env = make_environment(tmp_path / "env", **versions)
     before = sorted(env.rglob("*"))
@@ -139,13 +150,17 @@ def test_an_active_environment_that_does_not_fit_is_not_touched(checkout, tmp_pa
 
 
 def test_an_interrupted_installation_is_taken_up(checkout, tmp_path):
-    fake(tmp_path / "tools", "uv", f"""
+    fake(
+        tmp_path / "tools",
+        "uv",
+        f"""
 case $1 in
     --version) ;;
     venv) {sys.executable} -m venv --without-pip "${{@: -1}}" ;;
     pip) [[ -e {tmp_path}/mended ]] ;;
     *) exit 1 ;;
-esac""")
+esac""",
+    )
     wanted = ["--python", sys.executable, "--venv", str(tmp_path / "env"), "--extras", "dev"]
     broken = set_up(checkout, *wanted)
     assert broken.returncode == 1 and "it resumes" in broken.stderr and broken.stdout == ""
@@ -159,8 +174,9 @@ esac""")
 def test_an_environment_of_another_clone_is_used_but_not_changed(checkout, tmp_path):
     other = tmp_path / "other clone"
     (other / "espnet_ext").mkdir(parents=True)
-    env = make_environment(tmp_path / "env", torch="2.13.0", espnet="202611", espnet_ext="0.1.0",
-                           **EVERYTHING)  # fmt: skip
+    env = make_environment(
+        tmp_path / "env", torch="2.13.0", espnet="202611", espnet_ext="0.1.0", **EVERYTHING
+    )
     (info,) = env.glob("lib/python*/site-packages/espnet_ext-*")
     origin = {"url": other.as_uri(), "dir_info": {"editable": True}}
     (info / "direct_url.json").write_text(json.dumps(origin))
@@ -212,6 +228,9 @@ def test_the_real_environment_runs_these_tests():
     """`os.environ` may name no environment; the interpreter must still be a fit one."""
     done = subprocess.run(
         [sys.executable, ROOT / "local/probe_python.py", ROOT / "setup.py", ""],
-        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""}, check=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": ""},
+        check=True,
+    )
     assert "python_fits=true" in done.stdout and "torch_fits=true" in done.stdout

@@ -196,8 +196,11 @@ def test_the_network_on_words_that_it_was_not_trained_on():
     """Held out of the training by `letters.held_out`; figures in benchmarks/README.md."""
     from rapidfuzz.distance import Levenshtein
 
-    test = [(w, v) for w, v in cmudict.lexicon().items()
-            if letters.held_out(w) and set(w) <= set(letters.LETTERS)][::10]  # fmt: skip
+    test = [
+        (w, v)
+        for w, v in cmudict.lexicon().items()
+        if letters.held_out(w) and set(w) <= set(letters.LETTERS)
+    ][::10]
     wrong = total = 0
     for word, variants in test:
         said = [strip_stress(phone) for phone in letters.reader().read(word)]

@@ -18,9 +18,12 @@ ROOT = Path(__file__).parents[2]
 
 def run(*options: str, given: str = "") -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "espnet_ext.bin.g2p", *options], input=given.encode(), cwd=ROOT,
-        capture_output=True, timeout=120,
-    )  # fmt: skip
+        [sys.executable, "-m", "espnet_ext.bin.g2p", *options],
+        input=given.encode(),
+        cwd=ROOT,
+        capture_output=True,
+        timeout=120,
+    )
 
 
 def test_a_line_for_a_line_on_standard_streams():
@@ -33,9 +36,11 @@ def test_a_line_for_a_line_on_standard_streams():
 
 def test_an_answer_comes_before_the_next_question():
     with subprocess.Popen(
-        [sys.executable, "-m", "espnet_ext.bin.g2p", "--lang", "ko"], cwd=ROOT,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    ) as process:  # fmt: skip
+        [sys.executable, "-m", "espnet_ext.bin.g2p", "--lang", "ko"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
         for asked, answer in (("국물", "궁물"), ("같이", "가치")):
             process.stdin.write(f"{asked}\n".encode())
             process.stdin.flush()
@@ -72,8 +77,21 @@ def test_at_most_twenty_faults_are_printed(capsys, tmp_path):
 @pytest.mark.parametrize("lang", ["ko", "en"])
 def test_symbols_and_scripts_are_treated_alike(lang):
     pronouncing = {"ko": pronounce, "en": english_g2p.pronounce}[lang]
-    for text in ("❤️", "hi→", "♪", "🇰🇷", "👨\u200d👩", "™", "②", "½", "5²", "१", "$", "漢字",
-                 "Привет"):  # fmt: skip
+    for text in (
+        "❤️",
+        "hi→",
+        "♪",
+        "🇰🇷",
+        "👨\u200d👩",
+        "™",
+        "②",
+        "½",
+        "5²",
+        "१",
+        "$",
+        "漢字",
+        "Привет",
+    ):
         with pytest.raises(UserError, match="cannot pronounce") as caught:
             pronouncing(text)
         assert caught.value.remedy
@@ -96,11 +114,14 @@ def test_kaldi_text_keeps_ids_and_missing_transcripts(tmp_path):
         command.main(options)
 
 
-@pytest.mark.parametrize(("options", "said"), [
-    ([], "내까 마신는 주의"),
-    (["--saisiot", "kept"], "낻까 마신는 주의"),
-    (["--itta", "neutral", "--vowels", "tolerated"], "내까 마딘는 주이"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "내까 마신는 주의"),
+        (["--saisiot", "kept"], "낻까 마신는 주의"),
+        (["--itta", "neutral", "--vowels", "tolerated"], "내까 마딘는 주이"),
+    ],
+)
 def test_styles(options, said, tmp_path):
     text, made = tmp_path / "text", tmp_path / "made"
     text.write_text("냇가 맛있는 주의\n")
@@ -117,10 +138,15 @@ def test_a_lexicon_is_what_others_read(tmp_path):
     assert read_lexicon(made)["either"] == "IY DH ER"
 
 
-@pytest.mark.parametrize("options", [
-    [], ["--lang", "fr"], ["--lang", "ko", "--lexicon", "true"],
-    ["--lang", "ko", "--unknown", "drop"],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--lang", "fr"],
+        ["--lang", "ko", "--lexicon", "true"],
+        ["--lang", "ko", "--unknown", "drop"],
+    ],
+)
 def test_bad_usage(options):
     with pytest.raises(SystemExit) as caught:
         command.main(options)

@@ -109,8 +109,10 @@ def test_entries_of_the_lexical_list_never_break_a_word():
 
 
 def test_an_entry_that_stands_twice_or_has_another_length_is_named(tmp_path, monkeypatch):
-    for text, match in (("꽃~잎 꽃|잎", "lexicon.txt:1: '꽃잎' stands there twice"),
-                        ("# x\n디귿=디", "lexicon.txt:2: '디귿=디' is not a word")):
+    for text, match in (
+        ("꽃~잎 꽃|잎", "lexicon.txt:1: '꽃잎' stands there twice"),
+        ("# x\n디귿=디", "lexicon.txt:2: '디귿=디' is not a word"),
+    ):
         broken = tmp_path / "lexicon.txt"
         broken.write_text(text)
         monkeypatch.setattr(korean_words, "WORDS", broken)

@@ -32,8 +32,9 @@ def test_sentencepiece_keeps_tags_whole(tmp_path):
     tokenizer = SentencePieceTokenizer(tmp_path / "bpe.model")
     assert tokenizer.encode(texts[0]).count("<l1:Hindi>") == 1
     assert split_tags(tokenizer.decode(tokenizer.encode(texts[0]))) == (
-        "i like it", {"l1": "Hindi"},
-    )  # fmt: skip
+        "i like it",
+        {"l1": "Hindi"},
+    )
 
 
 @pytest.mark.parametrize("text", ["a < b", "<na>", "<unk> x", "a <b c:d>", "<:x>", "5:3 <3"])

@@ -10,8 +10,14 @@ from espnet_ext.errors import UserError
 from espnet_ext.text import tokenizers as ours
 from espnet_ext.text.unicode import normalize
 
-SENTENCES = ["국물 좀 더 주세요", "ㅋㅋ 값이 얼마예요?", "thank you very much", "a b  c",
-             "café ßtraße", ""]  # fmt: skip
+SENTENCES = [
+    "국물 좀 더 주세요",
+    "ㅋㅋ 값이 얼마예요?",
+    "thank you very much",
+    "a b  c",
+    "café ßtraße",
+    "",
+]
 PHONES = ["TH AE NG K", "K AE T", ""]
 hangul = st.text(st.characters(min_codepoint=0xAC00, max_codepoint=0xD7A3), max_size=8)
 anything = st.text(st.characters(blacklist_categories=("Cs", "Cc")), max_size=30).map(normalize)

@@ -18,19 +18,29 @@ def output(branch="ctc_attention", ctc=0.2, attention=0.5):
 
 
 OUTPUTS = {
-    "surface": output(), "meaning": output("attention", attention=0.3),
+    "surface": output(),
+    "meaning": output("attention", attention=0.3),
     "third": output("ctc", ctc=0.7),
-}  # fmt: skip
+}
 
 
 def make(outputs=OUTPUTS, seed=0, **encoder):
     kept = ("frontend", "normalize", "encoder", "decoder")
     config = {k: v for k, v in tiny_recipe.CONFIG.items() if k.startswith(kept)}
-    config["encoder_conf"] = {**config["encoder_conf"], "num_blocks": 2, "dropout_rate": 0.0,
-                              "positional_dropout_rate": 0.0, "attention_dropout_rate": 0.0,
-                              **encoder}  # fmt: skip
-    decoder = {"dropout_rate": 0.0, "positional_dropout_rate": 0.0,
-               "self_attention_dropout_rate": 0.0, "src_attention_dropout_rate": 0.0}  # fmt: skip
+    config["encoder_conf"] = {
+        **config["encoder_conf"],
+        "num_blocks": 2,
+        "dropout_rate": 0.0,
+        "positional_dropout_rate": 0.0,
+        "attention_dropout_rate": 0.0,
+        **encoder,
+    }
+    decoder = {
+        "dropout_rate": 0.0,
+        "positional_dropout_rate": 0.0,
+        "self_attention_dropout_rate": 0.0,
+        "src_attention_dropout_rate": 0.0,
+    }
     config["decoder_conf"] = {**config["decoder_conf"], **decoder}
     torch.manual_seed(seed)
     return build_model({**config, "outputs": outputs})
@@ -38,8 +48,10 @@ def make(outputs=OUTPUTS, seed=0, **encoder):
 
 def batch(names, unlabelled=(), rows=3):
     generator = torch.Generator().manual_seed(2)
-    found = {"speech": torch.randn(rows, 8000, generator=generator),
-             "speech_lengths": torch.full((rows,), 8000)}  # fmt: skip
+    found = {
+        "speech": torch.randn(rows, 8000, generator=generator),
+        "speech_lengths": torch.full((rows,), 8000),
+    }
     for name in names:
         text = torch.randint(2, 6, (rows, 4), generator=generator)
         lengths = torch.full((rows,), 4)

@@ -31,17 +31,36 @@ def test_a_third_output_costs_a_block_and_a_text_file(tmp_path):
     folder = recipe.train(config=VECTORS, outputs=outputs)
     model, config = load_model(folder)
     assert model.branches["l1"].tokens == [
-        "<blank>", "<unk>", "Hindi", "Mandarin_Chinese", "<sos/eos>",
-    ]  # fmt: skip
+        "<blank>",
+        "<unk>",
+        "Hindi",
+        "Mandarin_Chinese",
+        "<sos/eos>",
+    ]
     assert model.conditioning.features.shape == (3, 16)
     trained = [tuple(one) for one in config["conditioning_conf"]["trained"]]
     assert ("surface", "meaning", "l1") in trained and ("surface", "meaning") in trained
     data, out = recipe.root / "dump/valid", tmp_path / "out"
-    assert decode.main(["--model_dir", str(folder), "--data", str(data), "--output_dir", str(out),
-                        "--greedy", "true"]) == 0  # fmt: skip
+    assert (
+        decode.main(
+            [
+                "--model_dir",
+                str(folder),
+                "--data",
+                str(data),
+                "--output_dir",
+                str(out),
+                "--greedy",
+                "true",
+            ]
+        )
+        == 0
+    )
     for name in kinds:
-        assert read_table(out / f"text.{name}", empty_ok=True).keys() == read_table(
-            data / "wav.scp").keys()  # fmt: skip
+        assert (
+            read_table(out / f"text.{name}", empty_ok=True).keys()
+            == read_table(data / "wav.scp").keys()
+        )
 
 
 def test_what_training_saw_is_noted_for_inference(tmp_path):
@@ -66,8 +85,13 @@ def tagged(tmp_path_factory):
         table = recipe.root / "dump" / folder / "text.meaning"
         values = ("<l1:Hindi>", "", "<l1:Thai>", "")
         rows = enumerate(sorted(read_table(table).items()))
-        write_table(table, {i: text if text == "<na>" else f"{text} {values[k % 4]}".strip()
-                            for k, (i, text) in rows})  # fmt: skip
+        write_table(
+            table,
+            {
+                i: text if text == "<na>" else f"{text} {values[k % 4]}".strip()
+                for k, (i, text) in rows
+            },
+        )
     recipe.list_tokens()
     recipe.collect()
     return recipe
@@ -83,8 +107,16 @@ def test_tags_are_tasks_from_training_to_decoding(tagged, tmp_path):
     both, every = ("surface", "meaning"), ("surface", "meaning", "meaning.l1")
     assert {both, every, ("surface",)} <= set(trained) and ("surface", "meaning.l1") not in trained
     data, out = tagged.root / "dump/valid", tmp_path / "out"
-    command = ["--model_dir", str(folder), "--data", str(data), "--output_dir", str(out),
-               "--greedy", "true"]  # fmt: skip
+    command = [
+        "--model_dir",
+        str(folder),
+        "--data",
+        str(data),
+        "--output_dir",
+        str(out),
+        "--greedy",
+        "true",
+    ]
     for options, expected in (
         ([], dict.fromkeys(both, list(every))),
         (["--outputs", "surface meaning"], dict.fromkeys(both, list(both))),
@@ -110,8 +142,10 @@ def test_tags_in_part_without_vectors_are_told(tagged, capsys):
     texts = [t for t in read_table(tagged.root / "dump/train/text.meaning").values() if t != "<na>"]
     there = sum("<l1:" in text for text in texts)
     assert 0 < there < len(texts)
-    assert (f"text.meaning: {there} transcripts have a tag 'l1' and {len(texts) - there} have none"
-            in told)  # fmt: skip
+    assert (
+        f"text.meaning: {there} transcripts have a tag 'l1' and {len(texts) - there} have none"
+        in told
+    )
 
 
 def test_tags_are_counted_with_their_outputs():
@@ -138,8 +172,9 @@ def test_corpora_with_different_labels_decode_each_in_its_own_set(tmp_path):
     for number, name in enumerate(("surface", "meaning")):
         table = recipe.root / f"dump/train/text.{name}"
         rows = sorted(read_table(table).items())
-        write_table(table, {i: text if k % 2 == number else "<na>"
-                            for k, (i, text) in enumerate(rows)})  # fmt: skip
+        write_table(
+            table, {i: text if k % 2 == number else "<na>" for k, (i, text) in enumerate(rows)}
+        )
     conf = {**VECTORS, "conditioning_conf": {"mode": "per_combination", "init_std": 1.0}}
     folder = recipe.train(config=conf, options=["--max_epoch", "1"])
     recognise = DualSpeech2Text.from_pretrained(folder, greedy=True)
@@ -153,8 +188,16 @@ def test_corpora_with_different_labels_decode_each_in_its_own_set(tmp_path):
     own = {"meaning": {"beam_size": 2}}  # search options of one output have that name too
     searched = DualSpeech2Text.from_pretrained(folder, only=["meaning"], outputs=own)
     assert searched.options["meaning"].beam_size == 2 and searched.outputs == ["meaning"]
-    command = ["--model_dir", str(folder), "--data", str(recipe.root / "dump/valid"),
-               "--output_dir", str(tmp_path / "out"), "--greedy", "true"]  # fmt: skip
+    command = [
+        "--model_dir",
+        str(folder),
+        "--data",
+        str(recipe.root / "dump/valid"),
+        "--output_dir",
+        str(tmp_path / "out"),
+        "--greedy",
+        "true",
+    ]
     with pytest.raises(UserError, match=r"surface\+meaning together were never trained"):
         decode.main([*command, "--active", "together"])
     assert decode.main([*command, "--active", "alone", "--outputs", "meaning"]) == 0
@@ -231,8 +274,10 @@ def test_leakage_is_tags_that_are_written_while_they_are_off(tagged, monkeypatch
     row = found["leakage"][0]
     both, every = ["surface", "meaning"], ["surface", "meaning", "meaning.l1"]
     assert (row["tag"], row["active"], row["trained"]) == ("meaning.l1", both, True)
-    for tasks, emitted, share in ((both, row["emitted"], row["share"]),
-                                  (every, row["emitted_on"], row["share_on"])):  # fmt: skip
+    for tasks, emitted, share in (
+        (both, row["emitted"], row["share"]),
+        (every, row["emitted_on"], row["share_on"]),
+    ):
         recognise = DualSpeech2Text.from_pretrained(folder, greedy=True, active=" ".join(tasks))
         waves = read_table(data / "wav.scp").values()
         assert emitted == sum("<l1:" in recognise(wave).best["meaning"].text for wave in waves)
@@ -240,10 +285,15 @@ def test_leakage_is_tags_that_are_written_while_they_are_off(tagged, monkeypatch
     place = found["places"][0]
     known = dict(zip(place["labels"], place["trained"], strict=True))
     assert known == {
-        "none": False, "surface": True, "meaning": True, "surface+meaning": True,
-        "meaning.l1": False, "surface+meaning.l1": False, "meaning+meaning.l1": False,
+        "none": False,
+        "surface": True,
+        "meaning": True,
+        "surface+meaning": True,
+        "meaning.l1": False,
+        "surface+meaning.l1": False,
+        "meaning+meaning.l1": False,
         "surface+meaning+meaning.l1": True,
-    }  # fmt: skip
+    }
     assert [point is not None for point in place["points"]] == place["trained"]
     learnt = state["conditioning.features"].double()[place["trained"]]
     centred = (learnt - learnt.mean(0)).numpy()
@@ -251,9 +301,14 @@ def test_leakage_is_tags_that_are_written_while_they_are_off(tagged, monkeypatch
     points = np.array([point for point in place["points"] if point is not None])
     assert np.abs(centred @ axes[:, :-3:-1]) == pytest.approx(np.abs(points), abs=1e-5)
     assert place["explained"] == pytest.approx(list(sizes[:-3:-1] / sizes.sum()))
-    monkeypatch.setattr(vectors, "_written", lambda _r, _o, active, utterances, _b: {
-        one.utt_id: "a <l1:x>" if k == 0 or "meaning.l1" in active else "a <age:9>"
-        for k, one in enumerate(utterances)})  # fmt: skip
+    monkeypatch.setattr(
+        vectors,
+        "_written",
+        lambda _r, _o, active, utterances, _b: {
+            one.utt_id: "a <l1:x>" if k == 0 or "meaning.l1" in active else "a <age:9>"
+            for k, one in enumerate(utterances)
+        },
+    )
     row = inspect_vectors({"do": folder}, data, {"greedy": True})["systems"][0]["leakage"][0]
     assert (row["emitted"], row["emitted_on"], row["share"]) == (1, 4, 25.0)
 
@@ -268,11 +323,23 @@ def test_as_many_updates_as_another_set_makes(two_systems, tmp_path):
     rows = (shapes / "speech_shape").read_text().splitlines()
     (half / "speech_shape").write_text("\n".join(rows[: len(rows) // 2]) + "\n")
     args = SimpleNamespace(
-        train_shape_file=[str(half / "speech_shape")], max_epoch=3, num_iters_per_epoch=None,
-        batch_type="unsorted", fold_length=[], batch_size=1, batch_bins=1, sort_in_batch=None,
-        sort_batch=None, drop_last_iter=False, min_batch_size=1, accum_grad=1,
-        repeat_power=0.5, ngpu=0, dist_world_size=None, multiprocessing_distributed=False,
-    )  # fmt: skip
+        train_shape_file=[str(half / "speech_shape")],
+        max_epoch=3,
+        num_iters_per_epoch=None,
+        batch_type="unsorted",
+        fold_length=[],
+        batch_size=1,
+        batch_bins=1,
+        sort_in_batch=None,
+        sort_batch=None,
+        drop_last_iter=False,
+        min_batch_size=1,
+        accum_grad=1,
+        repeat_power=0.5,
+        ngpu=0,
+        dist_world_size=None,
+        multiprocessing_distributed=False,
+    )
     assert len(rows) == 8
     assert matching_batches(args, shapes) == 8  # of the other set, as it is
     with pytest.raises(UserError, match="no such file"):

@@ -57,8 +57,12 @@ def test_a_training_says_it(recipe, capfd):
 
 def test_features_are_measured_in_frames(tmp_path):
     config = {**tiny_recipe.CONFIG, "frontend": None, "input_size": 16}
-    output = {"branch": "ctc", "ctc_weight": 1.0, "token_type": "char",
-              "token_list": ["<blank>", "<unk>", "a", "<sos/eos>"]}  # fmt: skip
+    output = {
+        "branch": "ctc",
+        "ctc_weight": 1.0,
+        "token_type": "char",
+        "token_list": ["<blank>", "<unk>", "a", "<sos/eos>"],
+    }
     model = build_model({**config, "outputs": {"surface": output}})
     files = shapes(tmp_path, speech=["100,16", "100,16"], text_surface=["24,4", "27,4"])
     assert warn_too_fast(model, files) == {"surface": 1}

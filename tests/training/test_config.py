@@ -81,10 +81,15 @@ def test_the_xlsr_configuration_fits_too(request):
 
 @pytest.mark.parametrize("other", ["transducer", "ctc"])
 def test_accuracy_of_decoders_alone_chooses_no_weights_for_other_outputs(other):
-    outputs = {"surface": {"branch": other, f"{other}_weight": 1.0},
-               "meaning": {"branch": "attention", "attention_weight": 1.0}}  # fmt: skip
-    for criteria in ([["valid", "acc", "max"]], [["valid", "loss", "min"], ["valid", "acc", "max"]],
-                     None):  # fmt: skip
+    outputs = {
+        "surface": {"branch": other, f"{other}_weight": 1.0},
+        "meaning": {"branch": "attention", "attention_weight": 1.0},
+    }
+    for criteria in (
+        [["valid", "acc", "max"]],
+        [["valid", "loss", "min"], ["valid", "acc", "max"]],
+        None,
+    ):
         config = {"outputs": outputs, "best_model_criterion": criteria}
         with pytest.raises(UserError, match="acc is of attention .*'surface' has none") as caught:
             check_criteria(config, "train.yaml")

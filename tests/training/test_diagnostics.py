@@ -18,12 +18,20 @@ from espnet_ext.training.trainer import Options
 # Dropout, SpecAugment and batch norm are on: what a diagnosis could disturb.
 RANDOM = {
     "specaug": "specaug",
-    "specaug_conf": {"apply_time_warp": True, "time_warp_window": 5, "time_warp_mode": "bicubic",
-                     "apply_freq_mask": True, "freq_mask_width_range": [0, 4], "num_freq_mask": 1,
-                     "apply_time_mask": True, "time_mask_width_range": [0, 5], "num_time_mask": 1},
+    "specaug_conf": {
+        "apply_time_warp": True,
+        "time_warp_window": 5,
+        "time_warp_mode": "bicubic",
+        "apply_freq_mask": True,
+        "freq_mask_width_range": [0, 4],
+        "num_freq_mask": 1,
+        "apply_time_mask": True,
+        "time_mask_width_range": [0, 5],
+        "num_time_mask": 1,
+    },
     "encoder_conf": {**tiny_recipe.CONFIG["encoder_conf"], "dropout_rate": 0.3},
     "max_epoch": 3,
-}  # fmt: skip
+}
 
 
 def lines(folder):
@@ -84,8 +92,11 @@ def test_what_is_written(recipe):
         assert event.value == pytest.approx(value, rel=1e-6)
     tags = {tag for tag, _ in scalars(found[0])}
     assert tags <= set(log.Tags()["scalars"])
-    assert {"diagnostics_norm_surface/all", "diagnostics_cka_drift/embed",
-            "diagnostics_cka_decoders_surface_meaning/0"} <= tags  # fmt: skip
+    assert {
+        "diagnostics_norm_surface/all",
+        "diagnostics_cka_drift/embed",
+        "diagnostics_cka_decoders_surface_meaning/0",
+    } <= tags
 
 
 def test_a_continued_training_continues_the_file(recipe):

@@ -13,9 +13,12 @@ def by_hand(model, given, name):
     model.zero_grad()
     states, lengths = model.encode(given["speech"], given["speech_lengths"])
     loss = model.branches[name].losses(
-        states, lengths, given[f"text_{name}"], given[f"text_{name}_lengths"],
+        states,
+        lengths,
+        given[f"text_{name}"],
+        given[f"text_{name}_lengths"],
         torch.autocast("cpu", enabled=False),
-    )  # fmt: skip
+    )
     settings = OUTPUTS[name]
     total = 0
     if loss.ctc is not None:
@@ -36,8 +39,12 @@ def test_cosines_and_norms_of_all_pairs_are_those_of_backward():
     given["speech"] = given["speech"].double()
     found = compare_gradients(model, given)
     hand = {name: by_hand(model, given, name) for name in OUTPUTS}
-    layers = {"embed": "encoder.embed.", "0": "encoder.encoders.0.", "1": "encoder.encoders.1.",
-              "all": "encoder."}  # fmt: skip
+    layers = {
+        "embed": "encoder.embed.",
+        "0": "encoder.encoders.0.",
+        "1": "encoder.encoders.1.",
+        "all": "encoder.",
+    }
     pairs = [(p["a"], p["b"]) for p in found["pairs"]]
     assert pairs == [("surface", "meaning"), ("surface", "third"), ("meaning", "third")]
     for pair in found["pairs"]:

@@ -23,31 +23,49 @@ RARE = IDS[::4]  # 6 of 24 have a surface: a factor of 4 at power 1, 2 at 0.5
 
 def arguments(folder, power, **changed):
     """ESPnet's arguments over 24 utterances of 1 to 3 s, and the label patterns above."""
-    (folder / "speech_shape").write_text("".join(
-        f"{one} {16000 + 1391 * number % 32000}\n" for number, one in enumerate(IDS)))  # fmt: skip
+    (folder / "speech_shape").write_text(
+        "".join(f"{one} {16000 + 1391 * number % 32000}\n" for number, one in enumerate(IDS))
+    )
     (folder / "text.meaning").write_text("".join(f"{one} a b\n" for one in IDS))
-    (folder / "text.surface").write_text("".join(
-        f"{one} {'a' if one in RARE else '<na>'}\n" for one in IDS))  # fmt: skip
-    texts = [(str(folder / f"text.{name}"), f"text_{name}", "text")
-             for name in ("surface", "meaning")]  # fmt: skip
-    return SimpleNamespace(**{
-        "train_shape_file": [str(folder / "speech_shape")], "repeat_power": power,
-        "train_data_path_and_name_and_type": [("wav.scp", "speech", "sound"), *texts],
-        "batch_type": "numel", "batch_bins": 96000, "batch_size": 1, "fold_length": [],
-        "sort_in_batch": "descending", "sort_batch": "descending", "drop_last_iter": False,
-        "min_batch_size": 1, **changed,
-    })  # fmt: skip
+    (folder / "text.surface").write_text(
+        "".join(f"{one} {'a' if one in RARE else '<na>'}\n" for one in IDS)
+    )
+    texts = [
+        (str(folder / f"text.{name}"), f"text_{name}", "text") for name in ("surface", "meaning")
+    ]
+    return SimpleNamespace(
+        **{
+            "train_shape_file": [str(folder / "speech_shape")],
+            "repeat_power": power,
+            "train_data_path_and_name_and_type": [("wav.scp", "speech", "sound"), *texts],
+            "batch_type": "numel",
+            "batch_bins": 96000,
+            "batch_size": 1,
+            "fold_length": [],
+            "sort_in_batch": "descending",
+            "sort_batch": "descending",
+            "drop_last_iter": False,
+            "min_batch_size": 1,
+            **changed,
+        }
+    )
 
 
 def drawn(sampler, epochs):
-    return collections.Counter(itertools.chain.from_iterable(
-        itertools.chain.from_iterable(sampler.generate(epoch) for epoch in epochs)))  # fmt: skip
+    return collections.Counter(
+        itertools.chain.from_iterable(
+            itertools.chain.from_iterable(sampler.generate(epoch) for epoch in epochs)
+        )
+    )
 
 
 def test_an_utterance_counts_by_its_rarest_output():
     labelled = {"surface": ["a", "b"], "l1": ["b"], "meaning": list("abcdefgh"), "none": []}
     assert repeat_factors(labelled, "abcdefghi", 1.0) == {
-        "a": 4.0, "b": 8.0, **dict.fromkeys("cdefghi", 1.0)}  # fmt: skip
+        "a": 4.0,
+        "b": 8.0,
+        **dict.fromkeys("cdefghi", 1.0),
+    }
     assert repeat_factors(labelled, "abcdefghi", 0.5)["b"] == pytest.approx(8**0.5)
     assert set(repeat_factors(labelled, "abcdefghi", 0.0).values()) == {1.0}
 
@@ -80,8 +98,9 @@ def test_a_batch_has_no_utterance_twice_and_epochs_are_as_long(tmp_path):
 def test_levels_add_up():
     """Factors 2.5 for a and b, 1.5 for c and d: half of the wider group, all of the other."""
     sampler = RepeatFactorSampler(
-        [("a", "b"), ("c", "d"), ("e",)], [([("a",), ("b",), ("c",), ("d",)], 0.5),
-                                           ([("a",), ("b",)], 1.0)])  # fmt: skip
+        [("a", "b"), ("c", "d"), ("e",)],
+        [([("a",), ("b",), ("c",), ("d",)], 0.5), ([("a",), ("b",)], 1.0)],
+    )
     assert drawn(sampler, range(4)) == {"a": 10, "b": 10, "c": 6, "d": 6, "e": 4}
     assert repr(sampler) == (
         "RepeatFactorSampler(N-batch=7, 1 utterances × 1.00, 2 utterances × 1.50, "
@@ -124,9 +143,11 @@ def test_a_group_of_one_batch_is_not_the_last_that_is_dropped(tmp_path):
 
 @pytest.mark.parametrize(
     ("rare", "processes", "told"),
-    [(3, 4, "3 utterances with a label for 'surface' cannot be shared by 4 processes"),
-     (6, 5, "fewer utterances than the 5 processes")],
-)  # fmt: skip
+    [
+        (3, 4, "3 utterances with a label for 'surface' cannot be shared by 4 processes"),
+        (6, 5, "fewer utterances than the 5 processes"),
+    ],
+)
 def test_too_few_for_the_processes(tmp_path, rare, processes, told):
     args = arguments(tmp_path, 1.0, batch_type="unsorted", batch_size=4)
     path = tmp_path / "text.surface"
@@ -138,10 +159,18 @@ def test_too_few_for_the_processes(tmp_path, rare, processes, told):
 @pytest.mark.parametrize(("power", "count"), [(0.0, 1), (1.0, 1), (0.0, 3), (1.0, 3)])
 def test_steps_are_counted_for_as_many_processes(tmp_path, power, count):
     args = arguments(
-        tmp_path, power, batch_bins=50000, num_iters_per_epoch=None, dist_world_size=None,
-        ngpu=count, multiprocessing_distributed=count > 1, accum_grad=1, max_epoch=2,
-        scheduler="onecyclelr", scheduler_conf={"max_lr": 0.1},
-    )  # fmt: skip
+        tmp_path,
+        power,
+        batch_bins=50000,
+        num_iters_per_epoch=None,
+        dist_world_size=None,
+        ngpu=count,
+        multiprocessing_distributed=count > 1,
+        accum_grad=1,
+        max_epoch=2,
+        scheduler="onecyclelr",
+        scheduler_conf={"max_lr": 0.1},
+    )
     if power:
         made = len(repeating_sampler(args, 0, count).generate(1))
     else:
@@ -161,14 +190,24 @@ def recipe(tmp_path_factory):
     recipe = tiny_recipe.make(tmp_path_factory.mktemp("repeat"))
     path = recipe.root / "dump/train/text.surface"
     rows = path.read_text().splitlines()
-    path.write_text("".join(f"{row.split()[0]} <na>\n" if number % 2 else f"{row}\n"
-                            for number, row in enumerate(rows)))  # fmt: skip
+    path.write_text(
+        "".join(
+            f"{row.split()[0]} <na>\n" if number % 2 else f"{row}\n"
+            for number, row in enumerate(rows)
+        )
+    )
     return recipe
 
 
 def test_training_makes_the_counted_updates_and_meets_labels_as_often(recipe):
-    conf = {"scheduler": "onecyclelr", "scheduler_conf": {"max_lr": 0.01}, "repeat_power": 1.0,
-            "max_epoch": 2, "batch_type": "unsorted", "batch_size": 2}  # fmt: skip
+    conf = {
+        "scheduler": "onecyclelr",
+        "scheduler_conf": {"max_lr": 0.01},
+        "repeat_power": 1.0,
+        "max_epoch": 2,
+        "batch_type": "unsorted",
+        "batch_size": 2,
+    }
     folder = recipe.train(config=conf)
     saved = torch.load(folder / "checkpoint.pth", weights_only=True)
     assert saved["schedulers"][0]["last_epoch"] == saved["schedulers"][0]["total_steps"] == 12
@@ -180,9 +219,14 @@ def test_training_makes_the_counted_updates_and_meets_labels_as_often(recipe):
 
 @pytest.mark.slow
 def test_two_processes_draw_as_counted(recipe):
-    conf = {"scheduler": "onecyclelr", "scheduler_conf": {"max_lr": 0.01, "total_steps": 100},
-            "repeat_power": 1.0, "max_epoch": 2, "batch_type": "unsorted",
-            "batch_size": 2}  # fmt: skip
+    conf = {
+        "scheduler": "onecyclelr",
+        "scheduler_conf": {"max_lr": 0.01, "total_steps": 100},
+        "repeat_power": 1.0,
+        "max_epoch": 2,
+        "batch_type": "unsorted",
+        "batch_size": 2,
+    }
     folder = tiny_recipe.in_two_processes(recipe.train(exp="one", config=conf))
     saved = torch.load(folder / "checkpoint.pth", weights_only=True)
     assert saved["schedulers"][0]["last_epoch"] == 12

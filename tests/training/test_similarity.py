@@ -24,8 +24,10 @@ from espnet_ext.training.similarity import (
 def mixtures(n=40, widths=(5, 7), seed=1):
     generator = torch.Generator().manual_seed(seed)
     base = torch.randn(n, 4, generator=generator)
-    return [base @ torch.randn(4, w, generator=generator)
-            + torch.randn(n, w, generator=generator) for w in widths]  # fmt: skip
+    return [
+        base @ torch.randn(4, w, generator=generator) + torch.randn(n, w, generator=generator)
+        for w in widths
+    ]
 
 
 def hsic_by_sums(x, y):

@@ -93,9 +93,14 @@ def test_checkpoint_of_another_configuration(recipe):
 def test_part_of_another_model_frozen(recipe):
     whole = load_model(recipe.train("first"))[0].state_dict()
     first = recipe.root / "first/model.pth"
-    options = ["--init_param", f"{first}:encoder:encoder",
-               f"{first}:meaning_decoder:meaning_decoder",
-               "--freeze_param", "encoder", "meaning_decoder"]  # fmt: skip
+    options = [
+        "--init_param",
+        f"{first}:encoder:encoder",
+        f"{first}:meaning_decoder:meaning_decoder",
+        "--freeze_param",
+        "encoder",
+        "meaning_decoder",
+    ]
     second, _ = load_model(recipe.train("second", {"seed": 5}, options=options))
     new = dict(second.named_parameters())
     for key, value in new.items():

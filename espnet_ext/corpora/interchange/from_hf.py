@@ -66,8 +66,9 @@ def read(
             value = row[name]  # -1 stands for none in sets without labels
             row[name] = names[name].int2str(value) if value is not None and value >= 0 else None
         with sink.faults.noting():
-            one = utterance(_id(row, columns, split or "all", number, sink), "", row, columns,
-                            sink.report)  # fmt: skip
+            one = utterance(
+                _id(row, columns, split or "all", number, sink), "", row, columns, sink.report
+            )
             _give(row[audio], one, sink, root, source)
 
 
@@ -165,9 +166,7 @@ def _rows(source: str, data: Any) -> Iterator[dict[str, Any]]:
         raise UserError(message, "is the download whole? fetch it again") from None
 
 
-def _id(
-    row: Mapping[str, Any], columns: Columns, split: str, number: int, sink: Sink
-) -> str:
+def _id(row: Mapping[str, Any], columns: Columns, split: str, number: int, sink: Sink) -> str:
     if columns.id:
         if (name := cell(row[columns.id])) is None:
             raise UserError(f"row {number}: nothing in {columns.id}", "name another column: --id")

@@ -22,8 +22,13 @@ EXTRA = "lhotse"
 OUTPUTS = ("surface", "meaning", "canonical")  # custom fields that are transcripts by their name
 TEXT_ = "text_"  # before the name of any other output
 MANIFESTS = (".jsonl", ".jsonl.gz")
-DEFAULTS = {"speaker": "speaker", "lang": "language", "l1": "l1", "band": "band",
-            "domain": "domain"}  # fmt: skip
+DEFAULTS = {
+    "speaker": "speaker",
+    "lang": "language",
+    "l1": "l1",
+    "band": "band",
+    "domain": "domain",
+}
 
 
 def read(source: str | os.PathLike, columns: Columns, sink: Sink, *, root: str = "") -> None:
@@ -53,8 +58,10 @@ def _cuts(source: Path) -> Iterator[Any]:
     else:
         what = "no such file" if not source.exists() else "neither cuts nor a Shar folder"
         remedy = f"name a manifest of cuts ({' or '.join(MANIFESTS)}) or a Shar folder"
-        raise UserError(f"{source}: {what}", f"{remedy}; recordings and supervisions become cuts "
-                        "with: lhotse cut simple")  # fmt: skip
+        raise UserError(
+            f"{source}: {what}",
+            f"{remedy}; recordings and supervisions become cuts with: lhotse cut simple",
+        )
     number = 0
     try:
         for number, cut in enumerate(cuts, 1):  # noqa: B007 for the message

@@ -133,9 +133,7 @@ class Sink:
             del self._utterances[name]
         utterances = [self._utterances[name] for name in sorted(self._utterances)]
         with self.faults.noting():
-            utterances = check_audio(
-                utterances, self.report, skip_unreadable=self.skip_unreadable
-            )
+            utterances = check_audio(utterances, self.report, skip_unreadable=self.skip_unreadable)
         if self.faults:
             raise self.faults.error()
         if not utterances:
@@ -172,9 +170,14 @@ class Sink:
             remedy = "if you trust the source, pass --allow_pipes true; else write files"
             raise UserError(f"{name}: {source}: is a command, not run unasked", remedy)
         return Job(
-            name, source, str(self._target(name, kind, ".flac")), channel=channel,
-            allow_pipes=self.allow_pipes, start=start, seconds=seconds,
-        )  # fmt: skip
+            name,
+            source,
+            str(self._target(name, kind, ".flac")),
+            channel=channel,
+            allow_pipes=self.allow_pipes,
+            start=start,
+            seconds=seconds,
+        )
 
     def _claim(self) -> None:
         """Mark the folder before anything is written, so that what breaks off can be gone on."""
