@@ -79,8 +79,9 @@ def sections(language: Language) -> Iterator[Section]:
                 f"Labels of {what} were taken away from so many percent of its training "
                 f"utterances; errors on {language.partial.get('set', 'the first test set')}; "
                 "“complete”: trained on the utterances alone that have all outputs left, with as "
-                "many updates in as many epochs. Differences to that, paired by speaker, in percentage "
-                f"points. {_trainings(language.partial)}. Chance in training is in no interval."
+                "many updates in as many epochs. Differences to that, paired by speaker, in "
+                f"percentage points. {_trainings(language.partial)}. "
+                "Chance in training is in no interval."
             ],
             *partial_rows(language.partial),
             partial_readings(language.partial),
