@@ -20,188 +20,66 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espnet_ext.bin import audio_options, cli
+from espnet_ext.corpora.registry import CORPORA, Option, suggestion
 
 if TYPE_CHECKING:
     from espnet_ext.corpora.preparation import Report, Sets
 
+# Kind of an option in the registry → what argparse makes of its value
+TYPES: dict[str, Callable[[str], Any]] = {
+    "text": str,
+    "path": str,
+    "boolean": cli.boolean,
+    "count": audio_options.count,
+    "words": cli.words,
+}
+
 
 def get_parser() -> argparse.ArgumentParser:
+    """Return the parser, with one sub-command per corpus of the registry."""
     parser = cli.parser("Prepare a corpus: write data/<lang>/{train,valid,test}.")
-    corpora = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
-
-    def add(name: str, description: str) -> argparse.ArgumentParser:
-        corpus = corpora.add_parser(
-            name,
-            help=description,
-            description=description,
+    subparsers = parser.add_subparsers(dest="corpus", required=True, metavar="CORPUS")
+    for corpus in CORPORA.values():
+        subparser = subparsers.add_parser(
+            corpus.name,
+            help=corpus.title,
+            description=corpus.title,
             allow_abbrev=False,
             formatter_class=parser.formatter_class,
         )
-        corpus.add_argument("--data_dir", default="data", help="where <lang>/<set> is written")
-        corpus.add_argument(
-            "--quick", type=cli.boolean, default=False, help="a small part, to see that all works"
-        )
-        return corpus
-
-    mini = add("mini_l2", "the embedded corpus, synthesised")
-    mini.add_argument("--langs", type=cli.words, default=["ko", "en"], help="languages to make")
-    mini.add_argument("--nj", type=audio_options.count, default=2, help="processes")
-
-    l2arctic = add("l2arctic", "L2-ARCTIC: 24 speakers of six first languages, CC BY-NC 4.0")
-    _add_corpus(l2arctic)
-    l2arctic.add_argument(
-        "--split",
-        default="auto",
-        choices=("auto", "standard", "speakers", "sentences"),
-        help="standard: the field's six test speakers; auto: that, if others are there to train on",
-    )
-    l2arctic.add_argument(
-        "--unannotated",
-        default="train",
-        choices=("train", "all", "none"),
-        help="where utterances without phone annotation go (they have only words)",
-    )
-    l2arctic.add_argument(
-        "--unidentified",
-        default="unlabelled",
-        choices=("unlabelled", "token"),
-        help="surface with a phone that nobody could identify (err): none, or with the token ERR",
-    )
-    l2arctic.add_argument(
-        "--suitcase", type=cli.boolean, default=False, help="add the spontaneous narratives"
-    )
-
-    speechocean = add("speechocean762", "speechocean762: 250 Mandarin speakers, CC BY 4.0")
-    _add_corpus(speechocean)
-    _add_aihub(add)
-    _add_english_with_marks(add)
-    plain = add("plain", "any corpus, from a tab-separated manifest")
-    plain.add_argument("--manifest", required=True, help="a row an utterance, columns by name")
-    plain.add_argument("--lang", default="en", help="language of rows without one")
-    _add_skip(plain)
+        for option in corpus.options:
+            _add_option(subparser, option)
     return parser
 
 
-def _add_aihub(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
-    """Corpora of AI Hub: large, and delivered as zip archives, which stay packed."""
-    foreign = add("aihub505", "AI Hub 505: foreigners' Korean, read and answered")
-    learners = add("aihub_l2", "AI Hub 71469 to 71479: learners' speech, read and free")
-    learners.add_argument("--lang", default="ko", choices=("ko", "en"), help="what is spoken")
-    learners.add_argument(
-        "--read_tasks",
-        type=cli.words,
-        default=["LAR", "RS", "RW", "RP"],
-        help="codes of the tasks whose prompt was to be read",
-    )
-    native = add("ksponspeech", "KsponSpeech, AI Hub 123: native Korean, transcribed twice")
-    native.add_argument(
-        "--labels",
-        default="auto",
-        choices=("auto", "trn", "txt"),
-        help="transcripts from the lists or the files beside the sounds; auto: lists if there",
-    )
-    for corpus in (foreign, learners, native):
-        corpus.add_argument("--corpus_dir", default="", help="as delivered, packed or unpacked")
-        corpus.add_argument("--nj", type=audio_options.count, default=1, help="processes")
-        corpus.add_argument(
-            "--disfluencies",
-            default="keep",
-            choices=("keep", "surface", "drop") if corpus is native else ("keep", "drop"),
-            help="fillers and repetitions",
-        )
-        corpus.add_argument(
-            "--unintelligible",
-            default="unlabelled",
-            choices=("unlabelled", "drop"),
-            help="texts with words that could not be told (u/, un/): none, or without the mark",
-        )
-        _add_skip(corpus)
-    for corpus in (foreign, learners):
-        corpus.add_argument(
-            "--split",
-            default="auto",
-            choices=("auto", "official", "speakers"),
-            help="official: the published Validation tests; auto: that, if both parts are there",
-        )
-        corpus.add_argument(
-            "--personal",
-            type=cli.boolean,
-            default=False,
-            help="also write year of birth, sex, country and grade (utt2birthyear, …)",
-        )
-        corpus.add_argument(
-            "--pseudonym_key_file",
-            default="",
-            help="file with a secret: pseudonyms of names are made with it",
-        )
-
-
-def _add_english_with_marks(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
-    """Common Voice, EpaDB, Speak & Improve: unpacked by the user, read by several processes."""
-    voice = add("commonvoice", "Common Voice: sentences read by volunteers, CC0")
-    voice.add_argument("--langs", type=cli.words, default=["en"], help="locales to read")
-    voice.add_argument(
-        "--train",
-        default="train",
-        choices=("train", "validated", "other"),
-        help="train: the official one; validated, other: all clips of speakers not held out",
-    )
-    voice.add_argument(
-        "--text", default="words", choices=("words", "raw"), help="words: no punctuation, no case"
-    )
-    epadb = add("epadb", "EpaDB: English of speakers of Spanish, for research")
-    epadb.add_argument(
-        "--allophones",
-        default="fold",
-        choices=("fold", "keep"),
-        help="Th, Kh, Ph, AX: as T, K, P, AH, or as the annotators wrote them",
-    )
-    epadb.add_argument(
-        "--unidentified",
-        default="unlabelled",
-        choices=("unlabelled", "token"),
-        help="surface with a label that is no phone: none, or with the token ERR",
-    )
-    improve = add("speakandimprove", "Speak & Improve 2025: free speech of learners of English")
-    improve.add_argument("--hesitation", default="uh", help="word for a hesitation; '': none")
-    improve.add_argument(
-        "--partials", type=cli.boolean, default=True, help="keep broken-off words (univers-)"
-    )
-    for parser in (voice, epadb, improve):
-        parser.add_argument("--corpus_dir", default="", help="the corpus as published, unpacked")
-        parser.add_argument("--nj", type=audio_options.count, default=2, help="files at a time")
-        _add_skip(parser)
-
-
-def _add_corpus(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--corpus_dir", default="", help="the corpus as published, unpacked")
-    parser.add_argument("--archive", default="", help="the corpus as published, packed")
-    parser.add_argument("--downloads_dir", default="downloads", help="where archives are unpacked")
+def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
     parser.add_argument(
-        "--download",
-        type=cli.boolean,
-        default=False,
-        help="fetch the corpus, where that is allowed",
+        f"--{option.name}",
+        type=TYPES[option.kind],
+        default=option.default,
+        required=option.default is None,
+        choices=option.choices or None,
+        help=option.help.replace("%", "%%"),
     )
-    parser.add_argument("--sha256", default="", help="checksum that the archive must have")
-    parser.add_argument(
-        "--accept_unverified",
-        type=cli.boolean,
-        default=False,
-        help="take a download without a checksum to compare it with",
-    )
-    parser.add_argument("--nj", type=audio_options.count, default=2, help="files at a time")
-    _add_skip(parser)
 
 
-def _add_skip(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--skip_unreadable", type=cli.boolean, default=False, help="leave out unreadable audio"
-    )
+def _check_names(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    """Exit with a suggestion if argv names an unknown corpus or an unknown option of a corpus."""
+    if not argv or argv[0].startswith("-"):
+        return  # argparse says what is missing, or prints the help
+    if argv[0] not in CORPORA:
+        parser.error(f"no corpus '{argv[0]}': {suggestion(argv[0], CORPORA)}")
+    names = [option.name for option in CORPORA[argv[0]].options]
+    for word in argv[1:]:
+        name = word.removeprefix("--").partition("=")[0]
+        if word.startswith("--") and name not in (*names, "", "help"):
+            parser.error(f"{argv[0]}: no option --{name}: {suggestion(name, names, '--')}")
 
 
 def main(argv: Sequence[str] | None = None) -> int | None:
-    args = get_parser().parse_args(argv)
+    parser = get_parser()
+    _check_names(parser, list(sys.argv[1:] if argv is None else argv))
+    args = parser.parse_args(argv)
     from espnet_ext.corpora.preparation import Report
 
     if args.corpus in LARGE:
@@ -344,7 +222,7 @@ def _prepare_speakandimprove(args: argparse.Namespace, report: "Report") -> "Set
         args.corpus_dir,
         Path(args.data_dir) / "speakandimprove_audio",
         nj=args.nj,
-        hesitation=args.hesitation,
+        hesitation="" if args.hesitation == "none" else args.hesitation,
         partials=args.partials,
         quick=args.quick,
         skip_unreadable=args.skip_unreadable,

@@ -1,0 +1,483 @@
+"""The corpora that `espnet-ext prepare` knows, with their options: the one declaration of both.
+
+The command line (`bin/prepare.py`), the recipes (`run.sh`, `local/data.sh`) and the tests read
+`CORPORA`. To add a corpus, write one module with `prepare(options, job)` (see
+`corpora/__init__.py`) and add one entry here. A recipe with a `local/data.sh` of its own needs no
+entry.
+
+This module needs nothing but the standard library of Python 3.9 and imports in milliseconds,
+because shell scripts read it before any environment is set up. The corpora's own modules are
+imported only when a corpus is prepared.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import ModuleType
+
+from espnet_ext.errors import UserError
+
+KINDS = ("text", "path", "boolean", "count", "words")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a corpus: `--name` of `espnet-ext prepare <corpus>`.
+
+    Values are strings, as on a command line. `kind` says what they may be: "text", "path" (a file
+    or folder), "boolean" (true or false), "count" (a whole number above 0) or "words" (separated by
+    spaces).
+    """
+
+    name: str
+    default: str | None = ""  # None: the option must be given
+    help: str = ""
+    kind: str = "text"
+    choices: tuple[str, ...] = ()  # the only allowed values; empty: any value of the kind
+    # A recipe needs a value for at least one option of each group. "": the option is not needed.
+    required_group: str = ""
+    # Name in recipes (`run.sh`, `local/data.sh`). None: the same name; "": recipes do not have it.
+    recipe_name: str | None = None
+
+    @property
+    def name_in_recipes(self) -> str:
+        """The option's name in `run.sh` and `local/data.sh`; "" if recipes do not have it."""
+        return self.name if self.recipe_name is None else self.recipe_name
+
+    def problem(self, value: str) -> str:
+        """Return what is wrong with a value, or "".
+
+        >>> Option("split", "auto", choices=("auto", "standard")).problem("standart")
+        "'standart' is not one of auto, standard"
+        """
+        if self.choices and value not in self.choices:
+            return f"'{value}' is not one of {', '.join(self.choices)}"
+        if self.kind == "boolean" and value.lower() not in BOOLEANS:
+            return f"'{value}' is neither true nor false"
+        if self.kind == "count" and not (value.isascii() and value.isdigit() and int(value) > 0):
+            return f"'{value}' is not a whole number above 0"
+        return ""
+
+
+BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+# Options of every corpus. Recipes have them too: they are options of run.sh.
+DATA_DIR = Option("data_dir", "data", "where <lang>/<set> is written")
+QUICK = Option("quick", "false", "prepare a small part of each set, to try things out", "boolean")
+RUN_SH = ("data_dir", "quick", "nj", "langs")  # names in recipes that run.sh itself declares
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus: what it is called, what it takes, and which module prepares it."""
+
+    name: str  # the sub-command, and `corpus=<name>` in a recipe's conf/recipe.conf
+    title: str
+    module: str  # dotted path of the module with `prepare(options, job)`; imported when needed
+    languages: tuple[str, ...] = ()  # codes of the languages that it has; empty: any
+    own_options: tuple[Option, ...] = ()  # without `data_dir` and `quick`
+    one_language: bool = False  # each call prepares a single language
+    makes_small_sets: bool = False  # `prepare` handles `quick`, so the command need not shrink sets
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """All options of `espnet-ext prepare <name>`."""
+        return (DATA_DIR, QUICK, *self.own_options)
+
+    @property
+    def recipe_options(self) -> tuple[Option, ...]:
+        """Options that its recipe adds to those of run.sh, under their names in recipes.
+
+        >>> [option.name for option in CORPORA["epadb"].recipe_options]
+        ['epadb', 'allophones', 'unidentified', 'skip_unreadable']
+        """
+        return tuple(
+            replace(option, name=option.name_in_recipes, recipe_name=None)
+            for option in self.own_options
+            if option.name_in_recipes and option.name_in_recipes not in RUN_SH
+        )
+
+    @property
+    def required_groups(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of options of the recipe of which one must be given, by their names in recipes.
+
+        >>> CORPORA["l2arctic"].required_groups
+        (('l2arctic', 'archive'),)
+        """
+        groups: dict[str, list[str]] = {}
+        for option in self.recipe_options:
+            if option.required_group:
+                groups.setdefault(option.required_group, []).append(option.name)
+        return tuple(tuple(names) for names in groups.values())
+
+    def check_languages(self, langs: Iterable[str]) -> None:
+        """Raise a UserError if the corpus lacks one of the languages, or prepares one at a time."""
+        langs = list(langs)
+        given = f"--langs '{' '.join(langs)}'"
+        if missing := [lang for lang in langs if self.languages and lang not in self.languages]:
+            has = " ".join(self.languages)
+            message = f"{given}: {self.name} has no {' and no '.join(missing)}, only {has}"
+            raise UserError(message, f"give --langs {self.languages[0]}")
+        if len(langs) != 1 and self.one_language:
+            message = f"{given}: {self.name} is prepared one language at a time"
+            raise UserError(message, f"give one of them, such as --langs {self.languages[0]}")
+
+    def arguments(self, values: Mapping[str, str]) -> list[str]:
+        """Return the arguments of `espnet-ext prepare` for the values of a recipe's options.
+
+        Args:
+            values: Values by the options' names in recipes, those of run.sh (`data_dir`, `quick`,
+                `nj`, `langs`) among them. An option without a value keeps its default.
+
+        Raises:
+            UserError: The corpus does not have one of the languages `langs`.
+
+        >>> CORPORA["epadb"].arguments({"epadb": "/corpora/EpaDB", "langs": "en", "nj": "4"})
+        ['epadb', '--corpus_dir', '/corpora/EpaDB', '--nj', '4']
+        """
+        if "langs" in values:
+            self.check_languages(values["langs"].split())
+        arguments = [self.name]
+        for option in self.options:
+            value = values.get(option.name_in_recipes)
+            if value is None or not option.name_in_recipes:
+                continue
+            if option.name == "lang":  # of several, rows without a language are of the first one
+                value = value.split()[0] if value.split() else value
+            arguments += [f"--{option.name}", value]
+        return arguments
+
+    def import_module(self) -> ModuleType:
+        """Import the module that prepares the corpus."""
+        return importlib.import_module(self.module)
+
+
+def get_corpus(name: str) -> Corpus:
+    """Return a corpus by its name; for an unknown one raise a UserError that suggests another."""
+    if name in CORPORA:
+        return CORPORA[name]
+    raise UserError(f"no corpus '{name}'", suggestion(name, CORPORA))
+
+
+def suggestion(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return a remedy for a mistyped word: the known word that is nearest, or all of them.
+
+    >>> suggestion("splt", ["split", "nj"], "--"), suggestion("qqq", ["split", "nj"])
+    ('did you mean --split?', 'choose one of split, nj')
+    """
+    known = list(known)
+    if near := difflib.get_close_matches(word, known, n=1):
+        return f"did you mean {prefix}{near[0]}?"
+    return f"choose one of {', '.join(prefix + name for name in known)}"
+
+
+# -- options that several corpora share
+
+
+def _folder(recipe_name: str, help: str) -> Option:
+    return Option("corpus_dir", "", help, "path", required_group="corpus", recipe_name=recipe_name)
+
+
+_SKIP_UNREADABLE = Option(
+    "skip_unreadable", "false", "leave out unreadable audio instead of stopping", "boolean"
+)
+_ARCHIVE = Option(
+    "archive",
+    "",
+    "the archive as published, instead of the folder; it is unpacked into downloads_dir",
+    "path",
+    required_group="corpus",
+)
+_DOWNLOADS_DIR = Option(
+    "downloads_dir", "downloads", "where archives are unpacked", "path", recipe_name=""
+)
+_DOWNLOAD = Option(
+    "download",
+    "false",
+    "download the archive, if its publishers allow that",
+    "boolean",
+    required_group="corpus",
+)
+_SHA256 = Option("sha256", "", "SHA-256 checksum that the archive must have")
+_ACCEPT_UNVERIFIED = Option(
+    "accept_unverified",
+    "false",
+    "use a downloaded archive although there is no checksum for it",
+    "boolean",
+)
+
+
+def _parallel(default: int, help: str) -> Option:
+    return Option("nj", str(default), help, "count")
+
+
+_FILES_AT_A_TIME = _parallel(2, "number of files read in parallel")
+_PROCESSES = _parallel(1, "number of processes")
+_UNIDENTIFIED = Option(
+    "unidentified",
+    "unlabelled",
+    choices=("unlabelled", "token"),
+    help="surface with a phone that annotators could not identify: leave the surface unlabelled, "
+    "or write the token ERR",
+)
+_DISFLUENCIES = Option(
+    "disfluencies",
+    "keep",
+    choices=("keep", "drop"),
+    help="keep or drop fillers and repetitions in the surface",
+)
+_UNINTELLIGIBLE = Option(
+    "unintelligible",
+    "unlabelled",
+    choices=("unlabelled", "drop"),
+    help="text with unintelligible words (u/, un/): leave it unlabelled, or drop these words",
+)
+_AIHUB_SPLIT = Option(
+    "split",
+    "auto",
+    choices=("auto", "official", "speakers"),
+    help="official: the published Validation part is the test set; speakers: split by speakers; "
+    "auto: official if both published parts are there, else speakers",
+)
+_PRIVACY = (
+    Option(
+        "personal",
+        "false",
+        "also write year of birth, sex, country and grade of speakers (utt2birthyear, ...)",
+        "boolean",
+    ),
+    Option(
+        "pseudonym_key_file",
+        "",
+        "file with a secret key for the pseudonyms of speakers whose id may be a name",
+        "path",
+    ),
+)
+
+_MINI_L2 = Corpus(
+    "mini_l2",
+    "the embedded corpus: synthesised Korean and English of learners",
+    "espnet_ext.corpora.mini_l2.build",
+    ("ko", "en"),
+    (
+        Option("langs", "ko en", "languages to synthesise", "words"),
+        _parallel(2, "number of processes"),
+    ),
+    makes_small_sets=True,
+)
+
+_L2ARCTIC = Corpus(
+    "l2arctic",
+    "L2-ARCTIC: English read by 24 speakers of six first languages, CC BY-NC 4.0",
+    "espnet_ext.corpora.l2arctic",
+    ("en",),
+    (
+        _folder(
+            "l2arctic", "the corpus, unpacked: a folder with <SPK>/{wav,transcript,annotation}"
+        ),
+        _ARCHIVE,
+        _DOWNLOADS_DIR,
+        replace(_DOWNLOAD, recipe_name=""),
+        _SHA256,
+        replace(_ACCEPT_UNVERIFIED, recipe_name=""),
+        _FILES_AT_A_TIME,
+        _SKIP_UNREADABLE,
+        Option(
+            "split",
+            "auto",
+            choices=("auto", "standard", "speakers", "sentences"),
+            help="standard: the six test speakers of published results; auto: standard if speakers "
+            "are left to train on, else speakers or sentences",
+        ),
+        Option(
+            "unannotated",
+            "train",
+            choices=("train", "all", "none"),
+            help="sets that get the utterances without phone annotation (they have only words)",
+        ),
+        _UNIDENTIFIED,
+        Option("suitcase", "false", "add the spontaneous narratives", "boolean"),
+    ),
+)
+
+_SPEECHOCEAN762 = Corpus(
+    "speechocean762",
+    "speechocean762: English read by 250 Mandarin speakers, CC BY 4.0",
+    "espnet_ext.corpora.speechocean762",
+    ("en",),
+    (
+        _folder(
+            "speechocean762",
+            "the corpus, unpacked: the folder with train, test, WAVE and resource",
+        ),
+        _ARCHIVE,
+        _DOWNLOADS_DIR,
+        _DOWNLOAD,
+        _SHA256,
+        _ACCEPT_UNVERIFIED,
+        _FILES_AT_A_TIME,
+        _SKIP_UNREADABLE,
+    ),
+)
+
+_AIHUB505 = Corpus(
+    "aihub505",
+    "AI Hub 505: Korean by speakers of other languages, read and free",
+    "espnet_ext.corpora.aihub505",
+    ("ko",),
+    (
+        _folder("aihub505", "the data set as delivered, packed or unpacked: a folder, or one zip"),
+        _PROCESSES,
+        _DISFLUENCIES,
+        _UNINTELLIGIBLE,
+        _SKIP_UNREADABLE,
+        _AIHUB_SPLIT,
+        *_PRIVACY,
+    ),
+)
+
+_AIHUB_L2 = Corpus(
+    "aihub_l2",
+    "AI Hub 71469 to 71479, 71463: learners' speech, read and free",
+    "espnet_ext.corpora.aihub_l2",
+    ("ko", "en"),
+    (
+        _folder("aihub_l2", "the data set as delivered, packed or unpacked: a folder, or one zip"),
+        Option("lang", "ko", "spoken language", choices=("ko", "en"), recipe_name="langs"),
+        Option(
+            "read_tasks",
+            "LAR RS RW RP",
+            "codes, in file names, of the tasks in which a prompt is read aloud",
+            "words",
+        ),
+        _PROCESSES,
+        _DISFLUENCIES,
+        _UNINTELLIGIBLE,
+        _SKIP_UNREADABLE,
+        _AIHUB_SPLIT,
+        *_PRIVACY,
+    ),
+    one_language=True,
+)
+
+_KSPONSPEECH = Corpus(
+    "ksponspeech",
+    "KsponSpeech (AI Hub 123): spontaneous Korean, transcribed as pronounced and as spelled",
+    "espnet_ext.corpora.ksponspeech",
+    ("ko",),
+    (
+        _folder("ksponspeech", "the corpus as delivered, packed or unpacked"),
+        Option(
+            "labels",
+            "auto",
+            choices=("auto", "trn", "txt"),
+            help="trn: transcripts from the published lists; txt: from the files beside the audio; "
+            "auto: from the lists if there are any",
+        ),
+        _PROCESSES,
+        replace(
+            _DISFLUENCIES,
+            choices=("keep", "surface", "drop"),
+            help="fillers and repetitions: keep, keep in the surface only, or drop",
+        ),
+        _UNINTELLIGIBLE,
+        _SKIP_UNREADABLE,
+    ),
+)
+
+_COMMONVOICE = Corpus(
+    "commonvoice",
+    "Common Voice: sentences read by volunteers, CC0",
+    "espnet_ext.corpora.commonvoice",
+    (),
+    (
+        _folder("commonvoice", "the corpus, unpacked: cv-corpus-<version>, or one locale of it"),
+        Option("langs", "en", "locales to prepare", "words"),
+        Option(
+            "train",
+            "train",
+            choices=("train", "validated", "other"),
+            help="train: the official training set; validated, other: all clips of speakers who "
+            "are not in the validation and test sets",
+            recipe_name="train_clips",
+        ),
+        Option(
+            "text",
+            "words",
+            choices=("words", "raw"),
+            help="words: sentences in lower case without punctuation; raw: sentences as published",
+        ),
+        _FILES_AT_A_TIME,
+        _SKIP_UNREADABLE,
+    ),
+)
+
+_EPADB = Corpus(
+    "epadb",
+    "EpaDB: English read by speakers of Argentinian Spanish, for research",
+    "espnet_ext.corpora.epadb",
+    ("en",),
+    (
+        _folder("epadb", "the corpus, unpacked: the folder with train and test, or with speakers"),
+        Option(
+            "allophones",
+            "fold",
+            choices=("fold", "keep"),
+            help="Th, Kh, Ph, AX: fold them to T, K, P, AH, or keep them as annotated",
+        ),
+        _UNIDENTIFIED,
+        _FILES_AT_A_TIME,
+        _SKIP_UNREADABLE,
+    ),
+)
+
+_SPEAKANDIMPROVE = Corpus(
+    "speakandimprove",
+    "Speak & Improve Corpus 2025: spontaneous speech of learners of English",
+    "espnet_ext.corpora.speakandimprove",
+    ("en",),
+    (
+        _folder("speakandimprove", "the corpus: the folder with reference-materials and data/flac"),
+        Option("hesitation", "uh", "word for a hesitation; none: drop hesitations"),
+        Option("partials", "true", "keep words that were broken off (univers-)", "boolean"),
+        _FILES_AT_A_TIME,
+        _SKIP_UNREADABLE,
+    ),
+)
+
+_PLAIN = Corpus(
+    "plain",
+    "any corpus, from a tab-separated table",
+    "espnet_ext.corpora.plain",
+    (),
+    (
+        Option(
+            "manifest",
+            None,
+            "table of the corpus: one row per utterance, columns by name",
+            "path",
+            required_group="corpus",
+        ),
+        Option("lang", "en", "language of rows without one", recipe_name="langs"),
+        _SKIP_UNREADABLE,
+    ),
+)
+
+CORPORA: dict[str, Corpus] = {
+    corpus.name: corpus
+    for corpus in (
+        _MINI_L2,
+        _L2ARCTIC,
+        _SPEECHOCEAN762,
+        _AIHUB505,
+        _AIHUB_L2,
+        _KSPONSPEECH,
+        _COMMONVOICE,
+        _EPADB,
+        _SPEAKANDIMPROVE,
+        _PLAIN,
+    )
+}

@@ -1,0 +1,102 @@
+"""The registry of corpora: importable anywhere; the command line and recipes agree with it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from espnet_ext.bin import prepare
+from espnet_ext.corpora import registry
+from espnet_ext.corpora.registry import CORPORA, KINDS, Corpus, Option
+from espnet_ext.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("corpus", CORPORA.values(), ids=lambda corpus: corpus.name)
+def test_entry_is_complete(corpus):
+    assert corpus.title and corpus.module and CORPORA[corpus.name] is corpus
+    for option in corpus.options:
+        assert option.help and option.kind in KINDS, option.name
+        assert option.default is None or option.default == "" or not option.problem(option.default)
+    names = [option.name for option in corpus.options]
+    assert len(names) == len(set(names))
+    in_recipes = [option.name_in_recipes for option in corpus.options if option.name_in_recipes]
+    assert len(in_recipes) == len(set(in_recipes))
+    assert callable(corpus.import_module().prepare)
+
+
+def test_registry_needs_only_the_standard_library():
+    for path in ("corpora/registry.py", "corpora/__init__.py", "errors.py", "__init__.py"):
+        ast.parse((ROOT / "espnet_ext" / path).read_text(encoding="utf-8"), feature_version=(3, 9))
+    code = "import espnet_ext.corpora.registry"
+    subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.append('.'); {code}"],
+        cwd=ROOT,
+        check=True,
+    )
+
+
+def test_parsers_have_the_options_of_the_registry():
+    subparsers = prepare.get_parser()._subparsers._group_actions[0].choices
+    assert list(subparsers) == list(CORPORA)
+    args = prepare.get_parser().parse_args(["aihub_l2", "--nj", "3", "--personal", "yes"])
+    assert (args.data_dir, args.quick, args.nj, args.personal) == ("data", False, 3, True)
+    assert args.read_tasks == ["LAR", "RS", "RW", "RP"] and args.lang == "ko"
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["l2artic"], "no corpus 'l2artic': did you mean l2arctic?"),
+        (["l2arctic", "--splt", "auto"], "l2arctic: no option --splt: did you mean --split?"),
+        (["epadb", "--xyz=1"], "epadb: no option --xyz: choose one of --data_dir"),
+        (["l2arctic", "--split", "x"], "invalid choice: 'x'"),
+        (["l2arctic", "--nj", "0"], "whole number"),
+        (["plain"], "--manifest"),
+    ],
+)
+def test_wrong_usage_exits_2_with_a_suggestion(argv, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        prepare.main(argv)
+    assert caught.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_get_corpus_suggests_the_nearest_name():
+    assert registry.get_corpus("epadb") is CORPORA["epadb"]
+    with pytest.raises(UserError, match="did you mean speechocean762"):
+        registry.get_corpus("speechocean")
+
+
+def test_arguments_from_values_of_a_recipe():
+    values = {"data_dir": "d", "quick": "true", "nj": "3", "langs": "en", "l2arctic": "/c"}
+    arguments = CORPORA["l2arctic"].arguments({**values, "archive": "", "split": "speakers"})
+    assert prepare.get_parser().parse_args(arguments).corpus_dir == "/c"
+    assert arguments[0] == "l2arctic" and "--langs" not in arguments
+    assert arguments[arguments.index("--archive") + 1] == ""
+    commonvoice = CORPORA["commonvoice"].arguments({"langs": "en de", "train_clips": "other"})
+    assert commonvoice == ["commonvoice", "--langs", "en de", "--train", "other"]
+    plain = CORPORA["plain"].arguments({"langs": "ko en", "manifest": "m.tsv"})
+    assert plain == ["plain", "--manifest", "m.tsv", "--lang", "ko"]
+
+
+@pytest.mark.parametrize(
+    "corpus, langs, message",
+    [
+        ("l2arctic", "ko", "l2arctic has no ko, only en"),
+        ("aihub_l2", "ko en", "one language at a time"),
+        ("mini_l2", "ko de", "mini_l2 has no de, only ko en"),
+    ],
+)
+def test_languages_that_a_corpus_lacks_raise_user_error(corpus, langs, message):
+    with pytest.raises(UserError, match=message):
+        CORPORA[corpus].arguments({"langs": langs})
+
+
+def test_values_are_checked():
+    option = Option("nj", "1", "number of processes", "count")
+    assert not option.problem("8") and "whole number" in option.problem("many")
+    assert "neither true nor false" in Option("x", "false", "", "boolean").problem("maybe")
+    assert Corpus("a", "A", "a").check_languages(["anything", "else"]) is None
