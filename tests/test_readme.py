@@ -1,10 +1,9 @@
-"""What the READMEs tell is so: commands, options, paths, examples, figures."""
+"""Check that the documents are true: commands, options, links, examples, tables and figures."""
 
 import ast
 import importlib
 import inspect
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,160 +14,187 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import public_surface  # noqa: E402
 import test_architecture  # noqa: E402
-
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-PACKAGE = (ROOT / "espnet_ext/README.md").read_text(encoding="utf-8")
-READMES = sorted(
-    [
-        "README.md",
-        "espnet_ext/README.md",
-        *(f"{recipe}/README.md" for recipe in public_surface.recipes()),
-    ]
+from documents import (  # noqa: E402
+    ROOT,
+    anchors,
+    blocks,
+    documents,
+    first_column,
+    prose,
+    read,
+    shell_commands,
 )
-FOREIGN = ("cp ", "cd ", "mkdir ", ". ", "python -m espnet2.bin.asr_inference ")
+
+README = read("README.md")
+PACKAGE = read("espnet_ext/README.md")
+DOCUMENTS = documents()
+# Commands of other programs. They are not checked.
+OTHER_PROGRAMS = (
+    "cp ",
+    "cd ",
+    "git ",
+    "mkdir ",
+    "mypy ",
+    "pip install ",
+    "python -m pytest ",
+    "ruff ",
+    ". ",
+    "python -m espnet2.bin.asr_inference ",
+)
+# Options of other programs that the prose names.
+OTHER_OPTIONS = {
+    "asr_model_file",
+    "asr_train_config",
+    "batch_size",
+    "ctc_window_margin",
+    "data_path_and_name_and_type",
+    "freeze_param",
+    "help",
+    "init_param",
+    "max_epoch",
+    "no",  # pip --no-deps
+    "partition",
+    "update",  # tests/public_surface.py
+}
+COMMANDS = [(name, words) for name in DOCUMENTS for words in shell_commands(name)]
 
 
-def blocks(text: str, kind: str) -> list[str]:
-    return re.findall(rf"^```{kind}\n(.*?)^```$", text, re.M | re.S)
-
-
-def shell_commands(name: str) -> list[list[str]]:
-    """The commands of a README's shell blocks, as words, here-documents left out."""
-    text = (ROOT / name).read_text(encoding="utf-8")
-    found = []
-    for block in blocks(text, "sh"):
-        block = re.sub(r"<<'(\w+)'\n.*?^\1$", "", block, flags=re.M | re.S)
-        for line in block.replace("\\\n", " ").splitlines():
-            if words := shlex.split(line, comments=True):
-                found.append(words)
-    return found
-
-
-COMMANDS = [(name, words) for name in READMES for words in shell_commands(name)]
+# -- commands and options
 
 
 def options_of(words: list[str]) -> list[str]:
     return [word.partition("=")[0] for word in words if word.startswith("--")]
 
 
-def recipe_of(words: list[str], readme: str) -> str:
-    """The recipe that a call of run.sh is for; one that a reader is to make is the template's."""
+def recipe_of(words: list[str], document: str) -> str:
+    """The recipe that a call of run.sh is for. A recipe that does not exist is the template's."""
     if "--recipe" in words:
-        named = words[words.index("--recipe") + 1]
-        return named if named in public_surface.recipes() else "egs2/TEMPLATE/dual1"
-    folder = str(Path(readme).parent)
+        recipe = words[words.index("--recipe") + 1]
+        return recipe if recipe in public_surface.recipes() else "egs2/TEMPLATE/dual1"
+    folder = str(Path(document).parent)
     return folder if folder.startswith("egs2/") else "egs2/mini_l2/dual1"
 
 
-def known_options(words: list[str], readme: str) -> list[str]:
-    """The options that the command takes; fails for a command that nobody has looked at."""
+def known_options(words: list[str], document: str) -> list[str]:
+    """The options that a command accepts. Fail for a command that no test knows."""
     line = " ".join(words)
     shell = public_surface.shell_options()
     if words[0] == "./run.sh":
-        return shell["run.sh"] + public_surface.recipe_options(recipe_of(words, readme))
+        return shell["run.sh"] + public_surface.recipe_options(recipe_of(words, document))
     if words[:2] == ["bash", "tests/run.sh"]:
         return shell["tests/run.sh"]
+    if words[:2] == ["bash", "local/setup_env.sh"]:
+        return shell["local/setup_env.sh"]
     if words[:2] == ["bash", "local/data.sh"]:
-        return [
-            "--langs",
-            "--quick",
-            "--nj",
-            "--data_dir",
-            *public_surface.recipe_options(recipe_of(words, readme)),
-        ]
+        common = ["--langs", "--quick", "--nj", "--data_dir"]
+        return common + public_surface.recipe_options(recipe_of(words, document))
+    if words[0] == "python" and words[1].endswith(".py"):
+        source = read(words[1])
+        return re.findall(r'add_argument\(\s*"(--\w+)"', source)
     for start in ("espnet-ext ", "python -m espnet_ext.bin."):
         if line.startswith(start):
             verb = line.removeprefix(start).split()[0].replace("-", "_")
-            names = public_surface.commands()[verb]
-            return [name.split()[-1] for name in names]
-    assert line == "python -" or line.startswith(FOREIGN), f"{readme}: an unknown command: {line}"
-    return options_of(words)  # not ours
+            return [name.split()[-1] for name in public_surface.commands()[verb]]
+    assert line == "python -" or line.startswith(OTHER_PROGRAMS), f"{document}: unknown: {line}"
+    return options_of(words)
 
 
 @pytest.mark.parametrize(
-    ("readme", "words"), COMMANDS, ids=[f"{name}:{' '.join(w)[:60]}" for name, w in COMMANDS]
+    ("document", "words"), COMMANDS, ids=[f"{name}:{' '.join(w)[:60]}" for name, w in COMMANDS]
 )
-def test_commands_and_options_exist(readme, words):
+def test_commands_and_options_exist(document, words):
     for option in options_of(words):
-        assert option in known_options(words, readme), f"{readme}: {option}"
-    script = words[1] if words[0] == "bash" else words[0]
-    if words[0] in ("bash", "./run.sh"):
-        places = (ROOT, ROOT / recipe_of(words, readme))
-        assert any((place / script).is_file() for place in places), script
+        assert option in known_options(words, document), f"{document}: {option}"
+    script = words[1] if words[0] in ("bash", "python") else words[0]
+    if words[0] in ("bash", "./run.sh") or (words[0] == "python" and script.endswith(".py")):
+        folders = (ROOT, ROOT / recipe_of(words, document))
+        assert any((folder / script).is_file() for folder in folders), script
 
 
-def test_options_named_in_the_text_exist():
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_options_named_in_the_text_exist(document):
     known = {line.split("--")[-1] for line in public_surface.surface() if "--" in line}
-    stock = {
-        "init_param",
-        "freeze_param",
-        "max_epoch",
-        "ctc_window_margin",
-        "asr_train_config",
-        "asr_model_file",
-        "data_path_and_name_and_type",
-        "help",
-        "partition",
-    }
-    named = set(re.findall(r"(?<![\w-])--([a-z][a-z0-9_]*)", README))
-    assert named and named <= known | stock, named - known - stock
+    for path in (ROOT / "benchmarks").glob("*.py"):
+        known |= set(re.findall(r'add_argument\(\s*"--(\w+)"', path.read_text(encoding="utf-8")))
+    named = set(re.findall(r"(?<![\w-])--([a-z][a-z0-9_]*)", prose(read(document))))
+    assert named <= known | OTHER_OPTIONS, named - known - OTHER_OPTIONS
 
 
-def test_names_of_systems_and_configurations_exist():
-    named = set(re.findall(r'--systems "([^"]+)"', README))
-    there = {path.stem for path in (ROOT / "conf/systems").glob("*.yaml")}
-    there |= set(re.findall(r"^# conf/systems/(\w+)\.yaml", README, re.M))  # the example
-    assert {word for names in named for word in names.split()} <= there
-    for name in re.findall(r"--train_config (\S+\.yaml)", README):
-        assert (ROOT / "conf" / name).is_file()
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_systems_and_configurations_exist(document):
+    text = read(document)
+    systems = {path.stem for path in (ROOT / "conf/systems").glob("*.yaml")}
+    systems |= set(re.findall(r"^# conf/systems/(\w+)\.yaml", text, re.M))  # examples in the text
+    named = re.findall(r'--(?:stress_)?systems "([^"]+)"', text)
+    assert {word for names in named for word in names.split()} <= systems
+    for name in re.findall(r"--train_config (\w+\.yaml)", text):
+        assert (ROOT / "conf" / name).is_file(), name
+
+
+# -- links and paths
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_to_existing_files_and_headings(document):
+    text = prose(read(document))
+    for target in re.findall(r"\]\((?!https?://)([^)]+)\)", text):
+        path, _, anchor = target.partition("#")
+        file = (ROOT / document).parent / path if path else ROOT / document
+        if path.endswith("RESULTS.md"):  # written by a run
+            continue
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(file.read_text(encoding="utf-8")), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_named_test_files_exist(document):
+    for name in re.findall(r"`(?:tests/)?(?:\w+/)*(test_\w+\.py)`", read(document)):
+        assert list((ROOT / "tests").rglob(name)), name
+
+
+def test_every_page_is_in_the_index():
+    linked = set(re.findall(r"\]\((\w+\.md)\)", read("docs/README.md")))
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert linked == pages
 
 
 def test_paths_of_the_tree_exist():
     tree = README[README.index("## The tree") :]
-    folder = ROOT
+    parent = ROOT
     lines = blocks(tree, "")[0].splitlines()
     assert len(lines) > 20
     for line in lines:
-        entry = re.match(r"(  )?(\S.*?)(?:   |$)", line)
-        names = entry[2].split("  ")
-        if not entry[1]:
-            folder = ROOT
-        for name in names:
-            path = (folder if entry[1] else ROOT) / name
-            assert path.exists(), line
-            assert path.is_dir() == name.endswith("/"), line
-        if not entry[1] and names[0].endswith("/"):
-            folder = ROOT / names[0]
+        indent, entry = re.match(r"( *)(\S+)", line).groups()
+        assert indent in ("", "  "), line
+        path = (parent if indent else ROOT) / entry
+        assert path.exists(), line
+        assert path.is_dir() == entry.endswith("/"), line
+        if not indent and entry.endswith("/"):
+            parent = path
 
 
-def test_the_tree_shows_every_room():
-    rooms = {path.parent.name for path in (ROOT / "espnet_ext").glob("*/__init__.py")}
+def test_the_tree_shows_every_package():
+    packages = {path.parent.name for path in (ROOT / "espnet_ext").glob("*/__init__.py")}
     shown = set(re.findall(r"^  (\w+)/ ", README, re.M))
-    assert rooms <= shown
+    assert packages <= shown, packages - shown
 
 
-@pytest.mark.parametrize("readme", READMES)
-def test_links_lead_somewhere(readme):
-    text = (ROOT / readme).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
-        if not target.endswith("RESULTS.md"):  # a run writes it
-            assert ((ROOT / readme).parent / target).exists(), target
+# -- examples
 
 
-def test_named_test_files_exist():
-    for name in re.findall(r"`(test_\w+\.py)`", README):
-        assert list((ROOT / "tests").rglob(name)), name
+PYTHON = [(name, code) for name in DOCUMENTS for code in blocks(read(name), "python")]
 
 
-@pytest.mark.parametrize("code", blocks(README, "python"))
-def test_python_examples_call_what_there_is(code):
+@pytest.mark.parametrize(("document", "code"), PYTHON, ids=[name for name, _ in PYTHON])
+def test_python_examples_match_the_api(document, code):
+    """Imports of the package exist, and calls of what they import fit its signature."""
     objects = {}
     for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.ImportFrom):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("espnet_ext"):
             module = importlib.import_module(node.module)
             objects |= {alias.name: getattr(module, alias.name) for alias in node.names}
-    assert objects
+    assert objects or document == "CONTRIBUTING.md"
     for node in ast.walk(ast.parse(code)):
         if not isinstance(node, ast.Call):
             continue
@@ -182,54 +208,70 @@ def test_python_examples_call_what_there_is(code):
         inspect.signature(function).bind(*node.args, **{w.arg: None for w in node.keywords})
 
 
-def test_the_example_systems_are_valid():
+def test_example_systems_are_valid():
     yaml = pytest.importorskip("yaml")
     from espnet_ext.model.config import parse_outputs
 
-    examples = [parse_outputs(yaml.safe_load(block)) for block in blocks(README, "yaml")]
+    text = read("docs/configure.md")
+    examples = [parse_outputs(yaml.safe_load(block)) for block in blocks(text, "yaml")]
     assert list(examples[1]) == ["surface", "meaning", "l1"]
     outputs = examples[0]
     assert outputs["meaning"].has_ctc and outputs["meaning"].decoder_conf == {"num_blocks": 1}
 
 
-def test_keys_of_an_output_are_all_told():
+# -- tables of keys and options
+
+
+def test_every_key_of_an_output_is_documented():
     keys = {
         line.rpartition(".")[2]
         for line in public_surface.surface()
         if line.startswith("configuration: outputs.<name>.")
     }
-    section = README[README.index("| key of an output") :].partition("\n\n")[0]
-    told = {
-        key for row in section.splitlines()[2:] for key in re.findall(r"`(\w+)`", row.split("|")[1])
-    }
-    assert told == keys
+    cells = first_column(read("docs/configure.md"), "key of an output")
+    assert {key for cell in cells for key in re.findall(r"`(\w+)`", cell)} == keys
 
 
-def test_keys_of_the_conditioning_are_all_told():
+def test_every_key_of_the_task_vectors_is_documented():
     from espnet_ext.model.conditioning import TaskVectors
 
-    known = set(inspect.signature(TaskVectors).parameters) - {"outputs", "sizes", "tags", "trained"}
-    section = README[README.index("| key of a system") :].partition("\n\n")[0]
-    told = {
-        name.rpartition(".")[2]
-        for row in section.splitlines()[2:]
-        for name in re.findall(r"`([\w.: ]+)`", row.split("|")[1])
+    keys = set(inspect.signature(TaskVectors).parameters) - {"outputs", "sizes", "tags", "trained"}
+    cells = first_column(read("docs/partial_labels.md"), "key of a system")
+    named = {
+        name.rpartition(".")[2] for cell in cells for name in re.findall(r"`([\w.: ]+)`", cell)
     }
-    assert told == {*known, "where", "divide_by", "conditioning: vectors"}
+    assert named == {*keys, "where", "divide_by", "conditioning: vectors"}
 
 
-def test_figures_stand_in_the_results():
-    """Figures between the markers are in RESULTS.md of the embedded corpus, here or committed."""
+def test_every_search_option_is_documented():
+    options = {
+        line.rpartition(" ")[2]
+        for line in public_surface.surface()
+        if line.startswith("configuration: decoding ") and "outputs" not in line
+    }
+    cells = first_column(read("docs/decoding.md"), "option")
+    assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} == options
+
+
+def test_every_system_is_documented():
+    text = read("docs/configure.md")
+    for path in (ROOT / "conf/systems").glob("*.yaml"):
+        assert f"`{path.stem}`" in text, path.stem
+
+
+# -- figures
+
+
+def test_figures_are_in_the_results():
+    """Figures between the markers are in the embedded corpus's RESULTS.md, here or committed."""
     shown = re.search(r"<!-- results:begin -->(.*)<!-- results:end -->", README, re.S)[1]
     figures = set(re.findall(r"\d+\.\d+", shown))
-    if not figures:
-        return
+    assert figures
     name = "egs2/mini_l2/dual1/RESULTS.md"
     committed = subprocess.run(
         ["git", "show", f"HEAD:{name}"], cwd=ROOT, capture_output=True, text=True, encoding="utf-8"
     ).stdout
-    file = ROOT / name
-    text = committed + (file.read_text(encoding="utf-8") if file.exists() else "")
+    text = committed + (read(name) if (ROOT / name).exists() else "")
     if not text:
         pytest.skip("no RESULTS.md here")
     missing = figures - set(re.findall(r"\d+\.\d+", text))
@@ -240,23 +282,23 @@ def test_figures_stand_in_the_results():
 
 
 def test_the_package_readme_names_every_module():
-    for room in test_architecture.ROOMS:
-        section = re.search(rf"^## {room}\n(.*?)(?=^## |\Z)", PACKAGE, re.M | re.S)
-        assert section, room
-        if room == "bin":
-            continue  # `espnet-ext --help` lists them
-        for path in (ROOT / "espnet_ext" / room).rglob("*.py"):
+    for package in test_architecture.ROOMS:
+        section = re.search(rf"^## {package}\n(.*?)(?=^## |\Z)", PACKAGE, re.M | re.S)
+        assert section, package
+        if package == "bin":
+            continue  # `espnet-ext --help` lists its modules
+        for path in (ROOT / "espnet_ext" / package).rglob("*.py"):
             if not path.stem.startswith("__"):
-                assert f"`{path.name}`" in section[1], f"{room}: {path.name}"
+                assert f"`{path.name}`" in section[1], f"{package}: {path.name}"
         named = re.findall(r"`(\w+\.\w+)`", section[1])
-        files = {path.name for path in (ROOT / "espnet_ext" / room).rglob("*.*")}
+        files = {path.name for path in (ROOT / "espnet_ext" / package).rglob("*.*")}
         written = {"score.json", "result.txt", "RESULTS.md", "report.html"}
         assert {n for n in named if n.endswith((".py", ".txt"))} <= files | written
 
 
 def test_the_package_readme_has_the_import_table():
     rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|$", PACKAGE, re.M))
-    for room, allowed in test_architecture.ROOMS.items():
-        if room != "bin":
-            told = set(re.findall(r"\w+", rows[room].partition("(")[0]))
-            assert told == allowed, room
+    for package, allowed in test_architecture.ROOMS.items():
+        if package != "bin":
+            named = set(re.findall(r"\w+", rows[package].partition("(")[0]))
+            assert named == allowed, package
