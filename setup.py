@@ -66,7 +66,7 @@ def readme() -> str:
 setup(
     name="espnet-ext",
     version=version(),
-    description="Second-language speech recognition with two transcripts an utterance, on ESPnet",
+    description="Second-language speech recognition with two transcripts per utterance, on ESPnet",
     long_description=readme(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
