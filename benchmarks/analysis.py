@@ -150,7 +150,7 @@ def similarity(options: argparse.Namespace) -> dict:
 
     import torch
 
-    from espnet_ext.analysis.cka import CkaGrid
+    from espnet_ext.analysis.computation.cka_accumulators import CkaGrid
 
     torch.set_num_threads(1)
     layers, width, frames = options.layers, options.width, options.frames

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "espnet_ext"
-ANYWHERE = {"errors", "files", "progress"}  # the package's root modules, for every room
+ANYWHERE = {"document", "errors", "files", "progress"}  # the package's root modules, for every room
 ROOMS = {
     "text": set(),
     "data": {"text"},

@@ -1,5 +1,6 @@
-"""Analysis: what systems have in common inside, read off their hidden states.
+"""Analyses of trained systems and their decodings, one module per analysis.
 
-Here belongs what runs a model to look at it: representations and measures of their similarity. What
-needs only texts is scoring; how a figure is shown is report.
+`definition` says what an analysis declares, and `registry` lists them. What loads a model is in
+`computation`. What needs only texts belongs to scoring; how tables and figures are rendered belongs
+to report.
 """

@@ -1,212 +1,302 @@
-"""Linear CKA of every pair of layers, streamed over batches, with what leaving out speakers needs.
+"""Similarity of encoders and decoders, layer by layer (centred kernel alignment and others)."""
 
-Kornblith et al. (2019), "Similarity of Neural Network Representations Revisited", eq. 3 with linear
-kernels: for centred X (N, D) and Y (N, E)
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-    CKA(X, Y) = ‖YᵀX‖²_F / (‖XᵀX‖_F · ‖YᵀY‖_F)
+from espnet_ext.analysis import definition
+from espnet_ext.analysis.definition import Analysis, Option, Output, Result
+from espnet_ext.document import MANY_SPEAKERS, Figure, Item, Point, Section, Table, number
 
-That is biased upwards where rows are few beside the widths: layers that have nothing in common then
-come out alike. The debiased form has the unbiased estimator of HSIC (Song et al., 2012, eq. 5) in
-the place of all three terms, as Nguyen, Raghu & Kornblith (2021) use it.
+TWIN = "~twin"  # suffix of a system's name in the result: the same system from another seed
+MEASURES = {  # name in the result → name in the report
+    "cka": "CKA",
+    "rbf_cka": "RBF CKA",
+    "svcca": "SVCCA",
+    "pwcca": "PWCCA",
+    "procrustes": "Procrustes",
+    "mutual_knn": "mutual kNN",
+    "rsa": "RSA",
+}
+_LAYERS = (
+    "“embed” is the output of subsampling (in a decoder, of the embedding), 0 the first block."
+)
+ENCODERS = Output(
+    "Encoder similarity by layer",
+    "Linear CKA of two encoders' hidden states at the same frames: 1 where they are equal up to "
+    f"rotation and scale, 0 where they share nothing linear. {_LAYERS}",
+)
+DECODERS = Output(
+    "Decoder similarity by layer",
+    f"Debiased linear CKA of two decoders' hidden states. {_LAYERS}",
+)
+OTHER_MEASURES = Output(
+    "Other similarity measures of the encoders",
+    "Each measure is 1 for the same representation; the null is its mean after frames are shifted "
+    "in time within each speaker.",
+)
+LAYER_GRID = Output(
+    "CKA of every layer with every layer",
+    "Linear CKA of the layers of two encoders; a dark diagonal means that layers of the same depth "
+    "are the most similar.",
+)
+ALL_LAYERS = Output(
+    "CKA of all layers of all systems",
+    "Debiased linear CKA of utterance means, over every encoder and decoder layer.",
+)
+DECODER_ROWS = {
+    ("teacher-forced", "utterances"): "teacher-forced, utterance means",
+    ("free-running", "utterances"): "free-running, utterance means",
+    ("teacher-forced", "tokens"): "teacher-forced, token by token",
+}
 
-`CkaGrid` keeps sums and D×E moments, never the frames or N×N Gram matrices, so its memory does not
-grow with the number of frames; `gram_grid` is for rows fewer than the widths, such as utterances.
 
-Legend: N rows, D and E widths of two layers, W all widths together, L layers, G groups of speakers.
-"""
-
-import math
-from collections.abc import Iterable, Sequence
-
-import torch
-
-from espnet_ext.analysis.hsic import Grouped
-
-
-class CkaGrid:
-    """Accumulates rows of any number of layers and gives the CKA of every pair of them.
-
-    Sums are float64 and about the first batch's mean, so that large means do not cancel; the
-    batching does not matter. At the paper's size (36 layers of 256) they take 0.7 GB.
-
-    Args:
-        tracked: pairs of layers whose sums are kept for each group too, for `grouped`; with G
-            groups, G·D·E further float64 each.
-        groups: how many groups (of speakers) there are.
-
-    >>> grid = CkaGrid()
-    >>> x = torch.randn(50, 3)
-    >>> grid.update([x, 2 * x + 7])
-    >>> round(grid.values()[0][1], 6)  # neither scale nor shift matters
-    1.0
-    """
-
-    def __init__(self, tracked: Iterable[tuple[int, int]] = (), groups: int = 1):
-        self.rows = 0
-        self.groups = groups
-        pairs = {(min(pair), max(pair)) for pair in tracked}
-        self._tracked = sorted(pairs | {(i, i) for pair in pairs for i in pair})
-        self._spans: list[slice] = []
-
-    def update(self, layers: Sequence[torch.Tensor], group: int = 0) -> None:
-        """Add the same N rows of all layers, L tensors (N, D_l), all of one group of speakers."""
-        count = len(layers[0])
-        if any(len(layer) != count for layer in layers):
-            raise ValueError("all layers must hold the same rows")
-        if count == 0:
-            return
-        if not self._spans:
-            self._start(layers)
-        x = torch.cat([layer.double() for layer in layers], 1) - self._origin  # (N, W)
-        norms = torch.stack([x[:, span].square().sum(1) for span in self._spans], 1)  # (N, L)
-        for span in self._spans:  # of the symmetric moments, the upper blocks
-            self._cross[span, span.start :].addmm_(x[:, span].T, x[:, span.start :])
-        for i, j in self._tracked:
-            left, right = self._spans[i], self._spans[j]
-            self._part[i, j][group].addmm_(x[:, left].T, x[:, right])
-        self._sum[group] += x.sum(0)
-        self._norm[group] += norms.sum(0)
-        self._both[group] += norms.T @ norms
-        self._cube[group] += norms.T @ x
-        self._count[group] += count
-        self.rows += count
-
-    def _start(self, layers: Sequence[torch.Tensor]) -> None:
-        start = 0
-        for layer in layers:
-            self._spans.append(slice(start, start + layer.shape[1]))
-            start += layer.shape[1]
-        options = {"dtype": torch.float64, "device": layers[0].device}
-        self._origin = torch.cat([layer.double().mean(0) for layer in layers])
-        self._cross = torch.zeros(start, start, **options)  # Σ x xᵀ
-        self._part = {
-            (i, j): torch.zeros(self.groups, layers[i].shape[1], layers[j].shape[1], **options)
-            for i, j in self._tracked
-        }
-        self._sum = torch.zeros(self.groups, start, **options)  # Σ x
-        self._norm = torch.zeros(self.groups, len(layers), **options)  # Σ |x|²
-        self._both = torch.zeros(self.groups, len(layers), len(layers), **options)  # Σ |x|²|y|²
-        self._cube = torch.zeros(self.groups, len(layers), start, **options)  # Σ |x|² y
-        self._count = [0] * self.groups
-
-    def values(self, debiased: bool = False) -> list[list[float]]:
-        """The L×L values; NaN where undefined.
-
-        That is a layer that never varies, and debiased, also fewer than four rows.
-        """
-        if not self._spans:
-            raise ValueError("no rows have been added")
-        size = range(len(self._spans))
-        pair = self._unbiased if debiased else self._centred
-        own = [pair(i, i) for i in size]
-        upper = {(i, j): _ratio(pair(i, j), own[i] * own[j]) for i in size for j in size if i <= j}
-        return [[upper[min(i, j), max(i, j)] for j in size] for i in size]
-
-    def _centred(self, i: int, j: int) -> float:
-        left, right = self._spans[i], self._spans[j]
-        total = self._sum.sum(0)
-        cross = self._cross[left, right] - torch.outer(total[left], total[right] / self.rows)
-        return float(cross.square().sum())
-
-    def _unbiased(self, i: int, j: int) -> float:
-        """HSIC₁ of two layers, times N(N − 3), with i ≤ j."""
-        n = self.rows
-        if n < 4:
-            return math.nan
-        left, right = self._spans[i], self._spans[j]
-        total, cube = self._sum.sum(0), self._cube.sum(0)
-        norm, both = self._norm.sum(0), self._both.sum(0)[i, j]
-        raw, sum_x, sum_y = self._cross[left, right], total[left], total[right]
-        trace = raw.square().sum() - both
-        whole_x, whole_y = sum_x @ sum_x - norm[i], sum_y @ sum_y - norm[j]
-        middle = sum_x @ raw @ sum_y - cube[i, right] @ sum_y - cube[j, left] @ sum_x + both
-        return float(trace + whole_x * whole_y / ((n - 1) * (n - 2)) - 2 * middle / (n - 2))
-
-    def grouped(self, i: int, j: int) -> Grouped:
-        """What HSIC of a tracked pair needs of each group, for leaving groups out."""
-        i, j = min(i, j), max(i, j)
-        left, right = self._spans[i], self._spans[j]
-        raw = self._part[i, j]  # (G, D, E)
-        sum_x, sum_y = self._sum[:, left], self._sum[:, right]  # (G, D), (G, E)
-        both, eye = self._both[:, i, j], torch.eye(self.groups, dtype=raw.dtype, device=raw.device)
-        flat = raw.flatten(1)
-        middle = torch.einsum("td,sde,ue->stu", sum_x, raw, sum_y)
-        middle -= torch.einsum("st,se,ue->stu", eye, self._cube[:, i, right], sum_y)
-        middle -= torch.einsum("su,sd,td->stu", eye, self._cube[:, j, left], sum_x)
-        middle += torch.einsum("st,su,s->stu", eye, eye, both)
-        return Grouped(
-            counts=torch.tensor(self._count, dtype=torch.float64),
-            product=(flat @ flat.T - torch.diag(both)).cpu(),
-            first=(sum_x @ sum_x.T - torch.diag(self._norm[:, i])).cpu(),
-            second=(sum_y @ sum_y.T - torch.diag(self._norm[:, j])).cpu(),
-            middle=middle.cpu(),
+def measure_names(text: str) -> list[str]:
+    """Return the names in a comma-separated list; `all` and `none` are understood."""
+    named = {"all": list(MEASURES), "none": []}.get(text)
+    names = [name for name in text.split(",") if name] if named is None else named
+    if unknown := [name for name in names if name not in MEASURES]:
+        raise argparse.ArgumentTypeError(
+            f"unknown {', '.join(unknown)}; there are {', '.join(MEASURES)}"
         )
+    return names
 
 
-class GramGrid:
-    """The same for rows fewer than the layers are wide: all rows are held, as Gram matrices.
+def run(
+    models: Mapping[str, str],
+    data: str,
+    *,
+    twins: Mapping[str, str],
+    hypotheses: Mapping[str, str],
+    **options: Any,
+) -> Result:
+    """Compare every pair of layers of every pair of systems (`computation.layer_similarity`)."""
+    from espnet_ext.analysis.computation.layer_similarity import compare_systems
 
-    Args:
-        layers: L tensors (N, D_l) of the same rows.
-        owners: (N,), each row's group; groups: G.
-    """
+    return compare_systems(models, data, twins=twins, hypotheses=hypotheses, **options)
 
-    def __init__(self, layers: Sequence[torch.Tensor], owners: Sequence[int], groups: int):
-        self.rows, self.groups = len(owners), groups
-        number = torch.as_tensor(owners)
-        self._members = torch.nn.functional.one_hot(number, groups).double()  # (N, G)
-        self._gram = []
-        for layer in layers:
-            x = layer.double().cpu() - layer.double().cpu().mean(0)
-            self._gram.append((x @ x.T).contiguous())
 
-    def values(self, debiased: bool = False) -> list[list[float]]:
-        """As `CkaGrid.values`."""
-        grams = [_without_bias(k) for k in self._gram] if debiased else self._gram
-        if debiased and self.rows < 4:
-            return [[math.nan] * len(grams) for _ in grams]
-        flat = torch.stack([k.flatten() for k in grams])
-        inner = flat @ flat.T  # sums of products of all pairs at once
-        own = inner.diagonal()
-        return [
-            [_ratio(float(inner[i, j]), float(own[i] * own[j])) for j in range(len(grams))]
-            for i in range(len(grams))
+def section(result: Mapping[str, Any]) -> Section:
+    """Return curves, their values, other measures and layer grids."""
+    pairs = result["pairs"]
+    caveats = _caveats(result)
+    items: list[Item] = [_curves(ENCODERS, pairs)]
+    items += [
+        _curves(DECODERS, group, about)
+        for about, group in decoder_groups(result)
+        if group[0]["rows"] == "utterances"
+    ]
+    items.append(_values(ENCODERS, pairs, caveats, both=True))
+    items += [_values(DECODERS, group, caveats, about) for about, group in decoder_groups(result)]
+    items += _other_measures(result, caveats)
+    items += [
+        LAYER_GRID.heatmap(
+            result["models"][pair["a"]]["layers"],
+            result["models"][pair["b"]]["layers"],
+            pair["grid"],
+            about=f"{pair['a']} (rows), {pair['b']} (columns)",
+        )
+        for pair in pairs
+    ]
+    if everything := result.get("everything"):
+        names = [
+            " ".join(filter(None, [layer["system"], layer["output"], layer["layer"]]))
+            for layer in everything["layers"]
         ]
+        values = [[_above_zero(value) for value in row] for row in everything["debiased"]]
+        items.append(ALL_LAYERS.heatmap(names, names, values))
+    return Section("Similarity of the systems' layers", _findings(result), items, result["notes"])
 
-    def grouped(self, i: int, j: int) -> Grouped:
-        """As `CkaGrid.grouped`, for any pair."""
-        z = self._members
-        k, m = (self._gram[index] - torch.diag(self._gram[index].diagonal()) for index in (i, j))
-        return Grouped(
-            counts=z.sum(0),
-            product=z.T @ (k * m) @ z,
-            first=z.T @ k @ z,
-            second=z.T @ m @ z,
-            middle=torch.einsum("ns,nt,nu->stu", z, k @ z, m @ z),
+
+def _caveats(result: Mapping[str, Any]) -> list[str]:
+    caveats = [f"{result['utterances']} utterances, {result['frames']:,} frames"]
+    if result["groups"] < 3:
+        caveats.append("fewer than 3 speakers: no intervals")
+    elif result["speakers"] < MANY_SPEAKERS:
+        caveats.append(
+            f"{result['speakers']} speakers: intervals by the jackknife over speakers, with "
+            f"Student's t of {result['groups'] - 1} degrees of freedom"
+        )
+    return caveats
+
+
+def layer_names(pairs: Sequence[Mapping]) -> list[str]:
+    """Return the layers of all curves, in order."""
+    return list(dict.fromkeys(point["layer"] for pair in pairs for point in pair["curve"]))
+
+
+def pair_name(pair: Mapping) -> str:
+    """Return the names of the two compared networks.
+
+    >>> pair_name({"a": "do", "b": "do~twin", "output_a": "meaning", "output_b": "meaning"})
+    'do meaning – its twin'
+    """
+    first, second = (
+        " ".join(filter(None, [pair[side], pair.get(f"output_{side}")])) for side in "ab"
+    )
+    twin = pair["b"] == pair["a"] + TWIN and pair.get("output_a") == pair.get("output_b")
+    return f"{first} – its twin" if twin else f"{first} – {second.replace(TWIN, ' (twin)')}"
+
+
+def decoder_groups(result: Mapping) -> Iterator[tuple[str, list[Mapping]]]:
+    """Yield (how decoders were run, pairs): teacher-forced and free-running."""
+    for key, about in DECODER_ROWS.items():
+        pairs = [pair for pair in result["decoders"] if (pair["how"], pair["rows"]) == key]
+        if pairs:
+            yield about, pairs
+
+
+def value_text(point: Mapping | None, key: str = "debiased") -> str:
+    """Return a CKA value; the debiased one with its interval."""
+    if point is None or point.get(key) is None:
+        return "–"
+    bounds = point.get("interval") if key == "debiased" else None
+    return number(point[key]) + (" [{:.2f}–{:.2f}]".format(*bounds) if bounds else "")
+
+
+def _above_zero(value: float | None) -> float | None:
+    """Debiased CKA can fall slightly below zero; plots begin at zero."""
+    return None if value is None else max(0.0, value)
+
+
+def _curves(output: Output, pairs: Sequence[Mapping], about: str = "") -> Figure:
+    layers = layer_names(pairs)
+    series = {}
+    for pair in pairs:
+        values = {point["layer"]: _above_zero(point["debiased"]) for point in pair["curve"]}
+        series[pair_name(pair)] = [Point(x, values.get(name)) for x, name in enumerate(layers)]
+    return output.figure(
+        "lines",
+        series,
+        about=about,
+        x_label="layer",
+        y_label="debiased CKA",
+        ticks=layers,
+        y_range=(0.0, 1.0),
+    )
+
+
+def _values(
+    output: Output, pairs: Sequence[Mapping], caveats: list[str], about: str = "", both=False
+) -> Table:
+    layers = layer_names(pairs)
+    rows = []
+    for key, suffix in (("cka", ", biased"), ("debiased", "")) if both else (("debiased", ""),):
+        for pair in pairs:
+            points = {point["layer"]: point for point in pair["curve"]}
+            values = [value_text(points.get(layer), key) for layer in layers]
+            rows.append([pair_name(pair) + suffix, *values])
+    return output.table(["systems", *layers], rows, about=about, caveats=caveats, details=True)
+
+
+def _other_measures(result: Mapping, caveats: list[str]) -> Iterator[Table]:
+    points = [(pair, point) for pair in result["pairs"] for point in pair["curve"]]
+    names = list(dict.fromkeys(name for _, point in points for name in point["measures"]))
+    rows = [
+        [pair_name(pair), point["layer"], *(_measure(point["measures"].get(n)) for n in names)]
+        for pair, point in points
+        if point["measures"]
+    ]
+    if rows:
+        most = f"at most {result['sampled']['rows']} frames"
+        header = ["systems", "layer", *(MEASURES[name] for name in names)]
+        yield OTHER_MEASURES.table(
+            header, rows, text_columns=2, caveats=[most, *caveats[1:]], details=True
         )
 
 
-def _without_bias(gram: torch.Tensor) -> torch.Tensor:
-    """U-centred, diagonal zero: sums of products of two such are N(N − 3) HSIC₁ (Székely, 2014)."""
-    n = len(gram)
-    if n < 4:
-        return gram
-    k = gram - torch.diag(gram.diagonal())
-    rows = k.sum(1) / (n - 2)
-    k = k - rows[:, None] - rows[None, :] + k.sum() / ((n - 1) * (n - 2))
-    return k - torch.diag(k.diagonal())
+def _measure(value: Mapping | None) -> str:
+    if not value or value["value"] is None:
+        return "–"
+    text = number(value["value"])
+    if value["interval"]:
+        text += " [{:.2f}–{:.2f}]".format(*value["interval"])
+    if value["null"]:
+        text += f"; null {value['null']['mean']:.2f}".replace("-0.00", "0.00")
+    return text
 
 
-def _ratio(cross: float, product: float) -> float:
-    return cross / math.sqrt(product) if product > 0 else math.nan
+def _findings(result: Mapping) -> list[str]:
+    findings = list(_closest_single_output_encoder(result))
+    for pair in result["pairs"]:
+        points = [point for point in pair["curve"] if point["debiased"] is not None]
+        if len(points) < 2:
+            continue
+        most, least = (pick(points, key=lambda p: p["debiased"]) for pick in (max, min))
+        findings.append(
+            f"Encoders {pair_name(pair)}: most similar at layer {most['layer']} "
+            f"({value_text(most)}), least similar at layer {least['layer']} ({value_text(least)})."
+        )
+        for side in "ab":
+            if unmatched := pair[f"only_{side}"]:
+                findings.append(
+                    f"Layers {', '.join(unmatched)} of {pair[side]} have no counterpart at the "
+                    "same depth."
+                )
+    if not any(pair["ceiling"] for pair in result["pairs"]):
+        findings.append(
+            "No system was trained from a second seed (--twins), so it is not known how similar "
+            "two trainings of one system are; that would be the ceiling."
+        )
+    return findings
 
 
-def linear_cka(x: torch.Tensor, y: torch.Tensor, debiased: bool = False) -> float:
-    """CKA of two matrices of the same rows, (N, D) and (N, E).
+def _closest_single_output_encoder(result: Mapping) -> Iterator[str]:
+    """Say which single-output encoder each multi-output encoder is closest to at its last layer."""
+    last: dict[str, dict[str, Mapping]] = {}
+    for pair in result["pairs"]:
+        if pair["grid"] and not pair["ceiling"]:
+            point = _last_layers(result, pair)
+            last.setdefault(pair["a"], {})[pair["b"]] = point
+            last.setdefault(pair["b"], {})[pair["a"]] = point
+    for system, points in last.items():
+        single = {name: point for name, point in points.items() if name.startswith("so_")}
+        ranked = sorted((p["debiased"], name) for name, p in single.items() if p["debiased"])
+        if system.startswith("so_") or len(ranked) < 2:
+            continue
+        (low, farthest), (high, closest) = ranked[0], ranked[-1]
+        lower, upper = (single[name].get("interval") for name in (farthest, closest))
+        apart = lower and upper and lower[1] < upper[0]
+        yield (
+            f"The last encoder layer of {system} is more similar to {closest} ({high:.2f}) than "
+            f"to {farthest} ({low:.2f})"
+            + ("." if apart else "; the intervals overlap or are unknown.")
+        )
 
-    >>> linear_cka(torch.eye(4), torch.eye(4))
-    1.0
-    """
-    grid = CkaGrid()
-    grid.update([x, y])
-    return round(grid.values(debiased)[0][1], 12)
+
+def _last_layers(result: Mapping, pair: Mapping) -> Mapping:
+    """Return the value of both last layers; its interval is known where both have one number."""
+    first, second = (result["models"][pair[side]]["layers"][-1] for side in "ab")
+    if first == second and pair["curve"]:
+        return pair["curve"][-1]
+    return {"layer": f"{first}/{second}", "debiased": pair["debiased"][-1][-1]}
+
+
+ANALYSIS = Analysis(
+    name="cka",
+    description="similarity of encoders and decoders, layer by layer",
+    inputs=[definition.MODELS, definition.DATA, definition.TWINS, definition.HYPOTHESES],
+    options=[
+        Option(
+            "--measures",
+            "of a sample of rows, separated by commas: cka (linear, with a null), rbf_cka, svcca, "
+            "pwcca, procrustes, mutual_knn, rsa; all or none",
+            "all",
+            measure_names,
+        ),
+        Option(
+            "--max_rows",
+            "frames or utterances for --measures, each an N x N matrix; 0: all",
+            500,
+            definition.count,
+        ),
+        Option("--permutations", "for the null of --measures", 49, definition.count),
+        definition.max_utterances(500),
+    ],
+    outputs=[ENCODERS, DECODERS, OTHER_MEASURES, LAYER_GRID, ALL_LAYERS],
+    run=run,
+    section=section,
+    result_files=["analysis/cka.json"],
+    min_systems=2,
+    uses_device=True,
+)

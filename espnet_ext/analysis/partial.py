@@ -1,32 +1,59 @@
-"""How outputs fare as labels of one of them are taken away: trainings on what is left, compared.
+"""Partial labels: error rates as the labels of one output are removed from the training set.
 
-`collect_partial` returns, and `analyze partial` writes::
+`run` returns::
 
-    {"kind": "partial", "version": 1, "output": "surface", "set": "test",
+    {"kind": "partial", "version": 1, "output": "surface", "set": "test", "speakers": int,
      "rows": [{"percent": 50, "way": "complete" | system, "output", "metric",
                "rate", "interval", "trainings": [rate of each]}],
      "differences": [{"percent", "way", "against": "complete", "output", "difference",
                       "interval", "p_value", "p_permutation"}]}
 
-Way "complete": trained on the utterances alone that have all outputs left. Differences are paired
-by speaker, in percentage points; below zero, the way does better than the complete part alone.
-Errors of several trainings of one way are put together, so that their chance is averaged; intervals
-are over speakers, and tell nothing of how trainings differ: `trainings` does.
+The way "complete" is trained only on the utterances that keep all labels. Differences are paired by
+speaker, in percentage points; below zero, the way is better than "complete". The errors of several
+trainings (seeds) of one way are pooled. Intervals resample speakers, so they do not cover the
+variation between trainings; `trainings` shows that.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from espnet_ext.analysis.definition import Analysis, Input, Option, Output, Result
+from espnet_ext.analysis.verdict import direction, speakers_caveat
+from espnet_ext.document import (
+    Item,
+    Point,
+    Section,
+    Table,
+    interval,
+    number,
+    p_value,
+    signed,
+    signed_interval,
+    speaker_caveats,
+)
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_json
 from espnet_ext.scoring import bootstrap
 from espnet_ext.scoring.compare import compare
 
 COMPLETE = "complete"
+Run = tuple[int, str, str]  # percent of labels removed, way, scored decoding directory
+ERRORS = Output(
+    "Error by share of labels removed",
+    "Error rate after the labels of one output were removed from that share of the training "
+    "utterances.",
+)
+VALUES = Output(
+    "Training with fewer labels",
+    "“complete” is trained only on the utterances that keep all labels, with as many updates in as "
+    "many epochs; differences to it are paired by speaker, in percentage points, and negative "
+    "where the system is better. Intervals do not cover the variation between trainings.",
+)
 
 
-def parse_run(word: str) -> tuple[int, str, str]:
-    """`50:do=exp/…/test` as (percent, way, folder of a scored decoding).
+def parse_run(word: str) -> Run:
+    """Return (percent, way, directory) of `50:do=exp/…/test`.
 
     >>> parse_run("50:do=a/b")
     (50, 'do', 'a/b')
@@ -34,51 +61,58 @@ def parse_run(word: str) -> tuple[int, str, str]:
     head, equals, folder = word.partition("=")
     percent, colon, way = head.partition(":")
     if not (equals and colon and way and folder and percent.isdigit()):
-        raise UserError(f"run '{word}'", "write PERCENT:WAY=FOLDER, as in 50:do=exp/…/test")
+        raise UserError(f"run '{word}'", "write PERCENT:WAY=DIR, as in 50:do=exp/…/test")
     return int(percent), way, folder
 
 
-def collect_partial(runs: Sequence[tuple[int, str, str]], output: str) -> dict:
-    """Rates of every run, and differences to the run of way "complete" at the same percentage.
+def run(runs: Sequence[str], output_name: str) -> Result:
+    """Collect scored decodings, given as PERCENT:WAY=DIR."""
+    return collect_partial([parse_run(word) for word in runs], output_name)
+
+
+def collect_partial(runs: Sequence[Run], output: str) -> Result:
+    """Return the rates of every run, and differences to "complete" at the same percentage.
 
     Args:
-        runs: (percent of labels taken away, way, folder with score.json and utterances.json); the
-            same percent and way again for a further training of it.
-        output: whose labels were taken away.
+        runs: with `score.json` and `utterances.json` in each directory; the same percent and way
+            given again is a further training of it.
+        output: the output whose labels were removed.
     """
     if len({(*run[:2], Path(run[2]).resolve()) for run in runs}) < len(runs):
-        raise UserError("a training is given twice", "name each once")
+        raise UserError("a training is given twice", "name each training once")
     scores: dict[tuple[int, str], list[Mapping]] = {}
     utterances: dict[tuple[int, str], list[Mapping]] = {}
     for percent, way, folder in runs:
-        for name, found in (("score", scores), ("utterances", utterances)):
+        for name, files in (("score", scores), ("utterances", utterances)):
             path = Path(folder) / f"{name}.json"
             if not path.is_file():
                 raise UserError(f"{path}: no such file", "decode and score that run first")
-            found.setdefault((percent, way), []).append(read_json(path))
-    rows = [row for (percent, way), found in scores.items() for row in _rows(percent, way, found)]
+            files.setdefault((percent, way), []).append(read_json(path))
     differences = []
-    for (percent, way), found in utterances.items():
+    for (percent, way), trainings in utterances.items():
         base = utterances.get((percent, COMPLETE))
         if way != COMPLETE and base is not None:
-            if len(base) != len(found):
+            if len(base) != len(trainings):
                 raise UserError(
-                    f"{percent} %: {len(found)} trainings of {way}, {len(base)} of {COMPLETE}",
-                    "train both as often",
+                    f"{percent} %: {len(trainings)} trainings of {way}, {len(base)} of {COMPLETE}",
+                    "train both equally often",
                 )
-            differences += _differences(percent, way, _together(base), _together(found))
+            differences += _differences(percent, way, _pooled(base), _pooled(trainings))
+    files = [file for trainings in utterances.values() for file in trainings]
     return {
         "kind": "partial",
         "version": 1,
         "output": output,
-        "set": next((one["set"] for found in utterances.values() for one in found), None),
-        "rows": rows,
+        "set": next((file["set"] for file in files), None),
+        "speakers": len({row["speaker"] for file in files for row in file["utterances"]}),
+        "rows": [row for key, trainings in scores.items() for row in _rows(*key, trainings)],
         "differences": differences,
     }
 
 
 def _rows(percent: int, way: str, scores: Sequence[Mapping]) -> list[dict]:
-    found = []
+    """Return a row for each output, with the errors of all trainings pooled."""
+    rows = []
     for first in (cell for cell in scores[0]["cells"] if cell["own"]):
         metric = first["metric"]
         cells = [
@@ -86,12 +120,12 @@ def _rows(percent: int, way: str, scores: Sequence[Mapping]) -> list[dict]:
         ]
         sums: dict[str, list[int]] = {}  # speaker → errors, tokens
         for cell in cells:
-            for speaker, figures in cell["speakers"].items():
+            for speaker, counts in cell["speakers"].items():
                 total = sums.setdefault(speaker, [0, 0])
-                total[0] += figures[metric]["errors"]
-                total[1] += figures[metric]["tokens"]
-        errors, tokens = ([total[place] for total in sums.values()] for place in (0, 1))
-        found.append(
+                total[0] += counts[metric]["errors"]
+                total[1] += counts[metric]["tokens"]
+        errors, tokens = ([total[i] for total in sums.values()] for i in (0, 1))
+        rows.append(
             {
                 "percent": percent,
                 "way": way,
@@ -102,29 +136,122 @@ def _rows(percent: int, way: str, scores: Sequence[Mapping]) -> list[dict]:
                 "trainings": [cell["metrics"][metric]["rate"] for cell in cells],
             }
         )
-    return found
+    return rows
 
 
-def _together(trainings: Sequence[Mapping]) -> Mapping:
-    """Several trainings' utterances as those of one, each training's with ids of its own."""
+def _pooled(trainings: Sequence[Mapping]) -> Mapping:
+    """Return the utterances of several trainings as those of one; ids get the training's number."""
     rows = [
         {**row, "id": f"{row['id']}#{number}"}
-        for number, one in enumerate(trainings)
-        for row in one["utterances"]
+        for number, training in enumerate(trainings)
+        for row in training["utterances"]
     ]
     return {**trainings[0], "utterances": rows}
 
 
-def _differences(percent: int, way: str, base: Mapping, found: Mapping) -> list[dict]:
-    kept = ("difference", "interval", "p_value", "p_permutation")
+def _differences(percent: int, way: str, base: Mapping, other: Mapping) -> list[dict]:
+    keys = ("difference", "interval", "p_value", "p_permutation")
     return [
         {
             "percent": percent,
             "way": way,
             "against": COMPLETE,
             "output": row["name"].partition("-")[0],
-            **{key: row[key] for key in kept},
+            **{key: row[key] for key in keys},
         }
-        for row in compare(COMPLETE, base, way, found)["cells"]
+        for row in compare(COMPLETE, base, way, other)["cells"]
         if row["bin"] is None and len(set(row["name"].split("-"))) == 1
     ]
+
+
+def section(result: Mapping[str, Any]) -> Section:
+    """Return error curves, the rates and differences, and a finding for each difference."""
+    rows = result["rows"]
+    items: list[Item] = []
+    for output in dict.fromkeys(row["output"] for row in rows):
+        percents = sorted({row["percent"] for row in rows if row["output"] == output})
+        series: dict[str, list[Point]] = {}
+        for row in sorted(rows, key=lambda row: row["percent"]):
+            if row["output"] == output:
+                x = percents.index(row["percent"])
+                series.setdefault(row["way"], []).append(Point(x, row["rate"]))
+        items.append(
+            ERRORS.figure(
+                "lines",
+                series,
+                about=output,
+                x_label=f"labels of {result['output']} removed, %",
+                y_label="error %",
+                ticks=list(map(str, percents)),
+            )
+        )
+    items.append(_table(result))
+    findings = [_finding(row) for row in result["differences"] if row["interval"]]
+    return Section(f"Training with fewer labels of {result['output']}", findings, items)
+
+
+def _table(result: Mapping) -> Table:
+    differences = {(d["percent"], d["way"], d["output"]): d for d in result["differences"]}
+    outputs = list(dict.fromkeys(row["output"] for row in result["rows"]))
+    trainings = max((len(row.get("trainings", [0])) for row in result["rows"]), default=1)
+    rows = []
+    for row in sorted(result["rows"], key=lambda r: (outputs.index(r["output"]), r["percent"])):
+        shown = ["–", "–", "–", "–"]
+        difference = differences.get((row["percent"], row["way"], row["output"]))
+        if difference is not None and difference["interval"]:
+            shown = [
+                signed(difference["difference"]),
+                signed_interval(difference["interval"]),
+                p_value(difference["p_value"]),
+                p_value(difference["p_permutation"]),
+            ]
+        rows.append(
+            [
+                row["output"],
+                str(row["percent"]),
+                row["way"],
+                f"{row['metric'].upper()} {number(row['rate'])}",
+                interval(row["interval"]),
+                *shown,
+                *([", ".join(map(number, row["trainings"]))] if trainings > 1 else []),
+            ]
+        )
+    header = ["output", "removed %", "trained", "error %", "95 %"]
+    header += ["minus complete", "95 %", "p (bootstrap)", "p (permutation)"]
+    header += ["single trainings"] if trainings > 1 else []
+    seeds = "one training of each" if trainings == 1 else f"up to {trainings} trainings of each"
+    caveats = [f"set {result.get('set') or 'unknown'}, {seeds}"]
+    caveats += speaker_caveats(result.get("speakers"))
+    return VALUES.table(header, rows, text_columns=3, caveats=caveats)
+
+
+def _finding(row: Mapping) -> str:
+    verdicts = {1: "worse than", 0: "not shown to differ from", -1: "better than"}
+    return (
+        f"{row['percent']} % of labels removed, {row['output']}: {row['way']} is "
+        f"{verdicts[direction(row)]} training on the complete part alone: "
+        f"{signed(row['difference'])} points [{signed_interval(row['interval'])}]."
+        f"{speakers_caveat(row)}"
+    )
+
+
+ANALYSIS = Analysis(
+    name="partial",
+    description="trainings with fewer labels, compared",
+    inputs=[
+        Input(
+            "--runs",
+            "scored decoding directories; WAY is complete, or a system's name; the same PERCENT "
+            "and WAY again is a further training of it",
+            per_system=True,
+            depends_on=["score.json", "utterances.json"],
+            metavar="PERCENT:WAY=DIR",
+        ),
+    ],
+    options=[Option("--output_name", "output whose labels were removed", required=True)],
+    outputs=[ERRORS, VALUES],
+    run=run,
+    section=section,
+    result_files=["analysis/partial.json"],
+    requested_by="stress",
+)

@@ -1,245 +1,104 @@
-"""Decoders on other systems' encoders: where does it sit that systems do not fit together?
+"""Encoder swaps: every decoder on every encoder, directly and through a fitted linear map."""
 
-An output's branch of one system is run on the encoder states of another, as they are (`direct`) and
-through a linear map (`stitched`; Lenc & Vedaldi, 2015; Bansal et al., 2021) that is fitted to
-training speech by ridge regression, in closed form. What a stitch mends was a matter of
-coordinates; what it does not mend, the other encoder does not hold.
+from collections.abc import Mapping
+from typing import Any
 
-`swap` returns, and `analyze swaps` writes::
+from espnet_ext.analysis import definition
+from espnet_ext.analysis.definition import Analysis, Output, Result
+from espnet_ext.document import Section, interval, number, speaker_caveats
 
-    {"kind": "swaps", "version": 1, "data", "utterances", "train_utterances",
-     "models": {name: {"directory"}}, "metric": {output: …},
-     "rows": [{"encoder": "so_meaning", "decoder": "so_surface", "output": "surface",
-               "way": "own" | "direct" | "stitched", "rate", "interval", "r2": float | null}]}
-
-`r2`: the share of the decoder's own states' variance that the stitch gets right, on the data.
-Legend: N frames, D and E widths of the two encoders.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-
-import torch
-
-from espnet_ext.analysis.choice import choose
-from espnet_ext.analysis.compare import common_rate
-from espnet_ext.analysis.representations import require_finite
-from espnet_ext.data.audio import load_utterance
-from espnet_ext.data.directory import read_directory
-from espnet_ext.data.record import NA, Utterance
-from espnet_ext.decoding.api import DualSpeech2Text
-from espnet_ext.errors import UserError
-from espnet_ext.progress import track
-from espnet_ext.scoring import bootstrap
-from espnet_ext.scoring.counts import align_texts, counts_of
-
-RIDGE = 1e-4  # of the mean variance of an input
-METRICS = {"phone": "per", "word": "wer"}  # of an output's token type; the others count characters
+ERRORS = Output(
+    "Decoders on other systems' encoders",
+    "Error rate of a decoder that reads the encoder of another system. “Direct”: the hidden states "
+    "as they are; “stitched”: through a linear map fitted to training data. R² is the share of the "
+    "variance of the decoder's own encoder states that the map predicts.",
+)
 
 
-class Stitch:
-    """A linear map between the states of two encoders, from streamed moments in float64."""
+def run(
+    models: Mapping[str, str], data: str, train: str, *, config: str | None, **options: Any
+) -> Result:
+    """Decode with every pair of encoder and decoder (`computation.encoder_swaps`)."""
+    from espnet_ext.analysis.computation.encoder_swaps import swap
+    from espnet_ext.decoding.options import read_options
 
-    def __init__(self) -> None:
-        self.own = self.cross = None
-
-    def add(self, inputs: torch.Tensor, targets: torch.Tensor) -> None:
-        """The same frames of both: (N, D) and (N, E)."""
-        x = _with_one(inputs.double())
-        own, cross = x.T @ x, x.T @ targets.double()
-        self.own = own if self.own is None else self.own + own
-        self.cross = cross if self.cross is None else self.cross + cross
-
-    def solve(self) -> torch.Tensor:
-        """The map (D + 1, E), its last row added to every frame."""
-        size = len(self.own) - 1
-        penalty = torch.full((size + 1,), float(self.own.diagonal()[:size].mean()) * RIDGE)
-        penalty[size] = 0.0  # not of the constant
-        return torch.linalg.solve(self.own + torch.diag(penalty.double()), self.cross)
+    return swap(models, data, train, read_options(config) if config else {}, **options)
 
 
-def _with_one(x: torch.Tensor) -> torch.Tensor:
-    return torch.cat([x, x.new_ones(*x.shape[:-1], 1)], -1)
+def section(result: Mapping[str, Any]) -> Section:
+    """Return the error rates and what each swap shows."""
+    rows = [
+        [
+            row["output"],
+            row["decoder"],
+            row["encoder"],
+            row["way"],
+            number(row["rate"]),
+            interval(row["interval"]),
+            number(row["r2"]),
+        ]
+        for row in sorted(result["rows"], key=lambda row: (row["output"], row["decoder"]))
+    ]
+    sizes = (
+        f"{result['utterances']} utterances; maps fitted to {result['train_utterances']} training "
+        "utterances"
+    )
+    table = ERRORS.table(
+        ["output", "decoder of", "encoder of", "connection", "error %", "95 %", "R²"],
+        rows,
+        text_columns=4,
+        caveats=[sizes, *speaker_caveats(result.get("speakers"))],
+        details=True,
+    )
+    return Section("Encoder swaps", _findings(result), [table])
 
 
-def stitched(states: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """States (…, D) through a map (D + 1, E)."""
-    return (_with_one(states.double()) @ weights).to(states.dtype)
+def _findings(result: Mapping) -> list[str]:
+    """Say for each stitched pair what its error rates show."""
+    by_key = {(r["output"], r["decoder"], r["encoder"], r["way"]): r for r in result["rows"]}
+    findings = []
+    for (output, decoder, encoder, way), row in by_key.items():
+        own = by_key.get((output, decoder, decoder, "own"))
+        if way != "stitched" or own is None or row["rate"] is None or own["rate"] is None:
+            continue
+        direct = by_key.get((output, decoder, encoder, "direct"))
+        text = f"{output}, decoder of {decoder} on the encoder of {encoder}: "
+        if direct is not None and direct["rate"] is not None:
+            text += f"{number(direct['rate'])} % directly, "
+        text += f"{number(row['rate'])} % through a linear map, "
+        text += f"{number(own['rate'])} % on its own encoder"
+        if _is_worse(row, own):
+            text += "; a gap remains, so some information may not be linearly available."
+        elif direct is not None and _is_worse(direct, row):
+            text += "; the information is available in other coordinates."
+        else:
+            text += "; the intervals overlap."
+        findings.append(text)
+    return findings
 
 
-def swap(
-    model_dirs: Mapping[str, str],
-    data: str | Path,
-    train: str | Path,
-    options: Mapping,
-    *,
-    max_utterances: int = 100,
-    max_train: int = 500,
-    batch_size: int = 16,
-    device: str = "cpu",
-) -> dict:
-    """Error rates of every branch on every encoder; the module says what is returned.
-
-    Args:
-        model_dirs: systems by name, two or more; data: with references; train: for the stitches.
-        options: search options, as for decoding.
-    """
-    systems = {
-        name: DualSpeech2Text.from_pretrained(folder, device=device, **options)
-        for name, folder in model_dirs.items()
-    }
-    common_rate(systems)
-    learnt = _chosen(train, max_train)
-    fitted = _stitches(systems, learnt, batch_size)
-    tested = _chosen(data, max_utterances)
-    work = _Swaps(systems, fitted)
-    for batch in track(list(_batches(tested, batch_size)), "swapping encoders", unit="batch"):
-        work.add(batch)
-    return {
-        "kind": "swaps",
-        "version": 1,
-        "data": str(data),
-        "utterances": len(tested),
-        "train_utterances": len(learnt),
-        "models": {name: {"directory": str(folder)} for name, folder in model_dirs.items()},
-        "metric": work.metrics,
-        "rows": work.rows(tested),
-    }
+def _is_worse(row: Mapping, than: Mapping) -> bool:
+    """Whether the interval of a row lies above that of another."""
+    if not (row["interval"] and than["interval"]):
+        return False
+    return row["interval"][0] > than["interval"][1]
 
 
-def _chosen(folder: str | Path, limit: int) -> list[Utterance]:
-    utterances = {u.utt_id: u for u in read_directory(folder)}
-    if not utterances:
-        raise UserError(f"{folder}: no utterances", "give a data directory that is not empty")
-    return [utterances[i] for i in choose(list(utterances), limit)]
-
-
-def _batches(utterances: Sequence[Utterance], size: int) -> Iterator[Sequence[Utterance]]:
-    for start in range(0, len(utterances), size):
-        yield utterances[start : start + size]
-
-
-def _states(
-    systems: Mapping[str, DualSpeech2Text], batch: Sequence[Utterance]
-) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """Encoder states (B, T, D) of every system, and the frames (B,) that they agree on."""
-    rate = next(iter(systems.values())).sample_rate
-    waves = [torch.from_numpy(load_utterance(u, rate)[0]) for u in batch]
-    lengths = torch.tensor([len(wave) for wave in waves])
-    speech = torch.nn.utils.rnn.pad_sequence(waves, batch_first=True)
-    found, agreed = {}, None
-    for name, system in systems.items():
-        with torch.inference_mode():
-            states, frames = system.model.encode(
-                speech.to(system.device), lengths.to(system.device), alike=True
-            )
-        require_finite(
-            {"the last": states}, frames.cpu(), f"the encoder of {name}", [u.utt_id for u in batch]
-        )
-        agreed = frames.cpu() if agreed is None else agreed
-        if frames.tolist() != agreed.tolist():
-            raise UserError(
-                f"{name} makes other numbers of encoder frames than {next(iter(systems))}",
-                "compare systems with the same frontend and subsampling",
-            )
-        found[name] = states
-    return found, agreed
-
-
-def _inside(states: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
-    """The real frames of a batch: (N, D)."""
-    return states[torch.arange(states.size(1)) < frames.unsqueeze(1)]
-
-
-def _stitches(systems, utterances, batch_size) -> dict[tuple[str, str], torch.Tensor]:
-    """(encoder, decoder's own encoder) → the map from the one's states to the other's."""
-    pairs = [(a, b) for a in systems for b in systems if a != b]
-    fits = {pair: Stitch() for pair in pairs}
-    for batch in track(list(_batches(utterances, batch_size)), "fitting stitches", unit="batch"):
-        states, frames = _states(systems, batch)
-        own = {name: _inside(value.cpu(), frames) for name, value in states.items()}
-        for (a, b), fit in fits.items():
-            fit.add(own[a], own[b])
-    return {pair: fit.solve() for pair, fit in fits.items()}
-
-
-def _variance(missed: float, count: int, total, squares) -> tuple[float, float]:
-    """Σ missed², and Σ |x − mean|² of N frames from Σ x and Σ |x|²."""
-    if not count:
-        return 0.0, 0.0
-    return missed, float(squares - total.square().sum() / count)
-
-
-class _Swaps:
-    """What every branch writes on every encoder."""
-
-    def __init__(self, systems: Mapping[str, DualSpeech2Text], fitted: Mapping):
-        self.systems, self.fitted = systems, fitted
-        self.texts: dict[tuple[str, str, str, str], dict[str, str]] = {}
-        # of the decoder's own states: Σ missed², N, Σ x, Σ |x|²
-        self.variance: dict[tuple[str, str], tuple] = {}
-        branches = {n: b for s in systems.values() for n, b in s.model.branches.items()}
-        self.metrics = {n: METRICS.get(b.output.token_type, "cer") for n, b in branches.items()}
-
-    def add(self, batch: Sequence[Utterance]) -> None:
-        states, frames = _states(self.systems, batch)
-        for decoder, encoder in ((b, a) for b in self.systems for a in self.systems):
-            if decoder == encoder:
-                self._decode(batch, encoder, decoder, "own", states[encoder], frames)
-                continue
-            if states[encoder].size(-1) == states[decoder].size(-1):
-                self._decode(batch, encoder, decoder, "direct", states[encoder], frames)
-            mapped = stitched(states[encoder].cpu(), self.fitted[encoder, decoder])
-            own = _inside(states[decoder].cpu(), frames).double()
-            missed = (_inside(mapped, frames).double() - own).square().sum()
-            before = self.variance.get((encoder, decoder), (0.0, 0, 0.0, 0.0))
-            self.variance[encoder, decoder] = tuple(
-                old + new
-                for old, new in zip(
-                    before, (float(missed), len(own), own.sum(0), own.square().sum()), strict=True
-                )
-            )
-            mapped = mapped.to(states[encoder])
-            self._decode(batch, encoder, decoder, "stitched", mapped, frames)
-
-    def _decode(self, batch, encoder, decoder, way, states, frames) -> None:
-        system = self.systems[decoder]
-        for name, search in system.searchers.items():
-            written = self.texts.setdefault((encoder, decoder, name, way), {})
-            tokens = system.model.branches[name].tokens
-            for utterance, nbest in zip(batch, search(states, frames), strict=True):
-                ids = nbest[0].token_ids if nbest else ()
-                text = system.tokenizers[name].decode([tokens[i] for i in ids])
-                written[utterance.utt_id] = text
-
-    def rows(self, utterances: Sequence[Utterance]) -> list[dict]:
-        found = []
-        for (encoder, decoder, name, way), written in self.texts.items():
-            said = [u for u in utterances if u.texts.get(name, NA) != NA]
-            if not said:
-                continue
-            columns = align_texts(
-                [u.texts[name] for u in said],
-                [written[u.utt_id] for u in said],
-                self.metrics[name],
-            )
-            sums: dict[str, list[int]] = {}
-            for utterance, letters in zip(said, columns, strict=True):
-                counts = counts_of(letters)
-                both = sums.setdefault(utterance.speaker, [0, 0])
-                both[0] += counts.errors
-                both[1] += counts.tokens
-            errors, tokens = (list(column) for column in zip(*sums.values(), strict=True))
-            missed, whole = _variance(*self.variance.get((encoder, decoder), (0.0, 0, 0.0, 0.0)))
-            found.append(
-                {
-                    "encoder": encoder,
-                    "decoder": decoder,
-                    "output": name,
-                    "way": way,
-                    "rate": 100.0 * sum(errors) / sum(tokens) if sum(tokens) else None,
-                    "interval": bootstrap.interval(errors, tokens),
-                    "r2": 1.0 - missed / whole if way == "stitched" and whole else None,
-                }
-            )
-        return found
+ANALYSIS = Analysis(
+    name="swaps",
+    description="every decoder on every encoder, directly and through a linear map",
+    inputs=[
+        definition.MODELS,
+        definition.DATA,
+        definition.TRAINING_DATA,
+        definition.DECODING_CONFIG,
+    ],
+    options=[definition.max_utterances(100), definition.max_train(500)],
+    outputs=[ERRORS],
+    run=run,
+    section=section,
+    result_files=["analysis/swaps.json"],
+    min_systems=2,
+    requested_by="swaps",
+    uses_device=True,
+)

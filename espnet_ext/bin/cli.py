@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from espnet_ext.errors import UserError
 
@@ -36,6 +36,29 @@ def require_pairs(parser: argparse.ArgumentParser, option: str, given: Sequence[
     for word in given:
         if word.count("=") != 1:
             parser.error(f"{option}: '{word}' is not NAME=NAME")
+
+
+def named_folders(
+    parser: argparse.ArgumentParser,
+    option: str,
+    words: Sequence[str],
+    known: Collection[str] | None = None,
+) -> dict[str, str]:
+    """Return folders by name; wrong usage unless each word is NAME=DIR with a new, known name.
+
+    Both `--models a=x b=y` and `--models "a=x b=y"` are understood.
+    """
+    folders: dict[str, str] = {}
+    for item in " ".join(words).split():
+        name, _, folder = item.partition("=")
+        if not (name and folder):
+            parser.error(f"{option}: '{item}' is not NAME=DIR")
+        if name in folders:
+            parser.error(f"{option}: '{name}' is given twice")
+        if known is not None and name not in known:
+            parser.error(f"{option}: '{name}' is not among the systems")
+        folders[name] = folder
+    return folders
 
 
 def run(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from espnet_ext.document import Section
 from espnet_ext.report import (
     beside,
     cross_task,
@@ -15,6 +16,18 @@ from espnet_ext.report import (
 from espnet_ext.report.collect import Language, Results, Run
 from espnet_ext.report.facts import cell_rows
 from espnet_ext.report.summary import interval, percent
+
+
+def section_markdown(section: Section) -> str:
+    """Return a section's findings, tables and notes; figures are not for text."""
+    lines = [f"# {_plain(section.title)}", ""]
+    lines += [f"- {_plain(text)}" for text in [*section.summary, *section.findings]]
+    for table in section.tables:
+        lines += ["", f"## {_plain(table.title)}", "", _plain(table.sentence), ""]
+        rows = [[f"Caveat: {text}", *[""] * (len(table.header) - 1)] for text in table.caveats]
+        lines += _table(table.header, [*table.rows, *rows])
+    lines += [f"- {_plain(text)}" for text in section.notes]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def results_markdown(results: Results) -> str:

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from espnet_ext.analysis.measures import MEASURES, compare_layers, shifts, similarity
+from espnet_ext.analysis.computation.measures import MEASURES, compare_layers, shifts, similarity
 
 ROWS, WIDTH = 60, 5
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from espnet_ext.analysis.probes import Task, fit, probe, usable
+from espnet_ext.analysis.computation.linear_probe import Task, fit, probe, usable
 
 
 def labelled(seed, rows=600, width=12, classes=4):
@@ -91,7 +91,8 @@ def test_rare_classes_are_left_out():
 torch = pytest.importorskip("torch")
 pytest.importorskip("espnet2")
 
-from espnet_ext.analysis import probing  # noqa: E402
+from espnet_ext.analysis import probes  # noqa: E402
+from espnet_ext.analysis.computation import encoder_probes  # noqa: E402
 from espnet_ext.bin import analyze  # noqa: E402
 from espnet_ext.data.record import Utterance  # noqa: E402
 from espnet_ext.decoding.api import DualSpeech2Text  # noqa: E402
@@ -104,7 +105,7 @@ def test_tokens_share_the_frames_among_them(frames):
     for seed in range(20):
         generator = np.random.default_rng(seed)
         at = np.sort(generator.choice(frames, 3, replace=False))
-        lengths = probing._edges([(a, a + 1.0) for a in at], frames)
+        lengths = encoder_probes._edges([(a, a + 1.0) for a in at], frames)
         assert sum(lengths) == frames and min(lengths) >= 1 and len(lengths) == 3
 
 
@@ -112,10 +113,10 @@ def test_which_tokens_deviate(trained):
     system = DualSpeech2Text.from_pretrained(str(trained.root / "exp"))
     texts = {"surface": "K AE T S", "canonical": "K AH T D AO"}
     utterance = Utterance("a-1", "a", "a.wav", texts)
-    marks = probing.deviations(utterance, texts["surface"].split(), system, "surface")
+    marks = encoder_probes.deviations(utterance, texts["surface"].split(), system, "surface")
     assert marks == [False, True, False, True]
     assert (
-        probing.deviations(
+        encoder_probes.deviations(
             Utterance("a-1", "a", "a.wav", {"meaning": "a cat"}), ["K"], system, "surface"
         )
         == []
@@ -123,7 +124,7 @@ def test_which_tokens_deviate(trained):
 
 
 def test_command(trained, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(probing, "FEWEST", {"token": (2, 1), "utterance": (2, 1)})
+    monkeypatch.setattr(encoder_probes, "FEWEST", {"token": (2, 1), "utterance": (2, 1)})
     dump, out = trained.root / "dump", tmp_path / "probes.json"
     arguments = ["--data", str(dump / "valid"), "--train", str(dump / "train")]
     folder = str(trained.root / "exp")
@@ -149,7 +150,7 @@ def test_command(trained, tmp_path, capsys, monkeypatch):
     assert "surface" in capsys.readouterr().out
 
 
-def test_what_has_no_control_is_shown_without(capsys):
+def test_task_without_control_is_shown_without_it():
     row = {
         "task": "speaker",
         "system": "a",
@@ -161,5 +162,8 @@ def test_what_has_no_control_is_shown_without(capsys):
         "alone": None,
         "chance": 4.2,
     }
-    analyze._show_probes({"rows": [row]})
-    assert "| speaker | a | 0 | 50.0 | – | – | – | 4.2 |" in capsys.readouterr().out
+    task = {"classes": 24, "train": 9, "test": 9, "aligned_by": None}
+    section = probes.section({"tasks": {"speaker": task}, "rows": [row], "notes": []})
+    table = section.tables[0]
+    assert table.header == ["encoder of", "0"] and table.rows == [["a", "50.00"]]
+    assert "chance 4.20 %" in table.caveats[0]

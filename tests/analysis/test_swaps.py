@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("espnet2")
 
-from espnet_ext.analysis.swaps import Stitch, stitched, swap  # noqa: E402
+from espnet_ext.analysis.computation.encoder_swaps import Stitch, stitched, swap  # noqa: E402
 from espnet_ext.bin import analyze  # noqa: E402
 from espnet_ext.errors import UserError  # noqa: E402
 

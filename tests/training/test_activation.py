@@ -10,8 +10,8 @@ import torch
 import yaml
 from rapidfuzz.distance import Levenshtein
 
-from espnet_ext.analysis import vectors
-from espnet_ext.analysis.vectors import inspect_vectors
+from espnet_ext.analysis.computation import task_vectors
+from espnet_ext.analysis.computation.task_vectors import inspect_vectors
 from espnet_ext.bin import decode
 from espnet_ext.data.table import read_table, write_table
 from espnet_ext.decoding.api import DualSpeech2Text
@@ -302,7 +302,7 @@ def test_leakage_is_tags_that_are_written_while_they_are_off(tagged, monkeypatch
     assert np.abs(centred @ axes[:, :-3:-1]) == pytest.approx(np.abs(points), abs=1e-5)
     assert place["explained"] == pytest.approx(list(sizes[:-3:-1] / sizes.sum()))
     monkeypatch.setattr(
-        vectors,
+        task_vectors,
         "_written",
         lambda _r, _o, active, utterances, _b: {
             one.utt_id: "a <l1:x>" if k == 0 or "meaning.l1" in active else "a <age:9>"

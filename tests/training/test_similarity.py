@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_models import OUTPUTS, batch, make, output
 
-from espnet_ext.analysis.cka import linear_cka
+from espnet_ext.analysis.computation.cka_accumulators import linear_cka
 from espnet_ext.errors import UserError
 from espnet_ext.model.layers import decoder_layers, encoder_layers
 from espnet_ext.training.similarity import (

@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from espnet_ext.analysis.cka import CkaGrid, GramGrid
+from espnet_ext.analysis.computation.cka_accumulators import CkaGrid, GramGrid
+from espnet_ext.analysis.computation.measures import compare_layers
 from espnet_ext.analysis.hsic import cka_of, jackknife
-from espnet_ext.analysis.measures import compare_layers
 from espnet_ext.scoring import bootstrap
 
 Layers = tuple[Sequence[str], Sequence[torch.Tensor]]  # names, and of each the rows (N, D)

@@ -12,11 +12,11 @@ pytest.importorskip("espnet2")
 
 from encoder_models import Model, speech  # noqa: E402
 
-from espnet_ext.analysis import compare  # noqa: E402
-from espnet_ext.analysis.choice import GROUPS, batches_by_group, choose, groups_of  # noqa: E402
-from espnet_ext.analysis.cka import linear_cka  # noqa: E402
-from espnet_ext.analysis.compare import compare_systems  # noqa: E402
-from espnet_ext.analysis.representations import decode, encode, pooled  # noqa: E402
+from espnet_ext.analysis.computation import layer_similarity  # noqa: E402
+from espnet_ext.analysis.computation.cka_accumulators import linear_cka  # noqa: E402
+from espnet_ext.analysis.computation.hidden_states import decode, encode, pooled  # noqa: E402
+from espnet_ext.analysis.computation.layer_similarity import compare_systems  # noqa: E402
+from espnet_ext.analysis.computation.sampling import GROUPS, batches_by_group, choose, groups_of  # noqa: E402
 from espnet_ext.data.audio import load_utterance  # noqa: E402
 from espnet_ext.data.directory import read_directory  # noqa: E402
 from espnet_ext.data.record import Utterance  # noqa: E402
@@ -73,7 +73,7 @@ def test_encoders_compared_on_a_directory(tmp_path, monkeypatch):
     directory(tmp_path, (1, 2, 1.5, 2.2, 1.1, 1.7))
     models = {"x": Model(0), "y": Model(0), "z": Model(1, blocks=2)}
     monkeypatch.setattr(
-        compare.DualSpeech2Text, "from_pretrained", lambda path, device: bare(models[path])
+        layer_similarity.DualSpeech2Text, "from_pretrained", lambda path, device: bare(models[path])
     )
     result = compare_systems({n: n for n in models}, tmp_path, batch_size=3, permutations=3)
     assert result["utterances"] == 6 and result["frames"] > 0 and result["groups"] == 3
@@ -102,7 +102,7 @@ def test_one_speaker_has_no_interval(tmp_path, monkeypatch):
     (tmp_path / "utt2spk").write_text("s0-0 s\ns1-1 s\n")
     models = {"x": Model(0), "z": Model(1)}
     monkeypatch.setattr(
-        compare.DualSpeech2Text, "from_pretrained", lambda path, device: bare(models[path])
+        layer_similarity.DualSpeech2Text, "from_pretrained", lambda path, device: bare(models[path])
     )
     result = compare_systems({n: n for n in models}, tmp_path, permutations=0)
     assert result["speakers"] == 1
@@ -175,7 +175,7 @@ def test_different_token_lists_are_compared_by_utterance_only(trained, monkeypat
             tokens[2], tokens[3] = tokens[3], tokens[2]
         return system
 
-    monkeypatch.setattr(compare.DualSpeech2Text, "from_pretrained", loaded)
+    monkeypatch.setattr(layer_similarity.DualSpeech2Text, "from_pretrained", loaded)
     result = compare_systems({"a": "one", "b": "other"}, data, measures=[])
     assert any("different token lists of meaning" in note for note in result["notes"])
     by_token = {p["output_a"] for p in result["decoders"] if p["rows"] == "tokens"}

@@ -32,10 +32,10 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from espnet_ext.analysis.choice import batches_by_group, choose, groups_of
-from espnet_ext.analysis.measures import MEASURES
-from espnet_ext.analysis.representations import decode, encode, pooled
-from espnet_ext.analysis.views import Frames, Part, Utterances
+from espnet_ext.analysis.computation.hidden_states import decode, encode, pooled
+from espnet_ext.analysis.computation.layer_pairs import Frames, Part, Utterances
+from espnet_ext.analysis.computation.measures import MEASURES
+from espnet_ext.analysis.computation.sampling import batches_by_group, choose, groups_of
 from espnet_ext.data.audio import load_utterance
 from espnet_ext.data.directory import read_directory
 from espnet_ext.data.record import NA, Utterance

@@ -10,7 +10,7 @@ pytest.importorskip("espnet2")
 
 from encoder_models import Model, speech  # noqa: E402
 
-from espnet_ext.analysis.representations import (  # noqa: E402
+from espnet_ext.analysis.computation.hidden_states import (  # noqa: E402
     capture,
     decode,
     encode,

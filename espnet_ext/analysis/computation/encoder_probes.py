@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from espnet_ext.analysis import probes
-from espnet_ext.analysis.choice import choose
-from espnet_ext.analysis.compare import common_rate
-from espnet_ext.analysis.representations import Encoded, encode, pooled
+from espnet_ext.analysis.computation import linear_probe
+from espnet_ext.analysis.computation.hidden_states import Encoded, encode, pooled
+from espnet_ext.analysis.computation.layer_similarity import common_rate
+from espnet_ext.analysis.computation.sampling import choose
 from espnet_ext.data.audio import load_utterance
 from espnet_ext.data.directory import read_directory
 from espnet_ext.data.record import NA, Utterance
@@ -110,7 +110,7 @@ def probe_encoders(
                     "task": name,
                     "system": key[0],
                     "layer": key[1],
-                    **probes.probe(task, *sides, controlled=name in work.controlled),
+                    **linear_probe.probe(task, *sides, controlled=name in work.controlled),
                 }
             )
     for note in work.notes:
@@ -133,7 +133,7 @@ def probe_encoders(
 def _task(name: str, learnt: Rows, tested: Rows, notes: list[str]):
     """(task, rows kept of both sides, what to say of it); None, with a note, if it cannot be."""
     fewest = FEWEST["utterance" if name in ("l1", "speaker") else "token"]
-    classes = probes.usable(learnt.labels, tested.labels, fewest)
+    classes = linear_probe.usable(learnt.labels, tested.labels, fewest)
     if name == "l1":
         known = set(tested.speakers) & set(learnt.speakers)
         if known:
@@ -165,7 +165,7 @@ def _task(name: str, learnt: Rows, tested: Rows, notes: list[str]):
     types = [
         [side.types[i] for i in rows] for side, rows in zip((learnt, tested), kept, strict=True)
     ]
-    task = probes.Task(*labels, *types, [tested.speakers[i] for i in kept[1]])
+    task = linear_probe.Task(*labels, *types, [tested.speakers[i] for i in kept[1]])
     said = {
         "classes": len(classes),
         "train": len(kept[0]),

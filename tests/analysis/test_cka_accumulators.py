@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from espnet_ext.analysis.cka import CkaGrid, GramGrid, linear_cka  # noqa: E402
+from espnet_ext.analysis.computation.cka_accumulators import CkaGrid, GramGrid, linear_cka  # noqa: E402
 from espnet_ext.analysis.hsic import cka_of, jackknife  # noqa: E402
 
 

@@ -1,0 +1,163 @@
+"""What an analysis declares: its inputs, its options, and the tables and figures that it yields."""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from espnet_ext.document import Figure, Heatmap, Section, Table
+
+Result = dict[str, Any]  # the numbers of an analysis, as its JSON file holds them
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input, and the command-line option that names it.
+
+    Args:
+        per_system: the option takes NAME=DIR for each system, else it takes one path.
+        depends_on: files below each DIR that decide whether a result is up to date; empty: the
+            path itself does.
+    """
+
+    option: str
+    help: str
+    per_system: bool = False
+    required: bool = True
+    depends_on: Sequence[str] = ()
+    metavar: str | None = None
+
+    @property
+    def argument(self) -> str:
+        """The name of the argument of `run` that receives the input."""
+        return self.option.removeprefix("--")
+
+
+MODELS = Input("--models", "model directory of each system", True, depends_on=["model.pth"])
+TWINS = Input(
+    "--twins",
+    "the same systems trained from another seed; their similarity is a ceiling",
+    per_system=True,
+    required=False,
+    depends_on=["model.pth"],
+)
+HYPOTHESES = Input(
+    "--hypotheses",
+    "decoding directory (with text.<output>) of each system, from the same data",
+    per_system=True,
+    required=False,
+    depends_on=["decode.json"],
+)
+SCORED_DECODINGS = Input(
+    "--systems",
+    "scored decoding directory (with utterances.json) of each system",
+    per_system=True,
+    depends_on=["utterances.json"],
+)
+DATA = Input("--data", "formatted data directory (dump/raw/…) to analyse")
+TRAINING_DATA = Input("--train", "formatted data directory that probes or maps are fitted to")
+DECODING_CONFIG = Input("--config", "decoding configuration (YAML)", required=False)
+LEXICON = Input("--lexicon", "words and their phones, to pronounce meanings", required=False)
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of one analysis; its `run` receives the value under the name without dashes."""
+
+    option: str
+    help: str
+    default: Any = None
+    type: Callable[[str], Any] = str
+    choices: Sequence[str] | None = None
+    required: bool = False
+
+    @property
+    def argument(self) -> str:
+        return self.option.removeprefix("--")
+
+
+@dataclass(frozen=True)
+class Output:
+    """A table or figure that an analysis yields, with the sentence that explains it."""
+
+    title: str
+    sentence: str
+
+    def table(
+        self, header: Sequence[str], rows: Sequence[Sequence[str]], *, about: str = "", **fields
+    ) -> Table:
+        """Return the table; `about` tells several of one kind apart in the title."""
+        return Table(self._titled(about), self.sentence, list(header), list(rows), **fields)
+
+    def figure(self, kind: str, series, *, about: str = "", **fields) -> Figure:
+        """Return a figure of `document.Figure`'s kinds."""
+        return Figure(kind, self._titled(about), self.sentence, series=series, **fields)
+
+    def heatmap(self, row_names, column_names, values, *, about: str = "") -> Heatmap:
+        return Heatmap(self._titled(about), self.sentence, row_names, column_names, values)
+
+    def _titled(self, about: str) -> str:
+        return f"{self.title}: {about}" if about else self.title
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One analysis: what it needs, how its numbers are computed, and how they are shown.
+
+    Args:
+        name: the subcommand of `espnet-ext analyze`, and the `kind` of the result file.
+        description: one line.
+        inputs: what the result depends on.
+        outputs: every table and figure that `section` may return.
+        run: computes the numbers; receives inputs and options by keyword. It may import torch,
+            but the module that defines it must not do so when it is imported.
+        section: makes tables, figures and findings of the numbers.
+        result_files: where the pipeline writes results, below exp/<lang>; `{set}` is a test set,
+            `{decoding}` a decoding directory.
+        min_systems: fewer systems than that cannot be analysed.
+        requested_by: the option of run.sh that asks for it; empty for one that is always made.
+        uses_device: `run` takes `batch_size` and `device`.
+    """
+
+    name: str
+    description: str
+    inputs: Sequence[Input]
+    outputs: Sequence[Output]
+    run: Callable[..., Result]
+    section: Callable[[Mapping[str, Any]], Section]
+    result_files: Sequence[str]
+    options: Sequence[Option] = ()
+    min_systems: int = 1
+    requested_by: str = ""
+    uses_device: bool = False
+
+    def result(self, **arguments: Any) -> Result:
+        """Run the analysis and return its numbers with their tables and figures.
+
+        Raises:
+            ValueError: if `section` yields a table or figure that `outputs` does not declare.
+        """
+        numbers = self.run(**arguments)
+        section = self.section(numbers)
+        declared = tuple(output.title for output in self.outputs)
+        for item in section.items:
+            if not item.title.startswith(declared):
+                raise ValueError(f"{self.name}: '{item.title}' is not among its declared outputs")
+        return {"kind": self.name, **numbers, "section": section.to_json()}
+
+
+def count(text: str) -> int:
+    """Return a whole number from 0 (a type for argparse)."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: not a whole number from 0")
+    return int(text)
+
+
+def max_utterances(default: int) -> Option:
+    """Return the option that limits the analysed utterances."""
+    return Option("--max_utterances", "evenly spread over the speakers; 0: all", default, count)
+
+
+def max_train(default: int) -> Option:
+    """Return the option that limits the utterances that are fitted to."""
+    return Option("--max_train", "evenly spread over the speakers; 0: all", default, count)

@@ -1,0 +1,170 @@
+"""Mispronunciation detection and diagnosis: recognised phones against annotated ones."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from espnet_ext.analysis.definition import Analysis, Input, Option, Output, Result
+from espnet_ext.document import Section, Table, number, speaker_caveats, with_interval
+
+LISTED = 10  # most frequent errors of each group in the report; the result file has all
+F1_NAMES = {
+    "detection": "F1 detection",
+    "diagnosis": "F1 diagnosis",
+    "detection_without_insertions": "F1 without insertions",
+}
+SCORES = Output(
+    "Mispronunciation detection and diagnosis",
+    "Percent. F1 detection: an error is reported where there is one; F1 diagnosis: the reported "
+    "phone is also the right one. FRR: correct phones reported as errors; FAR: errors not "
+    "reported; DER: detected errors diagnosed wrongly. Without a prompt, the canonical phones come "
+    "from the recognised meaning.",
+)
+COUNTS = Output(
+    "Judged phones",
+    "TA true acceptances, FR false rejections, FA false acceptances, CD correct diagnoses, ED "
+    "diagnosis errors; precision and recall of detection in percent.",
+)
+RATINGS = Output(
+    "Recognised deviations and human ratings",
+    "Correlation of human ratings with the share of canonical units that an utterance deviates in; "
+    "the correlation of the annotated deviations is about the best possible.",
+)
+ERRORS = Output(
+    "Most frequent pronunciation errors",
+    "Canonical phone, perceived phone and how often, as annotated; ∅ is no phone.",
+)
+
+
+def run(
+    canonical: str,
+    perceived: str,
+    hypothesis: str,
+    *,
+    utt2spk: str | None = None,
+    **options: Any,
+) -> Result:
+    """Judge text files of phones (`scoring.mdd_files`), and count the speakers."""
+    from espnet_ext.data.table import read_table
+    from espnet_ext.scoring.mdd_files import evaluate_files
+
+    result = evaluate_files(canonical, perceived, hypothesis, utt2spk=utt2spk, **options)
+    speakers = len(set(read_table(utt2spk).values())) if utt2spk else None
+    return {**result, "speakers": speakers}
+
+
+def section(result: Mapping[str, Any]) -> Section:
+    """Return scores, counts, ratings and the most frequent errors."""
+    skipped = [
+        f", {count} left out ({reason})" for reason, count in result["left_out"].items() if count
+    ]
+    finding = f"{result['utterances']} utterances{''.join(skipped)}."
+    caveats = speaker_caveats(result.get("speakers"))
+    tables = [_scores(result, caveats), *_counts(result), *_ratings(result, caveats)]
+    return Section(SCORES.title, [finding], [*tables, *_errors(result)])
+
+
+def _prompt(result: Mapping) -> str:
+    return "with" if result["prompted"] else "without"
+
+
+def _scores(result: Mapping, caveats: list[str]) -> Table:
+    intervals = result.get("intervals") or {}
+    measures = result["measures"]["with_insertions"]
+    row = [
+        _prompt(result),
+        *(with_interval(result["F1"][name], intervals.get(name)) for name in F1_NAMES),
+        *(number(measures[name]) for name in ("FRR", "FAR", "DER")),
+        number(result["PER"]),
+        str(result["utterances"]),
+    ]
+    header = ["prompt", *F1_NAMES.values(), "FRR", "FAR", "DER", "PER", "utt"]
+    return SCORES.table(header, [row], caveats=caveats)
+
+
+def _counts(result: Mapping) -> Iterator[Table]:
+    rows = [
+        [
+            _prompt(result),
+            kind.replace("_", " "),
+            *map(str, counts.values()),
+            *(number(result["measures"][kind][name]) for name in ("precision", "recall")),
+        ]
+        for kind, counts in result["counts"].items()
+    ]
+    header = ["prompt", "positions", "TA", "FR", "FA", "CD", "ED", "precision", "recall"]
+    yield COUNTS.table(header, rows, text_columns=2, details=True)
+
+
+def _ratings(result: Mapping, caveats: list[str]) -> Iterator[Table]:
+    rows = [
+        [
+            row["score"],
+            row["measure"],
+            _coefficient(row, "pearson"),
+            _coefficient(row, "spearman"),
+            str(row["utterances"]),
+        ]
+        for row in result.get("ratings") or ()
+    ]
+    if rows:
+        header = ["human rating", "deviations", "Pearson", "Spearman", "utt"]
+        yield RATINGS.table(header, rows, text_columns=2, caveats=caveats)
+
+
+def _coefficient(row: Mapping, name: str) -> str:
+    bounds = row["intervals"][name]
+    return number(row[name]) + (" [{:.2f} to {:.2f}]".format(*bounds) if bounds else "")
+
+
+def _errors(result: Mapping) -> Iterator[Table]:
+    rows = []
+    for group, phones in result["confusions"].items():
+        errors = [
+            (count, canonical, perceived)
+            for canonical, by_perceived in phones.items()
+            for perceived, count in by_perceived.items()
+        ]
+        most = sorted(errors, key=lambda error: (-error[0], error))[:LISTED]
+        text = ", ".join(f"{c or '∅'}→{p or '∅'} {count}" for count, c, p in most)
+        rows.append([group or "all", text or "–"])
+    if rows:
+        yield ERRORS.table(["group", "errors"], rows, text_columns=2, details=True)
+
+
+ANALYSIS = Analysis(
+    name="mdd",
+    description="mispronunciation detection and diagnosis of one decoding",
+    inputs=[
+        Input("--canonical", "canonical phones of each utterance"),
+        Input("--perceived", "perceived phones, as annotated"),
+        Input("--hypothesis", "perceived phones, as recognised"),
+        Input(
+            "--prompt",
+            "canonical phones that the system was given, if not --canonical",
+            required=False,
+        ),
+        Input(
+            "--meaning",
+            "recognised words, to derive the canonical phones by --lexicon",
+            required=False,
+        ),
+        Input("--lexicon", "words and phones, beside those of the package", required=False),
+        Input("--utt2l1", "first languages, to list errors by", required=False),
+        Input("--utt2spk", "speakers, for intervals", required=False),
+        Input("--utt2score", "human ratings, to correlate with deviations", required=False),
+    ],
+    options=[
+        Option(
+            "--g2p",
+            "derive phones of English words outside the lexicon from the CMU dictionary "
+            "or the spelling, instead of leaving out their utterances",
+            False,
+            bool,
+        ),
+        Option("--unit", "what the texts are compared in: phone, jamo or char", "phone"),
+    ],
+    outputs=[SCORES, COUNTS, RATINGS, ERRORS],
+    run=run,
+    section=section,
+    result_files=["{decoding}/mdd.json", "{decoding}/mdd_no_prompt.json"],
+)
