@@ -84,17 +84,19 @@ def _ctc_problem(batch: int, frames: int, vocabulary: int, options: argparse.Nam
 
 
 def _ours_ctc(logs, lengths, choices, options):
-    from espnet_ext.decoding.ctc_prefix import CTCPrefix
+    from espnet_ext.decoding.ctc_prefix import BatchCTCPrefixScorer
 
     def run() -> list[torch.Tensor]:
         vocabulary = logs.size(-1)
-        prefix = CTCPrefix(logs, lengths, vocabulary - 1, few=choices[0][0].size(-1))
+        prefix = BatchCTCPrefixScorer(
+            logs, lengths, vocabulary - 1, num_scored=choices[0][0].size(-1)
+        )
         state = prefix.start(options.beam_size)
         found = []
         for pre_beam, parents, tokens in choices:
             few = prefix.score(state, pre_beam)
             psi = few.new_full((*few.shape[:2], vocabulary), -1e10).scatter_(-1, pre_beam, few)
-            found.append(few - state.total.unsqueeze(-1))
+            found.append(few - state.log_psi.unsqueeze(-1))
             state = prefix.extend(state, psi, parents, tokens)
         return found
 
@@ -198,7 +200,7 @@ def profile(options: argparse.Namespace) -> dict:
 @contextlib.contextmanager
 def _watching(recognise, spent: dict[str, float]) -> Iterator[None]:
     """Time what the parts of a search take."""
-    from espnet_ext.decoding.ctc_prefix import CTCPrefix
+    from espnet_ext.decoding.ctc_prefix import BatchCTCPrefixScorer
 
     undo = []
 
@@ -227,7 +229,7 @@ def _watching(recognise, spent: dict[str, float]) -> Iterator[None]:
         ("score", "CTC: scores"),
         ("extend", "CTC: states"),
     ):
-        watch(CTCPrefix, method, name)
+        watch(BatchCTCPrefixScorer, method, name)
     try:
         yield
     finally:

@@ -1,6 +1,9 @@
-"""When the tokens of a transcript were said, by the branch's CTC (Graves et al., 2006).
+"""Token times by CTC forced alignment (Graves et al., 2006).
 
-Symbols: T frames, V tokens, L tokens of the transcript.
+Symbols:
+    T: encoder frames
+    V: vocabulary size
+    L: tokens of the transcript
 """
 
 import itertools
@@ -8,34 +11,36 @@ from collections.abc import Sequence
 
 import torch
 
-Spans = tuple[tuple[float, float], ...]
+Spans = tuple[tuple[float, float], ...]  # start and end of each token, in seconds
 
 
 def align(log_probs: torch.Tensor, token_ids: Sequence[int], seconds: float) -> Spans | None:
-    """Start and end of each token in seconds, along the likeliest path of CTC.
+    """Return the start and end of each token in seconds, on the best CTC path.
 
     Args:
-        log_probs: (T, V) of the CTC layer; blank is 0.
-        token_ids: L ids, none of them blank.
-        seconds: how long the audio is; its T frames are taken as equally long.
+        log_probs: (T, V) output of the CTC layer; blank is 0.
+        token_ids: L ids without blanks.
+        seconds: duration of the audio, divided evenly into T frames.
+
     Returns:
-        L pairs; None where T frames are too few for these tokens.
+        L pairs; None if T frames are too few to emit the tokens.
     """
     from torchaudio.functional import forced_align
 
-    repeats = sum(a == b for a, b in itertools.pairwise(token_ids))
-    frames = log_probs.size(0)
+    num_frames = log_probs.size(0)
+    # Between two equal tokens CTC needs a blank.
+    blanks_needed = sum(a == b for a, b in itertools.pairwise(token_ids))
     if not token_ids:
         return ()
-    if frames < len(token_ids) + repeats:
+    if num_frames < len(token_ids) + blanks_needed:
         return None
     targets = torch.tensor([list(token_ids)], dtype=torch.int32, device=log_probs.device)
     path, _ = forced_align(log_probs.unsqueeze(0).float(), targets, blank=0)
     spans: list[tuple[float, float]] = []
-    position = 0
-    for token, run in itertools.groupby(path[0].tolist()):
-        length = sum(1 for _ in run)
+    start = 0
+    for token, frames in itertools.groupby(path[0].tolist()):
+        end = start + len(list(frames))
         if token != 0:
-            spans.append((position * seconds / frames, (position + length) * seconds / frames))
-        position += length
+            spans.append((start * seconds / num_frames, end * seconds / num_frames))
+        start = end
     return tuple(spans)

@@ -1,10 +1,18 @@
-"""Joint CTC/attention beam search over a batch of utterances, as ESPnet 202611 does it, faster.
+"""Joint CTC/attention beam search over a batch of utterances.
 
-The same hypotheses with the same scores as `BatchBeamSearch` without a window on CTC (Watanabe et
-al., 2017; Seki et al., 2019). Symbols: B utterances, K hypotheses of each, T frames, V tokens.
+It finds the same hypotheses with the same scores as ESPnet 202611's `BatchBeamSearch` without a CTC
+window (Watanabe et al., 2017; batched: Seki et al., 2019), and is faster.
 
-A step handles tensors alone. Which hypothesis continues which, and what ended, is recorded step by
-step and read once, at the end.
+Symbols:
+    B: utterances that are still running
+    K: hypotheses per utterance (beam size)
+    S: scorers, with CTC and length bonus
+    T: encoder frames
+    D: encoder output size
+    V: vocabulary size
+
+Each step only does tensor operations, and records which hypothesis extends which and what ended.
+The hypotheses are read from these records once, at the end.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,33 +22,36 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from espnet_ext.decoding.ctc_prefix import LOG_ZERO, CTCPrefix
+from espnet_ext.decoding.ctc_prefix import LOG_ZERO, BatchCTCPrefixScorer
 from espnet_ext.decoding.options import SearchOptions
 from espnet_ext.decoding.scorers import Scorer
 
-PRE_BEAM = 1.5  # tokens of each hypothesis that CTC scores, in beams
-END_LENGTHS, END_MARGIN = 3, -10.0  # Watanabe et al. (2017), equation 50
+PRE_BEAM_RATIO = 1.5  # tokens per hypothesis that CTC scores, as a multiple of the beam size
+# End detection, Watanabe et al. (2017), equation 50: M and D_end.
+END_DETECT_LENGTHS = 3
+END_DETECT_MARGIN = -10.0
 
 
 @dataclass(frozen=True)
 class RawHypothesis:
-    """Token ids with scores, before they become text."""
+    """Token ids and scores of a hypothesis, before detokenization."""
 
     token_ids: tuple[int, ...]  # without sos and eos
     score: float  # weighted sum of log probabilities and length bonus
-    scores: Mapping[str, float]  # by scorer, unweighted
-    confidences: tuple[float, ...]  # of each token, 0 to 1: what its step gave, weighted
+    scores: Mapping[str, float]  # unweighted, by scorer
+    confidences: tuple[float, ...]  # per token, 0 to 1: exp of the weighted score of its step
 
 
 class BeamSearch:
-    """Search for one output.
+    """Beam search for one output.
 
     Args:
-        scorers: by name, with their weights, in the order in which they are summed up.
-        ctc: module with `log_softmax`, or None; `ctc_weight` is its weight.
-        vocabulary: V.
+        scorers: scorers by name, each with its weight; their scores are added in this order.
+        ctc: CTC module with `log_softmax`, or None.
+        ctc_weight: weight of the CTC prefix score.
+        vocab_size: V.
         sos, eos: token ids; blank is 0.
-        options: beam, length bounds and the like.
+        options: search options.
     """
 
     def __init__(
@@ -48,7 +59,7 @@ class BeamSearch:
         scorers: Mapping[str, tuple[Scorer, float]],
         ctc,
         ctc_weight: float,
-        vocabulary: int,
+        vocab_size: int,
         sos: int,
         eos: int,
         options: SearchOptions,
@@ -56,256 +67,293 @@ class BeamSearch:
         self.scorers = {name: pair for name, pair in scorers.items() if pair[1] != 0}
         self.ctc = ctc if ctc_weight != 0 else None
         self.ctc_weight = ctc_weight
-        self.vocabulary, self.sos, self.eos = vocabulary, sos, eos
+        self.vocab_size, self.sos, self.eos = vocab_size, sos, eos
         self.options = options
-        self.width = min(options.beam_size, vocabulary)
-        chosen = int(PRE_BEAM * self.width)
-        self.pre_beam = chosen if ctc_weight != 1.0 and chosen < vocabulary else None
+        self.beam_size = min(options.beam_size, vocab_size)
+        pre_beam_size = int(PRE_BEAM_RATIO * self.beam_size)
+        use_pre_beam = ctc_weight != 1.0 and pre_beam_size < vocab_size
+        self.pre_beam_size = pre_beam_size if use_pre_beam else None
 
     @torch.no_grad()
     def __call__(
-        self, states: torch.Tensor, lengths: torch.Tensor, minlenratio: float | None = None
+        self, encoder_out: torch.Tensor, lengths: torch.Tensor, minlenratio: float | None = None
     ) -> list[list[RawHypothesis]]:
-        """The n best of each utterance, best first; none where all are shorter than allowed.
+        """Return the n-best list of each utterance, best first.
+
+        If no hypothesis of an utterance reaches the minimum length, the utterance is searched again
+        with a `minlenratio` that is smaller by 0.1, as in ESPnet. The list is empty if that fails
+        down to 0.
 
         Args:
-            states: encoder states (B, T, D), in any order; lengths: (B,).
+            encoder_out: (B, T, D).
+            lengths: (B,) frames per utterance, in any order.
+            minlenratio: replaces the one of the options.
         """
-        least = self.options.minlenratio if minlenratio is None else minlenratio
+        min_ratio = self.options.minlenratio if minlenratio is None else minlenratio
         frames = lengths.tolist()
-        run = _Run(self, states, lengths, self._longest(frames), self._shortest(frames, least))
-        while not run.finished:
-            run.step()
-        found = run.results()
-        empty = [row for row, nbest in enumerate(found) if not nbest]
-        if empty and least >= 0.1:
-            again = self(states[empty], lengths[empty], max(0.0, least - 0.1))
-            for row, nbest in zip(empty, again, strict=True):
-                found[row] = nbest
-        return found
+        search = _BatchSearch(
+            self, encoder_out, lengths, self._max_lengths(frames), _min_lengths(frames, min_ratio)
+        )
+        while not search.finished:
+            search.step()
+        nbest_lists = search.results()
+        empty = [row for row, nbest in enumerate(nbest_lists) if not nbest]
+        if empty and min_ratio >= 0.1:
+            retried = self(encoder_out[empty], lengths[empty], max(0.0, min_ratio - 0.1))
+            for row, nbest in zip(empty, retried, strict=True):
+                nbest_lists[row] = nbest
+        return nbest_lists
 
-    def _longest(self, frames: Sequence[int]) -> list[int]:
+    def _max_lengths(self, frames: Sequence[int]) -> list[int]:
         ratio = self.options.maxlenratio
         if ratio == 0:
             return list(frames)
         return [-int(ratio) if ratio < 0 else max(1, int(ratio * count)) for count in frames]
 
-    @staticmethod
-    def _shortest(frames: Sequence[int], ratio: float) -> list[int]:
-        return [-int(ratio) if ratio < 0 else int(ratio * count) for count in frames]
-
     @property
-    def detects_end(self) -> bool:
+    def use_end_detection(self) -> bool:
         return self.options.end_detect or self.options.maxlenratio == 0
 
 
-class _Run:
-    """One batch on its way. Rows are the utterances that still run; `rows` are their numbers."""
+def _min_lengths(frames: Sequence[int], ratio: float) -> list[int]:
+    return [-int(ratio) if ratio < 0 else int(ratio * count) for count in frames]
 
-    def __init__(self, search: BeamSearch, states, lengths, longest, shortest):
+
+class _BatchSearch:
+    """The state of a search over one batch. Utterances that are done are removed from it."""
+
+    def __init__(
+        self,
+        search: BeamSearch,
+        encoder_out: torch.Tensor,
+        lengths: torch.Tensor,
+        max_lengths: Sequence[int],
+        min_lengths: Sequence[int],
+    ):
         self.search = search
-        batch, device = len(states), states.device
-        width = search.width
+        batch, device = len(encoder_out), encoder_out.device
+        beam_size = search.beam_size
         extra = {"ctc": search.ctc is not None, "length_bonus": search.options.penalty != 0}
-        self.names = [*search.scorers, *(name for name, used in extra.items() if used)]
-        self.rows = torch.arange(batch, device=device)
-        self.longest = torch.tensor(longest, device=device)
-        self.shortest = torch.tensor(shortest, device=device)
+        self.score_names = [*search.scorers, *(name for name, used in extra.items() if used)]
+        self.utterances = torch.arange(batch, device=device)  # (B,) their rows in the batch
+        self.max_lengths = torch.tensor(max_lengths, device=device)  # (B,)
+        self.min_lengths = torch.tensor(min_lengths, device=device)  # (B,)
         self.position = 0
-        self.last = torch.full((batch, width), search.sos, device=device)
-        self.score = states.new_zeros(batch, width)
-        self.parts = states.new_zeros(len(self.names), batch, width)
-        self.active = torch.zeros(batch, width, dtype=torch.bool, device=device)
-        self.active[:, 0] = True  # all are alike at first
-        count = search.options.nbest
-        self.best_ended = states.new_full((batch, count), -torch.inf, dtype=torch.double)
-        # best score of the ended ones by the length of their token sequence, sos and eos counted
-        room = max(longest) + END_LENGTHS + 3
-        self.by_length = states.new_full((batch, room), -torch.inf, dtype=torch.double)
-        self.steps: list[tuple[torch.Tensor, ...]] = []
+        self.last_tokens = torch.full((batch, beam_size), search.sos, device=device)  # (B, K)
+        self.scores = encoder_out.new_zeros(batch, beam_size)  # (B, K) weighted
+        # (S, B, K) unweighted
+        self.scores_by_scorer = encoder_out.new_zeros(len(self.score_names), batch, beam_size)
+        self.active = torch.zeros(batch, beam_size, dtype=torch.bool, device=device)  # (B, K)
+        self.active[:, 0] = True  # at first all K hypotheses are equal: extend one of them
+        # (B, N) for N = nbest: the values that the N best ended hypotheses are ranked by
+        self.best_ended = encoder_out.new_full(
+            (batch, search.options.nbest), -torch.inf, dtype=torch.double
+        )
+        # Best score of the ended hypotheses by length, which counts sos and eos.
+        num_lengths = max(max_lengths) + END_DETECT_LENGTHS + 3
+        self.best_by_length = encoder_out.new_full(
+            (batch, num_lengths), -torch.inf, dtype=torch.double
+        )
+        self.records: list[tuple[torch.Tensor, ...]] = []  # the fields of `_StepRecord`
         for scorer, _ in search.scorers.values():
-            scorer.start(states, lengths, width)
-        self.prefix = None
+            scorer.start(encoder_out, lengths, beam_size)
+        self.ctc_scorer: BatchCTCPrefixScorer | None = None
         if search.ctc is not None:
-            few = None if search.pre_beam is None else search.pre_beam + 1  # with eos
+            num_scored = None if search.pre_beam_size is None else search.pre_beam_size + 1  # eos
             with torch.autocast(device.type, enabled=False):
-                log_probs = search.ctc.log_softmax(states)
-            self.prefix = CTCPrefix(log_probs, lengths, search.eos, few=few)
-            self.prefixes = self.prefix.start(width)
+                log_probs = search.ctc.log_softmax(encoder_out)
+            self.ctc_scorer = BatchCTCPrefixScorer(
+                log_probs, lengths, search.eos, num_scored=num_scored
+            )
+            self.ctc_state = self.ctc_scorer.start(beam_size)
 
     @property
     def finished(self) -> bool:
-        return not len(self.rows)
+        return not len(self.utterances)
 
     def step(self) -> None:
-        """One more token for every hypothesis."""
+        """Extend all hypotheses by one token and keep the K best of each utterance."""
         search = self.search
-        parts = [scorer.step(self.last) for scorer, _ in search.scorers.values()]
+        # (B, K, V) each, unweighted
+        token_scores = [scorer.step(self.last_tokens) for scorer, _ in search.scorers.values()]
         weights = [weight for _, weight in search.scorers.values()]
-        weighted = (
-            torch.zeros_like(parts[0])
-            if parts
-            else self.score.new_zeros(*self.score.shape, search.vocabulary)
-        )
-        for part, weight in zip(parts, weights, strict=True):
-            weighted = weighted.add(part, alpha=weight)
+        if token_scores:
+            weighted = torch.zeros_like(token_scores[0])  # (B, K, V)
+        else:
+            weighted = self.scores.new_zeros(*self.scores.shape, search.vocab_size)
+        for scores, weight in zip(token_scores, weights, strict=True):
+            weighted = weighted.add(scores, alpha=weight)
         if search.options.penalty:
             weighted = weighted + search.options.penalty
-        if self.prefix is not None:
-            psi = self._prefix_scores(weighted)
-            local = (psi - self.prefixes.total.unsqueeze(-1)).to(weighted.dtype)
-            parts.append(local)
-            weighted = weighted.add(local, alpha=search.ctc_weight)
-        weighted = weighted + self.score.unsqueeze(-1)
+        if self.ctc_scorer is not None:
+            log_psi = self._ctc_scores(self.ctc_scorer, weighted)  # (B, K, V)
+            ctc_scores = (log_psi - self.ctc_state.log_psi.unsqueeze(-1)).to(weighted.dtype)
+            token_scores.append(ctc_scores)
+            weighted = weighted.add(ctc_scores, alpha=search.ctc_weight)
+        weighted = weighted + self.scores.unsqueeze(-1)
         weighted = weighted.masked_fill(~self.active.unsqueeze(-1), -torch.inf)
-        score, top = weighted.flatten(1).topk(search.width, -1)
-        parents = top.div(search.vocabulary, rounding_mode="trunc")
-        tokens = top - parents * search.vocabulary
-        own = [part.flatten(1).gather(1, top) for part in parts]
+
+        self.scores, top = weighted.flatten(1).topk(search.beam_size, -1)  # (B, K)
+        parents = top.div(search.vocab_size, rounding_mode="trunc")
+        tokens = top - parents * search.vocab_size
+        chosen_scores = [scores.flatten(1).gather(1, top) for scores in token_scores]
         if search.options.penalty:
-            own.append(torch.ones_like(score))
-        self.parts = self.parts.gather(2, parents.expand(len(own), -1, -1)) + torch.stack(own)
-        self.score, self.last = score, tokens
+            chosen_scores.append(torch.ones_like(self.scores))
+        index = parents.expand(len(chosen_scores), -1, -1)
+        self.scores_by_scorer = self.scores_by_scorer.gather(2, index) + torch.stack(chosen_scores)
+        self.last_tokens = tokens
         for scorer, _ in search.scorers.values():
             scorer.reorder(parents)
-        if self.prefix is not None:
-            self.prefixes = self.prefix.extend(self.prefixes, psi, parents, tokens)
+        if self.ctc_scorer is not None:
+            self.ctc_state = self.ctc_scorer.extend(self.ctc_state, log_psi, parents, tokens)
         self._record(parents, tokens)
 
-    def _prefix_scores(self, weighted: torch.Tensor) -> torch.Tensor:
-        """log ψ of each extension (B, K, V): of the likely ones and eos alone, else LOG_ZERO."""
-        if self.search.pre_beam is None:
-            return self.prefix.score(self.prefixes)
-        likely = weighted.topk(self.search.pre_beam, -1).indices
-        likely = torch.nn.functional.pad(likely, (0, 1), value=self.search.eos)
-        found = self.prefix.score(self.prefixes, likely)
-        return found.new_full(weighted.shape, LOG_ZERO).scatter_(-1, likely, found)
+    def _ctc_scores(self, ctc_scorer: BatchCTCPrefixScorer, weighted: torch.Tensor) -> torch.Tensor:
+        """Return log ψ of all extensions (B, K, V); LOG_ZERO outside of the pre-beam, but for eos.
+
+        The pre-beam of a hypothesis consists of the tokens that the other scorers prefer, by their
+        `weighted` scores (B, K, V).
+        """
+        if self.search.pre_beam_size is None:
+            return ctc_scorer.score(self.ctc_state)
+        pre_beam = weighted.topk(self.search.pre_beam_size, -1).indices
+        pre_beam = torch.nn.functional.pad(pre_beam, (0, 1), value=self.search.eos)  # (B, K, P)
+        log_psi = ctc_scorer.score(self.ctc_state, pre_beam)
+        return log_psi.new_full(weighted.shape, LOG_ZERO).scatter_(-1, pre_beam, log_psi)
 
     def _record(self, parents: torch.Tensor, tokens: torch.Tensor) -> None:
-        """Note what ended and who goes on; drop utterances that are done."""
-        last_step = (self.position == self.longest - 1).unsqueeze(1)
-        ends = (tokens == self.search.eos) | last_step
-        exists = self.score > -torch.inf  # fewer tokens than the beam has room for: some do not
-        counts = ends & exists & (self.position >= self.shortest).unsqueeze(1)
-        # A hypothesis that says eos in the last step is given another, and is as long as all.
-        length = self.position + 2 + last_step.long()
-        ended = self.score.double().masked_fill(~counts, -torch.inf)
-        self.by_length.scatter_reduce_(1, length, ended.amax(1, keepdim=True), "amax")
-        ranked = ended / (length - 1) if self.search.options.normalize_length else ended
-        self.steps.append((self.rows, parents, tokens, ranked, self.score, self.parts))
-        kept = self.best_ended.size(1)
-        self.best_ended = torch.cat([self.best_ended, ranked], 1).topk(kept, -1).values
+        """Record this step, end hypotheses, and drop utterances that are done."""
+        is_last_step = (self.max_lengths - 1 == self.position).unsqueeze(1)  # (B, 1)
+        ends = (tokens == self.search.eos) | is_last_step  # (B, K)
+        exists = self.scores > -torch.inf  # there may be fewer than K different extensions
+        long_enough = (self.position >= self.min_lengths).unsqueeze(1)
+        # In the last step eos is appended to all hypotheses, also to those that have just ended.
+        length = self.position + 2 + is_last_step.long()  # (B, 1)
+        ended = self.scores.double().masked_fill(~(ends & exists & long_enough), -torch.inf)
+        self.best_by_length.scatter_reduce_(1, length, ended.amax(1, keepdim=True), "amax")
+        ranks = ended / (length - 1) if self.search.options.normalize_length else ended
+        self.records.append(
+            (self.utterances, parents, tokens, ranks, self.scores, self.scores_by_scorer)
+        )
+        nbest = self.best_ended.size(1)
+        self.best_ended = torch.cat([self.best_ended, ranks], 1).topk(nbest, -1).values
         self.active = ~ends & exists
-        done = last_step.squeeze(1) | ~self.active.any(1) | self._nothing_better()
-        if self.search.detects_end:
+        done = is_last_step.squeeze(1) | ~self.active.any(1) | self._can_stop_early()
+        if self.search.use_end_detection:
             done = done | self._end_detected()
         self.position += 1
         self._drop(done)
 
-    def _nothing_better(self) -> torch.Tensor:
-        """Whether no running hypothesis can come among the n best any more (B,).
+    def _can_stop_early(self) -> torch.Tensor:
+        """Return whether no running hypothesis can still enter the n-best list (B,).
 
-        No step raises a score by more than the length bonus, unless a scorer weighs less than
-        nothing.
+        A step raises a score by at most the length bonus, unless a scorer's weight is negative.
         """
         if any(weight < 0 for _, weight in self.search.scorers.values()):
             return torch.zeros_like(self.active[:, 0])
         bonus = self.search.options.penalty
-        score = self.score.double().masked_fill(~self.active, -torch.inf).amax(1)
-        left = (self.longest - 1 - self.position).clamp(min=0)
+        score = self.scores.double().masked_fill(~self.active, -torch.inf).amax(1)
+        steps_left = (self.max_lengths - 1 - self.position).clamp(min=0)
         if self.search.options.normalize_length:
-            now = self.position + 1
-            most = torch.maximum(
-                (score + max(bonus, 0.0)) / (now + 1),
-                (score + max(bonus, 0.0) * left) / (now + left + 1),
+            tokens = self.position + 1
+            # Monotone in the number of further steps: the maximum is at one or at all of them.
+            upper_bound = torch.maximum(
+                (score + max(bonus, 0.0)) / (tokens + 1),
+                (score + max(bonus, 0.0) * steps_left) / (tokens + steps_left + 1),
             )
         else:
-            most = score + max(bonus, 0.0) * left
-        return self.best_ended[:, -1] >= most
+            upper_bound = score + max(bonus, 0.0) * steps_left
+        return self.best_ended[:, -1] >= upper_bound
 
     def _end_detected(self) -> torch.Tensor:
-        """Whether the last three lengths ended far below the best (B,)."""
-        best = self.by_length.amax(1, keepdim=True)
-        lengths = self.position - torch.arange(END_LENGTHS, device=best.device)
-        recent = self.by_length[:, lengths.clamp(min=0)]
-        far = (recent - best < END_MARGIN) & recent.isfinite() & (lengths >= 0)
-        return far.all(1)
+        """Return whether the hypotheses of the last lengths ended far below the best (B,)."""
+        best = self.best_by_length.amax(1, keepdim=True)
+        lengths = self.position - torch.arange(END_DETECT_LENGTHS, device=best.device)
+        recent = self.best_by_length[:, lengths.clamp(min=0)]
+        is_far_below = (recent - best < END_DETECT_MARGIN) & recent.isfinite() & (lengths >= 0)
+        return is_far_below.all(1)
 
     def _drop(self, done: torch.Tensor) -> None:
+        """Remove the utterances that are done (B,)."""
         if not bool(done.any()):
             return
-        keep = (~done).nonzero().squeeze(1)
-        for name in (
-            "rows",
-            "longest",
-            "shortest",
-            "last",
-            "score",
-            "active",
-            "best_ended",
-            "by_length",
-        ):
-            setattr(self, name, getattr(self, name)[keep])
-        self.parts = self.parts[:, keep]
-        if not len(keep):
+        rows = (~done).nonzero().squeeze(1)
+        self.utterances = self.utterances[rows]
+        self.max_lengths, self.min_lengths = self.max_lengths[rows], self.min_lengths[rows]
+        self.last_tokens, self.active = self.last_tokens[rows], self.active[rows]
+        self.scores, self.scores_by_scorer = self.scores[rows], self.scores_by_scorer[:, rows]
+        self.best_ended = self.best_ended[rows]
+        self.best_by_length = self.best_by_length[rows]
+        if not len(rows):
             return
         for scorer, _ in self.search.scorers.values():
-            scorer.keep(keep)
-        if self.prefix is not None:
-            self.prefix.keep(keep)
-            self.prefixes = self.prefixes.of(keep)
+            scorer.keep(rows)
+        if self.ctc_scorer is not None:
+            self.ctc_scorer.keep(rows)
+            self.ctc_state = self.ctc_state.select(rows)
 
     def results(self) -> list[list[RawHypothesis]]:
-        """Read the record: the n best of every utterance."""
-        steps = [_Step(*(tensor.cpu().numpy() for tensor in step)) for step in self.steps]
-        where = [{int(number): row for row, number in enumerate(step.rows)} for step in steps]
-        ended: list[list[tuple[float, int, int]]] = [[] for _ in where[0]]
-        for position, step in enumerate(steps):
-            for row, slot in zip(*np.isfinite(step.ranked).nonzero(), strict=True):
-                rank = float(step.ranked[row, slot])
-                ended[int(step.rows[row])].append((-rank, position, int(slot)))
-        count = self.search.options.nbest
+        """Return the n-best list of each utterance, read from the records."""
+        records = [_StepRecord(*(tensor.cpu().numpy() for tensor in one)) for one in self.records]
+        # Per step: utterance → its row in the tensors of that step.
+        rows = [{int(utt): row for row, utt in enumerate(step.utterances)} for step in records]
+        ended: list[list[tuple[float, int, int]]] = [[] for _ in rows[0]]
+        for position, step in enumerate(records):
+            for row, slot in zip(*np.isfinite(step.ranks).nonzero(), strict=True):
+                rank = float(step.ranks[row, slot])
+                ended[int(step.utterances[row])].append((rank, position, int(slot)))
+        nbest = self.search.options.nbest
         return [
             [
-                self._trace(steps, where, number, position, slot)
-                for _, position, slot in sorted(found, key=lambda one: one[0])[:count]
+                self._trace(records, rows, utterance, position, slot)
+                for _, position, slot in sorted(candidates, key=lambda one: -one[0])[:nbest]
             ]
-            for number, found in enumerate(ended)
+            for utterance, candidates in enumerate(ended)
         ]
 
-    def _trace(self, steps, where, number: int, position: int, slot: int) -> RawHypothesis:
-        """Follow a hypothesis back from where it ended."""
-        end = steps[position]
-        row = where[position][number]
-        scores = {name: float(end.parts[i, row, slot]) for i, name in enumerate(self.names)}
-        score = float(end.score[row, slot])
+    def _trace(
+        self,
+        records: Sequence["_StepRecord"],
+        rows: Sequence[Mapping[int, int]],
+        utterance: int,
+        position: int,
+        slot: int,
+    ) -> RawHypothesis:
+        """Follow a hypothesis back from the step and slot (0 … K−1) where it ended."""
+        end, row = records[position], rows[position][utterance]
+        scores = {
+            name: float(end.scores_by_scorer[i, row, slot])
+            for i, name in enumerate(self.score_names)
+        }
+        score = float(end.scores[row, slot])
         ids: list[int] = []
-        totals = []  # score up to and with each token
-        for step, rows in zip(steps[position::-1], where[position::-1], strict=True):
-            row = rows[number]
+        cumulative = []  # score up to and including each token
+        for i in range(position, -1, -1):
+            step, row = records[i], rows[i][utterance]
             ids.append(int(step.tokens[row, slot]))
-            totals.append(float(step.score[row, slot]))
+            cumulative.append(float(step.scores[row, slot]))
             slot = int(step.parents[row, slot])
         ids.reverse()
-        gains = np.diff(totals[::-1], prepend=0.0) - self.search.options.penalty
-        sure = np.exp(np.minimum(gains, 0.0)).tolist()
+        gains = np.diff(cumulative[::-1], prepend=0.0) - self.search.options.penalty
+        confidences = np.exp(np.minimum(gains, 0.0)).tolist()
         while ids and ids[-1] == self.search.eos:
             ids.pop()
-        content = [(i, confidence) for i, confidence in zip(ids, sure, strict=False) if i != 0]
+        content = [pair for pair in zip(ids, confidences, strict=False) if pair[0] != 0]
         return RawHypothesis(
-            tuple(i for i, _ in content),
+            tuple(token for token, _ in content),
             score,
             scores,
             tuple(confidence for _, confidence in content),
         )
 
 
-class _Step(NamedTuple):
-    """What a step did, by row and slot."""
+class _StepRecord(NamedTuple):
+    """What one step did."""
 
-    rows: np.ndarray  # (B,) numbers of the utterances
-    parents: np.ndarray  # (B, K)
+    utterances: np.ndarray  # (B,) rows of the running utterances in the batch
+    parents: np.ndarray  # (B, K) hypotheses of the previous step
     tokens: np.ndarray  # (B, K)
-    ranked: np.ndarray  # (B, K) what it is ranked by if it ended here, long enough; else −inf
-    score: np.ndarray  # (B, K)
-    parts: np.ndarray  # (scorers, B, K)
+    # (B, K) what the hypothesis is ranked by if it ended here and is long enough, else −inf
+    ranks: np.ndarray
+    scores: np.ndarray  # (B, K)
+    scores_by_scorer: np.ndarray  # (S, B, K)

@@ -1,182 +1,238 @@
-"""ESPnet's transformer decoders, one token at a time, nothing computed twice.
+"""Step-by-step inference with ESPnet's transformer decoders, with cached keys and values.
 
-Symbols: B utterances, K hypotheses of each, T frames, L tokens so far, D model size, H heads,
-M cached positions of an utterance, V tokens.
+Symbols:
+    B: utterances
+    K: hypotheses per utterance (beam size)
+    T: encoder frames
+    D: model size
+    H: attention heads
+    M: cached token positions per utterance
+    V: vocabulary size
 
-Keys and values of the audio are projected once an utterance. Those of the tokens are written once
-and never moved: the hypotheses of an utterance share one cache, and a mask says which of its
-positions are a hypothesis's own ancestors. Positions that are nobody's ancestors are dropped.
+The keys and values of the encoder output are projected once per utterance. Those of the tokens are
+written once and not moved when the beam is reordered: all hypotheses of an utterance share a cache
+of M positions, and a mask tells which positions are ancestors of which hypothesis. Positions that
+are not ancestors of any hypothesis are removed every few steps.
 """
+
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-COMPACT_EVERY = 16  # steps between the clearings of the cache
+COMPACT_EVERY = 16  # steps between removals of unused cache positions
+MIN_CACHE_GROWTH = 64  # positions that a full cache grows by, at least
 
 
 class CachedTransformer(nn.Module):
-    """A stack of ESPnet's transformer layers; scorer of the next token.
+    """A scorer (see `scorers.Scorer`) made of ESPnet's transformer decoder layers.
 
-    Takes over the weights of the module it is made of, and nothing else of it.
+    It has the weights of the decoder; later changes of the decoder do not affect it.
+
+    Args:
+        embed: token embedding, followed by `PositionalEncoding`.
+        layers: ESPnet decoder layers.
+        after_norm: layer normalization after the last layer, if any.
+        output: linear layer to V logits.
     """
 
-    def __init__(self, embed: nn.Module, layers, after_norm: nn.Module | None, output: nn.Module):
+    def __init__(
+        self,
+        embed: nn.Sequential,
+        layers: Iterable[nn.Module],
+        after_norm: nn.Module | None,
+        output: nn.Module,
+    ):
         super().__init__()
-        self.tokens, self.positions = embed[:-1], embed[-1]
-        self.layers = nn.ModuleList(_Layer(layer) for layer in layers)
+        self.token_embedding = embed[:-1]
+        self.positional_encoding: Any = embed[-1]
+        self.layers = nn.ModuleList(_CachedLayer(layer) for layer in layers)
         self.after_norm = after_norm or nn.Identity()
         self.output = output
 
     @classmethod
-    def of(cls, module: nn.Module) -> "CachedTransformer | None":
-        """The cached form of a decoder; None if it is of another build."""
-        layers = list(getattr(module, "decoders", None) or [])
-        if not _known(getattr(module, "embed", None)) or not all(map(_plain, layers)):
+    def of(cls, decoder: Any) -> "CachedTransformer | None":
+        """Return the cached form of a decoder, or None if its architecture is not supported."""
+        layers = list(getattr(decoder, "decoders", None) or [])
+        embed = getattr(decoder, "embed", None)
+        if not _has_sinusoidal_positions(embed) or not all(map(_is_standard_layer, layers)):
             return None
-        if not layers or module.output_layer is None:
+        if not layers or decoder.output_layer is None:
             return None
-        norm = module.after_norm if module.normalize_before else None
-        return cls(module.embed, layers, norm, module.output_layer)
+        after_norm = decoder.after_norm if decoder.normalize_before else None
+        return cls(cast(nn.Sequential, embed), layers, after_norm, decoder.output_layer)
 
-    def start(self, states: torch.Tensor, lengths: torch.Tensor, width: int) -> None:
-        """Begin a batch: encoder states (B, T, D), `width` hypotheses an utterance."""
-        batch, frames, _ = states.shape
-        self.step_number = 0
-        inside = torch.arange(frames, device=states.device) < lengths.to(states.device)[:, None]
-        self.memory_mask = None if bool(inside.all()) else inside[:, None, None, :]
-        # (B, K, M): which cached positions are ancestors of a hypothesis
-        self.ancestors = torch.zeros(batch, width, 0, dtype=torch.bool, device=states.device)
-        self.own = torch.eye(width, dtype=torch.bool, device=states.device)[None]
-        for layer in self.layers:
-            layer.start(states)
+    def _cached_layers(self) -> Iterator["_CachedLayer"]:
+        return cast(Iterator["_CachedLayer"], iter(self.layers))
+
+    def start(self, encoder_out: torch.Tensor, lengths: torch.Tensor, beam_size: int) -> None:
+        """Begin a batch.
+
+        Args:
+            encoder_out: (B, T, D).
+            lengths: (B,) frames per utterance.
+            beam_size: K.
+        """
+        batch, frames, _ = encoder_out.shape
+        device = encoder_out.device
+        self.position = 0
+        is_frame = torch.arange(frames, device=device) < lengths.to(device)[:, None]  # (B, T)
+        self.memory_mask = None if bool(is_frame.all()) else is_frame[:, None, None, :]
+        # (B, K, M): whether a cached position is an ancestor of a hypothesis
+        self.ancestors = torch.zeros(batch, beam_size, 0, dtype=torch.bool, device=device)
+        self.identity = torch.eye(beam_size, dtype=torch.bool, device=device)[None]  # (1, K, K)
+        for layer in self._cached_layers():
+            layer.start(encoder_out)
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Log probabilities (B, K, V) of the token after these last ones (B, K)."""
-        batch, width = tokens.shape
-        x = self.tokens(tokens)
-        scale, table = self.positions.xscale, self.positions.pe
-        if table.size(1) <= self.step_number or table.dtype != x.dtype:
-            self.positions.extend_pe(x.new_zeros(1, 2 * self.step_number + 1))
-            table = self.positions.pe
-        x = x * scale + table[0, self.step_number].to(x)
-        own = self.own.expand(batch, -1, -1)
-        self.ancestors = torch.cat([self.ancestors, own], -1)
-        visible = self.ancestors.unsqueeze(1)
-        for layer in self.layers:
-            x = layer(x, visible, self.memory_mask)
-        self.step_number += 1
+        """Return log probabilities (B, K, V) of the next token, given the last tokens (B, K)."""
+        x = self.token_embedding(tokens)  # (B, K, D)
+        x = x * self.positional_encoding.xscale + self._encoding_of_position(x)
+        # Each hypothesis writes one new position, and is its only descendant so far.
+        new_positions = self.identity.expand(len(tokens), -1, -1)
+        self.ancestors = torch.cat([self.ancestors, new_positions], -1)
+        token_mask = self.ancestors.unsqueeze(1)  # (B, 1, K, M)
+        for layer in self._cached_layers():
+            x = layer(x, token_mask, self.memory_mask)
+        self.position += 1
         logits = self.output(self.after_norm(x))
-        # sums of many logarithms want more digits than the network's arithmetic
+        # The search adds up many log probabilities: half precision is not enough for that.
         logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
         return logits.log_softmax(-1)
 
+    def _encoding_of_position(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the positional encoding (D,) of the current step, in the type of x (B, K, D)."""
+        table = self.positional_encoding.pe  # (1, positions, D)
+        if table.size(1) <= self.position or table.dtype != x.dtype:
+            self.positional_encoding.extend_pe(x.new_zeros(1, 2 * self.position + 1))
+            table = self.positional_encoding.pe
+        return table[0, self.position].to(x)
+
     def reorder(self, parents: torch.Tensor) -> None:
-        """Hypothesis k becomes a continuation of hypothesis parents[:, k] (B, K)."""
+        """Let hypothesis k continue hypothesis parents[:, k]; parents: (B, K)."""
         index = parents.unsqueeze(-1).expand(-1, -1, self.ancestors.size(-1))
         self.ancestors = self.ancestors.gather(1, index)
-        if self.step_number % COMPACT_EVERY == 0:
+        if self.position % COMPACT_EVERY == 0:
             self._compact()
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Go on with some utterances only."""
+        """Continue with the utterances `rows` only."""
         self.ancestors = self.ancestors[rows]
         if self.memory_mask is not None:
             self.memory_mask = self.memory_mask[rows]
-        for layer in self.layers:
+        for layer in self._cached_layers():
             layer.keep(rows)
 
     def _compact(self) -> None:
-        used = self.ancestors.any(1)  # (B, M)
-        most = int(used.sum(-1).max())
-        if most == used.size(-1):
+        """Remove cached positions that are not ancestors of any hypothesis."""
+        is_used = self.ancestors.any(1)  # (B, M)
+        max_used = int(is_used.sum(-1).max())
+        if max_used == is_used.size(-1):
             return
-        # used positions first, in their order
-        index = torch.sort(used, dim=-1, descending=True, stable=True).indices[:, :most]
-        width = self.ancestors.size(1)
-        self.ancestors = self.ancestors.gather(2, index[:, None].expand(-1, width, -1))
-        for layer in self.layers:
-            layer.choose(index)
+        # Used positions first, in their order.
+        order = torch.sort(is_used, dim=-1, descending=True, stable=True).indices
+        index = order[:, :max_used]  # (B, M′)
+        beam_size = self.ancestors.size(1)
+        self.ancestors = self.ancestors.gather(2, index[:, None].expand(-1, beam_size, -1))
+        for layer in self._cached_layers():
+            layer.keep_positions(index)
 
 
-class _Layer(nn.Module):
-    def __init__(self, layer: nn.Module):
+class _CachedLayer(nn.Module):
+    """A decoder layer that processes one token per hypothesis, with caches for its attention."""
+
+    def __init__(self, layer: Any):
         super().__init__()
-        own = layer.self_attn
-        self.heads, self.width = own.h, own.d_k
-        self.qkv = _stack(own.linear_q, own.linear_k, own.linear_v)
-        self.self_out = own.linear_out
-        self.query_norm, self.key_norm = _norms(own)
-        self.before = layer.normalize_before
+        self_attn, src_attn = layer.self_attn, layer.src_attn
+        self.num_heads, self.head_size = self_attn.h, self_attn.d_k
+        self.qkv = _stack(self_attn.linear_q, self_attn.linear_k, self_attn.linear_v)
+        self.self_out = self_attn.linear_out
+        self.query_norm, self.key_norm = _query_key_norms(self_attn)
+        self.cross_query, self.cross_out = src_attn.linear_q, src_attn.linear_out
+        self.cross_kv = _stack(src_attn.linear_k, src_attn.linear_v)
+        self.cross_query_norm, self.cross_key_norm = _query_key_norms(src_attn)
+        self.normalize_before = layer.normalize_before
         self.norms = nn.ModuleList([layer.norm1, layer.norm2, layer.norm3])
-        cross = layer.src_attn
-        self.cross_query, self.cross_out = cross.linear_q, cross.linear_out
-        self.cross_kv = _stack(cross.linear_k, cross.linear_v)
-        self.cross_query_norm, self.cross_key_norm = _norms(cross)
         self.feed_forward = layer.feed_forward
 
-    def start(self, states: torch.Tensor) -> None:
-        self.used = 0
-        self.keys = self.values = None
-        keys, values = self.cross_kv(states).chunk(2, -1)
-        self.memory_keys = self.cross_key_norm(self._split(keys)).contiguous()
-        self.memory_values = self._split(values).contiguous()
+    def start(self, encoder_out: torch.Tensor) -> None:
+        """Project the encoder output (B, T, D) to keys and values, and empty the token cache."""
+        keys, values = self.cross_kv(encoder_out).chunk(2, -1)
+        self.memory_keys = self.cross_key_norm(self._split_heads(keys)).contiguous()
+        self.memory_values = self._split_heads(values).contiguous()  # (B, H, T, D/H)
+        # (B, H, positions, D/H), of which the first `num_cached` are in use
+        self.keys = self.values = self.memory_keys[:, :, :0]
+        self.num_cached = 0
 
-    def forward(self, x, visible, memory_mask):
-        """x (B, K, D) with masks (B, 1, K, M) and (B, 1, 1, T) or None."""
-        before = self.before
-        query, key, value = self.qkv(self.norms[0](x) if before else x).chunk(3, -1)
-        self._write(self.key_norm(self._split(key)), self._split(value))
-        keys, values = self.keys[:, :, : self.used], self.values[:, :, : self.used]
-        query = self.query_norm(self._split(query))
-        x = x + self.self_out(_attend(query, keys, values, visible))
-        if not before:
-            x = self.norms[0](x)
-        query = self.cross_query(self.norms[1](x) if before else x)
-        query = self.cross_query_norm(self._split(query))
-        found = _attend(query, self.memory_keys, self.memory_values, memory_mask)
-        x = x + self.cross_out(found)
-        if not before:
-            x = self.norms[1](x)
-        last = self.norms[2]
-        return x + self.feed_forward(last(x)) if before else last(x + self.feed_forward(x))
+    def forward(
+        self, x: torch.Tensor, token_mask: torch.Tensor, memory_mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return the layer's output (B, K, D) for the newest token of each hypothesis.
 
-    def _split(self, x: torch.Tensor) -> torch.Tensor:
+        Args:
+            x: (B, K, D).
+            token_mask: (B, 1, K, M).
+            memory_mask: (B, 1, 1, T), or None if there is no padding.
+        """
+        pre_norm = self.normalize_before
+        norm1, norm2, norm3 = self.norms
+        query, key, value = self.qkv(norm1(x) if pre_norm else x).chunk(3, -1)
+        self._append(self.key_norm(self._split_heads(key)), self._split_heads(value))
+        keys, values = self.keys[:, :, : self.num_cached], self.values[:, :, : self.num_cached]
+        query = self.query_norm(self._split_heads(query))
+        x = x + self.self_out(_attend(query, keys, values, token_mask))
+        if not pre_norm:
+            x = norm1(x)
+        query = self.cross_query(norm2(x) if pre_norm else x)
+        query = self.cross_query_norm(self._split_heads(query))
+        context = _attend(query, self.memory_keys, self.memory_values, memory_mask)
+        x = x + self.cross_out(context)
+        if not pre_norm:
+            x = norm2(x)
+        if pre_norm:
+            return x + self.feed_forward(norm3(x))
+        return norm3(x + self.feed_forward(x))
+
+    def _split_heads(self, x: torch.Tensor) -> torch.Tensor:
         """(B, K, D) to (B, H, K, D/H)."""
-        return x.unflatten(-1, (self.heads, self.width)).transpose(1, 2)
+        return x.unflatten(-1, (self.num_heads, self.head_size)).transpose(1, 2)
 
-    def _write(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        end = self.used + keys.size(2)
-        if self.keys is None:
-            self.keys = self.values = keys[:, :, :0]
+    def _append(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Write keys and values (B, H, K, D/H) to the cache, which grows if it is full."""
+        end = self.num_cached + keys.size(2)
         if end > self.keys.size(2):
-            room = (0, 0, 0, max(end, 64))
-            self.keys = functional.pad(self.keys, room)
-            self.values = functional.pad(self.values, room)
-        self.keys[:, :, self.used : end] = keys
-        self.values[:, :, self.used : end] = values
-        self.used = end
+            padding = (0, 0, 0, max(end, MIN_CACHE_GROWTH))
+            self.keys = functional.pad(self.keys, padding)
+            self.values = functional.pad(self.values, padding)
+        self.keys[:, :, self.num_cached : end] = keys
+        self.values[:, :, self.num_cached : end] = values
+        self.num_cached = end
 
     def keep(self, rows: torch.Tensor) -> None:
+        """Continue with the utterances `rows` only."""
         self.keys, self.values = self.keys[rows], self.values[rows]
         self.memory_keys, self.memory_values = self.memory_keys[rows], self.memory_values[rows]
 
-    def choose(self, index: torch.Tensor) -> None:
-        """Keep the cached positions `index` (B, M′), the same of every head."""
-        wide = index[:, None, :, None].expand(-1, self.heads, -1, self.width)
-        count = index.size(1)
-        self.keys[:, :, :count] = self.keys.gather(2, wide)
-        self.values[:, :, :count] = self.values.gather(2, wide)
-        self.used = count
+    def keep_positions(self, index: torch.Tensor) -> None:
+        """Keep the cached positions `index` (B, M′) only."""
+        index_per_head = index[:, None, :, None].expand(-1, self.num_heads, -1, self.head_size)
+        self.num_cached = index.size(1)
+        self.keys[:, :, : self.num_cached] = self.keys.gather(2, index_per_head)
+        self.values[:, :, : self.num_cached] = self.values.gather(2, index_per_head)
 
 
-def _attend(query, keys, values, mask):
-    found = functional.scaled_dot_product_attention(query, keys, values, mask)
-    return found.transpose(1, 2).flatten(-2)
+def _attend(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
+) -> torch.Tensor:
+    """Multi-head attention (Vaswani et al., 2017, equation 1), heads concatenated: (B, K, D)."""
+    context = functional.scaled_dot_product_attention(query, keys, values, mask)
+    return context.transpose(1, 2).flatten(-2)
 
 
 def _stack(*linears: nn.Linear) -> nn.Linear:
-    """One linear layer that gives the outputs of several, one after another."""
+    """Return one linear layer whose output is the concatenated outputs of `linears`."""
     stacked = nn.Linear(1, 1)
     stacked.weight = nn.Parameter(torch.cat([linear.weight for linear in linears]).detach())
     stacked.bias = nn.Parameter(torch.cat([linear.bias for linear in linears]).detach())
@@ -184,13 +240,14 @@ def _stack(*linears: nn.Linear) -> nn.Linear:
     return stacked.requires_grad_(False).train(linears[0].training)
 
 
-def _norms(attention: nn.Module) -> tuple[nn.Module, nn.Module]:
-    nothing = nn.Identity()
-    return getattr(attention, "q_norm", nothing), getattr(attention, "k_norm", nothing)
+def _query_key_norms(attention: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """Return the normalizations of queries and keys (`qk_norm`); identities if there are none."""
+    identity = nn.Identity()
+    return getattr(attention, "q_norm", identity), getattr(attention, "k_norm", identity)
 
 
-def _known(embed: nn.Module | None) -> bool:
-    """Whether positions are added as ESPnet's plain sinusoids."""
+def _has_sinusoidal_positions(embed: nn.Module | None) -> bool:
+    """Return whether the embedding ends with ESPnet's absolute sinusoidal positions."""
     return (
         isinstance(embed, nn.Sequential)
         and len(embed) > 1
@@ -198,8 +255,8 @@ def _known(embed: nn.Module | None) -> bool:
     )
 
 
-def _plain(layer: nn.Module) -> bool:
-    """Whether a layer is of the standard build."""
+def _is_standard_layer(layer: nn.Module) -> bool:
+    """Return whether a layer is a standard one, without ESPnet's optional extensions."""
     kinds = {type(getattr(layer, name, None)).__name__ for name in ("self_attn", "src_attn")}
     return (
         kinds == {"MultiHeadedAttention"}

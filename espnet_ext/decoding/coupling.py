@@ -1,9 +1,15 @@
-"""Coupled decoding: of the n best of two outputs, the pair that fits best together.
+"""Coupled re-ranking: choose the best pair of hypotheses from the n-best lists of two outputs.
 
-What a learner says and what they mean are two views of one utterance. How well a surface and a
-meaning fit is told by a memoryless stochastic transducer (Ristad & Yianilos, 1998) estimated from
-training pairs: a pair is produced by edit operations, each of which writes a token of both, or of
-one of them alone. Symbols: N pairs, X and Y tokens of meaning and surface, P and Q their kinds.
+A pair is ranked by the sum of its two scores and a weighted consistency: how much more probable the
+two transcripts are together than independently of each other. The joint probability is given by a
+memoryless stochastic transducer (Ristad & Yianilos, 1998), estimated from training pairs: edit
+operations write a token of both transcripts (match or substitution) or of one of them (deletion or
+insertion).
+
+Symbols:
+    N: pairs
+    X, Y: tokens of the first and of the second transcript (such as meaning and surface)
+    P, Q: token types of the first and of the second output
 """
 
 import itertools
@@ -14,21 +20,21 @@ import torch
 
 from espnet_ext.errors import UserError
 
-WEIGHT = 0.3  # of a pair's consistency beside its scores, all in nats
-NOTHING = 0  # the empty token, with which insertions and deletions pair
-CHUNK = 512  # pairs estimated together
-CELLS = 2_000_000  # of the tables of pairs held at once
-FLOOR = 1e-6  # expected count of an operation that never occurs
-NEVER = -1e30  # log probability of writing nothing at all; finite, so that gradients are
+WEIGHT = 0.3  # default weight of the consistency; it and the scores are in nats
+EMPTY = 0  # id of the empty token in deletions and insertions
+PAIRS_PER_CHUNK = 512  # pairs per batch of the estimation
+MAX_CELLS = 2_000_000  # N · X · Y per batch of `consistency`
+COUNT_FLOOR = 1e-6  # added to the expected count of each operation
+LOG_ZERO = -1e30  # log probability of the impossible; finite, so that gradients are finite
 
 
 @dataclass(frozen=True)
 class LearnerErrorModel:
-    """Probabilities of edit operations between two outputs.
+    """Probabilities of edit operations between the transcripts of two outputs.
 
     Args:
-        tokens: kinds of tokens of the two outputs, by output name; the empty one not among them.
-        table: (P + 1, Q + 1) log probabilities; row and column 0 are the empty token.
+        tokens: output → its token types, without the empty token; P and Q of them.
+        table: (P + 1, Q + 1) log probabilities; row 0 and column 0 belong to the empty token.
     """
 
     tokens: Mapping[str, tuple[str, ...]]
@@ -38,150 +44,192 @@ class LearnerErrorModel:
     def estimate(
         cls, pairs: Mapping[str, Sequence[Sequence[str]]], rounds: int = 8
     ) -> "LearnerErrorModel":
-        """Expectation maximisation over training pairs.
+        """Estimate the model by expectation maximization (Ristad & Yianilos, 1998).
 
         Args:
-            pairs: output → tokens of each pair, two outputs of the same number of pairs.
+            pairs: output → the tokens of each of its N transcripts, for two outputs.
+            rounds: iterations.
+
+        Raises:
+            UserError: if the numbers of transcripts differ, or are 0.
         """
-        (first, rows), (second, columns) = pairs.items()
-        if len(rows) != len(columns) or not rows:
+        (first, first_texts), (second, second_texts) = pairs.items()
+        if len(first_texts) != len(second_texts) or not first_texts:
             raise UserError(
-                f"{len(rows)} transcripts of {first} and {len(columns)} of {second}",
-                "give both of every pair, and at least one",
+                f"{len(first_texts)} transcripts of {first} and {len(second_texts)} of {second}",
+                "give the same number of transcripts for both outputs, at least one",
             )
-        tokens = {first: _kinds(rows), second: _kinds(columns)}
-        table = _start(len(tokens[first]), len(tokens[second]))
-        ids = _numbers(rows, tokens[first]), _numbers(columns, tokens[second])
+        tokens = {first: _token_types(first_texts), second: _token_types(second_texts)}
+        table = _initial_table(len(tokens[first]), len(tokens[second]))
+        first_ids = _token_ids(first_texts, tokens[first])
+        second_ids = _token_ids(second_texts, tokens[second])
         for _ in range(rounds):
-            counts = torch.full_like(table, FLOOR)
-            for start in range(0, len(rows), CHUNK):
-                counts += _expected(table, *(part[start : start + CHUNK] for part in ids))
-            table = _logs(counts)
+            counts = torch.full_like(table, COUNT_FLOOR)
+            for start in range(0, len(first_ids), PAIRS_PER_CHUNK):
+                chunk = slice(start, start + PAIRS_PER_CHUNK)
+                counts += _expected_counts(table, first_ids[chunk], second_ids[chunk])
+            table = _normalized_log(counts)
         return cls(tokens, table)
 
     def consistency(self, pairs: Mapping[str, Sequence[Sequence[str]]]) -> torch.Tensor:
-        """How much likelier each pair is together than its two transcripts apart: (N,) in nats."""
-        (first, rows), (second, columns) = ((name, pairs[name]) for name in self.tokens)
-        x, y = _numbers(rows, self.tokens[first]), _numbers(columns, self.tokens[second])
+        """Return log P(x, y) − log P(x) − log P(y) of each pair, (N,) in nats.
+
+        Tokens that did not occur in the training pairs are ignored.
+
+        Args:
+            pairs: output → the tokens of each of its N transcripts.
+        """
+        first, second = self.tokens
+        x = _token_ids(pairs[first], self.tokens[first])
+        y = _token_ids(pairs[second], self.tokens[second])
         if not x:
             return torch.zeros(0, dtype=self.table.dtype)
-        longest = (max(map(len, x)) + 1) * (max(map(len, y)) + 1)
-        size = max(1, CELLS // longest)
-        together = torch.cat(
+        max_cells_per_pair = (max(map(len, x)) + 1) * (max(map(len, y)) + 1)
+        size = max(1, MAX_CELLS // max_cells_per_pair)
+        joint = torch.cat(
             [
-                _likelihood(self.table, x[i : i + size], y[i : i + size])
-                for i in range(0, len(x), size)
+                _log_likelihood(self.table, x[start : start + size], y[start : start + size])
+                for start in range(0, len(x), size)
             ]
         )
-        alone = [
-            torch.stack([single[one].sum() for one in ids])
-            for single, ids in ((self._alone(1), x), (self._alone(0), y))
-        ]
-        return together - alone[0] - alone[1]
+        x_log_probs, y_log_probs = self._marginal(sum_over=1), self._marginal(sum_over=0)
+        x_alone = torch.stack([x_log_probs[ids].sum() for ids in x])
+        y_alone = torch.stack([y_log_probs[ids].sum() for ids in y])
+        return joint - x_alone - y_alone
 
-    def _alone(self, other: int) -> torch.Tensor:
-        """Log probabilities of the tokens of one output, whatever the other has."""
-        marginal = self.table.logsumexp(other)
-        marginal[NOTHING] = NEVER
+    def _marginal(self, sum_over: int) -> torch.Tensor:
+        """Return the log probabilities of one output's tokens: (P + 1,), or (Q + 1,)."""
+        marginal = self.table.logsumexp(sum_over)
+        marginal[EMPTY] = LOG_ZERO
         return marginal.log_softmax(0)
 
 
-Candidates = Sequence[tuple[Sequence[str], float]]  # tokens and score, best first
+Candidates = Sequence[tuple[Sequence[str], float]]  # n-best list: tokens and score, best first
 
 
 @dataclass(frozen=True)
 class Coupling:
-    """Ranks the n best of two outputs in pairs, by both scores and their consistency."""
+    """Ranks the pairs of two n-best lists by both scores and their consistency.
+
+    Args:
+        errors: model of the two outputs.
+        weight: weight of the consistency.
+    """
 
     errors: LearnerErrorModel
     weight: float = WEIGHT
 
     @property
     def outputs(self) -> tuple[str, ...]:
+        """The two outputs, in the order of `choose`."""
         return tuple(self.errors.tokens)
 
     def choose(
         self, first: Sequence[Candidates], second: Sequence[Candidates]
     ) -> list[tuple[int, int]]:
-        """Which of the n best of the first and of the second output, for each utterance.
+        """Return the indices of the best pair of each utterance.
 
-        Where one output has no candidate, the other keeps its best.
+        If one of the lists is empty, the pair is (0, 0): the other output keeps its best.
+
+        Args:
+            first: n-best lists of the first output, one per utterance.
+            second: those of the second output.
         """
         pairs: dict[str, list[Sequence[str]]] = {name: [] for name in self.outputs}
-        for ours, theirs in zip(first, second, strict=True):
-            for (one, _), (other, _) in itertools.product(ours, theirs):
-                for name, tokens in zip(self.outputs, (one, other), strict=True):
+        for first_nbest, second_nbest in zip(first, second, strict=True):
+            for candidates in itertools.product(first_nbest, second_nbest):
+                for name, (tokens, _) in zip(self.outputs, candidates, strict=True):
                     pairs[name].append(tokens)
-        consistency = self.errors.consistency(pairs)
-        chosen = []
-        for ours, theirs in zip(first, second, strict=True):
-            own, consistency = consistency.tensor_split([len(ours) * len(theirs)])
-            chosen.append(self._best(ours, theirs, own) if len(own) else (0, 0))
-        return chosen
+        sizes = [len(a) * len(b) for a, b in zip(first, second, strict=True)]
+        consistencies = self.errors.consistency(pairs).split(sizes)
+        return [
+            self._best_pair(first_nbest, second_nbest, consistency) if len(consistency) else (0, 0)
+            for first_nbest, second_nbest, consistency in zip(
+                first, second, consistencies, strict=True
+            )
+        ]
 
-    def _best(self, ours: Candidates, theirs: Candidates, own: torch.Tensor) -> tuple[int, int]:
-        one, other = (
+    def _best_pair(
+        self, first_nbest: Candidates, second_nbest: Candidates, consistency: torch.Tensor
+    ) -> tuple[int, int]:
+        first_scores, second_scores = (
             torch.tensor([score for _, score in nbest], dtype=torch.double)
-            for nbest in (ours, theirs)
+            for nbest in (first_nbest, second_nbest)
         )
-        total = one[:, None] + other + self.weight * own.view(len(ours), len(theirs))
+        consistency = consistency.view(len(first_nbest), len(second_nbest))
+        total = first_scores[:, None] + second_scores + self.weight * consistency
         best = int(total.argmax())
-        return best // len(theirs), best % len(theirs)
+        return best // len(second_nbest), best % len(second_nbest)
 
 
-def _kinds(transcripts: Sequence[Sequence[str]]) -> tuple[str, ...]:
+def _token_types(transcripts: Sequence[Sequence[str]]) -> tuple[str, ...]:
     return tuple(sorted({token for transcript in transcripts for token in transcript}))
 
 
-def _numbers(transcripts: Sequence[Sequence[str]], kinds: Sequence[str]) -> list[torch.Tensor]:
-    """Token ids from 1; a token that no training pair has says nothing and is left out."""
-    known = {kind: number for number, kind in enumerate(kinds, 1)}
+def _token_ids(
+    transcripts: Sequence[Sequence[str]], token_types: Sequence[str]
+) -> list[torch.Tensor]:
+    """Return token ids, counted from 1; unknown tokens are left out."""
+    id_of = {token: i for i, token in enumerate(token_types, 1)}
     return [
-        torch.tensor([known[token] for token in one if token in known], dtype=torch.long)
-        for one in transcripts
+        torch.tensor([id_of[token] for token in tokens if token in id_of], dtype=torch.long)
+        for tokens in transcripts
     ]
 
 
-def _start(rows: int, columns: int) -> torch.Tensor:
-    """All operations alike, but that a token of both is likelier than two of one each."""
-    table = torch.ones(rows + 1, columns + 1, dtype=torch.double)
-    table[NOTHING] = table[:, NOTHING] = 0.1
-    return _logs(table)
+def _initial_table(num_first: int, num_second: int) -> torch.Tensor:
+    """Return a table in which matches and substitutions are ten times as probable as the others."""
+    counts = torch.ones(num_first + 1, num_second + 1, dtype=torch.double)
+    counts[EMPTY] = counts[:, EMPTY] = 0.1
+    return _normalized_log(counts)
 
 
-def _logs(counts: torch.Tensor) -> torch.Tensor:
+def _normalized_log(counts: torch.Tensor) -> torch.Tensor:
+    """Return log probabilities; an operation that writes nothing is impossible."""
     counts = counts.clone()
-    counts[NOTHING, NOTHING] = 0.0
+    counts[EMPTY, EMPTY] = 0.0
     table = (counts / counts.sum()).log()
-    table[NOTHING, NOTHING] = NEVER
+    table[EMPTY, EMPTY] = LOG_ZERO
     return table
 
 
-def _likelihood(table: torch.Tensor, x: Sequence, y: Sequence) -> torch.Tensor:
-    """log probability of pairs (N,): the sum over all ways to edit one into the other."""
-    x_lengths = torch.tensor([len(one) for one in x])
-    y_lengths = torch.tensor([len(one) for one in y])
-    xs = torch.nn.utils.rnn.pad_sequence(list(x), batch_first=True)
-    ys = torch.nn.utils.rnn.pad_sequence(list(y), batch_first=True)
-    deletes, inserts = table[xs, NOTHING], table[NOTHING, ys]  # (N, X), (N, Y)
-    both = table[xs.unsqueeze(2), ys.unsqueeze(1)]  # (N, X, Y)
-    start = torch.zeros(len(xs), 1, dtype=table.dtype)
-    row = first = torch.cat([start, inserts.cumsum(1)], 1)  # (N, Y + 1): insertions alone
+def _log_likelihood(
+    table: torch.Tensor, x: Sequence[torch.Tensor], y: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """Return log P(x, y) of pairs of token ids (N,), summed over all sequences of edit operations.
+
+    It is the forward algorithm of Ristad & Yianilos (1998), one row of the lattice at a time.
+    """
+    x_lengths = torch.tensor([len(ids) for ids in x])
+    y_lengths = torch.tensor([len(ids) for ids in y])
+    x_ids = torch.nn.utils.rnn.pad_sequence(list(x), batch_first=True)  # (N, X)
+    y_ids = torch.nn.utils.rnn.pad_sequence(list(y), batch_first=True)  # (N, Y)
+    deletions, insertions = table[x_ids, EMPTY], table[EMPTY, y_ids]  # (N, X), (N, Y)
+    substitutions = table[x_ids.unsqueeze(2), y_ids.unsqueeze(1)]  # (N, X, Y)
+    zero = torch.zeros(len(x_ids), 1, dtype=table.dtype)
+    insertion_sums = torch.cat([zero, insertions.cumsum(1)], 1)  # (N, Y + 1)
+    row = insertion_sums  # (N, Y + 1) forward variables of a prefix of x; now of the empty one
     ends = [row.gather(1, y_lengths.unsqueeze(1)).squeeze(1)]
-    for i in range(xs.size(1)):
-        enter = torch.logaddexp(
-            row + deletes[:, i : i + 1],
-            torch.nn.functional.pad(row[:, :-1] + both[:, i], (1, 0), value=NEVER),
+    for i in range(x_ids.size(1)):
+        without_insertion = torch.logaddexp(
+            row + deletions[:, i : i + 1],
+            torch.nn.functional.pad(row[:, :-1] + substitutions[:, i], (1, 0), value=LOG_ZERO),
         )
-        # Insertions along the row: r(j) = log(exp r(j−1) · insert(j) + exp enter(j)).
-        row = torch.logcumsumexp(enter - first, 1) + first
+        # row(j) = log(exp row(j−1) · P(insertion of y_j) + exp without_insertion(j)), solved by a
+        # cumulative sum.
+        row = torch.logcumsumexp(without_insertion - insertion_sums, 1) + insertion_sums
         ends.append(row.gather(1, y_lengths.unsqueeze(1)).squeeze(1))
     return torch.stack(ends, 1).gather(1, x_lengths.unsqueeze(1)).squeeze(1)
 
 
-def _expected(table: torch.Tensor, x: Sequence, y: Sequence) -> torch.Tensor:
-    """Expected number of times that each operation was used: the gradient of the likelihood."""
+def _expected_counts(
+    table: torch.Tensor, x: Sequence[torch.Tensor], y: Sequence[torch.Tensor]
+) -> torch.Tensor:
+    """Return the expected count of each operation (P + 1, Q + 1).
+
+    It is the gradient of the log-likelihood with respect to the log probabilities.
+    """
     leaf = table.clone().requires_grad_()
     with torch.enable_grad():
-        (counts,) = torch.autograd.grad(_likelihood(leaf, x, y).sum(), leaf)
+        (counts,) = torch.autograd.grad(_log_likelihood(leaf, x, y).sum(), leaf)
     return counts

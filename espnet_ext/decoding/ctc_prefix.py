@@ -1,48 +1,63 @@
-"""CTC prefix probabilities (Watanabe et al., 2017, Algorithm 2) without a loop over frames.
+"""CTC prefix scores without a loop over frames (Watanabe et al., 2017, algorithm 2).
 
-Symbols: B utterances, K hypotheses of each, T frames, V tokens; h a prefix of L tokens, c a token.
+Symbols:
+    B: utterances
+    K: hypotheses per utterance (beam size)
+    T: encoder frames
+    V: vocabulary size
+    P: tokens scored per hypothesis
+    h: prefix, the tokens of a hypothesis
+    c: token that extends the prefix
 
-ψ(h·c), the probability of all transcripts that begin with h·c, is a sum over the frame t in which
-c begins: of φ(t−1), that h is complete before t, times the probability of c in t. φ does not depend
-on c, so that the sums of all hypotheses and tokens are one matrix product an utterance. Forward
-variables are needed of those extensions alone that survive, and their recurrence over frames has
-the form r(t) = (r(t−1) + a(t)) · x(t), which a cumulative sum in the log domain solves.
+ψ(h·c) is the total probability of all transcripts that begin with h·c. It is a sum over the frame t
+in which c begins: ψ(h·c) = Σ_t φ(t−1) · p(c, t), where φ(t−1) is the probability that frames 0…t−1
+emit exactly h. If c is not the last token of h, φ does not depend on c, so that one batched matrix
+product gives ψ for all hypotheses and tokens.
+
+The forward variables γ are only needed for the extensions that survive pruning. Their recurrence
+over frames, γ(t) = (γ(t−1) + φ(t−1)) · p(t), is solved by a cumulative sum in the log domain.
 """
 
 from dataclasses import dataclass
 
 import torch
 
-LOG_ZERO = -1e10  # as ESPnet has it: finite, so that sums of it stay ordered
-TINY = -600.0  # logarithm of what is nothing beside 1
-STEEP = -36.0  # log probability from which on a block of frames could exceed that
-BLOCK = 8  # frames whose sums are taken at once
-DENSE = 64  # tokens in all, to a token that is scored, up to which all are scored
+LOG_ZERO = -1e10  # log of zero probability; finite, as in ESPnet, so that sums stay ordered
+EXP_FLOOR = -600.0  # `exp` of anything below is taken as 0
+# If all log probabilities are above this, the values in a block of `_block_logcumsumexp` differ by
+# at most 2 · 36 · 8 = 576, which is within EXP_FLOOR.
+MIN_LOG_PROB = -36.0
+BLOCK_FRAMES = 8  # frames whose sum is taken at once, outside the log domain
+# Score the whole vocabulary by a matrix product unless V exceeds P by more than this factor.
+DENSE_RATIO = 64
 
 
 @dataclass
 class PrefixState:
-    """What is known of every hypothesis; all in float64."""
+    """The forward variables of every hypothesis, in float64."""
 
-    label: torch.Tensor  # (B, K, T) log probability that frames 0…t give h, t being a token of it
-    blank: torch.Tensor  # (B, K, T) the same, t being a blank
-    total: torch.Tensor  # (B, K) log ψ(h)
-    last: torch.Tensor  # (B, K) last token of h, −1 for the empty prefix
+    label: torch.Tensor  # (B, K, T) log γ^(n): frames 0…t emit h, frame t is its last token
+    blank: torch.Tensor  # (B, K, T) log γ^(b): frames 0…t emit h, frame t is a blank
+    log_psi: torch.Tensor  # (B, K) log ψ(h)
+    last_token: torch.Tensor  # (B, K) last token of h; −1 for the empty prefix
 
-    def of(self, rows: torch.Tensor) -> "PrefixState":
-        """Of some utterances only."""
-        return PrefixState(self.label[rows], self.blank[rows], self.total[rows], self.last[rows])
+    def select(self, rows: torch.Tensor) -> "PrefixState":
+        """Return the state of the utterances `rows`."""
+        return PrefixState(
+            self.label[rows], self.blank[rows], self.log_psi[rows], self.last_token[rows]
+        )
 
 
-class CTCPrefix:
-    """Prefix probabilities for a batch of utterances, exact for any length.
+class BatchCTCPrefixScorer:
+    """CTC prefix scores for a batch of utterances, exact for any length.
 
     Args:
-        log_probs: (B, T, V) of the CTC layer.
-        lengths: (B,) frames of each utterance.
-        eos: its score is that of h being the whole transcript.
-        blank: never extends a prefix.
-        few: how many tokens of each hypothesis are scored at a time, if not all.
+        log_probs: (B, T, V) output of the CTC layer.
+        lengths: (B,) frames per utterance.
+        eos: its score is the probability that h is the complete transcript.
+        blank: it never extends a prefix.
+        num_scored: P, the number of tokens that `score` is called with; None if always all V.
+            It only decides which of two equivalent computations is used.
     """
 
     def __init__(
@@ -51,149 +66,177 @@ class CTCPrefix:
         lengths: torch.Tensor,
         eos: int,
         blank: int = 0,
-        few: int | None = None,
+        num_scored: int | None = None,
     ):
         frames = torch.arange(log_probs.size(1), device=log_probs.device)
         self.padding = frames >= lengths.to(frames.device).unsqueeze(1)  # (B, T)
         self.eos, self.blank = eos, blank
-        self.end = lengths.to(frames.device).clamp(min=1) - 1
-        self.logs = log_probs
-        # Past the end every frame is a certain blank.
-        silence = log_probs[..., blank].double().masked_fill_(self.padding, 0.0)
-        self.silence = silence.cumsum(-1)  # (B, T) log probability of blanks up to t
-        # Sums of plain numbers are quick, and lose what is far below the largest: where the network
-        # is surer than that allows, sums are taken of logarithms.
-        self.steep = bool((log_probs < STEEP).any())
-        # A product with all tokens is quicker than picking out some, as long as all are not many.
-        dense = few is None or log_probs.size(-1) <= DENSE * few
-        self.probs = log_probs.double().exp() if dense and not self.steep else None
+        self.last_frame = lengths.to(frames.device).clamp(min=1) - 1  # (B,)
+        self.log_probs = log_probs  # (B, T, V)
+        # Padding frames count as blanks with probability 1.
+        blank_log_probs = log_probs[..., blank].double().masked_fill_(self.padding, 0.0)
+        self.blank_cumsum = blank_log_probs.cumsum(-1)  # (B, T)
+        # Sums of probabilities are fast, but lose terms far below the largest one. If the network
+        # is too certain for that, sums are taken in the log domain.
+        self.in_log_domain = bool((log_probs < MIN_LOG_PROB).any())
+        # Unless the vocabulary is large, scoring all tokens is faster than gathering some of them.
+        dense = num_scored is None or log_probs.size(-1) <= DENSE_RATIO * num_scored
+        self.probs = log_probs.double().exp() if dense and not self.in_log_domain else None
 
-    def start(self, width: int) -> PrefixState:
-        """The empty prefix, `width` times an utterance."""
-        batch, frames = self.silence.shape
-        nothing = self.silence.new_full((batch, width, frames), LOG_ZERO)
+    def start(self, beam_size: int) -> PrefixState:
+        """Return the state of `beam_size` (K) empty prefixes per utterance."""
+        batch, frames = self.blank_cumsum.shape
+        impossible = self.blank_cumsum.new_full((batch, beam_size, frames), LOG_ZERO)
         return PrefixState(
-            label=nothing,
-            blank=self.silence.unsqueeze(1).expand(batch, width, frames),
-            total=self.silence.new_zeros(batch, width),
-            last=torch.full((batch, width), -1, dtype=torch.long, device=nothing.device),
+            label=impossible,
+            blank=self.blank_cumsum.unsqueeze(1).expand(batch, beam_size, frames),
+            log_psi=self.blank_cumsum.new_zeros(batch, beam_size),
+            last_token=torch.full(
+                (batch, beam_size), -1, dtype=torch.long, device=impossible.device
+            ),
         )
 
     def score(self, state: PrefixState, tokens: torch.Tensor | None = None) -> torch.Tensor:
-        """log ψ(h·c) for every hypothesis and token (B, K, V), or for some, `tokens` (B, K, P)."""
-        if self.probs is None and tokens is None:
-            everything = torch.arange(self.logs.size(-1), device=self.logs.device)
-            tokens = everything.expand(*state.last.shape, -1)
-        both = _either(state.label, state.blank)
-        before = self._complete_before(both, state.last)
-        if self.probs is not None:
-            peak = before.amax(-1, keepdim=True)
-            psi = _exp(before - peak).bmm(self.probs).log() + peak
-        else:
-            psi = self._sums(before, tokens)
-        # A token that repeats the last one begins only after a blank.
-        last = state.last.clamp(min=0)
-        parted = self._complete_before(state.blank, state.last)
-        repeated = self._sums(parted, last.unsqueeze(-1))
-        ends = self.end.view(-1, 1, 1).expand(-1, both.size(1), 1)
-        whole = both.gather(-1, ends)  # (B, K, 1)
-        if self.probs is not None:
-            index = last.unsqueeze(-1)
-            repeated = torch.where(state.last.unsqueeze(-1) >= 0, repeated, psi.gather(-1, index))
-            psi.scatter_(-1, index, repeated)
-            psi[..., self.eos] = whole.squeeze(-1)
-            psi[..., self.blank] = LOG_ZERO
-            psi = psi if tokens is None else psi.gather(-1, tokens)
-        else:
-            psi = torch.where(tokens == state.last.unsqueeze(-1), repeated, psi)
-            psi = torch.where(tokens == self.eos, whole, psi)
-            psi = psi.masked_fill_(tokens == self.blank, LOG_ZERO)
-        return psi.clamp_(min=LOG_ZERO)
-
-    def extend(
-        self, state: PrefixState, psi: torch.Tensor, parents: torch.Tensor, tokens: torch.Tensor
-    ) -> PrefixState:
-        """The hypotheses that survive.
+        """Return log ψ(h·c) for every hypothesis.
 
         Args:
-            psi: (B, K, V) as `score` gave them, of tokens not scored LOG_ZERO.
-            parents, tokens: (B, K′) which hypothesis is extended, and by which token.
+            tokens: (B, K, P) the tokens c to score; all V tokens if None.
+
+        Returns:
+            (B, K, P), or (B, K, V) without `tokens`.
+        """
+        if self.probs is None and tokens is None:
+            vocabulary = torch.arange(self.log_probs.size(-1), device=self.log_probs.device)
+            tokens = vocabulary.expand(*state.last_token.shape, -1)
+        forward = _logaddexp(state.label, state.blank)  # (B, K, T)
+        log_phi = self._log_phi(forward, state.last_token)  # (B, K, T)
+        if self.probs is not None:
+            peak = log_phi.amax(-1, keepdim=True)  # (B, K, 1)
+            log_psi = _exp(log_phi - peak).bmm(self.probs).log() + peak  # (B, K, V)
+        else:
+            assert tokens is not None
+            log_psi = self._sum_over_frames(log_phi, tokens)  # (B, K, P)
+        # A token that repeats the last token of h can only begin after a blank.
+        last_token = state.last_token.clamp(min=0).unsqueeze(-1)  # (B, K, 1)
+        log_phi_after_blank = self._log_phi(state.blank, state.last_token)
+        repeated = self._sum_over_frames(log_phi_after_blank, last_token)  # (B, K, 1)
+        last_frame = self.last_frame.view(-1, 1, 1).expand(-1, forward.size(1), 1)
+        complete = forward.gather(-1, last_frame)  # (B, K, 1)
+        if self.probs is not None:
+            is_empty = state.last_token.unsqueeze(-1) < 0
+            repeated = torch.where(is_empty, log_psi.gather(-1, last_token), repeated)
+            log_psi.scatter_(-1, last_token, repeated)
+            log_psi[..., self.eos] = complete.squeeze(-1)
+            log_psi[..., self.blank] = LOG_ZERO
+            log_psi = log_psi if tokens is None else log_psi.gather(-1, tokens)
+        else:
+            assert tokens is not None
+            log_psi = torch.where(tokens == state.last_token.unsqueeze(-1), repeated, log_psi)
+            log_psi = torch.where(tokens == self.eos, complete, log_psi)
+            log_psi = log_psi.masked_fill_(tokens == self.blank, LOG_ZERO)
+        return log_psi.clamp_(min=LOG_ZERO)
+
+    def extend(
+        self, state: PrefixState, log_psi: torch.Tensor, parents: torch.Tensor, tokens: torch.Tensor
+    ) -> PrefixState:
+        """Return the state of the hypotheses that survive pruning.
+
+        Args:
+            log_psi: (B, K, V) from `score`; LOG_ZERO for tokens that were not scored.
+            parents: (B, K′) the hypothesis that each new hypothesis extends.
+            tokens: (B, K′) the token that it is extended by.
         """
         index = parents.unsqueeze(-1).expand(-1, -1, state.label.size(-1))
-        label, blank = state.label.gather(1, index), state.blank.gather(1, index)
-        last = state.last.gather(1, parents)
-        both = torch.where((tokens == last).unsqueeze(-1), blank, _either(label, blank))
-        steps = self.logs.gather(2, _each_frame(tokens, self.logs)).transpose(1, 2).double()
-        new_label = _recur(_later(both, last), steps.cumsum(-1), self.steep)
-        shifted = torch.nn.functional.pad(new_label[..., :-1], (1, 0), value=LOG_ZERO)
-        new_blank = _recur(shifted, self.silence.unsqueeze(1), self.steep)
-        width = psi.size(-1)
-        total = psi.flatten(1).gather(1, parents * width + tokens)
-        return PrefixState(new_label, new_blank, total, tokens)
-
-    def _complete_before(self, forward: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
-        """Log probabilities (B, K, T) that a prefix is complete before each frame; none past the
-        end, where nothing begins any more."""
-        return _later(forward, last).masked_fill_(self.padding.unsqueeze(1), LOG_ZERO)
-
-    def _sums(self, before: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """log Σ over frames of `before` (B, K, T) and the tokens (B, K, P) that begin there."""
-        logs = self.logs.gather(2, _each_frame(tokens.flatten(1), self.logs)).double()
-        logs = logs.unflatten(-1, tokens.shape[1:])  # (B, T, K, P)
-        before = before.transpose(1, 2).unsqueeze(-1)
-        if self.steep:
-            return logs.add_(before).logsumexp(1)
-        peak = before.amax(1)
-        return logs.exp_().mul_(_exp(before - peak.unsqueeze(1))).sum(1).log() + peak
+        label, blank = state.label.gather(1, index), state.blank.gather(1, index)  # (B, K′, T)
+        last_token = state.last_token.gather(1, parents)
+        repeats = (tokens == last_token).unsqueeze(-1)
+        forward = torch.where(repeats, blank, _logaddexp(label, blank))
+        index = _index_per_frame(tokens, self.log_probs)
+        token_log_probs = self.log_probs.gather(2, index).transpose(1, 2).double()  # (B, K′, T)
+        new_label = _solve_recurrence(
+            _shift_one_frame(forward, last_token), token_log_probs.cumsum(-1), self.in_log_domain
+        )
+        after_label = torch.nn.functional.pad(new_label[..., :-1], (1, 0), value=LOG_ZERO)
+        new_blank = _solve_recurrence(
+            after_label, self.blank_cumsum.unsqueeze(1), self.in_log_domain
+        )
+        vocab_size = log_psi.size(-1)
+        new_log_psi = log_psi.flatten(1).gather(1, parents * vocab_size + tokens)
+        return PrefixState(new_label, new_blank, new_log_psi, tokens)
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Go on with some utterances only."""
-        for name in ("logs", "probs", "padding", "silence", "end"):
-            value = getattr(self, name)
-            setattr(self, name, value if value is None else value[rows])
+        """Continue with the utterances `rows` only."""
+        self.padding, self.last_frame = self.padding[rows], self.last_frame[rows]
+        self.log_probs, self.blank_cumsum = self.log_probs[rows], self.blank_cumsum[rows]
+        self.probs = None if self.probs is None else self.probs[rows]
+
+    def _log_phi(self, forward: torch.Tensor, last_token: torch.Tensor) -> torch.Tensor:
+        """Return log φ(t−1) for every frame t (B, K, T), LOG_ZERO in the padding."""
+        log_phi = _shift_one_frame(forward, last_token)
+        return log_phi.masked_fill_(self.padding.unsqueeze(1), LOG_ZERO)
+
+    def _sum_over_frames(self, log_phi: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Return log Σ_t φ(t−1) · p(c, t) for the tokens c (B, K, P), given log φ (B, K, T)."""
+        index = _index_per_frame(tokens.flatten(1), self.log_probs)
+        terms = self.log_probs.gather(2, index).double()
+        terms = terms.unflatten(-1, tokens.shape[1:])  # (B, T, K, P)
+        log_phi = log_phi.transpose(1, 2).unsqueeze(-1)  # (B, T, K, 1)
+        if self.in_log_domain:
+            return terms.add_(log_phi).logsumexp(1)
+        peak = log_phi.amax(1)
+        return terms.exp_().mul_(_exp(log_phi - peak.unsqueeze(1))).sum(1).log() + peak
 
 
 def _exp(x: torch.Tensor) -> torch.Tensor:
-    """exp, where it is above e^TINY, else 0: the processor is slow with the least of numbers."""
-    return x.clamp(min=TINY).exp_().masked_fill_(x <= TINY, 0.0)
+    """Return exp(x), with 0 at and below EXP_FLOOR: CPUs compute denormal numbers slowly."""
+    return x.clamp(min=EXP_FLOOR).exp_().masked_fill_(x <= EXP_FLOOR, 0.0)
 
 
-def _either(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """log(exp one + exp other), as `torch.logaddexp`, which is slow where one is far below."""
-    below = (one - other).abs_().neg_().clamp_(min=TINY).exp_().log1p_()
-    return below.add_(torch.maximum(one, other))
+def _logaddexp(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Return log(exp a + exp b); faster than `torch.logaddexp` where a and b lie far apart."""
+    smaller = (a - b).abs_().neg_().clamp_(min=EXP_FLOOR).exp_().log1p_()
+    return smaller.add_(torch.maximum(a, b))
 
 
-def _each_frame(tokens: torch.Tensor, logs: torch.Tensor) -> torch.Tensor:
-    """Tokens (B, N) as an index (B, T, N) into (B, T, V)."""
-    return tokens.unsqueeze(1).expand(-1, logs.size(1), -1)
+def _index_per_frame(tokens: torch.Tensor, log_probs: torch.Tensor) -> torch.Tensor:
+    """Repeat tokens (B, N) for every frame: (B, T, N), an index for `gather` in (B, T, V)."""
+    return tokens.unsqueeze(1).expand(-1, log_probs.size(1), -1)
 
 
-def _later(forward: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
-    """Forward variables (B, K, T) one frame later; the empty prefix is complete before frame 0."""
-    moved = torch.nn.functional.pad(forward[..., :-1], (1, 0), value=LOG_ZERO)
-    moved[..., 0] = torch.where(last < 0, 0.0, moved[..., 0])
-    return moved
+def _shift_one_frame(forward: torch.Tensor, last_token: torch.Tensor) -> torch.Tensor:
+    """Shift forward variables (B, K, T) by a frame; before frame 0 only the empty h is emitted."""
+    shifted = torch.nn.functional.pad(forward[..., :-1], (1, 0), value=LOG_ZERO)
+    shifted[..., 0] = torch.where(last_token < 0, 0.0, shifted[..., 0])
+    return shifted
 
 
-def _recur(enters: torch.Tensor, steps: torch.Tensor, steep: bool) -> torch.Tensor:
-    """Solve r(t) = log(exp r(t−1) + exp enters(t)) + x(t), given the sums of x up to each t."""
-    parts = enters - torch.nn.functional.pad(steps[..., :-1], (1, 0))
-    parts = parts.logcumsumexp(-1) if steep else _cumulative(parts)
-    return (parts + steps).clamp_(min=LOG_ZERO)
+def _solve_recurrence(
+    enter: torch.Tensor, log_prob_cumsum: torch.Tensor, in_log_domain: bool
+) -> torch.Tensor:
+    """Solve log γ(t) = log(γ(t−1) + exp enter(t)) + log p(t) for all t.
 
-
-def _cumulative(logs: torch.Tensor) -> torch.Tensor:
-    """log Σ exp of all values up to each (…, T): in blocks, whose sums are those of plain numbers.
-
-    What is e^TINY of a later value of its own block or less is lost. From one frame to the next
-    values differ by twice STEEP at most, so that nothing is.
+    Args:
+        enter: (B, K, T).
+        log_prob_cumsum: sums of log p over the frames 0…t, of a shape that broadcasts to (B, K, T).
+        in_log_domain: use `logcumsumexp`, which is slower and exact for any values.
     """
-    frames = logs.size(-1)
-    rest = -frames % BLOCK
-    logs = torch.nn.functional.pad(logs, (0, rest), value=-torch.inf).unflatten(-1, (-1, BLOCK))
-    peak = logs.amax(-1, keepdim=True).clamp_(min=LOG_ZERO)
-    inside = _exp(logs - peak).cumsum(-1).log_().clamp_(min=LOG_ZERO).add_(peak)
-    earlier = inside[..., -1].logcumsumexp(-1)
+    terms = enter - torch.nn.functional.pad(log_prob_cumsum[..., :-1], (1, 0))
+    sums = terms.logcumsumexp(-1) if in_log_domain else _block_logcumsumexp(terms)
+    return (sums + log_prob_cumsum).clamp_(min=LOG_ZERO)
+
+
+def _block_logcumsumexp(x: torch.Tensor) -> torch.Tensor:
+    """Return `x.logcumsumexp(-1)` (…, T), with plain sums within blocks of frames, which is faster.
+
+    A term is lost if it is more than EXP_FLOOR below another of its block. With log probabilities
+    above MIN_LOG_PROB this cannot happen, as neighbouring frames differ by at most twice that.
+    """
+    frames = x.size(-1)
+    missing = -frames % BLOCK_FRAMES
+    x = torch.nn.functional.pad(x, (0, missing), value=-torch.inf)
+    x = x.unflatten(-1, (-1, BLOCK_FRAMES))  # (…, blocks, BLOCK_FRAMES)
+    peak = x.amax(-1, keepdim=True).clamp_(min=LOG_ZERO)
+    within = _exp(x - peak).cumsum(-1).log_().clamp_(min=LOG_ZERO).add_(peak)
+    earlier = within[..., -1].logcumsumexp(-1)  # (…, blocks)
     earlier = torch.nn.functional.pad(earlier[..., :-1], (1, 0), value=LOG_ZERO)
-    return _either(inside, earlier.unsqueeze(-1)).flatten(-2)[..., :frames]
+    return _logaddexp(within, earlier.unsqueeze(-1)).flatten(-2)[..., :frames]

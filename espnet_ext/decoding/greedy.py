@@ -1,7 +1,11 @@
-"""The best path of CTC (Graves et al., 2006): the likeliest token of every frame, collapsed.
+"""Greedy CTC decoding (Graves et al., 2006): the most probable token of each frame, collapsed.
 
-No search: no decoder, no language model, no length bonus. Rough, and as fast as can be.
-Symbols: B utterances, T frames, D encoder size.
+It uses no decoder, language model or length bonus. It is the fastest and least accurate search.
+
+Symbols:
+    B: utterances
+    T: encoder frames
+    D: encoder output size
 """
 
 import torch
@@ -12,39 +16,45 @@ BLANK = 0
 
 
 class BestPath:
-    """Takes the place of `BeamSearch` for a branch with CTC.
+    """Best-path search, with the interface of `BeamSearch`, for outputs with a CTC layer.
 
     Args:
-        ctc: module with `log_softmax`.
-        eos: never part of a transcript.
+        ctc: CTC module with `log_softmax`.
+        eos: token id that is removed from transcripts.
     """
 
-    def __init__(self, ctc: torch.nn.Module, eos: int):
+    def __init__(self, ctc, eos: int):
         self.ctc, self.eos = ctc, eos
 
     @torch.no_grad()
-    def __call__(self, states: torch.Tensor, lengths: torch.Tensor) -> list[list[RawHypothesis]]:
-        """The one hypothesis of each utterance; states (B, T, D), lengths (B,)."""
-        values, tokens = self.ctc.log_softmax(states).max(-1)
+    def __call__(
+        self, encoder_out: torch.Tensor, lengths: torch.Tensor
+    ) -> list[list[RawHypothesis]]:
+        """Return one hypothesis per utterance; encoder_out: (B, T, D), lengths: (B,)."""
+        log_probs, tokens = self.ctc.log_softmax(encoder_out).max(-1)  # (B, T)
         return [
-            [self._collapse(ids[:count], logs[:count])]
-            for ids, logs, count in zip(
-                tokens.tolist(), values.double().tolist(), lengths.tolist(), strict=True
+            [self._collapse(path[:length], path_log_probs[:length])]
+            for path, path_log_probs, length in zip(
+                tokens.tolist(), log_probs.double().tolist(), lengths.tolist(), strict=True
             )
         ]
 
-    def _collapse(self, ids: list[int], logs: list[float]) -> RawHypothesis:
-        content: list[int] = []
-        sure: list[float] = []  # log probability of each token where it is surest
+    def _collapse(self, path: list[int], log_probs: list[float]) -> RawHypothesis:
+        """Merge repeated tokens and remove blanks.
+
+        The confidence of a token is the probability in its best frame.
+        """
+        token_ids: list[int] = []
+        peaks: list[float] = []  # highest log probability of each token
         previous = BLANK
-        for token, log in zip(ids, logs, strict=True):
+        for token, log_prob in zip(path, log_probs, strict=True):
             if token not in (BLANK, self.eos):
                 if token == previous:
-                    sure[-1] = max(sure[-1], log)
+                    peaks[-1] = max(peaks[-1], log_prob)
                 else:
-                    content.append(token)
-                    sure.append(log)
+                    token_ids.append(token)
+                    peaks.append(log_prob)
             previous = token
-        confidences = torch.tensor(sure, dtype=torch.double).exp().tolist()
-        total = sum(logs)
-        return RawHypothesis(tuple(content), total, {"ctc": total}, tuple(confidences))
+        confidences = torch.tensor(peaks, dtype=torch.double).exp().tolist()
+        score = sum(log_probs)
+        return RawHypothesis(tuple(token_ids), score, {"ctc": score}, tuple(confidences))

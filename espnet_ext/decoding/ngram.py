@@ -1,8 +1,14 @@
-"""An n-gram language model as a scorer, for shallow fusion.
+"""N-gram language models as scorers for shallow fusion.
 
-Scores are logarithms to base 10, as ESPnet's n-gram scorer has them, so that its weights serve
-here; unlike there, eos is the model's </s> (ESPnet looks up `<sos/eos>`, which no model has).
-Symbols: B utterances, K hypotheses of each, V tokens.
+Scores are logarithms to base 10, as in ESPnet's n-gram scorer, so that weights tuned for it can be
+reused. Unlike there, eos is scored as the model's </s>; ESPnet looks up `<sos/eos>`, which is not a
+word of any model.
+
+Symbols:
+    B: utterances
+    K: hypotheses per utterance (beam size)
+    N: order of the model
+    V: vocabulary size
 """
 
 from collections.abc import Sequence
@@ -14,106 +20,125 @@ from espnet_ext.errors import UserError
 from espnet_ext.text.ngram import BEGIN, END, UNKNOWN, Ngrams
 from espnet_ext.text.tokenizers import BLANK, SOS_EOS, UNK
 
-ROOM = 64_000_000  # bytes of rows that are remembered
-NONE = -1  # before the first token
+CACHE_BYTES = 64_000_000  # memory for rows of scores
+MISSING_UNK_LOG10 = -100.0  # KenLM's log10 probability of <unk> if an ARPA file does not list it
+NO_TOKEN = -1  # history before the first token
+
+Context = tuple[str, ...]
 
 
 class NgramScorer:
-    """Rows of V scores, one for each context that comes up, worked out once.
+    """A scorer (see `scorers.Scorer`) that caches one row of V scores per context.
 
     Args:
-        model: over tokens.
-        tokens: V tokens of the output; the last is sos and eos.
+        model: n-gram model over tokens.
+        tokens: token list of the output (V); the last token is sos and eos.
+
+    Raises:
+        UserError: if the model knows none of the tokens.
     """
 
     def __init__(self, model: Ngrams, tokens: Sequence[str]):
-        self.size, self.reach = len(tokens), model.order - 1
+        self.vocab_size, self.context_size = len(tokens), model.order - 1
         content = [token for token in tokens if token not in (BLANK, UNK, SOS_EOS)]
         if not any((token,) in model.grams for token in content):
-            some = ", ".join(content[:5])
+            examples = ", ".join(content[:5])
             raise UserError(
-                f"an n-gram model that has none of the output's tokens ({some} …)",
-                "estimate it on transcripts of that output, in its units (stage 9)",
+                f"the n-gram model has none of the output's tokens ({examples} …)",
+                "estimate it on transcripts of this output, in its token type (stage 9)",
             )
-        self.known = [token if (token,) in model.grams else UNKNOWN for token in tokens]
-        said = [*self.known[:-1], END]  # what a token is called where it is predicted
-        self.known[-1] = BEGIN  # and where it comes before
-        index: dict[str, list[int]] = {}
-        for i, token in enumerate(said):
-            index.setdefault(token, []).append(i)
-        self.backoff = {gram: weight for gram, (_, weight) in model.grams.items()}
-        self.follow: dict[tuple[str, ...], tuple[list[int], list[float]]] = {(): ([], [])}
-        for gram, (value, _) in model.grams.items():
-            ids, values = self.follow.setdefault(gram[:-1], ([], []))
-            for i in index.get(gram[-1], ()):
+        words = [token if (token,) in model.grams else UNKNOWN for token in tokens]
+        # The last token is <s> in a context, and </s> where it is predicted.
+        self.context_words = [*words[:-1], BEGIN]
+        predicted_words = [*words[:-1], END]
+        ids_of_word: dict[str, list[int]] = {}
+        for i, word in enumerate(predicted_words):
+            ids_of_word.setdefault(word, []).append(i)
+        self.backoffs = {gram: backoff for gram, (_, backoff) in model.grams.items()}
+        # Context → ids of the tokens that the model lists after it, and their log10 probabilities.
+        self.listed: dict[Context, tuple[list[int], list[float]]] = {(): ([], [])}
+        for gram, (log_prob, _) in model.grams.items():
+            ids, log_probs = self.listed.setdefault(gram[:-1], ([], []))
+            for i in ids_of_word.get(gram[-1], ()):
                 ids.append(i)
-                values.append(value)
-        self.alone = np.full(self.size, -100.0)  # KenLM's, where a file has no <unk>
-        self.alone[self.follow[()][0]] = self.follow[()][1]
-        self.most = max(64, ROOM // (4 * self.size))
-        self.table = torch.zeros(0, self.size)
-        self._forget()
+                log_probs.append(log_prob)
+        self.unigrams = np.full(self.vocab_size, MISSING_UNK_LOG10)
+        unigram_ids, unigram_log_probs = self.listed[()]
+        self.unigrams[unigram_ids] = unigram_log_probs
+        self.max_rows = max(64, CACHE_BYTES // (4 * self.vocab_size))
+        self.table = torch.zeros(0, self.vocab_size)  # `rows` as a tensor on the search's device
+        self._clear_cache()
 
-    def _forget(self) -> None:
-        self.numbers: dict[tuple[str, ...], int] = {}
-        self.rows: list[np.ndarray] = []
+    def _clear_cache(self) -> None:
+        self.row_of_context: dict[Context, int] = {}
+        self.rows: list[np.ndarray] = []  # (V,) each
         self.table = self.table[:0]
 
-    def start(self, states: torch.Tensor, lengths: torch.Tensor, width: int) -> None:
-        """Begin a batch: encoder states (B, T, D), `width` hypotheses an utterance."""
-        shape = len(states), width, self.reach
-        self.history = torch.full(shape, NONE, dtype=torch.long, device=states.device)
-        self.table = self.table.to(states)
+    def start(self, encoder_out: torch.Tensor, lengths: torch.Tensor, beam_size: int) -> None:
+        """Begin a batch; of the encoder output (B, T, D) only size, type and device matter."""
+        shape = len(encoder_out), beam_size, self.context_size
+        self.history = torch.full(  # (B, K, N − 1)
+            shape, NO_TOKEN, dtype=torch.long, device=encoder_out.device
+        )
+        self.table = self.table.to(encoder_out)
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
-        """log10 probabilities (B, K, V) of what follows these last tokens (B, K)."""
+        """Return log10 probabilities (B, K, V) of the next token, given the last tokens (B, K)."""
         self.history = torch.cat([self.history[..., 1:], tokens.unsqueeze(-1)], -1)
         contexts = [
-            self._context(tuple(self.known[i] for i in row if i != NONE))
-            for row in self.history.flatten(0, 1).tolist()
+            self._known_suffix(tuple(self.context_words[i] for i in ids if i != NO_TOKEN))
+            for ids in self.history.flatten(0, 1).tolist()
         ]
-        if len(self.numbers) + len(set(contexts) - self.numbers.keys()) > self.most:
-            self._forget()
-        rows = [self._number(context) for context in contexts]
+        if len(self.rows) + len(set(contexts) - self.row_of_context.keys()) > self.max_rows:
+            self._clear_cache()
+        row_numbers = [self._row_number(context) for context in contexts]
         if len(self.rows) > len(self.table):
-            new = torch.from_numpy(np.stack(self.rows[len(self.table) :])).to(self.history.device)
-            self.table = torch.cat([self.table.to(new.device), new.to(self.table.dtype)])
-        index = torch.tensor(rows, device=self.history.device)
+            new_rows = torch.from_numpy(np.stack(self.rows[len(self.table) :]))
+            new_rows = new_rows.to(self.history.device).to(self.table.dtype)
+            self.table = torch.cat([self.table.to(new_rows.device), new_rows])
+        index = torch.tensor(row_numbers, device=self.history.device)
         return self.table[index].unflatten(0, tokens.shape)
 
-    def after(self, tokens: Sequence[int]) -> np.ndarray:
-        """log10 probabilities (V,) of what follows a sequence that begins with sos; read-only."""
-        context = self._context(tuple(self.known[i] for i in tokens[-self.reach :]))
-        if context not in self.numbers and len(self.numbers) >= self.most:
-            self._forget()
-        return self.rows[self._number(context)]
+    def scores_after(self, tokens: Sequence[int]) -> np.ndarray:
+        """Return log10 probabilities (V,) of the token after `tokens`, ids that begin with sos.
+
+        The array is cached and must not be changed.
+        """
+        context = self._known_suffix(
+            tuple(self.context_words[i] for i in tokens[-self.context_size :])
+        )
+        if context not in self.row_of_context and len(self.rows) >= self.max_rows:
+            self._clear_cache()
+        return self.rows[self._row_number(context)]
 
     def reorder(self, parents: torch.Tensor) -> None:
-        """Hypothesis k becomes a continuation of hypothesis parents[:, k] (B, K)."""
-        index = parents.unsqueeze(-1).expand(-1, -1, self.reach)
+        """Let hypothesis k continue hypothesis parents[:, k]; parents: (B, K)."""
+        index = parents.unsqueeze(-1).expand(-1, -1, self.context_size)
         self.history = self.history.gather(1, index)
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Go on with some utterances only."""
+        """Continue with the utterances `rows` only."""
         self.history = self.history[rows]
 
-    def _context(self, context: tuple[str, ...]) -> tuple[str, ...]:
-        """The longest end of a context that the model knows anything about."""
-        while context and context not in self.follow and context not in self.backoff:
+    def _known_suffix(self, context: Context) -> Context:
+        """Return the longest suffix of a context that occurs in the model."""
+        while context and context not in self.listed and context not in self.backoffs:
             context = context[1:]
         return context
 
-    def _number(self, context: tuple[str, ...]) -> int:
-        if context not in self.numbers:
-            self.numbers[context] = len(self.rows)
-            self.rows.append(self._row(context))
-        return self.numbers[context]
+    def _row_number(self, context: Context) -> int:
+        """Return where the scores after a context are in `rows`; compute them if necessary."""
+        if context not in self.row_of_context:
+            self.row_of_context[context] = len(self.rows)
+            self.rows.append(self._compute_row(context))
+        return self.row_of_context[context]
 
-    def _row(self, context: tuple[str, ...]) -> np.ndarray:
-        """What follows a context (V,): what the model has of it, else what a shorter one has."""
+    def _compute_row(self, context: Context) -> np.ndarray:
+        """Return log10 P(token | context) (V,): as listed, else backed off to a shorter context."""
         if not context:
-            return self.alone
-        row = self._row(context[1:]) + np.float64(self.backoff.get(context, 0.0))
-        ids, values = self.follow.get(context, ((), ()))
-        row[list(ids)] = values
+            return self.unigrams
+        backoff = np.float64(self.backoffs.get(context, 0.0))
+        row = self._compute_row(context[1:]) + backoff
+        ids, log_probs = self.listed.get(context, ((), ()))
+        row[list(ids)] = log_probs
         return row

@@ -1,10 +1,11 @@
-"""Long audio in parts: where somebody speaks, by voice activity detection, and stitched results.
+"""Long audio: cut it into speech segments by voice activity detection, and join their results.
 
-The detector is Silero VAD (MIT licence, its weights come with the package), an optional extra.
+The detector is Silero VAD, an optional dependency (MIT licence; its weights are in the package).
 """
 
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,98 +14,111 @@ from espnet_ext.data.long_audio import LongAudio
 from espnet_ext.decoding.search import Hypothesis, Part, Result
 from espnet_ext.errors import UserError
 
-RATE, WINDOW = 16000, 512  # what the detector takes: Hz, samples
-PAUSE, AROUND = 0.4, 0.2  # seconds of silence that end a part; seconds kept around speech
-SHORTEST = 1.0  # seconds that a part may be made to last: shorter ones are no utterances
-Span = tuple[float, float]
+RATE, WINDOW = 16000, 512  # the detector's sample rate (Hz) and window (samples)
+MIN_SILENCE = 0.4  # seconds of silence that end a segment
+SPEECH_PADDING = 0.2  # seconds that are kept before and after speech
+SHORTEST = 1.0  # seconds; smallest `max_seconds`: utterances are not shorter
+Span = tuple[float, float]  # start and end in seconds
 
 
-def speech_spans(audio: LongAudio, longest: float) -> list[Span]:
-    """Start and end in seconds of every stretch of speech; none lasts more than `longest`."""
+def speech_spans(audio: LongAudio, max_seconds: float) -> list[Span]:
+    """Return the segments that contain speech, none longer than `max_seconds`.
+
+    Raises:
+        UserError: if Silero VAD is not installed.
+    """
     try:
         from silero_vad import get_speech_timestamps_from_probs, load_silero_vad
     except ImportError:
         raise UserError(
-            f"{audio.source}: {audio.seconds:.0f} s are to be cut at silences, which needs a voice "
-            "activity detector",
+            f"{audio.source}: {audio.seconds:.0f} s of audio: to cut it at silences, a voice "
+            "activity detector is needed",
             "pip install silero-vad, or decode without --segment_seconds",
         ) from None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of how its weights are kept
+        warnings.simplefilter("ignore", FutureWarning)  # about the file format of its weights
         detector = load_silero_vad()
-    heard: list[float] = []
-    samples = 0
+    probabilities: list[float] = []
+    num_samples = 0
     with torch.inference_mode():
         for window, count in _windows(audio):
-            samples += count
-            heard.append(float(detector(window, RATE)))
-    found = get_speech_timestamps_from_probs(
-        heard,
+            num_samples += count
+            probabilities.append(float(detector(window, RATE)))
+    segments = get_speech_timestamps_from_probs(
+        probabilities,
         sampling_rate=RATE,
-        max_speech_duration_s=longest,
-        audio_length_samples=samples,
-        min_silence_duration_ms=int(PAUSE * 1000),
-        speech_pad_ms=int(AROUND * 1000),
+        max_speech_duration_s=max_seconds,
+        audio_length_samples=num_samples,
+        min_silence_duration_ms=int(MIN_SILENCE * 1000),
+        speech_pad_ms=int(SPEECH_PADDING * 1000),
     )
-    return [
-        part
-        for span in found
-        for part in _cut(span["start"] / RATE, min(span["end"] / RATE, audio.seconds), longest)
-    ]
+    spans: list[Span] = []
+    for segment in segments:
+        start, end = segment["start"] / RATE, min(segment["end"] / RATE, audio.seconds)
+        spans += _split(start, end, max_seconds)
+    return spans
 
 
-def check_seconds(longest: object, name: str) -> None:
-    """`UserError` for what is no length of a part."""
-    real = isinstance(longest, int | float) and not isinstance(longest, bool)
-    if not real or not SHORTEST <= longest < float("inf"):
-        raise UserError(f"{name} {longest!r}", f"give seconds, {SHORTEST:g} or more")
+def check_seconds(value: object, name: str) -> None:
+    """Raise a `UserError` if `value` cannot be a maximum segment length in seconds."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not SHORTEST <= cast(float, value) < float("inf"):
+        raise UserError(f"{name} {value!r}", f"give seconds, {SHORTEST:g} or more")
 
 
 def _windows(audio: LongAudio) -> Iterator[tuple[torch.Tensor, int]]:
-    """Windows for the detector, the last one filled up, and how many samples each has."""
-    rest = np.zeros(0, np.float32)
+    """Yield windows for the detector, the last one zero-padded, and their numbers of samples."""
+    remainder = np.zeros(0, np.float32)
     for block in audio.blocks(RATE):
-        samples = np.concatenate([rest, block])
-        whole = len(samples) // WINDOW * WINDOW
-        for window in torch.from_numpy(samples[:whole]).split(WINDOW):
+        samples = np.concatenate([remainder, block])
+        end = len(samples) // WINDOW * WINDOW
+        for window in torch.from_numpy(samples[:end]).split(WINDOW):
             yield window, WINDOW
-        rest = samples[whole:]
-    if len(rest):
-        yield torch.from_numpy(np.pad(rest, (0, WINDOW - len(rest)))), len(rest)
+        remainder = samples[end:]
+    if len(remainder):
+        padded = np.pad(remainder, (0, WINDOW - len(remainder)))
+        yield torch.from_numpy(padded), len(remainder)
 
 
-def _cut(start: float, end: float, longest: float) -> list[Span]:
-    """A span in equal pieces that are short enough: the detector's own bound leaves some over."""
-    count = max(1, int(np.ceil((end - start) / longest - 1e-9)))
+def _split(start: float, end: float, max_seconds: float) -> list[Span]:
+    """Split a span into equal parts of at most `max_seconds`; the detector can exceed its limit."""
+    count = max(1, int(np.ceil((end - start) / max_seconds - 1e-9)))
     edges = np.linspace(start, end, count + 1).tolist()
     return list(zip(edges[:-1], edges[1:], strict=True))
 
 
 def stitch(parts: Sequence[tuple[Span, Result]], outputs: Sequence[str]) -> Result:
-    """The results of the parts as one: texts with a space between, tokens one after another.
+    """Join the best hypotheses of consecutive segments.
 
-    Times are those in the whole audio; a sum of scores says little, but is written all the same.
+    Texts are joined by spaces, token times count from the start of the whole audio, and scores are
+    sums over the segments.
     """
     best = [(span, result.best) for span, result in parts]
     return Result(
-        {name: [_joined([(span[0], one[name]) for span, one in best])] for name in outputs},
+        {name: [_join([(span[0], by_name[name]) for span, by_name in best])] for name in outputs},
         tuple(Part(*span, result) for span, result in parts),
     )
 
 
-def _joined(pieces: Sequence[tuple[float, Hypothesis]]) -> Hypothesis:
-    said = [(start, piece) for start, piece in pieces if piece.tokens]
-    times = [
-        None if piece.times is None else [(start + a, start + b) for a, b in piece.times]
-        for start, piece in said
-    ]
-    scorers = {name for _, piece in pieces for name in piece.scores}
+def _join(pieces: Sequence[tuple[float, Hypothesis]]) -> Hypothesis:
+    """Join hypotheses, each with the start of its segment in seconds.
+
+    Times are missing if they are missing for any segment with tokens.
+    """
+    spoken = [(start, piece) for start, piece in pieces if piece.tokens]
+    times: list[tuple[float, float]] | None = [] if spoken else None
+    for offset, piece in spoken:
+        if times is None or piece.times is None:
+            times = None
+            break
+        times += [(offset + start, offset + end) for start, end in piece.times]
+    names = sorted({name for _, piece in pieces for name in piece.scores})
     return Hypothesis(
-        text=" ".join(piece.text for _, piece in said),
-        tokens=tuple(token for _, piece in said for token in piece.tokens),
-        token_ids=tuple(i for _, piece in said for i in piece.token_ids),
+        text=" ".join(piece.text for _, piece in spoken),
+        tokens=tuple(token for _, piece in spoken for token in piece.tokens),
+        token_ids=tuple(i for _, piece in spoken for i in piece.token_ids),
         score=sum(piece.score for _, piece in pieces),
-        scores={name: sum(p.scores.get(name, 0.0) for _, p in pieces) for name in sorted(scorers)},
-        confidences=tuple(sure for _, piece in said for sure in piece.confidences),
-        times=None if None in times or not said else tuple(span for own in times for span in own),
+        scores={name: sum(p.scores.get(name, 0.0) for _, p in pieces) for name in names},
+        confidences=tuple(value for _, piece in spoken for value in piece.confidences),
+        times=None if times is None else tuple(times),
     )

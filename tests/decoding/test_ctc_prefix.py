@@ -7,7 +7,7 @@ import pytest
 import torch
 from espnet2.legacy.nets.scorers.ctc import CTCPrefixScorer
 
-from espnet_ext.decoding.ctc_prefix import LOG_ZERO, CTCPrefix
+from espnet_ext.decoding.ctc_prefix import LOG_ZERO, BatchCTCPrefixScorer
 
 
 def collapse(path):
@@ -31,7 +31,7 @@ def test_prefix_probabilities_are_sums_over_all_paths(frames):
     vocabulary, eos = 3, 2  # of which blank is 0; eos is a token to CTC like any other
     log_probs = (2 * torch.randn(frames, vocabulary, dtype=torch.double)).log_softmax(-1)
     transcripts = enumerated(log_probs)
-    ctc = CTCPrefix(log_probs[None], torch.tensor([frames]), eos)
+    ctc = BatchCTCPrefixScorer(log_probs[None], torch.tensor([frames]), eos)
     zero = torch.zeros(1, 1, dtype=torch.long)
     states = {(): ctc.start(1)}
     for length in range(frames + 1):
@@ -61,16 +61,16 @@ def test_scores_are_those_of_espnet(lengths):
 
     peer = CTCPrefixScorer(Layer, eos)
     peer.batch_init_state(log_probs.clone(), frames)
-    ctc = CTCPrefix(log_probs, frames, eos)
+    ctc = BatchCTCPrefixScorer(log_probs, frames, eos)
     state, theirs = ctc.start(width), [None] * (batch * width)
     history = torch.full((batch * width, 1), eos)
     for _ in range(min(lengths) + 2):
         ids = torch.stack([1 + torch.randperm(eos - 1)[:4] for _ in range(batch * width)])
         wanted, new = peer.batch_score_partial(history, ids, theirs, None)
         psi = ctc.score(state)
-        local = (psi - state.total.unsqueeze(-1)).flatten(0, 1).gather(1, ids)
+        local = (psi - state.log_psi.unsqueeze(-1)).flatten(0, 1).gather(1, ids)
         # below that is what cannot be at all
-        real = (state.total.view(-1, 1) > -1e8) & (wanted.gather(1, ids) > -1e8)
+        real = (state.log_psi.view(-1, 1) > -1e8) & (wanted.gather(1, ids) > -1e8)
         assert torch.allclose(local[real], wanted.gather(1, ids)[real], atol=1e-9)
         parents = torch.randint(width, (batch, width))
         tokens = ids.view(batch, width, -1).gather(
@@ -85,14 +85,14 @@ def test_scores_are_those_of_espnet(lengths):
 def test_a_part_of_the_batch_goes_on_alone():
     torch.manual_seed(2)
     log_probs = torch.randn(3, 20, 5).log_softmax(-1)
-    ctc = CTCPrefix(log_probs, torch.tensor([20, 11, 7]), 4)
+    ctc = BatchCTCPrefixScorer(log_probs, torch.tensor([20, 11, 7]), 4)
     state = ctc.start(2)
     tokens = torch.tensor([[1, 2], [3, 1], [2, 2]])
     state = ctc.extend(state, ctc.score(state), torch.zeros_like(tokens), tokens)
     wanted = ctc.score(state)
     rows = torch.tensor([0, 2])
     ctc.keep(rows)
-    assert torch.equal(ctc.score(state.of(rows)), wanted[rows])
+    assert torch.equal(ctc.score(state.select(rows)), wanted[rows])
 
 
 @pytest.mark.parametrize("gap", [20.0, 35.0, 37.0, 150.0, 1e3, 1e4])
@@ -107,7 +107,7 @@ def test_networks_that_are_very_sure(gap, few):
     logs = logs.log_softmax(-1)
     theirs = CTCPrefixScore(logs.numpy(), 0, 5, np)
     state, said = theirs.initial_state(), [5]
-    mine = CTCPrefix(logs.unsqueeze(0), torch.tensor([len(path)]), eos=5, few=few)
+    mine = BatchCTCPrefixScorer(logs.unsqueeze(0), torch.tensor([len(path)]), eos=5, num_scored=few)
     own = mine.start(1)
     everything = torch.arange(6).view(1, 1, 6)
     for token in (1, 2, 2, 3, 1, 4):
@@ -118,4 +118,4 @@ def test_networks_that_are_very_sure(gap, few):
         assert found[known] == pytest.approx(wanted[known], rel=1e-6, abs=1e-5)
         state, said = states[token - 1], [*said, token]
         own = mine.extend(own, psi, torch.tensor([[0]]), torch.tensor([[token]]))
-    assert float(own.total) == pytest.approx(0.0, abs=1e-6)
+    assert float(own.log_psi) == pytest.approx(0.0, abs=1e-6)

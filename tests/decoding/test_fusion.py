@@ -44,7 +44,9 @@ def log_of(lm, labels, sos):
     """The score of labels after sos, by one forward pass over all of them."""
     if isinstance(lm, NgramScorer):
         model, names = lm, [sos, *labels]
-        return sum(float(model.after(names[: i + 1])[label]) for i, label in enumerate(labels))
+        return sum(
+            float(model.scores_after(names[: i + 1])[label]) for i, label in enumerate(labels)
+        )
     with torch.no_grad():
         logits, _ = lm(torch.tensor([[sos, *labels]]), None)
     logs = logits[0].log_softmax(-1)

@@ -31,7 +31,7 @@ def test_rows_are_the_models_own_scores(order):
     """Along random paths with reordering, utterances that end, and more rows than are kept."""
     ngrams = model(order)
     scorer = NgramScorer(ngrams, TOKENS)
-    scorer.most = 20
+    scorer.max_rows = 20
     source = torch.Generator().manual_seed(1)
     scorer.start(torch.zeros(3, 4, 2, dtype=torch.double), torch.tensor([4, 4, 4]), 2)
     last = torch.full((3, 2), len(TOKENS) - 1)
@@ -59,9 +59,9 @@ def test_rows_of_whole_sequences_are_remembered_up_to_a_number(order):
     """One by one, with rows that are forgotten, and between the steps of a batch."""
     ngrams = model(order)
     scorer, source = NgramScorer(ngrams, TOKENS), random.Random(2)
-    scorer.most = 4
-    sos, worked_out, row = len(TOKENS) - 1, [], scorer._row
-    scorer._row = lambda context: worked_out.append(context) or row(context)
+    scorer.max_rows = 4
+    sos, worked_out, row = len(TOKENS) - 1, [], scorer._compute_row
+    scorer._compute_row = lambda context: worked_out.append(context) or row(context)
     scorer.start(torch.zeros(1, 4, 2, dtype=torch.double), torch.tensor([4]), 1)
     said = [*TOKENS[:-1], END]
     path = [sos]
@@ -69,12 +69,12 @@ def test_rows_of_whole_sequences_are_remembered_up_to_a_number(order):
         for history in (path, [sos], [sos, *(source.randrange(1, sos) for _ in range(3))]):
             context = (BEGIN, *(TOKENS[i] for i in history[1:]))
             wanted = pytest.approx([ngrams.score(context, token) for token in said], abs=1e-12)
-            assert scorer.after(history).tolist() == wanted
+            assert scorer.scores_after(history).tolist() == wanted
             worked_out.clear()
-            assert scorer.after(history).tolist() == wanted
-            assert not worked_out and len(scorer.rows) <= scorer.most
+            assert scorer.scores_after(history).tolist() == wanted
+            assert not worked_out and len(scorer.rows) <= scorer.max_rows
         found = scorer.step(torch.tensor([[path[-1]]]))[0, 0]
-        assert found.tolist() == scorer.after(path).tolist()
+        assert found.tolist() == scorer.scores_after(path).tolist()
         path = [*path, source.randrange(1, sos)]
 
 
