@@ -91,6 +91,8 @@ def known_options(words: list[str], document: str) -> list[str]:
     if words[0] == "python" and words[1].endswith(".py"):
         source = read(words[1])
         return re.findall(r'add_argument\(\s*"(--\w+)"', source)
+    if document == "CONTRIBUTING.md":  # its examples add commands; test_contributing.py runs them
+        return options_of(words)
     for start in ("espnet-ext ", "python -m espnet_ext.bin."):
         if line.startswith(start):
             verb = line.removeprefix(start).split()[0].replace("-", "_")
@@ -189,12 +191,14 @@ PYTHON = [(name, code) for name in DOCUMENTS for code in blocks(read(name), "pyt
 @pytest.mark.parametrize(("document", "code"), PYTHON, ids=[name for name, _ in PYTHON])
 def test_python_examples_match_the_api(document, code):
     """Imports of the package exist, and calls of what they import fit its signature."""
+    if document == "CONTRIBUTING.md":
+        pytest.skip("test_contributing.py executes them")
     objects = {}
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.ImportFrom) and node.module.startswith("espnet_ext"):
             module = importlib.import_module(node.module)
             objects |= {alias.name: getattr(module, alias.name) for alias in node.names}
-    assert objects or document == "CONTRIBUTING.md"
+    assert objects
     for node in ast.walk(ast.parse(code)):
         if not isinstance(node, ast.Call):
             continue
