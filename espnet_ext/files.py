@@ -1,9 +1,11 @@
 """Files written whole or not at all: to a temporary name beside the target, then renamed."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,6 +90,58 @@ def read_json_lines(path: str | os.PathLike) -> list[Any]:
             message = f"{path}:{number}: not valid JSON: {error}"
             raise UserError(message, "remove it and run its stage") from None
     return values
+
+
+def read_yaml(
+    path: str | os.PathLike, *, missing: str | None = None, exponents: bool = True
+) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping; an empty file is an empty mapping.
+
+    Only plain values are read: no tag can construct an object.
+
+    Args:
+        missing: the remedy if there is no such file. By default it lists the YAML files beside it.
+        exponents: read `1e-3` as a number, which YAML 1.1 reads as text. Give False for files that
+            a program wrote: PyYAML writes the text `1e3` (a token, say) without quotes.
+    Raises:
+        UserError: if the file is missing, unreadable, not YAML or not a mapping.
+    """
+    import yaml
+
+    try:
+        with open(path, encoding="utf-8") as handle:
+            value = yaml.load(handle, Loader=_yaml_loader(exponents))  # a safe loader
+    except FileNotFoundError:
+        names = sorted(found.name for found in Path(path).parent.glob("*.yaml"))
+        remedy = missing or f"files there: {', '.join(names) or 'none'}"
+        raise UserError(f"{path}: no such file", remedy) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot read: {error.strerror}", "name a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {error}", "correct the file") from None
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise UserError(
+            f"{path}: must be a mapping of keys to values", "write `key: value` on each line"
+        )
+    return value
+
+
+@functools.cache
+def _yaml_loader(exponents: bool) -> type:
+    import yaml
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        """Safe YAML, faster where libyaml is installed."""
+
+    if exponents:
+        Loader.add_implicit_resolver(
+            "tag:yaml.org,2002:float",
+            re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+            list("-+0123456789"),
+        )
+    return Loader
 
 
 def sha256_of(path: str | os.PathLike) -> str:

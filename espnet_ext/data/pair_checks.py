@@ -23,6 +23,7 @@ from espnet_ext.data.skeleton import of_phones, of_words
 from espnet_ext.data.table import scan_table
 from espnet_ext.data.text_checks import is_phonetic, rows_of, script_of
 from espnet_ext.errors import UserError
+from espnet_ext.files import read_yaml
 from espnet_ext.text.phones import is_phone
 from espnet_ext.text.tags import split_tags
 from espnet_ext.text.tokenizers import Tokenizer, build_tokenizer, read_token_list
@@ -238,15 +239,7 @@ def frames_of_config(config: Mapping) -> Frames | None:
 
 def read_frames(path: str | os.PathLike) -> Frames | None:
     """`frames_of_config` of a YAML file."""
-    import yaml
-
-    try:
-        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot read: {error}", "name a training configuration") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: not a mapping", "name a training configuration")
-    return frames_of_config(config)
+    return frames_of_config(read_yaml(path, missing="name a training configuration"))
 
 
 def encoder_frames(seconds: float, frames: Frames) -> int:

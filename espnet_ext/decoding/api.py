@@ -6,6 +6,7 @@
 
 import contextlib
 import copy
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
@@ -29,8 +30,8 @@ from espnet_ext.decoding.transducer import TransducerSearch
 from espnet_ext.errors import UserError
 from espnet_ext.model.config import check_keys
 from espnet_ext.model.dual import DualOutputModel
+from espnet_ext.model.frames import EncoderFrames, frontend_frames
 from espnet_ext.model.load import load_model
-from espnet_ext.model.short import frames_of
 from espnet_ext.text.ngram import Ngrams, read_arpa
 from espnet_ext.text.tokenizers import UNK, build_tokenizer
 
@@ -209,8 +210,8 @@ class DualSpeech2Text:
 
     def is_too_short(self, samples: int) -> bool:
         """Whether so many samples (at `sample_rate`) are fewer than the encoder can take in."""
-        frames = frames_of(samples, self.model.frontend)
-        return samples == 0 or (frames is not None and frames < self.model.fewest_frames)
+        frames = frontend_frames(samples, self.model.frontend)
+        return samples == 0 or (frames is not None and frames < self.model.min_frames)
 
     def nothing(self) -> Result:
         """The result where there is nothing to be heard: empty transcripts."""
@@ -245,13 +246,17 @@ class DualSpeech2Text:
             wave = torch.from_numpy(resample(wave.numpy(), sample_rate, self.sample_rate))
         return wave
 
+    @functools.cached_property
+    def encoder_frames(self) -> EncoderFrames:
+        """Encoder frames as a function of samples."""
+        return EncoderFrames.measure(self.model)
+
     def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         """Indices of utterances of like length, padded encoder frames under the budget."""
         budget = min(options.batch_frames for options in self.options.values())
-        per_frame = self.sample_rate * 0.04  # of a four-fold subsampling of 10 ms frames
         part: list[int] = []
         for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-            wide = part and lengths[part[0]] / per_frame * (len(part) + 1) > budget
+            wide = part and self.encoder_frames(lengths[part[0]]) * (len(part) + 1) > budget
             if wide or (part and not self.together):
                 yield part
                 part = []

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_ext.errors import UserError
+from espnet_ext.files import read_yaml
 from espnet_ext.model.config import check_keys
 
 MOST_TOKENS = 10_000
@@ -113,23 +114,8 @@ def _mapping(value: Any, where: str) -> Mapping[str, Any]:
 
 
 def read_options(path: str | Path) -> dict[str, Any]:
-    """Read a decoding configuration (YAML mapping)."""
-    import yaml
-
-    try:
-        with open(path, encoding="utf-8") as handle:
-            options = yaml.safe_load(handle) or {}
-    except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such decoding configuration", "give conf/decode.yaml"
-        ) from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}", "name a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {error}", "correct it") from None
-    if not isinstance(options, dict):
-        raise UserError(f"{path}: must be a mapping of keys to values", "correct it")
-    return options
+    """Read a decoding configuration (a YAML mapping)."""
+    return read_yaml(path, missing="give conf/decode.yaml")
 
 
 def _check(name: str, options: SearchOptions) -> SearchOptions:

@@ -97,6 +97,8 @@ def check_conf(conf: Mapping[str, Any], build: type, where: str, given: Sequence
 
 def construct(build: type, conf: Mapping[str, Any], where: str, given: Mapping[str, Any]) -> Any:
     """`build(**given, **conf)`, with the class's refusals as `UserError`s that name `where`."""
+    from typeguard import TypeCheckError
+
     check_conf(conf, build, where, tuple(given))
     try:
         return build(**given, **conf)
@@ -107,6 +109,7 @@ def construct(build: type, conf: Mapping[str, Any], where: str, given: Mapping[s
         KeyError,
         RuntimeError,
         NotImplementedError,
+        TypeCheckError,  # ESPnet's constructors check the types of their arguments with typeguard
     ) as error:
         reason = str(error).strip().partition("\n")[0] or "a value in it does not fit the others"
         raise UserError(

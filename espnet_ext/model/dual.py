@@ -14,8 +14,8 @@ from espnet_ext.model import espnet
 from espnet_ext.model.branch import Branch, BranchLoss
 from espnet_ext.model.conditioning import TaskVectors
 from espnet_ext.model.config import TEXT_PREFIX, UNLABELLED
+from espnet_ext.model.frames import min_feature_frames, min_samples, pad_short
 from espnet_ext.model.padding import mirror_ends
-from espnet_ext.model.short import fewest_frames, fewest_samples, lengthen
 
 Objective = Callable[[Mapping[str, Branch], Mapping[str, BranchLoss]], torch.Tensor]
 
@@ -63,7 +63,7 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         self.autocast_dtype = autocast_dtype
         self.conditioning = conditioning
         self.divide_by = divide_by
-        self.fewest_frames = fewest_frames(preencoder, encoder)
+        self.min_frames = min_feature_frames(preencoder, encoder)
         self.reduce_stats = True  # off while only one rank runs the model
 
     @property
@@ -134,7 +134,7 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
             feats, lengths = self.specaug(feats, lengths)
         if self.normalize is not None:
             feats, lengths = self.normalize(feats, lengths)
-        feats, lengths = lengthen(feats, lengths, self.fewest_frames, self.training)
+        feats, lengths = pad_short(feats, lengths, self.min_frames, self.training)
         with self._autocast(feats):
             if self.preencoder is not None:
                 feats, lengths = self.preencoder(feats, lengths)
@@ -162,7 +162,7 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         speech = speech[:, : int(speech_lengths.max())]
         if self.frontend is None:
             return speech, speech_lengths
-        missing = fewest_samples(self.frontend) - speech.size(1)
+        missing = min_samples(self.frontend) - speech.size(1)
         if missing > 0:
             speech = torch.nn.functional.pad(speech, (0, missing))
         if not alike:

@@ -1,17 +1,14 @@
-"""The one module that knows where ESPnet 202611 keeps things, and what its imports cost.
+"""The one module that knows ESPnet 202611's import paths.
 
-ESPnet's task modules import every frontend, encoder and decoder that exists (10 s on two cores).
-`resolve` imports only the one that a configuration names, and `light_imports` keeps heavy
-bystanders from being loaded until something really calls them.
+ESPnet's task modules import every frontend, encoder and decoder (10 s on two cores). `resolve`
+imports only the class that a configuration names, and `load` imports a name on first use, so that
+each command imports what it needs and nothing else.
 """
 
 import contextlib
 import functools
 import importlib
 import io
-import sys
-import types
-from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from espnet_ext.errors import UserError
@@ -93,19 +90,22 @@ _NAMES = {
 }
 
 
+# Prints "Failed to import Flash Attention" to stderr where flash-attn is not installed.
+_PRINTS_ON_IMPORT = f"{_LEGACY}.transformer.attention"
+
+
 @functools.cache
 def load(name: str) -> Any:
-    """An ESPnet class or function by its name in the table above, imported on first use.
+    """Return an ESPnet class or function by its name in `_NAMES`, imported on first use.
 
     >>> load("add_sos_eos").__name__
     'add_sos_eos'
     """
-    with light_imports():
-        return _import(_NAMES[name])
+    return _import(_NAMES[name])
 
 
 def resolve(kind: str, name: str) -> type:
-    """The class that a configuration names, e.g. `resolve("encoder", "conformer")`.
+    """Return the class that a configuration names, e.g. `resolve("encoder", "conformer")`.
 
     >>> resolve("normalize", "utterance_mvn").__name__
     'UtteranceMVN'
@@ -113,100 +113,11 @@ def resolve(kind: str, name: str) -> type:
     choices = CHOICES[kind]
     if not isinstance(name, str) or name not in choices:
         raise UserError(f"unknown {kind} '{name}'", f"use one of: {', '.join(sorted(choices))}")
-    with light_imports():
-        return _import(choices[name])
+    return _import(choices[name])
 
 
 def _import(path: str) -> Any:
+    with contextlib.redirect_stderr(io.StringIO()):
+        importlib.import_module(_PRINTS_ON_IMPORT)
     module, attribute = path.split(":")
     return getattr(importlib.import_module(module), attribute)
-
-
-# Prints a line of regret when imported without flash-attn, which nothing here uses.
-_TALKATIVE = f"{_LEGACY}.transformer.attention"
-# Modules that ESPnet imports for functions that are called only with an option on (adapters,
-# attention plots, reverberation), and those functions; loading them costs seconds.
-_BYSTANDERS = {
-    "espnet2.layers.create_adapter": ["create_adapter"],
-    "espnet2.main_funcs.calculate_all_attentions": ["calculate_all_attentions"],
-    "scipy.signal": [],
-}
-_PACKAGES = ("scipy.signal", "torch._dynamo")  # have submodules, by which they may be reached
-
-
-@contextlib.contextmanager
-def light_imports() -> Iterator[None]:
-    """While open, heavy bystanders are imported as stand-ins that load the real thing when used.
-
-    Also turns two decorators into no-ops: `torch.compiler.disable`, on one mask helper, would
-    import torch's whole compiler (3 s), and nothing here is compiled; typeguard's `typechecked`
-    re-compiles every function that it stands on (5 s), and is meant to find mistakes in ESPnet.
-    """
-    import torch
-    import typeguard
-
-    hidden = {
-        name: StandIn(name, {f: _deferred(name, f) for f in functions})
-        for name, functions in _BYSTANDERS.items()
-        if name not in sys.modules
-    }
-    sys.modules.update(hidden)
-    # None makes `import wandb` raise ImportError, which ESPnet catches.
-    without_wandb = "wandb" not in sys.modules and "--use_wandb" not in sys.argv
-    if without_wandb:
-        sys.modules["wandb"] = None  # type: ignore[assignment]
-    disable, typechecked = torch.compiler.disable, typeguard.typechecked
-    torch.compiler.disable = typeguard.typechecked = _keep  # type: ignore[assignment]
-    try:
-        if _TALKATIVE not in sys.modules:
-            with contextlib.redirect_stderr(io.StringIO()):
-                importlib.import_module(_TALKATIVE)
-        yield
-    finally:
-        torch.compiler.disable, typeguard.typechecked = disable, typechecked
-        if without_wandb:
-            del sys.modules["wandb"]
-        for name, module in hidden.items():
-            if sys.modules.get(name) is module:
-                del sys.modules[name]
-
-
-def spare_compiler() -> None:
-    """Let optimizers step without torch's compiler, which they import (3 s) to tell it to stay out.
-
-    In its place stands a module with the two functions that say so; whatever else is asked of it,
-    as DistributedDataParallel does, loads the real one.
-    """
-    name = "torch._dynamo"
-    if name not in sys.modules:
-        functions = {"disable": _keep, "graph_break": lambda *_, **__: None}
-        sys.modules[name] = StandIn(name, functions)
-
-
-class StandIn(types.ModuleType):
-    """In `sys.modules` for a module that is not imported until something else of it is used."""
-
-    def __init__(self, name: str, functions: Mapping[str, Callable]):
-        super().__init__(name)
-        self.__dict__.update(functions)
-
-    def __getattr__(self, attribute: str) -> Any:
-        name = self.__name__
-        # `inspect` and `from … import` ask for such names; only a package's __path__ means use.
-        if attribute.startswith("__") and (attribute != "__path__" or name not in _PACKAGES):
-            raise AttributeError(attribute)
-        if sys.modules.get(name) is self:
-            del sys.modules[name]
-        return getattr(importlib.import_module(name), attribute)
-
-
-def _keep(function=None, *_arguments, **_options):
-    return function if function is not None else _keep
-
-
-def _deferred(module: str, function: str):
-    def call(*args, **kwargs):
-        return getattr(importlib.import_module(module), function)(*args, **kwargs)
-
-    call.__name__ = function
-    return call

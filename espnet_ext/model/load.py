@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from espnet_ext.errors import UserError
+from espnet_ext.files import read_yaml
 from espnet_ext.model import stock
 from espnet_ext.model.build import build_model
 from espnet_ext.model.dual import DualOutputModel
@@ -15,21 +16,12 @@ from espnet_ext.model.dual import DualOutputModel
 
 def load_config(model_dir: str | Path) -> dict[str, Any]:
     """Read config.yaml of a model directory (plain YAML, nothing is executed)."""
-    import yaml
-
     path = Path(model_dir) / "config.yaml"
-    try:
-        with open(path, encoding="utf-8") as handle:
-            config = yaml.load(handle, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such file", "give a directory that stage 11 has trained"
-        ) from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {error}", "train again or restore it") from None
-    if isinstance(config, dict) and stock.is_stock(config):
+    # ESPnet wrote the file: a token such as 1e3 stands in it without quotes
+    config = read_yaml(path, missing="give a directory that stage 11 has trained", exponents=False)
+    if stock.is_stock(config):
         return stock.adopt_config(config, Path(model_dir)) | {"stock": True}
-    if not isinstance(config, dict) or "outputs" not in config:
+    if "outputs" not in config:
         raise UserError(f"{path}: no 'outputs' in it", "give a directory that stage 11 has trained")
     return config
 

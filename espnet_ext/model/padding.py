@@ -19,5 +19,5 @@ def mirror_ends(
     wide = torch.nn.functional.pad(speech, (0, half))
     behind = torch.arange(1, half + 1, device=speech.device)  # (half,) samples behind the last one
     ends = lengths.to(speech.device).unsqueeze(1) - 1  # (B, 1)
-    sources = (ends - behind).clamp(min=0)  # shorter ones never come here: see `model.short`
+    sources = (ends - behind).clamp(min=0)  # shorter ones never come here: see `model.frames`
     return wide.scatter(1, ends + behind, speech.gather(1, sources))

@@ -61,7 +61,7 @@ class Wav2Vec2Features(torch.nn.Module):
         self.sees_padding = network.config.feat_extract_norm == "group"
 
     @property
-    def fewest_samples(self) -> int:
+    def min_samples(self) -> int:
         """Samples that give one frame."""
         samples = 1
         for kernel, stride in reversed(self.strides):

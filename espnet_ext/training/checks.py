@@ -2,7 +2,7 @@
 
 import argparse
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.config import TEXT_PREFIX, check_conf, parse_outputs, suggest
+from espnet_ext.model.frames import EncoderFrames
 from espnet_ext.progress import say
 from espnet_ext.training.config import check_known
 
@@ -215,13 +216,13 @@ def warn_too_fast(model: torch.nn.Module, shape_files: Sequence[str]) -> dict[st
         utt: [int(size) for size in shape.split(",")]
         for utt, shape in read_table(paths["speech_shape"]).items()
     }
-    frames = _frames_of(model, next(iter(speech.values()))[1:])
+    frames = EncoderFrames.measure(model, next(iter(speech.values()))[1:])
     for name, branch in model.branches.items():
         shapes = paths.get(f"{TEXT_PREFIX}{name}_shape")
         if shapes is None or "ctc" not in branch.parts:
             continue
         tokens = {utt: int(shape.split(",")[0]) for utt, shape in read_table(shapes).items()}
-        counts[name] = sum(tokens[utt] > frames(shape[0]) for utt, shape in speech.items())
+        counts[name] = sum(tokens[utt] > frames(shape[0]) + 1 for utt, shape in speech.items())
         if counts[name]:
             say(
                 f"warning: {counts[name]} of {len(speech)} training utterances have more tokens "
@@ -229,19 +230,3 @@ def warn_too_fast(model: torch.nn.Module, shape_files: Sequence[str]) -> dict[st
                 "larger tokens (bpe), a shorter hop_length or an input_layer that joins less"
             )
     return counts
-
-
-@torch.no_grad()
-def _frames_of(model: torch.nn.Module, feature: Sequence[int]) -> Callable[[int], float]:
-    """How many frames the encoder makes of an input so long, at most: a line through two lengths.
-
-    Args:
-        feature: [] for samples, [F] for features.
-    """
-    short, long = (200, 600) if feature else (16000, 48000)
-    training = model.training
-    model.eval()
-    _, made = model.encode(torch.zeros(2, long, *feature), torch.tensor([short, long]))
-    model.train(training)
-    slope = float(made[1] - made[0]) / (long - short)
-    return lambda length: float(made[0]) + slope * (length - short) + 1.0

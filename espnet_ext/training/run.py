@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from espnet_ext.errors import UserError
-from espnet_ext.files import atomic_path, write_json, write_text
+from espnet_ext.files import atomic_path, read_yaml, write_json, write_text
 from espnet_ext.model.config import TEXT_PREFIX, parse_outputs, suggest
 from espnet_ext.progress import say
 from espnet_ext.text.tokenizers import read_token_list
@@ -34,7 +34,7 @@ from espnet_ext.training.checks import (
     check_iterator,
     check_validated,
 )
-from espnet_ext.training.config import merge, read_yaml
+from espnet_ext.training.config import merge
 from espnet_ext.training.repeat import repeating_sampler
 from espnet_ext.training.schedule import matching_batches, processes, total_steps
 

@@ -17,7 +17,6 @@ Legend: U utterances, N examples (frames or utterances), D width, L tokens, F fe
 """
 
 import itertools
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,48 +29,12 @@ from espnet_ext.model.branch import Branch
 from espnet_ext.model.config import TEXT_PREFIX, UNLABELLED
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.layers import decoder_layers, encoder_layers, watch
+from espnet_ext.model.similarity import MIN_EXAMPLES, minibatch_cka
 
 MOST_UTTERANCES = 64
 MOST_FRAMES = 2048  # the start's states are kept in a file: 2 MB a layer of width 256
-MINIBATCH = 256
-FEWEST = 4  # unbiased HSIC is undefined below
 
 Batch = Mapping[str, torch.Tensor]
-
-
-def unbiased_hsic(k: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
-    """HSIC₁ of two Gram matrices (N, N), N ≥ 4; their diagonals do not count."""
-    n = len(k)
-    k, m = k - k.diag().diag(), m - m.diag().diag()
-    ones = (k.sum() * m.sum()) / ((n - 1) * (n - 2))
-    middle = (k.sum(0) @ m.sum(0)) * 2 / (n - 2)
-    return ((k * m).sum() + ones - middle) / (n * (n - 3))
-
-
-def minibatch_cka(x: torch.Tensor, y: torch.Tensor, size: int = MINIBATCH) -> float | None:
-    """Linear CKA of the same N examples, (N, D) and (N, E), in consecutive parts of about `size`.
-
-    Examples that are alike because they are neighbours must be shuffled first. None where it is
-    undefined: fewer than four examples, a layer that never varies, a value that is not finite.
-    """
-    x, y = x.double(), y.double()
-    if len(x) < FEWEST or not (torch.isfinite(x).all() and torch.isfinite(y).all()):
-        return None
-    if _is_constant(x) or _is_constant(y):
-        return None
-    x, y = x - x.mean(0), y - y.mean(0)
-    parts = max(1, len(x) // max(size, FEWEST))
-    sums = torch.zeros(3, dtype=torch.float64)
-    for one, other in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True):
-        k, m = one @ one.T, other @ other.T
-        sums += torch.stack([unbiased_hsic(k, m), unbiased_hsic(k, k), unbiased_hsic(m, m)]).cpu()
-    both, own_x, own_y = sums.tolist()
-    return both / math.sqrt(own_x * own_y) if own_x > 0 and own_y > 0 else None
-
-
-def _is_constant(x: torch.Tensor) -> bool:
-    spread = (x - x[0]).square().sum()
-    return bool(spread <= 1e-20 * x.square().sum())
 
 
 @dataclass
@@ -222,7 +185,7 @@ def notes_on(now: States, compared: Iterable[Mapping]) -> list[str]:
     for output, layers in now.decoders.items():
         wrong = [n for n, means in layers.items() if not torch.isfinite(means).all()]
         notes += [f"{output}: decoder layer {name}: not finite" for name in wrong]
-    few = [one for one in compared if one["utterances"] < FEWEST]
+    few = [one for one in compared if one["utterances"] < MIN_EXAMPLES]
     return notes + [
         f"{one['a']} and {one['b']}: {one['utterances']} held utterances have both" for one in few
     ]

@@ -137,11 +137,6 @@ class DualOutputTask(espnet.load("AbsTask")):
         return ()  # and any text_<output>: the defaults allow further names
 
     @classmethod
-    def build_optimizers(cls, args: argparse.Namespace, model) -> list:
-        espnet.spare_compiler()
-        return super().build_optimizers(args, model)
-
-    @classmethod
     def build_model(cls, args: argparse.Namespace):
         model = build_model(vars(args), args.output_dir or ".")
         for part in ("frontend", "encoder"):

@@ -8,7 +8,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from espnet_ext.analysis.computation.cka_accumulators import CkaGrid, GramGrid, linear_cka  # noqa: E402
-from espnet_ext.analysis.hsic import cka_of, jackknife  # noqa: E402
+from espnet_ext.analysis.computation.jackknife import jackknife  # noqa: E402
+from espnet_ext.model.similarity import cka_of  # noqa: E402
 
 
 def gram_cka(x, y):

@@ -128,5 +128,5 @@ def test_values_that_mean_nothing(config, words):
 
 
 def test_a_folder_is_no_configuration(tmp_path):
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="cannot read"):
         read_options(tmp_path)

@@ -119,7 +119,7 @@ def test_wrong_outputs(capsys, recipe, outputs, named):
 
 
 def test_scientific_notation_is_a_number(recipe):
-    from espnet_ext.training.config import read_yaml
+    from espnet_ext.files import read_yaml
 
     path = recipe.root / "a.yaml"
     path.write_text("a: 1e-3\nb: 2E5\nc: -1.e+2\nd: 1e\ne: '1e-3'\n")

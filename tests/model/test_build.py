@@ -5,7 +5,7 @@ import torch
 
 from espnet_ext.errors import UserError
 from espnet_ext.model.build import autocast_dtype, build_model
-from espnet_ext.model.short import fewest_frames, fewest_samples, frames_of
+from espnet_ext.model.frames import frontend_frames, min_feature_frames, min_samples
 
 
 def test_modules_stand_flat_under_their_outputs(config):
@@ -68,7 +68,7 @@ def test_shortest_speech_is_what_the_encoder_says(config, layer):
     """The bound is tight: the encoder itself takes that many frames, and not one fewer."""
     config["encoder_conf"]["input_layer"] = layer
     model = build_model(config).eval()
-    fewest = fewest_frames(None, model.encoder)
+    fewest = min_feature_frames(None, model.encoder)
     feats = torch.zeros(1, fewest, 16)
     assert model.encoder(feats, torch.tensor([fewest]))[0].size(1) >= 1
     if fewest > 1:
@@ -78,11 +78,11 @@ def test_shortest_speech_is_what_the_encoder_says(config, layer):
 
 def test_frames_are_counted_as_the_frontend_makes_them(config):
     frontend = build_model(config).frontend
-    for samples in (fewest_samples(frontend), 400, 959, 960, 961, 8000):
+    for samples in (min_samples(frontend), 400, 959, 960, 961, 8000):
         _, lengths = frontend(torch.zeros(1, samples), torch.tensor([samples]))
-        assert frames_of(samples, frontend) == int(lengths[0])
+        assert frontend_frames(samples, frontend) == int(lengths[0])
     with pytest.raises(RuntimeError):
-        too_few = fewest_samples(frontend) - 1
+        too_few = min_samples(frontend) - 1
         frontend(torch.zeros(1, too_few), torch.tensor([too_few]))
 
 

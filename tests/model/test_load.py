@@ -75,10 +75,17 @@ def test_weights_that_would_run_code_are_refused(folder):
 
 
 def test_configurations_that_are_none(folder):
-    for content, named in (("a: [", "not valid YAML"), ("a: 1", "outputs"), ("- a", "outputs")):
+    for content, named in (("a: [", "not valid YAML"), ("a: 1", "outputs"), ("- a", "mapping")):
         (folder / "config.yaml").write_text(content)
         with pytest.raises(UserError, match=named):
             load_config(folder)
     (folder / "config.yaml").unlink()
     with pytest.raises(UserError, match="no such file"):
         load_config(folder)
+
+
+def test_token_that_looks_like_a_number_stays_text(folder, config):
+    config["outputs"]["meaning"]["token_list"][2] = "1e5"
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    assert "- 1e5" in (folder / "config.yaml").read_text()
+    assert load_config(folder)["outputs"]["meaning"]["token_list"][2] == "1e5"

@@ -17,7 +17,7 @@ from espnet_ext.model.build import build_model
 from espnet_ext.model.config import parse_outputs
 from espnet_ext.model.export import stock_config
 from espnet_ext.model.fold import fold_vectors
-from espnet_ext.model.short import fewest_samples
+from espnet_ext.model.frames import min_samples
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny_recipe  # noqa: E402
@@ -145,7 +145,7 @@ def test_masking_in_training_alone(checkpoint):
 def test_speech_too_short_for_a_frame(checkpoint):
     folder, _ = checkpoint
     model = build_model(configuration(folder)).eval()
-    assert fewest_samples(model.frontend) == 400
+    assert min_samples(model.frontend) == 400
     states, frames = model.encode(torch.randn(2, 30), torch.tensor([30, 7]))
     assert states.shape[:2] == (2, 1) and frames.tolist() == [1, 1]
 

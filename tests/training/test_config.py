@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espnet_ext.errors import UserError
+from espnet_ext.files import read_yaml
 from espnet_ext.model.config import parse_outputs
 from espnet_ext.training.checks import check_config, check_criteria
-from espnet_ext.training.config import check_known, merge, read_yaml
+from espnet_ext.training.config import check_known, merge
 from espnet_ext.training.run import merged_config, parse_token_types
 
 keys = st.sampled_from("abc")

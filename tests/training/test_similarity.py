@@ -10,13 +10,13 @@ from small_models import OUTPUTS, batch, make, output
 from espnet_ext.analysis.computation.cka_accumulators import linear_cka
 from espnet_ext.errors import UserError
 from espnet_ext.model.layers import decoder_layers, encoder_layers
+from espnet_ext.model.similarity import minibatch_cka
 from espnet_ext.training.similarity import (
     MOST_UTTERANCES,
     HeldUtterances,
     Start,
     compare_decoders,
     drift,
-    minibatch_cka,
     notes_on,
 )
 

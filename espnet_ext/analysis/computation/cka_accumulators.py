@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from espnet_ext.analysis.hsic import Grouped
+from espnet_ext.model.similarity import Grouped
 
 
 class CkaGrid:

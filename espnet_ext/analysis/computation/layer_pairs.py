@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 from espnet_ext.analysis.computation.cka_accumulators import CkaGrid, GramGrid
+from espnet_ext.analysis.computation.jackknife import jackknife
 from espnet_ext.analysis.computation.measures import compare_layers
-from espnet_ext.analysis.hsic import cka_of, jackknife
+from espnet_ext.model.similarity import cka_of
 from espnet_ext.scoring import bootstrap
 
 Layers = tuple[Sequence[str], Sequence[torch.Tensor]]  # names, and of each the rows (N, D)

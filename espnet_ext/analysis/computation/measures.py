@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from espnet_ext.analysis.hsic import jackknife
+from espnet_ext.analysis.computation.jackknife import jackknife
 
 NEIGHBOURS = 10
 BANDWIDTH = 0.4  # of the median distance, as Kornblith et al. found best
