@@ -15,6 +15,7 @@ CHECKED = (
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "CITATION.cff",
+    "conf",
     "docs",
     "benchmarks/README.md",
     *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("egs2/*/*/README.md")),
