@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from espnet_ext.model.config import TEXT_PREFIX, UNLABELLED
-from espnet_ext.text.tags import kinds_of, output_of, task_of
+from espnet_ext.text.tags import output_of, tag_task, tag_token_ids
 
 SPACES = ("<space>", "▁")  # what stands before a tag, of characters and of SentencePiece
 PADDING = -1
@@ -28,9 +28,9 @@ class InlineTags:
     def __init__(self, tokens: Mapping[str, Sequence[str]]):
         self.outputs = tuple(tokens)
         self.ids = {
-            task_of(output, kind): ids
+            tag_task(output, kind): ids
             for output, own in tokens.items()
-            for kind, ids in kinds_of(own).items()
+            for kind, ids in tag_token_ids(own).items()
         }
         self.spaces = {
             output: [i for i, token in enumerate(own) if token in SPACES]

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from espnet_ext.text import features, hangul
+from espnet_ext.text import articulatory_features as features
+from espnet_ext.text import hangul
 
 CHUNK = 512  # pairs compared together
 

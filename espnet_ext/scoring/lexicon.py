@@ -43,10 +43,10 @@ def pronouncer(
     def word_phones(word: str) -> str | None:
         if lexicon and word in lexicon:
             return lexicon[word]
-        from espnet_ext.text import english
+        from espnet_ext.text import english_lexicon
 
         try:
-            return english.pronounce(word)
+            return english_lexicon.pronounce(word)
         except UserError:
             if not g2p:
                 return None

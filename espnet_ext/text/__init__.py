@@ -1,6 +1,6 @@
-"""Strings: Unicode, Hangul, phones, grapheme-to-phoneme, tokenizers.
+"""String processing: Unicode, Hangul, phones, grapheme-to-phoneme (G2P), n-grams, tokenizers.
 
-Here belongs whatever turns one string into another or into tokens: pure functions on text, quick to
-import. Not here: files of transcripts (`data`), published layouts (`corpora`), scores of texts
-(`scoring`), torch.
+This package holds pure functions that turn strings into strings or tokens. They are quick to import
+and need no torch. Reading data directories belongs in `data`, reading published corpora in
+`corpora`, and scoring transcripts in `scoring`.
 """

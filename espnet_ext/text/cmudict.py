@@ -1,7 +1,7 @@
-"""The CMU Pronouncing Dictionary, whole: 126,000 words with all their pronunciations and stress.
+"""The CMU Pronouncing Dictionary: 126,000 English words with all pronunciations and stress.
 
-`cmudict.dict.xz` is the published file `cmudict.dict`, compressed and otherwise as it is; its
-licence (two clauses, BSD) lies beside it as `cmudict.LICENSE.txt`.
+`cmudict.dict.xz` is the published file `cmudict.dict`, compressed but not changed. Its licence
+(two-clause BSD) is in `cmudict.LICENSE.txt`.
 """
 
 import functools
@@ -15,7 +15,9 @@ LICENSE = Path(__file__).with_name("cmudict.LICENSE.txt")
 
 @functools.cache
 def lexicon() -> dict[str, tuple[str, ...]]:
-    """Word (lower case) → its pronunciations, phones separated by spaces, the usual one first.
+    """Return the dictionary: lower-case word → pronunciations, the most common one first.
+
+    A pronunciation is a string of phones with stress digits, separated by spaces.
 
     >>> lexicon()["tomato"]
     ('T AH0 M EY1 T OW2', 'T AH0 M AA1 T OW2')

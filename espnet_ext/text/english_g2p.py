@@ -1,9 +1,14 @@
-"""Any English text to phones: the CMU dictionary, then inflection and spelling, then a network.
+"""G2P for any English text: the CMU dictionary, then inflected forms, spelling, a neural network.
 
-A word is looked up in the dictionary (`cmudict`, and a few newer words), as a form of a word in it
-(ending, possessive, parts of a hyphenated word or of one with capitals inside), spelled out if it
-is an abbreviation in capitals, and otherwise read by a network (`letters`). Phones are CMU's
-(ARPABET), with stress digits or without.
+The pronunciation of a word comes from the first of these sources that has it:
+
+1. `dictionary`: the CMU Pronouncing Dictionary (`cmudict`) and a few newer words.
+2. `form`: an inflected form, a possessive, a hyphenated word or a CamelCase word made of words in
+   the dictionary.
+3. `spelled`: an abbreviation in capitals, read letter by letter.
+4. `network`: a neural network that reads the letters (`neural_g2p`).
+
+Phones are those of the CMU dictionary (ARPABET), with or without stress digits.
 """
 
 import functools
@@ -12,7 +17,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from espnet_ext.errors import UserError
-from espnet_ext.text import cmudict, letters, unicode
+from espnet_ext.text import cmudict, neural_g2p, unicode
 from espnet_ext.text.english_reading import spell_out
 from espnet_ext.text.phones import strip_stress
 
@@ -44,13 +49,13 @@ LETTER_NAMES = {
     "Y": "W AY1",
     "Z": "Z IY1",
 }
-# In capitals among small letters, these are abbreviations although words are spelled like them
-_SPELLED = frozenset(
+# In capitals these are abbreviations, although there are words with the same spelling
+_ABBREVIATIONS = frozenset(
     ("AC", "AI", "AM", "CD", "DC", "DJ", "EU", "ID", "IQ", "IT", "MC", "OS", "PA", "PC", "PE", "PM")
     + ("TV", "UN", "US", "WHO")
 )
-# Words that are younger than the dictionary, transcribed by hand
-_NEWER = {
+# Words that are newer than the dictionary, transcribed by hand
+_ADDED_WORDS = {
     "airbnb": "EH2 R B IY2 AH0 N B IY1",
     "chatgpt": "CH AE2 T JH IY2 P IY2 T IY1",
     "covid": "K OW1 V IH0 D",
@@ -64,126 +69,133 @@ _NEWER = {
 }
 _CAMEL = re.compile(r"[A-Z]{2,}(?:'?s)?(?![a-z])|[A-Z](?![a-z])|[A-Z]?[a-z]+(?:'[a-z]+)*")
 _VOICELESS, _SIBILANT = ("P", "T", "K", "F", "TH"), ("S", "Z", "SH", "ZH", "CH", "JH")
-_LETTER = re.compile(r"[A-Za-z]\.")
-_BETWEEN = re.compile(
+_INITIAL = re.compile(r"[A-Za-z]\.")
+_WORD_SEPARATORS = re.compile(
     r"(?:[\s,;:!?\"“”()\[\]{}<>…—–/\\|*#~^_`«»]|(?<!\b[A-Za-z])\.|\.(?=[^\s,;:!?)\"”]))+"
 )
 DICTIONARY, FORM, SPELLED, NETWORK = "dictionary", "form", "spelled", "network"
 
 
 @dataclass(frozen=True)
-class Spoken:
-    """A word with its pronunciations (phones with stress, the usual first) and their source."""
+class WordPronunciations:
+    """The pronunciations of a word."""
 
     word: str
-    variants: tuple[str, ...]
-    source: str  # dictionary, form, spelled, network
+    variants: tuple[str, ...]  # phones with stress digits; the most common variant first
+    source: str  # DICTIONARY, FORM, SPELLED or NETWORK
 
 
 def words(text: str) -> list[str]:
-    """The words that a text is spoken as; UserError names what cannot be spoken.
+    """Return the words that are spoken for a text.
+
+    Raises:
+        UserError: the text contains something that is not English and has no reading.
 
     >>> words("It's 5 o'clock — TV time!")
     ["It's", 'five', "o'clock", 'TV', 'time']
     """
-    unicode.check_symbols(text, ("Nd",))  # before they are read as numbers
-    plain = spell_out(unicode.audible(text))
-    unicode.check_symbols(plain)
-    plain = "".join(" , " if _is_pause(char) else char for char in plain)
-    found = []
-    for token in _BETWEEN.split(plain):
-        word = token if _LETTER.fullmatch(token) else token.strip("'-‐‑")
+    unicode.reject_symbols(text, ("Nd",))  # before `spell_out`, which reads digits of any script
+    plain = spell_out(unicode.remove_silent(text))
+    unicode.reject_symbols(plain)
+    plain = "".join(" , " if _is_separator(char) else char for char in plain)
+    result = []
+    for token in _WORD_SEPARATORS.split(plain):
+        word = token if _INITIAL.fullmatch(token) else token.strip("'-‐‑")
         if token.startswith("'") and token.lower() in cmudict.lexicon():
-            word = token  # 'cause
+            word = token  # a word with an apostrophe of its own: 'cause
         word = word.replace("‐", "-").replace("‑", "-")
         if not word:
             continue
-        bare = "".join(
-            c for c in unicodedata.normalize("NFD", word) if not unicodedata.combining(c)
-        )
-        if not re.fullmatch(r"[A-Za-z'-]+|[A-Za-z]\.", bare):
+        decomposed = unicodedata.normalize("NFD", word)
+        ascii_word = "".join(char for char in decomposed if not unicodedata.combining(char))
+        if not re.fullmatch(r"[A-Za-z'-]+|[A-Za-z]\.", ascii_word):
             raise UserError(
                 f"cannot pronounce '{word}' in {text!r}: not English letters",
                 "spell it out in English, or remove it",
             )
-        found.append(bare)
-    return found
+        result.append(ascii_word)
+    return result
 
 
-def _is_pause(char: str) -> bool:
-    """Punctuation of any script; that of words (‐, ‑) and of ASCII is dealt with elsewhere."""
+def _is_separator(char: str) -> bool:
+    """Return whether a character is non-ASCII punctuation other than a hyphen (‐, ‑)."""
     return not char.isascii() and char not in "‐‑" and unicodedata.category(char)[0] == "P"
 
 
 @functools.lru_cache(maxsize=200_000)
-def spoken(word: str) -> Spoken:
-    """A word's pronunciations, wherever they come from; case matters only for abbreviations.
+def look_up(word: str) -> WordPronunciations:
+    """Return the pronunciations of a word from the first source that has it.
 
-    >>> spoken("tomato").variants
+    Case matters only for abbreviations and CamelCase words.
+
+    >>> look_up("tomato").variants
     ('T AH0 M EY1 T OW2', 'T AH0 M AA1 T OW2')
-    >>> spoken("BBQs").variants, spoken("BBQs").source
+    >>> look_up("BBQs").variants, look_up("BBQs").source
     (('B IY1 B IY1 K Y UW1 Z',), 'spelled')
     """
-    known = cmudict.lexicon()
-    low = word.lower()
+    lexicon = cmudict.lexicon()
+    lower = word.lower()
     capitals = re.fullmatch(r"([A-Z]{2,6})(s|'s)?", word)
-    if low in _NEWER:
-        return Spoken(word, (_NEWER[low],), DICTIONARY)
-    if (singular := re.sub("'?s$", "", low)) in _NEWER:
-        return Spoken(word, (_with_s(_NEWER[singular]),), FORM)
-    if capitals and capitals[1] in _SPELLED:
-        return Spoken(word, _named(capitals[1], capitals[2]), SPELLED)
+    if lower in _ADDED_WORDS:
+        return WordPronunciations(word, (_ADDED_WORDS[lower],), DICTIONARY)
+    if (singular := re.sub("'?s$", "", lower)) in _ADDED_WORDS:
+        return WordPronunciations(word, (_with_s(_ADDED_WORDS[singular]),), FORM)
+    if capitals and capitals[1] in _ABBREVIATIONS:
+        return WordPronunciations(word, (_spell(*capitals.groups()),), SPELLED)
     if len(word) == 1 and word.isupper() and word not in "AI":
-        return Spoken(word, (LETTER_NAMES[word],), SPELLED)
-    if low in known:
-        return Spoken(word, known[low], DICTIONARY)
-    if capitals and len(capitals[1]) <= 5 and not _form(capitals[1].lower()):
-        return Spoken(word, _named(capitals[1], capitals[2]), SPELLED)
-    if made := _form(low):
-        return Spoken(word, made, FORM)
-    if "-" in low:
-        parts = [spoken(part) for part in word.split("-") if part]
+        return WordPronunciations(word, (LETTER_NAMES[word],), SPELLED)
+    if lower in lexicon:
+        return WordPronunciations(word, lexicon[lower], DICTIONARY)
+    if capitals and len(capitals[1]) <= 5 and not _inflect(capitals[1].lower()):
+        return WordPronunciations(word, (_spell(*capitals.groups()),), SPELLED)
+    if inflected := _inflect(lower):
+        return WordPronunciations(word, inflected, FORM)
+    if "-" in lower:
+        parts = [look_up(part) for part in word.split("-") if part]
         source = NETWORK if any(part.source == NETWORK for part in parts) else FORM
-        return Spoken(word, (" ".join(part.variants[0] for part in parts),), source)
-    if made := _camel(word):
-        return Spoken(word, (made,), FORM)
-    read = " ".join(letters.reader().read(low.replace("'", "")))
-    return Spoken(word, (read or _named(low.upper(), None)[0],), NETWORK)
+        phones = " ".join(part.variants[0] for part in parts)
+        return WordPronunciations(word, (phones,), source)
+    if camel_case := _read_camel_case(word):
+        return WordPronunciations(word, (camel_case,), FORM)
+    predicted = " ".join(neural_g2p.default_model().predict(lower.replace("'", "")))
+    return WordPronunciations(word, (predicted or _spell(lower.upper()),), NETWORK)
 
 
-def _camel(word: str) -> str | None:
-    """ChatGPT as Chat and the letters G P T, PayPal as Pay and Pal; None for any other word.
+def _read_camel_case(word: str) -> str | None:
+    """Read ChatGPT as Chat + G P T and PayPal as Pay + Pal. Return None for any other word.
 
-    Names such as LaBeouf, whose parts are no words, are not divided.
+    A name is not divided if its parts are not words (LaBeouf).
     """
     parts = _CAMEL.findall(word)
     if len(parts) < 2 or "".join(parts) != word:
         return None
-    said, letters_inside = [], False
+    phones, has_abbreviation = [], False
     for part in parts:
-        found = re.fullmatch(r"([A-Z]{2,})('?s)?", part)
-        if found:
-            letters_inside = True
-            said.append(_named(found[1], found[2])[0])
+        if match := re.fullmatch(r"([A-Z]{2,})('?s)?", part):
+            has_abbreviation = True
+            phones.append(_spell(*match.groups()))
+        elif len(part) == 1:
+            phones.append(_spell(part.upper()))
         else:
-            said.append(
-                _named(part.upper(), None)[0] if len(part) == 1 else spoken(part).variants[0]
-            )
-    known = all(spoken(part).source != NETWORK for part in parts if len(part) > 1)
-    return " ".join(said) if letters_inside or known else None
+            phones.append(look_up(part).variants[0])
+    all_known = all(look_up(part).source != NETWORK for part in parts if len(part) > 1)
+    return " ".join(phones) if has_abbreviation or all_known else None
 
 
-def _named(capitals: str, plural: str | None) -> tuple[str, ...]:
-    said = " ".join(LETTER_NAMES[letter] for letter in capitals if letter in LETTER_NAMES)
-    return (_with_s(said) if plural else said,)
+def _spell(capitals: str, plural: str | None = None) -> str:
+    """Return the names of letters, with the sound of a plural s if `plural` is not empty."""
+    phones = " ".join(LETTER_NAMES[letter] for letter in capitals if letter in LETTER_NAMES)
+    return _with_s(phones) if plural else phones
 
 
 def _with_s(phones: str) -> str:
+    """Add the ending -s or -es: IH0 Z after a sibilant, S after a voiceless phone, otherwise Z."""
     last = phones.split()[-1]
     return phones + (" IH0 Z" if last in _SIBILANT else " S" if last in _VOICELESS else " Z")
 
 
 def _with_d(phones: str) -> str:
+    """Add the ending -ed: IH0 D after T and D, T after a voiceless phone, otherwise D."""
     last = phones.split()[-1]
     voiceless = last in _VOICELESS or last in ("S", "SH", "CH")
     return phones + (" IH0 D" if last in ("T", "D") else " T" if voiceless else " D")
@@ -199,28 +211,30 @@ _CONTRACTIONS = {
 }
 
 
-def _form(word: str) -> tuple[str, ...] | None:
-    """The word as an inflected or derived form of one in the dictionary, or None."""
-    known = cmudict.lexicon()
+def _inflect(word: str) -> tuple[str, ...] | None:
+    """Return the pronunciations of a form of a dictionary word, or None if it is not one.
+
+    Forms are contractions, possessives and the endings in _ENDINGS.
+    """
+    lexicon = cmudict.lexicon()
     for ending, phones in _CONTRACTIONS.items():
-        if word.endswith(ending) and word[: -len(ending)] in known:
-            return tuple(base + phones for base in known[word[: -len(ending)]])
-    if word.endswith("'s") or word.endswith("s'"):
-        bases = [word[:-2] if word.endswith("'s") else word[:-1]]
-        stem = bases[0]
-        if stem in known:
-            base = known[stem]
-            return base if word.endswith("s'") else tuple(map(_with_s, base))
-    for ending, restored, add in _ENDINGS:
+        if word.endswith(ending) and word[: -len(ending)] in lexicon:
+            return tuple(base + phones for base in lexicon[word[: -len(ending)]])
+    if word.endswith("s'") and word[:-1] in lexicon:
+        return lexicon[word[:-1]]
+    if word.endswith("'s") and word[:-2] in lexicon:
+        return tuple(map(_with_s, lexicon[word[:-2]]))
+    for ending, restored, add_ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= 2:
             base = word[: -len(ending)] + restored
-            doubled = len(base) > 3 and base[-1] == base[-2] and base[:-1] in known
-            for candidate in (base, base[:-1] if doubled and not restored else ""):
-                if candidate in known:
-                    return tuple(map(add, known[candidate]))
+            is_doubled = len(base) > 3 and base[-1] == base[-2] and base[:-1] in lexicon
+            for candidate in (base, base[:-1] if is_doubled and not restored else ""):
+                if candidate in lexicon:
+                    return tuple(map(add_ending, lexicon[candidate]))
     return None
 
 
+# Ending, letters of the base word that it replaces, function that adds the sound of the ending
 _ENDINGS = (
     ("ies", "y", _with_s),
     ("es", "", _with_s),
@@ -237,21 +251,27 @@ _ENDINGS = (
 
 
 def pronounce(text: str, stress: bool = False) -> str:
-    """The phones of a text, words joined without a boundary; with stress digits if asked for.
+    """Return the phones of a text, without word boundaries.
+
+    Args:
+        stress: whether to keep stress digits.
+
+    Raises:
+        UserError: see `words`.
 
     >>> pronounce("I'd like 2 tickets")
     'AY D L AY K T UW T IH K AH T S'
     """
-    return " ".join(phones for word in words(text) for phones in phones_of(word, stress)[:1])
+    return " ".join(phones for word in words(text) for phones in pronunciations(word, stress)[:1])
 
 
-def phones_of(word: str, stress: bool = False) -> list[str]:
-    """All pronunciations of one word, each a phone text.
+def pronunciations(word: str, stress: bool = False) -> list[str]:
+    """Return all pronunciations of a word as phone strings, the most common one first.
 
-    >>> phones_of("either")
+    >>> pronunciations("either")
     ['IY DH ER', 'AY DH ER']
     """
-    plain = (
-        one if stress else " ".join(map(strip_stress, one.split())) for one in spoken(word).variants
-    )
-    return list(dict.fromkeys(plain))
+    variants = look_up(word).variants
+    if not stress:
+        variants = tuple(" ".join(map(strip_stress, phones.split())) for phones in variants)
+    return list(dict.fromkeys(variants))

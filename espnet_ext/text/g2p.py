@@ -1,24 +1,26 @@
-"""Lines of text to pronunciations, and what to do about what cannot be pronounced."""
+"""G2P for lines of text, with a policy for words that cannot be pronounced."""
 
 from collections.abc import Callable, Iterable, Iterator
 
 from espnet_ext.errors import UserError
 
 ERROR, KEEP, UNK = "error", "keep", "unk"
-UNKNOWN = (ERROR, KEEP, UNK)
+UNKNOWN_POLICIES = (ERROR, KEEP, UNK)
 
 
-def convert(
+def pronounce_text(
     text: str, pronounce: Callable[[str], str], unknown: str = ERROR, unk: str = "<unk>"
 ) -> str:
-    """`pronounce(text)`; where that fails, word by word, by the policy `unknown`.
+    """Return `pronounce(text)`, with a policy for words that cannot be pronounced.
 
-    With "keep" a word that cannot be pronounced stays as it is written, with "unk" it becomes
-    `unk`; the words between such words are pronounced together. With "error", the UserError of
-    `pronounce` is raised.
+    Args:
+        pronounce: G2P for a text. It raises `UserError` if the text cannot be pronounced.
+        unknown: what to do with such words: "error": raise the `UserError`; "keep": keep the
+            spelling; "unk": replace the word by `unk`. The words between two such words are
+            pronounced together.
 
     >>> from espnet_ext.text.korean import pronounce
-    >>> convert("국물이 漢字 좋다", pronounce, "unk")
+    >>> pronounce_text("국물이 漢字 좋다", pronounce, "unk")
     '궁무리 <unk> 조타'
     """
     try:
@@ -26,21 +28,21 @@ def convert(
     except UserError:
         if unknown == ERROR:
             raise
-    said: list[str] = []
-    together: list[str] = []
+    parts: list[str] = []
+    run: list[str] = []  # consecutive words that can be pronounced
     for word in [*text.split(), None]:
-        if word is not None and _can(word, pronounce):
-            together.append(word)
+        if word is not None and _is_pronounceable(word, pronounce):
+            run.append(word)
             continue
-        if together:
-            said.append(pronounce(" ".join(together)))
-            together = []
+        if run:
+            parts.append(pronounce(" ".join(run)))
+            run = []
         if word is not None:
-            said.append(word if unknown == KEEP else unk)
-    return " ".join(one for one in said if one)
+            parts.append(word if unknown == KEEP else unk)
+    return " ".join(filter(None, parts))
 
 
-def _can(word: str, pronounce: Callable[[str], str]) -> bool:
+def _is_pronounceable(word: str, pronounce: Callable[[str], str]) -> bool:
     try:
         pronounce(word)
     except UserError:
@@ -48,8 +50,8 @@ def _can(word: str, pronounce: Callable[[str], str]) -> bool:
     return True
 
 
-def lines(
-    given: Iterable[str],
+def pronounce_lines(
+    lines: Iterable[str],
     pronounce: Callable[[str], str],
     name: str,
     *,
@@ -57,64 +59,66 @@ def lines(
     unknown: str = ERROR,
     unk: str = "<unk>",
     sentinel: str = "",
-    faults: list[UserError] | None = None,
+    errors: list[UserError] | None = None,
 ) -> Iterator[str]:
-    """A pronounced line for every line; UserError names the file and the line.
-
-    With `faults`, errors are collected there and the rest goes on: a line that cannot be
-    pronounced becomes empty, so that the others keep their numbers; with `kaldi` it is left out.
+    """Yield the pronunciation of every line.
 
     Args:
-        name: what to call the source in messages.
-        kaldi: whether the first field of a line is an id, which stays.
-        sentinel: a text that means "no transcript" and stays.
+        name: name of the input in error messages.
+        kaldi: whether the first field of a line is an utterance id, which is kept.
+        unknown: policy for words that cannot be pronounced, see `pronounce_text`.
+        sentinel: a transcript that means "no transcript". It is kept unchanged.
+        errors: if given, errors are appended to this list instead of raised. The line of an error
+            becomes empty, or is omitted if `kaldi`.
+
+    Raises:
+        UserError: a line cannot be pronounced and `errors` is None. The message contains the line
+            number.
     """
-    for number, line in enumerate(given, 1):
-        head, text = "", line.rstrip("\r\n")
+    for number, line in enumerate(lines, 1):
+        utterance, text = "", line.rstrip("\r\n")
         if kaldi:
-            head, *rest = text.split(maxsplit=1)[:2] or [""]
-            text = rest[0] if rest else ""
-            if not head:
-                none = UserError(f"{name}:{number}: no utterance id", "remove the empty line")
-                _fault(none, faults)
+            utterance, text = [*text.split(maxsplit=1), "", ""][:2]
+            if not utterance:
+                _report(UserError(f"{name}:{number}: no utterance id", "remove the line"), errors)
                 continue
         try:
-            said = (
-                text
-                if sentinel and text.strip() == sentinel
-                else convert(text, pronounce, unknown, unk)
-            )
+            if sentinel and text.strip() == sentinel:
+                pronounced = text
+            else:
+                pronounced = pronounce_text(text, pronounce, unknown, unk)
         except UserError as error:
-            of = f" (utterance {head})" if head else ""
-            _fault(UserError(f"{name}:{number}:{of} {error.message}", error.remedy), faults)
+            location = f"{name}:{number}: " + (f"utterance {utterance}: " if utterance else "")
+            _report(UserError(location + error.message, error.remedy), errors)
             if kaldi:
                 continue
-            said = ""
-        yield f"{head} {said}".strip() if kaldi else said
+            pronounced = ""
+        yield f"{utterance} {pronounced}".strip() if kaldi else pronounced
 
 
-def _fault(fault: UserError, faults: list[UserError] | None) -> None:
-    if faults is None:
-        raise fault from None
-    faults.append(fault)
+def _report(error: UserError, errors: list[UserError] | None) -> None:
+    if errors is None:
+        raise error from None
+    errors.append(error)
 
 
-def report(faults: list[UserError], most: int = 20) -> UserError:
-    """One error that lists others, at most `most` of them, each with its remedy.
+def combine_errors(errors: list[UserError], limit: int = 20) -> UserError:
+    """Return one error that lists the first `limit` of several errors.
 
-    >>> print(report([UserError("a:1: bad", "mend it"), UserError("a:9: bad")], 1).message)
-    2 faults; what could be pronounced is written
-      a:1: bad; remedy: mend it
+    >>> errors = [UserError("a:1: bad", "fix it"), UserError("a:9: bad")]
+    >>> print(combine_errors(errors, 1).message)
+    2 errors; everything that can be pronounced was written
+      a:1: bad; remedy: fix it
       … and 1 more
     """
     listed = [
-        f"  {one.message}" + (f"; remedy: {one.remedy}" if one.remedy else "")
-        for one in faults[:most]
+        f"  {error.message}" + (f"; remedy: {error.remedy}" if error.remedy else "")
+        for error in errors[:limit]
     ]
-    if len(faults) > most:
-        listed.append(f"  … and {len(faults) - most} more")
-    count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
+    if len(errors) > limit:
+        listed.append(f"  … and {len(errors) - limit} more")
+    count = f"{len(errors)} error{'s' if len(errors) > 1 else ''}"
     return UserError(
-        "\n".join([f"{count}; what could be pronounced is written", *listed]),
-        "mend the text, or choose --unknown keep or unk",
+        "\n".join([f"{count}; everything that can be pronounced was written", *listed]),
+        "correct the text, or choose --unknown keep or --unknown unk",
     )

@@ -1,9 +1,17 @@
-"""Hangul arithmetic (The Unicode Standard, section 3.12): syllables, jamo, letters.
+"""Hangul arithmetic: syllables, jamo and letters (The Unicode Standard, section 3.12).
 
-Three spellings of a sound live in Unicode. A *syllable* 한 is one character. *Conjoining jamo*
-ᄒ ᅡ ᆫ are its parts and know their position: ᄂ (lead) is not ᆫ (tail). *Letters* (compatibility
-jamo) ㅎ ㅏ ㄴ stand alone and know no position. Here "letter" always means the latter; a
-transcript holds syllables and, for half a syllable, letters.
+Korean is written in syllable blocks. A block has a lead (initial consonant), a vowel and optionally
+a tail (final consonant or consonant cluster): 한 "han" is ㅎ h + ㅏ a + ㄴ n. A syllable that
+begins with a vowel is written with the silent lead ㅇ: 아 "a". Unicode encodes the same sounds in
+three ways:
+
+- A *syllable* (한, U+D55C) is one precomposed character.
+- *Conjoining jamo* (ᄒ ᅡ ᆫ, U+1112 U+1161 U+11AB) are the parts of a syllable. They encode the
+  position: lead n (U+1102) and tail n (U+11AB) are different characters.
+- *Letters* (ㅎ ㅏ ㄴ, U+314E U+314F U+3134, "compatibility jamo") stand alone, without a position.
+
+In this package "letter" always means the last kind. Transcripts contain syllables, and letters
+where a speaker said only part of a syllable.
 
 Symbols: L lead index 0–18, V vowel index 0–20, T tail index 0–27 (0: no tail).
 """
@@ -13,10 +21,9 @@ import unicodedata
 LEADS = tuple("ㄱㄲㄴㄷㄸㄹㅁㅂㅃㅅㅆㅇㅈㅉㅊㅋㅌㅍㅎ")
 VOWELS = tuple("ㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ")
 TAILS = ("", *"ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ")
-CLUSTERS = {  # tails of two letters
-    **{"ㄳ": "ㄱㅅ", "ㄵ": "ㄴㅈ", "ㄶ": "ㄴㅎ", "ㄺ": "ㄹㄱ", "ㄻ": "ㄹㅁ", "ㄼ": "ㄹㅂ"},
-    **{"ㄽ": "ㄹㅅ", "ㄾ": "ㄹㅌ", "ㄿ": "ㄹㅍ", "ㅀ": "ㄹㅎ", "ㅄ": "ㅂㅅ"},
-}
+_CLUSTERS = "ㄳㄱㅅ ㄵㄴㅈ ㄶㄴㅎ ㄺㄹㄱ ㄻㄹㅁ ㄼㄹㅂ ㄽㄹㅅ ㄾㄹㅌ ㄿㄹㅍ ㅀㄹㅎ ㅄㅂㅅ"
+# Tail of two consonants → its two letters
+CLUSTERS = {cluster: (first, second) for cluster, first, second in map(tuple, _CLUSTERS.split())}
 
 _SYLLABLE, _LEAD, _VOWEL, _TAIL = 0xAC00, 0x1100, 0x1161, 0x11A7
 _L, _V, _T = len(LEADS), len(VOWELS), len(TAILS)
@@ -29,7 +36,7 @@ _LETTERS = frozenset(_LETTER_OF.values())
 
 
 def is_syllable(char: str) -> bool:
-    """Whether `char` is one precomposed syllable, 가–힣.
+    """Return whether `char` is one precomposed syllable, 가–힣.
 
     >>> is_syllable("값"), is_syllable("ㄱ")
     (True, False)
@@ -38,7 +45,7 @@ def is_syllable(char: str) -> bool:
 
 
 def is_letter(char: str) -> bool:
-    """Whether `char` is one modern letter standing alone, ㄱ–ㅣ (clusters such as ㄳ included).
+    """Return whether `char` is one modern letter, ㄱ–ㅣ (including clusters such as ㄳ).
 
     >>> is_letter("ㄳ"), is_letter("가"), is_letter("\\u1100")
     (True, False, False)
@@ -47,7 +54,7 @@ def is_letter(char: str) -> bool:
 
 
 def is_hangul(char: str) -> bool:
-    """Whether `char` may stand in a Korean transcript: a syllable or a letter.
+    """Return whether `char` is a syllable or a letter.
 
     >>> [is_hangul(c) for c in "가ㄱa1"]
     [True, True, False, False]
@@ -58,7 +65,8 @@ def is_hangul(char: str) -> bool:
 def decompose(syllable: str) -> tuple[int, int, int]:
     """Return (L, V, T), the indices into `LEADS`, `VOWELS` and `TAILS`.
 
-    Raises ValueError for anything but one syllable.
+    Raises:
+        ValueError: the argument is not exactly one syllable.
 
     >>> decompose("한")
     (18, 0, 4)
@@ -70,7 +78,10 @@ def decompose(syllable: str) -> tuple[int, int, int]:
 
 
 def compose(lead: int, vowel: int, tail: int = 0) -> str:
-    """Return the syllable of indices (L, V, T), the inverse of `decompose`.
+    """Return the syllable with indices (L, V, T), the inverse of `decompose`.
+
+    Raises:
+        ValueError: an index is out of range.
 
     >>> compose(18, 0, 4)
     '한'
@@ -81,7 +92,7 @@ def compose(lead: int, vowel: int, tail: int = 0) -> str:
 
 
 def split(syllable: str) -> tuple[str, str, str]:
-    """Return the letters (lead, vowel, tail); the tail is "" where there is none.
+    """Return the letters (lead, vowel, tail) of a syllable. Without a tail, the tail is "".
 
     >>> split("값"), split("아")
     (('ㄱ', 'ㅏ', 'ㅄ'), ('ㅇ', 'ㅏ', ''))
@@ -91,7 +102,10 @@ def split(syllable: str) -> tuple[str, str, str]:
 
 
 def join(lead: str, vowel: str, tail: str = "") -> str:
-    """Return the syllable of letters, the inverse of `split`; ValueError if there is none.
+    """Return the syllable made of letters, the inverse of `split`.
+
+    Raises:
+        ValueError: a letter cannot have this position.
 
     >>> join("ㄱ", "ㅏ", "ㅄ")
     '값'
@@ -100,9 +114,9 @@ def join(lead: str, vowel: str, tail: str = "") -> str:
 
 
 def to_jamo(text: str) -> str:
-    """Spell syllables as conjoining jamo, two or three each; everything else stays.
+    """Replace every syllable by its two or three conjoining jamo. Other characters stay.
 
-    Letters stay letters, so that `from_jamo` gives back exactly what was there.
+    Letters stay letters, so `from_jamo` restores the text exactly.
 
     >>> [f"{ord(c):x}" for c in to_jamo("각ㄱ")]
     ['1100', '1161', '11a8', '3131']
@@ -111,9 +125,9 @@ def to_jamo(text: str) -> str:
 
 
 def from_jamo(text: str) -> str:
-    """Compose conjoining jamo to syllables (NFC); what is left over becomes a letter.
+    """Compose conjoining jamo into syllables (NFC). Jamo that do not fit become letters.
 
-    Takes any sequence, a recogniser's output too: a tail without a vowel is no error.
+    Any sequence is accepted, including recogniser output such as a tail without a vowel.
 
     >>> from_jamo("\\u1100\\u1161\\u11a8\\u11a8\\u1100")
     '각ㄱㄱ'
@@ -122,7 +136,7 @@ def from_jamo(text: str) -> str:
 
 
 def to_letter(jamo: str) -> str:
-    """Return the letter of a conjoining jamo, whatever its position; others stay.
+    """Return the letter of a conjoining jamo in any position. Other characters stay.
 
     >>> to_letter("\\u1102"), to_letter("\\u11ab"), to_letter("ㄴ")
     ('ㄴ', 'ㄴ', 'ㄴ')
@@ -131,9 +145,10 @@ def to_letter(jamo: str) -> str:
 
 
 def to_conjoining(letter: str, position: str) -> str:
-    """Return the conjoining jamo of a letter as "lead", "vowel" or "tail".
+    """Return the conjoining jamo of a letter in position "lead", "vowel" or "tail".
 
-    Raises ValueError where the letter cannot stand there (no syllable ends in ㄸ).
+    Raises:
+        ValueError: the letter cannot have this position (no syllable ends in ㄸ).
 
     >>> [f"{ord(to_conjoining('ㄴ', p)):x}" for p in ("lead", "tail")]
     ['1102', '11ab']

@@ -1,7 +1,7 @@
-"""English words in Korean text as Korean says them: file → 파일, by the rules for loan words.
+"""English words in Hangul, as Korean pronounces loan words: file → 파일 pa-il.
 
-The rules are those of the Loan Word Orthography (외래어 표기법, chapter 3, section 1) applied to a
-word's phones. Established loans that do not follow them (coffee: 커피) are beyond it.
+Source: Loan Word Orthography (외래어 표기법), chapter 3, section 1, applied to the phones of a
+word. Established loan words that do not follow these rules are not covered (coffee: 커피 keo-pi).
 """
 
 import functools
@@ -19,81 +19,88 @@ _LEADS = {
     **{"JH": "ㅈ", "HH": "ㅎ", "M": "ㅁ", "N": "ㄴ", "L": "ㄹ", "R": "ㄹ", "NG": "ㅇ"},
 }
 _TAILS = {"M": "ㅁ", "N": "ㄴ", "NG": "ㅇ", "L": "ㄹ"}
-_STOPS = {"P": "ㅂ", "T": "ㅅ", "K": "ㄱ"}  # section 1, item 1: tails after short vowels
-_LONG = ("IY", "UW", "AW", "AY", "EY", "OY", "OW", "ER", "AO")
+_STOP_TAILS = {"P": "ㅂ", "T": "ㅅ", "K": "ㄱ"}  # item 1: after short vowels
+_LONG_VOWELS = ("IY", "UW", "AW", "AY", "EY", "OY", "OW", "ER", "AO")
+# Vowel → the vowel after a glide Y or W
 _Y = {"ㅏ": "ㅑ", "ㅐ": "ㅒ", "ㅓ": "ㅕ", "ㅔ": "ㅖ", "ㅗ": "ㅛ", "ㅜ": "ㅠ", "ㅣ": "ㅣ"}
 _W = {"ㅏ": "ㅘ", "ㅐ": "ㅙ", "ㅓ": "ㅝ", "ㅔ": "ㅞ", "ㅗ": "ㅝ", "ㅜ": "ㅜ", "ㅣ": "ㅟ"}
 
 
 @functools.lru_cache(maxsize=20_000)
-def hangul_of(word: str) -> str:
-    """An English word in Hangul, by the phones that `english_g2p` gives it.
+def english_to_hangul(word: str) -> str:
+    """Return an English word in Hangul. Its phones come from `english_g2p`.
 
-    >>> hangul_of("file"), hangul_of("computer"), hangul_of("team")
+    >>> english_to_hangul("file"), english_to_hangul("computer"), english_to_hangul("team")
     ('파일', '컴퓨터', '팀')
     """
-    from espnet_ext.text import english_g2p  # here: Korean without Latin letters needs no lexicon
+    from espnet_ext.text import english_g2p  # here: most Korean text needs no English dictionary
 
-    phones = english_g2p.phones_of(word)[0].split()
-    if "a" not in word.lower():  # the vowel of shop is written ㅗ
+    phones = english_g2p.pronunciations(word)[0].split()
+    if "a" not in word.lower():  # the vowel of "shop" is written ㅗ o
         phones = ["OW" if phone == "AA" else phone for phone in phones]
-    return transcribe(phones)
+    return phones_to_hangul(phones)
 
 
-def transcribe(phones: list[str]) -> str:
-    """Phones without stress in Hangul.
+def phones_to_hangul(phones: list[str]) -> str:
+    """Return phones without stress digits in Hangul.
 
-    >>> transcribe("S T R AY K".split()), transcribe("F L AE SH".split())
+    A consonant without a vowel after it becomes a tail, or a syllable with ㅡ eu or ㅣ i of its
+    own.
+
+    >>> phones_to_hangul("S T R AY K".split()), phones_to_hangul("F L AE SH".split())
     ('스트라이크', '플래시')
     """
-    said: list[list[str]] = []  # lead, vowel, tail of each syllable
+    syllables: list[list[str]] = []  # [lead, vowel, tail]
     lead, glide = "", ""
-    for number, phone in enumerate(phones):
-        before = phones[number - 1] if number else ""
-        after = phones[number + 1] if number + 1 < len(phones) else ""
+    for index, phone in enumerate(phones):
+        previous_phone = phones[index - 1] if index else ""
+        next_phone = phones[index + 1] if index + 1 < len(phones) else ""
         if phone in _VOWELS:
-            schwa = phone == "AH" and phones[number + 1 :] == ["L"] and lead
-            for place, vowel in enumerate("ㅡ" if schwa else _VOWELS[phone]):  # apple: 애플
-                if not place and glide:
+            is_schwa = phone == "AH" and phones[index + 1 :] == ["L"] and lead
+            for position, vowel in enumerate("ㅡ" if is_schwa else _VOWELS[phone]):  # apple: 애플
+                if not position and glide:
                     vowel = {"Y": _Y, "W": _W}[glide][vowel]
-                said.append([lead if not place and lead else "ㅇ", vowel, ""])
+                syllables.append([lead if not position and lead else "ㅇ", vowel, ""])
             lead, glide = "", ""
         elif phone in ("Y", "W"):
             glide = phone
-        elif after in _VOWELS or (after in ("Y", "W") and number + 2 < len(phones)):
-            if phone == "L" and said and not said[-1][2]:
-                said[-1][2] = "ㄹ"  # item 6: ㄹㄹ within a word
+        elif next_phone in _VOWELS or (next_phone in ("Y", "W") and index + 2 < len(phones)):
+            if phone == "L" and syllables and not syllables[-1][2]:
+                syllables[-1][2] = "ㄹ"  # item 6: L between vowels is written twice
             lead = "" if phone == "NG" else _LEADS[phone]
             if phone == "NG":
-                _tail(said, "ㅇ")
-            glide = "Y" if phone == "SH" and after in _VOWELS else ""
+                _add_tail(syllables, "ㅇ")
+            glide = "Y" if phone == "SH" and next_phone in _VOWELS else ""
         else:
-            _close(said, phone, before, after)
-    return "".join(hangul.join(*syllable) for syllable in said)
+            _add_coda(syllables, phone, previous_phone, next_phone)
+    return "".join(hangul.join(*syllable) for syllable in syllables)
 
 
-def _tail(said: list[list[str]], tail: str) -> bool:
-    if said and not said[-1][2]:
-        said[-1][2] = tail
+def _add_tail(syllables: list[list[str]], tail: str) -> bool:
+    """Give the last syllable a tail if it has none. Return whether it was added."""
+    if syllables and not syllables[-1][2]:
+        syllables[-1][2] = tail
         return True
     return False
 
 
-def _close(said: list[list[str]], phone: str, before: str, after: str) -> None:
-    """A consonant that no vowel follows: a tail, or a syllable of its own."""
+def _add_coda(syllables: list[list[str]], phone: str, previous_phone: str, next_phone: str) -> None:
+    """Add a consonant that no vowel follows: as a tail, or as a syllable of its own."""
     if phone == "R":
         return
-    if phone in _TAILS and _tail(said, _TAILS[phone]):
+    if phone in _TAILS and _add_tail(syllables, _TAILS[phone]):
         return
-    short = before in _VOWELS and before not in _LONG
-    stop = phone in _STOPS and short and after not in ("L", "R", "M", "N")
-    if stop and _tail(said, _STOPS[phone]):
+    after_short_vowel = previous_phone in _VOWELS and previous_phone not in _LONG_VOWELS
+    is_stop_tail = (
+        phone in _STOP_TAILS and after_short_vowel and next_phone not in ("L", "R", "M", "N")
+    )
+    if is_stop_tail and _add_tail(syllables, _STOP_TAILS[phone]):
         return
     if phone in ("SH", "CH", "JH", "ZH"):
-        vowel = "ㅠ" if phone == "SH" and after else "ㅣ"
+        vowel = "ㅠ" if phone == "SH" and next_phone else "ㅣ"
     else:
         vowel = "ㅡ"
     lead = _LEADS[phone] if phone != "NG" else "ㅇ"
-    if phone == "L" and said:
-        said[-1][2] = said[-1][2] or "ㄹ"
-    said.append([lead, vowel, "ㄹ" if after == "L" else ""])
+    if phone == "L" and syllables:
+        syllables[-1][2] = syllables[-1][2] or "ㄹ"
+    syllables.append([lead, vowel, "ㄹ" if next_phone == "L" else ""])

@@ -1,9 +1,13 @@
-"""Digits, units and Latin letters as Korean says them: 3시 → 세시, 3분 → 삼분, 5km → 오킬로미터."""
+"""Digits, units and Latin letters as Korean words (text normalisation for Korean G2P).
+
+Korean has two numeral systems, chosen by the counted unit: native numerals (3시 세시 se-si, "three
+o'clock") and Sino-Korean ones (3분 삼분 sam-bun, "three minutes"; 5km 오킬로미터 o-kil-lo-mi-teo).
+"""
 
 import re
 from collections.abc import Callable, Iterable
 
-from espnet_ext.text.korean_loans import hangul_of
+from espnet_ext.text.korean_loans import english_to_hangul
 
 _DIGITS = "영일이삼사오육칠팔구"
 _TENS = ("", "십", "백", "천")
@@ -11,9 +15,10 @@ _MYRIADS = ("", "만", "억", "조", "경")
 _NATIVE_ONES = ("", "한", "두", "세", "네", "다섯", "여섯", "일곱", "여덟", "아홉")
 _NATIVE_TENS = ("", "열", "스물", "서른", "마흔", "쉰", "예순", "일흔", "여든", "아흔")
 
-# Counters of native numerals; every other counter takes Sino-Korean ones. The longest that matches
-# counts, so that 시간 is not 시. 번 counts times only where more than a number is said (3번만):
-# otherwise it numbers things (3번), which is what writers use digits for.
+# Counters (measure words) that take native numerals. All other counters take Sino-Korean ones. The
+# longest match is used, so that 시간 ("hours") is not read as 시 ("o'clock"). 번 beon takes a
+# native numeral only where it means "times" (3번만, "only three times"). Otherwise it means
+# "number" (3번).
 _NATIVE = """
     가지 가구 가닥 가마 갈래 개 개비 건 걸음 곡 곳 군데 권 그루 그릇 근 꼭지 끼 다발 달 대 덩이 돌
     두름 마디 마리 마지기 매 명 모 모금 무리 묶음 바구니 바퀴 발 발짝 방울 배 벌 번째 병 봉지
@@ -21,15 +26,18 @@ _NATIVE = """
     줄 줌 짝 차례 채 척 첩 켤레 코 타 토막 톨 통 판 편 포기 표 푼 필 해(?=째|를)
     번(?=만|이나|씩|이상|밖|더|\\s더|\\s정도|\\s만|\\s이상)
 """
-# Longer words that begin like one of them
+# Words that begin like one of these but take Sino-Korean numerals
 _SINO = "개월 개년 개국 명령 번지 시리즈 장조 점대 배수 판사 편제"
 
 
-def _any(words: Iterable[str]) -> str:
+def _alternatives(words: Iterable[str]) -> str:
+    """Return a regular expression that matches any of the words, the longest first."""
     return "|".join(sorted(words, key=len, reverse=True))
 
 
-_NATIVE_UNIT = re.compile(f" ?(?!{_any(_SINO.split())})(?:{_any(_NATIVE.split())})")
+_NATIVE_UNIT = re.compile(
+    f" ?(?!{_alternatives(_SINO.split())})(?:{_alternatives(_NATIVE.split())})"
+)
 _UNIT_ROWS = """
     %=퍼센트 ％=퍼센트 ℃=도 °C=도 ℉=도 °F=도 °=도 km/h=킬로미터 km²=제곱킬로미터 km=킬로미터
     ㎞=킬로미터 cm=센티미터 ㎝=센티미터 mm=밀리미터 ㎜=밀리미터 m²=제곱미터 ㎡=제곱미터 m=미터
@@ -40,7 +48,7 @@ _UNIT_ROWS = """
     £=파운드 ¥=엔
 """
 _UNITS = dict(pair.split("=") for pair in _UNIT_ROWS.split())
-_SCALES = {"km/h": "시속 ", "℃": "섭씨 ", "°C": "섭씨 ", "℉": "화씨 ", "°F": "화씨 "}
+_UNIT_PREFIXES = {"km/h": "시속 ", "℃": "섭씨 ", "°C": "섭씨 ", "℉": "화씨 ", "°F": "화씨 "}
 _MONEY = {
     **{"$": "달러", "＄": "달러", "₩": "원", "￦": "원", "€": "유로", "£": "파운드", "¥": "엔"},
 }
@@ -56,44 +64,44 @@ _NAME_ROWS = """
     busan=부산 korea=코리아 kimchi=김치 covid=코비드 covid-19=코비드일구 coffee=커피
 """
 _NAMES = dict(pair.split("=") for pair in _NAME_ROWS.split())
-# Small letters that are spelled although they have a vowel
+# Lower-case abbreviations that are spelled letter by letter although they contain a vowel
 _SPELLED_ROW = "ai api atm ceo cpu eu gpu id io ip os ott pc ui uk url usa usb ux"
 _SPELLED = frozenset(_SPELLED_ROW.split())
-# Words of English sentences, said in full, and titles; in capitals (AS, MS) they are letters
+# Function words of English sentences, and titles. In capitals (AS, MS) they are abbreviations.
 _ENGLISH_ROW = """
     and=앤드 of=오브 for=포 to=투 from=프롬 or=오어 an=언 are=아 as=애즈 at=앳 can=캔 my=마이
     mr=미스터 mrs=미시즈 ms=미즈 dr=닥터 vs=대
 """
 _ENGLISH = dict(pair.split("=") for pair in _ENGLISH_ROW.split())
-# Before these a nought in front is not said: 05분
+# Units before which a leading zero is not read: 05분 오분 o-bun, "five minutes"
 _CLOCK_UNIT = re.compile(" ?(?:시(?!리|장|민|스|험|도|대)|분(?!의)|초|월|일(?!본))")
 _SYMBOLS = {"&": "앤드", "+": "더하기", "=": "이퀄", "@": "골뱅이", "×": "곱하기", "÷": "나누기"}
 _NUMBER = r"\d{1,3}(?:,\d{3})+(?!\d)|\d+"
 
 
-def sino(number: int) -> str:
-    """A number in Sino-Korean numerals.
+def sino_korean(number: int) -> str:
+    """Return a number in Sino-Korean numerals.
 
-    >>> sino(2024), sino(10000), sino(305), sino(0)
+    >>> sino_korean(2024), sino_korean(10000), sino_korean(305), sino_korean(0)
     ('이천이십사', '만', '삼백오', '영')
     """
     if number == 0:
         return _DIGITS[0]
-    said = ""
-    for power, group in enumerate(_groups(number)):
+    numeral = ""
+    for power, group in enumerate(_groups_of_four(number)):
         words = "".join(
-            ("" if digit == "1" and place else _DIGITS[int(digit)]) + _TENS[place]
-            for place, digit in zip((3, 2, 1, 0), f"{group:04d}", strict=True)
+            ("" if digit == "1" and exponent else _DIGITS[int(digit)]) + _TENS[exponent]
+            for exponent, digit in zip((3, 2, 1, 0), f"{group:04d}", strict=True)
             if digit != "0"
         )
         if power == 1 and number < 20000:
-            words = ""  # 만, not 일만
-        said = (words + _MYRIADS[power] if group else "") + said
-    return said
+            words = ""  # 10,000 is 만 man, not 일만 il-man
+        numeral = (words + _MYRIADS[power] if group else "") + numeral
+    return numeral
 
 
-def _groups(number: int) -> list[int]:
-    """Groups of four digits, the last first."""
+def _groups_of_four(number: int) -> list[int]:
+    """Return the groups of four digits of a number, the least significant group first."""
     groups = []
     while number:
         number, group = divmod(number, 10000)
@@ -102,7 +110,10 @@ def _groups(number: int) -> list[int]:
 
 
 def native(number: int) -> str:
-    """A number from 1 to 99 in native numerals, as before a counter.
+    """Return a number from 1 to 99 in native numerals, in their form before a counter.
+
+    Raises:
+        ValueError: the number is out of range.
 
     >>> native(3), native(20), native(25)
     ('세', '스무', '스물다섯')
@@ -114,134 +125,147 @@ def native(number: int) -> str:
 
 
 def digits(text: str) -> str:
-    """Digits one by one; nought is 공, as in telephone numbers.
+    """Read digits one by one. Zero is 공 gong, as in telephone numbers.
 
     >>> digits("010")
     '공일공'
     """
-    return "".join("공" if one == "0" else _DIGITS[int(one)] for one in text)
+    return "".join("공" if digit == "0" else _DIGITS[int(digit)] for digit in text)
 
 
 def spell_out(text: str) -> str:
-    """Return `text` with digits, units and Latin letters in Hangul; everything else stays.
+    """Return `text` with digits, units and Latin letters in Hangul. Everything else stays.
 
     >>> spell_out("3시 30분에 5명, 2.5km, TV")
     '세시 삼십분에 다섯명, 이쩜오킬로미터, 티브이'
     """
-    if _NOTHING.search(text) is None:
+    if _NEEDS_READING.search(text) is None:
         return text
     for pattern, reading in _READINGS:
         text = pattern.sub(reading, text)
     return text
 
 
-def _amount(whole: str, fraction: str | None, after: str) -> str:
-    """A number before `after`, which decides whether it is native, Sino-Korean or digits."""
+def _read_number(whole: str, fraction: str | None, after: str) -> str:
+    """Read a number as a native numeral, a Sino-Korean numeral or digits.
+
+    Args:
+        fraction: the decimal point and the digits after it, if any.
+        after: the text after the number, which determines the numeral system.
+    """
     plain = whole.replace(",", "")
     if fraction:
-        return sino(int(plain)) + "쩜" + "".join(_DIGITS[int(digit)] for digit in fraction[1:])
+        return (
+            sino_korean(int(plain)) + "쩜" + "".join(_DIGITS[int(digit)] for digit in fraction[1:])
+        )
     number = int(plain)
     if len(plain) == 2 and plain.startswith("0") and _CLOCK_UNIT.match(after):
         plain = str(number)
     if (len(plain) > 1 and plain.startswith("0")) or number >= 10000 ** len(_MYRIADS):
         return digits(plain)
-    decade = number % 10 == 0 and after.startswith("대")  # 20대: an age
-    if 0 < number < 100 and not decade and _NATIVE_UNIT.match(after):
+    is_decade = number % 10 == 0 and after.startswith("대")  # 20대, "one's twenties"
+    if 0 < number < 100 and not is_decade and _NATIVE_UNIT.match(after):
         return native(number)
-    return sino(number)
+    return sino_korean(number)
 
 
-def _measured(found: re.Match) -> str:
-    scale = _SCALES.get(found[4], "")
-    return scale + _minus(found[1]) + _amount(found[2], found[3], "") + _UNITS[found[4]]
+def _read_quantity(match: re.Match) -> str:
+    prefix = _UNIT_PREFIXES.get(match[4], "")
+    return prefix + _minus(match[1]) + _read_number(match[2], match[3], "") + _UNITS[match[4]]
 
 
-def _bare(found: re.Match) -> str:
-    after = found.string[found.end() :]
-    return _minus(found[1]) + _amount(found[2], found[3], after)
+def _read_plain_number(match: re.Match) -> str:
+    after = match.string[match.end() :]
+    return _minus(match[1]) + _read_number(match[2], match[3], after)
 
 
 def _minus(sign: str) -> str:
     return "마이너스 " if sign else ""
 
 
-def _latin(found: re.Match) -> str:
-    """Capitals, lone letters and words without a vowel are spelled, others are read as English."""
-    word = found[0]
-    if word == "a" and re.match(" [A-Za-z]", found.string[found.end() :]):
+def _read_latin(match: re.Match) -> str:
+    """Read a Latin word: capitals, lone letters and words without a vowel letter by letter."""
+    word = match[0]
+    if word == "a" and re.match(" [A-Za-z]", match.string[match.end() :]):  # the article
         return "어"
     if not word.isupper() and word.lower() in _ENGLISH:
         return _ENGLISH[word.lower()]
-    vowel = re.search("[aeiouy]", word.lower())
-    if word.isupper() or len(word) == 1 or not vowel or word in _SPELLED:
+    has_vowel = re.search("[aeiouy]", word.lower())
+    if word.isupper() or len(word) == 1 or not has_vowel or word in _SPELLED:
         return "".join(LETTERS[letter.upper()] for letter in word)
-    return hangul_of(word)
+    return english_to_hangul(word)
 
 
-def _singly(found: re.Match) -> str:
-    return " ".join(digits(group) for group in found.groups())
+def _read_digit_groups(match: re.Match) -> str:
+    return " ".join(digits(group) for group in match.groups())
 
 
-def _memorial(found: re.Match) -> str:
-    """6·25, 3·1: month and day, digit by digit."""
-    return "".join(_DIGITS[int(one)] for one in found[0] if one.isdigit())
+def _read_memorial_day(match: re.Match) -> str:
+    """Read the name of an event by its date (6·25, 3·1): month and day, digit by digit."""
+    return "".join(_DIGITS[int(char)] for char in match[0] if char.isdigit())
 
 
-def _clock(found: re.Match) -> str:
-    hour, minute = int(found[1]), int(found[2])
+def _read_clock(match: re.Match) -> str:
+    """Read 3:30 as a time, or as a ratio if it is not a valid time."""
+    hour, minute = int(match[1]), int(match[2])
     if hour > 24 or minute > 59:
-        return f"{sino(hour)} 대 {sino(minute)}"
-    said = (native(hour) if 0 < hour <= 12 else sino(hour)) + "시"
-    return said + (f" {sino(minute)}분" if minute else "")
+        return _read_ratio(match)
+    reading = (native(hour) if 0 < hour <= 12 else sino_korean(hour)) + "시"
+    return reading + (f" {sino_korean(minute)}분" if minute else "")
 
 
-def _ratio(found: re.Match) -> str:
-    return f"{sino(int(found[1]))} 대 {sino(int(found[2]))}"
+def _read_ratio(match: re.Match) -> str:
+    return f"{sino_korean(int(match[1]))} 대 {sino_korean(int(match[2]))}"
 
 
-def _emergency(found: re.Match) -> str:
-    return digits(found[0])
+def _read_fraction(match: re.Match) -> str:
+    return f"{sino_korean(int(match[2]))}분의 {sino_korean(int(match[1]))}"
 
 
-def _date(found: re.Match) -> str:
-    year, month, day = map(int, found.groups())
-    return f"{sino(year)}년 {month}월 {sino(day)}일"
+def _read_date(match: re.Match) -> str:
+    year, month, day = map(int, match.groups())
+    return f"{sino_korean(year)}년 {month}월 {sino_korean(day)}일"
 
 
-_NOTHING = re.compile("[0-9A-Za-z&+=@×÷]")
-_LATIN = r"(?![A-Za-z])"
+_NEEDS_READING = re.compile("[0-9A-Za-z&+=@×÷]")
+_ANY_UNIT = _alternatives(map(re.escape, _UNITS))
+_NOT_LATIN = r"(?![A-Za-z])"
+# Applied in this order, each to the result of the ones before it
 _READINGS: tuple[tuple[re.Pattern, str | Callable[[re.Match], str]], ...] = tuple(
     (re.compile(pattern), reading)
     for pattern, reading in (
-        (r"(?<!\d)(0\d{1,2})[-‐–. ]?(\d{3,4})[-‐–. ](\d{4})(?!\d)", _singly),  # telephone
-        (r"(?<!\d)(\d{3,4})-(\d{4})(?!\d)", _singly),
-        (r"(?<!\d)(\d{1,2})[·ㆍ](\d{1,2})(?!\d)", _memorial),
-        (r"(?<![\d.])(?:4\.19|5\.18|6\.25|8\.15)(?![\d.%]| ?[a-zA-Z㎞㎝㎏])", _memorial),
-        (r"(?<!\d)(\d{1,2}):(\d{2})(?!\d)", _clock),
-        (r"(?<![\d:])(\d{1,3}):(\d{1,3})(?![\d:])", _ratio),
-        (r"(?<!\d)(\d{4})[./-](\d{1,2})[./-](\d{1,2})(?!\d)\.?", _date),
-        (r"(?<!\d)(\d+)/(\d+)(?!\d)", lambda m: f"{sino(int(m[2]))}분의 {sino(int(m[1]))}"),
+        (
+            r"(?<!\d)(0\d{1,2})[-‐–. ]?(\d{3,4})[-‐–. ](\d{4})(?!\d)",
+            _read_digit_groups,
+        ),  # telephone
+        (r"(?<!\d)(\d{3,4})-(\d{4})(?!\d)", _read_digit_groups),
+        (r"(?<!\d)(\d{1,2})[·ㆍ](\d{1,2})(?!\d)", _read_memorial_day),
+        (r"(?<![\d.])(?:4\.19|5\.18|6\.25|8\.15)(?![\d.%]| ?[a-zA-Z㎞㎝㎏])", _read_memorial_day),
+        (r"(?<!\d)(\d{1,2}):(\d{2})(?!\d)", _read_clock),
+        (r"(?<![\d:])(\d{1,3}):(\d{1,3})(?![\d:])", _read_ratio),
+        (r"(?<!\d)(\d{4})[./-](\d{1,2})[./-](\d{1,2})(?!\d)\.?", _read_date),
+        (r"(?<!\d)(\d+)/(\d+)(?!\d)", _read_fraction),
         (
             rf"([$＄₩￦€£¥]) ?({_NUMBER})(\.\d+)?",
-            lambda m: _amount(m[2], m[3], "") + _MONEY[m[1]],
+            lambda m: _read_number(m[2], m[3], "") + _MONEY[m[1]],
         ),
         (r"(?<!\d)(?:0?6|10)월", lambda m: "시월" if m[0] == "10월" else "유월"),
-        (  # to call: 119에, 112로; not 112에서 115까지
+        (  # emergency calls (119에, 112로), not ranges (112에서 115까지)
             r"(?<![\w.,:/~∼〜–-])(?:11[2349]|1339)"
             r"(?=에(?!서)|로|번(?!째|지|길)| ?신고|[^\w%.,]*$|\.\s*$)",
-            _emergency,
+            lambda m: digits(m[0]),
         ),
         (r"(?<=\d)\s?[~∼〜-]\s?(?=\d)", "에서 "),
         (
-            rf"((?<![\w.])-|)({_NUMBER})(\.\d+)? ?({_any(map(re.escape, _UNITS))}){_LATIN}",
-            _measured,
+            rf"((?<![\w.])-|)({_NUMBER})(\.\d+)? ?({_ANY_UNIT}){_NOT_LATIN}",
+            _read_quantity,
         ),
         (
-            rf"(?i)(?<![A-Za-z])(?:{_any(_NAMES)})(?![A-Za-z\d])",
+            rf"(?i)(?<![A-Za-z])(?:{_alternatives(_NAMES)})(?![A-Za-z\d])",
             lambda m: _NAMES[m[0].lower()],
         ),
-        (rf"((?<![\w.])-|)({_NUMBER})(\.\d+)?", _bare),
-        (r"[A-Za-z]+", _latin),
+        (rf"((?<![\w.])-|)({_NUMBER})(\.\d+)?", _read_plain_number),
+        (r"[A-Za-z]+", _read_latin),
         (r" ?[&+=@×÷] ?", lambda m: f" {_SYMBOLS[m[0].strip()]} "),
     )
 )

@@ -1,6 +1,7 @@
-"""The 39 phones of the CMU Pronouncing Dictionary (no stress digits), and other ways to write them.
+"""The 39 phones of the CMU Pronouncing Dictionary, as ARPABET, IPA and espeak-ng mnemonics.
 
-A phone text is phones with a space between, without word boundaries: "HH AH L OW".
+A phone string is phones without stress digits, separated by spaces, without word boundaries:
+"HH AH L OW".
 """
 
 VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
@@ -10,7 +11,7 @@ CONSONANTS = (
 )
 PHONES = tuple(sorted(VOWELS + CONSONANTS))
 
-# Phone → phoneme mnemonic of espeak-ng's voice en-us, for input within [[…]].
+# Phone → phoneme mnemonic of espeak-ng's voice en-us, for phoneme input inside [[…]].
 ESPEAK = {
     **{"AA": "A:", "AE": "a", "AH": "V", "AO": "O:", "AW": "aU", "AY": "aI", "EH": "E"},
     **{"ER": "3:", "EY": "eI", "IH": "I", "IY": "i:", "OW": "oU", "OY": "OI", "UH": "U"},
@@ -20,7 +21,7 @@ ESPEAK = {
     "ZH": "Z",
 }
 
-# Phone → International Phonetic Alphabet (General American values).
+# Phone → International Phonetic Alphabet (General American).
 IPA = {
     **{"AA": "ɑ", "AE": "æ", "AH": "ʌ", "AO": "ɔ", "AW": "aʊ", "AY": "aɪ", "EH": "ɛ"},
     **{"ER": "ɝ", "EY": "eɪ", "IH": "ɪ", "IY": "i", "OW": "oʊ", "OY": "ɔɪ", "UH": "ʊ"},
@@ -30,12 +31,12 @@ IPA = {
     "ZH": "ʒ",
 }
 
-# Vowels that English gives full weight wherever they stand; the others may be reduced.
-_FULL = frozenset(VOWELS) - {"AH", "ER", "IH", "UH"}
+# Vowels that English never reduces. The other vowels may be reduced in unstressed syllables.
+_UNREDUCED = frozenset(VOWELS) - {"AH", "ER", "IH", "UH"}
 
 
 def strip_stress(phone: str) -> str:
-    """A phone without its stress digit.
+    """Return a phone without its stress digit.
 
     >>> strip_stress("AH0"), strip_stress("NG")
     ('AH', 'NG')
@@ -44,7 +45,7 @@ def strip_stress(phone: str) -> str:
 
 
 def is_phone(symbol: str) -> bool:
-    """Whether a symbol is one of the 39 phones, without stress.
+    """Return whether a symbol is one of the 39 phones, without a stress digit.
 
     >>> is_phone("AH"), is_phone("AH0"), is_phone("ax")
     (True, False, False)
@@ -53,7 +54,7 @@ def is_phone(symbol: str) -> bool:
 
 
 def is_vowel(symbol: str) -> bool:
-    """Whether a phone is a vowel (diphthongs and ER included).
+    """Return whether a phone is a vowel (including diphthongs and ER).
 
     >>> is_vowel("ER"), is_vowel("R")
     (True, False)
@@ -62,7 +63,10 @@ def is_vowel(symbol: str) -> bool:
 
 
 def to_ipa(text: str) -> str:
-    """A phone text in the International Phonetic Alphabet; KeyError for what is no phone.
+    """Return a phone string in the International Phonetic Alphabet.
+
+    Raises:
+        KeyError: a symbol is not a phone.
 
     >>> to_ipa("HH AH L OW")
     'hʌloʊ'
@@ -71,26 +75,36 @@ def to_ipa(text: str) -> str:
 
 
 def to_espeak(text: str) -> str:
-    """A phone text as phoneme input for espeak-ng (voice en-us), every phone as it is written.
+    """Return a phone string as phoneme input for espeak-ng (voice en-us).
 
-    espeak-ng joins, reduces and assimilates phonemes; the marks that prevent it are placed here:
-    `|` keeps neighbours apart (T SH is not CH), `'` keeps a vowel full and a final IH from
-    becoming IY, `;` keeps N before K and G from becoming NG, and `t2` is a T that is not flapped.
+    espeak-ng merges, reduces and assimilates phonemes. The marks inserted here prevent it, so that
+    every phone is spoken as written:
+
+    - `|` separates neighbours, so that T SH does not become CH.
+    - `'` keeps a vowel unreduced, and keeps a final IH from becoming IY.
+    - `;` keeps N before K and G from becoming NG.
+    - `t2` is a T that does not become a flap.
+
+    Raises:
+        KeyError: a symbol is not a phone.
 
     >>> to_espeak("S IH NG IH N G")
     '[[s|I|N|I|n;|g]]'
     """
     phones = text.split()
-    pairs = zip(phones, [*phones[1:], ""][: len(phones)], strict=True)
-    return "[[" + "|".join(_spoken(*pair) for pair in pairs) + "]]"
+    mnemonics = [
+        _espeak_mnemonic(phone, next_phone)
+        for phone, next_phone in zip(phones, [*phones[1:], ""], strict=False)
+    ]
+    return "[[" + "|".join(mnemonics) + "]]"
 
 
-def _spoken(phone: str, following: str) -> str:
+def _espeak_mnemonic(phone: str, next_phone: str) -> str:
     mnemonic = ESPEAK[phone]
-    if phone in _FULL or (phone == "IH" and not following):
+    if phone in _UNREDUCED or (phone == "IH" and not next_phone):
         return "'" + mnemonic
-    if phone == "N" and following in ("K", "G"):
+    if phone == "N" and next_phone in ("K", "G"):
         return mnemonic + ";"
-    if phone == "T" and is_vowel(following):
+    if phone == "T" and is_vowel(next_phone):
         return "t2"
     return mnemonic

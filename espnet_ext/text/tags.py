@@ -1,6 +1,7 @@
-"""Tags: labels written into a transcript as tokens, `<name:value>` (TokenVerse, arXiv 2407.04444).
+"""Inline tags: utterance labels written into a transcript as tokens `<name:value>`.
 
-A tag is one token for every kind of tokenizer, and is no part of what is scored as text.
+Source: TokenVerse, arXiv 2407.04444. Every tokenizer treats a tag as one token. Tags are removed
+before a transcript is scored as text.
 """
 
 import re
@@ -10,7 +11,7 @@ TAG = re.compile(r"<([A-Za-z][A-Za-z0-9_]*):([^\s<>]+)>")
 
 
 def make_tag(name: str, value: str) -> str:
-    """The tag of a label; spaces in the label become `_`.
+    """Return the tag of a label. Spaces in the value become `_`.
 
     >>> make_tag("l1", "Hindi")
     '<l1:Hindi>'
@@ -19,7 +20,7 @@ def make_tag(name: str, value: str) -> str:
 
 
 def label_token(value: str) -> str:
-    """A label as one word.
+    """Return a label as one token: spaces become `_`, angle brackets become parentheses.
 
     >>> label_token("Mandarin Chinese")
     'Mandarin_Chinese'
@@ -28,7 +29,9 @@ def label_token(value: str) -> str:
 
 
 def split_tags(text: str) -> tuple[str, dict[str, str]]:
-    """A transcript without its tags, and their values; of two of one name the last one counts.
+    """Return a transcript without its tags, and the tags as a dictionary name → value.
+
+    If a name occurs more than once, its last value is returned.
 
     >>> split_tags("i like it <l1:Hindi>")
     ('i like it', {'l1': 'Hindi'})
@@ -38,30 +41,30 @@ def split_tags(text: str) -> tuple[str, dict[str, str]]:
     return " ".join(TAG.sub(" ", text).split()), dict(TAG.findall(text))
 
 
-def kinds_of(tokens: Iterable[str]) -> dict[str, list[int]]:
-    """Kinds of tags among tokens, by name, each with the numbers of its tokens.
+def tag_token_ids(token_list: Iterable[str]) -> dict[str, list[int]]:
+    """Return the tags in a token list: tag name → ids of the tokens with this name.
 
-    >>> kinds_of(["a", "<l1:Hindi>", "<space>", "<l1:Thai>"])
+    >>> tag_token_ids(["a", "<l1:Hindi>", "<space>", "<l1:Thai>"])
     {'l1': [1, 3]}
     """
-    found: dict[str, list[int]] = {}
-    for number, token in enumerate(tokens):
+    ids: dict[str, list[int]] = {}
+    for token_id, token in enumerate(token_list):
         if match := TAG.fullmatch(token):
-            found.setdefault(match[1], []).append(number)
-    return dict(sorted(found.items()))
+            ids.setdefault(match[1], []).append(token_id)
+    return dict(sorted(ids.items()))
 
 
-def task_of(output: str, kind: str) -> str:
-    """The name of a kind of tag within an output, as a task.
+def tag_task(output: str, tag_name: str) -> str:
+    """Return the task name of the tags called `tag_name` in the transcripts of `output`.
 
-    >>> task_of("meaning", "l1")
+    >>> tag_task("meaning", "l1")
     'meaning.l1'
     """
-    return f"{output}.{kind}"
+    return f"{output}.{tag_name}"
 
 
 def output_of(task: str) -> str:
-    """The output that a task belongs to; an output is a task of its own.
+    """Return the output that a task belongs to. The task of a whole output is its name.
 
     >>> output_of("meaning.l1"), output_of("meaning")
     ('meaning', 'meaning')
@@ -69,17 +72,17 @@ def output_of(task: str) -> str:
     return task.partition(".")[0]
 
 
-def pieces(text: str) -> list[str]:
-    """Characters of a text, a tag being one.
+def split_characters(text: str) -> list[str]:
+    """Return the characters of a text. A tag counts as one character.
 
-    >>> pieces("ab<l1:x>")
+    >>> split_characters("ab<l1:x>")
     ['a', 'b', '<l1:x>']
     """
     if "<" not in text:
         return list(text)
-    found: list[str] = []
+    characters: list[str] = []
     end = 0
     for match in TAG.finditer(text):
-        found += [*text[end : match.start()], match.group()]
+        characters += [*text[end : match.start()], match.group()]
         end = match.end()
-    return [*found, *text[end:]]
+    return [*characters, *text[end:]]

@@ -1,7 +1,8 @@
-"""Transcript ↔ tokens, one tokenizer an output: char, jamo, phone, word, SentencePiece, label.
+"""Tokenizers (char, jamo, phone, word, SentencePiece, label) and token lists.
 
-Each type has a stock ESPnet twin, so that every head can be exported: `jamo` is `char` over
-conjoining jamo (NFD), which NFC turns back into syllables; `phone` is `word` over phones.
+Each output has one tokenizer. Each type has an equivalent tokenizer in stock ESPnet, so that every
+head can be exported. `jamo` is ESPnet's `char` applied to conjoining jamo (NFD), and NFC restores
+the syllables. `phone` is ESPnet's `word` applied to phones.
 """
 
 import unicodedata
@@ -11,14 +12,14 @@ from pathlib import Path
 from typing import Protocol
 
 from espnet_ext.errors import UserError
-from espnet_ext.text.tags import TAG, label_token, pieces
+from espnet_ext.text.tags import TAG, label_token, split_characters
 
 BLANK, UNK, SOS_EOS = "<blank>", "<unk>", "<sos/eos>"
 SPACE = "<space>"
 
 
 class Tokenizer(Protocol):
-    """Text to tokens and back; `espnet_type` names the stock tokenizer that does the same."""
+    """Converts text to tokens and back. `espnet_type` names the equivalent ESPnet tokenizer."""
 
     espnet_type: str
 
@@ -27,7 +28,7 @@ class Tokenizer(Protocol):
 
 
 class CharTokenizer:
-    """Characters; the space is a token of its own.
+    """Splits text into characters. A space becomes the token `<space>`.
 
     >>> CharTokenizer().encode("물 좀")
     ['물', '<space>', '좀']
@@ -36,14 +37,14 @@ class CharTokenizer:
     espnet_type = "char"
 
     def encode(self, text: str) -> list[str]:
-        return [SPACE if char == " " else char for char in pieces(text)]
+        return [SPACE if char == " " else char for char in split_characters(text)]
 
     def decode(self, tokens: Iterable[str]) -> str:
         return "".join(" " if token == SPACE else token for token in tokens)
 
 
 class JamoTokenizer(CharTokenizer):
-    """Conjoining jamo of Hangul syllables; initial and final consonants are different tokens.
+    """Splits Hangul syllables into conjoining jamo. Leads and tails are different tokens.
 
     >>> JamoTokenizer().decode(JamoTokenizer().encode("물 좀"))
     '물 좀'
@@ -57,7 +58,7 @@ class JamoTokenizer(CharTokenizer):
 
 
 class WordTokenizer:
-    """Whatever stands between spaces: words, or phones.
+    """Splits text at white space, into words or phones.
 
     >>> WordTokenizer().encode("HH AH L OW")
     ['HH', 'AH', 'L', 'OW']
@@ -73,7 +74,7 @@ class WordTokenizer:
 
 
 class LabelTokenizer(WordTokenizer):
-    """A label of the whole utterance, such as its language: one token.
+    """Makes one token of an utterance label, such as the language.
 
     >>> LabelTokenizer().encode("Mandarin Chinese")
     ['Mandarin_Chinese']
@@ -84,12 +85,12 @@ class LabelTokenizer(WordTokenizer):
 
 
 class SentencePieceTokenizer:
-    """SentencePiece units of a trained model file."""
+    """Splits text into SentencePiece units with a trained model file."""
 
     espnet_type = "bpe"
 
     def __init__(self, model: str | Path):
-        import sentencepiece  # here, because only this type pays for its import
+        import sentencepiece  # here, so that only this type imports it
 
         if not Path(model).is_file():
             raise UserError(f"{model}: no such SentencePiece model", "run stage 5 to train it")
@@ -102,7 +103,7 @@ class SentencePieceTokenizer:
     def decode(self, tokens: Iterable[str]) -> str:
         return self.processor.decode(list(tokens))
 
-    def __reduce__(self):  # data-loader workers receive the path, not the C++ object
+    def __reduce__(self) -> tuple:  # pickle the path for data-loader workers, not the C++ object
         return SentencePieceTokenizer, (self.path,)
 
 
@@ -110,31 +111,36 @@ TOKEN_TYPES = ("char", "jamo", "phone", "word", "bpe", "label")
 
 
 def build_tokenizer(token_type: str, bpemodel: str | Path | None = None) -> Tokenizer:
-    """The tokenizer of a type; `bpe` needs its model file.
+    """Return a tokenizer of one of TOKEN_TYPES. Type `bpe` needs a model file.
+
+    Raises:
+        UserError: the type is unknown, or the model file is missing.
 
     >>> build_tokenizer("phone").decode(["K", "AE", "T"])
     'K AE T'
     """
     if token_type == "bpe":
         if bpemodel is None:
-            raise UserError("token_type bpe without a bpemodel", "give SentencePiece's model file")
+            raise UserError("token_type bpe needs a bpemodel", "give the SentencePiece model file")
         return SentencePieceTokenizer(bpemodel)
-    plain = {
+    tokenizers: dict[str, type[Tokenizer]] = {
         "char": CharTokenizer,
         "jamo": JamoTokenizer,
         "phone": WordTokenizer,
         "word": WordTokenizer,
         "label": LabelTokenizer,
     }
-    if token_type not in plain:
+    if token_type not in tokenizers:
         raise UserError(
             f"unknown token type '{token_type}'", f"use one of: {', '.join(TOKEN_TYPES)}"
         )
-    return plain[token_type]()
+    return tokenizers[token_type]()
 
 
 def token_list(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
-    """ESPnet's token list: blank, unk, tokens by falling frequency (ties by code point), sos/eos.
+    """Return a token list in ESPnet's order: blank, unk, the tokens of the texts, sos/eos.
+
+    The tokens of the texts are sorted by decreasing frequency, ties by code point.
 
     >>> token_list(CharTokenizer(), ["abb"])
     ['<blank>', '<unk>', 'b', 'a', '<sos/eos>']
@@ -142,11 +148,15 @@ def token_list(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
     counts = Counter(token for text in texts for token in tokenizer.encode(text))
     for symbol in (BLANK, UNK, SOS_EOS):
         counts.pop(symbol, None)
-    return [BLANK, UNK, *sorted(counts, key=lambda t: (-counts[t], t)), SOS_EOS]
+    return [BLANK, UNK, *sorted(counts, key=lambda token: (-counts[token], token)), SOS_EOS]
 
 
 def train_sentencepiece(texts: Sequence[str], prefix: str | Path, vocab_size: int) -> list[str]:
-    """Train `<prefix>.model` (unigram, as ESPnet's recipes); returns the token list."""
+    """Train a unigram SentencePiece model `<prefix>.model` and return its token list.
+
+    Raises:
+        UserError: SentencePiece cannot train a vocabulary of this size on these texts.
+    """
     import sentencepiece
 
     Path(prefix).parent.mkdir(parents=True, exist_ok=True)
@@ -170,13 +180,17 @@ def train_sentencepiece(texts: Sequence[str], prefix: str | Path, vocab_size: in
             f"SentencePiece could not train {vocab_size} units: {error}",
             "choose a smaller vocabulary size or give more text",
         ) from None
-    pieces = SentencePieceTokenizer(f"{prefix}.model").processor
-    units = [pieces.id_to_piece(i) for i in range(pieces.get_piece_size())]
-    return [BLANK, UNK, *(u for u in units if u != "<unk>"), SOS_EOS]
+    processor = SentencePieceTokenizer(f"{prefix}.model").processor
+    units = [processor.id_to_piece(i) for i in range(processor.get_piece_size())]
+    return [BLANK, UNK, *(unit for unit in units if unit != UNK), SOS_EOS]
 
 
 def read_token_list(path: str | Path) -> list[str]:
-    """Read tokens.txt, one token a line, and check its reserved symbols."""
+    """Read a token list (`tokens.txt`, one token per line) and check its reserved symbols.
+
+    Raises:
+        UserError: the file is missing or is not a valid token list.
+    """
     try:
         tokens = Path(path).read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
@@ -187,10 +201,11 @@ def read_token_list(path: str | Path) -> list[str]:
         tokens.pop()
     if len(tokens) < 4 or tokens[0] != BLANK or UNK not in tokens or tokens[-1] != SOS_EOS:
         raise UserError(
-            f"{path}: not a token list: it must begin with {BLANK}, hold {UNK}, end with {SOS_EOS}",
+            f"{path}: not a token list: it must begin with {BLANK}, contain {UNK} and end with "
+            f"{SOS_EOS}",
             "run stage 5 again",
         )
     if len(set(tokens)) != len(tokens):
-        twice = next(t for t, n in Counter(tokens).items() if n > 1)
-        raise UserError(f"{path}: token '{twice}' stands there twice", "run stage 5 again")
+        repeated = next(token for token, count in Counter(tokens).items() if count > 1)
+        raise UserError(f"{path}: token '{repeated}' is listed twice", "run stage 5 again")
     return tokens

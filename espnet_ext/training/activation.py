@@ -9,15 +9,15 @@ from typing import Any
 from espnet_ext.data.record import NA
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
-from espnet_ext.text.tags import kinds_of, output_of, split_tags, task_of
+from espnet_ext.text.tags import output_of, split_tags, tag_task, tag_token_ids
 
 
 def tags_of(outputs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The kinds of inline tags in the token lists of a configuration's outputs, as tasks."""
     return [
-        task_of(name, kind)
+        tag_task(name, kind)
         for name, entry in outputs.items()
-        for kind in kinds_of(entry["token_list"])
+        for kind in tag_token_ids(entry["token_list"])
     ]
 
 
@@ -30,7 +30,7 @@ def count_sets(
         for utt_id, text in read_table(folder / f"text.{name}").items():
             found = sets.setdefault(utt_id, set())
             if text != NA:
-                found |= {name, *(task_of(name, kind) for kind in split_tags(text)[1])}
+                found |= {name, *(tag_task(name, kind) for kind in split_tags(text)[1])}
     tasks = (*outputs, *tags)
     return Counter(tuple(task for task in tasks if task in found) for found in sets.values())
 

@@ -9,7 +9,7 @@ import pytest
 from espnet_ext.corpora.mini_l2 import english
 from espnet_ext.corpora.mini_l2.sentences import written
 from espnet_ext.text import phones
-from espnet_ext.text.english import lexicon
+from espnet_ext.text.english_lexicon import lexicon
 
 ALL = [english.canonical(sentence) for sentence in written("en")]
 

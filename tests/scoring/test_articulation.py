@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espnet_ext.scoring.articulation import feature_distances, sounds_of
-from espnet_ext.text import features
+from espnet_ext.text import articulatory_features as features
 
 segments = st.lists(st.sampled_from([*features.table()[1], "<x>", "<7>"]), max_size=6)
 

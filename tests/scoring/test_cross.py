@@ -167,7 +167,7 @@ def test_divergence_of_references(folders, result):
 
 def test_articulatory_distance_of_what_was_recognised(folders, result):
     from espnet_ext.scoring.articulation import feature_distances
-    from espnet_ext.text.features import hangul_to_segments
+    from espnet_ext.text.articulatory_features import hangul_to_segments
 
     rows = rows_of(folders["so_surface"]).values()
     said = [hangul_to_segments(row["texts"]["surface"]) for row in rows]

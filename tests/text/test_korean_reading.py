@@ -1,4 +1,4 @@
-"""Korean readings of digits, units and Latin letters, against a table and against each other."""
+"""Korean readings of digits, units and Latin letters, and loan words."""
 
 import random
 
@@ -6,7 +6,7 @@ import pytest
 
 from espnet_ext.text import hangul
 from espnet_ext.text import korean_reading as reading
-from espnet_ext.text.korean_loans import hangul_of, transcribe
+from espnet_ext.text.korean_loans import english_to_hangul, phones_to_hangul
 from espnet_ext.text.phones import PHONES
 
 CASES = {
@@ -58,15 +58,15 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("written", "said"), CASES.items())
-def test_readings(written, said):
-    assert reading.spell_out(written) == said
+@pytest.mark.parametrize(("written", "expected"), CASES.items())
+def test_readings(written, expected):
+    assert reading.spell_out(written) == expected
 
 
-def value(said: str) -> int:
-    """A Sino-Korean numeral's value, by an own reading of it."""
+def parse_sino_korean(numeral: str) -> int:
+    """Return the value of a Sino-Korean numeral."""
     total = group = digit = 0
-    for char in said:
+    for char in numeral:
         if char in "영일이삼사오육칠팔구":
             digit = "영일이삼사오육칠팔구".index(char)
         elif char in "십백천":
@@ -79,19 +79,19 @@ def value(said: str) -> int:
 
 
 @pytest.mark.parametrize("step", [1, 7, 9_999, 10_007, 123_456_789])
-def test_sino_korean_numbers_mean_what_they_say(step):
+def test_sino_korean_numerals_round_trip(step):
     for number in range(0, step * 300, step):
-        assert value(reading.sino(number)) == number
+        assert parse_sino_korean(reading.sino_korean(number)) == number
 
 
-def test_native_numbers_are_all_different():
+def test_native_numerals_are_distinct():
     assert len({reading.native(number) for number in range(1, 100)}) == 99
     for number in (0, 100):
         with pytest.raises(ValueError, match="no native numeral"):
             reading.native(number)
 
 
-# Loan words whose established spelling follows the rules
+# Loan words whose established spelling follows the Loan Word Orthography
 LOANS = """
     game=게임 file=파일 computer=컴퓨터 team=팀 strike=스트라이크 flash=플래시
     internet=인터넷 queen=퀸 spring=스프링 world=월드 milk=밀크 desk=데스크 cake=케이크
@@ -102,12 +102,12 @@ LOANS = """
 
 @pytest.mark.parametrize("pair", LOANS.split())
 def test_loan_words(pair):
-    word, said = pair.split("=")
-    assert hangul_of(word) == said
+    word, expected = pair.split("=")
+    assert english_to_hangul(word) == expected
 
 
-def test_any_phones_make_syllables():
+def test_any_phones_become_syllables():
     rng = random.Random(5)
     for _ in range(2000):
-        said = transcribe(rng.choices(PHONES, k=rng.randint(1, 9)))
-        assert all(map(hangul.is_syllable, said))
+        hangul_text = phones_to_hangul(rng.choices(PHONES, k=rng.randint(1, 9)))
+        assert all(map(hangul.is_syllable, hangul_text))

@@ -1,4 +1,4 @@
-"""N-gram models: sums, a brute-force count of the same formulas, KenLM's reading of our files."""
+"""N-gram models compared with a brute-force computation and with KenLM; ARPA files."""
 
 import gzip
 import itertools
@@ -13,15 +13,15 @@ from espnet_ext.text.ngram import BEGIN, END, UNKNOWN, estimate, read_arpa, writ
 TOKENS = "abcdef"
 
 
-def made_up(count=200, seed=0):
+def random_texts(count=200, seed=0):
     source = random.Random(seed)
     draw = [source.choice(TOKENS[: source.randint(1, 6)]) for _ in range(9 * count)]
     return [draw[9 * i : 9 * i + source.randint(0, 9)] for i in range(count)]
 
 
 @pytest.mark.parametrize("order", [2, 3, 5])
-def test_what_follows_any_context_sums_up_to_one(order):
-    model = estimate(made_up(), order)
+def test_probabilities_sum_to_one_in_every_context(order):
+    model = estimate(random_texts(), order)
     contexts = {gram for gram in model.grams if len(gram) < order and gram[-1] != END}
     assert len(contexts) > 5
     for context in [(), *contexts, ("a", UNKNOWN), (UNKNOWN, "b")]:
@@ -30,77 +30,80 @@ def test_what_follows_any_context_sums_up_to_one(order):
 
 
 def brute_force(texts, discounts):
-    """Bigrams by the formulas of Chen & Goodman, as they are written."""
+    """Return the bigram probability function by the formulas of Chen & Goodman."""
     lines = [[BEGIN, *text, END] for text in texts]
     pairs = list(itertools.chain.from_iterable(itertools.pairwise(line) for line in lines))
-    kinds = {b for _, b in pairs}
+    vocabulary = {b for _, b in pairs}
 
     def unigram(token):
-        def left(w):
+        def left_neighbours(w):
             return len({a for a, b in set(pairs) if b == w})
 
-        counts = {w: left(w) for w in kinds}
+        counts = {w: left_neighbours(w) for w in vocabulary}
         total = sum(counts.values())
-        spare = sum(discounts[1][min(c, 3)] for c in counts.values()) / total
-        kept = counts.get(token, 0)
-        own = max(kept - discounts[1][min(kept, 3)], 0) / total
-        return own + spare / (len(kinds) + 1)
+        backoff = sum(discounts[1][min(c, 3)] for c in counts.values()) / total
+        count = counts.get(token, 0)
+        observed = max(count - discounts[1][min(count, 3)], 0) / total
+        return observed + backoff / (len(vocabulary) + 1)
 
     def bigram(context, token):
-        counts = {w: pairs.count((context, w)) for w in kinds}
+        counts = {w: pairs.count((context, w)) for w in vocabulary}
         total = sum(counts.values())
-        spare = sum(discounts[2][min(c, 3)] for c in counts.values()) / total
+        backoff = sum(discounts[2][min(c, 3)] for c in counts.values()) / total
         count = counts.get(token, 0)
-        return max(count - discounts[2][min(count, 3)], 0) / total + spare * unigram(token)
+        return max(count - discounts[2][min(count, 3)], 0) / total + backoff * unigram(token)
 
     return bigram
 
 
-def test_bigrams_as_the_formulas_have_them():
-    """So few texts that the discounts are the fixed ones."""
+def test_bigrams_match_brute_force():
+    """The texts are so few that the fallback discounts are used."""
     texts = [list("abab"), list("aab"), list("cab"), []]
     fixed = (0.0, 0.5, 1.0, 1.5)
-    wanted = brute_force(texts, {1: fixed, 2: fixed})
+    expected = brute_force(texts, {1: fixed, 2: fixed})
     model = estimate(texts, 2)
     for context, token in itertools.product([BEGIN, *"abc"], [*"abc", END, UNKNOWN]):
-        assert 10 ** model.score((context,), token) == pytest.approx(wanted(context, token))
+        assert 10 ** model.score((context,), token) == pytest.approx(expected(context, token))
 
 
-def test_discounts_of_chen_and_goodman():
-    """Of counts of counts 40, 20, 10, 5: Y = 1/2, so 0.5, 1.25 and 2.0."""
-    from espnet_ext.text.ngram import FALLBACK, _discounts
+def test_discounts_match_chen_and_goodman():
+    """Counts of counts 40, 20, 10, 5 give Y = 1/2 and discounts 0.5, 1.25 and 2.0."""
+    from espnet_ext.text.ngram import FALLBACK_DISCOUNTS, _discounts
 
     counts = [1] * 40 + [2] * 20 + [3] * 10 + [4] * 5 + [9]
-    wanted = (0, 1 - 2 * 0.5 * 0.5, 2 - 3 * 0.5 * 0.5, 3 - 4 * 0.5 * 0.5)
-    assert _discounts(counts) == pytest.approx(wanted)
-    assert _discounts([1, 1, 2]) == (0.0, *FALLBACK)
+    expected = (0, 1 - 2 * 0.5 * 0.5, 2 - 3 * 0.5 * 0.5, 3 - 4 * 0.5 * 0.5)
+    assert _discounts(counts) == pytest.approx(expected)
+    assert _discounts([1, 1, 2]) == (0.0, *FALLBACK_DISCOUNTS)
 
 
 @pytest.mark.parametrize("order", [2, 4])
-def test_kenlm_reads_our_files_and_scores_the_same(order, tmp_path):
+def test_kenlm_scores_our_files_identically(order, tmp_path):
     kenlm = pytest.importorskip("kenlm", reason="pip install kenlm")
-    texts = made_up()
+    texts = random_texts()
     write_arpa(tmp_path / "x.arpa", estimate(texts, order))
-    theirs, ours = kenlm.LanguageModel(str(tmp_path / "x.arpa")), read_arpa(tmp_path / "x.arpa")
+    kenlm_model, model = (
+        kenlm.LanguageModel(str(tmp_path / "x.arpa")),
+        read_arpa(tmp_path / "x.arpa"),
+    )
     for text in texts[:60]:
-        said = [*text, "nobody-knows"]
-        scores = [score for score, _, _ in theirs.full_scores(" ".join(said))]
+        tokens = [*text, "unknown-token"]
+        scores = [score for score, _, _ in kenlm_model.full_scores(" ".join(tokens))]
         context = (BEGIN,)
-        for token, score in zip([*said, END], scores, strict=True):
-            assert ours.score(context, token) == pytest.approx(score, abs=1e-5)
+        for token, score in zip([*tokens, END], scores, strict=True):
+            assert model.score(context, token) == pytest.approx(score, abs=1e-5)
             context = (*context, token)
 
 
-def test_files_say_what_was_estimated(tmp_path):
-    model = estimate(made_up(), 3)
+def test_files_round_trip(tmp_path):
+    model = estimate(random_texts(), 3)
     write_arpa(tmp_path / "x.arpa", model)
-    packed = tmp_path / "x.arpa.gz"
-    packed.write_bytes(gzip.compress((tmp_path / "x.arpa").read_bytes()))
-    for path in (tmp_path / "x.arpa", packed):
-        again = read_arpa(path)
-        assert again.order == 3 and again.grams.keys() == model.grams.keys()
+    compressed = tmp_path / "x.arpa.gz"
+    compressed.write_bytes(gzip.compress((tmp_path / "x.arpa").read_bytes()))
+    for path in (tmp_path / "x.arpa", compressed):
+        loaded = read_arpa(path)
+        assert loaded.order == 3 and loaded.grams.keys() == model.grams.keys()
         for gram, pair in model.grams.items():
-            assert again.grams[gram] == pytest.approx(pair, abs=1e-5)
+            assert loaded.grams[gram] == pytest.approx(pair, abs=1e-5)
 
 
 GOOD = """\\data\\
@@ -124,7 +127,7 @@ ngram 2=1
         (GOOD.replace("-0.5 a b", "-0.5 a"), ":10: not a line of an ARPA file"),
         (GOOD.replace("-2 b", "two b"), ":7: not a line"),
         (GOOD.replace("\\end\\", ""), "ends without"),
-        (GOOD.replace("2=1", "2=7"), "its head says"),
+        (GOOD.replace("2=1", "2=7"), "its header declares"),
         ("mmap lm http://kheafield.com/code\x00\x01", "not a line of an ARPA file"),
         ("", "ends without"),
         (GOOD.replace("-2 b", "nan b"), ":7: not a line"),
@@ -132,7 +135,7 @@ ngram 2=1
         (GOOD.replace("-0.3", "inf"), ":6: not a line"),
     ],
 )
-def test_files_that_are_none(content, words, tmp_path):
+def test_invalid_file_raises_user_error(content, words, tmp_path):
     path = tmp_path / "x.arpa"
     path.write_text(content)
     with pytest.raises(UserError) as caught:
@@ -142,7 +145,7 @@ def test_files_that_are_none(content, words, tmp_path):
     assert read_arpa(path).score(("a",), "b") == -0.5
 
 
-def test_texts_so_regular_that_a_discount_would_be_nothing():
+def test_regular_texts_give_valid_probabilities():
     for seed in range(300):
         source = random.Random(seed)
         texts = [
@@ -153,19 +156,19 @@ def test_texts_so_regular_that_a_discount_would_be_nothing():
         assert all(value <= 0 for value, _ in model.grams.values())
 
 
-def test_spaces_of_other_scripts_are_tokens(tmp_path):
+def test_unicode_spaces_are_tokens(tmp_path):
     write_arpa(tmp_path / "x.arpa", estimate([["\u3000", "a"], ["\u00a0", "b"], ["a", "b"]], 2))
     assert ("\u3000", "a") in read_arpa(tmp_path / "x.arpa").grams
 
 
-def test_binary_and_missing_files(tmp_path):
+def test_binary_and_missing_files_raise_user_error(tmp_path):
     (tmp_path / "x.arpa.gz").write_bytes(b"\x1f\x8bnot gzip at all")
     for name, words in (("x.arpa.gz", "cannot be read"), ("none.arpa", "no such n-gram model")):
         with pytest.raises(UserError, match=words):
             read_arpa(tmp_path / name)
 
 
-def test_orders_and_texts_of_nothing():
+def test_small_order_and_empty_text_raise_user_error():
     with pytest.raises(UserError, match="order 1"):
         estimate([["a"]], 1)
     with pytest.raises(UserError, match="no transcripts"):

@@ -1,4 +1,4 @@
-"""Tags: one token for every tokenizer, and no text."""
+"""Inline tags are one token for every tokenizer and can be split from the text."""
 
 import pytest
 
@@ -15,7 +15,7 @@ TAGS = [make_tag("l1", "Hindi"), make_tag("language", "한국어")]
 
 @pytest.mark.parametrize("kind", ["char", "jamo", "word", "phone"])
 @pytest.mark.parametrize("tag", TAGS)
-def test_a_tag_is_one_token_and_comes_back(kind, tag):
+def test_tag_is_one_token_and_round_trips(kind, tag):
     tokenizer = build_tokenizer(kind)
     text = f"국물 like {tag}"
     tokens = tokenizer.encode(text)
@@ -38,7 +38,7 @@ def test_sentencepiece_keeps_tags_whole(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["a < b", "<na>", "<unk> x", "a <b c:d>", "<:x>", "5:3 <3"])
-def test_what_is_no_tag_is_text(text):
+def test_similar_text_is_not_a_tag(text):
     assert split_tags(text) == (text, {})
     assert build_tokenizer("char").encode(text) == [
         "<space>" if char == " " else char for char in text

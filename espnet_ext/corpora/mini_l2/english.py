@@ -11,7 +11,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from espnet_ext.text import english, phones
+from espnet_ext.text import english_lexicon, phones
 
 VOICE = "en-us"  # of espeak-ng
 L1S = ("ko", "zh", "es", "ja", "vi", "ar")
@@ -23,7 +23,7 @@ def canonical(sentence: str) -> str:
     >>> canonical("very good")
     'V EH R IY G UH D'
     """
-    return english.pronounce(sentence)
+    return english_lexicon.pronounce(sentence)
 
 
 def espeak_input(surface: str) -> str:

@@ -1,7 +1,7 @@
-"""English words to phones: a small lexicon, one pronunciation a word.
+"""The small English lexicon of the embedded corpus, with one pronunciation per word.
 
-The lexicon covers the sentences of the embedded corpus. It is a selection of the CMU Pronouncing
-Dictionary, without stress; its licence stands at its head.
+The entries are a selection from the CMU Pronouncing Dictionary without stress digits. The licence
+is at the head of `english_lexicon.txt`. For other English text use `english_g2p`.
 """
 
 import functools
@@ -10,12 +10,15 @@ from pathlib import Path
 from espnet_ext.errors import UserError
 from espnet_ext.text.phones import is_phone
 
-LEXICON = Path(__file__).with_name("lexicon_en.txt")
+LEXICON = Path(__file__).with_name("english_lexicon.txt")
 
 
 @functools.cache
 def lexicon() -> dict[str, str]:
-    """Word (lower case) → its phones, separated by spaces; read once.
+    """Return the lexicon: lower-case word → phones separated by spaces.
+
+    Raises:
+        UserError: a line of the file is not a word followed by phones.
 
     >>> lexicon()["fish"]
     'F IH SH'
@@ -27,7 +30,7 @@ def lexicon() -> dict[str, str]:
         word, _, phones = line.partition(" ")
         if not phones or not all(map(is_phone, phones.split())):
             raise UserError(
-                f"{LEXICON}:{number}: '{line}' is not a word and its phones",
+                f"{LEXICON}:{number}: '{line}' is not a word followed by phones",
                 "write the word, then phones of the CMU dictionary without stress digits",
             )
         entries[word] = phones
@@ -35,20 +38,21 @@ def lexicon() -> dict[str, str]:
 
 
 def pronounce(sentence: str) -> str:
-    """The phones of a sentence, words joined without a boundary.
+    """Return the phones of a sentence, without word boundaries.
 
-    A word that the lexicon has not is a `UserError` that names it.
+    Raises:
+        UserError: a word is not in the lexicon.
 
     >>> pronounce("my fish")
     'M AY F IH SH'
     """
-    known = lexicon()
+    entries = lexicon()
     phones = []
     for word in sentence.split():
-        if word.lower() not in known:
+        if word.lower() not in entries:
             raise UserError(
                 f"'{word}' in '{sentence}' is not in the English lexicon",
                 f"add the word and its phones to {LEXICON.name} in espnet_ext/text",
             )
-        phones.append(known[word.lower()])
+        phones.append(entries[word.lower()])
     return " ".join(phones)

@@ -1,32 +1,33 @@
-"""Segments and features: complete, one to one, and PanPhon's own where that is installed."""
+"""Segments and articulatory features, compared with PanPhon if it is installed."""
 
 import itertools
 
 import pytest
 
 from espnet_ext.errors import UserError
-from espnet_ext.text import features, hangul
-from espnet_ext.text.phones import PHONES
+from espnet_ext.text import articulatory_features as features
+from espnet_ext.text import hangul
+from espnet_ext.text.phones import PHONES, to_ipa
 
 NAMES, VECTORS = features.table()
-# PanPhon has no ɝ, and reads the mark of glottalisation, not that of tenseness.
-PANPHON = {"ɝ": "ɜ˞", **{s: s.replace("\u0348", "ʼ") for s in VECTORS if "\u0348" in s}}
+# Segments with another spelling in PanPhon: it has no ɝ, and writes tense consonants as glottalised
+PANPHON_SPELLING = {"ɝ": "ɜ˞", **{s: s.replace("\u0348", "ʼ") for s in VECTORS if "\u0348" in s}}
 
 
-def differing(one, other):
-    pairs = zip(NAMES, features.vector_of(one), features.vector_of(other), strict=True)
+def differing_features(segment1, segment2):
+    pairs = zip(NAMES, features.vector_of(segment1), features.vector_of(segment2), strict=True)
     return {name for name, a, b in pairs if a != b}
 
 
-def test_what_textbooks_say_of_pairs():
+def test_feature_differences_of_textbook_pairs():
     for plain, voiced in (("p", "b"), ("t", "d"), ("k", "ɡ"), ("s", "z"), ("f", "v")):
-        assert differing(plain, voiced) == {"voi"}
+        assert differing_features(plain, voiced) == {"voi"}
     for plain, aspirated in (("p", "pʰ"), ("t", "tʰ"), ("k", "kʰ"), ("t͡ɕ", "t͡ɕʰ")):
-        assert differing(plain, aspirated) == {"sg"}
+        assert differing_features(plain, aspirated) == {"sg"}
     for plain, tense in (("p", "p͈"), ("t", "t͈"), ("k", "k͈"), ("s", "s͈"), ("t͡ɕ", "t͡ɕ͈")):
-        assert differing(plain, tense) == {"cg"}
-    assert differing("m", "b") == {"son", "nas"}
-    assert differing("i", "ɪ") == differing("e", "ɛ") == {"tense"}
+        assert differing_features(plain, tense) == {"cg"}
+    assert differing_features("m", "b") == {"son", "nas"}
+    assert differing_features("i", "ɪ") == differing_features("e", "ɛ") == {"tense"}
 
 
 def test_every_phone_and_syllable_has_features():
@@ -37,16 +38,16 @@ def test_every_phone_and_syllable_has_features():
         assert segments and all(map(features.vector_of, segments)), syllable
     assert {s for p in PHONES for s in features.phones_to_segments(p)} | {
         s for c in map(chr, range(0xAC00, 0xD7A4)) for s in features.hangul_to_segments(c)
-    } == set(VECTORS)  # and nothing is there that nothing needs
+    } == set(VECTORS)  # and the table has no unused segment
 
 
-def test_vectors_and_segments_are_one_to_one():
+def test_vectors_identify_segments():
     assert len(NAMES) == 24 and {len(v) for v in VECTORS.values()} == {24}
     assert {features.segment_of(v) for v in VECTORS.values()} == set(VECTORS)
     assert features.segment_of([0] * 24) is None
 
 
-def test_phones_come_back():
+def test_phones_round_trip():
     ambiguous = {("AO", "IH")}
     for pair in itertools.product(PHONES, repeat=2):
         text = " ".join(pair)
@@ -57,9 +58,7 @@ def test_phones_come_back():
         features.segments_to_phones(["ɯ"])
 
 
-def test_phones_are_the_ipa_of_the_other_table():
-    from espnet_ext.text.phones import to_ipa
-
+def test_segments_agree_with_the_ipa_of_phones():
     for phone in PHONES:
         joined = "".join(features.phones_to_segments(phone)).replace("\u0361", "")
         assert joined == to_ipa(phone)
@@ -68,7 +67,7 @@ def test_phones_are_the_ipa_of_the_other_table():
 @pytest.mark.parametrize(
     ("text", "segments"),
     [
-        ("값이", "k a p s i"),  # as written: underlying sounds
+        ("값이", "k a p s i"),  # spelling: underlying sounds
         ("갑씨", "k a p s͈ i"),  # as pronounced
         ("강아지", "k a ŋ a t͡ɕ i"),
         ("달라", "t a l ɾ a"),
@@ -77,24 +76,24 @@ def test_phones_are_the_ipa_of_the_other_table():
         ("a7", "<a> <7>"),
     ],
 )
-def test_hangul(text, segments):
+def test_hangul_to_segments(text, segments):
     assert features.hangul_to_segments(text) == segments.split()
 
 
-def test_liaison_moves_no_sound():
+def test_linked_spelling_has_the_same_segments():
     assert features.hangul_to_segments("음악이") == features.hangul_to_segments("으마기")
 
 
-def test_all_letters_are_known():
+def test_every_letter_has_features():
     for letter in {*hangul.LEADS, *hangul.VOWELS, *hangul.TAILS} - {"", "ㅇ"}:
         assert all(map(features.vector_of, features.hangul_to_segments(letter))), letter
 
 
-def test_the_table_is_panphons():
+def test_table_equals_panphon():
     panphon = pytest.importorskip("panphon", reason="the package panphon is not installed")
     table = panphon.FeatureTable()
     assert tuple(table.names) == NAMES
     for segment, vector in VECTORS.items():
-        assert table.word_to_vector_list(PANPHON.get(segment, segment), numeric=True) == [
+        assert table.word_to_vector_list(PANPHON_SPELLING.get(segment, segment), numeric=True) == [
             list(vector)
         ], segment
