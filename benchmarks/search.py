@@ -1,8 +1,8 @@
-"""What the search costs: `python benchmarks/search.py {ctc,growth,profile} --help`.
+"""Cost of the beam search: `python benchmarks/search.py {ctc,growth,profile} --help`.
 
-- ctc: CTC prefix scores alone, beside ESPnet's `CTCPrefixScoreTH`, scores compared
-- growth: seconds for utterances of 5 to 30 s, and the exponent with which they grow
-- profile: where the time goes, and what the arithmetic alone would take on this machine
+- ctc: CTC prefix scores alone, compared with ESPnet's `CTCPrefixScoreTH`, in time and values
+- growth: time for utterances of 5 to 30 s, and the exponent of its growth
+- profile: time per component, and the time that the matrix products alone would take
 """
 
 import argparse
@@ -23,110 +23,125 @@ import torch  # noqa: E402
 
 
 def median_seconds(run: Callable[[], object], rounds: int) -> float:
-    times = []
+    seconds = []
     for _ in range(rounds):
         start = time.perf_counter()
         run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
 
 
-# -- CTC alone
+# CTC prefix scores. Symbols: B utterances, K hypotheses per utterance, T frames, V vocabulary size,
+# P tokens scored per hypothesis.
+
+# The decisions of one step, the same for both implementations: pre-beam (B, K, P), and parents and
+# tokens (B, K) of the surviving hypotheses.
+Step = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def ctc(options: argparse.Namespace) -> dict:
-    """A step of the scorer (scores of all extensions, states of those that go on), both ways."""
+    """Time the steps of both scorers: scores of the pre-beam, and states of the survivors."""
     rows = []
     for batch in (1, 16):
-        for vocabulary in (60, 500, 5000):
-            logs, lengths, choices = _ctc_problem(batch, options.frames, vocabulary, options)
-            ours = _ours_ctc(logs, lengths, choices, options)
-            stock = _stock_ctc(logs, lengths, choices, options)
-            found, wanted = ours(), stock()
-            off = max(float((a - b).abs().max()) for a, b in zip(found, wanted, strict=True))
-            times: dict[str, list[float]] = {"ours": [], "stock": []}
+        for vocab_size in (60, 500, 5000):
+            log_probs, lengths, steps = _random_ctc_search(batch, vocab_size, options)
+            ours = _our_ctc_scorer(log_probs, lengths, steps, options.beam_size)
+            stock = _stock_ctc_scorer(log_probs, lengths, steps, options.beam_size)
+            max_difference = max(
+                float((a - b).abs().max()) for a, b in zip(ours(), stock(), strict=True)
+            )
+            seconds: dict[str, list[float]] = {"ours": [], "stock": []}
             for _ in range(options.rounds):  # interleaved
-                times["ours"].append(median_seconds(ours, 1))
-                times["stock"].append(median_seconds(stock, 1))
-            mine, theirs = (statistics.median(times[name]) / options.steps for name in times)
+                seconds["ours"].append(median_seconds(ours, 1))
+                seconds["stock"].append(median_seconds(stock, 1))
+            ours_ms, stock_ms = (
+                1e3 * statistics.median(values) / options.steps for values in seconds.values()
+            )
             rows.append(
                 {
                     "batch": batch,
-                    "vocabulary": vocabulary,
-                    "ours_ms": mine * 1e3,
-                    "stock_ms": theirs * 1e3,
-                    "ratio": theirs / mine,
-                    "off": off,
+                    "vocabulary": vocab_size,
+                    "ours_ms": ours_ms,
+                    "stock_ms": stock_ms,
+                    "ratio": stock_ms / ours_ms,
+                    "max_difference": max_difference,
                 }
             )
             print(
-                f"B {batch:2} V {vocabulary:4}: {mine * 1e3:8.2f} ms a step, stock "
-                f"{theirs * 1e3:8.2f} ms, ratio {theirs / mine:5.1f}, off {off:.1e}",
+                f"B {batch:2} V {vocab_size:4}: {ours_ms:8.2f} ms per step, stock "
+                f"{stock_ms:8.2f} ms, ratio {stock_ms / ours_ms:5.1f}, "
+                f"largest difference {max_difference:.1e}",
                 flush=True,
             )
     return {"frames": options.frames, "beam": options.beam_size, "rows": rows}
 
 
-def _ctc_problem(batch: int, frames: int, vocabulary: int, options: argparse.Namespace):
+def _random_ctc_search(
+    batch: int, vocab_size: int, options: argparse.Namespace
+) -> tuple[torch.Tensor, torch.Tensor, list[Step]]:
+    """Return random log probabilities (B, T, V), lengths (B,), and the decisions of every step."""
     random = torch.Generator().manual_seed(0)
-    logits = 3 * torch.randn(batch, frames, vocabulary, generator=random)
-    lengths = torch.full((batch,), frames)
-    count = min(int(1.5 * options.beam_size), vocabulary)
-    choices = []  # of each step: the pre-beam of every hypothesis, and which of it goes on
+    logits = 3 * torch.randn(batch, options.frames, vocab_size, generator=random)
+    lengths = torch.full((batch,), options.frames)
+    pre_beam_size = min(int(1.5 * options.beam_size), vocab_size)
+    steps = []
     for _ in range(options.steps):
-        scores = torch.rand(batch, options.beam_size, vocabulary, generator=random)
+        scores = torch.rand(batch, options.beam_size, vocab_size, generator=random)
         scores[..., [0, -1]] = -1.0  # neither blank nor eos
-        pre_beam = scores.topk(count, -1).indices
+        pre_beam = scores.topk(pre_beam_size, -1).indices
         parents = torch.arange(options.beam_size).expand(batch, -1)
-        tokens = pre_beam[..., 0]
-        choices.append((pre_beam, parents, tokens))
-    return logits.log_softmax(-1), lengths, choices
+        steps.append((pre_beam, parents, pre_beam[..., 0]))
+    return logits.log_softmax(-1), lengths, steps
 
 
-def _ours_ctc(logs, lengths, choices, options):
-    from espnet_ext.decoding.ctc_prefix import BatchCTCPrefixScorer
+def _our_ctc_scorer(
+    log_probs: torch.Tensor, lengths: torch.Tensor, steps: list[Step], beam_size: int
+) -> Callable[[], list[torch.Tensor]]:
+    from espnet_ext.decoding.ctc_prefix import LOG_ZERO, BatchCTCPrefixScorer
+
+    vocab_size, num_scored = log_probs.size(-1), steps[0][0].size(-1)
 
     def run() -> list[torch.Tensor]:
-        vocabulary = logs.size(-1)
-        prefix = BatchCTCPrefixScorer(
-            logs, lengths, vocabulary - 1, num_scored=choices[0][0].size(-1)
-        )
-        state = prefix.start(options.beam_size)
-        found = []
-        for pre_beam, parents, tokens in choices:
-            few = prefix.score(state, pre_beam)
-            psi = few.new_full((*few.shape[:2], vocabulary), -1e10).scatter_(-1, pre_beam, few)
-            found.append(few - state.log_psi.unsqueeze(-1))
-            state = prefix.extend(state, psi, parents, tokens)
-        return found
+        scorer = BatchCTCPrefixScorer(log_probs, lengths, vocab_size - 1, num_scored=num_scored)
+        state = scorer.start(beam_size)
+        scores = []
+        for pre_beam, parents, tokens in steps:
+            pre_beam_scores = scorer.score(state, pre_beam)
+            log_psi = pre_beam_scores.new_full((*pre_beam.shape[:2], vocab_size), LOG_ZERO)
+            log_psi = log_psi.scatter_(-1, pre_beam, pre_beam_scores)
+            scores.append(pre_beam_scores - state.log_psi.unsqueeze(-1))
+            state = scorer.extend(state, log_psi, parents, tokens)
+        return scores
 
     return run
 
 
-def _stock_ctc(logs, lengths, choices, options):
+def _stock_ctc_scorer(
+    log_probs: torch.Tensor, lengths: torch.Tensor, steps: list[Step], beam_size: int
+) -> Callable[[], list[torch.Tensor]]:
     from espnet2.legacy.nets.ctc_prefix_score import CTCPrefixScoreTH
 
-    vocabulary, beam = logs.size(-1), options.beam_size
+    vocab_size = log_probs.size(-1)
 
     def run() -> list[torch.Tensor]:
-        scorer = CTCPrefixScoreTH(logs.double(), lengths, 0, vocabulary - 1, 0)
-        state, found = None, []
-        history = torch.full((len(logs) * beam, 1), vocabulary - 1)
-        for pre_beam, _, tokens in choices:
-            scores, state = scorer(history, state, pre_beam.flatten(0, 1))
-            found.append(scores.unflatten(0, (-1, beam)).gather(-1, pre_beam))
-            best = torch.arange(beam).unsqueeze(0) * vocabulary + tokens
-            state = scorer.index_select_state(state, best)
+        scorer = CTCPrefixScoreTH(log_probs.double(), lengths, 0, vocab_size - 1, 0)
+        state, scores = None, []
+        history = torch.full((len(log_probs) * beam_size, 1), vocab_size - 1)
+        for pre_beam, _, tokens in steps:
+            all_scores, state = scorer(history, state, pre_beam.flatten(0, 1))
+            scores.append(all_scores.unflatten(0, (-1, beam_size)).gather(-1, pre_beam))
+            best_ids = torch.arange(beam_size).unsqueeze(0) * vocab_size + tokens
+            state = scorer.index_select_state(state, best_ids)
             history = torch.cat([history, tokens.reshape(-1, 1)], 1)
-        return found
+        return scores
 
     return run
 
 
-# -- with a model
+# Measurements with a model
 
 
-def load(options: argparse.Namespace, **settings):
+def load_recognizer(options: argparse.Namespace, **settings):
     from espnet_ext.decoding.api import DualSpeech2Text
 
     return DualSpeech2Text.from_pretrained(
@@ -134,77 +149,79 @@ def load(options: argparse.Namespace, **settings):
     )
 
 
-def waves_of(options: argparse.Namespace, rate: int) -> list[np.ndarray]:
+def read_waves(options: argparse.Namespace, sample_rate: int) -> list[np.ndarray]:
     from espnet_ext.data.audio import load_audio
     from espnet_ext.data.table import read_table
 
     sources = read_table(Path(options.data) / "wav.scp")
-    return [load_audio(sources[i], rate)[0] for i in sorted(sources)[: options.limit]]
+    return [
+        load_audio(sources[utt_id], sample_rate)[0] for utt_id in sorted(sources)[: options.limit]
+    ]
 
 
 def growth(options: argparse.Namespace) -> dict:
-    """Speech of the set put together to given lengths, as many tokens a second for each."""
-    recognise = load(
+    """Time utterances of given lengths, concatenated from the set, with equal tokens per second."""
+    recognizer = load_recognizer(
         options, maxlenratio=options.tokens_per_frame, minlenratio=options.tokens_per_frame
     )
-    speech = np.concatenate(waves_of(options, recognise.sample_rate))
+    sample_rate = recognizer.sample_rate
+    speech = np.concatenate(read_waves(options, sample_rate))
     durations = (5.0, 10.0, 20.0, 30.0)
-    need = int(max(durations) * recognise.sample_rate)
-    speech = np.resize(speech, max(need, len(speech)))
+    speech = np.resize(speech, max(int(max(durations) * sample_rate), len(speech)))
     seconds = {}
     for duration in durations:
-        wave = speech[: int(duration * recognise.sample_rate)]
-        recognise(wave)
-        seconds[duration] = median_seconds(lambda wave=wave: recognise(wave), options.rounds)
+        wave = speech[: int(duration * sample_rate)]
+        recognizer(wave)
+        seconds[duration] = median_seconds(lambda wave=wave: recognizer(wave), options.rounds)
         print(f"{duration:4.0f} s of audio: {seconds[duration]:6.2f} s", flush=True)
-    logs = [(math.log(d), math.log(s)) for d, s in seconds.items()]
-    slope = float(np.polyfit(*zip(*logs, strict=True), 1)[0])
-    print(f"seconds ~ duration^{slope:.2f}")
-    return {"seconds": seconds, "exponent": slope}
+    log_durations = [math.log(duration) for duration in seconds]
+    log_seconds = [math.log(value) for value in seconds.values()]
+    exponent = float(np.polyfit(log_durations, log_seconds, 1)[0])
+    print(f"seconds ~ duration^{exponent:.2f}")
+    return {"seconds": seconds, "exponent": exponent}
 
 
 def profile(options: argparse.Namespace) -> dict:
-    """Seconds by part, and floating-point operations over the machine's best rate for them."""
+    """Time the components, and count floating-point operations against the machine's best rate."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    recognise = load(options, ctc_weight=options.ctc_weight)
-    waves = waves_of(options, recognise.sample_rate)
-    recognise.batch(waves)
-    spent: dict[str, float] = {}
-    with _watching(recognise, spent):
+    recognizer = load_recognizer(options, ctc_weight=options.ctc_weight)
+    waves = read_waves(options, recognizer.sample_rate)
+    recognizer.batch(waves)
+    seconds: dict[str, float] = {}
+    with _timed_components(recognizer, seconds):
         start = time.perf_counter()
-        recognise.batch(waves)
+        recognizer.batch(waves)
         total = time.perf_counter() - start
-    spent["everything else"] = total - sum(spent.values())
-    rate = _best_rate()
+    seconds["everything else"] = total - sum(seconds.values())
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        recognise.batch(waves)
-    flops = counter.get_total_flops()
-    floor = flops / rate
-    for name, value in spent.items():
-        print(f"{name:<32} {value:7.2f} s {100 * value / total:5.1f} %")
-    print(f"{'together':<32} {total:7.2f} s")
+        recognizer.batch(waves)
+    best_rate, operations = _best_flops_per_second(), counter.get_total_flops()
+    floor = operations / best_rate
+    for name, value in seconds.items():
+        print(f"{name:<44} {value:7.2f} s {100 * value / total:5.1f} %")
+    print(f"{'total':<44} {total:7.2f} s")
     print(
-        f"{flops / 1e9:.0f} GFLOP of matrix products at {rate / 1e9:.0f} GFLOP/s would take "
-        f"{floor:.2f} s, {100 * floor / total:.0f} % of it"
+        f"The matrix products, {operations / 1e9:.0f} GFLOP, would take {floor:.2f} s at "
+        f"{best_rate / 1e9:.0f} GFLOP/s: {100 * floor / total:.0f} % of the total"
     )
     return {
-        "seconds": spent,
+        "seconds": seconds,
         "total": total,
-        "gflop": flops / 1e9,
-        "best_gflops": rate / 1e9,
+        "gflop": operations / 1e9,
+        "best_gflops": best_rate / 1e9,
         "floor": floor,
     }
 
 
 @contextlib.contextmanager
-def _watching(recognise, spent: dict[str, float]) -> Iterator[None]:
-    """Time what the parts of a search take."""
+def _timed_components(recognizer, seconds: dict[str, float]) -> Iterator[None]:
+    """Add the time spent in each component to `seconds`, by patching its methods."""
     from espnet_ext.decoding.ctc_prefix import BatchCTCPrefixScorer
 
-    undo = []
+    patched = []
 
-    def watch(owner, method: str, name: str) -> None:
+    def patch(owner, method: str, name: str) -> None:
         original = getattr(owner, method)
 
         def timed(*args, **kwargs):
@@ -212,56 +229,59 @@ def _watching(recognise, spent: dict[str, float]) -> Iterator[None]:
             try:
                 return original(*args, **kwargs)
             finally:
-                spent[name] = spent.get(name, 0.0) + time.perf_counter() - start
+                seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
 
-        kept = vars(owner).get(method)
+        patched.append((owner, method, vars(owner).get(method)))
         setattr(owner, method, timed)
-        undo.append((owner, method, kept))
 
-    watch(recognise.model, "encode", "encoder")
-    for output, search in recognise.searchers.items():
-        for name, (scorer, _) in search.scorers.items():
-            watch(scorer, "start", f"{output}: {name}, projecting audio")
-            watch(scorer, "step", f"{output}: {name}, steps")
-            watch(scorer, "reorder", f"{output}: {name}, cache")
-    for method, name in (
-        ("__init__", "CTC: start"),
-        ("score", "CTC: scores"),
-        ("extend", "CTC: states"),
-    ):
-        watch(BatchCTCPrefixScorer, method, name)
+    patch(recognizer.model, "encode", "encoder")
+    for output, search in recognizer.searchers.items():
+        scorers = getattr(search, "scorers", {})  # greedy and transducer search have none
+        for name, (scorer, _) in scorers.items():
+            patch(scorer, "start", f"{output}: {name}, encoder output projection")
+            patch(scorer, "step", f"{output}: {name}, steps")
+            patch(scorer, "reorder", f"{output}: {name}, cache")
+    patch(BatchCTCPrefixScorer, "__init__", "CTC: start")
+    patch(BatchCTCPrefixScorer, "score", "CTC: scores")
+    patch(BatchCTCPrefixScorer, "extend", "CTC: states")
     try:
         yield
     finally:
-        for owner, method, kept in undo:
-            if kept is None:
+        for owner, method, original in patched:
+            if original is None:  # inherited
                 delattr(owner, method)
             else:
-                setattr(owner, method, kept)
+                setattr(owner, method, original)
 
 
-def _best_rate() -> float:
-    """Floating-point operations a second of a large single-precision matrix product."""
-    a = torch.randn(1536, 1536)
-    a @ a
-    return 2 * 1536**3 / min(median_seconds(lambda: a @ a, 1) for _ in range(10))
+def _best_flops_per_second() -> float:
+    """Return the floating-point operations per second of a large float32 matrix product."""
+    size = 1536
+    matrix = torch.randn(size, size)
+    matrix @ matrix
+    seconds = min(median_seconds(lambda: matrix @ matrix, 1) for _ in range(10))
+    return 2 * size**3 / seconds
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("ctc", "growth", "profile"))
-    parser.add_argument("--model_dir", help="a trained system, or one of stock ESPnet")
+    parser.add_argument("--model_dir", help="a trained system, or a stock ESPnet model directory")
     parser.add_argument("--data", help="a dumped set, e.g. dump/raw/en/test")
-    parser.add_argument("--limit", type=int, default=32, help="utterances")
+    parser.add_argument("--limit", type=int, default=32, help="number of utterances")
     parser.add_argument("--beam_size", type=int, default=10)
     parser.add_argument("--ctc_weight", type=float, default=0.3)
-    parser.add_argument("--frames", type=int, default=250, help="of ctc")
-    parser.add_argument("--steps", type=int, default=10, help="of ctc")
-    parser.add_argument("--tokens_per_frame", type=float, default=0.4, help="of growth")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--frames", type=int, default=250, help="ctc: frames per utterance")
+    parser.add_argument("--steps", type=int, default=10, help="ctc: search steps")
+    parser.add_argument(
+        "--tokens_per_frame", type=float, default=0.4, help="growth: tokens per encoder frame"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--rounds", type=int, default=3, help="the median of these is reported")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", help="file to write the figures to")
+    parser.add_argument("--json", help="file to write the numbers to")
     options = parser.parse_args()
     if options.what != "ctc" and not (options.model_dir and options.data):
         parser.error(f"{options.what} needs --model_dir and --data")

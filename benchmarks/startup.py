@@ -1,15 +1,15 @@
-"""How long a command takes before it does its work: `python benchmarks/startup.py`.
+"""Start-up time of the commands: `python benchmarks/startup.py`.
 
-Each row is a process of its own, started three times; the median counts. What is timed:
+Each command runs in three new processes; the median is reported. What is timed:
 
-- `… --help`: the whole process, from start to exit.
-- validate, score: the whole process on eight utterances of half a second, work included.
+- `… --help`: the whole process.
+- validate, score: the whole process on eight utterances of half a second, with its work.
 - train, decode: from the start of the process until the model is built (decode: loaded) and the
-  first batch is ready for it, which is where work begins; then the process is ended.
+  first batch is ready. Then the process is stopped.
 
-Each row's first process, which is not counted, compiles what it imports and warms the disk cache:
-with PYTHONDONTWRITEBYTECODE set, every process would compile anew (torch alone 6 s), so it is taken
-out of the environment. Look at the load that is written beside the times.
+One more process per command runs first and is not counted. It compiles the modules and warms the
+disk cache. PYTHONDONTWRITEBYTECODE is removed from the environment, as every process would compile
+all modules again (6 s for torch alone). The load of the machine is printed with the times.
 """
 
 import argparse
@@ -25,8 +25,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 REPEATS = 3
-LIMITS = {"no model": 1.5, "model": 8.0}  # seconds: what these commands are meant to take
-# Run in the child: reports the moment when the first batch is there, and ends.
+TARGETS = {"no model": 1.5, "model": 8.0}  # seconds that commands without and with a model may take
+# Programs of the child processes: print the time when the first batch is ready, then exit.
 TRAIN = """
 import os, sys, time
 from espnet_ext.training.trainer import DualOutputTrainer
@@ -48,7 +48,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def prepare(folder: Path) -> None:
-    """A small recipe below `folder`: dumped sets, tokens, shapes, untrained model, hypotheses."""
+    """Write a small recipe: data, token lists, statistics, an untrained model and hypotheses."""
     import numpy as np
     import torch
     import yaml
@@ -61,30 +61,26 @@ def prepare(folder: Path) -> None:
     from espnet_ext.training import run
 
     random = np.random.default_rng(0)
-    words = ["a cat", "a dog", "the hen", "tea", "an ox", "two", "the sea", "no"]
+    meanings = ["a cat", "a dog", "the hen", "tea", "an ox", "two", "the sea", "no"]
     for name in ("train", "valid"):
         utterances = []
-        for i, text in enumerate(words):
+        for i, meaning in enumerate(meanings):
             path = folder / f"{name}{i}.wav"
             write_audio(path, 0.1 * random.standard_normal(8000), 16000)
-            texts = {"surface": " ".join(text.upper().replace(" ", "")), "meaning": text}
+            surface = " ".join(meaning.upper().replace(" ", ""))
+            texts = {"surface": surface, "meaning": meaning}
             utterances.append(Utterance(f"s{i}-{i}", f"s{i}", str(path), texts))
         write_directory(folder / "dump" / name, utterances)
-    for name, kind in (("surface", "word"), ("meaning", "char")):
+    for name, token_type in (("surface", "word"), ("meaning", "char")):
         tokens.main(
             [
-                "--input",
-                str(folder / "dump/train"),
-                "--output_name",
-                name,
-                "--token_type",
-                kind,
-                "--token_dir",
-                str(folder / f"tokens/{name}_{kind}"),
+                *("--input", str(folder / "dump/train"), "--output_name", name),
+                *("--token_type", token_type),
+                *("--token_dir", str(folder / f"tokens/{name}_{token_type}")),
             ]
         )
     config = ROOT / "conf/train_small.yaml"
-    train.main(["--collect_stats", "true", "--config", str(config), *train_data(folder)])
+    train.main(["--collect_stats", "true", "--config", str(config), *data_options(folder)])
     data = run.Data(
         folder / "dump",
         "train",
@@ -97,128 +93,113 @@ def prepare(folder: Path) -> None:
     merged = run.with_tokens(merged, data, folder)
     (folder / "config.yaml").write_text(yaml.safe_dump(merged, sort_keys=False))
     torch.save(build_model(merged, folder).state_dict(), folder / "model.pth")
+    (folder / "hypotheses").mkdir(exist_ok=True)
     for name in ("surface", "meaning"):
         text = (folder / f"dump/valid/text.{name}").read_text()
-        (folder / "hypotheses").mkdir(exist_ok=True)
         (folder / f"hypotheses/text.{name}").write_text(text)
 
 
-def train_data(folder: Path) -> list[str]:
+def data_options(folder: Path) -> list[str]:
+    """Return the options of the train command that name the data."""
     return [
-        "--data_dir",
-        f"{folder}/dump",
-        "--token_dir",
-        f"{folder}/tokens",
-        "--outputs",
-        "surface=word meaning=char",
-        "--stats_dir",
-        f"{folder}/stats",
+        *("--data_dir", f"{folder}/dump"),
+        *("--token_dir", f"{folder}/tokens"),
+        *("--outputs", "surface=word meaning=char"),
+        *("--stats_dir", f"{folder}/stats"),
     ]
 
 
 def commands(folder: Path) -> dict[str, tuple[str, list[str]]]:
-    """Row name → (kind of limit, arguments of the interpreter)."""
-    module = ["-m", "espnet_ext.bin.{}"]
-
-    def command(verb: str, *arguments: str) -> list[str]:
-        return [module[0], module[1].format(verb), *arguments]
-
-    plain = {
-        f"{verb} --help": ("no model", command(verb, "--help"))
+    """Return each command's key of TARGETS and its arguments for the interpreter, by name."""
+    help_commands = {
+        f"{verb} --help": ("no model", ["-m", f"espnet_ext.bin.{verb}", "--help"])
         for verb in ("validate", "score", "report", "train", "decode")
     }
-    return plain | {
-        "validate, 8 utterances": ("no model", command("validate", f"{folder}/dump/valid")),
+    return help_commands | {
+        "validate, 8 utterances": (
+            "no model",
+            ["-m", "espnet_ext.bin.validate", f"{folder}/dump/valid"],
+        ),
         "score, 8 utterances": (
             "no model",
-            command(
-                "score",
-                "--data",
-                f"{folder}/dump/valid",
-                "--hypotheses",
-                f"{folder}/hypotheses",
-                "--token_types",
-                "surface=word meaning=char",
-            ),
+            [
+                *("-m", "espnet_ext.bin.score"),
+                *("--data", f"{folder}/dump/valid"),
+                *("--hypotheses", f"{folder}/hypotheses"),
+                *("--token_types", "surface=word meaning=char"),
+            ],
         ),
         "train, to the first batch": (
             "model",
             [
-                "-c",
-                TRAIN,
-                "--config",
-                str(ROOT / "conf/train_small.yaml"),
-                "--system",
-                str(ROOT / "conf/systems/do.yaml"),
-                *train_data(folder),
-                "--exp_dir",
-                f"{folder}/exp",
+                *("-c", TRAIN),
+                *("--config", str(ROOT / "conf/train_small.yaml")),
+                *("--system", str(ROOT / "conf/systems/do.yaml")),
+                *data_options(folder),
+                *("--exp_dir", f"{folder}/exp"),
             ],
         ),
         "decode, to the first batch": (
             "model",
             [
-                "-c",
-                DECODE,
-                "--model_dir",
-                str(folder),
-                "--data",
-                f"{folder}/dump/valid",
-                "--output_dir",
-                f"{folder}/out",
-                "--config",
-                str(ROOT / "conf/decode.yaml"),
+                *("-c", DECODE),
+                *("--model_dir", str(folder)),
+                *("--data", f"{folder}/dump/valid"),
+                *("--output_dir", f"{folder}/out"),
+                *("--config", str(ROOT / "conf/decode.yaml")),
             ],
         ),
     }
 
 
 def seconds_of(arguments: list[str]) -> float:
-    """Seconds from the start of the process to its "ready" line, or to its end without one."""
+    """Return the seconds from the start of a process to its "ready" line, or else to its end."""
     start = time.monotonic()
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT)
+    completed = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT
+    )
     end = time.monotonic()
-    if done.returncode:
-        sys.exit(f"{arguments} failed:\n{done.stderr}")
-    ready = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ready ")]
-    return (float(ready[0]) if ready else end) - start  # one clock for all processes
+    if completed.returncode:
+        sys.exit(f"{arguments} failed:\n{completed.stderr}")
+    lines = completed.stdout.splitlines()
+    ready = [float(line.split()[1]) for line in lines if line.startswith("ready ")]
+    # The monotonic clock is the same for all processes.
+    return (ready[0] if ready else end) - start
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
-    parser.add_argument("--json", help="file to write the figures to")
-    parser.add_argument("--repeats", type=int, default=REPEATS, help="processes a row")
+    parser.add_argument("--json", help="file to write the numbers to")
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="processes per command")
     options = parser.parse_args()
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    )
+    python_path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(python_path)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.path.insert(0, str(ROOT))
     rows = []
-    with tempfile.TemporaryDirectory() as place:
-        prepare(Path(place))
-        print(f"| {'command':<28} | median s | {'all s':<18} | meant |\n|---|---|---|---|")
-        for name, (kind, arguments) in commands(Path(place)).items():
-            seconds_of(arguments)
-            times = [round(seconds_of(arguments), 2) for _ in range(options.repeats)]
-            median = statistics.median(times)
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder))
+        print(f"| {'command':<28} | median s | {'all s':<18} | target |\n|---|---|---|---|")
+        for name, (kind, arguments) in commands(Path(folder)).items():
+            seconds_of(arguments)  # not counted
+            seconds = [round(seconds_of(arguments), 2) for _ in range(options.repeats)]
+            median = statistics.median(seconds)
             rows.append(
-                {"command": name, "median": median, "seconds": times, "limit": LIMITS[kind]}
+                {"command": name, "median": median, "seconds": seconds, "target": TARGETS[kind]}
             )
+            all_seconds = " ".join(f"{value:.2f}" for value in seconds)
             print(
-                f"| {name:<28} | {median:8.2f} | {' '.join(f'{t:.2f}' for t in times):<18} "
-                f"| {LIMITS[kind]:5.1f} |",
+                f"| {name:<28} | {median:8.2f} | {all_seconds:<18} | {TARGETS[kind]:6.1f} |",
                 flush=True,
             )
-    load = round(os.getloadavg()[0], 2)
     facts = {
         "rows": rows,
         "cpus": os.cpu_count(),
         "machine": platform.machine(),
         "python": platform.python_version(),
-        "load": load,
+        "load": round(os.getloadavg()[0], 2),
     }
-    print(f"{facts['cpus']} CPUs, Python {facts['python']}, load {load}")
+    print(f"{facts['cpus']} CPUs, Python {facts['python']}, load {facts['load']}")
     if options.json:
         Path(options.json).write_text(json.dumps(facts, indent=1) + "\n")
 

@@ -1,0 +1,93 @@
+"""The benchmark scripts run: `--help` of all, and those of decoding on tiny models."""
+
+import json
+import logging
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import tiny_recipe  # noqa: E402
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def run_benchmark(monkeypatch):
+    """Run a script in this process, as `python benchmarks/<name>` would."""
+    num_threads = torch.get_num_threads()
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        monkeypatch.setattr(sys, "argv", [str(BENCHMARKS / name), *map(str, arguments)])
+        runpy.run_path(str(BENCHMARKS / name), run_name="__main__")
+
+    yield run
+    torch.set_num_threads(num_threads)
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in BENCHMARKS.glob("*.py")))
+def test_help_of_every_script(run_benchmark, name, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run_benchmark(name, "--help")
+    assert stopped.value.code in (0, None)
+    assert f"usage: {name}" in capsys.readouterr().out
+
+
+def test_decode_finds_the_hypotheses_of_stock_espnet(run_benchmark, trained, tmp_path):
+    """Both outputs together, each alone, and by stock ESPnet."""
+    run_benchmark(
+        "decode.py",
+        *("--model_dir", trained.root / "exp", "--data", trained.root / "dump/valid"),
+        *("--limit", 2, "--rounds", 1, "--threads", 1, "--beam_size", 2, "--maxlenratio", -3),
+        *("--json", tmp_path / "numbers.json"),
+    )
+    decoders = json.loads((tmp_path / "numbers.json").read_text())["decoders"]
+    assert {name: numbers["transcripts"] for name, numbers in decoders.items()} == {
+        "ours": 4,
+        "ours, surface only": 2,
+        "ours, meaning only": 2,
+        "stock, batches of 16, exact": 4,
+        "stock, single utterances, exact": 4,
+        "stock, batches of 16, default window": 4,
+    }
+    for name, numbers in decoders.items():
+        assert len(numbers["seconds"]) == 1
+        if "default window" not in name:
+            assert numbers["differ"] == 0
+            assert numbers["largest score difference of equal ones"] < 1e-3
+
+
+def test_profile_counts_the_time_of_every_output(run_benchmark, trained, tmp_path):
+    run_benchmark(
+        *("search.py", "profile", "--beam_size", 2, "--limit", 2),
+        *("--model_dir", trained.root / "exp", "--data", trained.root / "dump/valid"),
+        *("--json", tmp_path / "numbers.json"),
+    )
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    for name in ("surface", "meaning"):
+        assert numbers["seconds"][f"{name}: decoder, steps"] > 0
+    assert sum(numbers["seconds"].values()) == pytest.approx(numbers["total"])
+
+
+def test_transducer_finds_the_hypotheses_of_espnet(run_benchmark, tmp_path):
+    recipe = tiny_recipe.make(tmp_path)
+    surface = {"branch": "transducer", "transducer_weight": 1.0}
+    recipe.train(
+        config={"best_model_criterion": [["valid", "loss", "min"]]},
+        outputs={"surface": surface},
+        options=["--max_epoch", "1"],
+    )
+    run_benchmark(
+        *("transducer.py", "--beam_size", 2, "--nbest", 2, "--limit", 2, "--rounds", 1),
+        *("--model_dir", tmp_path / "exp", "--data", tmp_path / "dump/valid"),
+        *("--json", tmp_path / "numbers.json"),
+    )
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    for name in ("beam: espnet tsd", "greedy: espnet greedy"):
+        assert numbers[name]["n best differ"] == 0
+    assert numbers["beam: espnet tsd"]["largest score difference"] < 1e-3
