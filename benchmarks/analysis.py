@@ -1,9 +1,9 @@
-"""What comparing costs: `python benchmarks/analysis.py {alignment,similarity} --help`.
+"""Measure alignment of transcripts and similarity of layers.
 
-- alignment: error counts and alignments of a corpus, beside a dynamic programme in plain Python and
-  beside jiwer, counts and columns compared
-- similarity: linear CKA of every pair of layers of three systems by streamed moments, beside Gram
-  matrices over the same frames, values compared
+- alignment: error counts and alignments of a corpus, against plain Python and jiwer; results are
+  compared
+- similarity: linear CKA of every pair of layers of three systems from streamed moments, against
+  Gram matrices over the same frames; values are compared
 """
 
 import argparse
@@ -33,13 +33,13 @@ def median_seconds(run: Callable[[], object], rounds: int) -> float:
 
 
 def alignment(options: argparse.Namespace) -> dict:
-    """Seconds to align and count `--pairs` utterances of phones, three ways, taking turns."""
+    """Measure aligning and counting `--pairs` utterances of phones with three implementations."""
     from espnet_ext.scoring.counts import align, counts_of, total_of
 
     references, hypotheses = _phone_pairs(options)
     ways = {"ours": align, "jiwer": _jiwer_align, "plain Python": _plain_align}
     columns, times = {}, {name: [] for name in ways}
-    for align_ in ways.values():  # libraries are loaded before any time is taken
+    for align_ in ways.values():  # load libraries before measuring
         align_(references[:1], hypotheses[:1])
 
     def score(name: str) -> None:
@@ -49,48 +49,52 @@ def alignment(options: argparse.Namespace) -> dict:
     for _ in range(options.rounds):  # interleaved
         for name in ways:
             times[name].append(median_seconds(lambda name=name: score(name), 1))
-    seconds = {name: statistics.median(found) for name, found in times.items()}
+    seconds = {name: statistics.median(values) for name, values in times.items()}
     for name, value in seconds.items():
         ratio = value / seconds["ours"]
         print(f"{name:<14} {value:8.3f} s {ratio:7.1f} times ours", flush=True)
-    ours, plain = ([counts_of(c).errors for c in columns[n]] for n in ("ours", "plain Python"))
+    our_errors, plain_errors = (
+        [counts_of(c).errors for c in columns[n]] for n in ("ours", "plain Python")
+    )
     facts = {
         "seconds": seconds,
-        "errors": sum(ours),
+        "errors": sum(our_errors),
         "tokens": total_of(columns["ours"]).tokens,
-        "same_errors_as_plain": sum(a == b for a, b in zip(ours, plain, strict=True)),
+        "same_errors_as_plain": sum(a == b for a, b in zip(our_errors, plain_errors, strict=True)),
         "same_columns_as_jiwer": _same(columns["ours"], columns["jiwer"]),
-        # of several alignments that cost the same, either may be chosen
+        # several alignments can have the same cost
         "same_columns_as_plain": _same(columns["ours"], columns["plain Python"]),
     }
     for name, value in facts.items():
         if name.startswith("same"):
-            print(f"{name.replace('_', ' ')}: {value} of {len(ours)}")
-    if facts["same_errors_as_plain"] < len(ours) or facts["same_columns_as_jiwer"] < len(ours):
-        sys.exit("error: the ways disagree")
+            print(f"{name.replace('_', ' ')}: {value} of {len(our_errors)}")
+    if facts["same_errors_as_plain"] < len(our_errors) or facts["same_columns_as_jiwer"] < len(
+        our_errors
+    ):
+        sys.exit("error: the implementations disagree")
     return facts
 
 
-def _same(one: list[str], other: list[str]) -> int:
-    return sum(a == b for a, b in zip(one, other, strict=True))
+def _same(first: list[str], second: list[str]) -> int:
+    return sum(a == b for a, b in zip(first, second, strict=True))
 
 
 def _phone_pairs(options: argparse.Namespace) -> tuple[list[list[str]], list[list[str]]]:
-    """References of `--tokens` phones each, and hypotheses with errors at `--error_rate`."""
+    """Return references of `--tokens` phones each, and hypotheses with errors at `--error_rate`."""
     from espnet_ext.text.phones import PHONES
 
     source = random.Random(0)
     references = [source.choices(PHONES, k=options.tokens) for _ in range(options.pairs)]
     hypotheses = []
     for reference in references:
-        heard = []
+        hypothesis = []
         for phone in reference:
             kind = source.random() / options.error_rate
             if kind >= 1 / 3:  # else deleted
-                heard.append(source.choice(PHONES) if kind < 2 / 3 else phone)
+                hypothesis.append(source.choice(PHONES) if kind < 2 / 3 else phone)
             if 2 / 3 <= kind < 1:
-                heard.append(source.choice(PHONES))
-        hypotheses.append(heard)
+                hypothesis.append(source.choice(PHONES))
+        hypotheses.append(hypothesis)
     return references, hypotheses
 
 
@@ -98,7 +102,7 @@ def _jiwer_align(references: list[list[str]], hypotheses: list[list[str]]) -> li
     import jiwer
 
     letters = {"equal": "=", "substitute": "s", "delete": "d", "insert": "i"}
-    found = jiwer.process_words(
+    output = jiwer.process_words(
         references, hypotheses, reference_transform=lambda x: x, hypothesis_transform=lambda x: x
     )
     return [
@@ -106,7 +110,7 @@ def _jiwer_align(references: list[list[str]], hypotheses: list[list[str]]) -> li
             letters[c.type] * max(c.ref_end_idx - c.ref_start_idx, c.hyp_end_idx - c.hyp_start_idx)
             for c in chunks
         )
-        for chunks in found.alignments
+        for chunks in output.alignments
     ]
 
 
@@ -115,12 +119,12 @@ def _plain_align(references: list[list[str]], hypotheses: list[list[str]]) -> li
 
 
 def _plain(reference: list[str], hypothesis: list[str]) -> str:
-    """Levenshtein's dynamic programme over a whole table, and the way back through it."""
+    """Align by Levenshtein's dynamic programming over the whole table, with backtracking."""
     table = [list(range(len(hypothesis) + 1))]
     for i, token in enumerate(reference, 1):
         above, row = table[-1], [i]
-        for j, heard in enumerate(hypothesis, 1):
-            row.append(min(above[j - 1] + (token != heard), above[j] + 1, row[j - 1] + 1))
+        for j, phone in enumerate(hypothesis, 1):
+            row.append(min(above[j - 1] + (token != phone), above[j] + 1, row[j - 1] + 1))
         table.append(row)
     i, j = len(reference), len(hypothesis)
     columns = []
@@ -141,10 +145,10 @@ def _plain(reference: list[str], hypothesis: list[str]) -> str:
 
 
 def similarity(options: argparse.Namespace) -> dict:
-    """All layer pairs of three systems: streamed moments, beside Gram matrices in blocks.
+    """Measure CKA of all layer pairs of three systems: streamed moments against Gram matrices.
 
-    The Gram way shares each layer's block among all its pairs and leaves out the lower half, which
-    is the best that can be done with it; a few of its blocks are timed and multiplied.
+    The Gram matrices are computed in blocks. Each layer's block is shared by all its pairs, and the
+    lower half is omitted. A few blocks are timed, and the total is extrapolated.
     """
     import resource
 
@@ -180,16 +184,18 @@ def similarity(options: argparse.Namespace) -> dict:
     streamed = CkaGrid()
     for start in range(0, size, 300):
         streamed.update([layer[start : start + 300] for layer in few])
-    found = torch.tensor(streamed.values(), dtype=torch.float64)
-    off = (found - _gram_cka(few)).abs().max()
+    values = torch.tensor(streamed.values(), dtype=torch.float64)
+    difference = (values - _gram_cka(few)).abs().max()
     quarter = peaks[len(peaks) // 4]
     needed = blocks * (blocks + 1) // 2
     print(
         f"{layers} layers of {width}, {frames} frames: streamed {seconds:.1f} s; Gram matrices "
         f"{plain:.0f} s, extrapolated ({needed} blocks of {statistics.median(times):.2f} s), ratio "
-        f"{plain / seconds:.1f}; values differ by {off:.1e} at most ({size} frames)"
+        f"{plain / seconds:.1f}; values differ by at most {difference:.1e} ({size} frames)"
     )
-    print(f"peak memory: {quarter:.0f} MiB after a quarter of them, {peaks[-1]:.0f} at the end")
+    print(
+        f"peak memory: {quarter:.0f} MiB after a quarter of the frames, {peaks[-1]:.0f} at the end"
+    )
     return {
         "layers": layers,
         "width": width,
@@ -197,14 +203,14 @@ def similarity(options: argparse.Namespace) -> dict:
         "seconds": seconds,
         "gram_seconds": plain,
         "ratio": plain / seconds,
-        "off": float(off),
+        "largest_difference": float(difference),
         "peak_mib_quarter": quarter,
         "peak_mib": peaks[-1],
     }
 
 
 def _batches(layers: int, width: int, frames: int, seed: int, size: int = 1200):
-    """Layers that have some directions in common, as those of trained systems do."""
+    """Yield batches of layers with some common directions, as in trained systems."""
     import torch
 
     generator = torch.Generator().manual_seed(seed)
@@ -216,22 +222,22 @@ def _batches(layers: int, width: int, frames: int, seed: int, size: int = 1200):
 
 
 def _gram_block(rows, columns):
-    """Sums of products of all pairs of layers' Gram matrices over one block."""
+    """Return the sums of products of all pairs of layers' Gram matrices over one block."""
     import torch
 
     grams = [(x.double() @ y.double().T) for x, y in zip(rows, columns, strict=True)]
-    found = torch.zeros(len(grams), len(grams), dtype=torch.float64)
+    products = torch.zeros(len(grams), len(grams), dtype=torch.float64)
     for i, k in enumerate(grams):
         for j in range(i, len(grams)):
-            found[i, j] = found[j, i] = torch.dot(k.flatten(), grams[j].flatten())
-    return found
+            products[i, j] = products[j, i] = torch.dot(k.flatten(), grams[j].flatten())
+    return products
 
 
 def _gram_cka(layers):
     centred = [x.double() - x.double().mean(0) for x in layers]
     inner = _gram_block(centred, centred)
-    own = inner.diagonal().sqrt()
-    return inner / own[:, None] / own[None]
+    norms = inner.diagonal().sqrt()
+    return inner / norms[:, None] / norms[None]
 
 
 VERBS = {"alignment": alignment, "similarity": similarity}
@@ -240,16 +246,18 @@ VERBS = {"alignment": alignment, "similarity": similarity}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("what", choices=tuple(VERBS))
-    parser.add_argument("--pairs", type=int, default=10_000, help="of alignment: utterances")
-    parser.add_argument("--tokens", type=int, default=40, help="of alignment: phones an utterance")
-    parser.add_argument("--error_rate", type=float, default=0.15, help="of alignment")
-    parser.add_argument("--layers", type=int, default=36, help="of similarity: of all systems")
-    parser.add_argument("--width", type=int, default=256, help="of similarity: of each layer")
-    parser.add_argument("--frames", type=int, default=75_000, help="of similarity: 1,000 x 3 s")
-    parser.add_argument("--block", type=int, default=2000, help="of similarity: of Gram matrices")
+    parser.add_argument("--pairs", type=int, default=10_000, help="alignment: utterances")
+    parser.add_argument("--tokens", type=int, default=40, help="alignment: phones per utterance")
+    parser.add_argument("--error_rate", type=float, default=0.15, help="alignment")
+    parser.add_argument("--layers", type=int, default=36, help="similarity: layers of all systems")
+    parser.add_argument("--width", type=int, default=256, help="similarity: width of each layer")
+    parser.add_argument("--frames", type=int, default=75_000, help="similarity: 1,000 x 3 s")
+    parser.add_argument(
+        "--block", type=int, default=2000, help="similarity: block of Gram matrices"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", help="file to write the figures to")
+    parser.add_argument("--json", help="file for the measured numbers")
     options = parser.parse_args()
     facts = VERBS[options.what](options)
     if options.json:

@@ -1,14 +1,15 @@
-"""How long large corpora take to prepare, and how much memory: `python benchmarks/corpora.py`.
+"""Measure time and memory of the preparation of large corpora.
 
-A tree in AI Hub 505's format is made (unpacked, and as zip archives), with labels of the published
-length and sounds of a tenth of a second. Then, each in a process of its own, two processes within:
+Generates a corpus in AI Hub 505's format, unpacked and as zip archives, with labels of the
+published length and sounds of a tenth of a second. Each measurement is a process that uses `--nj`
+processes:
 
-- read: every label is read and its JSON loaded by the standard library, and nothing else.
-- labels: the labels are read, understood and stored.
-- whole: the whole preparation, with every sound's header.
+- read: read every label and parse its JSON with the standard library
+- labels: read, interpret and store the labels
+- whole: the complete preparation, which reads every sound's header
 
-Memory is the highest of the process itself and of one of its children. The files were just written,
-so they are in memory: `--cold true` has the system forget them before each measurement.
+Memory is the peak of the main process and of its largest child. The files are in the system's
+cache because they were just written; `--cold true` drops them before each measurement.
 """
 
 import argparse
@@ -28,18 +29,18 @@ READINGS = (
     "저는 주말에 친구와 같이 한강 공원에 가서 자전거를 탔습니다.",
     "어제 시장에서 사과를 샀어요.",
 )
-HEARD = (
+SURFACES = (
     "저는 주+ 주말에 어/ 친구와 가치 한강 공원에 가서 자전거를 탔습니다.",
     "어제 시장에서 사가를 샀어요.",
 )
 
 
 def make(folder: Path, utterances: int) -> None:
-    """The same corpus twice: `folder/unpacked` and `folder/zipped`."""
+    """Write the same corpus twice: `folder/unpacked` and `folder/zipped`."""
     from published_korean import encoded, label505, wav, write_aihub, write_aihub_zips
 
     sound = wav(0.1)
-    for start in range(0, utterances, 5000):  # a topic has some thousands
+    for start in range(0, utterances, 5000):  # a topic has several thousand utterances
         parts: dict[str, dict[str, bytes]] = {"train": {}, "valid": {}}
         for number in range(start, min(start + 5000, utterances)):
             speaker = f"EN{number % SPEAKERS:04}"
@@ -48,7 +49,7 @@ def make(folder: Path, utterances: int) -> None:
             texts = (
                 {"answer": "음/ 저는 잘 모르겠어요."}
                 if kind == 3
-                else {"reading": READINGS[kind % 2], "heard": HEARD[kind % 2]}
+                else {"reading": READINGS[kind % 2], "heard": SURFACES[kind % 2]}  # prose: ignore
             )
             part = "valid" if number % 8 == 0 else "train"
             parts[part][stem] = encoded(label505(stem, speaker, **texts))
@@ -60,7 +61,7 @@ def make(folder: Path, utterances: int) -> None:
 
 
 def forget(folder: Path) -> None:
-    """Have the system drop what it holds of these files in memory."""
+    """Drop these files from the system's cache."""
     os.sync()
     for path in folder.rglob("*"):
         if path.is_file():
@@ -69,7 +70,7 @@ def forget(folder: Path) -> None:
 
 
 def measure(what: str, corpus: str, nj: int) -> None:
-    """One measurement, in this process; prints seconds and peak memory as JSON."""
+    """Measure in this process; print seconds and peak memory as JSON."""
     from functools import partial
 
     from espnet_ext.bin import prepare
@@ -94,10 +95,10 @@ def measure(what: str, corpus: str, nj: int) -> None:
             count = sum(_lines(Path(data, "ko", name, "wav.scp")) for name in aihub.SETS)
         seconds = time.monotonic() - started
     used = [resource.getrusage(kind) for kind in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    own, child = _peak(), used[1].ru_maxrss / 1024
+    parent, child = _peak(), used[1].ru_maxrss / 1024
     cpu = sum(one.ru_utime + one.ru_stime for one in used)
-    found = {"seconds": seconds, "cpu": cpu, "count": count, "own": own, "child": child}
-    print("\n" + json.dumps(found))
+    result = {"seconds": seconds, "cpu": cpu, "count": count, "parent": parent, "child": child}
+    print("\n" + json.dumps(result))
 
 
 def _lines(path: Path) -> int:
@@ -106,7 +107,7 @@ def _lines(path: Path) -> int:
 
 
 def _peak() -> float:
-    """MiB that this process had at most; `ru_maxrss` would count what it was started from."""
+    """Return the peak memory of this process in MiB; `ru_maxrss` would include its parent's."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
@@ -118,17 +119,17 @@ def _load(reader, places) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--utterances", default="10000 50000", help="sizes of the corpus")
-    parser.add_argument("--forms", default="unpacked zipped", help="how it is delivered")
+    parser.add_argument("--forms", default="unpacked zipped", help="format of the corpus")
     parser.add_argument("--nj", type=int, default=2, help="processes")
     parser.add_argument("--cold", default="false", choices=("true", "false"))
-    parser.add_argument("--json", help="file to write the figures to")
+    parser.add_argument("--json", help="file for the measured numbers")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         measure(*options.measure, options.nj)
         return
     rows = []
-    print("| utterances | delivered | measured | seconds | utt/s | µs CPU/utt | MiB | MiB, child |")
+    print("| utterances | format | measured | seconds | utt/s | µs CPU/utt | MiB | MiB, child |")
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as place:
         for size in map(int, options.utterances.split()):
@@ -149,7 +150,7 @@ def main() -> None:
 
 
 def _loop() -> float:
-    """Seconds of CPU for ten million empty loops: what this machine gives at the moment."""
+    """Return CPU seconds for ten million empty loops: the current speed of the machine."""
     started = time.process_time()
     for _ in range(10_000_000):
         pass
@@ -161,16 +162,16 @@ def _row(size: int, form: str, what: str, corpus: Path, options: argparse.Namesp
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{command} failed:\n{done.stderr}")
-    found = json.loads(done.stdout.rstrip().rpartition("\n")[2])
-    assert found["count"] == size, found
-    rate = size / found["seconds"]
-    cpu = 1e6 * found["cpu"] / size
+    result = json.loads(done.stdout.rstrip().rpartition("\n")[2])
+    assert result["count"] == size, result
+    rate = size / result["seconds"]
+    cpu = 1e6 * result["cpu"] / size
     print(
-        f"| {size} | {form} | {what} | {found['seconds']:.2f} | {rate:.0f} | {cpu:.0f} "
-        f"| {found['own']:.0f} | {found['child']:.0f} |",
+        f"| {size} | {form} | {what} | {result['seconds']:.2f} | {rate:.0f} | {cpu:.0f} "
+        f"| {result['parent']:.0f} | {result['child']:.0f} |",
         flush=True,
     )
-    return {"utterances": size, "form": form, "measured": what, **found}
+    return {"utterances": size, "form": form, "measured": what, **result}
 
 
 if __name__ == "__main__":

@@ -1,16 +1,14 @@
-"""How fast a data directory is validated without its audio, and in how much memory.
+"""Measure time and memory of validating a data directory without its audio.
 
-    python benchmarks/validation.py --json validation.json
+Generates directories of Korean utterances with surface and meaning in several sizes. Each
+measurement is a separate process:
 
-Directories of Korean utterances with a surface and a meaning are made, of several sizes. Each
-measurement is a process of its own:
+- read: read every table and split it into ids and values, the minimum in Python
+- validate: `espnet_ext.data.validate.check_directory(…, check_audio=False)`, all checks of texts
+- against: the same for a tenth of the directory, compared with the whole
 
-- read: every table is read and split into ids and values, and nothing else: what Python needs.
-- validate: `espnet_ext.data.validate.check_directory(…, check_audio=False)`, all checks of texts.
-- against: the same, and what a tenth of it shares with the whole.
-
-Seconds are those of the processor (others may be at work on the machine), without imports; memory
-is the process's peak above what it had after its imports.
+Seconds are CPU seconds without imports, since other programs may run; memory is the process's peak
+minus its memory after the imports.
 """
 
 import argparse
@@ -28,12 +26,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = (12_500, 50_000, 200_000)
 REPEATS = 3
-EACH = 250  # utterances of a speaker
+EACH = 250  # utterances per speaker
 SYLLABLES = [chr(code) for code in range(0xAC00, 0xD7A4, 37)]
 
 
 def make(folder: Path, utterances: int, first: int = 0) -> None:
-    """A directory without audio: sentences of 4 to 12 words, every surface with a deviation."""
+    """Write a directory without audio: 4 to 12 words per sentence, a deviation in each surface."""
     folder.mkdir(parents=True)
     chance = random.Random(first)
     names = ("wav.scp", "utt2spk", "text.meaning", "text.surface", "utt2lang")
@@ -51,7 +49,7 @@ def make(folder: Path, utterances: int, first: int = 0) -> None:
         values = (f"audio/{key}.wav", speaker, text, text[:-1] + chance.choice(SYLLABLES), "ko")
         for lines, value in zip(rows.values(), values, strict=True):
             lines.append(f"{key} {value}\n")
-    rows["spk2utt"] = [f"{name} {' '.join(own)}\n" for name, own in speakers.items()]
+    rows["spk2utt"] = [f"{name} {' '.join(keys)}\n" for name, keys in speakers.items()]
     for name, lines in rows.items():
         (folder / name).write_text("".join(lines), encoding="utf-8")
 
@@ -67,8 +65,8 @@ def read(folder: Path) -> int:
 
 
 def measure(what: str, folder: Path) -> None:
-    """One measurement, in this process; prints it as JSON."""
-    import numpy  # noqa: F401  what every measurement loads is no part of it
+    """Measure in this process; print the result as JSON."""
+    import numpy  # noqa: F401  imported before the measurement
     import rapidfuzz.distance  # noqa: F401
 
     from espnet_ext.data.checking import Checks
@@ -91,7 +89,7 @@ def measure(what: str, folder: Path) -> None:
 
 
 def peak_kilobytes() -> int:
-    """Of this program alone: `ru_maxrss` begins with what the calling process had."""
+    """Return the peak memory of this process; `ru_maxrss` would include its parent's."""
     status = Path("/proc/self/status").read_text()
     return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
 
@@ -99,8 +97,8 @@ def peak_kilobytes() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="utterances")
-    parser.add_argument("--repeats", type=int, default=REPEATS, help="processes a row")
-    parser.add_argument("--json", help="file to write the figures to")
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="processes per row")
+    parser.add_argument("--json", help="file for the measured numbers")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -108,7 +106,7 @@ def main() -> None:
         return
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     rows = []
-    print("| utterances | what | utt/s (processor) | utt/s (wall) | against read | MB |")
+    print("| utterances | what | utt/s (CPU) | utt/s (wall clock) | time / read | MB |")
     print("|---|---|---|---|---|---|")
     for size in options.sizes:
         with tempfile.TemporaryDirectory() as place:

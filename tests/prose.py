@@ -116,7 +116,6 @@ NAMES = {
     "given": "arguments, options, provided",
     "heard": "encoder_states, phones, recognised",
     "odd": "unexpected, invalid",
-    "ours": "name the first operand",
     "own": "parser, config, row: what it is",
     "rest": "remaining, remainder",
     "said": "tokens, text, spoken",

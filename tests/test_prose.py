@@ -17,7 +17,7 @@ CHECKED = (
     "CITATION.cff",
     "conf",
     "docs",
-    "benchmarks/README.md",
+    "benchmarks",
     *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("egs2/*/*/README.md")),
     "tests/documents.py",
     "tests/test_readme.py",
