@@ -69,7 +69,7 @@ def measure(what: str, folder: Path) -> None:
     import numpy  # noqa: F401  imported before the measurement
     import rapidfuzz.distance  # noqa: F401
 
-    from espnet_ext.data.checking import Checks
+    from espnet_ext.data.checks.context import CheckOptions
     from espnet_ext.data.validate import check_directory
 
     before = peak_kilobytes()
@@ -79,7 +79,7 @@ def measure(what: str, folder: Path) -> None:
     else:
         against = [folder] if what == "against" else []
         path = folder.with_name(folder.name + "-tenth") if against else folder
-        check = check_directory(path, Checks(check_audio=False, against=against))
+        check = check_directory(path, CheckOptions(check_audio=False, against=against))
         if check.errors:
             sys.exit(f"{path}: {check.summary()}")
     seconds = time.process_time() - started

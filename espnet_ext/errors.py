@@ -1,8 +1,14 @@
-"""The one exception for what a user can mend; every room raises it, every command prints it."""
+"""`UserError`, the exception for mistakes that a user can correct."""
 
 
 class UserError(Exception):
-    """A mistake in input or configuration: names the culprit and the remedy, shown without a trace.
+    """A mistake in input or configuration.
+
+    Commands print the message and the remedy without a traceback and exit with 1.
+
+    Args:
+        message: `<file>: <utterance>: what is wrong`.
+        remedy: what to do.
 
     >>> str(UserError("wav.scp:3: no such file: a.wav", "correct the path or remove the line"))
     'wav.scp:3: no such file: a.wav\\n  remedy: correct the path or remove the line'

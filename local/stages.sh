@@ -157,7 +157,7 @@ filter_data() {
             against=() # what a set shares with the training set
             if [[ $set != "$train_set" ]]; then against=(--against "$org/$train_set"); fi
             pool "$nj" step "$lang/filter_$set" --in "$org/$set" --in "$org/$train_set" \
-                --out "$dumpdir/raw/$lang/$set/wav.scp" --show ': warning: |^  removed |: mended on writing: ' -- \
+                --out "$dumpdir/raw/$lang/$set/wav.scp" --show ': warning: |^  removed |: fixed on writing: ' -- \
                 "$python" -m espnet_ext.bin.filter --input "$org/$set" \
                 --output "$dumpdir/raw/$lang/$set" --outputs "$(outputs_of "$lang")" --no_filter "$(is_test "$set")" \
                 --min_seconds "$min_wav_duration" --max_seconds "$max_wav_duration" \

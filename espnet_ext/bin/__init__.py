@@ -1,1 +1,1 @@
-"""Thin command lines, one a verb: parse options, call one room, print what was made. No logic."""
+"""Thin command lines, one file per verb: parse options, call one package, print the result."""

@@ -1,4 +1,4 @@
-"""Kinds of option values that the commands over audio share."""
+"""Types of option values, and options, that several commands share."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -6,27 +6,27 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from espnet_ext.data.policy import Policy
 
-CHANNEL_HELP = "which channel to take of several: a number from 0, or mix"
+CHANNEL_HELP = "which of several channels to take: a number from 0, or mix for their mean"
 
 
 def count(value: str) -> int:
-    """A whole number from 1."""
+    """Parse a whole number from 1."""
     if not value.isdecimal() or int(value) < 1:
         raise argparse.ArgumentTypeError(f"'{value}' is not a whole number from 1")
     return int(value)
 
 
 def channel(value: str) -> int | str:
-    """A channel's number from 0, or `mix`."""
+    """Parse the number of a channel from 0, or `mix`."""
     if value == "mix":
         return value
     if not value.isdecimal():
-        raise argparse.ArgumentTypeError(f"'{value}' is neither a channel's number nor mix")
+        raise argparse.ArgumentTypeError(f"'{value}' is neither the number of a channel nor mix")
     return int(value)
 
 
 def share(value: str) -> float:
-    """A number from 0 to 1."""
+    """Parse a number from 0 to 1."""
     try:
         number = float(value)
     except ValueError:
@@ -36,22 +36,25 @@ def share(value: str) -> float:
     return number
 
 
-def add_policy(options: argparse.ArgumentParser) -> None:
-    """What to do with broken utterances."""
-    options.add_argument(
+def add_policy(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what to do with broken utterances."""
+    parser.add_argument(
         "--on_error",
         choices=("error", "skip", "quarantine"),
         default="error",
-        help="broken utterances: stop, leave them out, or also keep them in <output>/quarantine; "
-        "what is left out stands in removed_broken.tsv",
+        help="if utterances are broken: stop, leave them out, or leave them out and copy them to "
+        "<output>/quarantine; removed_broken.tsv lists what is left out",
     )
-    options.add_argument(
-        "--max_broken", type=share, default=0.05, help="share of them beyond which it stops"
+    parser.add_argument(
+        "--max_broken",
+        type=share,
+        default=0.05,
+        help="stop if more than this share of the utterances is broken",
     )
 
 
-def policy_of(chosen: argparse.Namespace, whole: bool) -> "Policy":
-    """The policy that `add_policy`'s options ask for."""
+def policy_of(args: argparse.Namespace, keep_all: bool) -> "Policy":
+    """Return the policy that the options of `add_policy` describe."""
     from espnet_ext.data.policy import Policy
 
-    return Policy(chosen.on_error, chosen.max_broken, whole)
+    return Policy(args.on_error, args.max_broken, keep_all)

@@ -1,4 +1,4 @@
-"""What all commands share: options that behave as ESPnet's, exit codes, errors without a trace."""
+"""What all commands share: option types that behave as in ESPnet's scripts, and exit codes."""
 
 import argparse
 import os
@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Sequence
 from espnet_ext.errors import UserError
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """An argument parser that takes no abbreviations: a mistyped option must not match another."""
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return an argument parser without abbreviations, which could hide a mistyped option."""
     return argparse.ArgumentParser(
         description=description,
         allow_abbrev=False,
@@ -18,7 +18,7 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def boolean(value: str) -> bool:
-    """`true`/`false` as in ESPnet's scripts (also 1/0, yes/no)."""
+    """Parse `true` or `false`, as in ESPnet's scripts (also 1/0 and yes/no)."""
     if value.lower() in ("true", "1", "yes"):
         return True
     if value.lower() in ("false", "0", "no"):
@@ -27,15 +27,15 @@ def boolean(value: str) -> bool:
 
 
 def words(value: str) -> list[str]:
-    """A list given as one argument, as in `--langs "ko en"`."""
+    """Parse a list that is given as one argument: `--langs "ko en"`."""
     return value.split()
 
 
-def require_pairs(parser: argparse.ArgumentParser, option: str, given: Sequence[str]) -> None:
-    """Wrong usage unless each word of an option is NAME=NAME."""
-    for word in given:
-        if word.count("=") != 1:
-            parser.error(f"{option}: '{word}' is not NAME=NAME")
+def require_pairs(parser: argparse.ArgumentParser, option: str, values: Sequence[str]) -> None:
+    """Exit with a usage error unless each value of an option is NAME=NAME."""
+    for value in values:
+        if value.count("=") != 1:
+            parser.error(f"{option}: '{value}' is not NAME=NAME")
 
 
 def named_folders(
@@ -64,14 +64,19 @@ def named_folders(
 def run(
     main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None
 ) -> int:
-    """Run a command: 0 on success, 1 on bad input, 2 on bad usage (argparse exits by itself)."""
+    """Run a command and return its exit code.
+
+    0 is success and 1 bad input, whose `UserError` is printed without a traceback. argparse exits
+    with 2 for wrong usage.
+    """
     try:
         return main(argv) or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`); do not complain at interpreter exit either.
+        # The reader of standard output has ended (`| head`). Without the redirection, the
+        # interpreter would complain when it flushes the output at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Combine data directories into one; what a corpus has no transcripts for stays unlabelled."""
+"""Combine data directories into one; each utterance keeps the transcripts that it has."""
 
 import sys
 from collections.abc import Sequence
@@ -8,19 +8,19 @@ from espnet_ext.bin import cli
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__)
-    parser.add_argument("--inputs", nargs="+", required=True, help="data directories")
+    parser.add_argument("--inputs", nargs="+", required=True, help="data directories to read")
     parser.add_argument("--output", required=True, help="data directory to write")
     parser.add_argument(
         "--outputs",
         type=cli.words,
         default="surface meaning",
-        help="each directory has labels for at least one of these",
+        help="each directory must have transcripts for at least one of these outputs",
     )
     parser.add_argument(
         "--label_outputs",
         type=cli.words,
         default=[],
-        help='those of them that are made of label tables, as in "l1=utt2l1"',
+        help='outputs that stage 4 makes from label tables: "l1=utt2l1"',
     )
     args = parser.parse_args(argv)
     cli.require_pairs(parser, "--label_outputs", args.label_outputs)
@@ -35,9 +35,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def entry() -> int:
-    return cli.run(main)
-
-
 if __name__ == "__main__":
-    sys.exit(entry())
+    sys.exit(cli.run(main))

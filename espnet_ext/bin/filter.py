@@ -1,4 +1,4 @@
-"""Stage 4: validate a data directory, remove what cannot be trained on, complete the texts."""
+"""Stage 4: validate a data directory and remove what cannot be trained on."""
 
 import sys
 from collections.abc import Sequence
@@ -7,76 +7,94 @@ from espnet_ext.bin import audio_options, cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = cli.parser(__doc__)
-    options.add_argument("--input", required=True, help="data directory to read")
-    options.add_argument("--output", required=True, help="data directory to write")
-    options.add_argument(
-        "--outputs", type=cli.words, default="surface meaning", help="transcripts to complete"
+    parser = cli.parser(__doc__)
+    parser.add_argument("--input", required=True, help="data directory to read")
+    parser.add_argument("--output", required=True, help="data directory to write")
+    parser.add_argument(
+        "--outputs",
+        type=cli.words,
+        default="surface meaning",
+        help="outputs to train; where they have no transcript, <na> is written",
     )
-    options.add_argument("--min_seconds", type=float, default=0.1, help="remove shorter ones")
-    options.add_argument("--max_seconds", type=float, default=20.0, help="remove longer ones")
-    options.add_argument(
-        "--no_filter", type=cli.boolean, default=False, help="remove nothing (sets to decode)"
+    parser.add_argument("--min_seconds", type=float, default=0.1, help="remove shorter utterances")
+    parser.add_argument("--max_seconds", type=float, default=20.0, help="remove longer utterances")
+    parser.add_argument(
+        "--no_filter", type=cli.boolean, default=False, help="remove nothing (for sets to decode)"
     )
-    options.add_argument(
+    parser.add_argument(
         "--allow_pipes", type=cli.boolean, default=False, help="run commands in wav.scp"
     )
-    options.add_argument(
-        "--token_types", type=cli.words, default="", help='units: "surface=phone meaning=char"'
+    parser.add_argument(
+        "--token_types",
+        type=cli.words,
+        default="",
+        help='token types of outputs: "surface=phone meaning=char"',
     )
-    options.add_argument(
-        "--config", default="", help="training configuration, to see what CTC cannot align"
+    parser.add_argument(
+        "--config",
+        default="",
+        help="training configuration, to find transcripts that are too long for CTC",
     )
-    options.add_argument(
-        "--against", nargs="*", default=[], metavar="DIR", help="directories to share nothing with"
+    parser.add_argument(
+        "--against",
+        nargs="*",
+        default=[],
+        metavar="DIR",
+        help="warn about what the directory shares with these, e.g. with the training set",
     )
-    options.add_argument(
-        "--read_samples", type=cli.boolean, default=False, help="decode all audio: slow, thorough"
+    parser.add_argument(
+        "--read_samples",
+        type=cli.boolean,
+        default=False,
+        help="decode all audio to find damage, silence and clipping (slow)",
     )
-    options.add_argument("--nj", type=audio_options.count, default=8, help="recordings at a time")
-    audio_options.add_policy(options)
-    options.add_argument(
+    parser.add_argument(
+        "--nj", type=audio_options.count, default=8, help="recordings that are read in parallel"
+    )
+    audio_options.add_policy(parser)
+    parser.add_argument(
         "--label_outputs",
         type=cli.words,
         default=[],
-        help='outputs made of labels, as in "l1=utt2l1 language=utt2lang"',
+        help='outputs made from label tables: "l1=utt2l1 language=utt2lang"',
     )
-    options.add_argument(
+    parser.add_argument(
         "--inline_tags",
         type=cli.words,
         default=[],
-        help='such outputs that are also written into others as tags, as in "meaning=l1"',
+        help='add label outputs to the transcripts of other outputs as tags: "meaning=l1"',
     )
-    chosen = options.parse_args(argv)
-    cli.require_pairs(options, "--label_outputs", chosen.label_outputs)
-    cli.require_pairs(options, "--inline_tags", chosen.inline_tags)
-    if not chosen.outputs:
-        options.error("--outputs: name at least one output")
+    args = parser.parse_args(argv)
+    cli.require_pairs(parser, "--label_outputs", args.label_outputs)
+    cli.require_pairs(parser, "--inline_tags", args.inline_tags)
+    if not args.outputs:
+        parser.error("--outputs: name at least one output")
 
-    from espnet_ext.data.checking import Checks
-    from espnet_ext.data.filtering import Filter, filter_directory
-    from espnet_ext.data.findings import WARNING
-    from espnet_ext.data.pair_checks import read_frames, read_units
+    from espnet_ext.data.checks.context import CheckOptions
+    from espnet_ext.data.checks.findings import WARNING
+    from espnet_ext.data.checks.tokens import parse_token_options, read_frame_options
+    from espnet_ext.data.filtering import FilterOptions, filter_directory
 
-    rule = Filter(
-        outputs=tuple(chosen.outputs),
-        min_seconds=chosen.min_seconds,
-        max_seconds=chosen.max_seconds,
-        keep_all=chosen.no_filter,
-        checks=Checks(
-            allow_pipes=chosen.allow_pipes,
-            read_samples=chosen.read_samples,
-            nj=chosen.nj,
-            tokens=read_units(chosen.token_types),
-            frames=read_frames(chosen.config) if chosen.config else None,
-            against=chosen.against,
-            leaks=WARNING,  # a corpus as published may have them: told, and trained on
+    options = FilterOptions(
+        outputs=tuple(args.outputs),
+        min_seconds=args.min_seconds,
+        max_seconds=args.max_seconds,
+        keep_all=args.no_filter,
+        checks=CheckOptions(
+            allow_pipes=args.allow_pipes,
+            read_samples=args.read_samples,
+            nj=args.nj,
+            tokens=parse_token_options(args.token_types),
+            frames=read_frame_options(args.config) if args.config else None,
+            against=args.against,
+            # Published corpora may share recordings between sets; training must not stop for it.
+            shared_severity=WARNING,
         ),
-        policy=audio_options.policy_of(chosen, whole=chosen.no_filter),
-        labels=dict(word.split("=") for word in chosen.label_outputs),
-        tags=tuple(tuple(word.split("=")) for word in chosen.inline_tags),
+        policy=audio_options.policy_of(args, keep_all=args.no_filter),
+        labels=dict(word.split("=") for word in args.label_outputs),
+        tags=tuple(tuple(word.split("=")) for word in args.inline_tags),
     )
-    for line in filter_directory(chosen.input, chosen.output, rule):
+    for line in filter_directory(args.input, args.output, options):
         print(line)
     return 0
 

@@ -1,4 +1,4 @@
-"""Stage 3: bring a data directory's audio to one rate, one channel and one format."""
+"""Stage 3: write the audio of a data directory at one rate, with one channel, in one format."""
 
 import sys
 from collections.abc import Sequence
@@ -7,38 +7,40 @@ from espnet_ext.bin import audio_options, cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    from espnet_ext.data.formatting import AUDIO_FORMATS, Format, format_directory
+    from espnet_ext.data.formatting import AUDIO_FORMATS, AudioFormat, format_directory
 
-    options = cli.parser(__doc__)
-    options.add_argument("--input", required=True, help="data directory to read")
-    options.add_argument("--output", required=True, help="data directory to write")
-    options.add_argument("--sample_rate", type=audio_options.count, default=16000, help="in Hz")
-    options.add_argument("--audio_format", choices=AUDIO_FORMATS, default="wav", help="16-bit mono")
-    options.add_argument("--channel", type=audio_options.channel, help=audio_options.CHANNEL_HELP)
-    options.add_argument(
+    parser = cli.parser(__doc__)
+    parser.add_argument("--input", required=True, help="data directory to read")
+    parser.add_argument("--output", required=True, help="data directory to write")
+    parser.add_argument("--sample_rate", type=audio_options.count, default=16000, help="in Hz")
+    parser.add_argument(
+        "--audio_format", choices=AUDIO_FORMATS, default="wav", help="16-bit format to write"
+    )
+    parser.add_argument("--channel", type=audio_options.channel, help=audio_options.CHANNEL_HELP)
+    parser.add_argument(
         "--copy",
         type=cli.boolean,
         default=False,
-        help="write also what is in that format already, instead of referring to it",
+        help="also write audio that has the format already, instead of referring to it",
     )
-    options.add_argument(
+    parser.add_argument(
         "--allow_pipes", type=cli.boolean, default=False, help="run commands in wav.scp"
     )
-    options.add_argument("--nj", type=audio_options.count, default=1, help="parallel processes")
-    audio_options.add_policy(options)
-    options.add_argument(
-        "--whole", type=cli.boolean, default=False, help="leave out nothing (sets to decode)"
+    parser.add_argument("--nj", type=audio_options.count, default=1, help="parallel processes")
+    audio_options.add_policy(parser)
+    parser.add_argument(
+        "--whole", type=cli.boolean, default=False, help="leave out nothing (for sets to decode)"
     )
-    chosen = options.parse_args(argv)
-    form = Format(
-        sample_rate=chosen.sample_rate,
-        audio_format=chosen.audio_format,
-        channel=chosen.channel,
-        copy=chosen.copy,
-        allow_pipes=chosen.allow_pipes,
+    args = parser.parse_args(argv)
+    audio_format = AudioFormat(
+        sample_rate=args.sample_rate,
+        audio_format=args.audio_format,
+        channel=args.channel,
+        copy=args.copy,
+        allow_pipes=args.allow_pipes,
     )
-    policy = audio_options.policy_of(chosen, whole=chosen.whole)
-    print(format_directory(chosen.input, chosen.output, form, nj=chosen.nj, policy=policy))
+    policy = audio_options.policy_of(args, keep_all=args.whole)
+    print(format_directory(args.input, args.output, audio_format, nj=args.nj, policy=policy))
     return 0
 
 

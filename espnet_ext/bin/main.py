@@ -1,4 +1,4 @@
-"""`espnet-ext <verb> …`: one entry to all commands; imports only the verb that is asked for."""
+"""`espnet-ext <verb> …`: run a command; only the module of that command is imported."""
 
 import ast
 import difflib
@@ -15,26 +15,26 @@ FOLDER = Path(__file__).parent
 
 
 def verbs() -> dict[str, str]:
-    """Every command beside this file with the first line of its docstring, none imported.
+    """Return all commands with the first line of their docstrings, without importing them.
 
-    A verb that is a word of Python's own (`import`) has its file's name end in `_`.
+    A command whose name is a Python keyword (`import`) has a module that ends in `_`.
 
     >>> "score" in verbs()
     True
     """
-    found = {}
+    commands = {}
     for path in sorted(FOLDER.glob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
         if "main" in functions and path.stem != "main":
-            found[path.stem.rstrip("_")] = (ast.get_docstring(tree) or "").partition("\n")[0]
-    return found
+            commands[path.stem.rstrip("_")] = (ast.get_docstring(tree) or "").partition("\n")[0]
+    return commands
 
 
 def usage() -> str:
-    known = verbs()
-    width = max(map(len, known))
-    lines = [f"  {verb:<{width}}  {about}" for verb, about in known.items()]
+    commands = verbs()
+    width = max(map(len, commands))
+    lines = [f"  {verb:<{width}}  {summary}" for verb, summary in commands.items()]
     return "usage: espnet-ext <verb> [options]; espnet-ext <verb> --help\n\n" + "\n".join(lines)
 
 
@@ -47,18 +47,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(usage(), file=sys.stderr)
         return 2
     verb = arguments[0].replace("-", "_")
-    if verb not in (known := verbs()):
-        near = difflib.get_close_matches(verb, known, n=1, cutoff=0)
-        remedy = f"did you mean {near[0]}?" if near else "see espnet-ext --help"
+    commands = verbs()
+    if verb not in commands:
+        similar = difflib.get_close_matches(verb, commands, n=1, cutoff=0)
+        remedy = f"did you mean {similar[0]}?" if similar else "see espnet-ext --help"
         print(f"error: no command '{arguments[0]}'\n  remedy: {remedy}", file=sys.stderr)
         return 2
-    # A command reads its own arguments and names itself in its messages, as if it had been called.
+    # The command parses sys.argv and shows its name in messages, as if it were run directly.
     sys.argv = [f"espnet-ext {verb}", *arguments[1:]]
     return cli.run(module_of(verb).main)
 
 
 def module_of(verb: str) -> ModuleType:
-    """The module of a verb."""
+    """Import the module of a command."""
     name = verb + "_" * keyword.iskeyword(verb)
     return importlib.import_module(f"espnet_ext.bin.{name}")
 

@@ -1,4 +1,4 @@
-"""Stage 9: estimate an n-gram language model of one output's tokens."""
+"""Stage 9: estimate an n-gram language model over the tokens of one output, as an ARPA file."""
 
 import sys
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from espnet_ext.bin import cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = cli.parser("Write an ARPA file over the tokens of one output.")
-    parser.add_argument("--input", required=True, help="dumped training set")
+    parser = cli.parser(__doc__)
+    parser.add_argument("--input", required=True, help="data directory of the training set")
     parser.add_argument("--output_name", required=True, help="output, for example surface")
     parser.add_argument("--token_type", required=True, help="char, jamo, phone, word or bpe")
-    parser.add_argument("--token_dir", required=True, help="holds bpe.model where one is needed")
+    parser.add_argument("--token_dir", required=True, help="folder of bpe.model, for bpe")
     parser.add_argument("--order", type=int, default=4, help="tokens of the longest n-gram")
     parser.add_argument("--output", required=True, help="ARPA file to write")
     args = parser.parse_args(argv)
@@ -29,16 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokenizer = build_tokenizer(args.token_type, Path(args.token_dir) / "bpe.model")
     texts = [tokenizer.encode(normalize(t)) for t in read_table(source).values() if t != NA]
     if not texts:
-        raise UserError(f"{source}: every utterance is unlabelled", "leave out this model")
+        message = f"{source}: every utterance is unlabelled"
+        raise UserError(message, f"add transcripts for '{args.output_name}', or omit this model")
     model = estimate(texts, args.order)
     write_arpa(args.output, model)
     print(f"{args.output}: {len(model.grams)} n-grams from {len(texts)} transcripts")
     return 0
 
 
-def entry() -> int:
-    return cli.run(main)
-
-
 if __name__ == "__main__":
-    sys.exit(entry())
+    sys.exit(cli.run(main))

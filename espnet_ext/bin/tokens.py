@@ -7,12 +7,12 @@ from espnet_ext.bin import cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = cli.parser("Write tokens.txt of one output from the texts of its training set.")
-    parser.add_argument("--input", required=True, help="dumped training set")
+    parser = cli.parser(__doc__)
+    parser.add_argument("--input", required=True, help="data directory of the training set")
     parser.add_argument("--output_name", required=True, help="output, for example surface")
     parser.add_argument("--token_type", required=True, help="char, jamo, phone, word or bpe")
     parser.add_argument("--token_dir", required=True, help="folder to write tokens.txt to")
-    parser.add_argument("--vocab_size", type=int, default=500, help="units of token type bpe")
+    parser.add_argument("--vocab_size", type=int, default=500, help="number of tokens, for bpe")
     args = parser.parse_args(argv)
 
     from pathlib import Path
@@ -25,11 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from espnet_ext.text.unicode import normalize
 
     source = Path(args.input) / f"text.{args.output_name}"
-    texts = [normalize(t) for t in read_table(source).values() if t != NA]
+    texts = [normalize(text) for text in read_table(source).values() if text != NA]
     if not texts:
-        raise UserError(
-            f"{source}: every utterance is unlabelled", f"give texts for '{args.output_name}'"
-        )
+        message = f"{source}: every utterance is unlabelled"
+        raise UserError(message, f"add transcripts for '{args.output_name}'")
     folder = Path(args.token_dir)
     if args.token_type == "bpe":
         tokens = tokenizers.train_sentencepiece(texts, folder / "bpe", args.vocab_size)
@@ -40,9 +39,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def entry() -> int:
-    return cli.run(main)
-
-
 if __name__ == "__main__":
-    sys.exit(entry())
+    sys.exit(cli.run(main))

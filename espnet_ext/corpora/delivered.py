@@ -125,7 +125,7 @@ def walk(root: str, found: Callable[[str, str], None]) -> Iterator[Place]:
 
 def _in_archive(path: str, name: str, found: Callable[[str, str], None]) -> Iterator[Place]:
     try:
-        for member in zips.members(path):
+        for member in zips.list_members(path):
             # Not pathlib: it interns every name, which Python 3.12 then never forgets.
             parts = member.name.split("/")
             if "__MACOSX" in parts or parts[-1].startswith(".") or not parts[-1]:
@@ -136,7 +136,7 @@ def _in_archive(path: str, name: str, found: Callable[[str, str], None]) -> Iter
             elif member.name.lower().endswith(".zip") or _OTHER_ARCHIVES.search(member.name):
                 found(inner, "an archive within an archive: unpack the outer one")
             else:
-                yield Place(path, inner, member.offset, member.packed, member.size)
+                yield Place(path, inner, member.offset, member.compressed_size, member.size)
     except UserError as error:
         found(name, error.message.removeprefix(f"{path}: "))
 
@@ -178,7 +178,7 @@ class Reader:
             if self._path != place.path:
                 self.close()
                 self._handle, self._path = open(place.path, "rb"), place.path  # noqa: SIM115
-            content = zips.read(self._handle, place.offset, place.packed, place.size)
+            content = zips.read_member(self._handle, place.offset, place.packed, place.size)
         if len(content) > most:
             raise ValueError(f"more than {most} bytes are too many")
         return content

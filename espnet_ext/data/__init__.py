@@ -1,6 +1,5 @@
-"""Utterances on disk: Kaldi-style data directories, their audio, the stages that rewrite them.
+"""Kaldi-style data directories: read, write, check and rewrite them, with their audio.
 
-Here belongs what reads, writes, checks, formats and filters data directories, and what feeds them
-to training (samplers, collation). Published corpus layouts belong in `corpora`, the meaning of a
-transcript's characters in `text`, features of the signal in `model` or `units`.
+Published corpus layouts belong in `corpora`, the meaning of characters in transcripts in `text`,
+batching for training in `training`, and features of the signal in `model`.
 """

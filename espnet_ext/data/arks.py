@@ -1,4 +1,4 @@
-"""Arks: many arrays (features, representations) or sounds in a file, each at a byte offset."""
+"""Arks: files that hold many arrays (features, representations) or sounds, each at an offset."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ from typing import IO, TYPE_CHECKING, Any
 
 from espnet_ext import files
 from espnet_ext.data.record import id_problem
-from espnet_ext.data.table import read_table
+from espnet_ext.data.table import read_table, write_table
 from espnet_ext.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
-AUDIO = b"AUDIO"  # marks a whole sound file within an ark: marker, size of the length, length, file
+# An entry with a whole sound file: this marker, one byte with the width of the length, the length
+# (little-endian), the file.
+AUDIO = b"AUDIO"
 _PICKLE = b"PKL"
 
 
 @contextlib.contextmanager
 def open_at(path: str, offset: int) -> Iterator[IO[bytes]]:
-    """Open an ark at an offset; refuses what lies outside and pickles, which can run any code."""
+    """Open an ark at an offset.
+
+    `UserError` for an offset outside the ark, and for a pickle, which could run any code.
+    """
     try:
         handle = open(path, "rb")  # noqa: SIM115 closed below
     except OSError as error:
@@ -35,30 +40,31 @@ def open_at(path: str, offset: int) -> Iterator[IO[bytes]]:
         handle.seek(offset)
         if handle.read(len(_PICKLE)) == _PICKLE:
             remedy = "write it again as an array (pickles can run code and are never loaded)"
-            raise UserError(f"{path}:{offset}: holds a pickle", remedy)
+            raise UserError(f"{path}:{offset}: contains a pickle", remedy)
         handle.seek(offset)
         yield handle
 
 
-def read_framed(handle: IO[bytes], source: str) -> bytes:
-    """The sound file after an AUDIO marker; its length stands before it, little-endian."""
+def read_sound_file(handle: IO[bytes], source: str) -> bytes:
+    """Return the sound file that follows an AUDIO marker."""
     width = handle.read(1)
     length = int.from_bytes(handle.read(width[0]), "little") if width else 0
     content = handle.read(length) if length <= os.fstat(handle.fileno()).st_size else b""
     if not length or len(content) != length:
-        raise UserError(f"{source}: the ark ends within the sound", "write the ark again (stage 3)")
+        message = f"{source}: the ark ends within the sound"
+        raise UserError(message, "write the ark again (stage 3)")
     return content
 
 
-def frame(utt_id: str, content: bytes) -> tuple[bytes, int]:
-    """An ark entry holding a sound file, and where in it the offset of its scp row points."""
+def encode_entry(utt_id: str, content: bytes) -> tuple[bytes, int]:
+    """Return an ark entry with a sound file, and the offset in it that its scp row points to."""
     key = f"{utt_id} ".encode()
     width = (len(content).bit_length() + 7) // 8
     return key + AUDIO + bytes([width]) + len(content).to_bytes(width, "little") + content, len(key)
 
 
 def read_at(path: str, offset: int) -> Any:
-    """What lies at an offset: an array, or (rate, samples) of a sound."""
+    """Return the array at an offset, or (rate, samples) of a sound."""
     from kaldiio.matio import read_kaldi
 
     with open_at(path, offset) as handle:
@@ -66,7 +72,7 @@ def read_at(path: str, offset: int) -> Any:
             return read_kaldi(handle)
         except UserError:
             raise
-        except Exception as error:  # kaldiio raises whatever its parser stumbles over
+        except Exception as error:  # kaldiio's parser raises many kinds of exceptions
             remedy = "the offset or the ark is damaged: write both again"
             raise UserError(f"{path}:{offset}: no array here: {error}", remedy) from None
 
@@ -74,9 +80,11 @@ def read_at(path: str, offset: int) -> Any:
 def write_arrays(
     path: str | os.PathLike, arrays: Iterable[tuple[str, np.ndarray]]
 ) -> dict[str, str]:
-    """Write `<path>.ark` and `<path>.scp`, each whole or not at all; returns the rows of the scp.
+    """Write `<path>.ark` and `<path>.scp` atomically; return the rows of the scp file.
 
-    Arrays are float32 or float64, (N,) or (N, D), or int32 (N,): what Kaldi's readers take.
+    Args:
+        arrays: ids and arrays, float32 or float64 of shape (N,) or (N, D), or int32 of shape (N,),
+            which are the types that Kaldi's readers accept.
 
     >>> import tempfile, numpy
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -86,8 +94,6 @@ def write_arrays(
     """
     from kaldiio.matio import write_array
 
-    from espnet_ext.data.table import write_table
-
     ark = Path(f"{path}.ark")
     rows: dict[str, str] = {}
     with files.atomic_write(ark, "wb") as handle:
@@ -95,10 +101,10 @@ def write_arrays(
             if problem := id_problem(key):
                 raise UserError(f"{ark}: the id {key!r} {problem}", "rename it")
             if key in rows:
-                raise UserError(f"{ark}: {key}: two arrays have this id", "give each its own")
+                raise UserError(f"{ark}: {key}: two arrays have this id", "give each its own id")
             if array.dtype.name not in ("float32", "float64", "int32") or not 1 <= array.ndim <= 2:
-                what = f"{array.dtype.name} of shape {array.shape}"
-                raise UserError(f"{ark}: {key}: cannot store {what}", "convert it to float32")
+                kind = f"{array.dtype.name} of shape {array.shape}"
+                raise UserError(f"{ark}: {key}: cannot store {kind}", "convert it to float32")
             handle.write(f"{key} ".encode())
             rows[key] = f"{ark}:{handle.tell()}"
             write_array(handle, array)
@@ -107,12 +113,12 @@ def write_arrays(
 
 
 def read_arrays(scp: str | os.PathLike) -> ArrayReader:
-    """Open an scp file of arrays for reading by id; see `write_arrays` for an example."""
+    """Open an scp file of arrays; see `write_arrays` for an example."""
     return ArrayReader(scp)
 
 
 class ArrayReader(Mapping):
-    """Arrays of an scp file by id, each read when asked for; pipes and pickles are refused."""
+    """The arrays of an scp file by id; each access reads one. Pipes and pickles are refused."""
 
     def __init__(self, scp: str | os.PathLike):
         self.scp = str(scp)
@@ -126,7 +132,7 @@ class ArrayReader(Mapping):
         value = read_at(path, int(offset))
         if isinstance(value, tuple):
             remedy = "read it with espnet_ext.data.audio.load_audio"
-            raise UserError(f"{self.scp}: {key}: holds audio, not an array", remedy)
+            raise UserError(f"{self.scp}: {key}: contains audio, not an array", remedy)
         return value
 
     def __iter__(self) -> Iterator[str]:

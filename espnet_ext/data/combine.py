@@ -1,7 +1,7 @@
-"""Several corpora as one training set: each utterance keeps the transcripts that it has."""
+"""Combine several data directories into one; each utterance keeps the transcripts that it has."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from espnet_ext.data.directory import (
     LABEL_TABLES,
@@ -20,59 +20,63 @@ def combine_directories(
     outputs: Sequence[str],
     labels: Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Write all utterances of `sources` to `target`; returns a line a source, and one for all.
+    """Write all utterances of `sources` to `target`; return a summary line per source and in all.
 
-    `UserError` for an id or a speaker that two of them have, and for a source in which nothing is
-    labelled for any of `outputs`. Those in `labels` (output → table, "utt2l1") are also labelled by
-    that table, of which stage 4 makes them.
+    Args:
+        outputs: every source must have transcripts for at least one of these.
+        labels: outputs that stage 4 makes from label tables (output → table, e.g. "utt2l1").
+
+    Raises:
+        UserError: if two sources share an id or a speaker, or a source is unlabelled.
     """
     labels = labels or {}
     require_label_tables(labels)
     if len(set(map(str, sources))) < len(sources) or not sources:
-        raise UserError("sets to combine: none, or one of them twice", "name each once")
-    owners: dict[str, str] = {}  # of ids and speakers; an id never is a speaker's name as well
-    found: list[Utterance] = []
+        raise UserError("directories to combine: none, or one of them twice", "name each once")
+    owners: dict[str, str] = {}  # "utterance <id>" or "speaker <name>" → source
+    combined: list[Utterance] = []
     lines = []
     for source in sources:
         require_output(source, target)
         utterances = read_directory(source)
-        counts = _counts(utterances, outputs, labels)
+        counts = _count_labelled(utterances, outputs, labels)
         if not any(counts.values()):
             tables = [labels[name] for name in outputs if name in labels]
             raise UserError(
                 f"{source}: no utterance has a transcript for {' or '.join(outputs)}",
                 f"give it a {' or '.join(['text.<output>', *tables])} file, or leave it out",
             )
-        _claim(owners, (f"utterance {one.utt_id}" for one in utterances), str(source))
-        _claim(owners, (f"speaker {one.speaker}" for one in utterances), str(source))
-        found += utterances
-        lines.append(f"{source}: {_told(len(utterances), counts)}")
-    write_directory(target, found)
-    return [*lines, f"{target}: {_told(len(found), _counts(found, outputs, labels))}"]
+        _require_unique(owners, (f"utterance {item.utt_id}" for item in utterances), str(source))
+        _require_unique(owners, (f"speaker {item.speaker}" for item in utterances), str(source))
+        combined += utterances
+        lines.append(_summary(source, len(utterances), counts))
+    write_directory(target, combined)
+    counts = _count_labelled(combined, outputs, labels)
+    return [*lines, _summary(target, len(combined), counts)]
 
 
-def _counts(
+def _count_labelled(
     utterances: Sequence[Utterance], outputs: Sequence[str], labels: Mapping[str, str]
 ) -> dict[str, int]:
-    """How many utterances are labelled for each output."""
+    """Return how many utterances have a transcript or a label, by output."""
 
-    def labelled(one: Utterance, name: str) -> bool:
+    def is_labelled(utterance: Utterance, name: str) -> bool:
         table = labels.get(name)
-        return name in one.texts or bool(table and getattr(one, LABEL_TABLES[table]))
+        return name in utterance.texts or bool(table and getattr(utterance, LABEL_TABLES[table]))
 
-    return {name: sum(labelled(one, name) for one in utterances) for name in outputs}
+    return {name: sum(is_labelled(item, name) for item in utterances) for name in outputs}
 
 
-def _claim(owners: dict[str, str], names, source: str) -> None:
+def _require_unique(owners: dict[str, str], names: Iterable[str], source: str) -> None:
     for name in names:
         owner = owners.setdefault(name, source)
         if owner != source:
             raise UserError(
                 f"{source}: {name} is in {owner} too",
-                "rename one of them: put its corpus before it, as in l2arctic_ABA-a0001",
+                "rename one of them, e.g. with the corpus as a prefix: l2arctic_ABA-a0001",
             )
 
 
-def _told(utterances: int, counts: dict[str, int]) -> str:
+def _summary(folder: str | os.PathLike, utterances: int, counts: Mapping[str, int]) -> str:
     labelled = ", ".join(f"{count} {name}" for name, count in counts.items())
-    return f"{utterances} utterances, labelled: {labelled}"
+    return f"{folder}: {utterances} utterances, labelled: {labelled}"

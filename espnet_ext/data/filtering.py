@@ -1,6 +1,6 @@
-"""Validation and filtering (stage 4): the directory that training and decoding read.
+"""Stage 4: validate a directory and remove what cannot be trained on.
 
-Nothing goes silently: what is removed is listed in `removed.tsv` with its reason.
+Every removed utterance is listed in `removed.tsv` with the reason.
 """
 
 import os
@@ -10,49 +10,49 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from espnet_ext import files
-from espnet_ext.data.checking import Checks
+from espnet_ext.data.checks.context import CheckOptions
+from espnet_ext.data.checks.findings import WARNING, describe
 from espnet_ext.data.directory import (
     LABEL_TABLES,
+    copy_espnet_files,
     require_label_tables,
     require_output,
     write_directory,
 )
-from espnet_ext.data.findings import WARNING, describe
-from espnet_ext.data.policy import Policy, take
-from espnet_ext.data.record import Utterance
-from espnet_ext.data.validate import MENDED, check_directory
+from espnet_ext.data.policy import Policy, usable_utterances
+from espnet_ext.data.record import Utterance, count_labelled
+from espnet_ext.data.validate import FIXED_ON_WRITING, check_directory
 from espnet_ext.errors import UserError
 from espnet_ext.progress import say
 from espnet_ext.text.tags import label_token, make_tag, split_tags
 
-PASSED_ON = ("feats_type", "audio_format")  # what ESPnet's scripts want to find beside wav.scp
-
 
 @dataclass(frozen=True)
-class Filter:
-    """What an utterance must be like to stay."""
+class FilterOptions:
+    """Which utterances to keep, and which outputs and tags to make from their labels."""
 
-    outputs: Sequence[str]  # it has a transcript for at least one of these
+    outputs: Sequence[str]  # an utterance needs a transcript for at least one of these
     min_seconds: float = 0.1
     max_seconds: float = 20.0
-    keep_all: bool = False  # for sets to decode: their files are completed, and nothing is removed
-    checks: Checks = field(default_factory=Checks)  # what else to check
+    keep_all: bool = False  # remove nothing, for sets to decode
+    checks: CheckOptions = field(default_factory=CheckOptions)
     policy: Policy = field(default_factory=Policy)  # what to do with broken utterances
-    labels: Mapping[str, str] = field(default_factory=dict)  # output → label table: "utt2l1"
-    tags: Sequence[tuple[str, str]] = ()  # (output, one of `labels`): also written into it as a tag
+    labels: Mapping[str, str] = field(default_factory=dict)  # new output → label table: "utt2l1"
+    # (output, one of `labels`): also add the label to transcripts of the output as an inline tag
+    tags: Sequence[tuple[str, str]] = ()
 
     def __post_init__(self) -> None:
         require_label_tables(self.labels)
         for name, label in self.tags:
             if label not in self.labels or name not in self.outputs or name in self.labels:
                 raise UserError(
-                    f"tag {name}={label}: '{name}' must be an output with transcripts and "
-                    f"'{label}' one of a label table",
+                    f"tag {name}={label}: '{name}' must be an output with transcripts, and "
+                    f"'{label}' one made from a label table",
                     'write, e.g., --label_outputs "l1=utt2l1" --inline_tags "meaning=l1"',
                 )
 
-    def labelled(self, utterance: Utterance) -> Utterance:
-        """The utterance with its labels as transcripts, and as tags behind transcripts."""
+    def add_labels(self, utterance: Utterance) -> Utterance:
+        """Return the utterance with its labels as transcripts and as inline tags."""
         values = {
             name: label_token(value)
             for name, table in self.labels.items()
@@ -61,13 +61,13 @@ class Filter:
         texts = {**utterance.texts, **values}
         for name, label in self.tags:
             if name in utterance.texts and label in values:
-                plain = split_tags(texts[name])[1]
-                if label not in plain:  # a corpus may bring its own
+                existing_tags = split_tags(texts[name])[1]
+                if label not in existing_tags:  # transcripts of a corpus may have tags already
                     texts[name] = f"{texts[name]} {make_tag(label, values[label])}"
         return replace(utterance, texts=texts)
 
-    def reason_against(self, utterance: Utterance, seconds: float) -> str:
-        """Why the utterance has to go; empty if it stays."""
+    def reason_to_remove(self, utterance: Utterance, seconds: float) -> str:
+        """Return why the utterance must be removed; "" if it is kept."""
         if self.keep_all:
             return ""
         if seconds < self.min_seconds:
@@ -80,31 +80,36 @@ class Filter:
 
 
 def filter_directory(
-    source: str | os.PathLike, target: str | os.PathLike, rule: Filter
+    source: str | os.PathLike, target: str | os.PathLike, options: FilterOptions
 ) -> list[str]:
-    """Validate `source`, write what stays of it to `target`; returns lines saying what was done.
+    """Validate `source` and write the utterances that are kept to `target`; return summary lines.
 
-    `text.<output>` of every output has a row for every utterance, `<na>` where it is unlabelled;
-    other transcripts (canonical) are passed on as they are. Any error ends it, with all of them
-    listed and in `<target>/validation.json`, unless the rule's policy leaves broken utterances out.
+    `text.<output>` of each of `options.outputs` has a row for every utterance, `<na>` where it is
+    unlabelled. Transcripts of other outputs (canonical) are copied.
+
+    Raises:
+        UserError: with all errors of the directory, which are also in `<target>/validation.json`,
+            unless the policy leaves broken utterances out.
     """
     require_output(source, target)
-    check = check_directory(source, rule.checks)
-    files.write_json(Path(target) / "validation.json", check.as_json())
-    policy = replace(rule.policy, whole=rule.policy.whole or rule.keep_all)
-    utterances = take(check, target, policy)
-    warnings = [one for one in check.findings if one.severity == WARNING and one.code not in MENDED]
-    for line in describe(warnings):
+    checked = check_directory(source, options.checks)
+    files.write_json(Path(target) / "validation.json", checked.as_json())
+    keep_all = options.policy.keep_all or options.keep_all
+    utterances = usable_utterances(checked, target, replace(options.policy, keep_all=keep_all))
+    for line in describe(
+        finding
+        for finding in checked.findings
+        if finding.severity == WARNING and finding.code not in FIXED_ON_WRITING
+    ):
         say(line)
+    seconds = {utt_id: info.seconds for utt_id, info in checked.audio.items()}
     kept: list[Utterance] = []
     removed: list[tuple[Utterance, str]] = []
-    for utterance in map(rule.labelled, utterances):
-        reason = rule.reason_against(utterance, check.audio[utterance.utt_id].seconds)
-        if reason:
+    for utterance in map(options.add_labels, utterances):
+        if reason := options.reason_to_remove(utterance, seconds[utterance.utt_id]):
             removed.append((utterance, reason))
         else:
             kept.append(utterance)
-    seconds = {utt_id: info.seconds for utt_id, info in check.audio.items()}
     _write_removed(Path(target) / "removed.tsv", removed, seconds)
     if not kept:
         reasons = Counter(reason for _, reason in removed).most_common()
@@ -113,20 +118,20 @@ def filter_directory(
             + "; ".join(f"{count} {reason}" for reason, count in reasons),
             f"change --min_seconds, --max_seconds or --outputs; see {target}/removed.tsv",
         )
-    durations = {one.utt_id: f"{seconds[one.utt_id]:.4f}" for one in kept}
-    write_directory(target, kept, fill_missing=tuple(rule.outputs), extra={"utt2dur": durations})
-    for name in PASSED_ON:
-        if (Path(source) / name).exists():
-            files.write_text(Path(target) / name, (Path(source) / name).read_text("utf-8"))
-    return _summary(target, kept, removed, seconds, rule)
+    durations = {utterance.utt_id: f"{seconds[utterance.utt_id]:.4f}" for utterance in kept}
+    extra = {"utt2dur": durations}
+    write_directory(target, kept, fill_missing=tuple(options.outputs), extra=extra)
+    copy_espnet_files(source, target)
+    return _summary(target, kept, removed, seconds, options.outputs)
 
 
 def _write_removed(
-    path: Path, removed: Sequence[tuple[Utterance, str]], seconds: dict[str, float]
+    path: Path, removed: Sequence[tuple[Utterance, str]], seconds: Mapping[str, float]
 ) -> None:
     rows = ["utterance\tspeaker\tseconds\treason\n"]
-    for one, reason in removed:
-        rows.append(f"{one.utt_id}\t{one.speaker}\t{seconds[one.utt_id]:.4f}\t{reason}\n")
+    for utterance, reason in removed:
+        duration = f"{seconds[utterance.utt_id]:.4f}"
+        rows.append(f"{utterance.utt_id}\t{utterance.speaker}\t{duration}\t{reason}\n")
     files.write_text(path, "".join(rows))
 
 
@@ -134,17 +139,13 @@ def _summary(
     target: str | os.PathLike,
     kept: Sequence[Utterance],
     removed: Sequence[tuple[Utterance, str]],
-    seconds: dict[str, float],
-    rule: Filter,
+    seconds: Mapping[str, float],
+    outputs: Sequence[str],
 ) -> list[str]:
-    hours = sum(seconds[one.utt_id] for one in kept) / 3600
-    labelled = ", ".join(
-        f"{sum(name in one.texts for one in kept)} {name}" for name in rule.outputs
-    )
-    lines = [
-        f"{target}: {len(kept)} of {len(kept) + len(removed)} utterances kept, {hours:.2f} h, "
-        f"labelled: {labelled}"
-    ]
+    hours = sum(seconds[utterance.utt_id] for utterance in kept) / 3600
+    counts = ", ".join(f"{n} {name}" for name, n in count_labelled(kept, outputs).items())
+    total = len(kept) + len(removed)
+    lines = [f"{target}: {len(kept)} of {total} utterances kept, {hours:.2f} h, labelled: {counts}"]
     for reason, count in Counter(reason for _, reason in removed).most_common():
         lines.append(f"  removed {count}: {reason} (listed in {target}/removed.tsv)")
     return lines

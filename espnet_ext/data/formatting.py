@@ -1,33 +1,33 @@
-"""Audio formatting (stage 3): every utterance as 16-bit mono at one rate, in files or arks."""
+"""Stage 3: write every utterance as 16-bit mono audio at one sample rate, in files or arks."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from espnet_ext import files
 from espnet_ext.data.audio import AudioInfo, is_pipe, source_file
-from espnet_ext.data.checking import Check, Checks
+from espnet_ext.data.checks.context import Checked, CheckOptions
+from espnet_ext.data.checks.findings import as_json
 from espnet_ext.data.directory import remove_stale, require_output, write_directory
-from espnet_ext.data.findings import as_json
-from espnet_ext.data.policy import Policy, take
+from espnet_ext.data.policy import Policy, usable_utterances
 from espnet_ext.data.record import Utterance
-from espnet_ext.data.rendering import ARK_ENTRIES, Job, Made, findings_of, render
-from espnet_ext.data.validate import MENDED, check_directory
+from espnet_ext.data.rendering import ARK_ENTRIES, Job, Rendered, findings_of, render
+from espnet_ext.data.validate import FIXED_ON_WRITING, check_directory
 
 AUDIO_FORMATS = ("wav", "flac", "wav.ark", "flac.ark")
-# Findings about audio that formatting exists to mend.
-_FORMATTED = frozenset({"sample-rate", "mixed-rates", "channels"})
+# Findings about audio that formatting fixes.
+_FIXED_BY_FORMATTING = frozenset({"sample-rate", "mixed-rates", "channels"})
 
 
 @dataclass(frozen=True)
-class Format:
-    """What audio is to become."""
+class AudioFormat:
+    """The audio format to write."""
 
     sample_rate: int = 16000  # Hz
     audio_format: str = "wav"  # one of AUDIO_FORMATS
-    channel: int | str | None = None  # of audio with several: a number from 0, or "mix"
-    copy: bool = False  # write also what is in this format already, instead of referring to it
+    channel: int | str | None = None  # of several: a number from 0, or "mix" for their mean
+    copy: bool = False  # also write audio that has the format already
     allow_pipes: bool = False  # run commands in wav.scp
 
     @property
@@ -42,103 +42,119 @@ class Format:
 def format_directory(
     source: str | os.PathLike,
     target: str | os.PathLike,
-    form: Format,
+    audio_format: AudioFormat,
     *,
     nj: int = 1,
     policy: Policy | None = None,
 ) -> str:
-    """Write `target`: the utterances of `source` in the format; returns a line on what was made.
+    """Write the utterances of `source` in a format to `target`; return a summary line.
 
-    What is a file in that format already is referred to where it is (unless `form.copy`); what an
-    earlier run wrote from the same source is left alone. Audio that cannot be read is an error that
-    lists all of it; nothing is left out but what `policy` says.
+    Files that have the format already are referred to where they are, unless `audio_format.copy` is
+    set. Files that an earlier run wrote from the same source are kept.
+
+    Raises:
+        UserError: with all utterances whose audio cannot be read, unless the policy leaves them
+            out.
     """
     require_output(source, target)
     policy = policy or Policy()
-    check = check_directory(source, Checks(allow_pipes=form.allow_pipes, duplicates=False))
-    check.findings = [one for one in check.findings if one.code not in _FORMATTED]
-    utterances = _take(check, target, policy)
-    folder = Path(target) / "data"
-    kept = [one for one in utterances if _fits(one.audio, check.audio[one.utt_id], form)]
-    kept_ids = {one.utt_id for one in kept}
-    rest = [one for one in utterances if one.utt_id not in kept_ids]
-    made, failed = render(_jobs(rest, folder, form), folder, nj=nj, label="formatting audio")
-    if failed:
-        check.findings += findings_of(failed, Path(source) / "wav.scp")
-        utterances = _take(check, target, policy)
-        kept = [one for one in kept if one.utt_id not in failed]
-    frames = {one.utt_id: check.audio[one.utt_id].frames for one in kept}
-    frames |= {one.utt_id: one.frames for one in made.values()}
-    placed = [
-        replace(one, audio=made[one.utt_id].audio) if one.utt_id in made else one
-        for one in utterances
+    options = CheckOptions(allow_pipes=audio_format.allow_pipes, duplicates=False)
+    checked = check_directory(source, options)
+    checked.findings = [
+        finding for finding in checked.findings if finding.code not in _FIXED_BY_FORMATTING
     ]
-    extra = {"utt2num_samples": {utt_id: str(count) for utt_id, count in frames.items()}}
-    write_directory(target, placed, extra=extra)
-    # ESPnet's own scripts read these two.
+    utterances = _usable_utterances(checked, target, policy)
+    folder = Path(target) / "data"
+    referred = {
+        utterance.utt_id
+        for utterance in utterances
+        if _has_format(utterance.audio, checked.audio[utterance.utt_id], audio_format)
+    }
+    to_write = [utterance for utterance in utterances if utterance.utt_id not in referred]
+    jobs = _jobs(to_write, folder, audio_format)
+    rendered, failed = render(jobs, folder, nj=nj, label="formatting audio")
+    if failed:
+        checked.findings += findings_of(failed, Path(source) / "wav.scp")
+        utterances = _usable_utterances(checked, target, policy)
+        # An ark with an unreadable sound was not written: write it without that sound.
+        jobs = [job for job in jobs if job.utt_id not in failed]
+        remaining, _ = render(jobs, folder, nj=nj, label="formatting audio")
+        rendered = {**remaining, **rendered}
+    formatted = []
+    frames: dict[str, int] = {}
+    for utterance in utterances:
+        if sound := rendered.get(utterance.utt_id):
+            utterance = replace(utterance, audio=sound.audio)
+        formatted.append(utterance)
+        frames[utterance.utt_id] = (sound or checked.audio[utterance.utt_id]).frames
+    samples = {utt_id: str(count) for utt_id, count in frames.items()}
+    write_directory(target, formatted, extra={"utt2num_samples": samples})
+    # ESPnet's scripts read these two.
     files.write_text(Path(target) / "feats_type", "raw\n")
-    files.write_text(Path(target) / "audio_format", form.audio_format + "\n")
-    return _summary(target, placed, made, len(kept), sum(frames.values()), form)
+    files.write_text(Path(target) / "audio_format", audio_format.audio_format + "\n")
+    return _summary(target, formatted, rendered, sum(frames.values()), audio_format)
 
 
-def _take(check: Check, target: str | os.PathLike, policy: Policy) -> list[Utterance]:
-    """What to work on; errors also stand in a file, however long the list."""
+def _usable_utterances(
+    checked: Checked, target: str | os.PathLike, policy: Policy
+) -> list[Utterance]:
+    """Return the utterances to format; write all errors to `<target>/validation.json`."""
     report = Path(target) / "validation.json"
-    if any(finding.code not in MENDED for finding in check.errors):
-        files.write_json(report, {"directory": check.path, "findings": as_json(check.findings)})
+    if any(finding.code not in FIXED_ON_WRITING for finding in checked.errors):
+        findings = as_json(checked.findings)
+        files.write_json(report, {"directory": str(checked.folder), "findings": findings})
     else:
         remove_stale(report)
-    return take(check, target, policy)
+    return usable_utterances(checked, target, policy)
 
 
-def _fits(source: str, info: AudioInfo, form: Format) -> bool:
-    """Whether an entry of wav.scp can be referred to as it is."""
-    if form.copy or form.is_ark or is_pipe(source) or source_file(source) != source:
+def _has_format(source: str, info: AudioInfo, audio_format: AudioFormat) -> bool:
+    """Return whether an entry of wav.scp can be used as it is."""
+    if audio_format.copy or audio_format.is_ark or is_pipe(source) or source_file(source) != source:
         return False
-    wanted = (form.suffix[1:].upper(), "PCM_16", form.sample_rate, 1)
-    return (info.format, info.subtype, info.rate, info.channels) == wanted
+    expected = (audio_format.suffix[1:].upper(), "PCM_16", audio_format.sample_rate, 1)
+    return (info.format, info.subtype, info.rate, info.channels) == expected
 
 
-def _jobs(utterances: Sequence[Utterance], folder: Path, form: Format) -> list[Job]:
+def _jobs(utterances: Sequence[Utterance], folder: Path, audio_format: AudioFormat) -> list[Job]:
     def target(index: int, utt_id: str) -> str:
-        if form.is_ark:
+        if audio_format.is_ark:
             return str(folder / f"audio.{index // ARK_ENTRIES + 1}.ark")
-        return str(folder / f"{utt_id}{form.suffix}")
+        return str(folder / f"{utt_id}{audio_format.suffix}")
 
     return [
         Job(
-            one.utt_id,
-            one.audio,
-            target(index, one.utt_id),
-            sample_rate=form.sample_rate,
-            channel=form.channel,
-            allow_pipes=form.allow_pipes,
-            entry=form.suffix if form.is_ark else "",
+            utterance.utt_id,
+            utterance.audio,
+            target(index, utterance.utt_id),
+            sample_rate=audio_format.sample_rate,
+            channel=audio_format.channel,
+            allow_pipes=audio_format.allow_pipes,
+            entry=audio_format.suffix if audio_format.is_ark else "",
         )
-        for index, one in enumerate(utterances)
+        for index, utterance in enumerate(utterances)
     ]
 
 
 def _summary(
     target: str | os.PathLike,
     utterances: Sequence[Utterance],
-    made: dict[str, Made],
-    kept: int,
+    rendered: Mapping[str, Rendered],
     frames: int,
-    form: Format,
+    audio_format: AudioFormat,
 ) -> str:
-    fresh = [one for one in made.values() if one.fresh]
-    rates = sorted({one.source_rate for one in fresh} - {form.sample_rate})
-    parts = [f"{len(fresh)} written as {form.audio_format}"]
-    if rates:
-        count = sum(one.source_rate != form.sample_rate for one in fresh)
-        parts.append(f"{count} of them resampled from {', '.join(map(str, rates))} Hz")
-    if several := sum(one.source_channels > 1 for one in fresh):
-        parts.append(f"{several} of them reduced to one channel ({form.channel})")
-    if kept:
-        parts.append(f"{kept} in that format already and referred to where they are")
-    if len(made) > len(fresh):
-        parts.append(f"{len(made) - len(fresh)} unchanged since an earlier run")
-    hours = frames / form.sample_rate / 3600
-    head = f"{target}: {len(utterances)} utterances, {hours:.2f} h at {form.sample_rate} Hz"
-    return f"{head}: {', '.join(parts)}"
+    rate = audio_format.sample_rate
+    fresh = [sound for sound in rendered.values() if sound.fresh]
+    resampled = [sound.source_rate for sound in fresh if sound.source_rate != rate]
+    parts = [f"{len(fresh)} written as {audio_format.audio_format}"]
+    if resampled:
+        rates = ", ".join(map(str, sorted(set(resampled))))
+        parts.append(f"{len(resampled)} of them resampled from {rates} Hz")
+    if several := sum(sound.source_channels > 1 for sound in fresh):
+        parts.append(f"{several} of them reduced to one channel ({audio_format.channel})")
+    if referred := sum(utterance.utt_id not in rendered for utterance in utterances):
+        parts.append(f"{referred} have that format already and are not copied")
+    if len(rendered) > len(fresh):
+        parts.append(f"{len(rendered) - len(fresh)} unchanged since an earlier run")
+    hours = frames / rate / 3600
+    return f"{target}: {len(utterances)} utterances, {hours:.2f} h at {rate} Hz: {', '.join(parts)}"

@@ -1,11 +1,10 @@
-"""Audio that is too long to be held at once: read in blocks, or a part at a time.
+"""Read recordings that are too long to be held in memory: block by block, or one part at a time.
 
 Symbols: T samples of one channel.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ BLOCK_SECONDS = 60.0
 
 
 class LongAudio:
-    """A sound file that stays on disk; what is read of it is float32, one channel, finite.
+    """An open recording, of which parts are read as float32 samples of one channel, (T,).
 
     >>> import tempfile, numpy
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -30,20 +29,8 @@ class LongAudio:
     """
 
     def __init__(self, source: str):
-        import soundfile
-
         self.source = source
-        opened = audio.open_source(source, allow_pipes=False)
-        if isinstance(opened, tuple):  # samples of an ark, which are in memory already
-            rate, samples = opened
-            opened = io.BytesIO()
-            soundfile.write(opened, samples, rate, format="WAV", subtype="FLOAT")
-            opened.seek(0)
-        try:
-            self.file = audio.open_sound(source, opened)
-        except (soundfile.SoundFileError, RuntimeError, OSError) as error:
-            raise audio.unreadable(source, error) from None
-        audio.check_whole(self.file, source)
+        self.file = audio.open_sound(source)
         if not self.file.frames:
             raise UserError(f"{source}: has no samples", "record it again or remove the utterance")
         self.rate = self.file.samplerate
@@ -53,7 +40,7 @@ class LongAudio:
         self.file.close()
 
     def blocks(self, rate: int) -> Iterator[np.ndarray]:
-        """All of it, block by block, at this rate in Hz."""
+        """Yield the whole recording in blocks of `BLOCK_SECONDS`, resampled to `rate` in Hz."""
         import soxr
 
         stream = soxr.ResampleStream(self.rate, rate, 1, dtype="float32")
@@ -65,23 +52,22 @@ class LongAudio:
             yield block
 
     def part(self, start: float, end: float, rate: int) -> np.ndarray:
-        """Samples from `start` to `end` in seconds, at this rate in Hz."""
+        """Return the samples from `start` to `end` in seconds, resampled to `rate` in Hz."""
         first = int(start * self.rate)
         samples = self._read(first, int(end * self.rate) - first)
         return audio.resample(samples, self.rate, rate) if rate != self.rate else samples
 
     def _read(self, start: int, count: int) -> np.ndarray:
         import numpy as np
-        import soundfile
 
         try:
             self.file.seek(start)
             samples = self.file.read(count, dtype="float32", always_2d=True)
-        except (soundfile.SoundFileError, RuntimeError, OSError) as error:
+        except audio.READ_ERRORS as error:
             raise audio.unreadable(self.source, error) from None
         finite = np.isfinite(samples).all(1)
         if not finite.all():
-            at = f"at {(start + int(finite.argmin())) / self.rate:.1f} s"
+            seconds = (start + int(finite.argmin())) / self.rate
             remedy = "export it again, or remove the utterance"
-            raise UserError(f"{self.source}: samples that are not finite {at}", remedy)
-        return audio.one_channel(samples, None, self.source)
+            raise UserError(f"{self.source}: samples are not finite at {seconds:.1f} s", remedy)
+        return audio.to_mono(samples, None, self.source)

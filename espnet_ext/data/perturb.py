@@ -1,4 +1,4 @@
-"""Speed perturbation (stage 2): copies of a training set, spoken faster and slower.
+"""Stage 2: speed perturbation. Add copies of a training set that are faster and slower.
 
 Ko et al., "Audio augmentation for speech recognition", Interspeech 2015: resampling changes tempo
 and pitch together. Ids and speakers of copies begin with `sp<factor>-`, as in Kaldi and ESPnet.
@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from espnet_ext.data.checking import Checks
+from espnet_ext.data.checks.context import CheckOptions
 from espnet_ext.data.directory import read_directory, require_output, write_directory
 from espnet_ext.data.record import Utterance
 from espnet_ext.data.rendering import Job, findings_of, render
 from espnet_ext.data.validate import check_directory, require_valid
 from espnet_ext.errors import UserError
 
-_SLOWEST, _FASTEST = 0.25, 4.0  # beyond this it is a mistyped number, not speech
+_MIN_SPEED, _MAX_SPEED = 0.25, 4.0  # a number outside is a typing error
 
 
 def parse_speeds(words: Sequence[str]) -> dict[str, float]:
-    """Factors by the name that ids get; the names are as written.
+    """Return speed factors by the name that ids get, which is the factor as written.
 
     >>> parse_speeds(["0.9", "1.0"])
     {'0.9': 0.9, '1.0': 1.0}
@@ -31,19 +31,19 @@ def parse_speeds(words: Sequence[str]) -> dict[str, float]:
             speed = float(word)
         except ValueError:
             speed = 0.0
-        if not _SLOWEST <= speed <= _FASTEST:
-            remedy = f'give factors from {_SLOWEST} to {_FASTEST}, as in --speeds "0.9 1.0 1.1"'
-            raise UserError(f"'{word}' is no speed factor", remedy)
+        if not _MIN_SPEED <= speed <= _MAX_SPEED:
+            remedy = f'give factors from {_MIN_SPEED} to {_MAX_SPEED}: --speeds "0.9 1.0 1.1"'
+            raise UserError(f"'{word}' is not a speed factor", remedy)
         if speed in speeds.values():
             raise UserError(f"the speed factor {word} is given twice", "give it once")
         speeds[word] = speed
     if not speeds:
-        raise UserError("no speed factors", 'give some, as in --speeds "0.9 1.0 1.1"')
+        raise UserError("no speed factors", 'give some: --speeds "0.9 1.0 1.1"')
     return speeds
 
 
 def perturbed(utterance: Utterance, name: str, folder: Path) -> Utterance:
-    """The record of a copy; its audio is still to be made.
+    """Return the record of a copy. Its audio does not exist yet.
 
     >>> perturbed(Utterance("s1-u1", "s1", "u1.wav"), "0.9", Path("audio")).utt_id
     'sp0.9-s1-u1'
@@ -67,13 +67,14 @@ def perturb_directory(
     allow_pipes: bool = False,
     nj: int = 1,
 ) -> str:
-    """Write `target`: a copy of `source` for each factor; returns a line on what was made.
+    """Write a copy of `source` per speed factor to `target`; return a summary line.
 
-    The factor 1 is the utterances themselves. A copy lasts its original's time over its factor.
+    The factor 1 stands for the utterances themselves. A copy at speed s has 1/s of the duration.
     """
     factors = parse_speeds(speeds)
     require_output(source, target)
-    require_valid(check_directory(source, Checks(check_audio=False, allow_pipes=allow_pipes)))
+    options = CheckOptions(check_audio=False, allow_pipes=allow_pipes)
+    require_valid(check_directory(source, options))
     folder = Path(audio_dir or Path(target) / "audio")
     originals = read_directory(source)
     utterances: list[Utterance] = []
@@ -95,14 +96,15 @@ def perturb_directory(
                     allow_pipes=allow_pipes,
                 )
             )
-    made, failed = render(jobs, folder, nj=nj, label="speed perturbation")
+    rendered, failed = render(jobs, folder, nj=nj, label="speed perturbation")
     if failed:
-        check = check_directory(source, Checks(check_audio=False, allow_pipes=allow_pipes))
-        check.findings += findings_of(failed, Path(source) / "wav.scp")
-        require_valid(check)
+        checked = check_directory(source, options)
+        checked.findings += findings_of(failed, Path(source) / "wav.scp")
+        require_valid(checked)
     write_directory(target, utterances)
-    fresh = sum(one.fresh for one in made.values())
+    fresh = sum(sound.fresh for sound in rendered.values())
     return (
-        f"{target}: {len(utterances)} utterances of {len(originals)}, speeds {' '.join(factors)}: "
-        f"{fresh} written to {folder}, {len(made) - fresh} unchanged since an earlier run"
+        f"{target}: {len(utterances)} utterances from {len(originals)}, "
+        f"speeds {' '.join(factors)}: {fresh} written to {folder}, "
+        f"{len(rendered) - fresh} unchanged since an earlier run"
     )

@@ -1,17 +1,15 @@
-"""What a stage does with broken utterances: stop, skip them, or keep them aside; never silently."""
+"""What stages 3 and 4 do with broken utterances: stop, skip them, or keep them aside."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_ext import files
-from espnet_ext.data.checking import Check
+from espnet_ext.data.checks.context import Checked
 from espnet_ext.data.directory import LABEL_TABLES, read_directory, remove_stale, text_files
-from espnet_ext.data.findings import ERROR
-from espnet_ext.data.fixing import all_rows, mend, write_changes
+from espnet_ext.data.fixing import all_rows, repair, write_changes
 from espnet_ext.data.record import Utterance
-from espnet_ext.data.table import Row
-from espnet_ext.data.validate import MENDED, require_valid, say_mended
+from espnet_ext.data.validate import FIXED_ON_WRITING, report_fixed, require_valid
 from espnet_ext.errors import UserError
 from espnet_ext.progress import say
 
@@ -22,77 +20,78 @@ QUARANTINE = "quarantine"
 
 @dataclass(frozen=True)
 class Policy:
-    """What a stage does with utterances that are broken."""
+    """What a stage does with broken utterances."""
 
     on_error: str = "error"  # stop; or "skip" them; or "quarantine": skip, and keep them aside
-    most: float = 0.05  # share of the utterances that may be left out before it is an error
-    whole: bool = False  # a set to decode: nothing is left out of it, whatever on_error says
+    max_broken: float = 0.05  # share of the utterances; if more are broken, the stage stops
+    keep_all: bool = False  # a set to decode must stay complete, whatever `on_error` says
 
 
-def take(check: Check, target: str | os.PathLike, policy: Policy) -> list[Utterance]:
-    """The utterances that a stage works on: all, or those that `policy` leaves of them."""
-    utterances = None
-    if any(one.code not in MENDED for one in check.errors):
-        utterances = admit(check, target, policy)
-    else:
-        for stale in (Path(target) / REMOVED, *(Path(target) / QUARANTINE).glob("*")):
-            remove_stale(stale)
-    if utterances is None:
-        require_valid(check)
-        return read_directory(check.path)
-    say_mended(check)
-    if not utterances:
-        require_valid(check)
-    return utterances
+def usable_utterances(
+    checked: Checked, target: str | os.PathLike, policy: Policy
+) -> list[Utterance]:
+    """Return the utterances that a stage works on: all, or those that are not broken.
 
+    Utterances that are left out are listed in `<target>/removed_broken.tsv`. With "quarantine",
+    they are also written to `<target>/quarantine`, a data directory.
 
-def admit(check: Check, target: str | os.PathLike, policy: Policy) -> list[Utterance] | None:
-    """The utterances that `policy` lets a stage take in spite of errors; None if it must stop.
-
-    Raises a `UserError` if more than the cap would be lost. What is left out is listed in
-    `<target>/removed_broken.tsv`; in quarantine it is a data directory of its own, too.
+    Raises:
+        UserError: if there are errors and the policy does not allow to leave utterances out, or
+            if more than `policy.max_broken` are broken.
     """
     if policy.on_error not in POLICIES:
         raise UserError(f"on_error '{policy.on_error}'", f"use one of: {', '.join(POLICIES)}")
-    if policy.on_error == "error" or policy.whole or not check.ids:
-        return None
-    utterances, changes = mend(check, rename=False)
-    lost = {change.utt_id for change in changes if change.what == "left out"}
-    unlabelled = {one.utt_id for one in changes if one.what in ("unlabelled", "row left out")}
-    touched = lost | unlabelled
-    if len(touched) > policy.most * max(1, len(check.ids)):
-        share = 100 * len(touched) / max(1, len(check.ids))
+    if all(finding.code in FIXED_ON_WRITING for finding in checked.errors):
+        for stale in (Path(target) / REMOVED, *(Path(target) / QUARANTINE).glob("*")):
+            remove_stale(stale)
+        require_valid(checked)  # prints what is fixed on writing
+        return read_directory(checked.folder)
+    if policy.on_error == "error" or policy.keep_all or not checked.ids:
+        require_valid(checked)  # raises
+    utterances = _leave_out_broken(checked, Path(target), policy)
+    report_fixed(checked)
+    if not utterances:
+        require_valid(checked)  # raises
+    return utterances
+
+
+def _leave_out_broken(checked: Checked, target: Path, policy: Policy) -> list[Utterance]:
+    utterances, changes = repair(checked, rename=False)
+    left_out = {change.utt_id for change in changes if change.what == "left out"}
+    incomplete = {
+        change.utt_id for change in changes if change.what in ("unlabelled", "row left out")
+    }
+    broken = left_out | incomplete
+    share = len(broken) / len(checked.ids)
+    if share > policy.max_broken:
         message = (
-            f"{check.path}: {len(touched)} utterances ({share:.1f} %) are broken, more than the "
-            f"{100 * policy.most:g} % that may be left out"
+            f"{checked.folder}: {len(broken)} utterances ({100 * share:.1f} %) are broken, more "
+            f"than the {100 * policy.max_broken:g} % that may be left out"
         )
-        remedy = f"espnet-ext validate {check.path} lists what is wrong; mend it, or raise the cap"
+        remedy = (
+            f"espnet-ext validate {checked.folder} lists what is wrong; fix it, or raise "
+            "--max_broken"
+        )
         raise UserError(message, remedy)
-    folder = Path(target)
-    write_changes(folder / REMOVED, changes)
+    write_changes(target / REMOVED, changes)
     if policy.on_error == "quarantine":
-        _quarantine(check, folder / QUARANTINE, touched - {one.utt_id for one in utterances})
+        kept = {utterance.utt_id for utterance in utterances}
+        _quarantine(checked, target / QUARANTINE, broken - kept)
     say(
-        f"warning: {check.path}: {len(lost)} broken utterances left out, {len(unlabelled - lost)} "
-        f"with something of theirs left out: {folder / REMOVED}"
+        f"warning: {checked.folder}: {len(left_out)} broken utterances left out, "
+        f"{len(incomplete - left_out)} with a broken row left out: {target / REMOVED}"
     )
     return utterances
 
 
-def _quarantine(check: Check, folder: Path, lost: set[str]) -> None:
-    """The rows of what was left out, table by table, and why, to be mended and given back."""
-    for name in ("wav.scp", "utt2spk", *LABEL_TABLES):
-        if (Path(check.path) / name).exists():
-            rows = [row for row in all_rows(Path(check.path) / name) if row.key in lost]
-            _write_rows(folder / name, rows)
-    for name, file in text_files(check.path).items():
-        rows = [row for row in all_rows(file) if row.key in lost]
-        _write_rows(folder / f"text.{name}", rows)
-    why = [str(one) for one in check.errors if one.utt_id in lost and one.severity == ERROR]
-    files.write_text(folder / "findings.txt", "".join(f"{line}\n" for line in why))
-
-
-def _write_rows(path: Path, rows: list[Row]) -> None:
-    if rows:
-        text = "".join(f"{row.key} {row.value}\n" for row in rows)
-        files.write_text(path, text.encode(errors="replace").decode())
+def _quarantine(checked: Checked, folder: Path, utt_ids: set[str]) -> None:
+    """Write all rows of some utterances, and findings.txt with what is wrong with them."""
+    sources = {name: checked.folder / name for name in ("wav.scp", "utt2spk", *LABEL_TABLES)}
+    sources |= {f"text.{name}": file for name, file in text_files(checked.folder).items()}
+    for name, file in sources.items():
+        rows = [row for row in all_rows(file) if row.key in utt_ids] if file.exists() else []
+        if rows:
+            text = "".join(f"{row.key} {row.value}\n" for row in rows)
+            files.write_text(folder / name, text.encode(errors="replace").decode())
+    errors = [str(finding) for finding in checked.errors if finding.utt_id in utt_ids]
+    files.write_text(folder / "findings.txt", "".join(f"{line}\n" for line in errors))

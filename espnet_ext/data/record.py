@@ -1,12 +1,13 @@
-"""The record of an utterance, and what a well-formed id and output name are."""
+"""The record of an utterance, and which ids and output names are valid."""
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-NA = "<na>"  # stands in dumped text files for "no transcript"; absent rows mean the same elsewhere
-MAX_ID_BYTES = 200  # an id becomes a file name with a suffix; file systems end at 255 bytes
+NA = "<na>"  # "no transcript" in dumped text files; elsewhere, a missing row means the same
+BANDS = ("narrow", "wide")  # values of utt2band
+MAX_ID_BYTES = 200  # an id becomes a file name with a suffix; file systems allow 255 bytes
 _OUTPUT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -22,25 +23,25 @@ class Utterance:
 
     utt_id: str  # begins with speaker + "-", so that sorting by id sorts by speaker too
     speaker: str
-    audio: str  # a sound file that soundfile reads, or an offset into an ark: "x.ark:123"
+    audio: str  # entry of wav.scp: sound file, "x.ark:offset", or the others of `data.audio`
     texts: Mapping[str, str] = field(default_factory=dict)  # by output; absent: unlabelled
-    lang: str | None = None  # language spoken: "ko", "en"
-    l1: str | None = None  # the speaker's first language
-    band: str | None = None  # "narrow" or "wide"
-    domain: str | None = None  # free label, e.g. "read" or "spontaneous"
-    score: str | None = None  # what people thought of it: "accuracy=8 fluency=9"
+    lang: str | None = None  # spoken language: "ko", "en"
+    l1: str | None = None  # first language of the speaker
+    band: str | None = None  # one of BANDS
+    domain: str | None = None  # any label, e.g. "read" or "spontaneous"
+    score: str | None = None  # human ratings: "accuracy=8 fluency=9"
 
 
 def id_problem(name: str) -> str:
-    """What is wrong with an utterance or speaker id; empty if nothing.
+    """Return what is wrong with an utterance or speaker id; "" if it is valid.
 
-    Ids separate at whitespace in every Kaldi file and become file names here.
+    In Kaldi's files, whitespace ends an id; in this package, ids also become file names.
 
     >>> id_problem("spk1-utt1"), id_problem("spk1/utt1")
     ('', 'has a "/"')
     """
     if _PLAIN_ID.fullmatch(name) and len(name) <= MAX_ID_BYTES:
-        return ""  # the common case, quickly
+        return ""  # most ids; fast
     if not name:
         return "is empty"
     if name == NA:
@@ -59,9 +60,19 @@ def id_problem(name: str) -> str:
 
 
 def is_output_name(name: str) -> bool:
-    """Whether `text.<name>` is the transcript file of an output (and not, say, a back-up).
+    """Return whether `text.<name>` is the transcript file of an output (and not, say, a backup).
 
     >>> is_output_name("surface"), is_output_name("surface.bak")
     (True, False)
     """
     return _OUTPUT_NAME.fullmatch(name) is not None
+
+
+def count_labelled(utterances: Iterable[Utterance], outputs: Iterable[str]) -> dict[str, int]:
+    """Return the number of utterances with a transcript, by output.
+
+    >>> count_labelled([Utterance("s1-u1", "s1", "a.wav", {"meaning": "가"})], ["meaning"])
+    {'meaning': 1}
+    """
+    utterances = list(utterances)
+    return {name: sum(name in item.texts for item in utterances) for name in outputs}

@@ -1,12 +1,12 @@
-"""Making sound files from sound files, many at a time: for speed perturbation and formatting.
+"""Write many sound files that are derived from others: for speed perturbation and formatting.
 
-A journal beside the audio says what each file was made from, so that a run that was killed goes on
-where it was and a finished one has nothing to do.
+A journal beside the audio records what each file was made from. A run that was killed continues
+where it stopped, and a run without changes writes nothing.
 """
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
@@ -14,74 +14,82 @@ from pathlib import Path
 
 from espnet_ext import files
 from espnet_ext.data import arks
-from espnet_ext.data.audio import encode_audio, one_channel, read_part, resample, source_file
-from espnet_ext.data.findings import ERROR, Finding
+from espnet_ext.data.audio import encode_audio, read_part, resample, source_file, to_mono
+from espnet_ext.data.checks.findings import ERROR, Finding
 from espnet_ext.errors import UserError
 from espnet_ext.progress import track
 
 JOURNAL = ".made.jsonl"
-ARK_ENTRIES = 500  # utterances in one ark
-_CHUNK = 16  # files that a worker makes between two reports
+ARK_ENTRIES = 500  # utterances per ark
+_CHUNK = 16  # files that a process writes before it returns results
 
 
 @dataclass(frozen=True)
 class Job:
-    """One sound to make."""
+    """One sound to write."""
 
     utt_id: str
     source: str  # entry of wav.scp
-    target: str  # sound file, or for arks the ark
-    sample_rate: int | None = None  # Hz; None: the source's
-    channel: int | str | None = None
-    speed: float = 1.0  # 1.1 is faster and higher by 10 %
+    target: str  # sound file, or ark
+    sample_rate: int | None = None  # Hz; None: that of the source
+    channel: int | str | None = None  # as in `data.audio.load_audio`
+    speed: float = 1.0  # 1.1 is 10 % faster and higher
     allow_pipes: bool = False
-    entry: str = ""  # within an ark: suffix of the sound file, ".wav" or ".flac"
-    start: float = 0.0  # seconds; where in the source the sound begins
-    seconds: float | None = None  # how long it is; None: to the source's end
+    entry: str = ""  # in an ark: suffix of the sound file, ".wav" or ".flac"
+    start: float = 0.0  # seconds from the beginning of the source
+    seconds: float | None = None  # duration; None: to the end of the source
 
     def key(self) -> list:
-        """What the sound depends on: the options and the source's size and time of change."""
+        """Return what the sound depends on: the options, and size and time of the source file."""
         try:
             status = os.stat(source_file(self.source)) if source_file(self.source) else None
         except OSError:
             status = None
         stamp = [status.st_size, status.st_mtime_ns] if status else [0, 0]
-        options = asdict(self)
-        return [list(options.values()), stamp]
+        return [list(asdict(self).values()), stamp]
 
 
 @dataclass(frozen=True)
-class Made:
-    """One sound made."""
+class Rendered:
+    """One sound that was written."""
 
     utt_id: str
     audio: str  # entry for wav.scp
     frames: int
-    rate: int
-    size: int  # bytes of the file or ark that holds it
-    source_rate: int
+    rate: int  # Hz
+    size: int  # bytes of the file or ark that contains it
+    source_rate: int  # Hz
     source_channels: int
-    fresh: bool = True  # False: it was there from an earlier run, unchanged
+    fresh: bool = True  # False: written by an earlier run and unchanged
+
+
+Result = Rendered | tuple[str, UserError]  # a sound, or utterance id and error
 
 
 def render(
     jobs: Sequence[Job], folder: str | os.PathLike, *, nj: int = 1, label: str = "writing audio"
-) -> tuple[dict[str, Made], dict[str, UserError]]:
-    """Do the jobs in `nj` processes; returns what was made and what could not be read, by id.
+) -> tuple[dict[str, Rendered], dict[str, UserError]]:
+    """Run jobs in `nj` processes; return the sounds, and the errors of unreadable audio, by id.
 
-    Jobs of one ark have to stand together. A full disk ends it at once with a `UserError`; files
-    are whole or absent.
+    Every file is written atomically.
+
+    Args:
+        jobs: those with the same target (an ark) must be consecutive.
+        folder: of the audio and the journal.
+        label: of the progress bar.
+
+    Raises:
+        UserError: if a file cannot be written, e.g. on a full disk; the other jobs are cancelled.
     """
     journal = Path(folder) / JOURNAL
-    groups = _grouped(jobs)
     keys = {job.utt_id: job.key() for job in jobs}
-    known = _read_journal(journal)
-    done: dict[str, Made] = {}
+    earlier = _read_journal(journal)
+    rendered: dict[str, Rendered] = {}
     todo = []
-    for group in groups:
-        ready = [_still_there(job, keys[job.utt_id], known) for job in group]
-        if all(ready):
-            done |= {made.utt_id: made for made in ready if made}
+    for group in _group_by_target(jobs):
+        unchanged = [_find_unchanged(job, keys[job.utt_id], earlier) for job in group]
+        if all(unchanged):
+            rendered |= {sound.utt_id: sound for sound in unchanged if sound}
         else:
             todo.append(group)
     failed: dict[str, UserError] = {}
@@ -90,133 +98,135 @@ def render(
             Path(folder).mkdir(parents=True, exist_ok=True)
             with open(journal, "a", encoding="utf-8") as handle:
                 total = sum(len(group) for group in todo)
-                for result in track(_results(todo, nj), label, total):
-                    if isinstance(result, Made):
-                        done[result.utt_id] = result
-                        handle.write(_entry(keys[result.utt_id], result))
+                for result in track(_run(todo, nj), label, total):
+                    if isinstance(result, Rendered):
+                        rendered[result.utt_id] = result
+                        handle.write(_journal_line(keys[result.utt_id], result))
                         handle.flush()
                     else:
-                        failed[result[0]] = result[1]
+                        utt_id, error = result
+                        failed[utt_id] = error
         except OSError as error:
             raise UserError(
                 f"{journal}: cannot write: {error.strerror or error}",
                 "free space on that disk, or check the folder's permissions, and run again",
             ) from None
-        lines = [_entry(keys[utt_id], made) for utt_id, made in sorted(done.items())]
+        lines = [_journal_line(keys[utt_id], item) for utt_id, item in sorted(rendered.items())]
         files.write_text(journal, "".join(lines))
-    return done, failed
+    return rendered, failed
 
 
-def findings_of(failed: dict[str, UserError], scp: str | os.PathLike) -> list[Finding]:
-    """Failures as findings, for the listing."""
+def findings_of(failed: Mapping[str, UserError], scp: str | os.PathLike) -> list[Finding]:
+    """Return the errors of `render` as findings about the entries of `scp`."""
     return [
         Finding(ERROR, "unreadable-audio", str(scp), 0, utt_id, error.message, error.remedy)
         for utt_id, error in sorted(failed.items())
     ]
 
 
-def _grouped(jobs: Iterable[Job]) -> list[list[Job]]:
-    """Jobs of one target (an ark) belong together."""
+def _group_by_target(jobs: Sequence[Job]) -> list[list[Job]]:
     groups: dict[str, list[Job]] = {}
     for job in jobs:
         groups.setdefault(job.target, []).append(job)
     return list(groups.values())
 
 
-def _results(groups: list[list[Job]], nj: int) -> Iterator[Made | tuple[str, UserError]]:
-    if len(groups[0]) > 1:
+def _run(groups: list[list[Job]], nj: int) -> Iterator[Result]:
+    if len(groups[0]) > 1:  # arks
         chunks = [[group] for group in groups]
     else:
         chunks = [groups[start : start + _CHUNK] for start in range(0, len(groups), _CHUNK)]
     if nj <= 1 or len(chunks) == 1:
-        for chunk in chunks:
-            for group in chunk:
-                yield from _make_group(group)
+        for group in groups:
+            yield from _render_group(group)
         return
-    # Forked workers start at once; this process runs no threads that a fork could break.
+    # Forked processes start at once; this process has no threads that a fork could break.
     with ProcessPoolExecutor(min(nj, len(chunks)), mp_context=get_context("fork")) as pool:
         try:
-            for results in pool.map(_make_groups, chunks):
+            for results in pool.map(_render_groups, chunks):
                 yield from results
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
-def _make_groups(groups: list[list[Job]]) -> list[Made | tuple[str, UserError]]:
-    return [result for group in groups for result in _make_group(group)]
+def _render_groups(groups: list[list[Job]]) -> list[Result]:
+    return [result for group in groups for result in _render_group(group)]
 
 
-def _make_group(group: list[Job]) -> list[Made | tuple[str, UserError]]:
-    """Make the sounds of one target: a file, or an ark of several."""
-    results: list[Made | tuple[str, UserError]] = []
-    contents: list[tuple[Made, bytes]] = []
+def _render_group(group: list[Job]) -> list[Result]:
+    """Write the sounds of one target: a file, or an ark with several entries."""
+    results: list[Result] = []
+    sounds: list[tuple[Rendered, bytes]] = []
     for job in group:
         try:
-            contents.append(_make(job))
+            sounds.append(_render(job))
         except UserError as error:
             results.append((job.utt_id, error))
     target = group[0].target
     if not group[0].entry:
-        for made, content in contents:
+        for sound, content in sounds:
             with files.atomic_write(target, "wb") as handle:
                 handle.write(content)
-            results.append(replace(made, size=len(content)))
+            results.append(replace(sound, size=len(content)))
         return results
     if results:
-        return results  # an ark is made when all of its sounds can be
+        return results  # errors: an ark is written only if all of its sounds can be
     offsets = []
     with files.atomic_write(target, "wb") as handle:
-        for made, content in contents:
-            framed, start = arks.frame(made.utt_id, content)
+        for sound, content in sounds:
+            entry, start = arks.encode_entry(sound.utt_id, content)
             offsets.append(handle.tell() + start)
-            handle.write(framed)
+            handle.write(entry)
         size = handle.tell()
     return [
-        replace(made, audio=f"{target}:{offset}", size=size)
-        for (made, _), offset in zip(contents, offsets, strict=True)
+        replace(sound, audio=f"{target}:{offset}", size=size)
+        for (sound, _), offset in zip(sounds, offsets, strict=True)
     ]
 
 
-def _make(job: Job) -> tuple[Made, bytes]:
-    sound, rate = read_part(job.source, job.start, job.seconds, allow_pipes=job.allow_pipes)
-    samples = one_channel(sound, job.channel, job.source)
+def _render(job: Job) -> tuple[Rendered, bytes]:
+    """Return the sound of a job, and its encoded file."""
+    channels, rate = read_part(job.source, job.start, job.seconds, allow_pipes=job.allow_pipes)
+    samples = to_mono(channels, job.channel, job.source)  # (T,)
     new_rate = job.sample_rate or rate
     if job.speed != 1.0 or new_rate != rate:
-        # Speech played `speed` times as fast is speech recorded at `rate * speed`.
+        # Speech played at `speed` times its speed is speech recorded at `rate * speed`.
         samples = resample(samples, rate * job.speed, new_rate)
     if len(samples) == 0:
         remedy = "remove the utterance: it is shorter than one sample at the new rate"
-        raise UserError(f"{job.source}: nothing left after resampling", remedy)
+        raise UserError(f"{job.source}: nothing is left after resampling", remedy)
     content = encode_audio(samples, new_rate, job.entry or Path(job.target).suffix)
-    made = Made(job.utt_id, job.target, len(samples), new_rate, 0, rate, sound.shape[1])
-    return made, content
+    sound = Rendered(job.utt_id, job.target, len(samples), new_rate, 0, rate, channels.shape[1])
+    return sound, content
 
 
-def _entry(key: list, made: Made) -> str:
-    return json.dumps({"key": key, "made": asdict(made)}, ensure_ascii=False) + "\n"
+def _journal_line(key: list, sound: Rendered) -> str:
+    return json.dumps({"key": key, "made": asdict(sound)}, ensure_ascii=False) + "\n"
 
 
-def _read_journal(path: Path) -> dict[str, tuple[list, Made]]:
-    """Entries by id, the last one counts; a line cut off by a killed run is passed over."""
-    known = {}
+def _read_journal(path: Path) -> dict[str, tuple[list, Rendered]]:
+    """Return keys and sounds by id; a line that a killed run did not complete is ignored."""
+    entries = {}
     if path.exists():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 entry = json.loads(line)
-                known[entry["made"]["utt_id"]] = (entry["key"], Made(**entry["made"]))
+                entries[entry["made"]["utt_id"]] = (entry["key"], Rendered(**entry["made"]))
             except (ValueError, KeyError, TypeError):
                 continue
-    return known
+    return entries
 
 
-def _still_there(job: Job, key: list, known: dict[str, tuple[list, Made]]) -> Made | None:
-    """What an earlier run made for this job, if nothing has changed since."""
-    if job.utt_id not in known or known[job.utt_id][0] != key:
+def _find_unchanged(
+    job: Job, key: list, earlier: Mapping[str, tuple[list, Rendered]]
+) -> Rendered | None:
+    """Return the sound that an earlier run wrote for a job, if nothing has changed since."""
+    if job.utt_id not in earlier or earlier[job.utt_id][0] != key:
         return None
-    made = known[job.utt_id][1]
+    sound = earlier[job.utt_id][1]
     try:
-        same = os.stat(job.target).st_size == made.size
+        has_same_size = os.stat(job.target).st_size == sound.size
     except OSError:
         return None
-    return replace(made, fresh=False) if same else None
+    return replace(sound, fresh=False) if has_same_size else None

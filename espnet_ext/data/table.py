@@ -1,4 +1,4 @@
-"""Kaldi tables: an id, a space and a value a line; UTF-8, sorted by bytes (`LC_ALL=C sort`)."""
+"""Kaldi tables: one id, a space and a value per line; UTF-8, sorted by bytes (`LC_ALL=C sort`)."""
 
 import operator
 import os
@@ -8,20 +8,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, NamedTuple
 
 from espnet_ext import files
-from espnet_ext.data.findings import ERROR, WARNING, Finding
+from espnet_ext.data.checks.findings import ERROR, WARNING, Finding
 from espnet_ext.data.record import MAX_ID_BYTES, id_problem
 from espnet_ext.errors import UserError
 from espnet_ext.text.unicode import normalize
 
-# Everything that breaks a line for some reader, or that no transcript or path means to contain.
+# Characters that end a line for some reader, and control characters.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
-# Words of printable ASCII, syllables and letters of Hangul, one space between them.
-_NORMAL = re.compile(r"[!-~가-힣ㄱ-ㅣ]+(?: [!-~가-힣ㄱ-ㅣ]+)*")
+# Words of printable ASCII, Hangul syllables and compatibility jamo, with single spaces between.
+_NORMAL_TEXT = re.compile(r"[!-~가-힣ㄱ-ㅣ]+(?: [!-~가-힣ㄱ-ㅣ]+)*")
+_NORMAL_LINES = re.compile(r"[ -~\n가-힣ㄱ-ㅣ]*")
 _SEPARATOR = re.compile(r"[ \t]+")
-_PLAIN_IDS = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]*+(?:\n|\Z))*+")  # possessive: 4 × as fast
-_PLAIN_TEXT = re.compile(r"[ -~\n가-힣ㄱ-ㅣ]*")
-_BLOCK = 1 << 18  # bytes read at a time
-_TAME = {" ", "\n"}  # characters known to need no look; grows as they are met
+# Possessive quantifiers: four times as fast, because nothing is kept for backtracking.
+_PLAIN_IDS = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]*+(?:\n|\Z))*+")
+_BLOCK_BYTES = 1 << 18
+_BOM = b"\xef\xbb\xbf"
+# Characters known to be visible and in normal form; a cache that grows while tables are read.
+_ALREADY_NORMAL = {" ", "\n"}
 
 
 class Row(NamedTuple):
@@ -31,31 +34,34 @@ class Row(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Some rows of a table, in the file's order; the three lists are equally long."""
+    """Consecutive rows of a table, as three lists of equal length."""
 
     lines: Sequence[int]  # from 1
     keys: Sequence[str]
     values: Sequence[str]  # without surrounding whitespace; may be empty
-    tame: bool  # all of it is in normal form, and no character is invisible
+    is_normal: bool  # all characters are visible and in normal form (`text.unicode.normalize`)
+
+    def rows(self) -> Iterator[tuple[int, str, str]]:
+        """Yield line, id and value of each row."""
+        return zip(self.lines, self.keys, self.values, strict=True)
 
 
 def scan_table(path: str | os.PathLike) -> tuple[list[Row], list[Finding]]:
-    """Read what can be read of a table, and list everything that is wrong with it.
+    """Read a table and report everything that is wrong with it.
 
-    Rows with an unreadable line or a malformed id are left out; of rows with one id, one stays.
-    An empty value is a row like any other: whether it is allowed is the caller's to say.
+    Rows that cannot be decoded or have a malformed id are left out; of several rows with one id,
+    one stays. Rows with an empty value are returned: the caller decides whether they are allowed.
     """
     findings: list[Finding] = []
-    rows = [
-        Row(*row)
-        for block in stream_table(path, findings)
-        for row in zip(block.lines, block.keys, block.values, strict=True)
-    ]
+    rows = [Row(*row) for block in stream_table(path, findings) for row in block.rows()]
     return rows, findings
 
 
 def stream_table(path: str | os.PathLike, findings: list[Finding]) -> Iterator[Block]:
-    """`scan_table` a block of rows at a time: memory does not grow with a table that is sorted."""
+    """Do what `scan_table` does, one block of rows at a time; append to `findings`.
+
+    For a sorted table, memory does not grow with its size.
+    """
     try:
         with open(path, "rb") as handle:
             yield from _Reader(str(path), findings).read(handle)
@@ -65,42 +71,48 @@ def stream_table(path: str | os.PathLike, findings: list[Finding]) -> Iterator[B
         findings.append(Finding(ERROR, "unreadable-file", str(path), 0, "", message, remedy))
 
 
+def stream_rows(
+    path: str | os.PathLike, findings: list[Finding] | None = None
+) -> Iterator[tuple[int, str, str]]:
+    """Yield line, id and value of each row that `stream_table` reads."""
+    for block in stream_table(path, [] if findings is None else findings):
+        yield from block.rows()
+
+
 class _Reader:
-    """Reads one table; blocks in which nothing is odd are taken whole, others row by row."""
+    """Reads one table. Blocks without irregularities are split at once, others row by row."""
 
     def __init__(self, name: str, findings: list[Finding]):
         self.name = name
         self.findings = findings
         self.line = 0  # lines read so far
-        self.previous = ""  # the last id; while the file is sorted, the greatest
-        self.seen: dict[str, int] | None = None  # id → line, from where the file is not sorted
-        self.crlf = False
+        self.previous = ""  # the last id; the greatest one while the table is sorted
+        # Line of each id read so far; None while the table is sorted, where `previous` is enough.
+        self.seen: dict[str, int] | None = None
+        self.has_crlf = False
 
-    def found(self, code: str, line: int, utt_id: str, message: str, remedy: str) -> None:
+    def error(self, code: str, line: int, utt_id: str, message: str, remedy: str) -> None:
         self.findings.append(Finding(ERROR, code, self.name, line, utt_id, message, remedy))
 
     def read(self, handle: IO[bytes]) -> Iterator[Block]:
-        rest = handle.read(3)
-        if rest == b"\xef\xbb\xbf":
-            rest = b""
+        incomplete = handle.read(len(_BOM))  # bytes of a line that continues in the next block
+        if incomplete == _BOM:
+            incomplete = b""
             remedy = f"sed -i '1s/^\\xEF\\xBB\\xBF//' {self.name}"
-            self.found("bom", 1, "", "begins with a byte-order mark", remedy)
-        while True:
-            block = handle.read(_BLOCK)
-            if not block:
-                break
-            whole, newline, end = block.rpartition(b"\n")
+            self.error("bom", 1, "", "begins with a byte-order mark", remedy)
+        while content := handle.read(_BLOCK_BYTES):
+            complete, newline, tail = content.rpartition(b"\n")
             if newline:
-                yield self._block(rest + whole + newline)
-                rest = end
+                yield self._block(incomplete + complete + newline)
+                incomplete = tail
             else:
-                rest += block
-        if rest.endswith(b"\n"):  # a file of three bytes
-            yield self._block(rest)
-        elif rest:  # whole all the same, if the line was meant to end here
-            yield self._block(rest + b"\n")
-            message = "ends without a newline: was it cut off?"
-            remedy = f"compare it with its source; echo >> {self.name} ends the line"
+                incomplete += content
+        if incomplete.endswith(b"\n"):  # a file of at most three bytes
+            yield self._block(incomplete)
+        elif incomplete:
+            yield self._block(incomplete + b"\n")
+            message = "does not end with a newline: it may have been truncated"
+            remedy = f"compare it with its source; echo >> {self.name} adds the newline"
             self.findings.append(
                 Finding(WARNING, "no-newline", self.name, self.line, "", message, remedy)
             )
@@ -108,58 +120,62 @@ class _Reader:
     def _block(self, content: bytes) -> Block:
         first = self.line + 1
         if b"\r\n" in content:
-            if not self.crlf:
+            if not self.has_crlf:
                 line = self.line + content.count(b"\n", 0, content.index(b"\r\n")) + 1
                 remedy = f"sed -i 's/\\r$//' {self.name}"
-                self.found("crlf", line, "", "has Windows line ends (CR LF)", remedy)
-            self.crlf = True
+                self.error("crlf", line, "", "has Windows line ends (CR LF)", remedy)
+            self.has_crlf = True
             content = content.replace(b"\r\n", b"\n")
         try:
             text = content.decode("utf-8")
         except UnicodeDecodeError:
-            return self._slowly(_decoded(content))
-        self.line += text.count("\n")
-        tame = _are_tame(text)
-        if tame and self.seen is None and (rows := _quickly(text, self.previous)):
-            self.previous = rows[0][-1]
-            return Block(range(first, self.line + 1), *rows, True)
-        self.line = first - 1
-        return self._slowly(text.split("\n")[:-1])
+            return self._parse_rows(_decode_lines(content))
+        is_normal = _is_normal(text)
+        if is_normal and self.seen is None and (rows := _parse_fast(text, self.previous)):
+            keys, values = rows
+            self.previous = keys[-1]
+            self.line += text.count("\n")
+            return Block(range(first, self.line + 1), keys, values, True)
+        return self._parse_rows(text.split("\n")[:-1])
 
-    def _slowly(self, lines: Sequence[str | UnicodeDecodeError]) -> Block:
-        rows: dict[str, Row] = {}
+    def _parse_rows(self, lines: Sequence[str | UnicodeDecodeError]) -> Block:
+        rows = []
         for text in lines:
             self.line += 1
-            if row := self._row(text):
-                rows[row.key] = row
-        kept = list(zip(*rows.values(), strict=True)) or [(), (), ()]
-        return Block(*kept, False)
+            if row := self._parse_row(text):
+                rows.append(row)
+        return Block(
+            [row.line for row in rows],
+            [row.key for row in rows],
+            [row.value for row in rows],
+            False,
+        )
 
-    def _row(self, text: str | UnicodeDecodeError) -> Row | None:
-        """A row, or None if it must not be used; what is wrong is noted."""
+    def _parse_row(self, text: str | UnicodeDecodeError) -> Row | None:
+        """Return the row of a line, or None, with a finding, if it must not be used."""
         line = self.line
         if isinstance(text, UnicodeDecodeError):
-            reason = f"is not UTF-8: byte 0x{text.object[text.start]:02x} at byte {text.start + 1}"
+            message = f"is not UTF-8: byte 0x{text.object[text.start]:02x} at byte {text.start + 1}"
             key = text.object.split(b" ", 1)[0].decode("utf-8", "replace")
             remedy = f"convert the file, e.g. from CP949: iconv -f CP949 -t UTF-8 {self.name}"
-            self.found("not-utf8", line, key, reason, remedy)
+            self.error("not-utf8", line, key, message, remedy)
             return None
         if not text.strip():
-            self.found("empty-line", line, "", "is empty", "remove the line")
+            self.error("empty-line", line, "", "is empty", "remove the line")
             return None
-        parts = _SEPARATOR.split(text, 1)
+        parts = _SEPARATOR.split(text, maxsplit=1)
         key, value = parts[0], parts[1].strip() if len(parts) == 2 else ""
         if problem := id_problem(key):
-            remedy = "give it an id of letters, digits, '-', '_' and '.', the same in all files"
-            self.found("malformed-id", line, key, f"the id {key!r} {problem}", remedy)
+            remedy = "use an id of letters, digits, '-', '_' and '.', the same in all files"
+            self.error("malformed-id", line, key, f"the id {key!r} {problem}", remedy)
             return None
         if (first := self._first_line(key)) is not None:
             remedy = "remove one of the rows, or rename one"
-            self.found("duplicate-id", line, key, f"the id is already in line {first}", remedy)
+            self.error("duplicate-id", line, key, f"the id is already in line {first}", remedy)
             return None
-        if bad := _CONTROL.search(value):
-            message = f"control character U+{ord(bad[0]):04X} in it"
-            self.found("control-character", line, key, message, "remove the character")
+        if control := _CONTROL.search(value):
+            message = f"contains the control character U+{ord(control[0]):04X}"
+            self.error("control-character", line, key, message, "remove the character")
             return None
         self.previous = key
         if self.seen is not None:
@@ -167,26 +183,30 @@ class _Reader:
         return Row(line, key, value)
 
     def _first_line(self, key: str) -> int | None:
-        """The line that has this id already; from the first disorder on, all ids are kept."""
+        """Return the earlier line that has this id, if any.
+
+        All ids are held from the first unsorted row on.
+        """
         if self.seen is None and key <= self.previous:
             self.seen = self._ids_before(self.line)
             if key not in self.seen:
                 remedy = f"LC_ALL=C sort -o {self.name} {self.name}"
-                self.found("unsorted", self.line, key, "not sorted by bytes", remedy)
-            elif key == self.previous:
-                first, self.seen = self.seen[key], None  # a double, but in its place
+                self.error("unsorted", self.line, key, "not sorted by bytes", remedy)
+            elif key == self.previous:  # repeated in the next row: the order is still right
+                first, self.seen = self.seen[key], None
                 return first
         return self.seen.get(key) if self.seen is not None else None
 
     def _ids_before(self, line: int) -> dict[str, int]:
+        """Read the valid ids of all lines before `line` again, with their lines."""
         ids: dict[str, int] = {}
         with open(self.name, "rb") as handle:
             for number, content in enumerate(handle, 1):
                 if number >= line:
                     break
-                text = content.removeprefix(b"\xef\xbb\xbf") if number == 1 else content
+                text = content.removeprefix(_BOM) if number == 1 else content
                 try:
-                    key, *value = _SEPARATOR.split(text.decode("utf-8").rstrip("\r\n"), 1)
+                    key, *value = _SEPARATOR.split(text.decode("utf-8").rstrip("\r\n"), maxsplit=1)
                 except UnicodeDecodeError:
                     continue
                 if not id_problem(key) and not _CONTROL.search("".join(value).strip()):
@@ -194,8 +214,11 @@ class _Reader:
         return ids
 
 
-def _quickly(text: str, previous: str) -> tuple[Sequence[str], Sequence[str]] | None:
-    """Ids and values of lines without anything odd; None if they have to be looked at singly."""
+def _parse_fast(text: str, previous: str) -> tuple[Sequence[str], Sequence[str]] | None:
+    """Split regular lines into ids and values; None if the lines must be parsed one by one.
+
+    Regular lines are sorted, begin after `previous`, and have a plain id, one space and a value.
+    """
     if "  " in text or " \n" in text or "\n\n" in text or text[0] in " \n":
         return None
     rows = [line.partition(" ") for line in text[:-1].split("\n")]
@@ -210,27 +233,27 @@ def _quickly(text: str, previous: str) -> tuple[Sequence[str], Sequence[str]] | 
     return keys, values
 
 
-def _are_tame(text: str) -> bool:
-    """Whether no character needs a look: none combines, is invisible, or ends a line for some."""
-    if _PLAIN_TEXT.fullmatch(text):  # quicker than looking at characters one by one
+def _is_normal(text: str) -> bool:
+    """Return whether all characters of some lines are visible and in normal form."""
+    if _NORMAL_LINES.fullmatch(text):  # faster than looking at each character
         return True
     characters = set(text)
-    unknown = characters - _TAME
-    _TAME.update(character for character in unknown if _is_tame(character))
-    return characters <= _TAME
+    unknown = characters - _ALREADY_NORMAL
+    _ALREADY_NORMAL.update(filter(_is_normal_character, unknown))
+    return characters <= _ALREADY_NORMAL
 
 
-def _is_tame(character: str) -> bool:
+def _is_normal_character(character: str) -> bool:
     return (
-        character.isprintable()  # no control or format character, no space but U+0020
+        character.isprintable()  # no control or format character, no space except U+0020
         and unicodedata.category(character)[0] != "M"
         and unicodedata.is_normalized("NFC", character)
         and normalize(character) == character
     )
 
 
-def _decoded(content: bytes) -> list[str | UnicodeDecodeError]:
-    """Lines, decoded one by one to find the culprits."""
+def _decode_lines(content: bytes) -> list[str | UnicodeDecodeError]:
+    """Decode line by line; a line that is not UTF-8 becomes the error."""
     lines: list[str | UnicodeDecodeError] = []
     for line in content.split(b"\n")[:-1]:
         try:
@@ -241,9 +264,13 @@ def _decoded(content: bytes) -> list[str | UnicodeDecodeError]:
 
 
 def read_table(path: str | os.PathLike, *, empty_ok: bool = False) -> dict[str, str]:
-    """Read a table, sorted by id; the first fault is a `UserError` naming file and line.
+    """Read a table into a dictionary sorted by id. The table itself need not be sorted.
 
-    `empty_ok` takes rows without a value, as hypotheses have them. Order is not insisted on.
+    Args:
+        empty_ok: accept rows without a value, which tables of hypotheses have.
+
+    Raises:
+        UserError: for the first problem, with file and line.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -257,25 +284,25 @@ def read_table(path: str | os.PathLike, *, empty_ok: bool = False) -> dict[str, 
             raise finding.as_error()
     for row in rows:
         if not row.value and not empty_ok:
-            raise UserError(
-                f"{path}:{row.line}: {row.key}: has no value", "fill it in or remove it"
-            )
+            message = f"{path}:{row.line}: {row.key}: has no value"
+            raise UserError(message, "fill in the value, or remove the row")
     return {row.key: row.value for row in sorted(rows, key=lambda row: row.key)}
 
 
 def write_table(path: str | os.PathLike, rows: Mapping[str, str]) -> None:
-    """Write a table, sorted, whole or not at all; refuses what would break its lines.
+    """Write a table sorted by id, atomically.
 
-    Values lose the whitespace around them (a hypothesis may begin with some), as in every reader.
-    Code-point order, which Python sorts by, is the byte order of UTF-8.
+    Whitespace around values is removed (a hypothesis may begin with a space), as all readers do.
+    `UserError` for ids and values that could not be read back.
     """
+    # Python sorts by code points, which is also the order of UTF-8 bytes.
     lines = [encoded_row(path, key, rows[key]) for key in sorted(rows)]
     with files.atomic_write(path, "wb") as handle:
         handle.writelines(lines)
 
 
 def encoded_row(path: str | os.PathLike, key: str, value: str) -> bytes:
-    """A line of a table; `UserError` naming the table if no reader would take it."""
+    """Return one line of the table at `path`; `UserError` if it could not be read back."""
     value = value.strip()
     if problem := id_problem(key):
         raise UserError(f"{path}: the id {key!r} {problem}", "rename it")
@@ -286,19 +313,19 @@ def encoded_row(path: str | os.PathLike, key: str, value: str) -> bytes:
     except UnicodeEncodeError:
         raise UserError(
             f"{path}: {key}: {value!r} cannot be written as UTF-8",
-            "rename the file or correct the text: it holds bytes of another encoding",
+            "rename the file or correct the text: it contains bytes of another encoding",
         ) from None
 
 
 def normalized(text: str) -> str:
-    """`text.unicode.normalize`, quick for what is visibly normal already.
+    """Return `text.unicode.normalize(text)`; faster if the text is already in normal form.
 
     >>> normalized("가  나")
     '가 나'
     """
-    return text if _NORMAL.fullmatch(text) else normalize(text)
+    return text if _NORMAL_TEXT.fullmatch(text) else normalize(text)
 
 
 def is_nfc(text: str) -> bool:
-    """Whether a text is in normal form C (precomposed Hangul syllables; lone jamo may stand)."""
+    """Return whether a text is in Unicode normal form C; single compatibility jamo are."""
     return unicodedata.is_normalized("NFC", text)

@@ -331,10 +331,10 @@ def test_the_same_export_has_the_same_bytes(tmp_path):
 
 def test_arks_are_exported_as_files(tmp_path):
     lhotse = pytest.importorskip("lhotse")
-    from espnet_ext.data.formatting import Format, format_directory
+    from espnet_ext.data.formatting import AudioFormat, format_directory
 
     utterances = directory(tmp_path)
-    form = Format(sample_rate=RATE, audio_format="flac.ark")
+    form = AudioFormat(sample_rate=RATE, audio_format="flac.ark")
     format_directory(tmp_path / "data", tmp_path / "dump", form)
     assert ".ark:" in read_directory(tmp_path / "dump")[0].audio
     out = tmp_path / "out"

@@ -7,8 +7,8 @@ import pytest
 import soundfile
 from directories import IDS, RATE, findings, found, noise, sound_directory, write_table
 
-from espnet_ext.data.checking import Checks, Frames
-from espnet_ext.data.pair_checks import encoder_frames, frames_of_config
+from espnet_ext.data.checks.context import CheckOptions, FrameOptions
+from espnet_ext.data.checks.tokens import encoder_frames, frame_options
 from espnet_ext.data.validate import check_directory
 
 KOREAN = (
@@ -100,9 +100,9 @@ def test_words_among_phones(here):
 
 def test_the_inventory_is_kept_with_counts(here):
     sound_directory("d", meaning=["aab", "b c", None, "c"])
-    check = check_directory("d", Checks(check_audio=False))
+    check = check_directory("d", CheckOptions(check_audio=False))
     assert check.characters["meaning"] == {"a": 2, "b": 2, "c": 2, " ": 1}
-    assert check.labelled == {"meaning": 3}
+    assert check.transcripts == {"meaning": 3}
     assert check.as_json()["characters"]["meaning"][" "] == 1
     notes = {one.code: one.message for one in check.findings if one.severity == "note"}
     assert "1 utterances are unlabelled, 75.0 % are labelled" in notes["coverage"]
@@ -167,7 +167,7 @@ def test_lengths_that_cannot_be_of_one_utterance(here):
     surface[7] = "AH B K AH"
     sound_directory("d", ids(30), surface=surface, meaning=meaning)
     (one,) = findings("d", "implausible-pair", "--check_audio", "false")
-    assert one["line"] == 8 and "has 4 units beside" in one["message"]
+    assert one["line"] == 8 and "has 4 units, its meaning has" in one["message"]
 
 
 # -- texts and audio
@@ -210,12 +210,12 @@ def test_encoder_frames_are_those_of_espnet(layer):
     for samples in (4000, 4159, 4160, 16000, 23456):
         features, lengths = frontend(torch.zeros(1, samples), torch.tensor([samples]))
         _, made, _ = encoder(features, lengths)
-        assert encoder_frames(samples / 16000, Frames(16000, 160, layer)) == int(made[0])
+        assert encoder_frames(samples / 16000, FrameOptions(16000, 160, layer)) == int(made[0])
 
 
 def test_frames_of_what_is_not_known():
-    assert frames_of_config({"frontend": "s3prl"}) is None
-    assert frames_of_config({"encoder_conf": {"input_layer": "embed"}}) is None
+    assert frame_options({"frontend": "s3prl"}) is None
+    assert frame_options({"encoder_conf": {"input_layer": "embed"}}) is None
 
 
 def test_unknown_tokens(here):

@@ -83,9 +83,9 @@ def test_texts_are_normalised_and_paths_are_not(tmp_path):
         ([Utterance("s1-u1", "s 1", "a.wav")], "s1-u1: the speaker 's 1' has whitespace"),
         ([Utterance("s1 u1", "s1", "a.wav")], "the id 's1 u1' has whitespace"),
         ([Utterance("s1-u1", "s1", "a.wav", {"meaning": " \n"})], "s1-u1: the meaning transcript"),
-        ([Utterance("s1-u1", "s1", "a.wav", {"../x": "a"})], "'../x' is no name for an output"),
+        ([Utterance("s1-u1", "s1", "a.wav", {"../x": "a"})], "'../x' is not a valid output name"),
         ([Utterance("s1-u1", "s1", "a.wav\nx y.wav")], "s1-u1: .* control characters"),
-        ([Utterance("s1-u1", "s1", "a.wav ")], "s1-u1: .* whitespace around it"),
+        ([Utterance("s1-u1", "s1", "a.wav ")], "s1-u1: .* ends with whitespace"),
         ([Utterance("s1-u1", "s1", "")], "s1-u1: .* is empty"),
     ],
 )

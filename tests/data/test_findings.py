@@ -2,7 +2,7 @@
 
 import json
 
-from espnet_ext.data.findings import ERROR, Finding, describe
+from espnet_ext.data.checks.findings import ERROR, Finding, describe
 
 
 def test_every_finding_is_followed_by_its_own_remedy():

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from espnet_ext.bin import cli, filter, format_audio, validate
-from espnet_ext.data.checking import Checks
+from espnet_ext.data.checks.context import CheckOptions
 from espnet_ext.data.directory import read_directory
-from espnet_ext.data.fixing import fix_directory, mend
+from espnet_ext.data.fixing import fix_directory, repair
 from espnet_ext.data.validate import check_directory
 from espnet_ext.errors import UserError
 
@@ -105,7 +105,7 @@ def test_nothing_to_keep_is_an_error(here, capsys):
     for path in Path("d").glob("*.wav"):
         path.unlink()
     assert cli.run(validate.main, ["d", "--fix", "f"]) == 1
-    assert "not one utterance can be kept" in capsys.readouterr().err
+    assert "no utterance can be kept" in capsys.readouterr().err
     assert cli.run(validate.main, ["d", "--fix", "d"]) == 1
     assert "both source and target" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stop:
@@ -167,17 +167,17 @@ def test_whatever_the_tables_hold_the_copy_is_sound(tmp_path_factory, tables):
     folder = sound_directory(tmp_path_factory.mktemp("p") / "d")
     for name, lines in tables.items():
         (folder / name).write_bytes(b"\n".join(lines))
-    check = check_directory(folder, Checks(check_audio=False))
+    check = check_directory(folder, CheckOptions(check_audio=False))
     target = folder.parent / "f"
     ids = set(check.ids)
     try:
         made = fix_directory(check, target)
     except UserError as error:
         assert error.remedy and not (target / "wav.scp").exists()
-        _, made = mend(check)
+        _, made = repair(check)
         kept = set()
     else:
-        again = check_directory(target, Checks(check_audio=False))
+        again = check_directory(target, CheckOptions(check_audio=False))
         assert [one for one in again.errors] == []
         renamed = {one.after: one.utt_id for one in made if one.what == "renamed"}
         kept = {renamed.get(one.utt_id, one.utt_id) for one in read_directory(target)}

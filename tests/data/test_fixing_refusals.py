@@ -60,11 +60,11 @@ def test_what_is_there_is_never_overwritten(tmp_path, capsys, write):
     (notes / "read me").write_text("mine")
     before = contents(tmp_path)
     for target, word in (
-        (other, "a data directory is there already"),
+        (other, "a data directory exists there"),
         (source, "both source and target"),
         (tmp_path / "." / "source", "both source and target"),
-        (notes, "something is there already"),
-        (notes / "read me", "something is there already"),
+        (notes, "something else exists there"),
+        (notes / "read me", "something else exists there"),
     ):
         assert write(source, target) == 1
         told = capsys.readouterr().err
@@ -86,7 +86,7 @@ def test_one_writer_does_not_overwrite_another(tmp_path, capsys):
     source = make(tmp_path / "source")
     assert import_kaldi(source, tmp_path / "out") == 0
     assert fix(source, tmp_path / "out") == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "exists there" in capsys.readouterr().err
 
 
 def test_every_file_that_is_not_copied_is_listed(tmp_path, capsys):
@@ -158,6 +158,6 @@ def test_what_is_no_phone_is_named(tmp_path, capsys):
     assert call(validate, source, "--tokens", "surface=phone meaning=char") == 0
     told = [line for line in capsys.readouterr().out.splitlines() if "[not-phones]" in line]
     assert len(told) == 2
-    first = "text.surface:2: warning: s1-u2: 'IX' is no phone (3 times in all, here first)"
+    first = "text.surface:2: warning: s1-u2: 'IX' is not a phone (3 times in all, first here)"
     assert first in told[0]
-    assert "s1-u2: 'AH0' is no phone (once)" in told[1]
+    assert "s1-u2: 'AH0' is not a phone (once)" in told[1]

@@ -5,8 +5,8 @@ import pytest
 from espnet_ext.bin import combine, drop_labels
 from espnet_ext.data.audio import write_audio
 from espnet_ext.data.directory import read_directory, write_directory
-from espnet_ext.data.filtering import Filter, filter_directory
-from espnet_ext.data.labels import order
+from espnet_ext.data.filtering import FilterOptions, filter_directory
+from espnet_ext.data.labels import random_order
 from espnet_ext.data.record import Utterance
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
@@ -62,9 +62,9 @@ def test_larger_shares_take_what_smaller_ones_do(tmp_path, capsys):
 
 def test_order_depends_on_seed_and_output_alone():
     ids = [f"s-{i}" for i in range(50)]
-    assert order(ids, "surface", 0) == order(ids[::-1], "surface", 0)
-    assert order(ids, "surface", 0) != order(ids, "surface", 1)
-    assert order(ids, "surface", 0) != order(ids, "meaning", 0)
+    assert random_order(ids, "surface", 0) == random_order(ids[::-1], "surface", 0)
+    assert random_order(ids, "surface", 0) != random_order(ids, "surface", 1)
+    assert random_order(ids, "surface", 0) != random_order(ids, "meaning", 0)
 
 
 def test_complete_part(tmp_path):
@@ -149,7 +149,7 @@ def test_a_corpus_with_label_tables_alone(tmp_path, capsys):
     ]
     with pytest.raises(UserError, match="accents: no utterance has a transcript for surface or"):
         combine.main(command)
-    with pytest.raises(UserError, match="utt2age: no such table"):
+    with pytest.raises(UserError, match="utt2age is not a label table"):
         combine.main([*command, "--label_outputs", "l1=utt2age"])
     assert combine.main([*command, "--label_outputs", "l1=utt2l1"]) == 0
     assert capsys.readouterr().out.splitlines() == [
@@ -157,7 +157,9 @@ def test_a_corpus_with_label_tables_alone(tmp_path, capsys):
         f"{sources[1]}: 2 utterances, labelled: 0 surface, 0 meaning, 2 l1",
         f"{target}: 5 utterances, labelled: 0 surface, 3 meaning, 2 l1",
     ]
-    rule = Filter(("surface", "meaning", "l1"), labels={"l1": "utt2l1"}, tags=(("meaning", "l1"),))
+    rule = FilterOptions(
+        ("surface", "meaning", "l1"), labels={"l1": "utt2l1"}, tags=(("meaning", "l1"),)
+    )
     lines = filter_directory(target, tmp_path / "dump", rule)
     assert "5 of 5 utterances kept" in lines[0]
     assert read_table(tmp_path / "dump/text.l1")["accents-1"] == "Hindi"
@@ -184,7 +186,7 @@ def test_corpora_that_collide_or_have_nothing(tmp_path):
 def test_labels_become_outputs_and_tags(tmp_path):
     source = corpus(tmp_path, "a", ["meaning"], 2, l1="Mandarin Chinese", lang="en")
     outputs = ("surface", "meaning", "l1", "language")
-    rule = Filter(
+    rule = FilterOptions(
         outputs, labels={"l1": "utt2l1", "language": "utt2lang"}, tags=(("meaning", "l1"),)
     )
     target = tmp_path / "out"
@@ -193,7 +195,7 @@ def test_labels_become_outputs_and_tags(tmp_path):
     assert read_table(target / "text.language") == dict.fromkeys(("a-0", "a-1"), "en")
     assert read_table(target / "text.meaning")["a-1"] == "t1 <l1:Mandarin_Chinese>"
     assert read_table(target / "text.surface") == dict.fromkeys(("a-0", "a-1"), "<na>")
-    with pytest.raises(UserError, match="utt2age: no such table"):
-        Filter(outputs, labels={"l1": "utt2age"})
+    with pytest.raises(UserError, match="utt2age is not a label table"):
+        FilterOptions(outputs, labels={"l1": "utt2age"})
     with pytest.raises(UserError, match="tag meaning=language"):
-        Filter(outputs, labels={"l1": "utt2l1"}, tags=(("meaning", "language"),))
+        FilterOptions(outputs, labels={"l1": "utt2l1"}, tags=(("meaning", "language"),))

@@ -66,14 +66,14 @@ def one(utt_id="s1-1", speaker="s1", audio="a.wav", **texts):
     [
         ([one("s1-2"), one("s1-1")], "s1-1: out of order"),
         ([one(), one()], "s1-1: two utterances have this id"),
-        ([one("a-1", "a"), one("a-b-1", "a-b"), one("a-c", "a")], "speakers are not in order"),
-        ([one(audio=" a.wav")], "has whitespace around it"),
+        ([one("a-1", "a"), one("a-b-1", "a-b"), one("a-c", "a")], "not sorted by speaker"),
+        ([one(audio=" a.wav")], "begins or ends with whitespace"),
         ([one(audio="")], "is empty"),
         ([one(audio="a\nb.wav")], "control characters"),
         ([one(audio="\udcb0.wav")], "cannot be written as UTF-8"),
         ([one(speaker="s 1")], "speaker 's 1' has whitespace"),
         ([one(meaning="\u200b ")], "the meaning transcript is empty"),
-        ([Utterance("s1-1", "s1", "a.wav", {"a.b": "x"})], "'a.b' is no name for an output"),
+        ([Utterance("s1-1", "s1", "a.wav", {"a.b": "x"})], "'a.b' is not a valid output name"),
         ([one("s1 1")], "has whitespace"),
     ],
 )
@@ -89,7 +89,7 @@ def test_what_cannot_be_written_leaves_the_earlier_directory(tmp_path, bad, comp
 def test_further_tables_are_written_and_removed_when_they_are_not(tmp_path):
     with DirectoryWriter(tmp_path, ["utt2topik"]) as writer:
         writer.add(one(), {"utt2topik": "4"})
-        with pytest.raises(ValueError, match="no table"):
+        with pytest.raises(ValueError, match="not a table"):
             writer.add(one("s1-2"), {"utt2other": "4"})
     assert (tmp_path / "utt2topik").read_text() == "s1-1 4\n"
     with DirectoryWriter(tmp_path, ["utt2topik"]) as writer:

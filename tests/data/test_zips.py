@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from espnet_ext.data import zips
 from espnet_ext.data.audio import audio_info, load_audio, source_file
 from espnet_ext.data.directory import read_directory, write_directory
-from espnet_ext.data.formatting import Format, format_directory
+from espnet_ext.data.formatting import AudioFormat, format_directory
 from espnet_ext.data.long_audio import LongAudio
 from espnet_ext.data.record import Utterance
 from espnet_ext.errors import UserError
@@ -33,7 +33,7 @@ def bundle(path, members, method=zipfile.ZIP_DEFLATED, prefix=b"", comment=b""):
 
 def content_of(path, member):
     with open(path, "rb") as handle:
-        return zips.read(handle, member.offset, member.packed, member.size)
+        return zips.read_member(handle, member.offset, member.compressed_size, member.size)
 
 
 @settings(max_examples=40, deadline=None)
@@ -47,7 +47,7 @@ def test_members_are_those_that_zipfile_reads(tmp_path_factory, members, method,
     path = bundle(tmp_path_factory.mktemp("zip") / "a.zip", members, method, prefix, comment)
     with zipfile.ZipFile(path) as archive:
         expected = {info.filename: archive.read(info) for info in archive.infolist()}
-    found = {member.name: content_of(path, member) for member in zips.members(path)}
+    found = {member.name: content_of(path, member) for member in zips.list_members(path)}
     assert found == expected
 
 
@@ -59,9 +59,9 @@ def test_members_are_those_that_zipfile_reads(tmp_path_factory, members, method,
 )
 def test_a_member_is_a_file_that_can_be_sought(tmp_path_factory, content, method, reads):
     path = bundle(tmp_path_factory.mktemp("zip") / "a.zip", {"a": content}, method)
-    (member,) = zips.members(path)
+    (member,) = zips.list_members(path)
     oracle = io.BytesIO(content)
-    with zips.opened(zips.parse_reference(member.reference(str(path)))) as opened:
+    with zips.open_reference(zips.parse_reference(member.reference(str(path)))) as opened:
         for start, count in reads:
             oracle.seek(start)
             assert opened.seek(start) == start
@@ -74,7 +74,7 @@ def test_more_members_than_an_old_zip_can_count(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(70_000):
             archive.writestr(zipfile.ZipInfo(f"{number}"), b"")
-    assert sum(1 for _ in zips.members(path)) == 70_000
+    assert sum(1 for _ in zips.list_members(path)) == 70_000
 
 
 def test_offsets_beyond_four_gigabytes(tmp_path):
@@ -83,7 +83,7 @@ def test_offsets_beyond_four_gigabytes(tmp_path):
         handle.truncate(5 << 30)  # a hole, which takes no disk
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("a.json", b"far")
-    (member,) = zips.members(path)
+    (member,) = zips.list_members(path)
     assert member.offset == 5 << 30 and content_of(path, member) == b"far"
 
 
@@ -97,7 +97,9 @@ def test_names_of_members_in_either_encoding(tmp_path):
     for Named.encoding in ("cp949", "utf-8"):
         with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
             archive.writestr(Named("5. 한국문화II/가.wav"), b"1")
-        assert [one.name for one in zips.members(tmp_path / "a.zip")] == ["5. 한국문화II/가.wav"]
+        assert [one.name for one in zips.list_members(tmp_path / "a.zip")] == [
+            "5. 한국문화II/가.wav"
+        ]
 
 
 def patched(path, offset, fmt, value):
@@ -114,15 +116,15 @@ def entry_of(path):
     ("offset", "fmt", "value", "problem"),
     [
         (8, "<H", 1, "is encrypted"),
-        (10, "<H", 99, "packed by method 99"),
-        (24, "<L", 0x7FFFFFFF, "more than it can"),
+        (10, "<H", 99, "compression method 99"),
+        (24, "<L", 0x7FFFFFFF, "cannot have"),
         (24, "<L", 0x90000000, "too many"),
     ],
 )
 def test_members_that_are_refused(tmp_path, offset, fmt, value, problem):
     path = bundle(tmp_path / "a.zip", {"a": b"1" * 1000})
     patched(path, entry_of(path) + offset, fmt, value)
-    (member,) = zips.members(path)
+    (member,) = zips.list_members(path)
     assert problem in member.problem
 
 
@@ -130,8 +132,8 @@ def test_members_that_are_refused(tmp_path, offset, fmt, value, problem):
 def test_archives_that_are_cut(tmp_path, cut):
     whole = bundle(tmp_path / "a.zip", {"a": bytes(range(256))}, zipfile.ZIP_STORED).read_bytes()
     (tmp_path / "b.zip").write_bytes(whole[:cut])
-    with pytest.raises(UserError, match="not a whole zip archive"):
-        list(zips.members(tmp_path / "b.zip"))
+    with pytest.raises(UserError, match="not a complete zip archive"):
+        list(zips.list_members(tmp_path / "b.zip"))
 
 
 @settings(max_examples=300, deadline=None)
@@ -146,7 +148,7 @@ def test_damage_never_gives_other_content(tmp_path_factory, data):
     damaged[position] ^= data.draw(st.integers(1, 255))
     (folder / "b.zip").write_bytes(damaged)
     try:
-        for member in zips.members(folder / "b.zip"):
+        for member in zips.list_members(folder / "b.zip"):
             if not member.problem:
                 assert content_of(folder / "b.zip", member) in (content, b"")
     except (UserError, ValueError):
@@ -156,7 +158,7 @@ def test_damage_never_gives_other_content(tmp_path_factory, data):
 def test_what_lies_about_its_size(tmp_path):
     content = b"\0" * 100_000
     path = bundle(tmp_path / "bomb.zip", {"a": content})
-    (member,) = zips.members(path)
+    (member,) = zips.list_members(path)
     for size in (99_999, 100_001, zips.MAX_MEMBER + 1):
         with pytest.raises(ValueError, match="another file|many"):
             content_of(path, member._replace(size=size))
@@ -177,9 +179,9 @@ def test_archives_written_to_a_stream_have_their_sizes_after_the_data(tmp_path):
         archive.writestr("a", b"streamed " * 100, zipfile.ZIP_DEFLATED)
         archive.writestr("b", b"stored", zipfile.ZIP_STORED)
     path = tmp_path / "a.zip"
-    found = {one.name: content_of(path, one) for one in zips.members(path)}
+    found = {one.name: content_of(path, one) for one in zips.list_members(path)}
     assert found == {"a": b"streamed " * 100, "b": b"stored"}
-    (member, _) = zips.members(tmp_path / "a.zip")
+    (member, _) = zips.list_members(tmp_path / "a.zip")
     for size in (899, 901):  # which here only unpacking can tell
         with pytest.raises(ValueError, match="another size|ends within"):
             content_of(tmp_path / "a.zip", member._replace(size=size))
@@ -204,7 +206,7 @@ def sound(tmp_path):
 def sources_of(folder):
     yield from (str(folder / name) for name in ("a.wav", "a.pcm", "odd.pcm", "riff.pcm"))
     for archive in ("z.zip", "s.zip"):
-        for member in zips.members(folder / archive):
+        for member in zips.list_members(folder / archive):
             yield member.reference(str(folder / archive))
 
 
@@ -224,7 +226,7 @@ def test_stage_3_reads_them(sound, tmp_path):
     folder, samples = sound
     utterances = [Utterance(f"s-{i:02}", "s", one) for i, one in enumerate(sources_of(folder))]
     write_directory(folder / "in", utterances)
-    format_directory(folder / "in", folder / "out", Format(copy=True), nj=1)
+    format_directory(folder / "in", folder / "out", AudioFormat(copy=True), nj=1)
     for one in read_directory(folder / "out"):
         assert one.audio.startswith(str(folder / "out"))
         assert np.array_equal(load_audio(one.audio)[0] * 32768, samples)
@@ -246,9 +248,9 @@ def test_sounds_of_a_changed_archive(sound):
 
 def test_a_damaged_sound_in_an_archive(sound):
     folder, _ = sound
-    member = next(one for one in zips.members(folder / "z.zip") if one.name == "a.wav")
+    member = next(one for one in zips.list_members(folder / "z.zip") if one.name == "a.wav")
     content = bytearray((folder / "z.zip").read_bytes())
-    content[member.offset + member.packed // 2] ^= 255
+    content[member.offset + member.compressed_size // 2] ^= 255
     (folder / "z.zip").write_bytes(content)
     with pytest.raises(UserError, match="cannot be read"):
         load_audio(member.reference(str(folder / "z.zip")))

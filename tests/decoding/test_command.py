@@ -132,7 +132,7 @@ def test_nbest_lists_of_an_earlier_run_do_not_stay(trained, data, tmp_path):
 
 BAD = {  # what is wrong with an utterance's audio → what is said of it
     "truncated": "cannot be read as audio",
-    "cut": "is cut off",
+    "cut": "is truncated",
     "missing": "no such audio file",
     "nan": "not finite",
     "stereo": "has 2 channels",

@@ -254,7 +254,7 @@ def test_later_stages_stop_at_every_fault_that_they_do_not_mend(folder, capsys, 
         errors = [one["code"] for one in report["findings"] if one["severity"] == "error"]
         assert errors == codes
     else:
-        assert "mended on writing: 1 ×" in told
+        assert "fixed on writing: 1 ×" in told
         assert call(validate, "f") == 0
     formatted = call(format_audio, "--input", "d", "--output", "g", "--channel", "mix")
     assert formatted == (0 if set(codes) <= mended | {"channels"} else 1)
@@ -400,9 +400,9 @@ def test_damaged_arks(folder, capsys):
     code, output, found = check(capsys)
     assert (code, found) == (1, ["unreadable-audio"] * 4)
     for named in (
-        "pickle.ark:6: holds a pickle",
+        "pickle.ark:6: contains a pickle",
         "short.ark:6: the ark ends within the sound",
-        "matrix.ark:6: holds an array without a sample rate",
+        "matrix.ark:6: contains an array without a sample rate",
         "no.ark: cannot open the ark",
     ):
         assert named in output

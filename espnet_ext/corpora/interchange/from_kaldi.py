@@ -13,8 +13,8 @@ from espnet_ext.corpora.interchange.columns import LABELS, Columns, utterance
 from espnet_ext.corpora.interchange.sink import Sink
 from espnet_ext.corpora.preparation import shown
 from espnet_ext.data.audio import is_pipe, source_file
+from espnet_ext.data.checks.findings import errors_of
 from espnet_ext.data.directory import text_files
-from espnet_ext.data.findings import errors_of
 from espnet_ext.data.table import scan_table
 from espnet_ext.errors import UserError
 

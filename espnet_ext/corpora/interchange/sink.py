@@ -5,7 +5,6 @@ lies within another container are written once, as 16-bit FLAC in `data/`; a sec
 what has changed.
 """
 
-import io
 import os
 from collections.abc import Iterable
 from dataclasses import replace
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 from espnet_ext import files
 from espnet_ext.corpora.interchange.faults import Faults
 from espnet_ext.corpora.preparation import Report, check_audio
-from espnet_ext.data.audio import encode_audio, frames_of, is_pipe, one_channel
+from espnet_ext.data.audio import count_samples, encode_audio, is_pipe, open_sound, to_mono
 from espnet_ext.data.directory import require_free, write_directory
 from espnet_ext.data.record import Utterance, id_problem
 from espnet_ext.data.rendering import Job, render
@@ -82,28 +81,26 @@ class Sink:
         samples = samples.reshape(len(samples), -1)
         if not samples.size:
             raise UserError(f"{one.utt_id}: its audio has no samples", "remove the utterance")
-        mono = one_channel(samples, self.channel, one.utt_id)
+        mono = to_mono(samples, self.channel, one.utt_id)
         self._claim()
         _put(target, encode_audio(mono, rate, ".flac"))
         self._add(replace(one, audio=str(target)))
 
     def store(self, one: Utterance, content: bytes) -> None:
         """The audio is a sound file's bytes."""
-        import soundfile
-
         try:
-            info = soundfile.info(io.BytesIO(content))
-        except (soundfile.SoundFileError, RuntimeError) as error:
-            self._unreadable(one.utt_id, f"{one.utt_id}: cannot be read as audio: {error}")
+            sound = open_sound(one.utt_id, content=content)
+        except UserError as error:
+            self._unreadable(one.utt_id, error.message)
             return
-        if info.channels == 1 and info.format in STORED:
-            target = self._target(one.utt_id, "data", STORED[info.format])
-            self._claim()
-            _put(target, content)
-            self._add(replace(one, audio=str(target)))
-            return
-        with soundfile.SoundFile(io.BytesIO(content)) as sound:
-            self.write(one, sound.read(dtype="float32", always_2d=True), sound.samplerate)
+        with sound:
+            if sound.channels == 1 and sound.format in STORED:
+                target = self._target(one.utt_id, "data", STORED[sound.format])
+                self._claim()
+                _put(target, content)
+                self._add(replace(one, audio=str(target)))
+            else:
+                self.write(one, sound.read(dtype="float32", always_2d=True), sound.samplerate)
 
     def leave_out(self, utt_id: str, reason: str) -> None:
         self.report.left_out[utt_id] = reason
@@ -127,7 +124,7 @@ class Sink:
         for name, one in made.items():
             job = wanted[name]
             self._utterances[name] = replace(self._utterances[name], audio=one.audio)
-            if job.seconds is not None and one.frames < frames_of(job.seconds, one.rate):
+            if job.seconds is not None and one.frames < count_samples(job.seconds, one.rate):
                 self.report.counts["parts that ended after their audio, cut short"] += 1
         for name in wanted.keys() - made.keys():
             del self._utterances[name]
