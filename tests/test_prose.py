@@ -20,6 +20,9 @@ CHECKED = (
     "benchmarks",
     *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("egs2/*/*/README.md")),
     "tests/documents.py",
+    "tests/test_contributing.py",
+    "tests/test_doctests.py",
+    "tests/test_public_surface.py",
     "tests/test_readme.py",
 )
 

@@ -1,4 +1,4 @@
-"""What users write does not change by accident: options, configuration keys, API names."""
+"""Options, configuration keys and API names do not change by accident."""
 
 import sys
 from pathlib import Path
@@ -8,24 +8,24 @@ sys.path.insert(0, str(Path(__file__).parent))
 import public_surface  # noqa: E402
 
 
-def test_public_surface_is_as_frozen():
+def test_public_surface_equals_the_frozen_one():
     frozen = public_surface.FROZEN.read_text(encoding="utf-8").splitlines()
-    found = public_surface.surface()
-    lost = sorted(set(frozen) - set(found))
-    new = sorted(set(found) - set(frozen))
-    assert not lost and not new, "\n".join(
+    current = public_surface.surface()
+    missing = sorted(set(frozen) - set(current))
+    new = sorted(set(current) - set(frozen))
+    assert not missing and not new, "\n".join(
         [
-            "The public surface is not what tests/public_surface.txt says.",
-            *(f"  gone: {name}" for name in lost),
-            *(f"  new:  {name}" for name in new),
-            "What is gone breaks somebody's scripts. If it is meant: tell of it in CHANGELOG.md,",
-            "run `python tests/public_surface.py --update`, and commit both.",
+            "The public surface differs from tests/public_surface.txt.",
+            *(f"  missing: {name}" for name in missing),
+            *(f"  new:     {name}" for name in new),
+            "A missing name breaks scripts of users. If the change is intended, describe it in",
+            "CHANGELOG.md, run `python tests/public_surface.py --update`, and commit both.",
         ]
     )
 
 
-def test_options_are_spelt_one_way():
-    """Underscores within names, as in ESPnet, and no name twice in a command."""
+def test_options_have_underscores_and_are_unique():
+    """Option names contain underscores, as in ESPnet, and are unique within a command."""
     names = [line for line in public_surface.surface() if ": --" in line or " --" in line]
     assert names
     for line in names:
@@ -34,9 +34,9 @@ def test_options_are_spelt_one_way():
     assert len(names) == len(set(names))
 
 
-def test_a_recipe_sets_only_what_exists():
-    """A misspelt setting would silently become an option of the recipe's own."""
-    own = {
+def test_recipes_set_known_options_only():
+    """A misspelled setting would silently become a new option of the recipe."""
+    recipe_options = {
         "TEMPLATE": {"manifest", "skip_unreadable"},
         "aihub505": {
             "aihub505",
@@ -93,4 +93,4 @@ def test_a_recipe_sets_only_what_exists():
             name = option.removeprefix("--")
             derived = name.startswith(("token_types_", "lexicon_")) or name == "corpus_paths"
             derived = derived or name.removeprefix("quick_") in known
-            assert derived or name in own[recipe.split("/")[1]], f"{recipe}: {name}"
+            assert derived or name in recipe_options[recipe.split("/")[1]], f"{recipe}: {name}"
