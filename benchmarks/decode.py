@@ -59,11 +59,11 @@ def stock_decoders(
     with contextlib.redirect_stderr(io.StringIO()):
         from espnet2.bin.asr_inference import Speech2Text
     decoders = {}
-    for name, branch in model.branches.items():
+    for name, head in model.heads.items():
         if options.head not in (None, name):
             continue
         exported = export_head(options.model_dir, name, export_dir / name)
-        ctc_weight = {"ctc": 1.0, "attention": 0.0}.get(branch.output.branch, options.ctc_weight)
+        ctc_weight = {"ctc": 1.0, "attention": 0.0}.get(head.options.branch, options.ctc_weight)
         decoders[name] = Speech2Text(
             asr_train_config=str(exported / "config.yaml"),
             asr_model_file=str(exported / "model.pth"),

@@ -74,7 +74,7 @@ class EspnetPredictionAdapter:
 def decode_by_espnet(model, output: str, waves: Sequence, **options) -> NBestLists:
     from espnet2.asr.transducer.beam_search_transducer import BeamSearchTransducer
 
-    parts = model.branches[output].parts
+    parts = model.heads[output].parts
     vocab_size = parts["joint"].lin_out.out_features
     decoder = EspnetPredictionAdapter(parts["prediction"], vocab_size)
     search = BeamSearchTransducer(decoder, parts["joint"], score_norm=False, **options)
@@ -174,7 +174,7 @@ def main() -> None:
         expansion_gamma=0.0,
     )
     transducers = [
-        name for name, branch in recognizer.model.branches.items() if "joint" in branch.parts
+        name for name, head in recognizer.model.heads.items() if head.options.branch == "transducer"
     ]
     if not transducers or options.output not in (None, *transducers):
         parser.error(f"the system's transducers are: {', '.join(transducers) or 'none'}")

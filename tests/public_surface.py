@@ -124,12 +124,14 @@ def configuration_keys() -> Iterator[str]:
     """Keys beyond ESPnet's own, and the options of the training command that are not ESPnet's."""
     from espnet_ext.decoding.options import SearchOptions
     from espnet_ext.model.build import MODEL_CONF
-    from espnet_ext.model.config import BRANCHES, OutputConfig
+    from espnet_ext.model.heads.registry import HEADS
+    from espnet_ext.model.outputs import option_names
     from espnet_ext.text.tokenizers import TOKEN_TYPES
     from espnet_ext.training.task import DualOutputTask
 
-    yield from (f"outputs.<name>.{field.name}" for field in dataclasses.fields(OutputConfig))
-    yield from (f"branch {name}" for name in BRANCHES)
+    keys = {key for head in HEADS.values() for key in option_names(head.Options)}
+    yield from (f"outputs.<name>.{key}" for key in keys)
+    yield from (f"branch {name}" for name in HEADS)
     yield from (f"token_type {name}" for name in TOKEN_TYPES)
     yield from (f"model_conf.{name}" for name in MODEL_CONF)
     yield from (f"decoding {field.name}" for field in dataclasses.fields(SearchOptions))

@@ -18,19 +18,17 @@ import torch
 from espnet_ext.data.audio import load_audio, resample
 from espnet_ext.data.long_audio import LongAudio
 from espnet_ext.decoding.alignment import align
-from espnet_ext.decoding.beam import BeamSearch, RawHypothesis
 from espnet_ext.decoding.coupling import WEIGHT, Candidates, Coupling, LearnerErrorModel
-from espnet_ext.decoding.greedy import BestPath
-from espnet_ext.decoding.options import as_stock, change_options, parse_options, suited
+from espnet_ext.decoding.options import change_options, parse_options, suited, with_defaults
 from espnet_ext.decoding.request import active_outputs, requested
 from espnet_ext.decoding.scorers import quantise
-from espnet_ext.decoding.search import Hypothesis, Result, build_searcher
+from espnet_ext.decoding.search import Hypothesis, Result, Searcher, build_searcher
 from espnet_ext.decoding.segmentation import check_seconds, speech_spans, stitch
-from espnet_ext.decoding.transducer import TransducerSearch
 from espnet_ext.errors import UserError
 from espnet_ext.model.config import check_keys
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.frames import EncoderFrames, frontend_frames
+from espnet_ext.model.heads.search import RawHypothesis
 from espnet_ext.model.load import load_model
 from espnet_ext.text.ngram import Ngrams, read_arpa
 from espnet_ext.text.tokenizers import UNK, build_tokenizer
@@ -56,8 +54,8 @@ class DualSpeech2Text:
         model: in evaluation mode.
         config: its configuration (token types, sample rate).
         options: search options, shared or under `outputs`, see decoding.options; what they leave
-            open is what suits our systems (`suited`); a stock model's lengths are bounded as
-            ESPnet's search bounds them, and its transducers make no use of CTC (`as_stock`).
+            open is what suits our systems (`suited`); a stock model is
+            decoded as ESPnet decodes it.
         model_dir: what paths in `config` are relative to.
         lms: language models by output, for shallow fusion.
         precision: of the network's arithmetic, a key of PRECISIONS; CTC sums stay in float64.
@@ -83,7 +81,7 @@ class DualSpeech2Text:
         active: str | Mapping[str, Sequence[str]] = "auto",
     ):
         tasks = requested(model, only)
-        self.outputs = [name for name in tasks if name in model.branches]
+        self.outputs = [name for name in tasks if name in model.heads]
         self.active = active_outputs(model, tasks, active)
         if coupling is not None:
             check_keys(coupling.outputs, self.outputs, "coupled outputs")
@@ -98,41 +96,37 @@ class DualSpeech2Text:
         self.sample_rate = sample_rate_of(config)
         options = dict(options or {})
         if config.get("stock"):
-            joint = [name for name, branch in model.branches.items() if "joint" in branch.parts]
-            options = as_stock(options, joint)
+            defaults = {name: head.stock_search_defaults() for name, head in model.heads.items()}
+            options = with_defaults(options, defaults)
         else:
-            # of those a transducer's scores are like: they do not prefer to stop early
-            has_ctc = {
-                name: "ctc" in branch.parts or "joint" in branch.parts
-                for name, branch in model.branches.items()
-            }
-            options = suited(options, has_ctc)
-        self.options = parse_options(options, list(model.branches))
+            defaults = {name: head.search_defaults() for name, head in model.heads.items()}
+            options = suited(options, defaults)
+        self.options = parse_options(options, list(model.heads))
         # Positions of ESPnet's first kind depend on the padding: such models decode one by one.
         self.together = not any(
             type(part).__name__.startswith("Legacy") for part in model.encoder.modules()
         ) and not getattr(model.frontend, "sees_padding", False)
         self.lms = dict(lms or {})
-        check_keys(self.lms, list(model.branches), "language models")
+        check_keys(self.lms, list(model.heads), "language models")
         self.ngrams = dict(ngrams or {})
-        check_keys(self.ngrams, list(model.branches), "n-gram models")
+        check_keys(self.ngrams, list(model.heads), "n-gram models")
         self.tokenizers = {}
-        for name, branch in model.branches.items():
-            bpe = branch.output.bpemodel
-            bpe = Path(model_dir) / bpe if bpe else None
-            self.tokenizers[name] = build_tokenizer(branch.output.token_type, bpe)
+        for name, head in model.heads.items():
+            bpemodel = head.options.bpemodel
+            bpemodel = Path(model_dir) / bpemodel if bpemodel else None
+            self.tokenizers[name] = build_tokenizer(head.options.token_type, bpemodel)
         self.searchers = self._searchers()
 
-    def _searchers(self) -> dict[str, BeamSearch | BestPath | TransducerSearch]:
+    def _searchers(self) -> dict[str, Searcher]:
         return {
             name: build_searcher(
-                branch,
+                head,
                 self.options[name],
                 self.lms.get(name),
                 self.precision == "int8",
                 self.ngrams.get(name),
             )
-            for name, branch in self.model.branches.items()
+            for name, head in self.model.heads.items()
             if name in self.outputs
         }
 
@@ -205,7 +199,7 @@ class DualSpeech2Text:
 
     def token_ids(self, output: str, text: str) -> list[int]:
         """A transcript as ids of one branch; what its token list lacks is `<unk>`."""
-        number = {token: i for i, token in enumerate(self.model.branches[output].tokens)}
+        number = {token: i for i, token in enumerate(self.model.heads[output].tokens)}
         return [number.get(token, number[UNK]) for token in self.tokenizers[output].encode(text)]
 
     def is_too_short(self, samples: int) -> bool:
@@ -339,7 +333,7 @@ class DualSpeech2Text:
 
     def _candidates(self, name: str, raws: Sequence[RawHypothesis]) -> Candidates:
         """Tokens and what the search ranks by; a score per token as that of a whole transcript."""
-        tokens = self.model.branches[name].tokens
+        tokens = self.model.heads[name].tokens
         said = [[tokens[i] for i in raw.token_ids] for raw in raws]
         if not self.options[name].normalize_length:
             return [(one, raw.score) for one, raw in zip(said, raws, strict=True)]
@@ -352,11 +346,11 @@ class DualSpeech2Text:
         self, name: str, raw: RawHypothesis, states: torch.Tensor, seconds: float
     ) -> Hypothesis:
         """A hypothesis as text, with times if they are asked for; states: (T, D)."""
-        branch = self.model.branches[name]
-        tokens = tuple(branch.tokens[i] for i in raw.token_ids)
+        head = self.model.heads[name]
+        tokens = tuple(head.tokens[i] for i in raw.token_ids)
         times = None
-        if self.options[name].times and "ctc" in branch.parts:
-            log_probs = branch.parts["ctc"].log_softmax(states.unsqueeze(0))[0]
+        if self.options[name].times and head.ctc is not None:
+            log_probs = head.ctc.log_softmax(states.unsqueeze(0))[0]
             times = align(log_probs, raw.token_ids, seconds)
         return Hypothesis(
             self.tokenizers[name].decode(tokens),

@@ -16,7 +16,6 @@ The hypotheses are read from these records once, at the end.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -25,21 +24,12 @@ import torch
 from espnet_ext.decoding.ctc_prefix import LOG_ZERO, BatchCTCPrefixScorer
 from espnet_ext.decoding.options import SearchOptions
 from espnet_ext.decoding.scorers import Scorer
+from espnet_ext.model.heads.search import RawHypothesis
 
 PRE_BEAM_RATIO = 1.5  # tokens per hypothesis that CTC scores, as a multiple of the beam size
 # End detection, Watanabe et al. (2017), equation 50: M and D_end.
 END_DETECT_LENGTHS = 3
 END_DETECT_MARGIN = -10.0
-
-
-@dataclass(frozen=True)
-class RawHypothesis:
-    """Token ids and scores of a hypothesis, before detokenization."""
-
-    token_ids: tuple[int, ...]  # without sos and eos
-    score: float  # weighted sum of log probabilities and length bonus
-    scores: Mapping[str, float]  # unweighted, by scorer
-    confidences: tuple[float, ...]  # per token, 0 to 1: exp of the weighted score of its step
 
 
 class BeamSearch:

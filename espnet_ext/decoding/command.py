@@ -85,8 +85,8 @@ def decode_directory(
     seconds = time.monotonic() - start
     _clear(Path(output_dir))
     for name in outputs:
-        branch = recognise.model.branches[name]
-        timed = recognise.options[name].times and "ctc" in branch.parts
+        has_ctc = recognise.model.heads[name].ctc is not None
+        timed = recognise.options[name].times and has_ctc
         if recognise.options[name].times and not timed:
             say(f"{name} has no CTC, which tells times: no ctm.{name}")
         _write_output(Path(output_dir), name, work.results, timed)

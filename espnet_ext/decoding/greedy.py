@@ -10,7 +10,7 @@ Symbols:
 
 import torch
 
-from espnet_ext.decoding.beam import RawHypothesis
+from espnet_ext.model.heads.search import RawHypothesis
 
 BLANK = 0
 

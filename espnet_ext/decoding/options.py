@@ -2,8 +2,8 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,39 +39,44 @@ class SearchOptions:
     expansion_gamma: float = 10.0  # and only those worth e^-gamma of its best hypothesis; 0: all
     batch_frames: int = 3000  # encoder frames (padded) decoded together
     times: bool = False  # also say when each token was said; of branches with CTC
+    # options of a head that has a search of its own; under `outputs`, for the outputs that have it
+    head_conf: Mapping[str, Any] = field(default_factory=dict)
 
 
-def suited(config: Mapping[str, Any], with_ctc: Mapping[str, bool]) -> dict[str, Any]:
-    """A configuration with what it leaves open set to what suits the branches of our systems.
+def suited(config: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a configuration that sets what it leaves open to what suits our systems.
 
-    Without CTC the sum of log probabilities prefers to stop early, and fast speech has more letters
-    than encoder frames. An option that is given, for all outputs or for one, is left as it is.
+    Fast speech has more letters than encoder frames, so `maxlenratio` is 2. An option that is
+    given, for all outputs or for one, stays as it is.
 
     Args:
-        with_ctc: by output, whether its branch has CTC.
+        defaults: by output, the values that suit its head (`Head.search_defaults`).
     """
-    outputs = _by_output(config)
-    for name, has_ctc in with_ctc.items():
-        own = outputs.setdefault(name, {})
-        given = config.keys() | own.keys()
-        if not has_ctc and "normalize_length" not in given:
-            own["normalize_length"] = True
-        if "maxlenratio" not in given:
-            own["maxlenratio"] = 2.0
-            if "end_detect" not in given:
-                own["end_detect"] = True
+    outputs = _by_output(with_defaults(config, defaults))
+    for name in defaults:
+        entry = outputs.setdefault(name, {})
+        set_keys = config.keys() | entry.keys()
+        if "maxlenratio" not in set_keys:
+            entry["maxlenratio"] = 2.0
+            if "end_detect" not in set_keys:
+                entry["end_detect"] = True
     return {**config, "outputs": outputs}
 
 
-def as_stock(config: Mapping[str, Any], transducers: Collection[str]) -> dict[str, Any]:
-    """A configuration whose open ends are those of ESPnet's search: no CTC beside transducers.
+def with_defaults(
+    config: Mapping[str, Any], defaults: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return a configuration with values for options that it sets neither for all nor for one.
 
-    >>> as_stock({"beam_size": 2}, ["text"])
+    >>> with_defaults({"beam_size": 2}, {"text": {"ctc_weight": 0.0, "beam_size": 5}})
     {'beam_size': 2, 'outputs': {'text': {'ctc_weight': 0.0}}}
     """
     outputs = _by_output(config)
-    for name in transducers if "ctc_weight" not in config else ():
-        outputs.setdefault(name, {}).setdefault("ctc_weight", 0.0)
+    for name, values in defaults.items():
+        entry = outputs.setdefault(name, {})
+        for key, value in values.items():
+            if key not in config:
+                entry.setdefault(key, value)
     return {**config, "outputs": outputs}
 
 
@@ -119,19 +124,22 @@ def read_options(path: str | Path) -> dict[str, Any]:
 
 
 def _check(name: str, options: SearchOptions) -> SearchOptions:
-    for field in dataclasses.fields(options):
-        value = getattr(options, field.name)
-        if field.type is float and isinstance(value, str):  # YAML 1.1 reads 3e-1 as a text
+    _mapping(options.head_conf, f"outputs.{name}.head_conf")
+    for option in dataclasses.fields(options):
+        value = getattr(options, option.name)
+        if option.name == "head_conf":
+            continue
+        if option.type is float and isinstance(value, str):  # YAML 1.1 reads 3e-1 as a text
             with contextlib.suppress(ValueError):
                 value = float(value)
-                options = dataclasses.replace(options, **{field.name: value})
-        wanted = (int, float) if field.type is float else field.type
-        if not isinstance(value, wanted) or isinstance(value, bool) != (field.type is bool):
-            raise UserError(f"{name}: {field.name} {value!r}", f"give a {field.type.__name__}")
-        if field.type is float and not abs(value) < float("inf"):
-            raise UserError(f"{name}: {field.name} {value!r}", "give a finite number")
-        if field.type is int and value < 1:
-            raise UserError(f"{name}: {field.name} {value!r}", "give a positive integer")
+                options = dataclasses.replace(options, **{option.name: value})
+        wanted = (int, float) if option.type is float else option.type
+        if not isinstance(value, wanted) or isinstance(value, bool) != (option.type is bool):
+            raise UserError(f"{name}: {option.name} {value!r}", f"give a {option.type.__name__}")
+        if option.type is float and not abs(value) < float("inf"):
+            raise UserError(f"{name}: {option.name} {value!r}", "give a finite number")
+        if option.type is int and value < 1:
+            raise UserError(f"{name}: {option.name} {value!r}", "give a positive integer")
     if not 0 <= options.ctc_weight <= 1:
         raise UserError(f"{name}: ctc_weight {options.ctc_weight}", "give a number from 0 to 1")
     for key in ("maxlenratio", "minlenratio"):

@@ -14,7 +14,7 @@ def requested(model: DualOutputModel, names: Sequence[str] | None) -> list[str]:
 
     These are outputs and, with task vectors, kinds of inline tags within them (`meaning.l1`).
     """
-    known = list(model.branches if model.conditioning is None else model.conditioning.tasks)
+    known = list(model.heads if model.conditioning is None else model.conditioning.tasks)
     if names is None:
         return known
     if isinstance(names, str) or not list(names):
@@ -45,7 +45,7 @@ def active_outputs(
     """
     vectors = model.conditioning
     outputs = [task for task in tasks if output_of(task) == task]
-    known = list(model.branches) if vectors is None else vectors.tasks
+    known = list(model.heads) if vectors is None else vectors.tasks
     if isinstance(active, str) and active in HOW:
         found = active_sets(tasks, [] if vectors is None else vectors.trained, active)
     elif isinstance(active, str):

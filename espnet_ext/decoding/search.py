@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 
@@ -11,9 +12,10 @@ from espnet_ext.decoding.fusion import Fusion
 from espnet_ext.decoding.greedy import BestPath
 from espnet_ext.decoding.ngram import NgramScorer
 from espnet_ext.decoding.options import SearchOptions
-from espnet_ext.decoding.scorers import build_scorer
+from espnet_ext.decoding.scorers import Scorer, build_scorer
 from espnet_ext.decoding.transducer import TransducerSearch
-from espnet_ext.model.branch import Branch
+from espnet_ext.model.heads.base import Head
+from espnet_ext.model.heads.search import JointScorers, RawHypothesis, TransducerScorers
 from espnet_ext.text.ngram import Ngrams
 
 
@@ -51,58 +53,92 @@ class Part:
     result: Result
 
 
+class Searcher(Protocol):
+    """The search of one output."""
+
+    def __call__(
+        self, encoder_out: torch.Tensor, lengths: torch.Tensor
+    ) -> list[list[RawHypothesis]]:
+        """Return the n-best list of each utterance, best first.
+
+        Args:
+            encoder_out: (B, T, D); lengths: (B,) frames.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class FusionModels:
+    """What a search may use beside the model of one output."""
+
+    lm: torch.nn.Module | None = None  # ESPnet language model
+    ngram: Ngrams | None = None
+
+
 def build_searcher(
-    branch: Branch,
+    head: Head,
     options: SearchOptions,
     lm: torch.nn.Module | None = None,
     int8: bool = False,
     ngram: Ngrams | None = None,
-) -> BeamSearch | BestPath | TransducerSearch:
-    """The search for one branch; scorers that weigh nothing are left out.
+) -> Searcher:
+    """Return the search of one head: what it returns itself, or what is built from its description.
 
-    A branch with CTC alone searches by CTC, one with a decoder alone by attention. Greedily, the
-    first takes the best path of CTC, and the second one hypothesis, without language models.
-    A transducer searches by itself, and CTC beside it ranks what it found.
+    Args:
+        lm, ngram: language models for shallow fusion; greedy search uses none.
+        int8: compute linear layers in 8 bits (CPU).
     """
-    if options.greedy:
-        lm = ngram = None
-    if "joint" in branch.parts:
-        models = {}
-        if lm is not None:
-            models["lm"] = (lm, options.lm_weight)
-        if ngram is not None:
-            models["ngram"] = (NgramScorer(ngram, branch.tokens), options.ngram_weight)
-        ctc = branch.parts.get("ctc")
-        return TransducerSearch(
-            branch.parts,
-            branch.eos,
-            options,
-            Fusion(models, branch.sos),
-            ctc,
-            options.ctc_weight if ctc is not None else 0.0,
-        )
-    if options.greedy and "ctc" in branch.parts:
-        return BestPath(branch.parts["ctc"], branch.eos)
+    head.check_search(options.head_conf, f"decoding configuration, outputs.{head.name}")
+    models = FusionModels() if options.greedy else FusionModels(lm, ngram)
+    scorers = head.searcher(options)
+    if isinstance(scorers, JointScorers):
+        return _joint_search(head, scorers, options, models, int8)
+    if isinstance(scorers, TransducerScorers):
+        return _transducer_search(head, scorers, options, models)
+    return scorers
+
+
+def _joint_search(
+    head: Head, parts: JointScorers, options: SearchOptions, models: FusionModels, int8: bool
+) -> Searcher:
+    """Return the joint search; a scorer whose weight is 0 is left out.
+
+    Greedy search takes the best path of CTC, or else the decoder's most probable token each time.
+    """
+    if options.greedy and parts.ctc is not None:
+        return BestPath(parts.ctc, head.eos)
     if options.greedy:
         options = dataclasses.replace(options, beam_size=1, nbest=1)
     ctc_weight = options.ctc_weight
-    if "ctc" not in branch.parts:
+    if parts.ctc is None:
         ctc_weight = 0.0
-    elif "decoder" not in branch.parts:
+    elif parts.decoder is None:
         ctc_weight = 1.0
-    scorers = {}
+    scorers: dict[str, tuple[Scorer, float]] = {}
     if ctc_weight != 1.0:
-        scorers["decoder"] = (build_scorer(branch.parts["decoder"], int8), 1.0 - ctc_weight)
-    if lm is not None and options.lm_weight:
-        scorers["lm"] = (build_scorer(lm, int8), options.lm_weight)
-    if ngram is not None and options.ngram_weight:
-        scorers["ngram"] = (NgramScorer(ngram, branch.tokens), options.ngram_weight)
-    return BeamSearch(
-        scorers,
-        branch.parts.get("ctc"),
-        ctc_weight,
-        len(branch.tokens),
-        branch.sos,
-        branch.eos,
+        assert parts.decoder is not None
+        scorers["decoder"] = (build_scorer(parts.decoder, int8), 1.0 - ctc_weight)
+    if models.lm is not None and options.lm_weight:
+        scorers["lm"] = (build_scorer(models.lm, int8), options.lm_weight)
+    if models.ngram is not None and options.ngram_weight:
+        scorers["ngram"] = (NgramScorer(models.ngram, head.tokens), options.ngram_weight)
+    return BeamSearch(scorers, parts.ctc, ctc_weight, len(head.tokens), head.sos, head.eos, options)
+
+
+def _transducer_search(
+    head: Head, parts: TransducerScorers, options: SearchOptions, models: FusionModels
+) -> Searcher:
+    """Return the transducer search; CTC beside the transducer re-ranks its final beam."""
+    fused: dict[str, tuple[torch.nn.Module | NgramScorer, float]] = {}
+    if models.lm is not None:
+        fused["lm"] = (models.lm, options.lm_weight)
+    if models.ngram is not None:
+        fused["ngram"] = (NgramScorer(models.ngram, head.tokens), options.ngram_weight)
+    return TransducerSearch(
+        {"prediction": parts.prediction, "joint": parts.joint},
+        head.eos,
         options,
+        Fusion(fused, head.sos),
+        parts.ctc,
+        options.ctc_weight if parts.ctc is not None else 0.0,
     )

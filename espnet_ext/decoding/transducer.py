@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from espnet_ext.decoding.beam import RawHypothesis
 from espnet_ext.decoding.ctc_prefix import LOG_ZERO
 from espnet_ext.decoding.fusion import Fusion
 from espnet_ext.decoding.options import SearchOptions
+from espnet_ext.model.heads.search import RawHypothesis
 from espnet_ext.model.prediction import State
 
 BLANK = 0

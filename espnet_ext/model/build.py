@@ -10,7 +10,6 @@ import torch
 
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
-from espnet_ext.model.branch import Branch
 from espnet_ext.model.conditioning import TaskVectors, build_task_vectors
 from espnet_ext.model.config import (
     OutputConfig,
@@ -18,11 +17,12 @@ from espnet_ext.model.config import (
     check_mapping,
     check_smoothing,
     construct,
-    parse_outputs,
     suggest,
 )
 from espnet_ext.model.dual import DualOutputModel
+from espnet_ext.model.heads.registry import build_head
 from espnet_ext.model.inline import InlineTags
+from espnet_ext.model.outputs import parse_outputs
 
 MODEL_CONF = ("lsm_weight", "length_normalized_loss", "scale_embeddings", "divide_by")
 DIVISORS = ("utterances", "labelled")  # what an output's losses are divided by
@@ -56,9 +56,9 @@ def build_model(config: Mapping[str, Any], folder: str | Path = ".") -> DualOutp
     size = encoder.output_size()
     postencoder = _part(config, "postencoder", input_size=size)
     size = postencoder.output_size() if postencoder is not None else size
-    branches = {
-        name: Branch(name, output, _tokens(name, output), size, config)
-        for name, output in outputs.items()
+    heads = {
+        name: build_head(name, options, _tokens(name, options), size, config)
+        for name, options in outputs.items()
     }
     model = DualOutputModel(
         frontend=frontend,
@@ -67,7 +67,7 @@ def build_model(config: Mapping[str, Any], folder: str | Path = ".") -> DualOutp
         preencoder=preencoder,
         encoder=encoder,
         postencoder=postencoder,
-        branches=branches,
+        heads=heads,
         autocast_dtype=autocast_dtype(config.get("cpu_autocast")),
         divide_by=_divisor(config),
     )

@@ -5,19 +5,18 @@ Symbols: B utterances, S samples, F feature frames, M features, T encoder frames
 """
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Mapping
 
 import torch
 
 from espnet_ext.model import espnet
-from espnet_ext.model.branch import Branch, BranchLoss
 from espnet_ext.model.conditioning import TaskVectors
 from espnet_ext.model.config import TEXT_PREFIX, UNLABELLED
 from espnet_ext.model.frames import min_feature_frames, min_samples, pad_short
+from espnet_ext.model.heads.base import Head, HeadLosses
 from espnet_ext.model.padding import mirror_ends
 
-Objective = Callable[[Mapping[str, Branch], Mapping[str, BranchLoss]], torch.Tensor]
+Objective = Callable[[Mapping[str, HeadLosses]], torch.Tensor]
 
 
 class DualOutputModel(espnet.load("AbsESPnetModel")):
@@ -26,7 +25,7 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
     Args:
         frontend, specaug, normalize, preencoder, postencoder: ESPnet modules or None.
         encoder: ESPnet encoder.
-        branches: one an output, in order.
+        heads: one per output, in order.
         objective: losses by output → one scalar; the weighted sum unless given.
         autocast_dtype: CPU autocast for encoder and decoders (`torch.bfloat16`), None for off.
             ESPnet's own AMP is CUDA-only.
@@ -42,7 +41,7 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         preencoder,
         encoder,
         postencoder,
-        branches: Mapping[str, Branch],
+        heads: Mapping[str, Head],
         objective: Objective | None = None,
         autocast_dtype: torch.dtype | None = None,
         conditioning: TaskVectors | None = None,
@@ -55,9 +54,9 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         self.preencoder = preencoder
         self.encoder = encoder
         self.postencoder = postencoder
-        self._branches = dict(branches)  # their parts stand flat in this module, see below
-        for name, branch in branches.items():
-            for part, module in branch.parts.items():
+        self._heads = dict(heads)  # their parts stand flat in this module, see below
+        for name, head in heads.items():
+            for part, module in head.parts.items():
                 self.add_module(f"{name}_{part}", module)
         self.objective = objective or weighted_sum
         self.autocast_dtype = autocast_dtype
@@ -67,8 +66,8 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         self.reduce_stats = True  # off while only one rank runs the model
 
     @property
-    def branches(self) -> Mapping[str, Branch]:
-        return self._branches
+    def heads(self) -> Mapping[str, Head]:
+        return self._heads
 
     def forward(
         self, speech: torch.Tensor, speech_lengths: torch.Tensor, **batch
@@ -88,7 +87,7 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         shares = losses
         if self.divide_by == "labelled":
             shares = self._per_labelled(losses, speech.size(0))
-        loss = self.objective(self._branches, shares)
+        loss = self.objective(shares)
         stats = self._stats(losses, speech.size(0))
         stats["loss"] = loss.detach()
         if self.conditioning is not None:
@@ -97,19 +96,19 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
 
     def losses(
         self, states: torch.Tensor, lengths: torch.Tensor, batch: Mapping[str, torch.Tensor]
-    ) -> dict[str, BranchLoss]:
+    ) -> dict[str, HeadLosses]:
         """Every output's losses for encoder states (B, T, D); `batch` as for `forward`."""
         if states.dtype == torch.bfloat16:
             states = states.float()  # CTC and the losses stay in full precision
         return {
-            name: branch.losses(
+            name: head.losses(
                 states,
                 lengths,
                 batch[TEXT_PREFIX + name],
                 batch[f"{TEXT_PREFIX}{name}_lengths"],
                 self._autocast(states),
             )
-            for name, branch in self._branches.items()
+            for name, head in self._heads.items()
         }
 
     def encode(
@@ -186,15 +185,15 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
 
         With conditioning, K are all its tasks: which transcripts bear which tags comes after.
         """
-        first = [batch[TEXT_PREFIX + name][:, 0] for name in self._branches]
+        first = [batch[TEXT_PREFIX + name][:, 0] for name in self._heads]
         active = torch.stack(first, 1) != UNLABELLED
         if self.conditioning is None:
             return active
         return torch.cat([active, self.conditioning.tags.present(batch)], 1)
 
     def _per_labelled(
-        self, losses: Mapping[str, BranchLoss], batch_size: int
-    ) -> dict[str, BranchLoss]:
+        self, losses: Mapping[str, HeadLosses], batch_size: int
+    ) -> dict[str, HeadLosses]:
         """Losses divided by the utterances that are labelled for the output, not by all.
 
         ESPnet averages the ranks' losses weighted by their utterances, so that a sum over all
@@ -206,53 +205,32 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         if self.reduce_stats and _distributed():
             torch.distributed.all_reduce(counts)
         factors = counts[-1] / counts[:-1].clamp(min=1)
-        scaled = {}
-        for (name, loss), factor in zip(losses.items(), factors, strict=True):
-            own = {key: getattr(loss, key) for key in ("ctc", "attention", "transducer")}
-            parts = {
-                key: part * factor.to(part.dtype) for key, part in own.items() if part is not None
-            }
-            scaled[name] = dataclasses.replace(loss, **parts)
-        return scaled
+        pairs = zip(losses.items(), factors, strict=True)
+        return {name: loss.scaled(factor) for (name, loss), factor in pairs}
 
-    def _stats(self, losses: Mapping[str, BranchLoss], batch_size: int) -> dict[str, torch.Tensor]:
+    def _stats(self, losses: Mapping[str, HeadLosses], batch_size: int) -> dict[str, torch.Tensor]:
         """Per-utterance losses and token accuracies of each output over labelled rows.
 
         The keys are always the same; a value is NaN where no rank has a label. Sums and counts
         are reduced in one call, because ESPnet would average the ranks' quotients.
         """
-        zero = next(iter(losses.values())).labelled * 0
-        rows = [
-            torch.stack(
-                [
-                    (loss.ctc.detach() if loss.ctc is not None else zero) * batch_size,
-                    (loss.attention.detach() if loss.attention is not None else zero) * batch_size,
-                    loss.correct,
-                    loss.labelled,
-                    loss.tokens,
-                    (loss.transducer.detach() if loss.transducer is not None else zero)
-                    * batch_size,
-                ]
-            ).double()
-            for loss in losses.values()
-        ]
-        table = torch.stack(rows)  # (outputs, 6)
+        sums = {
+            (name, key): value.double()
+            for name, head in self._heads.items()
+            for key, value in head.statistic_sums(losses[name], batch_size).items()
+        }
+        table = torch.stack(list(sums.values()))
         if self.reduce_stats and _distributed():
             torch.distributed.all_reduce(table)
+        reduced: dict[str, dict[str, torch.Tensor]] = {name: {} for name in self._heads}
+        for (name, key), value in zip(sums, table, strict=True):
+            reduced[name][key] = value
         stats = {}
-        accuracies = []
-        for (name, branch), (ctc, attention, correct, labelled, tokens, transducer) in zip(
-            self._branches.items(), table, strict=True
-        ):
-            if "ctc" in branch.parts:
-                stats[f"loss_ctc_{name}"] = ctc / labelled
-            if "decoder" in branch.parts:
-                stats[f"loss_att_{name}"] = attention / labelled
-                stats[f"acc_{name}"] = correct / tokens
-                accuracies.append(stats[f"acc_{name}"])
-            if "joint" in branch.parts:
-                stats[f"loss_transducer_{name}"] = transducer / labelled
-            stats[f"labelled_{name}"] = labelled
+        for name, head in self._heads.items():
+            values = head.statistics(reduced[name])
+            stats |= {f"{key}_{name}": value for key, value in values.items()}
+            stats[f"labelled_{name}"] = reduced[name]["labelled"]
+        accuracies = [stats[f"acc_{name}"] for name in self._heads if f"acc_{name}" in stats]
         if accuracies:
             stats["acc"] = torch.stack(accuracies).nanmean()
         return stats
@@ -262,15 +240,10 @@ def _distributed() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def weighted_sum(branches: Mapping[str, Branch], losses: Mapping[str, BranchLoss]) -> torch.Tensor:
-    """Σ_o ctc_weight_o·CTC_o + attention_weight_o·ATT_o, weights absolute (arXiv 2606.06065)."""
-    terms = []
-    for name, loss in losses.items():
-        output = branches[name].output
-        if loss.ctc is not None:
-            terms.append(output.ctc_weight * loss.ctc)
-        if loss.attention is not None:
-            terms.append(output.attention_weight * loss.attention)
-        if loss.transducer is not None:
-            terms.append(output.transducer_weight * loss.transducer)
+def weighted_sum(losses: Mapping[str, HeadLosses]) -> torch.Tensor:
+    """Return Σ_o Σ_i weight_oi · loss_oi over outputs o and losses i; weights are absolute.
+
+    Cho & Kim, arXiv 2606.06065: α·CTC + β·surface + γ·meaning.
+    """
+    terms = [term for loss in losses.values() for term in loss.weighted()]
     return sum(terms[1:], terms[0])

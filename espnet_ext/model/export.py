@@ -1,6 +1,5 @@
 """Any head of any system as a stock ESPnet model directory, which `asr_inference` decodes."""
 
-import inspect
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,20 +12,13 @@ from espnet_ext.errors import UserError
 from espnet_ext.files import atomic_path, write_text
 from espnet_ext.model import espnet
 from espnet_ext.model.conditioning import active_sets
-from espnet_ext.model.config import OutputConfig, parse_outputs, suggest
+from espnet_ext.model.config import OutputConfig, suggest
 from espnet_ext.model.fold import fold_vectors
+from espnet_ext.model.heads.registry import head_class
 from espnet_ext.model.load import load_config, load_model
-from espnet_ext.model.prediction import PREDICTIONS, Recurrent
-from espnet_ext.model.transducer import PREDICTION
+from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.text.tokenizers import build_tokenizer
 
-# a part of a branch → its name in ESPnet's model
-STOCK_NAMES = {
-    "decoder": "decoder",
-    "ctc": "ctc",
-    "prediction": "decoder",
-    "joint": "joint_network",
-}
 _SHARED = ("frontend", "specaug", "normalize", "preencoder", "encoder", "postencoder")
 
 
@@ -77,7 +69,7 @@ def export_head(
         stock["normalize_conf"] = {**stock["normalize_conf"], "stats_file": stats}
     write_text(folder / "config.yaml", yaml.safe_dump(stock, allow_unicode=True, sort_keys=False))
     with atomic_path(folder / "model.pth") as temporary:
-        torch.save(stock_state(model.state_dict(), output), temporary)
+        torch.save(stock_state(model.state_dict(), output, outputs[output]), temporary)
     return folder
 
 
@@ -89,35 +81,16 @@ def stock_config(config: Mapping[str, Any], name: str, output: OutputConfig) -> 
                 f"{kind}: {config[kind]}: ESPnet's ASR task has no such {kind}",
                 "decode this system with espnet-ext decode instead",
             )
-    if output.has_transducer:
-        head = _transducer_head(name, output)
-        # ESPnet adds it to the transducer's loss, whose weight is 1, and takes no more than 1.
-        weight = min(1.0, output.ctc_weight / output.transducer_weight)
-    else:
-        weight = output.ctc_weight / (output.ctc_weight + output.attention_weight)
-        with_decoder = output.has_attention
-        conf = {**(config.get("decoder_conf") or {}), **output.decoder_conf}
-        head = {
-            "decoder": (output.decoder or config.get("decoder")) if with_decoder else None,
-            "decoder_conf": conf if with_decoder else {},
-        }
+    head = head_class(output.branch).export(name, output, config)
     stock = {key: config.get(key) for key in _SHARED}
     stock |= {f"{key}_conf": dict(config.get(f"{key}_conf") or {}) for key in _SHARED}
-    model_conf = {
-        key: value
-        for key, value in (config.get("model_conf") or {}).items()
-        if key in ("lsm_weight", "length_normalized_loss")
-    }
-    for key in ("lsm_weight", "length_normalized_loss"):
-        if getattr(output, key) is not None:
-            model_conf[key] = getattr(output, key)
     return {
         **stock,
         "input_size": config.get("input_size"),
-        **head,
-        "ctc_conf": {**(config.get("ctc_conf") or {}), **output.ctc_conf},
+        "ctc_conf": {**(config.get("ctc_conf") or {}), **getattr(output, "ctc_conf", {})},
+        **head.config,
         "model": "espnet",
-        "model_conf": {**model_conf, "ctc_weight": weight},
+        "model_conf": dict(head.model_conf),
         "init": None,
         "token_list": list(output.token_list or ()),
         "token_type": build_tokenizer_type(output),
@@ -131,25 +104,6 @@ def stock_config(config: Mapping[str, Any], name: str, output: OutputConfig) -> 
     }
 
 
-def _transducer_head(name: str, output: OutputConfig) -> dict[str, Any]:
-    kind = output.prediction or PREDICTION
-    if PREDICTIONS.get(kind) is not Recurrent:
-        raise UserError(
-            f"outputs.{name}: ESPnet's ASR task has no prediction network '{kind}'",
-            "export an output whose prediction is lstm or gru, or decode this one here",
-        )
-    sizes = {
-        key: parameter.default
-        for key, parameter in inspect.signature(Recurrent).parameters.items()
-        if key not in ("vocab_size", "rnn_type")
-    }
-    return {
-        "decoder": "transducer",
-        "decoder_conf": {"rnn_type": kind, **sizes, **output.prediction_conf},
-        "joint_net_conf": dict(output.joint_conf),
-    }
-
-
 def build_tokenizer_type(output: OutputConfig) -> str:
     """The stock tokenizer that does what the output's does (jamo → char over NFD text)."""
     if output.token_type == "bpe":
@@ -157,13 +111,21 @@ def build_tokenizer_type(output: OutputConfig) -> str:
     return build_tokenizer(output.token_type).espnet_type
 
 
-def stock_state(state: Mapping[str, torch.Tensor], output: str) -> dict[str, torch.Tensor]:
-    """Parameters of one head under stock names; those of other outputs left out."""
+def stock_state(
+    state: Mapping[str, torch.Tensor], name: str, output: OutputConfig
+) -> dict[str, torch.Tensor]:
+    """Return the parameters of the encoder and of one head under ESPnet's names.
+
+    Args:
+        state: parameters by their names in our model.
+        name, output: the head's output.
+    """
+    parts = head_class(output.branch).stock_parts(output)
+    stock_names = {f"{name}_{part}": stock for part, stock in parts.items()}
+    stock_names |= {part: part for part in _SHARED}
     renamed = {}
     for key, value in state.items():
-        top, _, rest = key.partition(".")
-        if top in _SHARED:
-            renamed[key] = value
-        elif top.startswith(f"{output}_") and top.removeprefix(f"{output}_") in STOCK_NAMES:
-            renamed[f"{STOCK_NAMES[top.removeprefix(f'{output}_')]}.{rest}"] = value
+        module, _, rest = key.partition(".")
+        if module in stock_names:
+            renamed[f"{stock_names[module]}.{rest}"] = value
     return renamed

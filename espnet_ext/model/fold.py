@@ -30,7 +30,7 @@ def fold_vectors(model: DualOutputModel, output: str, active: Sequence[str]) -> 
     if "features" in vectors.places:
         _into_subsampling(model.encoder, vectors.added("features", chosen[None])[0])
     if "encoder" in vectors.places:
-        _into_branch(model, output, vectors.added("encoder", chosen[None])[0])
+        model.heads[output].absorb_constant(vectors.added("encoder", chosen[None])[0])
         expected = expected - vectors.added("encoder", chosen[None])[0]
     model.conditioning = None
     found = _states(model, chosen)
@@ -62,23 +62,6 @@ def _into_subsampling(encoder: torch.nn.Module, vector: torch.Tensor) -> None:
     if not affine or affine[-1].bias is None:
         raise _impossible(f"the subsampling of {type(encoder).__name__}")
     affine[-1].bias += vector
-
-
-def _into_branch(model: DualOutputModel, output: str, vector: torch.Tensor) -> None:
-    parts = model.branches[output].parts
-    for layer in getattr(parts.get("decoder"), "decoders", ()):
-        for linear in (layer.src_attn.linear_k, layer.src_attn.linear_v):
-            linear.bias += linear.weight @ vector
-    if "decoder" in parts and not hasattr(parts["decoder"], "decoders"):
-        raise _impossible(f"a {type(parts['decoder']).__name__}")
-    if "ctc" in parts:
-        linear = parts["ctc"].ctc_lo
-        linear.bias += linear.weight @ vector
-    if "joint" in parts:
-        linear = parts["joint"].lin_enc
-        linear.bias += linear.weight @ vector
-    if others := set(parts) - {"decoder", "ctc", "prediction", "joint"}:
-        raise _impossible(f"the {min(others)} of '{output}'")
 
 
 def _impossible(what: str) -> UserError:

@@ -44,8 +44,8 @@ def load_model(
     rename = None
     if config.get("stock"):
         weights = stock.find_weights(Path(model_dir), weights)
-        branch = model.branches[stock.OUTPUT]
-        rename = functools.partial(stock.adopt_state, with_ctc="ctc" in branch.parts)
+        options = model.heads[stock.OUTPUT].options
+        rename = functools.partial(stock.adopt_state, options=options)
     load_weights(model, Path(model_dir) / weights, rename)
     return model.to(device).eval(), config
 

@@ -11,9 +11,12 @@ import yaml
 
 from espnet_ext.errors import UserError
 from espnet_ext.files import atomic_path, read_json
-from espnet_ext.model.config import OutputConfig, parse_outputs, suggest
+from espnet_ext.model.config import OutputConfig, suggest
 from espnet_ext.model.export import export_head
+from espnet_ext.model.heads.base import StockHead
+from espnet_ext.model.heads.registry import head_class
 from espnet_ext.model.load import load_config, load_model
+from espnet_ext.model.outputs import parse_outputs
 
 # Where this machine keeps its data says nothing about the model.
 _LOCAL = ("_shape_file", "_data_path_and_name_and_type", "_data_dir")
@@ -52,7 +55,11 @@ def pack_model(
         scores = _copy_results(source, folder)
         for name in export:
             export_head(source, name, folder / f"stock_{name}", weights, start=folder)
-        card = model_card(folder.name, outputs, parameters, scores, export, licence)
+        exported = {
+            name: head_class(outputs[name].branch).export(name, outputs[name], config)
+            for name in export
+        }
+        card = model_card(folder.name, outputs, parameters, scores, exported, licence)
         (folder / "README.md").write_text(card, encoding="utf-8")
         return _write_zip(Path(place), Path(archive))
 
@@ -96,7 +103,7 @@ def model_card(
     outputs: Mapping[str, OutputConfig],
     parameters: int,
     scores: Mapping[str, Any],
-    export: Sequence[str],
+    exported: Mapping[str, StockHead],
     licence: str,
 ) -> str:
     """Markdown: what it is, its outputs and scores, how to load it, and its licence."""
@@ -125,18 +132,14 @@ def model_card(
         "```",
         "",
     ]
-    for output in export:
-        ctc_weight = {"attention": 0, "ctc": 1}.get(outputs[output].branch, 0.3)
-        options, needs = f"--ctc_weight {ctc_weight} --ctc_window_margin 0", ""
-        if outputs[output].has_transducer:
-            options = "--beam_size 10"
-            needs = " (with the package `warprnnt_pytorch`)"
+    for output, head in exported.items():
+        needs = f" (with {head.requirement})" if head.requirement else ""
         lines += [
             f"Stock ESPnet decodes `{output}` too{needs}, from within this folder:",
             "",
             "```sh",
             f"python -m espnet2.bin.asr_inference --asr_train_config stock_{output}/config.yaml \\",
-            f"    --asr_model_file stock_{output}/model.pth {options} \\",
+            f"    --asr_model_file stock_{output}/model.pth {head.decode_options} \\",
             "    --data_path_and_name_and_type /path/to/wav.scp,speech,sound --output_dir decoded",
             "```",
             "",

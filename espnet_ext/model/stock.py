@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 from espnet_ext.errors import UserError
+from espnet_ext.model.config import OutputConfig
+from espnet_ext.model.heads.registry import HEADS, head_class
 
 OUTPUT = "text"
 WEIGHTS = ("valid.acc.ave.pth", "valid.acc.best.pth", "valid.loss.ave.pth", "valid.loss.best.pth")
@@ -68,16 +70,17 @@ def _adopt(config: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any
         raise UserError(
             f"{where}: token_type '{kind}'", f"only {', '.join(_TOKEN_TYPES)} are known here"
         )
-    weight = float((config.get("model_conf") or {}).get("ctc_weight", 0.5))
-    if config.get("decoder") == "transducer":
-        head = _transducer(config, weight, where)
-    else:
-        head = _attention(config, weight)
+    forms = ((branch, head.from_stock(config, where)) for branch, head in HEADS.items())
+    branch, head = next((form for form in forms if form[1] is not None), ("", None))
+    if head is None:
+        raise UserError(
+            f"{where}: decoder '{config.get('decoder')}'", f"only {', '.join(HEADS)} are known here"
+        )
     output = {
+        "branch": branch,
         **head,
         "token_type": _TOKEN_TYPES[kind],
         "token_list": tokens,
-        "ctc_conf": config.get("ctc_conf") or {},
     }
     if kind == "bpe":
         output["bpemodel"] = _found(config.get("bpemodel"), folder, "SentencePiece model")
@@ -87,32 +90,6 @@ def _adopt(config: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any
         path = _found(stats, folder, "feature statistics")
         shared["normalize_conf"] = {**shared["normalize_conf"], "stats_file": path}
     return {**shared, "outputs": {OUTPUT: output}}
-
-
-def _attention(config: Mapping[str, Any], weight: float) -> dict[str, Any]:
-    branch = {0.0: "attention", 1.0: "ctc"}.get(weight, "ctc_attention")
-    head = {"branch": branch, "ctc_weight": weight, "attention_weight": 1.0 - weight}
-    if branch != "ctc":
-        head |= {"decoder": config["decoder"], "decoder_conf": config.get("decoder_conf") or {}}
-    return head
-
-
-def _transducer(config: Mapping[str, Any], weight: float, where: str) -> dict[str, Any]:
-    if (config.get("model_conf") or {}).get("transducer_multi_blank_durations"):
-        raise UserError(
-            f"{where}: a transducer with several blanks", "only those with one can be decoded here"
-        )
-    conf = {"rnn_type": "lstm", "hidden_size": 320, **(config.get("decoder_conf") or {})}
-    if conf.pop("embed_pad", 0) != 0:
-        raise UserError(f"{where}: decoder_conf.embed_pad is not 0", "blank must be token 0")
-    return {
-        "branch": "transducer",
-        "transducer_weight": 1.0,
-        "ctc_weight": weight,
-        "prediction": conf.pop("rnn_type"),
-        "prediction_conf": conf,
-        "joint_conf": config.get("joint_net_conf") or {},
-    }
 
 
 def _found(path: str | None, folder: Path, what: str) -> str:
@@ -125,19 +102,24 @@ def _found(path: str | None, folder: Path, what: str) -> str:
     )
 
 
-def adopt_state(state: Mapping[str, torch.Tensor], with_ctc: bool) -> dict[str, torch.Tensor]:
-    """Parameters under our names. A CTC layer that the loss never reached is left out."""
-    transducer = any(key.startswith("joint_network.") for key in state)
+def adopt_state(
+    state: Mapping[str, torch.Tensor], options: OutputConfig
+) -> dict[str, torch.Tensor]:
+    """Return the parameters under our names, without a CTC layer that the loss never reached.
+
+    Args:
+        state: parameters by ESPnet's names.
+        options: of the output `OUTPUT`, as `adopt_config` gives it.
+    """
+    parts = head_class(options.branch).stock_parts(options)
+    our_names = {stock: f"{OUTPUT}_{part}" for part, stock in parts.items()}
     renamed = {}
     for key, value in state.items():
-        top = key.partition(".")[0]
-        if top == "ctc" and not with_ctc:
-            continue
-        if top == "joint_network" or (top == "decoder" and transducer):
-            key = key.replace(top, "joint" if top == "joint_network" else "prediction", 1)
-            top = "joint" if top == "joint_network" else "prediction"
-        own = top in ("decoder", "ctc", "prediction", "joint")
-        renamed[f"{OUTPUT}_{key}" if own else key] = value
+        module, _, rest = key.partition(".")
+        if module in our_names:
+            renamed[f"{our_names[module]}.{rest}"] = value
+        elif module != "ctc":
+            renamed[key] = value
     return renamed
 
 

@@ -11,13 +11,13 @@ import torch
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
-from espnet_ext.model.config import TEXT_PREFIX, check_conf, parse_outputs, suggest
+from espnet_ext.model.config import TEXT_PREFIX, OutputConfig, check_conf, suggest
 from espnet_ext.model.frames import EncoderFrames
+from espnet_ext.model.heads.registry import head_class
+from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.progress import say
 from espnet_ext.training.config import check_known
 
-# What is measured of each output, `<measure>_<output>`.
-_OF_AN_OUTPUT = ("loss_ctc", "loss_att", "loss_transducer", "acc")
 # A part of the configuration and what its classes are given besides `<part>_conf`.
 _STEPPERS = {"optim": ("optim_classes", "params"), "scheduler": ("scheduler_classes", "optimizer")}
 
@@ -53,10 +53,10 @@ def check_criteria(config: Mapping[str, Any], source: str) -> None:
     """What picks the best weights must be measured; else hours of training end without any."""
     measured, unheard, some = ["loss"], "", ""
     for name, output in parse_outputs(config).items():
-        measured += [f"loss_ctc_{name}"] * output.has_ctc
-        measured += [f"loss_att_{name}", f"acc_{name}", "acc"] * output.has_attention
-        measured += [f"loss_transducer_{name}"] * output.has_transducer
-        if output.has_attention:
+        statistics = _statistics(output)
+        measured += [f"{statistic}_{name}" for statistic in statistics]
+        if "acc" in statistics:
+            measured.append("acc")
             some = name
         else:
             unheard = name
@@ -111,8 +111,8 @@ def check_validated(
             name
             for name, output in outputs.items()
             if key == "loss"
-            or (key == "acc" and output.has_attention)
-            or key.removesuffix(f"_{name}") in _OF_AN_OUTPUT
+            or (key == "acc" and "acc" in _statistics(output))
+            or key.removesuffix(f"_{name}") in _statistics(output)
         ]
         if criterion[0] == "valid" and needed and set(needed) <= set(absent):
             raise UserError(
@@ -125,6 +125,11 @@ def check_validated(
             f"warning: {folder / f'text.{name}'}: every utterance is unlabelled: the weights are "
             f"chosen without a look at '{name}'"
         )
+
+
+def _statistics(output: OutputConfig) -> list[str]:
+    """Return what is measured of an output, as `<statistic>_<output>`."""
+    return head_class(output.branch).statistic_names(output)
 
 
 def _check_value(where: str, value: Any, action: argparse.Action) -> None:
@@ -217,9 +222,9 @@ def warn_too_fast(model: torch.nn.Module, shape_files: Sequence[str]) -> dict[st
         for utt, shape in read_table(paths["speech_shape"]).items()
     }
     frames = EncoderFrames.measure(model, next(iter(speech.values()))[1:])
-    for name, branch in model.branches.items():
+    for name, head in model.heads.items():
         shapes = paths.get(f"{TEXT_PREFIX}{name}_shape")
-        if shapes is None or "ctc" not in branch.parts:
+        if shapes is None or head.ctc is None:
             continue
         tokens = {utt: int(shape.split(",")[0]) for utt, shape in read_table(shapes).items()}
         counts[name] = sum(tokens[utt] > frames(shape[0]) + 1 for utt, shape in speech.items())

@@ -103,7 +103,7 @@ class Diagnostics:
             self._held = HeldUtterances(self._make_held())
         start = Start.read(self.folder / START_FILE)
         self._start = start if start and start.step < step else None
-        if len(self.model.branches) == 1:
+        if len(self.model.heads) == 1:
             say("diagnose_every: one output has no gradients to compare: drift of the encoder only")
         if not encoder_layers(self.model.encoder):
             kind = type(self.model.encoder).__name__
@@ -114,7 +114,7 @@ class Diagnostics:
         gradients, notes = None, []
         device = next(self.model.parameters()).device
         with undisturbed(self.model):
-            if len(self.model.branches) > 1:
+            if len(self.model.heads) > 1:
                 moved = {k: v.to(device) for k, v in batch.items() if isinstance(v, torch.Tensor)}
                 try:
                     with _precision(scaler, device):

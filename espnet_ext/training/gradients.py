@@ -12,7 +12,6 @@ from collections.abc import Mapping
 
 import torch
 
-from espnet_ext.model.branch import Branch, BranchLoss
 from espnet_ext.model.dual import DualOutputModel, weighted_sum
 from espnet_ext.model.layers import encoder_layers
 
@@ -24,8 +23,8 @@ def shared_parameters(model: DualOutputModel) -> dict[str, list[torch.nn.Paramet
     postencoder, and so more than the layers together."""
     own = {
         id(p)
-        for branch in model.branches.values()
-        for part in branch.parts.values()
+        for head in model.heads.values()
+        for part in head.parts.values()
         for p in part.parameters()
     }
     layers = {name: list(part.parameters()) for name, part in encoder_layers(model.encoder).items()}
@@ -55,7 +54,7 @@ def output_gradients(
     losses = model.losses(leaf, lengths, batch)
     labelled = {name: int(loss.labelled) for name, loss in losses.items()}
     arriving = {
-        name: torch.autograd.grad(_own_loss(model.branches[name], loss) * scale, leaf)[0]
+        name: torch.autograd.grad(weighted_sum({name: loss}) * scale, leaf)[0]
         for name, loss in losses.items()
         if labelled[name] and parameters
     }
@@ -68,11 +67,6 @@ def output_gradients(
         pairs = zip(made, parameters, strict=True)
         found[name] = [torch.zeros_like(p) if g is None else g / scale for g, p in pairs]
     return found, labelled
-
-
-def _own_loss(branch: Branch, loss: BranchLoss) -> torch.Tensor:
-    """An output's part of the training loss."""
-    return weighted_sum({branch.name: branch}, {branch.name: loss})
 
 
 def compare_gradients(

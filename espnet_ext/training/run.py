@@ -18,7 +18,8 @@ import yaml
 
 from espnet_ext.errors import UserError
 from espnet_ext.files import atomic_path, read_yaml, write_json, write_text
-from espnet_ext.model.config import TEXT_PREFIX, parse_outputs, suggest
+from espnet_ext.model.config import TEXT_PREFIX, suggest
+from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.progress import say
 from espnet_ext.text.tokenizers import read_token_list
 from espnet_ext.training.activation import (

@@ -25,9 +25,9 @@ import torch
 
 from espnet_ext.errors import UserError
 from espnet_ext.files import atomic_path
-from espnet_ext.model.branch import Branch
 from espnet_ext.model.config import TEXT_PREFIX, UNLABELLED
 from espnet_ext.model.dual import DualOutputModel
+from espnet_ext.model.heads.base import Head
 from espnet_ext.model.layers import decoder_layers, encoder_layers, watch
 from espnet_ext.model.similarity import MIN_EXAMPLES, minibatch_cka
 
@@ -114,24 +114,24 @@ def _states(model: DualOutputModel, batch: Batch) -> States:
         name: layer[mask].float().cpu() for name, layer in seen.items() if layer.shape[1] == steps
     }
     decoders, labelled = {}, {}
-    for name, branch in model.branches.items():
+    for name, head in model.heads.items():
         text = batch[TEXT_PREFIX + name]
         labelled[name] = (text[:, 0] != UNLABELLED).cpu()
-        if "decoder" in branch.parts and decoder_layers(branch.parts["decoder"]):
+        if head.decoder is not None and decoder_layers(head.decoder):
             given = batch[f"{TEXT_PREFIX}{name}_lengths"]
-            decoders[name] = _utterance_means(branch, states.float(), lengths, text, given)
+            decoders[name] = _utterance_means(head, states.float(), lengths, text, given)
     return States(encoder, decoders, labelled)
 
 
 def _utterance_means(
-    branch: Branch,
+    head: Head,
     states: torch.Tensor,
     lengths: torch.Tensor,
     text: torch.Tensor,
     text_lengths: torch.Tensor,
 ) -> dict[str, torch.Tensor]:
     """Decoder layer → its states' mean over each utterance's tokens (U, D), 0 if unlabelled."""
-    layers = decoder_layers(branch.parts["decoder"])
+    layers = decoder_layers(head.decoder)
     rows = (text[:, 0] != UNLABELLED).nonzero().squeeze(1)
     width = states.shape[2]
     if rows.numel() == 0:
@@ -139,7 +139,7 @@ def _utterance_means(
     counts = text_lengths[rows]
     given = text[rows][:, : int(counts.max())]
     with watch(layers) as seen:
-        branch.teacher_forced(states[rows], lengths[rows], given.clamp(min=-1), counts)
+        head.teacher_forced(states[rows], lengths[rows], given.clamp(min=-1), counts)
     mask = torch.arange(given.shape[1] + 1, device=text.device)[None, :] <= counts[:, None]
     found = {}
     for name, layer in seen.items():  # (rows, L + 1, D)

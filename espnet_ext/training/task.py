@@ -10,7 +10,7 @@ import torch.distributed as dist
 
 from espnet_ext.model import espnet
 from espnet_ext.model.build import build_model
-from espnet_ext.model.config import parse_outputs
+from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.training.checks import check_frozen, check_initial, warn_too_fast
 from espnet_ext.training.preprocessor import OutputsPreprocessor
 from espnet_ext.training.repeat import repeating_sampler

@@ -76,8 +76,8 @@ def test_activations_that_are_not_finite_are_named():
 
 def decoder_of(layers=2):
     """A branch as far as reading needs one, with ESPnet's transformer decoder of 7 tokens."""
-    from espnet_ext.model.branch import Branch
-    from espnet_ext.model.config import parse_outputs
+    from espnet_ext.model.heads.registry import build_head
+    from espnet_ext.model.outputs import parse_outputs
 
     torch.manual_seed(5)
     output = {
@@ -88,7 +88,7 @@ def decoder_of(layers=2):
     }
     config = parse_outputs({"outputs": {"meaning": output}})["meaning"]
     conf = {"attention_heads": 2, "linear_units": 24, "num_blocks": layers}
-    branch = Branch(
+    branch = build_head(
         "meaning", config, config.token_list, 16, {"decoder": "transformer", "decoder_conf": conf}
     )
     branch.parts["decoder"].eval()

@@ -65,7 +65,7 @@ def directory(path, seconds, rate=8000, texts=None):
 
 
 def bare(model):
-    model.branches = {}
+    model.heads = {}
     return SimpleNamespace(model=model, sample_rate=8000, tokenizers={})
 
 
@@ -153,7 +153,7 @@ def test_decoders_of_a_trained_system_and_its_twin(trained, tmp_path):
     means = {}
     for output in ("surface", "meaning"):
         tokens = [system.token_ids(output, u.texts[output]) for u in utterances]
-        names, rows, counts = decode(system.model.branches[output], encoded, tokens, ids)
+        names, rows, counts = decode(system.model.heads[output], encoded, tokens, ids)
         means[output] = {n: pooled(r, counts) for n, r in zip(names, rows, strict=True)}
     pair = found["a", "surface", "b", "meaning", "teacher-forced", "utterances"]
     for point in pair["curve"]:
@@ -171,7 +171,7 @@ def test_different_token_lists_are_compared_by_utterance_only(trained, monkeypat
     def loaded(path, device):
         system = load(folder, device=device)
         if path == "other":
-            tokens = system.model.branches["meaning"].tokens
+            tokens = system.model.heads["meaning"].tokens
             tokens[2], tokens[3] = tokens[3], tokens[2]
         return system
 

@@ -104,7 +104,7 @@ def test_other_options_leave_the_first_recogniser_alone(recognise):
 def test_language_model_can_be_weighed_later(trained):
     lm = pytest.importorskip("espnet2.lm.transformer_lm").TransformerLM
     recognise = DualSpeech2Text.from_pretrained(trained.root / "exp", beam_size=2, maxlenratio=-4)
-    size = len(recognise.model.branches["meaning"].tokens)
+    size = len(recognise.model.heads["meaning"].tokens)
     torch.manual_seed(0)
     model = lm(size, pos_enc=None, embed_unit=8, att_unit=8, head=2, unit=8, layer=1).eval()
     fused = DualSpeech2Text(
@@ -146,7 +146,7 @@ def test_tokens_have_confidences_and_times(recognise):
     for name, hypothesis in found.items():
         assert len(hypothesis.confidences) == len(hypothesis.tokens) > 0
         assert all(0 <= sure <= 1 for sure in hypothesis.confidences)
-        if "ctc" not in recognise.model.branches[name].parts:
+        if recognise.model.heads[name].ctc is None:
             assert hypothesis.times is None
             continue
         edges = [edge for span in hypothesis.times for edge in span]

@@ -270,7 +270,7 @@ def test_outputs_of_another_system_do_not_stay(trained, data, tmp_path):
 
 def test_greedy_and_n_grams(trained, data, tmp_path, capsys):
     arpa = tmp_path / "surface.arpa"
-    tokens = DualSpeech2Text.from_pretrained(trained.root / "exp").model.branches["surface"].tokens
+    tokens = DualSpeech2Text.from_pretrained(trained.root / "exp").model.heads["surface"].tokens
     write_arpa(arpa, estimate([tokens[2:-1]], 2))
     config = tmp_path / "decode.yaml"
     config.write_text("beam_size: 2\nngram_weight: 5.0\n")

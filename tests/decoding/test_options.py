@@ -102,14 +102,15 @@ def test_a_constant_length_is_a_whole_number(key):
     assert getattr(parse_options({key: -3}, ["a"])["a"], key) == -3
 
 
-def test_what_is_left_open_suits_the_branches():
-    found = parse_options(suited({}, {"surface": True, "meaning": False}), ["surface", "meaning"])
+def test_unset_options_suit_the_heads():
+    defaults = {"surface": {}, "meaning": {"normalize_length": True}}
+    found = parse_options(suited({}, defaults), ["surface", "meaning"])
     assert (found["surface"].normalize_length, found["meaning"].normalize_length) == (False, True)
     assert all(o.maxlenratio == 2.0 and o.end_detect for o in found.values())
     given = {"maxlenratio": 0.0, "outputs": {"meaning": {"normalize_length": False}}}
-    found = parse_options(suited(given, {"surface": True, "meaning": False}), ["meaning"])
+    found = parse_options(suited(given, defaults), ["meaning"])
     assert found["meaning"] == SearchOptions()
-    assert suited({**ESPNET}, {"meaning": False})["outputs"]["meaning"] == {}
+    assert suited({**ESPNET}, {"meaning": {"normalize_length": True}})["outputs"]["meaning"] == {}
 
 
 @pytest.mark.parametrize(

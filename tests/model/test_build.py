@@ -26,7 +26,7 @@ def test_modules_stand_flat_under_their_outputs(config):
 def test_one_output_is_the_same_model_without_the_other(config):
     del config["outputs"]["meaning"]
     model = build_model(config)
-    assert list(model.branches) == ["surface"]
+    assert list(model.heads) == ["surface"]
     states, lengths = model.encode(torch.randn(2, 8000), torch.tensor([8000, 6000]))
     assert states.shape == (2, int(lengths[0]), 16)
 

@@ -147,7 +147,7 @@ def test_folded_into_biases_a_head_is_the_same(config, mode, where, active):
 
     def read(**further):
         states, frames = model.encode(*arguments, **further)
-        parts = model.branches["surface"]
+        parts = model.heads["surface"]
         logits, _ = parts.teacher_forced(states, frames, text, lengths)
         return logits, parts.parts["ctc"].log_softmax(states)
 
@@ -297,8 +297,8 @@ def test_a_transducers_vectors_fold_into_its_joint_network(with_transducer, wher
 
     def losses(**further):
         states, frames = model.encode(made["speech"], made["speech_lengths"], **further)
-        found = model.branches["surface"].losses(states, frames, text, lengths, nothing)
-        return float(found.transducer), float(found.ctc)
+        found = model.heads["surface"].losses(states, frames, text, lengths, nothing)
+        return float(found.terms["transducer"]), float(found.terms["ctc"])
 
     with torch.no_grad():
         before = losses(active=model.conditioning.active_set(["surface"]))

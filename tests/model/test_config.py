@@ -3,14 +3,9 @@
 import pytest
 
 from espnet_ext.errors import UserError
-from espnet_ext.model.config import (
-    OutputConfig,
-    check_conf,
-    construct,
-    module_names,
-    parse_outputs,
-    suggest,
-)
+from espnet_ext.model.config import check_conf, construct, suggest
+from espnet_ext.model.heads.joint import JointOptions
+from espnet_ext.model.outputs import module_names, parse_outputs
 
 
 def outputs(**entries):
@@ -23,7 +18,7 @@ CTC = {"branch": "ctc", "ctc_weight": 1.0}
 def test_order_and_types_are_kept():
     parsed = parse_outputs(outputs(meaning=CTC, surface={**CTC, "token_type": "phone"}))
     assert list(parsed) == ["meaning", "surface"]
-    assert parsed["surface"] == OutputConfig(branch="ctc", ctc_weight=1.0, token_type="phone")
+    assert parsed["surface"] == JointOptions(branch="ctc", ctc_weight=1.0, token_type="phone")
 
 
 def test_any_number_of_outputs_with_any_names():
@@ -90,7 +85,7 @@ def test_no_module_name_begins_with_another():
     names = [
         m
         for o in ("surface", "meaning")
-        for m in module_names(o, OutputConfig(ctc_weight=1, attention_weight=1))
+        for m in module_names(o, JointOptions(ctc_weight=1, attention_weight=1))
     ]
     assert not [(a, b) for a in names for b in names if a != b and b.startswith(a)]
     # the module `a_ctc` of output a would capture `a_ctc_decoder` of output a_ctc

@@ -120,7 +120,7 @@ def test_a_tags_vector_folds_into_biases(tagged, mode):
 
     def logits(**further):
         states, frames = model.encode(made["speech"], made["speech_lengths"], **further)
-        return model.branches["meaning"].teacher_forced(
+        return model.heads["meaning"].teacher_forced(
             states, frames, made["text_meaning"], made["text_meaning_lengths"]
         )[0]
 

@@ -14,10 +14,10 @@ import yaml
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.build import build_model
-from espnet_ext.model.config import parse_outputs
 from espnet_ext.model.export import stock_config
 from espnet_ext.model.fold import fold_vectors
 from espnet_ext.model.frames import min_samples
+from espnet_ext.model.outputs import parse_outputs
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny_recipe  # noqa: E402
@@ -166,7 +166,7 @@ def test_trained_folder_needs_no_checkpoint(transformers, checkpoint, tmp_path):
     )
     shutil.rmtree(folder)
     written = yaml.safe_load((recipe.root / "exp/config.yaml").read_text())
-    assert parse_outputs(written)["meaning"].has_transducer
+    assert parse_outputs(written)["meaning"].branch == "transducer"
     recognise = DualSpeech2Text.from_pretrained(recipe.root / "exp", beam_size=2)
     wave = torch.randn(8000, generator=torch.Generator().manual_seed(0))
     together = recognise.batch([wave, wave[:5000]])
@@ -275,13 +275,9 @@ def test_vectors_fold_into_biases(checkpoint, where, output):
 
     def losses(**further):
         states, frames = model.encode(*arguments, **further)
-        found = model.branches[output].losses(
-            states, frames, text, lengths, contextlib.nullcontext()
-        )
+        found = model.heads[output].losses(states, frames, text, lengths, contextlib.nullcontext())
         return [
-            float(part)
-            for part in (found.ctc, found.attention, found.transducer)
-            if part is not None
+            float(found.terms[term]) for term in ("ctc", "att", "transducer") if term in found.terms
         ]
 
     with torch.no_grad():

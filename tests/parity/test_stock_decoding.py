@@ -31,8 +31,7 @@ def test_exported_head_decodes_identically(stock, make_system, batch, tmp_path, 
     _, _, folder = make_system(system)
     target = export_head(folder, name, tmp_path / "stock")
     model, config = load_model(folder)
-    branch = model.branches[name]
-    ctc_weight = {"ctc": 1.0, "attention": 0.0}.get(branch.output.branch, 0.3)
+    ctc_weight = {"ctc": 1.0, "attention": 0.0}.get(model.heads[name].options.branch, 0.3)
     peer = stock(
         asr_train_config=str(target / "config.yaml"),
         asr_model_file=str(target / "model.pth"),

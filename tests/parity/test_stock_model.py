@@ -5,8 +5,8 @@ import argparse
 import pytest
 import torch
 
-from espnet_ext.model.config import parse_outputs
 from espnet_ext.model.export import stock_config, stock_state
+from espnet_ext.model.outputs import parse_outputs
 
 
 @pytest.fixture(scope="module")
@@ -15,9 +15,12 @@ def asr_task():
 
 
 def build_stock(asr_task, model, config, name):
-    stock = stock_config(config, name, parse_outputs(config)[name])
+    output = parse_outputs(config)[name]
+    stock = stock_config(config, name, output)
     twin = asr_task.build_model(argparse.Namespace(**stock))
-    missing, unexpected = twin.load_state_dict(stock_state(model.state_dict(), name), strict=False)
+    missing, unexpected = twin.load_state_dict(
+        stock_state(model.state_dict(), name, output), strict=False
+    )
     assert not unexpected
     assert all(key.startswith("ctc.") for key in missing)  # stock builds a CTC that it then drops
     return twin
@@ -46,7 +49,7 @@ def test_loss_and_gradients_equal_stock(
     stock_loss.backward()
 
     gradients = {k: p.grad for k, p in model.named_parameters()}
-    renamed = stock_state(gradients, name)
+    renamed = stock_state(gradients, name, parse_outputs(config)[name])
     stock_gradients = {k: p.grad for k, p in twin.named_parameters() if p.grad is not None}
     assert set(renamed) == set(stock_gradients)
     worst = max(float((renamed[k] - g).abs().max()) for k, g in stock_gradients.items())

@@ -16,8 +16,8 @@ from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.decoding.options import ESPNET
 from espnet_ext.errors import UserError
 from espnet_ext.model.build import build_model
-from espnet_ext.model.config import parse_outputs
 from espnet_ext.model.export import export_head, stock_config, stock_state
+from espnet_ext.model.outputs import parse_outputs
 
 CONF = {"hidden_size": 24, "num_layers": 2}
 
@@ -75,10 +75,11 @@ def warprnnt(monkeypatch):
 def test_loss_and_gradients_equal_stock(make_transducer, warprnnt, batch, kind, ctc):
     task = pytest.importorskip("espnet2.tasks.asr").ASRTask
     model, config, _ = make_transducer(kind, ctc)
-    stock = stock_config(config, "meaning", parse_outputs(config)["meaning"])
+    output = parse_outputs(config)["meaning"]
+    stock = stock_config(config, "meaning", output)
     twin = task.build_model(argparse.Namespace(**stock))
     missing, unexpected = twin.load_state_dict(
-        stock_state(model.state_dict(), "meaning"), strict=False
+        stock_state(model.state_dict(), "meaning", output), strict=False
     )
     assert not unexpected and not missing
     model.eval()
@@ -99,7 +100,7 @@ def test_loss_and_gradients_equal_stock(make_transducer, warprnnt, batch, kind, 
     )
     loss.backward()
     peer.backward()
-    own = stock_state({k: p.grad for k, p in model.named_parameters()}, "meaning")
+    own = stock_state({k: p.grad for k, p in model.named_parameters()}, "meaning", output)
     theirs = {k: p.grad for k, p in twin.named_parameters() if p.grad is not None}
     assert own.keys() == theirs.keys()
     for key, gradient in theirs.items():

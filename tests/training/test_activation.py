@@ -30,7 +30,7 @@ def test_a_third_output_costs_a_block_and_a_text_file(tmp_path):
     outputs = {**tiny_recipe.OUTPUTS, "l1": {"branch": "attention", "attention_weight": 0.2}}
     folder = recipe.train(config=VECTORS, outputs=outputs)
     model, config = load_model(folder)
-    assert model.branches["l1"].tokens == [
+    assert model.heads["l1"].tokens == [
         "<blank>",
         "<unk>",
         "Hindi",
@@ -330,8 +330,8 @@ def test_as_many_updates_as_another_set_makes(two_systems, tmp_path):
         fold_length=[],
         batch_size=1,
         batch_bins=1,
-        sort_in_batch=None,
-        sort_batch=None,
+        sort_in_batch="descending",
+        sort_batch="descending",
         drop_last_iter=False,
         min_batch_size=1,
         accum_grad=1,

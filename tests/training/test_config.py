@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_yaml
-from espnet_ext.model.config import parse_outputs
+from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.training.checks import check_config, check_criteria
 from espnet_ext.training.config import check_known, merge
 from espnet_ext.training.run import merged_config, parse_token_types
@@ -61,8 +61,8 @@ def test_shared_configurations_fit_the_training_command(request):
             check_config(merged, parser, name)
             check_criteria(merged, name)
             for output in parse_outputs(merged).values():
-                weights = output.ctc_weight, output.attention_weight, output.transducer_weight
-                assert sum(weights) > 0
+                keys = ("ctc_weight", "attention_weight", "transducer_weight")
+                assert sum(getattr(output, key, 0) for key in keys) > 0
             if merged["encoder_conf"].get("pos_enc_layer_type", "rel_pos") == "rel_pos":
                 assert merged["encoder_conf"]["rel_pos_type"] == "latest"
 

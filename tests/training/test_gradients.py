@@ -12,7 +12,7 @@ def by_hand(model, given, name):
     """Every encoder parameter's gradient of one output's loss, by loss.backward()."""
     model.zero_grad()
     states, lengths = model.encode(given["speech"], given["speech_lengths"])
-    loss = model.branches[name].losses(
+    loss = model.heads[name].losses(
         states,
         lengths,
         given[f"text_{name}"],
@@ -21,10 +21,10 @@ def by_hand(model, given, name):
     )
     settings = OUTPUTS[name]
     total = 0
-    if loss.ctc is not None:
-        total = total + settings["ctc_weight"] * loss.ctc
-    if loss.attention is not None:
-        total = total + settings["attention_weight"] * loss.attention
+    if "ctc" in loss.terms:
+        total = total + settings["ctc_weight"] * loss.terms["ctc"]
+    if "att" in loss.terms:
+        total = total + settings["attention_weight"] * loss.terms["att"]
     total.backward()
     return {k: p.grad.clone() for k, p in model.named_parameters() if k.startswith("encoder.")}
 
@@ -73,8 +73,8 @@ def test_the_outputs_gradients_add_up_to_that_of_the_training_loss():
 def test_twins_agree_and_a_scale_is_taken_out_again():
     model = make({"one": output(), "two": output(ctc=0.4, attention=1.0)})
     for part in ("decoder", "ctc"):
-        twin = model.branches["one"].parts[part].state_dict()
-        model.branches["two"].parts[part].load_state_dict(twin)
+        twin = model.heads["one"].parts[part].state_dict()
+        model.heads["two"].parts[part].load_state_dict(twin)
     given = batch(["one"])
     given |= {k.replace("one", "two"): v for k, v in given.items() if "one" in k}
     found = compare_gradients(model, given)
@@ -111,7 +111,7 @@ def test_a_frozen_layer_is_left_out_and_a_frozen_encoder_said():
 def test_a_gradient_that_is_not_finite_is_undefined_and_said():
     model = make()
     with torch.no_grad():
-        next(model.branches["meaning"].parts["decoder"].parameters()).fill_(float("nan"))
+        next(model.heads["meaning"].parts["decoder"].parameters()).fill_(float("nan"))
     found = compare_gradients(model, batch(OUTPUTS))
     assert found["norms"]["meaning"]["all"] is None and found["norms"]["surface"]["all"] > 0
     assert found["notes"] == ["meaning: its gradient is not finite"]

@@ -105,7 +105,7 @@ def test_states_are_those_of_the_layers_and_means_of_the_tokens():
 
     given = batch(OUTPUTS, rows=5)
     seen = []
-    block = decoder_layers(model.branches["meaning"].parts["decoder"])["0"]
+    block = decoder_layers(model.heads["meaning"].parts["decoder"])["0"]
     handle = block.register_forward_hook(lambda _m, _i, out: seen.append(out[0]))
     model(**given)
     handle.remove()
@@ -142,8 +142,8 @@ def test_drift_is_one_until_something_changes_and_less_the_more_it_does():
 
 def test_twin_decoders_are_alike_and_only_common_utterances_count():
     model = make({"one": output(), "two": output()}).eval()
-    twin = model.branches["one"].parts["decoder"].state_dict()
-    model.branches["two"].parts["decoder"].load_state_dict(twin)
+    twin = model.heads["one"].parts["decoder"].state_dict()
+    model.heads["two"].parts["decoder"].load_state_dict(twin)
     given = batch(["one"], rows=8)
     given |= {k.replace("one", "two"): v.clone() for k, v in given.items() if "one" in k}
     given["text_two"][5:] = -1

@@ -195,12 +195,12 @@ class _Probing:
         self.layers: dict[str, list[str]] = {}
         # types of tokens come again; those of utterances do not, and can teach a control nothing
         self.controlled: set[str] = set()
-        outputs = dict.fromkeys(n for s in systems.values() for n in s.model.branches)
+        outputs = dict.fromkeys(n for s in systems.values() for n in s.model.heads)
         self.aligners = {}
         for output in outputs:
             for name, system in systems.items():
-                branch = system.model.branches.get(output)
-                if branch is not None and "ctc" in branch.parts:
+                head = system.model.heads.get(output)
+                if head is not None and head.ctc is not None:
                     self.aligners[output] = name
                     break
             else:
@@ -245,7 +245,7 @@ class _Probing:
         system = self.systems[self.aligners[output]]
         text = utterance.texts[output]
         tokens = system.tokenizers[output].encode(text)
-        ctc = system.model.branches[output].parts["ctc"]
+        ctc = system.model.heads[output].ctc
         with torch.inference_mode():
             log_probs = ctc.log_softmax(states[None])[0]
         spans = align(log_probs, system.token_ids(output, text), float(len(states)))
@@ -289,7 +289,7 @@ def deviations(utterance: Utterance, tokens: Sequence[str], system, output: str)
     was left out by the speaker belongs to no token, so that deletions are not asked about.
     """
     expected = utterance.texts.get("canonical", NA)
-    if expected == NA and system.model.branches[output].output.token_type != "phone":
+    if expected == NA and system.model.heads[output].options.token_type != "phone":
         expected = utterance.texts.get("meaning", NA)
     if expected == NA:
         return []

@@ -178,8 +178,8 @@ class _Swaps:
         self.texts: dict[tuple[str, str, str, str], dict[str, str]] = {}
         # of the decoder's own states: Σ missed², N, Σ x, Σ |x|²
         self.variance: dict[tuple[str, str], tuple] = {}
-        branches = {n: b for s in systems.values() for n, b in s.model.branches.items()}
-        self.metrics = {n: METRICS.get(b.output.token_type, "cer") for n, b in branches.items()}
+        branches = {n: b for s in systems.values() for n, b in s.model.heads.items()}
+        self.metrics = {n: METRICS.get(b.options.token_type, "cer") for n, b in branches.items()}
 
     def add(self, batch: Sequence[Utterance]) -> None:
         states, frames = _states(self.systems, batch)
@@ -206,7 +206,7 @@ class _Swaps:
         system = self.systems[decoder]
         for name, search in system.searchers.items():
             written = self.texts.setdefault((encoder, decoder, name, way), {})
-            tokens = system.model.branches[name].tokens
+            tokens = system.model.heads[name].tokens
             for utterance, nbest in zip(batch, search(states, frames), strict=True):
                 ids = nbest[0].token_ids if nbest else ()
                 text = system.tokenizers[name].decode([tokens[i] for i in ids])

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from espnet_ext.errors import UserError
-from espnet_ext.model.branch import IGNORE, Branch
+from espnet_ext.model.heads.base import IGNORE, Head
 from espnet_ext.model.layers import decoder_layers, encoder_layers, watch
 
 
@@ -103,7 +103,7 @@ def encode(
 
 
 def decode(
-    branch: Branch, encoded: Encoded, tokens: Sequence[Sequence[int]], ids: Sequence[str]
+    head: Head, encoded: Encoded, tokens: Sequence[Sequence[int]], ids: Sequence[str]
 ) -> tuple[list[str], list[torch.Tensor], torch.Tensor]:
     """A decoder's layers while it reads B transcripts: its states before each token and the end.
 
@@ -112,16 +112,16 @@ def decode(
     Returns:
         Layer names, of each layer (Σ(L + 1), D), and the counts L + 1 (B,).
     """
-    decoder, device = branch.parts["decoder"], encoded.states.device
+    decoder, device = head.decoder, encoded.states.device
     counts = torch.tensor([len(row) + 1 for row in tokens])
     text = torch.full((len(tokens), max(1, int(counts.max()) - 1)), IGNORE)
     for row, written in enumerate(tokens):
         text[row, : len(written)] = torch.as_tensor(written, dtype=text.dtype)
     with torch.inference_mode(), capture(decoder) as seen:
-        branch.teacher_forced(
+        head.teacher_forced(
             encoded.states, encoded.counts.to(device), text.to(device), (counts - 1).to(device)
         )
-    require_finite(seen, counts, f"the decoder of {branch.name}", ids)
+    require_finite(seen, counts, f"the decoder of {head.name}", ids)
     return list(seen), [_inside(layer, counts) for layer in seen.values()], counts
 
 

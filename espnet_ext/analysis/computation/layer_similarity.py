@@ -146,8 +146,8 @@ class _Comparison:
         """The decoders whose layers can be seen."""
         found = []
         for name, system in self.systems.items():
-            for output, branch in system.model.branches.items():
-                decoder = branch.parts.get("decoder")
+            for output, head in system.model.heads.items():
+                decoder = head.decoder
                 if decoder is None:
                     self.notes.append(f"{name} has no decoder of {output} to compare")
                 elif not hasattr(decoder, "decoders"):
@@ -174,7 +174,7 @@ class _Comparison:
         return found
 
     def _branch(self, part: Part):
-        return self.systems[part.system].model.branches[part.output]
+        return self.systems[part.system].model.heads[part.output]
 
     def add(self, batch: Sequence[Utterance], group: int) -> None:
         ids = [u.utt_id for u in batch]

@@ -243,7 +243,7 @@ def _off(recognise, output: str, utterances: Sequence[Utterance], batch_size: in
     others = tuple(task for task in vectors.tasks if task.partition(".")[0] != output)
     on = _written(recognise, output, recognise.active[output], utterances, batch_size)
     off = _written(recognise, output, others, utterances, batch_size)
-    kind = recognise.model.branches[output].output.token_type
+    kind = recognise.model.heads[output].options.token_type
     rates = _rates(output, METRICS.get(kind, "cer"), utterances, on, off)
     return {
         "output": output,

@@ -1,0 +1,86 @@
+"""The attention criterion: one of ESPnet's decoders, with label-smoothed cross-entropy.
+
+Symbols: N labelled utterances, T encoder frames, L tokens, D encoder size, V vocabulary.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from espnet_ext.errors import UserError
+from espnet_ext.model import espnet
+from espnet_ext.model.config import check_mapping, check_smoothing, construct
+from espnet_ext.model.heads.base import ELSEWHERE, IGNORE, Criterion, HeadContext, teacher_forced
+
+_LOSS_KEYS = ("lsm_weight", "length_normalized_loss")  # in an output, or in `model_conf` for all
+
+
+@dataclass(frozen=True)
+class AttentionOptions:
+    """Configuration keys of an attention decoder. None takes the value that all outputs share."""
+
+    attention_weight: float = 0.0  # absolute weight of the decoder's cross-entropy
+    decoder: str | None = None  # a name of ESPnet's decoders
+    decoder_conf: Mapping[str, Any] = field(default_factory=dict)  # merged over the shared one
+    lsm_weight: float | None = None  # label smoothing
+    length_normalized_loss: bool | None = None  # loss per token instead of per utterance
+
+
+class AttentionDecoder(Criterion):
+    """A decoder that reads the encoder output and the tokens so far."""
+
+    term = "att"
+    weight_key = "attention_weight"
+    stock_parts = {"decoder": "decoder"}
+    ratios = ("acc",)  # teacher-forced token accuracy
+
+    def __init__(self, context: HeadContext):
+        options = context.options
+        build = espnet.resolve("decoder", options.decoder or context.config.get("decoder"))
+        conf = {**(context.config.get("decoder_conf") or {}), **options.decoder_conf}
+        sizes = {"vocab_size": context.vocabulary, "encoder_output_size": context.encoder_size}
+        self.module = construct(build, conf, f"{context.where}.decoder_conf", sizes)
+        self.parts = {"decoder": self.module}
+        self.eos = context.eos
+        loss_conf = loss_options(options, context.config)
+        self.loss = espnet.load("LabelSmoothingLoss")(
+            size=context.vocabulary,
+            padding_idx=IGNORE,
+            smoothing=loss_conf.get("lsm_weight", 0.0),
+            normalize_length=loss_conf.get("length_normalized_loss", False),
+        )
+
+    def __call__(self, states, lengths, text, text_lengths, autocast):
+        with autocast:
+            logits, target = teacher_forced(
+                self.module, self.eos, states, lengths, text, text_lengths
+            )  # (N, L+1, V), (N, L+1)
+        logits = logits.float() if logits.dtype != torch.float64 else logits
+        is_token = target != IGNORE
+        correct = ((logits.argmax(-1) == target) & is_token).sum().to(states.dtype)
+        counts = {"acc": (correct, is_token.sum().to(states.dtype))}
+        return self.loss(logits, target), counts
+
+    def absorb_constant(self, vector: torch.Tensor) -> None:
+        if not hasattr(self.module, "decoders"):
+            kind = type(self.module).__name__
+            raise UserError(f"a {kind} cannot take a constant into its biases", ELSEWHERE)
+        for layer in self.module.decoders:
+            for linear in (layer.src_attn.linear_k, layer.src_attn.linear_v):
+                linear.bias += linear.weight @ vector
+
+    @classmethod
+    def check(cls, options: AttentionOptions, where: str) -> None:
+        check_mapping(options.decoder_conf, f"{where}.decoder_conf")
+        if options.lsm_weight is not None:
+            check_smoothing(options.lsm_weight, f"{where}.lsm_weight")
+
+
+def loss_options(options: AttentionOptions, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `lsm_weight` and `length_normalized_loss` if the output or `model_conf` sets them."""
+    shared = config.get("model_conf") or {}
+    values = {key: getattr(options, key) for key in _LOSS_KEYS}
+    values = {key: shared.get(key) if value is None else value for key, value in values.items()}
+    return {key: value for key, value in values.items() if value is not None}
