@@ -1,4 +1,4 @@
-"""A model directory of a tiny trained system and its data."""
+"""A tiny trained system and its data, shared by the tests of decoding."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ import tiny_recipe  # noqa: E402
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """A recipe with `exp/` trained for one epoch; not to be changed."""
+    """A recipe with `exp/`, trained for one epoch; tests must not change it."""
     recipe = tiny_recipe.make(tmp_path_factory.mktemp("trained"))
     recipe.train(options=["--max_epoch", "1"])
     return recipe

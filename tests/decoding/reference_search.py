@@ -1,62 +1,69 @@
-"""Joint CTC/attention beam search as it is written down: slow, plain, without batches or tensors.
+"""A plain reference implementation of joint CTC/attention beam search.
 
-Written after Watanabe et al. (2017), section II-C and algorithm 2, with ESPnet's conventions. It is
-an oracle: it is not to be made faster, and changes only if the semantics do.
+It follows Watanabe et al. (2017), section II-C and algorithm 2, with ESPnet's conventions, without
+batches or tensors. Tests compare the real search with it, so do not optimize it, and change it only
+if the intended results of the search change.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-ZERO = -1e10
+LOG_ZERO = -1e10
 Tokens = tuple[int, ...]
 
 
-def add(a: float, b: float) -> float:
-    """log(e^a + e^b)."""
+def logaddexp(a: float, b: float) -> float:
+    """Return log(e^a + e^b)."""
     high, low = max(a, b), min(a, b)
     return high + math.log1p(math.exp(max(low - high, -700.0)))
 
 
-class PrefixTree:
-    """ψ of prefixes over log probabilities (T, V), by the recurrence over frames."""
+class CTCPrefixScorer:
+    """Prefix scores ψ, given CTC log probabilities (T, V), by the recurrence over frames."""
 
-    def __init__(self, logs: Sequence[Sequence[float]], eos: int):
-        self.logs, self.eos = logs, eos
+    def __init__(self, log_probs: Sequence[Sequence[float]], eos: int):
+        self.log_probs, self.eos = log_probs, eos
         self.forward: dict[Tokens, tuple[list[float], list[float]]] = {}
 
-    def variables(self, prefix: Tokens) -> tuple[list[float], list[float]]:
-        """Log probabilities that frames 0…t give the prefix, t being its last token, or a blank."""
+    def forward_variables(self, prefix: Tokens) -> tuple[list[float], list[float]]:
+        """Return log γ^(n)(t) and log γ^(b)(t) of all frames t.
+
+        They are the probabilities that frames 0…t emit the prefix, and that frame t is its last
+        token, or a blank.
+        """
         if prefix in self.forward:
             return self.forward[prefix]
-        label, blank = [], []
-        for t, frame in enumerate(self.logs):
+        label: list[float] = []
+        blank: list[float] = []
+        for t, frame in enumerate(self.log_probs):
             if not prefix:
-                label.append(ZERO)
+                label.append(LOG_ZERO)
                 blank.append(frame[0] + (blank[-1] if blank else 0.0))
                 continue
-            enters = self.complete_before(prefix[:-1], prefix[-1], t)
-            label.append(max(ZERO, add(label[-1] if t else ZERO, enters) + frame[prefix[-1]]))
-            before = add(label[t - 1], blank[t - 1]) if t else ZERO
-            blank.append(max(ZERO, before + frame[0]))
+            phi = self.log_phi(prefix[:-1], prefix[-1], t)
+            enter_or_stay = logaddexp(label[-1] if t else LOG_ZERO, phi)
+            emitted_before = logaddexp(label[t - 1], blank[t - 1]) if t else LOG_ZERO
+            label.append(max(LOG_ZERO, enter_or_stay + frame[prefix[-1]]))
+            blank.append(max(LOG_ZERO, emitted_before + frame[0]))
         self.forward[prefix] = label, blank
         return label, blank
 
-    def complete_before(self, prefix: Tokens, token: int, t: int) -> float:
-        """Log probability that the prefix is complete before frame t, where `token` begins."""
+    def log_phi(self, prefix: Tokens, token: int, t: int) -> float:
+        """Return log φ(t−1): frames 0…t−1 emit the prefix, and `token` can begin at t."""
         if t == 0:
-            return ZERO if prefix else 0.0
-        label, blank = self.variables(prefix)
-        return blank[t - 1] if prefix[-1:] == (token,) else add(label[t - 1], blank[t - 1])
+            return LOG_ZERO if prefix else 0.0
+        label, blank = self.forward_variables(prefix)
+        return blank[t - 1] if prefix[-1:] == (token,) else logaddexp(label[t - 1], blank[t - 1])
 
-    def psi(self, prefix: Tokens, token: int) -> float:
-        """log ψ(prefix·token)."""
+    def log_psi(self, prefix: Tokens, token: int) -> float:
+        """Return log ψ(prefix·token)."""
         if token == self.eos:
-            label, blank = self.variables(prefix)
-            return add(label[-1], blank[-1])
-        total = ZERO
-        for t, frame in enumerate(self.logs):
-            total = add(total, self.complete_before(prefix, token, t) + frame[token])
+            label, blank = self.forward_variables(prefix)
+            return logaddexp(label[-1], blank[-1])
+        total = LOG_ZERO
+        for t, frame in enumerate(self.log_probs):
+            total = logaddexp(total, self.log_phi(prefix, token, t) + frame[token])
         return total
 
 
@@ -64,16 +71,16 @@ class PrefixTree:
 class Hypothesis:
     tokens: Tokens  # without sos
     score: float
-    psi: float
+    log_psi: float
 
 
 def search(
-    following: Callable[[Tokens], Sequence[float]],
-    logs: Sequence[Sequence[float]] | None,
-    weight: float,
-    size: int,
+    next_log_probs: Callable[[Tokens], Sequence[float]],
+    ctc_log_probs: Sequence[Sequence[float]] | None,
+    ctc_weight: float,
+    vocab_size: int,
     eos: int,
-    beam: int,
+    beam_size: int,
     frames: int,
     *,
     penalty: float = 0.0,
@@ -81,51 +88,63 @@ def search(
     minlenratio: float = 0.0,
     normalize: bool = False,
 ) -> list[tuple[Tokens, float]]:
-    """All ended hypotheses (ids without eos and blank, score), best first.
+    """Return all ended hypotheses, best first: ids without eos and blank, and score.
 
     Args:
-        following: log probabilities of all tokens after some, by the decoder.
-        logs: (T, V) of CTC; None where it weighs nothing.
+        next_log_probs: the decoder's log probabilities (V,) of the token after a prefix.
+        ctc_log_probs: (T, V); None if the CTC weight is 0.
+        normalize: rank by score per token.
     """
-    beam = min(beam, size)
-    longest = frames if maxlenratio == 0 else max(1, int(maxlenratio * frames))
-    longest = -int(maxlenratio) if maxlenratio < 0 else longest
-    shortest = int(minlenratio * frames)
-    tree = PrefixTree(logs, eos) if logs is not None and weight else None
-    chosen = int(1.5 * beam)
-    running, ended, best_of = [Hypothesis((), 0.0, 0.0)], [], {}
-    for step in range(longest):
+    beam_size = min(beam_size, vocab_size)
+    max_length = frames if maxlenratio == 0 else max(1, int(maxlenratio * frames))
+    max_length = -int(maxlenratio) if maxlenratio < 0 else max_length
+    min_length = int(minlenratio * frames)
+    use_ctc = ctc_log_probs is not None and ctc_weight != 0
+    ctc = CTCPrefixScorer(ctc_log_probs, eos) if use_ctc else None
+    pre_beam_size = int(1.5 * beam_size)
+    use_pre_beam = ctc_weight != 1.0 and pre_beam_size < vocab_size
+    running, ended, best_by_length = [Hypothesis((), 0.0, 0.0)], [], {}
+    for step in range(max_length):
+        is_last_step = step == max_length - 1
         candidates = []
-        for one in running:
-            local = [0.0] * size
-            if weight != 1.0:
-                local = [(1.0 - weight) * value for value in following(one.tokens)]
-            local = [value + penalty for value in local]
-            likely = range(size)
-            if weight != 1.0 and chosen < size:
-                likely = sorted(range(size), key=lambda v, local=local: -local[v])[:chosen]
-            for token in range(size):
-                score, psi = one.score + local[token], 0.0
-                if tree is not None:
-                    scored = token == eos or (token in likely and token != 0)
-                    psi = tree.psi(one.tokens, token) if scored else ZERO
-                    score += weight * (psi - one.psi)
-                candidates.append(Hypothesis((*one.tokens, token), score, psi))
-        kept = sorted(candidates, key=lambda c: -c.score)[:beam]
-        running = [one for one in kept if one.tokens[-1] != eos and step < longest - 1]
-        for one in kept:
-            if (one.tokens[-1] == eos or step == longest - 1) and step >= shortest:
-                length = step + 1 + (step == longest - 1)
-                ended.append((one, one.score / length if normalize else one.score))
-                best_of[length] = max(best_of.get(length, -math.inf), one.score)
-        if not running or (maxlenratio == 0 and _far_below(best_of, step)):
+        for hypothesis in running:
+            token_scores = [0.0] * vocab_size
+            if ctc_weight != 1.0:
+                log_probs = next_log_probs(hypothesis.tokens)
+                token_scores = [(1.0 - ctc_weight) * value for value in log_probs]
+            token_scores = [value + penalty for value in token_scores]
+            pre_beam = range(vocab_size)
+            if use_pre_beam:
+                by_score = sorted(pre_beam, key=token_scores.__getitem__, reverse=True)
+                pre_beam = by_score[:pre_beam_size]
+            for token in range(vocab_size):
+                score, log_psi = hypothesis.score + token_scores[token], 0.0
+                if ctc is not None:
+                    is_scored = token == eos or (token in pre_beam and token != 0)
+                    log_psi = ctc.log_psi(hypothesis.tokens, token) if is_scored else LOG_ZERO
+                    score += ctc_weight * (log_psi - hypothesis.log_psi)
+                candidates.append(Hypothesis((*hypothesis.tokens, token), score, log_psi))
+        beam = sorted(candidates, key=lambda candidate: -candidate.score)[:beam_size]
+        running = []
+        for hypothesis in beam:
+            if hypothesis.tokens[-1] != eos and not is_last_step:
+                running.append(hypothesis)
+            elif step >= min_length:
+                length = step + 1 + is_last_step  # in the last step eos is appended to all
+                ended.append((hypothesis, hypothesis.score / (length if normalize else 1)))
+                best = best_by_length.get(length, -math.inf)
+                best_by_length[length] = max(best, hypothesis.score)
+        if not running or (maxlenratio == 0 and _end_detected(best_by_length, step)):
             break
     ended.sort(key=lambda pair: -pair[1])
-    return [(tuple(t for t in one.tokens if t not in (0, eos)), one.score) for one, _ in ended]
+    return [
+        (tuple(token for token in hypothesis.tokens if token not in (0, eos)), hypothesis.score)
+        for hypothesis, _ in ended
+    ]
 
 
-def _far_below(best_of: dict[int, float], step: int) -> bool:
-    """Whether the last three lengths ended ten below the best (equation 50)."""
-    best = max(best_of.values(), default=-math.inf)
-    recent = [best_of.get(step + 1 - back) for back in range(3)]
+def _end_detected(best_by_length: dict[int, float], step: int) -> bool:
+    """Return whether the last three lengths ended 10 below the best score (equation 50)."""
+    best = max(best_by_length.values(), default=-math.inf)
+    recent = [best_by_length.get(step + 1 - back) for back in range(3)]
     return all(score is not None and score - best < -10.0 for score in recent)

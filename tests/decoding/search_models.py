@@ -13,98 +13,106 @@ from espnet_ext.decoding.options import SearchOptions
 from espnet_ext.decoding.scorers import build_scorer
 from espnet_ext.model import espnet
 
-SIZE = 32
+SIZE = 32  # encoder output size
 
 
 def sharpen(module, factor=3.0):
-    """Make an untrained output layer prefer some tokens, as a trained one does."""
+    """Scale the weights of a layer, so that it prefers some tokens as a trained one does."""
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.mul_(factor)
 
 
-def make_decoder(vocabulary, kind="transformer", dtype=torch.double, **conf):
+def make_decoder(vocab_size, kind="transformer", dtype=torch.double, **conf):
     if kind != "rnn":
         conf = {"attention_heads": 4, "linear_units": 64, "num_blocks": 2, **conf}
     build = espnet.resolve("decoder", kind)
-    decoder = build(vocab_size=vocabulary, encoder_output_size=SIZE, **conf).to(dtype).eval()
+    decoder = build(vocab_size=vocab_size, encoder_output_size=SIZE, **conf).to(dtype).eval()
     output = decoder.output if kind == "rnn" else decoder.output_layer
     sharpen(output)
     with torch.no_grad():
-        output.bias[vocabulary - 1] += 1  # so that some end before the longest allowed
+        output.bias[vocab_size - 1] += 1  # so that some hypotheses end before the maximum length
     return decoder
 
 
-def make_ctc(vocabulary, dtype=torch.double):
-    ctc = espnet.resolve("ctc", "ctc")(odim=vocabulary, encoder_output_size=SIZE)
+def make_ctc(vocab_size, dtype=torch.double):
+    ctc = espnet.resolve("ctc", "ctc")(odim=vocab_size, encoder_output_size=SIZE)
     sharpen(ctc.ctc_lo)
     return ctc.to(dtype).eval()
 
 
-def make_states(lengths, dtype=torch.double):
-    states = torch.randn(len(lengths), max(lengths), SIZE, dtype=dtype)
-    return states, torch.tensor(lengths)
+def make_encoder_out(lengths, dtype=torch.double):
+    """Return random encoder output (B, T, SIZE) and its lengths (B,)."""
+    return torch.randn(len(lengths), max(lengths), SIZE, dtype=dtype), torch.tensor(lengths)
 
 
-def ours(decoder, ctc, weight, vocabulary, options, states, lengths, lm=None, scorer=None):
-    """N-best (ids, score) of each utterance, by the search under test."""
-    scorers = {"decoder": (build_scorer(decoder), 1.0 - weight)}
-    if lm is not None or scorer is not None:
-        scorers["lm"] = (scorer or build_scorer(lm), options.lm_weight)
-    eos = vocabulary - 1
-    found = BeamSearch(scorers, ctc, weight, vocabulary, eos, eos, options)(states, lengths)
-    return [[(h.token_ids, h.score) for h in nbest] for nbest in found]
-
-
-def stock(decoder, ctc, weight, vocabulary, options, states, lengths, lm=None):
-    """The same by ESPnet's batched search, without a window on CTC."""
-    eos = vocabulary - 1
-    batched = hasattr(decoder, "batch_score")
-    search = (
-        (BatchBeamSearch if batched else SingleBeamSearch)(
-            beam_size=min(options.beam_size, vocabulary),
-            weights={
-                "decoder": 1.0 - weight,
-                "ctc": weight,
-                "length_bonus": options.penalty,
-                "lm": options.lm_weight,
-            },
-            scorers={
-                "decoder": decoder,
-                "ctc": CTCPrefixScorer(ctc, eos),
-                "length_bonus": LengthBonus(vocabulary),
-                "lm": lm,
-            },
-            sos=eos,
-            eos=eos,
-            vocab_size=vocabulary,
-            token_list=None,
-            pre_beam_score_key=None if weight == 1.0 else "full",
-            normalize_length=options.normalize_length,
-        )
-        .eval()
-        .to(states.dtype)
-    )
-    ratios = {"maxlenratio": options.maxlenratio, "minlenratio": options.minlenratio}
-    with torch.no_grad():
-        if batched:
-            found = search(x=states.clone(), x_lengths=lengths, **ratios)
-        else:
-            found = [search(x=row[:n], **ratios) for row, n in zip(states, lengths, strict=True)]
+def search_by_us(
+    decoder, ctc, ctc_weight, vocab_size, options, encoder_out, lengths, lm=None, lm_scorer=None
+):
+    """Return the n-best list (ids, score) of each utterance, by the search under test."""
+    scorers = {"decoder": (build_scorer(decoder), 1.0 - ctc_weight)}
+    if lm is not None or lm_scorer is not None:
+        scorers["lm"] = (lm_scorer or build_scorer(lm), options.lm_weight)
+    eos = vocab_size - 1
+    search = BeamSearch(scorers, ctc, ctc_weight, vocab_size, eos, eos, options)
     return [
-        [(_content(h.yseq.tolist(), eos), float(h.score)) for h in nbest[: options.nbest]]
-        for nbest in found
+        [(hypothesis.token_ids, hypothesis.score) for hypothesis in nbest]
+        for nbest in search(encoder_out, lengths)
     ]
 
 
-def _content(ids, eos):
-    inner = list(itertools.dropwhile(lambda i: i == eos, reversed(ids[1:])))
-    return tuple(i for i in reversed(inner) if i != 0)
+def search_by_espnet(decoder, ctc, ctc_weight, vocab_size, options, encoder_out, lengths, lm=None):
+    """Return the n-best lists of ESPnet's search, batched if it can be, without a CTC window."""
+    eos = vocab_size - 1
+    batched = hasattr(decoder, "batch_score")
+    search = (BatchBeamSearch if batched else SingleBeamSearch)(
+        beam_size=min(options.beam_size, vocab_size),
+        weights={
+            "decoder": 1.0 - ctc_weight,
+            "ctc": ctc_weight,
+            "length_bonus": options.penalty,
+            "lm": options.lm_weight,
+        },
+        scorers={
+            "decoder": decoder,
+            "ctc": CTCPrefixScorer(ctc, eos),
+            "length_bonus": LengthBonus(vocab_size),
+            "lm": lm,
+        },
+        sos=eos,
+        eos=eos,
+        vocab_size=vocab_size,
+        token_list=None,
+        pre_beam_score_key=None if ctc_weight == 1.0 else "full",
+        normalize_length=options.normalize_length,
+    )
+    search = search.eval().to(encoder_out.dtype)
+    ratios = {"maxlenratio": options.maxlenratio, "minlenratio": options.minlenratio}
+    with torch.no_grad():
+        if batched:
+            nbest_lists = search(x=encoder_out.clone(), x_lengths=lengths, **ratios)
+        else:
+            nbest_lists = [
+                search(x=row[:length], **ratios)
+                for row, length in zip(encoder_out, lengths, strict=True)
+            ]
+    return [
+        [(_without_special(h.yseq.tolist(), eos), float(h.score)) for h in nbest[: options.nbest]]
+        for nbest in nbest_lists
+    ]
+
+
+def _without_special(ids, eos):
+    """Remove sos, all eos at the end, and blanks."""
+    ids = ids[1:]
+    while ids and ids[-1] == eos:
+        ids.pop()
+    return tuple(i for i in ids if i != 0)
 
 
 def grid():
-    """(vocabulary, CTC weight, options): every setting that changes what is found."""
-    axes = itertools.product(
+    """Yield (vocabulary size, CTC weight, options) for all settings that change the results."""
+    for vocab_size, ctc_weight, beam, max_ratio, normalize, penalty, min_ratio in itertools.product(
         (5, 30),
         (0.0, 0.3, 0.5, 1.0),
         (1, 5, 10, 20),
@@ -112,17 +120,13 @@ def grid():
         (False, True),
         (0.0, 0.4),
         (0.0, 0.2),
-    )
-    for vocabulary, weight, beam, longest, normalize, penalty, shortest in axes:
-        yield (
-            vocabulary,
-            weight,
-            SearchOptions(
-                beam_size=beam,
-                maxlenratio=longest,
-                minlenratio=shortest,
-                penalty=penalty,
-                normalize_length=normalize,
-                nbest=3,
-            ),
+    ):
+        options = SearchOptions(
+            beam_size=beam,
+            maxlenratio=max_ratio,
+            minlenratio=min_ratio,
+            penalty=penalty,
+            normalize_length=normalize,
+            nbest=3,
         )
+        yield vocab_size, ctc_weight, options

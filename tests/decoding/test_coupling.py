@@ -1,4 +1,4 @@
-"""The learner-error model against a sum over all ways to edit, and what it chooses."""
+"""The learner-error model against a sum over all edit sequences, and the pairs it chooses."""
 
 import itertools
 import math
@@ -11,121 +11,126 @@ from espnet_ext.decoding.coupling import Coupling, LearnerErrorModel
 from espnet_ext.errors import UserError
 
 
-def edited(table, x, y):
-    """Probability of writing x and y, by trying every operation; ids from 1, 0 for nothing."""
+def joint_probability(table, x, y):
+    """Return P(x, y) of token ids by trying every sequence of edit operations."""
     if not x and not y:
         return 1.0
     total = 0.0
     if x:
-        total += math.exp(table[x[0]][0]) * edited(table, x[1:], y)
+        total += math.exp(table[x[0]][0]) * joint_probability(table, x[1:], y)
     if y:
-        total += math.exp(table[0][y[0]]) * edited(table, x, y[1:])
+        total += math.exp(table[0][y[0]]) * joint_probability(table, x, y[1:])
     if x and y:
-        total += math.exp(table[x[0]][y[0]]) * edited(table, x[1:], y[1:])
+        total += math.exp(table[x[0]][y[0]]) * joint_probability(table, x[1:], y[1:])
     return total
 
 
-def alone(table, ids, by_row):
+def marginal_log_probability(table, ids, of_rows):
     sums = [
-        sum(math.exp(v) for v in (row if by_row else column))
+        sum(math.exp(value) for value in (row if of_rows else column))
         for row, column in zip(table, zip(*table, strict=True), strict=True)
     ]
     return sum(math.log(sums[i] / sum(sums[1:])) for i in ids)
 
 
-def test_consistency_is_a_sum_over_all_ways_to_edit():
+def test_consistency_sums_over_all_edit_sequences():
     torch.manual_seed(1)
     table = torch.randn(4, 4, dtype=torch.double)
     table[0, 0] = -1e30
     table = table - table.logsumexp((0, 1))
     model = LearnerErrorModel({"a": ("p", "q", "r"), "b": ("s", "t", "u")}, table)
-    random_ = random.Random(2)
+    rng = random.Random(2)
     pairs = {"a": [], "b": []}
     for _ in range(12):
-        pairs["a"].append([random_.choice("pqr") for _ in range(random_.randrange(5))])
-        pairs["b"].append([random_.choice("stu") for _ in range(random_.randrange(5))])
-    found = model.consistency(pairs)
+        pairs["a"].append([rng.choice("pqr") for _ in range(rng.randrange(5))])
+        pairs["b"].append([rng.choice("stu") for _ in range(rng.randrange(5))])
+    consistencies = model.consistency(pairs)
     rows = table.tolist()
-    for value, x, y in zip(found.tolist(), pairs["a"], pairs["b"], strict=True):
+    for value, x, y in zip(consistencies.tolist(), pairs["a"], pairs["b"], strict=True):
         x, y = ["pqr".index(i) + 1 for i in x], ["stu".index(i) + 1 for i in y]
-        together = math.log(edited(rows, x, y))
-        wanted = together - alone(rows, x, True) - alone(rows, y, False)
-        assert value == pytest.approx(wanted, abs=1e-9)
+        expected = math.log(joint_probability(rows, x, y))
+        expected -= marginal_log_probability(rows, x, of_rows=True)
+        expected -= marginal_log_probability(rows, y, of_rows=False)
+        assert value == pytest.approx(expected, abs=1e-9)
 
 
-def noisy(count, seed):
-    """Meanings of letters, surfaces in capitals: f is said P half the time, e is often dropped."""
-    random_ = random.Random(seed)
+def noisy_pairs(count, seed):
+    """Meanings in lower case, surfaces in capitals: half of f become P, 60 % of e are dropped."""
+    rng = random.Random(seed)
     pairs = {"meaning": [], "surface": []}
     for _ in range(count):
-        meaning = random_.choices("abcdef", k=random_.randint(3, 8))
+        meaning = rng.choices("abcdef", k=rng.randint(3, 8))
         surface = []
         for token in meaning:
-            if token == "f" and random_.random() < 0.5:
+            if token == "f" and rng.random() < 0.5:
                 surface.append("P")
-            elif token != "e" or random_.random() < 0.4:
+            elif token != "e" or rng.random() < 0.4:
                 surface.append(token.upper())
         pairs["meaning"].append(meaning)
         pairs["surface"].append(surface)
     return pairs
 
 
-def test_estimation_finds_the_errors_that_were_made():
-    model = LearnerErrorModel.estimate(noisy(300, 1), rounds=10)
-    rows, columns = (("", *model.tokens[name]) for name in ("meaning", "surface"))
+def test_estimation_recovers_error_rates():
+    model = LearnerErrorModel.estimate(noisy_pairs(300, 1), rounds=10)
+    meanings, surfaces = (("", *model.tokens[name]) for name in ("meaning", "surface"))
     table = model.table.exp()
 
-    def given(token, said):
-        row = rows.index(token)
-        return float(table[row, columns.index(said)] / table[row].sum())
+    def conditional(meaning, surface):
+        row = meanings.index(meaning)
+        return float(table[row, surfaces.index(surface)] / table[row].sum())
 
-    assert given("a", "A") > 0.95
-    assert given("f", "P") == pytest.approx(0.5, abs=0.1)
-    assert given("e", "") == pytest.approx(0.6, abs=0.1)
+    assert conditional("a", "A") > 0.95
+    assert conditional("f", "P") == pytest.approx(0.5, abs=0.1)
+    assert conditional("e", "") == pytest.approx(0.6, abs=0.1)
     assert float(table.sum()) == pytest.approx(1.0)
 
 
-def test_more_rounds_make_the_pairs_likelier():
-    pairs = noisy(100, 3)
-    values = [
+def test_more_rounds_raise_the_consistency_of_training_pairs():
+    pairs = noisy_pairs(100, 3)
+    means = [
         float(LearnerErrorModel.estimate(pairs, rounds).consistency(pairs).mean())
         for rounds in (1, 2, 5)
     ]
-    assert values == sorted(values)
+    assert means == sorted(means)
 
 
-def test_what_belongs_together_is_consistent():
-    model = LearnerErrorModel.estimate(noisy(300, 1))
-    fresh = noisy(20, 9)
-    swapped = {"meaning": fresh["meaning"], "surface": fresh["surface"][1:] + fresh["surface"][:1]}
-    assert (model.consistency(fresh) > model.consistency(swapped)).float().mean() > 0.9
+def test_true_pairs_are_more_consistent_than_wrong_pairs():
+    model = LearnerErrorModel.estimate(noisy_pairs(300, 1))
+    pairs = noisy_pairs(20, 9)
+    wrong = {"meaning": pairs["meaning"], "surface": pairs["surface"][1:] + pairs["surface"][:1]}
+    assert (model.consistency(pairs) > model.consistency(wrong)).float().mean() > 0.9
 
 
-def test_a_token_never_seen_changes_nothing():
-    model = LearnerErrorModel.estimate(noisy(50, 1))
-    plain = model.consistency({"meaning": [["a", "b"]], "surface": [["A", "B"]]})
-    strange = model.consistency({"meaning": [["a", "z", "b"]], "surface": [["A", "B"]]})
-    assert float(plain) == float(strange)
+def test_unknown_tokens_are_ignored():
+    model = LearnerErrorModel.estimate(noisy_pairs(50, 1))
+    known = model.consistency({"meaning": [["a", "b"]], "surface": [["A", "B"]]})
+    unknown = model.consistency({"meaning": [["a", "z", "b"]], "surface": [["A", "B"]]})
+    assert float(known) == float(unknown)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 3.0])
-def test_the_pair_chosen_is_the_best_of_all(weight):
-    errors = LearnerErrorModel.estimate(noisy(100, 1))
+def test_chosen_pair_is_the_best_of_all(weight):
+    errors = LearnerErrorModel.estimate(noisy_pairs(100, 1))
     meanings = [(list("abc"), -1.0), (list("abd"), -1.2), (list("fb"), -1.9)]
     surfaces = [(list("AD"), -0.5), (list("ABD"), -0.6)]
     chosen = Coupling(errors, weight).choose([meanings, [], meanings], [surfaces, surfaces, []])
 
-    def value(pair):
-        (one, own), (other, score) = meanings[pair[0]], surfaces[pair[1]]
-        return (
-            own + score + weight * float(errors.consistency({"meaning": [one], "surface": [other]}))
-        )
+    def total(pair):
+        (meaning, meaning_score), (surface, surface_score) = meanings[pair[0]], surfaces[pair[1]]
+        consistency = float(errors.consistency({"meaning": [meaning], "surface": [surface]}))
+        return meaning_score + surface_score + weight * consistency
 
-    assert chosen[0] == max(itertools.product(range(3), range(2)), key=value)
+    assert chosen[0] == max(itertools.product(range(3), range(2)), key=total)
     assert chosen[1:] == [(0, 0), (0, 0)]
     assert weight or chosen[0] == (0, 0)
 
 
-def test_pairs_must_be_pairs():
+def test_no_utterances_give_no_pairs():
+    errors = LearnerErrorModel.estimate(noisy_pairs(20, 1))
+    assert Coupling(errors).choose([], []) == []
+
+
+def test_different_numbers_of_transcripts_raise_user_error():
     with pytest.raises(UserError, match="2 transcripts of a and 1 of b"):
         LearnerErrorModel.estimate({"a": [["x"], ["y"]], "b": [["z"]]})

@@ -1,4 +1,4 @@
-"""CTC prefix probabilities against the sum over all alignments, and against ESPnet's scorer."""
+"""CTC prefix scores against a sum over all alignments, and against ESPnet's scorer."""
 
 import itertools
 
@@ -14,108 +14,115 @@ def collapse(path):
     return tuple(token for token, _ in itertools.groupby(path) if token != 0)
 
 
-def enumerated(log_probs):
-    """Probability of every transcript of (T, V) log probabilities, path by path."""
-    frames, vocabulary = log_probs.shape
-    transcripts: dict[tuple, float] = {}
-    for path in itertools.product(range(vocabulary), repeat=frames):
-        value = float(sum(log_probs[t, token] for t, token in enumerate(path)).exp())
-        key = collapse(path)
-        transcripts[key] = transcripts.get(key, 0.0) + value
-    return transcripts
+def transcript_probabilities(log_probs):
+    """Return the probability of every transcript, given (T, V), by enumerating all paths."""
+    frames, vocab_size = log_probs.shape
+    probabilities: dict[tuple, float] = {}
+    for path in itertools.product(range(vocab_size), repeat=frames):
+        probability = float(sum(log_probs[t, token] for t, token in enumerate(path)).exp())
+        transcript = collapse(path)
+        probabilities[transcript] = probabilities.get(transcript, 0.0) + probability
+    return probabilities
 
 
 @pytest.mark.parametrize("frames", [1, 2, 4, 6])
-def test_prefix_probabilities_are_sums_over_all_paths(frames):
+def test_prefix_scores_are_sums_over_all_paths(frames):
     torch.manual_seed(frames)
-    vocabulary, eos = 3, 2  # of which blank is 0; eos is a token to CTC like any other
-    log_probs = (2 * torch.randn(frames, vocabulary, dtype=torch.double)).log_softmax(-1)
-    transcripts = enumerated(log_probs)
-    ctc = BatchCTCPrefixScorer(log_probs[None], torch.tensor([frames]), eos)
+    vocab_size, eos = 3, 2  # blank is 0; for CTC, eos is a token like any other
+    log_probs = (2 * torch.randn(frames, vocab_size, dtype=torch.double)).log_softmax(-1)
+    probabilities = transcript_probabilities(log_probs)
+    scorer = BatchCTCPrefixScorer(log_probs[None], torch.tensor([frames]), eos)
     zero = torch.zeros(1, 1, dtype=torch.long)
-    states = {(): ctc.start(1)}
+    states = {(): scorer.start(1)}
     for length in range(frames + 1):
         for prefix in itertools.product((1, 2), repeat=length):
             state = states[prefix]
-            psi = ctc.score(state)
-            whole = transcripts.get(prefix, 0.0)
-            assert float(psi[0, 0, eos].exp()) == pytest.approx(whole, rel=1e-9, abs=1e-300)
-            begins = prefix + (1,)
-            wanted = sum(p for text, p in transcripts.items() if text[: length + 1] == begins)
-            assert float(psi[0, 0, 1].exp()) == pytest.approx(wanted, rel=1e-9, abs=1e-300)
-            assert float(psi[0, 0, 0]) == LOG_ZERO
+            log_psi = scorer.score(state)
+            complete = probabilities.get(prefix, 0.0)
+            assert float(log_psi[0, 0, eos].exp()) == pytest.approx(complete, rel=1e-9, abs=1e-300)
+            extended = prefix + (1,)
+            expected = sum(
+                probability
+                for transcript, probability in probabilities.items()
+                if transcript[: length + 1] == extended
+            )
+            assert float(log_psi[0, 0, 1].exp()) == pytest.approx(expected, rel=1e-9, abs=1e-300)
+            assert float(log_psi[0, 0, 0]) == LOG_ZERO
             for token in (1, 2):
-                states[(*prefix, token)] = ctc.extend(state, psi, zero, zero + token)
+                states[(*prefix, token)] = scorer.extend(state, log_psi, zero, zero + token)
 
 
 @pytest.mark.parametrize("lengths", [[40], [40, 23, 1], [5, 5]])
-def test_scores_are_those_of_espnet(lengths):
-    """Along random prefixes, for all tokens and for some, with repeated tokens among them."""
+def test_scores_equal_espnet(lengths):
+    """Along random prefixes with repeated tokens."""
     torch.manual_seed(1)
-    batch, width, vocabulary, eos = len(lengths), 3, 7, 6
+    batch, beam, vocab_size, eos = len(lengths), 3, 7, 6
     frames = torch.tensor(lengths)
-    log_probs = (3 * torch.randn(batch, max(lengths), vocabulary)).double().log_softmax(-1)
+    log_probs = (3 * torch.randn(batch, max(lengths), vocab_size)).double().log_softmax(-1)
 
-    class Layer:
+    class Identity:
         log_softmax = staticmethod(lambda x: x)
 
-    peer = CTCPrefixScorer(Layer, eos)
-    peer.batch_init_state(log_probs.clone(), frames)
-    ctc = BatchCTCPrefixScorer(log_probs, frames, eos)
-    state, theirs = ctc.start(width), [None] * (batch * width)
-    history = torch.full((batch * width, 1), eos)
+    espnet_scorer = CTCPrefixScorer(Identity, eos)
+    espnet_scorer.batch_init_state(log_probs.clone(), frames)
+    scorer = BatchCTCPrefixScorer(log_probs, frames, eos)
+    state, espnet_states = scorer.start(beam), [None] * (batch * beam)
+    history = torch.full((batch * beam, 1), eos)
     for _ in range(min(lengths) + 2):
-        ids = torch.stack([1 + torch.randperm(eos - 1)[:4] for _ in range(batch * width)])
-        wanted, new = peer.batch_score_partial(history, ids, theirs, None)
-        psi = ctc.score(state)
-        local = (psi - state.log_psi.unsqueeze(-1)).flatten(0, 1).gather(1, ids)
-        # below that is what cannot be at all
-        real = (state.log_psi.view(-1, 1) > -1e8) & (wanted.gather(1, ids) > -1e8)
-        assert torch.allclose(local[real], wanted.gather(1, ids)[real], atol=1e-9)
-        parents = torch.randint(width, (batch, width))
-        tokens = ids.view(batch, width, -1).gather(
+        ids = torch.stack([1 + torch.randperm(eos - 1)[:4] for _ in range(batch * beam)])
+        expected, new_states = espnet_scorer.batch_score_partial(history, ids, espnet_states, None)
+        expected = expected.gather(1, ids)
+        log_psi = scorer.score(state)
+        scores = (log_psi - state.log_psi.unsqueeze(-1)).flatten(0, 1).gather(1, ids)
+        is_possible = (state.log_psi.view(-1, 1) > -1e8) & (expected > -1e8)
+        assert torch.allclose(scores[is_possible], expected[is_possible], atol=1e-9)
+        parents = torch.randint(beam, (batch, beam))
+        parent_ids = ids.view(batch, beam, -1).gather(
             1, parents.unsqueeze(-1).expand(-1, -1, ids.size(1))
-        )[..., int(torch.randint(4, ()))]
-        theirs = peer.batch_select_state(new, parents * vocabulary + tokens)
-        state = ctc.extend(state, psi, parents, tokens)
-        first = torch.arange(batch).unsqueeze(1) * width
+        )
+        tokens = parent_ids[..., int(torch.randint(4, ()))]
+        espnet_states = espnet_scorer.batch_select_state(new_states, parents * vocab_size + tokens)
+        state = scorer.extend(state, log_psi, parents, tokens)
+        first = torch.arange(batch).unsqueeze(1) * beam
         history = torch.cat([history[(parents + first).flatten()], tokens.reshape(-1, 1)], 1)
 
 
-def test_a_part_of_the_batch_goes_on_alone():
+def test_part_of_the_batch_can_continue():
     torch.manual_seed(2)
     log_probs = torch.randn(3, 20, 5).log_softmax(-1)
-    ctc = BatchCTCPrefixScorer(log_probs, torch.tensor([20, 11, 7]), 4)
-    state = ctc.start(2)
+    scorer = BatchCTCPrefixScorer(log_probs, torch.tensor([20, 11, 7]), 4)
+    state = scorer.start(2)
     tokens = torch.tensor([[1, 2], [3, 1], [2, 2]])
-    state = ctc.extend(state, ctc.score(state), torch.zeros_like(tokens), tokens)
-    wanted = ctc.score(state)
+    state = scorer.extend(state, scorer.score(state), torch.zeros_like(tokens), tokens)
+    expected = scorer.score(state)
     rows = torch.tensor([0, 2])
-    ctc.keep(rows)
-    assert torch.equal(ctc.score(state.select(rows)), wanted[rows])
+    scorer.keep(rows)
+    assert torch.equal(scorer.score(state.select(rows)), expected[rows])
 
 
 @pytest.mark.parametrize("gap", [20.0, 35.0, 37.0, 150.0, 1e3, 1e4])
-@pytest.mark.parametrize("few", [None, 3])
-def test_networks_that_are_very_sure(gap, few):
-    """One token a frame at 0, all others far below: the right transcript loses nothing."""
+@pytest.mark.parametrize("num_scored", [None, 3])
+def test_very_certain_networks_lose_no_precision(gap, num_scored):
+    """The right token of each frame has log probability 0, all others are `gap` below."""
     from espnet2.legacy.nets.ctc_prefix_score import CTCPrefixScore
 
     path = [0, 1, 1, 0, 2, 2, 2, 0, 0, 2, 3, 0, 1, 0, 0, 0, 4, 0, 0]
-    logs = torch.full((len(path), 6), -gap, dtype=torch.double)
-    logs[torch.arange(len(path)), path] = 0.0
-    logs = logs.log_softmax(-1)
-    theirs = CTCPrefixScore(logs.numpy(), 0, 5, np)
-    state, said = theirs.initial_state(), [5]
-    mine = BatchCTCPrefixScorer(logs.unsqueeze(0), torch.tensor([len(path)]), eos=5, num_scored=few)
-    own = mine.start(1)
-    everything = torch.arange(6).view(1, 1, 6)
+    log_probs = torch.full((len(path), 6), -gap, dtype=torch.double)
+    log_probs[torch.arange(len(path)), path] = 0.0
+    log_probs = log_probs.log_softmax(-1)
+    espnet_scorer = CTCPrefixScore(log_probs.numpy(), 0, 5, np)
+    espnet_state, prefix = espnet_scorer.initial_state(), [5]
+    scorer = BatchCTCPrefixScorer(
+        log_probs.unsqueeze(0), torch.tensor([len(path)]), eos=5, num_scored=num_scored
+    )
+    state = scorer.start(1)
+    all_tokens = torch.arange(6).view(1, 1, 6)
     for token in (1, 2, 2, 3, 1, 4):
-        wanted, states = theirs(said, np.arange(1, 6), state)
-        psi = mine.score(own, None if few is None else everything)
-        found = psi[0, 0, 1:].numpy()
-        known = wanted > -1e9
-        assert found[known] == pytest.approx(wanted[known], rel=1e-6, abs=1e-5)
-        state, said = states[token - 1], [*said, token]
-        own = mine.extend(own, psi, torch.tensor([[0]]), torch.tensor([[token]]))
-    assert float(own.log_psi) == pytest.approx(0.0, abs=1e-6)
+        expected, espnet_states = espnet_scorer(prefix, np.arange(1, 6), espnet_state)
+        log_psi = scorer.score(state, None if num_scored is None else all_tokens)
+        scores = log_psi[0, 0, 1:].numpy()
+        is_possible = expected > -1e9
+        assert scores[is_possible] == pytest.approx(expected[is_possible], rel=1e-6, abs=1e-5)
+        espnet_state, prefix = espnet_states[token - 1], [*prefix, token]
+        state = scorer.extend(state, log_psi, torch.tensor([[0]]), torch.tensor([[token]]))
+    assert float(state.log_psi) == pytest.approx(0.0, abs=1e-6)

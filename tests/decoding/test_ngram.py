@@ -1,4 +1,4 @@
-"""N-gram models in a search: rows against the model itself, a search against ESPnet's."""
+"""N-gram scorers against the model itself, and a search with them against ESPnet's."""
 
 import itertools
 import random
@@ -17,89 +17,100 @@ sys.path.insert(0, str(Path(__file__).parent))
 import search_models as models  # noqa: E402
 
 TOKENS = ["<blank>", "<unk>", *"abcdef", "<sos/eos>"]
+SOS = len(TOKENS) - 1
+PREDICTED = [*TOKENS[:-1], END]  # the names of the tokens where they are predicted
 
 
-def model(order=3, seed=0):
-    source = random.Random(seed)
-    return estimate(
-        [[source.choice("abcde") for _ in range(source.randint(0, 8))] for _ in range(80)], order
-    )
+def random_model(order=3, seed=0):
+    rng = random.Random(seed)
+    transcripts = [[rng.choice("abcde") for _ in range(rng.randint(0, 8))] for _ in range(80)]
+    return estimate(transcripts, order)
 
 
 @pytest.mark.parametrize("order", [2, 3, 5])
-def test_rows_are_the_models_own_scores(order):
-    """Along random paths with reordering, utterances that end, and more rows than are kept."""
-    ngrams = model(order)
-    scorer = NgramScorer(ngrams, TOKENS)
+def test_scores_equal_the_model_in_a_search(order):
+    """Along random paths, with reordering, utterances that end, and a small cache."""
+    model = random_model(order)
+    scorer = NgramScorer(model, TOKENS)
     scorer.max_rows = 20
-    source = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(1)
     scorer.start(torch.zeros(3, 4, 2, dtype=torch.double), torch.tensor([4, 4, 4]), 2)
-    last = torch.full((3, 2), len(TOKENS) - 1)
+    last_tokens = torch.full((3, 2), SOS)
     paths = [[[BEGIN], [BEGIN]] for _ in range(3)]
     for step in range(9):
-        scores = scorer.step(last)
+        scores = scorer.step(last_tokens)
         for row, slot in itertools.product(range(len(paths)), range(2)):
-            said = [*TOKENS[:-1], END]
-            wanted = [ngrams.score(tuple(paths[row][slot]), token) for token in said]
-            assert scores[row, slot].tolist() == pytest.approx(wanted, abs=1e-12)
-        parents = torch.randint(0, 2, (len(paths), 2), generator=source)
-        last = torch.randint(1, len(TOKENS) - 1, (len(paths), 2), generator=source)
+            expected = [model.score(tuple(paths[row][slot]), token) for token in PREDICTED]
+            assert scores[row, slot].tolist() == pytest.approx(expected, abs=1e-12)
+        parents = torch.randint(0, 2, (len(paths), 2), generator=generator)
+        last_tokens = torch.randint(1, SOS, (len(paths), 2), generator=generator)
         scorer.reorder(parents)
         paths = [
-            [[*path[parent], TOKENS[token]] for parent, token in zip(own, new, strict=True)]
-            for path, own, new in zip(paths, parents.tolist(), last.tolist(), strict=True)
+            [
+                [*beam[parent], TOKENS[token]]
+                for parent, token in zip(new_parents, new_tokens, strict=True)
+            ]
+            for beam, new_parents, new_tokens in zip(
+                paths, parents.tolist(), last_tokens.tolist(), strict=True
+            )
         ]
         if step == 4:
             scorer.keep(torch.tensor([0, 2]))
-            paths, last = [paths[0], paths[2]], last[[0, 2]]
+            paths, last_tokens = [paths[0], paths[2]], last_tokens[[0, 2]]
 
 
 @pytest.mark.parametrize("order", [2, 3, 5])
-def test_rows_of_whole_sequences_are_remembered_up_to_a_number(order):
-    """One by one, with rows that are forgotten, and between the steps of a batch."""
-    ngrams = model(order)
-    scorer, source = NgramScorer(ngrams, TOKENS), random.Random(2)
+def test_scores_of_whole_sequences_are_cached(order, monkeypatch):
+    """The cache is limited, and shared with the steps of a batch."""
+    model = random_model(order)
+    scorer, rng = NgramScorer(model, TOKENS), random.Random(2)
     scorer.max_rows = 4
-    sos, worked_out, row = len(TOKENS) - 1, [], scorer._compute_row
-    scorer._compute_row = lambda context: worked_out.append(context) or row(context)
+    computed, compute_row = [], scorer._compute_row
+
+    def counting_compute_row(context):
+        computed.append(context)
+        return compute_row(context)
+
+    monkeypatch.setattr(scorer, "_compute_row", counting_compute_row)
     scorer.start(torch.zeros(1, 4, 2, dtype=torch.double), torch.tensor([4]), 1)
-    said = [*TOKENS[:-1], END]
-    path = [sos]
+    path = [SOS]
     for _ in range(60):
-        for history in (path, [sos], [sos, *(source.randrange(1, sos) for _ in range(3))]):
-            context = (BEGIN, *(TOKENS[i] for i in history[1:]))
-            wanted = pytest.approx([ngrams.score(context, token) for token in said], abs=1e-12)
-            assert scorer.scores_after(history).tolist() == wanted
-            worked_out.clear()
-            assert scorer.scores_after(history).tolist() == wanted
-            assert not worked_out and len(scorer.rows) <= scorer.max_rows
-        found = scorer.step(torch.tensor([[path[-1]]]))[0, 0]
-        assert found.tolist() == scorer.scores_after(path).tolist()
-        path = [*path, source.randrange(1, sos)]
+        random_path = [SOS, *(rng.randrange(1, SOS) for _ in range(3))]
+        for sequence in (path, [SOS], random_path):
+            context = (BEGIN, *(TOKENS[i] for i in sequence[1:]))
+            scores = [model.score(context, token) for token in PREDICTED]
+            expected = pytest.approx(scores, abs=1e-12)
+            assert scorer.scores_after(sequence).tolist() == expected
+            computed.clear()
+            assert scorer.scores_after(sequence).tolist() == expected
+            assert not computed and len(scorer.rows) <= scorer.max_rows
+        step_scores = scorer.step(torch.tensor([[path[-1]]]))[0, 0]
+        assert step_scores.tolist() == scorer.scores_after(path).tolist()
+        path = [*path, rng.randrange(1, SOS)]
 
 
-def test_a_model_of_another_output_is_named():
+def test_model_of_another_output_raises_user_error():
     with pytest.raises(UserError, match="none of the output's tokens"):
-        NgramScorer(model(), ["<blank>", "<unk>", "AH", "K", "<sos/eos>"])
+        NgramScorer(random_model(), ["<blank>", "<unk>", "AH", "K", "<sos/eos>"])
 
 
-def test_a_search_as_espnets(tmp_path):
-    """ESPnet's own n-gram scorer, told what the end of a sentence is called."""
+def test_search_equals_espnet(tmp_path):
+    """ESPnet's n-gram scorer, with `</s>` as the name of the last token."""
     pytest.importorskip("kenlm", reason="pip install kenlm")
     from espnet2.legacy.nets.scorers.ngram import NgramFullScorer
 
-    write_arpa(tmp_path / "x.arpa", model())
+    write_arpa(tmp_path / "x.arpa", random_model())
     torch.manual_seed(0)
-    size = len(TOKENS)
-    decoder, ctc = models.make_decoder(size), models.make_ctc(size)
-    theirs = NgramFullScorer(str(tmp_path / "x.arpa"), [*TOKENS[:-1], "</s>"])
-    states, frames = models.make_states([25, 12, 18])
+    vocab_size = len(TOKENS)
+    decoder, ctc = models.make_decoder(vocab_size), models.make_ctc(vocab_size)
+    espnet_scorer = NgramFullScorer(str(tmp_path / "x.arpa"), PREDICTED)
+    encoder_out, frames = models.make_encoder_out([25, 12, 18])
     options = SearchOptions(beam_size=5, nbest=3, lm_weight=0.6)
-    mine = NgramScorer(model(), TOKENS)
-    found = models.ours(decoder, ctc, 0.3, size, options, states, frames, scorer=mine)
-    # ESPnet calls whatever is fused "lm" here: the same place in the same sum
-    stock = models.stock(decoder, ctc, 0.3, size, options, states, frames, theirs)
-    for ours, others in zip(found, stock, strict=True):
-        for (ids, score), (wanted, value) in zip(ours, others, strict=True):
-            assert ids == wanted
-            assert score == pytest.approx(value, abs=1e-4)  # KenLM keeps single precision
+    arguments = decoder, ctc, 0.3, vocab_size, options, encoder_out, frames
+    # Both are added as "lm" here, and so at the same place of the sum.
+    nbest_lists = models.search_by_us(*arguments, lm_scorer=NgramScorer(random_model(), TOKENS))
+    expected_lists = models.search_by_espnet(*arguments, espnet_scorer)
+    for nbest, expected in zip(nbest_lists, expected_lists, strict=True):
+        for (ids, score), (expected_ids, expected_score) in zip(nbest, expected, strict=True):
+            assert ids == expected_ids
+            assert score == pytest.approx(expected_score, abs=1e-4)  # KenLM uses float32

@@ -1,4 +1,4 @@
-"""Transducer search: against ESPnet's, and against every transcript of tiny models."""
+"""Transducer search against ESPnet's, and against all transcripts of tiny models."""
 
 import sys
 from pathlib import Path
@@ -13,169 +13,189 @@ from espnet_ext.model.rnnt import rnnt_loss
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 import tiny_recipe  # noqa: E402
-from transducer_models import every_transcript, make, peer_of, states  # noqa: E402
+import transducer_models as models  # noqa: E402
 
 
-def search(parts, x, lengths, **options):
-    vocabulary = parts["joint"].lin_out.out_features
-    found = TransducerSearch(parts, vocabulary - 1, SearchOptions(**options))(x, lengths)
-    return [[(raw.token_ids, raw.score) for raw in nbest] for nbest in found]
+def search(parts, encoder_out, lengths, **options):
+    """Return the n-best list (ids, score) of each utterance."""
+    eos = parts["joint"].lin_out.out_features - 1
+    nbest_lists = TransducerSearch(parts, eos, SearchOptions(**options))(encoder_out, lengths)
+    return [
+        [(hypothesis.token_ids, hypothesis.score) for hypothesis in nbest] for nbest in nbest_lists
+    ]
+
+
+def ids_of(nbest):
+    return [ids for ids, _ in nbest]
+
+
+def scores_of(nbest):
+    return [score for _, score in nbest]
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 @pytest.mark.parametrize(
-    ("beam", "symbols", "normalize"), [(3, 1, False), (5, 2, False), (4, 3, True), (8, 1, True)]
+    ("beam", "max_symbols", "normalize"),
+    [(3, 1, False), (5, 2, False), (4, 3, True), (8, 1, True)],
 )
-def test_espnets_time_synchronous_search_finds_the_same(kind, beam, symbols, normalize):
+def test_beam_search_equals_espnets_time_synchronous_search(kind, beam, max_symbols, normalize):
     lengths = [17, 5, 30]
     compared = 0
     for seed in range(3):
-        parts = make(kind, seed=seed)
-        x, frames = states(lengths, seed=seed)
-        peer = peer_of(
+        parts = models.make_parts(kind, seed=seed)
+        encoder_out, frames = models.make_encoder_out(lengths, seed=seed)
+        search_by_espnet = models.espnet_search(
             parts,
             beam,
             search_type="tsd",
-            max_sym_exp=symbols + 1,
+            max_sym_exp=max_symbols + 1,
             nbest=beam,
             score_norm=normalize,
         )
-        ours = search(
+        nbest_lists = search(
             parts,
-            x,
+            encoder_out,
             frames,
             beam_size=beam,
             nbest=beam,
-            max_symbols=symbols,
+            max_symbols=max_symbols,
             expansion_gamma=0.0,
             normalize_length=normalize,
         )
         for row, length in enumerate(lengths):
-            theirs = peer(x[row, :length])
-            assert [ids for ids, _ in ours[row]] == [ids for ids, _ in theirs]
-            assert [s for _, s in ours[row]] == pytest.approx([s for _, s in theirs], abs=1e-4)
-            compared += sum(len(ids) > 0 for ids, _ in theirs)
+            expected = search_by_espnet(encoder_out[row, :length])
+            assert ids_of(nbest_lists[row]) == ids_of(expected)
+            assert scores_of(nbest_lists[row]) == pytest.approx(scores_of(expected), abs=1e-4)
+            compared += sum(len(ids) > 0 for ids, _ in expected)
     assert compared > 20
 
 
-def test_espnets_greedy_search_finds_the_same():
+def test_greedy_search_equals_espnet():
     lengths = [17, 5, 30]
-    parts = make()
-    x, frames = states(lengths)
-    ours = search(parts, x, frames, greedy=True, max_symbols=1)
-    peer = peer_of(parts, 1)
-    said = [peer(x[row, :length])[0][0] for row, length in enumerate(lengths)]
-    assert [nbest[0][0] for nbest in ours] == said
-    assert all(said)
+    parts = models.make_parts()
+    encoder_out, frames = models.make_encoder_out(lengths)
+    nbest_lists = search(parts, encoder_out, frames, greedy=True, max_symbols=1)
+    search_by_espnet = models.espnet_search(parts, 1)
+    expected = [
+        search_by_espnet(encoder_out[row, :length])[0][0] for row, length in enumerate(lengths)
+    ]
+    assert [nbest[0][0] for nbest in nbest_lists] == expected
+    assert all(expected)
 
 
 @pytest.mark.parametrize("kind", ["stateless", "lstm"])
-@pytest.mark.parametrize("symbols", [1, 2])
-def test_a_wide_beam_gives_every_transcript_its_probability(kind, symbols):
-    parts = make(kind, vocabulary=4, dtype=torch.double)
-    x, frames = states([3], torch.double)
-    oracle = every_transcript(parts, x[0], symbols)
-    ours = dict(
-        search(
-            parts,
-            x,
-            frames,
-            beam_size=len(oracle),
-            nbest=len(oracle),
-            max_symbols=symbols,
-            expansion_gamma=0.0,
-        )[0]
-    )
-    assert ours.keys() == oracle.keys()
-    assert len(oracle) == sum(2**length for length in range(3 * symbols + 1))
-    for ids, score in oracle.items():
-        assert ours[ids] == pytest.approx(score, abs=1e-9)
-    best = max(oracle, key=oracle.get)
+@pytest.mark.parametrize("max_symbols", [1, 2])
+def test_unlimited_beam_gives_the_probability_of_every_transcript(kind, max_symbols):
+    parts = models.make_parts(kind, vocab_size=4, dtype=torch.double)
+    encoder_out, frames = models.make_encoder_out([3], torch.double)
+    expected = models.transcript_log_probs(parts, encoder_out[0], max_symbols)
+    nbest = search(
+        parts,
+        encoder_out,
+        frames,
+        beam_size=len(expected),
+        nbest=len(expected),
+        max_symbols=max_symbols,
+        expansion_gamma=0.0,
+    )[0]
+    score_of = dict(nbest)
+    assert score_of.keys() == expected.keys()
+    assert len(expected) == sum(2**length for length in range(3 * max_symbols + 1))
+    for ids, score in expected.items():
+        assert score_of[ids] == pytest.approx(score, abs=1e-9)
+    best = max(expected, key=expected.get)
     for beam in (4, 8):
-        assert search(parts, x, frames, beam_size=beam, max_symbols=symbols)[0][0][0] == best
+        nbest = search(parts, encoder_out, frames, beam_size=beam, max_symbols=max_symbols)[0]
+        assert nbest[0][0] == best
 
 
-def test_scores_are_the_losses_of_training():
-    parts = make("stateless", vocabulary=4, dtype=torch.double)
-    x, frames = states([3], torch.double)
-    found = search(parts, x, frames, beam_size=127, nbest=127, max_symbols=2, expansion_gamma=0.0)
-    short = [(ids, score) for ids, score in found[0] if len(ids) <= 2]
+def test_scores_equal_the_training_loss():
+    parts = models.make_parts("stateless", vocab_size=4, dtype=torch.double)
+    encoder_out, frames = models.make_encoder_out([3], torch.double)
+    options = {"beam_size": 127, "nbest": 127, "max_symbols": 2, "expansion_gamma": 0.0}
+    nbest = search(parts, encoder_out, frames, **options)[0]
+    # No path of these exceeds two labels per frame, so the loss sums over the same paths.
+    short = [(ids, score) for ids, score in nbest if len(ids) <= 2]
     assert len(short) == 1 + 2 + 4
     for ids, score in short:
-        said = parts["prediction"](torch.tensor([[0, *ids]]))
-        logits = parts["joint"](x[:, :, None], said[:, None])
+        predicted = parts["prediction"](torch.tensor([[0, *ids]]))
+        logits = parts["joint"](encoder_out[:, :, None], predicted[:, None])
         loss = rnnt_loss(logits, torch.tensor([ids]), frames, torch.tensor([len(ids)]))
         assert score == pytest.approx(-float(loss.detach()), abs=1e-9)
 
 
-def test_greedy_goes_from_likeliest_to_likeliest():
-    parts = make("lstm", dtype=torch.double)
-    x, frames = states([12], torch.double)
-    for symbols in (1, 2, 5):
-        ids, t, spoken, score = [], 0, 0, 0.0
+def test_greedy_search_takes_the_most_probable_symbol():
+    parts = models.make_parts("lstm", dtype=torch.double)
+    encoder_out, frames = models.make_encoder_out([12], torch.double)
+    for max_symbols in (1, 2, 5):
+        ids, t, labels_at_frame, score = [], 0, 0, 0.0
         while t < 12:
-            said = parts["prediction"](torch.tensor([[0, *ids]]))[:, -1]
-            log, token = parts["joint"](x[0, t], said[0]).log_softmax(-1).max(-1)
-            score += float(log.detach())
+            predicted = parts["prediction"](torch.tensor([[0, *ids]]))[:, -1]
+            logits = parts["joint"](encoder_out[0, t], predicted[0])
+            log_prob, token = logits.log_softmax(-1).max(-1)
+            score += float(log_prob.detach())
             if int(token):
                 ids.append(int(token))
-                spoken += 1
-            if not int(token) or spoken == symbols:
-                t, spoken = t + 1, 0
-        found = search(parts, x, frames, greedy=True, max_symbols=symbols)[0]
-        assert found[0][0] == tuple(ids)
-        assert found[0][1] == pytest.approx(score)
+                labels_at_frame += 1
+            if not int(token) or labels_at_frame == max_symbols:
+                t, labels_at_frame = t + 1, 0
+        nbest = search(parts, encoder_out, frames, greedy=True, max_symbols=max_symbols)[0]
+        assert nbest[0][0] == tuple(ids)
+        assert nbest[0][1] == pytest.approx(score)
 
 
 @pytest.mark.parametrize("kind", ["stateless", "lstm"])
 @pytest.mark.parametrize("options", [{"greedy": True}, {"beam_size": 4, "nbest": 4}], ids=str)
-def test_the_company_does_not_matter(kind, options):
+def test_results_do_not_depend_on_the_batch(kind, options):
     lengths = [7, 22, 1, 15, 22]
-    parts = make(kind, dtype=torch.double)
-    x, frames = states(lengths, torch.double)
-    together = search(parts, x, frames, **options)
+    parts = models.make_parts(kind, dtype=torch.double)
+    encoder_out, frames = models.make_encoder_out(lengths, torch.double)
+    batch = search(parts, encoder_out, frames, **options)
     for row, length in enumerate(lengths):
-        alone = search(parts, x[row : row + 1, :length], frames[row : row + 1], **options)[0]
-        assert [ids for ids, _ in together[row]] == [ids for ids, _ in alone]
-        assert [s for _, s in together[row]] == pytest.approx([s for _, s in alone])
+        alone = search(
+            parts, encoder_out[row : row + 1, :length], frames[row : row + 1], **options
+        )[0]
+        assert ids_of(batch[row]) == ids_of(alone)
+        assert scores_of(batch[row]) == pytest.approx(scores_of(alone))
 
 
-def test_unlikely_labels_need_not_be_tried():
-    parts = make("lstm")
-    x, frames = states([25, 30])
-    exact = search(parts, x, frames, beam_size=5, expansion_gamma=0.0)
-    wide = search(parts, x, frames, beam_size=5, expansion_gamma=30.0)
-    for one, other in zip(exact, wide, strict=True):
-        assert one[0][0] == other[0][0]
-        assert one[0][1] == pytest.approx(other[0][1], abs=1e-3)
-    narrow = search(parts, x, frames, beam_size=5, expansion_gamma=1e-6)
-    assert all(nbest[0][1] <= one[0][1] + 1e-6 for nbest, one in zip(narrow, exact, strict=True))
+def test_expansion_gamma_only_prunes_improbable_labels():
+    parts = models.make_parts("lstm")
+    encoder_out, frames = models.make_encoder_out([25, 30])
+    exact = search(parts, encoder_out, frames, beam_size=5, expansion_gamma=0.0)
+    wide = search(parts, encoder_out, frames, beam_size=5, expansion_gamma=30.0)
+    for exact_nbest, wide_nbest in zip(exact, wide, strict=True):
+        assert exact_nbest[0][0] == wide_nbest[0][0]
+        assert exact_nbest[0][1] == pytest.approx(wide_nbest[0][1], abs=1e-3)
+    narrow = search(parts, encoder_out, frames, beam_size=5, expansion_gamma=1e-6)
+    for narrow_nbest, exact_nbest in zip(narrow, exact, strict=True):
+        assert narrow_nbest[0][1] <= exact_nbest[0][1] + 1e-6
 
 
 def test_length_bonus_and_confidences():
-    parts = make("lstm", dtype=torch.double)
-    x, frames = states([20], torch.double)
-    options = {"beam_size": 6, "expansion_gamma": 0.0}
-    vocabulary = parts["joint"].lin_out.out_features
-    plain, paid = (
-        TransducerSearch(parts, vocabulary - 1, SearchOptions(penalty=penalty, **options))(
-            x, frames
-        )[0][0]
+    parts = models.make_parts("lstm", dtype=torch.double)
+    encoder_out, frames = models.make_encoder_out([20], torch.double)
+    eos = parts["joint"].lin_out.out_features - 1
+    without_bonus, with_bonus = (
+        TransducerSearch(
+            parts, eos, SearchOptions(penalty=penalty, beam_size=6, expansion_gamma=0.0)
+        )(encoder_out, frames)[0][0]
         for penalty in (0.0, 3.0)
     )
-    assert len(paid.token_ids) > len(plain.token_ids)
-    assert paid.score == pytest.approx(paid.scores["transducer"] + 3.0 * len(paid.token_ids))
-    assert len(plain.confidences) == len(plain.token_ids)
-    assert all(0 < sure <= 1 for sure in plain.confidences)
+    num_tokens = len(with_bonus.token_ids)
+    assert num_tokens > len(without_bonus.token_ids)
+    assert with_bonus.score == pytest.approx(with_bonus.scores["transducer"] + 3.0 * num_tokens)
+    assert len(without_bonus.confidences) == len(without_bonus.token_ids)
+    assert all(0 < confidence <= 1 for confidence in without_bonus.confidences)
 
 
-def test_eos_and_blank_are_never_said():
-    parts = make("stateless", vocabulary=4)
+def test_eos_and_blank_are_never_emitted():
+    parts = models.make_parts("stateless", vocab_size=4)
     with torch.no_grad():
         parts["joint"].lin_out.bias[3] = 50.0
-    x, frames = states([6])
+    encoder_out, frames = models.make_encoder_out([6])
     for options in ({"greedy": True}, {"beam_size": 50, "nbest": 50}):
-        for ids, _ in search(parts, x, frames, **options)[0]:
+        for ids, _ in search(parts, encoder_out, frames, **options)[0]:
             assert set(ids) <= {1, 2}
 
 
@@ -206,51 +226,47 @@ def recipe(tmp_path_factory):
     return recipe
 
 
-def decode(recipe, target, **options):
+def run_decode_command(recipe, output_dir, **options):
     from espnet_ext.bin import decode
 
-    path = recipe.write_yaml("decode", options)
+    config = recipe.write_yaml("decode", options)
     return decode.main(
         [
-            "--model_dir",
-            str(recipe.root / "exp"),
-            "--data",
-            str(recipe.root / "dump/valid"),
-            "--output_dir",
-            str(target),
-            "--config",
-            str(path),
+            *("--model_dir", str(recipe.root / "exp")),
+            *("--data", str(recipe.root / "dump/valid")),
+            *("--output_dir", str(output_dir)),
+            *("--config", str(config)),
         ]
     )
 
 
 def test_commands_train_and_decode(recipe, tmp_path):
-    assert decode(recipe, tmp_path, nbest=2, times=True) == 0
+    assert run_decode_command(recipe, tmp_path, nbest=2, times=True) == 0
     for name in ("surface", "meaning"):
         assert len((tmp_path / f"text.{name}").read_text().splitlines()) == 4
     assert (tmp_path / "ctm.surface").exists() and not (tmp_path / "ctm.meaning").exists()
-    assert decode(recipe, tmp_path / "greedy", greedy=True, max_symbols=1) == 0
+    assert run_decode_command(recipe, tmp_path / "greedy", greedy=True, max_symbols=1) == 0
 
 
-def test_wrong_options_are_named(recipe, tmp_path):
+def test_invalid_options_raise_user_error(recipe, tmp_path):
     for key, value in (("max_symbols", 0), ("expansion_gamma", -1.0), ("expansion_gamma", "a")):
         with pytest.raises(UserError, match=f"{key} '?{value}"):
-            decode(recipe, tmp_path, **{key: value})
+            run_decode_command(recipe, tmp_path, **{key: value})
 
 
-def test_commands_fuse_language_models(recipe, tmp_path):
+def test_api_fuses_language_models(recipe, tmp_path):
     from espnet_ext.decoding.api import DualSpeech2Text
     from espnet_ext.text.ngram import estimate, write_arpa
 
     write_arpa(tmp_path / "k.arpa", estimate([["K", "AE", "T"]] * 3, 2))
-    recognise = DualSpeech2Text.from_pretrained(
+    recognizer = DualSpeech2Text.from_pretrained(
         recipe.root / "exp", ngrams={"surface": tmp_path / "k.arpa"}, ngram_weight=0.5, nbest=3
     )
     audio = (recipe.root / "dump/valid/wav.scp").read_text().split()[1]
-    result = recognise(audio)
-    found = result.nbest["surface"][0]
-    assert found.scores.keys() == {"transducer", "ngram", "ctc"}
-    assert found.score == pytest.approx(
-        0.7 * found.scores["transducer"] + 0.3 * found.scores["ctc"] + 0.5 * found.scores["ngram"]
+    result = recognizer(audio)
+    scores = result.nbest["surface"][0].scores
+    assert scores.keys() == {"transducer", "ngram", "ctc"}
+    assert result.nbest["surface"][0].score == pytest.approx(
+        0.7 * scores["transducer"] + 0.3 * scores["ctc"] + 0.5 * scores["ngram"]
     )
     assert result.best["meaning"].scores.keys() == {"transducer"}
