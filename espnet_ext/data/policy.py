@@ -24,7 +24,7 @@ class Policy:
 
     on_error: str = "error"  # stop; or "skip" them; or "quarantine": skip, and keep them aside
     max_broken: float = 0.05  # share of the utterances; if more are broken, the stage stops
-    keep_all: bool = False  # a set to decode must stay complete, whatever `on_error` says
+    keep_all: bool = False  # a set to decode must stay complete: `on_error` has no effect
 
 
 def usable_utterances(

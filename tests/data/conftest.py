@@ -1,4 +1,4 @@
-"""Makes the helpers beside the tests importable whatever the import mode."""
+"""Makes modules beside the tests importable in every import mode."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Data directories made by hand, to break one thing at a time."""
+"""Write valid data directories, in which tests then break one thing, and run `validate`."""
 
 import json
 from pathlib import Path
@@ -22,8 +22,12 @@ def write_table(folder, name, *rows):
     path.write_text("".join(row + "\n" for row in rows), encoding="utf-8")
 
 
-def sound_directory(folder, ids=IDS, lang="", **texts):
-    """A directory in which nothing is wrong; `texts`: output → transcripts in the order of ids."""
+def make_directory(folder, ids=IDS, lang="", **texts):
+    """Write a valid directory with audio.
+
+    Args:
+        texts: output → transcripts in the order of `ids`; None: unlabelled.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for seed, key in enumerate(ids):
@@ -34,7 +38,9 @@ def sound_directory(folder, ids=IDS, lang="", **texts):
     speakers: dict[str, list[str]] = {}
     for key in ids:
         speakers.setdefault(key.partition("-")[0], []).append(key)
-    write_table(folder, "spk2utt", *(f"{name} {' '.join(own)}" for name, own in speakers.items()))
+    write_table(
+        folder, "spk2utt", *(f"{name} {' '.join(utt_ids)}" for name, utt_ids in speakers.items())
+    )
     for name, values in (texts or {"meaning": ["국물 주세요"] * len(ids)}).items():
         rows = zip(ids, values, strict=True)
         write_table(folder, f"text.{name}", *(f"{key} {value}" for key, value in rows if value))
@@ -43,19 +49,19 @@ def sound_directory(folder, ids=IDS, lang="", **texts):
     return folder
 
 
-def found(folder, *options, severities=("error", "warning")):
-    """Codes of the findings, through the command and its JSON file; and its exit code."""
-    report = Path(folder, ".found.json")
+def run_validate(folder, *options, severities=("error", "warning")):
+    """Run `validate`; return its exit code and the codes of the findings in its JSON file."""
+    report = Path(folder, ".findings.json")
     code = cli.run(validate.main, [str(folder), "--json", str(report), *map(str, options)])
     findings = json.loads(report.read_text(encoding="utf-8"))[0]["findings"]
     report.unlink()
-    return code, [one["code"] for one in findings if one["severity"] in severities]
+    return code, [item["code"] for item in findings if item["severity"] in severities]
 
 
-def findings(folder, code, *options):
-    """The findings of a code, as they stand in the JSON file."""
-    report = Path(folder, ".found.json")
+def findings_of(folder, code, *options):
+    """Run `validate`; return the findings with one code in its JSON file."""
+    report = Path(folder, ".findings.json")
     cli.run(validate.main, [str(folder), "--json", str(report), *map(str, options)])
-    every = json.loads(report.read_text(encoding="utf-8"))[0]["findings"]
+    all_findings = json.loads(report.read_text(encoding="utf-8"))[0]["findings"]
     report.unlink()
-    return [one for one in every if one["code"] == code]
+    return [item for item in all_findings if item["code"] == code]

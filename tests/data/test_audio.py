@@ -1,4 +1,4 @@
-"""Audio in and out: exactness, channels, rates, arks and pipes."""
+"""Reading and writing audio: exactness, channels, rates, arks and pipes."""
 
 import io
 
@@ -28,23 +28,23 @@ def tone(hertz, seconds=1.0, rate=RATE):
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac"])
 def test_every_16_bit_value_survives_reading_and_writing(tmp_path, suffix):
-    every = np.arange(-32768, 32768, dtype=np.int16)
-    soundfile.write(tmp_path / "a.wav", every, RATE)
+    all_values = np.arange(-32768, 32768, dtype=np.int16)
+    soundfile.write(tmp_path / "a.wav", all_values, RATE)
     samples, rate = load_audio(str(tmp_path / "a.wav"))
     assert (samples.dtype, samples.shape, rate) == (np.float32, (65536,), RATE)
     write_audio(tmp_path / f"b{suffix}", samples, rate)
     again, _ = soundfile.read(tmp_path / f"b{suffix}", dtype="int16")
-    np.testing.assert_array_equal(again, every)
+    np.testing.assert_array_equal(again, all_values)
 
 
-def test_what_is_too_loud_is_clipped_and_does_not_wrap(tmp_path):
+def test_too_large_samples_are_clipped_and_do_not_wrap(tmp_path):
     write_audio(tmp_path / "a.wav", np.array([1.5, -1.5, 1.0, -1.0]), RATE)
     samples, _ = soundfile.read(tmp_path / "a.wav", dtype="int16")
     assert samples.tolist() == [32767, -32768, 32767, -32768]
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100])
-def test_resampling_keeps_time_and_pitch(tmp_path, rate):
+def test_resampling_keeps_duration_and_pitch(tmp_path, rate):
     write_audio(tmp_path / "a.wav", tone(440, 2.0, rate), rate)
     samples, new_rate = load_audio(str(tmp_path / "a.wav"), RATE)
     assert (len(samples), new_rate) == (2 * RATE, RATE)
@@ -54,7 +54,7 @@ def test_resampling_keeps_time_and_pitch(tmp_path, rate):
     assert np.abs(samples - tone(440, 2.0))[middle].max() < 1e-3
 
 
-def test_channels(tmp_path):
+def test_channels_are_selected_or_mixed(tmp_path):
     left, right = tone(300), tone(700)
     path = str(tmp_path / "a.wav")
     soundfile.write(path, np.stack([left, right], axis=1), RATE, subtype="FLOAT")
@@ -68,7 +68,7 @@ def test_channels(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "plain"])
-def test_arks_that_kaldiio_writes(tmp_path, kind):
+def test_arks_written_by_kaldiio_are_read(tmp_path, kind):
     sounds = {"u1": (tone(300) * 32768).astype(np.int16), "u2": (tone(500) * 32768).astype("i2")}
     ark, scp = str(tmp_path / "a.ark"), str(tmp_path / "a.scp")
     if kind == "plain":
@@ -86,7 +86,7 @@ def test_arks_that_kaldiio_writes(tmp_path, kind):
         np.testing.assert_array_equal(samples * 32768, sounds[key])
 
 
-def test_pipes_run_only_if_asked(tmp_path):
+def test_pipes_run_only_if_allowed(tmp_path):
     write_audio(tmp_path / "a.wav", tone(300), RATE)
     source = f"touch {tmp_path}/ran && cat {tmp_path}/a.wav |"
     for function in (audio_info, load_audio):
@@ -100,7 +100,7 @@ def test_pipes_run_only_if_asked(tmp_path):
     assert (tmp_path / "ran").exists()
 
 
-def test_arrays_in_arks_are_what_kaldiio_reads(tmp_path):
+def test_arrays_in_arks_are_read_by_kaldiio_too(tmp_path):
     generator = np.random.default_rng(0)
     arrays = {
         "u1": generator.standard_normal((3, 4)).astype(np.float32),
@@ -108,15 +108,16 @@ def test_arrays_in_arks_are_what_kaldiio_reads(tmp_path):
         "u0": np.arange(7, dtype=np.int32),
     }
     write_arrays(tmp_path / "feats", arrays.items())
-    ours, theirs = read_arrays(tmp_path / "feats.scp"), kaldiio.load_scp(f"{tmp_path}/feats.scp")
-    assert list(ours) == ["u0", "u1", "u2"] and len(ours) == 3
+    arrays_here = read_arrays(tmp_path / "feats.scp")
+    arrays_kaldiio = kaldiio.load_scp(f"{tmp_path}/feats.scp")
+    assert list(arrays_here) == ["u0", "u1", "u2"] and len(arrays_here) == 3
     for key, array in arrays.items():
-        for found in (ours[key], theirs[key]):
-            assert found.dtype == array.dtype
-            np.testing.assert_array_equal(found, array)
+        for read in (arrays_here[key], arrays_kaldiio[key]):
+            assert read.dtype == array.dtype
+            np.testing.assert_array_equal(read, array)
 
 
-def test_arrays_that_cannot_be_kept_are_named(tmp_path):
+def test_invalid_arrays_raise_user_error(tmp_path):
     with pytest.raises(UserError, match="u1: cannot store float16"):
         write_arrays(tmp_path / "feats", [("u1", np.zeros(2, np.float16))])
     with pytest.raises(UserError, match="u1: two arrays have this id"):
@@ -135,7 +136,7 @@ def test_pickles_in_arks_are_never_loaded(tmp_path):
         read_arrays(tmp_path / "a.scp")["u1"]
 
 
-def test_a_header_that_lies_about_its_length_is_no_crash(tmp_path):
+def test_truncated_flac_raises_user_error(tmp_path):
     buffer = io.BytesIO()
     soundfile.write(buffer, tone(300), RATE, format="FLAC")
     (tmp_path / "a.flac").write_bytes(buffer.getvalue()[:2000])
@@ -143,8 +144,8 @@ def test_a_header_that_lies_about_its_length_is_no_crash(tmp_path):
         load_audio(str(tmp_path / "a.flac"))
 
 
-def test_a_wav_that_lacks_its_end_is_named(tmp_path):
-    """libsndfile would read what is there; a length that a pipe could not know is no promise."""
+def test_truncated_wav_raises_user_error(tmp_path):
+    """libsndfile would read it. A length that is not known while streaming is not an error."""
     path = tmp_path / "a.wav"
     write_audio(path, np.zeros(16000), 16000)
     whole = path.read_bytes()
@@ -155,5 +156,5 @@ def test_a_wav_that_lacks_its_end_is_named(tmp_path):
     unknown = whole[:40] + b"\xff\xff\xff\xff" + whole[44:20044]
     path.write_bytes(unknown)
     assert load_audio(str(path))[0].shape == (10000,)
-    path.write_bytes(whole[:-2])  # a sample too few is no harm
+    path.write_bytes(whole[:-2])  # one missing sample is not an error
     assert audio_info(str(path)).frames == 15999

@@ -1,11 +1,11 @@
-"""What transcripts and recordings hold, and what goes together: each fault is planted and found."""
+"""Checks of transcripts, recordings and splits: each planted problem is reported."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from directories import IDS, RATE, findings, found, noise, sound_directory, write_table
+from directories import IDS, RATE, findings_of, make_directory, noise, run_validate, write_table
 
 from espnet_ext.data.checks.context import CheckOptions, FrameOptions
 from espnet_ext.data.checks.tokens import encoder_frames, frame_options
@@ -36,7 +36,7 @@ ENGLISH = {
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -65,134 +65,135 @@ def ids(count):
         ("국물 주세요", "en", ["foreign-characters", "script"]),
     ],
 )
-def test_scripts_and_characters(here, text, lang, codes):
+def test_scripts_and_characters_are_checked(folder, text, lang, codes):
     usual = "국물 주세요" if lang == "ko" else "a cat"
-    sound_directory("d", lang=lang, meaning=[text, usual, usual, usual])
-    assert sorted(found("d", "--check_audio", "false")[1]) == codes
-    for one in findings("d", codes[0], "--check_audio", "false") if codes else ():
-        assert (one["line"], one["utt_id"]) == (1, "s1-u1") or one["code"] == "both-cases"
+    make_directory("d", lang=lang, meaning=[text, usual, usual, usual])
+    assert sorted(run_validate("d", "--check_audio", "false")[1]) == codes
+    for finding in findings_of("d", codes[0], "--check_audio", "false") if codes else ():
+        if finding["code"] != "both-cases":  # which is about the whole file
+            assert (finding["line"], finding["utt_id"]) == (1, "s1-u1")
 
 
-def test_a_row_in_another_language_is_found_without_labels_and_by_its_own(here):
+def test_row_in_another_script_is_reported_unless_its_language_is(folder):
     texts = ["국물 주세요", "국물", "give me soup", "물 주세요"]
-    sound_directory("d", meaning=texts)
-    (one,) = findings("d", "script")
-    assert one["utt_id"] == "s2-u1" and "wholly in Latin" in one["message"]
+    make_directory("d", meaning=texts)
+    (finding,) = findings_of("d", "script")
+    assert finding["utt_id"] == "s2-u1" and "wholly in Latin" in finding["message"]
     write_table("d", "utt2lang", "s1-u1 ko", "s1-u2 ko", "s2-u1 en", "s2-u2 ko")
-    assert findings("d", "script") == []
+    assert findings_of("d", "script") == []
     write_table("d", "utt2lang", "s1-u1 ko", "s1-u2 en", "s2-u1 en", "s2-u2 ko")
-    assert [one["utt_id"] for one in findings("d", "script")] == ["s1-u2"]
+    assert [finding["utt_id"] for finding in findings_of("d", "script")] == ["s1-u2"]
 
 
-def test_a_file_in_another_language_is_one_finding(here):
-    sound_directory("d", lang="ko", meaning=["give me soup"] * 4)
-    (one,) = findings("d", "script")
-    assert one["line"] == 0 and "utt2lang says ko" in one["message"]
+def test_file_in_another_language_is_one_finding(folder):
+    make_directory("d", lang="ko", meaning=["give me soup"] * 4)
+    (finding,) = findings_of("d", "script")
+    assert finding["line"] == 0 and "utt2lang says ko" in finding["message"]
 
 
-def test_words_among_phones(here):
+def test_words_among_phones_are_reported(folder):
     count = 20
     phones = [list(ENGLISH.values())[n % 6] for n in range(count)]
-    sound_directory("d", ids(count), lang="en", surface=[*phones[:-1], "OPEN the window"])
-    (one,) = findings("d", "not-phones", "--check_audio", "false")
-    assert one["line"] == count
+    make_directory("d", ids(count), lang="en", surface=[*phones[:-1], "OPEN the window"])
+    (finding,) = findings_of("d", "not-phones", "--check_audio", "false")
+    assert finding["line"] == count
 
 
-def test_the_inventory_is_kept_with_counts(here):
-    sound_directory("d", meaning=["aab", "b c", None, "c"])
-    check = check_directory("d", CheckOptions(check_audio=False))
-    assert check.characters["meaning"] == {"a": 2, "b": 2, "c": 2, " ": 1}
-    assert check.transcripts == {"meaning": 3}
-    assert check.as_json()["characters"]["meaning"][" "] == 1
-    notes = {one.code: one.message for one in check.findings if one.severity == "note"}
+def test_characters_are_counted(folder):
+    make_directory("d", meaning=["aab", "b c", None, "c"])
+    checked = check_directory("d", CheckOptions(check_audio=False))
+    assert checked.characters["meaning"] == {"a": 2, "b": 2, "c": 2, " ": 1}
+    assert checked.transcripts == {"meaning": 3}
+    assert checked.as_json()["characters"]["meaning"][" "] == 1
+    notes = {item.code: item.message for item in checked.findings if item.severity == "note"}
     assert "1 utterances are unlabelled, 75.0 % are labelled" in notes["coverage"]
 
 
 # -- pairs
 
 
-def plant(name, one, other):
+def exchange_rows(name, first, second):
     """Exchange two transcripts of d/text.<name>."""
     path = Path(f"d/text.{name}")
     rows = [row.split(" ", 1) for row in path.read_text(encoding="utf-8").splitlines()]
-    rows[one][1], rows[other][1] = rows[other][1], rows[one][1]
+    rows[first][1], rows[second][1] = rows[second][1], rows[first][1]
     path.write_text("".join(f"{key} {text}\n" for key, text in rows), encoding="utf-8")
 
 
 @pytest.mark.parametrize("order", ["sorted", "unsorted"])
-def test_exchanged_korean_texts(here, order):
+def test_exchanged_korean_texts_are_matched(folder, order):
     surface = [text.replace("있", "이").replace("을", "을르") for text in KOREAN]
-    sound_directory("d", ids(12), surface=surface, meaning=KOREAN)
+    make_directory("d", ids(12), surface=surface, meaning=KOREAN)
     if order == "unsorted":
         rows = Path("d/text.meaning").read_text(encoding="utf-8").splitlines()
         write_table("d", "text.meaning", *rows[::-1])
-    assert "implausible-pair" not in found("d", "--check_audio", "false")[1]
-    plant("surface", 3, 9)
-    told = findings("d", "implausible-pair", "--check_audio", "false")
-    assert [one["line"] for one in told] == [4, 10]
-    assert f"it fits the meaning of {ids(12)[9]}" in told[0]["message"]
-    assert f"it fits the meaning of {ids(12)[3]}" in told[1]["message"]
+    assert "implausible-pair" not in run_validate("d", "--check_audio", "false")[1]
+    exchange_rows("surface", 3, 9)
+    reported = findings_of("d", "implausible-pair", "--check_audio", "false")
+    assert [finding["line"] for finding in reported] == [4, 10]
+    assert f"it fits the meaning of {ids(12)[9]}" in reported[0]["message"]
+    assert f"it fits the meaning of {ids(12)[3]}" in reported[1]["message"]
 
 
 @pytest.mark.parametrize("name", ["surface", "meaning"])
-def test_exchanged_english_texts_beside_phones(here, name):
-    said = [phones.replace("V", "B").replace("Z", "JH") for phones in ENGLISH.values()]
-    texts = {"meaning": list(ENGLISH), "surface": said}
-    sound_directory("d", ids(6), lang="en", **texts)
-    assert "implausible-pair" not in found("d", "--check_audio", "false")[1]
-    plant(name, 1, 4)
-    told = findings("d", "implausible-pair", "--check_audio", "false")
-    assert [one["line"] for one in told] == [2, 5]
-    assert "it fits" in told[0]["message"]
+def test_exchanged_english_texts_and_phones_are_matched(folder, name):
+    pronounced = [phones.replace("V", "B").replace("Z", "JH") for phones in ENGLISH.values()]
+    texts = {"meaning": list(ENGLISH), "surface": pronounced}
+    make_directory("d", ids(6), lang="en", **texts)
+    assert "implausible-pair" not in run_validate("d", "--check_audio", "false")[1]
+    exchange_rows(name, 1, 4)
+    reported = findings_of("d", "implausible-pair", "--check_audio", "false")
+    assert [finding["line"] for finding in reported] == [2, 5]
+    assert "it fits" in reported[0]["message"]
 
 
-def test_texts_that_slipped_by_a_row(here):
+def test_texts_that_slipped_by_a_row_are_matched(folder):
     texts = list(KOREAN)
-    sound_directory("d", ids(12), surface=[*texts[:6], *texts[7:], texts[6]], meaning=texts)
-    told = findings("d", "implausible-pair", "--check_audio", "false")
-    assert len(told) >= 5 and sum("it fits" in one["message"] for one in told) >= 4
+    make_directory("d", ids(12), surface=[*texts[:6], *texts[7:], texts[6]], meaning=texts)
+    reported = findings_of("d", "implausible-pair", "--check_audio", "false")
+    assert len(reported) >= 5 and sum("it fits" in finding["message"] for finding in reported) >= 4
 
 
-def test_outputs_that_have_nothing_in_common_are_not_compared(here):
-    """All pairs are far apart: they are no two transcripts of one kind."""
+def test_outputs_with_nothing_in_common_are_not_compared(folder):
+    """If all pairs differ, the outputs are of different kinds."""
     texts = [KOREAN[n % 12] for n in range(24)]
-    sound_directory("d", ids(24), surface=[*texts[5:], *texts[:5]], meaning=texts)
-    assert "implausible-pair" not in found("d", "--check_audio", "false")[1]
+    make_directory("d", ids(24), surface=[*texts[5:], *texts[:5]], meaning=texts)
+    assert "implausible-pair" not in run_validate("d", "--check_audio", "false")[1]
 
 
-def test_lengths_that_cannot_be_of_one_utterance(here):
-    """Phones beside Hangul: nothing to compare but how much there is."""
+def test_implausible_ratio_of_lengths_is_reported(folder):
+    """Of phones and Hangul, only the lengths can be compared."""
     meaning = [KOREAN[n % 12] for n in range(30)]
     surface = [" ".join(["AH"] * len(text.replace(" ", "") * 2)) for text in meaning]
     surface[7] = "AH B K AH"
-    sound_directory("d", ids(30), surface=surface, meaning=meaning)
-    (one,) = findings("d", "implausible-pair", "--check_audio", "false")
-    assert one["line"] == 8 and "has 4 units, its meaning has" in one["message"]
+    make_directory("d", ids(30), surface=surface, meaning=meaning)
+    (finding,) = findings_of("d", "implausible-pair", "--check_audio", "false")
+    assert finding["line"] == 8 and "has 4 units, its meaning has" in finding["message"]
 
 
 # -- texts and audio
 
 
-def test_too_much_and_too_little_for_the_audio(here):
-    sound_directory("d", meaning=["가" * 40, "국물", "국물", "국물"])
+def test_too_long_and_too_short_transcripts_are_reported(folder):
+    make_directory("d", meaning=["가" * 40, "국물", "국물", "국물"])
     soundfile.write("d/s2-u2.wav", noise(9, 12), RATE)
-    assert [one["utt_id"] for one in findings("d", "too-fast")] == ["s1-u1"]
-    assert [one["utt_id"] for one in findings("d", "too-slow")] == ["s2-u2"]
+    assert [finding["utt_id"] for finding in findings_of("d", "too-fast")] == ["s1-u1"]
+    assert [finding["utt_id"] for finding in findings_of("d", "too-slow")] == ["s2-u2"]
 
 
-def test_what_ctc_cannot_align(here):
-    sound_directory("d", meaning=["가" * 13, "가나" * 12, "가" * 12 + "나", "가나" * 13])
+def test_transcript_too_long_for_ctc_is_reported(folder):
+    make_directory("d", meaning=["가" * 13, "가나" * 12, "가" * 12 + "나", "가나" * 13])
     Path("c.yaml").write_text(
         "frontend_conf: {fs: 16k, hop_length: 160}\nencoder_conf: {input_layer: conv2d}\n"
     )
-    told = findings("d", "ctc-infeasible", "--config", "c.yaml", "--tokens", "meaning=char")
-    # a second or a little more gives 24 frames: 13 + 12 repeats, 24, 13 + 11, 26
-    assert [one["utt_id"] for one in told] == ["s1-u1", "s2-u2"]
-    assert "13 labels (12 of them repeated) with 24 encoder frames" in told[0]["message"]
+    reported = findings_of("d", "ctc-infeasible", "--config", "c.yaml", "--tokens", "meaning=char")
+    # Audio of 1 to 1.03 s has 24 frames. Labels and repeats: 13 + 12, 24 + 0, 13 + 11, 26 + 0
+    assert [finding["utt_id"] for finding in reported] == ["s1-u1", "s2-u2"]
+    assert "13 labels (12 of them repeated) with 24 encoder frames" in reported[0]["message"]
 
 
 @pytest.mark.parametrize("layer", ["conv2d", "conv2d1", "conv2d2", "conv2d6", "conv2d8", "linear"])
-def test_encoder_frames_are_those_of_espnet(layer):
+def test_encoder_frames_equal_espnets(layer):
     torch = pytest.importorskip("torch")
     from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
     from espnet2.asr.frontend.default import DefaultFrontend
@@ -213,61 +214,61 @@ def test_encoder_frames_are_those_of_espnet(layer):
         assert encoder_frames(samples / 16000, FrameOptions(16000, 160, layer)) == int(made[0])
 
 
-def test_frames_of_what_is_not_known():
+def test_unknown_frontend_or_layer_has_no_frame_options():
     assert frame_options({"frontend": "s3prl"}) is None
     assert frame_options({"encoder_conf": {"input_layer": "embed"}}) is None
 
 
-def test_unknown_tokens(here):
-    sound_directory("d", meaning=["가나", "가", "나 라", "라"])
+def test_tokens_outside_the_list_are_reported(folder):
+    make_directory("d", meaning=["가나", "가", "나 라", "라"])
     Path("t.txt").write_text("<blank>\n<unk>\n가\n나\n<space>\n<sos/eos>\n", encoding="utf-8")
-    (one,) = findings("d", "unknown-token", "--tokens", "meaning=char:t.txt")
-    assert (one["line"], one["utt_id"]) == (3, "s2-u1")
-    assert "'라' is not in t.txt (2 times" in one["message"]
-    assert found("d", "--tokens", "meaning=bpe")[0] == 0
+    (finding,) = findings_of("d", "unknown-token", "--tokens", "meaning=char:t.txt")
+    assert (finding["line"], finding["utt_id"]) == (3, "s2-u1")
+    assert "'라' is not in t.txt (2 times" in finding["message"]
+    assert run_validate("d", "--tokens", "meaning=bpe")[0] == 0
 
 
 # -- audio
 
 
-def test_silence_clipping_and_offset(here):
-    sound_directory("d")
+def test_silence_clipping_and_offset_are_reported(folder):
+    make_directory("d")
     soundfile.write("d/s1-u1.wav", np.zeros(RATE), RATE)
     soundfile.write("d/s1-u2.wav", noise(1, level=0.001), RATE)
     time = np.arange(RATE) / RATE
     soundfile.write("d/s2-u1.wav", np.clip(3 * np.sin(600 * time), -1, 1), RATE)
     soundfile.write("d/s2-u2.wav", noise(2) + 0.2, RATE)
-    assert found("d") == (0, [])
-    code, told = found("d", "--read_samples", "true", "--nj", "2")
-    assert (code, told) == (0, ["silent", "silent", "clipping", "offset"])
-    silent = [one["message"] for one in findings("d", "silent", "--read_samples", "true")]
-    assert "its peak is zero" in silent[0] and "-60 dB" in silent[1]
+    assert run_validate("d") == (0, [])
+    code, codes = run_validate("d", "--read_samples", "true", "--nj", "2")
+    assert (code, codes) == (0, ["silent", "silent", "clipping", "offset"])
+    silent, quiet = findings_of("d", "silent", "--read_samples", "true")
+    assert "its peak is zero" in silent["message"] and "-60 dB" in quiet["message"]
 
 
-def test_loud_speech_is_not_clipping(here):
-    sound_directory("d")
+def test_loud_speech_is_not_clipping(folder):
+    make_directory("d")
     loud = noise(3)
     soundfile.write("d/s1-u1.wav", loud / np.abs(loud).max(), RATE)
-    assert found("d", "--read_samples", "true") == (0, [])
+    assert run_validate("d", "--read_samples", "true") == (0, [])
 
 
 @pytest.mark.parametrize("options", [[], ["--read_samples", "true"]])
-def test_the_same_recording_twice_in_another_format(here, options):
-    sound_directory("d")
+def test_repeated_recording_in_another_format_is_reported(folder, options):
+    make_directory("d")
     samples, _ = soundfile.read("d/s1-u1.wav", dtype="int16")
     soundfile.write("d/copy.flac", samples, RATE)
     rows = Path("d/wav.scp").read_text().replace("d/s2-u2.wav", "d/copy.flac")
     Path("d/wav.scp").write_text(rows)
-    (one,) = findings("d", "duplicate-audio", *options)
-    assert one["utt_id"] == "s2-u2" and "the same recording as s1-u1" in one["message"]
-    assert found("d", "--check_audio", "false") == (0, [])
+    (finding,) = findings_of("d", "duplicate-audio", *options)
+    assert finding["utt_id"] == "s2-u2" and "the same recording as s1-u1" in finding["message"]
+    assert run_validate("d", "--check_audio", "false") == (0, [])
 
 
-def test_numbers_of_jobs_do_not_matter(here):
-    sound_directory("d", ids(30))
+def test_number_of_threads_does_not_change_findings(folder):
+    make_directory("d", ids(30))
     Path("d/s1-004.wav").write_bytes(b"no sound")
     Path("d/s2-007.wav").unlink()
-    results = [found("d", "--nj", nj, "--read_samples", "true") for nj in (1, 2, 7)]
+    results = [run_validate("d", "--nj", nj, "--read_samples", "true") for nj in (1, 2, 7)]
     assert results[0] == (1, ["unreadable-audio", "no-audio"])
     assert results == [results[0]] * 3
 
@@ -275,29 +276,29 @@ def test_numbers_of_jobs_do_not_matter(here):
 # -- splits
 
 
-def test_what_a_test_set_shares_with_its_training_set(here):
-    train = sound_directory("train", meaning=["국물 주세요", "물 주세요", "가", "나"])
+def test_shared_speakers_sentences_and_recordings_are_reported(folder):
+    train = make_directory("train", meaning=["국물 주세요", "물 주세요", "가", "나"])
     test = ["s2-u9", "s3-u1", "s3-u2"]
-    sound_directory("test", test, meaning=["국물  주세요", "밥 주세요", "다"])
+    make_directory("test", test, meaning=["국물  주세요", "밥 주세요", "다"])
     samples, _ = soundfile.read("train/s1-u2.wav", dtype="int16")
     soundfile.write("test/s3-u2.wav", samples, RATE)
-    code, told = found("test", "--against", train)
+    code, codes = run_validate("test", "--against", train)
     assert code == 1  # a recording of the training set
-    assert sorted(told) == ["shared-audio", "shared-sentences", "shared-speakers", "whitespace"]
-    (speakers,) = findings("test", "shared-speakers", "--against", train)
+    assert sorted(codes) == ["shared-audio", "shared-sentences", "shared-speakers", "whitespace"]
+    (speakers,) = findings_of("test", "shared-speakers", "--against", train)
     assert "1 of 2 speakers (1 utterances) are in train too: s2" in speakers["message"]
-    (known,) = findings("test", "shared-sentences", "--against", train)
+    (known,) = findings_of("test", "shared-sentences", "--against", train)
     assert "1 of 3 utterances (33.3 %)" in known["message"] and "s2-u9" in known["message"]
-    (audio,) = findings("test", "shared-audio", "--against", train)
+    (audio,) = findings_of("test", "shared-audio", "--against", train)
     assert audio["utt_id"] == "s3-u2" and "the recording of s1-u2 in train" in audio["message"]
-    (unseen,) = findings("test", "unseen-characters", "--against", train)
+    (unseen,) = findings_of("test", "unseen-characters", "--against", train)
     assert "다 밥" in unseen["message"] and unseen["severity"] == "note"
-    sound_directory("other", IDS[:2])
-    assert "shared-ids" in found("other", "--against", train)[1]
-    assert found("test", "--against", "nowhere")[0] == 1
+    make_directory("other", IDS[:2])
+    assert "shared-ids" in run_validate("other", "--against", train)[1]
+    assert run_validate("test", "--against", "nowhere")[0] == 1
 
 
-def test_sets_that_share_nothing(here):
-    sound_directory("train")
-    sound_directory("test", ["s3-u1", "s4-u1"], meaning=["밥", "물"])
-    assert found("test", "--against", "train") == (0, [])
+def test_sets_that_share_nothing_have_no_findings(folder):
+    make_directory("train")
+    make_directory("test", ["s3-u1", "s4-u1"], meaning=["밥", "물"])
+    assert run_validate("test", "--against", "train") == (0, [])

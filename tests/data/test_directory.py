@@ -1,4 +1,4 @@
-"""Data directories: what is written is read back, and nothing of an earlier write stays."""
+"""Data directories: reading returns what was written, and no earlier table remains."""
 
 import unicodedata
 from pathlib import Path
@@ -20,7 +20,7 @@ def contents(folder):
     return {path.name: path.read_text(encoding="utf-8") for path in Path(folder).iterdir()}
 
 
-def test_files_are_as_the_contract_says(tmp_path):
+def test_files_have_the_documented_content(tmp_path):
     write_directory(tmp_path / "d", reversed(UTTERANCES), extra={"utt2dur": {"s1-u1": "1.5"}})
     assert contents(tmp_path / "d") == {
         "wav.scp": "s1-u1 a b.wav\ns1-u2 x.ark:123\ns2-u1 /c.flac\n",
@@ -37,7 +37,7 @@ def test_files_are_as_the_contract_says(tmp_path):
     assert read_directory(tmp_path / "d") == UTTERANCES
 
 
-def test_missing_rows_are_filled_where_asked_and_read_as_unlabelled(tmp_path):
+def test_missing_rows_are_filled_on_request_and_read_as_unlabelled(tmp_path):
     write_directory(tmp_path, UTTERANCES, fill_missing=["surface", "tones"])
     assert (tmp_path / "text.surface").read_text() == f"s1-u1 궁물\ns1-u2 {NA}\ns2-u1 {NA}\n"
     assert (tmp_path / "text.tones").read_text().count(NA) == 3
@@ -45,12 +45,12 @@ def test_missing_rows_are_filled_where_asked_and_read_as_unlabelled(tmp_path):
     assert read_directory(tmp_path) == UTTERANCES
 
 
-def test_the_sentinel_in_a_record_is_no_transcript(tmp_path):
+def test_sentinel_in_a_record_means_unlabelled(tmp_path):
     write_directory(tmp_path, [Utterance("s1-u1", "s1", "a.wav", {"surface": NA, "meaning": "가"})])
     assert not (tmp_path / "text.surface").exists()
 
 
-def test_nothing_of_an_earlier_write_stays(tmp_path):
+def test_tables_of_an_earlier_write_are_removed(tmp_path):
     write_directory(tmp_path, UTTERANCES)
     (tmp_path / "text").write_text("s1-u1 stale\n")
     (tmp_path / "text.surface.bak").write_text("mine")
@@ -61,7 +61,7 @@ def test_nothing_of_an_earlier_write_stays(tmp_path):
     assert read_directory(tmp_path) == later
 
 
-def test_a_plain_kaldi_directory_is_meaning_only(tmp_path):
+def test_plain_kaldi_directory_is_meaning_only(tmp_path):
     (tmp_path / "wav.scp").write_text("s1-u1 a.wav\n")
     (tmp_path / "utt2spk").write_text("s1-u1 s1\n")
     (tmp_path / "text").write_text("s1-u1 국물\n")
@@ -89,7 +89,7 @@ def test_texts_are_normalised_and_paths_are_not(tmp_path):
         ([Utterance("s1-u1", "s1", "")], "s1-u1: .* is empty"),
     ],
 )
-def test_bad_records_are_refused_by_name(tmp_path, utterances, message):
+def test_invalid_records_raise_user_error_with_the_id(tmp_path, utterances, message):
     with pytest.raises(UserError, match=message):
         write_directory(tmp_path / "d", utterances)
     assert not (tmp_path / "d" / "wav.scp").exists()

@@ -1,30 +1,29 @@
-"""How findings are told."""
+"""How findings are printed and written."""
 
 import json
 
+from espnet_ext.bin import cli, validate
 from espnet_ext.data.checks.findings import ERROR, Finding, describe
 
 
-def test_every_finding_is_followed_by_its_own_remedy():
-    given = [("a", "mend a"), ("b", "mend b"), ("c", "mend a")]
-    found = [Finding(ERROR, "code", name, 0, "", "is bad", remedy) for name, remedy in given]
-    assert describe(found) == [
+def test_findings_are_grouped_by_remedy():
+    remedies = {"a": "fix a", "b": "fix b", "c": "fix a"}
+    findings = [Finding(ERROR, "code", name, 0, "", "is bad", remedies[name]) for name in "abc"]
+    assert describe(findings) == [
         "a: error: is bad [code]",
         "c: error: is bad [code]",
-        "  remedy: mend a",
+        "  remedy: fix a",
         "b: error: is bad [code]",
-        "  remedy: mend b",
+        "  remedy: fix b",
     ]
 
 
-def test_the_folder_of_the_json_file_is_made_or_the_error_names_it(tmp_path, capsys):
-    from espnet_ext.bin import cli, validate
-
-    target = tmp_path / "new/folder/found.json"
+def test_json_file_is_written_to_a_new_folder_or_named_in_the_error(tmp_path, capsys):
+    target = tmp_path / "new/folder/report.json"
     assert cli.run(validate.main, [str(tmp_path / "none"), "--json", str(target)]) == 1
-    (found,) = json.loads(target.read_text())
-    assert found["directory"] == str(tmp_path / "none")
-    below_a_file = target / "found.json"
+    (report,) = json.loads(target.read_text())
+    assert report["directory"] == str(tmp_path / "none")
+    below_a_file = target / "report.json"
     capsys.readouterr()
     assert cli.run(validate.main, [str(tmp_path / "none"), "--json", str(below_a_file)]) == 1
     assert f"{below_a_file}: cannot write" in capsys.readouterr().err

@@ -1,20 +1,20 @@
-"""Kaldi's and lhotse's rules: a directory that keeps all of them, and one for each that breaks it.
+"""Rules of Kaldi and lhotse: a directory that follows all of them, and one violation per rule.
 
-The rules are those of `utils/validate_data_dir.sh`, `utils/validate_text.pl` and `lhotse validate`;
-nothing of theirs is run or rewritten here.
+The rules are those of `utils/validate_data_dir.sh`, `utils/validate_text.pl` and `lhotse validate`.
+None of these programs is run.
 """
 
 from pathlib import Path
 
 import pytest
-from directories import IDS, RATE, found, noise, sound_directory, write_table
+from directories import IDS, RATE, make_directory, run_validate, write_table
 
 
 @pytest.fixture
 def d(tmp_path, monkeypatch):
-    """Every table that Kaldi knows, all of them right."""
+    """A valid directory with every table that Kaldi has."""
     monkeypatch.chdir(tmp_path)
-    folder = sound_directory("d", lang="ko")
+    folder = make_directory("d", lang="ko")
     Path("d/text.meaning").rename("d/text")
     seconds = [1 + number / 100 for number in range(4)]
     for name, values in {
@@ -34,7 +34,7 @@ def d(tmp_path, monkeypatch):
     return folder
 
 
-def rewrite(name, old, new):
+def replace_in(name, old, new):
     text = Path("d", name).read_text(encoding="utf-8")
     assert old in text
     Path("d", name).write_text(text.replace(old, new, 1), encoding="utf-8", newline="")
@@ -45,11 +45,10 @@ def remove(name):
 
 
 def change(name, old, new):
-    return lambda: rewrite(name, old, new)
+    return lambda: replace_in(name, old, new)
 
 
-# One rule a row: what breaks it, the codes that tell of it and of what follows from it, whether it
-# is an error here.
+# Rule → function that violates it, codes of all findings that follow, whether one is an error.
 RULES = {
     "spk2utt is there": (remove("spk2utt"), ["spk2utt"], False),
     "utt2spk has two fields": (
@@ -89,7 +88,7 @@ RULES = {
         ["unsorted"],
         True,
     ),
-    "sorted by speaker, too": (
+    "sorted by speaker": (
         lambda: (
             write_table("d", "utt2spk", "s1-u1 s1-u", "s1-u2 s1", "s2-u1 s2", "s2-u2 s2"),
             write_table("d", "spk2utt", "s1 s1-u2", "s1-u s1-u1", "s2 s2-u1 s2-u2"),
@@ -100,7 +99,7 @@ RULES = {
     ),
     "speaker as prefix": (
         lambda: (
-            rewrite("utt2spk", "s1-u2 s1", "s1-u2 s2"),
+            replace_in("utt2spk", "s1-u2 s1", "s1-u2 s2"),
             write_table("d", "spk2utt", "s1 s1-u1", "s2 s1-u2 s2-u1 s2-u2"),
         ),
         ["speaker-prefix"],
@@ -189,19 +188,19 @@ RULES = {
 }
 
 
-def test_a_directory_that_keeps_all_rules(d):
-    assert found("d") == (0, [])
-    assert found("d", "--strict", "true", "--read_samples", "true") == (0, [])
+def test_valid_directory_has_no_findings(d):
+    assert run_validate("d") == (0, [])
+    assert run_validate("d", "--strict", "true", "--read_samples", "true") == (0, [])
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_each_rule_is_checked(d, rule):
-    break_it, codes, is_error = RULES[rule]
-    break_it()
-    code, told = found("d")
-    assert set(told) == set(codes)
+def test_violation_is_reported(d, rule):
+    violate, codes, is_error = RULES[rule]
+    violate()
+    code, reported = run_validate("d")
+    assert set(reported) == set(codes)
     assert code == int(is_error)
-    assert found("d", "--strict", "true")[0] == int(bool(codes))
+    assert run_validate("d", "--strict", "true")[0] == int(bool(codes))
 
 
 SEGMENTS = {
@@ -215,18 +214,15 @@ SEGMENTS = {
 
 
 @pytest.mark.parametrize("row", SEGMENTS)
-def test_segments_are_refused_with_what_is_wrong_in_them(d, row):
-    rest = [f"{key} {key} 0 0.5" for key in IDS[1:]]
-    write_table("d", "segments", row, *rest)
-    code, told = found("d", severities=("error",))
-    assert (code, told) == (1, ["segments", *SEGMENTS[row]])
+def test_segments_are_errors_and_their_rows_are_checked(d, row):
+    valid_rows = [f"{key} {key} 0 0.5" for key in IDS[1:]]
+    write_table("d", "segments", row, *valid_rows)
+    code, reported = run_validate("d", severities=("error",))
+    assert (code, reported) == (1, ["segments", *SEGMENTS[row]])
 
 
-def test_no_utterance_is_needed_to_see_what_is_wrong(d):
+def test_directory_without_utterances_is_checked_completely(d):
     write_table("d", "wav.scp")
-    code, told = found("d", severities=("error",))
-    assert code == 1 and "no-utterances" in told and told.count("unknown-id") >= 8
-
-
-def test_noise_is_what_the_fixtures_are_made_of():
-    assert not (noise(1) == noise(2)).all()
+    code, reported = run_validate("d", severities=("error",))
+    assert code == 1 and "no-utterances" in reported
+    assert reported.count("unknown-id") >= 8

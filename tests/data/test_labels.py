@@ -1,4 +1,4 @@
-"""Labels taken away, corpora combined, labels made into outputs and tags."""
+"""Removing transcripts, combining corpora, and making outputs and tags from labels."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
 
 
-def corpus(root, name, outputs, count=8, speaker=None, **labels):
+def make_corpus(root, name, outputs, count=8, speaker=None, **labels):
     audio = root / "silence.wav"
     if not audio.exists():
         write_audio(audio, [0.0] * 8000, 16000)
@@ -26,12 +26,12 @@ def corpus(root, name, outputs, count=8, speaker=None, **labels):
 
 
 def labelled(folder, output):
-    return {one.utt_id for one in read_directory(folder) if output in one.texts}
+    return {item.utt_id for item in read_directory(folder) if output in item.texts}
 
 
-def test_larger_shares_take_what_smaller_ones_do(tmp_path, capsys):
-    source = corpus(tmp_path, "a", ["surface", "meaning"], 40)
-    left = {}
+def test_larger_share_removes_all_that_a_smaller_one_does(tmp_path, capsys):
+    source = make_corpus(tmp_path, "a", ["surface", "meaning"], 40)
+    remaining = {}
     for share in ("0", "0.25", "0.5", "0.9"):
         target = tmp_path / share
         assert (
@@ -51,24 +51,24 @@ def test_larger_shares_take_what_smaller_ones_do(tmp_path, capsys):
             )
             == 0
         )
-        left[share] = labelled(target, "surface")
+        remaining[share] = labelled(target, "surface")
         assert len(labelled(target, "meaning")) == len(read_directory(target)) == 40
-    assert [len(ids) for ids in left.values()] == [40, 30, 20, 4]
-    assert left["0.9"] < left["0.5"] < left["0.25"] < left["0"]
+    assert [len(ids) for ids in remaining.values()] == [40, 30, 20, 4]
+    assert remaining["0.9"] < remaining["0.5"] < remaining["0.25"] < remaining["0"]
     assert "20 surface" in capsys.readouterr().out
     dropped = (tmp_path / "0.9/dropped.tsv").read_text().splitlines()
     assert len(dropped) == 37 and dropped[1].endswith("\tlabel of surface")
 
 
-def test_order_depends_on_seed_and_output_alone():
+def test_order_depends_only_on_ids_seed_and_output():
     ids = [f"s-{i}" for i in range(50)]
     assert random_order(ids, "surface", 0) == random_order(ids[::-1], "surface", 0)
     assert random_order(ids, "surface", 0) != random_order(ids, "surface", 1)
     assert random_order(ids, "surface", 0) != random_order(ids, "meaning", 0)
 
 
-def test_complete_part(tmp_path):
-    source = corpus(tmp_path, "a", ["surface", "meaning"], 10)
+def test_complete_keeps_only_fully_labelled_utterances(tmp_path):
+    source = make_corpus(tmp_path, "a", ["surface", "meaning"], 10)
     options = [
         "--input",
         str(source),
@@ -82,13 +82,13 @@ def test_complete_part(tmp_path):
     options += ["--output"]
     assert drop_labels.main([*options, str(tmp_path / "all")]) == 0
     assert drop_labels.main([*options, str(tmp_path / "part"), "--complete", "true"]) == 0
-    kept = {one.utt_id for one in read_directory(tmp_path / "part")}
+    kept = {item.utt_id for item in read_directory(tmp_path / "part")}
     assert kept == labelled(tmp_path / "all", "surface")
-    assert len(read_table(tmp_path / "all/text.surface")) == 10  # completed by <na>
+    assert len(read_table(tmp_path / "all/text.surface")) == 10  # filled with <na>
 
 
 @pytest.mark.parametrize(
-    ("options", "named"),
+    ("options", "message"),
     [
         (["--share", "1.5", "--output_name", "surface"], "share 1.5"),
         (["--share", "0.5", "--output_name", "l1"], "no utterance has a transcript for 'l1'"),
@@ -108,35 +108,35 @@ def test_complete_part(tmp_path):
         (["--share", "0.5", "--output_name", "surface", "--outputs", "meaning"], "'surface'"),
     ],
 )
-def test_wrong_wishes(tmp_path, options, named):
-    source = corpus(tmp_path, "a", ["surface", "meaning"], 4)
-    with pytest.raises(UserError, match=named):
+def test_invalid_options_raise_user_error(tmp_path, options, message):
+    source = make_corpus(tmp_path, "a", ["surface", "meaning"], 4)
+    with pytest.raises(UserError, match=message):
         drop_labels.main(["--input", str(source), "--output", str(tmp_path / "out"), *options])
 
 
-def test_three_corpora_become_one(tmp_path, capsys):
+def test_combined_corpora_keep_all_utterances(tmp_path, capsys):
     sources = [
-        corpus(tmp_path, "both", ["surface", "meaning"], 3),
-        corpus(tmp_path, "read", ["meaning"], 4, l1="Hindi"),
-        corpus(tmp_path, "heard", ["surface"], 2),
+        make_corpus(tmp_path, "both", ["surface", "meaning"], 3),
+        make_corpus(tmp_path, "read", ["meaning"], 4, l1="Hindi"),
+        make_corpus(tmp_path, "phonetic", ["surface"], 2),
     ]
     target = tmp_path / "all"
     assert combine.main(["--inputs", *map(str, sources), "--output", str(target)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == (
         f"{target}: 9 utterances, labelled: 5 surface, 7 meaning"
     )
-    found = {one.utt_id: one for one in read_directory(target)}
+    combined = {item.utt_id: item for item in read_directory(target)}
     for source in sources:
-        for one in read_directory(source):
-            assert found.pop(one.utt_id) == one
-    assert not found
+        for utterance in read_directory(source):
+            assert combined.pop(utterance.utt_id) == utterance
+    assert not combined
 
 
-def test_a_corpus_with_label_tables_alone(tmp_path, capsys):
-    """It trains the outputs that stage 4 makes of them, and stage 4 keeps it."""
+def test_corpus_with_only_label_tables_is_combined_and_kept(tmp_path, capsys):
+    """It trains the outputs that stage 4 makes from label tables."""
     sources = [
-        corpus(tmp_path, "read", ["meaning"], 3),
-        corpus(tmp_path, "accents", [], 2, l1="Hindi"),
+        make_corpus(tmp_path, "read", ["meaning"], 3),
+        make_corpus(tmp_path, "accents", [], 2, l1="Hindi"),
     ]
     target = tmp_path / "all"
     command = [
@@ -157,40 +157,40 @@ def test_a_corpus_with_label_tables_alone(tmp_path, capsys):
         f"{sources[1]}: 2 utterances, labelled: 0 surface, 0 meaning, 2 l1",
         f"{target}: 5 utterances, labelled: 0 surface, 3 meaning, 2 l1",
     ]
-    rule = FilterOptions(
+    options = FilterOptions(
         ("surface", "meaning", "l1"), labels={"l1": "utt2l1"}, tags=(("meaning", "l1"),)
     )
-    lines = filter_directory(target, tmp_path / "dump", rule)
+    lines = filter_directory(target, tmp_path / "dump", options)
     assert "5 of 5 utterances kept" in lines[0]
     assert read_table(tmp_path / "dump/text.l1")["accents-1"] == "Hindi"
     assert read_table(tmp_path / "dump/text.meaning")["accents-1"] == "<na>"
 
 
-def test_corpora_that_collide_or_have_nothing(tmp_path):
-    a = corpus(tmp_path, "a", ["meaning"])
-    twin = corpus(tmp_path, "twin", ["meaning"], speaker="a")
-    other = corpus(tmp_path, "other", ["meaning"], 2, speaker="b")
+def test_corpora_with_common_ids_or_without_labels_raise_user_error(tmp_path):
+    a = make_corpus(tmp_path, "a", ["meaning"])
+    twin = make_corpus(tmp_path, "twin", ["meaning"], speaker="a")
+    other = make_corpus(tmp_path, "other", ["meaning"], 2, speaker="b")
     (other / "utt2spk").write_text("b-0 a\nb-1 a\n")
-    empty = corpus(tmp_path, "empty", ["canonical"])
-    for second, named in (
+    empty = make_corpus(tmp_path, "empty", ["canonical"])
+    for second, message in (
         (twin, "utterance a-0 is in"),
         (other, "speaker a is in"),
         (empty, "no utterance has a transcript for surface or meaning"),
         (a, "twice"),
     ):
-        with pytest.raises(UserError, match=named):
+        with pytest.raises(UserError, match=message):
             combine.main(["--inputs", str(a), str(second), "--output", str(tmp_path / "out")])
     assert not (tmp_path / "out/wav.scp").exists()
 
 
-def test_labels_become_outputs_and_tags(tmp_path):
-    source = corpus(tmp_path, "a", ["meaning"], 2, l1="Mandarin Chinese", lang="en")
+def test_labels_become_outputs_and_inline_tags(tmp_path):
+    source = make_corpus(tmp_path, "a", ["meaning"], 2, l1="Mandarin Chinese", lang="en")
     outputs = ("surface", "meaning", "l1", "language")
-    rule = FilterOptions(
+    options = FilterOptions(
         outputs, labels={"l1": "utt2l1", "language": "utt2lang"}, tags=(("meaning", "l1"),)
     )
     target = tmp_path / "out"
-    filter_directory(source, target, rule)
+    filter_directory(source, target, options)
     assert read_table(target / "text.l1") == dict.fromkeys(("a-0", "a-1"), "Mandarin_Chinese")
     assert read_table(target / "text.language") == dict.fromkeys(("a-0", "a-1"), "en")
     assert read_table(target / "text.meaning")["a-1"] == "t1 <l1:Mandarin_Chinese>"

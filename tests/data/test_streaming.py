@@ -1,4 +1,4 @@
-"""Directories written as utterances come are those that `write_directory` writes at once."""
+"""`DirectoryWriter` writes the same directories as `write_directory`."""
 
 import filecmp
 import tempfile
@@ -22,7 +22,7 @@ LABELS = st.none() | st.sampled_from(["ko", "en", "x y"])
 @st.composite
 def utterances(draw):
     ids = draw(st.dictionaries(st.tuples(NAMES, NAMES), st.just(None), min_size=1, max_size=12))
-    found = [
+    records = [
         Utterance(
             f"{speaker}-{name}",
             speaker,
@@ -35,10 +35,10 @@ def utterances(draw):
         )
         for speaker, name in ids
     ]
-    return sorted(found, key=lambda one: one.utt_id)
+    return sorted(records, key=lambda item: item.utt_id)
 
 
-def same(first, second):
+def are_equal(first, second):
     names = {path.name for folder in (first, second) for path in folder.iterdir()}
     match, _, _ = filecmp.cmpfiles(first, second, names, shallow=False)
     return set(match) == names
@@ -46,52 +46,52 @@ def same(first, second):
 
 @settings(max_examples=60, deadline=None)
 @given(utterances(), utterances())
-def test_both_ways_write_the_same_also_over_an_earlier_directory(earlier, later):
+def test_both_write_the_same_files_also_over_an_earlier_directory(earlier, later):
     with tempfile.TemporaryDirectory() as folder:
         first, second = Path(folder, "a"), Path(folder, "b")
-        for these in (earlier, later):
-            write_directory(first, these)
+        for records in (earlier, later):
+            write_directory(first, records)
             with DirectoryWriter(second) as writer:
-                for one in these:
-                    writer.add(one)
-            assert same(first, second)
+                for utterance in records:
+                    writer.add(utterance)
+            assert are_equal(first, second)
 
 
-def one(utt_id="s1-1", speaker="s1", audio="a.wav", **texts):
+def record(utt_id="s1-1", speaker="s1", audio="a.wav", **texts):
     return Utterance(utt_id, speaker, audio, texts)
 
 
 @pytest.mark.parametrize(
-    ("bad", "complaint"),
+    ("invalid", "message"),
     [
-        ([one("s1-2"), one("s1-1")], "s1-1: out of order"),
-        ([one(), one()], "s1-1: two utterances have this id"),
-        ([one("a-1", "a"), one("a-b-1", "a-b"), one("a-c", "a")], "not sorted by speaker"),
-        ([one(audio=" a.wav")], "begins or ends with whitespace"),
-        ([one(audio="")], "is empty"),
-        ([one(audio="a\nb.wav")], "control characters"),
-        ([one(audio="\udcb0.wav")], "cannot be written as UTF-8"),
-        ([one(speaker="s 1")], "speaker 's 1' has whitespace"),
-        ([one(meaning="\u200b ")], "the meaning transcript is empty"),
+        ([record("s1-2"), record("s1-1")], "s1-1: out of order"),
+        ([record(), record()], "s1-1: two utterances have this id"),
+        ([record("a-1", "a"), record("a-b-1", "a-b"), record("a-c", "a")], "not sorted by speaker"),
+        ([record(audio=" a.wav")], "begins or ends with whitespace"),
+        ([record(audio="")], "is empty"),
+        ([record(audio="a\nb.wav")], "control characters"),
+        ([record(audio="\udcb0.wav")], "cannot be written as UTF-8"),
+        ([record(speaker="s 1")], "speaker 's 1' has whitespace"),
+        ([record(meaning="\u200b ")], "the meaning transcript is empty"),
         ([Utterance("s1-1", "s1", "a.wav", {"a.b": "x"})], "'a.b' is not a valid output name"),
-        ([one("s1 1")], "has whitespace"),
+        ([record("s1 1")], "has whitespace"),
     ],
 )
-def test_what_cannot_be_written_leaves_the_earlier_directory(tmp_path, bad, complaint):
-    write_directory(tmp_path / "a", [one("s0-0", "s0", meaning="이전")])
+def test_invalid_records_leave_the_earlier_directory_unchanged(tmp_path, invalid, message):
+    write_directory(tmp_path / "a", [record("s0-0", "s0", meaning="이전")])
     before = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
-    with pytest.raises(UserError, match=complaint), DirectoryWriter(tmp_path / "a") as writer:
-        for utterance in bad:
+    with pytest.raises(UserError, match=message), DirectoryWriter(tmp_path / "a") as writer:
+        for utterance in invalid:
             writer.add(utterance)
     assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == before
 
 
-def test_further_tables_are_written_and_removed_when_they_are_not(tmp_path):
+def test_further_tables_are_written_and_stale_ones_removed(tmp_path):
     with DirectoryWriter(tmp_path, ["utt2topik"]) as writer:
-        writer.add(one(), {"utt2topik": "4"})
+        writer.add(record(), {"utt2topik": "4"})
         with pytest.raises(ValueError, match="not a table"):
-            writer.add(one("s1-2"), {"utt2other": "4"})
+            writer.add(record("s1-2"), {"utt2other": "4"})
     assert (tmp_path / "utt2topik").read_text() == "s1-1 4\n"
     with DirectoryWriter(tmp_path, ["utt2topik"]) as writer:
-        writer.add(one())
+        writer.add(record())
     assert not (tmp_path / "utt2topik").exists()

@@ -1,4 +1,4 @@
-"""Whatever the texts and ids: what is written is read back, and checking finds nothing in it."""
+"""For any texts and ids: reading returns what was written, and validation finds no error."""
 
 import tempfile
 import unicodedata
@@ -28,7 +28,7 @@ ID_CHARACTERS = st.one_of(
 
 def composed(name):
     name = unicodedata.normalize("NFC", name)
-    return "x" if id_problem(name) else name  # "<na>", say
+    return "x" if id_problem(name) else name  # e.g. "<na>"
 
 
 IDS = st.text(ID_CHARACTERS, min_size=1, max_size=12).map(composed)
@@ -39,7 +39,7 @@ OUTPUTS = st.sampled_from(["surface", "meaning", "canonical", "tones"])
 def utterances(draw):
     speaker = draw(IDS)
     utt_id = speaker + "-" + draw(IDS)
-    if id_problem(utt_id):  # composes to something else at the joint
+    if id_problem(utt_id):  # the last and the first character compose
         utt_id = speaker + "-1"
     texts = draw(st.dictionaries(OUTPUTS, FILLED_TEXTS))
     labels = {name: draw(st.none() | FILLED_TEXTS) for name in ("lang", "l1", "domain")}
@@ -47,39 +47,40 @@ def utterances(draw):
     return Utterance(utt_id, speaker, f"a/{draw(IDS)}.wav", texts, **labels)
 
 
-SETS = st.lists(utterances(), min_size=1, max_size=5, unique_by=lambda one: one.utt_id)
+SETS = st.lists(utterances(), min_size=1, max_size=5, unique_by=lambda item: item.utt_id)
 
 
-def expected(one):
-    """The record after normalisation, which is all that writing may change."""
-    texts = {name: normalize(text) for name, text in one.texts.items() if normalize(text) != NA}
+def normalised(utterance):
+    """Return the record after normalisation, the only change that writing may make."""
+    texts = {name: normalize(text) for name, text in utterance.texts.items()}
+    texts = {name: text for name, text in texts.items() if text != NA}
     labels = {}
     for name in ("lang", "l1", "domain", "band"):
-        value = getattr(one, name)
+        value = getattr(utterance, name)
         value = normalize(value) if value else None
         labels[name] = None if value == NA else value
-    return Utterance(one.utt_id, one.speaker, one.audio, texts, **labels)
+    return Utterance(utterance.utt_id, utterance.speaker, utterance.audio, texts, **labels)
 
 
 @settings(max_examples=40, deadline=None)
 @given(SETS, st.booleans())
-def test_directories_come_back(records, fill):
+def test_directories_are_read_back_and_valid(records, fill):
     with tempfile.TemporaryDirectory() as folder:
         write_directory(folder, records, fill_missing=("surface", "meaning") if fill else ())
-        wanted = sorted((expected(one) for one in records), key=lambda one: one.utt_id.encode())
-        assert read_directory(folder) == wanted
-        allowed = {"sentinel"}  # a transcript that quotes the sentinel is kept, and reported
+        expected = sorted(map(normalised, records), key=lambda item: item.utt_id.encode())
+        assert read_directory(folder) == expected
+        allowed = {"sentinel"}  # a transcript that contains the sentinel is kept and reported
         findings = validate_directory(folder, check_audio=False)
         errors = {finding.code for finding in findings if finding.severity == "error"}
         assert errors <= allowed
         first = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
-        write_directory(folder, wanted, fill_missing=("surface", "meaning") if fill else ())
+        write_directory(folder, expected, fill_missing=("surface", "meaning") if fill else ())
         assert {path.name: path.read_bytes() for path in Path(folder).iterdir()} == first
 
 
 @settings(max_examples=200, deadline=None)
 @given(TEXTS)
-def test_the_quick_way_of_normalising_is_the_same(text):
+def test_fast_normalisation_equals_the_full_one(text):
     assert normalized(text) == normalize(text)
     assert unicodedata.is_normalized("NFC", normalized(text))
     assert normalized(normalized(text)) == normalized(text)
@@ -87,7 +88,7 @@ def test_the_quick_way_of_normalising_is_the_same(text):
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=60))
-def test_no_bytes_crash_the_reader(content):
+def test_any_bytes_are_read_or_reported(content):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "text")
         path.write_bytes(content)

@@ -82,16 +82,16 @@ def check_shared_audio(checked: Checked, other: Path) -> None:
     options = checked.options
     lengths = {(info.frames, info.rate) for info in checked.audio.values()}
     candidates = []  # recordings of `other` whose length occurs in this directory
-    sources = _sources_of_lengths(other, {frames for frames, _ in lengths}, options.allow_pipes)
-    infos = _parallel_map(lambda item: _try_info(item[1]), sources, options.nj)
-    for (key, source), info in zip(sources, infos, strict=True):
+    other_sources = _sources_of_lengths(other, {frames for frames, _ in lengths}, options.allow_pipes)
+    infos = _parallel_map(lambda item: _try_info(item[1]), other_sources, options.nj)
+    for (key, source), info in zip(other_sources, infos, strict=True):
         if info is not None and (info.frames, info.rate) in lengths:
             candidates.append((key, source, (info.frames, info.rate)))
     common_lengths = {length for _, _, length in candidates}
-    own_sources = dict(zip(checked.ids, checked.sources, strict=True))
-    own = [k for k, info in checked.audio.items() if (info.frames, info.rate) in common_lengths]
-    own_digests = _parallel_map(lambda key: _try_digest(own_sources[key]), own, options.nj)
-    by_digest = dict(zip(own_digests, own, strict=True))
+    sources = dict(zip(checked.ids, checked.sources, strict=True))
+    keys = [k for k, info in checked.audio.items() if (info.frames, info.rate) in common_lengths]
+    known_digests = _parallel_map(lambda key: _try_digest(sources[key]), keys, options.nj)
+    by_digest = dict(zip(known_digests, keys, strict=True))
     digests = _parallel_map(lambda item: _try_digest(item[1]), candidates, options.nj)
     for (other_key, _, _), digest in zip(candidates, digests, strict=True):
         if digest and digest in by_digest:

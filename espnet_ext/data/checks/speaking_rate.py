@@ -31,7 +31,7 @@ def check_speaking_rate(checked: Checked) -> None:
                 "listen to it: check that the audio is complete and the transcript belongs to it"
             )
             if rate > _MAX_RATE.get(script, _MAX_RATE[""]) and size >= _MIN_UNITS:
-                message = f"{size} {units} in {info.seconds:.2f} s: nobody speaks so fast"
+                message = f"{size} {units} in {info.seconds:.2f} s: too many to be spoken"
                 checked.add(WARNING, "too-fast", (file, line, key), message, remedy)
             elif rate < _MIN_RATE and info.seconds >= _LONG:
                 message = f"{size} {units} in {info.seconds:.2f} s: something is not transcribed"

@@ -36,8 +36,8 @@ SCRIPTS = {
     ),
 }
 _SCRIPT_OF_NAME = {"Cjk": "Han", "Ideographic": "Han"}  # by the first word of the Unicode name
-# Scripts with letters that look alike; both in one word are a typing or recognition error.
-_LOOK_ALIKE = ({"Latin", "Cyrillic"}, {"Latin", "Greek"}, {"Cyrillic", "Greek"})
+# Scripts with letters of the same shape; both in one word are a typing or recognition error.
+_SIMILAR = ({"Latin", "Cyrillic"}, {"Latin", "Greek"}, {"Cyrillic", "Greek"})
 _RESERVED = re.compile(r"(?<!\S)(?:</?s>|#0|<blank>|<unk>|<space>|<sos/eos>)(?!\S)")
 _MARKUP = frozenset("<>[]{}()|\\/@#*_=~^")
 _PHONE_LIKE = frozenset(("ERR", "SIL", "SPN", "SP"))
@@ -162,7 +162,7 @@ class _Scripts:
         self.only: Counter[str] = Counter()  # script → rows in this script only
         self.partly: Counter[str] = Counter()  # script → rows in this and other scripts
         self.examples: dict[str, list[TextRow]] = {}  # script → rows in this script only
-        self.mixed_words: list[TextRow] = []  # line, id, a word in two scripts that look alike
+        self.mixed_words: list[TextRow] = []  # line, id, a word in two similar scripts
         self.phonetic = self.not_phonetic = 0  # rows in Latin letters that are, or aren't, phones
         self.not_phonetic_rows: list[TextRow] = []
 
@@ -192,9 +192,9 @@ class _Scripts:
 
     def _find_mixed_word(self, row: TextRow, scripts: set[str]) -> None:
         line, key, text = row
-        if any(pair <= scripts for pair in _LOOK_ALIKE):
+        if any(pair <= scripts for pair in _SIMILAR):
             for word in text.split():
-                if any(pair <= scripts_of(word) for pair in _LOOK_ALIKE):
+                if any(pair <= scripts_of(word) for pair in _SIMILAR):
                     self.mixed_words.append((line, key, word))
                     return
 
@@ -221,7 +221,7 @@ class _Scripts:
     def report(self, checked: Checked, file: Path) -> set[str]:
         """Report rows in an unexpected script or unit; return the expected scripts."""
         for line, key, word in self.mixed_words:
-            message = f"'{word}' mixes letters of scripts that look alike"
+            message = f"'{word}' mixes letters of two similar scripts"
             remedy = "type it again in one script"
             checked.add(WARNING, "mixed-scripts", (file, line, key), message, remedy)
         if self._is_phonetic:

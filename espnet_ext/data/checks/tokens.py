@@ -187,7 +187,7 @@ def _check_phones(checked: Checked, output: str) -> None:
 
 @cache
 def _build_tokenizer(options: TokenOptions) -> Tokenizer | None:
-    """Return the tokenizer of an output; None if its SentencePiece model is not there."""
+    """Return the tokenizer of an output; None without its SentencePiece model."""
     if options.token_type != "bpe":
         return build_tokenizer(options.token_type)
     model = Path(options.token_list).parent / "bpe.model"
