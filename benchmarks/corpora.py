@@ -49,7 +49,7 @@ def make(folder: Path, utterances: int) -> None:
             texts = (
                 {"answer": "음/ 저는 잘 모르겠어요."}
                 if kind == 3
-                else {"reading": READINGS[kind % 2], "heard": SURFACES[kind % 2]}  # prose: ignore
+                else {"reading": READINGS[kind % 2], "transcript": SURFACES[kind % 2]}
             )
             part = "valid" if number % 8 == 0 else "train"
             parts[part][stem] = encoded(label505(stem, speaker, **texts))
@@ -72,23 +72,25 @@ def forget(folder: Path) -> None:
 def measure(what: str, corpus: str, nj: int) -> None:
     """Measure in this process; print seconds and peak memory as JSON."""
     from functools import partial
+    from itertools import batched
 
     from espnet_ext.bin import prepare
     from espnet_ext.corpora import aihub, aihub505
-    from espnet_ext.corpora.delivered import Reader, chunks, spread, walk
-    from espnet_ext.corpora.large import Store
+    from espnet_ext.corpora.corpus_files import FileReader, parallel_map, walk
+    from espnet_ext.corpora.database import CorpusDatabase
+    from espnet_ext.corpora.preparation import Report
 
     with tempfile.TemporaryDirectory() as data:
         started = time.monotonic()
         if what == "read":
-            labels = (place for place in walk(corpus, print) if place.name.endswith(".json"))
-            count = sum(spread(partial(_load, Reader()), chunks(labels, 200), nj))
+            labels = (file for file in walk(corpus, print) if file.name.endswith(".json"))
+            count = sum(parallel_map(partial(_load, FileReader()), batched(labels, 200), nj))
         elif what == "labels":
             public_name = partial(aihub.public_stem, key="")
-            read = partial(aihub505.read_label, options=aihub505.Options())
-            with Store(data, "aihub505") as store:
-                aihub.gather(store, corpus, read, public_name, nj)
-                (count,) = store._run("SELECT COUNT(*) FROM label").fetchone()
+            read = partial(aihub505.read_label, options=aihub505.Options(), key="")
+            with CorpusDatabase(data, Report("aihub505")) as database:
+                aihub.collect_files(database, corpus, read, public_name, nj)
+                (count,) = database._execute("SELECT COUNT(*) FROM label").fetchone()
         else:
             argv = ["aihub505", "--corpus_dir", corpus, "--data_dir", data, "--nj", str(nj)]
             prepare.main(argv)
@@ -112,8 +114,8 @@ def _peak() -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def _load(reader, places) -> int:
-    return sum(json.loads(reader.read(place)) is not None for place in places)
+def _load(reader, files) -> int:
+    return sum(json.loads(reader.read(file)) is not None for file in files)
 
 
 def main() -> None:

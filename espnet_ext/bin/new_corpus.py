@@ -1,9 +1,9 @@
-"""Write a recipe for a new corpus, egs2/NAME/dual1, with a toy corpus so that it runs as it is.
+"""Write a recipe for a new corpus, egs2/NAME/dual1, with example recordings so that it runs.
 
     espnet-ext new-corpus my_corpus
     ./run.sh --recipe egs2/my_corpus/dual1 --quick true
 
-egs2/TEMPLATE/dual1/README.md goes on from there.
+egs2/TEMPLATE/dual1/README.md describes the next steps.
 """
 
 import sys
@@ -13,20 +13,22 @@ from espnet_ext.bin import cli
 
 
 def main(argv: Sequence[str] | None = None) -> int | None:
-    options = cli.parser(__doc__.partition("\n")[0])
-    options.add_argument("name", metavar="NAME", help="small letters, digits and _")
-    options.add_argument("--lang", default="en", help="language of the corpus")
-    options.add_argument("--title", default="", help="heading of its report (default: the name)")
-    options.add_argument("--root", default="", help="the repository (default: the one you are in)")
-    chosen = options.parse_args(argv)
+    parser = cli.parser(__doc__.partition("\n")[0])
+    parser.add_argument("name", metavar="NAME", help="lower-case letters, digits and _")
+    parser.add_argument("--lang", default="en", help="language of the corpus")
+    parser.add_argument("--title", default="", help="heading of its report (default: the name)")
+    parser.add_argument(
+        "--root", default="", help="root of the repository (default: the current one)"
+    )
+    args = parser.parse_args(argv)
 
-    from espnet_ext.corpora import skeleton
+    from espnet_ext.corpora import new_recipe
 
-    recipe = skeleton.create(chosen.name, chosen.root, lang=chosen.lang, title=chosen.title)
-    if missing := skeleton.unsupported(chosen.lang):
+    recipe = new_recipe.create(args.name, args.root, lang=args.lang, title=args.title)
+    if missing := new_recipe.missing_support(args.lang):
         print(missing)
-    print(f"{recipe}: wrote it; to try it, in the repository's root:")
-    print(f"  ./run.sh --recipe egs2/{chosen.name}/dual1 --quick true")
+    print(f"wrote {recipe}; to try it, run in the root of the repository:")
+    print(f"  ./run.sh --recipe egs2/{args.name}/dual1 --quick true")
     return 0
 
 

@@ -1,7 +1,12 @@
-"""Corpora: a published layout in, utterances out; and the synthesis of the embedded corpus.
+"""Corpora: convert published corpora to data directories; synthesise the embedded corpus.
 
-Here belongs what knows one corpus: its folders, its annotation, its splits, its licence. Each file
-(or package) has a `prepare(...)` that returns the sets as lists of `Utterance`; corpora that do not
-fit into memory go through `large.Store`, which writes them. Not here: how data directories are
-written or checked (`data`), what all languages share about text (`text`).
+This package holds what is specific to a corpus: its folders, annotation, splits and licence.
+`registry.py` declares every corpus with its options. Its module defines
+
+- `Options`, a frozen dataclass derived from `preparation.CorpusOptions`, with one field per option;
+- `prepare(options, report)`, which returns the sets as lists of `Utterance`. A corpus that does not
+  fit into memory writes its sets with `database.CorpusDatabase` and returns None.
+
+How data directories are written and checked is in `data`; what is specific to a language is in
+`text`.
 """

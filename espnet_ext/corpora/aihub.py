@@ -1,7 +1,8 @@
-"""What the corpora of AI Hub share: labels in JSON, parts, first languages, speakers' names.
+"""What the corpora of AI Hub share: JSON labels, parts, first languages, speakers' privacy, splits.
 
-An AI Hub corpus is a tree of `{1.Training,2.Validation}/{라벨링데이터,원천데이터}`, each holding
-folders or zip archives (`TL_…`, `TS_…`, `VL_…`, `VS_…`); a label and its sound have one name.
+A corpus of AI Hub is a tree `{1.Training,2.Validation}/{라벨링데이터,원천데이터}` of folders or zip
+archives (`TL_…`, `TS_…`, `VL_…`, `VS_…`: training and validation labels and sources). A label and
+its audio file have the same name.
 """
 
 import hashlib
@@ -9,31 +10,31 @@ import hmac
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from itertools import batched
+from typing import Any, Protocol
 
-from espnet_ext.corpora import marks
-from espnet_ext.corpora.delivered import (
-    FOREIGN_SOUNDS,
-    SOUNDS,
-    Place,
-    Reader,
-    chunks,
-    decoded,
-    spread,
+from espnet_ext.corpora import korean_marks
+from espnet_ext.corpora.corpus_files import (
+    AUDIO_SUFFIXES,
+    UNSUPPORTED_AUDIO_SUFFIXES,
+    CorpusFile,
+    FileReader,
+    decode_korean,
+    parallel_map,
     walk,
 )
-from espnet_ext.corpora.large import Entry, Fault, Store
-from espnet_ext.corpora.marks import Side
-from espnet_ext.corpora.preparation import by_turns, require_folder
+from espnet_ext.corpora.database import BadLabel, CorpusDatabase, ParsedLabel
+from espnet_ext.corpora.korean_marks import Spelling, Transcript
+from espnet_ext.corpora.preparation import CorpusOptions, Report, assign_sets, require_folder
 from espnet_ext.errors import UserError
 
-SPLITS = ("auto", "official", "speakers")
 SETS = ("train", "valid", "test")
-# Written only if asked for, as they help to tell who speaks.
+# Written only with --personal true, because they help to identify a speaker.
 PERSONAL_TABLES = ("utt2birthyear", "utt2country", "utt2gender", "utt2topik")
+# Code, then the names that labels use
 _LANGUAGES = """
     ko 한국어 korean, en 영어 english, zh 중국어 chinese, zh mandarin, ja 일본어 japanese,
     vi 베트남어 vietnamese, th 태국어 thai, ru 러시아어 russian, mn 몽골어 mongolian,
@@ -50,19 +51,75 @@ LANGUAGES = {name: row.split()[0] for row in _LANGUAGES.split(",") for name in r
 _CODE = re.compile(r"[A-Za-z]{0,4}\d{2,8}")  # a speaker's number, not a name
 _TOKEN = re.compile(r"(?=(?:[A-Za-z]*\d){2})(?!(?:\d*[A-Za-z]){6})[A-Za-z0-9]{2,14}")
 _PART = re.compile(r"training|validation|(?<![a-z0-9])([tv])[ls]_", re.IGNORECASE)
-_CHUNK = 200  # labels that a process reads between two reports
+_BATCH = 200  # labels per item of work of a process
 
 
 @dataclass(frozen=True)
-class Privacy:
-    """What of a speaker may stand in data directories."""
+class LearnerOptions(CorpusOptions):
+    """Options of the corpora of learners' speech."""
 
-    personal: bool = False  # birth year, country, gender, grade
-    key: str = ""  # makes pseudonyms that others cannot make
+    corpus_dir: str | os.PathLike = ""  # folder with archives or unpacked files, or one archive
+    split: str = "auto"  # "official", "speakers" or "auto"; see `split`
+    disfluencies: str = "keep"  # fillers and repetitions in the surface: "keep" or "drop"
+    # A surface with unintelligible words: "unlabelled", or "drop" for these words only.
+    unintelligible: str = "unlabelled"
+    personal: bool = False  # also write `PERSONAL_TABLES`
+    pseudonym_key_file: str = ""  # file with a secret key for pseudonyms
+
+
+class LabelReader(Protocol):
+    """Returns the utterance of a label; must not raise."""
+
+    def __call__(
+        self, content: bytes, file: CorpusFile, options: Any, key: str
+    ) -> ParsedLabel | BadLabel: ...
+
+
+class PublicStem(Protocol):
+    """Returns the stem of a file without personal data; `key` is for pseudonyms."""
+
+    def __call__(self, stem: str, key: str) -> str: ...
+
+
+def prepare_learners(
+    options: LearnerOptions,
+    report: Report,
+    *,
+    title: str,
+    how_to_get: str,
+    read_label: LabelReader,
+    public_stem: PublicStem,
+) -> None:
+    """Write `<data_dir>/<lang>/{train,valid,test}` of a corpus of learners' speech.
+
+    Args:
+        options, report: As for every corpus.
+        title: Name of the corpus in messages.
+        how_to_get: Remedy where the corpus is not found.
+        read_label: Parser of the labels.
+        public_stem: Makes ids from file names.
+    """
+    key = read_key(options.pseudonym_key_file)
+    root = require_corpus(options.corpus_dir, title, how_to_get)
+    public_name = partial(public_stem, key=key)
+    with CorpusDatabase(options.data_dir, report) as database:
+        read = partial(read_label, options=options, key=key)
+        collect_files(database, root, read, public_name, options.nj)
+        database.join(public_name, skip_unreadable=options.skip_unreadable)
+        database.check_audio(options.nj, skip_unreadable=options.skip_unreadable)
+        set_of = split(database.parts_and_speakers(), options.split, report)
+        database.write(set_of, SETS, tables=PERSONAL_TABLES, quick=options.quick)
+
+
+# -- privacy
 
 
 def read_key(path: str) -> str:
-    """The secret in a file, for `Privacy.key`; none without a file."""
+    """Return the secret key in a file, or "" without a file.
+
+    Raises:
+        UserError: The file cannot be read, or is empty.
+    """
     if not path:
         return ""
     try:
@@ -72,62 +129,94 @@ def read_key(path: str) -> str:
         remedy = "correct --pseudonym_key_file, or leave it out"
         raise UserError(f"{path}: cannot read: {error.strerror}", remedy) from None
     if not key:
-        raise UserError(f"{path}: is empty", "write a long secret into it, and keep it")
+        raise UserError(f"{path}: is empty", "write a long secret key into it, and keep it")
     return key
 
 
+def pseudonym(name: str, key: str) -> str:
+    """Return a code for a name, always the same for the same key.
+
+    Without a key, anyone with a list of names can find the name by trying them all.
+    """
+    secret, message = (text.encode("utf-8", "surrogatepass") for text in (key, name))
+    return hmac.new(secret, message, hashlib.sha256).hexdigest()[:12]
+
+
+def public_speaker(name: str, key: str) -> str:
+    """Return the speaker's code as published, or a pseudonym if it may be a name.
+
+    >>> public_speaker("EN0123", ""), public_speaker("김철수", "")
+    ('EN0123', 'spk44402711024d')
+    """
+    return name if _CODE.fullmatch(name) else f"spk{pseudonym(name, key)}"
+
+
+def public_stem(stem: str, key: str) -> str:
+    """Return a file's stem if it consists of codes and numbers, else a pseudonym.
+
+    >>> public_stem("EN10QC226_EN0005_20210801", "")
+    'EN10QC226_EN0005_20210801'
+    """
+    if all(_TOKEN.fullmatch(token) for token in stem.split("_")) and len(stem) <= 80:
+        return stem
+    return f"u{pseudonym(stem, key)}"
+
+
+# -- labels
+
+
 def load_label(content: bytes) -> dict[str, Any]:
-    """A label's JSON object; ValueError with what is wrong otherwise.
+    """Return the JSON object of a label; otherwise raise ValueError with the reason.
 
     >>> load_label("{\\"fileName\\": \\"가.wav\\"}".encode("cp949"))
     {'fileName': '가.wav'}
     """
-    text = decoded(content)
+    text = decode_korean(content)
     try:
         value = json.loads(text)
     except RecursionError:
-        raise ValueError("is nested without end") from None
+        raise ValueError("is nested too deep") from None
     except ValueError as error:
-        raise ValueError(f"is no JSON: '{error}'") from None
+        raise ValueError(f"is not JSON: '{error}'") from None
     if not isinstance(value, dict):
-        raise ValueError("is no JSON object")
+        raise ValueError("is not a JSON object")
     return value
 
 
-def value_of(data: Any, *path: str) -> str:
-    """The text (or number) at a path of a label; "" if there is none.
+def value_at(data: Any, *path: str) -> str:
+    """Return the text or number at a path of a label as text, or "".
 
-    >>> value_of({"a": {"b": " c "}}, "a", "b"), value_of({"a": 1}, "a", "b"), value_of([], "a")
+    >>> value_at({"a": {"b": " c "}}, "a", "b"), value_at({"a": 1}, "a", "b"), value_at([], "a")
     ('c', '', '')
     """
     for name in path:
         if not isinstance(data, dict):
             return ""
         data = data.get(name)
-    if type(data) is str:  # nearly always
+    if type(data) is str:  # the most common case
         return data.strip()
     if isinstance(data, bool) or not isinstance(data, str | int | float):
         return ""
     try:
         return str(data).strip()
-    except ValueError:  # a number of thousands of digits
+    except ValueError:  # a number with thousands of digits
         return ""
 
 
-def no_text(data: Any, *path: str) -> str:
-    """Why `value_of` found nothing at a path.
+def why_no_value(data: Any, *path: str) -> str:
+    """Return why `value_at` found nothing at a path.
 
-    >>> no_text({"a": [" b "]}, "a"), no_text({"a": ""}, "a"), no_text({}, "a")
-    ('a is no text', 'a is empty', 'a is empty')
+    >>> why_no_value({"a": [" b "]}, "a"), why_no_value({"a": ""}, "a"), why_no_value({}, "a")
+    ('a is not text', 'a is empty', 'a is empty')
     """
     for name in path:
         data = data.get(name) if isinstance(data, dict) else None
     is_text = data is None or (isinstance(data, str | int | float) and not isinstance(data, bool))
-    return f"{path[-1]} is {'empty' if is_text else 'no text'}"
+    return f"{path[-1]} is {'empty' if is_text else 'not text'}"
 
 
 def part_of(name: str) -> str:
-    """The part of the published corpus that a path within it belongs to.
+    """Return the published part of a file, by its path in the corpus: "train", "valid" or "".
 
     >>> part_of("01.데이터/1.Training/a"), part_of("VL_3. 일본어.zip/a"), part_of("a")
     ('train', 'valid', '')
@@ -138,64 +227,21 @@ def part_of(name: str) -> str:
     return "train" if (match[1] or match[0]).lower()[0] == "t" else "valid"
 
 
-def language_of(*names: str) -> str:
-    """A first language's code, from the first name that is known; else the first name as it is.
+def language_code(*names: str) -> str:
+    """Return the code of the first language name that is known, else the first name as it is.
 
-    >>> language_of("", "베트남어"), language_of("English"), language_of("에스페란토어", "기타")
+    >>> language_code("", "베트남어"), language_code("English"), language_code("에스페란토어")
     ('vi', 'en', '에스페란토어')
     """
     for name in names:
-        if known := LANGUAGES.get(name.lower()):
-            return known
+        if code := LANGUAGES.get(name.lower()):
+            return code
     first = next((name for name in names if name), "")
     return re.sub(r"[^\w-]+", "_", first)[:40].strip("_")
 
 
-def pseudonym(name: str, key: str) -> str:
-    """The same code for the same name, from which the name cannot be read.
-
-    Without a key whoever has a list of names can try them all; with one, only its owner.
-    """
-    secret, message = (text.encode("utf-8", "surrogatepass") for text in (key, name))
-    return hmac.new(secret, message, hashlib.sha256).hexdigest()[:12]
-
-
-def public_speaker(name: str, key: str) -> str:
-    """A speaker's code as published, or a pseudonym where it could be a name.
-
-    >>> public_speaker("EN0123", ""), public_speaker("김철수", "")
-    ('EN0123', 'spk44402711024d')
-    """
-    return name if _CODE.fullmatch(name) else f"spk{pseudonym(name, key)}"
-
-
-def public_stem(stem: str, key: str) -> str:
-    """A file's name where it is made of codes and numbers alone, else a pseudonym.
-
-    >>> public_stem("EN10QC226_EN0005_20210801", "")
-    'EN10QC226_EN0005_20210801'
-    """
-    if all(_TOKEN.fullmatch(token) for token in stem.split("_")) and len(stem) <= 80:
-        return stem
-    return f"u{pseudonym(stem, key)}"
-
-
-def prompt_text(prompt: str) -> tuple[Side, tuple[str, ...]]:
-    """What was to be read, without glosses in brackets, and what was odd.
-
-    A prompt is plain text: brackets that do not pair are punctuation there.
-
-    >>> prompt_text("1) 밀라노(Milano)에 갔다.")[0].text, prompt_text("밀라노(Milano)에")[0].text
-    ('1 밀라노 Milano 에 갔다', '밀라노에')
-    """
-    read = marks.read(prompt, disfluent=(), unintelligible="drop", alone="drop")
-    if read.spelled.text or not (plain := marks.clean(prompt)):
-        return read.spelled, read.counts
-    return Side(plain), ("texts to be read with odd brackets, which are taken for punctuation",)
-
-
 def birth_year(text: str) -> str:
-    """Four digits, or nothing.
+    """Return a year of four digits, or "".
 
     >>> birth_year("1991"), birth_year("91년생")
     ('1991', '')
@@ -203,62 +249,100 @@ def birth_year(text: str) -> str:
     return text if re.fullmatch(r"(?:19|20)\d\d", text) else ""
 
 
-# -- reading
+def personal_tables(birthyear: str, country: str, gender: str, topik: str) -> dict[str, str]:
+    """Return the values of `PERSONAL_TABLES` of an utterance; empty ones are left out."""
+    values = {
+        "utt2birthyear": birth_year(birthyear),
+        "utt2country": korean_marks.clean(country),
+        "utt2gender": korean_marks.clean(gender),
+        "utt2topik": korean_marks.clean(topik),
+    }
+    return {name: value for name, value in values.items() if value}
 
 
-def gather(
-    store: Store,
+def parse_surface(text: str, options: LearnerOptions) -> Transcript:
+    """Parse a transcript of what a learner said."""
+    return korean_marks.parse(
+        text,
+        disfluent=korean_marks.SPELLINGS if options.disfluencies == "keep" else (),
+        unintelligible=options.unintelligible,
+        single_bracket="drop",
+    )
+
+
+def parse_prompt(prompt: str) -> tuple[Spelling, tuple[str, ...]]:
+    """Return the text that was to be read, without glosses in brackets, and its irregularities.
+
+    A prompt is plain text: brackets that do not match are punctuation.
+
+    >>> parse_prompt("1) 밀라노(Milano)에 갔다.")[0].text, parse_prompt("밀라노(Milano)에")[0].text
+    ('1 밀라노 Milano 에 갔다', '밀라노에')
+    """
+    transcript = korean_marks.parse(
+        prompt, disfluent=(), unintelligible="drop", single_bracket="drop"
+    )
+    if transcript.spelled.text or not (plain := korean_marks.clean(prompt)):
+        return transcript.spelled, transcript.counts
+    return Spelling(plain), ("prompts with unmatched brackets, read as punctuation",)
+
+
+# -- files
+
+
+def collect_files(
+    database: CorpusDatabase,
     root: str,
-    read_label: Callable[[bytes, Place], Entry | Fault],
+    read_label: Callable[[bytes, CorpusFile], ParsedLabel | BadLabel],
     public_name: Callable[[str], str],
     nj: int,
 ) -> None:
-    """All labels (`.json`) and sounds below the root, into the store."""
+    """Add all labels (`.json`) and audio files below the root to the database."""
 
-    def labels() -> Iterator[Place]:
-        sounds: list[Place] = []
-        for place in walk(root, store.found):
-            suffix = place.suffix
+    def labels() -> Iterator[CorpusFile]:
+        audio_files: list[CorpusFile] = []
+        for file in walk(root, database.add_unreadable):
+            suffix = file.suffix
             if suffix == ".json":
-                yield place
-            elif suffix in SOUNDS:
-                sounds.append(place)
-                if len(sounds) >= 1000:
-                    store.add_audio(sounds)
-                    sounds.clear()
-            elif suffix in FOREIGN_SOUNDS:
-                store.add_foreign(place)
+                yield file
+            elif suffix in AUDIO_SUFFIXES:
+                audio_files.append(file)
+                if len(audio_files) >= 1000:
+                    database.add_audio(audio_files)
+                    audio_files.clear()
+            elif suffix in UNSUPPORTED_AUDIO_SUFFIXES:
+                database.add_unsupported_audio(file)
             else:
-                store.counts["files that are neither label nor sound"] += 1
-        store.add_audio(sounds)
+                database.report.counts["files that are neither labels nor audio"] += 1
+        database.add_audio(audio_files)
 
-    work = partial(read_labels, read_label=read_label, public_name=public_name)
-    for results in spread(work, chunks(labels(), _CHUNK), nj):
-        store.add(results)
+    read = partial(read_labels, read_label=read_label, public_name=public_name)
+    for parsed in parallel_map(read, batched(labels(), _BATCH), nj):
+        database.add_labels(parsed)
 
 
 def read_labels(
-    places: list[Place],
-    read_label: Callable[[bytes, Place], Entry | Fault],
+    files: Sequence[CorpusFile],
+    read_label: Callable[[bytes, CorpusFile], ParsedLabel | BadLabel],
     public_name: Callable[[str], str],
-) -> list[Entry | Fault]:
-    """Each place's entry or what is wrong with it."""
-    reader = Reader()
-    results: list[Entry | Fault] = []
-    for place in places:
+) -> list[ParsedLabel | BadLabel]:
+    """Read label files."""
+    reader = FileReader()
+    labels: list[ParsedLabel | BadLabel] = []
+    for file in files:
         try:
-            content = reader.read(place)
+            content = reader.read(file)
         except (OSError, ValueError) as error:
             reason = f"label cannot be read: {getattr(error, 'strerror', None) or error}"
-            results.append(Fault(public_name(place.stem), place.stem, reason))
+            labels.append(BadLabel(public_name(file.stem), file.stem, reason))
             continue
-        results.append(read_label(content, place))
+        labels.append(read_label(content, file))
     reader.close()
-    return results
+    return labels
 
 
-def require_corpus(path: str, corpus: str, remedy: str) -> str:
-    """The folder, or the one archive, that a corpus lies in."""
+def require_corpus(path: str | os.PathLike, corpus: str, remedy: str) -> str:
+    """Return the absolute path of the corpus: a folder, or one zip archive."""
+    path = os.fspath(path)
     if path.lower().endswith(".zip"):
         try:
             with open(path, "rb"):
@@ -268,38 +352,51 @@ def require_corpus(path: str, corpus: str, remedy: str) -> str:
     return require_folder(path, corpus, remedy)
 
 
-def split(store: Store, mode: str) -> Callable[[str, str], str]:
-    """What says which set a (part, speaker) is in; the rule goes to the notes.
+# -- splits
 
-    "official": the published Validation tests; of the speakers of Training every tenth validates.
-    "speakers": eight in ten speakers train, one validates, one tests. "auto": official where both
-    parts are there.
+
+def split(
+    parts_and_speakers: Sequence[tuple[str, str]], mode: str, report: Report
+) -> Callable[[str, str], str]:
+    """Return the function (part, speaker) → set, and note in the report how the sets were split.
+
+    Args:
+        parts_and_speakers: All (part, speaker) that have utterances.
+        mode: "official": the published Validation part tests; every tenth speaker of Training
+            validates. "speakers": of ten speakers, eight train, one validates, one tests. "auto":
+            "official" if both published parts are there, else "speakers".
+        report: The report of the corpus.
+    Raises:
+        UserError: A part is missing for "official", or there are fewer than three speakers.
     """
-    pairs = store.speakers()
-    of_part = {part: sorted({one for which, one in pairs if which == part}) for part, _ in pairs}
+    speakers_of = {
+        part: sorted({speaker for other, speaker in parts_and_speakers if other == part})
+        for part, _ in parts_and_speakers
+    }
     if mode == "auto":
-        mode = "official" if of_part.get("train") and of_part.get("valid") else "speakers"
-        store.notes.append(f"what is here allows --split {mode}")
-    everyone = sorted({speaker for _, speaker in pairs})
+        both_parts = speakers_of.get("train") and speakers_of.get("valid")
+        mode = "official" if both_parts else "speakers"
+        report.notes.append(f"--split auto chose {mode} for these parts")
+    speakers = sorted({speaker for _, speaker in parts_and_speakers})
     if mode == "official":
-        if missing := [part for part in ("train", "valid") if part not in of_part]:
+        if missing := [part for part in ("train", "valid") if part not in speakers_of]:
             names = {"train": "Training", "valid": "Validation"}
             what = " and ".join(names[part] for part in missing)
             raise UserError(
-                f"{store.corpus}: --split official: nothing of {what} is here",
+                f"{report.corpus}: --split official: the part {what} is missing",
                 "--split speakers, or get that part too",
             )
-        dealt = by_turns(of_part["train"], {"valid": 1})
-        both = len(set(of_part["train"]) & set(of_part["valid"]))
-        store.notes.append(
-            "split as published: Validation tests; of the speakers of Training every tenth is "
-            f"valid; {both} of the {len(of_part['valid'])} speakers of test train or validate too"
-            + ("; --split speakers keeps them apart" if both else "")
+        sets = assign_sets(speakers_of["train"], {"valid": 1})
+        shared = len(set(speakers_of["train"]) & set(speakers_of["valid"]))
+        report.notes.append(
+            "split as published: Validation is test; every tenth speaker of Training is valid; "
+            f"{shared} of the {len(speakers_of['valid'])} speakers of test are in train or valid "
+            "too" + ("; --split speakers avoids that" if shared else "")
         )
-        return lambda part, speaker: "test" if part == "valid" else dealt.get(speaker, "train")
-    if len(everyone) < 3:
-        message = f"{store.corpus}: {len(everyone)} speakers are too few to split"
-        raise UserError(message, "at least three are needed; get more of the corpus")
-    place = by_turns(everyone, {"valid": 1, "test": 1})
-    store.notes.append("split by speakers: of every ten, eight train, one valid, one test")
-    return lambda part, speaker: place[speaker]
+        return lambda part, speaker: "test" if part == "valid" else sets.get(speaker, "train")
+    if len(speakers) < 3:
+        message = f"{report.corpus}: {len(speakers)} speakers are too few to split"
+        raise UserError(message, "get more of the corpus: at least three speakers are needed")
+    set_of = assign_sets(speakers, {"valid": 1, "test": 1})
+    report.notes.append("split by speakers: of each ten, eight train, one valid, one test")
+    return lambda part, speaker: set_of[speaker]

@@ -1,142 +1,134 @@
-"""AI Hub 505, 외국인 한국어 발화 음성 데이터: foreigners' Korean, 4,300 hours, read and answered.
+"""AI Hub 505, 외국인 한국어 발화 음성 데이터: Korean of foreigners, 4,300 hours, read and answered.
 
-A label is a JSON file beside none of its sounds: `transcription.Reading` is what was to be read
-(meaning), `ReadingLabelText` what transcribers heard (surface); of a free answer there is only
-`AnswerLabelText` (surface). Names are `<L1><topic>Q<set><no>_<speaker>_<date>`.
+A label is a JSON file. For read speech, `transcription.Reading` is the prompt (meaning) and
+`ReadingLabelText` the transcript (surface). For a free answer there is only `AnswerLabelText`
+(surface). File names are `<L1><topic>Q<set><no>_<speaker>_<date>`.
 """
 
-import os
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 
-from espnet_ext.corpora import aihub, marks
-from espnet_ext.corpora.aihub import Privacy, no_text, value_of
-from espnet_ext.corpora.delivered import Place
-from espnet_ext.corpora.large import Entry, Fault, Store
+from espnet_ext.corpora import aihub
+from espnet_ext.corpora.aihub import LearnerOptions, value_at, why_no_value
+from espnet_ext.corpora.corpus_files import CorpusFile
+from espnet_ext.corpora.database import BadLabel, ParsedLabel
+from espnet_ext.corpora.preparation import Report
 
 HOW_TO_GET = (
-    "AI Hub gives it to those in Korea who apply, https://aihub.or.kr, data set 505; "
+    "apply for data set 505 at AI Hub, https://aihub.or.kr (open to residents of Korea); "
     "its zip archives need not be unpacked"
 )
-NO_PROMPT = "a free answer: nothing was given to be read"
+NO_PROMPT = "a free answer, which has no prompt"
 _L1_OF_NAME = {"EN": "en", "CN": "zh", "JP": "ja", "VN": "vi", "TH": "th"}
 
 
 @dataclass(frozen=True)
-class Options:
-    """How transcripts become texts."""
-
-    disfluencies: str = "keep"  # fillers and repetitions in the surface: "keep" or "drop"
-    unintelligible: str = "unlabelled"  # a surface with un/: "unlabelled", or without it: "drop"
-    privacy: Privacy = field(default_factory=Privacy)
+class Options(LearnerOptions):
+    """Options of `espnet-ext prepare aihub505`."""
 
 
-def prepare(
-    corpus_dir: str | os.PathLike,
-    data_dir: str | os.PathLike,
-    *,
-    split: str = "auto",
-    options: Options | None = None,
-    skip_unreadable: bool = False,
-    quick: bool = False,
-    nj: int = 1,
-) -> None:
-    """Write `data_dir/ko/{train,valid,test}` and the account; see `aihub.split` for the split."""
-    options = options or Options()
-    root = aihub.require_corpus(str(corpus_dir), "AI Hub 505", HOW_TO_GET)
-    public_name = partial(aihub.public_stem, key=options.privacy.key)
-    with Store(data_dir, "aihub505") as store:
-        aihub.gather(store, root, partial(read_label, options=options), public_name, nj)
-        store.resolve(public_name, skip_unreadable=skip_unreadable)
-        store.check_audio(nj, skip_unreadable=skip_unreadable)
-        place = aihub.split(store, split)
-        store.write(place, aihub.SETS, tables=aihub.PERSONAL_TABLES, quick=quick)
+def prepare(options: Options, report: Report) -> None:
+    """Write `<data_dir>/ko/{train,valid,test}` and the report; see `aihub.split` for the split."""
+    aihub.prepare_learners(
+        options,
+        report,
+        title="AI Hub 505",
+        how_to_get=HOW_TO_GET,
+        read_label=read_label,
+        public_stem=aihub.public_stem,
+    )
 
 
-def read_label(content: bytes, place: Place, options: Options) -> Entry | Fault:
-    """The utterance of a label; never raises, whatever the file holds."""
-    privacy = options.privacy
-    stem = place.stem
-    public = aihub.public_stem(stem, privacy.key)
+def read_label(
+    content: bytes, file: CorpusFile, options: LearnerOptions, key: str
+) -> ParsedLabel | BadLabel:
+    """Return the utterance of a label; never raises.
+
+    Args:
+        content: Content of the label file.
+        file: The label file.
+        options: Options of the corpus.
+        key: Secret key for pseudonyms.
+    """
+    stem = file.stem
+    public = aihub.public_stem(stem, key)
     try:
         label = aihub.load_label(content)
     except ValueError as error:
-        return Fault(public, stem, f"label {error}")
-    named = Place("", value_of(label, "fileName").replace("\\", "/")).stem
+        return BadLabel(public, stem, f"label {error}")
+    file_name = value_at(label, "fileName").replace("\\", "/")
+    audio_stem = CorpusFile("", file_name).stem
     counts = []
-    if named and named != stem:
-        counts.append("labels with a fileName that is not their own; it names the sound")
-        stem, public = named, aihub.public_stem(named, privacy.key)
-    speaker = value_of(label, "file_info", "speakerID") or value_of(label, "SpeakerID")
+    if audio_stem and audio_stem != stem:
+        counts.append("labels whose fileName differs from their own name; it names the audio")
+        stem, public = audio_stem, aihub.public_stem(audio_stem, key)
+    speaker = value_at(label, "file_info", "speakerID") or value_at(label, "SpeakerID")
     if not speaker:
-        return Fault(public, stem, "label names no speaker")
+        return BadLabel(public, stem, "label names no speaker")
     if speaker not in stem:
-        counts.append("speakers that are another than the file's name says; the label counts")
-    speaker = aihub.public_speaker(speaker, privacy.key)
-    texts, missing, domain, more = _texts(label, options)
+        counts.append("labels whose speaker differs from the file name; the label is used")
+    speaker = aihub.public_speaker(speaker, key)
+    texts, missing, domain, counts_of_texts = _texts(label, options)
     if not texts:
-        return Fault(f"{speaker}-{public}", stem, missing["surface"])
-    return Entry(
+        return BadLabel(f"{speaker}-{public}", stem, missing["surface"])
+    return ParsedLabel(
         key=stem,
         utt_id=f"{speaker}-{public}",
         speaker=speaker,
-        part=aihub.part_of(place.name),
-        place=place.name,
+        part=aihub.part_of(file.name),
+        file=file.name,
         lang="ko",
         l1=_first_language(label, stem),
         domain=domain,
         texts=texts,
         missing=missing,
-        tables=_personal(label) if privacy.personal else {},
-        counts=(*counts, *more),
+        tables=_personal_tables(label) if options.personal else {},
+        counts=(*counts, *counts_of_texts),
     )
 
 
-def _texts(label: dict, options: Options) -> tuple[dict, dict, str, list[str]]:
-    """Transcripts by output, why one is missing, the domain, and what was odd."""
-    prompt = value_of(label, "transcription", "Reading")
-    heard = value_of(label, "transcription", "ReadingLabelText")
-    answer = value_of(label, "transcription", "AnswerLabelText")
-    is_read = bool(prompt or heard)
+def _texts(
+    label: dict, options: LearnerOptions
+) -> tuple[dict[str, str], dict[str, str], str, list[str]]:
+    """Return transcripts by output, reasons of missing ones, the domain, and irregularities."""
+    prompt = value_at(label, "transcription", "Reading")
+    reading = value_at(label, "transcription", "ReadingLabelText")
+    answer = value_at(label, "transcription", "AnswerLabelText")
+    is_read = bool(prompt or reading)
     counts = []
     if is_read and answer:
-        counts.append("labels with a reading and an answer; read as a reading")
-    texts, missing = {}, {}
-    surface = marks.read(
-        heard if is_read else answer,
-        disfluent=marks.SIDES if options.disfluencies == "keep" else (),
-        unintelligible=options.unintelligible,
-        alone="drop",
-    )
+        counts.append("labels with a reading and an answer, taken as a reading")
+    texts: dict[str, str] = {}
+    missing: dict[str, str] = {}
+    field, transcript = ("ReadingLabelText", reading) if is_read else ("AnswerLabelText", answer)
+    surface = aihub.parse_surface(transcript, options)
     counts += surface.counts
-    name = "ReadingLabelText" if is_read else "AnswerLabelText"
-    outputs = [("surface", surface.pronounced, name, heard if is_read else answer)]
+    outputs = [("surface", surface.pronounced, field, transcript)]
     if is_read:
-        meaning, odd = aihub.prompt_text(prompt)
-        counts += odd
+        meaning, counts_of_prompt = aihub.parse_prompt(prompt)
+        counts += counts_of_prompt
         outputs.append(("meaning", meaning, "Reading", prompt))
     else:
         missing["meaning"] = NO_PROMPT
-    for output, side, name, given in outputs:
-        if side.text:
-            texts[output] = side.text
+    for output, spelling, field, raw in outputs:
+        if spelling.text:
+            texts[output] = spelling.text
         else:
-            missing[output] = side.problem if given else no_text(label, "transcription", name)
+            reason = spelling.problem if raw else why_no_value(label, "transcription", field)
+            missing[output] = reason
     if len(texts) == 2 and texts["surface"] != texts["meaning"]:
-        counts.append("readings that were said otherwise than they are written")
+        counts.append("readings that differ from their prompt")
     return texts, missing, "read" if is_read else "answer", counts
 
 
 def _first_language(label: dict, stem: str) -> str:
-    names = (value_of(label, "skill_info", name) for name in ("motherTongue", "languageClass"))
-    return aihub.language_of(*names) or _L1_OF_NAME.get(stem[:2], "")
+    names = (value_at(label, "skill_info", name) for name in ("motherTongue", "languageClass"))
+    return aihub.language_code(*names) or _L1_OF_NAME.get(stem[:2], "")
 
 
-def _personal(label: dict) -> dict[str, str]:
-    values = {
-        "utt2birthyear": aihub.birth_year(value_of(label, "basic_info", "birthYear")),
-        "utt2country": marks.clean(value_of(label, "residence_info", "country")),
-        "utt2gender": marks.clean(value_of(label, "basic_info", "gender")),
-        "utt2topik": marks.clean(value_of(label, "skill_info", "topikGrade")),
-    }
-    return {name: value for name, value in values.items() if value}
+def _personal_tables(label: dict) -> dict[str, str]:
+    return aihub.personal_tables(
+        value_at(label, "basic_info", "birthYear"),
+        value_at(label, "residence_info", "country"),
+        value_at(label, "basic_info", "gender"),
+        value_at(label, "skill_info", "topikGrade"),
+    )

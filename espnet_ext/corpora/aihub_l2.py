@@ -1,25 +1,24 @@
-"""AI Hub's learners' speech for education: 71469 (English speakers' Korean), 71479 (Asian), ….
+"""AI Hub's learners' speech for education: 71469 (Korean of English speakers), 71479 (Asian), ….
 
-All data sets of that series have one label: `RecordingMetadata.orthographic` is what was said
-(surface), `prompt` what was to be read (meaning) or the question that was answered. The task is in
-the file's name, `<user>-<sex>-<year of birth>-<country>-<level>-<task><no>-<serial>`: read are LAR,
-RS, RW and RP, free are ATQ, SPT and PDT. Their English by Koreans (71463) is read alike.
+All data sets of the series have the same labels: `RecordingMetadata.orthographic` is the transcript
+(surface), `prompt` the text to be read (meaning) or the question that was answered. The task is in
+the file name, `<user>-<sex>-<year of birth>-<country>-<level>-<task><no>-<serial>`: LAR, RS, RW and
+RP are read, ATQ, SPT and PDT are free. The English of Koreans (71463) has the same layout.
 """
 
-import os
 import re
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 
-from espnet_ext.corpora import aihub, marks
-from espnet_ext.corpora.aihub import Privacy, no_text, value_of
-from espnet_ext.corpora.delivered import Place
-from espnet_ext.corpora.large import Entry, Fault, Store
-from espnet_ext.corpora.preparation import english_words
+from espnet_ext.corpora import aihub
+from espnet_ext.corpora.aihub import LearnerOptions, value_at, why_no_value
+from espnet_ext.corpora.corpus_files import CorpusFile
+from espnet_ext.corpora.database import BadLabel, ParsedLabel
+from espnet_ext.corpora.preparation import Report
+from espnet_ext.corpora.transcripts import english_words
 
 HOW_TO_GET = (
-    "AI Hub gives it to those in Korea who apply, https://aihub.or.kr, data sets 71469 to 71479; "
-    "its zip archives need not be unpacked"
+    "apply for data sets 71469 to 71479 at AI Hub, https://aihub.or.kr (open to residents of "
+    "Korea); their zip archives need not be unpacked"
 )
 READ_TASKS = ("LAR", "RS", "RW", "RP")
 FREE_TASKS = ("ATQ", "SPT", "PDT")
@@ -28,40 +27,27 @@ _HANGUL = re.compile("[가-힣]")
 
 
 @dataclass(frozen=True)
-class Options:
-    """How labels become utterances."""
+class Options(LearnerOptions):
+    """Options of `espnet-ext prepare aihub_l2`."""
 
-    lang: str = "ko"  # that is spoken: "ko" or "en"
-    read_tasks: tuple[str, ...] = READ_TASKS  # whose prompt is what was to be said
-    disfluencies: str = "keep"  # fillers and repetitions in the surface: "keep" or "drop"
-    unintelligible: str = "unlabelled"  # a surface with un/: "unlabelled", or without it: "drop"
-    privacy: Privacy = field(default_factory=Privacy)
+    lang: str = "ko"  # spoken language: "ko" or "en"
+    read_tasks: tuple[str, ...] = READ_TASKS  # tasks whose prompt is the meaning
 
 
-def prepare(
-    corpus_dir: str | os.PathLike,
-    data_dir: str | os.PathLike,
-    *,
-    split: str = "auto",
-    options: Options | None = None,
-    skip_unreadable: bool = False,
-    quick: bool = False,
-    nj: int = 1,
-) -> None:
-    """Write `data_dir/<lang>/{train,valid,test}` and the account."""
-    options = options or Options()
-    root = aihub.require_corpus(str(corpus_dir), "AI Hub learners' speech", HOW_TO_GET)
-    public_name = partial(public_stem, key=options.privacy.key)
-    with Store(data_dir, "aihub_l2") as store:
-        aihub.gather(store, root, partial(read_label, options=options), public_name, nj)
-        store.resolve(public_name, skip_unreadable=skip_unreadable)
-        store.check_audio(nj, skip_unreadable=skip_unreadable)
-        place = aihub.split(store, split)
-        store.write(place, aihub.SETS, tables=aihub.PERSONAL_TABLES, quick=quick)
+def prepare(options: Options, report: Report) -> None:
+    """Write `<data_dir>/<lang>/{train,valid,test}` and the report."""
+    aihub.prepare_learners(
+        options,
+        report,
+        title="AI Hub learners' speech",
+        how_to_get=HOW_TO_GET,
+        read_label=read_label,
+        public_stem=public_stem,
+    )
 
 
 def task_of(stem: str) -> str:
-    """The code of a task, from a file's name; "" if there is none.
+    """Return the code of the task in a file's stem, or "".
 
     >>> task_of("00067-F-91-VI-A-LAR010-0004411"), task_of("a")
     ('LAR', '')
@@ -76,7 +62,7 @@ def task_of(stem: str) -> str:
 
 
 def public_stem(stem: str, key: str) -> str:
-    """A file's name without sex, year of birth and country; a pseudonym if it is not of the form.
+    """Return a stem without sex, year of birth and country; a pseudonym if it has another form.
 
     >>> public_stem("00067-F-91-VI-A-LAR010-0004411", "")
     '00067-LAR010-0004411'
@@ -91,94 +77,95 @@ def public_stem(stem: str, key: str) -> str:
     return aihub.public_stem(stem, key)
 
 
-def read_label(content: bytes, place: Place, options: Options) -> Entry | Fault:
-    """The utterance of a label; never raises, whatever the file holds."""
-    stem, key = place.stem, options.privacy.key
+def read_label(
+    content: bytes, file: CorpusFile, options: Options, key: str
+) -> ParsedLabel | BadLabel:
+    """Return the utterance of a label; never raises.
+
+    Args:
+        content: Content of the label file.
+        file: The label file.
+        options: Options of the corpus.
+        key: Secret key for pseudonyms.
+    """
+    stem = file.stem
     public = public_stem(stem, key)
     try:
         label = aihub.load_label(content)
     except ValueError as error:
-        return Fault(public, stem, f"label {error}")
-    first = stem.partition("-")[0]
-    speaker = value_of(label, "UserID") or (first if first.isdecimal() else "")
+        return BadLabel(public, stem, f"label {error}")
+    first_token = stem.partition("-")[0]
+    speaker = value_at(label, "UserID") or (first_token if first_token.isdecimal() else "")
     if not speaker:
-        return Fault(public, stem, "label names no speaker")
+        return BadLabel(public, stem, "label names no speaker")
     speaker = aihub.public_speaker(speaker, key)
     texts, missing, domain, counts = _texts(label, stem, options)
-    name = f"{speaker}-{public.removeprefix(speaker + '-')}"
+    utt_id = f"{speaker}-{public.removeprefix(speaker + '-')}"
     if not texts:
-        return Fault(name, stem, missing["surface"])
-    names = (value_of(label, "SpeakerMetadata", name) for name in ("language", "nationality"))
-    l1 = aihub.language_of(*names)
-    return Entry(
+        return BadLabel(utt_id, stem, missing["surface"])
+    names = (value_at(label, "SpeakerMetadata", name) for name in ("language", "nationality"))
+    l1 = aihub.language_code(*names)
+    return ParsedLabel(
         key=stem,
-        utt_id=name,
+        utt_id=utt_id,
         speaker=speaker,
-        part=aihub.part_of(place.name),
-        place=place.name,
+        part=aihub.part_of(file.name),
+        file=file.name,
         lang=options.lang,
         l1=l1 or ("ko" if options.lang == "en" else ""),
         domain=domain,
         texts=texts,
         missing=missing,
-        tables=_personal(label) if options.privacy.personal else {},
+        tables=_personal_tables(label) if options.personal else {},
         counts=tuple(counts),
     )
 
 
-def _texts(label: dict, stem: str, options: Options) -> tuple[dict, dict, str, list[str]]:
-    """Transcripts by output, why one is missing, the domain, and what was odd."""
-    prompt = value_of(label, "RecordingMetadata", "prompt")
-    said = value_of(label, "RecordingMetadata", "orthographic")
+def _texts(
+    label: dict, stem: str, options: Options
+) -> tuple[dict[str, str], dict[str, str], str, list[str]]:
+    """Return transcripts by output, reasons of missing ones, the domain, and irregularities."""
+    prompt = value_at(label, "RecordingMetadata", "prompt")
+    transcript = value_at(label, "RecordingMetadata", "orthographic")
     task = task_of(stem)
     is_read = task in options.read_tasks
-    surface = marks.read(
-        said,
-        disfluent=marks.SIDES if options.disfluencies == "keep" else (),
-        unintelligible=options.unintelligible,
-        alone="drop",
-    )
+    surface = aihub.parse_surface(transcript, options)
     counts = list(surface.counts)
-    texts, missing = {}, {}
+    texts: dict[str, str] = {}
+    missing: dict[str, str] = {}
     if text := _in_language(surface.pronounced.text, options.lang):
         texts["surface"] = text
     else:
-        missing["surface"] = _why(surface.pronounced.problem, said, label, "orthographic")
+        missing["surface"] = _reason(surface.pronounced.problem, transcript, label, "orthographic")
     if is_read:
-        meaning, odd = aihub.prompt_text(prompt)
-        counts += odd
+        meaning, counts_of_prompt = aihub.parse_prompt(prompt)
+        counts += counts_of_prompt
         if text := _in_language(meaning.text, options.lang):
             texts["meaning"] = text
         else:
-            missing["meaning"] = _why(meaning.problem, prompt, label, "prompt")
+            missing["meaning"] = _reason(meaning.problem, prompt, label, "prompt")
     elif task in FREE_TASKS:
-        missing["meaning"] = f"a free answer ({task}): nothing was given to be read"
+        missing["meaning"] = f"a free answer ({task}), which has no prompt"
     else:
-        missing["meaning"] = f"the task '{task}' is not known; --read_tasks names what is read"
+        missing["meaning"] = f"unknown task '{task}'; --read_tasks lists the tasks that are read"
     for output, text in texts.items():
         if bool(_HANGUL.search(text)) == (options.lang == "en"):
             counts.append(f"{output} in another language than --lang {options.lang}, kept")
     if len(texts) == 2 and texts["surface"] != texts["meaning"]:
-        counts.append("readings that were said otherwise than they are written")
+        counts.append("readings that differ from their prompt")
     return texts, missing, "read" if is_read else "answer", counts
 
 
-def _why(problem: str, given: str, label: dict, name: str) -> str:
-    if not given:
-        return no_text(label, "RecordingMetadata", name)
-    return problem or "nothing but marks"
+def _reason(problem: str, raw: str, label: dict, field: str) -> str:
+    if not raw:
+        return why_no_value(label, "RecordingMetadata", field)
+    return problem or "has only marks"
 
 
 def _in_language(text: str, lang: str) -> str:
     return english_words(text) if lang == "en" else text
 
 
-def _personal(label: dict) -> dict[str, str]:
-    about = ("SpeakerMetadata",)
-    values = {
-        "utt2birthyear": aihub.birth_year(value_of(label, *about, "birth_year")),
-        "utt2country": marks.clean(value_of(label, *about, "nationality")),
-        "utt2gender": marks.clean(value_of(label, *about, "gender")),
-        "utt2topik": marks.clean(value_of(label, *about, "topik_level")),
-    }
-    return {name: value for name, value in values.items() if value}
+def _personal_tables(label: dict) -> dict[str, str]:
+    names = ("birth_year", "nationality", "gender", "topik_level")
+    return aihub.personal_tables(*(value_at(label, "SpeakerMetadata", name) for name in names))

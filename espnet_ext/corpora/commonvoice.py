@@ -1,25 +1,30 @@
 """Common Voice (Ardila et al., LREC 2020; CC0): sentences read by volunteers. Meaning only.
 
-`cv-corpus-<version>/<locale>/{clips,train.tsv,dev.tsv,test.tsv,validated.tsv,other.tsv,…}`. Tables
-are tab-separated without any quoting (a quotation mark is part of its sentence). The columns have
-changed between releases; read are `client_id`, `path`, `sentence` and `accents` (once `accent`).
+Layout: `cv-corpus-<version>/<locale>/{clips,train.tsv,dev.tsv,test.tsv,validated.tsv,other.tsv,…}`.
+Tables are tab-separated without quoting (a quotation mark is part of its sentence). The columns
+differ between releases; `client_id`, `path`, `sentence` and `accents` (formerly `accent`) are read.
 """
 
 import os
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from espnet_ext.corpora.interchange.columns import Columns, require_columns, utterance
-from espnet_ext.corpora.interchange.sink import Sink
+from espnet_ext.corpora.interchange.column_mapping import (
+    ColumnMapping,
+    make_utterance,
+    require_columns,
+)
+from espnet_ext.corpora.interchange.directory_builder import DirectoryBuilder
 from espnet_ext.corpora.preparation import (
+    CorpusOptions,
     Report,
     Sets,
     check_audio,
-    known_sentences,
+    list_faults,
     require_folder,
-    shown,
+    sentence_overlap,
 )
 from espnet_ext.data.record import Utterance
 from espnet_ext.errors import UserError
@@ -29,11 +34,11 @@ from espnet_ext.text.unicode import normalize
 OFFICIAL = {"train": "train", "valid": "dev", "test": "test"}
 TABLES = ("train", "dev", "test", "validated", "other", "invalidated")
 REQUIRED = ("client_id", "path", "sentence")
-SPEAKER_DIGITS = 24  # of client_id, a hash of 128 hexadecimal digits: 96 bits tell speakers apart
-QUICK_CLIPS = 400  # of each table, before the preparation takes a small part of them
-HOW_TO_GET = "get it from https://commonvoice.mozilla.org/datasets, unpacked"
-# Accents that speakers of English choose from a list, and what they say of the first language.
-# Others ("India and South Asia (…)", "Filipino", free text) leave it open.
+SPEAKER_DIGITS = 24  # of the 128 hexadecimal digits of client_id: 96 bits identify a speaker
+QUICK_CLIPS = 400  # per table with --quick true, before the sets are shrunk
+HOW_TO_GET = "download it from https://commonvoice.mozilla.org/datasets and unpack it"
+# Accents of English that speakers choose from a list, with the first language that they imply.
+# Other accents ("India and South Asia (…)", "Filipino", free text) do not imply one.
 NATIVE = frozenset(
     (
         "United States English",
@@ -77,77 +82,91 @@ NOT_NATIVE = {
 }
 
 
-def prepare(
-    corpus_dir: str | os.PathLike,
-    *,
-    langs: Sequence[str] = ("en",),
-    train: str = "train",
-    text: str = "words",
-    quick: bool = False,
-    skip_unreadable: bool = False,
-    nj: int = 1,
-    report: Report | None = None,
-) -> Sets:
-    """The locales as train, valid (the official dev) and test.
+@dataclass(frozen=True)
+class Options(CorpusOptions):
+    """Options of `espnet-ext prepare commonvoice`."""
 
-    `train`: "train" is the official one, which has every sentence once; "validated" all validated
-    clips of speakers who neither validate nor test; "other" adds those that too few have judged.
-    `text`: "words" takes punctuation and capitals off, "raw" keeps the sentences as they are.
-    `quick` looks at some clips only.
-    """
-    report = report if report is not None else Report("commonvoice")
-    root = Path(require_folder(corpus_dir, "Common Voice", HOW_TO_GET))
+    corpus_dir: str | os.PathLike = ""  # cv-corpus-<version>, or one locale of it
+    langs: tuple[str, ...] = ("en",)  # locales
+    # Training set. "train": the official one, which has each sentence once. "validated": all
+    # validated clips of speakers who are not in dev or test. "other": also their clips that have
+    # too few votes.
+    train: str = "train"
+    text: str = "words"  # "words": lower case without punctuation; "raw": as published
+
+
+def prepare(options: Options, report: Report) -> Sets:
+    """Return the locales as train, valid (the official dev) and test."""
+    root = Path(require_folder(options.corpus_dir, "Common Voice", HOW_TO_GET))
     sets: Sets = {name: [] for name in OFFICIAL}
-    for lang in langs:
+    for lang in options.langs:
         folder = _locale_folder(root, lang)
-        parts = {name: _read(folder, lang, table, text, report) for name, table in OFFICIAL.items()}
-        if train != "train":
-            parts["train"] = _more(folder, lang, train, text, parts, report)
-        _check_apart(lang, parts, report)
+        parts = {
+            name: _read_table(folder, lang, table, options.text, report)
+            for name, table in OFFICIAL.items()
+        }
+        if options.train != "train":
+            parts["train"] = _read_more_training(folder, lang, options, parts, report)
+        _note_shared_speakers(lang, parts, report)
         for name, utterances in parts.items():
-            if quick:
+            if options.quick:
                 utterances = utterances[:: 1 + len(utterances) // QUICK_CLIPS]
-            kept = check_audio(utterances, report, skip_unreadable=skip_unreadable, nj=nj)
-            sets[name] += sorted(kept, key=lambda one: one.utt_id)
-    what = {
+            readable = check_audio(
+                utterances, report, skip_unreadable=options.skip_unreadable, nj=options.nj
+            )
+            sets[name] += sorted(readable, key=lambda utterance: utterance.utt_id)
+    training = {
         "train": "the official train",
         "validated": "validated clips of all other speakers",
-        "other": "validated and unjudged clips of all other speakers",
+        "other": "all clips of all other speakers, validated or not",
     }
-    report.notes.append(f"split by speakers: the official dev and test; train is {what[train]}")
-    report.notes.append(known_sentences(sets))
+    report.notes.append(
+        f"split by speakers: the official dev and test; train is {training[options.train]}"
+    )
+    report.notes.append(sentence_overlap(sets))
     return sets
 
 
-def read(source: str | os.PathLike, columns: Columns, sink: Sink, *, split: str = "") -> None:
-    """Give a table's utterances to a sink, for the import; sentences as they are.
+def read(
+    source: str | os.PathLike,
+    columns: ColumnMapping,
+    builder: DirectoryBuilder,
+    *,
+    split: str = "",
+) -> None:
+    """Add the utterances of a table to a data directory, for `espnet-ext import`.
 
-    Columns of the table may be chosen; by default `sentence` is meaning.
+    Sentences are kept as published. By default the column `sentence` is the meaning.
     """
     folder = Path(require_folder(source, "Common Voice", HOW_TO_GET))
     if split not in TABLES:
         what = f"no table '{split}'" if split else "no table given"
         raise UserError(f"{folder}: {what}", f"choose --split {' or '.join(TABLES)}")
-    asked = columns
-    for column, rows in (("texts", {"meaning": "sentence"}), ("speaker", "speaker")):
-        if not getattr(columns, column):
-            columns = replace(columns, **{column: rows})
+    requested = columns
+    if not columns.texts:
+        columns = replace(columns, texts={"meaning": "sentence"})
+    if not columns.speaker:
+        columns = replace(columns, speaker="speaker")
     if not columns.lang:
         columns = replace(columns, lang="locale")
     table = folder / f"{split}.tsv"
-    for number, row in enumerate(_rows(table, sink.faults.note)):
+    for number, row in enumerate(_rows(table, builder.errors.add)):
         row["speaker"] = row["client_id"][:SPEAKER_DIGITS]
         if number == 0:
-            require_columns(str(table), asked, list(row))
-        with sink.faults.noting():
+            require_columns(str(table), requested, list(row))
+        with builder.errors.collecting():
             utt_id = row[columns.id] if columns.id else _utt_id(row)
             audio = str(folder / "clips" / _file_name(row["path"]))
-            one = utterance(utt_id, audio, row, columns, sink.report)
-            sink.refer(one if one.l1 or columns.l1 else replace(one, l1=_l1(row, sink.report)))
+            utterance = make_utterance(utt_id, audio, row, columns, builder.report)
+            if not utterance.l1 and not columns.l1:
+                utterance = replace(utterance, l1=_first_language(row, builder.report))
+            builder.add_file(utterance)
 
 
 def words(sentence: str) -> str:
-    """A sentence in lower case, its punctuation and symbols gone; apostrophes within words stay.
+    """Return a sentence in lower case without punctuation and symbols.
+
+    Apostrophes within words are kept.
 
     >>> words("“C’est là,” dit-il – 50 %!"), words("नमस्ते, दुनिया।")
     ("c'est là dit il 50", 'नमस्ते दुनिया')
@@ -155,33 +174,39 @@ def words(sentence: str) -> str:
     sentence = normalize(sentence).lower().replace("\u2019", "'")
     kept = []
     for index, character in enumerate(sentence):
-        within = 0 < index < len(sentence) - 1 and all(
+        within_word = 0 < index < len(sentence) - 1 and all(
             unicodedata.category(sentence[other])[0] in "LMN" for other in (index - 1, index + 1)
         )
-        mark = unicodedata.category(character)[0] in "PS"
-        kept.append(" " if mark and not (character == "'" and within) else character)
+        is_mark = unicodedata.category(character)[0] in "PS"
+        kept.append(" " if is_mark and not (character == "'" and within_word) else character)
     return " ".join("".join(kept).split())
 
 
 def _locale_folder(root: Path, lang: str) -> Path:
-    """Of `cv-corpus-…`, a locale of it, or what holds it: the folder with this locale's tables."""
+    """Return the folder with the tables of a locale.
+
+    The root may be `cv-corpus-…`, the locale's folder, or a folder that holds `cv-corpus-…`.
+    """
     for folder in (root / lang, root, *sorted(root.glob(f"cv-corpus-*/{lang}"))):
         if (folder / "train.tsv").is_file() and (folder.name == lang or folder == root):
             return folder
     raise UserError(f"{root}: has no {lang}/train.tsv", f"name cv-corpus-<version>; {HOW_TO_GET}")
 
 
-def _refuse(error: UserError) -> None:
+def _raise(error: UserError) -> None:
     raise error
 
 
-def _rows(path: Path, refuse: Callable[[UserError], None] = _refuse) -> Iterator[dict[str, str]]:
-    """Rows of a table by column, one at a time; a faulty one is a `UserError` with its line.
+def _rows(path: Path, on_bad_row: Callable[[UserError], None] = _raise) -> Iterator[dict[str, str]]:
+    """Yield the rows of a table as column → cell, one at a time.
 
-    Where `refuse` only notes it, reading goes on behind that row.
+    Args:
+        path: The table.
+        on_bad_row: Called with a UserError, which names the line, for each malformed row. If it
+            does not raise, the row is skipped.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such table", f"unpack the locale whole; {HOW_TO_GET}")
+        raise UserError(f"{path}: no such table", f"unpack the whole locale; {HOW_TO_GET}")
     number = 0
     try:
         with open(path, encoding="utf-8", newline="\n") as handle:
@@ -195,11 +220,12 @@ def _rows(path: Path, refuse: Callable[[UserError], None] = _refuse) -> Iterator
                     continue
                 if len(cells) > len(columns):
                     message = f"{path}:{number}: {len(cells)} cells, but {len(columns)} columns"
-                    refuse(UserError(message, "remove the line, or mend it"))
+                    on_bad_row(UserError(message, "remove or correct the line"))
                     continue
                 row = dict(zip(columns, cells + [""] * (len(columns) - len(cells)), strict=True))
                 if not row["client_id"] or not row["path"]:
-                    refuse(UserError(f"{path}:{number}: no client_id or path", "remove the line"))
+                    message = f"{path}:{number}: no client_id or path"
+                    on_bad_row(UserError(message, "remove the line"))
                     continue
                 yield row
     except UnicodeDecodeError as error:
@@ -207,8 +233,8 @@ def _rows(path: Path, refuse: Callable[[UserError], None] = _refuse) -> Iterator
         raise UserError(message, "take it from a fresh copy") from None
 
 
-def _read(folder: Path, lang: str, table: str, text: str, report: Report) -> list[Utterance]:
-    """The utterances of a table; one without a sentence is kept, unlabelled."""
+def _read_table(folder: Path, lang: str, table: str, text: str, report: Report) -> list[Utterance]:
+    """Return the utterances of a table; those without a sentence are unlabelled."""
     utterances: dict[str, Utterance] = {}
     for row in _rows(folder / f"{table}.tsv"):
         utt_id = _utt_id(row)
@@ -219,41 +245,43 @@ def _read(folder: Path, lang: str, table: str, text: str, report: Report) -> lis
         sentence = words(sentence) if text == "words" else normalize(sentence)
         texts = {"meaning": sentence} if sentence else {}
         if not sentence:
-            report.miss(utt_id, "meaning", "no word in the sentence")
+            report.mark_unlabelled(utt_id, "meaning", "the sentence has no words")
         speaker = row["client_id"][:SPEAKER_DIGITS]
         audio = str(folder / "clips" / _file_name(row["path"]))
-        l1 = _l1(row, report) if lang == "en" else None
+        l1 = _first_language(row, report) if lang == "en" else None
         utterances[utt_id] = Utterance(utt_id, speaker, audio, texts, lang, l1, domain="read")
     return list(utterances.values())
 
 
-def _more(
-    folder: Path, lang: str, train: str, text: str, parts: Sets, report: Report
+def _read_more_training(
+    folder: Path, lang: str, options: Options, parts: Sets, report: Report
 ) -> list[Utterance]:
-    """Training utterances beyond the official ones, of speakers who neither validate nor test."""
-    held_out = {one.speaker for name in ("valid", "test") for one in parts[name]}
-    found: dict[str, Utterance] = {}
-    for table in ("validated", "other")[: 1 + (train == "other")]:
-        for one in _read(folder, lang, table, text, report):
-            if one.speaker not in held_out:
-                found[one.utt_id] = one
+    """Return the training set for `--train validated` or `other`: speakers not held out."""
+    held_out = {utterance.speaker for name in ("valid", "test") for utterance in parts[name]}
+    utterances: dict[str, Utterance] = {}
+    for table in ("validated", "other") if options.train == "other" else ("validated",):
+        for utterance in _read_table(folder, lang, table, options.text, report):
+            if utterance.speaker not in held_out:
+                utterances[utterance.utt_id] = utterance
             else:
                 report.counts[f"{table} clips of speakers of dev and test, not used"] += 1
-                report.unlabelled.pop(one.utt_id, None)
-    return list(found.values())
+                report.unlabelled.pop(utterance.utt_id, None)
+    return list(utterances.values())
 
 
-def _check_apart(lang: str, parts: Sets, report: Report) -> None:
-    """Speakers in two sets: the official sets have none, so that a few would be a damaged copy."""
+def _note_shared_speakers(lang: str, parts: Sets, report: Report) -> None:
+    """Note speakers in two sets; the official sets share none, so the copy may be damaged."""
     for first, second in (("train", "valid"), ("train", "test"), ("valid", "test")):
-        both = {one.speaker for one in parts[first]} & {one.speaker for one in parts[second]}
-        if both:
-            names = shown(sorted(both), 3)
-            report.notes.append(f"{lang}: {len(both)} speakers in {first} and in {second}:{names}")
+        shared = {one.speaker for one in parts[first]} & {one.speaker for one in parts[second]}
+        if shared:
+            names = list_faults(sorted(shared), 3)
+            report.notes.append(
+                f"{lang}: {len(shared)} speakers in {first} and in {second}:{names}"
+            )
 
 
 def _file_name(path: str) -> str:
-    """Early releases have paths without a suffix, or with folders before the name."""
+    """Return the file name of a clip; early releases omit the suffix, or add folders."""
     name = path.rpartition("/")[2]
     return name if "." in name else f"{name}.mp3"
 
@@ -263,14 +291,14 @@ def _utt_id(row: dict[str, str]) -> str:
     return f"{row['client_id'][:SPEAKER_DIGITS]}-{stem}"
 
 
-def _l1(row: dict[str, str], report: Report) -> str | None:
-    """First language by what the speaker says of the accent; None where that leaves it open."""
-    said = (row.get("accents") or row.get("accent") or "").strip()
+def _first_language(row: dict[str, str], report: Report) -> str | None:
+    """Return the first language that the speaker's accents imply, or None."""
+    accents = (row.get("accents") or row.get("accent") or "").strip()
     languages = {
-        NOT_NATIVE.get(one.strip()) or ("en" if one.strip() in NATIVE else None)
-        for one in said.split("|")
+        NOT_NATIVE.get(accent.strip()) or ("en" if accent.strip() in NATIVE else None)
+        for accent in accents.split("|")
     }
     if len(languages) == 1 and None not in languages:
         return languages.pop()
-    report.counts["accents that leave the first language open"] += bool(said)
+    report.counts["accents that do not imply a first language"] += bool(accents)
     return None

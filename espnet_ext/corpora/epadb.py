@@ -1,9 +1,10 @@
 """EpaDB (Vidal, Ferrer & Brambilla, Interspeech 2019): English read by speakers of Spanish.
 
-`{train,test}/<spkr>/{waveforms,transcriptions,annotations_1}` (older copies: `<spkr>/…`) and
-`reference_transcriptions.txt`. A TextGrid's tier `annotation` holds what was heard, in ARPAbet and
-symbols beyond it for allophones and Spanish sounds: surface. Canonical is the reference variant
-that fits the annotation best, as the corpus's own labels are made; meaning is the prompt.
+Layout: `{train,test}/<spkr>/{waveforms,transcriptions,annotations_1}`, in older copies `<spkr>/…`,
+and `reference_transcriptions.txt`. The tier `annotation` of a TextGrid holds the perceived phones,
+in ARPAbet with additional symbols for allophones and Spanish sounds: surface. Canonical is the
+reference variant that fits the annotation best, by the method of the corpus's own labels; meaning
+is the prompt.
 """
 
 import os
@@ -13,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_ext.corpora.preparation import (
-    UNIDENTIFIED,
+    CorpusOptions,
     Report,
     Sets,
-    by_turns,
+    assign_sets,
     check_audio,
-    english_words,
-    known_sentences,
     require_folder,
+    sentence_overlap,
 )
 from espnet_ext.corpora.textgrid import read_textgrid
+from espnet_ext.corpora.transcripts import UNIDENTIFIED, english_words
 from espnet_ext.data.record import Utterance
 from espnet_ext.errors import UserError
 from espnet_ext.progress import track
@@ -30,63 +31,69 @@ from espnet_ext.text.phones import is_phone
 
 HOW_TO_GET = "get it from https://github.com/JazminVidal/EpaDB"
 REFERENCES = "reference_transcriptions.txt"
-# Symbols beyond the 39 phones, written as here: case tells TH (think) from Th (aspirated T).
-ALLOPHONES = {"Th": "T", "Kh": "K", "Ph": "P", "AX": "AH"}  # → the phone that they are a form of
+# Symbols beyond the 39 phones. Case matters: TH is the consonant of "think", Th an aspirated T.
+ALLOPHONES = {"Th": "T", "Kh": "K", "Ph": "P", "AX": "AH"}  # allophone → phone
 OTHERS = frozenset(("DX", "BH", "GH", "RR", "X", "LL", "A", "E", "I", "O", "U"))
 SILENCES = frozenset(("", "sil", "sp", "spn", "None"))
 DELETED = "0"
 _VARIANT = re.compile(r"(TEXT|TRANSCRIPTION)\s+(\w+):\s*(.*)")
 
-Slots = list[tuple[str, ...]]  # a reference: alternatives, phone by phone; "0" is none
+Variant = list[tuple[str, ...]]  # alternatives for each phone of a reference; "0" means no phone
 
 
 @dataclass(frozen=True)
 class References:
-    """`reference_transcriptions.txt`, by number of the sentence."""
+    """Content of `reference_transcriptions.txt`, by sentence number."""
 
     texts: Mapping[str, str]
-    variants: Mapping[str, Sequence[Slots]]
+    variants: Mapping[str, Sequence[Variant]]
 
 
-def prepare(
-    corpus_dir: str | os.PathLike,
-    *,
-    allophones: str = "fold",
-    unidentified: str = "unlabelled",
-    skip_unreadable: bool = False,
-    nj: int = 1,
-    report: Report | None = None,
-) -> Sets:
-    """The corpus as train, valid and test: the published test speakers, if they are in a folder of
-    their own; of the others every tenth validates. Else speakers are dealt out 8:1:1.
+@dataclass(frozen=True)
+class Options(CorpusOptions):
+    """Options of `espnet-ext prepare epadb`."""
 
-    `allophones`: "fold" makes Th, Kh, Ph, AX the phones T, K, P, AH, as other English corpora have
-    them; "keep" leaves them, so that an unaspirated T for Th is a deviation, as the annotators had
-    it. `unidentified`: "unlabelled", or "token" for ERR in place of what is no phone.
+    corpus_dir: str | os.PathLike = ""  # folder with train and test, or with the speakers
+    # "fold": Th, Kh, Ph, AX become T, K, P, AH, as in other English corpora. "keep": an unaspirated
+    # T in place of Th is a deviation, as in the annotation.
+    allophones: str = "fold"
+    # A label that is not a phone: "unlabelled" omits the surface, "token" writes ERR.
+    unidentified: str = "unlabelled"
+
+
+def prepare(options: Options, report: Report) -> Sets:
+    """Return the corpus as train, valid and test.
+
+    If the published test speakers are in a folder of their own, they test, and every tenth of the
+    other speakers validates. Otherwise the speakers are split 8:1:1.
     """
-    report = report if report is not None else Report("epadb")
-    root = Path(require_folder(corpus_dir, "EpaDB", HOW_TO_GET))
+    root = Path(require_folder(options.corpus_dir, "EpaDB", HOW_TO_GET))
     folders = _speaker_folders(root)
-    references = _references(root)
+    references = _read_references(root)
     parts: dict[str, list[Utterance]] = {"": [], "train": [], "test": []}
     for part, folder in track(folders, "epadb: reading annotations", unit="speaker"):
-        parts[part] += _read_speaker(folder, references, report, allophones, unidentified)
+        parts[part] += _read_speaker(folder, references, report, options)
     sets: Sets = {"train": [], "valid": [], "test": []}
     for part, utterances in parts.items():
-        kept = check_audio(utterances, report, skip_unreadable=skip_unreadable, nj=nj)
-        sets["test" if part == "test" else "train"] += kept
+        readable = check_audio(
+            utterances, report, skip_unreadable=options.skip_unreadable, nj=options.nj
+        )
+        sets["test" if part == "test" else "train"] += readable
     _split(sets, report)
-    for name in sets:
-        sets[name].sort(key=lambda one: one.utt_id)
-    report.notes.append(known_sentences(sets))
+    for utterances in sets.values():
+        utterances.sort(key=lambda utterance: utterance.utt_id)
+    report.notes.append(sentence_overlap(sets))
     return sets
 
 
-def read_symbol(label: str, allophones: str = "fold") -> list[str] | None:
-    """An annotated label as phones: [] is none (silence, deleted), None is not understood.
+# -- labels
 
-    `+` joins two sounds in one place; a final `*` marks a deviating one; stress digits do not
-    count. ERR (and err) is a phone that the annotator could not name.
+
+def read_symbol(label: str, allophones: str = "fold") -> list[str] | None:
+    """Return the phones of an annotated label: [] for silence or a deletion, None if unknown.
+
+    `+` joins two phones in one position; a final `*` marks a deviating phone; stress digits are
+    ignored. ERR (or err) is a phone that the annotator could not identify.
 
     >>> read_symbol("Th"), read_symbol("Th", "keep"), read_symbol("AH+R"), read_symbol("OSH")
     (['T'], ['Th'], ['AH', 'R'], None)
@@ -96,66 +103,70 @@ def read_symbol(label: str, allophones: str = "fold") -> list[str] | None:
     label = label.strip()
     if label in SILENCES or label == DELETED:
         return []
-    found = []
-    for piece in label.split("+"):
-        piece = piece.strip().rstrip("*")
-        if len(piece) > 1 and piece[-1] in "012":
-            piece = piece[:-1]
-        if piece.upper() == UNIDENTIFIED:
-            found.append(UNIDENTIFIED)
-        elif piece in ALLOPHONES:
-            found.append(ALLOPHONES[piece] if allophones == "fold" else piece)
-        elif is_phone(piece) or piece in OTHERS:
-            found.append(piece)
+    phones = []
+    for symbol in label.split("+"):
+        symbol = symbol.strip().rstrip("*")
+        if len(symbol) > 1 and symbol[-1] in "012":
+            symbol = symbol[:-1]
+        if symbol.upper() == UNIDENTIFIED:
+            phones.append(UNIDENTIFIED)
+        elif symbol in ALLOPHONES:
+            phones.append(ALLOPHONES[symbol] if allophones == "fold" else symbol)
+        elif is_phone(symbol) or symbol in OTHERS:
+            phones.append(symbol)
         else:
             return None
-    return found
+    return phones
 
 
-def best_reference(heard: Sequence[str], variants: Sequence[Slots]) -> list[str] | None:
-    """Of the references with as many places as labels, the one with most in common, "0" included.
+def best_reference(labels: Sequence[str], variants: Sequence[Variant]) -> list[str] | None:
+    """Return the reference that agrees with most labels, "0" included; None if none fits.
 
-    In a place where the label is among the alternatives, that one; else the first. None if no
-    reference has as many places.
+    Only variants with as many positions as there are labels fit. In each position the result has
+    the label if it is among the alternatives, else the first alternative.
 
     >>> best_reference(["AA", "T"], [[("AO", "AA"), ("Th", "CH")], [("ER",)]])
     ['AA', 'Th']
     """
-    best, most = None, -1
-    for slots in variants:
-        if len(slots) != len(heard):
+    best, best_agreement = None, -1
+    for variant in variants:
+        if len(variant) != len(labels):
             continue
-        found = [
-            label if label in slot else slot[0] for label, slot in zip(heard, slots, strict=True)
+        reference = [
+            label if label in alternatives else alternatives[0]
+            for label, alternatives in zip(labels, variant, strict=True)
         ]
-        same = sum(one == label for one, label in zip(found, heard, strict=True))
-        if same > most:
-            best, most = found, same
+        agreement = sum(symbol == label for symbol, label in zip(reference, labels, strict=True))
+        if agreement > best_agreement:
+            best, best_agreement = reference, agreement
     return best
 
 
+# -- reading
+
+
 def _speaker_folders(root: Path) -> list[tuple[str, Path]]:
-    """(part, folder) of each speaker; part is "train", "test", or "" where there are no parts."""
-    found = []
+    """Return (part, folder) of each speaker; the part is "train", "test", or "" without parts."""
+    folders = []
     for part in ("train", "test", ""):
-        place = root / part
-        for folder in sorted(place.iterdir()) if place.is_dir() else ():
+        parent = root / part
+        for folder in sorted(parent.iterdir()) if parent.is_dir() else ():
             if (folder / "waveforms").is_dir():
-                found.append((part, folder))
-    if not found:
+                folders.append((part, folder))
+    if not folders:
         remedy = f"expected {{train,test}}/<spkr>/waveforms; {HOW_TO_GET}"
-        raise UserError(f"{root}: no speaker's folder", remedy)
-    names = [folder.name for _, folder in found]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        remedy = "keep one of them, or name one part of the corpus"
-        raise UserError(f"{root}: {' '.join(twice)}: speakers in two parts", remedy)
-    return found
+        raise UserError(f"{root}: no folder of a speaker", remedy)
+    names = [folder.name for _, folder in folders]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        remedy = "keep one of the folders, or name one part of the corpus"
+        raise UserError(f"{root}: {' '.join(repeated)}: speakers in two parts", remedy)
+    return folders
 
 
-def _references(root: Path) -> References:
-    """The file, wherever it lies; without it no canonical form is known."""
-    places = [root / REFERENCES, root / "train" / REFERENCES, root / "test" / REFERENCES]
-    path = next((one for one in places if one.is_file()), None)
+def _read_references(root: Path) -> References:
+    """Read `reference_transcriptions.txt`, which defines the canonical forms."""
+    candidates = [root / REFERENCES, root / "train" / REFERENCES, root / "test" / REFERENCES]
+    path = next((path for path in candidates if path.is_file()), None)
     if path is None:
         raise UserError(f"{root}: has no {REFERENCES}", HOW_TO_GET)
     try:
@@ -167,13 +178,13 @@ def _references(root: Path) -> References:
 
 
 def parse_references(text: str) -> References:
-    """Prompts and variants; a line that is neither is a `ValueError` with its number.
+    """Parse prompts and variants; raise ValueError with the number of a malformed line.
 
     >>> parse_references("TEXT 1: Our toy\\nTRANSCRIPTION 1: AA R/0  T OY\\n").variants
     {'1': [[('AA',), ('R', '0'), ('T',), ('OY',)]]}
     """
     texts: dict[str, str] = {}
-    variants: dict[str, list[Slots]] = {}
+    variants: dict[str, list[Variant]] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
@@ -183,53 +194,49 @@ def parse_references(text: str) -> References:
         if match[1] == "TEXT":
             texts[match[2]] = match[3]
             continue
-        slots = [tuple(place.split("/")) for place in match[3].split()]
-        for symbol in (one for slot in slots for one in slot):
+        variant = [tuple(position.split("/")) for position in match[3].split()]
+        for symbol in (symbol for alternatives in variant for symbol in alternatives):
             if symbol != DELETED and not read_symbol(symbol, "keep"):
-                raise ValueError(f"{number}: '{symbol}' is no phone")
-        variants.setdefault(match[2], []).append(slots)
+                raise ValueError(f"{number}: '{symbol}' is not a phone")
+        variants.setdefault(match[2], []).append(variant)
     return References(texts, variants)
 
 
 def _read_speaker(
-    folder: Path, references: References, report: Report, allophones: str, unidentified: str
+    folder: Path, references: References, report: Report, options: Options
 ) -> Iterator[Utterance]:
-    """Utterances of a speaker, sorted; what has no audio is reported as left out."""
+    """Yield the utterances of a speaker, sorted; report those without audio as left out."""
     speaker = folder.name
     audio = {path.stem: path for path in sorted((folder / "waveforms").glob("*.wav"))}
-    grids = {path.stem: path for path in (folder / "annotations_1").glob("*.TextGrid")}
-    for stem in sorted(grids.keys() - audio.keys()):
-        report.left_out[_utt_id(speaker, stem)] = "no audio"
-    for stem, sound in audio.items():
+    annotations = {path.stem: path for path in (folder / "annotations_1").glob("*.TextGrid")}
+    for stem in sorted(annotations.keys() - audio.keys()):
+        report.leave_out(_utt_id(speaker, stem), "no audio")
+    for stem, audio_path in audio.items():
         utt_id = _utt_id(speaker, stem)
         sentence = stem.rpartition("_")[2]
-        texts, said = {}, ""
-        if stem in grids:
-            texts, said = _read_annotation(
-                grids[stem],
-                references.variants.get(sentence, ()),
-                report,
-                utt_id,
-                allophones,
-                unidentified,
+        texts: dict[str, str] = {}
+        aligned_words = ""
+        if stem in annotations:
+            variants = references.variants.get(sentence, ())
+            texts, aligned_words = _read_annotation(
+                annotations[stem], variants, report, utt_id, options
             )
         else:
             for output in ("surface", "canonical"):
-                report.miss(utt_id, output, "not annotated")
+                report.mark_unlabelled(utt_id, output, "not annotated")
         lab = folder / "transcriptions" / f"{stem}.lab"
         prompt = lab.read_text(encoding="utf-8", errors="replace") if lab.is_file() else ""
-        meaning = english_words(prompt) or said or english_words(references.texts.get(sentence, ""))
-        if meaning:
+        reference_words = english_words(references.texts.get(sentence, ""))
+        if meaning := english_words(prompt) or aligned_words or reference_words:
             texts["meaning"] = meaning
             if not prompt.strip():
-                report.counts["prompts without a .lab file, from the annotation or the list"] += 1
+                report.counts["prompts without a .lab file, from annotation or references"] += 1
         else:
-            report.miss(utt_id, "meaning", "no prompt")
+            report.mark_unlabelled(utt_id, "meaning", "no prompt")
         if texts:
-            yield Utterance(utt_id, speaker, str(sound), texts, "en", "es", domain="read")
+            yield Utterance(utt_id, speaker, str(audio_path), texts, "en", "es", domain="read")
         else:
-            report.left_out[utt_id] = "no transcript of any kind"
-            report.unlabelled.pop(utt_id, None)
+            report.leave_out(utt_id, "no transcript of any kind")
 
 
 def _utt_id(speaker: str, stem: str) -> str:
@@ -237,70 +244,76 @@ def _utt_id(speaker: str, stem: str) -> str:
 
 
 def _read_annotation(
-    path: Path,
-    variants: Sequence[Slots],
-    report: Report,
-    utt_id: str,
-    allophones: str,
-    unidentified: str,
+    path: Path, variants: Sequence[Variant], report: Report, utt_id: str, options: Options
 ) -> tuple[dict[str, str], str]:
-    """Surface and canonical, and the words as aligned; notes why one is absent."""
-    both = ("surface", "canonical")
+    """Return surface and canonical phones, and the aligned words; report what is missing."""
 
-    def miss(outputs: Sequence[str], reason: str) -> None:
+    def mark_unlabelled(outputs: Sequence[str], reason: str) -> None:
         for output in outputs:
-            report.miss(utt_id, output, reason)
+            report.mark_unlabelled(utt_id, output, reason)
 
+    both = ("surface", "canonical")
     try:
         tiers = {name.lower(): tier for name, tier in read_textgrid(path).items()}
     except UserError as error:
-        miss(both, f"faulty TextGrid: '{error.message}'")
+        mark_unlabelled(both, f"faulty TextGrid: '{error.message}'")
         return {}, ""
-    said = tiers.get("words")
-    words = english_words(" ".join(one.label for one in said.intervals)) if said else ""
+    words_tier = tiers.get("words")
+    words = ""
+    if words_tier:
+        words = english_words(" ".join(interval.label for interval in words_tier.intervals))
     tier = tiers.get("annotation")
     if tier is None:
-        miss(both, "no tier named annotation")
+        mark_unlabelled(both, "no tier named annotation")
         return {}, words
     if disorder := tier.disorder():
-        miss(both, f"the annotation's times are out of order: '{disorder}'")
+        mark_unlabelled(both, f"the times of the annotation are out of order: '{disorder}'")
         return {}, words
-    labels = [one.label.strip() for one in tier.intervals if one.label.strip() not in SILENCES]
-    report.counts["phones with a deviation mark (*), read as the phone"] += sum(
-        "*" in label for label in labels
-    )
+    labels = [interval.label.strip() for interval in tier.intervals]
+    labels = [label for label in labels if label not in SILENCES]
+    marked = sum("*" in label for label in labels)
+    report.counts["phones with a deviation mark (*), read as the phone"] += marked
     texts = {}
-    heard = [read_symbol(label, allophones) for label in labels]
-    strange = [label for label, phones in zip(labels, heard, strict=True) if phones is None]
-    for label in strange:
+    phones_by_label = [read_symbol(label, options.allophones) for label in labels]
+    unknown = [
+        label for label, phones in zip(labels, phones_by_label, strict=True) if phones is None
+    ]
+    for label in unknown:
         report.counts[f"label '{label}', not understood"] += 1
-    phones = [phone for found in heard for phone in ([UNIDENTIFIED] if found is None else found)]
-    if UNIDENTIFIED in phones and unidentified == "unlabelled":
-        reason = f"label '{strange[0]}' is no phone" if strange else "a phone is ERR"
-        miss(("surface",), reason)
-    elif phones:
-        texts["surface"] = " ".join(phones)
+    surface = [
+        phone
+        for phones in phones_by_label
+        for phone in ([UNIDENTIFIED] if phones is None else phones)
+    ]
+    if UNIDENTIFIED in surface and options.unidentified == "unlabelled":
+        reason = f"label '{unknown[0]}' is not a phone" if unknown else "a phone is ERR"
+        mark_unlabelled(("surface",), reason)
+    elif surface:
+        texts["surface"] = " ".join(surface)
     else:
-        miss(("surface",), "no phone at all")
-    plain = [label if len(label) < 2 else re.sub("[012]$", "", label) for label in labels]
-    reference = best_reference(plain, variants)
+        mark_unlabelled(("surface",), "no phones")
+    without_stress = [label if len(label) < 2 else re.sub("[012]$", "", label) for label in labels]
+    reference = best_reference(without_stress, variants)
     if reference is None:
-        miss(("canonical",), "no reference has as many places as the annotation")
+        mark_unlabelled(("canonical",), "no reference has as many positions as the annotation")
     else:
-        wanted = [read_symbol(symbol, allophones) or [] for symbol in reference]
-        texts["canonical"] = " ".join(phone for found in wanted for phone in found)
+        canonical = [read_symbol(symbol, options.allophones) or [] for symbol in reference]
+        texts["canonical"] = " ".join(phone for phones in canonical for phone in phones)
     return texts, words
 
 
 def _split(sets: Sets, report: Report) -> None:
-    """Move speakers from train to valid, and to test if there is none; in place."""
-    speakers = sorted({one.speaker for one in sets["train"]})
-    parts = {"valid": 1} if sets["test"] else {"valid": 1, "test": 1}
-    if len(speakers) < len(parts) + 1:
+    """Move speakers from train to valid, and to test if it is empty; in place."""
+    speakers = sorted({utterance.speaker for utterance in sets["train"]})
+    shares = {"valid": 1} if sets["test"] else {"valid": 1, "test": 1}
+    if len(speakers) < len(shares) + 1:
         raise UserError(f"{len(speakers)} speakers are too few to split", "get more of the corpus")
-    place = by_turns(speakers, parts)
-    everyone, sets["train"] = sets["train"], []
-    for one in everyone:
-        sets[place[one.speaker]].append(one)
-    rule = "the published test speakers; of the others" if len(parts) == 1 else "of all"
-    report.notes.append(f"split by speakers: {rule}, every tenth is " + " or ".join(parts))
+    set_of = assign_sets(speakers, shares)
+    utterances, sets["train"] = sets["train"], []
+    for utterance in utterances:
+        sets[set_of[utterance.speaker]].append(utterance)
+    if len(shares) == 1:
+        rule = "the published test speakers; every tenth of the others is valid"
+    else:
+        rule = "of each ten, eight train, one valid, one test"
+    report.notes.append(f"split by speakers: {rule}")

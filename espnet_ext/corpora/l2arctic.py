@@ -1,31 +1,30 @@
-"""L2-ARCTIC (Zhao et al., Interspeech 2018; CC BY-NC 4.0): hand-corrected phones of read English.
+"""L2-ARCTIC: read English with hand-corrected phones (Zhao et al., Interspeech 2018; CC BY-NC 4.0).
 
-`<SPK>/{wav,transcript,annotation}`: surface are the perceived phones, canonical the annotated
-canonical ones, meaning the words. The corpus's README defines the phone labels: `AH0` said well,
-`CPL,PPL,s` substituted, `CPL,sil,d` deleted, `sil,PPL,a` added, `*` deviates from American English,
-`err` cannot be told. How each is read, and what is done about faulty ones, says `parse_label`.
+Layout: `<SPK>/{wav,transcript,annotation}`. Surface is the perceived and canonical the canonical
+phones of the annotation; meaning is the words. The corpus's README defines the labels of the phones
+tier: `AH0` correct, `CPL,PPL,s` substituted, `CPL,sil,d` deleted, `sil,PPL,a` added, where CPL is
+the canonical and PPL the perceived phone; `*` deviates from American English; `err` could not be
+identified. See `parse_label` for how labels are read and what happens to malformed ones.
 """
 
-import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from espnet_ext.corpora.delivered import spread
+from espnet_ext.corpora.corpus_files import parallel_map
+from espnet_ext.corpora.download import ArchiveOptions, Source, corpus_folder
 from espnet_ext.corpora.preparation import (
-    UNIDENTIFIED,
     Report,
     Sets,
-    by_turns,
+    assign_sets,
     check_audio,
-    english_words,
-    known_sentences,
-    read_phone,
     require_folder,
+    sentence_overlap,
 )
 from espnet_ext.corpora.textgrid import Tier, read_textgrid
+from espnet_ext.corpora.transcripts import UNIDENTIFIED, english_words, read_phone
 from espnet_ext.data.record import Utterance
 from espnet_ext.errors import UserError
 from espnet_ext.progress import track
@@ -40,30 +39,85 @@ SPEAKERS = {
     "vi": ("HQTV", "PNV", "THV", "TLV"),
 }
 L1 = {speaker: l1 for l1, speakers in SPEAKERS.items() for speaker in speakers}
-# The split that published results use: one speaker of each first language to test and to validate.
+# The split of published results: one test and one validation speaker per first language.
 TEST_SPEAKERS = frozenset(("TLV", "NJS", "TNI", "TXHC", "ZHAA", "YKWK"))
 VALID_SPEAKERS = frozenset(("THV", "MBMPS", "SVBI", "NCC", "YBAA", "YDCK"))
-SPLITS = ("auto", "standard", "speakers", "sentences")
 SUITCASE = "suitcase_corpus"
 NO_ANNOTATION = "not annotated"
 HOW_TO_GET = (
-    "the corpus comes by its authors' request form, https://psi.engr.tamu.edu/l2-arctic-corpus/; "
-    "give the archive that they send with --archive FILE"
+    "request the corpus from its authors, https://psi.engr.tamu.edu/l2-arctic-corpus/, and give "
+    "the archive that they send with --archive FILE"
 )
+SOURCE = Source("l2arctic", "*/wav", HOW_TO_GET)
+
+
+@dataclass(frozen=True)
+class Options(ArchiveOptions):
+    """Options of `espnet-ext prepare l2arctic`."""
+
+    # "standard": the split of published results (six test, six validation speakers).
+    # "speakers": the last sixth of the speakers by name tests, the sixth before it validates.
+    # "sentences": 8:1:1 by sentence, with all speakers in all sets.
+    # "auto": "standard" if speakers are left to train on, else "speakers", or "sentences" if there
+    # are fewer than three speakers.
+    split: str = "auto"
+    unannotated: str = (
+        "train"  # sets of the utterances that have only words: "train", "all", "none"
+    )
+    # A perceived phone labelled `err`: "unlabelled" omits the surface, "token" writes ERR.
+    unidentified: str = "unlabelled"
+    suitcase: bool = False  # add the spontaneous narratives (domain "spontaneous")
+
+
+def prepare(options: Options, report: Report) -> Sets:
+    """Return the corpus as train, valid and test."""
+    root = Path(require_folder(corpus_folder(options, SOURCE), "L2-ARCTIC", HOW_TO_GET))
+    folders = _speaker_folders(root, report)
+    utterances = []
+    read_speaker = partial(_read_speaker, unidentified=options.unidentified)
+    results = parallel_map(read_speaker, folders.items(), options.nj)
+    label = "l2arctic: reading annotations"
+    for of_speaker, report_of_speaker in track(results, label, len(folders), unit="speaker"):
+        utterances += of_speaker
+        report.merge(report_of_speaker)
+    if options.suitcase:
+        utterances += _read_suitcase(root, folders, report, options.unidentified)
+    if not any("surface" in utterance.texts for utterance in utterances):
+        message = f"{root}: none of the utterances is annotated"
+        raise UserError(message, "check <SPK>/annotation/*.TextGrid")
+    utterances = check_audio(
+        utterances, report, skip_unreadable=options.skip_unreadable, nj=options.nj
+    )
+    sets: Sets = {"train": [], "valid": [], "test": []}
+    set_of = _choose_split(sorted(folders), utterances, options.split, report)
+    for utterance in sorted(utterances, key=lambda utterance: utterance.utt_id):
+        name = set_of(utterance)
+        reasons = report.unlabelled.get(utterance.utt_id, {})
+        annotated = reasons.get("surface") != NO_ANNOTATION
+        if annotated or options.unannotated in ("all", name):
+            sets[name].append(utterance)
+        else:
+            reason = f"not annotated (--unannotated {options.unannotated})"
+            report.leave_out(utterance.utt_id, reason)
+    report.notes.append(sentence_overlap(sets))
+    return sets
+
+
+# -- labels
 
 
 @dataclass(frozen=True)
 class Label:
-    """One label of the phones tier. "" is nothing (silence, or no such phone), None not known."""
+    """One label of the phones tier. "" means no phone (silence), None a phone that is not known."""
 
-    canonical: str | None  # what should have been said
-    perceived: str | None  # what was heard; "ERR" if the annotators could not tell
-    marked: bool = False  # carried the deviation mark
+    canonical: str | None
+    perceived: str | None  # "ERR" if the annotators could not identify the phone
+    marked: bool = False  # has the deviation mark
     problem: str = ""  # why a part is not known
 
 
 def parse_label(text: str) -> Label:
-    """Read one label of the phones tier; what is not understood becomes None, never a guess.
+    """Parse one label of the phones tier; a part that is not understood becomes None.
 
     A marked phone (`AO*`: an AO with a foreign accent) is read as that phone, because the marks are
     not systematic enough to be tokens; the report counts them. A label whose letter contradicts its
@@ -75,302 +129,276 @@ def parse_label(text: str) -> Label:
     >>> parse_label("T,sil,d").perceived, parse_label("sil,AH,a").canonical
     ('', '')
     """
-    shown = f"label '{text.strip()}'"
-    pieces = re.split(r"[,;]", text.strip().rstrip(",;. "))
-    if len(pieces) == 1:
-        phone, marked = read_phone(pieces[0])
+    quoted = f"label '{text.strip()}'"
+    parts = re.split(r"[,;]", text.strip().rstrip(",;. "))
+    if len(parts) == 1:
+        phone, marked = read_phone(parts[0])
         if phone is None or phone == UNIDENTIFIED:
-            return Label(None, None, marked, f"{shown} is no phone")
+            return Label(None, None, marked, f"{quoted} is not a phone")
         return Label(phone, phone, marked)
-    canonical, _ = read_phone(pieces[0])
+    canonical, _ = read_phone(parts[0])
     if canonical == UNIDENTIFIED:
         canonical = None
-    if len(pieces) != 3:
-        return Label(canonical or None, None, False, f"{shown} has {len(pieces)} parts")
-    perceived, marked = read_phone(pieces[1])
-    kind = re.sub(r"[\W\d_]", "", pieces[2]).lower()
+    if len(parts) != 3:
+        return Label(canonical or None, None, False, f"{quoted} has {len(parts)} parts")
+    perceived, marked = read_phone(parts[1])
+    kind = re.sub(r"[\W\d_]", "", parts[2]).lower()
     if canonical is None or perceived is None:
-        return Label(canonical, perceived, marked, f"{shown} has a part that is no phone")
-    agrees = {"s": canonical and perceived, "d": canonical and not perceived}
-    agrees["a"] = perceived and not canonical
-    if not agrees.get(kind):
-        return Label(None, None, marked, f"{shown} contradicts itself")
+        return Label(canonical, perceived, marked, f"{quoted} has a part that is not a phone")
+    consistent = {
+        "s": canonical and perceived,
+        "d": canonical and not perceived,
+        "a": perceived and not canonical,
+    }
+    if not consistent.get(kind):
+        return Label(None, None, marked, f"{quoted} contradicts itself")
     return Label(canonical, perceived, marked)
 
 
 def read_annotation(
-    path: str | os.PathLike, report: Report, utt_id: str, unidentified: str = "unlabelled"
+    path: Path, report: Report, utt_id: str, unidentified: str = "unlabelled"
 ) -> dict[str, str]:
-    """Transcripts by output (surface, canonical) of an annotation; notes why one is absent."""
-
-    def miss(outputs: tuple[str, ...], reason: str) -> None:
+    """Return the surface and canonical phones of an annotation; report why one is missing."""
+    outputs = ("surface", "canonical")
+    tier, problem = _phones_tier(path)
+    if tier is None:
         for output in outputs:
-            report.miss(utt_id, output, reason)
-
-    both = ("surface", "canonical")
-    try:
-        tiers = {name.lower(): tier for name, tier in read_textgrid(path).items()}
-    except UserError as error:
-        miss(both, f"faulty TextGrid: '{error.message}'")
-        return {}
-    tier = tiers.get("phones")
-    if tier is None or not tier.intervals:
-        miss(both, "the annotation has no phones")
-        return {}
-    if disorder := tier.disorder():
-        miss(both, f"the phones' times are out of order: '{disorder}'")
-        return {}
-    if _has_unknown_word(tiers.get("words"), tier):
-        miss(both, "a word unknown to the aligner has no phones (spn)")
+            report.mark_unlabelled(utt_id, output, problem)
         return {}
     labels = [parse_label(interval.label) for interval in tier.intervals]
-    report.counts["phones with a deviation mark (*), read as the phone"] += sum(
-        label.marked for label in labels
-    )
+    marked = sum(label.marked for label in labels)
+    report.counts["phones with a deviation mark (*), read as the phone"] += marked
     texts = {}
-    for output in both:
+    for output in outputs:
         phones = [label.perceived if output == "surface" else label.canonical for label in labels]
-        problem = next(
-            (one.problem for one, phone in zip(labels, phones, strict=True) if phone is None), ""
-        )
-        if not problem and unidentified == "unlabelled" and UNIDENTIFIED in phones:
-            problem = "a phone could not be identified (err)"
+        unknown = [
+            label.problem for label, phone in zip(labels, phones, strict=True) if phone is None
+        ]
         text = " ".join(phone for phone in phones if phone)
-        if problem or not text:
-            miss((output,), problem or "no phone at all")
+        if unknown:
+            report.mark_unlabelled(utt_id, output, unknown[0])
+        elif unidentified == "unlabelled" and UNIDENTIFIED in phones:
+            report.mark_unlabelled(utt_id, output, "a phone could not be identified (err)")
+        elif not text:
+            report.mark_unlabelled(utt_id, output, "no phones")
         else:
             texts[output] = text
     return texts
 
 
+def _phones_tier(path: Path) -> tuple[Tier | None, str]:
+    """Return the phones tier of an annotation, or None and why it cannot be used."""
+    try:
+        tiers = {name.lower(): tier for name, tier in read_textgrid(path).items()}
+    except UserError as error:
+        return None, f"faulty TextGrid: '{error.message}'"
+    tier = tiers.get("phones")
+    if tier is None or not tier.intervals:
+        return None, "the annotation has no phones"
+    if disorder := tier.disorder():
+        return None, f"the times of the phones are out of order: '{disorder}'"
+    if _has_unknown_word(tiers.get("words"), tier):
+        return None, "a word unknown to the aligner has no phones (spn)"
+    return tier, ""
+
+
 def _has_unknown_word(words: Tier | None, phones: Tier) -> bool:
-    """Whether the forced alignment had no pronunciation for a word and nobody supplied one."""
-    unknown = words is not None and any(one.label.strip() == "<unk>" for one in words.intervals)
-    return unknown and any(one.label.strip().lower() == "spn" for one in phones.intervals)
+    """Return whether the aligner had no pronunciation for a word and the annotators added none."""
+    unknown = words is not None and any(
+        interval.label.strip() == "<unk>" for interval in words.intervals
+    )
+    return unknown and any(interval.label.strip().lower() == "spn" for interval in phones.intervals)
 
 
-def prepare(
-    corpus_dir: str | os.PathLike,
-    *,
-    split: str = "auto",
-    unannotated: str = "train",
-    unidentified: str = "unlabelled",
-    suitcase: bool = False,
-    skip_unreadable: bool = False,
-    nj: int = 1,
-    report: Report | None = None,
-) -> Sets:
-    """The corpus as train, valid and test.
-
-    `split`: "standard" is the field's (six speakers to test, six to validate); "speakers" takes the
-    last speaker of every six by name to test and as many before them to validate; "sentences" deals
-    sentences out 8:1:1, all speakers in all sets. "auto" is standard if there is somebody to train
-    on then, else speakers, or sentences if there are fewer than three speakers. `unannotated`
-    utterances (words only) go to "train" only, to "all" sets, or to "none". With `unidentified`
-    "token", `err` becomes the token ERR instead of leaving the surface unlabelled. `suitcase` adds
-    the spontaneous narratives (domain "spontaneous") to their speaker's set. `nj` speakers are read
-    at a time.
-    """
-    report = report if report is not None else Report("l2arctic")
-    root = Path(require_folder(corpus_dir, "L2-ARCTIC", HOW_TO_GET))
-    folders = _speaker_folders(root, report)
-    utterances = []
-    read = spread(partial(_read_apart, unidentified=unidentified), folders.items(), nj)
-    label = "l2arctic: reading annotations"
-    for found, account in track(read, label, len(folders), unit="speaker"):
-        utterances += found
-        report.take(account)
-    if suitcase:
-        utterances += _read_suitcase(root, folders, report, unidentified)
-    if not any("surface" in one.texts for one in utterances):
-        raise UserError(f"{root}: not one annotated utterance", "check <SPK>/annotation/*.TextGrid")
-    utterances = check_audio(utterances, report, skip_unreadable=skip_unreadable, nj=nj)
-    sets: Sets = {"train": [], "valid": [], "test": []}
-    place = _place(sorted(folders), utterances, split, report)
-    for one in sorted(utterances, key=lambda one: one.utt_id):
-        name = place(one)
-        annotated = report.unlabelled.get(one.utt_id, {}).get("surface") != NO_ANNOTATION
-        if annotated or unannotated == "all" or (unannotated == "train" and name == "train"):
-            sets[name].append(one)
-        else:
-            _leave_out(report, one.utt_id, f"not annotated (--unannotated {unannotated})")
-    report.notes.append(known_sentences(sets))
-    return sets
+# -- reading
 
 
 def _speaker_folders(root: Path, report: Report) -> dict[str, Path]:
-    """Folders with `wav` by speaker; the archives of some releases nest `<SPK>/<SPK>/wav`."""
+    """Return speaker → folder with `wav`; some releases nest the folders: `<SPK>/<SPK>/wav`."""
     folders, others = {}, []
     for entry in sorted(path for path in root.iterdir() if path.is_dir()):
-        inner = next((one for one in (entry, entry / entry.name) if (one / "wav").is_dir()), None)
         if entry.name == SUITCASE:
             continue
-        if inner is None:
+        candidates = (entry, entry / entry.name)
+        folder = next((path for path in candidates if (path / "wav").is_dir()), None)
+        if folder is None:
             others.append(entry.name)
             continue
-        if not (inner / "transcript").is_dir():
+        if not (folder / "transcript").is_dir():
             remedy = "expected <SPK>/{wav,transcript,annotation} as published; take a fresh copy"
-            raise UserError(f"{inner}: has wav/ but no transcript/", remedy)
-        folders[entry.name] = inner
+            raise UserError(f"{folder}: has wav/ but no transcript/", remedy)
+        folders[entry.name] = folder
     if not folders:
         zipped = sorted(path.name for path in root.glob("*.zip"))
-        hint = f"unpack {', '.join(zipped[:3])} … there first" if zipped else HOW_TO_GET
-        raise UserError(f"{root}: has no <SPK>/{{wav,transcript,annotation}}", hint)
+        remedy = f"unpack {', '.join(zipped[:3])} … there first" if zipped else HOW_TO_GET
+        raise UserError(f"{root}: has no <SPK>/{{wav,transcript,annotation}}", remedy)
     if others:
-        report.notes.append(f"folders without wav/ are not speakers: {' '.join(others)}")
-    if strangers := [speaker for speaker in folders if speaker not in L1]:
-        report.notes.append(f"speakers of unknown first language: {' '.join(strangers)}")
+        report.notes.append(f"folders without wav/, which are not speakers: {' '.join(others)}")
+    if unknown := [speaker for speaker in folders if speaker not in L1]:
+        report.notes.append(f"speakers of unknown first language: {' '.join(unknown)}")
     return folders
 
 
-def _files(folder: Path, *suffixes: str) -> dict[str, Path]:
-    """Files by stem; of several suffixes the first wins."""
-    found: dict[str, Path] = {}
+@dataclass(frozen=True)
+class _Files:
+    """The files of a folder with `wav`, `transcript` and `annotation`, by stem."""
+
+    audio: Mapping[str, Path]
+    transcripts: Mapping[str, Path]
+    annotations: Mapping[str, Path]
+
+    @classmethod
+    def of(cls, folder: Path) -> "_Files":
+        return cls(
+            _files_by_stem(folder / "wav", ".wav", ".flac"),
+            _files_by_stem(folder / "transcript", ".txt"),
+            _files_by_stem(folder / "annotation", ".textgrid"),
+        )
+
+    def texts(self, stem: str, report: Report, utt_id: str, unidentified: str) -> dict[str, str]:
+        """Return the transcripts of a stem by output; report the missing ones."""
+        texts = {}
+        if stem in self.annotations:
+            texts = read_annotation(self.annotations[stem], report, utt_id, unidentified)
+        else:
+            report.mark_unlabelled(utt_id, "surface", NO_ANNOTATION)
+            report.mark_unlabelled(utt_id, "canonical", NO_ANNOTATION)
+        if words := _read_words(self.transcripts.get(stem), report, utt_id):
+            texts["meaning"] = words
+        if not texts:
+            report.leave_out(utt_id, "no transcript of any kind")
+        return texts
+
+
+def _files_by_stem(folder: Path, *suffixes: str) -> dict[str, Path]:
+    """Return stem → file; if a stem has several suffixes, the first of `suffixes` counts."""
+    files: dict[str, Path] = {}
     for suffix in suffixes:
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if path.suffix.lower() == suffix and not path.name.startswith("."):
-                found.setdefault(path.stem, path)
-    return found
-
-
-def _read_apart(work: tuple[str, Path], unidentified: str) -> tuple[list[Utterance], Report]:
-    """A speaker's utterances with an account of their own, as another process gives them."""
-    report = Report("l2arctic")
-    return list(_read_speaker(*work, report, unidentified)), report
+                files.setdefault(path.stem, path)
+    return files
 
 
 def _read_speaker(
-    speaker: str, folder: Path, report: Report, unidentified: str
-) -> Iterator[Utterance]:
-    """Utterances of a speaker, sorted; what has no audio is reported as left out."""
-    audio = _files(folder / "wav", ".wav", ".flac")
-    transcripts = _files(folder / "transcript", ".txt")
-    annotations = _files(folder / "annotation", ".textgrid")
-    for stem in sorted({**transcripts, **annotations}.keys() - audio.keys()):
-        report.left_out[f"{speaker}-{stem}"] = "no audio"
-    for stem, sound in sorted(audio.items()):
+    speaker_and_folder: tuple[str, Path], unidentified: str
+) -> tuple[list[Utterance], Report]:
+    """Return the utterances of a speaker with their own report, as they come from a process."""
+    speaker, folder = speaker_and_folder
+    report = Report("l2arctic")
+    files = _Files.of(folder)
+    for stem in sorted({**files.transcripts, **files.annotations}.keys() - files.audio.keys()):
+        report.leave_out(f"{speaker}-{stem}", "no audio")
+    utterances = []
+    for stem, audio in sorted(files.audio.items()):
         utt_id = f"{speaker}-{stem}"
-        texts = {}
-        if stem in annotations:
-            texts = read_annotation(annotations[stem], report, utt_id, unidentified)
-        else:
-            report.miss(utt_id, "surface", NO_ANNOTATION)
-            report.miss(utt_id, "canonical", NO_ANNOTATION)
-        if words := _read_words(transcripts.get(stem), report, utt_id):
-            texts["meaning"] = words
-        if not texts:
-            _leave_out(report, utt_id, "no transcript of any kind")
-            continue
-        yield Utterance(utt_id, speaker, str(sound), texts, "en", L1.get(speaker), domain="read")
+        if texts := files.texts(stem, report, utt_id, unidentified):
+            utterances.append(
+                Utterance(utt_id, speaker, str(audio), texts, "en", L1.get(speaker), domain="read")
+            )
+    return utterances, report
 
 
 def _read_words(path: Path | None, report: Report, utt_id: str) -> str:
     if path is None:
-        report.miss(utt_id, "meaning", "no transcript file")
+        report.mark_unlabelled(utt_id, "meaning", "no transcript file")
         return ""
     try:
         words = english_words(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read: {error}", "take it from a fresh copy") from None
     if not words:
-        report.miss(utt_id, "meaning", "the transcript file is empty")
+        report.mark_unlabelled(utt_id, "meaning", "the transcript file is empty")
     return words
 
 
 def _read_suitcase(
-    root: Path, folders: dict[str, Path], report: Report, unidentified: str
-) -> Iterator[Utterance]:
-    """One narrative a speaker, about a minute each: beware of stage 4's length limit."""
-    inner = root / SUITCASE / SUITCASE
-    folder = inner if (inner / "wav").is_dir() else root / SUITCASE
+    root: Path, folders: Mapping[str, Path], report: Report, unidentified: str
+) -> list[Utterance]:
+    """Return one spontaneous narrative per speaker, of about a minute (see --max_wav_duration)."""
+    nested = root / SUITCASE / SUITCASE
+    folder = nested if (nested / "wav").is_dir() else root / SUITCASE
     if not (folder / "wav").is_dir():
-        message = f"{folder}: has no wav/, so no spontaneous speech"
+        message = f"{folder}: has no wav/, so there is no spontaneous speech"
         raise UserError(message, "unpack suitcase_corpus.zip there, or leave --suitcase off")
-    annotations = _files(folder / "annotation", ".textgrid")
-    transcripts = _files(folder / "transcript", ".txt")
-    for stem, sound in sorted(_files(folder / "wav", ".wav", ".flac").items()):
+    files = _Files.of(folder)
+    utterances = []
+    for stem, audio in sorted(files.audio.items()):
         speaker = stem.upper()
         utt_id = f"{speaker}-suitcase"
         if speaker not in folders:
-            report.left_out[utt_id] = "suitcase narrative of a speaker without read speech here"
-            continue
-        texts = {}
-        if stem in annotations:
-            texts = read_annotation(annotations[stem], report, utt_id, unidentified)
-        else:
-            report.miss(utt_id, "surface", NO_ANNOTATION)
-            report.miss(utt_id, "canonical", NO_ANNOTATION)
-        if words := _read_words(transcripts.get(stem), report, utt_id):
-            texts["meaning"] = words
-        if texts:
+            report.leave_out(utt_id, "narrative of a speaker whose read speech is not here")
+        elif texts := files.texts(stem, report, utt_id, unidentified):
             l1 = L1.get(speaker)
-            yield Utterance(utt_id, speaker, str(sound), texts, "en", l1, domain="spontaneous")
-        else:
-            _leave_out(report, utt_id, "no transcript of any kind")
+            utterances.append(
+                Utterance(utt_id, speaker, str(audio), texts, "en", l1, domain="spontaneous")
+            )
+    return utterances
 
 
-def _leave_out(report: Report, utt_id: str, reason: str) -> None:
-    report.left_out[utt_id] = reason
-    report.unlabelled.pop(utt_id, None)
+# -- splits
 
 
-def _place(
+def _choose_split(
     speakers: list[str], utterances: list[Utterance], split: str, report: Report
 ) -> Callable[[Utterance], str]:
-    """What says which set an utterance is in; the rule that was used goes to the report's notes."""
-    trainers = [one for one in speakers if one not in TEST_SPEAKERS | VALID_SPEAKERS]
-    testers = [one for one in speakers if one in TEST_SPEAKERS]
-    validators = [one for one in speakers if one in VALID_SPEAKERS]
+    """Return the function utterance → set, and note in the report how the sets were split."""
+    train = [speaker for speaker in speakers if speaker not in TEST_SPEAKERS | VALID_SPEAKERS]
+    test = [speaker for speaker in speakers if speaker in TEST_SPEAKERS]
+    valid = [speaker for speaker in speakers if speaker in VALID_SPEAKERS]
     if split == "auto":
-        if testers and (trainers or validators):
+        if test and (train or valid):
             split = "standard"
         else:
             split = "speakers" if len(speakers) >= 3 else "sentences"
-        report.notes.append(f"the speakers here allow --split {split}")
+        report.notes.append(f"--split auto chose {split} for these speakers")
     if split == "standard":
-        if not (testers and (trainers or validators)):
-            message = f"--split standard: of {' '.join(speakers)} none can "
-            message += "train" if testers else "test"
+        if not (test and (train or valid)):
+            names = "training" if test else "test"
+            message = f"--split standard: none of {' '.join(speakers)} is a {names} speaker"
             raise UserError(message, "--split speakers or --split sentences, or get more speakers")
-        if not trainers:
-            trainers, validators = validators, []
-        if not validators and len(trainers) > 1:
-            validators = [trainers.pop()]
+        if not train:
+            train, valid = valid, []
+        if not valid and len(train) > 1:
+            valid = [train.pop()]
     elif split == "speakers":
         if len(speakers) < 3:
-            message = f"--split speakers: three are needed, here are {len(speakers)}"
+            message = f"--split speakers: needs three speakers, here are {len(speakers)}"
             raise UserError(message, "--split sentences")
         share = max(1, len(speakers) // 6)
-        trainers, validators = speakers[: -2 * share], speakers[-2 * share : -share]
-        testers = speakers[-share:]
-    if split == "sentences" or not validators:
-        return _place_sentences(utterances, set(testers), split, report)
+        train, valid = speakers[: -2 * share], speakers[-2 * share : -share]
+        test = speakers[-share:]
+    if split == "sentences" or not valid:
+        return _split_sentences(utterances, set(test), split, report)
     report.notes.append(
-        f"split by speakers ({split}): train {' '.join(trainers)}; valid {' '.join(validators)}; "
-        f"test {' '.join(testers)}"
+        f"split by speakers ({split}): train {' '.join(train)}; valid {' '.join(valid)}; "
+        f"test {' '.join(test)}"
     )
-    sets = {speaker: "valid" for speaker in validators} | {speaker: "test" for speaker in testers}
-    return lambda one: sets.get(one.speaker, "train")
+    sets = dict.fromkeys(valid, "valid") | dict.fromkeys(test, "test")
+    return lambda utterance: sets.get(utterance.speaker, "train")
 
 
-def _place_sentences(
-    utterances: list[Utterance], testers: set[str], split: str, report: Report
+def _split_sentences(
+    utterances: list[Utterance], test_speakers: set[str], split: str, report: Report
 ) -> Callable[[Utterance], str]:
-    """Deal sentences out; under "standard" with one training speaker, only to train and valid."""
-    names = sorted({_sentence(one) for one in utterances})
-    if len(names) < 3:
-        raise UserError(f"{len(names)} sentences are too few to split", "add speakers or sentences")
+    """Split by sentences; under "standard", the sentences of the one training speaker."""
+    sentences = sorted({_sentence(utterance) for utterance in utterances})
+    if len(sentences) < 3:
+        message = f"{len(sentences)} sentences are too few to split"
+        raise UserError(message, "add speakers or sentences")
     if split == "sentences":
-        sets = by_turns(names, {"valid": 1, "test": 1})
-        report.notes.append("split by sentences: of every ten, eight train, one valid, one test")
-        return lambda one: sets[_sentence(one)]
-    sets = by_turns(names, {"valid": 1})
+        sets = assign_sets(sentences, {"valid": 1, "test": 1})
+        report.notes.append("split by sentences: of each ten, eight train, one valid, one test")
+        return lambda utterance: sets[_sentence(utterance)]
+    sets = assign_sets(sentences, {"valid": 1})
     report.notes.append(
-        f"split by speakers (standard): test {' '.join(sorted(testers))}; of the one other "
-        "speaker's sentences, every tenth is valid"
+        f"split by speakers (standard): test {' '.join(sorted(test_speakers))}; every tenth "
+        "sentence of the one other speaker is valid"
     )
-    return lambda one: "test" if one.speaker in testers else sets[_sentence(one)]
+    return lambda utterance: (
+        "test" if utterance.speaker in test_speakers else sets[_sentence(utterance)]
+    )
 
 
-def _sentence(one: Utterance) -> str:
-    return one.utt_id.removeprefix(one.speaker + "-")
+def _sentence(utterance: Utterance) -> str:
+    return utterance.utt_id.removeprefix(utterance.speaker + "-")

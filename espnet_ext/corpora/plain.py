@@ -1,9 +1,9 @@
-"""Any corpus, from one table: a tab-separated manifest with a row an utterance.
+"""Any corpus, from one tab-separated table, the manifest, with one row per utterance.
 
 Columns, in any order: `utt_id speaker audio` and at least one transcript: `surface`, `meaning`,
 `canonical` or, for any other output, `text.<output>`. Optional: `set` (train, valid, test), `lang`,
-`l1`, `band`, `domain`; others are passed over, with a note. An empty cell means unlabelled. Audio
-paths are relative to the manifest. Cells may be in quotes, as spreadsheets write them.
+`l1`, `band`, `domain`. Other columns are ignored, with a note. An empty cell means unlabelled.
+Audio paths are relative to the manifest. Cells may be quoted, as spreadsheets write them.
 """
 
 import codecs
@@ -11,15 +11,17 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_ext.corpora.preparation import (
+    CorpusOptions,
     Report,
     Sets,
-    by_turns,
+    assign_sets,
     check_audio,
-    known_sentences,
-    shown,
+    list_faults,
+    sentence_overlap,
 )
 from espnet_ext.data.record import NA, Utterance, id_problem, is_output_name
 from espnet_ext.errors import UserError
@@ -30,71 +32,81 @@ OUTPUTS = ("surface", "meaning", "canonical")
 LABELS = ("lang", "l1", "band", "domain")
 SETS = ("train", "valid", "test")
 KNOWN = (*REQUIRED, *OUTPUTS, *LABELS, "set")
-_LANG = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # becomes a folder's name
+_LANG = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # becomes the name of a folder
 _CELL = re.compile(r'((?:"(?:[^"]|"")*")(?=\t)|[^\t]*)\t')
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
-_OPEN = re.compile(r'(?:^|\t)"(?:[^"]|"")*$')  # a cell in quotes that does not end in its line
-_MOST_LINES = 50  # of one cell
+_OPEN_QUOTE = re.compile(r'(?:^|\t)"(?:[^"]|"")*$')  # a quoted cell that does not end in its line
+_MAX_CELL_LINES = 50
 FORMAT = (
-    "a first line with the columns' names, separated by tabs: utt_id, speaker, audio and surface "
+    "a first line with the column names, separated by tabs: utt_id, speaker, audio and surface "
     "or meaning; optional: canonical, text.<output>, set, lang, l1, band, domain"
 )
 
 
-def prepare(
-    manifest: str | os.PathLike,
-    *,
-    lang: str = "en",
-    skip_unreadable: bool = False,
-    report: Report | None = None,
-) -> Sets:
-    """The manifest's utterances by set; `lang` is of those without one in the manifest.
+@dataclass(frozen=True)
+class Options(CorpusOptions):
+    """Options of `espnet-ext prepare plain`."""
 
-    Without a column `set`, speakers are dealt out 8:1:1 by name; with fewer than three speakers,
-    utterances are (and the report says so). Every fault of the manifest is named at once.
+    manifest: str | os.PathLike
+    lang: str = "en"  # language of rows without one
+
+
+def prepare(options: Options, report: Report) -> Sets:
+    """Return the utterances of the manifest by set.
+
+    Without a column `set`, the speakers are split 8:1:1 by name; with fewer than three speakers,
+    the utterances are, which the report notes.
+
+    Raises:
+        UserError: The manifest has errors; names them all.
     """
-    report = report if report is not None else Report("plain")
-    path = Path(manifest)
-    if not _LANG.fullmatch(lang):
-        raise UserError(f"--lang '{lang}': not a language's code", "give one such as ko or en")
+    path = Path(options.manifest)
+    if not _LANG.fullmatch(options.lang):
+        message = f"--lang '{options.lang}': not a language code"
+        raise UserError(message, "give a code such as ko or en")
     columns, rows = _read_rows(path, report)
-    outputs = _outputs(path, columns)
+    outputs = _output_names(path, columns)
     faults: list[str] = []
-    utterances: dict[str, tuple[Utterance, str]] = {}
+    utterances: dict[str, tuple[Utterance, str]] = {}  # utterance and its set
     for number, row in rows:
-        one, problems = _utterance(path, row, outputs, lang)
-        if one.utt_id in utterances:
-            problems.append("this utt_id is in an earlier line")
+        utterance, problems = _make_utterance(path, row, outputs, options.lang)
+        if utterance.utt_id in utterances:
+            problems.append("an earlier line has the same utt_id")
         if "set" in columns and row["set"] not in SETS:
             problems.append(f"set is '{row['set']}', not one of {', '.join(SETS)}")
-        faults += [f"{path}:{number}: {one.utt_id}: {problem}" for problem in problems]
-        utterances[one.utt_id] = (one, row.get("set", ""))
+        faults += [f"{path}:{number}: {utterance.utt_id}: {problem}" for problem in problems]
+        utterances[utterance.utt_id] = (utterance, row.get("set", ""))
         for output in outputs:
-            if output not in one.texts:
-                there = output in row or f"text.{output}" in row
-                reason = "empty cell in the manifest" if there else "the row ends before it"
-                report.miss(one.utt_id, output, reason)
-    _raise_all(path, faults)
-    kept = check_audio(
-        [one for one, _ in utterances.values()], report, skip_unreadable=skip_unreadable
+            if output not in utterance.texts:
+                has_cell = output in row or f"text.{output}" in row
+                reason = "empty cell in the manifest" if has_cell else "the row has too few cells"
+                report.mark_unlabelled(utterance.utt_id, output, reason)
+    _raise_faults(path, faults)
+    readable = check_audio(
+        [utterance for utterance, _ in utterances.values()],
+        report,
+        skip_unreadable=options.skip_unreadable,
     )
     if "set" in columns:
-        report.notes.append("split as the manifest's column set says")
-        place = {one.utt_id: utterances[one.utt_id][1] for one in kept}
+        report.notes.append("split by the column set of the manifest")
+        set_of = {utterance.utt_id: utterances[utterance.utt_id][1] for utterance in readable}
     else:
-        place = _split(kept, report)
+        set_of = _split(readable, report)
     sets: Sets = {name: [] for name in SETS}
-    for one in sorted(kept, key=lambda one: one.utt_id):
-        sets[place[one.utt_id]].append(one)
+    for utterance in sorted(readable, key=lambda utterance: utterance.utt_id):
+        sets[set_of[utterance.utt_id]].append(utterance)
     if empty := [name for name in SETS if not sets[name]]:
-        remedy = "name the sets in a column set, with utterances in each"
+        remedy = "assign utterances to each set in a column set"
         raise UserError(f"{path}: no utterances for {' and '.join(empty)}", remedy)
-    report.notes.append(known_sentences(sets))
+    report.notes.append(sentence_overlap(sets))
     return sets
 
 
+# -- reading the manifest
+
+
 def _read_text(path: Path) -> str:
-    """The manifest in UTF-8, or in UTF-16 if it begins with that byte-order mark."""
+    """Return the manifest, decoded as UTF-8, or as UTF-16 if it has that byte-order mark."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -102,22 +114,22 @@ def _read_text(path: Path) -> str:
     except OSError as error:
         remedy = "correct --manifest FILE, or check its permissions"
         raise UserError(f"{path}: cannot read: {error.strerror}", remedy) from None
-    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = content.decode("utf-16" if wide else "utf-8-sig")
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = 1 + content[: error.start].count(b"\n")
-        what = "broken UTF-16" if wide else f"not UTF-8; it looks like {_looks_like(content)}"
+        what = "invalid UTF-16" if is_utf16 else f"not UTF-8; probably {_guess_format(content)}"
         raise UserError(f"{path}:{line}: {what}", "save it as text in UTF-8") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _looks_like(content: bytes) -> str:
-    """What a table that is not UTF-8 may be written in."""
+def _guess_format(content: bytes) -> str:
+    """Return the probable format of a table that is not UTF-8."""
     if b"\0" in content:
-        return "UTF-16 without its mark, or no text"
+        return "UTF-16 without a byte-order mark, or not text"
     if content.startswith(b"PK"):
-        return "a spreadsheet's own file (xlsx, ods), not text"
+        return "a spreadsheet file (xlsx, ods), not text"
     try:
         if any("가" <= letter <= "힣" for letter in content.decode("cp949")):
             return "CP949 (Korean Windows)"
@@ -126,49 +138,49 @@ def _looks_like(content: bytes) -> str:
     return "Windows-1252 or another old code page"
 
 
-def _cells(text: str) -> tuple[list[tuple[int, list[str]]], int]:
-    """Rows of cells with their line numbers, and how many cells were in quotes.
+def _split_cells(text: str) -> tuple[list[tuple[int, list[str]]], int]:
+    """Split a table into rows of cells with line numbers; also return the number of quoted cells.
 
-    A cell in quotes, in which quotes are doubled, is what spreadsheets make of one with a quote, a
-    tab or a line break in it. Quotes that do not pair so are part of their cell.
+    Spreadsheets quote a cell that contains a quotation mark, a tab or a line break, and double the
+    quotation marks inside it. Other quotation marks are part of their cell.
 
-    >>> _cells('a\\t"say ""b"", c"\\n"d\\t"e')
+    >>> _split_cells('a\\t"say ""b"", c"\\n"d\\t"e')
     ([(1, ['a', 'say "b", c']), (2, ['"d', '"e'])], 1)
     """
     lines = text.split("\n")
-    rows, quoted, at = [], 0, 0
+    rows, quoted, index = [], 0, 0
     width = len(lines[0].split("\t"))
-    while at < len(lines):
-        first = at
-        line = lines[at]
+    while index < len(lines):
+        first = index
+        line = lines[index]
         cells = _CELL.findall(line + "\t")
-        # A cell that goes on in the next lines does so until the row is as wide as the others.
-        for more in range(at + 1, min(at + _MOST_LINES, len(lines))):
-            if not _OPEN.search(line):
+        # A quoted cell continues in the next lines until the row is as wide as the first row.
+        for last in range(index + 1, min(index + _MAX_CELL_LINES, len(lines))):
+            if not _OPEN_QUOTE.search(line):
                 break
-            whole = "\n".join(lines[at : more + 1])
-            found = _CELL.findall(whole + "\t")
-            if len(found) == width and all(map(_whole, found)):
-                cells, at = found, more
+            joined = "\n".join(lines[index : last + 1])
+            joined_cells = _CELL.findall(joined + "\t")
+            if len(joined_cells) == width and all(map(_is_complete, joined_cells)):
+                cells, index = joined_cells, last
                 break
-        for place, cell in enumerate(cells):
+        for position, cell in enumerate(cells):
             if _QUOTED.fullmatch(cell.strip(" ")):
-                cells[place] = cell.strip(" ")[1:-1].replace('""', '"')
+                cells[position] = cell.strip(" ")[1:-1].replace('""', '"')
                 quoted += 1
         rows.append((first + 1, cells))
-        at += 1
+        index += 1
     return rows, quoted
 
 
-def _whole(cell: str) -> bool:
-    """Whether a cell is in one line, or in quotes that pair."""
+def _is_complete(cell: str) -> bool:
+    """Return whether a cell has no line break, or is quoted."""
     return "\n" not in cell or _QUOTED.fullmatch(cell) is not None
 
 
 def _read_rows(path: Path, report: Report) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Columns and rows with their line numbers; what was passed over goes to the notes."""
-    table, quoted = _cells(_read_text(path))
-    columns, others = _named([name.strip() for name in table[0][1]])
+    """Return the columns, and the rows with their line numbers; note what is ignored."""
+    table, quoted = _split_cells(_read_text(path))
+    columns, unknown = _normalize_columns([name.strip() for name in table[0][1]])
     rows, faults, short = [], [], []
     for number, cells in table[1:]:
         if not any(cell.strip() for cell in cells):
@@ -178,84 +190,87 @@ def _read_rows(path: Path, report: Report) -> tuple[list[str], list[tuple[int, d
         elif len(cells) < len(columns):
             short.append(number)
         row = dict(zip(columns, (cell.strip() for cell in cells), strict=False))
-        rows.append((number, {name: "" for name in (*REQUIRED, "set") if name in columns} | row))
+        empty_row = {name: "" for name in (*REQUIRED, "set") if name in columns}
+        rows.append((number, empty_row | row))
     missing = [name for name in REQUIRED if name not in columns]
-    _refuse_slips(path, others)
+    _refuse_misspelt_columns(path, unknown)
     if missing or not rows:
         what = f"no column {', '.join(missing)}" if missing else "no utterances"
         raise UserError(f"{path}: {what}", f"expected {FORMAT}")
-    _raise_all(path, faults)
-    if others:
-        listed = ", ".join(f"'{name}'" for name in others)
-        report.notes.append(f"columns that are not read: {listed}")
+    _raise_faults(path, faults)
+    if unknown:
+        names = ", ".join(f"'{name}'" for name in unknown)
+        report.notes.append(f"ignored columns: {names}")
     if quoted:
-        report.notes.append(f"{quoted} cells were in quotes, as spreadsheets write them")
+        report.notes.append(f"{quoted} cells were quoted, as spreadsheets write them")
     if short:
         report.notes.append(
             f"{len(short)} rows have fewer cells than there are columns (first: line {short[0]}); "
-            "what they lack is unlabelled"
+            "the missing cells are unlabelled"
         )
     return columns, rows
 
 
-def _named(columns: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Columns with known names as they are listed (case does not count), and those left over."""
-    names, others = [], []
+def _normalize_columns(columns: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the column names, with known ones in their standard case, and the unknown ones."""
+    names, unknown = [], []
     for column in columns:
-        head, dot, output = column.partition(".")
-        name = f"text.{output}" if dot and head.lower() == "text" else column.lower()
+        prefix, dot, output = column.partition(".")
+        name = f"text.{output}" if dot and prefix.lower() == "text" else column.lower()
         if not (name in KNOWN or (name.startswith("text.") and is_output_name(output))):
             name = column
-            others.append(column)
+            unknown.append(column)
         names.append(name)
-    return names, others
+    return names, unknown
 
 
-def _refuse_slips(path: Path, others: Sequence[str]) -> None:
-    """A column whose name is nearly a known one is refused: it would be missed silently."""
+def _refuse_misspelt_columns(path: Path, unknown: Sequence[str]) -> None:
+    """Raise a UserError if an unknown column resembles a known one, instead of ignoring it."""
     from rapidfuzz.distance import Levenshtein
 
-    slips = []
-    for column in others:
-        near = [
+    misspelt = []
+    for column in unknown:
+        similar = [
             name
             for name in KNOWN
             if Levenshtein.distance(column.lower(), name) <= min(2, len(name) - 1)
         ]
-        if near:
-            slips.append(f"'{column}' is nearly {near[0]}")
+        if similar:
+            misspelt.append(f"'{column}' is similar to {similar[0]}")
         elif column.lower().startswith("text."):
-            slips.append(f"'{column}' is no text.<output> (letters, digits, '_')")
-    if slips:
-        remedy = f"rename it, or take it out; expected {FORMAT}"
-        raise UserError(f"{path}: unknown column: {'; '.join(slips)}", remedy)
+            misspelt.append(f"'{column}' is not text.<output> (letters, digits, '_')")
+    if misspelt:
+        remedy = f"rename or remove it; expected {FORMAT}"
+        raise UserError(f"{path}: unknown column: {'; '.join(misspelt)}", remedy)
 
 
-def _outputs(path: Path, columns: Sequence[str]) -> list[str]:
-    """Names of the outputs, from the columns that hold transcripts."""
+def _output_names(path: Path, columns: Sequence[str]) -> list[str]:
+    """Return the outputs, from the columns that hold transcripts."""
     columns = [name for name in columns if name in KNOWN or name.startswith("text.")]
-    names = [name.removeprefix("text.") for name in columns if name in OUTPUTS or "text." in name]
+    outputs = [name.removeprefix("text.") for name in columns if name in OUTPUTS or "text." in name]
     others = [name for name in columns if name not in OUTPUTS and "text." not in name]
-    twice = [name for name, count in Counter([*others, *names]).items() if count > 1]
-    if twice or not names:
-        what = f"column {', '.join(twice)} twice" if twice else "no transcript"
+    repeated = [name for name, count in Counter([*others, *outputs]).items() if count > 1]
+    if repeated or not outputs:
+        what = f"two columns {', '.join(repeated)}" if repeated else "no transcript"
         raise UserError(f"{path}: {what}", f"expected {FORMAT}")
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(outputs))
 
 
-def _utterance(
+def _make_utterance(
     path: Path, row: Mapping[str, str], outputs: Sequence[str], lang: str
 ) -> tuple[Utterance, list[str]]:
-    """A row's record and what is wrong with it; the id gets its speaker in front if need be."""
+    """Return the utterance of a row, and its problems; the id is prefixed with the speaker."""
     speaker, utt_id = row["speaker"], row["utt_id"]
     if not utt_id.startswith(speaker + "-"):
         utt_id = f"{speaker}-{utt_id}"
     problems = [
-        f"{what} {problem}" for what in ("utt_id", "speaker") if (problem := id_problem(row[what]))
+        f"{column} {problem}"
+        for column in ("utt_id", "speaker")
+        if (problem := id_problem(row[column]))
     ]
     audio = str((path.parent / row["audio"]).absolute())
     if row["audio"].endswith("|") or row["audio"].startswith("|"):
-        problems.append("audio is a command, which is not run: name a sound file")
+        problems.append("audio is a command, which is not run: give the path of a sound file")
     elif not row["audio"]:
         problems.append("audio is empty")
     texts = {
@@ -264,29 +279,39 @@ def _utterance(
         if (text := normalize(row.get(output) or row.get(f"text.{output}") or "")) not in ("", NA)
     }
     labels = {name: row.get(name) or None for name in LABELS}
-    labels["lang"] = labels["lang"] or lang
-    if not _LANG.fullmatch(labels["lang"]):
-        problems.append(f"lang '{labels['lang']}' is not a letter, then letters, digits, - and _")
-    return Utterance(utt_id, speaker, audio, texts, **labels), problems
+    lang = labels["lang"] or lang
+    if not _LANG.fullmatch(lang):
+        problems.append(f"lang '{lang}' is not a letter followed by letters, digits, '-' or '_'")
+    utterance = Utterance(
+        utt_id,
+        speaker,
+        audio,
+        texts,
+        lang=lang,
+        l1=labels["l1"],
+        band=labels["band"],
+        domain=labels["domain"],
+    )
+    return utterance, problems
 
 
 def _split(utterances: Sequence[Utterance], report: Report) -> dict[str, str]:
-    """Set of each utterance: speakers dealt out, or utterances where speakers are too few."""
-    speakers = sorted({one.speaker for one in utterances})
-    parts = {"valid": 1, "test": 1}
+    """Return the set of each utterance: by speaker, or by utterance with too few speakers."""
+    speakers = sorted({utterance.speaker for utterance in utterances})
+    shares = {"valid": 1, "test": 1}
     if len(speakers) >= 3:
-        place = by_turns(speakers, parts)
-        report.notes.append("split by speakers: of every ten, eight train, one valid, one test")
-        return {one.utt_id: place[one.speaker] for one in utterances}
+        set_of = assign_sets(speakers, shares)
+        report.notes.append("split by speakers: of each ten, eight train, one valid, one test")
+        return {utterance.utt_id: set_of[utterance.speaker] for utterance in utterances}
     if len(utterances) < 3:
         raise UserError(f"{len(utterances)} utterances are too few to split", "add utterances")
     report.notes.append(
-        f"split by utterances, as speakers are {len(speakers)}: the same voices train and test"
+        f"split by utterances, as there are only {len(speakers)} speakers: the sets share speakers"
     )
-    return by_turns(sorted(one.utt_id for one in utterances), parts)
+    return assign_sets(sorted(utterance.utt_id for utterance in utterances), shares)
 
 
-def _raise_all(path: Path, faults: Sequence[str]) -> None:
+def _raise_faults(path: Path, faults: Sequence[str]) -> None:
     if faults:
-        message = f"{path}: {len(faults)} faults:{shown(faults)}"
+        message = f"{path}: {len(faults)} faults:{list_faults(faults)}"
         raise UserError(message, "correct these lines")

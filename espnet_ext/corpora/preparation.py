@@ -1,4 +1,7 @@
-"""What all corpora share: the account of a preparation, words and phones as written, audio."""
+"""What the preparation of every corpus shares: common options, the report, splits, audio checks.
+
+Each corpus is prepared by `prepare(options, report)` of its module; see `corpora/__init__.py`.
+"""
 
 import itertools
 import os
@@ -8,41 +11,55 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from espnet_ext import files
+from espnet_ext.data.directory import write_directory
 from espnet_ext.data.record import Utterance
 from espnet_ext.errors import UserError
-from espnet_ext.progress import track
-from espnet_ext.text import phones
+from espnet_ext.progress import say, track
 
 if TYPE_CHECKING:
     from espnet_ext.data.audio import AudioInfo
 
 Sets = dict[str, list[Utterance]]  # set name ("train", "valid", "test") → its utterances
-UNIDENTIFIED = "ERR"  # a phone was heard, but the annotators could not tell which
-SILENCES = frozenset(("", "SIL", "SP", "SPN"))
-# Symbols beyond the 39 phones of the CMU dictionary that annotators use, and their nearest phone.
-NEAREST = {"AX": "AH"}
-_PHONE = re.compile(r"[\W\d_]*([A-Za-z]*)[\W\d_]*")
+REPORT_FILE = "prepare.json"  # beside the sets of each language
+QUICK_SIZES = {"train": 48, "valid": 12, "test": 12}  # utterances per set with --quick true
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusOptions:
+    """Options of every corpus; each corpus's `Options` adds its own to them."""
+
+    data_dir: str | os.PathLike = "data"  # <data_dir>/<lang>/<set> is written
+    quick: bool = False  # keep a small part of each set
+    skip_unreadable: bool = False  # leave out unreadable audio instead of stopping
+    nj: int = 1  # number of processes, or of files read in parallel
 
 
 @dataclass
 class Report:
-    """The account of a preparation: nothing is dropped or left unlabelled without a line here."""
+    """The report on a preparation: names every utterance that is left out or lacks a transcript."""
 
     corpus: str
-    notes: list[str] = field(default_factory=list)  # decisions a reader must know, e.g. the split
+    notes: list[str] = field(default_factory=list)  # decisions, such as how the sets were split
     unlabelled: dict[str, dict[str, str]] = field(default_factory=dict)  # id → output → reason
     left_out: dict[str, str] = field(default_factory=dict)  # id → reason
     seconds: dict[str, float] = field(default_factory=dict)  # id → duration of its audio
-    counts: Counter = field(default_factory=Counter)  # curiosities, e.g. marks that were stripped
+    counts: Counter = field(default_factory=Counter)  # irregularities, such as stripped marks
 
-    def miss(self, utt_id: str, output: str, reason: str) -> None:
-        """Note why an utterance has no transcript for an output."""
+    def mark_unlabelled(self, utt_id: str, output: str, reason: str) -> None:
+        """Record why an utterance has no transcript for an output."""
         self.unlabelled.setdefault(utt_id, {})[output] = reason
 
-    def take(self, other: "Report") -> None:
-        """Add what another one says, of other utterances of the same corpus."""
+    def leave_out(self, utt_id: str, reason: str) -> None:
+        """Record why an utterance is in no set."""
+        self.left_out[utt_id] = reason
+        self.unlabelled.pop(utt_id, None)
+
+    def merge(self, other: "Report") -> None:
+        """Add a report on other utterances of the same corpus."""
         self.notes += other.notes
         self.unlabelled.update(other.unlabelled)
         self.left_out.update(other.left_out)
@@ -50,100 +67,113 @@ class Report:
         self.counts.update(other.counts)
 
     def as_json(self, sets: Sets) -> dict[str, Any]:
+        """Return the content of `prepare.json`."""
         return {
-            "corpus": self.corpus,
-            "notes": self.notes,
-            "counts": {what: count for what, count in sorted(self.counts.items()) if count},
-            "sets": {name: self.describe(utterances) for name, utterances in sets.items()},
+            **report_head(self.corpus, self.notes, self.counts),
+            "sets": {name: self.summarize(utterances) for name, utterances in sets.items()},
             "left_out": dict(sorted(self.left_out.items())),
             "unlabelled": dict(sorted(self.unlabelled.items())),
         }
 
-    def describe(self, utterances: Sequence[Utterance]) -> dict[str, Any]:
-        """Counts of a set, and how far its surfaces are from the canonical forms."""
-        labelled = Counter(output for one in utterances for output in one.texts)
-        seconds = [self.seconds[one.utt_id] for one in utterances if one.utt_id in self.seconds]
+    def summarize(self, utterances: Sequence[Utterance]) -> dict[str, Any]:
+        """Return the statistics of a set."""
+        labelled = Counter(output for utterance in utterances for output in utterance.texts)
+        ids = [utterance.utt_id for utterance in utterances]
+        seconds = [self.seconds[utt_id] for utt_id in ids if utt_id in self.seconds]
         return {
             "utterances": len(utterances),
             "hours": round(sum(seconds) / 3600, 3),
             "median_seconds": round(statistics.median(seconds), 2) if seconds else None,
-            "speakers": len({one.speaker for one in utterances}),
+            "speakers": len({utterance.speaker for utterance in utterances}),
             "labelled": dict(sorted(labelled.items())),
             "divergence_percent": _divergence(utterances),
         }
 
     def lines(self, sets: Sets) -> list[str]:
-        """The account for a reader: a line a set, a line a note, a line a reason."""
+        """Return the report for a terminal: one line per note, set and kind of reason."""
         lines = [f"{self.corpus}: {note}" for note in self.notes]
         for name, utterances in sets.items():
-            facts = self.describe(utterances)
-            labels = ", ".join(f"{output} {n}" for output, n in facts["labelled"].items())
-            line = (
-                f"{self.corpus}: {name}: {facts['utterances']} utterances, {facts['hours']:.2f} h, "
-                f"{facts['speakers']} speakers; labelled: {labels or 'none'}"
-            )
-            if facts["divergence_percent"] is not None:
-                line += f"; surface is {facts['divergence_percent']:.1f} % off canonical"
+            summary = self.summarize(utterances)
+            line = f"{self.corpus}: {describe_set(name, summary)}"
+            if summary["divergence_percent"] is not None:
+                line += f"; surface differs from canonical: {summary['divergence_percent']:.1f}"
+                line += " edits per 100 tokens"
             lines.append(line)
         for reason, count in Counter(self.left_out.values()).most_common():
             lines.append(f"{self.corpus}: left out: {count} × {reason}")
         reasons = Counter(
-            (output, re.sub(r"'[^']*'|\d+", "…", reason))  # one line a kind, not one a label
-            for missing in self.unlabelled.values()
-            for output, reason in missing.items()
+            (output, kind_of_reason(reason))
+            for reasons_of_utterance in self.unlabelled.values()
+            for output, reason in reasons_of_utterance.items()
         )
         for (output, reason), count in reasons.most_common():
             lines.append(f"{self.corpus}: unlabelled {output}: {count} × {reason}")
         return lines
 
 
+def report_head(corpus: str, notes: Sequence[str], counts: Mapping[str, int]) -> dict[str, Any]:
+    """Return the first members of `prepare.json`; counts of zero are left out."""
+    nonzero = {what: count for what, count in sorted(counts.items()) if count}
+    return {"corpus": corpus, "notes": list(notes), "counts": nonzero}
+
+
+def describe_set(name: str, summary: Mapping[str, Any]) -> str:
+    """Return the statistics of a set as one line."""
+    labels = ", ".join(f"{output} {n}" for output, n in summary["labelled"].items())
+    return (
+        f"{name}: {summary['utterances']} utterances, {summary['hours']:.2f} h, "
+        f"{summary['speakers']} speakers; labelled: {labels or 'none'}"
+    )
+
+
+def kind_of_reason(reason: str) -> str:
+    """Return a reason without the quoted labels and numbers that differ between utterances.
+
+    >>> kind_of_reason("label 'QX' is not a phone")
+    'label … is not a phone'
+    """
+    return re.sub(r"'[^']*'|\d+", "…", reason)
+
+
 def _divergence(utterances: Iterable[Utterance]) -> float | None:
-    """Edits from canonical to surface per hundred canonical tokens, over those that have both."""
+    """Return the edits from canonical to surface per 100 canonical tokens.
+
+    Only utterances with both transcripts count. Without any, the result is None.
+    """
     from rapidfuzz.distance import Levenshtein
 
     edits = length = 0
-    for one in utterances:
-        if "surface" in one.texts and "canonical" in one.texts:
-            canonical = one.texts["canonical"].split()
-            edits += Levenshtein.distance(canonical, one.texts["surface"].split())
+    for utterance in utterances:
+        if "surface" in utterance.texts and "canonical" in utterance.texts:
+            canonical = utterance.texts["canonical"].split()
+            edits += Levenshtein.distance(canonical, utterance.texts["surface"].split())
             length += len(canonical)
     return round(100 * edits / length, 2) if length else None
 
 
-def read_phone(label: str) -> tuple[str | None, bool]:
-    """A phone label as annotators write it → (phone, whether it carries a deviation mark).
+def write_sets(data_dir: str | os.PathLike, sets: Sets, report: Report) -> None:
+    """Write `<data_dir>/<lang>/<set>` and the report of each language.
 
-    Case, stress digits, and whitespace and punctuation around the letters do not count. "" is
-    silence; "ERR" a phone that could not be identified; None a label that is not understood.
-
-    >>> read_phone(" ah0"), read_phone("R*"), read_phone("sp"), read_phone("err"), read_phone("Q")
-    (('AH', False), ('R', True), ('', False), ('ERR', False), (None, False))
+    Raises:
+        UserError: A language has no utterances for one of the sets.
     """
-    marked = "*" in label
-    match = _PHONE.fullmatch(label)
-    if not match:
-        return None, marked
-    letters = match[1].upper()
-    if letters in SILENCES:
-        # Nothing but a mark or digits is no label at all, while nothing but space is silence.
-        return ("" if letters or not label.strip() else None), marked
-    if letters == UNIDENTIFIED:
-        return UNIDENTIFIED, marked
-    letters = NEAREST.get(letters, letters)
-    return (letters if phones.is_phone(letters) else None), marked
-
-
-def english_words(text: str) -> str:
-    """A sentence as lower-case words: punctuation goes, apostrophes within and before words stay.
-
-    >>> english_words("God bless 'em -- I'M \\u201chere\\u201d, well-known.")
-    "god bless 'em i'm here well known"
-    """
-    text = text.replace("\u2019", "'").replace("\u2018", "'").lower()
-    words = re.sub(r"[^\w']|_", " ", text).split()
-    # Marks on both sides quote the word; on one side they are apostrophes ('em, dogs').
-    words = [word.strip("'") if word[0] == word[-1] == "'" else word for word in words]
-    return " ".join(word for word in words if word)
+    by_lang: dict[str, Sets] = {}
+    for name, utterances in sets.items():
+        for utterance in utterances:
+            sets_of_lang = by_lang.setdefault(utterance.lang or "und", {})
+            sets_of_lang.setdefault(name, []).append(utterance)
+    for lang, sets_of_lang in sorted(by_lang.items()):
+        if missing := [name for name in sets if name not in sets_of_lang]:
+            message = f"{report.corpus}: {lang}: no utterances for {' and '.join(missing)}"
+            raise UserError(message, "get more speakers, or choose another split")
+    for lang, sets_of_lang in sorted(by_lang.items()):
+        folder = Path(data_dir) / lang
+        for name, utterances in sets_of_lang.items():
+            write_directory(folder / name, utterances)
+        files.write_json(folder / REPORT_FILE, report.as_json(sets_of_lang))
+        for line in report.lines(sets_of_lang):
+            say(line)
+        print(f"{report.corpus}: wrote {folder}/{{{','.join(sets_of_lang)}}} and {REPORT_FILE}")
 
 
 def check_audio(
@@ -153,55 +183,63 @@ def check_audio(
     skip_unreadable: bool = False,
     nj: int = 1,
 ) -> list[Utterance]:
-    """Read every header: durations go to the report; unreadable files are refused, all at once.
+    """Read the header of each sound file, `nj` at a time, and record the durations in the report.
 
-    With `skip_unreadable` they are left out, and the report says so. `nj` files at a time: of MP3s
-    the whole file is read, as their headers do not tell their length.
+    MP3 files are read whole, because their headers do not give the duration.
+
+    Returns:
+        The utterances with readable audio. The others are reported as left out.
+    Raises:
+        UserError: Files cannot be read and `skip_unreadable` is False; names them all.
     """
-    kept, faults = [], []
-    looked = _headers(utterances, nj)
-    for one, info in track(looked, f"{report.corpus}: reading audio headers", len(utterances)):
+    readable, faults = [], []
+    headers = _read_headers(utterances, nj)
+    label = f"{report.corpus}: reading audio headers"
+    for utterance, info in track(headers, label, len(utterances)):
         if isinstance(info, UserError):
             faults.append(info.message)
-            report.left_out[one.utt_id] = "unreadable audio"
-            report.unlabelled.pop(one.utt_id, None)
+            report.leave_out(utterance.utt_id, "unreadable audio")
             continue
-        report.seconds[one.utt_id] = info.frames / info.rate
-        kept.append(one)
+        report.seconds[utterance.utt_id] = info.frames / info.rate
+        readable.append(utterance)
     if faults and not skip_unreadable:
         raise UserError(
-            f"{report.corpus}: {len(faults)} audio files cannot be read:{shown(faults)}",
+            f"{report.corpus}: {len(faults)} audio files cannot be read:{list_faults(faults)}",
             "take them from a fresh copy of the corpus, or leave them out: --skip_unreadable true",
         )
-    return kept
+    return readable
 
 
-def _headers(
+def _read_headers(
     utterances: Sequence[Utterance], nj: int
 ) -> Iterator[tuple[Utterance, "AudioInfo | UserError"]]:
-    """Utterances with what their headers say, or with what is wrong with them; in order."""
+    """Yield each utterance with its audio header, or with the error of reading it; in order."""
     from espnet_ext.data.audio import audio_info
 
-    def look(one: Utterance) -> "AudioInfo | UserError":
+    def read_header(utterance: Utterance) -> "AudioInfo | UserError":
         try:
-            return audio_info(one.audio)
+            return audio_info(utterance.audio)
         except UserError as error:
             return error
 
-    with ThreadPoolExecutor(nj) as pool:  # libsndfile works without Python's lock
+    with ThreadPoolExecutor(nj) as pool:  # threads suffice: libsndfile releases the GIL
         for batch in itertools.batched(utterances, 1000):
-            infos = map(look, batch) if nj == 1 else pool.map(look, batch)
+            infos = map(read_header, batch) if nj == 1 else pool.map(read_header, batch)
             yield from zip(batch, infos, strict=True)
 
 
-def shown(faults: Sequence[str], most: int = 20) -> str:
-    """Faults for a message, a line each, not more than a reader wants."""
+def list_faults(faults: Sequence[str], most: int = 20) -> str:
+    """Return faults for a message, one per line; after `most` of them only their number."""
     more = [f"and {len(faults) - most} more"] if len(faults) > most else []
     return "".join(f"\n  {line}" for line in [*faults[:most], *more])
 
 
 def require_folder(path: str | os.PathLike, corpus: str, remedy: str) -> str:
-    """The corpus folder as an absolute path, or a `UserError` that says how to name or get it."""
+    """Return the corpus folder as an absolute path.
+
+    Raises:
+        UserError: There is no such folder; `remedy` says how to get the corpus.
+    """
     if not str(path):
         raise UserError(f"{corpus}: no corpus path given", f"name its folder; {remedy}")
     if not os.path.isdir(path):
@@ -209,41 +247,54 @@ def require_folder(path: str | os.PathLike, corpus: str, remedy: str) -> str:
     return os.path.abspath(path)
 
 
-def known_sentences(sets: Mapping[str, Sequence[Utterance]]) -> str:
-    """How many of the test sentences a model has read in training; a caveat on meaning scores."""
-    train = {one.texts["meaning"] for one in sets.get("train", ()) if "meaning" in one.texts}
-    test = [one.texts["meaning"] for one in sets.get("test", ()) if "meaning" in one.texts]
-    known = sum(sentence in train for sentence in test)
-    return f"{known} of {len(test)} test utterances have a sentence that training has too"
+def sentence_overlap(sets: Mapping[str, Sequence[Utterance]]) -> str:
+    """Return a note on how many test sentences also occur in training.
 
-
-def small_part(sets: Sets, report: Report, most: Mapping[str, int] | None = None) -> Sets:
-    """Some utterances of each set, evenly spread over it, for trying things out.
-
-    What is left out is so by wish: the report has one note, not a line each.
+    Scores of the meaning are better on sentences that the model was trained on.
     """
-    most = most or {"train": 48, "valid": 12, "test": 12}
+
+    def sentences(name: str) -> list[str]:
+        texts = (utterance.texts for utterance in sets.get(name, ()))
+        return [text["meaning"] for text in texts if "meaning" in text]
+
+    train = set(sentences("train"))
+    test = sentences("test")
+    return overlap_note(sum(sentence in train for sentence in test), len(test))
+
+
+def overlap_note(shared: int, total: int) -> str:
+    """Return the note on `shared` of `total` test utterances whose sentence is in training too."""
+    return f"{shared} of {total} test utterances have a sentence that is also in training"
+
+
+def shrink_sets(sets: Sets, report: Report) -> Sets:
+    """Return a few utterances of each set, evenly spread over it, for `--quick true`.
+
+    The report gets one note on this instead of one line per utterance.
+    """
     parts = {}
     for name, utterances in sets.items():
-        step = max(1, -(-len(utterances) // most.get(name, 12)))
+        step = max(1, -(-len(utterances) // QUICK_SIZES.get(name, 12)))
         parts[name] = utterances[::step]
     report.notes.append("quick: only a small part of each set is kept")
-    kept = {one.utt_id for utterances in parts.values() for one in utterances}
-    report.unlabelled = {name: why for name, why in report.unlabelled.items() if name in kept}
+    kept = {utterance.utt_id for utterances in parts.values() for utterance in utterances}
+    report.unlabelled = {
+        utt_id: reasons for utt_id, reasons in report.unlabelled.items() if utt_id in kept
+    }
     return parts
 
 
-def by_turns(items: Sequence[str], parts: Mapping[str, int]) -> dict[str, str]:
-    """Deal items out: within every ten, `parts` says how many go to valid and test; the rest train.
+def assign_sets(items: Sequence[str], shares: Mapping[str, int]) -> dict[str, str]:
+    """Assign items to sets: of each ten, `shares` gives the number per set; the others train.
 
-    Spread evenly and without chance, so that a corpus always splits the same way. With fewer than
-    ten items each named part still gets one, if there are enough.
+    The assignment is even and not random, so that a corpus is always split the same way. With
+    fewer than ten items, each set in `shares` still gets its share if there are enough items.
 
-    >>> by_turns(["a", "b", "c"], {"valid": 1, "test": 1})
+    >>> assign_sets(["a", "b", "c"], {"valid": 1, "test": 1})
     {'a': 'train', 'b': 'valid', 'c': 'test'}
     """
     cycle = min(10, len(items))
-    names = [name for name, count in parts.items() for _ in range(count)]
+    names = [name for name, count in shares.items() for _ in range(count)]
     return {
         item: "train" if (turn := index % cycle) < cycle - len(names) else names[turn - cycle]
         for index, item in enumerate(items)

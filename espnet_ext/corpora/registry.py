@@ -116,13 +116,13 @@ class Corpus:
     def check_languages(self, langs: Iterable[str]) -> None:
         """Raise a UserError if the corpus lacks one of the languages, or prepares one at a time."""
         langs = list(langs)
-        given = f"--langs '{' '.join(langs)}'"
+        option = f"--langs '{' '.join(langs)}'"
         if missing := [lang for lang in langs if self.languages and lang not in self.languages]:
             has = " ".join(self.languages)
-            message = f"{given}: {self.name} has no {' and no '.join(missing)}, only {has}"
+            message = f"{option}: {self.name} has no {' and no '.join(missing)}, only {has}"
             raise UserError(message, f"give --langs {self.languages[0]}")
         if len(langs) != 1 and self.one_language:
-            message = f"{given}: {self.name} is prepared one language at a time"
+            message = f"{option}: {self.name} is prepared one language at a time"
             raise UserError(message, f"give one of them, such as --langs {self.languages[0]}")
 
     def arguments(self, values: Mapping[str, str]) -> list[str]:

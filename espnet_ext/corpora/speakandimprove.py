@@ -1,9 +1,11 @@
-"""Speak & Improve Corpus 2025 (Knill et al., arXiv 2412.11986): free speech of English learners.
+"""Speak & Improve Corpus 2025: spontaneous English of learners (Knill et al., arXiv 2412.11986).
 
-As the challenge of that year has it: `reference-materials/stms/<set>-{asr,fluent,gec}.stm` have
-what was said, the same without disfluencies, and its correction, phrase by phrase;
-`flists.*/<set>-asr.tsv` say where the audio is; `annotations/<set>-trans-ref.json` marks each word.
-Surface is what was said, meaning the correction, and `text.fluent` what lies between.
+The layout is that of the 2025 challenge. `reference-materials/stms/<set>-{asr,fluent,gec}.stm`
+hold, phrase by phrase, the verbatim transcript, the transcript without disfluencies, and its
+correction; `flists.*/<set>-asr.tsv` list the audio; `annotations/<set>-trans-ref.json` annotates
+each word.
+Surface is the verbatim transcript, meaning the correction, and the output `fluent` the transcript
+without disfluencies.
 """
 
 import os
@@ -15,88 +17,101 @@ from typing import Any
 
 from espnet_ext import files
 from espnet_ext.corpora.preparation import (
+    CorpusOptions,
     Report,
     Sets,
-    by_turns,
-    english_words,
+    assign_sets,
+    list_faults,
     require_folder,
-    shown,
 )
+from espnet_ext.corpora.transcripts import english_words
 from espnet_ext.data.record import Utterance, id_problem
 from espnet_ext.data.rendering import Job, render
 from espnet_ext.errors import UserError
 
 HOW_TO_GET = (
-    "ask for it at https://www.englishlanguageitutoring.com/datasets/speak-and-improve-corpus-2025"
+    "request it at https://www.englishlanguageitutoring.com/datasets/speak-and-improve-corpus-2025"
 )
 MATERIALS = "reference-materials"
 IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
 HESITATION = "%hesitation%"
 STMS = {"surface": "asr", "fluent": "fluent", "meaning": "gec"}  # output → name of its STM
-QUICK_FILES = 24  # of each set, as cutting all audio takes long
+QUICK_FILES = 24  # recordings per set with --quick true, as cutting all audio takes long
 _LINE = re.compile(
     r"(?P<file>\S+)\s+(?P<channel>\S+)\s+(?P<speaker>\S+)\s+(?P<start>\d+(?:\.\d+)?)\s+"
     r"(?P<end>\d+(?:\.\d+)?)\s+(?:<(?P<label>[^>]*)>\s*)?(?P<words>.*)"
 )
 _WORD = re.compile(r"[^\W_](?:[\w'.&-]*[\w'.])?|'[\w']+")
 _PARTIAL = re.compile(r"\(([^\W_][\w'-]*-)\)")
-_UNIT = "speech-unit"  # how tags that end a phrase begin
+_UNIT = "speech-unit"  # prefix of the tags that end a phrase
 _MARKS = frozenset(("disfluency", "partial", "pronunciation"))
+
+Annotation = Sequence[Mapping[str, Any]]  # items of an annotated phrase: words and tags
+
+
+@dataclass(frozen=True)
+class Options(CorpusOptions):
+    """Options of `espnet-ext prepare speakandimprove`."""
+
+    corpus_dir: str | os.PathLike = ""  # folder with reference-materials and data/flac
+    hesitation: str = "uh"  # word for a hesitation; "none" or "": hesitations are dropped
+    partials: bool = True  # keep words that were broken off (`univers-`)
+
+    @property
+    def hesitation_word(self) -> str:
+        return "" if self.hesitation == "none" else self.hesitation
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """A line of an STM; times in seconds."""
+    """A line of an STM."""
 
     file: str
     speaker: str
-    start: float
-    end: float
+    start: float  # seconds
+    end: float  # seconds
     label: str  # "o,Q5,B2,P1": audio quality, grade and part of the test
     words: str
 
 
-def prepare(
-    corpus_dir: str | os.PathLike,
-    audio_dir: str | os.PathLike,
-    *,
-    hesitation: str = "uh",
-    partials: bool = True,
-    quick: bool = False,
-    skip_unreadable: bool = False,
-    nj: int = 1,
-    report: Report | None = None,
-) -> Sets:
-    """The corpus as train, valid and test; phrases are cut out of their recordings to `audio_dir`.
+def prepare(options: Options, report: Report) -> Sets:
+    """Return the corpus as train, valid and test.
 
-    With an evaluation set (`eval-asr.stm`), that tests and dev validates. Without, dev tests and
-    every tenth speaker of train validates. `hesitation` is the word that stands for a marked one
-    ("": none), `partials` whether broken-off words (`univers-`) stay.
+    Each phrase is cut out of its recording, to `<data_dir>/speakandimprove_audio`. With an
+    evaluation set (`eval-asr.stm`), that set tests and dev validates. Without one, dev tests and
+    every tenth speaker of train validates.
     """
-    report = report if report is not None else Report("speakandimprove")
-    root = Path(require_folder(corpus_dir, "Speak & Improve", HOW_TO_GET))
+    root = Path(require_folder(options.corpus_dir, "Speak & Improve", HOW_TO_GET))
+    audio_dir = Path(options.data_dir) / "speakandimprove_audio"
     materials = next((path for path in (root / MATERIALS, root) if (path / "stms").is_dir()), None)
     if materials is None:
         remedy = f"expected {MATERIALS}/stms and data/flac; {HOW_TO_GET}"
         raise UserError(f"{root}: has no {MATERIALS}/stms", remedy)
-    there = [
+    names = [
         name
         for name in ("train", "dev", "eval")
         if (materials / "stms" / f"{name}-asr.stm").is_file()
     ]
-    if "train" not in there or "dev" not in there:
+    if "train" not in names or "dev" not in names:
         remedy = f"expected train-asr.stm and dev-asr.stm; {HOW_TO_GET}"
-        message = f"{materials}/stms: has only: {' '.join(there) or 'none of the sets'}"
+        message = f"{materials}/stms: has only: {' '.join(names) or 'none of the sets'}"
         raise UserError(message, remedy)
     parts = {}
-    for name in there:
-        jobs = _plan(root, materials, name, hesitation, partials, quick, report)
-        parts[name] = _cut(jobs, Path(audio_dir) / name, skip_unreadable, nj, report)
+    for name in names:
+        planned = _plan(root, materials, name, options, report)
+        parts[name] = _cut(planned, audio_dir / name, options, report)
     return _split(parts, report)
 
 
+# -- transcripts
+
+
 def read_stm(path: str | os.PathLike) -> Iterator[Phrase]:
-    """The phrases of an STM (NIST's format), one at a time; all faulty lines at once."""
+    """Yield the phrases of an STM file (a format of NIST).
+
+    Raises:
+        UserError: The file cannot be read, or has malformed lines; names them all.
+    """
     faults = []
     number = 0
     try:
@@ -105,17 +120,17 @@ def read_stm(path: str | os.PathLike) -> Iterator[Phrase]:
                 if line.startswith(";;") or not line.strip():
                     continue
                 match = _LINE.fullmatch(line.strip())
-                if match is None or (one := _phrase(match)) is None:
+                if match is None or (phrase := _phrase(match)) is None:
                     faults.append(f"{path}:{number}: {line.strip()[:80]}")
                 else:
-                    yield one
+                    yield phrase
     except OSError as error:
         raise UserError(f"{path}: cannot read: {error.strerror}", HOW_TO_GET) from None
     except UnicodeDecodeError as error:
         message = f"{path}:{number + 1}: is not UTF-8: {error.reason}"
         raise UserError(message, "take it from a fresh copy") from None
     if faults:
-        message = f"{path}: {len(faults)} lines are no phrases:{shown(faults)}"
+        message = f"{path}: {len(faults)} lines are not phrases:{list_faults(faults)}"
         raise UserError(message, "take it from a fresh copy")
 
 
@@ -128,7 +143,7 @@ def _phrase(match: re.Match) -> Phrase | None:
 
 
 def read_words(text: str, hesitation: str = "uh", partials: bool = True) -> tuple[str, str]:
-    """The words of a phrase as a transcript, or why it has none.
+    """Return the words of a phrase as a transcript, and why it has none.
 
     >>> read_words("five (%hesitation%) fight (univers-) it's")
     ("five uh fight univers- it's", '')
@@ -138,156 +153,152 @@ def read_words(text: str, hesitation: str = "uh", partials: bool = True) -> tupl
     ('', "'{' is not understood")
     """
     if text == IGNORED:
-        return "", "left out of scoring by the annotators"
-    found = []
+        return "", "excluded from scoring by the annotators"
+    words = []
     for token in text.split():
         if token in (f"({HESITATION})", HESITATION):
-            found += [hesitation] if hesitation else []
+            words += [hesitation] if hesitation else []
         elif match := _PARTIAL.fullmatch(token):
-            found += [match[1].lower()] if partials else []
+            words += [match[1].lower()] if partials else []
         elif _WORD.fullmatch(token):
-            found.append(token.lower())
+            words.append(token.lower())
         else:
             return "", f"'{token}' is not understood"
-    return " ".join(found), "" if found else "no word in it"
+    return " ".join(words), "" if words else "has no words"
 
 
 def _plan(
-    root: Path,
-    materials: Path,
-    name: str,
-    hesitation: str,
-    partials: bool,
-    quick: bool,
-    report: Report,
+    root: Path, materials: Path, name: str, options: Options, report: Report
 ) -> list[tuple[Utterance, Job]]:
-    """Utterances of a set and how their audio is to be cut (its target is set by `_cut`)."""
-    audio = _audio(root, materials, name)
+    """Return the utterances of a set with their cutting jobs, whose targets `_cut` sets."""
+    audio = _audio_files(root, materials, name)
     phrases = {
-        output: _by_place(materials / "stms" / f"{name}-{stm}.stm", output == "surface")
+        output: _phrases_by_start(
+            materials / "stms" / f"{name}-{stm}.stm", required=output == "surface"
+        )
         for output, stm in STMS.items()
     }
-    marks = _marks(materials / "annotations" / f"{name}-trans-ref.json", report)
+    annotations = _read_annotations(materials / "annotations" / f"{name}-trans-ref.json", report)
     by_file: dict[str, list[Phrase]] = {}
-    for one in phrases["surface"].values():
-        by_file.setdefault(one.file, []).append(one)
+    for phrase in phrases["surface"].values():
+        by_file.setdefault(phrase.file, []).append(phrase)
     for output in ("fluent", "meaning"):
-        if strangers := sorted(phrases[output].keys() - phrases["surface"].keys()):
-            report.counts[f"{name}: {output} phrases without a verbatim one at their time"] += len(
-                strangers
-            )
+        if unmatched := phrases[output].keys() - phrases["surface"].keys():
+            what = f"{name}: {output} phrases without a verbatim phrase at the same time"
+            report.counts[what] += len(unmatched)
     planned = []
-    wanted = sorted(by_file)[:QUICK_FILES] if quick else sorted(by_file)
-    for file in wanted:
-        spoken = sorted(by_file[file], key=lambda one: one.start)
-        units = _units_of(spoken, marks.get(file))
-        for index, one in enumerate(spoken):
-            utt_id = f"{file}-{one.start * 100:06.0f}"
-            if not file.startswith(one.speaker):
-                utt_id = f"{one.speaker}-{utt_id}"
+    recordings = sorted(by_file)[:QUICK_FILES] if options.quick else sorted(by_file)
+    for file in recordings:
+        spoken = sorted(by_file[file], key=lambda phrase: phrase.start)
+        units = _matching_units(spoken, annotations.get(file))
+        for index, phrase in enumerate(spoken):
+            utt_id = f"{file}-{phrase.start * 100:06.0f}"
+            if not file.startswith(phrase.speaker):
+                utt_id = f"{phrase.speaker}-{utt_id}"
             if file not in audio:
-                report.left_out[utt_id] = "no audio"
+                report.leave_out(utt_id, "no audio")
                 continue
-            texts = _texts(utt_id, one, phrases, hesitation, partials, report)
+            texts = _texts(utt_id, phrase, phrases, options, report)
             _add_fluent(texts, units[index] if units else None, utt_id, report)
             if not texts.keys() & {"surface", "meaning"}:
-                report.left_out[utt_id] = "no transcript of any kind"
-                report.unlabelled.pop(utt_id, None)
+                report.leave_out(utt_id, "no transcript of any kind")
                 continue
-            # The last phrase ends with the time that was given to answer, not with the recording.
+            # The end of the last phrase is that of the allowed answering time, which may be later
+            # than the end of the recording.
             last = index == len(spoken) - 1
-            part = one.label.rpartition(",")[2] or None
-            record = Utterance(utt_id, one.speaker, audio[file], texts, "en", domain=part)
-            seconds = None if last else one.end - one.start
-            planned.append((record, Job(utt_id, audio[file], "", start=one.start, seconds=seconds)))
+            domain = phrase.label.rpartition(",")[2] or None
+            utterance = Utterance(utt_id, phrase.speaker, audio[file], texts, "en", domain=domain)
+            seconds = None if last else phrase.end - phrase.start
+            job = Job(utt_id, audio[file], "", start=phrase.start, seconds=seconds)
+            planned.append((utterance, job))
     return planned
 
 
-def _by_place(path: Path, needed: bool) -> dict[tuple[str, float], Phrase]:
-    """Phrases by file and start, in which the STMs of a set agree (in the ends they do not)."""
-    if not needed and not path.is_file():
+def _phrases_by_start(path: Path, required: bool) -> dict[tuple[str, float], Phrase]:
+    """Return phrases by file and start time, which the STMs of a set share (unlike the ends)."""
+    if not required and not path.is_file():
         return {}
-    found: dict[tuple[str, float], Phrase] = {}
-    for one in read_stm(path):
-        if (one.file, one.start) in found:
-            message = f"{path}: {one.file}: two phrases begin at {one.start:g} s"
+    phrases: dict[tuple[str, float], Phrase] = {}
+    for phrase in read_stm(path):
+        if (phrase.file, phrase.start) in phrases:
+            message = f"{path}: {phrase.file}: two phrases start at {phrase.start:g} s"
             raise UserError(message, "take it from a fresh copy")
-        found[one.file, one.start] = one
-    return found
+        phrases[phrase.file, phrase.start] = phrase
+    return phrases
 
 
-def _audio(root: Path, materials: Path, name: str) -> dict[str, str]:
-    """Sound files by the file's name, as the list of the set has them, if they are there."""
+def _audio_files(root: Path, materials: Path, name: str) -> dict[str, str]:
+    """Return file name → path of the audio in the list of a set, of the files that exist."""
     lists = sorted(materials.glob(f"flists*/{name}-asr.tsv"))
     if not lists:
         raise UserError(f"{materials}: has no flists.flac/{name}-asr.tsv", HOW_TO_GET)
-    found = {}
+    audio = {}
     for number, line in enumerate(lists[0].read_text(encoding="utf-8").splitlines(), 1):
         cells = line.split("\t")
         if len(cells) != 2:
-            message = f"{lists[0]}:{number}: not a name and a path"
+            message = f"{lists[0]}:{number}: expected a name and a path"
             raise UserError(message, "take it from a fresh copy")
-        for place in (root, root.parent):
-            if (place / cells[1]).is_file():
-                found[cells[0]] = str((place / cells[1]).absolute())
+        for folder in (root, root.parent):
+            if (folder / cells[1]).is_file():
+                audio[cells[0]] = str((folder / cells[1]).absolute())
                 break
-    if not found:
+    if not audio:
         raise UserError(
-            f"{lists[0]}: not one of its files is there",
-            f"unpack the archives of audio so that {root}/data/flac/{name} holds them",
+            f"{lists[0]}: none of its files exists",
+            f"unpack the audio archives so that the files are in {root}/data/flac/{name}",
         )
-    return found
+    return audio
 
 
 def _texts(
     utt_id: str,
-    one: Phrase,
+    verbatim: Phrase,
     phrases: Mapping[str, Mapping[tuple[str, float], Phrase]],
-    hesitation: str,
-    partials: bool,
+    options: Options,
     report: Report,
 ) -> dict[str, str]:
+    """Return the transcripts of a phrase by output; report the missing ones."""
     texts = {}
     for output in STMS:
-        phrase = phrases[output].get((one.file, one.start))
+        phrase = phrases[output].get((verbatim.file, verbatim.start))
         if phrase is None:
-            report.miss(utt_id, output, "not annotated")
+            report.mark_unlabelled(utt_id, output, "not annotated")
             continue
-        text, reason = read_words(phrase.words, hesitation, partials)
+        text, reason = read_words(phrase.words, options.hesitation_word, options.partials)
         if text:
             texts[output] = text
         else:
-            report.miss(utt_id, output, reason)
+            report.mark_unlabelled(utt_id, output, reason)
     return texts
 
 
-# -- marks
+# -- word annotations
 
 
-def _marks(path: Path, report: Report) -> dict[str, list[list[dict[str, Any]]]]:
-    """Phrases of marked words by file; empty where there is no such file."""
+def _read_annotations(path: Path, report: Report) -> dict[str, list[list[dict[str, Any]]]]:
+    """Return file → annotated phrases; empty if there is no such annotation."""
     if not path.is_file():
-        report.notes.append(f"{path.name}: not there, so fluent is only what its STM has")
+        report.notes.append(f"no {path.name}, so fluent transcripts are only from the STM")
         return {}
     value = files.read_json(path)
-    found = {}
+    annotations = {}
     try:
         for entry in value["files"]:
-            found[str(entry["File-id"])] = split_units(entry["Transcript"])
+            annotations[str(entry["File-id"])] = split_units(entry["Transcript"])
     except (KeyError, TypeError, AttributeError) as error:
-        message = f"{path}: not as expected (files, File-id, Transcript): {error!r}"
+        message = f"{path}: unexpected content (files, File-id, Transcript): {error!r}"
         raise UserError(message, "take it from a fresh copy") from None
-    for units in found.values():
+    for units in annotations.values():
         for item in (item for unit in units for item in unit):
             for mark in item.get("marks", ()):
                 report.counts[f"words marked {mark}"] += 1
             if "tag" in item:
                 report.counts[f"tags {item['tag']}"] += 1
-    return found
+    return annotations
 
 
-def split_units(transcript: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
-    """The items of a marked transcript by phrase; what no tag ends is a phrase too.
+def split_units(transcript: Annotation) -> list[list[dict[str, Any]]]:
+    """Split an annotated transcript into phrases; items after the last tag are a phrase too.
 
     >>> split_units([{"word": "I"}, {"tag": "speech-unit-statement"}, {"tag": "hesitation"}])
     [[{'word': 'I'}], [{'tag': 'hesitation'}]]
@@ -301,95 +312,88 @@ def split_units(transcript: Sequence[Mapping[str, Any]]) -> list[list[dict[str, 
     return [unit for unit in units if unit]
 
 
-def fluent(unit: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    """A marked phrase without its disfluencies, or why that is not known.
+def fluent(unit: Annotation) -> tuple[str, str]:
+    """Return an annotated phrase without its disfluencies, and why it cannot be derived.
 
     >>> fluent([{"word": "IN", "marks": ["disfluency"]}, {"tag": "hesitation"}, {"word": "IN"}])
     ('in', '')
     >>> fluent([{"word": "IN"}, {"tag": "unknown"}])
-    ('', "tag 'unknown' in it")
+    ('', "has tag 'unknown'")
     """
     words = []
     for item in unit:
         marks = set(item.get("marks", ()))
-        if strange := sorted(marks - _MARKS):
-            return "", f"mark '{strange[0]}' is not understood"
+        if unknown := sorted(marks - _MARKS):
+            return "", f"mark '{unknown[0]}' is not understood"
         if "word" in item:
             if not marks & {"disfluency", "partial"}:
                 words.append(str(item["word"]))
         elif item.get("tag") != "hesitation":
-            return "", f"tag '{item.get('tag')}' in it"
+            return "", f"has tag '{item.get('tag')}'"
     text = english_words(" ".join(words))
-    return text, "" if text else "no word in it"
+    return text, "" if text else "has no words"
 
 
-def _units_of(
-    spoken: Sequence[Phrase], units: Sequence[Sequence[Mapping[str, Any]]] | None
-) -> Sequence[Sequence[Mapping[str, Any]]] | None:
-    """The marked phrases of a file, if they are as many as the STM's and have the same words."""
-    if units is None or len(units) != len(spoken):
+def _matching_units(
+    phrases: Sequence[Phrase], units: Sequence[Annotation] | None
+) -> Sequence[Annotation] | None:
+    """Return the annotated phrases of a file if they match the STM in number and words."""
+    if units is None or len(units) != len(phrases):
         return None
-    for one, unit in zip(spoken, units, strict=True):
-        if one.words != IGNORED:
-            marked = " ".join(str(item["word"]) for item in unit if "word" in item)
-            said = re.sub(r"\((%hesitation%)\)|[()]|%hesitation%", " ", one.words)
-            if english_words(marked) != english_words(said):
+    for phrase, unit in zip(phrases, units, strict=True):
+        if phrase.words != IGNORED:
+            annotated = " ".join(str(item["word"]) for item in unit if "word" in item)
+            spoken = re.sub(r"\((%hesitation%)\)|[()]|%hesitation%", " ", phrase.words)
+            if english_words(annotated) != english_words(spoken):
                 return None
     return units
 
 
 def _add_fluent(
-    texts: dict[str, str],
-    unit: Sequence[Mapping[str, Any]] | None,
-    utt_id: str,
-    report: Report,
+    texts: dict[str, str], unit: Annotation | None, utt_id: str, report: Report
 ) -> None:
-    """Where the STM has no fluent phrase, take it from the marks; in place."""
+    """Add the fluent transcript from the annotation if the STM has none; in place."""
     if "fluent" in texts or "surface" not in texts:
         return
     if unit is None:
-        report.miss(utt_id, "fluent", "not annotated, and the marks do not fit the STM")
+        reason = "not annotated, and the word annotation does not match the STM"
+        report.mark_unlabelled(utt_id, "fluent", reason)
         return
     text, reason = fluent(unit)
     if text:
         texts["fluent"] = text
         report.unlabelled.get(utt_id, {}).pop("fluent", None)
-        report.counts["fluent phrases taken from the marks"] += 1
+        report.counts["fluent phrases taken from the word annotation"] += 1
     else:
-        report.miss(utt_id, "fluent", reason)
+        report.mark_unlabelled(utt_id, "fluent", reason)
 
 
 # -- audio and sets
 
 
 def _cut(
-    planned: Sequence[tuple[Utterance, Job]],
-    folder: Path,
-    skip_unreadable: bool,
-    nj: int,
-    report: Report,
+    planned: Sequence[tuple[Utterance, Job]], folder: Path, options: Options, report: Report
 ) -> list[Utterance]:
-    """Cut the phrases' audio; what has been cut from the same recording before stays."""
+    """Cut the audio of the phrases; files that an earlier run cut from the same audio are kept."""
     jobs = [
         replace(job, target=str((folder / f"{job.utt_id}.flac").absolute())) for _, job in planned
     ]
-    made, failed = render(jobs, folder, nj=nj, label="speakandimprove: cutting phrases")
-    if failed and not skip_unreadable:
+    rendered, failed = render(jobs, folder, nj=options.nj, label="speakandimprove: cutting phrases")
+    if failed and not options.skip_unreadable:
         faults = [f"{utt_id}: {error.message}" for utt_id, error in sorted(failed.items())]
         raise UserError(
-            f"speakandimprove: {len(faults)} phrases cannot be cut:{shown(faults)}",
+            f"speakandimprove: {len(faults)} phrases cannot be cut:{list_faults(faults)}",
             "take the audio from a fresh copy, or leave them out: --skip_unreadable true",
         )
-    kept = []
-    for one, _ in planned:
-        if one.utt_id in failed:
-            report.left_out[one.utt_id] = "unreadable audio"
-            report.unlabelled.pop(one.utt_id, None)
+    utterances = []
+    for utterance, _ in planned:
+        if utterance.utt_id in failed:
+            report.leave_out(utterance.utt_id, "unreadable audio")
             continue
-        cut = made[one.utt_id]
-        report.seconds[one.utt_id] = cut.frames / cut.rate
-        kept.append(replace(one, audio=cut.audio))
-    return kept
+        audio = rendered[utterance.utt_id]
+        report.seconds[utterance.utt_id] = audio.frames / audio.rate
+        utterances.append(replace(utterance, audio=audio.audio))
+    return utterances
 
 
 def _split(parts: Mapping[str, list[Utterance]], report: Report) -> Sets:
@@ -397,16 +401,20 @@ def _split(parts: Mapping[str, list[Utterance]], report: Report) -> Sets:
         report.notes.append("split as published: train, dev (valid) and eval (test)")
         sets = {"train": parts["train"], "valid": parts["dev"], "test": parts["eval"]}
     else:
-        speakers = sorted({one.speaker for one in parts["train"]})
+        speakers = sorted({utterance.speaker for utterance in parts["train"]})
         if len(speakers) < 2:
-            raise UserError("speakandimprove: one speaker cannot train and validate", HOW_TO_GET)
-        place = by_turns(speakers, {"valid": 1})
+            message = "speakandimprove: train and valid need two speakers, here is one"
+            raise UserError(message, HOW_TO_GET)
+        set_of = assign_sets(speakers, {"valid": 1})
         sets = {"train": [], "valid": [], "test": parts["dev"]}
-        for one in parts["train"]:
-            sets[place[one.speaker]].append(one)
+        for utterance in parts["train"]:
+            sets[set_of[utterance.speaker]].append(utterance)
         report.notes.append(
-            "split by speakers: no evaluation set here, so the published dev is test; of the "
-            "published training speakers every tenth is valid"
+            "split by speakers: there is no evaluation set, so the published dev is test; every "
+            "tenth of the published training speakers is valid"
         )
-    report.notes.append("a speaker is a submission: who submitted twice is not told")
-    return {name: sorted(part, key=lambda one: one.utt_id) for name, part in sets.items()}
+    report.notes.append("a speaker is a submission; it is not published who submitted twice")
+    return {
+        name: sorted(utterances, key=lambda utterance: utterance.utt_id)
+        for name, utterances in sets.items()
+    }

@@ -1,9 +1,10 @@
-"""Praat TextGrid files (text format, long or short): tiers of labelled intervals, strictly read.
+"""Strict parser of Praat TextGrid files in the long or short text format.
 
-Written here because of what libraries do with faulty files: `praatio` 6.2 returns fewer intervals
-than the file declares, or an empty tier, without a word; `textgrid` 1.6 drops intervals of zero or
-negative length; `tgt` is under the GPL. A lost label is a wrong transcript, so every deviation is
-an error here. The format: https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html
+The libraries are not used because of how they treat faulty files: `praatio` 6.2 silently returns
+fewer intervals than the file declares, or an empty tier; `textgrid` 1.6 drops intervals of zero or
+negative length; `tgt` is under the GPL. A lost label makes a transcript wrong, so every deviation
+from the format is an error here.
+Format: https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html
 """
 
 import codecs
@@ -15,9 +16,9 @@ from pathlib import Path
 
 from espnet_ext.errors import UserError
 
-# Praat reads a text file as a sequence of free-standing values: quoted strings (a quote within is
-# doubled), numbers, and flags in angle brackets. All else ("xmin =", "item [1]:") is decoration,
-# which is the only difference between the long and the short form; "!" begins a comment.
+# Praat reads a text file as a sequence of values between whitespace: quoted strings (in which
+# quotation marks are doubled), numbers, and flags in angle brackets. All other text ("xmin =",
+# "item [1]:") is ignored; only the long format has it. "!" begins a comment.
 _VALUE = re.compile(
     r"""(?<!\S)(?:"""
     r"""(?P<string>"(?:[^"]|"")*")(?!\S)"""
@@ -26,8 +27,8 @@ _VALUE = re.compile(
     r"""|(?P<comment>!.*)"""
     r"""|(?P<broken>"))"""
 )
-MAX_BYTES = 64 * 1024 * 1024  # an hour's annotation has some 2 MB; larger is not an annotation
-TOLERANCE = 1e-3  # seconds that neighbours may overlap: annotators' tools round differently
+MAX_BYTES = 64 * 1024 * 1024  # the annotation of an hour of speech has about 2 MB
+TOLERANCE = 1e-3  # seconds that neighbouring intervals may overlap, as tools round differently
 
 
 @dataclass(frozen=True)
@@ -40,39 +41,41 @@ class Interval:
 @dataclass(frozen=True)
 class Tier:
     name: str
-    intervals: tuple[Interval, ...]  # of a point tier: points, start = end
+    intervals: tuple[Interval, ...]  # in a point tier, each start equals its end
 
     def disorder(self) -> str:
-        """Where the times contradict the order of the labels; empty if nowhere.
+        """Return the first place where the times are not in the order of the labels, or "".
 
         >>> Tier("phones", (Interval(0, 2, "AH"), Interval(1, 3, "B"))).disorder()
-        'interval 2 (B) begins at 1 s, before the end of the one before it (2 s)'
+        'interval 2 (B) starts at 1 s, before the end of the previous interval (2 s)'
         """
-        last = float("-inf")
-        for number, one in enumerate(self.intervals, 1):
-            if one.end < one.start:
+        previous_end = float("-inf")
+        for number, interval in enumerate(self.intervals, 1):
+            name = f"interval {number} ({interval.label})"
+            if interval.end < interval.start:
+                return f"{name} ends at {interval.end:g} s, before its start"
+            if interval.start < previous_end - TOLERANCE:
                 return (
-                    f"interval {number} ({one.label}) ends at {one.end:g} s, before its beginning"
+                    f"{name} starts at {interval.start:g} s, "
+                    f"before the end of the previous interval ({previous_end:g} s)"
                 )
-            if one.start < last - TOLERANCE:
-                return (
-                    f"interval {number} ({one.label}) begins at {one.start:g} s, "
-                    f"before the end of the one before it ({last:g} s)"
-                )
-            last = one.end
+            previous_end = interval.end
         return ""
 
 
-class _Fault(Exception):
-    """What is wrong and in which line (from 1); becomes a `UserError` that names the file."""
+class _ParseError(Exception):
+    """Arguments: the line (from 1) and the message. Becomes a `UserError` that names the file."""
 
 
 def read_textgrid(path: str | os.PathLike) -> dict[str, Tier]:
-    """Tiers by name, in the file's order; `UserError` naming file and line if anything is odd.
+    """Return the tiers of a file by name, in its order.
 
-    UTF-8 (with or without byte-order mark) and UTF-16 with one are read. The declared numbers of
-    tiers and intervals must be met exactly. Times are read, but their order is not insisted on:
-    ask `Tier.disorder`.
+    The file may be UTF-8, with or without a byte-order mark, or UTF-16 with one. It must have
+    exactly the declared numbers of tiers and intervals. The order of the times is not checked
+    here; see `Tier.disorder`.
+
+    Raises:
+        UserError: The file deviates from the format; names the file and the line.
     """
     try:
         size = Path(path).stat().st_size
@@ -80,19 +83,17 @@ def read_textgrid(path: str | os.PathLike) -> dict[str, Tier]:
     except OSError as error:
         raise UserError(f"{path}: cannot read: {error.strerror}", "check the corpus copy") from None
     if size > MAX_BYTES:
-        raise UserError(
-            f"{path}: {size} bytes are too many for a TextGrid", "check the corpus copy"
-        )
+        raise UserError(f"{path}: a TextGrid of {size} bytes is too large", "check the corpus copy")
     try:
         return parse_textgrid(_decode(content))
-    except _Fault as fault:
-        line, message = fault.args
+    except _ParseError as error:
+        line, message = error.args
         remedy = "repair the file (open and save it with Praat), or take it from a fresh copy"
         raise UserError(f"{path}:{line}: {message}", remedy) from None
 
 
 def parse_textgrid(text: str) -> dict[str, Tier]:
-    r"""The tiers of a TextGrid's text.
+    r"""Parse the text of a TextGrid.
 
     >>> header = '"ooTextFile"\n"TextGrid"\n0 1 <exists> 1\n"IntervalTier" "phones" 0 1 1\n'
     >>> parse_textgrid(header + '0 1 "AH0"')["phones"].intervals
@@ -100,16 +101,16 @@ def parse_textgrid(text: str) -> dict[str, Tier]:
     """
     values = _Values(text)
     if values.string("the file type") != "ooTextFile" or values.string("the class") != "TextGrid":
-        raise _Fault(1, "not a Praat TextGrid in text format")
+        raise _ParseError(1, "not a Praat TextGrid in text format")
     values.number("the start time")
     values.number("the end time")
     if values.take("flag", "<exists>") != "<exists>":
-        raise _Fault(values.line, "it says that it has no tiers")
+        raise _ParseError(values.line, "the file declares that it has no tiers")
     tiers: dict[str, Tier] = {}
     for _ in range(values.count("the number of tiers")):
         tier = _tier(values)
         if tier.name in tiers:
-            raise _Fault(values.line, f"two tiers are named '{tier.name}'")
+            raise _ParseError(values.line, f"two tiers are named '{tier.name}'")
         tiers[tier.name] = tier
     values.end()
     return tiers
@@ -118,7 +119,7 @@ def parse_textgrid(text: str) -> dict[str, Tier]:
 def _tier(values: "_Values") -> Tier:
     kind = values.string("a tier's class")
     if kind not in ("IntervalTier", "TextTier"):
-        raise _Fault(values.line, f"'{kind}' is no kind of tier")
+        raise _ParseError(values.line, f"'{kind}' is not a class of tiers")
     name = values.string("a tier's name").strip()
     values.number(f"the start time of tier '{name}'")
     values.number(f"the end time of tier '{name}'")
@@ -132,7 +133,7 @@ def _tier(values: "_Values") -> Tier:
 
 
 class _Values:
-    """The free-standing values of a text, one after the other, each asked for by kind."""
+    """Reads the values of a text one after the other; the caller says which kind comes next."""
 
     def __init__(self, text: str):
         self._text = text
@@ -147,7 +148,7 @@ class _Values:
         for match in _VALUE.finditer(self._text):
             if match.lastgroup == "broken":
                 self._position = match.start()
-                raise _Fault(self.line, "a quotation mark without its partner")
+                raise _ParseError(self.line, "a quotation mark is not closed")
             if match.lastgroup != "comment":
                 yield match
 
@@ -155,10 +156,10 @@ class _Values:
         match = next(self._matches, None)
         if match is None:
             self._position = len(self._text)
-            raise _Fault(self.line, f"the file ends where {what} should be")
+            raise _ParseError(self.line, f"the file ends where {what} is expected")
         self._position = match.start()
         if match.lastgroup != kind:
-            raise _Fault(self.line, f"{match[0][:40]} stands where {what} should be")
+            raise _ParseError(self.line, f"found {match[0][:40]} where {what} is expected")
         return match[0]
 
     def string(self, what: str) -> str:
@@ -170,14 +171,14 @@ class _Values:
     def count(self, what: str) -> int:
         number = self.number(what)
         if not 0 <= number < float("inf") or number != int(number):
-            raise _Fault(self.line, f"{what} is {number:g}")
+            raise _ParseError(self.line, f"{what} is {number:g}")
         return int(number)
 
     def end(self) -> None:
         match = next(self._matches, None)
         if match is not None:
             self._position = match.start()
-            raise _Fault(self.line, f"{match[0][:40]} stands after the last declared tier")
+            raise _ParseError(self.line, f"found {match[0][:40]} after the last declared tier")
 
 
 def _decode(content: bytes) -> str:
@@ -187,5 +188,5 @@ def _decode(content: bytes) -> str:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise _Fault(line, f"is not {encoding.upper()}: {error.reason}") from None
+        raise _ParseError(line, f"is not {encoding.upper()}: {error.reason}") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -1,4 +1,4 @@
-"""Small corpora in their published layouts, written from scratch; the audio is noise."""
+"""Write small corpora in their published layouts; the audio is noise."""
 
 import hashlib
 import json
@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from espnet_ext.corpora.preparation import Report
+
 RATE = 16000
+
+
+def prepare_corpus(module, *arguments, report=None, **options):
+    """Call `prepare` of a corpus; the arguments and options are those of its `Options`."""
+    report = report or Report(module.__name__.rpartition(".")[2])
+    return module.prepare(module.Options(*arguments, **options), report)
 
 
 def write_sound(path: Path, seconds: float = 0.5, rate: int = RATE) -> None:
@@ -18,7 +26,7 @@ def write_sound(path: Path, seconds: float = 0.5, rate: int = RATE) -> None:
 
 
 def long_textgrid(**tiers: list[str]) -> str:
-    """Praat's long text format; the intervals of a tier divide three seconds evenly."""
+    """Return a TextGrid in the long format; the intervals divide three seconds evenly."""
     lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0", "xmax = 3"]
     lines += ["tiers? <exists>", f"size = {len(tiers)}", "item []:"]
     for number, (name, labels) in enumerate(tiers.items(), 1):
@@ -35,7 +43,7 @@ def long_textgrid(**tiers: list[str]) -> str:
 
 
 def short_textgrid(**tiers: list[str]) -> str:
-    """Praat's short text format of the same."""
+    """Return the same TextGrid in the short format."""
     lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "0", "3", "<exists>"]
     lines += [str(len(tiers))]
     for name, labels in tiers.items():
@@ -48,7 +56,7 @@ def short_textgrid(**tiers: list[str]) -> str:
 
 
 def write_l2arctic(root: Path, utterances: dict[str, dict[str, tuple]]) -> Path:
-    """`utterances`: speaker → stem → (transcript, labels of the phones tier or None)."""
+    """Write L2-ARCTIC: speaker → stem → (transcript, labels of the phones tier or None)."""
     for speaker, stems in utterances.items():
         for folder in ("wav", "transcript", "annotation"):
             (root / speaker / folder).mkdir(parents=True, exist_ok=True)
@@ -62,7 +70,10 @@ def write_l2arctic(root: Path, utterances: dict[str, dict[str, tuple]]) -> Path:
 
 
 def word(text: str, phones: str, *wrong: tuple[int, str, str | None]) -> dict:
-    """A word of scores.json; `wrong`: index, canonical phone, pronounced phone."""
+    """Return a word of scores.json.
+
+    Each of `wrong` is (index, canonical phone, pronounced phone) of a mispronunciation.
+    """
     entry = {"text": text, "phones": phones.split(), "phones-accuracy": [2.0] * len(phones.split())}
     if wrong:
         keys = ("index", "canonical-phone", "pronounced-phone")
@@ -70,29 +81,33 @@ def word(text: str, phones: str, *wrong: tuple[int, str, str | None]) -> dict:
     return entry
 
 
-def detail(words: list[dict], *heard: list[str]) -> dict:
-    """An entry of scores-detail.json: five experts' scores; `heard`: of each word, what they noted.
+def detail(words: list[dict], *strings: list[str]) -> dict:
+    """Return an entry of scores-detail.json: the scores of five experts.
 
-    The words are as in scores.json; an expert who noted nothing heard the phones as they are.
+    `words` are as in scores.json; `strings` are, per word, the strings of the first experts. The
+    other experts perceived no deviation.
     """
     entry = {name: [8.0, 9.0, 7.0, 8.0, 8.0] for name in ("accuracy", "fluency", "prosodic")}
     entry |= {"total": [7.6, 9.0, 7.9, 8.0, 9.1], "completeness": [1.0] * 5}
     entry["text"] = " ".join(one["text"] for one in words)
-    noted = [*heard, *([[]] * (len(words) - len(heard)))]
+    strings_of_words = [*strings, *([[]] * (len(words) - len(strings)))]
     entry["words"] = [
         {
             **{name: [10.0] * 5 for name in ("accuracy", "stress", "total")},
-            "text": one["text"],
-            "ref-phones": " ".join(one["phones"]),
-            "phones": [*own, *([" ".join(one["phones"])] * (5 - len(own)))],
+            "text": word["text"],
+            "ref-phones": " ".join(word["phones"]),
+            "phones": [*first, *([" ".join(word["phones"])] * (5 - len(first)))],
         }
-        for one, own in zip(words, noted, strict=True)
+        for word, first in zip(words, strings_of_words, strict=True)
     ]
     return entry
 
 
 def write_speechocean762(root: Path, parts: dict[str, dict[str, list[tuple]]]) -> Path:
-    """`parts`: "train"/"test" → speaker → (utterance, words of scores.json); odd speakers are 8."""
+    """Write speechocean762: "train"/"test" → speaker → (utterance, words of scores.json).
+
+    Speakers with odd numbers are 8 years old, the others 30.
+    """
     scores = {}
     for part, speakers in parts.items():
         rows = {name: [] for name in ("wav.scp", "utt2spk", "text", "spk2age")}
@@ -132,12 +147,12 @@ CV_COLUMNS = (
 
 
 def client(name: str) -> str:
-    """A client_id as Common Voice has them: 128 hexadecimal digits."""
+    """Return a client_id of Common Voice: 128 hexadecimal digits."""
     return hashlib.sha512(name.encode()).hexdigest()
 
 
 def write_commonvoice(root: Path, tables: dict[str, list[tuple]], locale: str = "en") -> Path:
-    """`tables`: train, dev, … → (speaker, clip, sentence, accents) rows; clips are MP3."""
+    """Write Common Voice: train, dev, … → rows (speaker, clip, sentence, accents), clips as MP3."""
     folder = root / locale
     for table, rows in tables.items():
         lines = ["\t".join(CV_COLUMNS)]
@@ -172,7 +187,7 @@ TRANSCRIPTION 2: HH AO/AA Th/CH/0  Th/CH IY
 
 
 def write_epadb(root: Path, parts: dict[str, dict[str, dict[str, tuple]]]) -> Path:
-    """`parts`: "train"/"test"/"" → speaker → sentence → (prompt, annotated labels or None)."""
+    """Write EpaDB: "train"/"test"/"" → speaker → sentence → (prompt, annotated labels or None)."""
     for part, speakers in parts.items():
         for speaker, sentences in speakers.items():
             for number, (prompt, labels) in sentences.items():
@@ -184,9 +199,9 @@ def write_epadb(root: Path, parts: dict[str, dict[str, dict[str, tuple]]]) -> Pa
                     (folder / "transcriptions" / f"{stem}.lab").write_text(prompt)
                 if labels is not None:
                     words = ["", *prompt.lower().split(), ""]
-                    heard = ["sil", *labels, "sp", ""]
-                    grid = long_textgrid(words=words, annotation=heard, score=["5/5"])
-                    # as published: every item has the same number, and no newline at the end
+                    annotation = ["sil", *labels, "sp", ""]
+                    grid = long_textgrid(words=words, annotation=annotation, score=["5/5"])
+                    # as published: all items have the same number, and there is no final newline
                     grid = re.sub(r"item \[\d+\]:", "item [1]:", grid).rstrip("\n")
                     (folder / "annotations_1" / f"{stem}.TextGrid").write_text(grid)
     place = root / "train" if (root / "train").is_dir() else root
@@ -198,8 +213,11 @@ STM_HEAD = ';; CATEGORY "0" "" ""\n;; LABEL "O" "Overall" "Overall"\n;;\n'
 
 
 def write_speakandimprove(root: Path, sets: dict[str, dict[str, dict]]) -> Path:
-    """`sets`: train, dev → recording → {"seconds", "phrases": [(start, end, asr, fluent, gec)],
-    "marks": a Transcript or None}; fluent and gec None: the recording is not in that STM."""
+    """Write Speak & Improve: train, dev → recording → description.
+
+    A description has "seconds", "phrases" [(start, end, asr, fluent, gec)] and optionally "marks",
+    a Transcript. A phrase with None for fluent or gec is not in that STM.
+    """
     materials = root / "reference-materials"
     for folder in ("stms", "annotations", "flists.flac"):
         (materials / folder).mkdir(parents=True, exist_ok=True)

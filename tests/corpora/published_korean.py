@@ -1,4 +1,4 @@
-"""AI Hub's corpora in their published layouts, folders or zip archives; the audio is noise."""
+"""Write small corpora in the layouts of AI Hub, as folders or zip archives; the audio is noise."""
 
 import io
 import json
@@ -27,12 +27,12 @@ def label505(
     stem: str,
     speaker: str,
     reading: str = "",
-    heard: str = "",
+    transcript: str = "",
     answer: str = "",
     language: str = "영어",
     **more: object,
 ) -> dict:
-    """A label of data set 505, with all the keys in the order of the published ones."""
+    """Return a label of data set 505, with all keys in the published order."""
     return {
         "fileName": f"{stem}.wav",
         "file_info": {
@@ -45,7 +45,7 @@ def label505(
         },
         "transcription": {
             "Reading": reading,
-            "ReadingLabelText": heard,
+            "ReadingLabelText": transcript,
             "Question": "" if reading else "한국에서 무엇을 해 보고 싶습니까?",
             "AnswerLabelText": answer,
             "SentenceSpeechLV": "중",
@@ -65,11 +65,11 @@ def label505(
     }
 
 
-def label_l2(user: str, prompt: str, said: str, language: str = "영어") -> dict:
-    """A label of data sets 71469 to 71479."""
+def label_l2(user: str, prompt: str, transcript: str, language: str = "영어") -> dict:
+    """Return a label of data sets 71469 to 71479."""
     return {
         "UserID": user,
-        "RecordingMetadata": {"prompt": prompt, "orthographic": said, "RecordedTime": 3.2},
+        "RecordingMetadata": {"prompt": prompt, "orthographic": transcript, "RecordedTime": 3.2},
         "SpeakerMetadata": {
             "birth_year": "1991",
             "gender": "F",
@@ -94,15 +94,21 @@ def write_aihub(
     sound: bytes | None = None,
     silent: tuple[str, ...] = (),
 ) -> Path:
-    """`parts`: "train"/"valid" → stem → label; unpacked. `silent` stems get no sound."""
+    """Write a corpus of unpacked files.
+
+    `parts` is "train"/"valid" → stem → label; `silent` stems get no audio file.
+    """
     sound = wav() if sound is None else sound
     for part, labels in parts.items():
         folder = root / "01.데이터_new_20220719" / PARTS[part][0]
         for stem, content in labels.items():
             _put(folder / "라벨링데이터" / group / f"{stem}.json", content)
             if stem not in silent:
-                head, _, rest = group.partition("/")
-                _put(folder / f"원천데이터/{PARTS[part][1]}S_{head}" / rest / f"{stem}.wav", sound)
+                language, _, topic = group.partition("/")
+                _put(
+                    folder / f"원천데이터/{PARTS[part][1]}S_{language}" / topic / f"{stem}.wav",
+                    sound,
+                )
     return root
 
 
@@ -120,7 +126,7 @@ def write_aihub_zips(
     names: str = "cp949",
     sound: bytes | None = None,
 ) -> Path:
-    """The same as zip archives, as they are delivered; names in CP949 or UTF-8."""
+    """Write the same corpus as zip archives; `names` is the encoding of the file names."""
     sound = wav() if sound is None else sound
     for part, labels in parts.items():
         folder, letter = PARTS[part]
@@ -136,12 +142,12 @@ def write_aihub_zips(
 
 
 def zip_of(path: Path, members: dict[str, bytes], names: str = "utf-8") -> Path:
-    """A zip archive whose members' names are in an encoding that it does not tell."""
+    """Write a zip archive with names in an encoding that it does not declare."""
 
     class Named(zipfile.ZipInfo):
         __slots__ = ()
 
-        def _encodeFilenameFlags(self):  # noqa: N802 zipfile's own name
+        def _encodeFilenameFlags(self):  # noqa: N802 named by zipfile
             return self.filename.encode(names), self.flag_bits
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,7 +166,10 @@ def write_ksponspeech(
     texts: bool = True,
     sound: bytes | None = None,
 ) -> Path:
-    """`sets`: set → stem → transcript; lists in UTF-8, files beside the sounds in CP949."""
+    """Write KsponSpeech: lists in UTF-8, files beside the audio in CP949.
+
+    `sets` is set → stem → transcript.
+    """
     sound = pcm() if sound is None else sound
     for name, transcripts in sets.items():
         rows = []

@@ -1,4 +1,4 @@
-"""AI Hub 505: packed or not, in any encoding, in parallel or not, the same utterances."""
+"""Tests of AI Hub 505: folders or archives, encodings, privacy, damaged files, splits."""
 
 import json
 from pathlib import Path
@@ -10,8 +10,8 @@ from published_korean import encoded, label505, wav, write_aihub, write_aihub_zi
 
 from espnet_ext.bin import prepare as command
 from espnet_ext.corpora import aihub, aihub505
-from espnet_ext.corpora.delivered import Place
-from espnet_ext.corpora.large import Entry, Fault
+from espnet_ext.corpora.corpus_files import CorpusFile
+from espnet_ext.corpora.database import BadLabel, ParsedLabel
 from espnet_ext.data.audio import load_audio
 from espnet_ext.data.directory import read_directory
 from espnet_ext.data.record import id_problem
@@ -19,12 +19,12 @@ from espnet_ext.data.validate import validate_directory
 from espnet_ext.errors import UserError
 
 STEM = "EN10QC226_EN0005_20210801"
-PLACE = Place("", f"1.Training/라벨링데이터/1. 영어/{STEM}.json")
+FILE = CorpusFile("", f"1.Training/라벨링데이터/1. 영어/{STEM}.json")
 OPTIONS = aihub505.Options()
 
 
 def read(label, options=OPTIONS, encoding="utf-8"):
-    return aihub505.read_label(encoded(label, encoding), PLACE, options)
+    return aihub505.read_label(encoded(label, encoding), FILE, options, key="")
 
 
 def stem_of(number, speakers=20, topic="QC"):
@@ -32,22 +32,22 @@ def stem_of(number, speakers=20, topic="QC"):
 
 
 def labels(numbers, encoding="utf-8"):
-    """Every third is a free answer."""
-    found = {}
+    """Return labels; every third is a free answer."""
+    labels_by_stem = {}
     for number in numbers:
         stem = stem_of(number)
-        texts = {"reading": f"{number}번 버스를 탔어요.", "heard": "어/ 버+ 버쓰를 타써요"}
+        texts = {"reading": f"{number}번 버스를 탔어요.", "transcript": "어/ 버+ 버쓰를 타써요"}
         if number % 3 == 0:
             texts = {"answer": "음/ 저는 잘 모르겠어요 n/"}
-        found[stem] = encoded(label505(stem, stem.split("_")[1], **texts), encoding)
-    return found
+        labels_by_stem[stem] = encoded(label505(stem, stem.split("_")[1], **texts), encoding)
+    return labels_by_stem
 
 
 def prepared(corpus, data, *more):
     argv = ["aihub505", "--corpus_dir", str(corpus), "--data_dir", str(data), *more]
     assert command.main(argv) == 0
-    account = json.loads((data / "ko/prepare.json").read_text())
-    return {name: read_directory(data / "ko" / name) for name in aihub.SETS}, account
+    report = json.loads((data / "ko/prepare.json").read_text())
+    return {name: read_directory(data / "ko" / name) for name in aihub.SETS}, report
 
 
 def tables(data):
@@ -58,30 +58,30 @@ def tables(data):
     }
 
 
-def test_a_reading_has_both_texts():
-    heard = "어/ 저는 하+ 학꾜에 가요*"
-    entry = read(label505(STEM, "EN0005", "저는 학교에 가요.", heard, language="중국어"))
-    assert entry == Entry(
+def test_reading_has_both_transcripts():
+    transcript = "어/ 저는 하+ 학꾜에 가요*"
+    utterance = read(label505(STEM, "EN0005", "저는 학교에 가요.", transcript, language="중국어"))
+    assert utterance == ParsedLabel(
         key=STEM,
         utt_id=f"EN0005-{STEM}",
         speaker="EN0005",
         part="train",
-        place=PLACE.name,
+        file=FILE.name,
         lang="ko",
         l1="zh",
         domain="read",
         texts={"surface": "어 저는 하 학꾜에 가요", "meaning": "저는 학교에 가요"},
-        counts=("readings that were said otherwise than they are written",),
+        counts=("readings that differ from their prompt",),
     )
 
 
-def test_a_free_answer_has_a_surface_alone():
-    entry = read(label505(STEM, "EN0005", answer="음/ 모르겠어요."))
-    assert entry.texts == {"surface": "음 모르겠어요"} and entry.domain == "answer"
-    assert entry.missing == {"meaning": aihub505.NO_PROMPT}
+def test_free_answer_has_only_a_surface():
+    utterance = read(label505(STEM, "EN0005", answer="음/ 모르겠어요."))
+    assert utterance.texts == {"surface": "음 모르겠어요"} and utterance.domain == "answer"
+    assert utterance.missing == {"meaning": aihub505.NO_PROMPT}
     dropped = aihub505.Options(disfluencies="drop")
-    entry = read(label505(STEM, "EN0005", answer="음/ 모+ 몰라요"), dropped)
-    assert entry.texts == {"surface": "몰라요"}
+    utterance = read(label505(STEM, "EN0005", answer="음/ 모+ 몰라요"), dropped)
+    assert utterance.texts == {"surface": "몰라요"}
 
 
 @pytest.mark.parametrize(
@@ -89,40 +89,40 @@ def test_a_free_answer_has_a_surface_alone():
     [
         (("가", ""), {"surface": "ReadingLabelText is empty"}),
         (("", "가"), {"meaning": "Reading is empty"}),
-        (("가", "나 un/"), {"surface": "some words could not be told (u/ or un/)"}),
+        (("가", "나 un/"), {"surface": "has unintelligible words (u/ or un/)"}),
         (("가", "(나"), {"surface": "a bracket is not closed"}),
-        (("?!", "나"), {"meaning": "nothing but marks"}),
+        (("?!", "나"), {"meaning": "has only marks"}),
     ],
 )
-def test_a_text_that_is_missing_says_why(texts, missing):
+def test_missing_transcript_has_a_reason(texts, missing):
     assert dict(read(label505(STEM, "EN0005", *texts)).missing) == missing
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "label is no JSON"),
-        (b"[1]", "label is no JSON object"),
-        (b"[" * 100_000, "label is nested without end"),
+        (b"", "label is not JSON"),
+        (b"[1]", "label is not a JSON object"),
+        (b"[" * 100_000, "label is nested too deep"),
         (b"\xff\xfe", "label is neither UTF-8 nor CP949"),
         (b"{}", "label names no speaker"),
         (encoded(label505(STEM, "")), "label names no speaker"),
         (encoded(label505(STEM, "EN0005")), "AnswerLabelText is empty"),
-        (encoded(label505(STEM, "EN0005", "(가", "나)")), "a bracket"),
+        (encoded(label505(STEM, "EN0005", "(가", "나)")), "a closing bracket"),
     ],
 )
-def test_labels_that_make_no_utterance(content, reason):
-    fault = aihub505.read_label(content, PLACE, OPTIONS)
-    if isinstance(fault, Entry):  # what was to be read is understood nonetheless
-        assert reason in fault.missing["surface"]
+def test_bad_labels_have_a_reason(content, reason):
+    label = aihub505.read_label(content, FILE, OPTIONS, key="")
+    if isinstance(label, ParsedLabel):  # the prompt is understood
+        assert reason in label.missing["surface"]
     else:
-        assert fault.reason.startswith(reason) and fault.key == STEM
+        assert label.reason.startswith(reason) and label.key == STEM
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp949"])
-def test_labels_in_any_encoding(encoding):
-    entry = read(label505(STEM, "EN0005", "한국", "항국"), encoding=encoding)
-    assert entry.texts == {"surface": "항국", "meaning": "한국"}
+def test_label_encodings(encoding):
+    utterance = read(label505(STEM, "EN0005", "한국", "항국"), encoding=encoding)
+    assert utterance.texts == {"surface": "항국", "meaning": "한국"}
 
 
 JSON = st.recursive(
@@ -134,8 +134,8 @@ JSON = st.recursive(
 
 @settings(max_examples=400, deadline=None)
 @given(st.data())
-def test_no_label_makes_the_reader_fail(data):
-    """Any value at any place of a label, or any bytes: an utterance to be written, or why not."""
+def test_read_label_never_raises(data):
+    """Put any value anywhere in a label, or use any bytes: the result can be written, or is bad."""
     label = label505(STEM, "EN0005", "가 나", "가 나+")
     if data.draw(st.booleans()):
         for _ in range(data.draw(st.integers(1, 3))):
@@ -146,9 +146,9 @@ def test_no_label_makes_the_reader_fail(data):
         content = json.dumps(label).encode()
     else:
         content = data.draw(st.binary(max_size=60))
-    personal = aihub505.Options(privacy=aihub.Privacy(personal=True))
-    result = aihub505.read_label(content, PLACE, personal)
-    if isinstance(result, Fault):
+    personal = aihub505.Options(personal=True)
+    result = aihub505.read_label(content, FILE, personal, key="")
+    if isinstance(result, BadLabel):
         assert result.reason and result.key
         return
     assert not id_problem(result.utt_id) and result.utt_id.startswith(f"{result.speaker}-")
@@ -159,48 +159,48 @@ def test_no_label_makes_the_reader_fail(data):
         assert text.isprintable()
 
 
-def test_packed_or_unpacked_in_parallel_or_not_is_the_same(tmp_path):
+def test_archives_and_number_of_processes_do_not_change_the_utterances(tmp_path):
     parts = {"train": labels(range(60), "cp949"), "valid": labels(range(60, 90), "utf-8-sig")}
-    loose = write_aihub(tmp_path / "loose", parts)
+    unpacked = write_aihub(tmp_path / "unpacked", parts)
     packed = write_aihub_zips(tmp_path / "packed", parts)
-    sets, account = prepared(loose, tmp_path / "a")
+    sets, report = prepared(unpacked, tmp_path / "a")
     assert {name: len(part) for name, part in sets.items()} == {"train": 54, "valid": 6, "test": 30}
     first = tables(tmp_path / "a")
-    again, _ = prepared(loose, tmp_path / "a", "--nj", "3")  # over what is there
+    again, _ = prepared(unpacked, tmp_path / "a", "--nj", "3")  # over the existing sets
     assert tables(tmp_path / "a") == first and again == sets
     zipped, same = prepared(packed, tmp_path / "b", "--nj", "2")
-    assert tables(tmp_path / "b") == first and same == account
+    assert tables(tmp_path / "b") == first and same == report
     assert [one.utt_id for one in zipped["test"]] == [one.utt_id for one in sets["test"]]
     for one, other in zip(sets["test"], zipped["test"], strict=True):
         assert ".zip:" in other.audio
         assert (load_audio(one.audio)[0] == load_audio(other.audio)[0]).all()
     for name in aihub.SETS:
-        found = validate_directory(tmp_path / "b/ko" / name)
-        assert [one for one in found if one.severity == "error"] == []
+        findings = validate_directory(tmp_path / "b/ko" / name)
+        assert [one for one in findings if one.severity == "error"] == []
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["ko"]
-    assert account["sets"]["test"]["labelled"] == {"meaning": 20, "surface": 30}
-    assert len(account["unlabelled"]) == 30
+    assert report["sets"]["test"]["labelled"] == {"meaning": 20, "surface": 30}
+    assert len(report["unlabelled"]) == 30
 
 
-def test_one_archive_and_folders_beside_archives(tmp_path):
+def test_one_archive_and_mixed_folders_and_archives(tmp_path):
     parts = {"train": labels(range(30))}
     members = {f"S/02.라벨링데이터/{stem}.json": text for stem, text in parts["train"].items()}
     members |= {f"S/01.원천데이터/{stem}.wav": wav() for stem in parts["train"]}
     archive = zip_of(tmp_path / "Sample.zip", members)
-    sets, account = prepared(archive, tmp_path / "a")
+    sets, report = prepared(archive, tmp_path / "a")
     assert sum(map(len, sets.values())) == 30
-    assert "of every ten, eight train" in account["notes"][1]
+    assert "of each ten, eight train" in report["notes"][1]
     mixed = write_aihub(tmp_path / "mixed", {"train": labels(range(10))}, group="1. 영어")
     write_aihub_zips(tmp_path / "mixed", {"valid": labels(range(10, 20))})
     sets, _ = prepared(mixed, tmp_path / "b", "--split", "official")
     assert [len(sets[name]) for name in aihub.SETS] == [9, 1, 10]
 
 
-def test_speakers_can_be_kept_apart(tmp_path):
+def test_split_by_speakers_has_disjoint_speakers(tmp_path):
     parts = {"train": labels(range(60)), "valid": labels(range(60, 80))}
     corpus = write_aihub(tmp_path / "c", parts)
-    sets, account = prepared(corpus, tmp_path / "a", "--split", "official")
-    assert "20 of the 20 speakers of test train or validate too" in account["notes"][0]
+    sets, report = prepared(corpus, tmp_path / "a", "--split", "official")
+    assert "20 of the 20 speakers of test are in train or valid too" in report["notes"][0]
     assert {one.utt_id.partition("-")[2] for one in sets["test"]} == parts["valid"].keys()
     train, valid = ({one.speaker for one in sets[name]} for name in ("train", "valid"))
     assert not train & valid and len(valid) == 2
@@ -210,7 +210,7 @@ def test_speakers_can_be_kept_apart(tmp_path):
     assert len(set.union(*speakers)) == 20
 
 
-def test_personal_fields_are_written_if_asked_for_and_removed_if_not(tmp_path):
+def test_personal_tables_are_written_and_removed_by_option(tmp_path):
     corpus = write_aihub(tmp_path / "c", {"train": labels(range(30))})
     prepared(corpus, tmp_path / "a", "--personal", "true")
     assert (tmp_path / "a/ko/test/utt2birthyear").read_text().splitlines()[0].endswith(" 1994")
@@ -222,7 +222,7 @@ def test_personal_fields_are_written_if_asked_for_and_removed_if_not(tmp_path):
     assert not [path for name in aihub.PERSONAL_TABLES for path in (tmp_path / "a").rglob(name)]
 
 
-def test_ids_that_could_be_names_become_pseudonyms(tmp_path):
+def test_ids_that_may_be_names_become_pseudonyms(tmp_path):
     parts = {"train": {}, "valid": {}}
     for number, name in enumerate(["김철수", "jane doe", "John Smith", "EN0009"] * 6):
         stem = f"{name}_{number:04}"
@@ -230,28 +230,28 @@ def test_ids_that_could_be_names_become_pseudonyms(tmp_path):
         part[stem] = encoded(label505(stem, name, "가", "가"))
     corpus = write_aihub(tmp_path / "c", parts)
     sets, _ = prepared(corpus, tmp_path / "a", "--split", "speakers")
-    everyone = [one for part in sets.values() for one in part]
-    assert len(everyone) == 24 and len({one.speaker for one in everyone}) == 4
-    assert "EN0009" in {one.speaker for one in everyone}
-    hidden = "".join(
+    utterances = [utterance for of_set in sets.values() for utterance in of_set]
+    speakers = {utterance.speaker for utterance in utterances}
+    assert len(utterances) == 24 and len(speakers) == 4 and "EN0009" in speakers
+    written = "".join(
         path.read_text()
         for path in (tmp_path / "a").rglob("*")
-        if path.is_file() and path.name != "wav.scp"  # which names the files themselves
+        if path.is_file() and path.name != "wav.scp"  # which has the file names
     )
-    assert not any(name in hidden for name in ("김", "jane", "doe", "John", "Smith"))
+    assert not any(name in written for name in ("김", "jane", "doe", "John", "Smith"))
     (tmp_path / "key").write_text("a long secret\n")
     key = ["--pseudonym_key_file", str(tmp_path / "key")]
     keyed, _ = prepared(corpus, tmp_path / "b", "--split", "speakers", *key)
-    others = {one.speaker for part in keyed.values() for one in part}
-    assert others & {one.speaker for one in everyone} == {"EN0009"}
+    speakers_with_key = {one.speaker for of_set in keyed.values() for one in of_set}
+    assert speakers_with_key & speakers == {"EN0009"}
 
 
-def test_what_has_only_one_half_and_what_is_there_twice(tmp_path):
+def test_unmatched_and_duplicate_files_are_reported(tmp_path):
     parts = {"train": labels(range(30))}
-    silent, lonely = stem_of(1), stem_of(99)
+    silent, unlabelled = stem_of(1), stem_of(99)
     corpus = write_aihub(tmp_path / "c", parts, silent=(silent,))
     folder = corpus / "01.데이터_new_20220719/1.Training"
-    (folder / f"원천데이터/{lonely}.wav").write_bytes(wav())
+    (folder / f"원천데이터/{unlabelled}.wav").write_bytes(wav())
     again = folder / "라벨링데이터/again"
     again.mkdir()
     (again / f"{stem_of(2)}.json").write_bytes(parts["train"][stem_of(2)])
@@ -260,71 +260,71 @@ def test_what_has_only_one_half_and_what_is_there_twice(tmp_path):
     (folder / "라벨링데이터/broken.json").write_bytes(b"{")
     (folder / "라벨링데이터/large.json").write_bytes(b" " * (1 << 20) + b"{}")
     (folder / "readme.txt").write_text("hello")
-    sets, account = prepared(corpus, tmp_path / "a")
+    sets, report = prepared(corpus, tmp_path / "a")
     assert sum(map(len, sets.values())) == 29
-    assert {name: why.partition(":")[0] for name, why in account["left_out"].items()} == {
+    assert {name: why.partition(":")[0] for name, why in report["left_out"].items()} == {
         f"EN0001-{silent}": "no audio",
-        lonely: "no label",
-        f"EN0004-{stem_of(4)} (again)": "another label of this utterance says something else; "
+        unlabelled: "no label",
+        f"EN0004-{stem_of(4)} (again)": "another label of this utterance has other content; "
         "the first by path is used",
-        aihub.public_stem("broken", ""): "label is no JSON",
+        aihub.public_stem("broken", ""): "label is not JSON",
         aihub.public_stem("large", ""): "label cannot be read",
     }
-    assert account["counts"]["labels that are there twice and say the same"] == 1
-    assert account["counts"]["sounds that are there twice; the first by path is used"] == 1
-    assert account["counts"]["files that are neither label nor sound"] == 1
+    assert report["counts"]["duplicate labels with the same content"] == 1
+    assert report["counts"]["duplicate audio files, of which the first by path is used"] == 1
+    assert report["counts"]["files that are neither labels nor audio"] == 1
 
 
-def test_sounds_of_other_formats_are_named_with_the_remedy(tmp_path, capsys):
+def test_unsupported_audio_formats_raise_user_error(tmp_path, capsys):
     corpus = write_aihub(tmp_path / "c", {"train": labels(range(30))})
     folder = corpus / "01.데이터_new_20220719/1.Training/원천데이터"
     for number, suffix in ((3, ".mp3"), (4, ".MP3"), (5, ".m4a")):
         (path,) = folder.rglob(f"{stem_of(number)}.wav")
         path.rename(path.with_suffix(suffix))
-    (folder / f"{stem_of(6)}.mp3").write_bytes(b"of an utterance that has a .wav as well")
+    (folder / f"{stem_of(6)}.mp3").write_bytes(b"of an utterance that also has a .wav")
     (folder / f"{stem_of(98)}.ogg").write_bytes(b"of no label")
     with pytest.raises(UserError) as refused:
         prepared(corpus, tmp_path / "a")
-    assert "3 sounds are of formats that are not read here" in refused.value.message
+    assert "3 audio files have unsupported formats" in refused.value.message
     assert "\n  .mp3: 2, such as " in refused.value.message
     assert "\n  .m4a: 1, such as " in refused.value.message
     assert "ffmpeg -i NAME.mp3" in refused.value.remedy
-    sets, account = prepared(corpus, tmp_path / "a", "--skip_unreadable", "true")
+    sets, report = prepared(corpus, tmp_path / "a", "--skip_unreadable", "true")
     assert sum(map(len, sets.values())) == 27
-    assert sorted(account["left_out"].values()) == [
-        "its sound is .m4a, which is not read here: convert it",
-        "its sound is .mp3, which is not read here: convert it",
-        "its sound is .mp3, which is not read here: convert it",
+    assert sorted(report["left_out"].values()) == [
+        "its audio is in an unsupported format, .m4a: convert it",
+        "its audio is in an unsupported format, .mp3: convert it",
+        "its audio is in an unsupported format, .mp3: convert it",
         "no label",
     ]
-    assert account["counts"]["sounds that are .mp3, which is not read here"] == 3
-    assert "files that are neither label nor sound" not in account["counts"]
+    assert report["counts"]["audio files of the unsupported format .mp3"] == 3
+    assert "files that are neither labels nor audio" not in report["counts"]
 
 
-def test_a_quick_part_of_each_set(tmp_path):
+def test_quick_keeps_a_small_part_of_each_set(tmp_path):
     parts = {"train": labels(range(200)), "valid": labels(range(200, 260))}
     corpus = write_aihub(tmp_path / "c", parts)
-    sets, account = prepared(corpus, tmp_path / "a", "--quick", "true")
+    sets, report = prepared(corpus, tmp_path / "a", "--quick", "true")
     assert len(sets["train"]) <= 48 and len(sets["valid"]) <= 12 and len(sets["test"]) == 12
     assert min(map(len, sets.values())) > 6
-    assert "quick: only a small part of each set is kept" in account["notes"]
+    assert "quick: only a small part of each set is kept" in report["notes"]
 
 
-KINDS = st.sampled_from(["good", "answer", "silent", "broken", "nothing", "cut"])
+KINDS = st.sampled_from(["good", "answer", "silent", "broken", "empty", "truncated"])
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(KINDS, min_size=12, max_size=40))
 def test_every_label_is_an_utterance_or_left_out(tmp_path_factory, kinds):
-    """Whatever happens to each, the account adds up."""
+    """The numbers of utterances and of reasons add up, for any errors of the labels."""
     folder = tmp_path_factory.mktemp("corpus")
     parts, silent = {}, []
     for number, kind in enumerate(kinds):
         stem = stem_of(number)
-        texts = {"answer": "가"} if kind == "answer" else {"reading": "가", "heard": "나"}
-        texts = {} if kind == "nothing" else texts
+        texts = {"answer": "가"} if kind == "answer" else {"reading": "가", "transcript": "나"}
+        texts = {} if kind == "empty" else texts
         content = encoded(label505(stem, stem.split("_")[1], **texts))
-        parts[stem] = content[: len(content) // 2] if kind == "cut" else content
+        parts[stem] = content[: len(content) // 2] if kind == "truncated" else content
         parts[stem] = b"\xff" if kind == "broken" else parts[stem]
         if kind == "silent":
             silent.append(stem)
@@ -337,37 +337,37 @@ def test_every_label_is_an_utterance_or_left_out(tmp_path_factory, kinds):
     archive.rename(folder / "d" / training / archive.name)
     good = sum(kind in ("good", "answer") for kind in kinds)
     try:
-        sets, account = prepared(folder / "d", folder / "a")
+        sets, report = prepared(folder / "d", folder / "a")
     except UserError as error:
         assert (
             "too few to split" in error.message
             or "no utterances for" in error.message
-            or "not one utterance" in error.message
+            or ": no utterances" in error.message
         )
         return
     assert sum(map(len, sets.values())) == good
-    assert len(account["left_out"]) == len(kinds) - good
+    assert len(report["left_out"]) == len(kinds) - good
 
 
 def test_split_official_needs_both_parts(tmp_path):
     corpus = write_aihub(tmp_path / "c", {"valid": labels(range(30))})
-    with pytest.raises(UserError, match="nothing of Training is here"):
+    with pytest.raises(UserError, match="the part Training is missing"):
         prepared(corpus, tmp_path / "a", "--split", "official")
     with pytest.raises(UserError, match="1 speakers are too few"):
         prepared(write_aihub(tmp_path / "d", {"train": labels([0])}), tmp_path / "a")
     assert not Path(tmp_path / "a/ko").exists()
 
 
-def test_a_list_where_a_text_should_be_is_no_text():
-    from espnet_ext.corpora import aihub, aihub_l2
+def test_value_that_is_not_text_is_a_missing_transcript():
+    from espnet_ext.corpora import aihub_l2
 
     label = {"transcription": {"AnswerLabelText": ["네"], "Reading": "", "ReadingLabelText": None}}
     _, missing, _, _ = aihub505._texts(label, aihub505.Options())
-    assert missing["surface"] == "AnswerLabelText is no text"
+    assert missing["surface"] == "AnswerLabelText is not text"
     label["transcription"]["AnswerLabelText"] = " "
     _, missing, _, _ = aihub505._texts(label, aihub505.Options())
     assert missing["surface"] == "AnswerLabelText is empty"
     label = {"RecordingMetadata": {"prompt": {"text": "가"}, "orthographic": True}}
-    options = aihub_l2.Options("ko", ("RS",), "keep", "unlabelled", aihub.Privacy())
+    options = aihub_l2.Options(read_tasks=("RS",))
     _, missing, _, _ = aihub_l2._texts(label, "KO01RS001_KO0001_20210801", options)
-    assert missing["surface"] == "orthographic is no text"
+    assert missing["surface"] == "orthographic is not text"

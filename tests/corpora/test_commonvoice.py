@@ -1,11 +1,11 @@
-"""Common Voice: tables without quoting, official splits, more training clips, accents, MP3."""
+"""Tests of Common Voice: unquoted tables, official sets, more training clips, accents, MP3."""
 
 import importlib
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from published import client, write_commonvoice
+from published import client, prepare_corpus, write_commonvoice
 
 from espnet_ext.bin import cli
 from espnet_ext.bin import prepare as command
@@ -32,12 +32,12 @@ TABLES = {
 
 
 def by_clip(utterances):
-    return {one.utt_id.partition("-")[2]: one for one in utterances}
+    return {utterance.utt_id.partition("-")[2]: utterance for utterance in utterances}
 
 
 def test_official_sets_speakers_and_first_languages(tmp_path):
     report = Report("commonvoice")
-    sets = commonvoice.prepare(write_commonvoice(tmp_path, TABLES), report=report)
+    sets = prepare_corpus(commonvoice, write_commonvoice(tmp_path, TABLES), report=report)
     train = by_clip(sets["train"])
     assert {name: len(part) for name, part in sets.items()} == {"train": 2, "valid": 1, "test": 1}
     assert train["c1"].texts == {"meaning": "he said no"}
@@ -49,15 +49,15 @@ def test_official_sets_speakers_and_first_languages(tmp_path):
         "en",
         None,
     ]
-    assert report.counts["accents that leave the first language open"] == 1
+    assert report.counts["accents that do not imply a first language"] == 1
     assert report.seconds[train["c1"].utt_id] == pytest.approx(0.5, abs=0.2)
 
 
-def test_more_training_clips_never_of_held_out_speakers(tmp_path):
+def test_more_training_clips_exclude_held_out_speakers(tmp_path):
     root = write_commonvoice(tmp_path, TABLES)
     for train, clips in (("validated", {"c1", "c5"}), ("other", {"c1", "c5", "c7"})):
         report = Report("commonvoice")
-        sets = commonvoice.prepare(root, train=train, text="raw", report=report)
+        sets = prepare_corpus(commonvoice, root, train=train, text="raw", report=report)
         assert by_clip(sets["train"]).keys() == clips
         assert by_clip(sets["train"])["c1"].texts["meaning"] == 'He said "no.'
         assert report.counts["validated clips of speakers of dev and test, not used"] == 1
@@ -65,16 +65,16 @@ def test_more_training_clips_never_of_held_out_speakers(tmp_path):
         assert not held_out & {one.speaker for one in sets["train"]}
 
 
-def test_early_releases_have_other_columns(tmp_path):
+def test_columns_and_paths_of_early_releases(tmp_path):
     root = write_commonvoice(tmp_path, TABLES)
     for path in (root / "en").glob("*.tsv"):
         text = path.read_text().replace("accents\tvariant", "accent\tvariant")
         path.write_text(text.replace(".mp3", "").replace("United States English", "us"))
-    sets = commonvoice.prepare(root / "en")
+    sets = prepare_corpus(commonvoice, root / "en")
     assert by_clip(sets["train"])["c1"].l1 == "en"
 
 
-def test_the_command_writes_valid_directories_of_each_locale(tmp_path):
+def test_command_writes_valid_directories_of_each_locale(tmp_path):
     write_commonvoice(tmp_path / "cv", TABLES)
     korean = {
         "train": [("f", "k1", "밥을 먹어요.", "")],
@@ -98,14 +98,14 @@ def test_the_command_writes_valid_directories_of_each_locale(tmp_path):
         for name in ("train", "valid", "test"):
             findings = validate_directory(tmp_path / "data" / lang / name)
             assert not [one for one in findings if one.severity == "error"], findings
-    (one,) = read_directory(tmp_path / "data/ko/train")
-    assert one.texts == {"meaning": "밥을 먹어요"} and one.l1 is None
+    (utterance,) = read_directory(tmp_path / "data/ko/train")
+    assert utterance.texts == {"meaning": "밥을 먹어요"} and utterance.l1 is None
     before = {path: path.read_bytes() for path in (tmp_path / "data").rglob("text.*")}
     assert command.main(argv) == 0
     assert before == {path: path.read_bytes() for path in (tmp_path / "data").rglob("text.*")}
 
 
-def test_a_table_can_be_imported_as_a_directory(tmp_path, capsys):
+def test_import_of_a_table(tmp_path, capsys):
     root = write_commonvoice(tmp_path, TABLES)
     main = importlib.import_module("espnet_ext.bin.import_").main
     argv = ["--from", "commonvoice", str(root / "en"), "--output", str(tmp_path / "out")]
@@ -118,7 +118,7 @@ def test_a_table_can_be_imported_as_a_directory(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("break_it", "message"),
+    ("damage", "message"),
     [
         (lambda root: (root / "en/dev.tsv").unlink(), "dev.tsv: no such table"),
         (lambda root: (root / "en/dev.tsv").write_text("a\tb\n"), ":1: no column client_id, path"),
@@ -140,26 +140,26 @@ def test_a_table_can_be_imported_as_a_directory(tmp_path, capsys):
         (lambda root: (root / "en/train.tsv").unlink(), "has no en/train.tsv"),
     ],
 )
-def test_faulty_copies(tmp_path, break_it, message):
+def test_damaged_copies_raise_user_error(tmp_path, damage, message):
     root = write_commonvoice(tmp_path, TABLES)
-    break_it(root)
+    damage(root)
     with pytest.raises(UserError, match=message) as error:
-        commonvoice.prepare(root)
+        prepare_corpus(commonvoice, root)
     assert error.value.remedy
 
 
-def test_unreadable_clips_are_left_out_if_wished(tmp_path):
+def test_skip_unreadable_leaves_out_unreadable_clips(tmp_path):
     root = write_commonvoice(tmp_path, TABLES)
     (root / "en/clips/c1.mp3").write_text("")
     report = Report("commonvoice")
-    sets = commonvoice.prepare(root, skip_unreadable=True, report=report)
+    sets = prepare_corpus(commonvoice, root, skip_unreadable=True, report=report)
     assert by_clip(sets["train"]).keys() == {"c2"}
     assert list(report.left_out.values()) == ["unreadable audio"]
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.text(max_size=30), max_size=6))
-def test_no_table_makes_a_trace(tmp_path_factory, lines):
+def test_any_table_is_read_or_raises_user_error(tmp_path_factory, lines):
     root = tmp_path_factory.getbasetemp() / "cv_fuzz"
     write_commonvoice(root, TABLES)
     head = "client_id\tpath\tsentence\n" if len(lines) % 2 else ""
@@ -167,7 +167,7 @@ def test_no_table_makes_a_trace(tmp_path_factory, lines):
         head + "\n".join(lines), encoding="utf-8", errors="surrogatepass"
     )
     try:
-        sets = commonvoice.prepare(root, skip_unreadable=True)
+        sets = prepare_corpus(commonvoice, root, skip_unreadable=True)
         assert all(one.texts.get("meaning", "x") for one in sets["valid"])
     except UserError as error:
         assert error.remedy
@@ -175,13 +175,13 @@ def test_no_table_makes_a_trace(tmp_path_factory, lines):
 
 @settings(max_examples=300, deadline=None)
 @given(st.text())
-def test_words_are_without_punctuation_and_stay_so(text):
-    done = commonvoice.words(text)
-    assert commonvoice.words(done) == done
-    assert not set(done) & set('.,!?"“”()[]{};:…。、')
+def test_words_removes_punctuation_and_is_idempotent(text):
+    words = commonvoice.words(text)
+    assert commonvoice.words(words) == words
+    assert not set(words) & set('.,!?"“”()[]{};:…。、')
 
 
-def test_the_import_tells_all_faulty_lines_at_once(tmp_path, capsys):
+def test_import_reports_all_bad_lines_together(tmp_path, capsys):
     root = write_commonvoice(tmp_path, TABLES)
     main = importlib.import_module("espnet_ext.bin.import_").main
     argv = ["--from", "commonvoice", str(root / "en"), "--split", "train"]
@@ -191,9 +191,9 @@ def test_the_import_tells_all_faulty_lines_at_once(tmp_path, capsys):
     table = root / "en/train.tsv"
     lines = table.read_text().splitlines()
     lines[1] += "\ttoo\tmany" + "\tcells" * 20
-    table.write_text("\n".join([*lines, "\tc9.mp3\tNobody.", ""]))
+    table.write_text("\n".join([*lines, "\tc9.mp3\tSomeone.", ""]))
     (root / "en/clips" / "c2.mp3").unlink()
     assert cli.run(main, argv) == 1
     error = capsys.readouterr().err
-    for part in ("3 faults of 3 kinds", "train.tsv:2: ", "train.tsv:4: no client_id", "c2.mp3"):
+    for part in ("3 errors of 3 kinds", "train.tsv:2: ", "train.tsv:4: no client_id", "c2.mp3"):
         assert part in error, (part, error)

@@ -1,4 +1,4 @@
-"""What five experts noted of speechocean762: insertions by majority, scores kept for the report."""
+"""Tests of the human scores of speechocean762: insertions by majority, scores per utterance."""
 
 import json
 
@@ -7,17 +7,17 @@ from published import detail, word, write_speechocean762
 
 from espnet_ext.bin import prepare as command
 from espnet_ext.corpora import speechocean762
-from espnet_ext.corpora.expert_scores import insertions, scores_of
+from espnet_ext.corpora.expert_scores import insertions, utterance_scores
 from espnet_ext.corpora.preparation import Report
 from espnet_ext.data.directory import read_directory
 
 BEAR = ["B", "EH", "R"]
-# The corpus's own README gives these five of the word BEAR.
+# The corpus's README gives these five strings for the word BEAR.
 PUBLISHED = ["B (EH0) (R)", "B {EH0} {R}", "B EH0 R", "B (EH0) (R)", "B EH0 [L] R"]
 
 
 @pytest.mark.parametrize(
-    ("heard", "agreed", "minority"),
+    ("strings", "agreed", "minority"),
     [
         (PUBLISHED, {}, 1),
         (["B EH0 [L] R"] * 3 + ["B EH0 R"] * 2, {2: ["L"]}, 0),
@@ -29,51 +29,53 @@ PUBLISHED = ["B (EH0) (R)", "B {EH0} {R}", "B EH0 R", "B (EH0) (R)", "B EH0 [L] 
         (["B EH0[L] R"] * 5, {2: ["L"]}, 0),
         (["B EH0 [L*] R"] * 5, {2: ["L"]}, 0),
         (["B ({EH0}) [L] R"] * 5, {2: ["L"]}, 0),
-        (["B AR"] * 2 + ["B EH0 [L] R"] * 3, {2: ["L"]}, 0),  # two heard other phones: no voters
+        (["B AR"] * 2 + ["B EH0 [L] R"] * 3, {2: ["L"]}, 0),  # two with another number of phones
         (["B EH0 R"] * 5, {}, 0),
         (["B EH0 [] R"] * 5, {}, 0),
-        (["B EH0 [L R"] * 5, {}, 0),  # not closed: not understood
+        (["B EH0 [L R"] * 5, {}, 0),  # bracket not closed: ignored
         ([], {}, 0),
         (None, {}, 0),
     ],
 )
-def test_insertions_that_most_heard(heard, agreed, minority):
-    assert insertions(heard, BEAR) == (agreed, minority, "")
+def test_insertions_by_majority(strings, agreed, minority):
+    assert insertions(strings, BEAR) == (agreed, minority, "")
 
 
 @pytest.mark.parametrize(
-    "heard",
+    "strings",
     [
         ["B EH0 [L] R"] * 2 + ["B EH0 [W] R"] * 2 + ["B EH0 R"],
         ["B EH0 [?] R"] * 5,
         ["B EH0 [<unk>] R"] * 5,
     ],
 )
-def test_an_insertion_of_which_nobody_knows_what_it_is(heard):
-    agreed, _, problem = insertions(heard, BEAR)
-    assert agreed == {} and "inserted before phone 2" in problem
+def test_insertion_without_agreement_on_the_phone(strings):
+    agreed, _, problem = insertions(strings, BEAR)
+    assert agreed == {} and "an insertion before phone 2" in problem
 
 
-def read(words, *heard):
+def read(words, *strings):
     report = Report("speechocean762")
     text = " ".join(one["text"] for one in words)
-    texts = speechocean762.read_scores({"words": words}, text, "1-1", report, detail(words, *heard))
+    texts = speechocean762.read_scores(
+        {"words": words}, text, "1-1", report, detail(words, *strings)
+    )
     return texts, report
 
 
-def test_insertions_stand_among_what_was_mispronounced():
+def test_surface_has_insertions_and_mispronunciations():
     words = [word("WE", "W IY0"), word("BEAR", "B EH0 R", (1, "EH", "AE"), (2, "R", "<DEL>"))]
     texts, report = read(words, ["W IY0"] * 5, ["B (EH0) [L] (R) [AH]"] * 4 + ["[B] B EH0 R"])
     assert texts["surface"] == "W IY B AE L AH"
     assert texts["canonical"] == "W IY B EH R"
-    assert report.counts["inserted phones that most experts heard"] == 2
-    assert report.counts["inserted phones that a minority heard, passed over"] == 1
+    assert report.counts["inserted phones that most experts perceived"] == 2
+    assert report.counts["inserted phones that a minority of experts perceived, ignored"] == 1
     texts, report = read(words, [], ["B EH0 [?] R"] * 5)
     assert sorted(texts) == ["canonical", "meaning"]
-    assert "not the same one" in report.unlabelled["1-1"]["surface"]
+    assert "not the same" in report.unlabelled["1-1"]["surface"]
 
 
-def test_scores_are_kept_in_the_data_directories_of_all_sets(tmp_path):
+def test_scores_are_written_for_all_sets(tmp_path):
     words = [word("RED", "R EH1 D", (0, "R", "L"))]
     words[0]["phones-accuracy"] = [0.2, 1.8, 2.0]
     parts = {
@@ -90,9 +92,9 @@ def test_scores_are_kept_in_the_data_directories_of_all_sets(tmp_path):
     (root / "resource/scores-detail.json").write_text(json.dumps(details))
     argv = ["speechocean762", "--corpus_dir", str(root), "--data_dir", str(tmp_path / "data")]
     assert command.main(argv) == 0
-    (one,) = read_directory(tmp_path / "data/en/test")
-    assert one.score == "accuracy=8 completeness=10 fluency=9 prosodic=9 total=8 phones=1.333"
-    assert one.texts["surface"] == "L EH AH D"
+    (utterance,) = read_directory(tmp_path / "data/en/test")
+    assert utterance.score == "accuracy=8 completeness=10 fluency=9 prosodic=9 total=8 phones=1.333"
+    assert utterance.texts["surface"] == "L EH AH D"
     for name in ("train", "valid"):
         assert all(one.score for one in read_directory(tmp_path / "data/en" / name))
 
@@ -104,9 +106,9 @@ def test_scores_are_kept_in_the_data_directories_of_all_sets(tmp_path):
         ({"accuracy": True}, ""),
         ({"accuracy": float("nan"), "total": 3}, "total=3"),
         ({"accuracy": [8.0, 9.0]}, "accuracy=8.5"),
-        ({"words": [{"phones-accuracy": [2]}, {}]}, ""),  # of a part of the phones: no mean
+        ({"words": [{"phones-accuracy": [2]}, {}]}, ""),  # not of all phones
         ({"words": 3, "fluency": "9"}, ""),
     ],
 )
-def test_scores_that_are_none(entry, score):
-    assert scores_of(entry) == score
+def test_invalid_scores_are_ignored(entry, score):
+    assert utterance_scores(entry) == score

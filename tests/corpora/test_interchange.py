@@ -1,4 +1,7 @@
-"""Kaldi, lhotse and Hugging Face data in; lhotse out. The libraries themselves are the oracles."""
+"""Tests of imports from Kaldi, lhotse and Hugging Face, and of the export to lhotse.
+
+The libraries themselves are the oracles.
+"""
 
 import gzip
 import importlib
@@ -29,7 +32,7 @@ RATE = 8000
 
 
 def noise(seconds, channels=1, seed=0):
-    """Samples that 16 bits hold exactly, (T,) or (T, channels)."""
+    """Return 16-bit samples, (T,) or (T, channels)."""
     shape = (int(seconds * RATE), channels)[: 1 + (channels > 1)]
     return np.random.default_rng(seed).integers(-9000, 9000, shape).astype(np.int16)
 
@@ -63,7 +66,7 @@ def tables(folder, **rows):
 # -- Kaldi
 
 
-def test_a_plain_kaldi_directory_is_referred_to(tmp_path, capsys, monkeypatch):
+def test_import_of_a_kaldi_directory_refers_to_its_audio(tmp_path, capsys, monkeypatch):
     write_sound(tmp_path / "audio/a.wav")
     kaldi = tables(
         tmp_path / "kaldi",
@@ -72,7 +75,7 @@ def test_a_plain_kaldi_directory_is_referred_to(tmp_path, capsys, monkeypatch):
         utt2spk=["s1-a s1", "s1-b s1"],
         utt2lang=["s1-a en", "s1-b en"],
     )
-    monkeypatch.chdir(tmp_path)  # where Kaldi's relative paths start
+    monkeypatch.chdir(tmp_path)  # relative paths start here, as in Kaldi
     assert run(import_main, "--from", "kaldi", kaldi, "--output", "out") == 0
     first, second = read_directory(tmp_path / "out")
     assert first == Utterance(
@@ -80,8 +83,8 @@ def test_a_plain_kaldi_directory_is_referred_to(tmp_path, capsys, monkeypatch):
     )
     assert second.texts == {}
     assert not errors_of(tmp_path / "out") and not (tmp_path / "out/data").exists()
-    account = json.loads((tmp_path / "out/import.json").read_text())
-    assert account["unlabelled"] == {"s1-b": {"meaning": "nothing in text"}}
+    report = json.loads((tmp_path / "out/import.json").read_text())
+    assert report["unlabelled"] == {"s1-b": {"meaning": "text is empty"}}
     assert "2 utterances" in capsys.readouterr().err
 
 
@@ -102,7 +105,7 @@ def test_kaldi_columns_are_files(tmp_path):
     assert (one.speaker, one.lang, one.l1) == ("s1", "en", "ko")
 
 
-def test_segments_are_cut_as_kaldi_and_lhotse_cut_them(tmp_path):
+def test_segments_are_cut_as_lhotse_cuts_them(tmp_path):
     lhotse = pytest.importorskip("lhotse")
     sound = write_sound(tmp_path / "r.wav", 10)
     rows = [("u1", 0.0, 1.0), ("u2", 1.2345, 3.4567), ("u3", 9.0, 10.3), ("u4", 2.5, -1)]
@@ -120,12 +123,12 @@ def test_segments_are_cut_as_kaldi_and_lhotse_cut_them(tmp_path):
         end = 10 if end == -1 else min(10, end)
         oracle = recording.load_audio(offset=start, duration=round(end - start, 6))[0]
         assert np.array_equal(samples_of(one.audio), np.rint(oracle * 32768)), name
-    account = json.loads((out / "import.json").read_text())
-    assert account["counts"] == {"parts that ended after their audio, cut short": 1}
-    assert account["sets"]["out"]["hours"] == round((1 + 2.2222 + 1 + 7.5) / 3600, 3)
+    report = json.loads((out / "import.json").read_text())
+    assert report["counts"] == {"parts that end after their audio, shortened": 1}
+    assert report["sets"]["out"]["hours"] == round((1 + 2.2222 + 1 + 7.5) / 3600, 3)
 
 
-def test_a_second_import_writes_nothing_anew(tmp_path):
+def test_second_import_keeps_existing_audio(tmp_path):
     sound = write_sound(tmp_path / "r.wav", 2)
     kaldi = tables(
         tmp_path / "k",
@@ -146,7 +149,7 @@ def test_a_second_import_writes_nothing_anew(tmp_path):
     assert len(before) == 2
 
 
-def test_commands_run_only_if_allowed_and_once_a_recording(tmp_path, capsys):
+def test_commands_run_only_if_allowed_and_once_per_recording(tmp_path, capsys):
     sound, log = write_sound(tmp_path / "r.wav", 2), tmp_path / "log"
     command = f"echo x >> {log}; cat {sound} |"
     kaldi = tables(
@@ -157,12 +160,12 @@ def test_commands_run_only_if_allowed_and_once_a_recording(tmp_path, capsys):
     )
     argv = ["--from", "kaldi", kaldi, "--output", tmp_path / "out"]
     assert run(import_main, *argv) == 1
-    assert "not run unasked" in capsys.readouterr().err and not log.exists()
+    assert "is a command, which is not run" in capsys.readouterr().err and not log.exists()
     assert run(import_main, *argv, "--allow_pipes", "true") == 0
     assert log.read_text() == "x\n"
     second = read_directory(tmp_path / "out")[1]
     assert np.array_equal(samples_of(second.audio), noise(2)[RATE:])
-    assert second.speaker == "u2"  # no utt2spk: as in Kaldi
+    assert second.speaker == "u2"  # without utt2spk, as in Kaldi
 
 
 def test_channels_and_arks(tmp_path, capsys):
@@ -205,7 +208,7 @@ def test_channels_and_arks(tmp_path, capsys):
         ({"wavscp": ["u1 {a}.no"]}, "no such audio file"),
     ],
 )
-def test_faults_of_kaldi_directories(tmp_path, capsys, files, message):
+def test_errors_of_kaldi_directories(tmp_path, capsys, files, message):
     sound = write_sound(tmp_path / "a.wav")
     files = {name: [row.format(a=sound) for row in rows] for name, rows in files.items()}
     assert (
@@ -224,7 +227,7 @@ def test_faults_of_kaldi_directories(tmp_path, capsys, files, message):
     assert not (tmp_path / "out/wav.scp").exists()
 
 
-def test_what_cannot_be_read_is_left_out_if_wished(tmp_path):
+def test_skip_unreadable_leaves_out_unreadable_audio(tmp_path):
     sound = write_sound(tmp_path / "a.wav")
     (tmp_path / "b.wav").write_text("no sound")
     kaldi = tables(
@@ -233,8 +236,8 @@ def test_what_cannot_be_read_is_left_out_if_wished(tmp_path):
     argv = ["--from", "kaldi", kaldi, "--output", tmp_path / "out"]
     assert run(import_main, *argv) == 1
     assert run(import_main, *argv, "--skip_unreadable", "true") == 0
-    account = json.loads((tmp_path / "out/import.json").read_text())
-    assert account["left_out"] == {"u2": "unreadable audio"}
+    report = json.loads((tmp_path / "out/import.json").read_text())
+    assert report["left_out"] == {"u2": "unreadable audio"}
 
 
 TEXT = st.text(st.characters(blacklist_categories=("Cs",)), max_size=12)
@@ -246,7 +249,7 @@ TEXT = st.text(st.characters(blacklist_categories=("Cs",)), max_size=12)
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(TEXT, max_size=4), st.lists(TEXT, max_size=4), st.lists(TEXT, max_size=4))
-def test_no_kaldi_file_makes_a_trace(tmp_path_factory, wav, segments, text):
+def test_any_kaldi_files_are_read_or_raise_user_error(tmp_path_factory, wav, segments, text):
     folder = tmp_path_factory.mktemp("k")
     sound = write_sound(folder / "a.wav", 0.2)
     rows = [f"r {sound}", *wav]
@@ -259,7 +262,7 @@ def test_no_kaldi_file_makes_a_trace(tmp_path_factory, wav, segments, text):
 
 
 def directory(tmp_path, count=3):
-    """A data directory with all that a record can hold, some of it missing."""
+    """Write a data directory with all fields of a record; some utterances lack some of them."""
     utterances = []
     for number in range(count):
         sound = write_sound(tmp_path / f"audio/{number}.flac", 1 + number / 3, seed=number)
@@ -287,7 +290,7 @@ def directory(tmp_path, count=3):
     return utterances
 
 
-def test_export_is_valid_for_lhotse_and_comes_back_equal(tmp_path):
+def test_export_is_valid_for_lhotse_and_can_be_imported_again(tmp_path):
     lhotse = pytest.importorskip("lhotse")
     utterances = directory(tmp_path, 6)
     out = tmp_path / "manifests"
@@ -306,8 +309,8 @@ def test_export_is_valid_for_lhotse_and_comes_back_equal(tmp_path):
         assert (supervision.speaker, supervision.language) == (one.speaker, one.lang)
         for output in ("surface", "meaning", "canonical"):
             assert (supervision.custom or {}).get(output) == one.texts.get(output)
-        heard = np.rint(cut.load_audio()[0] * 32768)
-        assert np.array_equal(heard, samples_of(one.audio))
+        samples = np.rint(cut.load_audio()[0] * 32768)
+        assert np.array_equal(samples, samples_of(one.audio))
     lhotse.validate_recordings_and_supervisions(
         lhotse.RecordingSet.from_file(out / "recordings.jsonl.gz"),
         lhotse.SupervisionSet.from_file(out / "supervisions.jsonl.gz"),
@@ -319,7 +322,7 @@ def test_export_is_valid_for_lhotse_and_comes_back_equal(tmp_path):
         assert (again / name).read_bytes() == (tmp_path / "data" / name).read_bytes()
 
 
-def test_the_same_export_has_the_same_bytes(tmp_path):
+def test_export_is_reproducible(tmp_path):
     pytest.importorskip("lhotse")
     directory(tmp_path)
     for name in ("a", "b"):
@@ -344,8 +347,10 @@ def test_arks_are_exported_as_files(tmp_path):
 
 
 def cuts_of_all_kinds(tmp_path):
-    """Cuts with offsets, several supervisions, channels, mixes, transforms; the audio that each
-    supervision should get, as lhotse reads it."""
+    """Return cuts of all kinds, and the samples of each supervision as lhotse reads them.
+
+    The kinds are offsets, several supervisions, channels, mixes and transforms.
+    """
     lhotse = pytest.importorskip("lhotse")
     from lhotse import MonoCut, SupervisionSegment
 
@@ -358,7 +363,7 @@ def cuts_of_all_kinds(tmp_path):
         )
 
     whole = MonoCut(
-        "whole", 0, 4.0, 0, [supervision("w", mono, 0, 4, custom={"heard": "W"})], recording=mono
+        "whole", 0, 4.0, 0, [supervision("w", mono, 0, 4, custom={"verbatim": "W"})], recording=mono
     )
     offset = MonoCut("offset", 1.25, 1.5, 0, [supervision("o", mono, 0, 1.5)], recording=mono)
     several = MonoCut(
@@ -382,7 +387,7 @@ def cuts_of_all_kinds(tmp_path):
 
     faster = renamed(offset, "faster").perturb_speed(1.1, affix_id=False)
     padded = renamed(offset, "padded").pad(duration=2.0)
-    nothing = MonoCut("nothing", 0, 1.0, 0, [], recording=mono)
+    unlabelled = MonoCut("nothing", 0, 1.0, 0, [], recording=mono)
     oracle = {
         "w": mono.load_audio()[0],
         "o": mono.load_audio(offset=1.25, duration=1.5)[0],
@@ -392,22 +397,22 @@ def cuts_of_all_kinds(tmp_path):
         "f": faster.load_audio()[0],
         "p": padded.load_audio()[0],
     }
-    return [whole, offset, several, right, faster, padded, nothing], oracle
+    return [whole, offset, several, right, faster, padded, unlabelled], oracle
 
 
 def check_kinds(out, oracle):
     utterances = {one.utt_id: one for one in read_directory(out)}
     assert utterances.keys() == oracle.keys()
     for name, one in utterances.items():
-        wanted = np.clip(np.rint(oracle[name] * 32768), -32768, 32767)
-        assert np.array_equal(samples_of(one.audio), wanted), name
+        expected = np.clip(np.rint(oracle[name] * 32768), -32768, 32767)
+        assert np.array_equal(samples_of(one.audio), expected), name
         assert one.texts["meaning"] == f"text {name}"
-    account = json.loads((out / "import.json").read_text())
-    assert account["left_out"] == {
+    report = json.loads((out / "import.json").read_text())
+    assert report["left_out"] == {
         "nothing": "cut without supervisions",
         "v3": "supervision outside its cut",
     }
-    assert account["counts"]["supervisions that reach out of their cuts, cut there"] == 1
+    assert report["counts"]["supervisions that extend beyond their cut, shortened"] == 1
     return utterances
 
 
@@ -420,11 +425,11 @@ def test_cuts_of_all_kinds_get_the_audio_that_lhotse_reads(tmp_path):
     assert run(import_main, *argv) == 0
     utterances = check_kinds(out, oracle)
     assert utterances["w"].audio == str(tmp_path / "m.wav")  # a whole file is not copied
-    assert run(import_main, *argv, "--surface", "heard", "--meaning", "text") == 0
+    assert run(import_main, *argv, "--surface", "verbatim", "--meaning", "text") == 0
     assert {one.utt_id: one.texts.get("surface") for one in read_directory(out)}["w"] == "W"
 
 
-def test_shar_folders_hold_their_audio(tmp_path):
+def test_import_of_shar_folders(tmp_path):
     lhotse = pytest.importorskip("lhotse")
     directory(tmp_path)
     out = tmp_path / "manifests"
@@ -441,15 +446,15 @@ def test_shar_folders_hold_their_audio(tmp_path):
         assert np.array_equal(samples_of(one.audio), samples_of(back.audio))
 
 
-def test_commands_and_addresses_in_cuts_are_refused(tmp_path, capsys):
+def test_commands_and_urls_in_cuts_raise_user_error(tmp_path, capsys):
     lhotse = pytest.importorskip("lhotse")
     directory(tmp_path, 1)
     out = tmp_path / "m"
     assert run(export_main, "--to", "lhotse", tmp_path / "data", "--output", out) == 0
     line = gzip.decompress((out / "cuts.jsonl.gz").read_bytes()).decode()
     for kind, source, message in (
-        ("command", f"touch {tmp_path}/ran; cat {tmp_path}/audio/0.flac", "not run unasked"),
-        ("url", "https://example.org/a.wav", "is at an address"),
+        ("command", f"touch {tmp_path}/ran; cat {tmp_path}/audio/0.flac", "which is not run"),
+        ("url", "https://example.org/a.wav", "is at a URL"),
     ):
         cut = json.loads(line)
         cut["recording"]["sources"][0] |= {"type": kind, "source": source}
@@ -468,13 +473,13 @@ def test_commands_and_addresses_in_cuts_are_refused(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "nothing to import"),
+        ("", "no utterances to import"),
         ("{", "after 0 cuts"),
         ("[1, 2]\n", "after 0 cuts"),
         ('{"id": "x", "type": "MonoCut"}\n', "after 0 cuts"),
     ],
 )
-def test_faulty_manifests(tmp_path, capsys, content, message):
+def test_malformed_manifests_raise_user_error(tmp_path, capsys, content, message):
     pytest.importorskip("lhotse")
     (tmp_path / "c.jsonl").write_text(content)
     assert (
@@ -484,14 +489,14 @@ def test_faulty_manifests(tmp_path, capsys, content, message):
     assert message in error and "remedy" in error
 
 
-def test_recordings_are_no_cuts_and_names_must_exist(tmp_path, capsys):
+def test_other_manifests_and_unknown_names_raise_user_error(tmp_path, capsys):
     pytest.importorskip("lhotse")
     directory(tmp_path, 2)
     out = tmp_path / "m"
     assert run(export_main, "--to", "lhotse", tmp_path / "data", "--output", out) == 0
     argv = ["--from", "lhotse", out / "recordings.jsonl.gz", "--output", tmp_path / "o"]
     assert run(import_main, *argv) == 1
-    assert "is no cut" in capsys.readouterr().err
+    assert "is not a cut" in capsys.readouterr().err
     assert run(import_main, "--from", "lhotse", tmp_path / "no", "--output", tmp_path / "o") == 1
     assert "no such file" in capsys.readouterr().err
     argv = ["--from", "lhotse", out, "--surface", "phones", "--output", tmp_path / "o"]
@@ -528,7 +533,7 @@ def hf_set(tmp_path):
             "native": datasets.ClassLabel(names=["ko", "es"]),
         }
     )
-    # Giving the paths to a column of audio would need the library's encoder; a cast does not.
+    # A cast does not need the encoder of the library.
     data = datasets.Dataset.from_dict(hf_rows(tmp_path), features=features)
     return data.cast_column("audio", datasets.Audio())
 
@@ -568,7 +573,7 @@ def test_hf_sets_on_disk(tmp_path, kind):
     data = hf_set(tmp_path)
     if kind == "saved":
         data.save_to_disk(tmp_path / "set")
-    elif kind == "bytes":  # as most sets on the hub: the sound files within the table
+    elif kind == "bytes":  # as in most data sets on the hub: the table contains the sound files
 
         def embed(row):
             path = row["audio"]["path"]
@@ -614,7 +619,7 @@ def test_hf_arrays_are_written(tmp_path):
         assert np.array_equal(samples_of(one.audio), noise(0.5, seed=number))
 
 
-def test_hf_splits_and_faults(tmp_path, capsys):
+def test_hf_splits_and_errors(tmp_path, capsys):
     datasets = pytest.importorskip("datasets")
     data = hf_set(tmp_path)
     datasets.DatasetDict(train=data, test=data.select([0])).save_to_disk(tmp_path / "set")
@@ -622,7 +627,7 @@ def test_hf_splits_and_faults(tmp_path, capsys):
     for more, message in (
         ([], "has several splits\n  remedy: choose --split train or test"),
         (["--split", "dev"], "has no split 'dev'"),
-        (["--split", "test"], "no column of transcripts given"),
+        (["--split", "test"], "no column of transcripts is given"),
         (["--split", "test", "--meaning", "words"], "has no column words"),
         (["--split", "test", "--meaning", "audio", "--audio", "audio"], "is of type dict"),
     ):
@@ -665,7 +670,7 @@ def test_hf_splits_and_faults(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("kind", "name", "extra"), [("lhotse", "lhotse", "lhotse"), ("hf", "datasets", "hf")]
 )
-def test_a_missing_library_names_its_extra(tmp_path, kind, name, extra):
+def test_missing_library_raises_user_error_with_its_extra(tmp_path, kind, name, extra):
     (tmp_path / "c.jsonl").write_text("")
     code = (
         f"import sys; sys.modules[{name!r}] = None\n"
@@ -693,7 +698,7 @@ def test_a_missing_library_names_its_extra(tmp_path, kind, name, extra):
     assert f'espnet-ext[{extra}]"' in done.stderr and "Traceback" not in done.stderr
 
 
-def test_reading_a_part_is_slicing(tmp_path):
+def test_read_part_is_slicing(tmp_path):
     from espnet_ext.data.audio import read_part
 
     sound = write_sound(tmp_path / "a.flac", 2)
@@ -705,10 +710,10 @@ def test_reading_a_part_is_slicing(tmp_path):
         assert np.array_equal(part, whole[first:last])
 
 
-# -- all faults at once
+# -- all errors together
 
 
-def test_kaldi_faults_are_told_all_at_once(tmp_path, capsys):
+def test_kaldi_errors_are_reported_together(tmp_path, capsys):
     sound = write_sound(tmp_path / "a.wav")
     (tmp_path / "b.wav").write_text("no sound")
     wav = [f"r {sound}", f"q {tmp_path}/b.wav", "p touch x |", "empty"]
@@ -727,20 +732,20 @@ def test_kaldi_faults_are_told_all_at_once(tmp_path, capsys):
         "wav.scp:4: empty: has no value",
         "1 ids are not in segments:\n    stranger",
         "1 rows are not segments:\n    u5",
-        "not run unasked",
+        "which is not run",
         "u2: ",
         "u3: ",
         "nothing is imported",
     ):
         assert part in error, part
     assert not (tmp_path / "out/wav.scp").exists()
-    # Mended, the same folder can be imported into.
+    # After correction, the same folder can be written.
     tables(kaldi, wavscp=wav[:1], segments=["u1 r 0 0.5"], text=["u1 x"], utt2spk=["u1 s"])
     assert run(import_main, *argv[:-2]) == 0
     assert [one.utt_id for one in read_directory(tmp_path / "out")] == ["u1"]
 
 
-def test_lhotse_faults_are_told_all_at_once(tmp_path, capsys):
+def test_lhotse_errors_are_reported_together(tmp_path, capsys):
     pytest.importorskip("lhotse")
     directory(tmp_path, 3)
     out = tmp_path / "m"
@@ -755,16 +760,18 @@ def test_lhotse_faults_are_told_all_at_once(tmp_path, capsys):
     (tmp_path / "c.jsonl").write_text(content)
     assert run(import_main, *argv) == 1
     error = capsys.readouterr().err
-    assert "2 faults of 2 kinds" in error  # the third cut is not looked at: its id is taken
-    assert "is at an address" in error and "two utterances have this id" in error
-    (tmp_path / "c.jsonl").write_text(content + "{")  # what ends the reading is told as well
+    assert "2 errors of 2 kinds" in error  # the third cut is not checked, as its id is taken
+    assert "is at a URL" in error and "two utterances have this id" in error
+    (tmp_path / "c.jsonl").write_text(
+        content + "{"
+    )  # the error that ends the reading is reported too
     assert run(import_main, *argv, "--id", "nothing") == 1
     error = capsys.readouterr().err
-    assert "4 faults of 2 kinds" in error and error.count("nothing in nothing") == 3
+    assert "4 errors of 2 kinds" in error and error.count("nothing is empty") == 3
     assert "after 3 cuts" in error
 
 
-def test_hf_faults_are_told_all_at_once_with_their_number(tmp_path, capsys):
+def test_hf_errors_are_reported_together_with_their_number(tmp_path, capsys):
     datasets = pytest.importorskip("datasets")
     features = datasets.Features(
         {
@@ -785,39 +792,39 @@ def test_hf_faults_are_told_all_at_once_with_their_number(tmp_path, capsys):
     argv = ["--from", "hf", tmp_path / "set", "--meaning", "text", "--id", "id"]
     assert run(import_main, *argv, "--output", tmp_path / "o") == 1
     error = capsys.readouterr().err
-    assert "33 faults of 4 kinds, and nothing is imported" in error
+    assert "33 errors of 4 kinds, and nothing is imported" in error
     assert error.count("has no audio") == 20 and "… and 10 more of this kind" in error
-    for part in ("row 30: nothing in id", "bad: cannot be read as audio", "/no/such.wav"):
+    for part in ("row 30: id is empty", "bad: cannot be read as audio", "/no/such.wav"):
         assert part in error, part
     assert not (tmp_path / "o/wav.scp").exists()
 
 
-# -- the hub out of reach
+# -- unreachable hub
 
 
 @pytest.mark.parametrize("answers", [False, True], ids=["closed", "silent"])
-def test_a_hub_out_of_reach_is_one_error_soon(tmp_path, capsys, monkeypatch, answers):
+def test_unreachable_hub_raises_user_error_soon(tmp_path, capsys, monkeypatch, answers):
     hub = pytest.importorskip("huggingface_hub")
     from espnet_ext.corpora.interchange import from_hf
 
-    with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections, never answers
+    with socket.create_server(("127.0.0.1", 0)) as server:  # accepts connections but never answers
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         if not answers:
             server.close()
         monkeypatch.setattr(hub.constants, "ENDPOINT", address)
         monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(from_hf, "PATIENCE", 0.5)
+        monkeypatch.setattr(from_hf, "HUB_TIMEOUT", 0.5)
         argv = ["--from", "hf", "someone/corpus", "--meaning", "x", "--output", tmp_path / "o"]
         begin = time.monotonic()
         assert run(import_main, *argv) == 1
-        assert time.monotonic() - begin < 20  # the library alone needs half a minute and more
+        assert time.monotonic() - begin < 20  # the library alone takes more than 30 s
     error = capsys.readouterr().err
     assert error.startswith(f"error: someone/corpus: {address} cannot be reached: ")
     assert "--local-dir DIR" in error and "HF_HUB_OFFLINE=1" in error
     assert len(error.splitlines()) == 2, error
 
 
-def test_without_the_hub_paths_and_downloads_are_looked_at(tmp_path, capsys, monkeypatch):
+def test_offline_import_uses_paths_and_the_cache(tmp_path, capsys, monkeypatch):
     pytest.importorskip("datasets")
     argv = ["--meaning", "x", "--output", tmp_path / "o"]
     assert run(import_main, "--from", "hf", tmp_path / "no/set", *argv) == 1

@@ -1,4 +1,4 @@
-"""KsponSpeech: both spellings, the published sets, lists or files, sounds without headers."""
+"""Tests of KsponSpeech: both spellings, published sets, lists or files, headerless audio."""
 
 import json
 
@@ -10,7 +10,7 @@ from published_korean import pcm, write_ksponspeech, zip_of
 
 from espnet_ext.bin import prepare as command
 from espnet_ext.corpora import ksponspeech
-from espnet_ext.corpora.large import Entry, Fault
+from espnet_ext.corpora.database import BadLabel, ParsedLabel
 from espnet_ext.data.audio import load_audio
 from espnet_ext.data.directory import read_directory
 from espnet_ext.data.record import id_problem
@@ -35,8 +35,8 @@ def corpus(folder, **more):
 def prepared(root, data, *more):
     argv = ["ksponspeech", "--corpus_dir", str(root), "--data_dir", str(data), *more]
     assert command.main(argv) == 0
-    account = json.loads((data / "ko/prepare.json").read_text())
-    return {name: read_directory(data / "ko" / name) for name in ksponspeech.SETS}, account
+    report = json.loads((data / "ko/prepare.json").read_text())
+    return {name: read_directory(data / "ko" / name) for name in ksponspeech.SETS}, report
 
 
 def lines(*rows, name="train", options=OPTIONS):
@@ -44,14 +44,16 @@ def lines(*rows, name="train", options=OPTIONS):
     return ksponspeech.read_lines((name, f"scripts/{name}.trn", numbered), options)
 
 
-def test_a_line_of_a_list():
-    (entry,) = lines(f"KsponSpeech_01/KsponSpeech_0001/KsponSpeech_000001.pcm :: {RAW}\n".encode())
-    assert entry == Entry(
+def test_line_of_a_list():
+    (utterance,) = lines(
+        f"KsponSpeech_01/KsponSpeech_0001/KsponSpeech_000001.pcm :: {RAW}\n".encode()
+    )
+    assert utterance == ParsedLabel(
         key="KsponSpeech_000001",
         utt_id="KsponSpeech_000001",
         speaker="KsponSpeech_000001",
         part="train",
-        place="scripts/train.trn:1",
+        file="scripts/train.trn:1",
         lang="ko",
         l1="ko",
         domain="spontaneous",
@@ -72,100 +74,106 @@ def test_a_line_of_a_list():
         (b"a.pcm :: \xff\xfe\n", "line is neither UTF-8 nor CP949"),
     ],
 )
-def test_lines_that_make_no_utterance(line, reason):
-    (fault,) = lines(line)
-    assert isinstance(fault, Fault) and fault.reason == reason
+def test_bad_lines_have_a_reason(line, reason):
+    (label,) = lines(line)
+    assert isinstance(label, BadLabel) and label.reason == reason
 
 
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
         ("a.pcm :: (가)/(나\n", "a bracket is not closed"),
-        ("a.pcm :: u/ 가\n", "some words could not be told (u/ or un/)"),
-        ("a.pcm :: n/ o/\n", "nothing but marks"),
+        ("a.pcm :: u/ 가\n", "has unintelligible words (u/ or un/)"),
+        ("a.pcm :: n/ o/\n", "has only marks"),
     ],
 )
-def test_lines_without_a_text_stay_as_unlabelled_utterances(line, reason):
-    (entry,) = lines(line.encode(), name="eval_clean")
-    assert isinstance(entry, Entry) and entry.part == "eval_clean" and entry.texts == {}
-    assert entry.missing == {"surface": reason, "meaning": reason}
+def test_lines_without_a_transcript_are_unlabelled_utterances(line, reason):
+    (utterance,) = lines(line.encode(), name="eval_clean")
+    assert (
+        isinstance(utterance, ParsedLabel)
+        and utterance.part == "eval_clean"
+        and utterance.texts == {}
+    )
+    assert utterance.missing == {"surface": reason, "meaning": reason}
 
 
-def test_lines_that_are_odd_but_clear():
+def test_unusual_lines_are_understood():
     rows = ["\ufeffa.pcm :: 가 :: 나\n".encode("utf-8"), "b\\c.pcm::다".encode("cp949"), b" \r\n"]
     first, second = lines(*rows)
     assert (first.key, first.texts["surface"]) == ("a", "가 나")
     assert (second.key, second.texts["surface"]) == ("c", "다")
 
 
-def test_fillers_can_stay_in_the_surface_alone():
-    only = ksponspeech.Options(disfluencies="surface")
-    (entry,) = lines(f"a.pcm :: {RAW}".encode(), options=only)
-    assert entry.texts["meaning"] == "몬 소리야 70% 확률이라니"
-    assert entry.texts["surface"].startswith("아 모 몬")
+def test_fillers_can_be_kept_in_the_surface_only():
+    surface_only = ksponspeech.Options(disfluencies="surface")
+    (utterance,) = lines(f"a.pcm :: {RAW}".encode(), options=surface_only)
+    assert utterance.texts["meaning"] == "몬 소리야 70% 확률이라니"
+    assert utterance.texts["surface"].startswith("아 모 몬")
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.binary(max_size=40) | st.text("가a./:()+*u \n", max_size=40).map(str.encode)))
-def test_every_line_is_an_utterance_or_a_fault(rows):
+def test_every_line_is_an_utterance_or_a_bad_label(rows):
     results = lines(*rows)
     assert len(results) == sum(bool(row.strip(b"\xef\xbb\xbf \t\r\n")) for row in rows)
-    for one in results:
-        if isinstance(one, Entry):
-            assert not id_problem(one.utt_id) and "-" not in one.utt_id
-            assert set(one.texts) | set(one.missing) == {"surface", "meaning"}
+    for label in results:
+        if isinstance(label, ParsedLabel):
+            assert not id_problem(label.utt_id) and "-" not in label.utt_id
+            assert set(label.texts) | set(label.missing) == {"surface", "meaning"}
         else:
-            assert one.reason
+            assert label.reason
 
 
-def test_the_published_sets_and_their_sounds(tmp_path, capsys):
+def test_published_sets_and_their_audio(tmp_path, capsys):
     root = corpus(tmp_path / "c", sound=pcm() + b"\x01")
-    sets, account = prepared(root, tmp_path / "a", "--nj", "2")
+    sets, report = prepared(root, tmp_path / "a", "--nj", "2")
     assert {name: len(part) for name, part in sets.items()} == {
         "train": 5,
         "dev": 2,
         "eval_clean": 2,
         "eval_other": 3,
     }
-    why = "some words could not be told (u/ or un/)"
-    assert account["left_out"] == {} and account["unlabelled"] == {
-        f"KsponSpeech_E{number}": {"surface": why, "meaning": why} for number in ("00016", "05054")
+    reason = "has unintelligible words (u/ or un/)"
+    assert report["left_out"] == {} and report["unlabelled"] == {
+        f"KsponSpeech_E{number}": {"surface": reason, "meaning": reason}
+        for number in ("00016", "05054")
     }
-    assert [account["sets"][name]["unlabelled"] for name in ksponspeech.SETS] == [0, 0, 0, 2]
-    told = capsys.readouterr().err
-    assert f"eval_other: unlabelled surface: 2 × {why}" in told and "2 without any text" in told
-    odd = "sounds with an odd number of bytes; the last one is not read"
-    assert account["counts"][odd] == 12
+    assert [report["sets"][name]["unlabelled"] for name in ksponspeech.SETS] == [0, 0, 0, 2]
+    lines = capsys.readouterr().err
+    assert f"eval_other: unlabelled surface: 2 × {reason}" in lines
+    assert "2 without any transcript" in lines
+    count = "audio files with an odd number of bytes, whose last byte is ignored"
+    assert report["counts"][count] == 12
     expected = np.frombuffer(pcm(), "<i2")
     for part in sets.values():
         for one in part:
             samples, rate = load_audio(one.audio)
             assert rate == 16000 and np.array_equal(samples * 32768, expected)
     for name in ksponspeech.SETS:
-        found = validate_directory(tmp_path / "a/ko" / name)
-        assert not [one for one in found if one.severity == "error"]
-        assert ("no-text" in {one.code for one in found}) == (name == "eval_other")
+        findings = validate_directory(tmp_path / "a/ko" / name)
+        assert not [one for one in findings if one.severity == "error"]
+        assert ("no-text" in {one.code for one in findings}) == (name == "eval_other")
     assert sets["dev"][0].texts == {"surface": "그 세 개", "meaning": "그 3개"}
-    plain = "surfaces with digits, signs or Latin letters, kept as they are"
-    assert account["counts"][plain] == 5
+    not_hangul = "surfaces with digits, symbols or Latin letters, kept as they are"
+    assert report["counts"][not_hangul] == 5
 
 
-def test_the_files_beside_the_sounds_say_the_same(tmp_path):
+def test_text_files_give_the_same_as_the_lists(tmp_path):
     root = corpus(tmp_path / "c")
     by_list, _ = prepared(root, tmp_path / "a")
-    by_file, account = prepared(root, tmp_path / "b", "--labels", "txt")
+    by_file, report = prepared(root, tmp_path / "b", "--labels", "txt")
     assert by_file == by_list
-    assert "dev are those numbered above 620000" in account["notes"][0]
-    fileless = corpus(tmp_path / "d", lists=False)
-    again, _ = prepared(fileless, tmp_path / "e")
+    assert "dev are those numbered above 620000" in report["notes"][0]
+    without_lists = corpus(tmp_path / "d", lists=False)
+    again, _ = prepared(without_lists, tmp_path / "e")
     assert {k: [u.utt_id for u in v] for k, v in again.items()} == {
         k: [u.utt_id for u in v] for k, v in by_list.items()
     }
     with pytest.raises(UserError, match=r"has no \{train,dev,eval_clean,eval_other\}.trn"):
-        prepared(fileless, tmp_path / "f", "--labels", "trn")
+        prepared(without_lists, tmp_path / "f", "--labels", "trn")
 
 
-def test_archives_as_delivered(tmp_path):
+def test_archives_are_read_without_unpacking(tmp_path):
     root = corpus(tmp_path / "c")
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
         members = {
@@ -174,27 +182,27 @@ def test_archives_as_delivered(tmp_path):
             if path.is_file()
         }
         zip_of(tmp_path / "z" / f"{folder.name}.zip", members, "cp949")
-    loose, _ = prepared(root, tmp_path / "a")
+    unpacked, _ = prepared(root, tmp_path / "a")
     packed, _ = prepared(tmp_path / "z", tmp_path / "b", "--nj", "2")
-    for name, part in loose.items():
+    for name, part in unpacked.items():
         for one, other in zip(part, packed[name], strict=True):
             assert (one.utt_id, one.texts) == (other.utt_id, other.texts)
             assert np.array_equal(load_audio(one.audio)[0], load_audio(other.audio)[0])
 
 
-def test_a_list_that_names_other_sounds(tmp_path):
+def test_list_and_audio_that_do_not_match(tmp_path):
     root = corpus(tmp_path / "c")
     with open(root / "KsponSpeech_scripts/train.trn", "ab") as handle:
         handle.write("KsponSpeech_01/KsponSpeech_0001/KsponSpeech_000099.pcm :: 없다\n".encode())
-        handle.write(b"rubbish\n")
+        handle.write(b"no separator\n")
     (root / "KsponSpeech_01/KsponSpeech_0001/KsponSpeech_000100.pcm").write_bytes(pcm())
-    _, account = prepared(root, tmp_path / "a")
-    assert account["left_out"]["KsponSpeech_000099"] == "no audio"
-    assert account["left_out"]["KsponSpeech_000100"] == "no label"
-    assert account["left_out"]["KsponSpeech_scripts/train.trn:7"] == "line has no '::'"
+    _, report = prepared(root, tmp_path / "a")
+    assert report["left_out"]["KsponSpeech_000099"] == "no audio"
+    assert report["left_out"]["KsponSpeech_000100"] == "no label"
+    assert report["left_out"]["KsponSpeech_scripts/train.trn:7"] == "line has no '::'"
 
 
-def test_a_set_without_one_transcript_says_why(tmp_path):
+def test_set_without_transcripts_raises_user_error(tmp_path):
     names = [f"KsponSpeech_E{number:05}" for number in range(3)]
     sets = {
         "train": {"KsponSpeech_000001": "가"},
@@ -203,29 +211,31 @@ def test_a_set_without_one_transcript_says_why(tmp_path):
         "eval_other": {"KsponSpeech_E00009": "라"},
     }
     root = write_ksponspeech(tmp_path / "c", sets)
-    with pytest.raises(UserError, match=r"eval_clean has a transcript:\n +3 × unlabelled surface"):
+    with pytest.raises(
+        UserError, match=r"no utterance of eval_clean has a transcript:\n +3 × unlabelled surface"
+    ):
         prepared(root, tmp_path / "a")
     for name in names:
         sets["eval_clean"][name] = ""
     root = write_ksponspeech(tmp_path / "d", sets)
-    with pytest.raises(UserError, match=r"for eval_clean; left out were:\n +3 × the transcript is"):
+    with pytest.raises(UserError, match=r"for eval_clean; left out:\n +3 × the transcript is"):
         prepared(root, tmp_path / "b")
 
 
-def test_labels_that_break_under_one_name_are_all_in_the_account(tmp_path):
+def test_bad_labels_of_one_name_are_all_reported(tmp_path):
     root = corpus(tmp_path / "c")
     for number in (1, 2):
         (root / f"more{number}").mkdir()
         (root / f"more{number}/KsponSpeech_000077.txt").write_bytes(b"" if number == 1 else b"\xff")
-    _, account = prepared(root, tmp_path / "a", "--labels", "txt")
-    assert {name: why for name, why in account["left_out"].items() if "000077" in name} == {
+    _, report = prepared(root, tmp_path / "a", "--labels", "txt")
+    assert {name: reason for name, reason in report["left_out"].items() if "000077" in name} == {
         "KsponSpeech_000077": "the transcript is empty",
         "KsponSpeech_000077 (2)": "transcript is neither UTF-8 nor CP949",
     }
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "many"])
-def test_a_number_of_processes_is_a_number_from_one(tmp_path, capsys, count):
+def test_nj_must_be_at_least_one(tmp_path, capsys, count):
     for corpus_name in ("ksponspeech", "mini_l2", "commonvoice"):
         with pytest.raises(SystemExit) as stop:
             command.main([corpus_name, "--nj", count])

@@ -1,4 +1,4 @@
-"""L2-ARCTIC: every label convention, the split, and an account of what is not labelled."""
+"""Tests of L2-ARCTIC: label conventions, splits, and the report on unlabelled utterances."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from published import long_textgrid, write_l2arctic, write_sound
+from published import long_textgrid, prepare_corpus, write_l2arctic, write_sound
 
 from espnet_ext.bin import prepare as command
 from espnet_ext.corpora import l2arctic
@@ -51,7 +51,7 @@ from espnet_ext.errors import UserError
         ("sil,err,a", "", "ERR"),
     ],
 )
-def test_labels_of_all_conventions(label, canonical, perceived):
+def test_parse_label_of_all_conventions(label, canonical, perceived):
     parsed = parse_label(label)
     assert (parsed.canonical, parsed.perceived, parsed.problem) == (canonical, perceived, "")
     assert parsed.marked == ("*" in label)
@@ -70,7 +70,7 @@ def test_labels_of_all_conventions(label, canonical, perceived):
         ("AH,IH", "AH"),
         ("AH,IH,s,s", "AH"),
         ("AH,QX,s", "AH"),
-        ("AH,sil,s", None),  # a substitution by silence? a deletion by its phones
+        ("AH,sil,s", None),  # contradicts itself: a substitution or a deletion?
         ("AH,IH,d", None),
         ("AH,IH,a", None),
         ("AH,IH,x", None),
@@ -78,7 +78,7 @@ def test_labels_of_all_conventions(label, canonical, perceived):
         ("err,IH,s", None),
     ],
 )
-def test_what_is_not_understood_is_not_guessed(label, canonical):
+def test_unknown_labels_are_not_guessed(label, canonical):
     parsed = parse_label(label)
     assert parsed.canonical == canonical
     assert parsed.perceived is None or parsed.canonical is None
@@ -92,13 +92,13 @@ def read(tmp_path, labels, **options):
     return l2arctic.read_annotation(path, report, "X-a", **options), report
 
 
-def test_surface_and_canonical_of_an_annotation(tmp_path):
+def test_read_annotation_returns_surface_and_canonical(tmp_path):
     texts, report = read(tmp_path, ["sil", "DH,D,s", "AH0", "T,sil,d", "sil,IH,a", "", "K", "sp"])
     assert texts == {"surface": "D AH IH K", "canonical": "DH AH T K"}
     assert report.unlabelled == {}
 
 
-def test_an_unidentified_phone_leaves_only_the_surface_unlabelled(tmp_path):
+def test_unidentified_phone_leaves_only_the_surface_unlabelled(tmp_path):
     texts, report = read(tmp_path, ["L,err,s", "AH0"])
     assert texts == {"canonical": "L AH"}
     assert list(report.unlabelled["X-a"]) == ["surface"]
@@ -107,11 +107,11 @@ def test_an_unidentified_phone_leaves_only_the_surface_unlabelled(tmp_path):
     assert report.unlabelled == {}
 
 
-def test_faulty_annotations_are_accounted_for(tmp_path):
+def test_faulty_annotations_are_reported(tmp_path):
     texts, report = read(tmp_path, ["AH", "QX"])
     assert texts == {}
-    assert report.unlabelled["X-a"]["surface"] == "label 'QX' is no phone"
-    assert read(tmp_path, ["sil", "T,sil,d"])[0] == {"canonical": "T"}  # nothing was said
+    assert report.unlabelled["X-a"]["surface"] == "label 'QX' is not a phone"
+    assert read(tmp_path, ["sil", "T,sil,d"])[0] == {"canonical": "T"}  # the surface is empty
     assert read(tmp_path, [])[1].unlabelled["X-a"]["surface"] == "the annotation has no phones"
     report = Report("l2arctic")
     path = tmp_path / "b.TextGrid"
@@ -133,13 +133,13 @@ def speakers_of(sets):
     return {name: sorted({one.speaker for one in utterances}) for name, utterances in sets.items()}
 
 
-def test_the_standard_split_of_all_speakers(tmp_path):
+def test_standard_split_of_all_speakers(tmp_path):
     root = write_l2arctic(tmp_path, {speaker: sentences(1) for speaker in L1})
-    sets = l2arctic.prepare(root)
-    found = speakers_of(sets)
-    assert found["test"] == sorted(TEST_SPEAKERS) and len(found["test"]) == 6
-    assert found["valid"] == sorted(VALID_SPEAKERS) and len(found["valid"]) == 6
-    assert len(found["train"]) == 12
+    sets = prepare_corpus(l2arctic, root)
+    speakers = speakers_of(sets)
+    assert speakers["test"] == sorted(TEST_SPEAKERS) and len(speakers["test"]) == 6
+    assert speakers["valid"] == sorted(VALID_SPEAKERS) and len(speakers["valid"]) == 6
+    assert len(speakers["train"]) == 12
     for name in ("valid", "test"):  # one speaker of each first language
         assert {one.l1 for one in sets[name]} == {"ar", "zh", "hi", "ko", "es", "vi"}
     assert sets["test"][0].utt_id == "NJS-arctic_a0001"
@@ -153,7 +153,7 @@ def test_the_standard_split_of_all_speakers(tmp_path):
 @pytest.mark.parametrize(
     ("speakers", "expected"),
     [
-        # Only test speakers, as a development subset may have: nobody would be left to train on.
+        # Only test speakers: the standard split would leave no training speakers.
         ("TLV TNI TXHC ZHAA", {"train": "TLV TNI", "valid": "TXHC", "test": "ZHAA"}),
         ("ABA SKA TLV", {"train": "ABA", "valid": "SKA", "test": "TLV"}),
         ("NCC TLV YBAA", {"train": "NCC", "valid": "YBAA", "test": "TLV"}),
@@ -162,19 +162,19 @@ def test_the_standard_split_of_all_speakers(tmp_path):
         ("ABA TLV", {"train": "ABA", "valid": "ABA", "test": "TLV"}),
     ],
 )
-def test_the_split_of_some_speakers(tmp_path, speakers, expected):
+def test_auto_split_of_some_speakers(tmp_path, speakers, expected):
     root = write_l2arctic(tmp_path, {speaker: sentences(10) for speaker in speakers.split()})
     report = Report("l2arctic")
-    sets = l2arctic.prepare(root, report=report)
+    sets = prepare_corpus(l2arctic, root, report=report)
     assert speakers_of(sets) == {name: value.split() for name, value in expected.items()}
     ids = [one.utt_id for utterances in sets.values() for one in utterances]
     assert len(ids) == len(set(ids)) == 10 * len(speakers.split())
     assert any("split by" in note for note in report.notes)
 
 
-def test_a_split_by_sentences_keeps_them_apart(tmp_path):
+def test_sentence_split_has_disjoint_sentences(tmp_path):
     root = write_l2arctic(tmp_path, {speaker: sentences(20) for speaker in ("TLV", "TNI", "NJS")})
-    sets = l2arctic.prepare(root, split="sentences")
+    sets = prepare_corpus(l2arctic, root, split="sentences")
     assert {name: len(utterances) for name, utterances in sets.items()} == {
         "train": 48,
         "valid": 6,
@@ -184,21 +184,21 @@ def test_a_split_by_sentences_keeps_them_apart(tmp_path):
     assert not texts["train"] & texts["test"] and not texts["train"] & texts["valid"]
 
 
-def test_unannotated_utterances(tmp_path):
-    stems = {**sentences(2), "arctic_b0001": ("Nobody's phones", None)}
+def test_unannotated_utterances_go_to_the_chosen_sets(tmp_path):
+    stems = {**sentences(2), "arctic_b0001": ("Someone's phones", None)}
     root = write_l2arctic(tmp_path, {"ABA": stems, "NCC": stems, "TLV": stems})
     report = Report("l2arctic")
-    sets = l2arctic.prepare(root, report=report)
+    sets = prepare_corpus(l2arctic, root, report=report)
     assert {name: len(part) for name, part in sets.items()} == {"train": 3, "valid": 2, "test": 2}
     words_only = next(one for one in sets["train"] if one.utt_id == "ABA-arctic_b0001")
-    assert words_only.texts == {"meaning": "nobody's phones"}
+    assert words_only.texts == {"meaning": "someone's phones"}
     assert set(report.left_out) == {"NCC-arctic_b0001", "TLV-arctic_b0001"}
     assert set(report.unlabelled) == {"ABA-arctic_b0001"}
-    assert len(l2arctic.prepare(root, unannotated="all")["test"]) == 3
-    assert len(l2arctic.prepare(root, unannotated="none")["train"]) == 2
+    assert len(prepare_corpus(l2arctic, root, unannotated="all")["test"]) == 3
+    assert len(prepare_corpus(l2arctic, root, unannotated="none")["train"]) == 2
 
 
-def test_what_has_no_audio_or_no_transcript_is_reported(tmp_path):
+def test_missing_audio_and_transcripts_are_reported(tmp_path):
     root = write_l2arctic(tmp_path, {speaker: sentences(3) for speaker in ("ABA", "NCC", "TLV")})
     (root / "ABA/wav/arctic_a0001.wav").unlink()
     (root / "ABA/transcript/arctic_a0002.txt").unlink()
@@ -206,7 +206,7 @@ def test_what_has_no_audio_or_no_transcript_is_reported(tmp_path):
     (root / "ABA/annotation/arctic_a0003.TextGrid").unlink()
     (root / "ABA/wav/.hidden.wav").write_text("")
     report = Report("l2arctic")
-    sets = l2arctic.prepare(root, report=report)
+    sets = prepare_corpus(l2arctic, root, report=report)
     assert [sorted(one.texts) for one in sets["train"]] == [["canonical", "surface"]]
     assert report.unlabelled == {"ABA-arctic_a0002": {"meaning": "no transcript file"}}
     assert report.left_out == {
@@ -215,8 +215,8 @@ def test_what_has_no_audio_or_no_transcript_is_reported(tmp_path):
     }
 
 
-def test_nested_folders_flac_and_the_suitcase(tmp_path):
-    """Unpacked archives nest <SPK>/<SPK>; audio may be FLAC; narratives come only by option."""
+def test_nested_folders_flac_and_suitcase(tmp_path):
+    """Releases may nest <SPK>/<SPK> and have FLAC; narratives are added by option only."""
     for speaker in ("ABA", "NCC", "TLV"):
         write_l2arctic(tmp_path / speaker, {speaker: sentences(1)})
     (tmp_path / "ABA/ABA/wav/arctic_a0001.wav").unlink()
@@ -227,8 +227,8 @@ def test_nested_folders_flac_and_the_suitcase(tmp_path):
     (suitcase / "annotation/tlv.TextGrid").write_text(long_textgrid(phones=["AH"]))
     (suitcase / "transcript").mkdir()
     (suitcase / "transcript/tlv.txt").write_text("A man, and a woman.")
-    assert len(l2arctic.prepare(tmp_path)["test"]) == 1
-    test = l2arctic.prepare(tmp_path, suitcase=True)["test"]
+    assert len(prepare_corpus(l2arctic, tmp_path)["test"]) == 1
+    test = prepare_corpus(l2arctic, tmp_path, suitcase=True)["test"]
     assert [(one.utt_id, one.domain) for one in test] == [
         ("TLV-arctic_a0001", "read"),
         ("TLV-suitcase", "spontaneous"),
@@ -236,7 +236,7 @@ def test_nested_folders_flac_and_the_suitcase(tmp_path):
     assert test[1].texts["meaning"] == "a man and a woman"
 
 
-def test_the_command_writes_sets_and_an_account(tmp_path, capsys):
+def test_command_writes_sets_and_report(tmp_path, capsys):
     stems = {**sentences(2), "arctic_b0009": ("What's up", ["W", "L,err,s"])}
     root = write_l2arctic(tmp_path / "corpus", {one: stems for one in ("ABA", "NCC", "TLV")})
     data = tmp_path / "data"
@@ -249,31 +249,31 @@ def test_the_command_writes_sets_and_an_account(tmp_path, capsys):
     ]
     assert utterances[0].l1 == "vi" and utterances[0].lang == "en"
     assert "surface" not in utterances[2].texts
-    account = json.loads((data / "en/prepare.json").read_text())
-    assert account["sets"]["test"]["labelled"] == {"canonical": 3, "meaning": 3, "surface": 2}
-    assert account["sets"]["test"]["divergence_percent"] == 50.0  # one of two phones
-    assert account["unlabelled"]["TLV-arctic_b0009"]["surface"]
+    report = json.loads((data / "en/prepare.json").read_text())
+    assert report["sets"]["test"]["labelled"] == {"canonical": 3, "meaning": 3, "surface": 2}
+    assert report["sets"]["test"]["divergence_percent"] == 50.0  # one of two phones
+    assert report["unlabelled"]["TLV-arctic_b0009"]["surface"]
     lines = capsys.readouterr().err
     assert "test: 3 utterances" in lines and "unlabelled surface: 3 ×" in lines
-    assert "3 of 3 test utterances have a sentence that training has too" in lines
+    assert "3 of 3 test utterances have a sentence that is also in training" in lines
 
 
-def test_splits_that_cannot_be_are_refused(tmp_path):
+def test_impossible_splits_raise_user_error(tmp_path):
     root = write_l2arctic(tmp_path, {"TLV": sentences(3), "TNI": sentences(3)})
-    with pytest.raises(UserError, match="none can train"):
-        l2arctic.prepare(root, split="standard")
-    with pytest.raises(UserError, match="three are needed"):
-        l2arctic.prepare(root, split="speakers")
+    with pytest.raises(UserError, match="none of TLV TNI is a training speaker"):
+        prepare_corpus(l2arctic, root, split="standard")
+    with pytest.raises(UserError, match="needs three speakers"):
+        prepare_corpus(l2arctic, root, split="speakers")
 
 
 L2ARCTIC = os.environ.get("L2ARCTIC", "")
 
 
 @pytest.mark.skipif(not L2ARCTIC, reason="L2ARCTIC does not name the corpus")
-def test_the_corpus_itself_is_understood_label_by_label(tmp_path):
-    """Against an independent reading: labels by regular expression, counted over all files."""
+def test_all_labels_of_the_published_corpus_are_understood(tmp_path):
+    """Compare with an independent count of the labels in all files, by regular expression."""
     report = Report("l2arctic")
-    sets = l2arctic.prepare(L2ARCTIC, unidentified="token", report=report)
+    sets = prepare_corpus(l2arctic, L2ARCTIC, unidentified="token", report=report)
     utterances = [one for part in sets.values() for one in part if "surface" in one.texts]
     counts = Counter()
     for path in Path(L2ARCTIC).glob("*/annotation/*.TextGrid"):
@@ -289,11 +289,11 @@ def test_the_corpus_itself_is_understood_label_by_label(tmp_path):
     assert set(counts) <= {"silence", "correct", "s", "d", "a"}
     assert canonical == counts["correct"] + counts["s"] + counts["d"]
     assert surface == counts["correct"] + counts["s"] + counts["a"]
-    assert not any("is no phone" in str(reasons) for reasons in report.unlabelled.values())
+    assert not any("is not a phone" in str(reasons) for reasons in report.unlabelled.values())
 
 
-def everything_in(folder):
-    """Paths with their bytes."""
+def contents(folder):
+    """Return path → bytes of all files below a folder."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -301,30 +301,30 @@ def everything_in(folder):
     }
 
 
-def test_processes_write_the_same_bytes_and_a_second_run_too(tmp_path, capsys):
+def test_number_of_processes_and_second_run_do_not_change_the_bytes(tmp_path, capsys):
     stems = {**sentences(3), "arctic_b0008": ("Odd", ["AH,sil,s"]), "arctic_b0009": ("", None)}
     speakers = ("ABA", "NCC", "TLV", "HKK", "XXX")
     root = write_l2arctic(tmp_path / "corpus", {one: stems for one in speakers})
     (root / "HKK/wav/arctic_a0001.wav").unlink()
     (root / "NCC/annotation/arctic_a0002.TextGrid").write_text("no grid")
-    told = []
+    messages = []
     for name, nj in (("a", "1"), ("b", "2"), ("b", "3")):
         argv = ["l2arctic", "--corpus_dir", str(root), "--data_dir", str(tmp_path / name)]
         assert command.main([*argv, "--nj", nj, "--unannotated", "all"]) == 0
-        told.append(capsys.readouterr().err)
-        assert everything_in(tmp_path / "a") == everything_in(tmp_path / name)
-    assert len(set(told)) == 1  # the account is told in the same order
-    account = json.loads((tmp_path / "b/en/prepare.json").read_text())
-    assert account["left_out"]["HKK-arctic_a0001"] == "no audio"
-    assert len(account["unlabelled"]) > len(speakers)
+        messages.append(capsys.readouterr().err)
+        assert contents(tmp_path / "a") == contents(tmp_path / name)
+    assert len(set(messages)) == 1  # in the same order
+    report = json.loads((tmp_path / "b/en/prepare.json").read_text())
+    assert report["left_out"]["HKK-arctic_a0001"] == "no audio"
+    assert len(report["unlabelled"]) > len(speakers)
 
 
-def test_a_fault_in_another_process_is_the_same_error(tmp_path):
+def test_error_in_another_process_is_the_same_error(tmp_path):
     root = write_l2arctic(tmp_path, {one: sentences(2) for one in ("ABA", "NCC", "TLV")})
     (root / "NCC/transcript/arctic_a0001.txt").write_bytes(b"\xff")
     errors = []
     for nj in (1, 2):
         with pytest.raises(UserError, match="cannot read") as raised:
-            l2arctic.prepare(root, nj=nj)
+            prepare_corpus(l2arctic, root, nj=nj)
         errors.append((raised.value.message, raised.value.remedy))
     assert errors[0] == errors[1] and errors[0][1]

@@ -1,4 +1,4 @@
-"""The embedded corpus as a plan: who says what in which set."""
+"""Tests of the plan of the embedded corpus: who says what in which set."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.scoring.divergence import bin_of, distances
 
 LANGS = ("en", "ko")
-# What the corpus *is*. A change here makes all published figures incomparable: do it knowingly.
+# Identity of the corpus. A change makes all published numbers incomparable.
 HASHES = {
     "en": "9d92e04451f2bd7fb7f3e6ee03b41e7e0d315b084a08c727b94c973aa061165b",
     "ko": "85fdac0339ca24974bf8d8cc5fd671aa3f00dba4b443631f1d078a0971ddebf3",
@@ -31,83 +31,83 @@ def planned(lang):
     return build.plan(lang)
 
 
-def of(planned, subset):
-    return [one for one in planned if one.subset == subset]
+def in_set(planned, subset):
+    return [utterance for utterance in planned if utterance.subset == subset]
 
 
-def test_the_corpus_is_the_published_one(lang):
+def test_corpus_hash_is_unchanged(lang):
     assert build.corpus_hash(lang) == HASHES[lang]
 
 
-def test_the_plan_does_not_depend_on_the_process(lang):
-    """Another hash seed gives sets another order; the plan must not notice."""
+def test_plan_does_not_depend_on_the_process(lang):
+    """Another hash seed changes the order of Python sets; the plan must not change."""
     program = f"from espnet_ext.corpora.mini_l2 import build; print(build.corpus_hash({lang!r}))"
     for seed in ("1", "2"):
-        said = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", program],
             env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,
             check=True,
         )
-        assert said.stdout.strip() == HASHES[lang]
+        assert process.stdout.strip() == HASHES[lang]
 
 
-def test_planning_needs_no_audio_library():
+def test_plan_imports_no_audio_library():
     program = (
         "import sys; from espnet_ext.corpora.mini_l2 import build; build.plan('en', True); "
         "print({'numpy', 'soundfile', 'torch', 'espeakng_loader'} & set(sys.modules))"
     )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert said.stdout.strip() == "set()", said.stderr
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert process.stdout.strip() == "set()", process.stderr
 
 
 def test_speakers_and_sentences_are_disjoint_across_sets(planned):
-    for what in (lambda one: one.speaker.name, lambda one: one.utt_id.rsplit("-", 1)[1]):
-        seen = [{what(one) for one in of(planned, subset)} for subset in build.SETS]
-        assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
+    for key in (lambda one: one.speaker.name, lambda one: one.utt_id.rsplit("-", 1)[1]):
+        train, valid, test = ({key(one) for one in in_set(planned, name)} for name in build.SETS)
+        assert not train & valid and not train & test and not valid & test
 
 
-def test_sizes(planned):
-    assert 1400 <= len(of(planned, "train")) <= 2800
-    assert len(of(planned, "valid")) == 80 and len(of(planned, "test")) == 160
-    for subset, least in (("train", 12), ("valid", 2), ("test", 4)):
-        counts = Counter(one.speaker.name for one in of(planned, subset))
-        assert len(counts) >= least
+def test_sizes_of_the_sets(planned):
+    assert 1400 <= len(in_set(planned, "train")) <= 2800
+    assert len(in_set(planned, "valid")) == 80 and len(in_set(planned, "test")) == 160
+    for subset, minimum in (("train", 12), ("valid", 2), ("test", 4)):
+        counts = Counter(one.speaker.name for one in in_set(planned, subset))
+        assert len(counts) >= minimum
         assert max(counts.values()) - min(counts.values()) <= 1
 
 
-def test_ids_are_unique_and_begin_with_the_speaker(planned):
+def test_ids_are_unique_and_start_with_the_speaker(planned):
     ids = [one.utt_id for one in planned]
     assert len(set(ids)) == len(ids)
     assert all(one.utt_id.startswith(one.speaker.name + "-") for one in planned)
 
 
-def test_held_out_words_stand_in_two_training_sentences(lang):
+def test_held_out_words_are_in_two_training_sentences(lang):
     sentences = written(lang)
     split = build.split_sentences(sentences, 1_000_000 * (1 + LANGS.index(lang)))
     known = Counter(word for n in split["train"] for word in set(sentences[n].split()))
-    held = {w for name in ("valid", "test") for n in split[name] for w in sentences[n].split()}
-    assert all(known[word] >= 2 for word in held)
+    held_out = {w for name in ("valid", "test") for n in split[name] for w in sentences[n].split()}
+    assert all(known[word] >= 2 for word in held_out)
 
 
-def test_voices_are_new_in_each_set():
+def test_voices_are_disjoint_across_sets():
     voices = Counter(speaker.variant for speaker in speakers("en", ["ko"]))
     assert set(voices.values()) == {1}
 
 
 def test_some_training_utterances_lack_one_label(planned):
-    lacking = Counter()
+    unlabelled = Counter()
     for one in planned:
         missing = {"surface", "meaning", "canonical"} - set(one.texts)
         assert not missing or one.subset == "train"
         assert len(missing) <= 1 and missing <= {"surface", "meaning"}
-        lacking.update(missing)
-    assert 0.04 < lacking.total() / len(of(planned, "train")) < 0.06
-    assert abs(lacking["surface"] - lacking["meaning"]) <= 1
+        unlabelled.update(missing)
+    assert 0.04 < unlabelled.total() / len(in_set(planned, "train")) < 0.06
+    assert abs(unlabelled["surface"] - unlabelled["meaning"]) <= 1
 
 
-def test_the_quick_corpus_is_a_part_of_the_whole(lang, planned):
+def test_quick_corpus_is_a_part_of_the_corpus(lang, planned):
     quick = build.plan(lang, quick=True)
     whole = {one.utt_id: one for one in planned}
     assert all(whole[one.utt_id] == one for one in quick)
@@ -122,29 +122,29 @@ def divergence(planned, lang):
     return {name: 100 * count / counts.total() for name, count in counts.items()}
 
 
-def test_english_divergence_is_spread_as_in_the_paper():
+def test_english_divergence_is_distributed_as_in_the_paper():
     """arXiv 2606.06065 for English: 26.1/40.3/29.5/4.2 %."""
-    found = divergence(build.plan("en"), "en")
-    for name, wanted in {"0": 26.1, "1-3": 40.3, "4-10": 29.5, ">=11": 4.2}.items():
-        assert abs(found[name] - wanted) < 2, found
+    shares = divergence(build.plan("en"), "en")
+    for name, expected in {"0": 26.1, "1-3": 40.3, "4-10": 29.5, ">=11": 4.2}.items():
+        assert abs(shares[name] - expected) < 2, shares
 
 
 def test_every_bin_of_divergence_has_utterances(planned, lang):
     assert all(divergence(planned, lang)[name] > 1 for name in ("0", "1-3", "4-10", ">=11"))
 
 
-def test_an_unknown_language_is_named():
+def test_unknown_language_raises_user_error():
     with pytest.raises(UserError, match="no language 'fr'") as caught:
-        build.prepare("nowhere", ["fr"])
+        build.build_sets("nowhere", ["fr"])
     assert "en, ko" in caught.value.remedy
 
 
-def test_too_few_sentences_are_refused():
+def test_too_few_sentences_raise_user_error():
     with pytest.raises(UserError, match="10 sentences are too few"):
         build.split_sentences([f"a b {n}" for n in range(10)], 1)
 
 
-def test_a_split_keeps_common_words_and_gives_way_when_words_are_rare():
+def test_split_keeps_common_words_in_training_and_holds_out_rare_words_if_necessary():
     common = [f"w{a} w{b}" for a in range(25) for b in range(a)]
     split = build.split_sentences(common, 1)
     known = Counter(word for n in split["train"] for word in common[n].split())
@@ -153,9 +153,9 @@ def test_a_split_keeps_common_words_and_gives_way_when_words_are_rare():
     assert len(rare["test"]) == 80 and len(rare["valid"]) == 40
 
 
-def test_assignment_gives_each_sentence_to_different_speakers_equally():
+def test_assign_speakers_is_balanced_and_without_repetitions():
     group = [speaker for speaker in speakers("en", ["ko"]) if speaker.subset == "train"]
-    pairs = list(build._assign(5 * list(range(301)), group, 7))
+    pairs = list(build._assign_speakers(5 * list(range(301)), group, 7))
     assert len(set(pairs)) == 301 * 5
     counts = Counter(speaker for _, speaker in pairs)
     assert max(counts.values()) - min(counts.values()) <= 1

@@ -1,4 +1,4 @@
-"""English of the embedded corpus: sentences that can be learnt, errors that learners make."""
+"""Tests of the English of the embedded corpus: sentences, and pronunciation errors."""
 
 import random
 import re
@@ -14,54 +14,56 @@ from espnet_ext.text.english_lexicon import lexicon
 ALL = [english.canonical(sentence) for sentence in written("en")]
 
 
-def test_there_are_enough_different_sentences_of_four_to_ten_words():
+def test_sentences_are_many_and_have_four_to_ten_words():
     assert len(ALL) >= 300
     assert len(set(written("en"))) == len(ALL)
     for sentence in written("en"):
         assert re.fullmatch(r"[a-z]+( [a-z]+){3,9}", sentence), sentence
 
 
-def test_the_vocabulary_is_small_and_every_word_returns():
+def test_vocabulary_is_small_and_each_word_is_in_three_sentences():
     counts = Counter(word for one in written("en") for word in set(one.split()))
     assert 250 <= len(counts) <= 350
     assert min(counts.values()) >= 3, [word for word, count in counts.items() if count < 3]
-    assert set(counts) == set(lexicon())  # no word lacks phones, and none is carried for nothing
+    assert set(counts) == set(
+        lexicon()
+    )  # all words have phones, and the lexicon has no other words
 
 
-def test_sentences_have_every_phone():
+def test_sentences_have_all_phones():
     assert {phone for text in ALL for phone in text.split()} >= set(phones.PHONES) - {"OY"}
 
 
 @pytest.mark.parametrize("l1", english.L1S)
-def test_a_perfect_speaker_makes_no_error(l1):
+def test_rate_zero_gives_no_errors(l1):
     for text in ALL:
         assert english.corrupt(text, l1, 0.0, random.Random(1)) == text
 
 
 @pytest.mark.parametrize("l1", english.L1S)
-def test_errors_are_phones_and_the_same_for_the_same_seed(l1):
+def test_errors_are_phones_and_reproducible(l1):
     for number, text in enumerate(ALL[:100]):
-        said = english.corrupt(text, l1, 2.0, random.Random(number))
-        assert said and all(map(phones.is_phone, said.split()))
-        assert said == english.corrupt(text, l1, 2.0, random.Random(number))
+        surface = english.corrupt(text, l1, 2.0, random.Random(number))
+        assert surface and all(map(phones.is_phone, surface.split()))
+        assert surface == english.corrupt(text, l1, 2.0, random.Random(number))
 
 
 @pytest.mark.parametrize("l1", english.L1S)
-def test_a_weaker_learner_makes_more_errors(l1):
+def test_higher_rate_gives_more_errors(l1):
     def changed(rate):
         rng = random.Random(3)
         return sum(
-            sum((Counter(text.split()) - Counter(said.split())).values())
-            for text, said in ((t, english.corrupt(t, l1, rate, rng)) for t in ALL)
+            sum((Counter(text.split()) - Counter(surface.split())).values())
+            for text, surface in ((t, english.corrupt(t, l1, rate, rng)) for t in ALL)
         )
 
     assert changed(0.2) < changed(0.6) < changed(1.5) < changed(4.0)
 
 
 @pytest.mark.parametrize(
-    ("l1", "canonical", "said"),  # what a rate that makes every rule certain gives, worked by hand
+    ("l1", "canonical", "surface"),  # all rules fire; worked out by hand
     [
-        ("ko", "F AO R", "P OW"),  # f→p, o, and the final r is dropped
+        ("ko", "F AO R", "P OW"),  # f to p, ao to ow, final r dropped
         ("ko", "F IH SH", "P IY SH IH"),
         ("ko", "V EH R IY", "B EH L IH"),
         ("ja", "L AY K", "R AY K UH"),
@@ -77,25 +79,25 @@ def test_a_weaker_learner_makes_more_errors(l1):
         ("zh", "N EH V ER", "N EH W AH"),
     ],
 )
-def test_each_first_language_has_its_own_errors(l1, canonical, said):
-    assert english.corrupt(canonical, l1, 1000.0, random.Random(0)) == said
+def test_errors_of_each_first_language(l1, canonical, surface):
+    assert english.corrupt(canonical, l1, 1000.0, random.Random(0)) == surface
 
 
-def test_every_rule_finds_its_place_in_the_sentences():
-    places = {
+def test_every_rule_applies_to_the_sentences():
+    contexts = {
         (phone, before, after)
         for text in ALL
-        for given in [text.split()]
-        for phone, before, after in zip(given, [None, *given[:-1]], [*given[1:], None], strict=True)
+        for sent in [text.split()]
+        for phone, before, after in zip(sent, [None, *sent[:-1]], [*sent[1:], None], strict=True)
     }
     for rule in english.RULES:
         assert set(rule.rates) <= set(english.L1S) and all(0 < r < 1 for r in rule.rates.values())
-        holds = english.PLACES[rule.place]
-        assert any(p in rule.change and holds(b, a) for p, b, a in places), rule.name
+        applies = english.POSITIONS[rule.position]
+        assert any(p in rule.change and applies(b, a) for p, b, a in contexts), rule.name
 
 
-def test_every_change_is_one():
+def test_every_rule_changes_phones_to_other_phones():
     for rule in english.RULES:
-        for phone, said in rule.change.items():
-            assert phone != said and phones.is_phone(phone), rule.name
-            assert all(map(phones.is_phone, said.split())), rule.name
+        for phone, surface in rule.change.items():
+            assert phone != surface and phones.is_phone(phone), rule.name
+            assert all(map(phones.is_phone, surface.split())), rule.name

@@ -1,4 +1,4 @@
-"""Korean of the embedded corpus: sentences that can be learnt, errors that can be heard."""
+"""Tests of the Korean of the embedded corpus: sentences, and audible pronunciation errors."""
 
 import functools
 import importlib.util
@@ -19,11 +19,11 @@ from espnet_ext.text.unicode import is_normal
 
 needs_espeak = pytest.mark.skipif(
     importlib.util.find_spec("espeakng_loader") is None,
-    reason="the wheel espeakng-loader, which has espeak-ng, is not installed",
+    reason="espeak-ng (espeakng-loader) is not installed",
 )
 WORDS = sorted({word for sentence in written("ko") for word in sentence.split()})
 
-# espeak-ng in a process of its own: a line of JSON in, phoneme strings or a waveform's hash out.
+# espeak-ng in its own process: reads a line of JSON, prints phoneme strings or the hash of samples.
 ESPEAK = """
 import ctypes, hashlib, json, sys
 import espeakng_loader
@@ -38,44 +38,44 @@ if task == "phonemes":
         for w in words
     ]))
 else:
-    heard = hashlib.sha256()
-    def take(samples, count, events):
+    digest = hashlib.sha256()
+    def receive(samples, count, events):
         if samples and count > 0:
-            heard.update(ctypes.string_at(samples, 2 * count))
+            digest.update(ctypes.string_at(samples, 2 * count))
         return 0
     prototype = ctypes.CFUNCTYPE(
         ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
     )
-    callback = prototype(take)
+    callback = prototype(receive)
     lib.espeak_SetSynthCallback(callback)
     data = words[0].encode() + b"\\0"
     lib.espeak_Synth(data, ctypes.c_size_t(len(data)), 0, 1, 0, 1, None, None)
-    print(json.dumps(heard.hexdigest()))
+    print(json.dumps(digest.hexdigest()))
 """
 
 
 def ask_espeak(task: str, words: list[str]):
-    given = json.dumps([task, words])
+    request = json.dumps([task, words])
     done = subprocess.run(
-        [sys.executable, "-c", ESPEAK], input=given, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", ESPEAK], input=request, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def voiced(words) -> dict[str, str]:
-    """Word → what can be heard of it: phonemes, less stress and what sounds alike.
+def audible(words) -> dict[str, str]:
+    """Return word → audible phonemes, without stress marks.
 
-    espeak-ng writes s- (ㅆ) and q- (ㄲ within a word) but plays s and q.
+    espeak-ng writes s- (ㅆ) and q- (ㄲ within a word), but they sound like s and q.
     """
     words = sorted(words)
     phonemes = ask_espeak("phonemes", words)
-    merged = [re.sub("([sq])-", r"\1", re.sub("[',]", "", one)) for one in phonemes]
+    merged = [re.sub("([sq])-", r"\1", re.sub("[',]", "", word)) for word in phonemes]
     return dict(zip(words, merged, strict=True))
 
 
 def apply_alone(rule: korean.Rule, word: str) -> set[str]:
-    """All words that one use of `rule` makes of `word`; an independent reading of the rule."""
+    """Return all words that one application of a rule makes; independent of the implementation."""
     made = set()
     syllables = [hangul.split(s) for s in word]
     for i, letters in enumerate(syllables):
@@ -86,7 +86,7 @@ def apply_alone(rule: korean.Rule, word: str) -> set[str]:
             "initial": i == 0,
             "medial": i > 0,
             "not after a stop": before not in ("ㄱ", "ㄷ", "ㅂ"),
-        }[rule.place]
+        }[rule.position]
         if allowed and letters[slot] in rule.change:
             new = rule.change[letters[slot]]
             changed = list(letters)
@@ -98,15 +98,15 @@ def apply_alone(rule: korean.Rule, word: str) -> set[str]:
 
 @functools.cache
 def single_errors() -> dict[str, dict[str, set[str]]]:
-    """Rule name → canonical word → what the rule makes of it."""
-    heard = {korean.canonical(word) for word in WORDS}
+    """Return rule name → canonical word → words that the rule makes of it."""
+    canonical = {korean.canonical(word) for word in WORDS}
     return {
-        rule.name: {word: made for word in heard if (made := apply_alone(rule, word))}
+        rule.name: {word: made for word in canonical if (made := apply_alone(rule, word))}
         for rule in korean.RULES
     }
 
 
-def test_sentences_are_many_short_clean_and_different():
+def test_sentences_are_many_short_and_normalized():
     sentences = written("ko")
     assert len(sentences) >= 420
     assert len(set(sentences)) == len(sentences)
@@ -118,13 +118,13 @@ def test_sentences_are_many_short_clean_and_different():
     assert all(sentence.endswith(("요", "니다")) for sentence in sentences)
 
 
-def test_every_word_returns():
+def test_each_word_is_in_three_sentences():
     count = Counter(word for sentence in written("ko") for word in set(sentence.split()))
     assert min(count.values()) >= 3, [word for word in count if count[word] < 3]
     assert 300 <= len(count) <= 350
 
 
-def test_words_of_held_out_sentences_stay_twice_in_training():
+def test_words_of_held_out_sentences_are_in_two_training_sentences():
     from espnet_ext.corpora.mini_l2.build import split_sentences
 
     sentences = written("ko")
@@ -137,15 +137,15 @@ def test_words_of_held_out_sentences_stay_twice_in_training():
 
 def test_canonical_keeps_words_and_syllables():
     for sentence in written("ko"):
-        said = korean.canonical(sentence)
-        assert list(map(len, said.split())) == list(map(len, sentence.split()))
+        pronounced = korean.canonical(sentence)
+        assert list(map(len, pronounced.split())) == list(map(len, sentence.split()))
 
 
-def test_rules_name_known_things():
+def test_rules_are_well_formed():
     assert len({rule.name for rule in korean.RULES}) == len(korean.RULES)
     for rule in korean.RULES:
         assert rule.rates.keys() <= set(korean.L1S) and all(0 < r <= 1 for r in rule.rates.values())
-        assert rule.place in korean.PLACES
+        assert rule.position in korean.POSITIONS
         sounds = {"lead": hangul.LEADS, "vowel": hangul.VOWELS, "tail": tuple("ㄱㄴㄷㄹㅁㅂㅇ")}
         for old, new in rule.change.items():
             assert old != new and old in sounds[rule.slot]
@@ -153,13 +153,13 @@ def test_rules_name_known_things():
             assert added or new in sounds[rule.slot]
 
 
-# By hand from the table: what one says who makes every possible error (each letter's first rule).
+# All rules fire (the first rule of each letter); worked out by hand from the table.
 WEAK = [
     ("zh", "날씨", "난씨"),
     ("zh", "병워네", "푠어네"),
     ("zh", "비빔밥", "피빈바"),
     ("ja", "병워네", "푠오네"),
-    ("ja", "학꾜", "하꾜"),  # within a word ㄲ cannot be told from ㄱ and stays
+    ("ja", "학꾜", "하꾜"),  # within a word ㄲ sounds like ㄱ and is kept
     ("ja", "무늘", "무누루"),
     ("vi", "서우레 과이리", "소우레 까이리"),
     ("vi", "친구하고", "진구아고"),
@@ -171,9 +171,9 @@ WEAK = [
 ]
 
 
-@pytest.mark.parametrize(("l1", "should", "said"), WEAK)
-def test_every_possible_error(l1, should, said):
-    assert korean.corrupt(should, l1, 100.0, random.Random(1)) == said
+@pytest.mark.parametrize(("l1", "canonical", "surface"), WEAK)
+def test_all_possible_errors(l1, canonical, surface):
+    assert korean.corrupt(canonical, l1, 100.0, random.Random(1)) == surface
 
 
 @pytest.mark.parametrize("l1", korean.L1S)
@@ -190,14 +190,14 @@ def test_no_errors_at_rate_zero_and_more_at_higher_rates(l1):
     assert 0 < changed[1] < changed[2] < changed[3]
 
 
-def test_the_same_state_gives_the_same_surface():
+def test_same_random_state_gives_the_same_surface():
     text = korean.canonical("학생들이 식당에서 점심을 먹습니다")
     several = {korean.corrupt(text, "ja", 1.0, random.Random(seed)) for seed in range(20)}
     again = {korean.corrupt(text, "ja", 1.0, random.Random(seed)) for seed in range(20)}
     assert several == again and len(several) > 5
 
 
-def test_frequency_of_an_error_is_its_rate():
+def test_frequency_of_an_error_equals_its_rate():
     rule = next(rule for rule in korean.RULES if rule.name == "tail ㄹ to ㄴ")
     rng = random.Random(3)
     made = sum(korean.corrupt("날", "vi", 0.5, rng) == "난" for _ in range(4000))
@@ -205,33 +205,33 @@ def test_frequency_of_an_error_is_its_rate():
     assert abs(made / 4000 - expected) < 4 * (expected * (1 - expected) / 4000) ** 0.5
 
 
-def test_lone_letters_stay_and_an_unknown_first_language_is_refused():
+def test_lone_letters_are_kept_and_unknown_first_language_raises_value_error():
     assert korean.corrupt("ㅋㅋ", "ja", 9.0, random.Random(0)) == "ㅋㅋ"
     with pytest.raises(ValueError, match="'xx'"):
         korean.corrupt("가", "xx", 1.0, random.Random(0))
 
 
 @pytest.mark.parametrize("rule", korean.RULES, ids=lambda rule: rule.name)
-def test_every_rule_has_work_in_the_sentences(rule):
+def test_every_rule_applies_to_the_sentences(rule):
     assert single_errors()[rule.name]
 
 
 @needs_espeak
-def test_every_single_error_can_be_heard():
+def test_every_single_error_is_audible():
     pairs = {
         (rule, word, new)
         for rule, words in single_errors().items()
         for word, made in words.items()
         for new in made
     }
-    heard = voiced({word for pair in pairs for word in pair[1:]})
-    alike = [pair for pair in sorted(pairs) if heard[pair[1]] == heard[pair[2]]]
-    assert not alike
+    phonemes = audible({word for pair in pairs for word in pair[1:]})
+    inaudible = [pair for pair in sorted(pairs) if phonemes[pair[1]] == phonemes[pair[2]]]
+    assert not inaudible
 
 
 @needs_espeak
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("first", "second", "same"),
     [
         ("사", "싸", True),
         ("아사", "아싸", True),
@@ -240,14 +240,14 @@ def test_every_single_error_can_be_heard():
         ("아다", "아따", False),
     ],
 )
-def test_what_counts_as_alike_is_what_sounds_alike(one, other, same):
-    assert (ask_espeak("hash", [one]) == ask_espeak("hash", [other])) is same
-    heard = voiced([one, other])
-    assert (heard[one] == heard[other]) is same
+def test_equal_phonemes_have_equal_samples(first, second, same):
+    assert (ask_espeak("hash", [first]) == ask_espeak("hash", [second])) is same
+    phonemes = audible([first, second])
+    assert (phonemes[first] == phonemes[second]) is same
 
 
 @needs_espeak
-def test_the_words_themselves_sound_different():
-    heard = voiced({korean.canonical(word) for word in WORDS})
-    pairs = combinations(sorted(heard), 2)
-    assert not [(one, other) for one, other in pairs if heard[one] == heard[other]]
+def test_all_words_sound_different():
+    phonemes = audible({korean.canonical(word) for word in WORDS})
+    pairs = combinations(sorted(phonemes), 2)
+    assert not [pair for pair in pairs if phonemes[pair[0]] == phonemes[pair[1]]]

@@ -1,4 +1,4 @@
-"""The embedded corpus's audio: spoken once, in a process of its own, only what is missing."""
+"""Tests of the synthesis of the embedded corpus: only missing audio, in its own process."""
 
 import importlib.util
 import json
@@ -15,12 +15,12 @@ from espnet_ext.errors import UserError
 
 needs_espeak = pytest.mark.skipif(
     importlib.util.find_spec("espeakng_loader") is None,
-    reason="the wheel espeakng-loader, which has espeak-ng, is not installed",
+    reason="espeak-ng (espeakng-loader) is not installed",
 )
 ANN, BOB = speakers("en", english.L1S)[:2]
 
 
-def lines(speaker, *texts):
+def speech_of(speaker, *texts):
     return [
         synthesis.Speech(f"{speaker.name}-{n:04d}", english.espeak_input(text), n)
         for n, text in enumerate(texts)
@@ -30,13 +30,13 @@ def lines(speaker, *texts):
 @pytest.fixture
 def speech():
     return {
-        ANN: lines(ANN, "HH AH L OW", "M AY F IH SH", "HH AH L OW"),
-        BOB: lines(BOB, "G UH D M AO R N IH NG", "HH AH L OW"),
+        ANN: speech_of(ANN, "HH AH L OW", "M AY F IH SH", "HH AH L OW"),
+        BOB: speech_of(BOB, "G UH D M AO R N IH NG", "HH AH L OW"),
     }
 
 
-def speak(folder, voice, speech, nj=2):
-    scripts = [synthesis.Script(folder, voice, who, said) for who, said in speech.items()]
+def synthesise(folder, voice, speech, nj=2):
+    scripts = [synthesis.Script(folder, voice, *item) for item in speech.items()]
     return synthesis.synthesise(scripts, nj)
 
 
@@ -45,38 +45,38 @@ def contents(folder):
 
 
 @needs_espeak
-def test_only_what_is_missing_is_spoken_and_it_sounds_the_same(tmp_path, speech):
-    assert speak(tmp_path, "en-us", speech) == 5
+def test_only_missing_audio_is_synthesised_with_the_same_samples(tmp_path, speech):
+    assert synthesise(tmp_path, "en-us", speech) == 5
     first = contents(tmp_path)
-    assert speak(tmp_path, "en-us", speech) == 0
+    assert synthesise(tmp_path, "en-us", speech) == 0
     synthesis.audio_path(tmp_path, BOB.name, f"{BOB.name}-0001").unlink()
-    assert speak(tmp_path, "en-us", speech) == 1
+    assert synthesise(tmp_path, "en-us", speech) == 1
     assert contents(tmp_path) == first
 
 
 @needs_espeak
-def test_audio_depends_on_its_own_parameters_alone(tmp_path, speech):
-    speak(tmp_path / "all", "en-us", speech, nj=1)
+def test_audio_depends_only_on_its_own_parameters(tmp_path, speech):
+    synthesise(tmp_path / "all", "en-us", speech, nj=1)
     last = {ANN: speech[ANN][-1:]}
-    speak(tmp_path / "alone", "en-us", last)
+    synthesise(tmp_path / "alone", "en-us", last)
     name = f"{ANN.name}-0002.flac"
     assert contents(tmp_path / "alone") == {name: contents(tmp_path / "all")[name]}
 
 
 @needs_espeak
-def test_every_voice_says_the_same_in_another_process(tmp_path):
-    everyone = {who: lines(who, "HH AH L OW") for who in speakers("en", english.L1S)}
+def test_all_voices_are_reproducible_in_another_process(tmp_path):
+    speech = {speaker: speech_of(speaker, "HH AH L OW") for speaker in speakers("en", english.L1S)}
     for name in ("once", "again"):
-        assert speak(tmp_path / name, "en-us", everyone) == len(everyone)
+        assert synthesise(tmp_path / name, "en-us", speech) == len(speech)
     assert contents(tmp_path / "once") == contents(tmp_path / "again")
 
 
 @needs_espeak
-def test_changed_parameters_are_spoken_again(tmp_path, speech):
-    speak(tmp_path, "en-us", speech)
+def test_changed_parameters_are_synthesised_again(tmp_path, speech):
+    synthesise(tmp_path, "en-us", speech)
     before = contents(tmp_path)
     faster = {replace(ANN, words_per_minute=250): speech[ANN], BOB: speech[BOB]}
-    assert speak(tmp_path, "en-us", faster) == 3
+    assert synthesise(tmp_path, "en-us", faster) == 3
     after = contents(tmp_path)
     assert {name for name in after if after[name] != before[name]} == {
         f"{ANN.name}-{n:04d}.flac" for n in range(3)
@@ -84,41 +84,41 @@ def test_changed_parameters_are_spoken_again(tmp_path, speech):
 
 
 @needs_espeak
-def test_a_failure_keeps_what_was_made_and_names_the_utterance(tmp_path, speech):
+def test_failure_keeps_finished_audio_and_names_the_utterance(tmp_path, speech):
     blocked = synthesis.audio_path(tmp_path, ANN.name, f"{ANN.name}-0001")
-    blocked.mkdir(parents=True)  # a file cannot take a folder's place
+    blocked.mkdir(parents=True)  # a file cannot replace a folder
     (blocked / "in the way").touch()
     with pytest.raises(UserError, match=f"{ANN.name}-0001"):
-        speak(tmp_path, "en-us", {ANN: speech[ANN]})
+        synthesise(tmp_path, "en-us", {ANN: speech[ANN]})
     assert list(json.loads((tmp_path / ANN.name / "made.json").read_text())) == [f"{ANN.name}-0000"]
     (blocked / "in the way").unlink()
     blocked.rmdir()
-    assert speak(tmp_path, "en-us", {ANN: speech[ANN]}) == 2
+    assert synthesise(tmp_path, "en-us", {ANN: speech[ANN]}) == 2
 
 
 @needs_espeak
-def test_an_unknown_voice_is_a_users_error(tmp_path, speech):
+def test_unknown_voice_raises_user_error(tmp_path, speech):
     with pytest.raises(UserError, match="espeak-ng has no voice xx"):
-        speak(tmp_path, "xx", speech)
+        synthesise(tmp_path, "xx", speech)
 
 
 @pytest.mark.parametrize("worker", ["platform", "__hello__", "no_such_module"])
-def test_a_worker_that_ends_early_is_a_users_error(tmp_path, speech, monkeypatch, worker):
+def test_worker_that_ends_early_raises_user_error(tmp_path, speech, monkeypatch, worker):
     monkeypatch.setattr(synthesis.importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(synthesis, "WORKER", worker)
-    with pytest.raises(UserError, match="cannot speak"):
-        speak(tmp_path, "en-us", speech)
+    with pytest.raises(UserError, match="synthesis failed"):
+        synthesise(tmp_path, "en-us", speech)
 
 
-def test_a_missing_wheel_names_the_remedy(tmp_path, speech, monkeypatch):
+def test_missing_espeak_raises_user_error_with_the_remedy(tmp_path, speech, monkeypatch):
     monkeypatch.setattr(synthesis.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError) as caught:
-        speak(tmp_path, "en-us", speech)
+        synthesise(tmp_path, "en-us", speech)
     assert caught.value.remedy == 'pip install "espnet-ext[synth]"'
 
 
 @needs_espeak
-def test_espeak_stays_in_its_own_process(tmp_path):
+def test_espeak_is_loaded_in_its_own_process_only(tmp_path):
     program = (
         "import pathlib, sys; from espnet_ext.corpora.mini_l2 import build, synthesis\n"
         "planned = build.plan('en', True)[0]\n"
@@ -128,24 +128,24 @@ def test_espeak_stays_in_its_own_process(tmp_path):
         "maps = open('/proc/self/maps').read() if sys.platform == 'linux' else ''\n"
         "print(made, 'espeakng_loader' in sys.modules, 'espeak' in maps)"
     )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert said.stdout.strip() == "1 False False", said.stderr
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert process.stdout.strip() == "1 False False", process.stderr
 
 
-def test_nothing_but_the_worker_loads_espeak():
+def test_only_the_worker_imports_espeak():
     package = Path(synthesis.__file__).parents[2]
     loads = [path.name for path in package.rglob("*.py") if "import espeakng" in path.read_text()]
     assert loads == ["espeak_worker.py"]
 
 
 @needs_espeak
-def test_utterances_are_sixteen_kilohertz_speech_of_a_plausible_length(tmp_path, monkeypatch):
+def test_audio_is_16_khz_speech_of_plausible_length_and_level(tmp_path, monkeypatch):
     import numpy as np
 
     from espnet_ext.data.audio import load_audio
 
     monkeypatch.setattr(build, "QUICK", {"train": 10, "valid": 2, "test": 4})
-    sets = build.prepare(tmp_path, ["en", "ko"], quick=True)
+    sets = build.build_sets(tmp_path, ["en", "ko"], quick=True)
     assert {name: len(utterances) for name, utterances in sets.items()} == {
         "train": 20,
         "valid": 4,
@@ -161,9 +161,9 @@ def test_utterances_are_sixteen_kilohertz_speech_of_a_plausible_length(tmp_path,
         assert np.percentile(loudness, 95) - np.percentile(loudness, 2) > 1  # speech over noise
 
 
-# Every error that a rule makes must be heard: spectra of "AH x AH" aligned in time, in natural
-# logarithms, against the spread of one and the same phone spoken twice.
-HEARD = """
+# Every substitution must be audible: the distance of the log spectra of "AH x AH", aligned in time,
+# must exceed the distance of two utterances of the same phone.
+DISTANCES = """
 import json, sys
 import numpy as np
 from espnet_ext.corpora.mini_l2.espeak_worker import Espeak
@@ -187,22 +187,22 @@ def distance(a, b):
             total[i + 1, j + 1] = cost[i, j] + best
     return total[-1, -1] / sum(cost.shape)
 
-said = {phone: spectra(phone) for phone in phones.PHONES}
+spectra_of = {phone: spectra(phone) for phone in phones.PHONES}
 print(json.dumps({
-    "again": max(distance(said[phone], spectra(phone)) for phone in said),
-    "pairs": [distance(said[a], said[b]) for a, b in json.load(sys.stdin)],
+    "again": max(distance(spectra_of[phone], spectra(phone)) for phone in spectra_of),
+    "pairs": [distance(spectra_of[a], spectra_of[b]) for a, b in json.load(sys.stdin)],
 }))
 """
 
 
 @needs_espeak
-def test_every_substitution_can_be_heard():
+def test_every_substitution_is_audible():
     pairs = sorted(
         {(a, b) for rule in english.RULES for a, b in rule.change.items() if len(b.split()) == 1}
     )
-    said = subprocess.run(
-        [sys.executable, "-c", HEARD], input=json.dumps(pairs), capture_output=True, text=True
+    process = subprocess.run(
+        [sys.executable, "-c", DISTANCES], input=json.dumps(pairs), capture_output=True, text=True
     )
-    heard = json.loads(said.stdout)
-    for pair, distance in zip(pairs, heard["pairs"], strict=True):
-        assert distance > 1.4 * heard["again"], (pair, distance, heard["again"])
+    distances = json.loads(process.stdout)
+    for pair, distance in zip(pairs, distances["pairs"], strict=True):
+        assert distance > 1.4 * distances["again"], (pair, distance, distances["again"])

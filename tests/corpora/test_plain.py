@@ -1,4 +1,4 @@
-"""Manifests: columns in any order, empty cells, sets given or dealt out, several languages."""
+"""Tests of manifests: columns in any order, empty cells, given or assigned sets, languages."""
 
 import csv
 import io
@@ -6,11 +6,12 @@ import io
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from published import write_sound
+from published import prepare_corpus, write_sound
 
 from espnet_ext.bin import prepare as command
 from espnet_ext.corpora import plain
-from espnet_ext.corpora.preparation import Report, by_turns, english_words, read_phone
+from espnet_ext.corpora.preparation import Report, assign_sets
+from espnet_ext.corpora.transcripts import english_words, read_phone
 from espnet_ext.data.directory import read_directory
 from espnet_ext.data.validate import validate_directory
 from espnet_ext.errors import UserError
@@ -20,7 +21,9 @@ def write(folder, columns, rows):
     write_sound(folder / "sound/a.wav")
     text = "\n".join("\t".join(cells) for cells in [columns, *rows])
     path = folder / "corpus.tsv"
-    path.write_text("\ufeff" + text.replace("\n", "\r\n"), encoding="utf-8")  # as spreadsheets do
+    path.write_text(
+        "\ufeff" + text.replace("\n", "\r\n"), encoding="utf-8"
+    )  # as spreadsheets write it
     return path
 
 
@@ -32,7 +35,7 @@ def test_columns_in_any_order_and_empty_cells(tmp_path):
         ["", "sound/a.wav", "", "s2", "<na>", "3", "test"],
     ]
     report = Report("plain")
-    sets = plain.prepare(write(tmp_path, columns, rows), lang="ko", report=report)
+    sets = prepare_corpus(plain, write(tmp_path, columns, rows), lang="ko", report=report)
     train, valid, test = (sets[name][0] for name in ("train", "valid", "test"))
     assert (train.utt_id, train.lang, train.l1) == ("s1-1", "ko", "en")
     assert train.texts == {"surface": "궁물", "meaning": "국물", "gloss": "soup"}
@@ -42,25 +45,25 @@ def test_columns_in_any_order_and_empty_cells(tmp_path):
     assert train.audio == str(tmp_path / "sound/a.wav")
 
 
-def test_speakers_are_dealt_out_so_that_none_is_in_two_sets(tmp_path):
+def test_split_by_speakers_has_disjoint_speakers(tmp_path):
     rows = [[f"u{i}", f"s{i % 20:02}", "sound/a.wav", f"text {i}"] for i in range(100)]
-    sets = plain.prepare(write(tmp_path, ["utt_id", "speaker", "audio", "meaning"], rows))
+    sets = prepare_corpus(plain, write(tmp_path, ["utt_id", "speaker", "audio", "meaning"], rows))
     speakers = {name: {one.speaker for one in part} for name, part in sets.items()}
     assert [len(speakers[name]) for name in ("train", "valid", "test")] == [16, 2, 2]
     assert not speakers["train"] & speakers["test"]
     assert sum(len(part) for part in sets.values()) == 100
 
 
-def test_few_speakers_split_by_utterances_and_say_so(tmp_path):
+def test_few_speakers_are_split_by_utterances_with_a_note(tmp_path):
     rows = [[f"u{i:02}", "s1", "sound/a.wav", f"text {i}"] for i in range(20)]
     report = Report("plain")
     path = write(tmp_path, ["utt_id", "speaker", "audio", "meaning"], rows)
-    sets = plain.prepare(path, report=report)
+    sets = prepare_corpus(plain, path, report=report)
     assert [len(sets[name]) for name in ("train", "valid", "test")] == [16, 2, 2]
-    assert "same voices" in report.notes[0]
+    assert "the sets share speakers" in report.notes[0]
 
 
-def test_the_command_writes_each_language_apart(tmp_path):
+def test_command_writes_one_folder_per_language(tmp_path):
     rows = [
         [f"{lang}{i}", f"{lang}{i}", "sound/a.wav", "text", lang, name]
         for lang in ("ko", "en")
@@ -71,10 +74,10 @@ def test_the_command_writes_each_language_apart(tmp_path):
     assert command.main(["plain", "--manifest", str(path), "--data_dir", str(data)]) == 0
     for lang in ("ko", "en"):
         for name in plain.SETS:
-            (one,) = read_directory(data / lang / name)
-            assert one.lang == lang
-            found = validate_directory(data / lang / name)
-            assert not [one for one in found if one.severity == "error"]
+            (utterance,) = read_directory(data / lang / name)
+            assert utterance.lang == lang
+            findings = validate_directory(data / lang / name)
+            assert not [one for one in findings if one.severity == "error"]
 
 
 def test_quick_keeps_a_small_part_of_each_set(tmp_path):
@@ -87,22 +90,22 @@ def test_quick_keeps_a_small_part_of_each_set(tmp_path):
 
 
 @pytest.mark.parametrize("count", range(3, 40))
-def test_dealing_out_reaches_every_part(count):
+def test_assign_sets_fills_every_set(count):
     items = [str(i) for i in range(count)]
-    sets = by_turns(items, {"valid": 1, "test": 1})
+    sets = assign_sets(items, {"valid": 1, "test": 1})
     sizes = [list(sets.values()).count(name) for name in ("train", "valid", "test")]
     assert sum(sizes) == count and min(sizes) >= 1
     assert sizes[1] <= -(-count // min(10, count)) and sizes[2] <= sizes[1] <= sizes[0]
 
 
-def test_words_keep_their_apostrophes_only():
+def test_english_words_keep_apostrophes_only():
     assert english_words("“God bless ’em,” he said -- IT'S well-known; 'quoted'.") == (
         "god bless 'em he said it's well known quoted"
     )
     assert english_words(" ... ' ") == ""
 
 
-def test_phones_are_the_39_and_nothing_else():
+def test_read_phone_accepts_the_39_phones_only():
     from espnet_ext.text.phones import PHONES
 
     for phone in PHONES:
@@ -119,27 +122,27 @@ def test_long_and_invisible_transcripts(tmp_path):
     ]
     report = Report("plain")
     path = write(tmp_path, ["utt_id", "speaker", "audio", "meaning"], rows)
-    sets = plain.prepare(path, report=report)
+    sets = prepare_corpus(plain, path, report=report)
     texts = {one.utt_id: one.texts for part in sets.values() for one in part}
     assert len(texts["s1-1"]["meaning"]) == 200_000
     assert texts["s1-2"] == {} and "meaning" in report.unlabelled["s1-2"]
 
 
 @pytest.mark.parametrize("lang", ["../../evil", "en us", "한", "-x"])
-def test_a_language_is_a_name_for_a_folder(tmp_path, lang):
+def test_language_that_cannot_name_a_folder_raises_user_error(tmp_path, lang):
     rows = [["1", "s1", "sound/a.wav", "a", "en"], ["2", "s1", "sound/a.wav", "a", lang]]
     path = write(tmp_path, ["utt_id", "speaker", "audio", "meaning", "lang"], rows)
     with pytest.raises(UserError, match=f"{path}:3: s1-2: lang '{lang}'"):
-        plain.prepare(path)
+        prepare_corpus(plain, path)
     with pytest.raises(UserError, match=f"--lang '{lang}'"):
-        plain.prepare(path, lang=lang)
+        prepare_corpus(plain, path, lang=lang)
 
 
 HEAD = ["utt_id", "speaker", "audio", "meaning", "set"]
 
 
 def saved(folder, rows, encoding="utf-8", columns=HEAD):
-    """A table as a spreadsheet saves it: cells in quotes where they need them."""
+    """Write a table as a spreadsheet saves it: with quoted cells where necessary."""
     write_sound(folder / "sound/a.wav")
     path = folder / "corpus.tsv"
     with open(path, "w", encoding=encoding, newline="") as handle:
@@ -153,67 +156,67 @@ def rows_of(*texts):
 
 def meanings(path):
     report = Report("plain")
-    sets = plain.prepare(path, report=report)
-    found = {one.utt_id: one.texts.get("meaning") for part in sets.values() for one in part}
-    return [found[name] for name in sorted(found)], report
+    sets = prepare_corpus(plain, path, report=report)
+    texts = {one.utt_id: one.texts.get("meaning") for part in sets.values() for one in part}
+    return [texts[utt_id] for utt_id in sorted(texts)], report
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_tables_as_spreadsheets_save_them(tmp_path, encoding):
+def test_quoted_cells_of_spreadsheets(tmp_path, encoding):
     texts = ['he said "no", twice', "with, a comma", "a\tb", "two\nlines", '"all of it"', "국물"]
     path = saved(tmp_path, rows_of(*texts), encoding)
-    found, report = meanings(path)
-    assert found == [" ".join(text.split()) for text in texts]
-    assert any(note.startswith("4 cells were in quotes") for note in report.notes)
+    read, report = meanings(path)
+    assert read == [" ".join(text.split()) for text in texts]
+    assert any(note.startswith("4 cells were quoted") for note in report.notes)
 
 
-def test_quotes_that_do_not_pair_are_part_of_the_text(tmp_path):
+def test_other_quotation_marks_are_part_of_the_text(tmp_path):
     texts = ['"open', 'he "said"', 'end"', '"a" and "b"', '"open too', "last"]
-    found, _ = meanings(write(tmp_path, HEAD, rows_of(*texts)))
-    assert found == texts
+    read, _ = meanings(write(tmp_path, HEAD, rows_of(*texts)))
+    assert read == texts
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.text('ab"\t\n, 가', max_size=8), min_size=1, max_size=6))
-def test_the_cells_of_a_table_are_those_that_were_written(texts):
+def test_split_cells_restores_the_cells_that_csv_wrote(texts):
     rows = [["head", "text", "end"], *(["x", text, "y"] for text in texts)]
     handle = io.StringIO()
     csv.writer(handle, delimiter="\t", lineterminator="\n").writerows(rows)
-    found, _ = plain._cells(handle.getvalue().removesuffix("\n"))
-    assert [cells for _, cells in found] == rows
+    read, _ = plain._split_cells(handle.getvalue().removesuffix("\n"))
+    assert [cells for _, cells in read] == rows
 
 
 @pytest.mark.parametrize(
-    ("encoding", "text", "told"),
+    ("encoding", "text", "name"),
     [
         ("cp949", "국물", "CP949"),
         ("cp1252", "café", "Windows-1252"),
         ("utf-16-le", "국물", "UTF-16"),
     ],
 )
-def test_other_encodings_are_named_with_their_line(tmp_path, encoding, text, told):
-    with pytest.raises(UserError, match=rf"corpus.tsv:\d: not UTF-8; it looks like {told}"):
+def test_other_encodings_raise_user_error_with_line_and_name(tmp_path, encoding, text, name):
+    with pytest.raises(UserError, match=rf"corpus.tsv:\d: not UTF-8; probably {name}"):
         meanings(saved(tmp_path, rows_of("plain", text, "plain"), encoding))
 
 
-def test_columns_in_any_case_and_others_passed_over(tmp_path):
+def test_columns_in_any_case_and_unknown_columns(tmp_path):
     columns = ["UTT_ID", "Speaker", "audio", "Meaning", "Set", "age", "TEXT.gloss"]
     rows = [[*row, "7", "g"] for row in rows_of("a", "b", "c")]
-    found, report = meanings(write(tmp_path, columns, rows))
-    assert found == ["a", "b", "c"]
-    assert "columns that are not read: 'age'" in report.notes
+    read, report = meanings(write(tmp_path, columns, rows))
+    assert read == ["a", "b", "c"]
+    assert "ignored columns: 'age'" in report.notes
 
 
 @pytest.mark.parametrize(
-    ("slip", "known"), [("surfce", "surface"), ("Meanings", "meaning"), ("sets", "set")]
+    ("misspelt", "known"), [("surfce", "surface"), ("Meanings", "meaning"), ("sets", "set")]
 )
-def test_a_column_that_is_nearly_a_known_one_is_refused(tmp_path, slip, known):
+def test_misspelt_column_raises_user_error(tmp_path, misspelt, known):
     rows = [[*row, "x"] for row in rows_of("a", "b", "c")]
-    with pytest.raises(UserError, match=f"'{slip}' is nearly {known}"):
-        meanings(write(tmp_path, [*HEAD, slip], rows))
+    with pytest.raises(UserError, match=f"'{misspelt}' is similar to {known}"):
+        meanings(write(tmp_path, [*HEAD, misspelt], rows))
 
 
-def test_rows_with_too_few_cells_are_counted(tmp_path):
+def test_short_rows_are_noted(tmp_path):
     columns = ["utt_id", "speaker", "audio", "set", "meaning", "surface"]
     rows = [
         ["u0", "s1", "sound/a.wav", "train", "a"],
@@ -225,5 +228,5 @@ def test_rows_with_too_few_cells_are_counted(tmp_path):
         "2 rows have fewer cells than there are columns (first: line 2)" in note
         for note in report.notes
     )
-    assert report.unlabelled["s1-u0"] == {"surface": "the row ends before it"}
+    assert report.unlabelled["s1-u0"] == {"surface": "the row has too few cells"}
     assert report.unlabelled["s1-u1"] == {"surface": "empty cell in the manifest"}

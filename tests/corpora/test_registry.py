@@ -1,15 +1,19 @@
 """The registry of corpora: importable anywhere; the command line and recipes agree with it."""
 
 import ast
+import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from published import write_sound
 
-from espnet_ext.bin import prepare
+from espnet_ext.bin import cli, prepare
 from espnet_ext.corpora import registry
 from espnet_ext.corpora.registry import CORPORA, KINDS, Corpus, Option
+from espnet_ext.data.directory import read_directory
 from espnet_ext.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +29,24 @@ def test_entry_is_complete(corpus):
     assert len(names) == len(set(names))
     in_recipes = [option.name_in_recipes for option in corpus.options if option.name_in_recipes]
     assert len(in_recipes) == len(set(in_recipes))
-    assert callable(corpus.import_module().prepare)
+
+
+@pytest.mark.parametrize("corpus", CORPORA.values(), ids=lambda corpus: corpus.name)
+def test_options_of_the_module_equal_the_registry(corpus):
+    """Each option is a field of `Options`, with the same default; `nj` may have another one."""
+    module = corpus.import_module()
+    required = {"manifest": "m.tsv"} if corpus.name == "plain" else {}
+    fields = dataclasses.asdict(module.Options(**required))
+    parser = prepare.get_parser()
+    argv = [word for name, value in required.items() for word in (f"--{name}", value)]
+    values = vars(parser.parse_args([corpus.name, *argv]))
+    assert values.pop("corpus") == corpus.name
+    del fields["nj"]
+    values.pop("nj", None)
+    unused = fields.keys() - values.keys()  # common options that the corpus does not have
+    assert unused <= {"skip_unreadable"} and fields == values | {
+        name: fields[name] for name in unused
+    }
 
 
 def test_registry_needs_only_the_standard_library():
@@ -44,7 +65,7 @@ def test_parsers_have_the_options_of_the_registry():
     assert list(subparsers) == list(CORPORA)
     args = prepare.get_parser().parse_args(["aihub_l2", "--nj", "3", "--personal", "yes"])
     assert (args.data_dir, args.quick, args.nj, args.personal) == ("data", False, 3, True)
-    assert args.read_tasks == ["LAR", "RS", "RW", "RP"] and args.lang == "ko"
+    assert args.read_tasks == ("LAR", "RS", "RW", "RP") and args.lang == "ko"
 
 
 @pytest.mark.parametrize(
@@ -100,3 +121,66 @@ def test_values_are_checked():
     assert not option.problem("8") and "whole number" in option.problem("many")
     assert "neither true nor false" in Option("x", "false", "", "boolean").problem("maybe")
     assert Corpus("a", "A", "a").check_languages(["anything", "else"]) is None
+
+
+# -- a new corpus is one module and one entry
+
+TOY = Corpus(
+    "toy",
+    "a toy corpus",
+    "toy_corpus",
+    ("en",),
+    (
+        Option("corpus_dir", "", "folder of sounds", "path", (), "corpus", recipe_name="toy"),
+        Option("case", "lower", "case of the words", choices=("lower", "upper")),
+        Option("drop", "", "words to drop", "words"),
+        Option("nj", "2", "number of files read in parallel", "count"),
+        Option("skip_unreadable", "false", "leave out unreadable audio", "boolean"),
+    ),
+)
+
+
+@pytest.fixture
+def toy(monkeypatch, tmp_path):
+    monkeypatch.setitem(CORPORA, "toy", TOY)
+    for number in range(3):
+        for word in ("yes", "no"):
+            write_sound(tmp_path / f"corpus/s{number}_{word}.wav")
+    return tmp_path / "corpus"
+
+
+def run(*argv):
+    return cli.run(prepare.main, [str(word) for word in argv])
+
+
+def test_new_corpus_is_prepared_by_the_command(toy, tmp_path):
+    argv = ["toy", "--corpus_dir", toy, "--data_dir", tmp_path / "data"]
+    assert run(*argv, "--case", "upper", "--drop", "no maybe") == 0
+    for number, name in enumerate(("train", "valid", "test")):
+        (utterance,) = read_directory(tmp_path / "data/en" / name)
+        assert utterance.utt_id == f"s{number}-yes" and utterance.texts == {"meaning": "YES"}
+    report = json.loads((tmp_path / "data/en/prepare.json").read_text())
+    assert report["corpus"] == "toy" and len(report["left_out"]) == 3
+
+
+def test_options_of_a_new_corpus_are_checked(toy, capsys):
+    for argv, message in (
+        (["toys"], "no corpus 'toys': did you mean toy?"),
+        (["toy", "--cse", "upper"], "toy: no option --cse: did you mean --case?"),
+        (["toy", "--case", "title"], "invalid choice: 'title'"),
+        (["toy", "--skip_unreadable", "perhaps"], "neither true nor false"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            run(*argv)
+        assert caught.value.code == 2 and message in capsys.readouterr().err
+    assert run("toy") == 1
+    assert "toy: no corpus path given" in capsys.readouterr().err
+
+
+def test_new_corpus_has_recipe_options(toy, tmp_path):
+    names = [option.name for option in TOY.recipe_options]
+    assert names == ["toy", "case", "drop", "skip_unreadable"]
+    assert TOY.required_groups == (("toy",),)
+    values = {"langs": "en", "data_dir": tmp_path / "data", "toy": toy, "nj": "1", "quick": "true"}
+    assert run(*TOY.arguments({name: str(value) for name, value in values.items()})) == 0
+    assert len(read_directory(tmp_path / "data/en/train")) == 2

@@ -1,11 +1,11 @@
-"""speechocean762: mispronunciations become surfaces; what is not known stays unlabelled."""
+"""Tests of speechocean762: surfaces from mispronunciations; unknown phones stay unlabelled."""
 
 import json
 import os
 from pathlib import Path
 
 import pytest
-from published import word, write_speechocean762
+from published import prepare_corpus, word, write_speechocean762
 
 from espnet_ext.bin import prepare as command
 from espnet_ext.corpora import speechocean762
@@ -20,7 +20,7 @@ def read(words, text=None):
     return texts, report.unlabelled.get("1-1", {}), report
 
 
-def test_substitutions_and_deletions_make_the_surface():
+def test_surface_has_substitutions_and_deletions():
     words = [
         word("IT'S", "IH0 T S", (1, "T", "D"), (2, "S", "<DEL>")),
         word("FISH", "F IH1 SH", (0, "F", "P")),
@@ -34,12 +34,12 @@ def test_substitutions_and_deletions_make_the_surface():
     assert missing == {}
 
 
-def test_a_word_without_errors_is_pronounced_as_it_should_be():
+def test_surface_of_a_correct_word_is_canonical():
     texts, _, _ = read([word("WE", "W IY0")])
     assert texts["surface"] == texts["canonical"] == "W IY"
 
 
-def test_a_near_phone_is_that_phone_and_is_counted():
+def test_near_phone_is_read_as_the_phone_and_counted():
     texts, missing, report = read([word("RED", "R EH1 D", (0, "R", "R*"), (1, "EH", "AE*"))])
     assert texts["surface"] == "R AE D" and not missing
     assert report.counts["near phones (X*), read as the phone"] == 2
@@ -50,12 +50,12 @@ def test_a_near_phone_is_that_phone_and_is_counted():
     [
         (None, "a pronounced phone is null"),
         ("<unk>", "a pronounced phone is <unk>"),
-        ("QX", "pronounced phone 'QX' is no phone"),
-        ("err", "pronounced phone 'err' is no phone"),
-        ("", "pronounced phone '' is no phone"),
+        ("QX", "pronounced phone 'QX' is not a phone"),
+        ("err", "pronounced phone 'err' is not a phone"),
+        ("", "pronounced phone '' is not a phone"),
     ],
 )
-def test_unknown_phones_leave_only_the_surface_unlabelled(pronounced, reason):
+def test_unknown_phone_leaves_only_the_surface_unlabelled(pronounced, reason):
     words = [word("RED", "R EH1 D", (0, "R", pronounced), (2, "D", "T"))]
     texts, missing, _ = read(words)
     assert texts == {"meaning": "red", "canonical": "R EH D"}
@@ -67,15 +67,15 @@ def test_unknown_phones_leave_only_the_surface_unlabelled(pronounced, reason):
     [
         (None, "no entry in scores.json"),
         ({}, "malformed entry"),
-        ({"words": [word("BLUE", "B L UW1")]}, "other words than text"),
-        ({"words": [word("RED", "R EH1 X")]}, "no phones: 'R EH1 X'"),
+        ({"words": [word("BLUE", "B L UW1")]}, "the words of scores.json and of text differ"),
+        ({"words": [word("RED", "R EH1 X")]}, "not all are phones: 'R EH1 X'"),
         ({"words": [word("RED", "R EH1 D", (1, "R", "L"))]}, "is not its canonical-phone"),
         ({"words": [word("RED", "R EH1 D", (7, "R", "L"))]}, "malformed entry"),
         ({"words": [word("RED", "R EH1 D", (-3, "R", "L"))]}, "is not its canonical-phone"),
         ({"words": [{"text": "RED"}]}, "malformed entry"),
     ],
 )
-def test_entries_that_contradict_themselves_give_no_phones(entry, reason):
+def test_inconsistent_entries_give_no_phones(entry, reason):
     report = Report("speechocean762")
     assert speechocean762.read_scores(entry, "RED", "1-1", report) == {"meaning": "red"}
     assert reason in report.unlabelled["1-1"]["surface"]
@@ -98,8 +98,8 @@ def corpus(root: Path, train_speakers: int = 40) -> Path:
     )
 
 
-def test_the_published_test_set_and_a_tenth_of_the_speakers_to_validate(tmp_path):
-    sets = speechocean762.prepare(corpus(tmp_path))
+def test_split_has_published_test_set_and_every_tenth_speaker_in_valid(tmp_path):
+    sets = prepare_corpus(speechocean762, corpus(tmp_path))
     speakers = {name: {one.speaker for one in part} for name, part in sets.items()}
     assert {name: len(of_set) for name, of_set in speakers.items()} == {
         "train": 36,
@@ -107,23 +107,23 @@ def test_the_published_test_set_and_a_tenth_of_the_speakers_to_validate(tmp_path
         "test": 2,
     }
     assert not speakers["train"] & speakers["valid"]
-    assert [one.domain for one in sets["valid"]].count("child") == 4  # as many adults
+    assert [one.domain for one in sets["valid"]].count("child") == 4  # and 4 adults
     one = sets["test"][1]
     assert (one.utt_id, one.speaker, one.l1, one.lang) == ("0101-010100001", "0101", "zh", "en")
     assert one.texts == {"meaning": "red", "canonical": "R EH D", "surface": "L EH D"}
     assert one.audio == str(tmp_path / "WAVE/SPEAKER0101/010100001.WAV")
 
 
-def test_the_command_writes_sets_and_an_account(tmp_path):
+def test_command_writes_sets_and_report(tmp_path):
     root, data = corpus(tmp_path / "corpus"), tmp_path / "data"
     argv = ["speechocean762", "--corpus_dir", str(root), "--data_dir", str(data)]
     assert command.main(argv) == 0
     for name, count in (("train", 72), ("valid", 8), ("test", 4)):
         assert len(read_directory(data / "en" / name)) == count
-    account = json.loads((data / "en/prepare.json").read_text())
-    assert account["sets"]["test"]["labelled"] == {"canonical": 4, "meaning": 4, "surface": 2}
-    assert account["sets"]["test"]["hours"] == pytest.approx(4 * 0.5 / 3600, abs=1e-3)
-    assert len(account["unlabelled"]) == 42
+    report = json.loads((data / "en/prepare.json").read_text())
+    assert report["sets"]["test"]["labelled"] == {"canonical": 4, "meaning": 4, "surface": 2}
+    assert report["sets"]["test"]["hours"] == pytest.approx(4 * 0.5 / 3600, abs=1e-3)
+    assert len(report["unlabelled"]) == 42
     surface = (data / "en/test/text.surface").read_text()
     assert surface == "0101-010100001 L EH D\n0102-010200001 L EH D\n"
 
@@ -132,10 +132,10 @@ SPEECHOCEAN762 = os.environ.get("SPEECHOCEAN762", "")
 
 
 @pytest.mark.skipif(not SPEECHOCEAN762, reason="SPEECHOCEAN762 does not name the corpus")
-def test_the_corpus_itself_is_understood_label_by_label():
-    """Against an independent count of phones and mispronunciations in scores.json."""
+def test_all_labels_of_the_published_corpus_are_understood():
+    """Compare with an independent count of phones and mispronunciations in scores.json."""
     report = Report("speechocean762")
-    sets = speechocean762.prepare(SPEECHOCEAN762, report=report)
+    sets = prepare_corpus(speechocean762, SPEECHOCEAN762, report=report)
     scores = json.loads((Path(SPEECHOCEAN762) / "resource/scores.json").read_text())
     utterances = {one.utt_id.partition("-")[2]: one for part in sets.values() for one in part}
     assert not report.left_out
@@ -160,8 +160,8 @@ def test_the_corpus_itself_is_understood_label_by_label():
             assert differ == sum(not one.endswith("*") for one in wrong)
 
 
-def everything_in(folder):
-    """Paths with their bytes."""
+def contents(folder):
+    """Return path → bytes of all files below a folder."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -169,9 +169,9 @@ def everything_in(folder):
     }
 
 
-def test_looking_at_several_files_at_a_time_writes_the_same_bytes(tmp_path):
+def test_number_of_files_in_parallel_does_not_change_the_bytes(tmp_path):
     root = corpus(tmp_path / "corpus")
     for name, nj in (("a", "1"), ("b", "2"), ("b", "3")):
         argv = ["speechocean762", "--corpus_dir", str(root), "--data_dir", str(tmp_path / name)]
         assert command.main([*argv, "--nj", nj]) == 0
-        assert everything_in(tmp_path / "a") == everything_in(tmp_path / name)
+        assert contents(tmp_path / "a") == contents(tmp_path / name)

@@ -113,7 +113,7 @@ def test_scores_that_are_no_json_and_tables_that_are_none(capsys, tmp_path):
     code, message = run(capsys, "speechocean762", "--corpus_dir", root)
     assert code == 1 and "scores.json: not valid JSON" in message
     (root / "resource/scores.json").write_text("[]")
-    assert "not a map" in run(capsys, "speechocean762", "--corpus_dir", root)[1]
+    assert "not an object" in run(capsys, "speechocean762", "--corpus_dir", root)[1]
     (root / "resource/scores.json").write_text("{}")
     (root / "train/utt2spk").write_text("")
     code, message = run(capsys, "speechocean762", "--corpus_dir", root)
@@ -135,7 +135,7 @@ def test_bad_usage_exits_2(capsys, tmp_path):
             prepare.main(argv)
         assert caught.value.code == 2
     argv = ["l2arctic", "--corpus_dir", tmp_path, "--archive", "x.zip"]
-    assert "which one?" in run(capsys, *argv)[1]
+    assert "give one of them" in run(capsys, *argv)[1]
 
 
 def test_the_command_starts_at_once():
@@ -172,7 +172,7 @@ def test_all_faults_of_a_manifest_at_once(capsys, tmp_path):
     code, message = run(capsys, "plain", "--manifest", path, "--data_dir", tmp_path / "d")
     assert code == 1
     for part in (
-        f"{path}:3: s1-u1: this utt_id is in an earlier line",
+        f"{path}:3: s1-u1: an earlier line has the same utt_id",
         f"{path}:4: s1-u 2: utt_id has whitespace",
         f"{path}:5: s1-u3: audio is a command",
         f"{path}:6: s1-u4: audio is empty",
@@ -188,12 +188,12 @@ def test_all_faults_of_a_manifest_at_once(capsys, tmp_path):
         (b"utt_id\tspeaker\taudio\tmeaning\n", "no utterances"),
         (b"utt_id\tspeaker\tmeaning\n1\ts\thi\n", "no column audio"),
         (b"utt_id\tspeaker\taudio\n1\ts\ta.wav\n", "no transcript"),
-        (b"utt_id\tspeaker\taudio\tmeening\n1\ts\ta.wav\thi\n", "'meening' is nearly meaning"),
-        (b"utt_id\tspeaker\taudio\tmeaning\ttext.meaning\n1\ts\ta\tb\tc\n", "column meaning twice"),
+        (b"utt_id\tspeaker\taudio\tmeening\n1\ts\ta.wav\thi\n", "'meening' is similar to meaning"),
+        (b"utt_id\tspeaker\taudio\tmeaning\ttext.meaning\n1\ts\ta\tb\tc\n", "two columns meaning"),
         (b"utt_id\tspeaker\taudio\tmeaning\n1\ts\ta.wav\thi\tthere\n", "m.tsv:2: 5 cells"),
         (
             "utt_id\tspeaker\taudio\tmeaning\n1\ts\ta.wav\t국물\n".encode("cp949"),
-            "m.tsv:2: not UTF-8; it looks like CP949",
+            "m.tsv:2: not UTF-8; probably CP949",
         ),
     ],
 )
@@ -240,7 +240,7 @@ def test_members_that_leave_the_folder(tmp_path, name):
             bundle.writestr(name, "2")
         archives.append(tmp_path / "a.zip")
     for archive in archives:
-        with pytest.raises(UserError, match="leaves the folder; nothing was unpacked"):
+        with pytest.raises(UserError, match="has a path outside the folder; nothing was unpacked"):
             download.unpack(archive, tmp_path / "out" / "corpus")
         assert not list((tmp_path / "out").iterdir())
     assert not (tmp_path / "evil").exists()
@@ -283,7 +283,7 @@ def test_damaged_archives(tmp_path):
 
 
 def test_an_archive_of_archives_is_prepared(capsys, tmp_path):
-    """L2-ARCTIC comes as a zip of a zip a speaker; a second call must not unpack again."""
+    """L2-ARCTIC is a zip of one zip per speaker; a second call must not unpack again."""
     root = l2arctic(tmp_path / "corpus")
     archive = tmp_path / "l2arctic.zip"
     with zipfile.ZipFile(archive, "w") as outer:
@@ -308,12 +308,12 @@ def test_an_archive_of_archives_is_prepared(capsys, tmp_path):
     assert code == 1 and "wrong content" in message
     tar_of(tmp_path / "other.tar.gz", ("x", b"1"))
     code, message = run(capsys, *argv[:2], tmp_path / "other.tar.gz", *argv[3:])
-    assert code == 1 and "not from this archive" in message
+    assert code == 1 and "was not unpacked from this archive" in message
 
 
 def test_l2arctic_cannot_be_downloaded(capsys, tmp_path):
     code, message = run(capsys, "l2arctic", "--download", "true", "--data_dir", tmp_path)
-    assert code == 1 and "request form" in message and "--archive" in message
+    assert code == 1 and "request the corpus" in message and "--archive" in message
 
 
 # -- downloads
@@ -329,10 +329,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         start = 0
-        given = self.headers.get("Range")
-        type(self).requests.append(given or "all")
-        if given and self.headers.get("If-Range") == self.tag:
-            start = int(given.removeprefix("bytes=").removesuffix("-"))
+        byte_range = self.headers.get("Range")
+        type(self).requests.append(byte_range or "all")
+        if byte_range and self.headers.get("If-Range") == self.tag:
+            start = int(byte_range.removeprefix("bytes=").removesuffix("-"))
         body = self.content[start:]
         self.send_response(206 if start else 200)
         if start:
@@ -364,12 +364,12 @@ def test_a_download_that_breaks_is_resumed(tmp_path, server):
     assert Handler.requests == ["all", "bytes=1000000-", "bytes=1500000-"]
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.tar.gz"]
     download.fetch(server, target)
-    assert len(Handler.requests) == 3  # what is there is not fetched again
+    assert len(Handler.requests) == 3  # an existing file is not downloaded again
 
 
 def test_a_download_is_resumed_by_a_later_run_but_not_across_versions(tmp_path, server):
     Handler.breaks = [1000] * download.ATTEMPTS
-    with pytest.raises(UserError, match=r"not fetched \(4000 bytes so far\).*ended at"):
+    with pytest.raises(UserError, match=r"download failed after 4000 bytes.*ended at"):
         download.fetch(server, tmp_path / "corpus.tar.gz")
     assert not (tmp_path / "corpus.tar.gz").exists()
     Handler.content, Handler.tag = Handler.content[::-1], '"two"'
@@ -379,16 +379,16 @@ def test_a_download_is_resumed_by_a_later_run_but_not_across_versions(tmp_path, 
 
 
 def test_servers_that_are_not_there(tmp_path, server):
-    with pytest.raises(UserError, match="not fetched"):
+    with pytest.raises(UserError, match="download failed"):
         download.fetch("http://127.0.0.1:9/none", tmp_path / "a")
     with pytest.raises(UserError, match="not an http"):
         download.fetch("ftp://host/file", tmp_path / "a")
-    with pytest.raises(UserError, match="not fetched.*No such file"):
+    with pytest.raises(UserError, match="download failed.*No such file"):
         download.fetch(f"file://{tmp_path}/none", tmp_path / "a")
     assert not (tmp_path / "a").exists()
 
 
-def test_nothing_unverified_is_used_unless_accepted(capsys, tmp_path, server, monkeypatch):
+def test_unverified_download_is_used_only_if_accepted(capsys, tmp_path, server, monkeypatch):
     """The whole way of a download: refused without a sum, then by sum, wrong sum, or acceptance."""
     root = speechocean762(tmp_path / "speechocean762")
     with tarfile.open(tmp_path / "c.tar.gz", "w:gz") as bundle:
@@ -404,9 +404,9 @@ def test_nothing_unverified_is_used_unless_accepted(capsys, tmp_path, server, mo
     code, message = run(capsys, *argv, "--sha256", "a" * 64)
     assert code == 1 and "wrong content" in message
     code, message = run(capsys, *argv, "--sha256", "abc")
-    assert code == 1 and "no SHA-256" in message
+    assert code == 1 and "not a SHA-256" in message
     code, message = run(capsys, *argv, "--sha256", sha256.upper())
     assert code == 0
     assert Handler.requests == ["all"]  # fetched once for all four
     code, message = run(capsys, *argv, "--accept_unverified", "true")
-    assert code == 0 and f"taken without verification: {len(Handler.content)} bytes" in message
+    assert code == 0 and f"used without verification: {len(Handler.content)} bytes" in message

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "corpora"))
 from published import (  # noqa: E402
     detail,
     long_textgrid,
+    prepare_corpus,
     short_textgrid,
     word,
     write_l2arctic,
@@ -27,7 +28,7 @@ from published import (  # noqa: E402
 )
 
 from espnet_ext.corpora import download, l2arctic, speechocean762  # noqa: E402
-from espnet_ext.corpora.expert_scores import insertions, scores_of  # noqa: E402
+from espnet_ext.corpora.expert_scores import insertions, utterance_scores  # noqa: E402
 from espnet_ext.corpora.l2arctic import parse_label  # noqa: E402
 from espnet_ext.corpora.preparation import Report  # noqa: E402
 from espnet_ext.corpora.textgrid import read_textgrid  # noqa: E402
@@ -155,7 +156,7 @@ def test_scores_give_transcripts_or_reasons(entry, experts, text):
         assert (output in texts) != (output in missing), output
     for output in texts.keys() & set(OUTPUTS):
         assert all(is_phone(phone) for phone in texts[output].split())
-    assert isinstance(scores_of(entry, experts), str)
+    assert isinstance(utterance_scores(entry, experts), str)
 
 
 @settings(max_examples=200, deadline=None)
@@ -189,7 +190,9 @@ def test_no_utterance_of_l2arctic_is_lost(data):
         names = {f"{path.parts[-3]}-{path.stem}" for path in root.glob("*/*/*")}
         report = Report("l2arctic")
         try:
-            sets = l2arctic.prepare(root, unannotated="all", split="speakers", report=report)
+            sets = prepare_corpus(
+                l2arctic, root, unannotated="all", split="speakers", report=report
+            )
         except UserError as error:
             assert error.remedy
             return
@@ -237,7 +240,7 @@ def test_no_utterance_of_speechocean762_is_lost(data):
             for one, _ in two
         }
         report = Report("speechocean762")
-        sets = speechocean762.prepare(root, report=report)
+        sets = prepare_corpus(speechocean762, root, report=report)
         account_is_whole(names, sets, report)
         for name, part in sets.items():
             write_directory(root / "data" / name, part)
@@ -295,16 +298,16 @@ def test_sizes_are_capped(tmp_path, monkeypatch):
     path = tmp_path / "a.TextGrid"
     with open(path, "wb") as handle:
         os.truncate(handle.fileno(), 65 * 1024 * 1024)
-    with pytest.raises(UserError, match="too many for a TextGrid"):
+    with pytest.raises(UserError, match="is too large"):
         read_textgrid(path)
     write_sound(tmp_path / "a.wav")
     words = [word("RED", "R EH1 D")]
     parts = {"train": {"0001": [("00011", words)]}, "test": {"0002": [("00021", words)]}}
     root = write_speechocean762(tmp_path / "s", parts)
     monkeypatch.setattr(speechocean762, "MAX_JSON", 10)
-    with pytest.raises(UserError, match="too many for scores"):
-        speechocean762.prepare(root)
+    with pytest.raises(UserError, match="is too large for scores"):
+        prepare_corpus(speechocean762, root)
     monkeypatch.undo()
     (root / "resource/scores.json").write_text("[" * 200_000)
     with pytest.raises(UserError, match=r"scores\.json"):
-        speechocean762.prepare(root)
+        prepare_corpus(speechocean762, root)

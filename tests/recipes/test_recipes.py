@@ -1,4 +1,4 @@
-"""The recipes of real corpora and the template: their stage 1, their options, their README."""
+"""Tests of the recipes of corpora and of the template: stage 1, options, README."""
 
 import os
 import re
@@ -49,7 +49,7 @@ CORPORA = {name: os.environ.get(name.upper(), "") for name in RECIPES if name !=
 
 @pytest.fixture
 def tree(tmp_path):
-    """A copy of what stage 1 of a recipe needs, so that nothing is written into the repository."""
+    """A copy of all that stage 1 of a recipe needs, so that the repository is not written to."""
     shutil.copytree(ROOT / "local", tmp_path / "tree/local")
     shutil.copytree(ROOT / "conf", tmp_path / "tree/conf")
     shutil.copy(ROOT / "run.sh", tmp_path / "tree/run.sh")
@@ -60,7 +60,7 @@ def tree(tmp_path):
 
 
 def shell(script, cwd, *arguments):
-    """Run a shell script with this interpreter as `python`, as run.sh does, and its espnet-ext."""
+    """Run a shell script with this interpreter as `python`, as run.sh does, and `espnet-ext`."""
     programs = Path(cwd) / ".programs"
     programs.mkdir(exist_ok=True)
     program = programs / "espnet-ext"
@@ -85,7 +85,7 @@ def data(tree, recipe, *arguments):
 def is_valid(folder, sets=("train", "valid", "test")):
     for name in sets:
         findings = validate_directory(folder / name)
-        assert not [one for one in findings if one.severity == "error"], findings
+        assert not [finding for finding in findings if finding.severity == "error"], findings
 
 
 def test_l2arctic_stage_1(tree, tmp_path):
@@ -165,8 +165,8 @@ def test_ksponspeech_stage_1(tree, tmp_path):
     assert done.returncode == 0, done.stderr
     folder = tree / "egs2/ksponspeech/dual1/data/ko"
     is_valid(folder, sets)
-    (one,) = read_directory(folder / "train")
-    assert one.texts == {"surface": "세 개 아 네", "meaning": "3개 네"}
+    (utterance,) = read_directory(folder / "train")
+    assert utterance.texts == {"surface": "세 개 아 네", "meaning": "3개 네"}
 
 
 def test_commonvoice_stage_1(tree, tmp_path):
@@ -187,35 +187,39 @@ def test_commonvoice_stage_1(tree, tmp_path):
 
 
 def test_epadb_stage_1(tree, tmp_path):
-    spoken = {"1": ("Our toy", ["AW", "ER", "Th", "OY"])}
-    parts = {"train": {"spkr1": spoken, "spkr2": spoken}, "test": {"spkr3": spoken}}
+    sentences = {"1": ("Our toy", ["AW", "ER", "Th", "OY"])}
+    parts = {"train": {"spkr1": sentences, "spkr2": sentences}, "test": {"spkr3": sentences}}
     root = write_epadb(tmp_path / "epadb", parts)
     done = data(tree, "epadb", "--epadb", root, "--allophones", "keep", "--nj", "2")
     assert done.returncode == 0, done.stderr
     is_valid(tree / "egs2/epadb/dual1/data/en")
-    (one,) = read_directory(tree / "egs2/epadb/dual1/data/en/test")
-    assert one.texts["surface"] == "AW ER Th OY"
+    (utterance,) = read_directory(tree / "egs2/epadb/dual1/data/en/test")
+    assert utterance.texts["surface"] == "AW ER Th OY"
 
 
 def test_speakandimprove_stage_1(tree, tmp_path):
-    one = {"seconds": 2.0, "phrases": [(0.0, 2.0, "so (%hesitation%) i go", "so i go", "i went")]}
-    sets = {"train": {f"SI-{n:05}-P10005": one for n in range(4)}, "dev": {"SI-00009-P10005": one}}
+    recording = {
+        "seconds": 2.0,
+        "phrases": [(0.0, 2.0, "so (%hesitation%) i go", "so i go", "i went")],
+    }
+    train = {f"SI-{n:05}-P10005": recording for n in range(4)}
+    sets = {"train": train, "dev": {"SI-00009-P10005": recording}}
     root = write_speakandimprove(tmp_path / "si", sets)
-    for word_of, surface in (("none", "so i go"), ("er", "so er i go")):
+    for hesitation, surface in (("none", "so i go"), ("er", "so er i go")):
         done = data(
             tree,
             "speakandimprove",
             "--speakandimprove",
             root,
             "--hesitation",
-            word_of,
+            hesitation,
             "--quick",
             "true",
         )
         assert done.returncode == 0, done.stderr
         is_valid(tree / "egs2/speakandimprove/dual1/data/en")
-        (found,) = read_directory(tree / "egs2/speakandimprove/dual1/data/en/test")
-        assert found.texts == {"surface": surface, "fluent": "so i go", "meaning": "i went"}
+        (utterance,) = read_directory(tree / "egs2/speakandimprove/dual1/data/en/test")
+        assert utterance.texts == {"surface": surface, "fluent": "so i go", "meaning": "i went"}
 
 
 @pytest.mark.parametrize(
@@ -252,14 +256,14 @@ def test_speakandimprove_stage_1(tree, tmp_path):
         ("TEMPLATE", ["--manifest", "no.tsv"], 1, "no.tsv: no such manifest"),
     ],
 )
-def test_mistakes_at_stage_1(tree, recipe, arguments, code, message):
+def test_wrong_usage_of_stage_1(tree, recipe, arguments, code, message):
     done = data(tree, recipe, *arguments)
     assert done.returncode == code
     assert message in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_run_sh_lists_the_options_of_the_recipe(tree, recipe):
+def test_help_of_run_sh_lists_the_options_of_the_recipe(tree, recipe):
     settings = (tree / "egs2" / recipe / "dual1/conf/recipe.conf").read_text()
     names = re.findall(r"^([a-z0-9_]+)=", settings, flags=re.MULTILINE)
     done = shell('bash run.sh "$@"', tree / "egs2" / recipe / "dual1", "--help")
@@ -267,7 +271,7 @@ def test_run_sh_lists_the_options_of_the_recipe(tree, recipe):
     assert set(names) <= set(re.findall(r"--([a-z0-9_]+)", done.stdout))
     script = (tree / "egs2" / recipe / "dual1/local/data.sh").read_text()
     root_options = set(re.findall(r"^option (\w+)", (ROOT / "run.sh").read_text(), re.MULTILINE))
-    for name in names:  # a setting that nobody reads would be a trap
+    for name in names:  # each setting must be used
         if name == "corpus_paths":  # read by run.sh
             continue
         is_quick = name.startswith("quick_") and name.removeprefix("quick_") in root_options
@@ -275,8 +279,8 @@ def test_run_sh_lists_the_options_of_the_recipe(tree, recipe):
         assert name in root_options or is_quick or per_language or f"${name}" in script, name
 
 
-def test_the_readme_of_the_template_is_followed_to_the_letter(tree):
-    """All its commands run as they stand, but for those of the whole experiment."""
+def test_commands_in_the_readme_of_the_template_run(tree):
+    """Run all its commands except those of the whole experiment."""
     readme = (tree / "egs2/TEMPLATE/dual1/README.md").read_text()
     blocks = re.findall(r"^```sh\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
     script = "set -e\n" + "".join(block for block in blocks if "./run.sh" not in block)
@@ -296,7 +300,7 @@ def test_the_readme_of_the_template_is_followed_to_the_letter(tree):
     assert set(documented) >= {*plain.REQUIRED, *plain.OUTPUTS, *plain.LABELS, "set"}
 
 
-def test_the_template_tells_a_manifests_faults(tree, tmp_path):
+def test_template_reports_errors_of_the_manifest(tree, tmp_path):
     write_sound(tmp_path / "a.wav")
     (tmp_path / "m.tsv").write_text("utt_id\tspeaker\taudio\tmeaning\nu1\ts1\tb.wav\thi\n")
     done = data(tree, "TEMPLATE", "--manifest", tmp_path / "m.tsv")
@@ -304,7 +308,7 @@ def test_the_template_tells_a_manifests_faults(tree, tmp_path):
 
 
 @pytest.mark.parametrize("recipe", CORPORA)
-def test_stage_1_on_the_corpus_itself(tree, recipe):
+def test_stage_1_of_the_published_corpus(tree, recipe):
     path = CORPORA[recipe]
     if not path:
         pytest.skip(f"{recipe.upper()} does not name the corpus")

@@ -1,9 +1,9 @@
-"""English of the embedded corpus: what learners make of its sentences, phone by phone.
+"""English of the embedded corpus: rules for the pronunciation errors of learners, by phone.
 
 The rules are substitutions, deletions and insertions that the literature reports for a first
-language (Swan & Smith, Learner English, 2001; Flege 1995 on vowels; the annotation of L2-ARCTIC,
-Zhao et al. 2018, has them too). Each rule's rate is that of a weak learner; a speaker's
-proficiency scales all of them.
+language (Swan & Smith, Learner English, 2001; Flege 1995 for vowels); they also occur in the
+annotation of L2-ARCTIC (Zhao et al., 2018). The rates are those of a weak learner. The level of a
+speaker scales all rates.
 """
 
 import functools
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from espnet_ext.text import english_lexicon, phones
 
-VOICE = "en-us"  # of espeak-ng
+VOICE = "en-us"  # name in espeak-ng
 L1S = ("ko", "zh", "es", "ja", "vi", "ar")
 
 
 def canonical(sentence: str) -> str:
-    """The phones that a sentence should have.
+    """Return the canonical phones of a sentence.
 
     >>> canonical("very good")
     'V EH R IY G UH D'
@@ -27,22 +27,22 @@ def canonical(sentence: str) -> str:
 
 
 def espeak_input(surface: str) -> str:
-    """What espeak-ng is given to say a surface text: phonemes, so that errors are really heard."""
+    """Return the input of espeak-ng for a surface: phonemes, so that the errors are audible."""
     return phones.to_espeak(surface)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One error: phones that change where they stand in a certain place."""
+    """A pronunciation error: phones that change in a certain position."""
 
     name: str
     rates: Mapping[str, float]  # first language → probability, for a weak learner
-    change: Mapping[str, str]  # phone → phones instead ("" deletes); may repeat the phone and add
-    place: str = "any"  # a key of PLACES
+    change: Mapping[str, str]  # phone → phones that replace it; "" deletes it
+    position: str = "any"  # a key of POSITIONS
 
 
-# A syllable's parts, told from the neighbours (None at the ends): a coda has no vowel after it.
-PLACES = {
+# Predicates over the neighbouring phones (None at the ends). A coda is not followed by a vowel.
+POSITIONS = {
     "any": lambda before, after: True,
     "onset": lambda before, after: after in phones.VOWELS,
     "coda": lambda before, after: after not in phones.VOWELS,
@@ -142,7 +142,7 @@ RULES = (
 
 @functools.cache
 def _rules_of(l1: str) -> dict[str, tuple[Rule, ...]]:
-    """Phone → the rules that may change it in the mouth of a speaker of `l1`."""
+    """Return phone → the rules that may change it for speakers of `l1`."""
     return {
         phone: tuple(rule for rule in RULES if phone in rule.change and l1 in rule.rates)
         for phone in phones.PHONES
@@ -150,24 +150,30 @@ def _rules_of(l1: str) -> dict[str, tuple[Rule, ...]]:
 
 
 def corrupt(canonical_text: str, l1: str, rate: float, rng: random.Random) -> str:
-    """The surface of a learner: every phone meets its rules in order, the first that fires wins.
+    """Return the surface of a learner: to each phone, the first rule that fires is applied.
 
-    `rate` scales the rules' rates: 0 is a speaker without errors, 1 a weak learner. The same
-    state of `rng` gives the same surface.
+    Args:
+        canonical_text: Canonical phones.
+        l1: First language.
+        rate: Factor on the rates of the rules: 0 for no errors, 1 for a weak learner.
+        rng: The same state gives the same surface.
 
     >>> corrupt("F IH SH", "ko", 0.0, random.Random(1))
     'F IH SH'
     >>> corrupt("F IH SH", "ko", 9.0, random.Random(1))
     'P IY SH IH'
     """
-    given = canonical_text.split()
+    canonical_phones = canonical_text.split()
+    before = [None, *canonical_phones[:-1]]
+    after = [*canonical_phones[1:], None]
     rules = _rules_of(l1)
-    said: list[str] = []
-    for phone, before, after in zip(given, [None, *given[:-1]], [*given[1:], None], strict=True):
+    surface: list[str] = []
+    for phone, *neighbours in zip(canonical_phones, before, after, strict=True):
         for rule in rules[phone]:
-            if PLACES[rule.place](before, after) and rng.random() < rule.rates[l1] * rate:
-                said += rule.change[phone].split()
+            in_position = POSITIONS[rule.position](*neighbours)
+            if in_position and rng.random() < rule.rates[l1] * rate:
+                surface += rule.change[phone].split()
                 break
         else:
-            said.append(phone)
-    return " ".join(said)
+            surface.append(phone)
+    return " ".join(surface)

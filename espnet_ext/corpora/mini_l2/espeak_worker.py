@@ -1,10 +1,10 @@
-"""A process that speaks: a speaker's job as a line of JSON on standard input, ids of files out.
+"""The process that synthesises speech: reads one JSON line per speaker, prints ids of utterances.
 
     python -m espnet_ext.corpora.mini_l2.espeak_worker < jobs.jsonl
 
-espeak-ng (GPL-3.0) is loaded here and nowhere else. It keeps state from one call to the next, so
-every speaker is a fork that initialises it, and every utterance a fork of that: its audio then
-depends on its own parameters alone, whatever was spoken before it or is missing after a crash.
+Only this process loads espeak-ng (GPL-3.0). espeak-ng keeps state between calls. So each speaker is
+a fork that initialises it, and each utterance a fork of that one: the audio of an utterance depends
+on its own parameters only, not on the utterances before it.
 """
 
 import ctypes
@@ -21,21 +21,19 @@ import numpy as np
 from espnet_ext.data.audio import resample, write_audio
 
 RATE = 16000  # Hz, of the files
-END_OF_JOB = "."  # a line of its own on standard output; no utterance has this id
-_SYNCHRONOUS = (
-    2  # espeak-ng gives its samples to a callback, without a thread that a fork would lose
-)
+END_OF_JOB = "."  # line on standard output; no utterance has this id
+_SYNCHRONOUS = 2  # samples are passed to a callback without a thread, which a fork would lose
 _RATE, _PITCH, _RANGE, _WORD_GAP = 1, 3, 4, 7  # espeak_PARAMETER
-_FLAGS = 0x1 | 0x100  # espeakCHARS_UTF8 | espeakPHONEMES, which takes [[…]] as phonemes
+_FLAGS = 0x1 | 0x100  # espeakCHARS_UTF8 | espeakPHONEMES ([[…]] are phonemes)
 _CALLBACK = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
 )
-PEAK = 0.4  # of the loudest sample, before the level of the utterance
-EDGE = 0.06  # seconds of silence that stay at either end
+PEAK = 0.4  # magnitude of the loudest sample, before the random level
+EDGE = 0.06  # seconds of silence kept at the start and the end
 
 
 class Espeak:
-    """One voice of espeak-ng."""
+    """A voice of espeak-ng."""
 
     def __init__(self, voice: str, words_per_minute: int, pitch: int, pitch_range: int):
         import espeakng_loader
@@ -44,9 +42,9 @@ class Espeak:
         data_path = str(espeakng_loader.get_data_path()).encode()
         self.rate = self.library.espeak_Initialize(_SYNCHRONOUS, 0, data_path, 0)
         if self.rate <= 0:
-            raise RuntimeError(f"espeak-ng finds no data in {data_path.decode()}")
+            raise RuntimeError(f"espeak-ng does not find its data in {data_path.decode()}")
         self._chunks: list[np.ndarray] = []
-        self._callback = _CALLBACK(self._receive)  # kept: ctypes holds no reference
+        self._callback = _CALLBACK(self._receive)  # kept here, as ctypes holds no reference
         self.library.espeak_SetSynthCallback(self._callback)
         if self.library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise RuntimeError(f"espeak-ng has no voice {voice}")
@@ -60,22 +58,30 @@ class Espeak:
         return 0
 
     def speak(self, text: str) -> np.ndarray:
-        """Samples in [-1, 1], float32 (T,), at `self.rate`."""
+        """Return samples (T,), float32 in [-1, 1], at `self.rate`."""
         self._chunks.clear()
         data = text.encode() + b"\0"
         size = ctypes.c_size_t(len(data))
         if self.library.espeak_Synth(data, size, 0, 1, 0, _FLAGS, None, None) != 0:
             raise RuntimeError(f"espeak-ng cannot speak {text!r}")
         if not self._chunks:
-            raise RuntimeError(f"espeak-ng says nothing for {text!r}")
+            raise RuntimeError(f"espeak-ng returns no samples for {text!r}")
         return np.concatenate(self._chunks).astype(np.float32) / 32768
 
 
 def record(dry: np.ndarray, rng: np.random.Generator, snr_db: float, tilt: float) -> np.ndarray:
-    """Speech as a microphone in a small room takes it: float32 (T,) at 16 kHz in and out.
+    """Simulate a recording with a microphone in a small room.
 
-    Level within ±6 dB, a first-order colour, sixty milliseconds of decaying reflections and noise
-    at about the speaker's signal-to-noise ratio.
+    Adds a first-order spectral tilt, 60 ms of decaying reflections, noise, and a random level
+    within ±6 dB.
+
+    Args:
+        dry: Speech, float32 (T,), at 16 kHz.
+        rng: Random numbers.
+        snr_db: Signal-to-noise ratio; varied by ±3 dB.
+        tilt: Spectral tilt: above 0 dull, below 0 bright.
+    Returns:
+        float32 (T,) at 16 kHz, with `EDGE` of silence at both ends.
     """
     loud = np.flatnonzero(np.abs(dry) > 0.01 * np.abs(dry).max())
     edge = int(EDGE * RATE)
@@ -85,7 +91,7 @@ def record(dry: np.ndarray, rng: np.random.Generator, snr_db: float, tilt: float
     room = rng.standard_normal(tail, np.float32)
     room *= 0.03 * np.exp(np.linspace(0, -6.9, tail, dtype=np.float32))
     room[0] = 1.0
-    length = -(-(len(dry) + tail) // 2048) * 2048  # a length that an FFT likes
+    length = -(-(len(dry) + tail) // 2048) * 2048  # a multiple of 2048, for a fast FFT
     wet = np.fft.irfft(np.fft.rfft(dry, length) * np.fft.rfft(room, length), length)[: len(dry)]
     wet *= PEAK / np.abs(wet).max()
     noise = _two_taps(rng.standard_normal(len(wet), np.float32), 0.7)
@@ -96,29 +102,33 @@ def record(dry: np.ndarray, rng: np.random.Generator, snr_db: float, tilt: float
 
 
 def _two_taps(samples: np.ndarray, second: float) -> np.ndarray:
-    """The filter 1 + second·z⁻¹."""
+    """Apply the filter 1 + second·z⁻¹."""
     filtered = samples.copy()
     filtered[1:] += second * samples[:-1]
     return filtered
 
 
 def speak_to_file(espeak: Espeak, utterance: dict[str, Any], job: dict[str, Any]) -> None:
+    """Synthesise an utterance and write its file."""
     dry = resample(espeak.speak(utterance["text"]), espeak.rate, RATE)
     rng = np.random.default_rng(utterance["seed"])
     write_audio(utterance["path"], record(dry, rng, job["snr_db"], job["tilt"]), RATE)
 
 
 def speak_job(job: dict[str, Any]) -> None:
-    """All utterances of a speaker, a fork each."""
+    """Synthesise all utterances of a speaker, each in a fork."""
     espeak = Espeak(job["voice"], job["words_per_minute"], job["pitch"], job["pitch_range"])
     for utterance in job["utterances"]:
         if not in_fork(utterance["utt_id"], speak_to_file, espeak, utterance, job):
-            raise RuntimeError(f"{utterance['utt_id']} could not be spoken")
+            raise RuntimeError(f"{utterance['utt_id']} could not be synthesised")
         print(utterance["utt_id"], flush=True)
 
 
 def in_fork(name: str, function: Callable[..., None], *arguments: Any) -> bool:
-    """Call a function in a fork of this process; False and a line on standard error if it fails."""
+    """Call a function in a fork of this process and return whether it succeeded.
+
+    The error of a failure is printed on standard error with `name`.
+    """
     child = os.fork()
     if child == 0:
         try:
@@ -132,13 +142,13 @@ def in_fork(name: str, function: Callable[..., None], *arguments: Any) -> bool:
 
 
 def warm_up() -> None:
-    """Import what numpy and the audio library load lazily, once instead of in every fork."""
+    """Load what numpy and the audio library load lazily, once instead of in each fork."""
     noise = np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
     record(resample(noise, 22050, RATE), np.random.default_rng(0), 20.0, 0.0)
     with tempfile.TemporaryDirectory() as folder:
         write_audio(os.path.join(folder, "warm.flac"), noise * 0.1, RATE)
     gc.collect()
-    gc.freeze()  # a collection in a fork would touch, and so copy, every page
+    gc.freeze()  # garbage collection in a fork would copy every page
 
 
 def main() -> int:

@@ -1,14 +1,14 @@
-"""Korean of the embedded corpus: what learners make of its sentences, letter by letter.
+"""Korean of the embedded corpus: rules for the pronunciation errors of learners, by letter.
 
-A rule changes one letter (a syllable's lead, vowel or tail) of the *pronounced* form. The patterns
-are those that studies of Korean as a foreign language report for a first language: the three-way
-stop contrast, ㅓ and ㅡ without a counterpart, glides, and the tails that a language lacks
-(Mandarin, Japanese: ㄴ/ㅇ/ㅁ and stops; Vietnamese, Thai, Mandarin: ㄹ; Japanese: added vowels).
+A rule changes one letter (the lead, vowel or tail of a syllable) of the *pronounced* form. The
+patterns are those that studies of Korean as a foreign language report for a first language: the
+three-way stop contrast, ㅓ and ㅡ without a counterpart, glides, and tails that the first language
+lacks (Mandarin, Japanese: ㄴ/ㅇ/ㅁ and stops; Vietnamese, Thai, Mandarin: ㄹ; Japanese: added
+vowels).
 
-Every error is one that espeak-ng's Korean voices. It says ㅅ = ㅆ everywhere, ㄱ = ㄲ except at the
-beginning of a word, and ㄷ = ㄸ, ㅂ = ㅃ after a stop (the second of each pair is then the only one
-that Korean has). No rule crosses one of these pairs in such a place, so that a difference between
-two of these letters is never an error and always a property of the word.
+Every error must be audible in espeak-ng's Korean. espeak-ng pronounces ㅅ = ㅆ everywhere, ㄱ = ㄲ
+except at the start of a word, and ㄷ = ㄸ, ㅂ = ㅃ after a stop (where Korean has only the second
+of each pair). So no rule replaces a letter by the other of its pair in such a position.
 """
 
 import functools
@@ -18,12 +18,12 @@ from dataclasses import dataclass
 
 from espnet_ext.text import hangul, korean
 
-VOICE = "ko"  # of espeak-ng
+VOICE = "ko"  # name in espeak-ng
 L1S = ("zh", "ja", "vi", "en", "th")
 
 
 def canonical(sentence: str) -> str:
-    """The standard pronunciation that a sentence should have, in Hangul.
+    """Return the standard pronunciation of a sentence, in Hangul.
 
     >>> canonical("점심을 먹었어요")
     '점시믈 머거써요'
@@ -32,23 +32,24 @@ def canonical(sentence: str) -> str:
 
 
 def espeak_input(surface: str) -> str:
-    """What espeak-ng is given to say a surface text: the text, since it reads Hangul."""
+    """Return the input of espeak-ng for a surface: the text itself, since it reads Hangul."""
     return surface
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One error: letters that change where they stand in a certain place."""
+    """A pronunciation error: letters that change in a certain position."""
 
     name: str
     slot: str  # "lead", "vowel" or "tail"
     rates: Mapping[str, float]  # first language → probability, for a weak learner
-    change: Mapping[str, str]  # letter → letter instead; a tail also to "" or to a new syllable
-    place: str = "any"  # a key of PLACES
+    # letter → letter that replaces it; for a tail also "" (deleted) or a new syllable
+    change: Mapping[str, str]
+    position: str = "any"  # a key of POSITIONS
 
 
-# Places are told from the tail of the syllable before: "" for none, None at a word's beginning.
-PLACES = {
+# Predicates over the tail of the previous syllable: "" for none, None at the start of a word.
+POSITIONS = {
     "any": lambda before: True,
     "initial": lambda before: before is None,
     "medial": lambda before: before is not None,
@@ -138,16 +139,22 @@ RULES = (
 
 @functools.cache
 def _rules_of(l1: str, slot: str, letter: str) -> tuple[Rule, ...]:
-    """The rules that may change `letter` in a slot, in the mouth of a speaker of `l1`."""
+    """Return the rules that may change `letter` in a slot for speakers of `l1`."""
     return tuple(r for r in RULES if r.slot == slot and letter in r.change and l1 in r.rates)
 
 
 def corrupt(canonical_text: str, l1: str, rate: float, rng: random.Random) -> str:
-    """The surface of a learner: every letter meets its rules in order, the first that fires wins.
+    """Return the surface of a learner: to each letter, the first rule that fires is applied.
 
-    `rate` scales the rules' rates: 0 is a speaker without errors, 1 a weak learner. The same
-    state of `rng` gives the same surface. Lone letters stay. Raises ValueError for an `l1` that
-    is not in `L1S`.
+    Characters that are not Hangul syllables are kept.
+
+    Args:
+        canonical_text: Standard pronunciation in Hangul.
+        l1: First language.
+        rate: Factor on the rates of the rules: 0 for no errors, 1 for a weak learner.
+        rng: The same state gives the same surface.
+    Raises:
+        ValueError: `l1` is not in `L1S`.
 
     >>> corrupt("점시믈 머거써요", "ja", 0.0, random.Random(1))
     '점시믈 머거써요'
@@ -155,33 +162,33 @@ def corrupt(canonical_text: str, l1: str, rate: float, rng: random.Random) -> st
     '촌시무루 모고쏘요'
     """
     if l1 not in L1S:
-        raise ValueError(f"no errors are known for the first language {l1!r}, only for {L1S}")
+        raise ValueError(f"there are no rules for the first language {l1!r}, only for {L1S}")
     return " ".join(_corrupt_word(word, l1, rate, rng) for word in canonical_text.split(" "))
 
 
 def _corrupt_word(word: str, l1: str, rate: float, rng: random.Random) -> str:
-    said = ""
-    before: str | None = None  # the tail before, as it should have been
+    surface = ""
+    previous_tail: str | None = None  # canonical
     for char in word:
         if not hangul.is_syllable(char):
-            said, before = said + char, ""
+            surface, previous_tail = surface + char, ""
             continue
         letters = dict(zip(("lead", "vowel", "tail"), hangul.split(char), strict=True))
         changed = {
-            slot: _corrupt_letter(slot, letter, before, l1, rate, rng)
+            slot: _corrupt_letter(slot, letter, previous_tail, l1, rate, rng)
             for slot, letter in letters.items()
         }
         added = changed["tail"] if hangul.is_syllable(changed["tail"]) else ""
         tail = "" if added else changed["tail"]
-        said += hangul.join(changed["lead"], changed["vowel"], tail) + added
-        before = letters["tail"]
-    return said
+        surface += hangul.join(changed["lead"], changed["vowel"], tail) + added
+        previous_tail = letters["tail"]
+    return surface
 
 
 def _corrupt_letter(
-    slot: str, letter: str, before: str | None, l1: str, rate: float, rng: random.Random
+    slot: str, letter: str, previous_tail: str | None, l1: str, rate: float, rng: random.Random
 ) -> str:
     for rule in _rules_of(l1, slot, letter):
-        if PLACES[rule.place](before) and rng.random() < rule.rates[l1] * rate:
+        if POSITIONS[rule.position](previous_tail) and rng.random() < rule.rates[l1] * rate:
             return rule.change[letter]
     return letter

@@ -1,7 +1,7 @@
-"""What can be said: sentences written one by one, and more of them from frames.
+"""The sentences of the embedded corpus: written ones, and more of them generated from frames.
 
-A frame is a sentence with choices, `(my|his) cat is (black|white)`. Frames use the words of the
-sentences alone, so that they teach a decoder new company for known words, not new words.
+A frame is a sentence with choices, `(my|his) cat is (black|white)`. Frames use only words of the
+written sentences, so that they add new contexts of known words and no new words.
 """
 
 import functools
@@ -16,57 +16,58 @@ _CHOICE = re.compile(r"\(([^()]*)\)")
 
 @functools.cache
 def written(lang: str) -> tuple[str, ...]:
-    """The sentences of a language, words separated by one space; their order numbers them."""
-    return _lines(f"sentences_{lang}.txt")
+    """Return the written sentences of a language, with single spaces; the order numbers them."""
+    return _read_lines(f"sentences_{lang}.txt")
 
 
 @functools.cache
 def frames(lang: str) -> tuple[str, ...]:
-    """The frames of a language."""
-    return _lines(f"frames_{lang}.txt")
+    """Return the frames of a language."""
+    return _read_lines(f"frames_{lang}.txt")
 
 
 def drawn(lang: str, count: int, seed: int) -> list[str]:
-    """`count` different sentences from frames, or all that they make; none is a written one.
+    """Return `count` different sentences from frames, or all of them; none is a written one.
 
-    The word that stands in the fewest sentences so far chooses the next, at random among those
-    that have it: a word seen in few contexts is not learned as a word of its own.
+    The word that is in the fewest sentences so far determines the next sentence, which is drawn at
+    random among those with that word. A word that occurs in few contexts would not be learned as a
+    word of its own.
     """
     used = set(written(lang))
-    new = [sentence for frame in frames(lang) for sentence in expand(frame)]
-    new = [sentence for sentence in dict.fromkeys(new) if sentence not in used]
-    random.Random(seed).shuffle(new)
-    words = {sentence: set(sentence.split()) for sentence in new}
-    left: dict[str, list[str]] = {}
-    for sentence in new:
+    candidates = [sentence for frame in frames(lang) for sentence in expand(frame)]
+    candidates = [sentence for sentence in dict.fromkeys(candidates) if sentence not in used]
+    random.Random(seed).shuffle(candidates)
+    words = {sentence: set(sentence.split()) for sentence in candidates}
+    remaining: dict[str, list[str]] = {}  # word → candidates with it
+    for sentence in candidates:
         for word in words[sentence]:
-            left.setdefault(word, []).append(sentence)
-    stands = Counter(word for sentence in used for word in set(sentence.split()))
-    chosen: dict[str, None] = {}  # a set that keeps its order
-    while left and len(chosen) < count:
-        rarest = min(left, key=lambda word: (stands[word], word))
-        sentence = left[rarest].pop()
-        if not left[rarest]:
-            del left[rarest]
+            remaining.setdefault(word, []).append(sentence)
+    frequency = Counter(word for sentence in used for word in set(sentence.split()))
+    chosen: dict[str, None] = {}  # an ordered set
+    while remaining and len(chosen) < count:
+        rarest = min(remaining, key=lambda word: (frequency[word], word))
+        sentence = remaining[rarest].pop()
+        if not remaining[rarest]:
+            del remaining[rarest]
         if sentence not in chosen:
             chosen[sentence] = None
-            stands.update(words[sentence])
+            frequency.update(words[sentence])
     return list(chosen)
 
 
 def expand(frame: str) -> list[str]:
-    """The sentences of a frame, the last choice changing fastest.
+    """Return all sentences of a frame; the last choice changes fastest.
 
     >>> expand("(my|his) cat is (black|white)")[:3]
     ['my cat is black', 'my cat is white', 'his cat is black']
     """
-    # Splitting at a group gives fixed text and choices by turns.
+    # Splitting at a group gives fixed text and choices in turn.
     parts = [
         part.split("|") if index % 2 else [part] for index, part in enumerate(_CHOICE.split(frame))
     ]
-    return ["".join(chosen) for chosen in itertools.product(*parts)]
+    return ["".join(choices) for choices in itertools.product(*parts)]
 
 
-def _lines(name: str) -> tuple[str, ...]:
+def _read_lines(name: str) -> tuple[str, ...]:
     lines = Path(__file__).with_name(name).read_text(encoding="utf-8").splitlines()
     return tuple(line for line in lines if line and not line.startswith("#"))

@@ -1,4 +1,4 @@
-"""Who speaks: thirty synthetic speakers a language, disjoint across train, valid and test."""
+"""The speakers: thirty synthetic speakers per language, disjoint across train, valid and test."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,23 +6,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Speaker:
-    """A voice of espeak-ng, a way of speaking, a room with a microphone, and a learner."""
+    """A learner with a voice of espeak-ng and a recording setup."""
 
     name: str  # "<lang><number>", e.g. "en01"
     subset: str  # "train", "valid" or "test"
     variant: str  # espeak-ng's voice variant
-    pitch: int  # 0 to 99, 50 is the variant's own
-    pitch_range: int  # 0 to 99: how lively
+    pitch: int  # 0 to 99; 50 is the default of the variant
+    pitch_range: int  # 0 to 99
     words_per_minute: int
-    level: float  # how many errors: 0 none, 1 a weak learner, above that beginners
-    snr_db: float  # of the recording
-    tilt: float  # colour of the microphone: above 0 dull, below 0 bright
+    level: float  # of errors: 0 none, 1 a weak learner, above 1 a beginner
+    snr_db: float  # signal-to-noise ratio of the recording
+    tilt: float  # spectral tilt of the microphone: above 0 dull, below 0 bright
     l1: str  # first language
 
 
 # subset, variant, pitch, range, words per minute, level, SNR in dB, tilt. The valid and test voices
-# are no training voices, but none is stranger than those. Variants with a list of `breath` values
-# (f2, f3, f5) are left out: espeak-ng's filters for it start from whatever lies in memory.
+# are not in training, but no more unusual than the training voices. Variants with `breath` values
+# (f2, f3, f5) are excluded: espeak-ng does not initialise the filters for them, so their audio is
+# not reproducible.
 _PROFILES = (
     ("train", "m1", 48, 50, 165, 0.05, 30, 0.00),
     ("train", "f1", 50, 55, 150, 0.40, 24, 0.15),
@@ -58,7 +59,7 @@ _PROFILES = (
 
 
 def speakers(lang: str, l1s: Sequence[str]) -> tuple[Speaker, ...]:
-    """The speakers of a language, dealt their first languages in turn.
+    """Return the speakers of a language; the first languages are assigned in turn.
 
     >>> [speaker.name for speaker in speakers("en", ["ko"]) if speaker.subset == "valid"]
     ['en25', 'en26']

@@ -1,6 +1,6 @@
-"""The audio of the embedded corpus: made once, speaker by speaker, and only what is missing.
+"""Synthesise the audio of the embedded corpus, speaker by speaker; keep audio that exists.
 
-Beside a speaker's files lies `made.json`: utterance id → a hash of all that its audio depends on.
+Beside the files of a speaker is `made.json`: utterance id → hash of all that determines its audio.
 """
 
 import collections
@@ -24,42 +24,43 @@ from espnet_ext.corpora.mini_l2.speakers import Speaker
 from espnet_ext.errors import UserError
 from espnet_ext.progress import track
 
-VERSION = 1  # raise it when espeak_worker makes other audio of the same parameters
+VERSION = 1  # increase when espeak_worker makes other audio from the same parameters
 WORKER = "espnet_ext.corpora.mini_l2.espeak_worker"
 SUFFIX = ".flac"
-END_OF_JOB = "."  # as the worker prints it
+END_OF_JOB = "."  # line of the worker
 REMEDY = 'pip install "espnet-ext[synth]"'
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
 class Speech:
-    """One utterance to be spoken."""
+    """An utterance to synthesise."""
 
     utt_id: str
-    text: str  # what espeak-ng is given
-    seed: int  # of noise, room and level
+    text: str  # input of espeak-ng
+    seed: int  # of noise, reverberation and level
 
 
 def audio_path(audio_dir: Path, speaker: str, utt_id: str) -> Path:
-    """Where an utterance's audio lies: `<audio_dir>/<speaker>/<utterance>.flac`."""
+    """Return `<audio_dir>/<speaker>/<utterance>.flac`."""
     return audio_dir / speaker / (utt_id + SUFFIX)
 
 
 @dataclass(frozen=True)
 class Script:
-    """What a speaker says, and where its audio belongs."""
+    """The utterances of a speaker, and where their audio is written."""
 
     folder: Path  # of the language; each speaker has a folder in it
-    voice: str  # espeak-ng's language, e.g. "en-us"
+    voice: str  # language of espeak-ng, such as "en-us"
     speaker: Speaker
     speech: Sequence[Speech]
 
 
 def synthesise(scripts: Sequence[Script], nj: int = 2) -> int:
-    """Speak what is not there yet, with `nj` processes; the number of files made.
+    """Synthesise the missing audio in `nj` processes; return the number of files.
 
-    A missing espeak-ng is a `UserError` with the remedy, if anything is to be spoken.
+    Raises:
+        UserError: There is audio to synthesise, but espeak-ng is not installed.
     """
     jobs = [job for job in map(_Job, scripts) if job.missing]
     total = sum(len(job.missing) for job in jobs)
@@ -67,13 +68,13 @@ def synthesise(scripts: Sequence[Script], nj: int = 2) -> int:
         return 0
     if importlib.util.find_spec("espeakng_loader") is None:
         raise UserError("the embedded corpus needs espeak-ng, which is not installed", REMEDY)
-    for _ in track(_spoken(jobs, nj), "speaking", total):
+    for _ in track(_run_jobs(jobs, nj), "synthesising", total):
         pass
     return total
 
 
 class _Job:
-    """One speaker's utterances that are missing or were made of other parameters."""
+    """The utterances of a speaker whose audio is missing or was made from other parameters."""
 
     def __init__(self, script: Script):
         speaker = script.speaker
@@ -81,43 +82,49 @@ class _Job:
         self.manifest = self.folder / "made.json"
         self.parameters = {
             "voice": f"{script.voice}+{speaker.variant}",
-            **{name: getattr(speaker, name) for name in ("words_per_minute", "pitch")},
-            **{name: getattr(speaker, name) for name in ("pitch_range", "snr_db", "tilt")},
+            "words_per_minute": speaker.words_per_minute,
+            "pitch": speaker.pitch,
+            "pitch_range": speaker.pitch_range,
+            "snr_db": speaker.snr_db,
+            "tilt": speaker.tilt,
         }
-        made = self._made()
-        self.keys = {one.utt_id: self._key(one) for one in script.speech}
+        existing = self._existing()
+        self.keys = {speech.utt_id: self._key(speech) for speech in script.speech}
         self.missing = [
-            one for one in script.speech if made.get(one.utt_id) != self.keys[one.utt_id]
+            speech
+            for speech in script.speech
+            if existing.get(speech.utt_id) != self.keys[speech.utt_id]
         ]
 
-    def _made(self) -> dict[str, str]:
-        """What is recorded as made and really there."""
+    def _existing(self) -> dict[str, str]:
+        """Return the entries of the manifest whose file exists."""
         if not self.manifest.exists():
             return {}
-        there = set(os.listdir(self.folder))
-        made = files.read_json(self.manifest)
-        return {utt: key for utt, key in made.items() if utt + SUFFIX in there}
+        names = set(os.listdir(self.folder))
+        entries = files.read_json(self.manifest)
+        return {utt_id: key for utt_id, key in entries.items() if utt_id + SUFFIX in names}
 
     def _key(self, speech: Speech) -> str:
-        what = json.dumps([VERSION, self.parameters, asdict(speech)], sort_keys=True)
-        return hashlib.sha256(what.encode()).hexdigest()[:16]
+        content = json.dumps([VERSION, self.parameters, asdict(speech)], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
-    def run(self, worker: subprocess.Popen, done: "queue.Queue[str]") -> None:
-        """Have a worker speak it, tell each utterance's id, then record what was made."""
+    def run(self, worker: subprocess.Popen, finished: "queue.Queue[str]") -> None:
+        """Let a worker synthesise the utterances; put each id in the queue; update the manifest."""
+        assert worker.stdin is not None and worker.stdout is not None
         self.folder.mkdir(parents=True, exist_ok=True)
-        missing = {one.utt_id for one in self.missing}
-        kept = {utt: key for utt, key in self._made().items() if utt not in missing}
-        if self.manifest.exists():  # killed from here on, no stale file passes for a fresh one
+        missing = {speech.utt_id for speech in self.missing}
+        kept = {utt_id: key for utt_id, key in self._existing().items() if utt_id not in missing}
+        if self.manifest.exists():  # if interrupted, entries of replaced files must not remain
             files.write_json(self.manifest, kept)
         made: dict[str, str] = {}
         try:
             worker.stdin.write(json.dumps(self._request()) + "\n")
             worker.stdin.flush()
             while (line := worker.stdout.readline().strip()) != END_OF_JOB:
-                if line not in self.keys:  # its end, before the job's, or another program's words
+                if line not in self.keys:  # the worker ended, or another program wrote the line
                     raise BrokenPipeError
                 made[line] = self.keys[line]
-                done.put(line)
+                finished.put(line)
         except BrokenPipeError:
             raise self._failure(worker) from None
         finally:
@@ -125,20 +132,23 @@ class _Job:
 
     def _failure(self, worker: subprocess.Popen) -> UserError:
         lines = worker.stderr.read().strip().splitlines() if worker.stderr else []
-        reason = lines[0] if lines else "the process that speaks was killed"
+        reason = lines[0] if lines else "the synthesis process was killed"
         return UserError(
-            f"{self.folder}: cannot speak: {reason}",
-            f"run again; if it stays, free space on that disk or reinstall espeak-ng: {REMEDY}",
+            f"{self.folder}: synthesis failed: {reason}",
+            "run again; if it fails again, free space on that disk or reinstall espeak-ng: "
+            f"{REMEDY}",
         )
 
     def _request(self) -> dict[str, Any]:
-        path = {one.utt_id: str(self.folder / (one.utt_id + SUFFIX)) for one in self.missing}
-        rows = [{**asdict(one), "path": path[one.utt_id]} for one in self.missing]
+        rows = [
+            {**asdict(speech), "path": str(self.folder / (speech.utt_id + SUFFIX))}
+            for speech in self.missing
+        ]
         return {**self.parameters, "utterances": rows}
 
 
-def _start() -> subprocess.Popen:
-    """A worker that finds this very package; with one thread, as forks lose all others."""
+def _start_worker() -> subprocess.Popen:
+    """Start a worker that imports this package; with one thread, as it forks."""
     root = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     pipe = subprocess.PIPE
@@ -150,34 +160,34 @@ def _start() -> subprocess.Popen:
         text=True,
         encoding="utf-8",
         env={**os.environ, **_ONE_THREAD, "PYTHONPATH": path},
-        start_new_session=True,  # so that it can be ended together with its forks
+        start_new_session=True,  # so that it can be killed together with its forks
     )
 
 
-def _spoken(jobs: Sequence[_Job], nj: int) -> Iterator[str]:
-    """Ids as they are finished, from `nj` workers; the first failure stops all."""
-    done: queue.Queue[str] = queue.Queue()
+def _run_jobs(jobs: Sequence[_Job], nj: int) -> Iterator[str]:
+    """Yield utterance ids as `nj` workers finish them; the first failure stops all workers."""
+    finished: queue.Queue[str] = queue.Queue()
     waiting = collections.deque(jobs)
-    workers = [_start() for _ in range(max(1, min(nj, len(jobs))))]
+    workers = [_start_worker() for _ in range(max(1, min(nj, len(jobs))))]
 
-    def serve(worker: subprocess.Popen) -> None:
+    def run_jobs(worker: subprocess.Popen) -> None:
         while True:
             try:
                 job = waiting.popleft()
             except IndexError:
                 return
-            job.run(worker, done)
+            job.run(worker, finished)
 
     with ThreadPoolExecutor(len(workers)) as pool:
-        futures = [pool.submit(serve, worker) for worker in workers]
+        futures = [pool.submit(run_jobs, worker) for worker in workers]
         failed: list[Future] = []
         try:
-            while not all(future.done() for future in futures) or not done.empty():
+            while not all(future.done() for future in futures) or not finished.empty():
                 failed = [future for future in futures if future.done() and future.exception()]
                 if failed:
                     break
                 try:
-                    yield done.get(timeout=0.1)
+                    yield finished.get(timeout=0.1)
                 except queue.Empty:
                     continue
         finally:
@@ -187,5 +197,5 @@ def _spoken(jobs: Sequence[_Job], nj: int) -> Iterator[str]:
                     os.killpg(worker.pid, signal.SIGKILL)
     for worker in workers:
         worker.communicate()
-    for future in (*failed, *futures):  # first what failed by itself, not by the killing
+    for future in (*failed, *futures):  # the original failure before those caused by the killing
         future.result()

@@ -1,4 +1,4 @@
-"""new-corpus: a recipe that runs as it is; names that are none."""
+"""Tests of new-corpus: the recipe runs unchanged; wrong names are refused."""
 
 import os
 import re
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from espnet_ext.bin import cli, new_corpus
-from espnet_ext.corpora import skeleton
+from espnet_ext.corpora import new_recipe
 from espnet_ext.data.audio import load_audio
 from espnet_ext.data.directory import read_directory
 from espnet_ext.data.validate import validate_directory
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def tree(tmp_path):
-    """A repository with what a recipe's stages need, but the package (on the path)."""
+    """A repository with all that the stages of a recipe need, except the package."""
     for name in ("local", "conf", "egs2/TEMPLATE"):
         shutil.copytree(ROOT / name, tmp_path / "tree" / name)
     shutil.copy(ROOT / "run.sh", tmp_path / "tree/run.sh")
@@ -44,25 +44,26 @@ def shell(tree, *words):
 
 
 @pytest.mark.parametrize("lang", ["en", "ko", "de"])
-def test_stage_1_runs_as_it_is(tree, lang):
-    recipe = skeleton.create("my_corpus", tree, lang=lang, title="A corpus of mine")
+def test_stage_1_of_a_new_recipe(tree, lang):
+    recipe = new_recipe.create("my_corpus", tree, lang=lang, title="A corpus of mine")
     assert recipe == tree / "egs2/my_corpus/dual1"
     done = shell(recipe, "local/data.sh")
     assert done.returncode == 0, done.stderr
     for name in ("train", "valid", "test"):
         folder = recipe / "data" / lang / name
-        assert not [one for one in validate_directory(folder) if one.severity == "error"]
+        findings = validate_directory(folder)
+        assert not [finding for finding in findings if finding.severity == "error"]
         assert len(read_directory(folder)) == 2
-        for one in read_directory(folder):
-            assert one.texts.keys() == {"surface", "meaning"}
-            samples, rate = load_audio(one.audio)
+        for utterance in read_directory(folder):
+            assert utterance.texts.keys() == {"surface", "meaning"}
+            samples, rate = load_audio(utterance.audio)
             assert rate == 16000 and len(samples) == 16000 and 0.05 < np.abs(samples).max() < 1
     settings = (recipe / "conf/recipe.conf").read_text()
     assert 'title="A corpus of mine"' in settings and f'langs="{lang}"' in settings
 
 
-def test_stages_to_the_token_lists_run_as_they_are(tree):
-    skeleton.create("toy", tree)
+def test_stages_1_to_5_of_a_new_recipe(tree):
+    new_recipe.create("toy", tree)
     done = shell(
         tree,
         "run.sh",
@@ -80,26 +81,26 @@ def test_stages_to_the_token_lists_run_as_they_are(tree):
     assert {"W", "IY", "S", "M"} <= set(tokens.split())
 
 
-def test_the_command_says_where_it_is_and_how_to_go_on(tree, capsys, monkeypatch):
+def test_command_prints_the_path_and_the_next_step(tree, capsys, monkeypatch):
     (tree / "below").mkdir()
-    monkeypatch.chdir(tree / "below")  # anywhere in a repository
+    monkeypatch.chdir(tree / "below")  # any folder of a repository
     assert cli.run(new_corpus.main, ["mine"]) == 0
-    told = capsys.readouterr().out
-    assert str(tree / "egs2/mine/dual1") in told
-    assert "./run.sh --recipe egs2/mine/dual1 --quick true" in told
+    message = capsys.readouterr().out
+    assert str(tree / "egs2/mine/dual1") in message
+    assert "./run.sh --recipe egs2/mine/dual1 --quick true" in message
     assert os.access(tree / "egs2/mine/dual1/run.sh", os.X_OK)
     readme = (tree / "egs2/mine/dual1/README.md").read_text()
     for target in re.findall(r"\]\(([^)]+)\)", readme):
         assert (tree / "egs2/mine/dual1" / target).exists()
 
 
-def test_another_language_is_told_what_is_not_there(tree, capsys):
+def test_other_language_gets_a_note_on_missing_support(tree, capsys):
     assert cli.run(new_corpus.main, ["french", "--lang", "fr", "--root", str(tree)]) == 0
-    told = capsys.readouterr().out
-    assert told.startswith("fr: there are no rules of pronunciation") and "canonical" in told
+    message = capsys.readouterr().out
+    assert message.startswith("fr: there are no pronunciation rules") and "canonical" in message
     for lang in ("en", "ko"):
         assert cli.run(new_corpus.main, [f"in_{lang}", "--lang", lang, "--root", str(tree)]) == 0
-        assert "no rules" not in capsys.readouterr().out
+        assert "no pronunciation rules" not in capsys.readouterr().out
     recipe = tree / "egs2/french/dual1"
     table = (recipe / "corpus.tsv").read_text().replace("surface", "surface\tcanonical", 1)
     (recipe / "corpus.tsv").write_text(re.sub(r"\t(mama|nana)\t", r"\t\1\t\1\t", table))
@@ -146,28 +147,28 @@ def test_another_language_is_told_what_is_not_there(tree, capsys):
         "con/../../x",
     ],
 )
-def test_names_that_are_none(tree, capsys, name):
+def test_invalid_names_are_refused(tree, capsys, name):
     before = sorted(path for path in tree.rglob("*"))
     code = 2 if name.startswith("-") else 1
     try:
-        found = cli.run(new_corpus.main, [name, "--root", str(tree)])
+        exit_code = cli.run(new_corpus.main, [name, "--root", str(tree)])
     except SystemExit as usage:
-        found = usage.code
-    assert found == code
+        exit_code = usage.code
+    assert exit_code == code
     assert "Traceback" not in (message := capsys.readouterr().err)
     assert code == 2 or "remedy" in message
     assert sorted(path for path in tree.rglob("*")) == before
 
 
-def test_an_existing_recipe_is_left_alone(tree):
-    skeleton.create("mine", tree)
+def test_existing_recipe_is_not_overwritten(tree):
+    new_recipe.create("mine", tree)
     table = tree / "egs2/mine/dual1/corpus.tsv"
     table.write_text("mine")
-    with pytest.raises(UserError, match="is there already"):
-        skeleton.create("mine", tree)
+    with pytest.raises(UserError, match="exists already"):
+        new_recipe.create("mine", tree)
     (tree / "egs2/dangling").symlink_to(tree / "nowhere")
-    with pytest.raises(UserError, match="is there already"):
-        skeleton.create("dangling", tree)
+    with pytest.raises(UserError, match="exists already"):
+        new_recipe.create("dangling", tree)
     assert table.read_text() == "mine"
 
 
@@ -180,15 +181,15 @@ def test_an_existing_recipe_is_left_alone(tree):
         ({"root": "/nowhere"}, "has no egs2/TEMPLATE"),
     ],
 )
-def test_other_options_that_are_none(tree, options, message):
+def test_invalid_options_are_refused(tree, options, message):
     with pytest.raises(UserError, match=message):
-        skeleton.create("mine", **{"root": tree, **options})
+        new_recipe.create("mine", **{"root": tree, **options})
     assert not (tree / "egs2/mine").exists()
 
 
-def test_a_template_without_a_setting_writes_nothing(tree):
+def test_template_without_a_setting_raises_user_error(tree):
     path = tree / "egs2/TEMPLATE/dual1/conf/recipe.conf"
     path.write_text(path.read_text().replace("manifest=\n", ""))
     with pytest.raises(UserError, match="has no setting manifest"):
-        skeleton.create("mine", tree)
-    assert [one.name for one in (tree / "egs2").iterdir()] == ["TEMPLATE"]
+        new_recipe.create("mine", tree)
+    assert [path.name for path in (tree / "egs2").iterdir()] == ["TEMPLATE"]

@@ -1,0 +1,493 @@
+"""Corpora that do not fit into memory: labels and audio are joined in a temporary SQLite database.
+
+Labels and audio files come in any order. SQLite sorts and joins them on disk, and the data
+directories and the report are written from it, sorted by id.
+"""
+
+import json
+import os
+import sqlite3
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import batched
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from espnet_ext.corpora.corpus_files import CorpusFile, fits_scp, parallel_map
+from espnet_ext.corpora.database_report import DatabaseReport, json_member
+from espnet_ext.corpora.preparation import (
+    QUICK_SIZES,
+    REPORT_FILE,
+    Report,
+    list_faults,
+    overlap_note,
+)
+from espnet_ext.data.directory import remove_stale
+from espnet_ext.data.record import Utterance
+from espnet_ext.data.streaming import DirectoryWriter
+from espnet_ext.errors import UserError
+from espnet_ext.progress import say, track
+
+_SCHEMA = """
+CREATE TABLE label(utt TEXT, key TEXT, speaker TEXT, part TEXT, lang TEXT, file TEXT,
+                   meaning TEXT, record TEXT);
+CREATE TABLE audio(id INTEGER PRIMARY KEY, key TEXT, source TEXT, seconds REAL, fault TEXT);
+CREATE TABLE unsupported_audio(key TEXT, name TEXT, suffix TEXT);
+CREATE TABLE left_out(name TEXT, key TEXT, reason TEXT);
+"""
+_JOIN = """
+CREATE INDEX label_utt ON label(utt, file);
+CREATE INDEX label_key ON label(key);
+CREATE INDEX audio_key ON audio(key, source);
+CREATE INDEX unsupported_key ON unsupported_audio(key, suffix);
+CREATE TABLE utterance(utt TEXT PRIMARY KEY, label INTEGER, audio INTEGER) WITHOUT ROWID;
+INSERT OR IGNORE INTO utterance
+    SELECT utt, rowid, (SELECT id FROM audio WHERE audio.key = label.key ORDER BY source LIMIT 1)
+    FROM label ORDER BY utt, file;
+INSERT INTO left_out SELECT label.utt, key, COALESCE(
+        (SELECT 'its audio is in an unsupported format, ' || suffix || ': convert it'
+         FROM unsupported_audio WHERE unsupported_audio.key = label.key LIMIT 1), 'no audio')
+    FROM utterance JOIN label ON label.rowid = label WHERE audio IS NULL;
+DELETE FROM utterance WHERE audio IS NULL;
+CREATE INDEX utterance_audio ON utterance(audio);
+CREATE INDEX left_out_key ON left_out(key);
+"""
+_UTTERANCES = """
+    FROM utterance CROSS JOIN label ON label.rowid = utterance.label
+    CROSS JOIN audio ON audio.id = utterance.audio
+"""
+_LABELLED = "json_extract(record, '$[2]') != '{}'"
+_DISK_ERRORS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+_BATCH = 200  # audio files per item of work of a process
+
+
+class ParsedLabel(NamedTuple):
+    """An utterance, as its label describes it."""
+
+    key: str  # file name of its audio, without suffix; joins label and audio
+    utt_id: str  # equals the speaker, or begins with the speaker and "-"
+    speaker: str  # letters, digits and "_"
+    part: str  # of the published corpus
+    file: str  # name of the label; if two labels have one id, the first by this name is used
+    lang: str
+    l1: str
+    domain: str
+    texts: Mapping[str, str]  # transcripts by output
+    missing: Mapping[str, str] = {}  # noqa: RUF012 output → why it has no transcript
+    tables: Mapping[str, str] = {}  # noqa: RUF012 name of a further table → value
+    counts: tuple[str, ...] = ()  # irregularities, counted in the report
+
+
+class BadLabel(NamedTuple):
+    """A label that gives no utterance."""
+
+    name: str  # id for the report
+    key: str  # file name of its audio, without suffix
+    reason: str
+
+
+class CorpusDatabase:
+    """Collects the labels and audio files of a corpus, joins them, and writes the sets.
+
+    It is a context manager; the database is deleted when the context ends. Call `add_labels`,
+    `add_audio` and `add_unsupported_audio` as files are found, then `join`, `check_audio` and
+    `write`.
+    """
+
+    def __init__(self, data_dir: str | os.PathLike, report: Report):
+        self.data_dir = Path(data_dir)
+        self.report = report  # `notes` and `counts` are used; reasons are in the database
+        self.corpus = report.corpus
+        self.unreadable: list[str] = []  # folders, archives and members, with the reasons
+
+    def __enter__(self) -> "CorpusDatabase":
+        self._stack = ExitStack()
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            folder = tempfile.TemporaryDirectory(dir=self.data_dir, prefix=".preparing-")
+            path = self._stack.enter_context(folder)
+        except OSError as error:
+            remedy = "free space on that disk, or check the folder's permissions"
+            raise UserError(f"{self.data_dir}: cannot write: {error.strerror}", remedy) from None
+        self._database = sqlite3.connect(f"{path}/corpus.sqlite", isolation_level=None)
+        self._stack.callback(self._database.close)
+        # No journal: no other process reads the database, and an interrupted run starts again. The
+        # cache is 8 MB.
+        for setting in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-8192", "temp_store=1"):
+            self._database.execute(f"PRAGMA {setting}")
+        self._database.executescript(_SCHEMA)
+        self._database.execute("BEGIN")
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._stack.close()
+
+    def add_unreadable(self, name: str, reason: str) -> None:
+        """Add a folder, archive or archive member that cannot be read; `join` raises for it."""
+        self.unreadable.append(f"{name}: {reason}")
+
+    # -- collecting
+
+    def add_labels(self, labels: Iterable[ParsedLabel | BadLabel]) -> None:
+        """Add labels."""
+        rows, bad_labels = [], []
+        for label in labels:
+            if isinstance(label, BadLabel):
+                bad_labels.append(label)
+                continue
+            record = [label.l1, label.domain, label.texts, label.missing, label.tables]
+            rows.append(
+                (
+                    label.utt_id,
+                    label.key,
+                    label.speaker,
+                    label.part,
+                    label.lang,
+                    label.file,
+                    label.texts.get("meaning"),
+                    json.dumps(record),
+                )
+            )
+            self.report.counts.update(label.counts)
+        self._execute_many("INSERT INTO label VALUES(?,?,?,?,?,?,?,?)", rows)
+        self._execute_many("INSERT INTO left_out VALUES(?,?,?)", bad_labels)
+
+    def add_audio(self, audio_files: Iterable[CorpusFile]) -> None:
+        """Add audio files of supported formats."""
+        rows, left_out = [], []
+        for file in audio_files:
+            source = file.scp_entry
+            if fits_scp(source):
+                rows.append((file.stem, source))
+            else:
+                reason = "its path is not UTF-8 or has control characters: rename it (convmv)"
+                left_out.append((file.stem, file.stem, reason))
+        self._execute_many("INSERT INTO audio(key, source) VALUES(?,?)", rows)
+        self._execute_many("INSERT INTO left_out VALUES(?,?,?)", left_out)
+
+    def add_unsupported_audio(self, file: CorpusFile) -> None:
+        """Add an audio file of an unsupported format."""
+        row = (file.stem, file.name, file.suffix)
+        self._execute_many("INSERT INTO unsupported_audio VALUES(?,?,?)", [row])
+        self.report.counts[f"audio files of the unsupported format {file.suffix}"] += 1
+
+    def _execute_many(self, statement: str, rows: Sequence[tuple]) -> None:
+        with self._disk_errors():
+            self._database.executemany(statement, rows)
+
+    def _execute(self, statement: str, *values) -> sqlite3.Cursor:
+        with self._disk_errors():
+            return self._database.execute(statement, values)
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        """Convert the error of a full or failing disk to a UserError."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _DISK_ERRORS:
+                raise
+            raise UserError(
+                f"{self.data_dir}: cannot write: {error}",
+                "free space on that disk: preparation needs about 1 kB per utterance",
+            ) from None
+
+    # -- joining
+
+    def join(self, public_name: Callable[[str], str], *, skip_unreadable: bool = False) -> None:
+        """Join labels and audio files by their keys; leave out what has no counterpart.
+
+        Args:
+            public_name: Returns the name for the report of an audio file without a label.
+            skip_unreadable: Leave out what cannot be read, instead of raising.
+        Raises:
+            UserError: Folders, archives or members cannot be read, or audio files have
+                unsupported formats.
+        """
+        if self.unreadable and not skip_unreadable:
+            raise UserError(
+                f"{self.corpus}: {len(self.unreadable)} folders or files cannot be read:"
+                f"{list_faults(self.unreadable)}",
+                "take them from a fresh copy, or leave them out: --skip_unreadable true",
+            )
+        notes = self.report.notes
+        notes += [f"not read: {name_and_reason}" for name_and_reason in self.unreadable[:20]]
+        if len(self.unreadable) > 20:
+            notes.append(f"not read: {len(self.unreadable) - 20} more")
+        self._database.create_function("public_name", 1, public_name, deterministic=True)
+        with self._disk_errors():
+            self._database.execute("COMMIT")
+            self._database.executescript(_JOIN)
+            self._database.execute("BEGIN")
+        self._require_supported_audio(skip_unreadable)
+        (duplicates,) = self._execute("SELECT COUNT(*) - COUNT(DISTINCT key) FROM audio").fetchone()
+        counts = self.report.counts
+        counts["duplicate audio files, of which the first by path is used"] += duplicates
+        self._execute(
+            "INSERT INTO left_out SELECT public_name(key), key, 'no label' FROM audio "
+            "WHERE key NOT IN (SELECT key FROM label) AND key NOT IN (SELECT key FROM left_out)"
+        )
+        self._execute(
+            "INSERT INTO left_out SELECT public_name(key), key, 'no label' FROM unsupported_audio "
+            "WHERE key NOT IN (SELECT key FROM label) AND key NOT IN (SELECT key FROM left_out) "
+            "GROUP BY key"
+        )
+        used_labels = "(SELECT label FROM utterance)"
+        other_labels = (
+            "FROM label JOIN utterance USING(utt) "
+            "JOIN label AS used ON used.rowid = utterance.label "
+            f"WHERE label.rowid NOT IN {used_labels} AND label.record {{}} used.record"
+        )
+        (same,) = self._execute("SELECT COUNT(*) " + other_labels.format("=")).fetchone()
+        counts["duplicate labels with the same content"] += same
+        self._execute(
+            "INSERT INTO left_out SELECT label.utt || ' (again)', label.key, 'another label of "
+            "this utterance has other content; the first by path is used' "
+            + other_labels.format("!=")
+        )
+
+    def _require_supported_audio(self, skip_unreadable: bool) -> None:
+        """Raise a UserError if labels have audio files, but only of unsupported formats."""
+        rows = self._execute(
+            "SELECT suffix, COUNT(*), MIN(name) FROM unsupported_audio "
+            "WHERE key IN (SELECT key FROM label) AND key NOT IN (SELECT key FROM audio) "
+            "GROUP BY suffix ORDER BY 2 DESC, 1"
+        ).fetchall()
+        if not rows or skip_unreadable:
+            return
+        formats = [f"{suffix}: {count}, such as {name}" for suffix, count, name in rows]
+        total = sum(count for _, count, _ in rows)
+        suffix = rows[0][0]
+        raise UserError(
+            f"{self.corpus}: {total} audio files have unsupported formats:{list_faults(formats)}",
+            f"convert them to .wav or .flac under the same names (ffmpeg -i NAME{suffix} "
+            "-ar 16000 -ac 1 NAME.wav), or leave them out: --skip_unreadable true",
+        )
+
+    def check_audio(self, nj: int, *, skip_unreadable: bool = False) -> None:
+        """Read the header of each used audio file in `nj` processes; store the durations.
+
+        Raises:
+            UserError: Files cannot be read and `skip_unreadable` is False; names them all.
+        """
+        (total,) = self._execute("SELECT COUNT(*) FROM utterance").fetchone()
+        used = "(SELECT audio FROM utterance)"
+        query = (
+            f"SELECT id, source FROM audio WHERE id IN {used} ORDER BY id"  # in the disk's order
+        )
+        rows = iter(self._database.cursor().execute(query))
+        label = f"{self.corpus}: reading audio headers"
+        headers = (
+            header
+            for batch in parallel_map(_read_headers, batched(rows, _BATCH), nj)
+            for header in batch
+        )
+        counts = self.report.counts
+        for batch in batched(track(headers, label, total), 10 * _BATCH):
+            count = sum(header.odd_size for header in batch)
+            counts["audio files with an odd number of bytes, whose last byte is ignored"] += count
+            update = "UPDATE audio SET seconds = ?, fault = ? WHERE id = ?"
+            values = [(header.seconds, header.fault, header.audio_id) for header in batch]
+            self._execute_many(update, values)
+        (count,) = self._execute("SELECT COUNT(*) FROM audio WHERE fault IS NOT NULL").fetchone()
+        if count and not skip_unreadable:
+            query = "SELECT fault FROM audio WHERE fault IS NOT NULL ORDER BY source LIMIT 20"
+            faults = [fault for (fault,) in self._execute(query)]
+            more = f"\n  and {count - len(faults)} more" if count > len(faults) else ""
+            raise UserError(
+                f"{self.corpus}: {count} audio files cannot be read:{list_faults(faults)}{more}",
+                "take them from a fresh copy of the corpus, or leave them out: "
+                "--skip_unreadable true",
+            )
+        self._execute(
+            "INSERT INTO left_out SELECT utt, audio.key, 'unreadable audio' FROM utterance "
+            "JOIN audio ON audio.id = utterance.audio WHERE fault IS NOT NULL"
+        )
+        faulty = "(SELECT id FROM audio WHERE fault IS NOT NULL)"
+        self._execute(f"DELETE FROM utterance WHERE audio IN {faulty}")
+        if count == total:
+            self._raise_no_utterances()
+
+    def parts_and_speakers(self) -> list[tuple[str, str]]:
+        """Return all (part, speaker) that have utterances, sorted."""
+        query = "SELECT DISTINCT part, speaker" + _UTTERANCES + "ORDER BY 1, 2"
+        return list(self._execute(query))
+
+    # -- writing
+
+    def write(
+        self,
+        set_of: Callable[[str, str], str],
+        sets: Sequence[str],
+        *,
+        tables: Sequence[str] = (),
+        quick: bool = False,
+    ) -> None:
+        """Write the data directories, and a report per language.
+
+        Args:
+            set_of: Returns the set of a (part, speaker).
+            sets: Names of all sets, the training set first.
+            tables: Names of all further tables of the corpus; those of an earlier run are removed.
+            quick: Keep a small part of each set.
+        Raises:
+            UserError: A language has no utterances, or no transcripts, in one of the sets.
+        """
+        self._database.create_function("set_of", 2, set_of, deterministic=True)
+        query = f"SELECT lang, set_of(part, speaker), COUNT(*) {_UTTERANCES} GROUP BY 1, 2"
+        sizes: dict[str, dict[str, int]] = {}  # language → set → utterances
+        for lang, name, size in self._execute(query):
+            sizes.setdefault(lang, {})[name] = size
+        for lang, sizes_of_lang in sorted(sizes.items()):
+            if missing := [name for name in sets if name not in sizes_of_lang]:
+                message = f"{self.corpus}: {lang}: no utterances for {' and '.join(missing)}"
+                message += self._left_out_reasons()
+                raise UserError(message, "get more of the corpus, or choose another split")
+        self._require_transcripts(sizes)
+        self.report.notes.append(self._sentence_overlap(sets))
+        if quick:
+            self.report.notes.append("quick: only a small part of each set is kept")
+        for lang, sizes_of_lang in sorted(sizes.items()):
+            steps = dict.fromkeys(sizes_of_lang, 1)  # every step-th utterance of a set is kept
+            if quick:
+                for name, size in sizes_of_lang.items():
+                    most = QUICK_SIZES["train" if name == sets[0] else "test"]
+                    steps[name] = -(-size // most)
+            self._write_language(lang, sets, steps, tables)
+
+    def _raise_no_utterances(self) -> NoReturn:
+        reasons = self._left_out_reasons().removeprefix("; left out:")
+        message = f"{self.corpus}: no utterances" + (f":{reasons}" if reasons else " found")
+        raise UserError(message, "check the path of the corpus; its README describes the layout")
+
+    def _left_out_reasons(self) -> str:
+        """Return the most common reasons for leaving out utterances, for a message; "" if none."""
+        query = "SELECT reason, COUNT(*) FROM left_out GROUP BY 1 ORDER BY 2 DESC, 1"
+        reasons = [f"{count} × {reason}" for reason, count in self._execute(query).fetchmany(10)]
+        return "; left out:" + list_faults(reasons) if reasons else ""
+
+    def _require_transcripts(self, sizes: Mapping[str, Mapping[str, int]]) -> None:
+        """Raise a UserError, with the reasons, if no utterance of a set has a transcript."""
+        all_sets = {(lang, name) for lang, sizes_of_lang in sizes.items() for name in sizes_of_lang}
+        query = f"SELECT DISTINCT lang, set_of(part, speaker) {_UTTERANCES} WHERE {_LABELLED}"
+        for lang, name in sorted(all_sets - set(self._execute(query))):
+            reasons: Counter = Counter()
+            query = f"SELECT json_extract(record, '$[3]') {_UTTERANCES}"
+            where = "WHERE lang = ? AND set_of(part, speaker) = ?"
+            for (missing,) in self._execute(query + where, lang, name):
+                reasons.update(
+                    f"unlabelled {output}: {reason}"
+                    for output, reason in json.loads(missing).items()
+                )
+            lines = [f"{count} × {reason}" for reason, count in reasons.most_common(10)]
+            message = f"{self.corpus}: {lang}: no utterance of {name} has a transcript"
+            remedy = "see the options for marks in transcripts in the README of the corpus"
+            raise UserError(f"{message}:{list_faults(lines)}", remedy)
+
+    def _sentence_overlap(self, sets: Sequence[str]) -> str:
+        """Return the note on how many test sentences also occur in training."""
+
+        def meanings(condition: str) -> str:
+            where = f"WHERE meaning IS NOT NULL AND set_of(part, speaker) {condition}"
+            return f"{_UTTERANCES} {where}"
+
+        tests = [name for name in sets if name not in (sets[0], "valid", "dev")]
+        marks = ",".join("?" * len(tests))
+        count_all = "SELECT COUNT(*)" + meanings(f"IN ({marks})")
+        count_shared = count_all + f" AND meaning IN (SELECT meaning {meanings('= ?')})"
+        (total,) = self._execute(count_all, *tests).fetchone()
+        (shared,) = self._execute(count_shared, *tests, sets[0]).fetchone()
+        return overlap_note(shared, total)
+
+    def _rows(
+        self, lang: str
+    ) -> Iterator[tuple[str, Utterance, dict[str, str], dict[str, str], float]]:
+        """Yield set, utterance, reasons by missing output, further tables, seconds; by id."""
+        cursor = self._execute(
+            "SELECT utterance.utt, speaker, set_of(part, speaker), record, source, seconds "
+            + _UTTERANCES
+            + "WHERE lang = ? ORDER BY utterance.utt",
+            lang,
+        )
+        for utt_id, speaker, name, record, source, seconds in cursor:
+            l1, domain, texts, missing, tables = json.loads(record)
+            utterance = Utterance(
+                utt_id, speaker, source, texts, lang, l1 or None, None, domain or None
+            )
+            yield name, utterance, missing, tables, seconds
+
+    def _write_language(
+        self, lang: str, sets: Sequence[str], steps: Mapping[str, int], tables: Sequence[str]
+    ) -> None:
+        folder = self.data_dir / lang
+        seen: Counter = Counter()  # utterances by set
+        report = DatabaseReport(self.corpus, self.report.notes, self.report.counts, sets)
+        remove_stale(folder / REPORT_FILE)
+        with ExitStack() as stack:
+            writers = {
+                name: stack.enter_context(DirectoryWriter(folder / name, tables)) for name in sets
+            }
+            unlabelled = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))
+            rows = track(self._rows(lang), f"{self.corpus}: writing {folder}")
+            for name, utterance, missing, tables_of_row, seconds in rows:
+                seen[name] += 1
+                if (seen[name] - 1) % steps[name]:
+                    continue
+                writers[name].add(utterance, tables_of_row)
+                report.add(name, utterance, seconds)
+                if missing:
+                    report.mark_unlabelled(name, missing)
+                    unlabelled.write(f"{json_member(utterance.utt_id, missing)}\n")
+            unlabelled.seek(0)
+            cursor = self._execute("SELECT name, reason FROM left_out ORDER BY name, reason")
+            left_out = (json_member(name, reason) for name, reason in _with_unique_names(cursor))
+            report.write(folder / REPORT_FILE, left_out, (row.rstrip("\n") for row in unlabelled))
+        by_reason = self._execute("SELECT reason, COUNT(*) FROM left_out GROUP BY reason")
+        for line in report.lines(by_reason):
+            say(line)
+        print(f"{self.corpus}: wrote {folder}/{{{','.join(sets)}}} and {REPORT_FILE}")
+
+
+def _with_unique_names(rows: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Number repeated names, as rows become members of a JSON object; rows are sorted by name.
+
+    >>> list(_with_unique_names([("a", "no JSON"), ("a", "no audio"), ("b", "no audio")]))
+    [('a', 'no JSON'), ('a (2)', 'no audio'), ('b', 'no audio')]
+    """
+    previous, count = None, 0
+    for name, value in rows:
+        count = count + 1 if name == previous else 1
+        previous = name
+        yield (name if count == 1 else f"{name} ({count})"), value
+
+
+class _Header(NamedTuple):
+    """What the header of an audio file says."""
+
+    audio_id: int
+    seconds: float
+    fault: str | None  # why the file cannot be used
+    odd_size: bool  # a headerless file with an odd number of bytes, thus half a sample too many
+
+
+def _read_headers(rows: Sequence[tuple[int, str]]) -> list[_Header]:
+    """Read the headers of audio files, given as (id, entry of wav.scp)."""
+    from espnet_ext.data import zips
+    from espnet_ext.data.audio import audio_info
+
+    headers = []
+    for audio_id, source in rows:
+        member = zips.parse_reference(source)
+        try:
+            info = audio_info(source)
+            size = member.size if member else os.path.getsize(source)
+            odd_size = info.format == "RAW" and bool(size % 2)
+            fault = None if info.frames else f"{source}: has no samples"
+            headers.append(_Header(audio_id, info.seconds, fault, odd_size))
+        except UserError as error:
+            headers.append(_Header(audio_id, 0.0, error.message, False))
+        except OSError as error:
+            headers.append(_Header(audio_id, 0.0, f"{source}: {error.strerror}", False))
+    return headers
