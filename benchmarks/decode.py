@@ -89,13 +89,13 @@ def our_decoders(options: argparse.Namespace, waves: Sequence) -> dict[str, Call
         "ctc_weight": options.ctc_weight,
         "maxlenratio": options.maxlenratio,
     }
-    recognizer = DualSpeech2Text.from_pretrained(
+    recogniser = DualSpeech2Text.from_pretrained(
         options.model_dir, device=options.device, precision=options.precision, **settings
     )
-    decoders: dict[str, Callable] = {OURS: functools.partial(decode_by_us, recognizer, waves)}
-    if len(recognizer.outputs) > 1:
-        for name in recognizer.outputs:
-            single_output = recognizer.restricted(name, recognizer.active[name])
+    decoders: dict[str, Callable] = {OURS: functools.partial(decode_by_us, recogniser, waves)}
+    if len(recogniser.outputs) > 1:
+        for name in recogniser.outputs:
+            single_output = recogniser.restricted(name, recogniser.active[name])
             decoders[f"ours, {name} only"] = functools.partial(decode_by_us, single_output, waves)
     return decoders
 
@@ -119,11 +119,11 @@ def all_decoders(
     return decoders
 
 
-def decode_by_us(recognizer, waves: Sequence) -> Hypotheses:
-    results = recognizer.batch(waves)
+def decode_by_us(recogniser, waves: Sequence) -> Hypotheses:
+    results = recogniser.batch(waves)
     return {
         name: [(result.best[name].token_ids, result.best[name].score) for result in results]
-        for name in recognizer.outputs
+        for name in recogniser.outputs
     }
 
 

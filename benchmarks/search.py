@@ -141,7 +141,7 @@ def _stock_ctc_scorer(
 # Measurements with a model
 
 
-def load_recognizer(options: argparse.Namespace, **settings):
+def load_recogniser(options: argparse.Namespace, **settings):
     from espnet_ext.decoding.api import DualSpeech2Text
 
     return DualSpeech2Text.from_pretrained(
@@ -161,18 +161,18 @@ def read_waves(options: argparse.Namespace, sample_rate: int) -> list[np.ndarray
 
 def growth(options: argparse.Namespace) -> dict:
     """Time utterances of given lengths, concatenated from the set, with equal tokens per second."""
-    recognizer = load_recognizer(
+    recogniser = load_recogniser(
         options, maxlenratio=options.tokens_per_frame, minlenratio=options.tokens_per_frame
     )
-    sample_rate = recognizer.sample_rate
+    sample_rate = recogniser.sample_rate
     speech = np.concatenate(read_waves(options, sample_rate))
     durations = (5.0, 10.0, 20.0, 30.0)
     speech = np.resize(speech, max(int(max(durations) * sample_rate), len(speech)))
     seconds = {}
     for duration in durations:
         wave = speech[: int(duration * sample_rate)]
-        recognizer(wave)
-        seconds[duration] = median_seconds(lambda wave=wave: recognizer(wave), options.rounds)
+        recogniser(wave)
+        seconds[duration] = median_seconds(lambda wave=wave: recogniser(wave), options.rounds)
         print(f"{duration:4.0f} s of audio: {seconds[duration]:6.2f} s", flush=True)
     log_durations = [math.log(duration) for duration in seconds]
     log_seconds = [math.log(value) for value in seconds.values()]
@@ -185,17 +185,17 @@ def profile(options: argparse.Namespace) -> dict:
     """Time the components, and count floating-point operations against the machine's best rate."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    recognizer = load_recognizer(options, ctc_weight=options.ctc_weight)
-    waves = read_waves(options, recognizer.sample_rate)
-    recognizer.batch(waves)
+    recogniser = load_recogniser(options, ctc_weight=options.ctc_weight)
+    waves = read_waves(options, recogniser.sample_rate)
+    recogniser.batch(waves)
     seconds: dict[str, float] = {}
-    with _timed_components(recognizer, seconds):
+    with _timed_components(recogniser, seconds):
         start = time.perf_counter()
-        recognizer.batch(waves)
+        recogniser.batch(waves)
         total = time.perf_counter() - start
     seconds["everything else"] = total - sum(seconds.values())
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        recognizer.batch(waves)
+        recogniser.batch(waves)
     best_rate, operations = _best_flops_per_second(), counter.get_total_flops()
     floor = operations / best_rate
     for name, value in seconds.items():
@@ -215,7 +215,7 @@ def profile(options: argparse.Namespace) -> dict:
 
 
 @contextlib.contextmanager
-def _timed_components(recognizer, seconds: dict[str, float]) -> Iterator[None]:
+def _timed_components(recogniser, seconds: dict[str, float]) -> Iterator[None]:
     """Add the time spent in each component to `seconds`, by patching its methods."""
     from espnet_ext.decoding.ctc_prefix import BatchCTCPrefixScorer
 
@@ -234,8 +234,8 @@ def _timed_components(recognizer, seconds: dict[str, float]) -> Iterator[None]:
         patched.append((owner, method, vars(owner).get(method)))
         setattr(owner, method, timed)
 
-    patch(recognizer.model, "encode", "encoder")
-    for output, search in recognizer.searchers.items():
+    patch(recogniser.model, "encode", "encoder")
+    for output, search in recogniser.searchers.items():
         scorers = getattr(search, "scorers", {})  # greedy and transducer search have none
         for name, (scorer, _) in scorers.items():
             patch(scorer, "start", f"{output}: {name}, encoder output projection")

@@ -90,10 +90,10 @@ def decode_by_espnet(model, output: str, waves: Sequence, **options) -> NBestLis
     return nbest_lists
 
 
-def decode_by_us(recognizer, output: str, waves: Sequence) -> NBestLists:
+def decode_by_us(recogniser, output: str, waves: Sequence) -> NBestLists:
     return [
         [(hypothesis.token_ids, hypothesis.score) for hypothesis in result.nbest[output]]
-        for result in recognizer.batch(waves)
+        for result in recogniser.batch(waves)
     ]
 
 
@@ -117,17 +117,17 @@ def differences(ours: NBestLists, others: NBestLists) -> dict[str, float]:
 
 
 def all_searches(
-    options: argparse.Namespace, recognizer, output: str, waves: Sequence
+    options: argparse.Namespace, recogniser, output: str, waves: Sequence
 ) -> dict[str, dict[str, Callable[[], NBestLists]]]:
     """Return functions that decode `waves`, by group and name; in a group, "ours" is the first."""
     by_us = functools.partial(decode_by_us, output=output, waves=waves)
-    by_espnet = functools.partial(decode_by_espnet, recognizer.model, output, waves)
-    greedy = recognizer.with_options(greedy=True, nbest=1, max_symbols=1)
+    by_espnet = functools.partial(decode_by_espnet, recogniser.model, output, waves)
+    greedy = recogniser.with_options(greedy=True, nbest=1, max_symbols=1)
     return {
         "beam": {
-            "ours": functools.partial(by_us, recognizer),
+            "ours": functools.partial(by_us, recogniser),
             f"ours, gamma {DEFAULT_GAMMA:g}": functools.partial(
-                by_us, recognizer.with_options(expansion_gamma=DEFAULT_GAMMA)
+                by_us, recogniser.with_options(expansion_gamma=DEFAULT_GAMMA)
             ),
             "espnet tsd": functools.partial(
                 by_espnet,
@@ -163,7 +163,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     from espnet_ext.decoding.api import DualSpeech2Text
 
-    recognizer = DualSpeech2Text.from_pretrained(
+    recogniser = DualSpeech2Text.from_pretrained(
         options.model_dir,
         device=options.device,
         beam_size=options.beam_size,
@@ -174,14 +174,14 @@ def main() -> None:
         expansion_gamma=0.0,
     )
     transducers = [
-        name for name, head in recognizer.model.heads.items() if head.options.branch == "transducer"
+        name for name, head in recogniser.model.heads.items() if head.options.branch == "transducer"
     ]
     if not transducers or options.output not in (None, *transducers):
         parser.error(f"the system's transducers are: {', '.join(transducers) or 'none'}")
     output = options.output or transducers[0]
-    recognizer = recognizer.restricted(output, [output])
-    waves = read_audio(options.data, options.limit, recognizer.sample_rate)
-    audio_seconds = sum(map(len, waves)) / recognizer.sample_rate
+    recogniser = recogniser.restricted(output, [output])
+    waves = read_audio(options.data, options.limit, recogniser.sample_rate)
+    audio_seconds = sum(map(len, waves)) / recogniser.sample_rate
     facts: dict = {
         "utterances": len(waves),
         "load": os.getloadavg()[0],
@@ -190,7 +190,7 @@ def main() -> None:
     print(f"{len(waves)} utterances, {audio_seconds:.0f} s of audio, output {output}")
     print("\n| search | s | ratio | best differ | n best differ | score difference |")
     print("|---|---|---|---|---|---|")
-    for group, searches in all_searches(options, recognizer, output, waves).items():
+    for group, searches in all_searches(options, recogniser, output, waves).items():
         seconds: dict[str, list[float]] = {name: [] for name in searches}
         nbest_lists = {}
         searches["ours"]()  # the first call is slower

@@ -34,7 +34,7 @@ class CachedTransformer(nn.Module):
     Args:
         embed: token embedding, followed by `PositionalEncoding`.
         layers: ESPnet decoder layers.
-        after_norm: layer normalization after the last layer, if any.
+        after_norm: layer normalisation after the last layer, if any.
         output: linear layer to V logits.
     """
 
@@ -53,7 +53,7 @@ class CachedTransformer(nn.Module):
         self.output = output
 
     @classmethod
-    def of(cls, decoder: Any) -> "CachedTransformer | None":
+    def from_decoder(cls, decoder: Any) -> "CachedTransformer | None":
         """Return the cached form of a decoder, or None if its architecture is not supported."""
         layers = list(getattr(decoder, "decoders", None) or [])
         embed = getattr(decoder, "embed", None)
@@ -241,7 +241,7 @@ def _stack(*linears: nn.Linear) -> nn.Linear:
 
 
 def _query_key_norms(attention: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """Return the normalizations of queries and keys (`qk_norm`); identities if there are none."""
+    """Return the normalisations of queries and keys (`qk_norm`); identities if there are none."""
     identity = nn.Identity()
     return getattr(attention, "q_norm", identity), getattr(attention, "k_norm", identity)
 

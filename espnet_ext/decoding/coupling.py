@@ -44,7 +44,7 @@ class LearnerErrorModel:
     def estimate(
         cls, pairs: Mapping[str, Sequence[Sequence[str]]], rounds: int = 8
     ) -> "LearnerErrorModel":
-        """Estimate the model by expectation maximization (Ristad & Yianilos, 1998).
+        """Estimate the model by expectation maximisation (Ristad & Yianilos, 1998).
 
         Args:
             pairs: output → the tokens of each of its N transcripts, for two outputs.

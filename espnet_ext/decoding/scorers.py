@@ -1,11 +1,20 @@
-"""What scores the next token of every hypothesis: decoders and language models.
+"""Scorers of the next token: decoders and language models in a beam search.
 
-A scorer is `CachedTransformer` where the module is of a build that it knows, and `Stepwise` around
-ESPnet's own `batch_score` for all others: slower, and right for whatever ESPnet can decode with.
+`CachedTransformer` is used for ESPnet's transformer decoders. Any other decoder or language model
+is scored by its own `batch_score` (or `score`), which is slower.
+
+Symbols:
+    B: utterances
+    K: hypotheses per utterance (beam size)
+    T: encoder frames
+    D: encoder output size
+    L: tokens of a hypothesis so far
+    V: vocabulary size
 """
 
 import inspect
-from typing import Protocol
+import warnings
+from typing import Any, Protocol
 
 import torch
 
@@ -13,98 +22,113 @@ from espnet_ext.decoding.cached import CachedTransformer
 
 
 class Scorer(Protocol):
-    """B utterances, K hypotheses of each, T frames, D encoder size, V tokens."""
+    """Scores the next token of all hypotheses of a batch, and keeps their states."""
 
-    def start(self, states: torch.Tensor, lengths: torch.Tensor, width: int) -> None:
-        """Begin a batch: encoder states (B, T, D), lengths (B,), K."""
+    def start(self, encoder_out: torch.Tensor, lengths: torch.Tensor, beam_size: int) -> None:
+        """Begin a batch.
+
+        Args:
+            encoder_out: (B, T, D).
+            lengths: (B,) frames per utterance.
+            beam_size: K.
+        """
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Log probabilities (B, K, V) of what follows these last tokens (B, K)."""
+        """Return log probabilities (B, K, V) of the next token, given the last tokens (B, K)."""
 
     def reorder(self, parents: torch.Tensor) -> None:
-        """Hypothesis k becomes a continuation of hypothesis parents[:, k] (B, K)."""
+        """Let hypothesis k continue hypothesis parents[:, k]; parents: (B, K)."""
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Go on with some utterances only: their numbers."""
+        """Continue with the utterances `rows` only."""
 
 
 def build_scorer(module: torch.nn.Module, int8: bool = False) -> Scorer:
-    """The fastest scorer for a decoder or language model of ESPnet.
+    """Return the fastest scorer for an ESPnet decoder or language model.
 
     Args:
-        int8: linear layers in 8 bits (CPU), where the fast scorer serves; exact without.
+        module: the decoder or language model.
+        int8: quantise the linear layers (CPU). Only `CachedTransformer` does so; other modules
+            stay exact.
     """
-    cached = CachedTransformer.of(module)
+    cached = CachedTransformer.from_decoder(module)
     if cached is None:
-        return Stepwise(module)
+        return EspnetScorer(module)
     return quantise(cached) if int8 else cached
 
 
-def quantise(module: torch.nn.Module) -> torch.nn.Module:
-    """The module with its linear layers in 8 bits, activations as they come; in place."""
-    import warnings
-
+def quantise[Module: torch.nn.Module](module: Module) -> Module:
+    """Quantise the linear layers to 8 bits in place, activations dynamically; return the module."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the library's coming move to another package
+        warnings.simplefilter("ignore")  # PyTorch announces a move to another package
         return torch.ao.quantization.quantize_dynamic(
             module, {torch.nn.Linear}, dtype=torch.qint8, inplace=True
         )
 
 
-class Stepwise:
-    """ESPnet's own scorer, hypothesis states in lists; one by one if it has no `batch_score`."""
+class EspnetScorer:
+    """Scores with the module's own `batch_score`, or hypothesis by hypothesis with `score`.
 
-    def __init__(self, module: torch.nn.Module):
+    The B · K hypotheses of a batch are the rows of its tensors.
+    """
+
+    def __init__(self, module: Any):
         self.module = module
-        self.batched = hasattr(module, "batch_score")
-        known = inspect.signature(module.batch_score).parameters if self.batched else {}
-        self.takes_mask = "xs_mask" in known
+        self.is_batched = hasattr(module, "batch_score")
+        parameters = inspect.signature(module.batch_score).parameters if self.is_batched else {}
+        self.takes_memory_mask = "xs_mask" in parameters
 
-    def start(self, states: torch.Tensor, lengths: torch.Tensor, width: int) -> None:
-        self.width = width
-        lengths = lengths.to(states.device)
-        inside = torch.arange(states.size(1), device=states.device) < lengths.unsqueeze(1)
-        self.memory = states.repeat_interleave(width, 0)
-        self.mask = inside.repeat_interleave(width, 0).unsqueeze(1)
-        self.history = torch.zeros(len(self.memory), 0, dtype=torch.long, device=states.device)
-        if self.batched:
-            first = [self.module.batch_init_state(states)] * len(states)
+    def start(self, encoder_out: torch.Tensor, lengths: torch.Tensor, beam_size: int) -> None:
+        self.beam_size = beam_size
+        batch, frames, _ = encoder_out.shape
+        device = encoder_out.device
+        is_frame = torch.arange(frames, device=device) < lengths.to(device).unsqueeze(1)  # (B, T)
+        self.memory = encoder_out.repeat_interleave(beam_size, 0)  # (B · K, T, D)
+        self.memory_mask = is_frame.repeat_interleave(beam_size, 0).unsqueeze(1)  # (B · K, 1, T)
+        self.history = torch.zeros(len(self.memory), 0, dtype=torch.long, device=device)
+        if self.is_batched:
+            initial_states = [self.module.batch_init_state(encoder_out)] * batch
         else:
-            first = [
+            initial_states = [
                 self.module.init_state(row[:length])
-                for row, length in zip(states, lengths.tolist(), strict=True)
+                for row, length in zip(encoder_out, lengths.tolist(), strict=True)
             ]
-        self.states = [state for state in first for _ in range(width)]
+        self.states = [state for state in initial_states for _ in range(beam_size)]
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
-        self.history = torch.cat([self.history, tokens.reshape(-1, 1)], 1)
-        if self.batched:
-            mask = {"xs_mask": self.mask} if self.takes_mask and not bool(self.mask.all()) else {}
+        self.history = torch.cat([self.history, tokens.reshape(-1, 1)], 1)  # (B · K, L)
+        if self.is_batched:
+            has_padding = not bool(self.memory_mask.all())
+            mask = {"xs_mask": self.memory_mask} if self.takes_memory_mask and has_padding else {}
             scores, self.states = self.module.batch_score(
                 self.history, self.states, self.memory, **mask
             )
         else:
-            lengths = self.mask.sum(-1).flatten().tolist()
-            found = [
-                self.module.score(self.history[i], self.states[i], self.memory[i, : lengths[i]])
-                for i in range(len(lengths))
+            lengths = self.memory_mask.sum(-1).flatten().tolist()
+            scored = [
+                self.module.score(ids, state, memory[:length])
+                for ids, state, memory, length in zip(
+                    self.history, self.states, self.memory, lengths, strict=True
+                )
             ]
-            scores = torch.stack([score for score, _ in found])
-            self.states = [state for _, state in found]
+            scores = torch.stack([row for row, _ in scored])
+            self.states = [state for _, state in scored]
         return scores.unflatten(0, tokens.shape)
 
     def reorder(self, parents: torch.Tensor) -> None:
-        first = torch.arange(0, len(self.memory), self.width, device=parents.device)
-        index = (parents + first.unsqueeze(1)).flatten()
+        first_rows = torch.arange(0, len(self.memory), self.beam_size, device=parents.device)
+        index = (parents + first_rows.unsqueeze(1)).flatten()
         self.history = self.history[index]
-        self.states = [self._state(i) for i in index.tolist()]
+        self.states = [self._state(row) for row in index.tolist()]
 
-    def _state(self, index: int):
-        return self.module.select_state(self.states, index) if self.batched else self.states[index]
+    def _state(self, row: int) -> Any:
+        if self.is_batched:
+            return self.module.select_state(self.states, row)
+        return self.states[row]
 
     def keep(self, rows: torch.Tensor) -> None:
-        slots = torch.arange(self.width, device=rows.device)
-        index = (rows.unsqueeze(1) * self.width + slots).flatten()
-        self.memory, self.mask = self.memory[index], self.mask[index]
+        places = torch.arange(self.beam_size, device=rows.device)
+        index = (rows.unsqueeze(1) * self.beam_size + places).flatten()
+        self.memory, self.memory_mask = self.memory[index], self.memory_mask[index]
         self.history = self.history[index]
-        self.states = [self.states[i] for i in index.tolist()]
+        self.states = [self.states[row] for row in index.tolist()]

@@ -1,7 +1,7 @@
 """A plain reference implementation of joint CTC/attention beam search.
 
 It follows Watanabe et al. (2017), section II-C and algorithm 2, with ESPnet's conventions, without
-batches or tensors. Tests compare the real search with it, so do not optimize it, and change it only
+batches or tensors. Tests compare the real search with it, so do not optimise it, and change it only
 if the intended results of the search change.
 """
 

@@ -10,7 +10,7 @@ import torch
 
 from espnet_ext.decoding.cached import CachedTransformer
 from espnet_ext.decoding.options import SearchOptions
-from espnet_ext.decoding.scorers import Stepwise, build_scorer
+from espnet_ext.decoding.scorers import EspnetScorer, build_scorer
 
 sys.path.insert(0, str(Path(__file__).parent))
 import search_models as models  # noqa: E402
@@ -117,7 +117,7 @@ def test_other_decoder_kinds_equal_espnet(kind):
 def test_layer_variants_equal_espnet(conf):
     torch.manual_seed(4)
     decoder, ctc = models.make_decoder(15, **conf), models.make_ctc(15)
-    scorer_class = Stepwise if conf.get("concat_after") else CachedTransformer
+    scorer_class = EspnetScorer if conf.get("concat_after") else CachedTransformer
     assert isinstance(build_scorer(decoder), scorer_class)
     encoder_out, frames = models.make_encoder_out([40, 11])
     arguments = decoder, ctc, 0.3, 15, SearchOptions(beam_size=4, nbest=2), encoder_out, frames

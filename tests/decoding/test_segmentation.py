@@ -1,4 +1,4 @@
-"""Long audio is cut at silences, recognized segment by segment, and joined."""
+"""Long audio is cut at silences, recognised segment by segment, and joined."""
 
 import sys
 import types
@@ -17,7 +17,7 @@ RATE = 16000
 
 
 @pytest.fixture(scope="module")
-def recognizer(trained):
+def recogniser(trained):
     return DualSpeech2Text.from_pretrained(trained.root / "exp", beam_size=2, maxlenratio=-4)
 
 
@@ -68,7 +68,7 @@ def test_silero_finds_speech(tmp_path):
     """Two sentences by espeak-ng, with three seconds of silence between and around them."""
     pytest.importorskip("silero_vad", reason='pip install -e ".[vad]"')
     pytest.importorskip("espeakng_loader", reason='pip install -e ".[synth]"')
-    sentence = synthesize_sentence(tmp_path)
+    sentence = synthesise_sentence(tmp_path)
     gap = np.zeros(3 * RATE, np.float32)
     soundfile.write(tmp_path / "a.wav", np.concatenate([gap, sentence, gap, sentence, gap]), RATE)
     segments = segmentation.speech_spans(LongAudio(str(tmp_path / "a.wav")), 30.0)
@@ -79,7 +79,7 @@ def test_silero_finds_speech(tmp_path):
         assert true_start + seconds - 0.6 < end < true_start + seconds + 0.5
 
 
-def synthesize_sentence(folder):
+def synthesise_sentence(folder):
     """Return a sentence of the embedded corpus, by its first speaker."""
     from espnet_ext.corpora.mini_l2 import english, synthesis
     from espnet_ext.corpora.mini_l2.speakers import speakers
@@ -92,22 +92,22 @@ def synthesize_sentence(folder):
     return soundfile.read(path, dtype="float32")[0]
 
 
-def test_silence_has_no_segments(loudness_detector, recognizer, tmp_path):
+def test_silence_has_no_segments(loudness_detector, recogniser, tmp_path):
     write_bursts(tmp_path / "a.wav", [], 3.0)
-    result = recognizer.long(tmp_path / "a.wav")
+    result = recogniser.long(tmp_path / "a.wav")
     assert result.parts == ()
     assert [(h.text, h.tokens, h.times) for h in result.best.values()] == [("", (), None)] * 2
 
 
-def test_result_joins_the_segments(loudness_detector, recognizer, tmp_path, monkeypatch):
+def test_result_joins_the_segments(loudness_detector, recogniser, tmp_path, monkeypatch):
     # More than one read, as the limit is shorter than the audio.
     monkeypatch.setattr("espnet_ext.decoding.api.READ_SECONDS", 2.5)
     samples = write_bursts(tmp_path / "a.wav", [(1.0, 3.0), (4.5, 5.5), (8.0, 9.0)], 10.0)
-    recognizer = recognizer.with_options(times=True)
-    result = recognizer.long(tmp_path / "a.wav", 30.0)
+    recogniser = recogniser.with_options(times=True)
+    result = recogniser.long(tmp_path / "a.wav", 30.0)
     assert len(result.parts) == 3
     alone = [
-        recognizer(samples[int(part.start * RATE) : int(part.end * RATE)]) for part in result.parts
+        recogniser(samples[int(part.start * RATE) : int(part.end * RATE)]) for part in result.parts
     ]
     for name, joined in result.best.items():
         pieces = [segment.best[name] for segment in alone]

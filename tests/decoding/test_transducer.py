@@ -259,11 +259,11 @@ def test_api_fuses_language_models(recipe, tmp_path):
     from espnet_ext.text.ngram import estimate, write_arpa
 
     write_arpa(tmp_path / "k.arpa", estimate([["K", "AE", "T"]] * 3, 2))
-    recognizer = DualSpeech2Text.from_pretrained(
+    recogniser = DualSpeech2Text.from_pretrained(
         recipe.root / "exp", ngrams={"surface": tmp_path / "k.arpa"}, ngram_weight=0.5, nbest=3
     )
     audio = (recipe.root / "dump/valid/wav.scp").read_text().split()[1]
-    result = recognizer(audio)
+    result = recogniser(audio)
     scores = result.nbest["surface"][0].scores
     assert scores.keys() == {"transducer", "ngram", "ctc"}
     assert result.nbest["surface"][0].score == pytest.approx(
