@@ -68,7 +68,14 @@ class LearnerOptions(CorpusOptions):
 
 
 class LabelReader(Protocol):
-    """Returns the utterance of a label; must not raise."""
+    """Returns the utterance of a label; must not raise.
+
+    Args:
+        content: Content of the label file.
+        file: The label file.
+        options: Options of the corpus.
+        key: Secret key for pseudonyms.
+    """
 
     def __call__(
         self, content: bytes, file: CorpusFile, options: Any, key: str

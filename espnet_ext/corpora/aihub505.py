@@ -41,14 +41,7 @@ def prepare(options: Options, report: Report) -> None:
 def read_label(
     content: bytes, file: CorpusFile, options: LearnerOptions, key: str
 ) -> ParsedLabel | BadLabel:
-    """Return the utterance of a label; never raises.
-
-    Args:
-        content: Content of the label file.
-        file: The label file.
-        options: Options of the corpus.
-        key: Secret key for pseudonyms.
-    """
+    """Return the utterance of a label; never raises. See `aihub.LabelReader`."""
     stem = file.stem
     public = aihub.public_stem(stem, key)
     try:

@@ -80,14 +80,7 @@ def public_stem(stem: str, key: str) -> str:
 def read_label(
     content: bytes, file: CorpusFile, options: Options, key: str
 ) -> ParsedLabel | BadLabel:
-    """Return the utterance of a label; never raises.
-
-    Args:
-        content: Content of the label file.
-        file: The label file.
-        options: Options of the corpus.
-        key: Secret key for pseudonyms.
-    """
+    """Return the utterance of a label; never raises. See `aihub.LabelReader`."""
     stem = file.stem
     public = public_stem(stem, key)
     try:

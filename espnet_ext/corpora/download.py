@@ -70,7 +70,7 @@ class ArchiveOptions(CorpusOptions):
 
 
 def corpus_folder(options: ArchiveOptions, source: Source) -> str | os.PathLike:
-    """Return the corpus folder: the given one, or that of the unpacked archive or download."""
+    """Return the corpus folder: `corpus_dir`, or the folder of the unpacked archive or download."""
     from_archive = options.archive or options.download
     if options.corpus_dir and from_archive:
         message = "--corpus_dir is given, and also --archive or --download"

@@ -285,7 +285,7 @@ def shrink_sets(sets: Sets, report: Report) -> Sets:
 
 
 def assign_sets(items: Sequence[str], shares: Mapping[str, int]) -> dict[str, str]:
-    """Assign items to sets: of each ten, `shares` gives the number per set; the others train.
+    """Assign items to sets: of each ten, `shares` is the number per set; the others go to train.
 
     The assignment is even and not random, so that a corpus is always split the same way. With
     fewer than ten items, each set in `shares` still gets its share if there are enough items.

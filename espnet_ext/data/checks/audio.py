@@ -82,7 +82,9 @@ def check_shared_audio(checked: Checked, other: Path) -> None:
     options = checked.options
     lengths = {(info.frames, info.rate) for info in checked.audio.values()}
     candidates = []  # recordings of `other` whose length occurs in this directory
-    other_sources = _sources_of_lengths(other, {frames for frames, _ in lengths}, options.allow_pipes)
+    other_sources = _sources_of_lengths(
+        other, {frames for frames, _ in lengths}, options.allow_pipes
+    )
     infos = _parallel_map(lambda item: _try_info(item[1]), other_sources, options.nj)
     for (key, source), info in zip(other_sources, infos, strict=True):
         if info is not None and (info.frames, info.rate) in lengths:

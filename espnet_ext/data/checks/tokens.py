@@ -27,7 +27,7 @@ from espnet_ext.text.phones import is_phone
 from espnet_ext.text.tags import split_tags
 from espnet_ext.text.tokenizers import Tokenizer, build_tokenizer, read_token_list
 
-_UNIDENTIFIED = "ERR"  # a phone that annotators could not identify (corpora.preparation)
+_UNIDENTIFIED = "ERR"  # a phone that annotators could not identify (corpora.transcripts)
 # (kernel, stride) along time of ESPnet's subsampling layers, which do not pad.
 _CONVOLUTIONS: dict[str, tuple[tuple[int, int], ...]] = {
     "conv1d1": ((3, 1), (3, 1)),
