@@ -1,4 +1,4 @@
-"""Bad input to tokens, train, decode and pack: exit codes, culprit and remedy, no trace."""
+"""Bad input to tokens, train, decode and pack: exit code, cause and remedy, no traceback."""
 
 import shutil
 import sys
@@ -22,13 +22,13 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def recipe(trained, tmp_path):
-    """A copy that a test may damage; audio stays where it is."""
+    """A copy of the trained recipe that a test may damage; it shares the audio."""
     shutil.copytree(trained.root, tmp_path / "recipe", symlinks=True)
     return tiny_recipe.Recipe(tmp_path / "recipe", trained.token_types)
 
 
 def call(capsys, main, *arguments):
-    """Run a command as its process would; returns exit code and standard error."""
+    """Run a command; return its exit code and standard error."""
     capsys.readouterr()
     try:
         code = cli.run(main, [str(argument) for argument in arguments])
@@ -37,13 +37,13 @@ def call(capsys, main, *arguments):
     return code, capsys.readouterr().err
 
 
-def fails(result, *named, code=1):
-    found, error = result
-    assert found == code, error
+def assert_fails(result, *parts, code=1):
+    exit_code, error = result
+    assert exit_code == code, error
     assert "Traceback" not in error
     assert code != 1 or "remedy:" in error
-    for name in named:
-        assert name in error
+    for part in parts:
+        assert part in error
 
 
 def train_with(capsys, recipe, config=None, outputs=None, options=()):
@@ -53,7 +53,7 @@ def train_with(capsys, recipe, config=None, outputs=None, options=()):
 
 
 @pytest.mark.parametrize(
-    ("config", "named"),
+    ("config", "parts"),
     [
         ({"encodr": "conformer"}, ["encodr", "did you mean 'encoder'?"]),
         ({"max_epochs": 3}, ["max_epochs", "did you mean 'max_epoch'?"]),
@@ -79,12 +79,12 @@ def train_with(capsys, recipe, config=None, outputs=None, options=()):
         ),
     ],
 )
-def test_wrong_configuration(capsys, recipe, config, named):
-    fails(train_with(capsys, recipe, config), *named)
+def test_invalid_training_configuration_is_refused(capsys, recipe, config, parts):
+    assert_fails(train_with(capsys, recipe, config), *parts)
 
 
 @pytest.mark.parametrize(
-    ("outputs", "named"),
+    ("outputs", "parts"),
     [
         ({"surface": {"branch": "ctcc", "ctc_weight": 1}}, ["outputs.surface", "did you mean"]),
         ({"surface": {"ctc_wieght": 1}}, ["outputs.surface", "did you mean 'ctc_weight'?"]),
@@ -114,11 +114,11 @@ def test_wrong_configuration(capsys, recipe, config, named):
         ),
     ],
 )
-def test_wrong_outputs(capsys, recipe, outputs, named):
-    fails(train_with(capsys, recipe, outputs=outputs), *named)
+def test_invalid_outputs_are_refused(capsys, recipe, outputs, parts):
+    assert_fails(train_with(capsys, recipe, outputs=outputs), *parts)
 
 
-def test_scientific_notation_is_a_number(recipe):
+def test_scientific_notation_is_read_as_a_number(recipe):
     from espnet_ext.files import read_yaml
 
     path = recipe.root / "a.yaml"
@@ -127,11 +127,11 @@ def test_scientific_notation_is_a_number(recipe):
 
 
 @pytest.mark.parametrize("content", ["a: [1\n", "- a\n- b\n", "just words\n", b"a: \xff\n"])
-def test_wrong_yaml(capsys, recipe, content):
+def test_invalid_yaml_is_refused(capsys, recipe, content):
     path = recipe.write_yaml("system", {})
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     recipe.write_yaml("base", tiny_recipe.CONFIG)
-    fails(call(capsys, train.main, *recipe.arguments("new")), "system.yaml")
+    assert_fails(call(capsys, train.main, *recipe.arguments("new")), "system.yaml")
     options = (
         "--model_dir",
         recipe.root / "exp",
@@ -140,49 +140,49 @@ def test_wrong_yaml(capsys, recipe, content):
         "--output_dir",
         recipe.root / "out",
     )
-    fails(call(capsys, decode.main, *options, "--config", path), "system.yaml")
+    assert_fails(call(capsys, decode.main, *options, "--config", path), "system.yaml")
 
 
-def test_missing_files(capsys, recipe):
+def test_missing_files_are_named(capsys, recipe):
     arguments = recipe.arguments("new")
     missing = [a.replace("system.yaml", "systen.yaml") for a in arguments]
-    fails(call(capsys, train.main, *missing), "systen.yaml", "system")
+    assert_fails(call(capsys, train.main, *missing), "systen.yaml", "system")
     shutil.move(recipe.root / "stats/valid/speech_shape", recipe.root / "speech_shape")
-    fails(train_with(capsys, recipe), "valid/speech_shape", "stage 10")
+    assert_fails(train_with(capsys, recipe), "valid/speech_shape", "stage 10")
     shutil.move(recipe.root / "speech_shape", recipe.root / "stats/valid/speech_shape")
     (recipe.root / "dump/train/text.meaning").unlink()
-    fails(train_with(capsys, recipe), "text.meaning", "stages 1 to 4")
+    assert_fails(train_with(capsys, recipe), "text.meaning", "stages 1 to 4")
 
 
-def test_wrong_usage(capsys, recipe):
-    fails(call(capsys, train.main, "--config", "a.yaml"), code=2)
-    fails(call(capsys, train.main, *recipe.arguments(), "--sytem", "a"), "--sytem", code=2)
-    fails(train_with(capsys, recipe, options=["--max_epohc", "1"]), "max_epohc", code=2)
-    fails(call(capsys, decode.main, "--beam_size", "much"), "beam_size", code=2)
-    fails(call(capsys, tokens.main), code=2)
-    fails(call(capsys, pack.main), code=2)
+def test_wrong_usage_exits_2(capsys, recipe):
+    assert_fails(call(capsys, train.main, "--config", "a.yaml"), code=2)
+    assert_fails(call(capsys, train.main, *recipe.arguments(), "--sytem", "a"), "--sytem", code=2)
+    assert_fails(train_with(capsys, recipe, options=["--max_epohc", "1"]), "max_epohc", code=2)
+    assert_fails(call(capsys, decode.main, "--beam_size", "much"), "beam_size", code=2)
+    assert_fails(call(capsys, tokens.main), code=2)
+    assert_fails(call(capsys, pack.main), code=2)
 
 
-def test_tokens(capsys, recipe):
-    where = ("--input", recipe.root / "dump/train", "--token_dir", recipe.root / "t")
-    fails(
-        call(capsys, tokens.main, *where, "--output_name", "surfac", "--token_type", "phone"),
+def test_invalid_input_to_tokens_is_refused(capsys, recipe):
+    folders = ("--input", recipe.root / "dump/train", "--token_dir", recipe.root / "t")
+    assert_fails(
+        call(capsys, tokens.main, *folders, "--output_name", "surfac", "--token_type", "phone"),
         "text.surfac",
     )
-    fails(
-        call(capsys, tokens.main, *where, "--output_name", "surface", "--token_type", "fone"),
+    assert_fails(
+        call(capsys, tokens.main, *folders, "--output_name", "surface", "--token_type", "fone"),
         "fone",
     )
     path = recipe.root / "dump/train/text.surface"
     path.write_text("".join(f"{line.split()[0]} <na>\n" for line in path.open()))
-    fails(
-        call(capsys, tokens.main, *where, "--output_name", "surface", "--token_type", "phone"),
+    assert_fails(
+        call(capsys, tokens.main, *folders, "--output_name", "surface", "--token_type", "phone"),
         "text.surface",
         "unlabelled",
     )
 
 
-def decoding(capsys, recipe, *options, data="dump/valid", model="exp"):
+def run_decode(capsys, recipe, *options, data="dump/valid", model="exp"):
     return call(
         capsys,
         decode.main,
@@ -198,36 +198,38 @@ def decoding(capsys, recipe, *options, data="dump/valid", model="exp"):
     )
 
 
-def test_unreadable_model(capsys, recipe):
-    fails(decoding(capsys, recipe, model="no"), "no/config.yaml", "stage 11")
-    fails(decoding(capsys, recipe, "--weights", "best.pth"), "best.pth", "stage 11")
+def test_unreadable_models_are_refused(capsys, recipe):
+    assert_fails(run_decode(capsys, recipe, model="no"), "no/config.yaml", "stage 11")
+    assert_fails(run_decode(capsys, recipe, "--weights", "best.pth"), "best.pth", "stage 11")
     (recipe.root / "exp/broken.pth").write_bytes(b"no checkpoint")
-    fails(decoding(capsys, recipe, "--weights", "broken.pth"), "broken.pth", "not a readable")
+    assert_fails(
+        run_decode(capsys, recipe, "--weights", "broken.pth"), "broken.pth", "not a readable"
+    )
     config = yaml.safe_load((recipe.root / "exp/config.yaml").read_text())
     config["outputs"]["meaning"]["token_list"].insert(3, "new")
     (recipe.root / "exp/config.yaml").write_text(yaml.safe_dump(config))
-    fails(decoding(capsys, recipe), "model.pth", "meaning_decoder", "config.yaml")
+    assert_fails(run_decode(capsys, recipe), "model.pth", "meaning_decoder", "config.yaml")
 
 
-def test_data_that_cannot_be_decoded(capsys, recipe):
+def test_unreadable_data_is_refused_and_failures_are_recorded(capsys, recipe):
     (recipe.root / "empty").mkdir()
-    fails(decoding(capsys, recipe, data="empty"), "empty/wav.scp")
-    fails(decoding(capsys, recipe, data="none"), "none/wav.scp")
+    assert_fails(run_decode(capsys, recipe, data="empty"), "empty/wav.scp")
+    assert_fails(run_decode(capsys, recipe, data="none"), "none/wav.scp")
     table = recipe.root / "dump/valid/wav.scp"
     lines = table.read_text().splitlines()
     utt_id = lines[1].split()[0]
     table.write_text("\n".join([lines[0], f"{utt_id} no/such.wav", *lines[2:]]) + "\n")
-    fails(decoding(capsys, recipe), utt_id, "no/such.wav")
-    # the others are decoded all the same, and the failure is on record
+    assert_fails(run_decode(capsys, recipe), utt_id, "no/such.wav")
+    # the other utterances are decoded, and the failure is recorded
     assert '"failed": 1' in (recipe.root / "out/decode.json").read_text()
     assert utt_id in (recipe.root / "out/failed").read_text()
     (recipe.root / "text.wav").write_text("no sound")
     table.write_text(f"{utt_id} {recipe.root / 'text.wav'}\n")
-    fails(decoding(capsys, recipe), utt_id, "text.wav")
+    assert_fails(run_decode(capsys, recipe), utt_id, "text.wav")
 
 
 @pytest.mark.parametrize(
-    ("content", "named"),
+    ("content", "part"),
     [
         ({"beam": 3}, "did you mean 'beam_size'?"),
         ({"outputs": {"surface": {"ctc_wight": 3}}}, "did you mean 'ctc_weight'?"),
@@ -237,23 +239,29 @@ def test_data_that_cannot_be_decoded(capsys, recipe):
         ({"normalize_length": "yes please"}, "normalize_length"),
     ],
 )
-def test_wrong_decoding_configuration(capsys, recipe, content, named):
+def test_invalid_decoding_configuration_is_refused(capsys, recipe, content, part):
     path = recipe.write_yaml("decode", content)
-    fails(decoding(capsys, recipe, "--config", path), named)
+    assert_fails(run_decode(capsys, recipe, "--config", path), part)
 
 
-def test_language_models(capsys, recipe):
-    fails(decoding(capsys, recipe, "--lm", f"meaning={recipe.root / 'no'}"), "language model")
-    fails(decoding(capsys, recipe, "--lm", "meaning"), "meaning", "OUTPUT=")
+def test_invalid_language_models_are_refused(capsys, recipe):
+    assert_fails(
+        run_decode(capsys, recipe, "--lm", f"meaning={recipe.root / 'no'}"), "language model"
+    )
+    assert_fails(run_decode(capsys, recipe, "--lm", "meaning"), "meaning", "OUTPUT=")
 
 
-def test_packing(capsys, recipe):
+def test_invalid_input_to_pack_is_refused(capsys, recipe):
     model, archive = ("--model_dir", recipe.root / "exp"), recipe.root / "a.zip"
-    fails(call(capsys, pack.main, *model, "--archive", recipe.root / "a.tar"), "a.tar", ".zip")
-    fails(call(capsys, pack.main, *model, "--archive", recipe.root / "no/a.zip"), "no")
-    fails(
+    assert_fails(
+        call(capsys, pack.main, *model, "--archive", recipe.root / "a.tar"), "a.tar", ".zip"
+    )
+    assert_fails(call(capsys, pack.main, *model, "--archive", recipe.root / "no/a.zip"), "no")
+    assert_fails(
         call(capsys, pack.main, *model, "--archive", archive, "--export", "surfac"),
         "did you mean 'surface'?",
     )
-    fails(call(capsys, pack.main, "--model_dir", recipe.root, "--archive", archive), "config.yaml")
+    assert_fails(
+        call(capsys, pack.main, "--model_dir", recipe.root, "--archive", archive), "config.yaml"
+    )
     assert not archive.exists()

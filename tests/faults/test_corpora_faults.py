@@ -1,4 +1,4 @@
-"""Bad corpora: exit codes, culprit and remedy, no trace; hostile archives; broken downloads."""
+"""Bad corpora, hostile archives and broken downloads: exit code, cause and remedy."""
 
 import hashlib
 import http.server
@@ -23,7 +23,7 @@ from espnet_ext.errors import UserError  # noqa: E402
 
 
 def run(capsys, *argv):
-    """Exit code and messages of the command, which must not raise."""
+    """Run `prepare`; return its exit code and messages. It must not raise."""
     code = cli.run(prepare.main, [str(word) for word in argv])
     message = capsys.readouterr().err
     assert "Traceback" not in message
@@ -46,7 +46,7 @@ def speechocean762(root):
 
 
 @pytest.mark.parametrize("corpus", ["l2arctic", "speechocean762"])
-def test_missing_corpus_paths(capsys, tmp_path, corpus):
+def test_missing_corpus_paths_are_errors(capsys, tmp_path, corpus):
     code, message = run(capsys, corpus, "--data_dir", tmp_path)
     assert code == 1 and "no corpus path given" in message and "remedy:" in message
     code, message = run(capsys, corpus, "--corpus_dir", tmp_path / "nope", "--data_dir", tmp_path)
@@ -54,27 +54,27 @@ def test_missing_corpus_paths(capsys, tmp_path, corpus):
 
 
 @pytest.mark.parametrize("corpus", ["l2arctic", "speechocean762"])
-def test_folders_of_another_layout(capsys, tmp_path, corpus):
+def test_folders_with_another_layout_are_errors(capsys, tmp_path, corpus):
     (tmp_path / "music").mkdir()
     code, message = run(capsys, corpus, "--corpus_dir", tmp_path, "--data_dir", tmp_path / "d")
     assert code == 1 and str(tmp_path) in message and "has no" in message
     assert not (tmp_path / "d").exists()
 
 
-def test_a_corpus_that_is_still_zipped(capsys, tmp_path):
+def test_zipped_corpus_is_an_error(capsys, tmp_path):
     (tmp_path / "ABA.zip").write_bytes(b"")
     code, message = run(capsys, "l2arctic", "--corpus_dir", tmp_path)
     assert code == 1 and "unpack ABA.zip" in message
 
 
-def test_a_speaker_without_transcripts(capsys, tmp_path):
+def test_speaker_without_transcripts_is_an_error(capsys, tmp_path):
     root = l2arctic(tmp_path)
     (root / "NCC/transcript").rename(root / "NCC/text")
     code, message = run(capsys, "l2arctic", "--corpus_dir", root)
     assert code == 1 and "NCC: has wav/ but no transcript/" in message
 
 
-def test_unreadable_audio_is_named_all_at_once_or_left_out(capsys, tmp_path):
+def test_unreadable_audio_is_listed_at_once_or_left_out(capsys, tmp_path):
     root = l2arctic(tmp_path / "corpus")
     for speaker in ("ABA", "TLV"):
         (root / speaker / "wav/arctic_a0002.wav").write_bytes(b"RIFF no sound")
@@ -88,14 +88,14 @@ def test_unreadable_audio_is_named_all_at_once_or_left_out(capsys, tmp_path):
     assert code == 0 and "left out: 2 × unreadable audio" in message
 
 
-def test_transcripts_of_another_encoding(capsys, tmp_path):
+def test_transcript_in_another_encoding_is_an_error(capsys, tmp_path):
     root = l2arctic(tmp_path)
     (root / "ABA/transcript/arctic_a0001.txt").write_bytes("café".encode("latin-1"))
     code, message = run(capsys, "l2arctic", "--corpus_dir", root)
     assert code == 1 and "ABA/transcript/arctic_a0001.txt: cannot read" in message
 
 
-def test_a_faulty_textgrid_leaves_its_utterance_unlabelled_and_says_so(capsys, tmp_path):
+def test_malformed_textgrid_leaves_its_utterance_unlabelled_and_is_reported(capsys, tmp_path):
     root = l2arctic(tmp_path / "corpus")
     write_sound(root / "ABA/wav/arctic_a0002.wav")
     (root / "ABA/transcript/arctic_a0002.txt").write_text("Bye")
@@ -107,7 +107,7 @@ def test_a_faulty_textgrid_leaves_its_utterance_unlabelled_and_says_so(capsys, t
     assert "ABA-arctic_a0002" in account and "arctic_a0002.TextGrid:" in account
 
 
-def test_scores_that_are_no_json_and_tables_that_are_none(capsys, tmp_path):
+def test_invalid_scores_and_empty_tables_are_errors(capsys, tmp_path):
     root = speechocean762(tmp_path)
     (root / "resource/scores.json").write_text('{"1": ')
     code, message = run(capsys, "speechocean762", "--corpus_dir", root)
@@ -138,7 +138,7 @@ def test_bad_usage_exits_2(capsys, tmp_path):
     assert "give one of them" in run(capsys, *argv)[1]
 
 
-def test_the_command_starts_at_once():
+def test_command_starts_quickly_without_torch():
     started = time.monotonic()
     subprocess.run(
         [sys.executable, "-m", "espnet_ext.bin.prepare", "--help"], check=True, capture_output=True
@@ -159,7 +159,7 @@ def manifest(folder, *rows, columns="utt_id speaker audio meaning"):
     return path
 
 
-def test_all_faults_of_a_manifest_at_once(capsys, tmp_path):
+def test_all_errors_of_a_manifest_are_listed_at_once(capsys, tmp_path):
     path = manifest(
         tmp_path,
         ("u1", "s1", "a.wav", "hello", "train"),
@@ -182,7 +182,7 @@ def test_all_faults_of_a_manifest_at_once(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "problem"),
     [
         (b"", "no column utt_id, speaker, audio"),
         (b"utt_id\tspeaker\taudio\tmeaning\n", "no utterances"),
@@ -197,15 +197,15 @@ def test_all_faults_of_a_manifest_at_once(capsys, tmp_path):
         ),
     ],
 )
-def test_malformed_manifests(capsys, tmp_path, text, complaint):
+def test_malformed_manifests_are_errors(capsys, tmp_path, text, problem):
     path = tmp_path / "m.tsv"
     path.write_bytes(text)
     code, message = run(capsys, "plain", "--manifest", path)
-    assert code == 1 and complaint in message and "remedy:" in message
+    assert code == 1 and problem in message and "remedy:" in message
     assert run(capsys, "plain", "--manifest", tmp_path / "no.tsv")[0] == 1
 
 
-def test_a_set_without_utterances(capsys, tmp_path):
+def test_set_without_utterances_is_an_error(capsys, tmp_path):
     write_sound(tmp_path / "a.wav")
     path = manifest(
         tmp_path,
@@ -233,9 +233,9 @@ def tar_of(path, *members):
 
 
 @pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a/../../evil", "a\\..\\evil", "C:evil"])
-def test_members_that_leave_the_folder(tmp_path, name):
+def test_members_outside_the_folder_are_refused(tmp_path, name):
     archives = [tar_of(tmp_path / "a.tar.gz", ("good", b"1"), (name, b"2"))]
-    if "\\" not in name:  # zipfile itself turns them round
+    if "\\" not in name:  # zipfile replaces them by /
         with zipfile.ZipFile(tmp_path / "a.zip", "w") as bundle:
             bundle.writestr(name, "2")
         archives.append(tmp_path / "a.zip")
@@ -247,7 +247,7 @@ def test_members_that_leave_the_folder(tmp_path, name):
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
-def test_links_and_devices(tmp_path, kind):
+def test_links_and_devices_are_refused(tmp_path, kind):
     archive = tar_of(tmp_path / "a.tar.gz", ("link", (kind, "/etc/passwd")))
     with pytest.raises(UserError, match="member 'link' is a link or a device"):
         download.unpack(archive, tmp_path / "out")
@@ -259,7 +259,7 @@ def test_links_and_devices(tmp_path, kind):
         download.unpack(tmp_path / "a.zip", tmp_path / "out")
 
 
-def test_archives_beyond_the_limits(tmp_path):
+def test_too_large_archives_are_refused(tmp_path):
     archive = tmp_path / "bomb.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
         bundle.writestr("zeros", b"\0" * 5_000_000)
@@ -272,7 +272,7 @@ def test_archives_beyond_the_limits(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bomb.zip"]
 
 
-def test_damaged_archives(tmp_path):
+def test_damaged_archives_are_errors(tmp_path):
     whole = tar_of(tmp_path / "a.tar.gz", ("a", bytes(range(256)) * 400)).read_bytes()
     for content in (b"", b"<html>404</html>", whole[: len(whole) // 2]):
         archive = tmp_path / "b.tar.gz"
@@ -282,7 +282,7 @@ def test_damaged_archives(tmp_path):
         assert not (tmp_path / "out").exists()
 
 
-def test_an_archive_of_archives_is_prepared(capsys, tmp_path):
+def test_archive_of_archives_is_unpacked_once(capsys, tmp_path):
     """L2-ARCTIC is a zip of one zip per speaker; a second call must not unpack again."""
     root = l2arctic(tmp_path / "corpus")
     archive = tmp_path / "l2arctic.zip"
@@ -311,7 +311,7 @@ def test_an_archive_of_archives_is_prepared(capsys, tmp_path):
     assert code == 1 and "was not unpacked from this archive" in message
 
 
-def test_l2arctic_cannot_be_downloaded(capsys, tmp_path):
+def test_download_of_l2arctic_names_the_request_form(capsys, tmp_path):
     code, message = run(capsys, "l2arctic", "--download", "true", "--data_dir", tmp_path)
     assert code == 1 and "request the corpus" in message and "--archive" in message
 
@@ -320,11 +320,11 @@ def test_l2arctic_cannot_be_downloaded(capsys, tmp_path):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves one file; breaks off as told, and resumes if the tag is the same."""
+    """Serves one file; can end connections early, and resumes if the tag is the same."""
 
     content = b""
     tag = '"one"'
-    breaks: list[int] = []  # bytes after which successive connections end
+    breaks: list[int] = []  # number of bytes after which each connection ends
     requests: list[str] = []
 
     def do_GET(self):
@@ -357,7 +357,7 @@ def server():
         http_server.shutdown()
 
 
-def test_a_download_that_breaks_is_resumed(tmp_path, server):
+def test_interrupted_download_is_resumed(tmp_path, server):
     Handler.breaks = [1_000_000, 500_000]
     target = download.fetch(server, tmp_path / "corpus.tar.gz")
     assert target.read_bytes() == Handler.content
@@ -367,18 +367,20 @@ def test_a_download_that_breaks_is_resumed(tmp_path, server):
     assert len(Handler.requests) == 3  # an existing file is not downloaded again
 
 
-def test_a_download_is_resumed_by_a_later_run_but_not_across_versions(tmp_path, server):
+def test_later_run_resumes_a_download_unless_the_file_has_changed(tmp_path, server):
     Handler.breaks = [1000] * download.ATTEMPTS
     with pytest.raises(UserError, match=r"download failed after 4000 bytes.*ended at"):
         download.fetch(server, tmp_path / "corpus.tar.gz")
     assert not (tmp_path / "corpus.tar.gz").exists()
     Handler.content, Handler.tag = Handler.content[::-1], '"two"'
     target = download.fetch(server, tmp_path / "corpus.tar.gz")
-    assert target.read_bytes() == Handler.content  # not the old beginning with the new end
+    assert (
+        target.read_bytes() == Handler.content
+    )  # not the beginning of one version and the end of the other
     assert Handler.requests[-1] == "bytes=4000-"
 
 
-def test_servers_that_are_not_there(tmp_path, server):
+def test_unreachable_servers_and_invalid_addresses_are_errors(tmp_path, server):
     with pytest.raises(UserError, match="download failed"):
         download.fetch("http://127.0.0.1:9/none", tmp_path / "a")
     with pytest.raises(UserError, match="not an http"):
@@ -389,7 +391,7 @@ def test_servers_that_are_not_there(tmp_path, server):
 
 
 def test_unverified_download_is_used_only_if_accepted(capsys, tmp_path, server, monkeypatch):
-    """The whole way of a download: refused without a sum, then by sum, wrong sum, or acceptance."""
+    """A download is refused without or with a wrong checksum, and used with the right one."""
     root = speechocean762(tmp_path / "speechocean762")
     with tarfile.open(tmp_path / "c.tar.gz", "w:gz") as bundle:
         bundle.add(root, "speechocean762")
@@ -407,6 +409,6 @@ def test_unverified_download_is_used_only_if_accepted(capsys, tmp_path, server, 
     assert code == 1 and "not a SHA-256" in message
     code, message = run(capsys, *argv, "--sha256", sha256.upper())
     assert code == 0
-    assert Handler.requests == ["all"]  # fetched once for all four
+    assert Handler.requests == ["all"]  # downloaded once for all four
     code, message = run(capsys, *argv, "--accept_unverified", "true")
     assert code == 0 and f"used without verification: {len(Handler.content)} bytes" in message

@@ -1,4 +1,4 @@
-"""Bad corpora of AI Hub: exit codes, all culprits at once, remedies, nothing half written."""
+"""Bad corpora from AI Hub: all errors at once with remedies, and no incomplete output."""
 
 import os
 import sys
@@ -27,7 +27,7 @@ TRAINING = "01.데이터_new_20220719/1.Training"
 
 
 def run(capsys, *argv):
-    """Exit code and messages of the command, which must not raise."""
+    """Run `prepare`; return its exit code and messages. It must not raise."""
     code = cli.run(prepare.main, [str(word) for word in argv])
     message = capsys.readouterr().err
     assert "Traceback" not in message
@@ -62,7 +62,7 @@ CORPORA = ("aihub505", "aihub_l2", "ksponspeech")
 
 
 @pytest.mark.parametrize("corpus", CORPORA)
-def test_paths_that_are_no_corpus(capsys, tmp_path, corpus):
+def test_paths_without_the_corpus_are_refused(capsys, tmp_path, corpus):
     code, message = run(capsys, corpus, "--data_dir", tmp_path / "d")
     assert code == 1 and "no corpus path given" in message and "https://aihub.or.kr" in message
     for path in (tmp_path / "nope", tmp_path / "nope.zip"):
@@ -73,11 +73,11 @@ def test_paths_that_are_no_corpus(capsys, tmp_path, corpus):
     argv = ["--corpus_dir", tmp_path / "music", "--data_dir", tmp_path / "d"]
     code, message = run(capsys, corpus, *argv)
     assert code == 1 and ": no utterances:" in message and "1 × no label" in message
-    assert not list((tmp_path / "d").iterdir())  # the database is gone too
+    assert not list((tmp_path / "d").iterdir())  # the temporary database is removed too
 
 
 @pytest.mark.parametrize("corpus", CORPORA)
-def test_unreadable_audio_is_named_all_at_once_or_left_out(capsys, tmp_path, corpus):
+def test_unreadable_audio_is_listed_at_once_or_left_out(capsys, tmp_path, corpus):
     root = corpora(tmp_path)[corpus]
     sounds = sorted(path for path in root.rglob("*") if path.suffix in (".wav", ".pcm"))
     for path in (sounds[0], sounds[-1]):
@@ -92,7 +92,7 @@ def test_unreadable_audio_is_named_all_at_once_or_left_out(capsys, tmp_path, cor
     assert code == 0 and "left out: 2 × unreadable audio" in message
 
 
-def test_archives_that_cannot_be_read_are_named_all_at_once(capsys, tmp_path):
+def test_unreadable_archives_are_listed_at_once(capsys, tmp_path):
     root = write_aihub_zips(tmp_path / "c", {"train": labels()})
     folder = root / TRAINING / "라벨링데이터"
     whole = (folder / "TL_1. 영어.zip").read_bytes()
@@ -117,8 +117,8 @@ def test_archives_that_cannot_be_read_are_named_all_at_once(capsys, tmp_path):
     assert code == 0 and "not read: " in message and "label names no speaker" in message
 
 
-def test_archives_write_nothing_wherever_their_members_point(capsys, tmp_path):
-    """Names that would leave the folder, were they unpacked, are names like others."""
+def test_names_of_members_outside_the_folder_are_harmless(capsys, tmp_path):
+    """Members are read in place, so that nothing is written under their names."""
     members = {f"../../../{stem}.json": content for stem, content in labels().items()}
     members |= {f"/etc/{stem}.wav": wav() for stem in labels()}
     archive = zip_of(tmp_path / "in/corpus.zip", members)
@@ -129,7 +129,7 @@ def test_archives_write_nothing_wherever_their_members_point(capsys, tmp_path):
     assert not list(Path("/etc").glob("EN10QC*"))
 
 
-def test_a_label_that_unpacks_to_much(capsys, tmp_path):
+def test_too_large_label_in_an_archive_is_not_read(capsys, tmp_path):
     members = {f"{stem}.json": content for stem, content in labels().items()}
     members |= {f"{stem}.wav": wav() for stem in labels()}
     members["bomb.json"] = b" " * 50_000_000
@@ -138,7 +138,7 @@ def test_a_label_that_unpacks_to_much(capsys, tmp_path):
     assert code == 0 and "label cannot be read: … bytes are too many" in message
 
 
-def test_paths_that_wav_scp_cannot_hold(capsys, tmp_path):
+def test_audio_paths_that_are_not_utf8_are_errors_and_label_paths_are_not(capsys, tmp_path):
     root = write_aihub(tmp_path / "c", {"train": labels()})
     folder = root / TRAINING / "원천데이터"
     old = os.fsencode(folder) + b"/" + "한국".encode("cp949")
@@ -146,20 +146,20 @@ def test_paths_that_wav_scp_cannot_hold(capsys, tmp_path):
     code, message = run(capsys, "aihub505", "--corpus_dir", root, "--data_dir", tmp_path / "d")
     assert code == 1 and "30 × its path is not UTF-8" in message and "convmv" in message
     os.rename(old, folder / "TS_1. 영어")
-    for path in list((root / TRAINING / "라벨링데이터").rglob("*.json")):  # these are but read
+    for path in list((root / TRAINING / "라벨링데이터").rglob("*.json")):  # labels are only read
         os.rename(path, os.fsencode(path.parent) + b"/\xb0\xa1" + os.fsencode(path.name))
     code, message = run(capsys, "aihub505", "--corpus_dir", root, "--data_dir", tmp_path / "d")
     assert code == 0 and "30 × labels whose fileName differs from their own name" in message
 
 
-def test_links_in_circles_are_walked_once(capsys, tmp_path):
+def test_circular_links_are_followed_once(capsys, tmp_path):
     root = write_aihub(tmp_path / "c", {"train": labels()})
     (root / "again").symlink_to(root, target_is_directory=True)
     code, message = run(capsys, "aihub505", "--corpus_dir", root, "--data_dir", tmp_path / "d")
     assert code == 0 and "duplicate" not in message
 
 
-def test_lists_that_are_damaged(capsys, tmp_path):
+def test_damaged_lists_are_errors(capsys, tmp_path):
     root = corpora(tmp_path)["ksponspeech"]
     content = (root / "KsponSpeech_scripts/train.trn").read_bytes()
     (root / "KsponSpeech_scripts/train.trn").unlink()
@@ -171,8 +171,8 @@ def test_lists_that_are_damaged(capsys, tmp_path):
     argv = ["ksponspeech", "--corpus_dir", root, "--data_dir", tmp_path / "d"]
     code, message = run(capsys, *argv)
     assert code == 1
-    unread = "scripts.zip/train.trn: cannot read"
-    assert unread in message or "test.trn: a list that is not" in message
+    unreadable = "scripts.zip/train.trn: cannot read"
+    assert unreadable in message or "test.trn: a list that is not" in message
     (root / "scripts.zip").unlink()
     code, message = run(capsys, *argv)
     assert (
@@ -182,7 +182,7 @@ def test_lists_that_are_damaged(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("corpus", CORPORA)
-def test_a_disk_that_is_full(capsys, tmp_path, corpus):
+def test_unwritable_output_folder_is_an_error(capsys, tmp_path, corpus):
     if not os.access("/dev/full", os.W_OK):
         pytest.skip("no /dev/full here")
     (tmp_path / "d").write_text("a file where a folder should be")
@@ -191,7 +191,7 @@ def test_a_disk_that_is_full(capsys, tmp_path, corpus):
     assert code == 1 and f"{tmp_path}/d: cannot write" in message
 
 
-def test_keys_of_pseudonyms(capsys, tmp_path):
+def test_invalid_pseudonym_keys_are_errors(capsys, tmp_path):
     root = corpora(tmp_path)["aihub505"]
     argv = ["aihub505", "--corpus_dir", root, "--data_dir", tmp_path / "d", "--pseudonym_key_file"]
     code, message = run(capsys, *argv, tmp_path / "no")
@@ -213,7 +213,7 @@ def test_bad_usage_exits_2():
         assert caught.value.code == 2
 
 
-def test_a_sound_that_is_shorter_than_a_sample(capsys, tmp_path):
+def test_sound_shorter_than_a_sample_is_an_error(capsys, tmp_path):
     root = corpora(tmp_path)["ksponspeech"]
     sound = next(iter(sorted(root.rglob("*.pcm"))))
     sound.write_bytes(pcm()[:1])

@@ -1,4 +1,4 @@
-"""Bad input to score, analyze and report: exit codes, culprit and remedy, no trace."""
+"""Bad input to score, analyze and report: exit code, cause and remedy, no traceback."""
 
 import subprocess
 import sys
@@ -28,16 +28,16 @@ def make(tmp_path, hypotheses="s1-1 가\n", text="s1-1 가\n"):
     return data, out
 
 
-def fails(done, *named, code=1):
+def assert_fails(done, *parts, code=1):
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
-    for name in named:
-        assert name in done.stderr
+    for part in parts:
+        assert part in done.stderr
     if code == 1:
         assert "remedy:" in done.stderr
 
 
-def test_good_input_passes(tmp_path):
+def test_valid_input_is_scored(tmp_path):
     data, out = make(tmp_path)
     done = command("score", "--data", data, "--hypotheses", out, "--token_types", "meaning=char")
     assert done.returncode == 0, done.stderr
@@ -45,37 +45,41 @@ def test_good_input_passes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("hypotheses", "named"),
+    ("hypotheses", "part"),
     [
         ("s1-1 가\ns1-2 나\n", "s1-2"),
         ("s1-1 가\ns1-1 나\n", "s1-1"),
         (b"s1-1 \xff\n", "text.meaning:1"),
     ],
 )
-def test_bad_hypotheses(tmp_path, hypotheses, named):
+def test_invalid_hypotheses_are_refused(tmp_path, hypotheses, part):
     data, out = make(tmp_path, hypotheses=hypotheses)
     done = command("score", "--data", data, "--hypotheses", out, "--token_types", "meaning=char")
-    fails(done, named, "text.meaning")
+    assert_fails(done, part, "text.meaning")
 
 
-def test_missing_folders_and_files(tmp_path):
+def test_missing_folders_and_files_are_named(tmp_path):
     data, out = make(tmp_path)
-    fails(command("score", "--data", tmp_path / "no", "--hypotheses", out), str(tmp_path / "no"))
-    fails(command("score", "--data", data, "--hypotheses", tmp_path / "no"), str(tmp_path / "no"))
+    assert_fails(
+        command("score", "--data", tmp_path / "no", "--hypotheses", out), str(tmp_path / "no")
+    )
+    assert_fails(
+        command("score", "--data", data, "--hypotheses", tmp_path / "no"), str(tmp_path / "no")
+    )
     (out / "text.meaning").unlink()
-    fails(command("score", "--data", data, "--hypotheses", out), str(out))
+    assert_fails(command("score", "--data", data, "--hypotheses", out), str(out))
 
 
-def test_token_types(tmp_path):
+def test_invalid_token_types_are_refused(tmp_path):
     data, out = make(tmp_path)
-    where = ("--data", data, "--hypotheses", out, "--token_types")
-    fails(command("score", *where, "meaning=chr"), "chr")
-    fails(command("score", *where, "surface=char"), "surface")
-    fails(command("score", *where, "meaning"), "meaning", code=2)
-    fails(command("score", *where, "meaning=char", "--no_such_option", "1"), code=2)
+    folders = ("--data", data, "--hypotheses", out, "--token_types")
+    assert_fails(command("score", *folders, "meaning=chr"), "chr")
+    assert_fails(command("score", *folders, "surface=char"), "surface")
+    assert_fails(command("score", *folders, "meaning"), "meaning", code=2)
+    assert_fails(command("score", *folders, "meaning=char", "--no_such_option", "1"), code=2)
 
 
-def test_report_without_any_result(tmp_path):
+def test_report_without_results_is_an_error(tmp_path):
     done = command(
         "report",
         "--exp_dir",
@@ -97,11 +101,11 @@ def test_report_without_any_result(tmp_path):
         "--html",
         tmp_path / "report.html",
     )
-    fails(done, "score.json")
+    assert_fails(done, "score.json")
     assert not (tmp_path / "RESULTS.md").exists()
 
 
-def test_report_with_a_broken_score(tmp_path):
+def test_report_with_an_invalid_score_is_an_error(tmp_path):
     broken = tmp_path / "exp/ko/do_small/decode/test/score.json"
     broken.parent.mkdir(parents=True)
     broken.write_text("{", encoding="utf-8")
@@ -126,7 +130,7 @@ def test_report_with_a_broken_score(tmp_path):
         "--html",
         tmp_path / "report.html",
     )
-    fails(done, str(broken))
+    assert_fails(done, str(broken))
 
 
 @pytest.mark.parametrize("models", ["a", "a=x", "a=x a=y"])
@@ -135,5 +139,5 @@ def test_analyze_needs_two_named_models(tmp_path, models):
     done = command(
         "analyze", "cka", "--models", models, "--data", data, "--output", tmp_path / "cka.json"
     )
-    fails(done, code=2)
+    assert_fails(done, code=2)
     assert not (tmp_path / "cka.json").exists()

@@ -1,4 +1,4 @@
-"""Whatever the annotation files hold: no parser crashes, no utterance is lost without a word."""
+"""For any content of annotation files: no parser crashes, and every lost utterance is reported."""
 
 import io
 import json
@@ -50,7 +50,7 @@ OUTPUTS = ("surface", "canonical")
 
 @settings(max_examples=200, deadline=None)
 @given(LABELS)
-def test_a_label_is_phones_or_a_problem(label):
+def test_label_is_phones_or_has_a_problem(label):
     parsed = parse_label(label)
     for part in (parsed.canonical, parsed.perceived):
         assert part in (None, "", "ERR") or is_phone(part)
@@ -66,7 +66,7 @@ def test_a_label_is_phones_or_a_problem(label):
     st.integers(0, 4),
 )
 @example(["AH"], long_textgrid, 0, "utf-8", 0)
-def test_a_damaged_annotation_gives_what_it_says_or_a_reason(labels, form, seed, encoding, damage):
+def test_damaged_annotation_has_transcripts_or_reasons(labels, form, seed, encoding, damage):
     chance = random.Random(seed)
     content = bytearray(form(words=["a"], phones=labels).encode(encoding, "replace"))
     for _ in range(damage):
@@ -74,8 +74,8 @@ def test_a_damaged_annotation_gives_what_it_says_or_a_reason(labels, form, seed,
         if chance.random() < 0.5:
             del content[place : place + chance.randrange(40)]
         else:
-            odd = [b'"', b"1e999", b"-5", b"\0", b"\xff", b"\n", b" "]
-            content[place:place] = chance.choice(odd)
+            inserted = [b'"', b"1e999", b"-5", b"\0", b"\xff", b"\n", b" "]
+            content[place:place] = chance.choice(inserted)
         if not content:
             break
     with tempfile.TemporaryDirectory() as folder:
@@ -125,30 +125,30 @@ JSON = st.recursive(
 
 @st.composite
 def entries(draw):
-    """A good entry of scores.json in which something is exchanged for anything."""
+    """A valid entry of scores.json in which one value is replaced by any JSON."""
     entry = {"text": "RED", "accuracy": 8, "words": [word("RED", "R EH1 D", (0, "R", "L"))]}
-    place = draw(st.sampled_from(["", "words", "word", "phones", "wrong", "index", "said"]))
-    odd = draw(JSON)
-    own = entry["words"][0]
+    place = draw(st.sampled_from(["", "words", "word", "phones", "errors", "index", "phone"]))
+    value = draw(JSON)
+    first_word = entry["words"][0]
     match place:
         case "words":
-            entry["words"] = odd
+            entry["words"] = value
         case "word":
-            entry["words"] = [odd]
+            entry["words"] = [value]
         case "phones":
-            own["phones"] = odd
-        case "wrong":
-            own["mispronunciations"] = odd
+            first_word["phones"] = value
+        case "errors":
+            first_word["mispronunciations"] = value
         case "index":
-            own["mispronunciations"][0]["index"] = odd
-        case "said":
-            own["mispronunciations"][0]["pronounced-phone"] = odd
-    return draw(st.sampled_from([entry, odd]))
+            first_word["mispronunciations"][0]["index"] = value
+        case "phone":
+            first_word["mispronunciations"][0]["pronounced-phone"] = value
+    return draw(st.sampled_from([entry, value]))
 
 
 @settings(max_examples=200, deadline=None)
 @given(entries(), JSON, st.sampled_from(["RED", "", "BLUE"]))
-def test_scores_give_transcripts_or_reasons(entry, experts, text):
+def test_scores_have_transcripts_or_reasons(entry, experts, text):
     report = Report("speechocean762")
     texts = speechocean762.read_scores(entry, text, "1-1", report, experts)
     missing = report.unlabelled.get("1-1", {})
@@ -161,10 +161,10 @@ def test_scores_give_transcripts_or_reasons(entry, experts, text):
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.text("B{}()[]EHL0 *<unk>", max_size=15), max_size=5) | JSON)
-def test_insertions_are_phones_at_a_place_of_the_word(heard):
-    agreed, minority, problem = insertions(heard, ["B", "EH"])
+def test_insertions_are_phones_at_positions_of_the_word(transcripts):
+    agreed, minority, problem = insertions(transcripts, ["B", "EH"])
     assert all(0 <= place <= 2 for place in agreed) and minority >= 0
-    assert all(is_phone(phone) for own in agreed.values() for phone in own)
+    assert all(is_phone(phone) for phones in agreed.values() for phone in phones)
     assert not (agreed and problem)
 
 
@@ -173,19 +173,19 @@ FEW = {"max_examples": 25, "deadline": None, "suppress_health_check": [HealthChe
 
 @settings(**FEW)
 @given(st.data())
-def test_no_utterance_of_l2arctic_is_lost(data):
-    """Random parts of random utterances are absent or replaced; each is kept or accounted for."""
+def test_every_utterance_of_l2arctic_is_kept_or_reported(data):
+    """Random files are removed, emptied or replaced; each utterance is kept or reported."""
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         stems = {f"a{i}": ("Hi you", ["HH", "AY,AA,s"]) for i in range(3)}
         write_l2arctic(root, {speaker: stems for speaker in ("ABA", "NCC", "TLV")})
         for path in sorted(root.glob("*/*/*")):
-            done = data.draw(st.sampled_from(["keep"] * 6 + ["remove", "empty", "odd"]))
-            if done == "remove" or (done == "empty" and path.suffix == ".wav"):
+            change = data.draw(st.sampled_from(["keep"] * 6 + ["remove", "empty", "replace"]))
+            if change == "remove" or (change == "empty" and path.suffix == ".wav"):
                 path.unlink()
-            elif done == "empty":
+            elif change == "empty":
                 path.write_bytes(b"")
-            elif done == "odd" and path.suffix != ".wav":
+            elif change == "replace" and path.suffix != ".wav":
                 path.write_text(data.draw(st.text(max_size=30)), encoding="utf-8", newline="")
         names = {f"{path.parts[-3]}-{path.stem}" for path in root.glob("*/*/*")}
         report = Report("l2arctic")
@@ -196,24 +196,24 @@ def test_no_utterance_of_l2arctic_is_lost(data):
         except UserError as error:
             assert error.remedy
             return
-        account_is_whole(names, sets, report)
+        assert_every_utterance_is_reported(names, sets, report)
         for name, part in sets.items():
             write_directory(root / "data" / name, part)
             assert len(read_directory(root / "data" / name)) == len(part)
 
 
-def account_is_whole(names, sets, report):
-    kept = {one.utt_id: one for part in sets.values() for one in part}
+def assert_every_utterance_is_reported(names, sets, report):
+    kept = {item.utt_id: item for part in sets.values() for item in part}
     assert kept.keys() | report.left_out.keys() >= names
     assert not kept.keys() & report.left_out.keys()
-    for utt_id, one in kept.items():
+    for utt_id, utterance in kept.items():
         for output in ("surface", "canonical", "meaning"):
-            assert output in one.texts or report.unlabelled[utt_id][output]
+            assert output in utterance.texts or report.unlabelled[utt_id][output]
 
 
 @settings(**FEW)
 @given(st.data())
-def test_no_utterance_of_speechocean762_is_lost(data):
+def test_every_utterance_of_speechocean762_is_kept_or_reported(data):
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         words = [word("RED", "R EH1 D", (0, "R", "L"))]
@@ -224,8 +224,8 @@ def test_no_utterance_of_speechocean762_is_lost(data):
         write_speechocean762(root, parts)
         for name in ("scores.json", "scores-detail.json"):
             table = {
-                one: data.draw(st.one_of(entries(), st.just(detail(words))))
-                for one in ("00011", "00021", "00991")
+                utt_id: data.draw(st.one_of(entries(), st.just(detail(words))))
+                for utt_id in ("00011", "00021", "00991")
             }
             path = root / "resource" / name
             known = json.loads(path.read_text()) if path.exists() else {}
@@ -234,17 +234,19 @@ def test_no_utterance_of_speechocean762_is_lost(data):
             rows = (root / "train" / name).read_text().splitlines()
             (root / "train" / name).write_text("".join(f"{row}\n" for row in rows[2:]))
         names = {
-            f"{speaker}-{one}"
-            for own in parts.values()
-            for speaker, two in own.items()
-            for one, _ in two
+            f"{speaker}-{utterance}"
+            for speakers in parts.values()
+            for speaker, utterances in speakers.items()
+            for utterance, _ in utterances
         }
         report = Report("speechocean762")
         sets = prepare_corpus(speechocean762, root, report=report)
-        account_is_whole(names, sets, report)
+        assert_every_utterance_is_reported(names, sets, report)
         for name, part in sets.items():
             write_directory(root / "data" / name, part)
-            assert read_directory(root / "data" / name) == sorted(part, key=lambda one: one.utt_id)
+            assert read_directory(root / "data" / name) == sorted(
+                part, key=lambda item: item.utt_id
+            )
 
 
 NAMES = st.lists(
@@ -257,7 +259,7 @@ NAMES = st.lists(
 @pytest.mark.parametrize("kind", ["tar", "zip"])
 @settings(**FEW)
 @given(names=st.lists(NAMES, min_size=1, max_size=4), link=st.booleans())
-def test_no_archive_writes_outside_its_folder(kind, names, link):
+def test_archives_never_write_outside_their_folder(kind, names, link):
     with tempfile.TemporaryDirectory() as place:
         root = Path(place, "x/y/z")
         root.mkdir(parents=True)
@@ -294,7 +296,7 @@ def outside(place, folder):
     return sorted(str(path) for path in place.rglob("*") if folder not in (path, *path.parents))
 
 
-def test_sizes_are_capped(tmp_path, monkeypatch):
+def test_too_large_files_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "a.TextGrid"
     with open(path, "wb") as handle:
         os.truncate(handle.fileno(), 65 * 1024 * 1024)
