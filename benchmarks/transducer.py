@@ -83,7 +83,7 @@ def decode_by_espnet(model, output: str, waves: Sequence, **options) -> NBestLis
     with torch.no_grad():
         for wave in waves:
             speech = torch.as_tensor(wave, dtype=torch.float32, device=device)[None]
-            encoder_out, _ = model.encode(speech, torch.tensor([speech.size(1)]))
+            encoder_out, _ = model.encode(speech, torch.tensor([speech.size(1)])).shared()
             nbest = search(encoder_out[0])
             nbest = nbest if isinstance(nbest, list) else [nbest]
             nbest_lists.append([(tuple(hyp.yseq[1:]), float(hyp.score)) for hyp in nbest])

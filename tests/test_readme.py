@@ -239,7 +239,7 @@ def test_every_key_of_an_output_is_documented():
 
 
 def test_every_key_of_the_task_vectors_is_documented():
-    from espnet_ext.model.conditioning import TaskVectors
+    from espnet_ext.model.conditioning.vectors import TaskVectors
 
     keys = set(inspect.signature(TaskVectors).parameters) - {"outputs", "sizes", "tags", "trained"}
     cells = first_column(read("docs/partial_labels.md"), "key of a system")

@@ -27,6 +27,7 @@ from espnet_ext.decoding.segmentation import check_seconds, speech_spans, stitch
 from espnet_ext.errors import UserError
 from espnet_ext.model.config import check_keys
 from espnet_ext.model.dual import DualOutputModel
+from espnet_ext.model.encoding import EncoderRequest
 from espnet_ext.model.frames import EncoderFrames, frontend_frames
 from espnet_ext.model.heads.search import RawHypothesis
 from espnet_ext.model.load import load_model
@@ -281,22 +282,20 @@ class DualSpeech2Text:
         lengths = torch.tensor([wave.numel() for wave in waves])
         speech = torch.nn.utils.rnn.pad_sequence(list(waves), batch_first=True)
         speech, lengths = speech.to(self.device, self.dtype), lengths.to(self.device)
-        encoded: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}  # by output: states, frames
-        nbest = {}
         with PRECISIONS[self.precision](self.device):
-            for active, names in self._by_active():
-                mask = None
-                if self.model.conditioning is not None:
-                    mask = self.model.conditioning.active_set(active)
-                states, frames = self.model.encode(speech, lengths, alike=True, active=mask)
-                states = states.to(self.dtype)
-                encoded |= dict.fromkeys(names, (states, frames))
-                nbest |= {name: self.searchers[name](states, frames) for name in names}
+            encoded = self.model.encode(speech, lengths, self._request())
+            states = {name: hidden.to(self.dtype) for name, hidden in encoded.hidden.items()}
+            nbest = {
+                name: self.searchers[name](states[name], encoded.lengths[name])
+                for name in self.outputs
+            }
         if self.coupling is not None:
             self._couple(nbest)
         results = []
         for i, wave in enumerate(waves):
-            heard = {name: rows[i, : int(frames[i])] for name, (rows, frames) in encoded.items()}
+            heard = {
+                name: rows[i, : int(encoded.lengths[name][i])] for name, rows in states.items()
+            }
             seconds = wave.numel() / self.sample_rate
             results.append(
                 Result(
@@ -311,12 +310,13 @@ class DualSpeech2Text:
             )
         return results
 
-    def _by_active(self) -> list[tuple[tuple[str, ...], list[str]]]:
-        """Sets of active tasks, each with the outputs decoded from that encoding."""
-        groups: dict[tuple[str, ...], list[str]] = {}
-        for name in self.outputs:
-            groups.setdefault(self.active[name], []).append(name)
-        return list(groups.items())
+    def _request(self) -> EncoderRequest:
+        """Return what is asked of the encoder: outputs, and the tasks active for each."""
+        conditioner = self.model.conditioning
+        active = None
+        if conditioner is not None:
+            active = {name: conditioner.active_set(self.active[name]) for name in self.outputs}
+        return EncoderRequest(self.outputs, active, batch_invariant=True)
 
     def _couple(self, nbest: Mapping[str, list[list[RawHypothesis]]]) -> None:
         """Put the two that fit best first, in the n best of every utterance."""

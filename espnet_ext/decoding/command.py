@@ -126,18 +126,18 @@ def _of_its_outputs(models: Mapping[str, str], model_dir: str, data: str) -> dic
 
 def _check_active(recognise: DualSpeech2Text, active: str) -> None:
     """Outputs and tags that are asked for in a way in which training never saw them."""
-    vectors = recognise.model.conditioning
-    if vectors is None:
+    conditioner = recognise.model.conditioning
+    if conditioner is None:
         if active != "auto":
             say(f"--active {active}: the model has no task vectors, so that it changes nothing")
         return
     for names in dict.fromkeys(recognise.active.values()):
-        if not vectors.trained or names in vectors.trained:
-            continue
-        told = f"--active {active}: {'+'.join(names)} together were never trained"
-        if vectors.mode == "per_combination":
-            raise UserError(f"{told}, and so their vector was not", "leave --active out")
-        say(f"warning: {told}: the sum of their vectors is new to the model")
+        try:
+            warning = conditioner.check_active(names)
+        except UserError as error:
+            raise UserError(f"--active {active}: {error.message}", error.remedy) from None
+        if warning:
+            say(f"warning: --active {active}: {warning}")
 
 
 def _check_fusion(recognise: DualSpeech2Text) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from espnet_ext.errors import UserError
-from espnet_ext.model.conditioning import HOW, active_sets
+from espnet_ext.model.conditioning.active import HOW, active_sets
 from espnet_ext.model.config import check_keys, suggest
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.text.tags import output_of

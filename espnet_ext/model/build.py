@@ -1,7 +1,6 @@
 """From a configuration (a plain mapping, as in config.yaml) to a model. Paths in it may be
 relative to the folder that the configuration lies in, so that a model directory can be moved."""
 
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,31 +9,35 @@ import torch
 
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
-from espnet_ext.model.conditioning import TaskVectors, build_task_vectors
+from espnet_ext.model.conditioning.base import ConditionerContext
+from espnet_ext.model.conditioning.registry import build_conditioner
 from espnet_ext.model.config import (
     OutputConfig,
     check_keys,
-    check_mapping,
     check_smoothing,
     construct,
     suggest,
 )
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.heads.registry import build_head
-from espnet_ext.model.inline import InlineTags
+from espnet_ext.model.losses import Objective
 from espnet_ext.model.outputs import parse_outputs
 
 MODEL_CONF = ("lsm_weight", "length_normalized_loss", "scale_embeddings", "divide_by")
 DIVISORS = ("utterances", "labelled")  # what an output's losses are divided by
 
 
-def build_model(config: Mapping[str, Any], folder: str | Path = ".") -> DualOutputModel:
+def build_model(
+    config: Mapping[str, Any], folder: str | Path = ".", objective: Objective | None = None
+) -> DualOutputModel:
     """Build an untrained model.
 
     Args:
         config: ESPnet-like keys (`frontend`, `frontend_conf`, `encoder`, …) and `outputs`, whose
             `token_list` are lists of tokens.
         folder: what relative paths in `config` are relative to.
+        objective: turns the losses into one scalar in training (`objectives.registry`); the
+            weighted sum unless given.
     """
     outputs = parse_outputs(config)
     model_conf = config.get("model_conf") or {}
@@ -68,6 +71,7 @@ def build_model(config: Mapping[str, Any], folder: str | Path = ".") -> DualOutp
         encoder=encoder,
         postencoder=postencoder,
         heads=heads,
+        objective=objective,
         autocast_dtype=autocast_dtype(config.get("cpu_autocast")),
         divide_by=_divisor(config),
     )
@@ -76,31 +80,9 @@ def build_model(config: Mapping[str, Any], folder: str | Path = ".") -> DualOutp
     if (config.get("model_conf") or {}).get("scale_embeddings"):
         _scale_embeddings(model)
     # last, so that all else begins with the very weights that the system without it has
-    model.conditioning = _conditioning(config, outputs, encoder, size)
+    tokens = {name: head.tokens for name, head in heads.items()}
+    model.conditioning = build_conditioner(config, ConditionerContext(tokens, encoder, size))
     return model
-
-
-def _conditioning(
-    config: Mapping[str, Any], outputs: Mapping[str, OutputConfig], encoder, size: int
-) -> TaskVectors | None:
-    name, conf = config.get("conditioning"), config.get("conditioning_conf") or {}
-    if name is None:
-        if conf:
-            raise UserError("conditioning_conf without conditioning", "add conditioning: vectors")
-        return None
-    check_mapping(conf, "conditioning_conf")
-    if name != "vectors":
-        raise UserError(f"conditioning: '{name}'", "the only one is: vectors")
-    tags = InlineTags({name: _tokens(name, output) for name, output in outputs.items()})
-    if len(outputs) == 1 and not tags.ids:
-        raise UserError(
-            "conditioning: vectors tell outputs and tags apart, and this system has one alone",
-            "leave conditioning out, or add an output or a tag",
-        )
-    known = inspect.signature(TaskVectors).parameters
-    given = ("outputs", "sizes", "tags")
-    check_keys(conf, ["where", *(key for key in known if key not in given)], "conditioning_conf")
-    return build_task_vectors(conf, tags, encoder, size)
 
 
 def _divisor(config: Mapping[str, Any]) -> str:

@@ -1,36 +1,45 @@
-"""The whole network: ESPnet's encoder pipeline, then one branch an output.
+"""The whole network: ESPnet's encoder pipeline, then one head per output.
 
-A single-output system is this model with one output: same class, same code path.
-Symbols: B utterances, S samples, F feature frames, M features, T encoder frames, D encoder size.
+A single-output system is this model with one output: the same class and the same code path.
+
+Symbols: B utterances, S samples, F feature frames, M features, T encoder frames, D encoder size,
+L tokens, K tasks (outputs, and the inline tags of a conditioner after them).
 """
 
 import contextlib
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
 from espnet_ext.model import espnet
-from espnet_ext.model.conditioning import TaskVectors
+from espnet_ext.model.conditioning.base import Conditioner, Encoded
 from espnet_ext.model.config import TEXT_PREFIX, UNLABELLED
+from espnet_ext.model.encoding import EncoderOutput, EncoderPass, EncoderRequest
 from espnet_ext.model.frames import min_feature_frames, min_samples, pad_short
 from espnet_ext.model.heads.base import Head, HeadLosses
+from espnet_ext.model.layers import encoder_layers, parameter_groups, watch
+from espnet_ext.model.losses import Objective, TrainingLosses, weighted_sum
 from espnet_ext.model.padding import mirror_ends
 
-Objective = Callable[[Mapping[str, HeadLosses]], torch.Tensor]
+AbsESPnetModel: Any = espnet.load("AbsESPnetModel")
 
 
-class DualOutputModel(espnet.load("AbsESPnetModel")):
-    """Encoder with one branch an output; `forward` returns ESPnet's (loss, stats, weight).
+class DualOutputModel(AbsESPnetModel):
+    """Encoder with one head per output; `forward` returns ESPnet's (loss, stats, weight).
 
     Args:
         frontend, specaug, normalize, preencoder, postencoder: ESPnet modules or None.
-        encoder: ESPnet encoder.
+        encoder: ESPnet encoder. Its third return value may be a mapping of auxiliary losses.
         heads: one per output, in order.
-        objective: losses by output → one scalar; the weighted sum unless given.
+        objective: turns the losses into the scalar that training calls `backward` on; the weighted
+            sum unless given.
         autocast_dtype: CPU autocast for encoder and decoders (`torch.bfloat16`), None for off.
             ESPnet's own AMP is CUDA-only.
-        conditioning: vectors that tell the encoder which outputs are active, or None.
-        divide_by: "utterances", or "labelled": see `_per_labelled`.
+        conditioning: what tells the encoder which tasks are active, or None.
+        divide_by: what an output's losses are divided by: "utterances" (of the batch), or
+            "labelled" (those with a transcript for the output).
     """
 
     def __init__(
@@ -44,7 +53,7 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         heads: Mapping[str, Head],
         objective: Objective | None = None,
         autocast_dtype: torch.dtype | None = None,
-        conditioning: TaskVectors | None = None,
+        conditioning: Conditioner | None = None,
         divide_by: str = "utterances",
     ):
         super().__init__()
@@ -54,7 +63,7 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         self.preencoder = preencoder
         self.encoder = encoder
         self.postencoder = postencoder
-        self._heads = dict(heads)  # their parts stand flat in this module, see below
+        self._heads = dict(heads)
         for name, head in heads.items():
             for part, module in head.parts.items():
                 self.add_module(f"{name}_{part}", module)
@@ -67,104 +76,171 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
 
     @property
     def heads(self) -> Mapping[str, Head]:
+        """Output → its head. The modules of a head are `<output>_<part>` of this model."""
         return self._heads
 
     def forward(
         self, speech: torch.Tensor, speech_lengths: torch.Tensor, **batch
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor], torch.Tensor]:
-        """Loss over all outputs.
+        """Return the objective's scalar, statistics, and the batch size.
 
         Args:
             speech: (B, S) samples, or (B, F, M) features; speech_lengths: (B,).
             batch: `text_<output>` (B, L) and `text_<output>_lengths` (B,) for every output.
         """
-        active = self.labelled(batch)
-        if self.conditioning is not None and self.conditioning.drop_tasks and self.training:
-            kept = self.conditioning.sample(active)
-            batch, active = self.conditioning.tags.restrict(batch, active, kept)
-        states, lengths = self.encode(speech, speech_lengths, active=active)
-        losses = self.losses(states, lengths, batch)
-        shares = losses
+        active = self.labelled(batch)  # (B, K)
+        if self.conditioning is not None and self.training:
+            batch, active = self.conditioning.drop_tasks_of(batch, active)
+        request = EncoderRequest(
+            active=active,
+            conditions=self._conditions(batch),
+            keep_layers=getattr(self.objective, "needs_layers", False),
+        )
+        encoded = self.encode(speech, speech_lengths, request)
+        losses = self.losses(encoded, batch)
+        scaled = losses
         if self.divide_by == "labelled":
-            shares = self._per_labelled(losses, speech.size(0))
-        loss = self.objective(shares)
+            scaled = self._per_labelled(losses, speech.size(0))
+        loss = self.objective(
+            TrainingLosses(
+                scaled,
+                encoded.auxiliary,
+                self._auxiliary_weights(),
+                encoded,
+                active[:, : len(self._heads)],
+                lambda: parameter_groups(self),
+            )
+        )
         stats = self._stats(losses, speech.size(0))
         stats["loss"] = loss.detach()
+        stats |= {f"loss_aux_{name}": value.detach() for name, value in encoded.auxiliary.items()}
         if self.conditioning is not None:
-            stats |= self.conditioning.norms()
+            stats |= self.conditioning.statistics()
+        if hasattr(self.objective, "statistics"):
+            stats |= self.objective.statistics()
         return espnet.load("force_gatherable")((loss, stats, speech.size(0)), loss.device)
 
     def losses(
-        self, states: torch.Tensor, lengths: torch.Tensor, batch: Mapping[str, torch.Tensor]
+        self, encoded: EncoderOutput, batch: Mapping[str, torch.Tensor]
     ) -> dict[str, HeadLosses]:
-        """Every output's losses for encoder states (B, T, D); `batch` as for `forward`."""
-        if states.dtype == torch.bfloat16:
-            states = states.float()  # CTC and the losses stay in full precision
-        return {
-            name: head.losses(
-                states,
-                lengths,
-                batch[TEXT_PREFIX + name],
-                batch[f"{TEXT_PREFIX}{name}_lengths"],
-                self._autocast(states),
-            )
-            for name, head in self._heads.items()
-        }
+        """Return every output's losses; `batch` as for `forward`."""
+        losses = {}
+        for name, head in self._heads.items():
+            states = encoded.hidden[name]
+            if states.dtype == torch.bfloat16:
+                states = states.float()  # CTC and the losses stay in full precision
+            text, lengths = batch[TEXT_PREFIX + name], batch[f"{TEXT_PREFIX}{name}_lengths"]
+            autocast = self._autocast(states)
+            losses[name] = head.losses(states, encoded.lengths[name], text, lengths, autocast)
+        return losses
 
     def encode(
         self,
         speech: torch.Tensor,
         speech_lengths: torch.Tensor,
-        alike: bool = False,
-        active: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Speech (B, S) to encoder states (B, T, D) and their lengths (B,).
-
-        `alike` makes them those of each utterance alone, see `padding`; ESPnet's own are not.
-        `active` (B, K) or (K,) says which tasks (outputs, and inline tags after them) are asked
-        for, all unless given; it matters to a model with conditioning alone.
+        request: EncoderRequest | None = None,
+    ) -> EncoderOutput:
+        """Encode speech (B, S) for the outputs of a request; for all of them unless given.
 
         The order is ESPnet's: features, SpecAugment (training only), normalisation, encoder.
-        Speech too short for the encoder's subsampling is lengthened by frames of zeros, where
-        ESPnet's encoders would end the training.
+        Speech too short for the encoder's subsampling gets frames of zeros at its end, where
+        ESPnet's encoders would end the training. Features are made once; the encoder runs once per
+        group of outputs that can share a pass.
         """
-        feats, lengths = self.extract_feats(speech, speech_lengths, alike)
+        request = request or EncoderRequest()
+        feats, lengths = self.extract_feats(speech, speech_lengths, request.batch_invariant)
         if self.specaug is not None and self.training:
             feats, lengths = self.specaug(feats, lengths)
         if self.normalize is not None:
             feats, lengths = self.normalize(feats, lengths)
         feats, lengths = pad_short(feats, lengths, self.min_frames, self.training)
+        results: dict[str, _PassResult] = {}
+        auxiliary: dict[str, torch.Tensor] = {}
         with self._autocast(feats):
             if self.preencoder is not None:
                 feats, lengths = self.preencoder(feats, lengths)
-            if self.conditioning is None:
-                return self._encoded(feats, lengths)
-            if active is None:
-                active = torch.ones(len(self.conditioning.tasks), dtype=torch.bool)
-            active = active.to(feats.device).expand(len(feats), -1)
-            with self.conditioning.at_features(self.encoder, active):
-                states, lengths = self._encoded(feats, lengths)
-            return self.conditioning.at_end(states, active), lengths
+            passes = self._passes(request)
+            for encoder_pass in passes:
+                result = self._run(feats, lengths, encoder_pass, request.keep_layers)
+                results |= dict.fromkeys(encoder_pass.outputs, result)
+                for name, loss in result.auxiliary.items():
+                    auxiliary[name] = auxiliary.get(name, 0.0) + loss / len(passes)
+        kept = results if request.keep_layers else {}
+        return EncoderOutput(
+            {name: result.states for name, result in results.items()},
+            {name: result.lengths for name, result in results.items()},
+            auxiliary,
+            {name: result.layers for name, result in kept.items()},
+            {name: result.layer_lengths for name, result in kept.items()},
+        )
 
-    def _encoded(
-        self, feats: torch.Tensor, lengths: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        states, lengths, _ = self.encoder(feats, lengths)
-        if self.postencoder is not None:
-            states, lengths = self.postencoder(states, lengths)
-        return states, lengths
+    def _passes(self, request: EncoderRequest) -> list[EncoderPass]:
+        """Return the runs of the encoder that a request needs."""
+        outputs = tuple(self._heads if request.outputs is None else request.outputs)
+        separate = getattr(self.encoder, "needs_pass_per_output", False)
+        if self.conditioning is not None:
+            return self.conditioning.passes(outputs, request, separate)
+        groups = [(name,) for name in outputs] if separate else [outputs]
+        return [EncoderPass(group, None, request.conditions) for group in groups]
+
+    def _run(
+        self,
+        feats: torch.Tensor,
+        lengths: torch.Tensor,
+        encoder_pass: EncoderPass,
+        keep_layers: bool,
+    ) -> "_PassResult":
+        """Run encoder and postencoder once on features (B, F, M) with lengths (B,)."""
+        layers = (encoder_layers(self.encoder) or {"encoder": self.encoder}) if keep_layers else {}
+        layer_lengths = lengths
+
+        def encode() -> Encoded:
+            nonlocal layer_lengths
+            states, layer_lengths, third = self.encoder(feats, lengths)
+            frames = layer_lengths
+            if self.postencoder is not None:
+                states, frames = self.postencoder(states, frames)
+            # ESPnet's encoders return None or their states there.
+            return states, frames, third if isinstance(third, Mapping) else {}
+
+        if hasattr(self.encoder, "begin_pass"):
+            self.encoder.begin_pass(encoder_pass)
+        with watch(layers, detach=False) as seen:
+            if self.conditioning is None:
+                states, frames, auxiliary = encode()
+            else:
+                active = encoder_pass.active.to(feats.device).expand(len(feats), -1)  # (B, K)
+                encoder_pass = dataclasses.replace(encoder_pass, active=active)
+                states, frames, auxiliary = self.conditioning.encode(
+                    self.encoder, encode, encoder_pass
+                )
+        return _PassResult(states, frames, auxiliary, seen, layer_lengths)
+
+    def _conditions(self, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the entries of a batch that the conditioner reads."""
+        names = () if self.conditioning is None else self.conditioning.conditions
+        return {name: batch[name] for name in names}
+
+    def _auxiliary_weights(self) -> dict[str, float]:
+        """Return the weights that encoder and conditioner give their auxiliary losses."""
+        parts = (self.encoder, self.conditioning)
+        return {k: v for part in parts for k, v in getattr(part, "auxiliary_weights", {}).items()}
 
     def extract_feats(
-        self, speech: torch.Tensor, speech_lengths: torch.Tensor, alike: bool = False
+        self, speech: torch.Tensor, speech_lengths: torch.Tensor, batch_invariant: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Samples (B, S) to features (B, F, M); features pass through without a frontend."""
+        """Return features (B, F, M) and lengths (B,) of samples (B, S).
+
+        Without a frontend the input is features, and is returned as it is. `batch_invariant` makes
+        the features of an utterance independent of the others, see `model.padding`.
+        """
         speech = speech[:, : int(speech_lengths.max())]
         if self.frontend is None:
             return speech, speech_lengths
         missing = min_samples(self.frontend) - speech.size(1)
         if missing > 0:
             speech = torch.nn.functional.pad(speech, (0, missing))
-        if not alike:
+        if not batch_invariant:
             return self.frontend(speech, speech_lengths)
         feats, lengths = self.frontend(
             mirror_ends(speech, speech_lengths, self.frontend), speech_lengths
@@ -181,9 +257,9 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         return torch.autocast("cpu", dtype=self.autocast_dtype)
 
     def labelled(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Which utterances have a transcript for which output: (B, K).
+        """Return which utterances have a transcript for which output: (B, K).
 
-        With conditioning, K are all its tasks: which transcripts bear which tags comes after.
+        With a conditioner, the columns of inline tags follow: which transcripts contain them.
         """
         first = [batch[TEXT_PREFIX + name][:, 0] for name in self._heads]
         active = torch.stack(first, 1) != UNLABELLED
@@ -194,11 +270,11 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
     def _per_labelled(
         self, losses: Mapping[str, HeadLosses], batch_size: int
     ) -> dict[str, HeadLosses]:
-        """Losses divided by the utterances that are labelled for the output, not by all.
+        """Return the losses divided by the utterances that are labelled for the output.
 
-        ESPnet averages the ranks' losses weighted by their utterances, so that a sum over all
-        ranks' labelled rows, divided by their number N, comes from a loss multiplied by B / N of
-        all ranks together. (With one rank alone, its own: the weighted average is the same.)
+        ESPnet averages the ranks' losses, weighted by their batch sizes. To get the sum over all
+        ranks' labelled rows divided by their number N, a loss is multiplied by B / N, both summed
+        over the ranks.
         """
         counts = torch.stack([loss.labelled.double() for loss in losses.values()])  # (K,)
         counts = torch.cat([counts, counts.new_full((1,), batch_size)])
@@ -209,10 +285,10 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         return {name: loss.scaled(factor) for (name, loss), factor in pairs}
 
     def _stats(self, losses: Mapping[str, HeadLosses], batch_size: int) -> dict[str, torch.Tensor]:
-        """Per-utterance losses and token accuracies of each output over labelled rows.
+        """Return the statistics of each head over labelled rows.
 
-        The keys are always the same; a value is NaN where no rank has a label. Sums and counts
-        are reduced in one call, because ESPnet would average the ranks' quotients.
+        The keys never vary; a value is NaN where no rank has a label. Sums and counts are reduced
+        over the ranks in one call, because ESPnet would average the ranks' quotients.
         """
         sums = {
             (name, key): value.double()
@@ -236,14 +312,16 @@ class DualOutputModel(espnet.load("AbsESPnetModel")):
         return stats
 
 
+@dataclasses.dataclass(frozen=True)
+class _PassResult:
+    """What one run of the encoder returns."""
+
+    states: torch.Tensor  # (B, T, D)
+    lengths: torch.Tensor  # (B,)
+    auxiliary: Mapping[str, torch.Tensor]  # name → ()
+    layers: Mapping[str, torch.Tensor]  # layer → (B, T', D')
+    layer_lengths: torch.Tensor  # (B,), before a postencoder
+
+
 def _distributed() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
-def weighted_sum(losses: Mapping[str, HeadLosses]) -> torch.Tensor:
-    """Return Σ_o Σ_i weight_oi · loss_oi over outputs o and losses i; weights are absolute.
-
-    Cho & Kim, arXiv 2606.06065: α·CTC + β·surface + γ·meaning.
-    """
-    terms = [term for loss in losses.values() for term in loss.weighted()]
-    return sum(terms[1:], terms[0])

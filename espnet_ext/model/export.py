@@ -11,9 +11,8 @@ import yaml
 from espnet_ext.errors import UserError
 from espnet_ext.files import atomic_path, write_text
 from espnet_ext.model import espnet
-from espnet_ext.model.conditioning import active_sets
+from espnet_ext.model.conditioning.active import active_sets
 from espnet_ext.model.config import OutputConfig, suggest
-from espnet_ext.model.fold import fold_vectors
 from espnet_ext.model.heads.registry import head_class
 from espnet_ext.model.load import load_config, load_model
 from espnet_ext.model.outputs import parse_outputs
@@ -54,7 +53,7 @@ def export_head(
     model, _ = load_model(model_dir, weights)
     if model.conditioning is not None:
         sets = active_sets(model.conditioning.tasks, model.conditioning.trained)
-        fold_vectors(model, output, sets[output] if active is None else active)
+        model.conditioning.fold(model, output, sets[output] if active is None else active)
     folder = Path(target)
     stats = (stock["normalize_conf"] or {}).get("stats_file")
     for source, name in ((outputs[output].bpemodel, "bpe.model"), (stats, "feats_stats.npz")):

@@ -78,7 +78,7 @@ class EncoderFrames:
         training = model.training
         model.eval()
         try:
-            _, frames = model.encode(speech, lengths)
+            frames = next(iter(model.encode(speech, lengths).lengths.values()))  # (2,)
         finally:
             model.train(training)
         slope = float(frames[1] - frames[0]) / (long - short)

@@ -1,50 +1,82 @@
-"""The layers of ESPnet's encoders and decoders, and what they put out in a forward pass.
+"""The layers of ESPnet's encoders and decoders: their outputs and their parameters.
 
-Legend: B utterances, T encoder frames or tokens, D width.
+Symbols: B utterances, T encoder frames or tokens, D width.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
+from espnet_ext.model.losses import ParameterGroups
+
+ALL = "all"  # every parameter that the outputs share
+
 
 def encoder_layers(encoder: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """`embed`, which subsamples, then the blocks `0`, `1`, …; empty without a list of blocks."""
+    """Return `embed`, which subsamples, then the blocks `0`, `1`, …; {} if there is no list."""
     blocks = _blocks(getattr(encoder, "encoders", None))
     embed = getattr(encoder, "embed", None)
     return {"embed": embed, **blocks} if blocks and embed is not None else blocks
 
 
 def decoder_layers(decoder: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """The blocks `0`, `1`, … of a Transformer decoder; empty for one without (an RNN)."""
+    """Return the blocks `0`, `1`, … of a Transformer decoder; {} for a decoder without (an RNN)."""
     return _blocks(getattr(decoder, "decoders", None))
 
 
 def _blocks(stack: torch.nn.Module | None) -> dict[str, torch.nn.Module]:
-    listed = isinstance(stack, torch.nn.ModuleList | torch.nn.Sequential)
-    return {str(number): block for number, block in enumerate(stack)} if listed else {}
+    if not isinstance(stack, torch.nn.ModuleList | torch.nn.Sequential):
+        return {}
+    return {str(number): block for number, block in enumerate(stack)}
 
 
 @contextmanager
-def watch(modules: Mapping[str, torch.nn.Module]) -> Iterator[dict[str, torch.Tensor]]:
-    """Fill a dictionary with what the modules put out inside the `with`: name → (B, T, D).
+def watch(
+    modules: Mapping[str, torch.nn.Module], detach: bool = True
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Collect the outputs of modules while the context is open: name → (B, T, D).
 
-    Of what a block returns besides (positions, masks, memory), nothing is kept, nor any gradient.
+    If a module returns a tuple (states, mask), the states are collected.
+
+    Args:
+        detach: whether to cut the outputs from the graph.
     """
-    seen: dict[str, torch.Tensor] = {}
+    outputs: dict[str, torch.Tensor] = {}
 
-    def keeper(name: str):
-        def keep(_module, _inputs, output) -> None:
-            while isinstance(output, tuple):  # (x, mask), or ((x, positions), mask)
+    def hook(name: str):
+        def collect(_module, _inputs, output) -> None:
+            while isinstance(output, tuple):  # (states, mask), or ((states, positions), mask)
                 output = output[0]
-            seen[name] = output.detach()
+            outputs[name] = output.detach() if detach else output
 
-        return keep
+        return collect
 
-    handles = [module.register_forward_hook(keeper(name)) for name, module in modules.items()]
+    handles = [module.register_forward_hook(hook(name)) for name, module in modules.items()]
     try:
-        yield seen
+        yield outputs
     finally:
         for handle in handles:
             handle.remove()
+
+
+def parameter_groups(model: Any) -> ParameterGroups:
+    """Return the trainable parameters of a `DualOutputModel` by what uses them."""
+    heads = {
+        name: [p for part in head.parts.values() for p in part.parameters()]
+        for name, head in model.heads.items()
+    }
+    objective = getattr(model, "objective", None)
+    objective = objective.parameters() if isinstance(objective, torch.nn.Module) else ()
+    excluded = {id(p) for parameters in heads.values() for p in parameters}
+    excluded |= {id(p) for p in objective}
+    shared = {name: list(m.parameters()) for name, m in encoder_layers(model.encoder).items()}
+    shared[ALL] = [p for p in model.parameters() if id(p) not in excluded]
+    return ParameterGroups(_trainable(shared), _trainable(heads))
+
+
+def _trainable(
+    groups: Mapping[str, list[torch.nn.Parameter]],
+) -> dict[str, list[torch.nn.Parameter]]:
+    return {name: [p for p in parameters if p.requires_grad] for name, parameters in groups.items()}

@@ -1,6 +1,5 @@
 """Which tasks a training set's utterances activate: outputs and tags that they have labels for."""
 
-import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from espnet_ext.data.record import NA
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
+from espnet_ext.model.conditioning.registry import conditioner_class
 from espnet_ext.text.tags import output_of, split_tags, tag_task, tag_token_ids
 
 
@@ -64,22 +64,10 @@ def check_labels(sets: Mapping[tuple[str, ...], int], folder: Path, outputs: Seq
 def with_trained_sets(
     config: Mapping[str, Any], sets: Mapping[tuple[str, ...], int]
 ) -> dict[str, Any]:
-    """The configuration with the sets of tasks that training will activate, for inference.
-
-    With `drop_tasks` these are also all parts of the sets that the labels make, less those in which
-    a tag stands without its output.
-    """
-    if config.get("conditioning") is None:
+    """Return the configuration, its conditioner completed with the training set's label sets."""
+    name = config.get("conditioning")
+    if name is None:
         return dict(config)
-    conf = dict(config.get("conditioning_conf") or {})
-    found = {one for one in sets if one}
-    if conf.get("drop_tasks"):
-        found |= {
-            part
-            for one in found
-            for size in range(1, len(one))
-            for part in itertools.combinations(one, size)
-            if all(output_of(task) in part for task in part)
-        }
-    conf["trained"] = [list(one) for one in sorted(found)]
+    conf = config.get("conditioning_conf") or {}
+    conf = conditioner_class(name).with_label_sets(conf, sets)
     return {**config, "conditioning_conf": conf}

@@ -6,30 +6,17 @@ two outputs conflict where the cosine of their gradients is below zero.
 Legend: B utterances, T encoder frames, D width.
 """
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Mapping
 
 import torch
 
-from espnet_ext.model.dual import DualOutputModel, weighted_sum
-from espnet_ext.model.layers import encoder_layers
-
-WHOLE = "all"  # every parameter that the outputs share
-
-
-def shared_parameters(model: DualOutputModel) -> dict[str, list[torch.nn.Parameter]]:
-    """Layer → the trainable parameters in it; `all` is whatever the outputs share, frontend to
-    postencoder, and so more than the layers together."""
-    own = {
-        id(p)
-        for head in model.heads.values()
-        for part in head.parts.values()
-        for p in part.parameters()
-    }
-    layers = {name: list(part.parameters()) for name, part in encoder_layers(model.encoder).items()}
-    layers[WHOLE] = [p for p in model.parameters() if id(p) not in own]
-    return {name: [p for p in found if p.requires_grad] for name, found in layers.items()}
+from espnet_ext.model.dual import DualOutputModel
+from espnet_ext.model.encoding import EncoderRequest
+from espnet_ext.model.layers import ALL, parameter_groups
+from espnet_ext.model.losses import weighted_head_loss
 
 
 def output_gradients(
@@ -44,29 +31,34 @@ def output_gradients(
         batch: `speech`, `speech_lengths`, and `text_<output>` with lengths, as for `forward`.
         scale: multiplies the losses, for half precision; taken out of the gradients again.
     Returns:
-        Output → a gradient per parameter of `shared_parameters(model)["all"]`, None for an output
-        that no utterance is labelled for; and output → labelled utterances.
+        Output → a gradient per parameter of `parameter_groups(model).shared["all"]`, or None if no
+        utterance is labelled for it; and output → labelled utterances.
     """
-    parameters = shared_parameters(model)[WHOLE]
-    active = model.labelled(batch)
-    states, lengths = model.encode(batch["speech"], batch["speech_lengths"], active=active)
-    leaf = states.detach().requires_grad_()  # (B, T, D): decoders' graphs end here, and are freed
-    losses = model.losses(leaf, lengths, batch)
+    parameters = parameter_groups(model).shared[ALL]
+    request = EncoderRequest(active=model.labelled(batch))
+    encoded = model.encode(batch["speech"], batch["speech_lengths"], request)
+    # The graphs of the heads end at copies of their input, and are freed before the encoder's.
+    leaves = {name: states.detach().requires_grad_() for name, states in encoded.hidden.items()}
+    losses = model.losses(dataclasses.replace(encoded, hidden=leaves), batch)
     labelled = {name: int(loss.labelled) for name, loss in losses.items()}
     arriving = {
-        name: torch.autograd.grad(weighted_sum({name: loss}) * scale, leaf)[0]
+        name: torch.autograd.grad(weighted_head_loss(loss) * scale, leaves[name])[0]
         for name, loss in losses.items()
         if labelled[name] and parameters
-    }
-    found: dict[str, list[torch.Tensor] | None] = dict.fromkeys(losses)
+    }  # output → (B, T, D)
+    gradients: dict[str, list[torch.Tensor] | None] = dict.fromkeys(losses)
     last = next(reversed(arriving), None)
     for name, gradient in arriving.items():
-        made = torch.autograd.grad(
-            states, parameters, gradient, retain_graph=name != last, allow_unused=True
+        found = torch.autograd.grad(
+            encoded.hidden[name],
+            parameters,
+            gradient,
+            retain_graph=name != last,
+            allow_unused=True,
         )
-        pairs = zip(made, parameters, strict=True)
-        found[name] = [torch.zeros_like(p) if g is None else g / scale for g, p in pairs]
-    return found, labelled
+        pairs = zip(found, parameters, strict=True)
+        gradients[name] = [torch.zeros_like(p) if g is None else g / scale for g, p in pairs]
+    return gradients, labelled
 
 
 def compare_gradients(
@@ -82,8 +74,8 @@ def compare_gradients(
         "pairs": [{"a", "b", "cosine": {layer: cosine}}], "notes": [reasons for None]}
     """
     gradients, labelled = output_gradients(model, batch, scale)
-    layers = shared_parameters(model)
-    places = {id(p): i for i, p in enumerate(layers[WHOLE])}
+    layers = parameter_groups(model).shared
+    places = {id(p): i for i, p in enumerate(layers[ALL])}
     spans = {name: [places[id(p)] for p in found] for name, found in layers.items()}
     products = {
         pair: _products(gradients[pair[0]], gradients[pair[1]])
@@ -105,9 +97,9 @@ def compare_gradients(
         }
         pairs.append({"a": a, "b": b, "cosine": cosine})
     notes = [f"{name}: no labelled utterance in the batch" for name, n in labelled.items() if not n]
-    notes += [] if layers[WHOLE] else ["the outputs share no trainable parameter"]
+    notes += [] if layers[ALL] else ["the outputs share no trainable parameter"]
     for name, one in gradients.items():
-        if one is not None and norms[name][WHOLE] is None:
+        if one is not None and norms[name][ALL] is None:
             notes.append(f"{name}: its gradient is not finite")
     return {"labelled": labelled, "norms": norms, "pairs": pairs, "notes": notes}
 

@@ -27,8 +27,9 @@ from espnet_ext.errors import UserError
 from espnet_ext.files import atomic_path
 from espnet_ext.model.config import TEXT_PREFIX, UNLABELLED
 from espnet_ext.model.dual import DualOutputModel
+from espnet_ext.model.encoding import EncoderRequest
 from espnet_ext.model.heads.base import Head
-from espnet_ext.model.layers import decoder_layers, encoder_layers, watch
+from espnet_ext.model.layers import decoder_layers, watch
 from espnet_ext.model.similarity import MIN_EXAMPLES, minibatch_cka
 
 MOST_UTTERANCES = 64
@@ -97,29 +98,27 @@ class HeldUtterances:
 
 def _states(model: DualOutputModel, batch: Batch) -> States:
     """As `States` of one batch, all its frames, in order."""
-    layers = encoder_layers(model.encoder) or {"encoder": model.encoder}
-    lengths_at: list[torch.Tensor] = []
-    handle = model.encoder.register_forward_hook(lambda _m, _i, out: lengths_at.append(out[1]))
-    try:
-        with watch(layers) as seen:
-            active = model.labelled(batch)
-            states, lengths = model.encode(batch["speech"], batch["speech_lengths"], active=active)
-    finally:
-        handle.remove()
-    inner = lengths_at[-1].to(states.device)  # before a postencoder
-    steps = list(seen.values())[-1].shape[1]
-    mask = torch.arange(steps, device=states.device)[None, :] < inner[:, None]
-    # a layer before another that subsamples has other frames, and is left out
+    request = EncoderRequest(active=model.labelled(batch), keep_layers=True)
+    encoded = model.encode(batch["speech"], batch["speech_lengths"], request)
+    first = next(iter(encoded.hidden))  # with a pass per output, the layers of the first
+    layers, lengths = encoded.layers[first], encoded.layer_lengths[first]
+    steps = list(layers.values())[-1].shape[1]
+    mask = torch.arange(steps, device=lengths.device)[None, :] < lengths[:, None]  # (B, T)
+    # A layer before another that subsamples has other frames, and is left out.
     encoder = {
-        name: layer[mask].float().cpu() for name, layer in seen.items() if layer.shape[1] == steps
+        name: states[mask.to(states.device)].float().cpu()
+        for name, states in layers.items()
+        if states.shape[1] == steps
     }
     decoders, labelled = {}, {}
     for name, head in model.heads.items():
         text = batch[TEXT_PREFIX + name]
         labelled[name] = (text[:, 0] != UNLABELLED).cpu()
         if head.decoder is not None and decoder_layers(head.decoder):
-            given = batch[f"{TEXT_PREFIX}{name}_lengths"]
-            decoders[name] = _utterance_means(head, states.float(), lengths, text, given)
+            text_lengths = batch[f"{TEXT_PREFIX}{name}_lengths"]
+            decoders[name] = _utterance_means(
+                head, encoded.hidden[name].float(), encoded.lengths[name], text, text_lengths
+            )
     return States(encoder, decoders, labelled)
 
 

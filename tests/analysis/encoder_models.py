@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from espnet_ext.model.encoding import EncoderOutput
+
 
 class Model(torch.nn.Module):
     """What the analysis needs of a model: `encode` and `encoder`; 8 samples make a frame."""
@@ -27,10 +29,10 @@ class Model(torch.nn.Module):
         )
         self.eval()
 
-    def encode(self, speech, lengths, alike=False):
+    def encode(self, speech, lengths, request=None):
         features = speech[:, : speech.shape[1] // 20 * 20].reshape(len(speech), -1, 20)
         states, lengths, _ = self.encoder(features, lengths // 20)
-        return states, lengths
+        return EncoderOutput({"meaning": states}, {"meaning": lengths})
 
 
 def speech(*seconds):

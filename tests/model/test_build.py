@@ -27,14 +27,14 @@ def test_one_output_is_the_same_model_without_the_other(config):
     del config["outputs"]["meaning"]
     model = build_model(config)
     assert list(model.heads) == ["surface"]
-    states, lengths = model.encode(torch.randn(2, 8000), torch.tensor([8000, 6000]))
+    states, lengths = model.encode(torch.randn(2, 8000), torch.tensor([8000, 6000])).shared()
     assert states.shape == (2, int(lengths[0]), 16)
 
 
 def test_features_without_a_frontend(config):
     config.update(frontend=None, input_size=16)
     model = build_model(config)
-    states, lengths = model.encode(torch.randn(1, 50, 16), torch.tensor([50]))
+    states, lengths = model.encode(torch.randn(1, 50, 16), torch.tensor([50])).shared()
     assert states.shape[:2] == (1, int(lengths[0]))
 
 

@@ -9,8 +9,10 @@ from vector_models import MODES, WHERE, build, gradients, select, unlabel
 
 from espnet_ext.errors import UserError
 from espnet_ext.model.build import build_model
-from espnet_ext.model.conditioning import TaskVectors, active_sets
-from espnet_ext.model.fold import fold_vectors
+from espnet_ext.model.conditioning.active import active_sets
+from espnet_ext.model.conditioning.fold import fold_vectors
+from espnet_ext.model.conditioning.vectors import TaskVectors
+from espnet_ext.model.encoding import EncoderRequest
 
 
 def batch(rows=4, seed=0):
@@ -96,13 +98,17 @@ def test_rows_of_a_batch_have_their_own_vectors(config, mode, where):
     made = batch(3)
     active = torch.tensor([[True, True], [True, False], [False, True]])
     with torch.no_grad():
-        states, _ = model.encode(made["speech"], made["speech_lengths"], active=active)
+        states, _ = model.encode(
+            made["speech"], made["speech_lengths"], EncoderRequest(active=active)
+        ).shared()
         for row in range(3):
             alone, _ = model.encode(
-                made["speech"][row : row + 1], made["speech_lengths"][:1], active=active[row]
-            )
+                made["speech"][row : row + 1],
+                made["speech_lengths"][:1],
+                EncoderRequest(active=active[row]),
+            ).shared()
             assert torch.allclose(states[row], alone[0], atol=1e-9)
-        same, _ = model.encode(made["speech"], made["speech_lengths"])
+        same, _ = model.encode(made["speech"], made["speech_lengths"]).shared()
     assert torch.allclose(states[0], same[0], atol=1e-9)  # all are active unless said otherwise
     assert (states[1] - same[1]).abs().max() > 1e-2
     assert (states[2] - same[2]).abs().max() > 1e-2
@@ -114,10 +120,12 @@ def test_after_the_encoder_the_vector_is_added_as_it_is(config):
     made = batch(1)
     arguments = made["speech"], made["speech_lengths"]
     with torch.no_grad():
-        before, _ = plain.encode(*arguments)
+        before, _ = plain.encode(*arguments).shared()
         surface, meaning = model.conditioning.encoder
         for active, vector in (([1, 0], surface), ([0, 1], meaning), ([1, 1], surface + meaning)):
-            after, _ = model.encode(*arguments, active=torch.tensor(active).bool())
+            after, _ = model.encode(
+                *arguments, EncoderRequest(active=torch.tensor(active).bool())
+            ).shared()
             assert torch.allclose(after, before + vector, atol=1e-12)
 
 
@@ -131,8 +139,8 @@ def test_before_the_blocks_it_is_what_a_bias_there_would_do(config):
         embed = plain.encoder.embed
         assert embed.pos_enc.xscale == 4.0  # √16
         embed.out.bias += model.conditioning.features.sum(0)
-        expected, _ = plain.encode(*arguments)
-        found, _ = model.encode(*arguments)
+        expected, _ = plain.encode(*arguments).shared()
+        found, _ = model.encode(*arguments).shared()
     assert torch.allclose(found, expected, atol=1e-9)
 
 
@@ -146,7 +154,7 @@ def test_folded_into_biases_a_head_is_the_same(config, mode, where, active):
     text, lengths = made["text_surface"], made["text_surface_lengths"]
 
     def read(**further):
-        states, frames = model.encode(*arguments, **further)
+        states, frames = model.encode(*arguments, EncoderRequest(**further)).shared()
         parts = model.heads["surface"]
         logits, _ = parts.teacher_forced(states, frames, text, lengths)
         return logits, parts.parts["ctc"].log_softmax(states)
@@ -296,7 +304,9 @@ def test_a_transducers_vectors_fold_into_its_joint_network(with_transducer, wher
     nothing = contextlib.nullcontext()
 
     def losses(**further):
-        states, frames = model.encode(made["speech"], made["speech_lengths"], **further)
+        states, frames = model.encode(
+            made["speech"], made["speech_lengths"], EncoderRequest(**further)
+        ).shared()
         found = model.heads["surface"].losses(states, frames, text, lengths, nothing)
         return float(found.terms["transducer"]), float(found.terms["ctc"])
 

@@ -6,9 +6,10 @@ from vector_models import MODES, WHERE, build, gradients, select, unlabel
 
 from espnet_ext.decoding.request import active_outputs, requested
 from espnet_ext.errors import UserError
-from espnet_ext.model.conditioning import active_sets
-from espnet_ext.model.fold import fold_vectors
-from espnet_ext.model.inline import InlineTags
+from espnet_ext.model.conditioning.active import active_sets
+from espnet_ext.model.conditioning.fold import fold_vectors
+from espnet_ext.model.conditioning.inline import InlineTags
+from espnet_ext.model.encoding import EncoderRequest
 from espnet_ext.text.tags import make_tag, split_tags
 from espnet_ext.text.tokenizers import build_tokenizer, token_list, train_sentencepiece
 
@@ -102,12 +103,14 @@ def test_a_row_is_encoded_as_its_tags_say(tagged):
     made = batch([[7], []])
     arguments = made["speech"], made["speech_lengths"]
     with torch.no_grad():
-        states, _ = model.encode(*arguments, active=model.labelled(made))
-        without, _ = model.encode(*arguments, active=torch.tensor([True, True, False, False]))
+        states, _ = model.encode(*arguments, EncoderRequest(active=model.labelled(made))).shared()
+        without, _ = model.encode(
+            *arguments, EncoderRequest(active=torch.tensor([True, True, False, False]))
+        ).shared()
         assert torch.allclose(states[1], without[1], atol=1e-12)
         vector = model.conditioning.encoder[TASKS.index("meaning.l1")]
         assert torch.allclose(states[0], without[0] + vector, atol=1e-12)
-        every, _ = model.encode(*arguments)
+        every, _ = model.encode(*arguments).shared()
         added = model.conditioning.encoder.sum(0) - model.conditioning.encoder[:2].sum(0)
         assert torch.allclose(every, without + added, atol=1e-12)
 
@@ -119,7 +122,9 @@ def test_a_tags_vector_folds_into_biases(tagged, mode):
     active = ("meaning", "meaning.l1")
 
     def logits(**further):
-        states, frames = model.encode(made["speech"], made["speech_lengths"], **further)
+        states, frames = model.encode(
+            made["speech"], made["speech_lengths"], EncoderRequest(**further)
+        ).shared()
         return model.heads["meaning"].teacher_forced(
             states, frames, made["text_meaning"], made["text_meaning_lengths"]
         )[0]
@@ -183,9 +188,7 @@ def test_dropped_tags_leave_the_transcript(tagged):
     made = batch([[6, 7]] * 40)  # 6 is a letter, no space
     seen = []
     plain = model.losses
-    model.losses = lambda states, lengths, given: (
-        seen.append(given) or plain(states, lengths, given)
-    )
+    model.losses = lambda encoded, given: seen.append(given) or plain(encoded, given)
     torch.manual_seed(0)
     model(**made)
     text, lengths = seen[0]["text_meaning"], seen[0]["text_meaning_lengths"]

@@ -2,6 +2,7 @@
 
 import torch
 
+from espnet_ext.model.encoding import EncoderRequest
 from espnet_ext.model.load import load_model
 from espnet_ext.model.padding import mirror_ends
 
@@ -15,10 +16,12 @@ def test_states_alone_and_in_a_batch(trained):
     waves = [torch.randn(n, dtype=torch.double) * 0.1 for n in lengths.tolist()]
     together = torch.nn.utils.rnn.pad_sequence(waves, batch_first=True)
     with torch.no_grad():
-        states, frames = model.encode(together, lengths, alike=True)
-        plain, _ = model.encode(together, lengths)
+        states, frames = model.encode(
+            together, lengths, EncoderRequest(batch_invariant=True)
+        ).shared()
+        plain, _ = model.encode(together, lengths).shared()
         for row, wave in enumerate(waves):
-            alone, count = model.encode(wave.unsqueeze(0), lengths[row : row + 1])
+            alone, count = model.encode(wave.unsqueeze(0), lengths[row : row + 1]).shared()
             assert int(count) == int(frames[row])
             own = slice(0, int(count))
             torch.testing.assert_close(states[row, own], alone[0], atol=1e-12, rtol=0)

@@ -14,8 +14,9 @@ import yaml
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.build import build_model
+from espnet_ext.model.conditioning.fold import fold_vectors
+from espnet_ext.model.encoding import EncoderRequest
 from espnet_ext.model.export import stock_config
-from espnet_ext.model.fold import fold_vectors
 from espnet_ext.model.frames import min_samples
 from espnet_ext.model.outputs import parse_outputs
 
@@ -93,7 +94,7 @@ def test_states_are_those_of_transformers(transformers, checkpoint):
     folder, network = checkpoint
     model = build_model(configuration(folder)).eval()
     samples, lengths = speech()
-    states, frames = model.encode(samples, lengths)
+    states, frames = model.encode(samples, lengths).shared()
     reader = transformers.Wav2Vec2FeatureExtractor.from_pretrained(folder)
     waves = [row[:length].numpy() for row, length in zip(samples, lengths, strict=True)]
     with torch.no_grad():
@@ -137,16 +138,16 @@ def test_masking_in_training_alone(checkpoint):
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    still = model.eval().encode(samples, lengths)[0]
-    torch.testing.assert_close(model.eval().encode(samples, lengths)[0], still)
-    assert not torch.allclose(model.train().encode(samples, lengths)[0], still)
+    still = model.eval().encode(samples, lengths).shared()[0]
+    torch.testing.assert_close(model.eval().encode(samples, lengths).shared()[0], still)
+    assert not torch.allclose(model.train().encode(samples, lengths).shared()[0], still)
 
 
 def test_speech_too_short_for_a_frame(checkpoint):
     folder, _ = checkpoint
     model = build_model(configuration(folder)).eval()
     assert min_samples(model.frontend) == 400
-    states, frames = model.encode(torch.randn(2, 30), torch.tensor([30, 7]))
+    states, frames = model.encode(torch.randn(2, 30), torch.tensor([30, 7])).shared()
     assert states.shape[:2] == (2, 1) and frames.tolist() == [1, 1]
 
 
@@ -245,7 +246,9 @@ def test_vectors_are_added_to_what_the_transformer_reads(transformers, checkpoin
             weights = torch.tensor(active, dtype=torch.float)
             read = hidden + weights @ vectors.features
             expected = network.encoder(read)[0] + weights @ vectors.encoder
-            found, _ = model.encode(wave, length, active=torch.tensor(active).bool())
+            found, _ = model.encode(
+                wave, length, EncoderRequest(active=torch.tensor(active).bool())
+            ).shared()
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -259,7 +262,7 @@ def test_masking_does_not_hide_vectors(checkpoint):
     for active in ([True, False], [True, True]):
         torch.manual_seed(1)
         numpy.random.seed(1)
-        model.encode(samples[:1], lengths[:1], active=torch.tensor(active))
+        model.encode(samples[:1], lengths[:1], EncoderRequest(active=torch.tensor(active))).shared()
     difference = read[1] - read[0]
     expected = model.conditioning.features[1].expand_as(difference)
     torch.testing.assert_close(difference, expected, rtol=1e-4, atol=1e-5)
@@ -274,7 +277,7 @@ def test_vectors_fold_into_biases(checkpoint, where, output):
     text, lengths = made[f"text_{output}"], made[f"text_{output}_lengths"]
 
     def losses(**further):
-        states, frames = model.encode(*arguments, **further)
+        states, frames = model.encode(*arguments, EncoderRequest(**further)).shared()
         found = model.heads[output].losses(states, frames, text, lengths, contextlib.nullcontext())
         return [
             float(found.terms[term]) for term in ("ctc", "att", "transducer") if term in found.terms

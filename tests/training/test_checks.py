@@ -28,7 +28,7 @@ def test_utterances_with_more_tokens_than_frames_are_counted_where_ctc_is(tmp_pa
         meaning={"branch": "attention", "attention_weight": 1.0},
     )
     samples = [8000, 16000, 16000, 40000]
-    _, frames = model.eval().encode(torch.zeros(4, 40000), torch.tensor(samples))
+    _, frames = model.eval().encode(torch.zeros(4, 40000), torch.tensor(samples)).shared()
     tokens = [f"{int(count) + more},4" for count, more in zip(frames, (0, 3, 0, 5), strict=True)]
     files = shapes(tmp_path, speech=samples, text_surface=tokens, text_meaning=tokens)
     model.train()

@@ -5,13 +5,14 @@ import torch
 from small_models import OUTPUTS, batch, make, output
 
 from espnet_ext.model.espnet import resolve
-from espnet_ext.training.gradients import compare_gradients, output_gradients, shared_parameters
+from espnet_ext.model.layers import parameter_groups
+from espnet_ext.training.gradients import compare_gradients, output_gradients
 
 
 def by_hand(model, given, name):
     """Every encoder parameter's gradient of one output's loss, by loss.backward()."""
     model.zero_grad()
-    states, lengths = model.encode(given["speech"], given["speech_lengths"])
+    states, lengths = model.encode(given["speech"], given["speech_lengths"]).shared()
     loss = model.heads[name].losses(
         states,
         lengths,
@@ -65,7 +66,7 @@ def test_the_outputs_gradients_add_up_to_that_of_the_training_loss():
     gradients, _ = output_gradients(model, given)
     assert all(p.grad is None for p in model.parameters())
     model(**given)[0].backward()
-    for i, parameter in enumerate(shared_parameters(model)["all"]):
+    for i, parameter in enumerate(parameter_groups(model).shared["all"]):
         total = sum(one[i] for one in gradients.values())
         assert torch.allclose(total, parameter.grad, atol=1e-5, rtol=1e-4)
 

@@ -29,6 +29,7 @@ from espnet_ext.data.directory import read_directory
 from espnet_ext.data.record import NA, Utterance
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.errors import UserError
+from espnet_ext.model.encoding import EncoderRequest
 from espnet_ext.progress import track
 from espnet_ext.scoring import bootstrap
 from espnet_ext.scoring.counts import align_texts, counts_of
@@ -131,8 +132,10 @@ def _states(
     for name, system in systems.items():
         with torch.inference_mode():
             states, frames = system.model.encode(
-                speech.to(system.device), lengths.to(system.device), alike=True
-            )
+                speech.to(system.device),
+                lengths.to(system.device),
+                EncoderRequest(batch_invariant=True),
+            ).shared()
         require_finite(
             {"the last": states}, frames.cpu(), f"the encoder of {name}", [u.utt_id for u in batch]
         )

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from espnet_ext.errors import UserError
+from espnet_ext.model.encoding import EncoderRequest
 from espnet_ext.model.heads.base import IGNORE, Head
 from espnet_ext.model.layers import decoder_layers, encoder_layers, watch
 
@@ -86,7 +87,9 @@ def encode(
     for name, model in models.items():
         device = next(model.parameters()).device
         with torch.inference_mode(), capture(model.encoder) as seen:
-            states, counts = model.encode(batch.to(device), lengths.to(device), alike=True)
+            states, counts = model.encode(
+                batch.to(device), lengths.to(device), EncoderRequest(batch_invariant=True)
+            ).shared()
         counts = counts.cpu()
         first = next(iter(found), name)
         agreed = found[first].counts if found else counts

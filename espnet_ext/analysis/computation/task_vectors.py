@@ -38,7 +38,8 @@ from espnet_ext.data.record import NA, Utterance
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.decoding.request import active_outputs
 from espnet_ext.errors import UserError
-from espnet_ext.model.conditioning import TaskVectors, position_factor
+from espnet_ext.model.conditioning.vectors import TaskVectors, position_factor
+from espnet_ext.model.encoding import EncoderRequest
 from espnet_ext.model.load import load_config
 from espnet_ext.progress import track
 from espnet_ext.scoring import bootstrap
@@ -197,7 +198,9 @@ def _state_lengths(recognise, utterances: Sequence[Utterance]) -> dict[str, floa
     embed = getattr(model.encoder, "embed", None)
     handle = embed.register_forward_hook(keep) if embed is not None else None
     try:
-        seen["encoder"], frames = model.encode(speech, lengths, alike=True)
+        seen["encoder"], frames = model.encode(
+            speech, lengths, EncoderRequest(batch_invariant=True)
+        ).shared()
     finally:
         model.conditioning = vectors
         if handle is not None:

@@ -13,14 +13,18 @@ Symbols: B utterances, K tasks, T frames, D width.
 """
 
 import contextlib
-import functools
+import inspect
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 
 from espnet_ext.errors import UserError
-from espnet_ext.model.config import suggest
-from espnet_ext.model.inline import InlineTags
+from espnet_ext.model.conditioning.base import Conditioner, ConditionerContext
+from espnet_ext.model.conditioning.fold import fold_vectors
+from espnet_ext.model.conditioning.inline import InlineTags
+from espnet_ext.model.config import check_keys, suggest
 from espnet_ext.text.tags import output_of
 
 MODES = ("per_task_sum", "per_combination")
@@ -28,11 +32,10 @@ PLACES = ("features", "encoder")  # after subsampling, after the whole encoder
 WHERE = {"features": PLACES[:1], "encoder": PLACES[1:], "both": PLACES}
 NORMALIZATIONS = (None, "unit", "clip")
 MOST_COMBINED = 10  # tasks: 2^10 vectors a place
-HOW = ("auto", "together", "alone")
 
 
-class TaskVectors(torch.nn.Module):
-    """Learnt vectors of the active tasks.
+class TaskVectors(Conditioner):
+    """Adds learned vectors of the active tasks to hidden states.
 
     Args:
         outputs: names, in the model's order.
@@ -40,12 +43,13 @@ class TaskVectors(torch.nn.Module):
         mode: "per_task_sum" (K vectors, those of the active tasks are added) or
             "per_combination" (2^K vectors, one for each set of active tasks).
         normalize: None; "unit": every vector is scaled to length `scale`; "clip": only longer ones.
-        scale: that length; a vector's own length otherwise grows without bound.
-        init_std: standard deviation at the start; 0 begins exactly as the model without vectors.
+        scale: that length; without `normalize` a vector's length is free.
+        init_std: standard deviation at the start; with 0 the model begins as one without vectors.
         drop_tasks: in training, the probability that an active task of an utterance is made
             inactive: an output with its loss and its tags, a tag with its tokens in the transcript;
             at least one output stays.
-        trained: sets of tasks that the training saw, for choosing at inference; () if unknown.
+        trained: sets of tasks that were active in training, for choosing at inference; () if
+            unknown.
         tags: the outputs' kinds of inline tags, tasks after the outputs; none unless given.
     """
 
@@ -61,11 +65,8 @@ class TaskVectors(torch.nn.Module):
         trained: Sequence[Sequence[str]] = (),
         tags: InlineTags | None = None,
     ):
-        super().__init__()
+        super().__init__(outputs, tags, trained)
         _check(mode, normalize, scale, init_std, drop_tasks)
-        self.outputs = tuple(outputs)
-        self.tags = tags or InlineTags(dict.fromkeys(outputs, ()))
-        self.tasks = (*self.outputs, *self.tags.ids)
         if mode == "per_combination" and len(self.tasks) > MOST_COMBINED:
             raise UserError(
                 f"conditioning_conf.mode: per_combination of {len(self.tasks)} outputs and tags "
@@ -74,11 +75,58 @@ class TaskVectors(torch.nn.Module):
             )
         self.mode, self.normalize, self.scale = mode, normalize, scale
         self.drop_tasks = drop_tasks
-        self.trained = [self.names_of(self.active_set(names)) for names in trained]
         count = len(self.tasks) if mode == "per_task_sum" else 2 ** len(self.tasks)
         for place, size in sizes.items():
             start = torch.randn(count, size) * init_std if init_std else torch.zeros(count, size)
             self.register_parameter(place, torch.nn.Parameter(start))
+
+    @classmethod
+    def build(cls, conf: Mapping[str, Any], context: ConditionerContext) -> "TaskVectors":
+        tags = InlineTags(context.tokens)
+        if len(context.tokens) == 1 and not tags.ids:
+            raise UserError(
+                "conditioning: vectors tell outputs and tags apart, and this system has one alone",
+                "leave conditioning out, or add an output or a tag",
+            )
+        set_by_us = ("outputs", "sizes", "tags")
+        known = [key for key in inspect.signature(cls).parameters if key not in set_by_us]
+        check_keys(conf, ["where", *known], "conditioning_conf")
+        conf = dict(conf)
+        where = conf.pop("where", "features")
+        if not isinstance(where, str) or where not in WHERE:
+            raise UserError(f"conditioning_conf.where: '{where}'", suggest(str(where), list(WHERE)))
+        encoder: Any = context.encoder
+        if "features" in WHERE[where] and not isinstance(
+            getattr(encoder, "embed", None), torch.nn.Module
+        ):
+            raise UserError(
+                f"conditioning_conf.where: {where}: a {type(encoder).__name__} as configured has "
+                "no subsampling after which to add a vector",
+                "write where: encoder, or give the encoder an input_layer if its kind has one",
+            )
+        sizes = {"features": encoder.output_size(), "encoder": context.output_size}
+        sizes = {place: sizes[place] for place in WHERE[where]}
+        return cls(tags.outputs, sizes, tags=tags, **conf)
+
+    @classmethod
+    def with_label_sets(
+        cls, conf: Mapping[str, Any], sets: Iterable[tuple[str, ...]]
+    ) -> dict[str, Any]:
+        """Write the sets of tasks that training will make active into `trained`.
+
+        With `drop_tasks` these are also all parts of the sets that the labels make, except those
+        in which a tag stands without its output.
+        """
+        trained = {names for names in sets if names}
+        if conf.get("drop_tasks"):
+            trained |= {
+                part
+                for names in trained
+                for size in range(1, len(names))
+                for part in itertools.combinations(names, size)
+                if all(output_of(task) in part for task in part)
+            }
+        return super().with_label_sets(conf, trained)
 
     @property
     def places(self) -> list[str]:
@@ -110,20 +158,6 @@ class TaskVectors(torch.nn.Module):
         bits = 2 ** torch.arange(len(self.tasks), device=active.device)
         return vectors[(active.long() * bits).sum(1)]
 
-    def active_set(self, names: Iterable[str]) -> torch.Tensor:
-        """Names of tasks as (K,) true or false."""
-        names = list(names)
-        for name in names:
-            if name not in self.tasks:
-                what = "tag" if "." in name else "output"
-                raise UserError(
-                    f"active outputs: no {what} '{name}'", suggest(name, list(self.tasks))
-                )
-        return torch.tensor([name in names for name in self.tasks])
-
-    def names_of(self, active: torch.Tensor) -> tuple[str, ...]:
-        return tuple(n for n, on in zip(self.tasks, active.tolist(), strict=True) if on)
-
     def sample(self, active: torch.Tensor) -> torch.Tensor:
         """Of active tasks (B, K) some made inactive, by `drop_tasks`; of each an output stays."""
         if not self.drop_tasks:
@@ -136,6 +170,31 @@ class TaskVectors(torch.nn.Module):
         for column, task in enumerate(self.tasks[count:], start=count):
             kept[:, column] &= kept[:, self.outputs.index(output_of(task))]
         return kept
+
+    def drop_tasks_of(self, batch, active):
+        if not self.drop_tasks:
+            return batch, active
+        return self.tags.restrict(batch, active, self.sample(active))
+
+    def check_active(self, names: Sequence[str]) -> str:
+        if not self.trained or tuple(names) in self.trained:
+            return ""
+        tasks = "+".join(names)
+        if self.mode == "per_combination":
+            raise UserError(
+                f"{tasks} together were never trained, and so their vector was not",
+                "leave --active out",
+            )
+        return f"{tasks} together were never trained: the sum of their vectors is new to the model"
+
+    def encode(self, encoder, run, encoder_pass):
+        active = encoder_pass.active
+        with self.at_features(encoder, active):
+            states, lengths, auxiliary = run()
+        return self.at_end(states, active), lengths, auxiliary
+
+    def fold(self, model, output: str, active: Sequence[str]) -> None:
+        fold_vectors(model, output, active)
 
     @contextlib.contextmanager
     def at_features(self, encoder: torch.nn.Module, active: torch.Tensor) -> Iterator[None]:
@@ -158,77 +217,13 @@ class TaskVectors(torch.nn.Module):
             return states
         return states + self.added("encoder", active)[:, None].to(states.dtype)
 
-    def norms(self) -> dict[str, torch.Tensor]:
-        """Length of every vector as it is learnt: `norm_<place>_<label>` → ()."""
+    def statistics(self) -> dict[str, torch.Tensor]:
+        """Return the length of every vector as it is learned: `norm_<place>_<label>` → ()."""
         return {
             f"norm_{place}_{label}": row.norm()
             for place in self.places
             for label, row in zip(self.labels, getattr(self, place).detach(), strict=True)
         }
-
-
-def build_task_vectors(
-    conf: Mapping, tags: InlineTags, encoder: torch.nn.Module, end_size: int
-) -> TaskVectors:
-    """Vectors for an encoder and `tags.outputs`; `end_size`: width of what the branches read."""
-    conf = dict(conf)
-    where = conf.pop("where", "features")
-    if not isinstance(where, str) or where not in WHERE:
-        raise UserError(f"conditioning_conf.where: '{where}'", suggest(str(where), list(WHERE)))
-    if "features" in WHERE[where] and not isinstance(
-        getattr(encoder, "embed", None), torch.nn.Module
-    ):
-        raise UserError(
-            f"conditioning_conf.where: {where}: a {type(encoder).__name__} as configured has no "
-            "subsampling after which to add a vector",
-            "write where: encoder, or give the encoder an input_layer if its kind has one",
-        )
-    size = {"features": encoder.output_size(), "encoder": end_size}
-    sizes = {place: size[place] for place in WHERE[where]}
-    return TaskVectors(tags.outputs, sizes, tags=tags, **conf)
-
-
-def active_sets(
-    requested: Sequence[str], trained: Sequence[Sequence[str]], how: str = "auto"
-) -> dict[str, tuple[str, ...]]:
-    """Which tasks are to be active while each of the requested outputs is decoded.
-
-    "together": all that are requested. "alone": each output by itself, with the tags in it that are
-    requested. "auto": all that are requested if the training saw them together; else, for each
-    output, what it saw that has the most of its own tags that are requested, and the fewest others
-    of its own; of these the most requested tasks and no other, or else the fewest at all. Outputs
-    with equal sets need one encoding.
-
-    >>> active_sets(["a", "b"], [("a",), ("b",)])
-    {'a': ('a',), 'b': ('b',)}
-    >>> active_sets(["a", "b", "b.t"], [("a", "b"), ("b", "b.t")])
-    {'a': ('a', 'b'), 'b': ('b', 'b.t')}
-    """
-    if how not in HOW:
-        raise UserError(f"active outputs: '{how}'", suggest(how, HOW))
-    outputs = [task for task in requested if output_of(task) == task]
-    if how == "alone":
-        return {name: tuple(t for t in requested if output_of(t) == name) for name in outputs}
-    every = tuple(requested)
-    if how == "together" or not trained or set(every) in [set(one) for one in trained]:
-        return dict.fromkeys(outputs, every)
-    found = {}
-    for name in outputs:
-        seen = [tuple(one) for one in trained if name in one]
-        if not seen:
-            raise UserError(
-                f"output '{name}' was never trained: no utterance had a label for it",
-                "request others, or train with labels for it",
-            )
-        found[name] = max(seen, key=functools.partial(_nearness, name, every))
-    return found
-
-
-def _nearness(output: str, requested: Sequence[str], tasks: Sequence[str]) -> tuple[int, ...]:
-    """How well a set of tasks fits what is requested of an output, the larger the better."""
-    own = [task in requested for task in tasks if output_of(task) == output]
-    inside = set(tasks) <= set(requested)
-    return sum(own), -own.count(False), inside, len(tasks) if inside else -len(tasks)
 
 
 def position_factor(encoder: torch.nn.Module) -> float:

@@ -1,0 +1,36 @@
+"""Every kind of conditioner, by the name that a configuration gives as `conditioning`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from espnet_ext.errors import UserError
+from espnet_ext.model.conditioning.base import Conditioner, ConditionerContext
+from espnet_ext.model.conditioning.vectors import TaskVectors
+from espnet_ext.model.config import check_mapping, suggest
+
+CONDITIONERS: dict[str, type[Conditioner]] = {"vectors": TaskVectors}
+
+
+def conditioner_class(name: object) -> type[Conditioner]:
+    """Return the class of a kind of conditioner; `UserError` for an unknown one."""
+    if not isinstance(name, str) or name not in CONDITIONERS:
+        raise UserError(f"conditioning: '{name}'", suggest(str(name), list(CONDITIONERS)))
+    return CONDITIONERS[name]
+
+
+def build_conditioner(config: Mapping[str, Any], context: ConditionerContext) -> Conditioner | None:
+    """Build the conditioner of a configuration and attach it to the encoder; None without one."""
+    name, conf = config.get("conditioning"), config.get("conditioning_conf") or {}
+    if name is None:
+        if conf:
+            kinds = ", ".join(CONDITIONERS)
+            raise UserError(
+                "conditioning_conf without conditioning",
+                f"add conditioning (one of: {kinds}), or remove conditioning_conf",
+            )
+        return None
+    build = conditioner_class(name)
+    check_mapping(conf, "conditioning_conf")
+    conditioner = build.build(conf, context)
+    conditioner.attach(context.encoder)
+    return conditioner

@@ -1,0 +1,60 @@
+"""What is asked of the encoder, and what it returns; training and decoding use the same.
+
+Symbols: B utterances, T encoder frames, D encoder size, K tasks (outputs and inline tags).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+# Which tasks are active: (K,) for all utterances, or (B, K); true or false.
+TaskMask = torch.Tensor
+
+
+@dataclass(frozen=True)
+class EncoderRequest:
+    """What a call of `encode` is for."""
+
+    # outputs that will be read; None: all
+    outputs: Sequence[str] | None = None
+    # tasks that are active, for all outputs, or output → those active while it is read; None: all.
+    # It only matters to a model with a conditioner.
+    active: TaskMask | Mapping[str, TaskMask] | None = None
+    # further conditions of the utterances, for conditioners that know them: name → (B,)
+    conditions: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    # make the features of an utterance independent of the others in its batch (`model.padding`);
+    # ESPnet's own are not
+    batch_invariant: bool = False
+    # also return the hidden states of every encoder layer
+    keep_layers: bool = False
+
+
+@dataclass(frozen=True)
+class EncoderPass:
+    """One run of the encoder: the outputs that read its result, and the tasks active in it."""
+
+    outputs: tuple[str, ...]
+    active: TaskMask | None  # None without a conditioner
+    conditions: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EncoderOutput:
+    """What the encoder returns, by output. Outputs of one pass have the very same tensors."""
+
+    hidden: Mapping[str, torch.Tensor]  # output → (B, T, D)
+    lengths: Mapping[str, torch.Tensor]  # output → (B,) frames
+    # losses of the encoder and the conditioner by name, () each, summed over the passes
+    auxiliary: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    # output → layer → (B, T', D'), if requested: `embed`, then the blocks `0`, `1`, …
+    layers: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
+    # output → (B,) frames of the layers, which a postencoder may change
+    layer_lengths: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def shared(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return hidden states (B, T, D) and lengths (B,) if all outputs share one pass."""
+        first = next(iter(self.hidden))
+        if any(states is not self.hidden[first] for states in self.hidden.values()):
+            raise ValueError("the outputs have encoder passes of their own: read them by output")
+        return self.hidden[first], self.lengths[first]
