@@ -22,12 +22,17 @@ REQUIRES = [
     "PyYAML>=6.0",
     "tqdm>=4.64",
     "huggingface-hub>=0.30",
+    # The report: page templates with autoescape (torch brings it too), and figures (espnet[train]
+    # brings it too).
+    "Jinja2>=3.1",
+    "matplotlib>=3.9",
 ]
 
 EXTRAS = {
     # espeak-ng itself is GPL-3.0: it runs in a process of its own, to make the embedded corpus.
     "synth": ["espeakng-loader>=0.2.4"],
-    "report": ["matplotlib>=3.9"],
+    # Empty: what the report needs is always installed. Kept for old install commands.
+    "report": [],
     # MIT, weights included; cuts long audio at silences.
     "vad": ["silero-vad>=6.2"],
     # Data that lhotse or the Hugging Face hub has prepared: espnet-ext import, espnet-ext export.

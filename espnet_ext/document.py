@@ -9,7 +9,7 @@ every file without knowing the analysis that wrote it. This module also formats 
 [['do', '3.29']]
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -75,7 +75,7 @@ class Figure:
     sentence: str
     x_label: str
     y_label: str
-    series: dict[str, Sequence[Point]]
+    series: Mapping[str, Sequence[Point]]
     ticks: Sequence[str] = ()
     y_range: Sequence[float] | None = None
     details: bool = False

@@ -115,7 +115,8 @@ class Analysis:
         result_files: where the pipeline writes results, below exp/<lang>; `{set}` is a test set,
             `{decoding}` a decoding directory.
         min_systems: fewer systems than that cannot be analysed.
-        requested_by: the option of run.sh that asks for it; empty for one that is always made.
+        requested_by: the option of run.sh, or the key of a system's configuration, that asks for
+            it; empty for one that is always made.
         uses_device: `run` takes `batch_size` and `device`.
     """
 

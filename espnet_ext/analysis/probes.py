@@ -72,7 +72,7 @@ def section(result: Mapping[str, Any]) -> Section:
                 ["encoder of", *layers],
                 [[s, *(_accuracy(by_key.get((s, layer))) for layer in layers)] for s in systems],
                 about=TASKS.get(task, task),
-                caveats=[counts, *speaker_caveats(result.get("speakers", {}).get(task))],
+                caveats=[counts, *speaker_caveats(about.get("speakers"))],
                 details=True,
             )
         )

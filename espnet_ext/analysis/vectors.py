@@ -213,5 +213,6 @@ ANALYSIS = Analysis(
     run=run,
     section=section,
     result_files=["analysis/vectors.json"],
+    requested_by="conditioning",
     uses_device=True,
 )

@@ -1,5 +1,6 @@
-"""Write RESULTS.md and report.html from the result files of an experiment folder."""
+"""Write RESULTS.md, its details and report.html from the result files of an experiment."""
 
+import base64
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ AUDIO_BUDGET = 3_000_000  # bytes before base64, so that the page stays below 5 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__)
-    parser.add_argument("--exp_dir", default="exp", help="experiment folder")
+    parser.add_argument("--exp_dir", default="exp", help="experiment directory")
     parser.add_argument("--dump_dir", default="dump/raw", help="formatted data, for its size")
     parser.add_argument("--langs", type=cli.words, required=True, help="languages")
     parser.add_argument("--systems", type=cli.words, required=True, help="systems, in order")
@@ -19,21 +20,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--decode_tag", required=True, help="decoding configuration's name")
     parser.add_argument("--sets", type=cli.words, default="test", help="test sets")
     parser.add_argument("--results", default="RESULTS.md", help="Markdown file to write")
+    parser.add_argument(
+        "--details",
+        default=None,
+        help="Markdown file for all tables (default: beside --results, as RESULTS_details.md)",
+    )
     parser.add_argument("--html", default="report.html", help="page to write")
-    parser.add_argument("--title", default="Two transcripts an utterance: results", help="heading")
+    parser.add_argument("--title", default="Two transcripts per utterance: results", help="heading")
+    parser.add_argument("--caveat", default=None, help="a limit of all numbers: synthetic speech")
     parser.add_argument("--examples", type=int, default=4, help="utterances shown per language")
-    parser.add_argument("--summary", type=cli.boolean, default=False, help="print the cells' table")
+    parser.add_argument("--summary", type=cli.boolean, default=False, help="print the error rates")
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = parser.parse_args(arguments)
 
+    from espnet_ext.analysis.registry import ANALYSES
     from espnet_ext.files import write_text
     from espnet_ext.report.collect import collect
-    from espnet_ext.report.corpus import corpus_rows
-    from espnet_ext.report.markdown import results_markdown
-    from espnet_ext.report.page import report_page
+    from espnet_ext.report.contents import build
+    from espnet_ext.report.html import report_page
+    from espnet_ext.report.markdown import details_page, results_page
     from espnet_ext.report.provenance import provenance
-    from espnet_ext.report.summary import cells_table
+    from espnet_ext.report.terminal import cells_table
 
+    folder = "analysis/"
+    expected = {
+        name.removeprefix(folder): not analysis.requested_by
+        and len(options.systems) >= analysis.min_systems
+        for analysis in ANALYSES.values()
+        for name in analysis.result_files
+        if name.startswith(folder)
+    }
     results = collect(
         options.exp_dir,
         options.langs,
@@ -41,14 +57,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.train_tag,
         options.decode_tag,
         options.sets,
+        analyses=expected,
         title=options.title,
         provenance=provenance("report", arguments),
+        caveats=[options.caveat] if options.caveat else [],
     )
-    for language in results.languages:
-        language.corpus = corpus_rows(Path(options.dump_dir) / language.code)
     shown = _examples(results, options.examples)
-    write_text(options.results, results_markdown(results))
-    write_text(options.html, report_page(results, shown))
+    report = build(results, options.dump_dir)
+    target = Path(options.results)
+    details = Path(options.details or target.with_stem(f"{target.stem}_details"))
+    write_text(target, results_page(report, details.name, Path(options.html).name))
+    write_text(details, details_page(report))
+    write_text(options.html, report_page(report, shown))
     for item in results.missing:
         print(f"missing: {item}", file=sys.stderr)
     if options.summary:
@@ -56,43 +76,43 @@ def main(argv: Sequence[str] | None = None) -> int:
             for name, runs in language.sets.items():
                 scores = {system: run.score for system, run in runs.items()}
                 print(cells_table(language.name, name, scores) + "\n")
-    print(f"wrote {options.results} and {options.html}")
+    print(f"wrote {target}, {details} and {options.html}")
     return 0
 
 
 def _examples(results, count: int) -> dict[str, list]:
-    """Examples of each language's first set, with as much audio as the page may carry."""
+    """Return examples of each language's first set, with as much audio as the page may carry."""
     from espnet_ext.report.examples import choose, example
 
-    left = AUDIO_BUDGET
+    budget = AUDIO_BUDGET
     shown: dict[str, list] = {}
     for language in results.languages:
         runs = next(iter(language.sets.values()))
         for utt_id in choose(runs, count):
-            one = example(runs, utt_id)
-            content = _audio(one.audio, left)
-            left -= len(content or b"")
-            shown.setdefault(language.code, []).append((one, _data_uri(content)))
+            chosen = example(runs, utt_id)
+            content = _audio(chosen.audio, budget)
+            budget -= len(content or b"")
+            shown.setdefault(language.code, []).append((chosen, _data_uri(content)))
     return shown
 
 
 def _audio(source: str, limit: int) -> bytes | None:
-    """An utterance as FLAC; None if it cannot be had, since a report must not fail for a sound."""
+    """Return an utterance as FLAC; None if it cannot be read or is larger than the limit."""
     from espnet_ext.data.audio import encode_audio, load_audio
     from espnet_ext.errors import UserError
 
     try:
         content = encode_audio(*load_audio(source), ".flac")
     except UserError as error:
-        print(f"warning: an example without its sound: {error.message}", file=sys.stderr)
+        print(f"warning: an example has no audio: {error.message}", file=sys.stderr)
         return None
     return content if len(content) <= limit else None
 
 
 def _data_uri(content: bytes | None) -> str | None:
-    import base64
-
-    return content and "data:audio/flac;base64," + base64.b64encode(content).decode()
+    if not content:
+        return None
+    return "data:audio/flac;base64," + base64.b64encode(content).decode()
 
 
 def entry() -> None:

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--resamples must be at least 1")
 
     from espnet_ext.report.provenance import provenance
-    from espnet_ext.report.summary import score_line
+    from espnet_ext.report.terminal import score_line
     from espnet_ext.scoring.score import score_directory
 
     result = score_directory(

@@ -1,53 +1,46 @@
-"""Gather the result files of an experiment folder; what is not there is named, not invented.
+"""Read the result files of an experiment directory.
 
-Read, per language and system: `<exp>/<lang>/<system>_<train tag>/train.json` and, per set,
-`<decode tag>/<set>/{score,utterances,decode,mdd,mdd_no_prompt}.json`, and `diagnostics.jsonl` of a
-training that was diagnosed; per language `<exp>/<lang>/analysis/<what>.json`.
+Read, per language and system: `<exp>/<lang>/<system>_<train tag>/train.json` and
+`diagnostics.jsonl`; per test set, `<decode tag>/<set>/{score,utterances,decode}.json` and every
+other JSON file there that carries tables; per language, every `<exp>/<lang>/analysis/*.json`. A
+file that is missing, out of date or without tables is named in the report.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from espnet_ext.document import Section
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_json, read_json_lines
 
 LANGUAGES = {"ko": "Korean", "en": "English"}
-MDD = {"with prompt": "mdd", "without prompt": "mdd_no_prompt"}
-_REQUIRED = {
-    "score": ("cells", "data", "token_types"),
-    "utterances": ("utterances",),
-    "cka": ("pairs", "models"),
-    "probes": ("rows", "tasks", "models"),
-    "swaps": ("rows", "metric", "models"),
-    "vectors": ("systems", "models"),
-    "partial": ("rows", "output", "differences"),
-    "mdd": ("F1", "counts", "measures"),
-    "cross": ("systems", "divergence", "articulatory", "differences", "consistency", "lacks"),
-}
+_REQUIRED = {"score.json": ("cells", "data", "token_types"), "utterances.json": ("utterances",)}
 
 
-# What stage 17 says of a language's systems, and what of it is made only when asked for.
-ANALYSES = {
-    "cka": "comparison of systems",
-    "probes": "probes",
-    "swaps": "exchanged encoders",
-    "vectors": "task vectors",
-    "partial": "fewer labels",
-}
-ON_REQUEST = ("swaps", "vectors", "partial")
-OF_ONE = ("vectors", "partial")  # they need no second system
+@dataclass(frozen=True)
+class Analysed:
+    """A result file of an analysis: its content, and the section that it carries."""
+
+    path: Path
+    content: Mapping[str, Any]
+    section: Section
+
+    @property
+    def kind(self) -> str:
+        return self.content.get("kind", self.path.stem)
 
 
 @dataclass
 class Run:
-    """One system's results on one set; None for a file that is not there."""
+    """One system's results on one test set; None for a file that is not there."""
 
     folder: Path
     score: dict
     utterances: dict | None
     decode: dict | None
-    mdd: dict[str, dict] = field(default_factory=dict)  # "with prompt" → mdd.json
+    analyses: list[Analysed] = field(default_factory=list)
 
 
 @dataclass
@@ -58,27 +51,31 @@ class Language:
     sets: dict[str, dict[str, Run]] = field(default_factory=dict)  # set → system → run
     trainings: dict[str, dict] = field(default_factory=dict)  # system → train.json
     diagnostics: dict[str, list[dict]] = field(default_factory=dict)  # system → lines, by step
-    cka: dict | None = None
-    probes: dict | None = None
-    swaps: dict | None = None
-    vectors: dict | None = None
-    partial: dict | None = None
-    cross: dict[str, dict] = field(default_factory=dict)  # set → its cross-task evaluation
-    corpus: list[dict] = field(default_factory=list)  # rows: set, utterances, speakers, hours, …
+    analyses: list[Analysed] = field(default_factory=list)
 
     @property
     def name(self) -> str:
         return LANGUAGES.get(self.code, self.code)
 
+    def of_kind(self, kind: str) -> Mapping[str, Any] | None:
+        """Return the content of the first result file of an analysis."""
+        return next((one.content for one in self.analyses if one.kind == kind), None)
+
 
 @dataclass
 class Results:
-    """What a report is made from."""
+    """What a report is made from.
+
+    Args:
+        missing: files that are not there or cannot be shown, one text each.
+        caveats: limits that hold for all numbers, such as synthetic speech.
+    """
 
     title: str
     languages: list[Language]
     missing: list[str]
     provenance: dict
+    caveats: Sequence[str] = ()
 
 
 def collect(
@@ -89,116 +86,145 @@ def collect(
     decode_tag: str,
     sets: Sequence[str],
     *,
+    analyses: Mapping[str, bool] | None = None,
     title: str = "Results",
     provenance: dict | None = None,
+    caveats: Sequence[str] = (),
 ) -> Results:
-    """Read everything that is there; UserError if there is no score at all or a file is broken."""
+    """Read everything that is there.
+
+    Args:
+        analyses: names of files in `analysis/`, in the order in which they are shown, and whether
+            one that is not there is reported as missing. `{set}` stands for each set. Other files
+            are shown after them.
+    Raises:
+        UserError: if there is no score at all, or a file is broken.
+    """
     missing: list[str] = []
-    found = [
-        _language(Path(exp_dir), code, systems, train_tag, decode_tag, sets, missing)
-        for code in languages
-    ]
-    if not any(language.sets for language in found):
+    found = []
+    for code in languages:
+        language = Language(code)
+        for system in systems:
+            _read_system(language, exp_dir, system, train_tag, decode_tag, sets, missing)
+        if language.sets:
+            known = {
+                name.format(set=set_name): is_expected
+                for name, is_expected in (analyses or {}).items()
+                for set_name in language.sets
+            }
+            _read_analyses(language, Path(exp_dir) / code / "analysis", known, missing)
+            found.append(language)
+    if not found:
         where = Path(exp_dir) / "<lang>" / f"<system>_{train_tag}" / decode_tag / "<set>"
         raise UserError(f"no {where}/score.json found", "score at least one system (stage 13)")
-    return Results(title, [one for one in found if one.sets], missing, provenance or {})
+    return Results(title, found, missing, provenance or {}, caveats)
 
 
-def _language(exp_dir, code, systems, train_tag, decode_tag, sets, missing) -> Language:
-    language = Language(code)
-    for system in systems:
-        folder = exp_dir / code / f"{system}_{train_tag}"
-        if training := _optional(folder / "train.json"):
-            language.trainings[system] = training
-        if diagnosed := _diagnostics(folder / "diagnostics.jsonl"):
-            language.diagnostics[system] = diagnosed
-        for name in sets:
-            run_folder = folder / decode_tag / name
-            score = _optional(run_folder / "score.json", "score")
-            if score is None:
-                missing.append(f"{code}, {system}, {name}: {run_folder / 'score.json'}")
-                continue
-            utterances = _optional(run_folder / "utterances.json", "utterances")
-            decode = _optional(run_folder / "decode.json")
-            mdd = {how: _optional(run_folder / f"{stem}.json", "mdd") for how, stem in MDD.items()}
-            mdd = {how: judged for how, judged in mdd.items() if judged is not None}
-            run = Run(run_folder, score, utterances, decode, mdd)
-            language.sets.setdefault(name, {})[system] = run
-    trained = {(code, f"{system}_{train_tag}") for system in systems}
-    if language.sets:
-        for kind, what in ANALYSES.items():
-            if len(systems) == 1 and kind not in OF_ONE:
-                continue  # one alone has nothing to compare with
-            path = exp_dir / code / "analysis" / f"{kind}.json"
-            found = _optional(path, kind)
-            if found is not None and _is_of(found, kind, trained):
-                setattr(language, kind, found)
-            elif found is not None or kind not in ON_REQUEST:
-                stale = " is of other models: run stage 17 again" if found else ""
-                missing.append(f"{code}, {what}: {path}{stale}")
-    for name, runs in language.sets.items():
-        path = exp_dir / code / "analysis" / f"cross_{name}.json"
-        cross = _optional(path, "cross")
-        folders = {(code, f"{system}_{train_tag}", decode_tag, name) for system in runs}
-        labels = {run.score["data"]["sha256"] for run in runs.values()}
-        given = cross["systems"].values() if cross else ()
-        evaluated = {Path(folder).parts[-4:] for folder in given}
-        if cross and evaluated == folders and labels == {cross["data_sha256"]}:
-            language.cross[name] = cross
+def _read_system(language, exp_dir, system, train_tag, decode_tag, sets, missing) -> None:
+    folder = Path(exp_dir) / language.code / f"{system}_{train_tag}"
+    if training := _optional(folder / "train.json"):
+        language.trainings[system] = training
+    if diagnosed := _diagnostics(folder / "diagnostics.jsonl"):
+        language.diagnostics[system] = diagnosed
+    for name in sets:
+        decoding = folder / decode_tag / name
+        score = _optional(decoding / "score.json")
+        if score is None:
+            missing.append(f"{language.code}, {system}, {name}: {decoding / 'score.json'}")
+            continue
+        run = Run(
+            decoding,
+            score,
+            _optional(decoding / "utterances.json"),
+            _optional(decoding / "decode.json"),
+        )
+        for path in sorted(decoding.glob("*.json")):
+            if path.name not in (*_REQUIRED, "decode.json"):
+                content = _optional(path) or {}
+                if "section" in content:
+                    run.analyses.append(_analysed(path, content))
+        language.sets.setdefault(name, {})[system] = run
+
+
+def _read_analyses(
+    language: Language, folder: Path, known: Mapping[str, bool], missing: list[str]
+) -> None:
+    """Read every file of the folder, the known ones first."""
+    others = [path.name for path in sorted(folder.glob("*.json")) if path.name not in known]
+    for name in [*known, *others]:
+        path = folder / name
+        content = _optional(path)
+        if content is None:
+            missing += [f"{language.code}: {path}"] if known[name] else []
+        elif "section" not in content:
+            missing.append(
+                f"{language.code}: {path} has no tables, an older version wrote it: run its "
+                "analysis again (stage 17)"
+            )
+        elif not _is_current(language, content):
+            missing.append(
+                f"{language.code}: {path} is about other models or labels: run its analysis again "
+                "(stage 17)"
+            )
         else:
-            stale = " is of other systems or labels: run stage 17 again" if cross else ""
-            missing.append(f"{code}, {name}, cross-task evaluation: {path}{stale}")
-    return language
+            language.analyses.append(_analysed(path, content))
 
 
-def _is_of(analysis: dict, kind: str, trained: set[tuple[str, ...]]) -> bool:
-    """Whether an analysis is of the systems reported: all, or those of them that it concerns."""
-    if kind == "partial":  # of trainings of its own
-        return True
-    models = _models_of(analysis)
-    return models <= trained if kind == "vectors" else models == trained
+def _analysed(path: Path, content: dict) -> Analysed:
+    try:
+        return Analysed(path, content, Section.from_json(content["section"]))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}", "remove it and run its analysis again") from error
 
 
-def _models_of(analysis: dict) -> set[tuple[str, ...]]:
-    """(language, system and training) of the models compared, without twins."""
-    models = [one for one in analysis["models"].values() if not one.get("twin_of")]
-    return {Path(one.get("directory", "")).parts[-2:] for one in models}
+def _is_current(language: Language, content: Mapping[str, Any]) -> bool:
+    """Whether the models, decodings and labels that a result names are those of the report."""
+    runs = [run for systems in language.sets.values() for run in systems.values()]
+    if isinstance(content.get("models"), Mapping):
+        known = {run.folder.parts[-4:-2] for run in runs}
+        models = [one for one in content["models"].values() if not one.get("twin_of")]
+        used = {Path(one.get("directory", "")).parts[-2:] for one in models}
+        if not used or not used <= known:
+            return False
+    of_set = [run for run in runs if run.folder.name == content.get("set", run.folder.name)]
+    if isinstance(content.get("systems"), Mapping):
+        used = {Path(folder).parts[-4:] for folder in content["systems"].values()}
+        if used != {run.folder.parts[-4:] for run in of_set}:
+            return False
+    labels = {run.score["data"]["sha256"] for run in of_set}
+    return "data_sha256" not in content or labels == {content["data_sha256"]}
 
 
-def _optional(path: Path, kind: str | None = None) -> dict | None:
-    """A JSON file's object, None without the file, UserError if it is not what it should be."""
+def _optional(path: Path) -> dict | None:
+    """Return a JSON file's object; None without the file.
+
+    Raises:
+        UserError: if the file holds something else.
+    """
     if not path.exists():
         return None
     value = read_json(path)
-    lacking = [key for key in _REQUIRED.get(kind, ()) if key not in value]
-    if not isinstance(value, dict) or lacking:
-        lacks = f"has no {', '.join(lacking)}" if lacking else "is not a JSON object"
-        raise UserError(f"{path}: {lacks}", "remove it and run its stage again")
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: is not a JSON object", "remove it and run its stage again")
+    if absent := [key for key in _REQUIRED.get(path.name, ()) if key not in value]:
+        message = f"{path}: has no {', '.join(absent)}"
+        raise UserError(message, "remove it and run its stage again")
     return value
 
 
 def _diagnostics(path: Path) -> list[dict]:
-    """The lines of a training's diagnoses, none without the file."""
-    found = read_json_lines(path) if path.exists() else []
-    for number, line in enumerate(found, 1):
+    """Return the lines of a training's diagnostics; none without the file."""
+    lines = read_json_lines(path) if path.exists() else []
+    for number, line in enumerate(lines, 1):
         keys = line.keys() if isinstance(line, dict) else ()
         if not {"step", "gradients", "cka"} <= set(keys):
-            message = f"{path}:{number}: is no diagnosis of a step"
+            message = f"{path}:{number}: not the diagnostics of a step"
             raise UserError(message, "remove the file, and train again to have it")
-    return found
+    return lines
 
 
-def metric_of(score: dict, hypothesis: str, reference: str) -> tuple[dict, dict] | None:
-    """(cell, figures of its own metric) of a score.json, or None."""
-    for cell in score["cells"]:
-        if (cell["hypothesis"], cell["reference"]) == (hypothesis, reference):
-            return cell, cell["metrics"][cell["metric"]]
-    return None
-
-
-def kinds(runs: dict[str, Run]) -> tuple[list[str], list[str]]:
-    """Hypothesis and reference kinds of a set's runs, in the order in which they were scored."""
-    cells = [cell for run in runs.values() for cell in run.score["cells"]]
-    references = list(dict.fromkeys(cell["reference"] for cell in cells))
-    hypotheses = list(dict.fromkeys(cell["hypothesis"] for cell in cells))
-    return sorted(hypotheses, key=[*references, *hypotheses].index), references
+def cells_of(runs: Mapping[str, Run]) -> Iterator[tuple[str, dict, dict]]:
+    """Yield (system, cell, counts of the cell's own metric) for all cells of all systems."""
+    for system, run in runs.items():
+        for cell in run.score["cells"]:
+            yield system, cell, cell["metrics"][cell["metric"]]

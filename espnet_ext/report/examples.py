@@ -1,7 +1,6 @@
-"""Utterances worth looking at, and their texts with every deviation marked.
+"""Example utterances: which ones are shown, and their texts with every deviation marked.
 
-A marked text is a list of `Token`: what was said, and what it stands against. Alignments come ready
-from `utterances.json`; nothing is aligned here.
+Alignments are those of `utterances.json`; nothing is aligned here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,47 +8,71 @@ from dataclasses import dataclass
 
 from espnet_ext.report.collect import Run
 
-SPACE = "<space>"
+VISIBLE_SPACE = "␣"
+BINS = ("4-10", "1-3", ">=11", "1-3", "4-10", "0")  # the order in which examples are taken
 
 
 @dataclass(frozen=True)
 class Token:
-    """One column of an alignment: `kind` is `=`, `s`, `d` or `i`; `text` is the said side."""
+    """One column of an alignment.
+
+    Args:
+        kind: `=` equal, `s` substituted, `d` deleted, `i` inserted.
+        text: the token of the marked text; `against`: the one that it is aligned to.
+    """
 
     kind: str
     text: str
     against: str
 
+    @property
+    def visible_text(self) -> str:
+        return VISIBLE_SPACE if self.text == " " else self.text
+
+    @property
+    def visible_against(self) -> str:
+        return VISIBLE_SPACE if self.against == " " else self.against
+
 
 @dataclass(frozen=True)
 class Line:
-    """One row of an example: who says what, against what."""
+    """One text of an example.
+
+    Args:
+        spaced: tokens are separated (phones, words) rather than joined (characters).
+    """
 
     label: str
     tokens: list[Token]
-    spaced: bool  # tokens stand apart (phones, words) or together (characters)
+    spaced: bool
+
+    @property
+    def is_right(self) -> bool:
+        return all(token.kind == "=" for token in self.tokens)
 
 
 @dataclass(frozen=True)
 class Example:
+    """An utterance with its references and all systems' hypotheses."""
+
     utt_id: str
     speaker: str
     l1: str | None
     audio: str
     distance: int | None
-    references: list[Line]
-    hypotheses: list[Line]
+    meaning: Line | None
+    lines: list[Line]
 
 
 def marked(reference: str, hypothesis: str, columns: str, phones: bool) -> list[Token]:
-    """Walk an alignment; a text and columns that do not fit give the hypothesis unmarked.
+    """Return the hypothesis' tokens with their edits; unmarked if the alignment does not fit.
 
     >>> [t.kind + t.text for t in marked("국물", "궁물", "s=", phones=False)]
     ['s궁', '=물']
     """
     before, after = _split(reference, phones), _split(hypothesis, phones)
-    fits = len(before) == sum(c in "=sd" for c in columns)
-    if not fits or len(after) != sum(c in "=si" for c in columns):
+    fits = len(before) == sum(column in "=sd" for column in columns)
+    if not fits or len(after) != sum(column in "=si" for column in columns):
         return [Token("=", text, text) for text in after]
     tokens, i, j = [], 0, 0
     for kind in columns:
@@ -66,8 +89,10 @@ def _split(text: str, phones: bool) -> list[str]:
 
 
 def choose(runs: Mapping[str, Run], count: int = 4, longest: int = 90) -> list[str]:
-    """Ids of short utterances with both labels: spread over divergence, those first that systems
-    hear differently, different speakers; always the same for the same results.
+    """Return ids of short utterances with both labels, always the same for the same results.
+
+    They are spread over divergence, with those first whose systems differ most; speakers and
+    sentences repeat only if there are no others.
     """
     rows: dict[str, list[dict]] = {}
     for run in runs.values():
@@ -76,31 +101,25 @@ def choose(runs: Mapping[str, Run], count: int = 4, longest: int = 90) -> list[s
     usable = {
         utt_id: found
         for utt_id, found in rows.items()
-        if found[0]["distance"] is not None and all(len(t) <= longest for t in _texts(found[0]))
+        if found[0]["distance"] is not None
+        and all(len(text) <= longest for text in found[0]["texts"].values())
     }
-    bins = ("0", "1-3", "4-10", ">=11")
-    ranked: dict[str, list[str]] = {name: [] for name in bins}
+    ranked: dict[str, list[str]] = {name: [] for name in BINS}
     for utt_id in sorted(usable, key=lambda utt: (-_spread(usable[utt]), utt)):
         ranked[_bin(usable[utt_id][0]["distance"])].append(utt_id)
-    # Learners' deviations are the point: the middle bins first; no speaker or sentence twice as
-    # long as there are others.
     chosen: list[str] = []
     seen: set[str] = set()
-    for fresh in (True, False):
-        for name in ("4-10", "1-3", ">=11", "1-3", "4-10", "0") * count:
+    for unseen_only in (True, False):
+        for name in BINS * count:
             candidates = [
                 utt
                 for utt in ranked[name]
-                if utt not in chosen and not (fresh and seen & _identity(usable[utt][0]))
+                if utt not in chosen and not (unseen_only and seen & _identity(usable[utt][0]))
             ]
             if candidates and len(chosen) < count:
                 chosen.append(candidates[0])
                 seen |= _identity(usable[candidates[0]][0])
     return sorted(chosen, key=lambda utt: (usable[utt][0]["distance"], utt))
-
-
-def _texts(row: Mapping) -> list[str]:
-    return list(row["texts"].values())
 
 
 def _identity(row: Mapping) -> set[str]:
@@ -112,7 +131,7 @@ def _bin(distance: int) -> str:
 
 
 def _spread(rows: Sequence[Mapping]) -> int:
-    """How differently systems do in their own cells: the sum over outputs of the errors' range."""
+    """Return how much systems differ: the range of errors, summed over their own outputs."""
     errors: dict[str, list[int]] = {}
     for row in rows:
         for name, cell in row["cells"].items():
@@ -122,53 +141,53 @@ def _spread(rows: Sequence[Mapping]) -> int:
 
 
 def example(runs: Mapping[str, Run], utt_id: str) -> Example:
-    """An utterance's references and all systems' own-cell hypotheses, deviations marked."""
+    """Return an utterance's references and all systems' hypotheses, deviations marked."""
     rows = {}
     for system, run in runs.items():
         for row in run.utterances["utterances"] if run.utterances else ():
             if row["id"] == utt_id:
                 rows[system] = (row, run.score["token_types"])
     row, types = next(iter(rows.values()))
+    meaning = row["texts"].get("meaning")
     return Example(
         utt_id,
         row["speaker"],
         row.get("l1"),
         row["audio"],
         row["distance"],
-        _reference_lines(row, types),
-        _hypothesis_lines(rows),
+        _unmarked("meaning", meaning, types.get("meaning") == "phone") if meaning else None,
+        [*_references(row, types), *_hypotheses(rows)],
     )
 
 
-def _reference_lines(row: Mapping, types: Mapping[str, str]) -> list[Line]:
+def _unmarked(label: str, text: str, phones: bool) -> Line:
+    return Line(label, [Token("=", token, token) for token in _split(text, phones)], phones)
+
+
+def _references(row: Mapping, types: Mapping[str, str]) -> list[Line]:
     texts, lines = row["texts"], []
-    if "meaning" in texts:
-        plain = _split(texts["meaning"], types.get("meaning") == "phone")
-        lines.append(Line("meant", [Token("=", t, t) for t in plain], False))
+    phones = types.get("surface") == "phone"
     if "canonical" in texts and texts["canonical"] != texts.get("meaning"):
-        phones = types.get("surface") == "phone"
-        plain = _split(texts["canonical"], phones)
-        lines.append(Line("canonical", [Token("=", t, t) for t in plain], phones))
-    for kind, label in (("canonical", "said"), ("meaning", "said")):
+        lines.append(_unmarked("canonical", texts["canonical"], phones))
+    for kind in ("canonical", "meaning"):  # against the meaning where canonical is not known
         columns = row["labels"].get(f"{kind}-surface")
         if columns is not None:
-            phones = types.get("surface") == "phone"
             tokens = marked(texts[kind], texts["surface"], columns, phones)
-            lines.append(Line(label, tokens, phones))
-            break  # against how it should have been said; if that is not known, against the meaning
+            lines.append(Line("surface", tokens, phones))
+            break
     return lines
 
 
-def _hypothesis_lines(rows: Mapping[str, tuple[Mapping, Mapping]]) -> list[Line]:
+def _hypotheses(rows: Mapping[str, tuple[Mapping, Mapping]]) -> list[Line]:
     kinds = dict.fromkeys(kind for row, _ in rows.values() for kind in row["hypotheses"])
     lines = []
     for kind in sorted(kinds, key=lambda k: (k != "surface", k)):
         for system, (row, types) in rows.items():
             cell = row["cells"].get(f"{kind}-{kind}")
-            if cell is None:
-                continue
-            phones = types.get(kind) in ("phone", "word")
-            tokens = marked(row["texts"][kind], row["hypotheses"][kind], cell["columns"], phones)
-            verb = {"surface": "heard by", "meaning": "understood by"}.get(kind, f"{kind} by")
-            lines.append(Line(f"{verb} {system}", tokens, phones))
+            if cell is not None:
+                spaced = types.get(kind) in ("phone", "word")
+                tokens = marked(
+                    row["texts"][kind], row["hypotheses"][kind], cell["columns"], spaced
+                )
+                lines.append(Line(f"{kind} by {system}", tokens, spaced))
     return lines

@@ -1,4 +1,4 @@
-"""What the tests of analysis share: a system, trained a little."""
+"""Fixtures of the analysis tests: a trained system, and a directory with results."""
 
 import sys
 from pathlib import Path
@@ -15,3 +15,11 @@ def trained(tmp_path_factory):
     recipe = tiny_recipe.make(tmp_path_factory.mktemp("trained"))
     recipe.train(options=["--max_epoch", "1"])
     return recipe
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory):
+    """An experiment directory with scores and analyses of made-up systems."""
+    from result_tree import make
+
+    return make(tmp_path_factory.mktemp("results"), audio=False)

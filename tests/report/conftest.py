@@ -1,15 +1,16 @@
-"""Makes the generator beside the tests importable, and makes one result tree for all of them."""
+"""One experiment directory for all tests of the report."""
 
 import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+HOSTILE = '<script>alert("1")</script> & "맛"'
 
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory):
-    from make_results import make
+    from result_tree import make
 
-    return make(tmp_path_factory.mktemp("results"), extra='<script>alert("1")</script> & "맛"')
+    return make(tmp_path_factory.mktemp("results"), extra=HOSTILE)

@@ -1,56 +1,52 @@
-"""Pieces of the reports by themselves: markup, plots, marked texts, choice of examples."""
+"""Parts of the report: cells of tables, marked texts, choice of examples, size of the data."""
 
-import re
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
 
-from espnet_ext.report import svg
+from espnet_ext.document import MISSED, Section, Table, speaker_caveats
 from espnet_ext.report.collect import Run
-from espnet_ext.report.corpus import corpus_rows
 from espnet_ext.report.examples import choose, marked
-from espnet_ext.report.markup import Markup, element
-from espnet_ext.report.summary import aligned, signed
+from espnet_ext.report.html import cell
+from espnet_ext.report.scores import data_section
+from espnet_ext.report.terminal import aligned
 
 
-def test_only_markup_is_not_escaped():
-    assert element("p", "<b>", Markup("<i></i>"), ["&", None, 3]) == "<p>&lt;b&gt;<i></i>&amp;3</p>"
-    assert element("a", href='"><x') == '<a href="&quot;&gt;&lt;x"></a>'
-    assert element("p", "x" + Markup("<b>")) == "<p>x&lt;b&gt;</p>"  # concatenation loses trust
+def test_cells_are_escaped():
+    assert cell("<b>") == "&lt;b&gt;"
+    assert cell("CER **1.00** [0.50–<2]") == "CER <b>1.00</b><small>0.50–&lt;2</small>"
+    assert cell("a [b], c") == "a<small>b, c</small>"
 
 
-def points(drawing):
-    text = next(e for e in ElementTree.fromstring(drawing).iter() if e.tag == "polyline")
-    return [tuple(map(float, p.split(","))) for p in text.attrib["points"].split()]
+def test_rows_must_be_as_wide_as_the_header():
+    with pytest.raises(ValueError, match="table 't': 1 cells, 2 wide"):
+        Table("t", "s.", ["a", "b"], [["x"]])
 
 
-def test_lines_stand_where_their_values_are():
-    drawing = svg.lines(["a", "b", "c"], {"x": [0.0, None, 1.0]}, top=2, title="t", x_title="x")
-    (x0, y0), (x2, y2) = points(drawing)
-    grid = [float(y) for y in re.findall(r'<line [^>]*y1="([\d.]+)"', drawing)]
-    assert y0 == max(grid) and y2 == pytest.approx((max(grid) + min(grid)) / 2)
-    assert x2 > x0
+def test_section_survives_json():
+    import json
+
+    table = Table("t", "s.", ["a"], [["x"]], caveats=["c"], details=True)
+    section = Section("title", ["finding"], [table], ["note"], ["summary"])
+    written = json.loads(json.dumps(section.to_json()))
+    assert Section.from_json(written) == section
+    with pytest.raises(ValueError, match="not a section"):
+        Section.from_json({"title": "x"})
 
 
-def test_plots_are_xml_and_labels_are_escaped():
-    drawings = [
-        svg.whiskers(
-            [("a<b", 0, 1.0, (0.5, 2.0)), ("none", 1, None, None)], title="<", x_title="&"
-        ),
-        svg.heatmap(["0"], ["0", "1"], [[1.0, None]], title="<", row_title="&", column_title="c"),
-        svg.legend(["<x>"]),
-    ]
-    for drawing in drawings:
-        ElementTree.fromstring(drawing)
-    assert "1.00" in drawings[1]
+def test_stated_miss_rates_are_those_of_a_simulation():
+    """An independent simulation of the percentile bootstrap of a mean over few speakers."""
+    import numpy as np
 
-
-@pytest.mark.parametrize("value", [0.03, 0.9, 1, 3.3, 7, 11, 95, 140])
-def test_axes_end_just_above_the_value(value):
-    top = svg.nice_ceiling(value)
-    assert value <= top <= 2 * value
-    assert len(f"{top / 4:g}") <= 5
+    generator = np.random.default_rng(1)
+    for speakers, stated in MISSED.items():
+        values = generator.standard_normal((1000, speakers))
+        picks = generator.integers(0, speakers, (400, speakers))
+        means = values[:, picks].mean(-1)  # (sets, resamples)
+        low, high = np.percentile(means, [2.5, 97.5], axis=1)
+        missed = 100 * float(((low > 0) | (high < 0)).mean())
+        assert missed == pytest.approx(stated, abs=4)
+    assert speaker_caveats(8) == [] and "no interval" in speaker_caveats(1)[0]
 
 
 def test_marked_walks_both_sides():
@@ -90,7 +86,7 @@ def test_examples_prefer_where_systems_differ_and_new_speakers_and_sentences():
     assert choose(runs, 9) == ["3", "4", "1", "2"]
 
 
-def test_corpus_counts(tmp_path):
+def test_size_of_the_data(tmp_path):
     for name in ("test", "train", "train_sp"):
         folder = tmp_path / name
         folder.mkdir()
@@ -98,22 +94,12 @@ def test_corpus_counts(tmp_path):
         (folder / "utt2spk").write_text("a-1 a\na-2 a\n")
         (folder / "utt2dur").write_text("a-1 1800\na-2 1800.0\n")
         (folder / "text.surface").write_text("a-1 <na>\na-2 가 나\n")
-    rows = corpus_rows(tmp_path)
-    assert [r["set"] for r in rows] == ["train", "test"]
-    assert rows[0] == {
-        "set": "train",
-        "utterances": 2,
-        "speakers": 1,
-        "hours": "1.00",
-        "with surface": 1,
-    }
-    assert corpus_rows(tmp_path / "none") == []
+    table = data_section(tmp_path).tables[0]
+    assert table.header == ["set", "utterances", "speakers", "hours", "with surface"]
+    assert table.rows == [["train", "2", "1", "1.00", "1"], ["test", "2", "1", "1.00", "1"]]
+    assert data_section(tmp_path / "none") is None
 
 
 def test_terminal_tables_count_wide_characters():
     lines = aligned([["a", "b"], ["국물", "1"], ["x", "2"]]).splitlines()
     assert lines[2].index("1") + 2 == lines[3].index("2")
-
-
-def test_signed_zero_has_no_sign():
-    assert signed(-0.001) == "0.00" and signed(-1.5) == "−1.50" and signed(None) == "–"

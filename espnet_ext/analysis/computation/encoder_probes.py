@@ -4,7 +4,7 @@
 
     {"kind": "probes", "version": 1, "train": "<directory>", "data": "<directory>",
      "models": {name: {"directory", "layers": […]}},
-     "tasks": {"surface": {"classes", "train", "test", "left_out", "aligned_by"}},
+     "tasks": {"surface": {"classes", "train", "test", "speakers", "left_out", "aligned_by"}},
      "rows": [{"task", "system", "layer", "accuracy", "interval", "control", "selectivity",
                "alone", "chance"}],             percent, see `probes`
      "notes": ["…"]}
@@ -170,6 +170,7 @@ def _task(name: str, learnt: Rows, tested: Rows, notes: list[str]):
         "classes": len(classes),
         "train": len(kept[0]),
         "test": len(kept[1]),
+        "speakers": len({tested.speakers[i] for i in kept[1]}),
         "left_out": len(learnt.labels) + len(tested.labels) - len(kept[0]) - len(kept[1]),
     }
     return task, kept, said

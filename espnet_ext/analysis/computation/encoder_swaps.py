@@ -7,7 +7,7 @@ coordinates; what it does not mend, the other encoder does not hold.
 
 `swap` returns, and `analyze swaps` writes::
 
-    {"kind": "swaps", "version": 1, "data", "utterances", "train_utterances",
+    {"kind": "swaps", "version": 1, "data", "utterances", "train_utterances", "speakers",
      "models": {name: {"directory"}}, "metric": {output: …},
      "rows": [{"encoder": "so_meaning", "decoder": "so_surface", "output": "surface",
                "way": "own" | "direct" | "stitched", "rate", "interval", "r2": float | null}]}
@@ -102,6 +102,7 @@ def swap(
         "data": str(data),
         "utterances": len(tested),
         "train_utterances": len(learnt),
+        "speakers": len({u.speaker for u in tested}),
         "models": {name: {"directory": str(folder)} for name, folder in model_dirs.items()},
         "metric": work.metrics,
         "rows": work.rows(tested),

@@ -2,7 +2,8 @@
 
 `inspect_vectors` returns, and `analyze vectors` writes::
 
-    {"kind": "vectors", "version": 2, "data", "utterances", "models": {name: {"directory"}},
+    {"kind": "vectors", "version": 2, "data", "utterances", "speakers",
+     "models": {name: {"directory"}},
      "systems": [{"system", "mode", "places": [
          {"place": "features", "labels": ["surface", "meaning"], "trained": [true, …],
           "norms": [1.2, …],
@@ -76,6 +77,7 @@ def inspect_vectors(
         "version": 2,
         "data": str(data),
         "utterances": len(chosen),
+        "speakers": len({one.speaker for one in chosen}),
         "models": {name: {"directory": str(folder)} for name, folder in model_dirs.items()},
         "systems": systems,
     }

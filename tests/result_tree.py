@@ -1,14 +1,14 @@
 """A small experiment folder as the pipeline leaves it: real scores of made-up texts."""
 
+import dataclasses
 import json
 import random
 import struct
 import wave
 from pathlib import Path
 
+from espnet_ext.analysis.registry import ANALYSES
 from espnet_ext.report.provenance import provenance
-from espnet_ext.scoring.cross import cross_task
-from espnet_ext.scoring.mdd_files import evaluate_files
 from espnet_ext.scoring.score import score_directory
 
 KOREAN = [
@@ -56,15 +56,28 @@ SYSTEMS = {"so_surface": ["surface"], "so_meaning": ["meaning"], "do": ["surface
 def judge(data: Path, out: Path, lang: str, lexicon: Path) -> None:
     """mdd.json, and without a prompt too where words were recognised."""
     unit = "phone" if lang == "en" else "jamo"
-    texts = [str(data / "text.canonical"), str(data / "text.surface"), str(out / "text.surface")]
-    if not all(Path(path).exists() for path in texts):
+    texts = {
+        "canonical": str(data / "text.canonical"),
+        "perceived": str(data / "text.surface"),
+        "hypothesis": str(out / "text.surface"),
+    }
+    if not all(Path(path).exists() for path in texts.values()):
         return
     ways: dict[str, dict] = {"mdd": {}}
     if (out / "text.meaning").exists():
         ways["mdd_no_prompt"] = {"meaning": out / "text.meaning", "lexicon": lexicon}
     for name, further in ways.items():
-        found = evaluate_files(*texts, unit=unit, utt2spk=data / "utt2spk", **further)
-        (out / f"{name}.json").write_text(json.dumps(found))
+        spoken = {**texts, "unit": unit, "utt2spk": data / "utt2spk", **further}
+        result = ANALYSES["mdd"].result(**spoken)
+        (out / f"{name}.json").write_text(json.dumps(result))
+
+
+def write_result(path: Path, numbers: dict) -> None:
+    """Write a result file with the tables of its analysis, as if it had been run."""
+    analysis = dataclasses.replace(ANALYSES[numbers["kind"]], run=lambda: numbers)
+    value = {**analysis.result(), "provenance": provenance("analyze", [numbers["kind"]])}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value), encoding="utf-8")
 
 
 def table(path: Path, rows: dict) -> None:
@@ -167,9 +180,8 @@ def make(
         write_cka(root / "exp" / lang / "analysis/cka.json", systems, generator)
         write_probes(root / "exp" / lang / "analysis/probes.json", systems, generator)
         scored = {x: root / "exp" / lang / f"{x}_small/decode/test" for x in systems}
-        result = cross_task(scored, lexicon=root / "lexicon.txt")
-        made = json.dumps({**result, "provenance": provenance("cross", [lang])})
-        (root / "exp" / lang / "analysis/cross_test.json").write_text(made)
+        result = ANALYSES["cross"].run(scored, lexicon=root / "lexicon.txt")
+        write_result(root / "exp" / lang / "analysis/cross_test.json", result)
     return root
 
 
@@ -267,10 +279,8 @@ def write_cka(path: Path, systems, generator: random.Random) -> None:
         "everything": {"utterances": 24, "layers": everything, "cka": grid, "debiased": grid},
         "sampled": {"rows": 500, "permutations": 20},
         "notes": ["do has no decoder of x <y>"],
-        "provenance": provenance("analyze", ["cka"]),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value))
+    write_result(path, value)
 
 
 def similarity(layers, generator: random.Random) -> dict:
@@ -316,7 +326,8 @@ def write_probes(path: Path, systems, generator: random.Random) -> None:
         for system in systems
         for layer in ("embed", "0")
     ]
-    about = {"classes": 40, "train": 900, "test": 300, "left_out": 3, "aligned_by": systems[0]}
+    about = {"classes": 40, "train": 900, "test": 300, "left_out": 3, "speakers": 4}
+    about["aligned_by"] = systems[0]
     value = {
         "kind": "probes",
         "version": 1,
@@ -326,9 +337,8 @@ def write_probes(path: Path, systems, generator: random.Random) -> None:
         "models": models_of(path, systems),
         "tasks": {"surface": about, "deviates": about},
         "notes": ["l1 is not probed: x"],
-        "provenance": provenance("analyze", ["probes"]),
     }
-    path.write_text(json.dumps(value))
+    write_result(path, value)
 
 
 def write_swaps(path: Path, systems) -> None:
@@ -361,9 +371,69 @@ def write_swaps(path: Path, systems) -> None:
         "data": "d",
         "utterances": 40,
         "train_utterances": 300,
+        "speakers": 4,
         "models": models_of(path, systems),
         "metric": {"surface": "per"},
         "rows": rows,
-        "provenance": provenance("analyze", ["swaps"]),
     }
-    path.write_text(json.dumps(value))
+    write_result(path, value)
+
+
+VECTORS = {
+    "kind": "vectors",
+    "version": 2,
+    "data": "dump/raw/ko/test",
+    "utterances": 24,
+    "speakers": 4,
+    "models": {"do": {"directory": "exp/ko/do_small"}},
+    "systems": [
+        {
+            "system": "do",
+            "mode": "per_task_sum",
+            "places": [
+                {
+                    "place": "features",
+                    "labels": ["never", "surface", "meaning"],
+                    "trained": [False, True, True],
+                    "norms": [9.0, 3.0, 4.0],
+                    "history": {
+                        "epochs": [1, 2, 3],
+                        "norms": {
+                            "never": [777.5, 777.5, 777.5],
+                            "surface": [1.0, 2.0, 3.0],
+                            "meaning": [2.0, 4.0, 4.0],
+                        },
+                    },
+                    "states": 50.5,
+                    "cosine": [[1.0, 0.5, 0.5], [0.5, 1.0, -0.25], [0.5, -0.25, 1.0]],
+                    "points": [None, [2.5, 0.0], [-2.5, 0.0]],
+                    "explained": [1.0, 0.0],
+                }
+            ],
+            "leakage": [
+                {
+                    "tag": "meaning.l1",
+                    "active": ["surface", "meaning"],
+                    "trained": True,
+                    "utterances": 24,
+                    "emitted": 3,
+                    "share": 12.5,
+                    "emitted_on": 18,
+                    "share_on": 75.0,
+                }
+            ],
+            "off": [
+                {
+                    "output": "surface",
+                    "active": ["meaning"],
+                    "trained": False,
+                    "utterances": 24,
+                    "metric": "cer",
+                    "rate_on": 5.0,
+                    "rate_off": 25.0,
+                    "interval": [15.0, 26.0],
+                }
+            ],
+        }
+    ],
+}

@@ -1,0 +1,149 @@
+"""The contents of a report: what RESULTS.md, RESULTS_details.md and report.html show, in order."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from espnet_ext.document import Section, Table
+from espnet_ext.report import published, scores, training_diagnostics
+from espnet_ext.report.collect import Language, Results
+
+MAX_SENTENCES = 8  # of the summary; further findings are with their tables
+
+
+@dataclass(frozen=True)
+class LanguagePart:
+    """The part of a report about one language.
+
+    Args:
+        commands: (what it made, its provenance), in the order of the pipeline.
+    """
+
+    code: str
+    name: str
+    sections: list[Section]
+    commands: list[tuple[str, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a report shows.
+
+    Args:
+        summary: the most important findings, one plain sentence each.
+        cells: the error rates of all systems.
+        missing: result files that are not there or cannot be shown.
+    """
+
+    title: str
+    summary: list[str]
+    cells: Table
+    languages: list[LanguagePart]
+    missing: list[str]
+    provenance: Mapping[str, Any]
+
+
+def build(results: Results, dump_dir: str | Path) -> Report:
+    """Return the contents of a report; `dump_dir` holds the formatted data of each language."""
+    parts, summary = [], []
+    for language in results.languages:
+        sections = _sections(language, Path(dump_dir), list(results.caveats))
+        parts.append(LanguagePart(language.code, language.name, sections, _commands(language)))
+        sentences = [text for section in sections for text in section.summary]
+        summary += [f"{language.name}: {text}" for text in sentences]
+    if len(summary) > MAX_SENTENCES:
+        summary[MAX_SENTENCES:] = ["Further differences are in the tables below."]
+    return Report(
+        results.title,
+        summary,
+        scores.cells_table(results),
+        parts,
+        results.missing,
+        results.provenance,
+    )
+
+
+def _sections(language: Language, dump_dir: Path, caveats: list[str]) -> list[Section]:
+    sections: list[Section | None] = []
+    sections += [scores.score_section(language, name, caveats) for name in language.sets]
+    sections += [analysed.section for analysed in language.analyses]
+    sections += [section for name in language.sets for section in _of_decodings(language, name)]
+    sections += [training_diagnostics.section(language), published.section(language)]
+    sections += [scores.cost_section(language), scores.data_section(dump_dir / language.code)]
+    return [_with_caveats(section, caveats) for section in sections if section]
+
+
+def _of_decodings(language: Language, name: str) -> list[Section]:
+    """Return one section per kind of decoding result, the systems' tables put together."""
+    by_title: dict[str, list[tuple[str, Section]]] = {}
+    for system, run in language.sets[name].items():
+        for analysed in run.analyses:
+            by_title.setdefault(analysed.section.title, []).append((system, analysed.section))
+    sections = []
+    for title, found in by_title.items():
+        tables: dict[tuple[str, ...], Table] = {}
+        for system, section in found:
+            for table in section.tables:
+                rows = [[system, *row] for row in table.rows]
+                key = (table.title, *table.header)
+                first = tables.setdefault(
+                    key,
+                    replace(
+                        table,
+                        header=["system", *table.header],
+                        rows=[],
+                        text_columns=table.text_columns + 1,
+                    ),
+                )
+                tables[key] = replace(first, rows=[*first.rows, *rows])
+        findings = [f"{system}: {text}" for system, s in found for text in s.findings]
+        figures = [figure for _, section in found for figure in section.figures]
+        sections.append(Section(f"{title} on {name}", findings, [*figures, *tables.values()]))
+    return sections
+
+
+def _with_caveats(section: Section, caveats: list[str]) -> Section:
+    """Return the section with the report's caveats in every table that has caveats of its own."""
+    items = [
+        replace(item, caveats=list(dict.fromkeys([*caveats, *item.caveats])))
+        if isinstance(item, Table) and item.caveats
+        else item
+        for item in section.items
+    ]
+    return replace(section, items=items)
+
+
+def _commands(language: Language) -> list[tuple[str, dict[str, Any]]]:
+    """Return what made every number of a language."""
+    found = [(f"training of {system}", made) for system, made in language.trainings.items()]
+    for name, runs in language.sets.items():
+        for system, run in runs.items():
+            if run.decode and run.decode.get("command"):
+                found.append((f"decoding of {name} with {system}", run.decode))
+            found.append((f"scores of {system} on {name}", run.score))
+            found += [
+                (f"{analysed.path.stem} of {system} on {name}", dict(analysed.content))
+                for analysed in run.analyses
+            ]
+    found += [
+        (f"analysis {analysed.path.stem}", dict(analysed.content)) for analysed in language.analyses
+    ]
+    # Some files keep their provenance apart, others among their own keys.
+    return [(what, {**made, **(made.get("provenance") or {})}) for what, made in found]
+
+
+def origin(made: Mapping[str, Any]) -> str:
+    """Return commit, versions, machine and date of a number in one line."""
+    parts = [f"commit {made['commit']}"] if made.get("commit") else []
+    versions, machine = made.get("versions"), made.get("machine")
+    if isinstance(versions, Mapping):
+        parts.append(", ".join(f"{name} {version}" for name, version in versions.items()))
+    if isinstance(machine, Mapping):
+        parts.append(f"{machine.get('cpu')}, {machine.get('cores')} cores")
+        parts += [str(machine["gpu"])] if machine.get("gpu") else []
+    elif machine:
+        parts.append(str(machine))
+    if made.get("date"):
+        parts.append(str(made["date"]))
+    return "; ".join(parts)

@@ -1,0 +1,330 @@
+"""Tables and figures of the scores: cells, bins, tags, cost of training and decoding, data."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from espnet_ext.document import (
+    MANY_SPEAKERS,
+    Figure,
+    Item,
+    Point,
+    Section,
+    Table,
+    interval,
+    number,
+    speaker_caveats,
+    with_interval,
+)
+from espnet_ext.report.collect import Language, Results, Run, cells_of
+
+BIN_NAMES = {"0": "0", "1-3": "1–3", "4-10": "4–10", ">=11": "≥ 11"}
+SETS = ("train", "valid", "dev", "test")
+NA = "<na>"
+CELLS = (
+    "Error rates in percent of a hypothesis (first word) against a reference (second word), with "
+    "95 % intervals of a bootstrap over speakers; a system's own outputs are in bold. PER counts "
+    "phones, CER characters and spaces, WER words."
+)
+OTHER_LABELS = "the systems were scored against different labels: do not compare them"
+
+
+def cells_table(results: Results) -> Table:
+    """Return the cells of all languages, sets and systems in one table."""
+    sets = [
+        (lang.name, name, runs) for lang in results.languages for name, runs in lang.sets.items()
+    ]
+    names = dict.fromkeys(cell["name"] for *_, runs in sets for _, cell, _ in cells_of(runs))
+    rows = []
+    few: dict[str, int] = {}
+    for language, name, runs in sets:
+        speakers = next(iter(runs.values())).score["data"]["speakers"]
+        few |= {f"{language} {name}": speakers} if speakers < MANY_SPEAKERS else {}
+        for system, run in runs.items():
+            cells = {cell["name"]: cell for cell in run.score["cells"]}
+            texts = [_cell_text(cells[cell]) if cell in cells else "–" for cell in names]
+            rows.append([language, name, system, *texts, str(speakers)])
+    caveats = list(results.caveats)
+    for speakers in sorted(set(few.values())):
+        where = ", ".join(name for name, count in few.items() if count == speakers)
+        caveats += [f"{where}: {text}" for text in speaker_caveats(speakers)]
+    caveats += [
+        f"{language} {name}: {OTHER_LABELS}"
+        for language, name, runs in sets
+        if len(label_hashes(runs)) > 1
+    ]
+    header = ["language", "set", "system", *(name.replace("-", " against ") for name in names)]
+    return Table("Error rates", CELLS, [*header, "speakers"], rows, text_columns=3, caveats=caveats)
+
+
+def _cell_text(cell: Mapping) -> str:
+    counts = cell["metrics"][cell["metric"]]
+    rate = number(counts["rate"])
+    rate = f"**{rate}**" if cell["own"] else rate
+    bounds = f" [{interval(counts['interval'])}]" if counts["interval"] else ""
+    return f"{cell['metric'].upper()} {rate}{bounds}"
+
+
+def label_hashes(runs: Mapping[str, Run]) -> list[str]:
+    """Return the hashes of the labels that the systems were scored against; should be one."""
+    return list(dict.fromkeys(run.score["data"]["sha256"] for run in runs.values()))
+
+
+def score_section(language: Language, name: str, caveats: list[str]) -> Section:
+    """Return the cells of a set, error by divergence, tags, and the cost of each system."""
+    runs = language.sets[name]
+    data = next(iter(runs.values())).score["data"]
+    caveats = [*caveats, *speaker_caveats(data["speakers"])]
+    hashes = label_hashes(runs)
+    if len(hashes) > 1:
+        caveats.append(OTHER_LABELS)
+    notes = [
+        f"{data['utterances']} utterances of {data['speakers']} speakers; SHA-256 of the labels "
+        f"{', '.join(h[:16] for h in hashes)}."
+    ]
+    conversions = {c["name"]: c["conversion"] for _, c, _ in cells_of(runs) if c["conversion"]}
+    notes += [
+        f"{cell.replace('-', ' against ')} compares phones with phones: {conversion}."
+        for cell, conversion in conversions.items()
+    ]
+    items: list[Item] = [*_own_cells(runs), *_bin_figures(runs), _cells(runs, caveats)]
+    items += [*_bins(runs, caveats), *_tags(runs, caveats)]
+    return Section(f"Scores on {name}", items=items, notes=notes)
+
+
+def _own_cells(runs: Mapping[str, Run]) -> Iterator[Figure]:
+    series: dict[str, dict[str, list[Point]]] = {}
+    metrics = {}
+    for system, cell, counts in cells_of(runs):
+        if cell["own"] and counts["rate"] is not None:
+            bounds = counts["interval"] or (None, None)
+            metrics[cell["hypothesis"]] = cell["metric"].upper()
+            series.setdefault(cell["hypothesis"], {})[system] = [Point(0, counts["rate"], *bounds)]
+    for output, points in series.items():
+        yield Figure(
+            "intervals",
+            f"{output} error of each system",
+            "Error rate against the output's own reference, with its 95 % interval.",
+            f"{metrics[output]} %",
+            "",
+            points,
+        )
+
+
+def _cells(runs: Mapping[str, Run], caveats: list[str]) -> Table:
+    rows = [
+        [
+            system,
+            cell["hypothesis"],
+            cell["reference"],
+            cell["metric"].upper(),
+            f"**{number(counts['rate'])}**" if cell["own"] else number(counts["rate"]),
+            interval(counts["interval"]),
+            str(cell["utterances"]),
+            _left_out(cell) or "–",
+        ]
+        for system, cell, counts in cells_of(runs)
+    ]
+    header = ["system", "hypothesis", "reference", "metric", "error %", "95 %", "utt", "left out"]
+    return Table("Every cell", CELLS, header, rows, text_columns=4, caveats=caveats, details=True)
+
+
+def _left_out(cell: Mapping) -> str:
+    """Say why utterances are not in a cell; empty if none is left out."""
+    words = {
+        "unlabelled": "unlabelled",
+        "not_comparable": "not comparable",
+        "missing_hypotheses": "without hypothesis (counted as empty)",
+    }
+    return ", ".join(f"{cell[key]} {text}" for key, text in words.items() if cell[key])
+
+
+def _divergences(runs: Mapping[str, Run]) -> dict[str, dict]:
+    found = {system: run.score.get("divergence") for system, run in runs.items()}
+    return {system: divergence for system, divergence in found.items() if divergence}
+
+
+def _outputs_in_bins(divergences: Mapping[str, dict]) -> list[str]:
+    cells = [name for divergence in divergences.values() for name in divergence["cells"] or {}]
+    return list(dict.fromkeys(cells))
+
+
+def _bin_figures(runs: Mapping[str, Run]) -> Iterator[Figure]:
+    divergences = _divergences(runs)
+    for cell in _outputs_in_bins(divergences):
+        bins = next(iter(divergences.values()))["bins"]
+        series = {
+            system: [
+                Point(x, part["rate"])
+                for x, part in enumerate((divergence["cells"] or {}).get(cell, ()))
+            ]
+            for system, divergence in divergences.items()
+        }
+        yield Figure(
+            "lines",
+            f"{cell.partition('-')[0]} error by divergence",
+            "Error rate of utterances by the edit distance between their references.",
+            "edit distance",
+            "error %",
+            series,
+            ticks=[BIN_NAMES[part["bin"]] for part in bins],
+        )
+
+
+def _bins(runs: Mapping[str, Run], caveats: list[str]) -> Iterator[Table]:
+    divergences = _divergences(runs)
+    if not divergences:
+        return
+    first = next(iter(divergences.values()))
+    intended, said = first["between"]
+    unit = "phones" if first["metric"] == "per" else "characters"
+    rows = [
+        [cell.partition("-")[0], system]
+        + [with_interval(part["rate"], part["interval"]) for part in divergence["cells"][cell]]
+        for cell in _outputs_in_bins(divergences)
+        for system, divergence in divergences.items()
+        if cell in (divergence["cells"] or {})
+    ]
+    shares = [
+        f"{BIN_NAMES[part['bin']]} ({part['utterances']} utt, {100 * part['share']:.1f} %)"
+        for part in first["bins"]
+    ]
+    yield Table(
+        "Error by divergence",
+        f"Error rate by the edit distance of {said} from {intended}, in {unit}.",
+        ["output", "system", *shares],
+        rows,
+        text_columns=2,
+        caveats=caveats,
+        details=True,
+    )
+
+
+def _tags(runs: Mapping[str, Run], caveats: list[str]) -> Iterator[Table]:
+    rows = [
+        [
+            system,
+            row["output"],
+            row["tag"],
+            with_interval(row["rate"], row["interval"]),
+            *(str(row[key]) for key in ("missing", "invented", "utterances")),
+        ]
+        for system, run in runs.items()
+        for row in run.score.get("tags", ())
+    ]
+    if rows:
+        yield Table(
+            "Tags in transcripts",
+            "Utterances whose tag is wrong or missing, in percent.",
+            ["system", "output", "tag", "wrong % [95 %]", "missing", "invented", "utt"],
+            rows,
+            text_columns=3,
+            caveats=caveats,
+        )
+
+
+# -- cost and data
+
+
+def duration(seconds: float) -> str:
+    """Return a duration as text.
+
+    >>> duration(75), duration(12.3), duration(7322)
+    ('1 min 15 s', '12.3 s', '2 h 02 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+_Facts = Mapping[str, tuple[str, Callable[[Any], str]]]
+_TRAINING: _Facts = {
+    "parameters": ("parameters", "{:,}".format),
+    "epochs": ("epochs", str),
+    "seconds": ("training time", duration),
+}
+_DECODING: _Facts = {
+    "beam": ("beam", str),
+    "audio_seconds": ("audio decoded", duration),
+    "seconds": ("decoding time", duration),
+    "rtf": ("real-time factor", "{:.3f}".format),
+}
+
+
+def cost_section(language: Language) -> Section | None:
+    """Return what training and decoding took; None if no training or decoding tells."""
+    tables = [table for name in language.sets for table in _costs(language, name)]
+    return Section("Cost", items=tables) if tables else None
+
+
+def _costs(language: Language, name: str) -> Iterator[Table]:
+    runs = language.sets[name]
+    decodings = {system: _decoding(run) for system, run in runs.items()}
+    columns = []
+    for facts, source in ((_TRAINING, language.trainings), (_DECODING, decodings)):
+        for key, (label, text) in facts.items():
+            values = [source.get(system, {}).get(key) for system in runs]
+            if any(isinstance(value, int | float) for value in values):
+                texts = [text(v) if isinstance(v, int | float) else "–" for v in values]
+                columns.append((label, texts))
+    if columns:
+        yield Table(
+            f"Cost of training, and of decoding {name}",
+            "The machine is named beside each command.",
+            ["system", *(label for label, _ in columns)],
+            [[s, *(texts[i] for _, texts in columns)] for i, s in enumerate(runs)],
+        )
+
+
+def _decoding(run: Run) -> dict:
+    """Return decode.json with the beam size, if all outputs have the same."""
+    if not run.decode:
+        return {}
+    options = run.decode.get("options")
+    outputs = options.values() if isinstance(options, Mapping) else ()
+    beams = {one.get("beam_size") for one in outputs if isinstance(one, Mapping)}
+    return {"beam": beams.pop() if len(beams) == 1 else None, **run.decode}
+
+
+def data_section(folder: Path) -> Section | None:
+    """Return the size of every set in a language's dump directory, from its tables.
+
+    Speed-perturbed copies (`…_sp`) are left out.
+    """
+    sets = [
+        path.parent for path in folder.glob("*/wav.scp") if not path.parent.name.endswith("_sp")
+    ]
+    order = {name: place for place, name in enumerate(SETS)}
+    sets.sort(key=lambda path: (order.get(path.name, len(SETS)), path.name))
+    outputs = sorted(
+        {file.name.removeprefix("text.") for path in sets for file in path.glob("text.*")}
+    )
+    rows = []
+    for path in sets:
+        seconds = [float(value) for value in _values(path / "utt2dur")]
+        labelled = [sum(v != NA for v in _values(path / f"text.{name}")) for name in outputs]
+        rows.append(
+            [
+                path.name,
+                str(len(_values(path / "wav.scp"))),
+                str(len(set(_values(path / "utt2spk")))),
+                f"{sum(seconds) / 3600:.2f}" if seconds else "–",
+                *map(str, labelled),
+            ]
+        )
+    if not rows:
+        return None
+    header = ["set", "utterances", "speakers", "hours", *(f"with {name}" for name in outputs)]
+    sentence = "Utterances, speakers and hours after filtering, and utterances with each text."
+    return Section("Data", items=[Table("Data sets", sentence, header, rows)])
+
+
+def _values(path: Path) -> list[str]:
+    """Return the values of a Kaldi table; none for a file that is not there."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    return [pair[1].strip() for line in lines if len(pair := line.split(maxsplit=1)) == 2]

@@ -1,0 +1,64 @@
+"""Scores as plain text for the terminal."""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+
+from espnet_ext.document import interval, number
+
+
+def score_line(cell: Mapping) -> str:
+    """Return one cell of score.json in a line."""
+    counts = cell["metrics"][cell["metric"]]
+    line = (
+        f"{cell['hypothesis']} against {cell['reference']}: {cell['metric'].upper()} "
+        f"{number(counts['rate'])} % [{interval(counts['interval'])}], "
+        f"{cell['utterances']} utterances"
+    )
+    notes = [
+        f"{cell[key]} {key.replace('_', ' ')}"
+        for key in ("unlabelled", "not_comparable", "missing_hypotheses")
+        if cell[key]
+    ]
+    return line + (f" ({', '.join(notes)})" if notes else "")
+
+
+def cells_table(language: str, set_name: str, scores: Mapping[str, Mapping]) -> str:
+    """Return the cells of all systems in aligned columns; a system's own outputs have a star."""
+    rows = [["system", "hypothesis", "reference", "metric", "error %", "95 % interval", "utt"]]
+    for system, score in scores.items():
+        for cell in score["cells"]:
+            counts = cell["metrics"][cell["metric"]]
+            rows.append(
+                [
+                    system,
+                    cell["hypothesis"],
+                    cell["reference"] + ("*" if cell["own"] else ""),
+                    cell["metric"].upper(),
+                    number(counts["rate"]),
+                    interval(counts["interval"]),
+                    str(cell["utterances"]),
+                ]
+            )
+    return f"{language} {set_name}\n" + aligned(rows, right={4, 6})
+
+
+def aligned(rows: Sequence[Sequence[str]], right: AbstractSet[int] = frozenset()) -> str:
+    """Return rows padded to their widest cells, with a rule below the first.
+
+    Wide characters count as two columns. `right` has the columns that are right-aligned.
+    """
+    widths = [max(_width(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        padded = []
+        for i, text in enumerate(row):
+            space = " " * (widths[i] - _width(text))
+            padded.append(space + text if i in right else text + space)
+        lines.append("  " + "  ".join(padded).rstrip())
+    rule = "  " + "  ".join("-" * width for width in widths)
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _width(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -1,0 +1,176 @@
+"""Findings of the cross-task evaluation say what the numbers show, and no more."""
+
+import json
+
+import pytest
+
+from espnet_ext.analysis import cross
+from espnet_ext.document import number, signed
+
+
+def results(tree):
+    return {
+        lang: json.loads((tree / f"exp/{lang}/analysis/cross_test.json").read_text())
+        for lang in ("ko", "en")
+    }
+
+
+def row(name="surface-surface", difference=1.2, bounds=(0.4, 2.1), by=None, label=None, **fields):
+    return {
+        "name": name,
+        "by": by,
+        "bin": label,
+        "utterances": 9,
+        "rate_a": 5.0,
+        "rate_b": 5.0 + difference,
+        "difference": difference,
+        "interval": bounds,
+        "p_value": 0.01,
+        "p_holm": 0.02,
+        "p_permutation": 0.1,
+        "macro": difference,
+        "macro_interval": bounds,
+        **fields,
+    }
+
+
+LOWER = {"difference": -1.2, "bounds": (-2.1, -0.4)}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "joint", "sentence"),
+    [
+        (
+            row(),
+            True,
+            "Joint training (do) raises the surface error of so_surface: 6.20 % against 5.00 %, "
+            "+1.20 [+0.40 to +2.10] percentage points.",
+        ),
+        (row(**LOWER), True, "Joint training (do) lowers the surface error of so_surface: 3.80 %"),
+        (
+            row(bounds=(-0.1, 2.5)),
+            True,
+            "No difference in surface error is shown between do and so_surface",
+        ),
+        (row(p_holm=0.2), True, "No difference in surface error is shown"),
+        (row(), False, "Do has a higher surface error than so_surface: 6.20 %"),
+        (
+            row("surface-meaning", **LOWER),
+            True,
+            "Surface of do is closer to the meaning reference than that of so_surface: 3.80 % "
+            "against 5.00 %, −1.20",
+        ),
+        (row("surface-meaning"), True, "Surface of do is farther from the meaning reference"),
+        (row("surface-meaning", bounds=(-0.4, 2.1)), True, "is not shown closer to or farther"),
+    ],
+)
+def test_sentences_on_differences(numbers, joint, sentence):
+    comparison = {"a": "so_surface", "b": "do", "joint": joint}
+    assert sentence in cross._difference_finding(comparison, numbers)
+
+
+def test_difference_of_few_speakers_is_restricted_to_them():
+    comparison = {"a": "so_surface", "b": "do", "joint": True}
+    restricted = "This holds for these speakers; for others it is not shown (permutation p = 0.1"
+    assert restricted in cross._difference_finding(comparison, row())
+    significant = cross._difference_finding(comparison, row(p_permutation=0.01))
+    assert "for others it is not shown" not in significant
+
+
+@pytest.mark.parametrize(
+    ("fields", "heads", "verdict"),
+    [
+        ({"bounds": [1.0, 2.0], "p_permutation": 0.01}, ["ctc", "ctc"], "worse"),
+        ({"bounds": [-2.0, -1.0]}, [None, "ctc"], "better for these speakers only"),
+        ({"bounds": [1.0, 2.0], "p_holm": 0.2}, ["ctc", "ctc"], "no difference shown"),
+        ({"bounds": [-1.0, 2.0]}, ["ctc", "ctc"], "no difference shown"),
+        (
+            {"bounds": [1.0, 2.0], "p_permutation": 0.3},
+            ["ctc_attention", "attention"],
+            "worse for these speakers only; its head also changed from ctc_attention to attention",
+        ),
+        ({"bounds": None}, ["ctc", "attention"], "–"),
+        (
+            {"name": "surface-meaning", "bounds": [1.0, 2.0], "p_permutation": 0.0},
+            [None] * 2,
+            "farther",
+        ),
+    ],
+)
+def test_conclusion_of_a_row(fields, heads, verdict):
+    known = {"so": {"surface": heads[0]}, "do": {"surface": heads[1]}}
+    comparison = {"a": "so", "b": "do"}
+    assert cross._conclusion({"heads": known}, comparison, row(**fields)) == verdict
+
+
+def test_every_difference_is_in_a_table(tree):
+    found = 0
+    for result in results(tree).values():
+        rows = [tuple(r) for table in cross.section(result).tables for r in table.rows]
+        for comparison in result["differences"]:
+            for one in comparison["cells"]:
+                output, _, reference = one["name"].partition("-")
+                start = (f"{comparison['b']} − {comparison['a']}", f"{output} against {reference}")
+                rates = (number(one["rate_a"]), number(one["rate_b"]))
+                size = signed(one["difference"])
+                assert any(
+                    r[:2] == start
+                    and rates in zip(r, r[1:], strict=False)
+                    and any(cell.startswith(size) for cell in r)
+                    for r in rows
+                ), (start, one["bin"])
+                found += 1
+    assert found > 40
+
+
+def test_difference_is_that_of_the_rates(tree):
+    table = cross.section(results(tree)["ko"]).tables[0]
+    for cells in table.rows:
+        difference = cells[4].partition(" ")[0].replace("−", "-")
+        assert float(cells[3]) - float(cells[2]) == pytest.approx(float(difference), abs=0.011)
+
+
+def test_summary_is_about_own_outputs(tree):
+    for result in results(tree).values():
+        section = cross.section(result)
+        assert len(section.summary) == 2
+        assert "surface error" in section.summary[0] and "meaning error" in section.summary[1]
+
+
+def test_undefined_slopes_are_named(tree):
+    section = cross.section(results(tree)["en"])
+    undefined = "No slopes for regular phonology and learner error"
+    assert any(text.startswith(undefined) for text in section.findings)
+    assert not any("grows with regular phonology" in text for text in section.findings)
+    assert any("between which no distance is defined" in text for text in section.notes)
+
+
+def test_origins_are_told_apart(tree):
+    text = " ".join(cross.section(results(tree)["ko"]).findings)
+    assert "learner error: " in text and "regular phonology only: " in text
+
+
+def test_sparse_results_make_no_false_sentences(tree):
+    result = results(tree)["ko"]
+    sparse = {
+        **result,
+        "differences": [],
+        "lacks": ["one system: nothing"],
+        "consistency": {"unit": "char", "outputs": [], "differences": []},
+        "articulatory": {"systems": {}, "differences": [], "lacks": "x"},
+    }
+    section = cross.section(sparse)
+    assert [table.title for table in section.tables] == ["Distance between the references"]
+    assert section.notes == ["One system: nothing."] and section.summary == []
+
+
+def test_heads_and_outputs_are_read_from_the_training(tree, tmp_path):
+    import shutil
+
+    shutil.copytree(tree / "exp/ko", tmp_path / "ko")
+    training = tmp_path / "ko/do_small/train.json"
+    training.write_text(json.dumps({"branches": {"surface": "ctc"}}))
+    folders = {name: tmp_path / f"ko/{name}_small/decode/test" for name in ("so_surface", "do")}
+    result = cross.run({name: str(folder) for name, folder in folders.items()})
+    assert result["heads"] == {"so_surface": {}, "do": {"surface": "ctc"}}
+    assert result["outputs"] == {"so_surface": ["surface"], "do": ["meaning", "surface"]}
