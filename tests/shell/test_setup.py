@@ -58,7 +58,10 @@ def fake(tools: Path, name: str, script: str):
     path.chmod(0o755)
 
 
-ALL = "numpy soundfile soxr kaldiio sentencepiece jiwer rapidfuzz PyYAML tqdm huggingface_hub"
+ALL = (
+    "numpy soundfile soxr kaldiio sentencepiece jiwer rapidfuzz PyYAML tqdm huggingface_hub "
+    "Jinja2 matplotlib"
+)
 EVERYTHING = {name: "1.0" for name in ALL.split()} | {"torchaudio": "2.11.0"}
 
 
