@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -92,8 +94,64 @@ def example(tmp_path, request):
     return Example(request.param, tmp_path)
 
 
+# Build a system in the copy, train it for one step and decode with it.
+CHECK_SYSTEM = """
+import json, sys
+import torch
+from espnet_ext.decoding.api import DualSpeech2Text
+from espnet_ext.model.build import build_model
+from espnet_ext.training.run import merged_config
+
+torch.manual_seed(0)
+config = merged_config("conf/train_small.yaml", [f"conf/systems/{sys.argv[1]}.yaml"])
+batch = {"speech": torch.randn(2, 16000), "speech_lengths": torch.tensor([16000, 12000])}
+for name, output in config["outputs"].items():
+    output["token_list"] = ["<blank>", "<unk>", "a", "b", "c", "<sos/eos>"]
+    batch[f"text_{name}"] = torch.tensor([[2, 3], [4, -1]])
+    batch[f"text_{name}_lengths"] = torch.tensor([2, 1])
+model = build_model(config)
+loss, stats, _ = model(**batch)
+loss.backward()
+without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+result = DualSpeech2Text(model.eval(), config, {"beam_size": 2})(torch.randn(16000) / 10)
+texts = {name: hypothesis.text for name, hypothesis in result.best.items()}
+stats = {name: float(value) for name, value in stats.items()}
+print(json.dumps({"loss": float(loss), "stats": stats, "without": without, "texts": texts}))
+"""
+
+
+def check_system(example: Example, system: str) -> dict:
+    """Return loss, statistics, parameters without gradient, and texts of an untrained system."""
+    printed = example.run(f"python - {system} <<'PYTHON'\n{CHECK_SYSTEM}\nPYTHON\n")
+    return json.loads(printed.splitlines()[-1])
+
+
 def test_every_extension_has_an_example():
-    assert {"Add a corpus", "Add an analysis"} <= set(SECTIONS)
+    assert {"Add a corpus", "Add a head", "Add an analysis"} <= set(SECTIONS)
+
+
+@pytest.mark.parametrize("example", ["Add a corpus"], indirect=True)
+def test_corpus_is_registered_and_prepared(example):
+    for number in range(10):
+        folder = example.root / f"corpus/s{number}"
+        folder.mkdir(parents=True)
+        samples = np.random.default_rng(number).uniform(-0.1, 0.1, 16000)
+        soundfile.write(folder / "u1.wav", samples, 16000)
+        phones = "\nW IY S IY" if number else ""
+        (folder / "u1.txt").write_text(f"We see{phones}\n", encoding="utf-8")
+    (commands,) = example.commands
+    example.run(commands)
+    text = (example.root / "data/en/train/text.surface").read_text(encoding="utf-8")
+    assert text.splitlines()[0] == "s1-u1 W IY S IY"
+    report = json.loads((example.root / "data/en/prepare.json").read_text(encoding="utf-8"))
+    assert report["unlabelled"] == {"s0-u1": {"surface": "no second line"}}
+
+
+@pytest.mark.parametrize("example", ["Add a head"], indirect=True)
+def test_head_is_registered_trained_and_decoded(example):
+    result = check_system(example, "do_l1_classifier")
+    assert result["without"] == [] and result["texts"]["l1"]
+    assert "loss_classifier_l1" in result["stats"] and "acc_l1" in result["stats"]
 
 
 @pytest.mark.parametrize("example", ["Add an analysis"], indirect=True)

@@ -23,6 +23,8 @@ CHECKED = (
     *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("egs2/*/*/README.md")),
     "tests/corpora",
     "tests/recipes",
+    "espnet_ext/corpora",
+    "espnet_ext/text",
     "tests/documents.py",
     "tests/test_contributing.py",
     "tests/test_doctests.py",
