@@ -34,7 +34,7 @@ def median_seconds(run: Callable[[], object], rounds: int) -> float:
 
 def alignment(options: argparse.Namespace) -> dict:
     """Measure aligning and counting `--pairs` utterances of phones with three implementations."""
-    from espnet_ext.scoring.counts import align, counts_of, total_of
+    from espnet_ext.scoring.counts import align, count_all_edits, count_edits
 
     references, hypotheses = _phone_pairs(options)
     ways = {"ours": align, "jiwer": _jiwer_align, "plain Python": _plain_align}
@@ -44,7 +44,7 @@ def alignment(options: argparse.Namespace) -> dict:
 
     def score(name: str) -> None:
         columns[name] = ways[name](references, hypotheses)
-        total_of(columns[name])
+        count_all_edits(columns[name])
 
     for _ in range(options.rounds):  # interleaved
         for name in ways:
@@ -54,12 +54,12 @@ def alignment(options: argparse.Namespace) -> dict:
         ratio = value / seconds["ours"]
         print(f"{name:<14} {value:8.3f} s {ratio:7.1f} times ours", flush=True)
     our_errors, plain_errors = (
-        [counts_of(c).errors for c in columns[n]] for n in ("ours", "plain Python")
+        [count_edits(c).errors for c in columns[n]] for n in ("ours", "plain Python")
     )
     facts = {
         "seconds": seconds,
         "errors": sum(our_errors),
-        "tokens": total_of(columns["ours"]).tokens,
+        "tokens": count_all_edits(columns["ours"]).tokens,
         "same_errors_as_plain": sum(a == b for a, b in zip(our_errors, plain_errors, strict=True)),
         "same_columns_as_jiwer": _same(columns["ours"], columns["jiwer"]),
         # several alignments can have the same cost

@@ -35,7 +35,7 @@ from espnet_ext.document import (
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_json
 from espnet_ext.scoring import bootstrap
-from espnet_ext.scoring.compare import compare
+from espnet_ext.scoring.paired_difference import compare_systems
 
 COMPLETE = "complete"
 Run = tuple[int, str, str]  # percent of labels removed, way, scored decoding directory
@@ -159,7 +159,7 @@ def _differences(percent: int, way: str, base: Mapping, other: Mapping) -> list[
             "output": row["name"].partition("-")[0],
             **{key: row[key] for key in keys},
         }
-        for row in compare(COMPLETE, base, way, other)["cells"]
+        for row in compare_systems(COMPLETE, base, way, other)["cells"]
         if row["bin"] is None and len(set(row["name"].split("-"))) == 1
     ]
 

@@ -1,5 +1,6 @@
-"""Score one set's hypotheses: every hypothesis kind against every reference kind."""
+"""Score the hypotheses of a set: every kind of hypothesis against every kind of reference."""
 
+import argparse
 import sys
 from collections.abc import Sequence
 
@@ -7,18 +8,26 @@ from espnet_ext.bin import cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = cli.parser(f"{__doc__} `score mdd --help`: mispronunciation detection.")
+    parser = cli.parser(f"{__doc__} For mispronunciation detection see `score mdd --help`.")
     parser.add_argument("--data", required=True, help="data directory with the references")
-    parser.add_argument("--hypotheses", required=True, help="folder with text.<output> to score")
+    parser.add_argument(
+        "--hypotheses", required=True, help="folder with the hypotheses, text.<output>"
+    )
     parser.add_argument(
         "--token_types",
         type=token_types,
         default="surface=char meaning=char",
-        help="what the texts of each output are made of: char, jamo, bpe, word or phone",
+        help="token type of the texts of each output: char, jamo, bpe, word, phone or label",
     )
-    parser.add_argument("--lexicon", default=None, help="words and phones, for phone cross cells")
-    parser.add_argument("--resamples", type=int, default=1000, help="of the bootstrap")
-    parser.add_argument("--seed", type=int, default=20260, help="of the bootstrap")
+    parser.add_argument(
+        "--lexicon",
+        default=None,
+        help="file with words and their phones, to compare written hypotheses with phones",
+    )
+    parser.add_argument(
+        "--resamples", type=int, default=1000, help="number of bootstrap resamples for intervals"
+    )
+    parser.add_argument("--seed", type=int, default=20260, help="random seed of the bootstrap")
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["mdd"]:
         from espnet_ext.bin import mdd
@@ -48,15 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def token_types(value: str) -> dict[str, str]:
-    """Parse "surface=phone meaning=char"."""
-    import argparse
+    """Parse "surface=phone meaning=char".
 
+    Raises:
+        argparse.ArgumentTypeError: an item is not <output>=<token type>, or there is none.
+    """
     types = {}
     for item in value.split():
-        name, equals, kind = item.partition("=")
-        if not (name and equals and kind):
+        output, equals, token_type = item.partition("=")
+        if not (output and equals and token_type):
             raise argparse.ArgumentTypeError(f"'{item}' is not <output>=<token type>")
-        types[name] = kind
+        types[output] = token_type
     if not types:
         raise argparse.ArgumentTypeError("no <output>=<token type> given")
     return types

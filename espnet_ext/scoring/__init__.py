@@ -1,5 +1,5 @@
-"""Scoring: alignment, error rates, cells and their intervals, from texts alone.
+"""Scoring: alignment, error rates, and statistics of hypotheses and references.
 
-Here belongs what turns hypotheses and references into counts, rates and statements about them.
-What needs a model or its hidden states is analysis; what shows figures to a reader is report.
+This package needs only texts. Measurements that need a model or its hidden states belong in
+`analysis`, and the presentation of results in `report`.
 """

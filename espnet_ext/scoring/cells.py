@@ -1,14 +1,22 @@
-"""Which hypothesis kind is compared with which reference kind, in what alphabet, by what metric.
+"""Cells: which hypotheses are compared with which references, in which alphabet.
 
-A *cell* is one hypothesis kind scored against one reference kind. Texts of one alphabet are
-compared as they stand. Where one side is phones and the other is written words, like is compared
-with like by bringing the written side to phones:
+==============  ====================================================================================
+cell            one kind of hypothesis (such as surface) scored against one kind of reference
+own cell        a cell whose hypothesis and reference are of the same kind
+conversion      how a cell is brought to phones, if one side is phones and the other is words
+not comparable  an utterance whose hypothesis cannot be converted. It is left out of the cell and
+                counted.
+unlabelled      an utterance that lacks the reference of the cell. It is left out and counted.
+==============  ====================================================================================
 
-- a written *reference* becomes `text.canonical`, the pronunciation that it should have had; an
-  utterance without one counts as unlabelled in this cell;
-- a written *hypothesis* is pronounced word by word with a lexicon; an utterance with a word that
-  the lexicon does not know is *not comparable*: left out of the cell, and counted there. The cell
-  then leans towards utterances that were recognised well: read its rate with that count.
+Texts in the same alphabet are compared unchanged. If exactly one side is phones, the written side
+is converted:
+
+- A written *reference* is replaced by `text.canonical`, the pronunciation that it should have had.
+  An utterance without `text.canonical` counts as unlabelled in this cell.
+- A written *hypothesis* is converted word by word with a lexicon. An utterance with a word that is
+  not in the lexicon is not comparable. Such a cell favours utterances that were recognised well, so
+  read its error rate together with the number of utterances that are not comparable.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,16 +29,16 @@ BY_CANONICAL = "reference as canonical phones"
 BY_LEXICON = "hypothesis as phones by lexicon"
 
 _METRICS = {"phone": ("per",), "word": ("wer", "cer"), "label": ("wer",)}
-_WRITTEN = ("cer", "wer")
+_METRICS_OF_WRITTEN_TEXT = ("cer", "wer")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One hypothesis kind against one reference kind."""
+    """One kind of hypothesis against one kind of reference."""
 
     hypothesis: str
     reference: str
-    metrics: tuple[str, ...]  # the first one is the cell's own metric
+    metrics: tuple[str, ...]  # the first one is the cell's main metric
     conversion: str | None  # BY_CANONICAL, BY_LEXICON, or None
 
     @property
@@ -38,12 +46,12 @@ class Cell:
         return f"{self.hypothesis}-{self.reference}"
 
     @property
-    def own(self) -> bool:
+    def is_own(self) -> bool:
         return self.hypothesis == self.reference
 
 
 @dataclass(frozen=True)
-class Pair:
+class TextPair:
     """The two texts that are compared for one utterance in one cell."""
 
     utt_id: str
@@ -52,32 +60,39 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Paired:
-    """What a cell compares, and the utterances that it leaves out, by reason."""
+class CellTexts:
+    """The texts that a cell compares, and the ids of the utterances that it leaves out."""
 
-    pairs: list[Pair]
+    pairs: list[TextPair]
     unlabelled: list[str]
     not_comparable: list[str]
 
 
 def metrics_of(token_type: str) -> tuple[str, ...]:
-    """The metrics of a kind of text, its own one first.
+    """Return the metrics for texts of a token type, the main metric first.
 
     >>> metrics_of("phone"), metrics_of("bpe")
     (('per',), ('cer', 'wer'))
     """
-    return _METRICS.get(token_type, _WRITTEN)
+    return _METRICS.get(token_type, _METRICS_OF_WRITTEN_TEXT)
 
 
-def plan(
+def plan_cells(
     hypotheses: Sequence[str], references: Sequence[str], token_types: Mapping[str, str]
 ) -> list[Cell]:
-    """All cells, in the order given; UserError for a kind whose token type is not known.
+    """Return all cells of hypotheses × references.
 
-    A label of the whole utterance is compared with labels of its own kind alone.
+    A label of the whole utterance is only compared with labels of the same kind.
 
-    >>> [c.name for c in plan(["surface"], ["surface", "meaning"],
-    ...                       {"surface": "char", "meaning": "bpe"})]
+    Args:
+        hypotheses, references: kinds of text.
+        token_types: kind → token type.
+
+    Raises:
+        UserError: the token type of a kind is missing or unknown.
+
+    >>> [cell.name for cell in plan_cells(["surface"], ["surface", "meaning"],
+    ...                                   {"surface": "char", "meaning": "bpe"})]
     ['surface-surface', 'surface-meaning']
     """
     from espnet_ext.text.tokenizers import TOKEN_TYPES
@@ -85,47 +100,49 @@ def plan(
     for kind, token_type in token_types.items():
         if token_type not in TOKEN_TYPES:
             raise UserError(
-                f"'{token_type}' is no token type (given for '{kind}')",
+                f"unknown token type '{token_type}' of '{kind}'",
                 f"use one of {', '.join(TOKEN_TYPES)}",
             )
     for kind in [*hypotheses, *references]:
         if kind not in token_types:
             raise UserError(
-                f"no token type is given for '{kind}'",
-                f'add it, as in --token_types "{kind}=char"',
+                f"'{kind}' has no token type", f'add it, as in --token_types "{kind}=char"'
             )
     return [
-        _cell(h, r, token_types)
-        for h in hypotheses
-        for r in references
-        if h == r or "label" not in (token_types[h], token_types[r])
+        _cell(hypothesis, reference, token_types)
+        for hypothesis in hypotheses
+        for reference in references
+        if hypothesis == reference
+        or "label" not in (token_types[hypothesis], token_types[reference])
     ]
 
 
 def _cell(hypothesis: str, reference: str, token_types: Mapping[str, str]) -> Cell:
-    hypothesis_phones = token_types[hypothesis] == "phone"
-    reference_phones = token_types[reference] == "phone"
-    if hypothesis_phones == reference_phones:
+    hypothesis_is_phones = token_types[hypothesis] == "phone"
+    reference_is_phones = token_types[reference] == "phone"
+    if hypothesis_is_phones == reference_is_phones:
         return Cell(hypothesis, reference, metrics_of(token_types[reference]), None)
-    conversion = BY_CANONICAL if hypothesis_phones else BY_LEXICON
+    conversion = BY_CANONICAL if hypothesis_is_phones else BY_LEXICON
     return Cell(hypothesis, reference, metrics_of("phone"), conversion)
 
 
-def pair(
+def pair_texts(
     cell: Cell,
-    texts: Mapping[str, Mapping[str, str]],
+    references: Mapping[str, Mapping[str, str]],
     hypotheses: Mapping[str, str],
     pronounce: Callable[[str], str | None],
-) -> Paired:
-    """Bring the texts of a cell together.
+) -> CellTexts:
+    """Collect the texts that a cell compares.
 
-    `texts` holds the labelled references of every utterance, by id and kind; a hypothesis that is
-    missing counts as an empty one. `pronounce` gives a written text's phones, or None.
+    Args:
+        references: utterance → kind → labelled reference.
+        hypotheses: utterance → hypothesis. A missing hypothesis counts as empty.
+        pronounce: returns the phones of a written text, or None if they are not known.
     """
     label = CANONICAL if cell.conversion == BY_CANONICAL else cell.reference
-    result = Paired([], [], [])
-    for utt_id, labels in texts.items():
-        # The canonical form stands in for the reference only where the reference itself exists.
+    result = CellTexts([], [], [])
+    for utt_id, labels in references.items():
+        # canonical replaces the reference only if the reference itself exists
         if cell.reference not in labels or label not in labels:
             result.unlabelled.append(utt_id)
             continue
@@ -136,5 +153,5 @@ def pair(
                 result.not_comparable.append(utt_id)
                 continue
             hypothesis = phones
-        result.pairs.append(Pair(utt_id, labels[label], hypothesis))
+        result.pairs.append(TextPair(utt_id, labels[label], hypothesis))
     return result

@@ -1,14 +1,33 @@
-"""Whether two recognised transcripts of an utterance lie as far apart as they should.
+"""Consistency of the two outputs of an utterance: are they as far apart as they should be?
 
-A dual system gives both outputs of every utterance; so does a pair of single-output systems. Their
-hypotheses' distance, surface from meaning, is held against the references': a system whose outputs
-are drawn towards each other has a smaller one. Where surface is phones, the distance is that from
-the canonical phones, the recognised meaning's being its words in a lexicon; an utterance with a
-word that the lexicon does not know has no distance, and is counted. Which outputs are right is
-judged of all utterances.
+A dual-output system recognises surface and meaning of every utterance; so do two single-output
+systems together. The distance between the two hypotheses is compared with the distance between the
+two references. If a system makes its outputs too similar, the distance of its hypotheses is too
+small.
 
-All measures are functions of sums over utterances, so that resampling speakers, and exchanging two
-systems speaker by speaker, are sums again. Legend: S speakers, K sums, R resamples.
+If surface is phones and meaning is written, the distance is that from the canonical phones to the
+surface. The recognised meaning is then converted to phones with a lexicon. An utterance with a word
+that is not in the lexicon is *not comparable*: it has no distance and is counted. Whether outputs
+are correct is judged for all utterances.
+
+All measures are functions of sums over utterances. A bootstrap resamples these sums per speaker,
+and a permutation test exchanges them per speaker.
+
+===================  ===============================================================================
+ref, hyp             distance between the references, and between the hypotheses
+ref_ref, hyp_hyp,    their squares and product
+ref_hyp
+compared             1 if the utterance has distances
+absolute_difference  |ref − hyp|
+tokens               length of the meaning (or canonical) reference
+ref_zero, hyp_zero   1 if the distance is 0
+judged               1
+both, only_surface,  1 if both outputs are correct, only one of them, or neither
+only_meaning,
+neither
+===================  ===============================================================================
+
+Symbols: S speakers, K sums, R resamples or permutations.
 """
 
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -18,245 +37,251 @@ import numpy as np
 
 from espnet_ext.scoring import bootstrap, divergence
 from espnet_ext.scoring.counts import edit_distances
-from espnet_ext.scoring.dependence import holm, swaps
+from espnet_ext.scoring.significance import holm, permutation_p_value, sign_patterns
 
-SUMS = (
-    "n",
-    "x",
-    "y",
-    "xx",
-    "yy",
-    "xy",
-    "apart",
-    "tokens",
-    "same_x",
-    "same_y",
-    "judged",
-    "both",
-    "only_surface",
-    "only_meaning",
-    "neither",
+_DISTANCE_SUMS = (
+    *("compared", "ref", "hyp", "ref_ref", "hyp_hyp", "ref_hyp", "absolute_difference"),
+    *("tokens", "ref_zero", "hyp_zero"),
 )
-_AT = {name: i for i, name in enumerate(SUMS)}
-_DISTANCES = SUMS.index("judged")  # the sums before it are of distances
+_CORRECTNESS_SUMS = ("judged", "both", "only_surface", "only_meaning", "neither")
+SUMS = (*_DISTANCE_SUMS, *_CORRECTNESS_SUMS)
 
-Totals = np.ndarray  # (..., K)
-
-
-def _share(part: Sequence[str], whole: Sequence[str]) -> Callable[[Totals], np.ndarray]:
-    """Percent of one sum of sums in another; NaN where that is nothing."""
-
-    def measure(totals: Totals) -> np.ndarray:
-        above = sum(totals[..., _AT[name]] for name in part)
-        below = sum(totals[..., _AT[name]] for name in whole)
-        return _over(100.0 * above, below)
-
-    return measure
+Sums = Mapping[str, np.ndarray]  # name in SUMS → (...)
 
 
-def _over(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    return np.where(below > 0, above / np.where(below > 0, below, 1.0), np.nan)
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Divide; NaN where the denominator is not positive."""
+    safe = np.where(denominator > 0, denominator, 1.0)
+    return np.where(denominator > 0, numerator / safe, np.nan)
 
 
-def _mean(above: str, less: str | None = None, per: str = "n", scale: float = 1.0) -> Callable:
-    def measure(totals: Totals) -> np.ndarray:
-        value = totals[..., _AT[above]] - (totals[..., _AT[less]] if less else 0.0)
-        return _over(scale * value, totals[..., _AT[per]])
-
-    return measure
+def _percent(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return _ratio(100.0 * part, whole)
 
 
-def _correlation(totals: Totals) -> np.ndarray:
-    """Pearson's, of the hypotheses' distance with the references'; NaN where one is constant."""
-    n, x, y, xx, yy, xy = (totals[..., _AT[name]] for name in ("n", "x", "y", "xx", "yy", "xy"))
-    spread = (n * xx - x * x) * (n * yy - y * y)
-    # sums of whole numbers are exact: what is not above zero is constant
-    return np.where(spread > 0, (n * xy - x * y) / np.sqrt(np.where(spread > 0, spread, 1)), np.nan)
+def _correlation(s: Sums) -> np.ndarray:
+    """Pearson correlation of reference and hypothesis distances; NaN if one is constant."""
+    n = s["compared"]
+    covariance = n * s["ref_hyp"] - s["ref"] * s["hyp"]
+    # sums of integers are exact, so a constant distance has exactly zero variance
+    variances = (n * s["ref_ref"] - s["ref"] ** 2) * (n * s["hyp_hyp"] - s["hyp"] ** 2)
+    safe = np.where(variances > 0, variances, 1.0)
+    return np.where(variances > 0, covariance / np.sqrt(safe), np.nan)
 
 
-MEASURES: dict[str, Callable[[Totals], np.ndarray]] = {
-    "distance_references": _mean("x"),
-    "distance_hypotheses": _mean("y"),
-    "difference": _mean("y", "x"),
-    "absolute_difference": _mean("apart"),
-    "per_100_tokens": _mean("apart", None, "tokens", 100.0),
+# Distances in units, shares in percent. `meaning_if_surface` is the share of utterances with a
+# correct meaning among those with a correct surface.
+MEASURES: dict[str, Callable[[Sums], np.ndarray]] = {
+    "distance_references": lambda s: _ratio(s["ref"], s["compared"]),
+    "distance_hypotheses": lambda s: _ratio(s["hyp"], s["compared"]),
+    "difference": lambda s: _ratio(s["hyp"] - s["ref"], s["compared"]),
+    "absolute_difference": lambda s: _ratio(s["absolute_difference"], s["compared"]),
+    "per_100_tokens": lambda s: _percent(s["absolute_difference"], s["tokens"]),
     "correlation": _correlation,
-    "equal_references": _share(["same_x"], ["n"]),
-    "equal_hypotheses": _share(["same_y"], ["n"]),
-    "both_right": _share(["both"], ["judged"]),
-    "only_surface_right": _share(["only_surface"], ["judged"]),
-    "only_meaning_right": _share(["only_meaning"], ["judged"]),
-    "both_wrong": _share(["neither"], ["judged"]),
-    "meaning_if_surface": _share(["both"], ["both", "only_surface"]),
-    "meaning_if_not_surface": _share(["only_meaning"], ["only_meaning", "neither"]),
-    "surface_if_meaning": _share(["both"], ["both", "only_meaning"]),
-    "surface_if_not_meaning": _share(["only_surface"], ["only_surface", "neither"]),
+    "equal_references": lambda s: _percent(s["ref_zero"], s["compared"]),
+    "equal_hypotheses": lambda s: _percent(s["hyp_zero"], s["compared"]),
+    "both_right": lambda s: _percent(s["both"], s["judged"]),
+    "only_surface_right": lambda s: _percent(s["only_surface"], s["judged"]),
+    "only_meaning_right": lambda s: _percent(s["only_meaning"], s["judged"]),
+    "both_wrong": lambda s: _percent(s["neither"], s["judged"]),
+    "meaning_if_surface": lambda s: _percent(s["both"], s["both"] + s["only_surface"]),
+    "meaning_if_not_surface": lambda s: _percent(
+        s["only_meaning"], s["only_meaning"] + s["neither"]
+    ),
+    "surface_if_meaning": lambda s: _percent(s["both"], s["both"] + s["only_meaning"]),
+    "surface_if_not_meaning": lambda s: _percent(
+        s["only_surface"], s["only_surface"] + s["neither"]
+    ),
 }
-# Of the references, or the same question as another measure's once these are the same.
+# Measures that are not tested: they depend only on the references, or test the same as another one.
 NOT_TESTED = ("distance_references", "equal_references", "distance_hypotheses", "per_100_tokens")
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """Both outputs of a set's utterances, by one system or by two."""
+class OutputPair:
+    """Surface and meaning of a set's utterances, recognised by one system or by two."""
 
     name: str
-    rows: dict[str, np.ndarray] = field(default_factory=dict)  # utterance → what it adds, (K,)
-    speakers: dict[str, str] = field(default_factory=dict)
+    rows: dict[str, np.ndarray] = field(default_factory=dict)  # utterance → its terms, (K,)
+    speakers: dict[str, str] = field(default_factory=dict)  # utterance → speaker
     unlabelled: list[str] = field(default_factory=list)
-    not_comparable: set[str] = field(default_factory=set)  # without a distance
-    against: str = "meaning"  # "canonical" where meaning is pronounced
+    not_comparable: set[str] = field(default_factory=set)  # utterances without distances
+    against: str = "meaning"  # the reference of distances: "meaning" or "canonical"
 
 
-def outputs_of(
+def pair_outputs(
     name: str,
     surface: Mapping,
     meaning: Mapping,
     unit: str,
     pronounce: Callable[[str], str | None],
-) -> Outputs:
-    """What the utterances of two `utterances.json` (or one, twice) add to the sums."""
-    mixed = unit == "phone" and meaning["token_types"].get("meaning") != "phone"
-    found = Outputs(name, against="canonical" if mixed else "meaning")
-    meant = {row["id"]: row for row in meaning["utterances"]}
+) -> OutputPair:
+    """Collect surface and meaning of every utterance from one or two systems.
+
+    Args: surface, meaning: contents of the `utterances.json` that has the output. They may be the
+        same. unit: unit of distances, see `divergence`. pronounce: converts a written meaning to
+        phones, or returns None.
+    """
+    convert = unit == "phone" and meaning["token_types"].get("meaning") != "phone"
+    pair = OutputPair(name, against="canonical" if convert else "meaning")
+    meaning_rows = {row["id"]: row for row in meaning["utterances"]}
     texts = {}
     for row in surface["utterances"]:
-        utt_id, labels = row["id"], row["texts"]
-        if utt_id not in meant or not {"surface", "meaning"} <= set(labels):
-            found.unlabelled.append(utt_id)
+        utt_id, references = row["id"], row["texts"]
+        if utt_id not in meaning_rows or not {"surface", "meaning"} <= set(references):
+            pair.unlabelled.append(utt_id)
             continue
-        right = _right(row, "surface"), _right(meant[utt_id], "meaning")
-        found.speakers[utt_id] = row["speaker"]
-        found.rows[utt_id] = np.array(
-            [0.0] * _DISTANCES
-            + [1, all(right), right == (True, False), right == (False, True), not any(right)]
+        correct = _is_correct(row, "surface"), _is_correct(meaning_rows[utt_id], "meaning")
+        outcomes = ((True, True), (True, False), (False, True), (False, False))
+        pair.speakers[utt_id] = row["speaker"]
+        pair.rows[utt_id] = np.array(
+            [0.0] * len(_DISTANCE_SUMS) + [1.0, *(correct == outcome for outcome in outcomes)]
         )
-        understood = meant[utt_id]["hypotheses"].get("meaning", "")
-        written = pronounce(understood) if mixed and understood else understood
-        if written is None or found.against not in labels:
-            found.not_comparable.add(utt_id)
+        hypothesis: str | None = meaning_rows[utt_id]["hypotheses"].get("meaning", "")
+        if convert and hypothesis:
+            hypothesis = pronounce(hypothesis)
+        if hypothesis is None or pair.against not in references:
+            pair.not_comparable.add(utt_id)
         else:
             texts[utt_id] = (
-                labels[found.against],
-                labels["surface"],
-                written,
+                references[pair.against],
+                references["surface"],
+                hypothesis,
                 row["hypotheses"].get("surface", ""),
             )
-    _add_distances(found, texts, unit)
-    return found
+    _add_distances(pair, texts, unit)
+    return pair
 
 
-def _add_distances(found: Outputs, texts: Mapping[str, tuple[str, ...]], unit: str) -> None:
-    """`texts`: of each utterance both references and both hypotheses, meaning first."""
-    split = [[divergence.split(text, unit) for text in four] for four in texts.values()]
-    references = edit_distances([four[0] for four in split], [four[1] for four in split])
-    hypotheses = edit_distances([four[2] for four in split], [four[3] for four in split])
-    for utt_id, four, x, y in zip(texts, split, references, hypotheses, strict=True):
-        found.rows[utt_id][:_DISTANCES] = (
-            1,
-            x,
-            y,
-            x * x,
-            y * y,
-            x * y,
-            abs(x - y),
-            len(four[0]),
-            x == 0,
-            y == 0,
-        )
-
-
-def _right(row: Mapping, output: str) -> bool:
-    """Whether an output has its own reference, by the own cell's metric."""
+def _is_correct(row: Mapping, output: str) -> bool:
+    """Return whether an output equals its reference, by the metric of its own cell."""
     return row["cells"][f"{output}-{output}"]["errors"] == 0
 
 
-def describe(outputs: Outputs) -> dict:
-    """Every measure with its interval over speakers, or the reason why there is none."""
-    if not outputs.rows:
+def _add_distances(pair: OutputPair, texts: Mapping[str, tuple[str, ...]], unit: str) -> None:
+    """Add the terms of distances to the rows.
+
+    Args:
+        texts: utterance → (meaning reference, surface reference, meaning hypothesis, surface
+            hypothesis).
+    """
+    units = [[divergence.split_units(text, unit) for text in four] for four in texts.values()]
+    references = edit_distances([four[0] for four in units], [four[1] for four in units])
+    hypotheses = edit_distances([four[2] for four in units], [four[3] for four in units])
+    for utt_id, four, ref, hyp in zip(texts, units, references, hypotheses, strict=True):
+        terms = {
+            "compared": 1,
+            "ref": ref,
+            "hyp": hyp,
+            "ref_ref": ref * ref,
+            "hyp_hyp": hyp * hyp,
+            "ref_hyp": ref * hyp,
+            "absolute_difference": abs(ref - hyp),
+            "tokens": len(four[0]),
+            "ref_zero": ref == 0,
+            "hyp_zero": hyp == 0,
+        }
+        pair.rows[utt_id][: len(_DISTANCE_SUMS)] = [terms[name] for name in _DISTANCE_SUMS]
+
+
+def named_sums(sums: np.ndarray) -> Sums:
+    """Return an array of sums, (..., K), as a mapping name → (...)."""
+    return dict(zip(SUMS, np.moveaxis(sums, -1, 0), strict=True))
+
+
+def describe(pair: OutputPair) -> dict:
+    """Return every measure with its interval over speakers, or the reason why there is none."""
+    if not pair.rows:
         reason = "no utterance has both references"
-        return {**_head(outputs), "lacks": reason, "measures": {}}
-    sums = _by_speaker(outputs, sorted(outputs.rows))
-    weights = bootstrap.draws(len(sums), bootstrap.RESAMPLES, bootstrap.SEED)
+        return {**_header(pair), "lacks": reason, "measures": {}}
+    sums = _sums_by_speaker(pair, sorted(pair.rows))  # (S, K)
+    weights = bootstrap.speaker_weights(len(sums), bootstrap.RESAMPLES, bootstrap.SEED)  # (R, S)
+    total, resampled = named_sums(sums.sum(0)), named_sums(weights @ sums)
     measures = {}
-    for name, function in MEASURES.items():
-        value = float(function(sums.sum(0)))
-        drawn = function(weights @ sums)
+    for name, measure in MEASURES.items():
+        value = float(measure(total))
         measures[name] = {
             "value": None if np.isnan(value) else value,
-            "interval": _bounds(drawn) if len(sums) > 1 else None,
+            "interval": _interval(measure(resampled)) if len(sums) > 1 else None,
         }
     lacks = "one speaker: no intervals" if len(sums) < 2 else None
-    return {**_head(outputs), "lacks": lacks, "measures": measures}
+    return {**_header(pair), "lacks": lacks, "measures": measures}
 
 
-def _head(outputs: Outputs) -> dict:
+def _header(pair: OutputPair) -> dict:
     return {
-        "name": outputs.name,
-        "against": outputs.against,
-        "utterances": len(outputs.rows),
-        "unlabelled": len(outputs.unlabelled),
-        "not_comparable": len(outputs.not_comparable),  # of the utterances
+        "name": pair.name,
+        "against": pair.against,
+        "utterances": len(pair.rows),
+        "unlabelled": len(pair.unlabelled),
+        "not_comparable": len(pair.not_comparable),  # included in `utterances`
     }
 
 
-def _by_speaker(
-    outputs: Outputs, chosen: Sequence[str], no_distance: Set[str] = frozenset()
+def _sums_by_speaker(
+    pair: OutputPair, utterances: Sequence[str], without_distances: Set[str] = frozenset()
 ) -> np.ndarray:
-    """(S, K), speakers in order; the distances of some utterances may be left out."""
+    """Return the sums of each speaker, (S, K), in the order of speaker names.
+
+    Args:
+        without_distances: utterances whose distances are left out.
+    """
     sums: dict[str, np.ndarray] = {}
-    for utt_id in chosen:
-        row = outputs.rows[utt_id]
-        if utt_id in no_distance:
-            row = np.where(np.arange(len(SUMS)) < _DISTANCES, 0.0, row)
-        speaker = outputs.speakers[utt_id]
-        sums[speaker] = sums.get(speaker, 0.0) + row
+    for utt_id in utterances:
+        row = pair.rows[utt_id]
+        if utt_id in without_distances:
+            row = np.where(np.arange(len(SUMS)) < len(_DISTANCE_SUMS), 0.0, row)
+        speaker = pair.speakers[utt_id]
+        sums[speaker] = sums.get(speaker, np.zeros(len(SUMS))) + row
     return np.stack([sums[speaker] for speaker in sorted(sums)])
 
 
-def _bounds(drawn: np.ndarray) -> tuple[float, float] | None:
-    return bootstrap.percentiles(drawn) if np.isfinite(drawn).any() else None
+def _interval(resampled: np.ndarray) -> tuple[float, float] | None:
+    return bootstrap.percentile_interval(resampled) if np.isfinite(resampled).any() else None
 
 
-def differences(a: Outputs, b: Outputs) -> dict:
-    """b − a in every measure, over the utterances that both have, paired by speaker.
+def compare_pairs(a: OutputPair, b: OutputPair) -> dict:
+    """Return the difference b − a of every tested measure, paired by speaker.
 
-    Distances are those of utterances that are comparable in both. `p_permutation` exchanges the two
-    speaker by speaker; `p_holm` is adjusted for all measures.
+    Only utterances that both have are used, and only distances that both have. `p_permutation`
+    exchanges the two per speaker. `p_holm` is corrected for all tested measures.
     """
     shared = sorted(set(a.rows) & set(b.rows))
-    no_distance = a.not_comparable | b.not_comparable
-    head = {"a": a.name, "b": b.name, "utterances": len(shared)}
-    head["not_comparable"] = len(no_distance & set(shared))
+    without_distances = a.not_comparable | b.not_comparable
+    header = {
+        "a": a.name,
+        "b": b.name,
+        "utterances": len(shared),
+        "not_comparable": len(without_distances & set(shared)),
+    }
     if not shared:
-        return {**head, "lacks": "no utterance that both have", "measures": {}}
-    sums_a, sums_b = (_by_speaker(one, shared, no_distance) for one in (a, b))
+        return {**header, "lacks": "the two have no utterance in common", "measures": {}}
+    sums_a, sums_b = (_sums_by_speaker(pair, shared, without_distances) for pair in (a, b))
     if len(sums_a) < 2:
-        return {**head, "lacks": "one speaker: no test is possible", "measures": {}}
-    weights = bootstrap.draws(len(sums_a), bootstrap.RESAMPLES, bootstrap.SEED)
-    keep = (swaps(len(sums_a)) > 0).astype(np.float64)  # (R, S)
-    measures = {}
-    for name, function in MEASURES.items():
+        return {**header, "lacks": "one speaker: no test is possible", "measures": {}}
+    weights = bootstrap.speaker_weights(len(sums_a), bootstrap.RESAMPLES, bootstrap.SEED)
+    keep = (sign_patterns(len(sums_a)) > 0).astype(np.float64)  # (R, S)
+    observed = [named_sums(sums.sum(0)) for sums in (sums_a, sums_b)]
+    resampled = [named_sums(weights @ sums) for sums in (sums_a, sums_b)]
+    exchanged = [
+        named_sums(keep @ sums_a + (1 - keep) @ sums_b),
+        named_sums(keep @ sums_b + (1 - keep) @ sums_a),
+    ]
+    measures: dict[str, dict] = {}
+    for name, measure in MEASURES.items():
         if name in NOT_TESTED:
             continue
-        value = float(function(sums_b.sum(0)) - function(sums_a.sum(0)))
-        drawn = function(weights @ sums_b) - function(weights @ sums_a)
-        exchanged = function(keep @ sums_b + (1 - keep) @ sums_a)
-        exchanged = exchanged - function(keep @ sums_a + (1 - keep) @ sums_b)
-        known = np.isfinite(value) and np.isfinite(drawn).any()
+        value = float(measure(observed[1]) - measure(observed[0]))
+        resampled_values = measure(resampled[1]) - measure(resampled[0])
+        exchanged_values = measure(exchanged[1]) - measure(exchanged[0])
+        defined = np.isfinite(value) and np.isfinite(resampled_values).any()
         measures[name] = {
-            "difference": value if known else None,
-            "interval": _bounds(drawn) if known else None,
-            "p_value": bootstrap.two_sided(drawn) if known else None,
-            "p_permutation": _as_far(exchanged, value) if known else None,
+            "difference": value if defined else None,
+            "interval": _interval(resampled_values) if defined else None,
+            "p_value": bootstrap.two_sided_p_value(resampled_values) if defined else None,
+            "p_permutation": permutation_p_value(exchanged_values, value) if defined else None,
         }
     adjusted = holm([row["p_value"] for row in measures.values()])
     for row, p_value in zip(measures.values(), adjusted, strict=True):
         row["p_holm"] = p_value
-    return {**head, "lacks": None, "measures": measures}
-
-
-def _as_far(exchanged: np.ndarray, value: float) -> float:
-    """The share of exchanges that lie as far from zero as what was observed."""
-    finite = exchanged[np.isfinite(exchanged)]
-    return float(np.mean(np.abs(finite) >= abs(value) - 1e-9))
+    return {**header, "lacks": None, "measures": measures}

@@ -1,31 +1,32 @@
-"""Align hypotheses with references and count errors; rapidfuzz does the alignment, as in jiwer.
+"""Alignment of hypotheses with references, edit counts and error rates.
 
-Every metric is an edit distance over tokens and differs only in what a token is:
+=========  =========================================================================================
+CER        character error rate. A space between words is a token, as in ESPnet's `score_cer`.
+WER        word error rate, as in ESPnet's `score_wer`
+PER        phone error rate. Phones are separated by spaces.
+alignment  a string with one letter per column: `=` equal, `s` substitution, `d` deletion,
+           `i` insertion
+=========  =========================================================================================
 
-- `cer`: characters of the whitespace-squeezed text, a space being a character of its own. That is
-  ESPnet's character tokenisation (`<space>` is a token), so the counts agree with its `score_cer`.
-- `wer`: words between spaces, ESPnet's `score_wer`.
-- `per`: phones, which stand between spaces in a phone text.
-
-All costs are one, as in jiwer. sclite weighs a substitution 4 and an insertion or deletion 3, so
-that it now and then reports one error more than the minimum, and it folds case; we do neither.
+An error rate is the edit distance per 100 reference tokens. Substitutions, deletions and insertions
+cost 1 each, as in jiwer. sclite instead uses the costs 4, 3 and 3, so its alignments sometimes have
+one error more than the minimum, and it ignores case.
 """
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from operator import itemgetter
+from typing import cast
 
 METRICS = ("cer", "wer", "per")
 SPACE = "<space>"
 
-_CHANGED = {"replace": ord("s"), "delete": ord("d")}
-_INSERTED = ord("i")
+Edit = tuple[str, int, int]  # kind, position in the reference, position in the hypothesis
+_LETTERS = {"replace": ord("s"), "delete": ord("d"), "insert": ord("i")}
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What an alignment counts; `tokens` is the reference's length, `sentences` its utterances."""
+    """Edit counts of one or more aligned utterances."""
 
     correct: int = 0
     substitutions: int = 0
@@ -36,6 +37,7 @@ class Counts:
 
     @property
     def tokens(self) -> int:
+        """Number of reference tokens."""
         return self.correct + self.substitutions + self.deletions
 
     @property
@@ -44,7 +46,7 @@ class Counts:
 
     @property
     def rate(self) -> float | None:
-        """Errors per 100 reference tokens; None where there is no reference token."""
+        """Error rate in percent, or None if there is no reference token."""
         return 100.0 * self.errors / self.tokens if self.tokens else None
 
     def __add__(self, other: "Counts") -> "Counts":
@@ -52,7 +54,10 @@ class Counts:
 
 
 def tokenize(text: str, metric: str) -> list[str]:
-    """Split a text into the metric's tokens.
+    """Split a text into the tokens of a metric.
+
+    Raises:
+        ValueError: the metric is not one of METRICS.
 
     >>> tokenize(" 국물  맛", "cer")
     ['국', '물', '<space>', '맛']
@@ -68,108 +73,78 @@ def tokenize(text: str, metric: str) -> list[str]:
 
 
 def align(references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]) -> list[str]:
-    """Align token sequences pairwise; one letter a column: `=` equal, `s`, `d`, `i`.
+    """Return the alignment of every pair of token sequences.
 
-    Where several alignments cost the same, the one is chosen that jiwer chooses.
+    If several alignments have the minimum cost, the result is the one that jiwer returns.
 
     >>> align([["a", "b", "c"]], [["a", "x"]])
     ['=sd']
     """
     from rapidfuzz.distance import Levenshtein
 
-    editops, spell = Levenshtein.editops, _Spelling().both
-    found = []
+    alignments = []
     for reference, hypothesis in zip(references, hypotheses, strict=True):
-        source, target = spell(reference, hypothesis)
-        # an iterator over operations makes an object of each, which takes four times as long
-        found.append(_columns(len(source), editops(source, target).as_list()))
-    return found
+        # iterating over `editops` instead of `as_list` is four times as slow
+        edits = cast(list[Edit], Levenshtein.editops(reference, hypothesis).as_list())
+        alignments.append(_alignment(len(reference), edits))
+    return alignments
+
+
+def _alignment(length: int, edits: Iterable[Edit]) -> str:
+    """Return the alignment of a reference of `length` tokens, from its edits in order."""
+    columns = bytearray(b"=") * length
+    inserted = 0
+    for kind, position, _ in edits:
+        if kind == "insert":
+            columns.insert(position + inserted, _LETTERS[kind])
+            inserted += 1
+        else:
+            columns[position + inserted] = _LETTERS[kind]
+    return columns.decode("ascii")
 
 
 def edit_distances(
     references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]
 ) -> list[int]:
-    """The errors of every pair, without their alignment.
+    """Return the edit distance of every pair of token sequences.
 
     >>> edit_distances([["a", "b", "c"]], [["a", "x"]])
     [2]
     """
     from rapidfuzz.distance import Levenshtein
 
-    distance, spell = Levenshtein.distance, _Spelling().both
-    return [
-        distance(*spell(reference, hypothesis))
-        for reference, hypothesis in zip(references, hypotheses, strict=True)
-    ]
+    pairs = zip(references, hypotheses, strict=True)
+    return [Levenshtein.distance(reference, hypothesis) for reference, hypothesis in pairs]
 
 
-class _Spelling(dict):
-    """A character for every token: what rapidfuzz compares exactly, and faster than by hash."""
+def count_edits(alignment: str) -> Counts:
+    """Return the edit counts of one utterance.
 
-    def __missing__(self, token: str) -> str:
-        self[token] = character = chr(len(self))
-        return character
-
-    def both(self, one: Sequence[str], other: Sequence[str]) -> tuple[str, str]:
-        """Two sequences, spelt alike."""
-        if len(self) + len(one) + len(other) > sys.maxunicode:  # no characters left: name anew
-            self.clear()
-        return self._spell(one), self._spell(other)
-
-    def _spell(self, tokens: Sequence[str]) -> str:
-        # a getter of all tokens at once: half the time of one after the other
-        return "".join(itemgetter(*tokens)(self)) if tokens else ""
-
-
-def _columns(length: int, operations: Sequence[tuple[str, int, int]]) -> str:
-    """Equal columns of the reference, `length` of them, with the edits put where they belong."""
-    columns = bytearray(b"=") * length
-    inserted = 0
-    for kind, place, _ in operations:  # by rising place
-        if kind == "insert":
-            columns.insert(place + inserted, _INSERTED)
-            inserted += 1
-        else:
-            columns[place + inserted] = _CHANGED[kind]
-    return columns.decode("ascii")
-
-
-def counts_of(columns: str) -> Counts:
-    """Count one utterance's alignment as `align` gives it.
-
-    >>> counts_of("=sdi").errors, counts_of("=sdi").tokens
+    >>> count_edits("=sdi").errors, count_edits("=sdi").tokens
     (3, 3)
     """
-    correct = columns.count("=")
+    return count_all_edits([alignment])
+
+
+def count_all_edits(alignments: Sequence[str]) -> Counts:
+    """Return the summed edit counts of utterances.
+
+    >>> count_all_edits(["=s", "=="]) == count_edits("=s") + count_edits("==")
+    True
+    """
+    columns = "".join(alignments)
     return Counts(
-        correct=correct,
+        correct=columns.count("="),
         substitutions=columns.count("s"),
         deletions=columns.count("d"),
         insertions=columns.count("i"),
-        sentences=1,
-        sentence_errors=int(correct != len(columns)),
-    )
-
-
-def total_of(alignments: Sequence[str]) -> Counts:
-    """The sum of many utterances' counts, without making each.
-
-    >>> total_of(["=s", "=="]) == counts_of("=s") + counts_of("==")
-    True
-    """
-    every = "".join(alignments)
-    return Counts(
-        correct=every.count("="),
-        substitutions=every.count("s"),
-        deletions=every.count("d"),
-        insertions=every.count("i"),
         sentences=len(alignments),
-        sentence_errors=sum(columns.strip("=") != "" for columns in alignments),
+        sentence_errors=sum(alignment.strip("=") != "" for alignment in alignments),
     )
 
 
 def align_texts(references: Sequence[str], hypotheses: Sequence[str], metric: str) -> list[str]:
-    """Tokenize both sides by the metric and align them.
+    """Tokenize pairs of texts by a metric and return their alignments.
 
     >>> align_texts(["국물"], ["궁물"], "cer")
     ['s=']

@@ -1,7 +1,6 @@
-"""Cross-task evaluation of a set's systems: divergence, consistency of outputs, differences.
+"""Cross-task evaluation of the systems of a set: divergence, differences, consistency of outputs.
 
-`cross_task` reads each system's `utterances.json` and returns (rates in percent, intervals of a
-bootstrap over speakers, `null` where undefined)::
+`cross_task` reads the `utterances.json` of each system (see `score`) and returns::
 
     {"kind": "cross", "version": 1, "set": "test", "data_sha256", "token_types",
      "utterances", "speakers", "systems": {"do": "<folder of its hypotheses>"},
@@ -15,34 +14,47 @@ bootstrap over speakers, `null` where undefined)::
      "articulatory": {"systems": {"do": {"per_100_segments", "interval", "utterances"}},
                       "differences": [{"a", "b", "difference", "interval", "p_value",
                                        "p_permutation", "utterances"}], "lacks": null | "<reason>"},
-     "differences": [what `compare.compare` returns, and "joint": b has further outputs],
-     "consistency": {"unit", "outputs": [what `consistency.describe` returns],
-                     "differences": [what `consistency.differences` returns]},
-     "lacks": ["<what the set or the systems do not have, a sentence each>"]}
+     "differences": [a result of `paired_difference.compare_systems`, and "joint": whether b has
+                     outputs that a does not have],
+     "consistency": {"unit", "outputs": [results of `consistency.describe`],
+                     "differences": [results of `consistency.compare_pairs`]},
+     "lacks": ["<what could not be evaluated, and why>"]}
+
+Rates are in percent. Intervals are 95 % intervals of a bootstrap over speakers. Undefined values
+are null. `macro` is the mean over speakers of their rates. `zero` is the number of utterances
+without divergence.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_json
-from espnet_ext.scoring import articulation, bootstrap, consistency, divergence
-from espnet_ext.scoring.compare import compare
-from espnet_ext.scoring.dependence import sign_flips
-from espnet_ext.scoring.lexicon import pronouncer, read_lexicon
+from espnet_ext.scoring import articulatory_distance, bootstrap, consistency, divergence
+from espnet_ext.scoring.lexicon import make_pronouncer, read_lexicon
+from espnet_ext.scoring.paired_difference import compare_systems, paired_statistics
 
-FEW = 12  # speakers up to which a bootstrap's intervals are clearly too narrow
+FEW_SPEAKERS = 12  # up to this number, bootstrap intervals are clearly too narrow
 _KEYS = ("set", "token_types", "data_sha256", "utterances")
+
+Counts = Mapping[str, tuple[float, int]]  # utterance → (errors or distance, reference tokens)
+Segmenter = Callable[[str], list[str]]
 
 
 def cross_task(
     systems: Mapping[str, str | Path], *, unit: str | None = None, lexicon: str | Path | None = None
 ) -> dict:
-    """Evaluate systems (name → folder with its utterances.json) together.
+    """Evaluate the systems of a set together. See the module's description of the result.
 
-    UserError if they were scored against different labels or there is nothing to evaluate.
+    Args:
+        systems: name → folder with `utterances.json`.
+        unit: unit of distances (`divergence.choose_unit`).
+        lexicon: file with pronunciations of words (`lexicon.read_lexicon`).
+
+    Raises: UserError: a file is missing or invalid, or the systems were scored against different
+        labels.
     """
-    files = {name: _read(Path(folder)) for name, folder in systems.items()}
+    files = {name: _read_utterances(Path(folder)) for name, folder in systems.items()}
     first_name, first = next(iter(files.items()))
     for name, file in files.items():
         if any(file[key] != first[key] for key in ("data_sha256", "token_types")):
@@ -52,10 +64,10 @@ def cross_task(
             )
     texts = {row["id"]: row["texts"] for row in first["utterances"]}
     speakers = {row["id"]: row["speaker"] for row in first["utterances"]}
-    measured = divergence.measure(texts, first["token_types"], unit)
-    kinds = {name: outputs_in(file) for name, file in files.items()}
-    chosen = system_pairs(kinds)
-    pronounce = pronouncer(read_lexicon(lexicon) if lexicon else None)
+    measured = divergence.measure_references(texts, first["token_types"], unit)
+    outputs = {name: outputs_in(file) for name, file in files.items()}
+    compared = system_pairs(outputs)
+    pronounce = make_pronouncer(read_lexicon(lexicon) if lexicon else None)
     result = {
         "kind": "cross",
         "version": 1,
@@ -66,212 +78,244 @@ def cross_task(
         "speakers": len(set(speakers.values())),
         "systems": {name: str(folder) for name, folder in systems.items()},
         "divergence": _divergence(measured, texts, speakers, first["token_types"]),
-        "articulatory": _articulatory(files, chosen),
+        "articulatory": _articulatory(files, compared),
         "differences": [
-            {**compare(a, files[a], b, files[b], measured), "joint": kinds[a] < kinds[b]}
-            for a, b in chosen
+            {
+                **compare_systems(a, files[a], b, files[b], measured),
+                "joint": outputs[a] < outputs[b],
+            }
+            for a, b in compared
         ],
-        "consistency": _consistency(files, kinds, measured.unit, pronounce),
+        "consistency": _consistency(files, outputs, measured.unit, pronounce),
     }
-    return {**result, "lacks": list(_lacks(result, measured))}
+    return {**result, "lacks": list(_missing(result, measured))}
 
 
-def _read(folder: Path) -> dict:
+def _read_utterances(folder: Path) -> dict:
     path = folder / "utterances.json"
     if not path.is_file():
         raise UserError(f"{path}: no such file", "score these hypotheses first (stage 13)")
     value = read_json(path)
     if not isinstance(value, dict) or any(key not in value for key in _KEYS):
-        raise UserError(f"{path}: not what scoring writes", "score these hypotheses again")
+        raise UserError(f"{path}: not a result of scoring", "score these hypotheses again")
     if not value["utterances"]:
-        raise UserError(f"{path}: holds no utterance", "score a set that has some")
+        raise UserError(f"{path}: contains no utterances", "score a set that is not empty")
     return value
 
 
 def outputs_in(file: Mapping) -> set[str]:
-    """The outputs that an utterances.json has hypotheses of."""
+    """Return the outputs that an `utterances.json` has hypotheses of."""
     return {kind for row in file["utterances"] for kind in row["hypotheses"]}
 
 
-def system_pairs(kinds: Mapping[str, set[str]]) -> list[tuple[str, str]]:
-    """(a, b) to be compared: b has all that a has and more, or the same and comes after the first.
+def system_pairs(outputs: Mapping[str, set[str]]) -> list[tuple[str, str]]:
+    """Return the pairs (a, b) of systems to compare.
+
+    b has all outputs of a and more, or a is the first system with the same outputs as b.
+
+    Args:
+        outputs: system → names of its outputs.
 
     >>> system_pairs({"so": {"surface"}, "do": {"surface", "meaning"}, "x": {"surface", "meaning"}})
     [('so', 'do'), ('so', 'x'), ('do', 'x')]
     """
-    found = [(a, b) for b, more in kinds.items() for a, fewer in kinds.items() if fewer < more]
-    first: dict[frozenset, str] = {}
-    for name, outputs in kinds.items():
-        base = first.setdefault(frozenset(outputs), name)
-        found += [(base, name)] if base != name else []
-    return found
+    pairs = [(a, b) for b, more in outputs.items() for a, fewer in outputs.items() if fewer < more]
+    first: dict[frozenset[str], str] = {}
+    for name, names in outputs.items():
+        base = first.setdefault(frozenset(names), name)
+        if base != name:
+            pairs.append((base, name))
+    return pairs
 
 
-def _divergence(measured, texts, speakers, token_types) -> dict:
-    labels = {group: divergence.labels_of(group, measured) for group in divergence.GROUPS}
+def _divergence(
+    measured: divergence.ReferenceDistances,
+    texts: divergence.Texts,
+    speakers: Mapping[str, str],
+    token_types: Mapping[str, str],
+) -> dict:
+    names = {
+        grouping: divergence.bin_names(grouping, measured) for grouping in divergence.GROUPINGS
+    }
     pairs = {}
-    for name, rows in measured.pairs.items():
-        by_pair = divergence.places_of(rows)
-        total = _rate({u: (d.edits, d.tokens) for u, d in rows.items()}, speakers)
-        pairs[name] = {
-            "utterances": len(rows),
-            "mean": sum(d.edits for d in rows.values()) / len(rows),
-            "per_100_tokens": total["rate"],
-            "interval": total["interval"],
-            "macro": total["macro"],
-            "zero": sum(not d.edits for d in rows.values()),
-            "bins": divergence.counted(by_pair["distance"], labels["distance"]),
-            "normalised": divergence.counted(by_pair["normalised"], labels["normalised"]),
-            "articulatory": _pair_articulation(name, rows, texts, speakers, token_types),
+    for pair, distances in measured.pairs.items():
+        bins = divergence.bins_by_distance(distances)
+        rate = _rate({u: (d.edits, d.tokens) for u, d in distances.items()}, speakers)
+        pairs[pair] = {
+            "utterances": len(distances),
+            "mean": sum(d.edits for d in distances.values()) / len(distances),
+            "per_100_tokens": rate["rate"],
+            "interval": rate["interval"],
+            "macro": rate["macro"],
+            "zero": sum(not d.edits for d in distances.values()),
+            "bins": divergence.count_bins(bins["distance"], names["distance"]),
+            "normalised": divergence.count_bins(bins["normalised"], names["normalised"]),
+            "articulatory": _articulatory_divergence(pair, distances, texts, speakers, token_types),
         }
-    origin = measured.places.get("origin")
+    origin = measured.bins.get("origin")
     return {
         "unit": measured.unit,
         "main": measured.main,
         "pairs": pairs,
-        "origin": divergence.counted(origin, labels["origin"]) if origin is not None else None,
+        "origin": None if origin is None else divergence.count_bins(origin, names["origin"]),
         "lacks": dict(measured.lacks),
     }
 
 
-def _pair_articulation(name: str, rows, texts, speakers, token_types) -> dict | None:
-    said, intended = name.split("-")
-    sounds = articulation.sounds_of((texts[u][said] for u in rows), token_types["surface"])
-    if sounds is None:
-        return None
-    compared = {u: (sounds(texts[u][intended]), sounds(texts[u][said])) for u in rows}
-    return _named(_rate(_feature_counts(compared), speakers))
-
-
-def _feature_counts(pairs: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> dict:
-    """Utterance → (distance, segments of the reference)."""
-    found = articulation.feature_distances(
-        [one for one, _ in pairs.values()], [other for _, other in pairs.values()]
+def _articulatory_divergence(
+    pair: str,
+    utterances: Mapping[str, divergence.Distance],
+    texts: divergence.Texts,
+    speakers: Mapping[str, str],
+    token_types: Mapping[str, str],
+) -> dict | None:
+    """Return the articulatory distance of a pair of references, or None for other scripts."""
+    compared, reference = pair.split("-")
+    to_segments = articulatory_distance.segmenter(
+        (texts[utt_id][compared] for utt_id in utterances), token_types["surface"]
     )
-    return {u: (d, len(pair[0])) for (u, pair), d in zip(pairs.items(), found, strict=True)}
+    if to_segments is None:
+        return None
+    segments = {
+        utt_id: (to_segments(texts[utt_id][reference]), to_segments(texts[utt_id][compared]))
+        for utt_id in utterances
+    }
+    return _per_100_segments(_rate(_feature_counts(segments), speakers))
 
 
-def _named(rate: Mapping) -> dict:
+def _feature_counts(pairs: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> Counts:
+    """Return utterance → (feature edit distance, reference segments).
+
+    Args:
+        pairs: utterance → (reference, hypothesis), as segments.
+    """
+    references, hypotheses = ([pair[i] for pair in pairs.values()] for i in (0, 1))
+    distances = articulatory_distance.feature_distances(references, hypotheses)
+    return dict(zip(pairs, zip(distances, map(len, references), strict=True), strict=True))
+
+
+def _per_100_segments(rate: Mapping) -> dict:
     return {"per_100_segments": rate["rate"], "interval": rate["interval"]}
 
 
-def _rate(counts: Mapping[str, tuple[float, int]], speakers: Mapping[str, str]) -> dict:
-    """Of (errors, tokens) by utterance: percent, its interval, and the mean of speakers' own."""
-    sums = _speaker_sums(counts, speakers)
-    errors, tokens = [e for e, _ in sums.values()], [n for _, n in sums.values()]
-    own = [100.0 * e / n for e, n in sums.values() if n]
+def _rate(counts: Counts, speakers: Mapping[str, str]) -> dict:
+    """Return the rate in percent, its interval, and the mean of the speakers' rates."""
+    errors, tokens = _sum_by_speaker(counts, speakers)
+    rates = [100.0 * e / n for e, n in zip(errors, tokens, strict=True) if n]
     return {
         "rate": 100.0 * sum(errors) / sum(tokens) if sum(tokens) else None,
         "interval": bootstrap.interval(errors, tokens),
-        "macro": sum(own) / len(own) if own else None,
+        "macro": sum(rates) / len(rates) if rates else None,
     }
 
 
-def _speaker_sums(counts, speakers) -> dict[str, list]:
-    sums: dict[str, list] = {}
+def _sum_by_speaker(counts: Counts, speakers: Mapping[str, str]) -> tuple[list[float], list[float]]:
+    """Return errors per speaker and reference tokens per speaker."""
+    sums: dict[str, list[float]] = {}
     for utt_id, (errors, tokens) in counts.items():
         total = sums.setdefault(speakers[utt_id], [0, 0])
         total[0] += errors
         total[1] += tokens
-    return sums
+    return [errors for errors, _ in sums.values()], [tokens for _, tokens in sums.values()]
 
 
-def _articulatory(files: Mapping[str, Mapping], chosen: Sequence[tuple[str, str]]) -> dict:
-    """How far the recognised surface's sounds lie from what was said, and differences of that."""
+def _articulatory(files: Mapping[str, Mapping], compared: Sequence[tuple[str, str]]) -> dict:
+    """Return the articulatory distance of surface hypotheses to references, and differences."""
     first = next(iter(files.values()))
     speakers = {row["id"]: row["speaker"] for row in first["utterances"]}
-    said = [row["texts"].get("surface", "") for row in first["utterances"]]
-    sounds = articulation.sounds_of(said, first["token_types"].get("surface", ""))
-    if sounds is None:
-        reason = "surface is neither phones nor Hangul: its sounds are not known"
+    references = [row["texts"].get("surface", "") for row in first["utterances"]]
+    to_segments = articulatory_distance.segmenter(
+        references, first["token_types"].get("surface", "")
+    )
+    if to_segments is None:
+        reason = "surface is neither phones nor Hangul, so it cannot be converted to segments"
         return {"systems": {}, "differences": [], "lacks": reason}
-    counts = {
-        name: _feature_counts(
-            {
-                row["id"]: (sounds(row["texts"]["surface"]), sounds(row["hypotheses"]["surface"]))
-                for row in file["utterances"]
-                if "surface" in row["texts"] and "surface" in row["hypotheses"]
-            }
-        )
-        for name, file in files.items()
-        if "surface" in outputs_in(file)
-    }
+    counts = {name: _surface_counts(file, to_segments) for name, file in files.items()}
     counts = {name: rows for name, rows in counts.items() if rows}
     systems = {
-        name: {**_named(_rate(rows, speakers)), "utterances": len(rows)}
+        name: {**_per_100_segments(_rate(rows, speakers)), "utterances": len(rows)}
         for name, rows in counts.items()
     }
-    found = [
+    differences = [
         {"a": a, "b": b, **_paired(counts[a], counts[b], speakers)}
-        for a, b in chosen
+        for a, b in compared
         if a in counts and b in counts
     ]
     lacks = None if systems else "no system has a surface hypothesis with a reference"
-    return {"systems": systems, "differences": found, "lacks": lacks}
+    return {"systems": systems, "differences": differences, "lacks": lacks}
 
 
-def _paired(a: Mapping, b: Mapping, speakers: Mapping[str, str]) -> dict:
+def _surface_counts(file: Mapping, to_segments: Segmenter) -> Counts:
+    return _feature_counts(
+        {
+            row["id"]: (
+                to_segments(row["texts"]["surface"]),
+                to_segments(row["hypotheses"]["surface"]),
+            )
+            for row in file["utterances"]
+            if "surface" in row["texts"] and "surface" in row["hypotheses"]
+        }
+    )
+
+
+def _paired(a: Counts, b: Counts, speakers: Mapping[str, str]) -> dict:
     shared = [utt_id for utt_id in a if utt_id in b]
-    one = _speaker_sums({u: a[u] for u in shared}, speakers)
-    other = _speaker_sums({u: b[u] for u in shared}, speakers)
-    errors_a, errors_b = [e for e, _ in one.values()], [e for e, _ in other.values()]
-    tokens = [n for _, n in one.values()]
-    found = bootstrap.paired_interval(errors_a, errors_b, tokens)
-    further = sum(errors_b) - sum(errors_a)
-    return {
-        "utterances": len(shared),
-        "difference": 100.0 * further / sum(tokens) if sum(tokens) else None,
-        "interval": found and found["interval"],
-        "p_value": found and found["p_value"],
-        "p_permutation": sign_flips([y - x for x, y in zip(errors_a, errors_b, strict=True)]),
-    }
+    errors_a, tokens = _sum_by_speaker({utt_id: a[utt_id] for utt_id in shared}, speakers)
+    errors_b, _ = _sum_by_speaker({utt_id: b[utt_id] for utt_id in shared}, speakers)
+    return {"utterances": len(shared), **paired_statistics(errors_a, errors_b, tokens)}
 
 
-def _consistency(files, kinds, unit: str, pronounce) -> dict:
-    """Every system with both outputs, and every two that have them between them."""
-    both = [name for name, outputs in kinds.items() if {"surface", "meaning"} <= outputs]
-    alone = {
-        kind: [name for name, outputs in kinds.items() if kind in outputs and name not in both]
+def _consistency(
+    files: Mapping[str, Mapping],
+    outputs: Mapping[str, set[str]],
+    unit: str,
+    pronounce: Callable[[str], str | None],
+) -> dict:
+    """Describe every system with both outputs, and every pair of systems that has them together."""
+    dual = [name for name, names in outputs.items() if {"surface", "meaning"} <= names]
+    single = {
+        kind: [name for name, names in outputs.items() if kind in names and name not in dual]
         for kind in ("surface", "meaning")
     }
-    sources = [(name, name, name) for name in both]
-    sources += [(f"{s} + {m}", s, m) for s in alone["surface"] for m in alone["meaning"]]
-    found = {
-        name: consistency.outputs_of(name, files[s], files[m], unit, pronounce)
+    sources = [(name, name, name) for name in dual]
+    sources += [(f"{s} + {m}", s, m) for s in single["surface"] for m in single["meaning"]]
+    pairs = {
+        name: consistency.pair_outputs(name, files[s], files[m], unit, pronounce)
         for name, s, m in sources
     }
-    two = [name for name in found if name not in both]
-    tests = [(found[a], found[b]) for b in both for a in two]
-    tests += [(found[both[0]], found[b]) for b in both[1:]]
+    combined = [name for name in pairs if name not in dual]
+    tests = [(pairs[a], pairs[b]) for b in dual for a in combined]
+    tests += [(pairs[dual[0]], pairs[b]) for b in dual[1:]]
     return {
         "unit": unit,
-        "outputs": [consistency.describe(one) for one in found.values()],
-        "differences": [consistency.differences(a, b) for a, b in tests],
+        "outputs": [consistency.describe(pair) for pair in pairs.values()],
+        "differences": [consistency.compare_pairs(a, b) for a, b in tests],
     }
 
 
-def _lacks(result: Mapping, measured) -> Iterator[str]:
-    if result["speakers"] < 2:
-        yield "one speaker: there are neither intervals nor tests"
-    elif result["speakers"] <= FEW:
-        least = 2 / 2 ** result["speakers"]
+def _missing(result: Mapping, measured: divergence.ReferenceDistances) -> Iterator[str]:
+    """Yield a sentence for everything that could not be evaluated."""
+    speakers = result["speakers"]
+    if speakers < 2:
+        yield "one speaker: there are no intervals and no tests"
+    elif speakers <= FEW_SPEAKERS:
         yield (
-            f"{result['speakers']} speakers: intervals of a bootstrap over so few are too narrow, "
-            f"and no permutation test can give a p below {least:.3f}"
+            f"{speakers} speakers: bootstrap intervals over so few speakers are too narrow, and a "
+            f"permutation test cannot give p below {2 / 2**speakers:.3f}"
         )
     for pair, reason in measured.lacks.items():
         yield f"no {pair} distance: {reason}"
     if measured.main is None:
-        yield "no divergence: no bins, and nothing for a difference to depend on"
-    for group, places in measured.places.items():
-        rows = divergence.counted(places, divergence.labels_of(group, measured))
+        yield "no divergence: there are no bins, and differences cannot be related to divergence"
+    for grouping, bins in measured.bins.items():
+        rows = divergence.count_bins(bins, divergence.bin_names(grouping, measured))
         if empty := [row["bin"] for row in rows if not row["utterances"]]:
-            yield f"no utterance by {group} in: {', '.join(empty)}"
+            yield f"no utterance by {grouping} in: {', '.join(empty)}"
     if len(result["systems"]) < 2:
-        yield "one system: nothing to compare it with"
+        yield "one system: there is no other system to compare it with"
     elif not result["differences"]:
-        yield "no two systems share all outputs of one: no differences"
+        yield "no system has all outputs of another one: there are no differences"
     if not result["consistency"]["outputs"]:
-        yield "no system, and no two together, with both surface and meaning: no consistency"
+        yield "no system, and no pair of systems, has both surface and meaning: no consistency"
     if result["articulatory"]["lacks"]:
         yield f"no articulatory distance: {result['articulatory']['lacks']}"

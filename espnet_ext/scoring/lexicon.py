@@ -1,16 +1,21 @@
-"""Written words to phones, for cells that compare a written hypothesis with a phone reference."""
+"""Pronunciation of written words, for cells that compare a written hypothesis with phones."""
 
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 from espnet_ext.errors import UserError
+from espnet_ext.text.phones import strip_stress
 
 
 def read_lexicon(path: str | Path) -> dict[str, str]:
-    """Read `word PHONE PHONE …` lines; the first pronunciation of a word counts, stress is dropped.
+    """Read a lexicon of lines `word PHONE PHONE …` as word → phone string.
 
-    UserError names the line of a word without phones.
+    Only the first pronunciation of a word is used. Stress digits are removed. Lines that begin with
+    `;;;` are comments.
+
+    Raises:
+        UserError: the file cannot be read, or a word has no phones.
     """
     lexicon: dict[str, str] = {}
     try:
@@ -23,19 +28,20 @@ def read_lexicon(path: str | Path) -> dict[str, str]:
             continue
         if not phones:
             raise UserError(f"{path}:{number}: '{word}' has no phones", "complete or remove it")
-        lexicon.setdefault(word.lower(), " ".join(phone.rstrip("012") for phone in phones))
+        lexicon.setdefault(word.lower(), " ".join(map(strip_stress, phones)))
     return lexicon
 
 
-def pronouncer(
+def make_pronouncer(
     lexicon: dict[str, str] | None = None, g2p: bool = False
 ) -> Callable[[str], str | None]:
-    """A function from a sentence to its phones, or to None if a word is not known.
+    """Return a function that converts a sentence to phones, or to None if a word is not known.
 
-    Words are looked up in `lexicon` first, then in the package's own English pronunciations; with
-    `g2p`, any other word is pronounced by the CMU dictionary or, if it lacks it, by its letters.
+    Args:
+        lexicon: word → phones. It is searched first, then the lexicon of the embedded corpus.
+        g2p: whether words in neither lexicon are pronounced by `english_g2p`.
 
-    >>> pronouncer({"see": "S IY", "me": "M IY"})("see me")
+    >>> make_pronouncer({"see": "S IY", "me": "M IY"})("see me")
     'S IY M IY'
     """
 
@@ -58,7 +64,11 @@ def pronouncer(
             return None
 
     def pronounce(sentence: str) -> str | None:
-        phones = [word_phones(word) for word in sentence.lower().split()]
-        return None if None in phones else " ".join(phones)
+        phones = []
+        for word in sentence.lower().split():
+            if (pronunciation := word_phones(word)) is None:
+                return None
+            phones.append(pronunciation)
+        return " ".join(phones)
 
     return pronounce

@@ -1,22 +1,40 @@
-"""Mispronunciation detection and diagnosis from what a recogniser wrote.
+"""Mispronunciation detection and diagnosis (MDD) from the output of a recogniser.
 
-Every place is judged twice. The annotation says whether the perceived phone P is the canonical one
-C; the system says so by its hypothesis H and the canonical phone K that it goes by: K is C where it
-was given a prompt, and comes from the recognised meaning where it was not.
+The columns of an alignment (`multiple_alignment`) hold four phones or gaps:
 
-=====  ==============================  =========================================
-TA     true acceptance                 P = C, and the system agrees (H = K)
-FR     false rejection                 P = C, but it reports an error (H ≠ K)
-FA     false acceptance                P ≠ C, and it reports none
-TR     true rejection                  P ≠ C, and it reports one: CD or ED
-CD     correct diagnosis               … and H = P
-ED     diagnosis error                 … and H ≠ P
-=====  ==============================  =========================================
+===  ===============================================================================================
+C    canonical phone: what should have been pronounced
+P    perceived phone: what was pronounced, by annotation
+K    canonical phone that the system assumes: C if it has the prompt, otherwise the pronunciation of
+     the meaning that it recognised
+H    hypothesis: the recognised phone. The system reports an error where H ≠ K.
+===  ===============================================================================================
 
-Places are the columns of an alignment (`scoring.columns`): P to C first, then K, then H to both.
-Columns of a phone that nobody was meant to say (insertions) count like all others, except in
-`without_insertions`. Rates after Qian, Soong & Meng (2010): FRR = FR/(TA+FR), FAR = FA/(FA+TR),
-DER = ED/(CD+ED).
+Every column has one outcome:
+
+===  ==================  ===========================================================================
+TA   true acceptance     P = C and H = K: correct, and no error reported
+FR   false rejection     P = C and H ≠ K: correct, but an error reported
+FA   false acceptance    P ≠ C and H = K: mispronounced, but no error reported
+TR   true rejection      P ≠ C and H ≠ K: mispronounced, and an error reported. TR = CD + ED.
+CD   correct diagnosis   a true rejection with H = P
+ED   diagnosis error     a true rejection with H ≠ P
+===  ==================  ===========================================================================
+
+Measures after Qian, Soong & Meng (2010), in percent:
+
+====================  ==============================================================================
+FRR                   FR / (TA + FR)
+FAR                   FA / (FA + TR)
+DER                   ED / (CD + ED)
+precision, recall     TR / (TR + FR), TR / (TR + FA)
+diagnosis_precision,  CD / (TR + FR), CD / (TR + FA)
+diagnosis_recall
+F1                    harmonic mean of precision and recall
+====================  ==============================================================================
+
+First P is aligned with C, then K with C, then H with P and K. Insertions are columns in which C is
+a gap. They count like other columns, except in `without_insertions`.
 """
 
 from collections import Counter, defaultdict
@@ -24,49 +42,56 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from espnet_ext.scoring import bootstrap
-from espnet_ext.scoring.columns import GAP, Column, join
-from espnet_ext.scoring.counts import align, total_of
+from espnet_ext.scoring.counts import align, count_all_edits
+from espnet_ext.scoring.multiple_alignment import GAP, Column, add_sequence
 
-NAMES = ("TA", "FR", "FA", "CD", "ED")
-WITH, WITHOUT = "with_insertions", "without_insertions"
-# Three figures go by the name of F1 in the field.
-DETECTION, DIAGNOSIS, CANONICAL = "detection", "diagnosis", "detection_without_insertions"
+OUTCOMES = ("TA", "FR", "FA", "CD", "ED")
+WITH_INSERTIONS, WITHOUT_INSERTIONS = "with_insertions", "without_insertions"
+# The literature has three definitions of F1.
+DETECTION = "detection"
+DIAGNOSIS = "diagnosis"
+DETECTION_WITHOUT_INSERTIONS = "detection_without_insertions"
 C, P, K, H = range(4)  # fields of a column
 
 
 @dataclass
-class Judgements:
-    """Counts over some utterances."""
+class OutcomeCounts:
+    """Outcomes of the columns of some utterances, with and without insertions."""
 
-    counts: dict[str, Counter] = field(
-        default_factory=lambda: {WITH: Counter(), WITHOUT: Counter()}
+    counts: dict[str, Counter[str]] = field(
+        default_factory=lambda: {WITH_INSERTIONS: Counter(), WITHOUT_INSERTIONS: Counter()}
     )
 
-    def add(self, column: Column, name: str) -> None:
-        self.counts[WITH][name] += 1
+    def add(self, column: Column, outcome: str) -> None:
+        self.counts[WITH_INSERTIONS][outcome] += 1
         if column[C] is not GAP:
-            self.counts[WITHOUT][name] += 1
+            self.counts[WITHOUT_INSERTIONS][outcome] += 1
 
 
-def columns_of(
+def align_phones(
     canonical: Sequence[Sequence[str]],
     perceived: Sequence[Sequence[str]],
     hypotheses: Sequence[Sequence[str]],
     prompts: Sequence[Sequence[str]] | None = None,
 ) -> list[list[Column]]:
-    """Columns (C, P, K, H) of every utterance; K is C unless the system had other prompts."""
-    pairs = join([[(phone,) for phone in phones] for phones in canonical], perceived)
+    """Return the columns (C, P, K, H) of every utterance.
+
+    Args:
+        prompts: phones that the system assumes. None: the canonical phones.
+    """
+    columns: list[list[Column]] = [[(phone,) for phone in phones] for phones in canonical]
+    columns = add_sequence(columns, perceived)
     if prompts is None:
-        triples = [[(c, p, c) for c, p in own] for own in pairs]
+        columns = [[(*column, column[C]) for column in rows] for rows in columns]
     else:
-        triples = join(pairs, prompts, beside=[C], width=2)
-    return join(triples, hypotheses, beside=[P, K], width=3)
+        columns = add_sequence(columns, prompts, compare_with=[C], width=2)
+    return add_sequence(columns, hypotheses, compare_with=[P, K], width=3)
 
 
-def judge(column: Column) -> str | None:
-    """Which of NAMES a place is; None where nobody says or expects anything.
+def outcome_of(column: Column) -> str | None:
+    """Return the outcome of a column, or None if it has no C and P and the system reports nothing.
 
-    >>> judge(("AH", "AA", "AH", "AA")), judge((None, None, "T", "T"))
+    >>> outcome_of(("AH", "AA", "AH", "AA")), outcome_of((None, None, "T", "T"))
     ('CD', None)
     """
     c, p, k, h = column
@@ -80,28 +105,28 @@ def judge(column: Column) -> str | None:
 
 
 def measures(counts: Mapping[str, int]) -> dict[str, float | None]:
-    """Rates (percent) of the counts; None where there is nothing to divide by."""
-    ta, fr, fa, cd, ed = (counts.get(name, 0) for name in NAMES)
+    """Return the measures in percent, with None where the denominator is zero."""
+    ta, fr, fa, cd, ed = (counts.get(outcome, 0) for outcome in OUTCOMES)
     tr = cd + ed
     return {
-        "FRR": _share(fr, ta + fr),
-        "FAR": _share(fa, fa + tr),
-        "DER": _share(ed, tr),
+        "FRR": _percent(fr, ta + fr),
+        "FAR": _percent(fa, fa + tr),
+        "DER": _percent(ed, tr),
         **_f1("", tr, tr + fr, tr + fa),
         **_f1("diagnosis_", cd, tr + fr, tr + fa),
     }
 
 
-def _f1(prefix: str, hits: int, reported: int, wrong: int) -> dict[str, float | None]:
-    # F1 = 2 hits / (reported + wrong), also where one of precision and recall has no value
+def _f1(prefix: str, hits: int, reported: int, mispronounced: int) -> dict[str, float | None]:
+    # F1 = 2 hits / (reported + mispronounced) is also defined if only one of the two is zero
     return {
-        f"{prefix}precision": _share(hits, reported),
-        f"{prefix}recall": _share(hits, wrong),
-        f"{prefix}F1": _share(2 * hits, reported + wrong),
+        f"{prefix}precision": _percent(hits, reported),
+        f"{prefix}recall": _percent(hits, mispronounced),
+        f"{prefix}F1": _percent(2 * hits, reported + mispronounced),
     }
 
 
-def _share(part: int, whole: int) -> float | None:
+def _percent(part: int, whole: int) -> float | None:
     return 100.0 * part / whole if whole else None
 
 
@@ -113,88 +138,88 @@ def evaluate(
     groups: Mapping[str, str] | None = None,
     speakers: Mapping[str, str] | None = None,
 ) -> dict:
-    """Judge all utterances that have every text (phones separated by spaces).
+    """Evaluate all utterances that have every text. Texts are phones separated by spaces.
 
     Args:
-        prompts: canonical phones that the system went by, if not `canonical`.
-        groups: utterance → what to list apart, e.g. first language.
+        prompts: utterance → canonical phones that the system assumes, if not `canonical`.
+        groups: utterance → group for separate results, for example the first language.
         speakers: utterance → speaker, for intervals.
-    Returns:
-        `counts` and `measures` with and without insertions, `F1` by its three definitions, `PER`
-        of hypotheses against perceived phones, `phones` (canonical phone → counts), `confusions`
-        (group → canonical phone → perceived phone → how often, and how often diagnosed so),
-        `groups` (the same measures of each).
+
+    Returns: `counts` and `measures`, each with and without insertions; `F1` by its three
+        definitions and its `intervals`; `PER` of hypotheses against perceived phones; `groups` (the
+        same per group); `phones` (canonical phone → counts of outcomes); `confusions` (group →
+        canonical phone → perceived phone → number).
     """
     texts = [canonical, perceived, hypotheses] + ([] if prompts is None else [prompts])
     ids = sorted(set.intersection(*(set(table) for table in texts)))
-    rows = [[table[i].split() for i in ids] for table in texts]
-    columns = columns_of(*rows)
-    total = Judgements()
-    of_group: defaultdict[str, Judgements] = defaultdict(Judgements)
-    phones: defaultdict[str, Counter] = defaultdict(Counter)
-    confusions: defaultdict[str, defaultdict] = defaultdict(lambda: defaultdict(Counter))
-    per_utterance = {}
-    for utt_id, own in zip(ids, columns, strict=True):
+    phones = [[table[utt_id].split() for utt_id in ids] for table in texts]
+    total = OutcomeCounts()
+    by_group: defaultdict[str, OutcomeCounts] = defaultdict(OutcomeCounts)
+    by_phone: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    confusions: defaultdict[str, defaultdict[str, Counter[str]]]
+    confusions = defaultdict(lambda: defaultdict(Counter))
+    by_utterance = {}
+    for utt_id, columns in zip(ids, align_phones(*phones), strict=True):
         group = (groups or {}).get(utt_id, "")
-        alone = per_utterance[utt_id] = Judgements()
-        for column in own:
-            name = judge(column)
-            if name is None:
+        by_utterance[utt_id] = OutcomeCounts()
+        for column in columns:
+            outcome = outcome_of(column)
+            if outcome is None:
                 continue
-            for judgements in (total, of_group[group], alone):
-                judgements.add(column, name)
-            phones[column[C] or ""][name] += 1
+            for counts in (total, by_group[group], by_utterance[utt_id]):
+                counts.add(column, outcome)
+            by_phone[column[C] or ""][outcome] += 1
             if column[C] != column[P]:
-                said = confusions[group][column[C] or ""]
-                said[column[P] or ""] += 1
-    errors = total_of(align(rows[1], rows[2]))
+                confusions[group][column[C] or ""][column[P] or ""] += 1
     return {
         "utterances": len(ids),
         **_summary(total),
-        "intervals": _intervals(per_utterance, speakers) if speakers else None,
-        "PER": errors.rate,
-        "groups": {name: _summary(own) for name, own in sorted(of_group.items())},
-        "phones": {phone: dict(own) for phone, own in sorted(phones.items())},
+        "intervals": _intervals(by_utterance, speakers) if speakers else None,
+        "PER": count_all_edits(align(phones[1], phones[2])).rate,
+        "groups": {group: _summary(counts) for group, counts in sorted(by_group.items())},
+        "phones": {phone: dict(counts) for phone, counts in sorted(by_phone.items())},
         "confusions": {
-            group: {phone: dict(said.most_common()) for phone, said in sorted(own.items())}
-            for group, own in sorted(confusions.items())
+            group: {phone: dict(counts.most_common()) for phone, counts in sorted(rows.items())}
+            for group, rows in sorted(confusions.items())
         },
     }
 
 
 def _intervals(
-    judgements: Mapping[str, Judgements], speakers: Mapping[str, str]
+    by_utterance: Mapping[str, OutcomeCounts], speakers: Mapping[str, str]
 ) -> dict[str, tuple[float, float] | None]:
-    """95 % intervals of F1 by its three definitions, from a bootstrap over speakers."""
-    parts = {
-        DETECTION: (WITH, ("CD", "ED")),
-        DIAGNOSIS: (WITH, ("CD",)),
-        CANONICAL: (WITHOUT, ("CD", "ED")),
+    """Return 95 % intervals of the three F1 definitions, from a bootstrap over speakers."""
+    definitions = {
+        DETECTION: (WITH_INSERTIONS, ("CD", "ED")),
+        DIAGNOSIS: (WITH_INSERTIONS, ("CD",)),
+        DETECTION_WITHOUT_INSERTIONS: (WITHOUT_INSERTIONS, ("CD", "ED")),
     }
-    found = {}
-    for name, (kind, hits) in parts.items():
+    intervals = {}
+    for name, (kind, hits) in definitions.items():
         sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
-        for utt_id, own in judgements.items():
-            counts = own.counts[kind]
-            rejected = counts["CD"] + counts["ED"]
-            both = sums[speakers[utt_id]]
-            both[0] += 2 * sum(counts[hit] for hit in hits)
-            both[1] += 2 * rejected + counts["FR"] + counts["FA"]
-        found[name] = bootstrap.interval(*zip(*sums.values(), strict=True)) if sums else None
-    return found
+        for utt_id, outcomes in by_utterance.items():
+            counts = outcomes.counts[kind]
+            true_rejections = counts["CD"] + counts["ED"]
+            fraction = sums[speakers[utt_id]]  # numerator and denominator of F1
+            fraction[0] += 2 * sum(counts[hit] for hit in hits)
+            fraction[1] += 2 * true_rejections + counts["FR"] + counts["FA"]
+        numerators = [numerator for numerator, _ in sums.values()]
+        denominators = [denominator for _, denominator in sums.values()]
+        intervals[name] = bootstrap.interval(numerators, denominators)
+    return intervals
 
 
-def _summary(judgements: Judgements) -> dict:
-    both = {kind: measures(counts) for kind, counts in judgements.counts.items()}
+def _summary(outcomes: OutcomeCounts) -> dict:
+    results = {kind: measures(counts) for kind, counts in outcomes.counts.items()}
     return {
         "counts": {
-            kind: {name: counts[name] for name in NAMES}
-            for kind, counts in judgements.counts.items()
+            kind: {outcome: counts[outcome] for outcome in OUTCOMES}
+            for kind, counts in outcomes.counts.items()
         },
-        "measures": both,
+        "measures": results,
         "F1": {
-            DETECTION: both[WITH]["F1"],
-            DIAGNOSIS: both[WITH]["diagnosis_F1"],
-            CANONICAL: both[WITHOUT]["F1"],
+            DETECTION: results[WITH_INSERTIONS]["F1"],
+            DIAGNOSIS: results[WITH_INSERTIONS]["diagnosis_F1"],
+            DETECTION_WITHOUT_INSERTIONS: results[WITHOUT_INSERTIONS]["F1"],
         },
     }

@@ -1,4 +1,4 @@
-"""Mispronunciation detection from Kaldi text files, in phones or in Korean letters."""
+"""Mispronunciation detection (MDD) from Kaldi text files, in phones or in Korean letters."""
 
 import unicodedata
 from collections.abc import Callable
@@ -7,12 +7,13 @@ from pathlib import Path
 from espnet_ext.data.record import NA
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
-from espnet_ext.scoring.lexicon import pronouncer, read_lexicon
+from espnet_ext.scoring.human_ratings import correlate_ratings, deviations, read_scores
+from espnet_ext.scoring.lexicon import make_pronouncer, read_lexicon
 from espnet_ext.scoring.mdd import evaluate
-from espnet_ext.scoring.ratings import deviations, rate, read_scores
 
 PHONE, JAMO, CHAR = "phone", "jamo", "char"
-# What a place holds; spaces between written words are not said, and no places.
+# Unit → function that separates the units of a text by spaces. Spaces between Korean words are
+# dropped, because they are not pronounced.
 UNITS: dict[str, Callable[[str], str]] = {
     PHONE: str,
     JAMO: lambda text: " ".join(unicodedata.normalize("NFD", "".join(text.split()))),
@@ -34,51 +35,69 @@ def evaluate_files(
     utt2spk: str | None = None,
     utt2score: str | None = None,
 ) -> dict:
-    """`mdd.evaluate` of files; `left_out` says by reason how many utterances it could not judge.
-
-    That may be all of them, as with a system whose meanings have no known word in them.
+    """Evaluate MDD from files.
 
     Args:
-        prompt: canonical phones that the system went by, if not `canonical`.
-        meaning: recognised words, whose pronunciation it went by: by `lexicon` and the package's
-            own for phones, by the rules of Standard Korean for letters.
-        g2p: whether other English words are pronounced too, by the CMU dictionary or by letters.
-        unit: what a place holds, a key of UNITS.
-        utt2l1: first languages, to list apart; utt2spk: speakers, for intervals.
-        utt2score: human scores, to correlate with deviations (`ratings`).
+        canonical, perceived, hypothesis: Kaldi text files.
+        prompt: text file with the phones that the system assumes, if not `canonical`.
+        meaning: text file with recognised words. The system assumes their pronunciation: for phones
+            by `lexicon` and the lexicon of the embedded corpus, for Korean by Korean G2P.
+        lexicon: file with pronunciations of words.
+        g2p: whether English words in no lexicon are pronounced by `english_g2p`.
+        unit: a key of UNITS.
+        utt2l1: file with first languages, for separate results.
+        utt2spk: file with speakers, for intervals.
+        utt2score: file with human ratings, to correlate with deviations (`human_ratings`).
+
+    Returns:
+        The result of `mdd.evaluate`, with `unit`, `prompted` (whether the system had the prompt),
+        `left_out` (reason → number of utterances that could not be evaluated, possibly all of
+        them), and `ratings` if `utt2score` is given.
+
+    Raises: UserError: the files have no utterance in common, an utterance has no speaker, or the
+        unit is unknown.
     """
     if unit not in UNITS:
-        raise UserError(f"unit '{unit}'", f"choose among {', '.join(UNITS)}")
-    texts = [_read(path, unit) for path in (canonical, perceived, hypothesis)]
+        raise UserError(f"unknown unit '{unit}'", f"use one of {', '.join(UNITS)}")
+    texts = [_read_units(path, unit) for path in (canonical, perceived, hypothesis)]
     shared = set.intersection(*map(set, texts))
     if not shared:
         raise UserError(
             f"{canonical}, {perceived} and {hypothesis} have no utterance in common",
-            "give files of one set",
+            "give files of the same set",
         )
-    prompts, silent = None, 0
+    prompts, without_pronunciation = None, 0
     if prompt is not None:
-        prompts = _read(prompt, unit)
+        prompts = _read_units(prompt, unit)
     elif meaning is not None:
-        said = {i: text for i, text in _plain(meaning).items() if i in shared}
-        pronounce = _pronounce(unit, lexicon, g2p)
-        spoken = {i: pronounce(text) for i, text in said.items()}
-        prompts = {i: UNITS[unit](text) for i, text in spoken.items() if text is not None}
-        silent = len(said) - len(prompts)
-    groups = _plain(utt2l1) if utt2l1 else None
-    speakers = _plain(utt2spk) if utt2spk else None
-    if speakers is not None and (unknown := sorted(shared - set(speakers))):
-        raise UserError(f"{utt2spk}: {unknown[0]} is not in it", "give that of the set")
-    found = evaluate(*texts, prompts, groups, speakers)
-    absent = len(set.union(*map(set, texts))) - found["utterances"] - silent
+        pronounce = _pronouncer(unit, lexicon, g2p)
+        words = {i: text for i, text in _read_labelled(meaning).items() if i in shared}
+        pronounced = {i: pronounce(text) for i, text in words.items()}
+        prompts = {i: UNITS[unit](text) for i, text in pronounced.items() if text is not None}
+        without_pronunciation = len(words) - len(prompts)
+    groups = _read_labelled(utt2l1) if utt2l1 else None
+    speakers = _read_labelled(utt2spk) if utt2spk else None
+    if utt2spk and speakers is not None:
+        _require_speakers(shared, speakers, utt2spk)
+    reference, annotation, recognised = texts
+    result = evaluate(reference, annotation, recognised, prompts, groups, speakers)
+    absent = len(set.union(*map(set, texts))) - result["utterances"] - without_pronunciation
     if utt2score is not None:
-        found["ratings"] = _ratings(texts, _plain(utt2score), speakers)
+        result["ratings"] = _ratings(texts, _read_labelled(utt2score), speakers)
     return {
-        **found,
+        **result,
         "unit": unit,
         "prompted": prompts is None or prompt is not None,
-        "left_out": {"not in all files": absent, "words without pronunciation": silent},
+        "left_out": {
+            "not in all files": absent,
+            "words without pronunciation": without_pronunciation,
+        },
     }
+
+
+def _require_speakers(utterances: set[str], speakers: dict[str, str], name: str) -> None:
+    if unknown := sorted(utterances - set(speakers)):
+        raise UserError(f"{name}: {unknown[0]}: no speaker", "give the utt2spk file of the set")
 
 
 def _ratings(
@@ -86,26 +105,28 @@ def _ratings(
 ) -> list[dict]:
     canonical, perceived, hypothesis = texts
     scores = {
-        name: {key: value for key, value in given.items() if key in hypothesis}
-        for name, given in read_scores(table).items()
+        name: {utt_id: score for utt_id, score in values.items() if utt_id in hypothesis}
+        for name, values in read_scores(table).items()
     }
-    recognised = deviations(canonical, {key: hypothesis[key] for key in hypothesis if key in table})
-    if speakers is not None and (unknown := sorted(set(recognised) - set(speakers))):
-        raise UserError(f"utt2spk: {unknown[0]} is not in it", "give that of the set")
-    return rate(scores, recognised, deviations(canonical, perceived), speakers)
+    rated = {utt_id: hypothesis[utt_id] for utt_id in hypothesis if utt_id in table}
+    recognised = deviations(canonical, rated)
+    if speakers is not None:
+        _require_speakers(set(recognised), speakers, "utt2spk")
+    return correlate_ratings(scores, recognised, deviations(canonical, perceived), speakers)
 
 
-def _plain(path: str | Path) -> dict[str, str]:
+def _read_labelled(path: str | Path) -> dict[str, str]:
+    """Read a Kaldi table without its unlabelled utterances."""
     return {i: text for i, text in read_table(path, empty_ok=True).items() if text != NA}
 
 
-def _read(path: str | Path, unit: str) -> dict[str, str]:
-    return {i: UNITS[unit](text) for i, text in _plain(path).items()}
+def _read_units(path: str | Path, unit: str) -> dict[str, str]:
+    return {i: UNITS[unit](text) for i, text in _read_labelled(path).items()}
 
 
-def _pronounce(unit: str, lexicon: str | None, g2p: bool) -> Callable[[str], str | None]:
+def _pronouncer(unit: str, lexicon: str | None, g2p: bool) -> Callable[[str], str | None]:
     if unit == PHONE:
-        return pronouncer(read_lexicon(lexicon) if lexicon else None, g2p)
+        return make_pronouncer(read_lexicon(lexicon) if lexicon else None, g2p)
     from espnet_ext.text import korean
 
     def pronounce(sentence: str) -> str | None:

@@ -1,8 +1,9 @@
-"""Results in sclite's form and ESPnet's folders, so that ESPnet's own result script lists them.
+"""Results in the format of sclite and the folders of ESPnet, for ESPnet's own result script.
 
 ESPnet's `show_asr_result.sh` greps "Avg" in `<exp>/<decode>/<set>/score_{wer,cer,ter}/result.txt`.
-A cell is a "set" named `<set>.<hypothesis>-<reference>`. Phone error rates stand in `score_per`,
-and because that script knows no PER also in `score_ter`: to ESPnet a phone is a token.
+Each cell appears as a set named `<set>.<hypothesis>-<reference>`. Phone error rates are written to
+`score_per` and also to `score_ter`, because the script knows no PER and a phone is a token to
+ESPnet.
 """
 
 import statistics
@@ -17,7 +18,10 @@ _FILES = ("result.txt", "ref.trn", "hyp.trn")
 
 
 def table(speakers: Mapping[str, Counts], title: str) -> str:
-    """sclite's "system summary percentages by speaker".
+    """Return sclite's table "system summary percentages by speaker".
+
+    Args:
+        speakers: speaker → edit counts.
 
     >>> print(table({"s1": Counts(9, 1, 0, 0, 2, 1)}, "x").splitlines()[11].strip())
     | Sum/Avg |     2      10 |   90.0   10.0    0.0    0.0   10.0   50.0 |
@@ -26,12 +30,12 @@ def table(speakers: Mapping[str, Counts], title: str) -> str:
     width = max([7, *(len(name) for name in speakers)])
     rows = [_row(name, width, counts) for name, counts in speakers.items()]
     inner = len(rows[0]) - 2 if rows else width + 63
-    head = f"| {'SPKR':<{width}} | # Snt   # Wrd |   Corr    Sub    Del    Ins    Err  S.Err |"
+    header = f"| {'SPKR':<{width}} | # Snt   # Wrd |   Corr    Sub    Del    Ins    Err  S.Err |"
     lines = [
         "," + "-" * inner + ".",
         "|" + title[:inner].center(inner) + "|",
         "|" + "-" * inner + "|",
-        head,
+        header,
         "|" + "-" * inner + "|",
         *rows,
         "|" + "=" * inner + "|",
@@ -45,6 +49,7 @@ def table(speakers: Mapping[str, Counts], title: str) -> str:
 
 
 def _percentages(counts: Counts) -> list[float]:
+    """Return correct, substituted, deleted, inserted, errors and sentence errors in percent."""
     tokens = counts.tokens or 1
     shares = (counts.correct, counts.substitutions, counts.deletions, counts.insertions)
     return [
@@ -58,13 +63,22 @@ def _row(name: str, width: int, counts: Counts) -> str:
     return _line(name, width, counts.sentences, counts.tokens, _percentages(counts), "5d", "7d")
 
 
-def _line(name, width, sentences, tokens, percentages, first, second) -> str:
-    figures = " ".join(f"{value:6.1f}" for value in percentages)
-    return f"| {name:<{width}} | {sentences:{first}} {tokens:{second}} | {figures} |"
+def _line(
+    name: str,
+    width: int,
+    sentences: float,
+    tokens: float,
+    percentages: Sequence[float],
+    sentence_format: str,
+    token_format: str,
+) -> str:
+    columns = " ".join(f"{value:6.1f}" for value in percentages)
+    counts = f"{sentences:{sentence_format}} {tokens:{token_format}}"
+    return f"| {name:<{width}} | {counts} | {columns} |"
 
 
 def _spread(speakers: Sequence[Counts], width: int) -> list[str]:
-    """Mean, standard deviation and median over speakers, as sclite appends them."""
+    """Return the lines with mean, standard deviation and median over speakers."""
     if not speakers:
         return []
     columns = list(zip(*([c.sentences, c.tokens, *_percentages(c)] for c in speakers), strict=True))
@@ -80,12 +94,18 @@ def _spread(speakers: Sequence[Counts], width: int) -> list[str]:
 
 
 def trn(speakers: Mapping[str, str], tokens: Mapping[str, Sequence[str]]) -> str:
-    """sclite's transcript format, one utterance a line: tokens, a tab, `(speaker-utterance)`.
+    """Return transcripts in sclite's format: tokens, a tab, `(speaker-utterance)` on each line.
+
+    Args:
+        speakers: utterance → speaker.
+        tokens: utterance → tokens.
 
     >>> trn({"s1-a": "s1"}, {"s1-a": ["국", "<space>", "물"]})
     '국 <space> 물\\t(s1-s1-a)\\n'
     """
-    return "".join(f"{' '.join(t)}\t({speakers[u]}-{u})\n" for u, t in tokens.items())
+    return "".join(
+        f"{' '.join(row)}\t({speakers[utt_id]}-{utt_id})\n" for utt_id, row in tokens.items()
+    )
 
 
 def write_cell(
@@ -96,7 +116,13 @@ def write_cell(
     references: Mapping[str, Sequence[str]],
     hypotheses: Mapping[str, Sequence[str]],
 ) -> None:
-    """Write `score_<metric>/{result.txt,ref.trn,hyp.trn}` below a cell's folder."""
+    """Write `score_<metric>/{result.txt,ref.trn,hyp.trn}` below the folder of a cell.
+
+    Args:
+        by_speaker: speaker → edit counts.
+        speakers: utterance → speaker.
+        references, hypotheses: utterance → tokens.
+    """
     for name in FOLDERS[metric]:
         write_text(folder / name / "ref.trn", trn(speakers, references))
         write_text(folder / name / "hyp.trn", trn(speakers, hypotheses))
@@ -104,7 +130,11 @@ def write_cell(
 
 
 def remove_stale(parent: Path, set_name: str, written: set[Path]) -> None:
-    """Remove results of cells that an earlier run wrote for this set and this one did not."""
+    """Remove results of cells that an earlier run wrote for this set but this run did not.
+
+    Args:
+        written: the `score_*` folders of this run.
+    """
     for result in parent.glob(f"{set_name}.*-*/score_*/result.txt"):
         if result.parent not in written:
             for name in _FILES:

@@ -1,13 +1,14 @@
-"""Score one set's hypotheses against all its references: `score.json` and `utterances.json`.
+"""Score the hypotheses of a set against all its references: `score.json` and `utterances.json`.
 
-`score.json`, the aggregate (rates and intervals in percent; `null` where undefined)::
+`score.json` has the results of the set. Rates and intervals are in percent, and null where
+undefined::
 
     {"kind": "score", "version": 1,
      "set": "test", "token_types": {"surface": "phone", "meaning": "char"},
-     "data": {"directory", "utterances", "speakers", "sha256"},      sha256 over the label tables
+     "data": {"directory", "utterances", "speakers", "sha256"},      see `labels_sha256`
      "bootstrap": {"resamples", "seed", "unit": "speaker"},
      "cells": [{"name": "surface-meaning", "hypothesis", "reference", "own": false,
-                "metric": "per",                                      the cell's own metric
+                "metric": "per",                                     the main metric of the cell
                 "conversion": null | "reference as canonical phones"
                                    | "hypothesis as phones by lexicon",
                 "utterances", "unlabelled", "not_comparable", "missing_hypotheses",
@@ -19,9 +20,9 @@
                 "bins": [{"bin": "1-3", "utterances", "share"}],
                 "cells": {"surface-surface": [{"bin", "utterances", "rate", "interval",
                                                "errors", "tokens"}]}},
-     "tags": [{"output", "tag", "utterances", …}]}                    see `tags`; often empty
+     "tags": [{"output", "tag", "utterances", …}]}                   see `tag_errors`; often empty
 
-`utterances.json`, what paired comparisons and examples need::
+`utterances.json` has the results per utterance, for paired comparisons and examples::
 
     {"kind": "utterances", "version": 1, "set": "test", "data_sha256": …,
      "utterances": [{"id", "speaker", "lang", "l1", "audio", "distance": int | null,
@@ -29,13 +30,14 @@
                      "cells": {"surface-surface": {"errors", "tokens", "columns": "==sd"}},
                      "labels": {"canonical-surface": "=s="}}]}
 
-`columns` and `labels` are alignments, a letter a column (`=` equal, `s` substituted, `d` deleted,
-`i` inserted), of reference and hypothesis, and of two references.
+`columns` is the alignment of hypothesis and reference by the cell's main metric (see `counts`).
+`labels` are alignments of two references. `distance` is the divergence (see `divergence`). Cells
+and their terms are defined in `cells`.
 """
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from espnet_ext.data.directory import read_directory, text_files
@@ -44,9 +46,11 @@ from espnet_ext.data.table import normalized, read_table
 from espnet_ext.errors import UserError
 from espnet_ext.files import write_json
 from espnet_ext.progress import say, track
-from espnet_ext.scoring import bootstrap, cells, divergence, sclite, tags
-from espnet_ext.scoring.counts import Counts, align_texts, counts_of, tokenize, total_of
-from espnet_ext.scoring.lexicon import pronouncer, read_lexicon
+from espnet_ext.scoring import bootstrap, cells, divergence, sclite, tag_errors
+from espnet_ext.scoring.counts import Counts, align_texts, count_all_edits, count_edits, tokenize
+from espnet_ext.scoring.lexicon import make_pronouncer, read_lexicon
+
+Hypotheses = Mapping[str, Mapping[str, str]]  # kind → utterance → text
 
 
 def score_directory(
@@ -59,26 +63,46 @@ def score_directory(
     seed: int = bootstrap.SEED,
     provenance: Mapping | None = None,
 ) -> dict:
-    """Score `<hypotheses_dir>/text.<kind>` against `<data>/text.<kind>`, and return the scores.
+    """Score `<hypotheses_dir>/text.<kind>` against `<data>/text.<kind>`.
 
-    Writes `score.json` and `utterances.json` into `hypotheses_dir` and ESPnet's score folders
-    beside it. UserError for an unknown hypothesis id, or where there is nothing to score.
+    Writes `score.json` and `utterances.json` into `hypotheses_dir`, and ESPnet's score folders next
+    to it.
+
+    Args:
+        token_types: kind → token type. Only these kinds of references are scored against.
+        lexicon: file with pronunciations of words, for cells that need a conversion to phones.
+        resamples, seed: of the bootstrap.
+        provenance: stored in `score.json`.
+
+    Returns:
+        The contents of `score.json`.
+
+    Raises:
+        UserError: a hypothesis belongs to no utterance, or there is nothing to score.
     """
-    folder = Path(hypotheses_dir).resolve()  # its name is the set's, also of "."
-    utterances = {u.utt_id: u for u in read_directory(data)}
+    folder = Path(hypotheses_dir).resolve()  # resolved, because its name is the name of the set
+    utterances = {utterance.utt_id: utterance for utterance in read_directory(data)}
     hypotheses = read_hypotheses(folder, utterances, Path(data))
-    references = [kind for kind in token_types if any(kind in u.texts for u in utterances.values())]
+    labelled = {kind for utterance in utterances.values() for kind in utterance.texts}
+    references = [kind for kind in token_types if kind in labelled]
     if not references:
         raise UserError(
             f"{data}: none of the outputs {' '.join(token_types)} is labelled",
             "name the outputs that have a text.<output> there in --token_types",
         )
     digest = labels_sha256(data, utterances.values())
-    utterances, hypotheses, tagged = _without_tags(utterances, hypotheses, (resamples, seed))
-    scorer = _Scorer(utterances, hypotheses, token_types, (resamples, seed), folder)
-    pronounce = pronouncer(read_lexicon(lexicon) if lexicon else None)
+    bootstrap_options = {"resamples": resamples, "seed": seed}
+    tags = _score_tags(utterances, hypotheses, bootstrap_options)
+    scorer = _Scorer(
+        {utt_id: _without_tags(utterance) for utt_id, utterance in utterances.items()},
+        {kind: tag_errors.split_all_tags(texts)[0] for kind, texts in hypotheses.items()},
+        token_types,
+        bootstrap_options,
+        folder,
+    )
+    pronounce = make_pronouncer(read_lexicon(lexicon) if lexicon else None)
     kinds = sorted(hypotheses, key=lambda kind: [*token_types, kind].index(kind))
-    planned = cells.plan(kinds, references, token_types)
+    planned = cells.plan_cells(kinds, references, token_types)
     scored = [scorer.score(cell, pronounce) for cell in track(planned, "scoring", unit="cell")]
     sclite.remove_stale(folder.parent, folder.name, scorer.written)
     result = {
@@ -89,70 +113,78 @@ def score_directory(
         "data": {
             "directory": str(data),
             "utterances": len(utterances),
-            "speakers": len({u.speaker for u in utterances.values()}),
+            "speakers": len({utterance.speaker for utterance in utterances.values()}),
             "sha256": digest,
         },
-        "bootstrap": {"resamples": resamples, "seed": seed, "unit": "speaker"},
+        "bootstrap": {**bootstrap_options, "unit": "speaker"},
         "cells": scored,
         "divergence": scorer.divergence(),
-        "tags": tagged,
+        "tags": tags,
         "provenance": dict(provenance or {}),
     }
     write_json(folder / "utterances.json", scorer.utterance_file(digest))
-    write_json(folder / "score.json", result)  # last: where it is, everything is
+    write_json(folder / "score.json", result)  # last: if it exists, all other files do
     return result
 
 
 def read_hypotheses(
     folder: Path, utterances: Mapping[str, Utterance], data: Path
 ) -> dict[str, dict[str, str]]:
-    """Hypotheses by kind and utterance id; a missing one is announced, an unknown one an error."""
+    """Read `text.<kind>` files as kind → utterance → hypothesis.
+
+    Prints a warning if utterances have no hypothesis.
+
+    Raises:
+        UserError: there are no such files, or a hypothesis belongs to no utterance of `data`.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder", "decode first (stage 12)")
-    found = {
-        name: {i: normalized(t) for i, t in read_table(path, empty_ok=True).items()}
-        for name, path in text_files(folder).items()
+    hypotheses = {
+        kind: {i: normalized(text) for i, text in read_table(path, empty_ok=True).items()}
+        for kind, path in text_files(folder).items()
     }
-    if not found:
-        raise UserError(f"{folder}: no text.<output> in it", "decode first (stage 12)")
-    for kind, rows in found.items():
-        for utt_id in rows:
+    if not hypotheses:
+        raise UserError(f"{folder}: contains no text.<output>", "decode first (stage 12)")
+    for kind, texts in hypotheses.items():
+        path = folder / f"text.{kind}"
+        for utt_id in texts:
             if utt_id not in utterances:
                 raise UserError(
-                    f"{folder / f'text.{kind}'}: {utt_id}: not in {data}",
+                    f"{path}: {utt_id}: not in {data}",
                     "decode the same data that you score against",
                 )
-        missing = [utt_id for utt_id in utterances if utt_id not in rows]
+        missing = [utt_id for utt_id in utterances if utt_id not in texts]
         if missing:
             say(
-                f"warning: {folder / f'text.{kind}'}: no hypothesis for {len(missing)} of "
-                f"{len(utterances)} utterances, the first {missing[0]}; each counts as empty"
+                f"warning: {path}: {len(missing)} of {len(utterances)} utterances have no "
+                f"hypothesis (the first is {missing[0]}); they are scored as empty hypotheses"
             )
-    return found
+    return hypotheses
 
 
-def _without_tags(
-    utterances: Mapping[str, Utterance], hypotheses: Mapping[str, Mapping[str, str]], resampling
-) -> tuple[dict[str, Utterance], dict[str, dict[str, str]], list[dict]]:
-    """References and hypotheses as text alone, and how their tags fared."""
-    speakers = {utt_id: one.speaker for utt_id, one in utterances.items()}
-    plain: dict[str, dict[str, str]] = {utt_id: {} for utt_id in utterances}
-    references: dict[str, dict[str, dict[str, str]]] = {}
-    for kind in dict.fromkeys(kind for one in utterances.values() for kind in one.texts):
-        texts = {i: one.texts[kind] for i, one in utterances.items() if kind in one.texts}
-        texts, references[kind] = tags.split_all(texts)
-        for utt_id, text in texts.items():
-            plain[utt_id][kind] = text
-    stripped, scored = {}, []
-    for kind, rows in hypotheses.items():
-        stripped[kind], found = tags.split_all(rows)
-        scored += tags.score_tags(kind, references.get(kind, {}), found, speakers, *resampling)
-    bare = {i: dataclasses.replace(one, texts=plain[i]) for i, one in utterances.items()}
-    return bare, stripped, scored
+def _score_tags(
+    utterances: Mapping[str, Utterance], hypotheses: Hypotheses, bootstrap_options: Mapping
+) -> list[dict]:
+    speakers = {utt_id: utterance.speaker for utt_id, utterance in utterances.items()}
+    rows = []
+    for kind, texts in hypotheses.items():
+        references = {i: u.texts[kind] for i, u in utterances.items() if kind in u.texts}
+        reference_tags, hypothesis_tags = (
+            tag_errors.split_all_tags(side)[1] for side in (references, texts)
+        )
+        rows += tag_errors.score_tags(
+            kind, reference_tags, hypothesis_tags, speakers, **bootstrap_options
+        )
+    return rows
+
+
+def _without_tags(utterance: Utterance) -> Utterance:
+    texts, _ = tag_errors.split_all_tags(utterance.texts)
+    return dataclasses.replace(utterance, texts=texts)
 
 
 def labels_sha256(data: str | Path, utterances: Iterable[Utterance]) -> str:
-    """A hash of what is scored against: ids, speakers and transcripts, not paths or audio."""
+    """Return a hash of ids, speakers and transcripts, but not of paths and audio."""
     digest = hashlib.sha256()
     for utterance in utterances:
         row = [utterance.utt_id, utterance.speaker]
@@ -162,145 +194,150 @@ def labels_sha256(data: str | Path, utterances: Iterable[Utterance]) -> str:
 
 
 class _Scorer:
-    """The state of scoring one set: texts in, per-utterance results collected cell by cell."""
+    """Scores the cells of one set, and collects the alignments of utterances."""
 
-    def __init__(self, utterances, hypotheses, token_types, resampling, folder: Path):
-        self.utterances: dict[str, Utterance] = utterances
-        self.hypotheses: dict[str, dict[str, str]] = hypotheses
-        self.token_types: Mapping[str, str] = token_types
-        self.resamples, self.seed = resampling
+    def __init__(
+        self,
+        utterances: Mapping[str, Utterance],
+        hypotheses: Hypotheses,
+        token_types: Mapping[str, str],
+        bootstrap_options: Mapping[str, int],
+        folder: Path,
+    ):
+        self.utterances = utterances
+        self.hypotheses = hypotheses
+        self.token_types = token_types
+        self.bootstrap_options = bootstrap_options
         self.folder = folder
-        self.texts = {utt_id: u.texts for utt_id, u in utterances.items()}
+        self.references = {utt_id: u.texts for utt_id, u in utterances.items()}
         self.speakers = {utt_id: u.speaker for utt_id, u in utterances.items()}
-        self.distances = divergence.distances(self.texts, token_types)
-        self.columns: dict[str, dict[str, str]] = {}  # cell → utterance → own metric's alignment
-        self.own: list[str] = []
-        self.written: set[Path] = set()
+        self.divergences = divergence.divergences(self.references, token_types)
+        # cell → utterance → alignment by the cell's main metric
+        self.alignments: dict[str, dict[str, str]] = {}
+        self.own_cells: list[str] = []
+        self.written: set[Path] = set()  # score folders in ESPnet's format
 
-    def score(self, cell: cells.Cell, pronounce) -> dict:
-        """Count one cell by every metric, write ESPnet's folders, keep the own metric's columns."""
+    def score(self, cell: cells.Cell, pronounce: Callable[[str], str | None]) -> dict:
+        """Return the row of a cell, keep its alignments, and write ESPnet's folders."""
         hypotheses = self.hypotheses[cell.hypothesis]
-        paired = cells.pair(cell, self.texts, hypotheses, pronounce)
+        texts = cells.pair_texts(cell, self.references, hypotheses, pronounce)
         speakers: dict[str, dict[str, dict]] = {}
         metrics = {}
         for metric in cell.metrics:
-            columns = self._columns(paired.pairs, metric)
-            by_speaker = self._by_speaker(columns)
+            alignments = _align(texts.pairs, metric)
+            by_speaker = self._count_by_speaker(alignments)
             metrics[metric] = self._summary(by_speaker)
             for speaker, counts in by_speaker.items():
                 speakers.setdefault(speaker, {})[metric] = _record(counts)
-            self._write_espnet(cell, metric, paired.pairs, by_speaker)
+            self._write_espnet_folders(cell, metric, texts.pairs, by_speaker)
             if metric == cell.metrics[0]:
-                self.columns[cell.name] = columns
-        if cell.own:
-            self.own.append(cell.name)
+                self.alignments[cell.name] = alignments
+        if cell.is_own:
+            self.own_cells.append(cell.name)
         return {
             "name": cell.name,
             "hypothesis": cell.hypothesis,
             "reference": cell.reference,
-            "own": cell.own,
+            "own": cell.is_own,
             "metric": cell.metrics[0],
             "conversion": cell.conversion,
-            "utterances": len(paired.pairs),
-            "unlabelled": len(paired.unlabelled),
-            "not_comparable": len(paired.not_comparable),
-            "missing_hypotheses": sum(p.utt_id not in hypotheses for p in paired.pairs),
+            "utterances": len(texts.pairs),
+            "unlabelled": len(texts.unlabelled),
+            "not_comparable": len(texts.not_comparable),
+            "missing_hypotheses": sum(pair.utt_id not in hypotheses for pair in texts.pairs),
             "metrics": metrics,
             "speakers": speakers,
         }
 
-    @staticmethod
-    def _columns(pairs: list[cells.Pair], metric: str) -> dict[str, str]:
-        columns = align_texts([p.reference for p in pairs], [p.hypothesis for p in pairs], metric)
-        return {p.utt_id: c for p, c in zip(pairs, columns, strict=True)}
-
-    def _by_speaker(self, columns: Mapping[str, str]) -> dict[str, Counts]:
-        alignments: dict[str, list[str]] = {}
-        for utt_id, letters in columns.items():
-            alignments.setdefault(self.speakers[utt_id], []).append(letters)
-        return {speaker: total_of(found) for speaker, found in alignments.items()}
+    def _count_by_speaker(self, alignments: Mapping[str, str]) -> dict[str, Counts]:
+        by_speaker: dict[str, list[str]] = {}
+        for utt_id, alignment in alignments.items():
+            by_speaker.setdefault(self.speakers[utt_id], []).append(alignment)
+        return {speaker: count_all_edits(own) for speaker, own in by_speaker.items()}
 
     def _summary(self, by_speaker: Mapping[str, Counts]) -> dict:
         record = _record(sum(by_speaker.values(), Counts()))
         record["interval"] = bootstrap.interval(
-            [c.errors for c in by_speaker.values()],
-            [c.tokens for c in by_speaker.values()],
-            resamples=self.resamples,
-            seed=self.seed,
+            [counts.errors for counts in by_speaker.values()],
+            [counts.tokens for counts in by_speaker.values()],
+            **self.bootstrap_options,
         )
         return record
 
-    def _write_espnet(self, cell, metric: str, pairs: list[cells.Pair], by_speaker) -> None:
+    def _write_espnet_folders(
+        self,
+        cell: cells.Cell,
+        metric: str,
+        pairs: list[cells.TextPair],
+        by_speaker: Mapping[str, Counts],
+    ) -> None:
         folder = self.folder.parent / f"{self.folder.name}.{cell.name}"
-        references = {p.utt_id: tokenize(p.reference, metric) for p in pairs}
-        hypotheses = {p.utt_id: tokenize(p.hypothesis, metric) for p in pairs}
+        references = {pair.utt_id: tokenize(pair.reference, metric) for pair in pairs}
+        hypotheses = {pair.utt_id: tokenize(pair.hypothesis, metric) for pair in pairs}
         sclite.write_cell(folder, metric, by_speaker, self.speakers, references, hypotheses)
         self.written |= {folder / name for name in sclite.FOLDERS[metric]}
 
     def divergence(self) -> dict | None:
-        """Own cells' errors by bin of surface–meaning divergence."""
-        kinds = divergence.comparison(self.token_types)
-        if kinds is None or not self.distances:
+        """Return the error rates of own cells by bin of divergence."""
+        kinds = divergence.divergence_kinds(self.token_types)
+        if kinds is None or not self.divergences:
             return None
-        bins = {name: [] for name, *_ in divergence.BINS}
-        for utt_id, distance in self.distances.items():
-            bins[divergence.bin_of(distance)].append(utt_id)
-        total = len(self.distances)
+        bins = {i: divergence.distance_bin(value) for i, value in self.divergences.items()}
+        names = [name for name, _ in divergence.DISTANCE_BINS]
         return {
             "between": list(kinds[:2]),
             "metric": kinds[2],
-            "utterances": total,
-            "bins": [
-                {"bin": name, "utterances": len(ids), "share": len(ids) / total}
-                for name, ids in bins.items()
-            ],
+            "utterances": len(bins),
+            "bins": divergence.count_bins(bins, names),
             "cells": {
-                name: [self._bin(name, label, ids) for label, ids in bins.items()]
-                for name in self.own
+                cell: [self._bin_row(cell, name, bins) for name in names] for cell in self.own_cells
             },
         }
 
-    def _bin(self, cell: str, label: str, ids: list[str]) -> dict:
-        columns = {utt: self.columns[cell][utt] for utt in ids if utt in self.columns[cell]}
-        summary = self._summary(self._by_speaker(columns))
+    def _bin_row(self, cell: str, name: str, bins: Mapping[str, str]) -> dict:
+        alignments = self.alignments[cell]
+        in_bin = {i: alignments[i] for i in bins if bins[i] == name and i in alignments}
+        summary = self._summary(self._count_by_speaker(in_bin))
         kept = {key: summary[key] for key in ("rate", "interval", "errors", "tokens")}
-        return {"bin": label, "utterances": len(columns), **kept}
+        return {"bin": name, "utterances": len(in_bin), **kept}
 
     def utterance_file(self, digest: str) -> dict:
-        labels = self._label_alignments()
+        """Return the contents of `utterances.json`."""
+        labels = self._align_references()
         return {
             "kind": "utterances",
             "version": 1,
             "set": self.folder.name,
             "token_types": dict(self.token_types),
             "data_sha256": digest,
-            "utterances": [self._utterance(u, labels) for u in self.utterances.values()],
+            "utterances": [self._utterance_row(u, labels) for u in self.utterances.values()],
         }
 
-    def _label_alignments(self) -> dict[str, dict[str, str]]:
-        """Alignments between references of one alphabet, for showing where they deviate."""
-        phones = self.token_types.get("surface") == "phone"
-        before = (cells.CANONICAL,) if phones else ("meaning", cells.CANONICAL)
-        found = {}
-        for kind in before if "surface" in self.token_types else ():
+    def _align_references(self) -> dict[str, dict[str, str]]:
+        """Align surface references with other references in the same alphabet."""
+        if "surface" not in self.token_types:
+            return {}
+        is_phones = self.token_types["surface"] == "phone"
+        alignments = {}
+        for kind in (cells.CANONICAL,) if is_phones else ("meaning", cells.CANONICAL):
             pairs = [
-                cells.Pair(utt_id, labels[kind], labels["surface"])
-                for utt_id, labels in self.texts.items()
-                if kind in labels and "surface" in labels
+                cells.TextPair(utt_id, texts[kind], texts["surface"])
+                for utt_id, texts in self.references.items()
+                if kind in texts and "surface" in texts
             ]
-            found[f"{kind}-surface"] = self._columns(pairs, "per" if phones else "cer")
-        return found
+            alignments[f"{kind}-surface"] = _align(pairs, "per" if is_phones else "cer")
+        return alignments
 
-    def _utterance(self, utterance: Utterance, labels: Mapping[str, Mapping[str, str]]) -> dict:
+    def _utterance_row(self, utterance: Utterance, labels: Mapping[str, Mapping[str, str]]) -> dict:
         utt_id = utterance.utt_id
-        found = {}
-        for name, columns in self.columns.items():
-            if utt_id in columns:
-                counts = counts_of(columns[utt_id])
-                found[name] = {
+        results = {}
+        for cell, alignments in self.alignments.items():
+            if utt_id in alignments:
+                counts = count_edits(alignments[utt_id])
+                results[cell] = {
                     "errors": counts.errors,
                     "tokens": counts.tokens,
-                    "columns": columns[utt_id],
+                    "columns": alignments[utt_id],
                 }
         return {
             "id": utt_id,
@@ -308,12 +345,19 @@ class _Scorer:
             "lang": utterance.lang,
             "l1": utterance.l1,
             "audio": utterance.audio,
-            "distance": self.distances.get(utt_id),
+            "distance": self.divergences.get(utt_id),
             "texts": dict(utterance.texts),
-            "hypotheses": {kind: rows.get(utt_id, "") for kind, rows in self.hypotheses.items()},
-            "cells": found,
+            "hypotheses": {kind: texts.get(utt_id, "") for kind, texts in self.hypotheses.items()},
+            "cells": results,
             "labels": {name: rows[utt_id] for name, rows in labels.items() if utt_id in rows},
         }
+
+
+def _align(pairs: list[cells.TextPair], metric: str) -> dict[str, str]:
+    """Return utterance → alignment."""
+    references, hypotheses = [p.reference for p in pairs], [p.hypothesis for p in pairs]
+    alignments = align_texts(references, hypotheses, metric)
+    return {pair.utt_id: alignment for pair, alignment in zip(pairs, alignments, strict=True)}
 
 
 def _record(counts: Counts) -> dict:

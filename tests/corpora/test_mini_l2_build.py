@@ -11,7 +11,7 @@ from espnet_ext.corpora.mini_l2 import build
 from espnet_ext.corpora.mini_l2.sentences import written
 from espnet_ext.corpora.mini_l2.speakers import speakers
 from espnet_ext.errors import UserError
-from espnet_ext.scoring.divergence import bin_of, distances
+from espnet_ext.scoring.divergence import distance_bin, divergences
 
 LANGS = ("en", "ko")
 # Identity of the corpus. A change makes all published numbers incomparable.
@@ -118,7 +118,7 @@ def test_quick_corpus_is_a_part_of_the_corpus(lang, planned):
 def divergence(planned, lang):
     texts = {one.utt_id: one.texts for one in planned}
     kinds = {"surface": "phone" if lang == "en" else "char", "meaning": "char"}
-    counts = Counter(bin_of(distance) for distance in distances(texts, kinds).values())
+    counts = Counter(distance_bin(distance) for distance in divergences(texts, kinds).values())
     return {name: 100 * count / counts.total() for name, count in counts.items()}
 
 

@@ -1,4 +1,4 @@
-"""Bad input to score, analyze and report: exit code, cause and remedy, no traceback."""
+"""Bad input to score, analyze and report: exit code, message with remedy, no traceback."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import sys
 import pytest
 
 
-def command(verb, *arguments):
+def run_command(verb, *arguments):
     return subprocess.run(
         [sys.executable, "-m", f"espnet_ext.bin.{verb}", *map(str, arguments)],
         capture_output=True,
@@ -14,7 +14,7 @@ def command(verb, *arguments):
     )
 
 
-def make(tmp_path, hypotheses="s1-1 가\n", text="s1-1 가\n"):
+def make_data(tmp_path, hypotheses="s1-1 가\n", text="s1-1 가\n"):
     data, out = tmp_path / "data", tmp_path / "exp/decode/test"
     data.mkdir()
     out.mkdir(parents=True)
@@ -28,116 +28,88 @@ def make(tmp_path, hypotheses="s1-1 가\n", text="s1-1 가\n"):
     return data, out
 
 
-def assert_fails(done, *parts, code=1):
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    for part in parts:
-        assert part in done.stderr
+def assert_fails(result, *texts, code=1):
+    assert result.returncode == code, result.stderr
+    assert "Traceback" not in result.stderr
+    for text in texts:
+        assert text in result.stderr
     if code == 1:
-        assert "remedy:" in done.stderr
+        assert "remedy:" in result.stderr
 
 
-def test_valid_input_is_scored(tmp_path):
-    data, out = make(tmp_path)
-    done = command("score", "--data", data, "--hypotheses", out, "--token_types", "meaning=char")
-    assert done.returncode == 0, done.stderr
-    assert "CER 0.00 %" in done.stdout
+def test_valid_input_succeeds(tmp_path):
+    data, out = make_data(tmp_path)
+    result = run_command(
+        "score", "--data", data, "--hypotheses", out, "--token_types", "meaning=char"
+    )
+    assert result.returncode == 0, result.stderr
+    assert "CER 0.00 %" in result.stdout
 
 
 @pytest.mark.parametrize(
-    ("hypotheses", "part"),
+    ("hypotheses", "text"),
     [
         ("s1-1 가\ns1-2 나\n", "s1-2"),
         ("s1-1 가\ns1-1 나\n", "s1-1"),
         (b"s1-1 \xff\n", "text.meaning:1"),
     ],
 )
-def test_invalid_hypotheses_are_refused(tmp_path, hypotheses, part):
-    data, out = make(tmp_path, hypotheses=hypotheses)
-    done = command("score", "--data", data, "--hypotheses", out, "--token_types", "meaning=char")
-    assert_fails(done, part, "text.meaning")
+def test_invalid_hypotheses(tmp_path, hypotheses, text):
+    data, out = make_data(tmp_path, hypotheses=hypotheses)
+    result = run_command(
+        "score", "--data", data, "--hypotheses", out, "--token_types", "meaning=char"
+    )
+    assert_fails(result, text, "text.meaning")
 
 
-def test_missing_folders_and_files_are_named(tmp_path):
-    data, out = make(tmp_path)
+def test_missing_folders_and_files(tmp_path):
+    data, out = make_data(tmp_path)
     assert_fails(
-        command("score", "--data", tmp_path / "no", "--hypotheses", out), str(tmp_path / "no")
+        run_command("score", "--data", tmp_path / "no", "--hypotheses", out), str(tmp_path / "no")
     )
     assert_fails(
-        command("score", "--data", data, "--hypotheses", tmp_path / "no"), str(tmp_path / "no")
+        run_command("score", "--data", data, "--hypotheses", tmp_path / "no"), str(tmp_path / "no")
     )
     (out / "text.meaning").unlink()
-    assert_fails(command("score", "--data", data, "--hypotheses", out), str(out))
+    assert_fails(run_command("score", "--data", data, "--hypotheses", out), str(out))
 
 
-def test_invalid_token_types_are_refused(tmp_path):
-    data, out = make(tmp_path)
-    folders = ("--data", data, "--hypotheses", out, "--token_types")
-    assert_fails(command("score", *folders, "meaning=chr"), "chr")
-    assert_fails(command("score", *folders, "surface=char"), "surface")
-    assert_fails(command("score", *folders, "meaning"), "meaning", code=2)
-    assert_fails(command("score", *folders, "meaning=char", "--no_such_option", "1"), code=2)
+def test_invalid_token_types(tmp_path):
+    data, out = make_data(tmp_path)
+    options = ("--data", data, "--hypotheses", out, "--token_types")
+    assert_fails(run_command("score", *options, "meaning=chr"), "chr")
+    assert_fails(run_command("score", *options, "surface=char"), "surface")
+    assert_fails(run_command("score", *options, "meaning"), "meaning", code=2)
+    assert_fails(run_command("score", *options, "meaning=char", "--no_such_option", "1"), code=2)
 
 
-def test_report_without_results_is_an_error(tmp_path):
-    done = command(
+def run_report(folder):
+    options = "--langs ko --systems do --train_tag small --decode_tag decode --sets test"
+    return run_command(
         "report",
-        "--exp_dir",
-        tmp_path / "exp",
-        "--dump_dir",
-        tmp_path,
-        "--langs",
-        "ko",
-        "--systems",
-        "do",
-        "--train_tag",
-        "small",
-        "--decode_tag",
-        "decode",
-        "--sets",
-        "test",
-        "--results",
-        tmp_path / "RESULTS.md",
-        "--html",
-        tmp_path / "report.html",
+        *options.split(),
+        *("--exp_dir", folder / "exp", "--dump_dir", folder),
+        *("--results", folder / "RESULTS.md", "--html", folder / "report.html"),
     )
-    assert_fails(done, "score.json")
+
+
+def test_report_without_results(tmp_path):
+    assert_fails(run_report(tmp_path), "score.json")
     assert not (tmp_path / "RESULTS.md").exists()
 
 
-def test_report_with_an_invalid_score_is_an_error(tmp_path):
+def test_report_with_invalid_score_file(tmp_path):
     broken = tmp_path / "exp/ko/do_small/decode/test/score.json"
     broken.parent.mkdir(parents=True)
     broken.write_text("{", encoding="utf-8")
-    done = command(
-        "report",
-        "--exp_dir",
-        tmp_path / "exp",
-        "--dump_dir",
-        tmp_path,
-        "--langs",
-        "ko",
-        "--systems",
-        "do",
-        "--train_tag",
-        "small",
-        "--decode_tag",
-        "decode",
-        "--sets",
-        "test",
-        "--results",
-        tmp_path / "RESULTS.md",
-        "--html",
-        tmp_path / "report.html",
-    )
-    assert_fails(done, str(broken))
+    assert_fails(run_report(tmp_path), str(broken))
 
 
 @pytest.mark.parametrize("models", ["a", "a=x", "a=x a=y"])
 def test_analyze_needs_two_named_models(tmp_path, models):
-    data, _ = make(tmp_path)
-    done = command(
+    data, _ = make_data(tmp_path)
+    result = run_command(
         "analyze", "cka", "--models", models, "--data", data, "--output", tmp_path / "cka.json"
     )
-    assert_fails(done, code=2)
+    assert_fails(result, code=2)
     assert not (tmp_path / "cka.json").exists()

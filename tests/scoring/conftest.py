@@ -1,4 +1,4 @@
-"""Makes the helpers beside the tests importable whatever the import mode."""
+"""Makes the helper modules in this folder importable in every import mode."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A small data directory and decoded texts, written as plain files."""
+"""Writes small data directories and hypotheses as plain files."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def data_directory(path: Path, speakers: dict[str, str], texts: dict[str, dict[s
     return path
 
 
-def decoded(path: Path, texts: dict[str, dict[str, str]]) -> Path:
+def hypothesis_folder(path: Path, texts: dict[str, dict[str, str]]) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     for kind, rows in texts.items():
         table(path / f"text.{kind}", rows)

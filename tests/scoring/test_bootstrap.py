@@ -1,4 +1,4 @@
-"""The vectorised bootstrap against a plain loop, and what an interval must and must not say."""
+"""The vectorised bootstrap compared with a loop, and properties of intervals."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from espnet_ext.scoring.bootstrap import interval, paired_interval
 
 
-def test_interval_agrees_with_a_loop_over_drawn_speakers():
+def test_interval_matches_a_loop_over_drawn_speakers():
     generator = np.random.default_rng(5)
     tokens = generator.integers(50, 200, size=12)
     errors = generator.binomial(tokens, generator.uniform(0.05, 0.3, size=12))
@@ -18,30 +18,30 @@ def test_interval_agrees_with_a_loop_over_drawn_speakers():
     assert interval(errors, tokens, resamples=20000) == pytest.approx((low, high), abs=0.25)
 
 
-def test_same_seed_same_interval_and_order_of_magnitude():
+def test_interval_is_reproducible_and_contains_the_rate():
     errors, tokens = [1, 9, 3, 4], [50, 60, 40, 55]
     assert interval(errors, tokens) == interval(errors, tokens)
     low, high = interval(errors, tokens)
     assert low < 100 * sum(errors) / sum(tokens) < high
 
 
-def test_one_speaker_says_nothing_about_others():
+def test_one_speaker_has_no_interval():
     assert interval([3], [10]) is None
     assert paired_interval([1], [2], [10]) is None
 
 
-def test_pairing_removes_what_makes_a_speaker_hard():
+def test_paired_interval_removes_differences_between_speakers():
     tokens = [100] * 10
     a = [5, 40, 12, 33, 8, 50, 3, 21, 17, 29]
-    b = [x + 1 for x in a]  # one more error for every speaker: the difference is certain
+    b = [x + 1 for x in a]  # one more error for every speaker, so the difference is certain
     paired = paired_interval(a, b, tokens)
     assert paired["difference"] == pytest.approx(1.0)
     assert paired["interval"] == pytest.approx((1.0, 1.0))
     assert paired["p_value"] == pytest.approx(0.001)
     low, high = interval(a, tokens)
-    assert high - low > 10  # while either rate alone is very uncertain
+    assert high - low > 10  # but the rate of one system is very uncertain
 
 
-def test_equal_systems_do_not_differ():
+def test_equal_systems_have_p_value_one():
     paired = paired_interval([1, 2, 3], [1, 2, 3], [10, 10, 10])
     assert paired["difference"] == 0 and paired["p_value"] == 1.0

@@ -1,4 +1,4 @@
-"""Systems of a set evaluated together: rows against plain loops, and what cannot be evaluated."""
+"""Cross-task evaluation compared with loops, and reasons for missing results."""
 
 import json
 import random
@@ -7,7 +7,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from make_set import data_directory, decoded
+from make_set import data_directory, hypothesis_folder
 
 from espnet_ext.bin import cross as command
 from espnet_ext.errors import UserError
@@ -19,39 +19,39 @@ WRITTEN = {"surface": "char", "meaning": "char"}
 SYSTEMS = {"so_surface": ["surface"], "so_meaning": ["meaning"], "do": ["surface", "meaning"]}
 
 
-def changed(text, source, rate):
+def noisy(text, source, rate):
     return "".join(source.choice("가나다") if source.random() < rate else c for c in text) or "가"
 
 
-def korean(root, speakers=4, each=9, canonical=True):
-    """Scored systems of made-up Korean: name → folder."""
+def score_random_korean(root, speakers=4, each=9, canonical=True):
+    """Write and score systems with random Korean texts. Return name → folder."""
     source = random.Random(0)
-    who, texts = {}, {"meaning": {}, "canonical": {}, "surface": {}}
+    speaker_of, texts = {}, {"meaning": {}, "canonical": {}, "surface": {}}
     for s in range(speakers):
         for i in range(each):
             utt_id = f"s{s}-{i}"
-            who[utt_id] = f"s{s}"
+            speaker_of[utt_id] = f"s{s}"
             meaning = "".join(source.choices("가나다라", k=source.randint(4, 15)))
-            regular = changed(meaning, source, (i % 3) * 0.15)
-            texts["meaning"][utt_id], texts["canonical"][utt_id] = meaning, regular
-            texts["surface"][utt_id] = changed(regular, source, (i % 2) * 0.3)
+            canonical_form = noisy(meaning, source, (i % 3) * 0.15)
+            texts["meaning"][utt_id], texts["canonical"][utt_id] = meaning, canonical_form
+            texts["surface"][utt_id] = noisy(canonical_form, source, (i % 2) * 0.3)
     if not canonical:
         del texts["canonical"]
-    data = data_directory(root / "data", who, texts)
+    data = data_directory(root / "data", speaker_of, texts)
     (data / "utt2l1").write_text(
-        "".join(f"{u} {'vi' if w < 's2' else 'ja'}\n" for u, w in sorted(who.items()))
+        "".join(f"{u} {'vi' if s < 's2' else 'ja'}\n" for u, s in sorted(speaker_of.items()))
     )
     folders = {}
     for name, outputs in SYSTEMS.items():
-        heard = {k: {u: changed(t, source, 0.2) for u, t in texts[k].items()} for k in outputs}
-        folders[name] = decoded(root / f"exp/{name}/decode/test", heard)
+        hypotheses = {k: {u: noisy(t, source, 0.2) for u, t in texts[k].items()} for k in outputs}
+        folders[name] = hypothesis_folder(root / f"exp/{name}/decode/test", hypotheses)
         score_directory(data, folders[name], WRITTEN, resamples=20)
     return folders
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    return korean(tmp_path_factory.mktemp("cross"))
+    return score_random_korean(tmp_path_factory.mktemp("cross"))
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def rows_of(folder):
     return {r["id"]: r for r in json.loads((folder / "utterances.json").read_text())["utterances"]}
 
 
-def test_all_cells_that_both_have_in_all_bins(folders, result):
+def test_differences_in_all_cells_and_bins(folders, result):
     do = rows_of(folders["do"])
     assert [(c["a"], c["b"]) for c in result["differences"]] == [
         ("so_surface", "do"),
@@ -72,12 +72,14 @@ def test_all_cells_that_both_have_in_all_bins(folders, result):
     for comparison in result["differences"]:
         other = rows_of(folders[comparison["a"]])
         output = comparison["a"].removeprefix("so_")
-        further = "meaning" if output == "surface" else "surface"
-        names = [f"{output}-{output}", f"{output}-{further}"]
+        other_output = "meaning" if output == "surface" else "surface"
+        names = [f"{output}-{output}", f"{output}-{other_output}"]
         assert list(dict.fromkeys(row["name"] for row in comparison["cells"])) == names
-        seen = dict.fromkeys(((n, by) for n in names for by in divergence.GROUPS), 0)
+        in_bins = dict.fromkeys(((n, by) for n in names for by in divergence.GROUPINGS), 0)
         for row in comparison["cells"]:
-            chosen = [u for u in do if row["by"] is None or place(do[u], row["by"]) == row["bin"]]
+            chosen = [
+                u for u in do if row["by"] is None or expected_bin(do[u], row["by"]) == row["bin"]
+            ]
             errors = [
                 sum(rows[u]["cells"][row["name"]]["errors"] for u in chosen) for rows in (other, do)
             ]
@@ -85,21 +87,22 @@ def test_all_cells_that_both_have_in_all_bins(folders, result):
             assert row["utterances"] == len(chosen) > 0
             assert row["difference"] == pytest.approx(100 * (errors[1] - errors[0]) / tokens)
             speakers = sorted({do[u]["speaker"] for u in chosen})
-            own = []
+            by_speaker = []
             for speaker in speakers:
-                mine = [u for u in chosen if do[u]["speaker"] == speaker]
-                gap = sum(
+                utterances = [u for u in chosen if do[u]["speaker"] == speaker]
+                difference = sum(
                     do[u]["cells"][row["name"]]["errors"] - other[u]["cells"][row["name"]]["errors"]
-                    for u in mine
+                    for u in utterances
                 )
-                own.append(100 * gap / sum(do[u]["cells"][row["name"]]["tokens"] for u in mine))
-            assert row["macro"] == pytest.approx(np.mean(own))
+                tokens = sum(do[u]["cells"][row["name"]]["tokens"] for u in utterances)
+                by_speaker.append(100 * difference / tokens)
+            assert row["macro"] == pytest.approx(np.mean(by_speaker))
             if row["by"]:
-                seen[row["name"], row["by"]] += len(chosen)
-        assert set(seen.values()) == {len(do)}  # every utterance in one bin of every kind
+                in_bins[row["name"], row["by"]] += len(chosen)
+        assert set(in_bins.values()) == {len(do)}  # every utterance is in one bin per grouping
 
 
-def place(row, by):
+def expected_bin(row, by):
     texts = row["texts"]
     edits, tokens = row["distance"], len(texts["meaning"])
     if by == "distance":
@@ -113,9 +116,9 @@ def place(row, by):
     return "neither" if same else "regular phonology only"
 
 
-def test_holm_counts_the_rows_of_one_kind(result):
+def test_holm_corrects_per_grouping(result):
     for comparison in result["differences"]:
-        for by in (None, *divergence.GROUPS):
+        for by in (None, *divergence.GROUPINGS):
             rows = sorted(
                 (r for r in comparison["cells"] if r["by"] == by and r["p_value"]),
                 key=lambda r: r["p_value"],
@@ -123,70 +126,70 @@ def test_holm_counts_the_rows_of_one_kind(result):
             assert rows[0]["p_holm"] == pytest.approx(min(1, len(rows) * rows[0]["p_value"]))
 
 
-def test_slopes_are_those_of_least_squares(folders, result):
+def test_slopes_match_least_squares(folders, result):
     comparison = result["differences"][1]
     other, do = rows_of(folders["so_meaning"]), rows_of(folders["do"])
-    found = next(
+    row = next(
         d for d in comparison["dependence"] if d["name"] == "meaning-meaning" and len(d["of"]) == 2
     )
     from rapidfuzz.distance import Levenshtein
 
     design, target = [], []
-    for utt_id, row in do.items():
-        t = row["texts"]
+    for utt_id, utterance in do.items():
+        t = utterance["texts"]
         design.append(
             [
                 Levenshtein.distance(t["canonical"], t["meaning"]),
                 Levenshtein.distance(t["surface"], t["canonical"]),
                 len(t["meaning"]),
                 1,
-                row["l1"] == "vi",
+                utterance["l1"] == "vi",
             ]
         )
         target.append(
-            row["cells"]["meaning-meaning"]["errors"]
+            utterance["cells"]["meaning-meaning"]["errors"]
             - other[utt_id]["cells"]["meaning-meaning"]["errors"]
         )
-    wanted = np.linalg.lstsq(np.array(design, float), target, rcond=None)[0]
-    slopes = [found["slopes"][name]["slope"] for name in ("regular", "learner")]
-    assert slopes == pytest.approx(wanted[:2])
+    expected = np.linalg.lstsq(np.array(design, float), target, rcond=None)[0]
+    slopes = [row["slopes"][name]["slope"] for name in ("regular", "learner")]
+    assert slopes == pytest.approx(expected[:2])
 
 
 def test_divergence_of_references(folders, result):
     do = rows_of(folders["do"])
-    found = result["divergence"]
-    edits = [row["distance"] for row in do.values()]  # as scoring found it
+    divergences = result["divergence"]
+    edits = [row["distance"] for row in do.values()]  # from scoring
     tokens = sum(len(row["texts"]["meaning"]) for row in do.values())
-    whole = found["pairs"]["surface-meaning"]
+    whole = divergences["pairs"]["surface-meaning"]
     assert whole["mean"] == pytest.approx(np.mean(edits))
     assert whole["per_100_tokens"] == pytest.approx(100 * sum(edits) / tokens)
     assert whole["zero"] == edits.count(0) == whole["bins"][0]["utterances"]
-    assert sum(b["utterances"] for b in found["origin"]) == len(do)
+    assert sum(b["utterances"] for b in divergences["origin"]) == len(do)
     assert sum(b["share"] for b in whole["normalised"]) == pytest.approx(1)
 
 
-def test_articulatory_distance_of_what_was_recognised(folders, result):
-    from espnet_ext.scoring.articulation import feature_distances
+def test_articulatory_distance_of_hypotheses(folders, result):
+    from espnet_ext.scoring.articulatory_distance import feature_distances
     from espnet_ext.text.articulatory_features import hangul_to_segments
 
     rows = rows_of(folders["so_surface"]).values()
-    said = [hangul_to_segments(row["texts"]["surface"]) for row in rows]
-    heard = [hangul_to_segments(row["hypotheses"]["surface"]) for row in rows]
-    wanted = 100 * sum(feature_distances(said, heard)) / sum(map(len, said))
-    found = result["articulatory"]
-    assert found["systems"]["so_surface"]["per_100_segments"] == pytest.approx(wanted)
-    gap = found["systems"]["do"]["per_100_segments"] - wanted
-    assert found["differences"][0]["difference"] == pytest.approx(gap)
+    references = [hangul_to_segments(row["texts"]["surface"]) for row in rows]
+    hypotheses = [hangul_to_segments(row["hypotheses"]["surface"]) for row in rows]
+    rate = 100 * sum(feature_distances(references, hypotheses)) / sum(map(len, references))
+    articulatory = result["articulatory"]
+    assert articulatory["systems"]["so_surface"]["per_100_segments"] == pytest.approx(rate)
+    difference = articulatory["systems"]["do"]["per_100_segments"] - rate
+    assert articulatory["differences"][0]["difference"] == pytest.approx(difference)
 
 
-def test_consistency_of_the_joint_system_and_of_the_pair(result):
-    names = [one["name"] for one in result["consistency"]["outputs"]]
+def test_consistency_of_dual_system_and_pair_of_single_systems(result):
+    names = [row["name"] for row in result["consistency"]["outputs"]]
     assert names == ["do", "so_surface + so_meaning"]
     (test,) = result["consistency"]["differences"]
     assert (test["a"], test["b"]) == ("so_surface + so_meaning", "do")
 
 
-def test_units(folders):
+def test_unit_of_distances(folders):
     from rapidfuzz.distance import Levenshtein
 
     texts = [
@@ -194,64 +197,64 @@ def test_units(folders):
         for row in rows_of(folders["do"]).values()
     ]
     edits = [Levenshtein.distance(t["surface"], t["meaning"]) for t in texts]
-    found = cross_task(folders, unit="jamo")["divergence"]
-    whole = found["pairs"]["surface-meaning"]
-    assert found["unit"] == "jamo" and whole["mean"] == pytest.approx(np.mean(edits))
+    divergences = cross_task(folders, unit="jamo")["divergence"]
+    whole = divergences["pairs"]["surface-meaning"]
+    assert divergences["unit"] == "jamo" and whole["mean"] == pytest.approx(np.mean(edits))
     tokens = sum(len(t["meaning"]) for t in texts)
     assert whole["per_100_tokens"] == pytest.approx(100 * sum(edits) / tokens)
     with pytest.raises(UserError, match="surface is written"):
         cross_task(folders, unit="phone")
 
 
-def test_one_system_one_speaker_no_canonical(tmp_path):
-    folders = korean(tmp_path, speakers=1, canonical=False)
+def test_reasons_for_missing_results(tmp_path):
+    folders = score_random_korean(tmp_path, speakers=1, canonical=False)
     result = cross_task({"do": folders["do"]})
     text = " / ".join(result["lacks"])
-    for said in ("one speaker", "one system", "no utterance has a canonical reference"):
-        assert said in text
+    for reason in ("one speaker", "one system", "no utterance has a canonical reference"):
+        assert reason in text
     assert result["differences"] == [] and result["divergence"]["origin"] is None
-    whole = cross_task(folders)
-    for comparison in whole["differences"]:
+    all_systems = cross_task(folders)
+    for comparison in all_systems["differences"]:
         assert {row["interval"] for row in comparison["cells"]} == {None}
         assert {d["lacks"] for d in comparison["dependence"] if d["of"] == ["distance"]} == {
             "fewer than two speakers"
         }
-    only = cross_task({"so_surface": folders["so_surface"]})
-    assert any("no consistency" in one for one in only["lacks"])
+    single = cross_task({"so_surface": folders["so_surface"]})
+    assert any("no consistency" in reason for reason in single["lacks"])
 
 
-def test_empty_bins_are_named(tmp_path):
-    who = {"a-1": "a", "b-1": "b"}
-    texts = dict.fromkeys(who, "가나")
-    data = data_directory(tmp_path / "data", who, {"surface": texts, "meaning": texts})
-    out = decoded(tmp_path / "do", {"surface": texts, "meaning": texts})
+def test_empty_bins_are_listed(tmp_path):
+    speaker_of = {"a-1": "a", "b-1": "b"}
+    texts = dict.fromkeys(speaker_of, "가나")
+    data = data_directory(tmp_path / "data", speaker_of, {"surface": texts, "meaning": texts})
+    out = hypothesis_folder(tmp_path / "do", {"surface": texts, "meaning": texts})
     score_directory(data, out, WRITTEN, resamples=20)
     result = cross_task({"do": out})
     assert "no utterance by distance in: 1-3, 4-10, >=11" in result["lacks"]
 
 
-def test_other_labels_are_refused(folders, tmp_path):
-    other = korean(tmp_path / "other", each=4)
+def test_different_labels_raise_user_error(folders, tmp_path):
+    other = score_random_korean(tmp_path / "other", each=4)
     with pytest.raises(UserError, match="so_meaning was scored against other labels"):
         cross_task({"do": folders["do"], "so_meaning": other["so_meaning"]})
 
 
-def test_files_that_are_none(folders, tmp_path):
+def test_missing_and_invalid_files_raise_user_error(folders, tmp_path):
     with pytest.raises(UserError, match="no such file"):
         cross_task({"do": tmp_path})
     for content in ("[]", "{}", '{"set": "t"}'):
         (tmp_path / "utterances.json").write_text(content)
-        with pytest.raises(UserError, match="not what scoring writes"):
+        with pytest.raises(UserError, match="not a result of scoring"):
             cross_task({"do": tmp_path})
 
 
-def test_the_command(folders, tmp_path, capsys):
-    given = [f"{name}={folder}" for name, folder in folders.items()]
+def test_command(folders, tmp_path, capsys):
+    systems = [f"{name}={folder}" for name, folder in folders.items()]
     out = tmp_path / "analysis/cross_test.json"
-    assert command.main(["--systems", *given, "--output", str(out)]) == 0
+    assert command.main(["--systems", *systems, "--output", str(out)]) == 0
     written = json.loads(out.read_text(encoding="utf-8"))
-    found = json.loads(json.dumps(cross_task(folders)))
-    assert {key: written[key] for key in found} == found
+    expected = json.loads(json.dumps(cross_task(folders)))
+    assert {key: written[key] for key in expected} == expected
     assert "espnet_ext.bin.cross" in written["provenance"]["command"]
     assert "learner error" in capsys.readouterr().out
     with pytest.raises(SystemExit) as error:

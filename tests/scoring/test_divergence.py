@@ -1,14 +1,14 @@
-"""Distances between references: units, what is undefined, bins, origins."""
+"""Distances between references: units, undefined distances, bins, origins."""
 
-import functools
 import random
 import unicodedata
 
 import pytest
+from brute_force import edit_distance
 
 from espnet_ext.errors import UserError
 from espnet_ext.scoring import divergence
-from espnet_ext.scoring.divergence import measure
+from espnet_ext.scoring.divergence import measure_references
 
 WRITTEN = {"surface": "jamo", "meaning": "char"}
 PHONES = {"surface": "phone", "meaning": "char"}
@@ -22,22 +22,8 @@ TEXTS = {
 }
 
 
-def levenshtein(one, other):
-    @functools.cache
-    def rest(n, m):
-        if not n or not m:
-            return n + m
-        return min(
-            rest(n - 1, m) + 1,
-            rest(n, m - 1) + 1,
-            rest(n - 1, m - 1) + (one[n - 1] != other[m - 1]),
-        )
-
-    return rest(len(one), len(other))
-
-
 @pytest.mark.parametrize(("unit", "form"), [("char", "NFC"), ("jamo", "NFD")])
-def test_edits_are_levenshteins_in_the_unit(unit, form):
+def test_distances_match_brute_force_in_the_unit(unit, form):
     source = random.Random(1)
     texts = {
         str(i): {
@@ -46,84 +32,90 @@ def test_edits_are_levenshteins_in_the_unit(unit, form):
         }
         for i in range(40)
     }
-    found = measure(texts, WRITTEN, unit)
-    assert set(found.pairs) == {"surface-meaning", "surface-canonical", "canonical-meaning"}
-    for name, rows in found.pairs.items():
-        said, intended = name.split("-")
+    measured = measure_references(texts, WRITTEN, unit)
+    assert set(measured.pairs) == {"surface-meaning", "surface-canonical", "canonical-meaning"}
+    for name, rows in measured.pairs.items():
+        compared, reference = name.split("-")
         for utt_id, distance in rows.items():
-            one, other = (
+            a, b = (
                 unicodedata.normalize(form, " ".join(texts[utt_id][kind].split()))
-                for kind in (said, intended)
+                for kind in (compared, reference)
             )
-            assert distance.edits == levenshtein(one, other)
-            assert distance.tokens == len(other)
+            assert distance.edits == edit_distance(a, b)
+            assert distance.tokens == len(b)
 
 
-def test_parts_are_never_less_than_the_whole():
-    found = measure(TEXTS, WRITTEN).pairs
-    for utt_id, whole in found["surface-meaning"].items():
-        parts = (found[n][utt_id].edits for n in ("surface-canonical", "canonical-meaning"))
+def test_whole_distance_is_at_most_the_sum_of_parts():
+    measured = measure_references(TEXTS, WRITTEN).pairs
+    for utt_id, whole in measured["surface-meaning"].items():
+        parts = (measured[n][utt_id].edits for n in ("surface-canonical", "canonical-meaning"))
         assert whole.edits <= sum(parts)
 
 
-def test_origins_and_who_is_left_out():
-    found = measure(TEXTS, WRITTEN)
-    # e is an error whatever was meant; of d, regular phonology is not known
-    assert found.places["origin"] == {
+def test_origins_and_bins():
+    measured = measure_references(TEXTS, WRITTEN)
+    # e has a learner error whatever the meaning is; the regular phonology of d is not known
+    assert measured.bins["origin"] == {
         "a": "regular phonology only",
         "b": "learner error",
         "c": "neither",
         "e": "learner error",
     }
-    assert set(found.places["distance"]) == {"a", "b", "c"}
-    assert found.places["normalised"] == {"a": ">0.3", "b": ">0.3", "c": "0"}
-    assert found.main == "surface-meaning" and found.lacks == {}
+    assert set(measured.bins["distance"]) == {"a", "b", "c"}
+    assert measured.bins["normalised"] == {"a": ">0.3", "b": ">0.3", "c": "0"}
+    assert measured.main == "surface-meaning" and measured.lacks == {}
 
 
-def test_letters_and_phones_have_no_distance():
+def test_no_distance_between_letters_and_phones():
     texts = {
         "a": {"surface": "S IY", "canonical": "S IH", "meaning": "see"},
         "b": {"surface": "S IY", "canonical": "S IY", "meaning": "see"},
     }
-    found = measure(texts, PHONES)
-    assert set(found.pairs) == {"surface-canonical"} == {found.main}
-    assert "no distance is defined" in found.lacks["surface-meaning"]
-    assert "no distance is defined" in found.lacks["canonical-meaning"]
-    assert found.places["origin"] == {"a": "learner error", "b": "no learner error"}
-    assert divergence.labels_of("origin", found) == ("no learner error", "learner error")
+    measured = measure_references(texts, PHONES)
+    assert set(measured.pairs) == {"surface-canonical"} == {measured.main}
+    assert "no distance is defined" in measured.lacks["surface-meaning"]
+    assert "no distance is defined" in measured.lacks["canonical-meaning"]
+    assert measured.bins["origin"] == {"a": "learner error", "b": "no learner error"}
+    assert divergence.bin_names("origin", measured) == ("no learner error", "learner error")
 
 
-def test_without_canonical_forms_it_is_said():
+def test_reasons_for_missing_distances():
     texts = {"a": {"surface": "궁물", "meaning": "국물"}}
-    found = measure(texts, WRITTEN)
-    assert found.main == "surface-meaning" and "origin" not in found.places
-    assert found.lacks["surface-canonical"] == "no utterance has a canonical reference"
-    nothing = measure({"a": {"meaning": "국물"}, "b": {"surface": "궁물"}}, WRITTEN)
-    assert nothing.main is None and nothing.places == {}
-    assert nothing.lacks["surface-meaning"] == "no utterance has both surface and meaning"
-    assert measure({}, WRITTEN).main is None
+    measured = measure_references(texts, WRITTEN)
+    assert measured.main == "surface-meaning" and "origin" not in measured.bins
+    assert measured.lacks["surface-canonical"] == "no utterance has a canonical reference"
+    unpaired = measure_references({"a": {"meaning": "국물"}, "b": {"surface": "궁물"}}, WRITTEN)
+    assert unpaired.main is None and unpaired.bins == {}
+    assert unpaired.lacks["surface-meaning"] == "no utterance has both surface and meaning"
+    assert measure_references({}, WRITTEN).main is None
 
 
 @pytest.mark.parametrize(
-    ("types", "unit", "said"),
+    ("types", "unit", "message"),
     [
         (PHONES, "char", "surface is phones"),
         (WRITTEN, "phone", "surface is written"),
-        (WRITTEN, "word", "no unit"),
+        (WRITTEN, "word", "unknown unit"),
     ],
 )
-def test_units_that_the_texts_are_not_made_of(types, unit, said):
-    with pytest.raises(UserError, match=said):
-        measure(TEXTS, types, unit)
+def test_invalid_unit_raises_user_error(types, unit, message):
+    with pytest.raises(UserError, match=message):
+        measure_references(TEXTS, types, unit)
 
 
-def test_edges_of_bins():
-    whole = {0: "0", 1: "1-3", 3: "1-3", 4: "4-10", 10: "4-10", 11: ">=11", 400: ">=11"}
-    assert {d: divergence.bin_of(d) for d in whole} == whole
-    each = {(0, 7): "0", (1, 10): "<=0.1", (11, 100): "<=0.3", (3, 10): "<=0.3", (31, 100): ">0.3"}
-    assert {k: divergence.normalised_bin_of(*k) for k in each} == each
+def test_bin_edges():
+    expected = {0: "0", 1: "1-3", 3: "1-3", 4: "4-10", 10: "4-10", 11: ">=11", 400: ">=11"}
+    assert {d: divergence.distance_bin(d) for d in expected} == expected
+    normalised = {
+        (0, 7): "0",
+        (1, 10): "<=0.1",
+        (11, 100): "<=0.3",
+        (3, 10): "<=0.3",
+        (31, 100): ">0.3",
+    }
+    assert {k: divergence.normalised_bin(*k) for k in normalised} == normalised
 
 
-def test_a_reference_without_tokens_has_no_distance_per_token():
-    found = measure({"a": {"surface": "가", "meaning": ""}}, WRITTEN)
-    assert found.places["distance"] == {"a": "1-3"} and found.places["normalised"] == {}
+def test_empty_reference_has_no_distance_per_token():
+    measured = measure_references({"a": {"surface": "가", "meaning": ""}}, WRITTEN)
+    assert measured.bins["distance"] == {"a": "1-3"} and measured.bins["normalised"] == {}

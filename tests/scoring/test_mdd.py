@@ -1,4 +1,4 @@
-"""Detection and diagnosis: cases counted by hand, definitions, and the command."""
+"""MDD: outcomes counted by hand, definitions of measures, and the command."""
 
 import json
 
@@ -26,46 +26,56 @@ CASES = [
     ("S T", "S T", "S IH T", {"TA": 2, "FR": 1}, {"TA": 2}),
     ("S T", "", "", {"CD": 2}, {"CD": 2}),
     ("", "", "", {}, {}),
-    # a substitution beside a deletion: what is recognised stands where it was perceived
+    # a substitution next to a deletion: H is aligned with P
     ("AH L OW", "L AW", "L AW", {"TA": 1, "CD": 2}, {"TA": 1, "CD": 2}),
 ]
 
 
-@pytest.mark.parametrize(("canonical", "perceived", "heard", "every", "places"), CASES)
-def test_cases_counted_by_hand(canonical, perceived, heard, every, places):
-    found = mdd.evaluate({"u": canonical}, {"u": perceived}, {"u": heard})
-    zeros = dict.fromkeys(mdd.NAMES, 0)
-    assert found["counts"] == {mdd.WITH: {**zeros, **every}, mdd.WITHOUT: {**zeros, **places}}
+@pytest.mark.parametrize(
+    ("canonical", "perceived", "hypothesis", "all_columns", "without_insertions"), CASES
+)
+def test_outcomes_counted_by_hand(
+    canonical, perceived, hypothesis, all_columns, without_insertions
+):
+    result = mdd.evaluate({"u": canonical}, {"u": perceived}, {"u": hypothesis})
+    zeros = dict.fromkeys(mdd.OUTCOMES, 0)
+    assert result["counts"] == {
+        mdd.WITH_INSERTIONS: {**zeros, **all_columns},
+        mdd.WITHOUT_INSERTIONS: {**zeros, **without_insertions},
+    }
 
 
-# the same with what the system took for canonical
-WITHOUT_PROMPT = [
+# canonical, perceived, phones that the system assumes, hypothesis → counts
+ASSUMED = [
     ("K AE T", "K EH T", "K AE T", "K EH T", {"TA": 2, "CD": 1}),
-    ("K AE T", "K EH T", "K EH T", "K EH T", {"TA": 2, "FA": 1}),  # it understood "ket"
-    ("K AE T", "K AE T", "K EH T", "K AE T", {"TA": 2, "FR": 1}),  # it expected "ket"
-    ("K AE T", "K AE T", "K EH T", "K EH T", {"TA": 3}),  # wrong twice, and reports nothing
+    ("K AE T", "K EH T", "K EH T", "K EH T", {"TA": 2, "FA": 1}),  # it recognised the word "ket"
+    ("K AE T", "K AE T", "K EH T", "K AE T", {"TA": 2, "FR": 1}),  # it assumes "ket"
+    ("K AE T", "K AE T", "K EH T", "K EH T", {"TA": 3}),  # two mistakes, no error reported
     ("K AE T", "K EH T", "K IH T", "K EH T", {"TA": 2, "CD": 1}),
-    ("K AE", "K AE", "K AE T", "K AE T", {"TA": 2}),  # a word too many: no error reported
-    ("K AE", "K AE", "K AE T", "K AE", {"TA": 2, "FR": 1}),  # reports a T as left out
+    ("K AE", "K AE", "K AE T", "K AE T", {"TA": 2}),  # an additional word: no error reported
+    ("K AE", "K AE", "K AE T", "K AE", {"TA": 2, "FR": 1}),  # reports that T was deleted
 ]
 
 
-@pytest.mark.parametrize(("canonical", "perceived", "prompt", "heard", "every"), WITHOUT_PROMPT)
-def test_what_the_system_goes_by_need_not_be_right(canonical, perceived, prompt, heard, every):
-    found = mdd.evaluate({"u": canonical}, {"u": perceived}, {"u": heard}, {"u": prompt})
-    assert found["counts"][mdd.WITH] == {**dict.fromkeys(mdd.NAMES, 0), **every}
+@pytest.mark.parametrize(("canonical", "perceived", "assumed", "hypothesis", "expected"), ASSUMED)
+def test_outcomes_with_assumed_canonical_phones(
+    canonical, perceived, assumed, hypothesis, expected
+):
+    result = mdd.evaluate({"u": canonical}, {"u": perceived}, {"u": hypothesis}, {"u": assumed})
+    zeros = dict.fromkeys(mdd.OUTCOMES, 0)
+    assert result["counts"][mdd.WITH_INSERTIONS] == {**zeros, **expected}
 
 
-def test_rates_and_three_kinds_of_f1():
-    """TA 80, FR 10, FA 4, CD 5, ED 1, by the formulas."""
-    found = mdd.measures({"TA": 80, "FR": 10, "FA": 4, "CD": 5, "ED": 1})
-    assert found["FRR"] == pytest.approx(100 * 10 / 90)
-    assert found["FAR"] == pytest.approx(100 * 4 / 10)
-    assert found["DER"] == pytest.approx(100 / 6)
+def test_measures_match_their_formulas():
+    """TA 80, FR 10, FA 4, CD 5, ED 1."""
+    result = mdd.measures({"TA": 80, "FR": 10, "FA": 4, "CD": 5, "ED": 1})
+    assert result["FRR"] == pytest.approx(100 * 10 / 90)
+    assert result["FAR"] == pytest.approx(100 * 4 / 10)
+    assert result["DER"] == pytest.approx(100 / 6)
     precision, recall = 6 / 16, 6 / 10
-    assert found["F1"] == pytest.approx(100 * 2 * precision * recall / (precision + recall))
+    assert result["F1"] == pytest.approx(100 * 2 * precision * recall / (precision + recall))
     precision, recall = 5 / 16, 5 / 10
-    assert found["diagnosis_F1"] == pytest.approx(
+    assert result["diagnosis_F1"] == pytest.approx(
         100 * 2 * precision * recall / (precision + recall)
     )
     assert mdd.measures({"TA": 3}) == {
@@ -75,24 +85,24 @@ def test_rates_and_three_kinds_of_f1():
     }
 
 
-def test_tables_by_phone_and_group():
+def test_results_by_phone_and_group():
     canonical = {"a1": "S IH T", "b1": "S IH T", "b2": "S IH T", "c1": "S"}
     perceived = {"a1": "S IY T", "b1": "S IY T", "b2": "S IH", "d1": "S"}
-    heard = {"a1": "S IY T", "b1": "S IH T", "b2": "S IH", "c1": "S", "d1": "S"}
+    hypotheses = {"a1": "S IY T", "b1": "S IH T", "b2": "S IH", "c1": "S", "d1": "S"}
     groups = {"a1": "Korean", "b1": "Arabic", "b2": "Arabic"}
-    found = mdd.evaluate(
-        canonical, perceived, heard, groups=groups, speakers={"a1": "a", "b1": "b", "b2": "b"}
+    result = mdd.evaluate(
+        canonical, perceived, hypotheses, groups=groups, speakers={"a1": "a", "b1": "b", "b2": "b"}
     )
-    assert found["utterances"] == 3
-    assert found["phones"]["IH"] == {"CD": 1, "FA": 1, "TA": 1}
-    assert found["confusions"] == {
+    assert result["utterances"] == 3
+    assert result["phones"]["IH"] == {"CD": 1, "FA": 1, "TA": 1}
+    assert result["confusions"] == {
         "Arabic": {"IH": {"IY": 1}, "T": {"": 1}},
         "Korean": {"IH": {"IY": 1}},
     }
-    assert found["groups"]["Korean"]["counts"][mdd.WITH]["CD"] == 1
-    assert found["PER"] == pytest.approx(100 / 8)
-    low, high = found["intervals"][mdd.DETECTION]
-    assert low <= found["F1"][mdd.DETECTION] <= high
+    assert result["groups"]["Korean"]["counts"][mdd.WITH_INSERTIONS]["CD"] == 1
+    assert result["PER"] == pytest.approx(100 / 8)
+    low, high = result["intervals"][mdd.DETECTION]
+    assert low <= result["F1"][mdd.DETECTION] <= high
 
 
 def write(folder, **tables):
@@ -101,6 +111,10 @@ def write(folder, **tables):
         paths[name] = str(folder / name)
         (folder / name).write_text("".join(f"{i} {text}\n" for i, text in sorted(rows.items())))
     return paths
+
+
+def options_of(paths, *names):
+    return [word for name in names for word in (f"--{name}", paths[name])]
 
 
 def test_command(tmp_path, capsys):
@@ -114,22 +128,23 @@ def test_command(tmp_path, capsys):
         lexicon={"sit": "S IH1 T", "see": "S IY1"},
         utt2l1={"s1-a": "Korean"},
     )
-    names = "canonical", "perceived", "hypothesis"
-    options = [word for name in names for word in (f"--{name}", paths[name])]
-    further = ["--utt2l1", paths["utt2l1"], "--utt2spk", paths["utt2spk"]]
-    assert score.main(["mdd", *options, *further, "--json", str(tmp_path / "x.json")]) == 0
-    shown = capsys.readouterr().out
-    assert "1 utterances, 1 left out (not in all files)" in shown
-    assert "| with insertions | 2 | 0 | 0 | 1 | 0 |" in shown
-    assert "| Korean | IH→IY 1 |" in shown
-    found = json.loads((tmp_path / "x.json").read_text())
-    assert found["F1"] == {name: 100.0 for name in (mdd.DETECTION, mdd.DIAGNOSIS, mdd.CANONICAL)}
-    words = ["--meaning", paths["meaning"], "--lexicon", paths["lexicon"]]
+    options = options_of(paths, "canonical", "perceived", "hypothesis")
+    more = options_of(paths, "utt2l1", "utt2spk")
+    assert score.main(["mdd", *options, *more, "--json", str(tmp_path / "x.json")]) == 0
+    output = capsys.readouterr().out
+    assert "1 utterances, 1 left out (not in all files)" in output
+    assert "| with insertions | 2 | 0 | 0 | 1 | 0 |" in output
+    assert "| Korean | IH→IY 1 |" in output
+    result = json.loads((tmp_path / "x.json").read_text())
+    assert result["F1"] == {
+        name: 100.0 for name in (mdd.DETECTION, mdd.DIAGNOSIS, mdd.DETECTION_WITHOUT_INSERTIONS)
+    }
+    words = options_of(paths, "meaning", "lexicon")
     assert command.main([*options, *words]) == 0
     assert "| with insertions | 2 | 0 | 0 | 1 | 0 |" in capsys.readouterr().out
 
 
-def test_command_on_what_does_not_fit(tmp_path):
+def test_files_that_do_not_match_raise_user_error(tmp_path):
     paths = write(
         tmp_path,
         canonical={"s1-a": "S"},
@@ -137,17 +152,17 @@ def test_command_on_what_does_not_fit(tmp_path):
         hypothesis={"s1-a": "S"},
         utt2spk={"s2-a": "s2"},
     )
-    options = ["--canonical", paths["canonical"], "--hypothesis", paths["hypothesis"]]
+    options = options_of(paths, "canonical", "hypothesis")
     with pytest.raises(UserError, match="no utterance in common"):
         command.main([*options, "--perceived", paths["perceived"]])
-    with pytest.raises(UserError, match="s1-a is not in it"):
+    with pytest.raises(UserError, match="s1-a: no speaker"):
         command.main([*options, "--perceived", paths["canonical"], "--utt2spk", paths["utt2spk"]])
     with pytest.raises(SystemExit):
         command.main([*options, "--perceived", "x", "--prompt", "x", "--meaning", "y"])
 
 
 def test_korean_letters_without_prompt(tmp_path, capsys):
-    """국물 is always said 궁물: no error. What was said instead of 좋아 (조아) was 초아."""
+    """국물 is regularly pronounced 궁물: no error. 초아 instead of 조아 (좋아) is an error."""
     paths = write(
         tmp_path,
         canonical={"s1-a": "궁물 조아"},
@@ -155,13 +170,12 @@ def test_korean_letters_without_prompt(tmp_path, capsys):
         hypothesis={"s1-a": "궁물 초아"},
         meaning={"s1-a": "국물 좋아"},
     )
-    names = "canonical", "perceived", "hypothesis", "meaning"
-    options = [word for name in names for word in (f"--{name}", paths[name])]
+    options = options_of(paths, "canonical", "perceived", "hypothesis", "meaning")
     assert command.main([*options, "--unit", "jamo", "--json", str(tmp_path / "x.json")]) == 0
-    found = json.loads((tmp_path / "x.json").read_text())
-    counts = found["counts"][mdd.WITH]
+    result = json.loads((tmp_path / "x.json").read_text())
+    counts = result["counts"][mdd.WITH_INSERTIONS]
     assert (counts["TA"], counts["CD"], sum(counts.values())) == (9, 1, 10)
-    assert found["prompted"] is False
+    assert result["prompted"] is False
     (tmp_path / "meaning").write_text("s1-a 漢字\n")
     capsys.readouterr()
     assert command.main([*options, "--unit", "jamo"]) == 0
@@ -170,12 +184,12 @@ def test_korean_letters_without_prompt(tmp_path, capsys):
     (tmp_path / "utt2spk").write_text("s1-a s1\n")
     assert command.main([*options, "--unit", "jamo", *with_speakers]) == 0
     assert set(json.loads((tmp_path / "y.json").read_text())["F1"].values()) == {None}
-    with pytest.raises(UserError, match="unit 'mora'"):
+    with pytest.raises(UserError, match="unknown unit 'mora'"):
         command.main([*options, "--unit", "mora"])
 
 
-def test_words_of_no_lexicon_are_pronounced_if_asked_for(tmp_path, capsys):
-    """Xylophone is in the CMU dictionary, glorvy is read by its letters."""
+def test_g2p_option_pronounces_words_in_no_lexicon(tmp_path, capsys):
+    """Xylophone is in the CMU dictionary, glorvy is pronounced by the network."""
     paths = write(
         tmp_path,
         canonical={"s1-a": "Z AY L AH F OW N"},
@@ -183,12 +197,11 @@ def test_words_of_no_lexicon_are_pronounced_if_asked_for(tmp_path, capsys):
         hypothesis={"s1-a": "Z AY L AH P OW N"},
         meaning={"s1-a": "Xylophone"},
     )
-    names = "canonical", "perceived", "hypothesis", "meaning"
-    options = [word for name in names for word in (f"--{name}", paths[name])]
+    options = options_of(paths, "canonical", "perceived", "hypothesis", "meaning")
     assert command.main(options) == 0
     assert "0 utterances, 1 left out (words without pronunciation)" in capsys.readouterr().out
     assert command.main([*options, "--g2p", "true", "--json", str(tmp_path / "x.json")]) == 0
-    counts = json.loads((tmp_path / "x.json").read_text())["counts"][mdd.WITH]
+    counts = json.loads((tmp_path / "x.json").read_text())["counts"][mdd.WITH_INSERTIONS]
     assert (counts["TA"], counts["CD"], sum(counts.values())) == (6, 1, 7)
     (tmp_path / "meaning").write_text("s1-a glorvy 漢字\n")
     capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Cells, conversions, counts of what is left out, ESPnet's layout; figures worked out by hand."""
+"""Scoring of cells with values computed by hand, conversions, and ESPnet's result folders."""
 
 import json
 import re
@@ -7,12 +7,12 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from make_set import data_directory, decoded
+from make_set import data_directory, hypothesis_folder
 
 from espnet_ext.errors import UserError
 from espnet_ext.scoring.cells import BY_CANONICAL, BY_LEXICON
-from espnet_ext.scoring.compare import compare
-from espnet_ext.scoring.lexicon import pronouncer, read_lexicon
+from espnet_ext.scoring.lexicon import make_pronouncer, read_lexicon
+from espnet_ext.scoring.paired_difference import compare_systems
 from espnet_ext.scoring.score import score_directory
 
 SPEAKERS = {"a-1": "a", "a-2": "a", "b-1": "b", "b-2": "b"}
@@ -31,7 +31,7 @@ def cell(result, name):
 @pytest.fixture
 def korean(tmp_path):
     data = data_directory(tmp_path / "data", SPEAKERS, KOREAN)
-    out = decoded(
+    out = hypothesis_folder(
         tmp_path / "exp/do_small/decode/test",
         {
             "surface": {"a-1": "궁물", "a-2": "나무집", "b-1": "사람", "b-2": ""},
@@ -41,7 +41,7 @@ def korean(tmp_path):
     return data, out
 
 
-def test_two_by_two_by_hand(korean):
+def test_four_cells_computed_by_hand(korean):
     result = score_directory(*korean, TYPES)
     assert [c["name"] for c in result["cells"]] == [
         "surface-surface",
@@ -53,7 +53,7 @@ def test_two_by_two_by_hand(korean):
     assert own["metrics"]["cer"]["rate"] == pytest.approx(100 / 6)
     assert own["metrics"]["cer"]["deletions"] == 1
     assert own["metrics"]["wer"]["errors"] == 2 and own["metrics"]["wer"]["tokens"] == 3
-    assert (own["utterances"], own["unlabelled"]) == (2, 2)  # <na> and an absent row
+    assert (own["utterances"], own["unlabelled"]) == (2, 2)  # <na> and a missing row
     cross = cell(result, "surface-meaning")  # 궁→국, a space, 물 missing of 2+4+2+1
     assert cross["metrics"]["cer"]["errors"] == 3 and cross["metrics"]["cer"]["tokens"] == 9
     meaning = cell(result, "meaning-meaning")  # 집→짐, 사람 missing
@@ -73,16 +73,16 @@ def test_divergence_bins(korean):
     assert rows[3]["rate"] is None and rows[3]["utterances"] == 0
 
 
-def test_missing_hypothesis_is_empty_and_announced(korean, capsys):
+def test_missing_hypotheses_count_as_empty_with_a_warning(korean, capsys):
     data, out = korean
     (out / "text.meaning").write_text("a-1 국물\n", encoding="utf-8")
     result = cell(score_directory(data, out, TYPES), "meaning-meaning")
-    assert "no hypothesis for 3 of 4" in capsys.readouterr().err
+    assert "3 of 4 utterances have no hypothesis" in capsys.readouterr().err
     assert result["missing_hypotheses"] == 3
     assert result["metrics"]["cer"]["deletions"] == 4 + 2 + 1
 
 
-def test_extra_hypothesis_is_an_error(korean):
+def test_hypothesis_of_unknown_utterance_raises_user_error(korean):
     data, out = korean
     with (out / "text.surface").open("a", encoding="utf-8") as handle:
         handle.write("c-9 물\n")
@@ -100,7 +100,7 @@ def test_phones_and_words_are_compared_as_phones(tmp_path):
             "canonical": {"a-1": "S IY M IY", "a-2": "IY T", "b-1": "DH AH"},
         },
     )
-    out = decoded(
+    out = hypothesis_folder(
         tmp_path / "exp/decode/test",
         {
             "surface": {"a-1": "S IY M IY", "a-2": "IH T", "b-1": "D AH", "b-2": "K AE T"},
@@ -113,12 +113,22 @@ def test_phones_and_words_are_compared_as_phones(tmp_path):
     result = score_directory(data, out, types, lexicon=lexicon)
     assert cell(result, "surface-surface")["metric"] == "per"
     assert cell(result, "meaning-meaning")["metric"] == "cer"
-    forth = cell(result, "surface-meaning")
-    assert forth["conversion"] == BY_CANONICAL and forth["unlabelled"] == 1  # no canonical of b-2
-    assert forth["metrics"]["per"]["errors"] == 2 and forth["metrics"]["per"]["tokens"] == 8
-    back = cell(result, "meaning-surface")
-    assert back["conversion"] == BY_LEXICON and back["not_comparable"] == 1  # zzyx
-    assert back["metrics"]["per"]["errors"] == 1 and back["metrics"]["per"]["tokens"] == 6
+    surface_meaning = cell(result, "surface-meaning")
+    assert (
+        surface_meaning["conversion"] == BY_CANONICAL and surface_meaning["unlabelled"] == 1
+    )  # b-2 has no canonical
+    assert (
+        surface_meaning["metrics"]["per"]["errors"] == 2
+        and surface_meaning["metrics"]["per"]["tokens"] == 8
+    )
+    meaning_surface = cell(result, "meaning-surface")
+    assert (
+        meaning_surface["conversion"] == BY_LEXICON and meaning_surface["not_comparable"] == 1
+    )  # zzyx
+    assert (
+        meaning_surface["metrics"]["per"]["errors"] == 1
+        and meaning_surface["metrics"]["per"]["tokens"] == 6
+    )
     assert result["divergence"]["between"] == ["canonical", "surface"]
     assert [b["utterances"] for b in result["divergence"]["bins"]] == [2, 1, 0, 0]
     assert (out.parent / "test.surface-surface/score_per/result.txt").exists()
@@ -136,31 +146,31 @@ done
 """
 
 
-def test_espnets_result_script_lists_every_cell(korean):
+def test_espnet_result_script_lists_every_cell(korean):
     data, out = korean
     result = score_directory(data, out, TYPES)
     expdir = out.parent.parent
-    done = subprocess.run(
+    output = subprocess.run(
         ["bash", "-c", SHOW],
         env={"expdir": str(expdir), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
         check=True,
     )
-    rows = [line for line in done.stdout.splitlines() if line.startswith("|")]
+    rows = [line for line in output.stdout.splitlines() if line.startswith("|")]
     assert len(rows) == 8  # four cells, words and characters
     for c in result["cells"]:
-        figures = c["metrics"]["cer"]
-        expected = [figures["sentences"], figures["tokens"]]
+        values = c["metrics"]["cer"]
+        expected = [values["sentences"], values["tokens"]]
         row = [r for r in rows if f"/test.{c['name']}|" in r][-1].strip("|").split("|")
-        assert len(row) == 9  # the columns of ESPnet's table: dataset … S.Err
+        assert len(row) == 9  # the columns of ESPnet's table, from dataset to S.Err
         assert [int(row[1]), int(row[2])] == expected
-        assert float(row[7]) == pytest.approx(figures["rate"], abs=0.051)
+        assert float(row[7]) == pytest.approx(values["rate"], abs=0.051)
     trn = out.parent / "test.surface-surface/score_cer/ref.trn"
     assert trn.read_text(encoding="utf-8").splitlines()[1] == "나 무 <space> 집\t(a-a-2)"
 
 
-def test_a_cell_of_an_earlier_run_is_not_listed_any_more(korean):
+def test_stale_results_of_earlier_runs_are_removed(korean):
     data, out = korean
     score_directory(data, out, TYPES)
     stale = out.parent / "test.surface-surface/score_cer/result.txt"
@@ -169,7 +179,7 @@ def test_a_cell_of_an_earlier_run_is_not_listed_any_more(korean):
     assert not stale.exists()
 
 
-def test_written_json_is_what_is_returned_and_counts_agree(korean):
+def test_json_files_match_the_returned_scores(korean):
     data, out = korean
     result = score_directory(data, out, TYPES, provenance={"command": "x"})
     assert json.loads((out / "score.json").read_text()) == json.loads(json.dumps(result))
@@ -180,31 +190,33 @@ def test_written_json_is_what_is_returned_and_counts_agree(korean):
     assert rows[0]["labels"] == {"meaning-surface": "s=", "canonical-surface": "=="}
 
 
-def test_compare_pairs_by_utterance(korean, tmp_path):
+def test_compare_systems_pairs_utterances(korean, tmp_path):
     data, out = korean
     score_directory(data, out, TYPES)
-    other = decoded(tmp_path / "exp/so/decode/test", {"surface": KOREAN["surface"] | {"b-1": "x"}})
+    other = hypothesis_folder(
+        tmp_path / "exp/so/decode/test", {"surface": KOREAN["surface"] | {"b-1": "x"}}
+    )
     score_directory(data, other, TYPES)
     a, b = (json.loads(Path(p, "utterances.json").read_text()) for p in (other, out))
-    found = compare("so", a, "do", b)
-    # the cells that both have; meaning has no hypotheses in the one
-    assert {row["name"] for row in found["cells"]} == {"surface-surface", "surface-meaning"}
-    whole = next(row for row in found["cells"] if row["bin"] is None)
+    result = compare_systems("so", a, "do", b)
+    # the cells that both have: "so" has no meaning hypotheses
+    assert {row["name"] for row in result["cells"]} == {"surface-surface", "surface-meaning"}
+    whole = next(row for row in result["cells"] if row["bin"] is None)
     assert whole["difference"] == pytest.approx(100 / 6) and whole["utterances"] == 2
     with pytest.raises(UserError, match="different labels"):
-        compare("so", a, "do", b | {"data_sha256": "?"})
+        compare_systems("so", a, "do", b | {"data_sha256": "?"})
 
 
 def test_lexicon(tmp_path):
     path = tmp_path / "lexicon.txt"
     path.write_text("The DH AH0\nthe DH IY0\n\n", encoding="utf-8")
-    assert pronouncer(read_lexicon(path))("THE the") == "DH AH DH AH"
+    assert make_pronouncer(read_lexicon(path))("THE the") == "DH AH DH AH"
     path.write_text("the DH AH0\nbad\n", encoding="utf-8")
     with pytest.raises(UserError, match=re.escape(f"{path}:2")):
         read_lexicon(path)
 
 
-def test_decomposed_hypotheses_are_the_same_text(korean):
+def test_nfd_hypotheses_have_the_same_scores(korean):
     data, out = korean
     before = score_directory(data, out, TYPES)["cells"]
     for path in out.glob("text.*"):
@@ -212,7 +224,7 @@ def test_decomposed_hypotheses_are_the_same_text(korean):
     assert score_directory(data, out, TYPES)["cells"] == before
 
 
-def test_the_folder_one_stands_in_has_a_name(korean, monkeypatch):
+def test_current_folder_as_hypothesis_folder(korean, monkeypatch):
     data, out = korean
     monkeypatch.chdir(out)
     assert score_directory(data, ".", TYPES)["set"] == "test"

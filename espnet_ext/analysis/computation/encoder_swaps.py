@@ -32,7 +32,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.model.encoding import EncoderRequest
 from espnet_ext.progress import track
 from espnet_ext.scoring import bootstrap
-from espnet_ext.scoring.counts import align_texts, counts_of
+from espnet_ext.scoring.counts import align_texts, count_edits
 
 RIDGE = 1e-4  # of the mean variance of an input
 METRICS = {"phone": "per", "word": "wer"}  # of an output's token type; the others count characters
@@ -229,7 +229,7 @@ class _Swaps:
             )
             sums: dict[str, list[int]] = {}
             for utterance, letters in zip(said, columns, strict=True):
-                counts = counts_of(letters)
+                counts = count_edits(letters)
                 both = sums.setdefault(utterance.speaker, [0, 0])
                 both[0] += counts.errors
                 both[1] += counts.tokens

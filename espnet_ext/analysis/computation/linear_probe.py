@@ -100,8 +100,8 @@ def _interval(predicted: np.ndarray, task: Task, classes: int) -> tuple[float, f
     own = np.asarray(task.speakers)
     counts = [recalls(predicted[own == s], task.test[own == s], classes) for s in speakers]
     right, there = (np.stack(part).astype(float) for part in zip(*counts, strict=True))  # (S, C)
-    weights = bootstrap.draws(len(speakers), bootstrap.RESAMPLES, bootstrap.SEED)
-    return bootstrap.percentiles(100.0 * balanced(weights @ right, weights @ there))
+    weights = bootstrap.speaker_weights(len(speakers), bootstrap.RESAMPLES, bootstrap.SEED)
+    return bootstrap.percentile_interval(100.0 * balanced(weights @ right, weights @ there))
 
 
 def _alone(task: Task, classes: int) -> float:

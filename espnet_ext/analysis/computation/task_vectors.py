@@ -44,8 +44,8 @@ from espnet_ext.model.encoding import EncoderRequest
 from espnet_ext.model.load import load_config
 from espnet_ext.progress import track
 from espnet_ext.scoring import bootstrap
-from espnet_ext.scoring.counts import align_texts, counts_of
-from espnet_ext.scoring.tags import split_all
+from espnet_ext.scoring.counts import align_texts, count_edits
+from espnet_ext.scoring.tag_errors import split_all_tags
 
 METRICS = {"phone": "per", "word": "wer", "label": "wer"}  # the others count characters
 
@@ -228,7 +228,7 @@ def _leakage(recognise, tag: str, utterances: Sequence[Utterance], batch_size: i
     counts = []
     for active in (off, on):
         written = _written(recognise, output, active, utterances, batch_size)
-        counts.append(sum(kind in tags for tags in split_all(written)[1].values()))
+        counts.append(sum(kind in tags for tags in split_all_tags(written)[1].values()))
     shares = [100.0 * count / len(utterances) for count in counts]
     return {
         "tag": tag,
@@ -272,14 +272,14 @@ def _written(recognise, output, active, utterances, batch_size: int) -> dict[str
 def _rates(output: str, metric: str, utterances, on, off) -> dict:
     """Error rates with the vector on and off over labelled utterances, and their difference's."""
     said = [one for one in utterances if one.texts.get(output, NA) != NA]
-    references = list(split_all({one.utt_id: one.texts[output] for one in said})[0].values())
+    references = list(split_all_tags({one.utt_id: one.texts[output] for one in said})[0].values())
     sums: dict[str, list[int]] = {}  # by speaker: errors on, errors off, tokens
     for index, texts in enumerate((on, off)):
-        written = split_all({one.utt_id: texts[one.utt_id] for one in said})[0]
+        written = split_all_tags({one.utt_id: texts[one.utt_id] for one in said})[0]
         columns = align_texts(references, list(written.values()), metric)
         for one, letters in zip(said, columns, strict=True):
             total = sums.setdefault(one.speaker, [0, 0, 0])
-            counts = counts_of(letters)
+            counts = count_edits(letters)
             total[index] += counts.errors
             total[2] += counts.tokens * (index == 0)
     errors_on, errors_off, tokens = (

@@ -1,4 +1,4 @@
-"""Correlation with human scores: SciPy as the oracle, resamples by brute force."""
+"""Correlations with human ratings compared with SciPy and with a loop over resamples."""
 
 import json
 
@@ -9,8 +9,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from espnet_ext.bin import mdd
-from espnet_ext.scoring.bootstrap import RESAMPLES, SEED, draws, percentiles
-from espnet_ext.scoring.ratings import FEWEST, deviations, pearson, rate, read_scores, spearman
+from espnet_ext.scoring.bootstrap import RESAMPLES, SEED, percentile_interval, speaker_weights
+from espnet_ext.scoring.human_ratings import (
+    MIN_UTTERANCES,
+    correlate_ratings,
+    deviations,
+    pearson,
+    read_scores,
+    spearman,
+)
 
 SMALL = st.lists(
     st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(1, 4)), min_size=3, max_size=30
@@ -19,7 +26,7 @@ SMALL = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(SMALL)
-def test_weights_are_repetitions_and_scipy_agrees(rows):
+def test_weighted_correlations_match_scipy_on_repeated_values(rows):
     x, y, weights = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
     repeated = [np.repeat(values, weights.astype(int)) for values in (x, y)]
     if min(map(np.ptp, repeated)) == 0:
@@ -29,34 +36,34 @@ def test_weights_are_repetitions_and_scipy_agrees(rows):
     assert spearman(x, y, weights) == pytest.approx(stats.spearmanr(*repeated)[0], abs=1e-9)
 
 
-def test_deviations_are_edits_by_canonical_phones():
+def test_deviations_are_edits_per_canonical_phone():
     canonical = {"a": "AA B K D", "b": "AA", "c": "AA", "e": ""}
-    said = {"a": "AA P K", "b": "AA B", "d": "AA", "e": "B"}
-    assert deviations(canonical, said) == {"a": 0.5, "b": 1.0}
+    texts = {"a": "AA P K", "b": "AA B", "d": "AA", "e": "B"}
+    assert deviations(canonical, texts) == {"a": 0.5, "b": 1.0}
 
 
-def corpus(speakers=8, each=6):
-    """Deviations that scores go by, and recognised ones with noise on top."""
-    chance = np.random.default_rng(0)
-    annotated, recognised, scores, owners = {}, {}, {}, {}
+def random_corpus(speakers=8, each=6):
+    """Return annotated deviations, noisy recognised deviations, scores, and speakers."""
+    generator = np.random.default_rng(0)
+    annotated, recognised, scores, speaker_of = {}, {}, {}, {}
     for speaker in range(speakers):
         for number in range(each):
             key = f"s{speaker}-{number}"
-            annotated[key] = float(chance.uniform(0, 0.5))
-            recognised[key] = annotated[key] + float(chance.normal(0, 0.1))
-            scores[key] = 10 - 10 * annotated[key] + float(chance.normal(0, 0.5))
-            owners[key] = f"s{speaker}"
-    return annotated, recognised, scores, owners
+            annotated[key] = float(generator.uniform(0, 0.5))
+            recognised[key] = annotated[key] + float(generator.normal(0, 0.1))
+            scores[key] = 10 - 10 * annotated[key] + float(generator.normal(0, 0.5))
+            speaker_of[key] = f"s{speaker}"
+    return annotated, recognised, scores, speaker_of
 
 
-def test_rows_of_all_and_of_the_annotated():
-    annotated, recognised, scores, owners = corpus()
-    some = dict(list(annotated.items())[:30])
-    rows = rate(
-        {"accuracy": scores, "few": dict(list(scores.items())[: FEWEST - 1])},
+def test_rows_for_all_and_for_annotated_utterances():
+    annotated, recognised, scores, speaker_of = random_corpus()
+    part = dict(list(annotated.items())[:30])
+    rows = correlate_ratings(
+        {"accuracy": scores, "few": dict(list(scores.items())[: MIN_UTTERANCES - 1])},
         recognised,
-        some,
-        owners,
+        part,
+        speaker_of,
     )
     assert [(row["score"], row["measure"], row["utterances"], row["speakers"]) for row in rows] == [
         ("accuracy", "recognised", 48, 8),
@@ -67,50 +74,54 @@ def test_rows_of_all_and_of_the_annotated():
     expected = stats.pearsonr([recognised[k] for k in keys], [scores[k] for k in keys])[0]
     assert rows[0]["pearson"] == pytest.approx(expected)
     assert rows[2]["pearson"] < rows[1]["pearson"] < -0.5
-    assert [row["measure"] for row in rate({"a": scores}, recognised, annotated)] == [
+    assert [row["measure"] for row in correlate_ratings({"a": scores}, recognised, annotated)] == [
         "recognised",
         "annotated",
     ]
-    assert rate({"a": scores}, recognised, annotated)[0]["intervals"]["pearson"] is None
+    assert (
+        correlate_ratings({"a": scores}, recognised, annotated)[0]["intervals"]["pearson"] is None
+    )
 
 
 def test_intervals_resample_speakers():
-    annotated, recognised, scores, owners = corpus()
-    row = rate({"accuracy": scores}, recognised, annotated, owners)[0]
+    annotated, recognised, scores, speaker_of = random_corpus()
+    row = correlate_ratings({"accuracy": scores}, recognised, annotated, speaker_of)[0]
     keys = sorted(scores)
-    names = sorted(set(owners.values()))
+    names = sorted(set(speaker_of.values()))
     values = []
-    for drawn in draws(len(names), RESAMPLES, SEED):
-        own = [
+    for weights in speaker_weights(len(names), RESAMPLES, SEED):
+        resample = [
             k
-            for name, times in zip(names, drawn, strict=True)
+            for name, times in zip(names, weights, strict=True)
             for _ in range(times)
             for k in keys
-            if owners[k] == name
+            if speaker_of[k] == name
         ]
-        values.append(stats.pearsonr([recognised[k] for k in own], [scores[k] for k in own])[0])
-    assert row["intervals"]["pearson"] == pytest.approx(percentiles(np.array(values)))
+        values.append(
+            stats.pearsonr([recognised[k] for k in resample], [scores[k] for k in resample])[0]
+        )
+    assert row["intervals"]["pearson"] == pytest.approx(percentile_interval(np.array(values)))
     assert row["intervals"]["pearson"][0] < row["pearson"] < row["intervals"]["pearson"][1]
 
 
-def test_scores_that_are_no_numbers_are_passed_over():
+def test_values_that_are_not_numbers_are_ignored():
     table = {"a": "accuracy=8 total=nan fluency=", "b": "accuracy=inf x"}
     assert read_scores(table) == {"accuracy": {"a": 8.0}}
 
 
-def test_the_command_writes_ratings(tmp_path, monkeypatch, capsys):
+def test_command_writes_ratings(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     phones = ["AA", "B", "K", "D"]
     rows = {name: [] for name in ("canonical", "surface", "hypothesis", "utt2score", "utt2spk")}
     for number in range(12):
-        said = ["AH" if place < number % 4 else phone for place, phone in enumerate(phones)]
+        recognised = ["AH" if place < number % 4 else phone for place, phone in enumerate(phones)]
         key = f"s{number % 3}-{number:02}"
         rows["canonical"].append(f"{key} {' '.join(phones)}")
-        rows["hypothesis"].append(f"{key} {' '.join(said)}")
+        rows["hypothesis"].append(f"{key} {' '.join(recognised)}")
         rows["utt2spk"].append(f"{key} s{number % 3}")
         rows["utt2score"].append(f"{key} accuracy={10 - 2 * (number % 4)}")
         if number != 5:
-            rows["surface"].append(f"{key} {' '.join(said)}")
+            rows["surface"].append(f"{key} {' '.join(recognised)}")
     for name, lines in rows.items():
         (tmp_path / name).write_text("".join(f"{line}\n" for line in sorted(lines)))
     argv = [
@@ -128,11 +139,13 @@ def test_the_command_writes_ratings(tmp_path, monkeypatch, capsys):
         "mdd.json",
     ]
     assert mdd.main(argv) == 0
-    found = json.loads((tmp_path / "mdd.json").read_text())["ratings"]
-    assert [row["measure"] for row in found] == [
+    ratings = json.loads((tmp_path / "mdd.json").read_text())["ratings"]
+    assert [row["measure"] for row in ratings] == [
         "recognised",
         "recognised, where annotated",
         "annotated",
     ]
-    assert found[0]["pearson"] == pytest.approx(-1) and found[0]["spearman"] == pytest.approx(-1)
+    assert ratings[0]["pearson"] == pytest.approx(-1) and ratings[0]["spearman"] == pytest.approx(
+        -1
+    )
     assert "| accuracy | annotated | -1.00 [-1.00 to -1.00] |" in capsys.readouterr().out

@@ -1,13 +1,13 @@
-"""Tags scored by themselves; labels compared with labels of their own kind alone."""
+"""Tags are scored separately, and labels only against labels of the same kind."""
 
 import pytest
-from make_set import data_directory, decoded
+from make_set import data_directory, hypothesis_folder
 
 from espnet_ext.scoring.score import score_directory
 
 SPEAKERS = {"a-1": "a", "a-2": "a", "b-1": "b", "b-2": "b"}
 PLAIN = {"a-1": "i like it", "a-2": "you too", "b-1": "she runs", "b-2": "so"}
-SAID = {"a-1": "i lick it", "a-2": "you too", "b-1": "he runs", "b-2": "so"}
+HYPOTHESES = {"a-1": "i lick it", "a-2": "you too", "b-1": "he runs", "b-2": "so"}
 L1 = {"a-1": "Hindi", "a-2": "Hindi", "b-1": "Korean"}
 
 
@@ -15,18 +15,21 @@ def rates(result):
     return {c["name"]: c["metrics"][c["metric"]]["rate"] for c in result["cells"]}
 
 
-def test_text_is_scored_as_if_there_were_no_tags(tmp_path):
+def test_tags_do_not_change_the_scores_of_texts(tmp_path):
     tagged = {utt: f"{text} <l1:{L1[utt]}>" if utt in L1 else text for utt, text in PLAIN.items()}
-    heard = {
+    tagged_hypotheses = {
         "a-1": "i lick it <l1:Hindi>",
         "a-2": "you too <l1:Korean>",
         "b-1": "he runs",
         "b-2": "so <l1:Hindi>",
     }
     results = []
-    for name, references, hypotheses in (("plain", PLAIN, SAID), ("tagged", tagged, heard)):
+    for name, references, hypotheses in (
+        ("plain", PLAIN, HYPOTHESES),
+        ("tagged", tagged, tagged_hypotheses),
+    ):
         data = data_directory(tmp_path / name / "data", SPEAKERS, {"meaning": references})
-        out = decoded(tmp_path / name / "exp/test", {"meaning": hypotheses})
+        out = hypothesis_folder(tmp_path / name / "exp/test", {"meaning": hypotheses})
         results.append(score_directory(data, out, {"meaning": "char"}))
     assert rates(results[0]) == rates(results[1])
     assert results[0]["cells"] == results[1]["cells"]
@@ -44,12 +47,12 @@ def test_text_is_scored_as_if_there_were_no_tags(tmp_path):
     }
 
 
-def test_a_label_is_right_or_wrong(tmp_path):
+def test_label_error_rate(tmp_path):
     data = data_directory(tmp_path / "data", SPEAKERS, {"meaning": PLAIN, "l1": L1})
-    heard = {"a-1": "Hindi", "a-2": "Korean", "b-1": "Korean", "b-2": "Hindi"}
-    out = decoded(tmp_path / "exp/test", {"meaning": SAID, "l1": heard})
+    hypotheses = {"a-1": "Hindi", "a-2": "Korean", "b-1": "Korean", "b-2": "Hindi"}
+    out = hypothesis_folder(tmp_path / "exp/test", {"meaning": HYPOTHESES, "l1": hypotheses})
     result = score_directory(data, out, {"meaning": "char", "l1": "label"})
-    found = rates(result)
-    assert set(found) == {"meaning-meaning", "l1-l1"}  # a label is not compared with text
-    assert found["l1-l1"] == pytest.approx(100 / 3)
+    label_rates = rates(result)
+    assert set(label_rates) == {"meaning-meaning", "l1-l1"}  # labels are not compared with texts
+    assert label_rates["l1-l1"] == pytest.approx(100 / 3)
     assert next(c for c in result["cells"] if c["name"] == "l1-l1")["unlabelled"] == 1
