@@ -19,9 +19,20 @@ CHECKED = (
     "docs",
     "benchmarks",
     "espnet_ext/corpora",
+    "espnet_ext/data",
+    "espnet_ext/errors.py",
+    "espnet_ext/progress.py",
+    *(
+        f"espnet_ext/bin/{name}.py"
+        for name in ("audio_options", "cli", "combine", "drop_labels", "filter", "format_audio")
+    ),
+    *(f"espnet_ext/bin/{name}.py" for name in ("main", "ngram", "perturb", "tokens", "validate")),
     *(f"espnet_ext/bin/{name}.py" for name in ("export", "import_", "new_corpus", "prepare")),
     *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("egs2/*/*/README.md")),
     "tests/corpora",
+    "tests/data",
+    "tests/faults",
+    "tests/property",
     "tests/recipes",
     "espnet_ext/corpora",
     "espnet_ext/text",
