@@ -64,7 +64,6 @@ _NAMES = {
     "AbsPreprocessor": "espnet2.train.preprocessor:AbsPreprocessor",
     "AbsSampler": "espnet2.samplers.abs_sampler:AbsSampler",
     "AbsTask": "espnet2.tasks.abs_task:AbsTask",
-    "CommonCollateFn": "espnet2.train.collate_fn:CommonCollateFn",
     "CommonPreprocessor": "espnet2.train.preprocessor:CommonPreprocessor",
     "DistributedOption": "espnet2.train.distributed_utils:DistributedOption",
     "JointNetwork": "espnet2.asr_transducer.joint_network:JointNetwork",

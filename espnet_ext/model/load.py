@@ -87,7 +87,11 @@ def load_weights(
         raise UserError(f"{path}: no such file", "run stage 11, or name other weights") from None
     except Exception as error:  # torch raises many kinds for a file that is no checkpoint
         raise UserError(f"{path}: not a readable checkpoint: {error}", "train again") from error
+    if not isinstance(state, dict):
+        raise UserError(f"{path}: a {type(state).__name__}, not parameters by name", "train again")
     state = rename(state) if rename is not None else state
+    # An objective may have parameters (learned weights); only training needs them.
+    state = {key: value for key, value in state.items() if not key.startswith("objective.")}
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:  # sizes differ: torch lists them, a line each

@@ -1,5 +1,6 @@
-"""Losses over outputs: how the branches' losses become one gradient.
+"""Objectives: how the losses of a batch become one update, one file per kind.
 
-The weighted sum of the paper is the model's own (`model.dual.weighted_sum`); what goes beyond it
-(learned weights, gradient surgery, disentangling penalties) belongs here.
+An objective owns the backward pass: it returns the scalar that ESPnet's Trainer calls `backward`
+on. A new kind (learned weights, penalties, gradient surgery) is one file here (or anywhere) and one
+line in `registry.py`. Inference needs no objective.
 """

@@ -11,7 +11,9 @@ import torch.distributed as dist
 from espnet_ext.model import espnet
 from espnet_ext.model.build import build_model
 from espnet_ext.model.outputs import parse_outputs
+from espnet_ext.objectives.registry import build_objective
 from espnet_ext.training.checks import check_frozen, check_initial, warn_too_fast
+from espnet_ext.training.collate import collate
 from espnet_ext.training.preprocessor import OutputsPreprocessor
 from espnet_ext.training.repeat import repeating_sampler
 from espnet_ext.training.trainer import DualOutputTrainer
@@ -26,6 +28,7 @@ PARTS = {
     "postencoder": None,
     "decoder": "transformer",
     "conditioning": None,
+    "objective": "weighted_sum",
 }
 # Options of ESPnet's speech augmentation, with the values that switch them off.
 AUGMENTATION: dict[str, Any] = {
@@ -93,7 +96,7 @@ class DualOutputTask(espnet.load("AbsTask")):
 
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool):
-        return espnet.load("CommonCollateFn")(float_pad_value=0.0, int_pad_value=-1)
+        return collate
 
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool):
@@ -138,7 +141,8 @@ class DualOutputTask(espnet.load("AbsTask")):
 
     @classmethod
     def build_model(cls, args: argparse.Namespace):
-        model = build_model(vars(args), args.output_dir or ".")
+        objective = build_objective(vars(args))
+        model = build_model(vars(args), args.output_dir or ".", objective)
         for part in ("frontend", "encoder"):
             # What a pretrained network is made of goes into config.yaml: loading needs no more.
             made_of = getattr(getattr(model, part), "architecture", None)

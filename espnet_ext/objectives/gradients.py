@@ -1,0 +1,71 @@
+"""Backward passes of one's own: explicitly computed gradients as a scalar.
+
+ESPnet's Trainer divides the loss by the steps of gradient accumulation, averages it over ranks,
+scales it for mixed precision and calls `backward`. An objective that computes gradients itself
+(gradient surgery, say) returns a surrogate whose gradients are these: then all of this still works,
+and DistributedDataParallel averages the gradients over ranks.
+
+On several ranks each computes gradients of its own batch, and their average is the update. What is
+not linear in them (a projection, say) is then applied per rank.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+
+def surrogate_loss(
+    value: torch.Tensor,
+    parameters: Sequence[torch.nn.Parameter],
+    gradients: Sequence[torch.Tensor | None],
+) -> torch.Tensor:
+    """Return a scalar with the value `value` and the given gradients by the parameters.
+
+    It is Σ_p ⟨p, g_p⟩ with g_p held constant, shifted to the value. Give it every trainable
+    parameter of the model: under DistributedDataParallel one that is missing makes ranks wait for
+    ever.
+
+    Args:
+        value: (), the loss to log; gradients do not flow through it.
+        gradients: one per parameter, of its shape; None is zero.
+
+    >>> weight = torch.nn.Parameter(torch.ones(2))
+    >>> loss = surrogate_loss(torch.tensor(5.0), [weight], [torch.tensor([1.0, -2.0])])
+    >>> loss.backward()
+    >>> loss.item(), weight.grad.tolist()
+    (5.0, [1.0, -2.0])
+    """
+    if not torch.is_grad_enabled():
+        return value.detach()
+    with torch.autocast(value.device.type, enabled=False):
+        terms = [
+            (parameter * (0.0 if gradient is None else gradient.detach())).sum()
+            for parameter, gradient in zip(parameters, gradients, strict=True)
+        ]
+        inner_products = torch.stack(terms).sum()
+    return value.detach() + (inner_products - inner_products.detach()).to(value.dtype)
+
+
+def gradients_of(
+    losses: Sequence[torch.Tensor],
+    parameters: Sequence[torch.nn.Parameter],
+    scale: float = 1.0,
+    keep_graph: bool = False,
+) -> list[list[torch.Tensor]]:
+    """Return the gradients of several losses: for each loss, one tensor per parameter.
+
+    Nothing is written to `.grad`. A parameter that a loss does not reach has a gradient of zeros.
+
+    Args:
+        losses: () each, of one graph.
+        scale: multiplies the losses before the backward pass and divides the gradients after it,
+            so that small values survive half precision.
+        keep_graph: whether a further backward pass through the same graph follows.
+    """
+    found = []
+    for number, loss in enumerate(losses):
+        keep = keep_graph or number < len(losses) - 1
+        made = torch.autograd.grad(loss * scale, parameters, retain_graph=keep, allow_unused=True)
+        pairs = zip(made, parameters, strict=True)
+        found.append([torch.zeros_like(p) if g is None else g / scale for g, p in pairs])
+    return found

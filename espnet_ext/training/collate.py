@@ -1,0 +1,34 @@
+"""Utterances to a batch.
+
+The same as ESPnet's `CommonCollateFn` (a test compares them), whose module imports all of ESPnet's
+preprocessors (1 s or more).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+INT_PADDING = -1  # of token ids
+
+
+def collate(
+    utterances: Sequence[tuple[str, dict[str, np.ndarray]]],
+) -> tuple[list[str], dict[str, torch.Tensor]]:
+    """Return utterance ids and padded arrays, with `<key>_lengths` (B,) beside each.
+
+    Args:
+        utterances: id and arrays (L, …) of each; all with the same keys. Integers are padded with
+            −1, other numbers with 0.
+    """
+    ids, rows = [utt_id for utt_id, _ in utterances], [arrays for _, arrays in utterances]
+    if any(set(row) != set(rows[0]) for row in rows):
+        raise ValueError(f"utterances of one batch have different keys: {', '.join(ids)}")
+    batch: dict[str, torch.Tensor] = {}
+    for key, first in rows[0].items():
+        padding = INT_PADDING if first.dtype.kind == "i" else 0.0
+        tensors = [torch.from_numpy(row[key]) for row in rows]
+        batch[key] = pad_sequence(tensors, batch_first=True, padding_value=padding)  # (B, L, …)
+        batch[f"{key}_lengths"] = torch.tensor([len(tensor) for tensor in tensors])
+    return ids, batch
