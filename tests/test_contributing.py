@@ -100,6 +100,7 @@ import json, sys
 import torch
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.model.build import build_model
+from espnet_ext.objectives.registry import build_objective
 from espnet_ext.training.run import merged_config
 
 torch.manual_seed(0)
@@ -109,7 +110,7 @@ for name, output in config["outputs"].items():
     output["token_list"] = ["<blank>", "<unk>", "a", "b", "c", "<sos/eos>"]
     batch[f"text_{name}"] = torch.tensor([[2, 3], [4, -1]])
     batch[f"text_{name}_lengths"] = torch.tensor([2, 1])
-model = build_model(config)
+model = build_model(config, ".", build_objective(config))
 loss, stats, _ = model(**batch)
 loss.backward()
 without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
@@ -127,7 +128,8 @@ def check_system(example: Example, system: str) -> dict:
 
 
 def test_every_extension_has_an_example():
-    assert {"Add a corpus", "Add a head", "Add an analysis"} <= set(SECTIONS)
+    kinds = ("a corpus", "a head", "a conditioner", "an objective", "an analysis")
+    assert {f"Add {kind}" for kind in kinds} <= set(SECTIONS)
 
 
 @pytest.mark.parametrize("example", ["Add a corpus"], indirect=True)
@@ -152,6 +154,24 @@ def test_head_is_registered_trained_and_decoded(example):
     result = check_system(example, "do_l1_classifier")
     assert result["without"] == [] and result["texts"]["l1"]
     assert "loss_classifier_l1" in result["stats"] and "acc_l1" in result["stats"]
+
+
+@pytest.mark.parametrize("example", ["Add a conditioner"], indirect=True)
+def test_conditioner_is_registered_trained_and_decoded(example):
+    result = check_system(example, "do_gates")
+    assert result["without"] == [] and set(result["texts"]) == {"surface", "meaning"}
+    assert result["stats"]["gate_surface"] == 0.0
+
+
+@pytest.mark.parametrize("example", ["Add an objective"], indirect=True)
+def test_objective_is_registered_and_trained(example):
+    result = check_system(example, "do_smooth_maximum")
+    stats = result["stats"]
+    surface = 0.2 * stats["loss_ctc_surface"] + 0.5 * stats["loss_att_surface"]
+    meaning = 0.3 * stats["loss_att_meaning"]
+    expected = 0.5 * np.logaddexp(surface / 0.5, meaning / 0.5)
+    assert result["loss"] == pytest.approx(expected, rel=1e-5)
+    assert result["without"] == []
 
 
 @pytest.mark.parametrize("example", ["Add an analysis"], indirect=True)
