@@ -48,9 +48,9 @@ from espnet_ext.scoring.multiple_alignment import GAP, Column, add_sequence
 OUTCOMES = ("TA", "FR", "FA", "CD", "ED")
 WITH_INSERTIONS, WITHOUT_INSERTIONS = "with_insertions", "without_insertions"
 # The literature has three definitions of F1.
-DETECTION = "detection"
-DIAGNOSIS = "diagnosis"
-DETECTION_WITHOUT_INSERTIONS = "detection_without_insertions"
+DETECTION = "detection"  # F1
+DIAGNOSIS = "diagnosis"  # F1 of diagnosis_precision and diagnosis_recall
+DETECTION_WITHOUT_INSERTIONS = "detection_without_insertions"  # F1 without insertions
 C, P, K, H = range(4)  # fields of a column
 
 

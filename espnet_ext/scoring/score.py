@@ -253,7 +253,7 @@ class _Scorer:
         by_speaker: dict[str, list[str]] = {}
         for utt_id, alignment in alignments.items():
             by_speaker.setdefault(self.speakers[utt_id], []).append(alignment)
-        return {speaker: count_all_edits(own) for speaker, own in by_speaker.items()}
+        return {speaker: count_all_edits(rows) for speaker, rows in by_speaker.items()}
 
     def _summary(self, by_speaker: Mapping[str, Counts]) -> dict:
         record = _record(sum(by_speaker.values(), Counts()))

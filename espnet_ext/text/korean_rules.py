@@ -48,8 +48,9 @@ NEUTRAL = {  # arts. 9–11, 14: the seven tails that are pronounced
     **dict.fromkeys("ㄵㄶ", "ㄴ"),
     "ㄻ": "ㅁ",
 }
-# Nouns of one syllable with a cluster (닭 dalk, "chicken"; 흙 heulk, "soil"; …). Unlike in a verb
-# stem, such a cluster is simplified before consonants and makes no lead tense.
+# Nouns of one syllable with a cluster. Before a plain consonant, such a cluster is simplified
+# first, so that 삶도 salm-do ("life too") is [sam-do], while the verb stem in 닮다 dalm-da ("to
+# resemble") makes the next lead tense: [dam-tta].
 CLUSTER_NOUNS = frozenset("닭흙칡슭삶앎덟삵")
 
 

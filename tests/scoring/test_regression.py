@@ -61,8 +61,8 @@ def test_correlated_regressors_are_separated():
     assert result["distance"]["p_value"] == 0.001
     low, high = result["learner"]["interval"]
     assert low < 0 < high
-    alone = regress_difference(rows, ["learner"])["slopes"]["learner"]
-    assert alone["interval"][0] > 0  # alone it takes over the effect of the first
+    single = regress_difference(rows, ["learner"])["slopes"]["learner"]
+    assert single["interval"][0] > 0  # alone it takes over the effect of the first
 
 
 def test_reasons_for_missing_slopes():
