@@ -1,6 +1,6 @@
 """Regression of the difference of two systems on divergence.
 
-It tests whether system b makes more errors than system a when an utterance's references diverge
+It tests whether system b makes more errors than system a on utterances whose references diverge
 more (see `divergence`). Divergence and errors both grow with length, so the regression includes
 length and first language.
 

@@ -54,7 +54,7 @@ def test_whole_distance_is_at_most_the_sum_of_parts():
 
 def test_origins_and_bins():
     measured = measure_references(TEXTS, WRITTEN)
-    # e has a learner error whatever the meaning is; the regular phonology of d is not known
+    # e has a learner error for any meaning; the regular phonology of d is not known
     assert measured.bins["origin"] == {
         "a": "regular phonology only",
         "b": "learner error",

@@ -21,7 +21,7 @@ def test_decomposition_matches_unicode():
 
 @pytest.mark.parametrize("position", ["lead", "vowel", "tail"])
 def test_letters_and_jamo_match_unicode_names(position):
-    # Unicode names the jamo ᄁ and the letter ㄲ alike: HANGUL CHOSEONG/LETTER SSANGKIYEOK
+    # the names of the jamo ᄁ and the letter ㄲ end in the same word, SSANGKIYEOK
     word = {"lead": "CHOSEONG", "vowel": "JUNGSEONG", "tail": "JONGSEONG"}[position]
     letters = {"lead": hangul.LEADS, "vowel": hangul.VOWELS, "tail": hangul.TAILS[1:]}[position]
     for letter in letters:
