@@ -52,7 +52,7 @@ def test_four_cells_computed_by_hand(korean):
     surface = cell(result, "surface-surface")  # 2 + 4 characters, one space deleted
     assert surface["metrics"]["cer"]["rate"] == pytest.approx(100 / 6)
     assert surface["metrics"]["cer"]["deletions"] == 1
-    assert surface["metrics"]["wer"]["errors"] == 2 and own["metrics"]["wer"]["tokens"] == 3
+    assert surface["metrics"]["wer"]["errors"] == 2 and surface["metrics"]["wer"]["tokens"] == 3
     assert (surface["utterances"], surface["unlabelled"]) == (2, 2)  # <na> and a missing row
     cross = cell(result, "surface-meaning")  # 궁→국, a space, 물 missing of 2+4+2+1
     assert cross["metrics"]["cer"]["errors"] == 3 and cross["metrics"]["cer"]["tokens"] == 9
