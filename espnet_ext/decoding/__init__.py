@@ -1,4 +1,5 @@
-"""From a trained model and audio to hypotheses of every output, in one pass over the audio.
+"""Decoding: from a trained model and audio to hypotheses of all outputs.
 
-Holds search and the Python API. Scoring against references is not done here.
+This package holds the searches, the Python API and the decoding of data directories. Networks and
+their losses belong in `model`, comparison with references in `scoring`.
 """

@@ -1,4 +1,4 @@
-"""The Python API: audio in, all transcripts out.
+"""The Python API of decoding: audio in, transcripts of all outputs out.
 
 >>> recognise = DualSpeech2Text.from_pretrained("exp/ko/do_small")  # doctest: +SKIP
 >>> recognise("utterance.wav").best["surface"].text                 # doctest: +SKIP
@@ -12,18 +12,22 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from espnet_ext.data.audio import load_audio, resample
 from espnet_ext.data.long_audio import LongAudio
 from espnet_ext.decoding.alignment import align
-from espnet_ext.decoding.coupling import WEIGHT, Candidates, Coupling, LearnerErrorModel
-from espnet_ext.decoding.options import change_options, parse_options, suited, with_defaults
-from espnet_ext.decoding.request import active_outputs, requested
+from espnet_ext.decoding.coupling import DEFAULT_WEIGHT, Candidates, Coupling, LearnerErrorModel
+from espnet_ext.decoding.options import (
+    change_options,
+    parse_options,
+    with_defaults,
+    with_system_defaults,
+)
+from espnet_ext.decoding.request import active_tasks, requested_tasks
 from espnet_ext.decoding.scorers import quantise
 from espnet_ext.decoding.search import Hypothesis, Result, Searcher, build_searcher
-from espnet_ext.decoding.segmentation import check_seconds, speech_spans, stitch
+from espnet_ext.decoding.segmentation import Span, check_seconds, speech_spans, stitch
+from espnet_ext.decoding.waveform import Audio, to_waveform
 from espnet_ext.errors import UserError
 from espnet_ext.model.config import check_keys
 from espnet_ext.model.dual import DualOutputModel
@@ -34,38 +38,37 @@ from espnet_ext.model.load import load_model
 from espnet_ext.text.ngram import Ngrams, read_arpa
 from espnet_ext.text.tokenizers import UNK, build_tokenizer
 
-Audio = str | Path | np.ndarray | torch.Tensor
-
-
-NOTHING = Hypothesis("", (), (), 0.0)
-READ_SECONDS = 300.0  # of long audio held at once
-# How the network computes: exact in float32, faster and approximate in the others.
+EMPTY = Hypothesis("", (), (), 0.0)
+MAX_READ_SECONDS = 300.0  # seconds of long audio in memory at once
+# Context in which the network runs. float32 is exact, the others are approximate.
 PRECISIONS: dict[str, Callable[[torch.device], contextlib.AbstractContextManager]] = {
     "float32": lambda device: contextlib.nullcontext(),
     "bfloat16": lambda device: torch.autocast(device.type, torch.bfloat16),
     "float16": lambda device: torch.autocast(device.type, torch.float16),
-    "int8": lambda device: contextlib.nullcontext(),
+    "int8": lambda device: contextlib.nullcontext(),  # linear layers are quantised instead
 }
 
 
 class DualSpeech2Text:
-    """Recogniser for every output of a model; the encoder runs once an utterance.
+    """Recogniser for all outputs of a model.
+
+    The encoder runs once per utterance, unless outputs need different encoder passes.
 
     Args:
-        model: in evaluation mode.
-        config: its configuration (token types, sample rate).
-        options: search options, shared or under `outputs`, see decoding.options; what they leave
-            open is what suits our systems (`suited`); a stock model is
-            decoded as ESPnet decodes it.
-        model_dir: what paths in `config` are relative to.
-        lms: language models by output, for shallow fusion.
-        precision: of the network's arithmetic, a key of PRECISIONS; CTC sums stay in float64.
-        coupling: ranks the n best (`nbest`) of two outputs in pairs.
-        ngrams: n-gram models by output, for shallow fusion too.
-        only: outputs to give, and inline tags to expect in them (`meaning.l1`); all unless given.
-        active: what a model with task vectors is told is asked for: "auto", "together" or "alone"
-            (model.conditioning.active_sets), or names of outputs and tags, with spaces between
-            them, or a set of such names for each output.
+        model: the model, in evaluation mode.
+        config: its configuration.
+        options: search options for all outputs, and for single ones under `outputs` (see
+            `decoding.options`). Options that are left open get defaults that suit our systems, or
+            those of ESPnet for a stock model.
+        model_dir: folder that relative paths in `config` start from.
+        lms: ESPnet language models for shallow fusion, by output.
+        precision: a key of PRECISIONS. CTC scores are computed in float64 in any case.
+        coupling: re-ranks pairs of two outputs' n-best lists; needs `nbest` above 1.
+        ngrams: n-gram models for shallow fusion, by output.
+        only: outputs to return, and inline tags to expect in them (`meaning.l1`); default: all.
+        active: tasks that are active in the encoder, for a model with task vectors: "auto",
+            "together" or "alone" (see `model.conditioning.active`); or names of tasks separated by
+            spaces; or output → names of tasks.
     """
 
     def __init__(
@@ -81,14 +84,14 @@ class DualSpeech2Text:
         only: Sequence[str] | None = None,
         active: str | Mapping[str, Sequence[str]] = "auto",
     ):
-        tasks = requested(model, only)
+        tasks = requested_tasks(model, only)
         self.outputs = [name for name in tasks if name in model.heads]
-        self.active = active_outputs(model, tasks, active)
+        self.active = active_tasks(model, tasks, active)
         if coupling is not None:
-            check_keys(coupling.outputs, self.outputs, "coupled outputs")
+            check_keys(dict.fromkeys(coupling.outputs), self.outputs, "coupled outputs")
         self.coupling = coupling
-        weight = next(model.parameters())
-        self.device, self.dtype = weight.device, weight.dtype
+        parameter = next(model.parameters())
+        self.device, self.dtype = parameter.device, parameter.dtype
         self.precision = _check_precision(precision, self.device)
         if precision == "int8":
             model = copy.deepcopy(model)
@@ -101,12 +104,15 @@ class DualSpeech2Text:
             options = with_defaults(options, defaults)
         else:
             defaults = {name: head.search_defaults() for name, head in model.heads.items()}
-            options = suited(options, defaults)
+            options = with_system_defaults(options, defaults)
         self.options = parse_options(options, list(model.heads))
-        # Positions of ESPnet's first kind depend on the padding: such models decode one by one.
-        self.together = not any(
-            type(part).__name__.startswith("Legacy") for part in model.encoder.modules()
-        ) and not getattr(model.frontend, "sees_padding", False)
+        # ESPnet's legacy positional encodings depend on the padding, as do some frontends. Such
+        # models decode utterances one by one.
+        has_legacy_positions = any(
+            type(module).__name__.startswith("Legacy") for module in model.encoder.modules()
+        )
+        sees_padding = getattr(model.frontend, "sees_padding", False)
+        self.is_batch_invariant = not has_legacy_positions and not sees_padding
         self.lms = dict(lms or {})
         check_keys(self.lms, list(model.heads), "language models")
         self.ngrams = dict(ngrams or {})
@@ -116,9 +122,9 @@ class DualSpeech2Text:
             bpemodel = head.options.bpemodel
             bpemodel = Path(model_dir) / bpemodel if bpemodel else None
             self.tokenizers[name] = build_tokenizer(head.options.token_type, bpemodel)
-        self.searchers = self._searchers()
+        self.searchers = self._build_searchers()
 
-    def _searchers(self) -> dict[str, Searcher]:
+    def _build_searchers(self) -> dict[str, Searcher]:
         return {
             name: build_searcher(
                 head,
@@ -145,122 +151,124 @@ class DualSpeech2Text:
         active: str | Mapping[str, Sequence[str]] = "auto",
         **options,
     ) -> "DualSpeech2Text":
-        """Load a directory that stage 11 wrote.
+        """Load a model directory, of stage 11 or of stock ESPnet.
 
         Args:
-            weights: file name of the weights in it.
-            lms: directories of ESPnet language models, by output.
+            model_dir: the directory.
+            weights: name of the weights file in it.
+            device: "cpu" or "cuda".
+            lms: folders of ESPnet language models, by output.
             ngrams: ARPA files, by output.
             precision, coupling, only, active: see the class.
-            options: search options, e.g. `beam_size=5`.
+            options: search options, for example `beam_size=5`.
         """
         model, config = load_model(model_dir, weights, device)
-        loaded = {name: _load_lm(folder, device) for name, folder in (lms or {}).items()}
-        arpa = {name: read_arpa(path) for name, path in (ngrams or {}).items()}
+        loaded_lms = {name: _load_lm(folder, device) for name, folder in (lms or {}).items()}
+        loaded_ngrams = {name: read_arpa(path) for name, path in (ngrams or {}).items()}
         return cls(
-            model, config, options, model_dir, loaded, precision, coupling, arpa, only, active
+            model,
+            config,
+            options,
+            model_dir,
+            loaded_lms,
+            precision,
+            coupling,
+            loaded_ngrams,
+            only,
+            active,
         )
 
     def __call__(self, audio: Audio, sample_rate: int | None = None) -> Result:
-        """Recognise one utterance: a path, or samples (S,) with their rate."""
+        """Recognise one utterance.
+
+        Args:
+            audio: path of an audio file, or samples (S,) as floats from −1 to 1.
+            sample_rate: of samples, in Hz; default: the model's.
+        """
         return self.batch([audio], sample_rate)[0]
 
     def batch(self, audios: Sequence[Audio], sample_rate: int | None = None) -> list[Result]:
-        """Recognise utterances together; results come in the order given.
+        """Recognise several utterances in batches; results are in the order of `audios`.
 
-        Audio that `is_too_short` has nothing in it: its transcripts are empty.
+        Audio for which `is_too_short` holds has empty transcripts. Arguments as in `__call__`.
         """
-        single = isinstance(audios, str | bytes | Path) or getattr(audios, "ndim", 1) == 0
-        if single or not isinstance(audios, Iterable):
-            raise UserError(f"a batch that is {audios!r}", "give a list of audio")
+        is_single = isinstance(audios, str | bytes | Path) or getattr(audios, "ndim", 1) == 0
+        if is_single or not isinstance(audios, Iterable):
+            raise UserError(f"batch of audio: {audios!r} is not a list", "give a list of audio")
         waves = [self.samples(audio, sample_rate) for audio in audios]
         results = [self.nothing()] * len(waves)
-        heard = [i for i, wave in enumerate(waves) if not self.is_too_short(wave.numel())]
-        for part in self._batches([waves[i].numel() for i in heard]):
-            chosen = [heard[i] for i in part]
-            for index, result in zip(chosen, self._decode([waves[i] for i in chosen]), strict=True):
-                results[index] = result
+        long_enough = [i for i, wave in enumerate(waves) if not self.is_too_short(wave.numel())]
+        for batch in self._batches({i: waves[i].numel() for i in long_enough}):
+            batch_results = self._decode_or_split([waves[i] for i in batch])
+            for i, result in zip(batch, batch_results, strict=True):
+                results[i] = result
         return results
 
     def long(self, path: str | Path, longest: float = 30.0) -> Result:
-        """Recognise a file of any length, part by part: memory does not grow with it.
+        """Recognise an audio file of any length; memory does not grow with its length.
 
-        It is cut at silences (needs the `vad` extra) into parts of at most `longest` seconds, whose
-        best transcripts are put together; all of them stand in the result's `parts`.
+        It is cut at silences (needs the `vad` extra) into segments of at most `longest` seconds.
+        Their best transcripts are joined, and their results are in `parts` of the result.
         """
         if not isinstance(path, str | Path):
-            raise UserError(f"long audio of type {type(path).__name__}", "give a sound file's path")
+            raise UserError(
+                f"long audio of type {type(path).__name__}", "give the path of an audio file"
+            )
         check_seconds(longest, "longest")
-        parts = []
+        parts: list[tuple[Span, Result]] = []
         with contextlib.closing(LongAudio(str(path))) as audio:
-            for group in _groups(speech_spans(audio, longest)):
-                waves = [audio.part(*span, self.sample_rate) for span in group]
-                parts += zip(group, self.batch(waves), strict=True)
+            for spans in _group_spans(speech_spans(audio, longest)):
+                waves = [audio.part(*span, self.sample_rate) for span in spans]
+                parts += zip(spans, self.batch(waves), strict=True)
         return stitch(parts, self.outputs)
 
     def token_ids(self, output: str, text: str) -> list[int]:
-        """A transcript as ids of one branch; what its token list lacks is `<unk>`."""
-        number = {token: i for i, token in enumerate(self.model.heads[output].tokens)}
-        return [number.get(token, number[UNK]) for token in self.tokenizers[output].encode(text)]
+        """Return the token ids of a transcript; tokens that the output lacks become `<unk>`."""
+        id_of = {token: i for i, token in enumerate(self.model.heads[output].tokens)}
+        return [id_of.get(token, id_of[UNK]) for token in self.tokenizers[output].encode(text)]
 
     def is_too_short(self, samples: int) -> bool:
-        """Whether so many samples (at `sample_rate`) are fewer than the encoder can take in."""
+        """Return whether a number of samples (at `sample_rate`) is too small for the encoder."""
         frames = frontend_frames(samples, self.model.frontend)
         return samples == 0 or (frames is not None and frames < self.model.min_frames)
 
     def nothing(self) -> Result:
-        """The result where there is nothing to be heard: empty transcripts."""
-        return Result({name: [NOTHING] for name in self.outputs})
+        """Return a result with empty transcripts."""
+        return Result({name: [EMPTY] for name in self.outputs})
 
     def samples(self, audio: Audio, sample_rate: int | None = None) -> torch.Tensor:
-        """One utterance as (S,) samples at the model's rate."""
-        real = isinstance(sample_rate, Real) and not isinstance(sample_rate, bool)
-        if sample_rate is not None and not (real and 1000 <= sample_rate < float("inf")):
-            raise UserError(f"sample_rate {sample_rate!r}", "give it in Hz, e.g. 16000")
-        if isinstance(audio, str | Path):
-            samples, _ = load_audio(str(audio), self.sample_rate)
-            return torch.from_numpy(samples)
-        if isinstance(audio, np.ndarray):  # torch takes native byte order and positive strides
-            audio = audio.astype(audio.dtype.newbyteorder("="))
-        try:
-            wave = torch.as_tensor(audio).detach().cpu()
-        except (TypeError, ValueError, RuntimeError):
-            raise UserError(
-                f"audio of type {type(audio).__name__}",
-                "give a sound file's path, or samples as an array of floats from -1 to 1",
-            ) from None
-        if wave.dim() != 1 or not wave.is_floating_point():
-            raise UserError(
-                f"samples of shape {tuple(wave.shape)} and type {wave.dtype}",
-                "give one channel, shape (S,), as floats from -1 to 1",
-            )
-        wave = wave.float()
-        if not torch.isfinite(wave).all():
-            raise UserError("samples that are not finite (NaN or infinite)", "mend the audio")
-        if sample_rate is not None and sample_rate != self.sample_rate:
-            wave = torch.from_numpy(resample(wave.numpy(), sample_rate, self.sample_rate))
-        return wave
+        """Return audio as samples (S,) in float32 at the model's sample rate.
+
+        Arguments as in `__call__`.
+        """
+        return to_waveform(audio, sample_rate, self.sample_rate)
 
     @functools.cached_property
     def encoder_frames(self) -> EncoderFrames:
-        """Encoder frames as a function of samples."""
+        """Number of encoder frames as a function of the number of samples."""
         return EncoderFrames.measure(self.model)
 
-    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Indices of utterances of like length, padded encoder frames under the budget."""
-        budget = min(options.batch_frames for options in self.options.values())
-        part: list[int] = []
-        for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-            wide = part and self.encoder_frames(lengths[part[0]]) * (len(part) + 1) > budget
-            if wide or (part and not self.together):
-                yield part
-                part = []
-            part.append(index)
-        if part:
-            yield part
+    def _batches(self, num_samples: Mapping[int, int]) -> Iterator[list[int]]:
+        """Group utterances of similar length into batches of at most `batch_frames` frames.
 
-    def _decode(self, waves: Sequence[torch.Tensor]) -> list[Result]:
-        """One batch; in halves if memory is too small for it."""
+        Args:
+            num_samples: samples of each utterance, by its number.
+        """
+        max_frames = min(options.batch_frames for options in self.options.values())
+        batch: list[int] = []
+        for i in sorted(num_samples, key=num_samples.__getitem__, reverse=True):
+            if batch:
+                # With the longest utterance first, all are padded to its length.
+                padded_frames = self.encoder_frames(num_samples[batch[0]]) * (len(batch) + 1)
+                if padded_frames > max_frames or not self.is_batch_invariant:
+                    yield batch
+                    batch = []
+            batch.append(i)
+        if batch:
+            yield batch
+
+    def _decode_or_split(self, waves: Sequence[torch.Tensor]) -> list[Result]:
+        """Decode a batch; if memory does not suffice, decode its halves."""
         try:
             return self._decode_batch(waves)
         except (MemoryError, RuntimeError) as error:
@@ -270,87 +278,92 @@ class DualSpeech2Text:
                 seconds = waves[0].numel() / self.sample_rate
                 raise UserError(
                     f"out of memory on {seconds:.0f} s of audio by itself",
-                    "cut it up, or give a smaller beam_size",
+                    "cut the audio, or use a smaller beam_size",
                 ) from None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         middle = len(waves) // 2
-        return self._decode(waves[:middle]) + self._decode(waves[middle:])
+        return self._decode_or_split(waves[:middle]) + self._decode_or_split(waves[middle:])
 
     @torch.no_grad()
     def _decode_batch(self, waves: Sequence[torch.Tensor]) -> list[Result]:
         lengths = torch.tensor([wave.numel() for wave in waves])
-        speech = torch.nn.utils.rnn.pad_sequence(list(waves), batch_first=True)
+        speech = torch.nn.utils.rnn.pad_sequence(list(waves), batch_first=True)  # (B, S)
         speech, lengths = speech.to(self.device, self.dtype), lengths.to(self.device)
+        nbest_lists: dict[str, list[list[RawHypothesis]]] = {}
         with PRECISIONS[self.precision](self.device):
-            encoded = self.model.encode(speech, lengths, self._request())
-            states = {name: hidden.to(self.dtype) for name, hidden in encoded.hidden.items()}
-            nbest = {
-                name: self.searchers[name](states[name], encoded.lengths[name])
-                for name in self.outputs
-            }
+            encoded = self.model.encode(speech, lengths, self._encoder_request())
+            encoder_out = {name: hidden.to(self.dtype) for name, hidden in encoded.hidden.items()}
+            for name in self.outputs:  # (B, T, D), (B,)
+                nbest_lists[name] = self.searchers[name](encoder_out[name], encoded.lengths[name])
         if self.coupling is not None:
-            self._couple(nbest)
+            self._rerank_pairs(self.coupling, nbest_lists)
         results = []
         for i, wave in enumerate(waves):
-            heard = {
-                name: rows[i, : int(encoded.lengths[name][i])] for name, rows in states.items()
-            }
             seconds = wave.numel() / self.sample_rate
-            results.append(
-                Result(
-                    {
-                        name: [
-                            self._finish(name, raw, heard[name], seconds) for raw in nbest[name][i]
-                        ]
-                        or [NOTHING]
-                        for name in self.outputs
-                    }
-                )
-            )
+            nbest = {}
+            for name in self.outputs:
+                frames = encoder_out[name][i, : int(encoded.lengths[name][i])]  # (T, D)
+                hypotheses = [
+                    self._to_hypothesis(name, raw, frames, seconds) for raw in nbest_lists[name][i]
+                ]
+                nbest[name] = hypotheses or [EMPTY]
+            results.append(Result(nbest))
         return results
 
-    def _request(self) -> EncoderRequest:
-        """Return what is asked of the encoder: outputs, and the tasks active for each."""
+    def _encoder_request(self) -> EncoderRequest:
+        """Return the outputs to encode for, and the tasks that are active for each."""
         conditioner = self.model.conditioning
         active = None
         if conditioner is not None:
             active = {name: conditioner.active_set(self.active[name]) for name in self.outputs}
         return EncoderRequest(self.outputs, active, batch_invariant=True)
 
-    def _couple(self, nbest: Mapping[str, list[list[RawHypothesis]]]) -> None:
-        """Put the two that fit best first, in the n best of every utterance."""
-        lists = [nbest[name] for name in self.coupling.outputs]
-        candidates = [
-            [self._candidates(name, raws) for raws in of_output]
-            for name, of_output in zip(self.coupling.outputs, lists, strict=True)
-        ]
-        chosen = self.coupling.choose(*candidates)
-        for of_output, indices in zip(lists, zip(*chosen, strict=True), strict=True):
-            for raws, index in zip(of_output, indices, strict=True):
-                if raws:
-                    raws.insert(0, raws.pop(index))
+    def _rerank_pairs(
+        self, coupling: Coupling, nbest_lists: Mapping[str, list[list[RawHypothesis]]]
+    ) -> None:
+        """Move the best pair of each utterance to the front of the two n-best lists."""
+        first, second = (
+            [self._candidates(name, nbest) for nbest in nbest_lists[name]]
+            for name in coupling.outputs
+        )
+        pairs = coupling.choose(first, second)
+        for name, indices in zip(coupling.outputs, zip(*pairs, strict=True), strict=True):
+            for nbest, index in zip(nbest_lists[name], indices, strict=True):
+                if nbest:
+                    nbest.insert(0, nbest.pop(index))
 
-    def _candidates(self, name: str, raws: Sequence[RawHypothesis]) -> Candidates:
-        """Tokens and what the search ranks by; a score per token as that of a whole transcript."""
+    def _candidates(self, name: str, nbest: Sequence[RawHypothesis]) -> Candidates:
+        """Return the tokens and scores of an n-best list for re-ranking.
+
+        With `normalize_length`, the search ranks by score per token. To be added to another score,
+        it is multiplied by the length of the best hypothesis.
+        """
         tokens = self.model.heads[name].tokens
-        said = [[tokens[i] for i in raw.token_ids] for raw in raws]
-        if not self.options[name].normalize_length:
-            return [(one, raw.score) for one, raw in zip(said, raws, strict=True)]
-        return [
-            (one, raw.score / (len(one) + 1) * (len(said[0]) + 1))
-            for one, raw in zip(said, raws, strict=True)
-        ]
+        candidates = []
+        for hypothesis in nbest:
+            score = hypothesis.score
+            if self.options[name].normalize_length:
+                score = score / (len(hypothesis.token_ids) + 1) * (len(nbest[0].token_ids) + 1)
+            candidates.append(([tokens[i] for i in hypothesis.token_ids], score))
+        return candidates
 
-    def _finish(
-        self, name: str, raw: RawHypothesis, states: torch.Tensor, seconds: float
+    def _to_hypothesis(
+        self, name: str, raw: RawHypothesis, encoder_out: torch.Tensor, seconds: float
     ) -> Hypothesis:
-        """A hypothesis as text, with times if they are asked for; states: (T, D)."""
+        """Add text, and times if requested.
+
+        Args:
+            name: output.
+            encoder_out: (T, D) of the utterance.
+            seconds: its duration.
+        """
         head = self.model.heads[name]
         tokens = tuple(head.tokens[i] for i in raw.token_ids)
+        ctc: Any = head.ctc
         times = None
-        if self.options[name].times and head.ctc is not None:
-            log_probs = head.ctc.log_softmax(states.unsqueeze(0))[0]
+        if self.options[name].times and ctc is not None:
+            log_probs = ctc.log_softmax(encoder_out.unsqueeze(0))[0]  # (T, V)
             times = align(log_probs, raw.token_ids, seconds)
         return Hypothesis(
             self.tokenizers[name].decode(tokens),
@@ -362,49 +375,61 @@ class DualSpeech2Text:
             times,
         )
 
-    def couple(self, texts: Mapping[str, Sequence[str]], weight: float = WEIGHT) -> None:
-        """From now on rank the n best (`nbest`) of two outputs in pairs.
+    def couple(self, texts: Mapping[str, Sequence[str]], weight: float = DEFAULT_WEIGHT) -> None:
+        """Re-rank pairs of the n-best lists of two outputs from now on; needs `nbest` above 1.
 
         Args:
-            texts: output → its transcripts of training utterances, in one order for both.
-            weight: of a pair's consistency beside the scores, all in nats.
+            texts: two outputs → their transcripts of the same training utterances.
+            weight: weight of the pairs' consistency (see `decoding.coupling`).
         """
         check_keys(texts, self.outputs, "coupled outputs")
         if len(texts) != 2:
-            raise UserError(f"coupling of {len(texts)} outputs", "give the texts of two")
-        real = isinstance(weight, Real) and not isinstance(weight, bool)
-        if not real or not 0 <= weight < float("inf"):
-            raise UserError(f"coupling weight {weight!r}", "give a number from 0 on")
+            raise UserError(f"coupling of {len(texts)} outputs", "give the transcripts of two")
+        is_number = isinstance(weight, Real) and not isinstance(weight, bool)
+        if not is_number or not 0 <= weight < float("inf"):
+            raise UserError(f"coupling weight {weight!r}", "give a number, 0 or more")
         if all(self.options[name].nbest == 1 for name in texts):
-            raise UserError("coupling of one hypothesis an output", "ask for more: nbest=10")
+            raise UserError("coupling of n-best lists with one hypothesis", "give nbest=10")
         pairs = {
-            name: [self.tokenizers[name].encode(one) for one in own] for name, own in texts.items()
+            name: [self.tokenizers[name].encode(text) for text in transcripts]
+            for name, transcripts in texts.items()
         }
         self.coupling = Coupling(LearnerErrorModel.estimate(pairs), weight)
 
     def restricted(self, output: str, active: Sequence[str]) -> "DualSpeech2Text":
-        """The same model giving one output alone, with these outputs and tags active."""
-        clone = object.__new__(type(self))
-        clone.__dict__.update(self.__dict__)
-        clone.outputs = requested(self.model, [output])
-        clone.active = active_outputs(self.model, clone.outputs, {output: active})
+        """Return a recogniser of one output with the same model.
+
+        Args:
+            output: the output.
+            active: tasks that are active in the encoder, for a model with task vectors.
+        """
+        clone = self._clone()
+        clone.outputs = requested_tasks(self.model, [output])
+        clone.active = active_tasks(self.model, clone.outputs, {output: active})
         clone.searchers, clone.coupling = {output: self.searchers[output]}, None
         return clone
 
     def with_options(self, **options) -> "DualSpeech2Text":
-        """The same model with other search options for all outputs."""
+        """Return a recogniser with the same model and other search options for all outputs."""
+        clone = self._clone()
+        clone.options = {
+            name: change_options(name, own_options, options)
+            for name, own_options in self.options.items()
+        }
+        clone.searchers = clone._build_searchers()
+        return clone
+
+    def _clone(self) -> "DualSpeech2Text":
         clone = object.__new__(type(self))
         clone.__dict__.update(self.__dict__)
-        clone.options = {n: change_options(n, o, options) for n, o in self.options.items()}
-        clone.searchers = clone._searchers()
         return clone
 
 
-def _groups(spans: Sequence[tuple[float, float]]) -> Iterator[list[tuple[float, float]]]:
-    """Stretches of audio that are read together."""
-    group: list[tuple[float, float]] = []
+def _group_spans(spans: Sequence[Span]) -> Iterator[list[Span]]:
+    """Group segments of long audio that are read together, up to MAX_READ_SECONDS."""
+    group: list[Span] = []
     for span in spans:
-        if group and sum(end - start for start, end in [*group, span]) > READ_SECONDS:
+        if group and sum(end - start for start, end in [*group, span]) > MAX_READ_SECONDS:
             yield group
             group = []
         group.append(span)
@@ -413,10 +438,10 @@ def _groups(spans: Sequence[tuple[float, float]]) -> Iterator[list[tuple[float, 
 
 
 def sample_rate_of(config: Mapping[str, Any]) -> int:
-    """What a model was trained on, in Hz."""
+    """Return the sample rate in Hz that a model was trained with."""
     rate = (config.get("frontend_conf") or {}).get("fs", 16000)
     try:
-        if isinstance(rate, str):  # ESPnet also takes "16k"
+        if isinstance(rate, str):  # ESPnet accepts "16k"
             rate = float(rate[:-1]) * 1000 if rate.endswith("k") else rate
         return int(rate)
     except (TypeError, ValueError):
@@ -424,15 +449,14 @@ def sample_rate_of(config: Mapping[str, Any]) -> int:
 
 
 def _load_lm(folder: str | Path, device: str) -> torch.nn.Module:
+    """Load the best weights of an ESPnet language model."""
     from espnet_ext.model import espnet
 
     folder = Path(folder)
-    weights = next(
-        (p for p in (folder / "valid.loss.ave.pth", folder / "valid.loss.best.pth") if p.exists()),
-        None,
-    )
+    candidates = (folder / "valid.loss.ave.pth", folder / "valid.loss.best.pth")
+    weights = next((path for path in candidates if path.exists()), None)
     if weights is None or not (folder / "config.yaml").is_file():
-        raise UserError(f"{folder}: no trained language model there", "run stages 6 to 8")
+        raise UserError(f"{folder}: no trained language model", "run stages 6 to 8")
     model, _ = espnet.load("LMTask").build_model_from_file(folder / "config.yaml", weights, device)
     return model.lm.eval()
 
@@ -440,13 +464,15 @@ def _load_lm(folder: str | Path, device: str) -> torch.nn.Module:
 def _check_precision(precision: str, device: torch.device) -> str:
     if precision not in PRECISIONS:
         raise UserError(f"precision {precision!r}", f"choose among {', '.join(PRECISIONS)}")
-    needed = {"int8": "cpu", "float16": "cuda"}.get(precision, device.type)
-    if device.type != needed:
-        remedy = "use bfloat16 there, or float32"
-        raise UserError(f"precision {precision} on {device.type}: it is for {needed}", remedy)
+    required_device = {"int8": "cpu", "float16": "cuda"}.get(precision, device.type)
+    if device.type != required_device:
+        raise UserError(
+            f"precision {precision} on {device.type}: only possible on {required_device}",
+            "use bfloat16 or float32",
+        )
     return precision
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)  # torch's, on a CPU
+    is_memory_error = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return is_memory_error or "can't allocate memory" in str(error)  # PyTorch on CPU

@@ -20,7 +20,7 @@ import torch
 
 from espnet_ext.errors import UserError
 
-WEIGHT = 0.3  # default weight of the consistency; it and the scores are in nats
+DEFAULT_WEIGHT = 0.3  # of the consistency; it and the scores are in nats
 EMPTY = 0  # id of the empty token in deletions and insertions
 PAIRS_PER_CHUNK = 512  # pairs per batch of the estimation
 MAX_CELLS = 2_000_000  # N · X · Y per batch of `consistency`
@@ -117,7 +117,7 @@ class Coupling:
     """
 
     errors: LearnerErrorModel
-    weight: float = WEIGHT
+    weight: float = DEFAULT_WEIGHT
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -1,4 +1,8 @@
-"""What is asked of a model: which outputs and tags, and what its task vectors say is active."""
+"""The outputs and inline tags that are requested, and the tasks that are active for each output.
+
+Tasks are outputs (`meaning`) and, for models with task vectors, kinds of inline tags in them
+(`meaning.l1`).
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -9,67 +13,86 @@ from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.text.tags import output_of
 
 
-def requested(model: DualOutputModel, names: Sequence[str] | None) -> list[str]:
-    """The tasks asked for, in the model's order; all unless given.
-
-    These are outputs and, with task vectors, kinds of inline tags within them (`meaning.l1`).
-    """
-    known = list(model.heads if model.conditioning is None else model.conditioning.tasks)
-    if names is None:
-        return known
-    if isinstance(names, str) or not list(names):
-        raise UserError(f"outputs {names!r}", f"give a list of names out of: {', '.join(known)}")
-    for name in names:
-        if name not in known:
-            what = "tag" if "." in name else "output"
-            vectors = " as task vectors" if "." in name and model.conditioning is None else ""
-            raise UserError(
-                f"{what} '{name}' was never trained{vectors}: the model has {', '.join(known)}",
-                suggest(str(name), known),
-            )
-        if output_of(name) not in names:
-            raise UserError(f"tag '{name}' without its output", f"ask for '{output_of(name)}' too")
-    return [name for name in known if name in names]
-
-
-def active_outputs(
-    model: DualOutputModel, tasks: Sequence[str], active: str | Mapping[str, Sequence[str]]
-) -> dict[str, tuple[str, ...]]:
-    """For each output the tasks that are active while it is decoded; () without task vectors.
+def requested_tasks(model: DualOutputModel, names: Sequence[str] | None) -> list[str]:
+    """Return the requested tasks in the model's order.
 
     Args:
-        tasks: outputs, and tags within them, that are asked for.
-        active: a way of `model.conditioning.active_sets`, or names of tasks with spaces between
-            them, for all outputs, or the set for each output. A set without the output itself asks
-            for what the model was told not to give; no tag is to be expected that is not in it.
+        model: the model.
+        names: names of tasks; None requests all.
+
+    Raises:
+        UserError: for a task that the model does not have, or a tag without its output.
     """
-    vectors = model.conditioning
+    tasks = _tasks_of(model)
+    if names is None:
+        return tasks
+    if isinstance(names, str) or not list(names):
+        raise UserError(f"outputs {names!r}", f"give a list of names out of: {', '.join(tasks)}")
+    for name in names:
+        if name not in tasks:
+            kind = "tag" if "." in name else "output"
+            vectors = " as task vectors" if "." in name and model.conditioning is None else ""
+            raise UserError(
+                f"{kind} '{name}' was never trained{vectors}: the model has {', '.join(tasks)}",
+                suggest(str(name), tasks),
+            )
+        if output_of(name) not in names:
+            raise UserError(f"tag '{name}' without its output", f"request '{output_of(name)}' too")
+    return [name for name in tasks if name in names]
+
+
+def active_tasks(
+    model: DualOutputModel, tasks: Sequence[str], active: str | Mapping[str, Sequence[str]]
+) -> dict[str, tuple[str, ...]]:
+    """Return output → the tasks that are active in the encoder while it is decoded.
+
+    They are () for a model without task vectors. An output that is not active itself is decoded as
+    one that the encoder was told to leave out; tags that are not active are not to be expected.
+
+    Args:
+        model: the model.
+        tasks: requested tasks, as from `requested_tasks`.
+        active: a way to choose them ("auto", "together" or "alone", see
+            `model.conditioning.active`); or names of tasks separated by spaces, for all outputs;
+            or output → names of tasks, where outputs that are left out get all requested tasks.
+
+    Raises:
+        UserError: if `active` is none of these, or names unknown tasks.
+    """
+    conditioner = model.conditioning
     outputs = [task for task in tasks if output_of(task) == task]
-    known = list(model.heads) if vectors is None else vectors.tasks
+    chosen: dict[str, tuple[str, ...]]
     if isinstance(active, str) and active in HOW:
-        found = active_sets(tasks, [] if vectors is None else vectors.trained, active)
+        chosen = active_sets(tasks, [] if conditioner is None else conditioner.trained, active)
     elif isinstance(active, str):
+        known = _tasks_of(model)
         for name in active.split() or [active]:
             if name not in known:
                 raise UserError(f"active outputs: '{name}'", suggest(name, [*HOW, *known]))
-        found = dict.fromkeys(outputs, tuple(active.split()))
+        chosen = dict.fromkeys(outputs, tuple(active.split()))
     else:
-        _check_sets(active, outputs)
-        found = {name: tuple(active.get(name, tasks)) for name in outputs}
-    if vectors is None:
+        _check_names_by_output(active, outputs)
+        chosen = {name: tuple(active.get(name, tasks)) for name in outputs}
+    if conditioner is None:
         return dict.fromkeys(outputs, ())
-    return {name: vectors.names_of(vectors.active_set(names)) for name, names in found.items()}
+    return {
+        name: conditioner.names_of(conditioner.active_set(names)) for name, names in chosen.items()
+    }
 
 
-def _check_sets(active: Mapping[str, Sequence[str]], outputs: Sequence[str]) -> None:
-    """What is no mapping of outputs to lists of names is a `UserError`."""
+def _tasks_of(model: DualOutputModel) -> list[str]:
+    return list(model.heads if model.conditioning is None else model.conditioning.tasks)
+
+
+def _check_names_by_output(active: object, outputs: Sequence[str]) -> None:
+    """Raise a `UserError` unless `active` maps outputs to lists of names."""
     if not isinstance(active, Mapping):
         raise UserError(
-            f"active outputs {active!r}", "give auto, together or alone, or a list for each output"
+            f"active outputs {active!r}", "give auto, together or alone, or a list per output"
         )
     check_keys(active, outputs, "active outputs")
-    for name, own in active.items():
-        if isinstance(own, str) or not isinstance(own, Iterable):
+    for name, names in active.items():
+        if isinstance(names, str) or not isinstance(names, Iterable):
             raise UserError(
-                f"active outputs of '{name}': {own!r}", "give a list of names, e.g. ['surface']"
+                f"active outputs of '{name}': {names!r}", "give a list of names, e.g. ['surface']"
             )

@@ -1,4 +1,10 @@
-"""The search of one output: which scorers a branch has, and what they weigh."""
+"""Results of decoding, and the construction of a head's search.
+
+Symbols:
+    B: utterances
+    T: encoder frames
+    D: encoder output size
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -21,40 +27,42 @@ from espnet_ext.text.ngram import Ngrams
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One recognised transcript."""
+    """A recognised transcript of one output."""
 
     text: str
     tokens: tuple[str, ...]
     token_ids: tuple[int, ...]
     score: float  # weighted sum of log probabilities and length bonus
-    scores: dict[str, float] = field(default_factory=dict)  # by scorer, unweighted
-    confidences: tuple[float, ...] = ()  # of each token, 0 to 1
-    times: tuple[tuple[float, float], ...] | None = None  # start and end of each token, seconds
+    scores: dict[str, float] = field(default_factory=dict)  # unweighted, by scorer
+    confidences: tuple[float, ...] = ()  # per token, 0 to 1
+    # start and end of each token in seconds; None if not requested or not possible
+    times: tuple[tuple[float, float], ...] | None = None
 
 
 @dataclass(frozen=True)
 class Result:
-    """All outputs of one utterance."""
+    """The transcripts of all outputs of one utterance."""
 
     nbest: Mapping[str, Sequence[Hypothesis]]  # output → hypotheses, best first
-    parts: "tuple[Part, ...]" = ()  # of long audio: what it was put together from
+    parts: "tuple[Part, ...]" = ()  # the segments of long audio
 
     @property
     def best(self) -> dict[str, Hypothesis]:
+        """The best hypothesis by output."""
         return {name: hypotheses[0] for name, hypotheses in self.nbest.items()}
 
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of long audio."""
+    """A segment of long audio and its result."""
 
     start: float  # seconds
-    end: float
+    end: float  # seconds
     result: Result
 
 
 class Searcher(Protocol):
-    """The search of one output."""
+    """A search for the transcripts of one output."""
 
     def __call__(
         self, encoder_out: torch.Tensor, lengths: torch.Tensor
@@ -62,14 +70,14 @@ class Searcher(Protocol):
         """Return the n-best list of each utterance, best first.
 
         Args:
-            encoder_out: (B, T, D); lengths: (B,) frames.
+            encoder_out: (B, T, D).
+            lengths: (B,) frames per utterance.
         """
-        ...
 
 
 @dataclass(frozen=True)
 class FusionModels:
-    """What a search may use beside the model of one output."""
+    """External language models of one output, for shallow fusion."""
 
     lm: torch.nn.Module | None = None  # ESPnet language model
     ngram: Ngrams | None = None
@@ -82,11 +90,17 @@ def build_searcher(
     int8: bool = False,
     ngram: Ngrams | None = None,
 ) -> Searcher:
-    """Return the search of one head: what it returns itself, or what is built from its description.
+    """Return the search for a head: its own, or one that is built from its description.
 
     Args:
-        lm, ngram: language models for shallow fusion; greedy search uses none.
-        int8: compute linear layers in 8 bits (CPU).
+        head: the head of one output.
+        options: the output's search options.
+        lm: ESPnet language model for shallow fusion; not used by greedy search.
+        int8: quantise the linear layers of decoder and language model (CPU).
+        ngram: n-gram model for shallow fusion; not used by greedy search.
+
+    Raises:
+        UserError: for options in `head_conf` that the head does not have.
     """
     head.check_search(options.head_conf, f"decoding configuration, outputs.{head.name}")
     models = FusionModels() if options.greedy else FusionModels(lm, ngram)
@@ -101,9 +115,10 @@ def build_searcher(
 def _joint_search(
     head: Head, parts: JointScorers, options: SearchOptions, models: FusionModels, int8: bool
 ) -> Searcher:
-    """Return the joint search; a scorer whose weight is 0 is left out.
+    """Return joint CTC/attention search; scorers with a weight of 0 are left out.
 
-    Greedy search takes the best path of CTC, or else the decoder's most probable token each time.
+    Greedy search takes the best CTC path, or without CTC the decoder's most probable token in every
+    step.
     """
     if options.greedy and parts.ctc is not None:
         return BestPath(parts.ctc, head.eos)
@@ -128,7 +143,7 @@ def _joint_search(
 def _transducer_search(
     head: Head, parts: TransducerScorers, options: SearchOptions, models: FusionModels
 ) -> Searcher:
-    """Return the transducer search; CTC beside the transducer re-ranks its final beam."""
+    """Return transducer search; if the head also has CTC, it re-ranks the final beam."""
     fused: dict[str, tuple[torch.nn.Module | NgramScorer, float]] = {}
     if models.lm is not None:
         fused["lm"] = (models.lm, options.lm_weight)

@@ -1,4 +1,4 @@
-"""The Python API: what audio it takes, in which order it answers, what it does with nothing."""
+"""The Python API: accepted audio, order of results, short audio, precision, memory, errors."""
 
 import numpy as np
 import pytest
@@ -6,27 +6,27 @@ import soundfile
 import torch
 
 from espnet_ext.decoding.api import DualSpeech2Text
-from espnet_ext.decoding.request import active_outputs
+from espnet_ext.decoding.request import active_tasks
 from espnet_ext.errors import UserError
 
-NOISE = np.random.default_rng(3).standard_normal(16000).astype(np.float32) * 0.1
+NOISE = np.random.default_rng(3).standard_normal(16000).astype(np.float32) * 0.1  # 1 s
 
 
 @pytest.fixture(scope="module")
-def recognise(trained):
+def recogniser(trained):
     return DualSpeech2Text.from_pretrained(trained.root / "exp", beam_size=2, maxlenratio=-4)
 
 
-def same(one, other):
-    for name in one.best:
-        assert one.best[name].token_ids == other.best[name].token_ids
-        assert one.best[name].score == pytest.approx(other.best[name].score, abs=1e-4)
+def assert_same(result, expected):
+    for name in result.best:
+        assert result.best[name].token_ids == expected.best[name].token_ids
+        assert result.best[name].score == pytest.approx(expected.best[name].score, abs=1e-4)
 
 
-def test_paths_arrays_and_tensors_are_the_same_speech(recognise, tmp_path):
+def test_paths_arrays_and_tensors_give_the_same_result(recogniser, tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, NOISE, 16000, subtype="FLOAT")
-    expected = recognise(NOISE)
+    expected = recogniser(NOISE)
     assert list(expected.best) == ["surface", "meaning"]
     for audio in (
         path,
@@ -38,41 +38,42 @@ def test_paths_arrays_and_tensors_are_the_same_speech(recognise, tmp_path):
         NOISE[::-1].copy()[::-1],
         NOISE.astype(">f4"),
     ):
-        same(recognise(audio), expected)
+        assert_same(recogniser(audio), expected)
 
 
-def test_another_sample_rate_is_resampled(recognise, tmp_path):
-    slow = np.sin(np.arange(8000) * 2 * np.pi * 440 / 8000).astype(np.float32) * 0.3
+def test_other_sample_rates_are_resampled(recogniser, tmp_path):
+    tone_8k = np.sin(np.arange(8000) * 2 * np.pi * 440 / 8000).astype(np.float32) * 0.3
     path = tmp_path / "8k.wav"
-    soundfile.write(path, slow, 8000, subtype="FLOAT")
-    assert recognise.samples(path).numel() == 16000
-    assert recognise.samples(slow, 8000).numel() == 16000
-    same(recognise(path), recognise(slow, 8000))
-    tone = np.sin(np.arange(16000) * 2 * np.pi * 440 / 16000) * 0.3
+    soundfile.write(path, tone_8k, 8000, subtype="FLOAT")
+    assert recogniser.samples(path).numel() == 16000
+    assert recogniser.samples(tone_8k, 8000).numel() == 16000
+    assert_same(recogniser(path), recogniser(tone_8k, 8000))
+    tone_16k = np.sin(np.arange(16000) * 2 * np.pi * 440 / 16000) * 0.3
     middle = slice(2000, 14000)  # resampling rings at the ends
-    assert np.abs(recognise.samples(slow, 8000).numpy()[middle] - tone[middle]).max() < 1e-3
+    resampled = recogniser.samples(tone_8k, 8000).numpy()
+    assert np.abs(resampled[middle] - tone_16k[middle]).max() < 1e-3
 
 
-def test_results_come_in_the_order_given(recognise):
+def test_results_are_in_the_order_of_the_audio(recogniser):
     lengths = [5000, 16000, 300, 9000, 12000, 0]
     audios = [NOISE[:length] for length in lengths]
-    narrow = recognise.with_options(batch_frames=20)  # cut into several batches
-    for audio, result in zip(audios, narrow.batch(audios), strict=True):
-        same(recognise(audio), result)
-    assert recognise.batch([]) == []
+    small_batches = recogniser.with_options(batch_frames=20)
+    for audio, result in zip(audios, small_batches.batch(audios), strict=True):
+        assert_same(recogniser(audio), result)
+    assert recogniser.batch([]) == []
 
 
-def test_too_short_audio_has_empty_transcripts(recognise):
-    shortest = next(n for n in range(16000) if not recognise.is_too_short(n))
+def test_too_short_audio_has_empty_transcripts(recogniser):
+    shortest = next(n for n in range(16000) if not recogniser.is_too_short(n))
     assert shortest == 960  # seven frames of 160 samples, the first at 0
     for length in (0, 1, shortest - 1):
-        best = recognise(NOISE[:length]).best
+        best = recogniser(NOISE[:length]).best
         assert [(h.text, h.tokens) for h in best.values()] == [("", ())] * 2
-    assert recognise(NOISE[:shortest]).best["surface"].score < 0
+    assert recogniser(NOISE[:shortest]).best["surface"].score < 0
 
 
 @pytest.mark.parametrize(
-    ("audio", "named"),
+    ("audio", "message"),
     [
         (np.zeros((2, 8000), np.float32), "one channel"),
         (np.zeros(8000, np.int16), "floats"),
@@ -83,162 +84,165 @@ def test_too_short_audio_has_empty_transcripts(recognise):
         (np.array(["a"]), "floats"),
     ],
 )
-def test_wrong_audio(recognise, audio, named):
+def test_invalid_audio_raises_user_error(recogniser, audio, message):
     with pytest.raises(UserError) as caught:
-        recognise(audio)
-    assert named in str(caught.value)
+        recogniser(audio)
+    assert message in str(caught.value)
 
 
-def test_other_options_leave_the_first_recogniser_alone(recognise):
-    wide = recognise.with_options(beam_size=4, nbest=3)
+def test_with_options_does_not_change_the_original(recogniser):
+    wide = recogniser.with_options(beam_size=4, nbest=3)
     assert len(wide(NOISE).nbest["surface"]) == 3
-    assert len(recognise(NOISE).nbest["surface"]) == 1
-    assert wide.model is recognise.model
-    same(wide.with_options(beam_size=2, nbest=1)(NOISE), recognise(NOISE))
-    scores = [h.score for h in wide(NOISE).nbest["surface"]]
+    assert len(recogniser(NOISE).nbest["surface"]) == 1
+    assert wide.model is recogniser.model
+    assert_same(wide.with_options(beam_size=2, nbest=1)(NOISE), recogniser(NOISE))
+    scores = [hypothesis.score for hypothesis in wide(NOISE).nbest["surface"]]
     assert scores == sorted(scores, reverse=True)
     with pytest.raises(UserError, match="beam_sise"):
-        recognise.with_options(beam_sise=3)
+        recogniser.with_options(beam_sise=3)
 
 
-def test_language_model_can_be_weighed_later(trained):
-    lm = pytest.importorskip("espnet2.lm.transformer_lm").TransformerLM
-    recognise = DualSpeech2Text.from_pretrained(trained.root / "exp", beam_size=2, maxlenratio=-4)
-    size = len(recognise.model.heads["meaning"].tokens)
+def test_language_model_weight_can_be_set_later(recogniser, trained):
+    lm_class = pytest.importorskip("espnet2.lm.transformer_lm").TransformerLM
+    vocab_size = len(recogniser.model.heads["meaning"].tokens)
     torch.manual_seed(0)
-    model = lm(size, pos_enc=None, embed_unit=8, att_unit=8, head=2, unit=8, layer=1).eval()
-    fused = DualSpeech2Text(
-        recognise.model,
+    lm = lm_class(
+        vocab_size, pos_enc=None, embed_unit=8, att_unit=8, head=2, unit=8, layer=1
+    ).eval()
+    with_lm = DualSpeech2Text(
+        recogniser.model,
         {},
         {"beam_size": 2, "maxlenratio": -4},
         trained.root / "exp",
-        {"meaning": model},
+        {"meaning": lm},
     )
-    same(fused(NOISE), recognise(NOISE))  # weighs nothing yet
-    heard = fused.with_options(lm_weight=0.5)(NOISE)
-    assert "lm" in heard.best["meaning"].scores
-    assert "lm" not in heard.best["surface"].scores
+    assert_same(with_lm(NOISE), recogniser(NOISE))  # its weight is 0
+    fused = with_lm.with_options(lm_weight=0.5)(NOISE)
+    assert "lm" in fused.best["meaning"].scores
+    assert "lm" not in fused.best["surface"].scores
     with pytest.raises(UserError, match="meanning"):
-        DualSpeech2Text(recognise.model, {}, {}, lms={"meanning": model})
+        DualSpeech2Text(recogniser.model, {}, {}, lms={"meanning": lm})
 
 
 @pytest.mark.parametrize("rate", [0, -16000, 16, float("nan"), float("inf"), "16000", True])
-def test_wrong_sample_rates(recognise, rate):
+def test_invalid_sample_rate_raises_user_error(recogniser, rate):
     with pytest.raises(UserError, match="sample_rate.*\n.*in Hz"):
-        recognise(NOISE, rate)
+        recogniser(NOISE, rate)
 
 
 @pytest.mark.parametrize("audios", ["a.wav", b"a.wav", None])
-def test_a_batch_is_a_list(recognise, audios):
+def test_batch_must_be_a_list(recogniser, audios):
     with pytest.raises(UserError, match="give a list"):
-        recognise.batch(audios)
+        recogniser.batch(audios)
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "tpu"])
-def test_a_device_that_is_not_there(trained, device):
+def test_missing_device_raises_user_error(trained, device):
     with pytest.raises(UserError, match="(device|no GPU).*\n.*remedy: run on the CPU"):
         DualSpeech2Text.from_pretrained(trained.root / "exp", device=device)
 
 
-def test_tokens_have_confidences_and_times(recognise):
-    """Of branches with CTC; what is said sums up to the score."""
-    found = recognise.with_options(times=True, maxlenratio=0.0)(NOISE).best
-    for name, hypothesis in found.items():
+def test_tokens_have_confidences_and_times(recogniser):
+    """Times need CTC."""
+    best = recogniser.with_options(times=True, maxlenratio=0.0)(NOISE).best
+    for name, hypothesis in best.items():
         assert len(hypothesis.confidences) == len(hypothesis.tokens) > 0
-        assert all(0 <= sure <= 1 for sure in hypothesis.confidences)
-        if recognise.model.heads[name].ctc is None:
+        assert all(0 <= confidence <= 1 for confidence in hypothesis.confidences)
+        if recogniser.model.heads[name].ctc is None:
             assert hypothesis.times is None
             continue
         edges = [edge for span in hypothesis.times for edge in span]
         assert edges == sorted(edges) and edges[0] >= 0 and edges[-1] <= 1.0
         assert len(hypothesis.times) == len(hypothesis.tokens)
-    assert any(h.times for h in found.values())
-    assert recognise(NOISE).best["surface"].times is None  # only where they are asked for
+    assert any(hypothesis.times for hypothesis in best.values())
+    assert recogniser(NOISE).best["surface"].times is None  # not requested
 
 
-def test_confidences_make_up_the_score(recognise):
-    free = recognise.with_options(maxlenratio=0.0)
-    for hypothesis in free(NOISE).best.values():
-        said = float(np.log(hypothesis.confidences).sum())
-        assert said >= hypothesis.score - 1e-4  # the rest is the end's
+def test_product_of_confidences_is_at_least_the_score(recogniser):
+    unlimited = recogniser.with_options(maxlenratio=0.0)
+    for hypothesis in unlimited(NOISE).best.values():
+        log_confidence = float(np.log(hypothesis.confidences).sum())
+        assert log_confidence >= hypothesis.score - 1e-4  # the score also contains eos
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "int8"])
-def test_lower_precision_finds_nearly_the_same(trained, recognise, precision):
-    folder = trained.root / "exp"
-    rough = DualSpeech2Text.from_pretrained(
-        folder, beam_size=2, maxlenratio=-4, precision=precision
+def test_lower_precision_gives_similar_scores(trained, recogniser, precision):
+    approximate = DualSpeech2Text.from_pretrained(
+        trained.root / "exp", beam_size=2, maxlenratio=-4, precision=precision
     )
-    for name, hypothesis in rough(NOISE).best.items():
-        exact = recognise(NOISE).best[name]
+    for name, hypothesis in approximate(NOISE).best.items():
+        exact = recogniser(NOISE).best[name]
         assert hypothesis.score == pytest.approx(exact.score, rel=0.1)
-        assert hypothesis.score != exact.score  # it really computes otherwise
+        assert hypothesis.score != exact.score  # the precision has an effect
 
 
 @pytest.mark.parametrize(
-    ("precision", "words"), [("float8", "choose among"), ("float16", "float16 on cpu")]
+    ("precision", "message"), [("float8", "choose among"), ("float16", "float16 on cpu")]
 )
-def test_a_precision_that_is_none_here(trained, precision, words):
+def test_unsupported_precision_raises_user_error(trained, precision, message):
     with pytest.raises(UserError) as caught:
         DualSpeech2Text.from_pretrained(trained.root / "exp", precision=precision)
-    assert words in f"{caught.value} {caught.value.remedy}"
+    assert message in f"{caught.value} {caught.value.remedy}"
 
 
-def test_what_does_not_fit_into_memory_is_cut_in_halves(recognise, monkeypatch):
-    whole = recognise._decode_batch
+def test_batch_that_exceeds_memory_is_halved(recogniser, monkeypatch):
+    decode_batch = recogniser._decode_batch
     sizes = []
 
-    def narrow(waves):
+    def fail_above_two(waves):
         sizes.append(len(waves))
         if len(waves) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return whole(waves)
+        return decode_batch(waves)
 
     audios = [NOISE[start : start + 8000] for start in range(0, 5000, 1000)]
-    expected = recognise.batch(audios)
-    monkeypatch.setattr(recognise, "_decode_batch", narrow)
-    for one, other in zip(recognise.batch(audios), expected, strict=True):
-        same(one, other)
+    expected_results = recogniser.batch(audios)
+    monkeypatch.setattr(recogniser, "_decode_batch", fail_above_two)
+    for result, expected in zip(recogniser.batch(audios), expected_results, strict=True):
+        assert_same(result, expected)
     assert max(sizes) == 5 and sizes.count(2) + sizes.count(1) == 3
 
 
-def test_one_utterance_too_long_for_the_memory_is_named(recognise, monkeypatch):
-    def full(_waves):
+def test_single_utterance_that_exceeds_memory_raises_user_error(recogniser, monkeypatch):
+    def fail(_waves):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(recognise, "_decode_batch", full)
+    monkeypatch.setattr(recogniser, "_decode_batch", fail)
     with pytest.raises(UserError, match="out of memory on 1 s of audio"):
-        recognise(NOISE)
+        recogniser(NOISE)
 
 
 @pytest.mark.parametrize("longest", [0, -1, float("nan"), "20", None])
-def test_parts_of_no_length(recognise, longest):
+def test_invalid_segment_length_raises_user_error(recogniser, longest):
     with pytest.raises(UserError, match="longest"):
-        recognise.long("a.wav", longest)
+        recogniser.long("a.wav", longest)
 
 
-def test_what_cannot_be_coupled(recognise):
+def test_invalid_coupling_raises_user_error(recogniser):
     texts = {"surface": ["K AE"], "meaning": ["a"]}
-    with pytest.raises(UserError, match="coupling of one hypothesis"):
-        recognise.with_options().couple(texts)
+    with pytest.raises(UserError, match="n-best lists with one hypothesis"):
+        recogniser.with_options().couple(texts)
     for weight in ("0.3", -1, float("nan"), True):
         with pytest.raises(UserError, match="coupling weight"):
-            recognise.with_options(nbest=2).couple(texts, weight)
+            recogniser.with_options(nbest=2).couple(texts, weight)
+
+
+def test_arguments_of_wrong_type_raise_user_error(recogniser):
     with pytest.raises(UserError, match="long audio of type ndarray"):
-        recognise.long(NOISE)
+        recogniser.long(NOISE)
     with pytest.raises(UserError, match="give a list"):
-        recognise.batch(torch.tensor(1.0))
+        recogniser.batch(torch.tensor(1.0))
 
 
-def test_an_utterance_is_the_same_beside_one_that_is_hardly_longer(recognise):
-    exact = recognise.with_options(maxlenratio=0.0)
+def test_result_does_not_depend_on_a_slightly_longer_utterance(recogniser):
+    unlimited = recogniser.with_options(maxlenratio=0.0)
     for cut in (1, 50, 100, 200, 255, 300):
         short = NOISE[:-cut]
-        same(exact.batch([NOISE, short])[1], exact(short))
+        assert_same(unlimited.batch([NOISE, short])[1], unlimited(short))
 
 
 @pytest.mark.parametrize(
-    ("active", "named"),
+    ("active", "message"),
     [
         (["surface"], r"active outputs \['surface'\]"),
         (None, "active outputs None"),
@@ -249,6 +253,6 @@ def test_an_utterance_is_the_same_beside_one_that_is_hardly_longer(recognise):
     ],
     ids=str,
 )
-def test_wrong_ways_to_name_active_outputs(recognise, active, named):
-    with pytest.raises(UserError, match=named):
-        active_outputs(recognise.model, recognise.outputs, active)
+def test_invalid_active_tasks_raise_user_error(recogniser, active, message):
+    with pytest.raises(UserError, match=message):
+        active_tasks(recogniser.model, recogniser.outputs, active)

@@ -1,4 +1,4 @@
-"""Decoding a set: every utterance gets a row, and decode.json tells how it was done."""
+"""Decoding a data directory: every utterance gets a row, and decode.json records the settings."""
 
 import json
 import shutil
@@ -19,91 +19,95 @@ from espnet_ext.text.ngram import estimate, write_arpa
 
 @pytest.fixture
 def data(trained, tmp_path):
-    """The validation set and one utterance of a hundredth of a second."""
+    """The validation set and one utterance of 10 ms."""
     folder = tmp_path / "test"
     shutil.copytree(trained.root / "dump/valid", folder)
-    write_audio(tmp_path / "blip.wav", np.full(160, 0.1), 16000)
-    with open(folder / "wav.scp", "a") as table:
-        table.write(f"s9-blip {tmp_path / 'blip.wav'}\n")
+    add_utterance(folder, "s9-blip", tmp_path / "blip.wav", np.full(160, 0.1))
     return folder
 
 
-def run(trained, data, out, *options):
+def add_utterance(folder, utt_id, path, samples):
+    write_audio(path, samples, 16000)
+    with open(folder / "wav.scp", "a") as table:
+        table.write(f"{utt_id} {path}\n")
+
+
+def run(trained, data, output_dir, *options):
+    """Run the decode command."""
     return decode.main(
         [
-            "--model_dir",
-            str(trained.root / "exp"),
-            "--data",
-            str(data),
-            "--output_dir",
-            str(out),
-            "--beam_size",
-            "2",
+            *("--model_dir", str(trained.root / "exp")),
+            *("--data", str(data)),
+            *("--output_dir", str(output_dir)),
+            *("--beam_size", "2"),
             *options,
         ]
     )
 
 
+def load_recogniser(trained):
+    return DualSpeech2Text.from_pretrained(trained.root / "exp", beam_size=2)
+
+
 def test_every_utterance_has_a_row(trained, data, tmp_path, capsys):
     assert run(trained, data, tmp_path / "out") == 0
-    error = capsys.readouterr().err
-    assert "warning: s9-blip: too short" in error
-    assert error.count("warning") == 1
+    stderr = capsys.readouterr().err
+    assert "warning: s9-blip: too short" in stderr
+    assert stderr.count("warning") == 1
     sources = read_table(data / "wav.scp")
-    recognise = DualSpeech2Text.from_pretrained(trained.root / "exp", beam_size=2)
+    recogniser = load_recogniser(trained)
     for name in ("surface", "meaning"):
         lines = (tmp_path / "out" / f"text.{name}").read_text("utf-8").splitlines()
         texts = dict((line + " ").split(" ", 1) for line in lines)
         assert list(texts) == sorted(sources)
         assert texts["s9-blip"].strip() == ""
         first = min(sources)
-        assert texts[first].strip() == recognise(sources[first]).best[name].text.strip()
+        assert texts[first].strip() == recogniser(sources[first]).best[name].text.strip()
 
 
-def test_times_are_written_as_ctm_and_removed_with_the_next_run(trained, data, tmp_path, capsys):
+def test_ctm_is_written_and_removed_by_the_next_run(trained, data, tmp_path):
     out = tmp_path / "out"
     run(trained, data, out, "--times", "true")
     lines = (out / "ctm.surface").read_text().splitlines()
-    tokens = read_table(out / "token.surface", empty_ok=True)
-    for utt_id, said in tokens.items():
-        own = [line.split(" ") for line in lines if line.startswith(utt_id + " ")]
-        assert [row[4] for row in own] == said.split()
-        assert all(row[1] == "1" and float(row[3]) > 0 for row in own)
-        assert all(0 <= float(row[5]) <= 1 for row in own)
-    assert not (out / "ctm.meaning").exists()  # a branch without CTC
+    for utt_id, tokens in read_table(out / "token.surface", empty_ok=True).items():
+        rows = [line.split(" ") for line in lines if line.startswith(utt_id + " ")]
+        assert [row[4] for row in rows] == tokens.split()
+        assert all(row[1] == "1" and float(row[3]) > 0 for row in rows)
+        assert all(0 <= float(row[5]) <= 1 for row in rows)
+    assert not (out / "ctm.meaning").exists()  # it has no CTC
     run(trained, data, out)
     assert not (out / "ctm.surface").exists()
 
 
-def test_coupling_chooses_among_the_n_best(trained, data, tmp_path, capsys):
+def test_coupling_reranks_the_nbest_lists(trained, data, tmp_path):
     train = trained.root / "dump/train"
-    run(trained, data, tmp_path / "apart", "--nbest", "2")
+    run(trained, data, tmp_path / "plain", "--nbest", "2")
     run(trained, data, tmp_path / "coupled", "--coupling", str(train), "--coupling_weight", "50")
     facts = json.loads((tmp_path / "coupled/decode.json").read_text())
     assert facts["coupling"] == str(train) and facts["coupling_weight"] == 50
     for name in ("surface", "meaning"):
-        apart = json.loads((tmp_path / f"apart/nbest.{name}.json").read_text())
+        plain = json.loads((tmp_path / f"plain/nbest.{name}.json").read_text())
         coupled = json.loads((tmp_path / f"coupled/nbest.{name}.json").read_text())
         texts = read_table(tmp_path / f"coupled/text.{name}", empty_ok=True)
         for utt_id, nbest in coupled.items():
             assert texts[utt_id] == nbest[0]["text"]
-            # the same hypotheses, of which another may stand first
-            assert {one["text"] for one in nbest} >= {one["text"] for one in apart[utt_id]}
+            # The same hypotheses, possibly with another one first.
+            assert {h["text"] for h in nbest} >= {h["text"] for h in plain[utt_id]}
 
 
-def test_coupling_without_pairs_is_named(trained, data, tmp_path):
-    empty = tmp_path / "none"
-    shutil.copytree(trained.root / "dump/train", empty)
+def test_coupling_without_pairs_raises_user_error(trained, data, tmp_path):
+    folder = tmp_path / "no_pairs"
+    shutil.copytree(trained.root / "dump/train", folder)
     for name in ("surface", "meaning"):
-        rows = sorted(read_table(empty / f"text.{name}").items())
-        # the first lacks its meaning, as dumped sets say it; the second its surface
+        rows = sorted(read_table(folder / f"text.{name}").items())
+        # The first utterance is unlabelled for meaning, the second for surface.
         kept = rows[:1] if name == "surface" else [(rows[0][0], "<na>"), rows[1]]
-        (empty / f"text.{name}").write_text("".join(f"{i} {text}\n" for i, text in kept))
+        (folder / f"text.{name}").write_text("".join(f"{i} {text}\n" for i, text in kept))
     with pytest.raises(UserError, match="no utterance has all of surface, meaning"):
-        run(trained, data, tmp_path / "out", "--coupling", str(empty))
+        run(trained, data, tmp_path / "out", "--coupling", str(folder))
 
 
-def test_facts(trained, data, tmp_path, capsys):
+def test_decode_json_has_counts_and_options(trained, data, tmp_path, capsys):
     run(trained, data, tmp_path / "out", "--nbest", "2")
     facts = json.loads((tmp_path / "out/decode.json").read_text())
     assert facts["utterances"] == 5
@@ -116,21 +120,21 @@ def test_facts(trained, data, tmp_path, capsys):
     assert "5 utterances" in capsys.readouterr().out
 
 
-def test_a_second_run_writes_the_same(trained, data, tmp_path):
+def test_repeated_runs_write_the_same(trained, data, tmp_path):
     run(trained, data, tmp_path / "a")
     run(trained, data, tmp_path / "b")
     for name in ("text.surface", "text.meaning", "token.surface", "score.meaning"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_nbest_lists_of_an_earlier_run_do_not_stay(trained, data, tmp_path):
+def test_nbest_lists_of_an_earlier_run_are_removed(trained, data, tmp_path):
     run(trained, data, tmp_path / "out", "--nbest", "2")
     assert list((tmp_path / "out").glob("nbest.*"))
     run(trained, data, tmp_path / "out")
     assert not list((tmp_path / "out").glob("nbest.*"))
 
 
-BAD = {  # what is wrong with an utterance's audio → what is said of it
+BAD = {  # utterance with unusable audio → expected message
     "truncated": "cannot be read as audio",
     "cut": "is truncated",
     "missing": "no such audio file",
@@ -139,23 +143,23 @@ BAD = {  # what is wrong with an utterance's audio → what is said of it
     "none": "has no samples",
     "text": "cannot be read as audio",
 }
-ODD = ("silent", "one", "clipped", "8k", "48k")  # nothing wrong with them
+UNUSUAL = ("silent", "one", "clipped", "8k", "48k")  # usable
 
 
 @pytest.fixture
-def odd_data(data, tmp_path):
-    """The set with bad and odd audio in the middle of it."""
+def unusual_data(data, tmp_path):
+    """The data with unusable and unusual audio in between."""
     noise = np.random.default_rng(0).standard_normal(8000) * 0.1
-    folder = tmp_path / "odd"
+    folder = tmp_path / "unusual"
     folder.mkdir()
     write_audio(folder / "truncated.flac", noise, 16000)
-    whole = (folder / "truncated.flac").read_bytes()
-    (folder / "truncated.flac").write_bytes(whole[: len(whole) // 2])
+    content = (folder / "truncated.flac").read_bytes()
+    (folder / "truncated.flac").write_bytes(content[: len(content) // 2])
     write_audio(folder / "cut.wav", noise, 16000)
     (folder / "cut.wav").write_bytes((folder / "cut.wav").read_bytes()[:9000])
     soundfile.write(folder / "stereo.wav", np.stack([noise, noise], 1), 16000)
     soundfile.write(folder / "none.wav", np.zeros(0), 16000)
-    (folder / "text.wav").write_text("this is no sound")
+    (folder / "text.wav").write_text("this is no audio")
     for name, samples, rate in (
         ("nan", np.where(np.arange(8000) == 77, np.nan, noise), 16000),
         ("silent", np.zeros(8000), 16000),
@@ -166,62 +170,57 @@ def odd_data(data, tmp_path):
     ):
         soundfile.write(folder / f"{name}.wav", samples, rate, subtype="FLOAT")
     rows = dict(line.split(" ", 1) for line in (data / "wav.scp").read_text().splitlines())
-    for name in (*BAD, *ODD):
+    for name in (*BAD, *UNUSUAL):
         suffix = ".flac" if name == "truncated" else ".wav"
         rows[f"s1-{name}"] = str(folder / (name + suffix))
-    table = "".join(f"{i} {path}\n" for i, path in sorted(rows.items()))
+    table = "".join(f"{utt_id} {path}\n" for utt_id, path in sorted(rows.items()))
     (data / "wav.scp").write_text(table)
     return data
 
 
-def test_one_bad_file_does_not_keep_the_others_from_being_decoded(
-    trained, data, odd_data, tmp_path, capsys
-):
+def test_bad_audio_does_not_stop_the_other_utterances(trained, unusual_data, tmp_path, capsys):
     out = tmp_path / "out"
     with pytest.raises(UserError) as caught:
-        run(trained, odd_data, out)
-    assert f"{len(BAD)} of {5 + len(BAD) + len(ODD)} utterances" in caught.value.message
+        run(trained, unusual_data, out)
+    assert f"{len(BAD)} of {5 + len(BAD) + len(UNUSUAL)} utterances" in caught.value.message
     assert str(out / "failed") in caught.value.message and "s1-missing" in caught.value.message
     failed = dict(line.split(" ", 1) for line in (out / "failed").read_text().splitlines())
     assert failed.keys() == {f"s1-{name}" for name in BAD}
-    for name, words in BAD.items():
-        assert words in failed[f"s1-{name}"]
-    sources = read_table(odd_data / "wav.scp")
-    recognise = DualSpeech2Text.from_pretrained(trained.root / "exp", beam_size=2)
+    for name, message in BAD.items():
+        assert message in failed[f"s1-{name}"]
+    sources = read_table(unusual_data / "wav.scp")
+    recogniser = load_recogniser(trained)
     for output in ("surface", "meaning"):
         texts = read_table(out / f"text.{output}", empty_ok=True)
         assert texts.keys() == sources.keys()
         assert not any(texts[f"s1-{name}"] for name in BAD)
         for utt_id in ("s1-8k", "s1-48k", "s1-clipped", "s1-silent"):
-            assert texts[utt_id] == recognise(sources[utt_id]).best[output].text.strip()
+            assert texts[utt_id] == recogniser(sources[utt_id]).best[output].text.strip()
     assert "s1-one: too short (1 samples)" in capsys.readouterr().err
     assert json.loads((out / "decode.json").read_text())["failed"] == len(BAD)
 
 
-def test_a_list_of_failures_goes_with_them(trained, odd_data, tmp_path, capsys):
+def test_list_of_failures_is_removed_by_a_run_without_failures(trained, unusual_data, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(UserError):
-        run(trained, odd_data, out)
-    rows = (odd_data / "wav.scp").read_text().splitlines()
+        run(trained, unusual_data, out)
+    rows = (unusual_data / "wav.scp").read_text().splitlines()
     kept = [row for row in rows if row.split(" ")[0].removeprefix("s1-") not in BAD]
-    (odd_data / "wav.scp").write_text("\n".join(kept) + "\n")
-    assert run(trained, odd_data, out) == 0
+    (unusual_data / "wav.scp").write_text("\n".join(kept) + "\n")
+    assert run(trained, unusual_data, out) == 0
     assert not (out / "failed").exists()
 
 
-def test_memory_too_small_for_one_utterance(trained, data, tmp_path, monkeypatch):
-    """It fails, the others of its batch do not."""
-    whole = DualSpeech2Text._decode_batch
+def test_only_the_utterance_that_exceeds_memory_fails(trained, data, tmp_path, monkeypatch):
+    decode_batch = DualSpeech2Text._decode_batch
 
-    def narrow(self, waves):
+    def fail_above_half_a_second(self, waves):
         if max(len(wave) for wave in waves) > 8000:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return whole(self, waves)
+        return decode_batch(self, waves)
 
-    write_audio(tmp_path / "long.wav", np.full(9000, 0.1), 16000)
-    with open(data / "wav.scp", "a") as table:
-        table.write(f"s9-long {tmp_path / 'long.wav'}\n")
-    monkeypatch.setattr(DualSpeech2Text, "_decode_batch", narrow)
+    add_utterance(data, "s9-long", tmp_path / "long.wav", np.full(9000, 0.1))
+    monkeypatch.setattr(DualSpeech2Text, "_decode_batch", fail_above_half_a_second)
     with pytest.raises(UserError, match="1 of 6 utterances"):
         run(trained, data, tmp_path / "out")
     assert "out of memory" in (tmp_path / "out/failed").read_text()
@@ -229,7 +228,7 @@ def test_memory_too_small_for_one_utterance(trained, data, tmp_path, monkeypatch
     assert len(texts) == 6 and texts["s9-long"] == ""
 
 
-def test_long_utterances_are_cut_if_asked_for(trained, data, tmp_path, monkeypatch, capsys):
+def test_segment_seconds_cuts_longer_utterances(trained, data, tmp_path, monkeypatch):
     monkeypatch.setattr("espnet_ext.decoding.segmentation.SHORTEST", 0.1)
     monkeypatch.setattr(
         "espnet_ext.decoding.api.speech_spans", lambda audio, longest: [(0.0, 0.2), (0.25, 0.5)]
@@ -238,26 +237,23 @@ def test_long_utterances_are_cut_if_asked_for(trained, data, tmp_path, monkeypat
     run(trained, data, tmp_path / "cut", "--segment_seconds", "0.3")
     facts = json.loads((tmp_path / "cut/decode.json").read_text())
     assert facts["segment_seconds"] == 0.3 and facts["audio_seconds"] == pytest.approx(2.01)
-    recognise = DualSpeech2Text.from_pretrained(trained.root / "exp", beam_size=2)
+    recogniser = load_recogniser(trained)
+    texts = read_table(tmp_path / "cut/text.surface", empty_ok=True)
+    segments = (tmp_path / "cut/segments").read_text()
     for utt_id, source in read_table(data / "wav.scp").items():
-        text = read_table(tmp_path / "cut/text.surface", empty_ok=True)[utt_id]
-        long = utt_id != "s9-blip"
-        assert (utt_id in (tmp_path / "cut/segments").read_text()) == long
-        assert (
-            text
-            == (recognise.long(source, 0.3) if long else recognise(source))
-            .best["surface"]
-            .text.strip()
-        )
+        is_long = utt_id != "s9-blip"
+        assert (utt_id in segments) == is_long
+        result = recogniser.long(source, 0.3) if is_long else recogniser(source)
+        assert texts[utt_id] == result.best["surface"].text.strip()
 
 
 @pytest.mark.parametrize("seconds", ["-5", "nan", "0.2", "inf"])
-def test_lengths_of_parts_that_mean_nothing(trained, data, tmp_path, seconds):
+def test_invalid_segment_seconds_raise_user_error(trained, data, tmp_path, seconds):
     with pytest.raises(UserError, match="--segment_seconds"):
         run(trained, data, tmp_path / "out", "--segment_seconds", seconds)
 
 
-def test_outputs_of_another_system_do_not_stay(trained, data, tmp_path):
+def test_files_of_other_outputs_are_removed(trained, data, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     for name in ("text.gist", "ctm.gist", "nbest.gist.json", "segments"):
@@ -268,86 +264,94 @@ def test_outputs_of_another_system_do_not_stay(trained, data, tmp_path):
     assert not list(out.glob("*gist*")) and not (out / "segments").exists()
 
 
-def test_greedy_and_n_grams(trained, data, tmp_path, capsys):
-    arpa = tmp_path / "surface.arpa"
-    tokens = DualSpeech2Text.from_pretrained(trained.root / "exp").model.heads["surface"].tokens
-    write_arpa(arpa, estimate([tokens[2:-1]], 2))
-    config = tmp_path / "decode.yaml"
-    config.write_text("beam_size: 2\nngram_weight: 5.0\n")
-    given = "--config", str(config), "--ngram", f"surface={arpa}"
+@pytest.fixture
+def arpa(trained, tmp_path):
+    """An n-gram model of the surface's tokens."""
+    tokens = load_recogniser(trained).model.heads["surface"].tokens
+    write_arpa(tmp_path / "surface.arpa", estimate([tokens[2:-1]], 2))
+    return tmp_path / "surface.arpa"
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "decode.yaml"
+    path.write_text("beam_size: 2\nngram_weight: 5.0\n")
+    return path
+
+
+def test_greedy_search_and_ngram_fusion(trained, data, arpa, config, tmp_path):
     run(trained, data, tmp_path / "greedy", "--greedy", "true")
     run(trained, data, tmp_path / "plain", "--config", str(config))
-    run(trained, data, tmp_path / "fused", *given)
-    facts = json.loads((tmp_path / "greedy/decode.json").read_text())
-    assert facts["options"]["surface"]["greedy"] is True
-    scores = {kind: read_table(tmp_path / f"{kind}/score.surface") for kind in ("plain", "fused")}
-    assert all(scores["plain"][i] != scores["fused"][i] for i in scores["plain"] if i != "s9-blip")
-    meaning = [(tmp_path / f"{kind}/score.meaning").read_text() for kind in ("plain", "fused")]
-    assert meaning[0] == meaning[1]
-    assert facts["ngrams"] == {}
-    assert json.loads((tmp_path / "fused/decode.json").read_text())["ngrams"] == {
-        "surface": str(arpa)
+    ngram = "--ngram", f"surface={arpa}"
+    run(trained, data, tmp_path / "fused", "--config", str(config), *ngram)
+    facts = {
+        kind: json.loads((tmp_path / kind / "decode.json").read_text())
+        for kind in ("greedy", "fused")
     }
-    for wrong, words in (
-        (("--ngram", f"surface={arpa}"), "its ngram_weight is 0"),
-        ((*given, "--greedy", "true"), "greedy decoding has no use"),
-        ((*given[:2], "--ngram", f"surface={arpa} surface={arpa}"), "an output twice"),
+    assert facts["greedy"]["options"]["surface"]["greedy"] is True
+    assert facts["greedy"]["ngrams"] == {}
+    assert facts["fused"]["ngrams"] == {"surface": str(arpa)}
+    plain, fused = (read_table(tmp_path / f"{kind}/score.surface") for kind in ("plain", "fused"))
+    assert all(plain[utt_id] != fused[utt_id] for utt_id in plain if utt_id != "s9-blip")
+    plain, fused = ((tmp_path / f"{kind}/score.meaning").read_text() for kind in ("plain", "fused"))
+    assert plain == fused
+
+
+def test_useless_language_model_raises_user_error(trained, data, arpa, config, tmp_path):
+    ngram, with_weight = ("--ngram", f"surface={arpa}"), ("--config", str(config))
+    twice = ("--ngram", f"surface={arpa} surface={arpa}")
+    for options, message in (
+        (ngram, "its ngram_weight is 0"),
+        ((*with_weight, *ngram, "--greedy", "true"), "greedy decoding does not use it"),
+        ((*with_weight, *twice), "an output twice"),
+        (("--ngram", "surface"), "--ngram surface: not OUTPUT=PATH"),
     ):
-        with pytest.raises(UserError, match=words):
-            run(trained, data, tmp_path / "out", *wrong)
-    for usage in (
-        ("--greedy", "true", "--coupling", "x"),
-        ("--threads", "-1"),
-        ("--coupling_weight", "1"),
-    ):
-        with pytest.raises(SystemExit):
-            run(trained, data, tmp_path / "out", *usage)
-    with pytest.raises(UserError, match="--ngram surface: not OUTPUT=PATH"):
-        run(trained, data, tmp_path / "out", "--ngram", "surface")
+        with pytest.raises(UserError, match=message):
+            run(trained, data, tmp_path / "out", *options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--greedy", "true", "--coupling", "x"), ("--threads", "-1"), ("--coupling_weight", "1")],
+    ids=" ".join,
+)
+def test_contradictory_options_are_usage_errors(trained, data, tmp_path, options):
+    with pytest.raises(SystemExit):
+        run(trained, data, tmp_path / "out", *options)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there(trained, data, tmp_path):
-    for wrong in (
-        lambda: run(trained, data, tmp_path / "out", "--ngpu", "1"),
-        lambda: analyze.main(
+def test_missing_gpu_raises_user_error(trained, data, tmp_path):
+    with pytest.raises(UserError, match="no GPU is visible to PyTorch"):
+        run(trained, data, tmp_path / "out", "--ngpu", "1")
+    with pytest.raises(UserError, match="no GPU is visible to PyTorch"):
+        analyze.main(
             [
                 "cka",
-                "--models",
-                f"a={trained.root}/exp b={trained.root}/exp",
-                "--data",
-                str(data),
-                "--output",
-                str(tmp_path / "cka.json"),
-                "--ngpu",
-                "1",
+                *("--models", f"a={trained.root}/exp b={trained.root}/exp"),
+                *("--data", str(data)),
+                *("--output", str(tmp_path / "cka.json")),
+                *("--ngpu", "1"),
             ]
-        ),
-    ):
-        with pytest.raises(UserError, match="no GPU is visible to PyTorch"):
-            wrong()
+        )
 
 
-def test_language_models_of_outputs_that_a_system_has_not(trained, data, tmp_path, capsys):
-    """run.sh gives every system the models of all outputs of the recipe."""
+def test_language_model_of_an_output_that_the_system_lacks_is_ignored(
+    trained, data, tmp_path, capsys
+):
+    """run.sh gives every system the language models of all outputs. Unknown names are errors."""
     outputs = {"meaning": tiny_recipe.OUTPUTS["meaning"]}
-    folder = trained.train(str(tmp_path / "single"), outputs=outputs, options=["--max_epoch", "1"])
-    for name in ("surface", "surfaces"):
-        write_arpa(tmp_path / f"{name}.arpa", estimate([["K", "AE"]], 2))
+    model_dir = trained.train(
+        str(tmp_path / "single"), outputs=outputs, options=["--max_epoch", "1"]
+    )
+    write_arpa(tmp_path / "x.arpa", estimate([["K", "AE"]], 2))
     command = [
-        "--model_dir",
-        str(folder),
-        "--data",
-        str(data),
-        "--output_dir",
-        str(tmp_path / "o"),
-        "--beam_size",
-        "2",
-        "--ngram_weight",
-        "0.3",
-        "--ngram",
+        *("--model_dir", str(model_dir)),
+        *("--data", str(data)),
+        *("--output_dir", str(tmp_path / "out")),
+        *("--beam_size", "2", "--ngram_weight", "0.3"),
     ]
-    assert decode.main([*command, f"surface={tmp_path / 'surface.arpa'}"]) == 0
-    assert "single has no surface" in capsys.readouterr().err
+    assert decode.main([*command, "--ngram", f"surface={tmp_path / 'x.arpa'}"]) == 0
+    assert "single has no output surface" in capsys.readouterr().err
     with pytest.raises(UserError, match="unknown key 'surfaces'"):
-        decode.main([*command, f"surfaces={tmp_path / 'surfaces.arpa'}"])
+        decode.main([*command, "--ngram", f"surfaces={tmp_path / 'x.arpa'}"])

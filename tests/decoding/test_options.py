@@ -1,4 +1,4 @@
-"""Search options: shared, per output, checked."""
+"""Search options: shared, overridden for one output, and checked."""
 
 import dataclasses
 
@@ -11,40 +11,40 @@ from espnet_ext.decoding.options import (
     change_options,
     parse_options,
     read_options,
-    suited,
+    with_system_defaults,
 )
 from espnet_ext.errors import UserError
 
 
-def test_own_options_go_over_shared_ones():
+def test_options_of_an_output_override_shared_options():
     config = {"beam_size": 5, "penalty": 1, "outputs": {"meaning": {"beam_size": 2}}}
-    parsed = parse_options(config, ["surface", "meaning"])
-    assert (parsed["surface"].beam_size, parsed["meaning"].beam_size) == (5, 2)
-    assert parsed["meaning"].penalty == 1
+    options = parse_options(config, ["surface", "meaning"])
+    assert (options["surface"].beam_size, options["meaning"].beam_size) == (5, 2)
+    assert options["meaning"].penalty == 1
 
 
-def test_options_of_an_output_that_this_system_lacks_are_no_mistake():
-    parsed = parse_options({"outputs": {"surface": {"beam_size": 2}}}, ["meaning"])
-    assert parsed == {"meaning": SearchOptions()}
+def test_options_of_an_output_that_the_system_lacks_are_ignored():
+    options = parse_options({"outputs": {"surface": {"beam_size": 2}}}, ["meaning"])
+    assert options == {"meaning": SearchOptions()}
 
 
-def test_shared_configurations_are_complete_and_right(request):
+def test_configurations_in_conf_are_valid(request):
     for name in ("decode", "decode_lm"):
-        options = read_options(request.config.rootpath / f"conf/{name}.yaml")
-        assert parse_options(options, ["surface"])["surface"].beam_size == options["beam_size"]
+        config = read_options(request.config.rootpath / f"conf/{name}.yaml")
+        assert parse_options(config, ["surface"])["surface"].beam_size == config["beam_size"]
 
 
-def test_defaults_are_what_stock_decoding_uses():
+def test_defaults_equal_stock_espnet():
     inference = pytest.importorskip("espnet2.bin.asr_inference")
-    given = ["--output_dir", "x", "--data_path_and_name_and_type", "a,speech,sound"]
-    stock = vars(inference.get_parser().parse_args(given))
+    arguments = ["--output_dir", "x", "--data_path_and_name_and_type", "a,speech,sound"]
+    stock = vars(inference.get_parser().parse_args(arguments))
     ours = dataclasses.asdict(SearchOptions())
     for key in ("penalty", "maxlenratio", "minlenratio", "normalize_length", "nbest"):
         assert ours[key] == stock[key]
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    ("changes", "message"),
     [
         ({"beam": 1}, "beam_size"),
         ({"beam_size": 0}, "positive"),
@@ -58,7 +58,7 @@ def test_defaults_are_what_stock_decoding_uses():
         ({"penalty": "high"}, "float"),
     ],
 )
-def test_wrong_ones_are_refused_wherever_they_come_from(changes, named):
+def test_invalid_options_raise_user_error(changes, message):
     for attempt in (
         lambda: parse_options(changes, ["a"]),
         lambda: parse_options({"outputs": {"a": changes}}, ["a"]),
@@ -66,10 +66,10 @@ def test_wrong_ones_are_refused_wherever_they_come_from(changes, named):
     ):
         with pytest.raises(UserError) as caught:
             attempt()
-        assert named in str(caught.value)
+        assert message in str(caught.value)
 
 
-def test_reading(tmp_path):
+def test_read_options(tmp_path):
     path = tmp_path / "decode.yaml"
     path.write_text(yaml.safe_dump({"beam_size": 3}))
     assert read_options(path) == {"beam_size": 3}
@@ -82,7 +82,7 @@ def test_reading(tmp_path):
         read_options(tmp_path / "other.yaml")
 
 
-def test_numbers_with_an_exponent_are_numbers(tmp_path):
+def test_numbers_with_exponents_are_numbers(tmp_path):
     path = tmp_path / "decode.yaml"
     path.write_text("ctc_weight: 3e-1\noutputs:\n  a:\n    penalty: -1E0\n")
     options = parse_options(read_options(path), ["a"])["a"]
@@ -90,31 +90,32 @@ def test_numbers_with_an_exponent_are_numbers(tmp_path):
 
 
 @pytest.mark.parametrize("outputs", [3, "surface", ["surface"], {"surface": 3}, {"surface": ["a"]}])
-def test_outputs_are_a_mapping_of_mappings(outputs):
+def test_outputs_must_be_a_mapping_of_mappings(outputs):
     with pytest.raises(UserError, match="outputs.*not a mapping"):
         parse_options({"outputs": outputs}, ["surface"])
 
 
 @pytest.mark.parametrize("key", ["maxlenratio", "minlenratio"])
-def test_a_constant_length_is_a_whole_number(key):
+def test_constant_length_must_be_a_whole_number(key):
     with pytest.raises(UserError, match=f"{key} -0.5"):
         parse_options({key: -0.5}, ["a"])
     assert getattr(parse_options({key: -3}, ["a"])["a"], key) == -3
 
 
-def test_unset_options_suit_the_heads():
+def test_system_defaults_set_what_the_configuration_leaves_open():
     defaults = {"surface": {}, "meaning": {"normalize_length": True}}
-    found = parse_options(suited({}, defaults), ["surface", "meaning"])
-    assert (found["surface"].normalize_length, found["meaning"].normalize_length) == (False, True)
-    assert all(o.maxlenratio == 2.0 and o.end_detect for o in found.values())
-    given = {"maxlenratio": 0.0, "outputs": {"meaning": {"normalize_length": False}}}
-    found = parse_options(suited(given, defaults), ["meaning"])
-    assert found["meaning"] == SearchOptions()
-    assert suited({**ESPNET}, {"meaning": {"normalize_length": True}})["outputs"]["meaning"] == {}
+    options = parse_options(with_system_defaults({}, defaults), ["surface", "meaning"])
+    assert not options["surface"].normalize_length and options["meaning"].normalize_length
+    assert all(o.maxlenratio == 2.0 and o.end_detect for o in options.values())
+    config = {"maxlenratio": 0.0, "outputs": {"meaning": {"normalize_length": False}}}
+    options = parse_options(with_system_defaults(config, defaults), ["meaning"])
+    assert options["meaning"] == SearchOptions()
+    config = with_system_defaults({**ESPNET}, {"meaning": {"normalize_length": True}})
+    assert config["outputs"]["meaning"] == {}
 
 
 @pytest.mark.parametrize(
-    ("config", "words"),
+    ("config", "message"),
     [
         ({1: 2}, "key 1"),
         ({"nbest": "many"}, "nbest"),
@@ -123,11 +124,11 @@ def test_unset_options_suit_the_heads():
         ({"maxlenratio": -1e9}, "maxlenratio"),
     ],
 )
-def test_values_that_mean_nothing(config, words):
-    with pytest.raises(UserError, match=words):
+def test_contradictory_options_raise_user_error(config, message):
+    with pytest.raises(UserError, match=message):
         parse_options(config, ["surface"])
 
 
-def test_a_folder_is_no_configuration(tmp_path):
+def test_folder_as_configuration_raises_user_error(tmp_path):
     with pytest.raises(UserError, match="cannot read"):
         read_options(tmp_path)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from vector_models import MODES, WHERE, build, gradients, select, unlabel
 
-from espnet_ext.decoding.request import active_outputs, requested
+from espnet_ext.decoding.request import active_tasks, requested_tasks
 from espnet_ext.errors import UserError
 from espnet_ext.model.conditioning.active import active_sets
 from espnet_ext.model.conditioning.fold import fold_vectors
@@ -207,25 +207,25 @@ def test_dropped_tags_leave_the_transcript(tagged):
 def test_what_is_asked_for(tagged):
     model = build(tagged, {})
     tag = "meaning.l1"
-    assert requested(model, None) == list(TASKS)
-    assert requested(model, [tag, "meaning"]) == ["meaning", tag]
+    assert requested_tasks(model, None) == list(TASKS)
+    assert requested_tasks(model, [tag, "meaning"]) == ["meaning", tag]
     everything, untagged = ("surface", "meaning", tag), ("surface", "meaning")
     model.conditioning.trained = [everything, untagged]
-    assert active_outputs(model, everything, "auto") == dict.fromkeys(untagged, everything)
-    assert active_outputs(model, untagged, "auto") == dict.fromkeys(untagged, untagged)
-    assert active_outputs(model, ["meaning", tag], "alone") == {"meaning": ("meaning", tag)}
-    assert active_outputs(model, ["meaning"], f"{tag} surface") == {"meaning": ("surface", tag)}
-    own = active_outputs(model, ["meaning"], {"meaning": [tag, "meaning"]})
+    assert active_tasks(model, everything, "auto") == dict.fromkeys(untagged, everything)
+    assert active_tasks(model, untagged, "auto") == dict.fromkeys(untagged, untagged)
+    assert active_tasks(model, ["meaning", tag], "alone") == {"meaning": ("meaning", tag)}
+    assert active_tasks(model, ["meaning"], f"{tag} surface") == {"meaning": ("surface", tag)}
+    own = active_tasks(model, ["meaning"], {"meaning": [tag, "meaning"]})
     assert own == {"meaning": ("meaning", tag)}
     unknown = ["meaning", "meaning.l2"], "tag 'meaning.l2' was never trained"
     for names, named in (([tag], f"tag '{tag}' without its output"), unknown):
         with pytest.raises(UserError, match=named):
-            requested(model, names)
+            requested_tasks(model, names)
     for wrong in ("alon", "meaning meaning.l2", ""):
         with pytest.raises(UserError, match="active outputs: '"):
-            active_outputs(model, ["meaning"], wrong)
+            active_tasks(model, ["meaning"], wrong)
     with pytest.raises(UserError, match="as task vectors"):
-        requested(build(tagged), ["meaning", tag])
+        requested_tasks(build(tagged), ["meaning", tag])
 
 
 def test_sets_with_tags():

@@ -37,7 +37,7 @@ from espnet_ext.data.audio import load_utterance
 from espnet_ext.data.directory import read_directory
 from espnet_ext.data.record import NA, Utterance
 from espnet_ext.decoding.api import DualSpeech2Text
-from espnet_ext.decoding.request import active_outputs
+from espnet_ext.decoding.request import active_tasks
 from espnet_ext.errors import UserError
 from espnet_ext.model.conditioning.vectors import TaskVectors, position_factor
 from espnet_ext.model.encoding import EncoderRequest
@@ -220,9 +220,9 @@ def _leakage(recognise, tag: str, utterances: Sequence[Utterance], batch_size: i
     """In how many utterances a tag's output writes it while it is off, and while it is on."""
     vectors = recognise.model.conditioning
     output, _, kind = tag.partition(".")
-    on = active_outputs(recognise.model, [output, tag], "auto")[output]
+    on = active_tasks(recognise.model, [output, tag], "auto")[output]
     rest = [task for task in vectors.tasks if task != tag]
-    off = active_outputs(recognise.model, rest, "auto")[output]
+    off = active_tasks(recognise.model, rest, "auto")[output]
     if tag in off:  # training never saw the output without it
         off = tuple(task for task in off if task != tag)
     counts = []

@@ -1,0 +1,51 @@
+"""Audio that users pass to the Python API, as samples at the model's rate."""
+
+from numbers import Real
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from espnet_ext.data.audio import load_audio, resample
+from espnet_ext.errors import UserError
+
+Audio = str | Path | np.ndarray | torch.Tensor  # path of an audio file, or samples (S,)
+
+
+def to_waveform(audio: Audio, sample_rate: int | None, model_rate: int) -> torch.Tensor:
+    """Return audio as samples (S,) in float32 at `model_rate` Hz.
+
+    Args:
+        audio: path of an audio file, or samples (S,) as floats from −1 to 1.
+        sample_rate: of samples, in Hz; None if it is `model_rate`. Files have their own.
+        model_rate: sample rate of the model, in Hz.
+
+    Raises:
+        UserError: for audio that cannot be used.
+    """
+    is_number = isinstance(sample_rate, Real) and not isinstance(sample_rate, bool)
+    if sample_rate is not None and not (is_number and 1000 <= sample_rate < float("inf")):
+        raise UserError(f"sample_rate {sample_rate!r}", "give it in Hz, e.g. 16000")
+    if isinstance(audio, str | Path):
+        samples, _ = load_audio(str(audio), model_rate)
+        return torch.from_numpy(samples)
+    if isinstance(audio, np.ndarray):  # PyTorch needs native byte order and positive strides
+        audio = audio.astype(audio.dtype.newbyteorder("="))
+    try:
+        wave = torch.as_tensor(audio).detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError(
+            f"audio of type {type(audio).__name__}",
+            "give the path of an audio file, or samples as an array of floats from -1 to 1",
+        ) from None
+    if wave.dim() != 1 or not wave.is_floating_point():
+        raise UserError(
+            f"samples of shape {tuple(wave.shape)} and type {wave.dtype}",
+            "give one channel, shape (S,), as floats from -1 to 1",
+        )
+    wave = wave.float()
+    if not torch.isfinite(wave).all():
+        raise UserError("some samples are not finite (NaN or infinite)", "repair the audio")
+    if sample_rate is not None and sample_rate != model_rate:
+        wave = torch.from_numpy(resample(wave.numpy(), sample_rate, model_rate))
+    return wave
