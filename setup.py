@@ -35,9 +35,9 @@ EXTRAS = {
     "report": [],
     # MIT, weights included; cuts long audio at silences.
     "vad": ["silero-vad>=6.2"],
-    # Data that lhotse or the Hugging Face hub has prepared: espnet-ext import, espnet-ext export.
+    # espnet-ext import and export: lhotse manifests, Hugging Face data sets.
     "lhotse": ["lhotse>=1.28"],
-    # From 4.0 on, loading a data set runs no code of whoever published it.
+    # From 4.0 on, loading a data set runs no code of its publisher.
     "hf": ["datasets>=4.0"],
     # Apache-2.0; reads wav2vec 2.0 and XLS-R checkpoints.
     "xlsr": ["transformers>=5.0"],

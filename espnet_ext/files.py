@@ -1,4 +1,4 @@
-"""Files written whole or not at all: to a temporary name beside the target, then renamed."""
+"""Read and write files. Files are written to a temporary name in the same folder, then renamed."""
 
 import contextlib
 import functools
@@ -16,10 +16,12 @@ from espnet_ext.errors import UserError
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path in the target's folder; on success it becomes `path`.
+    """Yield a temporary path in the target's folder, and rename it to `path` on success.
 
-    The temporary name keeps the target's suffix, because sound libraries choose a format by it.
-    A full disk becomes a `UserError` naming the target.
+    The temporary name has the target's suffix, from which sound libraries choose the format.
+
+    Raises:
+        UserError: the file cannot be written, for example because the disk is full.
     """
     target = Path(path)
     temporary = None
@@ -28,7 +30,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=".tmp-", suffix=target.suffix)
         os.close(handle)
         temporary = Path(name)
-        # mkstemp makes files private; give them what an ordinary open() would have given.
+        # mkstemp makes private files; set the permissions that open() would set.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
@@ -47,8 +49,12 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary file for writing text ("w") or bytes ("wb"); rename it on success."""
-    options = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
-    with atomic_path(path) as temporary, open(temporary, mode, **options) as handle:
+    binary = "b" in mode
+    encoding, newline = (None, None) if binary else ("utf-8", "\n")
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, mode, encoding=encoding, newline=newline) as handle,
+    ):
         yield handle
 
 
@@ -62,7 +68,7 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """Read JSON; a missing or broken file is a `UserError` naming it."""
+    """Return the content of a JSON file; raise `UserError` if it is missing or not valid."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -72,9 +78,9 @@ def read_json(path: str | os.PathLike) -> Any:
 
 
 def read_json_lines(path: str | os.PathLike) -> list[Any]:
-    """One JSON value a line; a missing or broken file is a `UserError` naming it and the line.
+    """Return the values of a JSON Lines file; raise `UserError` if it is missing or not valid.
 
-    A last line that does not end is left out: it is being written, or its writer was killed.
+    A last line without line feed is left out: it is being written, or its writer was killed.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -112,7 +118,7 @@ def read_yaml(
         with open(path, encoding="utf-8") as handle:
             value = yaml.load(handle, Loader=_yaml_loader(exponents))  # a safe loader
     except FileNotFoundError:
-        names = sorted(found.name for found in Path(path).parent.glob("*.yaml"))
+        names = sorted(file.name for file in Path(path).parent.glob("*.yaml"))
         remedy = missing or f"files there: {', '.join(names) or 'none'}"
         raise UserError(f"{path}: no such file", remedy) from None
     except OSError as error:
@@ -132,8 +138,10 @@ def read_yaml(
 def _yaml_loader(exponents: bool) -> type:
     import yaml
 
-    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-        """Safe YAML, faster where libyaml is installed."""
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # faster where libyaml is installed
+
+    class Loader(base):
+        """A safe loader of its own, so that resolvers added to it have no effect elsewhere."""
 
     if exponents:
         Loader.add_implicit_resolver(
@@ -145,6 +153,6 @@ def _yaml_loader(exponents: bool) -> type:
 
 
 def sha256_of(path: str | os.PathLike) -> str:
-    """Hexadecimal SHA-256 of a file's bytes, read in blocks."""
+    """Return the hexadecimal SHA-256 of a file."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -241,7 +241,7 @@ def files_below(paths: Iterable[str]) -> list[Path]:
 def main() -> int:
     import test_prose
 
-    paths = sys.argv[1:] or test_prose.CHECKED
+    paths = sys.argv[1:] or test_prose.checked_files()
     paths = [str(Path(path).resolve()) if Path(path).exists() else path for path in paths]
     findings = [one for path in files_below(paths) for one in check_file(path)]
     print("\n".join(map(str, findings)))

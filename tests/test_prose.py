@@ -9,46 +9,50 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from prose import IGNORE, ROOT, check_file, files_below  # noqa: E402
 
-# Files and folders that are checked, relative to the root.
 CHECKED = (
-    "README.md",
-    "CONTRIBUTING.md",
-    "CHANGELOG.md",
-    "CITATION.cff",
-    "conf",
-    "docs",
-    "benchmarks",
-    "espnet_ext/corpora",
-    "espnet_ext/data",
-    "espnet_ext/errors.py",
-    "espnet_ext/progress.py",
-    *(
-        f"espnet_ext/bin/{name}.py"
-        for name in ("audio_options", "cli", "combine", "drop_labels", "filter", "format_audio")
-    ),
-    *(f"espnet_ext/bin/{name}.py" for name in ("main", "ngram", "perturb", "tokens", "validate")),
-    *(f"espnet_ext/bin/{name}.py" for name in ("export", "import_", "new_corpus", "prepare")),
-    *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("egs2/*/*/README.md")),
-    "espnet_ext/bin/g2p.py",
-    "espnet_ext/bin/score.py",
-    "tests/corpora",
-    "tests/data",
-    "tests/faults",
-    "tests/property",
-    "tests/recipes",
-    "tests/scoring",
-    "tests/text",
-    "espnet_ext/scoring",
-    "espnet_ext/text",
-    "tests/documents.py",
-    "tests/test_contributing.py",
-    "tests/test_doctests.py",
-    "tests/test_public_surface.py",
-    "tests/test_readme.py",
+    *(path.name for path in ROOT.glob("*.*")),
+    *("benchmarks", "conf", "docs", "egs2", "espnet_ext", "local", "tests"),
 )
+# Files and folders that are not rewritten yet. Remove them from this list when they are.
+PENDING = (
+    "egs2/*/*/conf",
+    "egs2/*/*/local",
+    "espnet_ext/analysis",
+    "espnet_ext/bin/analyze.py",
+    "espnet_ext/bin/decode.py",
+    "espnet_ext/decoding",
+    "espnet_ext/model",
+    "espnet_ext/objectives",
+    "espnet_ext/report",
+    "espnet_ext/training",
+    "local",
+    "run.sh",
+    "tests/analysis",
+    "tests/decoding",
+    "tests/extensions",
+    "tests/model",
+    "tests/report",
+    "tests/result_tree.py",
+    "tests/shell",
+    "tests/public_surface.py",
+    "tests/test_architecture.py",
+    "tests/training",
+)
+# These contain the words as data.
+NOT_CHECKED = ("tests/prose.py", "tests/test_prose.py")
 
 
-@pytest.mark.parametrize("path", [str(p.relative_to(ROOT)) for p in files_below(CHECKED)])
+def checked_files() -> list[str]:
+    pending = {file for pattern in PENDING for path in ROOT.glob(pattern) for file in below(path)}
+    files = {str(path.relative_to(ROOT)) for path in files_below(CHECKED)}
+    return sorted(files - pending - set(NOT_CHECKED))
+
+
+def below(path: Path) -> list[str]:
+    return [str(file.relative_to(ROOT)) for file in files_below([str(path.relative_to(ROOT))])]
+
+
+@pytest.mark.parametrize("path", checked_files())
 def test_prose_is_plain(path):
     findings = check_file(ROOT / path)
     assert not findings, "\n" + "\n".join(map(str, findings))

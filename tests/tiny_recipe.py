@@ -1,4 +1,4 @@
-"""A recipe of twelve half-second utterances with random sound: every stage's files, in seconds."""
+"""A recipe with twelve half-second utterances of noise, whose stages take seconds."""
 
 import json
 import shlex
@@ -73,7 +73,7 @@ TEXTS = [
 
 @dataclass
 class Recipe:
-    """Paths of a prepared recipe, and its stages as calls."""
+    """Paths and stages of a prepared recipe."""
 
     root: Path
     token_types: dict[str, str]
@@ -121,7 +121,7 @@ class Recipe:
         return self.root / exp
 
     def arguments(self, exp="exp") -> list[str]:
-        """The same training as a command line of bin.train."""
+        """Return the arguments of bin.train for the same training."""
         types = " ".join(f"{name}={kind}" for name, kind in self.token_types.items())
         return [
             "--config",
@@ -144,7 +144,8 @@ class Recipe:
 def make(root: Path, token_types=None, seconds: float = 0.5, further=None) -> Recipe:
     """Write dump/{train,valid}, token lists and shape files below `root`.
 
-    `further`: outputs beside the two → a transcript or None for each utterance, over and over.
+    Args:
+        further: additional output → transcripts (or None), repeated over the utterances.
     """
     further = further or {}
     random = np.random.default_rng(0)
@@ -154,7 +155,7 @@ def make(root: Path, token_types=None, seconds: float = 0.5, further=None) -> Re
             path = root / f"wav/{folder}{i}.wav"
             write_audio(path, 0.1 * random.standard_normal(int(16000 * seconds)), 16000)
             pairs = {"surface": surface, "meaning": meaning}
-            pairs |= {name: own[i % len(own)] for name, own in further.items()}
+            pairs |= {name: texts_of[i % len(texts_of)] for name, texts_of in further.items()}
             labelled = {name: text for name, text in pairs.items() if text}
             utterances.append(Utterance(f"s{i}-{folder}{i}", f"s{i}", str(path), labelled))
         write_directory(root / "dump" / folder, utterances, fill_missing=tuple(pairs))
@@ -165,7 +166,7 @@ def make(root: Path, token_types=None, seconds: float = 0.5, further=None) -> Re
 
 
 def in_two_processes(exp: Path, options=()) -> Path:
-    """The training that made `exp`, by two gloo processes, into a folder of its own."""
+    """Repeat the training of `exp` with two gloo processes in a new folder; return the folder."""
     command = shlex.split(json.loads((exp / "train.json").read_text())["command"])[1:]
     folder = exp.with_name(f"{exp.name}-two{len(options)}")
     shutil.copytree(exp, folder, ignore=shutil.ignore_patterns("*.pth", "*.json*"))
@@ -195,9 +196,11 @@ def in_two_processes(exp: Path, options=()) -> Path:
         for rank in (0, 1)
     ]
     try:
-        said = [process.communicate(timeout=240)[1] for process in processes]  # a hang fails
+        errors = [
+            process.communicate(timeout=240)[1] for process in processes
+        ]  # fails if they hang
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0, 0], said
+    assert [process.returncode for process in processes] == [0, 0], errors
     return folder

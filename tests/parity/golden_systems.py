@@ -180,11 +180,11 @@ def decode(model: torch.nn.Module, config: dict) -> list[dict]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    found = {name: run(overlay) for name, overlay in systems().items()}
+    results = {name: run(overlay) for name, overlay in systems().items()}
     GOLDEN.parent.mkdir(exist_ok=True)
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else GOLDEN
-    target.write_text(json.dumps(found, indent=1) + "\n")
-    print(f"{target}: {len(found)} systems")
+    target.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"{target}: {len(results)} systems")
 
 
 if __name__ == "__main__":

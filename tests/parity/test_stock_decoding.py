@@ -1,4 +1,4 @@
-"""Proof of comparability 2: every head exports to a directory that stock ESPnet decodes alike."""
+"""Proof of comparability 2: stock ESPnet decodes every exported head to identical tokens."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_exported_head_decodes_identically(stock, make_system, batch, tmp_path, 
     target = export_head(folder, name, tmp_path / "stock")
     model, config = load_model(folder)
     ctc_weight = {"ctc": 1.0, "attention": 0.0}.get(model.heads[name].options.branch, 0.3)
-    peer = stock(
+    speech2text = stock(
         asr_train_config=str(target / "config.yaml"),
         asr_model_file=str(target / "model.pth"),
         beam_size=4,
@@ -42,7 +42,7 @@ def test_exported_head_decodes_identically(stock, make_system, batch, tmp_path, 
         lm_weight=0.0,
         maxlenratio=0.4,
     )
-    ours = DualSpeech2Text(
+    recognise = DualSpeech2Text(
         model,
         config,
         {**ESPNET, "beam_size": 4, "ctc_weight": 0.3, "nbest": 3, "maxlenratio": 0.4},
@@ -51,33 +51,34 @@ def test_exported_head_decodes_identically(stock, make_system, batch, tmp_path, 
     compared = 0
     for row in range(speech.size(0)):
         wave = speech[row, : lengths[row]]
-        theirs = peer(wave)
-        mine = ours(wave).nbest[name]
-        assert [h.token_ids for h in mine] == [tuple(ids) for _, _, ids, _ in theirs]
-        for hypothesis, (_, _, _, hyp) in zip(mine, theirs, strict=True):
-            assert hypothesis.score == pytest.approx(float(hyp.score), abs=1e-4)
-        compared += len(mine)
+        expected = speech2text(wave)
+        nbest = recognise(wave).nbest[name]
+        assert [h.token_ids for h in nbest] == [tuple(ids) for _, _, ids, _ in expected]
+        for hypothesis, (_, _, _, stock_hypothesis) in zip(nbest, expected, strict=True):
+            assert hypothesis.score == pytest.approx(float(stock_hypothesis.score), abs=1e-4)
+        compared += len(nbest)
     print(f"{system}.{name}: {compared} hypotheses identical to stock asr_inference")
-    assert any(len(h.token_ids) > 0 for h in ours(speech[0]).nbest[name])
+    assert any(len(h.token_ids) > 0 for h in recognise(speech[0]).nbest[name])
 
 
 @pytest.mark.parametrize(("system", "name"), HEADS, ids=[f"{s}-{n}" for s, n in HEADS])
-def test_a_stock_directory_is_decoded_as_well(make_system, batch, tmp_path, system, name):
-    """An exported head is stock ESPnet's: read back, it finds what the system itself does."""
+def test_exported_stock_directory_is_decoded_like_the_system(
+    make_system, batch, tmp_path, system, name
+):
     model, config, folder = make_system(system)
     target = export_head(folder, name, tmp_path / "stock")
     (target / "model.pth").rename(target / "valid.acc.ave.pth")
     options = {**ESPNET, "beam_size": 3, "maxlenratio": 0.4}
     stock = DualSpeech2Text.from_pretrained(target, **options)
-    own = DualSpeech2Text.from_pretrained(folder, **options)
+    recognise = DualSpeech2Text.from_pretrained(folder, **options)
     speech, _, _, _ = batch
-    ours, theirs = own(speech[0]).best[name], stock(speech[0]).best["text"]
-    assert theirs.token_ids == ours.token_ids
-    assert theirs.score == pytest.approx(ours.score, abs=1e-5)
+    expected, hypothesis = recognise(speech[0]).best[name], stock(speech[0]).best["text"]
+    assert hypothesis.token_ids == expected.token_ids
+    assert hypothesis.score == pytest.approx(expected.score, abs=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         ({"model": "maskctc"}, "model 'maskctc'"),
         ({"token_list": []}, "not as ESPnet's ASR task writes it"),
@@ -92,16 +93,16 @@ def test_a_stock_directory_is_decoded_as_well(make_system, batch, tmp_path, syst
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_a_stock_directory_of_another_kind_is_refused(make_system, tmp_path, change, words):
+def test_unsupported_stock_directory_raises_user_error(make_system, tmp_path, change, message):
     _, _, folder = make_system("single")
     target = export_head(folder, "meaning", tmp_path / "stock")
     config = yaml.safe_load((target / "config.yaml").read_text()) | change
     (target / "config.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=message):
         DualSpeech2Text.from_pretrained(target)
 
 
-def test_a_stock_directory_without_weights_is_named(make_system, tmp_path):
+def test_stock_directory_without_weights_raises_user_error(make_system, tmp_path):
     _, _, folder = make_system("single")
     target = export_head(folder, "meaning", tmp_path / "stock")
     (target / "model.pth").unlink()
@@ -109,17 +110,17 @@ def test_a_stock_directory_without_weights_is_named(make_system, tmp_path):
         DualSpeech2Text.from_pretrained(target)
 
 
-def test_batch_equals_one_by_one(make_system, batch):
+def test_batch_equals_single_utterances(make_system, batch):
     model, config, _ = make_system("dual")
     recognise = DualSpeech2Text(model.eval(), config, {"beam_size": 3, "maxlenratio": 0.4})
     speech, _, _, _ = batch
     waves = [speech[0], speech[1], speech[2]]  # equal lengths: no padding effect of the STFT
-    together = recognise.batch(waves)
-    for wave, result in zip(waves, together, strict=True):
-        alone = recognise(wave)
+    results = recognise.batch(waves)
+    for wave, result in zip(waves, results, strict=True):
+        single = recognise(wave)
         for name in result.best:
-            assert result.best[name].token_ids == alone.best[name].token_ids
-            assert result.best[name].score == pytest.approx(alone.best[name].score, abs=1e-4)
+            assert result.best[name].token_ids == single.best[name].token_ids
+            assert result.best[name].score == pytest.approx(single.best[name].score, abs=1e-4)
 
 
 def test_beam_larger_than_vocabulary(make_system):

@@ -69,7 +69,7 @@ def test_unlabelled_rows_change_nothing(make_system, batch):
     model, config, _ = make_system("dual")
     model.double().eval()
     speech, speech_lengths, text, text_lengths = batch
-    # Equal lengths: ESPnet's STFT reflects at the end of a tensor, so padding itself is no no-op.
+    # Equal lengths, because ESPnet's STFT reflects at the end of a tensor: padding changes it.
     speech_lengths = torch.full_like(speech_lengths, speech.size(1))
     labels = {
         "text_surface": text,

@@ -88,33 +88,33 @@ def test_loss_and_gradients_equal_stock(make_transducer, warprnnt, batch, kind, 
     loss, stats, _ = model(
         speech, speech_lengths, text_meaning=text, text_meaning_lengths=text_lengths
     )
-    twin.train()  # else it scores its own transcripts too; nothing in it draws but SpecAugment
+    twin.train()  # in evaluation mode it also decodes; only SpecAugment is random
     twin.specaug = None
     for module in twin.modules():
         if isinstance(module, torch.nn.Dropout | torch.nn.BatchNorm1d):
             module.eval()
-    peer, peer_stats, _ = twin(speech, speech_lengths, text.clone(), text_lengths)
-    assert float(loss.detach()) == pytest.approx(float(peer.detach()), rel=1e-5)
+    stock_loss, stock_stats, _ = twin(speech, speech_lengths, text.clone(), text_lengths)
+    assert float(loss.detach()) == pytest.approx(float(stock_loss.detach()), rel=1e-5)
     assert float(stats["loss_transducer_meaning"]) == pytest.approx(
-        float(peer_stats["loss_transducer"]), rel=1e-5
+        float(stock_stats["loss_transducer"]), rel=1e-5
     )
     loss.backward()
-    peer.backward()
-    own = stock_state({k: p.grad for k, p in model.named_parameters()}, "meaning", output)
-    theirs = {k: p.grad for k, p in twin.named_parameters() if p.grad is not None}
-    assert own.keys() == theirs.keys()
-    for key, gradient in theirs.items():
-        torch.testing.assert_close(own[key], gradient, rtol=1e-3, atol=1e-4, msg=key)
+    stock_loss.backward()
+    gradients = stock_state({k: p.grad for k, p in model.named_parameters()}, "meaning", output)
+    expected = {k: p.grad for k, p in twin.named_parameters() if p.grad is not None}
+    assert gradients.keys() == expected.keys()
+    for key, gradient in expected.items():
+        torch.testing.assert_close(gradients[key], gradient, rtol=1e-3, atol=1e-4, msg=key)
 
 
 @pytest.mark.parametrize(("kind", "ctc"), [("lstm", 0.3), ("gru", 0.0)])
-def test_an_exported_head_decodes_alike_there_and_read_back(
+def test_exported_head_decodes_identically_in_stock_espnet_and_here(
     make_transducer, warprnnt, batch, tmp_path, kind, ctc
 ):
     stock = pytest.importorskip("espnet2.bin.asr_inference").Speech2Text
     _, _, folder = make_transducer(kind, ctc)
     target = export_head(folder, "meaning", tmp_path / "stock")
-    peer = stock(
+    speech2text = stock(
         asr_train_config=str(target / "config.yaml"),
         asr_model_file=str(target / "model.pth"),
         beam_size=4,
@@ -123,19 +123,19 @@ def test_an_exported_head_decodes_alike_there_and_read_back(
         transducer_conf={"search_type": "tsd", "max_sym_exp": 3, "score_norm": False, "nbest": 3},
     )
     options = {**ESPNET, "beam_size": 4, "nbest": 3, "max_symbols": 2, "expansion_gamma": 0.0}
-    options["outputs"] = {"meaning": {"ctc_weight": 0.0}}  # theirs has no use for CTC; of a stock
-    ours = DualSpeech2Text.from_pretrained(folder, **options)
+    options["outputs"] = {"meaning": {"ctc_weight": 0.0}}  # stock ESPnet ignores CTC
+    recognise = DualSpeech2Text.from_pretrained(folder, **options)
     read_back = DualSpeech2Text.from_pretrained(target, **options)
     speech, lengths, _, _ = batch
-    said = 0
+    tokens = 0
     for row in range(len(speech)):
         wave = speech[row, : lengths[row]]
-        theirs = [(tuple(ids), float(hyp.score)) for _, _, ids, hyp in peer(wave)]
-        for found in (ours(wave).nbest["meaning"], read_back(wave).nbest["text"]):
-            assert [h.token_ids for h in found] == [ids for ids, _ in theirs]
-            assert [h.score for h in found] == pytest.approx([s for _, s in theirs], abs=1e-3)
-        said += len(theirs[0][0])
-    assert said
+        expected = [(tuple(ids), float(hyp.score)) for _, _, ids, hyp in speech2text(wave)]
+        for nbest in (recognise(wave).nbest["meaning"], read_back(wave).nbest["text"]):
+            assert [h.token_ids for h in nbest] == [ids for ids, _ in expected]
+            assert [h.score for h in nbest] == pytest.approx([s for _, s in expected], abs=1e-3)
+        tokens += len(expected[0][0])
+    assert tokens
 
 
 @pytest.mark.parametrize(
