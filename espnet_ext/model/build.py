@@ -1,5 +1,7 @@
-"""From a configuration (a plain mapping, as in config.yaml) to a model. Paths in it may be
-relative to the folder that the configuration lies in, so that a model directory can be moved."""
+"""Build a model from a configuration (a mapping, as in config.yaml).
+
+Paths in a configuration may be relative to its folder, so a model directory can be moved.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +26,7 @@ from espnet_ext.model.losses import Objective
 from espnet_ext.model.outputs import parse_outputs
 
 MODEL_CONF = ("lsm_weight", "length_normalized_loss", "scale_embeddings", "divide_by")
-DIVISORS = ("utterances", "labelled")  # what an output's losses are divided by
+DIVISORS = ("utterances", "labelled")  # values of `divide_by`, see DualOutputModel
 
 
 def build_model(
@@ -52,7 +54,7 @@ def build_model(
     size = preencoder.output_size() if preencoder is not None else size
     if (config.get("encoder_conf") or {}).get("interctc_layer_idx"):
         raise UserError(
-            "encoder_conf.interctc_layer_idx: intermediate CTC is not an output branch",
+            "encoder_conf.interctc_layer_idx: intermediate CTC is not supported",
             "remove interctc_* from encoder_conf",
         )
     encoder = _part(config, "encoder", input_size=size)
@@ -79,24 +81,24 @@ def build_model(
         espnet.load("initialize")(model, config["init"])
     if (config.get("model_conf") or {}).get("scale_embeddings"):
         _scale_embeddings(model)
-    # last, so that all else begins with the very weights that the system without it has
+    # Built last, so that the other weights are those of the same system without a conditioner.
     tokens = {name: head.tokens for name, head in heads.items()}
     model.conditioning = build_conditioner(config, ConditionerContext(tokens, encoder, size))
     return model
 
 
 def _divisor(config: Mapping[str, Any]) -> str:
-    given = (config.get("model_conf") or {}).get("divide_by") or DIVISORS[0]
-    if given not in DIVISORS:
-        raise UserError(f"model_conf.divide_by: '{given}'", suggest(str(given), DIVISORS))
-    return given
+    divisor = (config.get("model_conf") or {}).get("divide_by") or DIVISORS[0]
+    if divisor not in DIVISORS:
+        raise UserError(f"model_conf.divide_by: '{divisor}'", suggest(str(divisor), DIVISORS))
+    return divisor
 
 
 def _scale_embeddings(model: torch.nn.Module) -> None:
-    """Start decoder embeddings at standard deviation 1/√d (Vaswani et al., 2017, section 3.4).
+    """Initialise decoder embeddings with standard deviation 1/√d (Vaswani et al., 2017, sec. 3.4).
 
-    The decoder multiplies them by √d before it adds positions. From PyTorch's standard deviation
-    of 1 they would be √d times as large as the positions, and attention finds its way late.
+    The decoder multiplies them by √d before it adds positions. With PyTorch's standard deviation of
+    1 they are √d times as large as the positions, and attention aligns many epochs later.
     """
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Embedding) and "_decoder." in name:
@@ -104,9 +106,13 @@ def _scale_embeddings(model: torch.nn.Module) -> None:
 
 
 def autocast_dtype(choice: str | None) -> torch.dtype | None:
-    """CPU autocast type: "bfloat16", None for off, "auto" for bfloat16 where the CPU has it.
+    """Return the CPU autocast type of a configuration's `cpu_autocast`; None for off.
 
-    With AMX or AVX512-BF16 it trains up to 2.5 times as fast as float32; emulated, no faster.
+    "auto" is bfloat16 if the CPU computes in it natively (AMX or AVX512-BF16), which trains up to
+    2.5 times as fast as float32. Emulated bfloat16 is not faster.
+
+    Args:
+        choice: "bfloat16", "auto" or None.
     """
     if choice == "auto":
         native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
@@ -114,25 +120,27 @@ def autocast_dtype(choice: str | None) -> torch.dtype | None:
     return torch.bfloat16 if choice == "bfloat16" else None
 
 
-def _part(config: Mapping[str, Any], kind: str, **given) -> torch.nn.Module | None:
+def _part(config: Mapping[str, Any], kind: str, **arguments) -> Any:
+    """Build one of ESPnet's parts (`kind`: frontend, encoder, …); None if there is none."""
     name = config.get(kind)
     if name is None:
         return None
     build = espnet.resolve(kind, name)
     conf = config.get(f"{kind}_conf") or {}
-    return construct(build, conf, f"{kind}_conf", given)
+    return construct(build, conf, f"{kind}_conf", arguments)
 
 
 def _tokens(name: str, output: OutputConfig) -> list[str]:
     if output.token_list is None or isinstance(output.token_list, str):
-        raise UserError(f"outputs.{name}.token_list: not a list of tokens", "run stage 5 and 11")
+        raise UserError(f"outputs.{name}.token_list: not a list of tokens", "run stages 5 and 11")
     return list(output.token_list)
 
 
 def _with_stats_file(config: Mapping[str, Any], folder: Path) -> Mapping[str, Any]:
+    """Return the configuration with the path of feature statistics relative to `folder`."""
     conf = dict(config.get("normalize_conf") or {})
     if "stats_file" in conf:
         conf["stats_file"] = str(folder / conf["stats_file"])
         if not Path(conf["stats_file"]).is_file():
-            raise UserError(f"{conf['stats_file']}: no such statistics", "run stage 10")
+            raise UserError(f"{conf['stats_file']}: no such file", "run stage 10")
     return {**config, "normalize_conf": conf}

@@ -5,7 +5,7 @@ Imports no torch, so that a command can check a configuration at once.
 
 import difflib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,20 +26,20 @@ class OutputConfig:
 
 
 def suggest(unknown: str, known: Sequence[str]) -> str:
-    """A remedy for a misspelt name: the nearest known ones, or all."""
+    """Return a remedy for a misspelt name: the most similar known one, or all of them."""
     near = difflib.get_close_matches(str(unknown), known, n=1)
     return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(known))}"
 
 
 def check_weight(value: Any, where: str) -> None:
-    """Raise `UserError` unless a value is a finite number that is not negative."""
-    real = isinstance(value, int | float) and not isinstance(value, bool)
-    if not real or not 0 <= value < float("inf"):
-        raise UserError(f"{where}: {value!r}", "give a number from 0 upwards")
+    """Raise `UserError` unless a value is a finite number, 0 or more."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 <= value < float("inf"):
+        raise UserError(f"{where}: {value!r}", "give a number, 0 or more")
 
 
 def check_smoothing(value: Any, where: str) -> None:
-    """Raise `UserError` unless a value is a share of probability that leaves some."""
+    """Raise `UserError` unless a value is a number from 0 to below 1."""
     check_weight(value, where)
     if value >= 1:
         raise UserError(f"{where}: {value!r}", "give a number from 0 to below 1")
@@ -51,28 +51,43 @@ def check_mapping(value: Any, where: str) -> None:
         raise UserError(f"{where}: {value!r} is not a mapping", "write key: value below it")
 
 
-def check_keys(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
-    """Raise `UserError` naming the first key of `given` that is not known."""
-    for key in given:
+def check_keys(mapping: Iterable[str], known: Sequence[str], where: str) -> None:
+    """Raise `UserError` naming the first key of `mapping` that is not known."""
+    for key in mapping:
         if key not in known:
             raise UserError(f"{where}: unknown key '{key}'", suggest(str(key), known))
 
 
-def check_conf(conf: Mapping[str, Any], build: type, where: str, given: Sequence[str] = ()) -> None:
-    """Check a `*_conf` mapping against the constructor it will be given to."""
+def check_conf(
+    conf: Mapping[str, Any], build: type, where: str, reserved: Sequence[str] = ()
+) -> None:
+    """Check the keys of a `*_conf` mapping against the parameters of a constructor.
+
+    Args:
+        reserved: parameters that a configuration must not set.
+    """
     parameters = inspect.signature(build).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
-    check_keys(conf, [name for name in parameters if name not in given], where)
+    check_keys(conf, [name for name in parameters if name not in reserved], where)
 
 
-def construct(build: type, conf: Mapping[str, Any], where: str, given: Mapping[str, Any]) -> Any:
-    """`build(**given, **conf)`, with the class's refusals as `UserError`s that name `where`."""
+def construct(
+    build: type, conf: Mapping[str, Any], where: str, arguments: Mapping[str, Any]
+) -> Any:
+    """Return `build(**arguments, **conf)`.
+
+    Args:
+        conf: keyword arguments from a configuration; they must not be among `arguments`.
+        where: names the configuration in messages.
+    Raises:
+        UserError: if the constructor raises an error about its arguments.
+    """
     from typeguard import TypeCheckError
 
-    check_conf(conf, build, where, tuple(given))
+    check_conf(conf, build, where, tuple(arguments))
     try:
-        return build(**given, **conf)
+        return build(**arguments, **conf)
     except (
         AssertionError,
         TypeError,
@@ -82,7 +97,7 @@ def construct(build: type, conf: Mapping[str, Any], where: str, given: Mapping[s
         NotImplementedError,
         TypeCheckError,  # ESPnet's constructors check the types of their arguments with typeguard
     ) as error:
-        reason = str(error).strip().partition("\n")[0] or "a value in it does not fit the others"
+        reason = str(error).strip().partition("\n")[0] or "its values contradict each other"
         raise UserError(
             f"{where}: {build.__name__} refuses it: {reason}", "correct its values"
         ) from error

@@ -88,16 +88,17 @@ class DualOutputModel(AbsESPnetModel):
             speech: (B, S) samples, or (B, F, M) features; speech_lengths: (B,).
             batch: `text_<output>` (B, L) and `text_<output>_lengths` (B,) for every output.
         """
-        active = self.labelled(batch)  # (B, K)
+        labels: Mapping[str, torch.Tensor] = batch
+        active = self.labelled(labels)  # (B, K)
         if self.conditioning is not None and self.training:
-            batch, active = self.conditioning.drop_tasks_of(batch, active)
+            labels, active = self.conditioning.drop_tasks_of(labels, active)
         request = EncoderRequest(
             active=active,
-            conditions=self._conditions(batch),
+            conditions=self._conditions(labels),
             keep_layers=getattr(self.objective, "needs_layers", False),
         )
         encoded = self.encode(speech, speech_lengths, request)
-        losses = self.losses(encoded, batch)
+        losses = self.losses(encoded, labels)
         scaled = losses
         if self.divide_by == "labelled":
             scaled = self._per_labelled(losses, speech.size(0))
@@ -209,6 +210,7 @@ class DualOutputModel(AbsESPnetModel):
             if self.conditioning is None:
                 states, frames, auxiliary = encode()
             else:
+                assert encoder_pass.active is not None
                 active = encoder_pass.active.to(feats.device).expand(len(feats), -1)  # (B, K)
                 encoder_pass = dataclasses.replace(encoder_pass, active=active)
                 states, frames, auxiliary = self.conditioning.encode(
@@ -301,7 +303,7 @@ class DualOutputModel(AbsESPnetModel):
         reduced: dict[str, dict[str, torch.Tensor]] = {name: {} for name in self._heads}
         for (name, key), value in zip(sums, table, strict=True):
             reduced[name][key] = value
-        stats = {}
+        stats: dict[str, torch.Tensor] = {}
         for name, head in self._heads.items():
             values = head.statistics(reduced[name])
             stats |= {f"{key}_{name}": value for key, value in values.items()}

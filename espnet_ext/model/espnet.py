@@ -103,7 +103,7 @@ def load(name: str) -> Any:
     return _import(_NAMES[name])
 
 
-def resolve(kind: str, name: str) -> type:
+def resolve(kind: str, name: object) -> type:
     """Return the class that a configuration names, e.g. `resolve("encoder", "conformer")`.
 
     >>> resolve("normalize", "utterance_mvn").__name__

@@ -1,4 +1,4 @@
-"""Any head of any system as a stock ESPnet model directory, which `asr_inference` decodes."""
+"""Export one head of a system as a model directory of stock ESPnet's ASR task."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ from espnet_ext.files import atomic_path, write_text
 from espnet_ext.model import espnet
 from espnet_ext.model.conditioning.active import active_sets
 from espnet_ext.model.config import OutputConfig, suggest
+from espnet_ext.model.heads.base import ELSEWHERE
 from espnet_ext.model.heads.registry import head_class
 from espnet_ext.model.load import load_config, load_model
 from espnet_ext.model.outputs import parse_outputs
@@ -29,21 +30,30 @@ def export_head(
     start: str | Path = "",
     active: Sequence[str] | None = None,
 ) -> Path:
-    """Write `config.yaml`, `model.pth` (and bpe.model) of one output, for stock ESPnet's ASR task.
+    """Write one output as a stock ESPnet model directory: config.yaml, model.pth and bpe.model.
 
-    Paths in the configuration are relative to `start`, where it is given: decode from there.
-
-    Nothing is lost: encoder, decoder and CTC of the output have the same parameters under the
-    names `encoder`, `decoder`, `ctc`. Decode it with
+    Stock ESPnet decodes it to the same tokens with
 
         python -m espnet2.bin.asr_inference --asr_train_config TARGET/config.yaml \\
             --asr_model_file TARGET/model.pth --ctc_window_margin 0 …
 
-    (`--ctc_weight 0` for a branch without CTC, `1` for one without decoder). Task vectors become
-    biases: those of the outputs `active`, unless given the ones that decoding all would activate.
-    (`--ctc_weight 0` for a branch without CTC, `1` for one without decoder). A transducer's head
-    needs the package `warprnnt_pytorch` there, which ESPnet's model imports even to decode, and
-    must have a prediction network that ESPnet's ASR task knows: lstm or gru.
+    and `--ctc_weight 0` for a head without CTC, or `--ctc_weight 1` for one without decoder. The
+    parameters are the same, under ESPnet's names. A conditioner becomes biases. A transducer needs
+    the package `warprnnt_pytorch`, which ESPnet imports even for decoding, and must have a
+    prediction network that ESPnet knows: lstm or gru.
+
+    Args:
+        model_dir: directory of a trained system.
+        output: the output to export.
+        target: directory to write.
+        weights: file name of the weights in `model_dir`.
+        start: directory that paths in the written configuration are relative to; decode from there.
+        active: tasks whose conditioning becomes biases; unless given, those that are active when
+            all outputs are decoded.
+    Returns:
+        `target`.
+    Raises:
+        UserError: if stock ESPnet has no such head, encoder or frontend.
     """
     config = load_config(model_dir)
     outputs = parse_outputs(config)
@@ -60,11 +70,11 @@ def export_head(
         if source:
             with atomic_path(folder / name) as temporary:
                 shutil.copyfile(Path(model_dir) / source, temporary)
-    named = folder.relative_to(start) if start else folder
+    relative = folder.relative_to(start) if start else folder
     if outputs[output].bpemodel:
-        stock["bpemodel"] = str(named / "bpe.model")
+        stock["bpemodel"] = str(relative / "bpe.model")
     if stats:
-        stats = str(named / "feats_stats.npz")
+        stats = str(relative / "feats_stats.npz")
         stock["normalize_conf"] = {**stock["normalize_conf"], "stats_file": stats}
     write_text(folder / "config.yaml", yaml.safe_dump(stock, allow_unicode=True, sort_keys=False))
     with atomic_path(folder / "model.pth") as temporary:
@@ -73,12 +83,17 @@ def export_head(
 
 
 def stock_config(config: Mapping[str, Any], name: str, output: OutputConfig) -> dict[str, Any]:
-    """The configuration of stock ESPnet's ASR task for one output of `config`."""
+    """Return the configuration of stock ESPnet's ASR task for one output of `config`.
+
+    Args:
+        name: of the output.
+        output: its options, from `parse_outputs`.
+    """
     for kind, known in espnet.CHOICES.items():
         if known.get(config.get(kind) or "", "").startswith("espnet_ext."):
             raise UserError(
                 f"{kind}: {config[kind]}: ESPnet's ASR task has no such {kind}",
-                "decode this system with espnet-ext decode instead",
+                ELSEWHERE,
             )
     head = head_class(output.branch).export(name, output, config)
     stock = {key: config.get(key) for key in _SHARED}
@@ -104,7 +119,7 @@ def stock_config(config: Mapping[str, Any], name: str, output: OutputConfig) -> 
 
 
 def build_tokenizer_type(output: OutputConfig) -> str:
-    """The stock tokenizer that does what the output's does (jamo → char over NFD text)."""
+    """Return the stock token type with the same tokens (for jamo: char, over NFD text)."""
     if output.token_type == "bpe":
         return "bpe"
     return build_tokenizer(output.token_type).espnet_type

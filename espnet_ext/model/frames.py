@@ -5,6 +5,7 @@ Symbols: B utterances, S samples, F feature frames, M features, T encoder frames
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -15,7 +16,7 @@ _SAMPLES = (16000, 48000)
 _FEATURE_FRAMES = (200, 600)
 
 
-def min_feature_frames(preencoder: torch.nn.Module | None, encoder: torch.nn.Module) -> int:
+def min_feature_frames(preencoder: torch.nn.Module | None, encoder: Any) -> int:
     """Return the feature frames F that the encoder's subsampling needs for one encoder frame.
 
     It is 1 for an encoder without subsampling.
@@ -27,7 +28,7 @@ def min_feature_frames(preencoder: torch.nn.Module | None, encoder: torch.nn.Mod
     return fewest if is_short else 1
 
 
-def min_samples(frontend: torch.nn.Module) -> int:
+def min_samples(frontend: Any) -> int:
     """Return the samples S that a frontend needs: a centred STFT mirrors half a window at the ends.
 
     A frontend may declare its own number as the attribute `min_samples`.
@@ -38,7 +39,7 @@ def min_samples(frontend: torch.nn.Module) -> int:
     return stft.n_fft // 2 + 1 if getattr(stft, "center", False) else 1
 
 
-def frontend_frames(samples: int, frontend: torch.nn.Module | None) -> int | None:
+def frontend_frames(samples: int, frontend: Any) -> int | None:
     """Return the feature frames F of S samples, or None if only running the frontend would tell."""
     if frontend is None:
         return samples
@@ -64,7 +65,7 @@ class EncoderFrames:
 
     @classmethod
     @torch.no_grad()
-    def measure(cls, model: torch.nn.Module, feature_shape: Sequence[int] = ()) -> "EncoderFrames":
+    def measure(cls, model: Any, feature_shape: Sequence[int] = ()) -> "EncoderFrames":
         """Run the model on two inputs of zeros and draw the line through both frame counts.
 
         Args:

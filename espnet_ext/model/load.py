@@ -1,4 +1,4 @@
-"""Load a trained model directory: config.yaml and model.pth, strictly."""
+"""Load a trained model directory: config.yaml and weights, strictly."""
 
 import functools
 from collections.abc import Callable
@@ -15,9 +15,9 @@ from espnet_ext.model.dual import DualOutputModel
 
 
 def load_config(model_dir: str | Path) -> dict[str, Any]:
-    """Read config.yaml of a model directory (plain YAML, nothing is executed)."""
+    """Return the configuration in a model directory; of stock ESPnet's, in our terms."""
     path = Path(model_dir) / "config.yaml"
-    # ESPnet wrote the file: a token such as 1e3 stands in it without quotes
+    # ESPnet wrote the file, without quotes around a token such as 1e3.
     config = read_yaml(path, missing="give a directory that stage 11 has trained", exponents=False)
     if stock.is_stock(config):
         return stock.adopt_config(config, Path(model_dir)) | {"stock": True}
@@ -29,17 +29,18 @@ def load_config(model_dir: str | Path) -> dict[str, Any]:
 def load_model(
     model_dir: str | Path, weights: str = "model.pth", device: str = "cpu"
 ) -> tuple[DualOutputModel, dict[str, Any]]:
-    """Build the model of a directory, load its weights strictly, and put it in evaluation mode.
+    """Build the model of a directory and load its weights strictly.
 
     Args:
-        model_dir: holds config.yaml and the weights; of this project, or of ESPnet's ASR task.
+        model_dir: written by this project or by ESPnet's ASR task.
         weights: file name of the weights inside it, e.g. "valid.acc.best.pth".
+        device: e.g. "cpu" or "cuda".
     Returns:
-        The model and its configuration.
+        The model in evaluation mode, and its configuration.
     """
     check_device(device)
     config = load_config(model_dir)
-    # Weights come from the file: an initialisation, and files it would read, play no part.
+    # All weights come from the file, so no initialisation (which may read other files) is needed.
     model = build_model({**config, "init": None, "cpu_autocast": None}, model_dir)
     rename = None
     if config.get("stock"):
@@ -51,14 +52,14 @@ def load_model(
 
 
 def _is_zip(path: Path) -> bool:
-    """Whether a checkpoint is of the format that can be mapped into memory (PyTorch 1.6 on)."""
+    """Return whether a checkpoint can be mapped into memory (the format since PyTorch 1.6)."""
     import zipfile
 
     return zipfile.is_zipfile(path)
 
 
 def check_device(device: str) -> None:
-    """`UserError` for a device that PyTorch cannot use here."""
+    """Raise `UserError` for a device that PyTorch cannot use here."""
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, TypeError) as error:
@@ -67,25 +68,27 @@ def check_device(device: str) -> None:
             message = "no GPU is visible to PyTorch"
         raise UserError(
             message,
-            'run on the CPU (--ngpu 0, device="cpu"), or see that nvidia-smi lists a GPU '
-            'and that torch was installed with CUDA (device="cuda")',
+            'run on the CPU (--ngpu 0, device="cpu"), or check that nvidia-smi lists a GPU and '
+            'that torch was installed with CUDA (device="cuda")',
         ) from None
 
 
 def load_weights(
     model: torch.nn.Module, path: Path, rename: Callable[[dict], dict] | None = None
 ) -> None:
-    """Load a state dictionary strictly; a difference is reported, not passed over.
+    """Load a state dictionary strictly.
 
     Args:
-        rename: gives the parameters the names that they have in `model`.
+        rename: maps the state dictionary to the names in `model`.
+    Raises:
+        UserError: if the file is not readable, or its parameters differ from the model's.
     """
     try:
-        # mapped, the file need not be held beside the model
+        # mapped into memory, the file is not held beside the model
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file", "run stage 11, or name other weights") from None
-    except Exception as error:  # torch raises many kinds for a file that is no checkpoint
+    except Exception as error:  # torch raises many types for a file that is not a checkpoint
         raise UserError(f"{path}: not a readable checkpoint: {error}", "train again") from error
     if not isinstance(state, dict):
         raise UserError(f"{path}: a {type(state).__name__}, not parameters by name", "train again")
@@ -94,7 +97,7 @@ def load_weights(
     state = {key: value for key, value in state.items() if not key.startswith("objective.")}
     try:
         missing, unexpected = model.load_state_dict(state, strict=False)
-    except RuntimeError as error:  # sizes differ: torch lists them, a line each
+    except RuntimeError as error:  # sizes differ: torch lists one per line
         sizes = str(error).splitlines()[1:4]
         raise UserError(
             f"{path}: parameters do not fit the configuration ({' '.join(map(str.strip, sizes))})",

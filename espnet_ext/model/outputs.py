@@ -25,7 +25,7 @@ _RESERVED = (
     "conditioning",
     "objective",
 )
-_UNSET = (None, {}, 0)
+_UNSET: tuple[Any, ...] = (None, {}, 0)
 
 
 def parse_outputs(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A model directory as one zip: what decoding needs, what was measured, and a model card."""
+"""Pack a model directory into a zip: files for decoding, scores, and a model card."""
 
 import shutil
 import tempfile
@@ -18,10 +18,10 @@ from espnet_ext.model.heads.registry import head_class
 from espnet_ext.model.load import load_config, load_model
 from espnet_ext.model.outputs import parse_outputs
 
-# Where this machine keeps its data says nothing about the model.
-_LOCAL = ("_shape_file", "_data_path_and_name_and_type", "_data_dir")
+# Configuration keys that name places on this machine: suffixes, and whole names.
+_LOCAL_SUFFIXES = ("_shape_file", "_data_path_and_name_and_type", "_data_dir")
 _LOCAL_KEYS = ("output_dir", "config", "init_param", "dist_init_method", "rir_scp", "noise_scp")
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the same content makes the same archive, byte by byte
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # one date for all files: same content, same archive
 
 
 def pack_model(
@@ -31,12 +31,14 @@ def pack_model(
     export: Sequence[str] = (),
     licence: str = "",
 ) -> list[str]:
-    """Write a zip with one folder, named as the archive; `unzip` is all that unpacking takes.
+    """Write a zip with one folder of the archive's name. `unzip` unpacks it to a model directory.
 
     Args:
-        weights: packed as model.pth, after they have been loaded strictly.
-        export: outputs that stock ESPnet is to decode too: each becomes `stock_<output>/`.
-        licence: of the weights, for the card.
+        model_dir: directory of a trained system.
+        archive: the zip to write.
+        weights: file name of the weights; they are loaded strictly, and packed as model.pth.
+        export: outputs to export for stock ESPnet too, as `stock_<output>/`.
+        licence: licence of the weights, for the card.
     Returns:
         The names in the archive.
     """
@@ -48,8 +50,8 @@ def pack_model(
             raise UserError(f"{source}: no output '{name}'", suggest(name, list(outputs)))
     model, _ = load_model(source, weights)
     parameters = sum(p.numel() for p in model.parameters())
-    with tempfile.TemporaryDirectory(dir=Path(archive).absolute().parent, prefix=".tmp-") as place:
-        folder = Path(place) / Path(archive).stem
+    with tempfile.TemporaryDirectory(dir=Path(archive).absolute().parent, prefix=".tmp-") as root:
+        folder = Path(root) / Path(archive).stem
         folder.mkdir()
         _copy_model(source, weights, config, outputs, folder)
         scores = _copy_results(source, folder)
@@ -61,14 +63,14 @@ def pack_model(
         }
         card = model_card(folder.name, outputs, parameters, scores, exported, licence)
         (folder / "README.md").write_text(card, encoding="utf-8")
-        return _write_zip(Path(place), Path(archive))
+        return _write_zip(Path(root), Path(archive))
 
 
 def _copy_model(source, weights, config, outputs: Mapping[str, OutputConfig], folder) -> None:
     portable = {
         key: value
         for key, value in config.items()
-        if key not in _LOCAL_KEYS and not key.endswith(_LOCAL)
+        if key not in _LOCAL_KEYS and not key.endswith(_LOCAL_SUFFIXES)
     }
     (folder / "config.yaml").write_text(
         yaml.safe_dump(portable, allow_unicode=True, sort_keys=False), encoding="utf-8"
@@ -78,7 +80,7 @@ def _copy_model(source, weights, config, outputs: Mapping[str, OutputConfig], fo
     stats = (config.get("normalize_conf") or {}).get("stats_file")
     for name in [*needed, *([stats] if stats else [])]:
         if Path(name).name != name:
-            message = f"{source / 'config.yaml'}: '{name}' is not in the folder"
+            message = f"{source / 'config.yaml'}: '{name}' is not in that folder"
             raise UserError(message, "train again")
         shutil.copyfile(source / name, folder / name)
     if (source / "train.json").is_file():
@@ -86,7 +88,7 @@ def _copy_model(source, weights, config, outputs: Mapping[str, OutputConfig], fo
 
 
 def _copy_results(source: Path, folder: Path) -> dict[str, Any]:
-    """Copy what decoding and scoring summed up; returns scores by `<decode tag>/<set>`."""
+    """Copy decode.json and score.json; return scores by `<decode tag>/<set>`."""
     scores = {}
     for kind in ("decode.json", "score.json"):
         for path in sorted(source.glob(f"*/*/{kind}")):
@@ -106,14 +108,14 @@ def model_card(
     exported: Mapping[str, StockHead],
     licence: str,
 ) -> str:
-    """Markdown: what it is, its outputs and scores, how to load it, and its licence."""
+    """Return the model card (Markdown): outputs, scores, how to load the model, licence."""
     lines = [
         f"# {name}",
         "",
         f"A speech recogniser with {len(outputs)} output{'s' * (len(outputs) > 1)} and "
         f"{parameters / 1e6:.1f} million parameters, trained with espnet-ext on ESPnet.",
         "",
-        "| output | branch | token type | tokens |",
+        "| output | head | token type | tokens |",
         "|---|---|---|---|",
         *(
             f"| {key} | {o.branch} | {o.token_type} | {len(o.token_list or ())} |"
@@ -133,9 +135,9 @@ def model_card(
         "",
     ]
     for output, head in exported.items():
-        needs = f" (with {head.requirement})" if head.requirement else ""
+        requirement = f" (with {head.requirement})" if head.requirement else ""
         lines += [
-            f"Stock ESPnet decodes `{output}` too{needs}, from within this folder:",
+            f"Stock ESPnet decodes `{output}` too{requirement}, from within this folder:",
             "",
             "```sh",
             f"python -m espnet2.bin.asr_inference --asr_train_config stock_{output}/config.yaml \\",
@@ -162,11 +164,11 @@ def _score_table(scores: Mapping[str, Any]) -> list[str]:
     for where, score in scores.items():
         for cell in score.get("cells", ()):
             metric = cell["metric"]
-            found = (cell["metrics"].get(metric) or {}).get("rate")
-            if found is not None:
+            rate = (cell["metrics"].get(metric) or {}).get("rate")
+            if rate is not None:
                 rows.append(
                     f"| {where} | {cell['hypothesis']} | {cell['reference']} "
-                    f"| {metric.upper()} | {found:.2f} % |"
+                    f"| {metric.upper()} | {rate:.2f} % |"
                 )
     if not rows:
         return []
@@ -177,8 +179,8 @@ def _score_table(scores: Mapping[str, Any]) -> list[str]:
     return ["## Scores", "", *head, *rows, ""]
 
 
-def _write_zip(place: Path, archive: Path) -> list[str]:
-    names = sorted(p.relative_to(place).as_posix() for p in place.rglob("*") if p.is_file())
+def _write_zip(root: Path, archive: Path) -> list[str]:
+    names = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
     with (
         atomic_path(archive) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed,
@@ -187,7 +189,7 @@ def _write_zip(place: Path, archive: Path) -> list[str]:
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
-            entry.file_size = (place / name).stat().st_size
-            with open(place / name, "rb") as source, packed.open(entry, "w") as target:
+            entry.file_size = (root / name).stat().st_size
+            with open(root / name, "rb") as source, packed.open(entry, "w") as target:
                 shutil.copyfileobj(source, target)
     return names

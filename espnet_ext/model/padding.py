@@ -1,23 +1,26 @@
-"""What follows an utterance in a batch. Symbols: B utterances, S samples."""
+"""Padding that keeps the features of an utterance independent of its batch.
+
+Symbols: B utterances, S samples.
+"""
+
+from typing import Any
 
 import torch
 
 
-def mirror_ends(
-    speech: torch.Tensor, lengths: torch.Tensor, frontend: torch.nn.Module | None
-) -> torch.Tensor:
-    """Samples (B, S) with the end of each utterance mirrored behind it: (B, S + half a window).
+def mirror_ends(speech: torch.Tensor, lengths: torch.Tensor, frontend: Any) -> torch.Tensor:
+    """Return samples (B, S + half a window) with each utterance followed by its mirrored end.
 
-    An STFT mirrors the ends of what it gets, which in a batch is the end of the longest utterance;
-    the last frames of all others would run into the silence that fills them up, and a result would
-    depend on the company that it was decoded in. Frontends without an STFT get what they got.
+    A centred STFT mirrors the end of its input, which in a batch is the end of the longest
+    utterance. The last frames of shorter utterances would contain padding instead, so results would
+    depend on the batch composition. Without an STFT the samples (B, S) are returned unchanged.
     """
     stft = getattr(frontend, "stft", None)
     half = stft.n_fft // 2 if getattr(stft, "center", False) else 0
     if not half or speech.size(0) == 1:
         return speech
-    wide = torch.nn.functional.pad(speech, (0, half))
-    behind = torch.arange(1, half + 1, device=speech.device)  # (half,) samples behind the last one
+    padded = torch.nn.functional.pad(speech, (0, half))  # (B, S + half)
+    offsets = torch.arange(1, half + 1, device=speech.device)  # (half,) from the last sample
     ends = lengths.to(speech.device).unsqueeze(1) - 1  # (B, 1)
-    sources = (ends - behind).clamp(min=0)  # shorter ones never come here: see `model.frames`
-    return wide.scatter(1, ends + behind, speech.gather(1, sources))
+    sources = (ends - offsets).clamp(min=0)  # `model.frames` makes utterances long enough
+    return padded.scatter(1, ends + offsets, speech.gather(1, sources))

@@ -1,8 +1,11 @@
-"""Prediction networks of a transducer: from the labels said so far to what is likely to follow.
+"""Prediction networks of a transducer: from the labels so far to a representation of the next one.
 
-Symbols: N hypotheses or utterances, U labels, H size. A state is a tuple of tensors that have N
-first, so that a search can pick, copy and drop hypotheses by indexing.
+Symbols: N hypotheses or utterances, U labels, H hidden size. N is the first dimension of every
+tensor of a state, so a search selects, copies and drops hypotheses by indexing.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -13,14 +16,14 @@ State = tuple[torch.Tensor, ...]
 
 
 class Stateless(torch.nn.Module):
-    """Knows the last `context` labels only: embedding, then a convolution over them.
+    """An embedding and a convolution over the last `context` labels (Ghodsi et al., ICASSP 2020).
 
-    Ghodsi et al., ICASSP 2020. With a context of 1 it is the embedding alone.
+    With a context of 1 there is no convolution.
 
     Args:
-        vocab_size: V; label 0 is blank, which also stands before the first label.
+        vocab_size: V; label 0 is blank, which also precedes the first label.
         hidden_size: H.
-        context: labels that it sees.
+        context: number of labels that it sees.
         dropout: on embeddings.
     """
 
@@ -39,34 +42,36 @@ class Stateless(torch.nn.Module):
             self.mix = torch.nn.Conv1d(hidden_size, hidden_size, context, groups=groups, bias=False)
 
     def forward(self, labels: torch.Tensor) -> torch.Tensor:
-        """Labels (N, U+1), a blank before the first, to (N, U+1, H)."""
-        return self._of(torch.nn.functional.pad(labels, (self.context - 1, 0)))
+        """Return (N, U+1, H) for labels (N, U+1) that begin with a blank."""
+        return self._embed_and_mix(torch.nn.functional.pad(labels, (self.context - 1, 0)))
 
-    def _of(self, labels: torch.Tensor) -> torch.Tensor:
+    def _embed_and_mix(self, labels: torch.Tensor) -> torch.Tensor:
         embedded = self.dropout(self.embed(labels))  # (N, context − 1 + U+1, H)
         if self.mix is None:
             return embedded
         return self.mix(embedded.transpose(1, 2)).transpose(1, 2).relu()
 
     def start(self, count: int) -> State:
-        """The state before anything was said, of `count` hypotheses."""
+        """Return the state of `count` hypotheses without labels."""
         weight = self.embed.weight
         return (torch.zeros(count, self.context - 1, dtype=torch.long, device=weight.device),)
 
     def step(self, labels: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-        """One label more (N,) to (N, H), and the state after it."""
-        seen = torch.cat([state[0], labels.unsqueeze(1)], 1)  # (N, context)
-        return self._of(seen)[:, -1], (seen[:, 1:],)
+        """Return (N, H) for one more label (N,), and the state after it."""
+        context = torch.cat([state[0], labels.unsqueeze(1)], 1)  # (N, context)
+        return self._embed_and_mix(context)[:, -1], (context[:, 1:],)
 
 
 class Recurrent(torch.nn.Module):
     """LSTM or GRU over the embeddings of all labels; parameters as in ESPnet's TransducerDecoder.
 
     Args:
-        vocab_size: V; label 0 is blank, which also stands before the first label.
-        rnn_type: lstm or gru.
-        num_layers, hidden_size: of it; H is its size, and the embeddings'.
-        dropout: on the output of each layer; dropout_embed: on embeddings.
+        vocab_size: V; label 0 is blank, which also precedes the first label.
+        rnn_type: "lstm" or "gru".
+        num_layers: number of recurrent layers.
+        hidden_size: H, size of the layers and the embeddings.
+        dropout: on the output of each layer.
+        dropout_embed: on embeddings.
     """
 
     def __init__(
@@ -91,40 +96,53 @@ class Recurrent(torch.nn.Module):
         self.dropout_dec = torch.nn.ModuleList(torch.nn.Dropout(dropout) for _ in self.decoder)
 
     def forward(self, labels: torch.Tensor) -> torch.Tensor:
-        """Labels (N, U+1), a blank before the first, to (N, U+1, H)."""
+        """Return (N, U+1, H) for labels (N, U+1) that begin with a blank."""
         hidden = self.dropout_embed(self.embed(labels))
         for layer, dropout in zip(self.decoder, self.dropout_dec, strict=True):
             hidden = dropout(layer(hidden)[0])
         return hidden
 
     def start(self, count: int) -> State:
-        """The state before anything was said, of `count` hypotheses: (N, layers, H) each."""
+        """Return the state of `count` hypotheses without labels: (N, layers, H) each."""
         weight = self.embed.weight
         zero = weight.new_zeros(count, len(self.decoder), self.output_size)
         return (zero, zero) if self.has_cell else (zero,)
 
     def step(self, labels: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-        """One label more (N,) to (N, H), and the state after it."""
+        """Return (N, H) for one more label (N,), and the state after it."""
         hidden = self.dropout_embed(self.embed(labels)).unsqueeze(1)
-        after = []
+        new_states: list[State] = []  # by layer
         for number, (layer, dropout) in enumerate(zip(self.decoder, self.dropout_dec, strict=True)):
-            before = [part[:, number].unsqueeze(0).contiguous() for part in state]  # (1, N, H)
-            hidden, new = layer(hidden, tuple(before) if self.has_cell else before[0])
+            old = [part[:, number].unsqueeze(0).contiguous() for part in state]  # (1, N, H) each
+            hidden, new = layer(hidden, tuple(old) if self.has_cell else old[0])
             hidden = dropout(hidden)
-            after.append(new if self.has_cell else (new,))
+            new_states.append(new if self.has_cell else (new,))
         return hidden[:, 0], tuple(
-            torch.cat(parts).transpose(0, 1) for parts in zip(*after, strict=True)
+            torch.cat(parts).transpose(0, 1) for parts in zip(*new_states, strict=True)
         )
 
 
-PREDICTIONS = {"stateless": Stateless, "lstm": Recurrent, "gru": Recurrent}
+PREDICTIONS: dict[str, type[Stateless | Recurrent]] = {
+    "stateless": Stateless,
+    "lstm": Recurrent,
+    "gru": Recurrent,
+}
 
 
-def build_prediction(kind: str, conf, vocabulary: int, where: str) -> torch.nn.Module:
-    """The prediction network of an output, by its kind: stateless, lstm or gru."""
+def build_prediction(
+    kind: object, conf: Mapping[str, Any], vocab_size: int, where: str
+) -> Stateless | Recurrent:
+    """Build the prediction network of an output.
+
+    Args:
+        kind: "stateless", "lstm" or "gru".
+        conf: its options.
+        vocab_size: V.
+        where: names the output in messages.
+    """
     if not isinstance(kind, str) or kind not in PREDICTIONS:
         raise UserError(f"{where}.prediction: '{kind}'", suggest(str(kind), list(PREDICTIONS)))
-    given = {"vocab_size": vocabulary}
+    arguments: dict[str, Any] = {"vocab_size": vocab_size}
     if PREDICTIONS[kind] is Recurrent:
-        given["rnn_type"] = kind
-    return construct(PREDICTIONS[kind], conf, f"{where}.prediction_conf", given)
+        arguments["rnn_type"] = kind
+    return construct(PREDICTIONS[kind], conf, f"{where}.prediction_conf", arguments)

@@ -1,6 +1,6 @@
-"""A model directory of stock ESPnet's ASR task as one of ours: a system of one output, `text`.
+"""Read a model directory of stock ESPnet's ASR task as a system of one output, `text`.
 
-The other way round is `export.py`.
+The opposite direction is `export.py`.
 """
 
 from collections.abc import Mapping
@@ -34,30 +34,34 @@ _SHARED = (
 
 
 def is_stock(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration is of stock ESPnet's ASR task."""
+    """Return whether a configuration is one of stock ESPnet's ASR task."""
     return "outputs" not in config and "token_list" in config and "encoder" in config
 
 
 def adopt_config(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The configuration in our terms; what is not of an attention/CTC model is a `UserError`."""
+    """Return the configuration in our terms.
+
+    Raises:
+        UserError: if it is not a configuration that one of our heads can represent.
+    """
     try:
         return _adopt(config, folder, f"{folder}/config.yaml")
     except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
         raise UserError(
-            f"{folder}/config.yaml: not as ESPnet's ASR task writes it ({error!r})",
-            "give the config.yaml that lies beside the weights",
+            f"{folder}/config.yaml: not a configuration of ESPnet's ASR task ({error!r})",
+            "give the config.yaml of the weights",
         ) from None
 
 
 def _adopt(config: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any]:
     for key in ("encoder", "frontend"):
         if not isinstance(config.get(key), str | None) or (key == "encoder" and not config[key]):
-            raise UserError(f"{where}: {key} is {config.get(key)!r}", "write the name of one")
+            raise UserError(f"{where}: {key} is {config.get(key)!r}", f"name a {key}")
     float(str((config.get("frontend_conf") or {}).get("fs", 16000)).removesuffix("k"))
     tokens = list(config["token_list"])
     if tokens[0] != "<blank>" or tokens[-1] != "<sos/eos>":
         raise UserError(
-            f"{where}: token_list runs from {tokens[0]} to {tokens[-1]}",
+            f"{where}: token_list begins with {tokens[0]} and ends with {tokens[-1]}",
             "only models with <blank> first and <sos/eos> last can be decoded here",
         )
     if config.get("model", "espnet") != "espnet":
@@ -68,38 +72,43 @@ def _adopt(config: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any
     kind = config.get("token_type")
     if kind not in _TOKEN_TYPES:
         raise UserError(
-            f"{where}: token_type '{kind}'", f"only {', '.join(_TOKEN_TYPES)} are known here"
+            f"{where}: token_type '{kind}'", f"only {', '.join(_TOKEN_TYPES)} are supported here"
         )
-    forms = ((branch, head.from_stock(config, where)) for branch, head in HEADS.items())
-    branch, head = next((form for form in forms if form[1] is not None), ("", None))
-    if head is None:
-        raise UserError(
-            f"{where}: decoder '{config.get('decoder')}'", f"only {', '.join(HEADS)} are known here"
-        )
+    branch, options = _head_of(config, where)
     output = {
         "branch": branch,
-        **head,
+        **options,
         "token_type": _TOKEN_TYPES[kind],
         "token_list": tokens,
     }
     if kind == "bpe":
-        output["bpemodel"] = _found(config.get("bpemodel"), folder, "SentencePiece model")
+        output["bpemodel"] = _find_file(config.get("bpemodel"), folder, "SentencePiece model")
     shared = {key: config.get(key) for key in _SHARED}
     stats = (shared["normalize_conf"] or {}).get("stats_file")
     if stats:
-        path = _found(stats, folder, "feature statistics")
+        path = _find_file(stats, folder, "feature statistics")
         shared["normalize_conf"] = {**shared["normalize_conf"], "stats_file": path}
     return {**shared, "outputs": {OUTPUT: output}}
 
 
-def _found(path: str | None, folder: Path, what: str) -> str:
-    """A path of a stock configuration, which is relative to where training was started."""
+def _head_of(config: Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]]:
+    """Return the kind of head that a stock configuration has, and its options."""
+    for branch, head in HEADS.items():
+        options = head.from_stock(config, where)
+        if options is not None:
+            return branch, options
+    raise UserError(
+        f"{where}: no head for decoder '{config.get('decoder')}'",
+        f"only {', '.join(HEADS)} are supported here",
+    )
+
+
+def _find_file(path: str | None, folder: Path, what: str) -> str:
+    """Return a file that a configuration names, relative to where training was started."""
     for candidate in (Path(path or ""), folder / (path or ""), folder / Path(path or "").name):
         if candidate.is_file():
             return str(candidate.resolve())
-    raise UserError(
-        f"{folder}/config.yaml: {path}: no such {what}", f"put it into {folder}, by its name"
-    )
+    raise UserError(f"{folder}/config.yaml: {path}: no such {what}", f"copy the file into {folder}")
 
 
 def adopt_state(
@@ -123,13 +132,11 @@ def adopt_state(
     return renamed
 
 
-def find_weights(folder: Path, wanted: str) -> str:
-    """The weights asked for; for our default name, which ESPnet has not, those it leaves behind."""
-    if wanted != "model.pth" or (folder / wanted).is_file():
-        return wanted
-    left = next((name for name in WEIGHTS if (folder / name).is_file()), None)
-    if left is None:
-        raise UserError(
-            f"{folder}: neither {wanted} nor {', '.join(WEIGHTS)}", "name the weights there"
-        )
-    return left
+def find_weights(folder: Path, name: str) -> str:
+    """Return the file name of the weights; instead of model.pth, the first of `WEIGHTS` there."""
+    if name != "model.pth" or (folder / name).is_file():
+        return name
+    found = next((file for file in WEIGHTS if (folder / file).is_file()), None)
+    if found is None:
+        raise UserError(f"{folder}: neither {name} nor {', '.join(WEIGHTS)}", "name the weights")
+    return found

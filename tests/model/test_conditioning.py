@@ -266,7 +266,7 @@ def test_configurations_in_which_vectors_mean_nothing(config):
     with pytest.raises(UserError, match="divide_by: 'rows'"):
         build(config, divide_by="rows")
     single = {**config, "outputs": {"surface": config["outputs"]["surface"]}}
-    with pytest.raises(UserError, match="one alone"):
+    with pytest.raises(UserError, match="one output and no tags"):
         build(single, {})
     rnn = {**config, "encoder": "rnn", "encoder_conf": {"hidden_size": 8, "output_size": 8}}
     with pytest.raises(UserError, match="no subsampling"):

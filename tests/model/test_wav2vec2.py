@@ -338,7 +338,7 @@ def test_wrong_ones_are_refused(transformers, checkpoint, tmp_path):
         ({"frontend_conf": {"model": str(other)}}, "is a hubert"),
         ({"frontend_conf": {**named, "fs": 8000}}, "frontend_conf.fs: 8000"),
         ({"frontend_conf": {**named, "freze": True}}, "unknown key 'freze'"),
-        ({"frontend": "default", "frontend_conf": {"n_mels": 20}}, "reads 8 channels, and gets 20"),
+        ({"frontend": "default", "frontend_conf": {"n_mels": 20}}, "reads 8 channels, but gets 20"),
     ):
         with pytest.raises(UserError) as caught:
             build_model(configuration(folder) | change)

@@ -65,7 +65,7 @@ def _feature_size(model: Any) -> int:
 def _into_subsampling(encoder: Any, vector: torch.Tensor) -> None:
     """Add a vector (D,) to the bias of the last affine layer of the subsampling."""
     parts = list(getattr(encoder, "takes_constants", encoder.embed).modules())
-    affine = [p for p in parts if isinstance(p, torch.nn.Linear | torch.nn.LayerNorm)]
+    affine: list[Any] = [p for p in parts if isinstance(p, torch.nn.Linear | torch.nn.LayerNorm)]
     if not affine or affine[-1].bias is None:
         raise _cannot_fold(encoder)
     affine[-1].bias += vector

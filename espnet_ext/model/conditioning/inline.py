@@ -1,10 +1,10 @@
-"""Inline tags as tasks: which of them transcripts bear, and transcripts without some of them.
+"""Inline tags as tasks: find them in token ids, and remove some of them.
 
-In TokenVerse++ (arXiv 2508.19856) tasks are tokens within one transcript, and vectors say which of
-them are active. A task here is a kind of tag within an output, `meaning.l1`. It is active for an
-utterance whose transcript of that output bears a token of that kind, which its ids tell.
+In TokenVerse++ (arXiv 2508.19856) tasks are tokens within one transcript. A task here is a kind of
+tag within an output, such as `meaning.l1`. It is active for an utterance whose transcript of that
+output contains a tag of that kind.
 
-Symbols: B utterances, L tokens, K outputs, G tasks of this kind.
+Symbols: B utterances, L tokens, K outputs, G kinds of tags.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,50 +14,54 @@ import torch
 from espnet_ext.model.config import TEXT_PREFIX, UNLABELLED
 from espnet_ext.text.tags import output_of, tag_task, tag_token_ids
 
-SPACES = ("<space>", "▁")  # what stands before a tag, of characters and of SentencePiece
+SPACES = ("<space>", "▁")  # the token before a tag: of characters, of SentencePiece
 PADDING = -1
 
 
 class InlineTags:
-    """Kinds of tags of every output.
+    """The kinds of inline tags in the token lists of all outputs.
 
     Args:
         tokens: output → its token list.
+
+    Attributes:
+        ids: task (`meaning.l1`) → token ids of its tags.
     """
 
     def __init__(self, tokens: Mapping[str, Sequence[str]]):
         self.outputs = tuple(tokens)
         self.ids = {
             tag_task(output, kind): ids
-            for output, own in tokens.items()
-            for kind, ids in tag_token_ids(own).items()
+            for output, token_list in tokens.items()
+            for kind, ids in tag_token_ids(token_list).items()
         }
         self.spaces = {
-            output: [i for i, token in enumerate(own) if token in SPACES]
-            for output, own in tokens.items()
+            output: [i for i, token in enumerate(token_list) if token in SPACES]
+            for output, token_list in tokens.items()
         }
 
     def present(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Which utterances' transcripts bear which kind of tag: (B, G)."""
+        """Return which utterances' transcripts contain which kind of tag: (B, G)."""
         first = batch[TEXT_PREFIX + self.outputs[0]]
-        found = [
-            _among(batch[TEXT_PREFIX + output_of(task)], ids).any(1)
+        columns = [
+            _is_any_of(batch[TEXT_PREFIX + output_of(task)], ids).any(1)
             for task, ids in self.ids.items()
         ]
         empty = torch.zeros(len(first), 0, dtype=torch.bool, device=first.device)
-        return torch.stack(found, 1) if found else empty
+        return torch.stack(columns, 1) if columns else empty
 
     def restrict(
         self, batch: Mapping[str, torch.Tensor], active: torch.Tensor, kept: torch.Tensor
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """The batch with what is not kept taken out, and the tasks (B, K + G) that are left.
+        """Return a batch without the tasks that are not kept, and the tasks (B, K + G) that remain.
 
-        An output that is not kept is marked as unlabelled. A tag that is not leaves its transcript,
-        with the space before it (behind it, at the beginning); a transcript of tags alone keeps
-        them, because nothing would be left of it.
+        An output that is not kept is marked as unlabelled. A tag that is not kept is removed from
+        the transcript with the space before it (at the beginning: after it). A transcript that
+        consists of tags keeps them, because it would be empty without.
 
         Args:
-            active: (B, K + G), what the transcripts have; kept: the same or less of it.
+            active: (B, K + G), tasks that the transcripts have labels for.
+            kept: (B, K + G), a subset of `active`.
         """
         changed, kept = dict(batch), kept.clone()
         dropped = active & ~kept
@@ -70,39 +74,41 @@ class InlineTags:
                 if output_of(task) == output
             ]
             if columns:
-                gone = torch.zeros_like(text, dtype=torch.bool)  # (B, L)
+                removed = torch.zeros_like(text, dtype=torch.bool)  # (B, L)
                 for column, ids in columns:
-                    gone |= _among(text, ids) & dropped[:, column, None]
-                gone |= _among(text, self.spaces[output]) & _beside(gone)
-                nothing = gone.sum(1) == lengths
-                gone &= ~nothing[:, None]
+                    removed |= _is_any_of(text, ids) & dropped[:, column, None]
+                removed |= _is_any_of(text, self.spaces[output]) & _neighbours(removed)
+                only_tags = removed.sum(1) == lengths  # (B,)
+                removed &= ~only_tags[:, None]
                 for column, _ in columns:
-                    kept[:, column] |= active[:, column] & nothing & kept[:, number]
-                text, lengths = _without(text, lengths, gone)
+                    kept[:, column] |= active[:, column] & only_tags & kept[:, number]
+                text, lengths = _remove(text, lengths, removed)
             text = text.clone()
             text[:, 0] = text[:, 0].masked_fill(~kept[:, number], UNLABELLED)
             changed[key], changed[f"{key}_lengths"] = text, lengths
         return changed, kept
 
 
-def _among(text: torch.Tensor, ids: Sequence[int]) -> torch.Tensor:
+def _is_any_of(text: torch.Tensor, ids: Sequence[int]) -> torch.Tensor:
+    """Return which token ids (B, L) are in a list."""
     return torch.isin(text, torch.tensor(ids, dtype=text.dtype, device=text.device))
 
 
-def _beside(gone: torch.Tensor) -> torch.Tensor:
-    """The places before those that go, and the one behind the first place: (B, L)."""
-    places = torch.zeros_like(gone)
-    places[:, :-1] = gone[:, 1:]
-    places[:, 1:2] |= gone[:, :1]
-    return places
+def _neighbours(removed: torch.Tensor) -> torch.Tensor:
+    """Return the positions before removed ones, and position 1 if position 0 is removed: (B, L)."""
+    positions = torch.zeros_like(removed)
+    positions[:, :-1] = removed[:, 1:]
+    positions[:, 1:2] |= removed[:, :1]
+    return positions
 
 
-def _without(
-    text: torch.Tensor, lengths: torch.Tensor, gone: torch.Tensor
+def _remove(
+    text: torch.Tensor, lengths: torch.Tensor, removed: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids (B, L) less those that go, moved up and padded; and their lengths (B,)."""
-    order = gone.to(torch.int8).argsort(dim=1, stable=True)
-    places = torch.arange(text.size(1), device=text.device)
+    """Return token ids (B, L) without the removed ones, padded at the end, and lengths (B,)."""
+    order = removed.to(torch.int8).argsort(dim=1, stable=True)
+    positions = torch.arange(text.size(1), device=text.device)
     moved = text.gather(1, order)
-    left = text.size(1) - gone.sum(1, keepdim=True)
-    return moved.masked_fill(places >= left, PADDING), lengths - gone.sum(1).to(lengths.dtype)
+    remaining = text.size(1) - removed.sum(1, keepdim=True)
+    padded = moved.masked_fill(positions >= remaining, PADDING)
+    return padded, lengths - removed.sum(1).to(lengths.dtype)

@@ -1,13 +1,12 @@
-"""Task vectors: what is added to the acoustic embeddings to say what is asked for.
+"""Task vectors: learned vectors of the active tasks, added to hidden states of the encoder.
 
-TokenVerse++ (arXiv 2508.19856): `X̃ = X + v`, where v is the sum of one learnt vector for each
-active task, or one learnt vector for each combination of active tasks. It is added after
-subsampling (what the encoder's blocks read), after the whole encoder, or in both places. Tasks are
-the outputs (`meaning`), and kinds of inline tags within them (`meaning.l1`). An encoder says by its
-part `embed` what its blocks read: that part's result, with vectors added to it.
+TokenVerse++ (arXiv 2508.19856): `X̃ = X + v`, where v is the sum of one learned vector per active
+task, or one learned vector per combination of active tasks. It is added after subsampling, after
+the whole encoder, or in both places. Tasks are the outputs (`meaning`) and the kinds of inline tags
+within them (`meaning.l1`). After subsampling means: to the output of the encoder's module `embed`.
 
-ESPnet's positional encodings multiply what subsampling gives by √D before they add to it. X is what
-they multiply: a vector beside the product would be √D times too small to matter.
+ESPnet's positional encodings, which are part of `embed`, multiply features by √D before they add
+positions. X is the input of this product, so the vectors are multiplied by √D too.
 
 Symbols: B utterances, K tasks, T frames, D width.
 """
@@ -24,18 +23,18 @@ from espnet_ext.errors import UserError
 from espnet_ext.model.conditioning.base import Conditioner, ConditionerContext
 from espnet_ext.model.conditioning.fold import fold_vectors
 from espnet_ext.model.conditioning.inline import InlineTags
-from espnet_ext.model.config import check_keys, suggest
+from espnet_ext.model.config import check_keys, check_weight, suggest
 from espnet_ext.text.tags import output_of
 
 MODES = ("per_task_sum", "per_combination")
 PLACES = ("features", "encoder")  # after subsampling, after the whole encoder
 WHERE = {"features": PLACES[:1], "encoder": PLACES[1:], "both": PLACES}
 NORMALIZATIONS = (None, "unit", "clip")
-MOST_COMBINED = 10  # tasks: 2^10 vectors a place
+MAX_COMBINED = 10  # tasks: 2^10 vectors per place
 
 
 class TaskVectors(Conditioner):
-    """Adds learned vectors of the active tasks to hidden states.
+    """Add learned vectors of the active tasks to hidden states.
 
     Args:
         outputs: names, in the model's order.
@@ -43,14 +42,15 @@ class TaskVectors(Conditioner):
         mode: "per_task_sum" (K vectors, those of the active tasks are added) or
             "per_combination" (2^K vectors, one for each set of active tasks).
         normalize: None; "unit": every vector is scaled to length `scale`; "clip": only longer ones.
-        scale: that length; without `normalize` a vector's length is free.
-        init_std: standard deviation at the start; with 0 the model begins as one without vectors.
-        drop_tasks: in training, the probability that an active task of an utterance is made
-            inactive: an output with its loss and its tags, a tag with its tokens in the transcript;
-            at least one output stays.
+        scale: that length. Without `normalize` the length of a vector is free.
+        init_std: standard deviation of the initial vectors. With 0 the initial model equals the one
+            without vectors.
+        drop_tasks: probability that training deactivates an active task of an utterance: an output
+            with its loss and its tags, a tag with its tokens in the transcript. At least one output
+            stays active.
         trained: sets of tasks that were active in training, for choosing at inference; () if
             unknown.
-        tags: the outputs' kinds of inline tags, tasks after the outputs; none unless given.
+        tags: the outputs' kinds of inline tags; none unless given.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class TaskVectors(Conditioner):
     ):
         super().__init__(outputs, tags, trained)
         _check(mode, normalize, scale, init_std, drop_tasks)
-        if mode == "per_combination" and len(self.tasks) > MOST_COMBINED:
+        if mode == "per_combination" and len(self.tasks) > MAX_COMBINED:
             raise UserError(
                 f"conditioning_conf.mode: per_combination of {len(self.tasks)} outputs and tags "
                 f"would need {2 ** len(self.tasks)} vectors",
@@ -85,11 +85,12 @@ class TaskVectors(Conditioner):
         tags = InlineTags(context.tokens)
         if len(context.tokens) == 1 and not tags.ids:
             raise UserError(
-                "conditioning: vectors tell outputs and tags apart, and this system has one alone",
+                "conditioning: task vectors distinguish outputs and tags, but this system has one "
+                "output and no tags",
                 "leave conditioning out, or add an output or a tag",
             )
-        set_by_us = ("outputs", "sizes", "tags")
-        known = [key for key in inspect.signature(cls).parameters if key not in set_by_us]
+        reserved = ("outputs", "sizes", "tags")
+        known = [key for key in inspect.signature(cls).parameters if key not in reserved]
         check_keys(conf, ["where", *known], "conditioning_conf")
         conf = dict(conf)
         where = conf.pop("where", "features")
@@ -112,10 +113,10 @@ class TaskVectors(Conditioner):
     def with_label_sets(
         cls, conf: Mapping[str, Any], sets: Iterable[tuple[str, ...]]
     ) -> dict[str, Any]:
-        """Write the sets of tasks that training will make active into `trained`.
+        """Return `conditioning_conf` with `trained`, the sets of tasks that training activates.
 
-        With `drop_tasks` these are also all parts of the sets that the labels make, except those
-        in which a tag stands without its output.
+        These are the label sets; with `drop_tasks` also their subsets, except those that have a tag
+        without its output.
         """
         trained = {names for names in sets if names}
         if conf.get("drop_tasks"):
@@ -130,18 +131,20 @@ class TaskVectors(Conditioner):
 
     @property
     def places(self) -> list[str]:
+        """Where vectors are added: "features", "encoder" or both."""
         return [name for name, _ in self.named_parameters()]
 
     @property
     def labels(self) -> list[str]:
-        """A name a vector: the task's, or those of the combination joined by "+"."""
+        """One name per vector: the task, or the tasks of the combination joined by "+"."""
         if self.mode == "per_task_sum":
             return list(self.tasks)
-        rows = torch.arange(2 ** len(self.tasks))[:, None] >> torch.arange(len(self.tasks))
-        return ["+".join(self.names_of(row)) or "none" for row in (rows & 1).bool()]
+        bits = torch.arange(2 ** len(self.tasks))[:, None] >> torch.arange(len(self.tasks))
+        masks = (bits & 1).bool()  # (2^K, K)
+        return ["+".join(self.names_of(mask)) or "none" for mask in masks]
 
     def vectors(self, place: str) -> torch.Tensor:
-        """All vectors of a place as they are added, normalised if so configured: (K or 2^K, D)."""
+        """Return the vectors of a place as they are added, normalized: (K or 2^K, D)."""
         weight = getattr(self, place)
         if self.normalize is None:
             return weight
@@ -151,7 +154,7 @@ class TaskVectors(Conditioner):
         return weight * (self.scale / norm)
 
     def added(self, place: str, active: torch.Tensor) -> torch.Tensor:
-        """What is added for active tasks (B, K), true or false: (B, D)."""
+        """Return what is added for active tasks (B, K): (B, D)."""
         vectors = self.vectors(place)
         if self.mode == "per_task_sum":
             return active.to(vectors.dtype) @ vectors
@@ -159,14 +162,17 @@ class TaskVectors(Conditioner):
         return vectors[(active.long() * bits).sum(1)]
 
     def sample(self, active: torch.Tensor) -> torch.Tensor:
-        """Of active tasks (B, K) some made inactive, by `drop_tasks`; of each an output stays."""
+        """Return active tasks (B, K) with some deactivated, by `drop_tasks`.
+
+        At least one output of each utterance stays active.
+        """
         if not self.drop_tasks:
             return active
         count = len(self.outputs)
         draws = torch.rand(active.shape, device=active.device)
         outputs = draws[:, :count].masked_fill(~active[:, :count], -1)
-        best = outputs.argmax(1, keepdim=True)  # the one that stays
-        kept = active & (draws >= self.drop_tasks).scatter(1, best, True)
+        spared = outputs.argmax(1, keepdim=True)  # (B, 1), the output that stays
+        kept = active & (draws >= self.drop_tasks).scatter(1, spared, True)
         for column, task in enumerate(self.tasks[count:], start=count):
             kept[:, column] &= kept[:, self.outputs.index(output_of(task))]
         return kept
@@ -182,10 +188,10 @@ class TaskVectors(Conditioner):
         tasks = "+".join(names)
         if self.mode == "per_combination":
             raise UserError(
-                f"{tasks} together were never trained, and so their vector was not",
+                f"{tasks} together were never trained, so the vector of this combination is random",
                 "leave --active out",
             )
-        return f"{tasks} together were never trained: the sum of their vectors is new to the model"
+        return f"{tasks} together were never trained: the model never saw the sum of their vectors"
 
     def encode(self, encoder, run, encoder_pass):
         active = encoder_pass.active
@@ -197,14 +203,14 @@ class TaskVectors(Conditioner):
         fold_vectors(model, output, active)
 
     @contextlib.contextmanager
-    def at_features(self, encoder: torch.nn.Module, active: torch.Tensor) -> Iterator[None]:
-        """While open, the encoder's blocks read its subsampled features with the vectors added."""
+    def at_features(self, encoder: Any, active: torch.Tensor) -> Iterator[None]:
+        """Add the vectors to the encoder's subsampled features while the context is open."""
         if "features" not in self.places:
             yield
             return
         vector = self.added("features", active)[:, None] * position_factor(encoder)  # (B, 1, D)
         handle = encoder.embed.register_forward_hook(
-            lambda _module, _inputs, output: _plus(output, vector), prepend=True
+            lambda _module, _inputs, output: _add_to_features(output, vector), prepend=True
         )
         try:
             yield
@@ -212,7 +218,7 @@ class TaskVectors(Conditioner):
             handle.remove()
 
     def at_end(self, states: torch.Tensor, active: torch.Tensor) -> torch.Tensor:
-        """Encoder states (B, T, D) with the vectors added, if they are added there."""
+        """Return encoder output (B, T, D) with the vectors added, if they are added there."""
         if "encoder" not in self.places:
             return states
         return states + self.added("encoder", active)[:, None].to(states.dtype)
@@ -226,8 +232,8 @@ class TaskVectors(Conditioner):
         }
 
 
-def position_factor(encoder: torch.nn.Module) -> float:
-    """What the positional encoding behind an encoder's subsampling multiplies features by."""
+def position_factor(encoder: Any) -> float:
+    """Return the factor by which the encoder's positional encoding multiplies features."""
     factors = [part.xscale for part in encoder.embed.modules() if hasattr(part, "xscale")]
     return factors[-1] if factors else 1.0
 
@@ -239,21 +245,18 @@ def _check(mode, normalize, scale, init_std, drop_tasks) -> None:
     if normalize not in NORMALIZATIONS:
         raise UserError(f"{where}.normalize: '{normalize}'", "use unit or clip, or leave it out")
     for key, value in (("scale", scale), ("init_std", init_std), ("drop_tasks", drop_tasks)):
-        real = isinstance(value, int | float) and not isinstance(value, bool)
-        if not real or not 0 <= value < float("inf"):
-            raise UserError(f"{where}.{key}: {value!r}", "give a number from 0 upwards")
+        check_weight(value, f"{where}.{key}")
     if scale == 0:
-        raise UserError(f"{where}.scale: 0 would leave no vector", "give a length above 0")
+        raise UserError(f"{where}.scale: 0 makes every vector zero", "give a length above 0")
     if drop_tasks >= 1:
         raise UserError(f"{where}.drop_tasks: {drop_tasks}", "give a probability below 1")
 
 
-def _plus(output, vector: torch.Tensor):
-    """The output of an ESPnet subsampling with its features (B, T, D) shifted.
+def _add_to_features(output, vector: torch.Tensor):
+    """Return the output of ESPnet's subsampling with a vector added to its features (B, T, D).
 
-    Which are its first element: (features, mask), and with relative positions
-    ((features, positions), mask).
+    The output is features, (features, mask), or ((features, positions), mask).
     """
     if isinstance(output, tuple):
-        return (_plus(output[0], vector), *output[1:])
+        return (_add_to_features(output[0], vector), *output[1:])
     return output + vector.to(output.dtype)

@@ -68,7 +68,7 @@ class JointHead(Head):
         weight = stock_ctc_weight(stock)
         if stock.get("decoder") == "transducer" or cls.criteria_of(None) != _stock_criteria(weight):
             return None
-        output = {"ctc_weight": weight, "attention_weight": 1.0 - weight}
+        output: dict[str, Any] = {"ctc_weight": weight, "attention_weight": 1.0 - weight}
         if AttentionDecoder in cls.criteria_of(None):
             output["decoder"] = stock["decoder"]
             output["decoder_conf"] = stock.get("decoder_conf") or {}
