@@ -1,5 +1,5 @@
-"""The networks: one encoder, one branch an output, built and loaded from a configuration.
+"""The networks: one encoder and one head per output, built and loaded from a configuration.
 
-Holds torch modules and what constructs them. Knows no data directory, no loss weighting across
-outputs beyond the weighted sum, and no command line.
+This package contains torch modules and what builds, loads, exports and packs them. It knows no data
+directory, no objective but the weighted sum, and no command line.
 """

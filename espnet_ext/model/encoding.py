@@ -41,7 +41,7 @@ class EncoderPass:
 
 @dataclass(frozen=True)
 class EncoderOutput:
-    """What the encoder returns, by output. Outputs of one pass have the very same tensors."""
+    """What the encoder returns, by output. Outputs of one pass share the same tensors."""
 
     hidden: Mapping[str, torch.Tensor]  # output → (B, T, D)
     lengths: Mapping[str, torch.Tensor]  # output → (B,) frames

@@ -139,7 +139,7 @@ def stock_state(
     stock_names |= {part: part for part in _SHARED}
     renamed = {}
     for key, value in state.items():
-        module, _, rest = key.partition(".")
+        module, _, parameter = key.partition(".")
         if module in stock_names:
-            renamed[f"{stock_names[module]}.{rest}"] = value
+            renamed[f"{stock_names[module]}.{parameter}"] = value
     return renamed

@@ -35,7 +35,7 @@ def min_samples(frontend: Any) -> int:
     """
     if hasattr(frontend, "min_samples"):
         return frontend.min_samples
-    stft = getattr(frontend, "stft", None)
+    stft: Any = getattr(frontend, "stft", None)
     return stft.n_fft // 2 + 1 if getattr(stft, "center", False) else 1
 
 
@@ -43,7 +43,7 @@ def frontend_frames(samples: int, frontend: Any) -> int | None:
     """Return the feature frames F of S samples, or None if only running the frontend would tell."""
     if frontend is None:
         return samples
-    stft = getattr(frontend, "stft", None)
+    stft: Any = getattr(frontend, "stft", None)
     if stft is None:
         return None
     padding = 2 * (stft.n_fft // 2) if stft.center else 0

@@ -16,8 +16,8 @@ from espnet_ext.model.heads.base import HeadLosses
 class ParameterGroups:
     """Trainable parameters of a model, by what uses them. The objective's own are in none."""
 
-    # encoder layer (`embed`, `0`, `1`, …) → its parameters; `all`: whatever the outputs share,
-    # from frontend to postencoder, so it is more than the layers together
+    # encoder layer (`embed`, `0`, `1`, …) → its parameters; `all`: everything that the outputs
+    # share, from frontend to postencoder, so it is more than the layers together
     shared: Mapping[str, list[torch.nn.Parameter]]
     heads: Mapping[str, list[torch.nn.Parameter]]  # output → parameters of its head
 

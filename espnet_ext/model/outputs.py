@@ -56,17 +56,17 @@ def parse_outputs(config: Mapping[str, Any]) -> dict[str, Any]:
 def _parse(entry: Mapping[str, Any], where: str) -> OutputConfig:
     branch = entry.get("branch", OutputConfig.branch)
     head = head_class(branch, f"{where}.branch")
-    own = option_names(head.Options)
+    keys = option_names(head.Options)
     elsewhere = {key: name for name, other in HEADS.items() for key in option_names(other.Options)}
-    check_keys(entry, list({**dict.fromkeys(own), **elsewhere}), where)
+    check_keys(entry, list({**dict.fromkeys(keys), **elsewhere}), where)
     for key, value in entry.items():
-        if key not in own and value not in _UNSET:
+        if key not in keys and value not in _UNSET:
             raise UserError(
-                f"{where}.{key}: branch '{branch}' has no use for {key}",
+                f"{where}.{key}: branch '{branch}' does not use {key}",
                 f"remove it, or choose branch '{elsewhere[key]}'; the keys of '{branch}' are "
-                f"{', '.join(own)}",
+                f"{', '.join(keys)}",
             )
-    options = head.Options(**{key: value for key, value in entry.items() if key in own})
+    options = head.Options(**{key: value for key, value in entry.items() if key in keys})
     head.check(options, where)
     return options
 

@@ -15,7 +15,7 @@ def mirror_ends(speech: torch.Tensor, lengths: torch.Tensor, frontend: Any) -> t
     utterance. The last frames of shorter utterances would contain padding instead, so results would
     depend on the batch composition. Without an STFT the samples (B, S) are returned unchanged.
     """
-    stft = getattr(frontend, "stft", None)
+    stft: Any = getattr(frontend, "stft", None)
     half = stft.n_fft // 2 if getattr(stft, "center", False) else 0
     if not half or speech.size(0) == 1:
         return speech

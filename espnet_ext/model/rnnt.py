@@ -12,8 +12,8 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 BLANK = 0
-# Up to so many numbers (joint states and logits of a batch) are kept for the backward pass. Above
-# it, they are recomputed there, at most MAX_CHUNK numbers at a time.
+# Up to MAX_KEPT numbers (joint states and logits of a batch) are kept for the backward pass. If
+# there are more, they are recomputed there, at most MAX_CHUNK numbers at a time.
 MAX_KEPT = 1 << 26
 MAX_CHUNK = 1 << 22
 

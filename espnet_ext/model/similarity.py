@@ -64,8 +64,8 @@ def _is_constant(x: torch.Tensor) -> bool:
 class Grouped:
     """Sums over rows i of group s and j of group t, i ≠ j, of two layers' Gram matrices K and M.
 
-    With sums kept by group (of speakers), the estimate without one group is exact and costs no
-    second pass over the data.
+    With sums kept by group (of speakers), the estimate without one group is exact, and the
+    data need not be read again.
     """
 
     counts: torch.Tensor  # (G,), rows

@@ -83,7 +83,7 @@ def _adopt(config: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any
     }
     if kind == "bpe":
         output["bpemodel"] = _find_file(config.get("bpemodel"), folder, "SentencePiece model")
-    shared = {key: config.get(key) for key in _SHARED}
+    shared: dict[str, Any] = {key: config.get(key) for key in _SHARED}
     stats = (shared["normalize_conf"] or {}).get("stats_file")
     if stats:
         path = _find_file(stats, folder, "feature statistics")
@@ -124,9 +124,9 @@ def adopt_state(
     our_names = {stock: f"{OUTPUT}_{part}" for part, stock in parts.items()}
     renamed = {}
     for key, value in state.items():
-        module, _, rest = key.partition(".")
+        module, _, parameter = key.partition(".")
         if module in our_names:
-            renamed[f"{our_names[module]}.{rest}"] = value
+            renamed[f"{our_names[module]}.{parameter}"] = value
         elif module != "ctc":
             renamed[key] = value
     return renamed
@@ -136,7 +136,7 @@ def find_weights(folder: Path, name: str) -> str:
     """Return the file name of the weights; instead of model.pth, the first of `WEIGHTS` there."""
     if name != "model.pth" or (folder / name).is_file():
         return name
-    found = next((file for file in WEIGHTS if (folder / file).is_file()), None)
-    if found is None:
+    weights = next((file for file in WEIGHTS if (folder / file).is_file()), None)
+    if weights is None:
         raise UserError(f"{folder}: neither {name} nor {', '.join(WEIGHTS)}", "name the weights")
-    return found
+    return weights

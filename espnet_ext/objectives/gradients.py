@@ -1,12 +1,12 @@
-"""Backward passes of one's own: explicitly computed gradients as a scalar.
+"""Turn explicitly computed gradients into a scalar to call `backward` on.
 
 ESPnet's Trainer divides the loss by the steps of gradient accumulation, averages it over ranks,
 scales it for mixed precision and calls `backward`. An objective that computes gradients itself
-(gradient surgery, say) returns a surrogate whose gradients are these: then all of this still works,
-and DistributedDataParallel averages the gradients over ranks.
+(gradient surgery, for example) returns a surrogate loss with these gradients. All of the above then
+works as usual, and DistributedDataParallel averages the gradients over ranks.
 
-On several ranks each computes gradients of its own batch, and their average is the update. What is
-not linear in them (a projection, say) is then applied per rank.
+With several ranks, each computes the gradients of its own batch, and the update is their average. A
+nonlinear operation on gradients (a projection, for example) is therefore applied per rank.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ def surrogate_loss(
     """Return a scalar with the value `value` and the given gradients by the parameters.
 
     It is Σ_p ⟨p, g_p⟩ with g_p held constant, shifted to the value. Give it every trainable
-    parameter of the model: under DistributedDataParallel one that is missing makes ranks wait for
-    ever.
+    parameter of the model: under DistributedDataParallel, ranks wait indefinitely for a
+    missing one.
 
     Args:
         value: (), the loss to log; gradients do not flow through it.
@@ -62,10 +62,12 @@ def gradients_of(
             so that small values survive half precision.
         keep_graph: whether a further backward pass through the same graph follows.
     """
-    found = []
+    by_loss = []
     for number, loss in enumerate(losses):
         keep = keep_graph or number < len(losses) - 1
-        made = torch.autograd.grad(loss * scale, parameters, retain_graph=keep, allow_unused=True)
-        pairs = zip(made, parameters, strict=True)
-        found.append([torch.zeros_like(p) if g is None else g / scale for g, p in pairs])
-    return found
+        gradients = torch.autograd.grad(
+            loss * scale, parameters, retain_graph=keep, allow_unused=True
+        )
+        pairs = zip(gradients, parameters, strict=True)
+        by_loss.append([torch.zeros_like(p) if g is None else g / scale for g, p in pairs])
+    return by_loss

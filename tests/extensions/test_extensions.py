@@ -136,7 +136,7 @@ def test_configuration_of_new_head_is_checked(recipe):
     with pytest.raises(UserError, match="class_weight 0"):
         recipe.train(outputs=outputs)
     outputs["surface"] = {"branch": "classifier", "class_weight": 1.0, "ctc_weight": 0.3}
-    with pytest.raises(UserError, match="has no use for ctc_weight"):
+    with pytest.raises(UserError, match="does not use ctc_weight"):
         recipe.train(outputs=outputs)
     outputs["surface"] = {"branch": "classifier", "class_weight": 1.0}
     with pytest.raises(UserError, match="measures loss, loss_class_surface, right_surface"):
@@ -321,8 +321,8 @@ def test_objective_that_owns_the_backward_pass_sets_the_gradients():
     (loss * scale).backward()
     by_name = dict(plain.named_parameters())
     for name, parameter in model.named_parameters():
-        wanted = expected.get(id(parameter), by_name[name].grad)
-        torch.testing.assert_close(parameter.grad, wanted * scale, rtol=1e-3, atol=1e-5)
+        gradient = expected.get(id(parameter), by_name[name].grad)
+        torch.testing.assert_close(parameter.grad, gradient * scale, rtol=1e-3, atol=1e-5)
     with torch.no_grad():
         assert float(model(**batch)[0]) == pytest.approx(float(value.detach()))
 
@@ -339,7 +339,7 @@ def _gradients_of_rank(rank, port, queue):
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
     model = equal_gradients_model()
     parallel = torch.nn.parallel.DistributedDataParallel(model)
-    unlabelled = ("meaning",) if rank else ()  # one rank lacks an output
+    unlabelled = ("meaning",) if rank else ()  # rank 1 has no labels of it
     parallel(**tiny_batch(2 + rank, unlabelled))[0].backward()
     queue.put((rank, {k: p.grad.numpy().copy() for k, p in model.named_parameters()}))
     torch.distributed.barrier()

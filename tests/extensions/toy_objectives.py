@@ -40,10 +40,10 @@ class EqualGradients(Objective):
         if not torch.is_grad_enabled():
             return total
         shared = groups.shared["all"]
-        own = [p for parameters in groups.heads.values() for p in parameters]
-        (of_heads,) = gradients_of([total], own, keep_graph=True)
+        head_parameters = [p for parameters in groups.heads.values() for p in parameters]
+        (of_heads,) = gradients_of([total], head_parameters, keep_graph=True)
         summed = [torch.zeros_like(p) for p in shared]
         for gradients in gradients_of(heads, shared):
             norm = torch.stack([g.norm() for g in gradients]).norm().clamp(min=1e-12)
             summed = [s + g / norm for s, g in zip(summed, gradients, strict=True)]
-        return surrogate_loss(total, [*shared, *own], [*summed, *of_heads])
+        return surrogate_loss(total, [*shared, *head_parameters], [*summed, *of_heads])

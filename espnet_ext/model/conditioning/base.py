@@ -119,7 +119,7 @@ class Conditioner(torch.nn.Module):
         """Return the encoder passes of a request; outputs with equal active tasks share one.
 
         Args:
-            separate: the encoder needs one pass per output, whatever the conditioner does.
+            separate: the encoder itself needs one pass per output.
         """
         separate = separate or self.needs_pass_per_output
         every = torch.ones(len(self.tasks), dtype=torch.bool)
