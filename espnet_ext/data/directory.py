@@ -47,15 +47,20 @@ def text_files(path: str | os.PathLike) -> dict[str, Path]:
     return by_output
 
 
-def read_directory(path: str | os.PathLike) -> list[Utterance]:
+def read_directory(path: str | os.PathLike, *, empty_texts: bool = False) -> list[Utterance]:
     """Read a data directory, sorted by utterance id.
 
     `UserError` for the first problem; `validate.validate_directory` reports all of them.
+
+    Args:
+        empty_texts: accept rows of transcripts without text (a test utterance of silence).
     """
     folder = require_directory(path)
     audio = read_table(folder / "wav.scp")
     speakers = read_table(folder / "utt2spk")
-    texts = {name: _read_rows(file, audio) for name, file in text_files(folder).items()}
+    texts = {
+        name: _read_rows(file, audio, empty_texts) for name, file in text_files(folder).items()
+    }
     labels = {
         attribute: _read_rows(folder / name, audio)
         for name, attribute in LABEL_TABLES.items()
@@ -77,9 +82,9 @@ def read_directory(path: str | os.PathLike) -> list[Utterance]:
     ]
 
 
-def _read_rows(file: Path, audio: Mapping[str, str]) -> dict[str, str]:
+def _read_rows(file: Path, audio: Mapping[str, str], empty_ok: bool = False) -> dict[str, str]:
     """Read a table without its `<na>` rows; `UserError` for an id without audio."""
-    rows = read_table(file)
+    rows = read_table(file, empty_ok=empty_ok)
     for utt_id in rows:
         if utt_id not in audio:
             remedy = f"add it to {file.parent / 'wav.scp'}, or remove it here"

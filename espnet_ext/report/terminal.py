@@ -20,6 +20,8 @@ def score_line(cell: Mapping) -> str:
         for key in ("unlabelled", "not_comparable", "missing_hypotheses")
         if cell[key]
     ]
+    if counts["rate"] is None and counts["errors"]:
+        notes.append(f"no reference tokens, {counts['insertions']} insertions")
     return line + (f" ({', '.join(notes)})" if notes else "")
 
 

@@ -31,7 +31,9 @@ from pathlib import Path
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_json
 from espnet_ext.scoring import articulatory_distance, bootstrap, consistency, divergence
+from espnet_ext.scoring.cells import CANONICAL
 from espnet_ext.scoring.lexicon import make_pronouncer, read_lexicon
+from espnet_ext.scoring.normal_form import comparison_form
 from espnet_ext.scoring.paired_difference import compare_systems, paired_statistics
 
 FEW_SPEAKERS = 12  # up to this number, bootstrap intervals are clearly too narrow
@@ -100,6 +102,11 @@ def _read_utterances(folder: Path) -> dict:
         raise UserError(f"{path}: not a result of scoring", "score these hypotheses again")
     if not value["utterances"]:
         raise UserError(f"{path}: contains no utterances", "score a set that is not empty")
+    for row in value["utterances"]:  # normalised already, unless another program wrote them
+        for texts in (row["texts"], row["hypotheses"]):
+            for kind, text in texts.items():
+                token_type = value["token_types"].get("surface" if kind == CANONICAL else kind, "")
+                texts[kind] = comparison_form(text, token_type)
     return value
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from espnet_ext.data.table import normalized
 from espnet_ext.errors import UserError
 from espnet_ext.text.phones import strip_stress
 
@@ -11,7 +12,8 @@ from espnet_ext.text.phones import strip_stress
 def read_lexicon(path: str | Path) -> dict[str, str]:
     """Read a lexicon of lines `word PHONE PHONE …` as word → phone string.
 
-    Only the first pronunciation of a word is used. Stress digits are removed. Lines that begin with
+    Only the first pronunciation of a word is used. Stress digits are removed, and words are
+    normalised like transcripts. Lines that begin with
     `;;;` are comments.
 
     Raises:
@@ -28,7 +30,8 @@ def read_lexicon(path: str | Path) -> dict[str, str]:
             continue
         if not phones:
             raise UserError(f"{path}:{number}: '{word}' has no phones", "complete or remove it")
-        lexicon.setdefault(word.lower(), " ".join(map(strip_stress, phones)))
+        word = normalized(word).lower()
+        lexicon.setdefault(word, " ".join(map(strip_stress, phones)))
     return lexicon
 
 
@@ -65,7 +68,7 @@ def make_pronouncer(
 
     def pronounce(sentence: str) -> str | None:
         phones = []
-        for word in sentence.lower().split():
+        for word in normalized(sentence).lower().split():
             if (pronunciation := word_phones(word)) is None:
                 return None
             phones.append(pronunciation)

@@ -10,8 +10,9 @@ from espnet_ext.errors import UserError
 from espnet_ext.scoring.human_ratings import correlate_ratings, deviations, read_scores
 from espnet_ext.scoring.lexicon import make_pronouncer, read_lexicon
 from espnet_ext.scoring.mdd import evaluate
+from espnet_ext.scoring.normal_form import PHONE, Changes
 
-PHONE, JAMO, CHAR = "phone", "jamo", "char"
+JAMO, CHAR = "jamo", "char"
 # Unit → function that separates the units of a text by spaces. Spaces between Korean words are
 # dropped, because they are not pronounced.
 UNITS: dict[str, Callable[[str], str]] = {
@@ -51,15 +52,17 @@ def evaluate_files(
 
     Returns:
         The result of `mdd.evaluate`, with `unit`, `prompted` (whether the system had the prompt),
-        `left_out` (reason → number of utterances that could not be evaluated, possibly all of
-        them), and `ratings` if `utt2score` is given.
+        `normalised` (file → number of texts that `normal_form` changed), `left_out` (reason →
+        number of utterances that could not be evaluated, possibly all of them), and `ratings` if
+        `utt2score` is given.
 
     Raises: UserError: the files have no utterance in common, an utterance has no speaker, or the
         unit is unknown.
     """
     if unit not in UNITS:
         raise UserError(f"unknown unit '{unit}'", f"use one of {', '.join(UNITS)}")
-    texts = [_read_units(path, unit) for path in (canonical, perceived, hypothesis)]
+    changes = Changes()
+    texts = [_read_units(path, unit, changes) for path in (canonical, perceived, hypothesis)]
     shared = set.intersection(*map(set, texts))
     if not shared:
         raise UserError(
@@ -68,10 +71,11 @@ def evaluate_files(
         )
     prompts, without_pronunciation = None, 0
     if prompt is not None:
-        prompts = _read_units(prompt, unit)
+        prompts = _read_units(prompt, unit, changes)
     elif meaning is not None:
         pronounce = _pronouncer(unit, lexicon, g2p)
-        words = {i: text for i, text in _read_labelled(meaning).items() if i in shared}
+        recognised_words = _read_texts(meaning, "word", changes)
+        words = {i: text for i, text in recognised_words.items() if i in shared}
         pronounced = {i: pronounce(text) for i, text in words.items()}
         prompts = {i: UNITS[unit](text) for i, text in pronounced.items() if text is not None}
         without_pronunciation = len(words) - len(prompts)
@@ -88,6 +92,7 @@ def evaluate_files(
         **result,
         "unit": unit,
         "prompted": prompts is None or prompt is not None,
+        "normalised": changes.counts,
         "left_out": {
             "not in all files": absent,
             "words without pronunciation": without_pronunciation,
@@ -120,8 +125,13 @@ def _read_labelled(path: str | Path) -> dict[str, str]:
     return {i: text for i, text in read_table(path, empty_ok=True).items() if text != NA}
 
 
-def _read_units(path: str | Path, unit: str) -> dict[str, str]:
-    return {i: UNITS[unit](text) for i, text in _read_labelled(path).items()}
+def _read_texts(path: str | Path, unit: str, changes: Changes) -> dict[str, str]:
+    """Read the transcripts of a Kaldi table in the form in which texts are compared."""
+    return changes.apply(str(path), _read_labelled(path), unit)
+
+
+def _read_units(path: str | Path, unit: str, changes: Changes) -> dict[str, str]:
+    return {i: UNITS[unit](text) for i, text in _read_texts(path, unit, changes).items()}
 
 
 def _pronouncer(unit: str, lexicon: str | None, g2p: bool) -> Callable[[str], str | None]:

@@ -6,6 +6,7 @@ undefined::
     {"kind": "score", "version": 1,
      "set": "test", "token_types": {"surface": "phone", "meaning": "char"},
      "data": {"directory", "utterances", "speakers", "sha256"},      see `labels_sha256`
+     "normalised": {"<file>": 3},      texts that `normal_form` changed, if there are any
      "bootstrap": {"resamples", "seed", "unit": "speaker"},
      "cells": [{"name": "surface-meaning", "hypothesis", "reference", "own": false,
                 "metric": "per",                                     the main metric of the cell
@@ -32,7 +33,9 @@ undefined::
 
 `columns` is the alignment of hypothesis and reference by the cell's main metric (see `counts`).
 `labels` are alignments of two references. `distance` is the divergence (see `divergence`). Cells
-and their terms are defined in `cells`.
+and their terms are defined in `cells`. References and hypotheses are normalised by the same rule
+(`normal_form`) before anything is counted. A reference may be empty (an utterance of silence): all
+tokens of its hypothesis are insertions.
 """
 
 import dataclasses
@@ -42,11 +45,11 @@ from pathlib import Path
 
 from espnet_ext.data.directory import read_directory, text_files
 from espnet_ext.data.record import Utterance
-from espnet_ext.data.table import normalized, read_table
+from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
 from espnet_ext.files import write_json
 from espnet_ext.progress import say, track
-from espnet_ext.scoring import bootstrap, cells, divergence, sclite, tag_errors
+from espnet_ext.scoring import bootstrap, cells, divergence, normal_form, sclite, tag_errors
 from espnet_ext.scoring.counts import Counts, align_texts, count_all_edits, count_edits, tokenize
 from espnet_ext.scoring.lexicon import make_pronouncer, read_lexicon
 
@@ -81,8 +84,10 @@ def score_directory(
         UserError: a hypothesis belongs to no utterance, or there is nothing to score.
     """
     folder = Path(hypotheses_dir).resolve()  # resolved, because its name is the name of the set
-    utterances = {utterance.utt_id: utterance for utterance in read_directory(data)}
-    hypotheses = read_hypotheses(folder, utterances, Path(data))
+    utterances = {item.utt_id: item for item in read_directory(data, empty_texts=True)}
+    changes = normal_form.Changes()
+    hypotheses = read_hypotheses(folder, utterances, Path(data), token_types, changes)
+    utterances = _normalise_references(utterances, token_types, Path(data), changes)
     labelled = {kind for utterance in utterances.values() for kind in utterance.texts}
     references = [kind for kind in token_types if kind in labelled]
     if not references:
@@ -116,6 +121,7 @@ def score_directory(
             "speakers": len({utterance.speaker for utterance in utterances.values()}),
             "sha256": digest,
         },
+        "normalised": changes.counts,
         "bootstrap": {**bootstrap_options, "unit": "speaker"},
         "cells": scored,
         "divergence": scorer.divergence(),
@@ -128,19 +134,30 @@ def score_directory(
 
 
 def read_hypotheses(
-    folder: Path, utterances: Mapping[str, Utterance], data: Path
+    folder: Path,
+    utterances: Mapping[str, Utterance],
+    data: Path,
+    token_types: Mapping[str, str] | None = None,
+    changes: normal_form.Changes | None = None,
 ) -> dict[str, dict[str, str]]:
-    """Read `text.<kind>` files as kind → utterance → hypothesis.
+    """Read `text.<kind>` files as kind → utterance → hypothesis, in the form for comparison.
 
-    Prints a warning if utterances have no hypothesis.
+    Prints a warning if utterances have no hypothesis, and a note if texts were normalised.
+
+    Args:
+        token_types: kind → token type.
+        changes: counts the texts that were normalised.
 
     Raises:
         UserError: there are no such files, or a hypothesis belongs to no utterance of `data`.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder", "decode first (stage 12)")
+    changes = changes or normal_form.Changes()
     hypotheses = {
-        kind: {i: normalized(text) for i, text in read_table(path, empty_ok=True).items()}
+        kind: changes.apply(
+            str(path), read_table(path, empty_ok=True), (token_types or {}).get(kind, "")
+        )
         for kind, path in text_files(folder).items()
     }
     if not hypotheses:
@@ -160,6 +177,29 @@ def read_hypotheses(
                 f"hypothesis (the first is {missing[0]}); they are scored as empty hypotheses"
             )
     return hypotheses
+
+
+def _normalise_references(
+    utterances: Mapping[str, Utterance],
+    token_types: Mapping[str, str],
+    data: Path,
+    changes: normal_form.Changes,
+) -> dict[str, Utterance]:
+    """Return the utterances with their references in the form for comparison."""
+    files = text_files(data)
+    texts: dict[str, dict[str, str]] = {utt_id: {} for utt_id in utterances}
+    for kind in dict.fromkeys(kind for item in utterances.values() for kind in item.texts):
+        rows = {i: item.texts[kind] for i, item in utterances.items() if kind in item.texts}
+        # canonical forms are written like the surface
+        token_type = token_types.get("surface" if kind == cells.CANONICAL else kind, "")
+        for utt_id, text in changes.apply(str(files[kind]), rows, token_type).items():
+            texts[utt_id][kind] = text
+        if empty := [utt_id for utt_id in rows if not texts[utt_id][kind]]:
+            say(
+                f"note: {files[kind]}: {len(empty)} of {len(rows)} references are empty (the first "
+                f"is {empty[0]}); all tokens of their hypotheses count as insertions"
+            )
+    return {i: dataclasses.replace(item, texts=texts[i]) for i, item in utterances.items()}
 
 
 def _score_tags(

@@ -261,3 +261,39 @@ def test_command(folders, tmp_path, capsys):
         command.main(["--systems", "do", "--output", str(out)])
     assert error.value.code == 2
     shutil.rmtree(tmp_path)
+
+
+def test_texts_in_another_unicode_form_do_not_change_the_result(folders, result, tmp_path):
+    copies = {}
+    for name, folder in folders.items():
+        copies[name] = tmp_path / name / "test"
+        shutil.copytree(folder, copies[name])
+        value = json.loads((folder / "utterances.json").read_text())
+        for row in value["utterances"]:
+            row["texts"] = {k: unicodedata.normalize("NFD", t) for k, t in row["texts"].items()}
+        (copies[name] / "utterances.json").write_text(json.dumps(value))
+    changed = cross_task(copies)
+    assert {**changed, "systems": None} == {**result, "systems": None}
+
+
+@pytest.mark.parametrize("surface", ["char", "phone"])
+def test_empty_references(surface, tmp_path):
+    spoken, written = {"char": ("가 나", "가"), "phone": ("S IY", "see")}[surface]
+    speakers = {"a-1": "a", "b-1": "b", "b-2": "b", "c-1": "c"}
+    texts = {
+        "surface": {"a-1": "", "b-1": spoken, "b-2": "", "c-1": spoken},
+        "canonical": {"a-1": "", "b-1": spoken, "b-2": spoken, "c-1": ""},
+        "meaning": {"a-1": "", "b-1": written, "b-2": written, "c-1": ""},
+    }
+    data = data_directory(tmp_path / "data", speakers, texts)
+    types = {"surface": surface, "meaning": "char"}
+    folders = {}
+    for name, recognised in (("a", (spoken, written)), ("b", ("", ""))):
+        rows = {k: dict.fromkeys(speakers, t) for k, t in zip(types, recognised, strict=True)}
+        folders[name] = hypothesis_folder(tmp_path / name / "test", rows)
+        score_directory(data, folders[name], types, resamples=20)
+    result = cross_task(folders)
+    json.dumps(result, allow_nan=False)
+    assert result["utterances"] == 4
+    learner = result["divergence"]["pairs"]["surface-canonical"]
+    assert learner["utterances"] == 4 and learner["zero"] == 2

@@ -1,6 +1,7 @@
 """MDD: outcomes counted by hand, definitions of measures, and the command."""
 
 import json
+import unicodedata
 
 import pytest
 
@@ -186,6 +187,46 @@ def test_korean_letters_without_prompt(tmp_path, capsys):
     assert set(json.loads((tmp_path / "y.json").read_text())["F1"].values()) == {None}
     with pytest.raises(UserError, match="unknown unit 'mora'"):
         command.main([*options, "--unit", "mora"])
+
+
+@pytest.mark.parametrize("decomposed", ["canonical", "perceived", "hypothesis", "meaning"])
+@pytest.mark.parametrize("unit", ["char", "jamo"])
+def test_files_in_other_unicode_forms(decomposed, unit, tmp_path, capsys):
+    tables = dict.fromkeys(("canonical", "perceived", "hypothesis", "meaning"), {"s1-a": "나무"})
+    tables[decomposed] = {"s1-a": unicodedata.normalize("NFD", "나무")}
+    paths = write(tmp_path, **tables)
+    names = ("canonical", "perceived", "hypothesis")
+    names += ("meaning",) if decomposed == "meaning" else ()
+    options = [*options_of(paths, *names), "--unit", unit, "--json", str(tmp_path / "x.json")]
+    assert command.main(options) == 0
+    result = json.loads((tmp_path / "x.json").read_text())
+    counts = result["counts"][mdd.WITH_INSERTIONS]
+    assert (counts["TA"], sum(counts.values())) == ({"char": 2, "jamo": 4}[unit],) * 2
+    assert result["normalised"] == {paths[decomposed]: 1}
+    assert "1 of 1 texts were normalised for scoring" in capsys.readouterr().err
+
+
+def test_stress_digits_are_no_mispronunciations(tmp_path):
+    paths = write(
+        tmp_path,
+        canonical={"s1-a": "S IH1 T"},
+        perceived={"s1-a": "S IH T"},
+        hypothesis={"s1-a": "S IH T"},
+    )
+    options = options_of(paths, "canonical", "perceived", "hypothesis")
+    assert command.main([*options, "--json", str(tmp_path / "x.json")]) == 0
+    counts = json.loads((tmp_path / "x.json").read_text())["counts"][mdd.WITH_INSERTIONS]
+    assert (counts["TA"], sum(counts.values())) == (3, 3)
+
+
+def test_empty_perceived_text_is_a_silent_learner(tmp_path):
+    paths = write(
+        tmp_path, canonical={"s1-a": "S IH"}, perceived={"s1-a": ""}, hypothesis={"s1-a": "S T"}
+    )
+    options = options_of(paths, "canonical", "perceived", "hypothesis")
+    assert command.main([*options, "--json", str(tmp_path / "x.json")]) == 0
+    counts = json.loads((tmp_path / "x.json").read_text())["counts"][mdd.WITH_INSERTIONS]
+    assert (counts["FA"], counts["ED"], sum(counts.values())) == (1, 1, 2)
 
 
 def test_g2p_option_pronounces_words_in_no_lexicon(tmp_path, capsys):

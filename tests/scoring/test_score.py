@@ -82,6 +82,103 @@ def test_missing_hypotheses_count_as_empty_with_a_warning(korean, capsys):
     assert result["metrics"]["cer"]["deletions"] == 4 + 2 + 1
 
 
+# Hypothesis → the same text as other programs write it
+SPELLINGS = {
+    "국물 맛": unicodedata.normalize("NFD", "국물 맛"),
+    "TV 2": "\uff34\uff36\u3000\uff12",
+    "abcd": "ab\u200bc\u2060d",
+    "see": "\ufeffsee",
+    "ㄱ": "\uffa1",
+    "café": "cafe\u0301",
+}
+
+
+@pytest.mark.parametrize(("text", "spelling"), SPELLINGS.items())
+@pytest.mark.parametrize("decomposed_side", ["reference", "hypothesis", "both"])
+def test_both_sides_are_normalised_and_changes_are_counted(
+    text, spelling, decomposed_side, tmp_path, capsys
+):
+    reference = text if decomposed_side == "hypothesis" else spelling
+    hypothesis = text if decomposed_side == "reference" else spelling
+    data = data_directory(
+        tmp_path / "data", {"a-1": "a", "a-2": "a"}, {"meaning": {"a-1": reference, "a-2": "x"}}
+    )
+    out = hypothesis_folder(tmp_path / "out", {"meaning": {"a-1": hypothesis, "a-2": "x"}})
+    result = score_directory(data, out, {"meaning": "char"})
+    assert cell(result, "meaning-meaning")["metrics"]["cer"]["errors"] == 0
+    changed = {
+        str(out / "text.meaning"): int(decomposed_side != "reference"),
+        str(data / "text.meaning"): int(decomposed_side != "hypothesis"),
+    }
+    assert result["normalised"] == {name: count for name, count in changed.items() if count}
+    note = capsys.readouterr().err
+    for name in result["normalised"]:
+        assert f"{name}: 1 of 2 texts were normalised for scoring (the first is a-1)" in note
+
+
+def test_hashes_of_labels_do_not_depend_on_their_unicode_form(tmp_path):
+    hashes = set()
+    for form in ("NFC", "NFD"):
+        rows = {"meaning": {"a-1": unicodedata.normalize(form, "국물")}}
+        data = data_directory(tmp_path / form, {"a-1": "a"}, rows)
+        out = hypothesis_folder(tmp_path / f"out_{form}", rows)
+        hashes.add(score_directory(data, out, {"meaning": "char"})["data"]["sha256"])
+    assert len(hashes) == 1
+
+
+def test_stress_digits_are_compared_on_neither_side(tmp_path):
+    data = data_directory(
+        tmp_path / "data",
+        {"a-1": "a", "a-2": "a"},
+        {
+            "surface": {"a-1": "S IY1 M IY0", "a-2": "X2 aa1"},
+            "canonical": {"a-1": "S IY1 M IY0"},
+            "meaning": {"a-1": "see me"},
+        },
+    )
+    out = hypothesis_folder(
+        tmp_path / "out",
+        {"surface": {"a-1": "S IY M IY", "a-2": "X aa"}, "meaning": {"a-1": "see me", "a-2": ""}},
+    )
+    types = {"surface": "phone", "meaning": "char"}
+    result = score_directory(data, out, types)
+    surface = cell(result, "surface-surface")["metrics"]["per"]
+    assert (surface["errors"], surface["substitutions"]) == (2, 2)  # X2 and aa1 are other symbols
+    assert cell(result, "surface-meaning")["metrics"]["per"]["errors"] == 0
+    assert result["normalised"] == {
+        str(data / "text.surface"): 1,
+        str(data / "text.canonical"): 1,
+    }
+
+
+def test_everything_recognised_for_an_empty_reference_is_inserted(tmp_path, capsys):
+    speakers = {"a-1": "a", "a-2": "a", "b-1": "b"}
+    data = data_directory(
+        tmp_path / "data", speakers, {"meaning": {"a-1": "", "a-2": "hello", "b-1": ""}}
+    )
+    out = hypothesis_folder(
+        tmp_path / "out", {"meaning": {"a-1": "you you", "a-2": "hello", "b-1": ""}}
+    )
+    result = cell(score_directory(data, out, {"meaning": "char"}), "meaning-meaning")
+    counts = result["metrics"]["cer"]
+    assert (counts["insertions"], counts["errors"], counts["tokens"]) == (7, 7, 5)
+    assert counts["rate"] == pytest.approx(140.0)
+    assert (counts["sentences"], counts["sentence_errors"]) == (3, 1)
+    assert result["metrics"]["wer"]["insertions"] == 2
+    assert (result["utterances"], result["unlabelled"]) == (3, 0)
+    assert "2 of 3 references are empty (the first is a-1)" in capsys.readouterr().err
+
+
+def test_set_without_any_reference_token_reports_its_insertions(tmp_path, capsys):
+    from espnet_ext.bin import score
+
+    data = data_directory(tmp_path / "data", {"a-1": "a"}, {"meaning": {"a-1": ""}})
+    out = hypothesis_folder(tmp_path / "out", {"meaning": {"a-1": "hey"}})
+    options = ["--data", str(data), "--hypotheses", str(out), "--token_types", "meaning=char"]
+    assert score.main(options) == 0
+    assert "(no reference tokens, 3 insertions)" in capsys.readouterr().out
+
+
 def test_hypothesis_of_unknown_utterance_raises_user_error(korean):
     data, out = korean
     with (out / "text.surface").open("a", encoding="utf-8") as handle:

@@ -1,0 +1,58 @@
+"""The form in which references and hypotheses are compared: one rule for both sides.
+
+1. Every text is normalised (`text.unicode.normalize`): NFC, full-width and half-width characters,
+   invisible marks, single spaces.
+2. Phones (token type `phone`) lose the stress digits of the CMU dictionary: `AH0` becomes `AH`.
+   Other symbols, lower-case phones among them, stay.
+
+`Changes` counts the texts that the rule changed, so that no change is silent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from espnet_ext.data.table import normalized
+from espnet_ext.progress import say
+from espnet_ext.text.phones import is_phone, strip_stress
+
+PHONE = "phone"
+
+
+def comparison_form(text: str, token_type: str) -> str:
+    """Return a text as it is compared with others. The function is idempotent.
+
+    >>> comparison_form("\\uff34\\uff36 on", "char"), comparison_form("HH AH0 L OW1", "phone")
+    ('TV on', 'HH AH L OW')
+    """
+    text = normalized(text)
+    if token_type == PHONE and any(digit in text for digit in "012"):
+        return " ".join(map(_without_stress, text.split()))
+    return text
+
+
+def _without_stress(symbol: str) -> str:
+    plain = strip_stress(symbol)
+    return plain if is_phone(plain) else symbol
+
+
+@dataclass
+class Changes:
+    """Counts the texts that `comparison_form` changed, per file."""
+
+    counts: dict[str, int] = field(default_factory=dict)  # name → changed texts, if there are any
+
+    def apply(self, name: str, texts: Mapping[str, str], token_type: str) -> dict[str, str]:
+        """Return utterance → text in the form for comparison, and print how many were changed.
+
+        Args:
+            name: what the texts are, for the count and the message.
+        """
+        compared = {utt_id: comparison_form(text, token_type) for utt_id, text in texts.items()}
+        changed = [utt_id for utt_id, text in texts.items() if compared[utt_id] != text]
+        if changed:
+            self.counts[name] = len(changed)
+            say(
+                f"note: {name}: {len(changed)} of {len(texts)} texts were normalised for scoring "
+                f"(the first is {changed[0]})"
+            )
+        return compared
