@@ -154,13 +154,13 @@ def similarity(options: argparse.Namespace) -> dict:
 
     import torch
 
-    from espnet_ext.analysis.computation.cka_accumulators import CkaGrid
+    from espnet_ext.analysis.computation.cka_accumulators import StreamedCka
 
     torch.set_num_threads(1)
     layers, width, frames = options.layers, options.width, options.frames
     tracked = [(i, i + layers // 3) for i in range(2 * layers // 3)]  # two systems' curves
     batches = _batches(layers, width, frames, options.seed)
-    grid, seconds = CkaGrid(tracked, groups=6), 0.0
+    grid, seconds = StreamedCka(tracked, groups=6), 0.0
     peaks = []
     for number, batch in enumerate(batches):
         start = time.perf_counter()
@@ -181,7 +181,7 @@ def similarity(options: argparse.Namespace) -> dict:
     blocks = math.ceil(frames / size)
     plain = statistics.median(times) * blocks * (blocks + 1) / 2
     few = list(next(_batches(layers, width, size, options.seed + 2, size)))
-    streamed = CkaGrid()
+    streamed = StreamedCka()
     for start in range(0, size, 300):
         streamed.update([layer[start : start + 300] for layer in few])
     values = torch.tensor(streamed.values(), dtype=torch.float64)

@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from espnet_ext.analysis.computation.cka_accumulators import CkaGrid, GramGrid, linear_cka  # noqa: E402
+from espnet_ext.analysis.computation.cka_accumulators import GramCka, StreamedCka, linear_cka  # noqa: E402
 from espnet_ext.analysis.computation.jackknife import jackknife  # noqa: E402
 from espnet_ext.model.similarity import cka_of  # noqa: E402
 
@@ -34,13 +34,13 @@ def data(seed, n=200, widths=(5, 9, 7)):
 
 def streamed(layers, tracked=(), groups=1):
     """In batches of unequal size; batch k is of group k modulo `groups`."""
-    grid = CkaGrid(tracked, groups)
+    grid = StreamedCka(tracked, groups)
     for number, start in enumerate(range(0, len(layers[0]), 33)):
         grid.update([x[start : start + 33] for x in layers], number % groups)
     return grid
 
 
-def test_every_pair_of_layers_is_the_definition():
+def test_every_pair_of_layers_matches_the_definition():
     layers = data(1)
     grid = streamed(layers)
     values = grid.values()
@@ -56,7 +56,7 @@ def test_large_means_do_not_cancel():
     assert linear_cka(shifted, y) == pytest.approx(gram_cka(x, y), abs=1e-6)
 
 
-def test_rotation_and_scale_do_not_matter_but_mixing_does():
+def test_rotation_and_scale_do_not_matter_but_shuffling_does():
     x, y, _ = data(3)
     rotation, _ = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64))
     same = linear_cka(x.double() @ rotation * 3, y)
@@ -64,8 +64,8 @@ def test_rotation_and_scale_do_not_matter_but_mixing_does():
     assert linear_cka(x[torch.randperm(len(x))], y) < linear_cka(x, y) / 2
 
 
-def test_a_constant_layer_is_undefined_and_frames_must_agree():
-    grid = CkaGrid()
+def test_constant_layer_is_undefined_and_rows_must_match():
+    grid = StreamedCka()
     grid.update([torch.ones(10, 2), torch.randn(10, 3)])
     value = grid.values()[0][1]
     assert value != value
@@ -88,7 +88,7 @@ def unbiased_cka(x, y):
     return float(unbiased_hsic(k, m) / (unbiased_hsic(k, k) * unbiased_hsic(m, m)).sqrt())
 
 
-def test_debiased_is_the_definition_for_every_pair():
+def test_debiased_values_match_the_definition():
     layers = data(5)
     values = streamed(layers).values(debiased=True)
     for (i, x), (j, y) in itertools.product(enumerate(layers), enumerate(layers)):
@@ -98,7 +98,7 @@ def test_debiased_is_the_definition_for_every_pair():
     assert values[1][1] == pytest.approx(1.0, abs=1e-9)
 
 
-def test_layers_with_nothing_in_common():
+def test_unrelated_layers_look_similar_only_without_debiasing():
     """Few frames beside the widths: the plain measure calls them alike, the debiased does not."""
     generator = torch.Generator().manual_seed(6)
     plain, debiased = [], []
@@ -110,27 +110,27 @@ def test_layers_with_nothing_in_common():
     assert abs(sum(debiased) / 20) < 0.03
 
 
-def test_three_frames_are_too_few_to_be_unbiased():
+def test_three_rows_have_no_debiased_value():
     x = torch.randn(3, 2)
-    grid = CkaGrid()
+    grid = StreamedCka()
     grid.update([x])
     assert grid.values(debiased=True)[0][0] != grid.values(debiased=True)[0][0]  # NaN
     assert grid.values()[0][0] == pytest.approx(1.0)
 
 
-def test_gram_matrices_give_what_moments_give():
+def test_gram_matrices_and_moments_agree():
     layers = data(7)
     owners = [start // 33 % 3 for start in range(200)]
-    grid, held = streamed(layers, [(0, 2)], 3), GramGrid(layers, owners, 3)
+    grid, held = streamed(layers, [(0, 2)], 3), GramCka(layers, owners, 3)
     for debiased in (False, True):
         for row, other in zip(grid.values(debiased), held.values(debiased), strict=True):
             assert row == pytest.approx(other, abs=1e-9)
 
 
-def test_groups_left_out_are_the_estimate_of_the_rest():
+def test_leaving_out_groups_gives_the_estimate_of_the_others():
     layers = data(8)
     owners = torch.tensor([start // 33 % 4 for start in range(200)])
-    grid, held = streamed(layers, [(0, 2)], 4), GramGrid(layers, owners, 4)
+    grid, held = streamed(layers, [(0, 2)], 4), GramCka(layers, owners, 4)
     kept = [[1, 1, 1, 1], [0, 1, 1, 1], [1, 1, 0, 1], [0, 1, 0, 1]]
     for one in (grid, held):
         found = cka_of(*(one.grouped(*pair) for pair in ((0, 2), (0, 0), (2, 2))), kept)
@@ -140,21 +140,21 @@ def test_groups_left_out_are_the_estimate_of_the_rest():
             assert value == pytest.approx(unbiased_cka(x - x.mean(0), y - y.mean(0)), abs=1e-7)
 
 
-def test_an_interval_holds_the_estimate_where_both_layers_know_the_speaker():
+def test_interval_contains_the_estimate_if_both_layers_encode_the_speaker():
     """There a bootstrap would not: a speaker drawn twice weighs its own pairs four times."""
     generator = torch.Generator().manual_seed(9)
     for _ in range(10):
         owners = torch.arange(200) // 10
         speaker = torch.randn(20, 3, generator=generator)[owners]
         x, y = (torch.cat([speaker, torch.randn(200, 5, generator=generator)], 1) for _ in "ab")
-        held = GramGrid([x, y], owners, 20)
+        held = GramCka([x, y], owners, 20)
         value = held.values(debiased=True)[0][1]
         parts = [held.grouped(*pair) for pair in ((0, 1), (0, 0), (1, 1))]
         low, high = jackknife(value, cka_of(*parts, 1 - torch.eye(20).numpy()))
         assert low < value < high
 
 
-def test_the_jackknife_is_that_of_a_mean():
+def test_jackknife_of_a_mean_is_the_t_interval():
     """Of a mean it is the textbook interval: mean ± t · s/√n."""
     values = torch.randn(9, generator=torch.Generator().manual_seed(1), dtype=torch.float64) / 10
     left_out = [float((values.sum() - value) / 8) for value in values]
@@ -167,7 +167,7 @@ def test_the_jackknife_is_that_of_a_mean():
 
 def test_memory_does_not_grow_with_rows():
     def kept(batches):
-        grid = CkaGrid([(0, 1)], 2)
+        grid = StreamedCka([(0, 1)], 2)
         for number in range(batches):
             grid.update([x[:50] for x in data(number)], number % 2)
         tensors = [v for v in vars(grid).values() if isinstance(v, torch.Tensor)]

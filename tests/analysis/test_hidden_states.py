@@ -22,7 +22,7 @@ from espnet_ext.errors import UserError  # noqa: E402
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def test_layers_are_those_that_espnet_returns_itself():
+def test_layers_are_those_that_espnet_returns():
     model = Model(0)
     features = torch.from_numpy(np.stack(speech(1))).reshape(1, -1, 20)
     lengths = torch.tensor([30])
@@ -34,14 +34,14 @@ def test_layers_are_those_that_espnet_returns_itself():
     assert seen["embed"].shape == states[0].shape and olens.tolist() == [states[0].shape[1]]
 
 
-def test_hooks_are_gone_afterwards():
+def test_hooks_are_removed():
     model = Model(0)
     with capture(model.encoder):
         pass
     assert not any(m._forward_hooks for m in model.modules())
 
 
-def test_padding_leaves_no_trace():
+def test_padding_does_not_change_hidden_states():
     model = Model(0)
     waves = speech(1.0, 2.5, 1.7)
     together = encode({"m": model}, waves, ["a", "b", "c"])["m"]
@@ -54,18 +54,18 @@ def test_padding_leaves_no_trace():
         torch.testing.assert_close(row, one.frames[0].mean(0), atol=1e-5, rtol=0)
 
 
-def test_different_subsampling_is_refused():
+def test_different_subsampling_raises_user_error():
     models = {"one": Model(0), "two": Model(0, input_layer="conv2d6")}
     with pytest.raises(UserError, match="utt7: two has .* frames and one has"):
         encode(models, speech(2), ["utt7"])
 
 
-def test_an_encoder_without_layers_is_refused():
+def test_encoder_without_layers_raises_user_error():
     with pytest.raises(UserError, match="Linear"):
         layer_modules(torch.nn.Linear(2, 2))
 
 
-def test_activations_that_are_not_finite_are_named():
+def test_nonfinite_activations_raise_user_error():
     model = Model(0)
     with torch.no_grad():
         model.encoder.encoders[1].norm_final.bias[0] = float("nan")
@@ -95,7 +95,7 @@ def decoder_of(layers=2):
     return branch
 
 
-def test_a_decoders_rows_are_those_of_each_transcript_alone():
+def test_decoder_states_do_not_depend_on_the_batch():
     model, branch = Model(0), decoder_of()
     waves, ids = speech(1.0, 2.5, 1.7), ["a", "b", "c"]
     tokens = [[3, 4], [], [2, 2, 5, 1]]
@@ -109,7 +109,7 @@ def test_a_decoders_rows_are_those_of_each_transcript_alone():
             torch.testing.assert_close(mine, found, atol=1e-5, rtol=0)
 
 
-def test_free_running_states_are_those_of_reading_what_was_written():
+def test_free_running_states_equal_teacher_forcing_of_the_hypothesis():
     """A greedy search, token by token, passes through the very states of teacher forcing."""
     model, branch = Model(0), decoder_of()
     encoded = encode({"m": model}, speech(1.3), ["a"])["m"]

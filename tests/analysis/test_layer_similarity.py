@@ -12,11 +12,16 @@ pytest.importorskip("espnet2")
 
 from encoder_models import Model, speech  # noqa: E402
 
-from espnet_ext.analysis.computation import layer_similarity  # noqa: E402
+from espnet_ext.analysis.computation import inputs  # noqa: E402
 from espnet_ext.analysis.computation.cka_accumulators import linear_cka  # noqa: E402
 from espnet_ext.analysis.computation.hidden_states import decode, encode, pooled  # noqa: E402
+from espnet_ext.analysis.computation.inputs import (  # noqa: E402
+    MAX_GROUPS,
+    batches_by_group,
+    choose,
+    group_numbers,
+)
 from espnet_ext.analysis.computation.layer_similarity import compare_systems  # noqa: E402
-from espnet_ext.analysis.computation.sampling import GROUPS, batches_by_group, choose, groups_of  # noqa: E402
 from espnet_ext.data.audio import load_utterance  # noqa: E402
 from espnet_ext.data.directory import read_directory  # noqa: E402
 from espnet_ext.data.record import Utterance  # noqa: E402
@@ -26,7 +31,7 @@ from espnet_ext.errors import UserError  # noqa: E402
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def test_chosen_utterances_are_spread_and_always_the_same():
+def test_chosen_utterances_are_spread_and_deterministic():
     ids = [f"s{s}-{u:02}" for s, u in itertools.product(range(10), range(20))]
     chosen = choose(ids[::-1], 20)
     assert chosen == choose(ids, 20) and len(set(chosen)) == 20
@@ -34,8 +39,8 @@ def test_chosen_utterances_are_spread_and_always_the_same():
     assert choose(ids, 0) == choose(ids, 999) == sorted(ids)
 
 
-@pytest.mark.parametrize("speakers", [1, 3, GROUPS, 3 * GROUPS + 1])
-def test_batches_hold_every_utterance_once_and_one_group_each(speakers):
+@pytest.mark.parametrize("speakers", [1, 3, MAX_GROUPS, 3 * MAX_GROUPS + 1])
+def test_batches_have_one_group_and_every_utterance_once(speakers):
     utterances = [
         Utterance(f"s{s:03}-{u}", f"s{s:03}", "x")
         for s in range(speakers)
@@ -43,7 +48,7 @@ def test_batches_hold_every_utterance_once_and_one_group_each(speakers):
     ]
     batches = batches_by_group(utterances, 2)
     assert sorted(u.utt_id for _, batch in batches for u in batch) == [u.utt_id for u in utterances]
-    assert {group for group, _ in batches} == set(range(groups_of(utterances)))
+    assert {group for group, _ in batches} == set(group_numbers(utterances).values())
     of_speaker = {}
     for group, batch in batches:
         assert 0 < len(batch) <= 2
@@ -69,11 +74,11 @@ def bare(model):
     return SimpleNamespace(model=model, sample_rate=8000, tokenizers={})
 
 
-def test_encoders_compared_on_a_directory(tmp_path, monkeypatch):
+def test_encoders_of_a_directory(tmp_path, monkeypatch):
     directory(tmp_path, (1, 2, 1.5, 2.2, 1.1, 1.7))
     models = {"x": Model(0), "y": Model(0), "z": Model(1, blocks=2)}
     monkeypatch.setattr(
-        layer_similarity.DualSpeech2Text, "from_pretrained", lambda path, device: bare(models[path])
+        inputs.DualSpeech2Text, "from_pretrained", lambda path, device: bare(models[path])
     )
     result = compare_systems({n: n for n in models}, tmp_path, batch_size=3, permutations=3)
     assert result["utterances"] == 6 and result["frames"] > 0 and result["groups"] == 3
@@ -102,7 +107,7 @@ def test_one_speaker_has_no_interval(tmp_path, monkeypatch):
     (tmp_path / "utt2spk").write_text("s0-0 s\ns1-1 s\n")
     models = {"x": Model(0), "z": Model(1)}
     monkeypatch.setattr(
-        layer_similarity.DualSpeech2Text, "from_pretrained", lambda path, device: bare(models[path])
+        inputs.DualSpeech2Text, "from_pretrained", lambda path, device: bare(models[path])
     )
     result = compare_systems({n: n for n in models}, tmp_path, permutations=0)
     assert result["speakers"] == 1
@@ -110,7 +115,7 @@ def test_one_speaker_has_no_interval(tmp_path, monkeypatch):
         assert point["interval"] is None and point["debiased"] is not None
 
 
-def test_decoders_of_a_trained_system_and_its_twin(trained, tmp_path):
+def test_decoders_of_a_system_and_its_twin(trained, tmp_path):
     """Against each part computed by hand, and a system against itself."""
     folder, data = str(trained.root / "exp"), trained.root / "dump/train"
     result = compare_systems(
@@ -164,7 +169,7 @@ def test_decoders_of_a_trained_system_and_its_twin(trained, tmp_path):
     assert whole["utterances"] == len(utterances)
 
 
-def test_different_token_lists_are_compared_by_utterance_only(trained, monkeypatch):
+def test_decoders_with_different_token_lists_are_compared_by_utterance(trained, monkeypatch):
     folder, data = str(trained.root / "exp"), trained.root / "dump/train"
     load = DualSpeech2Text.from_pretrained
 
@@ -175,14 +180,14 @@ def test_different_token_lists_are_compared_by_utterance_only(trained, monkeypat
             tokens[2], tokens[3] = tokens[3], tokens[2]
         return system
 
-    monkeypatch.setattr(layer_similarity.DualSpeech2Text, "from_pretrained", loaded)
+    monkeypatch.setattr(inputs.DualSpeech2Text, "from_pretrained", loaded)
     result = compare_systems({"a": "one", "b": "other"}, data, measures=[])
     assert any("different token lists of meaning" in note for note in result["notes"])
     by_token = {p["output_a"] for p in result["decoders"] if p["rows"] == "tokens"}
     assert by_token == {"surface"}
 
 
-def test_hypotheses_for_other_utterances_are_refused(trained, tmp_path):
+def test_hypotheses_of_other_utterances_raise_user_error(trained, tmp_path):
     folder, data = str(trained.root / "exp"), trained.root / "dump/train"
     (tmp_path / "text.surface").write_text("nobody-1 AH\n")
     with pytest.raises(UserError, match="nobody-1: not in"):

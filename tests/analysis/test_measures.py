@@ -22,7 +22,7 @@ def rotation(size, seed=0):
 
 
 @pytest.mark.parametrize("name", MEASURES)
-def test_a_rotated_and_scaled_copy_is_the_same(name):
+def test_rotated_and_scaled_copy_has_similarity_one(name):
     x, y = data(1)
     # dissimilarity by correlation of a row's values, not of its direction: a scale only
     turned = x * 3 if name == "rsa" else 3 * x @ rotation(WIDTH) + 2
@@ -32,7 +32,7 @@ def test_a_rotated_and_scaled_copy_is_the_same(name):
 
 
 @pytest.mark.parametrize("name", MEASURES)
-def test_too_few_rows_and_layers_that_never_vary(name):
+def test_few_rows_and_constant_layers_are_undefined(name):
     x, y = data(2)
     assert np.isnan(similarity(name, x[:3], y[:3]))
     if name != "mutual_knn":  # which finds neighbours among equals
@@ -41,7 +41,7 @@ def test_too_few_rows_and_layers_that_never_vary(name):
         similarity(name, x, y[:10])
 
 
-def test_rsa_is_spearman_of_scipys_distances():
+def test_rsa_matches_scipy():
     spatial = pytest.importorskip("scipy.spatial.distance")
     from scipy.stats import spearmanr
 
@@ -51,7 +51,7 @@ def test_rsa_is_spearman_of_scipys_distances():
     assert similarity("rsa", x, y) == pytest.approx(expected, abs=1e-9)
 
 
-def test_procrustes_is_what_scipys_rotation_leaves():
+def test_procrustes_matches_scipy():
     linalg = pytest.importorskip("scipy.linalg")
     x, y = data(4)
     y = y[:, :WIDTH]
@@ -63,7 +63,7 @@ def test_procrustes_is_what_scipys_rotation_leaves():
     )
 
 
-def test_neighbours_are_those_of_scikit_learn():
+def test_neighbours_match_scikit_learn():
     neighbors = pytest.importorskip("sklearn.neighbors")
     x, y = data(5)
     near = [
@@ -74,7 +74,7 @@ def test_neighbours_are_those_of_scikit_learn():
     assert similarity("mutual_knn", x, y) == pytest.approx(np.mean(shared), abs=1e-12)
 
 
-def test_canonical_correlations_are_those_of_the_eigenvalue_problem():
+def test_canonical_correlations_solve_the_eigenvalue_problem():
     x, y = data(6)
     a, b = (z - z.mean(0) for z in (x, y))
     inverse = np.linalg.inv(a.T @ a) @ a.T @ b @ np.linalg.inv(b.T @ b) @ b.T @ a
@@ -85,7 +85,7 @@ def test_canonical_correlations_are_those_of_the_eigenvalue_problem():
     assert correlations.min() < whole < correlations.max()
 
 
-def test_pwcca_weighs_directions_by_what_the_layer_uses():
+def test_pwcca_weights_directions_by_their_use():
     generator = np.random.default_rng(7)
     x = generator.standard_normal((500, 2)) * [10.0, 0.1]
     kept = np.c_[x[:, 0], generator.standard_normal(500)]  # the strong direction survives
@@ -94,7 +94,7 @@ def test_pwcca_weighs_directions_by_what_the_layer_uses():
     assert similarity("pwcca", x, kept) > similarity("pwcca", x, lost) + 0.1
 
 
-def test_rbf_cka_is_unbiased_hsic_over_gram_matrices():
+def test_rbf_cka_is_unbiased_hsic():
     x, y = data(8)
 
     def gram(z):
@@ -114,7 +114,7 @@ def test_rbf_cka_is_unbiased_hsic_over_gram_matrices():
 
 
 @pytest.mark.parametrize("name", MEASURES)
-def test_many_pairs_at_once_are_each_alone(name):
+def test_many_pairs_equal_single_pairs(name):
     x, y = data(9)
     groups = np.arange(ROWS) % 4
     layers, pairs = [x, y, y[:, :3]], [(0, 1), (1, 2)]
@@ -134,7 +134,7 @@ def test_many_pairs_at_once_are_each_alone(name):
         assert one.null["p_value"] == (1 + sum(value >= whole for value in null)) / 8
 
 
-def test_what_an_interval_needs():
+def test_interval_needs_three_groups():
     x, y = data(10)
     for name, groups in itertools.product(("rsa", "procrustes"), ([0] * ROWS, [0, 1] * 30)):
         one = compare_layers(name, [x, y], groups, [(0, 1)], permutations=0)[0, 1]
@@ -142,7 +142,7 @@ def test_what_an_interval_needs():
         assert one.value == pytest.approx(similarity(name, x, y))
 
 
-def test_rows_that_do_not_belong_together_are_not_alike():
+def test_null_is_lower_than_the_true_pairing():
     generator = np.random.default_rng(11)
     x, y = generator.standard_normal((2, 300, 4))
     for name in ("cka", "rbf_cka", "rsa"):
@@ -150,7 +150,7 @@ def test_rows_that_do_not_belong_together_are_not_alike():
         assert abs(one.value) < 0.05 and abs(one.null["mean"]) < 0.05
 
 
-def test_a_shift_keeps_each_row_with_its_speaker_and_moves_all():
+def test_shift_moves_every_row_within_its_speaker():
     groups = np.repeat([3, 5, 9], [4, 1, 7])
     for order in shifts(groups, 20, 0):
         assert sorted(order) == list(range(12)) and (groups[order] == groups).all()
@@ -158,7 +158,7 @@ def test_a_shift_keeps_each_row_with_its_speaker_and_moves_all():
 
 
 @pytest.mark.parametrize("name", ["cka", "rsa", "mutual_knn", "procrustes"])
-def test_knowing_the_speaker_is_not_being_alike_otherwise(name):
+def test_null_includes_what_both_layers_encode_of_the_speaker(name):
     """Two layers that share the speaker and nothing else: as often below 5 % as chance has it."""
     below = 0
     for seed in range(20):
@@ -173,7 +173,7 @@ def test_knowing_the_speaker_is_not_being_alike_otherwise(name):
     assert below <= 4
 
 
-def test_more_directions_than_rows_are_told_from_likeness():
+def test_more_directions_than_rows_are_undefined():
     generator = np.random.default_rng(12)
     x, y = generator.standard_normal((30, 20)), generator.standard_normal((30, 20))
     for name in ("svcca", "pwcca"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from espnet_ext.analysis.computation.linear_probe import Task, fit, probe, usable
+from espnet_ext.analysis.computation.linear_probe import Task, common_classes, fit, probe
 
 
 def labelled(seed, rows=600, width=12, classes=4):
@@ -19,7 +19,7 @@ def task_of(labels, half, types=None, speakers=None):
     return Task(labels[:half], labels[half:], types[:half], types[half:], speakers[half:])
 
 
-def test_the_classifier_is_weighted_least_squares():
+def test_classifier_is_weighted_least_squares():
     x, labels = labelled(1)
     x, labels = x[labels != 3], labels[labels != 3]
     keep = (labels != 2) | (np.arange(len(labels)) % 5 == 0)  # a rare class
@@ -32,7 +32,7 @@ def test_the_classifier_is_weighted_least_squares():
     assert x @ weights + offsets == pytest.approx(expected.predict(x / scale), abs=1e-9)
 
 
-def test_what_is_there_is_found_and_what_is_not_is_not():
+def test_probe_finds_linear_information_and_no_other():
     x, labels = labelled(2, rows=2000)
     there = probe(task_of(labels, 1000), x[:1000], x[1000:])
     assert there["accuracy"] > 90 and there["chance"] == 25.0
@@ -43,7 +43,7 @@ def test_what_is_there_is_found_and_what_is_not_is_not():
     assert probe(task_of(labels, 1000), noise[:1000], noise[1000:])["accuracy"] < 35
 
 
-def test_a_control_task_shows_what_is_learnt_by_heart():
+def test_control_task_shows_memorisation():
     """Rows that tell their type apart: any labels of the types can be learnt."""
     generator = np.random.default_rng(4)
     types = generator.integers(0, 10, 1000)
@@ -52,7 +52,7 @@ def test_a_control_task_shows_what_is_learnt_by_heart():
     assert found["accuracy"] > 99 and found["control"] > 99 and abs(found["selectivity"]) < 1
 
 
-def test_what_types_say_alone():
+def test_accuracy_of_the_types_alone():
     """Types 0 and 1 are always class 0 and 1; type 2 is class 1 in one of four."""
     types = [0] * 40 + [1] * 10 + [2] * 40
     labels = np.array([0] * 40 + [1] * 10 + [1, 0, 0, 0] * 10)
@@ -60,7 +60,7 @@ def test_what_types_say_alone():
     found = probe(Task(labels, labels, types, types, ["a"] * 90), x, x)
     # classes weigh 1/70 and 1/20: type 2 counts 30/70 against 10/20, so it is taken for class 1
     assert found["alone"] == pytest.approx(100 * (40 / 70 + 1.0) / 2)
-    bare = probe(Task(labels, labels, types, types, ["a"] * 90), x, x, controlled=False)
+    bare = probe(Task(labels, labels, types, types, ["a"] * 90), x, x, with_control=False)
     assert bare["alone"] is bare["control"] is bare["selectivity"] is None
 
 
@@ -75,7 +75,7 @@ def test_balanced_accuracy_is_the_mean_recall():
     assert found["accuracy"] == pytest.approx(100 * expected, abs=1e-9)
 
 
-def test_one_speaker_and_units_that_never_vary():
+def test_one_speaker_and_constant_units():
     x, labels = labelled(6)
     x[:, 5] = 7.0
     found = probe(task_of(labels, 300, speakers=["s"] * 600), x[:300], x[300:])
@@ -84,8 +84,8 @@ def test_one_speaker_and_units_that_never_vary():
 
 def test_rare_classes_are_left_out():
     learnt, tested = ["a"] * 20 + ["b"] * 19 + ["c"] * 30, ["a"] * 5 + ["c"] * 4 + ["b"] * 9
-    assert usable(learnt, tested, (20, 5)) == {"a": 0}
-    assert usable(learnt, tested, (19, 4)) == {"a": 0, "b": 1, "c": 2}
+    assert common_classes(learnt, tested, (20, 5)) == {"a": 0}
+    assert common_classes(learnt, tested, (19, 4)) == {"a": 0, "b": 1, "c": 2}
 
 
 torch = pytest.importorskip("torch")
@@ -101,15 +101,15 @@ from espnet_ext.files import read_json  # noqa: E402
 
 
 @pytest.mark.parametrize("frames", [3, 4, 9, 40])
-def test_tokens_share_the_frames_among_them(frames):
+def test_tokens_divide_all_frames(frames):
     for seed in range(20):
         generator = np.random.default_rng(seed)
         at = np.sort(generator.choice(frames, 3, replace=False))
-        lengths = encoder_probes._edges([(a, a + 1.0) for a in at], frames)
+        lengths = encoder_probes.token_lengths([(a, a + 1.0) for a in at], frames)
         assert sum(lengths) == frames and min(lengths) >= 1 and len(lengths) == 3
 
 
-def test_which_tokens_deviate(trained):
+def test_deviating_tokens(trained):
     system = DualSpeech2Text.from_pretrained(str(trained.root / "exp"))
     texts = {"surface": "K AE T S", "canonical": "K AH T D AO"}
     utterance = Utterance("a-1", "a", "a.wav", texts)
@@ -124,7 +124,7 @@ def test_which_tokens_deviate(trained):
 
 
 def test_command(trained, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(encoder_probes, "FEWEST", {"token": (2, 1), "utterance": (2, 1)})
+    monkeypatch.setattr(encoder_probes, "MIN_EXAMPLES", {"token": (2, 1), "utterance": (2, 1)})
     dump, out = trained.root / "dump", tmp_path / "probes.json"
     arguments = ["--data", str(dump / "valid"), "--train", str(dump / "train")]
     folder = str(trained.root / "exp")

@@ -7,30 +7,30 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("espnet2")
 
-from espnet_ext.analysis.computation.encoder_swaps import Stitch, stitched, swap  # noqa: E402
+from espnet_ext.analysis.computation.encoder_swaps import LinearMap, apply_map, swap  # noqa: E402
 from espnet_ext.bin import analyze  # noqa: E402
 from espnet_ext.errors import UserError  # noqa: E402
 
 OPTIONS = {"beam_size": 2, "maxlenratio": -4}
 
 
-def test_a_stitch_is_least_squares():
+def test_linear_map_is_least_squares():
     torch.manual_seed(0)
     x, noise = torch.randn(500, 6).double(), 0.1 * torch.randn(500, 4).double()
     y = x @ torch.randn(6, 4).double() + 3.0 + noise
-    fit = Stitch()
+    fit = LinearMap(6, 4)
     for part in range(0, 500, 90):
         fit.add(x[part : part + 90], y[part : part + 90])
     found = fit.solve()
     wide = torch.cat([x, torch.ones(500, 1).double()], 1)
     wanted = torch.linalg.lstsq(wide, y).solution
     assert torch.allclose(found, wanted, atol=1e-3)
-    assert torch.allclose(stitched(x, found), wide @ found)
-    residual = (stitched(x, found) - y).square().mean()
+    assert torch.allclose(apply_map(x, found), wide @ found)
+    residual = (apply_map(x, found) - y).square().mean()
     assert float(residual) == pytest.approx(float(noise.square().mean()), rel=0.1)
 
 
-def test_a_system_on_its_twins_encoder_is_the_system_itself(trained):
+def test_system_on_the_encoder_of_its_copy_is_unchanged(trained):
     folder = str(trained.root / "exp")
     data = trained.root / "dump/valid"
     found = swap({"a": folder, "b": folder}, data, trained.root / "dump/train", OPTIONS)

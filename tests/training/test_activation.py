@@ -302,11 +302,11 @@ def test_leakage_is_tags_that_are_written_while_they_are_off(tagged, monkeypatch
     assert np.abs(centred @ axes[:, :-3:-1]) == pytest.approx(np.abs(points), abs=1e-5)
     assert place["explained"] == pytest.approx(list(sizes[:-3:-1] / sizes.sum()))
     monkeypatch.setattr(
-        task_vectors,
-        "_written",
-        lambda _r, _o, active, utterances, _b: {
+        task_vectors._Inspection,
+        "_recognise",
+        lambda inspection, _output, active: {
             one.utt_id: "a <l1:x>" if k == 0 or "meaning.l1" in active else "a <age:9>"
-            for k, one in enumerate(utterances)
+            for k, one in enumerate(inspection.utterances)
         },
     )
     row = inspect_vectors({"do": folder}, data, {"greedy": True})["systems"][0]["leakage"][0]

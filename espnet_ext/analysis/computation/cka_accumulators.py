@@ -1,16 +1,16 @@
-"""Linear CKA of every pair of layers, streamed over batches, with what leaving out speakers needs.
+"""Linear CKA of every pair of layers, with what the jackknife over speakers needs.
 
 Kornblith et al. (2019), "Similarity of Neural Network Representations Revisited", eq. 3 with linear
-kernels: for centred X (N, D) and Y (N, E)
+kernels, for centred X (N, D) and Y (N, E):
 
     CKA(X, Y) = ‖YᵀX‖²_F / (‖XᵀX‖_F · ‖YᵀY‖_F)
 
-That is biased upwards where rows are few beside the widths: layers that have nothing in common then
-come out alike. The debiased form has the unbiased estimator of HSIC (Song et al., 2012, eq. 5) in
-the place of all three terms, as Nguyen, Raghu & Kornblith (2021) use it.
+It is biased upwards if N is small beside the widths: unrelated layers then look similar. The
+debiased form replaces all three terms by the unbiased estimator of HSIC (Song et al., 2012, eq. 5),
+as in Nguyen, Raghu & Kornblith (2021).
 
-`CkaGrid` keeps sums and D×E moments, never the frames or N×N Gram matrices, so its memory does not
-grow with the number of frames; `gram_grid` is for rows fewer than the widths, such as utterances.
+`StreamedCka` keeps sums and D×E moments, never frames or N×N Gram matrices, so its memory does not
+grow with the number of frames. `GramCka` is for fewer rows than the layers are wide.
 
 Legend: N rows, D and E widths of two layers, W all widths together, L layers, G groups of speakers.
 """
@@ -20,24 +20,24 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from espnet_ext.model.similarity import Grouped
+from espnet_ext.model.similarity import MIN_EXAMPLES, Grouped
 
 
-class CkaGrid:
-    """Accumulates rows of any number of layers and gives the CKA of every pair of them.
+class StreamedCka:
+    """Accumulates rows of any number of layers, and returns the CKA of every pair of them.
 
-    Sums are float64 and about the first batch's mean, so that large means do not cancel; the
-    batching does not matter. At the paper's size (36 layers of 256) they take 0.7 GB.
+    Sums are float64 and relative to the first batch's mean, so that large means do not cancel; the
+    result does not depend on the batches. For 36 layers of width 256 they take 0.7 GB.
 
     Args:
-        tracked: pairs of layers whose sums are kept for each group too, for `grouped`; with G
-            groups, G·D·E further float64 each.
-        groups: how many groups (of speakers) there are.
+        tracked: pairs of layers for `grouped`, whose sums are kept per group too: G·D·E further
+            float64 for each.
+        groups: the number of groups.
 
-    >>> grid = CkaGrid()
+    >>> cka = StreamedCka()
     >>> x = torch.randn(50, 3)
-    >>> grid.update([x, 2 * x + 7])
-    >>> round(grid.values()[0][1], 6)  # neither scale nor shift matters
+    >>> cka.update([x, 2 * x + 7])
+    >>> round(cka.values()[0][1], 6)  # neither scale nor shift matters
     1.0
     """
 
@@ -49,7 +49,7 @@ class CkaGrid:
         self._spans: list[slice] = []
 
     def update(self, layers: Sequence[torch.Tensor], group: int = 0) -> None:
-        """Add the same N rows of all layers, L tensors (N, D_l), all of one group of speakers."""
+        """Add the same N rows of all layers, L tensors (N, D_l), from one group of speakers."""
         count = len(layers[0])
         if any(len(layer) != count for layer in layers):
             raise ValueError("all layers must hold the same rows")
@@ -59,7 +59,7 @@ class CkaGrid:
             self._start(layers)
         x = torch.cat([layer.double() for layer in layers], 1) - self._origin  # (N, W)
         norms = torch.stack([x[:, span].square().sum(1) for span in self._spans], 1)  # (N, L)
-        for span in self._spans:  # of the symmetric moments, the upper blocks
+        for span in self._spans:  # the moments are symmetric: upper blocks only
             self._cross[span, span.start :].addmm_(x[:, span].T, x[:, span.start :])
         for i, j in self._tracked:
             left, right = self._spans[i], self._spans[j]
@@ -72,46 +72,45 @@ class CkaGrid:
         self.rows += count
 
     def _start(self, layers: Sequence[torch.Tensor]) -> None:
-        start = 0
+        width, groups, device = 0, self.groups, layers[0].device
         for layer in layers:
-            self._spans.append(slice(start, start + layer.shape[1]))
-            start += layer.shape[1]
-        options = {"dtype": torch.float64, "device": layers[0].device}
+            self._spans.append(slice(width, width + layer.shape[1]))
+            width += layer.shape[1]
+
+        def zeros(*size: int) -> torch.Tensor:
+            return torch.zeros(*size, dtype=torch.float64, device=device)
+
         self._origin = torch.cat([layer.double().mean(0) for layer in layers])
-        self._cross = torch.zeros(start, start, **options)  # Σ x xᵀ
+        self._cross = zeros(width, width)  # Σ x xᵀ
         self._part = {
-            (i, j): torch.zeros(self.groups, layers[i].shape[1], layers[j].shape[1], **options)
-            for i, j in self._tracked
+            (i, j): zeros(groups, layers[i].shape[1], layers[j].shape[1]) for i, j in self._tracked
         }
-        self._sum = torch.zeros(self.groups, start, **options)  # Σ x
-        self._norm = torch.zeros(self.groups, len(layers), **options)  # Σ |x|²
-        self._both = torch.zeros(self.groups, len(layers), len(layers), **options)  # Σ |x|²|y|²
-        self._cube = torch.zeros(self.groups, len(layers), start, **options)  # Σ |x|² y
-        self._count = [0] * self.groups
+        self._sum = zeros(groups, width)  # Σ x
+        self._norm = zeros(groups, len(layers))  # Σ |x|²
+        self._both = zeros(groups, len(layers), len(layers))  # Σ |x|²|y|²
+        self._cube = zeros(groups, len(layers), width)  # Σ |x|² y
+        self._count = [0] * groups
 
     def values(self, debiased: bool = False) -> list[list[float]]:
-        """The L×L values; NaN where undefined.
-
-        That is a layer that never varies, and debiased, also fewer than four rows.
-        """
+        """Return the L×L values; NaN for a constant layer, or debiased with fewer than 4 rows."""
         if not self._spans:
             raise ValueError("no rows have been added")
         size = range(len(self._spans))
-        pair = self._unbiased if debiased else self._centred
-        own = [pair(i, i) for i in size]
-        upper = {(i, j): _ratio(pair(i, j), own[i] * own[j]) for i in size for j in size if i <= j}
+        hsic = self._unbiased if debiased else self._biased
+        own = [hsic(i, i) for i in size]
+        upper = {(i, j): _ratio(hsic(i, j), own[i] * own[j]) for i in size for j in size if i <= j}
         return [[upper[min(i, j), max(i, j)] for j in size] for i in size]
 
-    def _centred(self, i: int, j: int) -> float:
+    def _biased(self, i: int, j: int) -> float:
         left, right = self._spans[i], self._spans[j]
         total = self._sum.sum(0)
         cross = self._cross[left, right] - torch.outer(total[left], total[right] / self.rows)
         return float(cross.square().sum())
 
     def _unbiased(self, i: int, j: int) -> float:
-        """HSIC₁ of two layers, times N(N − 3), with i ≤ j."""
+        """Return HSIC₁ of two layers i ≤ j, times N(N − 3)."""
         n = self.rows
-        if n < 4:
+        if n < MIN_EXAMPLES:
             return math.nan
         left, right = self._spans[i], self._spans[j]
         total, cube = self._sum.sum(0), self._cube.sum(0)
@@ -123,7 +122,7 @@ class CkaGrid:
         return float(trace + whole_x * whole_y / ((n - 1) * (n - 2)) - 2 * middle / (n - 2))
 
     def grouped(self, i: int, j: int) -> Grouped:
-        """What HSIC of a tracked pair needs of each group, for leaving groups out."""
+        """Return the sums of a tracked pair by group, for leaving groups out."""
         i, j = min(i, j), max(i, j)
         left, right = self._spans[i], self._spans[j]
         raw = self._part[i, j]  # (G, D, E)
@@ -143,40 +142,35 @@ class CkaGrid:
         )
 
 
-class GramGrid:
-    """The same for rows fewer than the layers are wide: all rows are held, as Gram matrices.
+class GramCka:
+    """The same with all rows held as Gram matrices, for fewer rows than the layers are wide.
 
     Args:
         layers: L tensors (N, D_l) of the same rows.
-        owners: (N,), each row's group; groups: G.
+        owners: the group of each row, (N,).
+        groups: the number of groups.
     """
 
     def __init__(self, layers: Sequence[torch.Tensor], owners: Sequence[int], groups: int):
         self.rows, self.groups = len(owners), groups
-        number = torch.as_tensor(owners)
-        self._members = torch.nn.functional.one_hot(number, groups).double()  # (N, G)
-        self._gram = []
-        for layer in layers:
-            x = layer.double().cpu() - layer.double().cpu().mean(0)
-            self._gram.append((x @ x.T).contiguous())
+        self._members = torch.nn.functional.one_hot(torch.as_tensor(owners), groups).double()
+        centred = [layer.double().cpu() - layer.double().cpu().mean(0) for layer in layers]
+        self._gram = [(x @ x.T).contiguous() for x in centred]
 
     def values(self, debiased: bool = False) -> list[list[float]]:
-        """As `CkaGrid.values`."""
-        grams = [_without_bias(k) for k in self._gram] if debiased else self._gram
-        if debiased and self.rows < 4:
-            return [[math.nan] * len(grams) for _ in grams]
+        """Return the L×L values, as `StreamedCka.values`."""
+        if debiased and self.rows < MIN_EXAMPLES:
+            return [[math.nan] * len(self._gram) for _ in self._gram]
+        grams = [_u_centred(k) for k in self._gram] if debiased else self._gram
         flat = torch.stack([k.flatten() for k in grams])
-        inner = flat @ flat.T  # sums of products of all pairs at once
-        own = inner.diagonal()
-        return [
-            [_ratio(float(inner[i, j]), float(own[i] * own[j])) for j in range(len(grams))]
-            for i in range(len(grams))
-        ]
+        inner = (flat @ flat.T).tolist()  # sums of products of all pairs at once
+        size = range(len(grams))
+        return [[_ratio(inner[i][j], inner[i][i] * inner[j][j]) for j in size] for i in size]
 
     def grouped(self, i: int, j: int) -> Grouped:
-        """As `CkaGrid.grouped`, for any pair."""
-        z = self._members
-        k, m = (self._gram[index] - torch.diag(self._gram[index].diagonal()) for index in (i, j))
+        """Return the sums of any pair by group, as `StreamedCka.grouped`."""
+        z = self._members  # (N, G)
+        k, m = (self._gram[index] - self._gram[index].diag().diag() for index in (i, j))
         return Grouped(
             counts=z.sum(0),
             product=z.T @ (k * m) @ z,
@@ -186,15 +180,16 @@ class GramGrid:
         )
 
 
-def _without_bias(gram: torch.Tensor) -> torch.Tensor:
-    """U-centred, diagonal zero: sums of products of two such are N(N − 3) HSIC₁ (Székely, 2014)."""
+def _u_centred(gram: torch.Tensor) -> torch.Tensor:
+    """U-centre a Gram matrix (Székely & Rizzo, 2014).
+
+    The sum of the products of two such matrices is N(N − 3) HSIC₁.
+    """
     n = len(gram)
-    if n < 4:
-        return gram
-    k = gram - torch.diag(gram.diagonal())
+    k = gram - gram.diag().diag()
     rows = k.sum(1) / (n - 2)
     k = k - rows[:, None] - rows[None, :] + k.sum() / ((n - 1) * (n - 2))
-    return k - torch.diag(k.diagonal())
+    return k - k.diag().diag()
 
 
 def _ratio(cross: float, product: float) -> float:
@@ -202,11 +197,11 @@ def _ratio(cross: float, product: float) -> float:
 
 
 def linear_cka(x: torch.Tensor, y: torch.Tensor, debiased: bool = False) -> float:
-    """CKA of two matrices of the same rows, (N, D) and (N, E).
+    """Return the CKA of two matrices of the same rows, (N, D) and (N, E).
 
     >>> linear_cka(torch.eye(4), torch.eye(4))
     1.0
     """
-    grid = CkaGrid()
-    grid.update([x, y])
-    return round(grid.values(debiased)[0][1], 12)
+    cka = StreamedCka()
+    cka.update([x, y])
+    return round(cka.values(debiased)[0][1], 12)

@@ -1,32 +1,33 @@
-"""Probe the encoders of several systems, layer by layer, on the same tokens and utterances.
+"""Linear probes of the encoders of several systems, layer by layer, on the same examples.
 
-`probe_encoders` returns, and `analyze probes` writes::
+`probe_encoders` returns::
 
     {"kind": "probes", "version": 1, "train": "<directory>", "data": "<directory>",
      "models": {name: {"directory", "layers": […]}},
      "tasks": {"surface": {"classes", "train", "test", "speakers", "left_out", "aligned_by"}},
      "rows": [{"task", "system", "layer", "accuracy", "interval", "control", "selectivity",
-               "alone", "chance"}],             percent, see `probes`
+               "alone", "chance"}],             percent, see `linear_probe`
      "notes": ["…"]}
 
-Tasks: the tokens of each output (`surface`, `meaning`); whether a surface token `deviates` from
-what should have been said; `l1` and `speaker` of an utterance. All systems are asked about the same
-rows: where a token stands is decided by one system's CTC, its rows being the means of the frames
-up to half-way to the tokens beside it. `l1` is learnt from other speakers than it is tested on;
-`speaker` is learnt from every other utterance of the training data and tested on the rest.
+Tasks: the tokens of each output (`surface`, `meaning`); whether a surface token `deviates` from the
+canonical one; `l1` and `speaker` of an utterance. All systems are probed at the same times: one
+system's CTC places the tokens, and an example is the mean of the frames up to half-way to the
+neighbouring tokens. Training and test speakers differ for `l1`; `speaker` is trained on every other
+utterance of the training data and tested on the rest.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import batched
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from espnet_ext.analysis.computation import linear_probe
 from espnet_ext.analysis.computation.hidden_states import Encoded, encode, pooled
-from espnet_ext.analysis.computation.layer_similarity import common_rate
-from espnet_ext.analysis.computation.sampling import choose
-from espnet_ext.data.audio import load_utterance
+from espnet_ext.analysis.computation.inputs import load_speech, load_systems, read_sample
+from espnet_ext.analysis.computation.linear_probe import Task, common_classes, probe
 from espnet_ext.data.directory import read_directory
 from espnet_ext.data.record import NA, Utterance
 from espnet_ext.decoding.alignment import align
@@ -35,30 +36,34 @@ from espnet_ext.errors import UserError
 from espnet_ext.progress import say, track
 from espnet_ext.scoring.counts import align_texts
 
-DEVIATES = "deviates"
-# Rows that a class needs, to learn from and to be tested on: of tokens, and of utterances.
-FEWEST = {"token": (20, 5), "utterance": (5, 3)}
-Key = tuple[str, str]  # system, layer
+DEVIATES, L1, SPEAKER = "deviates", "l1", "speaker"
+# Examples that a class needs in training and in testing.
+MIN_EXAMPLES = {"token": (20, 5), "utterance": (5, 3)}
+Layer = tuple[str, str]  # system, layer
 
 
-class Rows:
-    """Rows of one task in one data set: labels, control types, speakers, and every layer's rows."""
+@dataclass
+class Examples:
+    """Examples of one task in one data set.
 
-    def __init__(self) -> None:
-        self.labels: list = []
-        self.types: list = []
-        self.speakers: list[str] = []
-        self.layers: dict[Key, list[np.ndarray]] = {}
+    Args:
+        types: what decides the label of the control task.
+        layers: hidden states (n, D) of every layer, in pieces.
+    """
 
-    def add(self, labels: Sequence, types: Sequence, speaker: str, layers: Mapping) -> None:
+    labels: list = field(default_factory=list)
+    types: list = field(default_factory=list)
+    speakers: list[str] = field(default_factory=list)
+    layers: dict[Layer, list[np.ndarray]] = field(default_factory=dict)
+
+    def add(
+        self, labels: Sequence, types: Sequence, speaker: str, layers: Mapping[Layer, np.ndarray]
+    ) -> None:
         self.labels += labels
         self.types += types
         self.speakers += [speaker] * len(labels)
         for key, rows in layers.items():
             self.layers.setdefault(key, []).append(rows)
-
-    def matrix(self, key: Key, kept: np.ndarray) -> np.ndarray:
-        return np.concatenate(self.layers[key])[kept]
 
 
 def probe_encoders(
@@ -71,49 +76,40 @@ def probe_encoders(
     batch_size: int = 16,
     device: str = "cpu",
 ) -> dict:
-    """Probe all layers of all systems' encoders; the module says what is returned.
+    """Probe every encoder layer of every system, as the module says.
 
     Args:
         model_dirs: systems by name.
         data, train: data directories that probes are tested on and fitted to.
         max_utterances, max_train: evenly spread; 0 for all.
     """
-    systems = {
-        name: DualSpeech2Text.from_pretrained(folder, device=device)
-        for name, folder in model_dirs.items()
-    }
-    common_rate(systems)
-    work = _Probing(systems)
+    reader = _Reader(load_systems(model_dirs, device))
     shared = {u.utt_id for u in read_directory(train)} & {u.utt_id for u in read_directory(data)}
     if shared:
         raise UserError(
             f"{data}: {min(shared)}: also in {train}, with {len(shared) - 1} others",
-            "probe other utterances than probes learn from",
+            "test probes on other utterances than they are fitted to",
         )
-    learnt = work.collect(train, max_train, batch_size, "reading training data")
-    tested = work.collect(data, max_utterances, batch_size, "reading test data")
-    learnt["speaker"], tested["speaker"] = _halves(learnt["speaker"])
+    training = reader.read(train, max_train, batch_size, "reading training data")
+    tested = reader.read(data, max_utterances, batch_size, "reading test data")
+    training[SPEAKER], tested[SPEAKER] = _halves(training[SPEAKER])
     rows, tasks = [], {}
-    for name in learnt:
-        found = _task(name, learnt[name], tested.get(name, Rows()), work.notes)
-        if found is None:
+    for name, examples in training.items():
+        made = _task(name, examples, tested[name])
+        if isinstance(made, str):
+            reader.notes.append(f"{name} is not probed: {made}")
             continue
-        task, kept, tasks[name] = found
-        tasks[name]["aligned_by"] = work.aligners.get("surface" if name == DEVIATES else name)
-        for key in learnt[name].layers:
-            sides = [
-                side.matrix(key, rows)
-                for side, rows in zip((learnt[name], tested[name]), kept, strict=True)
+        task, kept, tasks[name] = made
+        tasks[name]["aligned_by"] = reader.aligners.get("surface" if name == DEVIATES else name)
+        for system, layer in examples.layers:
+            features = [
+                np.concatenate(side.layers[system, layer])[rows]
+                for side, rows in zip((examples, tested[name]), kept, strict=True)
             ]
-            rows.append(
-                {
-                    "task": name,
-                    "system": key[0],
-                    "layer": key[1],
-                    **linear_probe.probe(task, *sides, controlled=name in work.controlled),
-                }
-            )
-    for note in work.notes:
+            # Types of utterances do not repeat, so that no control task can be learned.
+            found = probe(task, *features, with_control=name not in (L1, SPEAKER))
+            rows.append({"task": name, "system": system, "layer": layer, **found})
+    for note in reader.notes:
         say(f"note: {note}")
     return {
         "kind": "probes",
@@ -121,180 +117,159 @@ def probe_encoders(
         "train": str(train),
         "data": str(data),
         "models": {
-            name: {"directory": str(folder), "layers": work.layers.get(name, [])}
+            name: {"directory": str(folder), "layers": reader.layers.get(name, [])}
             for name, folder in model_dirs.items()
         },
         "tasks": tasks,
         "rows": rows,
-        "notes": work.notes,
+        "notes": reader.notes,
     }
 
 
-def _task(name: str, learnt: Rows, tested: Rows, notes: list[str]):
-    """(task, rows kept of both sides, what to say of it); None, with a note, if it cannot be."""
-    fewest = FEWEST["utterance" if name in ("l1", "speaker") else "token"]
-    classes = linear_probe.usable(learnt.labels, tested.labels, fewest)
-    if name == "l1":
-        known = set(tested.speakers) & set(learnt.speakers)
+def _task(
+    name: str, training: Examples, tested: Examples
+) -> tuple[Task, list[np.ndarray], dict] | str:
+    """Return (task, the examples kept of both sides, its description), or why there is none."""
+    fewest = MIN_EXAMPLES["utterance" if name in (L1, SPEAKER) else "token"]
+    if name == L1:
+        known = set(tested.speakers) & set(training.speakers)
         if known:
-            notes.append(f"l1 is not probed: {len(known)} speakers are in both data sets")
-            return None
-        of_class: dict = {}
-        for label, speaker in zip(tested.labels, tested.speakers, strict=True):
-            of_class.setdefault(label, set()).add(speaker)
-        if of_class and min(map(len, of_class.values())) < 2:
-            notes.append(
-                "l1 is not probed: a first language with one test speaker cannot be told from "
-                "that speaker"
+            return f"{len(known)} speakers are in both data sets"
+        by_language: dict[str, set[str]] = {}
+        for language, speaker in zip(tested.labels, tested.speakers, strict=True):
+            by_language.setdefault(language, set()).add(speaker)
+        if by_language and min(map(len, by_language.values())) < 2:
+            return (
+                "a first language has only one test speaker, so that the two cannot be told apart"
             )
-            return None
+    classes = common_classes(training.labels, tested.labels, fewest)
     if len(classes) < 2:
-        notes.append(
-            f"{name} is not probed: fewer than two kinds have {fewest[0]} rows to learn from and "
-            f"{fewest[1]} to be tested on"
-        )
-        return None
-    kept = [
-        np.array([i for i, label in enumerate(side.labels) if label in classes], dtype=int)
-        for side in (learnt, tested)
-    ]
-    labels = [
-        np.array([classes[side.labels[i]] for i in rows])
-        for side, rows in zip((learnt, tested), kept, strict=True)
-    ]
-    types = [
-        [side.types[i] for i in rows] for side, rows in zip((learnt, tested), kept, strict=True)
-    ]
-    task = linear_probe.Task(*labels, *types, [tested.speakers[i] for i in kept[1]])
-    said = {
+        return f"fewer than two classes have {fewest[0]} training and {fewest[1]} test examples"
+    kept, labels, types = [], [], []
+    for side in (training, tested):
+        rows = [i for i, label in enumerate(side.labels) if label in classes]
+        kept.append(np.array(rows, dtype=int))
+        labels.append(np.array([classes[side.labels[i]] for i in rows]))
+        types.append([side.types[i] for i in rows])
+    speakers = [tested.speakers[i] for i in kept[1]]
+    description = {
         "classes": len(classes),
         "train": len(kept[0]),
         "test": len(kept[1]),
-        "speakers": len({tested.speakers[i] for i in kept[1]}),
-        "left_out": len(learnt.labels) + len(tested.labels) - len(kept[0]) - len(kept[1]),
+        "speakers": len(set(speakers)),
+        "left_out": len(training.labels) + len(tested.labels) - len(kept[0]) - len(kept[1]),
     }
-    return task, kept, said
+    return Task(labels[0], labels[1], types[0], types[1], speakers), kept, description
 
 
-def _halves(rows: Rows) -> tuple[Rows, Rows]:
-    """Every other utterance of each speaker: to learn from, and to be tested on."""
-    sides, seen = (Rows(), Rows()), {}
-    for index, speaker in enumerate(rows.labels):
-        side = sides[seen.setdefault(speaker, 0) % 2]
+def _halves(examples: Examples) -> tuple[Examples, Examples]:
+    """Split every other utterance of each speaker, to train on and to test on."""
+    sides, seen = (Examples(), Examples()), dict.fromkeys(examples.labels, 0)
+    for i, speaker in enumerate(examples.labels):
+        layers = {key: parts[i] for key, parts in examples.layers.items()}
+        sides[seen[speaker] % 2].add([speaker], [examples.types[i]], speaker, layers)
         seen[speaker] += 1
-        layers = {key: parts[index] for key, parts in rows.layers.items()}
-        side.add([speaker], [rows.types[index]], speaker, layers)
     return sides
 
 
-class _Probing:
-    """Reads a data set once and keeps the rows of every task."""
+class _Reader:
+    """Reads a data set once and returns the examples of every task."""
 
     def __init__(self, systems: Mapping[str, DualSpeech2Text]):
         self.systems = systems
         self.notes: list[str] = []
         self.layers: dict[str, list[str]] = {}
-        # types of tokens come again; those of utterances do not, and can teach a control nothing
-        self.controlled: set[str] = set()
-        outputs = dict.fromkeys(n for s in systems.values() for n in s.model.heads)
-        self.aligners = {}
-        for output in outputs:
-            for name, system in systems.items():
-                head = system.model.heads.get(output)
-                if head is not None and head.ctc is not None:
-                    self.aligners[output] = name
-                    break
-            else:
-                self.notes.append(f"tokens of {output} are not probed: no system has a CTC of it")
+        self.aligners: dict[str, str] = {}  # output → the system whose CTC places its tokens
+        for name, system in systems.items():
+            for output, head in system.model.heads.items():
+                if head.ctc is not None:
+                    self.aligners.setdefault(output, name)
+        for output in dict.fromkeys(o for s in systems.values() for o in s.model.heads):
+            if output not in self.aligners:
+                self.notes.append(f"tokens of {output} are not probed: no system has a CTC for it")
 
-    def collect(self, folder: str | Path, limit: int, size: int, what: str) -> dict[str, Rows]:
-        utterances = {u.utt_id: u for u in read_directory(folder)}
-        if not utterances:
-            raise UserError(f"{folder}: no utterances", "give a data directory that is not empty")
-        chosen = [utterances[i] for i in choose(list(utterances), limit)]
-        found = {name: Rows() for name in (*self.aligners, DEVIATES, "l1", "speaker")}
-        starts = range(0, len(chosen), size)
-        for start in track(starts, what, unit="batch"):
-            self._add(chosen[start : start + size], found)
-        if "surface" not in self.aligners:
-            del found[DEVIATES]
-        self.controlled = {*self.aligners, DEVIATES}
+    def read(self, folder: str | Path, limit: int, size: int, what: str) -> dict[str, Examples]:
+        deviates = [DEVIATES] if "surface" in self.aligners else []
+        found = {name: Examples() for name in (*self.aligners, *deviates, L1, SPEAKER)}
+        for batch in track(list(batched(read_sample(folder, limit), size)), what, unit="batch"):
+            self._read_batch(batch, found)
         return found
 
-    def _add(self, batch: Sequence[Utterance], found: Mapping[str, Rows]) -> None:
-        rate = next(iter(self.systems.values())).sample_rate
-        speech = [load_utterance(u, rate)[0] for u in batch]
-        ids = [u.utt_id for u in batch]
-        encoded = encode({n: s.model for n, s in self.systems.items()}, speech, ids)
-        self.layers = {name: seen.layers for name, seen in encoded.items()}
+    def _read_batch(self, batch: Sequence[Utterance], found: Mapping[str, Examples]) -> None:
+        models = {name: system.model for name, system in self.systems.items()}
+        encoded = encode(models, load_speech(self.systems, batch), [u.utt_id for u in batch])
+        self.layers = {name: one.layers for name, one in encoded.items()}
         counts = next(iter(encoded.values())).counts
-        whole = dict(_each(encoded, lambda rows: pooled(rows, counts)))
-        frames = dict(_each(encoded, lambda rows: rows.split(counts.tolist())))
-        for index, utterance in enumerate(batch):
-            means = {key: rows[index][None].numpy() for key, rows in whole.items()}
-            one = [utterance.speaker]
-            found["speaker"].add(one, [utterance.utt_id], utterance.speaker, means)
+        means = _by_layer(encoded, lambda rows: pooled(rows, counts))
+        frames = _by_layer(encoded, lambda rows: rows.split(counts.tolist()))
+        for i, utterance in enumerate(batch):
+            speaker = utterance.speaker
+            mean = {layer: rows[i][None].numpy() for layer, rows in means.items()}
+            found[SPEAKER].add([speaker], [utterance.utt_id], speaker, mean)
             if utterance.l1:
-                found["l1"].add([utterance.l1], one, utterance.speaker, means)
-            for output, name in self.aligners.items():
+                found[L1].add([utterance.l1], [speaker], speaker, mean)
+            for output, aligner in self.aligners.items():
                 if utterance.texts.get(output, NA) != NA:
-                    own = {key: rows[index] for key, rows in frames.items()}
-                    state = encoded[name].states[index, : int(counts[index])]
-                    self._add_tokens(utterance, output, state, own, found)
+                    states = encoded[aligner].states[i, : int(counts[i])]
+                    layers = {layer: rows[i] for layer, rows in frames.items()}
+                    self._read_tokens(utterance, output, states, layers, found)
 
-    def _add_tokens(self, utterance, output: str, states, frames: Mapping, found) -> None:
+    def _read_tokens(self, utterance, output: str, states, frames: Mapping, found) -> None:
+        """Add the tokens of one output; states (T, D) are those of the aligning system."""
         system = self.systems[self.aligners[output]]
         text = utterance.texts[output]
         tokens = system.tokenizers[output].encode(text)
-        ctc = system.model.heads[output].ctc
+        ctc: Any = system.model.heads[output].ctc
         with torch.inference_mode():
             log_probs = ctc.log_softmax(states[None])[0]
         spans = align(log_probs, system.token_ids(output, text), float(len(states)))
         if not spans:
-            return  # too fast for this encoder's frames, or nothing said
-        edges = torch.tensor(_edges(spans, len(states)))
-        rows = {key: pooled(layer, edges).numpy() for key, layer in frames.items()}
-        types = list(zip(["<s>", *tokens], tokens, strict=False))  # a token after another
+            return  # more tokens than frames, or none
+        lengths = torch.tensor(token_lengths(spans, len(states)))
+        rows = {layer: pooled(part, lengths).numpy() for layer, part in frames.items()}
+        types = list(zip(["<s>", *tokens], tokens, strict=False))  # (previous token, token)
         found[output].add(tokens, types, utterance.speaker, rows)
         if output == "surface" and (marks := deviations(utterance, tokens, system, output)):
             found[DEVIATES].add(marks, types, utterance.speaker, rows)
 
 
-def _each(encoded: Mapping[str, Encoded], change) -> Iterator[tuple[Key, object]]:
-    for name, seen in encoded.items():
-        for layer, rows in zip(seen.layers, seen.frames, strict=True):
-            yield (name, layer), change(rows.cpu())
+def _by_layer(encoded: Mapping[str, Encoded], change: Callable) -> dict[Layer, torch.Tensor]:
+    return {
+        (name, layer): change(rows.cpu())
+        for name, one in encoded.items()
+        for layer, rows in zip(one.layers, one.frames, strict=True)
+    }
 
 
-def _edges(spans: Sequence[tuple[float, float]], frames: int) -> list[int]:
-    """Frames of each token: from half-way to the one before it to half-way to the next.
+def token_lengths(spans: Sequence[tuple[float, float]], frames: int) -> list[int]:
+    """Return the frames of each token: from half-way to the one before to half-way to the next.
 
-    >>> _edges([(1.0, 2.0), (5.0, 6.0)], 8)
+    >>> token_lengths([(1.0, 2.0), (5.0, 6.0)], 8)
     [4, 4]
     """
     middles = [(start + end) / 2 for start, end in spans]
-    cuts = [round((a + b) / 2) for a, b in zip(middles, middles[1:], strict=False)]
-    ends = [*cuts, frames]
+    ends = [round((a + b) / 2) for a, b in zip(middles, middles[1:], strict=False)] + [frames]
     lengths, last = [], 0
-    for left, end in zip(range(len(ends) - 1, -1, -1), ends, strict=True):
-        end = min(max(end, last + 1), frames - left)  # every token has a frame
+    for i, end in enumerate(ends):
+        end = min(max(end, last + 1), frames - (len(ends) - 1 - i))  # at least one frame each
         lengths.append(end - last)
         last = end
     return lengths
 
 
 def deviations(utterance: Utterance, tokens: Sequence[str], system, output: str) -> list[bool]:
-    """Of each surface token, whether it is other than what should have been said there.
+    """Return for each surface token whether it differs from the expected one.
 
-    That is text.canonical, or without it the meaning; empty where neither can be compared. What
-    was left out by the speaker belongs to no token, so that deletions are not asked about.
+    Expected is text.canonical, or without it the meaning; the list is empty if neither can be
+    compared. A deletion belongs to no token and is not probed.
     """
     expected = utterance.texts.get("canonical", NA)
     if expected == NA and system.model.heads[output].options.token_type != "phone":
         expected = utterance.texts.get("meaning", NA)
     if expected == NA:
         return []
-    wanted = system.tokenizers[output].encode(expected)
-    spelled = [" ".join(token.replace(" ", "␣") for token in side) for side in (wanted, tokens)]
-    columns = align_texts([spelled[0]], [spelled[1]], "per")[0]
-    return [letter != "=" for letter in columns if letter != "d"]
+    sides = [system.tokenizers[output].encode(expected), tokens]
+    # Tokens are joined by spaces below, so spaces within them become visible ones.
+    texts = [" ".join(token.replace(" ", "␣") for token in side) for side in sides]
+    columns = align_texts([texts[0]], [texts[1]], "per")[0]
+    return [column != "=" for column in columns if column != "d"]

@@ -1,7 +1,7 @@
-"""The jackknife interval of a similarity: speakers are left out one at a time.
+"""The jackknife interval of a similarity: groups of speakers are left out one at a time.
 
-A bootstrap would weigh pairs of rows of one speaker more than pairs of two (w² for a speaker drawn
-w times), which makes any two layers that know the speaker more alike than they are.
+A bootstrap would count pairs of rows of one speaker more often than pairs of two (w² times for a
+speaker drawn w times), which inflates the similarity of layers that encode the speaker.
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def jackknife(value: float, left_out: Sequence[float]) -> tuple[float, float] | None:
-    """The 95 % interval of a similarity from its values without each group, (G,), at most 1.
+def jackknife(value: float, left_out: Sequence[float] | np.ndarray) -> tuple[float, float] | None:
+    """Return the 95 % interval of a similarity (at most 1) from its values without each group.
 
-    Student's t with G − 1 degrees; None below three groups, or where a value is undefined.
+    It uses Student's t with G − 1 degrees of freedom for left_out (G,); None below three groups, or
+    if a value is undefined.
 
     >>> [round(bound, 3) for bound in jackknife(0.5, [0.4, 0.5, 0.6])]
     [0.003, 0.997]

@@ -1,6 +1,6 @@
-"""Compare encoders and decoders of several systems, layer by layer, on the same utterances.
+"""Similarity of the encoders and decoders of several systems, layer by layer.
 
-`compare_systems` returns, and `analyze cka` writes::
+`compare_systems` returns::
 
     {"kind": "cka", "version": 2, "measure": "linear CKA",
      "data": "<directory>", "utterances": int, "frames": int, "speakers": int,
@@ -20,31 +20,46 @@
      "sampled": {"rows": int, "permutations": int},
      "notes": ["…"]}                            what could not be compared, and why
 
-Layer "embed" is the output of subsampling (of a decoder: of the embedding), "0" that of the first
-block (the paper's layer 0). Encoders are compared frame by frame. Decoders of two outputs read
-different tokens, so the rows are utterances, each layer's mean over its tokens; decoders of one
-output with the same token list are compared token by token too. A pair with a twin (the same
-system, trained from another seed) is a ceiling: more alike than that is nothing to be expected.
+Layer "embed" is the output of subsampling (in a decoder: of the embedding), "0" that of the first
+block. Encoders are compared frame by frame. Decoders of two outputs read different tokens, so they
+are compared by utterance, each layer by its mean over the tokens; decoders of one output with the
+same token list are compared token by token too. A pair with a twin (the same system from another
+seed) is a ceiling: two systems cannot be expected to be more similar.
 """
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from espnet_ext.analysis.computation.hidden_states import decode, encode, pooled
-from espnet_ext.analysis.computation.layer_pairs import Frames, Part, Utterances
+import torch
+
+from espnet_ext.analysis.computation.hidden_states import Encoded, decode, encode, pooled
+from espnet_ext.analysis.computation.inputs import (
+    batches_by_group,
+    group_numbers,
+    load_speech,
+    load_systems,
+    read_sample,
+)
+from espnet_ext.analysis.computation.layer_pairs import (
+    Network,
+    Pair,
+    Sampling,
+    StreamedRows,
+    UtteranceRows,
+)
 from espnet_ext.analysis.computation.measures import MEASURES
-from espnet_ext.analysis.computation.sampling import batches_by_group, choose, groups_of
-from espnet_ext.data.audio import load_utterance
 from espnet_ext.data.directory import read_directory
 from espnet_ext.data.record import NA, Utterance
 from espnet_ext.decoding.api import DualSpeech2Text
-from espnet_ext.errors import UserError
+from espnet_ext.model.similarity import MIN_EXAMPLES
 from espnet_ext.progress import say, track
 from espnet_ext.scoring.score import read_hypotheses
 
-TWIN = "~twin"  # behind a system's name
+TWIN = "~twin"  # suffix of a system's name
+Texts = Callable[[Network, Utterance], str]
 
 
 def compare_systems(
@@ -60,178 +75,176 @@ def compare_systems(
     batch_size: int = 16,
     device: str = "cpu",
 ) -> dict:
-    """Similarity of every pair of layers of every pair of systems; the module says what returns.
+    """Return the similarity of every pair of layers of every pair of systems.
 
     Args:
         model_dirs: systems by name, two or more.
         twins: directories of the same systems trained from another seed, by system.
-        hypotheses: folders with `text.<output>` of the same data, by system, for free-running.
-        measures: names of `measures.MEASURES`, taken of `max_rows` frames or utterances.
+        hypotheses: directories with `text.<output>` of the same data, by system, for free-running.
+        measures: names in `measures.MEASURES`, computed on `max_rows` frames or utterances.
         max_utterances, max_rows: evenly spread; 0 for all.
     """
     models = {**model_dirs, **{name + TWIN: folder for name, folder in (twins or {}).items()}}
-    systems = {
-        name: DualSpeech2Text.from_pretrained(folder, device=device)
-        for name, folder in models.items()
-    }
-    utterances = {u.utt_id: u for u in read_directory(data)}
-    chosen = [utterances[name] for name in choose(list(utterances), max_utterances)]
-    if not chosen:
-        raise UserError(f"{data}: no utterances", "give a data directory that is not empty")
-    common_rate(systems)
-    written = {
-        name: read_hypotheses(Path(folder), utterances, Path(data))
+    systems = load_systems(models, device)
+    utterances = read_sample(data, max_utterances)
+    known = {u.utt_id: u for u in read_directory(data)} if hypotheses else {}
+    texts = {
+        name: read_hypotheses(Path(folder), known, Path(data))
         for name, folder in (hypotheses or {}).items()
     }
-    quota = max_rows / len(chosen) if max_rows > 0 else math.inf
-    work = _Comparison(systems, written, groups_of(chosen), quota)
-    for group, batch in track(
-        batches_by_group(chosen, batch_size), "comparing systems", unit="batch"
-    ):
-        work.add(batch, group)
-    wanted = list(measures)
-    pairs = work.encoders(wanted, max_rows, permutations)
-    decoders = work.decoders(wanted, max_rows, permutations)
-    for note in work.notes:
+    groups = len(set(group_numbers(utterances).values()))
+    quota = max_rows / len(utterances) if max_rows > 0 else math.inf
+    comparison = _Comparison(systems, texts, groups, quota)
+    batches = batches_by_group(utterances, batch_size)
+    for group, batch in track(batches, "comparing systems", unit="batch"):
+        comparison.add(batch, group)
+    sampling = Sampling(measures, max_rows, permutations)
+    pairs, decoders = comparison.encoder_pairs(sampling), comparison.decoder_pairs(sampling)
+    for note in comparison.notes:
         say(f"note: {note}")
+    cka = comparison.frames.cka
     return {
         "kind": "cka",
         "version": 2,
         "measure": "linear CKA",
         "data": str(data),
-        "utterances": len(chosen),
-        "frames": work.frames.grid.rows,
-        "speakers": len({u.speaker for u in chosen}),
-        "groups": work.groups,
+        "utterances": len(utterances),
+        "frames": cka.rows if cka else 0,
+        "speakers": len({utterance.speaker for utterance in utterances}),
+        "groups": groups,
         "models": {
             name: {
                 "directory": str(models[name]),
-                "layers": work.frames.layers[Part(name)],
+                "layers": comparison.frames.layers[Network(name)],
                 "twin_of": name.removesuffix(TWIN) if name.endswith(TWIN) else None,
             }
             for name in systems
         },
         "pairs": pairs,
         "decoders": decoders,
-        "everything": work.forced.everything(),
+        "everything": comparison.teacher_forced.everything(),
         "sampled": {"rows": max_rows, "permutations": permutations},
-        "notes": work.notes,
+        "notes": comparison.notes,
     }
 
 
-def common_rate(systems: Mapping[str, DualSpeech2Text]) -> int:
-    """The sample rate in Hz that all systems were trained for."""
-    rates = {name: system.sample_rate for name, system in systems.items()}
-    if len(set(rates.values())) > 1:
-        listed = ", ".join(f"{name} {rate} Hz" for name, rate in rates.items())
-        raise UserError(f"systems for different sample rates: {listed}", "compare others")
-    return next(iter(rates.values()))
+class _Reading(NamedTuple):
+    """A decoder's layers while it reads the transcripts of some utterances of a batch."""
+
+    names: list[str]
+    rows: list[torch.Tensor]  # per layer (Σ(L + 1), D)
+    counts: torch.Tensor  # rows of each utterance
+    ids: list[str]
+
+    def means(self) -> tuple[list[str], list[torch.Tensor]]:
+        return self.names, [pooled(rows, self.counts) for rows in self.rows]
 
 
 class _Comparison:
-    """What is kept of all layers while the data passes by once."""
+    """Accumulates the layers of all networks while the data passes once."""
 
-    def __init__(self, systems, hypotheses, groups: int, quota: float):
-        self.systems: Mapping[str, DualSpeech2Text] = systems
-        self.hypotheses: Mapping[str, Mapping[str, Mapping[str, str]]] = hypotheses
-        self.groups = groups
-        self.frames = Frames(groups, quota)
-        self.forced = Utterances()
-        self.running = Utterances()
+    def __init__(
+        self,
+        systems: Mapping[str, DualSpeech2Text],
+        hypotheses: Mapping[str, Mapping[str, Mapping[str, str]]],
+        groups: int,
+        quota: float,
+    ):
+        self.systems, self.hypotheses = systems, hypotheses
+        self.frames = StreamedRows(groups, quota)
+        self.teacher_forced, self.free_running = UtteranceRows(groups), UtteranceRows(groups)
         self.notes: list[str] = []
-        self.readers = self._readers()
-        self.tokens = {output: Frames(groups, 0) for output in self._by_token()}
+        self.decoders = self._decoders()
+        self.tokens = {output: StreamedRows(groups, 0) for output in self._outputs_by_token()}
 
-    def _readers(self) -> list[Part]:
-        """The decoders whose layers can be seen."""
+    def _decoders(self) -> list[Network]:
+        """Return the decoders that have a list of layers."""
         found = []
         for name, system in self.systems.items():
             for output, head in system.model.heads.items():
-                decoder = head.decoder
-                if decoder is None:
+                if head.decoder is None:
                     self.notes.append(f"{name} has no decoder of {output} to compare")
-                elif not hasattr(decoder, "decoders"):
-                    kind = type(decoder).__name__
+                elif not hasattr(head.decoder, "decoders"):
+                    kind = type(head.decoder).__name__
                     self.notes.append(f"{name}'s {kind} of {output} has no list of layers")
                 else:
-                    found.append(Part(name, output))
+                    found.append(Network(name, output))
         return found
 
-    def _by_token(self) -> dict[str, list[Part]]:
-        """Outputs that several systems have with the very same tokens."""
-        found = {}
-        for output in dict.fromkeys(part.output for part in self.readers):
-            parts = [part for part in self.readers if part.output == output]
-            lists = {tuple(self._branch(part).tokens) for part in parts}
+    def _outputs_by_token(self) -> list[str]:
+        """Return the outputs that several systems have with the same token list."""
+        found = []
+        for output in dict.fromkeys(network.output for network in self.decoders):
+            networks = [network for network in self.decoders if network.output == output]
+            lists = {tuple(self._head(network).tokens) for network in networks}
             if len(lists) > 1:
-                names = ", ".join(part.system for part in parts)
+                names = ", ".join(network.system for network in networks)
                 self.notes.append(
                     f"{names} have different token lists of {output}: their decoders are compared "
                     "by utterance only"
                 )
-            elif len(parts) > 1:
-                found[output] = parts
+            elif len(networks) > 1:
+                found.append(output)
         return found
 
-    def _branch(self, part: Part):
-        return self.systems[part.system].model.heads[part.output]
+    def _head(self, network: Network):
+        return self.systems[network.system].model.heads[network.output]
 
     def add(self, batch: Sequence[Utterance], group: int) -> None:
-        ids = [u.utt_id for u in batch]
-        rate = next(iter(self.systems.values())).sample_rate
-        speech = [load_utterance(u, rate)[0] for u in batch]
-        encoded = encode({n: s.model for n, s in self.systems.items()}, speech, ids)
-        layers = {Part(name): (seen.layers, seen.frames) for name, seen in encoded.items()}
+        """Add a batch of one group of speakers."""
+        ids = [utterance.utt_id for utterance in batch]
+        models = {name: system.model for name, system in self.systems.items()}
+        encoded = encode(models, load_speech(self.systems, batch), ids)
+        layers = {Network(name): (one.layers, one.frames) for name, one in encoded.items()}
         self.frames.add(layers, next(iter(encoded.values())).counts, group)
-        of_encoders = {
-            Part(name): (seen.layers, [pooled(rows, seen.counts) for rows in seen.frames])
-            for name, seen in encoded.items()
-        }
-        reading = {part: self._read(part, batch, encoded, self._labels) for part in self.readers}
-        self.forced.add(self._pooled(reading), ids, group, of_encoders)
-        for output, stream in self.tokens.items():
-            parts = {p: reading[p] for p in self.readers if p.output == output}
-            known = {p: found for p, found in parts.items() if found is not None}
-            if known:
-                counts = next(iter(known.values()))[2]
-                stream.add({p: found[:2] for p, found in known.items()}, counts, group)
-        speaking = {
-            part: self._read(part, batch, encoded, self._written)
-            for part in self.readers
-            if part.output in self.hypotheses.get(part.system, ())
-        }
-        self.running.add(self._pooled(speaking), ids, group)
+        for name, one in encoded.items():
+            means = [pooled(rows, one.counts) for rows in one.frames]
+            self.teacher_forced.add(Network(name), (one.layers, means), ids, group)
+        labels = self._read(self.decoders, batch, encoded, lambda n, u: u.texts.get(n.output, NA))
+        for network, reading in labels.items():
+            self.teacher_forced.add(network, reading.means(), reading.ids, group)
+        for output, rows in self.tokens.items():
+            readings = {n: reading for n, reading in labels.items() if n.output == output}
+            if readings:
+                counts = next(iter(readings.values())).counts
+                rows.add({n: (r.names, r.rows) for n, r in readings.items()}, counts, group)
+        recognised = [n for n in self.decoders if n.output in self.hypotheses.get(n.system, ())]
+        own = self._read(recognised, batch, encoded, self._hypothesis)
+        for network, reading in own.items():
+            self.free_running.add(network, reading.means(), reading.ids, group)
 
-    def _labels(self, part: Part, utterance: Utterance) -> str:
-        return utterance.texts.get(part.output, NA)
+    def _hypothesis(self, network: Network, utterance: Utterance) -> str:
+        return self.hypotheses[network.system][network.output].get(utterance.utt_id, NA)
 
-    def _written(self, part: Part, utterance: Utterance) -> str:
-        return self.hypotheses[part.system][part.output].get(utterance.utt_id, NA)
+    def _read(
+        self,
+        networks: Sequence[Network],
+        batch: Sequence[Utterance],
+        encoded: Mapping[str, Encoded],
+        text_of: Texts,
+    ) -> dict[Network, _Reading]:
+        """Let decoders read the texts of a batch; one without any text has no entry."""
+        readings = {}
+        for network in networks:
+            labelled = [i for i, u in enumerate(batch) if text_of(network, u) != NA]
+            if not labelled:
+                continue
+            system, one = self.systems[network.system], encoded[network.system]
+            texts = [text_of(network, batch[i]) for i in labelled]
+            tokens = [system.token_ids(network.output, text) for text in texts]
+            ids = [batch[i].utt_id for i in labelled]
+            part = Encoded(one.layers, one.frames, one.states[labelled], one.counts[labelled])
+            readings[network] = _Reading(*decode(self._head(network), part, tokens, ids), ids)
+        return readings
 
-    def _read(self, part: Part, batch, encoded, text_of):
-        """(layer names, their rows, counts, who is labelled), or None where nobody is."""
-        system = self.systems[part.system]
-        there = [i for i, u in enumerate(batch) if text_of(part, u) != NA]
-        if not there:
-            return None
-        tokens = [system.token_ids(part.output, text_of(part, batch[i])) for i in there]
-        seen = encoded[part.system]
-        chosen = type(seen)(seen.layers, seen.frames, seen.states[there], seen.counts[there])
-        names, rows, counts = decode(
-            self._branch(part), chosen, tokens, [batch[i].utt_id for i in there]
-        )
-        return names, rows, counts, [batch[i].utt_id for i in there]
+    def _is_compared(self, pair: Pair) -> bool:
+        """Whether a pair is of interest: a twin is compared only with the system it belongs to."""
+        a, b = (network.system for network in pair)
+        return a == b or b == a + TWIN or not (a.endswith(TWIN) or b.endswith(TWIN))
 
-    def _pooled(self, reading: Mapping[Part, tuple | None]) -> dict:
-        return {
-            part: (found[0], [pooled(rows, found[2]) for rows in found[1]], found[3])
-            for part, found in reading.items()
-            if found is not None
-        }
-
-    def encoders(self, measures: list[str], max_rows: int, permutations: int) -> list[dict]:
-        pairs = [(Part(a), Part(b)) for a, b in self._pairs(list(self.systems))]
-        found = self.frames.compare(pairs, measures, max_rows, permutations)
+    def encoder_pairs(self, sampling: Sampling) -> list[dict]:
+        """Return the similarity of all pairs of encoders."""
+        pairs = list(filter(self._is_compared, itertools.combinations(self.frames.layers, 2)))
         return [
             {
                 "a": a.system,
@@ -240,56 +253,44 @@ class _Comparison:
                 "rows": "frames",
                 **values,
             }
-            for (a, b), values in zip(pairs, found, strict=True)
+            for (a, b), values in zip(pairs, self.frames.compare(pairs, sampling), strict=True)
         ]
 
-    def _pairs(self, names: Sequence[str]) -> list[tuple[str, str]]:
-        """All pairs of systems; a twin only with the system that it is a twin of."""
-        return [
-            (a, b)
-            for a, b in itertools.combinations(names, 2)
-            if not (a.endswith(TWIN) or b.endswith(TWIN)) or b == a + TWIN
-        ]
-
-    def decoders(self, measures: list[str], max_rows: int, permutations: int) -> list[dict]:
+    def decoder_pairs(self, sampling: Sampling) -> list[dict]:
+        """Return the similarity of all pairs of decoders, by utterance and by token."""
         found = []
-        for how, view in (("teacher-forced", self.forced), ("free-running", self.running)):
-            pairs = [
-                (a, b)
-                for a, b in itertools.combinations(view.parts(), 2)
-                if a.system == b.system or (a.system, b.system) in self._pairs(list(self.systems))
-            ]
-            if view.rows < 4:
-                if self.readers and (how == "teacher-forced" or self.hypotheses):
+        for how, rows in (
+            ("teacher-forced", self.teacher_forced),
+            ("free-running", self.free_running),
+        ):
+            if len(rows.ids()) < MIN_EXAMPLES:
+                if self.decoders and (how == "teacher-forced" or self.hypotheses):
                     self.notes.append(
                         f"fewer than four utterances have all outputs: no {how} decoders compared"
                     )
                 continue
-            taken = measures if how == "teacher-forced" else []
-            values = view.compare(pairs, self.groups, taken, max_rows, permutations)
-            for (a, b), one in zip(pairs, values, strict=True):
-                found.append(_decoder_pair(a, b, how, "utterances", one))
-        for stream in self.tokens.values():
-            if stream.grid is None:
-                continue
-            pairs = [
-                (a, b)
-                for a, b in itertools.combinations(stream.layers, 2)
-                if (a.system, b.system) in self._pairs(list(self.systems))
-            ]
-            for (a, b), one in zip(pairs, stream.compare(pairs, [], 0, 0), strict=True):
-                found.append(_decoder_pair(a, b, "teacher-forced", "tokens", one))
+            pairs = list(filter(self._is_compared, itertools.combinations(rows.decoders(), 2)))
+            taken = sampling if how == "teacher-forced" else Sampling()
+            found += _named(pairs, rows.compare(pairs, taken), how, "utterances")
+        for tokens in self.tokens.values():
+            if tokens.cka is not None:
+                pairs = list(filter(self._is_compared, itertools.combinations(tokens.layers, 2)))
+                compared = tokens.compare(pairs, Sampling())
+                found += _named(pairs, compared, "teacher-forced", "tokens")
         return found
 
 
-def _decoder_pair(a: Part, b: Part, how: str, rows: str, values: dict) -> dict:
-    return {
-        "a": a.system,
-        "output_a": a.output,
-        "b": b.system,
-        "output_b": b.output,
-        "ceiling": b.system == a.system + TWIN and a.output == b.output,
-        "how": how,
-        "rows": rows,
-        **values,
-    }
+def _named(pairs: Sequence[Pair], values: Sequence[dict], how: str, rows: str) -> list[dict]:
+    return [
+        {
+            "a": a.system,
+            "output_a": a.output,
+            "b": b.system,
+            "output_b": b.output,
+            "ceiling": b.system == a.system + TWIN and a.output == b.output,
+            "how": how,
+            "rows": rows,
+            **similarity,
+        }
+        for (a, b), similarity in zip(pairs, values, strict=True)
+    ]

@@ -1,13 +1,12 @@
-"""Linear probes: what can be read off a layer by a linear map, beside what it could memorise.
+"""A linear probe of one layer, with a control task.
 
-A probe is a least-squares classifier in closed form, with every class weighing the same; its figure
-is the balanced accuracy (mean recall of the classes), so that chance is 1/classes. Accuracy alone
-says little, since a probe may learn its task by heart: selectivity is what is left after taking off
-the accuracy on a control task, whose labels are random but fixed for each type of row (Hewitt &
-Liang, EMNLP 2019), the mean of CONTROLS draws. `alone` is what the type says without any layer: the
-task's most likely class of each type in training.
+A probe is a least-squares classifier in closed form in which all classes weigh the same; its score
+is balanced accuracy (mean recall), so that chance is 1/C. A probe may memorise its task, so its
+selectivity is the accuracy minus that on a control task: labels that are random, but fixed per type
+of example (Hewitt & Liang, EMNLP 2019), averaged over CONTROLS draws. `alone` is the accuracy of
+predicting the most likely class of the type, without any layer.
 
-Legend: N rows, D width, C classes, S speakers, R resamples.
+Legend: N examples, D width, C classes, S speakers, R resamples.
 """
 
 from collections import Counter
@@ -18,25 +17,26 @@ import numpy as np
 
 from espnet_ext.scoring import bootstrap
 
-RIDGE = 1e-2  # of standardised features' variance
+RIDGE = 1e-2  # of the standardised features' variance
 CONTROLS = 3
 
 
 @dataclass(frozen=True)
 class Task:
-    """Rows with labels, in training and test; `types` decide the control task's labels."""
+    """Labels of the training and test examples; `types` decide the labels of the control task."""
 
-    train: np.ndarray  # (N,) labels, int
+    train: np.ndarray  # (N,), int below C
     test: np.ndarray
     train_types: Sequence
     test_types: Sequence
-    speakers: Sequence[str]  # of the test rows
+    speakers: Sequence[str]  # of the test examples
 
 
 def fit(x: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (D, C) and offsets (C,) of the classifier; x (N, D), labels (N,) below `classes`.
+    """Return weights (D, C) and offsets (C,) of the classifier.
 
-    Least squares on one-hot labels with a ridge; rows weigh 1/(C · rows of their class).
+    Ridge regression on one-hot labels of standardised x (N, D); an example of a class with n
+    examples weighs 1/(C · n).
     """
     counts = np.bincount(labels, minlength=classes)
     weights = (1.0 / (classes * np.maximum(counts, 1)))[labels]
@@ -44,43 +44,49 @@ def fit(x: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np
     mean = weights @ x
     centred = x - mean
     scale = np.sqrt(weights @ np.square(centred))
-    scale[scale < 1e-9 * max(scale.max(initial=0.0), 1e-300)] = np.inf  # a unit that never varies
+    scale[scale < 1e-9 * max(scale.max(initial=0.0), 1e-300)] = np.inf  # constant units
     centred = centred / scale
-    target = np.eye(classes)[labels]
-    middle = weights @ target
-    own = centred.T @ (weights[:, None] * centred) + RIDGE * np.eye(x.shape[1])
-    found = np.linalg.solve(own, centred.T @ (weights[:, None] * (target - middle)))
-    found = found / scale[:, None]
-    return found, middle - mean @ found
+    targets = np.eye(classes)[labels]
+    target_mean = weights @ targets
+    covariance = centred.T @ (weights[:, None] * centred) + RIDGE * np.eye(x.shape[1])
+    solution = np.linalg.solve(covariance, centred.T @ (weights[:, None] * (targets - target_mean)))
+    solution = solution / scale[:, None]
+    return solution, target_mean - mean @ solution
 
 
-def recalls(predicted: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, ...]:
-    """Rows found and rows there are, of each class: two (C,)."""
-    right = np.bincount(labels[predicted == labels], minlength=classes)
-    return right, np.bincount(labels, minlength=classes)
+def recalls(
+    predicted: np.ndarray, labels: np.ndarray, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the correct and all examples of each class: two (C,)."""
+    correct = np.bincount(labels[predicted == labels], minlength=classes)
+    return correct, np.bincount(labels, minlength=classes)
 
 
-def balanced(right: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """Mean recall over the classes that there are: (…, C) twice → (…)."""
-    share = np.divide(right, there, out=np.full(np.shape(right), np.nan), where=there > 0)
-    return np.nanmean(share, axis=-1)
+def balanced(correct: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """Return the mean recall over the classes that occur: (…, C) twice → (…)."""
+    recall = np.divide(correct, total, out=np.full(np.shape(correct), np.nan), where=total > 0)
+    return np.nanmean(recall, axis=-1)
 
 
 def probe(
-    task: Task, train_x: np.ndarray, test_x: np.ndarray, *, controlled: bool = True, seed: int = 0
+    task: Task,
+    train_x: np.ndarray,
+    test_x: np.ndarray,
+    *,
+    with_control: bool = True,
+    seed: int = 0,
 ) -> dict:
-    """Balanced accuracy in percent of one layer, its interval, and the control's.
+    """Return the balanced accuracy in percent of one layer, its interval, and the control's.
 
-    Returns `accuracy`, `interval` (bootstrap over the test's speakers; None for one), `control`,
-    `selectivity`, `alone` (these three None unless `controlled`) and `chance`.
+    Returns:
+        `accuracy`, `interval` (bootstrap over the test speakers; None for one), `control`,
+        `selectivity`, `alone` (these three None without control) and `chance`.
     """
     classes = int(max(task.train.max(), task.test.max())) + 1
-    weights, offsets = fit(np.asarray(train_x, dtype=np.float64), task.train, classes)
-    predicted = (np.asarray(test_x, dtype=np.float64) @ weights + offsets).argmax(1)
-    right, there = recalls(predicted, task.test, classes)
-    accuracy = 100.0 * float(balanced(right, there))
+    predicted = _predict(train_x, task.train, test_x, classes)
+    accuracy = 100.0 * float(balanced(*recalls(predicted, task.test, classes)))
     control = alone = None
-    if controlled:
+    if with_control:
         draws = [_control(task, train_x, test_x, classes, seed + i) for i in range(CONTROLS)]
         control, alone = sum(draws) / CONTROLS, _alone(task, classes)
     return {
@@ -93,43 +99,48 @@ def probe(
     }
 
 
+def _predict(train_x, labels: np.ndarray, test_x, classes: int) -> np.ndarray:
+    weights, offsets = fit(np.asarray(train_x, dtype=np.float64), labels, classes)
+    return (np.asarray(test_x, dtype=np.float64) @ weights + offsets).argmax(1)
+
+
 def _interval(predicted: np.ndarray, task: Task, classes: int) -> tuple[float, float] | None:
-    speakers = sorted(set(task.speakers))
-    if len(speakers) < 2:
+    names, speakers = np.unique(task.speakers, return_inverse=True)
+    if len(names) < 2:
         return None
-    own = np.asarray(task.speakers)
-    counts = [recalls(predicted[own == s], task.test[own == s], classes) for s in speakers]
-    right, there = (np.stack(part).astype(float) for part in zip(*counts, strict=True))  # (S, C)
-    weights = bootstrap.speaker_weights(len(speakers), bootstrap.RESAMPLES, bootstrap.SEED)
-    return bootstrap.percentile_interval(100.0 * balanced(weights @ right, weights @ there))
+    counts = [
+        recalls(predicted[speakers == s], task.test[speakers == s], classes)
+        for s in range(len(names))
+    ]
+    correct, total = (np.stack(part).astype(float) for part in zip(*counts, strict=True))  # (S, C)
+    weights = bootstrap.speaker_weights(len(names), bootstrap.RESAMPLES, bootstrap.SEED)
+    return bootstrap.percentile_interval(100.0 * balanced(weights @ correct, weights @ total))
 
 
 def _alone(task: Task, classes: int) -> float:
-    """Balanced accuracy of the class that each type has most often, classes weighing the same."""
+    """Return the balanced accuracy of the most frequent class per type, classes weighing alike."""
     weight = 1.0 / np.maximum(np.bincount(task.train, minlength=classes), 1)
-    seen: dict = {}
-    for one, label in zip(task.train_types, task.train, strict=True):
-        seen.setdefault(one, np.zeros(classes))[label] += weight[label]
-    predicted = np.array([seen[one].argmax() if one in seen else 0 for one in task.test_types])
+    by_type: dict = {}
+    for kind, label in zip(task.train_types, task.train, strict=True):
+        by_type.setdefault(kind, np.zeros(classes))[label] += weight[label]
+    predicted = np.array([by_type[k].argmax() if k in by_type else 0 for k in task.test_types])
     return 100.0 * float(balanced(*recalls(predicted, task.test, classes)))
 
 
 def _control(task: Task, train_x, test_x, classes: int, seed: int) -> float:
-    """The same probe where each type has a random label, drawn as often as the true ones."""
+    """Return the accuracy where each type has a random label, drawn as often as the true ones."""
     generator = np.random.default_rng(seed)
     types = sorted(set(task.train_types) | set(task.test_types), key=repr)
-    drawn = generator.choice(task.train, size=len(types))
-    label = dict(zip(types, drawn, strict=True))
+    label = dict(zip(types, generator.choice(task.train, size=len(types)), strict=True))
     train, test = (
-        np.array([label[one] for one in side]) for side in (task.train_types, task.test_types)
+        np.array([label[kind] for kind in side]) for side in (task.train_types, task.test_types)
     )
-    weights, offsets = fit(np.asarray(train_x, dtype=np.float64), train, classes)
-    predicted = (np.asarray(test_x, dtype=np.float64) @ weights + offsets).argmax(1)
+    predicted = _predict(train_x, train, test_x, classes)
     return 100.0 * float(balanced(*recalls(predicted, test, classes)))
 
 
-def usable(train: Sequence, test: Sequence, fewest: tuple[int, int]) -> dict:
-    """Classes frequent enough to learn from and to be tested on, numbered: label → number."""
-    learnt, tested = Counter(train), Counter(test)
-    kept = [one for one in learnt if learnt[one] >= fewest[0] and tested[one] >= fewest[1]]
+def common_classes(train: Sequence, test: Sequence, fewest: tuple[int, int]) -> dict:
+    """Return classes with enough training and test examples, numbered: label → number."""
+    trained, tested = Counter(train), Counter(test)
+    kept = [c for c in trained if trained[c] >= fewest[0] and tested[c] >= fewest[1]]
     return {label: number for number, label in enumerate(sorted(kept, key=repr))}

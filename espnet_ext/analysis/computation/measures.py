@@ -1,40 +1,48 @@
-"""Measures of how alike two representations of the same rows are, beside linear CKA.
+"""Measures of similarity of two representations of the same rows, beside streamed linear CKA.
 
-All are 1 for the same representation up to what they ignore. They need rows at once, not moments,
-so they are taken of a sample. What depends on one layer alone is computed once, by `prepare`.
+All are 1 for equal representations, up to what they ignore. They need all rows at once, so they are
+computed on a sample. What depends on one layer alone is computed once, by `prepare`.
 
-| name | alike means | ignores | source |
+| name | similar means | ignores | source |
 |---|---|---|---|
-| `cka` | equal, weighted by variance | rotation, scale | linear CKA, debiased, as in `cka.py` |
+| `cka` | equal, weighted by variance | rotation, scale | linear CKA, debiased |
 | `rbf_cka` | the same neighbourhoods, softly | rotation, scale | Kornblith et al., 2019 |
 | `svcca` | the same subspace of most variance | invertible linear maps of it | Raghu et al., 2017 |
-| `pwcca` | the same, weighted by what matters | invertible linear maps | Morcos et al., 2018 |
+| `pwcca` | the same, weighted by importance | invertible linear maps | Morcos et al., 2018 |
 | `procrustes` | equal after the best rotation | rotation, scale | Ding et al., 2021 |
 | `mutual_knn` | the same nearest neighbours | all but neighbourhoods | Huh et al., 2024, k = 10 |
 | `rsa` | the same order of dissimilarities | monotone changes | Kriegeskorte et al., 2008 |
 
-Legend: N rows, D and E widths, M = N(N − 1)/2 pairs of rows.
+Legend: N rows, D and E widths, P directions with variance, M = N(N − 1)/2 pairs of rows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from espnet_ext.analysis.computation.jackknife import jackknife
 
 NEIGHBOURS = 10
-BANDWIDTH = 0.4  # of the median distance, as Kornblith et al. found best
+BANDWIDTH = 0.4  # of the median distance, the best value of Kornblith et al.
 VARIANCE = 0.99  # that SVCCA keeps
+Svd = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Measure:
-    """`compare` two prepared layers; `permute` gives `prepare` of the rows in another order."""
+    """A measure in three steps.
 
-    prepare: Callable[[np.ndarray], object]  # of (N, D)
-    compare: Callable[[object, object], float]
-    permute: Callable[[object, np.ndarray], object]  # what was prepared, and the order (N,)
+    Args:
+        prepare: what is needed of rows (N, D).
+        compare: the similarity of two prepared layers.
+        permute: a prepared layer with its rows in another order (N,).
+    """
+
+    prepare: Callable[[np.ndarray], Any]
+    compare: Callable[[Any, Any], float]
+    permute: Callable[[Any, np.ndarray], Any]
 
 
 def _centred(x: np.ndarray) -> np.ndarray:
@@ -43,7 +51,7 @@ def _centred(x: np.ndarray) -> np.ndarray:
 
 
 def _squared_distances(x: np.ndarray) -> np.ndarray:
-    """(N, D) → (N, N), exactly symmetric, its diagonal exactly zero."""
+    """(N, D) → (N, N), exactly symmetric with a diagonal of exactly zero."""
     x = _centred(x)
     norms = np.einsum("nd,nd->n", x, x)
     inner = x @ x.T
@@ -53,10 +61,9 @@ def _squared_distances(x: np.ndarray) -> np.ndarray:
 
 
 def _rbf(x: np.ndarray) -> np.ndarray:
-    """U-centred RBF Gram matrix."""
-    n = len(x)
+    """Return the U-centred RBF Gram matrix (N, N)."""
     squares = _squared_distances(x)
-    median = np.median(squares[~np.eye(n, dtype=bool)])
+    median = np.median(squares[~np.eye(len(x), dtype=bool)])
     gram = np.exp(-squares / (2 * BANDWIDTH**2 * median)) if median > 0 else np.zeros_like(squares)
     return _u_centred(gram)
 
@@ -67,7 +74,7 @@ def _linear(x: np.ndarray) -> np.ndarray:
 
 
 def _u_centred(gram: np.ndarray) -> np.ndarray:
-    """Székely & Rizzo, 2014: products of two such are unbiased HSIC."""
+    """U-centre a Gram matrix (Székely & Rizzo, 2014): products of two are unbiased HSIC."""
     n = len(gram)
     np.fill_diagonal(gram, 0.0)
     rows = gram.sum(1) / (n - 2)
@@ -77,44 +84,44 @@ def _u_centred(gram: np.ndarray) -> np.ndarray:
 
 
 def _cosine(k: np.ndarray, m: np.ndarray) -> float:
-    """Of two matrices or vectors, as vectors; NaN where one is all zero."""
+    """Return the cosine of two arrays as vectors; NaN if one is zero."""
     product = float(np.vdot(k, k)) * float(np.vdot(m, m))
     return float(np.vdot(k, m)) / product**0.5 if product > 0 else float("nan")
 
 
-def _svd(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of the centred rows (N, D): left singular vectors (N, P), values (P,), both others (P, D).
+def _svd(x: np.ndarray) -> Svd:
+    """Return left vectors (N, P), values (P,), and values times right vectors (P, D).
 
-    Directions without variance are dropped: they are rounding, which whitening would blow up.
+    Directions without variance are dropped: they are rounding errors, which whitening amplifies.
     """
     left, values, right = np.linalg.svd(_centred(x), full_matrices=False)
     kept = values > values[:1] * max(x.shape) * np.finfo(np.float32).eps
     return left[:, kept], values[kept], (values[:, None] * right)[kept]
 
 
-def _tellable(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether there are rows enough: with fewer than directions, any two layers correlate fully."""
+def _has_enough_rows(a: np.ndarray, b: np.ndarray) -> bool:
+    """With fewer rows than directions, any two layers correlate fully."""
     return a.shape[1] > 0 and b.shape[1] > 0 and len(a) > a.shape[1] + b.shape[1]
 
 
-def _svcca(a, b) -> float:
+def _svcca(a: Svd, b: Svd) -> float:
     sides = []
     for left, values, _ in (a, b):
         share = np.cumsum(values**2) / max(np.sum(values**2), 1e-300)
         sides.append(left[:, : int(np.searchsorted(share, VARIANCE)) + 1])
-    if not _tellable(*sides):
+    if not _has_enough_rows(*sides):
         return float("nan")
     return float(np.linalg.svd(sides[0].T @ sides[1], compute_uv=False).clip(0, 1).mean())
 
 
-def _pwcca(a, b) -> float:
-    """Mean of both directions: the measure weights by one side's own directions."""
-    if not _tellable(a[0], b[0]):
+def _pwcca(a: Svd, b: Svd) -> float:
+    """Return the mean of both directions, since the weights come from one side."""
+    if not _has_enough_rows(a[0], b[0]):
         return float("nan")
     left, correlations, right = np.linalg.svd(a[0].T @ b[0], full_matrices=False)
     total = 0.0
     for directions, x in ((left.T, a[2]), (right, b[2])):
-        weights = np.abs(directions @ x).sum(1)  # of canonical variables, over the columns of x
+        weights = np.abs(directions @ x).sum(1)  # per canonical variable, over the columns of x
         total += float(weights @ correlations.clip(0, 1) / weights.sum())
     return total / 2
 
@@ -125,14 +132,14 @@ def _unit(x: np.ndarray) -> np.ndarray:
 
 
 def _procrustes(a: np.ndarray, b: np.ndarray) -> float:
-    """1 − half the squared distance of the two unit-norm matrices after the best rotation."""
+    """Return 1 − half the squared distance of two unit-norm matrices after the best rotation."""
     if not (a.any() and b.any()):
         return float("nan")
     return float(np.linalg.svd(a.T @ b, compute_uv=False).sum())
 
 
 def _neighbours(x: np.ndarray) -> np.ndarray:
-    """Which rows are among each row's nearest: (N, N) of 0 and 1."""
+    """Return which rows are among each row's nearest ones: (N, N) of bool."""
     squares = _squared_distances(x)
     np.fill_diagonal(squares, np.inf)
     count = min(NEIGHBOURS, len(x) - 1)
@@ -142,12 +149,8 @@ def _neighbours(x: np.ndarray) -> np.ndarray:
     return chosen
 
 
-def _shared(a: np.ndarray, b: np.ndarray) -> float:
-    return float((a & b).sum() / a.sum())
-
-
 def _ranked(x: np.ndarray) -> np.ndarray:
-    """Centred ranks (M,) of the dissimilarities (1 − correlation) of all pairs of rows."""
+    """Return centred ranks (M,) of the dissimilarities (1 − correlation) of all pairs of rows."""
     from scipy.stats import rankdata
 
     x = _centred(x)
@@ -155,47 +158,43 @@ def _ranked(x: np.ndarray) -> np.ndarray:
     norms = np.linalg.norm(x, axis=1, keepdims=True)
     x = np.divide(x, norms, out=np.zeros_like(x), where=norms > 0)
     inner = x @ x.T
-    pairs = ((inner + inner.T) / 2)[np.triu_indices(len(x), 1)]
-    ranks = rankdata(-pairs)
+    ranks = rankdata(-((inner + inner.T) / 2)[np.triu_indices(len(x), 1)])
     return ranks - ranks.mean()
 
 
-def _both_axes(square: np.ndarray, order: np.ndarray) -> np.ndarray:
+def _permute_square(square: np.ndarray, order: np.ndarray) -> np.ndarray:
     return square[np.ix_(order, order)]
 
 
-def _rows(x: np.ndarray, order: np.ndarray) -> np.ndarray:
-    return x[order]
-
-
-def _svd_rows(prepared, order: np.ndarray):
-    left, values, rest = prepared  # which say nothing of the rows' order
-    return left[order], values, rest
-
-
-def _pairs(ranks: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Ranks of pairs move with their rows."""
+def _permute_pairs(ranks: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Move the ranks (M,) of pairs with their rows."""
     upper = np.triu_indices(len(order), 1)
     square = np.zeros((len(order), len(order)))
     square[upper] = ranks
-    return _both_axes(square + square.T, order)[upper]
+    return _permute_square(square + square.T, order)[upper]
+
+
+def _permute_svd(svd: Svd, order: np.ndarray) -> Svd:
+    return (svd[0][order], *svd[1:])  # only the left vectors depend on the order of the rows
 
 
 MEASURES: dict[str, Measure] = {
-    "cka": Measure(_linear, _cosine, _both_axes),
-    "rbf_cka": Measure(_rbf, _cosine, _both_axes),
-    "svcca": Measure(_svd, _svcca, _svd_rows),
-    "pwcca": Measure(_svd, _pwcca, _svd_rows),
-    "procrustes": Measure(_unit, _procrustes, _rows),
-    "mutual_knn": Measure(_neighbours, _shared, _both_axes),
-    "rsa": Measure(_ranked, _cosine, _pairs),
+    "cka": Measure(_linear, _cosine, _permute_square),
+    "rbf_cka": Measure(_rbf, _cosine, _permute_square),
+    "svcca": Measure(_svd, _svcca, _permute_svd),
+    "pwcca": Measure(_svd, _pwcca, _permute_svd),
+    "procrustes": Measure(_unit, _procrustes, lambda x, order: x[order]),
+    "mutual_knn": Measure(
+        _neighbours, lambda a, b: float((a & b).sum() / a.sum()), _permute_square
+    ),
+    "rsa": Measure(_ranked, _cosine, _permute_pairs),
 }
 
 
 def similarity(name: str, x: np.ndarray, y: np.ndarray) -> float:
-    """One measure of the same N rows in two representations (N, D) and (N, E).
+    """Return one measure of the same N rows in two representations (N, D) and (N, E).
 
-    NaN where it is undefined: fewer than four rows, or a representation that never varies.
+    It is NaN where it is undefined: fewer than four rows, or a constant representation.
 
     >>> x = np.random.default_rng(0).standard_normal((30, 3))
     >>> round(similarity("procrustes", x, 5 * x[:, ::-1] + 1), 6)
@@ -210,54 +209,59 @@ def similarity(name: str, x: np.ndarray, y: np.ndarray) -> float:
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """One measure of one pair of layers."""
+class Similarity:
+    """One measure of one pair of layers.
+
+    Args:
+        interval: by the jackknife; None below three groups.
+        null: `mean`, `highest` and `p_value` for rows that do not belong together.
+    """
 
     value: float
-    interval: tuple[float, float] | None  # None below three groups
-    null: dict | None  # of rows that do not belong together: mean, highest, p_value
+    interval: tuple[float, float] | None
+    null: dict[str, float] | None
 
 
 def compare_layers(
     name: str,
     layers: Sequence[np.ndarray],
-    groups: Sequence[int],
+    groups: Sequence[int] | np.ndarray,
     pairs: Sequence[tuple[int, int]],
     *,
     permutations: int = 49,
     seed: int = 0,
-) -> dict[tuple[int, int], Likeness]:
-    """One measure of many pairs of layers (N, D_l), each prepared once.
+) -> dict[tuple[int, int], Similarity]:
+    """Return one measure of many pairs of layers (N, D_l), each prepared once.
 
-    The 95 % interval is that of leaving out one group of rows (a speaker) at a time. It is no
-    bootstrap: a speaker drawn twice would put each row beside a copy of itself, its nearest
-    neighbour in both representations. For the null, rows of one side are shifted in a circle within
-    each group: another moment of the same speaker. What both sides know of the speaker, and that
-    neighbouring rows are alike, is so in the null too. Its p counts the shifts at least as alike as
-    the true pairing, so that it cannot be below 1/(permutations + 1).
+    The 95 % interval is the jackknife over groups of rows (speakers): in a bootstrap, a speaker
+    drawn twice would place each row beside a copy of itself, its nearest neighbour in both layers.
+    For the null, the rows of one side are shifted in a circle within each group, to another moment
+    of the same speaker; so what both sides encode of the speaker, and the similarity of
+    neighbouring rows, are in the null too. Its p value counts the shifts at least as similar as the
+    true pairing and is at least 1/(permutations + 1).
     """
     groups = np.asarray(groups)
     if len(groups) < 4:
-        return {pair: Likeness(float("nan"), None, None) for pair in pairs}
+        return {pair: Similarity(float("nan"), None, None) for pair in pairs}
     measure, used = MEASURES[name], sorted({layer for pair in pairs for layer in pair})
-    whole = {layer: measure.prepare(layers[layer]) for layer in used}
-    values = {(i, j): measure.compare(whole[i], whole[j]) for i, j in pairs}
-    nulls = _nulls(measure, whole, values, shifts(groups, permutations, seed))
-    del whole
-    left_out: dict[tuple[int, int], list[float]] = {pair: [] for pair in pairs}
+    prepared = {layer: measure.prepare(layers[layer]) for layer in used}
+    values = {(i, j): measure.compare(prepared[i], prepared[j]) for i, j in pairs}
+    nulls = _nulls(measure, prepared, values, shifts(groups, permutations, seed))
+    del prepared
+    without: dict[tuple[int, int], list[float]] = {pair: [] for pair in pairs}
     members = np.unique(groups)
     for group in members if len(members) > 2 else ():
-        rest = {layer: measure.prepare(layers[layer][groups != group]) for layer in used}
+        kept = {layer: measure.prepare(layers[layer][groups != group]) for layer in used}
         for i, j in pairs:
-            left_out[i, j].append(measure.compare(rest[i], rest[j]))
-    found = {}
-    for pair, value in values.items():
-        found[pair] = Likeness(value, jackknife(value, left_out[pair]), nulls[pair])
-    return found
+            without[i, j].append(measure.compare(kept[i], kept[j]))
+    return {
+        pair: Similarity(value, jackknife(value, without[pair]), nulls[pair])
+        for pair, value in values.items()
+    }
 
 
 def shifts(groups: np.ndarray, count: int, seed: int) -> list[np.ndarray]:
-    """Orders of N rows (N,), each group's rows moved on in a circle by some steps of its own.
+    """Return orders (N,) in which each group's rows are shifted in a circle by random steps.
 
     >>> shifts(np.array([0, 0, 7]), 1, 0)[0].tolist()
     [1, 0, 2]
@@ -274,18 +278,21 @@ def shifts(groups: np.ndarray, count: int, seed: int) -> list[np.ndarray]:
     return orders
 
 
-def _nulls(measure, prepared, values, orders) -> dict:
-    found = {}
+def _nulls(
+    measure: Measure,
+    prepared: Mapping[int, Any],
+    values: Mapping[tuple[int, int], float],
+    orders: Sequence[np.ndarray],
+) -> dict[tuple[int, int], dict[str, float] | None]:
+    nulls: dict[tuple[int, int], dict[str, float] | None] = dict.fromkeys(values)
     for (i, j), value in values.items():
-        found[i, j] = None
-        if not orders or not np.isfinite(value):
-            continue
-        null = np.array(
-            [measure.compare(prepared[i], measure.permute(prepared[j], order)) for order in orders]
-        )
-        found[i, j] = {
-            "mean": float(null.mean()),
-            "highest": float(null.max()),
-            "p_value": float((1 + (null >= value).sum()) / (1 + len(orders))),
-        }
-    return found
+        if orders and np.isfinite(value):
+            null = np.array(
+                [measure.compare(prepared[i], measure.permute(prepared[j], o)) for o in orders]
+            )
+            nulls[i, j] = {
+                "mean": float(null.mean()),
+                "highest": float(null.max()),
+                "p_value": float((1 + (null >= value).sum()) / (1 + len(orders))),
+            }
+    return nulls
