@@ -9,7 +9,7 @@ every file without knowing the analysis that wrote it. This module also formats 
 [['do', '3.29']]
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,6 +46,26 @@ class Table:
         for row in self.rows:
             if len(row) != len(self.header):
                 raise ValueError(f"table '{self.title}': {len(row)} cells, {len(self.header)} wide")
+
+
+Column = str | Callable[[Any], str]  # a key of a row, or a function of it
+
+
+def tabulate(columns: Mapping[str, Column], rows: Iterable[Any]) -> tuple[list[str], list]:
+    """Return the header and the cells of a table, from one key or function per column.
+
+    >>> tabulate({"system": "name", "CER %": lambda row: number(row["rate"])},
+    ...          [{"name": "do", "rate": 3.29}])
+    (['system', 'CER %'], [['do', '3.29']])
+    """
+    cells = [
+        [
+            str(row[column]) if isinstance(column, str) else column(row)
+            for column in columns.values()
+        ]
+        for row in rows
+    ]
+    return list(columns), cells
 
 
 @dataclass(frozen=True)

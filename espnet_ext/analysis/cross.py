@@ -1,24 +1,26 @@
 """Cross-task evaluation: divergence of the references, consistency of outputs, differences."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from espnet_ext.analysis import cross_distances as distances
 from espnet_ext.analysis import definition
-from espnet_ext.analysis.cross_distances import LEARNER, PAIR_NAMES, UNITS, Made, pair_text
 from espnet_ext.analysis.definition import Analysis, Option, Output, Result
 from espnet_ext.analysis.verdict import direction, only_these_speakers, speakers_caveat
 from espnet_ext.document import (
+    Column,
     Item,
     Section,
+    Table,
     number,
     p_value,
     signed_with_interval,
     speaker_caveats,
+    with_interval,
 )
 from espnet_ext.files import read_json
 
+UNITS = {"char": "characters", "jamo": "jamo", "phone": "phones"}
 BIN_NAMES = {
     "1-3": "1–3",
     "4-10": "4–10",
@@ -26,6 +28,12 @@ BIN_NAMES = {
     "<=0.1": "up to 0.1",
     "<=0.3": "up to 0.3",
     ">0.3": "above 0.3",
+}
+LEARNER = "surface-canonical"
+PAIR_NAMES = {
+    "surface-meaning": "surface to meaning",
+    LEARNER: "surface to canonical (learner errors)",
+    "canonical-meaning": "canonical to meaning (regular phonology)",
 }
 _POINTS = (
     "Differences are in percentage points over the same utterances, second system minus first; "
@@ -47,6 +55,46 @@ SLOPES = Output(
     "Additional errors of the second system per unit of distance, at equal length and first "
     "language (least squares over utterances). Holm's correction covers all slopes of two systems.",
 )
+DIVERGENCE = Output(
+    "Distance between the references",
+    "Edit distance per utterance and per 100 tokens; the shares of utterances are for distances of "
+    "0 / 1–3 / 4–10 / ≥ 11, and per token for 0 / up to 0.1 / up to 0.3 / above. Articulatory: in "
+    "PanPhon features per 100 segments; a sound that differs in one feature counts 1/24.",
+)
+ARTICULATION = Output(
+    "Articulatory error of surface",
+    "Articulatory distance of the recognised from the reference surface per 100 reference "
+    "segments; small if wrong sounds are similar to the right ones.",
+)
+CONSISTENCY = Output(
+    "Consistency of the two outputs",
+    "Whether recognised surface and meaning are as far apart as their references, and how often "
+    "both are right. An output is right if it equals its reference token by token. An utterance "
+    "with a recognised word outside the lexicon has no distance.",
+)
+CONSISTENCY_TESTS = Output(
+    "Differences in consistency",
+    "Over the utterances that both systems have; Holm's correction covers all measures.",
+)
+MEASURES = {  # key in the result → label, digits
+    "distance_references": ("mean distance of the references", 2),
+    "distance_hypotheses": ("mean distance of the hypotheses", 2),
+    "difference": ("hypotheses minus references, mean", 2),
+    "absolute_difference": ("absolute difference, mean", 2),
+    "per_100_tokens": ("absolute difference per 100 tokens", 2),
+    "correlation": ("correlation of both distances", 3),
+    "equal_references": ("references equal, %", 1),
+    "equal_hypotheses": ("hypotheses equal, %", 1),
+    "both_right": ("both right, %", 1),
+    "only_surface_right": ("only surface right, %", 1),
+    "only_meaning_right": ("only meaning right, %", 1),
+    "both_wrong": ("both wrong, %", 1),
+    "meaning_if_surface": ("meaning right if surface is, %", 1),
+    "meaning_if_not_surface": ("meaning right if surface is wrong, %", 1),
+    "surface_if_meaning": ("surface right if meaning is, %", 1),
+    "surface_if_not_meaning": ("surface right if meaning is wrong, %", 1),
+}
+Numbers = Mapping[str, Any]
 
 
 def run(
@@ -65,214 +113,294 @@ def run(
     return {**result, "outputs": outputs, "heads": heads}
 
 
-def section(result: Mapping[str, Any]) -> Section:
-    """Return all tables that have rows; the findings come from the comparisons in them."""
-    makers = (
-        _differences,
-        _by_bin,
-        _by_origin,
-        _slopes,
-        distances.divergence,
-        distances.articulation,
-        distances.consistency,
-        distances.consistency_tests,
-    )
+def section(result: Numbers) -> Section:
+    """Return all tables that have rows, and what the comparisons show."""
     caveats = speaker_caveats(result["speakers"])
     if result["speakers"] >= 2 and caveats:
         least = 2 / 2 ** result["speakers"]
         caveats.append(f"no permutation test over so few can give p below {least:.3f}")
-    findings: list[str] = []
-    items: list[Item] = []
-    for make in makers:
-        table, sentences = make(result, caveats)
-        findings += sentences
-        items += [table] if table.rows else []
-    summary = [
-        _difference_finding(comparison, row)
-        for comparison, row in _rows(result, None)
-        if row["interval"] and _is_own_cell(row["name"])
+    makers: list[Callable[[Numbers, list[str]], Table]] = [
+        _differences,
+        _by_bin,
+        _by_origin,
+        _slopes,
+        _divergence,
+        _articulation,
+        _consistency,
+        _consistency_tests,
     ]
-    notes = [f"{text[:1].upper()}{text[1:]}." for text in result["lacks"]]
-    return Section(f"Comparison of systems on {result['set']}", findings, items, notes, summary)
+    items: list[Item] = [table for make in makers if (table := make(result, caveats)).rows]
+    summary = [
+        _difference_finding(row)
+        for row in _rows(result, None)
+        if row["interval"] and row["output"] == row["reference"]
+    ]
+    notes = [f"{text[:1].upper()}{text[1:]}." for text in [*result["lacks"], *_undefined(result)]]
+    title = f"Comparison of systems on {result['set']}"
+    return Section(title, list(_findings(result)), items, notes, summary)
 
 
-def _is_own_cell(name: str) -> bool:
-    output, _, reference = name.partition("-")
-    return output == reference
+def _pair(row: Numbers) -> str:
+    return f"{row['b']} − {row['a']}"
 
 
-def _cell(name: str) -> str:
-    output, _, reference = name.partition("-")
-    return f"{output} against {reference}"
+def _p(key: str) -> Column:
+    return lambda row: p_value(row.get(key))
+
+
+def _difference(row: Numbers) -> str:
+    return signed_with_interval(row["difference"], row["interval"])
 
 
 # -- differences of error rates
 
 
-def _rows(result: Mapping, *groups: str | None) -> Iterator[tuple[Mapping, Mapping]]:
-    """Yield (comparison, row) of the rows by one of the groups; None: all utterances."""
+def _rows(result: Numbers, *groups: str | None) -> Iterator[dict[str, Any]]:
+    """Yield the rows by one of the groups (None: all utterances), with their systems and cell."""
     for comparison in result["differences"]:
         for row in comparison["cells"]:
             if row["by"] in groups:
-                yield comparison, row
+                output, _, reference = row["name"].partition("-")
+                systems = {key: comparison.get(key) for key in ("a", "b", "joint")}
+                yield {**row, **systems, "output": output, "reference": reference}
 
 
-def _differences(result: Mapping, caveats: list[str]) -> Made:
-    rows, findings = [], []
-    for comparison, row in _rows(result, None):
-        rows.append(
-            [
-                pair_text(comparison),
-                _cell(row["name"]),
-                number(row["rate_a"]),
-                number(row["rate_b"]),
-                signed_with_interval(row["difference"], row["interval"]),
-                p_value(row["p_holm"]),
-                p_value(row["p_permutation"]),
-                str(row["utterances"]),
-                _conclusion(result, comparison, row),
-            ]
-        )
-        if row["interval"] and not _is_own_cell(row["name"]):
-            findings.append(_difference_finding(comparison, row))
-    header = ["systems", "hypothesis against reference", "first %", "second %"]
-    header += ["difference [95 %]", "p (Holm)", "p (permutation)", "utt", "second system"]
-    return DIFFERENCES.table(header, rows, text_columns=2, caveats=caveats), findings
+def _cell(row: Numbers) -> str:
+    return row["name"].replace("-", " against ")
 
 
-def _conclusion(result: Mapping, comparison: Mapping, row: Mapping) -> str:
+_SYSTEMS: dict[str, Column] = {"systems": _pair, "hypothesis against reference": _cell}
+_RATES: dict[str, Column] = {
+    "first %": lambda row: number(row["rate_a"]),
+    "second %": lambda row: number(row["rate_b"]),
+    "difference [95 %]": _difference,
+}
+_TESTS: dict[str, Column] = {
+    "mean over speakers": lambda row: signed_with_interval(row["macro"], row["macro_interval"]),
+    "p (bootstrap)": _p("p_value"),
+    "p (Holm)": _p("p_holm"),
+    "p (permutation)": _p("p_permutation"),
+    "utt": "utterances",
+}
+
+
+def _differences(result: Numbers, caveats: list[str]) -> Table:
+    heads = result.get("heads", {})
+    columns: dict[str, Column] = {
+        **_SYSTEMS,
+        **_RATES,
+        "p (Holm)": _p("p_holm"),
+        "p (permutation)": _p("p_permutation"),
+        "utt": "utterances",
+        "second system": lambda row: conclusion(row, heads),
+    }
+    return DIFFERENCES.table(columns, _rows(result, None), text_columns=2, caveats=caveats)
+
+
+def conclusion(row: Numbers, heads: Mapping[str, Mapping[str, str]]) -> str:
     """Say in a few words whether the second system is better, and what else differs."""
     if not row["interval"]:
         return "–"
-    output, _, reference = row["name"].partition("-")
     words = {1: "worse", 0: "no difference shown", -1: "better"}
-    if output != reference:
+    if row["output"] != row["reference"]:
         words |= {1: "farther", -1: "closer"}
     text = words[direction(row)]
     if only_these_speakers(row):
         text += " for these speakers only"
-    heads = [result.get("heads", {}).get(comparison[side], {}).get(output) for side in "ab"]
-    if None not in heads and heads[0] != heads[1]:
-        text += f"; its head also changed from {heads[0]} to {heads[1]}"
+    kinds = [heads.get(row[side], {}).get(row["output"]) for side in "ab"]
+    if None not in kinds and kinds[0] != kinds[1]:
+        text += f"; its head also changed from {kinds[0]} to {kinds[1]}"
     return text
 
 
-def _difference_finding(comparison: Mapping, row: Mapping) -> str:
-    """Return one sentence about a difference over all utterances."""
-    a, b, way = comparison["a"], comparison["b"], direction(row)
-    output, _, reference = row["name"].partition("-")
-    rates = f"{number(row['rate_b'])} % against {number(row['rate_a'])} %"
-    size = f"{signed_with_interval(row['difference'], row['interval'])} percentage points"
-    if output != reference:
-        words = {1: "farther from", 0: "not shown closer to or farther from", -1: "closer to"}
-        text = f"{output} of {b} is {words[way]} the {reference} reference than that of {a}"
-    elif not way:
-        text = f"No difference in {output} error is shown between {b} and {a}"
-    elif comparison.get("joint"):
-        words = {1: "raises", -1: "lowers"}
-        text = f"Joint training ({b}) {words[way]} the {output} error of {a}"
+def _difference_finding(row: Numbers) -> str:
+    """Return a sentence about a difference in the error of an output."""
+    a, b, output, way = row["a"], row["b"], row["output"], direction(row)
+    if not way:
+        text = f"no difference in {output} error is shown between {b} and {a}"
+    elif row["joint"]:
+        verb = {1: "raises", -1: "lowers"}[way]
+        text = f"joint training ({b}) {verb} the {output} error of {a}"
     else:
-        words = {1: "higher", -1: "lower"}
-        text = f"{b} has a {words[way]} {output} error than {a}"
-    return f"{text[:1].upper()}{text[1:]}: {rates}, {size}.{speakers_caveat(row)}"
+        word = {1: "higher", -1: "lower"}[way]
+        text = f"the {output} error of {b} is {word} than that of {a}"
+    rates = f"{number(row['rate_b'])} % against {number(row['rate_a'])} %"
+    text = f"{text}: {rates}, {_difference(row)} percentage points.{speakers_caveat(row)}"
+    return text[:1].upper() + text[1:]
 
 
-def _full_row(comparison: Mapping, row: Mapping, bin_name: str) -> list[str]:
-    return [
-        pair_text(comparison),
-        _cell(row["name"]),
-        bin_name,
-        number(row["rate_a"]),
-        number(row["rate_b"]),
-        signed_with_interval(row["difference"], row["interval"]),
-        signed_with_interval(row["macro"], row.get("macro_interval")),
-        *(p_value(row[key]) for key in ("p_value", "p_holm", "p_permutation")),
-        str(row["utterances"]),
-    ]
+def _by_bin(result: Numbers, caveats: list[str]) -> Table:
+    def name(row: Numbers) -> str:
+        text = BIN_NAMES.get(row["bin"], row["bin"] or "all")
+        return f"{text} per token" if row["by"] == "normalised" else text
 
-
-def _full_header(bin_name: str) -> list[str]:
-    header = ["systems", "hypothesis against reference", bin_name, "first %", "second %"]
-    header += ["difference [95 %]", "mean over speakers", "p (bootstrap)", "p (Holm)"]
-    return [*header, "p (permutation)", "utt"]
-
-
-def _by_bin(result: Mapping, caveats: list[str]) -> Made:
-    rows = [_full_row(c, row, "all") for c, row in _rows(result, None)]
-    for comparison, row in _rows(result, "distance", "normalised"):
-        name = BIN_NAMES.get(row["bin"], row["bin"])
-        name += " per token" if row["by"] == "normalised" else ""
-        rows.append(_full_row(comparison, row, name))
     divergence = result["divergence"]
     unit = f"distance of {PAIR_NAMES.get(divergence['main'], '–')}, {UNITS[divergence['unit']]}"
-    table = BY_BIN.table(
-        _full_header("distance"), rows, text_columns=3, caveats=[unit, *caveats], details=True
-    )
-    return table, []
+    columns = {**_SYSTEMS, "distance": name, **_RATES, **_TESTS}
+    rows = [*_rows(result, None), *_rows(result, "distance", "normalised")]
+    return BY_BIN.table(columns, rows, text_columns=3, caveats=[unit, *caveats], details=True)
 
 
-def _by_origin(result: Mapping, caveats: list[str]) -> Made:
-    rows = []
-    points: dict[str, list[str]] = {}
-    for comparison, row in _rows(result, "origin"):
-        rows.append(_full_row(comparison, row, row["bin"]))
-        if _is_own_cell(row["name"]):
-            key = f"{pair_text(comparison)}, {row['name'].partition('-')[0]}"
-            size = signed_with_interval(row["difference"], row["interval"])
-            points.setdefault(key, []).append(f"{row['bin']}: {size} points")
-    findings = [f"{key}, by origin of the distance: {'; '.join(p)}." for key, p in points.items()]
-    table = BY_ORIGIN.table(
-        _full_header("utterances with"), rows, text_columns=3, caveats=caveats, details=True
-    )
-    return table, findings
+def _by_origin(result: Numbers, caveats: list[str]) -> Table:
+    columns = {**_SYSTEMS, "utterances with": "bin", **_RATES, **_TESTS}
+    rows = _rows(result, "origin")
+    return BY_ORIGIN.table(columns, rows, text_columns=3, caveats=caveats, details=True)
 
 
-def _slopes(result: Mapping, caveats: list[str]) -> Made:
-    learner = result["divergence"]["main"] == LEARNER
+def _slope_rows(result: Numbers) -> Iterator[dict[str, Any]]:
+    is_learner = result["divergence"]["main"] == LEARNER
     names = {
-        "distance": "learner error" if learner else "whole distance",
+        "distance": "learner error" if is_learner else "whole distance",
         "regular": "regular phonology",
         "learner": "learner error",
     }
-    rows, findings, undefined = [], [], set()
     for comparison in result["differences"]:
         for model in comparison["dependence"]:
-            if "lacks" in model:
-                regressors = " and ".join(names[key] for key in model["of"])
-                undefined.add(f"No slopes for {regressors}: {model['lacks']}.")
-                continue
             joint = " (both in one regression)" if len(model["of"]) > 1 else ""
-            for key, slope in model["slopes"].items():
-                size = signed_with_interval(slope["slope"], slope["interval"], 3)
-                p = p_value(slope.get("p_holm"))
-                rows.append(
-                    [
-                        pair_text(comparison),
-                        _cell(model["name"]),
-                        names[key] + joint,
-                        size,
-                        p_value(slope["p_value"]),
-                        p,
-                        str(model["utterances"]),
-                    ]
-                )
-                if _is_own_cell(model["name"]) and (way := direction(slope)):
-                    words = {1: "grows", -1: "falls"}[way]
-                    findings.append(
-                        f"{pair_text(comparison)}, {model['name'].partition('-')[0]}: the "
-                        f"difference {words} with {names[key]}{joint}: {size} errors per unit, "
-                        f"Holm p = {p}."
-                    )
+            systems = {"a": comparison["a"], "b": comparison["b"], **model}
+            if "lacks" in model:
+                yield {**systems, "distance": " and ".join(names[key] for key in model["of"])}
+            for key, slope in model.get("slopes", {}).items():
+                yield {**systems, "distance": names[key] + joint, **slope}
+
+
+def _slope(row: Numbers) -> str:
+    return signed_with_interval(row["slope"], row["interval"], 3)
+
+
+def _slopes(result: Numbers, caveats: list[str]) -> Table:
+    columns: dict[str, Column] = {
+        **_SYSTEMS,
+        "distance": "distance",
+        "errors per unit": _slope,
+        "p (bootstrap)": _p("p_value"),
+        "p (Holm)": _p("p_holm"),
+        "utt": "utterances",
+    }
     unit = f"unit of distance: {UNITS[result['divergence']['unit']]}"
-    table = SLOPES.table(
-        ["systems", "hypothesis against reference", "distance", "errors per unit"]
-        + ["p (bootstrap)", "p (Holm)", "utt"],
-        rows,
-        text_columns=3,
-        caveats=[unit, *caveats],
-        details=True,
-    )
-    return table, findings + sorted(undefined)
+    rows = [row for row in _slope_rows(result) if "slope" in row]
+    return SLOPES.table(columns, rows, text_columns=3, caveats=[unit, *caveats], details=True)
+
+
+def _undefined(result: Numbers) -> list[str]:
+    """Return why there are no slopes."""
+    rows = [row for row in _slope_rows(result) if "lacks" in row]
+    return sorted({f"no slopes for {row['distance']}: {row['lacks']}" for row in rows})
+
+
+# -- distances of references, sounds and outputs
+
+
+def _divergence(result: Numbers, caveats: list[str]) -> Table:
+    def shares(key: str) -> Column:
+        return lambda pair: " / ".join(f"{100 * part['share']:.0f}" for part in pair[key])
+
+    columns: dict[str, Column] = {
+        "references": "name",
+        "per utterance": lambda pair: number(pair["mean"]),
+        "per 100 tokens": lambda pair: with_interval(pair["per_100_tokens"], pair["interval"]),
+        "mean over speakers": lambda pair: number(pair["macro"]),
+        "whole, % of utt": shares("bins"),
+        "per token, % of utt": shares("normalised"),
+        "articulatory": lambda pair: _per_100_segments(pair["articulatory"]),
+        "utt": "utterances",
+    }
+    divergence = result["divergence"]
+    rows = [{"name": PAIR_NAMES[name], **pair} for name, pair in divergence["pairs"].items()]
+    unit = f"edit distance in {UNITS[divergence['unit']]}"
+    return DIVERGENCE.table(columns, rows, caveats=[unit, *caveats], details=True)
+
+
+def _per_100_segments(row: Numbers | None) -> str:
+    return with_interval(row["per_100_segments"], row["interval"]) if row else "–"
+
+
+def _articulation(result: Numbers, caveats: list[str]) -> Table:
+    columns: dict[str, Column] = {
+        "system": lambda row: row.get("system") or _pair(row),
+        "per 100 segments": lambda r: _per_100_segments(r) if "system" in r else _difference(r),
+        "p (bootstrap)": _p("p_value"),
+        "p (permutation)": _p("p_permutation"),
+        "utt": "utterances",
+    }
+    articulatory = result["articulatory"]
+    rows = [{"system": name, **row} for name, row in articulatory["systems"].items()]
+    rows += articulatory["differences"]
+    return ARTICULATION.table(columns, rows, caveats=caveats, details=True)
+
+
+def _consistency(result: Numbers, caveats: list[str]) -> Table:
+    outputs = [row for row in result["consistency"]["outputs"] if row["measures"]]
+    rows = []
+    for key, (label, digits) in MEASURES.items() if outputs else ():
+        text = signed_with_interval if key == "difference" else with_interval
+        values = [row["measures"][key] for row in outputs]
+        rows.append([label, *(text(v["value"], v["interval"], digits) for v in values)])
+    for label, key in ("utterances", "utterances"), ("without a distance", "not_comparable"):
+        rows += [[label, *(str(row[key]) for row in outputs)]] if outputs else []
+    against = outputs[0]["against"] if outputs else "meaning"
+    target = "meaning" if against == "meaning" else "the canonical phones of the meaning's words"
+    unit = f"distance of surface to {target}, in {UNITS[result['consistency']['unit']]}"
+    header = ["measure", *(row["name"] for row in outputs)]
+    return CONSISTENCY.table(header, rows, caveats=[unit, *caveats], details=True)
+
+
+def _consistency_tests(result: Numbers, caveats: list[str]) -> Table:
+    columns: dict[str, Column] = {
+        "systems": _pair,
+        "measure": lambda row: MEASURES[row["key"]][0],
+        "difference [95 %]": lambda row: signed_with_interval(
+            row["difference"], row["interval"], MEASURES[row["key"]][1]
+        ),
+        "p (bootstrap)": _p("p_value"),
+        "p (Holm)": _p("p_holm"),
+        "p (permutation)": _p("p_permutation"),
+    }
+    rows = [
+        {"a": comparison["a"], "b": comparison["b"], "key": key, **row}
+        for comparison in result["consistency"]["differences"]
+        for key, row in comparison["measures"].items()
+    ]
+    return CONSISTENCY_TESTS.table(columns, rows, text_columns=2, caveats=caveats, details=True)
+
+
+def _findings(result: Numbers) -> Iterator[str]:
+    """Yield what the tables below the differences show, beside the summary."""
+    for row in _slope_rows(result):
+        if "slope" in row and len(set(row["name"].split("-"))) == 1 and (way := direction(row)):
+            verb, output = {1: "grows", -1: "falls"}[way], row["name"].partition("-")[0]
+            yield (
+                f"The difference {_pair(row)} in {output} error {verb} with {row['distance']}: "
+                f"{_slope(row)} errors per unit."
+            )
+    words = {1: "farther from", 0: "not shown closer to or farther from", -1: "closer to"}
+    for row in result["articulatory"]["differences"]:
+        if row["interval"]:
+            yield (
+                f"The sounds that {row['b']} recognises are {words[direction(row)]} the reference "
+                f"than those of {row['a']}: {_difference(row)} per 100 segments."
+                f"{speakers_caveat(row)}"
+            )
+    unit = UNITS[result["consistency"]["unit"]]
+    for row in result["consistency"]["outputs"]:
+        if row["measures"]:
+            yield from _consistency_findings(row, unit)
+        elif row["lacks"]:
+            yield f"{row['name']}: {row['lacks']}."
+
+
+def _consistency_findings(row: Numbers, unit: str) -> Iterator[str]:
+    value, bounds = (row["measures"]["difference"][key] for key in ("value", "interval"))
+    if value is not None:
+        words = "farther apart than" if value > 0 else "closer together than"
+        if bounds and bounds[0] <= 0 <= bounds[1]:
+            words = "about as far apart as"
+        left_out = row["not_comparable"]
+        counted = f"; {left_out} of {row['utterances']} have no distance" if left_out else ""
+        yield (
+            f"The outputs of {row['name']} are {words} the references "
+            f"({signed_with_interval(value, bounds)} {unit} per utterance{counted})."
+        )
 
 
 ANALYSIS = Analysis(
@@ -291,10 +419,10 @@ ANALYSIS = Analysis(
         BY_BIN,
         BY_ORIGIN,
         SLOPES,
-        distances.DIVERGENCE,
-        distances.ARTICULATION,
-        distances.CONSISTENCY,
-        distances.CONSISTENCY_TESTS,
+        DIVERGENCE,
+        ARTICULATION,
+        CONSISTENCY,
+        CONSISTENCY_TESTS,
     ],
     run=run,
     section=section,

@@ -1,11 +1,11 @@
 """What an analysis declares: its inputs, its options, and the tables and figures that it yields."""
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from espnet_ext.document import Figure, Heatmap, Section, Table
+from espnet_ext.document import Column, Figure, Heatmap, Section, Table, tabulate
 
 Result = dict[str, Any]  # the numbers of an analysis, as its JSON file holds them
 
@@ -84,10 +84,24 @@ class Output:
     sentence: str
 
     def table(
-        self, header: Sequence[str], rows: Sequence[Sequence[str]], *, about: str = "", **fields
+        self,
+        columns: Mapping[str, Column] | Sequence[str],
+        rows: Iterable[Any],
+        *,
+        about: str = "",
+        **fields: Any,
     ) -> Table:
-        """Return the table; `about` tells several of one kind apart in the title."""
-        return Table(self._titled(about), self.sentence, list(header), list(rows), **fields)
+        """Return the table.
+
+        Args:
+            columns: how each column is made of a row (`document.tabulate`); or the header, if
+                `rows` hold texts.
+            about: tells several tables of one kind apart in the title.
+        """
+        header, cells = list(columns), list(rows)
+        if isinstance(columns, Mapping):
+            header, cells = tabulate(columns, cells)
+        return Table(self._titled(about), self.sentence, header, cells, **fields)
 
     def figure(self, kind: str, series, *, about: str = "", **fields) -> Figure:
         """Return a figure of `document.Figure`'s kinds."""

@@ -1,10 +1,10 @@
 """Mispronunciation detection and diagnosis: recognised phones against annotated ones."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from espnet_ext.analysis.definition import Analysis, Input, Option, Output, Result
-from espnet_ext.document import Section, Table, number, speaker_caveats, with_interval
+from espnet_ext.document import Column, Section, Table, number, speaker_caveats, with_interval
 
 LISTED = 10  # most frequent errors of each group in the report; the result file has all
 F1_NAMES = {
@@ -59,8 +59,8 @@ def section(result: Mapping[str, Any]) -> Section:
     ]
     finding = f"{result['utterances']} utterances{''.join(skipped)}."
     caveats = speaker_caveats(result.get("speakers"))
-    tables = [_scores(result, caveats), *_counts(result), *_ratings(result, caveats)]
-    return Section(SCORES.title, [finding], [*tables, *_errors(result)])
+    tables = [_scores(result, caveats), _counts(result), _ratings(result, caveats), _errors(result)]
+    return Section(SCORES.title, [finding], [table for table in tables if table.rows])
 
 
 def _prompt(result: Mapping) -> str:
@@ -81,7 +81,7 @@ def _scores(result: Mapping, caveats: list[str]) -> Table:
     return SCORES.table(header, [row], caveats=caveats)
 
 
-def _counts(result: Mapping) -> Iterator[Table]:
+def _counts(result: Mapping) -> Table:
     rows = [
         [
             _prompt(result),
@@ -92,23 +92,18 @@ def _counts(result: Mapping) -> Iterator[Table]:
         for kind, counts in result["counts"].items()
     ]
     header = ["prompt", "positions", "TA", "FR", "FA", "CD", "ED", "precision", "recall"]
-    yield COUNTS.table(header, rows, text_columns=2, details=True)
+    return COUNTS.table(header, rows, text_columns=2, details=True)
 
 
-def _ratings(result: Mapping, caveats: list[str]) -> Iterator[Table]:
-    rows = [
-        [
-            row["score"],
-            row["measure"],
-            _coefficient(row, "pearson"),
-            _coefficient(row, "spearman"),
-            str(row["utterances"]),
-        ]
-        for row in result.get("ratings") or ()
-    ]
-    if rows:
-        header = ["human rating", "deviations", "Pearson", "Spearman", "utt"]
-        yield RATINGS.table(header, rows, text_columns=2, caveats=caveats)
+def _ratings(result: Mapping, caveats: list[str]) -> Table:
+    columns: dict[str, Column] = {
+        "human rating": "score",
+        "deviations": "measure",
+        "Pearson": lambda row: _coefficient(row, "pearson"),
+        "Spearman": lambda row: _coefficient(row, "spearman"),
+        "utt": "utterances",
+    }
+    return RATINGS.table(columns, result.get("ratings") or (), text_columns=2, caveats=caveats)
 
 
 def _coefficient(row: Mapping, name: str) -> str:
@@ -116,19 +111,21 @@ def _coefficient(row: Mapping, name: str) -> str:
     return number(row[name]) + (" [{:.2f} to {:.2f}]".format(*bounds) if bounds else "")
 
 
-def _errors(result: Mapping) -> Iterator[Table]:
-    rows = []
-    for group, phones in result["confusions"].items():
+def _errors(result: Mapping) -> Table:
+    def most_frequent(group: str) -> str:
         errors = [
             (count, canonical, perceived)
-            for canonical, by_perceived in phones.items()
+            for canonical, by_perceived in result["confusions"][group].items()
             for perceived, count in by_perceived.items()
         ]
         most = sorted(errors, key=lambda error: (-error[0], error))[:LISTED]
-        text = ", ".join(f"{c or '∅'}→{p or '∅'} {count}" for count, c, p in most)
-        rows.append([group or "all", text or "–"])
-    if rows:
-        yield ERRORS.table(["group", "errors"], rows, text_columns=2, details=True)
+        return ", ".join(f"{c or '∅'}→{p or '∅'} {count}" for count, c, p in most)
+
+    columns: dict[str, Column] = {
+        "group": lambda group: group or "all",
+        "errors": lambda group: most_frequent(group) or "–",
+    }
+    return ERRORS.table(columns, result["confusions"], text_columns=2, details=True)
 
 
 ANALYSIS = Analysis(

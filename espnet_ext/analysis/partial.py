@@ -14,13 +14,14 @@ trainings (seeds) of one way are pooled. Intervals resample speakers, so they do
 variation between trainings; `trainings` shows that.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from espnet_ext.analysis.definition import Analysis, Input, Option, Output, Result
 from espnet_ext.analysis.verdict import direction, speakers_caveat
 from espnet_ext.document import (
+    Column,
     Item,
     Point,
     Section,
@@ -98,13 +99,13 @@ def collect_partial(runs: Sequence[Run], output: str) -> Result:
                     "train both equally often",
                 )
             differences += _differences(percent, way, _pooled(base), _pooled(trainings))
-    files = [file for trainings in utterances.values() for file in trainings]
+    decodings = [decoding for trainings in utterances.values() for decoding in trainings]
     return {
         "kind": "partial",
         "version": 1,
         "output": output,
-        "set": next((file["set"] for file in files), None),
-        "speakers": len({row["speaker"] for file in files for row in file["utterances"]}),
+        "set": next((decoding["set"] for decoding in decodings), None),
+        "speakers": len({row["speaker"] for one in decodings for row in one["utterances"]}),
         "rows": [row for key, trainings in scores.items() for row in _rows(*key, trainings)],
         "differences": differences,
     }
@@ -192,37 +193,34 @@ def section(result: Mapping[str, Any]) -> Section:
 
 def _table(result: Mapping) -> Table:
     differences = {(d["percent"], d["way"], d["output"]): d for d in result["differences"]}
-    outputs = list(dict.fromkeys(row["output"] for row in result["rows"]))
+
+    def minus_complete(text: Callable[[Mapping], str]) -> Column:
+        def cell(row: Mapping) -> str:
+            difference = differences.get((row["percent"], row["way"], row["output"]))
+            return text(difference) if difference and difference["interval"] else "–"
+
+        return cell
+
+    columns: dict[str, Column] = {
+        "output": "output",
+        "removed %": "percent",
+        "trained": "way",
+        "error %": lambda row: f"{row['metric'].upper()} {number(row['rate'])}",
+        "95 %": lambda row: interval(row["interval"]),
+        "minus complete": minus_complete(lambda d: signed(d["difference"])),
+        "difference 95 %": minus_complete(lambda d: signed_interval(d["interval"])),
+        "p (bootstrap)": minus_complete(lambda d: p_value(d["p_value"])),
+        "p (permutation)": minus_complete(lambda d: p_value(d["p_permutation"])),
+    }
     trainings = max((len(row.get("trainings", [0])) for row in result["rows"]), default=1)
-    rows = []
-    for row in sorted(result["rows"], key=lambda r: (outputs.index(r["output"]), r["percent"])):
-        shown = ["–", "–", "–", "–"]
-        difference = differences.get((row["percent"], row["way"], row["output"]))
-        if difference is not None and difference["interval"]:
-            shown = [
-                signed(difference["difference"]),
-                signed_interval(difference["interval"]),
-                p_value(difference["p_value"]),
-                p_value(difference["p_permutation"]),
-            ]
-        rows.append(
-            [
-                row["output"],
-                str(row["percent"]),
-                row["way"],
-                f"{row['metric'].upper()} {number(row['rate'])}",
-                interval(row["interval"]),
-                *shown,
-                *([", ".join(map(number, row["trainings"]))] if trainings > 1 else []),
-            ]
-        )
-    header = ["output", "removed %", "trained", "error %", "95 %"]
-    header += ["minus complete", "95 %", "p (bootstrap)", "p (permutation)"]
-    header += ["single trainings"] if trainings > 1 else []
+    if trainings > 1:
+        columns["single trainings"] = lambda row: ", ".join(map(number, row["trainings"]))
+    outputs = list(dict.fromkeys(row["output"] for row in result["rows"]))
+    rows = sorted(result["rows"], key=lambda r: (outputs.index(r["output"]), r["percent"]))
     seeds = "one training of each" if trainings == 1 else f"up to {trainings} trainings of each"
     caveats = [f"set {result.get('set') or 'unknown'}, {seeds}"]
     caveats += speaker_caveats(result.get("speakers"))
-    return VALUES.table(header, rows, text_columns=3, caveats=caveats)
+    return VALUES.table(columns, rows, text_columns=3, caveats=caveats)
 
 
 def _finding(row: Mapping) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from espnet_ext.analysis import definition
 from espnet_ext.analysis.definition import Analysis, Output, Result
-from espnet_ext.document import Section, interval, number, speaker_caveats
+from espnet_ext.document import Column, Section, interval, number, speaker_caveats
 
 ERRORS = Output(
     "Decoders on other systems' encoders",
@@ -27,29 +27,22 @@ def run(
 
 def section(result: Mapping[str, Any]) -> Section:
     """Return the error rates and what each swap shows."""
-    rows = [
-        [
-            row["output"],
-            row["decoder"],
-            row["encoder"],
-            row["way"],
-            number(row["rate"]),
-            interval(row["interval"]),
-            number(row["r2"]),
-        ]
-        for row in sorted(result["rows"], key=lambda row: (row["output"], row["decoder"]))
-    ]
+    columns: dict[str, Column] = {
+        "output": "output",
+        "decoder of": "decoder",
+        "encoder of": "encoder",
+        "connection": "way",
+        "error %": lambda row: number(row["rate"]),
+        "95 %": lambda row: interval(row["interval"]),
+        "R²": lambda row: number(row["r2"]),
+    }
+    rows = sorted(result["rows"], key=lambda row: (row["output"], row["decoder"]))
     sizes = (
         f"{result['utterances']} utterances; maps fitted to {result['train_utterances']} training "
         "utterances"
     )
-    table = ERRORS.table(
-        ["output", "decoder of", "encoder of", "connection", "error %", "95 %", "R²"],
-        rows,
-        text_columns=4,
-        caveats=[sizes, *speaker_caveats(result.get("speakers"))],
-        details=True,
-    )
+    caveats = [sizes, *speaker_caveats(result.get("speakers"))]
+    table = ERRORS.table(columns, rows, text_columns=4, caveats=caveats, details=True)
     return Section("Encoder swaps", _findings(result), [table])
 
 

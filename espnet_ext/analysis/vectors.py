@@ -6,6 +6,7 @@ from typing import Any
 from espnet_ext.analysis import definition
 from espnet_ext.analysis.definition import Analysis, Output, Result
 from espnet_ext.document import (
+    Column,
     Item,
     Point,
     Section,
@@ -78,8 +79,8 @@ def section(result: Mapping[str, Any]) -> Section:
         for system, place in places
         if _epochs(place)
     ]
-    tables = [_lengths(places), _history(places), *_leakage(result, caveats)]
-    items += [table for table in [*tables, *_off(result, caveats)] if table.rows]
+    tables = [_lengths(places), _history(places), _leakage(result, caveats), _off(result, caveats)]
+    items += [table for table in tables if table.rows]
     return Section("Task vectors", list(_findings(places)), items)
 
 
@@ -103,28 +104,22 @@ def _trained_norms(place: Mapping) -> dict[str, list[float]]:
 
 
 def _lengths(places: Sequence[_Place]) -> Table:
-    rows = []
-    for system, place in places:
-        labels, trained = place["labels"], _trained(place)
-        for i in trained:
-            cosines = [f"{labels[j]} {signed(place['cosine'][i][j])}" for j in trained if j != i]
-            rows.append(
-                [
-                    system["system"],
-                    place["place"],
-                    labels[i],
-                    number(place["norms"][i]),
-                    number(place["states"]),
-                    ", ".join(cosines) or "–",
-                    ", ".join(f"{value:+.2f}".replace("-", "−") for value in place["points"][i]),
-                ]
-            )
-    return LENGTHS.table(
-        ["system", "added to", "vector", "length", "frames", "cosines", "components"],
-        rows,
-        text_columns=3,
-        details=True,
-    )
+    def cosines(vector: tuple[Mapping, Mapping, int]) -> str:
+        _, place, i = vector
+        others = [j for j in _trained(place) if j != i]
+        return ", ".join(f"{place['labels'][j]} {signed(place['cosine'][i][j])}" for j in others)
+
+    columns: dict[str, Column] = {
+        "system": lambda v: v[0]["system"],
+        "added to": lambda v: v[1]["place"],
+        "vector": lambda v: v[1]["labels"][v[2]],
+        "length": lambda v: number(v[1]["norms"][v[2]]),
+        "frames": lambda v: number(v[1]["states"]),
+        "cosines": lambda v: cosines(v) or "–",
+        "components": lambda v: "{:+.2f}, {:+.2f}".format(*v[1]["points"][v[2]]).replace("-", "−"),
+    }
+    vectors = [(system, place, i) for system, place in places for i in _trained(place)]
+    return LENGTHS.table(columns, vectors, text_columns=3, details=True)
 
 
 def _history(places: Sequence[_Place]) -> Table:
@@ -139,50 +134,42 @@ def _history(places: Sequence[_Place]) -> Table:
     return HISTORY.table(["vector", *map(str, epochs)], rows, details=True)
 
 
-def _leakage(result: Mapping, caveats: list[str]) -> Iterator[Table]:
-    rows = [
-        [
-            system["system"],
-            row["tag"],
-            "+".join(row["active"]) or "none",
-            number(row["share"]),
-            number(row["share_on"]),
-            "yes" if row["trained"] else "no",
-            str(row["utterances"]),
-        ]
-        for system in result["systems"]
-        for row in system["leakage"]
-    ]
-    header = ["system", "tag", "active", "off: written %", "on: written %", "trained set", "utt"]
-    yield LEAKAGE.table(header, rows, text_columns=3, caveats=caveats, details=True)
+def _with_system(result: Mapping, key: str) -> list[dict]:
+    return [{**row, "system": s["system"]} for s in result["systems"] for row in s[key]]
 
 
-def _off(result: Mapping, caveats: list[str]) -> Iterator[Table]:
-    rows = [
-        [
-            system["system"],
-            row["output"],
-            "+".join(row["active"]) or "none",
-            number(row["rate_on"]),
-            number(row["rate_off"]),
-            signed_interval(row["interval"]),
-            "yes" if row["trained"] else "no",
-            str(row["utterances"]),
-        ]
-        for system in result["systems"]
-        for row in system["off"]
-    ]
-    header = [
-        "system",
-        "output",
-        "active",
-        "on: error %",
-        "off: error %",
-        "difference, 95 %",
-        "trained set",
-        "utt",
-    ]
-    yield OUTPUTS_OFF.table(header, rows, text_columns=3, caveats=caveats, details=True)
+_ACTIVE: dict[str, Column] = {"active": lambda row: "+".join(row["active"]) or "none"}
+_COUNTS: dict[str, Column] = {
+    "trained set": lambda row: "yes" if row["trained"] else "no",
+    "utt": "utterances",
+}
+
+
+def _leakage(result: Mapping, caveats: list[str]) -> Table:
+    columns: dict[str, Column] = {
+        "system": "system",
+        "tag": "tag",
+        **_ACTIVE,
+        "off: written %": lambda row: number(row["share"]),
+        "on: written %": lambda row: number(row["share_on"]),
+        **_COUNTS,
+    }
+    rows = _with_system(result, "leakage")
+    return LEAKAGE.table(columns, rows, text_columns=3, caveats=caveats, details=True)
+
+
+def _off(result: Mapping, caveats: list[str]) -> Table:
+    columns: dict[str, Column] = {
+        "system": "system",
+        "output": "output",
+        **_ACTIVE,
+        "on: error %": lambda row: number(row["rate_on"]),
+        "off: error %": lambda row: number(row["rate_off"]),
+        "difference, 95 %": lambda row: signed_interval(row["interval"]),
+        **_COUNTS,
+    }
+    rows = _with_system(result, "off")
+    return OUTPUTS_OFF.table(columns, rows, text_columns=3, caveats=caveats, details=True)
 
 
 def _findings(places: Sequence[_Place]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from espnet_ext.document import (
     MANY_SPEAKERS,
+    Column,
     Figure,
     Item,
     Point,
@@ -14,6 +15,7 @@ from espnet_ext.document import (
     interval,
     number,
     speaker_caveats,
+    tabulate,
     with_interval,
 )
 from espnet_ext.report.collect import Language, Results, Run, cells_of
@@ -59,10 +61,13 @@ def cells_table(results: Results) -> Table:
 
 def _cell_text(cell: Mapping) -> str:
     counts = cell["metrics"][cell["metric"]]
-    rate = number(counts["rate"])
-    rate = f"**{rate}**" if cell["own"] else rate
     bounds = f" [{interval(counts['interval'])}]" if counts["interval"] else ""
-    return f"{cell['metric'].upper()} {rate}{bounds}"
+    return f"{cell['metric'].upper()} {_rate({**counts, **cell})}{bounds}"
+
+
+def _rate(cell: Mapping) -> str:
+    rate = number(cell["rate"])
+    return f"**{rate}**" if cell["own"] else rate
 
 
 def label_hashes(runs: Mapping[str, Run]) -> list[str]:
@@ -112,21 +117,19 @@ def _own_cells(runs: Mapping[str, Run]) -> Iterator[Figure]:
 
 
 def _cells(runs: Mapping[str, Run], caveats: list[str]) -> Table:
-    rows = [
-        [
-            system,
-            cell["hypothesis"],
-            cell["reference"],
-            cell["metric"].upper(),
-            f"**{number(counts['rate'])}**" if cell["own"] else number(counts["rate"]),
-            interval(counts["interval"]),
-            str(cell["utterances"]),
-            _left_out(cell) or "–",
-        ]
-        for system, cell, counts in cells_of(runs)
-    ]
-    header = ["system", "hypothesis", "reference", "metric", "error %", "95 %", "utt", "left out"]
-    return Table("Every cell", CELLS, header, rows, text_columns=4, caveats=caveats, details=True)
+    columns: dict[str, Column] = {
+        "system": "system",
+        "hypothesis": "hypothesis",
+        "reference": "reference",
+        "metric": lambda cell: cell["metric"].upper(),
+        "error %": _rate,
+        "95 %": lambda cell: interval(cell["interval"]),
+        "utt": "utterances",
+        "left out": lambda cell: _left_out(cell) or "–",
+    }
+    rows = [{**counts, **cell, "system": system} for system, cell, counts in cells_of(runs)]
+    table = tabulate(columns, rows)
+    return Table("Every cell", CELLS, *table, text_columns=4, caveats=caveats, details=True)
 
 
 def _left_out(cell: Mapping) -> str:
@@ -201,26 +204,20 @@ def _bins(runs: Mapping[str, Run], caveats: list[str]) -> Iterator[Table]:
 
 
 def _tags(runs: Mapping[str, Run], caveats: list[str]) -> Iterator[Table]:
-    rows = [
-        [
-            system,
-            row["output"],
-            row["tag"],
-            with_interval(row["rate"], row["interval"]),
-            *(str(row[key]) for key in ("missing", "invented", "utterances")),
-        ]
-        for system, run in runs.items()
-        for row in run.score.get("tags", ())
-    ]
+    columns: dict[str, Column] = {
+        "system": "system",
+        "output": "output",
+        "tag": "tag",
+        "wrong % [95 %]": lambda row: with_interval(row["rate"], row["interval"]),
+        "missing": "missing",
+        "invented": "invented",
+        "utt": "utterances",
+    }
+    rows = [{**row, "system": s} for s, run in runs.items() for row in run.score.get("tags", ())]
     if rows:
-        yield Table(
-            "Tags in transcripts",
-            "Utterances whose tag is wrong or missing, in percent.",
-            ["system", "output", "tag", "wrong % [95 %]", "missing", "invented", "utt"],
-            rows,
-            text_columns=3,
-            caveats=caveats,
-        )
+        sentence = "Utterances whose tag is wrong or missing, in percent."
+        table = tabulate(columns, rows)
+        yield Table("Tags in transcripts", sentence, *table, text_columns=3, caveats=caveats)
 
 
 # -- cost and data
