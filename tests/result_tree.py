@@ -101,15 +101,15 @@ def tone(path: Path, seconds: float, pitch: float) -> None:
 def noisy(text: str, phones: bool, rate: float, generator: random.Random) -> str:
     """A hypothesis: some tokens dropped, doubled or exchanged."""
     tokens = text.split() if phones else list(text)
-    heard = []
+    recognised = []
     for token in tokens:
         draw = generator.random()
         if draw < rate / 3:
             continue
-        heard.append(generator.choice(tokens) if draw < rate else token)
+        recognised.append(generator.choice(tokens) if draw < rate else token)
         if rate < draw < 1.2 * rate:
-            heard.append(token)
-    return " ".join(heard) if phones else "".join(heard).strip()
+            recognised.append(token)
+    return " ".join(recognised) if phones else "".join(recognised).strip()
 
 
 def make(
@@ -126,8 +126,8 @@ def make(
             for number, (meaning, canonical, surface) in enumerate(sentences):
                 utt = f"{lang}{l1}{s}-{number:02}"
                 speakers[utt] = f"{lang}{l1}{s}"
-                said = surface if (number + s) % 3 else canonical
-                values = (extra if extra and number == 1 else meaning, canonical, said)
+                spoken = surface if (number + s) % 3 else canonical
+                values = (extra if extra and number == 1 else meaning, canonical, spoken)
                 for kind, value in zip(rows, values, strict=True):
                     rows[kind][utt] = value
                 sounds[utt] = str(root / f"audio/{utt}.wav")
@@ -148,12 +148,12 @@ def make(
             for output in SYSTEMS[system]:
                 phones = TYPES[lang][output] == "phone"
                 rate = 0.05 + 0.03 * number
-                heard = {
+                recognised = {
                     # English words stay words, so that the lexicon below knows them.
                     u: noisy(v if v != "<na>" else "", phones or lang == "en", rate, generator)
                     for u, v in rows[output].items()
                 }
-                table(out / f"text.{output}", heard)
+                table(out / f"text.{output}", recognised)
             score_directory(
                 data,
                 out,

@@ -31,7 +31,7 @@ RATINGS = Output(
 )
 ERRORS = Output(
     "Most frequent pronunciation errors",
-    "Canonical phone, perceived phone and how often, as annotated; ∅ is no phone.",
+    "Canonical phone, perceived phone and how often, as annotated; ∅ means that there is none.",
 )
 
 

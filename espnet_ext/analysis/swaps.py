@@ -51,16 +51,21 @@ def _findings(result: Mapping) -> list[str]:
     by_key = {(r["output"], r["decoder"], r["encoder"], r["way"]): r for r in result["rows"]}
     findings = []
     for (output, decoder, encoder, way), row in by_key.items():
-        own = by_key.get((output, decoder, decoder, "own"))
-        if way != "stitched" or own is None or row["rate"] is None or own["rate"] is None:
+        unswapped = by_key.get((output, decoder, decoder, "own"))
+        if (
+            way != "stitched"
+            or unswapped is None
+            or row["rate"] is None
+            or unswapped["rate"] is None
+        ):
             continue
         direct = by_key.get((output, decoder, encoder, "direct"))
         text = f"{output}, decoder of {decoder} on the encoder of {encoder}: "
         if direct is not None and direct["rate"] is not None:
             text += f"{number(direct['rate'])} % directly, "
         text += f"{number(row['rate'])} % through a linear map, "
-        text += f"{number(own['rate'])} % on its own encoder"
-        if _is_worse(row, own):
+        text += f"{number(unswapped['rate'])} % on its own encoder"
+        if _is_worse(row, unswapped):
             text += "; a gap remains, so some information may not be linearly available."
         elif direct is not None and _is_worse(direct, row):
             text += "; the information is available in other coordinates."

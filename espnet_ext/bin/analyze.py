@@ -82,8 +82,8 @@ def _arguments(
 ) -> dict[str, Any]:
     """Return the arguments of the analysis' `run`."""
     arguments: dict[str, Any] = {}
-    given: Sequence[Input | Option] = [*analysis.inputs, *analysis.options]
-    for source in given:
+    sources: Sequence[Input | Option] = [*analysis.inputs, *analysis.options]
+    for source in sources:
         arguments[source.argument] = getattr(options, source.argument)
     systems: dict[str, str] | None = None
     for source in analysis.inputs:

@@ -1,5 +1,4 @@
-"""Reports: RESULTS.md, report.html and the terminal's summary, from result files alone.
+"""Reports: RESULTS.md, RESULTS_details.md, report.html and the terminal's summary.
 
-Here belongs how figures are laid out, drawn and named. What computes a figure belongs to scoring or
-analysis; this room never loads a model.
+This package reads result files only. What computes numbers belongs to scoring or analysis.
 """

@@ -34,7 +34,7 @@ class Analysed:
 
 @dataclass
 class Run:
-    """One system's results on one test set; None for a file that is not there."""
+    """One system's results on one test set; None for a missing file."""
 
     folder: Path
     score: dict
@@ -67,7 +67,7 @@ class Results:
     """What a report is made from.
 
     Args:
-        missing: files that are not there or cannot be shown, one text each.
+        missing: files that are missing or cannot be shown, one text each.
         caveats: limits that hold for all numbers, such as synthetic speech.
     """
 
@@ -91,17 +91,17 @@ def collect(
     provenance: dict | None = None,
     caveats: Sequence[str] = (),
 ) -> Results:
-    """Read everything that is there.
+    """Read all result files.
 
     Args:
         analyses: names of files in `analysis/`, in the order in which they are shown, and whether
-            one that is not there is reported as missing. `{set}` stands for each set. Other files
+            a missing one is reported. `{set}` stands for each set. Other files
             are shown after them.
     Raises:
         UserError: if there is no score at all, or a file is broken.
     """
     missing: list[str] = []
-    found = []
+    collected = []
     for code in languages:
         language = Language(code)
         for system in systems:
@@ -113,11 +113,11 @@ def collect(
                 for set_name in language.sets
             }
             _read_analyses(language, Path(exp_dir) / code / "analysis", known, missing)
-            found.append(language)
-    if not found:
+            collected.append(language)
+    if not collected:
         where = Path(exp_dir) / "<lang>" / f"<system>_{train_tag}" / decode_tag / "<set>"
         raise UserError(f"no {where}/score.json found", "score at least one system (stage 13)")
-    return Results(title, found, missing, provenance or {}, caveats)
+    return Results(title, collected, missing, provenance or {}, caveats)
 
 
 def _read_system(language, exp_dir, system, train_tag, decode_tag, sets, missing) -> None:

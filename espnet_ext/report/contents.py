@@ -33,7 +33,7 @@ class Report:
     Args:
         summary: the most important findings, one plain sentence each.
         cells: the error rates of all systems.
-        missing: result files that are not there or cannot be shown.
+        missing: result files that are missing or cannot be shown.
     """
 
     title: str
@@ -75,15 +75,15 @@ def _sections(language: Language, dump_dir: Path, caveats: list[str]) -> list[Se
 
 
 def _of_decodings(language: Language, name: str) -> list[Section]:
-    """Return one section per kind of decoding result, the systems' tables put together."""
+    """Return one section per kind of decoding result, with the systems' tables joined."""
     by_title: dict[str, list[tuple[str, Section]]] = {}
     for system, run in language.sets[name].items():
         for analysed in run.analyses:
             by_title.setdefault(analysed.section.title, []).append((system, analysed.section))
     sections = []
-    for title, found in by_title.items():
+    for title, parts in by_title.items():
         tables: dict[tuple[str, ...], Table] = {}
-        for system, section in found:
+        for system, section in parts:
             for table in section.tables:
                 rows = [[system, *row] for row in table.rows]
                 key = (table.title, *table.header)
@@ -97,8 +97,8 @@ def _of_decodings(language: Language, name: str) -> list[Section]:
                     ),
                 )
                 tables[key] = replace(first, rows=[*first.rows, *rows])
-        findings = [f"{system}: {text}" for system, s in found for text in s.findings]
-        figures = [figure for _, section in found for figure in section.figures]
+        findings = [f"{system}: {text}" for system, s in parts for text in s.findings]
+        figures = [figure for _, section in parts for figure in section.figures]
         sections.append(Section(f"{title} on {name}", findings, [*figures, *tables.values()]))
     return sections
 
@@ -116,21 +116,21 @@ def _with_caveats(section: Section, caveats: list[str]) -> Section:
 
 def _commands(language: Language) -> list[tuple[str, dict[str, Any]]]:
     """Return what made every number of a language."""
-    found = [(f"training of {system}", made) for system, made in language.trainings.items()]
+    commands = [(f"training of {system}", made) for system, made in language.trainings.items()]
     for name, runs in language.sets.items():
         for system, run in runs.items():
             if run.decode and run.decode.get("command"):
-                found.append((f"decoding of {name} with {system}", run.decode))
-            found.append((f"scores of {system} on {name}", run.score))
-            found += [
+                commands.append((f"decoding of {name} with {system}", run.decode))
+            commands.append((f"scores of {system} on {name}", run.score))
+            commands += [
                 (f"{analysed.path.stem} of {system} on {name}", dict(analysed.content))
                 for analysed in run.analyses
             ]
-    found += [
+    commands += [
         (f"analysis {analysed.path.stem}", dict(analysed.content)) for analysed in language.analyses
     ]
     # Some files keep their provenance apart, others among their own keys.
-    return [(what, {**made, **(made.get("provenance") or {})}) for what, made in found]
+    return [(what, {**made, **(made.get("provenance") or {})}) for what, made in commands]
 
 
 def origin(made: Mapping[str, Any]) -> str:

@@ -99,10 +99,10 @@ def choose(runs: Mapping[str, Run], count: int = 4, longest: int = 90) -> list[s
         for row in run.utterances["utterances"] if run.utterances else ():
             rows.setdefault(row["id"], []).append(row)
     usable = {
-        utt_id: found
-        for utt_id, found in rows.items()
-        if found[0]["distance"] is not None
-        and all(len(text) <= longest for text in found[0]["texts"].values())
+        utt_id: by_system
+        for utt_id, by_system in rows.items()
+        if by_system[0]["distance"] is not None
+        and all(len(text) <= longest for text in by_system[0]["texts"].values())
     }
     ranked: dict[str, list[str]] = {name: [] for name in BINS}
     for utt_id in sorted(usable, key=lambda utt: (-_spread(usable[utt]), utt)):

@@ -53,10 +53,10 @@ def cell(text: str) -> Markup:
     >>> cell("CER **3.29** [1.40–6.08]")
     Markup('CER <b>3.29</b><small>1.40–6.08</small>')
     """
-    value, _, rest = text.partition(" [")
+    value, _, bounds = text.partition(" [")
     parts = [escape(part) for part in value.split("**")]
     shown = "".join(f"<b>{part}</b>" if i % 2 else part for i, part in enumerate(parts))
-    return Markup(shown + f"<small>{escape(rest.replace(']', '', 1))}</small>" * bool(rest))
+    return Markup(shown + f"<small>{escape(bounds.replace(']', '', 1))}</small>" * bool(bounds))
 
 
 def groups(section: Section) -> list[tuple[bool, list[Item]]]:

@@ -1,4 +1,4 @@
-"""Where a number comes from: command, commit, machine and versions, kept beside every number."""
+"""Provenance of a number: command, commit, machine and versions."""
 
 import importlib.metadata
 import os
@@ -13,7 +13,7 @@ PACKAGES = ("espnet", "torch", "numpy", "rapidfuzz")
 
 
 def provenance(verb: str, argv: Sequence[str]) -> dict:
-    """`{"command", "commit", "date", "machine": {…}, "versions": {…}}`, quickly, without torch.
+    """Return `{"command", "commit", "date", "machine": {…}, "versions": {…}}`; loads no torch.
 
     `verb` names the command, as in `python -m espnet_ext.bin.<verb>`.
 
@@ -30,7 +30,10 @@ def provenance(verb: str, argv: Sequence[str]) -> dict:
 
 
 def commit(folder: Path | None = None) -> str | None:
-    """The git commit of the source tree, with "+" if tracked files differ; None outside a clone."""
+    """Return the git commit of the source tree; None outside a clone.
+
+    A "+" follows it if tracked files differ.
+    """
     folder = folder or Path(__file__).parent
     try:
         head = _git(folder, "rev-parse", "--short=12", "HEAD")
@@ -52,7 +55,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def machine() -> dict:
-    """Processor model, cores usable by this process, operating system."""
+    """Return the processor model, the cores usable by this process, and the operating system."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"cpu": _cpu_model(), "cores": usable, "system": platform.platform(terse=True)}
 
@@ -67,11 +70,11 @@ def _cpu_model() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that figures depend on, from their metadata."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of the packages that numbers depend on."""
+    versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -148,8 +148,10 @@ def _cka_text(point: Mapping) -> str:
 
 
 def _encoders(language: Language) -> Iterator[Row]:
-    ours, theirs = _encoder_blocks(language), list(CKA[language.code].items())
-    for point, (layer, value) in zip(ours[:1] + ours[-1:], theirs[:1] + theirs[-1:], strict=False):
+    blocks, layers = _encoder_blocks(language), list(CKA[language.code].items())
+    for point, (layer, value) in zip(
+        blocks[:1] + blocks[-1:], layers[:1] + layers[-1:], strict=False
+    ):
         what = f"CKA so_surface – so_meaning, encoder layer {point['layer']} (published: {layer})"
         yield [what, _cka_text(point), number(value)]
 

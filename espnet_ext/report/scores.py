@@ -143,8 +143,8 @@ def _left_out(cell: Mapping) -> str:
 
 
 def _divergences(runs: Mapping[str, Run]) -> dict[str, dict]:
-    found = {system: run.score.get("divergence") for system, run in runs.items()}
-    return {system: divergence for system, divergence in found.items() if divergence}
+    divergences = {system: run.score.get("divergence") for system, run in runs.items()}
+    return {system: divergence for system, divergence in divergences.items() if divergence}
 
 
 def _outputs_in_bins(divergences: Mapping[str, dict]) -> list[str]:
@@ -179,7 +179,7 @@ def _bins(runs: Mapping[str, Run], caveats: list[str]) -> Iterator[Table]:
     if not divergences:
         return
     first = next(iter(divergences.values()))
-    intended, said = first["between"]
+    reference, compared = first["between"]
     unit = "phones" if first["metric"] == "per" else "characters"
     rows = [
         [cell.partition("-")[0], system]
@@ -194,7 +194,7 @@ def _bins(runs: Mapping[str, Run], caveats: list[str]) -> Iterator[Table]:
     ]
     yield Table(
         "Error by divergence",
-        f"Error rate by the edit distance of {said} from {intended}, in {unit}.",
+        f"Error rate by the edit distance of {compared} from {reference}, in {unit}.",
         ["output", "system", *shares],
         rows,
         text_columns=2,
@@ -320,7 +320,7 @@ def data_section(folder: Path) -> Section | None:
 
 
 def _values(path: Path) -> list[str]:
-    """Return the values of a Kaldi table; none for a file that is not there."""
+    """Return the values of a Kaldi table; none for a missing file."""
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")

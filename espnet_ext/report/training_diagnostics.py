@@ -50,7 +50,7 @@ class Track(NamedTuple):
 
 def tracks(records: Sequence[Mapping]) -> list[Track]:
     """Return everything that the lines of a training hold, in the order of LABELS."""
-    found: dict[tuple[str, str], dict[str, list]] = {}
+    by_quantity: dict[tuple[str, str], dict[str, list]] = {}
     for record in records:
         gradients, cka = record["gradients"] or {}, record["cka"] or {}
         values = [
@@ -61,9 +61,9 @@ def tracks(records: Sequence[Mapping]) -> list[Track]:
         ]
         for kind, name, layers in values:
             for layer, value in layers.items():
-                points = found.setdefault((kind, name), {}).setdefault(layer, [])
+                points = by_quantity.setdefault((kind, name), {}).setdefault(layer, [])
                 points.append((record["step"], value))
-    ranked = sorted(found.items(), key=lambda item: list(LABELS).index(item[0][0]))
+    ranked = sorted(by_quantity.items(), key=lambda item: list(LABELS).index(item[0][0]))
     return [Track(kind, name, points) for (kind, name), points in ranked if points]
 
 
@@ -81,11 +81,13 @@ def mean_at_end(points: Sequence[tuple[int, float | None]]) -> Mean | None:
 
 def section(language: Language) -> Section | None:
     """Return figures over the steps, the values at the end, and what they show."""
-    found = [(s, t) for s, records in language.diagnostics.items() for t in tracks(records)]
-    if not found:
+    by_system = [(s, t) for s, records in language.diagnostics.items() for t in tracks(records)]
+    if not by_system:
         return None
-    items: list[Item] = [_figure(system, track) for system, track in found if track.kind != "norm"]
-    return Section("Diagnostics of the trainings", findings(language), [*items, _table(found)])
+    items: list[Item] = [
+        _figure(system, track) for system, track in by_system if track.kind != "norm"
+    ]
+    return Section("Diagnostics of the trainings", findings(language), [*items, _table(by_system)])
 
 
 def _figure(system: str, track: Track) -> Figure:
@@ -114,11 +116,11 @@ def _some(layers: Sequence[str]) -> list[str]:
     return [layers[round(i * (len(layers) - 1) / (MAX_LINES - 1))] for i in range(MAX_LINES)]
 
 
-def _table(found: Sequence[tuple[str, Track]]) -> Table:
-    names = list(dict.fromkeys(layer for _, track in found for layer in track.points))
+def _table(by_system: Sequence[tuple[str, Track]]) -> Table:
+    names = list(dict.fromkeys(layer for _, track in by_system for layer in track.points))
     names.sort(key=lambda name: name == WHOLE)  # the whole comes last
     rows = []
-    for system, track in found:
+    for system, track in by_system:
         means = [mean_at_end(track.points.get(name, ())) for name in names]
         rows.append([system, track.label, *(_text(track.kind, mean) for mean in means)])
     return Table(
@@ -144,10 +146,10 @@ def findings(language: Language) -> list[str]:
     makers = {"cosine": _cosine, "drift": _drift, "decoders": _decoders}
     sentences = []
     for system, records in language.diagnostics.items():
-        found = tracks(records)
-        if not any(track.kind == "cosine" for track in found):
+        of_system = tracks(records)
+        if not any(track.kind == "cosine" for track in of_system):
             sentences.append(f"{system}: there are no gradients of two outputs to compare.")
-        sentences += [makers[t.kind](system, t, records) for t in found if t.kind in makers]
+        sentences += [makers[t.kind](system, t, records) for t in of_system if t.kind in makers]
     return sentences
 
 
@@ -178,16 +180,16 @@ def _cosine(system: str, track: Track, _records: Sequence[Mapping]) -> str:
 
 def _runs(means: Mapping[str, Mean]) -> list[tuple[str, list[str]]]:
     """Group neighbouring layers with the same verdict."""
-    found: list[tuple[str, list[str]]] = []
+    runs: list[tuple[str, list[str]]] = []
     for name, mean in means.items():
         verdict = "neither agree nor conflict significantly"
         if mean.error is not None and abs(mean.value) > 2 * mean.error:
             verdict = "agree" if mean.value > 0 else "conflict"
-        if found and found[-1][0] == verdict:
-            found[-1][1].append(name)
+        if runs and runs[-1][0] == verdict:
+            runs[-1][1].append(name)
         else:
-            found.append((verdict, [name]))
-    return found
+            runs.append((verdict, [name]))
+    return runs
 
 
 def named(layer: str) -> str:

@@ -99,7 +99,7 @@ def test_debiased_values_match_the_definition():
 
 
 def test_unrelated_layers_look_similar_only_without_debiasing():
-    """Few frames beside the widths: the plain measure calls them alike, the debiased does not."""
+    """Few frames beside the widths: the plain measure is high, the debiased one is near zero."""
     generator = torch.Generator().manual_seed(6)
     plain, debiased = [], []
     for _ in range(20):
@@ -133,8 +133,8 @@ def test_leaving_out_groups_gives_the_estimate_of_the_others():
     grid, held = streamed(layers, [(0, 2)], 4), GramCka(layers, owners, 4)
     kept = [[1, 1, 1, 1], [0, 1, 1, 1], [1, 1, 0, 1], [0, 1, 0, 1]]
     for one in (grid, held):
-        found = cka_of(*(one.grouped(*pair) for pair in ((0, 2), (0, 0), (2, 2))), kept)
-        for weights, value in zip(kept, found, strict=True):
+        estimates = cka_of(*(one.grouped(*pair) for pair in ((0, 2), (0, 0), (2, 2))), kept)
+        for weights, value in zip(kept, estimates, strict=True):
             rows = torch.tensor(weights).bool()[owners]
             x, y = (layers[i][rows].double() for i in (0, 2))
             assert value == pytest.approx(unbiased_cka(x - x.mean(0), y - y.mean(0)), abs=1e-7)

@@ -95,7 +95,7 @@ def test_conclusion_of_a_row(fields, heads, verdict):
 
 
 def test_every_difference_is_in_a_table(tree):
-    found = 0
+    count = 0
     for result in results(tree).values():
         rows = [tuple(r) for table in cross.section(result).tables for r in table.rows]
         for comparison in result["differences"]:
@@ -110,8 +110,8 @@ def test_every_difference_is_in_a_table(tree):
                     and any(cell.startswith(size) for cell in r)
                     for r in rows
                 ), (start, one["bin"])
-                found += 1
-    assert found > 40
+                count += 1
+    assert count > 40
 
 
 def test_difference_is_that_of_the_rates(tree):

@@ -1,4 +1,4 @@
-"""Hooks on ESPnet's own encoders: the right tensors, no padding, the same frames everywhere."""
+"""Hooks on ESPnet's alone encoders: the right tensors, no padding, the same frames everywhere."""
 
 import os
 
@@ -102,23 +102,23 @@ def test_decoder_states_do_not_depend_on_the_batch():
     names, rows, counts = decode(branch, encode({"m": model}, waves, ids)["m"], tokens, ids)
     assert names == ["embed", "0", "1"] and counts.tolist() == [3, 1, 5]
     for index, wave in enumerate(waves):
-        own = encode({"m": model}, [wave], ["a"])["m"]
-        _, alone, _ = decode(branch, own, [tokens[index]], ["a"])
-        for layer, found in zip(rows, alone, strict=True):
+        alone = encode({"m": model}, [wave], ["a"])["m"]
+        _, alone, _ = decode(branch, alone, [tokens[index]], ["a"])
+        for layer, layers in zip(rows, alone, strict=True):
             mine = layer.split(counts.tolist())[index]
-            torch.testing.assert_close(mine, found, atol=1e-5, rtol=0)
+            torch.testing.assert_close(mine, layers, atol=1e-5, rtol=0)
 
 
 def test_free_running_states_equal_teacher_forcing_of_the_hypothesis():
-    """A greedy search, token by token, passes through the very states of teacher forcing."""
+    """A greedy search, token by token, passes through the same states of teacher forcing."""
     model, branch = Model(0), decoder_of()
     encoded = encode({"m": model}, speech(1.3), ["a"])["m"]
     decoder, written, last = branch.parts["decoder"], [], []
     for _ in range(4):
-        given = torch.tensor([[branch.sos, *written]])
+        expected = torch.tensor([[branch.sos, *written]])
         with torch.no_grad(), capture(decoder) as seen:
-            length = torch.tensor([given.size(1)])
-            logits, _ = decoder(encoded.states, encoded.counts, given, length)
+            length = torch.tensor([expected.size(1)])
+            logits, _ = decoder(encoded.states, encoded.counts, expected, length)
         last.append(seen["1"][0, -1])
         written.append(int(logits[0, -1, :-1].argmax()))
     _, rows, _ = decode(branch, encoded, [written], ["a"])

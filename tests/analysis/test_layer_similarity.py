@@ -129,11 +129,11 @@ def test_decoders_of_a_system_and_its_twin(trained, tmp_path):
     names = [(p["a"], p["b"], p["ceiling"]) for p in result["pairs"]]
     assert names == [("a", "b", False), ("a", "a~twin", True)]
     assert result["models"]["a~twin"]["twin_of"] == "a"
-    found = {
+    similarities = {
         (p["a"], p["output_a"], p["b"], p["output_b"], p["how"], p["rows"]): p
         for p in result["decoders"]
     }
-    for (a, first, b, second, _how, rows), pair in found.items():
+    for (a, first, b, second, _how, rows), pair in similarities.items():
         assert pair["ceiling"] == (b == "a~twin" and first == second)
         if first == second:  # the same network: all measures are 1
             for point in pair["curve"]:
@@ -142,9 +142,9 @@ def test_decoders_of_a_system_and_its_twin(trained, tmp_path):
             assert rows == "utterances"
             assert all(p["debiased"] < 0.999 for p in pair["curve"])
         # the hypotheses are the references here, so that free-running is teacher-forced
-        twin = found[a, first, b, second, "teacher-forced", rows]
+        twin = similarities[a, first, b, second, "teacher-forced", rows]
         assert [p["cka"] for p in pair["curve"]] == pytest.approx([p["cka"] for p in twin["curve"]])
-    assert {key[4:] for key in found} == {
+    assert {key[4:] for key in similarities} == {
         ("teacher-forced", "utterances"),
         ("free-running", "utterances"),
         ("teacher-forced", "tokens"),
@@ -160,7 +160,7 @@ def test_decoders_of_a_system_and_its_twin(trained, tmp_path):
         tokens = [system.token_ids(output, u.texts[output]) for u in utterances]
         names, rows, counts = decode(system.model.heads[output], encoded, tokens, ids)
         means[output] = {n: pooled(r, counts) for n, r in zip(names, rows, strict=True)}
-    pair = found["a", "surface", "b", "meaning", "teacher-forced", "utterances"]
+    pair = similarities["a", "surface", "b", "meaning", "teacher-forced", "utterances"]
     for point in pair["curve"]:
         expected = linear_cka(*(means[o][point["layer"]] for o in ("surface", "meaning")))
         assert point["cka"] == pytest.approx(expected, abs=1e-5)
@@ -189,8 +189,8 @@ def test_decoders_with_different_token_lists_are_compared_by_utterance(trained, 
 
 def test_hypotheses_of_other_utterances_raise_user_error(trained, tmp_path):
     folder, data = str(trained.root / "exp"), trained.root / "dump/train"
-    (tmp_path / "text.surface").write_text("nobody-1 AH\n")
-    with pytest.raises(UserError, match="nobody-1: not in"):
+    (tmp_path / "text.surface").write_text("unknown-1 AH\n")
+    with pytest.raises(UserError, match="unknown-1: not in"):
         compare_systems({"a": folder, "b": folder}, data, hypotheses={"a": str(tmp_path)})
 
 

@@ -118,11 +118,11 @@ def test_many_pairs_equal_single_pairs(name):
     x, y = data(9)
     groups = np.arange(ROWS) % 4
     layers, pairs = [x, y, y[:, :3]], [(0, 1), (1, 2)]
-    found = compare_layers(name, layers, groups, pairs, permutations=7, seed=3)
+    similarities = compare_layers(name, layers, groups, pairs, permutations=7, seed=3)
     orders = shifts(groups, 7, 3)
     for i, j in pairs:
         a, b = layers[i], layers[j]
-        one, whole = found[i, j], similarity(name, a, b)
+        one, whole = similarities[i, j], similarity(name, a, b)
         assert one.value == pytest.approx(whole, abs=1e-9)
         left_out = [similarity(name, a[groups != g], b[groups != g]) for g in range(4)]
         error = np.sqrt(3 / 4 * np.square(left_out - np.mean(left_out)).sum())

@@ -103,11 +103,11 @@ def test_errors_of_several_trainings_are_pooled(tree, tmp_path):
             rows = json.loads((folder / "utterances.json").read_text())["utterances"]
             name = "surface-surface"
             cells = [row["cells"][name] for row in rows if name in row["cells"]]
-            found = errors.setdefault(way, [0, 0])
-            found[0] += sum(cell["errors"] for cell in cells)
-            found[1] += sum(cell["tokens"] for cell in cells)
-    found = collect_partial(runs, "surface")
-    rows = {row["way"]: row for row in found["rows"] if row["output"] == "surface"}
+            total = errors.setdefault(way, [0, 0])
+            total[0] += sum(cell["errors"] for cell in cells)
+            total[1] += sum(cell["tokens"] for cell in cells)
+    result = collect_partial(runs, "surface")
+    rows = {row["way"]: row for row in result["rows"] if row["output"] == "surface"}
     for way, (wrong, tokens) in errors.items():
         assert rows[way]["rate"] == pytest.approx(100 * wrong / tokens)
         assert len(rows[way]["trainings"]) == 2
@@ -115,9 +115,9 @@ def test_errors_of_several_trainings_are_pooled(tree, tmp_path):
         assert low <= rows[way]["rate"] <= high
     # the same two trainings on both sides, paired crosswise
     assert rows["do"]["trainings"] == rows["complete"]["trainings"][::-1]
-    assert found["differences"][0]["difference"] == pytest.approx(0.0)
-    assert found["differences"][0]["interval"] == pytest.approx((0.0, 0.0))
-    table = table_of(found)
+    assert result["differences"][0]["difference"] == pytest.approx(0.0)
+    assert result["differences"][0]["interval"] == pytest.approx((0.0, 0.0))
+    table = table_of(result)
     assert table.header[-1] == "single trainings"
     assert table.rows[0][-1] == ", ".join(map(number, rows["complete"]["trainings"]))
     assert "up to 2 trainings of each" in table.caveats[0]

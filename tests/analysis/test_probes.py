@@ -48,8 +48,8 @@ def test_control_task_shows_memorisation():
     generator = np.random.default_rng(4)
     types = generator.integers(0, 10, 1000)
     x = np.eye(10)[types] + 0.05 * generator.standard_normal((1000, 10))
-    found = probe(task_of(types % 2, 500, types.tolist()), x[:500], x[500:])
-    assert found["accuracy"] > 99 and found["control"] > 99 and abs(found["selectivity"]) < 1
+    result = probe(task_of(types % 2, 500, types.tolist()), x[:500], x[500:])
+    assert result["accuracy"] > 99 and result["control"] > 99 and abs(result["selectivity"]) < 1
 
 
 def test_accuracy_of_the_types_alone():
@@ -57,9 +57,9 @@ def test_accuracy_of_the_types_alone():
     types = [0] * 40 + [1] * 10 + [2] * 40
     labels = np.array([0] * 40 + [1] * 10 + [1, 0, 0, 0] * 10)
     x = np.random.default_rng(7).standard_normal((90, 3))
-    found = probe(Task(labels, labels, types, types, ["a"] * 90), x, x)
+    result = probe(Task(labels, labels, types, types, ["a"] * 90), x, x)
     # classes weigh 1/70 and 1/20: type 2 counts 30/70 against 10/20, so it is taken for class 1
-    assert found["alone"] == pytest.approx(100 * (40 / 70 + 1.0) / 2)
+    assert result["alone"] == pytest.approx(100 * (40 / 70 + 1.0) / 2)
     bare = probe(Task(labels, labels, types, types, ["a"] * 90), x, x, with_control=False)
     assert bare["alone"] is bare["control"] is bare["selectivity"] is None
 
@@ -71,15 +71,15 @@ def test_balanced_accuracy_is_the_mean_recall():
     weights, offsets = fit(x[:300], labels[:300], 3)
     predicted = (x[300:] @ weights + offsets).argmax(1)
     expected = metrics.balanced_accuracy_score(labels[300:], predicted)
-    found = probe(task_of(labels, 300), x[:300], x[300:])
-    assert found["accuracy"] == pytest.approx(100 * expected, abs=1e-9)
+    result = probe(task_of(labels, 300), x[:300], x[300:])
+    assert result["accuracy"] == pytest.approx(100 * expected, abs=1e-9)
 
 
 def test_one_speaker_and_constant_units():
     x, labels = labelled(6)
     x[:, 5] = 7.0
-    found = probe(task_of(labels, 300, speakers=["s"] * 600), x[:300], x[300:])
-    assert found["interval"] is None and np.isfinite(found["accuracy"])
+    result = probe(task_of(labels, 300, speakers=["s"] * 600), x[:300], x[300:])
+    assert result["interval"] is None and np.isfinite(result["accuracy"])
 
 
 def test_rare_classes_are_left_out():

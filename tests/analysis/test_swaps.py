@@ -21,37 +21,44 @@ def test_linear_map_is_least_squares():
     fit = LinearMap(6, 4)
     for part in range(0, 500, 90):
         fit.add(x[part : part + 90], y[part : part + 90])
-    found = fit.solve()
+    weights = fit.solve()
     wide = torch.cat([x, torch.ones(500, 1).double()], 1)
-    wanted = torch.linalg.lstsq(wide, y).solution
-    assert torch.allclose(found, wanted, atol=1e-3)
-    assert torch.allclose(apply_map(x, found), wide @ found)
-    residual = (apply_map(x, found) - y).square().mean()
+    expected = torch.linalg.lstsq(wide, y).solution
+    assert torch.allclose(weights, expected, atol=1e-3)
+    assert torch.allclose(apply_map(x, weights), wide @ weights)
+    residual = (apply_map(x, weights) - y).square().mean()
     assert float(residual) == pytest.approx(float(noise.square().mean()), rel=0.1)
 
 
 def test_system_on_the_encoder_of_its_copy_is_unchanged(trained):
     folder = str(trained.root / "exp")
     data = trained.root / "dump/valid"
-    found = swap({"a": folder, "b": folder}, data, trained.root / "dump/train", OPTIONS)
-    rows = {(r["encoder"], r["decoder"], r["output"], r["way"]): r for r in found["rows"]}
+    result = swap({"a": folder, "b": folder}, data, trained.root / "dump/train", OPTIONS)
+    rows = {(r["encoder"], r["decoder"], r["output"], r["way"]): r for r in result["rows"]}
     assert len(rows) == 2 * 2 + 2 * 2 * 2
     for (encoder, decoder, output, way), row in rows.items():
-        own = rows[decoder, decoder, output, "own"]
+        unswapped = rows[decoder, decoder, output, "own"]
         assert (way == "own") == (encoder == decoder)
         if way == "direct":
-            assert row["rate"] == own["rate"] and row["interval"] == own["interval"]
+            assert row["rate"] == unswapped["rate"] and row["interval"] == unswapped["interval"]
         if way == "stitched":
             assert 0.5 < row["r2"] <= 1.0
-    assert found["metric"]["surface"] == "per" and found["utterances"] == 4
+    assert result["metric"]["surface"] == "per" and result["utterances"] == 4
 
 
 def test_command(trained, tmp_path, capsys):
     folder = trained.root / "exp"
     out = tmp_path / "swaps.json"
     dump = trained.root / "dump"
-    given = ["--data", str(dump / "valid"), "--train", str(dump / "train"), "--output", str(out)]
-    assert analyze.main(["swaps", "--models", f"a={folder}", f"b={folder}", *given]) == 0
+    arguments = [
+        "--data",
+        str(dump / "valid"),
+        "--train",
+        str(dump / "train"),
+        "--output",
+        str(out),
+    ]
+    assert analyze.main(["swaps", "--models", f"a={folder}", f"b={folder}", *arguments]) == 0
     shown = capsys.readouterr().out
     assert "| surface | a | b | stitched |" in shown
     assert json.loads(out.read_text())["kind"] == "swaps"

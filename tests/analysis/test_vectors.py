@@ -16,18 +16,18 @@ def rows():
 
 
 def test_every_table_has_its_numbers():
-    found = rows()
-    assert found["Task vectors"][0][:6] == [
+    tables = rows()
+    assert tables["Task vectors"][0][:6] == [
         *("do", "features", "surface", "3.00", "50.50", "meaning −0.25")
     ]
-    assert found["Task vectors"][0][6] == "+2.50, +0.00"
-    assert ["do, features, meaning", "2.00", "4.00", "4.00"] in found[
+    assert tables["Task vectors"][0][6] == "+2.50, +0.00"
+    assert ["do, features, meaning", "2.00", "4.00", "4.00"] in tables[
         "Length of the task vectors during training"
     ]
-    assert found["Outputs with their task vectors off"] == [
+    assert tables["Outputs with their task vectors off"] == [
         ["do", "surface", "meaning", "5.00", "25.00", "+15.00 to +26.00", "no", "24"]
     ]
-    assert found["Tags with their task vectors off"] == [
+    assert tables["Tags with their task vectors off"] == [
         ["do", "meaning.l1", "surface+meaning", "12.50", "75.00", "yes", "24"]
     ]
 

@@ -70,12 +70,12 @@ def written(complete, tmp_path_factory):
 
 
 def result_files(root):
-    found = {}
+    sections = {}
     for path in sorted(root.glob("exp/ko/**/*.json")):
         content = json.loads(path.read_text())
         if "section" in content:
-            found[path] = content["section"]
-    return found
+            sections[path] = content["section"]
+    return sections
 
 
 @pytest.mark.parametrize("name", registry.ANALYSES)

@@ -77,7 +77,7 @@ def test_examples_prefer_where_systems_differ_and_new_speakers_and_sentences():
         row("2", "s", 5, 0, "나"),
         row("3", "t", 2, 0, "다"),
         row("4", "u", 2, 0, "다"),
-        row("5", "v", None, 0),  # no distance: one of the labels is not there
+        row("5", "v", None, 0),  # no distance: one of the labels is missing
         row("6", "w", 1, 0, "라" * 200),  # too long
     ]
     b = [dict(r, cells={"meaning-meaning": {"errors": 4 * (r["id"] == "2")}}) for r in a]

@@ -21,12 +21,12 @@ def parsed(drawing):
 
 def curves(drawing):
     """The points of every data line (drawn in a series colour), in the figure's coordinates."""
-    found = []
+    lines_drawn = []
     for element in parsed(drawing).iter("{http://www.w3.org/2000/svg}path"):
         if "stroke: var(--s" in element.get("style", "") and element.get("d", "").count("L"):
             points = re.findall(r"[ML] ([\d.]+) ([\d.]+)", element.get("d"))
-            found.append([(float(x), float(y)) for x, y in points])
-    return found
+            lines_drawn.append([(float(x), float(y)) for x, y in points])
+    return lines_drawn
 
 
 def grid_rows(drawing):

@@ -90,7 +90,7 @@ def test_hostile_names_in_result_files_are_escaped(tree, tmp_path):
 def test_every_cell_has_the_numbers_of_the_json(written, tree):
     _, details, page = written
     cells = [" ".join(text.split()) for text in Page(page).cells]
-    found = 0
+    count = 0
     for path, score in scores(tree):
         system = path.parts[-4].removesuffix("_small")
         for cell in score["cells"]:
@@ -101,8 +101,8 @@ def test_every_cell_has_the_numbers_of_the_json(written, tree):
             row += rf"{cell['metric'].upper()} \| {mark}{rate}{mark} \| {bounds} \| "
             assert re.search(row + rf"{cell['utterances']} \|", details), row
             assert f"{cell['metric'].upper()} {rate} {bounds}" in cells
-            found += 1
-    assert found == 16
+            count += 1
+    assert count == 16
 
 
 def test_front_page_has_every_error_rate_and_difference(written, tree):
@@ -121,7 +121,7 @@ def test_front_page_has_every_error_rate_and_difference(written, tree):
 def test_mispronunciations_have_the_numbers_of_the_json(written, tree):
     results, _, page = written
     text = " ".join(Page(page).cells)
-    found = 0
+    count = 0
     for path in sorted(tree.glob("exp/*/*/decode/test/mdd*.json")):
         judged = json.loads(path.read_text())
         system = path.parts[-4].removesuffix("_small")
@@ -130,8 +130,8 @@ def test_mispronunciations_have_the_numbers_of_the_json(written, tree):
         row = rf"\| {system} \| {how} \| {shown[0]} \[.*\] \| {shown[1]} .*\| {shown[2]} "
         assert re.search(row, results), row
         assert shown[0] in text
-        found += 1
-    assert found >= 3
+        count += 1
+    assert count >= 3
 
 
 def test_first_table_of_results_is_the_error_rates(written):
@@ -263,15 +263,15 @@ def test_own_numbers_beside_the_published_ones(tree, tmp_path):
     from espnet_ext.report.published import rows
 
     collected = collect(tree / "exp", ["en"], SYSTEMS.split(), "small", "decode", ["test"])
-    table = {what: (here, theirs) for what, here, theirs in rows(collected.languages[0])}
+    table = {what: (here, published) for what, here, published in rows(collected.languages[0])}
     assert table["so_surface, surface: error %"][1] == "CER 13.78"
     assert table["do, meaning: error %"][1] == "CER 3.19"
     where = "CKA so_surface – so_meaning, encoder layer"
     assert table[f"{where} 0 (published: 0)"][1] == "0.91"
     assert table[f"{where} 3 (published: 11)"][1] == "0.40"
     score = json.loads((tree / "exp/en/do_small/decode/test/score.json").read_text())
-    own = next(c for c in score["cells"] if c["name"] == "meaning-meaning")
-    rate = number(own["metrics"][own["metric"]]["rate"])
+    cell = next(c for c in score["cells"] if c["name"] == "meaning-meaning")
+    rate = number(cell["metrics"][cell["metric"]]["rate"])
     assert rate in table["do, meaning: error %"][0]
     for text in write(tree, tmp_path, languages="en", plots=True)[1:]:
         assert "This experiment beside the published one" in text

@@ -1,4 +1,4 @@
-"""What the reports say of a training's diagnoses: values, readings, plots, and broken files."""
+"""Diagnostics of a training in the report: values, findings, figures, and broken files."""
 
 import math
 
@@ -65,8 +65,8 @@ def test_few_steps_give_no_conclusion():
 
 
 def test_undefined_values_are_named():
-    found = findings(line(0, [None, None], [None, None], {"0": None}))
-    assert found == [
+    texts = findings(line(0, [None, None], [None, None], {"0": None}))
+    assert texts == [
         "do: the gradients of surface and meaning could not be compared at the end.",
         "do: the drift of the encoder is undefined at the end.",
         "do: the decoders of surface and meaning could not be compared: too few utterances have "

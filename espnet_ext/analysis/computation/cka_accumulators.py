@@ -97,8 +97,13 @@ class StreamedCka:
             raise ValueError("no rows have been added")
         size = range(len(self._spans))
         hsic = self._unbiased if debiased else self._biased
-        own = [hsic(i, i) for i in size]
-        upper = {(i, j): _ratio(hsic(i, j), own[i] * own[j]) for i in size for j in size if i <= j}
+        variances = [hsic(i, i) for i in size]
+        upper = {
+            (i, j): _ratio(hsic(i, j), variances[i] * variances[j])
+            for i in size
+            for j in size
+            if i <= j
+        }
         return [[upper[min(i, j), max(i, j)] for j in size] for i in size]
 
     def _biased(self, i: int, j: int) -> float:

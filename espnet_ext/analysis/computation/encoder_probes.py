@@ -107,8 +107,8 @@ def probe_encoders(
                 for side, rows in zip((examples, tested[name]), kept, strict=True)
             ]
             # Types of utterances do not repeat, so that no control task can be learned.
-            found = probe(task, *features, with_control=name not in (L1, SPEAKER))
-            rows.append({"task": name, "system": system, "layer": layer, **found})
+            accuracies = probe(task, *features, with_control=name not in (L1, SPEAKER))
+            rows.append({"task": name, "system": system, "layer": layer, **accuracies})
     for note in reader.notes:
         say(f"note: {note}")
     return {
@@ -139,9 +139,7 @@ def _task(
         for language, speaker in zip(tested.labels, tested.speakers, strict=True):
             by_language.setdefault(language, set()).add(speaker)
         if by_language and min(map(len, by_language.values())) < 2:
-            return (
-                "a first language has only one test speaker, so that the two cannot be told apart"
-            )
+            return "a first language has only one test speaker, so they cannot be separated"
     classes = common_classes(training.labels, tested.labels, fewest)
     if len(classes) < 2:
         return f"fewer than two classes have {fewest[0]} training and {fewest[1]} test examples"
@@ -190,12 +188,12 @@ class _Reader:
 
     def read(self, folder: str | Path, limit: int, size: int, what: str) -> dict[str, Examples]:
         deviates = [DEVIATES] if "surface" in self.aligners else []
-        found = {name: Examples() for name in (*self.aligners, *deviates, L1, SPEAKER)}
+        examples = {name: Examples() for name in (*self.aligners, *deviates, L1, SPEAKER)}
         for batch in track(list(batched(read_sample(folder, limit), size)), what, unit="batch"):
-            self._read_batch(batch, found)
-        return found
+            self._read_batch(batch, examples)
+        return examples
 
-    def _read_batch(self, batch: Sequence[Utterance], found: Mapping[str, Examples]) -> None:
+    def _read_batch(self, batch: Sequence[Utterance], examples: Mapping[str, Examples]) -> None:
         models = {name: system.model for name, system in self.systems.items()}
         encoded = encode(models, load_speech(self.systems, batch), [u.utt_id for u in batch])
         self.layers = {name: one.layers for name, one in encoded.items()}
@@ -205,16 +203,16 @@ class _Reader:
         for i, utterance in enumerate(batch):
             speaker = utterance.speaker
             mean = {layer: rows[i][None].numpy() for layer, rows in means.items()}
-            found[SPEAKER].add([speaker], [utterance.utt_id], speaker, mean)
+            examples[SPEAKER].add([speaker], [utterance.utt_id], speaker, mean)
             if utterance.l1:
-                found[L1].add([utterance.l1], [speaker], speaker, mean)
+                examples[L1].add([utterance.l1], [speaker], speaker, mean)
             for output, aligner in self.aligners.items():
                 if utterance.texts.get(output, NA) != NA:
                     states = encoded[aligner].states[i, : int(counts[i])]
                     layers = {layer: rows[i] for layer, rows in frames.items()}
-                    self._read_tokens(utterance, output, states, layers, found)
+                    self._read_tokens(utterance, output, states, layers, examples)
 
-    def _read_tokens(self, utterance, output: str, states, frames: Mapping, found) -> None:
+    def _read_tokens(self, utterance, output: str, states, frames: Mapping, examples) -> None:
         """Add the tokens of one output; states (T, D) are those of the aligning system."""
         system = self.systems[self.aligners[output]]
         text = utterance.texts[output]
@@ -228,9 +226,9 @@ class _Reader:
         lengths = torch.tensor(token_lengths(spans, len(states)))
         rows = {layer: pooled(part, lengths).numpy() for layer, part in frames.items()}
         types = list(zip(["<s>", *tokens], tokens, strict=False))  # (previous token, token)
-        found[output].add(tokens, types, utterance.speaker, rows)
+        examples[output].add(tokens, types, utterance.speaker, rows)
         if output == "surface" and (marks := deviations(utterance, tokens, system, output)):
-            found[DEVIATES].add(marks, types, utterance.speaker, rows)
+            examples[DEVIATES].add(marks, types, utterance.speaker, rows)
 
 
 def _by_layer(encoded: Mapping[str, Encoded], change: Callable) -> dict[Layer, torch.Tensor]:

@@ -177,7 +177,7 @@ def _compare(
     shared = {pair: list(_shared(*pair, names, index)) for pair in pairs}
     measured = _measure([at for layers in shared.values() for _, at in layers], sample, sampling)
     biased, debiased = _defined(cka.values()), cka.values(debiased=True)
-    found = []
+    comparisons = []
     for (a, b), layers in shared.items():
         rows, columns = ([index[network, name] for name in names[network]] for network in (a, b))
         curve = []
@@ -193,7 +193,7 @@ def _compare(
                     "measures": measured[i, j],
                 }
             )
-        found.append(
+        comparisons.append(
             {
                 "grid": [[biased[i][j] for j in columns] for i in rows],
                 "debiased": _defined([[debiased[i][j] for j in columns] for i in rows]),
@@ -202,7 +202,7 @@ def _compare(
                 "only_b": [name for name in names[b] if name not in names[a]],
             }
         )
-    return found
+    return comparisons
 
 
 def _measure(
@@ -215,7 +215,7 @@ def _measure(
     kept = np.arange(len(groups))
     if 0 < sampling.max_rows < len(groups):
         kept = np.arange(sampling.max_rows) * len(groups) // sampling.max_rows
-    found: dict[tuple[int, int], dict] = {pair: {} for pair in pairs}
+    measured: dict[tuple[int, int], dict] = {pair: {} for pair in pairs}
     for name in sampling.measures if len(kept) else ():
         similarities = compare_layers(
             name,
@@ -225,12 +225,12 @@ def _measure(
             permutations=sampling.permutations,
         )
         for pair, one in similarities.items():
-            found[pair][name] = {
+            measured[pair][name] = {
                 "value": _none_if_nan(one.value),
                 "interval": one.interval,
                 "null": one.null,
             }
-    return found
+    return measured
 
 
 def _defined(grid: Sequence[Sequence[float]]) -> list[list[float | None]]:

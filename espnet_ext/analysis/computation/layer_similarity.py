@@ -159,7 +159,7 @@ class _Comparison:
 
     def _decoders(self) -> list[Network]:
         """Return the decoders that have a list of layers."""
-        found = []
+        decoders = []
         for name, system in self.systems.items():
             for output, head in system.model.heads.items():
                 if head.decoder is None:
@@ -168,12 +168,12 @@ class _Comparison:
                     kind = type(head.decoder).__name__
                     self.notes.append(f"{name}'s {kind} of {output} has no list of layers")
                 else:
-                    found.append(Network(name, output))
-        return found
+                    decoders.append(Network(name, output))
+        return decoders
 
     def _outputs_by_token(self) -> list[str]:
         """Return the outputs that several systems have with the same token list."""
-        found = []
+        outputs = []
         for output in dict.fromkeys(network.output for network in self.decoders):
             networks = [network for network in self.decoders if network.output == output]
             lists = {tuple(self._head(network).tokens) for network in networks}
@@ -184,8 +184,8 @@ class _Comparison:
                     "by utterance only"
                 )
             elif len(networks) > 1:
-                found.append(output)
-        return found
+                outputs.append(output)
+        return outputs
 
     def _head(self, network: Network):
         return self.systems[network.system].model.heads[network.output]
@@ -209,8 +209,8 @@ class _Comparison:
                 counts = next(iter(readings.values())).counts
                 rows.add({n: (r.names, r.rows) for n, r in readings.items()}, counts, group)
         recognised = [n for n in self.decoders if n.output in self.hypotheses.get(n.system, ())]
-        own = self._read(recognised, batch, encoded, self._hypothesis)
-        for network, reading in own.items():
+        hypotheses = self._read(recognised, batch, encoded, self._hypothesis)
+        for network, reading in hypotheses.items():
             self.free_running.add(network, reading.means(), reading.ids, group)
 
     def _hypothesis(self, network: Network, utterance: Utterance) -> str:
@@ -258,7 +258,7 @@ class _Comparison:
 
     def decoder_pairs(self, sampling: Sampling) -> list[dict]:
         """Return the similarity of all pairs of decoders, by utterance and by token."""
-        found = []
+        similarities = []
         for how, rows in (
             ("teacher-forced", self.teacher_forced),
             ("free-running", self.free_running),
@@ -271,13 +271,13 @@ class _Comparison:
                 continue
             pairs = list(filter(self._is_compared, itertools.combinations(rows.decoders(), 2)))
             taken = sampling if how == "teacher-forced" else Sampling()
-            found += _named(pairs, rows.compare(pairs, taken), how, "utterances")
+            similarities += _named(pairs, rows.compare(pairs, taken), how, "utterances")
         for tokens in self.tokens.values():
             if tokens.cka is not None:
                 pairs = list(filter(self._is_compared, itertools.combinations(tokens.layers, 2)))
                 compared = tokens.compare(pairs, Sampling())
-                found += _named(pairs, compared, "teacher-forced", "tokens")
-        return found
+                similarities += _named(pairs, compared, "teacher-forced", "tokens")
+        return similarities
 
 
 def _named(pairs: Sequence[Pair], values: Sequence[dict], how: str, rows: str) -> list[dict]:

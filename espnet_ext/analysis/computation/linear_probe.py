@@ -118,7 +118,7 @@ def _interval(predicted: np.ndarray, task: Task, classes: int) -> tuple[float, f
 
 
 def _alone(task: Task, classes: int) -> float:
-    """Return the balanced accuracy of the most frequent class per type, classes weighing alike."""
+    """Return the balanced accuracy of the most frequent class per type."""
     weight = 1.0 / np.maximum(np.bincount(task.train, minlength=classes), 1)
     by_type: dict = {}
     for kind, label in zip(task.train_types, task.train, strict=True):

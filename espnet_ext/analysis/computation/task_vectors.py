@@ -140,12 +140,12 @@ class _Inspection:
         if "features" in states:
             states["features"] = states["features"] / position_factor(model.encoder)
         states["encoder"] = encoded
-        found: dict[str, float | None] = {}
+        norms: dict[str, float | None] = {}
         for place in self.vectors.places:
             shown = place in states and states[place].shape[:2] == encoded.shape[:2]
             rows = without_padding(states[place], frames) if shown else None
-            found[place] = None if rows is None else float(rows.norm(dim=-1).mean())
-        return found
+            norms[place] = None if rows is None else float(rows.norm(dim=-1).mean())
+        return norms
 
     def _leakage(self, tag: str) -> dict:
         """Count the utterances in which a tag is written while its vector is off, and on."""
@@ -156,7 +156,9 @@ class _Inspection:
         off = active_tasks(model, others, "auto")[output]
         off = tuple(task for task in off if task != tag)  # there if training always had the tag
         written = [
-            sum(kind in tags for tags in split_all_tags(self._recognise(output, active))[1].values())
+            sum(
+                kind in tags for tags in split_all_tags(self._recognise(output, active))[1].values()
+            )
             for active in (off, on)
         ]
         shares = [100.0 * count / len(self.utterances) for count in written]
