@@ -1,4 +1,5 @@
-"""ESPnet's seams: the Task, the Trainer, the preprocessor, and what writes their configuration.
+"""ESPnet's Task, Trainer and preprocessor for this project, and what writes their configuration.
 
-Holds what happens around the model while it learns. Networks are in model, losses in objectives.
+This package contains what happens around the model during training. Networks belong in `model`,
+losses over outputs in `objectives`.
 """

@@ -1,4 +1,4 @@
-"""Which tasks a training set's utterances activate: outputs and tags that they have labels for."""
+"""The label sets of a data set: the outputs and tags that its utterances have labels for."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from espnet_ext.text.tags import output_of, split_tags, tag_task, tag_token_ids
 
 
 def tags_of(outputs: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The kinds of inline tags in the token lists of a configuration's outputs, as tasks."""
+    """Return the kinds of inline tags in the token lists of a configuration's outputs, as tasks."""
     return [
         tag_task(name, kind)
         for name, entry in outputs.items()
@@ -24,36 +24,43 @@ def tags_of(outputs: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def count_sets(
     folder: Path, outputs: Sequence[str], tags: Sequence[str] = ()
 ) -> Counter[tuple[str, ...]]:
-    """How many utterances of a dumped set have labels for exactly which outputs and tags."""
+    """Return label set → number of utterances that have labels for exactly these tasks.
+
+    Args:
+        folder: a dumped set.
+        outputs: names; tags: tasks such as `meaning.l1`.
+    """
     sets: dict[str, set[str]] = {}
     for name in outputs:
         for utt_id, text in read_table(folder / f"text.{name}").items():
-            found = sets.setdefault(utt_id, set())
+            labels = sets.setdefault(utt_id, set())
             if text != NA:
-                found |= {name, *(tag_task(name, kind) for kind in split_tags(text)[1])}
+                labels |= {name, *(tag_task(name, kind) for kind in split_tags(text)[1])}
     tasks = (*outputs, *tags)
-    return Counter(tuple(task for task in tasks if task in found) for found in sets.values())
+    return Counter(tuple(task for task in tasks if task in labels) for labels in sets.values())
 
 
 def partly_tagged(
     sets: Mapping[tuple[str, ...], int], tags: Sequence[str]
 ) -> list[tuple[str, int, int]]:
-    """Tags that some transcripts of their output have and some lack: tag, with it, without it."""
-    found = []
+    """Return tags that only some transcripts of their output have: (tag, with it, without it)."""
+    partial = []
     for tag in tags:
-        there = sum(count for one, count in sets.items() if tag in one)
-        lacking = sum(
-            count for one, count in sets.items() if tag not in one and output_of(tag) in one
+        present = sum(count for labels, count in sets.items() if tag in labels)
+        missing = sum(
+            count
+            for labels, count in sets.items()
+            if tag not in labels and output_of(tag) in labels
         )
-        if there and lacking:
-            found.append((tag, there, lacking))
-    return found
+        if present and missing:
+            partial.append((tag, present, missing))
+    return partial
 
 
 def check_labels(sets: Mapping[tuple[str, ...], int], folder: Path, outputs: Sequence[str]) -> None:
-    """`UserError` for an output that no utterance of the training set has a label for."""
+    """Raise `UserError` for an output that no utterance of the training set has a label for."""
     for name in outputs:
-        if not any(name in one for one in sets):
+        if not any(name in labels for labels in sets):
             raise UserError(
                 f"{folder / f'text.{name}'}: every utterance is unlabelled: '{name}' would never "
                 "be trained",

@@ -1,4 +1,4 @@
-"""Configurations: a base YAML, a system's overlay and command-line overrides become one mapping."""
+"""Merge configurations: a base, a system's overlay and options become one mapping."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from espnet_ext.model.config import suggest
 
 
 def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
-    """`overlay` over `base`: mappings are merged key by key, everything else is replaced.
+    """Return `base` with `overlay` over it: mappings are merged, other values are replaced.
 
     >>> merge({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}})
     {'a': {'x': 1, 'y': 3}}
@@ -16,13 +16,14 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
     merged = dict(base)
     for key, value in overlay.items():
         old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge(old, value) if both else value
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            value = merge(old, value)
+        merged[key] = value
     return merged
 
 
 def check_known(config: Mapping[str, Any], known: list[str], source: str) -> None:
-    """Every top-level key must be an option of the training command."""
+    """Raise `UserError` for a top-level key that is not an option of the training command."""
     for key in config:
         if key not in known:
             raise UserError(f"{source}: unknown key '{key}'", suggest(str(key), known))

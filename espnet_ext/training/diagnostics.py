@@ -1,16 +1,16 @@
-"""Diagnoses while training, every so many steps: do the outputs agree on the encoder, and what
-becomes of its layers? Nothing of the training changes by it: a test holds all of its files, with
-and without, bit against bit.
+"""Diagnoses during training: gradients of the outputs and CKA of hidden states, every n steps.
 
-A step is one batch, counted from 0 over all epochs. Step s is diagnosed before its batch is trained
-on, with the weights that s batches have made: gradients on that very batch (`gradients`), CKA on
-utterances held from the validation set (`similarity`). Of several processes only the first
-diagnoses, on its own share of the batch: their batches may run out at different times, so that
-one could wait for ever for what another does not send.
+They do not change the training: a test compares all files of a training with and without them, bit
+by bit.
 
-Written are a line a step to `diagnostics.jsonl`, scalars to ESPnet's TensorBoard log, and once the
-states from which drift counts, to `diagnostics_start.pth`. A training that goes on from its last
-checkpoint goes on with these files; lines of steps that it makes again are made again.
+A step is one batch, counted from 0 over all epochs. Step s is diagnosed before it is trained, with
+the weights after s batches: gradients on the same batch (`gradients`), and CKA on utterances of the
+validation set (`similarity`). With several processes only the first one diagnoses, on its share of
+the batch. The processes could not cooperate, because their batches may end at different times.
+
+`diagnostics.jsonl` has one line per diagnosed step, ESPnet's TensorBoard log the same as scalars,
+and `diagnostics_start.pth` the states that drift is measured from. A resumed training continues
+these files, and replaces the lines of steps that it repeats.
 """
 
 import contextlib
@@ -42,13 +42,13 @@ CKA_TAGS = "diagnostics_cka"  # in TensorBoard
 
 
 class Diagnostics:
-    """Everything between the option and the files.
+    """Diagnoses every n-th step of a training and writes the results.
 
     Args:
-        every: steps from one diagnosis to the next, at least 1.
+        every: steps between diagnoses, at least 1.
         folder: the model directory.
-        model: the model itself, not what distributes it.
-        held: gives (ids, batch) of the validation set, in an order that is always the same.
+        model: the model, not its DistributedDataParallel wrapper.
+        held: returns (ids, batch) of the validation set, always in the same order.
     """
 
     def __init__(
@@ -62,22 +62,22 @@ class Diagnostics:
         self.folder = folder
         self.model = model
         self._make_held = held
-        self._held: HeldUtterances | None = None  # until the first batch says where it goes on
+        self._held: HeldUtterances | None = None  # until the first batch
         self._start: Start | None = None
 
     def watch(
         self, iterator: Iterable, reporter, scaler=None, writer=None
     ) -> "Iterable[tuple[list[str], dict[str, torch.Tensor]]]":
-        """The same batches; those of diagnosed steps are diagnosed on their way.
+        """Return the same batches, and diagnose those of every n-th step before they are used.
 
         Args:
-            reporter: ESPnet's SubReporter, which counts the batches trained on.
-            scaler: of ESPnet's mixed precision, None without.
-            writer: TensorBoard's, None without.
+            reporter: ESPnet's SubReporter, which counts the trained batches.
+            scaler: gradient scaler of mixed precision, or None.
+            writer: TensorBoard's, or None.
         """
-        return _Watched(iterator, lambda batch: self._pass(batch, reporter, scaler, writer))
+        return _Observed(iterator, lambda batch: self._visit(batch, reporter, scaler, writer))
 
-    def _pass(self, batch: Mapping[str, Any], reporter, scaler, writer) -> None:
+    def _visit(self, batch: Mapping[str, Any], reporter, scaler, writer) -> None:
         step = reporter.get_total_count()
         if self._held is None:
             self._prepare(step)
@@ -93,24 +93,23 @@ class Diagnostics:
                 writer.add_scalar(tag, value, step)
 
     def _prepare(self, step: int) -> None:
-        """Go on with the files of a training that goes on at `step`."""
+        """Read the files of an earlier run and drop what belongs to later steps than `step`."""
         path = self.folder / FILE
-        kept = [
-            one for one in (read_json_lines(path) if path.exists() else ()) if one["step"] < step
-        ]
-        write_text(path, "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in kept))
+        records = read_json_lines(path) if path.exists() else []
+        kept = [record for record in records if record["step"] < step]
+        write_text(path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in kept))
         with undisturbed(self.model):
             self._held = HeldUtterances(self._make_held())
         start = Start.read(self.folder / START_FILE)
         self._start = start if start and start.step < step else None
         if len(self.model.heads) == 1:
-            say("diagnose_every: one output has no gradients to compare: drift of the encoder only")
+            say("diagnose_every: with one output only the drift of the encoder is measured")
         if not encoder_layers(self.model.encoder):
             kind = type(self.model.encoder).__name__
-            say(f"diagnose_every: {kind} has no list of layers: it is diagnosed as a whole")
+            say(f"diagnose_every: {kind} has no list of layers, so it is treated as one layer")
 
     def diagnose(self, batch: Mapping[str, Any], scaler=None, step: int = 0) -> dict:
-        """`gradients` (None with one output), `cka` and `notes`, why anything is None."""
+        """Return `gradients` (None with one output), `cka`, and `notes` that explain None."""
         gradients, notes = None, []
         device = next(self.model.parameters()).device
         with undisturbed(self.model):
@@ -125,27 +124,29 @@ class Diagnostics:
                     notes.append("gradients: out of memory")
             self.model.eval()
             try:
-                cka, further = self._similarities(device, step)
-                notes += further
+                cka, cka_notes = self._similarities(device, step)
+                notes += cka_notes
             except torch.OutOfMemoryError:
                 cka = None
                 notes.append("CKA: out of memory")
         return {"gradients": gradients, "cka": cka, "notes": notes}
 
     def _similarities(self, device: torch.device, step: int) -> tuple[dict, list[str]]:
+        """Return the record `cka`, and notes."""
+        assert self._held is not None
         now = self._held.states(self.model, device)
         notes = []
         if self._start is not None and not self._start.fits(self._held.ids, now):
             notes.append(
-                "drift: the validation set or the layers are others than at "
-                f"step {self._start.step}: it counts from here"
+                "drift: the validation set or the layers differ from those at step "
+                f"{self._start.step}: it is measured from here on"
             )
             self._start = None
         if self._start is None:
             self._start = Start(step, self._held.ids, now.encoder)
             self._start.save(self.folder / START_FILE)
         decoders = compare_decoders(now)
-        frames = len(next(iter(now.encoder.values()), ()))
+        frames = next((len(states) for states in now.encoder.values()), 0)
         cka = {
             "utterances": len(self._held.ids),
             "frames": frames,
@@ -156,26 +157,29 @@ class Diagnostics:
         return cka, notes + notes_on(now, decoders)
 
 
-class _Watched:
-    """An iterable of batches that shows each to a function before it hands it on."""
+class _Observed:
+    """An iterable of batches that calls a function with each batch before it yields it."""
 
-    def __init__(self, iterator: Iterable, show: Callable[[Mapping[str, Any]], None]):
+    def __init__(self, iterator: Any, visit: Callable[[Mapping[str, Any]], None]):
         self._iterator = iterator
-        self._show = show
+        self._visit = visit
 
     def __len__(self) -> int:
         return len(self._iterator)
 
     def __iter__(self) -> Iterator:
         for ids, batch in self._iterator:
-            self._show(batch)
+            self._visit(batch)
             yield ids, batch
 
 
 @contextlib.contextmanager
 def undisturbed(model: torch.nn.Module) -> Iterator[None]:
-    """Put back, at the end, what a forward pass changes: random states, buffers (the statistics of
-    batch norm), and which modules are in training mode."""
+    """Restore what a forward pass changes when the context closes.
+
+    These are random states, buffers (the statistics of batch normalisation), and the training mode
+    of each module.
+    """
     python, numpy = random.getstate(), np.random.get_state()
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     modes = [(module, module.training) for module in model.modules()]
@@ -194,7 +198,7 @@ def undisturbed(model: torch.nn.Module) -> Iterator[None]:
 
 
 def _precision(scaler, device: torch.device):
-    """The autocast of ESPnet's training step, whose gradients are asked for."""
+    """Return the autocast context of ESPnet's training step."""
     if scaler is None or device.type != "cuda":
         return contextlib.nullcontext()
     kind = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
@@ -202,7 +206,7 @@ def _precision(scaler, device: torch.device):
 
 
 def scalars(record: Mapping) -> Iterator[tuple[str, float]]:
-    """(TensorBoard tag, value) of every value of a record that is defined."""
+    """Yield (TensorBoard tag, value) for every value of a record that is not None."""
     groups: dict[str, Mapping[str, float | None]] = {}
     gradients, cka = record["gradients"] or {}, record["cka"] or {}
     for pair in gradients.get("pairs", ()):

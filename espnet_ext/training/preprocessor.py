@@ -1,4 +1,4 @@
-"""What an utterance goes through between the file and the batch: augmentation, tokens."""
+"""Prepare an utterance for a batch: augment speech, turn transcripts into token ids."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,12 +13,12 @@ from espnet_ext.text.unicode import normalize
 
 
 class OutputsPreprocessor:
-    """Text of every output to token ids, each with its own tokenizer and token list.
+    """Turn the transcript of every output into token ids, by its tokenizer and token list.
 
-    An unlabelled output (`<na>`) becomes a row of the one id −2, which the model leaves out.
+    An unlabelled output (`<na>`) becomes a row with the single id −2, which losses leave out.
 
     Args:
-        outputs: typed outputs with token lists.
+        outputs: options of each output, with token lists.
         train: whether augmentation applies.
         speech: options of ESPnet's CommonPreprocessor (RIR, noise, volume); empty for none.
     """
@@ -30,7 +30,7 @@ class OutputsPreprocessor:
         for name, output in outputs.items():
             self.tokenizers[name] = build_tokenizer(output.token_type, output.bpemodel)
             self.ids[name] = {token: i for i, token in enumerate(output.token_list or ())}
-        # ESPnet's module costs seconds to import and is needed only for augmentation.
+        # ESPnet's module takes seconds to import, and only augmentation needs it.
         self.speech = espnet.load("CommonPreprocessor")(train=train, **speech) if speech else None
 
     def __call__(self, utt_id: str, data: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -45,7 +45,7 @@ class OutputsPreprocessor:
         return data
 
     def encode(self, name: str, text: str) -> np.ndarray:
-        """Token ids (L,) of a transcript; `<na>` and an empty text give the unlabelled row."""
+        """Return the token ids (L,) of a transcript; for `<na>` or no text the unlabelled row."""
         text = normalize(text)
         if text == NA:
             return np.array([UNLABELLED], dtype=np.int64)

@@ -1,7 +1,7 @@
-"""From recipe folders to ESPnet's training command: one merged configuration, one call.
+"""Train a system of a recipe: merge its configuration, and call ESPnet's training command.
 
-Everything that ESPnet is told stands in `<exp_dir>/train.yaml` and the logged command, so that a
-training can be repeated by hand.
+`<exp_dir>/train.yaml` and the logged command contain everything that ESPnet receives, so a training
+can be repeated by hand.
 """
 
 import argparse
@@ -42,18 +42,18 @@ from espnet_ext.training.schedule import matching_batches, processes, total_step
 
 @dataclass(frozen=True)
 class Data:
-    """Where a language's dumped sets, token lists and statistics are."""
+    """Paths of a language's dumped sets, token lists and statistics."""
 
-    dump: Path  # holds the sets
+    dump: Path  # folder of the sets
     train_set: str
     valid_set: str
-    token_dir: Path  # holds <output>_<type>/tokens.txt
+    token_dir: Path  # folder with <output>_<type>/tokens.txt
     token_types: Mapping[str, str]  # output → token type
-    stats: Path  # holds train/ and valid/ shape files
+    stats: Path  # folder with train/ and valid/, which contain shape files
 
 
 def parse_token_types(words: Sequence[str]) -> dict[str, str]:
-    """`["surface=phone", "meaning=char"]` as a mapping.
+    """Return `["surface=phone", "meaning=char"]` as a mapping.
 
     >>> parse_token_types(["surface=phone"])
     {'surface': 'phone'}
@@ -65,7 +65,7 @@ def parse_token_types(words: Sequence[str]) -> dict[str, str]:
 
 
 def merged_config(config: Path, overlays: Sequence[Path]) -> dict[str, Any]:
-    """The base configuration with the overlays merged over it, in order."""
+    """Return the base configuration with the overlays merged over it, in order."""
     merged = read_yaml(config)
     for overlay in overlays:
         merged = merge(merged, read_yaml(overlay))
@@ -73,28 +73,33 @@ def merged_config(config: Path, overlays: Sequence[Path]) -> dict[str, Any]:
 
 
 def with_tokens(config: Mapping[str, Any], data: Data, folder: Path) -> dict[str, Any]:
-    """Fill in every output's token type, tokens and SentencePiece model (copied to `folder`)."""
+    """Return the configuration with the token type and tokens of every output.
+
+    Args:
+        folder: model directory, to which SentencePiece models are copied.
+    """
     filled = {}
     for name, output in parse_outputs(config).items():
         entry = dict(config["outputs"][name])
         if name not in data.token_types:
             raise UserError(
-                f"the system has output '{name}', the recipe has token types for "
+                f"the system has the output '{name}', but the recipe only has token types for "
                 f"{', '.join(data.token_types)}",
                 suggest(name, list(data.token_types)),
             )
         kind = data.token_types[name]
         if entry.get("token_type", kind) != kind:
             raise UserError(
-                f"the system's output '{name}' is of {entry['token_type']}, the recipe's of {kind}",
-                "leave token_type out of the system, and set the recipe's token_types",
+                f"output '{name}': token_type {entry['token_type']} in the system, but {kind} in "
+                "the recipe",
+                "remove token_type from the system, and set the recipe's token_types",
             )
-        tokens = data.token_dir / f"{name}_{kind}"
+        token_folder = data.token_dir / f"{name}_{kind}"
         entry["token_type"] = kind
-        entry["token_list"] = read_token_list(output.token_list or tokens / "tokens.txt")
+        entry["token_list"] = read_token_list(output.token_list or token_folder / "tokens.txt")
         if kind == "bpe":
             entry["bpemodel"] = f"{name}_bpe.model"
-            source = output.bpemodel or tokens / "bpe.model"
+            source = output.bpemodel or token_folder / "bpe.model"
             with atomic_path(folder / entry["bpemodel"]) as temporary:
                 shutil.copyfile(source, temporary)
         filled[name] = entry
@@ -109,11 +114,15 @@ def train(
     options: Sequence[str],
     match_updates: Path | None = None,
 ) -> None:
-    """Train one system into `exp_dir`; resumes where a killed training stopped.
+    """Train one system into `exp_dir`. A training that was interrupted is resumed.
 
     Args:
+        config: base configuration (YAML).
+        overlays: files that are merged over it, in order.
+        data: where sets, token lists and statistics are.
+        exp_dir: model directory to write.
         options: further options of ESPnet's training command, e.g. ["--max_epoch", "5"].
-        match_updates: statistics of another training set: epochs of as many batches as its own.
+        match_updates: statistics folder of another training set; epochs get its number of batches.
     """
     exp_dir.mkdir(parents=True, exist_ok=True)
     merged = merged_config(config, overlays)
@@ -162,7 +171,10 @@ def train(
 
 
 def _label_sets(data: Data, config: Mapping[str, Any]) -> Mapping[tuple[str, ...], int]:
-    """Which outputs and tags the training set's utterances are labelled for; each, somewhere."""
+    """Return label set → number of utterances of the training set, and print the numbers.
+
+    A warning names tags that only some transcripts have, if the system has no conditioner.
+    """
     outputs, tags = list(config["outputs"]), tags_of(config["outputs"])
     folder = data.dump / data.train_set
     for name in outputs:
@@ -171,25 +183,24 @@ def _label_sets(data: Data, config: Mapping[str, Any]) -> Mapping[tuple[str, ...
     sets = count_sets(folder, outputs, tags)
     check_labels(sets, folder, outputs)
     if len(sets) > 1:
-        counts = (f"{count} {'+'.join(one) or 'none'}" for one, count in sorted(sets.items()))
-        told = ", ".join(counts)
-        print(f"{folder}: utterances by labels: {told}")
+        counts = [f"{count} {'+'.join(labels) or 'none'}" for labels, count in sorted(sets.items())]
+        print(f"{folder}: utterances by labels: {', '.join(counts)}")
     if config.get("conditioning") is None:
-        for tag, there, lacking in partly_tagged(sets, tags):
+        for tag, present, missing in partly_tagged(sets, tags):
             name, _, kind = tag.partition(".")
             say(
-                f"warning: {folder / f'text.{name}'}: {there} transcripts have a tag '{kind}' and "
-                f"{lacking} have none: these teach the system to write none. With conditioning: "
-                "vectors a vector says which it is to be"
+                f"warning: {folder / f'text.{name}'}: {present} transcripts have a tag '{kind}', "
+                f"{missing} do not: from these the system learns to omit the tag. Task vectors "
+                "(conditioning: vectors) tell it when to write the tag"
             )
     return sets
 
 
 def collect_stats(config: Path, data: Data, options: Sequence[str]) -> None:
-    """Stage 10: shape files, and feature statistics where the configuration normalises by them."""
+    """Run stage 10: write shape files, and feature statistics if the configuration needs them."""
     outputs = {
         name: {"branch": "ctc", "ctc_weight": 1.0} for name in data.token_types
-    }  # which branches a system will have does not matter for lengths
+    }  # lengths do not depend on the heads
     merged = {**read_yaml(config), "outputs": outputs}
     merged = with_tokens(merged, data, data.stats)
     if merged.get("normalize") == "global_mvn":
@@ -225,7 +236,7 @@ def _absolute_bpe(config: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _check(config: Mapping[str, Any], source: Path) -> None:
-    """Wrong keys and values, before anything is built; parts' `*_conf` where they are used."""
+    """Check keys and values before anything is built, except `*_conf` of the network's parts."""
     from espnet_ext.training.task import DualOutputTask
 
     check_config(config, DualOutputTask.get_parser(), str(source))
@@ -270,16 +281,16 @@ def _data_options(data: Data, names: Sequence[str], shapes: bool = True) -> list
 
 
 def _finish(exp_dir: Path, config: Mapping[str, Any], command: list[str]) -> None:
-    """Point model.pth at the averaged weights, and write the training's facts to train.json."""
+    """Link model.pth to the averaged weights, and write train.json."""
     criterion = (config.get("best_model_criterion") or [["valid", "acc", "max"]])[0]
     stem = f"{criterion[0]}.{criterion[1]}"
-    found = [*exp_dir.glob(f"{stem}.ave*.pth"), *exp_dir.glob(f"{stem}.best.pth")]
-    if not found:
+    candidates = [*exp_dir.glob(f"{stem}.ave*.pth"), *exp_dir.glob(f"{stem}.best.pth")]
+    if not candidates:
         raise UserError(
-            f"{exp_dir}: training wrote no {stem} weights", "see the log: did an epoch finish?"
+            f"{exp_dir}: training wrote no {stem} weights", "read the log: did an epoch finish?"
         )
     # `<stem>.ave.pth` links to the average of the most models; prefer it over `.ave_1best`.
-    chosen = next((p for p in found if p.name == f"{stem}.ave.pth"), found[0])
+    chosen = next((p for p in candidates if p.name == f"{stem}.ave.pth"), candidates[0])
     link = exp_dir / ".model.pth.tmp"
     link.unlink(missing_ok=True)
     link.symlink_to(chosen.name)
@@ -294,7 +305,7 @@ def _finish(exp_dir: Path, config: Mapping[str, Any], command: list[str]) -> Non
         exp_dir / "train.json",
         {
             "outputs": list(config["outputs"]),
-            "branches": {name: one.get("branch") for name, one in config["outputs"].items()},
+            "branches": {name: entry.get("branch") for name, entry in config["outputs"].items()},
             "parameters": sum(p.numel() for p in model.parameters()),
             "epochs": epochs,
             "seconds": round(total, 1),
@@ -307,11 +318,11 @@ def _finish(exp_dir: Path, config: Mapping[str, Any], command: list[str]) -> Non
 
 
 def _recorded(checkpoint: Path) -> tuple[int, float]:
-    """Epochs made and their seconds (training and validation), also of runs before this one."""
+    """Return the number of epochs and their seconds (training and validation), of all runs."""
     import torch
 
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
     stats = saved["reporter"]["stats"]
     times = [part["time"] for epoch in stats.values() for part in epoch.values()]
-    # ESPnet writes a time span as {"__timedelta_seconds__": seconds}.
+    # ESPnet writes a duration as {"__timedelta_seconds__": seconds}.
     return len(stats), sum(sum(time.values()) for time in times)

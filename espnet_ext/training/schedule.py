@@ -1,4 +1,4 @@
-"""The numbers that only the data knows: steps of a one-cycle schedule, batches of another set."""
+"""Numbers that depend on the data: steps of a one-cycle schedule, batches of an epoch."""
 
 import argparse
 import copy
@@ -9,31 +9,36 @@ from espnet_ext.training.repeat import batches_of, repeating_sampler
 
 
 def total_steps(args: argparse.Namespace) -> int | None:
-    """`total_steps` of OneCycleLR (Smith & Topin, arXiv 1708.07120); None where it is given.
+    """Return `total_steps` of OneCycleLR (Smith & Topin, arXiv 1708.07120).
+
+    Batches are counted with the sampler that training will use.
 
     Args:
-        args: ESPnet's training arguments; counted with the very sampler that training will use.
+        args: ESPnet's training arguments.
+    Returns:
+        The number of steps, or None if there is no such schedule or its length is configured.
     """
     if (args.scheduler or "").lower() != "onecyclelr":
         return None
     if {"total_steps", "epochs", "steps_per_epoch"} & set(args.scheduler_conf):
         return None
-    # The tail of gradient accumulation makes no step.
+    # Batches left over from gradient accumulation make no step.
     steps = args.max_epoch * max(1, batches_per_epoch(args) // args.accum_grad)
-    # PyTorch divides by the steps of the rise less one, which a toy corpus may make nothing.
+    # PyTorch divides by the number of rising steps minus one, which is 0 for a toy corpus.
     return steps + (abs(steps * args.scheduler_conf.get("pct_start", 0.3) - 1) < 1e-6)
 
 
 def matching_batches(args: argparse.Namespace, shapes: Path) -> int:
-    """Batches an epoch of another training set, so that epochs over this one may be as long.
+    """Return the number of batches per epoch of another training set.
 
-    Then validations, the weights that they choose and their average are the same in number too.
+    Two trainings with equally long epochs have the same number of updates and validations.
 
     Args:
-        args: ESPnet's training arguments; shapes: folder with the other set's shape files.
+        args: ESPnet's training arguments.
+        shapes: folder with the other set's shape files.
     """
     other = copy.copy(args)
-    other.repeat_power = 0.0  # that set as it is
+    other.repeat_power = 0.0  # without repeats
     other.train_shape_file = [str(shapes / Path(path).name) for path in args.train_shape_file]
     for path in other.train_shape_file:
         if not Path(path).is_file():
@@ -42,7 +47,7 @@ def matching_batches(args: argparse.Namespace, shapes: Path) -> int:
 
 
 def batches_per_epoch(args: argparse.Namespace) -> int:
-    """Batches in one epoch, which every process has as many of."""
+    """Return the number of batches per epoch, which is the same for every process."""
     if args.num_iters_per_epoch is not None:
         return args.num_iters_per_epoch
     if args.repeat_power:
@@ -51,6 +56,6 @@ def batches_per_epoch(args: argparse.Namespace) -> int:
 
 
 def processes(args: argparse.Namespace) -> int:
-    """How many processes will train together, before ESPnet has started them."""
+    """Return the number of training processes that ESPnet will start."""
     nodes = args.dist_world_size or 1
     return args.ngpu * nodes if args.multiprocessing_distributed and args.ngpu else nodes

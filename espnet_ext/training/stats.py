@@ -1,8 +1,8 @@
-"""Stage 10: lengths of speech and text for the batch sampler, and feature statistics if asked for.
+"""Stage 10: write the lengths of speech and text, which the batch sampler reads.
 
-One set of shape files serves all systems of a language. Lengths come from audio headers and token
-counts, the same numbers as ESPnet's `--collect_stats` (a test holds the two together) without
-decoding the audio; the mean and variance of features need the audio and go through ESPnet.
+All systems of a language use the same shape files. Lengths come from audio headers and token
+counts. They equal those of ESPnet's `--collect_stats` (a test compares them), and no audio is
+decoded. ESPnet computes the mean and variance of features, which need the audio.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from espnet_ext.training.preprocessor import OutputsPreprocessor
 
 
 def write_shapes(dump: Path, outputs: Mapping[str, OutputConfig], stats: Path) -> int:
-    """Write `speech_shape` and `text_<output>_shape` of one dumped set; returns its utterances."""
+    """Write `speech_shape` and `text_<output>_shape` of a set; return its number of utterances."""
     preprocess = OutputsPreprocessor(outputs, train=False, speech={})
     speech = read_table(dump / "wav.scp")
     if not speech:
@@ -32,12 +32,12 @@ def write_shapes(dump: Path, outputs: Mapping[str, OutputConfig], stats: Path) -
         different = set(texts) ^ set(speech)
         if different:
             raise UserError(
-                f"{dump}: wav.scp and text.{name} differ, first in {min(different)}",
-                "run stage 4 again: it completes every text",
+                f"{dump}: wav.scp and text.{name} have different utterances: {min(different)}, …",
+                "run stage 4 again: it adds missing rows",
             )
         shapes = {
             utt_id: f"{len(preprocess.encode(name, text))},{len(preprocess.ids[name])}"
             for utt_id, text in texts.items()
-        }  # ESPnet's recipes append the vocabulary size, which the samplers multiply in
+        }  # with the vocabulary size, which the samplers multiply by, as ESPnet's recipes do
         write_table(stats / f"{TEXT_PREFIX}{name}_shape", shapes)
     return len(speech)

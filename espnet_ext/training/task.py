@@ -1,4 +1,4 @@
-"""ESPnet's Task for several outputs: options, data names, model."""
+"""ESPnet's Task for several outputs: options, data names, batches, model."""
 
 import argparse
 import dataclasses
@@ -18,7 +18,7 @@ from espnet_ext.training.preprocessor import OutputsPreprocessor
 from espnet_ext.training.repeat import repeating_sampler
 from espnet_ext.training.trainer import DualOutputTrainer
 
-# What a system is built of: option → its default choice. `<option>_conf` goes with each.
+# Parts of a system: option → its default. Each has an option `<part>_conf` too.
 PARTS = {
     "frontend": "default",
     "specaug": None,
@@ -30,7 +30,7 @@ PARTS = {
     "conditioning": None,
     "objective": "weighted_sum",
 }
-# Options of ESPnet's speech augmentation, with the values that switch them off.
+# Options of ESPnet's speech augmentation, with the values that disable them.
 AUGMENTATION: dict[str, Any] = {
     "rir_scp": None,
     "rir_apply_prob": 1.0,
@@ -42,11 +42,14 @@ AUGMENTATION: dict[str, Any] = {
 }
 
 
-class DualOutputTask(espnet.load("AbsTask")):
-    """Speech to one or more named transcripts. `outputs` says which, see model.config."""
+AbsTask: Any = espnet.load("AbsTask")
+
+
+class DualOutputTask(AbsTask):
+    """Speech to one or more named transcripts, see `model.outputs`."""
 
     num_optimizers = 1
-    class_choices_list = []  # ours are imported lazily, see model.espnet
+    class_choices_list: list[Any] = []  # parts are imported when they are built, see model.espnet
     trainer = DualOutputTrainer
 
     @classmethod
@@ -54,39 +57,51 @@ class DualOutputTask(espnet.load("AbsTask")):
         parser.set_defaults(allow_variable_data_keys=True)
         nested, text = espnet.load("NestedDictAction"), espnet.load("str_or_none")
         group = parser.add_argument_group("Task related")
-        group.add_argument("--outputs", action=nested, default={}, help="outputs by name")
-        group.add_argument("--input_size", type=int, default=None, help="feature size, no frontend")
-        group.add_argument("--init", type=text, default=None, help="ESPnet's parameter initialiser")
+        group.add_argument(
+            "--outputs",
+            action=nested,
+            default={},
+            help="outputs by name, each with the options of its head",
+        )
+        group.add_argument(
+            "--input_size", type=int, default=None, help="feature size, if there is no frontend"
+        )
+        group.add_argument(
+            "--init", type=text, default=None, help="ESPnet's parameter initialisation"
+        )
         group.add_argument(
             "--cpu_autocast",
             type=text,
             default=None,
             choices=["auto", "bfloat16", None],
-            help="run encoder and decoders in bfloat16 on CPU; auto: where the CPU has it",
+            help="run encoder and decoders in bfloat16 on CPU; auto: if the CPU has native support",
         )
         for part, default in PARTS.items():
-            group.add_argument(f"--{part}", type=text, default=default, help=f"the {part}")
+            group.add_argument(f"--{part}", type=text, default=default, help=f"kind of {part}")
             group.add_argument(f"--{part}_conf", action=nested, default={}, help="its options")
-        group.add_argument("--ctc_conf", action=nested, default={}, help="options of every CTC")
+        group.add_argument(
+            "--ctc_conf", action=nested, default={}, help="options of every CTC layer"
+        )
         group.add_argument(
             "--model_conf",
             action=nested,
             default={},
-            help="lsm_weight, length_normalized_loss: defaults of all outputs; divide_by",
+            help="lsm_weight, length_normalized_loss (defaults of all outputs), divide_by, "
+            "scale_embeddings",
         )
         group.add_argument(
             "--diagnose_every",
             type=steps,
             default=0,
-            help="steps from one diagnosis to the next: cosine of the outputs' gradients and CKA, "
-            "per layer, to diagnostics.jsonl and TensorBoard; 0 for none",
+            help="steps between diagnoses (cosine of the outputs' gradients and CKA per layer, "
+            "written to diagnostics.jsonl and TensorBoard); 0 for none",
         )
         group.add_argument(
             "--repeat_power",
             type=power,
             default=0.0,
-            help="a number from 0, for off, to 1: utterances with a label for a rare output are "
-            "drawn (most labels of an output / labels of this one) ** repeat_power times an epoch",
+            help="from 0 (off) to 1: an utterance with a label for a rare output is drawn (labels "
+            "of the most frequent output / labels of this output) ** repeat_power times per epoch",
         )
         group = parser.add_argument_group("Preprocess related")
         for option, default in AUGMENTATION.items():
@@ -100,9 +115,9 @@ class DualOutputTask(espnet.load("AbsTask")):
 
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool):
-        wanted = {key: getattr(args, key) for key in AUGMENTATION}
-        active = any(wanted[k] is not None for k in ("rir_scp", "noise_scp"))
-        active = active or wanted["speech_volume_normalize"] is not None
+        augmentation = {key: getattr(args, key) for key in AUGMENTATION}
+        enabling = ("rir_scp", "noise_scp", "speech_volume_normalize")
+        active = any(augmentation[key] is not None for key in enabling)
         folder = Path(args.output_dir or ".")
         outputs = {
             name: dataclasses.replace(
@@ -110,14 +125,16 @@ class DualOutputTask(espnet.load("AbsTask")):
             )
             for name, output in parse_outputs(vars(args)).items()
         }
-        return OutputsPreprocessor(outputs, train, wanted if active else {})
+        return OutputsPreprocessor(outputs, train, augmentation if active else {})
 
     @classmethod
     def build_sequence_iter_factory(cls, args: argparse.Namespace, iter_options, mode: str):
         if mode != "train" or not args.repeat_power:
             return super().build_sequence_iter_factory(args, iter_options, mode)
-        shared = (dist.get_rank(), dist.get_world_size()) if iter_options.distributed else (0, 1)
-        sampler = repeating_sampler(args, *shared)
+        rank, processes = 0, 1
+        if iter_options.distributed:
+            rank, processes = dist.get_rank(), dist.get_world_size()
+        sampler = repeating_sampler(args, rank, processes)
         logging.info("[%s] Batch sampler: %s", mode, sampler)
         return espnet.load("SequenceIterFactory")(
             dataset=cls.build_dataset(args, iter_options, sampler.utterances()),
@@ -137,17 +154,18 @@ class DualOutputTask(espnet.load("AbsTask")):
 
     @classmethod
     def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
-        return ()  # and any text_<output>: the defaults allow further names
+        return ()  # text_<output> too: allow_variable_data_keys is true
 
     @classmethod
     def build_model(cls, args: argparse.Namespace):
         objective = build_objective(vars(args))
         model = build_model(vars(args), args.output_dir or ".", objective)
         for part in ("frontend", "encoder"):
-            # What a pretrained network is made of goes into config.yaml: loading needs no more.
-            made_of = getattr(getattr(model, part), "architecture", None)
-            if made_of is not None:
-                conf = {**getattr(args, f"{part}_conf"), "architecture": made_of}
+            # config.yaml keeps the architecture of a pre-trained network, so that loading needs no
+            # more than this file.
+            architecture = getattr(getattr(model, part), "architecture", None)
+            if architecture is not None:
+                conf = {**getattr(args, f"{part}_conf"), "architecture": architecture}
                 setattr(args, f"{part}_conf", conf)
         check_frozen(args.freeze_param, model)
         check_initial(args.init_param, model)
@@ -157,16 +175,18 @@ class DualOutputTask(espnet.load("AbsTask")):
 
 
 def power(text: str) -> float:
-    """An exponent as an option's value: from 0 to 1."""
+    """Parse the value of `--repeat_power`, a number from 0 to 1."""
     value = float(text)
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{value} is not from 0 to 1: write 0 for off, or 0.5")
+        raise argparse.ArgumentTypeError(f"{value} is not between 0 and 1: write 0 for off, or 0.5")
     return value
 
 
 def steps(text: str) -> int:
-    """A number of steps as an option's value: whole, not negative."""
+    """Parse the value of `--diagnose_every`, a whole number, 0 or more."""
     value = int(text)
     if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is below 0: write a number of steps, 0 for none")
+        raise argparse.ArgumentTypeError(
+            f"{value} is negative: write a number of steps, 0 for none"
+        )
     return value

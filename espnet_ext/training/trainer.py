@@ -1,4 +1,4 @@
-"""ESPnet's Trainer with its resume point made safe and its attention plots made rank-safe."""
+"""ESPnet's Trainer with checkpoints that a crash cannot damage, and diagnoses."""
 
 import argparse
 import contextlib
@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,19 +15,25 @@ from espnet_ext.model import espnet
 from espnet_ext.progress import say
 from espnet_ext.training.diagnostics import Diagnostics
 
+TrainerOptions: Any = espnet.load("TrainerOptions")
+Trainer: Any = espnet.load("Trainer")
+
 
 @dataclasses.dataclass
-class Options(espnet.load("TrainerOptions")):
-    """ESPnet's, filled from the options of the same names, and ours."""
+class Options(TrainerOptions):
+    """ESPnet's trainer options and ours, from the command-line options of the same names."""
 
-    diagnose_every: int  # steps from one diagnosis to the next, 0 for none
-    # of this training, once it runs and on the process that diagnoses
+    diagnose_every: int  # steps between diagnoses, 0 for none
+    # set when training starts, on the process that diagnoses
     diagnostics: Diagnostics | None = dataclasses.field(init=False, default=None)
 
 
-class DualOutputTrainer(espnet.load("Trainer")):
-    """As stock, except: checkpoints are renamed into place, one progress line an epoch, and
-    diagnoses if they are asked for."""
+class DualOutputTrainer(Trainer):
+    """ESPnet's Trainer, with three changes.
+
+    A checkpoint is written to a temporary file and renamed. There is one progress line per epoch.
+    With `diagnose_every`, some steps are diagnosed.
+    """
 
     @classmethod
     def build_options(cls, args: argparse.Namespace) -> Options:
@@ -34,14 +41,16 @@ class DualOutputTrainer(espnet.load("Trainer")):
         return Options(**{name: getattr(args, name) for name in names})
 
     @classmethod
-    def run(cls, model, *, trainer_options, valid_iter_factory, distributed_option, **rest) -> None:
-        first = not distributed_option.distributed or distributed_option.dist_rank == 0
-        if trainer_options.diagnose_every and first:
+    def run(
+        cls, model, *, trainer_options, valid_iter_factory, distributed_option, **others
+    ) -> None:
+        is_first = not distributed_option.distributed or distributed_option.dist_rank == 0
+        if trainer_options.diagnose_every and is_first:
             trainer_options.diagnostics = Diagnostics(
                 trainer_options.diagnose_every,
                 Path(trainer_options.output_dir),
                 model,
-                lambda: valid_iter_factory.build_iter(1, shuffle=True),  # by the training's seed
+                lambda: valid_iter_factory.build_iter(1, shuffle=True),  # with the training's seed
             )
         with atomic_torch_save():
             super().run(
@@ -49,12 +58,12 @@ class DualOutputTrainer(espnet.load("Trainer")):
                 trainer_options=trainer_options,
                 valid_iter_factory=valid_iter_factory,
                 distributed_option=distributed_option,
-                **rest,
+                **others,
             )
 
     @classmethod
     def train_one_epoch(
-        cls, model, iterator, reporter, scaler, summary_writer, options, **rest
+        cls, model, iterator, reporter, scaler, summary_writer, options, **others
     ) -> bool:
         if options.diagnostics is not None and not options.no_forward_run:
             iterator = options.diagnostics.watch(iterator, reporter, scaler, summary_writer)
@@ -65,24 +74,24 @@ class DualOutputTrainer(espnet.load("Trainer")):
             scaler=scaler,
             summary_writer=summary_writer,
             options=options,
-            **rest,
+            **others,
         )
 
     @staticmethod
     def resume(checkpoint, model, reporter, *args, **kwargs) -> None:
         try:
-            espnet.load("Trainer").resume(checkpoint, model, reporter, *args, **kwargs)
-        except Exception as error:  # torch raises many kinds for a file that does not fit
+            Trainer.resume(checkpoint, model, reporter, *args, **kwargs)
+        except Exception as error:  # torch raises many types for a file that does not fit
             reason = str(error).strip().partition("\n")[0]
             raise UserError(
-                f"{checkpoint}: training cannot go on from it: {reason}",
-                "it is damaged or of another configuration: remove the folder to train anew",
+                f"{checkpoint}: cannot resume from it: {reason}",
+                "it is damaged or of another configuration: remove the folder to start again",
             ) from error
         _complete_epoch(checkpoint, model, reporter.get_epoch())
 
     @classmethod
     def plot_attention(cls, model, *args, **kwargs) -> None:
-        model.reduce_stats = False  # only rank 0 plots: a reduction would wait for the others
+        model.reduce_stats = False  # only rank 0 plots; a reduction would wait for other ranks
         try:
             super().plot_attention(model, *args, **kwargs)
         finally:
@@ -95,16 +104,18 @@ class DualOutputTrainer(espnet.load("Trainer")):
             say(_epoch_line(reporter, options.max_epoch))
 
 
-def _complete_epoch(checkpoint, model: torch.nn.Module, epoch: int) -> None:
-    # ESPnet writes the checkpoint before the epoch's weights: killed in between, these are missing
-    # and averaging would fail at the very end of the training.
+def _complete_epoch(checkpoint: Path, model: torch.nn.Module, epoch: int) -> None:
+    """Write the weights of the last epoch if they are missing."""
+    # ESPnet writes the checkpoint before the weights of the epoch. If training is killed in
+    # between, the weights are missing, and averaging would fail at the end of the training.
     weights = checkpoint.parent / f"{epoch}epoch.pth"
-    first = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
-    if first and not weights.exists():
+    is_first = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+    if is_first and not weights.exists():
         torch.save(model.state_dict(), weights)
 
 
 def _epoch_line(reporter, max_epoch: int) -> str:
+    """Return a line with the validation loss and accuracies of an epoch."""
     stats = reporter.stats
     parts = []
     for key in stats:
@@ -120,18 +131,18 @@ def _epoch_line(reporter, max_epoch: int) -> str:
 
 @contextlib.contextmanager
 def atomic_torch_save() -> Iterator[None]:
-    """While open, `torch.save` to a path writes beside it and renames.
+    """Make `torch.save` write to a temporary file and rename it, while the context is open.
 
-    ESPnet writes `checkpoint.pth` in place: a crash in that moment loses the only resume point.
+    ESPnet writes `checkpoint.pth` in place, and a crash during the write loses the only checkpoint.
     """
-    stock = torch.save
+    torch_save = torch.save
 
     def save(obj, f, *args, **kwargs):
         if not isinstance(f, str | os.PathLike):
-            return stock(obj, f, *args, **kwargs)
+            return torch_save(obj, f, *args, **kwargs)
         temporary = f"{os.fspath(f)}.tmp"
         try:
-            stock(obj, temporary, *args, **kwargs)
+            torch_save(obj, temporary, *args, **kwargs)
             os.replace(temporary, f)
         finally:
             with contextlib.suppress(FileNotFoundError):
@@ -142,4 +153,4 @@ def atomic_torch_save() -> Iterator[None]:
     try:
         yield
     finally:
-        torch.save = stock
+        torch.save = torch_save
