@@ -19,7 +19,6 @@ PENDING = (
     "egs2/*/*/local",
     "espnet_ext/bin/decode.py",
     "espnet_ext/decoding",
-    "espnet_ext/training",
     "local",
     "run.sh",
     "tests/decoding",

@@ -184,7 +184,7 @@ def notes_on(now: States, compared: Iterable[Mapping]) -> list[str]:
         notes += [f"{output}: decoder layer {name}: not finite" for name in not_finite]
     too_few = [pair for pair in compared if pair["utterances"] < MIN_EXAMPLES]
     return notes + [
-        f"{pair['a']} and {pair['b']}: only {pair['utterances']} held utterances have both"
+        f"{pair['a']} and {pair['b']}: {pair['utterances']} held utterances have both"
         for pair in too_few
     ]
 

@@ -92,7 +92,9 @@ def test_accuracy_of_decoders_alone_chooses_no_weights_for_other_outputs(other):
         None,
     ):
         config = {"outputs": outputs, "best_model_criterion": criteria}
-        with pytest.raises(UserError, match="acc is of attention .*'surface' has none") as caught:
+        with pytest.raises(
+            UserError, match="acc is the accuracy of attention .*'surface' has no decoder"
+        ) as caught:
             check_criteria(config, "train.yaml")
         assert "best_model_criterion: [[valid, loss, min]]" in caught.value.remedy
         assert "[[valid, acc_meaning, max]]" in caught.value.remedy

@@ -144,7 +144,7 @@ def test_a_group_of_one_batch_is_not_the_last_that_is_dropped(tmp_path):
 @pytest.mark.parametrize(
     ("rare", "processes", "told"),
     [
-        (3, 4, "3 utterances with a label for 'surface' cannot be shared by 4 processes"),
+        (3, 4, "3 utterances with a label for 'surface' cannot be distributed over 4 processes"),
         (6, 5, "fewer utterances than the 5 processes"),
     ],
 )

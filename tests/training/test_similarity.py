@@ -12,7 +12,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.model.layers import decoder_layers, encoder_layers
 from espnet_ext.model.similarity import minibatch_cka
 from espnet_ext.training.similarity import (
-    MOST_UTTERANCES,
+    MAX_UTTERANCES,
     HeldUtterances,
     Start,
     compare_decoders,
@@ -88,11 +88,11 @@ def loader(rows, names=OUTPUTS, unlabelled=(), count=2):
 
 
 def test_at_most_so_many_utterances_are_held():
-    held = HeldUtterances(loader(3), most=4)
+    held = HeldUtterances(loader(3), limit=4)
     assert held.ids == ["u0-0", "u0-1", "u0-2", "u1-0"]
     states = held.states(make().eval())
     assert all(len(one) == 4 for one in states.labelled.values())
-    assert len(HeldUtterances(loader(50)).ids) == MOST_UTTERANCES
+    assert len(HeldUtterances(loader(50)).ids) == MAX_UTTERANCES
     assert HeldUtterances([]).ids == [] and HeldUtterances([]).states(make().eval()).encoder == {}
 
 

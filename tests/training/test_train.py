@@ -204,5 +204,7 @@ def test_a_criterion_that_nobody_measures_is_refused_before_training(recipe):
 
 def test_units_that_the_recipe_has_no_list_for_are_refused(recipe):
     outputs = {"surface": {**tiny_recipe.OUTPUTS["surface"], "token_type": "char"}}
-    with pytest.raises(UserError, match="'surface' is of char, the recipe's of phone"):
+    with pytest.raises(
+        UserError, match="'surface': token_type char in the system, but phone in the recipe"
+    ):
         recipe.train(outputs=outputs)
