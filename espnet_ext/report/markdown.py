@@ -1,4 +1,4 @@
-"""Markdown: RESULTS.md (one page) and RESULTS_details.md (everything)."""
+"""Markdown: RESULTS.md (one page) and RESULTS_details.md (everything else)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -36,12 +36,13 @@ def _has_details(section: Section) -> bool:
 
 
 def details_page(report: Report) -> str:
-    """Return RESULTS_details.md: all findings, tables and commands."""
+    """Return RESULTS_details.md: all findings, the tables that are details, and commands."""
     lines = [f"# {plain(report.title)}: details", "", *_missing(report)]
     for part in report.languages:
         lines += [f"## {plain(part.name)}", ""]
         for section in part.sections:
-            lines += _section(section, "###")
+            tables = [table for table in section.tables if table.details]
+            lines += _section(section, tables, "###")
         lines += [f"### Commands, {plain(part.name)}", ""]
         for what, made in part.commands:
             lines += _command(what, made)
@@ -51,16 +52,17 @@ def details_page(report: Report) -> str:
 
 def section_markdown(section: Section) -> str:
     """Return a section's findings, tables and notes; figures are left out."""
-    return _joined(list(_section(section, "#")))
+    return _joined(list(_section(section, section.tables, "#")))
 
 
-def _section(section: Section, level: str) -> Iterator[str]:
-    yield from (f"{level} {plain(section.title)}", "")
-    # A summary may repeat on the first page, but must stand here too.
+def _section(section: Section, tables: Sequence[Table], level: str) -> Iterator[str]:
     sentences = [*section.summary, *section.findings]
+    if not (sentences or tables or section.notes):
+        return
+    yield from (f"{level} {plain(section.title)}", "")
     if sentences:
         yield from (*(f"- {plain(text)}" for text in sentences), "")
-    for table in section.tables:
+    for table in tables:
         yield from (f"{level}# {plain(table.title)}", "", *_table(table))
     if section.notes:
         yield from (*(f"- {plain(text)}" for text in section.notes), "")

@@ -71,7 +71,17 @@ def section(language: Language) -> Section | None:
         Table("Published error rates", f"{SOURCE}.", ["system", *OUTPUTS], rates, details=True),
         beside,
     ]
-    return Section("Published results", items=items)
+    return Section("Published results", items=items, notes=list(_notes(language.code)))
+
+
+def _notes(code: str) -> Iterator[str]:
+    """Yield the published numbers that have no table."""
+    shares = ", ".join(f"{BIN_NAMES[name]}: {share} %" for name, share in DIVERGENCE[code].items())
+    yield f"Published shares of utterances by surface–meaning distance: {shares}."
+    values = ", ".join(f"{layer}: {value:.2f}" for layer, value in CKA[code].items())
+    yield f"Published CKA of the single-output encoders, by layer of 12: {values}."
+    for (a, b), (layer, value) in DECODER_CKA.get(code, {}).items():
+        yield f"Published CKA of the decoders {a} – {b}, layer {layer} of 8: {value:.2f}."
 
 
 def rows(language: Language) -> list[Row]:

@@ -147,12 +147,12 @@ def test_markdown_tables_are_rectangular(written):
 
 
 def test_numbers_have_command_labels_commit_and_machine(written, tree):
-    _, details, page = written
+    results, details, page = written
     for path, score in scores(tree):
         for text in (details, page):
             assert f"--hypotheses {path.parent}" in text
             assert score["data"]["sha256"][:12] in text
-    for text in (details, page):
+    for text in (results + details, page):
         assert "espnet 202611" in text and "cores" in text and "2 min 31 s" in text
         assert "2606.06065" in text and "11.34" in text and "2,612,345" in text
 
