@@ -1,351 +1,689 @@
 #!/usr/bin/env bash
-# The staged pipeline: data to report. Without options: the embedded corpus, end to end.
-# Stage numbers and option names are those of ESPnet's asr.sh; `./run.sh --help` lists all options.
+# The staged pipeline, from data preparation to the report. Without options: the embedded corpus.
+# Stage numbers, option names and folders are those of ESPnet's asr.sh; see ./run.sh --help.
+#
+# Options are declared in espnet_ext/pipeline/options.py; a recipe sets its own in conf/recipe.conf.
+# A stage collects its commands with `step` and runs those that are not done with `run_steps`; see
+# local/pipeline.sh. Names that end in _of are values by language, and other names that are not set
+# here follow from the options: espnet_ext/pipeline/settings.py.
+# shellcheck disable=SC2154 # load_options assigns the variables of options
 set -euo pipefail
 
 start_dir=$PWD
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-cores=$(env -u OMP_NUM_THREADS nproc) # nproc itself obeys that variable
-readonly start_dir root cores
-# shellcheck source=local/parse_options.sh
-. "$root/local/parse_options.sh"
-# shellcheck source=local/step.sh
-. "$root/local/step.sh"
-# shellcheck source=local/launch.sh
-. "$root/local/launch.sh"
-# shellcheck source=local/lm_stages.sh
-. "$root/local/lm_stages.sh"
-# shellcheck source=local/stress_stages.sh
-. "$root/local/stress_stages.sh"
-# shellcheck source=local/compare_stages.sh
-. "$root/local/compare_stages.sh"
-# shellcheck source=local/stages.sh
-. "$root/local/stages.sh"
-trap 'rm -f "$step_journal"' EXIT
+# shellcheck source=local/pipeline.sh
+. "${root}/local/pipeline.sh"
 
-# -- options; a recipe's conf/recipe.conf gives other defaults and adds its own, such as corpus paths
+load_options "$@"
+cd "${recipe}"
+use_environment
+check_settings
 
-option_usage="usage: ./run.sh [--recipe egs2/<corpus>/dual1] [options]
-Paths are taken from the recipe's folder, those of corpora, lexicons and configurations also from where you are.
-Exit codes: 0 done, 1 bad input or a failed step (its log is named), 2 wrong usage."
+# ---------------------------------------------------------------------------- data preparation
 
-option recipe "$root/egs2/mini_l2/dual1" "folder of the recipe"
-option stage 1 "first stage: 1 data, 2 speed perturbation, 3 format, 4 filter, 5 tokens, 6-8 LMs, 10 statistics, 11 train, 12 decode, 13 score, 14 pack, 15-16 upload, 17 compare systems, 18 report"
-option stop_stage 10000 "last stage"
-option skip_stages "" "stages to leave out, say \"7 8\""
-option skip_data_prep false "leave out stages 1-5"
-option skip_train false "leave out stages 6-11"
-option skip_eval false "leave out stages 12-13 and 17-18"
-option skip_packing true "leave out stage 14"
-option skip_upload true "leave out stages 15-16"
-option force false "run the chosen stages' steps even if they are done"
-option resume_changed false "resume a training although its configuration or data changed"
-option quick false "a few utterances and updates, to see that all parts work (in data/quick, dump/quick, exp/quick)"
-# Environment and machine
-option python "" "interpreter to build the environment on, or an environment's python"
-option env "" "environment to use or make (default: a fit active one, else .venv)"
-option cmd local "where steps run: local or slurm"
-option slurm_options "" "further options for sbatch"
-option ngpu 0 "GPUs a training (per node); 0 is CPU"
-option gpu_inference false "decode on a GPU"
-option num_nodes 1 "machines a training (with --cmd slurm)"
-option nj "$cores" "parallel jobs in data preparation and scoring"
-option inference_nj 2 "decodings at a time"
-option parallel_trainings 1 "trainings at a time, sharing the processor"
-# Places
-option datadir data "data directories"
-option dumpdir dump "formatted data"
-option expdir exp "experiments"
-option results "" "table of results (default: RESULTS.md, or in --expdir if that is not exp)"
-option html "" "page of results (default: report.html, likewise)"
-# Data
-option langs "ko en" "languages, each with its own models"
-option lang "" "the same as --langs"
-option train_set train "training set"
-option train_sets "" "several training sets, say \"l2arctic librispeech\": combined, each utterance trains the outputs that it is labelled for"
-option valid_set valid "validation set"
-option test_sets test "sets to decode and score"
-option speed_perturb_factors "" "say \"0.9 1.0 1.1\""
-option fs 16k "sample rate in Hz, or 16k"
-option channel "" "of audio with several: a number from 0, or mix"
-option audio_format flac "of formatted audio: wav, flac or flac.ark"
-option min_wav_duration 0.1 "seconds; shorter training utterances are removed, and listed"
-option max_wav_duration 20.0 "seconds; longer ones too"
-option on_error error "broken utterances in stages 3 and 4: error, skip or quarantine; test sets are never reduced"
-option max_broken 0.05 "share of broken utterances beyond which those stages stop all the same"
-option read_samples false "decode all audio in stage 4, for damage, silence and clipping"
-option token_types "surface=char meaning=char" "outputs and their units: char, jamo, phone, word, bpe, label; token_types_<lang> in recipe.conf wins over its default"
-option label_outputs "" "outputs made of label tables, say \"l1=utt2l1 language=utt2lang\"; name them in --token_types too, as l1=label"
-option inline_tags "" "such outputs that are also written behind other transcripts as tags, say \"meaning=l1\""
-option nbpe 500 "units of token type bpe"
-# Models
-option systems "so_surface so_meaning do" "systems to train and compare: conf/systems/<name>.yaml"
-option train_config train_small.yaml "training configuration: conf/<name> of the recipe, else of the root"
-option train_tag "" "name of it in folders (default: from --train_config)"
-option train_args "" "further options for ESPnet's training"
-option twins "" "systems to train once more from another seed, whose likeness is a ceiling for stage 17"
-option twin_seed 1 "that seed (ESPnet's own is 0)"
-option stress "" "percentages of labels to take away in stage 17, say \"0 25 50 75 90\", and train with the rest (hours)"
-option stress_output surface "output whose labels they are; its results take the place of another one's"
-option stress_systems "do do_vectors_sum" "systems trained on what is left; the first one on the complete part alone too"
-option stress_seed 0 "which labels are taken away"
-option stress_trainings 1 "trainings of each, from several seeds, their errors put together"
-option swaps false "put every decoder on every encoder in stage 17 too (minutes a language)"
-option diagnose_every 0 "diagnose trainings every so many steps: do the outputs' gradients agree, how far have layers moved; 0 for never"
-option use_lm false "train a language model per output (stages 6-8) and decode with it"
-option lm_config train_lm.yaml "language model configuration"
-option use_ngram false "estimate an n-gram model per output (stage 9) and decode with it"
-option ngram_num 4 "tokens of its longest n-gram"
-option lm_args "" "further options for ESPnet's language model training"
-option decode_config decode.yaml "decoding configuration"
-option decode_tag "" "name of it in folders (default: from --decode_config)"
-option coupling false "rank the n best of both outputs in pairs, by the learners' errors in the training set"
-option inference_args "" "further options for decoding"
-option lexicon "" "words and their phones, for scoring text against phones; lexicon_<lang> in recipe.conf wins over its default"
-option distance_unit "" "unit of distances between transcripts: char, jamo or phone (default: phone where surface is phones, else char); distance_unit_<lang> in recipe.conf wins over its default"
-option title "" "heading of the report"
-option hf_repo "" "Hugging Face repository to upload to, <user>/<name>"
-readonly own_options=" ${option_names[*]} "
-
-given_recipe() { # the recipe is needed before its options can be known
-    local previous="" word
-    for word in "$@"; do
-        if [[ $previous == --recipe ]]; then recipe=$word; fi
-        if [[ $word == --recipe=* ]]; then recipe=${word#*=}; fi
-        previous=$word
+if stage 1 "data"; then
+    products=()
+    for lang in ${langs}; do
+        for dset in ${prepared_sets}; do products+=(--out "${datadir}/${lang}/${dset}/wav.scp"); done
     done
-}
-
-given_recipe "$@"
-[[ -d $recipe ]] || bad_usage "--recipe $recipe: no such folder" \
-    "name one of: $(cd "$root" && printf '%s ' egs2/*/*/conf/recipe.conf | sed 's|/conf/recipe.conf||g')"
-recipe=$(cd "$recipe" && pwd)
-corpus_paths="" # options of a recipe that name what the user must give, "l2arctic|archive" for one of two
-read_settings "$recipe/conf/recipe.conf"
-parse_options "$@"
-((${#arguments[@]} == 0)) || bad_usage "unexpected argument '${arguments[0]}' after --" \
-    "ESPnet's options go into --train_args, --lm_args or --inference_args"
-recipe=$(cd "$start_dir" && cd "$recipe" && pwd)
-
-check_values() { # numbers and lists that no stage could work with
-    local name number numbers=()
-    for name in nj inference_nj parallel_trainings num_nodes stress_trainings; do
-        ((${!name} > 0)) || bad_usage "--$name ${!name}: at least one is needed" "write, say, --$name 1"
-    done
-    ((ngram_num > 1)) || bad_usage "--ngram_num $ngram_num: an n-gram has two tokens at least" "write, say, --ngram_num 4"
-    for name in langs systems train_set valid_set test_sets token_types; do
-        [[ -n ${!name//[[:space:]]/} ]] ||
-            bad_usage "--$name is empty" "name at least one, say --$name \"${option_default[$name]:-...}\", or leave it out"
-    done
-    [[ $skip_stages =~ ^[0-9\ ]*$ ]] ||
-        bad_usage "--skip_stages '$skip_stages': not numbers separated by spaces" "write, say, --skip_stages \"7 8\""
-    for number in $skip_stages; do numbers+=("$((10#$number))"); done
-    skip_stages=${numbers[*]}
-    check_stress
-    for name in $twins; do
-        [[ " $systems " == *" $name "* ]] || bad_usage "--twins: $name is none of --systems" "name systems out of: $systems"
-    done
-    if [[ -z $hf_repo ]] && { wanted 15 skip_upload || wanted 16 skip_upload; }; then
-        bad_usage "--skip_upload false without --hf_repo" "name the repository: --hf_repo user/name"
+    if [[ -e local/data.sh ]]; then
+        step data --in local/data.sh "${corpus_inputs[@]}" "${products[@]}" \
+            ${corpus_module:+--code "${corpus_module}"} --show '^[a-z][a-z0-9_]*: ' -- \
+            bash local/data.sh --data_dir "${datadir}" --langs "${langs}" --quick "${quick}" \
+            "${corpus_options[@]}" --nj "${nj}"
+        run_steps
+        origin=""
+    else
+        require_outputs "${products[@]}"
+        origin=" (there is no local/data.sh: taken as they are)"
     fi
-}
+    # Products: data directories ${datadir}/<lang>/<set>
+    stage_done "${datadir}/${langs_pattern}/${prepared_sets_pattern}: $(count_utterances "${datadir}" "${prepared_sets}") utterances${origin}"
+fi
 
-check_stress() {
-    local number name output numbers=() names=()
-    for number in $stress; do
-        [[ $number =~ ^[0-9]{1,2}$ ]] ||
-            bad_usage "--stress '$stress': $number is no percentage below 100" "write, say, --stress \"0 25 50 75 90\""
-        [[ " ${numbers[*]} " != *" $((10#$number)) "* ]] ||
-            bad_usage "--stress '$stress': $number is there twice" "name every percentage once"
-        numbers+=("$((10#$number))")
-    done
-    stress=${numbers[*]}
-    [[ -n $stress ]] || return 0
-    for name in $stress_systems; do
-        [[ " ${names[*]} " != *" $name "* ]] ||
-            bad_usage "--stress_systems '$stress_systems': $name is there twice" "name every system once"
-        names+=("$name")
-    done
-    ((${#names[@]} > 0)) || bad_usage "--stress_systems is empty" "name one, say --stress_systems do"
-    stress_systems=${names[*]}
-    for name in $langs; do
-        output=" $(outputs_of "$name") "
-        [[ $output == *" $stress_output "* ]] ||
-            bad_usage "--stress_output $stress_output: no output of '$name'" "choose among:${output% }"
-    done
-}
-
-check_corpus() { # of every word of corpus_paths one alternative is given, and what is given exists
-    local names name alternatives given others
-    for names in $corpus_paths; do
-        given=""
-        IFS='|' read -ra alternatives <<<"$names"
-        for name in "${alternatives[@]}"; do
-            case ${!name:-} in '' | false) continue ;; esac
-            given=$name
-            [[ ${!name} == true ]] || (cd "$recipe" && [[ -e ${!name} ]]) || {
-                printf 'error: --%s %s: no such file or folder\n  remedy: check the path (%s)\n' "$name" "${!name}" \
-                    "${option_help[$name]:-path of the corpus}" >&2
-                exit 1
-            }
+# Several training sets (--train_sets) are combined into one, also if stage 1 is skipped
+if [[ ${train_sets} == *" "* ]] && { is_selected 1 || is_selected 2 || is_selected 3; }; then
+    for lang in ${langs}; do
+        folders=() inputs=()
+        for dset in ${train_sets}; do
+            folders+=("${datadir}/${lang}/${dset}")
+            inputs+=(--in "${datadir}/${lang}/${dset}")
         done
-        name=${alternatives[0]} others=${names#"${alternatives[0]}"}
-        [[ -n $given ]] || bad_usage "--$name is not given" \
-            "this recipe needs it${others//|/ or --}: ${option_help[$name]:-path of the corpus}"
+        combined=${datadir}/${lang}/${unperturbed_train_set}
+        step "${lang}/combine" "${inputs[@]}" --out "${combined}/wav.scp" --show ', labelled: ' -- \
+            "${python}" -m espnet_ext.bin.combine --inputs "${folders[@]}" --output "${combined}" \
+            --outputs "${outputs_of[${lang}]}" ${label_outputs:+--label_outputs "${label_outputs}"}
     done
-}
+    run_steps
+fi
 
-settle() { # give every option its final value, or say what is wrong
-    local name path
-    if [[ -n $lang ]]; then langs=$lang; fi
-    fs=${fs/%k/000}
-    if [[ $quick == true ]]; then
-        for name in "${option_names[@]}"; do # quick_<option> in recipe.conf
-            path=${name#quick_}
-            [[ $name == "$path" || -n ${option_given[$path]:-} ]] || set_option "$path" "${!name}"
+if [[ -n ${speed_perturb_factors} ]] && stage 2 "speed perturbation"; then
+    for lang in ${langs}; do
+        source_dir=${datadir}/${lang}/${unperturbed_train_set}
+        target_dir=${datadir}/${lang}/${train_set}
+        step "${lang}/perturb" --in "${source_dir}" --out "${target_dir}/wav.scp" -- \
+            "${python}" -m espnet_ext.bin.perturb --input "${source_dir}" --output "${target_dir}" \
+            --speeds "${speed_perturb_factors}" --nj "${nj}" ${channel:+--channel "${channel}"}
+    done
+    run_steps
+    # Products: the training set with its copies at other speeds
+    stage_done "${datadir}/${langs_pattern}/${train_set}"
+fi
+
+if stage 3 "format audio"; then
+    for lang in ${langs}; do
+        for dset in ${all_sets}; do
+            target_dir=${dumpdir}/raw/org/${lang}/${dset}
+            step "${lang}/format_${dset}" --in "${datadir}/${lang}/${dset}" \
+                --out "${target_dir}/wav.scp" --launch --cpus "${nj}" -- \
+                "${python}" -m espnet_ext.bin.format_audio --input "${datadir}/${lang}/${dset}" \
+                --output "${target_dir}" --sample_rate "${fs}" --audio_format "${audio_format}" \
+                --nj "${nj}" --on_error "${on_error}" --max_broken "${max_broken}" \
+                --whole "${is_test_set[${dset}]}" ${channel:+--channel "${channel}"}
         done
-        [[ -n ${option_given[datadir]:-} ]] || datadir=data/quick
-        [[ -n ${option_given[dumpdir]:-} ]] || dumpdir=dump/quick
-        [[ -n ${option_given[expdir]:-} ]] || expdir=exp/quick
-    fi
-    for name in datadir dumpdir expdir; do
-        [[ ${!name} != *[[:space:],]* ]] ||
-            bad_usage "--$name '${!name}' holds a space or comma, which ESPnet's options cannot" "choose another folder"
     done
-    local place=$expdir/
-    [[ $expdir != exp ]] || place=""
-    : "${results:=${place}RESULTS.md}" "${html:=${place}report.html}"
-    for name in "${option_names[@]}"; do # a recipe's options may name paths: from where the user is
-        [[ $own_options == *" $name "* && $name != lexicon || -z ${option_given[$name]:-} || ${!name} == /* ]] ||
-            [[ -z ${!name} || ! -e $start_dir/${!name} ]] || declare -g "$name=$start_dir/${!name}"
+    run_steps
+    # Products: the same directories, with all audio at one sample rate, in one format and channel
+    stage_done "${dumpdir}/raw/org/${langs_pattern}/${all_sets_pattern}: $(count_utterances "${dumpdir}/raw/org" "${all_sets}") utterances"
+fi
+
+if stage 4 "filter and validate"; then
+    for lang in ${langs}; do
+        for dset in ${all_sets}; do
+            source_dir=${dumpdir}/raw/org/${lang}/${dset}
+            target_dir=${dumpdir}/raw/${lang}/${dset}
+            train_dir=${dumpdir}/raw/org/${lang}/${train_set}
+            against=() # find what a set shares with the training set
+            if [[ ${dset} != "${train_set}" ]]; then against=(--against "${train_dir}"); fi
+            step "${lang}/filter_${dset}" --in "${source_dir}" --in "${train_dir}" \
+                --out "${target_dir}/wav.scp" \
+                --show ': warning: |^  removed |: fixed on writing: ' -- \
+                "${python}" -m espnet_ext.bin.filter --input "${source_dir}" --output "${target_dir}" \
+                --outputs "${outputs_of[${lang}]}" --no_filter "${is_test_set[${dset}]}" \
+                --min_seconds "${min_wav_duration}" --max_seconds "${max_wav_duration}" \
+                --on_error "${on_error}" --max_broken "${max_broken}" \
+                --read_samples "${read_samples}" "${against[@]}" \
+                ${label_outputs:+--label_outputs "${label_outputs}"} \
+                ${inline_tags:+--inline_tags "${inline_tags}"}
+        done
     done
-    check_values
-    local several=()
-    read -ra several <<<"$train_sets"
-    if ((${#several[@]})); then train_set=$(IFS=+ && printf '%s' "${several[*]}"); fi
-    if wanted 1 skip_data_prep; then check_corpus; fi
+    run_steps "${nj}"
+    # Products: what training and decoding read; removed utterances are listed in removed.tsv
+    stage_done "${dumpdir}/raw/${langs_pattern}/${all_sets_pattern}: $(count_utterances "${dumpdir}/raw" "${all_sets}") utterances, removed ones in removed.tsv"
+fi
+
+if stage 5 "token lists"; then
+    for lang in ${langs}; do
+        for pair in ${token_types_of[${lang}]}; do
+            output=${pair%%=*} token_type=${pair#*=}
+            token_dir=${datadir}/${lang}_token_list/${output}_${token_type}
+            size=()
+            if [[ ${token_type} == bpe ]]; then size=(--vocab_size "${nbpe}"); fi
+            step "${lang}/tokens_${output}" --in "${dumpdir}/raw/${lang}/${train_set}/text.${output}" \
+                --out "${token_dir}/tokens.txt" -- \
+                "${python}" -m espnet_ext.bin.tokens --input "${dumpdir}/raw/${lang}/${train_set}" \
+                --output_name "${output}" --token_type "${token_type}" --token_dir "${token_dir}" \
+                "${size[@]}"
+        done
+    done
+    run_steps "${nj}"
+    # Products: one token list per output, with its SentencePiece model for token type bpe
+    stage_done "${datadir}/${langs_pattern}_token_list/*/tokens.txt"
+fi
+
+# ---------------------------------------------------------------------------- language models
+# One stock ESPnet language model per output, over the tokens of the output
+
+# The part that statistics and training have in common: sets the array lm_command
+common_lm_command() { # common_lm_command LANG OUTPUT TOKEN_TYPE
+    local texts=${dumpdir}/raw/$1/lm_$2
+    lm_command=("${python}" -m espnet2.bin.lm_train --config "${lm_config}" --use_preprocessor true
+        --token_type word --token_list "${datadir}/${1}_token_list/${2}_$3/tokens.txt"
+        --non_linguistic_symbols none --cleaner none
+        --train_data_path_and_name_and_type "${texts}/${train_set}.txt,text,text"
+        --valid_data_path_and_name_and_type "${texts}/${valid_set}.txt,text,text")
 }
 
-find_config() { # find_config KIND NAME: a path from the recipe, its conf/, the root's conf/, the user or the root
-    local path known=()
-    for path in "$2" "conf/$2" "$root/conf/$2" "$start_dir/$2" "$root/$2"; do
-        if [[ -f $path ]]; then
-            printf '%s' "$path"
-            return
+if [[ ${use_lm} == true ]] && stage 6 "LM statistics"; then
+    for lang in ${langs}; do
+        for pair in ${token_types_of[${lang}]}; do
+            output=${pair%%=*} token_type=${pair#*=}
+            token_dir=${datadir}/${lang}_token_list/${output}_${token_type}
+            texts=${dumpdir}/raw/${lang}/lm_${output}
+            for dset in ${all_sets}; do
+                text=${dumpdir}/raw/${lang}/${dset}/text.${output}
+                step "${lang}/lm_text_${output}_${dset}" --in "${text}" --in "${token_dir}" \
+                    --out "${texts}/${dset}.txt" -- \
+                    "${python}" -m espnet_ext.bin.lm_text --input "${text}" \
+                    --token_type "${token_type}" --token_dir "${token_dir}" \
+                    --output "${texts}/${dset}.txt"
+            done
+        done
+    done
+    run_steps "${nj}"
+    for lang in ${langs}; do
+        for pair in ${token_types_of[${lang}]}; do
+            output=${pair%%=*}
+            texts=${dumpdir}/raw/${lang}/lm_${output}
+            stats=${expdir}/${lang}/lm_stats_${output}
+            common_lm_command "${lang}" "${output}" "${pair#*=}"
+            step "${lang}/lm_stats_${output}" --in "${texts}" --in "${lm_config}" \
+                --out "${stats}/train/text_shape" -- \
+                "${lm_command[@]}" --collect_stats true --output_dir "${stats}" \
+                --train_shape_file "${texts}/${train_set}.txt" \
+                --valid_shape_file "${texts}/${valid_set}.txt"
+        done
+    done
+    run_steps
+    # Products: texts as tokens in ${dumpdir}/raw/<lang>/lm_<output>, and their lengths
+    stage_done "${expdir}/${langs_pattern}/lm_stats_*"
+fi
+
+if [[ ${use_lm} == true ]] && stage 7 "LM training"; then
+    for lang in ${langs}; do
+        for pair in ${token_types_of[${lang}]}; do
+            output=${pair%%=*}
+            lm_exp=${expdir}/${lang}/lm_${output}
+            stats=${expdir}/${lang}/lm_stats_${output}
+            common_lm_command "${lang}" "${output}" "${pair#*=}"
+            step "${lang}/lm_train_${output}" --in "${dumpdir}/raw/${lang}/lm_${output}" \
+                --in "${lm_config}" --out "${lm_exp}/valid.loss.ave.pth" --owns "${lm_exp}" \
+                --launch --cpus "${cores}" --gpus "${ngpu}" -- \
+                "${lm_command[@]}" --resume true --output_dir "${lm_exp}" --ngpu "${ngpu}" \
+                --fold_length 150 "${lm_args[@]}" \
+                --train_shape_file "${stats}/train/text_shape" \
+                --valid_shape_file "${stats}/valid/text_shape"
+        done
+    done
+    run_steps
+    # Products: one language model per output
+    stage_done "${expdir}/${langs_pattern}/lm_*"
+fi
+
+if [[ ${use_lm} == true ]] && stage 8 "LM perplexity"; then
+    for lang in ${langs}; do
+        for output in ${outputs_of[${lang}]}; do
+            lm_exp=${expdir}/${lang}/lm_${output}
+            for dset in ${test_sets}; do
+                text=${dumpdir}/raw/${lang}/lm_${output}/${dset}.txt
+                step "${lang}/lm_perplexity_${output}_${dset}" --in "${text}" \
+                    --in "${lm_exp}/valid.loss.ave.pth" --out "${lm_exp}/perplexity_${dset}/ppl" -- \
+                    "${python}" -m espnet2.bin.lm_calc_perplexity --ngpu 0 \
+                    --data_path_and_name_and_type "${text},text,text" \
+                    --train_config "${lm_exp}/config.yaml" \
+                    --model_file "${lm_exp}/valid.loss.ave.pth" \
+                    --output_dir "${lm_exp}/perplexity_${dset}"
+            done
+        done
+    done
+    run_steps
+    # Products: perplexity per token, in lm_<output>/perplexity_<set>/ppl
+    perplexities=""
+    for lang in ${langs}; do
+        for output in ${outputs_of[${lang}]}; do
+            for dset in ${test_sets}; do
+                perplexities+=" ${lang} ${output} $(<"${expdir}/${lang}/lm_${output}/perplexity_${dset}/ppl")"
+            done
+        done
+    done
+    stage_done "per token,${perplexities}"
+fi
+
+if [[ ${use_ngram} == true ]] && stage 9 "n-gram models"; then
+    for lang in ${langs}; do
+        for pair in ${token_types_of[${lang}]}; do
+            output=${pair%%=*} token_type=${pair#*=}
+            token_dir=${datadir}/${lang}_token_list/${output}_${token_type}
+            step "${lang}/ngram_${output}" \
+                --in "${dumpdir}/raw/${lang}/${train_set}/text.${output}" --in "${token_dir}" \
+                --out "${expdir}/${lang}/ngram_${output}.arpa" -- \
+                "${python}" -m espnet_ext.bin.ngram --input "${dumpdir}/raw/${lang}/${train_set}" \
+                --output_name "${output}" --token_type "${token_type}" --token_dir "${token_dir}" \
+                --order "${ngram_num}" --output "${expdir}/${lang}/ngram_${output}.arpa"
+        done
+    done
+    run_steps
+    # Products: one n-gram model per output
+    stage_done "${expdir}/${langs_pattern}/ngram_*.arpa"
+fi
+
+# ---------------------------------------------------------------------------- training
+
+# The part that statistics and training have in common: sets the arrays training_data and
+# training_inputs
+common_training_options() { # common_training_options LANG
+    local pair
+    training_data=(--data_dir "${dumpdir}/raw/$1" --train_set "${train_set}" --valid_set "${valid_set}"
+        --token_dir "${datadir}/${1}_token_list" --outputs "${token_types_of[$1]}"
+        --stats_dir "${asr_stats_dir:-${expdir}/$1/stats}")
+    training_inputs=(--in "${dumpdir}/raw/$1/${train_set}" --in "${dumpdir}/raw/$1/${valid_set}"
+        --in "${asr_config}")
+    for pair in ${token_types_of[$1]}; do
+        training_inputs+=(--in "${datadir}/${1}_token_list/${pair/=/_}")
+    done
+}
+
+if stage 10 "statistics"; then
+    for lang in ${langs}; do
+        common_training_options "${lang}"
+        step "${lang}/stats" "${training_inputs[@]}" \
+            --out "${asr_stats_dir:-${expdir}/${lang}/stats}/train" --launch -- \
+            "${python}" -m espnet_ext.bin.train --collect_stats true --config "${asr_config}" \
+            "${training_data[@]}"
+    done
+    run_steps "${inference_nj}"
+    # Products: lengths of utterances and transcripts, and feature statistics
+    stage_done "${asr_stats_dir:-${expdir}/${langs_pattern}/stats}"
+fi
+
+link_model # --asr_exp: make ${expdir}/<lang>/<system>_<tag> a link to that folder
+
+if stage 11 "training"; then
+    for lang in ${langs}; do
+        common_training_options "${lang}"
+        stats=${asr_stats_dir:-${expdir}/${lang}/stats}
+        training_inputs+=(--in "${stats}/train" --in "${stats}/valid")
+        for system in ${systems}; do
+            model_dir=${expdir}/${lang}/${system}_${asr_tag}
+            step "${lang}/train_${system}_${asr_tag}" "${training_inputs[@]}" \
+                --in "${system_config[${system}]}" --out "${model_dir}/model.pth" --owns "${model_dir}" \
+                --launch --cpus "${cores}" --gpus "${ngpu}" --nodes "${num_nodes}" -- \
+                "${python}" -m espnet_ext.bin.train --config "${asr_config}" \
+                --system "${system_config[${system}]}" "${training_data[@]}" --exp_dir "${model_dir}" \
+                --ngpu "${ngpu}" --num_nodes "${num_nodes}" -- \
+                "${asr_args[@]}" ${diagnose_every:+--diagnose_every "${diagnose_every}"}
+        done
+        for system in ${twins}; do # of two --seed options the last one counts
+            model_dir=${expdir}/${lang}/${system}_${asr_tag}_twin
+            step "${lang}/train_${system}_${asr_tag}_twin" "${training_inputs[@]}" \
+                --in "${system_config[${system}]}" --out "${model_dir}/model.pth" --owns "${model_dir}" \
+                --launch --cpus "${cores}" --gpus "${ngpu}" --nodes "${num_nodes}" -- \
+                "${python}" -m espnet_ext.bin.train --config "${asr_config}" \
+                --system "${system_config[${system}]}" "${training_data[@]}" --exp_dir "${model_dir}" \
+                --ngpu "${ngpu}" --num_nodes "${num_nodes}" -- \
+                "${asr_args[@]}" --seed "${twin_seed}"
+        done
+    done
+    run_steps "${parallel_trainings}"
+    # Products: config.yaml, model.pth (the averaged weights), train.json, train.log
+    stage_done "${expdir}/${langs_pattern}/${systems_pattern}_${asr_tag}"
+fi
+
+# ---------------------------------------------------------------------------- decoding and scoring
+
+if [[ ${gpu_inference} == true ]]; then inference_ngpu=1; else inference_ngpu=0; fi
+
+if stage 12 "decoding"; then
+    for lang in ${langs}; do
+        extra=() extra_inputs=() lms="" ngrams=""
+        for output in ${outputs_of[${lang}]}; do
+            lms+=" ${output}=${expdir}/${lang}/lm_${output}"
+            ngrams+=" ${output}=${expdir}/${lang}/ngram_${output}.arpa"
+            if [[ ${use_lm} == true ]]; then
+                extra_inputs+=(--in "${expdir}/${lang}/lm_${output}/valid.loss.ave.pth")
+            fi
+            if [[ ${use_ngram} == true ]]; then
+                extra_inputs+=(--in "${expdir}/${lang}/ngram_${output}.arpa")
+            fi
+        done
+        if [[ ${use_lm} == true ]]; then extra+=(--lm "${lms# }"); fi
+        if [[ ${use_ngram} == true ]]; then extra+=(--ngram "${ngrams# }"); fi
+        if [[ ${coupling} == true ]]; then
+            extra+=(--coupling "${dumpdir}/raw/${lang}/${train_set}")
+            extra_inputs+=(--in "${dumpdir}/raw/${lang}/${train_set}")
+        fi
+        for system in ${systems}; do
+            for dset in ${test_sets}; do
+                model_dir=${expdir}/${lang}/${system}_${asr_tag}
+                step "${lang}/decode_${system}_${asr_tag}_${inference_tag}_${dset}" \
+                    --in "${model_dir}/model.pth" --in "${dumpdir}/raw/${lang}/${dset}/wav.scp" \
+                    --in "${inference_config}" "${extra_inputs[@]}" \
+                    --out "${model_dir}/${inference_tag}/${dset}/decode.json" \
+                    --launch --gpus "${inference_ngpu}" -- \
+                    "${python}" -m espnet_ext.bin.decode --model_dir "${model_dir}" \
+                    --data "${dumpdir}/raw/${lang}/${dset}" \
+                    --output_dir "${model_dir}/${inference_tag}/${dset}" \
+                    --config "${inference_config}" --ngpu "${inference_ngpu}" \
+                    "${extra[@]}" "${inference_args[@]}"
+            done
+        done
+    done
+    run_steps "${inference_nj}"
+    # Products: text.<output> and n-best lists of all outputs, from one pass over the audio
+    stage_done "${expdir}/${langs_pattern}/${systems_pattern}_${asr_tag}/${inference_tag}/${test_sets_pattern}"
+fi
+
+if stage 13 "scoring"; then
+    for lang in ${langs}; do
+        lexicon_file=${lexicon_of[${lang}]}
+        for system in ${systems}; do
+            for dset in ${test_sets}; do
+                data_dir=${dumpdir}/raw/${lang}/${dset}
+                hypotheses=${expdir}/${lang}/${system}_${asr_tag}/${inference_tag}/${dset}
+                inputs=(--in "${data_dir}" ${lexicon_file:+--in "${lexicon_file}"})
+                for output in ${outputs_of[${lang}]}; do inputs+=(--in "${hypotheses}/text.${output}"); done
+                step "${lang}/score_${system}_${asr_tag}_${inference_tag}_${dset}" "${inputs[@]}" \
+                    --out "${hypotheses}/score.json" -- \
+                    "${python}" -m espnet_ext.bin.score --data "${data_dir}" \
+                    --hypotheses "${hypotheses}" --token_types "${token_types_of[${lang}]}" \
+                    ${lexicon_file:+--lexicon "${lexicon_file}"}
+            done
+        done
+    done
+    run_steps "${nj}"
+    # Products: score.json (every output against every reference), score_*/result.txt as in ESPnet
+    stage_done "${expdir}/${langs_pattern}/${systems_pattern}_${asr_tag}/${inference_tag}/${test_sets_pattern}/score.json"
+fi
+
+# ---------------------------------------------------------------------------- packing and upload
+
+if stage 14 "packing"; then
+    for lang in ${langs}; do
+        for system in ${systems}; do
+            model_dir=${expdir}/${lang}/${system}_${asr_tag}
+            step "${lang}/pack_${system}_${asr_tag}" --in "${model_dir}/model.pth" \
+                --in "${model_dir}/config.yaml" --out "${model_dir}.zip" -- \
+                "${python}" -m espnet_ext.bin.pack --model_dir "${model_dir}" --archive "${model_dir}.zip"
+        done
+    done
+    run_steps
+    # Products: one archive per model
+    stage_done "${expdir}/${langs_pattern}/${systems_pattern}_${asr_tag}.zip"
+fi
+
+if stage 15 "model card"; then
+    for lang in ${langs}; do
+        for system in ${systems}; do
+            archive=${expdir}/${lang}/${system}_${asr_tag}.zip
+            step "${lang}/upload_card_${system}_${asr_tag}" --in "${archive}" --out "${archive}" -- \
+                "${python}" -m espnet_ext.bin.upload --archive "${archive}" --repo "${hf_repo}" \
+                --folder "${lang}/${system}_${asr_tag}" --language "${lang}" --send false
+        done
+    done
+    run_steps
+    # Products: the model cards that stage 16 uploads
+    stage_done "${expdir}/${langs_pattern}/${systems_pattern}_${asr_tag}.README.md, to be read before stage 16"
+fi
+
+if stage 16 "upload"; then
+    for lang in ${langs}; do
+        for system in ${systems}; do
+            archive=${expdir}/${lang}/${system}_${asr_tag}.zip
+            step "${lang}/upload_send_${system}_${asr_tag}" --in "${archive}" --out "${archive}" -- \
+                "${python}" -m espnet_ext.bin.upload --archive "${archive}" --repo "${hf_repo}" \
+                --folder "${lang}/${system}_${asr_tag}" --language "${lang}" --send true
+        done
+    done
+    run_steps
+    # Products: a private repository on the Hugging Face hub
+    stage_done "${hf_repo} on the Hugging Face hub"
+fi
+
+# ---------------------------------------------------------------------------- comparison and report
+
+# As common_training_options, for a training set with labels removed (--stress): sets the arrays
+# stress_data and stress_inputs
+stress_training_options() { # stress_training_options LANG SET
+    stress_data=(--data_dir "${dumpdir}/raw/$1/stress" --train_set "$2"
+        --valid_set "../${valid_set}" --token_dir "${datadir}/${1}_token_list"
+        --outputs "${token_types_of[$1]}" --stats_dir "${expdir}/$1/stress/stats_$2")
+    stress_inputs=(--in "${dumpdir}/raw/$1/stress/$2" --in "${dumpdir}/raw/$1/${valid_set}"
+        --in "${asr_config}")
+}
+
+if stage 17 "comparison of systems"; then
+    # The registry of analyses (espnet_ext/analysis) declares what each depends on: --analysis NAME.
+    #
+    # Mispronunciation detection and diagnosis, where canonical and surface transcripts are known:
+    # with the canonical form as a prompt, and without one, from the recognised meaning
+    for lang in ${langs}; do
+        lexicon_file=${mdd_lexicon_of[${lang}]}
+        for system in ${systems}; do
+            for dset in ${test_sets}; do
+                data_dir=${dumpdir}/raw/${lang}/${dset}
+                hypotheses=${expdir}/${lang}/${system}_${asr_tag}/${inference_tag}/${dset}
+                all_exist "${data_dir}"/text.{canonical,surface} "${hypotheses}/text.surface" || continue
+                suffix=${system}_${asr_tag}_${inference_tag}_${dset}
+                mdd=("${python}" -m espnet_ext.bin.mdd --canonical "${data_dir}/text.canonical"
+                    --perceived "${data_dir}/text.surface" --hypothesis "${hypotheses}/text.surface"
+                    --unit "${mdd_unit_of[${lang}]}" --utt2spk "${data_dir}/utt2spk")
+                ratings=()
+                if [[ -f ${data_dir}/utt2score ]]; then ratings=(--utt2score "${data_dir}/utt2score"); fi
+                step "${lang}/mdd_${suffix}" --analysis mdd --out "${hypotheses}/mdd.json" -- \
+                    "${mdd[@]}" --json "${hypotheses}/mdd.json" "${ratings[@]}"
+                if [[ ${mdd_without_prompt_of[${lang}]} == true && -f ${hypotheses}/text.meaning ]]; then
+                    step "${lang}/mdd_no_prompt_${suffix}" --analysis mdd \
+                        --out "${hypotheses}/mdd_no_prompt.json" -- \
+                        "${mdd[@]}" --json "${hypotheses}/mdd_no_prompt.json" \
+                        --meaning "${hypotheses}/text.meaning" \
+                        ${lexicon_file:+--lexicon "${lexicon_file}"} \
+                        ${mdd_g2p_of[${lang}]:+--g2p "${mdd_g2p_of[${lang}]}"}
+                fi
+            done
+        done
+    done
+    run_steps "${nj}"
+
+    # All systems of a set together: divergence, consistency of the outputs, differences of systems
+    for lang in ${langs}; do
+        lexicon_file=${lexicon_of[${lang}]} unit=${distance_unit_of[${lang}]}
+        for dset in ${test_sets}; do
+            result=${expdir}/${lang}/analysis/cross_${dset}.json
+            scored=()
+            for system in ${systems}; do
+                scored+=("${system}=${expdir}/${lang}/${system}_${asr_tag}/${inference_tag}/${dset}")
+            done
+            step "${lang}/cross_${dset}" --analysis cross --out "${result}" -- \
+                "${python}" -m espnet_ext.bin.cross --systems "${scored[@]}" --output "${result}" \
+                ${unit:+--unit "${unit}"} ${lexicon_file:+--lexicon "${lexicon_file}"}
+        done
+    done
+    run_steps "${nj}"
+
+    # Layers of encoders and decoders compared (cka), linear probes, exchanged encoders (swaps) and
+    # task vectors. The names of these steps have no tag, as their products have none.
+    compared=", no encoders to compare: one system alone"
+    for lang in ${langs}; do
+        test_dir=${dumpdir}/raw/${lang}/${first_test_set} train_dir=${dumpdir}/raw/${lang}/${train_set}
+        analysis=${expdir}/${lang}/analysis
+        models=() vector_models=() decoded=() twin_models=()
+        for system in ${systems}; do
+            model_dir=${expdir}/${lang}/${system}_${asr_tag}
+            decoding=${model_dir}/${inference_tag}/${first_test_set}
+            models+=("${system}=${model_dir}")
+            if [[ -d ${decoding} ]]; then decoded+=("${system}=${decoding}"); fi
+            if [[ " ${vector_systems} " == *" ${system} "* ]]; then
+                vector_models+=("${system}=${model_dir}")
+            fi
+        done
+        for system in ${twins}; do
+            twin_models+=("${system}=${expdir}/${lang}/${system}_${asr_tag}_twin")
+        done
+        if ((${#decoded[@]} > 0)); then decoded=(--hypotheses "${decoded[@]}"); fi
+        if ((${#twin_models[@]} > 0)); then twin_models=(--twins "${twin_models[@]}"); fi
+        if ((${#models[@]} > 1)); then
+            compared=", ${expdir}/${langs_pattern}/analysis/*.json"
+            step "${lang}/cka" --analysis cka --out "${analysis}/cka.json" -- \
+                "${python}" -m espnet_ext.bin.analyze cka --models "${models[@]}" \
+                --data "${test_dir}" "${decoded[@]}" "${twin_models[@]}" \
+                --output "${analysis}/cka.json"
+            step "${lang}/probes" --analysis probes --out "${analysis}/probes.json" -- \
+                "${python}" -m espnet_ext.bin.analyze probes --models "${models[@]}" \
+                --data "${test_dir}" --train "${train_dir}" --max_train 300 \
+                --output "${analysis}/probes.json"
+            if [[ ${swaps} == true ]]; then
+                step "${lang}/swaps" --analysis swaps --out "${analysis}/swaps.json" -- \
+                    "${python}" -m espnet_ext.bin.analyze swaps --models "${models[@]}" \
+                    --data "${test_dir}" --train "${train_dir}" --max_train 300 \
+                    --config "${inference_config}" --output "${analysis}/swaps.json"
+            fi
+        fi
+        if ((${#vector_models[@]} > 0)); then
+            step "${lang}/vectors" --analysis vectors --out "${analysis}/vectors.json" -- \
+                "${python}" -m espnet_ext.bin.analyze vectors --models "${vector_models[@]}" \
+                --data "${test_dir}" --config "${inference_config}" \
+                --output "${analysis}/vectors.json"
         fi
     done
-    for path in conf/"$1"*.yaml "$root"/conf/"$1"*.yaml; do
-        # train_lm.yaml is none for --train_config
-        if [[ -f $path && ($1 != train || $path != */train_lm*) ]]; then known+=("${path##*/}"); fi
+    run_steps "${inference_nj}"
+
+    # Further analyses of the registry, each with the inputs that it declares
+    for lang in ${langs}; do
+        for analysis in ${other_analyses}; do
+            for dset in ${test_sets}; do
+                result=${analysis_result_of[${analysis}]}
+                if [[ ${result} != *"{set}"* && ${dset} != "${first_test_set}" ]]; then continue; fi
+                result=${expdir}/${lang}/${result//"{set}"/${dset}}
+                models=() decoded=() args=()
+                for system in ${systems}; do
+                    model_dir=${expdir}/${lang}/${system}_${asr_tag}
+                    models+=("${system}=${model_dir}")
+                    decoded+=("${system}=${model_dir}/${inference_tag}/${dset}")
+                done
+                if [[ ${#models[@]} -lt ${analysis_systems_of[${analysis}]} ]]; then continue; fi
+                for input in ${analysis_inputs_of[${analysis}]}; do
+                    case ${input} in
+                        --models) args+=(--models "${models[@]}") ;;
+                        --hypotheses | --systems) args+=("${input}" "${decoded[@]}") ;;
+                        --data) args+=(--data "${dumpdir}/raw/${lang}/${dset}") ;;
+                        --train) args+=(--train "${dumpdir}/raw/${lang}/${train_set}") ;;
+                        --config) args+=(--config "${inference_config}") ;;
+                        --lexicon) args+=(${lexicon_of[${lang}]:+--lexicon "${lexicon_of[${lang}]}"}) ;;
+                    esac
+                done
+                step "${lang}/${analysis}_${dset}" --analysis "${analysis}" --out "${result}" -- \
+                    "${python}" -m espnet_ext.bin.analyze "${analysis}" "${args[@]}" --output "${result}"
+            done
+        done
     done
-    bad_usage "$2: no such configuration in $recipe/conf or $root/conf" \
-        "choose among: $(printf '%s\n' "${known[@]}" | sort -u | tr '\n' ' ')"
-}
+    run_steps "${inference_nj}"
 
-check_rate() { # features are computed for one rate, with windows in samples: another would go unnoticed
-    local rate
-    rate=$(awk '/^[^ #]/ { inside = /^frontend_conf:/ }
-        inside && match($0, /[ {,]fs: *["'"'"']?[0-9]+k?/) {
-            rate = substr($0, RSTART, RLENGTH); gsub(/[^0-9k]/, "", rate); print rate; exit }' "$train_config")
-    rate=${rate/%k/000}
-    [[ $fs == "${rate:-16000}" ]] ||
-        bad_usage "--fs $fs, but $train_config is for audio of ${rate:-16000} Hz (frontend_conf.fs)" \
-            "copy it to $recipe/conf with fs, win_length and hop_length for $fs Hz and name that: --train_config NAME"
-}
-
-check_gpus() { # asked for on this machine: before any work, as training comes late
-    local needed=0 seen
-    if ((ngpu > 0)) && { wanted 11 skip_train || [[ $use_lm == true ]] && wanted 7 skip_train; }; then needed=$ngpu; fi
-    if [[ $gpu_inference == true && $needed == 0 ]] && wanted 12 skip_eval; then needed=1; fi
-    ((needed > 0)) && [[ $cmd == local ]] || return 0
-    seen=$("$python" -c 'import torch; print(torch.cuda.device_count())')
-    ((seen < needed)) || return 0
-    if ((seen == 0)); then seen=no; fi
-    printf 'error: %s GPU is visible to PyTorch (%s), %s asked for\n' "$seen" "$python" "$needed" >&2
-    printf '  remedy: --ngpu 0 --gpu_inference false works on the processor; or check nvidia-smi and CUDA_VISIBLE_DEVICES\n' >&2
-    exit 1
-}
-
-known_systems() {
-    local path
-    for path in conf/systems/*.yaml "$root"/conf/systems/*.yaml; do
-        if [[ -f $path ]]; then basename "$path" .yaml; fi
-    done | sort -u | tr '\n' ' '
-}
-
-check_systems() { # all names before any work
-    local system known
-    known=" $(known_systems) "
-    for system in $systems ${stress:+$stress_systems}; do
-        [[ $known == *" $system "* ]] || bad_usage "no system named '$system'" "choose among:${known% }"
+    # With --stress: how each output fares when fewer utterances have labels of one of them. All
+    # trainings make as many updates, in as many epochs of as many batches. What is trained is
+    # listed by espnet_ext/pipeline/stress.py; without --stress the lists are empty.
+    for lang in ${langs}; do
+        for stress_set in "${stress_sets[@]}"; do
+            read -r name share complete <<<"${stress_set}"
+            step "${lang}/stress_${name}" --in "${dumpdir}/raw/${lang}/${train_set}" \
+                --out "${dumpdir}/raw/${lang}/stress/${name}/wav.scp" -- \
+                "${python}" -m espnet_ext.bin.drop_labels --input "${dumpdir}/raw/${lang}/${train_set}" \
+                --output "${dumpdir}/raw/${lang}/stress/${name}" --output_name "${stress_output}" \
+                --share "${share}" --seed "${stress_seed}" --outputs "${outputs_of[${lang}]}" \
+                --complete "${complete}"
+        done
     done
-}
+    run_steps "${nj}"
 
-tag_of() { # tag_of conf/train_small.yaml: small (decode.yaml: decode)
-    local name
-    name=$(basename "$1")
-    name=${name%.yaml}
-    printf '%s' "${name#train_}"
-}
+    for lang in ${langs}; do
+        for stress_set in "${stress_sets[@]}"; do
+            read -r name _ <<<"${stress_set}"
+            stress_training_options "${lang}" "${name}"
+            step "${lang}/stress_stats_${name}" "${stress_inputs[@]}" \
+                --out "${expdir}/${lang}/stress/stats_${name}/train" --launch -- \
+                "${python}" -m espnet_ext.bin.train --collect_stats true --config "${asr_config}" \
+                "${stress_data[@]}"
+        done
+    done
+    run_steps "${inference_nj}"
 
-settle
-check_launcher
-cd "$recipe"
-check_systems
-train_config=$(find_config train "$train_config")
-# With language models another decoding, of another name, unless one was asked for.
-if [[ $use_lm == true || $use_ngram == true ]] && [[ -z ${option_given[decode_config]:-} ]]; then decode_config=decode_lm.yaml; fi
-decode_config=$(find_config decode "$decode_config")
-further_tags=
-if [[ $use_ngram == true ]]; then further_tags+=_ngram; fi
-if [[ $coupling == true ]]; then further_tags+=_coupled; fi
-if [[ $use_lm == true ]]; then
-    lm_config=$(find_config train_lm "$lm_config")
+    for lang in ${langs}; do
+        for stress_run in "${stress_runs[@]}"; do
+            read -r name system seed model _ <<<"${stress_run}"
+            stress_training_options "${lang}" "${name}"
+            model_dir=${expdir}/${lang}/stress/${model}
+            seed_option=()
+            if ((seed > 0)); then seed_option=(--seed "${seed}"); fi
+            stats=${expdir}/${lang}/stress/stats_${name}
+            step "${lang}/stress_train_${model}" "${stress_inputs[@]}" --in "${stats}/train" \
+                --in "${stats}/valid" --in "${system_config[${system}]}" --out "${model_dir}/model.pth" --owns "${model_dir}" \
+                --launch --cpus "${cores}" --gpus "${ngpu}" --nodes "${num_nodes}" -- \
+                "${python}" -m espnet_ext.bin.train --config "${asr_config}" \
+                --system "${system_config[${system}]}" "${stress_data[@]}" --exp_dir "${model_dir}" \
+                --match_updates "${asr_stats_dir:-${expdir}/${lang}/stats}" \
+                --ngpu "${ngpu}" --num_nodes "${num_nodes}" -- "${asr_args[@]}" "${seed_option[@]}"
+        done
+    done
+    run_steps "${parallel_trainings}"
+
+    test_set=${first_test_set}
+    for lang in ${langs}; do
+        for stress_run in "${stress_runs[@]}"; do
+            read -r _ _ _ model _ <<<"${stress_run}"
+            model_dir=${expdir}/${lang}/stress/${model}
+            step "${lang}/stress_decode_${model}_${inference_tag}" --in "${model_dir}/model.pth" \
+                --in "${dumpdir}/raw/${lang}/${test_set}/wav.scp" --in "${inference_config}" \
+                --out "${model_dir}/${inference_tag}/${test_set}/decode.json" \
+                --launch --gpus "${inference_ngpu}" -- \
+                "${python}" -m espnet_ext.bin.decode --model_dir "${model_dir}" \
+                --data "${dumpdir}/raw/${lang}/${test_set}" \
+                --output_dir "${model_dir}/${inference_tag}/${test_set}" \
+                --config "${inference_config}" --ngpu "${inference_ngpu}"
+        done
+    done
+    run_steps "${inference_nj}"
+
+    for lang in ${langs}; do
+        lexicon_file=${lexicon_of[${lang}]}
+        for stress_run in "${stress_runs[@]}"; do
+            read -r _ _ _ model _ <<<"${stress_run}"
+            hypotheses=${expdir}/${lang}/stress/${model}/${inference_tag}/${test_set}
+            inputs=(--in "${dumpdir}/raw/${lang}/${test_set}" ${lexicon_file:+--in "${lexicon_file}"})
+            for output in ${outputs_of[${lang}]}; do inputs+=(--in "${hypotheses}/text.${output}"); done
+            step "${lang}/stress_score_${model}_${inference_tag}" "${inputs[@]}" \
+                --out "${hypotheses}/score.json" -- \
+                "${python}" -m espnet_ext.bin.score --data "${dumpdir}/raw/${lang}/${test_set}" \
+                --hypotheses "${hypotheses}" --token_types "${token_types_of[${lang}]}" \
+                ${lexicon_file:+--lexicon "${lexicon_file}"}
+        done
+    done
+    run_steps "${inference_nj}"
+
+    if ((${#stress_runs[@]} > 0)); then
+        for lang in ${langs}; do
+            runs=()
+            for stress_run in "${stress_runs[@]}"; do
+                read -r _ _ _ model label <<<"${stress_run}"
+                runs+=("${label}=${expdir}/${lang}/stress/${model}/${inference_tag}/${test_set}")
+            done
+            step "${lang}/partial" --analysis partial \
+                --out "${expdir}/${lang}/analysis/partial.json" -- \
+                "${python}" -m espnet_ext.bin.analyze partial --runs "${runs[@]}" \
+                --output_name "${stress_output}" --output "${expdir}/${lang}/analysis/partial.json"
+        done
+        run_steps
+    fi
+    # Products: mdd.json and mdd_no_prompt.json beside score.json, and ${expdir}/<lang>/analysis
+    stage_done "${expdir}/${langs_pattern}/${systems_pattern}_${asr_tag}/${inference_tag}/${test_sets_pattern}/mdd*.json where canonical forms are known, ${expdir}/${langs_pattern}/analysis/cross_${test_sets_pattern}.json${compared}"
 fi
-: "${train_tag:=$(tag_of "$train_config")}" "${decode_tag:=$(tag_of "$decode_config")$further_tags}"
-if wanted 3 skip_data_prep || wanted 10 skip_train || wanted 11 skip_train; then check_rate; fi
 
-# -- the environment; the python below is the one of every step
-
-setup=(--extras "synth report")
-[[ -z $python ]] || setup+=(--python "$python")
-[[ -z $env ]] || setup+=(--venv "$env")
-(cd "$start_dir" && bash "$root/local/setup_env.sh" "${setup[@]}") >"$step_journal"
-python=$(<"$step_journal")
-: >"$step_journal"
-unset PYTHONDONTWRITEBYTECODE # compiling torch anew would cost every process six seconds
-PATH=$(dirname "$python"):$PATH # `python` in a recipe's local/data.sh is this one
-export PATH PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1 PYTHONIOENCODING=utf-8
-check_gpus
-
-# -- the stages (local/stages.sh)
-
-log_dir=$expdir/log
-began=$SECONDS reported=false
-stage 1 skip_data_prep "data" prepare_data
-if [[ -n $speed_perturb_factors ]]; then
-    stage 2 skip_data_prep "speed perturbation" perturb_speed
-    train_set=${train_set}_sp
+if stage 18 "report"; then
+    # Its inputs are all files that it reads: every analysis, decoding, training and data set
+    inputs=()
+    for lang in ${langs}; do
+        inputs+=(--in "${expdir}/${lang}/analysis")
+        for dset in ${all_sets}; do inputs+=(--in "${dumpdir}/raw/${lang}/${dset}"); done
+        for system in ${systems}; do
+            model_dir=${expdir}/${lang}/${system}_${asr_tag}
+            inputs+=(--in "${model_dir}/train.json" --in "${model_dir}/diagnostics.jsonl")
+            for dset in ${test_sets}; do inputs+=(--in "${model_dir}/${inference_tag}/${dset}"); done
+        done
+    done
+    details=${results%.md}_details.md
+    step report "${inputs[@]}" --out "${results}" --out "${details}" --out "${html}" -- \
+        "${python}" -m espnet_ext.bin.report --exp_dir "${expdir}" --dump_dir "${dumpdir}/raw" \
+        --langs "${langs}" --systems "${systems}" --train_tag "${asr_tag}" \
+        --decode_tag "${inference_tag}" --sets "${test_sets}" \
+        --results "${results}" --details "${details}" --html "${html}" \
+        ${title:+--title "${title}"} ${caveat:+--caveat "${caveat}"}
+    run_steps
+    # Products: a page of results, all tables, and a page with figures and audio
+    if [[ ${update_results} == true ]]; then
+        cp "${results}" RESULTS.md
+        cp "${details}" RESULTS_details.md
+        cp "${html}" report.html
+    fi
+    stage_done "${results}, ${html}"
+    print_results "${results}" "${html}"
 fi
-stage 3 skip_data_prep "format audio" format_audio
-stage 4 skip_data_prep "filter and validate" filter_data
-stage 5 skip_data_prep "token lists" list_tokens
-if [[ $use_lm == true ]]; then
-    stage 6 skip_train "LM statistics" collect_lm_statistics
-    stage 7 skip_train "LM training" train_lms
-    stage 8 skip_train "LM perplexity" measure_perplexity
-fi
-if [[ $use_ngram == true ]]; then
-    stage 9 skip_train "n-gram models" estimate_ngrams
-fi
-stage 10 skip_train "statistics" collect_statistics
-stage 11 skip_train "training" train_systems
-stage 12 skip_eval "decoding" decode_sets
-stage 13 skip_eval "scoring" score_sets
-stage 14 skip_packing "packing" pack_models
-stage 15 skip_upload "model card" prepare_upload
-stage 16 skip_upload "upload" upload_models
-stage 17 skip_eval "comparison of systems" compare_systems
-stage 18 skip_eval "report" write_report
 
-summarize
+printf 'all stages: %s s\n' "$((SECONDS - run_start))" >&2

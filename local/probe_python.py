@@ -1,7 +1,7 @@
-"""Say what an interpreter is and has, as `name=value` lines for local/setup_env.sh.
+"""Print the version of an interpreter and what is installed, as `name=value` for setup_env.sh.
 
-Runs under whatever `python` is on a machine, so it is written for Python 2.7 and later, imports
-nothing heavy and reads installed versions from metadata (importing torch would take seconds).
+Runs under any `python` of a machine, so it is written for Python 2.7 and later. It reads installed
+versions from metadata, because importing torch would take seconds.
 usage: python probe_python.py setup.py "extra extra"
 """
 
@@ -19,7 +19,7 @@ def python_fits():
 
 
 def torch_fits(version):
-    """`2.14.1+cpu` and the like; anything unreadable does not fit."""
+    """Whether a version such as 2.14.1+cpu is supported; False for one that cannot be parsed."""
     match = re.match(r"(\d+)\.(\d+)", version)
     if not match:
         return False
@@ -28,7 +28,7 @@ def torch_fits(version):
 
 
 def requirements(setup_path, extras):
-    """Names of the required distributions: setup.py's literals, read without running it."""
+    """Return the names of required distributions, from the literals of setup.py."""
     with open(setup_path) as handle:
         tree = ast.parse(handle.read())
     literals = {}
@@ -63,9 +63,9 @@ def main():
         except metadata.PackageNotFoundError:
             return ""
 
-    def editable(name):  # the folder that it is installed from, if it is so
-        for one in metadata.distributions(name=name):
-            origin = json.loads(one.read_text("direct_url.json") or "{}")
+    def editable(name):  # the folder of an editable installation, else ""
+        for distribution in metadata.distributions(name=name):
+            origin = json.loads(distribution.read_text("direct_url.json") or "{}")
             if origin.get("dir_info", {}).get("editable"):
                 return unquote(urlparse(origin["url"]).path)
         return ""

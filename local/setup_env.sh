@@ -1,62 +1,62 @@
 #!/usr/bin/env bash
-# Find or make the Python environment of this project, and print the path of its python.
-# Called by run.sh and tests/run.sh; a second call returns at once (a stamp in the environment).
+# Find or create the Python environment of this project, and print the path of its python.
+# Called by run.sh and tests/run.sh. A second call returns at once: a stamp is in the environment.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-stamp_name=.espnet-ext.stamp # in an environment that is ready: what it was made from
-mark_name=.espnet-ext.made   # in an environment that this script made, and so may remake
+stamp_name=.espnet-ext.stamp # in an environment that is ready: what it was created from
+mark_name=.espnet-ext.made   # in an environment that this script created, and so may replace
 
 usage() {
     cat <<'END'
 usage: local/setup_env.sh [--python PATH] [--venv DIR] [--extras "synth report dev"]
 
-  --python PATH   interpreter to build on, or the python of an environment to use as it is
-                  (default: $PYTHON, else the first fit one: active environment, PATH, pyenv, uv)
-  --venv DIR      environment to use or make (default: the active one if it fits, else .venv)
+  --python PATH   interpreter to build with, or the python of an environment to use as it is
+                  (default: $PYTHON, else the first suitable one: active environment, PATH, pyenv, uv)
+  --venv DIR      environment to use or create (default: the active one if suitable, else .venv)
   --extras LIST   extras of setup.py to install (default: "synth report")
 
-Prints the path of the environment's python on standard output, all else on standard error.
-Exit codes: 0 ready, 1 the installation failed, 2 wrong usage or no fit Python (3.12 or 3.13).
+Prints the path of the environment's python on standard output, everything else on standard error.
+Exit codes: 0 ready, 1 the installation failed, 2 wrong usage or no suitable Python (3.12 or 3.13).
 END
 }
 
 say() { printf '%s\n' "$*" >&2; }
 
-refuse() { # refuse MESSAGE REMEDY: wrong usage, or nothing fit to use
+refuse() { # refuse MESSAGE REMEDY: wrong usage, or nothing suitable
     say "error: $1"
     say "  remedy: $2"
     exit 2
 }
 
-# probe PYTHON: fill the array `found` with what local/probe_python.py says; false if it cannot run.
-# A broken interpreter (a pyenv shim for a version that is not selected) is simply not a candidate.
-declare -A found=()
+# probe PYTHON: fill the array `probed` with the output of local/probe_python.py. False if PYTHON does
+# not run: a broken interpreter (a pyenv shim of a version that is not selected) is skipped.
+declare -A probed=()
 probe() {
     local line output
-    found=()
+    probed=()
     output=$("$1" "$root/local/probe_python.py" "$root/setup.py" "$extras" 2>/dev/null) || return 1
     while IFS= read -r line; do
-        found[${line%%=*}]=${line#*=}
+        probed[${line%%=*}]=${line#*=}
     done <<<"$output"
-    if [[ -n ${found[unknown_extra]:-} ]]; then
-        refuse "no extra named '${found[unknown_extra]}'" "choose among: ${found[known_extras]}"
+    if [[ -n ${probed[unknown_extra]:-} ]]; then
+        refuse "no extra named '${probed[unknown_extra]}'" "choose among: ${probed[known_extras]}"
     fi
 }
 
-fits_whole() { # the probed environment has a fit Python, torch and ESPnet
-    [[ ${found[python_fits]:-} == true && ${found[torch_fits]:-} == true && ${found[espnet_fits]:-} == true ]]
+all_fit() { # Python, torch and ESPnet of the probed environment are supported versions
+    [[ ${probed[python_fits]:-} == true && ${probed[torch_fits]:-} == true && ${probed[espnet_fits]:-} == true ]]
 }
 
-# -- the stamp: three lines (key, base interpreter, extras), written when all is installed
+# -- the stamp: three lines (key, base interpreter, extras), written when everything is installed
 
-stamp_key() { # what an environment must have been made from to count as ready
+stamp_key() { # an environment that was created from the same pins and this clone is ready
     local sums
     sums=$(sha256sum <"$root/local/constraints.txt" && sha256sum <"$root/setup.py")
     printf '%s %s' "${sums//[^0-9a-f]/}" "$root"
 }
 
-is_ready() { # is_ready ENV: stamped for this checkout, with all wanted extras (and the wanted base)
+is_ready() { # is_ready ENV: stamped for this clone, with all extras and the interpreter asked for
     local stamp=$1/$stamp_name stamped=() extra
     [[ -r $stamp && -x $1/bin/python ]] || return 1
     mapfile -t stamped <"$stamp"
@@ -69,7 +69,7 @@ is_ready() { # is_ready ENV: stamped for this checkout, with all wanted extras (
 
 write_stamp() { # write_stamp ENV BASE
     { printf '%s\n%s\n%s\n' "$key" "$2" "$extras" >"$1/$stamp_name.$$" &&
-        mv "$1/$stamp_name.$$" "$1/$stamp_name"; } 2>/dev/null || true # a read-only one is probed again
+        mv "$1/$stamp_name.$$" "$1/$stamp_name"; } 2>/dev/null || true # read-only: probed each time
 }
 
 finish() { # finish PYTHON: the result on standard output
@@ -79,7 +79,7 @@ finish() { # finish PYTHON: the result on standard output
 
 # -- choosing an interpreter
 
-candidates() { # one a line: path <tab> where it comes from; the best tested version first
+candidates() { # print one per line: path <tab> where it is; the best tested version first
     local name path home
     for name in python3.12 python3.13 python3 python; do
         while IFS= read -r path; do
@@ -99,16 +99,16 @@ candidates() { # one a line: path <tab> where it comes from; the best tested ver
     return 0
 }
 
-choose_base() { # set `base` (and `found` for it), or say what would help
+choose_base() { # set `base` (and `probed` for it), or exit with a remedy
     local path origin seen=""
     while IFS=$'\t' read -r path origin; do
         if probe "$path"; then
-            if [[ ${found[python_fits]} == true ]]; then
-                base=${found[executable]}
-                say "python: $base (${found[version]}, $origin)"
+            if [[ ${probed[python_fits]} == true ]]; then
+                base=${probed[executable]}
+                say "python: $base (${probed[version]}, $origin)"
                 return
             fi
-            [[ $seen == *" ${found[version]}"* ]] || seen+=" ${found[version]}"
+            [[ $seen == *" ${probed[version]}"* ]] || seen+=" ${probed[version]}"
         fi
     done < <(candidates)
     refuse "no Python 3.12 or 3.13 found (on PATH, in pyenv, by uv; seen:${seen:- none})" \
@@ -117,12 +117,12 @@ choose_base() { # set `base` (and `found` for it), or say what would help
 
 # -- installing
 
-may_use_uv() { # not on top of a base's packages, which uv does not see and would install again
-    [[ ${ESPNET_EXT_INSTALLER:-uv} != pip ]] && # pip: for machines where uv misbehaves
+may_use_uv() { # not if the environment sees packages of its base: uv would install them again
+    [[ ${ESPNET_EXT_INSTALLER:-uv} != pip ]] && # pip: for machines on which uv does not work
         ! grep -qsi '^include-system-site-packages *= *true' "$env/pyvenv.cfg"
 }
 
-find_uv() { # set the array `uv` to a command that works; empty if there is none
+find_uv() { # set the array `uv` to a command that works, or to nothing
     uv=()
     if ! may_use_uv; then return; fi
     if uv --version >/dev/null 2>&1; then
@@ -134,29 +134,29 @@ find_uv() { # set the array `uv` to a command that works; empty if there is none
     fi
 }
 
-make_venv() { # make_venv: an environment on `base`; over a fit torch it sees the base's packages
+make_venv() { # create `env` with `base`; if torch of the base is supported, it sees the base's packages
     local options=()
-    if [[ ${found[torch_fits]:-} == true && ${found[in_venv]} == false ]]; then
+    if [[ ${probed[torch_fits]:-} == true && ${probed[in_venv]} == false ]]; then
         options=(--system-site-packages)
         uv=()
-        say "keeping the installed torch ${found[torch]} of $base"
+        say "keeping the installed torch ${probed[torch]} of $base"
     fi
-    say "environment: making $env"
-    # Marked as ours from its first moment, so that an interrupted making can be taken up or undone.
+    say "environment: creating $env"
+    # Marked as created by this script at once, so that an interrupted creation can be repeated.
     printf '%s\n' "${python:-$base}" >"$env/$mark_name"
     if ((${#uv[@]})); then
         "${uv[@]}" venv --quiet --allow-existing --no-project --python "$base" "${options[@]}" "$env" >&2
     elif ! "$base" -m venv "${options[@]}" "$env" >&2; then
-        refuse "$base cannot make an environment (its venv module fails)" \
+        refuse "$base cannot create an environment (its venv module fails)" \
             "install it (Debian, Ubuntu: the package python3-venv) or install uv"
     fi
 }
 
-constraints_for() { # constraints_for FILE: the pins, less what the probed environment may keep
+constraints_for() { # constraints_for FILE: write the pins, with the probed torch if it is supported
     local keep=() name
-    if [[ ${found[torch_fits]:-} == true ]]; then
-        keep+=("torch==${found[torch]}")
-        [[ -z ${found[torchaudio]} ]] || keep+=("torchaudio==${found[torchaudio]}")
+    if [[ ${probed[torch_fits]:-} == true ]]; then
+        keep+=("torch==${probed[torch]}")
+        [[ -z ${probed[torchaudio]} ]] || keep+=("torchaudio==${probed[torchaudio]}")
     fi
     sed 's/[[:space:]]*#.*//; /^$/d' "$root/local/constraints.txt" | while IFS= read -r line; do
         for name in "${keep[@]}"; do
@@ -166,7 +166,7 @@ constraints_for() { # constraints_for FILE: the pins, less what the probed envir
     done >"$1"
 }
 
-install_into() { # install_into PYTHON: the project and all it requires; repeats what was interrupted
+install_into() { # install_into PYTHON: the project and its requirements; may be repeated
     local python=$1 target constraints installer
     constraints=$(mktemp)
     constraints_for "$constraints"
@@ -187,27 +187,27 @@ install_into() { # install_into PYTHON: the project and all it requires; repeats
         --editable "$target" >&2; then
         rm -f "$constraints"
         say "error: installing into $env failed (the lines above say why)"
-        say "  remedy: mend the cause (network, package index, disk) and run the same command again: it resumes"
+        say "  remedy: fix the cause (network, package index, disk) and run the same command again: it resumes"
         exit 1
     fi
     rm -f "$constraints"
 }
 
-other_clone() { # the probed environment has the espnet_ext of another clone, which is still there
-    [[ -n ${found[editable]:-} && ${found[editable]} != "$root" && -d ${found[editable]}/espnet_ext ]]
+other_clone() { # the probed environment has the espnet_ext of another clone that still exists
+    [[ -n ${probed[editable]:-} && ${probed[editable]} != "$root" && -d ${probed[editable]}/espnet_ext ]]
 }
 
-use_existing() { # use_existing PYTHON WHY: a fit environment that is not ours; add only what is missing
-    local python=${found[executable]}
-    env=${found[prefix]}
-    say "environment: $env ($2: Python ${found[version]}, torch ${found[torch]}${found[espnet]:+, ESPnet ${found[espnet]}})"
-    if [[ -n ${found[missing]} ]]; then
+use_existing() { # use_existing PYTHON WHY: of a suitable environment; install only what is missing
+    local python=${probed[executable]}
+    env=${probed[prefix]}
+    say "environment: $env ($2: Python ${probed[version]}, torch ${probed[torch]}${probed[espnet]:+, ESPnet ${probed[espnet]}})"
+    if [[ -n ${probed[missing]} ]]; then
         if [[ ! -w $env ]]; then
-            refuse "$env lacks ${found[missing]// /, } and cannot be written to" \
+            refuse "$env lacks ${probed[missing]// /, } and cannot be written to" \
                 "deactivate it, or name an environment: --venv DIR"
         fi
-        say "adding what it lacks: ${found[missing]// /, }"
-        if other_clone; then say "environment: $env had espnet_ext from ${found[editable]}, and now has it from $root"; fi
+        say "installing what it lacks: ${probed[missing]// /, }"
+        if other_clone; then say "environment: espnet_ext in $env was that of ${probed[editable]}, and is now that of $root"; fi
         find_uv
         install_into "$python"
     fi
@@ -215,33 +215,33 @@ use_existing() { # use_existing PYTHON WHY: a fit environment that is not ours; 
     finish "$python"
 }
 
-check_found_env() { # the folder `env` holds something: keep what is fit, empty what is ours, else refuse
+check_existing() { # `env` is not empty: keep it if suitable, empty it if created by this script
     local made=""
     [[ ! -r $env/$mark_name ]] || made=$(<"$env/$mark_name")
     if [[ -n $made && -n $python && $made != "$python" ]]; then
-        say "environment: $env was made on $made; making it anew"
-    elif [[ -e $env/bin/python ]] && probe "$env/bin/python" && [[ ${found[python_fits]} == true ]]; then
+        say "environment: $env was created with $made; creating it again"
+    elif [[ -e $env/bin/python ]] && probe "$env/bin/python" && [[ ${probed[python_fits]} == true ]]; then
         return
     elif [[ -n $made ]]; then
-        say "environment: $env is broken; making it anew"
+        say "environment: $env is broken; creating it again"
     elif [[ -e $env/bin/python ]]; then
-        refuse "$env has no fit Python (needed: 3.12 or 3.13)" "remove it, or name another folder: --venv DIR"
+        refuse "$env has no suitable Python (needed: 3.12 or 3.13)" "remove it, or name another folder: --venv DIR"
     else
-        refuse "$env exists and is no Python environment" "name another folder: --venv DIR"
+        refuse "$env exists and is not a Python environment" "name another folder: --venv DIR"
     fi
     find "$env" -mindepth 1 -delete
 }
 
-build_own() { # make, repair or complete the environment `env`
+build() { # create, repair or complete the environment `env`
     local base=""
     if [[ -n $python ]]; then
         probe "$python" || refuse "$python does not run" "name a working Python 3.12 or 3.13: --python PATH"
-        [[ ${found[python_fits]} == true ]] ||
-            refuse "$python is Python ${found[version]}; needed is CPython 3.12 or 3.13" "name another: --python PATH"
-        base=${found[executable]}
-        say "python: $base (${found[version]}, named)"
+        [[ ${probed[python_fits]} == true ]] ||
+            refuse "$python is Python ${probed[version]}; needed is CPython 3.12 or 3.13" "name another: --python PATH"
+        base=${probed[executable]}
+        say "python: $base (${probed[version]}, named)"
     fi
-    if [[ -n $(ls -A "$env") ]]; then check_found_env; fi
+    if [[ -n $(ls -A "$env") ]]; then check_existing; fi
     find_uv
     if [[ ! -x $env/bin/python ]]; then
         if [[ -z $base ]]; then choose_base; else probe "$base"; fi
@@ -249,11 +249,11 @@ build_own() { # make, repair or complete the environment `env`
     fi
     probe "$env/bin/python" || refuse "$env/bin/python does not run" "remove $env and run again"
     if other_clone; then # an environment can serve several clones: each runs its own by PYTHONPATH
-        if fits_whole && [[ -z ${found[missing]} ]]; then
-            say "environment: $env, whose espnet-ext command stays that of ${found[editable]}; run.sh runs this clone's"
+        if all_fit && [[ -z ${probed[missing]} ]]; then
+            say "environment: $env (its espnet-ext command stays that of ${probed[editable]}; run.sh runs this clone)"
             finish "$env/bin/python"
         fi
-        say "environment: $env had espnet_ext from ${found[editable]}, and now has it from $root"
+        say "environment: espnet_ext in $env was that of ${probed[editable]}, and is now that of $root"
     fi
     rm -f "$env/$stamp_name"
     install_into "$env/bin/python"
@@ -262,7 +262,7 @@ build_own() { # make, repair or complete the environment `env`
     finish "$env/bin/python"
 }
 
-# -- what was asked for
+# -- options
 
 python=${PYTHON:-} venv="" extras="synth report"
 while (($#)); do
@@ -279,7 +279,7 @@ while (($#)); do
 done
 key=$(stamp_key)
 
-# An active environment, or the one that --python lies in, counts before our own .venv.
+# An active environment, or the one of --python, takes precedence over .venv.
 active=${VIRTUAL_ENV:-${CONDA_PREFIX:-}}
 if [[ -n $venv ]]; then
     env=$venv
@@ -287,26 +287,26 @@ if [[ -n $venv ]]; then
 else
     env=$root/.venv
     if [[ -n $python ]]; then
-        if probe "$python" && fits_whole; then use_existing "$python" named; fi
+        if probe "$python" && all_fit; then use_existing "$python" named; fi
     elif [[ -n $active && -x $active/bin/python && $active != "$env" ]]; then
         if is_ready "$active"; then finish "$active/bin/python"; fi
-        # One with a fit torch and no ESPnet is completed: its owner chose that torch.
-        if probe "$active/bin/python" && [[ ${found[python_fits]} == true && ${found[torch_fits]:-} == true ]] &&
-            [[ -z ${found[espnet]} || ${found[espnet_fits]} == true ]]; then
+        # One with a supported torch and without ESPnet is completed: its owner chose that torch.
+        if probe "$active/bin/python" && [[ ${probed[python_fits]} == true && ${probed[torch_fits]:-} == true ]] &&
+            [[ -z ${probed[espnet]} || ${probed[espnet_fits]} == true ]]; then
             use_existing "$active/bin/python" active
         fi
-        say "environment: the active one ($active) does not fit (needed: Python 3.12 or 3.13, torch >=2.11,<2.15 but not 2.12, ESPnet 202611); using $env"
+        say "environment: the active one ($active) is not suitable (needed: Python 3.12 or 3.13, torch >=2.11,<2.15 but not 2.12, ESPnet 202611); using $env"
     fi
 fi
 if is_ready "$env"; then finish "$env/bin/python"; fi
-if [[ -z $venv && -z $python && ! -e $env ]] && probe python3 && fits_whole && [[ -z ${found[missing]} ]]; then
-    use_existing python3 "on PATH" # a container that has everything
+if [[ -z $venv && -z $python && ! -e $env ]] && probe python3 && all_fit && [[ -z ${probed[missing]} ]]; then
+    use_existing python3 "on PATH" # a container with everything installed
 fi
-if command -v flock >/dev/null; then # two set-ups at once: the second waits, then finds it ready
+if command -v flock >/dev/null; then # of two calls at once the second waits, and finds it ready
     mkdir -p "$env"
     exec 9<"$env"
     flock 9
     if is_ready "$env"; then finish "$env/bin/python"; fi
 fi
 mkdir -p "$env"
-build_own
+build

@@ -37,17 +37,20 @@ def surface() -> list[str]:
 # -- shell
 
 
-def declared(script: Path) -> list[str]:
-    """Options that a shell script declares by `option NAME DEFAULT HELP`."""
-    return re.findall(r"^option ([a-z0-9_]+) ", script.read_text(encoding="utf-8"), re.M)
+def run_options() -> list[str]:
+    """Names and aliases of the options of run.sh."""
+    from espnet_ext.pipeline.options import known_names
+
+    return [f"--{name}" for name in known_names()]
 
 
 def shell_options() -> dict[str, list[str]]:
-    """Options of the scripts that users call."""
-    found = {name: [f"--{o}" for o in declared(ROOT / name)] for name in ("run.sh", "tests/run.sh")}
-    text = (ROOT / "local/setup_env.sh").read_text(encoding="utf-8")
-    found["local/setup_env.sh"] = re.findall(r"^  (--[a-z]+) ", text, re.M)
-    return found
+    """Options of the scripts that users call; those of two scripts are read from their usage."""
+    options = {"run.sh": run_options()}
+    for script in ("local/setup_env.sh", "tests/run.sh"):
+        text = (ROOT / script).read_text(encoding="utf-8")
+        options[script] = re.findall(r"^  (--[a-z_]+) ", text, re.M)
+    return options
 
 
 def recipes() -> list[str]:
@@ -67,16 +70,13 @@ def recipes() -> list[str]:
     return [f"egs2/{name}/dual1" for name in ours]
 
 
-def settings(recipe: str) -> list[str]:
-    """Names that a recipe's conf/recipe.conf assigns."""
-    text = (ROOT / recipe / "conf/recipe.conf").read_text(encoding="utf-8")
-    return re.findall(r"^([a-z][a-z0-9_]*)=", text, re.M)
-
-
 def recipe_options(recipe: str) -> list[str]:
-    """Options that a recipe adds to those of run.sh."""
-    known = declared(ROOT / "run.sh")
-    return [f"--{name}" for name in settings(recipe) if name not in known]
+    """Options that a recipe adds to those of run.sh: of its corpus, and per language."""
+    from espnet_ext.pipeline.recipe import CORPUS, read_recipe
+
+    read = read_recipe(ROOT / recipe)
+    names = {*read.corpus_options, *read.settings} - {CORPUS}
+    return [f"--{name}" for name in names if f"--{name}" not in run_options()]
 
 
 # -- commands

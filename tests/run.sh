@@ -1,82 +1,124 @@
 #!/usr/bin/env bash
-# All tests, from nothing: environment, lint, pytest, and the embedded corpus from data to report.
-# shellcheck disable=SC2154,SC2329 # options are declared by `option`, parts are called by `part`
+# Run all tests from a fresh clone: environment, style, types, shell, pytest, and the embedded corpus
+# from data to report.
+# shellcheck disable=SC2329 # functions are called by `part`
 set -uo pipefail
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-cd "$root" || exit 1
-# shellcheck source=../local/parse_options.sh
-. "$root/local/parse_options.sh"
-option_usage="usage: bash tests/run.sh [options]
-Exit codes: 0 all passed, 1 something failed, 2 wrong usage."
-option fast false "leave out the run of the embedded corpus, and tests marked slow"
-option pytest_args "" "further options for pytest"
-option python "" "interpreter to build the environment on, or an environment's python"
-option env "" "environment to use or make (default: a fit active one, else .venv)"
-parse_options "$@"
+usage() {
+    cat <<'END'
+usage: bash tests/run.sh [options]
 
+  --fast BOOL          true: leave out the run of the embedded corpus and tests marked slow
+  --parts LIST         parts to run (default: "ruff mypy shellcheck pytest embedded_corpus")
+  --pytest_args LIST   further options for pytest
+  --python PATH        interpreter to build the environment with, or the python of an environment
+  --env DIR            environment to use or create (default: the active one, else .venv)
+
+Exit codes: 0 all parts passed, 1 a part failed, 2 wrong usage.
+END
+}
+
+bad_usage() { # bad_usage MESSAGE REMEDY
+    printf 'error: %s\n  remedy: %s\n' "$1" "$2" >&2
+    exit 2
+}
+
+fast=false parts="ruff mypy shellcheck pytest embedded_corpus" pytest_args="" python="" env=""
+while (($#)); do
+    case $1 in
+        -h | --help) usage && exit 0 ;;
+        --fast=* | --parts=* | --pytest_args=* | --python=* | --env=*)
+            set -- "${1%%=*}" "${1#*=}" "${@:2}"
+            ;;
+        --fast | --parts | --pytest_args | --python | --env)
+            (($# > 1)) || bad_usage "$1 needs a value" "write $1 VALUE; see --help"
+            printf -v "${1#--}" '%s' "$2"
+            shift 2
+            ;;
+        *) bad_usage "unknown option $1" "see bash tests/run.sh --help" ;;
+    esac
+done
+[[ ${fast} == true || ${fast} == false ]] || bad_usage "--fast ${fast}: neither true nor false" "--fast true"
+for name in ${parts}; do
+    [[ " ruff mypy shellcheck pytest embedded_corpus " == *" ${name} "* ]] ||
+        bad_usage "--parts: no part '${name}'" "choose among: ruff mypy shellcheck pytest embedded_corpus"
+done
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "${root}" || exit 1
 setup=(--extras "synth report vad lhotse hf xlsr dev")
-[[ -z $python ]] || setup+=(--python "$python")
-[[ -z $env ]] || setup+=(--venv "$env")
+if [[ -n ${python} ]]; then setup+=(--python "${python}"); fi
+if [[ -n ${env} ]]; then setup+=(--venv "${env}"); fi
 python=$(bash local/setup_env.sh "${setup[@]}") || exit
-unset PYTHONDONTWRITEBYTECODE # compiling torch anew would cost every process six seconds
-PATH=$(dirname "$python"):$PATH
-export PATH PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} OMP_NUM_THREADS=1
+unset PYTHONDONTWRITEBYTECODE # without compiled files torch needs six seconds more to import
+PATH=$(dirname "${python}"):${PATH}
+export PATH PYTHONPATH=${root}${PYTHONPATH:+:${PYTHONPATH}} OMP_NUM_THREADS=1
 
 outcomes=()
 failed=0
 
-part() { # part NAME command...: run it, note how it went and how long it took
-    local name=$1 started=$SECONDS status=0
-    shift
-    printf '\n== %s\n' "$name"
-    "$@" || status=$?
-    if ((status)); then failed=1; fi
-    outcomes+=("$(printf '%-14s %-10s %4d s' "$name" "$( ((status)) && echo "FAILED ($status)" || echo passed)" "$((SECONDS - started))")")
+part() { # part NAME FUNCTION: run it if it is selected; record outcome and time
+    local start=${SECONDS} status=0 outcome=passed
+    [[ " ${parts} " == *" $1 "* ]] || return 0
+    printf '\n== %s\n' "$1"
+    "$2" || status=$?
+    if ((status)); then failed=1 outcome="FAILED (${status})"; fi
+    outcomes+=("$(printf '%-16s %-12s %4d s' "$1" "${outcome}" "$((SECONDS - start))")")
 }
 
-shell_files() { # tracked and new ones, but nothing that git ignores
-    git ls-files --cached --others --exclude-standard -- '*.sh' .ci/run | sort -u
+ruff_part() {
+    "${python}" -m ruff check . && "${python}" -m ruff format --check .
 }
 
-lint_python() {
-    "$python" -m ruff check . && "$python" -m ruff format --check .
+mypy_part() {
+    "${python}" -m mypy
 }
 
-lint_shell() {
+shellcheck_part() { # tracked and new files, without those that git ignores
     local files=()
-    mapfile -t files < <(shell_files)
-    shellcheck --external-sources --source-path=SCRIPTDIR "${files[@]}" && echo "${#files[@]} shell files are clean"
+    mapfile -t files < <(git ls-files --cached --others --exclude-standard -- '*.sh' .ci/run | sort -u)
+    shellcheck --external-sources --source-path=SCRIPTDIR "${files[@]}" &&
+        echo "${#files[@]} shell files have no findings"
 }
 
-unit_tests() {
-    local further=()
-    read -ra further <<<"$pytest_args"
-    [[ $fast != true ]] || further+=(-m "not slow")
-    "$python" -m pytest -q --durations=10 "${further[@]}"
+pytest_part() {
+    local options=()
+    read -ra options <<<"${pytest_args}"
+    if [[ ${fast} == true ]]; then options+=(-m "not slow"); fi
+    "${python}" -m pytest -q --durations=10 "${options[@]}"
 }
 
-embedded_corpus() { # stage 1 to the report, in folders of its own
-    local place status=0
-    place=$(mktemp -d)
-    env -u OMP_NUM_THREADS bash run.sh --quick true --python "$python" --datadir "$place/data" \
-        --dumpdir "$place/dump" --expdir "$place/exp" || status=$?
+embedded_corpus_part() { # all stages with --quick true, in folders of their own
+    local folder status=0 changes
+    folder=$(mktemp -d)
+    changes=$(git status --porcelain)
+    env -u OMP_NUM_THREADS bash run.sh --quick true --python "${python}" --datadir "${folder}/data" \
+        --dumpdir "${folder}/dump" --expdir "${folder}/exp" || status=$?
     if ((status == 0)); then
-        [[ -s $place/exp/RESULTS.md && -s $place/exp/report.html ]] || {
+        [[ -s ${folder}/exp/RESULTS.md && -s ${folder}/exp/report.html ]] || {
             echo "error: the run ended well but wrote no RESULTS.md or report.html" >&2
             status=1
         }
+        [[ $(git status --porcelain) == "${changes}" ]] || {
+            echo "error: the run changed files of the repository (git status)" >&2
+            status=1
+        }
     fi
-    rm -rf "$place"
-    return "$status"
+    if ((status == 0)); then
+        rm -rf "${folder}"
+    else
+        echo "the files of the failed run are kept in ${folder}; logs are in ${folder}/exp/log" >&2
+    fi
+    return "${status}"
 }
 
-part "ruff" lint_python
-part "shellcheck" lint_shell
-part "pytest" unit_tests
-if [[ $fast != true ]]; then part "embedded corpus" embedded_corpus; fi
+part ruff ruff_part
+part mypy mypy_part
+part shellcheck shellcheck_part
+part pytest pytest_part
+if [[ ${fast} != true ]]; then part embedded_corpus embedded_corpus_part; fi
 
-printf '\n== summary (%d s)\n' "$SECONDS"
+printf '\n== summary (%d s)\n' "${SECONDS}"
 printf '%s\n' "${outcomes[@]}"
 if ((failed)); then echo "FAILED"; else echo "all passed"; fi
-exit "$failed"
+exit "${failed}"

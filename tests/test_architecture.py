@@ -27,9 +27,10 @@ ROOMS = {
     "scoring": {"data", "text"},
     "analysis": {"decoding", "scoring", "model", "data"},
     "report": set(),
+    "pipeline": {"corpora", "analysis"},  # their registries
 }
 ROOMS["bin"] = set(ROOMS)
-LIGHT = ("text", "data", "corpora", "scoring", "report")  # begin work at once: no torch
+LIGHT = ("text", "data", "corpora", "scoring", "report", "pipeline")  # they load no torch
 HEAVY = (
     "torch",
     "torchaudio",

@@ -43,6 +43,7 @@ OTHER_PROGRAMS = (
 )
 # Options of other programs that the prose names.
 OTHER_OPTIONS = {
+    "account",
     "asr_model_file",
     "asr_train_config",
     "batch_size",
@@ -129,7 +130,7 @@ def test_systems_and_configurations_exist(document):
     systems |= set(re.findall(r"^# conf/systems/(\w+)\.yaml", text, re.M))  # examples in the text
     named = re.findall(r'--(?:stress_)?systems "([^"]+)"', text)
     assert {word for names in named for word in names.split()} <= systems
-    for name in re.findall(r"--train_config (\w+\.yaml)", text):
+    for name in re.findall(r"--(?:asr|train)_config (\w+\.yaml)", text):
         assert (ROOT / "conf" / name).is_file(), name
 
 

@@ -1,8 +1,9 @@
-"""A copy of the shell parts beside a stub package: the pipeline runs in seconds, without models."""
+"""A copy of run.sh and its parts with a stub python: stages run in seconds, without models."""
 
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# A `python` whose every command writes what the real one would, and notes that it was called.
+# A `python` whose commands write the files that the real ones would, and record that they were
+# called. The pipeline's own modules run under the real python.
 STUB = r"""#!/usr/bin/env bash
 set -euo pipefail
-if [[ $1 == -c ]]; then echo "${STUB_GPUS:-0}" && exit; fi # only GPUs are asked for in this way
+if [[ $1 == -c ]]; then echo "${STUB_GPUS:-0}" && exit; fi # it asks for the number of GPUs
+if [[ $2 == espnet_ext.pipeline.* ]]; then exec "$REAL_PYTHON" "$@"; fi
 verb=${2##*.}
 shift 2
 echo "$verb $*" >>"$STUB_CALLS"
@@ -51,6 +54,7 @@ case $verb in
     report)
         printf '# Results\n\n| cell | CER |\n|---|---|\n| ko do | 1.0 |\n\n' >"${given[results]}"
         printf 'more\n\n| other |\n' >>"${given[results]}"
+        echo "# Details" >"${given[details]}"
         echo "<html>" >"${given[html]}"
         ;;
 esac
@@ -69,7 +73,7 @@ done
 
 @dataclass
 class Project:
-    """A temporary checkout; `run` starts its run.sh and returns the finished process."""
+    """A temporary copy of the repository; `run` runs its run.sh and returns the process."""
 
     root: Path
     calls_file: Path
@@ -80,7 +84,8 @@ class Project:
 
     def environment(self, **extra: str) -> dict[str, str]:
         clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
-        return {**clean, "STUB_CALLS": str(self.calls_file), **extra}
+        stub = {"STUB_CALLS": str(self.calls_file), "REAL_PYTHON": sys.executable}
+        return {**clean, **stub, **extra}
 
     def run(self, *options: str, timeout: float = 120, **environment: str):
         return subprocess.run(
@@ -92,8 +97,16 @@ class Project:
             env=self.environment(**environment),
         )
 
+    def copy_package(self) -> Path:
+        """Replace the link to the package by a copy that a test may change; return its folder."""
+        package = self.root / "espnet_ext"
+        package.unlink()
+        ignored = shutil.ignore_patterns("__pycache__", "*.xz", "*.npz")
+        shutil.copytree(ROOT / "espnet_ext", package, ignore=ignored)
+        return package
+
     def calls(self) -> list[str]:
-        """What was called since the last look."""
+        """Return the calls of the stub since the last time, without `python -m espnet_ext.bin.`."""
         lines = self.calls_file.read_text().splitlines() if self.calls_file.exists() else []
         self.calls_file.write_text("")
         return lines
@@ -108,6 +121,7 @@ def project(tmp_path) -> Project:
     shutil.copytree(ROOT / "conf", root / "conf")
     shutil.copytree(ROOT / "local", root / "local")
     shutil.copy(ROOT / "run.sh", root / "run.sh")
+    (root / "espnet_ext").symlink_to(ROOT / "espnet_ext")
     stub = root / "environment" / "python"
     stub.parent.mkdir()
     stub.write_text(STUB)
@@ -115,22 +129,3 @@ def project(tmp_path) -> Project:
     (root / "local" / "setup_env.sh").write_text(f"echo '{stub}'\n")
     (recipe / "local" / "data.sh").write_text(DATA)
     return Project(root, tmp_path / "calls")
-
-
-@pytest.fixture
-def bash(tmp_path):
-    """Run a piece of bash with the project's shell parts at $LOCAL, in a temporary folder."""
-
-    def run(script: str, *arguments: str, timeout: float = 60, **environment: str):
-        path = tmp_path / "script.sh"
-        path.write_text("set -euo pipefail\n" + script)
-        return subprocess.run(
-            ["bash", str(path), *arguments],
-            cwd=tmp_path,
-            text=True,
-            capture_output=True,
-            timeout=timeout,
-            env={**os.environ, "LOCAL": str(ROOT / "local"), **environment},
-        )
-
-    return run

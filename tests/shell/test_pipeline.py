@@ -1,11 +1,14 @@
-"""run.sh over stub commands: order, options, skipping, failures and what is said."""
+"""run.sh with stub commands: order of stages, options, skipping, failures and messages."""
 
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -25,10 +28,11 @@ def test_without_options_all_stages_run_in_order(project):
     assert {verb: called.count(verb) for verb in expected} == expected
     assert called.count("analyze") == 4 and called[-1] == "report"
     assert "| ko do | 1.0 |" in done.stdout and "other" not in done.stdout
-    assert (project.recipe / "RESULTS.md").exists() and (project.recipe / "report.html").exists()
+    assert (project.recipe / "exp/RESULTS.md").exists()
+    assert (project.recipe / "exp/report.html").exists()
 
 
-def test_commands_get_what_they_are_promised(project):
+def test_options_of_trainings_and_filters(project):
     project.run()
     calls = project.calls()
     train = next(c for c in calls if c.startswith("train") and "exp/en/do_small" in c)
@@ -44,7 +48,7 @@ def test_commands_get_what_they_are_promised(project):
     assert all(("--no_filter true" in c) == ("/test " in c) for c in filters)
 
 
-def test_diagnoses_are_asked_of_trainings_only_and_their_file_is_an_input_of_the_report(project):
+def test_diagnose_every_goes_to_trainings_and_its_file_to_the_report(project):
     assert project.run("--diagnose_every", "50", "--systems", "do").returncode == 0
     trainings = [c for c in project.calls() if c.startswith("train")]
     asked = ["--diagnose_every 50" in call for call in trainings]
@@ -55,7 +59,7 @@ def test_diagnoses_are_asked_of_trainings_only_and_their_file_is_an_input_of_the
     assert project.run("--diagnose_every", "-1").returncode == 2
 
 
-def test_a_finished_pipeline_is_instant_and_unchanged(project):
+def test_finished_pipeline_runs_nothing_and_is_fast(project):
     project.run()
     project.calls()
     started = time.monotonic()
@@ -67,7 +71,7 @@ def test_a_finished_pipeline_is_instant_and_unchanged(project):
     assert seconds < 6  # two on an idle machine
 
 
-def test_only_what_depends_on_a_change_runs_again(project):
+def test_change_reruns_only_what_depends_on_it(project):
     project.run()
     project.calls()
     text = project.recipe / "dump/raw/ko/train/text.surface"
@@ -89,7 +93,7 @@ def test_resume_changed_keeps_the_folder(project):
     assert not list((project.recipe / "exp/ko").glob("*.before-*"))
 
 
-def test_lost_output_is_made_again(project):
+def test_missing_output_is_made_again(project):
     project.run()
     project.calls()
     (project.recipe / "exp/ko/do_small/decode/test/decode.json").unlink()
@@ -97,7 +101,7 @@ def test_lost_output_is_made_again(project):
     assert verbs(project.calls()).count("decode") == 1
 
 
-def test_a_change_of_parallelism_repeats_nothing(project):
+def test_parallelism_is_no_reason_to_run_again(project):
     project.run()
     project.calls()
     project.run("--nj", "7", "--inference_nj", "3", "--parallel_trainings", "2")
@@ -118,7 +122,7 @@ def test_one_language_and_one_system(project):
     assert "one system alone" in done.stderr
 
 
-def test_language_models_decode_under_a_name_of_their_own(project):
+def test_decoding_with_language_models_has_its_own_tag(project):
     options = ("--use_lm", "true", "--skip_stages", "6 7 8 13 17 18")
     done = project.run(*options)
     assert done.returncode == 0, done.stderr
@@ -128,7 +132,7 @@ def test_language_models_decode_under_a_name_of_their_own(project):
     assert "--lm surface=exp/ko/lm_surface meaning=exp/ko/lm_meaning" in decoding[0]
 
 
-def test_n_grams_are_estimated_and_decoded_with(project):
+def test_ngrams_are_estimated_and_used_in_decoding(project):
     done = project.run("--use_ngram", "true", "--ngram_num", "3", "--skip_stages", "13 17 18")
     assert done.returncode == 0, done.stderr
     calls = project.calls()
@@ -136,13 +140,13 @@ def test_n_grams_are_estimated_and_decoded_with(project):
     assert len(estimated) == 4 and all("--order 3" in call for call in estimated)
     decoding = [call for call in calls if call.startswith("decode")]
     assert all("conf/decode_lm.yaml" in call and "/decode_lm_ngram/" in call for call in decoding)
-    wanted = "--ngram surface=exp/ko/ngram_surface.arpa meaning=exp/ko/ngram_meaning.arpa"
-    assert wanted in decoding[0] and "--lm " not in decoding[0]
+    expected = "--ngram surface=exp/ko/ngram_surface.arpa meaning=exp/ko/ngram_meaning.arpa"
+    assert expected in decoding[0] and "--lm " not in decoding[0]
     wrong = project.run("--use_ngram", "true", "--ngram_num", "1")
     assert wrong.returncode == 2 and "--ngram_num 1" in wrong.stderr
 
 
-def test_mispronunciations_are_judged_where_the_canonical_form_is_known(project):
+def test_mdd_runs_where_canonical_transcripts_exist(project):
     project.run("--stop_stage", "13")
     assert not [call for call in project.calls() if call.startswith("mdd")]
     for lang in ("ko", "en"):
@@ -160,16 +164,18 @@ def test_mispronunciations_are_judged_where_the_canonical_form_is_known(project)
     assert pronounced == [call for call in english if call not in prompted]
 
 
-def test_mispronunciations_of_another_language_are_judged_in_characters(project):
+def test_mdd_of_other_languages_uses_characters(project):
+    conf = project.recipe / "conf/recipe.conf"
+    conf.write_text(conf.read_text().replace("corpus=mini_l2\n", ""))
     (project.recipe / "local/data.sh").write_text(
         'set -eu\nfor s in train valid test; do d="$2/fr/$s"; mkdir -p "$d"\n'
         'for t in wav.scp text.surface text.meaning; do echo "u1 x" >"$d/$t"; done; done\n'
     )
-    wanted = ("--langs", "fr", "--token_types", "surface=char meaning=char")
-    done = project.run(*wanted, "--stop_stage", "13")
+    options = ("--langs", "fr", "--token_types", "surface=char meaning=char")
+    done = project.run(*options, "--stop_stage", "13")
     assert done.returncode == 0, done.stderr
     (project.recipe / "dump/raw/fr/test/text.canonical").write_text("u1 x\n")
-    done = project.run(*wanted, "--stage", "17", "--stop_stage", "17")
+    done = project.run(*options, "--stage", "17", "--stop_stage", "17")
     assert done.returncode == 0, done.stderr
     calls = [call for call in project.calls() if call.startswith("mdd")]
     # Three systems; without a prompt it would take rules of pronunciation.
@@ -177,25 +183,25 @@ def test_mispronunciations_of_another_language_are_judged_in_characters(project)
     assert not any("--meaning" in call for call in calls)
 
 
-def test_coupled_decoding_has_a_name_of_its_own(project):
+def test_coupled_decoding_has_its_own_tag(project):
     done = project.run("--coupling", "true", "--skip_stages", "13 17 18")
     assert done.returncode == 0, done.stderr
     decoding = [call for call in project.calls() if call.startswith("decode")]
     assert len(decoding) == 6
     assert all("/decode_coupled/test" in call for call in decoding)
     for lang in ("ko", "en"):
-        own = [call for call in decoding if f"dump/raw/{lang}/test" in call]
-        assert all(f"--coupling dump/raw/{lang}/train" in call for call in own)
+        of_language = [call for call in decoding if f"dump/raw/{lang}/test" in call]
+        assert all(f"--coupling dump/raw/{lang}/train" in call for call in of_language)
 
 
-def test_quick_stays_apart(project):
+def test_quick_uses_its_own_folders(project):
     (project.recipe / "local/data.sh").write_text(
         'set -eu\nfor l in ko en; do for s in train valid test; do d="$2/$l/$s"; mkdir -p "$d"\n'
         'for t in wav.scp text.surface text.meaning; do echo "u1 x" >"$d/$t"; done; done; done\n'
     )
     done = project.run("--quick", "true")
     assert done.returncode == 0, done.stderr
-    assert not (project.recipe / "RESULTS.md").exists()
+    assert not (project.recipe / "exp/RESULTS.md").exists()
     assert (project.recipe / "exp/quick/RESULTS.md").exists()
     assert any("--max_epoch 1" in call for call in project.calls())
 
@@ -208,14 +214,14 @@ def test_speed_perturbation_renames_the_training_set(project):
     assert any("dump/raw/ko/train_sp" in call for call in calls)
 
 
-def test_unknown_option_names_the_nearest(project):
+def test_unknown_option_suggests_the_nearest(project):
     done = project.run("--stop_stag", "3")
     assert done.returncode == 2
     assert "unknown option --stop_stag" in done.stderr and "--stop_stage" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_unknown_system_lists_the_known(project):
+def test_unknown_system_lists_the_known_ones(project):
     done = project.run("--systems", "so_surface duo")
     assert done.returncode == 2
     assert "no system named 'duo'" in done.stderr
@@ -223,7 +229,7 @@ def test_unknown_system_lists_the_known(project):
     assert project.calls() == []
 
 
-def test_a_recipes_own_system_is_known(project):
+def test_system_of_the_recipe_is_found(project):
     (project.recipe / "conf/systems").mkdir()
     (project.recipe / "conf/systems/mine.yaml").write_text("outputs: {}\n")
     done = project.run("--systems", "mine", "--stop_stage", "11")
@@ -232,25 +238,25 @@ def test_a_recipes_own_system_is_known(project):
 
 
 @pytest.mark.parametrize(
-    "options, said",
+    "options, message",
     [
-        (("--nj", "0"), "--nj 0: at least one"),
-        (("--inference_nj", "0"), "--inference_nj 0: at least one"),
-        (("--parallel_trainings", "0"), "--parallel_trainings 0: at least one"),
-        (("--num_nodes", "0"), "--num_nodes 0: at least one"),
+        (("--nj", "0"), "--nj 0: must be at least 1"),
+        (("--inference_nj", "0"), "--inference_nj 0: must be at least 1"),
+        (("--parallel_trainings", "0"), "--parallel_trainings 0: must be at least 1"),
+        (("--num_nodes", "0"), "--num_nodes 0: must be at least 1"),
         (("--langs", ""), "--langs is empty"),
         (("--systems", " "), "--systems is empty"),
         (("--test_sets", ""), "--test_sets is empty"),
-        (("--skip_stages", "10,11"), "not numbers separated by spaces"),
+        (("--skip_stages", "10,11"), "10,11 is not a number"),
         (("--stage", "5", "--", "--foo"), "unexpected argument '--foo'"),
         (("--skip_upload", "false"), "without --hf_repo"),
         (("--fs", "8k"), "is for audio of 16000 Hz"),
     ],
 )
-def test_wrong_values_are_said_before_any_work(project, options, said):
+def test_wrong_values_exit_2_before_any_work(project, options, message):
     done = project.run(*options)
     assert done.returncode == 2, done.stderr
-    assert said in done.stderr and "remedy:" in done.stderr and project.calls() == []
+    assert message in done.stderr and "remedy:" in done.stderr and project.calls() == []
 
 
 def test_stages_may_have_leading_zeros(project):
@@ -259,7 +265,7 @@ def test_stages_may_have_leading_zeros(project):
     assert re.findall(r"^stage (\d+),", done.stderr, re.M) == ["12", "13"], done.stderr
 
 
-def test_another_rate_needs_a_configuration_for_it(project):
+def test_other_sample_rate_with_a_matching_configuration(project):
     text = (project.root / "conf/train_small.yaml").read_text()
     (project.recipe / "conf/train_8k.yaml").write_text(text.replace("fs: 16000", "fs: 8k"))
     done = project.run("--fs", "8k", "--train_config", "train_8k.yaml", "--stop_stage", "3")
@@ -267,17 +273,17 @@ def test_another_rate_needs_a_configuration_for_it(project):
     assert all("--sample_rate 8000" in call for call in project.calls())
 
 
-def test_a_channel_is_passed_on(project):
+def test_channel_is_passed_to_format_audio(project):
     project.run("--stop_stage", "3")
     assert not any("--channel" in call for call in project.calls())
     done = project.run("--stop_stage", "3", "--channel", "mix")
     assert done.returncode == 0 and all("--channel mix" in call for call in project.calls())
 
 
-def test_gpus_that_are_not_there(project):
+def test_missing_gpus_are_reported_before_any_work(project):
     done = project.run("--ngpu", "1")
     assert done.returncode == 1 and "no GPU is visible to PyTorch" in done.stderr
-    assert "remedy: --ngpu 0" in done.stderr and project.calls() == []
+    assert "--ngpu 0" in done.stderr and project.calls() == []
     assert project.run("--gpu_inference", "true").returncode == 1
     assert "1 GPU" in project.run("--ngpu", "2", STUB_GPUS="1").stderr
     # preparing data needs none
@@ -285,7 +291,7 @@ def test_gpus_that_are_not_there(project):
     assert project.run("--ngpu", "2", STUB_GPUS="2").returncode == 0
 
 
-def test_the_command_line_wins_over_what_a_recipe_says_of_a_language(project):
+def test_command_line_takes_precedence_over_settings_of_a_language(project):
     conf = project.recipe / "conf/recipe.conf"
     (project.recipe / "own.lex").write_text("a A\n")
     (project.root / "given.lex").write_text("a AA\n")
@@ -303,7 +309,7 @@ def test_the_command_line_wins_over_what_a_recipe_says_of_a_language(project):
     assert f"--lexicon {project.root}/given.lex" in calls and "own.lex" not in calls
 
 
-def test_systems_are_evaluated_together_in_the_unit_asked_for(project):
+def test_cross_task_evaluation_of_all_systems_in_the_given_unit(project):
     conf = project.recipe / "conf/recipe.conf"
     conf.write_text(conf.read_text() + "distance_unit_ko=jamo\n")
     done = project.run("--test_sets", "test valid")
@@ -322,7 +328,7 @@ def test_systems_are_evaluated_together_in_the_unit_asked_for(project):
     assert [c.split()[0] for c in project.calls()] == ["cross", "report"]
 
 
-def test_what_data_stages_have_to_tell_is_shown(project):
+def test_notes_of_data_stages_are_shown(project):
     lines = "d/text:3: warning: u1: odd [x]\\n  removed 2: too long\\nd: 3 of 5 kept\\n"
     done = project.run("--stop_stage", "4", STUB_SAYS="filter", STUB_TEXT=lines)
     assert "ko/filter_train: d/text:3: warning: u1: odd" in done.stderr
@@ -333,7 +339,7 @@ def test_what_data_stages_have_to_tell_is_shown(project):
     assert "data: plain: split by speakers" in done.stderr and "noise" not in done.stderr
 
 
-def test_another_trainings_comparison_is_not_kept(project):
+def test_comparison_of_another_training_is_not_reused(project):
     project.run()
     project.calls()
     again = ("--train_tag", "other", "--stage", "11", "--stop_stage", "17")
@@ -343,7 +349,7 @@ def test_another_trainings_comparison_is_not_kept(project):
     assert sorted(verbs(project.calls())) == ["analyze"] * 4 + ["cross"] * 2
 
 
-def test_a_configuration_from_where_the_user_is(project):
+def test_configuration_relative_to_the_current_directory(project):
     mine = project.root / "mine"
     mine.mkdir()
     shutil.copy(project.root / "conf/train_small.yaml", mine / "train_mine.yaml")
@@ -370,31 +376,33 @@ def test_unknown_recipe_and_configuration(project):
 
 @pytest.fixture
 def corpus_recipe(project):
+    """A recipe whose corpus is not in the registry: recipe.conf declares its options."""
     conf = project.recipe / "conf" / "recipe.conf"
-    conf.write_text(
-        conf.read_text() + "\n# folder of the corpus\nmy_corpus=\ncorpus_paths=my_corpus\n"
-    )
+    settings = conf.read_text().replace("corpus=mini_l2\n", "")
+    conf.write_text(settings + "\n# folder of the corpus\nmy_corpus=\ncorpus_paths=my_corpus\n")
     return project
 
 
-def test_corpus_path_is_asked_for(corpus_recipe):
+def test_missing_corpus_path_is_reported(corpus_recipe):
     done = corpus_recipe.run()
     assert done.returncode == 2
     assert "--my_corpus is not given" in done.stderr and "folder of the corpus" in done.stderr
 
 
-def test_corpus_path_that_is_missing(corpus_recipe):
+def test_corpus_path_that_does_not_exist(corpus_recipe):
     done = corpus_recipe.run("--my_corpus", "no where")
     assert done.returncode == 1 and "no where" in done.stderr and "remedy" in done.stderr
 
 
-def test_corpus_path_counts_from_where_the_user_is(corpus_recipe):
+def test_corpus_path_relative_to_the_current_directory(corpus_recipe):
     (corpus_recipe.root / "the corpus").mkdir()
     done = corpus_recipe.run("--my_corpus", "the corpus", "--stop_stage", "1")
     assert done.returncode == 0, done.stderr
-    given = (corpus_recipe.recipe / "data_options").read_text().splitlines()
-    assert given[given.index("--my_corpus") + 1] == str(corpus_recipe.root / "the corpus")
-    assert "--corpus_paths" not in given and "--quick_train_args" not in given
+    data_options = (corpus_recipe.recipe / "data_options").read_text().splitlines()
+    assert data_options[data_options.index("--my_corpus") + 1] == str(
+        corpus_recipe.root / "the corpus"
+    )
+    assert "--corpus_paths" not in data_options and "--quick_asr_args" not in data_options
 
 
 def test_one_of_several_corpus_paths_is_enough(corpus_recipe):
@@ -413,34 +421,34 @@ def test_one_of_several_corpus_paths_is_enough(corpus_recipe):
     assert corpus_recipe.run("--stop_stage", "1").returncode == 0
 
 
-def test_an_edited_file_of_the_corpus_is_prepared_again(corpus_recipe):
+def test_edited_manifest_is_prepared_again(corpus_recipe):
     table = corpus_recipe.root / "table.tsv"
     options = ("--my_corpus", "table.tsv", "--stop_stage", "1")
-    said = []
+    messages = []
     for text in ("one", "one", "two"):
         table.write_text(text)
-        said.append(corpus_recipe.run(*options).stderr)
-    assert ["(unchanged)" in one for one in said] == [False, True, False]
+        messages.append(corpus_recipe.run(*options).stderr)
+    assert ["(unchanged)" in message for message in messages] == [False, True, False]
 
 
-def test_help_lists_the_recipes_options_too(corpus_recipe):
+def test_help_lists_options_of_the_recipe(corpus_recipe):
     done = corpus_recipe.run("--help")
     assert done.returncode == 0
     assert "--my_corpus" in done.stdout and "--stop_stage" in done.stdout
 
 
-def test_a_failing_command_shows_its_log_and_its_exit_code(project):
+def test_failing_command_shows_the_end_of_its_log(project):
     done = project.run(STUB_FAIL="tokens")
     assert done.returncode == 1
     assert "a made-up mistake" in done.stderr and "exp/log/" in done.stderr
     assert "Traceback" not in done.stderr
     log = next((project.recipe / "exp/log").glob("*/tokens_*.log")).read_text().splitlines()
     assert "-m espnet_ext.bin.tokens" in log[0]
-    assert project.run().returncode == 0  # and goes on from there
+    assert project.run().returncode == 0  # and continues from there
     assert "format_audio" not in verbs(project.calls()[10:])
 
 
-def test_a_killed_training_is_taken_up(project):
+def test_killed_run_ends_its_steps_and_continues(project):
     project.run("--stop_stage", "10")
     process = subprocess.Popen(
         ["bash", str(project.root / "run.sh"), "--stage", "11"],
@@ -455,15 +463,15 @@ def test_a_killed_training_is_taken_up(project):
         time.sleep(0.05)
     time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=20)
-    assert process.returncode == 143 and "continues from here" in said
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 143 and "continues from here" in stderr
     project.calls()
     done = project.run("--stage", "11", "--stop_stage", "11")
     assert done.returncode == 0, done.stderr  # the lock is free: nothing lived on
     assert verbs(project.calls()) == ["train"] * 6
 
 
-def test_slurm_without_sbatch_and_nodes_without_slurm(project):
+def test_slurm_needs_sbatch_and_nodes_need_slurm(project):
     fake_path = project.root / "bin"
     fake_path.mkdir()
     assert project.run("--num_nodes", "2").returncode == 2
@@ -471,26 +479,46 @@ def test_slurm_without_sbatch_and_nodes_without_slurm(project):
     assert done.returncode == 2 and "no sbatch" in done.stderr
 
 
-def test_slurm_jobs_are_submitted_and_waited_for(project, tmp_path):
+@dataclass
+class Slurm:
+    """Programs that stand for those of slurm, and what was submitted."""
+
+    environment: dict[str, str]
+    calls_file: Path
+
+    def submitted(self) -> list[str]:
+        return self.calls_file.read_text().splitlines() if self.calls_file.exists() else []
+
+
+@pytest.fixture
+def slurm(tmp_path) -> Slurm:
     tools = tmp_path / "tools"
     tools.mkdir()
-    (tools / "sbatch").write_text(
-        '#!/usr/bin/env bash\necho "$@" >>"$SBATCH_CALLS"\necho 4711\nexec bash "${@: -1}"\n'
-    )
-    (tools / "srun").write_text('#!/usr/bin/env bash\nexec "$@"\n')
-    for tool in tools.iterdir():
-        tool.chmod(0o755)
-    slurm = {"PATH": f"{tools}:{os.environ['PATH']}", "SBATCH_CALLS": str(tmp_path / "submitted")}
-    done = project.run("--cmd", "slurm", "--ngpu", "2", "--slurm_options", "-p gpu", **slurm)
+    scripts = {
+        "sbatch": 'echo "$@" >>"$SBATCH_CALLS"\necho "4711;cluster"\nexec bash "${@: -1}"',
+        "srun": 'exec "$@"',
+        "scancel": 'echo "scancel $*" >>"$SBATCH_CALLS"',
+    }
+    for name, script in scripts.items():
+        (tools / name).write_text(f"#!/usr/bin/env bash\n{script}\n")
+        (tools / name).chmod(0o755)
+    calls = tmp_path / "submitted"
+    return Slurm({"PATH": f"{tools}:{os.environ['PATH']}", "SBATCH_CALLS": str(calls)}, calls)
+
+
+def test_slurm_jobs_are_submitted_and_waited_for(project, slurm):
+    environment = slurm.environment
+    done = project.run("--cmd", "slurm", "--ngpu", "2", "--slurm_options", "-p gpu", **environment)
     assert done.returncode == 0, done.stderr
-    submitted = (tmp_path / "submitted").read_text().splitlines()
+    submitted = slurm.submitted()
     training = next(line for line in submitted if "en.train_do_small" in line)
     assert "--wait" in training and "--gpus-per-node 2" in training and "-p gpu" in training
-    failed = project.run("--cmd", "slurm", "--force", "true", STUB_FAIL="format_audio", **slurm)
+    failing = {"STUB_FAIL": "format_audio", **environment}
+    failed = project.run("--cmd", "slurm", "--force", "true", **failing)
     assert failed.returncode == 1 and "format" in failed.stderr
 
 
-def test_twins_are_trained_from_another_seed_and_compared(project):
+def test_twins_are_trained_with_another_seed_and_compared(project):
     done = project.run("--twins", "so_surface", "--train_args", "--seed 7", "--langs", "en")
     assert done.returncode == 0, done.stderr
     calls = project.calls()
@@ -504,7 +532,7 @@ def test_twins_are_trained_from_another_seed_and_compared(project):
     assert not any("analyze swaps" in call for call in calls)
 
     refused = project.run("--twins", "so_other")
-    assert refused.returncode == 2 and "so_other is none of --systems" in refused.stderr
+    assert refused.returncode == 2 and "so_other is not one of --systems" in refused.stderr
 
 
 def test_swaps_on_request(project):
@@ -536,7 +564,7 @@ def test_several_training_sets_are_combined(project):
     assert again.returncode == 0 and project.calls() == []
 
 
-def test_label_tables_count_as_labels_where_sets_are_combined(project):
+def test_label_outputs_are_passed_to_combine(project):
     assert project.run("--langs", "en", "--stop_stage", "1").returncode == 0
     (project.recipe / "data/en/read").symlink_to("train")
     project.calls()
@@ -559,7 +587,7 @@ def test_label_tables_count_as_labels_where_sets_are_combined(project):
     assert combined.endswith("--outputs surface l1 --label_outputs l1=utt2l1")
 
 
-def test_sets_put_there_by_hand_need_no_preparation(project):
+def test_data_without_local_data_sh(project):
     assert project.run("--langs", "en", "--stop_stage", "1").returncode == 0
     (project.recipe / "local/data.sh").unlink()
     (project.recipe / "data/en/read").symlink_to("train")
@@ -578,7 +606,7 @@ def test_sets_put_there_by_hand_need_no_preparation(project):
     assert missing.returncode == 1 and "local/data.sh" in missing.stderr
 
 
-def test_outputs_and_tags_of_labels(project):
+def test_label_outputs_and_inline_tags(project):
     done = project.run(
         "--label_outputs",
         "l1=utt2l1",
@@ -599,16 +627,16 @@ def test_outputs_and_tags_of_labels(project):
     assert any(call.startswith("tokens") and "--token_type label" in call for call in calls)
 
 
-def test_task_vectors_are_inspected_where_there_are_any(project):
+def test_systems_with_task_vectors_are_inspected(project):
     project.run("--langs", "en")
     assert not any("analyze vectors" in call for call in project.calls())
     done = project.run("--langs", "en", "--systems", "do do_vectors_sum")
     assert done.returncode == 0, done.stderr
     call = next(call for call in project.calls() if "analyze vectors" in call)
-    assert "--models do_vectors_sum=exp/en/do_vectors_sum_small --config" in call
+    assert "--models do_vectors_sum=exp/en/do_vectors_sum_small --data" in call
 
 
-def test_labels_are_taken_away_on_request(project):
+def test_stress_trains_with_labels_removed(project):
     done = project.run("--stress", "0 50", "--langs", "en", "--systems", "do", "--stage", "1")
     assert done.returncode == 0, done.stderr
     calls = project.calls()
@@ -664,15 +692,196 @@ def test_labels_are_taken_away_on_request(project):
         ("50:do", "all_do_small_seed1"),
     ]
     refused = project.run("--stress", "50", "--stress_trainings", "0")
-    assert refused.returncode == 2 and "--stress_trainings 0: at least one" in refused.stderr
-    for options, told in (
-        (["--stress", "50 50"], "50 is there twice"),
-        (["--stress", "5 05"], "05 is there twice"),
-        (["--stress", "50", "--stress_systems", "do do"], "do is there twice"),
+    assert refused.returncode == 2 and "--stress_trainings 0: must be at least 1" in refused.stderr
+    for options, message in (
+        (["--stress", "50 50"], "duplicate 50"),
+        (["--stress", "5 05"], "duplicate 5"),
+        (["--stress", "50", "--stress_systems", "do do"], "duplicate do"),
         (["--stress", "50", "--stress_systems", " "], "--stress_systems is empty"),
-        (["--stress", "50", "--stress_output", "surfce"], "surfce: no output of"),
+        (["--stress", "50", "--stress_output", "surfce"], "surfce: 'ko' has no such output"),
     ):
         refused = project.run(*options)
-        assert refused.returncode == 2 and told in refused.stderr
+        assert refused.returncode == 2 and message in refused.stderr
     refused = project.run("--stress", "half")
-    assert refused.returncode == 2 and "half is no percentage" in refused.stderr
+    assert refused.returncode == 2 and "half is not a percentage" in refused.stderr
+
+
+# -- what counts as a change
+
+
+def test_report_is_written_again_when_any_file_that_it_reads_changes(project):
+    """A stress test after a report, or any new analysis, reaches the report."""
+    assert project.run("--langs", "en").returncode == 0
+    project.calls()
+    exp = project.recipe / "exp/en"
+    decoding = exp / "do_small/decode/test"
+    for path in (
+        exp / "analysis/partial.json",
+        exp / "analysis/of_a_later_version.json",
+        exp / "do_small/diagnostics.jsonl",
+        exp / "do_small/train.json",
+        decoding / "mdd.json",
+        decoding / "nbest.json",
+        project.recipe / "dump/raw/en/test/utt2spk",
+    ):
+        path.write_text("{}\n")
+        done = project.run("--langs", "en", "--stage", "18")
+        assert done.returncode == 0, done.stderr
+        assert verbs(project.calls()) == ["report"], path
+
+
+def test_stress_after_a_report_is_in_the_report(project):
+    options = ("--langs", "en", "--systems", "do")
+    assert project.run(*options).returncode == 0
+    project.calls()
+    assert project.run(*options, "--stress", "50").returncode == 0
+    called = verbs(project.calls())
+    assert called[-2:] == ["analyze", "report"] and "drop_labels" in called
+
+
+def test_changed_code_runs_the_steps_that_it_concerns_and_keeps_trainings(project):
+    package = project.copy_package()
+    assert project.run("--langs", "en").returncode == 0
+    project.calls()
+
+    def verbs_after_changing(name: str) -> list[str]:
+        with open(package / name, "a") as module:
+            module.write("\nchanged = True\n")
+        done = project.run("--langs", "en")
+        assert done.returncode == 0, done.stderr
+        return sorted(set(verbs(project.calls())))
+
+    assert verbs_after_changing("report/html.py") == ["report"]
+    assert verbs_after_changing("bin/tokens.py") == ["tokens"]
+    # The stub's products do not change, so nothing that depends on them runs again
+    assert verbs_after_changing("analysis/probes.py") == ["analyze"]
+    assert verbs_after_changing("training/task.py") == ["train"]  # the statistics
+    assert not list((project.recipe / "exp/en").glob("*.before-*"))
+    done = project.run("--langs", "en", "--stage", "11", "--stop_stage", "11")
+    assert "kept, though its code changed: espnet_ext.training.task" in done.stderr
+    assert "(unchanged)" in done.stderr
+    # Stage 1 notices the code of its corpus, and of no other
+    script = project.recipe / "local/data.sh"
+    text = script.read_text()
+    script.write_text(text + "# python -m espnet_ext.bin.prepare\n")
+    project.run("--langs", "en", "--stop_stage", "1")
+    with open(package / "corpora/epadb.py", "a") as module:
+        module.write("\nchanged = True\n")
+    assert "unchanged" in project.run("--langs", "en", "--stop_stage", "1").stderr
+    with open(package / "corpora/mini_l2/synthesis.py", "a") as module:
+        module.write("\nchanged = True\n")
+    done = project.run("--langs", "en", "--stop_stage", "1")
+    assert "data: runs again, since code changed: espnet_ext.corpora.mini_l2" in done.stderr
+
+
+def test_every_analysis_of_stage_17_has_its_code_and_inputs_recorded(project):
+    options = ("--langs", "en", "--systems", "do do_vectors_sum", "--swaps", "true")
+    (project.recipe / "dump/raw/en/test").mkdir(parents=True)
+    (project.recipe / "dump/raw/en/test/text.canonical").write_text("u1 x\n")
+    done = project.run(*options, "--twins", "do", "--stress", "50")
+    assert done.returncode == 0, done.stderr
+    log = project.recipe / "exp/log/en"
+    for name in ("cka", "probes", "swaps", "vectors", "partial", "cross_test"):
+        record = json.loads((log / f"{name}.done").read_text())
+        assert f"espnet_ext.analysis.{name.removesuffix('_test')}" in record["code"], name
+        assert "missing" not in record["inputs"].values(), name
+    inputs = json.loads((log / "cka.done").read_text())["inputs"]
+    assert "exp/en/do_small_twin/model.pth" in inputs and "dump/raw/en/test/text.surface" in inputs
+    inputs = json.loads((log / "mdd_no_prompt_do_small_decode_test.done").read_text())["inputs"]
+    assert "exp/en/do_small/decode/test/text.meaning" in inputs
+
+
+def test_analysis_that_is_only_registered_runs_in_stage_17(project):
+    package = project.copy_package()
+    (package / "analysis/lengths.py").write_text(
+        "from espnet_ext.analysis.definition import SCORED_DECODINGS, Analysis\n"
+        "ANALYSIS = Analysis('lengths', '', [SCORED_DECODINGS], [], run=None, section=None,\n"
+        "    result_files=['analysis/lengths_{set}.json'])\n"
+    )
+    with open(package / "analysis/registry.py", "a") as registry:
+        registry.write("from espnet_ext.analysis import lengths\nlengths.ANALYSIS\n")
+    done = project.run("--langs", "en", "--systems", "do", "--test_sets", "test valid")
+    assert done.returncode == 0, done.stderr
+    calls = [call for call in project.calls() if "lengths" in call]
+    assert len(calls) == 2 and (
+        "analyze lengths --systems do=exp/en/do_small/decode/valid "
+        "--output exp/en/analysis/lengths_valid.json" in calls
+    )
+
+
+# -- folders and names of ESPnet
+
+
+def test_options_of_espnet(project):
+    done = project.run(
+        *("--asr_config", "train.yaml", "--asr_tag", "big", "--asr_args", "--max_epoch 2"),
+        *("--inference_config", "decode_lm.yaml", "--inference_tag", "lm"),
+        *("--inference_args", "--beam_size 3", "--lang", "en", "--systems", "do"),
+    )
+    assert done.returncode == 0, done.stderr
+    calls = project.calls()
+    training = next(call for call in calls if "--exp_dir" in call)
+    assert "conf/train.yaml" in training and training.endswith("-- --max_epoch 2")
+    assert "--exp_dir exp/en/do_big" in training
+    decoding = next(call for call in calls if call.startswith("decode"))
+    assert "exp/en/do_big/lm/test" in decoding and decoding.endswith("--beam_size 3")
+
+
+def test_model_and_statistics_elsewhere(project):
+    elsewhere = project.root / "models/do_mine"
+    options = ("--lang", "en", "--systems", "do", "--asr_exp", str(elsewhere))
+    done = project.run(*options, "--asr_stats_dir", str(project.root / "stats"))
+    assert done.returncode == 0, done.stderr
+    assert (elsewhere / "model.pth").exists() and (project.root / "stats/train").exists()
+    link = project.recipe / "exp/en/do_mine"
+    assert link.is_symlink() and (link / "decode/test/score.json").exists()
+    assert (elsewhere / "decode/test/score.json").exists()
+    again = project.run(*options, "--asr_stats_dir", str(project.root / "stats"))
+    assert again.stderr.count("(unchanged)") == 10, again.stderr
+    (project.recipe / "exp/en/do_small").mkdir()
+    refused = project.run(*options, "--asr_tag", "small")
+    assert refused.returncode == 1 and "is there already" in refused.stderr
+
+
+def test_a_run_leaves_tracked_files_alone_unless_asked(project):
+    tracked = project.recipe / "RESULTS.md"
+    tracked.write_text("published\n")
+    assert project.run("--langs", "en").returncode == 0
+    assert tracked.read_text() == "published\n"
+    done = project.run("--langs", "en", "--stage", "18", "--update_results", "true")
+    assert done.returncode == 0 and tracked.read_text().startswith("# Results")
+    done = project.run("--langs", "en", "--stage", "18", "--results", "other.md")
+    assert done.returncode == 0 and (project.recipe / "other.md").exists()
+
+
+def test_slurm_options_of_jobs_with_and_without_a_gpu(project, slurm):
+    done = project.run(
+        *("--cmd", "slurm", "--ngpu", "1", "--langs", "en", "--systems", "do"),
+        *("--slurm_options", "--account 'my project'"),
+        *("--slurm_cpu_options", "-p cpu", "--slurm_gpu_options", "-p gpu"),
+        **slurm.environment,
+    )
+    assert done.returncode == 0, done.stderr
+    submitted = slurm.submitted()
+    formatting = next(line for line in submitted if "en.format_train" in line)
+    assert "-p cpu" in formatting and "-p gpu" not in formatting
+    training = next(line for line in submitted if "en.train_do_small" in line)
+    assert "-p gpu" in training and "-p cpu" not in training
+    assert all("--account my project" in line for line in submitted)
+
+
+def test_killed_run_cancels_its_slurm_jobs(project, slurm):
+    process = subprocess.Popen(
+        ["bash", str(project.root / "run.sh"), "--cmd", "slurm", "--langs", "en"],
+        env=project.environment(STUB_SLEEP="format_audio", **slurm.environment),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(200):
+        if slurm.submitted():
+            break
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 143 and "scancel 4711" in slurm.submitted()

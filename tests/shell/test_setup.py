@@ -1,4 +1,4 @@
-"""local/setup_env.sh with made-up interpreters and installers: what is chosen, kept and refused."""
+"""local/setup_env.sh with stub interpreters and installers: what is chosen, kept and refused."""
 
 import json
 import os
@@ -23,8 +23,8 @@ def checkout(tmp_path):
     tools = tmp_path / "tools"
     tools.mkdir()
     for name in BASIC.split():
-        if found := shutil.which(name):
-            (tools / name).symlink_to(found)
+        if path := shutil.which(name):
+            (tools / name).symlink_to(path)
     return root
 
 
@@ -65,14 +65,14 @@ ALL = (
 EVERYTHING = {name: "1.0" for name in ALL.split()} | {"torchaudio": "2.11.0"}
 
 
-def test_without_a_fit_python_there_is_one_clear_message(checkout):
+def test_no_suitable_python_gives_one_message(checkout):
     done = set_up(checkout)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.count("error:") == 1
     assert "no Python 3.12 or 3.13" in done.stderr and "remedy:" in done.stderr
 
 
-def test_broken_shims_and_old_interpreters_are_passed_over(checkout, tmp_path):
+def test_broken_shims_and_old_interpreters_are_skipped(checkout, tmp_path):
     fake(tmp_path / "tools", "python3.12", "echo 'pyenv: command not found' >&2; exit 127")
     fake(tmp_path / "tools", "python3", "echo python_fits=false; echo version=3.8.1")
     done = set_up(checkout)
@@ -87,14 +87,14 @@ def test_wrong_usage(checkout):
     assert done.returncode == 2 and "choose among: dev hf lhotse report synth" in done.stderr
 
 
-def test_a_folder_that_is_no_environment_is_left_alone(checkout, tmp_path):
+def test_folder_that_is_not_an_environment_is_not_changed(checkout, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "me.jpg").touch()
     done = set_up(checkout, "--venv", str(tmp_path / "photos"), "--python", sys.executable)
     assert done.returncode == 2 and (tmp_path / "photos" / "me.jpg").exists()
 
 
-def test_an_active_environment_that_fits_is_used_as_it_is(checkout, tmp_path):
+def test_suitable_active_environment_is_used(checkout, tmp_path):
     env = make_environment(tmp_path / "env", torch="2.13.0+cpu", espnet="202611", **EVERYTHING)
     done = set_up(checkout, "--extras", "", VIRTUAL_ENV=str(env))
     assert done.returncode == 0, done.stderr
@@ -102,7 +102,7 @@ def test_an_active_environment_that_fits_is_used_as_it_is(checkout, tmp_path):
     assert not (checkout / ".venv").exists()
 
 
-def test_a_second_call_returns_at_once(checkout, tmp_path):
+def test_second_call_returns_at_once(checkout, tmp_path):
     env = make_environment(tmp_path / "env", torch="2.13.0", espnet="202611", **EVERYTHING)
     set_up(checkout, "--extras", "", VIRTUAL_ENV=str(env))
     seconds = []
@@ -115,11 +115,11 @@ def test_a_second_call_returns_at_once(checkout, tmp_path):
     pins = checkout / "local" / "constraints.txt"
     pins.write_text(pins.read_text() + "idna==3.0\n")
     again = set_up(checkout, "--extras", "", VIRTUAL_ENV=str(env))
-    assert "environment:" in again.stderr  # looked at anew, since the pins have changed
+    assert "environment:" in again.stderr  # probed again, since the pins have changed
 
 
 @pytest.mark.parametrize("torch", ["2.13.0+cpu", "2.11.0"])
-def test_an_installed_torch_that_fits_is_kept(checkout, tmp_path, torch):
+def test_supported_torch_is_kept(checkout, tmp_path, torch):
     env = make_environment(tmp_path / "env", torch=torch)
     fake(
         tmp_path / "tools",
@@ -143,16 +143,16 @@ def test_an_installed_torch_that_fits_is_kept(checkout, tmp_path, torch):
         {"torch": "2.14.1", "espnet": "202511"},
     ],
 )
-def test_an_active_environment_that_does_not_fit_is_not_touched(checkout, tmp_path, versions):
+def test_unsuitable_active_environment_is_not_changed(checkout, tmp_path, versions):
     env = make_environment(tmp_path / "env", **versions)
     before = sorted(env.rglob("*"))
     fake(tmp_path / "tools", "uv", "exit 1")
     done = set_up(checkout, VIRTUAL_ENV=str(env))
-    assert done.returncode != 0 and "does not fit" in done.stderr
+    assert done.returncode != 0 and "is not suitable" in done.stderr
     assert sorted(env.rglob("*")) == before
 
 
-def test_an_interrupted_installation_is_taken_up(checkout, tmp_path):
+def test_interrupted_installation_continues(checkout, tmp_path):
     fake(
         tmp_path / "tools",
         "uv",
@@ -160,21 +160,21 @@ def test_an_interrupted_installation_is_taken_up(checkout, tmp_path):
 case $1 in
     --version) ;;
     venv) {sys.executable} -m venv --without-pip "${{@: -1}}" ;;
-    pip) [[ -e {tmp_path}/mended ]] ;;
+    pip) [[ -e {tmp_path}/network ]] ;;
     *) exit 1 ;;
 esac""",
     )
-    wanted = ["--python", sys.executable, "--venv", str(tmp_path / "env"), "--extras", "dev"]
-    broken = set_up(checkout, *wanted)
+    options = ["--python", sys.executable, "--venv", str(tmp_path / "env"), "--extras", "dev"]
+    broken = set_up(checkout, *options)
     assert broken.returncode == 1 and "it resumes" in broken.stderr and broken.stdout == ""
-    (tmp_path / "mended").touch()
-    done = set_up(checkout, *wanted)
+    (tmp_path / "network").touch()
+    done = set_up(checkout, *options)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(tmp_path / "env/bin/python")
-    assert set_up(checkout, *wanted).stderr == ""
+    assert set_up(checkout, *options).stderr == ""
 
 
-def test_an_environment_of_another_clone_is_used_but_not_changed(checkout, tmp_path):
+def test_environment_of_another_clone_is_used_unchanged(checkout, tmp_path):
     other = tmp_path / "other clone"
     (other / "espnet_ext").mkdir(parents=True)
     env = make_environment(
@@ -185,21 +185,21 @@ def test_an_environment_of_another_clone_is_used_but_not_changed(checkout, tmp_p
     (info / "direct_url.json").write_text(json.dumps(origin))
     fake(tmp_path / "tools", "uv", f'[[ $1 != pip ]] || echo "$@" >>{tmp_path}/calls')
     before = sorted(env.rglob("*"))
-    wanted = ["--venv", str(env), "--extras", ""]
-    done = set_up(checkout, *wanted)
+    options = ["--venv", str(env), "--extras", ""]
+    done = set_up(checkout, *options)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(env / "bin/python")
     assert f"stays that of {other}" in done.stderr and len(done.stderr.splitlines()) == 1
     assert sorted(env.rglob("*")) == before and not (tmp_path / "calls").exists()
-    # What is missing has to be installed, and the environment is this clone's from then on.
+    # To install what is missing, the package of this clone replaces that of the other one.
     done = set_up(checkout, "--venv", str(env), "--extras", "synth")
     assert done.returncode == 0, done.stderr
-    assert f"had espnet_ext from {other}, and now has it from {checkout}" in done.stderr
+    assert f"was that of {other}, and is now that of {checkout}" in done.stderr
     assert f"{checkout}[synth]" in (tmp_path / "calls").read_text()
-    # A clone that is no more is no one's.
+    # A clone that was deleted is ignored.
     (env / ".espnet-ext.stamp").unlink()
     shutil.rmtree(other)
-    assert "espnet_ext from" not in set_up(checkout, *wanted).stderr
+    assert "was that of" not in set_up(checkout, *options).stderr
 
 
 def test_no_package_index_is_named():
@@ -227,8 +227,8 @@ def test_pins_satisfy_the_ranges_of_setup():
         assert name not in ranges or version in ranges[name], line
 
 
-def test_the_real_environment_runs_these_tests():
-    """`os.environ` may name no environment; the interpreter must still be a fit one."""
+def test_probe_accepts_the_current_environment():
+    """The interpreter is suitable, although no environment may be active."""
     done = subprocess.run(
         [sys.executable, ROOT / "local/probe_python.py", ROOT / "setup.py", ""],
         capture_output=True,

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All stages are those of the root's run.sh; this recipe's settings are in conf/recipe.conf.
+# Run the stages of the repository's run.sh for this recipe; its settings are in conf/recipe.conf.
 set -euo pipefail
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-exec bash "$here/../../../run.sh" --recipe "$here" "$@"
+recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+exec bash "$recipe/../../../run.sh" --recipe "$recipe" "$@"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Stage 1: speak the embedded corpus and write data/<lang>/{train,valid,test}.
-# Options are those of `python -m espnet_ext.bin.prepare mini_l2 --help`:
-#   local/data.sh --langs "ko en" --quick true --nj 2
+# Stage 1: prepare the embedded corpus, synthesised; writes data/<lang>/{train,valid,test}.
+# Called by run.sh. By hand, in the recipe's folder: bash local/data.sh --langs "ko en" --quick true
 set -euo pipefail
-
-exec python -m espnet_ext.bin.prepare mini_l2 --data_dir data "$@"
+recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export PYTHONPATH=$recipe/../../..${PYTHONPATH:+:$PYTHONPATH}
+exec python -m espnet_ext.pipeline.prepare "$recipe" "$@"

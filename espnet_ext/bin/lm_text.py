@@ -1,0 +1,48 @@
+"""Stage 6: write the transcripts of one output as tokens, for training a language model.
+
+One line per utterance, `<id> <tokens>`. The tokens are those of the output's own tokenizer, so that
+stock `espnet2.bin.lm_train --token_type word` counts exactly the model's tokens. Unlabelled and
+empty transcripts are left out.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from espnet_ext.bin import cli
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = cli.parser("Write the transcripts of one output as tokens, for a language model.")
+    parser.add_argument("--input", required=True, help="table of transcripts: text.<output>")
+    parser.add_argument("--token_type", required=True, help="char, jamo, phone, word or bpe")
+    parser.add_argument("--token_dir", required=True, help="folder with bpe.model, for type bpe")
+    parser.add_argument("--output", required=True, help="table to write")
+    args = parser.parse_args(argv)
+
+    from pathlib import Path
+
+    from espnet_ext.data.record import NA
+    from espnet_ext.data.table import read_table, write_table
+    from espnet_ext.errors import UserError
+    from espnet_ext.text.tokenizers import build_tokenizer
+    from espnet_ext.text.unicode import normalize
+
+    tokenizer = build_tokenizer(args.token_type, Path(args.token_dir) / "bpe.model")
+    rows = {}
+    for utt_id, text in read_table(args.input).items():
+        if text != NA and (tokens := tokenizer.encode(normalize(text))):
+            rows[utt_id] = " ".join(tokens)
+    if not rows:
+        raise UserError(f"{args.input}: every utterance is unlabelled", "leave out this LM")
+    Path(args.output).parent.mkdir(parents=True, exist_ok=True)
+    write_table(args.output, rows)
+    print(f"{args.output}: {len(rows)} transcripts")
+    return 0
+
+
+def entry() -> int:
+    return cli.run(main)
+
+
+if __name__ == "__main__":
+    sys.exit(entry())

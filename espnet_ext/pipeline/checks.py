@@ -1,0 +1,118 @@
+"""Checks of `run.sh` that need the environment: configurations and GPUs, before any work.
+
+Prints assignments for bash: the systems that have task vectors, and the analyses of the registry
+that run.sh has no block for.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from espnet_ext.errors import UserError
+from espnet_ext.pipeline.analyses import INPUTS, other_analyses
+from espnet_ext.pipeline.settings import assignments
+from espnet_ext.pipeline.usage import UsageError
+
+DEFAULT_RATE = 16000  # Hz, of ESPnet's frontend
+
+
+def read_config(path: str) -> dict[str, Any]:
+    """Return a YAML mapping; a UserError if it is none."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            config = yaml.load(handle, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}", "check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {error}", "correct it") from None
+    if not isinstance(config or {}, dict):
+        raise UserError(f"{path}: must be a mapping of keys to values", "correct it")
+    return config or {}
+
+
+def check_sample_rate(fs: str, path: str, config: dict[str, Any]) -> None:
+    """Check that features are computed for the sample rate of the audio.
+
+    Windows are given in samples: with another rate training would work, and be wrong.
+    """
+    frontend = config.get("frontend_conf") or {}
+    rate = str(frontend.get("fs", DEFAULT_RATE)).strip()
+    if rate.endswith("k"):
+        rate = rate[:-1] + "000"
+    if fs != rate:
+        raise UsageError(
+            f"--fs {fs}, but {path} is for audio of {rate} Hz (frontend_conf.fs)",
+            f"copy it to conf/ of the recipe with fs, win_length and hop_length for {fs} Hz and "
+            "name that: --asr_config NAME",
+        )
+
+
+def check_gpus(needed: int, python: str) -> None:
+    """Check that PyTorch sees as many GPUs as the stages will need on this machine."""
+    code = "import torch; print(torch.cuda.device_count())"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(
+            f"{python}: PyTorch does not work: {done.stderr.strip()[-500:]}", "see above"
+        )
+    visible = int(done.stdout)
+    if visible < needed:
+        raise UserError(
+            f"{visible or 'no'} GPU is visible to PyTorch ({python}), {needed} asked for",
+            "use --ngpu 0 --gpu_inference false to work on the CPU; or check nvidia-smi and "
+            "CUDA_VISIBLE_DEVICES",
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("--python", default=sys.executable, help="interpreter of the commands")
+    parser.add_argument("--asr_config", required=True, help="training configuration")
+    parser.add_argument("--system_configs", nargs="+", required=True, metavar="NAME=FILE")
+    parser.add_argument("--stages", nargs="*", type=int, default=[], help="stages that will run")
+    parser.add_argument("--fs", required=True, help="sample rate in Hz")
+    parser.add_argument("--cmd", default="local", help="local or slurm")
+    parser.add_argument("--ngpu", type=int, default=0, help="GPUs per training")
+    parser.add_argument("--gpu_inference", default="false", help="decode on a GPU")
+    parser.add_argument("--use_lm", default="false", help="language models are trained")
+    args = parser.parse_args(argv)
+    try:
+        config = read_config(args.asr_config)
+        if {3, 10, 11} & set(args.stages):
+            check_sample_rate(args.fs, args.asr_config, config)
+        with_vectors = []
+        for item in args.system_configs:
+            name, _, path = item.partition("=")
+            conditioning = read_config(path).get("conditioning", config.get("conditioning"))
+            if conditioning == "vectors":
+                with_vectors.append(name)
+        trains = 11 in args.stages or (args.use_lm == "true" and 7 in args.stages)
+        decodes = args.gpu_inference == "true" and 12 in args.stages
+        needed = args.ngpu if trains and args.ngpu else int(decodes)
+        if needed and args.cmd == "local":
+            check_gpus(needed, args.python)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    others = other_analyses() if 17 in args.stages else {}
+    inputs = {
+        name: " ".join(one.option for one in analysis.inputs if one.option in INPUTS)
+        for name, analysis in others.items()
+    }
+    variables: dict[str, str | dict[str, str]] = {
+        "vector_systems": " ".join(with_vectors),
+        "other_analyses": " ".join(others),
+        "analysis_inputs_of": inputs,
+        "analysis_result_of": {name: one.result_files[0] for name, one in others.items()},
+        "analysis_systems_of": {name: str(one.min_systems) for name, one in others.items()},
+    }
+    print(assignments(variables))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""The command line of `run.sh`: values by option name, and the text of `--help`.
+
+Needs only the standard library of Python 3.9.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+from espnet_ext.pipeline.options import (
+    ALIASES,
+    GROUPS,
+    OPTIONS,
+    OTHER_IN_ESPNET,
+    Option,
+    canonical_name,
+    derived_option,
+)
+from espnet_ext.pipeline.recipe import Recipe
+from espnet_ext.pipeline.usage import UsageError, nearest
+
+USAGE = """usage: ./run.sh [--recipe egs2/<corpus>/dual1] [--<name> <value> ...]
+
+Runs the stages of a recipe, from data preparation to the report. Without options: the embedded
+corpus mini_l2. Paths are relative to the recipe's folder; those of corpora, lexicons and
+configurations also to the current directory.
+Exit codes: 0 done, 1 bad input or a failed step (its log is named), 2 wrong usage.
+"""
+
+
+def wants_help(words: Sequence[str]) -> bool:
+    """Whether `-h` or `--help` stands where an option's name is expected.
+
+    >>> wants_help(["--nj", "2", "--help"]), wants_help(["--title", "--help"])
+    (True, False)
+    """
+    i = 0
+    while i < len(words) and words[i] != "--":
+        if words[i] in ("-h", "--help"):
+            return True
+        i += 1 if "=" in words[i] or not words[i].startswith("--") else 2
+    return False
+
+
+def named_recipe(words: Sequence[str]) -> str | None:
+    """Return the last value of --recipe: it is needed before the recipe's options are known."""
+    value = None
+    for i, word in enumerate(words):
+        if word == "--":
+            break
+        if word.startswith("--recipe="):
+            value = word.partition("=")[2]
+        elif word == "--recipe" and i + 1 < len(words):
+            value = words[i + 1]
+    return value
+
+
+def read_command_line(
+    words: Sequence[str], options: Mapping[str, Option] = OPTIONS
+) -> dict[str, str]:
+    """Return the values of a command line by documented option name.
+
+    `--name value` and `--name=value` are understood, `-` in a name is `_`, the last value of an
+    option counts.
+
+    Raises:
+        UsageError: An option is unknown or has no value, or its value is not allowed.
+
+    >>> read_command_line(["--train-config", "my.yaml", "--nj=08"])
+    {'asr_config': 'my.yaml', 'nj': '8'}
+    """
+    values: dict[str, str] = {}
+    i = 0
+    while i < len(words):
+        if words[i] == "--":
+            if words[i + 1 :]:
+                raise UsageError(
+                    f"unexpected argument '{words[i + 1]}' after --",
+                    "ESPnet's options go into --asr_args, --lm_args or --inference_args",
+                )
+            break
+        if not words[i].startswith("--"):
+            raise UsageError(
+                f"unexpected argument '{words[i]}'", "options are --name value; see --help"
+            )
+        flag, equals, value = words[i].partition("=")
+        name = canonical_name(flag[2:].replace("-", "_"))
+        option = options.get(name) or derived_option(name)
+        if option is None:
+            raise UsageError(f"unknown option {flag}", _remedy(name, options))
+        if not equals:
+            if i + 1 == len(words):
+                raise UsageError(f"{flag} needs a value", f"write {flag} VALUE; see --help")
+            value = words[i + 1]
+        values[option.name] = checked(option, value)
+        i += 1 if equals else 2
+    return values
+
+
+def checked(option: Option, value: str, source: str = "") -> str:
+    """Return a value in its normal form; a UsageError if it is not allowed."""
+    if problem := option.problem(value):
+        what, remedy = problem
+        shown = f" {value}:" if value.strip() else " is"
+        raise UsageError(f"{source}--{option.name}{shown} {what}", remedy)
+    return option.normalize(value)
+
+
+def _remedy(name: str, options: Mapping[str, Option]) -> str:
+    if name in OTHER_IN_ESPNET:
+        return f"ESPnet has it, this pipeline does not: {OTHER_IN_ESPNET[name]}"
+    aliases = [alias for alias, documented in ALIASES.items() if documented in options]
+    return f"did you mean --{nearest(name, [*options, *aliases])}? see --help"
+
+
+def help_text(recipe: Recipe) -> str:
+    """Return the text of --help: all options in groups, with those of the recipe last."""
+    lines = [USAGE]
+    groups = dict(GROUPS)
+    if recipe.corpus_options:
+        groups[f"This recipe ({recipe.folder})"] = tuple(recipe.corpus_options.values())
+    for title, options in groups.items():
+        lines.append(f"# {title}")
+        for option in options:
+            setting = recipe.settings.get(option.name)
+            default = setting.value if setting else option.default
+            for alias in option.aliases if setting is None else ():
+                if alias in recipe.settings:
+                    default = recipe.settings[alias].value
+            lines += _help_lines(option, default)
+        lines.append("")
+    lines.append("An option has the names in parentheses, too. recipe.conf sets other defaults.")
+    return "\n".join(lines)
+
+
+def _help_lines(option: Option, default: str) -> list[str]:
+    names = f"--{option.name}"
+    if option.aliases:
+        names += f" ({', '.join('--' + alias for alias in option.aliases)})"
+    choices = [choice for choice in option.choices if choice]
+    allowed = f": {', '.join(choices)}" if choices else ""
+    text = f"{option.help}{allowed}" + (f" (default: {default})" if default else "")
+    wrapped = textwrap.wrap(text, 100 - 30) or [""]
+    start = f"    {names:<25} "
+    if len(start) > 30:
+        return [start.rstrip(), *(" " * 30 + line for line in wrapped)]
+    return [start + wrapped[0], *(" " * 30 + line for line in wrapped[1:])]

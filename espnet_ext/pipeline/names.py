@@ -1,0 +1,136 @@
+"""Names that follow from the options: sets, tags, configurations, values per language.
+
+Needs only the standard library of Python 3.9; files are looked up, not read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from espnet_ext.pipeline.languages import setting_suffix
+from espnet_ext.pipeline.options import PER_LANGUAGE
+from espnet_ext.pipeline.usage import UsageError
+
+_NAME = re.compile(r"\w[\w.+-]*")  # of a language, set, system or tag: part of folder names
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders in which configurations are looked up."""
+
+    root: Path  # of the repository
+    recipe: Path
+    start: Path  # the user's current directory
+
+    def find_config(self, kind: str, name: str) -> str:
+        """Return the path of a configuration, as it is written in commands.
+
+        Looked up in the recipe, its conf/, the repository's conf/, the current directory and the
+        repository. Paths in the recipe are relative to it.
+
+        Args:
+            kind: "train", "train_lm" or "decode": the beginning of such files' names.
+        """
+        for place in (Path(), Path("conf")):
+            if (self.recipe / place / name).is_file():
+                return str(place / name)
+        for folder in (self.root / "conf", self.start, self.root):
+            if (folder / name).is_file():
+                return str(folder / name)
+        there = {
+            path.name
+            for folder in (self.recipe / "conf", self.root / "conf")
+            for path in folder.glob(f"{kind}*.yaml")
+            if kind != "train" or not path.name.startswith("train_lm")
+        }
+        raise UsageError(
+            f"{name}: no such configuration in {self.recipe}/conf or {self.root}/conf",
+            f"choose among: {' '.join(sorted(there))}",
+        )
+
+    def known_systems(self) -> list[str]:
+        """Return the names of all systems of the recipe and the repository."""
+        folders = (self.recipe / "conf/systems", self.root / "conf/systems")
+        return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+
+    def system_config(self, system: str) -> str:
+        """Return the path of a system's overlay; the recipe's takes precedence."""
+        path = Path("conf/systems") / f"{system}.yaml"
+        return str(path if (self.recipe / path).is_file() else self.root / path)
+
+
+def unique(words: Iterable[str]) -> list[str]:
+    """Return the different words in order.
+
+    >>> unique("train valid test valid".split())
+    ['train', 'valid', 'test']
+    """
+    return list(dict.fromkeys(words))
+
+
+def braces(words: Iterable[str]) -> str:
+    """Return words as a pattern of the shell.
+
+    >>> braces(["ko", "en"]), braces(["en"])
+    ('{ko,en}', 'en')
+    """
+    words = list(words)
+    return words[0] if len(words) == 1 else "{" + ",".join(words) + "}"
+
+
+def tag_of(config: str) -> str:
+    """Return the tag of a configuration's file.
+
+    >>> tag_of("conf/train_small.yaml"), tag_of("decode.yaml")
+    ('small', 'decode')
+    """
+    name = Path(config).name
+    name = name[: -len(".yaml")] if name.endswith(".yaml") else name
+    return name[len("train_") :] if name.startswith("train_") else name
+
+
+def check_names(option: str, words: Iterable[str]) -> None:
+    """Raise a UsageError for a name that cannot be part of a folder's name, or that is repeated."""
+    seen = set()
+    for word in words:
+        if not _NAME.fullmatch(word):
+            raise UsageError(
+                f"--{option} '{word}': not a name", "use letters, digits, '_', '-', '.' and '+'"
+            )
+        if word in seen:
+            raise UsageError(f"--{option}: duplicate {word}", "name each once")
+        seen.add(word)
+
+
+def for_language(
+    option: str, lang: str, values: Mapping[str, str], on_command_line: Mapping[str, str]
+) -> str:
+    """Return the value of an option for a language.
+
+    The command line takes precedence over recipe.conf, and there and here `<option>_<lang>` over
+    `<option>`.
+    """
+    assert option in PER_LANGUAGE
+    special = f"{option}_{setting_suffix(lang)}"
+    if option in on_command_line and special not in on_command_line:
+        return values[option]
+    return values.get(special) or values[option]
+
+
+def selected_stages(values: Mapping[str, str]) -> list[int]:
+    """Return the stages that the options --stage, --stop_stage and --skip_* select."""
+    skipped = {int(number) for number in values["skip_stages"].split()}
+    for option, stages in (
+        ("skip_data_prep", range(1, 6)),
+        ("skip_train", range(6, 12)),
+        ("skip_eval", (12, 13, 17, 18)),
+        ("skip_packing", (14,)),
+        ("skip_upload", (15, 16)),
+    ):
+        if values[option] == "true":
+            skipped.update(stages)
+    first, last = int(values["stage"]), int(values["stop_stage"])
+    return [number for number in range(1, 19) if first <= number <= last and number not in skipped]

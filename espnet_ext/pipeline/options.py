@@ -1,0 +1,437 @@
+"""The options of `run.sh`, declared once: names, ESPnet's aliases, defaults, kinds, help.
+
+Names and groups are those of ESPnet's `asr.sh`. `--help`, the command line, `conf/recipe.conf` and
+the tests read this table. Needs only the standard library of Python 3.9.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+TOKEN_TYPES = ("char", "jamo", "phone", "word", "bpe", "label")
+UNITS = ("char", "jamo", "phone")  # of distances between transcripts
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of `run.sh`.
+
+    Values are strings, as on a command line. `kind` says which values are allowed:
+
+    - "text": any text;
+    - "path": a file or folder, also relative to the user's current directory;
+    - "boolean": true or false;
+    - "whole": a whole number from 0; "count": a whole number from 1;
+    - "real": a number from 0;
+    - "words": words separated by spaces;
+    - "arguments": options for another command, quoted as in a shell.
+    """
+
+    name: str
+    default: str
+    help: str
+    kind: str = "text"
+    choices: tuple[str, ...] = ()  # the only allowed values
+    aliases: tuple[str, ...] = ()
+    required: bool = False  # an empty value is an error
+
+    def problem(self, value: str) -> tuple[str, str] | None:
+        """Return (what is wrong with a value, how to correct it), or None.
+
+        >>> Option("nj", "4", "", "count").problem("many")
+        ('not a whole number', 'write, for example, --nj 4')
+        """
+        if self.required and not value.strip():
+            return "empty", f"give a value, for example --{self.name} '{self.default or '...'}'"
+        example = f"write, for example, --{self.name} {self.default or 1}"
+        if self.kind == "boolean" and value not in ("true", "false"):
+            return (
+                "neither true nor false",
+                f"write --{self.name} true or --{self.name} false",
+            )
+        if self.kind in ("whole", "count"):
+            if value == "" and self.default == "":
+                return None
+            if not re.fullmatch("[0-9]+", value):
+                return "not a whole number", example
+            if self.kind == "count" and int(value) == 0:
+                return "must be at least 1", f"write, for example, --{self.name} 1"
+        if self.kind == "real" and not re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", value):
+            return "not a number from 0", example
+        if self.choices and value not in self.choices:
+            allowed = ", ".join(choice or "'' (the default)" for choice in self.choices)
+            return "not an allowed value", f"choose one of: {allowed}"
+        if self.kind == "arguments":
+            try:
+                shlex.split(value)
+            except ValueError as error:
+                return str(error).lower(), "close every quote"
+        return None
+
+    def normalize(self, value: str) -> str:
+        """Return a valid value in its one form: numbers without leading zeros.
+
+        >>> Option("stage", "1", "", "whole").normalize("08")
+        '8'
+        """
+        return str(int(value)) if self.kind in ("whole", "count") and value else value
+
+
+def default_jobs() -> str:
+    """Return the number of processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return str(len(os.sched_getaffinity(0)))
+    return str(os.cpu_count() or 1)
+
+
+GROUPS: dict[str, tuple[Option, ...]] = {
+    "General": (
+        Option("recipe", "egs2/mini_l2/dual1", "folder of the recipe"),
+        Option(
+            "stage",
+            "1",
+            "first stage: 1 data preparation, 2 speed perturbation, 3 format audio, 4 filter and "
+            "validate, 5 token lists, 6-8 language models, 9 n-gram models, 10 statistics, "
+            "11 training, 12 decoding, 13 scoring, 14 packing, 15-16 upload, 17 comparison of "
+            "systems, 18 report",
+            "whole",
+        ),
+        Option("stop_stage", "10000", "last stage", "whole"),
+        Option("skip_stages", "", 'stages to skip, for example "7 8"', "words"),
+        Option("skip_data_prep", "false", "skip stages 1 to 5", "boolean"),
+        Option("skip_train", "false", "skip stages 6 to 11", "boolean"),
+        Option("skip_eval", "false", "skip stages 12, 13, 17 and 18", "boolean"),
+        Option("skip_packing", "true", "skip stage 14", "boolean"),
+        Option("skip_upload", "true", "skip stages 15 and 16", "boolean"),
+        Option(
+            "force", "false", "run the steps of the chosen stages even if they are done", "boolean"
+        ),
+        Option(
+            "resume_changed",
+            "false",
+            "resume a training although its configuration or data changed, instead of moving its "
+            "folder aside and starting again",
+            "boolean",
+        ),
+        Option(
+            "quick",
+            "false",
+            "a few utterances and updates, to see that all parts work (in data/quick, dump/quick "
+            "and exp/quick)",
+            "boolean",
+        ),
+        Option("ngpu", "0", "GPUs per node of a training; 0 trains on the CPU", "whole"),
+        Option("num_nodes", "1", "nodes per training (needs --cmd slurm)", "count"),
+        Option("nj", default_jobs(), "parallel jobs of data preparation and scoring", "count"),
+        Option("inference_nj", "2", "parallel decoding jobs", "count"),
+        Option("parallel_trainings", "1", "parallel trainings; they share the CPU cores", "count"),
+        Option("gpu_inference", "false", "decode on a GPU", "boolean"),
+        Option("datadir", "data", "data directories", required=True),
+        Option("dumpdir", "dump", "formatted data", required=True),
+        Option("expdir", "exp", "experiments, logs and the report", required=True),
+        Option(
+            "python",
+            "",
+            "interpreter to build the environment with, or the python of an environment to use",
+        ),
+        Option("env", "", "environment to use or create (default: the active one, else .venv)"),
+        Option("cmd", "local", "where jobs run", choices=("local", "slurm")),
+        Option("slurm_options", "", "options of sbatch for all jobs", "arguments"),
+        Option("slurm_cpu_options", "", "options of sbatch for jobs without a GPU", "arguments"),
+        Option("slurm_gpu_options", "", "options of sbatch for jobs with a GPU", "arguments"),
+    ),
+    "Data preparation": (
+        Option(
+            "langs",
+            "ko en",
+            "languages; each has its own models",
+            "words",
+            aliases=("lang",),
+            required=True,
+        ),
+        Option("train_set", "train", "training set", required=True),
+        Option(
+            "train_sets",
+            "",
+            'several training sets, for example "l2arctic librispeech": they are combined, and '
+            "each utterance trains the outputs that it is labelled for",
+            "words",
+        ),
+        Option("valid_set", "valid", "validation set", required=True),
+        Option("test_sets", "test", "sets to decode and score", "words", required=True),
+        Option("local_data_opts", "", "further options for local/data.sh", "arguments"),
+        Option(
+            "on_error",
+            "error",
+            "what stages 3 and 4 do with broken utterances; test sets are never reduced",
+            choices=("error", "skip", "quarantine"),
+        ),
+        Option(
+            "max_broken",
+            "0.05",
+            "largest share of broken utterances that stages 3 and 4 accept",
+            "real",
+        ),
+        Option(
+            "read_samples",
+            "false",
+            "decode all audio in stage 4, to find damage, silence and clipping",
+            "boolean",
+        ),
+        Option(
+            "label_outputs",
+            "",
+            'outputs made from label tables, for example "l1=utt2l1 language=utt2lang"; name them '
+            "in --token_types too, as l1=label",
+            "words",
+        ),
+        Option(
+            "inline_tags",
+            "",
+            "such outputs that are also written into other transcripts as tags, for example "
+            '"meaning=l1"',
+            "words",
+        ),
+    ),
+    "Speed perturbation": (
+        Option("speed_perturb_factors", "", 'factors, for example "0.9 1.0 1.1"', "words"),
+    ),
+    "Feature extraction": (
+        Option("audio_format", "flac", "format of the formatted audio: wav, flac or flac.ark"),
+        Option("fs", "16k", "sample rate in Hz, or 16k"),
+        Option("channel", "", "channel of multi-channel audio: a number from 0, or mix"),
+        Option(
+            "min_wav_duration",
+            "0.1",
+            "shorter training utterances are removed, and listed (seconds)",
+            "real",
+        ),
+        Option(
+            "max_wav_duration",
+            "20.0",
+            "longer training utterances are removed, and listed (seconds)",
+            "real",
+        ),
+    ),
+    "Tokenization": (
+        Option(
+            "token_types",
+            "surface=char meaning=char",
+            f"outputs and their token types: {', '.join(TOKEN_TYPES)}; token_types_<lang> in "
+            "recipe.conf takes precedence over its default",
+            "words",
+            required=True,
+        ),
+        Option("nbpe", "500", "vocabulary size of token type bpe", "count"),
+    ),
+    "Language models": (
+        Option(
+            "use_lm",
+            "false",
+            "train a language model per output (stages 6-8), decode with it",
+            "boolean",
+        ),
+        Option("lm_config", "train_lm.yaml", "configuration of their training"),
+        Option("lm_args", "", "further options for ESPnet's language model training", "arguments"),
+        Option(
+            "use_ngram",
+            "false",
+            "estimate an n-gram model per output (stage 9), decode with it",
+            "boolean",
+        ),
+        Option("ngram_num", "4", "order of the n-gram models", "count"),
+    ),
+    "ASR models": (
+        Option(
+            "systems",
+            "so_surface so_meaning do",
+            "systems to train and compare: conf/systems/<name>.yaml",
+            "words",
+            required=True,
+        ),
+        Option(
+            "asr_config",
+            "train_small.yaml",
+            "training configuration: conf/<name> of the recipe or of the repository",
+            aliases=("train_config",),
+        ),
+        Option(
+            "asr_tag",
+            "",
+            "suffix of the experiment folders (default: from --asr_config)",
+            aliases=("train_tag",),
+        ),
+        Option(
+            "asr_args",
+            "",
+            "further options for ESPnet's training",
+            "arguments",
+            aliases=("train_args",),
+        ),
+        Option(
+            "asr_exp",
+            "",
+            "folder of the model, elsewhere than in --expdir (with one language and one system); "
+            "exp/<lang>/<system>_<asr_tag> becomes a link to it",
+        ),
+        Option(
+            "asr_stats_dir",
+            "",
+            "folder of the statistics of stage 10 (with one language; default: exp/<lang>/stats)",
+        ),
+        Option(
+            "twins",
+            "",
+            "systems to train again with another seed, as a ceiling for stage 17",
+            "words",
+        ),
+        Option("twin_seed", "1", "that seed (ESPnet's own default is 0)", "whole"),
+        Option(
+            "diagnose_every",
+            "",
+            "while training, measure every N steps how well the gradients of the outputs agree and "
+            "how far layers have moved; 0: never (default: as the configuration says)",
+            "whole",
+        ),
+    ),
+    "Decoding": (
+        Option(
+            "inference_config",
+            "decode.yaml",
+            "decoding configuration (default with a language model: decode_lm.yaml)",
+            aliases=("decode_config",),
+        ),
+        Option(
+            "inference_tag",
+            "",
+            "name of the decoding in folders (default: from --inference_config)",
+            aliases=("decode_tag",),
+        ),
+        Option("inference_args", "", "further options for decoding", "arguments"),
+        Option(
+            "coupling",
+            "false",
+            "re-rank pairs of the two n-best lists by the learners' errors in the training set",
+            "boolean",
+        ),
+    ),
+    "Scoring and comparison": (
+        Option(
+            "lexicon",
+            "",
+            "words and their phones, to score text against phones; lexicon_<lang> in recipe.conf "
+            "takes precedence over its default",
+            "path",
+        ),
+        Option(
+            "distance_unit",
+            "",
+            "unit of distances between transcripts (default: phone if the surface is phones, else "
+            "char); distance_unit_<lang> in recipe.conf takes precedence over its default",
+            choices=("", *UNITS),
+        ),
+        Option(
+            "swaps",
+            "false",
+            "stage 17 also puts every decoder on every encoder (minutes per language)",
+            "boolean",
+        ),
+        Option(
+            "stress",
+            "",
+            "percentages of labels that stage 17 removes, to train on the rest, for example "
+            '"0 25 50 75 90" (hours)',
+            "words",
+        ),
+        Option("stress_output", "surface", "output whose labels are removed"),
+        Option(
+            "stress_systems",
+            "do do_vectors_sum",
+            "systems trained on all that is left; the first one also on the fully labelled part",
+            "words",
+        ),
+        Option("stress_seed", "0", "seed that chooses the removed labels", "whole"),
+        Option(
+            "stress_trainings",
+            "1",
+            "trainings of each, with consecutive seeds; errors are pooled",
+            "count",
+        ),
+    ),
+    "Report": (
+        Option("title", "", "heading of the report"),
+        Option("caveat", "", "a limit of all its numbers, for example synthetic speech"),
+        Option(
+            "results",
+            "",
+            "Markdown page to write, with its details beside it (default: RESULTS.md in --expdir)",
+        ),
+        Option("html", "", "page to write (default: report.html in --expdir)"),
+        Option(
+            "update_results",
+            "false",
+            "also copy the report to the recipe's folder, where git tracks RESULTS.md",
+            "boolean",
+        ),
+    ),
+    "Upload": (Option("hf_repo", "", "Hugging Face repository, <user>/<name>"),),
+}
+
+OPTIONS: dict[str, Option] = {
+    option.name: option for options in GROUPS.values() for option in options
+}
+ALIASES: dict[str, str] = {
+    alias: option.name for option in OPTIONS.values() for alias in option.aliases
+}
+# An option with one of these names may have a value per language: token_types_ko in recipe.conf
+PER_LANGUAGE = ("token_types", "lexicon", "distance_unit")
+
+# Options of ESPnet's asr.sh that have no counterpart here, and what to use
+OTHER_IN_ESPNET = {
+    "token_type": 'use --token_types "surface=bpe meaning=bpe": each output has its own',
+    "feats_type": "features are computed from raw audio while training; leave it out",
+    "inference_lm": "use --use_lm true; the averaged model is used",
+    "inference_asr_model": 'use --inference_args "--weights valid.acc.ave.pth"',
+    "lm_exp": "use --use_lm true; models are in exp/<lang>/lm_<output>",
+    "g2p": "use --token_types and a surface in phones; espnet-ext g2p makes pronunciations",
+    "cleaner": "texts are Unicode-normalised; clean them in local/data.sh",
+    "asr_task": "use --systems; each is conf/systems/<name>.yaml",
+    "pretrained_model": 'use --asr_args "--init_param FILE"',
+    "batch_size": "set batch_frames in the decoding configuration (--inference_config)",
+    "use_streaming": "there is no streaming decoder here",
+}
+
+
+def canonical_name(name: str) -> str:
+    """Return the documented name of an option given by an alias; other names as they are.
+
+    >>> canonical_name("train_config"), canonical_name("nj")
+    ('asr_config', 'nj')
+    """
+    return ALIASES.get(name, name)
+
+
+def known_names() -> Iterable[str]:
+    """Return the names and aliases of all options."""
+    return [*OPTIONS, *ALIASES]
+
+
+def derived_option(name: str) -> Option | None:
+    """Return the option of a name that is made from another's, or None.
+
+    `token_types_ko` is the value for one language, `quick_asr_args` the value with --quick true.
+
+    >>> derived_option("quick_train_args").name, derived_option("lexicon_en").kind
+    ('quick_asr_args', 'path')
+    """
+    if name.startswith("quick_") and canonical_name(name[len("quick_") :]) in OPTIONS:
+        option = OPTIONS[canonical_name(name[len("quick_") :])]
+        return replace(option, name=f"quick_{option.name}")
+    for base in PER_LANGUAGE:
+        if name.startswith(f"{base}_"):
+            return replace(OPTIONS[base], name=name)
+    return None

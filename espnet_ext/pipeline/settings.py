@@ -1,0 +1,367 @@
+"""The variables of `run.sh`: options and what follows from them, as assignments for bash.
+
+    python -m espnet_ext.pipeline.settings ROOT START FILE [--name value ...]
+
+ROOT is the repository, START the user's current directory. FILE gets the assignments; it stays
+empty for --help. Values are quoted for bash; only names of this module and of `options` are
+assigned, so nothing in recipe.conf or on the command line can run a command or change another
+variable. Needs only the standard library of Python 3.9.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from espnet_ext.errors import UserError
+from espnet_ext.pipeline import languages, stress
+from espnet_ext.pipeline.command_line import (
+    checked,
+    help_text,
+    named_recipe,
+    read_command_line,
+    wants_help,
+)
+from espnet_ext.pipeline.names import (
+    Places,
+    braces,
+    check_names,
+    for_language,
+    selected_stages,
+    tag_of,
+    unique,
+)
+from espnet_ext.pipeline.options import (
+    OPTIONS,
+    PER_LANGUAGE,
+    TOKEN_TYPES,
+    canonical_name,
+    derived_option,
+)
+from espnet_ext.pipeline.recipe import Recipe, check_required, read_recipe
+from espnet_ext.pipeline.usage import UsageError
+
+if TYPE_CHECKING:
+    # A variable of bash: a string, an array or an associative array
+    Value = str | Sequence[str] | Mapping[str, str]
+
+
+def find_recipe(root: Path, start: Path, name: str | None) -> Path:
+    """Return the recipe's folder; a UsageError lists the recipes if there is none of that name."""
+    folder = start / name if name else root / OPTIONS["recipe"].default
+    if not folder.is_dir():
+        known = sorted(root.glob("egs2/*/*/conf/recipe.conf"))
+        raise UsageError(
+            f"--recipe {name}: no such folder",
+            f"name one of: {' '.join(str(p.parents[1].relative_to(root)) for p in known)}",
+        )
+    return folder.resolve()
+
+
+def collect_values(
+    recipe: Recipe, on_command_line: Mapping[str, str], start: Path
+) -> dict[str, str]:
+    """Return the value of every option.
+
+    Precedence: the command line (`given`), `quick_<option>` of recipe.conf with --quick true,
+    recipe.conf, defaults.
+    """
+    options = {**OPTIONS, **recipe.corpus_options}
+    values = {name: option.default for name, option in options.items()}
+    for setting in recipe.settings.values():
+        option = options.get(canonical_name(setting.name)) or derived_option(setting.name)
+        if option is not None:  # corpus and corpus_paths are none
+            source = f"{recipe.folder / 'conf/recipe.conf'}:{setting.line}: "
+            values[option.name] = checked(option, setting.value, source)
+    values.update(on_command_line)
+    if values["quick"] == "true":
+        for name in options:
+            if name in on_command_line:
+                continue
+            if name in ("datadir", "dumpdir", "expdir"):
+                values[name] = f"{name[: -len('dir')]}/quick"
+            values[name] = values.get(f"quick_{name}", values[name])
+    for name, value in on_command_line.items():
+        option = options.get(name) or derived_option(name)
+        if option and option.kind == "path" and value and (start / value).exists():
+            values[name] = str(start / value)
+    return values
+
+
+def check_values(values: Mapping[str, str]) -> None:
+    """Check what concerns several options; every value alone is valid already."""
+    for name in ("datadir", "dumpdir", "expdir"):
+        if any(char.isspace() or char == "," for char in values[name]):
+            raise UsageError(
+                f"--{name} '{values[name]}' has a space or a comma, which ESPnet does not allow",
+                "choose another folder",
+            )
+    if bad := [word for word in values["skip_stages"].split() if not word.isdecimal()]:
+        raise UsageError(
+            f"--skip_stages '{values['skip_stages']}': {bad[0]} is not a number",
+            'separate numbers by spaces, for example --skip_stages "7 8"',
+        )
+    if int(values["ngram_num"]) < 2:
+        raise UsageError(
+            f"--ngram_num {values['ngram_num']}: the order of an n-gram model is at least 2",
+            "write, for example, --ngram_num 4",
+        )
+    if values["cmd"] == "slurm" and shutil.which("sbatch") is None:
+        raise UsageError(
+            "--cmd slurm, but there is no sbatch on this machine",
+            "run it on a machine that submits to slurm, or use --cmd local",
+        )
+    if values["cmd"] == "local" and int(values["num_nodes"]) > 1:
+        raise UsageError(
+            f"--num_nodes {values['num_nodes']} with --cmd local", "several nodes need --cmd slurm"
+        )
+    for name in ("langs", "systems", "test_sets", "train_sets", "twins"):
+        check_names(name, values[name].split())
+    for name in ("train_set", "valid_set", "asr_tag", "inference_tag"):
+        check_names(name, [values[name]] if values[name] else [])
+    for system in values["twins"].split():
+        if system not in values["systems"].split():
+            raise UsageError(
+                f"--twins: {system} is not one of --systems", f"name some of: {values['systems']}"
+            )
+    stages = selected_stages(values)
+    if not values["hf_repo"] and (15 in stages or 16 in stages):
+        raise UsageError(
+            "--skip_upload false without --hf_repo", "name the repository: --hf_repo user/name"
+        )
+
+
+def check_token_types(lang: str, value: str) -> dict[str, str]:
+    """Return the token type of every output of a language."""
+    for word in value.split():
+        name, equals, kind = word.partition("=")
+        if not (name and equals and kind in TOKEN_TYPES):
+            raise UsageError(
+                f"--token_types of {lang}: '{word}' is not OUTPUT=TYPE",
+                f"the types are {', '.join(TOKEN_TYPES)}, for example surface=phone",
+            )
+    return languages.parse_pairs(value)
+
+
+def check_corpus(recipe: Recipe, values: Mapping[str, str]) -> None:
+    """Check the languages, and that the corpus is named and exists."""
+    if recipe.corpus:
+        try:
+            recipe.corpus.check_languages(values["langs"].split())
+        except UserError as error:
+            raise UsageError(error.message, error.remedy) from None
+    for name in check_required(recipe, values):
+        if values[name] != "true" and not (recipe.folder / values[name]).exists():
+            raise UserError(
+                f"--{name} {values[name]}: no such file or folder",
+                f"check the path ({recipe.corpus_options[name].help})",
+            )
+
+
+def per_language(
+    values: Mapping[str, str], on_command_line: Mapping[str, str]
+) -> dict[str, Mapping[str, str]]:
+    """Return associative arrays by language: outputs, token types, units, lexicons."""
+    langs = values["langs"].split()
+    chosen = {
+        option: {lang: for_language(option, lang, values, on_command_line) for lang in langs}
+        for option in PER_LANGUAGE
+    }
+    types = {lang: check_token_types(lang, chosen["token_types"][lang]) for lang in langs}
+    return {
+        "token_types_of": {lang: chosen["token_types"][lang] for lang in langs},
+        "outputs_of": {lang: " ".join(types[lang]) for lang in langs},
+        "lexicon_of": chosen["lexicon"],
+        "distance_unit_of": chosen["distance_unit"],
+        "mdd_unit_of": {lang: languages.mdd_unit(lang, types[lang]) for lang in langs},
+        "mdd_lexicon_of": {
+            lang: chosen["lexicon"][lang]
+            if languages.mdd_unit(lang, types[lang]) == "phone"
+            else ""
+            for lang in langs
+        },
+        "mdd_without_prompt_of": {
+            lang: str(languages.mdd_without_prompt(lang, types[lang])).lower() for lang in langs
+        },
+        "mdd_g2p_of": {
+            lang: "true" if languages.mdd_uses_g2p(lang, types[lang]) else "" for lang in langs
+        },
+    }
+
+
+def derive(
+    values: dict[str, str],
+    on_command_line: Mapping[str, str],
+    recipe: Recipe,
+    root: Path,
+    start: Path,
+) -> dict[str, Value]:
+    """Return all variables of run.sh: the options, and what follows from them.
+
+    Raises:
+        UsageError: Options contradict each other or name what does not exist.
+        UserError: The corpus does not exist.
+    """
+    check_values(values)
+    places = Places(root, recipe.folder, start)
+    systems = values["systems"].split()
+    stress_systems = values["stress_systems"].split() if values["stress"].strip() else []
+    for system in [*systems, *stress_systems]:
+        if system not in places.known_systems():
+            raise UsageError(
+                f"no system named '{system}'", f"choose among: {' '.join(places.known_systems())}"
+            )
+    values["asr_config"] = places.find_config("train", values["asr_config"])
+    with_lm = values["use_lm"] == "true" or values["use_ngram"] == "true"
+    if with_lm and "inference_config" not in on_command_line:
+        values["inference_config"] = "decode_lm.yaml"
+    values["inference_config"] = places.find_config("decode", values["inference_config"])
+    if values["use_lm"] == "true":
+        values["lm_config"] = places.find_config("train_lm", values["lm_config"])
+    if not values["inference_tag"]:
+        values["inference_tag"] = (
+            tag_of(values["inference_config"])
+            + "_ngram" * (values["use_ngram"] == "true")
+            + "_coupled" * (values["coupling"] == "true")
+        )
+    place_single_model(values, start)
+    values["asr_tag"] = values["asr_tag"] or tag_of(values["asr_config"])
+    values["fs"] = values["fs"][:-1] + "000" if values["fs"].endswith("k") else values["fs"]
+    for name, file in (("results", "RESULTS.md"), ("html", "report.html")):
+        values[name] = values[name] or f"{values['expdir']}/{file}"
+    if 1 in selected_stages(values):
+        check_corpus(recipe, values)
+    variables: dict[str, Value] = {**data_sets(values)}
+    by_language = per_language(values, on_command_line)
+    variables.update(by_language)
+    variables.update(stress.variables(values, by_language["outputs_of"]))
+    variables["system_config"] = {
+        system: places.system_config(system) for system in unique([*systems, *stress_systems])
+    }
+    variables["selected_stages"] = [str(number) for number in selected_stages(values)]
+    variables["corpus_module"] = recipe.corpus.module if recipe.corpus else ""
+    variables["corpus_options"] = corpus_options(recipe, values)
+    variables["corpus_inputs"] = corpus_inputs(recipe, values)
+    variables["langs_pattern"] = braces(values["langs"].split())
+    variables["systems_pattern"] = braces(systems)
+    variables["test_sets_pattern"] = braces(values["test_sets"].split())
+    for name, option in OPTIONS.items():
+        if name not in variables:
+            is_array = option.kind == "arguments"
+            variables[name] = shlex.split(values[name]) if is_array else values[name]
+    variables["recipe"] = str(recipe.folder)
+    variables["log_dir"] = f"{values['expdir']}/log"
+    return variables
+
+
+def data_sets(values: Mapping[str, str]) -> dict[str, Value]:
+    """Return the names of the data sets: as prepared, as combined, and after speed perturbation."""
+    sources = values["train_sets"].split() or [values["train_set"]]
+    combined = "+".join(sources)
+    held_out = [values["valid_set"], *values["test_sets"].split()]
+    train = combined + "_sp" * bool(values["speed_perturb_factors"].strip())
+    all_sets = unique([train, *held_out])
+    return {
+        "train_sets": " ".join(sources),
+        "unperturbed_train_set": combined,
+        "train_set": train,
+        "prepared_sets": " ".join(unique([*sources, *held_out])),
+        "prepared_sets_pattern": braces(unique([*sources, *held_out])),
+        "all_sets": " ".join(all_sets),
+        "all_sets_pattern": braces(all_sets),
+        "first_test_set": values["test_sets"].split()[0],
+        # Nothing may be left out of a set that is decoded
+        "is_test_set": {
+            name: str(name in values["test_sets"].split()).lower() for name in all_sets
+        },
+    }
+
+
+def place_single_model(values: dict[str, str], start: Path) -> None:
+    """Check --asr_exp and --asr_stats_dir, and derive the tag of the model from its folder."""
+    for name in ("asr_exp", "asr_stats_dir"):
+        if values[name] and len(values["langs"].split()) > 1:
+            raise UsageError(
+                f"--{name} with several languages", "choose one, for example --lang en"
+            )
+        if values[name] and (start / values[name]).exists():
+            values[name] = str((start / values[name]).resolve())
+    if not values["asr_exp"]:
+        return
+    systems = values["systems"].split()
+    if len(systems) > 1 or values["twins"].strip() or values["stress"].strip():
+        raise UsageError(
+            "--asr_exp is the folder of one model",
+            "choose one system, for example --systems do, without --twins and --stress",
+        )
+    if not values["asr_tag"]:
+        name, prefix = Path(values["asr_exp"]).name, f"{systems[0]}_"
+        values["asr_tag"] = name[len(prefix) :] if name.startswith(prefix) else name
+        check_names("asr_exp", [values["asr_tag"]])
+
+
+def corpus_options(recipe: Recipe, values: Mapping[str, str]) -> list[str]:
+    """Return the options of the corpus for local/data.sh, without those that have the default."""
+    words = []
+    for name, option in recipe.corpus_options.items():
+        if values[name] and (recipe.corpus is None or values[name] != option.default):
+            words += [f"--{name}", values[name]]
+    return words + shlex.split(values["local_data_opts"])
+
+
+def corpus_inputs(recipe: Recipe, values: Mapping[str, str]) -> list[str]:
+    """Return files among the values of the corpus's options, such as a manifest, as --in options.
+
+    Edited, they are prepared again.
+    """
+    words = []
+    for name in recipe.corpus_options:
+        if values[name] and (recipe.folder / values[name]).is_file():
+            words += ["--in", values[name]]
+    return words
+
+
+def assignments(variables: Mapping[str, Value | dict[str, str]]) -> str:
+    """Return assignments for bash, with every value quoted.
+
+    >>> print(assignments({"nj": "4", "title": "It's $(x)", "mdd_unit_of": {"ko": "jamo"}}), end="")
+    nj=4
+    title='It'"'"'s $(x)'
+    declare -gA mdd_unit_of=(['ko']=jamo)
+    """
+    lines = []
+    for name, value in variables.items():
+        if isinstance(value, str):
+            lines.append(f"{name}={shlex.quote(value)}")
+        elif isinstance(value, Mapping):
+            items = " ".join(f"['{key}']={shlex.quote(item)}" for key, item in value.items())
+            lines.append(f"declare -gA {name}=({items})")
+        else:
+            lines.append(f"{name}=({' '.join(map(shlex.quote, value))})")
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: Sequence[str]) -> int:
+    root, start, target, *words = argv
+    try:
+        folder = find_recipe(Path(root), Path(start), named_recipe(words))
+        recipe = read_recipe(folder)
+        if wants_help(words):
+            print(help_text(recipe))
+            return 0
+        on_command_line = read_command_line(words, {**OPTIONS, **recipe.corpus_options})
+        values = collect_values(recipe, on_command_line, Path(start))
+        variables = derive(values, on_command_line, recipe, Path(root), Path(start))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+    Path(target).write_text(assignments(variables), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

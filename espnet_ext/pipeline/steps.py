@@ -1,0 +1,276 @@
+"""Steps: commands that are skipped when they are done and nothing that they depend on has changed.
+
+A step depends on its command, on the content of its inputs and on the code that it runs. Beside its
+log `<log_dir>/<name>.log` lies `<name>.done`: all of these as they were when it was done.
+"""
+
+import json
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from espnet_ext.files import write_text
+from espnet_ext.pipeline import analyses
+from espnet_ext.pipeline.code import Code
+from espnet_ext.pipeline.digests import Digests
+
+# Options that say how, not what: another value changes no result. Each has one value.
+NO_RESULT = ("--nj", "--ngpu", "--num_nodes")
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command, what it reads and what it makes. `run.sh` writes these as `step NAME … -- …`."""
+
+    name: str
+    command: tuple[str, ...]
+    inputs: tuple[str, ...] = ()  # files, or folders for the files directly in them
+    outputs: tuple[str, ...] = ()  # must exist afterwards
+    # Folder of a command that resumes by itself: when its options or data have changed since it
+    # began, the folder is moved aside first, or old work would be resumed.
+    owns: str = ""
+    show: str = ""  # regular expression: matching lines of the log are shown
+    modules: tuple[str, ...] = ()  # of this package that the command runs, if it does not name them
+    analysis: str = ""  # of the registry: it declares further inputs, and is such a module
+    launch: bool = False  # may run elsewhere than on this machine
+    cpus: int = 1
+    gpus: int = 0
+    nodes: int = 1
+
+
+_LISTS = {"--in": "inputs", "--out": "outputs", "--code": "modules"}
+_TEXTS = {"--owns": "owns", "--show": "show", "--analysis": "analysis"}
+_NUMBERS = {"--cpus": "cpus", "--gpus": "gpus", "--nodes": "nodes"}
+
+
+def parse_step(words: Sequence[str]) -> Step:
+    """Return the step of `NAME [--in PATH] … -- command …`.
+
+    >>> parse_step(["tokens", "--in", "text", "--", "sort", "text"]).command
+    ('sort', 'text')
+    """
+    name, i = words[0], 1
+    fields: dict[str, Any] = {}
+    while words[i] != "--":
+        word = words[i]
+        if word == "--launch":
+            fields["launch"] = True
+            i += 1
+            continue
+        value = words[i + 1]
+        if word in _LISTS:
+            fields[_LISTS[word]] = (*fields.get(_LISTS[word], ()), value)
+        elif word in _TEXTS:
+            fields[_TEXTS[word]] = value
+        elif word in _NUMBERS:
+            fields[_NUMBERS[word]] = int(value)
+        else:
+            raise ValueError(f"step {name}: unknown word {word}")
+        i += 2
+    return Step(name, tuple(words[i + 1 :]), **fields)
+
+
+def read_steps(path: Path) -> list[Step]:
+    """Return the steps of a file: for each, the number of its words, and the words.
+
+    All are followed by a zero byte.
+    """
+    words = path.read_bytes().decode("utf-8", "surrogateescape").split("\0")[:-1]
+    steps, i = [], 0
+    while i < len(words):
+        count = int(words[i])
+        steps.append(parse_step(words[i + 1 : i + 1 + count]))
+        i += 1 + count
+    names = [step.name for step in steps]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"steps with the same name: {', '.join(sorted(twice))}")
+    return steps
+
+
+def without_parallelism(command: Sequence[str], python: str) -> str:
+    """Return a command as one line, without options that change no result.
+
+    >>> without_parallelism(["/env/bin/python", "-m", "x", "--nj", "4", "--a b"], "/env/bin/python")
+    "python -m x '--a b'"
+    """
+    words = list(command)
+    for option in NO_RESULT:
+        while option in words:
+            i = words.index(option)
+            del words[i : i + 2]
+    return shlex.join("python" if word == python else word for word in words)
+
+
+@dataclass
+class State:
+    """What a step depends on, at one time."""
+
+    command: str
+    inputs: dict[str, str]  # path → digest
+    code: dict[str, str]  # module → digest
+    seconds: float = 0.0  # that the step took
+
+    def data_changes(self, before: "State") -> Iterator[str]:
+        """Yield what differs from an earlier state, apart from code, for a reader."""
+        if self.command != before.command:
+            yield "its options changed"
+        for path in sorted(self.inputs.keys() | before.inputs.keys()):
+            if self.inputs.get(path, "missing") != before.inputs.get(path, "missing"):
+                yield f"{path} changed"
+
+    def code_changes(self, before: "State") -> Iterator[str]:
+        """Yield the modules that differ from an earlier state."""
+        for name in sorted(self.code.keys() | before.code.keys()):
+            if self.code.get(name) != before.code.get(name):
+                yield name
+
+
+def summary(changes: Sequence[str], count: int = 1) -> str:
+    """Return the first changes and how many more there are.
+
+    >>> summary(["a", "b", "c"])
+    'a and 2 more'
+    """
+    more = f" and {len(changes) - count} more" if len(changes) > count else ""
+    return ", ".join(changes[:count]) + more
+
+
+@dataclass
+class Decision:
+    """What to do with a step."""
+
+    run: bool
+    state: State
+    reason: str = ""  # why a step that was done runs again
+    notes: list[str] = field(default_factory=list)  # for the reader
+
+
+class Records:
+    """The records of steps in a log directory, and decisions that follow from them."""
+
+    def __init__(
+        self,
+        log_dir: Path,
+        root: Path,
+        python: str,
+        *,
+        force: bool = False,
+        resume_changed: bool = False,
+    ):
+        self.log_dir = log_dir
+        self.python = python
+        self.force = force
+        self.resume_changed = resume_changed
+        self.digests = Digests(log_dir / "digests.json")
+        self.code = Code(root, self.digests)
+
+    def log(self, step: Step) -> Path:
+        return self.log_dir / f"{step.name}.log"
+
+    def state(self, step: Step) -> State:
+        """Return what a step depends on, as it is now."""
+        code = self.code.of_command(step.command, [*step.modules, *analyses.modules(step.analysis)])
+        inputs: dict[str, str] = {}
+        for path in [
+            *step.inputs,
+            *analyses.inputs(step.analysis, step.command, self.digests, code),
+        ]:
+            inputs.update(self.digests.of(path))
+        return State(without_parallelism(step.command, self.python), inputs, code)
+
+    def decide(self, step: Step) -> Decision:
+        """Return whether a step must run.
+
+        A finished training is kept when only its code changed: what has been trained for days is
+        not thrown away for that. A note says so each time, until --force true trains again.
+        """
+        now = self.state(step)
+        before = self._read(step, "done")
+        if self.force or before is None:
+            return Decision(True, now)
+        if missing(step):
+            return Decision(True, now, "outputs are missing")
+        if changes := list(now.data_changes(before)):
+            return Decision(True, now, summary(changes))
+        if modules := list(now.code_changes(before)):
+            text = f"code changed: {summary(modules)}"
+            if not step.owns:
+                return Decision(True, now, text)
+            note = f"note: kept, though its {text} (--force true starts again)"
+            return Decision(False, now, notes=[note])
+        return Decision(False, now)
+
+    def seconds(self, step: Step) -> float | None:
+        """Return how long a step took when it was last done."""
+        before = self._read(step, "done")
+        return before.seconds if before else None
+
+    def begin(self, step: Step, state: State) -> list[str]:
+        """Forget that a step was done; move aside the folder it owns if it began differently.
+
+        Returns:
+            Notes for the reader.
+        """
+        self._path(step, "done").unlink(missing_ok=True)
+        if not step.owns:
+            return []
+        notes = []
+        before = self._read(step, "begun")
+        folder = Path(step.owns).resolve()  # it may be a link, see --asr_exp
+        if before is not None and folder.exists():
+            changes = ["--force"] if self.force else list(state.data_changes(before))
+            modules = list(state.code_changes(before))
+            if changes and not self.resume_changed:
+                aside = _unused(f"{folder}.before-{time.strftime('%Y%m%d-%H%M%S')}")
+                folder.rename(aside)
+                if Path(step.owns).is_symlink():
+                    folder.mkdir()
+                notes.append(f"starting again, since {summary(changes)}; the old folder is {aside}")
+            elif changes or modules:
+                what = summary(changes or [f"code changed: {summary(modules)}"])
+                notes.append(f"note: resuming, though {what} since it began")
+        elif folder.exists() and self._path(step, "begun").exists():
+            notes.append("note: resuming what an earlier version of this pipeline began")
+        self._write(step, "begun", state)
+        return notes
+
+    def finish(self, step: Step, state: State, seconds: float) -> None:
+        """Record that a step is done.
+
+        The record is of the state before the step ran. An input that changed meanwhile is noticed
+        by the next run.
+        """
+        self._write(step, "done", State(state.command, state.inputs, state.code, round(seconds, 1)))
+
+    def _path(self, step: Step, kind: str) -> Path:
+        return self.log_dir / f"{step.name}.{kind}"
+
+    def _read(self, step: Step, kind: str) -> State | None:
+        """Return a recorded state; None without one, or for one of another version."""
+        try:
+            saved = json.loads(self._path(step, kind).read_text(encoding="utf-8"))
+            if saved.pop("version") == VERSION:
+                return State(**saved)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            pass
+        return None
+
+    def _write(self, step: Step, kind: str, state: State) -> None:
+        saved = {"version": VERSION, **vars(state)}
+        write_text(self._path(step, kind), json.dumps(saved, indent=0) + "\n")
+
+
+def missing(step: Step) -> list[str]:
+    """Return the outputs of a step that do not exist."""
+    return [path for path in step.outputs if not Path(path).exists()]
+
+
+def _unused(path: str) -> Path:
+    number = 0
+    while Path(f"{path}{'-' * bool(number)}{number or ''}").exists():
+        number += 1
+    return Path(f"{path}{'-' * bool(number)}{number or ''}")

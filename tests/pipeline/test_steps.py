@@ -1,0 +1,444 @@
+"""Steps: what is skipped, what runs again and why, what a failure leaves behind."""
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from espnet_ext.errors import UserError
+from espnet_ext.pipeline import digests
+from espnet_ext.pipeline.launcher import Launcher
+from espnet_ext.pipeline.pool import Pool, Stopped
+from espnet_ext.pipeline.steps import Records, Step, parse_step, read_steps
+
+ROOT = Path(__file__).resolve().parents[2]
+COPY = 'cat in/* >out; echo ran >>"$RUNS"'
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """An empty current directory, and a package `espnet_ext` with one module in `code`."""
+    module = tmp_path / "code/espnet_ext/tool.py"
+    module.parent.mkdir(parents=True)
+    module.write_text("x = 1\n")
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("RUNS", str(tmp_path / "runs"))
+    return tmp_path / "work"
+
+
+def pool(**options) -> Pool:
+    return Pool(Records(Path("log"), Path("../code"), sys.executable, **options), Launcher(), 2)
+
+
+def run(*steps: Step, limit: int = 1, **options) -> int:
+    """Run steps as a new process would; returns how many ran."""
+    return pool(**options).run(steps, limit)
+
+
+def bash(name: str, script: str, **options) -> Step:
+    return Step(name, ("bash", "-c", script), **options)
+
+
+@pytest.fixture
+def copied(folder):
+    """Run the copying step; returns how often its command has run so far."""
+    (folder / "in").mkdir()
+    (folder / "in/a").write_text("one\n")
+
+    def count(script: str = COPY, **options) -> int:
+        run(bash("copy", script, inputs=("in",), outputs=("out",)), **options)
+        return len(Path(os.environ["RUNS"]).read_text().splitlines())
+
+    return count
+
+
+def test_done_and_unchanged_is_skipped(copied):
+    assert [copied(), copied(), copied()] == [1, 1, 1]
+
+
+def test_same_content_with_a_new_date_is_skipped(copied, folder):
+    copied()
+    (folder / "in/a").write_text("one\n")
+    assert copied() == 1
+
+
+def test_changed_added_and_removed_files_count(copied, folder):
+    copied()
+    (folder / "in/a").write_text("two\n")
+    assert copied() == 2
+    (folder / "in/b").write_text("three\n")
+    assert copied() == 3
+    (folder / "in/b").unlink()
+    assert copied() == 4
+
+
+@pytest.mark.parametrize("remembered", [False, True])
+def test_older_file_moved_or_copied_into_place_counts(copied, folder, monkeypatch, remembered):
+    """Dates decide nothing: neither of the input nor of the record."""
+    if remembered:
+        monkeypatch.setattr(digests, "SETTLED", -1.0)
+    old = folder / "old"
+    old.write_text("old\n")
+    os.utime(old, (1, 1))
+    copied()
+    future = time.time() + 10_000
+    os.utime(folder / "log/copy.done", (future, future))
+    shutil.copy2(old, folder / "in/a")
+    assert copied() == 2
+    same_size = folder / "same"
+    same_size.write_text("new\n")
+    times = (folder / "in/a").stat()
+    os.utime(same_size, ns=(times.st_atime_ns, times.st_mtime_ns))
+    shutil.move(same_size, folder / "in/a")
+    assert copied() == 3
+
+
+def test_unchanged_files_are_not_read_again(folder, monkeypatch):
+    monkeypatch.setattr(digests, "SETTLED", -1.0)
+    (folder / "a").write_text("x")
+    memory = digests.Digests(folder / "memory.json")
+    first = memory.of_file("a")
+    memory.save()
+    monkeypatch.setattr(digests, "_content", lambda *_: pytest.fail("read again"))
+    assert digests.Digests(folder / "memory.json").of_file("a") == first
+
+
+def test_file_that_changed_just_now_is_read_again(folder):
+    """Two writes within one tick of the clock look the same to stat."""
+    (folder / "a").write_text("x")
+    memory = digests.Digests(folder / "memory.json")
+    memory.of_file("a")
+    assert not memory.files
+
+
+def test_comments_of_yaml_and_reports_in_data_directories_do_not_count(folder):
+    (folder / "a.yaml").write_text("# one\nlr: 1\n")
+    (folder / "data").mkdir()
+    (folder / "data/wav.scp").write_text("u1 x\n")
+    step = bash("s", "true", inputs=("a.yaml", "data"))
+    assert run(step) == 1
+    (folder / "a.yaml").write_text("lr:   1  # two\n")
+    (folder / "data/validation.json").write_text("{}")
+    assert run(step) == 0
+    (folder / "a.yaml").write_text("lr: 2\n")
+    assert run(step) == 1
+    (folder / "a.yaml").write_text("lr: [\n")  # the command says what is wrong
+    assert run(step) == 1
+    (folder / "data/utt2l1").write_text("u1 ko\n")
+    assert run(step) == 1
+
+
+def test_large_files_are_sampled(folder, monkeypatch):
+    monkeypatch.setattr(digests, "WHOLE", 1000)
+    monkeypatch.setattr(digests, "SAMPLE", 100)
+    path = folder / "large"
+    path.write_bytes(bytes(10_000))
+    os.utime(path, (1, 1))
+    first = digests.Digests(folder / "m").of_file("large")
+    content = bytearray(10_000)
+    content[-1] = 1
+    path.write_bytes(content)
+    os.utime(path, (1, 1))
+    assert digests.Digests(folder / "m").of_file("large") != first
+
+
+def test_broken_memory_and_records_are_ignored(copied, folder):
+    copied()
+    (folder / "log/digests.json").write_text("{")
+    assert copied() == 1
+    (folder / "log/copy.done").write_text("0123 -\nbash\n")  # as an earlier version wrote it
+    assert copied() == 2
+
+
+def test_missing_output_other_command_and_force_count(copied, folder):
+    copied()
+    (folder / "out").unlink()
+    assert copied() == 2
+    assert copied(COPY.replace("echo ran", "echo really ran")) == 3
+    assert copied(COPY.replace("echo ran", "echo really ran"), force=True) == 4
+
+
+def test_input_that_changes_while_the_step_runs_is_noticed(copied):
+    changing = COPY + "; echo more >>in/a"
+    assert copied(changing) == 1
+    assert copied(changing) == 2
+
+
+def test_reason_for_running_again_is_shown_and_logged(copied, folder, capfd):
+    copied()
+    (folder / "in/a").write_text("two\n")
+    copied()
+    assert "copy: runs again, since in/a changed" in capfd.readouterr().err
+    (folder / "x").write_text("")
+    steps = [bash(name, "true", inputs=("x",)) for name in ("one", "two", "three")]
+    run(*steps)
+    (folder / "x").write_text("x")
+    run(*steps)
+    assert capfd.readouterr().err == "    one and 2 more: run again, since x changed\n"
+    assert "# runs again, since in/a changed" in (folder / "log/copy.log").read_text()
+
+
+# -- code
+
+
+def tool(**options) -> Step:
+    """A step that runs the module `espnet_ext.tool`."""
+    return bash(
+        "tool", 'mkdir -p made; echo ran >>"$RUNS"', modules=("espnet_ext.tool",), **options
+    )
+
+
+def change_code(folder: Path) -> None:
+    (folder.parent / "code/espnet_ext/tool.py").write_text("x = 2\n")
+
+
+def test_changed_code_counts(folder, capfd):
+    assert [run(tool()), run(tool())] == [1, 0]
+    (folder.parent / "code/espnet_ext/tool.py").write_text('"""Says."""\nx = 1  # one\n')
+    assert run(tool()) == 0  # comments and docstrings do not
+    change_code(folder)
+    assert [run(tool()), run(tool())] == [1, 0]
+    assert "tool: runs again, since code changed: espnet_ext.tool" in capfd.readouterr().err
+
+
+def test_finished_training_is_kept_when_its_code_changes(folder, capfd):
+    step = tool(owns="made", outputs=("made",))
+    assert run(step) == 1
+    change_code(folder)
+    for _ in range(2):  # each time, until it is trained again
+        assert run(step) == 0
+        message = capfd.readouterr().err
+        assert "kept, though its code changed: espnet_ext.tool (--force true" in message
+    assert run(step, force=True) == 1
+    assert len(list(folder.glob("made.before-*"))) == 1
+    capfd.readouterr()
+    assert run(step) == 0 and capfd.readouterr().err == ""
+
+
+def test_interrupted_training_resumes_with_changed_code(folder, capfd):
+    step = tool(owns="made", outputs=("made/model",))
+    with pytest.raises(UserError):
+        run(step)
+    change_code(folder)
+    with pytest.raises(UserError):
+        run(step)
+    assert "resuming, though code changed: espnet_ext.tool since it began" in capfd.readouterr().err
+    assert not list(folder.glob("made.before-*"))
+
+
+def test_training_with_changed_data_moves_its_folder_aside(folder, capfd):
+    (folder / "in").write_text("one")
+    step = tool(owns="made", outputs=("made",), inputs=("in",))
+    run(step)
+    (folder / "made/checkpoint").touch()
+    (folder / "in").write_text("two")
+    assert run(step) == 1
+    (aside,) = folder.glob("made.before-*")
+    assert (aside / "checkpoint").exists() and not (folder / "made/checkpoint").exists()
+    assert f"since in changed; the old folder is {aside}" in capfd.readouterr().err
+    (folder / "in").write_text("three")
+    assert run(step, resume_changed=True) == 1
+    assert len(list(folder.glob("made.before-*"))) == 1
+
+
+def test_linked_folder_is_moved_aside_behind_its_link(folder):
+    (folder / "elsewhere").mkdir()
+    (folder / "made").symlink_to(folder / "elsewhere")
+    step = tool(owns="made", outputs=("made",))
+    run(step)
+    run(step, force=True)
+    assert (folder / "made").is_symlink() and len(list(folder.glob("elsewhere.before-*"))) == 1
+
+
+# -- failures and messages
+
+
+def test_failure_keeps_exit_code_and_log_and_is_not_done(folder, capfd):
+    with pytest.raises(Stopped) as stopped:
+        run(bash("sub/bad", "echo the reason; exit 7"))
+    message = capfd.readouterr().err
+    assert stopped.value.status == 7
+    assert "  | the reason" in message and "the end of log/sub/bad.log" in message
+    assert not (folder / "log/sub/bad.done").exists()
+    assert (
+        (folder / "log/sub/bad.log").read_text().startswith("bash -c 'echo the reason; exit 7'\n")
+    )
+
+
+def test_killed_command_has_the_exit_code_of_a_shell():
+    with pytest.raises(Stopped) as stopped:
+        run(bash("killed", "kill -KILL $$"))
+    assert stopped.value.status == 137
+
+
+def test_command_that_does_not_make_its_outputs_is_an_error(folder):
+    for script in ("true", "touch made"):
+        with pytest.raises(UserError, match="did not make all of: never\n") as error:
+            run(bash("idle", script, outputs=("made", "never") if "made" in script else ("never",)))
+        assert "log/idle.log" in error.value.remedy
+
+
+def test_command_that_does_not_exist_is_an_error():
+    with pytest.raises(UserError, match="no_such_program: No such file"):
+        run(Step("x", ("no_such_program",)))
+
+
+def test_progress_and_notes_are_shown_and_the_rest_is_logged(folder, capfd):
+    lines = (
+        "x: 3/9 utt, 4 s, about 8 s left\\nnoise\\nwarning: few\\nnote: old\\nplain: split\\n"
+        "  removed 3: x\\nerror: bad\\nepoch 3: good\\n"
+        "(trainer:338) INFO: 3/5epoch started. Then\\n"
+    )
+    run(bash("a", f"printf '{lines}'", show="^[a-z]+: |^  removed "))
+    assert capfd.readouterr().err.splitlines() == [
+        f"    a: {line}"
+        for line in (
+            "x: 3/9 utt, 4 s, about 8 s left",
+            "warning: few",
+            "note: old",
+            "plain: split",
+            "removed 3: x",
+            "epoch 3: good",
+            "3/5epoch started. Then",
+        )
+    ]
+    assert "noise" in (folder / "log/a.log").read_text()
+    run(bash("b", "printf 'plain: split\\nwarning: few\\n'"))
+    assert capfd.readouterr().err == "    b: warning: few\n"
+
+
+def test_threads_are_shared_by_the_steps_that_run_together(folder):
+    for limit, threads in ((1, "2"), (2, "1"), (8, "1")):
+        run(bash(f"t{limit}", "echo $OMP_NUM_THREADS >threads"), limit=limit)
+        assert (folder / "threads").read_text().strip() == threads
+
+
+# -- several at a time
+
+
+def test_several_steps_run_together():
+    steps = [bash(f"s{i}", "sleep 0.5") for i in range(4)]
+    started = time.monotonic()
+    assert run(*steps, limit=4) == 4
+    assert time.monotonic() - started < 1.9
+
+
+def test_longest_step_starts_first(folder):
+    steps = [bash(name, f"echo {name} >>order; sleep {s}") for name, s in (("a", 0), ("b", 0.4))]
+    run(*steps)
+    run(*steps, force=True)
+    assert (folder / "order").read_text().split() == ["a", "b", "b", "a"]
+
+
+def test_failure_ends_the_other_steps(folder):
+    slow = bash("slow", "trap 'touch ended' TERM; sleep 20 & wait")
+    started = time.monotonic()
+    with pytest.raises(Stopped) as stopped:
+        run(slow, bash("bad", "sleep 0.3; exit 5"), limit=2)
+    assert stopped.value.status == 5 and time.monotonic() - started < 10
+    assert (folder / "ended").exists() and not (folder / "log/slow.done").exists()
+
+
+def test_step_that_still_runs_is_not_started_twice(folder):
+    (folder / "log").mkdir()
+    with open(folder / "log/s.log", "ab") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="an earlier run of this step is still going"):
+            run(bash("s", "true"))
+
+
+def test_command_holds_the_lock_when_its_runner_was_killed(folder):
+    """A killed run leaves nothing behind that a second run could collide with unnoticed."""
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from espnet_ext.pipeline import pool, steps, launcher\n"
+        "records = steps.Records(Path('log'), Path('../code'), 'python')\n"
+        "step = steps.Step('s', ('sleep', '30'))\n"
+        "pool.Pool(records, launcher.Launcher(), 1).run([step])\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment())
+    log = folder / "log/s.log"
+    wait_for(lambda: log.exists() and "# process" in log.read_text())
+    process.kill()
+    process.wait()
+    with pytest.raises(UserError, match="still going"):
+        run(Step("s", ("sleep", "30")))
+    number = int(log.read_text().split("# process ")[1].split()[0])
+    os.killpg(number, signal.SIGTERM)
+    wait_for(lambda: run(bash("s", "true")) == 1)
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def wait_for(condition, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if condition():
+                return
+        except UserError:
+            pass
+        time.sleep(0.05)
+    pytest.fail("waited in vain")
+
+
+@pytest.mark.parametrize("ending", ["signal", "parent"])
+def test_signal_or_the_end_of_run_sh_ends_all_processes_of_all_steps(folder, ending):
+    trap = "trap 'touch {0}_ended; exit' TERM; sleep 30 & touch {0}; wait"
+    steps = {
+        "leader": trap.format("leader"),
+        "group": f'bash -c "{trap.format("child")}" & wait',
+    }
+    words = [[name, "--", "bash", "-c", script] for name, script in steps.items()]
+    parts = [part for step in words for part in (str(len(step)), *step)]
+    (folder / "steps").write_text("".join(f"{part}\0" for part in parts))
+    (folder / "request").write_text("2 steps\n")
+    program = f"'{sys.executable}' -m espnet_ext.pipeline.run --log_dir log <request"
+    shell = subprocess.Popen(
+        ["bash", "-c", f"{program} & echo $! >pid; wait $!"], env=environment()
+    )
+    wait_for(lambda: (folder / "leader").exists() and (folder / "child").exists())
+    if ending == "signal":
+        os.kill(int((folder / "pid").read_text()), signal.SIGTERM)
+        assert shell.wait(timeout=20) == 143
+    else:
+        shell.kill()
+        shell.wait()
+    wait_for(lambda: (folder / "leader_ended").exists() and (folder / "child_ended").exists())
+
+
+def test_words_of_a_step():
+    text = (
+        "x --in a --in b --out c --owns d --show e --code f --launch --cpus 2 --gpus 1 -- "
+        "cmd --in y"
+    )
+    step = parse_step(text.split())
+    assert (
+        step.inputs == ("a", "b")
+        and step.outputs == ("c",)
+        and step.command
+        == (
+            "cmd",
+            "--in",
+            "y",
+        )
+    )
+    assert (step.owns, step.show, step.modules) == ("d", "e", ("f",))
+    assert (step.launch, step.cpus, step.gpus) == (True, 2, 1)
+    with pytest.raises(ValueError, match="unknown word --inn"):
+        parse_step(["x", "--inn", "a", "--", "true"])
+
+
+def test_steps_with_the_same_name_are_refused(folder):
+    (folder / "steps").write_text("3\0a\0--\0true\0" * 2)
+    with pytest.raises(ValueError, match="same name: a"):
+        read_steps(folder / "steps")
