@@ -37,8 +37,8 @@ OTHER_MEASURES = Output(
 )
 LAYER_GRID = Output(
     "CKA of every layer with every layer",
-    "Linear CKA of the layers of two encoders; a dark diagonal means that layers of the same depth "
-    "are the most similar.",
+    "Linear CKA of the layers of two encoders; a strong diagonal means that layers of the same "
+    "depth are the most similar.",
 )
 ALL_LAYERS = Output(
     "CKA of all layers of all systems",

@@ -60,7 +60,7 @@ def _findings(result: Mapping) -> list[str]:
         ):
             continue
         direct = by_key.get((output, decoder, encoder, "direct"))
-        text = f"{output}, decoder of {decoder} on the encoder of {encoder}: "
+        text = f"The {output} decoder of {decoder} on the encoder of {encoder}: error "
         if direct is not None and direct["rate"] is not None:
             text += f"{number(direct['rate'])} % directly, "
         text += f"{number(row['rate'])} % through a linear map, "

@@ -161,6 +161,8 @@ def _read_analyses(
                 f"{language.code}: {path} has no tables, an older version wrote it: run its "
                 "analysis again (stage 17)"
             )
+        elif content.get("set", next(iter(language.sets))) not in language.sets:
+            missing.append(f"{language.code}: {path} is about a set that is not in this report")
         elif not _is_current(language, content):
             missing.append(
                 f"{language.code}: {path} is about other models or labels: run its analysis again "

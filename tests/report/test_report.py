@@ -242,9 +242,20 @@ def test_cross_task_evaluation_of_other_systems_is_left_out(tree, tmp_path, caps
     path.write_text(path.read_text().replace("do_small", "do_large"))
     assert "Differences between systems" not in "".join(write(copy, tmp_path, languages="ko"))
     assert "cross_test.json is about other models or labels" in capsys.readouterr().err
-    path.unlink()
+    path.rename(path.with_name("cross_valid.json"))
     write(copy, tmp_path, languages="ko")
     assert f"missing: ko: {path}\n" in capsys.readouterr().err
+
+
+def test_result_of_another_set_is_named(tree, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(tree / "exp", copy / "exp")
+    value = json.loads((copy / "exp/ko/analysis/cross_test.json").read_text())
+    path = copy / "exp/ko/analysis/cross_valid.json"
+    path.write_text(json.dumps({**value, "set": "valid"}))
+    results, _, _ = write(copy, tmp_path, languages="ko")
+    assert results.count("### Differences between systems") == 1
+    assert f"{path} is about a set that is not in this report" in capsys.readouterr().err
 
 
 def test_labels_that_differ_are_a_caveat_of_the_error_rates(tree, tmp_path):
