@@ -1,5 +1,5 @@
-"""ESPnet's Task, Trainer and preprocessor for this project, and what writes their configuration.
+"""Adapters to ESPnet's training: Task, Trainer, preprocessor, samplers, and their configuration.
 
-This package contains what happens around the model during training. Networks belong in `model`,
-losses over outputs in `objectives`.
+This package trains a model and monitors the training. Networks are in `model`; `objectives` holds
+the ways to combine the losses.
 """

@@ -1,4 +1,4 @@
-"""ESPnet's training command for this project's Task: `python -m espnet_ext.training --help`."""
+"""Run ESPnet's training command with `DualOutputTask`: `python -m espnet_ext.training --help`."""
 
 from espnet_ext.training.task import DualOutputTask
 

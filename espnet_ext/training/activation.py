@@ -1,4 +1,4 @@
-"""The label sets of a data set: the outputs and tags that its utterances have labels for."""
+"""Count label sets: the outputs and inline tags that utterances of a dumped set have labels for."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from espnet_ext.text.tags import output_of, split_tags, tag_task, tag_token_ids
 
 
 def tags_of(outputs: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the kinds of inline tags in the token lists of a configuration's outputs, as tasks."""
+    """Return the task names of the inline tags in the token lists of all outputs."""
     return [
         tag_task(name, kind)
         for name, entry in outputs.items()
@@ -21,14 +21,12 @@ def tags_of(outputs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def count_sets(
+def count_label_sets(
     folder: Path, outputs: Sequence[str], tags: Sequence[str] = ()
 ) -> Counter[tuple[str, ...]]:
-    """Return label set → number of utterances that have labels for exactly these tasks.
+    """Return label set → number of utterances of a dumped set that have exactly these labels.
 
-    Args:
-        folder: a dumped set.
-        outputs: names; tags: tasks such as `meaning.l1`.
+    A label set holds names of outputs and tags, in the order of the arguments.
     """
     sets: dict[str, set[str]] = {}
     for name in outputs:
@@ -43,35 +41,41 @@ def count_sets(
 def partly_tagged(
     sets: Mapping[tuple[str, ...], int], tags: Sequence[str]
 ) -> list[tuple[str, int, int]]:
-    """Return tags that only some transcripts of their output have: (tag, with it, without it)."""
-    partial = []
+    """Return the tags that only some transcripts of their output contain.
+
+    Returns:
+        (tag, number of transcripts with the tag, number of transcripts without the tag) for each.
+    """
+    counts = []
     for tag in tags:
-        present = sum(count for labels, count in sets.items() if tag in labels)
-        missing = sum(
+        tagged = sum(count for labels, count in sets.items() if tag in labels)
+        untagged = sum(
             count
             for labels, count in sets.items()
             if tag not in labels and output_of(tag) in labels
         )
-        if present and missing:
-            partial.append((tag, present, missing))
-    return partial
+        if tagged and untagged:
+            counts.append((tag, tagged, untagged))
+    return counts
 
 
-def check_labels(sets: Mapping[tuple[str, ...], int], folder: Path, outputs: Sequence[str]) -> None:
-    """Raise `UserError` for an output that no utterance of the training set has a label for."""
+def check_training_labels(
+    sets: Mapping[tuple[str, ...], int], folder: Path, outputs: Sequence[str]
+) -> None:
+    """Raise `UserError` if no utterance of the training set is labelled for one of the outputs."""
     for name in outputs:
         if not any(name in labels for labels in sets):
             raise UserError(
-                f"{folder / f'text.{name}'}: every utterance is unlabelled: '{name}' would never "
-                "be trained",
-                f"add labels for it, or leave {name} out of the system",
+                f"{folder / f'text.{name}'}: every utterance is unlabelled, so the output '{name}' "
+                "would never be trained",
+                f"add labels to this file, or remove the output '{name}' from the system",
             )
 
 
-def with_trained_sets(
+def add_label_sets(
     config: Mapping[str, Any], sets: Mapping[tuple[str, ...], int]
 ) -> dict[str, Any]:
-    """Return the configuration, its conditioner completed with the training set's label sets."""
+    """Return the configuration with the label sets of the training set in `conditioning_conf`."""
     name = config.get("conditioning")
     if name is None:
         return dict(config)

@@ -1,4 +1,4 @@
-"""Configuration mistakes that ESPnet ignores or reports by a stack trace."""
+"""Check configurations for mistakes that ESPnet ignores or answers with a stack trace."""
 
 import argparse
 import difflib
@@ -19,24 +19,27 @@ from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.progress import say
 from espnet_ext.training.config import check_known
 
-# Part of the configuration → ESPnet's table of classes, and the argument that ESPnet sets itself.
-_STEPPERS = {"optim": ("optim_classes", "params"), "scheduler": ("scheduler_classes", "optimizer")}
+# Option → ESPnet's table of classes, and the constructor argument that is not in `<option>_conf`.
+_OPTIMIZATION = {
+    "optim": ("optim_classes", "params"),
+    "scheduler": ("scheduler_classes", "optimizer"),
+}
 
 
 def check_config(config: Mapping[str, Any], parser: argparse.ArgumentParser, source: str) -> None:
-    """Raise `UserError` for an unknown key, a value of a wrong type, or an unknown optimizer.
+    """Raise `UserError` for unknown keys, values of a wrong type, and unknown optimizers.
 
     Args:
         config: merged configuration.
-        parser: of the training command.
-        source: file name for messages.
+        parser: parser of the training command.
+        source: name of the configuration in messages.
     """
     actions = {action.dest: action for action in parser._actions if action.dest != "help"}
     check_known(config, sorted(actions), source)
     for key, value in config.items():
         if value is not None:
             _check_value(f"{source}: {key}", value, actions[key])
-    for part, (table, reserved) in _STEPPERS.items():
+    for part, (table, argument) in _OPTIMIZATION.items():
         name = config.get(part)
         if name is None:
             continue
@@ -44,48 +47,50 @@ def check_config(config: Mapping[str, Any], parser: argparse.ArgumentParser, sou
         if not isinstance(name, str) or name not in classes:
             raise UserError(f"{source}: unknown {part} '{name}'", suggest(str(name), list(classes)))
         conf = config.get(f"{part}_conf") or {}
-        check_conf(conf, classes[name], f"{source}: {part}_conf", (reserved,))
+        check_conf(conf, classes[name], f"{source}: {part}_conf", (argument,))
         for key, value in conf.items():
             if isinstance(value, str) and _is_number(value):
                 raise UserError(
-                    f"{source}: {part}_conf.{key}: {value!r} is text", "remove the quotes"
+                    f"{source}: {part}_conf.{key}: {value!r} is a string, not a number",
+                    "remove the quotes",
                 )
 
 
-def check_criteria(config: Mapping[str, Any], source: str) -> None:
-    """Raise `UserError` if the criterion that selects the best weights is not measured."""
-    measured = ["loss"]
-    with_accuracy = without_accuracy = ""
+def check_best_model_criterion(config: Mapping[str, Any], source: str) -> None:
+    """Raise `UserError` if `best_model_criterion` names a statistic that is not computed.
+
+    Training would otherwise end without best weights.
+    """
+    computed, without_accuracy, with_accuracy = ["loss"], "", ""
     for name, output in parse_outputs(config).items():
         statistics = _statistics(output)
-        measured += [f"{statistic}_{name}" for statistic in statistics]
+        computed += [f"{statistic}_{name}" for statistic in statistics]
         if "acc" in statistics:
-            measured.append("acc")
+            computed.append("acc")
             with_accuracy = name
         else:
             without_accuracy = name
     for criterion in config.get("best_model_criterion") or [["valid", "acc", "max"]]:
         key = criterion[1] if isinstance(criterion, list | tuple) and len(criterion) == 3 else None
-        if key not in measured:
+        if key not in computed:
             raise UserError(
-                f"{source}: best_model_criterion {criterion}: this system measures "
-                f"{', '.join(dict.fromkeys(measured))}",
+                f"{source}: best_model_criterion {criterion}: unknown statistic; this system "
+                f"computes {', '.join(dict.fromkeys(computed))}",
                 "write, e.g., best_model_criterion: [[valid, loss, min]]",
             )
         if key == "acc" and without_accuracy:
             raise UserError(
-                f"{source}: best_model_criterion {criterion}: acc is the accuracy of attention "
-                f"decoders, and '{without_accuracy}' has no decoder: the weights would be the "
-                "best for the other outputs",
-                "write best_model_criterion: [[valid, loss, min]], or, to select by one output, "
-                f"[[valid, acc_{with_accuracy}, max]]",
+                f"{source}: best_model_criterion {criterion}: acc measures attention decoders "
+                f"only, but output '{without_accuracy}' has none, so the selection would ignore it",
+                "write best_model_criterion: [[valid, loss, min]]; to select by a single output, "
+                f"write [[valid, acc_{with_accuracy}, max]]",
             )
 
 
-def check_iterator(config: Mapping[str, Any], source: str) -> None:
-    """Raise `UserError` for options that `repeat_power` cannot be combined with.
+def check_repeat_options(config: Mapping[str, Any], source: str) -> None:
+    """Raise `UserError` for iterator and batch options that do not work with `repeat_power`.
 
-    Other iterators would ignore the repeats, or put two copies into one batch.
+    They would ignore the repetitions or put two copies of an utterance into one batch.
     """
     if not config["repeat_power"]:
         return
@@ -97,24 +102,24 @@ def check_iterator(config: Mapping[str, Any], source: str) -> None:
     ):
         if config[key] not in allowed:
             raise UserError(
-                f"{source}: repeat_power {config['repeat_power']} with {key}: {config[key]}",
+                f"{source}: repeat_power {config['repeat_power']} does not work with "
+                f"{key}: {config[key]}",
                 f"remove {key} or repeat_power",
             )
 
 
-def check_validated(
+def check_validation_labels(
     sets: Mapping[tuple[str, ...], int], config: Mapping[str, Any], folder: Path
 ) -> None:
-    """Check that the outputs by which the best weights are selected are labelled for validation.
+    """Raise `UserError` if no validation utterance has the labels that the selection needs.
 
-    A warning names every other output without a label there.
+    The selection of the best weights needs labels for the outputs that `best_model_criterion` uses.
+    For other outputs without validation labels, print a warning.
 
     Args:
-        sets: label set → number of utterances of the validation set, see `activation.count_sets`.
-        config: of the training.
-        folder: the validation set, for messages.
-    Raises:
-        UserError: if no output that the criterion depends on has a label.
+        sets: label set → number of validation utterances.
+        config: training configuration.
+        folder: folder of the validation set, for messages.
     """
     outputs = parse_outputs(config)
     unlabelled = [name for name in outputs if not any(name in labels for labels in sets)]
@@ -129,24 +134,24 @@ def check_validated(
         ]
         if criterion[0] == "valid" and needed and set(needed) <= set(unlabelled):
             raise UserError(
-                f"{folder}: no utterance has a label for {' or '.join(needed)}, by which "
-                f"best_model_criterion {list(criterion)} selects the weights",
-                "label some, or select by an output that is labelled there",
+                f"{folder}: no utterance has a label for {' or '.join(needed)}, but "
+                f"best_model_criterion {list(criterion)} needs such labels",
+                "label some validation utterances, or choose another best_model_criterion",
             )
     for name in unlabelled:
         say(
-            f"warning: {folder / f'text.{name}'}: every utterance is unlabelled: '{name}' has no "
-            "influence on the selection of weights"
+            f"warning: {folder / f'text.{name}'}: every utterance is unlabelled, so output "
+            f"'{name}' does not influence which weights are selected"
         )
 
 
 def _statistics(output: OutputConfig) -> list[str]:
-    """Return what is measured of an output, as `<statistic>_<output>`."""
+    """Return the names of an output's statistics, without the suffix `_<output>`."""
     return head_class(output.branch).statistic_names(output)
 
 
 def _check_value(where: str, value: Any, action: argparse.Action) -> None:
-    # ESPnet converts values of the command line only, and takes those of a YAML file as they are.
+    # ESPnet converts values of the command line to the type of an option, but not values of YAML.
     if isinstance(action.default, Mapping):
         if not isinstance(value, Mapping):
             raise UserError(f"{where}: {value!r} is not a mapping", "write key: value below it")
@@ -155,20 +160,22 @@ def _check_value(where: str, value: Any, action: argparse.Action) -> None:
         return
     if isinstance(value, list | Mapping):
         if isinstance(action, argparse._StoreAction):
-            raise UserError(f"{where}: {value!r} is not a single value", "write one value")
+            raise UserError(f"{where}: {value!r} is not a single value", "write a single value")
         return
     if action.choices is not None and value not in action.choices:
         known = [str(choice) for choice in action.choices]
-        raise UserError(f"{where}: '{value}'", suggest(str(value), known))
-    convert: Any = action.type
+        raise UserError(f"{where}: unknown value '{value}'", suggest(str(value), known))
+    parse: Any = action.type
     try:
-        converted = convert(str(value))
+        parsed = parse(str(value))
     except (ValueError, TypeError, argparse.ArgumentTypeError):
         raise UserError(
-            f"{where}: {value!r} is not a valid value", f"its meaning: {action.help or action.dest}"
+            f"{where}: invalid value {value!r}",
+            f"meaning of this option: {action.help or action.dest}",
         ) from None
-    if isinstance(converted, bool | int | float) and converted != value:
-        raise UserError(f"{where}: {value!r} is text", "remove the quotes")
+    if isinstance(parsed, bool | int | float) and parsed != value:
+        message = f"{where}: {value!r} is a string, not a {type(parsed).__name__}"
+        raise UserError(message, "remove the quotes")
 
 
 def _is_number(text: str) -> bool:
@@ -179,26 +186,30 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def check_frozen(names: Sequence[str], model: torch.nn.Module) -> None:
-    """Raise `UserError` for a `--freeze_param` without such a part, which ESPnet would ignore."""
+def check_freeze_param(names: Sequence[str], model: torch.nn.Module) -> None:
+    """Raise `UserError` if a `--freeze_param` names no part of the model; ESPnet ignores it."""
     for name in names:
         if not any(k == name or k.startswith(name + ".") for k, _ in model.named_parameters()):
             message = f"--freeze_param {name}: the model has no such part"
             raise UserError(message, _parts(name, model))
 
 
-def check_initial(specifications: Sequence[str], model: torch.nn.Module) -> None:
-    """Check the file and the names of each `--init_param FILE[:SOURCE[:TARGET[:EXCLUDED]]]`."""
+def check_init_param(specifications: Sequence[str], model: torch.nn.Module) -> None:
+    """Raise `UserError` for an `--init_param` with an unreadable file or unknown names.
+
+    Args:
+        specifications: values of the form `FILE[:SOURCE[:TARGET[:EXCLUDED]]]`.
+    """
     for specification in specifications:
         path, source, target = (specification.split(":") + ["", ""])[:3]
         where = f"--init_param {specification}"
         if not Path(path).is_file():
-            raise UserError(f"{where}: no such file: {path}", "name the weights of a trained model")
+            raise UserError(f"{where}: no such file: {path}", "give the weights file of a model")
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many types for a file that is not a checkpoint
+        except Exception as error:  # torch raises many kinds of errors for an invalid file
             message = f"{where}: not a readable checkpoint: {error}"
-            raise UserError(message, "name another file") from error
+            raise UserError(message, "give another file") from error
         if source and not any(key.startswith(source) for key in state):
             tops = sorted({key.partition(".")[0] for key in state})
             raise UserError(f"{where}: '{source}' is not in the file", suggest(source, tops))
@@ -216,11 +227,11 @@ def _parts(name: str, model: torch.nn.Module) -> str:
     return f"did you mean '{near[0]}'?" if near else f"parts: {', '.join(children)}"
 
 
-def warn_too_fast(model: DualOutputModel, shape_files: Sequence[str]) -> dict[str, int]:
+def warn_unalignable(model: DualOutputModel, shape_files: Sequence[str]) -> dict[str, int]:
     """Warn about utterances with more tokens than encoder frames, for each output with CTC.
 
-    CTC has no alignment for them. Their loss is infinite, and ESPnet silently counts it as zero.
-    Repeated tokens need additional frames, so there may be more such utterances.
+    CTC cannot align them: their CTC loss is infinite, and ESPnet replaces it by zero without a
+    message. Repeated tokens need additional frames, so more utterances may be affected.
 
     Args:
         shape_files: `speech_shape` and `text_<output>_shape` files of the training set.
@@ -245,7 +256,7 @@ def warn_too_fast(model: DualOutputModel, shape_files: Sequence[str]) -> dict[st
         if counts[name]:
             say(
                 f"warning: {counts[name]} of {len(speech)} training utterances have more tokens "
-                f"of {name} than encoder frames, so CTC learns nothing from them: use larger "
-                "tokens (bpe), a shorter hop_length or an input_layer with less subsampling"
+                f"of {name} than encoder frames, so CTC learns nothing from them. Use larger "
+                "tokens (bpe), a shorter hop_length, or an input_layer with less subsampling"
             )
     return counts

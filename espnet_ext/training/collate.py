@@ -1,7 +1,7 @@
-"""Utterances to a batch.
+"""Combine utterances into a batch.
 
-The same as ESPnet's `CommonCollateFn` (a test compares them), whose module imports all of ESPnet's
-preprocessors (1 s or more).
+`collate` returns the same as ESPnet's `CommonCollateFn` (a test compares them) without importing
+its module, which takes 1 s or more because it imports all of ESPnet's preprocessors.
 """
 
 from collections.abc import Sequence
@@ -10,17 +10,18 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-INT_PADDING = -1  # of token ids
+INT_PADDING = -1  # pads token ids
 
 
 def collate(
     utterances: Sequence[tuple[str, dict[str, np.ndarray]]],
 ) -> tuple[list[str], dict[str, torch.Tensor]]:
-    """Return utterance ids and padded arrays, with `<key>_lengths` (B,) beside each.
+    """Return utterance ids, and padded arrays (B, L, …) with their lengths `<key>_lengths` (B,).
+
+    Integers are padded with −1, other numbers with 0.
 
     Args:
-        utterances: id and arrays (L, …) of each; all with the same keys. Integers are padded with
-            −1, other numbers with 0.
+        utterances: (id, arrays (L, …) by key) per utterance; all have the same keys.
     """
     ids, rows = [utt_id for utt_id, _ in utterances], [arrays for _, arrays in utterances]
     if any(set(row) != set(rows[0]) for row in rows):

@@ -1,4 +1,4 @@
-"""Merge configurations: a base, a system's overlay and options become one mapping."""
+"""Merge configuration mappings, and check their top-level keys."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from espnet_ext.model.config import suggest
 
 
 def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `overlay` over it: mappings are merged, other values are replaced.
+    """Return `base` with `overlay` merged into it: mappings key by key, other values replaced.
 
     >>> merge({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}})
     {'a': {'x': 1, 'y': 3}}
@@ -23,7 +23,7 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
 
 
 def check_known(config: Mapping[str, Any], known: list[str], source: str) -> None:
-    """Raise `UserError` for a top-level key that is not an option of the training command."""
+    """Raise `UserError` for the first top-level key that is not in `known`."""
     for key in config:
         if key not in known:
             raise UserError(f"{source}: unknown key '{key}'", suggest(str(key), known))

@@ -1,16 +1,17 @@
-"""Diagnoses during training: gradients of the outputs and CKA of hidden states, every n steps.
+"""Measure, every N training steps, whether the outputs' gradients agree and how layers change.
 
-They do not change the training: a test compares all files of a training with and without them, bit
-by bit.
+The measurements do not change the training: a test compares all files of a training with and
+without them bit by bit.
 
-A step is one batch, counted from 0 over all epochs. Step s is diagnosed before it is trained, with
-the weights after s batches: gradients on the same batch (`gradients`), and CKA on utterances of the
-validation set (`similarity`). With several processes only the first one diagnoses, on its share of
-the batch. The processes could not cooperate, because their batches may end at different times.
+A step is one batch, counted from 0 over all epochs. Step s is measured before the model is trained
+on its batch, that is with the weights after s batches: gradients on this batch (see `gradients`),
+CKA on fixed utterances of the validation set (see `similarity`). With several processes, only rank
+0 measures, on its share of the batch. Ranks may run out of batches at different times, so a
+collective operation could hang.
 
-`diagnostics.jsonl` has one line per diagnosed step, ESPnet's TensorBoard log the same as scalars,
-and `diagnostics_start.pth` the states that drift is measured from. A resumed training continues
-these files, and replaces the lines of steps that it repeats.
+Results are one line per measured step in `diagnostics.jsonl` and scalars in ESPnet's TensorBoard
+log. `diagnostics_start.pth` holds the hidden states that drift is measured against. A resumed
+training appends to these files; lines of repeated steps are replaced.
 """
 
 import contextlib
@@ -29,26 +30,27 @@ from espnet_ext.model.layers import encoder_layers
 from espnet_ext.progress import say
 from espnet_ext.training.gradients import compare_gradients
 from espnet_ext.training.similarity import (
-    HeldUtterances,
-    Start,
+    StartStates,
+    UtteranceSample,
     compare_decoders,
     drift,
-    notes_on,
+    undefined_notes,
 )
 
 FILE = "diagnostics.jsonl"
 START_FILE = "diagnostics_start.pth"
-CKA_TAGS = "diagnostics_cka"  # in TensorBoard
+CKA_TAGS = "diagnostics_cka"  # prefix of TensorBoard tags
 
 
 class Diagnostics:
-    """Diagnoses every n-th step of a training and writes the results.
+    """Measures a model while it is trained, and writes the results.
 
     Args:
-        every: steps between diagnoses, at least 1.
-        folder: the model directory.
-        model: the model, not its DistributedDataParallel wrapper.
-        held: returns (ids, batch) of the validation set, always in the same order.
+        every: steps between measurements, at least 1.
+        folder: model directory.
+        model: the model, not wrapped by DistributedDataParallel.
+        make_batches: returns the (ids, batch) pairs of the validation set, always in the same
+            order.
     """
 
     def __init__(
@@ -56,30 +58,30 @@ class Diagnostics:
         every: int,
         folder: Path,
         model: DualOutputModel,
-        held: Callable[[], Iterable[tuple[list[str], Mapping[str, torch.Tensor]]]],
+        make_batches: Callable[[], Iterable[tuple[list[str], Mapping[str, torch.Tensor]]]],
     ):
         self.every = every
         self.folder = folder
         self.model = model
-        self._make_held = held
-        self._held: HeldUtterances | None = None  # until the first batch
-        self._start: Start | None = None
+        self._make_batches = make_batches
+        self._sample: UtteranceSample | None = None  # set at the first step of this process
+        self._start: StartStates | None = None
 
     def watch(
         self, iterator: Iterable, reporter, scaler=None, writer=None
     ) -> "Iterable[tuple[list[str], dict[str, torch.Tensor]]]":
-        """Return the same batches, and diagnose those of every n-th step before they are used.
+        """Return an iterable of the same batches that measures the model before some of them.
 
         Args:
-            reporter: ESPnet's SubReporter, which counts the trained batches.
-            scaler: gradient scaler of mixed precision, or None.
-            writer: TensorBoard's, or None.
+            reporter: ESPnet's SubReporter, which counts the batches that the model was trained on.
+            scaler: gradient scaler of ESPnet's mixed precision, or None.
+            writer: TensorBoard writer, or None.
         """
-        return _Observed(iterator, lambda batch: self._visit(batch, reporter, scaler, writer))
+        return _Watched(iterator, lambda batch: self._on_batch(batch, reporter, scaler, writer))
 
-    def _visit(self, batch: Mapping[str, Any], reporter, scaler, writer) -> None:
+    def _on_batch(self, batch: Mapping[str, Any], reporter, scaler, writer) -> None:
         step = reporter.get_total_count()
-        if self._held is None:
+        if self._sample is None:
             self._prepare(step)
         if step % self.every:
             return
@@ -87,32 +89,46 @@ class Diagnostics:
         with open(self.folder / FILE, "a", encoding="utf-8", newline="\n") as handle:
             handle.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
         for note in record["notes"]:
-            say(f"step {step}, not diagnosed: {note}")
+            say(f"diagnose_every: step {step}: {note}")
         if writer is not None:
             for tag, value in scalars(record):
                 writer.add_scalar(tag, value, step)
 
     def _prepare(self, step: int) -> None:
-        """Read the files of an earlier run and drop what belongs to later steps than `step`."""
+        """Prepare the files for a training that starts or resumes at `step`.
+
+        Delete later lines, and load the states that drift is measured against.
+        """
         path = self.folder / FILE
-        records = read_json_lines(path) if path.exists() else []
+        records = read_json_lines(path) if path.exists() else ()
         kept = [record for record in records if record["step"] < step]
-        write_text(path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in kept))
-        with undisturbed(self.model):
-            self._held = HeldUtterances(self._make_held())
-        start = Start.read(self.folder / START_FILE)
+        write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
+        with preserve_state(self.model):
+            self._sample = UtteranceSample(self._make_batches())
+        start = StartStates.read(self.folder / START_FILE)
         self._start = start if start and start.step < step else None
         if len(self.model.heads) == 1:
-            say("diagnose_every: with one output only the drift of the encoder is measured")
+            say(
+                "diagnose_every: the system has one output and no gradients to compare: measuring "
+                "only the drift of the encoder"
+            )
         if not encoder_layers(self.model.encoder):
             kind = type(self.model.encoder).__name__
-            say(f"diagnose_every: {kind} has no list of layers, so it is treated as one layer")
+            say(
+                f"diagnose_every: the encoder {kind} has no list of layers: measuring the "
+                "encoder as a whole"
+            )
 
     def diagnose(self, batch: Mapping[str, Any], scaler=None, step: int = 0) -> dict:
-        """Return `gradients` (None with one output), `cka`, and `notes` that explain None."""
+        """Measure the model once.
+
+        Returns:
+            `gradients` (None for a system with one output), `cka`, and `notes`: the reasons for
+            values that are None.
+        """
         gradients, notes = None, []
         device = next(self.model.parameters()).device
-        with undisturbed(self.model):
+        with preserve_state(self.model):
             if len(self.model.heads) > 1:
                 moved = {k: v.to(device) for k, v in batch.items() if isinstance(v, torch.Tensor)}
                 try:
@@ -133,52 +149,52 @@ class Diagnostics:
 
     def _similarities(self, device: torch.device, step: int) -> tuple[dict, list[str]]:
         """Return the record `cka`, and notes."""
-        assert self._held is not None
-        now = self._held.states(self.model, device)
+        assert self._sample is not None
+        now = self._sample.states(self.model, device)
         notes = []
-        if self._start is not None and not self._start.fits(self._held.ids, now):
+        if self._start is not None and not self._start.matches(self._sample.ids, now):
             notes.append(
-                "drift: the validation set or the layers differ from those at step "
-                f"{self._start.step}: it is measured from here on"
+                "drift: the validation set or the layers have changed since step "
+                f"{self._start.step}: drift is now measured from step {step}"
             )
             self._start = None
         if self._start is None:
-            self._start = Start(step, self._held.ids, now.encoder)
+            self._start = StartStates(step, self._sample.ids, now.encoder)
             self._start.save(self.folder / START_FILE)
         decoders = compare_decoders(now)
         frames = next((len(states) for states in now.encoder.values()), 0)
         cka = {
-            "utterances": len(self._held.ids),
+            "utterances": len(self._sample.ids),
             "frames": frames,
             "since": self._start.step,
             "drift": drift(self._start.layers, now),
             "decoders": decoders,
         }
-        return cka, notes + notes_on(now, decoders)
+        return cka, notes + undefined_notes(now, decoders)
 
 
-class _Observed:
-    """An iterable of batches that calls a function with each batch before it yields it."""
+class _Watched:
+    """An iterable of batches that calls a function with each batch before yielding the batch."""
 
-    def __init__(self, iterator: Any, visit: Callable[[Mapping[str, Any]], None]):
+    def __init__(self, iterator: Any, on_batch: Callable[[Mapping[str, Any]], None]):
         self._iterator = iterator
-        self._visit = visit
+        self._on_batch = on_batch
 
     def __len__(self) -> int:
         return len(self._iterator)
 
     def __iter__(self) -> Iterator:
         for ids, batch in self._iterator:
-            self._visit(batch)
+            self._on_batch(batch)
             yield ids, batch
 
 
 @contextlib.contextmanager
-def undisturbed(model: torch.nn.Module) -> Iterator[None]:
-    """Restore what a forward pass changes when the context closes.
+def preserve_state(model: torch.nn.Module) -> Iterator[None]:
+    """Restore, when the context ends, the states that a forward pass may change.
 
-    These are random states, buffers (the statistics of batch normalisation), and the training mode
-    of each module.
+    These are random states, buffers (the statistics of batch norm) and the training mode of every
+    module.
     """
     python, numpy = random.getstate(), np.random.get_state()
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
@@ -198,11 +214,11 @@ def undisturbed(model: torch.nn.Module) -> Iterator[None]:
 
 
 def _precision(scaler, device: torch.device):
-    """Return the autocast context of ESPnet's training step."""
+    """Return the autocast context that ESPnet's training step uses."""
     if scaler is None or device.type != "cuda":
         return contextlib.nullcontext()
-    kind = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    return torch.autocast("cuda", dtype=kind)
+    dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.autocast("cuda", dtype=dtype)
 
 
 def scalars(record: Mapping) -> Iterator[tuple[str, float]]:

@@ -1,7 +1,7 @@
-"""Norms and cosines of the outputs' gradients of the shared encoder.
+"""Compare the gradients that the outputs' losses give the shared encoder.
 
-Yu et al., arXiv 2001.06782 ("Gradient Surgery for Multi-Task Learning"), definition 1: two outputs
-conflict if the cosine of their gradients is negative.
+Two outputs conflict if the cosine of their gradients is below zero (Yu et al., arXiv 2001.06782,
+"Gradient Surgery for Multi-Task Learning", definition 1).
 
 Symbols: B utterances, T encoder frames, D width.
 """
@@ -22,41 +22,43 @@ from espnet_ext.model.losses import weighted_head_loss
 def output_gradients(
     model: DualOutputModel, batch: Mapping[str, torch.Tensor], scale: float = 1.0
 ) -> tuple[dict[str, list[torch.Tensor] | None], dict[str, int]]:
-    """Return the gradients of each output's weighted loss by the shared parameters.
+    """Return the gradient of each output's weighted loss with respect to the shared parameters.
 
-    There is one forward pass for all outputs, and one backward pass through the encoder per output.
-    Nothing is written to `.grad`.
+    Run one forward pass for all outputs, and one backward pass through the encoder per output.
+    `.grad` of the parameters stays as it is.
 
     Args:
         batch: `speech`, `speech_lengths`, and `text_<output>` with lengths, as for `forward`.
-        scale: multiplies the losses, for half precision; the gradients are divided by it.
+        scale: factor of the losses in the backward pass, so that small gradients survive half
+            precision. The gradients are divided by it.
     Returns:
-        Output → a gradient per parameter of `parameter_groups(model).shared["all"]`, or None if no
-        utterance is labelled for it; and output → labelled utterances.
+        - Output → gradients, one per parameter of `parameter_groups(model).shared["all"]`; None if
+          no utterance is labelled for the output.
+        - Output → number of labelled utterances.
     """
     parameters = parameter_groups(model).shared[ALL]
     request = EncoderRequest(active=model.labelled(batch))
     encoded = model.encode(batch["speech"], batch["speech_lengths"], request)
-    # The graphs of the heads end at copies of their input, and are freed before the encoder's.
+    # Cut the graphs between encoder and heads, so that those of the heads are freed first.
     leaves = {name: states.detach().requires_grad_() for name, states in encoded.hidden.items()}
     losses = model.losses(dataclasses.replace(encoded, hidden=leaves), batch)
     labelled = {name: int(loss.labelled) for name, loss in losses.items()}
-    head_gradients = {
+    state_gradients = {
         name: torch.autograd.grad(weighted_head_loss(loss) * scale, leaves[name])[0]
         for name, loss in losses.items()
         if labelled[name] and parameters
     }  # output → (B, T, D)
     gradients: dict[str, list[torch.Tensor] | None] = dict.fromkeys(losses)
-    last = next(reversed(head_gradients), None)
-    for name, gradient in head_gradients.items():
-        encoder_gradients = torch.autograd.grad(
+    last = next(reversed(state_gradients), None)
+    for name, gradient in state_gradients.items():
+        parameter_gradients = torch.autograd.grad(
             encoded.hidden[name],
             parameters,
             gradient,
             retain_graph=name != last,
             allow_unused=True,
         )
-        pairs = zip(encoder_gradients, parameters, strict=True)
+        pairs = zip(parameter_gradients, parameters, strict=True)
         gradients[name] = [torch.zeros_like(p) if g is None else g / scale for g, p in pairs]
     return gradients, labelled
 
@@ -66,8 +68,8 @@ def compare_gradients(
 ) -> dict:
     """Return the norm of each output's gradient and the cosine of each pair, per encoder layer.
 
-    A value is None if it is undefined: no utterance is labelled, no parameter is trainable, or a
-    gradient is not finite or (for the cosine) zero.
+    A value is None if it is undefined: no labelled utterance, no trainable parameter, a gradient
+    that is not finite, or (cosine only) a gradient of zero.
 
     Returns:
         {"labelled": {output: utterances}, "norms": {output: {layer: norm}},
@@ -75,40 +77,39 @@ def compare_gradients(
     """
     gradients, labelled = output_gradients(model, batch, scale)
     layers = parameter_groups(model).shared
-    index = {id(p): i for i, p in enumerate(layers[ALL])}
-    positions = {name: [index[id(p)] for p in parameters] for name, parameters in layers.items()}
+    index_of = {id(p): i for i, p in enumerate(layers[ALL])}
+    indices = {name: [index_of[id(p)] for p in group] for name, group in layers.items()}
     products = {
         pair: _products(gradients[pair[0]], gradients[pair[1]])
         for pair in itertools.combinations_with_replacement(gradients, 2)
     }
 
     def product(a: str, b: str, layer: str) -> float | None:
-        by_parameter = products[a, b]
-        if by_parameter is None or not positions[layer]:
+        terms = products[a, b]
+        if terms is None or not indices[layer]:
             return None
-        return math.fsum(by_parameter[i] for i in positions[layer])
+        return math.fsum(terms[i] for i in indices[layer])
 
     norms = {
-        name: {layer: _root(product(name, name, layer)) for layer in positions}
-        for name in gradients
+        name: {layer: _root(product(name, name, layer)) for layer in indices} for name in gradients
     }
     pairs = []
     for a, b in itertools.combinations(gradients, 2):
         cosine = {
             layer: _quotient(product(a, b, layer), norms[a][layer], norms[b][layer])
-            for layer in positions
+            for layer in indices
         }
         pairs.append({"a": a, "b": b, "cosine": cosine})
     notes = [f"{name}: no labelled utterance in the batch" for name, n in labelled.items() if not n]
     notes += [] if layers[ALL] else ["the outputs share no trainable parameter"]
     for name, gradient in gradients.items():
         if gradient is not None and norms[name][ALL] is None:
-            notes.append(f"{name}: its gradient is not finite")
+            notes.append(f"{name}: the gradient is not finite")
     return {"labelled": labelled, "norms": norms, "pairs": pairs, "notes": notes}
 
 
 def _products(a: list[torch.Tensor] | None, b: list[torch.Tensor] | None) -> list[float] | None:
-    """Return the inner product per parameter, in float64."""
+    """Return the inner product of two gradients for each parameter, in float64."""
     if a is None or b is None:
         return None
     pairs = zip(a, b, strict=True)

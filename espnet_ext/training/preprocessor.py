@@ -1,4 +1,4 @@
-"""Prepare an utterance for a batch: augment speech, turn transcripts into token ids."""
+"""Preprocess an utterance before it enters a batch: augment its audio, encode its transcripts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,14 +13,15 @@ from espnet_ext.text.unicode import normalize
 
 
 class OutputsPreprocessor:
-    """Turn the transcript of every output into token ids, by its tokenizer and token list.
+    """Converts the transcripts of an utterance to token ids, and augments its audio.
 
-    An unlabelled output (`<na>`) becomes a row with the single id −2, which losses leave out.
+    Each output has its own tokenizer and token list. The transcript of an unlabelled output
+    (`<na>`) becomes the single id −2, which the losses ignore.
 
     Args:
-        outputs: options of each output, with token lists.
-        train: whether augmentation applies.
-        speech: options of ESPnet's CommonPreprocessor (RIR, noise, volume); empty for none.
+        outputs: outputs by name, with token lists.
+        train: whether to augment the audio.
+        speech: options of ESPnet's CommonPreprocessor (RIR, noise, volume); empty: no augmentation.
     """
 
     def __init__(self, outputs: Mapping[str, OutputConfig], train: bool, speech: Mapping[str, Any]):
@@ -30,7 +31,7 @@ class OutputsPreprocessor:
         for name, output in outputs.items():
             self.tokenizers[name] = build_tokenizer(output.token_type, output.bpemodel)
             self.ids[name] = {token: i for i, token in enumerate(output.token_list or ())}
-        # ESPnet's module takes seconds to import, and only augmentation needs it.
+        # Importing ESPnet's module takes seconds, so do it only for augmentation.
         self.speech = espnet.load("CommonPreprocessor")(train=train, **speech) if speech else None
 
     def __call__(self, utt_id: str, data: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -45,11 +46,11 @@ class OutputsPreprocessor:
         return data
 
     def encode(self, name: str, text: str) -> np.ndarray:
-        """Return the token ids (L,) of a transcript; for `<na>` or no text the unlabelled row."""
+        """Return the token ids (L,) of a transcript; the single id −2 for `<na>` and empty text."""
         text = normalize(text)
         if text == NA:
             return np.array([UNLABELLED], dtype=np.int64)
         ids = self.ids[name]
         unk = ids[UNK]
-        row = [ids.get(token, unk) for token in self.tokenizers[name].encode(text)]
-        return np.array(row or [UNLABELLED], dtype=np.int64)
+        token_ids = [ids.get(token, unk) for token in self.tokenizers[name].encode(text)]
+        return np.array(token_ids or [UNLABELLED], dtype=np.int64)

@@ -1,7 +1,8 @@
-"""Repeat factor sampling: oversample utterances that have a label for a rare output.
+"""Repeat factor sampling: oversample utterances that are labelled for a rare output.
 
-Gupta, Dollár & Girshick (LVIS, arXiv 1908.03195, section 3.2) repeat an image by the rarest
-category in it. Here an utterance is repeated by the rarest output that it has a label for.
+Gupta, Dollár & Girshick (LVIS, arXiv 1908.03195, section 3.2) repeat an image according to the
+rarest category in it. Here, an utterance is repeated according to the rarest output that it has a
+label for.
 """
 
 import argparse
@@ -25,25 +26,26 @@ Batches = list[tuple[str, ...]]
 def repeat_factors(
     labelled: Mapping[str, Collection[str]], utterances: Collection[str], power: float
 ) -> dict[str, float]:
-    """Return how often each utterance is drawn per epoch, 1 or more.
+    """Return the repeat factor of each utterance: how often to draw it per epoch, at least 1.
 
-    The factor is max over an utterance's outputs o of (max n / n_o) ** power, where n_o is the
-    number of utterances with a label for o.
+    The factor of an utterance is the maximum of (max n / n_o) ** p over the outputs o that it has
+    a label for, where n_o is the number of utterances with a label for o.
 
     Args:
-        labelled: output → utterances with a label for it.
+        labelled: output → utterances with a label for the output.
         utterances: all utterances, also those without any label.
-        power: with 0 every utterance is drawn once. With 1 an utterance with a label that is a
-            tenth as frequent is drawn ten times, with its other labels. LVIS uses 0.5.
+        power: the exponent p. With 0 every utterance is drawn once. With 1 an utterance whose
+            rarest label is a tenth as frequent as the most frequent label is drawn ten times.
+            LVIS uses 0.5.
 
     >>> repeat_factors({"surface": ["a"], "meaning": ["a", "b", "c", "d"]}, "abcd", 0.5)
     {'a': 2.0, 'b': 1.0, 'c': 1.0, 'd': 1.0}
     """
     factors = dict.fromkeys(utterances, 1.0)
-    most = max(map(len, labelled.values()), default=0)
+    most = max((len(utt_ids) for utt_ids in labelled.values()), default=0)
     for utt_ids in labelled.values():
         factor = (most / len(utt_ids)) ** power if utt_ids else 1.0
-        factors.update({i: max(factors[i], factor) for i in utt_ids if i in factors})
+        factors.update({utt: max(factors[utt], factor) for utt in utt_ids if utt in factors})
     return factors
 
 
@@ -51,19 +53,18 @@ AbsSampler: Any = espnet.load("AbsSampler")
 
 
 class RepeatFactorSampler(AbsSampler):
-    """Draw every utterance once per epoch, and utterances with a factor above 1 again.
+    """Samples every utterance once per epoch, then groups of repeated utterances again.
 
-    Repeats have batches of their own, so no batch contains an utterance twice. Utterances with the
-    same factor are a group. From a group's batches an epoch takes the number that its factor needs
-    (a whole number, at least 1) and continues where the previous epoch stopped. All epochs thus
-    have the same number of batches, and over many epochs all utterances of a group are drawn
-    equally often. An epoch only depends on its number.
+    Repetitions are in separate batches, so no batch contains an utterance twice. Each epoch uses
+    the next n batches of a group, n = factor × number of batches, rounded, at least 1, and
+    continues where the previous epoch stopped. All epochs have the same number of batches. The
+    batches of an epoch depend only on the number of the epoch.
 
     Args:
         once: batches of all utterances.
-        again: for each group of repeated utterances, in order of their factors, its batches and
-            the number of additional draws per epoch. A group contains all groups after it.
-        rank: of this process, which takes every `processes`-th utterance of a batch from `rank` on.
+        again: (batches, factor) per group of repeated utterances. The factor is the number of
+            additional draws per epoch. Each group contains the utterances of all later groups.
+        rank: rank of this process; it gets every `processes`-th utterance of each batch.
         processes: number of processes that share a batch.
     """
 
@@ -75,14 +76,14 @@ class RepeatFactorSampler(AbsSampler):
         processes: int = 1,
     ):
         self.once, self.rank, self.processes = once, rank, processes
-        self.again = [(batches, max(1, round(times * len(batches)))) for batches, times in again]
+        self.again = [(batches, max(1, round(factor * len(batches)))) for batches, factor in again]
 
     def __repr__(self) -> str:
         sizes = [sum(map(len, batches)) for batches in (self.once, *(b for b, _ in self.again))]
-        times = itertools.accumulate((count / len(b) for b, count in self.again), initial=1.0)
+        factors = itertools.accumulate((count / len(b) for b, count in self.again), initial=1.0)
         groups = [
-            f"{size - repeated} utterances × {factor:.2f}"
-            for size, repeated, factor in zip(sizes, [*sizes[1:], 0], times, strict=True)
+            f"{size - next_size} utterances × {factor:.2f}"
+            for size, next_size, factor in zip(sizes, [*sizes[1:], 0], factors, strict=True)
         ]
         return f"{type(self).__name__}(N-batch={len(self)}, {', '.join(groups)})"
 
@@ -96,34 +97,34 @@ class RepeatFactorSampler(AbsSampler):
         """Return the batches of one epoch.
 
         Args:
-            seed: number of the epoch plus the seed of the training, from ESPnet.
+            seed: the number of the epoch plus the seed of the training, as ESPnet passes it.
         """
         chosen = list(self.once)
         for group, (batches, count) in enumerate(self.again):
             first = seed * count
+            # Each round goes through all batches of the group in a new random order.
             rounds = range(first // len(batches), -(-(first + count) // len(batches)))
-            order = itertools.chain.from_iterable(
-                np.random.default_rng([group, number]).permutation(len(batches))
-                for number in rounds
+            indices = itertools.chain.from_iterable(
+                np.random.default_rng([group, r]).permutation(len(batches)) for r in rounds
             )
             skipped = first - rounds.start * len(batches)
-            chosen += [batches[i] for i in itertools.islice(order, skipped, skipped + count)]
+            chosen += [batches[i] for i in itertools.islice(indices, skipped, skipped + count)]
         return [batch[self.rank :: self.processes] for batch in chosen]
 
     def utterances(self) -> set[str]:
-        """Return all utterances that this process draws in any epoch."""
-        batches = itertools.chain(self.once, *(group for group, _ in self.again))
-        return {utt_id for batch in batches for utt_id in batch[self.rank :: self.processes]}
+        """Return the ids of all utterances that this process draws in any epoch."""
+        every = itertools.chain(self.once, *(batches for batches, _ in self.again))
+        return {utt_id for batch in every for utt_id in batch[self.rank :: self.processes]}
 
 
 def repeating_sampler(
     args: argparse.Namespace, rank: int = 0, processes: int = 1
 ) -> RepeatFactorSampler:
-    """Return the sampler of a training set, with batches made by ESPnet (`args.batch_type`).
+    """Build the sampler of a training set. ESPnet's sampler of `args.batch_type` forms the batches.
 
     Args:
-        args: ESPnet's training arguments, with `repeat_power`.
-        rank: of this process.
+        args: ESPnet's training arguments, and `repeat_power`.
+        rank: rank of this process.
         processes: number of processes that train together.
     """
     labelled = {
@@ -134,8 +135,8 @@ def repeating_sampler(
         if name.startswith(TEXT_PREFIX)
     }
     once = batches_of(args, args.train_shape_file, processes)
-    # A group may consist of one batch, which must not be dropped.
-    keep_all = argparse.Namespace(**{**vars(args), "drop_last_iter": False})
+    # A group may consist of a single batch, so its last batch must not be dropped.
+    group_args = argparse.Namespace(**{**vars(args), "drop_last_iter": False})
     if any(len(batch) < processes for batch in once):
         raise UserError(
             f"batch_type {args.batch_type}: a batch has fewer utterances than the {processes} "
@@ -153,18 +154,19 @@ def repeating_sampler(
             raise UserError(
                 f"repeat_power {args.repeat_power}: {len(chosen)} utterances with a label for "
                 f"'{rare}' cannot be distributed over {processes} processes",
-                "remove repeat_power, or train with fewer processes",
+                "remove repeat_power, or use fewer processes",
             )
         with tempfile.TemporaryDirectory() as folder:
             files = [f"{folder}/{Path(path).name}" for path in shapes]
             for file, table in zip(files, shapes.values(), strict=True):
-                write_table(file, {i: size for i, size in table.items() if i in chosen})
-            again.append((_shared(batches_of(keep_all, files, processes), processes), high - low))
+                write_table(file, {utt: size for utt, size in table.items() if utt in chosen})
+            batches = _merge_small_batches(batches_of(group_args, files, processes), processes)
+            again.append((batches, high - low))
     return RepeatFactorSampler(once, again, rank, processes)
 
 
-def _shared(batches: Batches, processes: int) -> Batches:
-    """Return batches in which those with fewer utterances than processes are merged into others."""
+def _merge_small_batches(batches: Batches, processes: int) -> Batches:
+    """Merge batches that have fewer utterances than processes with a neighbouring batch."""
     merged: Batches = []
     for batch in batches:
         if merged and min(len(batch), len(merged[-1])) < processes:
@@ -175,11 +177,11 @@ def _shared(batches: Batches, processes: int) -> Batches:
 
 
 def batches_of(args: argparse.Namespace, shape_files: Sequence[str], processes: int) -> Batches:
-    """Return the batches of one epoch that ESPnet makes of the utterances in shape files.
+    """Return the batches that ESPnet forms from the utterances in shape files, for one epoch.
 
     Args:
-        processes: number of processes that share a batch; with several, also the minimum batch
-            size.
+        processes: number of processes that share a batch. If it is above 1, ESPnet is asked for
+            batches of at least this many utterances.
     """
     return list(
         espnet.load("build_batch_sampler")(

@@ -1,7 +1,7 @@
-"""Train a system of a recipe: merge its configuration, and call ESPnet's training command.
+"""Run ESPnet's training command for a recipe: merge the configuration, check it, train.
 
-`<exp_dir>/train.yaml` and the logged command contain everything that ESPnet receives, so a training
-can be repeated by hand.
+`<exp_dir>/train.yaml` and the logged command contain all of ESPnet's options, so a training can be
+repeated by hand.
 """
 
 import argparse
@@ -23,37 +23,37 @@ from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.progress import say
 from espnet_ext.text.tokenizers import read_token_list
 from espnet_ext.training.activation import (
-    check_labels,
-    count_sets,
+    add_label_sets,
+    check_training_labels,
+    count_label_sets,
     partly_tagged,
     tags_of,
-    with_trained_sets,
 )
 from espnet_ext.training.checks import (
+    check_best_model_criterion,
     check_config,
-    check_criteria,
-    check_iterator,
-    check_validated,
+    check_repeat_options,
+    check_validation_labels,
 )
 from espnet_ext.training.config import merge
 from espnet_ext.training.repeat import repeating_sampler
-from espnet_ext.training.schedule import matching_batches, processes, total_steps
+from espnet_ext.training.schedule import matching_batches, process_count, total_steps
 
 
 @dataclass(frozen=True)
 class Data:
-    """Paths of a language's dumped sets, token lists and statistics."""
+    """Folders and names of the dumped sets, token lists and statistics of one language."""
 
-    dump: Path  # folder of the sets
+    dump: Path  # contains the sets
     train_set: str
     valid_set: str
-    token_dir: Path  # folder with <output>_<type>/tokens.txt
+    token_dir: Path  # contains <output>_<type>/tokens.txt
     token_types: Mapping[str, str]  # output → token type
-    stats: Path  # folder with train/ and valid/, which contain shape files
+    stats: Path  # contains the shape files in train/ and valid/
 
 
 def parse_token_types(words: Sequence[str]) -> dict[str, str]:
-    """Return `["surface=phone", "meaning=char"]` as a mapping.
+    """Parse words of the form `OUTPUT=TYPE` into a mapping output → token type.
 
     >>> parse_token_types(["surface=phone"])
     {'surface': 'phone'}
@@ -65,34 +65,33 @@ def parse_token_types(words: Sequence[str]) -> dict[str, str]:
 
 
 def merged_config(config: Path, overlays: Sequence[Path]) -> dict[str, Any]:
-    """Return the base configuration with the overlays merged over it, in order."""
+    """Read the base configuration, and merge the overlays into it in order."""
     merged = read_yaml(config)
     for overlay in overlays:
         merged = merge(merged, read_yaml(overlay))
     return merged
 
 
-def with_tokens(config: Mapping[str, Any], data: Data, folder: Path) -> dict[str, Any]:
-    """Return the configuration with the token type and tokens of every output.
+def add_token_lists(config: Mapping[str, Any], data: Data, folder: Path) -> dict[str, Any]:
+    """Return the configuration with the token type, tokens and SentencePiece model of each output.
 
-    Args:
-        folder: model directory, to which SentencePiece models are copied.
+    SentencePiece models are copied to `folder`.
     """
     filled = {}
     for name, output in parse_outputs(config).items():
         entry = dict(config["outputs"][name])
         if name not in data.token_types:
             raise UserError(
-                f"the system has the output '{name}', but the recipe only has token types for "
-                f"{', '.join(data.token_types)}",
+                f"the system has an output '{name}', but no token type is given for it "
+                f"(token types are given for: {', '.join(data.token_types)})",
                 suggest(name, list(data.token_types)),
             )
         kind = data.token_types[name]
         if entry.get("token_type", kind) != kind:
             raise UserError(
-                f"output '{name}': token_type {entry['token_type']} in the system, but {kind} in "
+                f"output '{name}' has token_type {entry['token_type']} in the system but {kind} in "
                 "the recipe",
-                "remove token_type from the system, and set the recipe's token_types",
+                "remove token_type from the system: token types are options of the recipe",
             )
         token_folder = data.token_dir / f"{name}_{kind}"
         entry["token_type"] = kind
@@ -114,22 +113,21 @@ def train(
     options: Sequence[str],
     match_updates: Path | None = None,
 ) -> None:
-    """Train one system into `exp_dir`. A training that was interrupted is resumed.
+    """Train a system in `exp_dir`. A training that was interrupted is resumed.
 
     Args:
         config: base configuration (YAML).
-        overlays: files that are merged over it, in order.
-        data: where sets, token lists and statistics are.
-        exp_dir: model directory to write.
+        overlays: configurations (YAML) that are merged into the base configuration, in order.
         options: further options of ESPnet's training command, e.g. ["--max_epoch", "5"].
-        match_updates: statistics folder of another training set; epochs get its number of batches.
+        match_updates: folder with the statistics of another training set. Epochs get as many
+            batches as an epoch of that set has.
     """
     exp_dir.mkdir(parents=True, exist_ok=True)
     merged = merged_config(config, overlays)
-    merged = with_tokens(merged, data, exp_dir)
+    merged = add_token_lists(merged, data, exp_dir)
     sets = _label_sets(data, merged)
-    merged = with_trained_sets(merged, sets)
-    if (merged.get("normalize")) == "global_mvn":
+    merged = add_label_sets(merged, sets)
+    if merged.get("normalize") == "global_mvn":
         source = data.stats / "train" / "feats_stats.npz"
         if not source.is_file():
             raise UserError(f"{source}: no such statistics", "run stage 10 with this configuration")
@@ -149,8 +147,8 @@ def train(
         *options,
     ]
     args = _parse(command)
-    check_criteria(vars(args), str(config))
-    check_iterator(vars(args), str(config))
+    check_best_model_criterion(vars(args), str(config))
+    check_repeat_options(vars(args), str(config))
     if match_updates is not None:
         count = matching_batches(args, match_updates / "train")
         command += ["--num_iters_per_epoch", str(count)]
@@ -158,10 +156,10 @@ def train(
     if args.repeat_power:
         say(
             f"repeat_power {args.repeat_power}: "
-            f"{repeating_sampler(args, processes=processes(args))}"
+            f"{repeating_sampler(args, processes=process_count(args))}"
         )
     valid = data.dump / data.valid_set
-    check_validated(count_sets(valid, list(merged["outputs"])), vars(args), valid)
+    check_validation_labels(count_label_sets(valid, list(merged["outputs"])), vars(args), valid)
     steps = total_steps(args)
     if steps is not None:
         command += ["--scheduler_conf", f"total_steps={steps}"]
@@ -171,38 +169,41 @@ def train(
 
 
 def _label_sets(data: Data, config: Mapping[str, Any]) -> Mapping[tuple[str, ...], int]:
-    """Return label set → number of utterances of the training set, and print the numbers.
+    """Return label set → number of training utterances.
 
-    A warning names tags that only some transcripts have, if the system has no conditioner.
+    Raises:
+        UserError: if an output has no label at all.
     """
     outputs, tags = list(config["outputs"]), tags_of(config["outputs"])
     folder = data.dump / data.train_set
     for name in outputs:
         if not (folder / f"text.{name}").is_file():
             raise UserError(f"{folder / f'text.{name}'}: no such file", "run stages 1 to 4")
-    sets = count_sets(folder, outputs, tags)
-    check_labels(sets, folder, outputs)
+    sets = count_label_sets(folder, outputs, tags)
+    check_training_labels(sets, folder, outputs)
     if len(sets) > 1:
-        counts = [f"{count} {'+'.join(labels) or 'none'}" for labels, count in sorted(sets.items())]
-        print(f"{folder}: utterances by labels: {', '.join(counts)}")
+        counts = ", ".join(
+            f"{count} {'+'.join(labels) or 'none'}" for labels, count in sorted(sets.items())
+        )
+        print(f"{folder}: utterances per label set: {counts}")
     if config.get("conditioning") is None:
-        for tag, present, missing in partly_tagged(sets, tags):
+        for tag, tagged, untagged in partly_tagged(sets, tags):
             name, _, kind = tag.partition(".")
             say(
-                f"warning: {folder / f'text.{name}'}: {present} transcripts have a tag '{kind}', "
-                f"{missing} do not: from these the system learns to omit the tag. Task vectors "
-                "(conditioning: vectors) tell it when to write the tag"
+                f"warning: {folder / f'text.{name}'}: {tagged} transcripts have a tag '{kind}' and "
+                f"{untagged} have none, so the system will learn to omit the tag. Set "
+                "conditioning: vectors to request the tag explicitly."
             )
     return sets
 
 
 def collect_stats(config: Path, data: Data, options: Sequence[str]) -> None:
-    """Run stage 10: write shape files, and feature statistics if the configuration needs them."""
+    """Write the shape files (stage 10), and the feature statistics that `global_mvn` needs."""
     outputs = {
         name: {"branch": "ctc", "ctc_weight": 1.0} for name in data.token_types
-    }  # lengths do not depend on the heads
+    }  # the lengths do not depend on the branches, so use any
     merged = {**read_yaml(config), "outputs": outputs}
-    merged = with_tokens(merged, data, data.stats)
+    merged = add_token_lists(merged, data, data.stats)
     if merged.get("normalize") == "global_mvn":
         merged = {**merged, "normalize": None, "normalize_conf": {}}
         _check(merged, config)
@@ -236,7 +237,10 @@ def _absolute_bpe(config: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _check(config: Mapping[str, Any], source: Path) -> None:
-    """Check keys and values before anything is built, except `*_conf` of the network's parts."""
+    """Raise `UserError` for wrong top-level keys and values.
+
+    The `*_conf` of a part is checked when the part is built.
+    """
     from espnet_ext.training.task import DualOutputTask
 
     check_config(config, DualOutputTask.get_parser(), str(source))
@@ -281,15 +285,16 @@ def _data_options(data: Data, names: Sequence[str], shapes: bool = True) -> list
 
 
 def _finish(exp_dir: Path, config: Mapping[str, Any], command: list[str]) -> None:
-    """Link model.pth to the averaged weights, and write train.json."""
+    """Link model.pth to the averaged weights, and describe the training in train.json."""
     criterion = (config.get("best_model_criterion") or [["valid", "acc", "max"]])[0]
     stem = f"{criterion[0]}.{criterion[1]}"
     candidates = [*exp_dir.glob(f"{stem}.ave*.pth"), *exp_dir.glob(f"{stem}.best.pth")]
     if not candidates:
         raise UserError(
-            f"{exp_dir}: training wrote no {stem} weights", "read the log: did an epoch finish?"
+            f"{exp_dir}: training wrote no {stem} weights",
+            "look in the log for the reason: no epoch may have finished",
         )
-    # `<stem>.ave.pth` links to the average of the most models; prefer it over `.ave_1best`.
+    # `<stem>.ave.pth` links to the average of the most models: prefer it over `.ave_1best`.
     chosen = next((p for p in candidates if p.name == f"{stem}.ave.pth"), candidates[0])
     link = exp_dir / ".model.pth.tmp"
     link.unlink(missing_ok=True)
@@ -300,25 +305,28 @@ def _finish(exp_dir: Path, config: Mapping[str, Any], command: list[str]) -> Non
     from espnet_ext.model.load import load_model
 
     model, _ = load_model(exp_dir)
-    epochs, total = _recorded(exp_dir / "checkpoint.pth")
+    epochs, seconds = _epochs_and_seconds(exp_dir / "checkpoint.pth")
     write_json(
         exp_dir / "train.json",
         {
             "outputs": list(config["outputs"]),
-            "branches": {name: entry.get("branch") for name, entry in config["outputs"].items()},
+            "branches": {name: o.get("branch") for name, o in config["outputs"].items()},
             "parameters": sum(p.numel() for p in model.parameters()),
             "epochs": epochs,
-            "seconds": round(total, 1),
+            "seconds": round(seconds, 1),
             "weights": chosen.name,
             "command": f"python -m espnet_ext.training {shlex.join(command)}",
             "torch_threads": torch.get_num_threads(),
         },
     )
-    print(f"{exp_dir}/model.pth -> {chosen.name}: {epochs} epochs, {total:.0f} s")
+    print(f"{exp_dir}/model.pth -> {chosen.name}: {epochs} epochs, {seconds:.0f} s")
 
 
-def _recorded(checkpoint: Path) -> tuple[int, float]:
-    """Return the number of epochs and their seconds (training and validation), of all runs."""
+def _epochs_and_seconds(checkpoint: Path) -> tuple[int, float]:
+    """Return the number of epochs, and their seconds of training and validation in total.
+
+    Epochs before a resume are included.
+    """
     import torch
 
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)

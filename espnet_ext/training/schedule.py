@@ -1,4 +1,4 @@
-"""Numbers that depend on the data: steps of a one-cycle schedule, batches of an epoch."""
+"""Numbers that depend on the data: steps of a one-cycle schedule, batches per epoch."""
 
 import argparse
 import copy
@@ -11,34 +11,35 @@ from espnet_ext.training.repeat import batches_of, repeating_sampler
 def total_steps(args: argparse.Namespace) -> int | None:
     """Return `total_steps` of OneCycleLR (Smith & Topin, arXiv 1708.07120).
 
-    Batches are counted with the sampler that training will use.
+    The steps are counted with the sampler that the training uses.
 
     Args:
         args: ESPnet's training arguments.
     Returns:
-        The number of steps, or None if there is no such schedule or its length is configured.
+        The number of optimizer steps; None for other schedulers, and if the number is configured.
     """
     if (args.scheduler or "").lower() != "onecyclelr":
         return None
     if {"total_steps", "epochs", "steps_per_epoch"} & set(args.scheduler_conf):
         return None
-    # Batches left over from gradient accumulation make no step.
+    # The last batches of an epoch make no step if they are fewer than `accum_grad`.
     steps = args.max_epoch * max(1, batches_per_epoch(args) // args.accum_grad)
-    # PyTorch divides by the number of rising steps minus one, which is 0 for a toy corpus.
+    # PyTorch divides by (warm-up steps − 1), which is 0 for a very small corpus.
     return steps + (abs(steps * args.scheduler_conf.get("pct_start", 0.3) - 1) < 1e-6)
 
 
 def matching_batches(args: argparse.Namespace, shapes: Path) -> int:
-    """Return the number of batches per epoch of another training set.
+    """Return the batches per epoch of another training set.
 
-    Two trainings with equally long epochs have the same number of updates and validations.
+    Used to give this training equally long epochs. Then both trainings also have the same number
+    of validations, and average the same number of checkpoints.
 
     Args:
         args: ESPnet's training arguments.
-        shapes: folder with the other set's shape files.
+        shapes: folder with the shape files of the other set.
     """
     other = copy.copy(args)
-    other.repeat_power = 0.0  # without repeats
+    other.repeat_power = 0.0  # the other set is not oversampled
     other.train_shape_file = [str(shapes / Path(path).name) for path in args.train_shape_file]
     for path in other.train_shape_file:
         if not Path(path).is_file():
@@ -47,15 +48,15 @@ def matching_batches(args: argparse.Namespace, shapes: Path) -> int:
 
 
 def batches_per_epoch(args: argparse.Namespace) -> int:
-    """Return the number of batches per epoch, which is the same for every process."""
+    """Return the number of batches per epoch, which is the same for all processes."""
     if args.num_iters_per_epoch is not None:
         return args.num_iters_per_epoch
     if args.repeat_power:
-        return len(repeating_sampler(args, processes=processes(args)))
-    return len(batches_of(args, args.train_shape_file, processes(args)))
+        return len(repeating_sampler(args, processes=process_count(args)))
+    return len(batches_of(args, args.train_shape_file, process_count(args)))
 
 
-def processes(args: argparse.Namespace) -> int:
-    """Return the number of training processes that ESPnet will start."""
+def process_count(args: argparse.Namespace) -> int:
+    """Return the number of processes that ESPnet will start for this training."""
     nodes = args.dist_world_size or 1
     return args.ngpu * nodes if args.multiprocessing_distributed and args.ngpu else nodes

@@ -1,14 +1,19 @@
-"""Linear CKA of hidden states during training, on a part of the validation set.
+"""Measure how layers change during training: linear CKA on a sample of the validation set.
 
-The estimator is minibatch CKA (`model.similarity`), which takes less time than CKA over all frames
-(`analysis`). There are two comparisons:
+CKA is estimated from minibatches (Nguyen, Raghu & Kornblith, arXiv 2010.15327): unbiased HSIC
+(Song et al., JMLR 2012, eq. 5) is averaged over minibatches before the quotient is taken. This is
+faster than the exact CKA in `analysis`, which uses all frames at once.
 
-- **drift**: an encoder layer against itself at the start, over the same encoder frames;
-- **decoders**: a decoder layer of one output against the layer of the same number of another
-  output. Their token sequences differ, so the mean over the tokens of an utterance is compared
-  (teacher-forced, with <sos>): one vector per utterance that is labelled for both outputs.
+There are two measurements:
 
-Symbols: U utterances, F kept encoder frames, T encoder frames, L tokens, D width.
+- **drift** compares an encoder layer with itself at the start, on the same encoder frames.
+- **decoders** compares a decoder layer of one output with the layer of the same number of another
+  output. The two outputs have different token sequences, so tokens cannot be paired, but utterances
+  can. Each utterance is represented by the mean over its tokens (teacher-forced, with <sos>). Only
+  utterances with labels for both outputs are used.
+
+Symbols: U utterances, B utterances of a batch, T encoder frames, F encoder frames of the sample,
+L tokens, D width.
 """
 
 import itertools
@@ -28,33 +33,34 @@ from espnet_ext.model.layers import decoder_layers, watch
 from espnet_ext.model.similarity import MIN_EXAMPLES, minibatch_cka
 
 MAX_UTTERANCES = 64
-MAX_FRAMES = 2048  # kept in a file: 2 MB per layer of width 256
+MAX_FRAMES = 2048  # limits the size of the file of start states: 2 MB per layer of width 256
 
 Batch = Mapping[str, torch.Tensor]
 
 
 @dataclass
 class States:
-    """Hidden states of the held utterances at one step of training."""
+    """Hidden states of the sampled utterances."""
 
     encoder: dict[str, torch.Tensor]  # layer → (F, D), the same shuffled frames at every step
-    decoders: dict[str, dict[str, torch.Tensor]]  # output → layer → (U, D), if it has layers
-    labelled: dict[str, torch.Tensor]  # output → (U,), whether the utterance has a transcript
+    # output → layer → (U, D), for decoders with a list of layers
+    decoders: dict[str, dict[str, torch.Tensor]]
+    labelled: dict[str, torch.Tensor]  # output → (U,), whether an utterance has a transcript
 
 
-class HeldUtterances:
-    """The first utterances of a data loader, whose hidden states are compared.
+class UtteranceSample:
+    """The first utterances of a data loader, kept to compute their hidden states repeatedly.
 
     Args:
-        batches: (ids, batch) of the data loader.
-        limit: maximum number of utterances.
+        batches: (ids, batch) pairs of the data loader.
+        size: maximum number of utterances.
     """
 
-    def __init__(self, batches: Iterable[tuple[list[str], Batch]], limit: int = MAX_UTTERANCES):
+    def __init__(self, batches: Iterable[tuple[list[str], Batch]], size: int = MAX_UTTERANCES):
         self.ids: list[str] = []
         self._batches: list[Batch] = []
         for ids, batch in batches:
-            missing = limit - len(self.ids)
+            missing = size - len(self.ids)
             if missing <= 0:
                 break
             self.ids += list(ids)[:missing]
@@ -68,7 +74,7 @@ class HeldUtterances:
 
     @torch.no_grad()
     def states(self, model: DualOutputModel, device: torch.device | str = "cpu") -> States:
-        """Return the hidden states of a model, which should be in evaluation mode."""
+        """Return the hidden states of the utterances. The model should be in evaluation mode."""
         parts = [_states(model, {k: v.to(device) for k, v in b.items()}) for b in self._batches]
         if not parts:
             return States({}, {}, {})
@@ -82,9 +88,10 @@ class HeldUtterances:
             encoder[name] = frames[order[:MAX_FRAMES]]
         decoders = {
             output: {
-                name: torch.cat([part.decoders[output][name] for part in parts]) for name in layers
+                name: torch.cat([part.decoders[output][name] for part in parts])
+                for name in parts[0].decoders[output]
             }
-            for output, layers in parts[0].decoders.items()
+            for output in parts[0].decoders
         }
         labelled = {
             output: torch.cat([part.labelled[output] for part in parts])
@@ -94,14 +101,14 @@ class HeldUtterances:
 
 
 def _states(model: DualOutputModel, batch: Batch) -> States:
-    """Return the states of one batch, with all its frames in order."""
+    """Return the hidden states of one batch, with all frames in their order."""
     request = EncoderRequest(active=model.labelled(batch), keep_layers=True)
     encoded = model.encode(batch["speech"], batch["speech_lengths"], request)
-    first = next(iter(encoded.hidden))  # with a pass per output, the layers of the first
+    first = next(iter(encoded.hidden))  # with one pass per output: use the first pass
     layers, lengths = encoded.layers[first], encoded.layer_lengths[first]
     steps = list(layers.values())[-1].shape[1]
     mask = torch.arange(steps, device=lengths.device)[None, :] < lengths[:, None]  # (B, T)
-    # A layer before a subsampling one has a different number of frames, and is left out.
+    # Leave out layers with more frames than the last layer, that is before a subsampling layer.
     encoder = {
         name: states[mask.to(states.device)].float().cpu()
         for name, states in layers.items()
@@ -126,7 +133,16 @@ def _utterance_means(
     text: torch.Tensor,
     text_lengths: torch.Tensor,
 ) -> dict[str, torch.Tensor]:
-    """Return decoder layer → mean state over each utterance's tokens (U, D); 0 if unlabelled."""
+    """Return decoder layer → mean of the states over the tokens of each utterance.
+
+    Args:
+        states: (B, T, D) encoder output.
+        lengths: (B,) frames.
+        text: (B, L) token ids.
+        text_lengths: (B,) tokens.
+    Returns:
+        (B, D) per layer, 0 for unlabelled utterances.
+    """
     assert head.decoder is not None
     layers = decoder_layers(head.decoder)
     rows = (text[:, 0] != UNLABELLED).nonzero().squeeze(1)
@@ -134,31 +150,32 @@ def _utterance_means(
     if rows.numel() == 0:
         return {name: torch.zeros(len(text), width) for name in layers}
     counts = text_lengths[rows]
-    tokens = text[rows][:, : int(counts.max())]  # (rows, L)
-    with watch(layers) as outputs:
-        head.teacher_forced(states[rows], lengths[rows], tokens.clamp(min=-1), counts)
-    mask = torch.arange(tokens.shape[1] + 1, device=text.device)[None, :] <= counts[:, None]
-    means_by_layer = {}
-    for name, layer in outputs.items():  # (rows, L + 1, D)
-        inside = layer.float().masked_fill(~mask[..., None], 0)
+    labels = text[rows][:, : int(counts.max())]
+    with watch(layers) as layer_outputs:
+        head.teacher_forced(states[rows], lengths[rows], labels.clamp(min=-1), counts)
+    mask = torch.arange(labels.shape[1] + 1, device=text.device)[None, :] <= counts[:, None]
+    all_means = {}
+    for name, layer in layer_outputs.items():  # (rows, L + 1, D)
+        unpadded = layer.float().masked_fill(~mask[..., None], 0)
         means = torch.zeros(len(text), layer.shape[2], device=text.device)
-        means[rows] = inside.sum(1) / mask.sum(1, keepdim=True)
-        means_by_layer[name] = means.cpu()
-    return means_by_layer
+        means[rows] = unpadded.sum(1) / mask.sum(1, keepdim=True)
+        all_means[name] = means.cpu()
+    return all_means
 
 
 def drift(start: Mapping[str, torch.Tensor], now: States) -> dict[str, float | None]:
-    """Return encoder layer → CKA with itself at the start; 1 if it did not change."""
+    """Return encoder layer → CKA of its states now and at the start; 1 if nothing has changed."""
     return {
         name: minibatch_cka(start[name], now.encoder[name]) for name in start if name in now.encoder
     }
 
 
 def compare_decoders(now: States) -> list[dict]:
-    """Compare every pair of outputs whose decoders have layers.
+    """Compare the decoder layers of every pair of outputs.
 
     Returns:
-        A list of {"a", "b", "utterances", "layers": {number: CKA}}.
+        One {"a", "b", "utterances", "layers": {number: CKA}} per pair of outputs with decoder
+        layers.
     """
     pairs = []
     for a, b in itertools.combinations(now.decoders, 2):
@@ -172,8 +189,12 @@ def compare_decoders(now: States) -> list[dict]:
     return pairs
 
 
-def notes_on(now: States, compared: Iterable[Mapping]) -> list[str]:
-    """Return why values of CKA are None."""
+def undefined_notes(now: States, pairs: Iterable[Mapping]) -> list[str]:
+    """Return the reasons why values of CKA are None.
+
+    Args:
+        pairs: result of `compare_decoders`.
+    """
     notes = [
         f"encoder layer {name}: not finite"
         for name, frames in now.encoder.items()
@@ -182,18 +203,19 @@ def notes_on(now: States, compared: Iterable[Mapping]) -> list[str]:
     for output, layers in now.decoders.items():
         not_finite = [n for n, means in layers.items() if not torch.isfinite(means).all()]
         notes += [f"{output}: decoder layer {name}: not finite" for name in not_finite]
-    too_few = [pair for pair in compared if pair["utterances"] < MIN_EXAMPLES]
+    too_few = [pair for pair in pairs if pair["utterances"] < MIN_EXAMPLES]
     return notes + [
-        f"{pair['a']} and {pair['b']}: {pair['utterances']} held utterances have both"
+        f"{pair['a']} and {pair['b']}: too few sampled utterances have labels for both "
+        f"({pair['utterances']}, needed: {MIN_EXAMPLES})"
         for pair in too_few
     ]
 
 
-# -- states at the start, kept for a resumed training
+# -- the states that drift is measured against, in a file for resumed trainings
 
 
 @dataclass
-class Start:
+class StartStates:
     """Encoder states at the step that drift is measured from."""
 
     step: int
@@ -205,20 +227,20 @@ class Start:
             torch.save({"step": self.step, "ids": self.ids, "layers": self.layers}, temporary)
 
     @classmethod
-    def read(cls, path: Path) -> "Start | None":
-        """Read what `save` wrote; None if there is no such file."""
+    def read(cls, path: Path) -> "StartStates | None":
+        """Read the states from a file; return None if the file does not exist."""
         if not path.exists():
             return None
         try:
             saved = torch.load(path, map_location="cpu", weights_only=True)
             return cls(saved["step"], saved["ids"], saved["layers"])
-        except Exception as error:  # torch raises many types for a file that is not a checkpoint
+        except Exception as error:  # torch raises many kinds of errors for an invalid file
             raise UserError(
                 f"{path}: cannot be read: {str(error).partition(chr(10))[0]}",
-                "remove it: drift is then measured from the step where training resumes",
+                "remove this file: drift will be measured from the step where training resumes",
             ) from error
 
-    def fits(self, ids: list[str], now: States) -> bool:
-        """Return whether it has the same utterances and layers."""
-        shapes = {name: frames.shape for name, frames in now.encoder.items()}
-        return self.ids == ids and {k: v.shape for k, v in self.layers.items()} == shapes
+    def matches(self, ids: list[str], now: States) -> bool:
+        """Return whether the utterances and layers are the same as at the start."""
+        sizes = {name: frames.shape for name, frames in now.encoder.items()}
+        return self.ids == ids and {k: v.shape for k, v in self.layers.items()} == sizes

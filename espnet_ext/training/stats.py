@@ -1,8 +1,8 @@
-"""Stage 10: write the lengths of speech and text, which the batch sampler reads.
+"""Write shape files (stage 10): the lengths of speech and text that batch samplers need.
 
-All systems of a language use the same shape files. Lengths come from audio headers and token
-counts. They equal those of ESPnet's `--collect_stats` (a test compares them), and no audio is
-decoded. ESPnet computes the mean and variance of features, which need the audio.
+All systems of a language use the same shape files. Lengths are read from audio headers and token
+counts. The numbers are those of ESPnet's `--collect_stats` (a test compares them), but no audio is
+decoded. Mean and variance of features need the audio: ESPnet computes them, see `run.py`.
 """
 
 from collections.abc import Mapping
@@ -17,11 +17,18 @@ from espnet_ext.training.preprocessor import OutputsPreprocessor
 
 
 def write_shapes(dump: Path, outputs: Mapping[str, OutputConfig], stats: Path) -> int:
-    """Write `speech_shape` and `text_<output>_shape` of a set; return its number of utterances."""
+    """Write `speech_shape` and `text_<output>_shape` of a dumped set.
+
+    Returns:
+        The number of utterances.
+    """
     preprocess = OutputsPreprocessor(outputs, train=False, speech={})
     speech = read_table(dump / "wav.scp")
     if not speech:
-        raise UserError(f"{dump / 'wav.scp'}: no utterances", "check what stage 4 removed")
+        raise UserError(
+            f"{dump / 'wav.scp'}: no utterances",
+            f"see {dump / 'removed.tsv'} for the utterances that stage 4 removed",
+        )
     lengths = {
         utt_id: str(audio_info(source).frames)
         for utt_id, source in track(speech.items(), f"lengths of {dump.name}")
@@ -32,12 +39,12 @@ def write_shapes(dump: Path, outputs: Mapping[str, OutputConfig], stats: Path) -
         different = set(texts) ^ set(speech)
         if different:
             raise UserError(
-                f"{dump}: wav.scp and text.{name} have different utterances: {min(different)}, …",
-                "run stage 4 again: it adds missing rows",
+                f"{dump}: wav.scp and text.{name} differ, first in {min(different)}",
+                "run stage 4 again: it writes a row per utterance into every text file",
             )
         shapes = {
             utt_id: f"{len(preprocess.encode(name, text))},{len(preprocess.ids[name])}"
             for utt_id, text in texts.items()
-        }  # with the vocabulary size, which the samplers multiply by, as ESPnet's recipes do
+        }  # tokens,vocabulary size: as in ESPnet's recipes; ESPnet's samplers multiply the two
         write_table(stats / f"{TEXT_PREFIX}{name}_shape", shapes)
     return len(speech)

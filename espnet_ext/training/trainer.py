@@ -1,4 +1,4 @@
-"""ESPnet's Trainer with checkpoints that a crash cannot damage, and diagnoses."""
+"""ESPnet's Trainer with atomic checkpoints, one progress line per epoch, optional diagnostics."""
 
 import argparse
 import contextlib
@@ -21,18 +21,19 @@ Trainer: Any = espnet.load("Trainer")
 
 @dataclasses.dataclass
 class Options(TrainerOptions):
-    """ESPnet's trainer options and ours, from the command-line options of the same names."""
+    """Options of ESPnet's Trainer, and of the diagnostics. They have the names of the arguments."""
 
-    diagnose_every: int  # steps between diagnoses, 0 for none
-    # set when training starts, on the process that diagnoses
+    diagnose_every: int  # steps between measurements of `diagnostics`; 0: never
+    # set by `run`, on rank 0 if `diagnose_every` is not 0
     diagnostics: Diagnostics | None = dataclasses.field(init=False, default=None)
 
 
 class DualOutputTrainer(Trainer):
-    """ESPnet's Trainer, with three changes.
+    """ESPnet's Trainer with four changes.
 
-    A checkpoint is written to a temporary file and renamed. There is one progress line per epoch.
-    With `diagnose_every`, some steps are diagnosed.
+    A checkpoint is written to a temporary file that is then renamed. One progress line is printed
+    per epoch. With `diagnose_every`, some steps are measured (see `diagnostics`). Attention weights
+    can be plotted with several processes.
     """
 
     @classmethod
@@ -42,7 +43,7 @@ class DualOutputTrainer(Trainer):
 
     @classmethod
     def run(
-        cls, model, *, trainer_options, valid_iter_factory, distributed_option, **others
+        cls, model, *, trainer_options, valid_iter_factory, distributed_option, **kwargs
     ) -> None:
         is_first = not distributed_option.distributed or distributed_option.dist_rank == 0
         if trainer_options.diagnose_every and is_first:
@@ -50,7 +51,7 @@ class DualOutputTrainer(Trainer):
                 trainer_options.diagnose_every,
                 Path(trainer_options.output_dir),
                 model,
-                lambda: valid_iter_factory.build_iter(1, shuffle=True),  # with the training's seed
+                lambda: valid_iter_factory.build_iter(1, shuffle=True),  # always the same order
             )
         with atomic_torch_save():
             super().run(
@@ -58,12 +59,12 @@ class DualOutputTrainer(Trainer):
                 trainer_options=trainer_options,
                 valid_iter_factory=valid_iter_factory,
                 distributed_option=distributed_option,
-                **others,
+                **kwargs,
             )
 
     @classmethod
     def train_one_epoch(
-        cls, model, iterator, reporter, scaler, summary_writer, options, **others
+        cls, model, iterator, reporter, scaler, summary_writer, options, **kwargs
     ) -> bool:
         if options.diagnostics is not None and not options.no_forward_run:
             iterator = options.diagnostics.watch(iterator, reporter, scaler, summary_writer)
@@ -74,24 +75,24 @@ class DualOutputTrainer(Trainer):
             scaler=scaler,
             summary_writer=summary_writer,
             options=options,
-            **others,
+            **kwargs,
         )
 
     @staticmethod
     def resume(checkpoint, model, reporter, *args, **kwargs) -> None:
         try:
             Trainer.resume(checkpoint, model, reporter, *args, **kwargs)
-        except Exception as error:  # torch raises many types for a file that does not fit
+        except Exception as error:  # torch raises many kinds of errors for an invalid file
             reason = str(error).strip().partition("\n")[0]
             raise UserError(
-                f"{checkpoint}: cannot resume from it: {reason}",
-                "it is damaged or of another configuration: remove the folder to start again",
+                f"{checkpoint}: cannot resume training from this checkpoint: {reason}",
+                "the file is damaged or of another configuration: remove the folder to start again",
             ) from error
         _complete_epoch(checkpoint, model, reporter.get_epoch())
 
     @classmethod
     def plot_attention(cls, model, *args, **kwargs) -> None:
-        model.reduce_stats = False  # only rank 0 plots; a reduction would wait for other ranks
+        model.reduce_stats = False  # only rank 0 plots, so a reduction over all ranks would hang
         try:
             super().plot_attention(model, *args, **kwargs)
         finally:
@@ -105,9 +106,11 @@ class DualOutputTrainer(Trainer):
 
 
 def _complete_epoch(checkpoint: Path, model: torch.nn.Module, epoch: int) -> None:
-    """Write the weights of the last epoch if they are missing."""
-    # ESPnet writes the checkpoint before the weights of the epoch. If training is killed in
-    # between, the weights are missing, and averaging would fail at the end of the training.
+    """Write `<epoch>epoch.pth` if it is missing.
+
+    ESPnet writes the checkpoint before these weights. If a training is killed in between, they are
+    missing, and averaging fails at the end of the training.
+    """
     weights = checkpoint.parent / f"{epoch}epoch.pth"
     is_first = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
     if is_first and not weights.exists():
@@ -131,9 +134,10 @@ def _epoch_line(reporter, max_epoch: int) -> str:
 
 @contextlib.contextmanager
 def atomic_torch_save() -> Iterator[None]:
-    """Make `torch.save` write to a temporary file and rename it, while the context is open.
+    """Make `torch.save` write to a temporary file that is then renamed, while the context is open.
 
-    ESPnet writes `checkpoint.pth` in place, and a crash during the write loses the only checkpoint.
+    ESPnet overwrites `checkpoint.pth` directly. A crash while writing would destroy the only
+    checkpoint that training can resume from.
     """
     torch_save = torch.save
 

@@ -1,4 +1,4 @@
-"""A recipe small enough to train in a second."""
+"""A recipe that trains in a second."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Models of two encoder layers and several outputs, with random weights, and batches for them."""
+"""Random models with two encoder layers and several outputs, and batches for them."""
 
 import tiny_recipe
 import torch
@@ -48,7 +48,7 @@ def make(outputs=OUTPUTS, seed=0, **encoder):
 
 def batch(names, unlabelled=(), rows=3):
     generator = torch.Generator().manual_seed(2)
-    found = {
+    data = {
         "speech": torch.randn(rows, 8000, generator=generator),
         "speech_lengths": torch.full((rows,), 8000),
     }
@@ -57,5 +57,5 @@ def batch(names, unlabelled=(), rows=3):
         lengths = torch.full((rows,), 4)
         if name in unlabelled:
             text, lengths = torch.full((rows, 1), -2), torch.ones(rows, dtype=torch.long)
-        found[f"text_{name}"], found[f"text_{name}_lengths"] = text, lengths
-    return found
+        data[f"text_{name}"], data[f"text_{name}_lengths"] = text, lengths
+    return data

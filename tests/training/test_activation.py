@@ -1,4 +1,4 @@
-"""Any mix of labels, and more outputs than two, from dumped files to decoded ones."""
+"""Training and decoding with partially labelled sets, inline tags and more than two outputs."""
 
 import json
 import shutil
@@ -18,13 +18,13 @@ from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.errors import UserError
 from espnet_ext.model.export import export_head
 from espnet_ext.model.load import load_model
-from espnet_ext.training.activation import count_sets, partly_tagged, with_trained_sets
+from espnet_ext.training.activation import add_label_sets, count_label_sets, partly_tagged
 from espnet_ext.training.schedule import matching_batches
 
 VECTORS = {"conditioning": "vectors"}
 
 
-def test_a_third_output_costs_a_block_and_a_text_file(tmp_path):
+def test_third_output_needs_only_a_config_entry_and_a_text_file(tmp_path):
     kinds = {"surface": "phone", "meaning": "char", "l1": "label"}
     recipe = tiny_recipe.make(tmp_path, kinds, further={"l1": ["Hindi", None, "Mandarin Chinese"]})
     outputs = {**tiny_recipe.OUTPUTS, "l1": {"branch": "attention", "attention_weight": 0.2}}
@@ -38,7 +38,7 @@ def test_a_third_output_costs_a_block_and_a_text_file(tmp_path):
         "<sos/eos>",
     ]
     assert model.conditioning.features.shape == (3, 16)
-    trained = [tuple(one) for one in config["conditioning_conf"]["trained"]]
+    trained = [tuple(names) for names in config["conditioning_conf"]["trained"]]
     assert ("surface", "meaning", "l1") in trained and ("surface", "meaning") in trained
     data, out = recipe.root / "dump/valid", tmp_path / "out"
     assert (
@@ -63,23 +63,23 @@ def test_a_third_output_costs_a_block_and_a_text_file(tmp_path):
         )
 
 
-def test_what_training_saw_is_noted_for_inference(tmp_path):
+def test_label_sets_of_training_are_written_to_the_configuration(tmp_path):
     recipe = tiny_recipe.make(tmp_path)
-    sets = count_sets(recipe.root / "dump/train", ["surface", "meaning"])
+    sets = count_label_sets(recipe.root / "dump/train", ["surface", "meaning"])
     assert sets == {("surface", "meaning"): 6, ("surface",): 1, ("meaning",): 1}
-    plain = with_trained_sets({"outputs": {}}, sets)
+    plain = add_label_sets({"outputs": {}}, sets)
     assert "conditioning_conf" not in plain
     both = {("surface", "meaning"): 3, (): 1}
-    noted = with_trained_sets(VECTORS, both)["conditioning_conf"]["trained"]
-    assert noted == [["surface", "meaning"]]
+    trained = add_label_sets(VECTORS, both)["conditioning_conf"]["trained"]
+    assert trained == [["surface", "meaning"]]
     dropped = {**VECTORS, "conditioning_conf": {"drop_tasks": 0.1}}
-    noted = with_trained_sets(dropped, both)["conditioning_conf"]["trained"]
-    assert noted == [["meaning"], ["surface"], ["surface", "meaning"]]
+    trained = add_label_sets(dropped, both)["conditioning_conf"]["trained"]
+    assert trained == [["meaning"], ["surface"], ["surface", "meaning"]]
 
 
 @pytest.fixture(scope="module")
 def tagged(tmp_path_factory):
-    """A recipe half of whose meanings bear a tag."""
+    """A recipe in which half of the meaning transcripts have a tag."""
     recipe = tiny_recipe.make(tmp_path_factory.mktemp("tagged"))
     for folder in ("train", "valid"):
         table = recipe.root / "dump" / folder / "text.meaning"
@@ -103,7 +103,7 @@ def test_tags_are_tasks_from_training_to_decoding(tagged, tmp_path):
     model, config = load_model(folder)
     assert model.conditioning.tasks == ("surface", "meaning", "meaning.l1")
     assert model.conditioning.features.shape == (8, 16)
-    trained = [tuple(one) for one in config["conditioning_conf"]["trained"]]
+    trained = [tuple(names) for names in config["conditioning_conf"]["trained"]]
     both, every = ("surface", "meaning"), ("surface", "meaning", "meaning.l1")
     assert {both, every, ("surface",)} <= set(trained) and ("surface", "meaning.l1") not in trained
     data, out = tagged.root / "dump/valid", tmp_path / "out"
@@ -136,25 +136,28 @@ def test_tags_are_tasks_from_training_to_decoding(tagged, tmp_path):
     assert (export_head(folder, "meaning", tmp_path / "head") / "model.pth").is_file()
 
 
-def test_tags_in_part_without_vectors_are_told(tagged, capsys):
+def test_partly_tagged_output_without_vectors_prints_a_warning(tagged, capsys):
     tagged.train("plain", options=["--max_epoch", "1"])
-    told = " ".join(capsys.readouterr().err.split())
+    messages = " ".join(capsys.readouterr().err.split())
     texts = [t for t in read_table(tagged.root / "dump/train/text.meaning").values() if t != "<na>"]
-    there = sum("<l1:" in text for text in texts)
-    assert 0 < there < len(texts)
-    assert f"text.meaning: {there} transcripts have a tag 'l1', {len(texts) - there} do not" in told
+    count = sum("<l1:" in text for text in texts)
+    assert 0 < count < len(texts)
+    assert (
+        f"text.meaning: {count} transcripts have a tag 'l1' and {len(texts) - count} have none"
+        in messages
+    )
 
 
-def test_tags_are_counted_with_their_outputs():
+def test_tags_are_counted_among_transcripts_of_their_output():
     sets = {("m", "m.t"): 3, ("m",): 2, ("s",): 5, ("s", "m", "m.t", "m.u"): 1}
     assert partly_tagged(sets, ["m.t", "m.u"]) == [("m.t", 4, 2), ("m.u", 1, 5)]
-    assert partly_tagged({("m", "m.t"): 3, ("s",): 2}, ["m.t"]) == []  # wherever there is a meaning
+    assert partly_tagged({("m", "m.t"): 3, ("s",): 2}, ["m.t"]) == []  # every meaning has it
     conf = {**VECTORS, "conditioning_conf": {"drop_tasks": 0.1}}
-    noted = with_trained_sets(conf, {("s", "m", "m.t"): 1})["conditioning_conf"]["trained"]
-    assert noted == [["m"], ["m", "m.t"], ["s"], ["s", "m"], ["s", "m", "m.t"]]
+    trained = add_label_sets(conf, {("s", "m", "m.t"): 1})["conditioning_conf"]["trained"]
+    assert trained == [["m"], ["m", "m.t"], ["s"], ["s", "m"], ["s", "m", "m.t"]]
 
 
-def test_an_output_without_any_label(tmp_path):
+def test_output_without_any_label_raises_user_error(tmp_path):
     recipe = tiny_recipe.make(tmp_path)
     table = recipe.root / "dump/train/text.surface"
     write_table(table, dict.fromkeys(read_table(table), "<na>"))
@@ -163,8 +166,8 @@ def test_an_output_without_any_label(tmp_path):
     assert str(table) in str(caught.value)
 
 
-def test_corpora_with_different_labels_decode_each_in_its_own_set(tmp_path):
-    """One half has surfaces, the other one meanings: the training never sees both together."""
+def test_outputs_never_labelled_together_are_decoded_with_separate_active_sets(tmp_path):
+    """Half of the utterances have only a surface, the other half only a meaning."""
     recipe = tiny_recipe.make(tmp_path)
     for number, name in enumerate(("surface", "meaning")):
         table = recipe.root / f"dump/train/text.{name}"
@@ -182,8 +185,9 @@ def test_corpora_with_different_labels_decode_each_in_its_own_set(tmp_path):
         alone = DualSpeech2Text.from_pretrained(folder, greedy=True, only=[name])
         assert alone.outputs == [name]
         assert alone(wave).best[name] == together[name]
-    own = {"meaning": {"beam_size": 2}}  # search options of one output have that name too
-    searched = DualSpeech2Text.from_pretrained(folder, only=["meaning"], outputs=own)
+    # the keyword `outputs` sets search options per output
+    search_options = {"meaning": {"beam_size": 2}}
+    searched = DualSpeech2Text.from_pretrained(folder, only=["meaning"], outputs=search_options)
     assert searched.options["meaning"].beam_size == 2 and searched.outputs == ["meaning"]
     command = [
         "--model_dir",
@@ -214,13 +218,13 @@ def two_systems(tmp_path_factory):
     return recipe
 
 
-def test_vectors_are_described_as_they_are(two_systems):
+def test_description_of_vectors_matches_the_weights(two_systems):
     root = two_systems.root
-    found = inspect_vectors(
+    report = inspect_vectors(
         {"plain": root / "plain", "do": root / "vectors"}, root / "dump/valid", {"greedy": True}
     )
-    assert [one["system"] for one in found["systems"]] == ["do"]
-    system = found["systems"][0]
+    assert [entry["system"] for entry in report["systems"]] == ["do"]
+    system = report["systems"][0]
     state = torch.load(root / "vectors/model.pth", weights_only=True)
     assert [place["place"] for place in system["places"]] == ["features", "encoder"]
     for place in system["places"]:
@@ -228,8 +232,9 @@ def test_vectors_are_described_as_they_are(two_systems):
         assert place["norms"] == pytest.approx([float(a.norm()), float(b.norm())])
         cosine = float(a @ b / a.norm() / b.norm())
         assert place["cosine"][0] == pytest.approx([1.0, cosine])
-        apart = torch.tensor(place["points"]).double()
-        assert float((apart[0] - apart[1]).norm()) == pytest.approx(float((a - b).norm()), rel=1e-5)
+        points = torch.tensor(place["points"]).double()
+        distance = float((points[0] - points[1]).norm())
+        assert distance == pytest.approx(float((a - b).norm()), rel=1e-5)
         assert place["history"]["epochs"] == [1, 2]
         assert place["states"] > 0
         last = torch.load(root / "vectors/2epoch.pth", weights_only=True)
@@ -241,34 +246,34 @@ def test_vectors_are_described_as_they_are(two_systems):
     assert system["leakage"] == []  # there are no tags
 
 
-def test_what_is_written_without_a_vector(two_systems):
-    """By hand: decode with the other output's vector alone, and compare."""
+def test_error_rate_without_the_vector_of_an_output(two_systems):
+    """Compare with decoding in which only the vector of the other output is active."""
     root = two_systems.root
     data = root / "dump/valid"
-    found = inspect_vectors({"do": root / "vectors"}, data, {"greedy": True})
+    report = inspect_vectors({"do": root / "vectors"}, data, {"greedy": True})
     off = DualSpeech2Text.from_pretrained(
         root / "vectors", greedy=True, only=["meaning"], active={"meaning": ["surface"]}
     )
     texts = [off(wave).best["meaning"].text for wave in read_table(data / "wav.scp").values()]
-    row = found["systems"][0]["off"][1]
+    row = report["systems"][0]["off"][1]
     references = list(read_table(data / "text.meaning").values())
     wrong = sum(Levenshtein.distance(*pair) for pair in zip(texts, references, strict=True))
     assert "<na>" not in references
     assert row["rate_off"] == pytest.approx(100 * wrong / sum(map(len, references)))
 
 
-def test_leakage_is_tags_that_are_written_while_they_are_off(tagged, monkeypatch):
-    """Against decoding by the public API; then with transcripts whose tags are known."""
+def test_leakage_counts_tags_that_are_written_although_inactive(tagged, monkeypatch):
+    """Compare with decoding by the public API, then with transcripts that have known tags."""
     conf = {**VECTORS, "conditioning_conf": {"mode": "per_combination"}}
     folder = tagged.train("leaking", config=conf, options=["--max_epoch", "1"])
     state = torch.load(folder / "model.pth", weights_only=True)
     ids = load_model(folder)[0].conditioning.tags.ids["meaning.l1"]
-    state["meaning_decoder.output_layer.bias"][ids] += 2.0  # now it writes tags at all
+    state["meaning_decoder.output_layer.bias"][ids] += 2.0  # make the model write tags
     (folder / "model.pth").unlink()
     torch.save(state, folder / "model.pth")
     data = tagged.root / "dump/valid"
-    found = inspect_vectors({"do": folder}, data, {"greedy": True})["systems"][0]
-    row = found["leakage"][0]
+    system = inspect_vectors({"do": folder}, data, {"greedy": True})["systems"][0]
+    row = system["leakage"][0]
     both, every = ["surface", "meaning"], ["surface", "meaning", "meaning.l1"]
     assert (row["tag"], row["active"], row["trained"]) == ("meaning.l1", both, True)
     for tasks, emitted, share in (
@@ -279,9 +284,9 @@ def test_leakage_is_tags_that_are_written_while_they_are_off(tagged, monkeypatch
         waves = read_table(data / "wav.scp").values()
         assert emitted == sum("<l1:" in recognise(wave).best["meaning"].text for wave in waves)
         assert share == 25 * emitted and emitted > 0
-    place = found["places"][0]
-    known = dict(zip(place["labels"], place["trained"], strict=True))
-    assert known == {
+    place = system["places"][0]
+    trained = dict(zip(place["labels"], place["trained"], strict=True))
+    assert trained == {
         "none": False,
         "surface": True,
         "meaning": True,
@@ -292,9 +297,9 @@ def test_leakage_is_tags_that_are_written_while_they_are_off(tagged, monkeypatch
         "surface+meaning+meaning.l1": True,
     }
     assert [point is not None for point in place["points"]] == place["trained"]
-    learnt = state["conditioning.features"].double()[place["trained"]]
-    centred = (learnt - learnt.mean(0)).numpy()
-    sizes, axes = np.linalg.eigh(centred.T @ centred)  # of the vectors that were learnt alone
+    vectors = state["conditioning.features"].double()[place["trained"]]
+    centred = (vectors - vectors.mean(0)).numpy()
+    sizes, axes = np.linalg.eigh(centred.T @ centred)  # only of the trained vectors
     points = np.array([point for point in place["points"] if point is not None])
     assert np.abs(centred @ axes[:, :-3:-1]) == pytest.approx(np.abs(points), abs=1e-5)
     assert place["explained"] == pytest.approx(list(sizes[:-3:-1] / sizes.sum()))
@@ -302,15 +307,15 @@ def test_leakage_is_tags_that_are_written_while_they_are_off(tagged, monkeypatch
         task_vectors._Inspection,
         "_recognise",
         lambda inspection, _output, active: {
-            one.utt_id: "a <l1:x>" if k == 0 or "meaning.l1" in active else "a <age:9>"
-            for k, one in enumerate(inspection.utterances)
+            utterance.utt_id: "a <l1:x>" if k == 0 or "meaning.l1" in active else "a <age:9>"
+            for k, utterance in enumerate(inspection.utterances)
         },
     )
     row = inspect_vectors({"do": folder}, data, {"greedy": True})["systems"][0]["leakage"][0]
     assert (row["emitted"], row["emitted_on"], row["share"]) == (1, 4, 25.0)
 
 
-def test_as_many_updates_as_another_set_makes(two_systems, tmp_path):
+def test_matching_batches_counts_batches_of_the_other_set(two_systems, tmp_path):
     from types import SimpleNamespace
 
     shapes = tmp_path / "shapes"
@@ -338,7 +343,7 @@ def test_as_many_updates_as_another_set_makes(two_systems, tmp_path):
         multiprocessing_distributed=False,
     )
     assert len(rows) == 8
-    assert matching_batches(args, shapes) == 8  # of the other set, as it is
+    assert matching_batches(args, shapes) == 8  # the other set without oversampling
     with pytest.raises(UserError, match="no such file"):
         matching_batches(args, tmp_path / "nowhere")
 
@@ -350,5 +355,5 @@ def test_dropped_tasks_train_and_load(tmp_path):
     folder = recipe.train(config=conf, options=["--max_epoch", "1"])
     model, _ = load_model(folder)
     assert model.divide_by == "labelled" and model.conditioning.places == ["encoder"]
-    written = yaml.safe_load((folder / "config.yaml").read_text())
-    assert ["meaning"] in written["conditioning_conf"]["trained"]
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert ["meaning"] in config["conditioning_conf"]["trained"]

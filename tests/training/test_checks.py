@@ -1,10 +1,10 @@
-"""Utterances that CTC cannot align are counted before a training, not lost in it."""
+"""Training warns about utterances that CTC cannot align."""
 
 import tiny_recipe
 import torch
 
 from espnet_ext.model.build import build_model
-from espnet_ext.training.checks import warn_too_fast
+from espnet_ext.training.checks import warn_unalignable
 
 
 def small(**outputs):
@@ -22,7 +22,7 @@ def shapes(folder, **columns):
     return [str(path) for path in paths]
 
 
-def test_utterances_with_more_tokens_than_frames_are_counted_where_ctc_is(tmp_path, capsys):
+def test_utterances_with_more_tokens_than_frames_are_counted_for_outputs_with_ctc(tmp_path, capsys):
     model = small(
         surface={"branch": "ctc", "ctc_weight": 1.0},
         meaning={"branch": "attention", "attention_weight": 1.0},
@@ -32,22 +32,22 @@ def test_utterances_with_more_tokens_than_frames_are_counted_where_ctc_is(tmp_pa
     tokens = [f"{int(count) + more},4" for count, more in zip(frames, (0, 3, 0, 5), strict=True)]
     files = shapes(tmp_path, speech=samples, text_surface=tokens, text_meaning=tokens)
     model.train()
-    assert warn_too_fast(model, files) == {"surface": 2}
+    assert warn_unalignable(model, files) == {"surface": 2}
     assert model.training
-    said = capsys.readouterr().err
-    assert "2 of 4 training utterances have more tokens of surface than encoder frames" in said
-    assert "hop_length" in said
+    warning = capsys.readouterr().err
+    assert "2 of 4 training utterances have more tokens of surface than encoder frames" in warning
+    assert "hop_length" in warning
 
 
-def test_nothing_is_said_when_all_fit_or_nothing_is_known(tmp_path, capsys):
+def test_no_warning_if_all_fit_or_lengths_are_unknown(tmp_path, capsys):
     model = small(surface={"branch": "ctc", "ctc_weight": 1.0})
     files = shapes(tmp_path, speech=[16000], text_surface=["2,4"])
-    assert warn_too_fast(model, files) == {"surface": 0}
-    assert warn_too_fast(model, []) == {}
+    assert warn_unalignable(model, files) == {"surface": 0}
+    assert warn_unalignable(model, []) == {}
     assert capsys.readouterr().err == ""
 
 
-def test_a_training_says_it(recipe, capfd):
+def test_training_prints_the_warning(recipe, capfd):
     tokens = recipe.root / "stats/train/text_surface_shape"
     rows = [line.split() for line in tokens.read_text().splitlines()]
     tokens.write_text("".join(f"{utt} 99,{shape.split(',')[1]}\n" for utt, shape in rows))
@@ -55,7 +55,7 @@ def test_a_training_says_it(recipe, capfd):
     assert f"{len(rows)} of {len(rows)} training utterances have more" in capfd.readouterr().err
 
 
-def test_features_are_measured_in_frames(tmp_path):
+def test_lengths_of_features_are_in_frames(tmp_path):
     config = {**tiny_recipe.CONFIG, "frontend": None, "input_size": 16}
     output = {
         "branch": "ctc",
@@ -65,4 +65,4 @@ def test_features_are_measured_in_frames(tmp_path):
     }
     model = build_model({**config, "outputs": {"surface": output}})
     files = shapes(tmp_path, speech=["100,16", "100,16"], text_surface=["24,4", "27,4"])
-    assert warn_too_fast(model, files) == {"surface": 1}
+    assert warn_unalignable(model, files) == {"surface": 1}

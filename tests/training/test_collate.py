@@ -1,4 +1,4 @@
-"""Batches are those of ESPnet's collate function."""
+"""`collate` returns the batches of ESPnet's collate function."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_batch_equals_that_of_espnet(lengths):
         assert torch.equal(batch[key], tensor) and batch[key].dtype == tensor.dtype
 
 
-def test_utterances_with_different_keys_are_refused():
+def test_utterances_with_different_keys_raise_value_error():
     first, second = utterances(2, 3)
     del second[1]["text_meaning"]
     with pytest.raises(ValueError, match="different keys: u2, u3"):

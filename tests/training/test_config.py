@@ -1,4 +1,4 @@
-"""Configurations: reading, merging, and what the shared ones hold."""
+"""Read, merge and check configurations; check the shared configurations."""
 
 import pytest
 import yaml
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_yaml
 from espnet_ext.model.outputs import parse_outputs
-from espnet_ext.training.checks import check_config, check_criteria
+from espnet_ext.training.checks import check_best_model_criterion, check_config
 from espnet_ext.training.config import check_known, merge
 from espnet_ext.training.run import merged_config, parse_token_types
 
@@ -24,7 +24,7 @@ def leaves(tree, path=()):
 
 
 @given(mappings, mappings)
-def test_overlay_wins_and_loses_nothing(base, overlay):
+def test_merge_keeps_every_value_of_the_overlay(base, overlay):
     merged = leaves(merge(base, overlay)) if merge(base, overlay) else {}
     for path, value in leaves(overlay).items() if overlay else ():
         if value != {}:
@@ -34,7 +34,7 @@ def test_overlay_wins_and_loses_nothing(base, overlay):
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_every_way_to_write_a_number_is_read_as_one(tmp_path_factory, number):
+def test_exponent_notation_is_read_as_a_number(tmp_path_factory, number):
     path = tmp_path_factory.mktemp("yaml") / "a.yaml"
     path.write_text(f"a: {number:.3e}\n")
     assert read_yaml(path)["a"] == pytest.approx(float(f"{number:.3e}"))
@@ -48,7 +48,7 @@ def test_yaml_builds_no_objects(tmp_path):
         read_yaml(path)
 
 
-def test_shared_configurations_fit_the_training_command(request):
+def test_shared_configurations_are_valid(request):
     from espnet_ext.training.task import DualOutputTask
 
     conf = request.config.rootpath / "conf"
@@ -59,7 +59,7 @@ def test_shared_configurations_fit_the_training_command(request):
         for system in systems:
             merged = merged_config(conf / f"{name}.yaml", [system])
             check_config(merged, parser, name)
-            check_criteria(merged, name)
+            check_best_model_criterion(merged, name)
             for output in parse_outputs(merged).values():
                 keys = ("ctc_weight", "attention_weight", "transducer_weight")
                 assert sum(getattr(output, key, 0) for key in keys) > 0
@@ -67,7 +67,7 @@ def test_shared_configurations_fit_the_training_command(request):
                 assert merged["encoder_conf"]["rel_pos_type"] == "latest"
 
 
-def test_the_xlsr_configuration_fits_too(request):
+def test_xlsr_configuration_is_valid(request):
     from espnet_ext.training.task import DualOutputTask
 
     conf = request.config.rootpath / "conf"
@@ -76,14 +76,14 @@ def test_the_xlsr_configuration_fits_too(request):
     for system in systems:
         merged = merged_config(conf / "train_xlsr_transducer.yaml", [system])
         check_config(merged, DualOutputTask.get_parser(), "train_xlsr_transducer")
-        check_criteria(merged, "train_xlsr_transducer")
+        check_best_model_criterion(merged, "train_xlsr_transducer")
         assert merged["frontend_conf"]["model"] == merged["encoder_conf"]["model"]
 
 
-@pytest.mark.parametrize("other", ["transducer", "ctc"])
-def test_accuracy_of_decoders_alone_chooses_no_weights_for_other_outputs(other):
+@pytest.mark.parametrize("branch", ["transducer", "ctc"])
+def test_criterion_acc_with_an_output_without_accuracy_raises_user_error(branch):
     outputs = {
-        "surface": {"branch": other, f"{other}_weight": 1.0},
+        "surface": {"branch": branch, f"{branch}_weight": 1.0},
         "meaning": {"branch": "attention", "attention_weight": 1.0},
     }
     for criteria in (
@@ -92,36 +92,36 @@ def test_accuracy_of_decoders_alone_chooses_no_weights_for_other_outputs(other):
         None,
     ):
         config = {"outputs": outputs, "best_model_criterion": criteria}
-        with pytest.raises(
-            UserError, match="acc is the accuracy of attention .*'surface' has no decoder"
-        ) as caught:
-            check_criteria(config, "train.yaml")
+        with pytest.raises(UserError, match="acc measures .*'surface' has none") as caught:
+            check_best_model_criterion(config, "train.yaml")
         assert "best_model_criterion: [[valid, loss, min]]" in caught.value.remedy
         assert "[[valid, acc_meaning, max]]" in caught.value.remedy
     for key in ("loss", "acc_meaning"):
-        check_criteria({**config, "best_model_criterion": [["valid", key, "max"]]}, "train.yaml")
-    with pytest.raises(UserError, match="this system measures"):
-        check_criteria({"outputs": {"surface": outputs["surface"]}}, "train.yaml")
+        check_best_model_criterion(
+            {**config, "best_model_criterion": [["valid", key, "max"]]}, "train.yaml"
+        )
+    with pytest.raises(UserError, match="this system computes"):
+        check_best_model_criterion({"outputs": {"surface": outputs["surface"]}}, "train.yaml")
 
 
-def test_systems_weigh_losses_as_published(request):
+def test_loss_weights_are_the_published_weights(request):
     conf = request.config.rootpath / "conf/systems"
     do = yaml.safe_load((conf / "do.yaml").read_text())["outputs"]
     weights = [w for o in do.values() for k, w in o.items() if k.endswith("_weight")]
     assert sorted(weights) == [0.2, 0.3, 0.5]
     for name in ("so_surface", "so_meaning"):
-        (only,) = yaml.safe_load((conf / f"{name}.yaml").read_text())["outputs"].values()
-        assert (only["ctc_weight"], only["attention_weight"]) == (0.2, 0.8)
+        (output,) = yaml.safe_load((conf / f"{name}.yaml").read_text())["outputs"].values()
+        assert (output["ctc_weight"], output["attention_weight"]) == (0.2, 0.8)
 
 
-def test_unknown_keys_name_the_nearest():
+def test_unknown_key_raises_user_error_with_the_nearest_key():
     check_known({"optim": 1}, ["optim"], "a.yaml")
     with pytest.raises(UserError, match="a.yaml: unknown key 'optin'") as caught:
         check_known({"optin": 1}, ["optim", "seed"], "a.yaml")
     assert caught.value.remedy == "did you mean 'optim'?"
 
 
-def test_token_types():
+def test_token_types_are_parsed_and_checked():
     assert parse_token_types(["a=char", "b=bpe"]) == {"a": "char", "b": "bpe"}
     for wrong in ("a", "a=b=c"):
         with pytest.raises(UserError, match="OUTPUT=TYPE"):

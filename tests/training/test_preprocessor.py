@@ -1,4 +1,4 @@
-"""From transcripts to token ids, and unlabelled ones to the row that losses leave out."""
+"""Transcripts become token ids; unlabelled transcripts become an id that the losses ignore."""
 
 import pickle
 
@@ -30,27 +30,27 @@ def test_each_output_has_its_own_vocabulary(preprocess):
 
 
 @pytest.mark.parametrize("text", ["<na>", "", "   "])
-def test_no_transcript_is_the_unlabelled_row(preprocess, text):
+def test_missing_transcript_becomes_the_unlabelled_id(preprocess, text):
     assert preprocess.encode("meaning", text).tolist() == [UNLABELLED]
 
 
-def test_unknown_tokens_and_unicode_forms(preprocess):
+def test_unknown_tokens_become_unk_and_unicode_is_normalised(preprocess):
     assert preprocess.encode("meaning", "az").tolist() == [3, 1]
     decomposed = "\u1112\u1161\u11ab"  # 한 as three conjoining jamo
     assert preprocess.encode("meaning", decomposed).tolist() == [5]
     assert preprocess.encode("surface", "K <na>").tolist() == [2, 1]
 
 
-def test_absent_outputs_are_left_out(preprocess):
+def test_absent_outputs_stay_absent(preprocess):
     assert set(preprocess("u", {"speech": np.zeros(4)})) == {"speech"}
 
 
-def test_reaches_worker_processes(preprocess):
+def test_preprocessor_can_be_pickled(preprocess):
     twin = pickle.loads(pickle.dumps(preprocess))
     assert twin.encode("meaning", "ab").tolist() == preprocess.encode("meaning", "ab").tolist()
 
 
-def test_volume_is_normalised_by_espnet_when_asked():
+def test_volume_is_normalised_by_espnet():
     loud = OutputsPreprocessor(OUTPUTS, train=True, speech={"speech_volume_normalize": 0.5})
     speech = loud("u", {"speech": np.array([0.1, -0.2, 0.05], dtype=np.float32)})["speech"]
     assert np.abs(speech).max() == pytest.approx(0.5)

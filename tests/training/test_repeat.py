@@ -1,4 +1,4 @@
-"""Repeat factor sampling: who is drawn how often, in which batches, in which epoch."""
+"""Repeat factor sampling: number of draws per utterance, batches, and epochs."""
 
 import collections
 import itertools
@@ -18,17 +18,17 @@ from espnet_ext.training.repeat import (
 from espnet_ext.training.schedule import total_steps
 
 IDS = [f"u{number:02d}" for number in range(24)]
-RARE = IDS[::4]  # 6 of 24 have a surface: a factor of 4 at power 1, 2 at 0.5
+RARE = IDS[::4]  # 6 of 24 have a surface: factor 4 with power 1, factor 2 with power 0.5
 
 
 def arguments(folder, power, **changed):
     """ESPnet's arguments over 24 utterances of 1 to 3 s, and the label patterns above."""
     (folder / "speech_shape").write_text(
-        "".join(f"{one} {16000 + 1391 * number % 32000}\n" for number, one in enumerate(IDS))
+        "".join(f"{utt} {16000 + 1391 * number % 32000}\n" for number, utt in enumerate(IDS))
     )
-    (folder / "text.meaning").write_text("".join(f"{one} a b\n" for one in IDS))
+    (folder / "text.meaning").write_text("".join(f"{utt} a b\n" for utt in IDS))
     (folder / "text.surface").write_text(
-        "".join(f"{one} {'a' if one in RARE else '<na>'}\n" for one in IDS)
+        "".join(f"{utt} {'a' if utt in RARE else '<na>'}\n" for utt in IDS)
     )
     texts = [
         (str(folder / f"text.{name}"), f"text_{name}", "text") for name in ("surface", "meaning")
@@ -59,7 +59,7 @@ def drawn(sampler, epochs):
     )
 
 
-def test_an_utterance_counts_by_its_rarest_output():
+def test_factor_of_an_utterance_is_that_of_its_rarest_output():
     labelled = {"surface": ["a", "b"], "l1": ["b"], "meaning": list("abcdefgh"), "none": []}
     assert repeat_factors(labelled, "abcdefghi", 1.0) == {
         "a": 4.0,
@@ -71,32 +71,32 @@ def test_an_utterance_counts_by_its_rarest_output():
 
 
 @pytest.mark.parametrize(("power", "factor"), [(1.0, 4), (0.5, 2)])
-def test_whole_factors_hold_in_every_epoch(tmp_path, power, factor):
+def test_integer_factors_hold_in_every_epoch(tmp_path, power, factor):
     sampler = repeating_sampler(arguments(tmp_path, power))
     for epoch in (1, 2, 7):
-        assert drawn(sampler, [epoch]) == {one: factor if one in RARE else 1 for one in IDS}
+        assert drawn(sampler, [epoch]) == {utt: factor if utt in RARE else 1 for utt in IDS}
 
 
-def test_other_factors_hold_over_epochs(tmp_path):
-    """4 ** 0.25 is 1.41: of 3 batches of repeated utterances one an epoch, so 4 of 3 epochs."""
+def test_fractional_factors_hold_on_average_over_epochs(tmp_path):
+    """Factor 4 ** 0.25 = 1.41: one of three batches is repeated per epoch: 4 draws in 3 epochs."""
     sampler = repeating_sampler(arguments(tmp_path, 0.25, batch_type="unsorted", batch_size=2))
     assert [count for _, count in sampler.again] == [1]
     counts = drawn(sampler, range(30, 33))
-    assert counts == {one: 4 if one in RARE else 3 for one in IDS}
+    assert counts == {utt: 4 if utt in RARE else 3 for utt in IDS}
     assert len({tuple(sampler.generate(epoch)[-1]) for epoch in range(30, 33)}) == 3
 
 
-def test_a_batch_has_no_utterance_twice_and_epochs_are_as_long(tmp_path):
+def test_batches_have_no_duplicates_and_epochs_are_equally_long(tmp_path):
     sampler = repeating_sampler(arguments(tmp_path, 1.0))
     for epoch in range(1, 6):
         batches = sampler.generate(epoch)
         assert len(batches) == len(sampler)
         assert all(len(set(batch)) == len(batch) for batch in batches)
-        assert batches == sampler.generate(epoch)  # so a resumed training meets the same
+        assert batches == sampler.generate(epoch)  # so a resumed training has the same batches
 
 
-def test_levels_add_up():
-    """Factors 2.5 for a and b, 1.5 for c and d: half of the wider group, all of the other."""
+def test_factors_of_nested_groups_add_up():
+    """Factors 2.5 for a and b, 1.5 for c and d: the groups {a, b, c, d} × 0.5 and {a, b} × 1."""
     sampler = RepeatFactorSampler(
         [("a", "b"), ("c", "d"), ("e",)],
         [([("a",), ("b",), ("c",), ("d",)], 0.5), ([("a",), ("b",)], 1.0)],
@@ -108,56 +108,56 @@ def test_levels_add_up():
     )
 
 
-def test_a_group_of_one_batch_is_drawn_again_at_least_once():
+def test_group_of_one_batch_is_repeated_at_least_once():
     sampler = RepeatFactorSampler([("a", "b")], [([("a",)], 0.2)])
     assert drawn(sampler, range(5)) == {"a": 10, "b": 5} and "1 utterances × 2.00" in repr(sampler)
 
 
-def test_processes_share_every_batch(tmp_path):
+def test_every_batch_is_shared_by_all_processes(tmp_path):
     args = arguments(tmp_path, 1.0)
     parts = [repeating_sampler(args, rank, 2) for rank in (0, 1)]
     whole = repeating_sampler(arguments(tmp_path, 1.0, min_batch_size=2)).generate(3)
     both = zip(*(part.generate(3) for part in parts), strict=True)
-    assert [sorted(one + other) for one, other in both] == [sorted(batch) for batch in whole]
+    assert [sorted(first + second) for first, second in both] == [sorted(batch) for batch in whole]
     assert all(batch for part in parts for batch in part.generate(3))
     assert parts[0].utterances() | parts[1].utterances() == set(IDS)
     for part in parts:
-        assert set(drawn(part, range(8))) == part.utterances()  # all that it loads, it draws
+        assert set(drawn(part, range(8))) == part.utterances()  # all that it loads
 
 
 @pytest.mark.parametrize("kind", ["numel", "length", "sorted", "unsorted", "folded"])
-def test_no_process_is_left_without_an_utterance(tmp_path, kind):
-    """A last batch too small to be shared goes to the one before it."""
+def test_every_process_gets_an_utterance_of_each_batch(tmp_path, kind):
+    """A last batch that is too small for all processes is merged with the batch before it."""
     args = arguments(tmp_path, 1.0, batch_type=kind, batch_size=4, fold_length=[10**6])
     for rank in range(4):
         sampler = repeating_sampler(args, rank, 4)
         assert all(sampler.generate(2))
-    assert drawn(repeating_sampler(args, 0, 1), [2]) == {o: 4 if o in RARE else 1 for o in IDS}
+    assert drawn(repeating_sampler(args, 0, 1), [2]) == {u: 4 if u in RARE else 1 for u in IDS}
 
 
-def test_a_group_of_one_batch_is_not_the_last_that_is_dropped(tmp_path):
+def test_drop_last_iter_does_not_drop_a_group_of_one_batch(tmp_path):
     args = arguments(tmp_path, 1.0, batch_type="unsorted", batch_size=10, drop_last_iter=True)
     counts = drawn(repeating_sampler(args), [1])
-    assert {one: counts[one] for one in RARE} == {o: 4 if o in IDS[:20] else 3 for o in RARE}
+    assert {u: counts[u] for u in RARE} == {u: 4 if u in IDS[:20] else 3 for u in RARE}
 
 
 @pytest.mark.parametrize(
-    ("rare", "processes", "told"),
+    ("rare", "processes", "message"),
     [
         (3, 4, "3 utterances with a label for 'surface' cannot be distributed over 4 processes"),
         (6, 5, "fewer utterances than the 5 processes"),
     ],
 )
-def test_too_few_for_the_processes(tmp_path, rare, processes, told):
+def test_too_few_utterances_for_the_processes_raise_user_error(tmp_path, rare, processes, message):
     args = arguments(tmp_path, 1.0, batch_type="unsorted", batch_size=4)
     path = tmp_path / "text.surface"
-    path.write_text("".join(f"{one} {'a' if one in RARE[:rare] else '<na>'}\n" for one in IDS))
-    with pytest.raises(UserError, match=told):
+    path.write_text("".join(f"{utt} {'a' if utt in RARE[:rare] else '<na>'}\n" for utt in IDS))
+    with pytest.raises(UserError, match=message):
         repeating_sampler(args, 0, processes)
 
 
 @pytest.mark.parametrize(("power", "count"), [(0.0, 1), (1.0, 1), (0.0, 3), (1.0, 3)])
-def test_steps_are_counted_for_as_many_processes(tmp_path, power, count):
+def test_total_steps_depend_on_the_number_of_processes(tmp_path, power, count):
     args = arguments(
         tmp_path,
         power,
@@ -172,13 +172,13 @@ def test_steps_are_counted_for_as_many_processes(tmp_path, power, count):
         scheduler_conf={"max_lr": 0.1},
     )
     if power:
-        made = len(repeating_sampler(args, 0, count).generate(1))
+        batches = len(repeating_sampler(args, 0, count).generate(1))
     else:
-        made = len(batches_of(args, args.train_shape_file, count))
-    assert total_steps(args) == 2 * made
+        batches = len(batches_of(args, args.train_shape_file, count))
+    assert total_steps(args) == 2 * batches
 
 
-def test_without_rare_labels_nothing_is_repeated(tmp_path):
+def test_no_repetition_without_rare_labels(tmp_path):
     args = arguments(tmp_path, 1.0)
     args.train_data_path_and_name_and_type = args.train_data_path_and_name_and_type[2:]
     assert drawn(repeating_sampler(args), [1]) == dict.fromkeys(IDS, 1)
@@ -186,7 +186,7 @@ def test_without_rare_labels_nothing_is_repeated(tmp_path):
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
-    """Four of the tiny recipe's eight utterances lose their surface."""
+    """A tiny recipe in which four of the eight training utterances have no surface."""
     recipe = tiny_recipe.make(tmp_path_factory.mktemp("repeat"))
     path = recipe.root / "dump/train/text.surface"
     rows = path.read_text().splitlines()
@@ -199,7 +199,7 @@ def recipe(tmp_path_factory):
     return recipe
 
 
-def test_training_makes_the_counted_updates_and_meets_labels_as_often(recipe):
+def test_training_makes_the_counted_updates_and_sees_the_repeated_labels(recipe):
     conf = {
         "scheduler": "onecyclelr",
         "scheduler_conf": {"max_lr": 0.01},
@@ -212,13 +212,14 @@ def test_training_makes_the_counted_updates_and_meets_labels_as_often(recipe):
     saved = torch.load(folder / "checkpoint.pth", weights_only=True)
     assert saved["schedulers"][0]["last_epoch"] == saved["schedulers"][0]["total_steps"] == 12
     stats = saved["reporter"]["stats"][2]["train"]
-    # 7 of the 8 have a meaning, 4 a surface, 3 both; of the 4 in 2 batches 0.75 again: 2 batches
+    # Of 8 utterances, 7 have a meaning, 4 a surface and 3 both. Those with a surface are 2
+    # batches with the additional factor 0.75, rounded to 2 batches.
     assert stats["labelled_surface"] == pytest.approx((4 + 4) / 6)
     assert stats["labelled_meaning"] == pytest.approx((7 + 3) / 6)
 
 
 @pytest.mark.slow
-def test_two_processes_draw_as_counted(recipe):
+def test_two_processes_make_the_counted_updates(recipe):
     conf = {
         "scheduler": "onecyclelr",
         "scheduler_conf": {"max_lr": 0.01, "total_steps": 100},
@@ -227,25 +228,25 @@ def test_two_processes_draw_as_counted(recipe):
         "batch_type": "unsorted",
         "batch_size": 2,
     }
-    folder = tiny_recipe.in_two_processes(recipe.train(exp="one", config=conf))
+    folder = tiny_recipe.in_two_processes(recipe.train(exp="single", config=conf))
     saved = torch.load(folder / "checkpoint.pth", weights_only=True)
     assert saved["schedulers"][0]["last_epoch"] == 12
     stats = saved["reporter"]["stats"][2]["train"]
-    assert stats["labelled_surface"] * 6 == pytest.approx(8)  # both processes' together
+    assert stats["labelled_surface"] * 6 == pytest.approx(8)  # sum over both processes
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
-        ({"repeat_power": 2}, "repeat_power: 2"),
-        ({"repeat_power": "often"}, "repeat_power: 'often'"),
+        ({"repeat_power": 2}, "repeat_power: invalid value 2"),
+        ({"repeat_power": "often"}, "repeat_power: invalid value 'often'"),
         ({"repeat_power": [0.5]}, "[0.5] is not a single value"),
         ({"repeat_power": 0.5, "iterator_type": "chunk"}, "iterator_type: chunk"),
         ({"repeat_power": 0.5, "batch_type": "catbel"}, "batch_type: catbel"),
         ({"repeat_power": 0.5, "shuffle_within_batch": True}, "shuffle_within_batch: True"),
     ],
 )
-def test_what_cannot_be_is_said(recipe, change, told):
+def test_invalid_options_with_repeat_power_raise_user_error(recipe, change, message):
     with pytest.raises(UserError, match="repeat_power") as raised:
         recipe.train(exp="wrong", config=change)
-    assert told in str(raised.value)
+    assert message in str(raised.value)

@@ -1,4 +1,4 @@
-"""The one-cycle schedule ends exactly with the training."""
+"""The one-cycle schedule ends with the training; weights are selected by labelled outputs."""
 
 import json
 import subprocess
@@ -29,26 +29,26 @@ def schedulers(folder):
         {"num_iters_per_epoch": 3},
     ],
 )
-def test_counted_steps_are_the_updates_made(recipe, config):
+def test_counted_steps_equal_the_updates_of_the_training(recipe, config):
     state = schedulers(recipe.train(config={**CYCLE, **config, "max_epoch": 3}))
-    # One count more than total_steps would raise, one fewer would end before the cycle does.
+    # With too few total_steps PyTorch raises; with too many, the cycle would not be complete.
     assert state["last_epoch"] == state["total_steps"]
 
 
-def test_a_rise_of_a_single_step(recipe):
-    """Five steps, a fifth of them rising: PyTorch would divide by zero."""
+def test_warm_up_of_a_single_step(recipe):
+    """With five steps, a fifth of them warm-up, PyTorch would divide by zero."""
     conf = {"scheduler": "onecyclelr", "scheduler_conf": {"max_lr": 0.01, "pct_start": 0.2}}
     state = schedulers(recipe.train(config={**conf, "num_iters_per_epoch": 1, "max_epoch": 5}))
     assert state["total_steps"] == 6 and state["last_epoch"] == 5
 
 
-def test_given_steps_are_kept(recipe):
+def test_configured_total_steps_are_kept(recipe):
     conf = {"max_lr": 0.01, "total_steps": 1000}
     state = schedulers(recipe.train(config={**CYCLE, "scheduler_conf": conf}))
     assert state["total_steps"] == 1000
 
 
-def test_other_schedules_are_left_alone(recipe):
+def test_total_steps_are_none_for_other_schedulers(recipe):
     class Arguments:
         scheduler = "warmuplr"
         scheduler_conf = {"warmup_steps": 3}
@@ -57,8 +57,8 @@ def test_other_schedules_are_left_alone(recipe):
     assert tiny_recipe.CONFIG.get("scheduler") is None
 
 
-def test_the_recorded_command_repeats_a_training(recipe):
-    """With the schedule's steps in it, which no file of ESPnet's would give."""
+def test_recorded_command_repeats_the_training(recipe):
+    """The command contains the steps of the schedule, which are in no configuration file."""
     folder = recipe.train(exp="first", config={**CYCLE, "max_epoch": 2})
     command = json.loads((folder / "train.json").read_text())["command"]
     again = command.replace(f"--output_dir {folder}", f"--output_dir {folder}_again")
@@ -70,26 +70,25 @@ def test_the_recorded_command_repeats_a_training(recipe):
 
 
 @pytest.mark.parametrize(
-    ("unlabelled", "criterion", "told"),
+    ("unlabelled", "criterion", "message"),
     [
-        (["surface"], "acc_surface", "no utterance has a label for surface, by which"),
+        (["surface"], "acc_surface", "no utterance has a label for surface, but best"),
         (["surface", "meaning"], "acc", "no utterance has a label for surface or meaning"),
         (["surface", "meaning"], "loss", "no utterance has a label for surface or meaning"),
         (["surface"], "acc", None),
     ],
 )
-def test_weights_are_chosen_by_labels(tmp_path, unlabelled, criterion, told, capsys):
+def test_selection_by_an_unlabelled_output_raises_user_error(
+    tmp_path, unlabelled, criterion, message, capsys
+):
     recipe = tiny_recipe.make(tmp_path)
     for name in unlabelled:
         path = tmp_path / f"dump/valid/text.{name}"
         path.write_text("".join(f"{row.split()[0]} <na>\n" for row in path.open()))
     config = {"best_model_criterion": [["valid", criterion, "max"]], "max_epoch": 1}
-    if told is None:
+    if message is None:
         recipe.train(config=config)
-        assert (
-            "text.surface: every utterance is unlabelled: 'surface' has no"
-            in capsys.readouterr().err
-        )
+        assert "text.surface: every utterance is unlabelled, so output" in capsys.readouterr().err
     else:
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             recipe.train(config=config)

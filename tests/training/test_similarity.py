@@ -1,4 +1,4 @@
-"""Minibatch CKA against its definition, the held utterances, drift and the decoders' comparison."""
+"""Minibatch CKA against its definition; utterance samples, drift and comparison of decoders."""
 
 import itertools
 import math
@@ -13,11 +13,11 @@ from espnet_ext.model.layers import decoder_layers, encoder_layers
 from espnet_ext.model.similarity import minibatch_cka
 from espnet_ext.training.similarity import (
     MAX_UTTERANCES,
-    HeldUtterances,
-    Start,
+    StartStates,
+    UtteranceSample,
     compare_decoders,
     drift,
-    notes_on,
+    undefined_notes,
 )
 
 
@@ -31,30 +31,30 @@ def mixtures(n=40, widths=(5, 7), seed=1):
 
 
 def hsic_by_sums(x, y):
-    """Unbiased HSIC as a U-statistic: means over all tuples of distinct examples.
+    """Return unbiased HSIC as a U-statistic: means over all tuples of distinct examples.
 
-    Of k_ij m_ij over pairs, k_ij m_iq over triples, k_ij m_qr over quadruples.
+    The terms are k_ij m_ij of pairs, k_ij m_iq of triples and k_ij m_qr of quadruples.
     """
     n = len(x)
     k, m = (x @ x.T).tolist(), (y @ y.T).tolist()
     pairs = [k[i][j] * m[i][j] for i, j in itertools.permutations(range(n), 2)]
     triples = [k[i][j] * m[i][q] for i, j, q in itertools.permutations(range(n), 3)]
     fours = [k[i][j] * m[q][r] for i, j, q, r in itertools.permutations(range(n), 4)]
-    mean = [math.fsum(one) / len(one) for one in (pairs, triples, fours)]
+    mean = [math.fsum(terms) / len(terms) for terms in (pairs, triples, fours)]
     return mean[0] + mean[2] - 2 * mean[1]
 
 
 @pytest.mark.parametrize("size", [5, 10, 100])
 def test_minibatches_are_averaged_before_the_quotient(size):
-    x, y = (one.double() for one in mixtures(n=10))
+    x, y = (layer.double() for layer in mixtures(n=10))
     parts = [slice(0, 5), slice(5, 10)] if size == 5 else [slice(0, 10)]
-    both = sum(hsic_by_sums(x[p], y[p]) for p in parts)
-    own = [sum(hsic_by_sums(z[p], z[p]) for p in parts) for z in (x, y)]
-    expected = both / math.sqrt(own[0] * own[1])
+    cross = sum(hsic_by_sums(x[p], y[p]) for p in parts)
+    norms = [sum(hsic_by_sums(z[p], z[p]) for p in parts) for z in (x, y)]
+    expected = cross / math.sqrt(norms[0] * norms[1])
     assert minibatch_cka(x, y, size) == pytest.approx(expected, abs=1e-9)
 
 
-def test_one_minibatch_of_all_is_the_debiased_cka_of_the_analysis():
+def test_single_minibatch_equals_the_debiased_cka_of_the_analysis():
     x, y = mixtures(n=200, widths=(5, 9))
     assert minibatch_cka(x, y, 1000) == pytest.approx(linear_cka(x, y, debiased=True), abs=1e-9)
     assert minibatch_cka(x + 1e3, 3 * y, 1000) == pytest.approx(
@@ -62,12 +62,12 @@ def test_one_minibatch_of_all_is_the_debiased_cka_of_the_analysis():
     )
 
 
-def test_minibatches_estimate_what_all_examples_give():
+def test_minibatch_estimate_is_close_to_that_of_all_examples():
     x, y = mixtures(n=4000, widths=(6, 8))
     assert minibatch_cka(x, y, 64) == pytest.approx(minibatch_cka(x, y, 4000), abs=0.02)
 
 
-def test_layers_with_nothing_in_common_are_not_alike_though_wide():
+def test_cka_of_independent_wide_layers_is_near_zero():
     generator = torch.Generator().manual_seed(0)
     x, y = (torch.randn(64, 300, generator=generator) for _ in range(2))
     assert linear_cka(x, y) > 0.7 and abs(minibatch_cka(x, y)) < 0.1
@@ -87,104 +87,106 @@ def loader(rows, names=OUTPUTS, unlabelled=(), count=2):
         yield ids, {**batch(names, unlabelled, rows), "further": None}
 
 
-def test_at_most_so_many_utterances_are_held():
-    held = HeldUtterances(loader(3), limit=4)
-    assert held.ids == ["u0-0", "u0-1", "u0-2", "u1-0"]
-    states = held.states(make().eval())
-    assert all(len(one) == 4 for one in states.labelled.values())
-    assert len(HeldUtterances(loader(50)).ids) == MAX_UTTERANCES
-    assert HeldUtterances([]).ids == [] and HeldUtterances([]).states(make().eval()).encoder == {}
+def test_sample_has_at_most_the_requested_utterances():
+    sample = UtteranceSample(loader(3), size=4)
+    assert sample.ids == ["u0-0", "u0-1", "u0-2", "u1-0"]
+    states = sample.states(make().eval())
+    assert all(len(rows) == 4 for rows in states.labelled.values())
+    assert len(UtteranceSample(loader(50)).ids) == MAX_UTTERANCES
+    assert UtteranceSample([]).ids == [] and UtteranceSample([]).states(make().eval()).encoder == {}
 
 
-def test_states_are_those_of_the_layers_and_means_of_the_tokens():
+def test_states_equal_layer_outputs_averaged_over_tokens():
     model = make().eval()
-    held = HeldUtterances(loader(5, count=1))
-    states = held.states(model)
+    sample = UtteranceSample(loader(5, count=1))
+    states = sample.states(model)
     assert list(states.encoder) == list(encoder_layers(model.encoder)) == ["embed", "0", "1"]
-    assert list(states.decoders) == ["surface", "meaning"]  # the third has CTC alone
+    assert list(states.decoders) == ["surface", "meaning"]  # the third output has only CTC
 
-    given = batch(OUTPUTS, rows=5)
+    data = batch(OUTPUTS, rows=5)
     seen = []
     block = decoder_layers(model.heads["meaning"].parts["decoder"])["0"]
     handle = block.register_forward_hook(lambda _m, _i, out: seen.append(out[0]))
-    model(**given)
+    model(**data)
     handle.remove()
-    expected = seen[0].mean(1)  # four tokens each, and <sos>
+    expected = seen[0].mean(1)  # four tokens and <sos> per utterance
     assert torch.allclose(states.decoders["meaning"]["0"], expected, atol=1e-6)
 
 
-def test_padding_and_company_do_not_matter_to_the_means():
+def test_means_do_not_depend_on_padding_and_batch_composition():
     model = make(rel_pos_type="latest").eval()
-    given = batch(OUTPUTS, rows=4)
-    given["text_meaning"][0, 2:] = -1
-    given["text_meaning_lengths"][0] = 2
-    alone = {k: v[:1] for k, v in given.items()} | {"text_meaning": given["text_meaning"][:1, :2]}
-    whole = HeldUtterances([(list("abcd"), given)]).states(model)
-    single = HeldUtterances([(["a"], alone)]).states(model)
+    data = batch(OUTPUTS, rows=4)
+    data["text_meaning"][0, 2:] = -1
+    data["text_meaning_lengths"][0] = 2
+    alone = {k: v[:1] for k, v in data.items()} | {"text_meaning": data["text_meaning"][:1, :2]}
+    whole = UtteranceSample([(list("abcd"), data)]).states(model)
+    single = UtteranceSample([(["a"], alone)]).states(model)
     a, b = whole.decoders["meaning"]["0"][0], single.decoders["meaning"]["0"][0]
     assert torch.allclose(a, b, atol=1e-5)
 
 
-def test_drift_is_one_until_something_changes_and_less_the_more_it_does():
+def test_drift_is_one_without_change_and_falls_with_larger_changes():
     model = make().eval()
-    held = HeldUtterances(loader(4))
-    start = held.states(model).encoder
-    assert drift(start, held.states(model)) == pytest.approx(dict.fromkeys(start, 1.0))
+    sample = UtteranceSample(loader(4))
+    start = sample.states(model).encoder
+    assert drift(start, sample.states(model)) == pytest.approx(dict.fromkeys(start, 1.0))
     values = []
     for _ in range(2):
         with torch.no_grad():
             for parameter in model.encoder.encoders[1].parameters():
                 parameter.add_(0.3 * torch.randn_like(parameter))
-        values.append(drift(start, held.states(model)))
+        values.append(drift(start, sample.states(model)))
     assert values[0]["embed"] == pytest.approx(1.0) and values[0]["0"] == pytest.approx(1.0)
     assert 1 > values[0]["1"] > values[1]["1"]
 
 
-def test_twin_decoders_are_alike_and_only_common_utterances_count():
+def test_equal_decoders_have_cka_one_on_utterances_with_both_labels():
     model = make({"one": output(), "two": output()}).eval()
     twin = model.heads["one"].parts["decoder"].state_dict()
     model.heads["two"].parts["decoder"].load_state_dict(twin)
-    given = batch(["one"], rows=8)
-    given |= {k.replace("one", "two"): v.clone() for k, v in given.items() if "one" in k}
-    given["text_two"][5:] = -1
-    given["text_two"][5:, 0] = -2
-    given["text_two_lengths"][5:] = 1
-    states = HeldUtterances([(list("abcdefgh"), given)]).states(model)
-    (found,) = compare_decoders(states)
-    assert found["utterances"] == 5
-    assert found["layers"] == {"0": pytest.approx(1.0)}
+    data = batch(["one"], rows=8)
+    data |= {k.replace("one", "two"): v.clone() for k, v in data.items() if "one" in k}
+    data["text_two"][5:] = -1
+    data["text_two"][5:, 0] = -2
+    data["text_two_lengths"][5:] = 1
+    states = UtteranceSample([(list("abcdefgh"), data)]).states(model)
+    (result,) = compare_decoders(states)
+    assert result["utterances"] == 5
+    assert result["layers"] == {"0": pytest.approx(1.0)}
 
 
-def test_an_output_without_labels_has_none_and_a_reason():
-    states = HeldUtterances(loader(4, unlabelled=["meaning"])).states(make().eval())
-    (found,) = compare_decoders(states)
-    assert found["utterances"] == 0 and found["layers"] == {"0": None}
-    assert notes_on(states, [found]) == ["surface and meaning: 0 held utterances have both"]
+def test_cka_of_unlabelled_output_is_none_with_a_reason():
+    states = UtteranceSample(loader(4, unlabelled=["meaning"])).states(make().eval())
+    (result,) = compare_decoders(states)
+    assert result["utterances"] == 0 and result["layers"] == {"0": None}
+    assert undefined_notes(states, [result]) == [
+        "surface and meaning: too few sampled utterances have labels for both (0, needed: 4)"
+    ]
 
 
-def test_states_that_are_not_finite_are_none_and_named():
+def test_cka_of_non_finite_states_is_none_and_the_layer_is_named():
     model = make().eval()
-    held = HeldUtterances(loader(4))
-    start = held.states(model).encoder
+    sample = UtteranceSample(loader(4))
+    start = sample.states(model).encoder
     with torch.no_grad():
         next(model.encoder.encoders[1].parameters()).fill_(float("nan"))
-    now = held.states(model)
-    found = drift(start, now)
-    assert found["1"] is None and found["0"] == pytest.approx(1.0)
-    notes = notes_on(now, compare_decoders(now))
+    now = sample.states(model)
+    result = drift(start, now)
+    assert result["1"] is None and result["0"] == pytest.approx(1.0)
+    notes = undefined_notes(now, compare_decoders(now))
     assert "encoder layer 1: not finite" in notes and "encoder layer 0: not finite" not in notes
     assert "surface: decoder layer 0: not finite" in notes
 
 
-def test_the_start_is_kept_and_a_broken_one_named(tmp_path):
+def test_start_states_are_saved_and_a_damaged_file_raises_user_error(tmp_path):
     path = tmp_path / "start.pth"
-    assert Start.read(path) is None
-    held = HeldUtterances(loader(4))
-    now = held.states(make().eval())
-    Start(7, held.ids, now.encoder).save(path)
-    again = Start.read(path)
-    assert again.step == 7 and again.fits(held.ids, now)
-    assert not again.fits(held.ids[1:], now)
+    assert StartStates.read(path) is None
+    sample = UtteranceSample(loader(4))
+    now = sample.states(make().eval())
+    StartStates(7, sample.ids, now.encoder).save(path)
+    loaded = StartStates.read(path)
+    assert loaded.step == 7 and loaded.matches(sample.ids, now)
+    assert not loaded.matches(sample.ids[1:], now)
     path.write_bytes(b"half")
     with pytest.raises(UserError, match="start.pth"):
-        Start.read(path)
+        StartStates.read(path)

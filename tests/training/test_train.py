@@ -1,4 +1,4 @@
-"""Training from dumped files to model.pth: killed and resumed, frozen, initialised, moved."""
+"""Training from dumped files to model.pth: resuming, freezing, initialisation, moving a model."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def facts(folder):
     return json.loads((folder / "train.json").read_text())
 
 
-def test_trains_and_runs_again_at_once(recipe, capfd):
+def test_training_and_repeating_a_finished_training(recipe, capfd):
     folder = recipe.train()
     first = facts(folder)
     assert first["epochs"] == 2
@@ -45,7 +45,7 @@ def test_trains_and_runs_again_at_once(recipe, capfd):
 
 
 @pytest.mark.slow
-def test_killed_training_goes_on_from_its_checkpoint(recipe):
+def test_killed_training_resumes_from_its_checkpoint(recipe):
     recipe.write_yaml("base", {**tiny_recipe.CONFIG, "max_epoch": 40, "keep_nbest_models": 1})
     recipe.write_yaml("system", {"outputs": tiny_recipe.OUTPUTS})
     command = [sys.executable, "-m", "espnet_ext.bin.train", *recipe.arguments()]
@@ -62,15 +62,15 @@ def test_killed_training_goes_on_from_its_checkpoint(recipe):
     assert 1 <= made < 40
     assert not (recipe.root / "exp/train.json").exists()
 
-    seen = os.stat(checkpoint).st_mtime_ns
+    before = os.stat(checkpoint).st_mtime_ns
     folder = recipe.train(config={"max_epoch": made + 2, "keep_nbest_models": 1})
-    assert os.stat(checkpoint).st_mtime_ns > seen
+    assert os.stat(checkpoint).st_mtime_ns > before
     assert facts(folder)["epochs"] == made + 2
     log = torch.load(checkpoint, weights_only=True)["reporter"]["stats"]
     assert sorted(log) == list(range(1, made + 3))
 
 
-def test_killed_between_checkpoint_and_weights(recipe):
+def test_training_killed_between_checkpoint_and_weights_resumes(recipe):
     folder = recipe.train(options=["--max_epoch", "1"])
     (folder / "1epoch.pth").unlink()  # the checkpoint is written first
     recipe.train(options=["--max_epoch", "2"])
@@ -79,7 +79,7 @@ def test_killed_between_checkpoint_and_weights(recipe):
     load_model(folder)
 
 
-def test_checkpoint_of_another_configuration(recipe):
+def test_checkpoint_of_another_configuration_raises_user_error(recipe):
     recipe.train()
     smaller = {**tiny_recipe.CONFIG["encoder_conf"], "linear_units": 8}
     with pytest.raises(UserError, match="checkpoint.pth") as caught:
@@ -90,7 +90,7 @@ def test_checkpoint_of_another_configuration(recipe):
         recipe.train()
 
 
-def test_part_of_another_model_frozen(recipe):
+def test_parts_are_initialised_from_another_model_and_frozen(recipe):
     whole = load_model(recipe.train("first"))[0].state_dict()
     first = recipe.root / "first/model.pth"
     options = [
@@ -120,7 +120,7 @@ def test_part_of_another_model_frozen(recipe):
         (["--init_param", "{first}:encoder:decoder"], "decoder"),
     ],
 )
-def test_wrong_names_of_parts(recipe, options, named):
+def test_wrong_names_of_parts_raise_user_error(recipe, options, named):
     state = recipe.root / "first.pth"
     torch.save({"encoder.embed.weight": torch.zeros(1)}, state)
     with pytest.raises(UserError, match=options[0]) as caught:
@@ -128,14 +128,14 @@ def test_wrong_names_of_parts(recipe, options, named):
     assert named in str(caught.value)
 
 
-def test_utterances_without_any_label_and_too_short_ones_are_no_obstacle(tmp_path):
+def test_training_works_with_unlabelled_and_very_short_utterances(tmp_path):
     recipe = tiny_recipe.make(tmp_path, seconds=0.01)  # one frame: ESPnet's encoder needs seven
     folder = recipe.train(config={"batch_bins": 200}, options=["--max_epoch", "1"])
     state = torch.load(folder / "model.pth", weights_only=True)
     assert all(torch.isfinite(value).all() for value in state.values())
 
 
-def test_global_mvn_model_can_be_moved(recipe):
+def test_model_with_global_mvn_can_be_moved(recipe):
     config = {"normalize": "global_mvn"}
     recipe.collect(config)
     folder = recipe.train(config=config, options=["--max_epoch", "1"])
@@ -154,7 +154,7 @@ def test_global_mvn_model_can_be_moved(recipe):
         load_model(moved)
 
 
-def test_bpe_from_texts_to_decoded_words(tmp_path):
+def test_bpe_model_is_copied_and_used_in_decoding(tmp_path):
     recipe = tiny_recipe.make(tmp_path, {"surface": "phone", "meaning": "bpe"})
     folder = recipe.train(options=["--max_epoch", "1"])
     assert load_config(folder)["outputs"]["meaning"]["bpemodel"] == "meaning_bpe.model"
@@ -164,14 +164,14 @@ def test_bpe_from_texts_to_decoded_words(tmp_path):
     assert best.text == recognise.tokenizers["meaning"].decode(best.tokens)
 
 
-def test_bfloat16_on_cpu(recipe):
+def test_training_in_bfloat16_on_cpu(recipe):
     folder = recipe.train(config={"cpu_autocast": "bfloat16"}, options=["--max_epoch", "1"])
     model, _ = load_model(folder)
     assert model.autocast_dtype is None  # decoding is float32
     assert all(p.dtype == torch.float32 and torch.isfinite(p).all() for p in model.parameters())
 
 
-def test_overlays_merge_in_order(recipe):
+def test_overlays_are_merged_in_order(recipe):
     from espnet_ext.training.run import merged_config
 
     base = recipe.write_yaml("a", tiny_recipe.CONFIG)
@@ -184,27 +184,25 @@ def test_overlays_merge_in_order(recipe):
     assert merged["encoder_conf"] == tiny_recipe.CONFIG["encoder_conf"]
 
 
-def test_output_with_ctc_alone(recipe):
+def test_training_with_only_ctc(recipe):
     outputs = {"surface": {"branch": "ctc", "ctc_weight": 1.0}}
     config = {"best_model_criterion": [["valid", "loss", "min"]]}
     folder = recipe.train(config=config, outputs=outputs, options=["--max_epoch", "1"])
     assert facts(folder)["weights"].startswith("valid.loss")
 
 
-def test_a_criterion_given_as_an_option_chooses_the_weights(recipe):
+def test_best_model_criterion_as_an_option(recipe):
     options = ["--max_epoch", "1", "--best_model_criterion", "valid,loss,min"]
     assert facts(recipe.train(options=options))["weights"].startswith("valid.loss")
 
 
-def test_a_criterion_that_nobody_measures_is_refused_before_training(recipe):
+def test_unknown_criterion_raises_user_error_before_training(recipe):
     with pytest.raises(UserError, match="best_model_criterion .*acc_words"):
         recipe.train(options=["--best_model_criterion", "valid,acc_words,max"])
     assert not (recipe.root / "exp/checkpoint.pth").exists()
 
 
-def test_units_that_the_recipe_has_no_list_for_are_refused(recipe):
+def test_token_type_other_than_that_of_the_recipe_raises_user_error(recipe):
     outputs = {"surface": {**tiny_recipe.OUTPUTS["surface"], "token_type": "char"}}
-    with pytest.raises(
-        UserError, match="'surface': token_type char in the system, but phone in the recipe"
-    ):
+    with pytest.raises(UserError, match="'surface' has token_type char in the system but phone in"):
         recipe.train(outputs=outputs)

@@ -1,4 +1,4 @@
-"""What this project's Trainer does beyond ESPnet's: whole checkpoints, one line an epoch."""
+"""Additions to ESPnet's Trainer: atomic checkpoints and one progress line per epoch."""
 
 import math
 
@@ -13,33 +13,33 @@ class Unsaveable:
         raise RuntimeError("disk is full")
 
 
-def test_failed_save_keeps_the_old_file_and_leaves_no_half_one(tmp_path):
+def test_failed_save_keeps_the_old_file_and_no_temporary_file(tmp_path):
     path = tmp_path / "checkpoint.pth"
     stock = torch.save
     with atomic_torch_save():
         torch.save({"epoch": 1}, path)
         with pytest.raises(RuntimeError, match="disk is full"):
-            torch.save({"epoch": 2, "rest": Unsaveable()}, path)
+            torch.save({"epoch": 2, "bad": Unsaveable()}, path)
         torch.save({"epoch": 3}, str(tmp_path / "other.pth"))
     assert torch.load(path, weights_only=True) == {"epoch": 1}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint.pth", "other.pth"]
     assert torch.save is stock
 
 
-def test_stock_saving_comes_back_after_an_error():
+def test_torch_save_is_restored_after_an_error():
     stock = torch.save
     with pytest.raises(ValueError, match="stop"), atomic_torch_save():
         raise ValueError("stop")
     assert torch.save is stock
 
 
-def test_saving_to_an_open_file_is_untouched(tmp_path):
+def test_saving_to_an_open_file(tmp_path):
     with atomic_torch_save(), open(tmp_path / "a.pth", "wb") as handle:
         torch.save({"a": 1}, handle)
     assert torch.load(tmp_path / "a.pth", weights_only=True) == {"a": 1}
 
 
-def test_epoch_line_weighs_batches_and_skips_unlabelled_ones():
+def test_epoch_line_weights_batches_and_skips_unlabelled_batches():
     reporter = pytest.importorskip("espnet2.train.reporter").SubReporter("valid", 3, 0)
     for loss, accuracy, weight in ((2.0, math.nan, 1), (4.0, 0.5, 3)):
         reporter.register({"loss": loss, "acc_surface": accuracy}, weight)
