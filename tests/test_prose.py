@@ -25,7 +25,6 @@ PENDING = (
     "local",
     "run.sh",
     "tests/decoding",
-    "tests/model",
     "tests/run.sh",
     "tests/shell",
     "tests/public_surface.py",

@@ -90,7 +90,9 @@ def build_model(
 def _divisor(config: Mapping[str, Any]) -> str:
     divisor = (config.get("model_conf") or {}).get("divide_by") or DIVISORS[0]
     if divisor not in DIVISORS:
-        raise UserError(f"model_conf.divide_by: '{divisor}'", suggest(str(divisor), DIVISORS))
+        raise UserError(
+            f"model_conf.divide_by: unknown '{divisor}'", suggest(str(divisor), DIVISORS)
+        )
     return divisor
 
 

@@ -99,5 +99,5 @@ def construct(
     ) as error:
         reason = str(error).strip().partition("\n")[0] or "its values contradict each other"
         raise UserError(
-            f"{where}: {build.__name__} refuses it: {reason}", "correct its values"
+            f"{where}: not valid for {build.__name__}: {reason}", f"correct the values in {where}"
         ) from error

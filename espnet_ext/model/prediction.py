@@ -52,12 +52,12 @@ class Stateless(torch.nn.Module):
         return self.mix(embedded.transpose(1, 2)).transpose(1, 2).relu()
 
     def start(self, count: int) -> State:
-        """Return the state of `count` hypotheses without labels."""
+        """Return the initial state of N = `count` hypotheses: blanks (N, context − 1)."""
         weight = self.embed.weight
         return (torch.zeros(count, self.context - 1, dtype=torch.long, device=weight.device),)
 
     def step(self, labels: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-        """Return (N, H) for one more label (N,), and the state after it."""
+        """Read one more label per hypothesis (N,); return the output (N, H) and the new state."""
         context = torch.cat([state[0], labels.unsqueeze(1)], 1)  # (N, context)
         return self._embed_and_mix(context)[:, -1], (context[:, 1:],)
 
@@ -103,13 +103,13 @@ class Recurrent(torch.nn.Module):
         return hidden
 
     def start(self, count: int) -> State:
-        """Return the state of `count` hypotheses without labels: (N, layers, H) each."""
+        """Return the initial state of N = `count` hypotheses: zeros (N, layers, H)."""
         weight = self.embed.weight
         zero = weight.new_zeros(count, len(self.decoder), self.output_size)
         return (zero, zero) if self.has_cell else (zero,)
 
     def step(self, labels: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-        """Return (N, H) for one more label (N,), and the state after it."""
+        """Read one more label per hypothesis (N,); return the output (N, H) and the new state."""
         hidden = self.dropout_embed(self.embed(labels)).unsqueeze(1)
         new_states: list[State] = []  # by layer
         for number, (layer, dropout) in enumerate(zip(self.decoder, self.dropout_dec, strict=True)):
@@ -141,7 +141,9 @@ def build_prediction(
         where: names the output in messages.
     """
     if not isinstance(kind, str) or kind not in PREDICTIONS:
-        raise UserError(f"{where}.prediction: '{kind}'", suggest(str(kind), list(PREDICTIONS)))
+        raise UserError(
+            f"{where}.prediction: unknown network '{kind}'", suggest(str(kind), list(PREDICTIONS))
+        )
     arguments: dict[str, Any] = {"vocab_size": vocab_size}
     if PREDICTIONS[kind] is Recurrent:
         arguments["rnn_type"] = kind

@@ -66,13 +66,14 @@ def _adopt(config: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any
         )
     if config.get("model", "espnet") != "espnet":
         raise UserError(
-            f"{where}: model '{config.get('model')}'",
+            f"{where}: unknown model '{config.get('model')}'",
             "only attention/CTC models and transducers can be decoded here",
         )
     kind = config.get("token_type")
     if kind not in _TOKEN_TYPES:
         raise UserError(
-            f"{where}: token_type '{kind}'", f"only {', '.join(_TOKEN_TYPES)} are supported here"
+            f"{where}: unknown token_type '{kind}'",
+            f"only {', '.join(_TOKEN_TYPES)} are supported here",
         )
     branch, options = _head_of(config, where)
     output = {
@@ -133,7 +134,10 @@ def adopt_state(
 
 
 def find_weights(folder: Path, name: str) -> str:
-    """Return the file name of the weights; instead of model.pth, the first of `WEIGHTS` there."""
+    """Return the file name of the weights.
+
+    If it is our default model.pth and does not exist, return the best file that ESPnet wrote.
+    """
     if name != "model.pth" or (folder / name).is_file():
         return name
     weights = next((file for file in WEIGHTS if (folder / file).is_file()), None)

@@ -52,7 +52,7 @@ class Wav2Vec2Features(torch.nn.Module):
         rate = float(str(fs).removesuffix("k")) * (1000 if str(fs).endswith("k") else 1)
         if rate != expected_rate:
             raise UserError(
-                f"frontend_conf.fs: {fs}, but {model or 'the architecture'} was pretrained at "
+                f"frontend_conf.fs: {fs}, but {model or 'the architecture'} was pre-trained at "
                 f"{expected_rate} Hz",
                 f"write fs: {expected_rate}, and format the audio with --fs {expected_rate}",
             )
@@ -199,6 +199,6 @@ def _pretrained(transformers, model: str, where: str):
         raise UserError(
             f"{where}.model: {model}: {reason}",
             "name a folder with config.json, preprocessor_config.json and weights, or a model on "
-            "the Hugging Face hub if this machine can reach it",
+            "the Hugging Face hub (which needs network access)",
         ) from None
     return network, extractor

@@ -20,7 +20,7 @@ def build_objective(config: Mapping[str, Any]) -> Objective:
     """
     name, conf = config.get("objective") or DEFAULT, config.get("objective_conf") or {}
     if not isinstance(name, str) or name not in OBJECTIVES:
-        raise UserError(f"objective: '{name}'", suggest(str(name), list(OBJECTIVES)))
+        raise UserError(f"objective: unknown '{name}'", suggest(str(name), list(OBJECTIVES)))
     check_mapping(conf, "objective_conf")
     objective = OBJECTIVES[name]
     objective.check_keys(conf)

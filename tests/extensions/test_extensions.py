@@ -200,7 +200,7 @@ def test_conditioner_that_cannot_become_biases_is_not_exported(recipe, tmp_path)
 
 
 def test_unknown_conditioner_lists_the_known_ones():
-    with pytest.raises(UserError, match="conditioning: 'vektors'") as caught:
+    with pytest.raises(UserError, match="conditioning: unknown 'vektors'") as caught:
         tiny_model(conditioning="vektors")
     assert "vectors" in caught.value.remedy
 
@@ -276,7 +276,7 @@ def test_objective_reads_hidden_states_with_gradients():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"objective": "smal_states"}, "objective: 'smal_states'"),
+        ({"objective": "smal_states"}, "objective: unknown 'smal_states'"),
         ({"objective_conf": {"strengh": 1}}, "objective_conf: unknown key 'strengh'"),
         ({"objective_conf": [1]}, "objective_conf: .*not a mapping"),
         ({"objective_conf": {"auxiliary_weights": {"a": -1}}}, "auxiliary_weights.a: -1"),

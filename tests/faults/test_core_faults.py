@@ -67,7 +67,7 @@ def train_with(capsys, recipe, config=None, outputs=None, options=()):
         ({"optim": "adamm"}, ["adamm", "did you mean 'adam'?"]),
         ({"scheduler": "warmup"}, ["warmup", "warmuplr"]),
         ({"scheduler": "warmuplr", "scheduler_conf": {"warmup": 3}}, ["warmup_steps"]),
-        ({"encoder_conf": {"output_size": 15}}, ["encoder_conf", "ConformerEncoder refuses it"]),
+        ({"encoder_conf": {"output_size": 15}}, ["encoder_conf", "not valid for ConformerEncoder"]),
         ({"encoder": "confromer"}, ["unknown encoder 'confromer'", "conformer"]),
         ({"batch_type": "numl"}, ["batch_type", "did you mean 'numel'?"]),
         ({"max_epoch": "many"}, ["max_epoch", "many"]),

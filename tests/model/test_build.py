@@ -1,4 +1,4 @@
-"""From a configuration to a model: names, sizes, shapes, speech that is too short."""
+"""Building a model from a configuration: names, sizes, shapes, speech that is too short."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from espnet_ext.model.build import autocast_dtype, build_model
 from espnet_ext.model.frames import frontend_frames, min_feature_frames, min_samples
 
 
-def test_modules_stand_flat_under_their_outputs(config):
+def test_modules_are_named_by_output_and_part(config):
     model = build_model(config)
     tops = {name for name, _ in model.named_children()}
     assert tops == {
@@ -23,7 +23,7 @@ def test_modules_stand_flat_under_their_outputs(config):
         assert getattr(model, f"{name}_decoder").output_layer.out_features == size
 
 
-def test_one_output_is_the_same_model_without_the_other(config):
+def test_model_with_one_output(config):
     del config["outputs"]["meaning"]
     model = build_model(config)
     assert list(model.heads) == ["surface"]
@@ -31,14 +31,14 @@ def test_one_output_is_the_same_model_without_the_other(config):
     assert states.shape == (2, int(lengths[0]), 16)
 
 
-def test_features_without_a_frontend(config):
+def test_features_are_encoded_without_a_frontend(config):
     config.update(frontend=None, input_size=16)
     model = build_model(config)
     states, lengths = model.encode(torch.randn(1, 50, 16), torch.tensor([50])).shared()
     assert states.shape[:2] == (1, int(lengths[0]))
 
 
-def test_unused_parts_of_no_configuration(config):
+def test_unknown_key_of_model_conf_is_refused(config):
     config["model_conf"] = {"ctc_weight": 0.3}
     with pytest.raises(UserError, match="model_conf: unknown key 'ctc_weight'"):
         build_model(config)
@@ -51,21 +51,21 @@ def test_intermediate_ctc_is_refused(config, layers):
         build_model(config)
 
 
-def test_tokens_must_be_there(config):
+def test_token_list_must_be_a_list(config):
     config["outputs"]["surface"]["token_list"] = "tokens.txt"
     with pytest.raises(UserError, match="outputs.surface.token_list"):
         build_model(config)
 
 
-def test_autocast_choices():
+def test_autocast_dtype():
     assert autocast_dtype(None) is None
     assert autocast_dtype("bfloat16") is torch.bfloat16
     assert autocast_dtype("auto") in (None, torch.bfloat16)
 
 
 @pytest.mark.parametrize("layer", ["conv2d2", "conv2d", "conv2d6", "conv2d8", "linear"])
-def test_shortest_speech_is_what_the_encoder_says(config, layer):
-    """The bound is tight: the encoder itself takes that many frames, and not one fewer."""
+def test_min_feature_frames_is_the_bound_of_the_encoder(config, layer):
+    """ESPnet's encoder accepts this number of frames, and raises an error for one frame less."""
     config["encoder_conf"]["input_layer"] = layer
     model = build_model(config).eval()
     fewest = min_feature_frames(None, model.encoder)
@@ -76,7 +76,7 @@ def test_shortest_speech_is_what_the_encoder_says(config, layer):
             model.encoder(feats[:, 1:], torch.tensor([fewest - 1]))
 
 
-def test_frames_are_counted_as_the_frontend_makes_them(config):
+def test_frontend_frames_equal_those_of_the_frontend(config):
     frontend = build_model(config).frontend
     for samples in (min_samples(frontend), 400, 959, 960, 961, 8000):
         _, lengths = frontend(torch.zeros(1, samples), torch.tensor([samples]))
@@ -88,7 +88,7 @@ def test_frames_are_counted_as_the_frontend_makes_them(config):
 
 @pytest.mark.parametrize("lengths", [(1, 1), (100,), (900, 400), (16000, 100)])
 @pytest.mark.parametrize("training", [True, False])
-def test_too_short_speech_trains(config, lengths, training):
+def test_speech_that_is_too_short_is_padded_and_trains(config, lengths, training):
     model = build_model(config).train(training)
     speech = torch.randn(len(lengths), max(lengths))
     text, one = torch.full((len(lengths), 1), 3), torch.ones(len(lengths), dtype=torch.long)

@@ -1,4 +1,4 @@
-"""Task vectors: what is added where, and the equalities that make a system with them comparable."""
+"""Task vectors: where they are added, and in which cases a system equals one without them."""
 
 import contextlib
 import itertools
@@ -16,7 +16,7 @@ from espnet_ext.model.encoding import EncoderRequest
 
 
 def batch(rows=4, seed=0):
-    """Speech (B, S) and transcripts; every utterance has both."""
+    """Return speech (B, S) and transcripts of both outputs for every utterance."""
     generator = torch.Generator().manual_seed(seed)
     speech = torch.randn(rows, 8000, generator=generator, dtype=torch.float64)
     made = {"speech": speech, "speech_lengths": torch.full((rows,), 8000)}
@@ -28,13 +28,13 @@ def batch(rows=4, seed=0):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("where", WHERE)
-def test_with_all_labels_and_zero_vectors_it_is_the_plain_system(config, mode, where):
+def test_zero_vectors_and_all_labels_equal_the_system_without_vectors(config, mode, where):
     plain = build(config)
     with_vectors = build(config, {"mode": mode, "where": where, "init_std": 0})
     made = batch()
     loss, expected, _ = gradients(plain, made)
-    found, reached, _ = gradients(with_vectors, made)
-    assert found == loss
+    loss_with_vectors, reached, _ = gradients(with_vectors, made)
+    assert loss_with_vectors == loss
     for name, gradient in expected.items():
         assert torch.equal(reached[name], gradient), name
     added = {n: g for n, g in reached.items() if n.startswith("conditioning.")}
@@ -42,14 +42,14 @@ def test_with_all_labels_and_zero_vectors_it_is_the_plain_system(config, mode, w
     assert len(added) == (2 if where == "both" else 1)
 
 
-def test_other_weights_begin_as_without_vectors(config):
+def test_other_weights_start_as_in_the_system_without_vectors(config):
     plain, other = build(config), build(config, {"init_std": 0.5})
     for name, value in plain.state_dict().items():
         assert torch.equal(other.state_dict()[name], value), name
 
 
 @pytest.mark.parametrize("divide_by", ["utterances", "labelled"])
-def test_a_row_without_label_is_a_row_that_its_output_does_not_have(config, divide_by):
+def test_unlabelled_row_has_no_influence_on_the_gradients_of_its_head(config, divide_by):
     model = build(config, divide_by=divide_by)
     made = batch()
     rows = torch.tensor([0, 2])
@@ -63,37 +63,37 @@ def test_a_row_without_label_is_a_row_that_its_output_does_not_have(config, divi
 
 @pytest.mark.parametrize("mode", [None, *MODES])
 @pytest.mark.parametrize("divide_by", ["utterances", "labelled"])
-def test_a_corpus_without_an_output_leaves_its_branch_alone(config, mode, divide_by):
+def test_head_without_any_label_has_zero_gradients(config, mode, divide_by):
     model = build(config, mode and {"mode": mode}, divide_by=divide_by)
-    _, found, stats = gradients(model, unlabel(batch(), "surface", torch.arange(4)))
-    for name, gradient in found.items():
+    _, reached, stats = gradients(model, unlabel(batch(), "surface", torch.arange(4)))
+    for name, gradient in reached.items():
         if name.startswith("surface_"):
             assert gradient is not None and not gradient.any(), name
-    assert found["encoder.after_norm.weight"].any()
+    assert reached["encoder.after_norm.weight"].any()
     assert int(stats["labelled_surface"]) == 0 and int(stats["labelled_meaning"]) == 4
     if mode == "per_task_sum":
-        assert not found["conditioning.features"][0].any()
-        assert found["conditioning.features"][1].any()
+        assert not reached["conditioning.features"][0].any()
+        assert reached["conditioning.features"][1].any()
     if mode == "per_combination":  # none, surface, meaning, both
-        assert [bool(row.any()) for row in found["conditioning.features"]] == [0, 0, 1, 0]
+        assert [bool(row.any()) for row in reached["conditioning.features"]] == [0, 0, 1, 0]
 
 
-def test_divided_by_labelled_rows_each_output_counts_as_if_alone(config):
+def test_divide_by_labelled_scales_gradients_by_the_share_of_labels(config):
     made = unlabel(batch(), "surface", torch.tensor([1, 2, 3]))
     per_batch, per_label = build(config), build(config, divide_by="labelled")
-    _, some, _ = gradients(per_batch, made)
-    _, whole, _ = gradients(per_label, made)
-    for name in some:
+    _, by_batch, _ = gradients(per_batch, made)
+    _, by_label, _ = gradients(per_label, made)
+    for name in by_batch:
         factor = {"surface": 4.0, "meaning": 1.0}.get(name.partition("_")[0])
         if factor:
-            assert torch.allclose(whole[name], factor * some[name], atol=1e-12), name
+            assert torch.allclose(by_label[name], factor * by_batch[name], atol=1e-12), name
     complete = batch()
     assert gradients(per_batch, complete)[0] == pytest.approx(gradients(per_label, complete)[0])
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("where", WHERE)
-def test_rows_of_a_batch_have_their_own_vectors(config, mode, where):
+def test_each_row_of_a_batch_gets_its_own_vectors(config, mode, where):
     model = build(config, {"mode": mode, "where": where, "init_std": 2.0})
     made = batch(3)
     active = torch.tensor([[True, True], [True, False], [False, True]])
@@ -109,12 +109,12 @@ def test_rows_of_a_batch_have_their_own_vectors(config, mode, where):
             ).shared()
             assert torch.allclose(states[row], alone[0], atol=1e-9)
         same, _ = model.encode(made["speech"], made["speech_lengths"]).shared()
-    assert torch.allclose(states[0], same[0], atol=1e-9)  # all are active unless said otherwise
+    assert torch.allclose(states[0], same[0], atol=1e-9)  # all tasks are active by default
     assert (states[1] - same[1]).abs().max() > 1e-2
     assert (states[2] - same[2]).abs().max() > 1e-2
 
 
-def test_after_the_encoder_the_vector_is_added_as_it_is(config):
+def test_vector_is_added_to_the_encoder_output(config):
     plain = build(config)
     model = build(config, {"where": "encoder", "init_std": 1.0})
     made = batch(1)
@@ -129,7 +129,7 @@ def test_after_the_encoder_the_vector_is_added_as_it_is(config):
             assert torch.allclose(after, before + vector, atol=1e-12)
 
 
-def test_before_the_blocks_it_is_what_a_bias_there_would_do(config):
+def test_vector_after_subsampling_equals_a_bias_of_the_subsampling(config):
     """The subsampling ends in a linear layer, whose bias the positional encoding scales."""
     plain = build(config)
     model = build(config, {"where": "features", "init_std": 1.0})
@@ -140,14 +140,14 @@ def test_before_the_blocks_it_is_what_a_bias_there_would_do(config):
         assert embed.pos_enc.xscale == 4.0  # √16
         embed.out.bias += model.conditioning.features.sum(0)
         expected, _ = plain.encode(*arguments).shared()
-        found, _ = model.encode(*arguments).shared()
-    assert torch.allclose(found, expected, atol=1e-9)
+        states, _ = model.encode(*arguments).shared()
+    assert torch.allclose(states, expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize("active", [("surface",), ("surface", "meaning")])
-def test_folded_into_biases_a_head_is_the_same(config, mode, where, active):
+def test_folded_vectors_give_the_same_outputs(config, mode, where, active):
     model = build(config, {"mode": mode, "where": where, "init_std": 1.0})
     made = batch(2)
     arguments = made["speech"], made["speech_lengths"]
@@ -167,7 +167,7 @@ def test_folded_into_biases_a_head_is_the_same(config, mode, where, active):
             assert torch.allclose(one, other, atol=1e-9)
 
 
-def test_what_is_added_by_hand():
+def test_added_vectors_equal_a_computation_by_hand():
     sums = TaskVectors(["a", "b", "c"], {"encoder": 2})
     table = TaskVectors(["a", "b", "c"], {"encoder": 2}, "per_combination")
     assert sums.labels == ["a", "b", "c"]
@@ -181,7 +181,7 @@ def test_what_is_added_by_hand():
         assert torch.equal(table.added("encoder", row[None])[0], expected)
 
 
-def test_normalised_vectors():
+def test_vectors_are_scaled_or_clipped_to_a_length():
     unit = TaskVectors(["a", "b"], {"encoder": 8}, normalize="unit", scale=3.0)
     assert torch.allclose(unit.vectors("encoder").norm(dim=1), torch.full((2,), 3.0))
     clipped = TaskVectors(["a", "b"], {"encoder": 8}, normalize="clip", scale=3.0)
@@ -192,7 +192,7 @@ def test_normalised_vectors():
     assert torch.equal(clipped.vectors("encoder")[1], clipped.encoder[1])
 
 
-def test_dropped_tasks_leave_one_and_their_share(config):
+def test_dropped_tasks_leave_one_output_per_utterance(config):
     vectors = TaskVectors(["a", "b", "c"], {"encoder": 2}, drop_tasks=0.5)
     torch.manual_seed(0)
     active = torch.tensor([[True, True, True], [True, False, True], [False, False, False]])
@@ -205,16 +205,20 @@ def test_dropped_tasks_leave_one_and_their_share(config):
     assert share == pytest.approx(1 / 2 + 1 / 8, abs=0.04)
     model = build(config, {"drop_tasks": 0.99, "init_std": 0.1})
     _, _, stats = gradients(model.train(), batch())
-    assert int(stats["labelled_surface"] + stats["labelled_meaning"]) == 4  # one an utterance
+    assert (
+        int(stats["labelled_surface"] + stats["labelled_meaning"]) == 4
+    )  # one output per utterance
     _, _, stats = gradients(model.eval(), batch())
-    assert int(stats["labelled_surface"]) == 4  # validation is of everything
+    assert int(stats["labelled_surface"]) == 4  # nothing is dropped in validation
 
 
-def test_sets_to_activate():
+def test_active_sets_of_outputs():
     both, one, two = ("s", "m"), ("s",), ("m",)
     assert active_sets(both, [both, one]) == {"s": both, "m": both}
     assert active_sets(both, [one, two]) == {"s": one, "m": two}
-    assert active_sets(["s"], [both]) == {"s": both}  # never seen alone: as it was trained
+    assert active_sets(["s"], [both]) == {
+        "s": both
+    }  # never trained alone: the set that was trained
     assert active_sets(["s"], [both, one]) == {"s": one}
     assert active_sets(both, [both], "alone") == {"s": one, "m": two}
     assert active_sets(["s"], [both], "together") == {"s": one}
@@ -230,40 +234,40 @@ def test_sets_to_activate():
 @pytest.mark.parametrize(
     ("conf", "named"),
     [
-        ({"mode": "per_task"}, "conditioning_conf.mode: 'per_task'"),
-        ({"where": "features_"}, "conditioning_conf.where: 'features_'"),
-        ({"where": ["features"]}, r"conditioning_conf.where: '\['features'\]'"),
+        ({"mode": "per_task"}, "conditioning_conf.mode: unknown 'per_task'"),
+        ({"where": "features_"}, "conditioning_conf.where: unknown 'features_'"),
+        ({"where": ["features"]}, r"conditioning_conf.where: unknown '\['features'\]'"),
         ({"where": {"features": 1}}, "conditioning_conf.where: "),
         (["features"], "conditioning_conf: .*is not a mapping"),
         ({"mode": ["per_task_sum"]}, "conditioning_conf.mode: "),
         ({"normalize": ["unit"]}, "conditioning_conf.normalize: "),
         ({"init_std": float("nan")}, "conditioning_conf.init_std: nan"),
         ({"drop_tasks": True}, "conditioning_conf.drop_tasks: True"),
-        ({"normalize": "l2"}, "conditioning_conf.normalize: 'l2'"),
+        ({"normalize": "l2"}, "conditioning_conf.normalize: unknown 'l2'"),
         ({"drop_tasks": 1}, "conditioning_conf.drop_tasks: 1"),
         ({"init_std": -1}, "conditioning_conf.init_std: -1"),
         ({"scale": 0}, "conditioning_conf.scale"),
         ({"modes": "per_task_sum"}, "unknown key 'modes'"),
-        ({"trained": [["surfaces"]]}, "no output 'surfaces'"),
+        ({"trained": [["surfaces"]]}, "unknown output 'surfaces'"),
     ],
 )
-def test_wrong_values_are_named(config, conf, named):
+def test_invalid_value_of_conditioning_conf_is_named(config, conf, named):
     with pytest.raises(UserError, match=named):
         build(config, conf)
 
 
-def test_configurations_in_which_vectors_mean_nothing(config):
+def test_invalid_configuration_is_refused(config):
     with pytest.raises(UserError, match="conditioning_conf without conditioning"):
         build_model({**config, "conditioning_conf": {"mode": MODES[0]}})
-    with pytest.raises(UserError, match="conditioning: 'experts'"):
+    with pytest.raises(UserError, match="conditioning: unknown 'experts'"):
         build_model({**config, "conditioning": "experts"})
     with pytest.raises(UserError, match="model_conf.lsm_weight: nan"):
         build(config, lsm_weight=float("nan"))
     with pytest.raises(UserError, match="unknown encoder"):
         build({**config, "encoder": ["conformer"]})
-    with pytest.raises(UserError, match=r"divide_by: '\['labelled'\]'"):
+    with pytest.raises(UserError, match=r"divide_by: unknown '\['labelled'\]'"):
         build(config, divide_by=["labelled"])
-    with pytest.raises(UserError, match="divide_by: 'rows'"):
+    with pytest.raises(UserError, match="divide_by: unknown 'rows'"):
         build(config, divide_by="rows")
     single = {**config, "outputs": {"surface": config["outputs"]["surface"]}}
     with pytest.raises(UserError, match="one output and no tags"):
@@ -278,26 +282,26 @@ def test_configurations_in_which_vectors_mean_nothing(config):
 
 @pytest.fixture
 def with_transducer(config):
-    """The surface as a transducer with CTC."""
+    """A configuration whose surface is a transducer with CTC."""
     surface = {key: config["outputs"]["surface"][key] for key in ("token_type", "token_list")}
     surface |= {"branch": "transducer", "transducer_weight": 0.5, "ctc_weight": 0.2}
     return {**config, "outputs": {**config["outputs"], "surface": surface}}
 
 
-def test_a_transducer_is_divided_by_its_labelled_rows_too(with_transducer):
+def test_divide_by_labelled_scales_a_transducer(with_transducer):
     made = unlabel(batch(), "surface", torch.tensor([1, 2, 3]))
-    _, some, _ = gradients(build(with_transducer), made)
-    _, whole, _ = gradients(build(with_transducer, divide_by="labelled"), made)
-    seen = set()
-    for name in some:
+    _, by_batch, _ = gradients(build(with_transducer), made)
+    _, by_label, _ = gradients(build(with_transducer, divide_by="labelled"), made)
+    modules = set()
+    for name in by_batch:
         if name.startswith("surface_"):
-            seen.add(name.partition(".")[0])
-            assert torch.allclose(whole[name], 4 * some[name], atol=1e-9), name
-    assert "surface_joint" in seen and "surface_ctc" in seen
+            modules.add(name.partition(".")[0])
+            assert torch.allclose(by_label[name], 4 * by_batch[name], atol=1e-9), name
+    assert "surface_joint" in modules and "surface_ctc" in modules
 
 
 @pytest.mark.parametrize("where", WHERE)
-def test_a_transducers_vectors_fold_into_its_joint_network(with_transducer, where):
+def test_folded_vectors_give_the_same_transducer_losses(with_transducer, where):
     model = build(with_transducer, {"where": where, "init_std": 1.0})
     made = batch(2)
     text, lengths = made["text_surface"], made["text_surface_lengths"]
@@ -307,8 +311,8 @@ def test_a_transducers_vectors_fold_into_its_joint_network(with_transducer, wher
         states, frames = model.encode(
             made["speech"], made["speech_lengths"], EncoderRequest(**further)
         ).shared()
-        found = model.heads["surface"].losses(states, frames, text, lengths, nothing)
-        return float(found.terms["transducer"]), float(found.terms["ctc"])
+        head_losses = model.heads["surface"].losses(states, frames, text, lengths, nothing)
+        return float(head_losses.terms["transducer"]), float(head_losses.terms["ctc"])
 
     with torch.no_grad():
         before = losses(active=model.conditioning.active_set(["surface"]))

@@ -1,4 +1,4 @@
-"""Inline tags as tasks: when their vectors are added, what reaches them, and tags taken out."""
+"""Inline tags as tasks: when their vectors are added and trained, and how tags are dropped."""
 
 import pytest
 import torch
@@ -32,8 +32,8 @@ def batch(ends, seed=0):
     longest = 4 + max(map(len, ends))
     text = torch.full((rows, longest), -1)
     text[:, :4] = torch.randint(2, 7, (rows, 4), generator=generator)
-    for row, own in enumerate(ends):
-        text[row, 4 : 4 + len(own)] = torch.tensor(own, dtype=torch.long)
+    for row, tag_ids in enumerate(ends):
+        text[row, 4 : 4 + len(tag_ids)] = torch.tensor(tag_ids, dtype=torch.long)
     return {
         "speech": torch.randn(rows, 8000, generator=generator, dtype=torch.float64),
         "speech_lengths": torch.full((rows,), 8000),
@@ -44,12 +44,12 @@ def batch(ends, seed=0):
     }
 
 
-def test_tasks_are_outputs_and_the_kinds_of_tags_in_their_token_lists(tagged):
+def test_tasks_are_outputs_and_kinds_of_tags(tagged):
     model = build(tagged, {})
     assert model.conditioning.tasks == TASKS and model.conditioning.features.shape == (4, 16)
     assert build(tagged, {"mode": "per_combination"}).conditioning.features.shape == (16, 16)
-    found = model.labelled(unlabel(batch([[7], [], [8, 9], [9]]), "surface", torch.tensor([3])))
-    assert found.tolist() == [[1, 1, 0, 1], [1, 1, 0, 0], [1, 1, 1, 1], [0, 1, 0, 1]]
+    labelled = model.labelled(unlabel(batch([[7], [], [8, 9], [9]]), "surface", torch.tensor([3])))
+    assert labelled.tolist() == [[1, 1, 0, 1], [1, 1, 0, 0], [1, 1, 1, 1], [0, 1, 0, 1]]
     assert build(tagged).labelled(batch([[7], []])).shape == (2, 2)
     alone = {**tagged, "outputs": {"meaning": tagged["outputs"]["meaning"]}}
     assert build(alone, {}).conditioning.tasks == ("meaning", "meaning.age", "meaning.l1")
@@ -57,39 +57,39 @@ def test_tasks_are_outputs_and_the_kinds_of_tags_in_their_token_lists(tagged):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("where", WHERE)
-def test_with_every_tag_present_and_zero_vectors_it_is_the_plain_system(tagged, mode, where):
+def test_zero_vectors_and_all_tags_equal_the_system_without_vectors(tagged, mode, where):
     made = batch([[7, 8], [9, 8], [8, 7]])
     plain = build(tagged)
     loss, expected, _ = gradients(plain, made)
     model = build(tagged, {"mode": mode, "where": where, "init_std": 0})
-    found, reached, _ = gradients(model, made)
-    assert found == loss
+    loss_with_vectors, reached, _ = gradients(model, made)
+    assert loss_with_vectors == loss
     for name, gradient in expected.items():
         assert torch.equal(reached[name], gradient), name
 
 
 @pytest.mark.parametrize("where", ["features", "encoder"])
-def test_nothing_reaches_a_tags_vector_from_an_utterance_without_it(tagged, where):
+def test_utterance_without_a_tag_does_not_train_its_vector(tagged, where):
     model = build(tagged, {"where": where})
-    _, found, _ = gradients(model, batch([[], [8], []]))
-    surface, meaning, age, l1 = found[f"conditioning.{where}"]
+    _, reached, _ = gradients(model, batch([[], [8], []]))
+    surface, meaning, age, l1 = reached[f"conditioning.{where}"]
     assert surface.any() and meaning.any() and age.any() and not l1.any()
     mixed = batch([[7], [], [8], [9]])
-    _, found, _ = gradients(model, mixed)
-    _, of_tagged, _ = gradients(model, select(mixed, torch.tensor([0, 3])))
+    _, reached, _ = gradients(model, mixed)
+    _, by_tagged_rows, _ = gradients(model, select(mixed, torch.tensor([0, 3])))
     row = TASKS.index("meaning.l1")  # the loss is linear in utterances: 2 of 4 have the tag
     assert torch.allclose(
-        found[f"conditioning.{where}"][row],
-        0.5 * of_tagged[f"conditioning.{where}"][row],
+        reached[f"conditioning.{where}"][row],
+        0.5 * by_tagged_rows[f"conditioning.{where}"][row],
         atol=1e-12,
     )
 
 
-def test_of_combinations_those_that_are_there_are_reached(tagged):
+def test_vectors_of_present_combinations_are_trained(tagged):
     model = build(tagged, {"mode": "per_combination"})
     made = unlabel(batch([[7], [], [8, 9], [9]]), "surface", torch.tensor([3]))
-    _, found, _ = gradients(model, made)
-    rows = zip(model.conditioning.labels, found["conditioning.features"], strict=True)
+    _, reached, _ = gradients(model, made)
+    rows = zip(model.conditioning.labels, reached["conditioning.features"], strict=True)
     assert {label for label, row in rows if row.any()} == {
         "surface+meaning",
         "surface+meaning+meaning.l1",
@@ -98,7 +98,7 @@ def test_of_combinations_those_that_are_there_are_reached(tagged):
     }
 
 
-def test_a_row_is_encoded_as_its_tags_say(tagged):
+def test_row_is_encoded_with_the_vectors_of_its_tags(tagged):
     model = build(tagged, {"where": "encoder", "init_std": 1.0})
     made = batch([[7], []])
     arguments = made["speech"], made["speech_lengths"]
@@ -116,7 +116,7 @@ def test_a_row_is_encoded_as_its_tags_say(tagged):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_tags_vector_folds_into_biases(tagged, mode):
+def test_folded_vector_of_a_tag_gives_the_same_logits(tagged, mode):
     model = build(tagged, {"mode": mode, "where": "both", "init_std": 1.0})
     made = batch([[7], [9]])
     active = ("meaning", "meaning.l1")
@@ -147,8 +147,8 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("kind", ["char", "jamo", "word", "phone", "bpe"])
-def test_tags_are_taken_out_as_if_never_written(kind, tmp_path):
-    """Against the tokenizer on the transcript that is written without the tag."""
+def test_transcript_without_a_dropped_tag_equals_its_tokenization(kind, tmp_path):
+    """Compare with the tokens of the transcript that is written without the tag."""
     bpe = None
     if kind == "bpe":
         tokens = train_sentencepiece(TEXTS * 20, tmp_path / "m", 30)
@@ -163,48 +163,50 @@ def test_tags_are_taken_out_as_if_never_written(kind, tmp_path):
         "text_o": torch.nn.utils.rnn.pad_sequence(ids, True, -1),
         "text_o_lengths": torch.tensor([len(one) for one in ids]),
     }
-    there = tags.present(made)
-    assert there.tolist() == [["age" in v, "l1" in v] for v in (split_tags(t)[1] for t in TEXTS)]
-    active = torch.cat([torch.ones(len(TEXTS), 1, dtype=torch.bool), there], 1)
+    present = tags.present(made)
+    assert present.tolist() == [["age" in v, "l1" in v] for v in (split_tags(t)[1] for t in TEXTS)]
+    active = torch.cat([torch.ones(len(TEXTS), 1, dtype=torch.bool), present], 1)
     off = torch.tensor([True, True, False])  # l1 is dropped
     changed, left = tags.restrict(made, active, active & off)
     for row, text in enumerate(TEXTS):
         plain, values = split_tags(text)
-        rest = " ".join([plain, *(make_tag(k, v) for k, v in values.items() if k != "l1")]).strip()
+        remaining = " ".join(
+            [plain, *(make_tag(k, v) for k, v in values.items() if k != "l1")]
+        ).strip()
         length = int(changed["text_o_lengths"][row])
-        found = [tokens[i] for i in changed["text_o"][row, :length]]
+        tokens_left = [tokens[i] for i in changed["text_o"][row, :length]]
         assert (changed["text_o"][row, length:] == -1).all()
-        if not rest:  # the tag alone: it stays, and stays active
-            assert found == tokenizer.encode(text) and left[row].tolist() == [1, 0, 1]
+        if not remaining:  # only the tag: it stays active
+            assert tokens_left == tokenizer.encode(text) and left[row].tolist() == [1, 0, 1]
         else:
             assert not left[row, 2] and torch.equal(left[row, :2], active[row, :2])
-            assert split_tags(tokenizer.decode(found)) == split_tags(rest), text
+            assert split_tags(tokenizer.decode(tokens_left)) == split_tags(remaining), text
             if kind != "bpe":
-                assert found == tokenizer.encode(rest), text
+                assert tokens_left == tokenizer.encode(remaining), text
 
 
-def test_dropped_tags_leave_the_transcript(tagged):
+def test_dropped_tags_are_removed_from_transcripts_in_training(tagged):
     model = build(tagged, {"drop_tasks": 0.5}).train()
     made = batch([[6, 7]] * 40)  # 6 is a letter, no space
     seen = []
     plain = model.losses
-    model.losses = lambda encoded, given: seen.append(given) or plain(encoded, given)
+    model.losses = lambda encoded, labels: seen.append(labels) or plain(encoded, labels)
     torch.manual_seed(0)
     model(**made)
     text, lengths = seen[0]["text_meaning"], seen[0]["text_meaning_lengths"]
-    bears = (text == 7).any(1)
+    has_tag = (text == 7).any(1)
     labelled = text[:, 0] != -2
-    assert bears[labelled].any() and (~bears[labelled]).any()
-    assert torch.equal(lengths[labelled], 5 + bears[labelled].long())
+    assert has_tag[labelled].any() and (~has_tag[labelled]).any()
+    assert torch.equal(lengths[labelled], 5 + has_tag[labelled].long())
     torch.manual_seed(0)
     active = model.labelled(made)
     kept = model.conditioning.sample(active)
     assert kept[:, :2].any(1).all() and not (kept[:, 3] & ~kept[:, 1]).any()
     assert torch.equal(kept[:, 1], labelled)
-    assert torch.equal(kept[:, 3] & labelled, bears & labelled)
+    assert torch.equal(kept[:, 3] & labelled, has_tag & labelled)
 
 
-def test_what_is_asked_for(tagged):
+def test_requested_and_active_tasks(tagged):
     model = build(tagged, {})
     tag = "meaning.l1"
     assert requested_tasks(model, None) == list(TASKS)
@@ -215,8 +217,8 @@ def test_what_is_asked_for(tagged):
     assert active_tasks(model, untagged, "auto") == dict.fromkeys(untagged, untagged)
     assert active_tasks(model, ["meaning", tag], "alone") == {"meaning": ("meaning", tag)}
     assert active_tasks(model, ["meaning"], f"{tag} surface") == {"meaning": ("surface", tag)}
-    own = active_tasks(model, ["meaning"], {"meaning": [tag, "meaning"]})
-    assert own == {"meaning": ("meaning", tag)}
+    active = active_tasks(model, ["meaning"], {"meaning": [tag, "meaning"]})
+    assert active == {"meaning": ("meaning", tag)}
     unknown = ["meaning", "meaning.l2"], "tag 'meaning.l2' was never trained"
     for names, named in (([tag], f"tag '{tag}' without its output"), unknown):
         with pytest.raises(UserError, match=named):
@@ -228,11 +230,13 @@ def test_what_is_asked_for(tagged):
         requested_tasks(build(tagged), ["meaning", tag])
 
 
-def test_sets_with_tags():
+def test_active_sets_with_tags():
     s, m, t = "s", "m", "m.t"
     assert active_sets([s, m, t], [(s, m), (m, t)]) == {s: (s, m), m: (m, t)}
-    assert active_sets([m], [(s, m), (m, t)]) == {m: (s, m)}  # no tag is asked for
-    assert active_sets([m], [(m, t)]) == {m: (m, t)}  # never seen without
-    assert active_sets([m, t], [(m,), (s, m), (s, m, t)]) == {m: (s, m, t)}  # never without s
+    assert active_sets([m], [(s, m), (m, t)]) == {m: (s, m)}  # no tag is requested
+    assert active_sets([m], [(m, t)]) == {m: (m, t)}  # never trained without
+    assert active_sets([m, t], [(m,), (s, m), (s, m, t)]) == {
+        m: (s, m, t)
+    }  # never trained without s
     assert active_sets([m], [(m,), (m, t), (s, m, t)]) == {m: (m,)}
     assert active_sets([s, m, t], [(s, m)], "together") == dict.fromkeys((s, m), (s, m, t))

@@ -1,4 +1,4 @@
-"""Loading is strict: what does not fit is said, never left at random."""
+"""Loading is strict: a difference between weights and configuration is an error."""
 
 import shutil
 
@@ -25,7 +25,7 @@ def change(folder, how):
     torch.save(state, folder / "model.pth")
 
 
-def test_loads_what_was_saved_ready_to_decode(folder, config):
+def test_loaded_model_has_the_saved_weights_in_evaluation_mode(folder, config):
     model, loaded = load_model(folder)
     assert loaded == config
     assert not model.training
@@ -33,7 +33,7 @@ def test_loads_what_was_saved_ready_to_decode(folder, config):
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
 
 
-def test_moved_folder_loads(folder, tmp_path_factory):
+def test_moved_folder_can_be_loaded(folder, tmp_path_factory):
     target = tmp_path_factory.mktemp("elsewhere") / "m"
     shutil.move(folder, target)
     load_model(target)
@@ -47,21 +47,21 @@ def test_missing_and_unexpected_parameters_are_named(folder):
     assert "unexpected: other" in caught.value.message
 
 
-def test_sizes_that_differ_are_named(folder):
+def test_parameters_with_different_sizes_are_named(folder):
     change(folder, lambda s: s.update({"surface_ctc.ctc_lo.bias": torch.zeros(3)}))
     with pytest.raises(UserError, match="surface_ctc.ctc_lo.bias"):
         load_model(folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
-def test_damaged_weights(folder, content):
+def test_damaged_weights_are_a_user_error(folder, content):
     path = folder / "model.pth"
     path.write_bytes(path.read_bytes()[:1000] if content is None else content)
     with pytest.raises(UserError, match="not a readable checkpoint"):
         load_model(folder)
 
 
-def test_weights_that_would_run_code_are_refused(folder):
+def test_checkpoint_that_would_run_code_is_refused(folder):
     class Command:
         def __reduce__(self):
             import pathlib
@@ -74,7 +74,7 @@ def test_weights_that_would_run_code_are_refused(folder):
     assert not (folder / "ran").exists()
 
 
-def test_configurations_that_are_none(folder):
+def test_invalid_configuration_is_a_user_error(folder):
     for content, named in (("a: [", "not valid YAML"), ("a: 1", "outputs"), ("- a", "mapping")):
         (folder / "config.yaml").write_text(content)
         with pytest.raises(UserError, match=named):

@@ -1,4 +1,4 @@
-"""An archive unpacks to a model directory that works anywhere, for us and for stock ESPnet."""
+"""An unpacked archive is a model directory that works anywhere, also for stock ESPnet."""
 
 import json
 import zipfile
@@ -25,7 +25,7 @@ def packed(trained, archive, *options):
     return archive.parent / "unpacked" / archive.stem
 
 
-def test_unpacked_folder_decodes_alike(trained, tmp_path):
+def test_unpacked_folder_decodes_to_the_same_result(trained, tmp_path):
     folder = packed(trained, tmp_path / "do_small.zip")
     options = {"beam_size": 3, "maxlenratio": -5}
     before = DualSpeech2Text.from_pretrained(trained.root / "exp", **options)(SPEECH)
@@ -44,7 +44,7 @@ def test_unpacked_folder_decodes_alike(trained, tmp_path):
     assert str(trained.root) not in (folder / "config.yaml").read_text()
 
 
-def test_same_model_makes_the_same_archive(trained, tmp_path):
+def test_archives_of_one_model_are_identical(trained, tmp_path):
     (tmp_path / "b").mkdir()
     packed(trained, tmp_path / "a.zip")
     packed(trained, tmp_path / "b/a.zip")
@@ -52,7 +52,7 @@ def test_same_model_makes_the_same_archive(trained, tmp_path):
     assert not list(tmp_path.glob(".tmp-*"))
 
 
-def test_card_tells_outputs_scores_and_use(trained, tmp_path):
+def test_card_has_outputs_scores_and_usage(trained, tmp_path):
     run = trained.root / "exp/decode/test"
     run.mkdir(parents=True, exist_ok=True)
     cell = {
@@ -76,7 +76,7 @@ def test_card_tells_outputs_scores_and_use(trained, tmp_path):
     assert (folder / "decode/test/decode.json").exists()
 
 
-def test_stock_espnet_decodes_what_was_exported(trained, tmp_path, monkeypatch):
+def test_stock_espnet_decodes_the_exported_head(trained, tmp_path, monkeypatch):
     stock = pytest.importorskip("espnet2.bin.asr_inference").Speech2Text
     folder = packed(trained, tmp_path / "do.zip", "--export", "surface meaning")
     config = yaml.safe_load((folder / "stock_meaning/config.yaml").read_text())
@@ -98,7 +98,7 @@ def test_stock_espnet_decodes_what_was_exported(trained, tmp_path, monkeypatch):
     assert ours.best["meaning"].text == text
 
 
-def test_model_that_does_not_fit_is_not_packed(trained, tmp_path):
+def test_weights_that_do_not_fit_are_not_packed(trained, tmp_path):
     import shutil
 
     from espnet_ext.bin import cli

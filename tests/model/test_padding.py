@@ -1,4 +1,4 @@
-"""A batch changes nothing: states of an utterance alone and in company."""
+"""Encoder output of an utterance is the same alone and in a batch."""
 
 import torch
 
@@ -7,7 +7,7 @@ from espnet_ext.model.load import load_model
 from espnet_ext.model.padding import mirror_ends
 
 
-def test_states_alone_and_in_a_batch(trained):
+def test_states_do_not_depend_on_the_batch(trained):
     model, _ = load_model(trained.root / "exp")
     model = model.double()
     torch.manual_seed(0)
@@ -23,14 +23,14 @@ def test_states_alone_and_in_a_batch(trained):
         for row, wave in enumerate(waves):
             alone, count = model.encode(wave.unsqueeze(0), lengths[row : row + 1]).shared()
             assert int(count) == int(frames[row])
-            own = slice(0, int(count))
-            torch.testing.assert_close(states[row, own], alone[0], atol=1e-12, rtol=0)
-    # What ESPnet's batches do, and the reason for all this:
+            inside_row = slice(0, int(count))
+            torch.testing.assert_close(states[row, inside_row], alone[0], atol=1e-12, rtol=0)
+    # ESPnet's inside_row features do depend on the batch:
     inside = torch.arange(states.size(1)) < frames.unsqueeze(1)
     assert (plain - states)[inside].abs().max() > 1e-6
 
 
-def test_frontends_without_a_window_get_what_they_got():
+def test_samples_are_unchanged_without_an_stft():
     speech = torch.randn(2, 50)
     assert mirror_ends(speech, torch.tensor([50, 20]), None) is speech
     assert mirror_ends(speech, torch.tensor([50, 20]), torch.nn.Identity()) is speech

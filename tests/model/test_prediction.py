@@ -1,4 +1,4 @@
-"""Prediction networks: a label at a time is all at once; ESPnet's with the same weights agree."""
+"""Prediction networks: single steps, and ESPnet's networks with the same weights."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def make(kind, conf):
 
 
 @pytest.mark.parametrize(("kind", "conf"), ALL)
-def test_a_label_at_a_time_is_all_at_once(kind, conf):
+def test_steps_equal_the_whole_sequence(kind, conf):
     network = make(kind, conf)
     whole = network(LABELS)
     assert whole.shape == (2, 6, conf["hidden_size"])
@@ -34,18 +34,18 @@ def test_a_label_at_a_time_is_all_at_once(kind, conf):
     for u in range(LABELS.size(1)):
         out, state = network.step(LABELS[:, u], state)
         torch.testing.assert_close(out, whole[:, u])
-        # states go with their hypotheses: here both change places, and back
+        # states can be reordered by indexing: here twice, back to the start
         state = tuple(part.flip(0).flip(0) for part in state)
         assert all(len(part) == 2 for part in state)
 
 
 @pytest.mark.parametrize(("kind", "conf"), ALL)
-def test_what_follows_does_not_matter(kind, conf):
+def test_output_does_not_depend_on_later_labels(kind, conf):
     network = make(kind, conf)
     torch.testing.assert_close(network(LABELS)[:, :3], network(LABELS[:, :3]))
 
 
-def test_stateless_sees_its_context_alone():
+def test_stateless_network_only_sees_its_context():
     network = make("stateless", {"hidden_size": 8, "context": 2})
     changed = LABELS.clone()
     changed[:, 1] = 5 - changed[:, 1] % 3
@@ -54,7 +54,7 @@ def test_stateless_sees_its_context_alone():
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
-def test_espnets_decoder_gives_the_same(kind):
+def test_recurrent_network_equals_that_of_espnet(kind):
     module = pytest.importorskip("espnet2.asr.decoder.transducer_decoder")
     network = make(kind, {"hidden_size": 8, "num_layers": 2}).float()
     peer = module.TransducerDecoder(6, rnn_type=kind, num_layers=2, hidden_size=8).eval()
@@ -62,7 +62,7 @@ def test_espnets_decoder_gives_the_same(kind):
     torch.testing.assert_close(network(LABELS), peer(LABELS))
 
 
-def test_espnets_stateless_decoder_gives_the_same():
+def test_stateless_network_equals_that_of_espnet():
     module = pytest.importorskip("espnet2.asr_transducer.decoder.stateless_decoder")
     network = make("stateless", {"hidden_size": 8, "context": 1}).float()
     peer = module.StatelessDecoder(6, embed_size=8).eval()
@@ -73,16 +73,16 @@ def test_espnets_stateless_decoder_gives_the_same():
 @pytest.mark.parametrize(
     ("kind", "conf", "words"),
     [
-        (["lstm"], {}, r"outputs.surface.prediction: '\['lstm'\]'"),
+        (["lstm"], {}, r"outputs.surface.prediction: unknown network '\['lstm'\]'"),
         ({"lstm": 1}, {}, "outputs.surface.prediction: "),
-        ("lstmm", {}, "outputs.surface.prediction: 'lstmm'.*did you mean 'lstm'"),
+        ("lstmm", {}, "outputs.surface.prediction: unknown network 'lstmm'.*did you mean 'lstm'"),
         ("stateless", {"contxt": 1}, "prediction_conf: unknown key 'contxt'.*'context'"),
         ("stateless", {"context": 0}, "context 0"),
         ("lstm", {"num_layers": 0}, "num_layers 0"),
         ("lstm", {"rnn_type": "gru"}, "unknown key 'rnn_type'"),
     ],
 )
-def test_wrong_ones_are_refused(kind, conf, words):
+def test_invalid_configuration_is_refused(kind, conf, words):
     with pytest.raises(UserError) as caught:
         build_prediction(kind, conf, 6, "outputs.surface")
     import re

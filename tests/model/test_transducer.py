@@ -1,4 +1,4 @@
-"""A transducer head: its parts, its loss over labelled rows, and what it refuses."""
+"""The transducer head: its modules, its loss over labelled rows, invalid configurations."""
 
 import contextlib
 
@@ -59,70 +59,72 @@ def losses(head, rows=slice(None), text=TEXT):
     )
 
 
-def test_loss_by_hand(transducers):
+def test_loss_equals_a_computation_by_hand(transducers):
     head = make(transducers)
     assert set(head.parts) == {"prediction", "joint", "ctc"}
     states, frames, lengths = batch()
-    said = head.parts["prediction"](torch.tensor([[0, 2, 3, 4], [0, 3, 2, 0], [0, 4, 0, 0]]))
-    logits = head.parts["joint"](states[:, :, None], said[:, None])
+    predictions = head.parts["prediction"](torch.tensor([[0, 2, 3, 4], [0, 3, 2, 0], [0, 4, 0, 0]]))
+    logits = head.parts["joint"](states[:, :, None], predictions[:, None])
     by_hand = rnnt_loss(logits, TEXT, frames, lengths).sum() / 3
-    found = losses(head)
-    assert "att" not in found.terms and "acc" not in found.ratios
-    assert float(found.terms["transducer"].detach()) == pytest.approx(
+    head_losses = losses(head)
+    assert "att" not in head_losses.terms and "acc" not in head_losses.ratios
+    assert float(head_losses.terms["transducer"].detach()) == pytest.approx(
         float(by_hand.detach()), rel=1e-9
     )
 
 
-def test_unlabelled_row_leaves_the_others_sum_over_the_batch(transducers):
+def test_loss_is_the_sum_over_labelled_rows_divided_by_the_batch_size(transducers):
     head = make(transducers)
     text = torch.tensor([[2, 3, 4], [-2, -1, -1], [4, -1, -1]])
-    found = losses(head, text=text)
+    head_losses = losses(head, text=text)
     first, last = losses(head, slice(0, 1)), losses(head, slice(2, 3))
     for kind in ("ctc", "transducer"):
         expected = (first.terms[kind] + last.terms[kind]) / 3
-        assert float(found.terms[kind].detach()) == pytest.approx(float(expected.detach()))
-    assert int(found.labelled) == 2
+        assert float(head_losses.terms[kind].detach()) == pytest.approx(float(expected.detach()))
+    assert int(head_losses.labelled) == 2
 
 
-def test_no_label_at_all_still_reaches_every_parameter(transducers):
+def test_every_parameter_has_a_zero_gradient_without_labels(transducers):
     head = make(transducers)
-    found = losses(head, text=torch.full((3, 1), -2))
-    (found.terms["ctc"] + found.terms["transducer"]).backward()
+    head_losses = losses(head, text=torch.full((3, 1), -2))
+    (head_losses.terms["ctc"] + head_losses.terms["transducer"]).backward()
     for part in head.parts.values():
         for parameter in part.parameters():
             assert parameter.grad is not None and not parameter.grad.any()
-    assert float(found.terms["transducer"].detach()) == 0
+    assert float(head_losses.terms["transducer"].detach()) == 0
 
 
-def test_an_empty_text_is_blanks(transducers):
+def test_empty_text_is_a_path_of_blanks(transducers):
     head = make(transducers, "meaning")
     states, frames, _ = batch()
-    found = head.losses(
+    head_losses = head.losses(
         states,
         frames,
         torch.full((3, 1), -1),
         torch.zeros(3, dtype=torch.long),
         contextlib.nullcontext(),
     )
-    said = head.parts["prediction"](torch.zeros(3, 1, dtype=torch.long))
-    blank = head.parts["joint"](states[:, :, None], said[:, None]).log_softmax(-1)[..., 0, 0]
+    predictions = head.parts["prediction"](torch.zeros(3, 1, dtype=torch.long))
+    blank = head.parts["joint"](states[:, :, None], predictions[:, None]).log_softmax(-1)[..., 0, 0]
     inside = torch.arange(12) < frames[:, None]
     expected = -blank.masked_fill(~inside, 0).sum() / 3
-    assert float(found.terms["transducer"].detach()) == pytest.approx(float(expected.detach()))
+    assert float(head_losses.terms["transducer"].detach()) == pytest.approx(
+        float(expected.detach())
+    )
 
 
-def test_more_labels_than_frames_are_no_trouble(transducers):
+def test_more_labels_than_frames_have_a_finite_loss(transducers):
     head = make(transducers)
     states, _, _ = batch()
     text = torch.randint(1, 5, (3, 30), generator=torch.Generator().manual_seed(2))
-    found = head.losses(
+    head_losses = head.losses(
         states[:, :2],
         torch.tensor([2, 1, 2]),
         text,
         torch.tensor([30, 20, 10]),
         contextlib.nullcontext(),
     )
-    assert found.terms["transducer"].isfinite()
+    assert head_losses.terms["transducer"].isfinite()
 
 
 def model_batch():
@@ -134,7 +136,7 @@ def model_batch():
     return speech, lengths, labels
 
 
-def test_the_model_weighs_and_reports_it(transducers):
+def test_model_weights_and_reports_the_losses(transducers):
     model = build_model(transducers).double().eval()
     speech, lengths, labels = model_batch()
     labels["text_meaning"][1:] = torch.tensor([-2, -1, -1])
@@ -157,7 +159,7 @@ def test_the_model_weighs_and_reports_it(transducers):
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_bfloat16_comes_near(transducers):
+def test_bfloat16_loss_is_close(transducers):
     model = build_model(transducers).eval()
     speech, lengths, labels = model_batch()
     exact = float(model(speech, lengths, **labels)[0].detach())
@@ -169,7 +171,7 @@ def test_bfloat16_comes_near(transducers):
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_modules_can_be_told_apart(transducers):
+def test_modules_are_named_by_output_and_part(transducers):
     tops = {name.partition(".")[0] for name, _ in build_model(transducers).named_parameters()}
     assert tops == {
         "encoder",
@@ -191,7 +193,7 @@ def test_modules_can_be_told_apart(transducers):
         ({"branch": "ctc", "transducer_weight": 0}, "does not use prediction"),
         ({"decoder_conf": {"num_blocks": 2}}, "does not use decoder_conf"),
         ({"lsm_weight": 0.1}, "does not use lsm_weight"),
-        ({"prediction": "lsmt"}, "outputs.surface.prediction: 'lsmt'"),
+        ({"prediction": "lsmt"}, "outputs.surface.prediction: unknown network 'lsmt'"),
         ({"prediction_conf": {"hidden": 3}}, "prediction_conf: unknown key 'hidden'"),
         ({"joint_conf": {"joint_space": 3}}, "joint_conf: unknown key 'joint_space'"),
         ({"joint_conf": {"joint_activation_type": "tan"}}, "outputs.surface.joint_conf"),
@@ -199,14 +201,14 @@ def test_modules_can_be_told_apart(transducers):
     ],
     ids=str,
 )
-def test_wrong_configurations_are_named(transducers, change, words):
+def test_invalid_configuration_is_named(transducers, change, words):
     transducers["outputs"]["surface"] |= change
     with pytest.raises(UserError) as caught:
         build_model(transducers)
     assert words in caught.value.message
 
 
-def test_a_stateless_head_is_not_exported(transducers, tmp_path):
+def test_stateless_transducer_is_not_exported(transducers, tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(transducers))
     torch.save(build_model(transducers).state_dict(), tmp_path / "model.pth")
     with pytest.raises(UserError, match="no prediction network 'stateless'"):

@@ -1,4 +1,4 @@
-"""wav2vec 2.0 as frontend and encoder; the oracle is transformers' own, tiny and random."""
+"""wav2vec 2.0 as frontend and encoder, compared with a tiny random model of transformers."""
 
 import contextlib
 import re
@@ -32,7 +32,7 @@ OUTPUT = {
 }
 
 
-def test_without_the_package_it_says_what_to_install(monkeypatch):
+def test_missing_package_names_the_extra_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(UserError) as caught:
         espnet.resolve("frontend", "wav2vec2")(model="x")
@@ -46,7 +46,7 @@ def transformers():
 
 @pytest.fixture(scope="module")
 def checkpoint(transformers, tmp_path_factory):
-    """A folder as `save_pretrained` writes it: XLS-R's build, tiny; and the network."""
+    """A folder written by `save_pretrained` with a tiny XLS-R, and the network."""
     torch.manual_seed(0)
     config = transformers.Wav2Vec2Config(
         hidden_size=16,
@@ -90,7 +90,7 @@ def speech():
     return samples, lengths
 
 
-def test_states_are_those_of_transformers(transformers, checkpoint):
+def test_encoder_output_equals_that_of_transformers(transformers, checkpoint):
     folder, network = checkpoint
     model = build_model(configuration(folder)).eval()
     samples, lengths = speech()
@@ -105,13 +105,16 @@ def test_states_are_those_of_transformers(transformers, checkpoint):
             torch.testing.assert_close(states[row, : len(oracle)], oracle, rtol=1e-4, atol=1e-5)
 
 
-def test_the_checkpoint_is_read_and_every_parameter_reached(checkpoint):
+def test_weights_are_those_of_the_checkpoint_and_have_gradients(checkpoint):
     folder, network = checkpoint
     model = build_model(configuration(folder))
-    own = {**dict(model.frontend.named_parameters()), **dict(model.encoder.named_parameters())}
+    parameters = {
+        **dict(model.frontend.named_parameters()),
+        **dict(model.encoder.named_parameters()),
+    }
     for name, value in network.named_parameters():
         name = name.removeprefix("feature_extractor.")
-        ours = own.get(f"convolutions.{name}", own.get(f"network.{name}"))
+        ours = parameters.get(f"convolutions.{name}", parameters.get(f"network.{name}"))
         assert torch.equal(ours, value), name
     samples, lengths = speech()
     model.train()
@@ -129,7 +132,7 @@ def test_the_checkpoint_is_read_and_every_parameter_reached(checkpoint):
         assert (parameter.grad is None) == frozen, name
 
 
-def test_masking_in_training_alone(checkpoint):
+def test_features_are_masked_in_training_only(checkpoint):
     folder, _ = checkpoint
     samples, lengths = speech()
     model = build_model(
@@ -143,7 +146,7 @@ def test_masking_in_training_alone(checkpoint):
     assert not torch.allclose(model.train().encode(samples, lengths).shared()[0], still)
 
 
-def test_speech_too_short_for_a_frame(checkpoint):
+def test_speech_shorter_than_a_frame_is_encoded(checkpoint):
     folder, _ = checkpoint
     model = build_model(configuration(folder)).eval()
     assert min_samples(model.frontend) == 400
@@ -188,7 +191,7 @@ SURFACE = {
 
 
 def with_vectors(folder, where=None, **conditioning):
-    """A transducer beside an attention branch with CTC, with task vectors or without."""
+    """Return a model with a transducer and a ctc_attention head, with task vectors or without."""
     parts = configuration(
         folder,
         decoder="transformer",
@@ -212,17 +215,17 @@ def batch():
 
 @pytest.mark.parametrize("mode", ["per_task_sum", "per_combination"])
 @pytest.mark.parametrize("where", WHERE)
-def test_vectors_of_zero_change_nothing(checkpoint, where, mode):
+def test_zero_vectors_equal_the_system_without_vectors(checkpoint, where, mode):
     plain = with_vectors(checkpoint[0]).train()
     model = with_vectors(checkpoint[0], where, mode=mode, init_std=0).train()
-    found = []
+    results = []
     for one in (plain, model):
         torch.manual_seed(1)  # dropout and masks
         numpy.random.seed(1)
         loss, _, _ = one(**batch())
         loss.backward()
-        found.append((loss.detach(), {n: p.grad for n, p in one.named_parameters()}))
-    (loss, gradients), (other, others) = found
+        results.append((loss.detach(), {n: p.grad for n, p in one.named_parameters()}))
+    (loss, gradients), (other, others) = results
     assert torch.equal(loss, other)
     for name, gradient in gradients.items():
         assert (gradient is None and others[name] is None) or torch.equal(gradient, others[name])
@@ -231,8 +234,8 @@ def test_vectors_of_zero_change_nothing(checkpoint, where, mode):
     assert all(others[f"conditioning.{place}"].any() for place in places)
 
 
-def test_vectors_are_added_to_what_the_transformer_reads(transformers, checkpoint):
-    """The oracle is transformers' own network, run in two halves."""
+def test_vectors_are_added_to_the_input_of_the_transformer(transformers, checkpoint):
+    """Compare with the network of transformers, run in two halves."""
     folder, network = checkpoint
     model = with_vectors(folder, "both", init_std=1.0).eval()
     samples, _ = speech()
@@ -246,18 +249,20 @@ def test_vectors_are_added_to_what_the_transformer_reads(transformers, checkpoin
             weights = torch.tensor(active, dtype=torch.float)
             read = hidden + weights @ vectors.features
             expected = network.encoder(read)[0] + weights @ vectors.encoder
-            found, _ = model.encode(
+            states, _ = model.encode(
                 wave, length, EncoderRequest(active=torch.tensor(active).bool())
             ).shared()
-            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(states, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_masking_does_not_hide_vectors(checkpoint):
+def test_vectors_are_added_after_masking(checkpoint):
     model = with_vectors(checkpoint[0], "features", init_std=1.0).train()
     masked = model.encoder.network.config
     masked.mask_time_prob, masked.feat_proj_dropout = 0.9, 0.0
     read = []
-    model.encoder.network.encoder.register_forward_pre_hook(lambda _, given: read.append(given[0]))
+    model.encoder.network.encoder.register_forward_pre_hook(
+        lambda _, inputs: read.append(inputs[0])
+    )
     samples, lengths = speech()
     for active in ([True, False], [True, True]):
         torch.manual_seed(1)
@@ -270,7 +275,7 @@ def test_masking_does_not_hide_vectors(checkpoint):
 
 @pytest.mark.parametrize("where", WHERE)
 @pytest.mark.parametrize("output", ["meaning", "surface"])
-def test_vectors_fold_into_biases(checkpoint, where, output):
+def test_folded_vectors_give_the_same_losses(checkpoint, where, output):
     model = with_vectors(checkpoint[0], where, init_std=1.0).double().eval()
     made = batch()
     arguments = made["speech"].double(), made["speech_lengths"]
@@ -278,9 +283,13 @@ def test_vectors_fold_into_biases(checkpoint, where, output):
 
     def losses(**further):
         states, frames = model.encode(*arguments, EncoderRequest(**further)).shared()
-        found = model.heads[output].losses(states, frames, text, lengths, contextlib.nullcontext())
+        head_losses = model.heads[output].losses(
+            states, frames, text, lengths, contextlib.nullcontext()
+        )
         return [
-            float(found.terms[term]) for term in ("ctc", "att", "transducer") if term in found.terms
+            float(head_losses.terms[term])
+            for term in ("ctc", "att", "transducer")
+            if term in head_losses.terms
         ]
 
     with torch.no_grad():
@@ -316,18 +325,18 @@ def test_systems_with_vectors_train_and_decode(checkpoint, tmp_path, request, sy
     run.train(paths[0], [paths[1]], recipe.data, recipe.root / "exp", ["--max_epoch", "1"])
     recognise = DualSpeech2Text.from_pretrained(recipe.root / "exp", beam_size=2)
     wave = torch.randn(8000, generator=torch.Generator().manual_seed(0))
-    found = recognise(wave)
+    result = recognise(wave)
     (alone,) = recognise.restricted("surface", ["surface"]).batch([wave])
-    assert set(found.best) == {"surface", "meaning"} and set(alone.best) == {"surface"}
+    assert set(result.best) == {"surface", "meaning"} and set(alone.best) == {"surface"}
 
 
-def test_export_to_espnet_is_refused_by_name(checkpoint):
+def test_frontend_unknown_to_espnet_is_not_exported(checkpoint):
     parts = configuration(checkpoint[0])
     with pytest.raises(UserError, match="frontend: wav2vec2: ESPnet's ASR task has no such"):
         stock_config(parts, "meaning", parse_outputs(parts)["meaning"])
 
 
-def test_wrong_ones_are_refused(transformers, checkpoint, tmp_path):
+def test_invalid_configuration_is_refused(transformers, checkpoint, tmp_path):
     folder, _ = checkpoint
     other = tmp_path / "hubert"
     transformers.HubertConfig(hidden_size=16, num_hidden_layers=1).save_pretrained(other)

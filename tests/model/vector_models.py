@@ -1,4 +1,4 @@
-"""Systems with task vectors, batches with labels in part, and gradients."""
+"""Systems with task vectors, partially labelled batches, and gradients."""
 
 import torch
 

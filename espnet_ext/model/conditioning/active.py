@@ -31,7 +31,7 @@ def active_sets(
     {'a': ('a', 'b'), 'b': ('b', 'b.t')}
     """
     if how not in HOW:
-        raise UserError(f"active outputs: '{how}'", suggest(how, HOW))
+        raise UserError(f"active outputs: unknown '{how}'", suggest(how, HOW))
     outputs = [task for task in requested if output_of(task) == task]
     if how == "alone":
         return {name: tuple(t for t in requested if output_of(t) == name) for name in outputs}

@@ -64,10 +64,10 @@ class Conditioner(torch.nn.Module):
     def with_label_sets(
         cls, conf: Mapping[str, Any], sets: Iterable[tuple[str, ...]]
     ) -> dict[str, Any]:
-        """Complete `conditioning_conf` with what the training set tells.
+        """Return `conditioning_conf` with what is known from the training set.
 
         Args:
-            sets: the different sets of tasks that its utterances have labels for.
+            sets: the label sets of its utterances: the tasks that they have labels for.
         """
         return {**conf, "trained": [list(names) for names in sorted(sets) if names]}
 
@@ -83,7 +83,7 @@ class Conditioner(torch.nn.Module):
             if name not in self.tasks:
                 what = "tag" if "." in name else "output"
                 raise UserError(
-                    f"active outputs: no {what} '{name}'", suggest(name, list(self.tasks))
+                    f"active outputs: unknown {what} '{name}'", suggest(name, list(self.tasks))
                 )
         return torch.tensor([name in names for name in self.tasks])
 
@@ -96,7 +96,7 @@ class Conditioner(torch.nn.Module):
         """Return a warning about decoding with these tasks active, or "".
 
         Raises:
-            UserError: if nothing sensible can come of it.
+            UserError: if the result would be random.
         """
         return ""
 
@@ -159,12 +159,12 @@ class Conditioner(torch.nn.Module):
     # -- export
 
     def fold(self, model: torch.nn.Module, output: str, active: Sequence[str]) -> None:
-        """Put this conditioner into the biases of the path to `output`, and remove it.
+        """Add the effect of this conditioner to the biases that lead to `output`, and remove it.
 
-        Afterwards `model` serves that output and that set of active tasks alone.
+        Afterwards the model is valid only for this output with these active tasks.
 
         Raises:
-            UserError: if it cannot.
+            UserError: if the effect of this kind of conditioner is not a constant.
         """
         raise UserError(
             f"conditioning of type {type(self).__name__} cannot become biases of a stock model",

@@ -53,15 +53,15 @@ class InlineTags:
     def restrict(
         self, batch: Mapping[str, torch.Tensor], active: torch.Tensor, kept: torch.Tensor
     ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """Return a batch without the tasks that are not kept, and the tasks (B, K + G) that remain.
+        """Return a batch without the labels of dropped tasks, and the remaining tasks (B, K + G).
 
-        An output that is not kept is marked as unlabelled. A tag that is not kept is removed from
-        the transcript with the space before it (at the beginning: after it). A transcript that
-        consists of tags keeps them, because it would be empty without.
+        A dropped output becomes unlabelled. A dropped tag is removed from its transcript with the
+        preceding space (at the start of the transcript: the following one). A transcript that only
+        consists of tags keeps them, because it would be empty otherwise.
 
         Args:
-            active: (B, K + G), tasks that the transcripts have labels for.
-            kept: (B, K + G), a subset of `active`.
+            active: (B, K + G), tasks that the utterances have labels for.
+            kept: (B, K + G), the tasks of `active` that are not dropped.
         """
         changed, kept = dict(batch), kept.clone()
         dropped = active & ~kept
@@ -95,7 +95,7 @@ def _is_any_of(text: torch.Tensor, ids: Sequence[int]) -> torch.Tensor:
 
 
 def _neighbours(removed: torch.Tensor) -> torch.Tensor:
-    """Return the positions before removed ones, and position 1 if position 0 is removed: (B, L)."""
+    """Return the positions before removed tokens, and position 1 if the first one is removed."""
     positions = torch.zeros_like(removed)
     positions[:, :-1] = removed[:, 1:]
     positions[:, 1:2] |= removed[:, :1]
@@ -105,7 +105,7 @@ def _neighbours(removed: torch.Tensor) -> torch.Tensor:
 def _remove(
     text: torch.Tensor, lengths: torch.Tensor, removed: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return token ids (B, L) without the removed ones, padded at the end, and lengths (B,)."""
+    """Remove tokens (B, L), shift the others to the left and pad; return ids and lengths (B,)."""
     order = removed.to(torch.int8).argsort(dim=1, stable=True)
     positions = torch.arange(text.size(1), device=text.device)
     moved = text.gather(1, order)

@@ -14,7 +14,7 @@ CONDITIONERS: dict[str, type[Conditioner]] = {"vectors": TaskVectors}
 def conditioner_class(name: object) -> type[Conditioner]:
     """Return the class of a kind of conditioner; `UserError` for an unknown one."""
     if not isinstance(name, str) or name not in CONDITIONERS:
-        raise UserError(f"conditioning: '{name}'", suggest(str(name), list(CONDITIONERS)))
+        raise UserError(f"conditioning: unknown '{name}'", suggest(str(name), list(CONDITIONERS)))
     return CONDITIONERS[name]
 
 

@@ -85,9 +85,9 @@ class TaskVectors(Conditioner):
         tags = InlineTags(context.tokens)
         if len(context.tokens) == 1 and not tags.ids:
             raise UserError(
-                "conditioning: task vectors distinguish outputs and tags, but this system has one "
-                "output and no tags",
-                "leave conditioning out, or add an output or a tag",
+                "conditioning: vectors needs at least two tasks (outputs or tags), and this system "
+                "has one output and no tags",
+                "remove conditioning, or add an output or a tag",
             )
         reserved = ("outputs", "sizes", "tags")
         known = [key for key in inspect.signature(cls).parameters if key not in reserved]
@@ -95,7 +95,9 @@ class TaskVectors(Conditioner):
         conf = dict(conf)
         where = conf.pop("where", "features")
         if not isinstance(where, str) or where not in WHERE:
-            raise UserError(f"conditioning_conf.where: '{where}'", suggest(str(where), list(WHERE)))
+            raise UserError(
+                f"conditioning_conf.where: unknown '{where}'", suggest(str(where), list(WHERE))
+            )
         encoder: Any = context.encoder
         if "features" in WHERE[where] and not isinstance(
             getattr(encoder, "embed", None), torch.nn.Module
@@ -162,9 +164,9 @@ class TaskVectors(Conditioner):
         return vectors[(active.long() * bits).sum(1)]
 
     def sample(self, active: torch.Tensor) -> torch.Tensor:
-        """Return active tasks (B, K) with some deactivated, by `drop_tasks`.
+        """Deactivate active tasks (B, K) at random, with the probability `drop_tasks`.
 
-        At least one output of each utterance stays active.
+        Every utterance keeps at least one output. A tag is deactivated with its output.
         """
         if not self.drop_tasks:
             return active
@@ -241,9 +243,11 @@ def position_factor(encoder: Any) -> float:
 def _check(mode, normalize, scale, init_std, drop_tasks) -> None:
     where = "conditioning_conf"
     if mode not in MODES:
-        raise UserError(f"{where}.mode: '{mode}'", suggest(str(mode), MODES))
+        raise UserError(f"{where}.mode: unknown '{mode}'", suggest(str(mode), MODES))
     if normalize not in NORMALIZATIONS:
-        raise UserError(f"{where}.normalize: '{normalize}'", "use unit or clip, or leave it out")
+        raise UserError(
+            f"{where}.normalize: unknown '{normalize}'", "use unit or clip, or remove it"
+        )
     for key, value in (("scale", scale), ("init_std", init_std), ("drop_tasks", drop_tasks)):
         check_weight(value, f"{where}.{key}")
     if scale == 0:
@@ -253,7 +257,7 @@ def _check(mode, normalize, scale, init_std, drop_tasks) -> None:
 
 
 def _add_to_features(output, vector: torch.Tensor):
-    """Return the output of ESPnet's subsampling with a vector added to its features (B, T, D).
+    """Add a vector to the features (B, T, D) in the output of ESPnet's subsampling.
 
     The output is features, (features, mask), or ((features, positions), mask).
     """

@@ -1,4 +1,4 @@
-"""One output's losses: shapes, unlabelled rows, what is summed over what."""
+"""The losses of a head: values, unlabelled rows, the normalisation by the batch size."""
 
 import contextlib
 
@@ -34,7 +34,7 @@ def losses(head, rows=slice(None), text=None):
     )
 
 
-def test_attention_loss_by_hand(config):
+def test_attention_loss_equals_a_computation_by_hand(config):
     config["model_conf"] = {"lsm_weight": 0.0}
     head = make(config)
     generator = torch.Generator().manual_seed(1)
@@ -48,43 +48,45 @@ def test_attention_loss_by_hand(config):
     assert target.tolist() == [[2, 3, 4, eos], [3, 2, eos, -1], [4, eos, -1, -1]]
     chosen = logits.log_softmax(-1).gather(-1, target.clamp(min=0)[..., None])[..., 0]
     by_hand = -(chosen * (target != -1)).sum() / 3
-    found = losses(head)
-    assert float(found.terms["att"].detach()) == pytest.approx(float(by_hand.detach()), rel=1e-9)
+    head_losses = losses(head)
+    assert float(head_losses.terms["att"].detach()) == pytest.approx(
+        float(by_hand.detach()), rel=1e-9
+    )
     right = ((logits.argmax(-1) == target) & (target != -1)).sum()
-    assert [int(count) for count in found.ratios["acc"]] == [int(right), 9]
+    assert [int(count) for count in head_losses.ratios["acc"]] == [int(right), 9]
 
 
-def test_unlabelled_row_leaves_the_others_sum_over_the_batch(config):
+def test_loss_is_the_sum_over_labelled_rows_divided_by_the_batch_size(config):
     head = make(config)
     text = torch.tensor([[2, 3, 4], [-2, -1, -1], [4, -1, -1]])
-    found = losses(head, text=text)
+    head_losses = losses(head, text=text)
     first, last = losses(head, slice(0, 1)), losses(head, slice(2, 3))
     for kind in ("ctc", "att"):
         expected = (first.terms[kind] + last.terms[kind]) / 3
-        assert float(found.terms[kind].detach()) == pytest.approx(float(expected.detach()))
-    assert int(found.labelled) == 2
-    assert int(found.ratios["acc"][1]) == 6  # two tokens fewer, and one eos
+        assert float(head_losses.terms[kind].detach()) == pytest.approx(float(expected.detach()))
+    assert int(head_losses.labelled) == 2
+    assert int(head_losses.ratios["acc"][1]) == 6  # two tokens fewer, and one eos
 
 
-def test_no_label_at_all_still_reaches_every_parameter(config):
+def test_every_parameter_has_a_zero_gradient_without_labels(config):
     head = make(config)
-    found = losses(head, text=torch.full((3, 1), -2))
-    (found.terms["ctc"] + found.terms["att"]).backward()
+    head_losses = losses(head, text=torch.full((3, 1), -2))
+    (head_losses.terms["ctc"] + head_losses.terms["att"]).backward()
     for part in head.parts.values():
         for parameter in part.parameters():
             assert parameter.grad is not None
             assert not parameter.grad.any()
-    assert (int(found.labelled), int(found.ratios["acc"][1])) == (0, 0)
+    assert (int(head_losses.labelled), int(head_losses.ratios["acc"][1])) == (0, 0)
 
 
-def test_head_has_the_parts_that_it_names(config):
+def test_head_has_the_modules_of_its_kind(config):
     assert set(make(config, "surface").parts) == {"decoder", "ctc"}
     meaning = make(config, "meaning")
     assert set(meaning.parts) == {"decoder"}
     assert set(losses(meaning).terms) == {"att"}
 
 
-def test_own_configuration_goes_over_the_shared_one(config):
+def test_options_of_an_output_override_the_shared_ones(config):
     config["outputs"]["meaning"]["decoder_conf"] = {"num_blocks": 3}
     assert len(make(config, "meaning").parts["decoder"].decoders) == 3
     assert len(make(config, "surface").parts["decoder"].decoders) == 1
