@@ -141,12 +141,14 @@ def test_corpus_is_registered_and_prepared(example):
         soundfile.write(folder / "u1.wav", samples, 16000)
         phones = "\nW IY S IY" if number else ""
         (folder / "u1.txt").write_text(f"We see{phones}\n", encoding="utf-8")
-    (commands,) = example.commands
-    example.run(commands)
-    text = (example.root / "data/en/train/text.surface").read_text(encoding="utf-8")
-    assert text.splitlines()[0] == "s1-u1 W IY S IY"
-    report = json.loads((example.root / "data/en/prepare.json").read_text(encoding="utf-8"))
-    assert report["unlabelled"] == {"s0-u1": {"surface": "no second line"}}
+    prepare, create_recipe = example.commands
+    example.run(prepare)
+    example.run(create_recipe)
+    for folder in (example.root, example.root / "egs2/twolines/dual1"):
+        text = (folder / "data/en/train/text.surface").read_text(encoding="utf-8")
+        assert text.splitlines()[0] == "s1-u1 W IY S IY"
+        report = json.loads((folder / "data/en/prepare.json").read_text(encoding="utf-8"))
+        assert report["unlabelled"] == {"s0-u1": {"surface": "no second line"}}
 
 
 @pytest.mark.parametrize("example", ["Add a head"], indirect=True)

@@ -38,6 +38,7 @@ OTHER_PROGRAMS = (
     "pip install ",
     "python -m pytest ",
     "ruff ",
+    "sed ",
     ". ",
     "python -m espnet2.bin.asr_inference ",
 )
@@ -86,14 +87,15 @@ def known_options(words: list[str], document: str) -> list[str]:
         return shell["tests/run.sh"]
     if words[:2] == ["bash", "local/setup_env.sh"]:
         return shell["local/setup_env.sh"]
+    added = words[0] == "espnet-ext" or words[:2] == ["bash", "local/data.sh"]
+    if document == "CONTRIBUTING.md" and added:  # its examples, which test_contributing.py runs
+        return options_of(words)
     if words[:2] == ["bash", "local/data.sh"]:
         common = ["--langs", "--quick", "--nj", "--data_dir"]
         return common + public_surface.recipe_options(recipe_of(words, document))
     if words[0] == "python" and words[1].endswith(".py"):
         source = read(words[1])
         return re.findall(r'add_argument\(\s*"(--\w+)"', source)
-    if document == "CONTRIBUTING.md":  # its examples add commands; test_contributing.py runs them
-        return options_of(words)
     for start in ("espnet-ext ", "python -m espnet_ext.bin."):
         if line.startswith(start):
             verb = line.removeprefix(start).split()[0].replace("-", "_")
