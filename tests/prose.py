@@ -26,17 +26,19 @@ RUN_OUTPUT = re.compile(r"/egs2/[^/]+/[^/]+/(?:data|dump|exp|downloads|RESULTS\.
 
 _UNIT = (
     "utterance|output|speaker|language|system|corpus|set|file|line|row|cell|token|label|frame|step|"
-    "batch|epoch|layer|hypothesis|verb|command|test|training|decoding|stage|second|process|output's"
+    "batch|epoch|layer|hypothesis|verb|command|test|training|decoding|stage|second|process|output's|"
+    "name|head|option|key|module|package|word|phone|sound|recording|pair|document|analysis|page"
 )
 # A word between "a" and "an utterance" that does not link the two.
 _WORD = (
     r"(?!(?:is|are|was|be|becomes|never|or|and|but|in|of|on|as|at|to|by|for|from|into|with|without|"
-    r"before|after|over|per|such|than|that|which|if|not)\b)[\w-]+"
+    r"before|after|over|per|such|than|that|which|if|not|outside|inside|beside|within|between|through|"
+    r"against|under|around|when|while|has|have)\b)[\w-]+"
 )
 # (pattern, what to write instead). Patterns ignore case.
 RULES = (
     # "a token list an output", "a row an utterance", "utterances a batch", "one a line"
-    (rf"\b(?:a|an|one) (?:{_WORD} ){{0,3}}?an? (?:{_UNIT})\b", "per"),
+    (rf"\b(?:a|an|one) (?:{_WORD} ){{0,3}}?an? (?:{_UNIT})\b(?! (?:is|has|can|may|must)\b)", "per"),
     (
         r"\b(?:labels?|tokens|utterances|lines|rows|steps|seconds|ms|milliseconds|minutes|hours|"
         r"bytes|kb|threads|gpus?|machines|processes|hypotheses|jobs|layers|columns|frames|samples|"

@@ -1,4 +1,4 @@
-"""What users write: options of commands, keys of configurations, names of the Python API.
+"""The public surface: options of commands, keys of configurations, names of the Python API.
 
 python tests/public_surface.py             # print it
 python tests/public_surface.py --update    # freeze it in tests/public_surface.txt
@@ -23,7 +23,7 @@ FROZEN = Path(__file__).with_suffix(".txt")
 
 @functools.cache
 def surface() -> list[str]:
-    """All of it, sorted: a line a name, `<where>: <name>`."""
+    """Return the public surface as sorted lines, `<where>: <name>`."""
     lines = [f"{script}: {name}" for script, names in shell_options().items() for name in names]
     for recipe in recipes():
         lines += [f"{recipe}: {name}" for name in recipe_options(recipe)]
@@ -38,14 +38,14 @@ def surface() -> list[str]:
 
 
 def run_options() -> list[str]:
-    """Names and aliases of the options of run.sh."""
+    """Return names and aliases of the options of run.sh."""
     from espnet_ext.pipeline.options import known_names
 
     return [f"--{name}" for name in known_names()]
 
 
 def shell_options() -> dict[str, list[str]]:
-    """Options of the scripts that users call; those of two scripts are read from their usage."""
+    """Return the options of the scripts that users call. Two scripts list them in their usage."""
     options = {"run.sh": run_options()}
     for script in ("local/setup_env.sh", "tests/run.sh"):
         text = (ROOT / script).read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ def shell_options() -> dict[str, list[str]]:
 
 
 def recipes() -> list[str]:
-    """The recipes of this repository (others may lie beside them): `egs2/mini_l2/dual1`, …"""
+    """Return the recipes of this repository; a user may have more beside them."""
     ours = (
         "TEMPLATE",
         "aihub505",

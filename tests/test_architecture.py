@@ -1,6 +1,6 @@
-"""The house rules, read off the sources: who imports whom, what is heavy, how long a file may be.
+"""Rules for the sources: allowed imports, packages without torch, length and docstring of files.
 
-`ROOMS` is the table that the package's README explains. Imports within functions count too.
+`PACKAGES` is the table that the package's README explains. Imports inside functions count as well.
 """
 
 import ast
@@ -13,13 +13,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "espnet_ext"
-ANYWHERE = {"document", "errors", "files", "progress"}  # the package's root modules, for every room
-ROOMS = {
+ROOT_MODULES = {"document", "errors", "files", "progress"}  # every package may import them
+PACKAGES = {
     "text": set(),
     "data": {"text"},
     "corpora": {"data", "text"},
-    # A model builds and loads itself from its configuration, and what it exports names stock
-    # ESPnet's tokenizer: so it knows text, and inference needs nothing of training.
+    # A model is built and loaded from its configuration, and an exported head names the tokenizer
+    # of stock ESPnet. Inference must not need `training`.
     "model": {"text"},
     "objectives": {"model"},
     "training": {"objectives", "model", "data", "text"},
@@ -29,7 +29,7 @@ ROOMS = {
     "report": set(),
     "pipeline": {"corpora", "analysis"},  # their registries
 }
-ROOMS["bin"] = set(ROOMS)
+PACKAGES["bin"] = set(PACKAGES)
 LIGHT = ("text", "data", "corpora", "scoring", "report", "pipeline")  # they load no torch
 HEAVY = (
     "torch",
@@ -48,22 +48,22 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MOST_LINES = 500
 
 
-def named(path: Path) -> str:
-    """The dotted name of a module's file; a room's `__init__.py` is the room."""
+def module_name(path: Path) -> str:
+    """Return the dotted name of a module's file. `__init__.py` is the package."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-NAMES = {named(path): path for path in MODULES}
+NAMES = {module_name(path): path for path in MODULES}
 
 
-def room_of(module: str) -> str:
-    """`espnet_ext.data.audio` is in `data`; `espnet_ext.files` is `files`; the package is ''."""
+def package_of(module: str) -> str:
+    """Return the package of a module: `data` for `espnet_ext.data.audio`, '' for the root."""
     return (module.split(".") + [""])[1]
 
 
 def imported(tree: ast.AST) -> set[str]:
-    """Dotted names that a module imports, wherever in it; `from a import b` as a.b."""
+    """Return the dotted names that a module imports; `from a import b` is `a.b`."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -74,15 +74,15 @@ def imported(tree: ast.AST) -> set[str]:
     return names
 
 
-def own_imports(path: Path) -> set[str]:
-    """The package's modules that a module imports: `espnet_ext.files.write_text` as its module."""
-    found = set()
+def internal_imports(path: Path) -> set[str]:
+    """Return the modules of espnet_ext that a module imports."""
+    modules = set()
     for name in imported(parsed(path)):
         if name.split(".")[0] == "espnet_ext":
             module = name if name in NAMES else name.rpartition(".")[0]
             assert module in NAMES, f"{path}: imports {name}, which does not exist"
-            found.add(module)
-    return found - {"espnet_ext"}
+            modules.add(module)
+    return modules - {"espnet_ext"}
 
 
 def parsed(path: Path) -> ast.Module:
@@ -90,9 +90,9 @@ def parsed(path: Path) -> ast.Module:
 
 
 def docstrings(tree: ast.AST) -> set[int]:
-    """The nodes (by id) that are docstrings."""
-    holders = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    bodies = [node.body for node in ast.walk(tree) if isinstance(node, holders)]
+    """Return the ids of the nodes that are docstrings."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    bodies = [node.body for node in ast.walk(tree) if isinstance(node, documented)]
     return {id(body[0].value) for body in bodies if body and isinstance(body[0], ast.Expr)}
 
 
@@ -104,42 +104,42 @@ def python(code: str) -> str:
     return done.stdout
 
 
-def test_every_room_is_in_the_table():
-    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
-    assert rooms == set(ROOMS)
-    assert {path.stem for path in PACKAGE.glob("*.py")} == ANYWHERE | {"__init__"}
+def test_every_package_is_in_the_table():
+    packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert packages == set(PACKAGES)
+    assert {path.stem for path in PACKAGE.glob("*.py")} == ROOT_MODULES | {"__init__"}
 
 
-def test_rooms_import_only_what_the_table_allows():
+def test_packages_import_only_what_the_table_allows():
     wrong = []
     for path in MODULES:
-        room = room_of(named(path))
-        allowed = ROOMS.get(room, set()) | ANYWHERE | {room}
-        for module in own_imports(path):
-            if room_of(module) not in allowed:
-                wrong.append(f"{path.relative_to(ROOT)}: {room} must not import {module}")
+        package = package_of(module_name(path))
+        allowed = PACKAGES.get(package, set()) | ROOT_MODULES | {package}
+        for module in internal_imports(path):
+            if package_of(module) not in allowed:
+                wrong.append(f"{path.relative_to(ROOT)}: {package} must not import {module}")
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_table_has_no_circle():
-    list(TopologicalSorter(ROOMS).static_order())
+def test_the_table_has_no_cycle():
+    list(TopologicalSorter(PACKAGES).static_order())
 
 
-def test_modules_import_each_other_without_circles():
-    graph = {named(path): own_imports(path) - {named(path)} for path in MODULES}
+def test_modules_import_each_other_without_cycles():
+    graph = {module_name(path): internal_imports(path) - {module_name(path)} for path in MODULES}
     try:
         list(TopologicalSorter(graph).static_order())
     except CycleError as error:
-        pytest.fail(f"a circle: {' → '.join(error.args[1])}")
+        pytest.fail(f"import cycle: {' → '.join(error.args[1])}")
 
 
-def test_one_module_knows_where_espnet_keeps_things():
+def test_only_one_module_imports_espnet():
     wrong = []
     for path in MODULES:
         if path == PACKAGE / "model/espnet.py":
             continue
         tree = parsed(path)
-        spared = docstrings(tree)
+        docstring_ids = docstrings(tree)
         wrong += [
             f"{path}: imports {name}"
             for name in imported(tree)
@@ -147,21 +147,21 @@ def test_one_module_knows_where_espnet_keeps_things():
         ]
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                # ESPnet's commands (espnet2.bin.…) are its public face, and may be shown.
-                rest = node.value.replace("espnet2.bin.", "")
-                if "espnet2." in rest and id(node) not in spared:
+                # ESPnet's commands (espnet2.bin.…) are public and may be named.
+                text = node.value.replace("espnet2.bin.", "")
+                if "espnet2." in text and id(node) not in docstring_ids:
                     wrong.append(f"{path}:{node.lineno}: names {node.value!r}")
     assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_file_can_be_read_in_a_sitting_and_says_what_it_is(path):
+def test_file_is_short_and_has_a_docstring(path):
     lines = path.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= MOST_LINES, f"{len(lines)} lines: split it"
     tree = parsed(path)
     assert ast.get_docstring(tree), "begin with a docstring"
     if path.name == "__init__.py" and path.parent != PACKAGE:
-        assert len(tree.body) == 1, "a room's __init__.py holds a docstring and nothing else"
+        assert len(tree.body) == 1, "an __init__.py contains only a docstring"
 
 
 def test_importing_the_package_loads_nothing():
@@ -172,9 +172,9 @@ def test_importing_the_package_loads_nothing():
     assert python(code).split() == ["espnet_ext"]
 
 
-def test_light_rooms_load_nothing_heavy():
-    light = [name for name in NAMES if room_of(name) in (*LIGHT, *ANYWHERE)]
-    # What needs no model, although its room has some that do
+def test_light_packages_load_no_heavy_libraries():
+    light = [name for name in NAMES if package_of(name) in (*LIGHT, *ROOT_MODULES)]
+    # modules without torch in other packages
     light += [f"espnet_ext.{name}" for name in ("model.config", "training.config")]
     light += ["espnet_ext.decoding.options"]
     code = f"""
@@ -188,8 +188,8 @@ for name in {light}:
     python(code)
 
 
-def test_commands_load_nothing_heavy_before_they_know_their_options():
-    commands = [name for name in NAMES if room_of(name) == "bin"]
+def test_commands_load_no_heavy_libraries_before_parsing_options():
+    commands = [name for name in NAMES if package_of(name) == "bin"]
     code = f"""
 import importlib, sys
 for name in {commands}:

@@ -291,7 +291,7 @@ def test_figures_are_in_the_results():
 
 
 def test_the_package_readme_names_every_module():
-    for package in test_architecture.ROOMS:
+    for package in test_architecture.PACKAGES:
         section = re.search(rf"^## {package}\n(.*?)(?=^## |\Z)", PACKAGE, re.M | re.S)
         assert section, package
         if package == "bin":
@@ -308,7 +308,7 @@ def test_the_package_readme_names_every_module():
 
 def test_the_package_readme_has_the_import_table():
     rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|$", PACKAGE, re.M))
-    for package, allowed in test_architecture.ROOMS.items():
+    for package, allowed in test_architecture.PACKAGES.items():
         if package != "bin":
             named = set(re.findall(r"\w+", rows[package].partition("(")[0]))
             assert named == allowed, package

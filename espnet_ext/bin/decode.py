@@ -1,4 +1,4 @@
-"""Stage 12: transcribe a dumped set, every output in one pass over the audio."""
+"""Stage 12: decode a dumped set; all outputs come from one pass over the audio."""
 
 import os
 import sys
@@ -7,25 +7,31 @@ from collections.abc import Sequence
 from espnet_ext.bin import cli
 from espnet_ext.errors import UserError
 
-COUPLED = 10  # hypotheses of each output that are ranked in pairs, unless --nbest says how many
+COUPLED_NBEST = 10  # default of --nbest with --coupling
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = cli.parser("Decode a data directory into text.<output> files.")
+    parser = cli.parser(
+        "Decode a data directory into text.<output> files. Options of the search override --config."
+    )
     parser.add_argument("--model_dir", required=True, help="directory of a trained system")
-    parser.add_argument("--weights", default="model.pth", help="weights file in it")
+    parser.add_argument("--weights", default="model.pth", help="weights file in --model_dir")
     parser.add_argument("--data", required=True, help="dumped set to decode")
-    parser.add_argument("--output_dir", required=True, help="where text.<output> go")
+    parser.add_argument(
+        "--output_dir", required=True, help="folder for text.<output> and the other results"
+    )
     parser.add_argument("--config", default=None, help="decoding configuration (YAML)")
-    parser.add_argument("--beam_size", type=int, default=None, help="overrides the configuration")
-    parser.add_argument("--ctc_weight", type=float, default=None, help="overrides it too")
-    parser.add_argument("--nbest", type=int, default=None, help="hypotheses written, overrides it")
+    parser.add_argument(
+        "--beam_size", type=int, default=None, help="hypotheses per utterance in the search"
+    )
+    parser.add_argument("--ctc_weight", type=float, default=None, help="weight of CTC, 0 to 1")
+    parser.add_argument("--nbest", type=int, default=None, help="hypotheses to write")
     parser.add_argument(
         "--times",
         type=cli.boolean,
         default=None,
         metavar="BOOL",
-        help="also write ctm.<output>: when each token was said, and how sure",
+        help="also write ctm.<output>: time and confidence of each token",
     )
     parser.add_argument(
         "--precision", default="float32", help="float32, bfloat16, float16 (GPU) or int8 (CPU)"
@@ -34,45 +40,47 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--coupling",
         metavar="DIR",
         default=None,
-        help="rank the n best of both outputs in pairs, by the errors of this set",
+        help="re-rank pairs of the two n-best lists by the learners' errors in this (training) set",
     )
     parser.add_argument(
         "--coupling_weight",
         type=float,
         default=None,
-        help="of a pair's consistency beside its scores, if not the usual one",
+        help="weight of the consistency of a pair (default: 0.3)",
     )
-    parser.add_argument("--lm", type=cli.words, default=[], help='"surface=DIR meaning=DIR"')
-    parser.add_argument("--ngram", type=cli.words, default=[], help='"surface=FILE", ARPA files')
-    parser.add_argument("--lm_weight", type=float, default=None, help="overrides it too")
-    parser.add_argument("--ngram_weight", type=float, default=None, help="overrides it too")
+    parser.add_argument(
+        "--lm", type=cli.words, default=[], help='language models: "surface=DIR meaning=DIR"'
+    )
+    parser.add_argument("--ngram", type=cli.words, default=[], help='ARPA files: "surface=FILE"')
+    parser.add_argument("--lm_weight", type=float, default=None, help="weight of --lm")
+    parser.add_argument("--ngram_weight", type=float, default=None, help="weight of --ngram")
     parser.add_argument(
         "--greedy",
         type=cli.boolean,
         default=None,
         metavar="BOOL",
-        help="no search: the best path of CTC; overrides the configuration",
+        help="no search: the best path of CTC, or the decoder's most likely tokens",
     )
     parser.add_argument(
         "--outputs",
         type=cli.words,
         default=None,
-        help='those to write, as in "surface", and inline tags to expect in them, '
-        'as in "meaning meaning.l1"; all unless given',
+        help='outputs to write, such as "surface", and inline tags to request, such as '
+        '"meaning meaning.l1" (default: all)',
     )
     parser.add_argument(
         "--active",
         default="auto",
         metavar="WAY",
-        help="what a model with task vectors is told is asked for: --outputs "
-        "together, each output alone, or (auto) what training saw nearest to "
-        'that; or names themselves, as in "surface meaning meaning.l1"',
+        help="active tasks of a model with task vectors: together (all of --outputs), alone (each "
+        "output by itself), auto (the nearest set of tasks that training saw), or names such as "
+        '"surface meaning meaning.l1"',
     )
     parser.add_argument(
         "--segment_seconds",
         type=float,
         default=0.0,
-        help="cut longer audio at silences into parts of at most this; 0: never",
+        help="cut longer audio at silences into parts of at most this length; 0: never",
     )
     parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
@@ -82,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.coupling_weight is not None and not args.coupling:
         parser.error("--coupling_weight needs --coupling")
     if args.greedy and args.coupling:
-        parser.error("--greedy finds one hypothesis: nothing to couple")
+        parser.error("--coupling needs n-best lists, and --greedy gives one hypothesis")
     if args.threads:
         os.environ["OMP_NUM_THREADS"] = str(args.threads)
 
@@ -94,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(args, key) is not None:
             options[key] = getattr(args, key)
     if args.coupling and args.nbest is None:
-        options.setdefault("nbest", COUPLED)
+        options.setdefault("nbest", COUPLED_NBEST)
     facts = decode_directory(
         model_dir=args.model_dir,
         weights=args.weights,
@@ -126,7 +134,7 @@ def _by_output(option: str, words: Sequence[str]) -> dict[str, str]:
             raise UserError(f"{option} {word}: not OUTPUT=PATH", remedy)
     pairs = [word.split("=", 1) for word in words]
     if len(dict(pairs)) < len(pairs):
-        raise UserError(f"{option} {' '.join(words)}: an output twice", "name each once")
+        raise UserError(f"{option} {' '.join(words)}: duplicate output", "name each output once")
     return dict(pairs)
 
 

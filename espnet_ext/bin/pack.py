@@ -1,4 +1,4 @@
-"""Stage 14: pack a trained system into one zip, with its model card."""
+"""Stage 14: pack a trained system and its model card into a zip archive."""
 
 import sys
 from collections.abc import Sequence
@@ -7,12 +7,17 @@ from espnet_ext.bin import cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = cli.parser("Pack a model directory into a zip that unpacks to a model directory.")
+    parser = cli.parser(
+        "Pack a model directory into a zip archive, which unpacks to a model directory."
+    )
     parser.add_argument("--model_dir", required=True, help="directory of a trained system")
-    parser.add_argument("--weights", default="model.pth", help="weights file in it")
-    parser.add_argument("--archive", required=True, help="zip to write")
+    parser.add_argument("--weights", default="model.pth", help="weights file in --model_dir")
+    parser.add_argument("--archive", required=True, help="zip archive to write")
     parser.add_argument(
-        "--export", type=cli.words, default=[], help='outputs for stock ESPnet: "surface meaning"'
+        "--export",
+        type=cli.words,
+        default=[],
+        help='heads to export for stock ESPnet: "surface meaning"',
     )
     parser.add_argument("--license", default="", help="licence of the weights, for the card")
     args = parser.parse_args(argv)
@@ -26,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if archive.suffix != ".zip":
         raise UserError(f"--archive {archive}: not a zip", "end its name with .zip")
     if not archive.absolute().parent.is_dir():
-        raise UserError(f"{archive.parent}: no such folder", "make it, or name another archive")
+        raise UserError(f"{archive.parent}: no such folder", "create it, or name another archive")
     names = pack_model(args.model_dir, archive, args.weights, args.export, args.license)
     megabytes = archive.stat().st_size / 1e6
     print(f"{archive}: {len(names)} files, {megabytes:.1f} MB")

@@ -1,4 +1,4 @@
-"""Stages 10 and 11: lengths and statistics, or a training, of one language."""
+"""Stages 10 and 11: collect statistics of one language, or train a system."""
 
 import os
 import sys
@@ -9,28 +9,34 @@ from espnet_ext.bin import cli
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(
-        "Train one system, or collect what training needs. ESPnet's own options follow after --."
+        "Train one system, or collect lengths and statistics. Options of ESPnet follow after --."
     )
     parser.add_argument("--config", required=True, help="base configuration (YAML)")
-    parser.add_argument("--system", action="append", default=[], help="overlay, may be repeated")
+    parser.add_argument(
+        "--system", action="append", default=[], help="YAML overlay of the system; may be repeated"
+    )
     parser.add_argument("--data_dir", required=True, help="dumped sets of one language")
     parser.add_argument("--train_set", default="train", help="name of the training set")
     parser.add_argument("--valid_set", default="valid", help="name of the validation set")
-    parser.add_argument("--token_dir", required=True, help="holds <output>_<type>/tokens.txt")
+    parser.add_argument("--token_dir", required=True, help="folder with <output>_<type>/tokens.txt")
     parser.add_argument(
         "--outputs", type=cli.words, required=True, help='token types: "surface=phone meaning=char"'
     )
-    parser.add_argument("--stats_dir", required=True, help="shape files and statistics")
-    parser.add_argument("--exp_dir", default=None, help="where the model goes")
-    parser.add_argument("--collect_stats", type=cli.boolean, default=False, help="stage 10")
+    parser.add_argument("--stats_dir", required=True, help="folder of shape files and statistics")
+    parser.add_argument("--exp_dir", default=None, help="experiment folder of the model")
+    parser.add_argument(
+        "--collect_stats", type=cli.boolean, default=False, help="collect statistics (stage 10)"
+    )
     parser.add_argument(
         "--match_updates",
         default=None,
         metavar="DIR",
-        help="statistics of another set: epochs of as many batches as its own",
+        help="statistics of another set: make epochs have as many batches as epochs of that set",
     )
-    parser.add_argument("--ngpu", type=int, default=0, help="0 trains on CPU")
-    parser.add_argument("--num_nodes", type=int, default=1, help="machines, started by a launcher")
+    parser.add_argument("--ngpu", type=int, default=0, help="number of GPUs; 0 trains on the CPU")
+    parser.add_argument(
+        "--num_nodes", type=int, default=1, help="number of nodes; a launcher starts the processes"
+    )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
     arguments = list(sys.argv[1:] if argv is None else argv)
     split = arguments.index("--") if "--" in arguments else len(arguments)

@@ -1,4 +1,4 @@
-"""Stages 15 and 16: write a packed model's card, and send both to the Hugging Face hub."""
+"""Stages 15 and 16: write the model card of an archive, and upload both to the Hugging Face hub."""
 
 import sys
 from collections.abc import Sequence
@@ -13,8 +13,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", default="", help="folder in the repository; default: its root")
     parser.add_argument("--language", default="", help="language code, for the card")
     parser.add_argument("--license", default="", help="licence of the weights, for the card")
-    parser.add_argument("--send", type=cli.boolean, default=False, help="upload, not just write")
-    parser.add_argument("--private", type=cli.boolean, default=True, help="create it private")
+    parser.add_argument(
+        "--send", type=cli.boolean, default=False, help="also upload the archive and its card"
+    )
+    parser.add_argument(
+        "--private", type=cli.boolean, default=True, help="create the repository as private"
+    )
     args = parser.parse_args(argv)
 
     from pathlib import Path
@@ -27,17 +31,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not archive.is_file():
         raise UserError(f"{archive}: no such archive", "run stage 14 (--skip_packing false)")
     if args.repo.count("/") != 1:
-        raise UserError(f"--repo {args.repo}: not user/name", "name a repository of yours")
-    if not card.exists():  # one that its owner has edited is kept
+        raise UserError(f"--repo {args.repo}: not user/name", "name a repository of your account")
+    if not card.exists():  # keep a card that the user has edited
         write_text(card, model_card(args, archive.name, sha256_of(archive)))
-        print(f"{card}: written; read it before it is sent")
+        print(f"{card}: written; read it before uploading")
     if args.send:
         print(send(args, archive, card))
     return 0
 
 
 def model_card(args, name: str, digest: str) -> str:
-    """Markdown with the hub's header; what is not known is left out, not made up."""
+    """Return the card as Markdown with the hub's header. Unknown fields are left out."""
     header = ["library_name: espnet", "pipeline_tag: automatic-speech-recognition"]
     if args.language:
         header.append(f"language: {args.language}")
@@ -53,10 +57,10 @@ def model_card(args, name: str, digest: str) -> str:
             f"# {args.folder or args.repo}",
             "",
             "A speech recogniser for second-language learners, trained with espnet-ext.",
-            "It writes one transcript per output: `surface` is what was pronounced, `meaning` what"
-            " was intended.",
+            "It produces one transcript per output: `surface` is what was pronounced, `meaning`"
+            " what was intended.",
             "",
-            f"`{name}` holds the weights, the configuration and the token lists"
+            f"`{name}` contains the weights, the configuration and the token lists"
             f" (SHA-256 `{digest}`).",
             "",
         ]
@@ -64,7 +68,7 @@ def model_card(args, name: str, digest: str) -> str:
 
 
 def send(args, archive, card) -> str:
-    """Upload archive and card; refusals of the hub become a message with a remedy."""
+    """Upload archive and card; raise `UserError` if the hub refuses them."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 

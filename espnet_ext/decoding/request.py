@@ -46,8 +46,8 @@ def active_tasks(
 ) -> dict[str, tuple[str, ...]]:
     """Return output → the tasks that are active in the encoder while it is decoded.
 
-    They are () for a model without task vectors. An output that is not active itself is decoded as
-    one that the encoder was told to leave out; tags that are not active are not to be expected.
+    They are () for a model without task vectors. An output can be decoded although it is inactive;
+    the encoder is then conditioned on its absence. Inactive tags are not expected.
 
     Args:
         model: the model.

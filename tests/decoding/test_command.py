@@ -159,7 +159,7 @@ def unusual_data(data, tmp_path):
     (folder / "cut.wav").write_bytes((folder / "cut.wav").read_bytes()[:9000])
     soundfile.write(folder / "stereo.wav", np.stack([noise, noise], 1), 16000)
     soundfile.write(folder / "none.wav", np.zeros(0), 16000)
-    (folder / "text.wav").write_text("this is no audio")
+    (folder / "text.wav").write_text("not audio")
     for name, samples, rate in (
         ("nan", np.where(np.arange(8000) == 77, np.nan, noise), 16000),
         ("silent", np.zeros(8000), 16000),
@@ -303,7 +303,7 @@ def test_useless_language_model_raises_user_error(trained, data, arpa, config, t
     for options, message in (
         (ngram, "its ngram_weight is 0"),
         ((*with_weight, *ngram, "--greedy", "true"), "greedy decoding does not use it"),
-        ((*with_weight, *twice), "an output twice"),
+        ((*with_weight, *twice), "duplicate output"),
         (("--ngram", "surface"), "--ngram surface: not OUTPUT=PATH"),
     ):
         with pytest.raises(UserError, match=message):
