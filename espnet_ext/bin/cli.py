@@ -1,6 +1,7 @@
 """What all commands share: option types that behave as in ESPnet's scripts, and exit codes."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -29,6 +30,16 @@ def boolean(value: str) -> bool:
 def words(value: str) -> list[str]:
     """Parse a list that is given as one argument: `--langs "ko en"`."""
     return value.split()
+
+
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Add the option that allows a command to replace what it did not write (`outputs`)."""
+    parser.add_argument(
+        "--overwrite",
+        type=boolean,
+        default=False,
+        help="replace files in the output that this command did not write, or that have changed",
+    )
 
 
 def require_pairs(parser: argparse.ArgumentParser, option: str, values: Sequence[str]) -> None:
@@ -69,6 +80,9 @@ def run(
     0 is success and 1 bad input, whose `UserError` is printed without a traceback. argparse exits
     with 2 for wrong usage.
     """
+    if argv is None:
+        _require_utf8()
+    _set_output_encoding()
     try:
         return main(argv) or 0
     except UserError as error:
@@ -82,3 +96,27 @@ def run(
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _require_utf8() -> None:
+    """Start this program again in Python's UTF-8 mode if the locale has another encoding.
+
+    Tables are UTF-8, and so are the paths in them. In a locale such as ko_KR.EUC-KR, Python would
+    encode paths and messages as EUC-KR. The mode is inherited by child processes.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or not sys.executable:
+        return
+    os.environ["PYTHONUTF8"] = "1"
+    try:
+        with open("/proc/self/cmdline", "rb") as handle:  # unlike sys.argv, it was not decoded
+            arguments = handle.read().split(b"\0")[1:-1]
+    except OSError:
+        arguments = [os.fsencode(argument) for argument in sys.orig_argv[1:]]
+    os.execv(sys.executable, [os.fsencode(sys.executable), b"-X", b"utf8", *arguments])
+
+
+def _set_output_encoding() -> None:
+    """Print UTF-8, and names of files that are not UTF-8 as the bytes that they have."""
+    for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors=errors)

@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=[],
         help='outputs that stage 4 makes from label tables: "l1=utt2l1"',
     )
+    cli.add_overwrite(parser)
     args = parser.parse_args(argv)
     cli.require_pairs(parser, "--label_outputs", args.label_outputs)
     if not args.outputs:
@@ -30,8 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from espnet_ext.data.combine import combine_directories
 
     labels = dict(word.split("=") for word in args.label_outputs)
-    for line in combine_directories(args.inputs, args.output, args.outputs, labels):
-        print(line)
+    lines = combine_directories(
+        args.inputs, args.output, args.outputs, labels, overwrite=args.overwrite
+    )
+    print("\n".join(lines))
     return 0
 
 

@@ -84,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
+    cli.add_overwrite(parser)
     args = parser.parse_args(argv)
     if args.threads < 0:
         parser.error("--threads must be 0 or more")
@@ -118,6 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         coupling_weight=args.coupling_weight,
         outputs=args.outputs,
         active=args.active,
+        overwrite=args.overwrite,
     )
     print(
         f"{args.output_dir}: {facts['utterances']} utterances, {', '.join(facts['outputs'])}; "

@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=False,
         help="keep only utterances that have transcripts for all --outputs",
     )
+    cli.add_overwrite(parser)
     args = parser.parse_args(argv)
     if args.complete and not args.outputs:
         parser.error("--complete needs --outputs")
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     outputs = tuple(args.outputs)
     options = DropOptions(args.output_name, args.share, args.seed, outputs, args.complete)
-    print(drop_labels(args.input, args.output, options))
+    print(drop_labels(args.input, args.output, options, overwrite=args.overwrite))
     return 0
 
 

@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=[],
         help='add label outputs to the transcripts of other outputs as tags: "meaning=l1"',
     )
+    cli.add_overwrite(parser)
     args = parser.parse_args(argv)
     cli.require_pairs(parser, "--label_outputs", args.label_outputs)
     cli.require_pairs(parser, "--inline_tags", args.inline_tags)
@@ -94,8 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         labels=dict(word.split("=") for word in args.label_outputs),
         tags=tuple(tuple(word.split("=")) for word in args.inline_tags),
     )
-    for line in filter_directory(args.input, args.output, options):
-        print(line)
+    lines = filter_directory(args.input, args.output, options, overwrite=args.overwrite)
+    print("\n".join(lines))
     return 0
 
 

@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--whole", type=cli.boolean, default=False, help="leave out nothing (for sets to decode)"
     )
+    cli.add_overwrite(parser)
     args = parser.parse_args(argv)
     audio_format = AudioFormat(
         sample_rate=args.sample_rate,
@@ -40,7 +41,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         allow_pipes=args.allow_pipes,
     )
     policy = audio_options.policy_of(args, keep_all=args.whole)
-    print(format_directory(args.input, args.output, audio_format, nj=args.nj, policy=policy))
+    summary = format_directory(
+        args.input,
+        args.output,
+        audio_format,
+        nj=args.nj,
+        policy=policy,
+        overwrite=args.overwrite,
+    )
+    print(summary)
     return 0
 
 

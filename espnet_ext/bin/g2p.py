@@ -69,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="en: write a lexicon for --lexicon of mdd and score: every word of the text "
         "once, with one line per pronunciation",
     )
+    cli.add_overwrite(parser)
     args = parser.parse_args(argv)
     if args.lexicon and args.lang != "en":
         parser.error(
@@ -77,8 +78,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from espnet_ext.data.record import NA
     from espnet_ext.files import atomic_write
+    from espnet_ext.outputs import require_new_file
     from espnet_ext.text import g2p
 
+    if args.output != "-":
+        require_new_file(args.output, inputs=[args.input], overwrite=args.overwrite)
     errors: list[UserError] = []
     name = "standard input" if args.input == "-" else args.input
     try:

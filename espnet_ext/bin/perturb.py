@@ -17,6 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--allow_pipes", type=cli.boolean, default=False, help="run commands in wav.scp"
     )
     parser.add_argument("--nj", type=audio_options.count, default=1, help="parallel processes")
+    cli.add_overwrite(parser)
     args = parser.parse_args(argv)
 
     from espnet_ext.data.perturb import perturb_directory
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             channel=args.channel,
             allow_pipes=args.allow_pipes,
             nj=args.nj,
+            overwrite=args.overwrite,
         )
     )
     return 0

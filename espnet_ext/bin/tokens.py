@@ -13,6 +13,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--token_type", required=True, help="char, jamo, phone, word or bpe")
     parser.add_argument("--token_dir", required=True, help="folder to write tokens.txt to")
     parser.add_argument("--vocab_size", type=int, default=500, help="number of tokens, for bpe")
+    cli.add_overwrite(parser)
     args = parser.parse_args(argv)
 
     from pathlib import Path
@@ -21,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from espnet_ext.data.table import read_table
     from espnet_ext.errors import UserError
     from espnet_ext.files import write_text
+    from espnet_ext.outputs import OutputFolder
     from espnet_ext.text import tokenizers
     from espnet_ext.text.unicode import normalize
 
@@ -30,12 +32,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = f"{source}: every utterance is unlabelled"
         raise UserError(message, f"add transcripts for '{args.output_name}'")
     folder = Path(args.token_dir)
-    if args.token_type == "bpe":
-        tokens = tokenizers.train_sentencepiece(texts, folder / "bpe", args.vocab_size)
-    else:
+    content = ""
+    if args.token_type != "bpe":
         tokens = tokenizers.token_list(tokenizers.build_tokenizer(args.token_type), texts)
-    write_text(folder / "tokens.txt", "\n".join(tokens) + "\n")
-    print(f"{folder / 'tokens.txt'}: {len(tokens)} tokens from {len(texts)} transcripts")
+        content = "\n".join(tokens) + "\n"
+    token_list = folder / "tokens.txt"
+    is_unchanged = token_list.is_file() and token_list.read_bytes() == content.encode()
+    with OutputFolder(
+        folder,
+        f"tokens {args.token_type}",
+        r"tokens\.txt|bpe\.(?:model|vocab)",
+        inputs=[args.input],
+        overwrite=args.overwrite or is_unchanged,
+    ):
+        if args.token_type == "bpe":
+            tokens = tokenizers.train_sentencepiece(texts, folder / "bpe", args.vocab_size)
+            content = "\n".join(tokens) + "\n"
+        write_text(token_list, content)
+    print(f"{token_list}: {len(tokens)} tokens from {len(texts)} transcripts")
     return 0
 
 

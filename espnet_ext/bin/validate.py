@@ -34,6 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--allow_pipes", type=cli.boolean, default=False, help="run commands in wav.scp"
     )
     parser.add_argument(
+        "--empty_texts",
+        type=cli.boolean,
+        default=False,
+        help="accept empty transcripts, for sets to decode: nothing is said, and all that is "
+        "recognised counts as insertions",
+    )
+    parser.add_argument(
         "--nj", type=audio_options.count, default=8, help="recordings that are read in parallel"
     )
     parser.add_argument(
@@ -61,13 +68,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--strict", type=cli.boolean, default=False, help="exit with 1 for warnings too"
     )
     parser.add_argument("--notes", type=cli.boolean, default=False, help="print notes too")
+    cli.add_overwrite(parser)
     args = parser.parse_args(argv)
     if args.fix and len(args.directories) > 1:
         parser.error("--fix repairs one directory at a time")
 
     from espnet_ext import files
     from espnet_ext.data.checks.context import CheckOptions
-    from espnet_ext.data.checks.findings import NOTE, describe
+    from espnet_ext.data.checks.findings import ERROR, NOTE, describe
     from espnet_ext.data.checks.tokens import parse_token_options, read_frame_options
     from espnet_ext.data.validate import check_directory
     from espnet_ext.errors import UserError
@@ -78,11 +86,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         outputs=args.outputs,
         allow_pipes=args.allow_pipes,
         read_samples=args.read_samples,
+        empty_severity=NOTE if args.empty_texts else ERROR,
         nj=args.nj,
         tokens=parse_token_options(args.tokens),
         frames=read_frame_options(args.config) if args.config else None,
         against=args.against,
     )
+    if args.json:
+        _require_report(args.json, args.directories, args.overwrite)
     failed = False
     report = []
     for directory in args.directories:
@@ -98,14 +109,30 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(line)
         print(checked.summary())
         report.append(checked.as_json())
-        has_errors = _fix(checked, args.fix, options) if args.fix else bool(checked.errors)
+        has_errors = (
+            _fix(checked, args.fix, options, args.overwrite) if args.fix else bool(checked.errors)
+        )
         failed = failed or has_errors or (args.strict and bool(problems))
     if args.json:
         files.write_json(args.json, report)
     return 1 if failed else 0
 
 
-def _fix(checked: "Checked", target: str, options: "CheckOptions") -> bool:
+def _require_report(path: str, directories: Sequence[str], overwrite: bool) -> None:
+    """Raise a `UserError` if --json names a file that is not a report of this command."""
+    from espnet_ext import files
+    from espnet_ext.errors import UserError
+    from espnet_ext.outputs import require_new_file
+
+    try:
+        reports = files.read_json(path)
+        is_report = isinstance(reports, list) and all("findings" in item for item in reports)
+    except (OSError, TypeError, UserError):
+        is_report = False
+    require_new_file(path, inputs=directories, overwrite=overwrite or is_report)
+
+
+def _fix(checked: "Checked", target: str, options: "CheckOptions", overwrite: bool) -> bool:
     """Write the repaired copy and check it; return whether it still has errors."""
     from collections import Counter
 
@@ -113,7 +140,7 @@ def _fix(checked: "Checked", target: str, options: "CheckOptions") -> bool:
     from espnet_ext.data.fixing import CHANGES, NOT_COPIED, fix_directory
     from espnet_ext.data.validate import check_directory
 
-    changes = fix_directory(checked, target)
+    changes = fix_directory(checked, target, overwrite=overwrite)
     print(f"{target}: a repaired copy; {len(changes)} changes, listed in {target}/{CHANGES}")
     for what, count in Counter(change.what for change in changes).most_common():
         names = [c.before for c in changes if c.what == what and what in NOT_COPIED]

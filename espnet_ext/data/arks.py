@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from espnet_ext import files
+from espnet_ext.data.paths import existing_path
 from espnet_ext.data.record import id_problem
 from espnet_ext.data.table import read_table, write_table
 from espnet_ext.errors import UserError
@@ -29,7 +30,7 @@ def open_at(path: str, offset: int) -> Iterator[IO[bytes]]:
     `UserError` for an offset outside the ark, and for a pickle, which could run any code.
     """
     try:
-        handle = open(path, "rb")  # noqa: SIM115 closed below
+        handle = open(existing_path(path), "rb")  # noqa: SIM115 closed below
     except OSError as error:
         remedy = "correct its path in the scp file, or run the stage that writes the ark"
         raise UserError(f"{path}: cannot open the ark: {error.strerror}", remedy) from None

@@ -20,48 +20,51 @@ import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, cast
 
 from espnet_ext import files
 from espnet_ext.data import arks, zips
+from espnet_ext.data.paths import existing_path, hint_for_missing
 from espnet_ext.data.record import Utterance
 from espnet_ext.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
-    import soundfile
+
+    from espnet_ext.data.scale import Scale
+    from espnet_ext.data.sound_file import Sound
 
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}  # that are written, always with 16 bits
 MIX = "mix"  # channel option: the mean of all channels
 MAX_OVERSHOOT = 0.5  # seconds that a part may end after its audio, as in Kaldi's extract-segments
-# What libsndfile's wrapper raises for unreadable audio (LibsndfileError is a RuntimeError).
-READ_ERRORS = (RuntimeError, OSError, MemoryError)
 _ARK_OFFSET = re.compile(r"(?P<path>.+\.ark):(?P<offset>\d+)")
-# A line of libsndfile's log about a WAV whose data chunk is shorter than its header says.
-_TRUNCATED = re.compile(r"^data *: (?P<expected>\d+) \(should be (?P<actual>\d+)\)", re.MULTILINE)
-_STREAMED_LENGTH = 0x7FFFF000  # from here on, the length was not known when the header was written
-_PCM: dict[str, Any] = {  # the format of headerless files
-    "samplerate": 16000,
-    "channels": 1,
-    "format": "RAW",
-    "subtype": "PCM_16",
-    "endian": "LITTLE",
-}
+_MAX_SCALES = 1000
+_SCALES: dict[tuple[str, int, int], Scale] = {}  # by path, size and time
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """The parameters of a recording, which its header states."""
+    """The parameters of a recording, from its header if that states them."""
 
     frames: int  # samples per channel
     rate: int  # Hz
     channels: int
     format: str = ""  # libsndfile's name: "WAV", "FLAC", …
     subtype: str = ""  # "PCM_16", "FLOAT", …
+    has_length: bool = True  # the header says how long it is, which other programs need
 
     @property
     def seconds(self) -> float:
         return self.frames / self.rate
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The samples of a recording, or of a part of it."""
+
+    samples: np.ndarray  # float32, (T, channels), in [-1, 1]
+    rate: int  # Hz
+    scale: Scale  # what samples of a float file were divided by
 
 
 def is_pipe(source: str) -> bool:
@@ -95,17 +98,29 @@ def audio_info(source: str, *, allow_pipes: bool = False) -> AudioInfo:
     member = zips.parse_reference(source)
     if member is None:
         with open_sound(source, allow_pipes=allow_pipes) as sound:
-            return _info_of(sound)
-    with zips.open_reference(member) as stream:  # decompresses only as far as it is read
-        with _open_sound(source, stream, member.kind) as sound:
             info = _info_of(sound)
+            sound.require_last_sample()
+            return info
+    with zips.open_reference(member) as stream:  # decompresses only as far as it is read
+        try:
+            with _sound(source, cast(IO[bytes], stream), member.kind) as sound:
+                info = _info_of(sound)
+        except UserError as error:
+            raise zips.unreadable(member, stream.error) if stream.error else error from None
         if stream.error:
             raise zips.unreadable(member, stream.error)
         return info
 
 
-def _info_of(sound: soundfile.SoundFile) -> AudioInfo:
-    return AudioInfo(sound.frames, sound.samplerate, sound.channels, sound.format, sound.subtype)
+def _info_of(sound: Sound) -> AudioInfo:
+    return AudioInfo(
+        sound.frames,
+        sound.samplerate,
+        sound.channels,
+        sound.format,
+        sound.subtype,
+        sound.has_length,
+    )
 
 
 def load_audio(
@@ -136,7 +151,7 @@ def load_audio(
     samples, rate = read_audio(source, allow_pipes=allow_pipes)
     mono = to_mono(samples, channel, source)
     if sample_rate is not None and sample_rate != rate:
-        mono, rate = resample(mono, rate, sample_rate), sample_rate
+        mono, rate = resample_to_audio(mono, rate, sample_rate), sample_rate
     return mono, rate
 
 
@@ -162,23 +177,66 @@ def read_part(
     ...     read_part(folder + "/a.wav", 0.25, 0.5)[0].shape
     (8000, 1)
     """
+    recording = read_recording(source, start, seconds, allow_pipes=allow_pipes)
+    return recording.samples, recording.rate
+
+
+def read_recording(
+    source: str, start: float = 0.0, seconds: float | None = None, *, allow_pipes: bool = False
+) -> Recording:
+    """Do what `read_part` does; also return the scale of float samples."""
     import numpy as np
+
+    from espnet_ext.data.scale import Range, Scale, scale_of
 
     with open_sound(source, allow_pipes=allow_pipes) as sound:
         rate = sound.samplerate
-        first, count = _span(source, start, seconds, rate, sound.frames)
-        try:
-            if first:
-                sound.seek(first)
-            samples = sound.read(-1 if seconds is None else count, dtype="float32", always_2d=True)
-        except READ_ERRORS as error:
-            raise unreadable(source, error) from None
-    if len(samples) == 0:
-        raise UserError(f"{source}: has no samples", "record it again or remove the utterance")
-    if not np.isfinite(samples).all():
-        remedy = "export it again, or remove the utterance"
-        raise UserError(f"{source}: has samples that are not finite (NaN or infinite)", remedy)
-    return samples, rate
+        is_whole = start == 0.0 and seconds is None
+        if is_whole:
+            samples = sound.read()
+        else:
+            first, count = _span(source, start, seconds, rate, sound.frames)
+            sound.seek(first)
+            samples = sound.read(count)
+        if len(samples) == 0:
+            raise UserError(f"{source}: has no samples", "record it again or remove the utterance")
+        if not np.isfinite(samples).all():
+            remedy = "export it again, or remove the utterance"
+            raise UserError(f"{source}: has samples that are not finite (NaN or infinite)", remedy)
+        scale = Scale()
+        if sound.is_float:  # a part is on the scale of the whole
+            scale = scale_of(Range.of(samples), source) if is_whole else _scale_of_file(sound)
+    return Recording(scale.apply(samples), rate, scale)
+
+
+def _scale_of_file(sound: Sound) -> Scale:
+    """Return the scale of a recording. That of a file is remembered while the file is unchanged."""
+    try:
+        status = os.stat(sound.source)
+    except OSError:
+        return sound.scale()  # a command, or a part of an archive
+    key = (sound.source, status.st_size, status.st_mtime_ns)
+    if key not in _SCALES:
+        if len(_SCALES) >= _MAX_SCALES:
+            _SCALES.clear()
+        _SCALES[key] = sound.scale()
+    return _SCALES[key]
+
+
+def to_full_scale(samples: np.ndarray, name: str) -> np.ndarray:
+    """Return float samples as `read_audio` would return them from a float file.
+
+    Args:
+        samples: floats of any shape, finite.
+        name: names them in errors.
+
+    >>> import numpy
+    >>> to_full_scale(numpy.array([-16384.0, 8192.0], "float32"), "samples").tolist()
+    [-0.5, 0.25]
+    """
+    from espnet_ext.data.scale import Range, scale_of
+
+    return scale_of(Range.of(samples), name).apply(samples)
 
 
 def _span(
@@ -224,6 +282,11 @@ def resample(samples: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
     return soxr.resample(np.ascontiguousarray(samples, dtype=np.float32), rate, new_rate)
 
 
+def resample_to_audio(samples: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
+    """Resample as `resample` does, and clip samples that overshoot [-1, 1] as 16-bit audio does."""
+    return resample(samples, rate, new_rate).clip(-1.0, 1.0)
+
+
 def encode_audio(samples: np.ndarray, rate: int, suffix: str) -> bytes:
     """Encode (T,) samples as a 16-bit sound file; what was read from 16-bit audio is unchanged.
 
@@ -249,10 +312,8 @@ def write_audio(path: str | os.PathLike, samples: np.ndarray, rate: int) -> None
         handle.write(content)
 
 
-def open_sound(
-    source: str, *, allow_pipes: bool = False, content: bytes | None = None
-) -> soundfile.SoundFile:
-    """Open a recording with libsndfile; the caller closes it.
+def open_sound(source: str, *, allow_pipes: bool = False, content: bytes | None = None) -> Sound:
+    """Open a recording; the caller closes it.
 
     Args:
         source: entry of wav.scp.
@@ -262,39 +323,28 @@ def open_sound(
         UserError: if the recording is missing, unreadable or truncated.
     """
     if content is not None:
-        return _open_sound(source, io.BytesIO(content))
+        return _sound(source, io.BytesIO(content))
     if is_pipe(source):
-        return _open_sound(source, io.BytesIO(_run_command(source, allow_pipes)))
+        return _sound(source, io.BytesIO(_run_command(source, allow_pipes)))
     if ark := _ARK_OFFSET.fullmatch(source):
-        return _open_sound(source, io.BytesIO(_read_ark(source, ark["path"], int(ark["offset"]))))
+        return _sound(source, io.BytesIO(_read_ark(source, ark["path"], int(ark["offset"]))))
     if member := zips.parse_reference(source):
-        return _open_sound(source, io.BytesIO(zips.read_reference(member)), member.kind)
-    if not os.path.isfile(source):
-        problem = "is a folder" if os.path.isdir(source) else "no such audio file"
+        return _sound(source, io.BytesIO(zips.read_reference(member)), member.kind)
+    path = existing_path(source)
+    if not os.path.isfile(path):
+        if os.path.isdir(path):
+            raise UserError(f"{source}: is a folder", "write the path of a sound file in wav.scp")
         remedy = "correct its path in wav.scp (relative paths start where the command runs)"
-        raise UserError(f"{source}: {problem}", remedy)
-    return _open_sound(source, source, os.path.splitext(source)[1][1:].lower())
+        if hint := hint_for_missing(path):
+            remedy = f"{hint}; {remedy}"
+        raise UserError(f"{source}: no such audio file", remedy)
+    return _sound(source, path, os.path.splitext(path)[1][1:].lower())
 
 
-def _open_sound(source: str, file: str | io.IOBase, kind: str = "") -> soundfile.SoundFile:
-    import soundfile
+def _sound(source: str, file: str | IO[bytes], kind: str = "") -> Sound:
+    from espnet_ext.data.sound_file import Sound
 
-    try:
-        options = _PCM if kind == "pcm" and not _has_wav_header(file) else {}
-        sound = soundfile.SoundFile(file, **options)
-    except READ_ERRORS as error:
-        raise unreadable(source, error) from None
-    _require_complete(sound, source)
-    return sound
-
-
-def _has_wav_header(file: str | io.IOBase) -> bool:
-    if isinstance(file, str):
-        with open(file, "rb") as handle:
-            return handle.read(4) == b"RIFF"
-    header = file.read(4)
-    file.seek(0)
-    return header == b"RIFF"
+    return Sound(source, file, kind)
 
 
 def _run_command(source: str, allow_pipes: bool) -> bytes:
@@ -350,24 +400,3 @@ def to_mono(samples: np.ndarray, channel: int | str | None, source: str) -> np.n
         remedy = f"choose --channel 0 to {channels - 1}, or mix"
         raise UserError(f"{source}: has no channel {channel}, only {channels}", remedy)
     return samples[:, int(channel)]
-
-
-def _require_complete(sound: soundfile.SoundFile, source: str) -> None:
-    """Raise a `UserError` for a truncated WAV, which libsndfile only mentions in its log."""
-    truncated = sound.format.startswith("WAV") and _TRUNCATED.search(sound.extra_info)
-    if not truncated:
-        return
-    expected, actual = int(truncated["expected"]), int(truncated["actual"])
-    if expected < _STREAMED_LENGTH and actual < 0.99 * expected:
-        sound.close()
-        remedy = "copy it again, or remove the utterance"
-        raise UserError(
-            f"{source}: is truncated: it has {actual} of {expected} bytes of samples", remedy
-        )
-
-
-def unreadable(source: str, error: Exception) -> UserError:
-    """Return the error for audio that libsndfile cannot read."""
-    reason = str(error).rsplit(": ", 1)[-1].rstrip(".") or type(error).__name__
-    remedy = "try to play it; export it again as WAV or FLAC, or remove the utterance"
-    return UserError(f"{source}: cannot be read as audio: {reason}", remedy)

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from espnet_ext.data.directory import (
     LABEL_TABLES,
+    output_directory,
     read_directory,
     require_label_tables,
-    require_output,
     write_directory,
 )
 from espnet_ext.data.record import Utterance
@@ -19,12 +19,15 @@ def combine_directories(
     target: str | os.PathLike,
     outputs: Sequence[str],
     labels: Mapping[str, str] | None = None,
+    *,
+    overwrite: bool = False,
 ) -> list[str]:
     """Write all utterances of `sources` to `target`; return a summary line per source and in all.
 
     Args:
         outputs: every source must have transcripts for at least one of these.
         labels: outputs that stage 4 makes from label tables (output → table, e.g. "utt2l1").
+        overwrite: replace files that this command did not write.
 
     Raises:
         UserError: if two sources share an id or a speaker, or a source is unlabelled.
@@ -33,12 +36,13 @@ def combine_directories(
     require_label_tables(labels)
     if len(set(map(str, sources))) < len(sources) or not sources:
         raise UserError("directories to combine: none, or one of them twice", "name each once")
+    output = output_directory(target, "combine", sources, overwrite=overwrite)
+    output.check()
     owners: dict[str, str] = {}  # "utterance <id>" or "speaker <name>" → source
     combined: list[Utterance] = []
     lines = []
     for source in sources:
-        require_output(source, target)
-        utterances = read_directory(source)
+        utterances = read_directory(source, empty_texts=True)  # stage 4 checks them
         counts = _count_labelled(utterances, outputs, labels)
         if not any(counts.values()):
             tables = [labels[name] for name in outputs if name in labels]
@@ -50,7 +54,8 @@ def combine_directories(
         _require_unique(owners, (f"speaker {item.speaker}" for item in utterances), str(source))
         combined += utterances
         lines.append(_summary(source, len(utterances), counts))
-    write_directory(target, combined)
+    with output as folder:
+        write_directory(folder, combined, empty_texts=True)
     counts = _count_labelled(combined, outputs, labels)
     return [*lines, _summary(target, len(combined), counts)]
 

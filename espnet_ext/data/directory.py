@@ -1,6 +1,7 @@
 """Data directories: `wav.scp`, `utt2spk`, `spk2utt`, `text.<output>` per output, optional labels.
 
-An utterance without a row in `text.<output>` is unlabelled for that output and is kept.
+An utterance without a row in `text.<output>` is unlabelled for that output and is kept. A row with
+an id alone is an empty transcript: nothing is said. Only sets to decode may contain these.
 """
 
 import os
@@ -8,9 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from espnet_ext import files
+from espnet_ext.data.paths import existing_path
 from espnet_ext.data.record import NA, Utterance, id_problem, is_output_name
 from espnet_ext.data.table import normalized, read_table, write_table
 from espnet_ext.errors import UserError
+from espnet_ext.outputs import OutputFolder
 
 # Optional tables, and the attribute of an utterance that each of them holds.
 LABEL_TABLES = {
@@ -20,8 +23,11 @@ LABEL_TABLES = {
     "utt2domain": "domain",
     "utt2score": "score",
 }
+# Regular expression for names of tables that `write_directory` writes or removes
+TABLES = rf"wav\.scp|utt2spk|spk2utt|text(?:\.[A-Za-z][A-Za-z0-9_]*)?|{'|'.join(LABEL_TABLES)}"
 PLAIN_TEXT_OUTPUT = "meaning"  # the output of `text` in an ordinary Kaldi directory
 _ESPNET_FILES = ("feats_type", "audio_format")  # ESPnet's scripts read them
+ESPNET_FILES = "|".join(_ESPNET_FILES)  # regular expression for their names
 
 
 def require_label_tables(labels: Mapping[str, str]) -> None:
@@ -53,7 +59,7 @@ def read_directory(path: str | os.PathLike, *, empty_texts: bool = False) -> lis
     `UserError` for the first problem; `validate.validate_directory` reports all of them.
 
     Args:
-        empty_texts: accept rows of transcripts without text (a test utterance of silence).
+        empty_texts: accept empty transcripts, which are read as "" (a set to decode).
     """
     folder = require_directory(path)
     audio = read_table(folder / "wav.scp")
@@ -94,7 +100,7 @@ def _read_rows(file: Path, audio: Mapping[str, str], empty_ok: bool = False) -> 
 
 def require_directory(path: str | os.PathLike) -> Path:
     """Return the path; `UserError` if it is not a data directory."""
-    folder = Path(path)
+    folder = Path(existing_path(os.fspath(path)))
     if not folder.is_dir():
         raise UserError(f"{folder}: no such data directory", "run data preparation (stage 1) first")
     for name, content in (("wav.scp", "audio file"), ("utt2spk", "speaker")):
@@ -104,17 +110,27 @@ def require_directory(path: str | os.PathLike) -> Path:
     return folder
 
 
-def require_output(source: str | os.PathLike, target: str | os.PathLike) -> Path:
-    """Create the folder that a stage writes; `UserError` if it is the one that the stage reads."""
-    folder = Path(target)
-    if require_directory(source).resolve() == folder.resolve():
-        raise UserError(f"{target}: is both input and output", "name another output")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        remedy = "choose another output, or check the folder's permissions"
-        raise UserError(f"{target}: cannot write: {error.strerror}", remedy) from None
-    return folder
+def output_directory(
+    target: str | os.PathLike,
+    command: str,
+    sources: Iterable[str | os.PathLike],
+    *,
+    overwrite: bool = False,
+    further: str = "",
+    evidence: Sequence[str] = (),
+) -> OutputFolder:
+    """Return the data directory that a command writes, protected as `OutputFolder` does.
+
+    Args:
+        sources: data directories that it reads; `UserError` if one of them is none.
+        further: regular expression for names of further files that it writes.
+        overwrite, evidence: see `OutputFolder`.
+    """
+    inputs = [require_directory(source) for source in sources]
+    names = f"{TABLES}|{further}" if further else TABLES
+    return OutputFolder(
+        target, command, names, inputs=inputs, overwrite=overwrite, evidence=evidence
+    )
 
 
 def require_free(source: str | os.PathLike, target: str | os.PathLike, mark: str) -> Path:
@@ -146,6 +162,7 @@ def write_directory(
     *,
     fill_missing: Sequence[str] = (),
     extra: Mapping[str, Mapping[str, str]] | None = None,
+    empty_texts: bool = False,
 ) -> None:
     """Write a data directory; texts are normalised (NFC, single spaces).
 
@@ -156,6 +173,7 @@ def write_directory(
         fill_missing: outputs whose missing rows are written as `<na>`, because ESPnet's readers
             need the same ids in all files.
         extra: further tables by file name.
+        empty_texts: write empty transcripts; otherwise they are errors.
     """
     folder = Path(path)
     by_id: dict[str, Utterance] = {}
@@ -165,7 +183,7 @@ def write_directory(
             raise UserError(message, "give every utterance its own id")
         require_writable(folder, utterance)
         by_id[utterance.utt_id] = utterance
-    tables = _text_tables(folder, by_id, fill_missing)
+    tables = _text_tables(folder, by_id, fill_missing, empty_texts)
     for name, attribute in LABEL_TABLES.items():
         values = ((utt_id, getattr(item, attribute) or "") for utt_id, item in by_id.items())
         tables[name] = {utt_id: label for utt_id, value in values if (label := normalized(value))}
@@ -180,7 +198,10 @@ def write_directory(
 
 
 def _text_tables(
-    folder: Path, by_id: Mapping[str, Utterance], fill_missing: Sequence[str]
+    folder: Path,
+    by_id: Mapping[str, Utterance],
+    fill_missing: Sequence[str],
+    empty_texts: bool,
 ) -> dict[str, dict[str, str]]:
     """Return the `text.<output>` tables, normalised."""
     outputs = dict.fromkeys(fill_missing)
@@ -190,7 +211,7 @@ def _text_tables(
     for name in outputs:
         rows = tables[f"text.{name}"] = {}
         for utt_id, utterance in by_id.items():
-            if (text := transcript(folder, utterance, name)) is not None:
+            if (text := transcript(folder, utterance, name, empty_texts)) is not None:
                 rows[utt_id] = text
             elif name in fill_missing:
                 rows[utt_id] = NA
@@ -209,10 +230,16 @@ def require_writable(folder: str | os.PathLike, utterance: Utterance) -> None:
         raise UserError(f"{message} whitespace", remedy)
 
 
-def transcript(folder: str | os.PathLike, utterance: Utterance, output: str) -> str | None:
+def transcript(
+    folder: str | os.PathLike, utterance: Utterance, output: str, empty_ok: bool = False
+) -> str | None:
     """Return the normalised transcript, or None if the utterance is unlabelled for the output.
 
-    `UserError` for an empty transcript, which is never dropped silently, or a bad output name.
+    Args:
+        empty_ok: the transcript may be "". One that only becomes empty by normalisation may not.
+
+    Raises:
+        UserError: for an empty transcript, which is never dropped silently, or a bad output name.
     """
     text = utterance.texts.get(output)
     if not is_output_name(output):
@@ -220,6 +247,8 @@ def transcript(folder: str | os.PathLike, utterance: Utterance, output: str) -> 
         raise UserError(f"{folder}: '{output}' is not a valid output name", remedy)
     if text is None or text == NA:
         return None
+    if empty_ok and text == "":
+        return text
     text = normalized(text)
     if not text:
         remedy = "leave the transcript out if there is none (unlabelled)"

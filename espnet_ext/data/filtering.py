@@ -4,6 +4,7 @@ Every removed utterance is listed in `removed.tsv` with the reason.
 """
 
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,15 +12,16 @@ from pathlib import Path
 
 from espnet_ext import files
 from espnet_ext.data.checks.context import CheckOptions
-from espnet_ext.data.checks.findings import WARNING, describe
+from espnet_ext.data.checks.findings import ERROR, WARNING, describe
 from espnet_ext.data.directory import (
+    ESPNET_FILES,
     LABEL_TABLES,
     copy_espnet_files,
+    output_directory,
     require_label_tables,
-    require_output,
     write_directory,
 )
-from espnet_ext.data.policy import Policy, usable_utterances
+from espnet_ext.data.policy import REMOVED, Policy, usable_utterances
 from espnet_ext.data.record import Utterance, count_labelled
 from espnet_ext.data.validate import FIXED_ON_WRITING, check_directory
 from espnet_ext.errors import UserError
@@ -80,21 +82,43 @@ class FilterOptions:
 
 
 def filter_directory(
-    source: str | os.PathLike, target: str | os.PathLike, options: FilterOptions
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    options: FilterOptions,
+    *,
+    overwrite: bool = False,
 ) -> list[str]:
     """Validate `source` and write the utterances that are kept to `target`; return summary lines.
 
     `text.<output>` of each of `options.outputs` has a row for every utterance, `<na>` where it is
     unlabelled. Transcripts of other outputs (canonical) are copied.
 
+    Args:
+        overwrite: replace files that this command did not write.
+
     Raises:
         UserError: with all errors of the directory, which are also in `<target>/validation.json`,
             unless the policy leaves broken utterances out.
     """
-    require_output(source, target)
-    checked = check_directory(source, options.checks)
-    files.write_json(Path(target) / "validation.json", checked.as_json())
+    further = rf"validation\.json|removed\.tsv|{re.escape(REMOVED)}|utt2dur|{ESPNET_FILES}"
+    with output_directory(
+        target,
+        "filter",
+        [source],
+        overwrite=overwrite,
+        further=further,
+        evidence=("validation.json", "removed.tsv"),
+    ):
+        return _filter(source, target, options)
+
+
+def _filter(
+    source: str | os.PathLike, target: str | os.PathLike, options: FilterOptions
+) -> list[str]:
     keep_all = options.policy.keep_all or options.keep_all
+    severity = WARNING if keep_all else ERROR
+    checked = check_directory(source, replace(options.checks, empty_severity=severity))
+    files.write_json(Path(target) / "validation.json", checked.as_json())
     utterances = usable_utterances(checked, target, replace(options.policy, keep_all=keep_all))
     for line in describe(
         finding
@@ -120,7 +144,8 @@ def filter_directory(
         )
     durations = {utterance.utt_id: f"{seconds[utterance.utt_id]:.4f}" for utterance in kept}
     extra = {"utt2dur": durations}
-    write_directory(target, kept, fill_missing=tuple(options.outputs), extra=extra)
+    outputs = tuple(options.outputs)
+    write_directory(target, kept, fill_missing=outputs, extra=extra, empty_texts=keep_all)
     copy_espnet_files(source, target)
     return _summary(target, kept, removed, seconds, options.outputs)
 

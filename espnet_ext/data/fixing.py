@@ -15,14 +15,15 @@ from espnet_ext.data.checks.context import Checked
 from espnet_ext.data.checks.findings import Finding
 from espnet_ext.data.directory import (
     LABEL_TABLES,
-    require_free,
-    require_output,
+    output_directory,
     text_files,
     write_directory,
 )
+from espnet_ext.data.paths import existing_path
 from espnet_ext.data.record import BANDS, NA, Utterance, id_problem
 from espnet_ext.data.table import Row, normalized, scan_table
 from espnet_ext.errors import UserError
+from espnet_ext.outputs import MARK
 
 CHANGES = "changes.tsv"
 HEADER = "change\tfile\tline\tutterance\tbefore\tafter\twhy\n"
@@ -73,25 +74,34 @@ class _TableRow:
     value: str
 
 
-def fix_directory(checked: Checked, target: str | os.PathLike) -> list[Change]:
+def fix_directory(
+    checked: Checked, target: str | os.PathLike, *, overwrite: bool = False
+) -> list[Change]:
     """Write a repaired copy of a checked directory to `target`; return the changes.
 
     They are also written to `changes.tsv`, with every file that is not copied.
 
     Raises:
         UserError: if no utterance can be kept, or if the target contains anything but an earlier
-            copy.
+            copy that has not changed, unless `overwrite` is set.
     """
-    require_free(checked.folder, target, CHANGES)
+    output = output_directory(
+        target,
+        "validate --fix",
+        [checked.folder],
+        overwrite=overwrite,
+        further=".*",
+        evidence=(CHANGES,),
+    )
+    output.check()
     utterances, changes = repair(checked)
     changes += _files_not_copied(checked.folder, utterances)
     if not utterances:
         message = f"{checked.folder}: no utterance can be kept"
         raise UserError(message, "list what is wrong with it: espnet-ext validate")
-    folder = require_output(checked.folder, target)
-    # Written first: it marks the folder as a copy, which may be overwritten after an interruption.
-    write_changes(folder / CHANGES, changes)
-    write_directory(folder, utterances)
+    with output as folder:
+        write_changes(folder / CHANGES, changes)
+        write_directory(folder, utterances, empty_texts=checked.options.empty_texts)
     return changes
 
 
@@ -106,9 +116,10 @@ def _files_not_copied(folder: Path, utterances: Iterable[Utterance]) -> Iterator
         if any(getattr(utterance, attribute) for utterance in utterances)
     }
     # Audio in the directory is not copied either: wav.scp keeps referring to it.
-    sources = {Path(row.value).absolute() for row in scan_table(folder / "wav.scp")[0]}
+    rows = scan_table(folder / "wav.scp")[0]
+    sources = {Path(existing_path(row.value)).absolute() for row in rows}
     for entry in sorted(folder.iterdir()):
-        if entry.name in written or entry.absolute() in sources:
+        if entry.name in written or entry.name == MARK or entry.absolute() in sources:
             continue
         what = NOT_COPIED[0] if entry.is_dir() else NOT_COPIED[1]
         if entry.is_dir():
@@ -186,12 +197,12 @@ class _Repair:
             elif finding.code in _FILE_ERRORS:
                 self.changes.append(change("rewritten", finding))
 
-    def _table(self, file: Path) -> dict[str, _TableRow]:
+    def _table(self, file: Path, *, empty_ok: bool = False) -> dict[str, _TableRow]:
         """Return the rows with a value, by id; an id with two different values is left out."""
         rows, findings = scan_table(file)
         table = {}
         for row in rows:
-            if row.value and row.value != NA:
+            if (row.value or empty_ok) and row.value != NA:
                 table[row.key] = _TableRow(file, *row)
             elif not row.value or file.name == "wav.scp":
                 self._change("row left out", _TableRow(file, *row), "has no value")
@@ -246,9 +257,12 @@ class _Repair:
     def _texts(self, name: str, file: Path) -> dict[str, _TableRow]:
         """Return the usable transcripts of an output, normalised."""
         kept = {}
-        for key, row in self._table(file).items():
+        empty_ok = self.checked.options.empty_texts
+        for key, row in self._table(file, empty_ok=empty_ok).items():
             text = normalized(row.value)
-            if not text:
+            if not row.value:
+                kept[key] = row
+            elif not text:
                 self._change("unlabelled", row, f"the {name} transcript has no visible character")
             elif NA in text:
                 self._change("unlabelled", row, f"the sentinel {NA} is part of it")

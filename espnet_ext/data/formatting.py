@@ -1,6 +1,7 @@
 """Stage 3: write every utterance as 16-bit mono audio at one sample rate, in files or arks."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,14 +9,18 @@ from pathlib import Path
 from espnet_ext import files
 from espnet_ext.data.audio import AudioInfo, is_pipe, source_file
 from espnet_ext.data.checks.context import Checked, CheckOptions
-from espnet_ext.data.checks.findings import as_json
-from espnet_ext.data.directory import remove_stale, require_output, write_directory
-from espnet_ext.data.policy import Policy, usable_utterances
+from espnet_ext.data.checks.findings import ERROR, WARNING, as_json, describe
+from espnet_ext.data.directory import ESPNET_FILES, output_directory, remove_stale, write_directory
+from espnet_ext.data.paths import existing_path
+from espnet_ext.data.policy import REMOVED, Policy, usable_utterances
 from espnet_ext.data.record import Utterance
 from espnet_ext.data.rendering import ARK_ENTRIES, Job, Rendered, findings_of, render
 from espnet_ext.data.validate import FIXED_ON_WRITING, check_directory
+from espnet_ext.progress import say
 
 AUDIO_FORMATS = ("wav", "flac", "wav.ark", "flac.ark")
+# Warnings about audio that this stage changes without being asked to.
+_SCALE_CODES = frozenset({"integer-scale", "above-full-scale"})
 # Findings about audio that formatting fixes.
 _FIXED_BY_FORMATTING = frozenset({"sample-rate", "mixed-rates", "channels"})
 
@@ -46,24 +51,53 @@ def format_directory(
     *,
     nj: int = 1,
     policy: Policy | None = None,
+    overwrite: bool = False,
 ) -> str:
     """Write the utterances of `source` in a format to `target`; return a summary line.
 
     Files that have the format already are referred to where they are, unless `audio_format.copy` is
     set. Files that an earlier run wrote from the same source are kept.
 
+    Args:
+        overwrite: replace files that this command did not write.
+
     Raises:
         UserError: with all utterances whose audio cannot be read, unless the policy leaves them
             out.
     """
-    require_output(source, target)
-    policy = policy or Policy()
-    options = CheckOptions(allow_pipes=audio_format.allow_pipes, duplicates=False)
+    # ESPnet's own dump has a table `text`, which this command never writes.
+    is_of_espnet = (Path(target) / "text").exists()
+    with output_directory(
+        target,
+        "format_audio",
+        [source],
+        overwrite=overwrite,
+        further=rf"validation\.json|{re.escape(REMOVED)}|utt2num_samples|{ESPNET_FILES}",
+        evidence=() if is_of_espnet else ("audio_format", "utt2num_samples"),
+    ):
+        return _format(source, target, audio_format, policy or Policy(), nj, overwrite)
+
+
+def _format(
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    audio_format: AudioFormat,
+    policy: Policy,
+    nj: int,
+    overwrite: bool,
+) -> str:
+    options = CheckOptions(
+        allow_pipes=audio_format.allow_pipes,
+        duplicates=False,
+        empty_severity=WARNING if policy.keep_all else ERROR,
+    )
     checked = check_directory(source, options)
     checked.findings = [
         finding for finding in checked.findings if finding.code not in _FIXED_BY_FORMATTING
     ]
     utterances = _usable_utterances(checked, target, policy)
+    for line in describe(item for item in checked.findings if item.code in _SCALE_CODES):
+        say(line)
     folder = Path(target) / "data"
     referred = {
         utterance.utt_id
@@ -72,23 +106,27 @@ def format_directory(
     }
     to_write = [utterance for utterance in utterances if utterance.utt_id not in referred]
     jobs = _jobs(to_write, folder, audio_format)
-    rendered, failed = render(jobs, folder, nj=nj, label="formatting audio")
+    label = "formatting audio"
+    rendered, failed = render(jobs, folder, nj=nj, label=label, overwrite=overwrite)
     if failed:
         checked.findings += findings_of(failed, Path(source) / "wav.scp")
         utterances = _usable_utterances(checked, target, policy)
         # An ark with an unreadable sound was not written: write it without that sound.
         jobs = [job for job in jobs if job.utt_id not in failed]
-        remaining, _ = render(jobs, folder, nj=nj, label="formatting audio")
+        remaining, _ = render(jobs, folder, nj=nj, label=label, overwrite=overwrite)
         rendered = {**remaining, **rendered}
     formatted = []
     frames: dict[str, int] = {}
     for utterance in utterances:
-        if sound := rendered.get(utterance.utt_id):
-            utterance = replace(utterance, audio=sound.audio)
+        sound = rendered.get(utterance.utt_id)
+        # ESPnet reads the file too, and only under the name that it has on disk.
+        audio = sound.audio if sound else existing_path(utterance.audio)
+        utterance = replace(utterance, audio=audio)
         formatted.append(utterance)
         frames[utterance.utt_id] = (sound or checked.audio[utterance.utt_id]).frames
     samples = {utt_id: str(count) for utt_id, count in frames.items()}
-    write_directory(target, formatted, extra={"utt2num_samples": samples})
+    extra = {"utt2num_samples": samples}
+    write_directory(target, formatted, extra=extra, empty_texts=policy.keep_all)
     # ESPnet's scripts read these two.
     files.write_text(Path(target) / "feats_type", "raw\n")
     files.write_text(Path(target) / "audio_format", audio_format.audio_format + "\n")
@@ -113,7 +151,8 @@ def _has_format(source: str, info: AudioInfo, audio_format: AudioFormat) -> bool
     if audio_format.copy or audio_format.is_ark or is_pipe(source) or source_file(source) != source:
         return False
     expected = (audio_format.suffix[1:].upper(), "PCM_16", audio_format.sample_rate, 1)
-    return (info.format, info.subtype, info.rate, info.channels) == expected
+    has_format = (info.format, info.subtype, info.rate, info.channels) == expected
+    return has_format and info.has_length
 
 
 def _jobs(utterances: Sequence[Utterance], folder: Path, audio_format: AudioFormat) -> list[Job]:

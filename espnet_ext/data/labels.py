@@ -2,15 +2,17 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from espnet_ext import files
 from espnet_ext.data.directory import (
+    ESPNET_FILES,
     copy_espnet_files,
+    output_directory,
     read_directory,
-    require_output,
     write_directory,
 )
 from espnet_ext.data.record import Utterance, count_labelled
@@ -77,27 +79,45 @@ def drop(
     return remaining, dropped
 
 
-def drop_labels(source: str | os.PathLike, target: str | os.PathLike, options: DropOptions) -> str:
+def drop_labels(
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    options: DropOptions,
+    *,
+    overwrite: bool = False,
+) -> str:
     """Write `source` with fewer transcripts to `target`; return a summary line.
 
     What was removed is listed in `dropped.tsv`.
+
+    Args:
+        overwrite: replace files that this command did not write.
     """
-    require_output(source, target)
+    output = output_directory(
+        target,
+        "drop_labels",
+        [source],
+        overwrite=overwrite,
+        further=rf"{re.escape(DROPPED)}|utt2dur|{ESPNET_FILES}",
+        evidence=(DROPPED,),
+    )
+    output.check()
     try:
         remaining, dropped = drop(read_directory(source), options)
     except UserError as error:
         raise UserError(f"{source}: {error.message}", error.remedy) from None
     if not remaining:
         raise UserError(f"{source}: no utterance is left", "use a smaller --share")
-    rows = "".join(f"{utt_id}\t{what}\n" for utt_id, what in sorted(dropped.items()))
-    files.write_text(Path(target) / DROPPED, f"utterance\ttaken away\n{rows}")  # prose: ignore
     extra = {}
     if (Path(source) / "utt2dur").is_file():
         seconds = read_table(Path(source) / "utt2dur")
         ids = [utterance.utt_id for utterance in remaining]
         extra["utt2dur"] = {utt_id: seconds[utt_id] for utt_id in ids if utt_id in seconds}
-    copy_espnet_files(source, target)
-    write_directory(target, remaining, fill_missing=tuple(options.outputs), extra=extra)
+    rows = "".join(f"{utt_id}\t{what}\n" for utt_id, what in sorted(dropped.items()))
+    with output as folder:
+        files.write_text(folder / DROPPED, f"utterance\ttaken away\n{rows}")  # prose: ignore
+        copy_espnet_files(source, folder)
+        write_directory(folder, remaining, fill_missing=tuple(options.outputs), extra=extra)
     names = dict.fromkeys([*options.outputs, options.output])
     counts = ", ".join(f"{n} {name}" for name, n in count_labelled(remaining, names).items())
     return f"{target}: {len(remaining)} utterances, labelled: {counts}"

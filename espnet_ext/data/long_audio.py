@@ -35,6 +35,7 @@ class LongAudio:
             raise UserError(f"{source}: has no samples", "record it again or remove the utterance")
         self.rate = self.file.samplerate
         self.seconds = self.file.frames / self.rate
+        self._scale = self.file.scale()
 
     def close(self) -> None:
         self.file.close()
@@ -55,19 +56,18 @@ class LongAudio:
         """Return the samples from `start` to `end` in seconds, resampled to `rate` in Hz."""
         first = int(start * self.rate)
         samples = self._read(first, int(end * self.rate) - first)
-        return audio.resample(samples, self.rate, rate) if rate != self.rate else samples
+        if rate == self.rate:
+            return samples
+        return audio.resample_to_audio(samples, self.rate, rate)
 
     def _read(self, start: int, count: int) -> np.ndarray:
         import numpy as np
 
-        try:
-            self.file.seek(start)
-            samples = self.file.read(count, dtype="float32", always_2d=True)
-        except audio.READ_ERRORS as error:
-            raise audio.unreadable(self.source, error) from None
+        self.file.seek(start)
+        samples = self.file.read(count)
         finite = np.isfinite(samples).all(1)
         if not finite.all():
             seconds = (start + int(finite.argmin())) / self.rate
             remedy = "export it again, or remove the utterance"
             raise UserError(f"{self.source}: samples are not finite at {seconds:.1f} s", remedy)
-        return audio.to_mono(samples, None, self.source)
+        return audio.to_mono(self._scale.apply(samples), None, self.source)

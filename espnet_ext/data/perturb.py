@@ -5,14 +5,14 @@ and pitch together. Ids and speakers of copies begin with `sp<factor>-`, as in K
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from espnet_ext.data.checks.context import CheckOptions
-from espnet_ext.data.directory import read_directory, require_output, write_directory
+from espnet_ext.data.directory import output_directory, read_directory, write_directory
 from espnet_ext.data.record import Utterance
-from espnet_ext.data.rendering import Job, findings_of, render
+from espnet_ext.data.rendering import JOURNAL, Job, findings_of, render
 from espnet_ext.data.validate import check_directory, require_valid
 from espnet_ext.errors import UserError
 
@@ -66,16 +66,39 @@ def perturb_directory(
     channel: int | str | None = None,
     allow_pipes: bool = False,
     nj: int = 1,
+    overwrite: bool = False,
 ) -> str:
     """Write a copy of `source` per speed factor to `target`; return a summary line.
 
     The factor 1 stands for the utterances themselves. A copy at speed s has 1/s of the duration.
+
+    Args:
+        audio_dir: folder of the new audio; default: `audio` in the target.
+        overwrite: replace files that this command did not write.
     """
     factors = parse_speeds(speeds)
-    require_output(source, target)
+    folder = Path(audio_dir or Path(target) / "audio")
+    with output_directory(
+        target, "perturb", [source], overwrite=overwrite, evidence=(f"audio/{JOURNAL}",)
+    ):
+        return _perturb(
+            source, target, factors, folder, channel, allow_pipes, nj=nj, overwrite=overwrite
+        )
+
+
+def _perturb(
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    factors: Mapping[str, float],
+    folder: Path,
+    channel: int | str | None,
+    allow_pipes: bool,
+    *,
+    nj: int,
+    overwrite: bool,
+) -> str:
     options = CheckOptions(check_audio=False, allow_pipes=allow_pipes)
     require_valid(check_directory(source, options))
-    folder = Path(audio_dir or Path(target) / "audio")
     originals = read_directory(source)
     utterances: list[Utterance] = []
     jobs: list[Job] = []
@@ -96,7 +119,8 @@ def perturb_directory(
                     allow_pipes=allow_pipes,
                 )
             )
-    rendered, failed = render(jobs, folder, nj=nj, label="speed perturbation")
+    label = "speed perturbation"
+    rendered, failed = render(jobs, folder, nj=nj, label=label, overwrite=overwrite)
     if failed:
         checked = check_directory(source, options)
         checked.findings += findings_of(failed, Path(source) / "wav.scp")

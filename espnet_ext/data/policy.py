@@ -45,7 +45,7 @@ def usable_utterances(
         for stale in (Path(target) / REMOVED, *(Path(target) / QUARANTINE).glob("*")):
             remove_stale(stale)
         require_valid(checked)  # prints what is fixed on writing
-        return read_directory(checked.folder)
+        return read_directory(checked.folder, empty_texts=checked.options.empty_texts)
     if policy.on_error == "error" or policy.keep_all or not checked.ids:
         require_valid(checked)  # raises
     utterances = _leave_out_broken(checked, Path(target), policy)

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,6 +17,7 @@ from espnet_ext import files
 from espnet_ext.data import arks
 from espnet_ext.data.audio import encode_audio, read_part, resample, source_file, to_mono
 from espnet_ext.data.checks.findings import ERROR, Finding
+from espnet_ext.data.paths import existing_path
 from espnet_ext.errors import UserError
 from espnet_ext.progress import track
 
@@ -42,7 +44,8 @@ class Job:
     def key(self) -> list:
         """Return what the sound depends on: the options, and size and time of the source file."""
         try:
-            status = os.stat(source_file(self.source)) if source_file(self.source) else None
+            file = source_file(self.source)
+            status = os.stat(existing_path(file)) if file else None
         except OSError:
             status = None
         stamp = [status.st_size, status.st_mtime_ns] if status else [0, 0]
@@ -67,7 +70,12 @@ Result = Rendered | tuple[str, UserError]  # a sound, or utterance id and error
 
 
 def render(
-    jobs: Sequence[Job], folder: str | os.PathLike, *, nj: int = 1, label: str = "writing audio"
+    jobs: Sequence[Job],
+    folder: str | os.PathLike,
+    *,
+    nj: int = 1,
+    label: str = "writing audio",
+    overwrite: bool = False,
 ) -> tuple[dict[str, Rendered], dict[str, UserError]]:
     """Run jobs in `nj` processes; return the sounds, and the errors of unreadable audio, by id.
 
@@ -77,11 +85,15 @@ def render(
         jobs: those with the same target (an ark) must be consecutive.
         folder: of the audio and the journal.
         label: of the progress bar.
+        overwrite: replace files although there is no journal, which shows that they were written
+            by this function.
 
     Raises:
         UserError: if a file cannot be written, e.g. on a full disk; the other jobs are cancelled.
+            If a file is there that something else wrote, or the source of a job.
     """
     journal = Path(folder) / JOURNAL
+    _check_targets(jobs, may_replace=overwrite or journal.exists())
     keys = {job.utt_id: job.key() for job in jobs}
     earlier = _read_journal(journal)
     rendered: dict[str, Rendered] = {}
@@ -116,6 +128,21 @@ def render(
     return rendered, failed
 
 
+def _check_targets(jobs: Sequence[Job], *, may_replace: bool) -> None:
+    """Raise a `UserError` if a job would replace a recording that something else wrote."""
+    for job in jobs:
+        if not os.path.lexists(job.target):
+            continue
+        file = source_file(job.source)
+        if file and os.path.realpath(existing_path(file)) == os.path.realpath(job.target):
+            message = f"{job.utt_id}: {job.target}: is both input and output"
+            raise UserError(message, "name another output")
+        if not may_replace:
+            message = f"{job.utt_id}: {job.target}: exists and would be overwritten"
+            remedy = "name another output, or move this file away; --overwrite true overwrites it"
+            raise UserError(message, remedy)
+
+
 def findings_of(failed: Mapping[str, UserError], scp: str | os.PathLike) -> list[Finding]:
     """Return the errors of `render` as findings about the entries of `scp`."""
     return [
@@ -145,6 +172,10 @@ def _run(groups: list[list[Job]], nj: int) -> Iterator[Result]:
         try:
             for results in pool.map(_render_groups, chunks):
                 yield from results
+        except BrokenProcessPool:
+            message = "a process that was writing audio was killed, perhaps for lack of memory"
+            remedy = "run it again with a smaller --nj: it continues"
+            raise UserError(message, remedy) from None
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise

@@ -29,6 +29,7 @@ class DirectoryWriter:
     Args:
         path: the folder to write.
         extra: names of further tables that `add` may fill.
+        empty_texts: write empty transcripts; otherwise they are errors.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -38,8 +39,11 @@ class DirectoryWriter:
     ['spk2utt', 'text.meaning', 'utt2spk', 'wav.scp']
     """
 
-    def __init__(self, path: str | os.PathLike, extra: Sequence[str] = ()):
+    def __init__(
+        self, path: str | os.PathLike, extra: Sequence[str] = (), *, empty_texts: bool = False
+    ):
         self._folder = os.fspath(path)
+        self._empty_texts = empty_texts
         self._extra = tuple(extra)
         self._stack = ExitStack()
         self._tables: dict[str, IO[bytes]] = {}
@@ -68,7 +72,8 @@ class DirectoryWriter:
         self._write("wav.scp", utt_id, utterance.audio)
         self._write("utt2spk", utt_id, utterance.speaker)
         for name in utterance.texts:
-            if (text := transcript(self._folder, utterance, name)) is not None:
+            text = transcript(self._folder, utterance, name, self._empty_texts)
+            if text is not None:
                 self._write(f"text.{name}", utt_id, text)
         for name, attribute in LABEL_TABLES.items():
             if label := normalized(getattr(utterance, attribute) or ""):

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, NamedTuple
 
+from espnet_ext.data.paths import existing_path
 from espnet_ext.errors import UserError
 
 MAX_MEMBER = 2 << 30  # uncompressed bytes; no single recording or label file is larger
@@ -274,7 +275,7 @@ def read_reference(reference: Reference) -> bytes:
     """Return the content that an entry of wav.scp refers to; `UserError` if it is damaged."""
     path, offset, compressed_size, size, _ = reference
     try:
-        with open(path, "rb") as handle:
+        with open(existing_path(path), "rb") as handle:
             return read_member(handle, offset, compressed_size, size)
     except (OSError, ValueError) as error:
         raise unreadable(reference, error) from None
@@ -285,7 +286,7 @@ def open_reference(reference: Reference) -> MemberStream:
     path, offset, compressed_size, size, _ = reference
     handle = None
     try:
-        handle = open(path, "rb")  # noqa: SIM115 closed with the stream
+        handle = open(existing_path(path), "rb")  # noqa: SIM115 closed with the stream
         return open_member(handle, offset, compressed_size, size)
     except (OSError, ValueError) as error:
         if handle is not None:

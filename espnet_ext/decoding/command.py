@@ -21,6 +21,7 @@ from espnet_ext.decoding.segmentation import check_seconds
 from espnet_ext.errors import UserError
 from espnet_ext.files import write_json, write_text
 from espnet_ext.model.load import load_config
+from espnet_ext.outputs import OutputFolder
 from espnet_ext.progress import say, track
 
 CHUNK_SIZE = 64  # utterances of similar length that are read together; the API makes the batches
@@ -44,6 +45,7 @@ def decode_directory(
     segment_seconds: float = 0.0,
     outputs: Sequence[str] | None = None,
     active: str = "auto",
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write text.<output>, token.<output>, score.<output> and decode.json.
 
@@ -67,14 +69,18 @@ def decode_directory(
         segment_seconds: cut longer audio at silences into segments of at most this; 0: never.
         outputs: outputs to decode, and inline tags to expect in them; None: all.
         active: tasks that are active in the encoder, see `DualSpeech2Text`.
+        overwrite: replace files in `output_dir` that no earlier decoding wrote.
 
     Returns:
         The contents of decode.json: counts, seconds of audio and of decoding, real-time factor
         (`rtf`) and settings.
 
     Raises:
-        UserError: after everything is written, if utterances could not be decoded.
+        UserError: if `output_dir` contains other files, such as the transcripts of a data
+            directory; or, after everything is written, if utterances could not be decoded.
     """
+    output_folder = _output_folder(output_dir, inputs=[data, model_dir], overwrite=overwrite)
+    output_folder.check()
     if segment_seconds:
         check_seconds(segment_seconds, "--segment_seconds")
     sources = read_table(Path(data) / "wav.scp")
@@ -108,14 +114,6 @@ def decode_directory(
     decoder = _SetDecoder(recogniser, sources, segment_seconds)
     decoder.run(f"decoding {Path(data).name}")
     seconds = time.monotonic() - start
-    _remove_old_files(Path(output_dir))
-    for name in outputs:
-        has_ctc = recogniser.model.heads[name].ctc is not None
-        with_times = recogniser.options[name].times and has_ctc
-        if recogniser.options[name].times and not with_times:
-            say(f"{name} has no CTC, which token times need: no ctm.{name}")
-        _write_output(Path(output_dir), name, decoder.results, with_times)
-    _write_segments(Path(output_dir) / "segments", decoder.results)
     facts = {
         "model": Path(model_dir).name,
         "weights": weights,
@@ -135,9 +133,31 @@ def decode_directory(
         "coupling": coupling,
         "coupling_weight": coupling_weight if coupling is not None else None,
     }
-    write_json(Path(output_dir) / "decode.json", facts)
-    _report_failures(Path(output_dir) / FAILED, decoder.failures, len(sources))
+    with output_folder as folder:
+        _remove_old_files(folder)
+        for name in outputs:
+            has_ctc = recogniser.model.heads[name].ctc is not None
+            with_times = recogniser.options[name].times and has_ctc
+            if recogniser.options[name].times and not with_times:
+                say(f"{name} has no CTC, which token times need: no ctm.{name}")
+            _write_output(folder, name, decoder.results, with_times)
+        _write_segments(folder / "segments", decoder.results)
+        write_json(folder / "decode.json", facts)
+        _report_failures(folder / FAILED, decoder.failures, len(sources))
     return facts
+
+
+def _output_folder(output_dir: str, inputs: Sequence[str], overwrite: bool) -> OutputFolder:
+    """Return the folder to write; a data directory contains references and is protected."""
+    is_data = any((Path(output_dir) / name).exists() for name in ("wav.scp", "utt2spk"))
+    return OutputFolder(
+        output_dir,
+        "decode",
+        r"(?:text|token|score|nbest|ctm)\.(?!json$).+|segments|decode\.json|failed|wav\.scp|utt2spk",
+        inputs=inputs,
+        overwrite=overwrite,
+        evidence=() if is_data else ("decode.json",),
+    )
 
 
 def _without_other_outputs(models: Mapping[str, str], model_dir: str, data: str) -> dict[str, str]:

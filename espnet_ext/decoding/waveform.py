@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from espnet_ext.data.audio import load_audio, resample
+from espnet_ext.data.audio import load_audio, resample_to_audio, to_full_scale
 from espnet_ext.errors import UserError
 
 Audio = str | Path | np.ndarray | torch.Tensor  # path of an audio file, or samples (S,)
@@ -16,7 +16,8 @@ def to_waveform(audio: Audio, sample_rate: int | None, model_rate: int) -> torch
     """Return audio as samples (S,) in float32 at `model_rate` Hz.
 
     Args:
-        audio: path of an audio file, or samples (S,) as floats from −1 to 1.
+        audio: path of an audio file, or samples (S,) as floats from −1 to 1. Other floats are
+            scaled as those in files are (`data.scale`).
         sample_rate: of samples, in Hz; None if it is `model_rate`. Files have their own.
         model_rate: sample rate of the model, in Hz.
 
@@ -46,6 +47,7 @@ def to_waveform(audio: Audio, sample_rate: int | None, model_rate: int) -> torch
     wave = wave.float()
     if not torch.isfinite(wave).all():
         raise UserError("some samples are not finite (NaN or infinite)", "repair the audio")
+    wave = torch.from_numpy(to_full_scale(wave.numpy(), "samples"))
     if sample_rate is not None and sample_rate != model_rate:
-        wave = torch.from_numpy(resample(wave.numpy(), sample_rate, model_rate))
+        wave = torch.from_numpy(resample_to_audio(wave.numpy(), sample_rate, model_rate))
     return wave

@@ -107,7 +107,7 @@ def test_copy_without_utterances_is_an_error(directory, capsys):
     assert cli.run(validate.main, ["d", "--fix", "f"]) == 1
     assert "no utterance can be kept" in capsys.readouterr().err
     assert cli.run(validate.main, ["d", "--fix", "d"]) == 1
-    assert "both source and target" in capsys.readouterr().err
+    assert "both input and output" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stop:
         validate.main(["d", "e", "--fix", "f"])
     assert stop.value.code == 2
@@ -248,7 +248,7 @@ def test_more_than_max_broken_is_an_error(broken, capsys, command):
 )
 def test_sets_to_decode_are_never_reduced(broken, capsys, command, option):
     assert run_stage(command, "o", "--on_error", "skip", option, "true") == 1
-    assert "2 errors" in capsys.readouterr().err
+    assert "1 error in" in capsys.readouterr().err
 
 
 def test_audio_damaged_after_its_header_is_skipped(broken):

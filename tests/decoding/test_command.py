@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -259,9 +260,28 @@ def test_files_of_other_outputs_are_removed(trained, data, tmp_path):
     for name in ("text.gist", "ctm.gist", "nbest.gist.json", "segments"):
         (out / name).write_text("s1 old\n")
     (out / "score.json").write_text("{}")
+    with pytest.raises(UserError, match="would be overwritten, but `decode` did not write them"):
+        run(trained, data, out)
+    (out / "decode.json").write_text("{}")  # written by an earlier decoding
     run(trained, data, out)
     assert (out / "score.json").exists()
     assert not list(out.glob("*gist*")) and not (out / "segments").exists()
+
+
+def test_references_of_a_data_directory_are_not_overwritten(trained, data, tmp_path):
+    references = {path: path.read_bytes() for path in Path(data).iterdir() if path.is_file()}
+    with pytest.raises(UserError, match="is both input and output"):
+        run(trained, data, data)
+    other = tmp_path / "other"
+    other.mkdir()
+    for path, content in references.items():
+        (other / path.name).write_bytes(content)
+    (other / "decode.json").write_text("{}")
+    with pytest.raises(UserError, match="would be overwritten"):
+        run(trained, data, other)
+    assert {path.name: path.read_bytes() for path in other.glob("text.*")} == {
+        path.name: content for path, content in references.items() if path.name[:5] == "text."
+    }
 
 
 @pytest.fixture

@@ -297,10 +297,11 @@ def test_printed_findings_are_limited_but_those_in_json_are_not(folder, capsys):
     assert "and 30 more of [unknown-id]" in output
 
 
-def test_damage_after_the_header_is_found_when_samples_are_read(folder, capsys):
+def test_damage_within_the_audio_is_found_when_samples_are_read(folder, capsys):
     write_sound("s1-u1.flac", 2.0)
     content = Path("s1-u1.flac").read_bytes()
-    Path("s1-u1.wav").write_bytes(content[:400] + b"\0" * (len(content) - 400))
+    half = len(content) // 2
+    Path("s1-u1.wav").write_bytes(content[:half] + b"\0" * 4000 + content[half + 4000 :])
     assert check(capsys)[0] == 0
     code, output, errors = check(capsys, "--read_samples", "true")
     assert (code, errors) == (1, ["unreadable-audio"])

@@ -14,6 +14,7 @@ from espnet_ext.text import english_g2p, g2p
 from espnet_ext.text.korean import CONNECTED_SPEECH, pronounce
 
 ROOT = Path(__file__).parents[2]
+OVERWRITE = ("--overwrite", "true")  # tests run the command several times
 
 
 def run(*options: str, stdin: str = "") -> subprocess.CompletedProcess:
@@ -52,13 +53,15 @@ def test_each_line_is_answered_at_once():
 def test_errors_name_the_line_and_other_lines_are_written(tmp_path, capsys):
     text, output = tmp_path / "text", tmp_path / "output"
     text.write_text("u1 좋다\nu2 漢字\nu3 ♪ 국물\nu4 국물\n")
-    assert cli.run(command.main, ["--lang", "ko", "--kaldi", str(text), str(output)]) == 1
+    assert (
+        cli.run(command.main, ["--lang", "ko", "--kaldi", str(text), str(output), *OVERWRITE]) == 1
+    )
     message = capsys.readouterr().err
     assert f"{text}:2: utterance u2: cannot pronounce '漢' in '漢字'" in message
     assert f"{text}:3: utterance u3: cannot pronounce '♪'" in message
     assert "2 errors" in message and message.count("remedy") == 3
     assert output.read_text() == "u1 조타\nu4 궁물\n"
-    assert cli.run(command.main, ["--lang", "ko", str(text), str(output)]) == 1
+    assert cli.run(command.main, ["--lang", "ko", str(text), str(output), *OVERWRITE]) == 1
     assert len(output.read_text().splitlines()) == 4  # without --kaldi the line becomes empty
 
 
@@ -67,7 +70,10 @@ def test_at_most_twenty_errors_are_printed(capsys, tmp_path):
     text.write_text("漢字\n" * 25 + "good\n")
     for options in ([], ["--lexicon", "true"]):
         output = tmp_path / "output"
-        assert cli.run(command.main, ["--lang", "en", *options, str(text), str(output)]) == 1
+        assert (
+            cli.run(command.main, ["--lang", "en", *options, str(text), str(output), *OVERWRITE])
+            == 1
+        )
         message = capsys.readouterr().err
         assert "25 errors" in message and "… and 5 more" in message
         assert message.count("cannot pronounce") == 20 and f"{text}:20:" in message
@@ -104,7 +110,7 @@ def test_symbols_are_treated_alike_in_both_languages(lang):
 def test_kaldi_text_keeps_ids_and_missing_transcripts(tmp_path):
     text, output = tmp_path / "text", tmp_path / "output"
     text.write_text("u1 국물이  좋다\nu2 <na>\nu3\nu4 漢字 옷 한 벌\n")
-    options = ["--lang", "ko", "--kaldi", str(text), str(output)]
+    options = ["--lang", "ko", "--kaldi", str(text), str(output), *OVERWRITE]
     assert command.main([*options, "--unknown", "unk"]) == 0
     assert output.read_text() == "u1 궁무리 조타\nu2 <na>\nu3\nu4 <unk> 오 탄 벌\n"
     assert command.main([*options, "--unknown", "keep", "--sandhi", "word"]) == 0
@@ -125,14 +131,16 @@ def test_kaldi_text_keeps_ids_and_missing_transcripts(tmp_path):
 def test_styles(options, expected, tmp_path):
     text, output = tmp_path / "text", tmp_path / "output"
     text.write_text("냇가 맛있는 주의\n")
-    assert command.main(["--lang", "ko", *options, str(text), str(output)]) == 0
+    assert command.main(["--lang", "ko", *options, str(text), str(output), *OVERWRITE]) == 0
     assert output.read_text() == expected + "\n"
 
 
 def test_lexicon_can_be_read_by_scoring(tmp_path):
     text, output = tmp_path / "text", tmp_path / "lexicon"
     text.write_text("u1 Either way, either Zyxo\n")
-    command.main(["--lang", "en", "--kaldi", "--lexicon", "true", str(text), str(output)])
+    command.main(
+        ["--lang", "en", "--kaldi", "--lexicon", "true", str(text), str(output), *OVERWRITE]
+    )
     lines = output.read_text().splitlines()
     assert lines[:3] == ["either IY DH ER", "either AY DH ER", "way W EY"] and len(lines) == 4
     assert read_lexicon(output)["either"] == "IY DH ER"

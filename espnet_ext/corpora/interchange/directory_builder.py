@@ -115,7 +115,8 @@ class DirectoryBuilder:
                 _write_if_changed(target, content)
                 self._add(replace(utterance, audio=str(target)))
             else:
-                samples = sound.read(dtype="float32", always_2d=True)  # (T, channels)
+                scale = sound.scale()
+                samples = scale.apply(sound.read())  # (T, channels)
                 self.add_samples(utterance, samples, sound.samplerate)
 
     def leave_out(self, utt_id: str, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""What recordings contain: headers, damage, silence, clipping, and repeated recordings."""
+"""What recordings contain: headers, damage, scale, silence, clipping, and repeated recordings."""
 
 import math
 from collections import Counter
@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_ext.data.audio import AudioInfo, audio_info, is_pipe, read_audio
+from espnet_ext.data.audio import AudioInfo, audio_info, is_pipe, read_audio, read_recording
 from espnet_ext.data.checks.context import Checked, Place
 from espnet_ext.data.checks.findings import ERROR, WARNING
 from espnet_ext.data.table import stream_rows
@@ -20,7 +20,10 @@ from espnet_ext.progress import track
 if TYPE_CHECKING:
     import numpy as np
 
-_FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")  # only these can contain NaN and infinities
+    from espnet_ext.data.scale import Scale
+
+# Only these can contain NaN, infinities and samples above full scale. They are always read.
+_FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
 _SILENT_PEAK = 10 ** (-50 / 20)  # -50 dB of full scale: nothing but the noise of a device
 _FULL_SCALE = 1 - 2 / 32768  # magnitude from which on a sample may be clipped
 _MIN_CLIPPED_RUN = 3  # consecutive samples at full scale, which do not occur without clipping
@@ -62,9 +65,11 @@ def check_audio(checked: Checked) -> None:
             code = "no-audio" if is_missing else "unreadable-audio"
             checked.add(ERROR, code, place, result.message, result.remedy)
             continue
-        info, samples = result
+        info, scale, samples = result
         checked.audio[key] = info
         _check_info(checked, place, source, info)
+        if scale is not None:
+            _check_scale(checked, place, source, scale)
         if samples is not None:
             _check_samples(checked, place, source, samples)
             digests[key] = samples.digest
@@ -143,14 +148,16 @@ def _parallel_map[Item, Result](
             queue = queue[half:] + [pool.submit(function, item) for item in islice(items, half)]
 
 
-def _read(source: str, read_samples: bool) -> tuple[AudioInfo, _Samples | None] | UserError:
-    """Read a header and, if asked, measure the samples. Float audio is searched for NaN."""
+def _read(
+    source: str, read_samples: bool
+) -> tuple[AudioInfo, "Scale | None", _Samples | None] | UserError:
+    """Read a header; of float audio also the scale; and if asked measure the samples."""
     try:
         info = audio_info(source, allow_pipes=True)
         if not info.frames or not (read_samples or info.subtype in _FLOAT_SUBTYPES):
-            return info, None
-        samples, _ = read_audio(source, allow_pipes=True)
-        return info, _measure(samples) if read_samples else None
+            return info, None, None
+        recording = read_recording(source, allow_pipes=True)
+        return info, recording.scale, _measure(recording.samples) if read_samples else None
     except UserError as error:
         return error
 
@@ -202,6 +209,15 @@ def _check_info(checked: Checked, place: Place, source: str, info: AudioInfo) ->
         message = f"{source}: is at {info.rate} Hz, not {sample_rate} Hz"
         remedy = f"run stage 3 (format_audio) with --sample_rate {sample_rate}, which resamples"
         checked.add(ERROR, "sample-rate", place, message, remedy)
+
+
+def _check_scale(checked: Checked, place: Place, source: str, scale: "Scale") -> None:
+    if scale.bits:
+        remedy = "none needed if this is right; otherwise export it again as 16-bit audio"
+        checked.add(WARNING, "integer-scale", place, f"{source}: {scale}", remedy)
+    elif scale.divisor != 1.0:
+        remedy = "none needed: 16-bit audio cannot contain samples above full scale"
+        checked.add(WARNING, "above-full-scale", place, f"{source}: {scale}", remedy)
 
 
 def _check_samples(checked: Checked, place: Place, source: str, samples: _Samples) -> None:

@@ -48,11 +48,17 @@ class CheckOptions:
     allow_pipes: bool = False  # run commands in wav.scp
     read_samples: bool = False  # decode all audio: damage, silence, clipping
     duplicates: bool = True  # compare recordings of equal length (if audio is checked)
+    empty_severity: str = ERROR  # of empty transcripts, which only sets to decode may contain
     nj: int = 8  # threads; more than cores, because reading headers waits for the disk
     tokens: Mapping[str, TokenOptions] = field(default_factory=dict)  # by output
     frames: FrameOptions | None = None  # for CTC: labels must not outnumber encoder frames
     against: Sequence[str | os.PathLike] = ()  # directories that must share nothing with this one
     shared_severity: str = ERROR  # of utterances and recordings shared with one of `against`
+
+    @property
+    def empty_texts(self) -> bool:
+        """Whether empty transcripts are accepted."""
+        return self.empty_severity != ERROR
 
 
 @dataclass

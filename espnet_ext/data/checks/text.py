@@ -94,6 +94,7 @@ def check_transcripts(checked: Checked) -> None:
             for _, key, _ in rows:
                 if key in checked.ids:
                     labelled[checked.ids[key]] = 1
+            rows = [row for row in rows if row[2]] if "" in block.values else rows
             counts = _count_characters("".join(text for _, _, text in rows))
             characters.update(counts)
             scripts.add(rows, counts.keys())
@@ -125,8 +126,16 @@ def _labelled_rows(checked: Checked, name: str, file: Path, block: Block) -> lis
 
 
 def _check_form(checked: Checked, name: str, place: Place, text: str) -> bool:
-    """Report what is wrong with the form of a transcript; return False if it is empty."""
-    remedy = "write the transcript, or remove the row: without a row it is unlabelled"
+    """Report what is wrong with the form of a transcript; return False if it must not be used."""
+    remedy = (
+        "write the transcript, or remove the row: without a row it is unlabelled; if nothing is "
+        "said, only a set to decode may contain it (validate --empty_texts true)"
+    )
+    if not text and checked.options.empty_texts:
+        message = f"the {name} transcript is empty: all that is recognised counts as insertions"
+        severity = checked.options.empty_severity
+        checked.add(severity, "empty-text", place, message, "none needed if nothing is said")
+        return True
     if not text:
         checked.add(ERROR, "empty-text", place, f"the {name} transcript is empty", remedy)
         return False
