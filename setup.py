@@ -39,10 +39,13 @@ EXTRAS = {
     "lhotse": ["lhotse>=1.28"],
     # From 4.0 on, loading a data set runs no code of its publisher.
     "hf": ["datasets>=4.0"],
+    # MIT; espnet-ext prepare plain: Excel workbooks as tables.
+    "tables": ["openpyxl>=3.1"],
     # Apache-2.0; reads wav2vec 2.0 and XLS-R checkpoints.
     "xlsr": ["transformers>=5.0"],
-    # jiwer: what alignments are compared with.
+    # jiwer: what alignments are compared with. openpyxl: what the extra tables needs.
     "dev": [
+        "openpyxl>=3.1",
         "pytest>=8.3",
         "hypothesis>=6.100",
         "ruff>=0.9",

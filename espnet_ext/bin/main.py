@@ -1,7 +1,6 @@
 """`espnet-ext <verb> …`: run a command; only the module of that command is imported."""
 
 import ast
-import difflib
 import importlib
 import keyword
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from espnet_ext.bin import cli
+from espnet_ext.corpora.registry import suggestion
 
 FOLDER = Path(__file__).parent
 
@@ -49,8 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = arguments[0].replace("-", "_")
     commands = verbs()
     if verb not in commands:
-        similar = difflib.get_close_matches(verb, commands, n=1, cutoff=0)
-        remedy = f"did you mean {similar[0]}?" if similar else "see espnet-ext --help"
+        remedy = suggestion(verb, commands)
         print(f"error: no command '{arguments[0]}'\n  remedy: {remedy}", file=sys.stderr)
         return 2
     # The command parses sys.argv and shows its name in messages, as if it were run directly.

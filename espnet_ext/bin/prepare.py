@@ -8,7 +8,8 @@
     python -m espnet_ext.bin.prepare mini_l2 --langs "ko en" --data_dir data
 
 The corpora and their options are declared in `corpora/registry.py`. Beside the sets is the report,
-`prepare.json`: counts, decisions, and why utterances were left out or have no transcript.
+`prepare.json`: counts, decisions, and why utterances were left out or have no transcript. With
+`--sets test` only that set is prepared, and the others may be missing from the corpus.
 """
 
 import argparse
@@ -53,12 +54,20 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
+    parse = PARSERS[option.kind]
+    is_list = option.kind == "words"
+
+    def parse_list(value: str) -> tuple[str, ...]:
+        if problem := option.problem(value):
+            raise argparse.ArgumentTypeError(problem)
+        return words(value)
+
     parser.add_argument(
         f"--{option.name}",
-        type=PARSERS[option.kind],
+        type=parse_list if is_list else parse,
         default=option.default,
         required=option.default is None,
-        choices=option.choices or None,
+        choices=None if is_list else option.choices or None,
         help=option.help.replace("%", "%%"),
     )
 
@@ -86,14 +95,18 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 
 def prepare(corpus: Corpus, values: dict[str, Any]) -> None:
     """Prepare a corpus, given the values of all its options."""
-    from espnet_ext.corpora.preparation import Report, shrink_sets, write_sets
+    from espnet_ext.corpora.preparation import Report, select_sets, shrink_sets, write_sets
 
     module = corpus.import_module()
     options = module.Options(**values)
     report = Report(corpus.name)
+    requested = options.selected(corpus.sets)
+    if requested != corpus.sets:
+        report.notes.append(f"only {' and '.join(requested)}: --sets")
     sets = module.prepare(options, report)
     if sets is None:  # written already
         return
+    sets = select_sets(sets, requested, report)
     if options.quick and not corpus.makes_small_sets:
         sets = shrink_sets(sets, report)
     write_sets(options.data_dir, sets, report)

@@ -10,7 +10,7 @@ import hmac
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import batched
@@ -34,24 +34,13 @@ from espnet_ext.errors import UserError
 SETS = ("train", "valid", "test")
 # Written only with --personal true, because they help to identify a speaker.
 PERSONAL_TABLES = ("utt2birthyear", "utt2country", "utt2gender", "utt2topik")
-# Code, then the names that labels use
-_LANGUAGES = """
-    ko 한국어 korean, en 영어 english, zh 중국어 chinese, zh mandarin, ja 일본어 japanese,
-    vi 베트남어 vietnamese, th 태국어 thai, ru 러시아어 russian, mn 몽골어 mongolian,
-    id 인도네시아어 indonesian, de 독일어 german, fr 프랑스어 french, es 스페인어 spanish,
-    pt 포르투갈어 portuguese, it 이탈리아어 italian, uz 우즈베크어 uzbek, uz 우즈베키스탄어,
-    tr 터키어 turkish, tr 튀르키예어, kk 카자흐어 kazakh, my 미얀마어 burmese, km 크메르어 khmer,
-    km 캄보디아어, ne 네팔어 nepali, hi 힌디어 hindi, bn 벵골어 bengali, ar 아랍어 arabic,
-    tl 타갈로그어 tagalog, tl 필리핀어 filipino, pl 폴란드어 polish, ms 말레이어 malay,
-    uk 우크라이나어 ukrainian, nl 네덜란드어 dutch, fa 페르시아어 persian, ur 우르두어 urdu,
-    ky 키르기스어 kyrgyz, cs 체코어 czech, hu 헝가리어 hungarian, ro 루마니아어 romanian,
-    sv 스웨덴어 swedish, lo 라오어 lao, tg 타지크어 tajik, si 싱할라어 sinhala, yue 광둥어 cantonese
-"""
-LANGUAGES = {name: row.split()[0] for row in _LANGUAGES.split(",") for name in row.split()[1:]}
 _CODE = re.compile(r"[A-Za-z]{0,4}\d{2,8}")  # a speaker's number, not a name
 _TOKEN = re.compile(r"(?=(?:[A-Za-z]*\d){2})(?!(?:\d*[A-Za-z]){6})[A-Za-z0-9]{2,14}")
 _PART = re.compile(r"training|validation|(?<![a-z0-9])([tv])[ls]_", re.IGNORECASE)
 _BATCH = 200  # labels per item of work of a process
+
+
+Labels = ParsedLabel | BadLabel | list[ParsedLabel | BadLabel]  # of a label file
 
 
 @dataclass(frozen=True)
@@ -68,7 +57,7 @@ class LearnerOptions(CorpusOptions):
 
 
 class LabelReader(Protocol):
-    """Returns the utterance of a label; must not raise.
+    """Returns the utterances of a label file; must not raise.
 
     Args:
         content: Content of the label file.
@@ -77,9 +66,7 @@ class LabelReader(Protocol):
         key: Secret key for pseudonyms.
     """
 
-    def __call__(
-        self, content: bytes, file: CorpusFile, options: Any, key: str
-    ) -> ParsedLabel | BadLabel: ...
+    def __call__(self, content: bytes, file: CorpusFile, options: Any, key: str) -> Labels: ...
 
 
 class PublicStem(Protocol):
@@ -96,6 +83,7 @@ def prepare_learners(
     how_to_get: str,
     read_label: LabelReader,
     public_stem: PublicStem,
+    suffixes: Collection[str] = (".json",),
 ) -> None:
     """Write `<data_dir>/<lang>/{train,valid,test}` of a corpus of learners' speech.
 
@@ -105,17 +93,38 @@ def prepare_learners(
         how_to_get: Remedy where the corpus is not found.
         read_label: Parser of the labels.
         public_stem: Makes ids from file names.
+        suffixes: Suffixes of label files.
     """
     key = read_key(options.pseudonym_key_file)
     root = require_corpus(options.corpus_dir, title, how_to_get)
     public_name = partial(public_stem, key=key)
     with CorpusDatabase(options.data_dir, report) as database:
         read = partial(read_label, options=options, key=key)
-        collect_files(database, root, read, public_name, options.nj)
+        collect_files(database, root, read, public_name, options.nj, suffixes)
+        requested = options.selected(SETS)
+        mode = _keep_requested_part(database, options.split, requested)
         database.join(public_name, skip_unreadable=options.skip_unreadable)
         database.check_audio(options.nj, skip_unreadable=options.skip_unreadable)
-        set_of = split(database.parts_and_speakers(), options.split, report)
-        database.write(set_of, SETS, tables=PERSONAL_TABLES, quick=options.quick)
+        set_of = split(database.parts_and_speakers(), mode, report, requested)
+        database.write(set_of, requested, tables=PERSONAL_TABLES, quick=options.quick)
+
+
+def _keep_requested_part(database: CorpusDatabase, mode: str, requested: Sequence[str]) -> str:
+    """Drop the published part that no requested set is from; return the mode for `split`.
+
+    With all sets nothing is dropped. The test set alone is the Validation part, if it is there,
+    also where Training is missing.
+    """
+    if mode == "speakers" or requested == SETS:
+        return mode
+    has_train, has_valid = database.has_part("train"), database.has_part("valid")
+    if requested == ("test",) and has_valid:
+        database.keep_parts(("valid",))
+        return "official"
+    if "test" not in requested and has_train and (has_valid or mode == "official"):
+        database.keep_parts(("train",))
+        return "official"
+    return mode
 
 
 # -- privacy
@@ -234,19 +243,6 @@ def part_of(name: str) -> str:
     return "train" if (match[1] or match[0]).lower()[0] == "t" else "valid"
 
 
-def language_code(*names: str) -> str:
-    """Return the code of the first language name that is known, else the first name as it is.
-
-    >>> language_code("", "베트남어"), language_code("English"), language_code("에스페란토어")
-    ('vi', 'en', '에스페란토어')
-    """
-    for name in names:
-        if code := LANGUAGES.get(name.lower()):
-            return code
-    first = next((name for name in names if name), "")
-    return re.sub(r"[^\w-]+", "_", first)[:40].strip("_")
-
-
 def birth_year(text: str) -> str:
     """Return a year of four digits, or "".
 
@@ -299,17 +295,18 @@ def parse_prompt(prompt: str) -> tuple[Spelling, tuple[str, ...]]:
 def collect_files(
     database: CorpusDatabase,
     root: str,
-    read_label: Callable[[bytes, CorpusFile], ParsedLabel | BadLabel],
+    read_label: Callable[[bytes, CorpusFile], Labels],
     public_name: Callable[[str], str],
     nj: int,
+    suffixes: Collection[str] = (".json",),
 ) -> None:
-    """Add all labels (`.json`) and audio files below the root to the database."""
+    """Add all labels, which have one of the suffixes, and audio files to the database."""
 
     def labels() -> Iterator[CorpusFile]:
         audio_files: list[CorpusFile] = []
         for file in walk(root, database.add_unreadable):
             suffix = file.suffix
-            if suffix == ".json":
+            if suffix in suffixes:
                 yield file
             elif suffix in AUDIO_SUFFIXES:
                 audio_files.append(file)
@@ -329,7 +326,7 @@ def collect_files(
 
 def read_labels(
     files: Sequence[CorpusFile],
-    read_label: Callable[[bytes, CorpusFile], ParsedLabel | BadLabel],
+    read_label: Callable[[bytes, CorpusFile], Labels],
     public_name: Callable[[str], str],
 ) -> list[ParsedLabel | BadLabel]:
     """Read label files."""
@@ -342,7 +339,8 @@ def read_labels(
             reason = f"label cannot be read: {getattr(error, 'strerror', None) or error}"
             labels.append(BadLabel(public_name(file.stem), file.stem, reason))
             continue
-        labels.append(read_label(content, file))
+        read = read_label(content, file)
+        labels += read if isinstance(read, list) else [read]
     reader.close()
     return labels
 
@@ -363,7 +361,10 @@ def require_corpus(path: str | os.PathLike, corpus: str, remedy: str) -> str:
 
 
 def split(
-    parts_and_speakers: Sequence[tuple[str, str]], mode: str, report: Report
+    parts_and_speakers: Sequence[tuple[str, str]],
+    mode: str,
+    report: Report,
+    requested: Sequence[str] = SETS,
 ) -> Callable[[str, str], str]:
     """Return the function (part, speaker) → set, and note in the report how the sets were split.
 
@@ -373,6 +374,8 @@ def split(
             validates. "speakers": of ten speakers, eight train, one validates, one tests. "auto":
             "official" if both published parts are there, else "speakers".
         report: The report of the corpus.
+        requested: Names of the sets to prepare. If it is one and there are fewer than three
+            speakers, everything is in it.
     Raises:
         UserError: A part is missing for "official", or there are fewer than three speakers.
     """
@@ -386,24 +389,30 @@ def split(
         report.notes.append(f"--split auto chose {mode} for these parts")
     speakers = sorted({speaker for _, speaker in parts_and_speakers})
     if mode == "official":
-        if missing := [part for part in ("train", "valid") if part not in speakers_of]:
+        needed = dict.fromkeys("valid" if name == "test" else "train" for name in requested)
+        if missing := [part for part in needed if part not in speakers_of]:
             names = {"train": "Training", "valid": "Validation"}
             what = " and ".join(names[part] for part in missing)
             raise UserError(
                 f"{report.corpus}: --split official: the part {what} is missing",
                 "--split speakers, or get that part too",
             )
-        sets = assign_sets(speakers_of["train"], {"valid": 1})
-        shared = len(set(speakers_of["train"]) & set(speakers_of["valid"]))
-        report.notes.append(
-            "split as published: Validation is test; every tenth speaker of Training is valid; "
-            f"{shared} of the {len(speakers_of['valid'])} speakers of test are in train or valid "
-            "too" + ("; --split speakers avoids that" if shared else "")
-        )
+        train_speakers, test_speakers = speakers_of.get("train", []), speakers_of.get("valid", [])
+        sets = assign_sets(train_speakers, {"valid": 1}) if train_speakers else {}
+        note = "split as published: Validation is test; every tenth speaker of Training is valid"
+        if train_speakers and test_speakers:
+            shared = len(set(train_speakers) & set(test_speakers))
+            note += f"; {shared} of the {len(test_speakers)} speakers of test are in train or "
+            note += "valid too" + ("; --split speakers avoids that" if shared else "")
+        report.notes.append(note)
         return lambda part, speaker: "test" if part == "valid" else sets.get(speaker, "train")
     if len(speakers) < 3:
+        if len(requested) == 1:
+            report.notes.append(f"all {len(speakers)} speakers are in {requested[0]}")
+            return lambda part, speaker: requested[0]
         message = f"{report.corpus}: {len(speakers)} speakers are too few to split"
-        raise UserError(message, "get more of the corpus: at least three speakers are needed")
+        remedy = "get more of the corpus: three speakers are needed; or prepare all of it as one "
+        raise UserError(message, remedy + "set: --sets test")
     set_of = assign_sets(speakers, {"valid": 1, "test": 1})
     report.notes.append("split by speakers: of each ten, eight train, one valid, one test")
     return lambda part, speaker: set_of[speaker]

@@ -3,14 +3,22 @@
 A label is a JSON file. For read speech, `transcription.Reading` is the prompt (meaning) and
 `ReadingLabelText` the transcript (surface). For a free answer there is only `AnswerLabelText`
 (surface). File names are `<L1><topic>Q<set><no>_<speaker>_<date>`.
+
+Some deliveries have labels as CSV files, beside the JSON files or instead of them: a row of column
+names, which are the names of the JSON fields, and a row for the utterance. A JSON label is used
+rather than the CSV label of the same recording.
 """
 
+import re
 from dataclasses import dataclass
 
 from espnet_ext.corpora import aihub
 from espnet_ext.corpora.aihub import LearnerOptions, value_at, why_no_value
-from espnet_ext.corpora.corpus_files import CorpusFile
+from espnet_ext.corpora.corpus_files import CorpusFile, decode_korean
 from espnet_ext.corpora.database import BadLabel, ParsedLabel
+from espnet_ext.corpora.delimited import split_table
+from espnet_ext.corpora.languages import language_code
+from espnet_ext.corpora.missing import MISSING
 from espnet_ext.corpora.preparation import Report
 
 HOW_TO_GET = (
@@ -18,6 +26,25 @@ HOW_TO_GET = (
     "its zip archives need not be unpacked"
 )
 NO_PROMPT = "a free answer, which has no prompt"
+CSV = ".csv"  # suffix of labels as tables
+# Column of a CSV label, in lower case without `_`, → place of its value in a JSON label.
+_JSON_PATHS = {
+    "filename": ("fileName",),
+    "speakerid": ("SpeakerID",),
+    **{
+        name.lower(): ("transcription", name)
+        for name in ("Reading", "ReadingLabelText", "AnswerLabelText")
+    },
+    **{name.lower(): ("skill_info", name) for name in ("motherTongue", "languageClass")},
+    "birthyear": ("basic_info", "birthYear"),
+    "gender": ("basic_info", "gender"),
+    "country": ("residence_info", "country"),
+    "topikgrade": ("skill_info", "topikGrade"),
+}
+# Names of columns that also have the names of the outer objects, such as transcription.Reading.
+_LAST_NAME = {"".join(path).replace("_", "").lower(): name for name, path in _JSON_PATHS.items()}
+_LAST_NAME |= {"fileinfospeakerid": "speakerid", "speaker": "speakerid"}
+_SPEAKER_OF_NAME = re.compile(r"[^_]+_([A-Za-z]{1,4}\d{2,8})_\d+(?:_.*)?")
 _L1_OF_NAME = {"EN": "en", "CN": "zh", "JP": "ja", "VN": "vi", "TH": "th"}
 
 
@@ -35,19 +62,66 @@ def prepare(options: Options, report: Report) -> None:
         how_to_get=HOW_TO_GET,
         read_label=read_label,
         public_stem=aihub.public_stem,
+        suffixes=(".json", CSV),
     )
 
 
-def read_label(
-    content: bytes, file: CorpusFile, options: LearnerOptions, key: str
-) -> ParsedLabel | BadLabel:
-    """Return the utterance of a label; never raises. See `aihub.LabelReader`."""
+def read_label(content: bytes, file: CorpusFile, options: LearnerOptions, key: str) -> aihub.Labels:
+    """Return the utterance of a label, of a CSV file a list; never raises.
+
+    See `aihub.LabelReader`.
+    """
     stem = file.stem
-    public = aihub.public_stem(stem, key)
     try:
+        if file.suffix == CSV:
+            labels = load_csv_label(content)
+            return [_parse_label(label, file, options, key) for label in labels]
         label = aihub.load_label(content)
     except ValueError as error:
-        return BadLabel(public, stem, f"label {error}")
+        return BadLabel(aihub.public_stem(stem, key), stem, f"label {error}")
+    return _parse_label(label, file, options, key)
+
+
+def load_csv_label(content: bytes) -> list[dict]:
+    """Return the rows of a CSV label in the form of JSON labels; otherwise raise ValueError.
+
+    >>> text = "file_name,Reading,ReadingLabelText\\r\\na.wav,국물,궁물\\r\\n"
+    >>> load_csv_label(text.encode("cp949"))[0]["transcription"]
+    {'Reading': '국물', 'ReadingLabelText': '궁물'}
+    """
+    table = split_table(decode_korean(content))
+    if table.faults:
+        raise ValueError(f"is not a CSV table: line {table.faults[0][0]}: {table.faults[0][1]}")
+    if len(table.rows) < 2:
+        raise ValueError("has no row after the column names")
+    columns = [re.sub(r"[\W_]", "", name).lower() for name in table.rows[0][1]]
+    columns = [_LAST_NAME.get(name, name) for name in columns]
+    if not {"readinglabeltext", "answerlabeltext"} & set(columns):
+        raise ValueError("has no column ReadingLabelText or AnswerLabelText")
+    labels = []
+    for line, cells in table.rows[1:]:
+        if len(cells) > len(columns):
+            raise ValueError(f"has {len(cells)} cells in line {line}, but {len(columns)} columns")
+        row = dict(zip(columns, cells, strict=False))
+        label: dict = {}
+        for name, path in _JSON_PATHS.items():
+            if name in row and row[name].strip() not in MISSING:
+                *outer, inner = path
+                place = label
+                for part in outer:
+                    place = place.setdefault(part, {})
+                place[inner] = row[name]
+        labels.append(label)
+    return labels
+
+
+def _parse_label(
+    label: dict, file: CorpusFile, options: LearnerOptions, key: str
+) -> ParsedLabel | BadLabel:
+    """Return the utterance of a label, given as the JSON object."""
+    stem = file.stem
+    public = aihub.public_stem(stem, key)
+    is_csv = file.suffix == CSV
     file_name = value_at(label, "fileName").replace("\\", "/")
     audio_stem = CorpusFile("", file_name).stem
     counts = []
@@ -55,6 +129,9 @@ def read_label(
         counts.append("labels whose fileName differs from their own name; it names the audio")
         stem, public = audio_stem, aihub.public_stem(audio_stem, key)
     speaker = value_at(label, "file_info", "speakerID") or value_at(label, "SpeakerID")
+    if not speaker and is_csv and (match := _SPEAKER_OF_NAME.fullmatch(stem)):
+        speaker = match[1]
+        counts.append("CSV labels without a speaker, which is taken from the file name")
     if not speaker:
         return BadLabel(public, stem, "label names no speaker")
     if speaker not in stem:
@@ -76,6 +153,7 @@ def read_label(
         missing=missing,
         tables=_personal_tables(label) if options.personal else {},
         counts=(*counts, *counts_of_texts),
+        secondary=is_csv,
     )
 
 
@@ -115,7 +193,7 @@ def _texts(
 
 def _first_language(label: dict, stem: str) -> str:
     names = (value_at(label, "skill_info", name) for name in ("motherTongue", "languageClass"))
-    return aihub.language_code(*names) or _L1_OF_NAME.get(stem[:2], "")
+    return language_code(*names) or _L1_OF_NAME.get(stem[:2], "")
 
 
 def _personal_tables(label: dict) -> dict[str, str]:

@@ -13,6 +13,7 @@ from espnet_ext.corpora import aihub
 from espnet_ext.corpora.aihub import LearnerOptions, value_at, why_no_value
 from espnet_ext.corpora.corpus_files import CorpusFile
 from espnet_ext.corpora.database import BadLabel, ParsedLabel
+from espnet_ext.corpora.languages import language_code
 from espnet_ext.corpora.preparation import Report
 from espnet_ext.corpora.transcripts import english_words
 
@@ -97,7 +98,7 @@ def read_label(
     if not texts:
         return BadLabel(utt_id, stem, missing["surface"])
     names = (value_at(label, "SpeakerMetadata", name) for name in ("language", "nationality"))
-    l1 = aihub.language_code(*names)
+    l1 = language_code(*names)
     return ParsedLabel(
         key=stem,
         utt_id=utt_id,

@@ -98,17 +98,23 @@ class Options(CorpusOptions):
 def prepare(options: Options, report: Report) -> Sets:
     """Return the locales as train, valid (the official dev) and test."""
     root = Path(require_folder(options.corpus_dir, "Common Voice", HOW_TO_GET))
-    sets: Sets = {name: [] for name in OFFICIAL}
+    requested = options.selected(tuple(OFFICIAL))
+    needed = set(requested)
+    if "train" in needed and options.train != "train":
+        needed = set(OFFICIAL)  # speakers of dev and test are not trained on
+    sets: Sets = {name: [] for name in requested}
     for lang in options.langs:
-        folder = _locale_folder(root, lang)
+        folder = _locale_folder(root, lang, OFFICIAL[requested[0]])
         parts = {
             name: _read_table(folder, lang, table, options.text, report)
             for name, table in OFFICIAL.items()
+            if name in needed
         }
-        if options.train != "train":
+        if "train" in needed and options.train != "train":
             parts["train"] = _read_more_training(folder, lang, options, parts, report)
         _note_shared_speakers(lang, parts, report)
-        for name, utterances in parts.items():
+        for name in requested:
+            utterances = parts[name]
             if options.quick:
                 utterances = utterances[:: 1 + len(utterances) // QUICK_CLIPS]
             readable = check_audio(
@@ -123,7 +129,8 @@ def prepare(options: Options, report: Report) -> Sets:
     report.notes.append(
         f"split by speakers: the official dev and test; train is {training[options.train]}"
     )
-    report.notes.append(sentence_overlap(sets))
+    if {"train", "test"} <= sets.keys():
+        report.notes.append(sentence_overlap(sets))
     return sets
 
 
@@ -182,15 +189,15 @@ def words(sentence: str) -> str:
     return " ".join("".join(kept).split())
 
 
-def _locale_folder(root: Path, lang: str) -> Path:
-    """Return the folder with the tables of a locale.
+def _locale_folder(root: Path, lang: str, table: str) -> Path:
+    """Return the folder with the tables of a locale, of which one is named.
 
     The root may be `cv-corpus-…`, the locale's folder, or a folder that holds `cv-corpus-…`.
     """
     for folder in (root / lang, root, *sorted(root.glob(f"cv-corpus-*/{lang}"))):
-        if (folder / "train.tsv").is_file() and (folder.name == lang or folder == root):
+        if (folder / f"{table}.tsv").is_file() and (folder.name == lang or folder == root):
             return folder
-    raise UserError(f"{root}: has no {lang}/train.tsv", f"name cv-corpus-<version>; {HOW_TO_GET}")
+    raise UserError(f"{root}: has no {lang}/{table}.tsv", f"name cv-corpus-<version>; {HOW_TO_GET}")
 
 
 def _raise(error: UserError) -> None:
@@ -272,7 +279,8 @@ def _read_more_training(
 def _note_shared_speakers(lang: str, parts: Sets, report: Report) -> None:
     """Note speakers in two sets; the official sets share none, so the copy may be damaged."""
     for first, second in (("train", "valid"), ("train", "test"), ("valid", "test")):
-        shared = {one.speaker for one in parts[first]} & {one.speaker for one in parts[second]}
+        of_first, of_second = parts.get(first, ()), parts.get(second, ())
+        shared = {one.speaker for one in of_first} & {one.speaker for one in of_second}
         if shared:
             names = list_faults(sorted(shared), 3)
             report.notes.append(

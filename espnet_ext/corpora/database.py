@@ -9,18 +9,21 @@ import os
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import batched
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+from espnet_ext.corpora import database_sql as sql
+from espnet_ext.corpora.audio_headers import read_headers
 from espnet_ext.corpora.corpus_files import CorpusFile, fits_scp, parallel_map
 from espnet_ext.corpora.database_report import DatabaseReport, json_member
 from espnet_ext.corpora.preparation import (
     QUICK_SIZES,
     REPORT_FILE,
     Report,
+    keep_earlier_report,
     list_faults,
     overlap_note,
 )
@@ -30,36 +33,8 @@ from espnet_ext.data.streaming import DirectoryWriter
 from espnet_ext.errors import UserError
 from espnet_ext.progress import say, track
 
-_SCHEMA = """
-CREATE TABLE label(utt TEXT, key TEXT, speaker TEXT, part TEXT, lang TEXT, file TEXT,
-                   meaning TEXT, record TEXT);
-CREATE TABLE audio(id INTEGER PRIMARY KEY, key TEXT, source TEXT, seconds REAL, fault TEXT);
-CREATE TABLE unsupported_audio(key TEXT, name TEXT, suffix TEXT);
-CREATE TABLE left_out(name TEXT, key TEXT, reason TEXT);
-"""
-_JOIN = """
-CREATE INDEX label_utt ON label(utt, file);
-CREATE INDEX label_key ON label(key);
-CREATE INDEX audio_key ON audio(key, source);
-CREATE INDEX unsupported_key ON unsupported_audio(key, suffix);
-CREATE TABLE utterance(utt TEXT PRIMARY KEY, label INTEGER, audio INTEGER) WITHOUT ROWID;
-INSERT OR IGNORE INTO utterance
-    SELECT utt, rowid, (SELECT id FROM audio WHERE audio.key = label.key ORDER BY source LIMIT 1)
-    FROM label ORDER BY utt, file;
-INSERT INTO left_out SELECT label.utt, key, COALESCE(
-        (SELECT 'its audio is in an unsupported format, ' || suffix || ': convert it'
-         FROM unsupported_audio WHERE unsupported_audio.key = label.key LIMIT 1), 'no audio')
-    FROM utterance JOIN label ON label.rowid = label WHERE audio IS NULL;
-DELETE FROM utterance WHERE audio IS NULL;
-CREATE INDEX utterance_audio ON utterance(audio);
-CREATE INDEX left_out_key ON left_out(key);
-"""
-_UTTERANCES = """
-    FROM utterance CROSS JOIN label ON label.rowid = utterance.label
-    CROSS JOIN audio ON audio.id = utterance.audio
-"""
-_LABELLED = "json_extract(record, '$[2]') != '{}'"
 _DISK_ERRORS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+TRAIN = "train"  # name of the training set
 _BATCH = 200  # audio files per item of work of a process
 
 
@@ -78,6 +53,7 @@ class ParsedLabel(NamedTuple):
     missing: Mapping[str, str] = {}  # noqa: RUF012 output → why it has no transcript
     tables: Mapping[str, str] = {}  # noqa: RUF012 name of a further table → value
     counts: tuple[str, ...] = ()  # irregularities, counted in the report
+    secondary: bool = False  # used only if its audio has no label that is not secondary
 
 
 class BadLabel(NamedTuple):
@@ -117,7 +93,7 @@ class CorpusDatabase:
         # cache is 8 MB.
         for setting in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-8192", "temp_store=1"):
             self._database.execute(f"PRAGMA {setting}")
-        self._database.executescript(_SCHEMA)
+        self._database.executescript(sql.SCHEMA)
         self._database.execute("BEGIN")
         return self
 
@@ -148,10 +124,13 @@ class CorpusDatabase:
                     label.file,
                     label.texts.get("meaning"),
                     json.dumps(record),
+                    int(label.secondary),
+                    json.dumps(label.counts) if label.secondary else None,
                 )
             )
-            self.report.counts.update(label.counts)
-        self._execute_many("INSERT INTO label VALUES(?,?,?,?,?,?,?,?)", rows)
+            if not label.secondary:  # whose counts are added if it is used
+                self.report.counts.update(label.counts)
+        self._execute_many("INSERT INTO label VALUES(?,?,?,?,?,?,?,?,?,?)", rows)
         self._execute_many("INSERT INTO left_out VALUES(?,?,?)", bad_labels)
 
     def add_audio(self, audio_files: Iterable[CorpusFile]) -> None:
@@ -196,6 +175,33 @@ class CorpusDatabase:
 
     # -- joining
 
+    def has_part(self, part: str) -> bool:
+        """Return whether there are labels of a published part."""
+        return bool(self._execute("SELECT 1 FROM label WHERE part = ? LIMIT 1", part).fetchall())
+
+    def keep_parts(self, parts: Collection[str]) -> None:
+        """Drop the labels of all other published parts; their audio is not reported either."""
+        marks = ",".join("?" * len(parts))
+        where = f"FROM label WHERE part NOT IN ({marks})"
+        self._execute(f"INSERT OR IGNORE INTO other_part SELECT key {where}", *parts)
+        self._execute(f"DELETE {where}", *parts)
+
+    def _drop_superseded(self) -> None:
+        """Drop secondary labels of audio that has another label; report those that differ."""
+        with self._disk_errors():
+            self._database.executescript(sql.SECONDARY)
+        counts = self.report.counts
+        for (names,) in self._execute("SELECT counts FROM label WHERE secondary"):
+            counts.update(json.loads(names))
+        (same,) = self._execute("SELECT COUNT(*) FROM superseded WHERE same").fetchone()
+        counts["CSV labels with the transcripts of their JSON labels, which are used"] += same
+        (other,) = self._execute("SELECT COUNT(*) FROM superseded WHERE NOT same").fetchone()
+        counts["CSV labels that differ from their JSON labels, which are used"] += other
+        self._execute(
+            "INSERT INTO left_out SELECT utt || ' (CSV)', key, 'the CSV label has other "
+            "transcripts than the JSON label, which is used' FROM superseded WHERE NOT same"
+        )
+
     def join(self, public_name: Callable[[str], str], *, skip_unreadable: bool = False) -> None:
         """Join labels and audio files by their keys; leave out what has no counterpart.
 
@@ -219,7 +225,8 @@ class CorpusDatabase:
         self._database.create_function("public_name", 1, public_name, deterministic=True)
         with self._disk_errors():
             self._database.execute("COMMIT")
-            self._database.executescript(_JOIN)
+            self._drop_superseded()
+            self._database.executescript(sql.JOIN)
             self._database.execute("BEGIN")
         self._require_supported_audio(skip_unreadable)
         (duplicates,) = self._execute("SELECT COUNT(*) - COUNT(DISTINCT key) FROM audio").fetchone()
@@ -227,12 +234,11 @@ class CorpusDatabase:
         counts["duplicate audio files, of which the first by path is used"] += duplicates
         self._execute(
             "INSERT INTO left_out SELECT public_name(key), key, 'no label' FROM audio "
-            "WHERE key NOT IN (SELECT key FROM label) AND key NOT IN (SELECT key FROM left_out)"
+            f"{sql.UNKNOWN}"
         )
         self._execute(
             "INSERT INTO left_out SELECT public_name(key), key, 'no label' FROM unsupported_audio "
-            "WHERE key NOT IN (SELECT key FROM label) AND key NOT IN (SELECT key FROM left_out) "
-            "GROUP BY key"
+            f"{sql.UNKNOWN} GROUP BY key"
         )
         used_labels = "(SELECT label FROM utterance)"
         other_labels = (
@@ -281,7 +287,7 @@ class CorpusDatabase:
         label = f"{self.corpus}: reading audio headers"
         headers = (
             header
-            for batch in parallel_map(_read_headers, batched(rows, _BATCH), nj)
+            for batch in parallel_map(read_headers, batched(rows, _BATCH), nj)
             for header in batch
         )
         counts = self.report.counts
@@ -312,7 +318,7 @@ class CorpusDatabase:
 
     def parts_and_speakers(self) -> list[tuple[str, str]]:
         """Return all (part, speaker) that have utterances, sorted."""
-        query = "SELECT DISTINCT part, speaker" + _UTTERANCES + "ORDER BY 1, 2"
+        query = "SELECT DISTINCT part, speaker" + sql.UTTERANCES + "ORDER BY 1, 2"
         return list(self._execute(query))
 
     # -- writing
@@ -329,31 +335,41 @@ class CorpusDatabase:
 
         Args:
             set_of: Returns the set of a (part, speaker).
-            sets: Names of all sets, the training set first.
+            sets: Names of the sets to write, in the corpus's order: the training set is the first,
+                if it is among them.
             tables: Names of all further tables of the corpus; those of an earlier run are removed.
             quick: Keep a small part of each set.
         Raises:
             UserError: A language has no utterances, or no transcripts, in one of the sets.
         """
         self._database.create_function("set_of", 2, set_of, deterministic=True)
-        query = f"SELECT lang, set_of(part, speaker), COUNT(*) {_UTTERANCES} GROUP BY 1, 2"
+        query = f"SELECT lang, set_of(part, speaker), COUNT(*) {sql.UTTERANCES} GROUP BY 1, 2"
         sizes: dict[str, dict[str, int]] = {}  # language → set → utterances
         for lang, name, size in self._execute(query):
-            sizes.setdefault(lang, {})[name] = size
+            of_lang = sizes.setdefault(lang, {})
+            if name in sets:
+                of_lang[name] = size
+        if not sizes:
+            self._raise_no_utterances()
         for lang, sizes_of_lang in sorted(sizes.items()):
             if missing := [name for name in sets if name not in sizes_of_lang]:
                 message = f"{self.corpus}: {lang}: no utterances for {' and '.join(missing)}"
                 message += self._left_out_reasons()
-                raise UserError(message, "get more of the corpus, or choose another split")
+                remedy = "get more of the corpus, or choose another split"
+                if sizes_of_lang:
+                    there = " ".join(name for name in sets if name in sizes_of_lang)
+                    remedy += f"; to prepare the other sets only: --sets '{there}'"
+                raise UserError(message, remedy)
         self._require_transcripts(sizes)
-        self.report.notes.append(self._sentence_overlap(sets))
+        if overlap := self._sentence_overlap(sets):
+            self.report.notes.append(overlap)
         if quick:
             self.report.notes.append("quick: only a small part of each set is kept")
         for lang, sizes_of_lang in sorted(sizes.items()):
             steps = dict.fromkeys(sizes_of_lang, 1)  # every step-th utterance of a set is kept
             if quick:
                 for name, size in sizes_of_lang.items():
-                    most = QUICK_SIZES["train" if name == sets[0] else "test"]
+                    most = QUICK_SIZES["train" if name == TRAIN else "test"]
                     steps[name] = -(-size // most)
             self._write_language(lang, sets, steps, tables)
 
@@ -371,10 +387,10 @@ class CorpusDatabase:
     def _require_transcripts(self, sizes: Mapping[str, Mapping[str, int]]) -> None:
         """Raise a UserError, with the reasons, if no utterance of a set has a transcript."""
         all_sets = {(lang, name) for lang, sizes_of_lang in sizes.items() for name in sizes_of_lang}
-        query = f"SELECT DISTINCT lang, set_of(part, speaker) {_UTTERANCES} WHERE {_LABELLED}"
+        query = f"SELECT DISTINCT lang, set_of(part, speaker) {sql.UTTERANCES} WHERE {sql.LABELLED}"
         for lang, name in sorted(all_sets - set(self._execute(query))):
             reasons: Counter = Counter()
-            query = f"SELECT json_extract(record, '$[3]') {_UTTERANCES}"
+            query = f"SELECT json_extract(record, '$[3]') {sql.UTTERANCES}"
             where = "WHERE lang = ? AND set_of(part, speaker) = ?"
             for (missing,) in self._execute(query + where, lang, name):
                 reasons.update(
@@ -387,18 +403,20 @@ class CorpusDatabase:
             raise UserError(f"{message}:{list_faults(lines)}", remedy)
 
     def _sentence_overlap(self, sets: Sequence[str]) -> str:
-        """Return the note on how many test sentences also occur in training."""
+        """Return the note on how many test sentences also occur in training; "" without both."""
 
         def meanings(condition: str) -> str:
             where = f"WHERE meaning IS NOT NULL AND set_of(part, speaker) {condition}"
-            return f"{_UTTERANCES} {where}"
+            return f"{sql.UTTERANCES} {where}"
 
-        tests = [name for name in sets if name not in (sets[0], "valid", "dev")]
+        tests = [name for name in sets if name not in (TRAIN, "valid", "dev")]
+        if TRAIN not in sets or not tests:
+            return ""
         marks = ",".join("?" * len(tests))
         count_all = "SELECT COUNT(*)" + meanings(f"IN ({marks})")
         count_shared = count_all + f" AND meaning IN (SELECT meaning {meanings('= ?')})"
         (total,) = self._execute(count_all, *tests).fetchone()
-        (shared,) = self._execute(count_shared, *tests, sets[0]).fetchone()
+        (shared,) = self._execute(count_shared, *tests, TRAIN).fetchone()
         return overlap_note(shared, total)
 
     def _rows(
@@ -407,7 +425,7 @@ class CorpusDatabase:
         """Yield set, utterance, reasons by missing output, further tables, seconds; by id."""
         cursor = self._execute(
             "SELECT utterance.utt, speaker, set_of(part, speaker), record, source, seconds "
-            + _UTTERANCES
+            + sql.UTTERANCES
             + "WHERE lang = ? ORDER BY utterance.utt",
             lang,
         )
@@ -424,6 +442,7 @@ class CorpusDatabase:
         folder = self.data_dir / lang
         seen: Counter = Counter()  # utterances by set
         report = DatabaseReport(self.corpus, self.report.notes, self.report.counts, sets)
+        keep_earlier_report(folder, sets)
         remove_stale(folder / REPORT_FILE)
         with ExitStack() as stack:
             writers = {
@@ -432,6 +451,8 @@ class CorpusDatabase:
             unlabelled = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))
             rows = track(self._rows(lang), f"{self.corpus}: writing {folder}")
             for name, utterance, missing, tables_of_row, seconds in rows:
+                if name not in writers:
+                    continue  # a set that is not to be prepared
                 seen[name] += 1
                 if (seen[name] - 1) % steps[name]:
                     continue
@@ -461,33 +482,3 @@ def _with_unique_names(rows: Iterable[tuple[str, str]]) -> Iterator[tuple[str, s
         count = count + 1 if name == previous else 1
         previous = name
         yield (name if count == 1 else f"{name} ({count})"), value
-
-
-class _Header(NamedTuple):
-    """What the header of an audio file says."""
-
-    audio_id: int
-    seconds: float
-    fault: str | None  # why the file cannot be used
-    odd_size: bool  # a headerless file with an odd number of bytes, thus half a sample too many
-
-
-def _read_headers(rows: Sequence[tuple[int, str]]) -> list[_Header]:
-    """Read the headers of audio files, given as (id, entry of wav.scp)."""
-    from espnet_ext.data import zips
-    from espnet_ext.data.audio import audio_info
-
-    headers = []
-    for audio_id, source in rows:
-        member = zips.parse_reference(source)
-        try:
-            info = audio_info(source)
-            size = member.size if member else os.path.getsize(source)
-            odd_size = info.format == "RAW" and bool(size % 2)
-            fault = None if info.frames else f"{source}: has no samples"
-            headers.append(_Header(audio_id, info.seconds, fault, odd_size))
-        except UserError as error:
-            headers.append(_Header(audio_id, 0.0, error.message, False))
-        except OSError as error:
-            headers.append(_Header(audio_id, 0.0, f"{source}: {error.strerror}", False))
-    return headers

@@ -38,6 +38,8 @@ SILENCES = frozenset(("", "sil", "sp", "spn", "None"))
 DELETED = "0"
 _VARIANT = re.compile(r"(TEXT|TRANSCRIPTION)\s+(\w+):\s*(.*)")
 
+SETS = ("train", "valid", "test")
+
 Variant = list[tuple[str, ...]]  # alternatives for each phone of a reference; "0" means no phone
 
 
@@ -70,7 +72,10 @@ def prepare(options: Options, report: Report) -> Sets:
     root = Path(require_folder(options.corpus_dir, "EpaDB", HOW_TO_GET))
     folders = _speaker_folders(root)
     references = _read_references(root)
+    requested = options.selected(SETS)
     parts: dict[str, list[Utterance]] = {"": [], "train": [], "test": []}
+    if any(part == "test" for part, _ in folders):
+        folders = [(part, folder) for part, folder in folders if _is_needed(part, requested)]
     for part, folder in track(folders, "epadb: reading annotations", unit="speaker"):
         parts[part] += _read_speaker(folder, references, report, options)
     sets: Sets = {"train": [], "valid": [], "test": []}
@@ -79,11 +84,19 @@ def prepare(options: Options, report: Report) -> Sets:
             utterances, report, skip_unreadable=options.skip_unreadable, nj=options.nj
         )
         sets["test" if part == "test" else "train"] += readable
-    _split(sets, report)
+    _split(sets, requested, report)
     for utterances in sets.values():
         utterances.sort(key=lambda utterance: utterance.utt_id)
-    report.notes.append(sentence_overlap(sets))
-    return sets
+    if {"train", "test"} <= set(requested):
+        report.notes.append(sentence_overlap(sets))
+    return {name: sets[name] for name in requested}
+
+
+def _is_needed(part: str, requested: Sequence[str]) -> bool:
+    """Return whether a published part is needed for the requested sets."""
+    if part == "test":
+        return "test" in requested
+    return "train" in requested or "valid" in requested
 
 
 # -- labels
@@ -302,10 +315,20 @@ def _read_annotation(
     return texts, words
 
 
-def _split(sets: Sets, report: Report) -> None:
-    """Move speakers from train to valid, and to test if it is empty; in place."""
+def _split(sets: Sets, requested: Sequence[str], report: Report) -> None:
+    """Move speakers from train to valid, and to test if it is empty; in place.
+
+    If there are too few speakers and one set is requested, everything is in that set.
+    """
     speakers = sorted({utterance.speaker for utterance in sets["train"]})
-    shares = {"valid": 1} if sets["test"] else {"valid": 1, "test": 1}
+    shares = {"valid": 1} if sets["test"] or "test" not in requested else {"valid": 1, "test": 1}
+    if not speakers:
+        report.notes.append("split by speakers: the published test speakers")
+        return
+    if len(requested) == 1 and len(speakers) < len(shares) + 1:
+        sets["train"], sets[requested[0]] = [], sets["train"]
+        report.notes.append(f"all speakers are in {requested[0]}, as they are too few to split")
+        return
     if len(speakers) < len(shares) + 1:
         raise UserError(f"{len(speakers)} speakers are too few to split", "get more of the corpus")
     set_of = assign_sets(speakers, shares)

@@ -66,6 +66,7 @@ class Options(CorpusOptions):
 
 def prepare(options: Options, report: Report) -> None:
     """Write `<data_dir>/ko/{train,dev,eval_clean,eval_other}`, as published, and the report."""
+    requested = options.selected(SETS)
     root = aihub.require_corpus(options.corpus_dir, "KsponSpeech", HOW_TO_GET)
     with CorpusDatabase(options.data_dir, report) as database:
         lists, text_files = _collect_files(database, root)
@@ -89,9 +90,10 @@ def prepare(options: Options, report: Report) -> None:
             for labels in parallel_map(read_files, batched(files, _BATCH), options.nj):
                 database.add_labels(labels)
         report.notes.append("the speakers are not published: each utterance is its own speaker")
+        database.keep_parts(requested)
         database.join(_public_name, skip_unreadable=options.skip_unreadable)
         database.check_audio(options.nj, skip_unreadable=options.skip_unreadable)
-        database.write(lambda part, speaker: part, SETS, quick=options.quick)
+        database.write(lambda part, speaker: part, requested, quick=options.quick)
 
 
 def _has_suffix(file: CorpusFile, suffix: str) -> bool:

@@ -8,7 +8,7 @@ identified. See `parse_label` for how labels are read and what happens to malfor
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,7 @@ L1 = {speaker: l1 for l1, speakers in SPEAKERS.items() for speaker in speakers}
 # The split of published results: one test and one validation speaker per first language.
 TEST_SPEAKERS = frozenset(("TLV", "NJS", "TNI", "TXHC", "ZHAA", "YKWK"))
 VALID_SPEAKERS = frozenset(("THV", "MBMPS", "SVBI", "NCC", "YBAA", "YDCK"))
+SETS = ("train", "valid", "test")
 SUITCASE = "suitcase_corpus"
 NO_ANNOTATION = "not annotated"
 HOW_TO_GET = (
@@ -85,11 +86,18 @@ def prepare(options: Options, report: Report) -> Sets:
     if not any("surface" in utterance.texts for utterance in utterances):
         message = f"{root}: none of the utterances is annotated"
         raise UserError(message, "check <SPK>/annotation/*.TextGrid")
+    requested = options.selected(SETS)
+    set_of = _choose_split(sorted(folders), utterances, options.split, requested, report)
+    for utterance in utterances:
+        if set_of(utterance) not in requested:
+            report.unlabelled.pop(utterance.utt_id, None)
     utterances = check_audio(
-        utterances, report, skip_unreadable=options.skip_unreadable, nj=options.nj
+        [utterance for utterance in utterances if set_of(utterance) in requested],
+        report,
+        skip_unreadable=options.skip_unreadable,
+        nj=options.nj,
     )
-    sets: Sets = {"train": [], "valid": [], "test": []}
-    set_of = _choose_split(sorted(folders), utterances, options.split, report)
+    sets: Sets = {name: [] for name in requested}
     for utterance in sorted(utterances, key=lambda utterance: utterance.utt_id):
         name = set_of(utterance)
         reasons = report.unlabelled.get(utterance.utt_id, {})
@@ -99,7 +107,8 @@ def prepare(options: Options, report: Report) -> Sets:
         else:
             reason = f"not annotated (--unannotated {options.unannotated})"
             report.leave_out(utterance.utt_id, reason)
-    report.notes.append(sentence_overlap(sets))
+    if {"train", "test"} <= sets.keys():
+        report.notes.append(sentence_overlap(sets))
     return sets
 
 
@@ -340,23 +349,39 @@ def _read_suitcase(
 
 
 def _choose_split(
-    speakers: list[str], utterances: list[Utterance], split: str, report: Report
+    speakers: list[str],
+    utterances: list[Utterance],
+    split: str,
+    requested: Sequence[str],
+    report: Report,
 ) -> Callable[[Utterance], str]:
-    """Return the function utterance → set, and note in the report how the sets were split."""
+    """Return the function utterance → set, and note in the report how the sets were split.
+
+    The speakers of a set that is not requested may be missing. With too few speakers to split,
+    "auto" puts everything into the one set that is requested.
+    """
     train = [speaker for speaker in speakers if speaker not in TEST_SPEAKERS | VALID_SPEAKERS]
     test = [speaker for speaker in speakers if speaker in TEST_SPEAKERS]
     valid = [speaker for speaker in speakers if speaker in VALID_SPEAKERS]
+    lacks_test = not test and "test" in requested
+    lacks_train = not (train or valid) and set(requested) != {"test"}
     if split == "auto":
-        if test and (train or valid):
+        if len(requested) == 1 and len(speakers) < 3 and (lacks_test or lacks_train):
+            report.notes.append(f"all speakers are in {requested[0]}: {' '.join(speakers)}")
+            return lambda utterance: requested[0]
+        if not (lacks_test or lacks_train):
             split = "standard"
         else:
             split = "speakers" if len(speakers) >= 3 else "sentences"
         report.notes.append(f"--split auto chose {split} for these speakers")
     if split == "standard":
-        if not (test and (train or valid)):
-            names = "training" if test else "test"
+        if lacks_test or lacks_train:
+            names = "test" if lacks_test else "training"
             message = f"--split standard: none of {' '.join(speakers)} is a {names} speaker"
             raise UserError(message, "--split speakers or --split sentences, or get more speakers")
+        if not train and not valid:
+            report.notes.append(f"split by speakers (standard): test {' '.join(test)}")
+            return lambda utterance: "test"
         if not train:
             train, valid = valid, []
         if not valid and len(train) > 1:

@@ -19,6 +19,7 @@ from espnet_ext.data.directory import write_directory
 from espnet_ext.data.record import Utterance
 from espnet_ext.errors import UserError
 from espnet_ext.progress import say, track
+from espnet_ext.text.phones import is_phone
 
 if TYPE_CHECKING:
     from espnet_ext.data.audio import AudioInfo
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Sets = dict[str, list[Utterance]]  # set name ("train", "valid", "test") → its utterances
 REPORT_FILE = "prepare.json"  # beside the sets of each language
 QUICK_SIZES = {"train": 48, "valid": 12, "test": 12}  # utterances per set with --quick true
+ALL = "all"  # in `CorpusOptions.sets`: every set of the corpus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +35,18 @@ class CorpusOptions:
     """Options of every corpus; each corpus's `Options` adds its own to them."""
 
     data_dir: str | os.PathLike = "data"  # <data_dir>/<lang>/<set> is written
+    sets: tuple[str, ...] = (ALL,)  # names of the sets to prepare, or "all"
     quick: bool = False  # keep a small part of each set
     skip_unreadable: bool = False  # leave out unreadable audio instead of stopping
     nj: int = 1  # number of processes, or of files read in parallel
+
+    def selected(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return those of the sets of a corpus that are to be prepared, in the corpus's order.
+
+        >>> CorpusOptions(sets=("test",)).selected(("train", "valid", "test"))
+        ('test',)
+        """
+        return tuple(name for name in names if name in self.sets or ALL in self.sets)
 
 
 @dataclass
@@ -99,6 +110,9 @@ class Report:
                 line += f"; surface differs from canonical: {summary['divergence_percent']:.1f}"
                 line += " edits per 100 tokens"
             lines.append(line)
+        for what, count in self.counts.most_common():
+            if count:
+                lines.append(f"{self.corpus}: {count} × {what}")
         for reason, count in Counter(self.left_out.values()).most_common():
             lines.append(f"{self.corpus}: left out: {count} × {reason}")
         reasons = Counter(
@@ -155,7 +169,8 @@ def write_sets(data_dir: str | os.PathLike, sets: Sets, report: Report) -> None:
     """Write `<data_dir>/<lang>/<set>` and the report of each language.
 
     Raises:
-        UserError: A language has no utterances for one of the sets.
+        UserError: A language has no utterances for one of the sets, or an utterance is also in
+            another set there, which an earlier preparation wrote.
     """
     by_lang: dict[str, Sets] = {}
     for name, utterances in sets.items():
@@ -165,15 +180,48 @@ def write_sets(data_dir: str | os.PathLike, sets: Sets, report: Report) -> None:
     for lang, sets_of_lang in sorted(by_lang.items()):
         if missing := [name for name in sets if name not in sets_of_lang]:
             message = f"{report.corpus}: {lang}: no utterances for {' and '.join(missing)}"
-            raise UserError(message, "get more speakers, or choose another split")
+            remedy = "get more speakers, or choose another split"
+            remedy += f"; to prepare the other sets only: --sets '{' '.join(sets_of_lang)}'"
+            raise UserError(message, remedy)
+        _require_no_overlap(Path(data_dir) / lang, sets_of_lang)
+    if not by_lang:
+        raise UserError(f"{report.corpus}: no utterances for {' and '.join(sets)}", "see --sets")
     for lang, sets_of_lang in sorted(by_lang.items()):
         folder = Path(data_dir) / lang
+        keep_earlier_report(folder, sets_of_lang)
         for name, utterances in sets_of_lang.items():
             write_directory(folder / name, utterances)
         files.write_json(folder / REPORT_FILE, report.as_json(sets_of_lang))
         for line in report.lines(sets_of_lang):
             say(line)
         print(f"{report.corpus}: wrote {folder}/{{{','.join(sets_of_lang)}}} and {REPORT_FILE}")
+
+
+def _require_no_overlap(folder: Path, sets: Sets) -> None:
+    """Raise a UserError if utterances are also in another set of a folder, such as its train."""
+    for name in sorted({"train", "valid", "dev", "test"} - sets.keys()):
+        try:
+            lines = (folder / name / "wav.scp").read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            continue
+        known = {line.split(maxsplit=1)[0] for line in lines if line.strip()}
+        for new_name, utterances in sets.items():
+            if shared := [one.utt_id for one in utterances if one.utt_id in known]:
+                message = f"{folder}: {len(shared)} utterances of {new_name} are also in {name}"
+                remedy = f"state their sets in the corpus, remove {folder / name}, or name another "
+                remedy += "folder: --data_dir"
+                raise UserError(f"{message}:{list_faults(shared, 3)}", remedy)
+
+
+def keep_earlier_report(folder: Path, sets: Iterable[str]) -> None:
+    """Rename the report of an earlier preparation if it describes sets that are not in `sets`."""
+    path = folder / REPORT_FILE
+    try:
+        earlier = list(files.read_json(path)["sets"])
+    except (OSError, UserError, ValueError, KeyError, TypeError):
+        return  # no report, or not a whole one
+    if set(earlier) - set(sets):
+        path.replace(folder / f"prepare_{'_'.join(earlier)}.json")
 
 
 def check_audio(
@@ -267,6 +315,18 @@ def overlap_note(shared: int, total: int) -> str:
     return f"{shared} of {total} test utterances have a sentence that is also in training"
 
 
+def select_sets(sets: Sets, names: Sequence[str], report: Report) -> Sets:
+    """Return the sets with these names; drop the others from the report."""
+    selected = {name: utterances for name, utterances in sets.items() if name in names}
+    if len(selected) == len(sets):
+        return sets
+    dropped = {one.utt_id for name in sets.keys() - selected.keys() for one in sets[name]}
+    report.unlabelled = {
+        utt_id: reasons for utt_id, reasons in report.unlabelled.items() if utt_id not in dropped
+    }
+    return selected
+
+
 def shrink_sets(sets: Sets, report: Report) -> Sets:
     """Return a few utterances of each set, evenly spread over it, for `--quick true`.
 
@@ -282,6 +342,69 @@ def shrink_sets(sets: Sets, report: Report) -> Sets:
         utt_id: reasons for utt_id, reasons in report.unlabelled.items() if utt_id in kept
     }
     return parts
+
+
+def split_by_speaker(
+    utterances: Sequence[Utterance], names: Sequence[str], report: Report
+) -> dict[str, str]:
+    """Return the set of each utterance: split by speaker, or by utterance with too few speakers.
+
+    Of each ten speakers, each set but the first gets one and the first the others; the sets share
+    the speakers evenly if `train` is not the first. One set gets everything.
+
+    Args:
+        utterances: All utterances.
+        names: Names of the sets.
+        report: Gets a note on how the utterances were split.
+    Raises:
+        UserError: There are fewer utterances than sets.
+    """
+    if len(names) == 1:
+        report.notes.append(f"no sets are stated: all utterances are in {names[0]}")
+        return {utterance.utt_id: names[0] for utterance in utterances}
+    by_speaker = len(speakers := sorted({one.speaker for one in utterances})) >= len(names)
+    items = speakers if by_speaker else sorted(one.utt_id for one in utterances)
+    if len(items) < len(names):
+        message = f"{len(utterances)} utterances are too few to split"
+        raise UserError(message, "add utterances, or name one set: --sets test")
+    if names[0] == "train":
+        set_of = assign_sets(items, dict.fromkeys(names[1:], 1))
+        numbers = {8: "eight", 9: "nine"}
+        train = numbers.get(11 - len(names), 11 - len(names))
+        rule = f"of each ten, {train} train, " + ", ".join(f"one {name}" for name in names[1:])
+    else:
+        set_of = {item: names[index % len(names)] for index, item in enumerate(items)}
+        rule = f"evenly, into {' and '.join(names)}"
+    if by_speaker:
+        report.notes.append(f"split by speakers: {rule}")
+        return {utterance.utt_id: set_of[utterance.speaker] for utterance in utterances}
+    report.notes.append(
+        f"split by utterances, as there are only {len(speakers)} speakers: the sets share speakers"
+    )
+    return set_of
+
+
+def training_hint(utterances: Sequence[Utterance]) -> str:
+    """Return the options of run.sh for utterances without a surface or a meaning; else "".
+
+    >>> training_hint([Utterance("s-u", "s", "a.wav", {"meaning": "we see"})])
+    'no utterance has a surface; to train without, give run.sh \
+--token_types "meaning=char" --systems so_meaning'
+    """
+    outputs = {output for utterance in utterances for output in utterance.texts}
+    if "meaning" in outputs and "surface" not in outputs:
+        output, missing = "meaning", "surface"
+    elif "surface" in outputs and "meaning" not in outputs:
+        output, missing = "surface", "meaning"
+    else:
+        return ""
+    texts = [one.texts[output] for one in utterances if output in one.texts]
+    phones = all(is_phone(token) for text in texts[:1000] for token in text.split())
+    unit = "phone" if phones else "char"
+    return (
+        f"no utterance has a {missing}; to train without, give run.sh "
+        f'--token_types "{output}={unit}" --systems so_{output}'
+    )
 
 
 def assign_sets(items: Sequence[str], shares: Mapping[str, int]) -> dict[str, str]:

@@ -18,51 +18,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import ModuleType
 
+from espnet_ext.corpora.options import ALL_SETS, KINDS, Option
 from espnet_ext.errors import UserError
 
-KINDS = ("text", "path", "boolean", "count", "words")
-
-
-@dataclass(frozen=True)
-class Option:
-    """One option of a corpus: `--name` of `espnet-ext prepare <corpus>`.
-
-    Values are strings, as on a command line. `kind` says what they may be: "text", "path" (a file
-    or folder), "boolean" (true or false), "count" (a whole number above 0) or "words" (separated by
-    spaces).
-    """
-
-    name: str
-    default: str | None = ""  # None: the option must be given
-    help: str = ""
-    kind: str = "text"
-    choices: tuple[str, ...] = ()  # the only allowed values; empty: any value of the kind
-    # A recipe needs a value for at least one option of each group. "": the option is not needed.
-    required_group: str = ""
-    # Name in recipes (`run.sh`, `local/data.sh`). None: the same name; "": recipes do not have it.
-    recipe_name: str | None = None
-
-    @property
-    def name_in_recipes(self) -> str:
-        """The option's name in `run.sh` and `local/data.sh`; "" if recipes do not have it."""
-        return self.name if self.recipe_name is None else self.recipe_name
-
-    def problem(self, value: str) -> str:
-        """Return what is wrong with a value, or "".
-
-        >>> Option("split", "auto", choices=("auto", "standard")).problem("standart")
-        "'standart' is not one of auto, standard"
-        """
-        if self.choices and value not in self.choices:
-            return f"'{value}' is not one of {', '.join(self.choices)}"
-        if self.kind == "boolean" and value.lower() not in BOOLEANS:
-            return f"'{value}' is neither true nor false"
-        if self.kind == "count" and not (value.isascii() and value.isdigit() and int(value) > 0):
-            return f"'{value}' is not a whole number above 0"
-        return ""
-
-
-BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+__all__ = ["CORPORA", "KINDS", "Corpus", "Option", "get_corpus", "suggestion"]
 
 # Options of every corpus. Recipes have them too: they are options of run.sh.
 DATA_DIR = Option("data_dir", "data", "where <lang>/<set> is written")
@@ -78,25 +37,38 @@ class Corpus:
     title: str
     module: str  # dotted path of the module with `prepare(options, job)`; imported when needed
     languages: tuple[str, ...] = ()  # codes of the languages that it has; empty: any
-    own_options: tuple[Option, ...] = ()  # without `data_dir` and `quick`
+    own_options: tuple[Option, ...] = ()  # without `data_dir`, `sets` and `quick`
+    sets: tuple[str, ...] = ("train", "valid", "test")  # names of the sets that it writes
     one_language: bool = False  # each call prepares a single language
     makes_small_sets: bool = False  # `prepare` handles `quick`, so the command need not shrink sets
 
     @property
     def options(self) -> tuple[Option, ...]:
         """All options of `espnet-ext prepare <name>`."""
-        return (DATA_DIR, QUICK, *self.own_options)
+        return (DATA_DIR, self.sets_option, QUICK, *self.own_options)
+
+    @property
+    def sets_option(self) -> Option:
+        """The option for the sets to prepare: all, or some of the corpus's."""
+        return Option(
+            "sets",
+            ALL_SETS,
+            "sets to prepare, for example test, to decode with an existing model: the data of the "
+            "others may be missing",
+            "words",
+            (ALL_SETS, *self.sets),
+        )
 
     @property
     def recipe_options(self) -> tuple[Option, ...]:
         """Options that its recipe adds to those of run.sh, under their names in recipes.
 
         >>> [option.name for option in CORPORA["epadb"].recipe_options]
-        ['epadb', 'allophones', 'unidentified', 'skip_unreadable']
+        ['epadb', 'allophones', 'unidentified', 'skip_unreadable', 'sets']
         """
         return tuple(
             replace(option, name=option.name_in_recipes, recipe_name=None)
-            for option in self.own_options
+            for option in (*self.own_options, self.sets_option)
             if option.name_in_recipes and option.name_in_recipes not in RUN_SH
         )
 
@@ -163,13 +135,16 @@ def get_corpus(name: str) -> Corpus:
 
 
 def suggestion(word: str, known: Iterable[str], prefix: str = "") -> str:
-    """Return a remedy for a mistyped word: the known word that is nearest, or all of them.
+    """Return a remedy for a mistyped word: the known word that is near, or all of them.
+
+    A known word is near if it begins with the word, or has most of its letters in order.
 
     >>> suggestion("splt", ["split", "nj"], "--"), suggestion("qqq", ["split", "nj"])
     ('did you mean --split?', 'choose one of split, nj')
     """
     known = list(known)
-    if near := difflib.get_close_matches(word, known, n=1):
+    longer = [name for name in known if len(word) > 2 and name.startswith(word)]
+    if near := longer[:1] or difflib.get_close_matches(word, known, n=1, cutoff=0.7):
         return f"did you mean {prefix}{near[0]}?"
     return f"choose one of {', '.join(prefix + name for name in known)}"
 
@@ -386,6 +361,7 @@ _KSPONSPEECH = Corpus(
         _UNINTELLIGIBLE,
         _SKIP_UNREADABLE,
     ),
+    sets=("train", "dev", "eval_clean", "eval_other"),
 )
 
 _COMMONVOICE = Corpus(
@@ -450,7 +426,7 @@ _SPEAKANDIMPROVE = Corpus(
 
 _PLAIN = Corpus(
     "plain",
-    "any corpus, from a tab-separated table",
+    "any corpus, from one table: separated text, or .xlsx",
     "espnet_ext.corpora.plain",
     (),
     (
@@ -462,6 +438,18 @@ _PLAIN = Corpus(
             required_group="corpus",
         ),
         Option("lang", "en", "language of rows without one", recipe_name="langs"),
+        Option(
+            "phones",
+            "cmu",
+            choices=("cmu", "keep"),
+            help="English phones: cmu: AO1, ao and unambiguous IPA become AO; keep: as written",
+        ),
+        Option(
+            "missing",
+            "nan NaN NA N/A n/a #N/A <NA> None NULL NaT",
+            "cells that mean an empty cell",
+            "words",
+        ),
         _SKIP_UNREADABLE,
     ),
 )

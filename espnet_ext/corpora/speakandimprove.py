@@ -32,6 +32,7 @@ from espnet_ext.errors import UserError
 HOW_TO_GET = (
     "request it at https://www.englishlanguageitutoring.com/datasets/speak-and-improve-corpus-2025"
 )
+SETS = ("train", "valid", "test")
 MATERIALS = "reference-materials"
 IGNORED = "IGNORE_TIME_SEGMENT_IN_SCORING"
 HESITATION = "%hesitation%"
@@ -92,15 +93,21 @@ def prepare(options: Options, report: Report) -> Sets:
         for name in ("train", "dev", "eval")
         if (materials / "stms" / f"{name}-asr.stm").is_file()
     ]
-    if "train" not in names or "dev" not in names:
-        remedy = f"expected train-asr.stm and dev-asr.stm; {HOW_TO_GET}"
+    requested = options.selected(SETS)
+    source = {"train": "train", "valid": "dev", "test": "eval"}  # set → published set
+    if "eval" not in names:
+        source = {"train": "train", "valid": "train", "test": "dev"}
+    needed = dict.fromkeys(source[name] for name in requested)
+    if missing := [name for name in needed if name not in names]:
+        remedy = f"expected {' and '.join(f'{name}-asr.stm' for name in missing)}; {HOW_TO_GET}"
         message = f"{materials}/stms: has only: {' '.join(names) or 'none of the sets'}"
         raise UserError(message, remedy)
     parts = {}
-    for name in names:
+    for name in needed:
         planned = _plan(root, materials, name, options, report)
         parts[name] = _cut(planned, audio_dir / name, options, report)
-    return _split(parts, report)
+    sets = _split(parts, "eval" in names, report)
+    return {name: sets[name] for name in requested}
 
 
 # -- transcripts
@@ -396,18 +403,20 @@ def _cut(
     return utterances
 
 
-def _split(parts: Mapping[str, list[Utterance]], report: Report) -> Sets:
-    if "eval" in parts:
+def _split(parts: Mapping[str, list[Utterance]], has_eval: bool, report: Report) -> Sets:
+    """Return the sets, from those published sets that are needed."""
+    train, dev = parts.get("train", []), parts.get("dev", [])
+    if has_eval:
         report.notes.append("split as published: train, dev (valid) and eval (test)")
-        sets = {"train": parts["train"], "valid": parts["dev"], "test": parts["eval"]}
+        sets = {"train": train, "valid": dev, "test": parts.get("eval", [])}
     else:
-        speakers = sorted({utterance.speaker for utterance in parts["train"]})
-        if len(speakers) < 2:
+        speakers = sorted({utterance.speaker for utterance in train})
+        if len(speakers) == 1:
             message = "speakandimprove: train and valid need two speakers, here is one"
             raise UserError(message, HOW_TO_GET)
-        set_of = assign_sets(speakers, {"valid": 1})
-        sets = {"train": [], "valid": [], "test": parts["dev"]}
-        for utterance in parts["train"]:
+        set_of = assign_sets(speakers, {"valid": 1}) if speakers else {}
+        sets = {"train": [], "valid": [], "test": dev}
+        for utterance in train:
             sets[set_of[utterance.speaker]].append(utterance)
         report.notes.append(
             "split by speakers: there is no evaluation set, so the published dev is test; every "

@@ -29,6 +29,7 @@ from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
 
 URL = "https://www.openslr.org/resources/101/speechocean762.tar.gz"
+SETS = ("train", "valid", "test")
 SCORES, DETAILS = "resource/scores.json", "resource/scores-detail.json"
 MAX_JSON = 256 << 20  # bytes; the published files have about 10 MB
 ARCHIVE_BYTES = 520_810_923  # as in Kaldi's gop_speechocean762 recipe; no checksum is published
@@ -51,7 +52,9 @@ def prepare(options: Options, report: Report) -> Sets:
     """
     source = Source("speechocean762", SCORES, HOW_TO_GET, URL, size=ARCHIVE_BYTES)
     root = Path(require_folder(corpus_folder(options, source), "speechocean762", HOW_TO_GET))
-    for name in ("train/wav.scp", "test/wav.scp", SCORES):
+    requested = options.selected(SETS)
+    needed = {"test" if name == "test" else "train" for name in requested}
+    for name in (*(f"{part}/wav.scp" for part in sorted(needed)), SCORES):
         if not (root / name).is_file():
             remedy = "expected train/, test/, WAVE/ and resource/scores.json as published; "
             raise UserError(f"{root}: has no {name}", remedy + HOW_TO_GET)
@@ -61,14 +64,17 @@ def prepare(options: Options, report: Report) -> Sets:
         details = _read_json(root / DETAILS)
     else:
         report.notes.append(f"no {DETAILS}, so inserted phones are not known")
-    parts = {part: _read_part(root, part, scores, details, report) for part in ("train", "test")}
-    ids = {utt_id for part in parts for utt_id in read_table(root / part / "wav.scp")}
-    report.counts["entries of scores.json without an utterance"] += len(scores.keys() - ids)
-    speakers = {part: {one.speaker for one in utterances} for part, utterances in parts.items()}
-    if both := speakers["train"] & speakers["test"]:
-        report.notes.append(f"speakers in train and in test: {' '.join(sorted(both))}")
+    parts = {part: _read_part(root, part, scores, details, report) for part in sorted(needed)}
+    if len(parts) == 2:
+        ids = {utt_id for part in parts for utt_id in read_table(root / part / "wav.scp")}
+        report.counts["entries of scores.json without an utterance"] += len(scores.keys() - ids)
+        speakers = {part: {one.speaker for one in utterances} for part, utterances in parts.items()}
+        if both := speakers["train"] & speakers["test"]:
+            report.notes.append(f"speakers in train and in test: {' '.join(sorted(both))}")
     train, test = (
-        check_audio(parts[part], report, skip_unreadable=options.skip_unreadable, nj=options.nj)
+        check_audio(
+            parts.get(part, ()), report, skip_unreadable=options.skip_unreadable, nj=options.nj
+        )
         for part in ("train", "test")
     )
     set_of = _split_by_age_group(train)
@@ -79,8 +85,9 @@ def prepare(options: Options, report: Report) -> Sets:
         "split by speakers: the published test set; of the published training speakers, sorted by "
         "age group and name, every tenth is valid"
     )
-    report.notes.append(sentence_overlap(sets))
-    return sets
+    if len(parts) == 2:
+        report.notes.append(sentence_overlap(sets))
+    return {name: sets[name] for name in requested}
 
 
 def _split_by_age_group(utterances: list[Utterance]) -> dict[str, str]:

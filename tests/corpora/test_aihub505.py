@@ -1,5 +1,7 @@
 """Tests of AI Hub 505: folders or archives, encodings, privacy, damaged files, splits."""
 
+import csv
+import io
 import json
 from pathlib import Path
 
@@ -371,3 +373,131 @@ def test_value_that_is_not_text_is_a_missing_transcript():
     options = aihub_l2.Options(read_tasks=("RS",))
     _, missing, _, _ = aihub_l2._texts(label, "KO01RS001_KO0001_20210801", options)
     assert missing["surface"] == "orthographic is not text"
+
+
+# -- labels as CSV files
+
+READING = ("국물, 주세요", "궁물, 주세요")  # prompt and transcript
+CSV_COLUMNS = ("Reading", "ReadingLabelText", "Question", "AnswerLabelText", "motherTongue")
+
+
+def csv_label(
+    stem, *, name="file_name", speaker="", reading=READING, answer="", encoding="cp949", **options
+):
+    """Return a label as a CSV file with one row; `speaker` is the name of that column."""
+    columns = [name, *([speaker] if speaker else []), *CSV_COLUMNS]
+    prompt, transcript = ("", "") if answer else reading
+    row = [f"{stem}.wav", *([stem.split("_")[1]] if speaker else [])]
+    row += [prompt, transcript, "", answer, "중국어"]
+    handle = io.StringIO()
+    csv.writer(handle, **options).writerows([columns, row])
+    return handle.getvalue().encode(encoding)
+
+
+def with_csv(folder, labels_by_stem, csv_by_stem):
+    """Write a corpus of JSON labels, and of CSV labels beside them or without them."""
+    corpus = write_aihub(folder, {"train": {**dict.fromkeys(csv_by_stem, b""), **labels_by_stem}})
+    for path in corpus.rglob("*.json"):
+        if path.stem in csv_by_stem:
+            path.with_suffix(".csv").write_bytes(csv_by_stem[path.stem])
+        if path.stem not in labels_by_stem:
+            path.unlink()
+    return corpus
+
+
+@pytest.mark.parametrize("encoding", ["cp949", "utf-8-sig", "utf-8"])
+@pytest.mark.parametrize("name", ["file_name", "fileName", "FileName"])
+@pytest.mark.parametrize("speaker", ["", "speakerID", "speaker_id", "SpeakerID"])
+def test_csv_labels_instead_of_json(tmp_path, encoding, name, speaker):
+    stems = [stem_of(number) for number in range(20)]
+    options = {"name": name, "speaker": speaker, "encoding": encoding}
+    labels_by_stem = {stem: csv_label(stem, **options) for stem in stems[:19]}
+    labels_by_stem[stems[19]] = csv_label(stems[19], answer="음/ 네", **options)
+    sets, report = prepared(with_csv(tmp_path / "c", {}, labels_by_stem), tmp_path / "d")
+    by_id = {one.utt_id: one for part in sets.values() for one in part}
+    assert sorted(by_id) == [f"{stem.split('_')[1]}-{stem}" for stem in stems]
+    first, last = by_id[f"EN0000-{stems[0]}"], by_id[f"EN0019-{stems[19]}"]
+    assert first.texts == {"surface": "궁물 주세요", "meaning": "국물 주세요"}
+    assert (first.l1, first.domain, last.domain) == ("zh", "read", "answer")
+    assert last.texts == {"surface": "음 네"} and not report["left_out"]
+    count = report["counts"].get("CSV labels without a speaker, which is taken from the file name")
+    assert count == (None if speaker else 20)
+
+
+def test_json_label_is_used_beside_a_csv_label(tmp_path):
+    stems = [stem_of(number) for number in range(20)]
+    by_json = {stem: encoded(label505(stem, stem.split("_")[1], *READING)) for stem in stems[:15]}
+    by_csv = {stem: csv_label(stem) for stem in stems}
+    by_csv[stems[2]] = csv_label(stems[2], reading=("국물", "궁물"))
+    by_json[stems[3]] = b"{"  # the CSV label is good
+    corpus = with_csv(tmp_path / "c", by_json, by_csv)
+    sets, report = prepared(corpus, tmp_path / "d", "--nj", "2")
+    by_id = {one.utt_id: one.texts["surface"] for part in sets.values() for one in part}
+    assert by_id == {f"{stem.split('_')[1]}-{stem}": "궁물 주세요" for stem in stems}
+    assert report["counts"]["CSV labels that differ from their JSON labels, which are used"] == 1
+    same = "CSV labels with the transcripts of their JSON labels, which are used"
+    assert report["counts"][same] == 13
+    assert report["counts"]["readings that differ from their prompt"] == 20
+    left_out = {name: reason.partition(":")[0] for name, reason in report["left_out"].items()}
+    assert left_out == {
+        f"EN0002-{stems[2]} (CSV)": "the CSV label has other transcripts than the JSON label, "
+        "which is used",
+        stems[3]: "label is not JSON",
+    }
+
+
+def test_speaker_of_the_json_label_is_used_also_if_the_csv_label_names_another(tmp_path):
+    stem = stem_of(1)
+    by_json = {stem: encoded(label505(stem, "EN0777", *READING))}
+    corpus = with_csv(tmp_path / "c", by_json, {stem: csv_label(stem, speaker="speakerID")})
+    sets, _ = prepared_test(corpus, tmp_path / "d")
+    assert [one.speaker for one in sets] == ["EN0777"]
+
+
+def prepared_test(corpus, data):
+    argv = ["aihub505", "--corpus_dir", str(corpus), "--data_dir", str(data), "--sets", "test"]
+    assert command.main(argv) == 0
+    report = json.loads((data / "ko/prepare.json").read_text())
+    return read_directory(data / "ko/test"), report
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "has no row after the column names"),
+        (b"file_name,ReadingLabelText\n", "has no row after the column names"),
+        (b"a,b\n1,2\n", "has no column ReadingLabelText or AnswerLabelText"),
+        ('file_name,ReadingLabelText\na.wav,"가\n나"\n'.encode(), "line 2: begins a quoted cell"),
+        ("file_name,ReadingLabelText\na.wav,가, 나\n".encode(), "has 3 cells in line 2, but 2"),
+        (b"\xff\xff,\n", "is neither UTF-8 nor CP949"),
+        ("file_name,ReadingLabelText\nx.wav,가\n".encode(), "names no speaker"),
+    ],
+)
+def test_bad_csv_labels_have_a_reason(tmp_path, content, reason):
+    stems = [stem_of(1), "x"]
+    by_csv = {stems[0]: csv_label(stems[0]), "x": content}
+    utterances, report = prepared_test(with_csv(tmp_path / "c", {}, by_csv), tmp_path / "d")
+    assert [one.utt_id for one in utterances] == [f"EN0001-{stems[0]}"]
+    (why,) = report["left_out"].values()
+    assert reason in why
+
+
+def test_csv_label_may_have_rows_of_several_recordings(tmp_path):
+    stems = [stem_of(number) for number in range(3)]
+    corpus = with_csv(tmp_path / "c", {}, {stem: csv_label(stem) for stem in stems})
+    files = sorted(corpus.rglob("*.csv"))
+    rows = [path.read_bytes().split(b"\r\n") for path in files]
+    files[0].with_name("all.csv").write_bytes(b"\r\n".join([*rows[0][:2], rows[1][1], rows[2][1]]))
+    for path in files:
+        path.unlink()
+    sets, _ = prepared(corpus, tmp_path / "d")
+    assert sorted(one.utt_id[7:] for part in sets.values() for one in part) == stems
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=80) | st.text('fileName,"\n;가_', max_size=60).map(str.encode))
+def test_csv_labels_never_raise(content):
+    file = CorpusFile("", f"1.Training/{STEM}.csv")
+    labels_of_file = aihub505.read_label(content, file, OPTIONS, key="")
+    one = labels_of_file[0] if isinstance(labels_of_file, list) else labels_of_file
+    assert isinstance(one, BadLabel | ParsedLabel)

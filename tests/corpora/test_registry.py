@@ -50,7 +50,13 @@ def test_options_of_the_module_equal_the_registry(corpus):
 
 
 def test_registry_needs_only_the_standard_library():
-    for path in ("corpora/registry.py", "corpora/__init__.py", "errors.py", "__init__.py"):
+    for path in (
+        "corpora/registry.py",
+        "corpora/options.py",
+        "corpora/__init__.py",
+        "errors.py",
+        "__init__.py",
+    ):
         ast.parse((ROOT / "espnet_ext" / path).read_text(encoding="utf-8"), feature_version=(3, 9))
     code = "import espnet_ext.corpora.registry"
     subprocess.run(
@@ -179,7 +185,7 @@ def test_options_of_a_new_corpus_are_checked(toy, capsys):
 
 def test_new_corpus_has_recipe_options(toy, tmp_path):
     names = [option.name for option in TOY.recipe_options]
-    assert names == ["toy", "case", "drop", "skip_unreadable"]
+    assert names == ["toy", "case", "drop", "skip_unreadable", "sets"]
     assert TOY.required_groups == (("toy",),)
     values = {"langs": "en", "data_dir": tmp_path / "data", "toy": toy, "nj": "1", "quick": "true"}
     assert run(*TOY.arguments({name: str(value) for name, value in values.items()})) == 0

@@ -54,20 +54,28 @@ class PlannedUtterance:
 def prepare(options: Options, report: Report) -> dict[str, list[Utterance]]:
     """Return the utterances by set; synthesise their audio to `<data_dir>/mini_l2_audio`."""
     audio_dir = Path(options.data_dir) / "mini_l2_audio"
-    sets = build_sets(audio_dir, options.langs, options.quick, options.nj)
+    requested = options.selected(SETS)
+    sets = build_sets(audio_dir, options.langs, options.quick, options.nj, requested)
     utterances = [utterance for of_set in sets.values() for utterance in of_set]
     check_audio(utterances, report)  # for the durations in the report
     return sets
 
 
 def build_sets(
-    audio_dir: str | os.PathLike, langs: Sequence[str], quick: bool = False, nj: int = 2
+    audio_dir: str | os.PathLike,
+    langs: Sequence[str],
+    quick: bool = False,
+    nj: int = 2,
+    names: Sequence[str] = SETS,
 ) -> dict[str, list[Utterance]]:
-    """Return the utterances of all languages by set.
+    """Return the utterances of all languages by set, for the sets with these names.
 
     The audio is synthesised to `<audio_dir>/<lang>/<speaker>/`, unless it exists there.
     """
-    plans = {lang: plan(lang, quick) for lang in dict.fromkeys(langs)}
+    plans = {
+        lang: [utterance for utterance in plan(lang, quick) if utterance.subset in names]
+        for lang in dict.fromkeys(langs)
+    }
     scripts = []
     for lang, planned in plans.items():
         voice = language_module(lang).VOICE
@@ -77,7 +85,7 @@ def build_sets(
     synthesised = synthesis.synthesise(scripts, nj)
     total = sum(map(len, plans.values()))
     say(f"mini_l2: {total} utterances in {audio_dir}; {synthesised} of them synthesised now")
-    sets: dict[str, list[Utterance]] = {name: [] for name in SETS}
+    sets: dict[str, list[Utterance]] = {name: [] for name in names}
     for lang, planned in plans.items():
         for utterance in planned:
             sets[utterance.subset].append(_as_utterance(utterance, lang, Path(audio_dir) / lang))
