@@ -55,12 +55,95 @@ CASES = {
     "3:1, 2:10": "삼 대 일, 두시 십분",
     "10km/h, 10km": "시속 십킬로미터, 십킬로미터",
     "25°C, 77°F": "섭씨 이십오도, 화씨 칠십칠도",
+    "9점, 100점 만점에 95점, 3.5점": "구점, 백점 만점에 구십오점, 삼쩜오점",
+    "그림 3점, 고기 5점": "그림 세점, 고기 다섯점",
+    "0시, 24시 편의점": "영시, 이십사시 편의점",
+    "3시간, 13시간, 48시간": "세시간, 열세시간, 사십팔시간",
+    "버스 20대, 20대 남성, 3대, 세계 3대": "버스 스무대, 이십대 남성, 세대, 세계 삼대",
+    "2 대 1, 10대 0": "이 대 일, 십대 영",
+    "하루에 3번, 3번 버스": "하루에 세번, 삼번 버스",
+    "손님 3분, 손님 3분 전": "손님 세분, 손님 삼분 전",
+    "3시~5시, 10시-12시": "세시에서 다섯시, 열시에서 열두시",
+    "9:30~11:00": "아홉시 삼십분에서 열한시",
+    "3월 1일~5월 3일, 6~10월": "삼월 일일에서 오월 삼일, 육에서 시월",
+    "2020-2024년": "이천이십에서 이천이십사년",
+    "2,3개": "두,세개",
+    "5~10km": "오에서 십킬로미터",
+    "+82-10-1234-5678": "플러스 팔이 일공 일이삼사 오육칠팔",
+    "(02) 123-4567, 1588-1234": "공이 일이삼 사오육칠, 일오팔팔 일이삼사",
+    "110-123-456789": "일일공 일이삼 사오육칠팔구",
+    "1234-5678-9012-3456": "일이삼사 오육칠팔 구공일이 삼사오육",
+    "비밀번호는 1234": "비밀번호는 일이삼사",
+    "2024. 10. 3.": "이천이십사년 시월 삼일",
+    "24.10.31": "이십사년 시월 삼십일일",
+    "2024.10.3~10.5": "이천이십사년 시월 삼일에서 시월 오일",
+    "10/3, 12/25까지, 10.3(목)": "시월 삼일, 십이월 이십오일까지, 시월 삼일(목)",
+    "1:23:45": "한시 이십삼분 사십오초",
+    "1 1/2, 3/4": "일과 이분의 일, 사분의 삼",
+    ".5, 0.05": "영쩜오, 영쩜영오",
+    "3.10.2": "삼쩜십쩜이",
+    "10·26, 12·12, 12.12 사태, 3.1운동": "십이육, 십이십이, 십이십이 사태, 삼일운동",
+    "88올림픽, '88년": "팔십팔올림픽, 팔십팔년",
+    "5만km, 30%p": "오만킬로미터, 삼십퍼센트포인트",
+    "No. 1, 12V": "넘버 일, 십이볼트",
 }
 
 
 @pytest.mark.parametrize(("written", "expected"), CASES.items())
 def test_readings(written, expected):
     assert reading.spell_out(written) == expected
+
+
+# Native numerals before a counter, written out here as an oracle
+ONES = ["", "한", "두", "세", "네", "다섯", "여섯", "일곱", "여덟", "아홉"]
+TENS = ["", "열", "스물", "서른", "마흔", "쉰", "예순", "일흔", "여든", "아흔"]
+SINO_ONES = ["", "일", "이", "삼", "사", "오", "육", "칠", "팔", "구"]
+
+
+def native_oracle(number: int) -> str:
+    return "스무" if number == 20 else TENS[number // 10] + ONES[number % 10]
+
+
+def sino_oracle(number: int) -> str:
+    """Numbers from 1 to 99."""
+    tens, ones = divmod(number, 10)
+    return (SINO_ONES[tens].removeprefix("일") + "십" if tens else "") + SINO_ONES[ones]
+
+
+@pytest.mark.parametrize("number", range(1, 100))
+def test_numeral_system_depends_on_the_counter(number):
+    for counter in ("명", "개", "마리", "살", "권 ", "병", "잔", "그릇", "컵"):
+        assert reading.spell_out(f"{number}{counter}") == native_oracle(number) + counter
+    for counter in ("점", "분", "초", "원", "도", "층", "호", "년", "회", "등", "쪽", "인분", "세"):
+        assert reading.spell_out(f"{number}{counter}") == sino_oracle(number) + counter
+    for counter in ("개월", "달러", "시즌", "코스", "채널", "타점"):  # begin like native counters
+        assert reading.spell_out(f"{number}{counter}") == sino_oracle(number) + counter
+    assert reading.spell_out(f"제{number}장") == f"제{sino_oracle(number)}장"
+    ordinal = "첫" if number == 1 else native_oracle(number)
+    assert reading.spell_out(f"{number}번째") == ordinal + "번째"
+
+
+@pytest.mark.parametrize("hour", range(1, 25))
+def test_hours_are_native_on_a_clock_of_twelve_hours_only(hour):
+    expected = native_oracle(hour) if hour <= 12 else sino_oracle(hour)
+    assert reading.spell_out(f"{hour}시") == expected + "시"
+    assert reading.spell_out(f"{hour} 시에") == f"{expected} 시에"
+    assert reading.spell_out(f"{hour}시 {hour}분") == f"{expected}시 {sino_oracle(hour)}분"
+    assert reading.spell_out(f"{hour}:30") == f"{expected}시 삼십분"
+
+
+@pytest.mark.parametrize("first", range(1, 40))
+def test_both_numbers_of_a_range_are_in_one_system(first):
+    second = first + 2
+    for mark in ("~", "-", "∼", " ~ "):
+        people = f"{native_oracle(first)}에서 {native_oracle(second)}명"
+        assert reading.spell_out(f"{first}{mark}{second}명") == people
+        floors = f"{sino_oracle(first)}에서 {sino_oracle(second)}층"
+        assert reading.spell_out(f"{first}{mark}{second}층") == floors
+    numeral = native_oracle if second <= 12 else sino_oracle
+    if second <= 24:
+        hours = f"{numeral(first)}에서 {numeral(second)}시"
+        assert reading.spell_out(f"{first}~{second}시") == hours
 
 
 def parse_sino_korean(numeral: str) -> int:
