@@ -67,6 +67,22 @@ _ADDED_WORDS = {
     "vlog": "V L AA1 G",
     "www": "D AH2 B AH0 L Y UW0 D AH2 B AH0 L Y UW0 D AH1 B AH0 L Y UW0",
 }
+# Accents that distinguish words: without them, these would be other words or names
+_ACCENTED_WORDS = {
+    "attaché": "AE2 T AH0 SH EY1",
+    "beyoncé": "B IY0 AA1 N S EY0",
+    "exposé": "EH2 K S P OW0 Z EY1",
+    "lamé": "L AA0 M EY1",
+    "maté": "M AA1 T EY2",
+    "pâté": "P AA0 T EY1",
+    "piqué": "P IH0 K EY1",
+    "résumé": "R EH1 Z AH0 M EY2",
+    "rosé": "R OW0 Z EY1",
+    "touché": "T UW0 SH EY1",
+}
+# Letters that are not decomposed into a letter and an accent
+_LETTERS = str.maketrans({"ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "đ": "d", "Đ": "D", "ı": "i"})
+_LIGATURES = {"æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe"}
 _CAMEL = re.compile(r"[A-Z]{2,}(?:'?s)?(?![a-z])|[A-Z](?![a-z])|[A-Z]?[a-z]+(?:'[a-z]+)*")
 _VOICELESS, _SIBILANT = ("P", "T", "K", "F", "TH"), ("S", "Z", "SH", "ZH", "CH", "JH")
 _INITIAL = re.compile(r"[A-Za-z]\.")
@@ -106,8 +122,11 @@ def words(text: str) -> list[str]:
         word = word.replace("‐", "-").replace("‑", "-")
         if not word:
             continue
-        decomposed = unicodedata.normalize("NFD", word)
-        ascii_word = "".join(char for char in decomposed if not unicodedata.combining(char))
+        accented = word.lower()
+        if accented in _ACCENTED_WORDS or re.sub("'?s$", "", accented) in _ACCENTED_WORDS:
+            result.append(word)
+            continue
+        ascii_word = _without_accents(word)
         if not re.fullmatch(r"[A-Za-z'-]+|[A-Za-z]\.", ascii_word):
             raise UserError(
                 f"cannot pronounce '{word}' in {text!r}: not English letters",
@@ -115,6 +134,12 @@ def words(text: str) -> list[str]:
             )
         result.append(ascii_word)
     return result
+
+
+def _without_accents(word: str) -> str:
+    word = "".join(_LIGATURES.get(char, char) for char in word.translate(_LETTERS))
+    decomposed = unicodedata.normalize("NFD", word)
+    return "".join(char for char in decomposed if not unicodedata.combining(char))
 
 
 def _is_separator(char: str) -> bool:
@@ -136,10 +161,11 @@ def look_up(word: str) -> WordPronunciations:
     lexicon = cmudict.lexicon()
     lower = word.lower()
     capitals = re.fullmatch(r"([A-Z]{2,6})(s|'s)?", word)
-    if lower in _ADDED_WORDS:
-        return WordPronunciations(word, (_ADDED_WORDS[lower],), DICTIONARY)
-    if (singular := re.sub("'?s$", "", lower)) in _ADDED_WORDS:
-        return WordPronunciations(word, (_with_s(_ADDED_WORDS[singular]),), FORM)
+    added = {**_ADDED_WORDS, **_ACCENTED_WORDS}
+    if lower in added:
+        return WordPronunciations(word, (added[lower],), DICTIONARY)
+    if (singular := re.sub("'?s$", "", lower)) in added:
+        return WordPronunciations(word, (_with_s(added[singular]),), FORM)
     if capitals and capitals[1] in _ABBREVIATIONS:
         return WordPronunciations(word, (_spell(*capitals.groups()),), SPELLED)
     if len(word) == 1 and word.isupper() and word not in "AI":

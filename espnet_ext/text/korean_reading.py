@@ -304,7 +304,7 @@ def _read_ratio(match: re.Match) -> str:
 
 
 def _read_fraction(match: re.Match) -> str:
-    """Read 1/2 and 1 1/2. A quotient that is no fraction but a date (10/3) is read as one."""
+    """Read 1/2 and 1 1/2. A quotient above 1 is a date (10/3)."""
     whole, numerator, denominator = match[1], int(match[2]), int(match[3])
     is_date = 1 <= numerator <= 12 and 1 <= denominator <= 31
     if whole is None and is_date and (denominator == 1 or numerator > denominator):

@@ -6,7 +6,7 @@ import pytest
 
 from espnet_ext.errors import UserError
 from espnet_ext.text import cmudict, english_g2p, english_lexicon, neural_g2p
-from espnet_ext.text import english_reading as reading
+from espnet_ext.text import english_numerals as numerals
 from espnet_ext.text.phones import is_phone, strip_stress
 
 # Text → the words spoken for it
@@ -47,7 +47,84 @@ SPOKEN_WORDS = {
     "see https://www.x.org/a": "see https www dot x. dot org slash a.",
     "5'10\" or 6′2″": "five feet ten inches or six feet two inches",
     "'in 5' 'the 10'": "in five the ten",
+    ".25, -.5, .5%": "point two five minus point five point five percent",
+    "$.50, £.75, $.5 million": "fifty cents seventy five pence point five million dollars",
+    "US$5, 10¢, $10-20, $10-$20": "five US dollars ten cents ten to twenty dollars ten to twenty "
+    "dollars",
+    "1-800-555-1234": "one eight zero zero five five five one two three four",
+    "call 1-800-FLOWERS or 911": "call one eight zero zero FLOWERS or nine hundred eleven",
+    "call 911": "call nine one one",
+    "(555) 123-4567, 555.123.4567": " ".join(
+        ["five five five one two three four five six seven"] * 2
+    ),
+    "+82-10-1234-5678": "plus eight two one zero one two three four five six seven eight",
+    "020 7946 0958": "zero two zero seven nine four six zero nine five eight",
+    "123-45-6789": "one two three four five six seven eight nine",
+    "1984's best, the 1990's, '05": "nineteen eighty four's best the nineteen nineties oh five",
+    "in 1066, 1066 days": "in ten sixty six one thousand sixty six days",
+    "Room 205, suite 300": "Room two oh five suite three hundred",  # prose: ignore
+    "suite 1204": "suite twelve oh four",
+    "Flight 815, flight BA2490": "Flight eight fifteen flight b. a. twenty four ninety",
+    "123 Main St., 10 Downing Street": "one twenty three Main street ten Downing Street",
+    "zip code 02139, CA 90210-1234": "zip code zero two one three nine CA nine zero two one zero "
+    "one two three four",
+    "postcode SW1A 1AA": "postcode s. w. one A one AA",
+    "version 3.10, v3.10.2, Python 2.0": "version three point ten v. three point ten point two "
+    "Python two point zero",
+    "pi is 3.10": "pi is three point one zero",
+    "1 1/2, 2 3/4, 1/4": "one and a half two and three quarters one quarter",
+    "24/7, 9/11, 10/10": "twenty four seven nine eleven ten out of ten",
+    "4/5/2024, 25/12/2024, on 12/25": "april fifth twenty twenty four december twenty fifth twenty "
+    "twenty four on december twenty fifth",
+    "5 May 2024, you may 5": "the fifth of may twenty twenty four you may five",
+    "2024/05/04, 4.5.2024": "may fourth twenty twenty four the fourth of may twenty twenty four",
+    "6:30-7:30": "six thirty to seven thirty",
+    "8am, 10:30pm, 3:00 pm": "eight a. m. ten thirty p. m. three p. m.",
+    "16:9, 2:1": "sixteen to nine two to one",
+    "CO2, MP3, 5G, 3M, 5g": "c. o. two m. p. three five G three M five grams",
+    "6ft 2in, 4x4, 10x": "six feet two inches four by four ten times",
+    "No. 1, 2bn": "number one two billion",
+    "Łódź, Søren, Ægir": "Lodz Soren Aegir",
 }
+
+
+@pytest.mark.parametrize("number", range(100, 1000))
+def test_suite_numbers_are_read_in_pairs(number):
+    hundreds, remainder = divmod(number, 100)
+    last = (
+        "hundred"
+        if not remainder
+        else f"{'oh ' if remainder < 10 else ''}{numerals.cardinal(remainder)}"
+    )
+    expected = f"suite {numerals.cardinal(hundreds)} {last}"
+    assert " ".join(english_g2p.words(f"suite {number}")) == expected
+    assert " ".join(english_g2p.words(f"{number} suites")) == f"{numerals.cardinal(number)} suites"
+
+
+@pytest.mark.parametrize("number", range(1, 100))
+def test_numbers_without_an_integer_part(number):
+    fraction = f"{number:02}"
+    digits = numerals.digits(fraction)
+    assert " ".join(english_g2p.words(f".{fraction}")) == f"point {digits}"
+    assert " ".join(english_g2p.words(f"0.{fraction}")) == f"zero point {digits}"
+    cents = f"{numerals.cardinal(number)} cent{'' if number == 1 else 's'}"
+    assert " ".join(english_g2p.words(f"$.{fraction}")) == cents
+    assert " ".join(english_g2p.words(f"$0.{fraction}")) == cents
+
+
+@pytest.mark.parametrize("number", range(1101, 2100))
+def test_possessive_years(number):
+    plain = " ".join(english_g2p.words(f"in {number}"))
+    assert " ".join(english_g2p.words(f"in {number}'s films")) == f"{plain}'s films" or (
+        number % 10 == 0
+    )
+
+
+def test_accents_that_distinguish_words():
+    assert english_g2p.pronounce("a résumé") == "AH R EH Z AH M EY"
+    assert english_g2p.pronounce("resume") == "R IH Z UW M"
+    assert english_g2p.pronounce("Two rosés") == "T UW R OW Z EY Z"
+    assert english_g2p.pronounce("re\u0301sume\u0301") == english_g2p.pronounce("résumé")
 
 
 @pytest.mark.parametrize(("text", "expected"), SPOKEN_WORDS.items())
@@ -64,14 +141,14 @@ def test_numbers_match_the_inflect_library():
 
     for number in [*range(0, 1200), 12_345, 100_000, 999_999, 1_000_001, 10**12]:
         words = engine.number_to_words(number, andword="")
-        assert reading.cardinal(number) == without_punctuation(words)
-        assert reading.ordinal(number) == without_punctuation(engine.ordinal(words))
+        assert numerals.cardinal(number) == without_punctuation(words)
+        assert numerals.ordinal(number) == without_punctuation(engine.ordinal(words))
 
 
 def test_cardinals_and_ordinals():
-    assert reading.cardinal(1_002_030) == "one million two thousand thirty"
-    assert reading.cardinal(10**18 + 5).startswith("one zero zero")
-    assert reading.ordinal(12) == "twelfth" and reading.ordinal(40) == "fortieth"
+    assert numerals.cardinal(1_002_030) == "one million two thousand thirty"
+    assert numerals.cardinal(10**18 + 5).startswith("one zero zero")
+    assert numerals.ordinal(12) == "twelfth" and numerals.ordinal(40) == "fortieth"
 
 
 def test_dictionary_is_complete_and_has_its_licence():
