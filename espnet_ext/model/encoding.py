@@ -1,4 +1,4 @@
-"""What is asked of the encoder, and what it returns; training and decoding use the same.
+"""The request to the encoder and its result, in training and decoding.
 
 Symbols: B utterances, T encoder frames, D encoder size, K tasks (outputs and inline tags).
 """
@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
+
+from espnet_ext.errors import UserError
 
 # Which tasks are active: (K,) for all utterances, or (B, K); true or false.
 TaskMask = torch.Tensor
@@ -53,8 +55,15 @@ class EncoderOutput:
     layer_lengths: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def shared(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return hidden states (B, T, D) and lengths (B,) if all outputs share one pass."""
+        """Return the hidden states (B, T, D) and lengths (B,) that all outputs share.
+
+        Raises:
+            UserError: if outputs have encoder passes of their own.
+        """
         first = next(iter(self.hidden))
         if any(states is not self.hidden[first] for states in self.hidden.values()):
-            raise ValueError("the outputs have encoder passes of their own: read them by output")
+            raise UserError(
+                "the outputs have encoder passes of their own: there is no shared encoder output",
+                "choose a system whose outputs share the encoder pass",
+            )
         return self.hidden[first], self.lengths[first]
