@@ -93,7 +93,7 @@ def _epochs(place: Mapping) -> list[int]:
 
 
 def _trained(place: Mapping) -> list[int]:
-    """Return the positions of the vectors that training used; all where that is unknown."""
+    """Return the indices of the vectors that training used, or all if that is not recorded."""
     trained = place.get("trained", [True] * len(place["labels"]))
     return [i for i, known in enumerate(trained) if known]
 

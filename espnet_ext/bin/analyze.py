@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser, analysis: Analysis) -> None:
         )
     if analysis.uses_device:
         parser.add_argument("--batch_size", type=int, default=16, help="utterances per batch")
-        parser.add_argument("--ngpu", type=int, default=0, help="0: CPU")
+        parser.add_argument("--ngpu", type=int, default=0, help="1 uses a GPU, 0 the CPU")
 
 
 def run(

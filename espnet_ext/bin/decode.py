@@ -16,7 +16,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--model_dir", required=True, help="directory of a trained system")
     parser.add_argument("--weights", default="model.pth", help="weights file in --model_dir")
-    parser.add_argument("--data", required=True, help="dumped set to decode")
+    parser.add_argument(
+        "--data", required=True, help="data directory to decode, as stage 4 writes it"
+    )
     parser.add_argument(
         "--output_dir", required=True, help="folder for text.<output> and the other results"
     )

@@ -12,14 +12,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", required=True, help="data directory to write")
     parser.add_argument("--output_name", required=True, help="output whose transcripts to remove")
     parser.add_argument(
-        "--share", type=float, required=True, help="share of its transcripts to remove, 0 to 1"
+        "--share", type=float, required=True, help="share of the transcripts to remove, 0 to 1"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the random choice")
     parser.add_argument(
         "--outputs",
         type=cli.words,
         default=[],
-        help="outputs whose missing transcripts are written as <na>",
+        help="outputs to train: an utterance without a transcript of one of them gets <na>",
     )
     parser.add_argument(
         "--complete",

@@ -29,7 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--nj", type=audio_options.count, default=1, help="parallel processes")
     audio_options.add_policy(parser)
     parser.add_argument(
-        "--whole", type=cli.boolean, default=False, help="leave out nothing (for sets to decode)"
+        "--whole",
+        type=cli.boolean,
+        default=False,
+        help="keep every utterance (for sets to decode): a broken one is an error",
     )
     cli.add_overwrite(parser)
     args = parser.parse_args(argv)

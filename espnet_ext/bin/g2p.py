@@ -17,7 +17,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "English to phones of the CMU dictionary."
     )
     parser.add_argument("input", nargs="?", default="-", help="text file, or - for standard input")
-    parser.add_argument("output", nargs="?", default="-", help="output file, or -")
+    parser.add_argument(
+        "output", nargs="?", default="-", help="output file, or - for standard output"
+    )
     parser.add_argument("--lang", required=True, choices=("ko", "en"), help="language of the text")
     parser.add_argument(
         "--kaldi",

@@ -52,7 +52,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="", help="split of the source (hf, commonvoice)")
     parser.add_argument("--config", default="", help="configuration of the source (hf)")
     parser.add_argument(
-        "--root", default="", help="folder of relative audio paths (default: the current one)"
+        "--root",
+        default="",
+        help="folder that relative audio paths start from (default: the current one)",
     )
     parser.add_argument("--channel", type=audio_options.channel, help=audio_options.CHANNEL_HELP)
     parser.add_argument(

@@ -27,7 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--html", default="report.html", help="page to write")
     parser.add_argument("--title", default="Two transcripts per utterance: results", help="heading")
-    parser.add_argument("--caveat", default=None, help="a limit of all numbers: synthetic speech")
+    parser.add_argument(
+        "--caveat",
+        default=None,
+        help="limitation that holds for all numbers and is shown with them, for example "
+        "'synthetic speech'",
+    )
     parser.add_argument("--examples", type=int, default=4, help="utterances shown per language")
     parser.add_argument("--summary", type=cli.boolean, default=False, help="print the error rates")
     arguments = list(sys.argv[1:] if argv is None else argv)

@@ -37,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--empty_texts",
         type=cli.boolean,
         default=False,
-        help="accept empty transcripts, for sets to decode: nothing is said, and all that is "
-        "recognised counts as insertions",
+        help="accept empty transcripts as silence (for sets to decode): every recognised token "
+        "is then an insertion",
     )
     parser.add_argument(
         "--nj", type=audio_options.count, default=8, help="recordings that are read in parallel"

@@ -159,7 +159,10 @@ def _spelling(text: str) -> Spelling:
 def _parse_items(
     tokens: list[str], position: int, depth: int, counts: Counter
 ) -> tuple[list[_Item], int]:
-    """Parse up to a closing bracket or the end; return the items and the position of that token."""
+    """Parse up to a closing bracket or the end of the tokens.
+
+    Return the items and the position of the bracket, or the number of tokens.
+    """
     items: list[_Item] = []
     while position < len(tokens) and tokens[position] != ")":
         if tokens[position] != "(":

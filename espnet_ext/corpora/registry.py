@@ -74,7 +74,7 @@ class Corpus:
 
     @property
     def required_groups(self) -> tuple[tuple[str, ...], ...]:
-        """Groups of options of the recipe of which one must be given, by their names in recipes.
+        """Groups of recipe options: at least one option of each group must be given.
 
         >>> CORPORA["l2arctic"].required_groups
         (('l2arctic', 'archive'),)

@@ -77,8 +77,9 @@ def _require_unique(owners: dict[str, str], names: Iterable[str], source: str) -
         owner = owners.setdefault(name, source)
         if owner != source:
             raise UserError(
-                f"{source}: {name} is in {owner} too",
-                "rename one of them, e.g. with the corpus as a prefix: l2arctic_ABA-a0001",
+                f"{source}: {name} also exists in {owner}",
+                "make speaker and utterance ids unique, e.g. with the corpus as a prefix: speaker "
+                "l2arctic_ABA, utterance l2arctic_ABA-a0001",
             )
 
 

@@ -129,7 +129,7 @@ def render(
 
 
 def _check_targets(jobs: Sequence[Job], *, may_replace: bool) -> None:
-    """Raise a `UserError` if a job would replace a recording that something else wrote."""
+    """Raise a `UserError` if this would overwrite a recording that something else wrote."""
     for job in jobs:
         if not os.path.lexists(job.target):
             continue

@@ -277,7 +277,7 @@ class DualSpeech2Text:
             if len(waves) == 1:
                 seconds = waves[0].numel() / self.sample_rate
                 raise UserError(
-                    f"out of memory on {seconds:.0f} s of audio by itself",
+                    f"out of memory on a single utterance of {seconds:.0f} s",
                     "cut the audio, or use a smaller beam_size",
                 ) from None
         if self.device.type == "cuda":

@@ -85,7 +85,7 @@ def _notes(code: str) -> Iterator[str]:
 
 
 def rows(language: Language) -> list[Row]:
-    """Return (what, here with its interval, published) of everything that both have."""
+    """Return (quantity, our value with interval, published value) of all that both have."""
     made = (_rates, _differences, _shares, _encoders, _decoders)
     return [row for make in made for row in make(language)]
 

@@ -129,7 +129,10 @@ def probe_encoders(
 def _task(
     name: str, training: Examples, tested: Examples
 ) -> tuple[Task, list[np.ndarray], dict] | str:
-    """Return (task, the examples kept of both sides, its description), or why there is none."""
+    """Return the task, the indices of its training and test examples, and its description.
+
+    If the task is not possible, return the reason as a string instead.
+    """
     fewest = MIN_EXAMPLES["utterance" if name in (L1, SPEAKER) else "token"]
     if name == L1:
         known = set(tested.speakers) & set(training.speakers)

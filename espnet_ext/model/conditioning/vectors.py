@@ -146,7 +146,10 @@ class TaskVectors(Conditioner):
         return ["+".join(self.names_of(mask)) or "none" for mask in masks]
 
     def vectors(self, place: str) -> torch.Tensor:
-        """Return the vectors of a place as they are added, normalized: (K or 2^K, D)."""
+        """Return the vectors added at `place`, after normalization if `normalize` is set.
+
+        The shape is (K, D), or (2^K, D) with one vector per combination of the K tasks.
+        """
         weight = getattr(self, place)
         if self.normalize is None:
             return weight
@@ -226,7 +229,7 @@ class TaskVectors(Conditioner):
         return states + self.added("encoder", active)[:, None].to(states.dtype)
 
     def statistics(self) -> dict[str, torch.Tensor]:
-        """Return the length of every vector as it is learned: `norm_<place>_<label>` → ()."""
+        """Return the length of every vector before normalization: `norm_<place>_<label>` → ()."""
         return {
             f"norm_{place}_{label}": row.norm()
             for place in self.places

@@ -145,7 +145,7 @@ class Head:
 
     @classmethod
     def check(cls, options: Any, where: str) -> None:
-        """Raise `UserError` for options that cannot be. `where` names them in messages."""
+        """Raise `UserError` for invalid options. `where` names them in messages."""
         for criterion in cls.criteria_of(options):
             weight = getattr(options, criterion.weight_key)
             check_weight(weight, f"{where}.{criterion.weight_key}")

@@ -22,7 +22,9 @@ HEADS: dict[str, type[Head]] = {
 def head_class(branch: object, where: str = "branch") -> type[Head]:
     """Return the class of a kind of head; `UserError` for an unknown one."""
     if not isinstance(branch, str) or branch not in HEADS:
-        raise UserError(f"{where}: unknown '{branch}'", suggest(str(branch), list(HEADS)))
+        raise UserError(
+            f"{where}: unknown kind of head '{branch}'", suggest(str(branch), list(HEADS))
+        )
     return HEADS[branch]
 
 
