@@ -1,4 +1,4 @@
-"""Combine data directories into one; each utterance keeps the transcripts that it has."""
+"""Combine data directories into one; each utterance keeps its transcripts."""
 
 import sys
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--label_outputs",
         type=cli.words,
         default=[],
-        help='outputs that stage 4 makes from label tables: "l1=utt2l1"',
+        help='outputs that stage 4 creates from label tables: "l1=utt2l1"',
     )
     cli.add_overwrite(parser)
     args = parser.parse_args(argv)
     cli.require_pairs(parser, "--label_outputs", args.label_outputs)
     if not args.outputs:
-        parser.error("--outputs: name at least one output")
+        parser.error("--outputs is empty: give at least one output")
 
     from espnet_ext.data.combine import combine_directories
 

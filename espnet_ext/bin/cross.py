@@ -1,4 +1,4 @@
-"""Evaluate a set's systems together: divergence, consistency of outputs, differences."""
+"""Compare systems on one set: consistency of outputs, differences, divergence of references."""
 
 import sys
 from collections.abc import Sequence

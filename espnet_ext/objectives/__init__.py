@@ -1,6 +1,6 @@
-"""Objectives: how the losses of a batch become one update, one file per kind.
+"""Objectives combine the losses of a batch into the scalar that training minimises.
 
-An objective owns the backward pass: it returns the scalar that ESPnet's Trainer calls `backward`
-on. A new kind (learned weights, penalties, gradient surgery) is one file here (or anywhere) and one
-line in `registry.py`. Inference needs no objective.
+ESPnet's Trainer calls `backward` on this scalar. To add an objective (learned weights, penalties,
+gradient surgery), write its class, in this package or elsewhere, and add it to the table in
+`registry.py`. Inference needs no objective.
 """

@@ -11,25 +11,25 @@ from espnet_ext.model.losses import TrainingLosses
 
 
 class Objective(torch.nn.Module):
-    """Turns the losses of a batch into the scalar that training calls `backward` on.
+    """Combines the losses of a batch into the scalar that training calls `backward` on.
 
-    It may have parameters: they are trained with the model and kept in its checkpoints, as
-    `objective.*`, and are ignored where a model is loaded for inference.
+    An objective may have parameters. They are trained with the model and saved in its checkpoints
+    as `objective.*`. Models that are loaded for inference ignore them.
 
-    It sees the losses of the heads with their weights, the auxiliary losses, the hidden states of
-    every output, and, by `losses.parameters()`, groups of parameters. To use gradients that it
-    computed itself, it returns `objectives.gradients.surrogate_loss`.
+    `forward` receives the losses of the heads with their weights, the auxiliary losses, the hidden
+    states of every output, and a function `losses.parameters` that returns groups of parameters. An
+    objective that computes gradients itself returns `objectives.gradients.surrogate_loss`.
 
-    The signature of a subclass's constructor is its configuration: `objective_conf` gives its
-    keyword arguments, all but `outputs`.
+    `objective_conf` contains the keyword arguments of the constructor of a subclass, except
+    `outputs`.
 
     Args:
         outputs: names of the outputs, in order.
-        auxiliary_weights: name of an auxiliary loss → its weight, over those that encoder and
-            conditioner give.
+        auxiliary_weights: name of an auxiliary loss → weight. These weights replace those that the
+            encoder and the conditioner define.
     """
 
-    needs_layers: ClassVar[bool] = False  # whether `losses.encoded.layers` must be filled
+    needs_layers: ClassVar[bool] = False  # whether `forward` uses `losses.encoded.layers`
 
     def __init__(
         self, outputs: tuple[str, ...], auxiliary_weights: Mapping[str, float] | None = None
@@ -42,15 +42,15 @@ class Objective(torch.nn.Module):
         self.auxiliary_weights = dict(auxiliary_weights or {})
 
     def forward(self, losses: TrainingLosses) -> torch.Tensor:
-        """Return the scalar (); its value is the loss that is logged."""
+        """Return the loss () of a batch; its value is also logged."""
         raise NotImplementedError
 
     def statistics(self) -> dict[str, torch.Tensor]:
-        """Return values to log by name, () each; the names never vary."""
+        """Return name → value () to log. The names must be the same for every batch."""
         return {}
 
     @classmethod
     def check_keys(cls, conf: Mapping[str, Any]) -> None:
-        """Raise `UserError` for a key of `objective_conf` that the constructor does not have."""
+        """Raise `UserError` for a key of `objective_conf` that the constructor does not accept."""
         known = [key for key in inspect.signature(cls).parameters if key != "outputs"]
         check_keys(conf, known, "objective_conf")

@@ -19,15 +19,15 @@ def surrogate_loss(
     parameters: Sequence[torch.nn.Parameter],
     gradients: Sequence[torch.Tensor | None],
 ) -> torch.Tensor:
-    """Return a scalar with the value `value` and the given gradients by the parameters.
+    """Return a scalar that has a given value, and given gradients with respect to parameters.
 
-    It is Σ_p ⟨p, g_p⟩ with g_p held constant, shifted to the value. Give it every trainable
-    parameter of the model: under DistributedDataParallel, ranks wait indefinitely for a
-    missing one.
+    The scalar is Σ_p ⟨p, g_p⟩ with constant g_p, plus a constant so that it equals `value`.
 
     Args:
-        value: (), the loss to log; gradients do not flow through it.
-        gradients: one per parameter, of its shape; None is zero.
+        value: (), the loss to log. No gradients are computed through it.
+        parameters: all trainable parameters of the model. With DistributedDataParallel, ranks wait
+            indefinitely if a parameter is missing.
+        gradients: one per parameter, with the parameter's shape; None means zero.
 
     >>> weight = torch.nn.Parameter(torch.ones(2))
     >>> loss = surrogate_loss(torch.tensor(5.0), [weight], [torch.tensor([1.0, -2.0])])
@@ -57,10 +57,10 @@ def gradients_of(
     Nothing is written to `.grad`. A parameter that a loss does not reach has a gradient of zeros.
 
     Args:
-        losses: () each, of one graph.
-        scale: multiplies the losses before the backward pass and divides the gradients after it,
-            so that small values survive half precision.
-        keep_graph: whether a further backward pass through the same graph follows.
+        losses: () each, of the same graph.
+        scale: factor of the losses in the backward pass, so that small gradients survive half
+            precision. The gradients are divided by it.
+        keep_graph: whether to keep the graph for another backward pass.
     """
     by_loss = []
     for number, loss in enumerate(losses):

@@ -1,4 +1,4 @@
-"""Every kind of objective, by the name that a configuration gives as `objective`."""
+"""The table of objectives: values of the configuration key `objective` → classes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ OBJECTIVES: dict[str, type[Objective]] = {DEFAULT: WeightedSum}
 
 
 def build_objective(config: Mapping[str, Any]) -> Objective:
-    """Build the objective of a configuration (`objective`, `objective_conf`, `outputs`).
+    """Build the objective of a configuration from `objective`, `objective_conf` and `outputs`.
 
     >>> build_objective({"outputs": {"meaning": {}}})
     WeightedSum()

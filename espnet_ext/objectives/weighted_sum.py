@@ -1,4 +1,4 @@
-"""The objective `weighted_sum`: the sum of all losses, each times its weight.
+"""The objective `weighted_sum`: the weighted sum of all losses.
 
 Cho & Kim, arXiv 2606.06065: α·CTC + β·surface + γ·meaning.
 """

@@ -139,7 +139,7 @@ def test_configuration_of_new_head_is_checked(recipe):
     with pytest.raises(UserError, match="does not use ctc_weight"):
         recipe.train(outputs=outputs)
     outputs["surface"] = {"branch": "classifier", "class_weight": 1.0}
-    with pytest.raises(UserError, match="measures loss, loss_class_surface, right_surface"):
+    with pytest.raises(UserError, match="computes loss, loss_class_surface, right_surface"):
         recipe.train(
             config={"best_model_criterion": [["valid", "acc_surface", "max"]]}, outputs=outputs
         )
