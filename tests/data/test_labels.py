@@ -173,8 +173,8 @@ def test_corpora_with_common_ids_or_without_labels_raise_user_error(tmp_path):
     (other / "utt2spk").write_text("b-0 a\nb-1 a\n")
     empty = make_corpus(tmp_path, "empty", ["canonical"])
     for second, message in (
-        (twin, "utterance a-0 is in"),
-        (other, "speaker a is in"),
+        (twin, "utterance a-0 also exists in"),
+        (other, "speaker a also exists in"),
         (empty, "no utterance has a transcript for surface or meaning"),
         (a, "twice"),
     ):
