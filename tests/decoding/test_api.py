@@ -208,7 +208,7 @@ def test_single_utterance_that_exceeds_memory_raises_user_error(recogniser, monk
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(recogniser, "_decode_batch", fail)
-    with pytest.raises(UserError, match="out of memory on 1 s of audio"):
+    with pytest.raises(UserError, match="out of memory on a single utterance of 1 s"):
         recogniser(NOISE)
 
 
