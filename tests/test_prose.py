@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from prose import IGNORE, ROOT, check_file, files_below  # noqa: E402
 
 CHECKED = (
-    *(path.name for path in ROOT.glob("*.*")),
+    *(path.name for path in ROOT.glob("*.*") if path.is_file()),
     *("benchmarks", "conf", "docs", "egs2", "espnet_ext", "local", "tests"),
 )
 # These contain the words as data.
