@@ -117,13 +117,13 @@ if stage 5 "token lists"; then
         for pair in ${token_types_of[${lang}]}; do
             output=${pair%%=*} token_type=${pair#*=}
             token_dir=${datadir}/${lang}_token_list/${output}_${token_type}
-            size=()
-            if [[ ${token_type} == bpe ]]; then size=(--vocab_size "${nbpe}"); fi
+            bpe=()
+            if [[ ${token_type} == bpe ]]; then bpe=(--vocab_size "${nbpe}" --bpemode "${bpemode}"); fi
             step "${lang}/tokens_${output}" --in "${dumpdir}/raw/${lang}/${train_set}/text.${output}" \
-                --out "${token_dir}/tokens.txt" -- \
+                ${nlsyms_txt:+--in "${nlsyms_txt}"} --out "${token_dir}/tokens.txt" -- \
                 "${python}" -m espnet_ext.bin.tokens --input "${dumpdir}/raw/${lang}/${train_set}" \
                 --output_name "${output}" --token_type "${token_type}" --token_dir "${token_dir}" \
-                "${size[@]}"
+                "${bpe[@]}" ${nlsyms_txt:+--nlsyms_txt "${nlsyms_txt}"}
         done
     done
     run_steps "${nj}"
@@ -255,7 +255,8 @@ common_training_options() { # common_training_options LANG
     local pair
     training_data=(--data_dir "${dumpdir}/raw/$1" --train_set "${train_set}" --valid_set "${valid_set}"
         --token_dir "${datadir}/${1}_token_list" --outputs "${token_types_of[$1]}"
-        --stats_dir "${asr_stats_dir:-${expdir}/$1/stats}")
+        --stats_dir "${asr_stats_dir:-${expdir}/$1/stats}"
+        ${feats_normalize:+--feats_normalize "${feats_normalize}"})
     training_inputs=(--in "${dumpdir}/raw/$1/${train_set}" --in "${dumpdir}/raw/$1/${valid_set}"
         --in "${asr_config}")
     for pair in ${token_types_of[$1]}; do
@@ -360,13 +361,15 @@ if stage 13 "scoring"; then
             for dset in ${test_sets}; do
                 data_dir=${dumpdir}/raw/${lang}/${dset}
                 hypotheses=${expdir}/${lang}/${system}_${asr_tag}/${inference_tag}/${dset}
-                inputs=(--in "${data_dir}" ${lexicon_file:+--in "${lexicon_file}"})
+                inputs=(--in "${data_dir}" ${lexicon_file:+--in "${lexicon_file}"}
+                    ${nlsyms_txt:+--in "${nlsyms_txt}"})
                 for output in ${outputs_of[${lang}]}; do inputs+=(--in "${hypotheses}/text.${output}"); done
                 step "${lang}/score_${system}_${asr_tag}_${inference_tag}_${dset}" "${inputs[@]}" \
                     --out "${hypotheses}/score.json" -- \
                     "${python}" -m espnet_ext.bin.score --data "${data_dir}" \
                     --hypotheses "${hypotheses}" --token_types "${token_types_of[${lang}]}" \
-                    ${lexicon_file:+--lexicon "${lexicon_file}"}
+                    ${lexicon_file:+--lexicon "${lexicon_file}"} \
+                    ${nlsyms_txt:+--nlsyms_txt "${nlsyms_txt}"}
             done
         done
     done
@@ -426,7 +429,8 @@ fi
 stress_training_options() { # stress_training_options LANG SET
     stress_data=(--data_dir "${dumpdir}/raw/$1/stress" --train_set "$2"
         --valid_set "../${valid_set}" --token_dir "${datadir}/${1}_token_list"
-        --outputs "${token_types_of[$1]}" --stats_dir "${expdir}/$1/stress/stats_$2")
+        --outputs "${token_types_of[$1]}" --stats_dir "${expdir}/$1/stress/stats_$2"
+        ${feats_normalize:+--feats_normalize "${feats_normalize}"})
     stress_inputs=(--in "${dumpdir}/raw/$1/stress/$2" --in "${dumpdir}/raw/$1/${valid_set}"
         --in "${asr_config}")
 }
@@ -627,13 +631,15 @@ if stage 17 "comparison of systems"; then
         for stress_run in "${stress_runs[@]}"; do
             read -r _ _ _ model _ <<<"${stress_run}"
             hypotheses=${expdir}/${lang}/stress/${model}/${inference_tag}/${test_set}
-            inputs=(--in "${dumpdir}/raw/${lang}/${test_set}" ${lexicon_file:+--in "${lexicon_file}"})
+            inputs=(--in "${dumpdir}/raw/${lang}/${test_set}" ${lexicon_file:+--in "${lexicon_file}"}
+                ${nlsyms_txt:+--in "${nlsyms_txt}"})
             for output in ${outputs_of[${lang}]}; do inputs+=(--in "${hypotheses}/text.${output}"); done
             step "${lang}/stress_score_${model}_${inference_tag}" "${inputs[@]}" \
                 --out "${hypotheses}/score.json" -- \
                 "${python}" -m espnet_ext.bin.score --data "${dumpdir}/raw/${lang}/${test_set}" \
                 --hypotheses "${hypotheses}" --token_types "${token_types_of[${lang}]}" \
-                ${lexicon_file:+--lexicon "${lexicon_file}"}
+                ${lexicon_file:+--lexicon "${lexicon_file}"} \
+                ${nlsyms_txt:+--nlsyms_txt "${nlsyms_txt}"}
         done
     done
     run_steps "${inference_nj}"

@@ -31,15 +31,16 @@ runner=""    # process that runs the steps
 ran_steps=0 # in the present stage
 
 find_python() { # print a Python 3.9 or later, of any environment: it only reads options
-    local candidate
-    for candidate in "${root}/.venv/bin/python" "${VIRTUAL_ENV:-/none}/bin/python" python3 python3.12 \
-        python3.13 /usr/bin/python3 "${HOME:-/none}"/.pyenv/versions/3.*/bin/python; do
+    local candidate candidates=("${root}/.venv/bin/python" "${VIRTUAL_ENV:-/none}/bin/python")
+    mapfile -t -O 2 candidates < <(type -aP python3 python3.12 python3.13 2>/dev/null)
+    for candidate in "${candidates[@]}" "${HOME:-/none}"/.pyenv/versions/3.*/bin/python; do
         if has_python_3_9 "${candidate}"; then
             printf '%s' "${candidate}"
             return
         fi
     done
-    candidate=$(uv python find --no-project 3.12 2>/dev/null) && has_python_3_9 "${candidate}" && printf '%s' "${candidate}"
+    candidate=$(uv python find --no-project 3.12 2>/dev/null) && has_python_3_9 "${candidate}" &&
+        printf '%s' "${candidate}"
 }
 
 has_python_3_9() {
@@ -67,7 +68,7 @@ use_environment() {
     if [[ -n ${env} ]]; then options+=(--venv "${env}"); fi
     (cd "${start_dir}" && bash "${root}/local/setup_env.sh" "${options[@]}") >"${run_dir}/python"
     python=$(<"${run_dir}/python")
-    unset PYTHONDONTWRITEBYTECODE   # without compiled files torch needs six seconds more to import
+    unset PYTHONDONTWRITEBYTECODE   # without compiled files, torch needs six seconds more to import
     PATH=$(dirname "${python}"):${PATH} # `python` in a recipe's local/data.sh is this one
     export PATH PYTHONPATH=${root}${PYTHONPATH:+:${PYTHONPATH}} PYTHONUNBUFFERED=1 PYTHONIOENCODING=utf-8
 }

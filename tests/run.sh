@@ -50,7 +50,7 @@ setup=(--extras "synth report vad lhotse hf xlsr dev")
 if [[ -n ${python} ]]; then setup+=(--python "${python}"); fi
 if [[ -n ${env} ]]; then setup+=(--venv "${env}"); fi
 python=$(bash local/setup_env.sh "${setup[@]}") || exit
-unset PYTHONDONTWRITEBYTECODE # without compiled files torch needs six seconds more to import
+unset PYTHONDONTWRITEBYTECODE # without compiled files, torch needs six seconds more to import
 PATH=$(dirname "${python}"):${PATH}
 export PATH PYTHONPATH=${root}${PYTHONPATH:+:${PYTHONPATH}} OMP_NUM_THREADS=1
 

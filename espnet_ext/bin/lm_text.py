@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser("Write the transcripts of one output as tokens, for a language model.")
     parser.add_argument("--input", required=True, help="table of transcripts: text.<output>")
     parser.add_argument("--token_type", required=True, help="char, jamo, phone, word or bpe")
-    parser.add_argument("--token_dir", required=True, help="folder with bpe.model, for type bpe")
+    parser.add_argument("--token_dir", required=True, help="folder with tokens.txt, of stage 5")
     parser.add_argument("--output", required=True, help="table to write")
     args = parser.parse_args(argv)
 
@@ -24,10 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from espnet_ext.data.record import NA
     from espnet_ext.data.table import read_table, write_table
     from espnet_ext.errors import UserError
-    from espnet_ext.text.tokenizers import build_tokenizer
+    from espnet_ext.text.tokenizers import build_tokenizer_from
     from espnet_ext.text.unicode import normalize
 
-    tokenizer = build_tokenizer(args.token_type, Path(args.token_dir) / "bpe.model")
+    tokenizer = build_tokenizer_from(args.token_dir, args.token_type)
     rows = {}
     for utt_id, text in read_table(args.input).items():
         if text != NA and (tokens := tokenizer.encode(normalize(text))):

@@ -25,6 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="file with words and their phones, to compare written hypotheses with phones",
     )
     parser.add_argument(
+        "--nlsyms_txt",
+        default=None,
+        help="non-linguistic symbols, one per line: removed from references and hypotheses",
+    )
+    parser.add_argument(
         "--resamples", type=int, default=1000, help="number of bootstrap resamples for intervals"
     )
     parser.add_argument("--seed", type=int, default=20260, help="random seed of the bootstrap")
@@ -40,12 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from espnet_ext.report.provenance import provenance
     from espnet_ext.report.terminal import score_line
     from espnet_ext.scoring.score import score_directory
+    from espnet_ext.text.tokenizers import read_symbols
 
     result = score_directory(
         options.data,
         options.hypotheses,
         options.token_types,
         lexicon=options.lexicon,
+        symbols=read_symbols(options.nlsyms_txt) if options.nlsyms_txt else (),
         resamples=options.resamples,
         seed=options.seed,
         provenance=provenance("score", arguments),

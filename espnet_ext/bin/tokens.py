@@ -13,6 +13,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--token_type", required=True, help="char, jamo, phone, word or bpe")
     parser.add_argument("--token_dir", required=True, help="folder to write tokens.txt to")
     parser.add_argument("--vocab_size", type=int, default=500, help="number of tokens, for bpe")
+    parser.add_argument(
+        "--bpemode",
+        default="unigram",
+        choices=("unigram", "bpe"),
+        help="SentencePiece model, for bpe",
+    )
+    parser.add_argument(
+        "--nlsyms_txt", default=None, help="non-linguistic symbols, one per line: kept whole"
+    )
     cli.add_overwrite(parser)
     args = parser.parse_args(argv)
 
@@ -32,9 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = f"{source}: every utterance is unlabelled"
         raise UserError(message, f"add transcripts for '{args.output_name}'")
     folder = Path(args.token_dir)
+    symbols = tokenizers.read_symbols(args.nlsyms_txt) if args.nlsyms_txt else []
     content = ""
     if args.token_type != "bpe":
-        tokens = tokenizers.token_list(tokenizers.build_tokenizer(args.token_type), texts)
+        tokenizer = tokenizers.build_tokenizer(args.token_type, token_list=symbols)
+        tokens = tokenizers.token_list(tokenizer, texts)
         content = "\n".join(tokens) + "\n"
     token_list = folder / "tokens.txt"
     is_unchanged = token_list.is_file() and token_list.read_bytes() == content.encode()
@@ -46,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         overwrite=args.overwrite or is_unchanged,
     ):
         if args.token_type == "bpe":
-            tokens = tokenizers.train_sentencepiece(texts, folder / "bpe", args.vocab_size)
+            tokens = tokenizers.train_sentencepiece(
+                texts, folder / "bpe", args.vocab_size, model_type=args.bpemode, symbols=symbols
+            )
             content = "\n".join(tokens) + "\n"
         write_text(token_list, content)
     print(f"{token_list}: {len(tokens)} tokens from {len(texts)} transcripts")

@@ -33,6 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="DIR",
         help="statistics of another set: make epochs have as many batches as epochs of that set",
     )
+    parser.add_argument(
+        "--feats_normalize",
+        default="",
+        choices=("", "global_mvn", "utterance_mvn", "none"),
+        help="normalisation of features; default: normalize of the configuration",
+    )
     parser.add_argument("--ngpu", type=int, default=0, help="number of GPUs; 0 trains on the CPU")
     parser.add_argument(
         "--num_nodes", type=int, default=1, help="number of nodes; a launcher starts the processes"
@@ -64,11 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.num_nodes > 1:
         options += ["--dist_world_size", str(args.num_nodes), "--dist_launcher", "slurm"]
     if args.collect_stats:
-        run.collect_stats(Path(args.config), data, options)
+        run.collect_stats(Path(args.config), data, options, args.feats_normalize)
     else:
         overlays = [Path(path) for path in args.system]
         matched = Path(args.match_updates) if args.match_updates else None
-        run.train(Path(args.config), overlays, data, Path(args.exp_dir), options, matched)
+        exp_dir = Path(args.exp_dir)
+        normalize = args.feats_normalize
+        run.train(Path(args.config), overlays, data, exp_dir, options, matched, normalize)
     return 0
 
 

@@ -121,7 +121,9 @@ class DualSpeech2Text:
         for name, head in model.heads.items():
             bpemodel = head.options.bpemodel
             bpemodel = Path(model_dir) / bpemodel if bpemodel else None
-            self.tokenizers[name] = build_tokenizer(head.options.token_type, bpemodel)
+            self.tokenizers[name] = build_tokenizer(
+                head.options.token_type, bpemodel, head.options.token_list or ()
+            )
         self.searchers = self._build_searchers()
 
     def _build_searchers(self) -> dict[str, Searcher]:

@@ -227,6 +227,13 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             required=True,
         ),
         Option("nbpe", "500", "vocabulary size of token type bpe", "count"),
+        Option("bpemode", "unigram", "SentencePiece model of it", choices=("unigram", "bpe")),
+        Option(
+            "nlsyms_txt",
+            "",
+            "non-linguistic symbols, one per line: each is one token, and scoring removes them",
+            "path",
+        ),
     ),
     "Language models": (
         Option(
@@ -282,6 +289,12 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "asr_stats_dir",
             "",
             "folder of the statistics of stage 10 (with one language; default: exp/<lang>/stats)",
+        ),
+        Option(
+            "feats_normalize",
+            "",
+            "normalisation of features (default: as the configuration says)",
+            choices=("", "global_mvn", "utterance_mvn", "none"),
         ),
         Option(
             "twins",

@@ -233,6 +233,8 @@ def derive(
     values["fs"] = values["fs"][:-1] + "000" if values["fs"].endswith("k") else values["fs"]
     for name, file in (("results", "RESULTS.md"), ("html", "report.html")):
         values[name] = values[name] or f"{values['expdir']}/{file}"
+    if values["nlsyms_txt"] and not (recipe.folder / values["nlsyms_txt"]).is_file():
+        raise UserError(f"--nlsyms_txt {values['nlsyms_txt']}: no such file", "check the path")
     if 1 in selected_stages(values):
         check_corpus(recipe, values)
     variables: dict[str, Value] = {**data_sets(values)}

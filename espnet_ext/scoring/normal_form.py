@@ -4,11 +4,12 @@
    invisible marks, single spaces.
 2. Phones (token type `phone`) lose the stress digits of the CMU dictionary: `AH0` becomes `AH`.
    Other symbols, lower-case phones among them, stay.
+3. Non-linguistic symbols such as `<noise>` are removed if they are listed, as in ESPnet's scoring.
 
 `Changes` counts the texts that the rule changed, so that no change is silent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from espnet_ext.data.table import normalized
@@ -18,12 +19,17 @@ from espnet_ext.text.phones import is_phone, strip_stress
 PHONE = "phone"
 
 
-def comparison_form(text: str, token_type: str) -> str:
+def comparison_form(text: str, token_type: str, symbols: Sequence[str] = ()) -> str:
     """Return a text as it is compared with others. The function is idempotent.
+
+    Args:
+        symbols: non-linguistic symbols, which are removed.
 
     >>> comparison_form("\\uff34\\uff36 on", "char"), comparison_form("HH AH0 L OW1", "phone")
     ('TV on', 'HH AH L OW')
     """
+    for symbol in symbols:
+        text = text.replace(symbol, "")
     text = normalized(text)
     if token_type == PHONE and any(digit in text for digit in "012"):
         return " ".join(map(_without_stress, text.split()))
@@ -40,6 +46,7 @@ class Changes:
     """Counts the texts that `comparison_form` changed, per file."""
 
     counts: dict[str, int] = field(default_factory=dict)  # name → changed texts, if there are any
+    symbols: Sequence[str] = ()  # non-linguistic symbols
 
     def apply(self, name: str, texts: Mapping[str, str], token_type: str) -> dict[str, str]:
         """Return utterance → text in the form for comparison, and print how many were changed.
@@ -47,7 +54,10 @@ class Changes:
         Args:
             name: what the texts are, for the count and the message.
         """
-        compared = {utt_id: comparison_form(text, token_type) for utt_id, text in texts.items()}
+        compared = {
+            utt_id: comparison_form(text, token_type, self.symbols)
+            for utt_id, text in texts.items()
+        }
         changed = [utt_id for utt_id, text in texts.items() if compared[utt_id] != text]
         if changed:
             self.counts[name] = len(changed)

@@ -40,7 +40,7 @@ tokens of its hypothesis are insertions.
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from espnet_ext.data.directory import read_directory, text_files
@@ -62,6 +62,7 @@ def score_directory(
     token_types: Mapping[str, str],
     *,
     lexicon: str | Path | None = None,
+    symbols: Sequence[str] = (),
     resamples: int = bootstrap.RESAMPLES,
     seed: int = bootstrap.SEED,
     provenance: Mapping | None = None,
@@ -74,6 +75,7 @@ def score_directory(
     Args:
         token_types: kind → token type. Only these kinds of references are scored against.
         lexicon: file with pronunciations of words, for cells that need a conversion to phones.
+        symbols: non-linguistic symbols, removed from references and hypotheses.
         resamples, seed: of the bootstrap.
         provenance: stored in `score.json`.
 
@@ -85,7 +87,7 @@ def score_directory(
     """
     folder = Path(hypotheses_dir).resolve()  # resolved, because its name is the name of the set
     utterances = {item.utt_id: item for item in read_directory(data, empty_texts=True)}
-    changes = normal_form.Changes()
+    changes = normal_form.Changes(symbols=symbols)
     hypotheses = read_hypotheses(folder, utterances, Path(data), token_types, changes)
     utterances = _normalise_references(utterances, token_types, Path(data), changes)
     labelled = {kind for utterance in utterances.values() for kind in utterance.texts}

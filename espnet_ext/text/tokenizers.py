@@ -5,6 +5,7 @@ head can be exported. `jamo` is ESPnet's `char` applied to conjoining jamo (NFD)
 the syllables. `phone` is ESPnet's `word` applied to phones.
 """
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -30,14 +31,28 @@ class Tokenizer(Protocol):
 class CharTokenizer:
     """Splits text into characters. A space becomes the token `<space>`.
 
-    >>> CharTokenizer().encode("물 좀")
-    ['물', '<space>', '좀']
+    Args:
+        symbols: non-linguistic symbols such as `<noise>`, each of which is one token.
+
+    >>> CharTokenizer().encode("물 좀"), CharTokenizer(["<noise>"]).encode("a<noise>")
+    (['물', '<space>', '좀'], ['a', '<noise>'])
     """
 
     espnet_type = "char"
 
+    def __init__(self, symbols: Iterable[str] = ()):
+        longest_first = sorted(symbols, key=len, reverse=True)
+        pattern = "|".join(map(re.escape, longest_first))
+        self.symbols = re.compile(f"({pattern})") if pattern else None
+
     def encode(self, text: str) -> list[str]:
-        return [SPACE if char == " " else char for char in split_characters(text)]
+        if self.symbols is None:
+            tokens = split_characters(text)
+        else:
+            tokens = []
+            for i, part in enumerate(self.symbols.split(text)):  # odd parts are symbols
+                tokens += [part] if i % 2 else split_characters(part)
+        return [SPACE if token == " " else token for token in tokens]
 
     def decode(self, tokens: Iterable[str]) -> str:
         return "".join(" " if token == SPACE else token for token in tokens)
@@ -49,6 +64,9 @@ class JamoTokenizer(CharTokenizer):
     >>> JamoTokenizer().decode(JamoTokenizer().encode("물 좀"))
     '물 좀'
     """
+
+    def __init__(self, symbols: Iterable[str] = ()):
+        super().__init__(unicodedata.normalize("NFD", symbol) for symbol in symbols)
 
     def encode(self, text: str) -> list[str]:
         return super().encode(unicodedata.normalize("NFD", text))
@@ -110,8 +128,14 @@ class SentencePieceTokenizer:
 TOKEN_TYPES = ("char", "jamo", "phone", "word", "bpe", "label")
 
 
-def build_tokenizer(token_type: str, bpemodel: str | Path | None = None) -> Tokenizer:
+def build_tokenizer(
+    token_type: str, bpemodel: str | Path | None = None, token_list: Iterable[str] = ()
+) -> Tokenizer:
     """Return a tokenizer of one of TOKEN_TYPES. Type `bpe` needs a model file.
+
+    Args:
+        token_list: the tokens of a model. Its non-linguistic symbols are kept whole by the types
+            `char` and `jamo`; the other types do not need them.
 
     Raises:
         UserError: the type is unknown, or the model file is missing.
@@ -123,9 +147,10 @@ def build_tokenizer(token_type: str, bpemodel: str | Path | None = None) -> Toke
         if bpemodel is None:
             raise UserError("token_type bpe needs a bpemodel", "give the SentencePiece model file")
         return SentencePieceTokenizer(bpemodel)
+    if token_type in ("char", "jamo"):
+        symbols = non_linguistic_symbols(token_list)
+        return JamoTokenizer(symbols) if token_type == "jamo" else CharTokenizer(symbols)
     tokenizers: dict[str, type[Tokenizer]] = {
-        "char": CharTokenizer,
-        "jamo": JamoTokenizer,
         "phone": WordTokenizer,
         "word": WordTokenizer,
         "label": LabelTokenizer,
@@ -135,6 +160,52 @@ def build_tokenizer(token_type: str, bpemodel: str | Path | None = None) -> Toke
             f"unknown token type '{token_type}'", f"use one of: {', '.join(TOKEN_TYPES)}"
         )
     return tokenizers[token_type]()
+
+
+def build_tokenizer_from(token_dir: str | Path, token_type: str) -> Tokenizer:
+    """Return the tokenizer of a folder that stage 5 wrote: with its token list, and its bpe.model.
+
+    Raises:
+        UserError: as `build_tokenizer` and `read_token_list`.
+    """
+    tokens = read_token_list(Path(token_dir) / "tokens.txt")
+    return build_tokenizer(token_type, Path(token_dir) / "bpe.model", tokens)
+
+
+def non_linguistic_symbols(token_list: Iterable[str]) -> list[str]:
+    """Return the symbols in a token list of type char or jamo: tokens of several characters.
+
+    >>> non_linguistic_symbols(["<blank>", "<unk>", "a", "<space>", "<l1:Thai>", "[laugh]"])
+    ['[laugh]']
+    """
+    reserved = (BLANK, UNK, SOS_EOS, SPACE)
+    return [
+        token
+        for token in token_list
+        if len(token) > 1 and token not in reserved and not TAG.fullmatch(token)
+    ]
+
+
+def read_symbols(path: str | Path) -> list[str]:
+    """Read non-linguistic symbols, one per line (ESPnet's `nlsyms.txt`).
+
+    Raises:
+        UserError: the file is missing, or a line is not one symbol of several characters.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file", "check the path of --nlsyms_txt") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not UTF-8", "save it as UTF-8") from None
+    symbols = [line.strip() for line in lines if line.strip()]
+    for symbol in symbols:
+        if len(symbol) < 2 or " " in symbol or symbol in (BLANK, UNK, SOS_EOS, SPACE):
+            raise UserError(
+                f"{path}: '{symbol}' cannot be a non-linguistic symbol",
+                "write one symbol per line, for example <noise>",
+            )
+    return symbols
 
 
 def token_list(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
@@ -151,8 +222,19 @@ def token_list(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
     return [BLANK, UNK, *sorted(counts, key=lambda token: (-counts[token], token)), SOS_EOS]
 
 
-def train_sentencepiece(texts: Sequence[str], prefix: str | Path, vocab_size: int) -> list[str]:
-    """Train a unigram SentencePiece model `<prefix>.model` and return its token list.
+def train_sentencepiece(
+    texts: Sequence[str],
+    prefix: str | Path,
+    vocab_size: int,
+    *,
+    model_type: str = "unigram",
+    symbols: Sequence[str] = (),
+) -> list[str]:
+    """Train a SentencePiece model `<prefix>.model` and return its token list.
+
+    Args:
+        model_type: `unigram` or `bpe`.
+        symbols: non-linguistic symbols, each of which is one unit.
 
     Raises:
         UserError: SentencePiece cannot train a vocabulary of this size on these texts.
@@ -166,14 +248,14 @@ def train_sentencepiece(texts: Sequence[str], prefix: str | Path, vocab_size: in
             sentence_iterator=iter(texts),
             model_prefix=str(prefix),
             vocab_size=vocab_size,
-            model_type="unigram",
+            model_type=model_type,
             character_coverage=1.0,
             hard_vocab_limit=False,
             bos_id=-1,
             eos_id=-1,
             unk_id=0,
             minloglevel=2,
-            user_defined_symbols=tags,
+            user_defined_symbols=[*tags, *symbols],
         )
     except RuntimeError as error:
         raise UserError(

@@ -29,7 +29,9 @@ class OutputsPreprocessor:
         self.tokenizers = {}
         self.ids = {}
         for name, output in outputs.items():
-            self.tokenizers[name] = build_tokenizer(output.token_type, output.bpemodel)
+            self.tokenizers[name] = build_tokenizer(
+                output.token_type, output.bpemodel, output.token_list or ()
+            )
             self.ids[name] = {token: i for i, token in enumerate(output.token_list or ())}
         # Importing ESPnet's module takes seconds, so do it only for augmentation.
         self.speech = espnet.load("CommonPreprocessor")(train=train, **speech) if speech else None

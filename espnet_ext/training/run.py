@@ -112,6 +112,7 @@ def train(
     exp_dir: Path,
     options: Sequence[str],
     match_updates: Path | None = None,
+    feats_normalize: str = "",
 ) -> None:
     """Train a system in `exp_dir`. A training that was interrupted is resumed.
 
@@ -121,9 +122,10 @@ def train(
         options: further options of ESPnet's training command, e.g. ["--max_epoch", "5"].
         match_updates: folder with the statistics of another training set. Epochs get as many
             batches as an epoch of that set has.
+        feats_normalize: replaces `normalize` of the configuration (`with_normalization`).
     """
     exp_dir.mkdir(parents=True, exist_ok=True)
-    merged = merged_config(config, overlays)
+    merged = with_normalization(merged_config(config, overlays), feats_normalize)
     merged = add_token_lists(merged, data, exp_dir)
     sets = _label_sets(data, merged)
     merged = add_label_sets(merged, sets)
@@ -197,12 +199,32 @@ def _label_sets(data: Data, config: Mapping[str, Any]) -> Mapping[tuple[str, ...
     return sets
 
 
-def collect_stats(config: Path, data: Data, options: Sequence[str]) -> None:
-    """Write the shape files (stage 10), and the feature statistics that `global_mvn` needs."""
+def with_normalization(config: Mapping[str, Any], feats_normalize: str) -> dict[str, Any]:
+    """Return the configuration with another normalisation of features.
+
+    Args:
+        feats_normalize: `global_mvn`, `utterance_mvn` or `none`; "" keeps the configuration's.
+    """
+    if not feats_normalize:
+        return dict(config)
+    kind = None if feats_normalize == "none" else feats_normalize
+    if config.get("normalize") == kind:
+        return dict(config)
+    return {**config, "normalize": kind, "normalize_conf": {}}
+
+
+def collect_stats(
+    config: Path, data: Data, options: Sequence[str], feats_normalize: str = ""
+) -> None:
+    """Write the shape files (stage 10), and the feature statistics that `global_mvn` needs.
+
+    Args:
+        feats_normalize: as for `train`.
+    """
     outputs = {
         name: {"branch": "ctc", "ctc_weight": 1.0} for name in data.token_types
     }  # the lengths do not depend on the branches, so use any
-    merged = {**read_yaml(config), "outputs": outputs}
+    merged = with_normalization({**read_yaml(config), "outputs": outputs}, feats_normalize)
     merged = add_token_lists(merged, data, data.stats)
     if merged.get("normalize") == "global_mvn":
         merged = {**merged, "normalize": None, "normalize_conf": {}}

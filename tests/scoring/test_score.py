@@ -327,3 +327,17 @@ def test_current_folder_as_hypothesis_folder(korean, monkeypatch):
     assert score_directory(data, ".", TYPES)["set"] == "test"
     assert {p.name for p in out.parent.iterdir() if p.is_dir()} >= {"test", "test.surface-surface"}
     assert not [p for p in out.rglob(".*")]
+
+
+def test_non_linguistic_symbols_are_not_scored(tmp_path):
+    texts = {"meaning": {"a-1": "나<noise>무 집", "a-2": "<noise>", "b-1": "물 <noise> 좀"}}
+    data = data_directory(tmp_path / "data", {name: name[0] for name in texts["meaning"]}, texts)
+    out = hypothesis_folder(
+        tmp_path / "exp/m/decode/test",
+        {"meaning": {"a-1": "나무 집", "a-2": "", "b-1": "물 <noise>좀<noise>"}},
+    )
+    counts = cell(score_directory(data, out, {"meaning": "char"}), "meaning-meaning")["metrics"]
+    assert counts["cer"]["errors"] > 7
+    removed = score_directory(data, out, {"meaning": "char"}, symbols=["<noise>"])
+    counts = cell(removed, "meaning-meaning")["metrics"]
+    assert counts["cer"]["errors"] == 0 and counts["cer"]["tokens"] == 4 + 0 + 3

@@ -827,6 +827,26 @@ def test_options_of_espnet(project):
     assert "exp/en/do_big/lm/test" in decoding and decoding.endswith("--beam_size 3")
 
 
+def test_normalization_symbols_and_kind_of_bpe(project):
+    (project.root / "nlsyms.txt").write_text("<noise>\n")
+    done = project.run(
+        *("--feats_normalize", "global_mvn", "--nlsyms_txt", "nlsyms.txt", "--bpemode", "bpe"),
+        *("--lang", "en", "--systems", "do", "--token_types", "surface=phone meaning=bpe"),
+    )
+    assert done.returncode == 0, done.stderr
+    calls = project.calls()
+    trainings = [call for call in calls if call.startswith("train ")]
+    assert len(trainings) == 2 and all("--feats_normalize global_mvn" in c for c in trainings)
+    symbols = f"--nlsyms_txt {project.root}/nlsyms.txt"
+    tokens = [call for call in calls if call.startswith("tokens ")]
+    assert len(tokens) == 2 and all(symbols in call for call in tokens)
+    assert sum("--vocab_size 500 --bpemode bpe" in call for call in tokens) == 1
+    assert all(symbols in call for call in calls if call.startswith("score "))
+    refused = project.run("--nlsyms_txt", "none.txt")
+    assert refused.returncode == 1 and "none.txt: no such file" in refused.stderr
+    assert project.run("--feats_normalize", "cmvn").returncode == 2
+
+
 def test_model_and_statistics_elsewhere(project):
     elsewhere = project.root / "models/do_mine"
     options = ("--lang", "en", "--systems", "do", "--asr_exp", str(elsewhere))

@@ -65,6 +65,50 @@ def test_tokens_match_espnet(kind):
             assert tokenizer.decode(tokens) == espnet_tokenizer.tokens2text(tokens)
 
 
+SYMBOLS = ["<noise>", "[laugh]", "(..)"]
+
+
+@pytest.mark.parametrize("kind", ["char", "jamo"])
+def test_non_linguistic_symbols_are_tokens_as_in_espnet(kind, tmp_path):
+    build_espnet_tokenizer = pytest.importorskip("espnet2.text.build_tokenizer").build_tokenizer
+    (tmp_path / "nlsyms.txt").write_text("\n".join(SYMBOLS) + "\n\n")
+    symbols = tokenizers.read_symbols(tmp_path / "nlsyms.txt")
+    texts = ["물<noise> 좀", "[laugh] ah (..) <noise", "(..)(..)", "<l1:Thai>"]
+    first = tokenizers.build_tokenizer(kind, token_list=symbols)
+    tokens = tokenizers.token_list(first, texts)
+    assert set(SYMBOLS) <= set(tokens)
+    # Training and decoding know the symbols from the token list alone.
+    tokenizer = tokenizers.build_tokenizer(kind, token_list=tokens)
+    espnet_tokenizer = build_espnet_tokenizer("char", non_linguistic_symbols=SYMBOLS)
+    for text in texts[:3]:
+        espnet_input = unicodedata.normalize("NFD", text) if kind == "jamo" else text
+        assert tokenizer.encode(text) == espnet_tokenizer.text2tokens(espnet_input)
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert tokenizer.encode(texts[3]) == ["<l1:Thai>"]
+
+
+def test_non_linguistic_symbols_are_sentencepiece_units(tmp_path):
+    texts = ["the cat<noise> runs", "the dog runs <noise>", "the hen"] * 5
+    for mode in ("unigram", "bpe"):
+        prefix = tmp_path / mode
+        tokens = tokenizers.train_sentencepiece(
+            texts, prefix, 30, model_type=mode, symbols=["<noise>"]
+        )
+        assert "<noise>" in tokens
+        tokenizer = tokenizers.build_tokenizer("bpe", f"{prefix}.model")
+        assert tokenizer.encode("the cat<noise> runs").count("<noise>") == 1
+        assert tokenizer.decode(tokenizer.encode(texts[0])) == texts[0]
+
+
+@pytest.mark.parametrize("line", ["a", "<unk>", "two words"])
+def test_lines_that_cannot_be_symbols_are_errors(tmp_path, line):
+    (tmp_path / "nlsyms.txt").write_text(line + "\n")
+    with pytest.raises(UserError, match="cannot be a non-linguistic symbol"):
+        tokenizers.read_symbols(tmp_path / "nlsyms.txt")
+    with pytest.raises(UserError, match="no such file"):
+        tokenizers.read_symbols(tmp_path / "none.txt")
+
+
 @pytest.fixture(scope="module")
 def sentencepiece_model(tmp_path_factory):
     prefix = tmp_path_factory.mktemp("bpe") / "bpe"

@@ -15,6 +15,7 @@ import torch
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.errors import UserError
 from espnet_ext.model.load import load_config, load_model
+from espnet_ext.training import run
 
 
 def facts(folder):
@@ -152,6 +153,25 @@ def test_model_with_global_mvn_can_be_moved(recipe):
     (moved / "feats_stats.npz").unlink()
     with pytest.raises(UserError, match="feats_stats.npz"):
         load_model(moved)
+
+
+def test_normalization_can_be_replaced():
+    config = {"normalize": "global_mvn", "normalize_conf": {"norm_vars": False}, "seed": 1}
+    assert run.with_normalization(config, "") == config
+    assert run.with_normalization(config, "global_mvn") == config
+    other = run.with_normalization(config, "utterance_mvn")
+    assert other == {"normalize": "utterance_mvn", "normalize_conf": {}, "seed": 1}
+    assert run.with_normalization(config, "none")["normalize"] is None
+
+
+def test_feats_normalize_replaces_the_configuration_in_statistics_and_training(recipe):
+    config = recipe.write_yaml("base", {**tiny_recipe.CONFIG, "normalize": "utterance_mvn"})
+    run.collect_stats(config, recipe.data, [], "global_mvn")
+    assert (recipe.root / "stats/train/feats_stats.npz").is_file()
+    overlay = recipe.write_yaml("system", {"outputs": tiny_recipe.OUTPUTS})
+    folder, options = recipe.root / "exp", ["--max_epoch", "1"]
+    run.train(config, [overlay], recipe.data, folder, options, feats_normalize="global_mvn")
+    assert load_config(folder)["normalize"] == "global_mvn"
 
 
 def test_bpe_model_is_copied_and_used_in_decoding(tmp_path):

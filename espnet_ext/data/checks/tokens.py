@@ -189,7 +189,8 @@ def _check_phones(checked: Checked, output: str) -> None:
 def _build_tokenizer(options: TokenOptions) -> Tokenizer | None:
     """Return the tokenizer of an output; None without its SentencePiece model."""
     if options.token_type != "bpe":
-        return build_tokenizer(options.token_type)
+        tokens = read_token_list(options.token_list) if options.token_list else ()
+        return build_tokenizer(options.token_type, token_list=tokens)
     model = Path(options.token_list).parent / "bpe.model"
     if not options.token_list or not model.is_file():
         return None
