@@ -562,9 +562,9 @@ if stage 17 "comparison of systems"; then
     done
     run_steps "${inference_nj}"
 
-    # With --stress: how each output fares when fewer utterances have labels of one of them. All
-    # trainings make as many updates, in as many epochs of as many batches. What is trained is
-    # listed by espnet_ext/pipeline/stress.py; without --stress the lists are empty.
+    # With --stress: measure the errors of each output as labels of one output are removed. All
+    # trainings have the same number of epochs, batches per epoch and updates. The sets and
+    # trainings are listed by espnet_ext/pipeline/stress.py; without --stress there are none.
     for lang in ${langs}; do
         for stress_set in "${stress_sets[@]}"; do
             read -r name share complete <<<"${stress_set}"

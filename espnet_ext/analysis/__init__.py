@@ -1,6 +1,6 @@
 """Analyses of trained systems and their decodings, one module per analysis.
 
-`definition` says what an analysis declares, and `registry` lists them. What loads a model is in
-`computation`. What needs only texts belongs to scoring; how tables and figures are rendered belongs
-to report.
+`definition` defines the declaration of an analysis, and `registry` lists all of them. Modules that
+load a model are in `computation`. Measures that need only texts belong to scoring; rendering tables
+and figures belongs to report.
 """

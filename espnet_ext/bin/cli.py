@@ -33,7 +33,7 @@ def words(value: str) -> list[str]:
 
 
 def add_overwrite(parser: argparse.ArgumentParser) -> None:
-    """Add the option that allows a command to replace what it did not write (`outputs`)."""
+    """Add `--overwrite`: let a command replace files that it did not write (see `outputs`)."""
     parser.add_argument(
         "--overwrite",
         type=boolean,

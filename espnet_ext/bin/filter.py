@@ -1,4 +1,4 @@
-"""Stage 4: validate a data directory and remove what cannot be trained on."""
+"""Stage 4: validate a data directory and remove utterances that are unsuitable for training."""
 
 import sys
 from collections.abc import Sequence

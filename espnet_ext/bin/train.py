@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--match_updates",
         default=None,
         metavar="DIR",
-        help="statistics of another set: make epochs have as many batches as epochs of that set",
+        help="folder with the statistics of another training set; use its number of batches per "
+        "epoch",
     )
     parser.add_argument(
         "--feats_normalize",

@@ -96,7 +96,7 @@ class Options(CorpusOptions):
 
 
 def prepare(options: Options, report: Report) -> Sets:
-    """Return the locales as train, valid (the official dev) and test."""
+    """Return the utterances of all locales by set: train, valid (the official dev set), test."""
     root = Path(require_folder(options.corpus_dir, "Common Voice", HOW_TO_GET))
     requested = options.selected(tuple(OFFICIAL))
     needed = set(requested)
@@ -237,7 +237,7 @@ def _rows(path: Path, on_bad_row: Callable[[UserError], None] = _raise) -> Itera
                 yield row
     except UnicodeDecodeError as error:
         message = f"{path}:{number + 1}: is not UTF-8: {error.reason}"
-        raise UserError(message, "take it from a fresh copy") from None
+        raise UserError(message, "replace the file with a fresh copy") from None
 
 
 def _read_table(folder: Path, lang: str, table: str, text: str, report: Report) -> list[Utterance]:

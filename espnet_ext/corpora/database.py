@@ -203,11 +203,11 @@ class CorpusDatabase:
         )
 
     def join(self, public_name: Callable[[str], str], *, skip_unreadable: bool = False) -> None:
-        """Join labels and audio files by their keys; leave out what has no counterpart.
+        """Join labels and audio files by their keys; leave out those without a counterpart.
 
         Args:
             public_name: Returns the name for the report of an audio file without a label.
-            skip_unreadable: Leave out what cannot be read, instead of raising.
+            skip_unreadable: Leave out folders and files that cannot be read, instead of raising.
         Raises:
             UserError: Folders, archives or members cannot be read, or audio files have
                 unsupported formats.

@@ -64,10 +64,10 @@ class Options(CorpusOptions):
 
 
 def prepare(options: Options, report: Report) -> Sets:
-    """Return the corpus as train, valid and test.
+    """Return the utterances by set: train, valid and test.
 
-    If the published test speakers are in a folder of their own, they test, and every tenth of the
-    other speakers validates. Otherwise the speakers are split 8:1:1.
+    If the copy has the published folder `test`, its speakers are the test set, and valid consists
+    of every tenth of the other speakers. Otherwise the speakers are split 8:1:1.
     """
     root = Path(require_folder(options.corpus_dir, "EpaDB", HOW_TO_GET))
     folders = _speaker_folders(root)
@@ -168,7 +168,7 @@ def _speaker_folders(root: Path) -> list[tuple[str, Path]]:
                 folders.append((part, folder))
     if not folders:
         remedy = f"expected {{train,test}}/<spkr>/waveforms; {HOW_TO_GET}"
-        raise UserError(f"{root}: no folder of a speaker", remedy)
+        raise UserError(f"{root}: has no speaker folders", remedy)
     names = [folder.name for _, folder in folders]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         remedy = "keep one of the folders, or name one part of the corpus"
@@ -187,7 +187,7 @@ def _read_references(root: Path) -> References:
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8: {error.reason}", HOW_TO_GET) from None
     except ValueError as error:
-        raise UserError(f"{path}:{error}", "take it from a fresh copy") from None
+        raise UserError(f"{path}:{error}", "replace the file with a fresh copy") from None
 
 
 def parse_references(text: str) -> References:

@@ -71,7 +71,7 @@ class Options(ArchiveOptions):
 
 
 def prepare(options: Options, report: Report) -> Sets:
-    """Return the corpus as train, valid and test."""
+    """Return the utterances by set: train, valid and test."""
     root = Path(require_folder(corpus_folder(options, SOURCE), "L2-ARCTIC", HOW_TO_GET))
     folders = _speaker_folders(root, report)
     utterances = []
@@ -292,7 +292,7 @@ def _files_by_stem(folder: Path, *suffixes: str) -> dict[str, Path]:
 def _read_speaker(
     speaker_and_folder: tuple[str, Path], unidentified: str
 ) -> tuple[list[Utterance], Report]:
-    """Return the utterances of a speaker with their own report, as they come from a process."""
+    """Return the utterances of one speaker and a report on them; runs in a worker process."""
     speaker, folder = speaker_and_folder
     report = Report("l2arctic")
     files = _Files.of(folder)
@@ -315,7 +315,9 @@ def _read_words(path: Path | None, report: Report, utt_id: str) -> str:
     try:
         words = english_words(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot read: {error}", "take it from a fresh copy") from None
+        raise UserError(
+            f"{path}: cannot read: {error}", "replace the file with a fresh copy"
+        ) from None
     if not words:
         report.mark_unlabelled(utt_id, "meaning", "the transcript file is empty")
     return words

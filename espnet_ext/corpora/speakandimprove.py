@@ -76,11 +76,11 @@ class Phrase:
 
 
 def prepare(options: Options, report: Report) -> Sets:
-    """Return the corpus as train, valid and test.
+    """Return the utterances by set: train, valid and test.
 
-    Each phrase is cut out of its recording, to `<data_dir>/speakandimprove_audio`. With an
-    evaluation set (`eval-asr.stm`), that set tests and dev validates. Without one, dev tests and
-    every tenth speaker of train validates.
+    Each phrase is cut out of its recording, to `<data_dir>/speakandimprove_audio`. If the
+    evaluation set (`eval-asr.stm`) is present, it is the test set, and valid is the published dev
+    set. Otherwise dev is the test set, and valid consists of every tenth training speaker.
     """
     root = Path(require_folder(options.corpus_dir, "Speak & Improve", HOW_TO_GET))
     audio_dir = Path(options.data_dir) / "speakandimprove_audio"
@@ -135,10 +135,10 @@ def read_stm(path: str | os.PathLike) -> Iterator[Phrase]:
         raise UserError(f"{path}: cannot read: {error.strerror}", HOW_TO_GET) from None
     except UnicodeDecodeError as error:
         message = f"{path}:{number + 1}: is not UTF-8: {error.reason}"
-        raise UserError(message, "take it from a fresh copy") from None
+        raise UserError(message, "replace the file with a fresh copy") from None
     if faults:
         message = f"{path}: {len(faults)} lines are not phrases:{list_faults(faults)}"
-        raise UserError(message, "take it from a fresh copy")
+        raise UserError(message, "replace the file with a fresh copy")
 
 
 def _phrase(match: re.Match) -> Phrase | None:
@@ -177,7 +177,11 @@ def read_words(text: str, hesitation: str = "uh", partials: bool = True) -> tupl
 def _plan(
     root: Path, materials: Path, name: str, options: Options, report: Report
 ) -> list[tuple[Utterance, Job]]:
-    """Return the utterances of a set with their cutting jobs, whose targets `_cut` sets."""
+    """Return (utterance, job) pairs of a set.
+
+    A job cuts the audio of its utterance out of the recording. Its target is still empty; `_cut`
+    sets it.
+    """
     audio = _audio_files(root, materials, name)
     phrases = {
         output: _phrases_by_start(
@@ -229,7 +233,7 @@ def _phrases_by_start(path: Path, required: bool) -> dict[tuple[str, float], Phr
     for phrase in read_stm(path):
         if (phrase.file, phrase.start) in phrases:
             message = f"{path}: {phrase.file}: two phrases start at {phrase.start:g} s"
-            raise UserError(message, "take it from a fresh copy")
+            raise UserError(message, "replace the file with a fresh copy")
         phrases[phrase.file, phrase.start] = phrase
     return phrases
 
@@ -244,7 +248,7 @@ def _audio_files(root: Path, materials: Path, name: str) -> dict[str, str]:
         cells = line.split("\t")
         if len(cells) != 2:
             message = f"{lists[0]}:{number}: expected a name and a path"
-            raise UserError(message, "take it from a fresh copy")
+            raise UserError(message, "replace the file with a fresh copy")
         for folder in (root, root.parent):
             if (folder / cells[1]).is_file():
                 audio[cells[0]] = str((folder / cells[1]).absolute())
@@ -294,7 +298,7 @@ def _read_annotations(path: Path, report: Report) -> dict[str, list[list[dict[st
             annotations[str(entry["File-id"])] = split_units(entry["Transcript"])
     except (KeyError, TypeError, AttributeError) as error:
         message = f"{path}: unexpected content (files, File-id, Transcript): {error!r}"
-        raise UserError(message, "take it from a fresh copy") from None
+        raise UserError(message, "replace the file with a fresh copy") from None
     for units in annotations.values():
         for item in (item for unit in units for item in unit):
             for mark in item.get("marks", ()):

@@ -45,10 +45,11 @@ class Options(ArchiveOptions):
 
 
 def prepare(options: Options, report: Report) -> Sets:
-    """Return the corpus as train, valid and test.
+    """Return the utterances by set: train, valid and test.
 
-    Test is the published test set. Every tenth of the published training speakers validates,
-    separately among children and adults, so that train and valid have the same share of both.
+    Test is the published test set. Valid consists of every tenth published training speaker,
+    counted separately among children and adults, so that train and valid have the same share of
+    both.
     """
     source = Source("speechocean762", SCORES, HOW_TO_GET, URL, size=ARCHIVE_BYTES)
     root = Path(require_folder(corpus_folder(options, source), "speechocean762", HOW_TO_GET))
@@ -126,7 +127,9 @@ def _read_part(
     utterances = []
     for name, source in audio.items():
         if name not in speakers:
-            raise UserError(f"{folder}/utt2spk: {name}: has no row", "take it from a fresh copy")
+            raise UserError(
+                f"{folder}/utt2spk: {name}: has no row", "replace the file with a fresh copy"
+            )
         speaker = speakers[name]
         utt_id = f"{speaker}-{name}"
         if source.rstrip().endswith("|"):

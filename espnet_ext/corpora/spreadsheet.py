@@ -1,8 +1,8 @@
 """Read the table in an Excel workbook (.xlsx, .xlsm), with openpyxl.
 
-Spreadsheets replace what is typed into a cell: `0012` becomes 12, `March 5` a date, `=so what` an
-error. A number is read as it is displayed in its column format; what cannot be restored is a fault
-of the cell.
+Spreadsheet programs convert text that is typed into a cell: `0012` becomes 12, `March 5` a date,
+`=so what` an error. A number is read as it is displayed in its column format. A value that cannot
+be restored is reported as a fault of its cell.
 """
 
 import os

@@ -210,7 +210,7 @@ def read_recording(
 
 
 def _scale_of_file(sound: Sound) -> Scale:
-    """Return the scale of a recording. That of a file is remembered while the file is unchanged."""
+    """Return the scale of a recording; cached for a file whose size and time are unchanged."""
     try:
         status = os.stat(sound.source)
     except OSError:
@@ -288,10 +288,11 @@ def resample_to_audio(samples: np.ndarray, rate: float, new_rate: float) -> np.n
 
 
 def encode_audio(samples: np.ndarray, rate: int, suffix: str) -> bytes:
-    """Encode (T,) samples as a 16-bit sound file; what was read from 16-bit audio is unchanged.
+    """Encode samples (T,) as a 16-bit sound file; samples read from 16-bit audio are unchanged.
 
-    The conversion to integers is done here because libsndfile's own scales by 2¹⁵−1, which changes
-    loud samples. The file is encoded in memory because a full disk is then certain to be noticed.
+    The conversion to integers is done here because that of libsndfile scales by 2¹⁵−1, which
+    changes loud samples. The file is encoded in memory, because a full disk then always raises an
+    error.
     """
     import numpy as np
     import soundfile

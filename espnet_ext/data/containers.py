@@ -52,7 +52,7 @@ class Promise(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """What is wrong with a sound file, and how it can be read all the same."""
+    """Result of `inspect`: the problem of a sound file, and corrections to read it with."""
 
     problem: str = ""  # why not all of its audio is there or can be read
     remedy: str = _COPY_AGAIN
@@ -120,7 +120,7 @@ def is_truncated(promised: int, available: int) -> bool:
 
 
 def _known_length(promise: Promise, available: int) -> tuple[tuple[int, bytes], ...]:
-    """Return the patch that makes the promise what is available."""
+    """Return the patch that sets the length in the header to the number of available bytes."""
     length = available + promise.extra
     bits = 8 * struct.calcsize(promise.format)
     if not promise.field or length >> (bits - 1):

@@ -1,4 +1,4 @@
-"""Stage 4: validate a directory and remove what cannot be trained on.
+"""Stage 4: validate a directory and remove utterances that are unsuitable for training.
 
 Every removed utterance is listed in `removed.tsv` with the reason.
 """

@@ -1,6 +1,6 @@
 """Repair a data directory: write a corrected copy and a list of all changes.
 
-Only what is certain is corrected: order, Unicode form, line ends, ids that lack their speaker. A
+Only unambiguous errors are corrected: order, Unicode form, line ends, ids without speaker prefix. A
 transcript, label or utterance with any other error is left out and listed. Nothing is guessed, and
 the source is not changed.
 """

@@ -38,7 +38,7 @@ def parse_speeds(words: Sequence[str]) -> dict[str, float]:
             raise UserError(f"the speed factor {word} is given twice", "give it once")
         speeds[word] = speed
     if not speeds:
-        raise UserError("no speed factors", 'give some: --speeds "0.9 1.0 1.1"')
+        raise UserError("--speeds is empty", 'give speed factors: --speeds "0.9 1.0 1.1"')
     return speeds
 
 

@@ -50,7 +50,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Scale:
-    """What the samples of a file are divided by."""
+    """The divisor of the samples of a file, and the values that it follows from."""
 
     divisor: float = 1.0
     peak: float = 0.0  # largest magnitude before the division

@@ -186,7 +186,7 @@ class Sound:
 
     @property
     def frames(self) -> int:
-        """Samples per channel. Where no header says it, the recording is decoded to its end."""
+        """Number of samples per channel. If no header states it, the whole file is decoded."""
         if self._frames is None:
             position = self._position
             self._rewind()
@@ -227,7 +227,7 @@ class Sound:
                 raise UserError(f"{self.source}: is truncated: its end is missing", remedy)
 
     def seek(self, position: int) -> None:
-        """Move to a sample; what cannot seek is decoded up to it."""
+        """Move to sample `position`, by decoding up to it if the decoder cannot seek."""
         if position == self._position:
             return
         if self._decoder.can_seek() and self._frames is not None:

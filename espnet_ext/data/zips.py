@@ -282,7 +282,7 @@ def read_reference(reference: Reference) -> bytes:
 
 
 def open_reference(reference: Reference) -> MemberStream:
-    """Return as a stream what an entry of wav.scp refers to."""
+    """Return a stream of the archive member that an entry of wav.scp refers to."""
     path, offset, compressed_size, size, _ = reference
     handle = None
     try:

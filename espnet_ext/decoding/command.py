@@ -85,7 +85,7 @@ def decode_directory(
         check_seconds(segment_seconds, "--segment_seconds")
     sources = read_table(Path(data) / "wav.scp")
     if not sources:
-        raise UserError(f"{data}/wav.scp: no utterances", "give a dumped set")
+        raise UserError(f"{data}/wav.scp: has no utterances", "give a set that stage 4 has written")
     lms = _without_other_outputs(lms, model_dir, data)
     ngrams = _without_other_outputs(ngrams or {}, model_dir, data)
     recogniser = DualSpeech2Text.from_pretrained(
@@ -103,7 +103,7 @@ def decode_directory(
     _check_active(recogniser, active)
     _check_fusion(recogniser)
     if coupling is not None and len(outputs) == 1:
-        say(f"{Path(model_dir).name} only has the output {outputs[0]}: no coupling")
+        say(f"--coupling is ignored: {Path(model_dir).name} has only the output {outputs[0]}")
         coupling = None
     elif coupling is not None:
         coupling_weight = DEFAULT_WEIGHT if coupling_weight is None else coupling_weight
@@ -139,7 +139,7 @@ def decode_directory(
             has_ctc = recogniser.model.heads[name].ctc is not None
             with_times = recogniser.options[name].times and has_ctc
             if recogniser.options[name].times and not with_times:
-                say(f"{name} has no CTC, which token times need: no ctm.{name}")
+                say(f"ctm.{name} is not written: token times need CTC, which {name} does not have")
             _write_output(folder, name, decoder.results, with_times)
         _write_segments(folder / "segments", decoder.results)
         write_json(folder / "decode.json", facts)
@@ -179,7 +179,7 @@ def _check_active(recogniser: DualSpeech2Text, active: str) -> None:
     conditioner = recogniser.model.conditioning
     if conditioner is None:
         if active != "auto":
-            say(f"--active {active}: no effect, because the model has no task vectors")
+            say(f"--active {active} has no effect, because the model has no task vectors")
         return
     for tasks in dict.fromkeys(recogniser.active.values()):
         try:

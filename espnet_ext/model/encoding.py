@@ -58,12 +58,12 @@ class EncoderOutput:
         """Return the hidden states (B, T, D) and lengths (B,) that all outputs share.
 
         Raises:
-            UserError: if outputs have encoder passes of their own.
+            UserError: if outputs have separate encoder passes.
         """
         first = next(iter(self.hidden))
         if any(states is not self.hidden[first] for states in self.hidden.values()):
             raise UserError(
-                "the outputs have encoder passes of their own: there is no shared encoder output",
+                "the outputs have separate encoder passes, so there is no shared encoder output",
                 "choose a system whose outputs share the encoder pass",
             )
         return self.hidden[first], self.lengths[first]

@@ -22,7 +22,8 @@ def load_config(model_dir: str | Path) -> dict[str, Any]:
     if stock.is_stock(config):
         return stock.adopt_config(config, Path(model_dir)) | {"stock": True}
     if "outputs" not in config:
-        raise UserError(f"{path}: no 'outputs' in it", "give a directory that stage 11 has trained")
+        message = f"{path}: the key 'outputs' is missing"
+        raise UserError(message, "give a directory that stage 11 has trained")
     return config
 
 

@@ -126,7 +126,7 @@ class Wav2Vec2Encoder(torch.nn.Module):
 
     @property
     def takes_constants(self) -> torch.nn.Module:
-        """The part before `embed` whose last bias can take a constant (`conditioning.fold`)."""
+        """The module before `embed`; `conditioning.fold` adds a constant to its last bias."""
         return self.network.feature_projection
 
     def _masks(self) -> bool:
@@ -178,7 +178,8 @@ def _network(model: str | None, architecture: Mapping[str, Any] | None, where: s
         network, extractor = _pretrained(transformers, model, where)
         rate, normalizes = extractor.sampling_rate, extractor.do_normalize
     else:
-        raise UserError(f"{where}: no model", "name a folder, or facebook/wav2vec2-large-xlsr-53")
+        remedy = "name a folder, or facebook/wav2vec2-large-xlsr-53"
+        raise UserError(f"{where}: the key 'model' is missing", remedy)
     plain = json.loads(network.config.to_json_string(use_diff=False))
     plain = {key: value for key, value in plain.items() if key not in _NOT_ARCHITECTURE}
     return network, plain | {"sampling_rate": rate, "do_normalize": normalizes}

@@ -50,8 +50,8 @@ def inputs(
     """Return the files and folders that the options of a command name as inputs of an analysis.
 
     Args:
-        analysis: Its name; "" for a command that is none.
-        digests: Remembers what the analysis declares, so that it need not be imported again.
+        analysis: Name of the analysis; "" for a command that runs no analysis.
+        digests: Cache of the declared inputs, so that the analysis need not be imported again.
         code: Digests of the modules that the command reaches.
     """
     if not analysis:

@@ -3,8 +3,8 @@
 A module counts with its imports, wherever they stand in it. So do modules that it names in strings
 (`"espnet_ext.corpora.plain"`), modules that `import_module(f"espnet_ext.model.{kind}")` may import,
 and data files that it names (`"cmudict.dict.xz"`, `f"frames_{lang}.txt"`, a folder `"templates"`).
-Comments, docstrings and layout do not count. What a registry lists (corpora, analyses) counts only
-where it is asked for: a command knows all of them and runs one.
+Comments, docstrings and layout do not count. The entries of a registry (corpora, analyses) count
+only for a command that runs them, because every command imports the registry and runs one entry.
 """
 
 import ast
@@ -30,7 +30,7 @@ class Code:
 
     Args:
         root: Folder that holds the package.
-        digests: Remembers what was found in a module.
+        digests: Cache of each module's digest and of the names found in it.
     """
 
     def __init__(self, root: Path, digests: Digests):

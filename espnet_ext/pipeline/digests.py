@@ -1,10 +1,11 @@
-"""Digests of files: what a step's inputs hold.
+"""Digests of the input files of a step.
 
-A file's digest is of its content; for YAML, of the values in it, without comments and layout. Very
-large files are sampled, together with size and date. A digest is computed again only when the
-file's size, inode, modification time or change time (ctime, which no program can set) differ from
-when it was computed. A file that changed within the last seconds is not remembered, because a
-second change could leave all of these the same.
+The digest of a file is computed from its content, and that of a YAML file from its values, without
+comments and layout. For a very large file, it is computed from samples of the content, the size and
+the modification time. Digests are cached: a digest is computed again only if the file's size,
+inode, modification time or change time (ctime, which no program can set) has changed. The digest of
+a file that changed within the last seconds is not cached, because a second change could leave all
+of these the same.
 """
 
 import hashlib
@@ -17,12 +18,12 @@ from espnet_ext.files import write_text
 
 WHOLE = 256 * 2**20  # bytes: larger files are sampled
 SAMPLES, SAMPLE = 64, 2**16  # blocks of a large file, bytes of each
-SETTLED = 2.0  # seconds since the last change after which a digest is remembered
+SETTLED = 2.0  # seconds since the last change after which a digest is cached
 VERSION = 1
 
 
 class Digests:
-    """Digests of files, remembered in a JSON file between runs."""
+    """Digests of files, cached in a JSON file between runs."""
 
     def __init__(self, memory: Path):
         self.memory = memory
@@ -32,11 +33,11 @@ class Digests:
         self.changed = False
 
     def of(self, path: str) -> dict[str, str]:
-        """Return the digests of an input by path.
+        """Return path → digest for an input.
 
-        A folder stands for the files directly in it, without hidden ones and subfolders. In a data
-        directory, reports on the data (validation.json, removed.tsv) do not count, and audio counts
-        through the tables that name it. What does not exist has the digest "missing".
+        An input folder consists of the files directly in it, without hidden files and subfolders.
+        In a data directory, reports (`*.json`, `*.tsv`) are left out, and changed audio is noticed
+        only if a table changes. A path that does not exist has the digest "missing".
         """
         if os.path.isdir(path):
             with os.scandir(path) as entries:
@@ -63,7 +64,7 @@ class Digests:
         return digest
 
     def save(self) -> None:
-        """Write what was computed since the digests were read."""
+        """Write the cache if a digest was computed since it was read."""
         if self.changed:
             saved = {"version": VERSION, "files": self.files, "modules": self.modules}
             write_text(self.memory, json.dumps(saved))
@@ -71,7 +72,7 @@ class Digests:
 
 
 def _read(memory: Path) -> dict[str, dict[str, list]]:
-    """Return what was remembered; nothing if the file is missing, broken or of another version."""
+    """Return the cached digests; none if the file is missing, broken or of another version."""
     try:
         saved = json.loads(memory.read_text(encoding="utf-8"))
         if saved["version"] == VERSION:

@@ -29,7 +29,7 @@ def say(line: str) -> None:
 
 
 def shown(line: str, show: str) -> str | None:
-    """Return what a reader sees of a line of a log, or None.
+    """Return the part of a log line that is shown to the user, or None.
 
     Shown are warnings, notes, progress, the beginning of ESPnet's epochs, and lines that match the
     step's own pattern.
@@ -48,7 +48,7 @@ def shown(line: str, show: str) -> str | None:
 
 
 class Running:
-    """A step that runs: its command, its log, and what of the log was shown."""
+    """A running step: its job, its log, and the position up to which the log was shown."""
 
     def __init__(self, step: Step, decision: Decision, log: BinaryIO, job: Job):
         self.step = step

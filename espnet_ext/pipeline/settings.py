@@ -203,7 +203,7 @@ def derive(
     """Return all variables of run.sh: the options, and what follows from them.
 
     Raises:
-        UsageError: Options contradict each other or name what does not exist.
+        UsageError: Options contradict each other or name something that does not exist.
         UserError: The corpus does not exist.
     """
     check_values(values)

@@ -17,14 +17,14 @@ from espnet_ext.pipeline import analyses
 from espnet_ext.pipeline.code import Code
 from espnet_ext.pipeline.digests import Digests
 
-# Options that say how, not what: another value changes no result. Each has one value.
+# Options that do not affect results. Each takes one value.
 NO_RESULT = ("--nj", "--ngpu", "--num_nodes")
 VERSION = 1
 
 
 @dataclass(frozen=True)
 class Step:
-    """A command, what it reads and what it makes. `run.sh` writes these as `step NAME … -- …`."""
+    """A command with its inputs and outputs, written in `run.sh` as `step NAME … -- …`."""
 
     name: str
     command: tuple[str, ...]
@@ -107,7 +107,7 @@ def without_parallelism(command: Sequence[str], python: str) -> str:
 
 @dataclass
 class State:
-    """What a step depends on, at one time."""
+    """The command of a step, and the digests of its inputs and code, at one time."""
 
     command: str
     inputs: dict[str, str]  # path → digest
@@ -115,7 +115,7 @@ class State:
     seconds: float = 0.0  # that the step took
 
     def data_changes(self, before: "State") -> Iterator[str]:
-        """Yield what differs from an earlier state, apart from code, for a reader."""
+        """Yield a description of each change since an earlier state, except changes of code."""
         if self.command != before.command:
             yield "its options changed"
         for path in sorted(self.inputs.keys() | before.inputs.keys()):
@@ -172,7 +172,7 @@ class Records:
         return self.log_dir / f"{step.name}.log"
 
     def state(self, step: Step) -> State:
-        """Return what a step depends on, as it is now."""
+        """Return the current state of a step."""
         code = self.code.of_command(step.command, [*step.modules, *analyses.modules(step.analysis)])
         inputs: dict[str, str] = {}
         for path in [
@@ -185,8 +185,8 @@ class Records:
     def decide(self, step: Step) -> Decision:
         """Return whether a step must run.
 
-        A finished training is kept when only its code changed: what has been trained for days is
-        not thrown away for that. A note says so each time, until --force true trains again.
+        A finished training is kept if only its code changed, because it may have taken days. A
+        note says so in every run, until `--force true` trains again.
         """
         now = self.state(step)
         before = self._read(step, "done")
@@ -210,7 +210,7 @@ class Records:
         return before.seconds if before else None
 
     def begin(self, step: Step, state: State) -> list[str]:
-        """Forget that a step was done; move aside the folder it owns if it began differently.
+        """Mark a step as not done; move its folder aside if options or data changed since it began.
 
         Returns:
             Notes for the reader.
@@ -234,7 +234,7 @@ class Records:
                 what = summary(changes or [f"code changed: {summary(modules)}"])
                 notes.append(f"note: resuming, though {what} since it began")
         elif folder.exists() and self._path(step, "begun").exists():
-            notes.append("note: resuming what an earlier version of this pipeline began")
+            notes.append("note: resuming work that an earlier version of this pipeline began")
         self._write(step, "begun", state)
         return notes
 

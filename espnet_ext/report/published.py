@@ -145,7 +145,7 @@ def _shares(language: Language) -> Iterator[Row]:
 
 
 def _encoder_blocks(language: Language) -> list[Mapping]:
-    """Return the CKA of the single-output encoders, block by block."""
+    """Return the measured CKA of `so_surface` and `so_meaning`, one point per encoder block."""
     for pair in (language.of_kind("cka") or {"pairs": ()})["pairs"]:
         if {pair["a"], pair["b"]} == {"so_surface", "so_meaning"}:
             return [point for point in pair["curve"] if point["layer"].isdigit()]

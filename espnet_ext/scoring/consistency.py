@@ -204,7 +204,7 @@ def describe(pair: OutputPair) -> dict:
             "value": None if np.isnan(value) else value,
             "interval": _interval(measure(resampled)) if len(sums) > 1 else None,
         }
-    lacks = "one speaker: no intervals" if len(sums) < 2 else None
+    lacks = "intervals need at least two speakers" if len(sums) < 2 else None
     return {**_header(pair), "lacks": lacks, "measures": measures}
 
 
@@ -258,7 +258,7 @@ def compare_pairs(a: OutputPair, b: OutputPair) -> dict:
         return {**header, "lacks": "the two have no utterance in common", "measures": {}}
     sums_a, sums_b = (_sums_by_speaker(pair, shared, without_distances) for pair in (a, b))
     if len(sums_a) < 2:
-        return {**header, "lacks": "one speaker: no test is possible", "measures": {}}
+        return {**header, "lacks": "a test needs at least two speakers", "measures": {}}
     weights = bootstrap.speaker_weights(len(sums_a), bootstrap.RESAMPLES, bootstrap.SEED)
     keep = (sign_patterns(len(sums_a)) > 0).astype(np.float64)  # (R, S)
     observed = [named_sums(sums.sum(0)) for sums in (sums_a, sums_b)]

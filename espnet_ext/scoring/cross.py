@@ -323,6 +323,6 @@ def _missing(result: Mapping, measured: divergence.ReferenceDistances) -> Iterat
     elif not result["differences"]:
         yield "no system has all outputs of another one: there are no differences"
     if not result["consistency"]["outputs"]:
-        yield "no system, and no pair of systems, has both surface and meaning: no consistency"
+        yield "consistency is not measured: no system or pair of systems has both outputs"
     if result["articulatory"]["lacks"]:
         yield f"no articulatory distance: {result['articulatory']['lacks']}"

@@ -102,7 +102,7 @@ def evaluate_files(
 
 def _require_speakers(utterances: set[str], speakers: dict[str, str], name: str) -> None:
     if unknown := sorted(utterances - set(speakers)):
-        raise UserError(f"{name}: {unknown[0]}: no speaker", "give the utt2spk file of the set")
+        raise UserError(f"{name}: {unknown[0]}: has no speaker", "give the utt2spk file of the set")
 
 
 def _ratings(

@@ -120,8 +120,8 @@ def train(
         config: base configuration (YAML).
         overlays: configurations (YAML) that are merged into the base configuration, in order.
         options: further options of ESPnet's training command, e.g. ["--max_epoch", "5"].
-        match_updates: folder with the statistics of another training set. Epochs get as many
-            batches as an epoch of that set has.
+        match_updates: folder with the statistics of another training set, whose number of batches
+            per epoch is used.
         feats_normalize: replaces `normalize` of the configuration (`with_normalization`).
     """
     exp_dir.mkdir(parents=True, exist_ok=True)

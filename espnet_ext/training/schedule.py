@@ -29,7 +29,7 @@ def total_steps(args: argparse.Namespace) -> int | None:
 
 
 def matching_batches(args: argparse.Namespace, shapes: Path) -> int:
-    """Return the batches per epoch of another training set.
+    """Return the number of batches per epoch of another training set.
 
     Used to give this training equally long epochs. Then both trainings also have the same number
     of validations, and average the same number of checkpoints.

@@ -166,7 +166,7 @@ def test_damaged_copies_raise_user_error(tmp_path, damage, message):
 
 
 def test_corpus_without_speaker_folders_raises_user_error(tmp_path):
-    with pytest.raises(UserError, match="no folder of a speaker"):
+    with pytest.raises(UserError, match="has no speaker folders"):
         prepare_corpus(epadb, tmp_path)
 
 

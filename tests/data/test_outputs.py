@@ -1,4 +1,4 @@
-"""No command overwrites what it did not write: one rule, tried on every command of this package."""
+"""No command overwrites files that it did not write; tested for every command."""
 
 import json
 import os

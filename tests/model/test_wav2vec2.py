@@ -343,7 +343,7 @@ def test_invalid_configuration_is_refused(transformers, checkpoint, tmp_path):
     named = {"model": str(folder)}
     for change, words in (
         ({"frontend_conf": {"model": str(tmp_path / "none")}}, "frontend_conf.model: .*none"),
-        ({"frontend_conf": {}}, "frontend_conf: no model"),
+        ({"frontend_conf": {}}, "frontend_conf: the key 'model' is missing"),
         ({"frontend_conf": {"model": str(other)}}, "is a hubert"),
         ({"frontend_conf": {**named, "fs": 8000}}, "frontend_conf.fs: 8000"),
         ({"frontend_conf": {**named, "freze": True}}, "unknown key 'freze'"),

@@ -220,7 +220,7 @@ def test_reasons_for_missing_results(tmp_path):
             "fewer than two speakers"
         }
     single = cross_task({"so_surface": folders["so_surface"]})
-    assert any("no consistency" in reason for reason in single["lacks"])
+    assert any("consistency is not measured" in reason for reason in single["lacks"])
 
 
 def test_empty_bins_are_listed(tmp_path):

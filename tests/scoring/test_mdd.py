@@ -156,7 +156,7 @@ def test_files_that_do_not_match_raise_user_error(tmp_path):
     options = options_of(paths, "canonical", "hypothesis")
     with pytest.raises(UserError, match="no utterance in common"):
         command.main([*options, "--perceived", paths["perceived"]])
-    with pytest.raises(UserError, match="s1-a: no speaker"):
+    with pytest.raises(UserError, match="s1-a: has no speaker"):
         command.main([*options, "--perceived", paths["canonical"], "--utt2spk", paths["utt2spk"]])
     with pytest.raises(SystemExit):
         command.main([*options, "--perceived", "x", "--prompt", "x", "--meaning", "y"])

@@ -76,7 +76,7 @@ def probe_encoders(
     batch_size: int = 16,
     device: str = "cpu",
 ) -> dict:
-    """Probe every encoder layer of every system, as the module says.
+    """Probe every encoder layer of every system; see the module for the result.
 
     Args:
         model_dirs: systems by name.

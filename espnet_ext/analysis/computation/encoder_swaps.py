@@ -2,8 +2,8 @@
 
 A head of one system decodes the encoder output of another, as it is (`direct`) and through a linear
 map (`stitched`; Lenc & Vedaldi, 2015; Bansal et al., 2021) that is fitted to training speech by
-ridge regression in closed form. What the map restores is present in other coordinates; what it does
-not restore may be absent from the other encoder.
+ridge regression in closed form. If the map restores the accuracy, the other encoder has the same
+information in other coordinates. If it does not, the other encoder may lack the information.
 
 `swap` returns::
 
@@ -106,7 +106,7 @@ def swap(
     batch_size: int = 16,
     device: str = "cpu",
 ) -> dict:
-    """Return the error rates of every head on every encoder, as the module says.
+    """Return the error rates of every head on every encoder; see the module for the format.
 
     Args:
         model_dirs: systems by name, two or more.

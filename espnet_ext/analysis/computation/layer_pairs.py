@@ -91,7 +91,7 @@ class StreamedRows:
         return np.concatenate(drawn)
 
     def compare(self, pairs: Sequence[Pair], sampling: Sampling) -> list[dict]:
-        """Compare pairs of networks, as the module says."""
+        """Compare pairs of networks; see the module for the result."""
         assert self.cka is not None
         layers = [np.concatenate(rows) for rows in zip(*self._sample, strict=True)]
         sample = layers, np.array(self._sample_groups, dtype=int)
@@ -125,7 +125,7 @@ class UtteranceRows:
         return sorted(set.intersection(*map(set, self._rows.values()))) if self._rows else []
 
     def compare(self, pairs: Sequence[Pair], sampling: Sampling) -> list[dict]:
-        """Compare pairs of networks, as the module says; `everything` then has all layers."""
+        """Compare pairs of networks; see the module for the result. Fills `everything`."""
         ids = self.ids()
         layers = [
             torch.stack([self._rows[network][utt_id][number] for utt_id in ids])
@@ -160,7 +160,7 @@ def _numbered(layers: Mapping[Network, Sequence[str]]) -> dict[tuple[Network, st
 
 
 def _shared(a: Network, b: Network, layers, index) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yield the layers that both networks have, with their numbers."""
+    """Yield (layer, (its index in `a`, its index in `b`)) of the layers that both networks have."""
     for name in layers[a]:
         if name in layers[b]:
             yield name, (index[a, name], index[b, name])

@@ -128,7 +128,10 @@ def _alone(task: Task, classes: int) -> float:
 
 
 def _control(task: Task, train_x, test_x, classes: int, seed: int) -> float:
-    """Return the accuracy where each type has a random label, drawn as often as the true ones."""
+    """Return the balanced accuracy in percent on a control task.
+
+    Each type gets a random label, drawn from the distribution of the true training labels.
+    """
     generator = np.random.default_rng(seed)
     types = sorted(set(task.train_types) | set(task.test_types), key=repr)
     label = dict(zip(types, generator.choice(task.train, size=len(types)), strict=True))

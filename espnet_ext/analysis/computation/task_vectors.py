@@ -62,7 +62,7 @@ def inspect_vectors(
     batch_size: int = 16,
     device: str = "cpu",
 ) -> dict:
-    """Inspect the systems that have task vectors, as the module says; others have no entry.
+    """Inspect the systems that have task vectors; see the module for the result.
 
     Args:
         model_dirs: systems by name.

@@ -155,7 +155,10 @@ class Checked:
 
 
 def labelled_rows(folder: Path, output: str) -> Iterator[TextRow]:
-    """Yield the labelled rows of an output, transcripts in normal form."""
+    """Yield (line, id, transcript) of utterances that have a transcript of an output.
+
+    Transcripts are normalised by `text.unicode.normalize`.
+    """
     for block in stream_table(text_files(folder)[output], []):
         for line, key, value in block.rows():
             if value and value != NA:

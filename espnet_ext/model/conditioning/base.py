@@ -110,7 +110,7 @@ class Conditioner(torch.nn.Module):
 
     @property
     def needs_pass_per_output(self) -> bool:
-        """Whether outputs need encoder passes of their own although the same tasks are active."""
+        """Whether outputs need separate encoder passes even if the same tasks are active."""
         return False
 
     def passes(

@@ -1,8 +1,9 @@
-"""Task vectors turned into biases, so that a head with them runs in stock ESPnet, exactly.
+"""Add task vectors to biases, so that stock ESPnet computes exactly the same output.
 
-For one set of active tasks the vectors add a constant. After subsampling it joins the bias of the
-last affine layer. After the whole encoder it joins the biases of the linear layers that read the
-encoder output: keys and values of a decoder, the projection of CTC, the joint network.
+For one set of active tasks, the sum of the vectors is a constant. A constant after subsampling is
+added to the bias of the last affine layer of the subsampling. A constant after the encoder is
+folded into the biases of the linear layers that read the encoder output: keys and values of a
+decoder, the projection of CTC, the joint network.
 """
 
 from collections.abc import Sequence
@@ -21,12 +22,13 @@ TOLERANCE = 1e-4  # relative
 def fold_vectors(model: Any, output: str, active: Sequence[str]) -> None:
     """Put the vectors of the active tasks into the biases on the path to `output`.
 
-    Afterwards the model has no conditioner, and serves that output and that set alone.
+    Afterwards the model has no conditioner, and is valid only for that output and that set of
+    tasks.
 
     Args:
         model: a `DualOutputModel` with task vectors.
     Raises:
-        UserError: if a part has no layer that can take them.
+        UserError: if a part has no layer whose bias the vectors can be added to.
     """
     vectors = model.conditioning
     mask = vectors.active_set(active)  # (K,)
@@ -73,4 +75,5 @@ def _into_subsampling(encoder: Any, vector: torch.Tensor) -> None:
 
 def _cannot_fold(encoder: torch.nn.Module) -> UserError:
     kind = type(encoder).__name__
-    return UserError(f"the subsampling of {kind} cannot take the task vectors as biases", ELSEWHERE)
+    message = f"task vectors cannot be added to a bias in the subsampling of {kind}"
+    return UserError(message, ELSEWHERE)

@@ -66,7 +66,7 @@ class AttentionDecoder(Criterion):
     def absorb_constant(self, vector: torch.Tensor) -> None:
         if not hasattr(self.module, "decoders"):
             kind = type(self.module).__name__
-            raise UserError(f"a {kind} cannot take a constant into its biases", ELSEWHERE)
+            raise UserError(f"task vectors cannot be added to the biases of {kind}", ELSEWHERE)
         for layer in self.module.decoders:
             for linear in (layer.src_attn.linear_k, layer.src_attn.linear_v):
                 linear.bias += linear.weight @ vector

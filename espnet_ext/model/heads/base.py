@@ -110,7 +110,8 @@ class Criterion:
 
     def absorb_constant(self, vector: torch.Tensor) -> None:
         """Change biases so that encoder output h has the effect of h + vector (D,)."""
-        raise UserError(f"{type(self).__name__} cannot take a constant into its biases", ELSEWHERE)
+        kind = type(self).__name__
+        raise UserError(f"task vectors cannot be added to the biases of {kind}", ELSEWHERE)
 
     @classmethod
     def check(cls, options: Any, where: str) -> None:
