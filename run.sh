@@ -18,6 +18,9 @@ load_options "$@"
 cd "${recipe}"
 use_environment
 check_settings
+replacing=() piping=() # options of commands that write, and of those that read wav.scp
+if [[ ${overwrite} == true ]]; then replacing=(--overwrite true); fi
+if [[ ${allow_pipes} == true ]]; then piping=(--allow_pipes true); fi
 
 # ---------------------------------------------------------------------------- data preparation
 
@@ -52,7 +55,8 @@ if [[ ${train_sets} == *" "* ]] && { is_selected 1 || is_selected 2 || is_select
         combined=${datadir}/${lang}/${unperturbed_train_set}
         step "${lang}/combine" "${inputs[@]}" --out "${combined}/wav.scp" --show ', labelled: ' -- \
             "${python}" -m espnet_ext.bin.combine --inputs "${folders[@]}" --output "${combined}" \
-            --outputs "${outputs_of[${lang}]}" ${label_outputs:+--label_outputs "${label_outputs}"}
+            --outputs "${outputs_of[${lang}]}" ${label_outputs:+--label_outputs "${label_outputs}"} \
+            "${replacing[@]}"
     done
     run_steps
 fi
@@ -63,7 +67,8 @@ if [[ -n ${speed_perturb_factors} ]] && stage 2 "speed perturbation"; then
         target_dir=${datadir}/${lang}/${train_set}
         step "${lang}/perturb" --in "${source_dir}" --out "${target_dir}/wav.scp" -- \
             "${python}" -m espnet_ext.bin.perturb --input "${source_dir}" --output "${target_dir}" \
-            --speeds "${speed_perturb_factors}" --nj "${nj}" ${channel:+--channel "${channel}"}
+            --speeds "${speed_perturb_factors}" --nj "${nj}" \
+            ${channel:+--channel "${channel}"} "${piping[@]}" "${replacing[@]}"
     done
     run_steps
     # Products: the training set with its copies at other speeds
@@ -79,7 +84,8 @@ if stage 3 "format audio"; then
                 "${python}" -m espnet_ext.bin.format_audio --input "${datadir}/${lang}/${dset}" \
                 --output "${target_dir}" --sample_rate "${fs}" --audio_format "${audio_format}" \
                 --nj "${nj}" --on_error "${on_error}" --max_broken "${max_broken}" \
-                --whole "${is_test_set[${dset}]}" ${channel:+--channel "${channel}"}
+                --whole "${is_test_set[${dset}]}" \
+                ${channel:+--channel "${channel}"} "${piping[@]}" "${replacing[@]}"
         done
     done
     run_steps
@@ -104,7 +110,7 @@ if stage 4 "filter and validate"; then
                 --on_error "${on_error}" --max_broken "${max_broken}" \
                 --read_samples "${read_samples}" "${against[@]}" \
                 ${label_outputs:+--label_outputs "${label_outputs}"} \
-                ${inline_tags:+--inline_tags "${inline_tags}"}
+                ${inline_tags:+--inline_tags "${inline_tags}"} "${replacing[@]}"
         done
     done
     run_steps "${nj}"
@@ -123,7 +129,7 @@ if stage 5 "token lists"; then
                 ${nlsyms_txt:+--in "${nlsyms_txt}"} --out "${token_dir}/tokens.txt" -- \
                 "${python}" -m espnet_ext.bin.tokens --input "${dumpdir}/raw/${lang}/${train_set}" \
                 --output_name "${output}" --token_type "${token_type}" --token_dir "${token_dir}" \
-                "${bpe[@]}" ${nlsyms_txt:+--nlsyms_txt "${nlsyms_txt}"}
+                "${bpe[@]}" ${nlsyms_txt:+--nlsyms_txt "${nlsyms_txt}"} "${replacing[@]}"
         done
     done
     run_steps "${nj}"
@@ -345,7 +351,7 @@ if stage 12 "decoding"; then
                     --data "${dumpdir}/raw/${lang}/${dset}" \
                     --output_dir "${model_dir}/${inference_tag}/${dset}" \
                     --config "${inference_config}" --ngpu "${inference_ngpu}" \
-                    "${extra[@]}" "${inference_args[@]}"
+                    "${extra[@]}" "${inference_args[@]}" "${replacing[@]}"
             done
         done
     done
@@ -573,7 +579,7 @@ if stage 17 "comparison of systems"; then
                 "${python}" -m espnet_ext.bin.drop_labels --input "${dumpdir}/raw/${lang}/${train_set}" \
                 --output "${dumpdir}/raw/${lang}/stress/${name}" --output_name "${stress_output}" \
                 --share "${share}" --seed "${stress_seed}" --outputs "${outputs_of[${lang}]}" \
-                --complete "${complete}"
+                --complete "${complete}" "${replacing[@]}"
         done
     done
     run_steps "${nj}"
@@ -621,7 +627,7 @@ if stage 17 "comparison of systems"; then
                 "${python}" -m espnet_ext.bin.decode --model_dir "${model_dir}" \
                 --data "${dumpdir}/raw/${lang}/${test_set}" \
                 --output_dir "${model_dir}/${inference_tag}/${test_set}" \
-                --config "${inference_config}" --ngpu "${inference_ngpu}"
+                --config "${inference_config}" --ngpu "${inference_ngpu}" "${replacing[@]}"
         done
     done
     run_steps "${inference_nj}"

@@ -23,6 +23,9 @@
 #   --code MODULE  the command runs this module, beside those that it names
 #   --show REGEX   lines of the log to show, beside warnings, notes and progress
 
+export PYTHONUTF8=1 # in every locale: tables, paths and messages are UTF-8
+unset PYTHONIOENCODING # it would take precedence
+
 run_dir=$(mktemp -d)
 trap 'rm -rf "${run_dir}"' EXIT
 run_start=${SECONDS}
@@ -54,9 +57,8 @@ load_options() {
         printf '  remedy: install Python 3.12 or 3.13; the environment is then made on it\n' >&2
         exit 2
     }
-    PYTHONPATH=${root}${PYTHONPATH:+:${PYTHONPATH}} PYTHONIOENCODING=utf-8 \
-        "${options_python}" -m espnet_ext.pipeline.settings \
-        "${root}" "${start_dir}" "${run_dir}/options" "$@"
+    PYTHONPATH=${root}${PYTHONPATH:+:${PYTHONPATH}} "${options_python}" -m \
+        espnet_ext.pipeline.settings "${root}" "${start_dir}" "${run_dir}/options" "$@"
     [[ -s ${run_dir}/options ]] || exit 0 # --help was printed
     # shellcheck source=/dev/null
     . "${run_dir}/options"
@@ -65,12 +67,13 @@ load_options() {
 use_environment() {
     local options=(--extras "synth report")
     if [[ -n ${python} ]]; then options+=(--python "${python}"); fi
-    if [[ -n ${env} ]]; then options+=(--venv "${env}"); fi
+    if [[ -n ${env} ]]; then options+=(--env "${env}"); fi
     (cd "${start_dir}" && bash "${root}/local/setup_env.sh" "${options[@]}") >"${run_dir}/python"
     python=$(<"${run_dir}/python")
     unset PYTHONDONTWRITEBYTECODE   # without compiled files, torch needs six seconds more to import
     PATH=$(dirname "${python}"):${PATH} # `python` in a recipe's local/data.sh is this one
-    export PATH PYTHONPATH=${root}${PYTHONPATH:+:${PYTHONPATH}} PYTHONUNBUFFERED=1 PYTHONIOENCODING=utf-8
+    export PATH ESPNET_EXT_PYTHON=${python} PYTHONPATH=${root}${PYTHONPATH:+:${PYTHONPATH}}
+    export PYTHONUNBUFFERED=1
 }
 
 check_settings() { # sets ${vector_systems}, and names of analyses that have no block in run.sh
@@ -78,7 +81,8 @@ check_settings() { # sets ${vector_systems}, and names of analyses that have no 
     for system in "${!system_config[@]}"; do configs+=("${system}=${system_config[${system}]}"); done
     "${python}" -m espnet_ext.pipeline.checks --python "${python}" --asr_config "${asr_config}" \
         --system_configs "${configs[@]}" --stages "${selected_stages[@]}" --fs "${fs}" --cmd "${cmd}" \
-        --ngpu "${ngpu}" --gpu_inference "${gpu_inference}" --use_lm "${use_lm}" >"${run_dir}/checks"
+        --ngpu "${ngpu}" --gpu_inference "${gpu_inference}" --use_lm "${use_lm}" \
+        --stress "${stress}" >"${run_dir}/checks"
     # shellcheck source=/dev/null
     . "${run_dir}/checks"
 }

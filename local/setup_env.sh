@@ -9,11 +9,12 @@ mark_name=.espnet-ext.made   # in an environment that this script created, and s
 
 usage() {
     cat <<'END'
-usage: local/setup_env.sh [--python PATH] [--venv DIR] [--extras "synth report dev"]
+usage: local/setup_env.sh [--python PATH] [--env DIR] [--extras "synth report dev"]
 
   --python PATH   interpreter to build with, or the python of an environment to use as it is
                   (default: $PYTHON, else the first suitable one: active environment, PATH, pyenv, uv)
-  --venv DIR      environment to use or create (default: the active one if suitable, else .venv)
+  --env DIR       environment to use or create (default: the active one if suitable, else .venv)
+  --venv DIR      the same as --env
   --extras LIST   extras of setup.py to install (default: "synth report")
 
 Prints the path of the environment's python on standard output, everything else on standard error.
@@ -123,15 +124,28 @@ may_use_uv() { # not if the environment sees packages of its base: uv would inst
 }
 
 find_uv() { # set the array `uv` to a command that works, or to nothing
+    local path
     uv=()
     if ! may_use_uv; then return; fi
     if uv --version >/dev/null 2>&1; then
         uv=(uv)
     elif python3 -m uv --version >/dev/null 2>&1; then
         uv=(python3 -m uv)
-    elif [[ -x $env/bin/uv ]]; then
-        uv=("$env/bin/uv")
+    else
+        for path in "$env/bin/uv" "${HOME:-/none}/.local/bin/uv" "${HOME:-/none}/.cargo/bin/uv"; do
+            if [[ -x $path ]]; then
+                uv=("$path")
+                return
+            fi
+        done
     fi
+}
+
+require_pip() { # require_pip PYTHON: an environment that uv created has no pip
+    "$1" -m pip --version >/dev/null 2>&1 && return
+    "$1" -m ensurepip >/dev/null 2>&1 || refuse "$1 has no pip, and there is no uv" \
+        "install uv (docs.astral.sh/uv), or pip for this Python (Debian, Ubuntu: python3-venv)"
+    say "environment: added pip, which it lacked"
 }
 
 make_venv() { # create `env` with `base`; if torch of the base is supported, it sees the base's packages
@@ -180,6 +194,7 @@ install_into() { # install_into PYTHON: the project and its requirements; may be
         installer=("${uv[@]}" pip install --quiet --python "$python")
         say "installing by uv: espnet-ext[${extras// /,}] (about 6 GB with torch; minutes on the first clone, seconds on later ones)"
     else
+        require_pip "$python"
         installer=("$python" -m pip install --quiet --disable-pip-version-check)
         say "installing by pip: espnet-ext[${extras// /,}] (about 6 GB with torch; some minutes)"
     fi
@@ -204,7 +219,7 @@ use_existing() { # use_existing PYTHON WHY: of a suitable environment; install o
     if [[ -n ${probed[missing]} ]]; then
         if [[ ! -w $env ]]; then
             refuse "$env lacks ${probed[missing]// /, } and cannot be written to" \
-                "deactivate it, or name an environment: --venv DIR"
+                "deactivate it, or name an environment: --env DIR"
         fi
         say "installing what it lacks: ${probed[missing]// /, }"
         if other_clone; then say "environment: espnet_ext in $env was that of ${probed[editable]}, and is now that of $root"; fi
@@ -225,9 +240,9 @@ check_existing() { # `env` is not empty: keep it if suitable, empty it if create
     elif [[ -n $made ]]; then
         say "environment: $env is broken; creating it again"
     elif [[ -e $env/bin/python ]]; then
-        refuse "$env has no suitable Python (needed: 3.12 or 3.13)" "remove it, or name another folder: --venv DIR"
+        refuse "$env has no suitable Python (needed: 3.12 or 3.13)" "remove it, or name another folder: --env DIR"
     else
-        refuse "$env exists and is not a Python environment" "name another folder: --venv DIR"
+        refuse "$env exists and is not a Python environment" "name another folder: --env DIR"
     fi
     find "$env" -mindepth 1 -delete
 }
@@ -264,11 +279,12 @@ build() { # create, repair or complete the environment `env`
 
 # -- options
 
-python=${PYTHON:-} venv="" extras="synth report"
+python=${PYTHON:-} venv="" extras="synth report" # --env DIR is in `venv`
 while (($#)); do
     case $1 in
         -h | --help) usage && exit 0 ;;
-        --python=* | --venv=* | --extras=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+        --python=* | --env=* | --venv=* | --extras=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+        --env) set -- --venv "${@:2}" ;;
         --python | --venv | --extras)
             (($# > 1)) || refuse "$1 needs a value" "see local/setup_env.sh --help"
             printf -v "${1#--}" '%s' "$2"

@@ -48,7 +48,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "${root}" || exit 1
 setup=(--extras "synth report vad lhotse hf xlsr dev")
 if [[ -n ${python} ]]; then setup+=(--python "${python}"); fi
-if [[ -n ${env} ]]; then setup+=(--venv "${env}"); fi
+if [[ -n ${env} ]]; then setup+=(--env "${env}"); fi
 python=$(bash local/setup_env.sh "${setup[@]}") || exit
 unset PYTHONDONTWRITEBYTECODE # without compiled files, torch needs six seconds more to import
 PATH=$(dirname "${python}"):${PATH}

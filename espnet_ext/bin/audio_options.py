@@ -1,5 +1,7 @@
 """Types of option values, and options, that several commands share."""
 
+from __future__ import annotations
+
 import argparse
 from typing import TYPE_CHECKING
 
@@ -53,7 +55,7 @@ def add_policy(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def policy_of(args: argparse.Namespace, keep_all: bool) -> "Policy":
+def policy_of(args: argparse.Namespace, keep_all: bool) -> Policy:
     """Return the policy that the options of `add_policy` describe."""
     from espnet_ext.data.policy import Policy
 

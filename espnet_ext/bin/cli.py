@@ -8,6 +8,13 @@ from collections.abc import Callable, Collection, Sequence
 
 from espnet_ext.errors import UserError
 
+if sys.version_info < (3, 12):  # noqa: UP036  (PYTHONPATH may lead any interpreter here)
+    sys.exit(
+        "error: Python {}.{} runs this command, but the package needs 3.12 or later\n"
+        "  remedy: activate its environment (created by local/setup_env.sh), or run "
+        "./run.sh".format(*sys.version_info)
+    )
+
 
 def parser(description: str | None) -> argparse.ArgumentParser:
     """Return an argument parser without abbreviations, which could hide a mistyped option."""

@@ -7,7 +7,7 @@ that run.sh has no block for.
 import argparse
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -51,21 +51,39 @@ def check_sample_rate(fs: str, path: str, config: dict[str, Any]) -> None:
         )
 
 
-def check_gpus(needed: int, python: str) -> None:
-    """Check that PyTorch sees as many GPUs as the stages will need on this machine."""
+def needed_gpus(stages: Collection[int], options: argparse.Namespace) -> dict[str, int]:
+    """Return the GPUs that the stages need on this machine, by the option that asks for them."""
+    with_stress = options.stress.strip() != "" and 17 in stages
+    trains = 11 in stages or with_stress or (options.use_lm == "true" and 7 in stages)
+    decodes = 12 in stages or with_stress
+    needed = {}
+    if trains and options.ngpu:
+        needed[f"--ngpu {options.ngpu}"] = options.ngpu
+    if decodes and options.gpu_inference == "true":
+        needed["--gpu_inference true"] = 1
+    return needed
+
+
+def check_gpus(needed: Mapping[str, int], python: str) -> None:
+    """Raise a UserError unless PyTorch sees as many GPUs as the stages need on this machine."""
     code = "import torch; print(torch.cuda.device_count())"
     done = subprocess.run([python, "-c", code], capture_output=True, text=True)
     if done.returncode:
         raise UserError(
             f"{python}: PyTorch does not work: {done.stderr.strip()[-500:]}", "see above"
         )
-    visible = int(done.stdout)
-    if visible < needed:
-        raise UserError(
-            f"{visible or 'no'} GPU is visible to PyTorch ({python}), {needed} asked for",
-            "use --ngpu 0 --gpu_inference false to work on the CPU; or check nvidia-smi and "
-            "CUDA_VISIBLE_DEVICES",
-        )
+    visible = int(done.stdout.split()[-1])
+    for option, count in needed.items():
+        if visible < count:
+            gpus = {0: "no GPU", 1: "1 GPU"}.get(visible, f"{visible} GPUs")
+            name = option.split()[0]
+            on_cpu = f"{name} {'0' if name == '--ngpu' else 'false'}"
+            fewer = f"--ngpu {visible}, or " if visible and name == "--ngpu" else ""
+            raise UserError(
+                f"{option}, but PyTorch ({python}) sees {gpus}",
+                f"use {fewer}{on_cpu} to work on the CPU; if there are more GPUs, check "
+                "nvidia-smi and CUDA_VISIBLE_DEVICES, and that PyTorch is a build for CUDA",
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cmd", default="local", help="local or slurm")
     parser.add_argument("--ngpu", type=int, default=0, help="GPUs per training")
     parser.add_argument("--gpu_inference", default="false", help="decode on a GPU")
+    parser.add_argument("--stress", default="", help="shares of labels that stage 17 removes")
     parser.add_argument("--use_lm", default="false", help="language models are trained")
     args = parser.parse_args(argv)
     try:
@@ -90,10 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             conditioning = read_config(path).get("conditioning", config.get("conditioning"))
             if conditioning == "vectors":
                 with_vectors.append(name)
-        trains = 11 in args.stages or (args.use_lm == "true" and 7 in args.stages)
-        decodes = args.gpu_inference == "true" and 12 in args.stages
-        needed = args.ngpu if trains and args.ngpu else int(decodes)
-        if needed and args.cmd == "local":
+        if args.cmd == "local" and (needed := needed_gpus(args.stages, args)):
             check_gpus(needed, args.python)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

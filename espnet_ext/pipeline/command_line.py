@@ -18,7 +18,7 @@ from espnet_ext.pipeline.options import (
     derived_option,
 )
 from espnet_ext.pipeline.recipe import Recipe
-from espnet_ext.pipeline.usage import UsageError, nearest
+from espnet_ext.pipeline.usage import UsageError, did_you_mean
 
 USAGE = """usage: ./run.sh [--recipe egs2/<corpus>/dual1] [--<name> <value> ...]
 
@@ -111,7 +111,7 @@ def _remedy(name: str, options: Mapping[str, Option]) -> str:
     if name in OTHER_IN_ESPNET:
         return f"ESPnet has it, this pipeline does not: {OTHER_IN_ESPNET[name]}"
     aliases = [alias for alias, documented in ALIASES.items() if documented in options]
-    return f"did you mean --{nearest(name, [*options, *aliases])}? see --help"
+    return f"{did_you_mean(name, [*options, *aliases], '--')}see --help for all options"
 
 
 def help_text(recipe: Recipe) -> str:
@@ -119,7 +119,9 @@ def help_text(recipe: Recipe) -> str:
     lines = [USAGE]
     groups = dict(GROUPS)
     if recipe.corpus_options:
-        groups[f"This recipe ({recipe.folder})"] = tuple(recipe.corpus_options.values())
+        groups[f"This recipe ({recipe.folder})"] = tuple(
+            option for name, option in recipe.corpus_options.items() if name not in OPTIONS
+        )
     for title, options in groups.items():
         lines.append(f"# {title}")
         for option in options:

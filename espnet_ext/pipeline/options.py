@@ -111,6 +111,12 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "force", "false", "run the steps of the chosen stages even if they are done", "boolean"
         ),
         Option(
+            "overwrite",
+            "false",
+            "let steps replace files that they did not write, or that were edited since",
+            "boolean",
+        ),
+        Option(
             "resume_changed",
             "false",
             "resume a training although its configuration or data changed, instead of moving its "
@@ -175,6 +181,12 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "0.05",
             "largest share of broken utterances that stages 3 and 4 accept",
             "real",
+        ),
+        Option(
+            "allow_pipes",
+            "false",
+            "run the commands in wav.scp in stages 2 and 3; only for data that you trust",
+            "boolean",
         ),
         Option(
             "read_samples",

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from espnet_ext.errors import UserError
 from espnet_ext.pipeline.launcher import Job, Launcher
+from espnet_ext.pipeline.remedies import translations
 from espnet_ext.pipeline.steps import Decision, Records, Step, missing, summary
 
 INTERVAL = 0.05  # seconds between looks at the running steps
@@ -179,7 +180,8 @@ class Pool:
             lines = Path(running.log.name).read_bytes().decode("utf-8", "replace").splitlines()
             shown_lines = [f"  | {line}" for line in lines[-LAST_LINES:]]
             head = f"error: {step.name} failed (exit code {status}); the end of {running.log.name}:"
-            say("\n".join([head, *shown_lines]))
+            hints = [f"  {hint}" for hint in translations(step.command, lines[-LAST_LINES:])]
+            say("\n".join([head, *shown_lines, *hints]))
             raise Stopped(status)
         if lost := missing(step):
             raise UserError(

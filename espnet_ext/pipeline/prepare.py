@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from espnet_ext.corpora import registry
+from espnet_ext.corpora.languages import spoken_language
 from espnet_ext.errors import UserError
 from espnet_ext.pipeline.command_line import checked, read_command_line
 from espnet_ext.pipeline.options import OPTIONS, Option
@@ -43,6 +44,8 @@ def arguments(recipe: Recipe, words: Sequence[str]) -> list[str]:
         if name in options
     }
     values.update(read_command_line(words, options))
+    if "langs" in values:
+        values["langs"] = " ".join(map(spoken_language, values["langs"].split()))
     check_required(recipe, values)
     try:
         return recipe.corpus.arguments(values)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from espnet_ext.corpora import registry
 from espnet_ext.pipeline.options import OPTIONS, Option, canonical_name, derived_option
-from espnet_ext.pipeline.usage import UsageError, nearest
+from espnet_ext.pipeline.usage import UsageError, did_you_mean
 
 # name=value, name="va lue" or name='va lue', and an optional comment
 _ASSIGNMENT = re.compile(
@@ -121,7 +121,7 @@ def read_recipe(folder: Path) -> Recipe:
             known = [*OPTIONS, *corpus_options]
             raise UsageError(
                 f"{path}:{setting.line}: no option '{setting.name}'",
-                f"did you mean {nearest(setting.name, known)}?",
+                f"{did_you_mean(setting.name, known)}run.sh --help lists all options",
             )
     return Recipe(folder, settings, corpus, corpus_options, groups)
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from espnet_ext.corpora.languages import spoken_language
 from espnet_ext.errors import UserError
 from espnet_ext.pipeline import languages, stress
 from espnet_ext.pipeline.command_line import (
@@ -51,15 +52,20 @@ if TYPE_CHECKING:
 
 
 def find_recipe(root: Path, start: Path, name: str | None) -> Path:
-    """Return the recipe's folder; a UsageError lists the recipes if there is none of that name."""
-    folder = start / name if name else root / OPTIONS["recipe"].default
-    if not folder.is_dir():
-        known = sorted(root.glob("egs2/*/*/conf/recipe.conf"))
-        raise UsageError(
-            f"--recipe {name}: no such folder",
-            f"name one of: {' '.join(str(p.parents[1].relative_to(root)) for p in known)}",
-        )
-    return folder.resolve()
+    """Return the recipe's folder, which is relative to the current directory or the repository.
+
+    Raises:
+        UsageError: There is no such folder; the recipes are listed.
+    """
+    name = OPTIONS["recipe"].default if name is None else name
+    for folder in (start / name, root / name):
+        if name and folder.is_dir():
+            return folder.resolve()
+    known = sorted(root.glob("egs2/*/*/conf/recipe.conf"))
+    raise UsageError(
+        f"--recipe {name}: no such folder in {start} or {root}",
+        f"name one of: {' '.join(str(p.parents[1].relative_to(root)) for p in known)}",
+    )
 
 
 def collect_values(
@@ -92,6 +98,26 @@ def collect_values(
     return values
 
 
+def language_codes(langs: str, data_dir: Path) -> str:
+    """Return languages as codes, which rules of pronunciation and defaults depend on.
+
+    A language whose data is already prepared under the given name keeps it. Notes are printed.
+    """
+    codes = []
+    for name in langs.split():
+        code = spoken_language(name)
+        if code != name and (data_dir / name).is_dir() and not (data_dir / code).exists():
+            print(
+                f"note: {data_dir / name}: rules of pronunciation need the code: name it {code}",
+                file=sys.stderr,
+            )
+            code = name
+        elif code != name:
+            print(f"note: --langs {name}: read as {code}", file=sys.stderr)
+        codes.append(code)
+    return " ".join(codes)
+
+
 def check_values(values: Mapping[str, str]) -> None:
     """Check what concerns several options; every value alone is valid already."""
     for name in ("datadir", "dumpdir", "expdir"):
@@ -117,8 +143,19 @@ def check_values(values: Mapping[str, str]) -> None:
         )
     if values["cmd"] == "local" and int(values["num_nodes"]) > 1:
         raise UsageError(
-            f"--num_nodes {values['num_nodes']} with --cmd local", "several nodes need --cmd slurm"
+            f"--num_nodes {values['num_nodes']} with --cmd local",
+            "several nodes need --cmd slurm; on this machine, several GPUs are used by --ngpu N",
         )
+    for option in ("ngpu", "num_nodes"):
+        for arguments in ("asr_args", "lm_args", "inference_args"):
+            words = [word.partition("=")[0] for word in shlex.split(values[arguments])]
+            if f"--{option}" in words:
+                raise UsageError(
+                    f"--{arguments} has --{option}, which run.sh itself sets",
+                    "use --gpu_inference true"
+                    if arguments == "inference_args"
+                    else f"write --{option} N outside of --{arguments}",
+                )
     for name in ("langs", "systems", "test_sets", "train_sets", "twins"):
         check_names(name, values[name].split())
     for name in ("train_set", "valid_set", "asr_tag", "inference_tag"):
@@ -206,6 +243,7 @@ def derive(
         UsageError: Options contradict each other or name something that does not exist.
         UserError: The corpus does not exist.
     """
+    values["langs"] = language_codes(values["langs"], recipe.folder / values["datadir"])
     check_values(values)
     places = Places(root, recipe.folder, start)
     systems = values["systems"].split()

@@ -18,7 +18,7 @@ from espnet_ext.pipeline.code import Code
 from espnet_ext.pipeline.digests import Digests
 
 # Options that do not affect results. Each takes one value.
-NO_RESULT = ("--nj", "--ngpu", "--num_nodes")
+NO_RESULT = ("--nj", "--ngpu", "--num_nodes", "--overwrite")
 VERSION = 1
 
 

@@ -15,10 +15,11 @@ class UsageError(UserError):
     """A mistake on the command line or in recipe.conf; commands exit with code 2."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the known word that is most similar to a mistyped one.
+def did_you_mean(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return a question for the known word that is most similar to a mistyped one; "" for none.
 
-    >>> nearest("stop_stag", ["stage", "stop_stage"])
-    'stop_stage'
+    >>> did_you_mean("stop_stag", ["stage", "stop_stage"], "--"), did_you_mean("xyz", ["stage"])
+    ('did you mean --stop_stage? ', '')
     """
-    return difflib.get_close_matches(word, list(known), n=1, cutoff=0)[0]
+    similar = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean {prefix}{similar[0]}? " if similar else ""

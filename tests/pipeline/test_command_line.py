@@ -115,6 +115,21 @@ def test_wrong_usage_exits_2(settings, checkout, words, message):
     assert "Traceback" not in done.stderr and not (checkout / "hacked").exists()
 
 
+def test_languages_are_codes(settings, checkout):
+    done, lines = settings("--langs", "English 한국어", show="langs")
+    assert lines[0] == "en ko" and "note: --langs English: read as en" in done.stderr
+    (checkout / "egs2/mini_l2/dual1/data/en-US").mkdir(parents=True)
+    done, lines = settings("--langs", "en-US", show="langs")
+    assert lines[0] == "en-US" and "data/en-US: rules of pronunciation need" in done.stderr
+    done, _ = settings("--langs", "en English")
+    assert done.returncode == 2 and "duplicate en" in done.stderr
+
+
+def test_unknown_option_without_a_similar_one(settings):
+    done, _ = settings("--qqqqqq", "1")
+    assert done.returncode == 2 and "did you mean" not in done.stderr
+
+
 def test_names_of_espnet_and_their_aliases_are_the_same_option(settings):
     pairs = {
         "train_config": "asr_config",

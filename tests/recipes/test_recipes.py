@@ -272,6 +272,19 @@ def test_help_of_run_sh_lists_the_options_of_the_recipe(tree, recipe):
     assert options and set(options) <= shown
 
 
+def test_data_sh_outside_an_environment_says_what_to_do(tree, tmp_path):
+    """With an old `python`, or none, stage 1 by hand must not end in a SyntaxError."""
+    script = tree / "egs2/l2arctic/dual1/local/data.sh"
+    (tmp_path / "python").write_text("#!/bin/sh\necho SyntaxError >&2\nexit 1\n")
+    (tmp_path / "python").chmod(0o755)
+    for path in (f"{tmp_path}:/usr/bin:/bin", "/usr/bin:/bin"):
+        done = subprocess.run(
+            ["bash", script], env={"PATH": path}, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 2 and "SyntaxError" not in done.stderr
+        assert f"remedy: create it: bash {tree}/local/setup_env.sh" in done.stderr
+
+
 def test_commands_in_the_readme_of_the_template_run(tree):
     """Run all its commands except those of the whole experiment."""
     readme = (tree / "egs2/TEMPLATE/dual1/README.md").read_text()

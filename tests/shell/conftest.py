@@ -20,9 +20,9 @@ if [[ $2 == espnet_ext.pipeline.* ]]; then exec "$REAL_PYTHON" "$@"; fi
 verb=${2##*.}
 shift 2
 echo "$verb $*" >>"$STUB_CALLS"
+if [[ $verb == "${STUB_SAYS:-}" ]]; then printf '%b' "$STUB_TEXT"; fi
 if [[ $verb == "${STUB_FAIL:-}" ]]; then echo "error: $verb: a made-up mistake" >&2 && exit 1; fi
 if [[ $verb == "${STUB_SLEEP:-}" ]]; then sleep 60; fi
-if [[ $verb == "${STUB_SAYS:-}" ]]; then printf '%b' "$STUB_TEXT"; fi
 declare -A given=()
 previous=""
 for word in "$@"; do

@@ -251,6 +251,8 @@ def test_system_of_the_recipe_is_found(project):
         (("--stage", "5", "--", "--foo"), "unexpected argument '--foo'"),
         (("--skip_upload", "false"), "without --hf_repo"),
         (("--fs", "8k"), "is for audio of 16000 Hz"),
+        (("--asr_args", "--ngpu 1"), "--asr_args has --ngpu, which run.sh itself sets"),
+        (("--num_nodes", "2"), "--num_nodes 2 with --cmd local"),
     ],
 )
 def test_wrong_values_exit_2_before_any_work(project, options, message):
@@ -280,15 +282,26 @@ def test_channel_is_passed_to_format_audio(project):
     assert done.returncode == 0 and all("--channel mix" in call for call in project.calls())
 
 
-def test_missing_gpus_are_reported_before_any_work(project):
-    done = project.run("--ngpu", "1")
-    assert done.returncode == 1 and "no GPU is visible to PyTorch" in done.stderr
-    assert "--ngpu 0" in done.stderr and project.calls() == []
-    assert project.run("--gpu_inference", "true").returncode == 1
-    assert "1 GPU" in project.run("--ngpu", "2", STUB_GPUS="1").stderr
-    # preparing data needs none
+@pytest.mark.parametrize(
+    "gpus, options, message, remedy",
+    [
+        (0, ("--ngpu", "1"), "--ngpu 1, but PyTorch", "use --ngpu 0 to work on the CPU"),
+        (1, ("--ngpu", "2"), "sees 1 GPU", "use --ngpu 1, or --ngpu 0"),
+        (2, ("--ngpu", "4", "--stage", "7", "--use_lm", "true"), "sees 2 GPUs", "use --ngpu 2"),
+        (0, ("--gpu_inference", "true"), "--gpu_inference true, but", "--gpu_inference false"),
+        (1, ("--ngpu", "2", "--stage", "17", "--stress", "0 50"), "--ngpu 2, but", "--ngpu 1"),
+    ],
+)
+def test_missing_gpus_are_reported_before_any_work(project, gpus, options, message, remedy):
+    done = project.run(*options, STUB_GPUS=str(gpus))
+    assert done.returncode == 1 and project.calls() == []
+    assert message in done.stderr and remedy in done.stderr and "Traceback" not in done.stderr
+
+
+def test_stages_without_training_need_no_gpu(project):
     assert project.run("--ngpu", "1", "--stop_stage", "5").returncode == 0
     assert project.run("--ngpu", "2", STUB_GPUS="2").returncode == 0
+    assert project.run("--ngpu", "1", "--stage", "12").returncode == 0
 
 
 def test_command_line_takes_precedence_over_settings_of_a_language(project):
@@ -359,6 +372,39 @@ def test_configuration_relative_to_the_current_directory(project):
     assert all(f"--config {mine}/train_mine.yaml" in call for call in project.calls())
     done = project.run("--train_config", "conf/train.yaml", *stages)
     assert done.returncode == 0, done.stderr
+
+
+def test_recipe_is_found_from_any_folder(project, tmp_path):
+    command = ["bash", str(project.root / "run.sh"), "--recipe", "egs2/mini_l2/dual1"]
+    options = ["--stop_stage", "1", "--lang", "English"]
+    done = subprocess.run(
+        [*command, *options], cwd="/", text=True, capture_output=True, env=project.environment()
+    )
+    assert done.returncode == 0, done.stderr
+    assert "note: --langs English: read as en" in done.stderr
+    assert (project.recipe / "data/en/train/wav.scp").exists()
+    words = (project.recipe / "data_options").read_text().split()
+    assert words[words.index("--langs") + 1] == "en"
+
+
+def test_remedies_name_options_of_run_sh(project):
+    remedy = "error: x\\n  remedy: change --max_seconds\\n"
+    done = project.run(
+        *("--stage", "4"),
+        **{"STUB_SAYS": "filter", "STUB_TEXT": remedy, "STUB_FAIL": "filter"},
+    )
+    assert done.returncode == 1
+    assert "in run.sh, --max_seconds is --max_wav_duration" in done.stderr
+
+
+def test_pipes_and_overwriting_are_passed_on_when_asked_for(project):
+    project.run("--stop_stage", "5")
+    assert not any("--overwrite" in call or "--allow_pipes" in call for call in project.calls())
+    project.run("--force", "true", "--stop_stage", "5", "--overwrite", "true")
+    calls = [call for call in project.calls() if not call.startswith("data")]
+    assert calls and all("--overwrite true" in call for call in calls)
+    project.run("--stage", "3", "--stop_stage", "3", "--allow_pipes", "true")
+    assert all("--allow_pipes true" in call for call in project.calls())
 
 
 def test_unknown_recipe_and_configuration(project):

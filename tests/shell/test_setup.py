@@ -80,7 +80,7 @@ def test_broken_shims_and_old_interpreters_are_skipped(checkout, tmp_path):
 
 
 def test_wrong_usage(checkout):
-    for options in (["--pyton", "x"], ["--venv"], ["--python", "/nowhere/python"]):
+    for options in (["--pyton", "x"], ["--env"], ["--python", "/nowhere/python"]):
         done = set_up(checkout, *options)
         assert done.returncode == 2 and "remedy:" in done.stderr
     done = set_up(checkout, "--python", sys.executable, "--extras", "synth repport")
@@ -90,7 +90,7 @@ def test_wrong_usage(checkout):
 def test_folder_that_is_not_an_environment_is_not_changed(checkout, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "me.jpg").touch()
-    done = set_up(checkout, "--venv", str(tmp_path / "photos"), "--python", sys.executable)
+    done = set_up(checkout, "--env", str(tmp_path / "photos"), "--python", sys.executable)
     assert done.returncode == 2 and (tmp_path / "photos" / "me.jpg").exists()
 
 
@@ -164,7 +164,7 @@ case $1 in
     *) exit 1 ;;
 esac""",
     )
-    options = ["--python", sys.executable, "--venv", str(tmp_path / "env"), "--extras", "dev"]
+    options = ["--python", sys.executable, "--env", str(tmp_path / "env"), "--extras", "dev"]
     broken = set_up(checkout, *options)
     assert broken.returncode == 1 and "it resumes" in broken.stderr and broken.stdout == ""
     (tmp_path / "network").touch()
@@ -172,6 +172,31 @@ esac""",
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(tmp_path / "env/bin/python")
     assert set_up(checkout, *options).stderr == ""
+
+
+def test_environment_without_pip_gets_pip_or_a_remedy(checkout, tmp_path):
+    env = make_environment(tmp_path / "env", torch="2.13.0", espnet="202611")
+    python = env / "bin/python"
+    real = python.resolve()
+    python.unlink()
+    fake(
+        env / "bin",
+        "python",
+        f"""
+case "$1 $2" in
+    "-m pip") [[ -e {tmp_path}/pip ]] && echo "$@" >>{tmp_path}/pip ;;
+    "-m ensurepip") [[ -e {tmp_path}/wheel ]] && touch {tmp_path}/pip ;;
+    *) exec {real} "$@" ;;
+esac""",
+    )
+    options = ["--env", str(env), "--extras", ""]
+    done = set_up(checkout, *options)
+    assert done.returncode == 2 and "has no pip, and there is no uv" in done.stderr
+    assert "remedy: install uv" in done.stderr
+    (tmp_path / "wheel").touch()
+    done = set_up(checkout, *options, ESPNET_EXT_INSTALLER="pip")
+    assert done.returncode == 0, done.stderr
+    assert "added pip" in done.stderr and "pip install" in (tmp_path / "pip").read_text()
 
 
 def test_environment_of_another_clone_is_used_unchanged(checkout, tmp_path):
@@ -185,14 +210,14 @@ def test_environment_of_another_clone_is_used_unchanged(checkout, tmp_path):
     (info / "direct_url.json").write_text(json.dumps(origin))
     fake(tmp_path / "tools", "uv", f'[[ $1 != pip ]] || echo "$@" >>{tmp_path}/calls')
     before = sorted(env.rglob("*"))
-    options = ["--venv", str(env), "--extras", ""]
+    options = ["--env", str(env), "--extras", ""]
     done = set_up(checkout, *options)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(env / "bin/python")
     assert f"stays that of {other}" in done.stderr and len(done.stderr.splitlines()) == 1
     assert sorted(env.rglob("*")) == before and not (tmp_path / "calls").exists()
     # To install what is missing, the package of this clone replaces that of the other one.
-    done = set_up(checkout, "--venv", str(env), "--extras", "synth")
+    done = set_up(checkout, "--env", str(env), "--extras", "synth")
     assert done.returncode == 0, done.stderr
     assert f"was that of {other}, and is now that of {checkout}" in done.stderr
     assert f"{checkout}[synth]" in (tmp_path / "calls").read_text()

@@ -3,5 +3,6 @@
 # Called by run.sh. By hand, in the recipe's folder: bash local/data.sh --aihub505 PATH
 set -euo pipefail
 recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-export PYTHONPATH=$recipe/../../..${PYTHONPATH:+:$PYTHONPATH}
+# shellcheck source=../../../../local/path.sh
+. "$recipe/../../../local/path.sh" # `python` of the project's environment
 exec python -m espnet_ext.pipeline.prepare "$recipe" "$@"
