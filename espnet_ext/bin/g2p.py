@@ -1,4 +1,8 @@
-"""Convert text to its pronunciation: Korean to Hangul as pronounced, English to phones."""
+"""Convert text to its pronunciation: Korean to Hangul as pronounced, English to phones.
+
+The pronunciation of an English homograph (live, read, record) depends on the neighbouring words.
+The command prints how many words have several pronunciations.
+"""
 
 import argparse
 import contextlib
@@ -14,7 +18,9 @@ from espnet_ext.errors import UserError
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(
         "Convert text to its pronunciation, line by line: Korean to Hangul as pronounced, "
-        "English to phones of the CMU dictionary."
+        "English to phones of the CMU dictionary. If an English word has several pronunciations "
+        "(live, read, record), the neighbouring words decide, or the most common one is written. "
+        "The command prints the number of such words."
     )
     parser.add_argument("input", nargs="?", default="-", help="text file, or - for standard input")
     parser.add_argument(
@@ -71,20 +77,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="en: write a lexicon for --lexicon of mdd and score: every word of the text "
         "once, with one line per pronunciation",
     )
+    parser.add_argument(
+        "--json",
+        help="en: JSON file for the numbers of words with several pronunciations, and for the "
+        "pronunciations that were written",
+    )
     cli.add_overwrite(parser)
     args = parser.parse_args(argv)
     if args.lexicon and args.lang != "en":
         parser.error(
             "--lexicon is only for English, because Korean words change with their context"
         )
+    if args.json and (args.lang != "en" or args.lexicon):
+        parser.error("--json counts the readings of English text: use it with --lang en alone")
 
     from espnet_ext.data.record import NA
-    from espnet_ext.files import atomic_write
+    from espnet_ext.files import atomic_write, write_json
     from espnet_ext.outputs import require_new_file
+    from espnet_ext.progress import say
     from espnet_ext.text import g2p
 
-    if args.output != "-":
-        require_new_file(args.output, inputs=[args.input], overwrite=args.overwrite)
+    for path in (args.output, args.json):
+        if path and path != "-":
+            require_new_file(path, inputs=[args.input], overwrite=args.overwrite)
+    english = g2p.EnglishPronouncer(args.stress) if args.lang == "en" else None
     errors: list[UserError] = []
     name = "standard input" if args.input == "-" else args.input
     try:
@@ -94,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             else:
                 results = g2p.pronounce_lines(
                     lines,
-                    _g2p_function(args),
+                    english or _korean_function(args),
                     name,
                     kaldi=args.kaldi,
                     sentinel=NA,
@@ -114,6 +130,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, BrokenPipeError):
             raise
         raise UserError(f"{name}: cannot read: {error.strerror}", "check the path") from None
+    if english is not None and not args.lexicon:
+        if args.json:
+            write_json(args.json, {"kind": "g2p", "version": 1, **english.counts()})
+        say(f"note: {name}: {english.summary()}")
     if errors:
         raise g2p.combine_errors(errors)
     return 0
@@ -130,11 +150,7 @@ def _open_input(path: str) -> contextlib.AbstractContextManager[TextIO]:
     return contextlib.nullcontext(sys.stdin)
 
 
-def _g2p_function(args: argparse.Namespace) -> Callable[[str], str]:
-    if args.lang == "en":
-        from espnet_ext.text import english_g2p
-
-        return lambda text: english_g2p.pronounce(text, args.stress)
+def _korean_function(args: argparse.Namespace) -> Callable[[str], str]:
     from espnet_ext.text import korean
 
     style = korean.Style(

@@ -23,8 +23,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from espnet_ext.errors import UserError
+from espnet_ext.scoring.normal_form import CANONICAL
 
-CANONICAL = "canonical"
 BY_CANONICAL = "reference as canonical phones"
 BY_LEXICON = "hypothesis as phones by lexicon"
 

@@ -4,6 +4,7 @@
 
     {"kind": "cross", "version": 1, "set": "test", "data_sha256", "token_types",
      "utterances", "speakers", "systems": {"do": "<folder of its hypotheses>"},
+     "normalised": {"<utterances.json>, reference surface": 3},    texts that `normal_form` changed
      "divergence": {"unit": "char", "main": "surface-meaning",
          "pairs": {"surface-meaning": {"utterances", "mean", "per_100_tokens", "interval", "macro",
                                        "zero", "bins": [{"bin", "utterances", "share"}],
@@ -31,9 +32,8 @@ from pathlib import Path
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_json
 from espnet_ext.scoring import articulatory_distance, bootstrap, consistency, divergence
-from espnet_ext.scoring.cells import CANONICAL
 from espnet_ext.scoring.lexicon import make_pronouncer, read_lexicon
-from espnet_ext.scoring.normal_form import comparison_form
+from espnet_ext.scoring.normal_form import Changes, token_type_of
 from espnet_ext.scoring.paired_difference import compare_systems, paired_statistics
 
 FEW_SPEAKERS = 12  # up to this number, bootstrap intervals are clearly too narrow
@@ -56,7 +56,8 @@ def cross_task(
     Raises: UserError: a file is missing or invalid, or the systems were scored against different
         labels.
     """
-    files = {name: _read_utterances(Path(folder)) for name, folder in systems.items()}
+    changes = Changes()
+    files = {name: _read_utterances(Path(folder), changes) for name, folder in systems.items()}
     first_name, first = next(iter(files.items()))
     for name, file in files.items():
         if any(file[key] != first[key] for key in ("data_sha256", "token_types")):
@@ -79,6 +80,7 @@ def cross_task(
         "utterances": len(texts),
         "speakers": len(set(speakers.values())),
         "systems": {name: str(folder) for name, folder in systems.items()},
+        "normalised": changes.counts,
         "divergence": _divergence(measured, texts, speakers, first["token_types"]),
         "articulatory": _articulatory(files, compared),
         "differences": [
@@ -93,7 +95,7 @@ def cross_task(
     return {**result, "lacks": list(_missing(result, measured))}
 
 
-def _read_utterances(folder: Path) -> dict:
+def _read_utterances(folder: Path, changes: Changes) -> dict:
     path = folder / "utterances.json"
     if not path.is_file():
         raise UserError(f"{path}: no such file", "score these hypotheses first (stage 13)")
@@ -102,12 +104,23 @@ def _read_utterances(folder: Path) -> dict:
         raise UserError(f"{path}: not a result of scoring", "score these hypotheses again")
     if not value["utterances"]:
         raise UserError(f"{path}: contains no utterances", "score a set that is not empty")
-    for row in value["utterances"]:  # normalised already, unless another program wrote them
-        for texts in (row["texts"], row["hypotheses"]):
-            for kind, text in texts.items():
-                token_type = value["token_types"].get("surface" if kind == CANONICAL else kind, "")
-                texts[kind] = comparison_form(text, token_type)
+    _normalise(path, value, changes)
     return value
+
+
+def _normalise(path: Path, value: Mapping, changes: Changes) -> None:
+    """Bring all texts to the form for comparison, in place.
+
+    Texts that `score` wrote have that form already; those of other programs may not.
+    """
+    for side, name in ("texts", "reference"), ("hypotheses", "hypothesis"):
+        for kind in dict.fromkeys(kind for row in value["utterances"] for kind in row[side]):
+            texts = {row["id"]: row[side][kind] for row in value["utterances"] if kind in row[side]}
+            token_type = token_type_of(kind, value["token_types"])
+            compared = changes.apply(f"{path}, {name} {kind}", texts, token_type)
+            for row in value["utterances"]:
+                if kind in row[side]:
+                    row[side][kind] = compared[row["id"]]
 
 
 def outputs_in(file: Mapping) -> set[str]:

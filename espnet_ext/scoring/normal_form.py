@@ -9,14 +9,19 @@
 `Changes` counts the texts that the rule changed, so that no change is silent.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from espnet_ext.data.directory import text_files
+from espnet_ext.data.record import Utterance
 from espnet_ext.data.table import normalized
 from espnet_ext.progress import say
 from espnet_ext.text.phones import is_phone, strip_stress
 
 PHONE = "phone"
+CANONICAL = "canonical"
 
 
 def comparison_form(text: str, token_type: str, symbols: Sequence[str] = ()) -> str:
@@ -66,3 +71,44 @@ class Changes:
                 f"(the first is {changed[0]})"
             )
         return compared
+
+
+def token_type_of(kind: str, token_types: Mapping[str, str]) -> str:
+    """Return the token type of a kind of text, or "" if it has none.
+
+    Canonical forms are written like the surface.
+
+    >>> token_type_of("canonical", {"surface": "phone"})
+    'phone'
+    """
+    return token_types.get("surface" if kind == CANONICAL else kind, "")
+
+
+def normalise_references(
+    utterances: Mapping[str, Utterance],
+    token_types: Mapping[str, str],
+    data: str | Path,
+    changes: Changes,
+) -> dict[str, Utterance]:
+    """Return utterances with their texts in the form for comparison.
+
+    Prints how many texts of which file were changed, and how many are empty.
+
+    Args:
+        utterances: the utterances of `data` by id.
+        token_types: kind → token type.
+        data: their data directory, for messages.
+    """
+    files = text_files(data)
+    texts: dict[str, dict[str, str]] = {utt_id: {} for utt_id in utterances}
+    for kind in dict.fromkeys(kind for item in utterances.values() for kind in item.texts):
+        rows = {i: item.texts[kind] for i, item in utterances.items() if kind in item.texts}
+        token_type = token_type_of(kind, token_types)
+        for utt_id, text in changes.apply(str(files[kind]), rows, token_type).items():
+            texts[utt_id][kind] = text
+        if empty := [utt_id for utt_id in rows if not texts[utt_id][kind]]:
+            say(
+                f"note: {files[kind]}: {len(empty)} of {len(rows)} references are empty (the first "
+                f"is {empty[0]}); all tokens of their hypotheses count as insertions"
+            )
+    return {i: dataclasses.replace(item, texts=texts[i]) for i, item in utterances.items()}

@@ -89,7 +89,7 @@ def score_directory(
     utterances = {item.utt_id: item for item in read_directory(data, empty_texts=True)}
     changes = normal_form.Changes(symbols=symbols)
     hypotheses = read_hypotheses(folder, utterances, Path(data), token_types, changes)
-    utterances = _normalise_references(utterances, token_types, Path(data), changes)
+    utterances = normal_form.normalise_references(utterances, token_types, data, changes)
     labelled = {kind for utterance in utterances.values() for kind in utterance.texts}
     references = [kind for kind in token_types if kind in labelled]
     if not references:
@@ -179,29 +179,6 @@ def read_hypotheses(
                 f"hypothesis (the first is {missing[0]}); they are scored as empty hypotheses"
             )
     return hypotheses
-
-
-def _normalise_references(
-    utterances: Mapping[str, Utterance],
-    token_types: Mapping[str, str],
-    data: Path,
-    changes: normal_form.Changes,
-) -> dict[str, Utterance]:
-    """Return the utterances with their references in the form for comparison."""
-    files = text_files(data)
-    texts: dict[str, dict[str, str]] = {utt_id: {} for utt_id in utterances}
-    for kind in dict.fromkeys(kind for item in utterances.values() for kind in item.texts):
-        rows = {i: item.texts[kind] for i, item in utterances.items() if kind in item.texts}
-        # canonical forms are written like the surface
-        token_type = token_types.get("surface" if kind == cells.CANONICAL else kind, "")
-        for utt_id, text in changes.apply(str(files[kind]), rows, token_type).items():
-            texts[utt_id][kind] = text
-        if empty := [utt_id for utt_id in rows if not texts[utt_id][kind]]:
-            say(
-                f"note: {files[kind]}: {len(empty)} of {len(rows)} references are empty (the first "
-                f"is {empty[0]}); all tokens of their hypotheses count as insertions"
-            )
-    return {i: dataclasses.replace(item, texts=texts[i]) for i, item in utterances.items()}
 
 
 def _score_tags(

@@ -8,7 +8,8 @@ The pronunciation of a word comes from the first of these sources that has it:
 3. `spelled`: an abbreviation in capitals, read letter by letter.
 4. `network`: a neural network that reads the letters (`neural_g2p`).
 
-Phones are those of the CMU dictionary (ARPABET), with or without stress digits.
+Phones are those of the CMU dictionary (ARPABET), with or without stress digits. Among several
+readings of a word, the neighbouring words decide (`english_homographs`).
 """
 
 import functools
@@ -17,9 +18,10 @@ import unicodedata
 from dataclasses import dataclass
 
 from espnet_ext.errors import UserError
-from espnet_ext.text import cmudict, neural_g2p, unicode
+from espnet_ext.text import cmudict, english_homographs, neural_g2p, unicode
+from espnet_ext.text.english_homographs import Token, with_s
 from espnet_ext.text.english_reading import spell_out
-from espnet_ext.text.phones import strip_stress
+from espnet_ext.text.phones import is_vowel, strip_stress
 
 LETTER_NAMES = {
     "A": "EY1",
@@ -80,16 +82,37 @@ _ACCENTED_WORDS = {
     "rosé": "R OW0 Z EY1",
     "touché": "T UW0 SH EY1",
 }
+# Standard forms of words that the dictionary does not list: weak forms, and houses with two Z
+_FURTHER_FORMS = {
+    "am": ("AH0 M",),
+    "are": ("ER0",),
+    "at": ("AH0 T",),
+    "as": ("AH0 Z",),
+    "because": ("B IH0 K AH0 Z",),
+    "could": ("K AH0 D",),
+    "do": ("D AH0",),
+    "had": ("HH AH0 D",),
+    "have": ("HH AH0 V",),
+    "houses": ("HH AW1 Z IH0 Z",),
+    "shall": ("SH AH0 L",),
+    "should": ("SH AH0 D",),
+    "will": ("W AH0 L",),
+    "would": ("W AH0 D",),
+    "you": ("Y AH0",),
+    "your": ("Y ER0",),
+}
 # Letters that are not decomposed into a letter and an accent
 _LETTERS = str.maketrans({"ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "đ": "d", "Đ": "D", "ı": "i"})
 _LIGATURES = {"æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe"}
 _CAMEL = re.compile(r"[A-Z]{2,}(?:'?s)?(?![a-z])|[A-Z](?![a-z])|[A-Z]?[a-z]+(?:'[a-z]+)*")
-_VOICELESS, _SIBILANT = ("P", "T", "K", "F", "TH"), ("S", "Z", "SH", "ZH", "CH", "JH")
+_VOICELESS = ("P", "T", "K", "F", "TH", "S", "SH", "CH")
 _INITIAL = re.compile(r"[A-Za-z]\.")
 _WORD_SEPARATORS = re.compile(
-    r"(?:[\s,;:!?\"“”()\[\]{}<>…—–/\\|*#~^_`«»]|(?<!\b[A-Za-z])\.|\.(?=[^\s,;:!?)\"”]))+"
+    r"((?:[\s,;:!?\"“”()\[\]{}<>…—–/\\|*#~^_`«»]|(?<!\b[A-Za-z])\.|\.(?=[^\s,;:!?)\"”]))+)"
 )
 DICTIONARY, FORM, SPELLED, NETWORK = "dictionary", "form", "spelled", "network"
+# How the pronunciation of a word in a sentence was chosen
+ONLY, CONTEXT, COMMONER = "only", "context", "commoner"
 
 
 @dataclass(frozen=True)
@@ -101,6 +124,19 @@ class WordPronunciations:
     source: str  # DICTIONARY, FORM, SPELLED or NETWORK
 
 
+@dataclass(frozen=True)
+class SpokenWord:
+    """A word of a sentence, and the pronunciation that was chosen for it."""
+
+    word: str
+    phones: str
+    variants: tuple[str, ...]  # all pronunciations of the word
+    source: str  # DICTIONARY, FORM, SPELLED or NETWORK
+    # ONLY: the word has one pronunciation. CONTEXT: the neighbouring words decided.
+    # COMMONER: they did not, and the most common pronunciation was chosen.
+    choice: str
+
+
 def words(text: str) -> list[str]:
     """Return the words that are spoken for a text.
 
@@ -110,12 +146,21 @@ def words(text: str) -> list[str]:
     >>> words("It's 5 o'clock — TV time!")
     ["It's", 'five', "o'clock", 'TV', 'time']
     """
+    return [token.word for token in _tokens(text)]
+
+
+def _tokens(text: str) -> list[Token]:
+    """Return the words that are spoken for a text, see `words`."""
     unicode.reject_symbols(text, ("Nd",))  # before `spell_out`, which reads digits of any script
     plain = spell_out(unicode.remove_silent(text))
     unicode.reject_symbols(plain)
     plain = "".join(" , " if _is_separator(char) else char for char in plain)
-    result = []
-    for token in _WORD_SEPARATORS.split(plain):
+    result: list[Token] = []
+    after_punctuation = False
+    for position, token in enumerate(_WORD_SEPARATORS.split(plain)):
+        if position % 2:  # a separator
+            after_punctuation |= not token.isspace()
+            continue
         word = token if _INITIAL.fullmatch(token) else token.strip("'-‐‑")
         if token.startswith("'") and token.lower() in cmudict.lexicon():
             word = token  # a word with an apostrophe of its own: 'cause
@@ -123,16 +168,16 @@ def words(text: str) -> list[str]:
         if not word:
             continue
         accented = word.lower()
-        if accented in _ACCENTED_WORDS or re.sub("'?s$", "", accented) in _ACCENTED_WORDS:
-            result.append(word)
-            continue
-        ascii_word = _without_accents(word)
-        if not re.fullmatch(r"[A-Za-z'-]+|[A-Za-z]\.", ascii_word):
-            raise UserError(
-                f"cannot pronounce '{word}' in {text!r}: not English letters",
-                "spell it out in English, or remove it",
-            )
-        result.append(ascii_word)
+        if accented not in _ACCENTED_WORDS and re.sub("'?s$", "", accented) not in _ACCENTED_WORDS:
+            ascii_word = _without_accents(word)
+            if not re.fullmatch(r"[A-Za-z'-]+|[A-Za-z]\.", ascii_word):
+                raise UserError(
+                    f"cannot pronounce '{word}' in {text!r}: not English letters",
+                    "spell it out in English, or remove it",
+                )
+            word = ascii_word
+        result.append(Token(word, after_punctuation))
+        after_punctuation = False
     return result
 
 
@@ -165,13 +210,13 @@ def look_up(word: str) -> WordPronunciations:
     if lower in added:
         return WordPronunciations(word, (added[lower],), DICTIONARY)
     if (singular := re.sub("'?s$", "", lower)) in added:
-        return WordPronunciations(word, (_with_s(added[singular]),), FORM)
+        return WordPronunciations(word, (with_s(added[singular]),), FORM)
     if capitals and capitals[1] in _ABBREVIATIONS:
         return WordPronunciations(word, (_spell(*capitals.groups()),), SPELLED)
     if len(word) == 1 and word.isupper() and word not in "AI":
         return WordPronunciations(word, (LETTER_NAMES[word],), SPELLED)
-    if lower in lexicon:
-        return WordPronunciations(word, lexicon[lower], DICTIONARY)
+    if lower in lexicon or english_homographs.readings(lower):
+        return WordPronunciations(word, _variants(lower), DICTIONARY)
     if capitals and len(capitals[1]) <= 5 and not _inflect(capitals[1].lower()):
         return WordPronunciations(word, (_spell(*capitals.groups()),), SPELLED)
     if inflected := _inflect(lower):
@@ -185,6 +230,15 @@ def look_up(word: str) -> WordPronunciations:
         return WordPronunciations(word, (camel_case,), FORM)
     predicted = " ".join(neural_g2p.default_model().predict(lower.replace("'", "")))
     return WordPronunciations(word, (predicted or _spell(lower.upper()),), NETWORK)
+
+
+def _variants(word: str) -> tuple[str, ...]:
+    """Return the pronunciations of a word in the dictionary, the most common one first."""
+    lexicon = cmudict.lexicon()
+    listed = _FURTHER_FORMS.get(word, ())
+    if word in lexicon:
+        listed = (*lexicon[word], *listed)
+    return tuple(dict.fromkeys((*english_homographs.readings(word), *listed)))
 
 
 def _read_camel_case(word: str) -> str | None:
@@ -211,20 +265,13 @@ def _read_camel_case(word: str) -> str | None:
 def _spell(capitals: str, plural: str | None = None) -> str:
     """Return the names of letters, with the sound of a plural s if `plural` is not empty."""
     phones = " ".join(LETTER_NAMES[letter] for letter in capitals if letter in LETTER_NAMES)
-    return _with_s(phones) if plural else phones
-
-
-def _with_s(phones: str) -> str:
-    """Add the ending -s or -es: IH0 Z after a sibilant, S after a voiceless phone, otherwise Z."""
-    last = phones.split()[-1]
-    return phones + (" IH0 Z" if last in _SIBILANT else " S" if last in _VOICELESS else " Z")
+    return with_s(phones) if plural else phones
 
 
 def _with_d(phones: str) -> str:
     """Add the ending -ed: IH0 D after T and D, T after a voiceless phone, otherwise D."""
     last = phones.split()[-1]
-    voiceless = last in _VOICELESS or last in ("S", "SH", "CH")
-    return phones + (" IH0 D" if last in ("T", "D") else " T" if voiceless else " D")
+    return phones + (" IH0 D" if last in ("T", "D") else " T" if last in _VOICELESS else " D")
 
 
 _CONTRACTIONS = {
@@ -249,7 +296,7 @@ def _inflect(word: str) -> tuple[str, ...] | None:
     if word.endswith("s'") and word[:-1] in lexicon:
         return lexicon[word[:-1]]
     if word.endswith("'s") and word[:-2] in lexicon:
-        return tuple(map(_with_s, lexicon[word[:-2]]))
+        return tuple(map(with_s, _variants(word[:-2])))
     for ending, restored, add_ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= 2:
             base = word[: -len(ending)] + restored
@@ -262,9 +309,9 @@ def _inflect(word: str) -> tuple[str, ...] | None:
 
 # Ending, letters of the base word that it replaces, function that adds the sound of the ending
 _ENDINGS = (
-    ("ies", "y", _with_s),
-    ("es", "", _with_s),
-    ("s", "", _with_s),
+    ("ies", "y", with_s),
+    ("es", "", with_s),
+    ("s", "", with_s),
     ("ied", "y", _with_d),
     ("ed", "", _with_d),
     ("ed", "e", _with_d),
@@ -288,7 +335,46 @@ def pronounce(text: str, stress: bool = False) -> str:
     >>> pronounce("I'd like 2 tickets")
     'AY D L AY K T UW T IH K AH T S'
     """
-    return " ".join(phones for word in words(text) for phones in pronunciations(word, stress)[:1])
+    return " ".join(spoken.phones for spoken in transcribe(text, stress))
+
+
+def transcribe(text: str, stress: bool = False) -> list[SpokenWord]:
+    """Return the words of a text with their pronunciations.
+
+    Args:
+        stress: whether to keep stress digits.
+
+    Raises:
+        UserError: see `words`.
+
+    >>> [(word.word, word.phones, word.choice) for word in transcribe("I live here")]
+    [('I', 'AY', 'only'), ('live', 'L IH V', 'context'), ('here', 'HH IY R', 'only')]
+    """
+    tokens = _tokens(text)
+    spoken: list[SpokenWord] = []
+    for index in reversed(range(len(tokens))):  # "the" needs the pronunciation of the next word
+        token = tokens[index]
+        follows = bool(spoken) and not tokens[index + 1].after_punctuation
+        entry = look_up(token.word)
+        chosen = english_homographs.choose(tokens, index) if entry.source != SPELLED else None
+        if token.word.lower() == "the" and follows:
+            chosen = (
+                "DH IY0" if is_vowel(strip_stress(spoken[-1].phones.split()[0])) else "DH AH0",
+                True,
+            )
+        phones, is_determined = chosen or (entry.variants[0], False)
+        variants = tuple(pronunciations(token.word, stress))
+        choice = CONTEXT if is_determined else COMMONER
+        spoken.append(
+            SpokenWord(
+                token.word,
+                phones if stress else _without_stress(phones),
+                variants,
+                entry.source,
+                choice if len(variants) > 1 else ONLY,
+            )
+        )
+    return spoken[::-1]
 
 
 def pronunciations(word: str, stress: bool = False) -> list[str]:
@@ -299,5 +385,9 @@ def pronunciations(word: str, stress: bool = False) -> list[str]:
     """
     variants = look_up(word).variants
     if not stress:
-        variants = tuple(" ".join(map(strip_stress, phones.split())) for phones in variants)
+        variants = tuple(map(_without_stress, variants))
     return list(dict.fromkeys(variants))
+
+
+def _without_stress(phones: str) -> str:
+    return " ".join(map(strip_stress, phones.split()))

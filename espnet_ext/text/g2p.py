@@ -1,6 +1,8 @@
-"""G2P for lines of text, with a policy for words that cannot be pronounced."""
+"""G2P for lines of text: a policy for words that cannot be pronounced, and counts of readings."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 
 from espnet_ext.errors import UserError
 
@@ -9,7 +11,10 @@ UNKNOWN_POLICIES = (ERROR, KEEP, UNK)
 
 
 def pronounce_text(
-    text: str, pronounce: Callable[[str], str], unknown: str = ERROR, unk: str = "<unk>"
+    text: str,
+    pronounce: Callable[[str], str],
+    unknown: str = ERROR,
+    unk: str = "<unk>",
 ) -> str:
     """Return `pronounce(text)`, with a policy for words that cannot be pronounced.
 
@@ -42,9 +47,72 @@ def pronounce_text(
     return " ".join(filter(None, parts))
 
 
+@dataclass
+class EnglishPronouncer:
+    """G2P of English texts (`english_g2p`) that counts the words with several pronunciations.
+
+    >>> pronounce = EnglishPronouncer()
+    >>> pronounce("I live in Korea"), pronounce.counts()["several"]
+    ('AY L IH V IH N K AO R IY AH', 2)
+    """
+
+    stress: bool = False
+    choices: Counter[str] = field(default_factory=Counter)  # `SpokenWord.choice` → words
+    sources: Counter[str] = field(default_factory=Counter)  # `SpokenWord.source` → words
+    readings: dict[str, Counter[str]] = field(default_factory=dict)  # word → phones → number
+
+    def __call__(self, text: str) -> str:
+        from espnet_ext.text.english_g2p import ONLY, transcribe
+
+        spoken = transcribe(text, self.stress)
+        for word in spoken:
+            self.choices[word.choice] += 1
+            self.sources[word.source] += 1
+            if word.choice != ONLY:
+                self.readings.setdefault(word.word.lower(), Counter())[word.phones] += 1
+        return " ".join(word.phones for word in spoken)
+
+    def check(self, text: str) -> None:
+        """Raise a `UserError` if the text cannot be pronounced, without counting its words."""
+        from espnet_ext.text.english_g2p import words
+
+        words(text)
+
+    def counts(self) -> dict:
+        """Return the counts, as the result file of `espnet-ext g2p` has them.
+
+        `several` words have several pronunciations. In `by_context` of these, the neighbouring
+        words decided; in the others (`commoner`), the most common pronunciation was chosen.
+        """
+        from espnet_ext.text.english_g2p import COMMONER, CONTEXT
+
+        return {
+            "words": self.choices.total(),
+            "several": self.choices[CONTEXT] + self.choices[COMMONER],
+            "by_context": self.choices[CONTEXT],
+            "commoner": self.choices[COMMONER],
+            "sources": dict(sorted(self.sources.items())),
+            "readings": {
+                word: dict(counts.most_common()) for word, counts in sorted(self.readings.items())
+            },
+        }
+
+    def summary(self) -> str:
+        """Return the counts in one line."""
+        counts = self.counts()
+        return (
+            f"{counts['several']} of {counts['words']} words have several pronunciations: "
+            f"{counts['by_context']} chosen by the neighbouring words, {counts['commoner']} the "
+            "most common one"
+        )
+
+
 def _is_pronounceable(word: str, pronounce: Callable[[str], str]) -> bool:
     try:
-        pronounce(word)
+        if isinstance(pronounce, EnglishPronouncer):
+            pronounce.check(word)
+        else:
+            pronounce(word)
     except UserError:
         return False
     return True

@@ -30,12 +30,19 @@ _W = {"ㅏ": "ㅘ", "ㅐ": "ㅙ", "ㅓ": "ㅝ", "ㅔ": "ㅞ", "ㅗ": "ㅝ", "ㅜ
 def english_to_hangul(word: str) -> str:
     """Return an English word in Hangul. Its phones come from `english_g2p`.
 
+    Of a word with several readings, Korean borrows the noun or adjective: live is 라이브.
+
     >>> english_to_hangul("file"), english_to_hangul("computer"), english_to_hangul("team")
     ('파일', '컴퓨터', '팀')
     """
-    from espnet_ext.text import english_g2p  # here: most Korean text needs no English dictionary
+    # here: most Korean text needs no English dictionary
+    from espnet_ext.text import english_g2p, english_homographs
+    from espnet_ext.text.phones import strip_stress
 
-    phones = english_g2p.pronunciations(word)[0].split()
+    by_class = english_homographs.homographs().get(word.lower(), {})
+    noun = by_class.get("noun") or by_class.get("adj")
+    pronunciation = noun or english_g2p.pronunciations(word)[0]
+    phones = [strip_stress(phone) for phone in pronunciation.split()]
     if "a" not in word.lower():  # the vowel of "shop" is written ㅗ o
         phones = ["OW" if phone == "AA" else phone for phone in phones]
     return phones_to_hangul(phones)

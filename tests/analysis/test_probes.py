@@ -1,5 +1,7 @@
 """Probes: closed forms, what memorising gives, and the whole way on a trained system."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -121,6 +123,24 @@ def test_deviating_tokens(trained):
         )
         == []
     )
+
+
+def test_references_are_normalised_and_changes_are_counted(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(encoder_probes, "MIN_EXAMPLES", {"token": (2, 1), "utterance": (2, 1)})
+    models = {"a": str(trained.root / "exp")}
+    dump = trained.root / "dump"
+    data = tmp_path / "valid"
+    shutil.copytree(dump / "valid", data)
+    text = (data / "text.surface").read_text()
+    (data / "text.surface").write_text(text.replace("AE", "AE1"))
+    plain, stressed = (
+        encoder_probes.probe_encoders(models, folder, dump / "train")
+        for folder in (dump / "valid", data)
+    )
+    assert plain["normalised"] == {}
+    changed = sum("AE" in line for line in text.splitlines())
+    assert stressed["normalised"] == {str(data / "text.surface"): changed}
+    assert stressed["rows"] == plain["rows"] and stressed["tasks"] == plain["tasks"]
 
 
 def test_command(trained, tmp_path, capsys, monkeypatch):

@@ -1,6 +1,7 @@
 """Swaps of encoders: exact where nothing was exchanged, and closed forms."""
 
 import json
+import shutil
 
 import pytest
 
@@ -44,6 +45,26 @@ def test_system_on_the_encoder_of_its_copy_is_unchanged(trained):
         if way == "stitched":
             assert 0.5 < row["r2"] <= 1.0
     assert result["metric"]["surface"] == "per" and result["utterances"] == 4
+
+
+def test_references_are_normalised_and_changes_are_counted(trained, tmp_path, capsys):
+    """Stress digits do not count as errors, and an empty transcript is accepted."""
+    folder, train = str(trained.root / "exp"), trained.root / "dump/train"
+    results = []
+    for vowel in "A", "A1":
+        data = tmp_path / vowel
+        shutil.copytree(trained.root / "dump/valid", data)
+        rows = dict(line.split(" ", 1) for line in (data / "text.surface").read_text().splitlines())
+        ids = sorted(rows)
+        rows = {i: rows[i].replace("AE", f"AE{vowel[1:]}") for i in ids} | {ids[-1]: ""}
+        changed = sum("AE1" in row for row in rows.values())
+        (data / "text.surface").write_text("".join(f"{i} {rows[i]}".rstrip() + "\n" for i in ids))
+        results.append(swap({"a": folder, "b": folder}, data, train, OPTIONS))
+    plain, stressed = results
+    assert changed and plain["normalised"] == {}
+    assert stressed["normalised"] == {str(data / "text.surface"): changed}
+    assert stressed["rows"] == plain["rows"]
+    assert f"{changed} of" in capsys.readouterr().err
 
 
 def test_command(trained, tmp_path, capsys):

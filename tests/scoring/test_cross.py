@@ -273,7 +273,9 @@ def test_texts_in_another_unicode_form_do_not_change_the_result(folders, result,
             row["texts"] = {k: unicodedata.normalize("NFD", t) for k, t in row["texts"].items()}
         (copies[name] / "utterances.json").write_text(json.dumps(value))
     changed = cross_task(copies)
-    assert {**changed, "systems": None} == {**result, "systems": None}
+    of_files = {"systems": None, "normalised": None}
+    assert {**changed, **of_files} == {**result, **of_files}
+    assert set(changed["normalised"].values()) == {36} and len(changed["normalised"]) == 9
 
 
 @pytest.mark.parametrize("surface", ["char", "phone"])
@@ -297,3 +299,24 @@ def test_empty_references(surface, tmp_path):
     assert result["utterances"] == 4
     learner = result["divergence"]["pairs"]["surface-canonical"]
     assert learner["utterances"] == 4 and learner["zero"] == 2
+
+
+def test_texts_of_other_programs_are_normalised_and_counted(folders, tmp_path, capsys):
+    folder = tmp_path / "exp/do/decode/test"
+    shutil.copytree(folders["do"], folder)
+    path = folder / "utterances.json"
+    value = json.loads(path.read_text())
+    for row in value["utterances"][:3]:
+        row["texts"]["surface"] = unicodedata.normalize("NFD", row["texts"]["surface"])
+    row["hypotheses"]["meaning"] = unicodedata.normalize("NFD", row["hypotheses"]["meaning"])
+    path.write_text(json.dumps(value))
+    expected, changed = (cross_task({"do": f}) for f in (folders["do"], folder))
+    assert expected["normalised"] == {}
+    assert changed["normalised"] == {
+        f"{path}, reference surface": 3,
+        f"{path}, hypothesis meaning": 1,
+    }
+    note = capsys.readouterr().err
+    assert f"note: {path}, reference surface: 3 of 36 texts were normalised for scoring" in note
+    assert changed["divergence"] == expected["divergence"]
+    assert changed["consistency"] == expected["consistency"]

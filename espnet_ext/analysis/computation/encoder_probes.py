@@ -7,6 +7,7 @@
      "tasks": {"surface": {"classes", "train", "test", "speakers", "left_out", "aligned_by"}},
      "rows": [{"task", "system", "layer", "accuracy", "interval", "control", "selectivity",
                "alone", "chance"}],             percent, see `linear_probe`
+     "normalised": {"<file>": 3},      texts that `normal_form` changed, if there are any
      "notes": ["…"]}
 
 Tasks: the tokens of each output (`surface`, `meaning`); whether a surface token `deviates` from the
@@ -26,7 +27,12 @@ import numpy as np
 import torch
 
 from espnet_ext.analysis.computation.hidden_states import Encoded, encode, pooled
-from espnet_ext.analysis.computation.inputs import load_speech, load_systems, read_sample
+from espnet_ext.analysis.computation.inputs import (
+    load_speech,
+    load_systems,
+    read_references,
+    token_types,
+)
 from espnet_ext.analysis.computation.linear_probe import Task, common_classes, probe
 from espnet_ext.data.directory import read_directory
 from espnet_ext.data.record import NA, Utterance
@@ -35,6 +41,7 @@ from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.errors import UserError
 from espnet_ext.progress import say, track
 from espnet_ext.scoring.counts import align_texts
+from espnet_ext.scoring.normal_form import Changes
 
 DEVIATES, L1, SPEAKER = "deviates", "l1", "speaker"
 # Examples that a class needs in training and in testing.
@@ -84,7 +91,11 @@ def probe_encoders(
         max_utterances, max_train: evenly spread; 0 for all.
     """
     reader = _Reader(load_systems(model_dirs, device))
-    shared = {u.utt_id for u in read_directory(train)} & {u.utt_id for u in read_directory(data)}
+    train_ids, test_ids = (
+        {item.utt_id for item in read_directory(folder, empty_texts=True)}
+        for folder in (train, data)
+    )
+    shared = train_ids & test_ids
     if shared:
         raise UserError(
             f"{data}: {min(shared)}: also in {train}, with {len(shared) - 1} others",
@@ -121,6 +132,7 @@ def probe_encoders(
             for name, folder in model_dirs.items()
         },
         "tasks": tasks,
+        "normalised": reader.changes.counts,
         "rows": rows,
         "notes": reader.notes,
     }
@@ -179,6 +191,7 @@ class _Reader:
     def __init__(self, systems: Mapping[str, DualSpeech2Text]):
         self.systems = systems
         self.notes: list[str] = []
+        self.changes = Changes()
         self.layers: dict[str, list[str]] = {}
         self.aligners: dict[str, str] = {}  # output → the system whose CTC places its tokens
         for name, system in systems.items():
@@ -192,7 +205,8 @@ class _Reader:
     def read(self, folder: str | Path, limit: int, size: int, what: str) -> dict[str, Examples]:
         deviates = [DEVIATES] if "surface" in self.aligners else []
         examples = {name: Examples() for name in (*self.aligners, *deviates, L1, SPEAKER)}
-        for batch in track(list(batched(read_sample(folder, limit), size)), what, unit="batch"):
+        sample = read_references(folder, limit, token_types(self.systems), self.changes)
+        for batch in track(list(batched(sample, size)), what, unit="batch"):
             self._read_batch(batch, examples)
         return examples
 

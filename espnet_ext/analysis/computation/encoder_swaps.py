@@ -9,6 +9,7 @@ information in other coordinates. If it does not, the other encoder may lack the
 
     {"kind": "swaps", "version": 1, "data", "utterances", "train_utterances", "speakers",
      "models": {name: {"directory"}}, "metric": {output: …},
+     "normalised": {"<file>": 3},      references that `normal_form` changed, if there are any
      "rows": [{"encoder": "so_meaning", "decoder": "so_surface", "output": "surface",
                "way": "own" | "direct" | "stitched", "rate", "interval", "r2": float | null}]}
 
@@ -28,13 +29,16 @@ from espnet_ext.analysis.computation.inputs import (
     METRICS,
     load_speech,
     load_systems,
+    read_references,
     read_sample,
     speaker_errors,
+    token_types,
 )
 from espnet_ext.data.record import NA, Utterance
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.progress import track
 from espnet_ext.scoring import bootstrap
+from espnet_ext.scoring.normal_form import Changes
 
 RIDGE = 1e-4  # of the mean variance of an input
 Systems = Mapping[str, DualSpeech2Text]
@@ -114,7 +118,9 @@ def swap(
         options: search options, as for decoding.
     """
     systems = load_systems(model_dirs, device, **options)
-    training, tested = read_sample(train, max_train), read_sample(data, max_utterances)
+    types, changes = token_types(systems), Changes()
+    training = read_sample(train, max_train)
+    tested = read_references(data, max_utterances, types, changes)
     maps = _fit_maps(systems, training, batch_size)
     explained = {pair: PredictedVariance() for pair in maps}
     hypotheses: dict[Key, dict[str, str]] = {}
@@ -136,11 +142,6 @@ def swap(
                     key = (encoder, decoder, output, way)
                     ids = [utterance.utt_id for utterance in batch]
                     hypotheses.setdefault(key, {}).update(zip(ids, texts, strict=True))
-    metrics = {
-        output: METRICS.get(head.options.token_type, "cer")
-        for system in systems.values()
-        for output, head in system.model.heads.items()
-    }
     return {
         "kind": "swaps",
         "version": 1,
@@ -149,8 +150,9 @@ def swap(
         "train_utterances": len(training),
         "speakers": len({utterance.speaker for utterance in tested}),
         "models": {name: {"directory": str(folder)} for name, folder in model_dirs.items()},
-        "metric": metrics,
-        "rows": list(_rows(hypotheses, tested, metrics, explained)),
+        "metric": {output: METRICS.get(kind, "cer") for output, kind in types.items()},
+        "normalised": changes.counts,
+        "rows": list(_rows(hypotheses, tested, types, explained)),
     }
 
 
@@ -188,7 +190,7 @@ def _recognise(
         yield output, [tokenizer.decode([tokens[i] for i in row]) for row in ids]
 
 
-def _rows(hypotheses, utterances, metrics, explained) -> Iterator[dict]:
+def _rows(hypotheses, utterances, types, explained) -> Iterator[dict]:
     speakers = {utterance.utt_id: utterance.speaker for utterance in utterances}
     for (encoder, decoder, output, way), texts in hypotheses.items():
         references = {
@@ -196,7 +198,7 @@ def _rows(hypotheses, utterances, metrics, explained) -> Iterator[dict]:
         }
         if not references:
             continue
-        sums = speaker_errors(references, texts, speakers, metrics[output])
+        sums = speaker_errors(references, texts, speakers, types[output])
         errors, tokens = zip(*sums.values(), strict=True)
         yield {
             "encoder": encoder,

@@ -11,6 +11,7 @@ from espnet_ext.data.record import Utterance
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.errors import UserError
 from espnet_ext.scoring.counts import align_texts, count_edits
+from espnet_ext.scoring.normal_form import Changes, comparison_form, normalise_references
 
 MAX_GROUPS = 20  # of speakers; one group per speaker up to that number, which bounds memory
 METRICS = {"phone": "per", "word": "wer", "label": "wer"}  # by token type; the others count CER
@@ -43,10 +44,32 @@ def read_sample(data: str | Path, limit: int) -> list[Utterance]:
     Raises:
         UserError: if there are none.
     """
-    utterances = {utterance.utt_id: utterance for utterance in read_directory(data)}
+    utterances = {item.utt_id: item for item in read_directory(data, empty_texts=True)}
     if not utterances:
         raise UserError(f"{data}: no utterances", "give a data directory that is not empty")
     return [utterances[utt_id] for utt_id in choose(list(utterances), limit)]
+
+
+def read_references(
+    data: str | Path, limit: int, token_types: Mapping[str, str], changes: Changes
+) -> list[Utterance]:
+    """Read a sample of a data directory (`read_sample`) with its texts in the form for comparison.
+
+    Args:
+        token_types: output → token type (`token_types`).
+        changes: counts the texts that were normalised; a note is printed for each file.
+    """
+    utterances = {item.utt_id: item for item in read_sample(data, limit)}
+    return list(normalise_references(utterances, token_types, data, changes).values())
+
+
+def token_types(systems: Mapping[str, DualSpeech2Text]) -> dict[str, str]:
+    """Return the token type of each output of the systems."""
+    return {
+        output: head.options.token_type
+        for system in systems.values()
+        for output, head in system.model.heads.items()
+    }
 
 
 def choose(ids: Sequence[str], limit: int) -> list[str]:
@@ -95,13 +118,22 @@ def speaker_errors(
     references: Mapping[str, str],
     hypotheses: Mapping[str, str],
     speakers: Mapping[str, str],
-    metric: str,
+    token_type: str,
 ) -> dict[str, tuple[int, int]]:
-    """Return (errors, reference tokens) of each speaker; all arguments go by utterance."""
+    """Return (errors, reference tokens) of each speaker.
+
+    Both sides are compared in the form of `scoring.normal_form`.
+
+    Args:
+        references, hypotheses, speakers: by utterance.
+        token_type: token type of the texts; it selects the metric (`METRICS`).
+    """
     ids = list(references)
-    alignments = align_texts(
-        [references[utt_id] for utt_id in ids], [hypotheses[utt_id] for utt_id in ids], metric
+    reference_texts, hypothesis_texts = (
+        [comparison_form(side[utt_id], token_type) for utt_id in ids]
+        for side in (references, hypotheses)
     )
+    alignments = align_texts(reference_texts, hypothesis_texts, METRICS.get(token_type, "cer"))
     sums: dict[str, tuple[int, int]] = {}
     for utt_id, alignment in zip(ids, alignments, strict=True):
         errors, tokens = sums.get(speakers[utt_id], (0, 0))

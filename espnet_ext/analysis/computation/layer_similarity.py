@@ -87,7 +87,7 @@ def compare_systems(
     models = {**model_dirs, **{name + TWIN: folder for name, folder in (twins or {}).items()}}
     systems = load_systems(models, device)
     utterances = read_sample(data, max_utterances)
-    known = {u.utt_id: u for u in read_directory(data)} if hypotheses else {}
+    known = {u.utt_id: u for u in read_directory(data, empty_texts=True)} if hypotheses else {}
     texts = {
         name: read_hypotheses(Path(folder), known, Path(data))
         for name, folder in (hypotheses or {}).items()

@@ -3,6 +3,7 @@
 `inspect_vectors` returns::
 
     {"kind": "vectors", "version": 2, "data", "utterances", "speakers",
+     "normalised": {"<file>": 3},      references that `normal_form` changed, if there are any
      "models": {name: {"directory"}},
      "systems": [{"system", "mode", "places": [
          {"place": "features", "labels": ["surface", "meaning"], "trained": [true, …],
@@ -40,6 +41,7 @@ from espnet_ext.analysis.computation.inputs import (
     load_systems,
     read_sample,
     speaker_errors,
+    token_types,
 )
 from espnet_ext.data.record import NA, Utterance
 from espnet_ext.decoding.api import DualSpeech2Text
@@ -50,6 +52,7 @@ from espnet_ext.model.layers import watch
 from espnet_ext.model.load import load_config
 from espnet_ext.progress import track
 from espnet_ext.scoring import bootstrap
+from espnet_ext.scoring.normal_form import Changes, normalise_references
 from espnet_ext.scoring.tag_errors import split_all_tags
 
 
@@ -69,19 +72,22 @@ def inspect_vectors(
         data: a formatted data directory with references.
         options: options of the search.
     """
-    utterances = read_sample(data, max_utterances)
-    systems = []
+    utterances = {item.utt_id: item for item in read_sample(data, max_utterances)}
+    systems, changes = [], Changes()
     for name, folder in model_dirs.items():
         if load_config(folder).get("conditioning") == "vectors":
             system = load_systems({name: folder}, device, **options)[name]
-            inspection = _Inspection(name, system, utterances, batch_size)
+            types = token_types({name: system})
+            compared = list(normalise_references(utterances, types, data, changes).values())
+            inspection = _Inspection(name, system, compared, batch_size)
             systems.append(inspection.result(Path(folder) / "checkpoint.pth"))
     return {
         "kind": "vectors",
         "version": 2,
         "data": str(data),
         "utterances": len(utterances),
-        "speakers": len({utterance.speaker for utterance in utterances}),
+        "speakers": len({utterance.speaker for utterance in utterances.values()}),
+        "normalised": changes.counts,
         "models": {name: {"directory": str(folder)} for name, folder in model_dirs.items()},
         "systems": systems,
     }
@@ -176,13 +182,16 @@ class _Inspection:
     def _vector_off(self, output: str) -> dict:
         """Return the error of an output while all others are active and it is not."""
         others = tuple(t for t in self.vectors.tasks if t.partition(".")[0] != output)
-        metric = METRICS.get(self.system.model.heads[output].options.token_type, "cer")
+        token_type = self.system.model.heads[output].options.token_type
         labelled = [u for u in self.utterances if u.texts.get(output, NA) != NA]
         references = split_all_tags({u.utt_id: u.texts[output] for u in labelled})[0]
         speakers = {u.utt_id: u.speaker for u in labelled}
         on, off = (
             speaker_errors(
-                references, split_all_tags(self._recognise(output, active))[0], speakers, metric
+                references,
+                split_all_tags(self._recognise(output, active))[0],
+                speakers,
+                token_type,
             )
             for active in (self.system.active[output], others)
         )
@@ -195,7 +204,7 @@ class _Inspection:
             "active": list(others),
             "trained": others in self.vectors.trained,
             "utterances": len(self.utterances),
-            "metric": metric,
+            "metric": METRICS.get(token_type, "cer"),
             "rate_on": 100.0 * sum(errors_on) / total if total else None,
             "rate_off": 100.0 * sum(errors_off) / total if total else None,
             "interval": difference and difference["interval"],
