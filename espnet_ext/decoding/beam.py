@@ -1,7 +1,9 @@
 """Joint CTC/attention beam search over a batch of utterances.
 
 It finds the same hypotheses with the same scores as ESPnet 202611's `BatchBeamSearch` without a CTC
-window (Watanabe et al., 2017; batched: Seki et al., 2019), and is faster.
+window (Watanabe et al., 2017; batched: Seki et al., 2019), and is faster. It differs in two cases:
+the beam may be wider than the vocabulary, and impossible hypotheses (score −inf) are never kept.
+ESPnet gives them −1e10, which later cancels: with a beam of V it returns '' with score 0.
 
 Symbols:
     B: utterances that are still running
@@ -21,9 +23,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from espnet_ext.decoding.ctc_prefix import LOG_ZERO, BatchCTCPrefixScorer
+from espnet_ext.decoding.ctc_prefix import LOWEST, BatchCTCPrefixScorer
 from espnet_ext.decoding.options import SearchOptions
-from espnet_ext.decoding.scorers import Scorer
+from espnet_ext.decoding.scorers import Scorer, add_weighted
 from espnet_ext.model.heads.search import RawHypothesis
 
 PRE_BEAM_RATIO = 1.5  # tokens per hypothesis that CTC scores, as a multiple of the beam size
@@ -59,37 +61,51 @@ class BeamSearch:
         self.ctc_weight = ctc_weight
         self.vocab_size, self.sos, self.eos = vocab_size, sos, eos
         self.options = options
-        self.beam_size = min(options.beam_size, vocab_size)
+        self.beam_size = options.beam_size
         pre_beam_size = int(PRE_BEAM_RATIO * self.beam_size)
         use_pre_beam = ctc_weight != 1.0 and pre_beam_size < vocab_size
         self.pre_beam_size = pre_beam_size if use_pre_beam else None
 
     @torch.no_grad()
     def __call__(
-        self, encoder_out: torch.Tensor, lengths: torch.Tensor, minlenratio: float | None = None
+        self,
+        encoder_out: torch.Tensor,
+        lengths: torch.Tensor,
+        minlenratio: float | None = None,
+        use_pre_beam: bool = True,
     ) -> list[list[RawHypothesis]]:
         """Return the n-best list of each utterance, best first.
 
         If no hypothesis of an utterance reaches the minimum length, the utterance is searched again
-        with a `minlenratio` that is smaller by 0.1, as in ESPnet. The list is empty if that fails
-        down to 0.
+        with a `minlenratio` that is smaller by 0.1, as in ESPnet, then with 0, and at last without
+        the pre-beam, which can exclude everything that is possible. The list is empty if every
+        hypothesis is impossible.
 
         Args:
             encoder_out: (B, T, D).
             lengths: (B,) frames per utterance, in any order.
             minlenratio: replaces the one of the options.
+            use_pre_beam: let CTC score only the tokens that the other scorers prefer.
         """
         min_ratio = self.options.minlenratio if minlenratio is None else minlenratio
         frames = lengths.tolist()
         search = _BatchSearch(
-            self, encoder_out, lengths, self._max_lengths(frames), _min_lengths(frames, min_ratio)
+            self,
+            encoder_out,
+            lengths,
+            self._max_lengths(frames),
+            _min_lengths(frames, min_ratio),
+            self.pre_beam_size if use_pre_beam else None,
         )
         while not search.finished:
             search.step()
         nbest_lists = search.results()
         empty = [row for row, nbest in enumerate(nbest_lists) if not nbest]
-        if empty and min_ratio >= 0.1:
-            retried = self(encoder_out[empty], lengths[empty], max(0.0, min_ratio - 0.1))
+        use_pre_beam = use_pre_beam and self.pre_beam_size is not None
+        if empty and (min_ratio != 0 or use_pre_beam):
+            lower_ratio = max(0.0, min_ratio - 0.1)
+            use_pre_beam = use_pre_beam and min_ratio != 0
+            retried = self(encoder_out[empty], lengths[empty], lower_ratio, use_pre_beam)
             for row, nbest in zip(empty, retried, strict=True):
                 nbest_lists[row] = nbest
         return nbest_lists
@@ -119,8 +135,10 @@ class _BatchSearch:
         lengths: torch.Tensor,
         max_lengths: Sequence[int],
         min_lengths: Sequence[int],
+        pre_beam_size: int | None,
     ):
         self.search = search
+        self.pre_beam_size = pre_beam_size
         batch, device = len(encoder_out), encoder_out.device
         beam_size = search.beam_size
         extra = {"ctc": search.ctc is not None, "length_bonus": search.options.penalty != 0}
@@ -149,7 +167,7 @@ class _BatchSearch:
             scorer.start(encoder_out, lengths, beam_size)
         self.ctc_scorer: BatchCTCPrefixScorer | None = None
         if search.ctc is not None:
-            num_scored = None if search.pre_beam_size is None else search.pre_beam_size + 1  # eos
+            num_scored = None if pre_beam_size is None else pre_beam_size + 1  # eos
             with torch.autocast(device.type, enabled=False):
                 log_probs = search.ctc.log_softmax(encoder_out)
             self.ctc_scorer = BatchCTCPrefixScorer(
@@ -172,12 +190,14 @@ class _BatchSearch:
         else:
             weighted = self.scores.new_zeros(*self.scores.shape, search.vocab_size)
         for scores, weight in zip(token_scores, weights, strict=True):
-            weighted = weighted.add(scores, alpha=weight)
+            weighted = add_weighted(weighted, scores, weight)
         if search.options.penalty:
             weighted = weighted + search.options.penalty
         if self.ctc_scorer is not None:
             log_psi = self._ctc_scores(self.ctc_scorer, weighted)  # (B, K, V)
-            ctc_scores = (log_psi - self.ctc_state.log_psi.unsqueeze(-1)).to(weighted.dtype)
+            # Unused places in the beam have log ψ = −inf, from which nothing can be subtracted.
+            previous = self.ctc_state.log_psi.clamp(min=LOWEST).unsqueeze(-1)  # (B, K, 1)
+            ctc_scores = (log_psi - previous).to(weighted.dtype)
             token_scores.append(ctc_scores)
             weighted = weighted.add(ctc_scores, alpha=search.ctc_weight)
         weighted = weighted + self.scores.unsqueeze(-1)
@@ -199,17 +219,17 @@ class _BatchSearch:
         self._record(parents, tokens)
 
     def _ctc_scores(self, ctc_scorer: BatchCTCPrefixScorer, weighted: torch.Tensor) -> torch.Tensor:
-        """Return log ψ of all extensions (B, K, V); LOG_ZERO outside of the pre-beam, but for eos.
+        """Return log ψ of all extensions (B, K, V); −inf outside of the pre-beam, except for eos.
 
         The pre-beam of a hypothesis consists of the tokens that the other scorers prefer, by their
         `weighted` scores (B, K, V).
         """
-        if self.search.pre_beam_size is None:
+        if self.pre_beam_size is None:
             return ctc_scorer.score(self.ctc_state)
-        pre_beam = weighted.topk(self.search.pre_beam_size, -1).indices
+        pre_beam = weighted.topk(self.pre_beam_size, -1).indices
         pre_beam = torch.nn.functional.pad(pre_beam, (0, 1), value=self.search.eos)  # (B, K, P)
         log_psi = ctc_scorer.score(self.ctc_state, pre_beam)
-        return log_psi.new_full(weighted.shape, LOG_ZERO).scatter_(-1, pre_beam, log_psi)
+        return log_psi.new_full(weighted.shape, -torch.inf).scatter_(-1, pre_beam, log_psi)
 
     def _record(self, parents: torch.Tensor, tokens: torch.Tensor) -> None:
         """Record this step, end hypotheses, and drop utterances that are done."""
@@ -246,10 +266,14 @@ class _BatchSearch:
         steps_left = (self.max_lengths - 1 - self.position).clamp(min=0)
         if self.search.options.normalize_length:
             tokens = self.position + 1
-            # Monotone in the number of further steps: the maximum is at one or at all of them.
+            # Monotone in the number of further steps: the maximum is at one or at all of them. In
+            # the last step, eos is counted in addition.
+            last_score = score + max(bonus, 0.0) * steps_left
             upper_bound = torch.maximum(
                 (score + max(bonus, 0.0)) / (tokens + 1),
-                (score + max(bonus, 0.0) * steps_left) / (tokens + steps_left + 1),
+                torch.maximum(
+                    last_score / (tokens + steps_left), last_score / (tokens + steps_left + 1)
+                ),
             )
         else:
             upper_bound = score + max(bonus, 0.0) * steps_left

@@ -16,17 +16,23 @@ product gives ψ for all hypotheses and tokens.
 
 The forward variables γ are only needed for the extensions that survive pruning. Their recurrence
 over frames, γ(t) = (γ(t−1) + φ(t−1)) · p(t), is solved by a cumulative sum in the log domain.
+
+What is impossible has the log probability −inf, here and in the whole search. A finite constant, as
+in ESPnet (−1e10), cancels in the difference of two scores and then outranks what is possible.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
-LOG_ZERO = -1e10  # log of zero probability; finite, as in ESPnet, so that sums stay ordered
 EXP_FLOOR = -600.0  # `exp` of anything below is taken as 0
+LOWEST = torch.finfo(torch.double).min  # the lowest finite number, in place of a peak of −inf
 # If all log probabilities are above this, the values in a block of `_block_logcumsumexp` differ by
 # at most 2 · 36 · 8 = 576, which is within EXP_FLOOR.
 MIN_LOG_PROB = -36.0
+# Below this, cumulative sums of log probabilities lose precision; with −inf, they are undefined.
+MIN_SUMMABLE = -1e5
 BLOCK_FRAMES = 8  # frames whose sum is taken at once, outside the log domain
 # Score the whole vocabulary by a matrix product unless V exceeds P by more than this factor.
 DENSE_RATIO = 64
@@ -70,27 +76,27 @@ class BatchCTCPrefixScorer:
     ):
         frames = torch.arange(log_probs.size(1), device=log_probs.device)
         self.padding = frames >= lengths.to(frames.device).unsqueeze(1)  # (B, T)
+        self.has_padding = bool(self.padding.any())
         self.eos, self.blank = eos, blank
         self.last_frame = lengths.to(frames.device).clamp(min=1) - 1  # (B,)
         self.log_probs = log_probs  # (B, T, V)
         # Padding frames count as blanks with probability 1.
-        blank_log_probs = log_probs[..., blank].double().masked_fill_(self.padding, 0.0)
-        self.blank_cumsum = blank_log_probs.cumsum(-1)  # (B, T)
-        # Sums of probabilities are fast, but lose terms far below the largest one. If the network
-        # is too certain for that, sums are taken in the log domain.
-        self.in_log_domain = bool((log_probs < MIN_LOG_PROB).any())
+        self.blank_log_probs = log_probs[..., blank].double().masked_fill_(self.padding, 0.0)
+        self.sums = _kind_of_sums(log_probs)
         # Unless the vocabulary is large, scoring all tokens is faster than gathering some of them.
         dense = num_scored is None or log_probs.size(-1) <= DENSE_RATIO * num_scored
-        self.probs = log_probs.double().exp() if dense and not self.in_log_domain else None
+        is_fast = dense and self.sums == "probabilities"
+        self.probs = log_probs.double().exp() if is_fast else None
 
     def start(self, beam_size: int) -> PrefixState:
         """Return the state of `beam_size` (K) empty prefixes per utterance."""
-        batch, frames = self.blank_cumsum.shape
-        impossible = self.blank_cumsum.new_full((batch, beam_size, frames), LOG_ZERO)
+        batch, frames = self.blank_log_probs.shape
+        impossible = self.blank_log_probs.new_full((batch, beam_size, frames), -torch.inf)
+        all_blank = self.blank_log_probs.cumsum(-1)  # (B, T)
         return PrefixState(
             label=impossible,
-            blank=self.blank_cumsum.unsqueeze(1).expand(batch, beam_size, frames),
-            log_psi=self.blank_cumsum.new_zeros(batch, beam_size),
+            blank=all_blank.unsqueeze(1).expand(batch, beam_size, frames),
+            log_psi=all_blank.new_zeros(batch, beam_size),
             last_token=torch.full(
                 (batch, beam_size), -1, dtype=torch.long, device=impossible.device
             ),
@@ -103,7 +109,8 @@ class BatchCTCPrefixScorer:
             tokens: (B, K, P) the tokens c to score; all V tokens if None.
 
         Returns:
-            (B, K, P), or (B, K, V) without `tokens`.
+            (B, K, P), or (B, K, V) without `tokens`; −inf for blank, for tokens that do not fit
+            into the frames, and for all extensions of an impossible prefix.
         """
         if self.probs is None and tokens is None:
             vocabulary = torch.arange(self.log_probs.size(-1), device=self.log_probs.device)
@@ -111,7 +118,7 @@ class BatchCTCPrefixScorer:
         forward = _logaddexp(state.label, state.blank)  # (B, K, T)
         log_phi = self._log_phi(forward, state.last_token)  # (B, K, T)
         if self.probs is not None:
-            peak = log_phi.amax(-1, keepdim=True)  # (B, K, 1)
+            peak = log_phi.amax(-1, keepdim=True).clamp_(min=LOWEST)  # (B, K, 1)
             log_psi = _exp(log_phi - peak).bmm(self.probs).log() + peak  # (B, K, V)
         else:
             assert tokens is not None
@@ -127,14 +134,15 @@ class BatchCTCPrefixScorer:
             repeated = torch.where(is_empty, log_psi.gather(-1, last_token), repeated)
             log_psi.scatter_(-1, last_token, repeated)
             log_psi[..., self.eos] = complete.squeeze(-1)
-            log_psi[..., self.blank] = LOG_ZERO
+            log_psi[..., self.blank] = -torch.inf
             log_psi = log_psi if tokens is None else log_psi.gather(-1, tokens)
         else:
             assert tokens is not None
             log_psi = torch.where(tokens == state.last_token.unsqueeze(-1), repeated, log_psi)
             log_psi = torch.where(tokens == self.eos, complete, log_psi)
-            log_psi = log_psi.masked_fill_(tokens == self.blank, LOG_ZERO)
-        return log_psi.clamp_(min=LOG_ZERO)
+            log_psi = log_psi.masked_fill_(tokens == self.blank, -torch.inf)
+        is_impossible = (state.log_psi == -torch.inf).unsqueeze(-1)
+        return log_psi.masked_fill_(is_impossible, -torch.inf)
 
     def extend(
         self, state: PrefixState, log_psi: torch.Tensor, parents: torch.Tensor, tokens: torch.Tensor
@@ -142,7 +150,7 @@ class BatchCTCPrefixScorer:
         """Return the state of the hypotheses that survive pruning.
 
         Args:
-            log_psi: (B, K, V) from `score`; LOG_ZERO for tokens that were not scored.
+            log_psi: (B, K, V) from `score`; −inf for tokens that were not scored.
             parents: (B, K′) the hypothesis that each new hypothesis extends.
             tokens: (B, K′) the token that it is extended by.
         """
@@ -153,13 +161,12 @@ class BatchCTCPrefixScorer:
         forward = torch.where(repeats, blank, _logaddexp(label, blank))
         index = _index_per_frame(tokens, self.log_probs)
         token_log_probs = self.log_probs.gather(2, index).transpose(1, 2).double()  # (B, K′, T)
-        new_label = _solve_recurrence(
-            _shift_one_frame(forward, last_token), token_log_probs.cumsum(-1), self.in_log_domain
-        )
-        after_label = torch.nn.functional.pad(new_label[..., :-1], (1, 0), value=LOG_ZERO)
-        new_blank = _solve_recurrence(
-            after_label, self.blank_cumsum.unsqueeze(1), self.in_log_domain
-        )
+        enter = _shift_one_frame(forward, last_token)
+        if self.has_padding:
+            enter = enter.masked_fill_(self.padding.unsqueeze(1), -torch.inf)
+        new_label = _solve_recurrence(enter, token_log_probs, self.sums)
+        after_label = torch.nn.functional.pad(new_label[..., :-1], (1, 0), value=-torch.inf)
+        new_blank = _solve_recurrence(after_label, self.blank_log_probs.unsqueeze(1), self.sums)
         vocab_size = log_psi.size(-1)
         new_log_psi = log_psi.flatten(1).gather(1, parents * vocab_size + tokens)
         return PrefixState(new_label, new_blank, new_log_psi, tokens)
@@ -167,13 +174,15 @@ class BatchCTCPrefixScorer:
     def keep(self, rows: torch.Tensor) -> None:
         """Continue with the utterances `rows` only."""
         self.padding, self.last_frame = self.padding[rows], self.last_frame[rows]
-        self.log_probs, self.blank_cumsum = self.log_probs[rows], self.blank_cumsum[rows]
+        self.log_probs, self.blank_log_probs = self.log_probs[rows], self.blank_log_probs[rows]
         self.probs = None if self.probs is None else self.probs[rows]
 
     def _log_phi(self, forward: torch.Tensor, last_token: torch.Tensor) -> torch.Tensor:
-        """Return log φ(t−1) for every frame t (B, K, T), LOG_ZERO in the padding."""
+        """Return log φ(t−1) for every frame t (B, K, T), −inf in the padding."""
         log_phi = _shift_one_frame(forward, last_token)
-        return log_phi.masked_fill_(self.padding.unsqueeze(1), LOG_ZERO)
+        if self.has_padding:
+            log_phi = log_phi.masked_fill_(self.padding.unsqueeze(1), -torch.inf)
+        return log_phi
 
     def _sum_over_frames(self, log_phi: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Return log Σ_t φ(t−1) · p(c, t) for the tokens c (B, K, P), given log φ (B, K, T)."""
@@ -181,10 +190,26 @@ class BatchCTCPrefixScorer:
         terms = self.log_probs.gather(2, index).double()
         terms = terms.unflatten(-1, tokens.shape[1:])  # (B, T, K, P)
         log_phi = log_phi.transpose(1, 2).unsqueeze(-1)  # (B, T, K, 1)
-        if self.in_log_domain:
+        if self.sums != "probabilities":
             return terms.add_(log_phi).logsumexp(1)
-        peak = log_phi.amax(1)
+        peak = log_phi.amax(1).clamp_(min=LOWEST)
         return terms.exp_().mul_(_exp(log_phi - peak.unsqueeze(1))).sum(1).log() + peak
+
+
+Sums = Literal["probabilities", "cumulative", "frame by frame"]
+
+
+def _kind_of_sums(log_probs: torch.Tensor) -> Sums:
+    """Return how sums over frames of these log probabilities (B, T, V) are computed.
+
+    Sums of probabilities are fast, but lose terms far below the largest one. If the network is too
+    certain for that, cumulative sums are taken in the log domain. Log probabilities that are very
+    low or −inf are summed in a loop over frames, which is slow and exact for any values.
+    """
+    lowest = float(log_probs.min()) if log_probs.numel() else 0.0
+    if lowest < MIN_SUMMABLE:
+        return "frame by frame"
+    return "cumulative" if lowest < MIN_LOG_PROB else "probabilities"
 
 
 def _exp(x: torch.Tensor) -> torch.Tensor:
@@ -194,8 +219,10 @@ def _exp(x: torch.Tensor) -> torch.Tensor:
 
 def _logaddexp(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Return log(exp a + exp b); faster than `torch.logaddexp` where a and b lie far apart."""
-    smaller = (a - b).abs_().neg_().clamp_(min=EXP_FLOOR).exp_().log1p_()
-    return smaller.add_(torch.maximum(a, b))
+    larger = torch.maximum(a, b)
+    # Not `larger` itself: −inf minus −inf is not a number.
+    smaller = torch.minimum(a, b).sub_(larger.clamp(min=LOWEST))
+    return smaller.clamp_(min=EXP_FLOOR).exp_().log1p_().add_(larger)
 
 
 def _index_per_frame(tokens: torch.Tensor, log_probs: torch.Tensor) -> torch.Tensor:
@@ -205,24 +232,28 @@ def _index_per_frame(tokens: torch.Tensor, log_probs: torch.Tensor) -> torch.Ten
 
 def _shift_one_frame(forward: torch.Tensor, last_token: torch.Tensor) -> torch.Tensor:
     """Shift forward variables (B, K, T) by a frame; before frame 0 only the empty h is emitted."""
-    shifted = torch.nn.functional.pad(forward[..., :-1], (1, 0), value=LOG_ZERO)
+    shifted = torch.nn.functional.pad(forward[..., :-1], (1, 0), value=-torch.inf)
     shifted[..., 0] = torch.where(last_token < 0, 0.0, shifted[..., 0])
     return shifted
 
 
-def _solve_recurrence(
-    enter: torch.Tensor, log_prob_cumsum: torch.Tensor, in_log_domain: bool
-) -> torch.Tensor:
+def _solve_recurrence(enter: torch.Tensor, log_probs: torch.Tensor, sums: Sums) -> torch.Tensor:
     """Solve log γ(t) = log(γ(t−1) + exp enter(t)) + log p(t) for all t.
 
     Args:
         enter: (B, K, T).
-        log_prob_cumsum: sums of log p over the frames 0…t, of a shape that broadcasts to (B, K, T).
-        in_log_domain: use `logcumsumexp`, which is slower and exact for any values.
+        log_probs: log p, of a shape that broadcasts to (B, K, T).
+        sums: how to sum, from `_kind_of_sums`.
     """
-    terms = enter - torch.nn.functional.pad(log_prob_cumsum[..., :-1], (1, 0))
-    sums = terms.logcumsumexp(-1) if in_log_domain else _block_logcumsumexp(terms)
-    return (sums + log_prob_cumsum).clamp_(min=LOG_ZERO)
+    if sums == "frame by frame":
+        log_gamma = [torch.full_like(enter[..., 0], -torch.inf)]
+        for log_enter, log_prob in zip(enter.unbind(-1), log_probs.unbind(-1), strict=True):
+            log_gamma.append(torch.logaddexp(log_gamma[-1], log_enter) + log_prob)
+        return torch.stack(log_gamma[1:], -1)
+    cumsum = log_probs.cumsum(-1)
+    terms = enter - torch.nn.functional.pad(cumsum[..., :-1], (1, 0))
+    totals = terms.logcumsumexp(-1) if sums == "cumulative" else _block_logcumsumexp(terms)
+    return totals + cumsum
 
 
 def _block_logcumsumexp(x: torch.Tensor) -> torch.Tensor:
@@ -235,8 +266,8 @@ def _block_logcumsumexp(x: torch.Tensor) -> torch.Tensor:
     missing = -frames % BLOCK_FRAMES
     x = torch.nn.functional.pad(x, (0, missing), value=-torch.inf)
     x = x.unflatten(-1, (-1, BLOCK_FRAMES))  # (…, blocks, BLOCK_FRAMES)
-    peak = x.amax(-1, keepdim=True).clamp_(min=LOG_ZERO)
-    within = _exp(x - peak).cumsum(-1).log_().clamp_(min=LOG_ZERO).add_(peak)
+    peak = x.amax(-1, keepdim=True).clamp_(min=LOWEST)
+    within = _exp(x - peak).cumsum(-1).log_().add_(peak)
     earlier = within[..., -1].logcumsumexp(-1)  # (…, blocks)
-    earlier = torch.nn.functional.pad(earlier[..., :-1], (1, 0), value=LOG_ZERO)
+    earlier = torch.nn.functional.pad(earlier[..., :-1], (1, 0), value=-torch.inf)
     return _logaddexp(within, earlier.unsqueeze(-1)).flatten(-2)[..., :frames]

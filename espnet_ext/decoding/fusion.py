@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from espnet_ext.decoding.ngram import NgramScorer
+from espnet_ext.decoding.scorers import add_weighted
 
 
 class PrefixTree(Protocol):
@@ -115,9 +116,10 @@ class Fusion:
                 totals = _extended_totals(self._scored[parent], label)
             else:
                 totals = dict.fromkeys(self.models, 0.0)
-            weighted = torch.zeros((), dtype=torch.double, device=device)
+            first = next(iter(next_scores[node].values()))
+            weighted = torch.zeros_like(first, dtype=torch.double)
             for name, (_, weight) in self.models.items():
-                weighted = weighted + next_scores[node][name].double() * weight
+                weighted = add_weighted(weighted, next_scores[node][name].double(), weight)
             self._scored[node] = _NodeScores(weighted, next_scores[node], states[node], totals)
 
     def _state(self, name: str, parent: int) -> Any:

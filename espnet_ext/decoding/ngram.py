@@ -22,6 +22,7 @@ from espnet_ext.text.tokenizers import BLANK, SOS_EOS, UNK
 
 CACHE_BYTES = 64_000_000  # memory for rows of scores
 MISSING_UNK_LOG10 = -100.0  # KenLM's log10 probability of <unk> if an ARPA file does not list it
+ZERO_LOG10 = -99.0  # ARPA files write this and lower values for a probability of 0
 NO_TOKEN = -1  # history before the first token
 
 Context = tuple[str, ...]
@@ -65,6 +66,11 @@ class NgramScorer:
         self.unigrams = np.full(self.vocab_size, MISSING_UNK_LOG10)
         unigram_ids, unigram_log_probs = self.listed[()]
         self.unigrams[unigram_ids] = unigram_log_probs
+        self.impossible_tokens = [  # a negative weight would reward them
+            token
+            for token, log_prob in zip(tokens, self.unigrams, strict=True)
+            if log_prob <= ZERO_LOG10 and token not in (BLANK, UNK)
+        ]
         self.max_rows = max(64, CACHE_BYTES // (4 * self.vocab_size))
         self.table = torch.zeros(0, self.vocab_size)  # `rows` as a tensor on the search's device
         self._clear_cache()

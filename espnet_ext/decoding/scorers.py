@@ -43,6 +43,19 @@ class Scorer(Protocol):
         """Continue with the utterances `rows` only."""
 
 
+def add_weighted(total: torch.Tensor, scores: torch.Tensor, weight: float) -> torch.Tensor:
+    """Return total + weight · scores; −inf where a score is −inf, also if the weight is negative.
+
+    What one scorer rules out is impossible. A negative weight, such as that of a density ratio,
+    must not make it infinitely probable.
+
+    >>> add_weighted(torch.zeros(2), torch.tensor([-1.0, -torch.inf]), -0.5).tolist()
+    [0.5, -inf]
+    """
+    total = total.add(scores, alpha=weight)
+    return total if weight >= 0 else total.masked_fill(scores == -torch.inf, -torch.inf)
+
+
 def build_scorer(module: torch.nn.Module, int8: bool = False) -> Scorer:
     """Return the fastest scorer for an ESPnet decoder or language model.
 

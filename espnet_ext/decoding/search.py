@@ -20,6 +20,7 @@ from espnet_ext.decoding.ngram import NgramScorer
 from espnet_ext.decoding.options import SearchOptions
 from espnet_ext.decoding.scorers import Scorer, build_scorer
 from espnet_ext.decoding.transducer import TransducerSearch
+from espnet_ext.errors import UserError
 from espnet_ext.model.heads.base import Head
 from espnet_ext.model.heads.search import JointScorers, RawHypothesis, TransducerScorers
 from espnet_ext.text.ngram import Ngrams
@@ -136,7 +137,7 @@ def _joint_search(
     if models.lm is not None and options.lm_weight:
         scorers["lm"] = (build_scorer(models.lm, int8), options.lm_weight)
     if models.ngram is not None and options.ngram_weight:
-        scorers["ngram"] = (NgramScorer(models.ngram, head.tokens), options.ngram_weight)
+        scorers["ngram"] = (_ngram_scorer(head, models.ngram, options), options.ngram_weight)
     return BeamSearch(scorers, parts.ctc, ctc_weight, len(head.tokens), head.sos, head.eos, options)
 
 
@@ -148,7 +149,7 @@ def _transducer_search(
     if models.lm is not None:
         fused["lm"] = (models.lm, options.lm_weight)
     if models.ngram is not None:
-        fused["ngram"] = (NgramScorer(models.ngram, head.tokens), options.ngram_weight)
+        fused["ngram"] = (_ngram_scorer(head, models.ngram, options), options.ngram_weight)
     return TransducerSearch(
         {"prediction": parts.prediction, "joint": parts.joint},
         head.eos,
@@ -157,3 +158,22 @@ def _transducer_search(
         parts.ctc,
         options.ctc_weight if parts.ctc is not None else 0.0,
     )
+
+
+def _ngram_scorer(head: Head, ngram: Ngrams, options: SearchOptions) -> NgramScorer:
+    """Return the scorer of an n-gram model.
+
+    Raises:
+        UserError: for a negative weight, if the model gives some tokens a probability of 0: they
+            would outrank all others.
+    """
+    scorer = NgramScorer(ngram, head.tokens)
+    if options.ngram_weight < 0 and scorer.impossible_tokens:
+        examples = ", ".join(scorer.impossible_tokens[:5])
+        raise UserError(
+            f"{head.name}: ngram_weight {options.ngram_weight} with an n-gram model in which "
+            f"{len(scorer.impossible_tokens)} of the output's tokens have no probability "
+            f"({examples}): the negative weight would reward them",
+            "give a weight above 0, or an n-gram model that lists <unk> with a probability",
+        )
+    return scorer

@@ -22,7 +22,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from espnet_ext.decoding.ctc_prefix import LOG_ZERO
 from espnet_ext.decoding.fusion import Fusion
 from espnet_ext.decoding.options import SearchOptions
 from espnet_ext.model.heads.search import RawHypothesis
@@ -294,6 +293,9 @@ class TransducerSearch:
     ) -> list[RawHypothesis]:
         """Interpolate the scores with log P_ctc of the whole transcript.
 
+        Hypotheses that are impossible by CTC are removed: those with too many tokens for the
+        frames. If all are, the transducer alone ranks them.
+
         Args:
             log_probs: (T, V) output of the CTC layer for this utterance.
         """
@@ -312,7 +314,9 @@ class TransducerSearch:
         )
         rescored = []
         for hypothesis, loss in zip(hypotheses, losses.tolist(), strict=True):
-            ctc_score = max(-loss, LOG_ZERO)  # an infinite loss: too few frames for the tokens
+            if loss == torch.inf:
+                continue
+            ctc_score = -loss
             change = ctc_score - hypothesis.scores["transducer"]
             rescored.append(
                 dataclasses.replace(
@@ -321,7 +325,7 @@ class TransducerSearch:
                     scores={**hypothesis.scores, "ctc": ctc_score},
                 )
             )
-        return rescored
+        return rescored or list(hypotheses)
 
     def _rank(self, hypotheses: Sequence[RawHypothesis]) -> list[RawHypothesis]:
         """Return the n best, by score or by score per token."""

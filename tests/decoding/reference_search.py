@@ -9,13 +9,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-LOG_ZERO = -1e10
 Tokens = tuple[int, ...]
 
 
 def logaddexp(a: float, b: float) -> float:
     """Return log(e^a + e^b)."""
     high, low = max(a, b), min(a, b)
+    if low == -math.inf:
+        return high
     return high + math.log1p(math.exp(max(low - high, -700.0)))
 
 
@@ -38,21 +39,21 @@ class CTCPrefixScorer:
         blank: list[float] = []
         for t, frame in enumerate(self.log_probs):
             if not prefix:
-                label.append(LOG_ZERO)
+                label.append(-math.inf)
                 blank.append(frame[0] + (blank[-1] if blank else 0.0))
                 continue
             phi = self.log_phi(prefix[:-1], prefix[-1], t)
-            enter_or_stay = logaddexp(label[-1] if t else LOG_ZERO, phi)
-            emitted_before = logaddexp(label[t - 1], blank[t - 1]) if t else LOG_ZERO
-            label.append(max(LOG_ZERO, enter_or_stay + frame[prefix[-1]]))
-            blank.append(max(LOG_ZERO, emitted_before + frame[0]))
+            enter_or_stay = logaddexp(label[-1] if t else -math.inf, phi)
+            emitted_before = logaddexp(label[t - 1], blank[t - 1]) if t else -math.inf
+            label.append(enter_or_stay + frame[prefix[-1]])
+            blank.append(emitted_before + frame[0])
         self.forward[prefix] = label, blank
         return label, blank
 
     def log_phi(self, prefix: Tokens, token: int, t: int) -> float:
         """Return log φ(t−1): frames 0…t−1 emit the prefix, and `token` can begin at t."""
         if t == 0:
-            return LOG_ZERO if prefix else 0.0
+            return -math.inf if prefix else 0.0
         label, blank = self.forward_variables(prefix)
         return blank[t - 1] if prefix[-1:] == (token,) else logaddexp(label[t - 1], blank[t - 1])
 
@@ -61,7 +62,7 @@ class CTCPrefixScorer:
         if token == self.eos:
             label, blank = self.forward_variables(prefix)
             return logaddexp(label[-1], blank[-1])
-        total = LOG_ZERO
+        total = -math.inf
         for t, frame in enumerate(self.log_probs):
             total = logaddexp(total, self.log_phi(prefix, token, t) + frame[token])
         return total
@@ -95,7 +96,6 @@ def search(
         ctc_log_probs: (T, V); None if the CTC weight is 0.
         normalize: rank by score per token.
     """
-    beam_size = min(beam_size, vocab_size)
     max_length = frames if maxlenratio == 0 else max(1, int(maxlenratio * frames))
     max_length = -int(maxlenratio) if maxlenratio < 0 else max_length
     min_length = int(minlenratio * frames)
@@ -121,7 +121,7 @@ def search(
                 score, log_psi = hypothesis.score + token_scores[token], 0.0
                 if ctc is not None:
                     is_scored = token == eos or (token in pre_beam and token != 0)
-                    log_psi = ctc.log_psi(hypothesis.tokens, token) if is_scored else LOG_ZERO
+                    log_psi = ctc.log_psi(hypothesis.tokens, token) if is_scored else -math.inf
                     score += ctc_weight * (log_psi - hypothesis.log_psi)
                 candidates.append(Hypothesis((*hypothesis.tokens, token), score, log_psi))
         beam = sorted(candidates, key=lambda candidate: -candidate.score)[:beam_size]

@@ -23,17 +23,19 @@ LENGTHS = ([17], [1, 9, 30], [12, 12, 12, 12])
 def assert_same(nbest_lists, expected_lists, tolerance=1e-6):
     """Compare n-best lists, and return how many hypotheses were compared.
 
-    Hypotheses that are impossible by CTC are left out, as their order is undefined.
+    ESPnet returns hypotheses that are impossible by CTC, with scores below −1e8. The search here
+    returns none.
     """
     assert len(nbest_lists) == len(expected_lists)
     compared = 0
     for nbest, expected in zip(nbest_lists, expected_lists, strict=True):
-        assert len(nbest) == len(expected)
-        for (ids, score), (expected_ids, expected_score) in zip(nbest, expected, strict=True):
-            if expected_score > -1e8:
-                assert ids == expected_ids
-                assert score == pytest.approx(expected_score, abs=tolerance)
-                compared += 1
+        possible = [pair for pair in expected if pair[1] > -1e8]
+        assert len(possible) <= len(nbest) <= max(1, len(expected))
+        assert all(score > -1e8 for _, score in nbest)
+        for (ids, score), (expected_ids, expected_score) in zip(nbest, possible, strict=False):
+            assert ids == expected_ids
+            assert score == pytest.approx(expected_score, abs=tolerance)
+            compared += 1
     return compared
 
 
@@ -42,7 +44,11 @@ def compare_with_espnet(settings):
     compared = 0
     for vocab_size, ctc_weight, options in settings:
         decoder, ctc = models.make_decoder(vocab_size), models.make_ctc(vocab_size)
-        # With a beam wider than the vocabulary, ESPnet's batched search depends on chance.
+        # ESPnet fails with a beam wider than the vocabulary; with CTC, a beam of that width keeps
+        # impossible hypotheses. tests/decoding/test_exhaustive_search.py covers wider beams.
+        widest = vocab_size if ctc_weight == 0 else vocab_size - 1
+        options = dataclasses.replace(options, beam_size=min(options.beam_size, widest))
+        # With a beam about as wide as the vocabulary, ESPnet's batched search depends on chance.
         batches = LENGTHS[:1] if options.beam_size >= vocab_size - 1 else LENGTHS
         for lengths in batches:
             encoder_out, frames = models.make_encoder_out(lengths)
