@@ -1,4 +1,14 @@
-"""`UserError`, the exception for mistakes that a user can correct."""
+"""`UserError`, the exception for mistakes that a user can correct; errors that mean no memory."""
+
+import re
+
+# What PyTorch, its allocators, oneDNN, C++ and the system print if memory cannot be allocated.
+_OUT_OF_MEMORY = re.compile(
+    r"can't allocate memory|cannot allocate memory|out of memory|not enough memory"
+    r"|bad_alloc|bad allocation|could not (create|execute) a (primitive|memory)"
+    r"|could not (create|execute) (a )?primitive|CUBLAS_STATUS_ALLOC_FAILED",
+    re.IGNORECASE,
+)
 
 
 class UserError(Exception):
@@ -21,3 +31,12 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n  remedy: {self.remedy}" if self.remedy else self.message
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception of Python, PyTorch or oneDNN means that memory is exhausted.
+
+    >>> is_out_of_memory(RuntimeError("could not create a primitive"))
+    True
+    """
+    return isinstance(error, MemoryError) or bool(_OUT_OF_MEMORY.search(str(error)))

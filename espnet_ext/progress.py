@@ -1,5 +1,10 @@
-"""Progress on standard error: a bar on a terminal, lines with an estimate in a log file."""
+"""Progress on standard error: a bar on a terminal, lines with an estimate in a log file.
 
+A command continues if the reader of its standard error has ended (a pager was closed), or if it was
+started without standard error (`2>&-`).
+"""
+
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -10,7 +15,45 @@ _SECONDS_BETWEEN_LINES = 10
 
 def say(line: str) -> None:
     """Print a line to standard error at once; standard output is for results."""
-    print(line, file=sys.stderr, flush=True)
+    _Stderr().write(f"{line}\n")
+
+
+def open_stderr() -> None:
+    """Open standard error on /dev/null if the process was started without it.
+
+    Without it, the next file that the process opens would get its number, and receive the messages
+    of libraries written in C.
+    """
+    if sys.stderr is None:
+        _discard_stderr()
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+class _Stderr:
+    """Standard error as a file that can be written after its reader has ended."""
+
+    def write(self, text: str) -> None:
+        if sys.stderr is None:
+            return
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except BrokenPipeError:
+            _discard_stderr()
+
+    def flush(self) -> None:
+        self.write("")
+
+
+def _discard_stderr() -> None:
+    """Send everything that is written to standard error from now on to /dev/null.
+
+    It includes what other libraries, logging and child processes write.
+    """
+    null = os.open(os.devnull, os.O_WRONLY)
+    if null != 2:
+        os.dup2(null, 2)
+        os.close(null)
 
 
 def track[Item](
@@ -23,7 +66,7 @@ def track[Item](
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         from tqdm import tqdm
 
         yield from tqdm(
@@ -33,6 +76,7 @@ def track[Item](
             unit=unit,
             delay=_SILENT_SECONDS,
             dynamic_ncols=True,
+            file=_Stderr(),
         )
         return
     start = last = time.monotonic()

@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             help=analysis.description,
             description=analysis.description,
             allow_abbrev=False,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=parser.formatter_class,
         )
         add_arguments(subparsers[name], analysis)
         subparsers[name].add_argument("--output", required=True, help="JSON file to write")

@@ -6,7 +6,8 @@ import os
 import sys
 from collections.abc import Callable, Collection, Sequence
 
-from espnet_ext.errors import UserError
+from espnet_ext.errors import UserError, is_out_of_memory
+from espnet_ext.progress import open_stderr, say
 
 if sys.version_info < (3, 12):  # noqa: UP036  (PYTHONPATH may lead any interpreter here)
     sys.exit(
@@ -21,8 +22,29 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         description=description,
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Adds the default to the help of an option that has one, written as on the command line."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text, default = action.help or "", action.default
+        is_empty = default is None or default in ("", [], (), argparse.SUPPRESS)
+        if is_empty or action.required or not action.option_strings or action.nargs == 0:
+            return text
+        if "default: " in text:
+            return text
+        if isinstance(default, bool):
+            default = str(default).lower()
+        elif isinstance(default, list | tuple):
+            default = f'"{" ".join(map(str, default))}"'
+        return f"{text} (default: {str(default).replace('%', '%%')})"
+
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        is_boolean = action.type is boolean
+        return "BOOL" if is_boolean else super()._get_default_metavar_for_optional(action)
 
 
 def boolean(value: str) -> bool:
@@ -87,13 +109,17 @@ def run(
     0 is success and 1 bad input, whose `UserError` is printed without a traceback. argparse exits
     with 2 for wrong usage.
     """
+    open_stderr()
     if argv is None:
         _require_utf8()
     _set_output_encoding()
     try:
-        return main(argv) or 0
+        status = main(argv) or 0
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a reader that has ended is noticed
+        return status
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return 1
     except BrokenPipeError:
         # The reader of standard output has ended (`| head`). Without the redirection, the
@@ -101,8 +127,15 @@ def run(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        say("interrupted")
         return 130
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        remedy = "end other programs, or allow this one more memory (ulimit -v, the job's memory)"
+        say(f"error: out of memory: {reason}\n  remedy: {remedy}")
+        return 1
 
 
 def _require_utf8() -> None:

@@ -14,7 +14,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(
         "Decode a data directory into text.<output> files. Options of the search override --config."
     )
-    parser.add_argument("--model_dir", required=True, help="directory of a trained system")
+    parser.add_argument(
+        "--model_dir",
+        required=True,
+        help="directory of a trained system, or its archive (.zip), or user/name on the Hugging "
+        "Face hub",
+    )
     parser.add_argument("--weights", default="model.pth", help="weights file in --model_dir")
     parser.add_argument(
         "--data", required=True, help="data directory to decode, as stage 4 writes it"
@@ -24,15 +29,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--config", default=None, help="decoding configuration (YAML)")
     parser.add_argument(
-        "--beam_size", type=int, default=None, help="hypotheses per utterance in the search"
+        "--beam_size",
+        type=int,
+        default=None,
+        help="hypotheses per utterance in the search (default: that of --config, else 10)",
     )
-    parser.add_argument("--ctc_weight", type=float, default=None, help="weight of CTC, 0 to 1")
-    parser.add_argument("--nbest", type=int, default=None, help="hypotheses to write")
+    parser.add_argument(
+        "--ctc_weight",
+        type=float,
+        default=None,
+        help="weight of CTC, 0 to 1 (default: that of --config, else 0.3)",
+    )
+    parser.add_argument(
+        "--nbest",
+        type=int,
+        default=None,
+        help=f"hypotheses to write (default: that of --config, else 1; {COUPLED_NBEST} with "
+        "--coupling)",
+    )
     parser.add_argument(
         "--times",
         type=cli.boolean,
         default=None,
-        metavar="BOOL",
         help="also write ctm.<output>: time and confidence of each token",
     )
     parser.add_argument(
@@ -51,17 +69,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="weight of the consistency of a pair (default: 0.3)",
     )
     parser.add_argument(
-        "--lm", type=cli.words, default=[], help='language models: "surface=DIR meaning=DIR"'
+        "--lm",
+        type=cli.words,
+        default=[],
+        metavar="OUTPUT=DIR",
+        help="add the scores of ESPnet language models (shallow fusion); one folder per output, "
+        'such as "surface=DIR meaning=DIR"; needs --lm_weight',
     )
-    parser.add_argument("--ngram", type=cli.words, default=[], help='ARPA files: "surface=FILE"')
-    parser.add_argument("--lm_weight", type=float, default=None, help="weight of --lm")
-    parser.add_argument("--ngram_weight", type=float, default=None, help="weight of --ngram")
+    parser.add_argument(
+        "--ngram",
+        type=cli.words,
+        default=[],
+        metavar="OUTPUT=FILE",
+        help="add the scores of n-gram models (shallow fusion); one ARPA file over the tokens of "
+        'each output, such as "surface=FILE meaning=FILE"; needs --ngram_weight',
+    )
+    parser.add_argument(
+        "--lm_weight",
+        type=float,
+        default=None,
+        help="weight of the scores of --lm (default: that of --config, else 0)",
+    )
+    parser.add_argument(
+        "--ngram_weight",
+        type=float,
+        default=None,
+        help="weight of the scores of --ngram, which are logarithms to base 10 (default: that of "
+        "--config, else 0)",
+    )
     parser.add_argument(
         "--greedy",
         type=cli.boolean,
         default=None,
-        metavar="BOOL",
-        help="no search: the best path of CTC, or the decoder's most likely tokens",
+        help="true: take the most probable token at each step instead of a beam search. Outputs "
+        "with CTC take the best CTC path, the others the attention decoder's tokens. Faster, less "
+        "accurate, one hypothesis, without language models",
     )
     parser.add_argument(
         "--outputs",
@@ -85,7 +127,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="cut longer audio at silences into parts of at most this length; 0: never",
     )
     parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        help="CPU threads; 0: OMP_NUM_THREADS if it is set, else as many as suit the size of the "
+        "model, at most one per core",
+    )
     cli.add_overwrite(parser)
     args = parser.parse_args(argv)
     if args.threads < 0:
@@ -100,6 +148,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from espnet_ext.decoding.command import decode_directory
     from espnet_ext.decoding.options import read_options
 
+    if args.threads:
+        import torch
+
+        torch.set_num_threads(args.threads)  # if it was loaded before the variable was set
     options = read_options(args.config) if args.config else {}
     for key in ("beam_size", "ctc_weight", "nbest", "times", "greedy", "lm_weight", "ngram_weight"):
         if getattr(args, key) is not None:

@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def model_card(args, name: str, digest: str) -> str:
     """Return the card as Markdown with the hub's header. Unknown fields are left out."""
+    place = "/".join(filter(None, (args.repo, args.folder)))
     header = ["library_name: espnet", "pipeline_tag: automatic-speech-recognition"]
     if args.language:
         header.append(f"language: {args.language}")
@@ -62,6 +63,14 @@ def model_card(args, name: str, digest: str) -> str:
             "",
             f"`{name}` contains the weights, the configuration and the token lists"
             f" (SHA-256 `{digest}`).",
+            "",
+            "```python",
+            "from espnet_ext.decoding.api import DualSpeech2Text",
+            "",
+            f'recognise = DualSpeech2Text.from_pretrained("{place}")',
+            'for output, hypothesis in recognise("utterance.wav").best.items():',
+            "    print(output, hypothesis.text)",
+            "```",
             "",
         ]
     )

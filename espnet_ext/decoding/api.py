@@ -7,46 +7,45 @@
 import contextlib
 import copy
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
-import torch
+from espnet_ext.decoding.threads import choose_threads, limit_threads
+
+# isort: split
+import torch  # after `threads`, which sets how its threads wait
 
 from espnet_ext.data.long_audio import LongAudio
 from espnet_ext.decoding.alignment import align
 from espnet_ext.decoding.coupling import DEFAULT_WEIGHT, Candidates, Coupling, LearnerErrorModel
+from espnet_ext.decoding.finite import NotFiniteError, check_encoder_out, check_logits
 from espnet_ext.decoding.options import (
     change_options,
     parse_options,
     with_defaults,
     with_system_defaults,
 )
+from espnet_ext.decoding.precision import PRECISIONS, check_precision
 from espnet_ext.decoding.request import active_tasks, requested_tasks
 from espnet_ext.decoding.scorers import quantise
 from espnet_ext.decoding.search import Hypothesis, Result, Searcher, build_searcher
 from espnet_ext.decoding.segmentation import Span, check_seconds, speech_spans, stitch
 from espnet_ext.decoding.waveform import Audio, to_waveform
-from espnet_ext.errors import UserError
+from espnet_ext.errors import UserError, is_out_of_memory
+from espnet_ext.model.archive import find_model_dir
 from espnet_ext.model.config import check_keys
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.encoding import EncoderRequest
 from espnet_ext.model.frames import EncoderFrames, frontend_frames
 from espnet_ext.model.heads.search import RawHypothesis
-from espnet_ext.model.load import load_model
+from espnet_ext.model.load import check_finite, load_model
 from espnet_ext.text.ngram import Ngrams, read_arpa
 from espnet_ext.text.tokenizers import UNK, build_tokenizer
 
 EMPTY = Hypothesis("", (), (), 0.0)
 MAX_READ_SECONDS = 300.0  # seconds of long audio in memory at once
-# Context in which the network runs. float32 is exact, the others are approximate.
-PRECISIONS: dict[str, Callable[[torch.device], contextlib.AbstractContextManager]] = {
-    "float32": lambda device: contextlib.nullcontext(),
-    "bfloat16": lambda device: torch.autocast(device.type, torch.bfloat16),
-    "float16": lambda device: torch.autocast(device.type, torch.float16),
-    "int8": lambda device: contextlib.nullcontext(),  # linear layers are quantised instead
-}
 
 
 class DualSpeech2Text:
@@ -62,7 +61,7 @@ class DualSpeech2Text:
             those of ESPnet for a stock model.
         model_dir: folder that relative paths in `config` start from.
         lms: ESPnet language models for shallow fusion, by output.
-        precision: a key of PRECISIONS. CTC scores are computed in float64 in any case.
+        precision: a key of `precision.PRECISIONS`. CTC scores are computed in float64 in any case.
         coupling: re-ranks pairs of two outputs' n-best lists; needs `nbest` above 1.
         ngrams: n-gram models for shallow fusion, by output.
         only: outputs to return, and inline tags to expect in them (`meaning.l1`); default: all.
@@ -90,13 +89,15 @@ class DualSpeech2Text:
         if coupling is not None:
             check_keys(dict.fromkeys(coupling.outputs), self.outputs, "coupled outputs")
         self.coupling = coupling
+        self.cache: Path | None = None  # folder for what is estimated from data
         parameter = next(model.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
-        self.precision = _check_precision(precision, self.device)
+        self.precision = check_precision(precision, self.device)
         if precision == "int8":
             model = copy.deepcopy(model)
             quantise(model.encoder)
         self.model = model
+        self.num_threads = choose_threads(model) if self.device.type == "cpu" else None
         self.sample_rate = sample_rate_of(config)
         options = dict(options or {})
         if config.get("stock"):
@@ -153,10 +154,11 @@ class DualSpeech2Text:
         active: str | Mapping[str, Sequence[str]] = "auto",
         **options,
     ) -> "DualSpeech2Text":
-        """Load a model directory, of stage 11 or of stock ESPnet.
+        """Load a model directory, of stage 11 or of stock ESPnet, or a packed model.
 
         Args:
-            model_dir: the directory.
+            model_dir: the directory; or an archive of stage 14 (`.zip`); or a repository of the
+                Hugging Face hub that stage 16 has filled, `user/name` or `user/name/folder`.
             weights: name of the weights file in it.
             device: "cpu" or "cuda".
             lms: folders of ESPnet language models, by output.
@@ -164,10 +166,11 @@ class DualSpeech2Text:
             precision, coupling, only, active: see the class.
             options: search options, for example `beam_size=5`.
         """
+        model_dir = find_model_dir(model_dir)
         model, config = load_model(model_dir, weights, device)
         loaded_lms = {name: _load_lm(folder, device) for name, folder in (lms or {}).items()}
         loaded_ngrams = {name: read_arpa(path) for name, path in (ngrams or {}).items()}
-        return cls(
+        recogniser = cls(
             model,
             config,
             options,
@@ -179,6 +182,8 @@ class DualSpeech2Text:
             only,
             active,
         )
+        recogniser.cache = model_dir
+        return recogniser
 
     def __call__(self, audio: Audio, sample_rate: int | None = None) -> Result:
         """Recognise one utterance.
@@ -197,11 +202,13 @@ class DualSpeech2Text:
         is_single = isinstance(audios, str | bytes | Path) or getattr(audios, "ndim", 1) == 0
         if is_single or not isinstance(audios, Iterable):
             raise UserError(f"batch of audio: {audios!r} is not a list", "give a list of audio")
+        audios = list(audios)
         waves = [self.samples(audio, sample_rate) for audio in audios]
         results = [self.nothing()] * len(waves)
         long_enough = [i for i, wave in enumerate(waves) if not self.is_too_short(wave.numel())]
         for batch in self._batches({i: waves[i].numel() for i in long_enough}):
-            batch_results = self._decode_or_split([waves[i] for i in batch])
+            names = [_name(audios[i], i, len(waves)) for i in batch]
+            batch_results = self._decode_or_split([waves[i] for i in batch], names)
             for i, result in zip(batch, batch_results, strict=True):
                 results[i] = result
         return results
@@ -269,23 +276,31 @@ class DualSpeech2Text:
         if batch:
             yield batch
 
-    def _decode_or_split(self, waves: Sequence[torch.Tensor]) -> list[Result]:
-        """Decode a batch; if memory does not suffice, decode its halves."""
+    def _decode_or_split(self, waves: Sequence[torch.Tensor], names: Sequence[str]) -> list[Result]:
+        """Decode a batch; if it fails, decode its halves.
+
+        Raises:
+            UserError: names the utterance that exceeds the memory, or whose output is not finite.
+        """
         try:
             return self._decode_batch(waves)
+        except NotFiniteError as error:
+            if len(waves) == 1:
+                raise NotFiniteError(f"{names[0]}{error.where}", error.precision) from None
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if len(waves) == 1:
                 seconds = waves[0].numel() / self.sample_rate
                 raise UserError(
-                    f"out of memory on a single utterance of {seconds:.0f} s",
+                    f"{names[0]}out of memory on a single utterance of {seconds:.0f} s",
                     "cut the audio, or use a smaller beam_size",
                 ) from None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         middle = len(waves) // 2
-        return self._decode_or_split(waves[:middle]) + self._decode_or_split(waves[middle:])
+        first = self._decode_or_split(waves[:middle], names[:middle])
+        return first + self._decode_or_split(waves[middle:], names[middle:])
 
     @torch.no_grad()
     def _decode_batch(self, waves: Sequence[torch.Tensor]) -> list[Result]:
@@ -293,10 +308,16 @@ class DualSpeech2Text:
         speech = torch.nn.utils.rnn.pad_sequence(list(waves), batch_first=True)  # (B, S)
         speech, lengths = speech.to(self.device, self.dtype), lengths.to(self.device)
         nbest_lists: dict[str, list[list[RawHypothesis]]] = {}
-        with PRECISIONS[self.precision](self.device):
+        heads = [self.model.heads[name] for name in self.outputs]
+        with (
+            limit_threads(self.num_threads),
+            PRECISIONS[self.precision](self.device),
+            check_logits(heads, self.precision),
+        ):
             encoded = self.model.encode(speech, lengths, self._encoder_request())
             encoder_out = {name: hidden.to(self.dtype) for name, hidden in encoded.hidden.items()}
             for name in self.outputs:  # (B, T, D), (B,)
+                check_encoder_out(name, encoder_out[name], self.precision)
                 nbest_lists[name] = self.searchers[name](encoder_out[name], encoded.lengths[name])
         if self.coupling is not None:
             self._rerank_pairs(self.coupling, nbest_lists)
@@ -380,6 +401,9 @@ class DualSpeech2Text:
     def couple(self, texts: Mapping[str, Sequence[str]], weight: float = DEFAULT_WEIGHT) -> None:
         """Re-rank pairs of the n-best lists of two outputs from now on; needs `nbest` above 1.
 
+        Estimating the learner-error model can take minutes. It is kept in the model directory, for
+        the next time that the same transcripts are given.
+
         Args:
             texts: two outputs → their transcripts of the same training utterances.
             weight: weight of the pairs' consistency (see `decoding.coupling`).
@@ -396,7 +420,11 @@ class DualSpeech2Text:
             name: [self.tokenizers[name].encode(text) for text in transcripts]
             for name, transcripts in texts.items()
         }
-        self.coupling = Coupling(LearnerErrorModel.estimate(pairs), weight)
+        if self.cache is None:
+            errors = LearnerErrorModel.estimate(pairs)
+        else:
+            errors = LearnerErrorModel.estimate_or_load(pairs, self.cache)
+        self.coupling = Coupling(errors, weight)
 
     def restricted(self, output: str, active: Sequence[str]) -> "DualSpeech2Text":
         """Return a recogniser of one output with the same model.
@@ -425,6 +453,13 @@ class DualSpeech2Text:
         clone = object.__new__(type(self))
         clone.__dict__.update(self.__dict__)
         return clone
+
+
+def _name(audio: Audio, index: int, count: int) -> str:
+    """Return how errors name an audio: its path, or its number in a batch; "" for a single one."""
+    if isinstance(audio, str | Path):
+        return f"{audio}: "
+    return f"audio {index + 1} of {count}: " if count > 1 else ""
 
 
 def _group_spans(spans: Sequence[Span]) -> Iterator[list[Span]]:
@@ -460,21 +495,5 @@ def _load_lm(folder: str | Path, device: str) -> torch.nn.Module:
     if weights is None or not (folder / "config.yaml").is_file():
         raise UserError(f"{folder}: no trained language model", "run stages 6 to 8")
     model, _ = espnet.load("LMTask").build_model_from_file(folder / "config.yaml", weights, device)
+    check_finite(model.state_dict(), weights)
     return model.lm.eval()
-
-
-def _check_precision(precision: str, device: torch.device) -> str:
-    if precision not in PRECISIONS:
-        raise UserError(f"precision {precision!r}", f"choose among {', '.join(PRECISIONS)}")
-    required_device = {"int8": "cpu", "float16": "cuda"}.get(precision, device.type)
-    if device.type != required_device:
-        raise UserError(
-            f"precision {precision} on {device.type}: only possible on {required_device}",
-            "use bfloat16 or float32",
-        )
-    return precision
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    is_memory_error = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return is_memory_error or "can't allocate memory" in str(error)  # PyTorch on CPU

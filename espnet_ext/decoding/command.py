@@ -4,6 +4,8 @@ Every utterance of wav.scp gets a row in every text.<output>, whether or not it 
 """
 
 import contextlib
+import hashlib
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,10 +18,15 @@ from espnet_ext.data.record import NA, Utterance
 from espnet_ext.data.table import read_table, write_table
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.decoding.coupling import DEFAULT_WEIGHT
+from espnet_ext.decoding.finished import FinishedResults, decoding_key
+from espnet_ext.decoding.finite import NotFiniteError
 from espnet_ext.decoding.search import Hypothesis, Result
 from espnet_ext.decoding.segmentation import check_seconds
-from espnet_ext.errors import UserError
-from espnet_ext.files import write_json, write_text
+from espnet_ext.decoding.threads import threads_in_use
+from espnet_ext.errors import UserError, is_out_of_memory
+from espnet_ext.files import sha256_of, write_json, write_text
+from espnet_ext.model import stock
+from espnet_ext.model.archive import find_model_dir
 from espnet_ext.model.load import load_config
 from espnet_ext.outputs import OutputFolder
 from espnet_ext.progress import say, track
@@ -51,10 +58,11 @@ def decode_directory(
 
     With several hypotheses, nbest.<output>.json is written too, with times ctm.<output>, and with
     long audio `segments`. Utterances that cannot be decoded have empty transcripts, and are listed
-    in `failed` with the reason.
+    in `failed` with the reason. If the decoding is interrupted, the next one continues it (see
+    `decoding.finished`).
 
     Args:
-        model_dir: directory of a trained system.
+        model_dir: directory of a trained system, or a packed one (see `model.archive`).
         weights: name of the weights file in it.
         data: data directory to decode.
         output_dir: where the files are written.
@@ -73,78 +81,99 @@ def decode_directory(
 
     Returns:
         The contents of decode.json: counts, seconds of audio and of decoding, real-time factor
-        (`rtf`) and settings.
+        (`rtf`) and settings. `coupling` and `coupling_weight` are None without coupling.
 
     Raises:
-        UserError: if `output_dir` contains other files, such as the transcripts of a data
-            directory; or, after everything is written, if utterances could not be decoded.
+        UserError: if `output_dir` cannot be written, or contains other files, such as the
+            transcripts of a data directory; or, after everything is written, if utterances could
+            not be decoded.
     """
-    output_folder = _output_folder(output_dir, inputs=[data, model_dir], overwrite=overwrite)
-    output_folder.check()
     if segment_seconds:
         check_seconds(segment_seconds, "--segment_seconds")
     sources = read_table(Path(data) / "wav.scp")
     if not sources:
-        raise UserError(f"{data}/wav.scp: has no utterances", "give a set that stage 4 has written")
-    lms = _without_other_outputs(lms, model_dir, data)
-    ngrams = _without_other_outputs(ngrams or {}, model_dir, data)
-    recogniser = DualSpeech2Text.from_pretrained(
-        model_dir,
-        weights,
-        device,
-        lms=lms,
-        ngrams=ngrams,
-        precision=precision,
-        only=outputs,
-        active=active,
-        **dict(options),
-    )
-    outputs = recogniser.outputs
-    _check_active(recogniser, active)
-    _check_fusion(recogniser)
-    if coupling is not None and len(outputs) == 1:
-        say(f"--coupling is ignored: {Path(model_dir).name} has only the output {outputs[0]}")
-        coupling = None
-    elif coupling is not None:
-        coupling_weight = DEFAULT_WEIGHT if coupling_weight is None else coupling_weight
-        pair = [name for name in outputs if name in COUPLED_OUTPUTS]
-        pair = pair if len(outputs) > 2 else outputs
-        recogniser.couple(_transcript_pairs(coupling, pair), coupling_weight)
-    start = time.monotonic()
-    decoder = _SetDecoder(recogniser, sources, segment_seconds)
-    decoder.run(f"decoding {Path(data).name}")
-    seconds = time.monotonic() - start
-    facts = {
-        "model": Path(model_dir).name,
-        "weights": weights,
-        "outputs": outputs,
-        "active": {name: list(tasks) for name, tasks in recogniser.active.items() if tasks},
-        "utterances": len(sources),
-        "failed": len(decoder.failures),
-        "audio_seconds": round(decoder.audio_seconds, 2),
-        "seconds": round(seconds, 2),
-        "rtf": round(seconds / max(decoder.audio_seconds, 1e-9), 4),
-        "options": {name: vars(values) for name, values in recogniser.options.items()},
-        "device": device,
-        "lms": dict(lms),
-        "ngrams": dict(ngrams or {}),
-        "precision": precision,
-        "segment_seconds": segment_seconds,
-        "coupling": coupling,
-        "coupling_weight": coupling_weight if coupling is not None else None,
-    }
-    with output_folder as folder:
-        _remove_old_files(folder)
-        for name in outputs:
-            has_ctc = recogniser.model.heads[name].ctc is not None
-            with_times = recogniser.options[name].times and has_ctc
-            if recogniser.options[name].times and not with_times:
-                say(f"ctm.{name} is not written: token times need CTC, which {name} does not have")
-            _write_output(folder, name, decoder.results, with_times)
-        _write_segments(folder / "segments", decoder.results)
-        write_json(folder / "decode.json", facts)
+        raise UserError(f"{data}/wav.scp: no utterances", "give a dumped set")
+    output_folder = _output_folder(output_dir, inputs=[data, model_dir], overwrite=overwrite)
+    with output_folder as folder:  # before the model is loaded: an unwritable folder is an error
+        model_dir = str(find_model_dir(model_dir))
+        lms = _without_other_outputs(lms, model_dir, data)
+        ngrams = _without_other_outputs(ngrams or {}, model_dir, data)
+        recogniser = DualSpeech2Text.from_pretrained(
+            model_dir,
+            weights,
+            device,
+            lms=lms,
+            ngrams=ngrams,
+            precision=precision,
+            only=outputs,
+            active=active,
+            **dict(options),
+        )
+        _check_active(recogniser, active)
+        _check_fusion(recogniser)
+        if coupling is not None and len(recogniser.outputs) == 1:
+            say(f"{Path(model_dir).name} only has the output {recogniser.outputs[0]}: no coupling")
+            coupling = None
+        if coupling is not None:
+            weight = DEFAULT_WEIGHT if coupling_weight is None else coupling_weight
+            names = [name for name in recogniser.outputs if name in COUPLED_OUTPUTS]
+            names = names if len(recogniser.outputs) > 2 else recogniser.outputs
+            recogniser.couple(_transcript_pairs(coupling, names), weight)
+        settings = {
+            "weights": weights,
+            "outputs": recogniser.outputs,
+            "active": {name: list(tasks) for name, tasks in recogniser.active.items() if tasks},
+            "options": {name: vars(values) for name, values in recogniser.options.items()},
+            "device": device,
+            "lms": lms,
+            "ngrams": ngrams,
+            "precision": precision,
+            "segment_seconds": segment_seconds,
+            "coupling": coupling,
+            "coupling_weight": recogniser.coupling.weight if recogniser.coupling else None,
+        }
+        finished = FinishedResults(folder, _key(recogniser, model_dir, weights, settings))
+        decoder = _SetDecoder(recogniser, sources, segment_seconds, finished)
+        decoder.run(f"decoding {Path(data).name}", f"{model_dir}/{weights}")
+        facts = {"model": Path(model_dir).name, **settings, **decoder.counts()}
+        _write_results(folder, recogniser, decoder, facts)
+        finished.remove()
         _report_failures(folder / FAILED, decoder.failures, len(sources))
     return facts
+
+
+def _key(recogniser: DualSpeech2Text, model_dir: str, weights: str, settings: Any) -> str:
+    """Return a digest of what the results depend on besides the audio."""
+    folder, config = Path(model_dir), load_config(model_dir)
+    name = stock.find_weights(folder, weights) if config.get("stock") else weights
+    files = [folder / name, folder / "config.yaml"]
+    files += [
+        folder / head.options.bpemodel
+        for head in recogniser.model.heads.values()
+        if head.options.bpemodel
+    ]
+    stats_file = (config.get("normalize_conf") or {}).get("stats_file")
+    files += [folder / stats_file] if stats_file else []
+    for lm in settings["lms"].values():
+        files += [path for path in sorted(Path(lm).iterdir()) if path.suffix in (".pth", ".yaml")]
+    files += map(Path, settings["ngrams"].values())
+    coupling = recogniser.coupling.errors.table.numpy().tobytes() if recogniser.coupling else b""
+    return decoding_key(files, [settings, hashlib.sha256(coupling).hexdigest()])
+
+
+def _write_results(
+    folder: Path, recogniser: DualSpeech2Text, decoder: "_SetDecoder", facts: dict[str, Any]
+) -> None:
+    """Write the files of all outputs, in place of those of an earlier decoding."""
+    _remove_old_files(folder)
+    for name in recogniser.outputs:
+        has_ctc = recogniser.model.heads[name].ctc is not None
+        with_times = recogniser.options[name].times and has_ctc
+        if recogniser.options[name].times and not with_times:
+            say(f"{name} has no CTC, which token times need: no ctm.{name}")
+        _write_output(folder, name, decoder.results, with_times)
+    _write_segments(folder / "segments", decoder.results)
+    write_json(folder / "decode.json", facts)
 
 
 def _output_folder(output_dir: str, inputs: Sequence[str], overwrite: bool) -> OutputFolder:
@@ -214,10 +243,17 @@ class _SetDecoder:
         recogniser: the recogniser.
         sources: utterance id → audio source.
         max_seconds: cut longer audio at silences; 0: never.
+        finished: results of an interrupted decoding, and where new ones are kept.
     """
 
-    def __init__(self, recogniser: DualSpeech2Text, sources: Mapping[str, str], max_seconds: float):
-        self.recogniser, self.max_seconds = recogniser, max_seconds
+    def __init__(
+        self,
+        recogniser: DualSpeech2Text,
+        sources: Mapping[str, str],
+        max_seconds: float,
+        finished: FinishedResults,
+    ):
+        self.recogniser, self.max_seconds, self.finished = recogniser, max_seconds, finished
         # With a record, errors name the utterance; the speaker does not matter here.
         self.utterances = {
             utt_id: Utterance(utt_id, speaker="", audio=source)
@@ -225,10 +261,39 @@ class _SetDecoder:
         }
         self.results: dict[str, Result] = {}
         self.failures: dict[str, str] = {}  # utterance id → reason
+        self.not_finite: tuple[str, NotFiniteError] | None = None  # the first such failure
         self.audio_seconds = 0.0
+        self.seconds = finished.seconds  # of decoding
+        self.reused = 0  # utterances whose results were there already
 
-    def run(self, label: str) -> None:
-        """Decode everything, the longest first, so that a lack of memory shows at once."""
+    def counts(self) -> dict[str, Any]:
+        """Return counts of utterances, seconds, and the real-time factor (`rtf`)."""
+        return {
+            "utterances": len(self.utterances),
+            "failed": len(self.failures),
+            "reused": self.reused,
+            "audio_seconds": round(self.audio_seconds, 2),
+            "seconds": round(self.seconds, 2),
+            "rtf": round(self.seconds / max(self.audio_seconds, 1e-9), 4),
+            "threads": threads_in_use(self.recogniser.num_threads),
+        }
+
+    def run(self, label: str, weights: str) -> None:
+        """Decode everything, the longest first, so that a lack of memory shows at once.
+
+        Args:
+            label: of the progress.
+            weights: the weights file, which an error names if the network computes no numbers.
+
+        Raises:
+            UserError: if the network's output is not finite for any of the first utterances.
+        """
+        start = time.monotonic()
+        if len(self.finished):
+            say(
+                f"{label}: continues an interrupted decoding: {len(self.finished)} of "
+                f"{len(self.utterances)} utterances are decoded already"
+            )
         seconds = {}
         for utt_id, utterance in self.utterances.items():
             with self._record_failure(utt_id):
@@ -243,41 +308,72 @@ class _SetDecoder:
                 self._decode_long(chunk[0], seconds[chunk[0]])
             else:
                 self._decode_chunk(chunk)
+            if self.not_finite is not None and not self.results:
+                utt_id, error = self.not_finite
+                raise UserError(f"{weights}: {utt_id}: {error.message}", error.remedy)
         for utt_id in self.failures:
             self.results[utt_id] = self.recogniser.nothing()
+        self.seconds += time.monotonic() - start
 
     def _decode_long(self, utt_id: str, seconds: float) -> None:
+        start = time.monotonic()
         with self._record_failure(utt_id):
             source = self.utterances[utt_id].audio
-            self.results[utt_id] = self.recogniser.long(source, self.max_seconds)
+            digest = sha256_of(source) if os.path.isfile(source) else None
+            result = self.finished.get(utt_id, digest) if digest else None
+            self.reused += result is not None
+            if result is None:
+                result = self.recogniser.long(source, self.max_seconds)
+                if digest:
+                    elapsed = time.monotonic() - start
+                    self.finished.add({utt_id: result}, {utt_id: digest}, elapsed)
+            self.results[utt_id] = result
             self.audio_seconds += seconds
 
     def _decode_chunk(self, utt_ids: Sequence[str]) -> None:
+        start = time.monotonic()
         sample_rate = self.recogniser.sample_rate
         waves: dict[str, np.ndarray] = {}
+        digests: dict[str, str] = {}
         for utt_id in utt_ids:
             with self._record_failure(utt_id):
-                waves[utt_id] = load_utterance(self.utterances[utt_id], sample_rate)[0]
-                count = len(waves[utt_id])
-                if self.recogniser.is_too_short(count):
-                    say(f"warning: {utt_id}: too short ({count} samples): empty transcripts")
-        self.audio_seconds += sum(map(len, waves.values())) / sample_rate
+                wave = load_utterance(self.utterances[utt_id], sample_rate)[0]
+                self.audio_seconds += len(wave) / sample_rate
+                if self.recogniser.is_too_short(len(wave)):
+                    say(f"warning: {utt_id}: too short ({len(wave)} samples): empty transcripts")
+                digests[utt_id] = hashlib.sha256(wave.tobytes()).hexdigest()
+                result = self.finished.get(utt_id, digests[utt_id])
+                if result is None:
+                    waves[utt_id] = wave
+                else:
+                    self.results[utt_id] = result
+                    self.reused += 1
+        results: dict[str, Result] = {}
         try:
-            results = self.recogniser.batch(list(waves.values()))
-            self.results.update(zip(waves, results, strict=True))
+            decoded = self.recogniser.batch(list(waves.values()))
+            results.update(zip(waves, decoded, strict=True))
         except UserError:  # about one utterance, which is found by decoding them one by one
             for utt_id, wave in waves.items():
                 with self._record_failure(utt_id):
-                    self.results[utt_id] = self.recogniser(wave)
+                    results[utt_id] = self.recogniser(wave)
+        self.results.update(results)
+        if results:
+            self.finished.add(results, digests, time.monotonic() - start)
 
     @contextlib.contextmanager
     def _record_failure(self, utt_id: str) -> Iterator[None]:
-        """Record a `UserError` about an utterance, and continue with the others."""
+        """Record why an utterance fails, and continue with the others."""
         try:
             yield
         except UserError as error:
+            if isinstance(error, NotFiniteError) and self.not_finite is None:
+                self.not_finite = utt_id, error
             message = error.message.removeprefix(f"{utt_id}: ")
             self.failures[utt_id] = f"{message} ({error.remedy})" if error.remedy else message
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self.failures[utt_id] = "out of memory (cut the audio, or allow more memory)"
 
 
 def _report_failures(path: Path, failures: Mapping[str, str], total: int) -> None:

@@ -12,14 +12,23 @@ Symbols:
     P, Q: token types of the first and of the second output
 """
 
+import hashlib
 import itertools
+import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from espnet_ext.errors import UserError
+from espnet_ext.files import atomic_write
+from espnet_ext.progress import say, track
 
+CACHE_VERSION = 1  # of the estimation; raise it if the same pairs give another model
 DEFAULT_WEIGHT = 0.3  # of the consistency; it and the scores are in nats
 EMPTY = 0  # id of the empty token in deletions and insertions
 PAIRS_PER_CHUNK = 512  # pairs per batch of the estimation
@@ -61,14 +70,60 @@ class LearnerErrorModel:
             )
         tokens = {first: _token_types(first_texts), second: _token_types(second_texts)}
         table = _initial_table(len(tokens[first]), len(tokens[second]))
-        first_ids = _token_ids(first_texts, tokens[first])
-        second_ids = _token_ids(second_texts, tokens[second])
-        for _ in range(rounds):
-            counts = torch.full_like(table, COUNT_FLOOR)
-            for start in range(0, len(first_ids), PAIRS_PER_CHUNK):
-                chunk = slice(start, start + PAIRS_PER_CHUNK)
-                counts += _expected_counts(table, first_ids[chunk], second_ids[chunk])
-            table = _normalized_log(counts)
+        ids = zip(
+            _token_ids(first_texts, tokens[first]),
+            _token_ids(second_texts, tokens[second]),
+            strict=True,
+        )
+        # Pairs of similar length share a batch, which then needs little padding.
+        pairs_by_length = sorted(ids, key=lambda pair: (len(pair[0]), len(pair[1])))
+        starts = range(0, len(pairs_by_length), PAIRS_PER_CHUNK)
+        steps = [(number, start) for number in range(rounds) for start in starts]
+        counts = torch.full_like(table, COUNT_FLOOR)
+        for _, start in track(steps, "estimating the coupling", unit="batch"):
+            x, y = zip(*pairs_by_length[start : start + PAIRS_PER_CHUNK], strict=True)
+            counts += _expected_counts(table, x, y)
+            if start == starts[-1]:  # the end of a round
+                table = _normalized_log(counts)
+                counts = torch.full_like(table, COUNT_FLOOR)
+        return cls(tokens, table)
+
+    @classmethod
+    def estimate_or_load(
+        cls, pairs: Mapping[str, Sequence[Sequence[str]]], folder: Path
+    ) -> "LearnerErrorModel":
+        """Return the model of `estimate`; load it if the same pairs were estimated before.
+
+        Args:
+            pairs: as for `estimate`.
+            folder: where the model is cached, as `.coupling-<digest of the pairs>.npz`. If it
+                cannot be written, the model is estimated each time.
+        """
+        key = json.dumps([CACHE_VERSION, list(pairs.items())]).encode()
+        path = folder / f".coupling-{hashlib.sha256(key).hexdigest()[:32]}.npz"
+        try:
+            with np.load(path) as arrays:
+                return cls._parse(json.loads(str(arrays["tokens"])), arrays["table"])
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            say(f"warning: {path}: not readable, estimated again: {error}")
+        model = cls.estimate(pairs)
+        try:
+            with atomic_write(path, "wb") as handle:
+                np.savez(handle, tokens=json.dumps(model.tokens), table=model.table.numpy())
+        except UserError as error:
+            say(f"warning: the estimated coupling is not kept: {error.message}")
+        return model
+
+    @classmethod
+    def _parse(cls, token_types: Any, log_probs: np.ndarray) -> "LearnerErrorModel":
+        """Return a model that `estimate_or_load` has written; raise `ValueError` if it is none."""
+        tokens = {name: tuple(types) for name, types in dict(token_types).items()}
+        table = torch.from_numpy(log_probs.astype(np.float64))
+        sizes = tuple(len(types) + 1 for types in tokens.values())
+        if len(tokens) != 2 or table.shape != sizes or not table.isfinite().all():
+            raise ValueError("not a model of two outputs")
         return cls(tokens, table)
 
     def consistency(self, pairs: Mapping[str, Sequence[Sequence[str]]]) -> torch.Tensor:

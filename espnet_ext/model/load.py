@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 
-from espnet_ext.errors import UserError
+from espnet_ext.errors import UserError, is_out_of_memory
 from espnet_ext.files import read_yaml
 from espnet_ext.model import stock
 from espnet_ext.model.build import build_model
 from espnet_ext.model.dual import DualOutputModel
+
+MAX_MAGNITUDE = 1e15  # of parameters; sums of squares of larger ones overflow in float32
 
 
 def load_config(model_dir: str | Path) -> dict[str, Any]:
@@ -74,6 +76,23 @@ def check_device(device: str) -> None:
         ) from None
 
 
+def check_finite(state: dict[str, Any], path: Path) -> None:
+    """Raise `UserError` if a parameter has a value that is not finite, or overflows if squared."""
+    for name, value in state.items():
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and value.numel():
+            highest = float(value.detach().abs().amax())  # NaN if a value is
+            if not highest <= MAX_MAGNITUDE:
+                kind = f"values up to {highest:.0e}"
+                if not value.isfinite().all():
+                    kind = "NaN or infinite values"
+                raise UserError(
+                    f"{path}: parameter {name} has {kind}: the training diverged, or the file is "
+                    "damaged",
+                    "use the weights of an earlier epoch, or train again with a lower learning "
+                    "rate",
+                )
+
+
 def load_weights(
     model: torch.nn.Module, path: Path, rename: Callable[[dict], dict] | None = None
 ) -> None:
@@ -82,7 +101,8 @@ def load_weights(
     Args:
         rename: maps the state dictionary to the names in `model`.
     Raises:
-        UserError: if the file is not readable, or its parameters differ from the model's.
+        UserError: if the file is not readable, its parameters differ from the model's, or some of
+            them are not finite.
     """
     try:
         # mapped into memory, the file is not held beside the model
@@ -90,9 +110,12 @@ def load_weights(
     except FileNotFoundError:
         raise UserError(f"{path}: no such file", "run stage 11, or name other weights") from None
     except Exception as error:  # torch raises many types for a file that is not a checkpoint
+        if is_out_of_memory(error):
+            raise
         raise UserError(f"{path}: not a readable checkpoint: {error}", "train again") from error
     if not isinstance(state, dict):
         raise UserError(f"{path}: a {type(state).__name__}, not parameters by name", "train again")
+    check_finite(state, path)
     state = rename(state) if rename is not None else state
     # An objective may have parameters (learned weights); only training needs them.
     state = {key: value for key, value in state.items() if not key.startswith("objective.")}

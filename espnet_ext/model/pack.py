@@ -128,7 +128,7 @@ def model_card(
         "```python",
         "from espnet_ext.decoding.api import DualSpeech2Text",
         "",
-        f'recognise = DualSpeech2Text.from_pretrained("{name}")',
+        f'recognise = DualSpeech2Text.from_pretrained("{name}.zip")  # or the unpacked folder',
         'for output, hypothesis in recognise("utterance.wav").best.items():',
         "    print(output, hypothesis.text)",
         "```",

@@ -113,7 +113,13 @@ class SentencePieceTokenizer:
         if not Path(model).is_file():
             raise UserError(f"{model}: no such SentencePiece model", "run stage 5 to train it")
         self.path = str(model)
-        self.processor = sentencepiece.SentencePieceProcessor(model_file=self.path)
+        try:
+            self.processor = sentencepiece.SentencePieceProcessor(model_file=self.path)
+        except (RuntimeError, OSError) as error:
+            raise UserError(
+                f"{model}: not a SentencePiece model: {' '.join(str(error).split())}",
+                "name the .model file that stage 5 writes, or restore it",
+            ) from None
 
     def encode(self, text: str) -> list[str]:
         return self.processor.encode(text, out_type=str)

@@ -68,7 +68,7 @@ def test_card_has_outputs_scores_and_usage(trained, tmp_path):
     card = (folder / "README.md").read_text()
     assert "| meaning | attention | bpe |" in card
     assert "| decode/test | surface | meaning | PER | 12.35 % |" in card or "12.34 %" in card
-    assert 'from_pretrained("do")' in card
+    assert 'from_pretrained("do.zip")' in card
     assert "CC BY 4.0" in card
     assert "stock_surface/config.yaml" in card and "…" not in card
     assert "stock_surface/model.pth --ctc_weight 0.3 --ctc_window_margin 0" in card

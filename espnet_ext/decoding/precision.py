@@ -1,0 +1,29 @@
+"""The number formats in which a network can run."""
+
+import contextlib
+from collections.abc import Callable
+
+import torch
+
+from espnet_ext.errors import UserError
+
+# Context in which the network runs. float32 is exact, the others are approximate.
+PRECISIONS: dict[str, Callable[[torch.device], contextlib.AbstractContextManager]] = {
+    "float32": lambda device: contextlib.nullcontext(),
+    "bfloat16": lambda device: torch.autocast(device.type, torch.bfloat16),
+    "float16": lambda device: torch.autocast(device.type, torch.float16),
+    "int8": lambda device: contextlib.nullcontext(),  # linear layers are quantised instead
+}
+
+
+def check_precision(precision: str, device: torch.device) -> str:
+    """Return `precision`; raise `UserError` if it is unknown, or not possible on the device."""
+    if precision not in PRECISIONS:
+        raise UserError(f"precision {precision!r}", f"choose among {', '.join(PRECISIONS)}")
+    required_device = {"int8": "cpu", "float16": "cuda"}.get(precision, device.type)
+    if device.type != required_device:
+        raise UserError(
+            f"precision {precision} on {device.type}: only possible on {required_device}",
+            "use bfloat16 or float32",
+        )
+    return precision

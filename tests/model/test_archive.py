@@ -1,0 +1,139 @@
+"""Models are found by directory, by archive and by hub repository; archives are not trusted."""
+
+import shutil
+import zipfile
+
+import pytest
+import torch
+
+from espnet_ext.bin import decode, pack
+from espnet_ext.data.table import read_table
+from espnet_ext.decoding.api import DualSpeech2Text
+from espnet_ext.errors import UserError
+from espnet_ext.model.archive import find_model_dir
+
+SPEECH = torch.randn(8000, generator=torch.Generator().manual_seed(0))
+OPTIONS = {"beam_size": 3, "maxlenratio": -5}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def archive(trained, tmp_path):
+    path = tmp_path / "do_small.zip"
+    assert pack.main(["--model_dir", str(trained.root / "exp"), "--archive", str(path)]) == 0
+    return path
+
+
+def test_archive_decodes_to_the_same_result(trained, archive, cache):
+    expected = DualSpeech2Text.from_pretrained(trained.root / "exp", **OPTIONS)(SPEECH)
+    assert DualSpeech2Text.from_pretrained(archive, **OPTIONS)(SPEECH) == expected
+    (folder,) = cache.glob("espnet-ext/models/*/do_small")
+    before = (folder / "model.pth").stat().st_ino
+    assert find_model_dir(archive) == folder  # not unpacked again
+    assert (folder / "model.pth").stat().st_ino == before
+
+
+def test_command_decodes_with_an_archive(trained, archive, tmp_path):
+    data = trained.root / "dump/valid"
+    arguments = ["--data", str(data), "--beam_size", "2", "--model_dir"]
+    for model, name in ((trained.root / "exp", "a"), (archive, "b")):
+        out = str(tmp_path / name)
+        assert decode.main([*arguments, str(model), "--output_dir", out]) == 0
+    assert (tmp_path / "a/text.surface").read_text() == (tmp_path / "b/text.surface").read_text()
+    assert len(read_table(tmp_path / "b/text.surface", empty_ok=True)) == 4
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub's cache with the repository user/models; return its snapshot."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    root = tmp_path / "hub"
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(root))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    repository = root / "models--user--models"
+    commit = "a" * 40
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/main").write_text(commit)
+    snapshot = repository / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    return snapshot
+
+
+def test_repository_that_upload_has_filled(trained, archive, hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = hub / "en/do_small"
+    folder.mkdir(parents=True)
+    shutil.copy(archive, folder)
+    (folder / "README.md").write_text("card")
+    expected = DualSpeech2Text.from_pretrained(trained.root / "exp", **OPTIONS)(SPEECH)
+    for name in ("user/models", "user/models/en/do_small", str(hub)):
+        assert DualSpeech2Text.from_pretrained(name, **OPTIONS)(SPEECH) == expected
+    shutil.copytree(hub / "en", hub / "ko")
+    with pytest.raises(UserError, match="contains 2 models") as caught:
+        find_model_dir("user/models")
+    assert "en/do_small/do_small.zip, ko/do_small/do_small.zip" in caught.value.remedy
+    with pytest.raises(UserError, match="no such folder in the repository"):
+        find_model_dir("user/models/fr")
+
+
+def test_unknown_models_raise_user_errors(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="hub gave no such repository"):
+        find_model_dir("user/nothing")
+    (tmp_path / "exp").mkdir()
+    for name in ("exp/do_small", "do_small", "/exp/do_small", "exp/a.zip"):
+        with pytest.raises(UserError, match="no such model directory or archive"):
+            find_model_dir(name)
+
+
+def write_zip(path, names, attributes=0):
+    with zipfile.ZipFile(path, "w") as packed:
+        for name in names:
+            member = zipfile.ZipInfo(name)
+            member.external_attr = attributes << 16
+            packed.writestr(member, "x: 1\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        (["m/config.yaml", "m/../../evil"], "unsafe name"),
+        (["m/config.yaml", "/etc/evil"], "unsafe name"),
+        (["m/config.yaml", "other/file"], "not one folder"),
+        (["m/sub/config.yaml"], "not one folder"),
+        (["config.yaml"], "not one folder"),
+    ],
+)
+def test_unsafe_or_other_archives_are_refused(tmp_path, names, message):
+    with pytest.raises(UserError, match=message):
+        find_model_dir(write_zip(tmp_path / "m.zip", names))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_links_in_archives_are_refused(tmp_path):
+    with pytest.raises(UserError, match="unsafe name"):
+        find_model_dir(write_zip(tmp_path / "m.zip", ["m/config.yaml"], attributes=0o120777))
+
+
+def test_damaged_archives_are_refused(archive, tmp_path, cache):
+    content = archive.read_bytes()
+    damaged = bytearray(content)
+    for i in range(len(content) // 2, len(content) // 2 + 40):
+        damaged[i] ^= 0xFF
+    for name, data in (
+        ("cut", content[: len(content) // 2]),
+        ("flipped", bytes(damaged)),
+        ("text", b"no archive"),
+        ("empty", b""),
+    ):
+        path = tmp_path / f"{name}.zip"
+        path.write_bytes(data)
+        with pytest.raises(UserError, match=f"{name}.zip: not a readable zip archive"):
+            find_model_dir(path)
+    assert not list(cache.rglob("config.yaml"))
