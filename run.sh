@@ -456,7 +456,12 @@ if stage 17 "comparison of systems"; then
                 suffix=${system}_${asr_tag}_${inference_tag}_${dset}
                 mdd=("${python}" -m espnet_ext.bin.mdd --canonical "${data_dir}/text.canonical"
                     --perceived "${data_dir}/text.surface" --hypothesis "${hypotheses}/text.surface"
-                    --unit "${mdd_unit_of[${lang}]}" --utt2spk "${data_dir}/utt2spk")
+                    --unit "${mdd_unit_of[${lang}]}" --utt2spk "${data_dir}/utt2spk"
+                    ${lexicon_file:+--lexicon "${lexicon_file}"})
+                # English phones: every listed pronunciation of a word is correct
+                if [[ -n ${mdd_g2p_of[${lang}]} && -f ${data_dir}/text.meaning ]]; then
+                    mdd+=(--words "${data_dir}/text.meaning")
+                fi
                 ratings=()
                 if [[ -f ${data_dir}/utt2score ]]; then ratings=(--utt2score "${data_dir}/utt2score"); fi
                 step "${lang}/mdd_${suffix}" --analysis mdd --out "${hypotheses}/mdd.json" -- \
@@ -466,7 +471,6 @@ if stage 17 "comparison of systems"; then
                         --out "${hypotheses}/mdd_no_prompt.json" -- \
                         "${mdd[@]}" --json "${hypotheses}/mdd_no_prompt.json" \
                         --meaning "${hypotheses}/text.meaning" \
-                        ${lexicon_file:+--lexicon "${lexicon_file}"} \
                         ${mdd_g2p_of[${lang}]:+--g2p "${mdd_g2p_of[${lang}]}"}
                 fi
             done

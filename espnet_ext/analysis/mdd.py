@@ -1,6 +1,6 @@
 """Mispronunciation detection and diagnosis: recognised phones against annotated ones."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from espnet_ext.analysis.definition import Analysis, Input, Option, Output, Result
@@ -35,21 +35,11 @@ ERRORS = Output(
 )
 
 
-def run(
-    canonical: str,
-    perceived: str,
-    hypothesis: str,
-    *,
-    utt2spk: str | None = None,
-    **options: Any,
-) -> Result:
-    """Judge text files of phones (`scoring.mdd_files`), and count the speakers."""
-    from espnet_ext.data.table import read_table
+def run(canonical: str, perceived: str, hypothesis: str, **options: Any) -> Result:
+    """Judge text files of phones (`scoring.mdd_files`)."""
     from espnet_ext.scoring.mdd_files import evaluate_files
 
-    result = evaluate_files(canonical, perceived, hypothesis, utt2spk=utt2spk, **options)
-    speakers = len(set(read_table(utt2spk).values())) if utt2spk else None
-    return {**result, "speakers": speakers}
+    return evaluate_files(canonical, perceived, hypothesis, **options)
 
 
 def section(result: Mapping[str, Any]) -> Section:
@@ -57,10 +47,28 @@ def section(result: Mapping[str, Any]) -> Section:
     skipped = [
         f", {count} left out ({reason})" for reason, count in result["left_out"].items() if count
     ]
-    finding = f"{result['utterances']} utterances{''.join(skipped)}."
+    findings = [f"{result['utterances']} utterances{''.join(skipped)}.", *_conventions(result)]
     caveats = speaker_caveats(result.get("speakers"))
     tables = [_scores(result, caveats), _counts(result), _ratings(result, caveats), _errors(result)]
-    return Section(SCORES.title, [finding], [table for table in tables if table.rows])
+    return Section(SCORES.title, findings, [table for table in tables if table.rows])
+
+
+def _conventions(result: Mapping) -> Iterator[str]:
+    """Yield how phones were counted, where that differs from the default."""
+    if result.get("convention") == "leng":
+        yield (
+            "Counted by three pairwise alignments, as in published tables: phones that only the "
+            "hypothesis has are ignored."
+        )
+    counts = result.get("variants") or {}
+    if counts.get("words"):
+        yield (
+            f"Every listed pronunciation of a word counts as correct: {counts['words']} words have "
+            f"several, and {counts['other pronunciation perceived']} utterances were perceived "
+            "with another one than the canonical."
+        )
+    if result.get("speakers_from") == "ids":
+        yield "Speakers are taken from the ids of the utterances."
 
 
 def _prompt(result: Mapping) -> str:
@@ -145,9 +153,19 @@ ANALYSIS = Analysis(
             "recognised words, to derive the canonical phones by --lexicon",
             required=False,
         ),
+        Input(
+            "--words",
+            "the words that were to be read, in English: every pronunciation that --lexicon or the "
+            "CMU dictionary lists for a word is correct",
+            required=False,
+        ),
         Input("--lexicon", "words and phones, beside those of the package", required=False),
         Input("--utt2l1", "first languages, to list errors by", required=False),
-        Input("--utt2spk", "speakers, for intervals", required=False),
+        Input(
+            "--utt2spk",
+            "speakers, for intervals; default: the part of each id before the first - or _",
+            required=False,
+        ),
         Input("--utt2score", "human ratings, to correlate with deviations", required=False),
     ],
     options=[
@@ -157,6 +175,13 @@ ANALYSIS = Analysis(
             "or the spelling, instead of leaving out their utterances",
             False,
             bool,
+        ),
+        Option(
+            "--convention",
+            "columns: one alignment of all sequences; leng: the counts of published tables, from "
+            "three pairwise alignments without the insertions of the hypothesis",
+            "columns",
+            choices=["columns", "leng"],
         ),
         Option("--unit", "what the texts are compared in: phone, jamo or char", "phone"),
     ],

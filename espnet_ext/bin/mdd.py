@@ -16,6 +16,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.prompt and options.meaning:
         parser.error("--prompt and --meaning both give the canonical phones: give only one")
+    if options.convention == "leng" and (options.prompt or options.meaning or options.words):
+        parser.error(
+            "--convention leng compares with --canonical alone: leave out --prompt, --meaning and "
+            "--words"
+        )
     analyze.run(ANALYSIS, options, parser, "mdd", arguments)
     return 0
 

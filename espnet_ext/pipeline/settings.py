@@ -10,6 +10,7 @@ variable. Needs only the standard library of Python 3.9.
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -201,7 +202,7 @@ def check_corpus(recipe: Recipe, values: Mapping[str, str]) -> None:
 
 def per_language(
     values: Mapping[str, str], on_command_line: Mapping[str, str]
-) -> dict[str, Mapping[str, str]]:
+) -> dict[str, dict[str, str]]:
     """Return associative arrays by language: outputs, token types, units, lexicons."""
     langs = values["langs"].split()
     chosen = {
@@ -228,6 +229,19 @@ def per_language(
             lang: "true" if languages.mdd_uses_g2p(lang, types[lang]) else "" for lang in langs
         },
     }
+
+
+def add_embedded_lexicon(
+    by_language: Mapping[str, dict[str, str]], folder: Path, root: Path
+) -> None:
+    """Let stage 17 use the lexicon of the embedded corpus, unless another one is given.
+
+    A word of that corpus has one pronunciation, so that the others are mispronunciations.
+    """
+    lexicon = os.path.relpath(root / "espnet_ext/text/english_lexicon.txt", folder)
+    for lang, uses_g2p in by_language["mdd_g2p_of"].items():
+        if uses_g2p and not by_language["mdd_lexicon_of"][lang]:
+            by_language["mdd_lexicon_of"][lang] = lexicon
 
 
 def derive(
@@ -277,6 +291,8 @@ def derive(
         check_corpus(recipe, values)
     variables: dict[str, Value] = {**data_sets(values)}
     by_language = per_language(values, on_command_line)
+    if recipe.corpus and recipe.corpus.name == "mini_l2":
+        add_embedded_lexicon(by_language, recipe.folder, root)
     variables.update(by_language)
     variables.update(stress.variables(values, by_language["outputs_of"]))
     variables["system_config"] = {

@@ -1,6 +1,8 @@
-"""Pronunciation of written words, for cells that compare a written hypothesis with phones."""
+"""Pronunciations of written words, to compare written texts with phones."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -10,29 +12,95 @@ from espnet_ext.text.phones import strip_stress
 
 
 def read_lexicon(path: str | Path) -> dict[str, str]:
-    """Read a lexicon of lines `word PHONE PHONE …` as word → phone string.
+    """Read a lexicon as word → its first pronunciation, see `read_pronunciations`."""
+    return {word: variants[0] for word, variants in read_pronunciations(path).items()}
 
-    Only the first pronunciation of a word is used. Stress digits are removed, and words are
-    normalised like transcripts. Lines that begin with
-    `;;;` are comments.
+
+def read_pronunciations(path: str | Path) -> dict[str, list[str]]:
+    """Read a lexicon of lines `word PHONE PHONE …` as word → phone strings.
+
+    A word may have several lines, also as `word(2)`. Stress digits are removed, and words are
+    normalised like transcripts. Lines that begin with `;;;` or with `#` and a space are comments.
 
     Raises:
         UserError: the file cannot be read, or a word has no phones.
     """
-    lexicon: dict[str, str] = {}
+    lexicon: dict[str, list[str]] = {}
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read the lexicon: {error}", "check --lexicon") from None
     for number, line in enumerate(lines, start=1):
         word, *phones = line.split() or [""]
-        if not word or word.startswith(";;;"):
+        if not word or word == "#" or word.startswith(";;;"):
             continue
         if not phones:
             raise UserError(f"{path}:{number}: '{word}' has no phones", "complete or remove it")
-        word = normalized(word).lower()
-        lexicon.setdefault(word, " ".join(map(strip_stress, phones)))
+        word = re.sub(r"(?<=.)\(\d+\)$", "", normalized(word).lower())
+        variants = lexicon.setdefault(word, [])
+        pronunciation = " ".join(map(strip_stress, phones))
+        if pronunciation not in variants:
+            variants.append(pronunciation)
     return lexicon
+
+
+@dataclass(frozen=True)
+class ListedWord:
+    """The pronunciations of a word: phone strings, the most common one first.
+
+    `is_listed` is false if no lexicon has the word, so that G2P guessed its pronunciation.
+    """
+
+    pronunciations: Sequence[str]
+    is_listed: bool
+
+
+def list_pronunciations(
+    sentence: str, lexicon: Mapping[str, Sequence[str]] | None = None
+) -> list[ListedWord] | None:
+    """Return the pronunciations of every word of an English sentence.
+
+    Args:
+        lexicon: word → phone strings. Its words have no other pronunciations; those of other words
+            are all that the CMU dictionary lists (`english_g2p`).
+
+    Returns:
+        One item per word, or None if a word cannot be pronounced.
+
+    >>> list_pronunciations("I read")[1].pronunciations
+    ['R IY D', 'R EH D']
+    """
+    from espnet_ext.text import english_g2p
+
+    lexicon = lexicon or {}
+    variants = []
+    try:
+        for part in _parts(normalized(sentence), lexicon):
+            words = [part] if part.lower() in lexicon else english_g2p.words(part)
+            for word in words:
+                if listed := lexicon.get(word.lower()):
+                    variants.append(ListedWord(listed, True))
+                else:
+                    is_listed = english_g2p.look_up(word).source != english_g2p.NETWORK
+                    variants.append(ListedWord(english_g2p.pronunciations(word), is_listed))
+    except UserError:
+        return None
+    return variants
+
+
+def _parts(sentence: str, lexicon: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Split a sentence into words of a lexicon, and the texts between them."""
+    run: list[str] = []
+    for token in sentence.split():
+        if token.lower() in lexicon:
+            if run:
+                yield " ".join(run)
+                run = []
+            yield token
+        else:
+            run.append(token)
+    if run:
+        yield " ".join(run)
 
 
 def make_pronouncer(

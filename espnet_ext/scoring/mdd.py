@@ -34,14 +34,16 @@ F1                    harmonic mean of precision and recall
 ====================  ==============================================================================
 
 First P is aligned with C, then K with C, then H with P and K. Insertions are columns in which C is
-a gap. They count like other columns, except in `without_insertions`.
+a gap. They count like other columns, except in `without_insertions`. `pairwise_mdd` is another
+convention, with which published tables were counted.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from espnet_ext.scoring import bootstrap
+from espnet_ext.errors import UserError
+from espnet_ext.scoring import bootstrap, pairwise_mdd
 from espnet_ext.scoring.counts import align, count_all_edits
 from espnet_ext.scoring.multiple_alignment import GAP, Column, add_sequence
 
@@ -52,6 +54,9 @@ DETECTION = "detection"  # F1
 DIAGNOSIS = "diagnosis"  # F1 of diagnosis_precision and diagnosis_recall
 DETECTION_WITHOUT_INSERTIONS = "detection_without_insertions"  # F1 without insertions
 C, P, K, H = range(4)  # fields of a column
+# Conventions of counting: the columns of one alignment, or pairwise alignments (`pairwise_mdd`)
+COLUMNS, LENG = "columns", "leng"
+CONVENTIONS = (COLUMNS, LENG)
 
 
 @dataclass
@@ -104,6 +109,14 @@ def outcome_of(column: Column) -> str | None:
     return "CD" if h == p else "ED"
 
 
+def _judge_columns(*phones: Sequence[Sequence[str]]) -> list[list[tuple[Column, str]]]:
+    """Return (column, outcome) for the columns of every utterance that have an outcome."""
+    return [
+        [(column, outcome) for column in columns if (outcome := outcome_of(column)) is not None]
+        for columns in align_phones(*phones)
+    ]
+
+
 def measures(counts: Mapping[str, int]) -> dict[str, float | None]:
     """Return the measures in percent, with None where the denominator is zero."""
     ta, fr, fa, cd, ed = (counts.get(outcome, 0) for outcome in OUTCOMES)
@@ -137,6 +150,7 @@ def evaluate(
     prompts: Mapping[str, str] | None = None,
     groups: Mapping[str, str] | None = None,
     speakers: Mapping[str, str] | None = None,
+    convention: str = COLUMNS,
 ) -> dict:
     """Evaluate all utterances that have every text. Texts are phones separated by spaces.
 
@@ -144,12 +158,24 @@ def evaluate(
         prompts: utterance → canonical phones that the system assumes, if not `canonical`.
         groups: utterance → group for separate results, for example the first language.
         speakers: utterance → speaker, for intervals.
+        convention: one of CONVENTIONS; LENG does not support `prompts`.
 
     Returns: `counts` and `measures`, each with and without insertions; `F1` by its three
         definitions and its `intervals`; `PER` of hypotheses against perceived phones; `groups` (the
         same per group); `phones` (canonical phone → counts of outcomes); `confusions` (group →
         canonical phone → perceived phone → number).
+
+    Raises: UserError: the convention is unknown or does not support `prompts`.
     """
+    if convention not in CONVENTIONS:
+        raise UserError(
+            f"unknown convention '{convention}'", f"use one of {', '.join(CONVENTIONS)}"
+        )
+    if convention == LENG and prompts is not None:
+        raise UserError(
+            "the convention leng compares with the canonical phones alone",
+            "leave out the prompt, the recognised meaning and the words",
+        )
     texts = [canonical, perceived, hypotheses] + ([] if prompts is None else [prompts])
     ids = sorted(set.intersection(*(set(table) for table in texts)))
     phones = [[table[utt_id].split() for utt_id in ids] for table in texts]
@@ -159,13 +185,11 @@ def evaluate(
     confusions: defaultdict[str, defaultdict[str, Counter[str]]]
     confusions = defaultdict(lambda: defaultdict(Counter))
     by_utterance = {}
-    for utt_id, columns in zip(ids, align_phones(*phones), strict=True):
+    judge = pairwise_mdd.judge if convention == LENG else _judge_columns
+    for utt_id, judged in zip(ids, judge(*phones), strict=True):
         group = (groups or {}).get(utt_id, "")
         by_utterance[utt_id] = OutcomeCounts()
-        for column in columns:
-            outcome = outcome_of(column)
-            if outcome is None:
-                continue
+        for column, outcome in judged:
             for counts in (total, by_group[group], by_utterance[utt_id]):
                 counts.add(column, outcome)
             by_phone[column[C] or ""][outcome] += 1
@@ -173,6 +197,7 @@ def evaluate(
                 confusions[group][column[C] or ""][column[P] or ""] += 1
     return {
         "utterances": len(ids),
+        "convention": convention,
         **_summary(total),
         "intervals": _intervals(by_utterance, speakers) if speakers else None,
         "PER": count_all_edits(align(phones[1], phones[2])).rate,

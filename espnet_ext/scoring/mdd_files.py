@@ -1,16 +1,23 @@
-"""Mispronunciation detection (MDD) from Kaldi text files, in phones or in Korean letters."""
+"""Mispronunciation detection (MDD) from Kaldi text files, in phones or in Korean letters.
+
+If the words of the utterances are given, every listed pronunciation of a word is correct
+(`word_variants`).
+"""
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from espnet_ext.data.record import NA
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
+from espnet_ext.progress import say
 from espnet_ext.scoring.human_ratings import correlate_ratings, deviations, read_scores
-from espnet_ext.scoring.lexicon import make_pronouncer, read_lexicon
-from espnet_ext.scoring.mdd import evaluate
+from espnet_ext.scoring.lexicon import make_pronouncer, read_lexicon, read_pronunciations
+from espnet_ext.scoring.mdd import COLUMNS, LENG, evaluate
 from espnet_ext.scoring.normal_form import PHONE, Changes
+from espnet_ext.scoring.word_variants import WordVariants, nearest_phones, recognised_lattices
+from espnet_ext.text.tags import split_tags
 
 JAMO, CHAR = "jamo", "char"
 # Unit → function that separates the units of a text by spaces. Spaces between Korean words are
@@ -29,9 +36,11 @@ def evaluate_files(
     *,
     prompt: str | None = None,
     meaning: str | None = None,
+    words: str | None = None,
     lexicon: str | None = None,
     g2p: bool = False,
     unit: str = PHONE,
+    convention: str = COLUMNS,
     utt2l1: str | None = None,
     utt2spk: str | None = None,
     utt2score: str | None = None,
@@ -43,24 +52,39 @@ def evaluate_files(
         prompt: text file with the phones that the system assumes, if not `canonical`.
         meaning: text file with recognised words. The system assumes their pronunciation: for phones
             by `lexicon` and the lexicon of the embedded corpus, for Korean by Korean G2P.
+        words: text file with the words that were to be read, in English. Every pronunciation in
+            `lexicon`, or for other words in the CMU dictionary, is correct.
         lexicon: file with pronunciations of words.
         g2p: whether English words in no lexicon are pronounced by `english_g2p`.
         unit: a key of UNITS.
+        convention: one of `mdd.CONVENTIONS`. `leng` uses none of `prompt`, `meaning` and `words`.
         utt2l1: file with first languages, for separate results.
-        utt2spk: file with speakers, for intervals.
+        utt2spk: file with speakers, for intervals. Without it, the speaker is a prefix of the id
+            (`speakers_from_ids`).
         utt2score: file with human ratings, to correlate with deviations (`human_ratings`).
 
     Returns:
         The result of `mdd.evaluate`, with `unit`, `prompted` (whether the system had the prompt),
         `normalised` (file → number of texts that `normal_form` changed), `left_out` (reason →
-        number of utterances that could not be evaluated, possibly all of them), and `ratings` if
-        `utt2score` is given.
+        number of utterances that could not be evaluated, possibly all of them), `variants` if
+        `words` is given (`WordVariants.counts`), `ratings` if `utt2score` is given, `speakers`
+        (their number, or None if they are not known) and `speakers_from` ("utt2spk" or "ids").
 
     Raises: UserError: the files have no utterance in common, an utterance has no speaker, or the
-        unit is unknown.
+        unit or the convention is unknown or does not support the other options.
     """
     if unit not in UNITS:
         raise UserError(f"unknown unit '{unit}'", f"use one of {', '.join(UNITS)}")
+    if words is not None and unit != PHONE:
+        raise UserError(
+            f"words have listed pronunciations in phones only, not in the unit {unit}",
+            "leave out the words, or use the unit phone",
+        )
+    if convention == LENG and (words or prompt or meaning):
+        raise UserError(
+            "the convention leng compares with the canonical phones alone",
+            "leave out the prompt, the recognised meaning and the words",
+        )
     changes = Changes()
     texts = [_read_units(path, unit, changes) for path in (canonical, perceived, hypothesis)]
     shared = set.intersection(*map(set, texts))
@@ -69,35 +93,83 @@ def evaluate_files(
             f"{canonical}, {perceived} and {hypothesis} have no utterance in common",
             "give files of the same set",
         )
+    reference, annotation, recognised = texts
+    variants = None
+    if words is not None:
+        listed = read_pronunciations(lexicon) if lexicon else None
+        variants = WordVariants(words, listed)
+        sentences = _read_words(words, changes)
+        variants.read(sentences, reference)
+        nearest_to_perceived = nearest_phones(variants.lattices, annotation)
+        reference = {**reference, **nearest_to_perceived}
     prompts, without_pronunciation = None, 0
     if prompt is not None:
         prompts = _read_units(prompt, unit, changes)
+        if variants is not None:
+            prompt_variants = WordVariants(words or "", listed)
+            prompt_variants.read(sentences, prompts)
+            prompts = {**prompts, **nearest_phones(prompt_variants.lattices, recognised)}
     elif meaning is not None:
-        pronounce = _pronouncer(unit, lexicon, g2p)
-        recognised_words = _read_texts(meaning, "word", changes)
-        words = {i: text for i, text in recognised_words.items() if i in shared}
-        pronounced = {i: pronounce(text) for i, text in words.items()}
-        prompts = {i: UNITS[unit](text) for i, text in pronounced.items() if text is not None}
-        without_pronunciation = len(words) - len(prompts)
+        recognised_words = _read_words(meaning, changes)
+        meanings = {i: text for i, text in recognised_words.items() if i in shared}
+        if variants is not None:
+            prompts = nearest_phones(recognised_lattices(meanings, listed, g2p), recognised)
+        else:
+            pronounce = _pronouncer(unit, lexicon, g2p)
+            pronounced = {i: pronounce(text) for i, text in meanings.items()}
+            prompts = {i: UNITS[unit](text) for i, text in pronounced.items() if text is not None}
+        without_pronunciation = len(meanings) - len(prompts)
+    elif variants is not None:
+        prompts = {**texts[0], **nearest_phones(variants.lattices, recognised)}
     groups = _read_labelled(utt2l1) if utt2l1 else None
-    speakers = _read_labelled(utt2spk) if utt2spk else None
+    all_ids = set.union(*map(set, texts))
+    speakers = _read_labelled(utt2spk) if utt2spk else speakers_from_ids(all_ids)
     if utt2spk and speakers is not None:
         _require_speakers(shared, speakers, utt2spk)
-    reference, annotation, recognised = texts
-    result = evaluate(reference, annotation, recognised, prompts, groups, speakers)
-    absent = len(set.union(*map(set, texts))) - result["utterances"] - without_pronunciation
+    result = evaluate(reference, annotation, recognised, prompts, groups, speakers, convention)
+    absent = len(all_ids) - result["utterances"] - without_pronunciation
     if utt2score is not None:
-        result["ratings"] = _ratings(texts, _read_labelled(utt2score), speakers)
+        assumed = prompts if variants and not (prompt or meaning) else None
+        scores = _read_labelled(utt2score)
+        result["ratings"] = _ratings([reference, annotation, recognised], assumed, scores, speakers)
+    if variants is not None:
+        result["variants"] = variants.counts(texts[0], nearest_to_perceived)
     return {
         **result,
         "unit": unit,
-        "prompted": prompts is None or prompt is not None,
+        "prompted": prompt is not None or meaning is None,
         "normalised": changes.counts,
+        "speakers": len({speakers[utt_id] for utt_id in shared}) if speakers else None,
+        "speakers_from": "utt2spk" if utt2spk else "ids" if speakers else None,
         "left_out": {
             "not in all files": absent,
             "words without pronunciation": without_pronunciation,
         },
     }
+
+
+def speakers_from_ids(utterances: Iterable[str]) -> dict[str, str] | None:
+    """Return utterance → speaker if all ids have the speaker as a prefix, and None otherwise.
+
+    The prefix ends at the first `-`, or else at the first `_`. There must be two or more speakers,
+    with two or more utterances on average.
+
+    >>> speakers_from_ids(["NJS_1", "NJS_2", "TXHC_1", "TXHC_2"])["TXHC_1"]
+    'TXHC'
+    >>> speakers_from_ids(["utt-1", "utt-2"]) is None
+    True
+    """
+    ids = sorted(utterances)
+    for separator in "-_":
+        speakers = {utt_id: utt_id.partition(separator)[0] for utt_id in ids}
+        count = len(set(speakers.values()))
+        if all(separator in utt_id[1:] for utt_id in ids) and 2 <= count <= len(ids) / 2:
+            say(
+                f"note: no utt2spk is given: the part of each id before the first '{separator}' "
+                f"counts as the speaker ({count} speakers)"
+            )
+            return speakers
+    return None
 
 
 def _require_speakers(utterances: set[str], speakers: dict[str, str], name: str) -> None:
@@ -106,15 +178,25 @@ def _require_speakers(utterances: set[str], speakers: dict[str, str], name: str)
 
 
 def _ratings(
-    texts: list[dict[str, str]], table: dict[str, str], speakers: dict[str, str] | None
+    texts: list[dict[str, str]],
+    assumed: Mapping[str, str] | None,
+    table: dict[str, str],
+    speakers: dict[str, str] | None,
 ) -> list[dict]:
+    """Return the correlations of ratings with recognised and annotated deviations.
+
+    Args:
+        texts: canonical, perceived and recognised phones.
+        assumed: the phones that recognised ones deviate from, if not the canonical ones.
+        table: the rows of utt2score.
+    """
     canonical, perceived, hypothesis = texts
     scores = {
         name: {utt_id: score for utt_id, score in values.items() if utt_id in hypothesis}
         for name, values in read_scores(table).items()
     }
     rated = {utt_id: hypothesis[utt_id] for utt_id in hypothesis if utt_id in table}
-    recognised = deviations(canonical, rated)
+    recognised = deviations(canonical if assumed is None else assumed, rated)
     if speakers is not None:
         _require_speakers(set(recognised), speakers, "utt2spk")
     return correlate_ratings(scores, recognised, deviations(canonical, perceived), speakers)
@@ -128,6 +210,11 @@ def _read_labelled(path: str | Path) -> dict[str, str]:
 def _read_texts(path: str | Path, unit: str, changes: Changes) -> dict[str, str]:
     """Read the transcripts of a Kaldi table in the form in which texts are compared."""
     return changes.apply(str(path), _read_labelled(path), unit)
+
+
+def _read_words(path: str, changes: Changes) -> dict[str, str]:
+    """Read transcripts of words without inline tags."""
+    return {i: split_tags(text)[0] for i, text in _read_texts(path, "word", changes).items()}
 
 
 def _read_units(path: str | Path, unit: str, changes: Changes) -> dict[str, str]:

@@ -238,6 +238,8 @@ def _variants(word: str) -> tuple[str, ...]:
     listed = _FURTHER_FORMS.get(word, ())
     if word in lexicon:
         listed = (*lexicon[word], *listed)
+    if word.endswith("'s"):  # of a homograph, the dictionary has one reading only
+        listed = (*listed, *map(with_s, english_homographs.readings(word[:-2])))
     return tuple(dict.fromkeys((*english_homographs.readings(word), *listed)))
 
 

@@ -162,6 +162,9 @@ def test_mdd_runs_where_canonical_transcripts_exist(project):
     assert len(prompted) == 6 and all("/mdd.json" in call for call in prompted)
     pronounced = [call for call in calls if "--g2p true" in call]
     assert pronounced == [call for call in english if call not in prompted]
+    with_words = [call for call in calls if "--words dump/raw/en/test/text.meaning" in call]
+    assert with_words == english
+    assert all("espnet_ext/text/english_lexicon.txt" in call for call in english)
 
 
 def test_mdd_of_other_languages_uses_characters(project):
