@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The staged pipeline, from data preparation to the report. Without options: the embedded corpus.
-# Stage numbers, option names and folders are those of ESPnet's asr.sh; see ./run.sh --help.
+# Stage numbers and option names are those of ESPnet's asr.sh where both have them; see ./run.sh
+# --help.
 #
 # Options are declared in espnet_ext/pipeline/options.py; a recipe sets its own in conf/recipe.conf.
 # A stage collects its commands with `step` and runs those that are not done with `run_steps`; see

@@ -15,7 +15,6 @@ from espnet_ext.corpora.interchange.column_mapping import import_library
 from espnet_ext.errors import UserError
 
 EXTRA = "tables"
-SUFFIXES = (".xlsx", ".xlsm")
 MAX_BYTES = 1 << 30  # of the unpacked workbook; about a million rows of eight cells
 _LEADING_ZEROS = re.compile(r"0+")
 _MAX_DIGITS = 15  # digits that a spreadsheet keeps of a number

@@ -43,6 +43,11 @@ def build_model(
     """
     outputs = parse_outputs(config)
     model_conf = config.get("model_conf") or {}
+    if "ctc_weight" in model_conf:  # as in configurations of stock ESPnet
+        raise UserError(
+            "model_conf: unknown key 'ctc_weight'",
+            "remove it; weights belong to outputs: the system sets outputs.<name>.ctc_weight",
+        )
     check_keys(model_conf, MODEL_CONF, "model_conf")
     if model_conf.get("lsm_weight") is not None:
         check_smoothing(model_conf["lsm_weight"], "model_conf.lsm_weight")

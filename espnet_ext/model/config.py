@@ -26,9 +26,9 @@ class OutputConfig:
 
 
 def suggest(unknown: str, known: Sequence[str]) -> str:
-    """Return a remedy for a misspelt name: the most similar known one, or all of them."""
+    """Return a remedy for a misspelt name: the most similar known name, or all of them."""
     near = difflib.get_close_matches(str(unknown), known, n=1)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(sorted(known))}"
+    return f"did you mean '{near[0]}'?" if near else f"use one of: {', '.join(sorted(known))}"
 
 
 def check_weight(value: Any, where: str) -> None:

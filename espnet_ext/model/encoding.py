@@ -47,7 +47,7 @@ class EncoderOutput:
 
     hidden: Mapping[str, torch.Tensor]  # output → (B, T, D)
     lengths: Mapping[str, torch.Tensor]  # output → (B,) frames
-    # losses of the encoder and the conditioner by name, () each, summed over the passes
+    # losses of the encoder and the conditioner by name, () each, averaged over the passes
     auxiliary: Mapping[str, torch.Tensor] = field(default_factory=dict)
     # output → layer → (B, T', D'), if requested: `embed`, then the blocks `0`, `1`, …
     layers: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)

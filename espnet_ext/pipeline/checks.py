@@ -10,28 +10,13 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from espnet_ext.errors import UserError
+from espnet_ext.files import read_yaml
 from espnet_ext.pipeline.analyses import INPUTS, other_analyses
 from espnet_ext.pipeline.settings import assignments
 from espnet_ext.pipeline.usage import UsageError
 
 DEFAULT_RATE = 16000  # Hz, of ESPnet's frontend
-
-
-def read_config(path: str) -> dict[str, Any]:
-    """Return a YAML mapping; a UserError if it is none."""
-    try:
-        with open(path, encoding="utf-8") as handle:
-            config = yaml.load(handle, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}", "check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {error}", "correct it") from None
-    if not isinstance(config or {}, dict):
-        raise UserError(f"{path}: must be a mapping of keys to values", "correct it")
-    return config or {}
 
 
 def check_sample_rate(fs: str, path: str, config: dict[str, Any]) -> None:
@@ -100,13 +85,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--use_lm", default="false", help="language models are trained")
     args = parser.parse_args(argv)
     try:
-        config = read_config(args.asr_config)
+        config = read_yaml(args.asr_config)
         if {3, 10, 11} & set(args.stages):
             check_sample_rate(args.fs, args.asr_config, config)
         with_vectors = []
         for item in args.system_configs:
             name, _, path = item.partition("=")
-            conditioning = read_config(path).get("conditioning", config.get("conditioning"))
+            conditioning = read_yaml(path).get("conditioning", config.get("conditioning"))
             if conditioning == "vectors":
                 with_vectors.append(name)
         if args.cmd == "local" and (needed := needed_gpus(args.stages, args)):

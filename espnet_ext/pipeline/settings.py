@@ -74,7 +74,7 @@ def collect_values(
 ) -> dict[str, str]:
     """Return the value of every option.
 
-    Precedence: the command line (`given`), `quick_<option>` of recipe.conf with --quick true,
+    Precedence: the command line, `quick_<option>` of recipe.conf with --quick true,
     recipe.conf, defaults.
     """
     options = {**OPTIONS, **recipe.corpus_options}

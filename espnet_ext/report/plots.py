@@ -95,6 +95,8 @@ def _lines(figure: Figure, canvas, axes) -> None:
     if figure.ticks:
         axes.set_xticks(range(len(figure.ticks)), figure.ticks)
         axes.set_xlim(-0.3, len(figure.ticks) - 0.7)
+    elif all(float(p.x).is_integer() for points in figure.series.values() for p in points):
+        axes.xaxis.get_major_locator().set_params(integer=True)  # epochs, steps
     bottom, top = figure.y_range or (0.0, None)
     axes.set_ylim(bottom, top)
     axes.grid(axis="y")

@@ -76,7 +76,7 @@ def label_hashes(runs: Mapping[str, Run]) -> list[str]:
 
 
 def score_section(language: Language, name: str, caveats: list[str]) -> Section:
-    """Return the cells of a set, error by divergence, tags, and the cost of each system."""
+    """Return the cells of a set, the error by divergence, and the errors of inline tags."""
     runs = language.sets[name]
     data = next(iter(runs.values())).score["data"]
     caveats = [*caveats, *speaker_caveats(data["speakers"])]

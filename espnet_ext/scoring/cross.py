@@ -15,8 +15,8 @@
      "articulatory": {"systems": {"do": {"per_100_segments", "interval", "utterances"}},
                       "differences": [{"a", "b", "difference", "interval", "p_value",
                                        "p_permutation", "utterances"}], "lacks": null | "<reason>"},
-     "differences": [a result of `paired_difference.compare_systems`, and "joint": whether b has
-                     outputs that a does not have],
+     "differences": [a result of `paired_difference.compare_systems`, and "joint": whether a has one
+                     output and b has further ones],
      "consistency": {"unit", "outputs": [results of `consistency.describe`],
                      "differences": [results of `consistency.compare_pairs`]},
      "lacks": ["<what could not be evaluated, and why>"]}
@@ -86,7 +86,7 @@ def cross_task(
         "differences": [
             {
                 **compare_systems(a, files[a], b, files[b], measured),
-                "joint": outputs[a] < outputs[b],
+                "joint": len(outputs[a]) == 1 and outputs[a] < outputs[b],
             }
             for a, b in compared
         ],
@@ -330,7 +330,8 @@ def _missing(result: Mapping, measured: divergence.ReferenceDistances) -> Iterat
     for grouping, bins in measured.bins.items():
         rows = divergence.count_bins(bins, divergence.bin_names(grouping, measured))
         if empty := [row["bin"] for row in rows if not row["utterances"]]:
-            yield f"no utterance by {grouping} in: {', '.join(empty)}"
+            of = "distance per token" if grouping == "normalised" else grouping
+            yield f"no utterance in these bins of {of}: {', '.join(empty)}"
     if len(result["systems"]) < 2:
         yield "one system: there is no other system to compare it with"
     elif not result["differences"]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from espnet_ext.errors import UserError
 
 ERROR, KEEP, UNK = "error", "keep", "unk"
-UNKNOWN_POLICIES = (ERROR, KEEP, UNK)
 
 
 def pronounce_text(

@@ -104,9 +104,8 @@ class DualOutputTask(AbsTask):
         for option, default in AUGMENTATION.items():
             kind = float if isinstance(default, float) else text
             kind = float if option == "speech_volume_normalize" else kind
-            group.add_argument(
-                f"--{option}", type=kind, default=default, help="augmentation of ESPnet"
-            )
+            about = f"augmentation in ESPnet's preprocessor (default: {default})"
+            group.add_argument(f"--{option}", type=kind, default=default, help=about)
 
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool):

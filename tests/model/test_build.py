@@ -40,7 +40,7 @@ def test_features_are_encoded_without_a_frontend(config):
 
 def test_unknown_key_of_model_conf_is_refused(config):
     config["model_conf"] = {"ctc_weight": 0.3}
-    with pytest.raises(UserError, match="model_conf: unknown key 'ctc_weight'"):
+    with pytest.raises(UserError, match="unknown key 'ctc_weight'.*\n.*outputs.<name>.ctc_weight"):
         build_model(config)
 
 

@@ -110,4 +110,4 @@ def test_conf_is_checked_against_the_constructor():
 
 def test_suggestion_is_the_nearest_name_or_all():
     assert suggest("beam_sise", ["beam_size", "nbest"]) == "did you mean 'beam_size'?"
-    assert suggest("zzz", ["b", "a"]) == "known: a, b"
+    assert suggest("zzz", ["b", "a"]) == "use one of: a, b"

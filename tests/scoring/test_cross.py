@@ -102,6 +102,20 @@ def test_differences_in_all_cells_and_bins(folders, result):
         assert set(in_bins.values()) == {len(do)}  # every utterance is in one bin per grouping
 
 
+def test_joint_training_is_one_output_against_several(tmp_path):
+    texts = {name: {"a-1": "가나", "b-1": "나다"} for name in ("surface", "meaning", "fluent")}
+    data = data_directory(tmp_path / "data", {"a-1": "a", "b-1": "b"}, texts)
+    outputs = {"so": ["surface"], "do": ["surface", "meaning"], "three": list(texts)}
+    folders = {
+        name: hypothesis_folder(tmp_path / f"exp/{name}", {key: texts[key] for key in keys})
+        for name, keys in outputs.items()
+    }
+    for folder in folders.values():
+        score_directory(data, folder, dict.fromkeys(texts, "char"), resamples=20)
+    pairs = {(row["a"], row["b"]): row["joint"] for row in cross_task(folders)["differences"]}
+    assert pairs == {("so", "do"): True, ("so", "three"): True, ("do", "three"): False}
+
+
 def expected_bin(row, by):
     texts = row["texts"]
     edits, tokens = row["distance"], len(texts["meaning"])
@@ -230,7 +244,7 @@ def test_empty_bins_are_listed(tmp_path):
     out = hypothesis_folder(tmp_path / "do", {"surface": texts, "meaning": texts})
     score_directory(data, out, WRITTEN, resamples=20)
     result = cross_task({"do": out})
-    assert "no utterance by distance in: 1-3, 4-10, >=11" in result["lacks"]
+    assert "no utterance in these bins of distance: 1-3, 4-10, >=11" in result["lacks"]
 
 
 def test_different_labels_raise_user_error(folders, tmp_path):

@@ -57,7 +57,7 @@ class Conditioner(torch.nn.Module):
 
     @classmethod
     def build(cls, conf: Mapping[str, Any], context: ConditionerContext) -> "Conditioner":
-        """Build from `conditioning_conf`; `UserError` for one that cannot be."""
+        """Build from `conditioning_conf`; raise `UserError` if it is invalid."""
         raise NotImplementedError
 
     @classmethod

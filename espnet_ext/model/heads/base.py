@@ -115,7 +115,7 @@ class Criterion:
 
     @classmethod
     def check(cls, options: Any, where: str) -> None:
-        """Raise `UserError` for options of this criterion that cannot be."""
+        """Raise `UserError` for invalid options of this criterion."""
 
 
 class Head:
