@@ -1,9 +1,17 @@
 """Stage 5: write the token list of one output (and train its SentencePiece model)."""
 
 import sys
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espnet_ext.bin import cli
+
+if TYPE_CHECKING:
+    from espnet_ext.text.tokenizers import Tokenizer
+
+LISTED = 10  # transcripts that a warning names
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,8 +33,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.add_overwrite(parser)
     args = parser.parse_args(argv)
 
-    from pathlib import Path
-
     from espnet_ext.data.record import NA
     from espnet_ext.data.table import read_table
     from espnet_ext.errors import UserError
@@ -36,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from espnet_ext.text.unicode import normalize
 
     source = Path(args.input) / f"text.{args.output_name}"
-    texts = [normalize(text) for text in read_table(source).values() if text != NA]
+    rows = {i: normalize(text) for i, text in read_table(source).items() if text != NA}
+    texts = list(rows.values())
     if not texts:
         message = f"{source}: every utterance is unlabelled"
         raise UserError(message, f"add transcripts for '{args.output_name}'")
@@ -61,9 +68,35 @@ def main(argv: Sequence[str] | None = None) -> int:
                 texts, folder / "bpe", args.vocab_size, model_type=args.bpemode, symbols=symbols
             )
             content = "\n".join(tokens) + "\n"
+            tokenizer = tokenizers.build_tokenizer("bpe", folder / "bpe.model")
         write_text(token_list, content)
+    if args.token_type != "label":  # a label is one token, which is not decoded
+        _warn_of_lossy_texts(source, tokenizer, tokens, rows)
     print(f"{token_list}: {len(tokens)} tokens from {len(texts)} transcripts")
     return 0
+
+
+def _warn_of_lossy_texts(
+    source: Path, tokenizer: "Tokenizer", tokens: Sequence[str], rows: Mapping[str, str]
+) -> None:
+    """Name the transcripts that cannot be encoded and decoded without a change."""
+    from espnet_ext.progress import say
+    from espnet_ext.text.tokenizers import lossy_texts
+
+    lossy = lossy_texts(tokenizer, tokens, rows)
+    for item in lossy[:LISTED]:
+        names = ", ".join(
+            f"'{char}' (U+{ord(char):04X} {unicodedata.name(char, '')})" for char in item.characters
+        )
+        say(
+            f"warning: {source}: {item.utt_id}: its tokens are decoded to {item.decoded!r}, "
+            f"without {names or 'its order or spaces'}: no model can recognise it"
+        )
+    if lossy:
+        say(
+            f"warning: {source}: {len(lossy)} of {len(rows)} transcripts cannot be encoded and "
+            "decoded; remedy: remove these characters, or choose another token type"
+        )
 
 
 if __name__ == "__main__":

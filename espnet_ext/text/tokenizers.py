@@ -8,7 +8,8 @@ the syllables. `phone` is ESPnet's `word` applied to phones.
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -238,6 +239,8 @@ def train_sentencepiece(
 ) -> list[str]:
     """Train a SentencePiece model `<prefix>.model` and return its token list.
 
+    The model does not normalise texts, and every character of the texts is a unit.
+
     Args:
         model_type: `unigram` or `bpe`.
         symbols: non-linguistic symbols, each of which is one unit.
@@ -262,6 +265,11 @@ def train_sentencepiece(
             unk_id=0,
             minloglevel=2,
             user_defined_symbols=[*tags, *symbols],
+            # Texts are in their normal form (`unicode.normalize`). SentencePiece's default, NFKC,
+            # would change them: it merges the lone letters ㄱㅏ into 가, and ½ becomes 1⁄2.
+            normalization_rule_name="identity",
+            # SentencePiece silently ignores longer texts (in bytes), and with them their characters
+            max_sentence_length=max([4192, *(len(text.encode()) + 1 for text in texts)]),
         )
     except RuntimeError as error:
         raise UserError(
@@ -271,6 +279,43 @@ def train_sentencepiece(
     processor = SentencePieceTokenizer(f"{prefix}.model").processor
     units = [processor.id_to_piece(i) for i in range(processor.get_piece_size())]
     return [BLANK, UNK, *(unit for unit in units if unit != UNK), SOS_EOS]
+
+
+@dataclass(frozen=True)
+class LossyText:
+    """A transcript that its tokens do not determine."""
+
+    utt_id: str
+    text: str
+    decoded: str  # what the tokens of the text are decoded to
+    characters: str  # characters that are lost, or that no token has
+
+
+def lossy_texts(
+    tokenizer: Tokenizer, tokens: Iterable[str], texts: Mapping[str, str]
+) -> list[LossyText]:
+    """Return the transcripts that change if they are encoded and decoded.
+
+    A model can never produce such a transcript.
+
+    Args:
+        tokens: the token list.
+        texts: normalised transcripts by utterance.
+
+    >>> lossy_texts(CharTokenizer(), ["a", "b"], {"u1": "ab", "u2": "abc"})[0].characters
+    'c'
+    """
+    known = set(tokens)
+    lossy = []
+    for utt_id, text in texts.items():
+        encoded = tokenizer.encode(text)
+        unknown = "".join(token for token in encoded if token not in known)
+        decoded = tokenizer.decode(encoded)
+        if unknown or decoded != text:
+            lost = [*(Counter(text) - Counter(decoded)), *unknown.replace("▁", "")]
+            characters = "".join(dict.fromkeys(char for char in lost if char != " "))
+            lossy.append(LossyText(utt_id, text, decoded, characters))
+    return lossy
 
 
 def read_token_list(path: str | Path) -> list[str]:

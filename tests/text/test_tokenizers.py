@@ -1,11 +1,13 @@
 """Tokenizers compared with ESPnet's, round trips, and token list files."""
 
+import tempfile
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from espnet_ext.bin import tokens as command
 from espnet_ext.errors import UserError
 from espnet_ext.text import tokenizers
 from espnet_ext.text.unicode import normalize
@@ -126,6 +128,83 @@ def test_sentencepiece_units_match_espnet(sentencepiece_model):
         assert encoded == espnet_tokenizer.text2tokens(text)
         assert set(encoded) <= set(tokens)
         assert tokenizer.decode(encoded) == espnet_tokenizer.tokens2text(encoded) == text
+
+
+# Texts that NFKC, SentencePiece's default, would change
+LEARNERS = [
+    "ㄱㅏ 나라",
+    "ㅋㅋ ㅏㅏ",
+    "가 ㅎㅐ",
+    "cafe\u0301 ½ ²",
+    "① ﬁsh ｶﾞ",
+    "Ⅷ ㈎ ㎏",
+    "a\u00adb e\u200dx",
+]
+
+
+@pytest.mark.parametrize("model_type", ["unigram", "bpe"])
+def test_sentencepiece_does_not_normalise(model_type, tmp_path):
+    """Lone letters of learners stay, and every character of the texts is a token."""
+    texts = [normalize(text) for text in LEARNERS]
+    long_text = " ".join(["긴 문장"] * 800 + ["궯"])  # longer than SentencePiece reads by default
+    trained = [*texts * 20, long_text]
+    tokens = tokenizers.train_sentencepiece(trained, tmp_path / "bpe", 80, model_type=model_type)
+    tokenizer = tokenizers.build_tokenizer("bpe", tmp_path / "bpe.model")
+    for text in trained:
+        encoded = tokenizer.encode(text)
+        assert set(encoded) <= set(tokens)
+        assert tokenizer.decode(encoded) == text
+    assert not tokenizers.lossy_texts(tokenizer, tokens, dict(enumerate(trained)))
+    assert {"ㅏ", "①", "궯"} <= set("".join(tokens))
+
+
+@given(st.lists(anything.filter(bool), min_size=1, max_size=3))
+@settings(max_examples=8, deadline=None)
+def test_sentencepiece_round_trip(texts):
+    """Only the character ▁, by which SentencePiece means a space, is lost."""
+    with tempfile.TemporaryDirectory() as folder:
+        tokens = tokenizers.train_sentencepiece(
+            [*texts, "a b c"] * 5, f"{folder}/bpe", 400, model_type="bpe"
+        )
+        tokenizer = tokenizers.build_tokenizer("bpe", f"{folder}/bpe.model")
+        lossy = tokenizers.lossy_texts(tokenizer, tokens, dict(enumerate(texts)))
+        assert [item.utt_id for item in lossy] == [i for i, t in enumerate(texts) if "▁" in t]
+
+
+def test_model_that_normalises_is_read_and_its_losses_are_found(tmp_path):
+    sentencepiece = pytest.importorskip("sentencepiece")
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["가 나 ab"] * 20),
+        model_prefix=str(tmp_path / "bpe"),
+        vocab_size=10,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    tokenizer = tokenizers.build_tokenizer("bpe", tmp_path / "bpe.model")
+    assert tokenizer.decode(tokenizer.encode("가 ab")) == "가 ab"
+    tokens = [
+        tokenizer.processor.id_to_piece(i) for i in range(tokenizer.processor.get_piece_size())
+    ]
+    (item,) = tokenizers.lossy_texts(tokenizer, tokens, {"u1": "ㄱㅏ 나", "u2": "나 ab"})
+    assert (item.utt_id, item.decoded, item.characters) == ("u1", "가 나", "ㄱㅏ")
+
+
+def test_stage_5_names_texts_that_cannot_be_decoded(tmp_path, capsys):
+    (tmp_path / "data").mkdir()
+    rows = {"u1": "ㄱㅏ 나", "u2": "나 ▁ 가", "u3": "나▁"}
+    (tmp_path / "data/text.surface").write_text("".join(f"{i} {t}\n" for i, t in rows.items()))
+    options = ["--input", str(tmp_path / "data"), "--output_name", "surface", "--vocab_size", "20"]
+    for kind in ("bpe", "char", "jamo", "word"):
+        folder = str(tmp_path / kind)
+        assert command.main([*options, "--token_type", kind, "--token_dir", folder]) == 0
+        output = capsys.readouterr().err
+        if kind != "bpe":
+            assert output == ""
+            continue
+        source = tmp_path / "data/text.surface"
+        assert f"warning: {source}: u2: its tokens are decoded to '나 " in output
+        assert "u3" in output and "u1" not in output and "'▁' (U+2581 LOWER ONE EIGHTH " in output
+        assert "2 of 3 transcripts cannot be encoded and decoded; remedy: remove" in output
 
 
 def test_sentencepiece_tokenizer_can_be_pickled(sentencepiece_model):
