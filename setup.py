@@ -41,7 +41,9 @@ EXTRAS = {
     "hf": ["datasets>=4.0"],
     # MIT; espnet-ext prepare plain: Excel workbooks as tables.
     "tables": ["openpyxl>=3.1"],
-    # Apache-2.0; reads wav2vec 2.0 and XLS-R checkpoints.
+    # Apache-2.0; reads Whisper, wav2vec 2.0, HuBERT and WavLM checkpoints.
+    "pretrained": ["transformers>=5.0"],
+    # Former name of `pretrained`.
     "xlsr": ["transformers>=5.0"],
     # jiwer: what alignments are compared with. openpyxl: what the extra tables needs.
     "dev": [

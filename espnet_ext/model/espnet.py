@@ -24,7 +24,8 @@ CHOICES: dict[str, dict[str, str]] = {
         "fused": f"{_ASR}.frontend.fused:FusedFrontends",
         "whisper": f"{_ASR}.frontend.whisper:WhisperFrontend",
         "huggingface": f"{_ASR}.frontend.huggingface:HuggingFaceFrontend",
-        "wav2vec2": "espnet_ext.model.wav2vec2:Wav2Vec2Features",
+        "pretrained": "espnet_ext.model.pretrained.registry:build_frontend",
+        "wav2vec2": "espnet_ext.model.pretrained.registry:build_frontend",  # former name
     },
     "specaug": {"specaug": f"{_ASR}.specaug.specaug:SpecAug"},
     "normalize": {
@@ -43,7 +44,8 @@ CHOICES: dict[str, dict[str, str]] = {
         "rnn": f"{_ASR}.encoder.rnn_encoder:RNNEncoder",
         "vgg_rnn": f"{_ASR}.encoder.vgg_rnn_encoder:VGGRNNEncoder",
         "whisper": f"{_ASR}.encoder.whisper_encoder:OpenAIWhisperEncoder",
-        "wav2vec2": "espnet_ext.model.wav2vec2:Wav2Vec2Encoder",
+        "pretrained": "espnet_ext.model.pretrained.registry:build_encoder",
+        "wav2vec2": "espnet_ext.model.pretrained.registry:build_encoder",  # former name
     },
     "postencoder": {
         "hugging_face_transformers": f"{_ASR}.postencoder.hugging_face_transformers_postencoder"

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from espnet_ext.model import espnet
@@ -14,6 +15,7 @@ from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.objectives.registry import build_objective
 from espnet_ext.training.checks import check_freeze_param, check_init_param, warn_unalignable
 from espnet_ext.training.collate import collate
+from espnet_ext.training.finetune import FineTuning, build_optimizer
 from espnet_ext.training.preprocessor import OutputsPreprocessor
 from espnet_ext.training.repeat import repeating_sampler
 from espnet_ext.training.trainer import DualOutputTrainer
@@ -85,6 +87,13 @@ class DualOutputTask(AbsTask):
             default={},
             help="model options: lsm_weight and length_normalized_loss (defaults for all outputs), "
             "divide_by (utterances or labelled), scale_embeddings",
+        )
+        group.add_argument(
+            "--finetune_conf",
+            action=nested,
+            default={},
+            help="fine-tuning of a pre-trained encoder: encoder_lr (relative learning rate), "
+            "layer_decay, freeze_epochs, unfreeze_layers_per_epoch",
         )
         group.add_argument(
             "--diagnose_every",
@@ -169,6 +178,14 @@ class DualOutputTask(AbsTask):
         if not args.collect_stats and not getattr(args, "dist_rank", None):
             warn_unalignable(model, args.train_shape_file)
         return model
+
+    @classmethod
+    def build_optimizers(cls, args: argparse.Namespace, model) -> list[torch.optim.Optimizer]:
+        options = FineTuning.parse(args.finetune_conf)
+        if not options.has_learning_rates():
+            return super().build_optimizers(args, model)
+        build = espnet.load("optim_classes")[args.optim]
+        return [build_optimizer(build, model, options, args)]
 
 
 def power(text: str) -> float:

@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.progress import say
 from espnet_ext.training.diagnostics import Diagnostics
+from espnet_ext.training.finetune import FineTuning, FreezeSchedule
 
 TrainerOptions: Any = espnet.load("TrainerOptions")
 Trainer: Any = espnet.load("Trainer")
@@ -23,17 +24,21 @@ Trainer: Any = espnet.load("Trainer")
 class Options(TrainerOptions):
     """Options of ESPnet's Trainer, and of the diagnostics. They have the names of the arguments."""
 
+    finetune_conf: Mapping[str, Any]  # keys of `finetune.FineTuning`
     diagnose_every: int  # steps between measurements of `diagnostics`; 0: never
     # set by `run`, on rank 0 if `diagnose_every` is not 0
     diagnostics: Diagnostics | None = dataclasses.field(init=False, default=None)
+    # set by `run` if `finetune_conf` freezes layers
+    freeze_schedule: FreezeSchedule | None = dataclasses.field(init=False, default=None)
 
 
 class DualOutputTrainer(Trainer):
-    """ESPnet's Trainer with four changes.
+    """ESPnet's Trainer with five changes.
 
     A checkpoint is written to a temporary file that is then renamed. One progress line is printed
     per epoch. With `diagnose_every`, some steps are measured (see `diagnostics`). Attention weights
-    can be plotted with several processes.
+    can be plotted with several processes. With `finetune_conf`, layers are frozen in the first
+    epochs.
     """
 
     @classmethod
@@ -53,6 +58,10 @@ class DualOutputTrainer(Trainer):
                 model,
                 lambda: valid_iter_factory.build_iter(1, shuffle=True),  # always the same order
             )
+        fine_tuning = FineTuning.parse(trainer_options.finetune_conf)
+        if fine_tuning.freezes():
+            trainer_options.freeze_schedule = FreezeSchedule(model, fine_tuning)
+            trainer_options.unused_parameters = True  # of DistributedDataParallel
         with atomic_torch_save():
             super().run(
                 model=model,
@@ -66,6 +75,10 @@ class DualOutputTrainer(Trainer):
     def train_one_epoch(
         cls, model, iterator, reporter, scaler, summary_writer, options, **kwargs
     ) -> bool:
+        if options.freeze_schedule is not None:
+            line = options.freeze_schedule.begin_epoch(reporter.get_epoch())
+            if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+                say(line)
         if options.diagnostics is not None and not options.no_forward_run:
             iterator = options.diagnostics.watch(iterator, reporter, scaler, summary_writer)
         return super().train_one_epoch(

@@ -36,7 +36,7 @@ def test_missing_package_names_the_extra_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(UserError) as caught:
         espnet.resolve("frontend", "wav2vec2")(model="x")
-    assert "xlsr" in caught.value.remedy
+    assert "espnet-ext[pretrained]" in caught.value.remedy
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +73,9 @@ def checkpoint(transformers, tmp_path_factory):
 
 def configuration(folder, **more):
     return {
-        "frontend": "wav2vec2",
+        "frontend": "pretrained",
         "frontend_conf": {"model": str(folder), "fs": 16000},
-        "encoder": "wav2vec2",
+        "encoder": "pretrained",
         "encoder_conf": {"model": str(folder)},
         "outputs": {"meaning": {**OUTPUT, "token_list": LETTERS}},
         **more,
@@ -332,19 +332,21 @@ def test_systems_with_vectors_train_and_decode(checkpoint, tmp_path, request, sy
 
 def test_frontend_unknown_to_espnet_is_not_exported(checkpoint):
     parts = configuration(checkpoint[0])
-    with pytest.raises(UserError, match="frontend: wav2vec2: ESPnet's ASR task has no such"):
+    with pytest.raises(UserError, match="frontend: pretrained: ESPnet's ASR task has no such"):
         stock_config(parts, "meaning", parse_outputs(parts)["meaning"])
 
 
 def test_invalid_configuration_is_refused(transformers, checkpoint, tmp_path):
     folder, _ = checkpoint
-    other = tmp_path / "hubert"
-    transformers.HubertConfig(hidden_size=16, num_hidden_layers=1).save_pretrained(other)
+    other = tmp_path / "sew"
+    transformers.SEWConfig(hidden_size=16, num_hidden_layers=1).save_pretrained(other)
+    (other / "model.safetensors").touch()
+    transformers.Wav2Vec2FeatureExtractor().save_pretrained(other)
     named = {"model": str(folder)}
     for change, words in (
         ({"frontend_conf": {"model": str(tmp_path / "none")}}, "frontend_conf.model: .*none"),
         ({"frontend_conf": {}}, "frontend_conf: the key 'model' is missing"),
-        ({"frontend_conf": {"model": str(other)}}, "is a hubert"),
+        ({"frontend_conf": {"model": str(other)}}, "is a sew"),
         ({"frontend_conf": {**named, "fs": 8000}}, "frontend_conf.fs: 8000"),
         ({"frontend_conf": {**named, "freze": True}}, "unknown key 'freze'"),
         ({"frontend": "default", "frontend_conf": {"n_mels": 20}}, "reads 8 channels, but gets 20"),

@@ -1,0 +1,6 @@
+"""Pre-trained speech encoders: Hugging Face checkpoints behind ESPnet's frontend and encoder.
+
+One module per family of networks; `registry` chooses the family by the checkpoint's `model_type`.
+A trained model directory stores the architecture in its config.yaml, so loading it needs neither
+the pre-trained checkpoint nor a network connection.
+"""

@@ -1,0 +1,197 @@
+"""Whisper's log-mel features and encoder (Radford et al., arXiv 2212.04356).
+
+Whisper was trained on windows of 30 s. Here the input has the length of the utterance by default:
+the positions are cut, and a batch is padded to its longest utterance only. The features and hidden
+states of an utterance do not depend on the other utterances of its batch.
+
+Symbols: B utterances, S samples, F feature frames of 10 ms, M mel channels, T encoder frames of
+20 ms, D encoder size.
+"""
+
+import torch
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from espnet_ext.errors import UserError
+from espnet_ext.model.pretrained.checkpoint import Source, check_rate
+from espnet_ext.model.pretrained.layers import LayerSum, inside
+
+UTTERANCE, THIRTY_SECONDS = "utterance", "30s"  # values of `window`
+DYNAMIC_RANGE = 8.0  # log10 units below the maximum of an utterance that the features keep
+
+
+class WhisperFeatures(torch.nn.Module):
+    """Samples (B, S) to Whisper's log-mel features (B, F, M).
+
+    Equal to transformers' `WhisperFeatureExtractor` on the frames of the utterance. Frames after
+    the end of an utterance are zero.
+
+    Args:
+        source: the checkpoint.
+        fs: sample rate of the audio in Hz; it must equal the checkpoint's.
+        window: "utterance": only the utterance is computed; "30s": silence is appended up to 30 s,
+            as in Whisper's training.
+    """
+
+    filters: torch.Tensor  # (n_fft // 2 + 1, M)
+    hann: torch.Tensor  # (n_fft,)
+
+    def __init__(self, source: Source, fs: int | str = 16000, window: str = UTTERANCE):
+        super().__init__()
+        from transformers.audio_utils import mel_filter_bank
+
+        check_rate(fs, source)
+        self.architecture = source.architecture
+        self.window = _check_window(window, source)
+        settings = source.preprocessor
+        rate = int(settings.get("sampling_rate", 16000))
+        self.max_samples = int(settings.get("chunk_length", 30)) * rate
+        self.n_fft = int(settings.get("n_fft", 400))
+        self.hop_length = int(settings.get("hop_length", 160))
+        self.n_mels = int(source.architecture["num_mel_bins"])
+        filters = mel_filter_bank(
+            num_frequency_bins=1 + self.n_fft // 2,
+            num_mel_filters=self.n_mels,
+            min_frequency=0.0,
+            max_frequency=8000.0,
+            sampling_rate=rate,
+            norm="slaney",
+            mel_scale="slaney",
+        )
+        # Constants: they move to a device with the module, but are not in checkpoints.
+        self.register_buffer("filters", torch.from_numpy(filters).float(), persistent=False)
+        self.register_buffer("hann", torch.hann_window(self.n_fft), persistent=False)
+
+    @property
+    def min_samples(self) -> int:
+        """The number of samples that gives one frame."""
+        return self.hop_length
+
+    def output_size(self) -> int:
+        return self.n_mels
+
+    def forward(
+        self, samples: torch.Tensor, lengths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return features (B, F, M) and their lengths (B,).
+
+        With the window "30s", F is 3000 for every batch.
+        """
+        lengths = lengths.to(samples.device)
+        _check_length(int(lengths.max()), self.max_samples)
+        samples = samples * inside(lengths, samples.size(1))
+        # The STFT's windows reach half their size beyond the end; Whisper finds silence there.
+        silence = self.n_fft
+        if self.window == THIRTY_SECONDS:
+            silence = self.max_samples - samples.size(1)
+        padded = functional.pad(samples.float(), (0, silence))
+        spectrum = torch.stft(
+            padded, self.n_fft, self.hop_length, window=self.hann, return_complex=True
+        )[..., :-1]  # (B, n_fft // 2 + 1, F'); Whisper drops the last frame
+        power = spectrum.real.square() + spectrum.imag.square()
+        log_mel = (power.transpose(1, 2) @ self.filters).clamp(min=1e-10).log10()  # (B, F', M)
+        floor = log_mel.amax(dim=(1, 2), keepdim=True) - DYNAMIC_RANGE
+        features = (torch.maximum(log_mel, floor) + 4.0) / 4.0
+        frames = (lengths + self.hop_length - 1) // self.hop_length  # (B,)
+        if self.window == THIRTY_SECONDS:
+            return features, frames
+        features = features[:, : int(frames.max())]
+        return features * inside(frames, features.size(1))[..., None], frames
+
+
+class WhisperEncoder(torch.nn.Module):
+    """Log-mel features (B, F, M) to hidden states (B, T, D), with ESPnet's interface.
+
+    Args:
+        source: the checkpoint.
+        input_size: M; the model that contains the encoder gives it.
+        window: the same as the frontend's.
+        dropout: of the transformer; the checkpoint's (usually 0) unless given.
+        layerdrop: probability of skipping a layer in training; the checkpoint's unless given.
+        num_layers: number of layers used, from the lowest; all unless given.
+        layer_weights: whether to return a learned weighted sum of all layers' states instead of the
+            last layer's.
+        gradient_checkpointing: whether to compute each layer again in the backward pass, which
+            saves memory and costs a third more time.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        input_size: int,
+        window: str = UTTERANCE,
+        dropout: float | None = None,
+        layerdrop: float | None = None,
+        num_layers: int | None = None,
+        layer_weights: bool = False,
+        gradient_checkpointing: bool = False,
+    ):
+        super().__init__()
+        network = source.network("WhisperModel").encoder
+        self.architecture = source.architecture
+        self.window = _check_window(window, source)
+        if input_size != network.num_mel_bins:
+            raise UserError(
+                f"{source.where}: {source.model or 'the architecture'} reads "
+                f"{network.num_mel_bins} mel channels, but gets {input_size}",
+                "write frontend: pretrained with the same model, and no preencoder",
+            )
+        self.conv1, self.conv2 = network.conv1, network.conv2
+        self.embed_positions = network.embed_positions  # fixed sinusoids
+        self.embed = torch.nn.Identity()  # its output is what the layers read (task vectors)
+        self.encoders = network.layers[:num_layers]
+        self.layer_norm = network.layer_norm
+        self.layer_sum = LayerSum(len(self.encoders) + 1) if layer_weights else None
+        self.dropout = network.dropout if dropout is None else dropout
+        self.layerdrop = network.layerdrop if layerdrop is None else layerdrop
+        for layer in self.encoders:
+            layer.dropout = self.dropout
+        self.gradient_checkpointing = gradient_checkpointing
+
+    def output_size(self) -> int:
+        return self.layer_norm.normalized_shape[0]
+
+    def forward(
+        self, feats: torch.Tensor, lengths: torch.Tensor, prev_states=None
+    ) -> tuple[torch.Tensor, torch.Tensor, None]:
+        """Return hidden states (B, T, D), lengths (B,) and None, as ESPnet's encoders do."""
+        lengths = lengths.to(feats.device)
+        frames = (lengths + 1) // 2  # (B,): conv2 has a stride of 2
+        hidden = functional.gelu(self.conv1(feats.transpose(1, 2)))  # (B, D, F)
+        mask = None
+        if self.window == UTTERANCE:
+            # The convolutions of a shorter utterance read zeros after its end, as they do alone.
+            hidden = hidden * inside(lengths, hidden.size(2))[:, None]
+        hidden = functional.gelu(self.conv2(hidden)).transpose(1, 2)  # (B, T, D)
+        if self.window == UTTERANCE and hidden.size(0) > 1:
+            mask = inside(frames, hidden.size(1))[:, None, None]  # (B, 1, 1, T)
+        hidden = self.embed(hidden + self.embed_positions.weight[: hidden.size(1)])
+        hidden = functional.dropout(hidden, self.dropout, self.training)
+        states = [hidden]
+        for layer in self.encoders:
+            if not (self.training and self.layerdrop > 0 and torch.rand([]) < self.layerdrop):
+                if self.gradient_checkpointing and self.training:
+                    hidden = checkpoint(layer, hidden, mask, use_reentrant=False)
+                else:
+                    hidden = layer(hidden, mask)
+            states.append(hidden)
+        if self.layer_sum is not None:
+            hidden = self.layer_sum(states)
+        return self.layer_norm(hidden)[:, : int(frames.max())], frames, None
+
+
+def _check_window(window: str, source: Source) -> str:
+    if window not in (UTTERANCE, THIRTY_SECONDS):
+        raise UserError(
+            f"{source.where}.window: '{window}'", f"write {UTTERANCE} or {THIRTY_SECONDS}"
+        )
+    return window
+
+
+def _check_length(samples: int, limit: int) -> None:
+    """Raise `UserError` for an utterance that is longer than Whisper's positions."""
+    if samples > limit:
+        raise UserError(
+            f"an utterance has {samples} samples, but Whisper reads at most {limit} (30 s)",
+            "remove longer utterances with --max_wav_duration 30, or decode with --segment_seconds",
+        )
