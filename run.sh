@@ -291,6 +291,7 @@ if stage 11 "training"; then
         common_training_options "${lang}"
         stats=${asr_stats_dir:-${expdir}/${lang}/stats}
         training_inputs+=(--in "${stats}/train" --in "${stats}/valid")
+        if [[ -d ${pretrained} ]]; then training_inputs+=(--in "${pretrained}"); fi
         for system in ${systems}; do
             model_dir=${expdir}/${lang}/${system}_${asr_tag}
             step "${lang}/train_${system}_${asr_tag}" "${training_inputs[@]}" \
@@ -298,7 +299,7 @@ if stage 11 "training"; then
                 --launch --cpus "${cores}" --gpus "${ngpu}" --nodes "${num_nodes}" -- \
                 "${python}" -m espnet_ext.bin.train --config "${asr_config}" \
                 --system "${system_config[${system}]}" "${training_data[@]}" --exp_dir "${model_dir}" \
-                --ngpu "${ngpu}" --num_nodes "${num_nodes}" -- \
+                ${pretrained:+--pretrained "${pretrained}"} --ngpu "${ngpu}" --num_nodes "${num_nodes}" -- \
                 "${asr_args[@]}" ${diagnose_every:+--diagnose_every "${diagnose_every}"}
         done
         for system in ${twins}; do # of two --seed options the last one counts
@@ -308,7 +309,7 @@ if stage 11 "training"; then
                 --launch --cpus "${cores}" --gpus "${ngpu}" --nodes "${num_nodes}" -- \
                 "${python}" -m espnet_ext.bin.train --config "${asr_config}" \
                 --system "${system_config[${system}]}" "${training_data[@]}" --exp_dir "${model_dir}" \
-                --ngpu "${ngpu}" --num_nodes "${num_nodes}" -- \
+                ${pretrained:+--pretrained "${pretrained}"} --ngpu "${ngpu}" --num_nodes "${num_nodes}" -- \
                 "${asr_args[@]}" --seed "${twin_seed}"
         done
     done
@@ -615,7 +616,8 @@ if stage 17 "comparison of systems"; then
                 "${python}" -m espnet_ext.bin.train --config "${asr_config}" \
                 --system "${system_config[${system}]}" "${stress_data[@]}" --exp_dir "${model_dir}" \
                 --match_updates "${asr_stats_dir:-${expdir}/${lang}/stats}" \
-                --ngpu "${ngpu}" --num_nodes "${num_nodes}" -- "${asr_args[@]}" "${seed_option[@]}"
+                ${pretrained:+--pretrained "${pretrained}"} --ngpu "${ngpu}" --num_nodes "${num_nodes}" -- \
+                "${asr_args[@]}" "${seed_option[@]}"
         done
     done
     run_steps "${parallel_trainings}"

@@ -40,6 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         choices=("", "global_mvn", "utterance_mvn", "none"),
         help="normalisation of features; default: normalize of the configuration",
     )
+    parser.add_argument(
+        "--pretrained",
+        default="",
+        metavar="MODEL",
+        help="checkpoint for frontend and encoder: pretrained, a folder with config.json, "
+        "preprocessor_config.json and model.safetensors, or a name on the Hugging Face hub",
+    )
     parser.add_argument("--ngpu", type=int, default=0, help="number of GPUs; 0 trains on the CPU")
     parser.add_argument(
         "--num_nodes", type=int, default=1, help="number of nodes; a launcher starts the processes"
@@ -77,7 +84,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         matched = Path(args.match_updates) if args.match_updates else None
         exp_dir = Path(args.exp_dir)
         normalize = args.feats_normalize
-        run.train(Path(args.config), overlays, data, exp_dir, options, matched, normalize)
+        run.train(
+            Path(args.config),
+            overlays,
+            data,
+            exp_dir,
+            options,
+            match_updates=matched,
+            feats_normalize=normalize,
+            pretrained=args.pretrained,
+        )
     return 0
 
 

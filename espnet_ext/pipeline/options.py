@@ -284,6 +284,13 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             aliases=("train_config",),
         ),
         Option(
+            "pretrained",
+            "",
+            "checkpoint for a configuration with frontend: pretrained: a folder or a name on the "
+            "Hugging Face hub",
+            "path",
+        ),
+        Option(
             "asr_tag",
             "",
             "suffix of the experiment folders (default: from --asr_config)",

@@ -22,6 +22,24 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+def use_checkpoint(config: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """Return the configuration with `model` in the `*_conf` of every part that is `pretrained`.
+
+    Args:
+        model: folder of a checkpoint, or its name on the Hugging Face hub.
+    Raises:
+        UserError: if no part is `pretrained`.
+    """
+    parts = [part for part in ("frontend", "encoder") if config.get(part) == "pretrained"]
+    if not parts:
+        raise UserError(
+            f"--pretrained {model}: the configuration has no part that is pretrained",
+            "choose a configuration with frontend: pretrained and encoder: pretrained, for example "
+            "--asr_config train_whisper_base.yaml",
+        )
+    return merge(config, {f"{part}_conf": {"model": model} for part in parts})
+
+
 def check_known(config: Mapping[str, Any], known: list[str], source: str) -> None:
     """Raise `UserError` for the first top-level key that is not in `known`."""
     for key in config:

@@ -77,7 +77,7 @@ def encoder_stack(model: Any) -> list[list[torch.nn.Parameter]]:
     blocks = [m for name, m in encoder_layers(model.encoder).items() if name != "embed"]
     if not blocks:
         raise UserError(
-            f"finetune_conf: {type(model.encoder).__name__} has no layers that can be told apart",
+            f"finetune_conf: {type(model.encoder).__name__} has no list of layers",
             "remove finetune_conf, or choose another encoder",
         )
     layers = [list(block.parameters()) for block in blocks]
@@ -87,7 +87,7 @@ def encoder_stack(model: Any) -> list[list[torch.nn.Parameter]]:
         for name in ("layer_norm", "after_norm", "layer_sum")
         for p in getattr(getattr(model.encoder, name, None), "parameters", list)()
     }
-    # Whatever else there is lies before the blocks: convolutions, projections, positions.
+    # All other parameters are before the blocks: convolutions, projections, positions.
     outside = [p for p in model.encoder.parameters() if id(p) not in in_blocks]
     below = [p for p in outside if id(p) not in after]
     if model.frontend is not None:

@@ -35,7 +35,7 @@ from espnet_ext.training.checks import (
     check_repeat_options,
     check_validation_labels,
 )
-from espnet_ext.training.config import merge
+from espnet_ext.training.config import merge, use_checkpoint
 from espnet_ext.training.repeat import repeating_sampler
 from espnet_ext.training.schedule import matching_batches, process_count, total_steps
 
@@ -113,6 +113,7 @@ def train(
     options: Sequence[str],
     match_updates: Path | None = None,
     feats_normalize: str = "",
+    pretrained: str = "",
 ) -> None:
     """Train a system in `exp_dir`. A training that was interrupted is resumed.
 
@@ -123,9 +124,12 @@ def train(
         match_updates: folder with the statistics of another training set, whose number of batches
             per epoch is used.
         feats_normalize: replaces `normalize` of the configuration (`with_normalization`).
+        pretrained: checkpoint for the parts that are `pretrained` (`use_checkpoint`).
     """
     exp_dir.mkdir(parents=True, exist_ok=True)
     merged = with_normalization(merged_config(config, overlays), feats_normalize)
+    if pretrained:
+        merged = use_checkpoint(merged, pretrained)
     merged = add_token_lists(merged, data, exp_dir)
     sets = _label_sets(data, merged)
     merged = add_label_sets(merged, sets)

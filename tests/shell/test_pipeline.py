@@ -417,6 +417,7 @@ def test_unknown_recipe_and_configuration(project):
     assert done.returncode == 2 and listed == [
         "train.yaml",
         "train_small.yaml",
+        "train_whisper_base.yaml",
         "train_xlsr_transducer.yaml",
     ]
     done = project.run("--decode_config", "none.yaml")

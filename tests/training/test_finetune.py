@@ -163,7 +163,7 @@ def test_invalid_options_are_refused(conf, message):
 def test_encoder_without_layers_is_refused():
     model = Model()
     model.encoder = torch.nn.Linear(2, 2)
-    with pytest.raises(UserError, match="no layers that can be told apart"):
+    with pytest.raises(UserError, match="has no list of layers"):
         encoder_stack(model)
 
 
