@@ -5,10 +5,11 @@
     espnet-ext import --from hf NAME --split train --meaning sentence --output data/en/train
     espnet-ext import --from commonvoice cv-corpus-17.0/en --split train --output data/en/train
 
-If no columns are named, plain transcripts are the meaning. wav.scp refers to audio where it is;
-parts of files (Kaldi's segments, lhotse's offsets) are written to OUTPUT/data. OUTPUT/import.json
-says which utterances were left out or are unlabelled, and why. If the source has errors, they are
-all reported, by kind, and nothing is imported.
+Plain transcripts (`text`, `sentence`) are the meaning, unless another column is named for it;
+`--meaning none` leaves them out. The report names what is not imported. wav.scp refers to audio
+where it is; parts of files (Kaldi's segments, lhotse's offsets) are written to OUTPUT/data.
+OUTPUT/import.json says which utterances were left out or are unlabelled, and why. If the source has
+errors, they are all reported, by kind, and nothing is imported.
 """
 
 import argparse
@@ -27,13 +28,18 @@ OUTPUTS = ("surface", "meaning", "canonical")
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
+    from espnet_ext.corpora import phone_notation
+    from espnet_ext.corpora.missing import MISSING
+
     parser.add_argument("source", metavar="SOURCE", help="folder, manifest or name of the data")
     parser.add_argument(
         "--from", dest="kind", choices=SOURCES, required=True, help="kind of source"
     )
     parser.add_argument("--output", required=True, help="data directory to write")
     for output in OUTPUTS:
-        parser.add_argument(f"--{output}", default="", help=f"column (or file) of the {output}")
+        parser.add_argument(
+            f"--{output}", default="", help=f"column (or file) of the {output}; none: leave it out"
+        )
     parser.add_argument(
         "--texts",
         type=cli.words,
@@ -63,6 +69,18 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--skip_unreadable", type=cli.boolean, default=False, help="leave out unreadable audio"
     )
+    parser.add_argument(
+        "--phones",
+        choices=phone_notation.MODES,
+        default="cmu",
+        help="English phones: cmu: AO1, ao and unambiguous IPA become AO; keep: as written",
+    )
+    parser.add_argument(
+        "--missing",
+        type=cli.words,
+        default=" ".join(MISSING),
+        help="cells that mean an empty cell",
+    )
     parser.add_argument("--nj", type=audio_options.count, default=1, help="number of processes")
 
 
@@ -89,9 +107,12 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     columns = ColumnMapping(
         {output: column for output, column in texts.items() if column},
         **{name: getattr(args, name) for name in ("id", "audio", "speaker", *LABELS)},
+        missing=args.missing,
     )
     report = Report(args.kind)
-    options = ImportOptions(args.channel, args.allow_pipes, args.nj, args.skip_unreadable)
+    options = ImportOptions(
+        args.channel, args.allow_pipes, args.nj, args.skip_unreadable, args.phones
+    )
     builder = DirectoryBuilder(args.output, report, options, source=args.source)
     with builder.errors.reraising():
         _read(args, columns, builder)

@@ -14,7 +14,7 @@ The corpora and their options are declared in `corpora/registry.py`. Beside the 
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from espnet_ext.bin import audio_options, cli
@@ -95,7 +95,13 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 
 def prepare(corpus: Corpus, values: dict[str, Any]) -> None:
     """Prepare a corpus, given the values of all its options."""
-    from espnet_ext.corpora.preparation import Report, select_sets, shrink_sets, write_sets
+    from espnet_ext.corpora.preparation import (
+        Report,
+        SetFolders,
+        select_sets,
+        shrink_sets,
+        write_sets,
+    )
 
     module = corpus.import_module()
     options = module.Options(**values)
@@ -103,13 +109,25 @@ def prepare(corpus: Corpus, values: dict[str, Any]) -> None:
     requested = options.selected(corpus.sets)
     if requested != corpus.sets:
         report.notes.append(f"only {' and '.join(requested)}: --sets")
+    folders = SetFolders(options, corpus.name)
+    for lang in _languages(corpus, values):  # before minutes of work
+        folders.check(lang, requested)
     sets = module.prepare(options, report)
     if sets is None:  # written already
         return
     sets = select_sets(sets, requested, report)
     if options.quick and not corpus.makes_small_sets:
         sets = shrink_sets(sets, report)
-    write_sets(options.data_dir, sets, report)
+    write_sets(options, sets, report)
+
+
+def _languages(corpus: Corpus, values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the languages that a corpus certainly is written in; () if its labels decide."""
+    if "langs" in values:
+        return values["langs"]
+    if corpus.one_language:
+        return (values["lang"],)
+    return corpus.languages
 
 
 def entry() -> int:

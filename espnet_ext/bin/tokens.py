@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.add_overwrite(parser)
     args = parser.parse_args(argv)
 
+    from espnet_ext.corpora.preparation import training_hint
+    from espnet_ext.data.directory import read_directory
     from espnet_ext.data.record import NA
     from espnet_ext.data.table import read_table
     from espnet_ext.errors import UserError
@@ -46,7 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     texts = list(rows.values())
     if not texts:
         message = f"{source}: every utterance is unlabelled"
-        raise UserError(message, f"add transcripts for '{args.output_name}'")
+        hint = training_hint(read_directory(args.input))
+        remedy = f"add transcripts for '{args.output_name}'"
+        raise UserError(message, f"{remedy}; {hint}" if hint else remedy)
     folder = Path(args.token_dir)
     symbols = tokenizers.read_symbols(args.nlsyms_txt) if args.nlsyms_txt else []
     content = ""

@@ -98,7 +98,7 @@ def prepare_learners(
     key = read_key(options.pseudonym_key_file)
     root = require_corpus(options.corpus_dir, title, how_to_get)
     public_name = partial(public_stem, key=key)
-    with CorpusDatabase(options.data_dir, report) as database:
+    with CorpusDatabase(options, report) as database:
         read = partial(read_label, options=options, key=key)
         collect_files(database, root, read, public_name, options.nj, suffixes)
         requested = options.selected(SETS)

@@ -143,15 +143,15 @@ def read(
 ) -> None:
     """Add the utterances of a table to a data directory, for `espnet-ext import`.
 
-    Sentences are kept as published. By default the column `sentence` is the meaning.
+    Sentences are kept as published. The column `sentence` is the meaning, unless another column is,
+    or `sentence` is another output.
     """
     folder = Path(require_folder(source, "Common Voice", HOW_TO_GET))
     if split not in TABLES:
         what = f"no table '{split}'" if split else "no table given"
         raise UserError(f"{folder}: {what}", f"choose --split {' or '.join(TABLES)}")
-    requested = columns
-    if not columns.texts:
-        columns = replace(columns, texts={"meaning": "sentence"})
+    requested = columns.without_left_out()
+    columns = columns.with_default_texts({"meaning": "sentence"}).without_left_out()
     if not columns.speaker:
         columns = replace(columns, speaker="speaker")
     if not columns.lang:
@@ -161,6 +161,9 @@ def read(
         row["speaker"] = row["client_id"][:SPEAKER_DIGITS]
         if number == 0:
             require_columns(str(table), requested, list(row))
+            used = {*columns.names(), "client_id", "path", "locale", "accents", "accent"}
+            if others := [name for name in row if name not in used]:
+                builder.report.notes.append(f"columns that are not imported: {', '.join(others)}")
         with builder.errors.collecting():
             utt_id = row[columns.id] if columns.id else _utt_id(row)
             audio = str(folder / "clips" / _file_name(row["path"]))

@@ -5,7 +5,6 @@ directories and the report are written from it, sorted by id.
 """
 
 import json
-import os
 import sqlite3
 import tempfile
 from collections import Counter
@@ -22,7 +21,9 @@ from espnet_ext.corpora.database_report import DatabaseReport, json_member
 from espnet_ext.corpora.preparation import (
     QUICK_SIZES,
     REPORT_FILE,
+    CorpusOptions,
     Report,
+    SetFolders,
     keep_earlier_report,
     list_faults,
     overlap_note,
@@ -72,8 +73,9 @@ class CorpusDatabase:
     `write`.
     """
 
-    def __init__(self, data_dir: str | os.PathLike, report: Report):
-        self.data_dir = Path(data_dir)
+    def __init__(self, options: CorpusOptions, report: Report):
+        self.options = options
+        self.data_dir = Path(options.data_dir)
         self.report = report  # `notes` and `counts` are used; reasons are in the database
         self.corpus = report.corpus
         self.unreadable: list[str] = []  # folders, archives and members, with the reasons
@@ -365,13 +367,18 @@ class CorpusDatabase:
             self.report.notes.append(overlap)
         if quick:
             self.report.notes.append("quick: only a small part of each set is kept")
+        folders = SetFolders(self.options, self.corpus, tables)
+        for lang in sorted(sizes):
+            folders.check(lang, sets)
         for lang, sizes_of_lang in sorted(sizes.items()):
             steps = dict.fromkeys(sizes_of_lang, 1)  # every step-th utterance of a set is kept
             if quick:
                 for name, size in sizes_of_lang.items():
                     most = QUICK_SIZES["train" if name == TRAIN else "test"]
                     steps[name] = -(-size // most)
-            self._write_language(lang, sets, steps, tables)
+            with folders.writing(lang, sets) as folder:
+                self._write_language(folder, sets, steps, tables)
+            print(f"{self.corpus}: wrote {folder}/{{{','.join(sets)}}} and {REPORT_FILE}")
 
     def _raise_no_utterances(self) -> NoReturn:
         reasons = self._left_out_reasons().removeprefix("; left out:")
@@ -437,9 +444,8 @@ class CorpusDatabase:
             yield name, utterance, missing, tables, seconds
 
     def _write_language(
-        self, lang: str, sets: Sequence[str], steps: Mapping[str, int], tables: Sequence[str]
+        self, folder: Path, sets: Sequence[str], steps: Mapping[str, int], tables: Sequence[str]
     ) -> None:
-        folder = self.data_dir / lang
         seen: Counter = Counter()  # utterances by set
         report = DatabaseReport(self.corpus, self.report.notes, self.report.counts, sets)
         keep_earlier_report(folder, sets)
@@ -449,7 +455,7 @@ class CorpusDatabase:
                 name: stack.enter_context(DirectoryWriter(folder / name, tables)) for name in sets
             }
             unlabelled = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))
-            rows = track(self._rows(lang), f"{self.corpus}: writing {folder}")
+            rows = track(self._rows(folder.name), f"{self.corpus}: writing {folder}")
             for name, utterance, missing, tables_of_row, seconds in rows:
                 if name not in writers:
                     continue  # a set that is not to be prepared
@@ -468,7 +474,6 @@ class CorpusDatabase:
         by_reason = self._execute("SELECT reason, COUNT(*) FROM left_out GROUP BY reason")
         for line in report.lines(by_reason):
             say(line)
-        print(f"{self.corpus}: wrote {folder}/{{{','.join(sets)}}} and {REPORT_FILE}")
 
 
 def _with_unique_names(rows: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:

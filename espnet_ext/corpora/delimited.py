@@ -40,6 +40,7 @@ class Rows:
     faults: list[tuple[int, str]] = field(default_factory=list)  # line number, what is wrong
     # First line that opens a quoted cell and does not close it; it may be a cell of several lines.
     unclosed: int = 0
+    separator: str = "\t"
 
 
 @dataclass
@@ -114,7 +115,7 @@ def _quoted_cells(line: str, separator: str) -> tuple[list[str] | None, list[boo
 
 def _split_quoted(lines: Iterable[tuple[int, str]], separator: str) -> Rows:
     """Split lines by RFC 4180; a line with a quoted cell that does not close is a fault."""
-    result = Rows([])
+    result = Rows([], separator=separator)
     for number, line in lines:
         if '"' not in line:
             result.rows.append((number, line.split(separator)))

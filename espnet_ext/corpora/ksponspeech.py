@@ -68,7 +68,7 @@ def prepare(options: Options, report: Report) -> None:
     """Write `<data_dir>/ko/{train,dev,eval_clean,eval_other}`, as published, and the report."""
     requested = options.selected(SETS)
     root = aihub.require_corpus(options.corpus_dir, "KsponSpeech", HOW_TO_GET)
-    with CorpusDatabase(options.data_dir, report) as database:
+    with CorpusDatabase(options, report) as database:
         lists, text_files = _collect_files(database, root)
         if options.labels == "trn" and not lists:
             message = f"{root}: has no {{{','.join(SETS)}}}.trn"

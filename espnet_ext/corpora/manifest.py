@@ -32,9 +32,11 @@ OTHER_NAMES = {
 }
 _SET_WORDS = {"train", "training", "valid", "validation", "val", "dev", "test", "eval"}
 _SPREADSHEET_ERRORS = ("#NAME?", "#VALUE!", "#REF!", "#DIV/0!", "#NUM!", "#NULL!")
+_MAX_LINE = 80  # characters of the first line in a message
 FORMAT = (
-    "a first line with the column names, separated by tabs: utt_id, speaker, audio and surface "
-    "or meaning; optional: canonical, text.<output>, set or split, lang, l1, band, domain"
+    "a first line with the column names, separated by tabs, commas or semicolons: utt_id, speaker, "
+    "audio and surface or meaning; optional: canonical, text.<output>, set or split, lang, l1, "
+    "band, domain"
 )
 
 
@@ -64,6 +66,7 @@ class _Table:
     rows: list[tuple[int, list[str]]]  # the first row has the column names
     faults: Mapping[tuple[int, int], str]  # line, index of the cell → what is wrong
     remedy: str = ""
+    remedy_for_cells: str = ""  # if a row has too many cells
 
 
 def read(path: Path, missing: Collection[str], report: Report) -> Manifest:
@@ -80,6 +83,8 @@ def read(path: Path, missing: Collection[str], report: Report) -> Manifest:
     header = [name.strip() for name in table.rows[0][1]] if table.rows else []
     while header and not header[-1]:
         header.pop()
+    if not header:
+        raise UserError(f"{path}: is empty", f"expected {FORMAT}")
     columns, unknown = _recognise_columns(header)
     _check_columns(path, columns, unknown)
     outputs, set_column = _outputs(path, columns), ""
@@ -97,6 +102,7 @@ def read(path: Path, missing: Collection[str], report: Report) -> Manifest:
         if len(values) > len(columns):
             fault = f"{path}:{line}: {len(values)} cells, but {len(columns)} columns"
             manifest.faults.append(fault)
+            manifest.remedy = manifest.remedy or table.remedy_for_cells
         elif len(values) < len(columns):
             short.append(line)
         row = Row(line, dict.fromkeys((*REQUIRED, "set"), ""), {})
@@ -154,7 +160,10 @@ def _read_table(path: Path, report: Report) -> _Table:
         remedy = (
             f"line breaks in cells are not allowed (see the quotation mark in line {rows.unclosed})"
         )
-    return _Table(rows.rows, {}, remedy)
+    remedy_for_cells = ""
+    if rows.separator in (",", ";"):
+        remedy_for_cells = f"write a cell that contains {rows.separator!r} in quotation marks"
+    return _Table(rows.rows, {}, remedy, remedy_for_cells)
 
 
 def _is_header(cells: Sequence[str]) -> bool:
@@ -232,7 +241,12 @@ def _check_columns(path: Path, columns: Sequence[str], unknown: Sequence[str]) -
     missing = [name for name in REQUIRED if name not in columns]
     if missing:
         faults.append(f"no column {', '.join(missing)}")
+        if not any(_output(column) for column in columns):
+            missing += ["meaning", "surface"]
         faults += _guesses(missing, unknown)
+        if len(missing) >= len(REQUIRED) and len(faults) == 1:
+            line = "\t".join(columns)
+            faults.append(f"its first line is {line[:_MAX_LINE]!r}")
     for column in unknown:
         if name := _misspelt(column):
             faults.append(f"unknown column: '{column}' is similar to {name}")

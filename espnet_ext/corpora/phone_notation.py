@@ -171,6 +171,11 @@ def normalize_phones(
                 f"{output}: {100 * result.share:.0f} % of the tokens are English phones, the "
                 f"others ({' '.join(result.others[:8])}) are not; the output is kept as written"
             )
+        elif result.share < NOTED_SHARE and (words := _words_in_ipa(texts)):
+            report.notes.append(
+                f"{output}: has IPA that is not separated into English phones ({words}); kept as "
+                "written. Separate phones by spaces to have them read"
+            )
         report.counts.update({f"{output}: {what}": n for what, n in result.counts.items()})
         for utt_id, symbol in result.unknown.items():
             problems.append((utt_id, f"{output}: '{symbol}' is not one of the 39 English phones"))
@@ -180,6 +185,39 @@ def normalize_phones(
     if not changed:
         return list(utterances), problems
     return [_with_texts(one, changed.get(one.utt_id, {}), report) for one in utterances], problems
+
+
+def _words_in_ipa(texts: Mapping[str, str]) -> str:
+    """Return the first tokens with several IPA symbols, joined by spaces; "" if there are none."""
+    tokens = dict.fromkeys(token for text in texts.values() for token in text.split())
+    return " ".join([token for token in tokens if _ONLY_IPA.search(token) and len(token) > 3][:3])
+
+
+def normalize_upper_case_phones(utterances: Sequence[Utterance], report: Report) -> list[Utterance]:
+    """Normalise outputs of utterances without a language if they are English phones for certain.
+
+    These are outputs of which every token is an upper-case phone of ARPABET (`AO1`, `AO_B`).
+    Lower-case phones and IPA may belong to another language; a note names such outputs.
+    """
+    without = [utterance for utterance in utterances if not utterance.lang]
+    outputs = sorted({output for one in without for output in one.texts} - {"meaning"})
+    changed: dict[str, dict[str, str]] = {}  # id → output → text
+    for output in outputs:
+        texts = {one.utt_id: one.texts[output] for one in without if output in one.texts}
+        result = normalize_output(texts)
+        if result.texts == texts:
+            continue
+        tokens = {token for text in texts.values() for token in text.split()}
+        if any(token != token.upper() or read_arpabet(token)[0] is None for token in tokens):
+            report.notes.append(
+                f"{output}: looks like English phones in another notation, but the language is not "
+                "stated; kept as written. If they are English, give --lang =en"
+            )
+            continue
+        report.counts.update({f"{output}: {what}": n for what, n in result.counts.items()})
+        for utt_id, text in result.texts.items():
+            changed.setdefault(utt_id, {})[output] = text
+    return [_with_texts(one, changed.get(one.utt_id, {}), report) for one in utterances]
 
 
 def _with_texts(utterance: Utterance, texts: Mapping[str, str], report: Report) -> Utterance:

@@ -10,14 +10,16 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espnet_ext import files
-from espnet_ext.data.directory import write_directory
+from espnet_ext.data.directory import TABLES, write_directory
 from espnet_ext.data.record import Utterance
 from espnet_ext.errors import UserError
+from espnet_ext.outputs import OutputFolder
 from espnet_ext.progress import say, track
 from espnet_ext.text.phones import is_phone
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 Sets = dict[str, list[Utterance]]  # set name ("train", "valid", "test") → its utterances
 REPORT_FILE = "prepare.json"  # beside the sets of each language
+REPORT_FILES = r"prepare(_\w+)*\.json"  # and those of earlier preparations of other sets
 QUICK_SIZES = {"train": 48, "valid": 12, "test": 12}  # utterances per set with --quick true
 ALL = "all"  # in `CorpusOptions.sets`: every set of the corpus
 
@@ -39,6 +42,7 @@ class CorpusOptions:
     quick: bool = False  # keep a small part of each set
     skip_unreadable: bool = False  # leave out unreadable audio instead of stopping
     nj: int = 1  # number of processes, or of files read in parallel
+    overwrite: bool = False  # replace data directories that something else wrote, or changed
 
     def selected(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return those of the sets of a corpus that are to be prepared, in the corpus's order.
@@ -165,13 +169,61 @@ def _divergence(utterances: Iterable[Utterance]) -> float | None:
     return round(100 * edits / length, 2) if length else None
 
 
-def write_sets(data_dir: str | os.PathLike, sets: Sets, report: Report) -> None:
+class SetFolders:
+    """The folders `<data_dir>/<lang>/<set>` of a preparation, protected by `OutputFolder`.
+
+    Args:
+        options: The options of the corpus; its corpus folder or manifest is an input.
+        corpus: Name of the corpus.
+        tables: Names of further tables in the data directories.
+    """
+
+    def __init__(self, options: CorpusOptions, corpus: str, tables: Sequence[str] = ()):
+        self.options = options
+        self.corpus = corpus
+        self.names = "|".join([TABLES, *map(re.escape, tables)])
+
+    def check(self, lang: str, sets: Iterable[str]) -> None:
+        """Raise a UserError if sets of a language would replace what the user made."""
+        for output in self._outputs(lang, sets):
+            output.check()
+
+    @contextmanager
+    def writing(self, lang: str, sets: Iterable[str]) -> Iterator[Path]:
+        """Yield the folder of a language, in which sets and their report are written."""
+        with ExitStack() as stack:
+            for output in self._outputs(lang, sets):
+                stack.enter_context(output)
+            yield self._folder(lang)
+
+    def _folder(self, lang: str) -> Path:
+        return Path(self.options.data_dir) / lang
+
+    def _outputs(self, lang: str, sets: Iterable[str]) -> list[OutputFolder]:
+        sources = (getattr(self.options, name, "") for name in ("corpus_dir", "manifest"))
+        inputs = [source for source in sources if source]
+        overwrite = self.options.overwrite
+        reports = OutputFolder(
+            self._folder(lang), "prepare", REPORT_FILES, inputs=inputs, overwrite=overwrite
+        )
+        command = f"prepare {self.corpus}"
+        return [reports] + [
+            OutputFolder(
+                self._folder(lang) / name, command, self.names, inputs=inputs, overwrite=overwrite
+            )
+            for name in sets
+        ]
+
+
+def write_sets(options: CorpusOptions, sets: Sets, report: Report) -> None:
     """Write `<data_dir>/<lang>/<set>` and the report of each language.
 
     Raises:
-        UserError: A language has no utterances for one of the sets, or an utterance is also in
-            another set there, which an earlier preparation wrote.
+        UserError: A language has no utterances for one of the sets; an utterance is also in
+            another set there, which an earlier preparation wrote; or a folder has files that no
+            preparation of this corpus wrote, or that have changed since.
     """
+    folders = SetFolders(options, report.corpus)
     by_lang: dict[str, Sets] = {}
     for name, utterances in sets.items():
         for utterance in utterances:
@@ -183,15 +235,16 @@ def write_sets(data_dir: str | os.PathLike, sets: Sets, report: Report) -> None:
             remedy = "get more speakers, or choose another split"
             remedy += f"; to prepare the other sets only: --sets '{' '.join(sets_of_lang)}'"
             raise UserError(message, remedy)
-        _require_no_overlap(Path(data_dir) / lang, sets_of_lang)
+        folders.check(lang, sets_of_lang)
+        _require_no_overlap(Path(options.data_dir) / lang, sets_of_lang)
     if not by_lang:
         raise UserError(f"{report.corpus}: no utterances for {' and '.join(sets)}", "see --sets")
     for lang, sets_of_lang in sorted(by_lang.items()):
-        folder = Path(data_dir) / lang
-        keep_earlier_report(folder, sets_of_lang)
-        for name, utterances in sets_of_lang.items():
-            write_directory(folder / name, utterances)
-        files.write_json(folder / REPORT_FILE, report.as_json(sets_of_lang))
+        with folders.writing(lang, sets_of_lang) as folder:
+            keep_earlier_report(folder, sets_of_lang)
+            for name, utterances in sets_of_lang.items():
+                write_directory(folder / name, utterances)
+            files.write_json(folder / REPORT_FILE, report.as_json(sets_of_lang))
         for line in report.lines(sets_of_lang):
             say(line)
         print(f"{report.corpus}: wrote {folder}/{{{','.join(sets_of_lang)}}} and {REPORT_FILE}")
@@ -241,11 +294,13 @@ def check_audio(
         UserError: Files cannot be read and `skip_unreadable` is False; names them all.
     """
     readable, faults = [], []
+    hint = ""  # what may be the cause that files do not exist
     headers = _read_headers(utterances, nj)
     label = f"{report.corpus}: reading audio headers"
     for utterance, info in track(headers, label, len(utterances)):
         if isinstance(info, UserError):
             faults.append(info.message)
+            hint = hint or _hint(utterance.audio)
             report.leave_out(utterance.utt_id, "unreadable audio")
             continue
         report.seconds[utterance.utt_id] = info.frames / info.rate
@@ -253,9 +308,27 @@ def check_audio(
     if faults and not skip_unreadable:
         raise UserError(
             f"{report.corpus}: {len(faults)} audio files cannot be read:{list_faults(faults)}",
-            "take them from a fresh copy of the corpus, or leave them out: --skip_unreadable true",
+            f"{hint}take them from a fresh copy of the corpus, or leave them out: "
+            "--skip_unreadable true",
         )
     return readable
+
+
+def _hint(source: str) -> str:
+    """Return what may be the cause that an audio file cannot be read; "" if nothing is known."""
+    from espnet_ext.data.audio import source_file
+    from espnet_ext.data.paths import existing_path, hint_for_missing
+
+    path = source_file(source)
+    if not path or os.path.exists(existing_path(path)):
+        return ""
+    hints = [hint_for_missing(path)]
+    if not os.path.isabs(path):
+        hints.append(
+            f"relative paths start in the current folder, {os.getcwd()}, or in the folder of "
+            "wav.scp; --root names another"
+        )
+    return "".join(f"{hint}; " for hint in hints if hint)
 
 
 def _read_headers(

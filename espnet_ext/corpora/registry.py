@@ -26,6 +26,12 @@ __all__ = ["CORPORA", "KINDS", "Corpus", "Option", "get_corpus", "suggestion"]
 # Options of every corpus. Recipes have them too: they are options of run.sh.
 DATA_DIR = Option("data_dir", "data", "where <lang>/<set> is written")
 QUICK = Option("quick", "false", "prepare a small part of each set, to try things out", "boolean")
+OVERWRITE = Option(
+    "overwrite",
+    "false",
+    "replace data directories that this command did not write, or that have changed since",
+    "boolean",
+)
 RUN_SH = ("data_dir", "quick", "nj", "langs")  # names in recipes that run.sh itself declares
 
 
@@ -37,7 +43,7 @@ class Corpus:
     title: str
     module: str  # dotted path of the module with `prepare(options, job)`; imported when needed
     languages: tuple[str, ...] = ()  # codes of the languages that it has; empty: any
-    own_options: tuple[Option, ...] = ()  # without `data_dir`, `sets` and `quick`
+    own_options: tuple[Option, ...] = ()  # without `data_dir`, `sets`, `quick` and `overwrite`
     sets: tuple[str, ...] = ("train", "valid", "test")  # names of the sets that it writes
     one_language: bool = False  # each call prepares a single language
     makes_small_sets: bool = False  # `prepare` handles `quick`, so the command need not shrink sets
@@ -45,7 +51,7 @@ class Corpus:
     @property
     def options(self) -> tuple[Option, ...]:
         """All options of `espnet-ext prepare <name>`."""
-        return (DATA_DIR, self.sets_option, QUICK, *self.own_options)
+        return (DATA_DIR, self.sets_option, QUICK, OVERWRITE, *self.own_options)
 
     @property
     def sets_option(self) -> Option:
@@ -64,11 +70,11 @@ class Corpus:
         """Options that its recipe adds to those of run.sh, under their names in recipes.
 
         >>> [option.name for option in CORPORA["epadb"].recipe_options]
-        ['epadb', 'allophones', 'unidentified', 'skip_unreadable', 'sets']
+        ['epadb', 'allophones', 'unidentified', 'skip_unreadable', 'sets', 'overwrite']
         """
         return tuple(
             replace(option, name=option.name_in_recipes, recipe_name=None)
-            for option in (*self.own_options, self.sets_option)
+            for option in (*self.own_options, self.sets_option, OVERWRITE)
             if option.name_in_recipes and option.name_in_recipes not in RUN_SH
         )
 

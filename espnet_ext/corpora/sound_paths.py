@@ -7,6 +7,7 @@ from pathlib import Path
 
 from espnet_ext.corpora.preparation import Report
 from espnet_ext.data.audio import source_file
+from espnet_ext.data.paths import hint_for_missing
 
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _HINTS = 20  # missing files for which similar names are looked for
@@ -52,6 +53,8 @@ class SoundPaths:
             problem += f", but there is one in the current folder, {os.getcwd()}"
         elif self._missing <= _HINTS and (name := self._same_name_in_other_case(path)):
             problem += f", but there is {name}"
+        elif self._missing <= _HINTS and (hint := hint_for_missing(source_file(path))):
+            problem += f": {hint}"
         return path, problem
 
     def _absolute(self, entry: str) -> str:

@@ -5,10 +5,12 @@ Spreadsheet programs convert text that is typed into a cell: `0012` becomes 12, 
 be restored is reported as a fault of its cell.
 """
 
+import io
 import os
 import re
 import zipfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from espnet_ext.corpora.interchange.column_mapping import import_library
@@ -51,11 +53,12 @@ def read_sheets(path: str | os.PathLike) -> list[Sheet]:
             size = sum(member.file_size for member in archive.infolist())
         if size > MAX_BYTES:
             raise UserError(f"{path}: unpacks to {size} bytes, which is too large", remedy)
-        formulas = openpyxl.load_workbook(path)
+        content = io.BytesIO(Path(path).read_bytes())  # the name may have another suffix
+        formulas = openpyxl.load_workbook(content)
         sheets = formulas.worksheets
         values = sheets
         if any(cell.data_type == "f" for sheet in sheets for row in sheet for cell in row):
-            values = openpyxl.load_workbook(path, data_only=True).worksheets
+            values = openpyxl.load_workbook(content, data_only=True).worksheets
     except UserError:
         raise
     except Exception as error:  # openpyxl raises many types for damaged workbooks

@@ -86,6 +86,41 @@ def source_file(source: str) -> str:
     return ark["path"] if ark else source
 
 
+def resolve_source(source: str, folder: str | os.PathLike) -> str:
+    """Return an entry of a wav.scp with a path that holds in the current folder.
+
+    A relative path starts in the current folder, as in Kaldi, or else in the folder of wav.scp:
+    then an absolute path is returned. Other entries, and paths under which there is no file, are
+    returned as they are.
+
+    Args:
+        source: the entry.
+        folder: folder of wav.scp.
+
+    Raises:
+        UserError: if there is a file in both folders, and not the same.
+
+    >>> import tempfile, numpy
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_audio(folder + "/a.wav", numpy.zeros(800), 16000)
+    ...     resolve_source("a.wav", folder) == folder + "/a.wav"
+    True
+    """
+    if source.startswith("/"):  # nearly always
+        return source
+    file = source_file(source)
+    beside = os.path.abspath(os.path.join(folder, file))  # in the folder of wav.scp
+    if not file or not os.path.exists(existing_path(beside)):
+        return source
+    if not os.path.exists(existing_path(file)):
+        return beside + source[len(file) :]
+    if not os.path.samefile(existing_path(beside), existing_path(file)):
+        here = os.path.abspath(file)
+        message = f"{source}: two files have this relative path: {here} and {beside}"
+        raise UserError(message, "write absolute paths in wav.scp")
+    return source
+
+
 def audio_info(source: str, *, allow_pipes: bool = False) -> AudioInfo:
     """Return the parameters of a recording. Of files, only the header is read.
 
@@ -335,7 +370,10 @@ def open_sound(source: str, *, allow_pipes: bool = False, content: bytes | None 
     if not os.path.isfile(path):
         if os.path.isdir(path):
             raise UserError(f"{source}: is a folder", "write the path of a sound file in wav.scp")
-        remedy = "correct its path in wav.scp (relative paths start where the command runs)"
+        remedy = "correct its path in wav.scp"
+        if not os.path.isabs(source):
+            remedy += f": relative paths start in the current folder, {os.getcwd()}, or in the "
+            remedy += "folder of wav.scp"
         if hint := hint_for_missing(path):
             remedy = f"{hint}; {remedy}"
         raise UserError(f"{source}: no such audio file", remedy)

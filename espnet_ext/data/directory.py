@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from espnet_ext import files
+from espnet_ext.data.audio import resolve_source
 from espnet_ext.data.paths import existing_path
 from espnet_ext.data.record import NA, Utterance, id_problem, is_output_name
 from espnet_ext.data.table import normalized, read_table, write_table
@@ -54,7 +55,7 @@ def text_files(path: str | os.PathLike) -> dict[str, Path]:
 
 
 def read_directory(path: str | os.PathLike, *, empty_texts: bool = False) -> list[Utterance]:
-    """Read a data directory, sorted by utterance id.
+    """Read a data directory, sorted by utterance id. Relative paths are those of `read_sources`.
 
     `UserError` for the first problem; `validate.validate_directory` reports all of them.
 
@@ -62,7 +63,7 @@ def read_directory(path: str | os.PathLike, *, empty_texts: bool = False) -> lis
         empty_texts: accept empty transcripts, which are read as "" (a set to decode).
     """
     folder = require_directory(path)
-    audio = read_table(folder / "wav.scp")
+    audio = read_sources(folder)
     speakers = read_table(folder / "utt2spk")
     texts = {
         name: _read_rows(file, audio, empty_texts) for name, file in text_files(folder).items()
@@ -88,6 +89,18 @@ def read_directory(path: str | os.PathLike, *, empty_texts: bool = False) -> lis
     ]
 
 
+def read_sources(folder: str | os.PathLike) -> dict[str, str]:
+    """Return the entries of wav.scp by id, with paths that hold here (`audio.resolve_source`)."""
+    file = Path(folder) / "wav.scp"
+    sources = read_table(file)
+    for utt_id, source in sources.items():
+        try:
+            sources[utt_id] = resolve_source(source, folder)
+        except UserError as error:
+            raise UserError(f"{file}: {utt_id}: {error.message}", error.remedy) from None
+    return sources
+
+
 def _read_rows(file: Path, audio: Mapping[str, str], empty_ok: bool = False) -> dict[str, str]:
     """Read a table without its `<na>` rows; `UserError` for an id without audio."""
     rows = read_table(file, empty_ok=empty_ok)
@@ -102,12 +115,35 @@ def require_directory(path: str | os.PathLike) -> Path:
     """Return the path; `UserError` if it is not a data directory."""
     folder = Path(existing_path(os.fspath(path)))
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such data directory", "run data preparation (stage 1) first")
+        raise UserError(f"{folder}: no such data directory", _how_to_make(folder))
     for name, content in (("wav.scp", "audio file"), ("utt2spk", "speaker")):
         if not (folder / name).is_file():
             remedy = f"add {name}: one line per utterance with its id and its {content}"
             raise UserError(f"{folder}: not a data directory: it has no {name}", remedy)
     return folder
+
+
+def _how_to_make(folder: Path) -> str:
+    """Return how to make a missing data directory, by its place among those of `run.sh`."""
+    if folder.parent.parent.name == "org":
+        return "run stage 3 (audio format), which writes it"
+    if folder.parent.parent.name == "raw":
+        return "run stage 4 (validate and filter), which writes it"
+    if folder.name.endswith("_sp"):
+        return "run stage 2 (speed perturbation), which writes it"
+    try:
+        others = [path.name for path in folder.parent.iterdir() if (path / "wav.scp").is_file()]
+    except OSError:
+        others = []
+    if others:
+        names = ", ".join(sorted(others))
+        return (
+            f"name one of those in {folder.parent}: {names}; or split one of them by speaker: "
+            f"espnet-ext split --input DIR --output {folder.parent}"
+        )
+    return (
+        "prepare a corpus (run.sh stage 1, espnet-ext prepare), or import one (espnet-ext import)"
+    )
 
 
 def output_directory(

@@ -11,6 +11,7 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 from espnet_ext import files
+from espnet_ext.data.audio import resolve_source
 from espnet_ext.data.checks.context import Checked
 from espnet_ext.data.checks.findings import Finding
 from espnet_ext.data.directory import (
@@ -37,6 +38,7 @@ _UTTERANCE_ERRORS = frozenset(
         "channels",
         "sample-rate",
         "malformed-speaker",
+        "ambiguous-path",
         "pipe",
         "tilde",
     }
@@ -117,7 +119,7 @@ def _files_not_copied(folder: Path, utterances: Iterable[Utterance]) -> Iterator
     }
     # Audio in the directory is not copied either: wav.scp keeps referring to it.
     rows = scan_table(folder / "wav.scp")[0]
-    sources = {Path(existing_path(row.value)).absolute() for row in rows}
+    sources = {Path(existing_path(resolve_source(row.value, folder))).absolute() for row in rows}
     for entry in sorted(folder.iterdir()):
         if entry.name in written or entry.name == MARK or entry.absolute() in sources:
             continue
@@ -178,7 +180,8 @@ class _Repair:
                 continue
             transcripts = {name: rows[key].value for name, rows in texts.items() if key in rows}
             values = {name: rows[key].value for name, rows in labels.items() if key in rows}
-            kept.append(Utterance(key, speakers[key], row.value, transcripts, **values))
+            source = resolve_source(row.value, self.folder)
+            kept.append(Utterance(key, speakers[key], source, transcripts, **values))
         return self._rename(kept, audio) if rename else kept, self.changes
 
     def _change(self, what: str, row: _TableRow, why: str, after: str = "") -> None:

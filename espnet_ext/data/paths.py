@@ -6,6 +6,7 @@ tables contain them composed (NFC). Both look the same.
 
 import functools
 import os
+import re
 import sys
 import unicodedata
 
@@ -48,6 +49,8 @@ def hint_for_missing(path: str) -> str:
     'the folder /nowhere does not exist'
     """
     folder, name = os.path.split(path)
+    if re.match(r"[A-Za-z]:[\\/]", path) or path.startswith("\\\\"):
+        return "this is a path of Windows: write where the file is on this machine"
     if "\\" in path:
         return "write / between folders, not \\"
     if folder and not os.path.isdir(existing_path(folder)):

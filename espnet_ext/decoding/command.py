@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from espnet_ext.data.audio import audio_info, load_utterance
+from espnet_ext.data.directory import read_sources
 from espnet_ext.data.record import NA, Utterance
 from espnet_ext.data.table import read_table, write_table
 from espnet_ext.decoding.api import DualSpeech2Text
@@ -90,7 +91,7 @@ def decode_directory(
     """
     if segment_seconds:
         check_seconds(segment_seconds, "--segment_seconds")
-    sources = read_table(Path(data) / "wav.scp")
+    sources = read_sources(data)
     if not sources:
         raise UserError(f"{data}/wav.scp: no utterances", "give a dumped set")
     output_folder = _output_folder(output_dir, inputs=[data, model_dir], overwrite=overwrite)

@@ -804,15 +804,15 @@ def test_hf_errors_are_reported_together_with_their_number(tmp_path, capsys):
 
 @pytest.mark.parametrize("answers", [False, True], ids=["closed", "silent"])
 def test_unreachable_hub_raises_user_error_soon(tmp_path, capsys, monkeypatch, answers):
-    hub = pytest.importorskip("huggingface_hub")
+    constants = pytest.importorskip("huggingface_hub.constants")
     from espnet_ext.corpora.interchange import from_hf
 
     with socket.create_server(("127.0.0.1", 0)) as server:  # accepts connections but never answers
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         if not answers:
             server.close()
-        monkeypatch.setattr(hub.constants, "ENDPOINT", address)
-        monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(from_hf, "HUB_TIMEOUT", 0.5)
         argv = ["--from", "hf", "someone/corpus", "--meaning", "x", "--output", tmp_path / "o"]
         begin = time.monotonic()
@@ -846,3 +846,178 @@ def test_offline_import_uses_paths_and_the_cache(tmp_path, capsys, monkeypatch):
     assert done.returncode == 1 and "someone/corpus: cannot be loaded" in done.stderr
     assert "unset HF_HUB_OFFLINE" in done.stderr
     assert "Retrying" not in done.stderr and "Traceback" not in done.stderr
+
+
+# -- nothing is dropped without a message
+
+
+def report_of(folder):
+    return json.loads((Path(folder) / "import.json").read_text())
+
+
+def phone_directory(tmp_path, **rows):
+    write_sound(tmp_path / "a.wav")
+    ids = ("u1", "u2", "u3")
+    defaults = {
+        "wavscp": [f"{name} {tmp_path}/a.wav" for name in ids],
+        "text": [f"{name} we see" for name in ids],
+        "phones": ["u1 W IY1 S IY0", "u2 W AH0 S IY1", "u3 W IY1"],
+        "spk2gender": ["s1 f"],
+    }
+    return tables(tmp_path / "kaldi", **{**defaults, **rows})
+
+
+def test_text_stays_the_meaning_if_another_file_is_named(tmp_path, capsys):
+    kaldi = phone_directory(tmp_path)
+    argv = ["--from", "kaldi", kaldi, "--lang", "=en", "--surface", "phones", "--output"]
+    assert run(import_main, *argv, tmp_path / "out") == 0
+    first = read_directory(tmp_path / "out")[0]
+    assert first.texts == {"meaning": "we see", "surface": "W IY S IY"}
+    report = report_of(tmp_path / "out")
+    assert report["counts"] == {
+        "surface: phones with a stress digit or position mark (AO1, AO_B), read as the phone": 5,
+        "utterances without a speaker, whose speaker is their id": 3,
+    }
+    (note,) = report["notes"]
+    assert "kaldi that are not imported: spk2gender (1 rows)" in note and "--surface FILE" in note
+    assert note in capsys.readouterr().err
+
+    assert run(import_main, *argv, tmp_path / "kept", "--phones", "keep") == 0
+    assert read_directory(tmp_path / "kept")[0].texts["surface"] == "W IY1 S IY0"
+
+    assert run(import_main, *argv, tmp_path / "without", "--meaning", "none") == 0
+    assert read_directory(tmp_path / "without")[0].texts == {"surface": "W IY S IY"}
+    assert "text (" not in report_of(tmp_path / "without")["notes"][0]
+
+
+def test_text_beside_text_meaning_is_named(tmp_path):
+    kaldi = phone_directory(tmp_path, text__meaning=["u1 i see"])
+    assert run(import_main, "--from", "kaldi", kaldi, "--output", tmp_path / "out") == 0
+    assert read_directory(tmp_path / "out")[0].texts == {"meaning": "i see"}
+    (note,) = report_of(tmp_path / "out")["notes"]
+    assert "phones (3 rows), spk2gender (1 rows), text (3 rows)" in note
+
+
+def test_phones_without_a_language_are_read_only_in_upper_case(tmp_path):
+    for name, text, expected in (
+        ("upper", "W IY1 S", "W IY S"),
+        ("lower", "w iy1 s", "w iy1 s"),
+        ("ipa", "w iː θ", "w iː θ"),
+    ):
+        folder = tmp_path / name
+        kaldi = phone_directory(folder, phones=[f"u1 {text}"])
+        argv = ["--from", "kaldi", kaldi, "--surface", "phones", "--output", folder / "out"]
+        assert run(import_main, *argv) == 0
+        assert read_directory(folder / "out")[0].texts["surface"] == expected
+        notes = [note for note in report_of(folder / "out")["notes"] if "--lang =en" in note]
+        assert len(notes) == (name != "upper")
+
+
+def test_unknown_phones_are_errors_with_their_utterance(tmp_path, capsys):
+    phones = ["u1 w iː θ s ɒ", "u2 w iː s iː", "u3 w iː s iː t ɪ"]
+    kaldi = phone_directory(tmp_path, phones=phones)
+    argv = ["--from", "kaldi", kaldi, "--surface", "phones", "--lang", "=en"]
+    assert run(import_main, *argv, "--output", tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert "u1: surface: 'ɒ' is not one of the 39 English phones" in error
+    assert "--phones keep" in error
+
+
+def test_nan_cells_are_unlabelled_and_counted(tmp_path):
+    kaldi = phone_directory(
+        tmp_path, text=["u1 nan", "u2 none", "u3 we"], utt2l1=["u1 NA", "u2 ko", "u3 ko"]
+    )
+    assert run(import_main, "--from", "kaldi", kaldi, "--output", tmp_path / "out") == 0
+    utterances = read_directory(tmp_path / "out")
+    assert [one.texts.get("meaning") for one in utterances] == [None, "none", "we"]
+    assert [one.l1 for one in utterances] == [None, "ko", "ko"]
+    counts = report_of(tmp_path / "out")["counts"]
+    assert counts["cells 'nan', taken as empty (--missing)"] == 1
+    assert counts["cells 'NA', taken as empty (--missing)"] == 1
+    assert counts["transcripts that are only 'none', kept as text (--missing)"] == 1
+    argv = ["--from", "kaldi", kaldi, "--missing", "none", "--output", tmp_path / "other"]
+    assert run(import_main, *argv) == 0
+    texts = [one.texts.get("meaning") for one in read_directory(tmp_path / "other")]
+    assert texts == ["nan", None, "we"]
+
+
+def write_cuts(tmp_path, rows):
+    """Write cuts; each row is the text and the custom fields of a supervision."""
+    lhotse = pytest.importorskip("lhotse")
+    sound = write_sound(tmp_path / "c.wav")
+    cuts = []
+    for number, (text, custom) in enumerate(rows):
+        recording = lhotse.Recording.from_file(sound, recording_id=f"r{number}")
+        supervision = lhotse.SupervisionSegment(
+            f"u{number}", f"r{number}", 0, recording.duration, text=text, custom=custom
+        )
+        cut = recording.to_cut()
+        cut.supervisions = [supervision]
+        cuts.append(cut)
+    path = tmp_path / "cuts.jsonl.gz"
+    lhotse.CutSet.from_cuts(cuts).to_file(path)
+    return path
+
+
+@pytest.mark.parametrize("named", [[], ["--surface", "surface"]])
+def test_lhotse_text_is_the_meaning_beside_a_surface(tmp_path, named):
+    cuts = write_cuts(
+        tmp_path,
+        [("we see", {"surface": "W IY", "age": 7}), ("see", {"surface": "see"}), (None, {})],
+    )
+    argv = ["--from", "lhotse", cuts, *named, "--output", tmp_path / "out"]
+    assert run(import_main, *argv) == 0
+    texts = [one.texts for one in read_directory(tmp_path / "out")]
+    assert texts == [
+        {"surface": "W IY", "meaning": "we see"},
+        {"surface": "see", "meaning": "see"},
+        {},
+    ]
+    report = report_of(tmp_path / "out")
+    assert any("fields that are not imported: age (1 rows)" in note for note in report["notes"])
+    assert report["unlabelled"]["u2"]["meaning"] == "text is empty"
+
+
+def test_lhotse_text_of_surfaces_only_stays_a_surface(tmp_path):
+    cuts = write_cuts(tmp_path, [("W IY", {"surface": "W IY"}), ("S IY", {"surface": "S IY"})])
+    assert run(import_main, "--from", "lhotse", cuts, "--output", tmp_path / "out") == 0
+    texts = [one.texts for one in read_directory(tmp_path / "out")]
+    assert texts == [{"surface": "W IY"}, {"surface": "S IY"}]
+
+
+def test_lhotse_text_beside_a_meaning_is_named(tmp_path):
+    cuts = write_cuts(tmp_path, [("W IY", {"meaning": "we"}), ("see", {"meaning": "see"})])
+    assert run(import_main, "--from", "lhotse", cuts, "--output", tmp_path / "out") == 0
+    texts = [one.texts for one in read_directory(tmp_path / "out")]
+    assert texts == [{"meaning": "we"}, {"meaning": "see"}]
+    (note,) = report_of(tmp_path / "out")["notes"]
+    assert "text (1 rows)" in note and "--texts OUTPUT=text" in note
+
+
+def test_columns_of_hf_that_are_not_imported_are_named(tmp_path):
+    pytest.importorskip("datasets")
+    hf_set(tmp_path).save_to_disk(tmp_path / "set")
+    argv = ["--from", "hf", tmp_path / "set", "--meaning", "sentence", "--root", "/"]
+    assert run(import_main, *argv, "--output", tmp_path / "out") == 0
+    (note,) = [one for one in report_of(tmp_path / "out")["notes"] if "not imported" in one]
+    assert note.startswith("columns that are not imported: ") and "--surface COLUMN" in note
+
+
+def test_commonvoice_sentence_stays_the_meaning(tmp_path):
+    folder = tmp_path / "en"
+    write_sound(folder / "clips/a.wav")
+    columns = "client_id\tpath\tsentence\tphones\tup_votes"
+    (folder / "train.tsv").write_text(f"{columns}\ns1\ta.wav\tWe see.\tW IY\t2\n")
+    argv = ["--from", "commonvoice", folder, "--split", "train", "--surface", "phones"]
+    assert run(import_main, *argv, "--output", tmp_path / "out") == 0
+    (one,) = read_directory(tmp_path / "out")
+    assert one.texts == {"meaning": "We see.", "surface": "W IY"}
+    assert "columns that are not imported: up_votes" in report_of(tmp_path / "out")["notes"]
+
+
+def test_table_given_as_hf_set_names_prepare_plain(tmp_path, capsys):
+    pytest.importorskip("datasets")
+    (tmp_path / "corpus.csv").write_text("utt_id,speaker\n")
+    argv = ["--from", "hf", tmp_path / "corpus.csv", "--meaning", "x", "--output", tmp_path / "o"]
+    assert run(import_main, *argv) == 1
+    assert "espnet-ext prepare plain --manifest" in capsys.readouterr().err

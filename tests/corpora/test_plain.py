@@ -7,6 +7,7 @@ import unicodedata
 import pytest
 from published import prepare_corpus, write_sound
 
+from espnet_ext.bin import cli, tokens
 from espnet_ext.bin import prepare as command
 from espnet_ext.corpora import plain
 from espnet_ext.corpora.preparation import Report, assign_sets
@@ -510,7 +511,7 @@ def test_windows_paths(tmp_path):
         ("sound/A.wav", "no such file, but there is a.wav"),
         ("sound/a.flac", "no such file, but there is a.wav"),
         ("https://host/a.wav", "is a URL"),
-        ("no/a.wav", "no such file$"),
+        ("no/a.wav", "no such file: the folder .*no does not exist$"),
     ],
 )
 def test_missing_audio_is_described(tmp_path, name, message):
@@ -537,3 +538,51 @@ def test_table_without_a_surface_names_the_options_for_training(tmp_path):
     report = Report("plain")
     surfaces(tmp_path, "W IY", "S IY", "T UW", report=report)
     assert any('--token_types "surface=phone" --systems so_surface' in n for n in report.notes)
+
+
+def run_plain(folder, content, *options, name="corpus.tsv"):
+    write_sound(folder / "sound/a.wav")
+    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    argv = ["plain", "--manifest", folder / name, "--data_dir", folder / "data", *options]
+    return cli.run(command.main, [str(word) for word in argv])
+
+
+HEADER = "utt_id,speaker,audio,meaning\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            HEADER + "u1,s1,sound/a.wav,well, I see\n",
+            "4 columns\n  remedy: correct these lines; write a cell that contains ',' in quotation",
+        ),
+        (HEADER.replace(",", "|"), "its first line is 'utt_id|speaker|audio|meaning'"),
+        ("u1\ts1\tsound/a.wav\twe see\n", r"its first line is 'u1\ts1\tsound/a.wav\twe see'"),
+        ("", "corpus.tsv: is empty\n"),
+        ("id,spk,path,text\nu1,s1,sound/a.wav,we\n", "'text' is probably meaning"),
+        (HEADER + "u1,s1,Sound/a.wav,we\n", "no such file: the folder "),
+    ],
+)
+def test_malformed_tables_name_the_cause(tmp_path, capsys, content, message):
+    assert run_plain(tmp_path, content) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_ipa_that_is_not_separated_is_named(tmp_path, capsys):
+    rows = [f"u{i},s{i},sound/a.wav,laɪk hoʊm naʊ,i like\n" for i in range(3)]
+    content = "utt_id,speaker,audio,surface,meaning\n" + "".join(rows)
+    assert run_plain(tmp_path, content) == 0
+    error = capsys.readouterr().err
+    assert "surface: has IPA that is not separated into English phones (laɪk hoʊm)" in error
+
+
+def test_tokens_of_an_unlabelled_output_name_both_options(tmp_path, capsys):
+    rows = [f"u{i},s{i},sound/a.wav,i like\n" for i in range(3)]
+    assert run_plain(tmp_path, HEADER + "".join(rows)) == 0
+    data = tmp_path / "data/en/train"
+    (data / "text.surface").write_text("s0-u0 <na>\n")
+    argv = ["--input", data, "--output_name", "surface", "--token_type", "phone", "--token_dir"]
+    assert cli.run(tokens.main, [*map(str, argv), str(tmp_path / "tokens")]) == 1
+    error = capsys.readouterr().err
+    assert '--token_types "meaning=char" --systems so_meaning' in error

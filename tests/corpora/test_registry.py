@@ -185,7 +185,7 @@ def test_options_of_a_new_corpus_are_checked(toy, capsys):
 
 def test_new_corpus_has_recipe_options(toy, tmp_path):
     names = [option.name for option in TOY.recipe_options]
-    assert names == ["toy", "case", "drop", "skip_unreadable", "sets"]
+    assert names == ["toy", "case", "drop", "skip_unreadable", "sets", "overwrite"]
     assert TOY.required_groups == (("toy",),)
     values = {"langs": "en", "data_dir": tmp_path / "data", "toy": toy, "nj": "1", "quick": "true"}
     assert run(*TOY.arguments({name: str(value) for name, value in values.items()})) == 0

@@ -141,3 +141,13 @@ def test_missing_library_is_named(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert 'pip install "espnet-ext[tables]"' in done.stderr
+
+
+def test_workbook_with_another_suffix_is_read(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    workbook = openpyxl.Workbook()
+    workbook.active.append(["utt_id", "=1+1"])
+    workbook.save(tmp_path / "a.xlsx")
+    path = (tmp_path / "a.xlsx").rename(tmp_path / "a.csv")
+    assert spreadsheet.is_workbook(path)
+    assert spreadsheet.read_sheets(path)[0].rows[0][1][0] == "utt_id"

@@ -184,7 +184,7 @@ def test_all_errors_of_a_manifest_are_listed_at_once(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (b"", "no column utt_id, speaker, audio"),
+        (b"", "m.tsv: is empty"),
         (b"utt_id\tspeaker\taudio\tmeaning\n", "no utterances"),
         (b"utt_id\tspeaker\tmeaning\n1\ts\thi\n", "no column audio"),
         (b"utt_id\tspeaker\taudio\n1\ts\ta.wav\n", "no transcript"),

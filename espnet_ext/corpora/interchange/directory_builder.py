@@ -6,12 +6,14 @@ what has changed.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from espnet_ext import files
+from espnet_ext.corpora import phone_notation
+from espnet_ext.corpora.interchange.column_mapping import ColumnMapping, read_texts
 from espnet_ext.corpora.interchange.error_collector import ErrorCollector
 from espnet_ext.corpora.preparation import Report, check_audio
 from espnet_ext.data.audio import count_samples, encode_audio, is_pipe, open_sound, to_mono
@@ -36,6 +38,7 @@ class ImportOptions:
     allow_pipes: bool = False  # run the commands in the source
     nj: int = 1  # number of processes that write audio
     skip_unreadable: bool = False  # leave out unreadable audio instead of raising
+    phones: str = "cmu"  # English phones: "cmu" normalises them, "keep" keeps them as written
 
 
 class DirectoryBuilder:
@@ -119,6 +122,18 @@ class DirectoryBuilder:
                 samples = scale.apply(sound.read())  # (T, channels)
                 self.add_samples(utterance, samples, sound.samplerate)
 
+    @property
+    def utterances(self) -> Mapping[str, Utterance]:
+        """The utterances so far by id."""
+        return self._utterances
+
+    def add_texts(self, utt_id: str, row: Mapping[str, Any], columns: ColumnMapping) -> None:
+        """Add transcripts of a row to an utterance that was added before."""
+        with self.errors.collecting():
+            utterance = self._utterances[utt_id]
+            texts = read_texts(columns, row, utt_id, self.report)
+            self._utterances[utt_id] = replace(utterance, texts={**utterance.texts, **texts})
+
     def leave_out(self, utt_id: str, reason: str) -> None:
         """Report an utterance as left out."""
         self.report.leave_out(utt_id, reason)
@@ -151,6 +166,7 @@ class DirectoryBuilder:
             utterances = check_audio(
                 utterances, self.report, skip_unreadable=self.options.skip_unreadable
             )
+        utterances = self._normalize_phones(utterances)
         if self.errors:
             raise self.errors.combined()
         if not utterances:
@@ -160,6 +176,15 @@ class DirectoryBuilder:
         sets = {self.folder.name: utterances}
         files.write_json(self.folder / REPORT_FILE, self.report.as_json(sets))
         return sets
+
+    def _normalize_phones(self, utterances: list[Utterance]) -> list[Utterance]:
+        """Return the utterances with English phones in the notation of the CMU dictionary."""
+        if self.options.phones != "cmu":
+            return utterances
+        utterances, problems = phone_notation.normalize_phones(utterances, self.report)
+        for utt_id, what in problems:
+            self.errors.add(UserError(f"{utt_id}: {what}", phone_notation.REMEDY))
+        return phone_notation.normalize_upper_case_phones(utterances, self.report)
 
     def _add(self, utterance: Utterance) -> None:
         if utterance.utt_id in self._utterances:

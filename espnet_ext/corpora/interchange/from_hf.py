@@ -14,7 +14,6 @@ from typing import Any
 from espnet_ext.corpora.interchange.column_mapping import (
     ColumnMapping,
     as_id,
-    cell_text,
     import_library,
     make_utterance,
     require_columns,
@@ -27,6 +26,7 @@ from espnet_ext.progress import track
 EXTRA = "hf"
 HUB_TIMEOUT = 10  # seconds
 _NAME_ON_HUB = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+_TABLES = (".tsv", ".csv", ".txt", ".xlsx")
 BATCH = 16  # rows of a parquet file in memory
 
 
@@ -60,6 +60,7 @@ def read(
     if not columns.texts:
         remedy = f"name the column of a transcript: --meaning COLUMN, one of: {', '.join(existing)}"
         raise UserError(f"{source}: no column of transcripts is given", remedy)
+    columns = columns.without_left_out()
     require_columns(source, columns, existing)
     audio = columns.audio or _audio_column(source, features)
     if type(features[audio]).__name__ == "Audio":
@@ -67,6 +68,11 @@ def read(
     class_labels = {
         name: feature for name, feature in features.items() if hasattr(feature, "int2str")
     }
+    if others := [name for name in existing if name not in {*columns.names(), audio}]:
+        builder.report.notes.append(
+            f"columns that are not imported: {', '.join(others)}; name transcripts as --surface "
+            "COLUMN, --meaning COLUMN or --texts OUTPUT=COLUMN"
+        )
     data = data.select_columns(list(dict.fromkeys([*columns.names(), audio])))
     for number, row in enumerate(track(_rows(source, data), f"reading {source}")):
         for name in class_labels.keys() & row.keys():
@@ -89,7 +95,10 @@ def _load(source: str, config: str) -> Any:
         if path.is_file() or any(path.glob("*.parquet")):
             parquet_files = [path] if path.is_file() else sorted(path.glob("*.parquet"))
             if any(file.suffix != ".parquet" for file in parquet_files):
-                raise UserError(f"{source}: not a parquet file", "name a folder or a parquet file")
+                remedy = "name a folder or a parquet file"
+                if path.suffix.lower() in _TABLES:
+                    remedy = f"a table is prepared by: espnet-ext prepare plain --manifest {source}"
+                raise UserError(f"{source}: not a parquet file", remedy)
             splits: dict[str, list[str]] = {}
             for file in parquet_files:  # train-00000-of-00002.parquet belongs to train
                 splits.setdefault(file.stem.partition("-")[0], []).append(str(file))
@@ -112,12 +121,13 @@ def _require_hub(name: str) -> None:
     if not _NAME_ON_HUB.fullmatch(name):
         raise UserError(f"{name}: no such folder or file", "correct the path, or name USER/SET")
     hub = import_library("huggingface_hub", EXTRA)
-    if hub.constants.HF_HUB_OFFLINE:
+    constants = import_library("huggingface_hub.constants", EXTRA)  # may not be imported yet
+    if constants.HF_HUB_OFFLINE:
         return  # only the local cache is used
     try:
-        hub.get_session().head(hub.constants.ENDPOINT, timeout=HUB_TIMEOUT)
+        hub.get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT)
     except Exception as error:  # of whichever HTTP library the hub uses
-        message = f"{name}: {hub.constants.ENDPOINT} cannot be reached: {error}"
+        message = f"{name}: {constants.ENDPOINT} cannot be reached: {error}"
         remedy = (
             "check the connection (HTTPS_PROXY, HF_ENDPOINT); or download it elsewhere "
             f"(hf download --repo-type dataset {name} --local-dir DIR) and name DIR; "
@@ -184,7 +194,7 @@ def _utt_id(
     builder: DirectoryBuilder,
 ) -> str:
     if columns.id:
-        if (name := cell_text(row[columns.id])) is None:
+        if (name := columns.cell(row[columns.id])) is None:
             raise UserError(f"row {number}: {columns.id} is empty", "name another column: --id")
         return as_id(name, builder.report)
     speaker = columns.value("speaker", row)

@@ -10,17 +10,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from espnet_ext.corpora.interchange.column_mapping import LABELS, ColumnMapping, make_utterance
+from espnet_ext.corpora.interchange.column_mapping import (
+    LABELS,
+    LEFT_OUT,
+    ColumnMapping,
+    make_utterance,
+    note_not_imported,
+)
 from espnet_ext.corpora.interchange.directory_builder import DirectoryBuilder
 from espnet_ext.corpora.preparation import list_faults
-from espnet_ext.data.audio import is_pipe, source_file
+from espnet_ext.data.audio import is_pipe, resolve_source, source_file
 from espnet_ext.data.checks.findings import errors_of
 from espnet_ext.data.directory import text_files
+from espnet_ext.data.paths import existing_path
 from espnet_ext.data.record import Utterance
 from espnet_ext.data.table import scan_table
 from espnet_ext.errors import UserError
 
 TO_THE_END = -1.0  # end time in `segments` that means the end of the recording
+
+# Tables without labels, or that follow from others.
+_NOT_TRANSCRIPTS = (
+    "wav.scp segments spk2utt utt2dur utt2num_frames utt2num_samples reco2dur utt2uniq frame_shift "
+    "feats_type audio_format"
+)
 
 Tables = dict[str, Mapping[str, str]]  # file → id → value
 
@@ -30,9 +43,12 @@ def read(
 ) -> None:
     """Add the utterances of a directory to the builder.
 
-    Columns are files beside wav.scp (`--surface text.phones`). By default each `text.<output>`, a
-    plain `text` as meaning, `utt2spk`, and the label tables `utt2lang`, `utt2l1`, … are read.
-    Relative audio paths start from `root`.
+    Columns are files beside wav.scp (`--surface text.phones`). Of outputs that are not named, each
+    `text.<output>` and a plain `text` as meaning are read, unless the file is named for another
+    output; also `utt2spk` and the label tables `utt2lang`, `utt2l1`, …. The report names the other
+    files.
+    Relative audio paths start from `root`; without it, from the current folder, or else from the
+    folder of wav.scp.
     """
     folder = Path(source)
     if not (folder / "wav.scp").is_file():
@@ -41,7 +57,9 @@ def read(
     entries, valid = _read_table(folder / "wav.scp", builder)
     if valid and not entries:
         raise UserError(f"{folder / 'wav.scp'}: has no recordings", "name another directory")
-    recordings = {name: _absolute(entry, root) for name, entry in entries.items()}
+    recordings = {
+        name: _absolute(name, entry, folder, root, builder) for name, entry in entries.items()
+    }
     if (folder / "segments").is_file():
         _add_segments(folder, recordings, valid, columns, tables, builder)
         return
@@ -92,16 +110,17 @@ def _read_columns(
     folder: Path, columns: ColumnMapping, builder: DirectoryBuilder
 ) -> tuple[ColumnMapping, Tables]:
     """Return the columns with the defaults filled in, and the tables that they name."""
-    texts = dict(columns.texts)
-    if not texts:
-        texts = {output: path.name for output, path in text_files(folder).items()}
+    texts = {output: path.name for output, path in text_files(folder).items()}
+    columns = columns.with_default_texts(texts)
+    left_out = {texts.get(output) for output, file in columns.texts.items() if file == LEFT_OUT}
+    columns = columns.without_left_out()
     defaults = {"speaker": "utt2spk"} | {name: f"utt2{name}" for name in LABELS}
     labels: dict[str, Any] = {
         name: file
         for name, file in defaults.items()
         if not getattr(columns, name) and (folder / file).is_file()
     }
-    columns = replace(columns, texts=texts, **labels)
+    columns = replace(columns, **labels)
     if columns.id or columns.audio:
         message = "--id and --audio: the ids and audio of a Kaldi directory are in wav.scp"
         raise UserError(message, "leave them out")
@@ -113,6 +132,16 @@ def _read_columns(
             builder.errors.add(UserError(f"{folder}: has no file {name}", remedy))
         else:  # empty transcripts are common in Kaldi's `text`; here they are unlabelled
             tables[name], _ = _read_table(folder / name, builder, empty_ok=True)
+    counts = {
+        path.name: path.read_bytes().count(b"\n")
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+        and path.name not in {*columns.names(), *_NOT_TRANSCRIPTS.split(), *left_out}
+        and not path.name.startswith(".")
+        and path.suffix not in (".json", ".scp")
+    }
+    remedy = "name transcripts as --surface FILE, --meaning FILE or --texts OUTPUT=FILE"
+    note_not_imported(builder.report, f"files of {folder}", counts, remedy)
     return columns, tables
 
 
@@ -137,10 +166,19 @@ def _read_table(
     return {row.key: row.value for row in sorted(rows, key=lambda row: row.key)}, not errors
 
 
-def _absolute(entry: str, root: str) -> str:
-    """Return an entry of wav.scp with an absolute path; the offset into an ark is kept."""
+def _absolute(name: str, entry: str, folder: Path, root: str, builder: DirectoryBuilder) -> str:
+    """Return an entry of wav.scp with an absolute path; add an error if that is ambiguous.
+
+    Without `root`, a relative path under which there is no file is returned as it is.
+    """
+    with builder.errors.collecting():
+        try:
+            entry = entry if root else resolve_source(entry, folder)
+        except UserError as error:
+            message = f"{folder / 'wav.scp'}: {name}: {error.message}"
+            raise UserError(message, f"{error.remedy}, or give --root DIR") from None
     file = source_file(entry)
-    if not file or os.path.isabs(file):
+    if not file or os.path.isabs(file) or not (root or os.path.exists(existing_path(file))):
         return entry
     return os.path.join(os.path.abspath(root or "."), file) + entry[len(file) :]
 

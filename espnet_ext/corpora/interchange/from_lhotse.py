@@ -2,26 +2,31 @@
 
 A cut with one supervision is one utterance; a cut with several is one utterance per supervision,
 cut at its times. Columns are `text`, `speaker`, `language`, `gender` and the custom fields of
-supervisions and cuts. By default the custom fields that `to_lhotse` writes are read, and `text` as
-meaning if there are none.
+supervisions and cuts. Of outputs that are not named, the custom fields that `to_lhotse` writes are
+read, and `text` as meaning if no supervision has a custom field `meaning`. The report names fields
+that are not imported.
 """
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espnet_ext.corpora.interchange.column_mapping import (
+    LEFT_OUT,
     ColumnMapping,
     as_id,
     import_library,
     make_utterance,
+    note_not_imported,
 )
 from espnet_ext.corpora.interchange.directory_builder import DirectoryBuilder
 from espnet_ext.data.record import Utterance, is_output_name
 from espnet_ext.errors import UserError
 from espnet_ext.progress import track
+from espnet_ext.text.unicode import normalize
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +34,8 @@ if TYPE_CHECKING:
 EXTRA = "lhotse"
 OUTPUTS = ("surface", "meaning", "canonical")  # custom fields with the names of outputs
 TEXT_PREFIX = "text_"  # of the custom fields of all other outputs
+_CELLS = str | int | float | list  # types of fields that can be transcripts or labels
+_OF_LHOTSE = ("dataloading_info", "shard_origin", "shar_epoch")  # fields that lhotse adds
 MANIFESTS = (".jsonl", ".jsonl.gz")
 DEFAULTS = {
     "speaker": "speaker",
@@ -43,12 +50,12 @@ def read(
     source: str | os.PathLike, columns: ColumnMapping, builder: DirectoryBuilder, *, root: str = ""
 ) -> None:
     """Add the utterances of the cuts to the builder; relative audio paths start from `root`."""
-    has_texts = bool(columns.texts)
     defaults: dict[str, Any] = {
         name: column for name, column in DEFAULTS.items() if not getattr(columns, name)
     }
     columns = replace(columns, **defaults)
-    fields: set[str] = set()  # of all supervisions
+    fields: Counter = Counter()  # number of supervisions by field
+    sentences: dict[str, str] = {}  # utterance id → `text`, which may be the meaning
     for cut in track(_cuts(Path(source)), f"reading {source}", unit="cut"):
         supervisions = list(getattr(cut, "supervisions", ()))
         if not supervisions:
@@ -59,19 +66,58 @@ def read(
             continue
         for supervision in supervisions:
             row = _row(cut, supervision)
-            fields.update(row)
-            columns_of_row = columns if has_texts else replace(columns, texts=_outputs(row))
+            fields.update(name for name, value in row.items() if isinstance(value, _CELLS))
+            columns_of_row = columns.with_default_texts(_outputs(row)).without_left_out()
             with builder.errors.collecting():
                 utterance = _make_utterance(supervision, row, columns_of_row, builder)
+                if columns.cell(row.get("text")):
+                    sentences[utterance.utt_id] = row["text"]
                 part = cut if len(supervisions) == 1 else _truncate(cut, supervision, builder)
                 if part is None:
                     builder.leave_out(utterance.utt_id, "supervision outside its cut")
                 else:
                     _add_audio(part, utterance, builder, root)
+    used = {*columns.names(), *_outputs(fields).values()}
+    if "text" not in used:
+        _use_sentences(sentences, columns, fields, builder)
+        used.add("text")
+    others = {name: n for name, n in fields.items() if name not in {*used, *_OF_LHOTSE}}
+    remedy = "name transcripts as --surface FIELD, --meaning FIELD or --texts OUTPUT=FIELD"
+    note_not_imported(builder.report, "fields", others, remedy)
     requested = set(columns.names()) - set(DEFAULTS.values())
-    if missing := sorted(requested - fields):
+    if missing := sorted(requested - fields.keys()):
         remedy = f"name one of: {', '.join(sorted(fields)) or 'there is none'}"
         raise UserError(f"{source}: no supervision has a field {', '.join(missing)}", remedy)
+
+
+def _use_sentences(
+    sentences: Mapping[str, str],
+    columns: ColumnMapping,
+    fields: Mapping[str, int],
+    builder: DirectoryBuilder,
+) -> None:
+    """Use `text` as the meaning, or note that it is not imported.
+
+    `to_lhotse` also writes a transcript of another field to `text`, which is then not used.
+    """
+    utterances = builder.utterances
+    differing = {
+        utt_id: text
+        for utt_id, text in sentences.items()
+        if utt_id in utterances and normalize(text) not in utterances[utt_id].texts.values()
+    }
+    if "meaning" in columns.texts or "meaning" in fields:
+        is_left_out = columns.texts.get("meaning") == LEFT_OUT
+        if differing and not is_left_out:
+            remedy = "to import it, name it: --meaning text or --texts OUTPUT=text"
+            counts = {"text": len(differing)}
+            note_not_imported(builder.report, "fields", counts, remedy)
+        return
+    if not differing and any(utterances[utt_id].texts for utt_id in sentences.keys() & utterances):
+        return
+    columns = replace(columns, texts={"meaning": "text"})
+    for utt_id in utterances:
+        builder.add_texts(utt_id, {"text": sentences.get(utt_id)}, columns)
 
 
 def _cuts(source: Path) -> Iterator[Any]:
@@ -135,14 +181,14 @@ def _row(cut: Any, supervision: Any) -> dict[str, Any]:
     return row
 
 
-def _outputs(row: dict[str, Any]) -> dict[str, str]:
-    """Return output → field of a row, where no columns were named."""
+def _outputs(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return output → custom field of a row (or of all rows), for outputs that are not named."""
     texts = {name: name for name in OUTPUTS if name in row}
     for name in row:
         output = name.removeprefix(TEXT_PREFIX)
         if name.startswith(TEXT_PREFIX) and is_output_name(output):
             texts[output] = name
-    return texts or {"meaning": "text"}
+    return texts
 
 
 def _add_audio(cut: Any, utterance: Utterance, builder: DirectoryBuilder, root: str) -> None:

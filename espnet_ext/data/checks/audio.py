@@ -10,7 +10,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_ext.data.audio import AudioInfo, audio_info, is_pipe, read_audio, read_recording
+from espnet_ext.data.audio import (
+    AudioInfo,
+    audio_info,
+    is_pipe,
+    read_audio,
+    read_recording,
+    resolve_source,
+)
 from espnet_ext.data.checks.context import Checked, Place
 from espnet_ext.data.checks.findings import ERROR, WARNING
 from espnet_ext.data.table import stream_rows
@@ -118,12 +125,20 @@ def _sources_of_lengths(folder: Path, frames: set[int], allow_pipes: bool) -> li
     rows = stream_rows(table) if table.exists() else iter(())
     counts = {key: int(value) for _, key, value in rows if value.isdecimal()}
     return [
-        (key, source)
+        (key, _resolve(source, folder))
         for _, key, source in stream_rows(folder / "wav.scp")
         if source
         and (allow_pipes or not is_pipe(source))
         and (counts[key] in frames if key in counts else frames)
     ]
+
+
+def _resolve(source: str, folder: Path) -> str:
+    """Return an entry with a path that holds here; as it is, if the path is ambiguous."""
+    try:
+        return resolve_source(source, folder)
+    except UserError:
+        return source
 
 
 def _parallel_map[Item, Result](

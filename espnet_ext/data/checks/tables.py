@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from itertools import count
 
-from espnet_ext.data.audio import is_pipe
+from espnet_ext.data.audio import is_pipe, resolve_source
 from espnet_ext.data.checks import kaldi
 from espnet_ext.data.checks.context import Checked, Place, some_ids
 from espnet_ext.data.checks.findings import ERROR, NOTE, WARNING
 from espnet_ext.data.directory import LABEL_TABLES
 from espnet_ext.data.record import BANDS, NA, is_output_name
 from espnet_ext.data.table import stream_rows, stream_table
+from espnet_ext.errors import UserError
 
 
 def check_recordings(checked: Checked) -> None:
@@ -18,7 +19,8 @@ def check_recordings(checked: Checked) -> None:
     keep_sources = checked.options.check_audio
     for block in stream_table(file, checked.findings):
         joined = "\n".join(block.values)
-        if "" not in block.values and "|" not in joined and "~" not in joined:
+        is_absolute = f"\n{joined}".count("\n/") == len(block.values)
+        if is_absolute and "" not in block.values and "|" not in joined:
             checked.ids.update(zip(block.keys, count(len(checked.lines)), strict=False))
             checked.lines.extend(block.lines)
             if keep_sources:
@@ -31,12 +33,22 @@ def check_recordings(checked: Checked) -> None:
                 continue
             checked.ids[key] = len(checked.lines)
             checked.lines.append(line)
+            place = (file, line, key)
+            _check_source(checked, place, source)
             if keep_sources:
-                checked.sources.append(source)
-            _check_source(checked, (file, line, key), source)
+                checked.sources.append(_resolve(checked, place, source))
     if not checked.ids:
         remedy = "run data preparation (stage 1) again, or add utterances"
         checked.add(ERROR, "no-utterances", (file, 0, ""), "no utterances in it", remedy)
+
+
+def _resolve(checked: Checked, place: Place, source: str) -> str:
+    """Return an entry with a path that holds here; add a finding if the path is ambiguous."""
+    try:
+        return resolve_source(source, checked.folder)
+    except UserError as error:
+        checked.add(ERROR, "ambiguous-path", place, error.message, error.remedy)
+        return source
 
 
 def _check_source(checked: Checked, place: Place, source: str) -> None:
