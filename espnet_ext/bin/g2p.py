@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import io
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TextIO
 
@@ -106,7 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _open_input(args.input) as lines:
             if args.lexicon:
-                results = _lexicon_lines(lines, args.kaldi, name, args.stress, errors)
+                listed: Counter[str] = Counter()
+                results = _lexicon_lines(lines, args.kaldi, name, args.stress, errors, listed)
             else:
                 results = g2p.pronounce_lines(
                     lines,
@@ -134,6 +136,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.json:
             write_json(args.json, {"kind": "g2p", "version": 1, **english.counts()})
         say(f"note: {name}: {english.summary()}")
+    if args.lexicon:
+        several = sum(count > 1 for count in listed.values())
+        say(f"note: {name}: {several} of {len(listed)} words have several pronunciations")
     if errors:
         raise g2p.combine_errors(errors)
     return 0
@@ -163,12 +168,21 @@ def _korean_function(args: argparse.Namespace) -> Callable[[str], str]:
 
 
 def _lexicon_lines(
-    lines: Iterable[str], kaldi: bool, name: str, stress: bool, errors: list[UserError]
+    lines: Iterable[str],
+    kaldi: bool,
+    name: str,
+    stress: bool,
+    errors: list[UserError],
+    listed: Counter[str],
 ) -> Iterator[str]:
-    """Yield `word PHONES` for every word, in the order of first occurrence."""
+    """Yield `word PHONES` for every word, in the order of first occurrence.
+
+    Args:
+        errors: is appended to.
+        listed: gets the number of pronunciations of every word.
+    """
     from espnet_ext.text import english_g2p
 
-    seen: set[str] = set()
     for number, line in enumerate(lines, 1):
         text = line.partition(" ")[2] if kaldi else line
         for token in text.split():
@@ -178,9 +192,9 @@ def _lexicon_lines(
                 errors.append(UserError(f"{name}:{number}: {error.message}", error.remedy))
                 continue
             for word in words:
-                if word.lower() not in seen:
-                    seen.add(word.lower())
+                if word.lower() not in listed:
                     for phones in english_g2p.pronunciations(word, stress):
+                        listed[word.lower()] += 1
                         yield f"{word.lower()} {phones}"
 
 

@@ -228,6 +228,23 @@ def test_tokens_outside_the_list_are_reported(folder):
     assert run_validate("d", "--tokens", "meaning=bpe")[0] == 0
 
 
+def test_characters_that_a_sentencepiece_model_merges_are_reported(folder):
+    """A model that normalises by NFKC, as an earlier version of stage 5 trained it."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    make_directory("d", meaning=["가나", "ㄱㅏ 나", "나 ㄱ", "가"])
+    Path("t").mkdir()
+    options = {"model_prefix": "t/bpe", "vocab_size": 10, "hard_vocab_limit": False}
+    texts = iter(["가나 나 ㄱ 가"] * 20)
+    sentencepiece.SentencePieceTrainer.train(sentence_iterator=texts, minloglevel=2, **options)
+    model = sentencepiece.SentencePieceProcessor(model_file="t/bpe.model")
+    units = [model.id_to_piece(i) for i in range(model.get_piece_size())]
+    listed = ["<blank>", *dict.fromkeys(["<unk>", *units]), "<sos/eos>"]
+    Path("t/tokens.txt").write_text("\n".join(listed) + "\n", encoding="utf-8")
+    findings = findings_of("d", "lossy-tokens", "--tokens", "meaning=bpe:t/tokens.txt")
+    assert [finding["message"].split()[0] for finding in findings] == ["'ㄱ'", "'ㅏ'"]
+    assert (findings[1]["line"], findings[1]["utt_id"]) == (2, "s1-u2")
+
+
 # -- audio
 
 

@@ -262,6 +262,20 @@ def test_error_rate_without_the_vector_of_an_output(two_systems):
     assert row["rate_off"] == pytest.approx(100 * wrong / sum(map(len, references)))
 
 
+def test_references_of_vectors_are_normalised(two_systems, tmp_path):
+    root, data = two_systems.root, tmp_path / "valid"
+    shutil.copytree(root / "dump/valid", data)
+    text = (data / "text.surface").read_text()
+    (data / "text.surface").write_text(text.replace("AE", "AE1"))
+    plain, stressed = (
+        inspect_vectors({"do": root / "vectors"}, folder, {"greedy": True})
+        for folder in (root / "dump/valid", data)
+    )
+    changed = sum("AE" in line for line in text.splitlines())
+    assert changed and stressed["normalised"] == {str(data / "text.surface"): changed}
+    assert plain["normalised"] == {} and plain["systems"] == stressed["systems"]
+
+
 def test_leakage_counts_tags_that_are_written_although_inactive(tagged, monkeypatch):
     """Compare with decoding by the public API, then with transcripts that have known tags."""
     conf = {**VECTORS, "conditioning_conf": {"mode": "per_combination"}}

@@ -25,7 +25,8 @@ from espnet_ext.errors import UserError
 from espnet_ext.files import read_yaml
 from espnet_ext.text.phones import is_phone
 from espnet_ext.text.tags import split_tags
-from espnet_ext.text.tokenizers import Tokenizer, build_tokenizer, read_token_list
+from espnet_ext.text.tokenizers import Tokenizer, build_tokenizer, lossy_texts, read_token_list
+from espnet_ext.text.unicode import normalize
 
 _UNIDENTIFIED = "ERR"  # a phone that annotators could not identify (corpora.transcripts)
 # (kernel, stride) along time of ESPnet's subsampling layers, which do not pad.
@@ -94,7 +95,7 @@ def encoder_frames(seconds: float, options: FrameOptions) -> int:
 
 
 def check_tokens(checked: Checked) -> None:
-    """Report tokens that are not in a token list, and texts that are too long for CTC."""
+    """Report tokens that are not in a token list, lost characters, and texts too long for CTC."""
     available = text_files(checked.folder)
     seconds = _durations(checked) if checked.options.frames else {}
     for name, options in checked.options.tokens.items():
@@ -109,11 +110,14 @@ def check_tokens(checked: Checked) -> None:
         if options.token_type == "phone":
             _check_phones(checked, name)
         known = set(read_token_list(options.token_list)) if options.token_list else None
-        unknown = _TokenCounts()
+        unknown, lost = _TokenCounts(), _TokenCounts()
         for row in labelled_rows(checked.folder, name):
             tokens = tokenizer.encode(row[2])
             if known is not None:
                 unknown.add(row, (token for token in tokens if token not in known))
+            if options.token_type == "bpe":
+                for item in lossy_texts(tokenizer, tokens, {row[1]: normalize(row[2])}):
+                    lost.add(row, item.characters)
             if checked.options.frames and row[1] in seconds:
                 _check_ctc(checked, file, row, tokens, seconds[row[1]], checked.options.frames)
         for token, count in unknown.counts.most_common():
@@ -121,6 +125,14 @@ def check_tokens(checked: Checked) -> None:
             remedy = "if it is not intended, correct it (it becomes <unk>); else run stage 5 again"
             place = (file, *unknown.first_rows[token])
             checked.add(WARNING, "unknown-token", place, message, remedy)
+        for character, count in lost.counts.most_common():
+            message = (
+                f"'{character}' (U+{ord(character):04X}) is lost when the tokens are decoded "
+                f"({count} texts)"
+            )
+            remedy = "if it is not intended, remove it; else run stage 5 again"
+            place = (file, *lost.first_rows[character])
+            checked.add(WARNING, "lossy-tokens", place, message, remedy)
 
 
 class _TokenCounts:
