@@ -15,6 +15,7 @@ from typing import NamedTuple
 FILE = Path(__file__).with_name("english_homographs.tsv")
 RULES = Path(__file__).with_name("english_homograph_rules.tsv")
 _SIBILANT, _VOICELESS = ("S", "Z", "SH", "ZH", "CH", "JH"), ("P", "T", "K", "F", "TH")
+_WINDOW = 30  # words on each side that rules read
 _ANY_WORD, _ANY_S_FORM = "*", "*s"  # names of general rules
 Rules = dict[str, list[tuple[str, re.Pattern[str]]]]
 
@@ -140,8 +141,9 @@ def _class_of(word: str, by_class: dict[str, str], context: str) -> str | None:
 
 def _context(tokens: Sequence[Token], index: int) -> str:
     """Return the words around a homograph, with `@` in its place and `|` for punctuation."""
+    start = max(index - _WINDOW, 0)
     words = []
-    for position, token in enumerate(tokens):
+    for position, token in enumerate(tokens[start : index + _WINDOW + 1], start):
         if token.after_punctuation:
             words.append("|")
         words.append("@" if position == index else token.word.lower())
