@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from espnet_ext.bin import ngram
+from espnet_ext.bin import ngram, tokens
 from espnet_ext.errors import UserError
 from espnet_ext.text.ngram import BEGIN, END, UNKNOWN, estimate, read_arpa, write_arpa
 
@@ -178,7 +178,9 @@ def test_small_order_and_empty_text_raise_user_error():
 def test_command(tmp_path, capsys):
     (tmp_path / "text.meaning").write_text("s1-a a cat\ns1-b <na>\ns1-c a cab\n")
     options = ["--input", str(tmp_path), "--output_name", "meaning", "--token_type", "char"]
-    options += ["--token_dir", str(tmp_path), "--output", str(tmp_path / "x.arpa")]
+    token_dir = str(tmp_path / "tokens")
+    tokens.main([*options, "--token_dir", token_dir])
+    options += ["--token_dir", token_dir, "--output", str(tmp_path / "x.arpa")]
     assert ngram.main([*options, "--order", "3"]) == 0
     model = read_arpa(tmp_path / "x.arpa")
     assert model.order == 3 and "2 transcripts" in capsys.readouterr().out
