@@ -92,7 +92,7 @@ def load_csv_label(content: bytes) -> list[dict]:
     table = split_table(decode_korean(content))
     if table.faults:
         raise ValueError(f"is not a CSV table: line {table.faults[0][0]}: {table.faults[0][1]}")
-    if len(table.rows) < 2:
+    if not any(cell.strip() for _, cells in table.rows[1:] for cell in cells):
         raise ValueError("has no row after the column names")
     columns = [re.sub(r"[\W_]", "", name).lower() for name in table.rows[0][1]]
     columns = [_LAST_NAME.get(name, name) for name in columns]
@@ -100,6 +100,8 @@ def load_csv_label(content: bytes) -> list[dict]:
         raise ValueError("has no column ReadingLabelText or AnswerLabelText")
     labels = []
     for line, cells in table.rows[1:]:
+        if not any(cell.strip() for cell in cells):
+            continue
         if len(cells) > len(columns):
             raise ValueError(f"has {len(cells)} cells in line {line}, but {len(columns)} columns")
         row = dict(zip(columns, cells, strict=False))

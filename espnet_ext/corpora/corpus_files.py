@@ -207,11 +207,16 @@ class FileReader:
 
 
 def decode_korean(content: bytes) -> str:
-    """Decode UTF-8, with or without a byte-order mark, or CP949; otherwise raise ValueError.
+    """Decode UTF-8, CP949, or UTF-16 with a byte-order mark; otherwise raise ValueError.
 
     >>> decode_korean("국물".encode("cp949")), decode_korean("국물".encode("utf-8-sig"))
     ('국물', '국물')
     """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            return content.decode("utf-16")
+        except UnicodeDecodeError:
+            raise ValueError("is damaged UTF-16") from None
     try:
         return content.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError:

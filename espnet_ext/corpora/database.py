@@ -195,14 +195,23 @@ class CorpusDatabase:
         counts = self.report.counts
         for (names,) in self._execute("SELECT counts FROM label WHERE secondary"):
             counts.update(json.loads(names))
-        (same,) = self._execute("SELECT COUNT(*) FROM superseded WHERE same").fetchone()
-        counts["CSV labels with the transcripts of their JSON labels, which are used"] += same
-        (other,) = self._execute("SELECT COUNT(*) FROM superseded WHERE NOT same").fetchone()
-        counts["CSV labels that differ from their JSON labels, which are used"] += other
-        self._execute(
-            "INSERT INTO left_out SELECT utt || ' (CSV)', key, 'the CSV label has other "
-            "transcripts than the JSON label, which is used' FROM superseded WHERE NOT same"
-        )
+        same = "same_texts AND same_speaker"
+        for what, condition in (
+            ("CSV labels with the transcripts of their JSON labels, which are used", same),
+            ("CSV labels that differ from their JSON labels, which are used", f"NOT ({same})"),
+        ):
+            query = f"SELECT COUNT(*) FROM superseded WHERE {condition}"
+            (counts[what],) = self._execute(query).fetchone()
+        for what, condition in (
+            ("other transcripts", "NOT same_texts"),
+            ("another speaker or first language", "same_texts AND NOT same_speaker"),
+        ):
+            reason = f"the CSV label has {what} than the JSON label, which is used"
+            self._execute(
+                "INSERT INTO left_out SELECT utt || ' (CSV)', key, ? FROM superseded "
+                f"WHERE {condition}",
+                reason,
+            )
 
     def join(self, public_name: Callable[[str], str], *, skip_unreadable: bool = False) -> None:
         """Join labels and audio files by their keys; leave out those without a counterpart.

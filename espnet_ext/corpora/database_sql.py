@@ -8,13 +8,17 @@ CREATE TABLE unsupported_audio(key TEXT, name TEXT, suffix TEXT);
 CREATE TABLE left_out(name TEXT, key TEXT, reason TEXT);
 CREATE TABLE other_part(key TEXT PRIMARY KEY) WITHOUT ROWID;
 """
-# A secondary label is used only for audio without another label. If its transcripts differ from
-# those of the other label, the difference is reported.
+# A secondary label is used only for audio without another label. If its transcripts, speaker or
+# first language differ from those of the other label, the difference is reported. A speaker that
+# was taken from the file name, or a first language that is not known, does not differ.
 SECONDARY = """
 CREATE INDEX label_of_kind ON label(secondary, key);
 CREATE TABLE superseded AS
     SELECT second.rowid AS label, second.utt AS utt, second.key AS key,
-           json_extract(second.record, '$[2]') = json_extract(first.record, '$[2]') AS same
+           json_extract(second.record, '$[2]') = json_extract(first.record, '$[2]') AS same_texts,
+           (second.speaker = first.speaker OR second.counts LIKE '%without a speaker%')
+           AND (json_extract(second.record, '$[0]') IN ('', json_extract(first.record, '$[0]')))
+           AS same_speaker
     FROM label AS second JOIN label AS first ON first.secondary = 0 AND first.key = second.key
     WHERE second.secondary = 1 GROUP BY second.rowid;
 DELETE FROM label WHERE rowid IN (SELECT label FROM superseded);

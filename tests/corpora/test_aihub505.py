@@ -406,7 +406,7 @@ def with_csv(folder, labels_by_stem, csv_by_stem):
     return corpus
 
 
-@pytest.mark.parametrize("encoding", ["cp949", "utf-8-sig", "utf-8"])
+@pytest.mark.parametrize("encoding", ["cp949", "utf-8-sig", "utf-8", "utf-16"])
 @pytest.mark.parametrize("name", ["file_name", "fileName", "FileName"])
 @pytest.mark.parametrize("speaker", ["", "speakerID", "speaker_id", "SpeakerID"])
 def test_csv_labels_instead_of_json(tmp_path, encoding, name, speaker):
@@ -427,7 +427,10 @@ def test_csv_labels_instead_of_json(tmp_path, encoding, name, speaker):
 
 def test_json_label_is_used_beside_a_csv_label(tmp_path):
     stems = [stem_of(number) for number in range(20)]
-    by_json = {stem: encoded(label505(stem, stem.split("_")[1], *READING)) for stem in stems[:15]}
+    by_json = {
+        stem: encoded(label505(stem, stem.split("_")[1], *READING, language="중국어"))
+        for stem in stems[:15]
+    }
     by_csv = {stem: csv_label(stem) for stem in stems}
     by_csv[stems[2]] = csv_label(stems[2], reading=("국물", "궁물"))
     by_json[stems[3]] = b"{"  # the CSV label is good
@@ -449,10 +452,14 @@ def test_json_label_is_used_beside_a_csv_label(tmp_path):
 
 def test_speaker_of_the_json_label_is_used_also_if_the_csv_label_names_another(tmp_path):
     stem = stem_of(1)
-    by_json = {stem: encoded(label505(stem, "EN0777", *READING))}
+    by_json = {stem: encoded(label505(stem, "EN0777", *READING, language="중국어"))}
     corpus = with_csv(tmp_path / "c", by_json, {stem: csv_label(stem, speaker="speakerID")})
-    sets, _ = prepared_test(corpus, tmp_path / "d")
+    sets, report = prepared_test(corpus, tmp_path / "d")
     assert [one.speaker for one in sets] == ["EN0777"]
+    assert list(report["left_out"].values()) == [
+        "the CSV label has another speaker or first language than the JSON label, which is used"
+    ]
+    assert report["counts"]["CSV labels that differ from their JSON labels, which are used"] == 1
 
 
 def prepared_test(corpus, data):
@@ -470,6 +477,8 @@ def prepared_test(corpus, data):
         (b"a,b\n1,2\n", "has no column ReadingLabelText or AnswerLabelText"),
         ('file_name,ReadingLabelText\na.wav,"가\n나"\n'.encode(), "line 2: begins a quoted cell"),
         ("file_name,ReadingLabelText\na.wav,가, 나\n".encode(), "has 3 cells in line 2, but 2"),
+        (b"file_name,ReadingLabelText\n,\n", "has no row after the column names"),
+        (b"\xff\xfe\x00", "is damaged UTF-16"),
         (b"\xff\xff,\n", "is neither UTF-8 nor CP949"),
         ("file_name,ReadingLabelText\nx.wav,가\n".encode(), "names no speaker"),
     ],
@@ -488,10 +497,12 @@ def test_csv_label_may_have_rows_of_several_recordings(tmp_path):
     corpus = with_csv(tmp_path / "c", {}, {stem: csv_label(stem) for stem in stems})
     files = sorted(corpus.rglob("*.csv"))
     rows = [path.read_bytes().split(b"\r\n") for path in files]
-    files[0].with_name("all.csv").write_bytes(b"\r\n".join([*rows[0][:2], rows[1][1], rows[2][1]]))
+    rows_of_all = [*rows[0][:2], b",,,,,", rows[1][1], rows[2][1]]  # with an empty row
+    files[0].with_name("all.csv").write_bytes(b"\r\n".join(rows_of_all))
     for path in files:
         path.unlink()
-    sets, _ = prepared(corpus, tmp_path / "d")
+    sets, report = prepared(corpus, tmp_path / "d")
+    assert not report["left_out"]
     assert sorted(one.utt_id[7:] for part in sets.values() for one in part) == stems
 
 
