@@ -11,6 +11,7 @@ import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import BinaryIO, NamedTuple
 
@@ -246,6 +247,9 @@ def parallel_map[Item, Result](
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
+        except BrokenProcessPool:
+            message = "a process that was reading the corpus was killed, perhaps for lack of memory"
+            raise UserError(message, "run it again with a smaller --nj") from None
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise

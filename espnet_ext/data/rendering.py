@@ -159,6 +159,7 @@ def _group_by_target(jobs: Sequence[Job]) -> list[list[Job]]:
 
 
 def _run(groups: list[list[Job]], nj: int) -> Iterator[Result]:
+    """Yield the results of all jobs, computed in `nj` processes."""
     if len(groups[0]) > 1:  # arks
         chunks = [[group] for group in groups]
     else:
@@ -173,7 +174,9 @@ def _run(groups: list[list[Job]], nj: int) -> Iterator[Result]:
             for results in pool.map(_render_groups, chunks):
                 yield from results
         except BrokenProcessPool:
-            message = "a process that was writing audio was killed, perhaps for lack of memory"
+            folder = Path(groups[0][0].target).parent
+            message = f"{folder}: a process that was writing audio was killed, perhaps for lack of "
+            message += "memory"
             remedy = "run it again with a smaller --nj: it continues"
             raise UserError(message, remedy) from None
         except BaseException:

@@ -1,6 +1,7 @@
 """Bad corpora from AI Hub: all errors at once with remedies, and no incomplete output."""
 
 import os
+import signal
 import sys
 import zipfile
 from pathlib import Path
@@ -22,6 +23,8 @@ from published_korean import (  # noqa: E402
 )
 
 from espnet_ext.bin import cli, prepare  # noqa: E402
+from espnet_ext.corpora.corpus_files import parallel_map  # noqa: E402
+from espnet_ext.errors import UserError  # noqa: E402
 from espnet_ext.outputs import MARK  # noqa: E402
 
 TRAINING = "01.데이터_new_20220719/1.Training"
@@ -220,3 +223,12 @@ def test_sound_shorter_than_a_sample_is_an_error(capsys, tmp_path):
     sound.write_bytes(pcm()[:1])
     code, message = run(capsys, "ksponspeech", "--corpus_dir", root, "--data_dir", tmp_path / "d")
     assert code == 1 and f"{sound}: has no samples" in message
+
+
+def kill_self(item):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_killed_reader_raises_user_error():
+    with pytest.raises(UserError, match="reading the corpus was killed"):
+        list(parallel_map(kill_self, range(8), 2))
