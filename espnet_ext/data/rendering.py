@@ -42,13 +42,17 @@ class Job:
     seconds: float | None = None  # duration; None: to the end of the source
 
     def key(self) -> list:
-        """Return what the sound depends on: the options, and size and time of the source file."""
+        """Return what the sound depends on: the options, and size and times of the source file.
+
+        The change time is one of them, because it also changes if another file with the same size
+        and modification time takes its place.
+        """
         try:
             file = source_file(self.source)
             status = os.stat(existing_path(file)) if file else None
         except OSError:
             status = None
-        stamp = [status.st_size, status.st_mtime_ns] if status else [0, 0]
+        stamp = [status.st_size, status.st_mtime_ns, status.st_ctime_ns] if status else [0, 0, 0]
         return [list(asdict(self).values()), stamp]
 
 
@@ -61,6 +65,7 @@ class Rendered:
     frames: int
     rate: int  # Hz
     size: int  # bytes of the file or ark that contains it
+    modified: int  # modification time of that file, in nanoseconds
     source_rate: int  # Hz
     source_channels: int
     fresh: bool = True  # False: written by an earlier run and unchanged
@@ -202,7 +207,8 @@ def _render_group(group: list[Job]) -> list[Result]:
         for sound, content in sounds:
             with files.atomic_write(target, "wb") as handle:
                 handle.write(content)
-            results.append(replace(sound, size=len(content)))
+            modified = os.stat(target).st_mtime_ns
+            results.append(replace(sound, size=len(content), modified=modified))
         return results
     if results:
         return results  # errors: an ark is written only if all of its sounds can be
@@ -213,8 +219,9 @@ def _render_group(group: list[Job]) -> list[Result]:
             offsets.append(handle.tell() + start)
             handle.write(entry)
         size = handle.tell()
+    modified = os.stat(target).st_mtime_ns
     return [
-        replace(sound, audio=f"{target}:{offset}", size=size)
+        replace(sound, audio=f"{target}:{offset}", size=size, modified=modified)
         for (sound, _), offset in zip(sounds, offsets, strict=True)
     ]
 
@@ -231,7 +238,7 @@ def _render(job: Job) -> tuple[Rendered, bytes]:
         remedy = "remove the utterance: it is shorter than one sample at the new rate"
         raise UserError(f"{job.source}: nothing is left after resampling", remedy)
     content = encode_audio(samples, new_rate, job.entry or Path(job.target).suffix)
-    sound = Rendered(job.utt_id, job.target, len(samples), new_rate, 0, rate, channels.shape[1])
+    sound = Rendered(job.utt_id, job.target, len(samples), new_rate, 0, 0, rate, channels.shape[1])
     return sound, content
 
 
@@ -260,7 +267,8 @@ def _find_unchanged(
         return None
     sound = earlier[job.utt_id][1]
     try:
-        has_same_size = os.stat(job.target).st_size == sound.size
+        status = os.stat(job.target)
     except OSError:
         return None
-    return replace(sound, fresh=False) if has_same_size else None
+    is_unchanged = (status.st_size, status.st_mtime_ns) == (sound.size, sound.modified)
+    return replace(sound, fresh=False) if is_unchanged else None

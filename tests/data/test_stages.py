@@ -1,11 +1,13 @@
 """Stages 2 to 4 on a small directory: their output, and what a second run writes."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from directories import make_directory
 
 from espnet_ext.bin import cli, filter, format_audio, perturb, validate
 from espnet_ext.data.audio import load_audio
@@ -215,3 +217,21 @@ def test_utterances_are_distributed_over_several_arks(utterances, monkeypatch):
     assert run(format_audio, "data/train", "a", "--audio_format", "wav.ark", "--nj", "2") == 0
     arks = [item.audio.rpartition(":")[0] for item in read_directory("a")]
     assert arks == ["a/data/audio.1.ark"] * 2 + ["a/data/audio.2.ark"] * 2
+
+
+@pytest.mark.parametrize("what", ["source", "target"])
+def test_sound_is_written_again_if_a_file_of_the_same_size_and_date_replaces_it(tmp_path, what):
+    make_directory(tmp_path / "d", lang="ko")
+    arguments = ["--input", str(tmp_path / "d"), "--output", str(tmp_path / "o"), "--copy", "true"]
+    assert cli.run(format_audio.main, arguments) == 0
+    target = tmp_path / "o/data/s1-u1.wav"
+    before = target.read_bytes()
+    changed = tmp_path / "d/s1-u1.wav" if what == "source" else target
+    status = changed.stat()
+    content = bytearray(changed.read_bytes())
+    content[2000:2100] = bytes(100)
+    changed.write_bytes(content)
+    if what == "source":  # the change time differs all the same
+        os.utime(changed, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert cli.run(format_audio.main, arguments) == 0
+    assert (target.read_bytes() == before) == (what == "target")
