@@ -360,7 +360,8 @@ def test_bad_usage_exits_2(folder, command, arguments):
 
 
 @pytest.mark.parametrize(
-    "speeds, part", [("fast", "'fast'"), ("0", "'0'"), ("1.1 1.10", "1.10"), ("", "no speed")]
+    "speeds, part",
+    [("fast", "'fast'"), ("0", "'0'"), ("1.1 1.10", "1.10"), ("", "--speeds is empty")],
 )
 def test_invalid_speeds_are_refused(folder, capsys, speeds, part):
     assert call(perturb, "--input", "d", "--output", "p", "--speeds", speeds) == 1
