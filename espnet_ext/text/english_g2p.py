@@ -110,6 +110,7 @@ _INITIAL = re.compile(r"[A-Za-z]\.")
 _WORD_SEPARATORS = re.compile(
     r"((?:[\s,;:!?\"“”()\[\]{}<>…—–/\\|*#~^_`«»]|(?<!\b[A-Za-z])\.|\.(?=[^\s,;:!?)\"”]))+)"
 )
+_QUOTES_OR_SPACE = re.compile(r"[\s\"“”«»*_~`^]*")  # separators that do not end a phrase
 DICTIONARY, FORM, SPELLED, NETWORK = "dictionary", "form", "spelled", "network"
 # How the pronunciation of a word in a sentence was chosen
 ONLY, CONTEXT, COMMONER = "only", "context", "commoner"
@@ -154,12 +155,12 @@ def _tokens(text: str) -> list[Token]:
     unicode.reject_symbols(text, ("Nd",))  # before `spell_out`, which reads digits of any script
     plain = spell_out(unicode.remove_silent(text))
     unicode.reject_symbols(plain)
-    plain = "".join(" , " if _is_separator(char) else char for char in plain)
+    plain = "".join(_separator(char) if _is_separator(char) else char for char in plain)
     result: list[Token] = []
     after_punctuation = False
     for position, token in enumerate(_WORD_SEPARATORS.split(plain)):
         if position % 2:  # a separator
-            after_punctuation |= not token.isspace()
+            after_punctuation |= not _QUOTES_OR_SPACE.fullmatch(token)
             continue
         word = token if _INITIAL.fullmatch(token) else token.strip("'-‐‑")
         if token.startswith("'") and token.lower() in cmudict.lexicon():
@@ -185,6 +186,11 @@ def _without_accents(word: str) -> str:
     word = "".join(_LIGATURES.get(char, char) for char in word.translate(_LETTERS))
     decomposed = unicodedata.normalize("NFD", word)
     return "".join(char for char in decomposed if not unicodedata.combining(char))
+
+
+def _separator(char: str) -> str:
+    """Return an ASCII separator for non-ASCII punctuation: a quotation mark, or a comma."""
+    return ' " ' if unicodedata.category(char) in ("Pi", "Pf") else " , "
 
 
 def _is_separator(char: str) -> bool:

@@ -41,6 +41,8 @@ def test_reading_in_a_sentence(sentence, phones):
         ("I'll use it.", "AY L Y UW Z IH T"),
         ("LIVE MUSIC", "L AY V M Y UW Z IH K"),
         ("live-in", "L IH V IH N"),
+        ('"close" the *door*', "K L OW Z DH AH D AO R"),
+        ("a “live” show", "AH L AY V SH OW"),
         ("I'd read it", "AY D R EH D IH T"),
     ],
 )
