@@ -107,7 +107,7 @@ def test_missing_transcript_has_a_reason(texts, missing):
         (b"", "label is not JSON"),
         (b"[1]", "label is not a JSON object"),
         (b"[" * 100_000, "label is nested too deep"),
-        (b"\xff\xfe", "label is neither UTF-8 nor CP949"),
+        (b"\xff\xff", "label is neither UTF-8 nor CP949"),
         (b"{}", "label names no speaker"),
         (encoded(label505(STEM, "")), "label names no speaker"),
         (encoded(label505(STEM, "EN0005")), "AnswerLabelText is empty"),
