@@ -6,7 +6,8 @@ import re
 _OUT_OF_MEMORY = re.compile(
     r"can't allocate memory|cannot allocate memory|out of memory|not enough memory"
     r"|bad_alloc|bad allocation|could not (create|execute) a (primitive|memory)"
-    r"|could not (create|execute) (a )?primitive|CUBLAS_STATUS_ALLOC_FAILED",
+    r"|could not (create|execute) (a )?primitive|CUBLAS_STATUS_ALLOC_FAILED"
+    r"|failed to map segment",  # of a library that is loaded
     re.IGNORECASE,
 )
 
@@ -36,7 +37,12 @@ class UserError(Exception):
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an exception of Python, PyTorch or oneDNN means that memory is exhausted.
 
+    So does an exception that was raised while such an exception was handled.
+
     >>> is_out_of_memory(RuntimeError("could not create a primitive"))
     True
     """
-    return isinstance(error, MemoryError) or bool(_OUT_OF_MEMORY.search(str(error)))
+    if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
+        return True
+    cause = error.__cause__ or error.__context__
+    return cause is not None and is_out_of_memory(cause)

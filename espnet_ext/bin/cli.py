@@ -129,7 +129,7 @@ def run(
     except KeyboardInterrupt:
         say("interrupted")
         return 130
-    except (MemoryError, RuntimeError, OSError) as error:
+    except (MemoryError, RuntimeError, OSError, ImportError) as error:
         if not is_out_of_memory(error):
             raise
         reason = str(error).strip().partition("\n")[0] or type(error).__name__

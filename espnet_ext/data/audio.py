@@ -389,7 +389,10 @@ def _sound(source: str, file: str | IO[bytes], kind: str = "") -> Sound:
 def _run_command(source: str, allow_pipes: bool) -> bytes:
     """Run a command of wav.scp and return its output."""
     if not allow_pipes or not source.endswith("|"):
-        remedy = "if you trust wav.scp, run with --allow_pipes true; else write the audio to files"
+        remedy = (
+            "if you trust wav.scp, write the audio to files: format_audio --allow_pipes true, or "
+            "stage 3 of run.sh --allow_pipes true"
+        )
         raise UserError(f"{source}: is a command, and commands are not run by default", remedy)
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", source[:-1]], capture_output=True, check=False

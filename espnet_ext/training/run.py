@@ -8,7 +8,6 @@ import argparse
 import os
 import shlex
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -281,7 +280,7 @@ def _parse(command: list[str]) -> argparse.Namespace:
 def _run_task(args: argparse.Namespace, command: list[str]) -> None:
     from espnet_ext.training.task import DualOutputTask
 
-    print(f"python -m espnet_ext.training {shlex.join(command)}", file=sys.stderr, flush=True)
+    say(f"python -m espnet_ext.training {shlex.join(command)}")
     DualOutputTask.main(args=args)
 
 

@@ -86,6 +86,8 @@ def test_coupling_reranks_the_nbest_lists(trained, data, tmp_path):
     run(trained, data, tmp_path / "coupled", "--coupling", str(train), "--coupling_weight", "50")
     facts = json.loads((tmp_path / "coupled/decode.json").read_text())
     assert facts["coupling"] == str(train) and facts["coupling_weight"] == 50
+    plain_facts = json.loads((tmp_path / "plain/decode.json").read_text())
+    assert plain_facts["coupling"] is None and plain_facts["coupling_weight"] is None
     for name in ("surface", "meaning"):
         plain = json.loads((tmp_path / f"plain/nbest.{name}.json").read_text())
         coupled = json.loads((tmp_path / f"coupled/nbest.{name}.json").read_text())
@@ -212,12 +214,23 @@ def test_list_of_failures_is_removed_by_a_run_without_failures(trained, unusual_
     assert not (out / "failed").exists()
 
 
-def test_only_the_utterance_that_exceeds_memory_fails(trained, data, tmp_path, monkeypatch):
+OUT_OF_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    MemoryError(),
+    RuntimeError("could not create a primitive"),
+    RuntimeError("could not execute a primitive"),
+    RuntimeError("std::bad_alloc"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to ..."),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: str(error)[:30] or "MemoryError")
+def test_only_the_utterance_that_exceeds_memory_fails(trained, data, tmp_path, monkeypatch, error):
     decode_batch = DualSpeech2Text._decode_batch
 
     def fail_above_half_a_second(self, waves):
         if max(len(wave) for wave in waves) > 8000:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
         return decode_batch(self, waves)
 
     add_utterance(data, "s9-long", tmp_path / "long.wav", np.full(9000, 0.1))
@@ -227,6 +240,17 @@ def test_only_the_utterance_that_exceeds_memory_fails(trained, data, tmp_path, m
     assert "out of memory" in (tmp_path / "out/failed").read_text()
     texts = read_table(tmp_path / "out/text.surface", empty_ok=True)
     assert len(texts) == 6 and texts["s9-long"] == ""
+
+
+def test_other_errors_of_pytorch_are_not_taken_for_a_lack_of_memory(
+    trained, data, tmp_path, monkeypatch
+):
+    def fail(self, waves):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(DualSpeech2Text, "_decode_batch", fail)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        run(trained, data, tmp_path / "out")
 
 
 def test_segment_seconds_cuts_longer_utterances(trained, data, tmp_path, monkeypatch):

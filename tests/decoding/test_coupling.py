@@ -134,3 +134,51 @@ def test_no_utterances_give_no_pairs():
 def test_different_numbers_of_transcripts_raise_user_error():
     with pytest.raises(UserError, match="2 transcripts of a and 1 of b"):
         LearnerErrorModel.estimate({"a": [["x"], ["y"]], "b": [["z"]]})
+
+
+def random_pairs(count):
+    generator = random.Random(0)
+    draw = lambda letters: generator.choices(letters, k=generator.randint(0, 6))  # noqa: E731
+    return {"a": [draw("xyz") for _ in range(count)], "b": [draw("12") for _ in range(count)]}
+
+
+def test_estimate_is_kept_for_the_same_pairs(tmp_path, monkeypatch):
+    pairs = random_pairs(40)
+    model = LearnerErrorModel.estimate_or_load(pairs, tmp_path)
+    monkeypatch.setattr(LearnerErrorModel, "estimate", lambda *_: pytest.fail("estimated again"))
+    loaded = LearnerErrorModel.estimate_or_load(pairs, tmp_path)
+    assert loaded.tokens == model.tokens and torch.equal(loaded.table, model.table)
+    with pytest.raises(pytest.fail.Exception):  # other pairs
+        LearnerErrorModel.estimate_or_load({**pairs, "b": pairs["b"][::-1]}, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", None])
+def test_damaged_estimate_is_estimated_again(tmp_path, content, capsys):
+    pairs = random_pairs(10)
+    model = LearnerErrorModel.estimate_or_load(pairs, tmp_path)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-40] if content is None else content)
+    again = LearnerErrorModel.estimate_or_load(pairs, tmp_path)
+    assert torch.equal(again.table, model.table)
+    assert "not readable, estimated again" in capsys.readouterr().err
+
+
+def test_estimate_without_a_place_for_it(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    model = LearnerErrorModel.estimate_or_load(random_pairs(10), tmp_path / "file")
+    assert torch.equal(model.table, LearnerErrorModel.estimate(random_pairs(10)).table)
+    assert "is not kept" in capsys.readouterr().err
+
+
+def test_estimate_shows_progress(monkeypatch, capsys):
+    monkeypatch.setattr("espnet_ext.progress._SILENT_SECONDS", -1)
+    monkeypatch.setattr("espnet_ext.progress._SECONDS_BETWEEN_LINES", -1)
+    LearnerErrorModel.estimate(random_pairs(10))
+    assert "estimating the coupling: 1/8 batch" in capsys.readouterr().err
+
+
+def test_estimate_does_not_depend_on_the_batches(monkeypatch):
+    pairs = random_pairs(40)
+    whole = LearnerErrorModel.estimate(pairs)
+    monkeypatch.setattr("espnet_ext.decoding.coupling.PAIRS_PER_CHUNK", 7)
+    assert torch.allclose(LearnerErrorModel.estimate(pairs).table, whole.table)

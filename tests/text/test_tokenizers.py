@@ -263,6 +263,10 @@ def test_unknown_type_and_missing_files_raise_user_error(tmp_path):
         tokenizers.build_tokenizer("bpe")
     with pytest.raises(UserError, match="no such SentencePiece model"):
         tokenizers.build_tokenizer("bpe", tmp_path / "no.model")
+    for content in (b"", b"no model", b"\x00" * 1000):
+        (tmp_path / "other.model").write_bytes(content)
+        with pytest.raises(UserError, match="other.model: not a SentencePiece model"):
+            tokenizers.build_tokenizer("bpe", tmp_path / "other.model")
     with pytest.raises(UserError, match="no such token list"):
         tokenizers.read_token_list(tmp_path / "tokens.txt")
 

@@ -57,7 +57,7 @@ def _check_source(checked: Checked, place: Place, source: str) -> None:
         checked.add(ERROR, "tilde", place, f"begins with ~: {source}", remedy)
     elif is_pipe(source) and not (checked.options.allow_pipes and source.endswith("|")):
         message = "is a command, and commands are not run by default"
-        remedy = "if you trust wav.scp, pass --allow_pipes true; otherwise write audio to files"
+        remedy = "if you trust wav.scp, give --allow_pipes true; otherwise write audio to files"
         checked.add(ERROR, "pipe", place, message, remedy)
 
 

@@ -194,7 +194,7 @@ class TaskVectors(Conditioner):
         if self.mode == "per_combination":
             raise UserError(
                 f"{tasks} together were never trained, so the vector of this combination is random",
-                "leave --active out",
+                "decode without --active",
             )
         return f"{tasks} together were never trained: the model never saw the sum of their vectors"
 
