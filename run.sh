@@ -323,6 +323,7 @@ fi
 if [[ ${gpu_inference} == true ]]; then inference_ngpu=1; else inference_ngpu=0; fi
 
 if stage 12 "decoding"; then
+    weights=$(option_value --weights model.pth "${inference_args[@]}")
     for lang in ${langs}; do
         extra=() extra_inputs=() lms="" ngrams=""
         for output in ${outputs_of[${lang}]}; do
@@ -345,7 +346,8 @@ if stage 12 "decoding"; then
             for dset in ${test_sets}; do
                 model_dir=${expdir}/${lang}/${system}_${asr_tag}
                 step "${lang}/decode_${system}_${asr_tag}_${inference_tag}_${dset}" \
-                    --in "${model_dir}/model.pth" --in "${dumpdir}/raw/${lang}/${dset}/wav.scp" \
+                    --in "${model_dir}/${weights}" --in "${model_dir}/config.yaml" \
+                    --in "${dumpdir}/raw/${lang}/${dset}/wav.scp" \
                     --in "${inference_config}" "${extra_inputs[@]}" \
                     --out "${model_dir}/${inference_tag}/${dset}/decode.json" \
                     --launch --gpus "${inference_ngpu}" -- \
@@ -628,6 +630,7 @@ if stage 17 "comparison of systems"; then
             read -r _ _ _ model _ <<<"${stress_run}"
             model_dir=${expdir}/${lang}/stress/${model}
             step "${lang}/stress_decode_${model}_${inference_tag}" --in "${model_dir}/model.pth" \
+                --in "${model_dir}/config.yaml" \
                 --in "${dumpdir}/raw/${lang}/${test_set}/wav.scp" --in "${inference_config}" \
                 --out "${model_dir}/${inference_tag}/${test_set}/decode.json" \
                 --launch --gpus "${inference_ngpu}" -- \

@@ -120,12 +120,7 @@ class OutputFolder:
         }
 
     def _read(self) -> dict[str, dict]:
-        """Return the record of all commands; a broken one counts as missing."""
-        try:
-            value = json.loads((self.folder / MARK).read_text(encoding="utf-8"))
-            return {name: dict(files) for name, files in value.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
-            return {}
+        return _read_record(self.folder)
 
     def _write(self, files: Mapping[str, str | bool]) -> None:
         write_json(self.folder / MARK, {**self._read(), self.command: dict(files)})
@@ -153,6 +148,20 @@ class OutputFolder:
             self.folder.rmdir()
             return
         self._write({name: _digest(path) for name, path in self._files().items()})
+
+
+def records_of(folder: str | os.PathLike) -> list[dict[str, str]]:
+    """Return the files, with their SHA-256, that each command recorded as written to a folder."""
+    return [files for files in _read_record(folder).values() if not files.get("unfinished")]
+
+
+def _read_record(folder: str | os.PathLike) -> dict[str, dict]:
+    """Return the record of all commands of a folder; a broken one counts as missing."""
+    try:
+        value = json.loads((Path(folder) / MARK).read_text(encoding="utf-8"))
+        return {name: dict(files) for name, files in value.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
 
 
 def require_no_input(output: str | os.PathLike, inputs: Paths) -> None:

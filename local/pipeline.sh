@@ -165,6 +165,19 @@ require_outputs() { # require_outputs --out FILE …: stop if one is missing
     done
 }
 
+option_value() { # option_value NAME DEFAULT WORD…: print the last value of an option among words
+    local name=$1 value=$2
+    shift 2
+    while (($#)); do
+        case $1 in
+            "${name}") value=${2:-} ;;
+            "${name}="*) value=${1#*=} ;;
+        esac
+        shift
+    done
+    printf '%s' "${value}"
+}
+
 count_utterances() { # count_utterances DIR "SET…": in all these sets of all languages
     local lang dset files=()
     for lang in ${langs}; do

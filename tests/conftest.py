@@ -1,9 +1,13 @@
 """What all tests share: one thread each, no network, and GPU tests only where there is a GPU."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests import `timing` from here
 
 # A machine that is busy with something else is slow, and no test is wrong for that.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -33,13 +33,14 @@ class Input:
         return self.option.removeprefix("--")
 
 
-MODELS = Input("--models", "model directory of each system", True, depends_on=["model.pth"])
+_MODEL = ("model.pth", "config.yaml")
+MODELS = Input("--models", "model directory of each system", True, depends_on=_MODEL)
 TWINS = Input(
     "--twins",
     "the same systems trained from another seed; their similarity is a ceiling",
     per_system=True,
     required=False,
-    depends_on=["model.pth"],
+    depends_on=_MODEL,
 )
 HYPOTHESES = Input(
     "--hypotheses",

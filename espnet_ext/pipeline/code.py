@@ -13,12 +13,15 @@ import functools
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
+from importlib import metadata
 from pathlib import Path
 
 from espnet_ext.corpora.registry import CORPORA
 from espnet_ext.pipeline.digests import Digests
 
 PACKAGE = "espnet_ext"
+ESPNET = "espnet"  # in the digests of a command that imports it: its version
+WITH_ESPNET = f"{PACKAGE}.model.espnet"  # the one module that imports ESPnet
 REGISTRIES = (f"{PACKAGE}.analysis.registry", f"{PACKAGE}.corpora.registry")
 _NAME = re.compile(rf"{PACKAGE}(\.\w+)+")
 _NAME_IN_STRING = re.compile(rf"({PACKAGE}(\.\w+)+)(:\w+)?")  # also module:attribute
@@ -57,13 +60,19 @@ class Code:
         """
         words = list(command)
         entries = [*modules]
+        uses_espnet = False
         for before, word in zip(["", *words], words, strict=False):
             if before == "-m" and _NAME.fullmatch(word):
                 entries.append(word)
+            elif before == "-m" and word.startswith("espnet2."):
+                uses_espnet = True
             elif word.endswith((".sh", ".py")) and Path(word).is_file():
                 text = Path(word).read_text(encoding="utf-8", errors="replace")
                 entries += [match.group() for match in _NAME.finditer(text)]
-        return self.reachable(entries)
+        digests = self.reachable(entries)
+        if uses_espnet or WITH_ESPNET in digests:
+            digests[ESPNET] = _espnet_version()
+        return digests
 
     def reachable(self, entries: Iterable[str]) -> dict[str, str]:
         """Return the digests of modules and of all that they import, by module."""
@@ -117,6 +126,15 @@ class Code:
             word = word.rpartition(".")[0]
         if word and word != PACKAGE:
             yield word
+
+
+@functools.cache
+def _espnet_version() -> str:
+    """Return the version of ESPnet that is installed; "" without one."""
+    try:
+        return metadata.version("espnet")
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _read(path: Path, name: str) -> tuple[str, list[str], list[str]]:

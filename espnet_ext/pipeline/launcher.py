@@ -4,12 +4,15 @@ import contextlib
 import os
 import shlex
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from espnet_ext.pipeline.steps import Step
+
+SUBMISSION = 10.0  # seconds within which sbatch prints the number of a job
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,20 @@ class SlurmJob(Job):
         self.job_id = job_id
 
     def stop(self, signal: int) -> None:
-        """Cancel the job, and end sbatch."""
-        if number := self.job_id.read_text(encoding="utf-8").partition(";")[0].strip():
+        """Cancel the job, and end sbatch.
+
+        A job that is just being submitted has no number yet, and would stay in the queue.
+        """
+        deadline = time.monotonic() + SUBMISSION
+        while not (number := self._number()) and self.process.poll() is None:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        if number:
             subprocess.run(["scancel", number], check=False)
         super().stop(signal)
+
+    def _number(self) -> str:
+        """Return the number of the job; "" until sbatch has printed it with the end of its line."""
+        line, end, _ = self.job_id.read_text(encoding="utf-8").partition("\n")
+        return line.partition(";")[0].strip() if end else ""

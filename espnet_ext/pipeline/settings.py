@@ -53,12 +53,18 @@ if TYPE_CHECKING:
 
 
 def find_recipe(root: Path, start: Path, name: str | None) -> Path:
-    """Return the recipe's folder, which is relative to the current directory or the repository.
+    """Return the recipe's folder.
+
+    Args:
+        root: The repository.
+        start: The user's current directory.
+        name: Value of --recipe, relative to one of these; None: the embedded corpus.
 
     Raises:
         UsageError: There is no such folder; the recipes are listed.
     """
-    name = OPTIONS["recipe"].default if name is None else name
+    if name is None:
+        return (root / OPTIONS["recipe"].default).resolve()
     for folder in (start / name, root / name):
         if name and folder.is_dir():
             return folder.resolve()

@@ -4,7 +4,9 @@ A step depends on its command, on the content of its inputs and on the code that
 log `<log_dir>/<name>.log` lies `<name>.done`: all of these as they were when it was done.
 """
 
+import hashlib
 import json
+import os
 import shlex
 import time
 from collections.abc import Iterator, Sequence
@@ -13,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from espnet_ext.files import write_text
+from espnet_ext.outputs import records_of
 from espnet_ext.pipeline import analyses
-from espnet_ext.pipeline.code import Code
-from espnet_ext.pipeline.digests import Digests
+from espnet_ext.pipeline.code import ESPNET, Code
+from espnet_ext.pipeline.digests import AUDIO, Digests
 
 # Options that do not affect results. Each takes one value.
 NO_RESULT = ("--nj", "--ngpu", "--num_nodes", "--overwrite")
 VERSION = 1
+_EMPTY = hashlib.sha256().hexdigest()
 
 
 @dataclass(frozen=True)
@@ -119,12 +123,16 @@ class State:
         if self.command != before.command:
             yield "its options changed"
         for path in sorted(self.inputs.keys() | before.inputs.keys()):
+            if path.endswith(AUDIO) and path not in before.inputs:
+                continue  # recorded by an earlier version, which ignored audio
             if self.inputs.get(path, "missing") != before.inputs.get(path, "missing"):
                 yield f"{path} changed"
 
     def code_changes(self, before: "State") -> Iterator[str]:
         """Yield the modules that differ from an earlier state."""
         for name in sorted(self.code.keys() | before.code.keys()):
+            if name == ESPNET and name not in before.code:
+                continue  # recorded by an earlier version, which ignored it
             if self.code.get(name) != before.code.get(name):
                 yield name
 
@@ -192,8 +200,8 @@ class Records:
         before = self._read(step, "done")
         if self.force or before is None:
             return Decision(True, now)
-        if missing(step):
-            return Decision(True, now, "outputs are missing")
+        if lost := missing(step):
+            return Decision(True, now, f"{summary(lost)} is missing or empty")
         if changes := list(now.data_changes(before)):
             return Decision(True, now, summary(changes))
         if modules := list(now.code_changes(before)):
@@ -202,7 +210,21 @@ class Records:
                 return Decision(True, now, text)
             note = f"note: kept, though its {text} (--force true starts again)"
             return Decision(False, now, notes=[note])
-        return Decision(False, now)
+        return Decision(False, now, notes=self._notes_on_edited(step))
+
+    def _notes_on_edited(self, step: Step) -> list[str]:
+        """Return a note on outputs that were edited since the step wrote them."""
+        edited = [
+            path
+            for path, digest in recorded_outputs(step)
+            if digest and not path.endswith(".yaml") and self.digests.of_file(path) != digest
+        ]
+        if not edited:
+            return []
+        return [
+            f"note: kept, though edited since: {summary(edited, 3)} (--force true --overwrite true "
+            "writes it again)"
+        ]
 
     def seconds(self, step: Step) -> float | None:
         """Return how long a step took when it was last done."""
@@ -265,8 +287,26 @@ class Records:
 
 
 def missing(step: Step) -> list[str]:
-    """Return the outputs of a step that do not exist."""
-    return [path for path in step.outputs if not Path(path).exists()]
+    """Return the outputs of a step that do not exist, or that were emptied.
+
+    A command that records what it writes has further outputs, for example `text.meaning` beside
+    `decode.json`.
+    """
+    lost = [path for path in step.outputs if not Path(path).exists()]
+    for path, digest in recorded_outputs(step):
+        file = Path(path)
+        if not file.exists() or (file.stat().st_size == 0 and digest not in ("", _EMPTY)):
+            lost.append(path)
+    return list(dict.fromkeys(lost))
+
+
+def recorded_outputs(step: Step) -> Iterator[tuple[str, str]]:
+    """Yield (path, SHA-256) of what the step's command recorded as written with an output."""
+    for output in step.outputs:
+        folder, name = os.path.split(output)
+        for files in records_of(folder or "."):
+            if name in files:
+                yield from ((os.path.join(folder, file), sha) for file, sha in files.items())
 
 
 def _unused(path: str) -> Path:

@@ -101,6 +101,19 @@ def test_formatting_again_writes_only_what_changed(utterances, capsys, audio_for
         assert "1 written" in capsys.readouterr().out
 
 
+def test_formatting_again_notices_a_recording_of_the_same_size_and_date(utterances, capsys):
+    options = ["--channel", "mix", "--copy", "true"]
+    assert run(format_audio, "data/train", "dump/org", *options) == 0
+    status = os.stat("s1-u1.wav")
+    soundfile.write("s1-u1.wav", np.zeros(8000), RATE, subtype="PCM_16")
+    os.utime("s1-u1.wav", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert os.stat("s1-u1.wav").st_size == status.st_size
+    capsys.readouterr()
+    assert run(format_audio, "data/train", "dump/org", *options) == 0
+    assert "1 written" in capsys.readouterr().out
+    assert not load_audio(read_directory("dump/org")[0].audio)[0].any()
+
+
 def test_copy_writes_audio_that_has_the_format_already(utterances):
     reduce_to_mono(utterances)
     assert run(format_audio, "data/train", "dump/org", "--copy", "true") == 0

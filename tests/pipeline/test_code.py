@@ -37,7 +37,9 @@ def write(tmp_path):
 
 
 def of(code: Code, module: str) -> dict[str, str]:
-    return code.of_command(["python", "-m", module])
+    """Return the modules that a command reaches, without the version of ESPnet."""
+    digests = code.of_command(["python", "-m", module])
+    return {name: digest for name, digest in digests.items() if name.startswith("espnet_ext")}
 
 
 def short(modules) -> set[str]:

@@ -87,7 +87,7 @@ class Project:
         stub = {"STUB_CALLS": str(self.calls_file), "REAL_PYTHON": sys.executable}
         return {**clean, **stub, **extra}
 
-    def run(self, *options: str, timeout: float = 120, **environment: str):
+    def run(self, *options: str, timeout: float = 600, **environment: str):
         return subprocess.run(
             ["bash", str(self.root / "run.sh"), *options],
             cwd=self.root,

@@ -11,6 +11,7 @@ import time
 import pytest
 import tiny_recipe
 import torch
+from timing import cpu_seconds
 
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.errors import UserError
@@ -35,9 +36,9 @@ def test_training_and_repeating_a_finished_training(recipe, capfd):
     assert "epoch 2/2: valid" in progress
     assert "Flash Attention" not in progress
 
-    started = time.monotonic()
+    started = cpu_seconds()
     recipe.train()
-    assert time.monotonic() - started < 5
+    assert cpu_seconds() - started < 5
     again = facts(folder)
     assert (again["seconds"], again["epochs"]) == (first["seconds"], 2)
     recipe.train(options=["--max_epoch", "3"])
