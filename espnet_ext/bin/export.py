@@ -18,11 +18,12 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     parser.add_argument("--to", choices=("lhotse",), required=True, help="target format")
     parser.add_argument("--output", required=True, help="folder to write")
     parser.add_argument("--nj", type=audio_options.count, default=1, help="number of processes")
+    cli.add_overwrite(parser)
     args = parser.parse_args(argv)
 
     from espnet_ext.corpora.interchange import to_lhotse
 
-    print(to_lhotse.write(args.source, args.output, nj=args.nj))
+    print(to_lhotse.write(args.source, args.output, nj=args.nj, overwrite=args.overwrite))
     return 0
 
 

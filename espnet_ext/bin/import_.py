@@ -82,6 +82,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="cells that mean an empty cell",
     )
     parser.add_argument("--nj", type=audio_options.count, default=1, help="number of processes")
+    cli.add_overwrite(parser)
 
 
 def main(argv: Sequence[str] | None = None) -> int | None:
@@ -113,7 +114,9 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     options = ImportOptions(
         args.channel, args.allow_pipes, args.nj, args.skip_unreadable, args.phones
     )
-    builder = DirectoryBuilder(args.output, report, options, source=args.source)
+    builder = DirectoryBuilder(
+        args.output, report, options, source=args.source, overwrite=args.overwrite
+    )
     with builder.errors.reraising():
         _read(args, columns, builder)
     for line in report.lines(builder.finish()):

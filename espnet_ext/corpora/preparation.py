@@ -299,7 +299,7 @@ def check_audio(
     label = f"{report.corpus}: reading audio headers"
     for utterance, info in track(headers, label, len(utterances)):
         if isinstance(info, UserError):
-            faults.append(info.message)
+            faults.append(f"{utterance.utt_id}: {info.message}")
             hint = hint or _hint(utterance.audio)
             report.leave_out(utterance.utt_id, "unreadable audio")
             continue

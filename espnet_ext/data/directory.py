@@ -188,7 +188,8 @@ def require_free(source: str | os.PathLike, target: str | os.PathLike, mark: str
     if taken:
         content = "a data directory" if (folder / "wav.scp").exists() else "something else"
         message = f"{target}: {content} exists there and would be overwritten"
-        raise UserError(message, "name a new folder, or remove that one")
+        remedy = "name a new folder, or remove that one; --overwrite true overwrites it"
+        raise UserError(message, remedy)
     return folder
 
 

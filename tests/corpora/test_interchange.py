@@ -1021,3 +1021,55 @@ def test_table_given_as_hf_set_names_prepare_plain(tmp_path, capsys):
     argv = ["--from", "hf", tmp_path / "corpus.csv", "--meaning", "x", "--output", tmp_path / "o"]
     assert run(import_main, *argv) == 1
     assert "espnet-ext prepare plain --manifest" in capsys.readouterr().err
+
+
+def test_edited_import_is_not_replaced(tmp_path, capsys):
+    kaldi = phone_directory(tmp_path)
+    argv = ["--from", "kaldi", kaldi, "--output", tmp_path / "out"]
+    assert run(import_main, *argv) == 0
+    assert run(import_main, *argv) == 0
+    (tmp_path / "out/text.meaning").write_text("u1 corrected by hand\n")
+    assert run(import_main, *argv) == 1
+    assert "text.meaning would be overwritten, but it has changed since `import` wrote it" in (
+        capsys.readouterr().err
+    )
+    assert (tmp_path / "out/text.meaning").read_text() == "u1 corrected by hand\n"
+    assert run(import_main, *argv, "--overwrite", "true") == 0
+    assert len(read_directory(tmp_path / "out")) == 3
+
+
+def test_edited_export_is_not_replaced(tmp_path, capsys):
+    pytest.importorskip("lhotse")
+    directory(tmp_path)
+    argv = ["--to", "lhotse", tmp_path / "data", "--output", tmp_path / "out"]
+    assert run(export_main, *argv) == 0 == run(export_main, *argv)
+    (tmp_path / "out/cuts.jsonl.gz").write_bytes(b"mine")
+    assert run(export_main, *argv) == 1
+    assert "cuts.jsonl.gz would be overwritten" in capsys.readouterr().err
+    assert run(export_main, *argv, "--overwrite", "true") == 0
+
+
+def test_speakers_of_spk2utt_are_used_without_utt2spk(tmp_path, capsys):
+    kaldi = phone_directory(tmp_path, spk2utt=["s1 u1 u2", "s2 u3"])
+    argv = ["--from", "kaldi", kaldi, "--output", tmp_path / "out"]
+    assert run(import_main, *argv) == 0
+    assert [one.speaker for one in read_directory(tmp_path / "out")] == ["s1", "s1", "s2"]
+    (kaldi / "utt2spk").write_text("u1 s1\nu2 s2\nu3 s2\n")
+    assert run(import_main, *argv) == 1
+    error = capsys.readouterr().err
+    assert "spk2utt: 1 utterances have another speaker than in utt2spk:\n  u2" in error
+
+
+def test_missing_audio_names_its_utterance(tmp_path, capsys):
+    kaldi = phone_directory(tmp_path)
+    (kaldi / "wav.scp").write_text(f"u1 {tmp_path}/a.wav\nu2 {tmp_path}/no.wav\nu3 /a.wav\n")
+    assert run(import_main, "--from", "kaldi", kaldi, "--output", tmp_path / "out") == 1
+    assert f"u2: {tmp_path}/no.wav: no such audio file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["kaldi", "lhotse"])
+def test_table_as_a_source_names_prepare_plain(tmp_path, capsys, kind):
+    (tmp_path / "corpus.xlsx").write_bytes(b"PK")
+    argv = ["--from", kind, tmp_path / "corpus.xlsx", "--output", tmp_path / "out"]
+    assert run(import_main, *argv) == 1
+    assert "espnet-ext prepare plain --manifest" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Map the columns of an external source to the transcripts, labels and ids of utterances."""
 
 import importlib
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from espnet_ext.text.unicode import normalize
 
 LABELS = ("lang", "l1", "band", "domain")
 LEFT_OUT = "none"  # instead of a column: the output is not imported
+_TABLES = (".tsv", ".csv", ".txt", ".xlsx")
 _NOT_IN_IDS = re.compile(r"[\s/]+")
 
 
@@ -168,6 +170,13 @@ def require_columns(source: str, columns: ColumnMapping, existing: Sequence[str]
         message = f"{source}: has no column {', '.join(missing)}"
         remedy = f"name one of its columns: {', '.join(existing) or 'it has none'}"
         raise UserError(message, remedy)
+
+
+def remedy_for_source(source: str | os.PathLike, remedy: str) -> str:
+    """Return a remedy for a wrong source; for a table, which command prepares it."""
+    if os.path.isfile(source) and os.fspath(source).lower().endswith(_TABLES):
+        return f"a table is prepared by: espnet-ext prepare plain --manifest {source}"
+    return remedy
 
 
 def note_not_imported(report: Report, what: str, counts: Mapping[str, int], remedy: str) -> None:

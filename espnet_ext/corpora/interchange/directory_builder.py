@@ -6,6 +6,7 @@ what has changed.
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +18,11 @@ from espnet_ext.corpora.interchange.column_mapping import ColumnMapping, read_te
 from espnet_ext.corpora.interchange.error_collector import ErrorCollector
 from espnet_ext.corpora.preparation import Report, check_audio
 from espnet_ext.data.audio import count_samples, encode_audio, is_pipe, open_sound, to_mono
-from espnet_ext.data.directory import require_free, write_directory
+from espnet_ext.data.directory import TABLES, require_free, write_directory
 from espnet_ext.data.record import Utterance, id_problem
 from espnet_ext.data.rendering import Job, render
 from espnet_ext.errors import UserError
+from espnet_ext.outputs import OutputFolder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,8 +57,20 @@ class DirectoryBuilder:
         options: ImportOptions | None = None,
         *,
         source: str | os.PathLike = "",
+        overwrite: bool = False,
     ):
-        self.folder = require_free(source or os.devnull, folder, REPORT_FILE)
+        self.folder = Path(folder)
+        self._output = OutputFolder(
+            folder,
+            "import",
+            rf"{TABLES}|{re.escape(REPORT_FILE)}",
+            inputs=[source] if source else [],
+            overwrite=overwrite,
+        )
+        if not overwrite:
+            require_free(source or os.devnull, folder, REPORT_FILE)
+        self._output.check()
+        self._is_claimed = False
         self.report = report
         self.options = options or ImportOptions()
         self.errors = ErrorCollector(str(source or folder))
@@ -175,6 +189,7 @@ class DirectoryBuilder:
         write_directory(self.folder, utterances)
         sets = {self.folder.name: utterances}
         files.write_json(self.folder / REPORT_FILE, self.report.as_json(sets))
+        self._output.__exit__(None, None, None)
         return sets
 
     def _normalize_phones(self, utterances: list[Utterance]) -> list[Utterance]:
@@ -210,6 +225,9 @@ class DirectoryBuilder:
 
     def _claim_folder(self) -> None:
         """Mark the folder before anything is written, so that an interrupted import can resume."""
+        if not self._is_claimed:
+            self._output.__enter__()
+            self._is_claimed = True
         if not (self.folder / REPORT_FILE).exists():
             content = {"corpus": self.report.corpus, "whole": False}
             files.write_json(self.folder / REPORT_FILE, content)

@@ -16,6 +16,7 @@ from espnet_ext.corpora.interchange.column_mapping import (
     as_id,
     import_library,
     make_utterance,
+    remedy_for_source,
     require_columns,
 )
 from espnet_ext.corpora.interchange.directory_builder import DirectoryBuilder
@@ -26,7 +27,6 @@ from espnet_ext.progress import track
 EXTRA = "hf"
 HUB_TIMEOUT = 10  # seconds
 _NAME_ON_HUB = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-_TABLES = (".tsv", ".csv", ".txt", ".xlsx")
 BATCH = 16  # rows of a parquet file in memory
 
 
@@ -95,9 +95,7 @@ def _load(source: str, config: str) -> Any:
         if path.is_file() or any(path.glob("*.parquet")):
             parquet_files = [path] if path.is_file() else sorted(path.glob("*.parquet"))
             if any(file.suffix != ".parquet" for file in parquet_files):
-                remedy = "name a folder or a parquet file"
-                if path.suffix.lower() in _TABLES:
-                    remedy = f"a table is prepared by: espnet-ext prepare plain --manifest {source}"
+                remedy = remedy_for_source(source, "name a folder or a parquet file")
                 raise UserError(f"{source}: not a parquet file", remedy)
             splits: dict[str, list[str]] = {}
             for file in parquet_files:  # train-00000-of-00002.parquet belongs to train

@@ -16,6 +16,7 @@ from espnet_ext.corpora.interchange.column_mapping import (
     ColumnMapping,
     make_utterance,
     note_not_imported,
+    remedy_for_source,
 )
 from espnet_ext.corpora.interchange.directory_builder import DirectoryBuilder
 from espnet_ext.corpora.preparation import list_faults
@@ -52,7 +53,8 @@ def read(
     """
     folder = Path(source)
     if not (folder / "wav.scp").is_file():
-        raise UserError(f"{folder}: has no wav.scp", "name a Kaldi data directory")
+        remedy = remedy_for_source(source, "name a Kaldi data directory, with audio in wav.scp")
+        raise UserError(f"{folder}: has no wav.scp", remedy)
     columns, tables = _read_columns(folder, columns, builder)
     entries, valid = _read_table(folder / "wav.scp", builder)
     if valid and not entries:
@@ -132,6 +134,10 @@ def _read_columns(
             builder.errors.add(UserError(f"{folder}: has no file {name}", remedy))
         else:  # empty transcripts are common in Kaldi's `text`; here they are unlabelled
             tables[name], _ = _read_table(folder / name, builder, empty_ok=True)
+    speakers = _speakers(folder, tables, builder)
+    if not columns.speaker and speakers:
+        columns = replace(columns, speaker="spk2utt")
+        tables["spk2utt"] = speakers
     counts = {
         path.name: path.read_bytes().count(b"\n")
         for path in sorted(folder.iterdir())
@@ -143,6 +149,22 @@ def _read_columns(
     remedy = "name transcripts as --surface FILE, --meaning FILE or --texts OUTPUT=FILE"
     note_not_imported(builder.report, f"files of {folder}", counts, remedy)
     return columns, tables
+
+
+def _speakers(folder: Path, tables: Tables, builder: DirectoryBuilder) -> dict[str, str]:
+    """Return the speaker of each utterance by spk2utt; add an error if utt2spk names others."""
+    path = folder / "spk2utt"
+    if not path.is_file():
+        return {}
+    rows, _ = _read_table(path, builder)
+    speaker_of = {utt_id: name for name, utt_ids in rows.items() for utt_id in utt_ids.split()}
+    named = tables.get("utt2spk", {})
+    differing = [utt_id for utt_id, name in named.items() if speaker_of.get(utt_id, name) != name]
+    if differing:
+        message = f"{path}: {len(differing)} utterances have another speaker than in utt2spk"
+        remedy = "write it again from utt2spk (Kaldi: utils/utt2spk_to_spk2utt.pl), or remove it"
+        builder.errors.add(UserError(f"{message}:{list_faults(differing)}", remedy))
+    return speaker_of
 
 
 def _read_table(

@@ -21,6 +21,7 @@ from espnet_ext.corpora.interchange.column_mapping import (
     import_library,
     make_utterance,
     note_not_imported,
+    remedy_for_source,
 )
 from espnet_ext.corpora.interchange.directory_builder import DirectoryBuilder
 from espnet_ext.data.record import Utterance, is_output_name
@@ -130,11 +131,11 @@ def _cuts(source: Path) -> Iterator[Any]:
         cuts = import_library("lhotse", EXTRA).CutSet.from_jsonl_lazy(str(source))
     else:
         what = "no such file" if not source.exists() else "neither cuts nor a Shar folder"
-        remedy = f"name a manifest of cuts ({' or '.join(MANIFESTS)}) or a Shar folder"
-        raise UserError(
-            f"{source}: {what}",
-            f"{remedy}; recordings and supervisions become cuts with: lhotse cut simple",
+        remedy = (
+            f"name a manifest of cuts ({' or '.join(MANIFESTS)}) or a Shar folder; recordings and "
+            "supervisions become cuts with: lhotse cut simple"
         )
+        raise UserError(f"{source}: {what}", remedy_for_source(source, remedy))
     number = 0
     try:
         for number, cut in enumerate(cuts, 1):  # noqa: B007 used in the message

@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
@@ -23,27 +24,47 @@ from espnet_ext.data.directory import read_directory, require_free
 from espnet_ext.data.record import Utterance
 from espnet_ext.data.rendering import Job, render
 from espnet_ext.errors import UserError
+from espnet_ext.outputs import OutputFolder
 from espnet_ext.progress import track
 
+_MANIFESTS = ("recordings", "supervisions", "cuts")
 EXPORT_FILE = "export.json"  # marks a folder as written by an export, which may write it again
 
 
-def write(source: str | os.PathLike, target: str | os.PathLike, *, nj: int = 1) -> str:
+def write(
+    source: str | os.PathLike, target: str | os.PathLike, *, nj: int = 1, overwrite: bool = False
+) -> str:
     """Write `<target>/{recordings,supervisions,cuts}.jsonl.gz`; return a line that describes it.
 
     The manifests refer to sound files. lhotse has no source type for entries of arks: these are
     written to `<target>/data` as FLAC. Commands are refused.
     """
-    folder = require_free(source, target, EXPORT_FILE)
+    if not overwrite:
+        require_free(source, target, EXPORT_FILE)
+    output = OutputFolder(
+        target,
+        "export",
+        rf"(?:{'|'.join(_MANIFESTS)})\.jsonl\.gz|{re.escape(EXPORT_FILE)}",
+        inputs=[source],
+        overwrite=overwrite,
+    )
+    output.check()
     utterances = read_directory(source)
     lhotse = import_library("lhotse", EXTRA)
+    with output as folder:
+        return _write(lhotse, source, utterances, folder, nj)
+
+
+def _write(
+    lhotse: Any, source: str | os.PathLike, utterances: list[Utterance], folder: Path, nj: int
+) -> str:
+    """Write the manifests of utterances; return a line that describes them."""
     files.write_json(folder / EXPORT_FILE, {"to": "lhotse", "source": os.path.abspath(source)})
     audio = _audio_files(utterances, folder, nj)
     seconds = 0.0
     with contextlib.ExitStack() as stack:
         manifests = [
-            stack.enter_context(_open_gzip(folder / f"{name}.jsonl.gz"))
-            for name in ("recordings", "supervisions", "cuts")
+            stack.enter_context(_open_gzip(folder / f"{name}.jsonl.gz")) for name in _MANIFESTS
         ]
         for utterance in track(utterances, f"exporting {source}"):
             recording = _recording(lhotse, utterance.utt_id, audio[utterance.utt_id])
