@@ -118,7 +118,10 @@ def section(result: Numbers) -> Section:
     caveats = speaker_caveats(result["speakers"])
     if result["speakers"] >= 2 and caveats:
         least = 2 / 2 ** result["speakers"]
-        caveats.append(f"no permutation test over so few can give p below {least:.3f}")
+        caveats.append(
+            "bootstrap p values over so few are too small, and no permutation test over so few can "
+            f"give p below {least:.3f}"
+        )
     makers: list[Callable[[Numbers, list[str]], Table]] = [
         _differences,
         _by_bin,
@@ -131,7 +134,7 @@ def section(result: Numbers) -> Section:
     ]
     items: list[Item] = [table for make in makers if (table := make(result, caveats)).rows]
     summary = [
-        _difference_finding(row)
+        _difference_finding(row, result.get("heads", {}))
         for row in _rows(result, None)
         if row["interval"] and row["output"] == row["reference"]
     ]
@@ -162,7 +165,9 @@ def _rows(result: Numbers, *groups: str | None) -> Iterator[dict[str, Any]]:
             if row["by"] in groups:
                 output, _, reference = row["name"].partition("-")
                 systems = {key: comparison.get(key) for key in ("a", "b", "joint")}
-                yield {**row, **systems, "output": output, "reference": reference}
+                left_out = comparison.get("not_comparable", {}).get(row["name"], 0)
+                cell = {"output": output, "reference": reference, "left_out": left_out}
+                yield {**row, **systems, **cell}
 
 
 def _cell(row: Numbers) -> str:
@@ -178,7 +183,7 @@ _RATES: dict[str, Column] = {
 _TESTS: dict[str, Column] = {
     "mean over speakers": lambda row: signed_with_interval(row["macro"], row["macro_interval"]),
     "p (bootstrap)": _p("p_value"),
-    "p (Holm)": _p("p_holm"),
+    "bootstrap p (Holm)": _p("p_holm"),
     "p (permutation)": _p("p_permutation"),
     "utt": "utterances",
 }
@@ -189,15 +194,39 @@ def _differences(result: Numbers, caveats: list[str]) -> Table:
     columns: dict[str, Column] = {
         **_SYSTEMS,
         **_RATES,
-        "p (Holm)": _p("p_holm"),
+        "bootstrap p (Holm)": _p("p_holm"),
         "p (permutation)": _p("p_permutation"),
         "utt": "utterances",
         "second system": lambda row: conclusion(row, heads),
     }
-    return DIFFERENCES.table(columns, _rows(result, None), text_columns=2, caveats=caveats)
+    rows = list(_rows(result, None))
+    caveats = [*caveats, *(text for row in rows if (text := _selection(row)))]
+    return DIFFERENCES.table(columns, rows, text_columns=2, caveats=caveats)
 
 
-def conclusion(row: Numbers, heads: Mapping[str, Mapping[str, str]]) -> str:
+def _selection(row: Numbers) -> str:
+    """Return a caveat if a system left out utterances that the other one kept; else empty."""
+    if not row["left_out"]:
+        return ""
+    return (
+        f"{_pair(row)}, {_cell(row)}: only the {row['utterances']} utterances in which all words "
+        "that either system recognised are in the lexicon, which favours those that were "
+        "recognised well"
+    )
+
+
+Heads = Mapping[str, Mapping[str, str]]  # system → output → kind of its head
+
+
+def _changed_head(row: Numbers, heads: Heads) -> str:
+    """Return "from … to …" if the output's head is of another kind in the second system."""
+    kinds = [heads.get(row[side], {}).get(row["output"]) for side in "ab"]
+    if None in kinds or kinds[0] == kinds[1]:
+        return ""
+    return f"from {kinds[0]} to {kinds[1]}"
+
+
+def conclusion(row: Numbers, heads: Heads) -> str:
     """Say in a few words whether the second system is better, and what else differs."""
     if not row["interval"]:
         return "–"
@@ -207,14 +236,13 @@ def conclusion(row: Numbers, heads: Mapping[str, Mapping[str, str]]) -> str:
     text = words[direction(row)]
     if only_these_speakers(row):
         text += " for these speakers only"
-    kinds = [heads.get(row[side], {}).get(row["output"]) for side in "ab"]
-    if None not in kinds and kinds[0] != kinds[1]:
-        text += f"; its head also changed from {kinds[0]} to {kinds[1]}"
+    if change := _changed_head(row, heads):
+        text += f"; its head also changed {change}"
     return text
 
 
-def _difference_finding(row: Numbers) -> str:
-    """Return a sentence about a difference in the error of an output."""
+def _difference_finding(row: Numbers, heads: Heads) -> str:
+    """Return a sentence about a difference in the error of an output, and what else differs."""
     a, b, output, way = row["a"], row["b"], row["output"], direction(row)
     if not way:
         text = f"no difference in {output} error is shown between {b} and {a}"
@@ -225,8 +253,10 @@ def _difference_finding(row: Numbers) -> str:
         word = {1: "higher", -1: "lower"}[way]
         text = f"the {output} error of {b} is {word} than that of {a}"
     rates = f"{number(row['rate_b'])} % against {number(row['rate_a'])} %"
-    text = f"{text}: {rates}, {_difference(row)} percentage points.{speakers_caveat(row)}"
-    return text[:1].upper() + text[1:]
+    text = f"{text}: {rates}, {_difference(row)} percentage points."
+    if change := _changed_head(row, heads):
+        text += f" The {output} head also changed {change}, which may be the cause."
+    return text[:1].upper() + text[1:] + speakers_caveat(row)
 
 
 def _by_bin(result: Numbers, caveats: list[str]) -> Table:
@@ -274,7 +304,7 @@ def _slopes(result: Numbers, caveats: list[str]) -> Table:
         "distance": "distance",
         "errors per unit": _slope,
         "p (bootstrap)": _p("p_value"),
-        "p (Holm)": _p("p_holm"),
+        "bootstrap p (Holm)": _p("p_holm"),
         "utt": "utterances",
     }
     unit = f"unit of distance: {UNITS[result['divergence']['unit']]}"
@@ -353,7 +383,7 @@ def _consistency_tests(result: Numbers, caveats: list[str]) -> Table:
             row["difference"], row["interval"], MEASURES[row["key"]][1]
         ),
         "p (bootstrap)": _p("p_value"),
-        "p (Holm)": _p("p_holm"),
+        "bootstrap p (Holm)": _p("p_holm"),
         "p (permutation)": _p("p_permutation"),
     }
     rows = [

@@ -65,13 +65,18 @@ def build(results: Results, dump_dir: str | Path) -> Report:
 
 
 def _sections(language: Language, dump_dir: Path, caveats: list[str]) -> list[Section]:
-    sections: list[Section | None] = []
-    sections += [scores.score_section(language, name, caveats) for name in language.sets]
-    sections += [analysed.section for analysed in language.analyses]
-    sections += [section for name in language.sets for section in _of_decodings(language, name)]
-    sections += [training_diagnostics.section(language), published.section(language)]
-    sections += [scores.cost_section(language), scores.data_section(dump_dir / language.code)]
-    return [_with_caveats(section, caveats) for section in sections if section]
+    measured = [scores.score_section(language, name, caveats) for name in language.sets]
+    measured += [analysed.section for analysed in language.analyses]
+    measured += [section for name in language.sets for section in _of_decodings(language, name)]
+    if diagnostics := training_diagnostics.section(language):
+        measured.append(diagnostics)
+    others = [
+        published.section(language, caveats),
+        scores.cost_section(language),
+        scores.data_section(dump_dir / language.code),
+    ]
+    sections = [_with_caveats(section, caveats) for section in measured]
+    return sections + [section for section in others if section]
 
 
 def _of_decodings(language: Language, name: str) -> list[Section]:
@@ -104,10 +109,10 @@ def _of_decodings(language: Language, name: str) -> list[Section]:
 
 
 def _with_caveats(section: Section, caveats: list[str]) -> Section:
-    """Return the section with the report's caveats in every table that has caveats of its own."""
+    """Return the section with the report's caveats in every table."""
     items = [
         replace(item, caveats=list(dict.fromkeys([*caveats, *item.caveats])))
-        if isinstance(item, Table) and item.caveats
+        if isinstance(item, Table)
         else item
         for item in section.items
     ]

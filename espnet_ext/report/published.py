@@ -6,7 +6,7 @@ phones here. Directions of differences can be compared, sizes cannot. A layer is
 published layer at the same relative depth.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from espnet_ext.document import (
     Figure,
@@ -50,8 +50,12 @@ DIFFERENCE_BY_DISTANCE = {  # DO − SO in percentage points: output → bin →
 Row = list[str]
 
 
-def section(language: Language) -> Section | None:
-    """Return the published numbers beside ours; None for a language without any."""
+def section(language: Language, caveats: Sequence[str] = ()) -> Section | None:
+    """Return the published numbers beside ours; None for a language without any.
+
+    Args:
+        caveats: limits of our numbers.
+    """
     if language.code not in DIVERGENCE:
         return None
     rates = [
@@ -64,6 +68,7 @@ def section(language: Language) -> Section | None:
         "compared.",
         ["number", "here", "published"],
         rows(language),
+        caveats=[f"here: {text}" for text in caveats],
         details=True,
     )
     items: list[Item] = [

@@ -19,6 +19,7 @@ from espnet_ext.document import (
     with_interval,
 )
 from espnet_ext.report.collect import Language, Results, Run, cells_of
+from espnet_ext.report.terminal import no_rate
 
 BIN_NAMES = {"0": "0", "1-3": "1–3", "4-10": "4–10", ">=11": "≥ 11"}
 SETS = ("train", "valid", "dev", "test")
@@ -27,6 +28,10 @@ CELLS = (
     "Error rates in percent of a hypothesis (first word) against a reference (second word), with "
     "95 % intervals of a bootstrap over speakers; a system's own outputs are in bold. PER counts "
     "phones, CER characters and spaces, WER words."
+)
+SELECTED = (
+    "only utterances whose recognised words are all in the lexicon, which favours those that were "
+    "recognised well: do not compare systems here"
 )
 OTHER_LABELS = "the systems were scored against different labels: do not compare them"
 
@@ -50,19 +55,36 @@ def cells_table(results: Results) -> Table:
     for speakers in sorted(set(few.values())):
         where = ", ".join(name for name, count in few.items() if count == speakers)
         caveats += [f"{where}: {text}" for text in speaker_caveats(speakers)]
-    caveats += [
-        f"{language} {name}: {OTHER_LABELS}"
-        for language, name, runs in sets
-        if len(label_hashes(runs)) > 1
-    ]
+    for language, name, runs in sets:
+        caveats += [f"{language} {name}: {OTHER_LABELS}"] if len(label_hashes(runs)) > 1 else []
+        caveats += [f"{language} {name}: {text}" for text in _selected_caveats(runs)]
     header = ["language", "set", "system", *(name.replace("-", " against ") for name in names)]
     return Table("Error rates", CELLS, [*header, "speakers"], rows, text_columns=3, caveats=caveats)
 
 
 def _cell_text(cell: Mapping) -> str:
+    """Return metric, rate and interval, and the number of utterances if some are left out."""
     counts = cell["metrics"][cell["metric"]]
+    if reason := no_rate(cell):
+        return f"{cell['metric'].upper()}: {reason}"
     bounds = f" [{interval(counts['interval'])}]" if counts["interval"] else ""
-    return f"{cell['metric'].upper()} {_rate({**counts, **cell})}{bounds}"
+    text = f"{cell['metric'].upper()} {_rate({**counts, **cell})}{bounds}"
+    left_out = cell["unlabelled"] + cell["not_comparable"]
+    if left_out:
+        text += f", {cell['utterances']} of {cell['utterances'] + left_out} utt"
+    return text
+
+
+def _selected_caveats(runs: Mapping[str, Run]) -> list[str]:
+    """Return the caveat of the cells without the utterances that have no known pronunciation."""
+    selected: dict[str, dict[str, int]] = {}  # cell → system → utterances left out
+    for system, cell, _ in cells_of(runs):
+        if cell["not_comparable"] and cell["utterances"]:
+            selected.setdefault(cell["name"], {})[system] = cell["not_comparable"]
+    return [
+        f"{name.replace('-', ' against ')} ({', '.join(systems)}): {SELECTED}"
+        for name, systems in selected.items()
+    ]
 
 
 def _rate(cell: Mapping) -> str:
@@ -83,6 +105,7 @@ def score_section(language: Language, name: str, caveats: list[str]) -> Section:
     hashes = label_hashes(runs)
     if len(hashes) > 1:
         caveats.append(OTHER_LABELS)
+    selected = _selected_caveats(runs)
     notes = [
         f"{data['utterances']} utterances of {data['speakers']} speakers; SHA-256 of the labels "
         f"{', '.join(h[:16] for h in hashes)}."
@@ -92,7 +115,11 @@ def score_section(language: Language, name: str, caveats: list[str]) -> Section:
         f"{cell.replace('-', ' against ')} compares phones with phones: {conversion}."
         for cell, conversion in conversions.items()
     ]
-    items: list[Item] = [*_own_cells(runs), *_bin_figures(runs), _cells(runs, caveats)]
+    items: list[Item] = [
+        *_own_cells(runs),
+        *_bin_figures(runs),
+        _cells(runs, [*caveats, *selected]),
+    ]
     items += [*_bins(runs, caveats), *_tags(runs, caveats)]
     return Section(f"Scores on {name}", items=items, notes=notes)
 
@@ -122,7 +149,7 @@ def _cells(runs: Mapping[str, Run], caveats: list[str]) -> Table:
         "hypothesis": "hypothesis",
         "reference": "reference",
         "metric": lambda cell: cell["metric"].upper(),
-        "error %": _rate,
+        "error %": lambda cell: no_rate(cell) or _rate(cell),
         "95 %": lambda cell: interval(cell["interval"]),
         "utt": "utterances",
         "left out": lambda cell: _left_out(cell) or "–",

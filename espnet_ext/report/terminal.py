@@ -7,13 +7,27 @@ from collections.abc import Set as AbstractSet
 from espnet_ext.document import interval, number
 
 
+def no_rate(cell: Mapping) -> str:
+    """Return why a cell of score.json has no error rate; empty if it has one.
+
+    >>> no_rate({"metric": "per", "metrics": {"per": {"rate": None}}, "utterances": 0,
+    ...          "not_comparable": 160})
+    'not comparable'
+    """
+    if cell["metrics"][cell["metric"]]["rate"] is not None:
+        return ""
+    if cell["utterances"]:
+        return "no reference tokens"
+    return "not comparable" if cell["not_comparable"] else "unlabelled"
+
+
 def score_line(cell: Mapping) -> str:
     """Return one cell of score.json in a line."""
     counts = cell["metrics"][cell["metric"]]
+    rate = f"{number(counts['rate'])} % [{interval(counts['interval'])}]"
     line = (
         f"{cell['hypothesis']} against {cell['reference']}: {cell['metric'].upper()} "
-        f"{number(counts['rate'])} % [{interval(counts['interval'])}], "
-        f"{cell['utterances']} utterances"
+        f"{no_rate(cell) or rate}, {cell['utterances']} utterances"
     )
     notes = [
         f"{cell[key]} {key.replace('_', ' ')}"
@@ -21,7 +35,7 @@ def score_line(cell: Mapping) -> str:
         if cell[key]
     ]
     if counts["rate"] is None and counts["errors"]:
-        notes.append(f"no reference tokens, {counts['insertions']} insertions")
+        notes.append(f"{counts['insertions']} insertions")
     return line + (f" ({', '.join(notes)})" if notes else "")
 
 
@@ -37,7 +51,7 @@ def cells_table(language: str, set_name: str, scores: Mapping[str, Mapping]) -> 
                     cell["hypothesis"],
                     cell["reference"] + ("*" if cell["own"] else ""),
                     cell["metric"].upper(),
-                    number(counts["rate"]),
+                    no_rate(cell) or number(counts["rate"]),
                     interval(counts["interval"]),
                     str(cell["utterances"]),
                 ]

@@ -61,14 +61,25 @@ LOWER = {"difference": -1.2, "bounds": (-2.1, -0.4)}
     ],
 )
 def test_sentences_on_differences(numbers, sentence):
-    assert sentence in cross._difference_finding(numbers)
+    assert sentence in cross._difference_finding(numbers, {})
 
 
 def test_difference_of_few_speakers_is_restricted_to_them():
     restricted = "This holds for these speakers; for others it is not shown (permutation p = 0.1"
-    assert restricted in cross._difference_finding(row())
-    significant = cross._difference_finding(row(p_permutation=0.01))
+    assert restricted in cross._difference_finding(row(), {})
+    significant = cross._difference_finding(row(p_permutation=0.01), {})
     assert "for others it is not shown" not in significant
+
+
+def test_finding_names_a_changed_head():
+    heads = {"so_surface": {"surface": "ctc_attention"}, "do": {"surface": "attention"}}
+    sentence = cross._difference_finding(row(), heads)
+    assert (
+        "+1.20 [+0.40 to +2.10] percentage points. The surface head also changed from "
+        "ctc_attention to attention, which may be the cause." in sentence
+    )
+    unchanged = {name: {"surface": "ctc"} for name in heads}
+    assert "head" not in cross._difference_finding(row(), unchanged)
 
 
 @pytest.mark.parametrize(
@@ -167,3 +178,15 @@ def test_heads_and_outputs_are_read_from_the_training(tree, tmp_path):
     result = cross.run({name: str(folder) for name, folder in folders.items()})
     assert result["heads"] == {"so_surface": {}, "do": {"surface": "ctc"}}
     assert result["outputs"] == {"so_surface": ["surface"], "do": ["meaning", "surface"]}
+
+
+def test_difference_over_selected_utterances_has_a_caveat(tree):
+    result = results(tree)["en"]
+    comparison = next(c for c in result["differences"] if c["a"] == "so_meaning")
+    assert "in the lexicon" not in str(cross.section(result).tables[0].caveats)
+    comparison["not_comparable"]["meaning-surface"] = 3
+    row = next(r for r in comparison["cells"] if r["name"] == "meaning-surface")
+    (caveat,) = (c for c in cross.section(result).tables[0].caveats if "lexicon" in c)
+    assert caveat.startswith(
+        f"do − so_meaning, meaning against surface: only the {row['utterances']} utterances in"
+    )

@@ -29,6 +29,13 @@ def scores(tree):
         yield path, json.loads(path.read_text(encoding="utf-8"))
 
 
+def counted(cell):
+    """The number of utterances that the first page shows, if a cell leaves some out."""
+    left_out = cell["unlabelled"] + cell["not_comparable"]
+    total = cell["utterances"] + left_out
+    return f", {cell['utterances']} of {total} utt" if left_out else ""
+
+
 def test_page_is_well_formed_and_has_known_elements_only(written):
     page = Page(written[2])
     assert page.tags <= ALLOWED, page.tags - ALLOWED
@@ -100,7 +107,7 @@ def test_every_cell_has_the_numbers_of_the_json(written, tree):
             row = rf"\| {system} \| {cell['hypothesis']} \| {cell['reference']} \| "
             row += rf"{cell['metric'].upper()} \| {mark}{rate}{mark} \| {bounds} \| "
             assert re.search(row + rf"{cell['utterances']} \|", details), row
-            assert f"{cell['metric'].upper()} {rate} {bounds}" in cells
+            assert f"{cell['metric'].upper()} {rate} {bounds}{counted(cell)}" in cells
             count += 1
     assert count == 16
 
@@ -112,10 +119,31 @@ def test_front_page_has_every_error_rate_and_difference(written, tree):
             counts = cell["metrics"][cell["metric"]]
             mark = "**" if cell["own"] else ""
             rate = f"{mark}{number(counts['rate'])}{mark} [{interval(counts['interval'])}]"
-            assert f"| {cell['metric'].upper()} {rate} |" in results
+            assert f"| {cell['metric'].upper()} {rate}{counted(cell)} |" in results
     assert "| do − so_surface | surface against surface |" in results
     assert "| do − so_meaning | meaning against meaning |" in results
     assert results.count("\n") < 130 and "per token" not in results  # bins are details
+
+
+def test_front_page_counts_utterances_of_a_subset(tree, tmp_path):
+    """A written hypothesis with a word outside the lexicon cannot be compared with phones."""
+    shutil.copytree(tree / "exp", tmp_path / "exp")
+    for system, count in (("so_meaning", 0), ("do", 7)):
+        path = tmp_path / f"exp/en/{system}_small/decode/test/score.json"
+        score = json.loads(path.read_text())
+        cell = next(c for c in score["cells"] if c["name"] == "meaning-surface")
+        total = cell["utterances"] + cell["not_comparable"] + cell["unlabelled"]
+        cell |= {"utterances": count, "not_comparable": total - count, "unlabelled": 0}
+        counts = cell["metrics"]["per"]
+        counts |= {"rate": 17.13, "interval": None} if count else {"rate": None, "interval": None}
+        path.write_text(json.dumps(score))
+    results, details, page = write(tmp_path, tmp_path, languages="en")
+    assert f"| PER 17.13, 7 of {total} utt |" in results
+    assert "| PER: not comparable |" in results and "PER –" not in results
+    assert "| so_meaning | meaning | surface | PER | not comparable |" in details
+    caveat = "meaning against surface (do): only utterances whose recognised words are all in the "
+    assert f"_English test: {caveat}" in results and f"_{caveat}" in details
+    assert caveat in Page(page).text
 
 
 def test_mispronunciations_have_the_numbers_of_the_json(written, tree):
@@ -181,6 +209,28 @@ def test_few_speakers_and_synthetic_speech_are_caveats_within_tables(tree, tmp_p
         if re.search(r"<small>[+−\d]", table) and "published" not in table:
             assert re.search(r"<tfoot>.*[34] speakers: ", table, flags=re.S), table[:300]
             assert "synthetic speech" in table
+
+
+def test_caveat_of_all_numbers_is_in_every_measured_table(tree, tmp_path):
+    """Also where the tables have no caveats of their own, as from eight speakers on."""
+    shutil.copytree(tree / "exp", tmp_path / "exp")
+    for path in tmp_path.glob("exp/en/**/*.json"):
+        value = json.loads(path.read_text())
+        for item in value.get("section", {}).get("items", ()):
+            if item["type"] == "Table":
+                item["caveats"] = []
+        if path.name == "score.json":
+            value["data"]["speakers"] = 8
+        path.write_text(json.dumps(value))
+    *texts, page = write(tmp_path, tmp_path, languages="en", caveat="synthetic speech")
+    for text in texts:
+        tables = re.findall(r"^###+ (.*)\n\n(?:.+\n\n)?((?:\|.*\n)+)", text, flags=re.M)
+        assert tables
+        for title, block in tables:
+            measured = not title.startswith(("Cost of", "Data sets", "Published error rates"))
+            assert ("synthetic speech_" in block) == measured, title
+    measured = [table for table in re.findall(r"<table>.*?</table>", page, flags=re.S)]
+    assert sum("synthetic speech" in table for table in measured) == len(measured) - 2
 
 
 def test_incomplete_results_name_what_is_missing(tree, tmp_path, capsys):
