@@ -126,6 +126,7 @@ if stage 5 "token lists"; then
             token_dir=${datadir}/${lang}_token_list/${output}_${token_type}
             bpe=()
             if [[ ${token_type} == bpe ]]; then bpe=(--vocab_size "${nbpe}" --bpemode "${bpemode}"); fi
+            if [[ ${token_type} == hugging_face ]]; then bpe=(--pretrained "${pretrained}"); fi
             step "${lang}/tokens_${output}" --in "${dumpdir}/raw/${lang}/${train_set}/text.${output}" \
                 ${nlsyms_txt:+--in "${nlsyms_txt}"} --out "${token_dir}/tokens.txt" -- \
                 "${python}" -m espnet_ext.bin.tokens --input "${dumpdir}/raw/${lang}/${train_set}" \

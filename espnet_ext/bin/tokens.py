@@ -1,5 +1,6 @@
-"""Stage 5: write the token list of one output (and train its SentencePiece model)."""
+"""Stage 5: write the token list of one output, with its SentencePiece model or tokenizer.json."""
 
+import shutil
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(__doc__)
     parser.add_argument("--input", required=True, help="data directory of the training set")
     parser.add_argument("--output_name", required=True, help="output, for example surface")
-    parser.add_argument("--token_type", required=True, help="char, jamo, phone, word or bpe")
+    parser.add_argument(
+        "--token_type",
+        required=True,
+        help="char, jamo, phone, word, bpe, label or hugging_face",
+    )
     parser.add_argument("--token_dir", required=True, help="folder to write tokens.txt to")
     parser.add_argument("--vocab_size", type=int, default=500, help="number of tokens, for bpe")
     parser.add_argument(
@@ -30,6 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--nlsyms_txt", default=None, help="non-linguistic symbols, one per line: kept whole"
     )
+    parser.add_argument(
+        "--pretrained",
+        default="",
+        metavar="MODEL",
+        help="pre-trained model whose tokenizer is used, for hugging_face: a folder with "
+        "tokenizer.json, or a name on the Hugging Face hub",
+    )
     cli.add_overwrite(parser)
     args = parser.parse_args(argv)
 
@@ -38,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from espnet_ext.data.record import NA
     from espnet_ext.data.table import read_table
     from espnet_ext.errors import UserError
-    from espnet_ext.files import write_text
+    from espnet_ext.files import atomic_path, write_text
     from espnet_ext.outputs import OutputFolder
     from espnet_ext.text import tokenizers
     from espnet_ext.text.unicode import normalize
@@ -54,7 +66,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = Path(args.token_dir)
     symbols = tokenizers.read_symbols(args.nlsyms_txt) if args.nlsyms_txt else []
     content = ""
-    if args.token_type != "bpe":
+    tokenizer: Tokenizer
+    if args.token_type == "hugging_face":
+        from espnet_ext.model.pretrained.checkpoint import tokenizer_file
+
+        if not args.pretrained:
+            raise UserError(
+                "token type hugging_face: --pretrained is missing",
+                "name the pre-trained model whose tokenizer is used",
+            )
+        pretrained = tokenizer_file(args.pretrained, None, "--pretrained")
+        tokenizer = tokenizers.HuggingFaceTokenizer(pretrained)
+        tokens = tokenizer.token_list(texts)
+        content = "\n".join(tokens) + "\n"
+    elif args.token_type != "bpe":
         tokenizer = tokenizers.build_tokenizer(args.token_type, token_list=symbols)
         tokens = tokenizers.token_list(tokenizer, texts)
         content = "\n".join(tokens) + "\n"
@@ -63,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with OutputFolder(
         folder,
         f"tokens {args.token_type}",
-        r"tokens\.txt|bpe\.(?:model|vocab)",
+        r"tokens\.txt|bpe\.(?:model|vocab)|tokenizer\.json",
         inputs=[args.input],
         overwrite=args.overwrite or is_unchanged,
     ):
@@ -73,6 +98,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             content = "\n".join(tokens) + "\n"
             tokenizer = tokenizers.build_tokenizer("bpe", folder / "bpe.model")
+        if args.token_type == "hugging_face":
+            with atomic_path(folder / "tokenizer.json") as temporary:
+                shutil.copyfile(pretrained, temporary)
         write_text(token_list, content)
     if args.token_type != "label":  # a label is one token, which is not decoded
         _warn_of_lossy_texts(source, tokenizer, tokens, rows)

@@ -51,13 +51,17 @@ class CachedTransformer(nn.Module):
         self.layers = nn.ModuleList(_CachedLayer(layer) for layer in layers)
         self.after_norm = after_norm or nn.Identity()
         self.output = output
+        # (P, D) embeddings that decoding starts with in place of the first token, if there are any
+        self.prompt: torch.Tensor | None = getattr(embed[0], "prompt", None)
+        # number of learned positions; None if positions are unlimited
+        self.max_positions: int | None = getattr(embed[-1], "max_positions", None)
 
     @classmethod
     def from_decoder(cls, decoder: Any) -> "CachedTransformer | None":
         """Return the cached form of a decoder, or None if its architecture is not supported."""
         layers = list(getattr(decoder, "decoders", None) or [])
         embed = getattr(decoder, "embed", None)
-        if not _has_sinusoidal_positions(embed) or not all(map(_is_standard_layer, layers)):
+        if not _has_absolute_positions(embed) or not all(map(_is_standard_layer, layers)):
             return None
         if not layers or decoder.output_layer is None:
             return None
@@ -88,19 +92,36 @@ class CachedTransformer(nn.Module):
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return log probabilities (B, K, V) of the next token, given the last tokens (B, K)."""
-        x = self.token_embedding(tokens)  # (B, K, D)
+        if self.max_positions is not None and self.position >= self.max_positions:
+            return self._only_eos(tokens)
+        if self.position == 0 and self.prompt is not None:
+            for embedding in self.prompt:
+                x = self._advance(embedding.expand(*tokens.shape, -1))
+        else:
+            x = self._advance(self.token_embedding(tokens))
+        logits = self.output(self.after_norm(x))
+        # The search adds up many log probabilities: half precision is not enough for that.
+        logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+        return logits.log_softmax(-1)
+
+    def _only_eos(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return log probabilities (B, K, V) that end every hypothesis: no position is left."""
+        vocabulary = cast(nn.Linear, self.output).out_features
+        log_probs = torch.full((*tokens.shape, vocabulary), -torch.inf, device=tokens.device)
+        log_probs[..., -1] = 0.0
+        return log_probs
+
+    def _advance(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the output (B, K, D) of the last layer for one more position, embedded as x."""
         x = x * self.positional_encoding.xscale + self._encoding_of_position(x)
         # Each hypothesis writes one new position, and is its only descendant so far.
-        new_positions = self.identity.expand(len(tokens), -1, -1)
+        new_positions = self.identity.expand(len(x), -1, -1)
         self.ancestors = torch.cat([self.ancestors, new_positions], -1)
         token_mask = self.ancestors.unsqueeze(1)  # (B, 1, K, M)
         for layer in self._cached_layers():
             x = layer(x, token_mask, self.memory_mask)
         self.position += 1
-        logits = self.output(self.after_norm(x))
-        # The search adds up many log probabilities: half precision is not enough for that.
-        logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-        return logits.log_softmax(-1)
+        return x
 
     def _encoding_of_position(self, x: torch.Tensor) -> torch.Tensor:
         """Return the positional encoding (D,) of the current step, in the type of x (B, K, D)."""
@@ -246,12 +267,12 @@ def _query_key_norms(attention: nn.Module) -> tuple[nn.Module, nn.Module]:
     return getattr(attention, "q_norm", identity), getattr(attention, "k_norm", identity)
 
 
-def _has_sinusoidal_positions(embed: nn.Module | None) -> bool:
-    """Return whether the embedding ends with ESPnet's absolute sinusoidal positions."""
+def _has_absolute_positions(embed: nn.Module | None) -> bool:
+    """Return whether the embedding ends with sinusoidal (ESPnet's) or learned positions."""
     return (
         isinstance(embed, nn.Sequential)
         and len(embed) > 1
-        and type(embed[-1]).__name__ == "PositionalEncoding"
+        and type(embed[-1]).__name__ in ("PositionalEncoding", "LearnedPositions")
     )
 
 

@@ -83,6 +83,7 @@ def build_model(
         divide_by=_divisor(config),
     )
     if config.get("init"):
+        _check_init(config)
         espnet.load("initialize")(model, config["init"])
     if (config.get("model_conf") or {}).get("scale_embeddings"):
         _scale_embeddings(model)
@@ -90,6 +91,16 @@ def build_model(
     tokens = {name: head.tokens for name, head in heads.items()}
     model.conditioning = build_conditioner(config, ConditionerContext(tokens, encoder, size))
     return model
+
+
+def _check_init(config: Mapping[str, Any]) -> None:
+    """Refuse `init`, which replaces all weights, for parts that are pre-trained."""
+    outputs = config["outputs"].values()
+    kinds = [config.get(part) for part in ("frontend", "encoder", "decoder")]
+    if "pretrained" in kinds or any(o.get("decoder") == "pretrained" for o in outputs):
+        raise UserError(
+            f"init: {config['init']} would replace the pre-trained weights", "remove init"
+        )
 
 
 def _divisor(config: Mapping[str, Any]) -> str:
@@ -108,7 +119,8 @@ def _scale_embeddings(model: torch.nn.Module) -> None:
     1 they are √d times as large as the positions, and attention aligns many epochs later.
     """
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Embedding) and "_decoder." in name:
+        is_pretrained = getattr(module, "pretrained", False)
+        if isinstance(module, torch.nn.Embedding) and "_decoder." in name and not is_pretrained:
             torch.nn.init.normal_(module.weight, std=module.weight.size(1) ** -0.5)
 
 

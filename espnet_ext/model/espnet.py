@@ -58,6 +58,7 @@ CHOICES: dict[str, dict[str, str]] = {
         ":LightweightConvolutionTransformerDecoder",
         "dynamic_conv": f"{_ASR}.decoder.transformer_decoder:DynamicConvolutionTransformerDecoder",
         "rnn": f"{_ASR}.decoder.rnn_decoder:RNNDecoder",
+        "pretrained": "espnet_ext.model.pretrained.registry:build_decoder",
     },
     "ctc": {"ctc": f"{_ASR}.ctc:CTC"},
 }
@@ -67,11 +68,14 @@ _NAMES = {
     "AbsSampler": "espnet2.samplers.abs_sampler:AbsSampler",
     "AbsTask": "espnet2.tasks.abs_task:AbsTask",
     "CommonPreprocessor": "espnet2.train.preprocessor:CommonPreprocessor",
+    "DecoderLayer": f"{_LEGACY}.transformer.decoder_layer:DecoderLayer",
     "DistributedOption": "espnet2.train.distributed_utils:DistributedOption",
+    "FeedForward": f"{_LEGACY}.transformer.positionwise_feed_forward:PositionwiseFeedForward",
     "JointNetwork": "espnet2.asr_transducer.joint_network:JointNetwork",
     "LMTask": "espnet2.tasks.lm:LMTask",
     "LabelSmoothingLoss": "espnet2.legacy.nets.pytorch_backend.transformer.label_smoothing_loss"
     ":LabelSmoothingLoss",
+    "MultiHeadedAttention": f"{_LEGACY}.transformer.attention:MultiHeadedAttention",
     "NestedDictAction": "espnet2.utils.nested_dict_action:NestedDictAction",
     "SequenceIterFactory": "espnet2.iterators.sequence_iter_factory:SequenceIterFactory",
     "Trainer": "espnet2.train.trainer:Trainer",

@@ -122,6 +122,10 @@ def build_tokenizer_type(output: OutputConfig) -> str:
     """Return the stock token type with the same tokens (for jamo: char, over NFD text)."""
     if output.token_type == "bpe":
         return "bpe"
+    if output.token_type == "hugging_face":
+        raise UserError(
+            "token type hugging_face: ESPnet's ASR task reads no tokenizer.json", ELSEWHERE
+        )
     return build_tokenizer(output.token_type).espnet_type
 
 

@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-TOKEN_TYPES = ("char", "jamo", "phone", "word", "bpe", "label")
+TOKEN_TYPES = ("char", "jamo", "phone", "word", "bpe", "hugging_face", "label")
 UNITS = ("char", "jamo", "phone")  # of distances between transcripts
 
 

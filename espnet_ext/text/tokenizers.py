@@ -132,15 +132,67 @@ class SentencePieceTokenizer:
         return SentencePieceTokenizer, (self.path,)
 
 
-TOKEN_TYPES = ("char", "jamo", "phone", "word", "bpe", "label")
+class HuggingFaceTokenizer:
+    """Splits text into the tokens of a pre-trained model, with its tokenizer.json.
+
+    The text is encoded after a space: Whisper and other models with byte-level tokens have other
+    tokens for words that begin a text, and write a space first.
+    """
+
+    espnet_type = "hugging_face"
+
+    def __init__(self, model: str | Path):
+        from tokenizers import Tokenizer as Reader  # here, so that only this type imports it
+
+        if not Path(model).is_file():
+            raise UserError(f"{model}: no such tokenizer", "run stage 5 to write it")
+        self.path = str(model)
+        try:
+            self.tokenizer = Reader.from_file(self.path)
+        except Exception as error:  # tokenizers raises plain Exception
+            raise UserError(
+                f"{model}: not a tokenizer.json: {error}", "run stage 5 to write it again"
+            ) from None
+        self.tokenizer.encode_special_tokens = True
+
+    def encode(self, text: str) -> list[str]:
+        return self.tokenizer.encode(f" {text}", add_special_tokens=False).tokens
+
+    def decode(self, tokens: Iterable[str]) -> str:
+        ids = [self.tokenizer.token_to_id(token) for token in tokens]
+        return self.tokenizer.decode([i for i in ids if i is not None]).strip()
+
+    def token_list(self, texts: Iterable[str]) -> list[str]:
+        """Return blank, unk, the tokens that texts of the same alphabet can have, and sos/eos.
+
+        These are the tokens whose characters (bytes, in a byte-level tokenizer) all occur in the
+        texts, in the order of their ids. Without the others, a model for one language is smaller
+        and faster.
+        """
+        alphabet = {char for text in texts for token in self.encode(text) for char in token}
+        special = {t.content for t in self.tokenizer.get_added_tokens_decoder().values()}
+        vocabulary = self.tokenizer.get_vocab()
+        possible = [token for token in vocabulary if token and set(token) <= alphabet]
+        tokens = sorted(set(possible) - special, key=vocabulary.__getitem__)
+        return [BLANK, UNK, *tokens, SOS_EOS]
+
+    def __reduce__(self) -> tuple:
+        return HuggingFaceTokenizer, (self.path,)
+
+
+TOKEN_TYPES = ("char", "jamo", "phone", "word", "bpe", "hugging_face", "label")
+# Token types whose tokenizer is a file of the model, and its name in the folder of the token list.
+TOKENIZER_FILES = {"bpe": "bpe.model", "hugging_face": "tokenizer.json"}
 
 
 def build_tokenizer(
     token_type: str, bpemodel: str | Path | None = None, token_list: Iterable[str] = ()
 ) -> Tokenizer:
-    """Return a tokenizer of one of TOKEN_TYPES. Type `bpe` needs a model file.
+    """Return a tokenizer of one of TOKEN_TYPES.
 
     Args:
+        bpemodel: the file that the types `bpe` and `hugging_face` need: a SentencePiece model or a
+            tokenizer.json.
         token_list: the tokens of a model. Its non-linguistic symbols are kept whole by the types
             `char` and `jamo`; the other types do not need them.
 
@@ -154,6 +206,12 @@ def build_tokenizer(
         if bpemodel is None:
             raise UserError("token_type bpe needs a bpemodel", "give the SentencePiece model file")
         return SentencePieceTokenizer(bpemodel)
+    if token_type == "hugging_face":
+        if bpemodel is None:
+            raise UserError(
+                "token_type hugging_face needs a bpemodel", "give the tokenizer.json of the model"
+            )
+        return HuggingFaceTokenizer(bpemodel)
     if token_type in ("char", "jamo"):
         symbols = non_linguistic_symbols(token_list)
         return JamoTokenizer(symbols) if token_type == "jamo" else CharTokenizer(symbols)
@@ -176,7 +234,8 @@ def build_tokenizer_from(token_dir: str | Path, token_type: str) -> Tokenizer:
         UserError: as `build_tokenizer` and `read_token_list`.
     """
     tokens = read_token_list(Path(token_dir) / "tokens.txt")
-    return build_tokenizer(token_type, Path(token_dir) / "bpe.model", tokens)
+    file = TOKENIZER_FILES.get(token_type)
+    return build_tokenizer(token_type, Path(token_dir) / file if file else None, tokens)
 
 
 def non_linguistic_symbols(token_list: Iterable[str]) -> list[str]:

@@ -1,8 +1,11 @@
 """Merge configuration mappings, and check their top-level keys."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from espnet_ext.data.record import NA
+from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
 from espnet_ext.model.config import suggest
 
@@ -30,14 +33,48 @@ def use_checkpoint(config: Mapping[str, Any], model: str) -> dict[str, Any]:
     Raises:
         UserError: if no part is `pretrained`.
     """
-    parts = [part for part in ("frontend", "encoder") if config.get(part) == "pretrained"]
-    if not parts:
+    change = {
+        f"{part}_conf": {"model": model}
+        for part in ("frontend", "encoder", "decoder")
+        if config.get(part) == "pretrained"
+    }
+    outputs = {
+        name: {"decoder_conf": {"model": model}}
+        for name, output in (config.get("outputs") or {}).items()
+        if output.get("decoder") == "pretrained"
+    }
+    if not change and not outputs:
         raise UserError(
             f"--pretrained {model}: the configuration has no part that is pretrained",
             "choose a configuration with frontend: pretrained and encoder: pretrained, for example "
             "--asr_config train_whisper_base.yaml",
         )
-    return merge(config, {f"{part}_conf": {"model": model} for part in parts})
+    return merge(config, {**change, **({"outputs": outputs} if outputs else {})})
+
+
+def with_decoder_language(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the configuration with the language of pre-trained decoders, unless it is set.
+
+    Args:
+        folder: the training set. Its `utt2lang` gives the language.
+    Raises:
+        UserError: if the set has utterances of no language, or of several.
+    """
+    changes = {}
+    for name, output in (config.get("outputs") or {}).items():
+        conf = {**(config.get("decoder_conf") or {}), **(output.get("decoder_conf") or {})}
+        if output.get("decoder", config.get("decoder")) != "pretrained" or "language" in conf:
+            continue
+        table = folder / "utt2lang"
+        languages = sorted(set(read_table(table).values()) - {NA}) if table.is_file() else []
+        if len(languages) != 1:
+            raise UserError(
+                f"{table}: the pre-trained decoder of '{name}' needs one language, but the "
+                f"training set has {', '.join(languages) or 'none'}",
+                "set decoder_conf.language in the training configuration",
+            )
+        changes[name] = {"decoder_conf": {"language": languages[0]}}
+    return merge(config, {"outputs": changes}) if changes else dict(config)
 
 
 def check_known(config: Mapping[str, Any], known: list[str], source: str) -> None:

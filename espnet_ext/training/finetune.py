@@ -15,7 +15,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.model.config import check_keys
 from espnet_ext.model.layers import encoder_layers
 
-KEYS = ("encoder_lr", "layer_decay", "freeze_epochs", "unfreeze_layers_per_epoch")
+KEYS = ("encoder_lr", "decoder_lr", "layer_decay", "freeze_epochs", "unfreeze_layers_per_epoch")
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class FineTuning:
     """Keys of `finetune_conf`. The defaults train everything with one learning rate."""
 
     encoder_lr: float = 1.0  # learning rate of frontend and encoder, relative to that of the heads
+    decoder_lr: float = 1.0  # the same for pre-trained decoders
     # Factor of the learning rate from each encoder layer to the one below (Clark et al., ELECTRA,
     # arXiv 2003.10555, app. A).
     layer_decay: float = 1.0
@@ -36,7 +37,7 @@ class FineTuning:
         """Check the values of `finetune_conf`."""
         check_keys(conf, KEYS, "finetune_conf")
         options = cls(**conf)
-        for key in ("encoder_lr", "layer_decay"):
+        for key in ("encoder_lr", "decoder_lr", "layer_decay"):
             _check(conf, key, float, "a number above 0 and up to 1", lambda x: 0 < x <= 1)
         for key in ("freeze_epochs", "unfreeze_layers_per_epoch"):
             _check(conf, key, int, "a whole number, 0 or more", lambda x: x >= 0)
@@ -44,7 +45,7 @@ class FineTuning:
 
     def has_learning_rates(self) -> bool:
         """Whether parameters differ in their learning rates."""
-        return self.encoder_lr != 1 or self.layer_decay != 1
+        return (self.encoder_lr, self.decoder_lr, self.layer_decay) != (1, 1, 1)
 
     def freezes(self) -> bool:
         """Whether parameters are frozen in some epochs."""
@@ -103,8 +104,17 @@ def parameter_groups(model: Any, options: FineTuning, lr: float) -> list[dict[st
     """
     stack = encoder_stack(model)
     in_stack = {id(p) for layer in stack for p in layer}
-    heads = [p for p in model.parameters() if id(p) not in in_stack]
-    groups = [{"params": heads, "lr": lr}]
+    decoders = [
+        p
+        for head in getattr(model, "heads", {}).values()
+        if getattr(head.decoder, "pretrained", False)
+        for p in head.decoder.parameters()
+    ]
+    in_decoders = {id(p) for p in decoders}
+    heads = [p for p in model.parameters() if id(p) not in in_stack | in_decoders]
+    groups = [{"params": heads, "lr": lr}] if heads else []
+    if decoders:
+        groups.append({"params": decoders, "lr": lr * options.decoder_lr})
     for depth, layer in enumerate(reversed(stack)):
         if layer:
             groups.append(

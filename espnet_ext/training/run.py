@@ -20,7 +20,7 @@ from espnet_ext.files import atomic_path, read_yaml, write_json, write_text
 from espnet_ext.model.config import TEXT_PREFIX, suggest
 from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.progress import say
-from espnet_ext.text.tokenizers import read_token_list
+from espnet_ext.text.tokenizers import TOKENIZER_FILES, read_token_list
 from espnet_ext.training.activation import (
     add_label_sets,
     check_training_labels,
@@ -34,7 +34,7 @@ from espnet_ext.training.checks import (
     check_repeat_options,
     check_validation_labels,
 )
-from espnet_ext.training.config import merge, use_checkpoint
+from espnet_ext.training.config import merge, use_checkpoint, with_decoder_language
 from espnet_ext.training.repeat import repeating_sampler
 from espnet_ext.training.schedule import matching_batches, process_count, total_steps
 
@@ -74,7 +74,7 @@ def merged_config(config: Path, overlays: Sequence[Path]) -> dict[str, Any]:
 def add_token_lists(config: Mapping[str, Any], data: Data, folder: Path) -> dict[str, Any]:
     """Return the configuration with the token type, tokens and SentencePiece model of each output.
 
-    SentencePiece models are copied to `folder`.
+    SentencePiece models and tokenizers are copied to `folder`.
     """
     filled = {}
     for name, output in parse_outputs(config).items():
@@ -95,9 +95,9 @@ def add_token_lists(config: Mapping[str, Any], data: Data, folder: Path) -> dict
         token_folder = data.token_dir / f"{name}_{kind}"
         entry["token_type"] = kind
         entry["token_list"] = read_token_list(output.token_list or token_folder / "tokens.txt")
-        if kind == "bpe":
-            entry["bpemodel"] = f"{name}_bpe.model"
-            source = output.bpemodel or token_folder / "bpe.model"
+        if kind in TOKENIZER_FILES:
+            entry["bpemodel"] = f"{name}_{TOKENIZER_FILES[kind]}"
+            source = output.bpemodel or token_folder / TOKENIZER_FILES[kind]
             with atomic_path(folder / entry["bpemodel"]) as temporary:
                 shutil.copyfile(source, temporary)
         filled[name] = entry
@@ -129,6 +129,7 @@ def train(
     merged = with_normalization(merged_config(config, overlays), feats_normalize)
     if pretrained:
         merged = use_checkpoint(merged, pretrained)
+    merged = with_decoder_language(merged, data.dump / data.train_set)
     merged = add_token_lists(merged, data, exp_dir)
     sets = _label_sets(data, merged)
     merged = add_label_sets(merged, sets)

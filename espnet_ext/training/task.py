@@ -15,6 +15,7 @@ from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.objectives.registry import build_objective
 from espnet_ext.training.checks import check_freeze_param, check_init_param, warn_unalignable
 from espnet_ext.training.collate import collate
+from espnet_ext.training.config import merge
 from espnet_ext.training.finetune import FineTuning, build_optimizer
 from espnet_ext.training.preprocessor import OutputsPreprocessor
 from espnet_ext.training.repeat import repeating_sampler
@@ -173,6 +174,11 @@ class DualOutputTask(AbsTask):
             if architecture is not None:
                 conf = {**getattr(args, f"{part}_conf"), "architecture": architecture}
                 setattr(args, f"{part}_conf", conf)
+        for name, head in model.heads.items():
+            architecture = getattr(head.decoder, "architecture", None)
+            if architecture is not None:
+                change = {name: {"decoder_conf": {"architecture": architecture}}}
+                args.outputs = merge(args.outputs, change)
         check_freeze_param(args.freeze_param, model)
         check_init_param(args.init_param, model)
         if not args.collect_stats and not getattr(args, "dist_rank", None):

@@ -25,7 +25,13 @@ from espnet_ext.errors import UserError
 from espnet_ext.files import read_yaml
 from espnet_ext.text.phones import is_phone
 from espnet_ext.text.tags import split_tags
-from espnet_ext.text.tokenizers import Tokenizer, build_tokenizer, lossy_texts, read_token_list
+from espnet_ext.text.tokenizers import (
+    TOKENIZER_FILES,
+    Tokenizer,
+    build_tokenizer,
+    lossy_texts,
+    read_token_list,
+)
 from espnet_ext.text.unicode import normalize
 
 _UNIDENTIFIED = "ERR"  # a phone that annotators could not identify (corpora.transcripts)
@@ -56,7 +62,7 @@ def parse_token_options(words: Iterable[str]) -> dict[str, TokenOptions]:
         if not equals or not name:
             remedy = "write <output>=<token type>, or <output>=<token type>:<token list>"
             raise UserError(f"'{word}': not the tokens of an output", remedy)
-        if token_type != "bpe":
+        if token_type not in TOKENIZER_FILES:
             build_tokenizer(token_type)  # raises UserError for an unknown type
         options[name] = TokenOptions(token_type, token_list)
     return options
@@ -199,11 +205,11 @@ def _check_phones(checked: Checked, output: str) -> None:
 
 @cache
 def _build_tokenizer(options: TokenOptions) -> Tokenizer | None:
-    """Return the tokenizer of an output; None without its SentencePiece model."""
-    if options.token_type != "bpe":
+    """Return the tokenizer of an output; None without its model or tokenizer.json."""
+    if options.token_type not in TOKENIZER_FILES:
         tokens = read_token_list(options.token_list) if options.token_list else ()
         return build_tokenizer(options.token_type, token_list=tokens)
-    model = Path(options.token_list).parent / "bpe.model"
+    model = Path(options.token_list).parent / TOKENIZER_FILES[options.token_type]
     if not options.token_list or not model.is_file():
         return None
-    return build_tokenizer("bpe", model)
+    return build_tokenizer(options.token_type, model)

@@ -3,6 +3,7 @@
 Symbols: N labelled utterances, T encoder frames, L tokens, D encoder size, V vocabulary.
 """
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,7 +41,12 @@ class AttentionDecoder(Criterion):
         options = context.options
         build = espnet.resolve("decoder", options.decoder or context.config.get("decoder"))
         conf = {**(context.config.get("decoder_conf") or {}), **options.decoder_conf}
-        sizes = {"vocab_size": context.vocabulary, "encoder_output_size": context.encoder_size}
+        sizes: dict[str, Any] = {
+            "vocab_size": context.vocabulary,
+            "encoder_output_size": context.encoder_size,
+        }
+        if "tokens" in inspect.signature(build).parameters:
+            sizes["tokens"] = context.tokens
         self.module = construct(build, conf, f"{context.where}.decoder_conf", sizes)
         self.parts = {"decoder": self.module}
         self.eos = context.eos

@@ -57,6 +57,7 @@ class HeadContext:
     vocabulary: int  # V
     encoder_size: int  # D
     config: Mapping[str, Any]  # the whole configuration, for defaults shared by all outputs
+    tokens: Sequence[str] = ()  # V tokens
 
     @property
     def where(self) -> str:

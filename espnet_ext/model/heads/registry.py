@@ -40,5 +40,5 @@ def build_head(
         encoder_size: D.
         config: the whole configuration, for defaults that all outputs share.
     """
-    context = HeadContext(name, options, len(tokens), encoder_size, config)
+    context = HeadContext(name, options, len(tokens), encoder_size, config, tokens)
     return head_class(options.branch)(context, tokens)

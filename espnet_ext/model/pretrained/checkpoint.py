@@ -113,6 +113,32 @@ class Source:
         _check_weights(report, f"{self.where}.model: {self.model}")
         return network
 
+    def tokenizer(self) -> Any:
+        """Return the tokenizer of `model`, a `tokenizers.Tokenizer`.
+
+        Raises:
+            UserError: there is no tokenizer.json.
+        """
+        from espnet_ext.text.tokenizers import HuggingFaceTokenizer
+
+        assert self.model is not None
+        path = tokenizer_file(self.model, self.revision, self.where)
+        return HuggingFaceTokenizer(path).tokenizer
+
+
+def tokenizer_file(model: str, revision: str | None, where: str) -> str:
+    """Return the path of a checkpoint's tokenizer.json, downloaded if `model` is a hub name."""
+    transformers = import_transformers(where)
+    try:
+        path = transformers.utils.cached_file(model, "tokenizer.json", revision=revision)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"{where}: {model}: no tokenizer.json: {reason}",
+            "write it with AutoTokenizer.from_pretrained(...).save_pretrained(folder)",
+        ) from None
+    return str(path)
+
 
 def import_transformers(where: str) -> Any:
     """Return the package `transformers`, or raise a `UserError` that says how to install it."""

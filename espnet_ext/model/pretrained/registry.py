@@ -1,9 +1,9 @@
-"""Families of pre-trained networks: what `frontend: pretrained` and `encoder: pretrained` build.
+"""Families of pre-trained networks: what `frontend`, `encoder` and `decoder: pretrained` build.
 
-A new family is one module with a frontend and an encoder, and one line per `model_type` here.
+A new family is one module with its frontend and encoder, and one line per `model_type` here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from espnet_ext.model.config import construct
 from espnet_ext.model.pretrained.checkpoint import Source
 from espnet_ext.model.pretrained.wav2vec2 import Wav2Vec2Encoder, Wav2Vec2Features
 from espnet_ext.model.pretrained.whisper import WhisperEncoder, WhisperFeatures
+from espnet_ext.model.pretrained.whisper_decoder import WhisperDecoder
 
 # `model_type` in a checkpoint's config.json → frontend, encoder
 FAMILIES: dict[str, tuple[type[torch.nn.Module], type[torch.nn.Module]]] = {
@@ -20,6 +21,8 @@ FAMILIES: dict[str, tuple[type[torch.nn.Module], type[torch.nn.Module]]] = {
     "hubert": (Wav2Vec2Features, Wav2Vec2Encoder),
     "wavlm": (Wav2Vec2Features, Wav2Vec2Encoder),
 }
+
+DECODERS: dict[str, type[torch.nn.Module]] = {"whisper": WhisperDecoder}
 
 
 def build_frontend(
@@ -61,3 +64,29 @@ def build_encoder(
     _, build = FAMILIES[source.model_type]
     arguments = {"source": source, "input_size": input_size}
     return construct(build, options, "encoder_conf", arguments)
+
+
+def build_decoder(
+    vocab_size: int,
+    encoder_output_size: int,
+    tokens: Sequence[str],
+    model: str | None = None,
+    architecture: Mapping[str, Any] | None = None,
+    revision: str | None = None,
+    **options: Any,
+) -> torch.nn.Module:
+    """Build the decoder of a checkpoint's family.
+
+    Args:
+        vocab_size, encoder_output_size, tokens: of the output. The head gives them.
+        model, architecture, revision: as for `build_frontend`.
+        options: further options of the family's decoder.
+    """
+    source = Source.read(model, architecture, revision, tuple(DECODERS), "decoder_conf")
+    arguments = {
+        "source": source,
+        "vocab_size": vocab_size,
+        "encoder_output_size": encoder_output_size,
+        "tokens": tokens,
+    }
+    return construct(DECODERS[source.model_type], options, "decoder_conf", arguments)

@@ -73,10 +73,7 @@ class WhisperFeatures(torch.nn.Module):
     def forward(
         self, samples: torch.Tensor, lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return features (B, F, M) and their lengths (B,).
-
-        With the window "30s", F is 3000 for every batch.
-        """
+        """Return features (B, F, M) and their lengths (B,). With the window "30s" all are 3000."""
         lengths = lengths.to(samples.device)
         _check_length(int(lengths.max()), self.max_samples)
         samples = samples * inside(lengths, samples.size(1))
@@ -92,9 +89,9 @@ class WhisperFeatures(torch.nn.Module):
         log_mel = (power.transpose(1, 2) @ self.filters).clamp(min=1e-10).log10()  # (B, F', M)
         floor = log_mel.amax(dim=(1, 2), keepdim=True) - DYNAMIC_RANGE
         features = (torch.maximum(log_mel, floor) + 4.0) / 4.0
-        frames = (lengths + self.hop_length - 1) // self.hop_length  # (B,)
         if self.window == THIRTY_SECONDS:
-            return features, frames
+            return features, lengths.new_full((len(features),), features.size(1))
+        frames = (lengths + self.hop_length - 1) // self.hop_length  # (B,)
         features = features[:, : int(frames.max())]
         return features * inside(frames, features.size(1))[..., None], frames
 
@@ -105,7 +102,6 @@ class WhisperEncoder(torch.nn.Module):
     Args:
         source: the checkpoint.
         input_size: M; the model that contains the encoder gives it.
-        window: the same as the frontend's.
         dropout: of the transformer; the checkpoint's (usually 0) unless given.
         layerdrop: probability of skipping a layer in training; the checkpoint's unless given.
         num_layers: number of layers used, from the lowest; all unless given.
@@ -119,7 +115,6 @@ class WhisperEncoder(torch.nn.Module):
         self,
         source: Source,
         input_size: int,
-        window: str = UTTERANCE,
         dropout: float | None = None,
         layerdrop: float | None = None,
         num_layers: int | None = None,
@@ -129,7 +124,6 @@ class WhisperEncoder(torch.nn.Module):
         super().__init__()
         network = source.network("WhisperModel").encoder
         self.architecture = source.architecture
-        self.window = _check_window(window, source)
         if input_size != network.num_mel_bins:
             raise UserError(
                 f"{source.where}: {source.model or 'the architecture'} reads "
@@ -159,12 +153,11 @@ class WhisperEncoder(torch.nn.Module):
         frames = (lengths + 1) // 2  # (B,): conv2 has a stride of 2
         hidden = functional.gelu(self.conv1(feats.transpose(1, 2)))  # (B, D, F)
         mask = None
-        if self.window == UTTERANCE:
+        if bool((lengths < hidden.size(2)).any()):
             # The convolutions of a shorter utterance read zeros after its end, as they do alone.
             hidden = hidden * inside(lengths, hidden.size(2))[:, None]
+            mask = inside(frames, (hidden.size(2) + 1) // 2)[:, None, None]  # (B, 1, 1, T)
         hidden = functional.gelu(self.conv2(hidden)).transpose(1, 2)  # (B, T, D)
-        if self.window == UTTERANCE and hidden.size(0) > 1:
-            mask = inside(frames, hidden.size(1))[:, None, None]  # (B, 1, 1, T)
         hidden = self.embed(hidden + self.embed_positions.weight[: hidden.size(1)])
         hidden = functional.dropout(hidden, self.dropout, self.training)
         states = [hidden]
