@@ -29,7 +29,7 @@ OUTPUTS = ("surface", "meaning", "canonical")
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
     from espnet_ext.corpora import phone_notation
-    from espnet_ext.corpora.missing import MISSING
+    from espnet_ext.data.missing import MISSING
 
     parser.add_argument("source", metavar="SOURCE", help="folder, manifest or name of the data")
     parser.add_argument(

@@ -18,8 +18,8 @@ from espnet_ext.corpora.corpus_files import CorpusFile, decode_korean
 from espnet_ext.corpora.database import BadLabel, ParsedLabel
 from espnet_ext.corpora.delimited import split_table
 from espnet_ext.corpora.languages import language_code
-from espnet_ext.corpora.missing import MISSING
 from espnet_ext.corpora.preparation import Report
+from espnet_ext.data.missing import MISSING
 
 HOW_TO_GET = (
     "apply for data set 505 at AI Hub, https://aihub.or.kr (open to residents of Korea); "

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from espnet_ext.corpora import delimited, spreadsheet
-from espnet_ext.corpora.missing import AMBIGUOUS, is_missing
 from espnet_ext.corpora.preparation import Report, list_faults
+from espnet_ext.data.missing import AMBIGUOUS, is_missing
 from espnet_ext.data.record import is_output_name
 from espnet_ext.errors import UserError
 

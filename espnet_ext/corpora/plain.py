@@ -18,7 +18,6 @@ from pathlib import Path
 from espnet_ext.corpora import manifest, phone_notation
 from espnet_ext.corpora.languages import spoken_language
 from espnet_ext.corpora.manifest import LABELS, OUTPUTS, REQUIRED, Row
-from espnet_ext.corpora.missing import MISSING
 from espnet_ext.corpora.preparation import (
     CorpusOptions,
     Report,
@@ -30,6 +29,7 @@ from espnet_ext.corpora.preparation import (
     training_hint,
 )
 from espnet_ext.corpora.sound_paths import SoundPaths
+from espnet_ext.data.missing import MISSING
 from espnet_ext.data.record import NA, Utterance, id_problem
 from espnet_ext.errors import UserError
 from espnet_ext.text.unicode import normalize

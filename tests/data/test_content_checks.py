@@ -319,3 +319,14 @@ def test_sets_that_share_nothing_have_no_findings(folder):
     make_directory("train")
     make_directory("test", ["s3-u1", "s4-u1"], meaning=["밥", "물"])
     assert run_validate("test", "--against", "train") == (0, [])
+
+
+def test_words_for_missing_values_are_named(tmp_path):
+    make_directory(tmp_path, lang="ko", meaning=["국물", "nan", "NA 국물", "None"])
+    write_table(tmp_path, "utt2l1", "s1-u1 en", "s1-u2 NaN", "s2-u1 en", "s2-u2 en")
+    places = [
+        (Path(finding.file).name, finding.utt_id)
+        for finding in check_directory(tmp_path, CheckOptions()).findings
+        if finding.code == "missing-word"
+    ]
+    assert places == [("utt2l1", "s1-u2"), ("text.meaning", "s1-u2"), ("text.meaning", "s2-u2")]

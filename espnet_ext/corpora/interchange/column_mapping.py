@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
-from espnet_ext.corpora.missing import AMBIGUOUS, MISSING, is_missing
 from espnet_ext.corpora.preparation import Report
+from espnet_ext.data.missing import AMBIGUOUS, MISSING, is_missing
 from espnet_ext.data.record import NA, Utterance, id_problem, is_output_name
 from espnet_ext.errors import UserError
 from espnet_ext.text.unicode import normalize

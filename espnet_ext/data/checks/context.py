@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from espnet_ext.data.checks.findings import ERROR, WARNING, Finding, as_json, errors_of
 from espnet_ext.data.directory import text_files
+from espnet_ext.data.missing import MISSING
 from espnet_ext.data.record import NA
 from espnet_ext.data.table import Block, normalized, stream_table
 
@@ -59,6 +60,9 @@ class CheckOptions:
     def empty_texts(self) -> bool:
         """Whether empty transcripts are accepted."""
         return self.empty_severity != ERROR
+
+
+_MISSING = frozenset(MISSING)
 
 
 @dataclass
@@ -125,6 +129,16 @@ class Checked:
                         remedy = "fill in the value, or remove the row"
                         self.add(ERROR, "no-value", (file, line, key), empty_message, remedy)
             yield block
+
+    def add_missing_words(self, file: Path, block: Block) -> None:
+        """Report values such as `nan`, which programs write into cells without a value."""
+        if _MISSING.isdisjoint(block.values):
+            return
+        for line, key, value in block.rows():
+            if value in _MISSING:
+                message = f"is '{value}', which programs write into cells without a value"
+                remedy = "remove the row if there is no value"
+                self.add(WARNING, "missing-word", (file, line, key), message, remedy)
 
     def summary(self) -> str:
         """Return one line: size of the directory, and numbers of errors and warnings."""

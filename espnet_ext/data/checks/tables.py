@@ -122,6 +122,7 @@ def check_labels(checked: Checked) -> None:
         if not file.exists():
             continue
         for block in checked.scan(file, "has no value"):
+            checked.add_missing_words(file, block)
             if name == "utt2lang":
                 languages.update(block.values)
             if name != "utt2band":

@@ -90,6 +90,7 @@ def check_transcripts(checked: Checked) -> None:
         characters: Counter[str] = Counter()
         scripts = _Scripts(checked.languages)
         for block in checked.scan(file):
+            checked.add_missing_words(file, block)
             rows = _labelled_rows(checked, name, file, block)
             for _, key, _ in rows:
                 if key in checked.ids:

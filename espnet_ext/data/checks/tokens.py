@@ -198,7 +198,10 @@ def _check_phones(checked: Checked, output: str) -> None:
     for token, count in other.counts.most_common():
         times = "once" if count == 1 else f"{count} times in all, first here"
         message = f"'{token}' is not a phone ({times})"
-        remedy = "correct it, unless it is an intended token; phones are capitals without digits"
+        remedy = (
+            "correct it, unless it is an intended token; phones are capitals without digits. "
+            "espnet-ext import --from kaldi reads other notations (AO1, ao, IPA)"
+        )
         place = (text_files(checked.folder)[output], *other.first_rows[token])
         checked.add(WARNING, "not-phones", place, message, remedy)
 
