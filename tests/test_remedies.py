@@ -25,13 +25,17 @@ OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9_-]*")
 OTHER_PROGRAMS = ("asr_inference", "convmv", "ffmpeg", "hf download", "hf auth", "pip", "torchrun")
 OF_ASR_INFERENCE = ("model/pack.py", "model/heads/joint.py", "model/heads/transducer.py")
 REGISTRIES = {"espnet_ext.corpora.registry": "prepare", "espnet_ext.analysis.registry": "analyze"}
-# Commands that import a module, but not for the functions that write its messages
-NOT_PRINTED_BY = {
-    "corpora/preparation.py": ("import",),  # it has no sets
-    "corpora/interchange/column_mapping.py": ("prepare",),
-    "corpora/interchange/directory_builder.py": ("prepare",),
-    "analysis/mdd.py": ("cross", "report", "score"),
-    "analysis/cka.py": ("cross", "mdd", "report", "score"),
+# Commands that print the messages of a folder or module, among those that import it. Others import
+# it for functions without messages to a reader. The longest path counts.
+PRINTERS = {
+    "analysis": ("analyze",),
+    "analysis/mdd.py": ("mdd",),
+    "corpora": ("import", "prepare"),
+    "corpora/interchange": ("import",),
+    "corpora/interchange/to_lhotse.py": ("export",),
+    "corpora/new_recipe.py": ("new_corpus",),
+    "corpora/plain.py": ("prepare",),
+    "corpora/preparation.py": ("prepare",),
 }
 
 
@@ -49,34 +53,36 @@ def options_of_commands():
 
 
 @functools.cache
+def neighbours(module):
+    """Return the modules that a module imports, or names in strings."""
+    tree = parsed(NAMES[module])
+    strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    return internal_imports(NAMES[module]) | {text for text in strings if text in NAMES}
+
+
+@functools.cache
 def reachable(verb):
-    """Return the modules that a command imports, and those that they name in strings."""
-    seen, stack = set(), [module_of(verb).__name__]
+    """Return the modules that a command can load."""
+    modules, stack = set(), [module_of(verb).__name__]
     while stack:
         name = stack.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        stack += internal_imports(NAMES[name])
-        if REGISTRIES.get(name, verb) != verb:
-            continue  # it knows all corpora or analyses, and runs none or one
-        for node in ast.walk(parsed(NAMES[name])):
-            if isinstance(node, ast.Constant) and node.value in NAMES:
-                stack.append(node.value)
-    return seen
+        # A registry knows all corpora or analyses; only one command runs them.
+        if name not in modules and REGISTRIES.get(name, verb) == verb:
+            modules.add(name)
+            stack += neighbours(name)
+    return modules
 
 
 def printers_of(path):
     """Return the commands that can print the messages of a module."""
     name = path.relative_to(PACKAGE).as_posix()
-    if name.startswith("bin/"):
-        same = [verb for verb in verbs() if module_of(verb).__name__ == module_name(path)]
-        if same:
-            return same
-    others = NOT_PRINTED_BY.get(name, ())
-    if name.startswith("corpora/") and name != "corpora/interchange/to_lhotse.py":
-        others = (*others, "export")  # it reads data directories, not corpora
-    return [verb for verb in verbs() if module_name(path) in reachable(verb) and verb not in others]
+    module = module_name(path)
+    same_name = [verb for verb in verbs() if module_of(verb).__name__ == module]
+    if same_name:
+        return same_name
+    prefixes = [prefix for prefix in PRINTERS if name == prefix or name.startswith(f"{prefix}/")]
+    candidates = PRINTERS[max(prefixes, key=len)] if prefixes else verbs()
+    return [verb for verb in candidates if module in reachable(verb)]
 
 
 def texts(node):

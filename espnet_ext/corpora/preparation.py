@@ -326,7 +326,7 @@ def _hint(source: str) -> str:
     if not os.path.isabs(path):
         hints.append(
             f"relative paths start in the current folder, {os.getcwd()}, or in the folder of "
-            "wav.scp; --root names another"
+            "wav.scp; espnet-ext import --root names another"
         )
     return "".join(f"{hint}; " for hint in hints if hint)
 
