@@ -323,6 +323,18 @@ fi
 
 if [[ ${gpu_inference} == true ]]; then inference_ngpu=1; else inference_ngpu=0; fi
 
+# What is decoded and scored, as "NAME SYSTEM TAG": every system, and with --coupling also those
+# with several outputs by coupled decoding, as systems of their own
+decodings=()
+for system in ${systems}; do
+    decodings+=("${system} ${system} ${inference_tag}")
+    if [[ " ${coupled_systems} " == *" ${system} "* ]]; then
+        decodings+=("${system}_coupled ${system} ${inference_tag}_coupled")
+    fi
+done
+tags_pattern=${inference_tag}
+if [[ -n ${coupled_systems} ]]; then tags_pattern="{${inference_tag},${inference_tag}_coupled}"; fi
+
 if stage 12 "decoding"; then
     weights=$(option_value --weights model.pth "${inference_args[@]}")
     for lang in ${langs}; do
@@ -339,43 +351,46 @@ if stage 12 "decoding"; then
         done
         if [[ ${use_lm} == true ]]; then extra+=(--lm "${lms# }"); fi
         if [[ ${use_ngram} == true ]]; then extra+=(--ngram "${ngrams# }"); fi
-        if [[ ${coupling} == true ]]; then
-            extra+=(--coupling "${dumpdir}/raw/${lang}/${train_set}")
-            extra_inputs+=(--in "${dumpdir}/raw/${lang}/${train_set}")
-        fi
-        for system in ${systems}; do
+        for decoding in "${decodings[@]}"; do
+            read -r name system tag <<<"${decoding}"
+            coupling_option=() coupling_input=()
+            if [[ ${name} == *_coupled ]]; then
+                coupling_option=(--coupling "${dumpdir}/raw/${lang}/${train_set}")
+                coupling_input=(--in "${dumpdir}/raw/${lang}/${train_set}")
+            fi
             for dset in ${test_sets}; do
                 model_dir=${expdir}/${lang}/${system}_${asr_tag}
-                step "${lang}/decode_${system}_${asr_tag}_${inference_tag}_${dset}" \
+                step "${lang}/decode_${system}_${asr_tag}_${tag}_${dset}" \
                     --in "${model_dir}/${weights}" --in "${model_dir}/config.yaml" \
                     --in "${dumpdir}/raw/${lang}/${dset}/wav.scp" \
-                    --in "${inference_config}" "${extra_inputs[@]}" \
-                    --out "${model_dir}/${inference_tag}/${dset}/decode.json" \
+                    --in "${inference_config}" "${extra_inputs[@]}" "${coupling_input[@]}" \
+                    --out "${model_dir}/${tag}/${dset}/decode.json" \
                     --launch --gpus "${inference_ngpu}" -- \
                     "${python}" -m espnet_ext.bin.decode --model_dir "${model_dir}" \
                     --data "${dumpdir}/raw/${lang}/${dset}" \
-                    --output_dir "${model_dir}/${inference_tag}/${dset}" \
+                    --output_dir "${model_dir}/${tag}/${dset}" \
                     --config "${inference_config}" --ngpu "${inference_ngpu}" \
-                    "${extra[@]}" "${inference_args[@]}" "${replacing[@]}"
+                    "${extra[@]}" "${coupling_option[@]}" "${inference_args[@]}" "${replacing[@]}"
             done
         done
     done
     run_steps "${inference_nj}"
     # Products: text.<output> and n-best lists of all outputs, from one pass over the audio
-    stage_done "${expdir}/${langs_pattern}/${systems_pattern}_${asr_tag}/${inference_tag}/${test_sets_pattern}"
+    stage_done "${expdir}/${langs_pattern}/${systems_pattern}_${asr_tag}/${tags_pattern}/${test_sets_pattern}"
 fi
 
 if stage 13 "scoring"; then
     for lang in ${langs}; do
         lexicon_file=${lexicon_of[${lang}]}
-        for system in ${systems}; do
+        for decoding in "${decodings[@]}"; do
+            read -r _ system tag <<<"${decoding}"
             for dset in ${test_sets}; do
                 data_dir=${dumpdir}/raw/${lang}/${dset}
-                hypotheses=${expdir}/${lang}/${system}_${asr_tag}/${inference_tag}/${dset}
+                hypotheses=${expdir}/${lang}/${system}_${asr_tag}/${tag}/${dset}
                 inputs=(--in "${data_dir}" ${lexicon_file:+--in "${lexicon_file}"}
                     ${nlsyms_txt:+--in "${nlsyms_txt}"})
                 for output in ${outputs_of[${lang}]}; do inputs+=(--in "${hypotheses}/text.${output}"); done
-                step "${lang}/score_${system}_${asr_tag}_${inference_tag}_${dset}" "${inputs[@]}" \
+                step "${lang}/score_${system}_${asr_tag}_${tag}_${dset}" "${inputs[@]}" \
                     --out "${hypotheses}/score.json" -- \
                     "${python}" -m espnet_ext.bin.score --data "${data_dir}" \
                     --hypotheses "${hypotheses}" --token_types "${token_types_of[${lang}]}" \
@@ -386,7 +401,7 @@ if stage 13 "scoring"; then
     done
     run_steps "${nj}"
     # Products: score.json (every output against every reference), score_*/result.txt as in ESPnet
-    stage_done "${expdir}/${langs_pattern}/${systems_pattern}_${asr_tag}/${inference_tag}/${test_sets_pattern}/score.json"
+    stage_done "${expdir}/${langs_pattern}/${systems_pattern}_${asr_tag}/${tags_pattern}/${test_sets_pattern}/score.json"
 fi
 
 # ---------------------------------------------------------------------------- packing and upload
@@ -453,12 +468,13 @@ if stage 17 "comparison of systems"; then
     # with the canonical form as a prompt, and without one, from the recognised meaning
     for lang in ${langs}; do
         lexicon_file=${mdd_lexicon_of[${lang}]}
-        for system in ${systems}; do
+        for decoding in "${decodings[@]}"; do
+            read -r _ system tag <<<"${decoding}"
             for dset in ${test_sets}; do
                 data_dir=${dumpdir}/raw/${lang}/${dset}
-                hypotheses=${expdir}/${lang}/${system}_${asr_tag}/${inference_tag}/${dset}
+                hypotheses=${expdir}/${lang}/${system}_${asr_tag}/${tag}/${dset}
                 all_exist "${data_dir}"/text.{canonical,surface} "${hypotheses}/text.surface" || continue
-                suffix=${system}_${asr_tag}_${inference_tag}_${dset}
+                suffix=${system}_${asr_tag}_${tag}_${dset}
                 mdd=("${python}" -m espnet_ext.bin.mdd --canonical "${data_dir}/text.canonical"
                     --perceived "${data_dir}/text.surface" --hypothesis "${hypotheses}/text.surface"
                     --unit "${mdd_unit_of[${lang}]}" --utt2spk "${data_dir}/utt2spk"
@@ -489,8 +505,9 @@ if stage 17 "comparison of systems"; then
         for dset in ${test_sets}; do
             result=${expdir}/${lang}/analysis/cross_${dset}.json
             scored=()
-            for system in ${systems}; do
-                scored+=("${system}=${expdir}/${lang}/${system}_${asr_tag}/${inference_tag}/${dset}")
+            for decoding in "${decodings[@]}"; do
+                read -r name system tag <<<"${decoding}"
+                scored+=("${name}=${expdir}/${lang}/${system}_${asr_tag}/${tag}/${dset}")
             done
             step "${lang}/cross_${dset}" --analysis cross --out "${result}" -- \
                 "${python}" -m espnet_ext.bin.cross --systems "${scored[@]}" --output "${result}" \
@@ -676,26 +693,29 @@ if stage 17 "comparison of systems"; then
         run_steps
     fi
     # Products: mdd.json and mdd_no_prompt.json beside score.json, and ${expdir}/<lang>/analysis
-    stage_done "${expdir}/${langs_pattern}/${systems_pattern}_${asr_tag}/${inference_tag}/${test_sets_pattern}/mdd*.json where canonical forms are known, ${expdir}/${langs_pattern}/analysis/cross_${test_sets_pattern}.json${compared}"
+    stage_done "${expdir}/${langs_pattern}/${systems_pattern}_${asr_tag}/${tags_pattern}/${test_sets_pattern}/mdd*.json where canonical forms are known, ${expdir}/${langs_pattern}/analysis/cross_${test_sets_pattern}.json${compared}"
 fi
 
 if stage 18 "report"; then
-    # Its inputs are all files that it reads: every analysis, decoding, training and data set
+    # Its inputs are all files that it reads: every analysis, decoding, training and data set.
+    # Languages and test sets of the recipe that have results stay in the report (reported_*).
     inputs=()
-    for lang in ${langs}; do
+    for lang in ${reported_langs}; do
         inputs+=(--in "${expdir}/${lang}/analysis")
         for dset in ${all_sets}; do inputs+=(--in "${dumpdir}/raw/${lang}/${dset}"); done
-        for system in ${systems}; do
+        for decoding in "${decodings[@]}"; do
+            read -r _ system tag <<<"${decoding}"
             model_dir=${expdir}/${lang}/${system}_${asr_tag}
             inputs+=(--in "${model_dir}/train.json" --in "${model_dir}/diagnostics.jsonl")
-            for dset in ${test_sets}; do inputs+=(--in "${model_dir}/${inference_tag}/${dset}"); done
+            for dset in ${reported_sets}; do inputs+=(--in "${model_dir}/${tag}/${dset}"); done
         done
     done
     details=${results%.md}_details.md
     step report "${inputs[@]}" --out "${results}" --out "${details}" --out "${html}" -- \
         "${python}" -m espnet_ext.bin.report --exp_dir "${expdir}" --dump_dir "${dumpdir}/raw" \
-        --langs "${langs}" --systems "${systems}" --train_tag "${asr_tag}" \
-        --decode_tag "${inference_tag}" --sets "${test_sets}" \
+        --langs "${reported_langs}" --systems "${systems}" --train_tag "${asr_tag}" \
+        --decode_tag "${inference_tag}" --sets "${reported_sets}" \
+        ${coupled_systems:+--coupled "${coupled_systems}"} \
         --results "${results}" --details "${details}" --html "${html}" \
         ${title:+--title "${title}"} ${caveat:+--caveat "${caveat}"}
     run_steps

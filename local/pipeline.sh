@@ -76,13 +76,13 @@ use_environment() {
     export PYTHONUNBUFFERED=1
 }
 
-check_settings() { # sets ${vector_systems}, and names of analyses that have no block in run.sh
+check_settings() { # sets ${vector_systems}, ${coupled_systems}, and names of analyses that have no block in run.sh
     local system configs=()
     for system in "${!system_config[@]}"; do configs+=("${system}=${system_config[${system}]}"); done
     "${python}" -m espnet_ext.pipeline.checks --python "${python}" --asr_config "${asr_config}" \
         --system_configs "${configs[@]}" --stages "${selected_stages[@]}" --fs "${fs}" --cmd "${cmd}" \
         --ngpu "${ngpu}" --gpu_inference "${gpu_inference}" --use_lm "${use_lm}" \
-        --stress "${stress}" >"${run_dir}/checks"
+        --stress "${stress}" --coupling "${coupling}" >"${run_dir}/checks"
     # shellcheck source=/dev/null
     . "${run_dir}/checks"
 }

@@ -18,6 +18,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--systems", type=cli.words, required=True, help="systems, in order")
     parser.add_argument("--train_tag", required=True, help="training configuration's name")
     parser.add_argument("--decode_tag", required=True, help="decoding configuration's name")
+    parser.add_argument(
+        "--coupled",
+        type=cli.words,
+        default=[],
+        help="systems whose coupled decoding, <decode_tag>_coupled, is reported as a system too",
+    )
     parser.add_argument("--sets", type=cli.words, default="test", help="test sets")
     parser.add_argument("--results", default="RESULTS.md", help="Markdown file to write")
     parser.add_argument(
@@ -66,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         title=options.title,
         provenance=provenance("report", arguments),
         caveats=[options.caveat] if options.caveat else [],
+        coupled=options.coupled,
     )
     shown = _examples(results, options.examples)
     report = build(results, options.dump_dir)

@@ -81,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cmd", default="local", help="local or slurm")
     parser.add_argument("--ngpu", type=int, default=0, help="GPUs per training")
     parser.add_argument("--gpu_inference", default="false", help="decode on a GPU")
+    parser.add_argument("--coupling", default="false", help="also decode by coupled re-ranking")
     parser.add_argument("--stress", default="", help="shares of labels that stage 17 removes")
     parser.add_argument("--use_lm", default="false", help="language models are trained")
     args = parser.parse_args(argv)
@@ -88,12 +89,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = read_yaml(args.asr_config)
         if {3, 10, 11} & set(args.stages):
             check_sample_rate(args.fs, args.asr_config, config)
-        with_vectors = []
+        with_vectors, with_pairs = [], []
         for item in args.system_configs:
             name, _, path = item.partition("=")
-            conditioning = read_yaml(path).get("conditioning", config.get("conditioning"))
-            if conditioning == "vectors":
+            system = {**config, **read_yaml(path)}
+            if system.get("conditioning") == "vectors":
                 with_vectors.append(name)
+            if args.coupling == "true" and len(system.get("outputs") or {}) > 1:
+                with_pairs.append(name)
+        if args.coupling == "true" and not with_pairs:
+            print("note: --coupling: no system has two outputs to couple", file=sys.stderr)
         if args.cmd == "local" and (needed := needed_gpus(args.stages, args)):
             check_gpus(needed, args.python)
     except UserError as error:
@@ -106,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     variables: dict[str, str | dict[str, str]] = {
         "vector_systems": " ".join(with_vectors),
+        "coupled_systems": " ".join(with_pairs),
         "other_analyses": " ".join(others),
         "analysis_inputs_of": inputs,
         "analysis_result_of": {name: one.result_files[0] for name, one in others.items()},

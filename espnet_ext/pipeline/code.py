@@ -64,7 +64,7 @@ class Code:
         for before, word in zip(["", *words], words, strict=False):
             if before == "-m" and _NAME.fullmatch(word):
                 entries.append(word)
-            elif before == "-m" and word.startswith("espnet2."):
+            elif before == "-m" and word.startswith("espnet2.bin."):
                 uses_espnet = True
             elif word.endswith((".sh", ".py")) and Path(word).is_file():
                 text = Path(word).read_text(encoding="utf-8", errors="replace")

@@ -352,7 +352,8 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option(
             "coupling",
             "false",
-            "re-rank pairs of the two n-best lists by the learners' errors in the training set",
+            "also re-rank pairs of the two n-best lists by the learners' errors in the training "
+            "set, and report that as <system>_coupled",
             "boolean",
         ),
     ),

@@ -281,10 +281,8 @@ def derive(
     if values["use_lm"] == "true":
         values["lm_config"] = places.find_config("train_lm", values["lm_config"])
     if not values["inference_tag"]:
-        values["inference_tag"] = (
-            tag_of(values["inference_config"])
-            + "_ngram" * (values["use_ngram"] == "true")
-            + "_coupled" * (values["coupling"] == "true")
+        values["inference_tag"] = tag_of(values["inference_config"]) + "_ngram" * (
+            values["use_ngram"] == "true"
         )
     place_single_model(values, start)
     values["asr_tag"] = values["asr_tag"] or tag_of(values["asr_config"])
@@ -304,6 +302,7 @@ def derive(
     variables["system_config"] = {
         system: places.system_config(system) for system in unique([*systems, *stress_systems])
     }
+    variables.update(reported(values, default_values(recipe), recipe.folder))
     variables["selected_stages"] = [str(number) for number in selected_stages(values)]
     variables["corpus_module"] = recipe.corpus.module if recipe.corpus else ""
     variables["corpus_options"] = corpus_options(recipe, values)
@@ -318,6 +317,57 @@ def derive(
     variables["recipe"] = str(recipe.folder)
     variables["log_dir"] = f"{values['expdir']}/log"
     return variables
+
+
+def default_values(recipe: Recipe) -> dict[str, str]:
+    """Return the languages, systems and test sets of a recipe, without a command line."""
+    return {
+        name: recipe.settings[name].value if name in recipe.settings else OPTIONS[name].default
+        for name in ("langs", "systems", "test_sets")
+    }
+
+
+def reported(
+    values: Mapping[str, str], defaults: Mapping[str, str], folder: Path
+) -> dict[str, Value]:
+    """Return the languages and test sets of the report.
+
+    They are those of this run, and those of the recipe that earlier runs scored: otherwise
+    `--langs en --stage 18` would remove the other language from the report.
+
+    Raises:
+        UsageError: --update_results would remove results from the recipe's RESULTS.md.
+    """
+    exp = folder / values["expdir"]
+    model = f"*_{values['asr_tag']}/{values['inference_tag']}"
+
+    def with_results(option: str, pattern: str) -> list[str]:
+        chosen = values[option].split()
+        known = [
+            name
+            for name in defaults[option].split()
+            if name in chosen or any(exp.glob(pattern.format(name)))
+        ]
+        return unique([*known, *chosen])
+
+    langs = with_results("langs", "{}/" + model + "/*/score.json")
+    sets = with_results("test_sets", "*/" + model + "/{}/score.json")
+    if values["update_results"] == "true" and 18 in selected_stages(values):
+        if values["quick"] == "true":
+            raise UsageError(
+                "--update_results true with --quick true", "publish the results of a whole run"
+            )
+        for option, names in (
+            ("langs", langs),
+            ("systems", values["systems"].split()),
+            ("test_sets", sets),
+        ):
+            if lost := [name for name in defaults[option].split() if name not in names]:
+                raise UsageError(
+                    f"--update_results true would remove {' '.join(lost)} from RESULTS.md",
+                    f"run the whole recipe, without --{option}",
+                )
+    return {"reported_langs": " ".join(langs), "reported_sets": " ".join(sets)}
 
 
 def data_sets(values: Mapping[str, str]) -> dict[str, Value]:

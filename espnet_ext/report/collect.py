@@ -6,7 +6,7 @@ other JSON file there that carries tables; per language, every `<exp>/<lang>/ana
 file that is missing, out of date or without tables is named in the report.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,7 @@ def collect(
     title: str = "Results",
     provenance: dict | None = None,
     caveats: Sequence[str] = (),
+    coupled: Collection[str] = (),
 ) -> Results:
     """Read all result files.
 
@@ -97,6 +98,9 @@ def collect(
         analyses: names of files in `analysis/`, in the order in which they are shown, and whether
             a missing one is reported. `{set}` stands for each set. Other files
             are shown after them.
+        coupled: systems that were also decoded with coupling, in `<decode tag>_coupled`. These
+            results are those of a system of its own, `<system>_coupled`.
+
     Raises:
         UserError: if there is no score at all, or a file is broken.
     """
@@ -105,7 +109,11 @@ def collect(
     for code in languages:
         language = Language(code)
         for system in systems:
-            _read_system(language, exp_dir, system, train_tag, decode_tag, sets, missing)
+            tags = {system: decode_tag}
+            if system in coupled:
+                tags[f"{system}_coupled"] = f"{decode_tag}_coupled"
+            folder = Path(exp_dir) / code / f"{system}_{train_tag}"
+            _read_system(language, folder, system, tags, sets, missing)
         if language.sets:
             known = {
                 name.format(set=set_name): is_expected
@@ -120,30 +128,45 @@ def collect(
     return Results(title, collected, missing, provenance or {}, caveats)
 
 
-def _read_system(language, exp_dir, system, train_tag, decode_tag, sets, missing) -> None:
-    folder = Path(exp_dir) / language.code / f"{system}_{train_tag}"
+def _read_system(
+    language: Language,
+    folder: Path,
+    system: str,
+    tags: Mapping[str, str],
+    sets: Sequence[str],
+    missing: list[str],
+) -> None:
+    """Read the training of a system, and its decodings: tag by name of the results."""
     if training := _optional(folder / "train.json"):
         language.trainings[system] = training
     if diagnosed := _diagnostics(folder / "diagnostics.jsonl"):
         language.diagnostics[system] = diagnosed
-    for name in sets:
-        decoding = folder / decode_tag / name
-        score = _optional(decoding / "score.json")
-        if score is None:
-            missing.append(f"{language.code}, {system}, {name}: {decoding / 'score.json'}")
-            continue
-        run = Run(
-            decoding,
-            score,
-            _optional(decoding / "utterances.json"),
-            _optional(decoding / "decode.json"),
-        )
-        for path in sorted(decoding.glob("*.json")):
-            if path.name not in (*_REQUIRED, "decode.json"):
-                content = _optional(path) or {}
-                if "section" in content:
-                    run.analyses.append(_analysed(path, content))
-        language.sets.setdefault(name, {})[system] = run
+    for set_name in sets:
+        for name, tag in tags.items():
+            decoding = folder / tag / set_name
+            if run := _read_run(decoding):
+                language.sets.setdefault(set_name, {})[name] = run
+            else:
+                missing.append(f"{language.code}, {name}, {set_name}: {decoding / 'score.json'}")
+
+
+def _read_run(decoding: Path) -> Run | None:
+    """Return the results of one decoding; None if it was not scored."""
+    score = _optional(decoding / "score.json")
+    if score is None:
+        return None
+    run = Run(
+        decoding,
+        score,
+        _optional(decoding / "utterances.json"),
+        _optional(decoding / "decode.json"),
+    )
+    for path in sorted(decoding.glob("*.json")):
+        if path.name not in (*_REQUIRED, "decode.json"):
+            content = _optional(path) or {}
+            if "section" in content:
+                run.analyses.append(_analysed(path, content))
+    return run
 
 
 def _read_analyses(

@@ -261,6 +261,21 @@ def test_one_system_alone(tree, tmp_path):
     assert "| English | test | so_meaning |" in results
 
 
+def test_coupled_decoding_has_rows_of_its_own(tree, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(tree / "exp", copy / "exp")
+    model = copy / "exp/ko/do_small"
+    shutil.copytree(model / "decode", model / "decode_coupled")
+    results, details, _ = write(copy, tmp_path, languages="ko", coupled="do")
+    rows = [line for line in results.splitlines() if line.startswith("| Korean | test | do")]
+    assert [row.split(" | ")[2] for row in rows] == ["do", "do_coupled"]
+    assert rows[0].replace("| do |", "") == rows[1].replace("| do_coupled |", "")
+    assert "scores of do_coupled on test" in details
+    shutil.rmtree(model / "decode_coupled")
+    assert "do_coupled" not in write(copy, tmp_path, languages="ko", coupled="do")[0]
+    assert "missing: ko, do_coupled, test: " in capsys.readouterr().err
+
+
 def test_terminal_summary_is_aligned(tree, tmp_path, capsys):
     write(tree, tmp_path, summary="true")
     table = capsys.readouterr().out.split("\n\n")[0].splitlines()

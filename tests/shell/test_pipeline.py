@@ -186,15 +186,28 @@ def test_mdd_of_other_languages_uses_characters(project):
     assert not any("--meaning" in call for call in calls)
 
 
-def test_coupled_decoding_has_its_own_tag(project):
-    done = project.run("--coupling", "true", "--skip_stages", "13 17 18")
+def test_coupled_decoding_is_a_system_of_its_own_in_scores_and_report(project):
+    done = project.run("--coupling", "true", "--langs", "ko")
     assert done.returncode == 0, done.stderr
-    decoding = [call for call in project.calls() if call.startswith("decode")]
-    assert len(decoding) == 6
-    assert all("/decode_coupled/test" in call for call in decoding)
-    for lang in ("ko", "en"):
-        of_language = [call for call in decoding if f"dump/raw/{lang}/test" in call]
-        assert all(f"--coupling dump/raw/{lang}/train" in call for call in of_language)
+    calls = project.calls()
+    decoding = [call for call in calls if call.startswith("decode")]
+    coupled = [call for call in decoding if "--coupling" in call]
+    assert len(decoding) == 4 and len(coupled) == 1  # `do` alone has two outputs
+    assert "--output_dir exp/ko/do_small/decode_coupled/test" in coupled[0]
+    assert "--coupling dump/raw/ko/train" in coupled[0]
+    scored = [call for call in calls if call.startswith("score")]
+    assert [call for call in scored if "exp/ko/do_small/decode_coupled/test" in call]
+    cross = next(call for call in calls if call.startswith("cross"))
+    assert "do=exp/ko/do_small/decode/test do_coupled=exp/ko/do_small/decode_coupled" in cross
+    report = next(call for call in calls if call.startswith("report"))
+    assert "--decode_tag decode " in report and "--coupled do " in report
+    assert project.run("--coupling", "true", "--langs", "ko").returncode == 0
+    assert project.calls() == []
+
+
+def test_coupling_without_a_system_with_two_outputs_is_noted(project):
+    done = project.run("--coupling", "true", "--systems", "so_meaning", "--stop_stage", "1")
+    assert done.returncode == 0 and "no system has two outputs to couple" in done.stderr
 
 
 def test_quick_uses_its_own_folders(project):
@@ -923,10 +936,26 @@ def test_a_run_leaves_tracked_files_alone_unless_asked(project):
     tracked.write_text("published\n")
     assert project.run("--langs", "en").returncode == 0
     assert tracked.read_text() == "published\n"
-    done = project.run("--langs", "en", "--stage", "18", "--update_results", "true")
+    update = ("--stage", "18", "--update_results", "true")
+    done = project.run("--langs", "en", *update)
+    assert done.returncode == 2 and "would remove ko from RESULTS.md" in done.stderr
+    assert tracked.read_text() == "published\n"
+    assert project.run("--langs", "ko").returncode == 0
+    done = project.run("--langs", "ko", "--systems", "do", *update)
+    assert done.returncode == 2 and "would remove so_surface so_meaning" in done.stderr
+    done = project.run("--langs", "en", *update)
     assert done.returncode == 0 and tracked.read_text().startswith("# Results")
     done = project.run("--langs", "en", "--stage", "18", "--results", "other.md")
     assert done.returncode == 0 and (project.recipe / "other.md").exists()
+
+
+def test_report_of_one_language_keeps_the_other(project):
+    project.run()
+    project.calls()
+    assert project.run("--langs", "en", "--stage", "18").returncode == 0
+    assert project.calls() == []  # the report of both languages is up to date
+    project.run("--langs", "en", "--stage", "18", "--force", "true")
+    assert [call for call in project.calls() if "--langs ko en" in call]
 
 
 def test_slurm_options_of_jobs_with_and_without_a_gpu(project, slurm):
