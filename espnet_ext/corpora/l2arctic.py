@@ -43,6 +43,9 @@ L1 = {speaker: l1 for l1, speakers in SPEAKERS.items() for speaker in speakers}
 TEST_SPEAKERS = frozenset(("TLV", "NJS", "TNI", "TXHC", "ZHAA", "YKWK"))
 VALID_SPEAKERS = frozenset(("THV", "MBMPS", "SVBI", "NCC", "YBAA", "YDCK"))
 SETS = ("train", "valid", "test")
+SEEN = "test_seen"  # a set of the split "disjoint"
+FOLDS = 4  # groups of sentences of the split "disjoint"
+VALID_EVERY = 20  # of the split "disjoint": one sentence of this many validates
 SUITCASE = "suitcase_corpus"
 NO_ANNOTATION = "not annotated"
 HOW_TO_GET = (
@@ -59,9 +62,13 @@ class Options(ArchiveOptions):
     # "standard": the split of published results (six test, six validation speakers).
     # "speakers": the last sixth of the speakers by name tests, the sixth before it validates.
     # "sentences": 8:1:1 by sentence, with all speakers in all sets.
+    # "disjoint": `test_speakers` test, and a quarter of the sentences (`fold`) is not in training.
+    # The set test has sentences that are in no other set, test_seen those of the other sets.
     # "auto": "standard" if speakers are left to train on, else "speakers", or "sentences" if there
     # are fewer than three speakers.
     split: str = "auto"
+    test_speakers: tuple[str, ...] = ()  # of the split "disjoint"
+    fold: int = 1  # of the split "disjoint", 1 to 4
     unannotated: str = (
         "train"  # sets of the utterances that have only words: "train", "all", "none"
     )
@@ -86,8 +93,19 @@ def prepare(options: Options, report: Report) -> Sets:
     if not any("surface" in utterance.texts for utterance in utterances):
         message = f"{root}: none of the utterances is annotated"
         raise UserError(message, "check <SPK>/annotation/*.TextGrid")
-    requested = options.selected(SETS)
-    set_of = _choose_split(sorted(folders), utterances, options.split, requested, report)
+    names = (*SETS, SEEN) if options.split == "disjoint" else SETS
+    if SEEN in options.sets and SEEN not in names:
+        raise UserError(
+            f"--sets {SEEN}: --split {options.split} has no such set", "--split disjoint"
+        )
+    requested = options.selected(names)
+    set_of: Callable[[Utterance], str]
+    if options.split == "disjoint":
+        assigned = _split_disjoint(utterances, options, report)
+        utterances = [utterance for utterance in utterances if utterance.utt_id in assigned]
+        set_of = partial(_set_of, assigned)
+    else:
+        set_of = _choose_split(sorted(folders), utterances, options.split, requested, report)
     for utterance in utterances:
         if set_of(utterance) not in requested:
             report.unlabelled.pop(utterance.utt_id, None)
@@ -403,6 +421,49 @@ def _choose_split(
     )
     sets = dict.fromkeys(valid, "valid") | dict.fromkeys(test, "test")
     return lambda utterance: sets.get(utterance.speaker, "train")
+
+
+def _set_of(assigned: Mapping[str, str], utterance: Utterance) -> str:
+    return assigned[utterance.utt_id]
+
+
+def _split_disjoint(
+    utterances: Sequence[Utterance], options: Options, report: Report
+) -> dict[str, str]:
+    """Return utterance → set, such that test shares neither speaker nor sentence with another set.
+
+    Utterances of other speakers with a sentence of the fold are in no set.
+    """
+    speakers = sorted({utterance.speaker for utterance in utterances})
+    missing = [name for name in options.test_speakers if name not in speakers]
+    if missing or not options.test_speakers or set(options.test_speakers) >= set(speakers):
+        what = f"unknown speaker {' '.join(missing)}" if missing else "it needs test speakers"
+        raise UserError(
+            f"--split disjoint: {what}",
+            f"give some of these with --test_speakers, but not all: {' '.join(speakers)}",
+        )
+    if not 1 <= options.fold <= FOLDS:
+        raise UserError(f"--fold {options.fold}", f"write a number from 1 to {FOLDS}")
+    sentences = sorted({_sentence(utterance) for utterance in utterances})
+    held_out = set(sentences[options.fold - 1 :: FOLDS])
+    valid = set([name for name in sentences if name not in held_out][::VALID_EVERY])
+    assigned = {}
+    for utterance in utterances:
+        if utterance.speaker in options.test_speakers:
+            continue
+        if _sentence(utterance) in held_out:
+            report.leave_out(utterance.utt_id, f"its sentence is in fold {options.fold}")
+        else:
+            assigned[utterance.utt_id] = "valid" if _sentence(utterance) in valid else "train"
+    seen = {_sentence(utterance) for utterance in utterances if utterance.utt_id in assigned}
+    for utterance in utterances:
+        if utterance.speaker in options.test_speakers:
+            assigned[utterance.utt_id] = SEEN if _sentence(utterance) in seen else "test"
+    report.notes.append(
+        f"split disjoint: test speakers {' '.join(options.test_speakers)}, fold {options.fold} of "
+        f"{FOLDS}; the sentences of test are in no other set, those of {SEEN} are in training"
+    )
+    return assigned
 
 
 def _split_sentences(

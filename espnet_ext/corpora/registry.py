@@ -269,10 +269,13 @@ _L2ARCTIC = Corpus(
         Option(
             "split",
             "auto",
-            choices=("auto", "standard", "speakers", "sentences"),
-            help="standard: the six test speakers of published results; auto: standard if speakers "
-            "are left to train on, else speakers or sentences",
+            choices=("auto", "standard", "speakers", "sentences", "disjoint"),
+            help="standard: the six test speakers of published results; disjoint: the set test "
+            "shares neither speakers nor sentences with training; auto: standard if speakers are "
+            "left to train on, else speakers or sentences",
         ),
+        Option("test_speakers", "", "test speakers of --split disjoint", "words"),
+        Option("fold", "1", "quarter of the sentences that --split disjoint holds out", "count"),
         Option(
             "unannotated",
             "train",
@@ -282,6 +285,7 @@ _L2ARCTIC = Corpus(
         _UNIDENTIFIED,
         Option("suitcase", "false", "add the spontaneous narratives", "boolean"),
     ),
+    sets=("train", "valid", "test", "test_seen"),
 )
 
 _SPEECHOCEAN762 = Corpus(

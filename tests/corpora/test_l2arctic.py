@@ -172,6 +172,65 @@ def test_auto_split_of_some_speakers(tmp_path, speakers, expected):
     assert any("split by" in note for note in report.notes)
 
 
+def texts_of(sets, name):
+    return {one.texts["meaning"] for one in sets[name]}
+
+
+@pytest.mark.parametrize("fold", [1, 4])
+def test_disjoint_split_shares_neither_speakers_nor_sentences(tmp_path, fold):
+    common, alone = sentences(40), {"arctic_b0001": ("only one reads this", ["HH"])}
+    speakers = {"TLV": common | alone, "TNI": common, "NJS": common}
+    root = write_l2arctic(tmp_path, speakers)
+    report = Report("l2arctic")
+    sets = prepare_corpus(
+        l2arctic, root, report=report, split="disjoint", test_speakers=("TLV",), fold=fold
+    )
+    assert set(sets) == {"train", "valid", "test", "test_seen"}
+    speakers = speakers_of(sets)
+    assert speakers["test"] == speakers["test_seen"] == ["TLV"]
+    assert speakers["train"] == speakers["valid"] == ["NJS", "TNI"]
+    others = texts_of(sets, "train") | texts_of(sets, "valid") | texts_of(sets, "test_seen")
+    assert not texts_of(sets, "test") & others
+    assert not texts_of(sets, "train") & texts_of(sets, "valid")
+    assert texts_of(sets, "test_seen") <= texts_of(sets, "train") | texts_of(sets, "valid")
+    assert "only one reads this" in texts_of(sets, "test")
+    assert len(sets["test"]) + len(sets["test_seen"]) == 41
+    counted = sum(map(len, sets.values())) + len(report.left_out)
+    assert counted == 121 and set(report.left_out.values()) == {f"its sentence is in fold {fold}"}
+
+
+def test_folds_of_the_disjoint_split_hold_out_every_sentence_once(tmp_path):
+    speakers = ("TLV", "TNI", "NJS")
+    root = write_l2arctic(tmp_path, {speaker: sentences(40) for speaker in speakers})
+    held_out = [
+        texts_of(
+            prepare_corpus(l2arctic, root, split="disjoint", test_speakers=("TLV",), fold=fold),
+            "test",
+        )
+        for fold in (1, 2, 3, 4)
+    ]
+    assert sum(map(len, held_out)) == len(set.union(*held_out)) == 40
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "it needs test speakers"),
+        ({"test_speakers": ("XYZ",)}, "unknown speaker XYZ"),
+        ({"test_speakers": ("NJS", "TLV")}, "it needs test speakers"),
+        ({"test_speakers": ("NJS",), "fold": 5}, "--fold 5"),
+        (
+            {"split": "sentences", "sets": ("test", "test_seen")},
+            "--split sentences has no such set",
+        ),
+    ],
+)
+def test_invalid_disjoint_split_is_refused(tmp_path, options, message):
+    root = write_l2arctic(tmp_path, {speaker: sentences(8) for speaker in ("TLV", "NJS")})
+    with pytest.raises(UserError, match=message):
+        prepare_corpus(l2arctic, root, **{"split": "disjoint", **options})
+
+
 def test_sentence_split_has_disjoint_sentences(tmp_path):
     root = write_l2arctic(tmp_path, {speaker: sentences(20) for speaker in ("TLV", "TNI", "NJS")})
     sets = prepare_corpus(l2arctic, root, split="sentences")
