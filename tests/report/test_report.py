@@ -272,7 +272,7 @@ def test_coupled_decoding_has_rows_of_its_own(tree, tmp_path, capsys):
     assert rows[0].replace("| do |", "") == rows[1].replace("| do_coupled |", "")
     assert "scores of do_coupled on test" in details
     shutil.rmtree(model / "decode_coupled")
-    assert "do_coupled" not in write(copy, tmp_path, languages="ko", coupled="do")[0]
+    assert "| do_coupled |" not in write(copy, tmp_path, languages="ko", coupled="do")[0]
     assert "missing: ko, do_coupled, test: " in capsys.readouterr().err
 
 
