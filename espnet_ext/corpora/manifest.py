@@ -80,6 +80,7 @@ def read(path: Path, missing: Collection[str], report: Report) -> Manifest:
         UserError: The file cannot be read, or lacks a necessary column.
     """
     table = _read_table(path, report)
+    table.rows = [row for row in table.rows if any(cell.strip() for cell in row[1])]
     header = [name.strip() for name in table.rows[0][1]] if table.rows else []
     while header and not header[-1]:
         header.pop()
@@ -97,8 +98,6 @@ def read(path: Path, missing: Collection[str], report: Report) -> Manifest:
         values = [value.strip() for value in values]
         while len(values) > len(columns) and not values[-1]:
             values.pop()
-        if not any(values):
-            continue
         if len(values) > len(columns):
             fault = f"{path}:{line}: {len(values)} cells, but {len(columns)} columns"
             manifest.faults.append(fault)
@@ -131,7 +130,7 @@ def read(path: Path, missing: Collection[str], report: Report) -> Manifest:
     if not set_column:
         _refuse_unread_sets(path, columns, table.rows[1:])
     report.counts.update(cleaned)
-    _note_ignored(unknown, report)
+    _note_ignored(unknown, columns, report)
     if short:
         report.notes.append(
             f"{len(short)} rows have fewer cells than there are columns (first: line {short[0]}); "
@@ -335,12 +334,13 @@ def _refuse_unread_sets(
             )
 
 
-def _note_ignored(unknown: Sequence[str], report: Report) -> None:
+def _note_ignored(unknown: Sequence[str], columns: Sequence[str], report: Report) -> None:
     if not unknown:
         return
     names = ", ".join(f"'{name}'" for name in unknown)
     note = f"ignored columns: {names}"
-    if guesses := _guesses(("l1", "lang"), unknown):
+    absent = [name for name in ("l1", "lang", "surface", "meaning") if name not in columns]
+    if guesses := _guesses(absent, unknown):
         note += f"; {', '.join(guesses)}: rename it to use it"
     report.notes.append(note)
 

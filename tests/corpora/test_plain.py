@@ -586,3 +586,17 @@ def test_tokens_of_an_unlabelled_output_name_both_options(tmp_path, capsys):
     assert cli.run(tokens.main, [*map(str, argv), str(tmp_path / "tokens")]) == 1
     error = capsys.readouterr().err
     assert '--token_types "meaning=char" --systems so_meaning' in error
+
+
+def test_ignored_transcripts_name_their_probable_column(tmp_path, capsys):
+    rows = [f"u{i},s{i},sound/a.wav,i like,AY\n" for i in range(3)]
+    assert run_plain(tmp_path, HEADER.replace("meaning", "meaning,phones") + "".join(rows)) == 0
+    error = capsys.readouterr().err
+    assert "ignored columns: 'phones'; 'phones' is probably surface: rename it to use it" in error
+
+
+def test_rows_of_empty_cells_are_ignored(tmp_path):
+    rows = [f"u{i},s{i},sound/a.wav,i like\n,,,\n" for i in range(3)]
+    assert run_plain(tmp_path, ",,,\n" + HEADER + "".join(rows)) == 0
+    sets = ("train", "valid", "test")
+    assert sum(len(read_directory(tmp_path / f"data/en/{name}")) for name in sets) == 3
