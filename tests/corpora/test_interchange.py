@@ -1073,3 +1073,14 @@ def test_table_as_a_source_names_prepare_plain(tmp_path, capsys, kind):
     argv = ["--from", kind, tmp_path / "corpus.xlsx", "--output", tmp_path / "out"]
     assert run(import_main, *argv) == 1
     assert "espnet-ext prepare plain --manifest" in capsys.readouterr().err
+
+
+def test_language_may_be_given_by_name(tmp_path):
+    kaldi = phone_directory(tmp_path, utt2lang=["u1 English", "u2 en-US", "u3 fr"])
+    argv = ["--from", "kaldi", kaldi, "--surface", "phones", "--output", tmp_path / "out"]
+    assert run(import_main, *argv) == 0
+    utterances = read_directory(tmp_path / "out")
+    assert [one.lang for one in utterances] == ["en", "en", "fr"]
+    surfaces = ["W IY S IY", "W AH S IY", "W IY1"]
+    assert [one.texts["surface"] for one in utterances] == surfaces
+    assert report_of(tmp_path / "out")["counts"]["lang 'English', read as en"] == 1

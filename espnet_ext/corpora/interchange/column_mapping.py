@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
+from espnet_ext.corpora.languages import spoken_language
 from espnet_ext.corpora.preparation import Report
 from espnet_ext.data.missing import AMBIGUOUS, MISSING, is_missing
 from espnet_ext.data.record import NA, Utterance, id_problem, is_output_name
@@ -152,12 +153,16 @@ def make_utterance(
     speaker = columns.value("speaker", row, report)
     if speaker is None:
         report.counts["utterances without a speaker, whose speaker is their id"] += 1
+    lang = columns.value("lang", row, report)
+    if lang and (code := spoken_language(lang)) != lang:
+        report.counts[f"lang '{lang}', read as {code}"] += 1
+        lang = code
     return Utterance(
         utt_id,
         as_id(speaker, report) if speaker else utt_id,
         audio,
         read_texts(columns, row, utt_id, report),
-        lang=columns.value("lang", row, report),
+        lang=lang,
         l1=columns.value("l1", row, report),
         band=columns.value("band", row, report),
         domain=columns.value("domain", row, report),
