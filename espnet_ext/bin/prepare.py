@@ -106,8 +106,9 @@ def prepare(corpus: Corpus, values: dict[str, Any]) -> None:
     module = corpus.import_module()
     options = module.Options(**values)
     report = Report(corpus.name)
-    requested = options.selected(corpus.sets)
-    if requested != corpus.sets:
+    all_sets = (*corpus.sets, *corpus.optional_sets)
+    requested = options.selected(all_sets)
+    if requested != all_sets:
         report.notes.append(f"only {' and '.join(requested)}: --sets")
     folders = SetFolders(options, corpus.name)
     for lang in _languages(corpus, values):  # before minutes of work

@@ -45,6 +45,7 @@ class Corpus:
     languages: tuple[str, ...] = ()  # codes of the languages that it has; empty: any
     own_options: tuple[Option, ...] = ()  # without `data_dir`, `sets`, `quick` and `overwrite`
     sets: tuple[str, ...] = ("train", "valid", "test")  # names of the sets that it writes
+    optional_sets: tuple[str, ...] = ()  # sets that it writes with some options only
     one_language: bool = False  # each call prepares a single language
     makes_small_sets: bool = False  # `prepare` handles `quick`, so the command need not shrink sets
 
@@ -62,7 +63,7 @@ class Corpus:
             "sets to prepare, for example test, to decode with an existing model: the data of the "
             "others may be missing",
             "words",
-            (ALL_SETS, *self.sets),
+            (ALL_SETS, *self.sets, *self.optional_sets),
         )
 
     @property
@@ -285,7 +286,7 @@ _L2ARCTIC = Corpus(
         _UNIDENTIFIED,
         Option("suitcase", "false", "add the spontaneous narratives", "boolean"),
     ),
-    sets=("train", "valid", "test", "test_seen"),
+    optional_sets=("test_seen",),
 )
 
 _SPEECHOCEAN762 = Corpus(
