@@ -729,4 +729,4 @@ if stage 18 "report"; then
     print_results "${results}" "${html}"
 fi
 
-printf 'all stages: %s s\n' "$((SECONDS - run_start))" >&2
+say 'all stages: %s s\n' "$((SECONDS - run_start))"

@@ -26,6 +26,13 @@
 export PYTHONUTF8=1 # in every locale: tables, paths and messages are UTF-8
 unset PYTHONIOENCODING # it would take precedence
 
+# A reader of the messages that ends, such as a pager, does not end the run
+trap '' PIPE
+say() { # say FORMAT ARGUMENT…: print to standard error
+    # shellcheck disable=SC2059 # the first argument is a format
+    printf "$@" >&2 2>/dev/null || true
+}
+
 run_dir=$(mktemp -d)
 trap 'rm -rf "${run_dir}"' EXIT
 run_start=${SECONDS}
@@ -53,8 +60,8 @@ has_python_3_9() {
 load_options() {
     local options_python
     options_python=$(find_python) || {
-        printf 'error: no Python 3.9 or later found (on PATH, in pyenv, by uv)\n' >&2
-        printf '  remedy: install Python 3.12 or 3.13; the environment is then made on it\n' >&2
+        say 'error: no Python 3.9 or later found (on PATH, in pyenv, by uv)\n'
+        say '  remedy: install Python 3.12 or 3.13; the environment is then made on it\n'
         exit 2
     }
     PYTHONPATH=${root}${PYTHONPATH:+:${PYTHONPATH}} "${options_python}" -m \
@@ -102,7 +109,7 @@ stage() { # stage N TITLE: true if it is selected; starts its clock
 stage_done() { # stage_done TEXT
     local how="$((SECONDS - stage_start)) s"
     if ((ran_steps == 0)); then how=unchanged; fi
-    printf 'stage %s, %s: %s (%s)\n' "${stage_number}" "${stage_title}" "$1" "${how}" >&2
+    say 'stage %s, %s: %s (%s)\n' "${stage_number}" "${stage_title}" "$1" "${how}"
 }
 
 # -- steps
@@ -143,7 +150,7 @@ stop_run() { # on a signal: end the steps with all their processes, then this sc
     trap '' INT TERM HUP
     kill -TERM "${runner}" 2>/dev/null || true
     wait "${runner}" 2>/dev/null || true
-    printf '\nstopped; the same command continues from here\n' >&2
+    say '\nstopped; the same command continues from here\n'
     exit "$1"
 }
 
@@ -158,8 +165,8 @@ require_outputs() { # require_outputs --out FILE …: stop if one is missing
     local word
     for word in "$@"; do
         [[ ${word} == --out || -s ${word} ]] || {
-            printf 'error: %s: no such file, and there is no local/data.sh that would make it\n' "${word}" >&2
-            printf '  remedy: put that data directory there, or write %s/local/data.sh\n' "${recipe}" >&2
+            say 'error: %s: no such file, and there is no local/data.sh that would make it\n' "${word}"
+            say '  remedy: put that data directory there, or write %s/local/data.sh\n' "${recipe}"
             exit 1
         }
     done
@@ -194,22 +201,22 @@ link_model() { # with --asr_exp, exp/<lang>/<system>_<tag> is a link to that fol
     if [[ ! -e ${link} ]]; then
         ln -s "$(realpath "${asr_exp}")" "${link}"
     elif [[ ! ${link} -ef ${asr_exp} ]]; then
-        printf 'error: --asr_exp %s, but %s is there already\n' "${asr_exp}" "${link}" >&2
-        printf '  remedy: choose another --asr_tag, or move that folder\n' >&2
+        say 'error: --asr_exp %s, but %s is there already\n' "${asr_exp}" "${link}"
+        say '  remedy: choose another --asr_tag, or move that folder\n'
         exit 1
     fi
 }
 
 print_results() { # print_results MARKDOWN HTML: the first table, and where the files are
     local line inside=false
-    printf '\n' >&2
+    say '\n'
     while IFS= read -r line; do
         if [[ ${line} == '|'* ]]; then
-            printf '%s\n' "${line}"
+            printf '%s\n' "${line}" 2>/dev/null || break # the reader has ended
             inside=true
         elif [[ ${inside} == true ]]; then
             break
         fi
     done <"$1"
-    printf '\n%s\n%s\n' "$(realpath "$1")" "$(realpath "$2")" >&2
+    say '\n%s\n%s\n' "$(realpath "$1")" "$(realpath "$2")"
 }

@@ -22,7 +22,7 @@ Exit codes: 0 ready, 1 the installation failed, 2 wrong usage or no suitable Pyt
 END
 }
 
-say() { printf '%s\n' "$*" >&2; }
+say() { printf '%s\n' "$*" >&2 2>/dev/null || true; } # its reader may have ended
 
 refuse() { # refuse MESSAGE REMEDY: wrong usage, or nothing suitable
     say "error: $1"

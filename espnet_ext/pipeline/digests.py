@@ -8,6 +8,7 @@ time (ctime, which no program can set) of a file has changed. The digest of a fi
 within the last seconds is not cached, because a second change could leave all of these the same.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -91,12 +92,9 @@ class Digests:
         if key in self.files and self.files[key][0] == signature:
             return self.files[key][1]
         if (size := sum(status.st_size for status in statuses)) > MANY:
-            print(
-                f"    reading the audio of {table} ({size / 1e9:.0f} GB), whose content decides "
-                "which steps run again",
-                file=sys.stderr,
-                flush=True,
-            )
+            line = f"    reading the audio of {table} ({size / 1e9:.0f} GB), whose content decides "
+            with contextlib.suppress(OSError):  # the reader may have ended
+                print(f"{line}which steps run again", file=sys.stderr, flush=True)
         total = hashlib.sha256()
         with ThreadPoolExecutor(4) as pool:
             for digest in pool.map(self._of_sound, files):

@@ -1,5 +1,6 @@
 """Run steps, several at a time: logs, progress for the reader, failures and signals."""
 
+import contextlib
 import fcntl
 import os
 import re
@@ -25,8 +26,15 @@ _EPOCH = re.compile(r".*\(trainer:[0-9]+\) INFO: ([0-9]+/[0-9]+epoch started.*)"
 
 
 def say(line: str) -> None:
-    """Print a line for the reader, on standard error."""
-    print(line, file=sys.stderr, flush=True)
+    """Print a line for the reader, on standard error.
+
+    A reader that has ended, such as a pager, stops no step: the logs have everything.
+    """
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def shown(line: str, show: str) -> str | None:

@@ -457,13 +457,21 @@ def assignments(variables: Mapping[str, Value | dict[str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def print_help(text: str) -> None:
+    """Print to standard output, whose reader may have ended (`| head`)."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(argv: Sequence[str]) -> int:
     root, start, target, *words = argv
     try:
         folder = find_recipe(Path(root), Path(start), named_recipe(words))
         recipe = read_recipe(folder)
         if wants_help(words):
-            print(help_text(recipe))
+            print_help(help_text(recipe))
             return 0
         on_command_line = read_command_line(words, {**OPTIONS, **recipe.corpus_options})
         values = collect_values(recipe, on_command_line, Path(start))
@@ -471,7 +479,12 @@ def main(argv: Sequence[str]) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
-    Path(target).write_text(assignments(variables), encoding="utf-8")
+    try:
+        Path(target).write_text(assignments(variables), encoding="utf-8")
+    except OSError as error:
+        print(f"error: {target}: {error.strerror}", file=sys.stderr)
+        print("  remedy: free space there, or set TMPDIR to another folder", file=sys.stderr)
+        return 1
     return 0
 
 

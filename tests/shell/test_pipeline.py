@@ -539,6 +539,30 @@ def test_killed_run_ends_its_steps_and_continues(project):
     assert verbs(project.calls()) == ["train"] * 6
 
 
+def test_reader_that_ends_does_not_end_the_run(project):
+    """As `./run.sh 2>&1 | less`, left before the end."""
+    process = subprocess.Popen(
+        ["bash", str(project.root / "run.sh"), "--langs", "en"],
+        env=project.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=600) == 0
+    assert (project.recipe / "exp/RESULTS.md").exists()
+
+
+def test_help_into_a_reader_that_ends(project):
+    done = subprocess.run(
+        ["bash", "-c", f"bash {project.root}/run.sh --help | head -1"],
+        env=project.environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.startswith("usage: ") and done.stderr == ""
+
+
 def test_slurm_needs_sbatch_and_nodes_need_slurm(project):
     fake_path = project.root / "bin"
     fake_path.mkdir()
