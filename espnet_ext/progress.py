@@ -4,10 +4,12 @@ A command continues if the reader of its standard error has ended (a pager was c
 started without standard error (`2>&-`).
 """
 
+import contextlib
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
+from typing import Any
 
 _SILENT_SECONDS = 3
 _SECONDS_BETWEEN_LINES = 10
@@ -15,45 +17,76 @@ _SECONDS_BETWEEN_LINES = 10
 
 def say(line: str) -> None:
     """Print a line to standard error at once; standard output is for results."""
-    _Stderr().write(f"{line}\n")
+    if sys.stderr is not None:
+        stderr = GuardedStream(sys.stderr)
+        stderr.write(f"{line}\n")
+        stderr.flush()
 
 
-def open_stderr() -> None:
-    """Open standard error on /dev/null if the process was started without it.
+class GuardedStream:
+    """A text stream that discards what is written after its reader has ended.
 
-    Without it, the next file that the process opens would get its number, and receive the messages
-    of libraries written in C.
+    Other attributes are those of the stream.
+
+    Args:
+        stream: standard output or standard error.
     """
-    if sys.stderr is None:
-        _discard_stderr()
-        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
+    def __init__(self, stream: Any):
+        self.stream = stream
+        self.has_ended = False  # the reader
 
-class _Stderr:
-    """Standard error as a file that can be written after its reader has ended."""
-
-    def write(self, text: str) -> None:
-        if sys.stderr is None:
-            return
-        try:
-            sys.stderr.write(text)
-            sys.stderr.flush()
-        except BrokenPipeError:
-            _discard_stderr()
+    def write(self, text: str) -> int:
+        with self._discard_if_broken():
+            self.stream.write(text)
+        return len(text)
 
     def flush(self) -> None:
-        self.write("")
+        with self._discard_if_broken():
+            self.stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    @contextlib.contextmanager
+    def _discard_if_broken(self) -> Iterator[None]:
+        """Send everything to /dev/null from now on if the pipe is broken.
+
+        It includes what libraries, logging and child processes write.
+        """
+        try:
+            yield
+        except BrokenPipeError:
+            self.has_ended = True
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.stream.fileno())
+            os.close(null)
 
 
-def _discard_stderr() -> None:
-    """Send everything that is written to standard error from now on to /dev/null.
+@contextlib.contextmanager
+def guarded_streams() -> Iterator[None]:
+    """Guard standard output and standard error, so that an ended reader does not end a command.
 
-    It includes what other libraries, logging and child processes write.
+    A process that was started without standard error (`2>&-`) gets /dev/null. Otherwise, the next
+    file that it opens would get the number of standard error, and messages of C libraries.
     """
-    null = os.open(os.devnull, os.O_WRONLY)
-    if null != 2:
-        os.dup2(null, 2)
-        os.close(null)
+    before = sys.stdout, sys.stderr
+    if sys.stderr is None:
+        null = os.open(os.devnull, os.O_WRONLY)
+        if null != 2:
+            os.dup2(null, 2)
+            os.close(null)
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout, sys.stderr = (
+        stream if stream is None or isinstance(stream, GuardedStream) else GuardedStream(stream)
+        for stream in (sys.stdout, sys.stderr)
+    )
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()  # while a broken pipe does not raise an error
+    finally:
+        sys.stdout, sys.stderr = before
 
 
 def track[Item](
@@ -76,7 +109,7 @@ def track[Item](
             unit=unit,
             delay=_SILENT_SECONDS,
             dynamic_ncols=True,
-            file=_Stderr(),
+            file=GuardedStream(sys.stderr),
         )
         return
     start = last = time.monotonic()

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 
 from espnet_ext.errors import UserError, is_out_of_memory
-from espnet_ext.progress import open_stderr, say
+from espnet_ext.progress import guarded_streams, say
 
 if sys.version_info < (3, 12):  # noqa: UP036  (PYTHONPATH may lead any interpreter here)
     sys.exit(
@@ -107,25 +107,23 @@ def run(
     """Run a command and return its exit code.
 
     0 is success and 1 bad input, whose `UserError` is printed without a traceback. argparse exits
-    with 2 for wrong usage.
+    with 2 for wrong usage. A command continues if the reader of its output ends (`| head`).
     """
-    open_stderr()
     if argv is None:
         _require_utf8()
     _set_output_encoding()
+    with guarded_streams():
+        return _run(main, argv)
+
+
+def _run(
+    main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None
+) -> int:
     try:
-        status = main(argv) or 0
-        if sys.stdout is not None:
-            sys.stdout.flush()  # here, where a reader that has ended is noticed
-        return status
+        return main(argv) or 0
     except UserError as error:
         say(f"error: {error}")
         return 1
-    except BrokenPipeError:
-        # The reader of standard output has ended (`| head`). Without the redirection, the
-        # interpreter would complain when it flushes the output at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         say("interrupted")
         return 130

@@ -123,14 +123,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             if args.output == "-":
                 for line in results:  # flush, because the sender may wait for each answer
                     print(line, flush=True)
+                    if getattr(sys.stdout, "has_ended", False):  # the reader of the output
+                        return 0
             else:
                 with atomic_write(args.output) as handle:
                     handle.writelines(line + "\n" for line in results)
     except UnicodeDecodeError as error:
         raise UserError(f"{name}: not UTF-8: {error}", "convert it with iconv") from None
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
         raise UserError(f"{name}: cannot read: {error.strerror}", "check the path") from None
     if english is not None and not args.lexicon:
         if args.json:
