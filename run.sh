@@ -461,142 +461,12 @@ stress_training_options() { # stress_training_options LANG SET
         --in "${asr_config}")
 }
 
-if stage 17 "comparison of systems"; then
-    # The registry of analyses (espnet_ext/analysis) declares what each depends on: --analysis NAME.
-    #
-    # Mispronunciation detection and diagnosis, where canonical and surface transcripts are known:
-    # with the canonical form as a prompt, and without one, from the recognised meaning
-    for lang in ${langs}; do
-        lexicon_file=${mdd_lexicon_of[${lang}]}
-        for decoding in "${decodings[@]}"; do
-            read -r _ system tag <<<"${decoding}"
-            for dset in ${test_sets}; do
-                data_dir=${dumpdir}/raw/${lang}/${dset}
-                hypotheses=${expdir}/${lang}/${system}_${asr_tag}/${tag}/${dset}
-                all_exist "${data_dir}"/text.{canonical,surface} "${hypotheses}/text.surface" || continue
-                suffix=${system}_${asr_tag}_${tag}_${dset}
-                mdd=("${python}" -m espnet_ext.bin.mdd --canonical "${data_dir}/text.canonical"
-                    --perceived "${data_dir}/text.surface" --hypothesis "${hypotheses}/text.surface"
-                    --unit "${mdd_unit_of[${lang}]}" --utt2spk "${data_dir}/utt2spk"
-                    ${lexicon_file:+--lexicon "${lexicon_file}"})
-                # English phones: every listed pronunciation of a word is correct
-                if [[ -n ${mdd_g2p_of[${lang}]} && -f ${data_dir}/text.meaning ]]; then
-                    mdd+=(--words "${data_dir}/text.meaning")
-                fi
-                ratings=()
-                if [[ -f ${data_dir}/utt2score ]]; then ratings=(--utt2score "${data_dir}/utt2score"); fi
-                step "${lang}/mdd_${suffix}" --analysis mdd --out "${hypotheses}/mdd.json" -- \
-                    "${mdd[@]}" --json "${hypotheses}/mdd.json" "${ratings[@]}"
-                if [[ ${mdd_without_prompt_of[${lang}]} == true && -f ${hypotheses}/text.meaning ]]; then
-                    step "${lang}/mdd_no_prompt_${suffix}" --analysis mdd \
-                        --out "${hypotheses}/mdd_no_prompt.json" -- \
-                        "${mdd[@]}" --json "${hypotheses}/mdd_no_prompt.json" \
-                        --meaning "${hypotheses}/text.meaning" \
-                        ${mdd_g2p_of[${lang}]:+--g2p "${mdd_g2p_of[${lang}]}"}
-                fi
-            done
-        done
-    done
-    run_steps "${nj}"
-
-    # All systems of a set together: divergence, consistency of the outputs, differences of systems
-    for lang in ${langs}; do
-        lexicon_file=${lexicon_of[${lang}]} unit=${distance_unit_of[${lang}]}
-        for dset in ${test_sets}; do
-            result=${expdir}/${lang}/analysis/cross_${dset}.json
-            scored=()
-            for decoding in "${decodings[@]}"; do
-                read -r name system tag <<<"${decoding}"
-                scored+=("${name}=${expdir}/${lang}/${system}_${asr_tag}/${tag}/${dset}")
-            done
-            step "${lang}/cross_${dset}" --analysis cross --out "${result}" -- \
-                "${python}" -m espnet_ext.bin.cross --systems "${scored[@]}" --output "${result}" \
-                ${unit:+--unit "${unit}"} ${lexicon_file:+--lexicon "${lexicon_file}"}
-        done
-    done
-    run_steps "${nj}"
-
-    # Layers of encoders and decoders compared (cka), linear probes, exchanged encoders (swaps) and
-    # task vectors. The names of these steps have no tag, as their products have none.
-    compared=", no encoders to compare: one system alone"
-    for lang in ${langs}; do
-        test_dir=${dumpdir}/raw/${lang}/${first_test_set} train_dir=${dumpdir}/raw/${lang}/${train_set}
-        analysis=${expdir}/${lang}/analysis
-        models=() vector_models=() decoded=() twin_models=()
-        for system in ${systems}; do
-            model_dir=${expdir}/${lang}/${system}_${asr_tag}
-            decoding=${model_dir}/${inference_tag}/${first_test_set}
-            models+=("${system}=${model_dir}")
-            if [[ -d ${decoding} ]]; then decoded+=("${system}=${decoding}"); fi
-            if [[ " ${vector_systems} " == *" ${system} "* ]]; then
-                vector_models+=("${system}=${model_dir}")
-            fi
-        done
-        for system in ${twins}; do
-            twin_models+=("${system}=${expdir}/${lang}/${system}_${asr_tag}_twin")
-        done
-        if ((${#decoded[@]} > 0)); then decoded=(--hypotheses "${decoded[@]}"); fi
-        if ((${#twin_models[@]} > 0)); then twin_models=(--twins "${twin_models[@]}"); fi
-        if ((${#models[@]} > 1)); then
-            compared=", ${expdir}/${langs_pattern}/analysis/*.json"
-            step "${lang}/cka" --analysis cka --out "${analysis}/cka.json" -- \
-                "${python}" -m espnet_ext.bin.analyze cka --models "${models[@]}" \
-                --data "${test_dir}" "${decoded[@]}" "${twin_models[@]}" \
-                --output "${analysis}/cka.json"
-            step "${lang}/probes" --analysis probes --out "${analysis}/probes.json" -- \
-                "${python}" -m espnet_ext.bin.analyze probes --models "${models[@]}" \
-                --data "${test_dir}" --train "${train_dir}" --max_train 300 \
-                --output "${analysis}/probes.json"
-            if [[ ${swaps} == true ]]; then
-                step "${lang}/swaps" --analysis swaps --out "${analysis}/swaps.json" -- \
-                    "${python}" -m espnet_ext.bin.analyze swaps --models "${models[@]}" \
-                    --data "${test_dir}" --train "${train_dir}" --max_train 300 \
-                    --config "${inference_config}" --output "${analysis}/swaps.json"
-            fi
-        fi
-        if ((${#vector_models[@]} > 0)); then
-            step "${lang}/vectors" --analysis vectors --out "${analysis}/vectors.json" -- \
-                "${python}" -m espnet_ext.bin.analyze vectors --models "${vector_models[@]}" \
-                --data "${test_dir}" --config "${inference_config}" \
-                --output "${analysis}/vectors.json"
-        fi
-    done
-    run_steps "${inference_nj}"
-
-    # Further analyses of the registry, each with the inputs that it declares
-    for lang in ${langs}; do
-        for analysis in ${other_analyses}; do
-            for dset in ${test_sets}; do
-                result=${analysis_result_of[${analysis}]}
-                if [[ ${result} != *"{set}"* && ${dset} != "${first_test_set}" ]]; then continue; fi
-                result=${expdir}/${lang}/${result//"{set}"/${dset}}
-                models=() decoded=() args=()
-                for system in ${systems}; do
-                    model_dir=${expdir}/${lang}/${system}_${asr_tag}
-                    models+=("${system}=${model_dir}")
-                    decoded+=("${system}=${model_dir}/${inference_tag}/${dset}")
-                done
-                if [[ ${#models[@]} -lt ${analysis_systems_of[${analysis}]} ]]; then continue; fi
-                for input in ${analysis_inputs_of[${analysis}]}; do
-                    case ${input} in
-                        --models) args+=(--models "${models[@]}") ;;
-                        --hypotheses | --systems) args+=("${input}" "${decoded[@]}") ;;
-                        --data) args+=(--data "${dumpdir}/raw/${lang}/${dset}") ;;
-                        --train) args+=(--train "${dumpdir}/raw/${lang}/${train_set}") ;;
-                        --config) args+=(--config "${inference_config}") ;;
-                        --lexicon) args+=(${lexicon_of[${lang}]:+--lexicon "${lexicon_of[${lang}]}"}) ;;
-                    esac
-                done
-                step "${lang}/${analysis}_${dset}" --analysis "${analysis}" --out "${result}" -- \
-                    "${python}" -m espnet_ext.bin.analyze "${analysis}" "${args[@]}" --output "${result}"
-            done
-        done
-    done
-    run_steps "${inference_nj}"
-
-    # With --stress: measure the errors of each output as labels of one output are removed. All
-    # trainings have the same number of epochs, batches per epoch and updates. The sets and
-    # trainings are listed by espnet_ext/pipeline/stress.py; without --stress there are none.
+# The stress test (--stress): measure the errors of each output as labels of one output are removed.
+# All trainings have the same number of epochs, batches per epoch and updates. The sets and trainings
+# are listed by espnet_ext/pipeline/stress.py; without --stress there are none.
+stress_test() {
+    local lang stress_set stress_run name share complete system seed model test_set
+    local model_dir seed_option stats lexicon_file hypotheses inputs output
     for lang in ${langs}; do
         for stress_set in "${stress_sets[@]}"; do
             read -r name share complete <<<"${stress_set}"
@@ -677,23 +547,22 @@ if stage 17 "comparison of systems"; then
         done
     done
     run_steps "${inference_nj}"
+}
 
-    if ((${#stress_runs[@]} > 0)); then
-        for lang in ${langs}; do
-            runs=()
-            for stress_run in "${stress_runs[@]}"; do
-                read -r _ _ _ model label <<<"${stress_run}"
-                runs+=("${label}=${expdir}/${lang}/stress/${model}/${inference_tag}/${test_set}")
-            done
-            step "${lang}/partial" --analysis partial \
-                --out "${expdir}/${lang}/analysis/partial.json" -- \
-                "${python}" -m espnet_ext.bin.analyze partial --runs "${runs[@]}" \
-                --output_name "${stress_output}" --output "${expdir}/${lang}/analysis/partial.json"
-        done
-        run_steps
-    fi
+if stage 17 "comparison of systems"; then
+    # All analyses of the registry (espnet_ext/analysis) that have their inputs, as commands like
+    #   espnet-ext analyze cka --models do=exp/ko/do_small … --data dump/raw/ko/test --output …
+    # Each declares where its inputs are, its result files, and what asks for it (--swaps true, task
+    # vectors, --stress). A note says which cannot run, and why.
+    analysis_steps texts # differences of systems, mispronunciation detection
+    run_steps "${nj}"
+    analysis_steps models # similarity of layers, probes, exchanged encoders, task vectors
+    run_steps "${inference_nj}"
+    stress_test
+    analysis_steps stress # the trainings of the stress test compared
+    run_steps
     # Products: mdd.json and mdd_no_prompt.json beside score.json, and ${expdir}/<lang>/analysis
-    stage_done "${expdir}/${langs_pattern}/${systems_pattern}_${asr_tag}/${tags_pattern}/${test_sets_pattern}/mdd*.json where canonical forms are known, ${expdir}/${langs_pattern}/analysis/cross_${test_sets_pattern}.json${compared}"
+    stage_done "${expdir}/${langs_pattern}/${systems_pattern}_${asr_tag}/${tags_pattern}/${test_sets_pattern}/mdd*.json where canonical forms are known, ${expdir}/${langs_pattern}/analysis/*.json"
 fi
 
 if stage 18 "report"; then

@@ -8,6 +8,7 @@
 #   if stage N "TITLE"; …   is stage N to be run?
 #   step NAME [--in PATH]… [--out PATH]… … -- command argument…
 #                           collect a command, to be run if it is not done already
+#   analysis_steps KIND     collect the analyses of stage 17
 #   run_steps [N]           run what was collected, N commands at a time
 #   stage_done "TEXT"       print what the stage made, and how long it took
 #
@@ -19,7 +20,6 @@
 #   --owns DIR     the folder of a command that resumes by itself, moved aside if the options or
 #                  data changed since it began
 #   --launch       runs where --cmd says: with --cpus N, --gpus N and --nodes N
-#   --analysis NAME  the command runs this analysis, whose inputs its registry declares
 #   --code MODULE  the command runs this module, beside those that it names
 #   --show REGEX   lines of the log to show, beside warnings, notes and progress
 
@@ -83,7 +83,7 @@ use_environment() {
     export PYTHONUNBUFFERED=1
 }
 
-check_settings() { # sets ${vector_systems}, ${coupled_systems}, and names of analyses that have no block in run.sh
+check_settings() { # sets ${coupled_systems}
     local system configs=()
     for system in "${!system_config[@]}"; do configs+=("${system}=${system_config[${system}]}"); done
     "${python}" -m espnet_ext.pipeline.checks --python "${python}" --asr_config "${asr_config}" \
@@ -116,6 +116,11 @@ stage_done() { # stage_done TEXT
 
 step() { # record its words for run_steps
     printf '%s\0' "$#" "$@" >>"${run_dir}/steps"
+}
+
+analysis_steps() { # analysis_steps texts|models|stress: the analyses that need these
+    "${python}" -m espnet_ext.pipeline.analyses "${run_dir}/options.json" --kind "$1" \
+        --python "${python}" --coupled "${coupled_systems}" >>"${run_dir}/steps"
 }
 
 run_steps() { # run_steps [N]
@@ -155,11 +160,6 @@ stop_run() { # on a signal: end the steps with all their processes, then this sc
 }
 
 # -- small helpers
-
-all_exist() { # all_exist FILE…
-    local path
-    for path in "$@"; do [[ -f ${path} ]] || return 1; done
-}
 
 require_outputs() { # require_outputs --out FILE …: stop if one is missing
     local word

@@ -442,6 +442,7 @@ ANALYSIS = Analysis(
             "--unit",
             "unit of distances: phones if surface is phones, else characters",
             choices=["char", "jamo", "phone"],
+            value="{distance_unit}",
         )
     ],
     outputs=[
@@ -457,4 +458,5 @@ ANALYSIS = Analysis(
     run=run,
     section=section,
     result_files=["analysis/cross_{set}.json"],
+    verb="cross",
 )

@@ -18,6 +18,10 @@ class Input:
         per_system: the option takes NAME=DIR for each system, else it takes one path.
         depends_on: files below each DIR that decide whether a result is up to date; empty: the
             path itself does.
+        path: where stage 17 of run.sh finds it, a template such as "{data}/text.canonical" (see
+            VALUES); empty: stage 17 cannot name it.
+        only_if: variable of run.sh that must be true for stage 17 to name it; empty: always.
+        result_file: the one of several result files that needs it; empty: all of them.
     """
 
     option: str
@@ -26,6 +30,9 @@ class Input:
     required: bool = True
     depends_on: Sequence[str] = ()
     metavar: str | None = None
+    path: str = ""
+    only_if: str = ""
+    result_file: str = ""
 
     @property
     def argument(self) -> str:
@@ -34,13 +41,29 @@ class Input:
 
 
 _MODEL = ("model.pth", "config.yaml")
-MODELS = Input("--models", "model directory of each system", True, depends_on=_MODEL)
+# What a template of an input or option may name, besides the variables of run.sh
+# (`{stress_output}`) and, without "_of", those by language (`{lexicon}`)
+VALUES = {
+    "data": "the formatted directory of the test set",
+    "train": "the formatted directory of the training set",
+}
+SYSTEM_VALUES = {  # one per system
+    "model": "the model directory of a system",
+    "decoding": "the scored decoding directory of a system on the test set",
+    "twin": "the model directory of a system's twin",
+    "stress_decoding": "the scored decoding directory of a training of the stress test",
+}
+
+MODELS = Input(
+    "--models", "model directory of each system", True, depends_on=_MODEL, path="{model}"
+)
 TWINS = Input(
     "--twins",
     "the same systems trained from another seed; their similarity is a ceiling",
     per_system=True,
     required=False,
     depends_on=_MODEL,
+    path="{twin}",
 )
 HYPOTHESES = Input(
     "--hypotheses",
@@ -48,22 +71,35 @@ HYPOTHESES = Input(
     per_system=True,
     required=False,
     depends_on=["decode.json"],
+    path="{decoding}",
 )
 SCORED_DECODINGS = Input(
     "--systems",
     "scored decoding directory (with utterances.json) of each system",
     per_system=True,
     depends_on=["utterances.json"],
+    path="{decoding}",
 )
-DATA = Input("--data", "formatted data directory (dump/raw/…) to analyse")
-TRAINING_DATA = Input("--train", "formatted data directory that probes or maps are fitted to")
-DECODING_CONFIG = Input("--config", "decoding configuration (YAML)", required=False)
-LEXICON = Input("--lexicon", "words and their phones, to pronounce meanings", required=False)
+DATA = Input("--data", "formatted data directory (dump/raw/…) to analyse", path="{data}")
+TRAINING_DATA = Input(
+    "--train", "formatted data directory that probes or maps are fitted to", path="{train}"
+)
+DECODING_CONFIG = Input(
+    "--config", "decoding configuration (YAML)", required=False, path="{inference_config}"
+)
+LEXICON = Input(
+    "--lexicon", "words and their phones, to pronounce meanings", required=False, path="{lexicon}"
+)
 
 
 @dataclass(frozen=True)
 class Option:
-    """An option of one analysis; its `run` receives the value under the name without dashes."""
+    """An option of one analysis; its `run` receives the value under the name without dashes.
+
+    Args:
+        value: what stage 17 of run.sh gives it, a template as for `Input.path`; empty: the default.
+        result_file: the one of several result files that it is for; empty: all of them.
+    """
 
     option: str
     help: str
@@ -71,6 +107,8 @@ class Option:
     type: Callable[[str], Any] = str
     choices: Sequence[str] | None = None
     required: bool = False
+    value: str = ""
+    result_file: str = ""
 
     @property
     def argument(self) -> str:
@@ -127,11 +165,13 @@ class Analysis:
         run: computes the numbers; receives inputs and options by keyword. It may import torch,
             but the module that defines it must not do so when it is imported.
         section: makes tables, figures and findings of the numbers.
-        result_files: where the pipeline writes results, below exp/<lang>; `{set}` is a test set,
-            `{decoding}` a decoding directory.
+        result_files: where stage 17 of run.sh writes results, below exp/<lang>. With `{set}`, the
+            analysis runs for every test set, else for the first one. With `{decoding}` (a decoding
+            directory), it runs for every system and test set.
         min_systems: fewer systems than that cannot be analysed.
-        requested_by: the option of run.sh, or the key of a system's configuration, that asks for
-            it; empty for one that is always made.
+        requested_by: the option of run.sh that asks for it; or `KEY=VALUE` of a system's
+            configuration, to analyse only systems with it; empty for one that is always made.
+        verb: the command of its own, besides `espnet-ext analyze <name>`.
         uses_device: `run` takes `batch_size` and `device`.
     """
 
@@ -146,6 +186,12 @@ class Analysis:
     min_systems: int = 1
     requested_by: str = ""
     uses_device: bool = False
+    verb: str = ""
+
+    @property
+    def modules(self) -> list[str]:
+        """The modules that compute and show the numbers."""
+        return sorted({self.run.__module__, self.section.__module__})
 
     def result(self, **arguments: Any) -> Result:
         """Run the analysis and return its numbers with their tables and figures.
@@ -176,4 +222,6 @@ def max_utterances(default: int) -> Option:
 
 def max_train(default: int) -> Option:
     """Return the option that limits the utterances that are fitted to."""
-    return Option("--max_train", "evenly spread over the speakers; 0: all", default, count)
+    return Option(
+        "--max_train", "evenly spread over the speakers; 0: all", default, count, value="300"
+    )

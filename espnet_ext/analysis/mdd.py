@@ -6,6 +6,7 @@ from typing import Any
 from espnet_ext.analysis.definition import Analysis, Input, Option, Output, Result
 from espnet_ext.document import Column, Section, Table, number, speaker_caveats, with_interval
 
+WITHOUT_PROMPT = "{decoding}/mdd_no_prompt.json"
 LISTED = 10  # most frequent errors of each group in the report; the result file has all
 F1_NAMES = {
     "detection": "F1 detection",
@@ -140,9 +141,9 @@ ANALYSIS = Analysis(
     name="mdd",
     description="mispronunciation detection and diagnosis of one decoding",
     inputs=[
-        Input("--canonical", "canonical phones of each utterance"),
-        Input("--perceived", "perceived phones, as annotated"),
-        Input("--hypothesis", "perceived phones, as recognised"),
+        Input("--canonical", "canonical phones of each utterance", path="{data}/text.canonical"),
+        Input("--perceived", "perceived phones, as annotated", path="{data}/text.surface"),
+        Input("--hypothesis", "perceived phones, as recognised", path="{decoding}/text.surface"),
         Input(
             "--prompt",
             "canonical phones that the system was given, if not --canonical",
@@ -152,21 +153,37 @@ ANALYSIS = Analysis(
             "--meaning",
             "recognised words, to derive the canonical phones by --lexicon",
             required=False,
+            path="{decoding}/text.meaning",
+            only_if="mdd_without_prompt",
+            result_file=WITHOUT_PROMPT,
         ),
         Input(
             "--words",
             "the words that were to be read, in English: every pronunciation that --lexicon or the "
             "CMU dictionary lists for a word is correct",
             required=False,
+            path="{data}/text.meaning",
+            only_if="mdd_g2p",
         ),
-        Input("--lexicon", "words and phones, beside those of the package", required=False),
+        Input(
+            "--lexicon",
+            "words and phones, beside those of the package",
+            required=False,
+            path="{mdd_lexicon}",
+        ),
         Input("--utt2l1", "first languages, to list errors by", required=False),
         Input(
             "--utt2spk",
             "speakers, for intervals; default: the part of each id before the first - or _",
             required=False,
+            path="{data}/utt2spk",
         ),
-        Input("--utt2score", "human ratings, to correlate with deviations", required=False),
+        Input(
+            "--utt2score",
+            "human ratings, to correlate with deviations",
+            required=False,
+            path="{data}/utt2score",
+        ),
     ],
     options=[
         Option(
@@ -175,6 +192,8 @@ ANALYSIS = Analysis(
             "or the spelling, instead of leaving out their utterances",
             False,
             bool,
+            value="{mdd_g2p}",
+            result_file=WITHOUT_PROMPT,
         ),
         Option(
             "--convention",
@@ -183,10 +202,16 @@ ANALYSIS = Analysis(
             "columns",
             choices=["columns", "leng"],
         ),
-        Option("--unit", "what the texts are compared in: phone, jamo or char", "phone"),
+        Option(
+            "--unit",
+            "what the texts are compared in: phone, jamo or char",
+            "phone",
+            value="{mdd_unit}",
+        ),
     ],
     outputs=[SCORES, COUNTS, RATINGS, ERRORS],
     run=run,
     section=section,
-    result_files=["{decoding}/mdd.json", "{decoding}/mdd_no_prompt.json"],
+    result_files=["{decoding}/mdd.json", WITHOUT_PROMPT],
+    verb="mdd",
 )

@@ -244,9 +244,17 @@ ANALYSIS = Analysis(
             per_system=True,
             depends_on=["score.json", "utterances.json"],
             metavar="PERCENT:WAY=DIR",
+            path="{stress_decoding}",
         ),
     ],
-    options=[Option("--output_name", "output whose labels were removed", required=True)],
+    options=[
+        Option(
+            "--output_name",
+            "output whose labels were removed",
+            required=True,
+            value="{stress_output}",
+        )
+    ],
     outputs=[ERRORS, VALUES],
     run=run,
     section=section,

@@ -200,6 +200,6 @@ ANALYSIS = Analysis(
     run=run,
     section=section,
     result_files=["analysis/vectors.json"],
-    requested_by="conditioning",
+    requested_by="conditioning=vectors",
     uses_device=True,
 )

@@ -11,7 +11,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     parser = cli.parser(__doc__)
     analyze.add_arguments(parser, ANALYSIS)
-    parser.add_argument("--json", dest="output", help="JSON file to write all results to")
+    parser.add_argument("--output", "--json", help="JSON file to write all results to")
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = parser.parse_args(arguments)
     if options.prompt and options.meaning:

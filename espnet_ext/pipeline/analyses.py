@@ -1,94 +1,320 @@
-"""The analyses of stage 17 and their inputs, as the analysis registry declares them."""
+"""Stage 17: write the steps of all analyses, as they declare their inputs.
 
-import ast
-import importlib
+    python -m espnet_ext.pipeline.analyses VARIABLES --kind texts|models|stress
+
+VARIABLES is the JSON file with the variables of `run.sh` (see `settings`). Standard output gets the
+steps in the form of `steps.read_steps`, standard error a note on each analysis that cannot run.
+"""
+
+import argparse
+import json
+import string
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from espnet_ext.pipeline.digests import Digests
+from espnet_ext.analysis.definition import SYSTEM_VALUES, VALUES, Analysis, Input, Option
+from espnet_ext.errors import UserError
+from espnet_ext.files import read_yaml
 
-PACKAGE = "espnet_ext.analysis"
-REGISTRY = Path(__file__).parents[1] / "analysis/registry.py"
-# run.sh has a block for each of these, as their inputs differ. It runs all others of the registry
-# on the systems, if these are all the inputs that they need.
-WITH_A_BLOCK = ("cross", "mdd", "cka", "probes", "swaps", "vectors", "partial")
-INPUTS = {"--models", "--hypotheses", "--systems", "--data", "--train", "--config", "--lexicon"}
+KINDS = ("texts", "models", "stress")
+Folders = Sequence[tuple[str, str]]  # (name of a system, its folder)
 
 
-def other_analyses() -> dict[str, Any]:
-    """Return the analyses that run.sh has no block for and can run, by name.
+def kind_of(analysis: Analysis) -> str:
+    """Return what an analysis needs: text files, models, or the trainings of the stress test."""
+    if any("{stress_decoding}" in source.path for source in analysis.inputs):
+        return "stress"
+    return "models" if analysis.uses_device else "texts"
 
-    Those that an option of run.sh asks for are left out. The registry's source is read instead of
-    importing it, because that would import every analysis.
-    """
-    tree = ast.parse(REGISTRY.read_text(encoding="utf-8"))
-    names = {
-        node.value.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute)
-        and node.attr == "ANALYSIS"
-        and isinstance(node.value, ast.Name)
+
+class CannotRunError(Exception):
+    """Why an analysis cannot run on a test set."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What templates are filled in with: for a language, a test set, and perhaps one system."""
+
+    values: Mapping[str, str]
+    folders: Mapping[str, Folders]  # of SYSTEM_VALUES
+
+    def one(self, template: str) -> str:
+        """Return a template filled in; "" if one of its values is empty."""
+        fields = _fields(template)
+        for name in fields:
+            if name in self.folders and len(self.folders[name]) != 1:
+                raise CannotRunError(
+                    f"{template} names a file of one system, but no result file has {{decoding}}"
+                )
+            if name not in self.folders and name not in self.values:
+                known = ", ".join([*VALUES, *SYSTEM_VALUES])
+                raise CannotRunError(
+                    f"{template}: there is no '{name}' among {known} and the variables of run.sh"
+                )
+        filled = {
+            name: self.folders[name][0][1] if name in self.folders else self.values[name]
+            for name in fields
+        }
+        return template.format(**filled) if all(filled.values()) else ""
+
+    def each(self, template: str) -> list[str]:
+        """Return NAME=PATH for each system that the template's value has."""
+        names = [name for name in _fields(template) if name in self.folders]
+        if len(names) != 1:
+            raise CannotRunError(f"{template} does not name one of {', '.join(SYSTEM_VALUES)}")
+        return [
+            f"{system}={template.format_map({**self.values, names[0]: folder})}"
+            for system, folder in self.folders[names[0]]
+        ]
+
+
+def _fields(template: str) -> list[str]:
+    return [name for _, name, _, _ in string.Formatter().parse(template) if name]
+
+
+def language_values(variables: Mapping[str, Any], lang: str) -> dict[str, str]:
+    """Return the variables of run.sh that are strings; those by language without their "_of"."""
+    values = {name: value for name, value in variables.items() if isinstance(value, str)}
+    for name, value in variables.items():
+        if name.endswith("_of") and isinstance(value, Mapping) and lang in value:
+            values[name.removesuffix("_of")] = value[lang]
+    return values
+
+
+def analysed_systems(analysis: Analysis, variables: Mapping[str, Any]) -> list[str] | None:
+    """Return the systems to analyse; None if nothing asks for the analysis."""
+    systems = variables["systems"].split()
+    key, equals, value = analysis.requested_by.partition("=")
+    if equals:
+        defaults = read_yaml(variables["asr_config"])
+        configs = {name: read_yaml(variables["system_config"][name]) for name in systems}
+        systems = [n for n in systems if str(configs[n].get(key, defaults.get(key))) == value]
+        return systems or None
+    if key and key not in variables:
+        raise CannotRunError(f"requested_by '{key}' is no option of run.sh")
+    return systems if not key or variables[key].strip() not in ("", "false") else None
+
+
+class Decoding(NamedTuple):
+    """A decoding of a system: its name in analyses, the system and the tag of its folder."""
+
+    name: str
+    system: str
+    tag: str
+
+
+def decodings_of(
+    analysis: Analysis, variables: Mapping[str, Any], systems: Sequence[str]
+) -> list[Decoding]:
+    """Return the decodings of systems; coupled ones too, unless the analysis also needs models."""
+    tag = variables["inference_tag"]
+    coupled = variables["coupled_systems"].split()
+    if any("{model}" in source.path for source in analysis.inputs):
+        coupled = []
+    decodings = []
+    for name in systems:
+        decodings.append(Decoding(name, name, tag))
+        if name in coupled:
+            decodings.append(Decoding(f"{name}_coupled", name, f"{tag}_coupled"))
+    return decodings
+
+
+def scope(
+    variables: Mapping[str, Any], lang: str, dset: str, decodings: Sequence[Decoding]
+) -> Scope:
+    """Return the values for some decodings on a test set."""
+    values = language_values(variables, lang)
+    dump, exp = f"{values['dumpdir']}/raw/{lang}", f"{values['expdir']}/{lang}"
+    values |= {"data": f"{dump}/{dset}", "train": f"{dump}/{values['train_set']}"}
+    systems = list(dict.fromkeys(decoding.system for decoding in decodings))
+    models = {name: f"{exp}/{name}_{values['asr_tag']}" for name in systems}
+    decoded = f"{values['inference_tag']}/{dset}"
+    stress_runs = [run.split() for run in variables["stress_runs"]]  # see `stress.StressRun`
+    folders = {
+        "model": list(models.items()),
+        "decoding": [(name, f"{models[system]}/{tag}/{dset}") for name, system, tag in decodings],
+        "twin": [
+            (name, f"{exp}/{name}_{values['asr_tag']}_twin")
+            for name in values["twins"].split()
+            if name in systems
+        ],
+        "stress_decoding": [
+            (label, f"{exp}/stress/{folder}/{decoded}") for *_, folder, label in stress_runs
+        ],
     }
-    analyses = {}
-    for name in sorted(names - set(WITH_A_BLOCK)):
-        analysis = importlib.import_module(f"{PACKAGE}.{name}").ANALYSIS
-        required = {source.option for source in analysis.inputs if source.required}
-        if required <= INPUTS and not analysis.requested_by and len(analysis.result_files) == 1:
-            analyses[name] = analysis
-    return analyses
+    return Scope(values, folders)
 
 
-def modules(analysis: str) -> list[str]:
-    """Return the module of an analysis, in a list; an empty list for none."""
-    return [f"{PACKAGE}.{analysis}"] if analysis else []
+def language_steps(
+    analysis: Analysis, variables: Mapping[str, Any], lang: str, systems: Sequence[str]
+) -> Iterator[list[str] | CannotRunError]:
+    """Yield the words of each step of an analysis, or why a test set has none."""
+    if len(systems) < analysis.min_systems:
+        alone = f"--systems {' '.join(systems)}" + " is one system alone" * (len(systems) == 1)
+        yield CannotRunError(f"it compares at least {analysis.min_systems} systems; {alone}")
+        return
+    decodings = decodings_of(analysis, variables, systems)
+    for file in analysis.result_files:
+        sets = variables["test_sets"].split()
+        for dset in sets if "{set}" in file or "{decoding}" in file else sets[:1]:
+            for group in [[one] for one in decodings] if "{decoding}" in file else [decodings]:
+                try:
+                    values = scope(variables, lang, dset, group)
+                    name = f"{lang}/{Path(file).stem}".replace("{set}", dset)
+                    result = f"{variables['expdir']}/{lang}/{file.replace('{set}', dset)}"
+                    if "{decoding}" in file:
+                        name += f"_{group[0].system}_{variables['asr_tag']}_{group[0].tag}_{dset}"
+                        result = file.replace("{decoding}", values.folders["decoding"][0][1])
+                    yield from step_words(analysis, file, values, name, result)
+                except CannotRunError as reason:
+                    yield reason
 
 
-def inputs(
-    analysis: str, command: Sequence[str], digests: Digests, code: Mapping[str, str]
-) -> list[str]:
-    """Return the files and folders that the options of a command name as inputs of an analysis.
+def step_words(
+    analysis: Analysis, file: str, values: Scope, name: str, result: str
+) -> Iterator[list[str]]:
+    """Yield the words of the step that writes a result file, unless nothing asks for the file.
 
     Args:
-        analysis: Name of the analysis; "" for a command that runs no analysis.
-        digests: Cache of the declared inputs, so that the analysis need not be imported again.
-        code: Digests of the modules that the command reaches.
+        file: the result file as the analysis declares it.
+        name: of the step.
+        result: path of the result file.
+
+    Raises:
+        CannotRunError: an input is missing, or stage 17 cannot name it.
     """
-    if not analysis:
+    command: list[str] = []
+    depends: list[str] = []
+    for source in analysis.inputs:
+        if source.result_file in ("", file):
+            paths = input_paths(source, values)
+            if source.result_file and not paths:
+                return
+            if paths:
+                command += [source.option, *paths]
+                depends += dependencies(source, paths)
+    for option in analysis.options:
+        if option.result_file in ("", file):
+            command += option_words(option, values)
+    verb = [f"espnet_ext.bin.{analysis.verb}"]
+    if not analysis.verb:
+        verb = ["espnet_ext.bin.analyze", analysis.name]
+    words = [name]
+    for flag, items in (("--code", analysis.modules), ("--in", depends), ("--out", [result])):
+        for item in items:
+            words += [flag, item]
+    yield [*words, "--", values.values["python"], "-m", *verb, *command, "--output", result]
+
+
+def input_paths(source: Input, values: Scope) -> list[str]:
+    """Return what the option of an input is given; nothing for an optional one that is missing.
+
+    A file in a folder (`{data}/text.canonical`) must exist. Whole folders and options of run.sh are
+    passed on as they are: the command reports a missing one.
+
+    Raises:
+        CannotRunError: the input is required.
+    """
+    if not source.path and source.required:
+        raise CannotRunError(
+            f"its input {source.option} has no path that stage 17 could give: run it by espnet-ext"
+        )
+    wanted = not source.only_if or values.values.get(source.only_if, "") not in ("", "false")
+    if not source.path or not wanted:
         return []
-    key, version = f"inputs of {analysis}", [*sorted(code.values())]
-    if digests.modules.get(key, [None])[0] != version:
-        digests.modules[key] = [version, _declared(analysis)]
-        digests.changed = True
-    declared = {option: files for option, files in digests.modules[key][1]}
-    return list(_paths(command, declared))
+    is_file = "/" in source.path
+    if source.per_system:
+        paths = values.each(source.path)
+        missing = [path for path in paths if is_file and not Path(path.partition("=")[2]).exists()]
+        paths = [path for path in paths if path not in missing]
+    else:
+        path = values.one(source.path)
+        missing = [path] if is_file and not Path(path).exists() else []
+        paths = [path] if path and not missing else []
+    if source.required and (missing or not paths):
+        problem = f"{missing[0]}: no such file" if missing else f"{source.option} would be empty"
+        raise CannotRunError(problem)
+    return paths
 
 
-def _declared(analysis: str) -> list[tuple[str, list[str] | None]]:
-    """Return (option, files that count below the folder of each system; None: it is a path)."""
-    definition = importlib.import_module(f"{PACKAGE}.{analysis}").ANALYSIS
-    return [
-        (source.option, list(source.depends_on) if source.per_system else None)
-        for source in definition.inputs
-    ]
+def dependencies(source: Input, paths: Sequence[str]) -> Iterator[str]:
+    """Yield the files and folders behind an input on which the result depends.
 
-
-def _paths(command: Sequence[str], declared: Mapping[str, list[str] | None]) -> Iterator[str]:
-    """Yield the paths behind the declared options.
-
-    >>> command = "analyze cka --models a=exp/a b=exp/b --data dump --seed 1".split()
-    >>> list(_paths(command, {"--models": ["model.pth"], "--data": None}))
-    ['exp/a/model.pth', 'exp/b/model.pth', 'dump']
+    >>> source = Input("--models", "", per_system=True, depends_on=["model.pth"])
+    >>> list(dependencies(source, ["a=exp/a", "b=exp/b"]))
+    ['exp/a/model.pth', 'exp/b/model.pth']
     """
-    option = ""
-    for word in command:
-        if word.startswith("--"):
-            option = word
-        elif option in declared:
-            files = declared[option]
-            if files is None:
-                yield word
-                continue
-            for item in word.split():
-                folder = item.partition("=")[2]
-                yield from (f"{folder}/{name}" for name in files) if files else (folder,)
+    for path in paths:
+        folder = path.partition("=")[2] if source.per_system else path
+        if source.per_system and source.depends_on:
+            yield from (f"{folder}/{name}" for name in source.depends_on)
+        else:
+            yield folder
+
+
+def option_words(option: Option, values: Scope) -> list[str]:
+    """Return an option with its value; nothing for one that keeps its default."""
+    value = values.one(option.value) if option.value else ""
+    if option.required and not value:
+        raise CannotRunError(f"its option {option.option} has no value that stage 17 could give")
+    return [option.option, value] if value else []
+
+
+def collect(
+    analyses: Mapping[str, Analysis], variables: Mapping[str, Any], kind: str
+) -> tuple[list[list[str]], list[str]]:
+    """Return the steps of the analyses of a kind, and notes on those that cannot run."""
+    steps: list[list[str]] = []
+    reasons: dict[tuple[str, str], list[str]] = {}  # (analysis, why it cannot run) → languages
+    for analysis in analyses.values():
+        if kind_of(analysis) != kind:
+            continue
+        try:
+            systems = analysed_systems(analysis, variables)
+        except CannotRunError as reason:
+            reasons[analysis.name, str(reason)] = variables["langs"].split()
+            continue
+        if systems is None:
+            continue
+        for lang in variables["langs"].split():
+            results = list(language_steps(analysis, variables, lang, systems))
+            found = [words for words in results if isinstance(words, list)]
+            steps += found
+            if not found and results:
+                reasons.setdefault((analysis.name, str(results[0])), []).append(lang)
+    notes = [
+        f"note: analysis {name} is not run for {', '.join(langs)}: {reason}"
+        for (name, reason), langs in reasons.items()
+    ]
+    return steps, notes
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("variables", type=Path, help="JSON file with the variables of run.sh")
+    parser.add_argument("--kind", required=True, choices=KINDS, help="what the analyses need")
+    parser.add_argument("--python", default=sys.executable, help="interpreter of the commands")
+    parser.add_argument("--coupled", default="", help="systems that are also decoded by coupling")
+    args = parser.parse_args(argv)
+
+    from espnet_ext.analysis.registry import ANALYSES
+
+    try:
+        variables = json.loads(args.variables.read_text(encoding="utf-8"))
+        variables |= {"python": args.python, "coupled_systems": args.coupled}
+        steps, notes = collect(ANALYSES, variables, args.kind)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for note in notes:
+        print(note, file=sys.stderr)
+    for words in steps:
+        sys.stdout.write("".join(f"{word}\0" for word in [str(len(words)), *words]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,7 +1,6 @@
 """Checks of `run.sh` that need the environment: configurations and GPUs, before any work.
 
-Prints assignments for bash: the systems that have task vectors, and the analyses of the registry
-that run.sh has no block for.
+Prints an assignment for bash: the systems that are also decoded by coupling.
 """
 
 import argparse
@@ -12,7 +11,6 @@ from typing import Any
 
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_yaml
-from espnet_ext.pipeline.analyses import INPUTS, other_analyses
 from espnet_ext.pipeline.settings import assignments
 from espnet_ext.pipeline.usage import UsageError
 
@@ -89,12 +87,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = read_yaml(args.asr_config)
         if {3, 10, 11} & set(args.stages):
             check_sample_rate(args.fs, args.asr_config, config)
-        with_vectors, with_pairs = [], []
+        with_pairs = []
         for item in args.system_configs:
             name, _, path = item.partition("=")
             system = {**config, **read_yaml(path)}
-            if system.get("conditioning") == "vectors":
-                with_vectors.append(name)
             if args.coupling == "true" and len(system.get("outputs") or {}) > 1:
                 with_pairs.append(name)
         if args.coupling == "true" and not with_pairs:
@@ -104,20 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
-    others = other_analyses() if 17 in args.stages else {}
-    inputs = {
-        name: " ".join(one.option for one in analysis.inputs if one.option in INPUTS)
-        for name, analysis in others.items()
-    }
-    variables: dict[str, str | dict[str, str]] = {
-        "vector_systems": " ".join(with_vectors),
-        "coupled_systems": " ".join(with_pairs),
-        "other_analyses": " ".join(others),
-        "analysis_inputs_of": inputs,
-        "analysis_result_of": {name: one.result_files[0] for name, one in others.items()},
-        "analysis_systems_of": {name: str(one.min_systems) for name, one in others.items()},
-    }
-    print(assignments(variables))
+    print(assignments({"coupled_systems": " ".join(with_pairs)}), end="")
     return 0
 
 

@@ -2,14 +2,15 @@
 
     python -m espnet_ext.pipeline.settings ROOT START FILE [--name value ...]
 
-ROOT is the repository, START the user's current directory. FILE gets the assignments; it stays
-empty for --help. Values are quoted for bash; only names of this module and of `options` are
-assigned, so nothing in recipe.conf or on the command line can run a command or change another
-variable. Needs only the standard library of Python 3.9.
+ROOT is the repository, START the user's current directory. FILE gets the assignments, and FILE.json
+the same as JSON; FILE stays empty for --help. Values are quoted for bash; only names of this module
+and of `options` are assigned, so nothing in recipe.conf or on the command line can run a command or
+change another variable. Needs only the standard library of Python 3.9.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -480,6 +481,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     try:
+        Path(f"{target}.json").write_text(json.dumps(variables), encoding="utf-8")
         Path(target).write_text(assignments(variables), encoding="utf-8")
     except OSError as error:
         print(f"error: {target}: {error.strerror}", file=sys.stderr)

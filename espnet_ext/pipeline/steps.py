@@ -16,7 +16,6 @@ from typing import Any
 
 from espnet_ext.files import write_text
 from espnet_ext.outputs import records_of
-from espnet_ext.pipeline import analyses
 from espnet_ext.pipeline.code import ESPNET, Code
 from espnet_ext.pipeline.digests import AUDIO, Digests
 
@@ -39,7 +38,6 @@ class Step:
     owns: str = ""
     show: str = ""  # regular expression: matching lines of the log are shown
     modules: tuple[str, ...] = ()  # of this package that the command runs, if it does not name them
-    analysis: str = ""  # of the registry: it declares further inputs, and is such a module
     launch: bool = False  # may run elsewhere than on this machine
     cpus: int = 1
     gpus: int = 0
@@ -47,7 +45,7 @@ class Step:
 
 
 _LISTS = {"--in": "inputs", "--out": "outputs", "--code": "modules"}
-_TEXTS = {"--owns": "owns", "--show": "show", "--analysis": "analysis"}
+_TEXTS = {"--owns": "owns", "--show": "show"}
 _NUMBERS = {"--cpus": "cpus", "--gpus": "gpus", "--nodes": "nodes"}
 
 
@@ -181,12 +179,9 @@ class Records:
 
     def state(self, step: Step) -> State:
         """Return the current state of a step."""
-        code = self.code.of_command(step.command, [*step.modules, *analyses.modules(step.analysis)])
+        code = self.code.of_command(step.command, step.modules)
         inputs: dict[str, str] = {}
-        for path in [
-            *step.inputs,
-            *analyses.inputs(step.analysis, step.command, self.digests, code),
-        ]:
+        for path in step.inputs:
             inputs.update(self.digests.of(path))
         return State(without_parallelism(step.command, self.python), inputs, code)
 

@@ -48,9 +48,8 @@ case $verb in
         ;;
     decode) put "${given[output_dir]}" text.surface text.meaning decode.json ;;
     score) put "${given[hypotheses]}" score.json utterances.json ;;
-    mdd) put "$(dirname "${given[json]}")" "$(basename "${given[json]}")" ;;
     pack) echo zip >"${given[archive]}" ;;
-    analyze | cross) put "$(dirname "${given[output]}")" "$(basename "${given[output]}")" ;;
+    analyze | cross | mdd) put "$(dirname "${given[output]}")" "$(basename "${given[output]}")" ;;
     report)
         printf '# Results\n\n| cell | CER |\n|---|---|\n| ko do | 1.0 |\n\n' >"${given[results]}"
         printf 'more\n\n| other |\n' >>"${given[results]}"

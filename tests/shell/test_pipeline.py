@@ -887,11 +887,14 @@ def test_analysis_that_is_only_registered_runs_in_stage_17(project):
     package = project.copy_package()
     (package / "analysis/lengths.py").write_text(
         "from espnet_ext.analysis.definition import SCORED_DECODINGS, Analysis\n"
-        "ANALYSIS = Analysis('lengths', '', [SCORED_DECODINGS], [], run=None, section=None,\n"
+        "def run(): pass\n"
+        "ANALYSIS = Analysis('lengths', '', [SCORED_DECODINGS], [], run=run, section=run,\n"
         "    result_files=['analysis/lengths_{set}.json'])\n"
     )
     with open(package / "analysis/registry.py", "a") as registry:
-        registry.write("from espnet_ext.analysis import lengths\nlengths.ANALYSIS\n")
+        registry.write(
+            "from espnet_ext.analysis import lengths\nANALYSES['x'] = lengths.ANALYSIS\n"
+        )
     done = project.run("--langs", "en", "--systems", "do", "--test_sets", "test valid")
     assert done.returncode == 0, done.stderr
     calls = [call for call in project.calls() if "lengths" in call]

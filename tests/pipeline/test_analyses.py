@@ -1,0 +1,162 @@
+"""Stage 17 runs every registered analysis as it declares, or says why it cannot."""
+
+from pathlib import Path
+
+import pytest
+
+from espnet_ext.analysis import definition
+from espnet_ext.analysis.definition import Analysis, Input, Option
+from espnet_ext.analysis.registry import ANALYSES
+from espnet_ext.pipeline.analyses import collect, kind_of
+
+VARIABLES = {
+    "python": "py",
+    "langs": "en",
+    "systems": "a b",
+    "twins": "b",
+    "coupled_systems": "",
+    "test_sets": "test other",
+    "train_set": "train",
+    "dumpdir": "dump",
+    "expdir": "exp",
+    "asr_tag": "small",
+    "inference_tag": "decode",
+    "inference_config": "decode.yaml",
+    "asr_config": "train.yaml",
+    "swaps": "false",
+    "stress": "",
+    "stress_output": "surface",
+    "stress_runs": ["surface50_all a 0 surface50_all_a_small 50:a"],
+    "system_config": {"a": "a.yaml", "b": "b.yaml"},
+    "lexicon_of": {"en": "words.lex"},
+    "distance_unit_of": {"en": ""},
+    "mdd_lexicon_of": {"en": ""},
+    "mdd_g2p_of": {"en": ""},
+    "mdd_unit_of": {"en": "phone"},
+    "mdd_without_prompt_of": {"en": "true"},
+}
+
+
+def numbers():
+    return {}
+
+
+def analysis(**fields) -> Analysis:
+    declared = {
+        "name": "length_ratio",
+        "description": "",
+        "inputs": [definition.SCORED_DECODINGS],
+        "outputs": [],
+        "run": numbers,
+        "section": numbers,
+        "result_files": ["analysis/lengths.json"],
+    }
+    return Analysis(**{**declared, **fields})
+
+
+@pytest.fixture(autouse=True)
+def recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, content in (("train", ""), ("a", ""), ("b", "conditioning: vectors\n")):
+        Path(f"{name}.yaml").write_text(content or "encoder: conformer\n")
+
+
+def steps_of(one: Analysis, **variables):
+    steps, notes = collect({"any": one}, {**VARIABLES, **variables}, kind_of(one))
+    return {words[0]: " ".join(words[1:]) for words in steps}, notes
+
+
+def test_name_of_the_module_need_not_be_the_name_of_the_analysis():
+    steps, notes = steps_of(analysis())
+    assert not notes and list(steps) == ["en/lengths"]
+    options, command = steps["en/lengths"].split(" -- ")
+    assert f"--code {__name__}" in options and "--out exp/en/analysis/lengths.json" in options
+    assert "--in exp/en/a_small/decode/test/utterances.json" in options
+    assert command == (
+        "py -m espnet_ext.bin.analyze length_ratio --systems a=exp/en/a_small/decode/test "
+        "b=exp/en/b_small/decode/test --output exp/en/analysis/lengths.json"
+    )
+
+
+def test_several_result_files_and_test_sets():
+    files = ["analysis/x_{set}.json", "{decoding}/y.json"]
+    own = Input("--text", "", path="{decoding}/text.surface", result_file=files[1])
+    steps, _ = steps_of(analysis(result_files=files, inputs=[definition.DATA, own]))
+    assert set(steps) == {"en/x_test", "en/x_other"}  # no text.surface yet
+    Path("exp/en/a_small/decode/test").mkdir(parents=True)
+    Path("exp/en/a_small/decode/test/text.surface").touch()
+    steps, notes = steps_of(analysis(result_files=files, inputs=[definition.DATA, own]))
+    assert set(steps) == {"en/x_test", "en/x_other", "en/y_a_small_decode_test"} and not notes
+    assert (
+        "--data dump/raw/en/test --text exp/en/a_small/decode/test/text.surface"
+        in (steps["en/y_a_small_decode_test"])
+    )
+
+
+def test_requested_by_an_option_or_by_the_configuration_of_a_system():
+    assert steps_of(analysis(requested_by="swaps")) == ({}, [])
+    assert "en/lengths" in steps_of(analysis(requested_by="swaps"), swaps="true")[0]
+    (step,) = steps_of(analysis(requested_by="conditioning=vectors"))[0].values()
+    assert "b=exp/en" in step and "a=exp/en" not in step
+    assert steps_of(analysis(requested_by="conditioning=gates")) == ({}, [])
+
+
+def test_options_twins_and_trainings_of_the_stress_test():
+    given = [
+        definition.TWINS,
+        Input("--runs", "", per_system=True, depends_on=["score.json"], path="{stress_decoding}"),
+    ]
+    options = [Option("--output_name", "", required=True, value="{stress_output}")]
+    (step,) = steps_of(analysis(inputs=given, options=options))[0].values()
+    assert "--twins b=exp/en/b_small_twin" in step and "--output_name surface" in step
+    assert "--runs 50:a=exp/en/stress/surface50_all_a_small/decode/test" in step
+    assert "--in exp/en/stress/surface50_all_a_small/decode/test/score.json" in step
+
+
+def test_coupled_decodings_are_systems_of_their_own_unless_models_are_needed():
+    (step,) = steps_of(analysis(), coupled_systems="b")[0].values()
+    assert "b=exp/en/b_small/decode/test " in step
+    assert "b_coupled=exp/en/b_small/decode_coupled/test " in step
+    inputs = [definition.MODELS, definition.HYPOTHESES]
+    (step,) = steps_of(analysis(inputs=inputs), coupled_systems="b")[0].values()
+    assert "_coupled" not in step
+    per_decoding = analysis(result_files=["{decoding}/y.json"], inputs=[definition.DATA])
+    steps, _ = steps_of(per_decoding, coupled_systems="b", test_sets="test")
+    assert set(steps) == {
+        f"en/y_{name}_test"
+        for name in ("a_small_decode", "b_small_decode", "b_small_decode_coupled")
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"min_systems": 3}, "compares at least 3 systems"),
+        ({"inputs": [Input("--scores", "")]}, "--scores has no path that stage 17 could give"),
+        ({"inputs": [Input("--scores", "", path="{data}/x")]}, "dump/raw/en/test/x: no such file"),
+        ({"inputs": [Input("--scores", "", path="{dada}")]}, "no 'dada' among data, train, model"),
+        ({"inputs": [Input("--scores", "", path="{model}")]}, "names a file of one system"),
+        ({"options": [Option("--way", "", required=True)]}, "--way has no value"),
+        ({"requested_by": "swap"}, "'swap' is no option of run.sh"),
+    ],
+)
+def test_note_says_why_an_analysis_cannot_run(fields, reason):
+    steps, (note,) = steps_of(analysis(**fields))
+    assert not steps and reason in note
+    assert note.startswith("note: analysis length_ratio is not run for en: ")
+
+
+def test_every_registered_analysis_has_a_step_if_its_inputs_exist():
+    for path in ("dump/raw/en/test", "exp/en/a_small/decode/test"):
+        Path(path).mkdir(parents=True)
+        for output in ("canonical", "surface", "meaning"):
+            Path(path, f"text.{output}").touch()
+    variables = {**VARIABLES, "swaps": "true", "stress": "50"}
+    names = set()
+    for kind in ("texts", "models", "stress"):
+        steps, notes = collect(ANALYSES, variables, kind)
+        assert not notes
+        names |= {words[0] for words in steps}
+    expected = {"cka", "probes", "swaps", "vectors", "partial", "cross_test", "cross_other"}
+    expected |= {f"{mdd}_a_small_decode_test" for mdd in ("mdd", "mdd_no_prompt")}
+    assert names == {f"en/{name}" for name in expected}
