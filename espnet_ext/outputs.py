@@ -8,7 +8,7 @@ since. A hidden file in the folder, `MARK`, records what each command wrote.
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -189,6 +189,34 @@ def require_new_file(
             f"{output}: exists and would be overwritten",
             "name another output, or move this file away; --overwrite true overwrites it",
         )
+
+
+def require_result_file(
+    output: str | os.PathLike, is_result: Callable[[Path], bool], *, inputs: Paths = ()
+) -> None:
+    """Raise a `UserError` if a file exists that is not a result of the same command.
+
+    For commands whose results can be recognised by their content.
+
+    Args:
+        is_result: returns whether a file is a result of the command; it may raise an `OSError`, a
+            `ValueError` or a `UserError` if it is not.
+        inputs: files that the command reads.
+    """
+    require_no_input(output, inputs)
+    if os.path.isdir(output):
+        raise UserError(f"{output}: is a folder", "name a file")
+    if not os.path.lexists(output) or _is_special(output):
+        return
+    try:
+        if is_result(Path(output)):
+            return
+    except (OSError, ValueError, UserError):
+        pass
+    raise UserError(
+        f"{output}: exists, and is not a result of this command",
+        "name another output, or move this file away",
+    )
 
 
 def _is_special(path: str | os.PathLike) -> bool:

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from espnet_ext.analysis.definition import Analysis, Input, Option
@@ -65,10 +66,17 @@ def run(
     arguments = _arguments(analysis, options, parser)
 
     from espnet_ext.document import Section
-    from espnet_ext.files import write_json
+    from espnet_ext.files import read_json, write_json
+    from espnet_ext.outputs import require_result_file
     from espnet_ext.report.markdown import section_markdown
     from espnet_ext.report.provenance import provenance
 
+    def is_result(path: Path) -> bool:
+        content = read_json(path)
+        return isinstance(content, dict) and {"kind", "section"} <= content.keys()
+
+    if options.output:
+        require_result_file(options.output, is_result)
     result = analysis.result(**arguments)
     result["provenance"] = provenance(verb, argv)
     print(section_markdown(Section.from_json(result["section"])))

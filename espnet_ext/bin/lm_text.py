@@ -24,9 +24,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from espnet_ext.data.record import NA
     from espnet_ext.data.table import read_table, write_table
     from espnet_ext.errors import UserError
+    from espnet_ext.outputs import require_no_input
     from espnet_ext.text.tokenizers import build_tokenizer_from
     from espnet_ext.text.unicode import normalize
 
+    require_no_input(args.output, [args.input, Path(args.token_dir) / "tokens.txt"])
+    if (Path(args.output).parent / "wav.scp").exists():
+        message = f"{Path(args.output).parent}: is a data directory; its tables would be mixed up"
+        raise UserError(message, "write the token texts to another folder")
     tokenizer = build_tokenizer_from(args.token_dir, args.token_type)
     rows = {}
     for utt_id, text in read_table(args.input).items():

@@ -21,11 +21,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from espnet_ext.data.record import NA
     from espnet_ext.data.table import read_table
     from espnet_ext.errors import UserError
-    from espnet_ext.text.ngram import estimate, write_arpa
+    from espnet_ext.outputs import require_result_file
+    from espnet_ext.text.ngram import estimate, is_arpa, write_arpa
     from espnet_ext.text.tokenizers import build_tokenizer_from
     from espnet_ext.text.unicode import normalize
 
     source = Path(args.input) / f"text.{args.output_name}"
+    require_result_file(args.output, is_arpa)
     tokenizer = build_tokenizer_from(args.token_dir, args.token_type)
     texts = [tokenizer.encode(normalize(t)) for t in read_table(source).values() if t != NA]
     if not texts:

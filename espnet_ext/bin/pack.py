@@ -25,13 +25,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pathlib import Path
 
     from espnet_ext.errors import UserError
-    from espnet_ext.model.pack import pack_model
+    from espnet_ext.model.pack import is_archive, pack_model
+    from espnet_ext.outputs import require_result_file
 
     archive = Path(args.archive)
     if archive.suffix != ".zip":
         raise UserError(f"--archive {archive}: not a zip", "end its name with .zip")
     if not archive.absolute().parent.is_dir():
         raise UserError(f"{archive.parent}: no such folder", "create it, or name another archive")
+    require_result_file(archive, is_archive)
     names = pack_model(args.model_dir, archive, args.weights, args.export, args.license)
     megabytes = archive.stat().st_size / 1e6
     print(f"{archive}: {len(names)} files, {megabytes:.1f} MB")

@@ -11,7 +11,7 @@ spelled letters and larger phone sets are below that. A meaning is never phones.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from espnet_ext.corpora.preparation import Report
@@ -117,7 +117,10 @@ def normalize_output(texts: Mapping[str, str]) -> PhoneOutput:
     {'u1': 'we see', 'u2': 'two'}
     """
     tokens: Counter = Counter(token for text in texts.values() for token in text.split())
-    read = read_ipa if any(_ONLY_IPA.search(token) for token in tokens) else read_arpabet
+    # One IPA symbol in a corpus in ARPABET must not change how the rest is read.
+    has_ipa = any(_ONLY_IPA.search(token) for token in tokens)
+    ipa = _count_phones(tokens, read_ipa) if has_ipa else 0
+    read = read_ipa if ipa > _count_phones(tokens, read_arpabet) else read_arpabet
     readings = {token: read(token) for token in tokens}
     if read is read_ipa and "ɹ" in tokens and "r" in tokens:  # then r is another sound: a trill
         readings["r"] = (None, "")
@@ -143,6 +146,11 @@ def normalize_output(texts: Mapping[str, str]) -> PhoneOutput:
             written.append(token if phone is None else phone)
         result.texts[utt_id] = " ".join(filter(None, written))
     return result
+
+
+def _count_phones(tokens: Counter, read: Callable) -> int:
+    """Return the number of tokens that are phones in one notation."""
+    return sum(n for token, n in tokens.items() if read(token)[0] is not None)
 
 
 def normalize_phones(

@@ -21,6 +21,7 @@ from espnet_ext.model.outputs import parse_outputs
 # Configuration keys that name places on this machine: suffixes, and whole names.
 _LOCAL_SUFFIXES = ("_shape_file", "_data_path_and_name_and_type", "_data_dir")
 _LOCAL_KEYS = ("output_dir", "config", "init_param", "dist_init_method", "rir_scp", "noise_scp")
+_MODEL_FILES = ("config.yaml", "model.pth")  # files that every archive has
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # one date for all files: same content, same archive
 
 
@@ -64,6 +65,16 @@ def pack_model(
         card = model_card(folder.name, outputs, parameters, scores, exported, licence)
         (folder / "README.md").write_text(card, encoding="utf-8")
         return _write_zip(Path(root), Path(archive))
+
+
+def is_archive(path: Path) -> bool:
+    """Return whether a file is a zip that `pack_model` wrote."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as packed:
+        names = set(packed.namelist())
+    folders = {name.partition("/")[0] for name in names}
+    return len(folders) == 1 and {f"{min(folders)}/{n}" for n in _MODEL_FILES} <= names
 
 
 def _copy_model(source, weights, config, outputs: Mapping[str, OutputConfig], folder) -> None:

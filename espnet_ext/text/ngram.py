@@ -156,6 +156,12 @@ def write_arpa(path: str | Path, model: Ngrams) -> None:
     write_text(path, "\n".join([*lines, "", "\\end\\", ""]))
 
 
+def is_arpa(path: str | Path) -> bool:
+    """Return whether a file begins like an ARPA file that `write_arpa` wrote."""
+    with open(path, "rb") as handle:
+        return handle.readline().strip() == b"\\data\\"
+
+
 def read_arpa(path: str | Path) -> Ngrams:
     """Read an ARPA file, plain or compressed (`.gz`).
 

@@ -71,6 +71,19 @@ def test_symbols_with_several_readings_are_named():
     assert result.unknown == {"1": "T1"}
 
 
+@pytest.mark.parametrize("stray", ["HH ə", "həloʊ", "S ə l"])
+def test_one_ipa_row_does_not_keep_a_corpus_in_arpabet(stray):
+    stressed = " ".join(phone + "1" * is_vowel(phone) for phone in PHONES)
+    (text, *_), result = normalized(stressed, stray)
+    assert text == ALL
+    assert result.unknown == {"1": next(symbol for symbol in stray.split() if "ə" in symbol)}
+
+
+def test_spelled_letters_are_no_phones_of_the_ipa():
+    (text,), _ = normalized("b k t j d p")
+    assert text == "b k t j d p"
+
+
 def test_trill_beside_the_approximant_is_named():
     _, result = normalized("ɹ ɛ d θ ɪ ŋ k s", "r ɛ d")
     assert result.unknown == {"1": "r"}

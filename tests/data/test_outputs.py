@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,17 @@ from espnet_ext.bin import (
     filter,
     format_audio,
     g2p,
+    lm_text,
+    mdd,
+    ngram,
+    pack,
     perturb,
     tokens,
     validate,
 )
 from espnet_ext.data.directory import read_directory
 from espnet_ext.errors import UserError
+from espnet_ext.model.pack import is_archive
 from espnet_ext.outputs import MARK, OutputFolder, require_new_file
 
 
@@ -297,6 +303,45 @@ def test_records_of_several_commands_in_a_folder_are_kept(tmp_path):
     OutputFolder(tmp_path, "decode", r"text\..*").check()
     with pytest.raises(UserError, match=r"score\.json would be overwritten, but `decode` did not"):
         OutputFolder(tmp_path, "decode", r".*").check()
+
+
+def test_analysis_replaces_its_own_results_only(tmp_path, capsys):
+    for name in ("canonical", "perceived", "hypothesis"):
+        (tmp_path / name).write_text("a-1 HH AH L OW\n")
+    inputs = [part for path in tmp_path.iterdir() for part in (f"--{path.name}", path)]
+    assert call(mdd, *inputs, "--json", tmp_path / "canonical") == 1
+    assert "exists, and is not a result of this command" in capsys.readouterr().err
+    (tmp_path / "notes.json").write_text('{"mine": 1}')
+    assert call(mdd, *inputs, "--json", tmp_path / "notes.json") == 1
+    assert (tmp_path / "canonical").read_text() == "a-1 HH AH L OW\n"
+    assert (tmp_path / "notes.json").read_text() == '{"mine": 1}'
+    for _ in range(2):
+        assert call(mdd, *inputs, "--json", tmp_path / "mdd.json") == 0
+
+
+def test_language_model_commands_spare_data(tmp_path, capsys):
+    source = make_annotated(tmp_path / "source")
+    before = (source / "text.meaning").read_bytes()
+    (tmp_path / "tokens.txt").write_text("<blank>\n<unk>\na\n<sos/eos>\n")
+    kind = ["--token_type", "char", "--token_dir", tmp_path]
+    text = ["--input", source / "text.meaning", *kind, "--output"]
+    assert call(lm_text, *text, source / "text.meaning") == 1
+    assert call(lm_text, *text, source / "text.gloss") == 1
+    assert "is a data directory" in capsys.readouterr().err
+    counts = ["--input", source, "--output_name", "meaning", *kind, "--output"]
+    assert call(ngram, *counts, source / "text.meaning") == 1
+    assert (source / "text.meaning").read_bytes() == before
+    for _ in range(2):
+        assert call(lm_text, *text, tmp_path / "lm_text") == 0
+        assert call(ngram, *counts, tmp_path / "3gram.arpa") == 0
+
+
+def test_archive_of_others_is_not_replaced(tmp_path):
+    with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
+        archive.writestr("thesis.txt", "mine")
+    assert not is_archive(tmp_path / "mine.zip") and not is_archive(Path(__file__))
+    assert call(pack, "--model_dir", tmp_path, "--archive", tmp_path / "mine.zip") == 1
+    assert zipfile.ZipFile(tmp_path / "mine.zip").namelist() == ["thesis.txt"]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"copy": 1}', "\xff"])
