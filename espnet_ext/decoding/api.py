@@ -23,9 +23,9 @@ from espnet_ext.decoding.coupling import DEFAULT_WEIGHT, Candidates, Coupling, L
 from espnet_ext.decoding.finite import NotFiniteError, check_encoder_out, check_logits
 from espnet_ext.decoding.options import (
     change_options,
+    describe,
     parse_options,
     with_defaults,
-    with_system_defaults,
 )
 from espnet_ext.decoding.precision import PRECISIONS, check_precision
 from espnet_ext.decoding.request import active_tasks, requested_tasks
@@ -57,8 +57,8 @@ class DualSpeech2Text:
         model: the model, in evaluation mode.
         config: its configuration.
         options: search options for all outputs, and for single ones under `outputs` (see
-            `decoding.options`). Options that are left open get defaults that suit our systems, or
-            those of ESPnet for a stock model.
+            `decoding.options`). Options that are left open get the defaults of each head, or those
+            of ESPnet for a model that ESPnet trained (`Head.default_search`).
         model_dir: folder that relative paths in `config` start from.
         lms: ESPnet language models for shallow fusion, by output.
         precision: a key of `precision.PRECISIONS`. CTC scores are computed in float64 in any case.
@@ -100,12 +100,9 @@ class DualSpeech2Text:
         self.num_threads = choose_threads(model) if self.device.type == "cpu" else None
         self.sample_rate = sample_rate_of(config)
         options = dict(options or {})
-        if config.get("stock"):
-            defaults = {name: head.stock_search_defaults() for name, head in model.heads.items()}
-            options = with_defaults(options, defaults)
-        else:
-            defaults = {name: head.search_defaults() for name, head in model.heads.items()}
-            options = with_system_defaults(options, defaults)
+        is_stock = bool(config.get("stock"))
+        defaults = {name: head.default_search(is_stock) for name, head in model.heads.items()}
+        options = with_defaults(options, defaults)
         self.options = parse_options(options, list(model.heads))
         # ESPnet's legacy positional encodings depend on the padding, as do some frontends. Such
         # models decode utterances one by one.
@@ -126,6 +123,10 @@ class DualSpeech2Text:
                 head.options.token_type, bpemodel, head.options.token_list or ()
             )
         self.searchers = self._build_searchers()
+
+    def describe_search(self) -> dict[str, str]:
+        """Return output → the search options that it is decoded with, in one line."""
+        return {name: describe(self.model.heads[name], self.options[name]) for name in self.outputs}
 
     def _build_searchers(self) -> dict[str, Searcher]:
         return {

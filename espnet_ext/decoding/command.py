@@ -110,6 +110,8 @@ def decode_directory(
             active=active,
             **dict(options),
         )
+        for name, search in recogniser.describe_search().items():
+            say(f"search: {name}: {search}")
         _check_active(recogniser, active)
         _check_fusion(recogniser)
         if coupling is not None and len(recogniser.outputs) == 1:

@@ -6,7 +6,7 @@ Imports no torch, so that a command can check a configuration at once.
 import difflib
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from espnet_ext.errors import UserError
@@ -23,6 +23,8 @@ class OutputConfig:
     token_type: str = "char"  # char, jamo, phone, word, bpe, label
     token_list: str | Sequence[str] | None = None  # path of tokens.txt, or the tokens
     bpemodel: str | None = None  # SentencePiece model, for token_type bpe
+    # Defaults of search options, e.g. {normalize_length: true}, instead of those of the branch
+    search: Mapping[str, Any] = field(default_factory=dict)
 
 
 def suggest(unknown: str, known: Sequence[str]) -> str:

@@ -13,13 +13,31 @@ from espnet_ext.files import atomic_path, write_text
 from espnet_ext.model import espnet
 from espnet_ext.model.conditioning.active import active_sets
 from espnet_ext.model.config import OutputConfig, suggest
-from espnet_ext.model.heads.base import ELSEWHERE
+from espnet_ext.model.heads.base import ELSEWHERE, StockSearch
 from espnet_ext.model.heads.registry import head_class
+from espnet_ext.model.heads.search_options import SearchOptions, checked, fill_in
 from espnet_ext.model.load import load_config, load_model
 from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.text.tokenizers import build_tokenizer
 
 _SHARED = ("frontend", "specaug", "normalize", "preencoder", "encoder", "postencoder")
+# Search options that config.yaml records; the others depend on the machine or on other models.
+_RECORDED = (
+    "beam_size",
+    "greedy",
+    "ctc_weight",
+    "penalty",
+    "maxlenratio",
+    "end_detect",
+    "minlenratio",
+    "normalize_length",
+    "nbest",
+    "max_symbols",
+    "expansion_gamma",
+)
+FILES = (
+    r"config\.yaml|model\.pth|bpe\.model|feats_stats\.npz|inference\.yaml|decode\.yaml|README\.md"
+)
 
 
 def export_head(
@@ -29,18 +47,18 @@ def export_head(
     weights: str = "model.pth",
     start: str | Path = "",
     active: Sequence[str] | None = None,
+    search: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write one output as a stock ESPnet model directory: config.yaml, model.pth and bpe.model.
+    """Write one output as a model directory of stock ESPnet: config.yaml, model.pth and bpe.model.
 
-    Stock ESPnet decodes it to the same tokens with
-
-        python -m espnet2.bin.asr_inference --asr_train_config TARGET/config.yaml \\
-            --asr_model_file TARGET/model.pth --ctc_window_margin 0 …
-
-    and `--ctc_weight 0` for a head without CTC, or `--ctc_weight 1` for one without decoder. The
-    parameters are the same, under ESPnet's names. A conditioner becomes biases. A transducer needs
-    the package `warprnnt_pytorch`, which ESPnet imports even for decoding, and must have a
+    The parameters are the same, under ESPnet's names. A conditioner becomes biases. A transducer
+    needs the package `warprnnt_pytorch`, which ESPnet imports even for decoding, and must have a
     prediction network that ESPnet knows: lstm or gru.
+
+    config.yaml also records the search options of the head (`search`), so that `espnet-ext decode`
+    decodes the directory as it decodes the system. inference.yaml has these options for ESPnet's
+    `asr_inference`, README.md the commands (`stock_command`), and decode.yaml the options with
+    which `espnet-ext decode` gives the tokens of `asr_inference`, which lacks some of our options.
 
     Args:
         model_dir: directory of a trained system.
@@ -50,6 +68,7 @@ def export_head(
         start: directory that paths in the written configuration are relative to; decode from there.
         active: tasks whose conditioning becomes biases; unless given, those that are active when
             all outputs are decoded.
+        search: search options to record instead of the head's defaults.
     Returns:
         `target`.
     Raises:
@@ -76,10 +95,73 @@ def export_head(
     if stats:
         stats = str(relative / "feats_stats.npz")
         stock["normalize_conf"] = {**stock["normalize_conf"], "stats_file": stats}
-    write_text(folder / "config.yaml", yaml.safe_dump(stock, allow_unicode=True, sort_keys=False))
+    head = model.heads[output]
+    search = fill_in(search or {}, head.default_search(), (search or {}).keys())
+    options = checked(output, SearchOptions(**search))
+    stock["search"] = {name: getattr(options, name) for name in _RECORDED}
+    _write_yaml(folder / "config.yaml", stock)
+    stock_search = head.stock_search(options)
+    _write_yaml(folder / "inference.yaml", stock_search.inference)
+    _write_yaml(folder / "decode.yaml", stock_search.options)
+    exported = head_class(outputs[output].branch).export(output, outputs[output], config)
+    readme = _readme(output, relative, stock_search, exported.requirement)
+    write_text(folder / "README.md", readme)
     with atomic_path(folder / "model.pth") as temporary:
         torch.save(stock_state(model.state_dict(), output, outputs[output]), temporary)
     return folder
+
+
+def stock_command(folder: str | Path) -> str:
+    """Return the `asr_inference` command for a directory that `export_head` wrote.
+
+    Args:
+        folder: the directory, as seen from where the command is run.
+    """
+    return (
+        f"python -m espnet2.bin.asr_inference --config {folder}/inference.yaml \\\n"
+        f"    --asr_train_config {folder}/config.yaml --asr_model_file {folder}/model.pth \\\n"
+        "    --data_path_and_name_and_type DATA/wav.scp,speech,sound --output_dir DECODED"
+    )
+
+
+def _readme(output: str, folder: Path, search: StockSearch, requirement: str) -> str:
+    """Return the README of an exported directory: the commands, and how they differ."""
+    needs = f" It needs {requirement}." if requirement else ""
+    lines = [
+        f"# {folder.name}",
+        "",
+        f"The output `{output}` of a system of espnet-ext as a model of ESPnet's ASR task.",
+        "",
+        f"Decode with ESPnet: replace DATA and DECODED.{needs}",
+        "",
+        "```sh",
+        stock_command(folder),
+        "```",
+        "",
+        "Decode with espnet-ext. Without `--config`, the search options are those of the system:",
+        "they are recorded under `search` in config.yaml.",
+        "",
+        "```sh",
+        f"espnet-ext decode --model_dir {folder} --data DATA --output_dir DECODED",
+        "```",
+        "",
+    ]
+    if search.differences:
+        lines += [
+            "ESPnet's `asr_inference` cannot use all of these options:",
+            "",
+            *(f"- {difference}" for difference in search.differences),
+            "",
+            f"With `--config {folder}/decode.yaml`, espnet-ext gives the same tokens as ESPnet.",
+        ]
+    else:
+        lines.append("Both give the same tokens.")
+    return "\n".join([*lines, ""])
+
+
+def _write_yaml(path: Path, values: Mapping[str, Any]) -> None:
+    text = yaml.safe_dump(dict(values), allow_unicode=True, sort_keys=False)
+    write_text(path, text)
 
 
 def stock_config(config: Mapping[str, Any], name: str, output: OutputConfig) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 from espnet_ext.errors import UserError
 from espnet_ext.model.config import OutputConfig, check_keys
 from espnet_ext.model.heads.registry import HEADS, head_class
+from espnet_ext.model.heads.search_options import check_search
 
 # Modules of the model beside those of the heads.
 _RESERVED = (
@@ -67,6 +68,7 @@ def _parse(entry: Mapping[str, Any], where: str) -> OutputConfig:
                 f"{', '.join(keys)}",
             )
     options = head.Options(**{key: value for key, value in entry.items() if key in keys})
+    check_search(options.search, f"{where}.search")
     head.check(options, where)
     return options
 

@@ -12,7 +12,7 @@ import yaml
 from espnet_ext.errors import UserError
 from espnet_ext.files import atomic_path, read_json
 from espnet_ext.model.config import OutputConfig, suggest
-from espnet_ext.model.export import export_head
+from espnet_ext.model.export import export_head, stock_command
 from espnet_ext.model.heads.base import StockHead
 from espnet_ext.model.heads.registry import head_class
 from espnet_ext.model.load import load_config, load_model
@@ -148,12 +148,11 @@ def model_card(
     for output, head in exported.items():
         requirement = f" (with {head.requirement})" if head.requirement else ""
         lines += [
-            f"Stock ESPnet decodes `{output}` too{requirement}, from within this folder:",
+            f"Stock ESPnet decodes `{output}` too{requirement}, from within this folder; "
+            f"stock_{output}/README.md compares the results:",
             "",
             "```sh",
-            f"python -m espnet2.bin.asr_inference --asr_train_config stock_{output}/config.yaml \\",
-            f"    --asr_model_file stock_{output}/model.pth {head.decode_options} \\",
-            "    --data_path_and_name_and_type /path/to/wav.scp,speech,sound --output_dir decoded",
+            stock_command(f"stock_{output}"),
             "```",
             "",
         ]

@@ -81,6 +81,7 @@ def _adopt(config: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any
         **options,
         "token_type": _TOKEN_TYPES[kind],
         "token_list": tokens,
+        "search": config.get("search") or {},  # recorded by `export_head`
     }
     if kind == "bpe":
         output["bpemodel"] = _find_file(config.get("bpemodel"), folder, "SentencePiece model")

@@ -1,6 +1,7 @@
 """Search options: shared, overridden for one output, and checked."""
 
 import dataclasses
+import re
 
 import pytest
 import yaml
@@ -9,11 +10,15 @@ from espnet_ext.decoding.options import (
     ESPNET,
     SearchOptions,
     change_options,
+    describe,
     parse_options,
     read_options,
-    with_system_defaults,
+    with_defaults,
 )
 from espnet_ext.errors import UserError
+from espnet_ext.model.heads.base import Head
+from espnet_ext.model.heads.registry import build_head
+from espnet_ext.model.outputs import parse_outputs
 
 
 def test_options_of_an_output_override_shared_options():
@@ -31,7 +36,8 @@ def test_options_of_an_output_that_the_system_lacks_are_ignored():
 def test_configurations_in_conf_are_valid(request):
     for name in ("decode", "decode_lm"):
         config = read_options(request.config.rootpath / f"conf/{name}.yaml")
-        assert parse_options(config, ["surface"])["surface"].beam_size == config["beam_size"]
+        options = parse_options(config, ["surface"])["surface"]
+        assert {key: getattr(options, key) for key in config} == config
 
 
 def test_defaults_equal_stock_espnet():
@@ -41,6 +47,9 @@ def test_defaults_equal_stock_espnet():
     ours = dataclasses.asdict(SearchOptions())
     for key in ("penalty", "maxlenratio", "minlenratio", "normalize_length", "nbest"):
         assert ours[key] == stock[key]
+    stock_defaults = Head.stock_search_defaults(None)  # of models that ESPnet trained
+    assert stock_defaults == {key: stock[key] for key in stock_defaults}
+    assert stock_defaults.keys() == {"beam_size", "ctc_weight"}
 
 
 @pytest.mark.parametrize(
@@ -102,16 +111,49 @@ def test_constant_length_must_be_a_whole_number(key):
     assert getattr(parse_options({key: -3}, ["a"])["a"], key) == -3
 
 
-def test_system_defaults_set_what_the_configuration_leaves_open():
-    defaults = {"surface": {}, "meaning": {"normalize_length": True}}
-    options = parse_options(with_system_defaults({}, defaults), ["surface", "meaning"])
+def test_defaults_set_what_the_configuration_leaves_open():
+    length = {"maxlenratio": 2.0, "end_detect": True}
+    defaults = {"surface": length, "meaning": {**length, "normalize_length": True}}
+    options = parse_options(with_defaults({}, defaults), ["surface", "meaning"])
     assert not options["surface"].normalize_length and options["meaning"].normalize_length
     assert all(o.maxlenratio == 2.0 and o.end_detect for o in options.values())
     config = {"maxlenratio": 0.0, "outputs": {"meaning": {"normalize_length": False}}}
-    options = parse_options(with_system_defaults(config, defaults), ["meaning"])
+    options = parse_options(with_defaults(config, defaults), ["meaning"])
     assert options["meaning"] == SearchOptions()
-    config = with_system_defaults({**ESPNET}, {"meaning": {"normalize_length": True}})
+    config = with_defaults({**ESPNET}, {"meaning": defaults["meaning"]})
     assert config["outputs"]["meaning"] == {}
+
+
+def test_configurations_in_conf_leave_the_defaults_to_the_heads(request):
+    """What decode.yaml lists in comments are the defaults, and it sets nothing by name."""
+    path = request.config.rootpath / "conf/decode.yaml"
+    assert read_options(path) == {}
+    assert "outputs" not in read_options(path.with_name("decode_lm.yaml"))
+    listed = dict(re.findall(r"^#   (\w+): (\S+)", path.read_text(), re.M))
+    values = {name: yaml.safe_load(value) for name, value in listed.items()}
+    assert values == {
+        name: {"maxlenratio": 2.0, "end_detect": True}.get(name, getattr(SearchOptions(), name))
+        for name in values
+    }
+    assert len(values) == 7
+
+
+@pytest.mark.parametrize(
+    ("branch", "weights", "expected"),
+    [
+        ("ctc_attention", {"ctc_weight": 0.2, "attention_weight": 0.5}, {}),
+        ("ctc", {"ctc_weight": 1.0}, {}),
+        ("attention", {"attention_weight": 1.0}, {"normalize_length": True}),
+    ],
+)
+@pytest.mark.parametrize("name", ["meaning", "surface", "text"])
+def test_defaults_belong_to_the_kind_of_head(name, branch, weights, expected):
+    tokens = ["<blank>", "<unk>", "a", "<sos/eos>"]
+    parsed = parse_outputs({"outputs": {name: {"branch": branch, **weights}}})[name]
+    config = {"decoder": "transformer", "decoder_conf": {"num_blocks": 1, "attention_heads": 2}}
+    head = build_head(name, parsed, tokens, 8, config)
+    assert head.default_search() == {"maxlenratio": 2.0, "end_detect": True, **expected}
+    assert ("ctc_weight" in describe(head, SearchOptions())) == (branch == "ctc_attention")
 
 
 @pytest.mark.parametrize(

@@ -71,8 +71,11 @@ def test_card_has_outputs_scores_and_usage(trained, tmp_path):
     assert 'from_pretrained("do.zip")' in card
     assert "CC BY 4.0" in card
     assert "stock_surface/config.yaml" in card and "…" not in card
-    assert "stock_surface/model.pth --ctc_weight 0.3 --ctc_window_margin 0" in card
-    assert "stock_meaning/model.pth --ctc_weight 0 --ctc_window_margin 0" in card
+    for name, ctc_weight in (("surface", 0.3), ("meaning", 0.0)):
+        assert f"asr_inference --config stock_{name}/inference.yaml" in card
+        assert f"--asr_model_file stock_{name}/model.pth" in card
+        inference = yaml.safe_load((folder / f"stock_{name}/inference.yaml").read_text())
+        assert (inference["ctc_weight"], inference["ctc_window_margin"]) == (ctc_weight, 0)
     assert (folder / "decode/test/decode.json").exists()
 
 

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from espnet_ext.decoding.api import DualSpeech2Text
-from espnet_ext.decoding.options import ESPNET
+from espnet_ext.decoding.options import ESPNET, read_options
 from espnet_ext.errors import UserError
 from espnet_ext.model.build import build_model
 from espnet_ext.model.export import export_head, stock_config, stock_state
@@ -113,19 +113,32 @@ def test_exported_head_decodes_identically_in_stock_espnet_and_here(
 ):
     stock = pytest.importorskip("espnet2.bin.asr_inference").Speech2Text
     _, _, folder = make_transducer(kind, ctc)
-    target = export_head(folder, "meaning", tmp_path / "stock")
+    search = {"beam_size": 4, "nbest": 3, "max_symbols": 2}
+    target = export_head(folder, "meaning", tmp_path / "stock", search=search)
+    inference = yaml.safe_load((target / "inference.yaml").read_text())
+    assert inference == {
+        "beam_size": 4,
+        "nbest": 3,
+        "transducer_conf": {
+            "search_type": "tsd",
+            "max_sym_exp": 3,
+            "score_norm": False,
+            "nbest": 3,
+        },
+    }
     speech2text = stock(
         asr_train_config=str(target / "config.yaml"),
         asr_model_file=str(target / "model.pth"),
-        beam_size=4,
-        nbest=3,
         lm_weight=0.0,
-        transducer_conf={"search_type": "tsd", "max_sym_exp": 3, "score_norm": False, "nbest": 3},
+        **inference,
     )
     options = {**ESPNET, "beam_size": 4, "nbest": 3, "max_symbols": 2, "expansion_gamma": 0.0}
     options["outputs"] = {"meaning": {"ctc_weight": 0.0}}  # stock ESPnet ignores CTC
     recognise = DualSpeech2Text.from_pretrained(folder, **options)
-    read_back = DualSpeech2Text.from_pretrained(target, **options)
+    read_back = DualSpeech2Text.from_pretrained(target, **read_options(target / "decode.yaml"))
+    recorded = DualSpeech2Text.from_pretrained(target).options["text"]
+    assert {key: getattr(recorded, key) for key in search} == search
+    assert recorded.ctc_weight == 0.3 and recorded.expansion_gamma == 10.0  # as in the system
     speech, lengths, _, _ = batch
     tokens = 0
     for row in range(len(speech)):

@@ -13,4 +13,4 @@ class AttentionHead(JointHead):
 
     def search_defaults(self) -> dict[str, Any]:
         # Without CTC the sum of log-probabilities favours hypotheses that stop early.
-        return {"normalize_length": True}
+        return {**super().search_defaults(), "normalize_length": True}

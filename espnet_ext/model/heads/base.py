@@ -19,6 +19,7 @@ import torch
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.config import UNLABELLED, OutputConfig, check_weight
+from espnet_ext.model.heads.search_options import fill_in
 
 IGNORE = -1  # padding of token ids
 ELSEWHERE = "decode this system with espnet-ext decode instead"
@@ -74,8 +75,17 @@ class StockHead:
 
     config: Mapping[str, Any]  # `decoder`, `decoder_conf`, `joint_net_conf`, …
     model_conf: Mapping[str, Any]  # of `model_conf`, e.g. `ctc_weight`
-    decode_options: str  # options of asr_inference that decode it
     requirement: str = ""  # a package that ESPnet needs for it
+
+
+@dataclass(frozen=True)
+class StockSearch:
+    """The search of a head in the terms of ESPnet's `asr_inference`."""
+
+    inference: Mapping[str, Any]  # options of `asr_inference`
+    options: Mapping[str, Any]  # search options with which it is decoded here to identical tokens
+    # what `asr_inference` cannot do with the head's own options, one sentence each
+    differences: Sequence[str] = ()
 
 
 class Criterion:
@@ -268,17 +278,41 @@ class Head:
         `heads.search.RawHypothesis` per utterance, best first.
 
         Args:
-            options: `decoding.options.SearchOptions`; `options.head_conf` is this head's own.
+            options: `heads.search_options.SearchOptions`; `options.head_conf` is this head's own.
         """
         raise NotImplementedError
 
     def search_defaults(self) -> dict[str, Any]:
-        """Return values of search options that suit this head better than the general ones."""
-        return {}
+        """Return the values of search options that this kind of head is decoded with by default.
+
+        Fast speech can have more letters than encoder frames, so `maxlenratio` is 2, with end
+        detection. `outputs.<name>.search` of the configuration overrides them.
+        """
+        return {"maxlenratio": 2.0, "end_detect": True}
 
     def stock_search_defaults(self) -> dict[str, Any]:
-        """Return values of search options with which stock ESPnet would decode this head."""
-        return {}
+        """Return the values with which `asr_inference` decodes this head without options.
+
+        They are used for models that ESPnet trained. `SearchOptions` has the remaining ones.
+        """
+        return {"beam_size": 20, "ctc_weight": 0.5}
+
+    def default_search(self, stock: bool = False) -> dict[str, Any]:
+        """Return the search options of this head that a decoding configuration may override.
+
+        They depend on the kind of head and on `outputs.<name>.search`, never on the name.
+
+        Args:
+            stock: whether the model is one of stock ESPnet. Its defaults are those of
+                `asr_inference`, unless `export_head` wrote it and recorded others.
+        """
+        search = self.options.search
+        defaults = self.stock_search_defaults() if stock else self.search_defaults()
+        return fill_in(search, defaults, search.keys())
+
+    def search_option_names(self, options: Any) -> list[str]:
+        """Return the names of the search options that have an effect on this head."""
+        return ["greedy"] if options.greedy else ["beam_size", "nbest"]
 
     def check_search(self, head_conf: Mapping[str, Any], where: str) -> None:
         """Raise `UserError` for search options `head_conf` that this head does not have."""
@@ -297,6 +331,14 @@ class Head:
             f"outputs.{name}: ESPnet's ASR task has no head like branch '{options.branch}'",
             ELSEWHERE,
         )
+
+    def stock_search(self, options: Any) -> StockSearch:
+        """Return how `asr_inference` decodes this head to identical tokens.
+
+        Args:
+            options: `heads.search_options.SearchOptions`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has `export`, but no `stock_search`")
 
     @classmethod
     def from_stock(cls, stock: Mapping[str, Any], where: str) -> dict[str, Any] | None:

@@ -14,9 +14,11 @@ from espnet_ext.model.heads.attention_decoder import (
     AttentionOptions,
     loss_options,
 )
-from espnet_ext.model.heads.base import Head, StockHead
+from espnet_ext.model.heads.base import Head, StockHead, StockSearch
 from espnet_ext.model.heads.ctc_layer import CTC, CTCOptions
 from espnet_ext.model.heads.search import JointScorers
+
+_LENGTH_OPTIONS = ("penalty", "maxlenratio", "minlenratio", "end_detect", "normalize_length")
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,53 @@ class JointHead(Head):
     def searcher(self, options: Any) -> JointScorers:
         return JointScorers(self.decoder, self.ctc)
 
+    def search_option_names(self, options: Any) -> list[str]:
+        if options.greedy:
+            return ["greedy"]
+        has_both = self.ctc is not None and self.decoder is not None
+        return ["beam_size", *(["ctc_weight"] if has_both else []), *_LENGTH_OPTIONS, "nbest"]
+
+    def stock_search(self, options: Any) -> StockSearch:
+        values = {name: getattr(options, name) for name in ("beam_size", *_LENGTH_OPTIONS, "nbest")}
+        values["ctc_weight"] = options.ctc_weight
+        if self.ctc is None or self.decoder is None:
+            values["ctc_weight"] = 0.0 if self.ctc is None else 1.0
+        differences = []
+        if options.greedy:
+            values["beam_size"] = 1
+            if self.ctc is not None:
+                differences.append("It has no greedy search for CTC; beam_size is 1.")
+        # ESPnet fails with a beam wider than the vocabulary; with CTC, one of that size makes all
+        # hypotheses empty.
+        widest = max(1, len(self.tokens) - (1 if values["ctc_weight"] else 0))
+        if values["beam_size"] > widest:
+            differences.append(
+                f"With {len(self.tokens)} tokens, its beam_size is at most {widest}, instead of "
+                f"{values['beam_size']}."
+            )
+            values["beam_size"] = widest
+        if options.end_detect and options.maxlenratio != 0:
+            differences.append(
+                "It detects the end of an utterance with maxlenratio 0 only, instead of "
+                f"{options.maxlenratio:g}. This matters if a hypothesis has about as many tokens "
+                "as the utterance has encoder frames."
+            )
+            values["maxlenratio"] = 0.0
+        del values["end_detect"]
+        ours = {"greedy": False, **values}
+        return StockSearch({**values, "ctc_window_margin": 0}, ours, differences)
+
     @classmethod
     def export(cls, name: str, options: JointOptions, config: Mapping[str, Any]) -> StockHead:
         has_decoder = AttentionDecoder in cls.criteria_of(options)
         decoder_conf = {**(config.get("decoder_conf") or {}), **options.decoder_conf}
         total = options.ctc_weight + options.attention_weight  # ESPnet's weights sum to 1
-        search_weight = 0.3 if has_decoder and options.ctc_weight else int(not has_decoder)
         return StockHead(
             {
                 "decoder": (options.decoder or config.get("decoder")) if has_decoder else None,
                 "decoder_conf": decoder_conf if has_decoder else {},
             },
             {**loss_options(options, config), "ctc_weight": options.ctc_weight / total},
-            f"--ctc_weight {search_weight} --ctc_window_margin 0",
         )
 
     @classmethod

@@ -14,7 +14,7 @@ import torch
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.config import OutputConfig, check_keys, check_mapping, construct
-from espnet_ext.model.heads.base import Criterion, Head, HeadContext, StockHead
+from espnet_ext.model.heads.base import Criterion, Head, HeadContext, StockHead, StockSearch
 from espnet_ext.model.heads.ctc_layer import CTC, CTCOptions
 from espnet_ext.model.heads.joint import stock_ctc_weight
 from espnet_ext.model.heads.search import TransducerScorers
@@ -22,6 +22,8 @@ from espnet_ext.model.prediction import PREDICTIONS, Recurrent, build_prediction
 from espnet_ext.model.rnnt import joint_loss
 
 DEFAULT_PREDICTION = "stateless"
+# Search options that ESPnet's search of transducers lacks, with the values that turn them off.
+_NOT_IN_ESPNET = {"ctc_weight": 0.0, "expansion_gamma": 0.0, "penalty": 0.0}
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,44 @@ class TransducerHead(Head):
         return TransducerScorers(self.parts["prediction"], self.parts["joint"], self.ctc)
 
     def stock_search_defaults(self) -> dict[str, Any]:
-        return {"ctc_weight": 0.0}  # ESPnet's search makes no use of CTC
+        return {"beam_size": 20, "ctc_weight": 0.0}  # ESPnet's search makes no use of CTC
+
+    def search_defaults(self) -> dict[str, Any]:
+        return {}  # its score does not prefer short transcripts
+
+    def search_option_names(self, options: Any) -> list[str]:
+        if options.greedy:
+            return ["greedy", "max_symbols"]
+        names = ["beam_size", "max_symbols", "expansion_gamma", "penalty", "normalize_length"]
+        return [*names, *(["ctc_weight"] if self.ctc is not None else []), "nbest"]
+
+    def stock_search(self, options: Any) -> StockSearch:
+        values = {
+            "greedy": False,
+            "beam_size": 1 if options.greedy else options.beam_size,
+            "nbest": options.nbest,
+            "normalize_length": options.normalize_length,
+            "max_symbols": options.max_symbols,
+            **_NOT_IN_ESPNET,
+        }
+        differences = [
+            f"It has no {name}, instead of {getattr(options, name):g}."
+            for name in _NOT_IN_ESPNET
+            if getattr(options, name) and (name != "ctc_weight" or self.ctc is not None)
+        ]
+        if options.greedy:
+            differences = ["It has no greedy search with several labels per frame."]
+        inference = {
+            "beam_size": values["beam_size"],
+            "nbest": options.nbest,
+            "transducer_conf": {
+                "search_type": "tsd",
+                "max_sym_exp": options.max_symbols + 1,  # ESPnet counts the blank
+                "score_norm": options.normalize_length,
+                "nbest": options.nbest,
+            },
+        }
+        return StockSearch(inference, values, differences)
 
     @classmethod
     def export(cls, name: str, options: TransducerOptions, config: Mapping[str, Any]) -> StockHead:
@@ -154,7 +193,6 @@ class TransducerHead(Head):
                 **_shared_loss_options(config),
                 "ctc_weight": min(1.0, options.ctc_weight / options.transducer_weight),
             },
-            "--beam_size 10",
             "the package `warprnnt_pytorch`",
         )
 
