@@ -99,16 +99,21 @@ def parse_options() -> argparse.Namespace:
         default=[1, os.cpu_count() or 1],
         help="numbers of threads to compare, each spinning and sleeping",
     )
+    parser.add_argument(
+        "--sleeping_only",
+        action="store_true",
+        help="leave out spinning threads, which take very long on a busy machine",
+    )
     parser.add_argument("--json", type=Path, help="file to write the numbers to")
     return parser.parse_args()
 
 
 def main() -> None:
     options = parse_options()
-    settings = [CHOSEN, DEFAULT]
-    settings += [
-        f"{n} {wait}" for n in sorted(set(options.threads)) for wait in (SPINNING, SLEEPING)
-    ]
+    settings = [CHOSEN]
+    if not options.sleeping_only:
+        settings += [DEFAULT, *(f"{n} {SPINNING}" for n in sorted(set(options.threads)))]
+    settings += [f"{n} {SLEEPING}" for n in sorted(set(options.threads))]
     workers = {setting: start(setting, options) for setting in settings}
     busy = [
         subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(options.busy)

@@ -2,12 +2,13 @@
 
 By default, PyTorch runs one OpenMP thread per core, and idle threads spin. If another program uses
 the cores, every operation waits until its last thread runs again. A search consists of thousands of
-short operations, so decoding is then several times slower than with one thread. Therefore idle
-threads sleep, and small models, whose operations are too short to be shared, use one thread.
-`benchmarks/threads.py` measures both.
+short operations, so decoding is then ten times slower than with one thread. Therefore idle threads
+sleep. Two sleeping threads are as fast as one on a busy machine, and faster on an idle one, even
+for small models. If the threads must spin, small models use one. `benchmarks/threads.py` measures
+this.
 
 Importing this module sets how threads wait. PyTorch reads that when it is loaded, so this module
-must be imported first.
+must be imported first; otherwise the threads spin.
 
 Settings of the user have priority: OMP_NUM_THREADS, MKL_NUM_THREADS, `torch.set_num_threads`, and
 the wait policy of OpenMP.
@@ -45,7 +46,8 @@ def threads_in_use(count: int | None) -> int:
 def choose_threads(model: Any) -> int | None:
     """Return the number of threads for a model on the CPU; None if the user has chosen one.
 
-    It grows with the number of parameters, up to the number of physical cores.
+    It grows with the number of parameters, up to the number of physical cores. It starts at two if
+    idle threads sleep, and at one if they spin.
 
     Args:
         model: a `torch.nn.Module`.
@@ -56,7 +58,14 @@ def choose_threads(model: Any) -> int | None:
     if not is_default or any(map(os.environ.get, _COUNT_SETTINGS)):
         return None
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return max(1, min(1 + parameters // PARAMETERS_PER_THREAD, available_cores(), MAX_THREADS))
+    useful = 1 + _threads_sleep() + parameters // PARAMETERS_PER_THREAD
+    return max(1, min(useful, available_cores(), MAX_THREADS))
+
+
+def _threads_sleep() -> bool:
+    """Return whether idle threads sleep, by the environment variables that OpenMP reads."""
+    is_passive = os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE"
+    return is_passive or os.environ.get("GOMP_SPINCOUNT") == "0"
 
 
 @contextlib.contextmanager
