@@ -100,6 +100,11 @@ def evaluate_files(
         variants = WordVariants(words, listed)
         sentences = _read_words(words, changes)
         variants.read(sentences, reference)
+        if without_words := sorted(shared - sentences.keys()):
+            say(
+                f"warning: {words}: {len(without_words)} of {len(shared)} utterances are missing "
+                f"(the first is {without_words[0]}); only their canonical phones are correct"
+            )
         nearest_to_perceived = nearest_phones(variants.lattices, annotation)
         reference = {**reference, **nearest_to_perceived}
     prompts, without_pronunciation = None, 0

@@ -10,7 +10,7 @@
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from espnet_ext.text.phones import is_phone, strip_stress
 
 PHONE = "phone"
 CANONICAL = "canonical"
+_CASES = {"lower": str.islower, "upper": str.isupper}
 
 
 def comparison_form(text: str, token_type: str, symbols: Sequence[str] = ()) -> str:
@@ -52,6 +53,7 @@ class Changes:
 
     counts: dict[str, int] = field(default_factory=dict)  # name → changed texts, if there are any
     symbols: Sequence[str] = ()  # non-linguistic symbols
+    _cases: dict[str, str] = field(default_factory=dict)  # case → name of the first texts with it
 
     def apply(self, name: str, texts: Mapping[str, str], token_type: str) -> dict[str, str]:
         """Return utterance → text in the form for comparison, and print how many were changed.
@@ -70,7 +72,27 @@ class Changes:
                 f"note: {name}: {len(changed)} of {len(texts)} texts were normalised for scoring "
                 f"(the first is {changed[0]})"
             )
+        if token_type == PHONE:
+            self._compare_case(name, compared.values())
         return compared
+
+    def _compare_case(self, name: str, texts: Iterable[str]) -> None:
+        """Warn, once, if phones are in lower case in some texts and in upper case in others.
+
+        Phones of one letter are not considered: X-SAMPA uses both s and S.
+        """
+        if len(self._cases) == len(_CASES):
+            return
+        phones = {symbol for text in texts for symbol in text.split() if len(symbol) > 1}
+        for case, in_case in _CASES.items():
+            if any(in_case(phone) and is_phone(strip_stress(phone.upper())) for phone in phones):
+                self._cases.setdefault(case, name)
+        if len(self._cases) == len(_CASES):
+            say(
+                f"warning: {self._cases['lower']} has phones in lower case, and "
+                f"{self._cases['upper']} in upper case: they count as different phones\n"
+                "  remedy: write the phones of all files in upper case"
+            )
 
 
 def token_type_of(kind: str, token_types: Mapping[str, str]) -> str:

@@ -122,6 +122,24 @@ def test_without_words_there_is_one_pronunciation(tmp_path):
     assert counts_of(result) == {"TA": 2, "CD": 1} and "variants" not in result
 
 
+def test_utterances_without_words_are_counted(tmp_path, capsys):
+    tables = {"canonical": {"a": "R IY D", "b": "R IY D"}, "words": {"b": "read"}}
+    spoken = {"a": "R EH D", "b": "R EH D"}
+    result = evaluate(tmp_path, **tables, perceived=spoken, hypothesis=spoken)
+    assert counts_of(result) == {"TA": 5, "CD": 1}
+    assert "words: 1 of 2 utterances are missing (the first is a)" in capsys.readouterr().err
+
+
+def test_phones_in_two_cases_are_reported(tmp_path, capsys):
+    phones = {"canonical": {"a": "HH AH0 L OW1"}, "hypothesis": {"a": "HH AH L OW"}}
+    evaluate(tmp_path, **phones, perceived={"a": "hh ah0 l ow1"})
+    message = capsys.readouterr().err
+    assert "perceived has phones in lower case, and" in message and message.count("warning") == 1
+    evaluate(tmp_path, **phones, perceived={"a": "HH AH L OW"})
+    evaluate(tmp_path, canonical={"a": "S s"}, perceived={"a": "s S"}, hypothesis={"a": "S s aI"})
+    assert "lower case" not in capsys.readouterr().err  # X-SAMPA
+
+
 def test_words_need_phones(tmp_path):
     options = write(tmp_path, canonical={"a": "가"})
     same = ["--perceived", options[1], "--hypothesis", options[1], "--words", options[1]]
