@@ -125,9 +125,10 @@ def require_directory(path: str | os.PathLike) -> Path:
 
 def _how_to_make(folder: Path) -> str:
     """Return how to make a missing data directory, by its place among those of `run.sh`."""
-    if folder.parent.parent.name == "org":
+    grandparent = folder.absolute().parent.parent
+    if grandparent.name == "org" and grandparent.parent.name == "raw":
         return "run stage 3 (audio format), which writes it"
-    if folder.parent.parent.name == "raw":
+    if grandparent.name == "raw" and (grandparent / "org").is_dir():
         return "run stage 4 (validate and filter), which writes it"
     if folder.name.endswith("_sp"):
         return "run stage 2 (speed perturbation), which writes it"

@@ -175,11 +175,13 @@ def test_other_tables_are_named(tmp_path, capsys):
         ("en/train_sp", "run stage 2 (speed perturbation)"),
         ("dump/raw/org/en/test", "run stage 3 (audio format)"),
         ("dump/raw/en/test", "run stage 4 (validate and filter)"),
+        ("corpora/raw/en/test", "run.sh stage 1, espnet-ext prepare"),
         ("fr/train", "run.sh stage 1, espnet-ext prepare"),
     ],
 )
 def test_missing_directory_names_the_stage_that_writes_it(tmp_path, capsys, missing, remedy):
     write(tmp_path / "en/train", utterances([1]))
+    (tmp_path / "dump/raw/org").mkdir(parents=True)
     arguments = ["--input", str(tmp_path / missing), "--output", str(tmp_path / "o")]
     assert cli.run(format_audio.main, arguments) == 1
     assert remedy.format(tmp_path) in capsys.readouterr().err

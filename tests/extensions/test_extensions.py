@@ -174,7 +174,7 @@ def test_pass_per_output_gives_each_output_its_hidden_states_in_training():
     loss, stats, _ = model(**batch)
     encoded = model.encode(batch["speech"], batch["speech_lengths"])
     torch.testing.assert_close(encoded.hidden["meaning"], 3 * encoded.hidden["surface"])
-    with pytest.raises(UserError, match="passes of their own"):
+    with pytest.raises(UserError, match="separate encoder passes"):
         encoded.shared()
     heads = model.losses(encoded, batch)
     size = (1 + 9) / 2  # mean over the two passes
