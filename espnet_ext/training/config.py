@@ -61,7 +61,10 @@ def with_decoder_language(config: Mapping[str, Any], folder: Path) -> dict[str, 
         UserError: if the set has utterances of no language, or of several.
     """
     changes = {}
-    for name, output in (config.get("outputs") or {}).items():
+    outputs = config.get("outputs")
+    for name, output in outputs.items() if isinstance(outputs, Mapping) else ():
+        if not isinstance(output, Mapping):
+            continue  # `parse_outputs` reports it
         conf = {**(config.get("decoder_conf") or {}), **(output.get("decoder_conf") or {})}
         if output.get("decoder", config.get("decoder")) != "pretrained" or "language" in conf:
             continue

@@ -202,7 +202,7 @@ def run_decode(capsys, recipe, *options, data="dump/valid", model="exp"):
 
 
 def test_unreadable_models_are_refused(capsys, recipe):
-    assert_fails(run_decode(capsys, recipe, model="no"), "no/config.yaml", "stage 11")
+    assert_fails(run_decode(capsys, recipe, model="no"), "no: no such model directory", "stage 11")
     assert_fails(run_decode(capsys, recipe, "--weights", "best.pth"), "best.pth", "stage 11")
     (recipe.root / "exp/broken.pth").write_bytes(b"no checkpoint")
     assert_fails(
