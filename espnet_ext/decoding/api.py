@@ -10,6 +10,7 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from espnet_ext.decoding.threads import choose_threads, limit_threads
@@ -29,23 +30,23 @@ from espnet_ext.decoding.options import (
 )
 from espnet_ext.decoding.precision import PRECISIONS, check_precision
 from espnet_ext.decoding.request import active_tasks, requested_tasks
-from espnet_ext.decoding.scorers import quantise
+from espnet_ext.decoding.scorers import load_lm, quantise
 from espnet_ext.decoding.search import Hypothesis, Result, Searcher, build_searcher
-from espnet_ext.decoding.segmentation import Span, check_seconds, speech_spans, stitch
-from espnet_ext.decoding.waveform import Audio, to_waveform
+from espnet_ext.decoding.segmentation import Span, check_seconds, group_spans, speech_spans, stitch
+from espnet_ext.decoding.waveform import Audio, sample_rate_of, to_waveform
 from espnet_ext.errors import UserError, is_out_of_memory
 from espnet_ext.model.archive import find_model_dir
+from espnet_ext.model.conditions import ids_of, tensors_of
 from espnet_ext.model.config import check_keys
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.encoding import EncoderRequest
 from espnet_ext.model.frames import EncoderFrames, frontend_frames
 from espnet_ext.model.heads.search import RawHypothesis
-from espnet_ext.model.load import check_finite, load_model
+from espnet_ext.model.load import load_model
 from espnet_ext.text.ngram import Ngrams, read_arpa
 from espnet_ext.text.tokenizers import UNK, build_tokenizer
 
 EMPTY = Hypothesis("", (), (), 0.0)
-MAX_READ_SECONDS = 300.0  # seconds of long audio in memory at once
 
 
 class DualSpeech2Text:
@@ -169,7 +170,7 @@ class DualSpeech2Text:
         """
         model_dir = find_model_dir(model_dir)
         model, config = load_model(model_dir, weights, device)
-        loaded_lms = {name: _load_lm(folder, device) for name, folder in (lms or {}).items()}
+        loaded_lms = {name: load_lm(folder, device) for name, folder in (lms or {}).items()}
         loaded_ngrams = {name: read_arpa(path) for name, path in (ngrams or {}).items()}
         recogniser = cls(
             model,
@@ -186,35 +187,54 @@ class DualSpeech2Text:
         recogniser.cache = model_dir
         return recogniser
 
-    def __call__(self, audio: Audio, sample_rate: int | None = None) -> Result:
+    def __call__(
+        self,
+        audio: Audio,
+        sample_rate: int | None = None,
+        conditions: Mapping[str, str] | None = None,
+    ) -> Result:
         """Recognise one utterance.
 
         Args:
             audio: path of an audio file, or samples (S,) as floats from −1 to 1.
             sample_rate: of samples, in Hz; default: the model's.
+            conditions: labels of the utterance, for a model that reads any: {"band": "narrow"}.
         """
-        return self.batch([audio], sample_rate)[0]
+        return self.batch([audio], sample_rate, conditions)[0]
 
-    def batch(self, audios: Sequence[Audio], sample_rate: int | None = None) -> list[Result]:
+    def batch(
+        self,
+        audios: Sequence[Audio],
+        sample_rate: int | None = None,
+        conditions: Mapping[str, str | Sequence[str]] | None = None,
+    ) -> list[Result]:
         """Recognise several utterances in batches; results are in the order of `audios`.
 
-        Audio for which `is_too_short` holds has empty transcripts. Arguments as in `__call__`.
+        Audio for which `is_too_short` holds has empty transcripts. Arguments as in `__call__`; the
+        value of a condition is a label for all audio, or a list with one label for each.
         """
         is_single = isinstance(audios, str | bytes | Path) or getattr(audios, "ndim", 1) == 0
         if is_single or not isinstance(audios, Iterable):
             raise UserError(f"batch of audio: {audios!r} is not a list", "give a list of audio")
         audios = list(audios)
+        ids = ids_of(self.model.condition_values, conditions or {}, len(audios))
         waves = [self.samples(audio, sample_rate) for audio in audios]
         results = [self.nothing()] * len(waves)
         long_enough = [i for i, wave in enumerate(waves) if not self.is_too_short(wave.numel())]
         for batch in self._batches({i: waves[i].numel() for i in long_enough}):
             names = [_name(audios[i], i, len(waves)) for i in batch]
-            batch_results = self._decode_or_split([waves[i] for i in batch], names)
+            of_batch = {name: [values[i] for i in batch] for name, values in ids.items()}
+            batch_results = self._decode_or_split([waves[i] for i in batch], names, of_batch)
             for i, result in zip(batch, batch_results, strict=True):
                 results[i] = result
         return results
 
-    def long(self, path: str | Path, longest: float = 30.0) -> Result:
+    def long(
+        self,
+        path: str | Path,
+        longest: float = 30.0,
+        conditions: Mapping[str, str] | None = None,
+    ) -> Result:
         """Recognise an audio file of any length; memory does not grow with its length.
 
         It is cut at silences (needs the `vad` extra) into segments of at most `longest` seconds.
@@ -227,9 +247,9 @@ class DualSpeech2Text:
         check_seconds(longest, "longest")
         parts: list[tuple[Span, Result]] = []
         with contextlib.closing(LongAudio(str(path))) as audio:
-            for spans in _group_spans(speech_spans(audio, longest)):
+            for spans in group_spans(speech_spans(audio, longest)):
                 waves = [audio.part(*span, self.sample_rate) for span in spans]
-                parts += zip(spans, self.batch(waves), strict=True)
+                parts += zip(spans, self.batch(waves, conditions=conditions), strict=True)
         return stitch(parts, self.outputs)
 
     def token_ids(self, output: str, text: str) -> list[int]:
@@ -277,14 +297,19 @@ class DualSpeech2Text:
         if batch:
             yield batch
 
-    def _decode_or_split(self, waves: Sequence[torch.Tensor], names: Sequence[str]) -> list[Result]:
+    def _decode_or_split(
+        self,
+        waves: Sequence[torch.Tensor],
+        names: Sequence[str],
+        conditions: Mapping[str, Sequence[int]],
+    ) -> list[Result]:
         """Decode a batch; if it fails, decode its halves.
 
         Raises:
             UserError: names the utterance that exceeds the memory, or whose output is not finite.
         """
         try:
-            return self._decode_batch(waves)
+            return self._decode_batch(waves, **({"conditions": conditions} if conditions else {}))
         except NotFiniteError as error:
             if len(waves) == 1:
                 raise NotFiniteError(f"{names[0]}{error.where}", error.precision) from None
@@ -300,11 +325,18 @@ class DualSpeech2Text:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         middle = len(waves) // 2
-        first = self._decode_or_split(waves[:middle], names[:middle])
-        return first + self._decode_or_split(waves[middle:], names[middle:])
+        results = []
+        for part in (slice(middle), slice(middle, None)):
+            of_part = {name: ids[part] for name, ids in conditions.items()}
+            results += self._decode_or_split(waves[part], names[part], of_part)
+        return results
 
     @torch.no_grad()
-    def _decode_batch(self, waves: Sequence[torch.Tensor]) -> list[Result]:
+    def _decode_batch(
+        self,
+        waves: Sequence[torch.Tensor],
+        conditions: Mapping[str, Sequence[int]] = MappingProxyType({}),
+    ) -> list[Result]:
         lengths = torch.tensor([wave.numel() for wave in waves])
         speech = torch.nn.utils.rnn.pad_sequence(list(waves), batch_first=True)  # (B, S)
         speech, lengths = speech.to(self.device, self.dtype), lengths.to(self.device)
@@ -315,7 +347,7 @@ class DualSpeech2Text:
             PRECISIONS[self.precision](self.device),
             check_logits(heads, self.precision),
         ):
-            encoded = self.model.encode(speech, lengths, self._encoder_request())
+            encoded = self.model.encode(speech, lengths, self._encoder_request(conditions))
             encoder_out = {name: hidden.to(self.dtype) for name, hidden in encoded.hidden.items()}
             for name in self.outputs:  # (B, T, D), (B,)
                 check_encoder_out(name, encoder_out[name], self.precision)
@@ -335,13 +367,13 @@ class DualSpeech2Text:
             results.append(Result(nbest))
         return results
 
-    def _encoder_request(self) -> EncoderRequest:
-        """Return the outputs to encode for, and the tasks that are active for each."""
+    def _encoder_request(self, conditions: Mapping[str, Sequence[int]]) -> EncoderRequest:
+        """Return the outputs to encode for, the tasks that are active for each, and conditions."""
         conditioner = self.model.conditioning
         active = None
         if conditioner is not None:
             active = {name: conditioner.active_set(self.active[name]) for name in self.outputs}
-        return EncoderRequest(self.outputs, active, batch_invariant=True)
+        return EncoderRequest(self.outputs, active, tensors_of(conditions), batch_invariant=True)
 
     def _rerank_pairs(
         self, coupling: Coupling, nbest_lists: Mapping[str, list[list[RawHypothesis]]]
@@ -461,40 +493,3 @@ def _name(audio: Audio, index: int, count: int) -> str:
     if isinstance(audio, str | Path):
         return f"{audio}: "
     return f"audio {index + 1} of {count}: " if count > 1 else ""
-
-
-def _group_spans(spans: Sequence[Span]) -> Iterator[list[Span]]:
-    """Group segments of long audio that are read together, up to MAX_READ_SECONDS."""
-    group: list[Span] = []
-    for span in spans:
-        if group and sum(end - start for start, end in [*group, span]) > MAX_READ_SECONDS:
-            yield group
-            group = []
-        group.append(span)
-    if group:
-        yield group
-
-
-def sample_rate_of(config: Mapping[str, Any]) -> int:
-    """Return the sample rate in Hz that a model was trained with."""
-    rate = (config.get("frontend_conf") or {}).get("fs", 16000)
-    try:
-        if isinstance(rate, str):  # ESPnet accepts "16k"
-            rate = float(rate[:-1]) * 1000 if rate.endswith("k") else rate
-        return int(rate)
-    except (TypeError, ValueError):
-        raise UserError(f"frontend_conf.fs {rate!r}", "write it in Hz, e.g. 16000") from None
-
-
-def _load_lm(folder: str | Path, device: str) -> torch.nn.Module:
-    """Load the best weights of an ESPnet language model."""
-    from espnet_ext.model import espnet
-
-    folder = Path(folder)
-    candidates = (folder / "valid.loss.ave.pth", folder / "valid.loss.best.pth")
-    weights = next((path for path in candidates if path.exists()), None)
-    if weights is None or not (folder / "config.yaml").is_file():
-        raise UserError(f"{folder}: no trained language model", "run stages 6 to 8")
-    model, _ = espnet.load("LMTask").build_model_from_file(folder / "config.yaml", weights, device)
-    check_finite(model.state_dict(), weights)
-    return model.lm.eval()

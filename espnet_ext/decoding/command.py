@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from espnet_ext.data.audio import audio_info, load_utterance
+from espnet_ext.data.conditions import read_condition
 from espnet_ext.data.directory import read_sources
 from espnet_ext.data.record import NA, Utterance
 from espnet_ext.data.table import read_table, write_table
@@ -112,6 +113,10 @@ def decode_directory(
         )
         for name, search in recogniser.describe_search().items():
             say(f"search: {name}: {search}")
+        conditions = {
+            name: read_condition(data, name, values)
+            for name, values in recogniser.model.condition_values.items()
+        }
         _check_active(recogniser, active)
         _check_fusion(recogniser)
         if coupling is not None and len(recogniser.outputs) == 1:
@@ -135,8 +140,9 @@ def decode_directory(
             "coupling": coupling,
             "coupling_weight": recogniser.coupling.weight if recogniser.coupling else None,
         }
-        finished = FinishedResults(folder, _key(recogniser, model_dir, weights, settings))
-        decoder = _SetDecoder(recogniser, sources, segment_seconds, finished)
+        key = _key(recogniser, model_dir, weights, {**settings, "conditions": conditions})
+        finished = FinishedResults(folder, key)
+        decoder = _SetDecoder(recogniser, sources, segment_seconds, finished, conditions)
         decoder.run(f"decoding {Path(data).name}", f"{model_dir}/{weights}")
         facts = {"model": Path(model_dir).name, **settings, **decoder.counts()}
         _write_results(folder, recogniser, decoder, facts)
@@ -247,6 +253,7 @@ class _SetDecoder:
         sources: utterance id → audio source.
         max_seconds: cut longer audio at silences; 0: never.
         finished: results of an interrupted decoding, and where new ones are kept.
+        conditions: condition that the model reads → utterance id → label.
     """
 
     def __init__(
@@ -255,7 +262,9 @@ class _SetDecoder:
         sources: Mapping[str, str],
         max_seconds: float,
         finished: FinishedResults,
+        conditions: Mapping[str, Mapping[str, str]],
     ):
+        self.conditions = conditions
         self.recogniser, self.max_seconds, self.finished = recogniser, max_seconds, finished
         # With a record, errors name the utterance; the speaker does not matter here.
         self.utterances = {
@@ -326,7 +335,9 @@ class _SetDecoder:
             result = self.finished.get(utt_id, digest) if digest else None
             self.reused += result is not None
             if result is None:
-                result = self.recogniser.long(source, self.max_seconds)
+                result = self.recogniser.long(
+                    source, self.max_seconds, **self._conditions_of(utt_id)
+                )
                 if digest:
                     elapsed = time.monotonic() - start
                     self.finished.add({utt_id: result}, {utt_id: digest}, elapsed)
@@ -353,15 +364,24 @@ class _SetDecoder:
                     self.reused += 1
         results: dict[str, Result] = {}
         try:
-            decoded = self.recogniser.batch(list(waves.values()))
+            labels = {
+                name: [of_utterance[utt_id] for utt_id in waves]
+                for name, of_utterance in self.conditions.items()
+            }
+            decoded = self.recogniser.batch(list(waves.values()), conditions=labels)
             results.update(zip(waves, decoded, strict=True))
         except UserError:  # about one utterance, which is found by decoding them one by one
             for utt_id, wave in waves.items():
                 with self._record_failure(utt_id):
-                    results[utt_id] = self.recogniser(wave)
+                    results[utt_id] = self.recogniser(wave, None, **self._conditions_of(utt_id))
         self.results.update(results)
         if results:
             self.finished.add(results, digests, time.monotonic() - start)
+
+    def _conditions_of(self, utt_id: str) -> dict[str, dict[str, str]]:
+        """Return the labels of an utterance as an argument of the recogniser."""
+        labels = {name: of_utterance[utt_id] for name, of_utterance in self.conditions.items()}
+        return {"conditions": labels} if labels else {}
 
     @contextlib.contextmanager
     def _record_failure(self, utt_id: str) -> Iterator[None]:

@@ -14,11 +14,14 @@ Symbols:
 
 import inspect
 import warnings
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from espnet_ext.decoding.cached import CachedTransformer
+from espnet_ext.errors import UserError
+from espnet_ext.model.load import check_finite
 
 
 class Scorer(Protocol):
@@ -145,3 +148,17 @@ class EspnetScorer:
         self.memory, self.memory_mask = self.memory[index], self.memory_mask[index]
         self.history = self.history[index]
         self.states = [self.states[row] for row in index.tolist()]
+
+
+def load_lm(folder: str | Path, device: str) -> torch.nn.Module:
+    """Load the best weights of an ESPnet language model."""
+    from espnet_ext.model import espnet
+
+    folder = Path(folder)
+    candidates = (folder / "valid.loss.ave.pth", folder / "valid.loss.best.pth")
+    weights = next((path for path in candidates if path.exists()), None)
+    if weights is None or not (folder / "config.yaml").is_file():
+        raise UserError(f"{folder}: no trained language model", "run stages 6 to 8")
+    model, _ = espnet.load("LMTask").build_model_from_file(folder / "config.yaml", weights, device)
+    check_finite(model.state_dict(), weights)
+    return model.lm.eval()

@@ -14,6 +14,8 @@ from espnet_ext.data.long_audio import LongAudio
 from espnet_ext.decoding.search import Hypothesis, Part, Result
 from espnet_ext.errors import UserError
 
+MAX_READ_SECONDS = 300.0  # seconds of long audio in memory at once
+
 RATE, WINDOW = 16000, 512  # the detector's sample rate (Hz) and window (samples)
 MIN_SILENCE = 0.4  # seconds of silence that end a segment
 SPEECH_PADDING = 0.2  # seconds that are kept before and after speech
@@ -122,3 +124,15 @@ def _join(pieces: Sequence[tuple[float, Hypothesis]]) -> Hypothesis:
         confidences=tuple(value for _, piece in spoken for value in piece.confidences),
         times=None if times is None else tuple(times),
     )
+
+
+def group_spans(spans: Sequence[Span]) -> Iterator[list[Span]]:
+    """Group segments of long audio that are read together, up to MAX_READ_SECONDS."""
+    group: list[Span] = []
+    for span in spans:
+        if group and sum(end - start for start, end in [*group, span]) > MAX_READ_SECONDS:
+            yield group
+            group = []
+        group.append(span)
+    if group:
+        yield group

@@ -1,7 +1,9 @@
 """Audio that users pass to the Python API, as samples at the model's rate."""
 
+from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,3 +53,14 @@ def to_waveform(audio: Audio, sample_rate: int | None, model_rate: int) -> torch
     if sample_rate is not None and sample_rate != model_rate:
         wave = torch.from_numpy(resample_to_audio(wave.numpy(), sample_rate, model_rate))
     return wave
+
+
+def sample_rate_of(config: Mapping[str, Any]) -> int:
+    """Return the sample rate in Hz that a model was trained with."""
+    rate = (config.get("frontend_conf") or {}).get("fs", 16000)
+    try:
+        if isinstance(rate, str):  # ESPnet accepts "16k"
+            rate = float(rate[:-1]) * 1000 if rate.endswith("k") else rate
+        return int(rate)
+    except (TypeError, ValueError):
+        raise UserError(f"frontend_conf.fs {rate!r}", "write it in Hz, e.g. 16000") from None

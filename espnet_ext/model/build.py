@@ -12,7 +12,8 @@ import torch
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.conditioning.base import ConditionerContext
-from espnet_ext.model.conditioning.registry import build_conditioner
+from espnet_ext.model.conditioning.registry import build_conditioner, conditioner_class
+from espnet_ext.model.conditions import names_of, values_of
 from espnet_ext.model.config import (
     OutputConfig,
     check_keys,
@@ -89,7 +90,11 @@ def build_model(
         _scale_embeddings(model)
     # Built last, so that the other weights are those of the same system without a conditioner.
     tokens = {name: head.tokens for name, head in heads.items()}
-    model.conditioning = build_conditioner(config, ConditionerContext(tokens, encoder, size))
+    name = config.get("conditioning")
+    parts = (encoder,) if name is None else (conditioner_class(name), encoder)
+    model.condition_values = values_of(config, names_of(*parts))
+    context = ConditionerContext(tokens, encoder, size, model.condition_values)
+    model.conditioning = build_conditioner(config, context)
     return model
 
 

@@ -8,13 +8,15 @@ L tokens, K tasks (outputs, and the inline tags of a conditioner after them).
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
+from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.conditioning.base import Conditioner, Encoded
+from espnet_ext.model.conditions import names_of
 from espnet_ext.model.config import TEXT_PREFIX, UNLABELLED
 from espnet_ext.model.encoding import EncoderOutput, EncoderPass, EncoderRequest
 from espnet_ext.model.frames import min_feature_frames, min_samples, pad_short
@@ -71,6 +73,7 @@ class DualOutputModel(AbsESPnetModel):
         self.autocast_dtype = autocast_dtype
         self.conditioning = conditioning
         self.divide_by = divide_by
+        self.condition_values: Mapping[str, Sequence[str]] = {}  # see `model.conditions`
         self.min_frames = min_feature_frames(preencoder, encoder)
         self.reduce_stats = True  # off while only one rank runs the model
 
@@ -86,7 +89,8 @@ class DualOutputModel(AbsESPnetModel):
 
         Args:
             speech: (B, S) samples, or (B, F, M) features; speech_lengths: (B,).
-            batch: `text_<output>` (B, L) and `text_<output>_lengths` (B,) for every output.
+            batch: `text_<output>` (B, L) and `text_<output>_lengths` (B,) for every output, and the
+                value ids (B, 1) of every condition.
         """
         labels: Mapping[str, torch.Tensor] = batch
         active = self.labelled(labels)  # (B, K)
@@ -94,7 +98,7 @@ class DualOutputModel(AbsESPnetModel):
             labels, active = self.conditioning.drop_tasks_of(labels, active)
         request = EncoderRequest(
             active=active,
-            conditions=self._conditions(labels),
+            conditions=self.conditions_of(labels),
             keep_layers=getattr(self.objective, "needs_layers", False),
         )
         encoded = self.encode(speech, speech_lengths, request)
@@ -149,6 +153,12 @@ class DualOutputModel(AbsESPnetModel):
         group of outputs that can share a pass.
         """
         request = request or EncoderRequest()
+        for name in self.conditions:
+            if name not in request.conditions:
+                raise UserError(
+                    f"no value of the condition '{name}', which the model reads",
+                    "this analysis or command has no conditions yet; decode with espnet-ext decode",
+                )
         feats, lengths = self.extract_feats(speech, speech_lengths, request.batch_invariant)
         if self.specaug is not None and self.training:
             feats, lengths = self.specaug(feats, lengths)
@@ -162,6 +172,8 @@ class DualOutputModel(AbsESPnetModel):
                 feats, lengths = self.preencoder(feats, lengths)
             passes = self._passes(request)
             for encoder_pass in passes:
+                on_device = {n: ids.to(feats.device) for n, ids in encoder_pass.conditions.items()}
+                encoder_pass = dataclasses.replace(encoder_pass, conditions=on_device)
                 result = self._run(feats, lengths, encoder_pass, request.keep_layers)
                 results |= dict.fromkeys(encoder_pass.outputs, result)
                 for name, loss in result.auxiliary.items():
@@ -218,10 +230,14 @@ class DualOutputModel(AbsESPnetModel):
                 )
         return _PassResult(states, frames, auxiliary, seen, layer_lengths)
 
-    def _conditions(self, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return the entries of a batch that the conditioner reads."""
-        names = () if self.conditioning is None else self.conditioning.conditions
-        return {name: batch[name] for name in names}
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """The conditions (labels of utterances) that the conditioner and the encoder read."""
+        return names_of(self.conditioning, self.encoder)
+
+    def conditions_of(self, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the value ids (B,) of the conditions in a batch."""
+        return {name: batch[name][:, 0] for name in self.conditions}
 
     def _auxiliary_weights(self) -> dict[str, float]:
         """Return the weights that encoder and conditioner give their auxiliary losses."""

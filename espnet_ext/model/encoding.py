@@ -23,7 +23,8 @@ class EncoderRequest:
     # tasks that are active, for all outputs, or output → those active while it is read; None: all.
     # It only matters to a model with a conditioner.
     active: TaskMask | Mapping[str, TaskMask] | None = None
-    # further conditions of the utterances, for conditioners that know them: name → (B,)
+    # labels of the utterances that the conditioner or the encoder reads: name → (B,), positions in
+    # the condition's list of values (see `model.conditions`)
     conditions: Mapping[str, torch.Tensor] = field(default_factory=dict)
     # make the features of an utterance independent of the others in its batch (`model.padding`);
     # ESPnet's own are not

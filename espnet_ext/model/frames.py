@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from espnet_ext.model import espnet
+from espnet_ext.model.encoding import EncoderRequest
 
 # Input lengths that the number of encoder frames is measured at.
 _SAMPLES = (16000, 48000)
@@ -79,7 +80,9 @@ class EncoderFrames:
         training = model.training
         model.eval()
         try:
-            frames = next(iter(model.encode(speech, lengths).lengths.values()))  # (2,)
+            any_value = {name: lengths.new_zeros(2) for name in model.conditions}
+            request = EncoderRequest(conditions=any_value)
+            frames = next(iter(model.encode(speech, lengths, request).lengths.values()))  # (2,)
         finally:
             model.train(training)
         slope = float(frames[1] - frames[0]) / (long - short)

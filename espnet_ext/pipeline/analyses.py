@@ -94,7 +94,7 @@ def analysed_systems(analysis: Analysis, variables: Mapping[str, Any]) -> list[s
         systems = [n for n in systems if str(configs[n].get(key, defaults.get(key))) == value]
         return systems or None
     if key and key not in variables:
-        raise CannotRunError(f"requested_by '{key}' is no option of run.sh")
+        raise CannotRunError(f"requested_by '{key}' is not an option of run.sh")
     return systems if not key or variables[key].strip() not in ("", "false") else None
 
 
@@ -222,8 +222,8 @@ def input_paths(source: Input, values: Scope) -> list[str]:
         raise CannotRunError(
             f"its input {source.option} has no path that stage 17 could give: run it by espnet-ext"
         )
-    wanted = not source.only_if or values.values.get(source.only_if, "") not in ("", "false")
-    if not source.path or not wanted:
+    requested = not source.only_if or values.values.get(source.only_if, "") not in ("", "false")
+    if not source.path or not requested:
         return []
     is_file = "/" in source.path
     if source.per_system:
@@ -281,9 +281,9 @@ def collect(
             continue
         for lang in variables["langs"].split():
             results = list(language_steps(analysis, variables, lang, systems))
-            found = [words for words in results if isinstance(words, list)]
-            steps += found
-            if not found and results:
+            of_language = [words for words in results if isinstance(words, list)]
+            steps += of_language
+            if not of_language and results:
                 reasons.setdefault((analysis.name, str(results[0])), []).append(lang)
     notes = [
         f"note: analysis {name} is not run for {', '.join(langs)}: {reason}"

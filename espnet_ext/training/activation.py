@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from espnet_ext.data.conditions import read_condition
 from espnet_ext.data.record import NA
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
 from espnet_ext.model.conditioning.registry import conditioner_class
+from espnet_ext.model.conditions import configured_names, values_of
 from espnet_ext.text.tags import output_of, split_tags, tag_task, tag_token_ids
 
 
@@ -82,3 +84,29 @@ def add_label_sets(
     conf = config.get("conditioning_conf") or {}
     conf = conditioner_class(name).with_label_sets(conf, sets)
     return {**config, "conditioning_conf": conf}
+
+
+def add_conditions(config: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
+    """Return the configuration with the values of its conditions (see `model.conditions`).
+
+    They are those of the first folder, sorted, unless the configuration lists them.
+
+    Args:
+        folders: the dumped training set and other sets that will be read.
+
+    Raises:
+        UserError: if a file is missing, or an utterance has no value or an unknown one.
+    """
+    names = configured_names(config)
+    if not names:
+        values_of(config, names)
+        return dict(config)
+    conditions = dict(config.get("conditions") or {})
+    for name in names:
+        if name not in conditions:
+            conditions[name] = sorted(set(read_condition(folders[0], name).values()))
+    values = values_of({"conditions": conditions}, names)
+    for folder in folders:
+        for name in names:
+            read_condition(folder, name, values[name])
+    return {**config, "conditions": conditions}

@@ -37,7 +37,7 @@ def output_gradients(
         - Output → number of labelled utterances.
     """
     parameters = parameter_groups(model).shared[ALL]
-    request = EncoderRequest(active=model.labelled(batch))
+    request = EncoderRequest(active=model.labelled(batch), conditions=model.conditions_of(batch))
     encoded = model.encode(batch["speech"], batch["speech_lengths"], request)
     # Cut the graphs between encoder and heads, so that those of the heads are freed first.
     leaves = {name: states.detach().requires_grad_() for name, states in encoded.hidden.items()}

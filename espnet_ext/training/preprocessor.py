@@ -1,6 +1,6 @@
 """Preprocess an utterance before it enters a batch: augment its audio, encode its transcripts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,18 @@ class OutputsPreprocessor:
         outputs: outputs by name, with token lists.
         train: whether to augment the audio.
         speech: options of ESPnet's CommonPreprocessor (RIR, noise, volume); empty: no augmentation.
+        conditions: condition → its values (see `model.conditions`). A value becomes its position.
     """
 
-    def __init__(self, outputs: Mapping[str, OutputConfig], train: bool, speech: Mapping[str, Any]):
+    def __init__(
+        self,
+        outputs: Mapping[str, OutputConfig],
+        train: bool,
+        speech: Mapping[str, Any],
+        conditions: Mapping[str, Sequence[str]] | None = None,
+    ):
         self.train = train
+        self.conditions = {name: list(values) for name, values in (conditions or {}).items()}
         self.tokenizers = {}
         self.ids = {}
         for name, output in outputs.items():
@@ -45,6 +53,9 @@ class OutputsPreprocessor:
             key = TEXT_PREFIX + name
             if key in data:
                 data[key] = self.encode(name, data[key])
+        for name, values in self.conditions.items():
+            if name in data:
+                data[name] = np.array([values.index(data[name])], dtype=np.int64)
         return data
 
     def encode(self, name: str, text: str) -> np.ndarray:

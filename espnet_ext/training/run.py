@@ -8,7 +8,7 @@ import argparse
 import os
 import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ import yaml
 
 from espnet_ext.errors import UserError
 from espnet_ext.files import atomic_path, read_yaml, write_json, write_text
+from espnet_ext.model.conditions import condition_file
 from espnet_ext.model.config import TEXT_PREFIX, suggest
 from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.progress import say
 from espnet_ext.text.tokenizers import TOKENIZER_FILES, read_token_list
 from espnet_ext.training.activation import (
+    add_conditions,
     add_label_sets,
     check_training_labels,
     count_label_sets,
@@ -133,6 +135,7 @@ def train(
     merged = add_token_lists(merged, data, exp_dir)
     sets = _label_sets(data, merged)
     merged = add_label_sets(merged, sets)
+    merged = add_conditions(merged, [data.dump / data.train_set, data.dump / data.valid_set])
     if merged.get("normalize") == "global_mvn":
         source = data.stats / "train" / "feats_stats.npz"
         if not source.is_file():
@@ -150,6 +153,7 @@ def train(
         "--resume",
         "true",
         *_data_options(data, names),
+        *_condition_options(data, merged.get("conditions") or {}),
         *options,
     ]
     args = _parse(command)
@@ -232,6 +236,7 @@ def collect_stats(
     merged = add_token_lists(merged, data, data.stats)
     if merged.get("normalize") == "global_mvn":
         merged = {**merged, "normalize": None, "normalize_conf": {}}
+        merged = add_conditions(merged, [data.dump / data.train_set, data.dump / data.valid_set])
         _check(merged, config)
         _write_config(data.stats / "stats.yaml", merged)
         names = ["speech", *(TEXT_PREFIX + name for name in outputs)]
@@ -308,6 +313,19 @@ def _data_options(data: Data, names: Sequence[str], shapes: bool = True) -> list
                     raise UserError(f"{shape}: no such file", "run stage 10")
                 options += [f"--{kind}_shape_file", str(shape)]
     return options
+
+
+def _condition_options(data: Data, names: Iterable[str]) -> list[str]:
+    """Return the options with which ESPnet reads the conditions of a batch."""
+    return [
+        word
+        for kind, folder in (("train", data.train_set), ("valid", data.valid_set))
+        for name in names
+        for word in (
+            f"--{kind}_data_path_and_name_and_type",
+            f"{data.dump / folder / condition_file(name)},{name},text",
+        )
+    ]
 
 
 def _finish(exp_dir: Path, config: Mapping[str, Any], command: list[str]) -> None:

@@ -102,7 +102,9 @@ class UtteranceSample:
 
 def _states(model: DualOutputModel, batch: Batch) -> States:
     """Return the hidden states of one batch, with all frames in their order."""
-    request = EncoderRequest(active=model.labelled(batch), keep_layers=True)
+    request = EncoderRequest(
+        active=model.labelled(batch), conditions=model.conditions_of(batch), keep_layers=True
+    )
     encoded = model.encode(batch["speech"], batch["speech_lengths"], request)
     first = next(iter(encoded.hidden))  # with one pass per output: use the first pass
     layers, lengths = encoded.layers[first], encoded.layer_lengths[first]

@@ -62,6 +62,13 @@ class DualOutputTask(AbsTask):
         group = parser.add_argument_group("Task related")
         group.add_argument("--outputs", action=nested, default={}, help="options per output")
         group.add_argument(
+            "--conditions",
+            action=nested,
+            default={},
+            help="values of the labels that conditioning or encoder read; default: those in "
+            "utt2<name> of the training set",
+        )
+        group.add_argument(
             "--input_size", type=int, default=None, help="feature size, if there is no frontend"
         )
         group.add_argument(
@@ -133,7 +140,9 @@ class DualOutputTask(AbsTask):
             )
             for name, output in parse_outputs(vars(args)).items()
         }
-        return OutputsPreprocessor(outputs, train, augmentation if active else {})
+        return OutputsPreprocessor(
+            outputs, train, augmentation if active else {}, vars(args).get("conditions")
+        )
 
     @classmethod
     def build_sequence_iter_factory(cls, args: argparse.Namespace, iter_options, mode: str):
@@ -161,7 +170,7 @@ class DualOutputTask(AbsTask):
 
     @classmethod
     def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
-        return ()  # text_<output> is allowed too, see allow_variable_data_keys
+        return ()  # text_<output> and conditions too, see allow_variable_data_keys
 
     @classmethod
     def build_model(cls, args: argparse.Namespace):

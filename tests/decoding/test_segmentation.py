@@ -101,7 +101,7 @@ def test_silence_has_no_segments(loudness_detector, recogniser, tmp_path):
 
 def test_result_joins_the_segments(loudness_detector, recogniser, tmp_path, monkeypatch):
     # More than one read, as the limit is shorter than the audio.
-    monkeypatch.setattr("espnet_ext.decoding.api.MAX_READ_SECONDS", 2.5)
+    monkeypatch.setattr("espnet_ext.decoding.segmentation.MAX_READ_SECONDS", 2.5)
     samples = write_bursts(tmp_path / "a.wav", [(1.0, 3.0), (4.5, 5.5), (8.0, 9.0)], 10.0)
     recogniser = recogniser.with_options(times=True)
     result = recogniser.long(tmp_path / "a.wav", 30.0)

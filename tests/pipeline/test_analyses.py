@@ -80,12 +80,12 @@ def test_name_of_the_module_need_not_be_the_name_of_the_analysis():
 
 def test_several_result_files_and_test_sets():
     files = ["analysis/x_{set}.json", "{decoding}/y.json"]
-    own = Input("--text", "", path="{decoding}/text.surface", result_file=files[1])
-    steps, _ = steps_of(analysis(result_files=files, inputs=[definition.DATA, own]))
+    text = Input("--text", "", path="{decoding}/text.surface", result_file=files[1])
+    steps, _ = steps_of(analysis(result_files=files, inputs=[definition.DATA, text]))
     assert set(steps) == {"en/x_test", "en/x_other"}  # no text.surface yet
     Path("exp/en/a_small/decode/test").mkdir(parents=True)
     Path("exp/en/a_small/decode/test/text.surface").touch()
-    steps, notes = steps_of(analysis(result_files=files, inputs=[definition.DATA, own]))
+    steps, notes = steps_of(analysis(result_files=files, inputs=[definition.DATA, text]))
     assert set(steps) == {"en/x_test", "en/x_other", "en/y_a_small_decode_test"} and not notes
     assert (
         "--data dump/raw/en/test --text exp/en/a_small/decode/test/text.surface"
@@ -102,12 +102,12 @@ def test_requested_by_an_option_or_by_the_configuration_of_a_system():
 
 
 def test_options_twins_and_trainings_of_the_stress_test():
-    given = [
+    inputs = [
         definition.TWINS,
         Input("--runs", "", per_system=True, depends_on=["score.json"], path="{stress_decoding}"),
     ]
     options = [Option("--output_name", "", required=True, value="{stress_output}")]
-    (step,) = steps_of(analysis(inputs=given, options=options))[0].values()
+    (step,) = steps_of(analysis(inputs=inputs, options=options))[0].values()
     assert "--twins b=exp/en/b_small_twin" in step and "--output_name surface" in step
     assert "--runs 50:a=exp/en/stress/surface50_all_a_small/decode/test" in step
     assert "--in exp/en/stress/surface50_all_a_small/decode/test/score.json" in step
@@ -137,7 +137,7 @@ def test_coupled_decodings_are_systems_of_their_own_unless_models_are_needed():
         ({"inputs": [Input("--scores", "", path="{dada}")]}, "no 'dada' among data, train, model"),
         ({"inputs": [Input("--scores", "", path="{model}")]}, "names a file of one system"),
         ({"options": [Option("--way", "", required=True)]}, "--way has no value"),
-        ({"requested_by": "swap"}, "'swap' is no option of run.sh"),
+        ({"requested_by": "swap"}, "'swap' is not an option of run.sh"),
     ],
 )
 def test_note_says_why_an_analysis_cannot_run(fields, reason):

@@ -4,7 +4,7 @@ Symbols: B utterances, K tasks, F feature frames, M features, T encoder frames, 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -25,6 +25,8 @@ class ConditionerContext:
     tokens: Mapping[str, Sequence[str]]  # output → its token list
     encoder: torch.nn.Module
     output_size: int  # D of what the heads read
+    # condition → its values; `EncoderPass.conditions` has their positions (see `model.conditions`)
+    conditions: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class Conditioner(torch.nn.Module):
@@ -39,7 +41,8 @@ class Conditioner(torch.nn.Module):
             unknown.
     """
 
-    conditions: ClassVar[Sequence[str]] = ()  # further entries of a batch that it reads
+    # labels of utterances that it reads: "band" is the label in utt2band (see `model.conditions`)
+    conditions: ClassVar[Sequence[str]] = ()
 
     def __init__(
         self,
