@@ -13,6 +13,7 @@ Symbols: N examples (frames or utterances), D and E widths, G groups of examples
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,13 +22,39 @@ MINIBATCH = 256
 MIN_EXAMPLES = 4  # unbiased HSIC is undefined below
 
 
+def hsic_of_sums(n: Any, product: Any, first: Any, second: Any, middle: Any) -> Any:
+    """Return HSIC₁ times N(N − 3), from sums over Gram matrices K and M without their diagonals.
+
+    Args:
+        n: N, the number of examples.
+        product: Σ_ij K_ij M_ij.
+        first: Σ_ij K_ij.
+        second: Σ_ij M_ij.
+        middle: Σ_i (K1)_i (M1)_i.
+
+    All are numbers or tensors of one shape, as is the result.
+    """
+    return product + first * second / ((n - 1) * (n - 2)) - 2 * middle / (n - 2)
+
+
+def u_centred(gram: torch.Tensor) -> torch.Tensor:
+    """Return a U-centred Gram matrix (N, N) (Székely & Rizzo, Annals of Statistics 2014, eq. 2.1).
+
+    The sum of the products of two such matrices is N(N − 3) HSIC₁.
+    """
+    n = len(gram)
+    k = gram - gram.diag().diag()
+    rows = k.sum(1) / (n - 2)
+    k = k - rows[:, None] - rows[None, :] + k.sum() / ((n - 1) * (n - 2))
+    return k - k.diag().diag()
+
+
 def unbiased_hsic(k: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
     """Return HSIC₁ of two Gram matrices (N, N) with N ≥ 4. Their diagonals are ignored."""
     n = len(k)
     k, m = k - k.diag().diag(), m - m.diag().diag()
-    ones = (k.sum() * m.sum()) / ((n - 1) * (n - 2))
-    middle = (k.sum(0) @ m.sum(0)) * 2 / (n - 2)
-    return ((k * m).sum() + ones - middle) / (n * (n - 3))
+    total = hsic_of_sums(n, (k * m).sum(), k.sum(), m.sum(), k.sum(0) @ m.sum(0))
+    return total / (n * (n - 3))
 
 
 def minibatch_cka(x: torch.Tensor, y: torch.Tensor, size: int = MINIBATCH) -> float | None:
@@ -82,7 +109,7 @@ class Grouped:
             for sums in (self.product, self.first, self.second)
         )
         middle = torch.einsum("rs,rt,ru,stu->r", weights, weights, weights, self.middle)
-        return product + first * second / ((n - 1) * (n - 2)) - 2 * middle / (n - 2)
+        return hsic_of_sums(n, product, first, second, middle)
 
 
 def cka_of(pair: Grouped, own_x: Grouped, own_y: Grouped, weights: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from espnet_ext.model.similarity import MIN_EXAMPLES, Grouped
+from espnet_ext.model.similarity import MIN_EXAMPLES, Grouped, hsic_of_sums, u_centred
 
 
 class StreamedCka:
@@ -124,7 +124,7 @@ class StreamedCka:
         trace = raw.square().sum() - both
         whole_x, whole_y = sum_x @ sum_x - norm[i], sum_y @ sum_y - norm[j]
         middle = sum_x @ raw @ sum_y - cube[i, right] @ sum_y - cube[j, left] @ sum_x + both
-        return float(trace + whole_x * whole_y / ((n - 1) * (n - 2)) - 2 * middle / (n - 2))
+        return float(hsic_of_sums(n, trace, whole_x, whole_y, middle))
 
     def grouped(self, i: int, j: int) -> Grouped:
         """Return the sums of a tracked pair by group, for leaving groups out."""
@@ -166,7 +166,7 @@ class GramCka:
         """Return the L×L values, as `StreamedCka.values`."""
         if debiased and self.rows < MIN_EXAMPLES:
             return [[math.nan] * len(self._gram) for _ in self._gram]
-        grams = [_u_centred(k) for k in self._gram] if debiased else self._gram
+        grams = [u_centred(k) for k in self._gram] if debiased else self._gram
         flat = torch.stack([k.flatten() for k in grams])
         inner = (flat @ flat.T).tolist()  # sums of products of all pairs at once
         size = range(len(grams))
@@ -183,18 +183,6 @@ class GramCka:
             second=z.T @ m @ z,
             middle=torch.einsum("ns,nt,nu->stu", z, k @ z, m @ z),
         )
-
-
-def _u_centred(gram: torch.Tensor) -> torch.Tensor:
-    """U-centre a Gram matrix (Székely & Rizzo, 2014).
-
-    The sum of the products of two such matrices is N(N − 3) HSIC₁.
-    """
-    n = len(gram)
-    k = gram - gram.diag().diag()
-    rows = k.sum(1) / (n - 2)
-    k = k - rows[:, None] - rows[None, :] + k.sum() / ((n - 1) * (n - 2))
-    return k - k.diag().diag()
 
 
 def _ratio(cross: float, product: float) -> float:

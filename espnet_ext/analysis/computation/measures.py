@@ -21,8 +21,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from espnet_ext.analysis.computation.jackknife import jackknife
+from espnet_ext.model.similarity import u_centred
 
 NEIGHBOURS = 10
 BANDWIDTH = 0.4  # of the median distance, the best value of Kornblith et al.
@@ -60,6 +62,10 @@ def _squared_distances(x: np.ndarray) -> np.ndarray:
     return squares
 
 
+def _u_centred(gram: np.ndarray) -> np.ndarray:
+    return u_centred(torch.from_numpy(gram)).numpy()
+
+
 def _rbf(x: np.ndarray) -> np.ndarray:
     """Return the U-centred RBF Gram matrix (N, N)."""
     squares = _squared_distances(x)
@@ -71,16 +77,6 @@ def _rbf(x: np.ndarray) -> np.ndarray:
 def _linear(x: np.ndarray) -> np.ndarray:
     x = _centred(x)
     return _u_centred(x @ x.T)
-
-
-def _u_centred(gram: np.ndarray) -> np.ndarray:
-    """U-centre a Gram matrix (Székely & Rizzo, 2014): products of two are unbiased HSIC."""
-    n = len(gram)
-    np.fill_diagonal(gram, 0.0)
-    rows = gram.sum(1) / (n - 2)
-    gram = gram - rows[:, None] - rows[None] + gram.sum() / ((n - 1) * (n - 2))
-    np.fill_diagonal(gram, 0.0)
-    return gram
 
 
 def _cosine(k: np.ndarray, m: np.ndarray) -> float:
