@@ -49,6 +49,13 @@ _MACHINES = re.compile(
     "|텔레비전|카메라|전화기|휴대폰|피아노|기계|에어컨|냉장고|세탁기|로봇|드론|프린터|서버|차량)"
     r"[은는이가을를도]?\s?$"
 )
+# After N대, "the N great ..." or "the Nth ...": Sino-Korean (4대 보험 사대 보험 sa-dae bo-heom)
+_NUMBERED = re.compile(
+    " ?대 ?(?:보험|강|천왕|영양소|성인|문명|종교|광역시|도시|명절|국경일|독자|거짓말|불가사의"
+    "|미스터리|대통령|국회|총리|국왕|교황|회장|총장|원장|사장|이사장|총재|의원|뉴스|사건|영화제|메이저|리그"
+    "|재벌|기업|그룹|은행|요소|원칙|과제|의무|권리|전략|공약|지표|산업|질병|암|중독|핵심|주요|기본|중증|중점)"
+    "| ?대(?:가|째) ?(?:함께|모여|모두|같이|살|걸쳐)| ?대에 걸"
+)
 _RANKED = re.compile(r"(?:세계|국내|한국|미국|아시아|전국|우리나라|인류)\s?$")  # 세계 3대 요리 삼대
 _PERSONS = re.compile(r"(?:손님|고객|어른|어르신|[가-힣]님)[은는이가]?\s?$")  # before 분, "person"
 _MINUTES = re.compile(
@@ -215,6 +222,8 @@ def _takes_native(number: int, before: str, after: str) -> bool:
     if counter == "대":
         if _MACHINES.search(before):
             return True
+        if _NUMBERED.match(after):
+            return False
         is_decade = number % 10 == 0 and after.startswith("대")
         return not (is_decade or _RANKED.search(before) or re.match(r" ?대 ?\d", after))
     return number <= _NATIVE_UP_TO.get(counter, 99)
@@ -374,6 +383,7 @@ _READINGS: tuple[tuple[re.Pattern, str | Callable[[re.Match], str]], ...] = tupl
             _read_month_and_day,
         ),
         (r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){2,}(?![\d.]\d|\d)", _read_version),
+        (r"(?<![\d/])([1-4])/4(?= ?분기)", lambda m: digits(m[1]) + "사"),  # a quarter of a year
         (r"(?<![\d/])(?:(\d+) )?(\d+)/(\d+)(?![\d/])", _read_fraction),
         (r"(?<![\w.])['’](\d\d)(?=년| ?[가-힣])", r"\1"),
         (r"(?<![\w.,])\.(?=\d)", "0."),

@@ -331,6 +331,12 @@ def train_sentencepiece(
             max_sentence_length=max([4192, *(len(text.encode()) + 1 for text in texts)]),
         )
     except RuntimeError as error:
+        if needed := re.search(r"smaller than required_chars\. \d+ vs (\d+)", str(error)):
+            raise UserError(
+                f"{vocab_size} SentencePiece units are fewer than the {needed[1]} characters and "
+                "special symbols of the text",
+                f"choose a vocabulary size of at least {needed[1]}",
+            ) from None
         raise UserError(
             f"SentencePiece could not train {vocab_size} units: {error}",
             "choose a smaller vocabulary size or give more text",

@@ -118,6 +118,14 @@ def sentencepiece_model(tmp_path_factory):
     return prefix, tokenizers.train_sentencepiece(texts, prefix, 30), texts
 
 
+def test_too_few_sentencepiece_units_name_the_least_number(tmp_path):
+    texts = ["abcdefghij", "klmnop"]
+    with pytest.raises(UserError, match="10 SentencePiece units are fewer") as caught:
+        tokenizers.train_sentencepiece(texts, tmp_path / "bpe", 10)
+    least = int(caught.value.remedy.split()[-1])
+    assert len(tokenizers.train_sentencepiece(texts, tmp_path / "bpe", least)) >= least
+
+
 def test_sentencepiece_units_match_espnet(sentencepiece_model):
     build_espnet_tokenizer = pytest.importorskip("espnet2.text.build_tokenizer").build_tokenizer
     prefix, tokens, texts = sentencepiece_model
