@@ -14,6 +14,8 @@ usage: bash tests/run.sh [options]
   --python PATH        interpreter to build the environment with, or the python of an environment
   --env DIR            environment to use or create (default: the active one, else .venv)
 
+The log of a part that fails is kept, and named in the summary.
+
 Exit codes: 0 all parts passed, 1 a part failed, 2 wrong usage.
 END
 }
@@ -56,14 +58,20 @@ export PATH PYTHONPATH=${root}${PYTHONPATH:+:${PYTHONPATH}} OMP_NUM_THREADS=1
 
 outcomes=()
 failed=0
+log_dir=$(mktemp -d "${TMPDIR:-/tmp}/espnet_ext_tests.XXXXXX") # kept if a part fails
 
 part() { # part NAME FUNCTION: run it if it is selected; record outcome and time
-    local start=${SECONDS} status=0 outcome=passed
+    local start=${SECONDS} status=0 outcome=passed log=${log_dir}/$1.log
     [[ " ${parts} " == *" $1 "* ]] || return 0
     printf '\n== %s\n' "$1"
-    "$2" || status=$?
-    if ((status)); then failed=1 outcome="FAILED (${status})"; fi
-    outcomes+=("$(printf '%-16s %-12s %4d s' "$1" "${outcome}" "$((SECONDS - start))")")
+    "$2" 2>&1 | tee "${log}"
+    status=${PIPESTATUS[0]}
+    if ((status)); then
+        failed=1 outcome="FAILED (${status}): ${log}"
+    else
+        rm -f "${log}"
+    fi
+    outcomes+=("$(printf '%-16s %4d s  %s' "$1" "$((SECONDS - start))" "${outcome}")")
 }
 
 ruff_part() {
@@ -120,5 +128,10 @@ if [[ ${fast} != true ]]; then part embedded_corpus embedded_corpus_part; fi
 
 printf '\n== summary (%d s)\n' "${SECONDS}"
 printf '%s\n' "${outcomes[@]}"
-if ((failed)); then echo "FAILED"; else echo "all passed"; fi
+if ((failed)); then
+    echo "FAILED; the logs of the failed parts are kept"
+else
+    rmdir "${log_dir}"
+    echo "all passed"
+fi
 exit "${failed}"
