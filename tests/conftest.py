@@ -1,6 +1,7 @@
-"""What all tests share: one thread each, no network, and GPU tests only where there is a GPU."""
+"""What all tests share: one thread, seeds, no network, and GPU tests only where there is a GPU."""
 
 import os
+import random
 import sys
 from pathlib import Path
 
@@ -17,6 +18,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+TORCH_SEED = 67280421310721  # of PyTorch in a new process
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Seed all random numbers, so that no test depends on those that ran before it."""
+    random.seed(0)
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(TORCH_SEED)
 
 
 def pytest_collection_modifyitems(items):

@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--exp_dir is required for training")
     if args.threads:
         os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    _require_gpus(args.ngpu)
 
     from pathlib import Path
 
@@ -95,6 +96,24 @@ def main(argv: Sequence[str] | None = None) -> int:
             pretrained=args.pretrained,
         )
     return 0
+
+
+def _require_gpus(count: int) -> None:
+    """Raise a UserError unless PyTorch sees as many GPUs as the training uses on this node."""
+    if not count:
+        return
+    import torch
+
+    from espnet_ext.errors import UserError
+
+    visible = torch.cuda.device_count()
+    if visible < count:
+        gpus = {0: "no GPU", 1: "1 GPU"}.get(visible, f"{visible} GPUs")
+        raise UserError(
+            f"--ngpu {count}, but PyTorch sees {gpus}",
+            f"use --ngpu {visible}, or check nvidia-smi, CUDA_VISIBLE_DEVICES and that PyTorch is "
+            "a build for CUDA",
+        )
 
 
 def entry() -> int:

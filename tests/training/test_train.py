@@ -13,6 +13,7 @@ import tiny_recipe
 import torch
 from timing import cpu_seconds
 
+from espnet_ext.bin import cli, train
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.errors import UserError
 from espnet_ext.model.load import load_config, load_model
@@ -44,6 +45,14 @@ def test_training_and_repeating_a_finished_training(recipe, capfd):
     recipe.train(options=["--max_epoch", "3"])
     assert facts(folder)["epochs"] == 3
     assert facts(folder)["seconds"] >= first["seconds"]
+
+
+def test_missing_gpus_raise_user_error(recipe, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert cli.run(train.main, [*recipe.arguments(), "--ngpu", "2"]) == 1
+    error = capsys.readouterr().err
+    assert "--ngpu 2, but PyTorch sees 1 GPU" in error and "use --ngpu 1" in error
+    assert not (recipe.root / "exp").exists()
 
 
 @pytest.mark.slow
