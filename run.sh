@@ -300,7 +300,8 @@ if stage 11 "training"; then
                 --launch --cpus "${cores}" --gpus "${ngpu}" --nodes "${num_nodes}" -- \
                 "${python}" -m espnet_ext.bin.train --config "${asr_config}" \
                 --system "${system_config[${system}]}" "${training_data[@]}" --exp_dir "${model_dir}" \
-                ${pretrained:+--pretrained "${pretrained}"} --ngpu "${ngpu}" --num_nodes "${num_nodes}" -- \
+                ${pretrained:+--pretrained "${pretrained}"} --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
+                --resume_changed "${resume_changed}" --overwrite true -- \
                 "${asr_args[@]}" ${diagnose_every:+--diagnose_every "${diagnose_every}"}
         done
         for system in ${twins}; do # of two --seed options the last one counts
@@ -310,7 +311,8 @@ if stage 11 "training"; then
                 --launch --cpus "${cores}" --gpus "${ngpu}" --nodes "${num_nodes}" -- \
                 "${python}" -m espnet_ext.bin.train --config "${asr_config}" \
                 --system "${system_config[${system}]}" "${training_data[@]}" --exp_dir "${model_dir}" \
-                ${pretrained:+--pretrained "${pretrained}"} --ngpu "${ngpu}" --num_nodes "${num_nodes}" -- \
+                ${pretrained:+--pretrained "${pretrained}"} --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
+                --resume_changed "${resume_changed}" --overwrite true -- \
                 "${asr_args[@]}" --seed "${twin_seed}"
         done
     done
@@ -506,8 +508,8 @@ stress_test() {
                 "${python}" -m espnet_ext.bin.train --config "${asr_config}" \
                 --system "${system_config[${system}]}" "${stress_data[@]}" --exp_dir "${model_dir}" \
                 --match_updates "${asr_stats_dir:-${expdir}/${lang}/stats}" \
-                ${pretrained:+--pretrained "${pretrained}"} --ngpu "${ngpu}" --num_nodes "${num_nodes}" -- \
-                "${asr_args[@]}" "${seed_option[@]}"
+                ${pretrained:+--pretrained "${pretrained}"} --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
+                --resume_changed "${resume_changed}" --overwrite true -- "${asr_args[@]}" "${seed_option[@]}"
         done
     done
     run_steps "${parallel_trainings}"

@@ -58,6 +58,13 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
         yield handle
 
 
+def write_link(path: str | os.PathLike, target: str) -> None:
+    """Make `path` a symbolic link to `target`, replacing an existing file in one step."""
+    with atomic_path(path) as temporary:
+        temporary.unlink()
+        temporary.symlink_to(target)
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     with atomic_write(path) as handle:
         handle.write(text)

@@ -114,10 +114,10 @@ class Recipe:
     def collect(self, config=None) -> None:
         run.collect_stats(self.write_yaml("base", {**CONFIG, **(config or {})}), self.data, [])
 
-    def train(self, exp="exp", config=None, outputs=OUTPUTS, options=()) -> Path:
+    def train(self, exp="exp", config=None, outputs=OUTPUTS, options=(), **changed) -> Path:
         base = self.write_yaml("base", {**CONFIG, **(config or {})})
         overlay = self.write_yaml("system", {"outputs": outputs})
-        run.train(base, [overlay], self.data, self.root / exp, list(options))
+        run.train(base, [overlay], self.data, self.root / exp, list(options), **changed)
         return self.root / exp
 
     def arguments(self, exp="exp") -> list[str]:

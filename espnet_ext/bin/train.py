@@ -49,7 +49,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--ngpu", type=int, default=0, help="number of GPUs; 0 trains on the CPU")
     parser.add_argument(
-        "--num_nodes", type=int, default=1, help="number of nodes; a launcher starts the processes"
+        "--num_nodes",
+        type=int,
+        default=1,
+        help="number of nodes; slurm or torchrun starts one process of this command on each. "
+        "Without GPUs they communicate by gloo",
+    )
+    parser.add_argument(
+        "--resume_changed",
+        type=cli.boolean,
+        default=False,
+        help="continue the training in --exp_dir although its configuration or data changed",
+    )
+    parser.add_argument(
+        "--overwrite",
+        type=cli.boolean,
+        default=False,
+        help="if the training in --exp_dir had another configuration or other data, rename the "
+        "folder and train from scratch",
     )
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -63,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from pathlib import Path
 
-    from espnet_ext.training import run
+    from espnet_ext.training import processes, run
 
     data = run.Data(
         dump=Path(args.data_dir),
@@ -73,28 +90,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         token_types=run.parse_token_types(args.outputs),
         stats=Path(args.stats_dir),
     )
-    options = ["--ngpu", str(args.ngpu), *arguments[split + 1 :]]
-    if args.num_nodes > 1 or args.ngpu > 1:
-        options += ["--multiprocessing_distributed", "true"]
-    if args.num_nodes > 1:
-        options += ["--dist_world_size", str(args.num_nodes), "--dist_launcher", "slurm"]
+    further = arguments[split + 1 :]
+    options = ["--ngpu", str(args.ngpu), *further]
+    options += processes.process_options(args.num_nodes, args.ngpu, further)
     if args.collect_stats:
         run.collect_stats(Path(args.config), data, options, args.feats_normalize)
-    else:
-        overlays = [Path(path) for path in args.system]
-        matched = Path(args.match_updates) if args.match_updates else None
-        exp_dir = Path(args.exp_dir)
-        normalize = args.feats_normalize
-        run.train(
-            Path(args.config),
-            overlays,
-            data,
-            exp_dir,
-            options,
-            match_updates=matched,
-            feats_normalize=normalize,
-            pretrained=args.pretrained,
-        )
+        return 0
+    run.train(
+        Path(args.config),
+        [Path(path) for path in args.system],
+        data,
+        Path(args.exp_dir),
+        options,
+        match_updates=Path(args.match_updates) if args.match_updates else None,
+        feats_normalize=args.feats_normalize,
+        pretrained=args.pretrained,
+        resume_changed=args.resume_changed,
+        overwrite=args.overwrite,
+    )
     return 0
 
 

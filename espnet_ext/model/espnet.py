@@ -77,6 +77,7 @@ _NAMES = {
     ":LabelSmoothingLoss",
     "MultiHeadedAttention": f"{_LEGACY}.transformer.attention:MultiHeadedAttention",
     "NestedDictAction": "espnet2.utils.nested_dict_action:NestedDictAction",
+    "Reporter": "espnet2.train.reporter:Reporter",
     "SequenceIterFactory": "espnet2.iterators.sequence_iter_factory:SequenceIterFactory",
     "Trainer": "espnet2.train.trainer:Trainer",
     "TrainerOptions": "espnet2.train.trainer:TrainerOptions",

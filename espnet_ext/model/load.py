@@ -9,7 +9,7 @@ import torch
 
 from espnet_ext.errors import UserError, is_out_of_memory
 from espnet_ext.files import read_yaml
-from espnet_ext.model import stock
+from espnet_ext.model import checksums, stock
 from espnet_ext.model.build import build_model
 from espnet_ext.model.dual import DualOutputModel
 
@@ -101,9 +101,10 @@ def load_weights(
     Args:
         rename: maps the state dictionary to the names in `model`.
     Raises:
-        UserError: if the file is not readable, its parameters differ from the model's, or some of
-            them are not finite.
+        UserError: if the file is not readable or damaged (see `checksums`), its parameters differ
+            from the model's, or some of them are not finite.
     """
+    remedy = "restore the file, name other weights, or train again"
     try:
         # mapped into memory, the file is not held beside the model
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
@@ -112,10 +113,12 @@ def load_weights(
     except Exception as error:  # torch raises many types for a file that is not a checkpoint
         if is_out_of_memory(error):
             raise
+        checksums.check(path, remedy)
         raise UserError(f"{path}: not a readable checkpoint: {error}", "train again") from error
     if not isinstance(state, dict):
         raise UserError(f"{path}: a {type(state).__name__}, not parameters by name", "train again")
     check_finite(state, path)
+    checksums.check(path, remedy)
     state = rename(state) if rename is not None else state
     # An objective may have parameters (learned weights); only training needs them.
     state = {key: value for key, value in state.items() if not key.startswith("objective.")}

@@ -20,9 +20,11 @@ from espnet_ext.pipeline.code import ESPNET, Code
 from espnet_ext.pipeline.digests import AUDIO, Digests
 
 # Options that do not affect results. Each takes one value.
-NO_RESULT = ("--nj", "--ngpu", "--num_nodes", "--overwrite")
+NO_RESULT = ("--nj", "--ngpu", "--num_nodes", "--resume_changed", "--overwrite")
 VERSION = 1
 _EMPTY = hashlib.sha256().hexdigest()
+# A training records what it began with in its folder, and compares that when it continues.
+COMPARED = "trained_with.json"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Step:
     inputs: tuple[str, ...] = ()  # files, or folders for the files directly in them
     outputs: tuple[str, ...] = ()  # must exist afterwards
     # Folder of a command that resumes by itself: when its options or data have changed since it
-    # began, the folder is moved aside first, or old work would be resumed.
+    # began, the folder is moved aside first, or old work would be resumed. If the folder contains
+    # COMPARED, the command does this itself.
     owns: str = ""
     show: str = ""  # regular expression: matching lines of the log are shown
     modules: tuple[str, ...] = ()  # of this package that the command runs, if it does not name them
@@ -238,7 +241,9 @@ class Records:
         notes = []
         before = self._read(step, "begun")
         folder = Path(step.owns).resolve()  # it may be a link, see --asr_exp
-        if before is not None and folder.exists():
+        if (folder / COMPARED).exists() and not self.force:
+            pass  # the command compares, and renames the folder itself
+        elif before is not None and folder.exists():
             changes = ["--force"] if self.force else list(state.data_changes(before))
             modules = list(state.code_changes(before))
             if changes and not self.resume_changed:

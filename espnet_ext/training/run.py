@@ -5,9 +5,9 @@ repeated by hand.
 """
 
 import argparse
-import os
 import shlex
 import shutil
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,13 @@ from typing import Any
 import yaml
 
 from espnet_ext.errors import UserError
-from espnet_ext.files import atomic_path, read_yaml, write_json, write_text
+from espnet_ext.files import atomic_path, read_yaml, write_text
 from espnet_ext.model.conditions import condition_file
 from espnet_ext.model.config import TEXT_PREFIX, suggest
 from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.progress import say
 from espnet_ext.text.tokenizers import TOKENIZER_FILES, read_token_list
+from espnet_ext.training import failures, processes, trained_with
 from espnet_ext.training.activation import (
     add_conditions,
     add_label_sets,
@@ -37,6 +38,8 @@ from espnet_ext.training.checks import (
     check_validation_labels,
 )
 from espnet_ext.training.config import merge, use_checkpoint, with_decoder_language
+from espnet_ext.training.finish import finish as _finish
+from espnet_ext.training.finish import is_complete
 from espnet_ext.training.repeat import repeating_sampler
 from espnet_ext.training.schedule import matching_batches, process_count, total_steps
 
@@ -73,12 +76,16 @@ def merged_config(config: Path, overlays: Sequence[Path]) -> dict[str, Any]:
     return merged
 
 
-def add_token_lists(config: Mapping[str, Any], data: Data, folder: Path) -> dict[str, Any]:
+def add_token_lists(
+    config: Mapping[str, Any], data: Data
+) -> tuple[dict[str, Any], dict[str, Path]]:
     """Return the configuration with the token type, tokens and SentencePiece model of each output.
 
-    SentencePiece models and tokenizers are copied to `folder`.
+    Returns:
+        The configuration, and file name → path of the SentencePiece models and tokenizers to
+        copy to the folder of the model.
     """
-    filled = {}
+    filled, models = {}, {}
     for name, output in parse_outputs(config).items():
         entry = dict(config["outputs"][name])
         if name not in data.token_types:
@@ -99,11 +106,20 @@ def add_token_lists(config: Mapping[str, Any], data: Data, folder: Path) -> dict
         entry["token_list"] = read_token_list(output.token_list or token_folder / "tokens.txt")
         if kind in TOKENIZER_FILES:
             entry["bpemodel"] = f"{name}_{TOKENIZER_FILES[kind]}"
-            source = output.bpemodel or token_folder / TOKENIZER_FILES[kind]
-            with atomic_path(folder / entry["bpemodel"]) as temporary:
-                shutil.copyfile(source, temporary)
+            models[entry["bpemodel"]] = Path(
+                output.bpemodel or token_folder / TOKENIZER_FILES[kind]
+            )
         filled[name] = entry
-    return {**config, "outputs": filled}
+    return {**config, "outputs": filled}, models
+
+
+def _copy(files: Mapping[str, Path], folder: Path) -> None:
+    """Copy files (name in the folder → path) to a folder."""
+    for name, source in files.items():
+        if not source.is_file():
+            raise UserError(f"{source}: no such file", "run stages 5 and 10")
+        with atomic_path(folder / name) as temporary:
+            shutil.copyfile(source, temporary)
 
 
 def train(
@@ -115,8 +131,11 @@ def train(
     match_updates: Path | None = None,
     feats_normalize: str = "",
     pretrained: str = "",
+    *,
+    resume_changed: bool = False,
+    overwrite: bool = False,
 ) -> None:
-    """Train a system in `exp_dir`. A training that was interrupted is resumed.
+    """Train a system in `exp_dir`. A training that was interrupted or is shorter is continued.
 
     Args:
         config: base configuration (YAML).
@@ -126,56 +145,78 @@ def train(
             per epoch is used.
         feats_normalize: replaces `normalize` of the configuration (`with_normalization`).
         pretrained: checkpoint for the parts that are `pretrained` (`use_checkpoint`).
+        resume_changed: continue a training that began with another configuration or other data.
+        overwrite: rename the folder of such a training, and train from scratch.
+
+    Raises:
+        UserError: if the configuration is wrong, the folder has a training that began differently,
+            the training diverges, or the machine fails.
     """
-    exp_dir.mkdir(parents=True, exist_ok=True)
     merged = with_normalization(merged_config(config, overlays), feats_normalize)
     if pretrained:
         merged = use_checkpoint(merged, pretrained)
     merged = with_decoder_language(merged, data.dump / data.train_set)
-    merged = add_token_lists(merged, data, exp_dir)
+    merged, files = add_token_lists(merged, data)
     sets = _label_sets(data, merged)
     merged = add_label_sets(merged, sets)
     merged = add_conditions(merged, [data.dump / data.train_set, data.dump / data.valid_set])
     if merged.get("normalize") == "global_mvn":
-        source = data.stats / "train" / "feats_stats.npz"
-        if not source.is_file():
-            raise UserError(f"{source}: no such statistics", "run stage 10 with this configuration")
-        shutil.copyfile(source, exp_dir / "feats_stats.npz")
+        files["feats_stats.npz"] = data.stats / "train" / "feats_stats.npz"
+        if not files["feats_stats.npz"].is_file():
+            message = f"{files['feats_stats.npz']}: no such statistics"
+            raise UserError(message, "run stage 10 with this configuration")
         merged = merge(merged, {"normalize_conf": {"stats_file": "feats_stats.npz"}})
     _check(merged, config)
-    _write_config(exp_dir / "train.yaml", merged)
     names = ["speech", *(TEXT_PREFIX + name for name in merged["outputs"])]
-    command = [
-        "--config",
-        str(exp_dir / "train.yaml"),
-        "--output_dir",
-        str(exp_dir),
-        "--resume",
-        "true",
+    further = [
+        *("--output_dir", str(exp_dir), "--resume", "true"),
         *_data_options(data, names),
         *_condition_options(data, merged.get("conditions") or {}),
         *options,
     ]
-    args = _parse(command)
-    check_best_model_criterion(vars(args), str(config))
-    check_repeat_options(vars(args), str(config))
-    if match_updates is not None:
-        count = matching_batches(args, match_updates / "train")
-        command += ["--num_iters_per_epoch", str(count)]
-        args = _parse(command)
-    if args.repeat_power:
-        say(
-            f"repeat_power {args.repeat_power}: "
-            f"{repeating_sampler(args, processes=process_count(args))}"
+    with tempfile.TemporaryDirectory() as temporary:
+        # Nothing is written to exp_dir until the training may continue there.
+        path = Path(temporary) / "train.yaml"
+        _write_config(path, merged)
+        args = _parse(["--config", str(path), *further])
+        check_best_model_criterion(vars(args), str(config))
+        check_repeat_options(vars(args), str(config))
+        if match_updates is not None:
+            count = matching_batches(args, match_updates / "train")
+            further += ["--num_iters_per_epoch", str(count)]
+            args = _parse(["--config", str(path), *further])
+        steps = total_steps(args)
+        is_first = processes.node_rank(args) == 0
+        description = trained_with.describe(args, files)
+        is_continued = trained_with.continues(
+            exp_dir,
+            description,
+            resume_changed=resume_changed,
+            overwrite=overwrite,
+            is_first=is_first,
         )
-    valid = data.dump / data.valid_set
-    check_validation_labels(count_label_sets(valid, list(merged["outputs"])), vars(args), valid)
-    steps = total_steps(args)
-    if steps is not None:
-        command += ["--scheduler_conf", f"total_steps={steps}"]
+        if is_continued and is_complete(exp_dir, args):
+            return
+        if is_first:
+            if args.repeat_power:
+                sampler = repeating_sampler(args, processes=process_count(args))
+                say(f"repeat_power {args.repeat_power}: {sampler}")
+            valid = data.dump / data.valid_set
+            labels = count_label_sets(valid, list(merged["outputs"]))
+            check_validation_labels(labels, vars(args), valid)
+            _copy(files, exp_dir)
+            path = exp_dir / "train.yaml"
+            _write_config(path, merged)
+            trained_with.write(exp_dir, description)
+        command = ["--config", str(path), *further]
+        if steps is not None:
+            command += ["--scheduler_conf", f"total_steps={steps}"]
         args = _parse(command)
-    _run_task(args, command)
-    _finish(exp_dir, vars(args), command)
+        with failures.as_user_errors(exp_dir):
+            _run_task(args, command)
+            if is_first:
+                _finish(exp_dir, vars(args), command)
+            processes.wait_for_all()
 
 
 def _label_sets(data: Data, config: Mapping[str, Any]) -> Mapping[tuple[str, ...], int]:
@@ -233,7 +274,8 @@ def collect_stats(
         name: {"branch": "ctc", "ctc_weight": 1.0} for name in data.token_types
     }  # the lengths do not depend on the branches, so use any
     merged = with_normalization({**read_yaml(config), "outputs": outputs}, feats_normalize)
-    merged = add_token_lists(merged, data, data.stats)
+    merged, files = add_token_lists(merged, data)
+    _copy(files, data.stats)
     if merged.get("normalize") == "global_mvn":
         merged = {**merged, "normalize": None, "normalize_conf": {}}
         merged = add_conditions(merged, [data.dump / data.train_set, data.dump / data.valid_set])
@@ -250,7 +292,8 @@ def collect_stats(
             *_data_options(data, names, shapes=False),
             *options,
         ]
-        _run_task(_parse(command), command)
+        with failures.as_user_errors(data.stats):
+            _run_task(_parse(command), command)
     from espnet_ext.training.stats import write_shapes
 
     typed = parse_outputs(_absolute_bpe(merged, data.stats))
@@ -326,55 +369,3 @@ def _condition_options(data: Data, names: Iterable[str]) -> list[str]:
             f"{data.dump / folder / condition_file(name)},{name},text",
         )
     ]
-
-
-def _finish(exp_dir: Path, config: Mapping[str, Any], command: list[str]) -> None:
-    """Link model.pth to the averaged weights, and describe the training in train.json."""
-    criterion = (config.get("best_model_criterion") or [["valid", "acc", "max"]])[0]
-    stem = f"{criterion[0]}.{criterion[1]}"
-    candidates = [*exp_dir.glob(f"{stem}.ave*.pth"), *exp_dir.glob(f"{stem}.best.pth")]
-    if not candidates:
-        raise UserError(
-            f"{exp_dir}: training wrote no {stem} weights",
-            "look in the log for the reason: no epoch may have finished",
-        )
-    # `<stem>.ave.pth` links to the average of the most models: prefer it over `.ave_1best`.
-    chosen = next((p for p in candidates if p.name == f"{stem}.ave.pth"), candidates[0])
-    link = exp_dir / ".model.pth.tmp"
-    link.unlink(missing_ok=True)
-    link.symlink_to(chosen.name)
-    os.replace(link, exp_dir / "model.pth")
-    import torch
-
-    from espnet_ext.model.load import load_model
-
-    model, _ = load_model(exp_dir)
-    epochs, seconds = _epochs_and_seconds(exp_dir / "checkpoint.pth")
-    write_json(
-        exp_dir / "train.json",
-        {
-            "outputs": list(config["outputs"]),
-            "branches": {name: o.get("branch") for name, o in config["outputs"].items()},
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "epochs": epochs,
-            "seconds": round(seconds, 1),
-            "weights": chosen.name,
-            "command": f"python -m espnet_ext.training {shlex.join(command)}",
-            "torch_threads": torch.get_num_threads(),
-        },
-    )
-    print(f"{exp_dir}/model.pth -> {chosen.name}: {epochs} epochs, {seconds:.0f} s")
-
-
-def _epochs_and_seconds(checkpoint: Path) -> tuple[int, float]:
-    """Return the number of epochs, and their seconds of training and validation in total.
-
-    Epochs before a resume are included.
-    """
-    import torch
-
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    stats = saved["reporter"]["stats"]
-    times = [part["time"] for epoch in stats.values() for part in epoch.values()]
-    # ESPnet writes a duration as {"__timedelta_seconds__": seconds}.
-    return len(stats), sum(sum(time.values()) for time in times)

@@ -18,6 +18,7 @@ from espnet_ext.training.collate import collate
 from espnet_ext.training.config import merge
 from espnet_ext.training.finetune import FineTuning, build_optimizer
 from espnet_ext.training.preprocessor import OutputsPreprocessor
+from espnet_ext.training.reading import report_unreadable
 from espnet_ext.training.repeat import repeating_sampler
 from espnet_ext.training.trainer import DualOutputTrainer
 
@@ -111,6 +112,13 @@ class DualOutputTask(AbsTask):
             "steps, and write them to diagnostics.jsonl and TensorBoard (0: never)",
         )
         group.add_argument(
+            "--max_invalid_steps",
+            type=count,
+            default=50,
+            help="end the training with an error after this many steps in a row whose gradients "
+            "are not finite; such steps do not update the model",
+        )
+        group.add_argument(
             "--repeat_power",
             type=power,
             default=0.0,
@@ -143,6 +151,12 @@ class DualOutputTask(AbsTask):
         return OutputsPreprocessor(
             outputs, train, augmentation if active else {}, vars(args).get("conditions")
         )
+
+    @classmethod
+    def build_dataset(cls, args: argparse.Namespace, iter_options, keys_to_load=None):
+        dataset = super().build_dataset(args, iter_options, keys_to_load)
+        report_unreadable(dataset)
+        return dataset
 
     @classmethod
     def build_sequence_iter_factory(cls, args: argparse.Namespace, iter_options, mode: str):
@@ -210,6 +224,14 @@ def power(text: str) -> float:
         raise argparse.ArgumentTypeError(
             f"{value} is not between 0 and 1: write 0 (off) or, e.g., 0.5"
         )
+    return value
+
+
+def count(text: str) -> int:
+    """Parse the value of `--max_invalid_steps`: an integer of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is below 1: write a number of steps")
     return value
 
 

@@ -1,9 +1,10 @@
-"""ESPnet's Trainer with atomic checkpoints, one progress line per epoch, optional diagnostics."""
+"""ESPnet's Trainer with safe checkpoints, checks for divergence and optional diagnostics."""
 
 import argparse
 import contextlib
 import dataclasses
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import torch
 
 from espnet_ext.errors import UserError
-from espnet_ext.model import espnet
+from espnet_ext.model import checksums, espnet
 from espnet_ext.progress import say
+from espnet_ext.training import failures, health, schedule, selection
 from espnet_ext.training.diagnostics import Diagnostics
 from espnet_ext.training.finetune import FineTuning, FreezeSchedule
 
@@ -22,9 +24,10 @@ Trainer: Any = espnet.load("Trainer")
 
 @dataclasses.dataclass
 class Options(TrainerOptions):
-    """Options of ESPnet's Trainer, and of the diagnostics. They have the names of the arguments."""
+    """Options of ESPnet's Trainer, and ours. They have the names of the arguments."""
 
     finetune_conf: Mapping[str, Any]  # keys of `finetune.FineTuning`
+    max_invalid_steps: int  # steps in a row without finite gradients after which training ends
     diagnose_every: int  # steps between measurements of `diagnostics`; 0: never
     # set by `run`, on rank 0 if `diagnose_every` is not 0
     diagnostics: Diagnostics | None = dataclasses.field(init=False, default=None)
@@ -32,14 +35,27 @@ class Options(TrainerOptions):
     freeze_schedule: FreezeSchedule | None = dataclasses.field(init=False, default=None)
 
 
-class DualOutputTrainer(Trainer):
-    """ESPnet's Trainer with five changes.
+_RESTORE = (
+    "restore the file from a backup; or rename the folder, to train from scratch (run.sh: --force "
+    "true)"
+)
 
-    A checkpoint is written to a temporary file that is then renamed. One progress line is printed
-    per epoch. With `diagnose_every`, some steps are measured (see `diagnostics`). Attention weights
-    can be plotted with several processes. With `finetune_conf`, layers are frozen in the first
-    epochs.
+
+class DualOutputTrainer(Trainer):
+    """ESPnet's Trainer with these changes.
+
+    - A checkpoint is written to a temporary file that is then renamed, and its SHA-256 is recorded
+      (`model.checksums`).
+    - A training that has diverged ends with an error (`health`), and epochs without a finite result
+      are never selected (`selection`).
+    - A one-cycle schedule can be continued for more epochs (`schedule.OneCycle`).
+    - One progress line is printed per epoch.
+    - With `diagnose_every`, some steps are measured (`diagnostics`).
+    - Attention weights can be plotted with several processes.
+    - With `finetune_conf`, layers are frozen in the first epochs.
     """
+
+    max_epoch = 0  # set by `run`, for `resume`
 
     @classmethod
     def build_options(cls, args: argparse.Namespace) -> Options:
@@ -50,6 +66,7 @@ class DualOutputTrainer(Trainer):
     def run(
         cls, model, *, trainer_options, valid_iter_factory, distributed_option, **kwargs
     ) -> None:
+        cls.max_epoch = trainer_options.max_epoch
         is_first = not distributed_option.distributed or distributed_option.dist_rank == 0
         if trainer_options.diagnose_every and is_first:
             trainer_options.diagnostics = Diagnostics(
@@ -62,7 +79,7 @@ class DualOutputTrainer(Trainer):
         if fine_tuning.freezes():
             trainer_options.freeze_schedule = FreezeSchedule(model, fine_tuning)
             trainer_options.unused_parameters = True  # of DistributedDataParallel
-        with atomic_torch_save():
+        with replaced_selection(), atomic_torch_save(Path(trainer_options.output_dir)):
             super().run(
                 model=model,
                 trainer_options=trainer_options,
@@ -77,11 +94,16 @@ class DualOutputTrainer(Trainer):
     ) -> bool:
         if options.freeze_schedule is not None:
             line = options.freeze_schedule.begin_epoch(reporter.get_epoch())
-            if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+            if _is_first_process():
                 say(line)
-        if options.diagnostics is not None and not options.no_forward_run:
-            iterator = options.diagnostics.watch(iterator, reporter, scaler, summary_writer)
-        return super().train_one_epoch(
+        if options.no_forward_run:
+            monitor = None
+        else:
+            if options.diagnostics is not None:
+                iterator = options.diagnostics.watch(iterator, reporter, scaler, summary_writer)
+            monitor = health.StepMonitor(reporter, options.max_invalid_steps, options.accum_grad)
+            iterator = monitor.watch(iterator)
+        nothing_updated = super().train_one_epoch(
             model=model,
             iterator=iterator,
             reporter=reporter,
@@ -90,18 +112,33 @@ class DualOutputTrainer(Trainer):
             options=options,
             **kwargs,
         )
+        if monitor is not None:
+            monitor.finish(nothing_updated)
+        return nothing_updated
 
-    @staticmethod
-    def resume(checkpoint, model, reporter, *args, **kwargs) -> None:
+    @classmethod
+    def resume(cls, checkpoint, model, schedulers, reporter, **kwargs) -> None:
+        checksums.check(checkpoint, _RESTORE)
+        cycles = schedule.one_cycles(schedulers)
         try:
-            Trainer.resume(checkpoint, model, reporter, *args, **kwargs)
+            super().resume(
+                checkpoint=checkpoint,
+                model=model,
+                schedulers=schedulers,
+                reporter=reporter,
+                **kwargs,
+            )
         except Exception as error:  # torch raises many kinds of errors for an invalid file
             reason = str(error).strip().partition("\n")[0]
-            raise UserError(
-                f"{checkpoint}: cannot resume training from this checkpoint: {reason}",
-                "the file is damaged or of another configuration: remove the folder to start again",
-            ) from error
-        _complete_epoch(checkpoint, model, reporter.get_epoch())
+            message = f"{checkpoint}: cannot resume training from this checkpoint: {reason}"
+            raise UserError(message, _RESTORE) from error
+        health.check_weights(model, str(checkpoint), remedy=_RESTORE)
+        for cycle in cycles:
+            note = cycle.fit(reporter.get_epoch(), cls.max_epoch)
+            if note and _is_first_process():
+                say(note)
+        if _is_first_process():
+            _complete_epoch(checkpoint, model, reporter.get_epoch())
 
     @classmethod
     def plot_attention(cls, model, *args, **kwargs) -> None:
@@ -113,20 +150,28 @@ class DualOutputTrainer(Trainer):
 
     @classmethod
     def validate_one_epoch(cls, model, iterator, reporter, options, distributed_option) -> None:
+        batches: list[list[str]] = []
+        iterator = health.record_ids(iterator, batches)
         super().validate_one_epoch(model, iterator, reporter, options, distributed_option)
+        if not options.no_forward_run:
+            health.check_validation(reporter, batches, options.best_model_criterion)
+            health.check_weights(model, f"epoch {reporter.get_epoch()}")
         if not distributed_option.distributed or distributed_option.dist_rank == 0:
             say(_epoch_line(reporter, options.max_epoch))
 
 
+def _is_first_process() -> bool:
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
 def _complete_epoch(checkpoint: Path, model: torch.nn.Module, epoch: int) -> None:
-    """Write `<epoch>epoch.pth` if it is missing.
+    """Write `<epoch>epoch.pth` if it is missing or damaged.
 
     ESPnet writes the checkpoint before these weights. If a training is killed in between, they are
-    missing, and averaging fails at the end of the training.
+    missing at the end of the training.
     """
     weights = checkpoint.parent / f"{epoch}epoch.pth"
-    is_first = not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
-    if is_first and not weights.exists():
+    if not (weights.exists() and checksums.matches(weights)):
         torch.save(model.state_dict(), weights)
 
 
@@ -146,23 +191,46 @@ def _epoch_line(reporter, max_epoch: int) -> str:
 
 
 @contextlib.contextmanager
-def atomic_torch_save() -> Iterator[None]:
+def replaced_selection() -> Iterator[None]:
+    """Make ESPnet's Trainer use `selection` while the context is open."""
+    module: Any = sys.modules[Trainer.__module__]
+    original = module.Reporter, module.average_nbest_models
+    module.Reporter = selection.FiniteReporter
+    module.average_nbest_models = selection.average_best_epochs
+    try:
+        yield
+    finally:
+        module.Reporter, module.average_nbest_models = original
+
+
+@contextlib.contextmanager
+def atomic_torch_save(folder: Path | None = None) -> Iterator[None]:
     """Make `torch.save` write to a temporary file that is then renamed, while the context is open.
 
     ESPnet overwrites `checkpoint.pth` directly. A crash while writing would destroy the only
     checkpoint that training can resume from.
+
+    Args:
+        folder: model directory: the SHA-256 of the files in it is recorded (`model.checksums`).
+
+    Raises:
+        UserError: from `torch.save`, if the disk is full or cannot be written.
     """
     torch_save = torch.save
 
     def save(obj, f, *args, **kwargs):
         if not isinstance(f, str | os.PathLike):
             return torch_save(obj, f, *args, **kwargs)
-        temporary = f"{os.fspath(f)}.tmp"
+        target = Path(f)
+        temporary = target.with_name(f".{target.name}.tmp")
         try:
-            torch_save(obj, temporary, *args, **kwargs)
-            os.replace(temporary, f)
+            with failures.of_writing(target):
+                torch_save(obj, temporary, *args, **kwargs)
+                if folder is not None and target.parent == folder:
+                    checksums.record(target, temporary)
+                os.replace(temporary, target)
         finally:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 os.unlink(temporary)
         return None
 

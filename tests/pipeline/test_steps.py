@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.pipeline import code, digests
 from espnet_ext.pipeline.launcher import Launcher
 from espnet_ext.pipeline.pool import Pool, Stopped
-from espnet_ext.pipeline.steps import Records, Step, parse_step, read_steps
+from espnet_ext.pipeline.steps import COMPARED, Records, Step, parse_step, read_steps
 
 ROOT = Path(__file__).resolve().parents[2]
 COPY = 'cat in/* >out; echo ran >>"$RUNS"'
@@ -324,6 +325,18 @@ def test_training_with_changed_data_moves_its_folder_aside(folder, capfd):
     assert f"since in changed; the old folder is {aside}" in capfd.readouterr().err
     (folder / "in").write_text("three")
     assert run(step, resume_changed=True) == 1
+    assert len(list(folder.glob("made.before-*"))) == 1
+
+
+def test_training_that_compares_by_itself_keeps_its_folder(folder):
+    """Such as a training with more epochs, which is continued."""
+    step = tool(owns="made", outputs=("made",))
+    run(step)
+    (folder / "made" / COMPARED).touch()
+    longer = replace(step, command=(*step.command, "--max_epoch", "9"))
+    assert run(longer) == 1 and run(step) == 1 and run(step) == 0
+    assert not list(folder.glob("made.before-*"))
+    assert run(step, force=True) == 1
     assert len(list(folder.glob("made.before-*"))) == 1
 
 

@@ -93,12 +93,13 @@ def test_training_killed_between_checkpoint_and_weights_resumes(recipe):
 def test_checkpoint_of_another_configuration_raises_user_error(recipe):
     recipe.train()
     smaller = {**tiny_recipe.CONFIG["encoder_conf"], "linear_units": 8}
-    with pytest.raises(UserError, match="checkpoint.pth") as caught:
-        recipe.train(config={"encoder_conf": smaller, "max_epoch": 3})
-    assert "remove the folder" in caught.value.remedy
-    (recipe.root / "exp/checkpoint.pth").write_bytes(b"half a file")
-    with pytest.raises(UserError, match="checkpoint.pth"):
-        recipe.train()
+    config = {"encoder_conf": smaller, "max_epoch": 3}
+    with pytest.raises(UserError, match="encoder_conf.linear_units: 16, now 8") as caught:
+        recipe.train(config=config)
+    assert "--overwrite true" in caught.value.remedy
+    with pytest.raises(UserError, match="checkpoint.pth: cannot resume") as caught:
+        recipe.train(config=config, resume_changed=True)
+    assert "rename the folder" in caught.value.remedy
 
 
 def test_parts_are_initialised_from_another_model_and_frozen(recipe):

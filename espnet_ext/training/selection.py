@@ -1,0 +1,108 @@
+"""Which epochs are the best, and the average of their weights.
+
+`training` replaces ESPnet's own Reporter and `average_nbest_models` with these while it trains.
+They differ in what happens if something is wrong: an epoch without a finite validation result is
+never among the best, a missing file of weights is left out of the average with a warning, and a
+damaged file is an error. The files, their names and their content are ESPnet's otherwise.
+"""
+
+import logging
+import math
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from espnet_ext.errors import UserError
+from espnet_ext.files import write_link
+from espnet_ext.model import checksums, espnet
+from espnet_ext.progress import say
+
+Reporter: Any = espnet.load("Reporter")
+
+
+class FiniteReporter(Reporter):
+    """ESPnet's Reporter, with epochs whose result is not finite sorted last."""
+
+    def sort_epochs_and_values(self, key: str, key2: str, mode: str) -> list[tuple[int, float]]:
+        """Return (epoch, value) pairs, best first."""
+        pairs = sorted(super().sort_epochs_and_values(key, key2, mode))  # by epoch
+        finite = [pair for pair in pairs if math.isfinite(pair[1])]
+        others = [pair for pair in pairs if not math.isfinite(pair[1])]
+        sign = 1 if mode == "min" else -1
+        return sorted(finite, key=lambda pair: sign * pair[1]) + others
+
+
+def average_best_epochs(
+    output_dir: Path,
+    reporter: Any,
+    best_model_criterion: Sequence[Sequence[str]],
+    nbest: Collection[int] | int,
+    suffix: str | None = None,
+    use_deepspeed: bool = False,
+) -> None:
+    """Write the average weights of the best epochs, for each criterion and each number of epochs.
+
+    Writes `<phase>.<statistic>.ave_<n>best.pth`, and the link `<phase>.<statistic>.ave.pth` to the
+    average of most epochs. The average of one epoch is a link. The parameters are those of ESPnet's
+    `average_nbest_models`.
+
+    Raises:
+        UserError: if the weights of an epoch are damaged.
+    """
+    counts = [nbest] if isinstance(nbest, int) else list(nbest) or [1]
+    ending = f"{suffix}.pth" if suffix else "pth"
+    for phase, statistic, mode in best_model_criterion:
+        if not reporter.has(phase, statistic):
+            continue
+        stem = f"{phase}.{statistic}"
+        ranked = reporter.sort_epochs_and_values(phase, statistic, mode)
+        epochs = [epoch for epoch, value in ranked if math.isfinite(value)][: max(counts)]
+        available = _available(output_dir, epochs, stem)
+        if not available:
+            continue  # `run` reports that there are no weights
+        sizes = [n for n in counts if 0 < n <= len(epochs)] or [1]
+        sizes = sorted({min(n, len(available)) for n in sizes})
+        for n in sizes:
+            target = output_dir / f"{stem}.ave_{n}best.{ending}"
+            if n == 1:
+                write_link(target, f"{available[0]}epoch.pth")
+            else:
+                logging.info(f"Averaging epochs {available[:n]} by {stem}: {target}")
+                torch.save(_average(output_dir, available[:n]), target)
+        write_link(output_dir / f"{stem}.ave.{ending}", f"{stem}.ave_{sizes[-1]}best.{ending}")
+
+
+def _available(folder: Path, epochs: Sequence[int], stem: str) -> list[int]:
+    """Return the epochs whose weights exist; warn about the others."""
+    available = [epoch for epoch in epochs if (folder / f"{epoch}epoch.pth").exists()]
+    if missing := [f"{epoch}epoch.pth" for epoch in epochs if epoch not in available]:
+        say(
+            f"warning: {folder}: {', '.join(missing)} of the best epochs by {stem} "
+            f"{'is' if len(missing) == 1 else 'are'} missing, so the average is over "
+            f"{len(available)} epochs, not {len(epochs)}"
+        )
+    return available
+
+
+def _average(folder: Path, epochs: Sequence[int]) -> dict[str, torch.Tensor]:
+    """Return the mean weights; integers (numbers of batches) are summed, as ESPnet does."""
+    total: dict[str, torch.Tensor] = {}
+    for epoch in epochs:
+        state = _load(folder / f"{epoch}epoch.pth")
+        total = {key: total[key] + state[key] for key in total} if total else dict(state)
+    return {
+        key: value if str(value.dtype).startswith("torch.int") else value / len(epochs)
+        for key, value in total.items()
+    }
+
+
+def _load(path: Path) -> dict[str, torch.Tensor]:
+    remedy = "remove the file and run again, to average the other epochs"
+    checksums.check(path, remedy)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds of errors for an invalid file
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{path}: not readable weights: {reason}", remedy) from error

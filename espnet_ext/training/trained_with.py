@@ -1,0 +1,245 @@
+"""What a model is trained with: recorded in its folder, and compared when training continues.
+
+The record has the configuration, and digests of token lists, transcripts, lengths of audio and
+initial weights. Without it, the weights of one configuration could be continued, or used as they
+are, under another one.
+"""
+
+import hashlib
+import json
+import time
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from espnet_ext.errors import UserError
+from espnet_ext.files import read_json, read_yaml, sha256_of, write_json
+from espnet_ext.progress import say
+
+FILE = "trained_with.json"
+VERSION = 1
+_SHOWN = 8  # differences in a message
+
+# Options that may change when a training continues: how long it lasts, which epochs are selected,
+# what is reported, on which machine it runs, and where the files are.
+_MAY_CHANGE = {
+    *("max_epoch", "patience", "early_stopping_criterion", "max_invalid_steps"),
+    *("keep_nbest_models", "best_model_criterion", "nbest_averaging_interval"),
+    *("config", "print_config", "log_level", "log_interval", "dry_run", "resume", "output_dir"),
+    *("use_matplotlib", "use_tensorboard", "create_graph_in_tensorboard", "num_att_plot"),
+    *("diagnose_every", "detect_anomaly", "use_wandb"),
+    *("ngpu", "num_workers", "multiprocessing_distributed", "unused_parameters", "local_rank"),
+    *("gradient_as_bucket_view", "distributed", "max_cache_size", "valid_max_cache_size"),
+    *("max_cache_fd", "use_amp", "use_tf32", "cudnn_enabled", "cudnn_benchmark"),
+    *("cudnn_deterministic", "version"),
+    # compared by content
+    *("train_data_path_and_name_and_type", "valid_data_path_and_name_and_type"),
+    *("train_shape_file", "valid_shape_file", "init_param"),
+}
+_MAY_CHANGE_PREFIXES = ("dist_", "wandb_")
+_PARTS = ("frontend_conf", "encoder_conf", "decoder_conf")  # that can name a pretrained model
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
+
+
+def describe(args: Namespace, files: Mapping[str, Path]) -> dict[str, Any]:
+    """Return what a training uses.
+
+    Args:
+        args: ESPnet's training arguments.
+        files: further files, such as a SentencePiece model, by the name to report.
+    """
+    data = {}
+    for kind in ("train", "valid"):
+        for path, _, form in getattr(args, f"{kind}_data_path_and_name_and_type"):
+            if form == "text":
+                data[f"{kind} {Path(path).name}"] = sha256_of(path)
+        for path in getattr(args, f"{kind}_shape_file"):
+            data[f"{kind} {Path(path).name}"] = sha256_of(path)
+    return {
+        "version": VERSION,
+        "configuration": _configuration(vars(args)),
+        "data": data,
+        "files": {name: sha256_of(path) for name, path in files.items()},
+        "initial weights": dict(_initial_weights(args)),
+    }
+
+
+def _configuration(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that must not change, as JSON values; token lists as digests."""
+    options = {
+        key: value
+        for key, value in args.items()
+        if key not in _MAY_CHANGE and not key.startswith(_MAY_CHANGE_PREFIXES)
+    }
+    outputs = {name: dict(output) for name, output in (options.get("outputs") or {}).items()}
+    for output in outputs.values():
+        if isinstance(output.get("token_list"), list | tuple):
+            text = "\n".join(map(str, output["token_list"]))
+            output["token_list"] = hashlib.sha256(text.encode()).hexdigest()
+    return json.loads(json.dumps({**options, "outputs": outputs}, default=str))
+
+
+def _initial_weights(args: Namespace) -> Iterator[tuple[str, str]]:
+    """Yield (option, digests) of the files that parameters are initialised from."""
+    for specification in args.init_param or ():
+        path, _, parts = specification.partition(":")
+        if Path(path).is_file():
+            yield f"init_param :{parts}", sha256_of(path)
+    parts = {part: getattr(args, part, None) for part in _PARTS}
+    parts |= {f"{name}.decoder_conf": o.get("decoder_conf") for name, o in args.outputs.items()}
+    for part, conf in parts.items():
+        folder = (conf or {}).get("model")
+        if isinstance(folder, str) and Path(folder).is_dir():
+            for path in sorted(Path(folder).iterdir()):
+                if path.suffix in _WEIGHTS:
+                    yield f"{part}.model {path.name}", sha256_of(path)
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return what differs between two descriptions: `<key>: <before>, now <now>`.
+
+    >>> differences({"configuration": {"a": {"b": 1}}}, {"configuration": {"a": {"b": 2}}})
+    ['a.b: 1, now 2']
+    """
+    changes = []
+    for part in ("configuration", "data", "files", "initial weights"):
+        if part not in before or part not in now:
+            continue
+        old, new = dict(_flat(before[part])), dict(_flat(now[part]))
+        for key in sorted(old.keys() | new.keys()):
+            if old.get(key, "not set") == new.get(key, "not set"):
+                continue
+            if part == "configuration" and not key.endswith(".token_list"):
+                values = f"{old.get(key, 'not set')}, now {new.get(key, 'not set')}"
+                changes.append(f"{key}: {values}")
+            elif key not in old or key not in new:
+                changes.append(f"{key}: {'new' if key in new else 'not used any more'}")
+            else:
+                changes.append(f"{key}: another content")
+    return changes
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) of nested mappings. An empty mapping has no keys."""
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _flat(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item
+
+
+def continues(
+    folder: Path,
+    now: Mapping[str, Any],
+    *,
+    resume_changed: bool = False,
+    overwrite: bool = False,
+    is_first: bool = True,
+) -> bool:
+    """Return whether a training continues the one in the folder; otherwise it starts from scratch.
+
+    Args:
+        folder: model directory.
+        now: description of the training that starts.
+        resume_changed: continue although something differs.
+        overwrite: if something differs, rename the folder, and start in a new one.
+        is_first: this is the first process of the training; only this one prints and renames.
+
+    Raises:
+        UserError: if something differs, and neither is set.
+    """
+    if not has_weights(folder):
+        return False
+    before = _read(folder, now)
+    if before is None:
+        changes = [f"it has neither {FILE} nor config.yaml"]
+    else:
+        changes = differences(before, now)
+        if is_first and "data" not in before:
+            say(f"note: {folder}: no {FILE}; only the configuration is compared, not the data")
+    if not changes:
+        return True
+    listed = "; ".join(changes[:_SHOWN])
+    listed += f"; and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
+    if resume_changed:
+        if is_first:
+            say(f"note: {folder}: training continues, although it began differently: {listed}")
+        return True
+    if overwrite:
+        if is_first:
+            aside = _rename(folder)
+            say(f"note: {folder}: starting again, since it was trained differently: {listed}")
+            say(f"note: the old folder is {aside}")
+        return False
+    raise UserError(
+        f"{folder}: contains a model that was trained differently: {listed}",
+        "train in another folder (--exp_dir; of run.sh: --expdir or --asr_tag). "
+        "--overwrite true renames this folder and trains from scratch; --resume_changed true "
+        "continues this training",
+    )
+
+
+def has_weights(folder: Path) -> bool:
+    """Return whether a training wrote weights or a checkpoint in a folder."""
+    names = {path.name for path in folder.glob("*.pth")}
+    return bool(names - {"diagnostics_start.pth"})  # written before the first epoch
+
+
+def write(folder: Path, description: Mapping[str, Any]) -> None:
+    """Record what a training uses, and what it used before if that was something else."""
+    earlier: list[Any] = []
+    if (folder / FILE).is_file():
+        before = read_json(folder / FILE)
+        earlier = before.pop("earlier", [])
+        if has_weights(folder) and differences(before, description):
+            earlier.append(before)
+    write_json(folder / FILE, {**description, **({"earlier": earlier} if earlier else {})})
+
+
+def _read(folder: Path, now: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the description in a folder; without one, the configuration in config.yaml.
+
+    Args:
+        now: description of the training that starts.
+    """
+    if (folder / FILE).is_file():
+        return read_json(folder / FILE)
+    if not (folder / "config.yaml").is_file():
+        return None
+    configuration = _configuration(read_yaml(folder / "config.yaml", exponents=False))
+    # config.yaml also has values that were computed when the training started.
+    computed = (
+        ("scheduler_conf", "total_steps"),
+        ("frontend_conf", "architecture"),
+        ("encoder_conf", "architecture"),
+    )
+    for part, key in computed:
+        if key not in (now["configuration"].get(part) or {}):
+            (configuration.get(part) or {}).pop(key, None)
+    for name, output in configuration["outputs"].items():
+        expected = now["configuration"]["outputs"].get(name, {}).get("decoder_conf") or {}
+        if "architecture" not in expected:
+            (output.get("decoder_conf") or {}).pop("architecture", None)
+    return {"configuration": configuration}
+
+
+def _rename(folder: Path) -> Path:
+    """Rename a folder to `<folder>.before-<date>`, and return the new name.
+
+    A link to a folder stays: the folder that it leads to is renamed, and created again, empty.
+    """
+    real = folder.resolve()
+    name = f"{real}.before-{time.strftime('%Y%m%d-%H%M%S')}"
+    aside = Path(name)
+    number = 0
+    while aside.exists():
+        number += 1
+        aside = Path(f"{name}-{number}")
+    try:
+        real.rename(aside)
+        real.mkdir()
+    except OSError as error:
+        message = f"{real}: cannot rename: {error.strerror}"
+        raise UserError(message, "check the permissions of its parent folder") from error
+    return aside

@@ -1,0 +1,94 @@
+"""Best epochs and averaged weights: ESPnet's, except for epochs and files with faults."""
+
+import math
+
+import pytest
+import torch
+from espnet2.main_funcs.average_nbest_models import average_nbest_models
+from espnet2.train.reporter import Reporter
+
+from espnet_ext.errors import UserError
+from espnet_ext.training.selection import FiniteReporter, average_best_epochs
+
+ACC = [["valid", "acc", "max"]]
+
+
+def reporter(kind, values):
+    made = kind()
+    made.stats = {e: {"valid": {"acc": v, "loss": -v}} for e, v in enumerate(values, 1)}
+    made.set_epoch(len(values))
+    return made
+
+
+def write_epochs(folder, count):
+    torch.manual_seed(0)
+    for epoch in range(1, count + 1):
+        state = {"weight": torch.randn(3, 4), "batches": torch.tensor(epoch)}
+        torch.save(state, folder / f"{epoch}epoch.pth")
+
+
+@pytest.mark.parametrize("nbest", [1, 2, 3, 9, [1, 3]])
+def test_averages_are_those_of_espnet(tmp_path, nbest):
+    values = [0.1, 0.5, 0.3, 0.5]
+    criteria = [*ACC, ["valid", "loss", "min"]]
+    folders = []
+    for kind, average in (
+        (Reporter, average_nbest_models),
+        (FiniteReporter, average_best_epochs),
+    ):
+        folder = tmp_path / kind.__name__
+        folder.mkdir()
+        write_epochs(folder, 4)
+        average(
+            output_dir=folder,
+            reporter=reporter(kind, values),
+            best_model_criterion=criteria,
+            nbest=nbest,
+        )
+        folders.append(folder)
+    stock, ours = folders
+    assert sorted(p.name for p in stock.iterdir()) == sorted(p.name for p in ours.iterdir())
+    for path in stock.iterdir():
+        assert path.resolve().name == (ours / path.name).resolve().name
+        expected, state = (torch.load(f, weights_only=True) for f in (path, ours / path.name))
+        assert all(torch.equal(expected[key], state[key]) for key in expected)
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_epochs_without_finite_result_are_last(mode):
+    ranked = reporter(FiniteReporter, [math.nan, 0.2, math.inf, 0.4]).sort_epochs(
+        "valid", "acc", mode
+    )
+    assert ranked[:2] == ([2, 4] if mode == "min" else [4, 2])
+    assert sorted(ranked[2:]) == [1, 3]
+
+
+def test_epochs_without_finite_result_are_not_averaged(tmp_path):
+    write_epochs(tmp_path, 3)
+    values = [0.1, math.nan, 0.3]
+    average_best_epochs(tmp_path, reporter(FiniteReporter, values), ACC, 3)
+    assert (tmp_path / "valid.acc.ave.pth").resolve().name == "3epoch.pth"
+    average_best_epochs(tmp_path, reporter(FiniteReporter, values), ACC, 2)
+    first, third = (torch.load(tmp_path / f"{e}epoch.pth", weights_only=True) for e in (1, 3))
+    average = torch.load(tmp_path / "valid.acc.ave_2best.pth", weights_only=True)
+    assert torch.equal(average["weight"], (third["weight"] + first["weight"]) / 2)
+
+
+def test_missing_epoch_is_left_out_with_a_warning(tmp_path, capsys):
+    write_epochs(tmp_path, 4)
+    (tmp_path / "3epoch.pth").unlink()
+    average_best_epochs(tmp_path, reporter(FiniteReporter, [0.1, 0.2, 0.3, 0.4]), ACC, 3)
+    assert (tmp_path / "valid.acc.ave.pth").resolve().name == "valid.acc.ave_2best.pth"
+    assert (
+        "3epoch.pth of the best epochs by valid.acc is missing, so the average is over 2 epochs"
+        in capsys.readouterr().err
+    )
+
+
+def test_truncated_epoch_raises_user_error(tmp_path):
+    write_epochs(tmp_path, 2)
+    path = tmp_path / "1epoch.pth"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UserError, match="1epoch.pth: not readable weights") as caught:
+        average_best_epochs(tmp_path, reporter(FiniteReporter, [0.1, 0.2]), ACC, 2)
+    assert caught.value.remedy == "remove the file and run again, to average the other epochs"
