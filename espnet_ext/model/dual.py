@@ -69,7 +69,7 @@ class DualOutputModel(AbsESPnetModel):
         for name, head in heads.items():
             for part, module in head.parts.items():
                 self.add_module(f"{name}_{part}", module)
-        self.objective = objective or weighted_sum
+        self.objective = objective
         self.autocast_dtype = autocast_dtype
         self.conditioning = conditioning
         self.divide_by = divide_by
@@ -99,14 +99,15 @@ class DualOutputModel(AbsESPnetModel):
         request = EncoderRequest(
             active=active,
             conditions=self.conditions_of(labels),
-            keep_layers=getattr(self.objective, "needs_layers", False),
+            keep_layers=self.objective is not None and self.objective.needs_layers,
         )
         encoded = self.encode(speech, speech_lengths, request)
         losses = self.losses(encoded, labels)
         scaled = losses
         if self.divide_by == "labelled":
             scaled = self._per_labelled(losses, speech.size(0))
-        loss = self.objective(
+        combine = weighted_sum if self.objective is None else self.objective
+        loss = combine(
             TrainingLosses(
                 scaled,
                 encoded.auxiliary,
@@ -121,7 +122,7 @@ class DualOutputModel(AbsESPnetModel):
         stats |= {f"loss_aux_{name}": value.detach() for name, value in encoded.auxiliary.items()}
         if self.conditioning is not None:
             stats |= self.conditioning.statistics()
-        if hasattr(self.objective, "statistics"):
+        if self.objective is not None:
             stats |= self.objective.statistics()
         return espnet.load("force_gatherable")((loss, stats, speech.size(0)), loss.device)
 

@@ -8,7 +8,7 @@ import soundfile
 from directories import IDS, RATE, findings_of, make_directory, noise, run_validate, write_table
 
 from espnet_ext.data.checks.context import CheckOptions, FrameOptions
-from espnet_ext.data.checks.tokens import encoder_frames, frame_options
+from espnet_ext.data.checks.tokens import _CONVOLUTIONS, encoder_frames, frame_options
 from espnet_ext.data.validate import check_directory
 
 KOREAN = (
@@ -192,26 +192,28 @@ def test_transcript_too_long_for_ctc_is_reported(folder):
     assert "13 labels (12 of them repeated) with 24 encoder frames" in reported[0]["message"]
 
 
-@pytest.mark.parametrize("layer", ["conv2d", "conv2d1", "conv2d2", "conv2d6", "conv2d8", "linear"])
-def test_encoder_frames_equal_espnets(layer):
+@pytest.mark.parametrize("layer", _CONVOLUTIONS)
+def test_encoder_frames_equal_espnets_and_those_of_the_model(layer):
     torch = pytest.importorskip("torch")
     from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
+    from espnet2.asr.encoder.e_branchformer_encoder import EBranchformerEncoder
     from espnet2.asr.frontend.default import DefaultFrontend
 
     frontend = DefaultFrontend(fs=16000, n_fft=400, hop_length=160, n_mels=80)
-    encoder = ConformerEncoder(
-        80,
-        output_size=8,
-        attention_heads=2,
-        linear_units=8,
-        num_blocks=1,
-        input_layer=layer,
-        rel_pos_type="latest",
-    ).eval()
+    kind = EBranchformerEncoder if layer.startswith("conv1d") else ConformerEncoder
+    size = {"output_size": 8, "attention_heads": 2, "linear_units": 8, "num_blocks": 1}
+    encoder = kind(80, input_layer=layer, rel_pos_type="latest", **size).eval()
     for samples in (4000, 4159, 4160, 16000, 23456):
         features, lengths = frontend(torch.zeros(1, samples), torch.tensor([samples]))
         _, made, _ = encoder(features, lengths)
         assert encoder_frames(samples / 16000, FrameOptions(16000, 160, layer)) == int(made[0])
+
+    from espnet_ext.model.frames import min_feature_frames
+
+    options = FrameOptions(16000, 160, layer)
+    fewest = min_feature_frames(None, encoder)
+    assert encoder_frames((fewest - 1) * 0.01, options) >= 1
+    assert fewest == 1 or encoder_frames((fewest - 2) * 0.01, options) == 0
 
 
 def test_unknown_frontend_or_layer_has_no_frame_options():
