@@ -67,7 +67,7 @@ def _export_head(args: argparse.Namespace) -> int:
     from espnet_ext.decoding.options import parse_options, read_options
     from espnet_ext.model.archive import find_model_dir
     from espnet_ext.model.export import FILES, export_head
-    from espnet_ext.outputs import OutputFolder
+    from espnet_ext.overwriting import OutputFolder
 
     config = read_options(args.config) if args.config else {}
     parse_options(config, [args.output_name])  # raises for invalid options

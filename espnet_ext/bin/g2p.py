@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from espnet_ext.data.record import NA
     from espnet_ext.files import atomic_write, write_json
-    from espnet_ext.outputs import require_new_file
+    from espnet_ext.overwriting import require_new_file
     from espnet_ext.progress import say
     from espnet_ext.text import g2p
 

@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from espnet_ext.data.record import NA
     from espnet_ext.data.table import read_table, write_table
     from espnet_ext.errors import UserError
-    from espnet_ext.outputs import require_no_input
+    from espnet_ext.overwriting import require_no_input
     from espnet_ext.text.tokenizers import build_tokenizer_from
     from espnet_ext.text.unicode import normalize
 

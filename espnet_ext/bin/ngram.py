@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from espnet_ext.data.record import NA
     from espnet_ext.data.table import read_table
     from espnet_ext.errors import UserError
-    from espnet_ext.outputs import require_result_file
+    from espnet_ext.overwriting import require_result_file
     from espnet_ext.text.ngram import estimate, is_arpa, write_arpa
     from espnet_ext.text.tokenizers import build_tokenizer_from
     from espnet_ext.text.unicode import normalize

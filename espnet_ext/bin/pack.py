@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from espnet_ext.errors import UserError
     from espnet_ext.model.pack import is_archive, pack_model
-    from espnet_ext.outputs import require_result_file
+    from espnet_ext.overwriting import require_result_file
 
     archive = Path(args.archive)
     if archive.suffix != ".zip":

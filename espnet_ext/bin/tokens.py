@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from espnet_ext.data.table import read_table
     from espnet_ext.errors import UserError
     from espnet_ext.files import atomic_path, write_text
-    from espnet_ext.outputs import OutputFolder
+    from espnet_ext.overwriting import OutputFolder
     from espnet_ext.text import tokenizers
     from espnet_ext.text.unicode import normalize
 

@@ -122,7 +122,7 @@ def _require_report(path: str, directories: Sequence[str], overwrite: bool) -> N
     """Raise a `UserError` if --json names a file that is not a report of this command."""
     from espnet_ext import files
     from espnet_ext.errors import UserError
-    from espnet_ext.outputs import require_new_file
+    from espnet_ext.overwriting import require_new_file
 
     try:
         reports = files.read_json(path)

@@ -19,7 +19,7 @@ from espnet_ext import files
 from espnet_ext.data.directory import TABLES, write_directory
 from espnet_ext.data.record import Utterance
 from espnet_ext.errors import UserError
-from espnet_ext.outputs import OutputFolder
+from espnet_ext.overwriting import OutputFolder
 from espnet_ext.progress import say, track
 from espnet_ext.text.phones import is_phone
 

@@ -14,7 +14,7 @@ from espnet_ext.data.paths import existing_path
 from espnet_ext.data.record import NA, Utterance, id_problem, is_output_name
 from espnet_ext.data.table import normalized, read_table, write_table
 from espnet_ext.errors import UserError
-from espnet_ext.outputs import OutputFolder
+from espnet_ext.overwriting import OutputFolder
 
 # Optional tables, and the attribute of an utterance that each of them holds.
 LABEL_TABLES = {

@@ -24,7 +24,7 @@ from espnet_ext.data.paths import existing_path
 from espnet_ext.data.record import BANDS, NA, Utterance, id_problem
 from espnet_ext.data.table import Row, normalized, scan_table
 from espnet_ext.errors import UserError
-from espnet_ext.outputs import MARK
+from espnet_ext.overwriting import MARK
 
 CHANGES = "changes.tsv"
 HEADER = "change\tfile\tline\tutterance\tbefore\tafter\twhy\n"

@@ -22,7 +22,7 @@ from espnet_ext.data.directory import (
 )
 from espnet_ext.data.record import Utterance, id_problem
 from espnet_ext.errors import UserError
-from espnet_ext.outputs import OutputFolder, require_no_input
+from espnet_ext.overwriting import OutputFolder, require_no_input
 
 REPORT = "split.json"  # beside the sets
 BY_SPEAKER, BY_UTTERANCE = "speaker", "utterance"

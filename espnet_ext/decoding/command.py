@@ -30,7 +30,7 @@ from espnet_ext.files import sha256_of, write_json, write_text
 from espnet_ext.model import stock
 from espnet_ext.model.archive import find_model_dir
 from espnet_ext.model.load import load_config
-from espnet_ext.outputs import OutputFolder
+from espnet_ext.overwriting import OutputFolder
 from espnet_ext.progress import say, track
 
 CHUNK_SIZE = 64  # utterances of similar length that are read together; the API makes the batches

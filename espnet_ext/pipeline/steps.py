@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_ext.files import write_text
-from espnet_ext.outputs import records_of
+from espnet_ext.overwriting import records_of
 from espnet_ext.pipeline.code import ESPNET, Code
 from espnet_ext.pipeline.digests import AUDIO, Digests
 

@@ -19,7 +19,7 @@ from espnet_ext.data.directory import read_directory
 from espnet_ext.data.record import id_problem
 from espnet_ext.data.validate import validate_directory
 from espnet_ext.errors import UserError
-from espnet_ext.outputs import MARK
+from espnet_ext.overwriting import MARK
 
 STEM = "EN10QC226_EN0005_20210801"
 FILE = CorpusFile("", f"1.Training/라벨링데이터/1. 영어/{STEM}.json")

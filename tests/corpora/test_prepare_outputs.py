@@ -8,7 +8,7 @@ from published_korean import encoded, label505, write_aihub
 
 from espnet_ext.bin import cli, prepare
 from espnet_ext.data.directory import read_directory
-from espnet_ext.outputs import MARK
+from espnet_ext.overwriting import MARK
 
 
 def run(*argv):

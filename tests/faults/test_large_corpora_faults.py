@@ -25,7 +25,7 @@ from published_korean import (  # noqa: E402
 from espnet_ext.bin import cli, prepare  # noqa: E402
 from espnet_ext.corpora.corpus_files import parallel_map  # noqa: E402
 from espnet_ext.errors import UserError  # noqa: E402
-from espnet_ext.outputs import MARK  # noqa: E402
+from espnet_ext.overwriting import MARK  # noqa: E402
 
 TRAINING = "01.데이터_new_20220719/1.Training"
 

@@ -22,7 +22,7 @@ from espnet_ext.data.directory import TABLES, require_free, write_directory
 from espnet_ext.data.record import Utterance, id_problem
 from espnet_ext.data.rendering import Job, render
 from espnet_ext.errors import UserError
-from espnet_ext.outputs import OutputFolder
+from espnet_ext.overwriting import OutputFolder
 
 if TYPE_CHECKING:
     import numpy as np

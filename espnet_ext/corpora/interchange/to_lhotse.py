@@ -24,7 +24,7 @@ from espnet_ext.data.directory import read_directory, require_free
 from espnet_ext.data.record import Utterance
 from espnet_ext.data.rendering import Job, render
 from espnet_ext.errors import UserError
-from espnet_ext.outputs import OutputFolder
+from espnet_ext.overwriting import OutputFolder
 from espnet_ext.progress import track
 
 _MANIFESTS = ("recordings", "supervisions", "cuts")

@@ -28,7 +28,7 @@ from espnet_ext.bin import (
 from espnet_ext.data.directory import read_directory
 from espnet_ext.errors import UserError
 from espnet_ext.model.pack import is_archive
-from espnet_ext.outputs import MARK, OutputFolder, require_new_file
+from espnet_ext.overwriting import MARK, OutputFolder, require_new_file
 
 
 def call(command, *arguments):
