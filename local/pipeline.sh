@@ -84,12 +84,14 @@ use_environment() {
 }
 
 check_settings() { # sets ${coupled_systems}
-    local system configs=()
+    local system lang configs=() types=()
     for system in "${!system_config[@]}"; do configs+=("${system}=${system_config[${system}]}"); done
+    for lang in ${langs}; do types+=("${lang} ${token_types_of[${lang}]}"); done
     "${python}" -m espnet_ext.pipeline.checks --python "${python}" --asr_config "${asr_config}" \
         --system_configs "${configs[@]}" --stages "${selected_stages[@]}" --fs "${fs}" --cmd "${cmd}" \
         --ngpu "${ngpu}" --gpu_inference "${gpu_inference}" --use_lm "${use_lm}" \
-        --stress "${stress}" --coupling "${coupling}" >"${run_dir}/checks"
+        --stress "${stress}" --coupling "${coupling}" --token_types "${types[@]}" \
+        >"${run_dir}/checks"
     # shellcheck source=/dev/null
     . "${run_dir}/checks"
 }

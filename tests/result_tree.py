@@ -8,7 +8,7 @@ import wave
 from pathlib import Path
 
 from espnet_ext.analysis.registry import ANALYSES
-from espnet_ext.report.provenance import provenance
+from espnet_ext.provenance import provenance
 from espnet_ext.scoring.score import score_directory
 
 KOREAN = [

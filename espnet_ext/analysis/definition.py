@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from espnet_ext.document import Column, Figure, Heatmap, Section, Table, tabulate
@@ -196,6 +197,9 @@ class Analysis:
     def result(self, **arguments: Any) -> Result:
         """Run the analysis and return its numbers with their tables and figures.
 
+        `inputs` of the result names the systems and labels, so that a report can leave out a
+        result that is out of date.
+
         Raises:
             ValueError: if `section` yields a table or figure that `outputs` does not declare.
         """
@@ -205,7 +209,42 @@ class Analysis:
         for item in section.items:
             if not item.title.startswith(declared):
                 raise ValueError(f"{self.name}: '{item.title}' is not among its declared outputs")
-        return {"kind": self.name, **numbers, "section": section.to_json()}
+        inputs = self._describe_inputs(arguments)
+        return {"kind": self.name, **numbers, "inputs": inputs, "section": section.to_json()}
+
+    def _describe_inputs(self, arguments: Mapping[str, Any]) -> Result:
+        """Return `{"systems": {name: [directory, …]}, "labels": [[set, SHA-256], …]}`.
+
+        The hashes are `data.source_sha256` of score.json.
+        """
+        from espnet_ext.data.directory import read_directory
+        from espnet_ext.files import read_json
+        from espnet_ext.scoring.score import labels_sha256
+
+        systems: dict[str, list[str]] = {}
+        for source in self.inputs:
+            folders = arguments.get(source.argument)
+            if source.per_system and source != TWINS and isinstance(folders, Mapping):
+                for name, folder in folders.items():
+                    systems.setdefault(name, []).append(str(folder))
+        labels: list[list[str]] = []
+        scored = [folder for folders in systems.values() for folder in folders]
+        for source in self.inputs:
+            if source.per_system and source.metavar:  # words that end in =DIR
+                scored += [word.partition("=")[2] for word in arguments.get(source.argument) or ()]
+        for folder in map(Path, scored):
+            if (folder / "score.json").is_file():
+                data = read_json(folder / "score.json").get("data", {})
+                if "source_sha256" in data:
+                    labels.append([folder.resolve().name, data["source_sha256"]])
+        folder = Path(arguments.get(DATA.argument) or "")
+        if DATA in self.inputs and (folder / "wav.scp").is_file():
+            digest = labels_sha256(folder, read_directory(folder, empty_texts=True))
+            labels.append([folder.resolve().name, digest])
+        return {
+            "systems": systems,
+            "labels": [list(pair) for pair in dict.fromkeys(map(tuple, labels))],
+        }
 
 
 def count(text: str) -> int:

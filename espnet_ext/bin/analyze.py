@@ -68,8 +68,8 @@ def run(
     from espnet_ext.document import Section
     from espnet_ext.files import read_json, write_json
     from espnet_ext.overwriting import require_result_file
+    from espnet_ext.provenance import provenance
     from espnet_ext.report.markdown import section_markdown
-    from espnet_ext.report.provenance import provenance
 
     def is_result(path: Path) -> bool:
         content = read_json(path)

@@ -135,7 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "model, at most one per core",
     )
     cli.add_overwrite(parser)
-    args = parser.parse_args(argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    args = parser.parse_args(arguments)
     if args.threads < 0:
         parser.error("--threads must be 0 or more")
     if args.coupling_weight is not None and not args.coupling:
@@ -147,6 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from espnet_ext.decoding.command import decode_directory
     from espnet_ext.decoding.options import read_options
+    from espnet_ext.provenance import provenance
 
     if args.threads:
         import torch
@@ -174,6 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         outputs=args.outputs,
         active=args.active,
         overwrite=args.overwrite,
+        provenance=provenance("decode", arguments, with_gpu=bool(args.ngpu)),
     )
     print(
         f"{args.output_dir}: {facts['utterances']} utterances, {', '.join(facts['outputs'])}; "

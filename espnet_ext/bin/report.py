@@ -46,11 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from espnet_ext.analysis.registry import ANALYSES
     from espnet_ext.files import write_text
+    from espnet_ext.provenance import provenance
     from espnet_ext.report.collect import collect
     from espnet_ext.report.contents import build
     from espnet_ext.report.html import report_page
     from espnet_ext.report.markdown import details_page, results_page
-    from espnet_ext.report.provenance import provenance
     from espnet_ext.report.terminal import cells_table
 
     folder = "analysis/"

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.resamples < 1:
         parser.error("--resamples must be at least 1")
 
-    from espnet_ext.report.provenance import provenance
+    from espnet_ext.provenance import provenance
     from espnet_ext.report.terminal import score_line
     from espnet_ext.scoring.score import score_directory
     from espnet_ext.text.tokenizers import read_symbols

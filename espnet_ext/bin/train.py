@@ -80,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from pathlib import Path
 
+    from espnet_ext.provenance import provenance
     from espnet_ext.training import processes, run
 
     data = run.Data(
@@ -107,6 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         pretrained=args.pretrained,
         resume_changed=args.resume_changed,
         overwrite=args.overwrite,
+        provenance=provenance("train", arguments, with_gpu=args.ngpu > 0),
     )
     return 0
 

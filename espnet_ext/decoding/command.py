@@ -55,6 +55,7 @@ def decode_directory(
     outputs: Sequence[str] | None = None,
     active: str = "auto",
     overwrite: bool = False,
+    provenance: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write text.<output>, token.<output>, score.<output> and decode.json.
 
@@ -80,6 +81,7 @@ def decode_directory(
         outputs: outputs to decode, and inline tags to expect in them; None: all.
         active: tasks that are active in the encoder, see `DualSpeech2Text`.
         overwrite: replace files in `output_dir` that no earlier decoding wrote.
+        provenance: command, commit and machine, for decode.json.
 
     Returns:
         The contents of decode.json: counts, seconds of audio and of decoding, real-time factor
@@ -145,6 +147,7 @@ def decode_directory(
         decoder = _SetDecoder(recogniser, sources, segment_seconds, finished, conditions)
         decoder.run(f"decoding {Path(data).name}", f"{model_dir}/{weights}")
         facts = {"model": Path(model_dir).name, **settings, **decoder.counts()}
+        facts["provenance"] = dict(provenance or {})
         _write_results(folder, recogniser, decoder, facts)
         finished.remove()
         _report_failures(folder / FAILED, decoder.failures, len(sources))

@@ -34,6 +34,36 @@ def check_sample_rate(fs: str, path: str, config: dict[str, Any]) -> None:
         )
 
 
+def check_outputs(
+    system: str,
+    outputs: Mapping[str, Any],
+    token_types: Mapping[str, Mapping[str, str]],
+) -> None:
+    """Check that every output of a system has one token type in every language.
+
+    Args:
+        outputs: `outputs` of the system's configuration.
+        token_types: language → output → token type.
+    """
+    for lang, types in token_types.items():
+        option = " ".join(f"{name}={kind}" for name, kind in types.items())
+        for name, entry in outputs.items():
+            if name not in types:
+                raise UsageError(
+                    f"system {system} has the output {name}, which has no token type "
+                    f'(--token_types "{option}", language {lang})',
+                    f'add it, for example --token_types "{option} {name}=char", or choose systems '
+                    "without it: --systems NAME",
+                )
+            kind = entry.get("token_type") if isinstance(entry, Mapping) else None
+            if kind and kind != types[name]:
+                raise UsageError(
+                    f"system {system}: output {name} has the token type {kind}, but "
+                    f'--token_types "{option}" (language {lang}) says {types[name]}',
+                    "remove token_type from the system's configuration: token types are an option",
+                )
+
+
 def needed_gpus(stages: Collection[int], options: argparse.Namespace) -> dict[str, int]:
     """Return the GPUs that the stages need on this machine, by the option that asks for them."""
     with_stress = options.stress.strip() != "" and 17 in stages
@@ -82,7 +112,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--coupling", default="false", help="also decode by coupled re-ranking")
     parser.add_argument("--stress", default="", help="shares of labels that stage 17 removes")
     parser.add_argument("--use_lm", default="false", help="language models are trained")
+    parser.add_argument(
+        "--token_types",
+        nargs="*",
+        default=[],
+        metavar="'LANG OUTPUT=TYPE …'",
+        help="outputs and their token types in each language",
+    )
     args = parser.parse_args(argv)
+    token_types = {
+        lang: dict(pair.split("=", 1) for pair in pairs)
+        for lang, *pairs in (words.split() for words in args.token_types)
+    }
+    trains = {10, 11} & set(args.stages) or (17 in args.stages and args.stress.strip())
     try:
         config = read_yaml(args.asr_config)
         if {3, 10, 11} & set(args.stages):
@@ -90,7 +132,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         with_pairs = []
         for item in args.system_configs:
             name, _, path = item.partition("=")
-            system = {**config, **read_yaml(path)}
+            overlay = read_yaml(path)
+            outputs = overlay.get("outputs")
+            if trains and isinstance(outputs, Mapping):
+                check_outputs(name, outputs, token_types)
+            system = {**config, **overlay}
             if args.coupling == "true" and len(system.get("outputs") or {}) > 1:
                 with_pairs.append(name)
         if args.coupling == "true" and not with_pairs:

@@ -6,7 +6,7 @@ Needs only the standard library of Python 3.9; files are looked up, not read.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,14 @@ from espnet_ext.pipeline.options import PER_LANGUAGE
 from espnet_ext.pipeline.usage import UsageError
 
 _NAME = re.compile(r"\w[\w.+-]*")  # of a language, set, system or tag: part of folder names
+
+SKIPPED_BY: dict[str, Sequence[int]] = {  # option → stages that it skips
+    "skip_data_prep": range(1, 6),
+    "skip_train": range(6, 12),
+    "skip_eval": (12, 13, 17, 18),
+    "skip_packing": (14,),
+    "skip_upload": (15, 16),
+}
 
 
 @dataclass(frozen=True)
@@ -123,13 +131,7 @@ def for_language(
 def selected_stages(values: Mapping[str, str]) -> list[int]:
     """Return the stages that the options --stage, --stop_stage and --skip_* select."""
     skipped = {int(number) for number in values["skip_stages"].split()}
-    for option, stages in (
-        ("skip_data_prep", range(1, 6)),
-        ("skip_train", range(6, 12)),
-        ("skip_eval", (12, 13, 17, 18)),
-        ("skip_packing", (14,)),
-        ("skip_upload", (15, 16)),
-    ):
+    for option, stages in SKIPPED_BY.items():
         if values[option] == "true":
             skipped.update(stages)
     first, last = int(values["stage"]), int(values["stop_stage"])

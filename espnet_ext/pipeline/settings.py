@@ -30,6 +30,7 @@ from espnet_ext.pipeline.command_line import (
     wants_help,
 )
 from espnet_ext.pipeline.names import (
+    SKIPPED_BY,
     Places,
     braces,
     check_names,
@@ -51,6 +52,9 @@ from espnet_ext.pipeline.usage import UsageError
 if TYPE_CHECKING:
     # A variable of bash: a string, an array or an associative array
     Value = str | Sequence[str] | Mapping[str, str]
+
+QUICK_CAVEAT = "one short training (--quick true): the numbers mean nothing"
+DEFAULT_TITLE = "Two transcripts per utterance: results"  # as of the report command
 
 
 def find_recipe(root: Path, start: Path, name: str | None) -> Path:
@@ -99,6 +103,8 @@ def collect_values(
             if name in ("datadir", "dumpdir", "expdir"):
                 values[name] = f"{name[: -len('dir')]}/quick"
             values[name] = values.get(f"quick_{name}", values[name])
+        values["caveat"] = "; ".join(filter(None, [QUICK_CAVEAT, values["caveat"]]))
+        values["title"] = f"{values['title'] or DEFAULT_TITLE} (quick run)"
     for name, value in on_command_line.items():
         option = options.get(name) or derived_option(name)
         if option and option.kind == "path" and value and (start / value).exists():
@@ -174,10 +180,41 @@ def check_values(values: Mapping[str, str]) -> None:
                 f"--twins: {system} is not one of --systems", f"name some of: {values['systems']}"
             )
     stages = selected_stages(values)
+    check_stages(values, stages)
     if not values["hf_repo"] and (15 in stages or 16 in stages):
         raise UsageError(
             "--skip_upload false without --hf_repo", "name the repository: --hf_repo user/name"
         )
+
+
+def check_stages(values: Mapping[str, str], stages: Sequence[int]) -> None:
+    """Check that a stage is selected.
+
+    A note is printed if the selected stages have nothing to do.
+    """
+    if not stages:
+        chosen = [f"--stage {values['stage']}"]
+        chosen += [f"--stop_stage {values['stop_stage']}"] if int(values["stop_stage"]) < 18 else []
+        is_range = int(values["stage"]) <= min(int(values["stop_stage"]), 18)
+        remedy = (
+            "see the options --skip_*, which skip them all"
+            if is_range
+            else "the first stage must not be after the last one; there are stages 1 to 18"
+        )
+        for name in ("skip_stages", *SKIPPED_BY):
+            unused = "" if name == "skip_stages" else "false"
+            if selected_stages({**values, name: unused}):
+                chosen.append(f"--{name} {values[name]}")
+                remedy = f"write --{name} {unused}" if unused else f"leave out --{name}"
+        raise UsageError(f"{' '.join(chosen)}: no stage would run", remedy)
+    inactive = {
+        **({} if values["speed_perturb_factors"].strip() else {2: "--speed_perturb_factors"}),
+        **({} if values["use_lm"] == "true" else dict.fromkeys((6, 7, 8), "--use_lm true")),
+        **({} if values["use_ngram"] == "true" else {9: "--use_ngram true"}),
+    }
+    if all(number in inactive for number in stages):
+        for number in stages:
+            print(f"note: stage {number} does nothing without {inactive[number]}", file=sys.stderr)
 
 
 def check_token_types(lang: str, value: str) -> dict[str, str]:

@@ -69,6 +69,7 @@ class Results:
     Args:
         missing: files that are missing or cannot be shown, one text each.
         caveats: limits that hold for all numbers, such as synthetic speech.
+        systems: all systems, in order.
     """
 
     title: str
@@ -76,6 +77,7 @@ class Results:
     missing: list[str]
     provenance: dict
     caveats: Sequence[str] = ()
+    systems: Sequence[str] = ()
 
 
 def collect(
@@ -125,7 +127,12 @@ def collect(
     if not collected:
         where = Path(exp_dir) / "<lang>" / f"<system>_{train_tag}" / decode_tag / "<set>"
         raise UserError(f"no {where}/score.json found", "score at least one system (stage 13)")
-    return Results(title, collected, missing, provenance or {}, caveats)
+    names = [
+        name
+        for system in systems
+        for name in (system, *([f"{system}_coupled"] if system in coupled else []))
+    ]
+    return Results(title, collected, missing, provenance or {}, caveats, names)
 
 
 def _read_system(
@@ -186,11 +193,8 @@ def _read_analyses(
             )
         elif content.get("set", next(iter(language.sets))) not in language.sets:
             missing.append(f"{language.code}: {path} is about a set that is not in this report")
-        elif not _is_current(language, content):
-            missing.append(
-                f"{language.code}: {path} is about other models or labels: run its analysis again "
-                "(stage 17)"
-            )
+        elif reason := _why_outdated(language, content):
+            missing.append(f"{language.code}: {path} {reason}")
         else:
             language.analyses.append(_analysed(path, content))
 
@@ -202,14 +206,50 @@ def _analysed(path: Path, content: dict) -> Analysed:
         raise UserError(f"{path}: {error}", "remove it and run its analysis again") from error
 
 
+def _why_outdated(language: Language, content: Mapping[str, Any]) -> str:
+    """Say why a result does not belong to the report's systems and labels; empty if it does."""
+    known = dict.fromkeys(system for runs in language.sets.values() for system in runs)
+    if others := [name for name in _systems_of(content) if name not in known]:
+        return (
+            f"is about {', '.join(_systems_of(content))}. It is not shown: this report has no "
+            f"scores of {', '.join(others)}"
+        )
+    if not _is_current(language, content):
+        return "is about other models or labels: run its analysis again (stage 17)"
+    return ""
+
+
+def _systems_of(content: Mapping[str, Any]) -> list[str]:
+    """Return the names of the systems that a result is about."""
+    names: list[str] = list((content.get("inputs") or {}).get("systems", ()))
+    for key in ("models", "systems"):
+        if isinstance(content.get(key), Mapping):
+            names += [
+                name
+                for name, model in content[key].items()
+                if not (isinstance(model, Mapping) and model.get("twin_of"))
+            ]
+    return list(dict.fromkeys(names))
+
+
 def _is_current(language: Language, content: Mapping[str, Any]) -> bool:
     """Whether the models, decodings and labels that a result names are those of the report."""
     runs = [run for systems in language.sets.values() for run in systems.values()]
+    models = {run.folder.parts[-4:-2] for run in runs}
+    decodings = {run.folder.parts[-4:] for run in runs}
+    inputs = content.get("inputs") or {}
+    for folder in (Path(one) for folders in inputs.get("systems", {}).values() for one in folders):
+        if folder.parts[-2:] not in models and folder.parts[-4:] not in decodings:
+            return False
+    for set_name, digest in inputs.get("labels", ()):
+        scored = language.sets.get(set_name, {}).values()
+        known = {run.score["data"].get("source_sha256") for run in scored} - {None}
+        if known and known != {digest}:
+            return False
     if isinstance(content.get("models"), Mapping):
-        known = {run.folder.parts[-4:-2] for run in runs}
-        models = [one for one in content["models"].values() if not one.get("twin_of")]
-        used = {Path(one.get("directory", "")).parts[-2:] for one in models}
-        if not used or not used <= known:
+        trained = [one for one in content["models"].values() if not one.get("twin_of")]
+        used = {Path(one.get("directory", "")).parts[-2:] for one in trained}
+        if not used or not used <= models:
             return False
     of_set = [run for run in runs if run.folder.name == content.get("set", run.folder.name)]
     if isinstance(content.get("systems"), Mapping):

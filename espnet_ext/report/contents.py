@@ -1,6 +1,6 @@
 """The contents of a report: what RESULTS.md, RESULTS_details.md and report.html show, in order."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ class Report:
         summary: the most important findings, one plain sentence each.
         cells: the error rates of all systems.
         missing: result files that are missing or cannot be shown.
+        systems: all systems, in order.
     """
 
     title: str
@@ -42,6 +43,7 @@ class Report:
     languages: list[LanguagePart]
     missing: list[str]
     provenance: Mapping[str, Any]
+    systems: Sequence[str] = ()
 
 
 def build(results: Results, dump_dir: str | Path) -> Report:
@@ -61,6 +63,7 @@ def build(results: Results, dump_dir: str | Path) -> Report:
         parts,
         results.missing,
         results.provenance,
+        results.systems,
     )
 
 
@@ -121,10 +124,14 @@ def _with_caveats(section: Section, caveats: list[str]) -> Section:
 
 def _commands(language: Language) -> list[tuple[str, dict[str, Any]]]:
     """Return what made every number of a language."""
-    commands = [(f"training of {system}", made) for system, made in language.trainings.items()]
+    commands: list[tuple[str, dict[str, Any]]] = []
+    for system, made in language.trainings.items():
+        commands.append((f"training of {system}", made))
+        restarts = made.get("restarts", ())
+        commands += [(f"training of {system}, started again", start) for start in restarts]
     for name, runs in language.sets.items():
         for system, run in runs.items():
-            if run.decode and run.decode.get("command"):
+            if run.decode:
                 commands.append((f"decoding of {name} with {system}", run.decode))
             commands.append((f"scores of {system} on {name}", run.score))
             commands += [
@@ -140,6 +147,8 @@ def _commands(language: Language) -> list[tuple[str, dict[str, Any]]]:
 
 def origin(made: Mapping[str, Any]) -> str:
     """Return commit, versions, machine and date of a number in one line."""
+    if not any(made.get(key) for key in ("commit", "versions", "machine", "date")):
+        return "commit, versions, machine and date were not recorded"
     parts = [f"commit {made['commit']}"] if made.get("commit") else []
     versions, machine = made.get("versions"), made.get("machine")
     if isinstance(versions, Mapping):

@@ -37,7 +37,7 @@ def report_page(
         "groups": groups,
         "headings": headings,
         "origin": origin,
-        "svg": lambda item: Markup(svg(item, f"f{next(numbers)}-")),
+        "svg": lambda item: Markup(svg(item, f"f{next(numbers)}-", report.systems)),
     }
     return environment.get_template("report.html").render(
         report=report,

@@ -27,7 +27,11 @@ def results_page(report: Report, details: str, page: str) -> str:
         more = [s.title for s in part.sections if s.findings or s.figures or _has_details(s)]
         lines += [f"More in [{details}]({details}) and {page}: {plain('; '.join(more))}.", ""]
     lines += ["## How this file was made", "", *_command("this file", report.provenance)]
-    lines += ["", f"The command behind each number is in [{details}]({details})."]
+    lines += [
+        "",
+        f"The command, commit and machine behind each number are in [{details}]({details}), "
+        "where recorded.",
+    ]
     return _joined(lines)
 
 
@@ -75,9 +79,9 @@ def _missing(report: Report) -> list[str]:
 
 
 def _command(what: str, made: Mapping[str, Any]) -> Iterator[str]:
-    yield f"- {plain(what)}: {_code(made.get('command', 'command not recorded'))}"
-    if line := origin(made):
-        yield f"  - {plain(line)}"
+    command = _code(made["command"]) if made.get("command") else "command not recorded"
+    yield f"- {plain(what)}: {command}"
+    yield f"  - {plain(origin(made))}"
 
 
 def _table(table: Table) -> Iterator[str]:

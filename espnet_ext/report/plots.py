@@ -1,12 +1,14 @@
 """Figures as inline SVG, drawn by matplotlib, in the colours of the page's style sheet.
 
 matplotlib draws with placeholder colours that are then replaced by CSS variables, so that figures
-follow the page's light or dark colours. Series also differ by marker and line style.
+follow the page's light or dark colours. A system has one colour in all figures. Series also differ
+by marker and line style.
 """
 
 import io
+import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from espnet_ext.document import Figure, Heatmap, Point
@@ -39,8 +41,13 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def svg(item: Figure | Heatmap, prefix: str) -> str:
-    """Return a figure as an `<svg>` element; `prefix` makes its ids unique on the page."""
+def svg(item: Figure | Heatmap, prefix: str, systems: Sequence[str] = ()) -> str:
+    """Return a figure as an `<svg>` element.
+
+    Args:
+        prefix: makes its ids unique on the page.
+        systems: the systems of the report. Their place decides the colour of their series.
+    """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure as Canvas
@@ -52,7 +59,7 @@ def svg(item: Figure | Heatmap, prefix: str) -> str:
         if isinstance(item, Heatmap):
             _heatmap(item, canvas, axes)
         else:
-            _KINDS[item.kind](item, canvas, axes)
+            _KINDS[item.kind](item, canvas, axes, style_numbers(item.series, systems))
         buffer = io.StringIO()
         canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     return _inline(buffer.getvalue(), prefix)
@@ -71,6 +78,23 @@ def _inline(text: str, prefix: str) -> str:
     return re.sub(r' width="[^"]*" height="[^"]*"|height="[^"]*pt" ', f" {size} ", text, count=1)
 
 
+def style_numbers(series: Iterable[str], systems: Sequence[str]) -> list[int]:
+    """Return the number of the colour, marker and line style of each series.
+
+    A system has the number of its place among all systems. Other series of the same figure have
+    later numbers. In a figure without systems, series are numbered in order.
+
+    >>> style_numbers(["do", "complete"], ["so_surface", "so_meaning", "do"])
+    [2, 3]
+    >>> style_numbers(["layer 0", "layer 1"], ["so_surface", "do"])
+    [0, 1]
+    """
+    names = list(series)
+    with_systems = any(name in systems for name in names)
+    others = itertools.count(len(systems) if with_systems else 0)
+    return [systems.index(name) if name in systems else next(others) for name in names]
+
+
 def _colour(number: int) -> str:
     return f"#0101{number % COLOURS:02x}"
 
@@ -85,9 +109,9 @@ def _line_style(number: int, points: int) -> dict[str, Any]:
     }
 
 
-def _lines(figure: Figure, canvas, axes) -> None:
+def _lines(figure: Figure, canvas, axes, numbers: Sequence[int]) -> None:
     shown = 0
-    for number, (name, points) in enumerate(figure.series.items()):
+    for number, (name, points) in zip(numbers, figure.series.items(), strict=True):
         if any(point.y is not None for point in points):
             x, y = [p.x for p in points], [_value(p) for p in points]
             axes.plot(x, y, label=name, **_line_style(number, len(points)))
@@ -114,13 +138,13 @@ def _value(point: Point) -> float:
     return float("nan") if point.y is None else point.y
 
 
-def _intervals(figure: Figure, canvas, axes) -> None:
+def _intervals(figure: Figure, canvas, axes, numbers: Sequence[int]) -> None:
     """Draw one row per series: its value, with its interval as a line."""
     names = list(figure.series)
-    for row, (point, *_) in enumerate(figure.series.values()):
-        axes.plot(point.y, row, **_line_style(row, 1))
+    for row, (number, (point, *_)) in enumerate(zip(numbers, figure.series.values(), strict=True)):
+        axes.plot(point.y, row, **_line_style(number, 1))
         if point.low is not None:
-            axes.plot([point.low, point.high], [row, row], color=_colour(row), alpha=0.5)
+            axes.plot([point.low, point.high], [row, row], color=_colour(number), alpha=0.5)
         high = point.y if point.high is None else point.high
         axes.annotate(f"{point.y:.2f}", (high, row), (6, -3), textcoords="offset points")
     axes.set_yticks(range(len(names)), names)
@@ -133,11 +157,11 @@ def _intervals(figure: Figure, canvas, axes) -> None:
     canvas.set_size_inches(4.4, 0.8 + 0.28 * len(names))
 
 
-def _points(figure: Figure, canvas, axes) -> None:
+def _points(figure: Figure, canvas, axes, numbers: Sequence[int]) -> None:
     """Draw one named point per series; both axes have one scale and the origin in the middle."""
     points = [point for (point, *_) in figure.series.values()]
     reach = 1.25 * max((abs(v) for p in points for v in (p.x, _value(p))), default=1.0) or 1.0
-    for number, (name, point) in enumerate(zip(figure.series, points, strict=True)):
+    for number, name, point in zip(numbers, figure.series, points, strict=True):
         axes.plot(point.x, point.y, **_line_style(number, 1))
         side = ("left", (7, 4)) if point.x <= 0 else ("right", (-7, 4))
         axes.annotate(name, (point.x, point.y), side[1], textcoords="offset points", ha=side[0])
@@ -175,7 +199,7 @@ def _rotation(names: Sequence[str]) -> int:
     return 90 if max(map(len, names), default=0) > 6 else 0
 
 
-_KINDS: dict[str, Callable[[Figure, Any, Any], None]] = {
+_KINDS: dict[str, Callable[[Figure, Any, Any, Sequence[int]], None]] = {
     "lines": _lines,
     "intervals": _intervals,
     "points": _points,

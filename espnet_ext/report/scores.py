@@ -297,7 +297,7 @@ def _costs(language: Language, name: str) -> Iterator[Table]:
     if columns:
         yield Table(
             f"Cost of training, and of decoding {name}",
-            "The machine is named beside each command.",
+            "The machine of each training and decoding is beside its command, if it was recorded.",
             ["system", *(label for label, _ in columns)],
             [[s, *(texts[i] for _, texts in columns)] for i, s in enumerate(runs)],
         )

@@ -5,7 +5,9 @@ undefined::
 
     {"kind": "score", "version": 1,
      "set": "test", "token_types": {"surface": "phone", "meaning": "char"},
-     "data": {"directory", "utterances", "speakers", "sha256"},      see `labels_sha256`
+     "data": {"directory", "utterances", "speakers",
+              "sha256", "source_sha256"},                see `labels_sha256`: of the labels in the
+                                                         form for comparison, and as they are
      "normalised": {"<file>": 3},      texts that `normal_form` changed, if there are any
      "bootstrap": {"resamples", "seed", "unit": "speaker"},
      "cells": [{"name": "surface-meaning", "hypothesis", "reference", "own": false,
@@ -87,6 +89,7 @@ def score_directory(
     """
     folder = Path(hypotheses_dir).resolve()  # resolved, because its name is the name of the set
     utterances = {item.utt_id: item for item in read_directory(data, empty_texts=True)}
+    source_digest = labels_sha256(data, utterances.values())
     changes = normal_form.Changes(symbols=symbols)
     hypotheses = read_hypotheses(folder, utterances, Path(data), token_types, changes)
     utterances = normal_form.normalise_references(utterances, token_types, data, changes)
@@ -122,6 +125,7 @@ def score_directory(
             "utterances": len(utterances),
             "speakers": len({utterance.speaker for utterance in utterances.values()}),
             "sha256": digest,
+            "source_sha256": source_digest,
         },
         "normalised": changes.counts,
         "bootstrap": {**bootstrap_options, "unit": "speaker"},

@@ -13,6 +13,16 @@ from espnet_ext.progress import say
 from espnet_ext.training.trained_with import has_weights
 
 FILE = "train.json"
+STARTS = "starts.json"  # the provenance of every start of a training
+
+
+def record_start(exp_dir: Path, provenance: Mapping[str, Any], is_continued: bool) -> None:
+    """Add a start of the training to starts.json. An earlier training's starts are removed."""
+    path = exp_dir / STARTS
+    earlier: list[Any] = []
+    if is_continued:
+        earlier = read_json(path) if path.exists() else [{}]
+    write_json(path, [*earlier, dict(provenance)])
 
 
 def finish(exp_dir: Path, config: Mapping[str, Any], command: Sequence[str]) -> None:
@@ -43,6 +53,7 @@ def finish(exp_dir: Path, config: Mapping[str, Any], command: Sequence[str]) -> 
     check_weights(model, str(chosen))
     write_link(exp_dir / "model.pth", chosen.name)
     epochs, seconds = epochs_and_seconds(exp_dir / "checkpoint.pth")
+    starts = read_json(exp_dir / STARTS) if (exp_dir / STARTS).exists() else [{}]
     write_json(
         exp_dir / FILE,
         {
@@ -54,6 +65,8 @@ def finish(exp_dir: Path, config: Mapping[str, Any], command: Sequence[str]) -> 
             "weights": chosen.name,
             "command": f"python -m espnet_ext.training {shlex.join(command)}",
             "torch_threads": torch.get_num_threads(),
+            "provenance": starts[0],
+            "restarts": starts[1:],
         },
     )
     print(f"{exp_dir}/model.pth -> {chosen.name}: {epochs} epochs, {seconds:.0f} s")

@@ -39,7 +39,7 @@ from espnet_ext.training.checks import (
 )
 from espnet_ext.training.config import merge, use_checkpoint, with_decoder_language
 from espnet_ext.training.finish import finish as _finish
-from espnet_ext.training.finish import is_complete
+from espnet_ext.training.finish import is_complete, record_start
 from espnet_ext.training.repeat import repeating_sampler
 from espnet_ext.training.schedule import matching_batches, process_count, total_steps
 
@@ -134,6 +134,7 @@ def train(
     *,
     resume_changed: bool = False,
     overwrite: bool = False,
+    provenance: Mapping[str, Any] | None = None,
 ) -> None:
     """Train a system in `exp_dir`. A training that was interrupted or is shorter is continued.
 
@@ -147,6 +148,7 @@ def train(
         pretrained: checkpoint for the parts that are `pretrained` (`use_checkpoint`).
         resume_changed: continue a training that began with another configuration or other data.
         overwrite: rename the folder of such a training, and train from scratch.
+        provenance: command, commit and machine, for train.json.
 
     Raises:
         UserError: if the configuration is wrong, the folder has a training that began differently,
@@ -208,6 +210,7 @@ def train(
             path = exp_dir / "train.yaml"
             _write_config(path, merged)
             trained_with.write(exp_dir, description)
+            record_start(exp_dir, provenance or {}, is_continued)
         command = ["--config", str(path), *further]
         if steps is not None:
             command += ["--scheduler_conf", f"total_steps={steps}"]

@@ -118,6 +118,9 @@ def test_decode_json_has_counts_and_options(trained, data, tmp_path, capsys):
     assert facts["audio_seconds"] == pytest.approx(4 * 0.5 + 0.01)
     assert facts["rtf"] == pytest.approx(facts["seconds"] / facts["audio_seconds"], abs=0.02)
     assert facts["options"]["meaning"]["beam_size"] == 2
+    made = facts["provenance"]
+    assert made["command"].startswith("python -m espnet_ext.bin.decode --model_dir ")
+    assert {"commit", "date", "machine", "versions"} <= set(made)
     nbest = json.loads((tmp_path / "out/nbest.meaning.json").read_text())
     assert [len(nbest[i]) for i in sorted(nbest)] == [2, 2, 2, 2, 1]
     assert "5 utterances" in capsys.readouterr().out

@@ -11,7 +11,7 @@ SYSTEMS = "so_surface so_meaning do"
 VOID = {"meta", "br", "hr", "img", "link"}
 
 
-def no_plot(_item, _prefix):
+def no_plot(_item, _prefix, _systems):
     return "<svg></svg>"
 
 

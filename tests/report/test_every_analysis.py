@@ -21,7 +21,7 @@ from espnet_ext.document import Point, Section
 LETTERS = Output("Letters of a name", "How many letters each system's name has.")
 
 
-def run(models, *, factor):
+def run(models, *, factor, data=None):
     return {"letters": {name: factor * len(name) for name in models}}
 
 
@@ -44,6 +44,7 @@ ANALYSIS = Analysis(
     result_files=["analysis/toy.json"],
 )
 '''
+INPUTS = "[definition.MODELS, definition.DATA]"
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +155,40 @@ def test_toy_analysis_needs_one_file_and_one_registration(complete, tmp_path, mo
     out.unlink()
     write(tmp_path, tmp_path, languages="ko")
     assert f"missing: ko: {out}\n" in capsys.readouterr().err
+
+
+def test_outdated_result_of_a_contributed_analysis_is_left_out(
+    complete, tmp_path, monkeypatch, capsys
+):
+    """The analysis itself returns neither its systems nor a hash of the labels."""
+    (tmp_path / "toy.py").write_text(TOY.replace("[definition.MODELS]", INPUTS))
+    spec = importlib.util.spec_from_file_location("toy", tmp_path / "toy.py")
+    toy = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(toy)
+    monkeypatch.setitem(registry.ANALYSES, "toy", toy.ANALYSIS)
+    shutil.copytree(complete, tmp_path, dirs_exist_ok=True)
+    out = tmp_path / "exp/ko/analysis/toy.json"
+
+    def shown(*systems, report="so_surface so_meaning do"):
+        models = [f"{name}=exp/ko/{name}_small" for name in systems]
+        data = ["--data", str(tmp_path / "dump/raw/ko/test")]
+        arguments = ["toy", *data, "--models", *models, "--factor", "3", "--output", str(out)]
+        assert analyze.main(arguments) == 0
+        capsys.readouterr()
+        results, _, _ = write(tmp_path, tmp_path, languages="ko", systems=report)
+        return "Letters of a name" in results, capsys.readouterr().err
+
+    assert shown("so_surface", "do") == (True, "")
+    is_shown, messages = shown("so_surface", "do", report="so_surface")
+    assert not is_shown
+    assert (
+        f"{out} is about so_surface, do. It is not shown: this report has no scores of do\n"
+        in messages
+    )
+    table = tmp_path / "dump/raw/ko/test/text.meaning"
+    table.write_text(table.read_text().replace("국물", "극물"))
+    is_shown, messages = shown("so_surface", "do")
+    assert not is_shown and f"{out} is about other models or labels" in messages
 
 
 def test_file_of_an_unknown_analysis_is_shown(complete, tmp_path):

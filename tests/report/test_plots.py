@@ -68,6 +68,20 @@ def test_series_without_values_is_not_drawn():
     assert parsed(svg(lines({}), "f-")).tag.endswith("svg")
 
 
+@pytest.mark.parametrize("kind", ["lines", "intervals"])
+def test_system_has_one_colour_in_all_figures(kind):
+    systems = ["so_surface", "so_meaning", "do"]
+
+    def colours(*names):
+        series = {name: [Point(0, 1.0, 0.5, 1.5), Point(1, 2.0, 1.5, 2.5)] for name in names}
+        drawing = svg(Figure(kind, "t", "s.", "x", "y", series), "f-", systems)
+        return re.findall(r"stroke: var\((--s\d)\)", drawing)
+
+    assert set(colours("so_surface", "do")) == {"--s0", "--s2"}
+    assert set(colours("so_meaning", "do")) == {"--s1", "--s2"}
+    assert set(colours("complete", "do")) == {"--s3", "--s2"}
+
+
 def test_long_curves_have_no_markers():
     few = svg(lines({"a": [Point(n, n) for n in range(5)]}), "f-")
     many = svg(lines({"a": [Point(n, n) for n in range(99)]}), "f-")

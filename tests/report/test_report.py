@@ -185,6 +185,40 @@ def test_numbers_have_command_labels_commit_and_machine(written, tree):
         assert "2606.06065" in text and "11.34" in text and "2,612,345" in text
 
 
+def test_trainings_and_decodings_have_their_origin_or_say_that_it_is_unknown(tree, tmp_path):
+    shutil.copytree(tree / "exp", tmp_path / "exp")
+    made = {
+        "command": "python -m espnet_ext.bin.X",
+        "commit": "0123456789ab",
+        "date": "2026-11-20T07:08:09Z",
+        "machine": {"cpu": "A CPU", "cores": 3, "gpu": "A GPU"},
+        "versions": {"torch": "9.9"},
+    }
+    model = tmp_path / "exp/ko/do_small"
+    for path, extra in (
+        (model / "train.json", {"restarts": [{**made, "commit": "ba9876543210"}]}),
+        (model / "decode/test/decode.json", {}),
+    ):
+        verb = {"command": f"python -m espnet_ext.bin.{path.stem}"}
+        value = {**json.loads(path.read_text()), "provenance": {**made, **verb}, **extra}
+        path.write_text(json.dumps(value))
+    _, details, page = write(tmp_path, tmp_path, languages="ko")
+    origin = "torch 9.9; A CPU, 3 cores; A GPU; 2026-11-20T07:08:09Z"
+    for what in ("train", "decode"):
+        made_by = {"train": "training of do", "decode": "decoding of test with do"}[what]
+        line = (
+            f"- {made_by}: `python -m espnet_ext.bin.{what}`\n  - commit 0123456789ab; {origin}\n"
+        )
+        assert line in details
+    assert (
+        "- training of do, started again: `python -m espnet_ext.bin.X`\n  - commit ba98" in details
+    )
+    unknown = "commit, versions, machine and date were not recorded"
+    assert f"- decoding of test with so_surface: command not recorded\n  - {unknown}" in details
+    # two trainings, two decodings, three results of mdd
+    assert details.count(unknown) == 7 and Page(page).text.count(unknown) == 7
+
+
 def test_differences_pair_the_joint_system_with_each_single_one(written):
     assert "do − so_surface" in written[0] and "do − so_meaning" in written[0]
     assert "so_meaning − so_surface" not in "".join(written)

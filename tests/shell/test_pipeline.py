@@ -269,12 +269,44 @@ def test_system_of_the_recipe_is_found(project):
         (("--fs", "8k"), "is for audio of 16000 Hz"),
         (("--asr_args", "--ngpu 1"), "--asr_args has --ngpu, which run.sh itself sets"),
         (("--num_nodes", "2"), "--num_nodes 2 with --cmd local"),
+        (("--stage", "5", "--stop_stage", "3"), "--stage 5 --stop_stage 3: no stage would run"),
+        (("--stage", "14", "--stop_stage", "14"), "write --skip_packing false"),
+        (("--skip_stages", "3", "--stage", "3", "--stop_stage", "3"), "leave out --skip_stages"),
+        (
+            ("--token_types", "surface=phone"),
+            "system so_meaning has the output meaning, which has no token type",
+        ),
     ],
 )
 def test_wrong_values_exit_2_before_any_work(project, options, message):
     done = project.run(*options)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr and "remedy:" in done.stderr and project.calls() == []
+
+
+def test_stages_that_do_nothing_are_named(project):
+    done = project.run("--stage", "6", "--stop_stage", "7")
+    assert (
+        done.returncode == 0 and "note: stage 6 does nothing without --use_lm true" in done.stderr
+    )
+
+
+def test_system_without_the_missing_output_can_be_trained(project):
+    done = project.run("--token_types", "surface=phone", "--systems", "so_surface")
+    assert done.returncode == 0, done.stderr
+    assert all("meaning" not in call for call in project.calls() if call.startswith("train "))
+
+
+def test_report_of_a_quick_run_says_so(project):
+    (project.recipe / "local/data.sh").write_text(
+        'set -eu\nfor l in ko en; do for s in train valid test; do d="$2/$l/$s"; mkdir -p "$d"\n'
+        'for t in wav.scp text.surface text.meaning; do echo "u1 x" >"$d/$t"; done; done; done\n'
+    )
+    for options, is_quick in ((("--quick", "true"), True), ((), False)):
+        assert project.run(*options).returncode == 0
+        (report,) = (call for call in project.calls() if call.startswith("report "))
+        assert ("the numbers mean nothing" in report) == is_quick
+        assert ("(quick run)" in report) == is_quick
 
 
 def test_stages_may_have_leading_zeros(project):

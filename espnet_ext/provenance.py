@@ -12,10 +12,14 @@ from pathlib import Path
 PACKAGES = ("espnet", "torch", "numpy", "rapidfuzz")
 
 
-def provenance(verb: str, argv: Sequence[str]) -> dict:
+def provenance(verb: str, argv: Sequence[str], with_gpu: bool = False) -> dict:
     """Return `{"command", "commit", "date", "machine": {…}, "versions": {…}}`; loads no torch.
 
-    `verb` names the command, as in `python -m espnet_ext.bin.<verb>`.
+    Args:
+        verb: names the command, as in `python -m espnet_ext.bin.<verb>`.
+        argv: the arguments of the command.
+        with_gpu: whether the command uses a GPU. `machine` then has the models of this machine's
+            GPUs.
 
     >>> provenance("score", ["--data", "a b"])["command"]
     "python -m espnet_ext.bin.score --data 'a b'"
@@ -24,7 +28,7 @@ def provenance(verb: str, argv: Sequence[str]) -> dict:
         "command": shlex.join(["python", "-m", f"espnet_ext.bin.{verb}", *argv]),
         "commit": commit(),
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "machine": machine(),
+        "machine": {**machine(), **({"gpu": _gpu_models()} if with_gpu else {})},
         "versions": versions(),
     }
 
@@ -67,6 +71,16 @@ def _cpu_model() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def _gpu_models() -> str:
+    """Return the models of this machine's GPUs, without creating a CUDA context."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return "GPU of unknown model"
+    return ", ".join(dict.fromkeys(done.stdout.strip().splitlines()))
 
 
 def versions() -> dict[str, str]:
