@@ -30,10 +30,10 @@ from espnet_ext.pipeline.command_line import (
     wants_help,
 )
 from espnet_ext.pipeline.names import (
-    SKIPPED_BY,
     Places,
     braces,
     check_names,
+    check_stages,
     for_language,
     selected_stages,
     tag_of,
@@ -185,36 +185,6 @@ def check_values(values: Mapping[str, str]) -> None:
         raise UsageError(
             "--skip_upload false without --hf_repo", "name the repository: --hf_repo user/name"
         )
-
-
-def check_stages(values: Mapping[str, str], stages: Sequence[int]) -> None:
-    """Check that a stage is selected.
-
-    A note is printed if the selected stages have nothing to do.
-    """
-    if not stages:
-        chosen = [f"--stage {values['stage']}"]
-        chosen += [f"--stop_stage {values['stop_stage']}"] if int(values["stop_stage"]) < 18 else []
-        is_range = int(values["stage"]) <= min(int(values["stop_stage"]), 18)
-        remedy = (
-            "see the options --skip_*, which skip them all"
-            if is_range
-            else "the first stage must not be after the last one; there are stages 1 to 18"
-        )
-        for name in ("skip_stages", *SKIPPED_BY):
-            unused = "" if name == "skip_stages" else "false"
-            if selected_stages({**values, name: unused}):
-                chosen.append(f"--{name} {values[name]}")
-                remedy = f"write --{name} {unused}" if unused else f"leave out --{name}"
-        raise UsageError(f"{' '.join(chosen)}: no stage would run", remedy)
-    inactive = {
-        **({} if values["speed_perturb_factors"].strip() else {2: "--speed_perturb_factors"}),
-        **({} if values["use_lm"] == "true" else dict.fromkeys((6, 7, 8), "--use_lm true")),
-        **({} if values["use_ngram"] == "true" else {9: "--use_ngram true"}),
-    }
-    if all(number in inactive for number in stages):
-        for number in stages:
-            print(f"note: stage {number} does nothing without {inactive[number]}", file=sys.stderr)
 
 
 def check_token_types(lang: str, value: str) -> dict[str, str]:

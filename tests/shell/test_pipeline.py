@@ -274,7 +274,7 @@ def test_system_of_the_recipe_is_found(project):
         (("--skip_stages", "3", "--stage", "3", "--stop_stage", "3"), "leave out --skip_stages"),
         (
             ("--token_types", "surface=phone"),
-            "system so_meaning has the output meaning, which has no token type",
+            "has the output meaning, which has no token type (--token_types",
         ),
     ],
 )

@@ -30,9 +30,6 @@ def test_training_and_repeating_a_finished_training(recipe, capfd):
     assert first["epochs"] == 2
     assert first["outputs"] == ["surface", "meaning"]
     assert first["seconds"] > 0
-    made = first["provenance"]
-    assert made["command"].startswith("python -m espnet_ext.bin.train --config ")
-    assert {"commit", "date", "machine", "versions"} <= set(made) and first["restarts"] == []
     model, config = load_model(folder)
     assert first["parameters"] == sum(p.numel() for p in model.parameters())
     assert (folder / "model.pth").resolve() == (folder / "valid.acc.ave.pth").resolve()
@@ -45,9 +42,12 @@ def test_training_and_repeating_a_finished_training(recipe, capfd):
     assert cpu_seconds() - started < 5
     again = facts(folder)
     assert (again["seconds"], again["epochs"]) == (first["seconds"], 2)
-    assert again["provenance"] == made and len(again["restarts"]) == 1
-    recipe.train(options=["--max_epoch", "3"])
+    assert again["restarts"] == []
+    assert train.main([*recipe.arguments(), "--", "--max_epoch", "3"]) == 0
     assert facts(folder)["epochs"] == 3
+    (made,) = facts(folder)["restarts"]
+    assert made["command"].startswith("python -m espnet_ext.bin.train --config ")
+    assert {"commit", "date", "machine", "versions"} <= set(made)
     assert facts(folder)["seconds"] >= first["seconds"]
 
 
