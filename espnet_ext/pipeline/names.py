@@ -167,3 +167,11 @@ def check_stages(values: Mapping[str, str], stages: Sequence[int]) -> None:
     if all(number in inactive for number in stages):
         for number in stages:
             print(f"note: stage {number} does nothing without {inactive[number]}", file=sys.stderr)
+
+
+def mark_quick_report(values: dict[str, str]) -> None:
+    """Let the heading and every table of the report say that the run was a quick one."""
+    caveat = "one short training (--quick true): the numbers mean nothing"
+    values["caveat"] = "; ".join(filter(None, [caveat, values["caveat"]]))
+    title = values["title"] or "Two transcripts per utterance: results"  # the report's default
+    values["title"] = f"{title} (quick run)"

@@ -35,6 +35,7 @@ from espnet_ext.pipeline.names import (
     check_names,
     check_stages,
     for_language,
+    mark_quick_report,
     selected_stages,
     tag_of,
     unique,
@@ -52,9 +53,6 @@ from espnet_ext.pipeline.usage import UsageError
 if TYPE_CHECKING:
     # A variable of bash: a string, an array or an associative array
     Value = str | Sequence[str] | Mapping[str, str]
-
-QUICK_CAVEAT = "one short training (--quick true): the numbers mean nothing"
-DEFAULT_TITLE = "Two transcripts per utterance: results"  # as of the report command
 
 
 def find_recipe(root: Path, start: Path, name: str | None) -> Path:
@@ -103,8 +101,7 @@ def collect_values(
             if name in ("datadir", "dumpdir", "expdir"):
                 values[name] = f"{name[: -len('dir')]}/quick"
             values[name] = values.get(f"quick_{name}", values[name])
-        values["caveat"] = "; ".join(filter(None, [QUICK_CAVEAT, values["caveat"]]))
-        values["title"] = f"{values['title'] or DEFAULT_TITLE} (quick run)"
+        mark_quick_report(values)
     for name, value in on_command_line.items():
         option = options.get(name) or derived_option(name)
         if option and option.kind == "path" and value and (start / value).exists():
