@@ -1,6 +1,7 @@
-"""`UserError`, the exception for mistakes that a user can correct; errors that mean no memory."""
+"""Mistakes that a user can correct (`UserError`), similar names, and errors that mean no memory."""
 
 import re
+from collections.abc import Iterable
 
 # What PyTorch, its allocators, oneDNN, C++ and the system print if memory cannot be allocated.
 _OUT_OF_MEMORY = re.compile(
@@ -32,6 +33,28 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n  remedy: {self.remedy}" if self.remedy else self.message
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str = "", form: str = "'{}'") -> str:
+    """Return a question for the known word that is most similar to a mistyped one.
+
+    A known word that begins with the mistyped one counts as similar.
+
+    Args:
+        otherwise: returned if no known word is similar.
+        form: how the known word is written.
+
+    >>> did_you_mean("stop_stag", ["stage", "stop_stage"], form="--{}")
+    'did you mean --stop_stage?'
+    >>> did_you_mean("xyz", ["stage"], "see --help")
+    'see --help'
+    """
+    import difflib
+
+    known = list(known)
+    longer = [name for name in known if len(word) > 2 and name.startswith(word)]
+    similar = longer or difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {form.format(similar[0])}?" if similar else otherwise
 
 
 def is_out_of_memory(error: BaseException) -> bool:

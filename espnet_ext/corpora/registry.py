@@ -12,14 +12,13 @@ imported only when a corpus is prepared.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import ModuleType
 
 from espnet_ext.corpora.options import ALL_SETS, KINDS, Option
-from espnet_ext.errors import UserError
+from espnet_ext.errors import UserError, did_you_mean
 
 __all__ = ["CORPORA", "KINDS", "Corpus", "Option", "get_corpus", "suggestion"]
 
@@ -144,16 +143,12 @@ def get_corpus(name: str) -> Corpus:
 def suggestion(word: str, known: Iterable[str], prefix: str = "") -> str:
     """Return a remedy for a mistyped word: the known word that is near, or all of them.
 
-    A known word is near if it begins with the word, or has most of its letters in order.
-
     >>> suggestion("splt", ["split", "nj"], "--"), suggestion("qqq", ["split", "nj"])
     ('did you mean --split?', 'choose one of split, nj')
     """
     known = list(known)
-    longer = [name for name in known if len(word) > 2 and name.startswith(word)]
-    if near := longer[:1] or difflib.get_close_matches(word, known, n=1, cutoff=0.7):
-        return f"did you mean {prefix}{near[0]}?"
-    return f"choose one of {', '.join(prefix + name for name in known)}"
+    every = f"choose one of {', '.join(prefix + name for name in known)}"
+    return did_you_mean(word, known, every, prefix + "{}")
 
 
 # -- options that several corpora share

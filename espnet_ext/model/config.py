@@ -3,13 +3,12 @@
 Imports no torch, so that a command can check a configuration at once.
 """
 
-import difflib
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from espnet_ext.errors import UserError
+from espnet_ext.errors import UserError, did_you_mean
 
 TEXT_PREFIX = "text_"  # a batch holds text_<output> and text_<output>_lengths
 UNLABELLED = -2  # the one token id of a row that has no transcript
@@ -29,8 +28,7 @@ class OutputConfig:
 
 def suggest(unknown: str, known: Sequence[str]) -> str:
     """Return a remedy for a misspelt name: the most similar known name, or all of them."""
-    near = difflib.get_close_matches(str(unknown), known, n=1)
-    return f"did you mean '{near[0]}'?" if near else f"use one of: {', '.join(sorted(known))}"
+    return did_you_mean(str(unknown), known, f"use one of: {', '.join(sorted(known))}")
 
 
 def check_weight(value: Any, where: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 
+from espnet_ext.errors import did_you_mean
 from espnet_ext.pipeline.options import (
     ALIASES,
     GROUPS,
@@ -18,7 +19,7 @@ from espnet_ext.pipeline.options import (
     derived_option,
 )
 from espnet_ext.pipeline.recipe import Recipe
-from espnet_ext.pipeline.usage import UsageError, did_you_mean
+from espnet_ext.pipeline.usage import UsageError
 
 USAGE = """usage: ./run.sh [--recipe egs2/<corpus>/dual1] [--<name> <value> ...]
 
@@ -111,7 +112,8 @@ def _remedy(name: str, options: Mapping[str, Option]) -> str:
     if name in OTHER_IN_ESPNET:
         return f"ESPnet has it, this pipeline does not: {OTHER_IN_ESPNET[name]}"
     aliases = [alias for alias, documented in ALIASES.items() if documented in options]
-    return f"{did_you_mean(name, [*options, *aliases], '--')}see --help for all options"
+    question = did_you_mean(name, [*options, *aliases], form="--{}")
+    return f"{question} see --help for all options".lstrip()
 
 
 def help_text(recipe: Recipe) -> str:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from espnet_ext.corpora import registry
+from espnet_ext.errors import did_you_mean
 from espnet_ext.pipeline.options import OPTIONS, Option, canonical_name, derived_option
-from espnet_ext.pipeline.usage import UsageError, did_you_mean
+from espnet_ext.pipeline.usage import UsageError
 
 # name=value, name="va lue" or name='va lue', and an optional comment
 _ASSIGNMENT = re.compile(
@@ -119,9 +120,10 @@ def read_recipe(folder: Path) -> Recipe:
     for setting in settings.values():
         if not _is_known(setting.name) and setting.name not in corpus_options:
             known = [*OPTIONS, *corpus_options]
+            question = did_you_mean(setting.name, known, form="{}")
             raise UsageError(
                 f"{path}:{setting.line}: no option '{setting.name}'",
-                f"{did_you_mean(setting.name, known)}run.sh --help lists all options",
+                f"{question} run.sh --help lists all options".lstrip(),
             )
     return Recipe(folder, settings, corpus, corpus_options, groups)
 

@@ -1,7 +1,6 @@
 """Check configurations for mistakes that ESPnet ignores or answers with a stack trace."""
 
 import argparse
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import torch
 
 from espnet_ext.data.table import read_table
-from espnet_ext.errors import UserError
+from espnet_ext.errors import UserError, did_you_mean
 from espnet_ext.model import espnet
 from espnet_ext.model.config import TEXT_PREFIX, OutputConfig, check_conf, suggest
 from espnet_ext.model.dual import DualOutputModel
@@ -223,8 +222,7 @@ def check_init_param(specifications: Sequence[str], model: torch.nn.Module) -> N
 
 def _parts(name: str, model: torch.nn.Module) -> str:
     children = [child for child, _ in model.named_children()]
-    near = difflib.get_close_matches(name, children, n=1)
-    return f"did you mean '{near[0]}'?" if near else f"parts: {', '.join(children)}"
+    return did_you_mean(name, children, f"parts: {', '.join(children)}")
 
 
 def warn_unalignable(model: DualOutputModel, shape_files: Sequence[str]) -> dict[str, int]:

@@ -84,7 +84,10 @@ def test_wrong_usage(checkout):
         done = set_up(checkout, *options)
         assert done.returncode == 2 and "remedy:" in done.stderr
     done = set_up(checkout, "--python", sys.executable, "--extras", "synth repport")
-    assert done.returncode == 2 and "choose among: dev hf lhotse pretrained report synth tables vad xlsr" in done.stderr
+    assert (
+        done.returncode == 2
+        and "choose among: dev hf lhotse pretrained report synth tables vad xlsr" in done.stderr
+    )
 
 
 def test_folder_that_is_not_an_environment_is_not_changed(checkout, tmp_path):
