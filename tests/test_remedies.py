@@ -23,7 +23,12 @@ PACKAGE = public_surface.ROOT / "espnet_ext"
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9_-]*")
 # Programs of others: their options are not checked
 OTHER_PROGRAMS = ("asr_inference", "convmv", "ffmpeg", "hf download", "hf auth", "pip", "torchrun")
-OF_ASR_INFERENCE = ("model/pack.py", "model/heads/joint.py", "model/heads/transducer.py")
+OF_ASR_INFERENCE = (
+    "model/export.py",
+    "model/pack.py",
+    "model/heads/joint.py",
+    "model/heads/transducer.py",
+)
 REGISTRIES = {"espnet_ext.corpora.registry": "prepare", "espnet_ext.analysis.registry": "analyze"}
 # Commands that print the messages of a folder or module, among those that import it. Others import
 # it for functions without messages to a reader. The longest path counts.

@@ -334,7 +334,7 @@ class _SetDecoder:
         start = time.monotonic()
         with self._record_failure(utt_id):
             source = self.utterances[utt_id].audio
-            digest = sha256_of(source) if os.path.isfile(source) else None
+            digest = self._digest(utt_id, sha256_of(source)) if os.path.isfile(source) else None
             result = self.finished.get(utt_id, digest) if digest else None
             self.reused += result is not None
             if result is None:
@@ -358,7 +358,8 @@ class _SetDecoder:
                 self.audio_seconds += len(wave) / sample_rate
                 if self.recogniser.is_too_short(len(wave)):
                     say(f"warning: {utt_id}: too short ({len(wave)} samples): empty transcripts")
-                digests[utt_id] = hashlib.sha256(wave.tobytes()).hexdigest()
+                audio_digest = hashlib.sha256(wave.tobytes()).hexdigest()
+                digests[utt_id] = self._digest(utt_id, audio_digest)
                 result = self.finished.get(utt_id, digests[utt_id])
                 if result is None:
                     waves[utt_id] = wave
@@ -380,6 +381,10 @@ class _SetDecoder:
         self.results.update(results)
         if results:
             self.finished.add(results, digests, time.monotonic() - start)
+
+    def _digest(self, utt_id: str, audio_digest: str) -> str:
+        """Return a digest of what the result of an utterance depends on: audio and labels."""
+        return " ".join([audio_digest, *(labels[utt_id] for labels in self.conditions.values())])
 
     def _conditions_of(self, utt_id: str) -> dict[str, dict[str, str]]:
         """Return the labels of an utterance as an argument of the recogniser."""

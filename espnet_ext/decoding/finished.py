@@ -26,7 +26,7 @@ _CODE = ("decoding", "model", "text", "data")  # packages that the result depend
 
 
 class FinishedResults:
-    """Results of utterances by the digest of their audio, kept in a file.
+    """Results of utterances by the digest of their audio and labels, kept in a file.
 
     Args:
         folder: the output folder.

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import pytest
 import tiny_recipe  # noqa: F401
@@ -52,12 +53,12 @@ def killed(trained, data, tmp_path, monkeypatch):
     batch = DualSpeech2Text.batch
     count = 0
 
-    def stop_at_the_third(self, waves, *args):
+    def stop_at_the_third(self, waves, *args, **options):
         nonlocal count
         count += 1
         if count == 3:
             raise Killed
-        return batch(self, waves, *args)
+        return batch(self, waves, *args, **options)
 
     monkeypatch.setattr(DualSpeech2Text, "batch", stop_at_the_third)
     with pytest.raises(Killed):
@@ -127,6 +128,17 @@ def test_replaced_recording_is_decoded_again(trained, data, tmp_path, killed):
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert run(trained, data, killed) == 0
     assert reused(killed) == 1
+
+
+def test_another_label_of_an_utterance_makes_another_digest():
+    """The conditions that a model reads, such as utt2band."""
+    decoders = [
+        command._SetDecoder(
+            mock.MagicMock(), {"u1": "a.wav"}, 0.0, mock.MagicMock(), {"band": {"u1": band}}
+        )
+        for band in ("narrow", "wide")
+    ]
+    assert decoders[0]._digest("u1", "0") != decoders[1]._digest("u1", "0")
 
 
 @pytest.mark.slow
