@@ -4,7 +4,9 @@ Symbols: N hypotheses or utterances, U labels, H hidden size. N is the first dim
 tensor of a state, so a search selects, copies and drops hypotheses by indexing.
 """
 
+import contextlib
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -13,6 +15,16 @@ from espnet_ext.errors import UserError
 from espnet_ext.model.config import construct, suggest
 
 State = tuple[torch.Tensor, ...]
+
+
+def _supported_precision(device_type: str) -> AbstractContextManager:
+    """Return a context without autocast on CPUs whose oneDNN has no recurrent layers in bfloat16.
+
+    PyTorch computes other layers in bfloat16 on every CPU, but its LSTM fails without AVX-512.
+    """
+    if device_type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return contextlib.nullcontext()
+    return torch.autocast("cpu", enabled=False)
 
 
 class Stateless(torch.nn.Module):
@@ -98,8 +110,9 @@ class Recurrent(torch.nn.Module):
     def forward(self, labels: torch.Tensor) -> torch.Tensor:
         """Return (N, U+1, H) for labels (N, U+1) that begin with a blank."""
         hidden = self.dropout_embed(self.embed(labels))
-        for layer, dropout in zip(self.decoder, self.dropout_dec, strict=True):
-            hidden = dropout(layer(hidden)[0])
+        with _supported_precision(hidden.device.type):
+            for layer, dropout in zip(self.decoder, self.dropout_dec, strict=True):
+                hidden = dropout(layer(hidden)[0])
         return hidden
 
     def start(self, count: int) -> State:
