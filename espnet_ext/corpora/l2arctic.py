@@ -344,7 +344,10 @@ def _read_words(path: Path | None, report: Report, utt_id: str) -> str:
 def _read_suitcase(
     root: Path, folders: Mapping[str, Path], report: Report, unidentified: str
 ) -> list[Utterance]:
-    """Return one spontaneous narrative per speaker, of about a minute (see --max_wav_duration)."""
+    """Return the spontaneous narratives of the suitcase corpus: one utterance per speaker.
+
+    They last about a minute. For training, --max_wav_duration must be raised accordingly.
+    """
     nested = root / SUITCASE / SUITCASE
     folder = nested if (nested / "wav").is_dir() else root / SUITCASE
     if not (folder / "wav").is_dir():

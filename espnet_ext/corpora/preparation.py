@@ -184,7 +184,7 @@ class SetFolders:
         self.names = "|".join([TABLES, *map(re.escape, tables)])
 
     def check(self, lang: str, sets: Iterable[str]) -> None:
-        """Raise a UserError if sets of a language would replace what the user made."""
+        """Raise a UserError if these sets would replace files that `prepare` did not write."""
         for output in self._outputs(lang, sets):
             output.check()
 

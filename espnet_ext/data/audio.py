@@ -87,7 +87,7 @@ def source_file(source: str) -> str:
 
 
 def resolve_source(source: str, folder: str | os.PathLike) -> str:
-    """Return an entry of a wav.scp with a path that holds in the current folder.
+    """Return an entry of a wav.scp with a path that is valid from the current folder.
 
     A relative path starts in the current folder, as in Kaldi, or else in the folder of wav.scp:
     then an absolute path is returned. Other entries, and paths under which there is no file, are

@@ -90,7 +90,10 @@ def read_directory(path: str | os.PathLike, *, empty_texts: bool = False) -> lis
 
 
 def read_sources(folder: str | os.PathLike) -> dict[str, str]:
-    """Return the entries of wav.scp by id, with paths that hold here (`audio.resolve_source`)."""
+    """Return the entries of wav.scp by utterance id.
+
+    Relative paths are resolved: see `audio.resolve_source`.
+    """
     file = Path(folder) / "wav.scp"
     sources = read_table(file)
     for utt_id, source in sources.items():

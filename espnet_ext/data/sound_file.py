@@ -51,12 +51,17 @@ def unreadable(source: str, error: Exception) -> UserError:
 
 
 class _Decoder(soundfile.SoundFile):
-    """A decoder that does not seek by itself."""
+    """A SoundFile that never seeks unless `seek` is called.
+
+    `soundfile` seeks after every read of a file that is `seekable`. That fails for codecs that
+    report that they can seek, but cannot (DWVW).
+    """
 
     def seekable(self) -> bool:
         return False
 
     def can_seek(self) -> bool:
+        """Return whether libsndfile supports `seek` for this file."""
         return super().seekable()
 
 

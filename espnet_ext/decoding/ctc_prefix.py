@@ -185,7 +185,12 @@ class BatchCTCPrefixScorer:
         return log_phi
 
     def _sum_over_frames(self, log_phi: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Return log Σ_t φ(t−1) · p(c, t) for the tokens c (B, K, P), given log φ (B, K, T)."""
+        """Return log Σ_t φ(t−1) · p(c, t) for each token c, (B, K, P).
+
+        Args:
+            log_phi: (B, K, T) log φ(t−1).
+            tokens: (B, K, P) the tokens c.
+        """
         index = _index_per_frame(tokens.flatten(1), self.log_probs)
         terms = self.log_probs.gather(2, index).double()
         terms = terms.unflatten(-1, tokens.shape[1:])  # (B, T, K, P)

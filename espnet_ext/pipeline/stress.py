@@ -86,7 +86,10 @@ def runs(values: Mapping[str, str]) -> Iterator[StressRun]:
 
 
 def variables(values: Mapping[str, str], outputs_of: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return the sets and trainings as arrays of run.sh: an item's fields are words."""
+    """Return the arrays `stress_sets` and `stress_runs` of run.sh.
+
+    An item is a StressSet or StressRun, as one string with its fields separated by spaces.
+    """
     check(values, outputs_of)
     return {
         "stress_sets": [" ".join(one) for one in sets(values)],

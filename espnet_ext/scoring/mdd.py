@@ -173,8 +173,9 @@ def evaluate(
         )
     if convention == LENG and prompts is not None:
         raise UserError(
-            "the convention leng compares with the canonical phones alone",
-            "leave out the prompt, the recognised meaning and the words",
+            "the convention leng uses only canonical phones: it supports no prompt, recognised "
+            "meaning or words",
+            "leave these out, or use the convention columns",
         )
     texts = [canonical, perceived, hypotheses] + ([] if prompts is None else [prompts])
     ids = sorted(set.intersection(*(set(table) for table in texts)))

@@ -57,7 +57,7 @@ def evaluate_files(
         lexicon: file with pronunciations of words.
         g2p: whether English words in no lexicon are pronounced by `english_g2p`.
         unit: a key of UNITS.
-        convention: one of `mdd.CONVENTIONS`. `leng` uses none of `prompt`, `meaning` and `words`.
+        convention: one of `mdd.CONVENTIONS`. `leng` allows no `prompt`, `meaning`, `words`.
         utt2l1: file with first languages, for separate results.
         utt2spk: file with speakers, for intervals. Without it, the speaker is a prefix of the id
             (`speakers_from_ids`).
@@ -82,8 +82,9 @@ def evaluate_files(
         )
     if convention == LENG and (words or prompt or meaning):
         raise UserError(
-            "the convention leng compares with the canonical phones alone",
-            "leave out the prompt, the recognised meaning and the words",
+            "the convention leng uses only canonical phones: it supports no prompt, recognised "
+            "meaning or words",
+            "leave these out, or use the convention columns",
         )
     changes = Changes()
     texts = [_read_units(path, unit, changes) for path in (canonical, perceived, hypothesis)]

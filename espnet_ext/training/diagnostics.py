@@ -120,7 +120,12 @@ class Diagnostics:
             )
 
     def diagnose(self, batch: Mapping[str, Any], scaler=None, step: int = 0) -> dict:
-        """Measure the model once.
+        """Compare the outputs' gradients and the layers' states at the current weights.
+
+        Args:
+            batch: the batch to compute the gradients on.
+            scaler: gradient scaler of ESPnet's mixed precision, or None.
+            step: the number of the current step.
 
         Returns:
             `gradients` (None for a system with one output), `cka`, and `notes`: the reasons for

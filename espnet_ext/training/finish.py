@@ -123,8 +123,9 @@ def is_complete(exp_dir: Path, args: Namespace) -> bool:
     checksums.check(exp_dir / "model.pth", "restore the file, or train again in another folder")
     if args.diagnose_every and not (exp_dir / "diagnostics.jsonl").exists():
         say(
-            f"warning: {exp_dir}: a finished training cannot be measured (diagnose_every); "
-            "train in another folder, or rename this one (run.sh: --force true)"
+            f"warning: {exp_dir}: diagnose_every has no effect, because this training is finished; "
+            "to measure a new one, train in another folder, or rename this one (run.sh: --force "
+            "true)"
         )
     say(f"note: {exp_dir}: kept: it was trained for {epochs} epochs (max_epoch {args.max_epoch})")
     return True

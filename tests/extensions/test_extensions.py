@@ -195,7 +195,7 @@ def test_outputs_of_one_pass_share_the_same_tensor():
 
 def test_conditioner_that_cannot_become_biases_is_not_exported(recipe, tmp_path):
     folder = recipe.train(config={"conditioning": "output_bias"}, options=["--max_epoch", "1"])
-    with pytest.raises(UserError, match="OutputBias cannot become biases"):
+    with pytest.raises(UserError, match="OutputBias: a stock ESPnet model cannot express"):
         export_head(folder, "meaning", tmp_path / "stock")
 
 

@@ -186,7 +186,7 @@ def test_leng_compares_with_canonical_phones_alone(option, tmp_path):
     with pytest.raises(SystemExit) as error:
         command.main([*options, *same, "--convention", "leng"])
     assert error.value.code == 2
-    with pytest.raises(UserError, match="canonical phones alone"):
+    with pytest.raises(UserError, match="uses only canonical phones"):
         mdd.evaluate({"u": "S"}, {"u": "S"}, {"u": "S"}, {"u": "S"}, convention="leng")
     with pytest.raises(UserError, match="unknown convention 'x'"):
         mdd.evaluate({"u": "S"}, {"u": "S"}, {"u": "S"}, convention="x")

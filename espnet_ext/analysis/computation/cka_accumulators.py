@@ -92,7 +92,10 @@ class StreamedCka:
         self._count = [0] * groups
 
     def values(self, debiased: bool = False) -> list[list[float]]:
-        """Return the L×L values; NaN for a constant layer, or debiased with fewer than 4 rows."""
+        """Return the CKA of every pair of layers, L×L.
+
+        It is NaN for a constant layer, and for all layers if debiased with fewer than 4 rows.
+        """
         if not self._spans:
             raise ValueError("no rows have been added")
         size = range(len(self._spans))
@@ -163,7 +166,7 @@ class GramCka:
         self._gram = [(x @ x.T).contiguous() for x in centred]
 
     def values(self, debiased: bool = False) -> list[list[float]]:
-        """Return the L×L values, as `StreamedCka.values`."""
+        """Return the CKA of every pair of layers, L×L, as `StreamedCka.values` does."""
         if debiased and self.rows < MIN_EXAMPLES:
             return [[math.nan] * len(self._gram) for _ in self._gram]
         grams = [u_centred(k) for k in self._gram] if debiased else self._gram

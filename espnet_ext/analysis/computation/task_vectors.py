@@ -222,9 +222,10 @@ class _Inspection:
 
 
 def describe(vectors: TaskVectors, place: str) -> dict:
-    """Return lengths, cosines and principal components of the vectors of a place, as added.
+    """Return lengths, cosines and principal components of the vectors added at `place`.
 
-    The components are those of the vectors that training used; of all if that is unknown.
+    All are of the vectors after normalization (`TaskVectors.vectors`). The principal components are
+    computed from the vectors that training used, or from all vectors if those are unknown.
     """
     trained = _trained(vectors)
     table = vectors.vectors(place).detach().cpu().double()  # (V, D)

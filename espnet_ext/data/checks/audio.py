@@ -134,7 +134,7 @@ def _sources_of_lengths(folder: Path, frames: set[int], allow_pipes: bool) -> li
 
 
 def _resolve(source: str, folder: Path) -> str:
-    """Return an entry with a path that holds here; as it is, if the path is ambiguous."""
+    """Return an entry with its relative path resolved; as it is, if the path is ambiguous."""
     try:
         return resolve_source(source, folder)
     except UserError:

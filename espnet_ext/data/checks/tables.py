@@ -43,7 +43,7 @@ def check_recordings(checked: Checked) -> None:
 
 
 def _resolve(checked: Checked, place: Place, source: str) -> str:
-    """Return an entry with a path that holds here; add a finding if the path is ambiguous."""
+    """Return an entry with its relative path resolved; add a finding if the path is ambiguous."""
     try:
         return resolve_source(source, checked.folder)
     except UserError as error:

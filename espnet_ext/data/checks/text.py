@@ -254,7 +254,11 @@ class _Scripts:
     def _report_one_language(
         self, checked: Checked, file: Path, counts: Counter[str], language: str
     ) -> set[str]:
-        """Do what `report` does, where all rows are in one language ("" if it is not known)."""
+        """Report rows in a script that `language` does not use; return the expected scripts.
+
+        Args:
+            language: language of all rows; "" if unknown: the most frequent script is expected.
+        """
         most, rows_of_most = counts.most_common(1)[0]
         usual = {most} if most not in SCRIPTS["ja"] else SCRIPTS["ja"]
         expected = SCRIPTS.get(language, usual)

@@ -170,6 +170,6 @@ class Conditioner(torch.nn.Module):
             UserError: if the effect of this kind of conditioner is not a constant.
         """
         raise UserError(
-            f"conditioning of type {type(self).__name__} cannot become biases of a stock model",
+            f"{type(self).__name__}: a stock ESPnet model cannot express this conditioning",
             "decode this system with espnet-ext decode instead",
         )

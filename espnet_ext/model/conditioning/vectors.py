@@ -103,8 +103,8 @@ class TaskVectors(Conditioner):
             getattr(encoder, "embed", None), torch.nn.Module
         ):
             raise UserError(
-                f"conditioning_conf.where: {where}: a {type(encoder).__name__} as configured has "
-                "no subsampling after which to add a vector",
+                f"conditioning_conf.where: {where}: vectors are added after the subsampling, but "
+                f"the {type(encoder).__name__} has no subsampling in this configuration",
                 "write where: encoder, or give the encoder an input_layer if its kind has one",
             )
         sizes = {"features": encoder.output_size(), "encoder": context.output_size}
