@@ -148,7 +148,8 @@ def read_hypotheses(
 ) -> dict[str, dict[str, str]]:
     """Read `text.<kind>` files as kind → utterance → hypothesis, in the form for comparison.
 
-    Prints a warning if utterances have no hypothesis, and a note if texts were normalised.
+    Prints a warning if utterances have no hypothesis or could not be decoded, and a note if texts
+    were normalised.
 
     Args:
         token_types: kind → token type.
@@ -182,6 +183,12 @@ def read_hypotheses(
                 f"warning: {path}: {len(missing)} of {len(utterances)} utterances have no "
                 f"hypothesis (the first is {missing[0]}); they are scored as empty hypotheses"
             )
+    failed = folder / "failed"  # written by `decoding.command`
+    if failed.is_file() and (utt_ids := list(read_table(failed, empty_ok=True))):
+        say(
+            f"warning: {failed}: {len(utt_ids)} of {len(utterances)} utterances could not be "
+            f"decoded (the first is {utt_ids[0]}); they are scored as empty hypotheses"
+        )
     return hypotheses
 
 

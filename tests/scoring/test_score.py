@@ -82,6 +82,16 @@ def test_missing_hypotheses_count_as_empty_with_a_warning(korean, capsys):
     assert result["metrics"]["cer"]["deletions"] == 4 + 2 + 1
 
 
+def test_utterances_that_could_not_be_decoded_are_named(korean, capsys):
+    data, out = korean
+    score_directory(data, out, TYPES)
+    assert "could not be decoded" not in capsys.readouterr().err
+    (out / "failed").write_text("a-1 no such file\nb-2 truncated\n", encoding="utf-8")
+    score_directory(data, out, TYPES)
+    error = capsys.readouterr().err
+    assert "failed: 2 of 4 utterances could not be decoded (the first is a-1)" in error
+
+
 # Hypothesis → the same text as other programs write it
 SPELLINGS = {
     "국물 맛": unicodedata.normalize("NFD", "국물 맛"),
