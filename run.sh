@@ -362,11 +362,15 @@ if stage 12 "decoding"; then
             fi
             for dset in ${test_sets}; do
                 model_dir=${expdir}/${lang}/${system}_${asr_tag}
+                table_inputs=() # models with conditions read labels such as utt2band
+                for table in "${dumpdir}/raw/${lang}/${dset}"/utt2*; do
+                    if [[ -e ${table} ]]; then table_inputs+=(--in "${table}"); fi
+                done
                 step "${lang}/decode_${system}_${asr_tag}_${tag}_${dset}" \
                     --in "${model_dir}/${weights}" --in "${model_dir}/config.yaml" \
                     --in "${dumpdir}/raw/${lang}/${dset}/wav.scp" \
-                    --in "${inference_config}" "${extra_inputs[@]}" "${coupling_input[@]}" \
-                    --out "${model_dir}/${tag}/${dset}/decode.json" \
+                    --in "${inference_config}" "${table_inputs[@]}" "${extra_inputs[@]}" \
+                    "${coupling_input[@]}" --out "${model_dir}/${tag}/${dset}/decode.json" \
                     --launch --gpus "${inference_ngpu}" -- \
                     "${python}" -m espnet_ext.bin.decode --model_dir "${model_dir}" \
                     --data "${dumpdir}/raw/${lang}/${dset}" \

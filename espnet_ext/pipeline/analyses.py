@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from espnet_ext.analysis.definition import SYSTEM_VALUES, VALUES, Analysis, Input, Option
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_yaml
+from espnet_ext.progress import guarded_streams
 
 KINDS = ("texts", "models", "stress")
 Folders = Sequence[tuple[str, str]]  # (name of a system, its folder)
@@ -309,8 +310,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for note in notes:
-        print(note, file=sys.stderr)
+    with guarded_streams():
+        for note in notes:
+            print(note, file=sys.stderr)
     for words in steps:
         sys.stdout.write("".join(f"{word}\0" for word in [str(len(words)), *words]))
     return 0
