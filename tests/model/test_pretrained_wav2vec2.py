@@ -317,7 +317,13 @@ def test_systems_with_vectors_train_and_decode(checkpoint, tmp_path, request, sy
     base = yaml.safe_load((conf / "train_xlsr_transducer.yaml").read_text())
     base["frontend_conf"]["model"] = base["encoder_conf"]["model"] = str(checkpoint[0])
     base["decoder_conf"] |= {"attention_heads": 2, "linear_units": 16, "num_blocks": 1}
-    base |= {"use_tensorboard": False, "num_workers": 0, "use_amp": False, "batch_bins": 40000}
+    base |= {
+        "accum_grad": 1,
+        "use_tensorboard": False,
+        "num_workers": 0,
+        "use_amp": False,
+        "batch_bins": 40000,
+    }
     overlay = yaml.safe_load((conf / f"systems/{system}.yaml").read_text())
     overlay["conditioning_conf"]["where"] = where
     recipe = tiny_recipe.make(tmp_path)
