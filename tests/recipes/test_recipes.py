@@ -268,9 +268,9 @@ def test_help_of_run_sh_lists_the_options_of_the_recipe(tree, recipe):
     options = read_recipe(ROOT / "egs2" / recipe / "dual1").corpus_options
     done = shell('bash run.sh "$@"', tree / "egs2" / recipe / "dual1", "--help")
     assert done.returncode == 0, done.stderr
-    general, _, own = done.stdout.partition("# This recipe")
+    general, _, recipe_part = done.stdout.partition("# This recipe")
     assert "--overwrite" in general  # an option of the stages too
-    shown = set(re.findall(r"--([a-z0-9_]+)", own))
+    shown = set(re.findall(r"--([a-z0-9_]+)", recipe_part))
     assert options and set(options) - {"overwrite"} <= shown
 
 
