@@ -108,7 +108,7 @@ class WhisperEncoder(torch.nn.Module):
         layer_weights: whether to return a learned weighted sum of all layers' states instead of the
             last layer's.
         gradient_checkpointing: whether to compute each layer again in the backward pass, which
-            saves memory and costs a third more time.
+            saves memory and costs time.
     """
 
     def __init__(
