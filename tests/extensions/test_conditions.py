@@ -52,6 +52,12 @@ def trained(recipe):
     return recipe.train(config=CONFIG)
 
 
+@pytest.fixture(scope="module")
+def plain(recipe):
+    """A trained system that reads no conditions."""
+    return recipe.train(exp="plain", options=["--max_epoch", "1"])
+
+
 @pytest.fixture
 def recognise(trained):
     return DualSpeech2Text.from_pretrained(trained, **OPTIONS)
@@ -167,8 +173,7 @@ class BandEncoder(torch.nn.Module):
         return states * (1 + self.bands[:, None, None]), lengths, third
 
 
-def test_encoder_reads_conditions_too(recipe):
-    plain = recipe.train(exp="plain", options=["--max_epoch", "1"])
+def test_encoder_reads_conditions_too(plain):
     model, _ = load_model(plain)
     speech, lengths = torch.randn(2, 8000), torch.tensor([8000, 8000])
     before = model.encode(speech, lengths).hidden["surface"]
@@ -179,9 +184,9 @@ def test_encoder_reads_conditions_too(recipe):
     torch.testing.assert_close(after[1], 2 * before[1])
 
 
-def test_conditions_that_nothing_reads_are_errors(recipe, recognise, wave):
+def test_conditions_that_nothing_reads_are_errors(recipe, plain, wave):
     with pytest.raises(UserError, match="neither conditioning nor encoder reads 'band'"):
         recipe.train(exp="unread", config={"conditions": {"band": ["a"]}})
-    plain = DualSpeech2Text.from_pretrained(recipe.root / "plain")
+    unconditional = DualSpeech2Text.from_pretrained(plain)
     with pytest.raises(UserError, match="the model reads no conditions"):
-        plain(wave, conditions={"band": "wide"})
+        unconditional(wave, conditions={"band": "wide"})
