@@ -124,14 +124,19 @@ if stage 5 "token lists"; then
         for pair in ${token_types_of[${lang}]}; do
             output=${pair%%=*} token_type=${pair#*=}
             token_dir=${datadir}/${lang}_token_list/${output}_${token_type}
-            bpe=()
-            if [[ ${token_type} == bpe ]]; then bpe=(--vocab_size "${nbpe}" --bpemode "${bpemode}"); fi
-            if [[ ${token_type} == hugging_face ]]; then bpe=(--pretrained "${pretrained}"); fi
+            tokenizer=() tokenizer_input=()
+            if [[ ${token_type} == bpe ]]; then
+                tokenizer=(--vocab_size "${nbpe}" --bpemode "${bpemode}")
+            elif [[ ${token_type} == hugging_face ]]; then
+                tokenizer=(--pretrained "${pretrained}")
+                if [[ -d ${pretrained} ]]; then tokenizer_input=(--in "${pretrained}/tokenizer.json"); fi
+            fi
             step "${lang}/tokens_${output}" --in "${dumpdir}/raw/${lang}/${train_set}/text.${output}" \
-                ${nlsyms_txt:+--in "${nlsyms_txt}"} --out "${token_dir}/tokens.txt" -- \
+                ${nlsyms_txt:+--in "${nlsyms_txt}"} "${tokenizer_input[@]}" \
+                --out "${token_dir}/tokens.txt" -- \
                 "${python}" -m espnet_ext.bin.tokens --input "${dumpdir}/raw/${lang}/${train_set}" \
                 --output_name "${output}" --token_type "${token_type}" --token_dir "${token_dir}" \
-                "${bpe[@]}" ${nlsyms_txt:+--nlsyms_txt "${nlsyms_txt}"} "${replacing[@]}"
+                "${tokenizer[@]}" ${nlsyms_txt:+--nlsyms_txt "${nlsyms_txt}"} "${replacing[@]}"
         done
     done
     run_steps "${nj}"
@@ -264,9 +269,11 @@ common_training_options() { # common_training_options LANG
     training_data=(--data_dir "${dumpdir}/raw/$1" --train_set "${train_set}" --valid_set "${valid_set}"
         --token_dir "${datadir}/${1}_token_list" --outputs "${token_types_of[$1]}"
         --stats_dir "${asr_stats_dir:-${expdir}/$1/stats}"
-        ${feats_normalize:+--feats_normalize "${feats_normalize}"})
+        ${feats_normalize:+--feats_normalize "${feats_normalize}"}
+        ${pretrained:+--pretrained "${pretrained}"})
     training_inputs=(--in "${dumpdir}/raw/$1/${train_set}" --in "${dumpdir}/raw/$1/${valid_set}"
         --in "${asr_config}")
+    if [[ -d ${pretrained} ]]; then training_inputs+=(--in "${pretrained}"); fi
     for pair in ${token_types_of[$1]}; do
         training_inputs+=(--in "${datadir}/${1}_token_list/${pair/=/_}")
     done
@@ -292,7 +299,6 @@ if stage 11 "training"; then
         common_training_options "${lang}"
         stats=${asr_stats_dir:-${expdir}/${lang}/stats}
         training_inputs+=(--in "${stats}/train" --in "${stats}/valid")
-        if [[ -d ${pretrained} ]]; then training_inputs+=(--in "${pretrained}"); fi
         for system in ${systems}; do
             model_dir=${expdir}/${lang}/${system}_${asr_tag}
             step "${lang}/train_${system}_${asr_tag}" "${training_inputs[@]}" \
@@ -300,7 +306,7 @@ if stage 11 "training"; then
                 --launch --cpus "${cores}" --gpus "${ngpu}" --nodes "${num_nodes}" -- \
                 "${python}" -m espnet_ext.bin.train --config "${asr_config}" \
                 --system "${system_config[${system}]}" "${training_data[@]}" --exp_dir "${model_dir}" \
-                ${pretrained:+--pretrained "${pretrained}"} --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
+                --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
                 --resume_changed "${resume_changed}" --overwrite true -- \
                 "${asr_args[@]}" ${diagnose_every:+--diagnose_every "${diagnose_every}"}
         done
@@ -311,7 +317,7 @@ if stage 11 "training"; then
                 --launch --cpus "${cores}" --gpus "${ngpu}" --nodes "${num_nodes}" -- \
                 "${python}" -m espnet_ext.bin.train --config "${asr_config}" \
                 --system "${system_config[${system}]}" "${training_data[@]}" --exp_dir "${model_dir}" \
-                ${pretrained:+--pretrained "${pretrained}"} --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
+                --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
                 --resume_changed "${resume_changed}" --overwrite true -- \
                 "${asr_args[@]}" --seed "${twin_seed}"
         done
@@ -462,9 +468,11 @@ stress_training_options() { # stress_training_options LANG SET
     stress_data=(--data_dir "${dumpdir}/raw/$1/stress" --train_set "$2"
         --valid_set "../${valid_set}" --token_dir "${datadir}/${1}_token_list"
         --outputs "${token_types_of[$1]}" --stats_dir "${expdir}/$1/stress/stats_$2"
-        ${feats_normalize:+--feats_normalize "${feats_normalize}"})
+        ${feats_normalize:+--feats_normalize "${feats_normalize}"}
+        ${pretrained:+--pretrained "${pretrained}"})
     stress_inputs=(--in "${dumpdir}/raw/$1/stress/$2" --in "${dumpdir}/raw/$1/${valid_set}"
         --in "${asr_config}")
+    if [[ -d ${pretrained} ]]; then stress_inputs+=(--in "${pretrained}"); fi
 }
 
 # The stress test (--stress): measure the errors of each output as labels of one output are removed.
@@ -512,7 +520,7 @@ stress_test() {
                 "${python}" -m espnet_ext.bin.train --config "${asr_config}" \
                 --system "${system_config[${system}]}" "${stress_data[@]}" --exp_dir "${model_dir}" \
                 --match_updates "${asr_stats_dir:-${expdir}/${lang}/stats}" \
-                ${pretrained:+--pretrained "${pretrained}"} --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
+                --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
                 --resume_changed "${resume_changed}" --overwrite true -- "${asr_args[@]}" "${seed_option[@]}"
         done
     done

@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = ["--ngpu", str(args.ngpu), *further]
     options += processes.process_options(args.num_nodes, args.ngpu, further)
     if args.collect_stats:
-        run.collect_stats(Path(args.config), data, options, args.feats_normalize)
+        run.collect_stats(Path(args.config), data, options, args.feats_normalize, args.pretrained)
         return 0
     run.train(
         Path(args.config),

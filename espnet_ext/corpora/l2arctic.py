@@ -464,7 +464,8 @@ def _split_disjoint(
             assigned[utterance.utt_id] = SEEN if _sentence(utterance) in seen else "test"
     report.notes.append(
         f"split disjoint: test speakers {' '.join(options.test_speakers)}, fold {options.fold} of "
-        f"{FOLDS}; the sentences of test are in no other set, those of {SEEN} are in training"
+        f"{FOLDS}; the sentences of test are in no other set, those of {SEEN} are in training or "
+        "validation"
     )
     return assigned
 

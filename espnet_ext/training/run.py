@@ -266,17 +266,23 @@ def with_normalization(config: Mapping[str, Any], feats_normalize: str) -> dict[
 
 
 def collect_stats(
-    config: Path, data: Data, options: Sequence[str], feats_normalize: str = ""
+    config: Path,
+    data: Data,
+    options: Sequence[str],
+    feats_normalize: str = "",
+    pretrained: str = "",
 ) -> None:
     """Write the shape files (stage 10), and the feature statistics that `global_mvn` needs.
 
     Args:
-        feats_normalize: as for `train`.
+        feats_normalize, pretrained: as for `train`.
     """
     outputs = {
         name: {"branch": "ctc", "ctc_weight": 1.0} for name in data.token_types
     }  # the lengths do not depend on the branches, so use any
     merged = with_normalization({**read_yaml(config), "outputs": outputs}, feats_normalize)
+    if pretrained:
+        merged = use_checkpoint(merged, pretrained)
     merged, files = add_token_lists(merged, data)
     _copy(files, data.stats)
     if merged.get("normalize") == "global_mvn":

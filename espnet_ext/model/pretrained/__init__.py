@@ -1,4 +1,4 @@
-"""Pre-trained speech encoders: Hugging Face checkpoints behind ESPnet's frontend and encoder.
+"""Pre-trained speech models: Hugging Face checkpoints as frontend, encoder and decoder.
 
 One module per family of networks; `registry` chooses the family by the checkpoint's `model_type`.
 A trained model directory stores the architecture in its config.yaml, so loading it needs neither
