@@ -11,15 +11,19 @@ from torch.testing import assert_close
 from espnet_ext.decoding.options import SearchOptions
 from espnet_ext.decoding.search import build_searcher
 from espnet_ext.errors import UserError
+from espnet_ext.files import read_yaml
 from espnet_ext.model.build import build_model
 from espnet_ext.model.layers import decoder_layers
 from espnet_ext.text.tokenizers import HuggingFaceTokenizer
+from espnet_ext.training.config import use_checkpoint
 
 transformers = pytest.importorskip("transformers")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny_recipe  # noqa: E402
 import tiny_whisper  # noqa: E402
 
+CONF = Path(__file__).parents[2] / "conf"
+WHISPER_CONFIGURATIONS = sorted(path.name for path in CONF.glob("train_whisper_*.yaml"))
 PROMPT = ["<|startoftranscript|>", "<|en|>", "<|transcribe|>", "<|notimestamps|>"]
 
 
@@ -174,6 +178,31 @@ def test_every_parameter_learns(checkpoint):
         if "embed_positions" not in name:
             assert parameter.grad is not None, name
     assert list(decoder_layers(model.meaning_decoder)) == ["0", "1"]
+
+
+@pytest.mark.parametrize("name", WHISPER_CONFIGURATIONS)
+def test_shipped_configuration_trains_the_unchanged_whisper(checkpoint, name):
+    """Dropout, which Whisper was pre-trained without, would raise the loss in train mode."""
+    folder, _, tokenizer = checkpoint
+    config = use_checkpoint(read_yaml(CONF / name), str(folder))
+    meaning = configuration(folder, tokenizer.token_list(tiny_whisper.TEXTS))["outputs"]["meaning"]
+    model = build_model(
+        {
+            **config,
+            "decoder_conf": {**config["decoder_conf"], "language": "en"},
+            "specaug": None,
+            "cpu_autocast": None,
+            "outputs": {"meaning": meaning},
+        }
+    )
+    text = torch.tensor([[5, 6, 7], [8, 9, -1]])
+    batch = {"text_meaning": text, "text_meaning_lengths": torch.tensor([3, 2])}
+    losses = [
+        model.train(mode)(speech(), torch.tensor([16000, 9000]), **batch)[0]
+        for mode in (False, True)
+    ]
+    assert_close(losses[1], losses[0], rtol=1e-6, atol=0)
+    assert losses[0] > 0
 
 
 def test_scaled_embeddings_keep_pretrained_ones(checkpoint):
