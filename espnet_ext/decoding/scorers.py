@@ -22,6 +22,7 @@ import torch
 from espnet_ext.decoding.cached import CachedTransformer
 from espnet_ext.errors import UserError
 from espnet_ext.model.load import check_finite
+from espnet_ext.progress import say
 
 
 class Scorer(Protocol):
@@ -152,13 +153,15 @@ class EspnetScorer:
 
 def load_lm(folder: str | Path, device: str) -> torch.nn.Module:
     """Load the best weights of an ESPnet language model."""
-    from espnet_ext.model import espnet
+    from espnet_ext.model import checksums, espnet
 
     folder = Path(folder)
     candidates = (folder / "valid.loss.ave.pth", folder / "valid.loss.best.pth")
     weights = next((path for path in candidates if path.exists()), None)
     if weights is None or not (folder / "config.yaml").is_file():
         raise UserError(f"{folder}: no trained language model", "run stages 6 to 8")
+    if note := checksums.check(weights, "restore the file, or train the language model again"):
+        say(note)
     model, _ = espnet.load("LMTask").build_model_from_file(folder / "config.yaml", weights, device)
     check_finite(model.state_dict(), weights)
     return model.lm.eval()

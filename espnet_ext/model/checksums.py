@@ -1,11 +1,16 @@
 """SHA-256 of the weights and checkpoints in a model directory, to notice damaged files.
 
-Training records the digest of each file that it writes. A file is checked before training resumes
-from it, before it is averaged, and when a model is loaded for decoding or export.
+Training, export and packing record the digest of each file that they write. A file is checked
+before training resumes from it, before it is averaged, and when a model is loaded for decoding or
+export. Without a recorded digest, the check uses the CRC-32 checksums that `torch.save` writes into
+the file; these notice damage, but not that the file was replaced by other weights.
 """
 
 import json
 import os
+import zipfile
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from espnet_ext.errors import UserError
@@ -33,25 +38,84 @@ def record(path: str | os.PathLike, content: str | os.PathLike) -> None:
 
 
 def matches(path: str | os.PathLike) -> bool:
-    """Return whether a file has a recorded digest, or none was recorded. Links are followed."""
-    real = Path(path).resolve()
-    expected = _read(real.parent).get(real.name)
-    return not expected or sha256_of(real) in expected
+    """Return whether nothing shows that a file changed since it was written. Links are followed."""
+    expected, _ = _recorded(Path(path))
+    if expected:
+        return sha256_of(path) in expected
+    return _crc_matches(path) is not False
 
 
-def check(path: str | os.PathLike, remedy: str) -> None:
-    """Raise `UserError` if a file exists whose content is not what training wrote.
+def check(path: str | os.PathLike, remedy: str) -> str:
+    """Raise `UserError` if a file exists whose content is not what was written.
 
     Args:
         remedy: what to do about a damaged file.
+
+    Returns:
+        A note that the file is not verified, if no SHA-256 of it is recorded; otherwise "".
     """
-    if os.path.isfile(path) and not matches(path):
-        real = Path(path).resolve()
+    if not os.path.isfile(path):
+        return ""
+    expected, folder = _recorded(Path(path))
+    if expected:
+        if sha256_of(path) in expected:
+            return ""
         raise UserError(
-            f"{path}: damaged or changed: its SHA-256 is not the one that training recorded in "
-            f"{real.parent / FILE}",
+            f"{path}: damaged or changed: its SHA-256 is not the one that was recorded in "
+            f"{folder / FILE}",
             f"{remedy}. If you changed the file yourself, save it under another name",
         )
+    crc_matches = _crc_matches(path)
+    if crc_matches is False:
+        raise UserError(f"{path}: damaged: the CRC-32 checksums in the file do not match", remedy)
+    note = f"note: {path}: not verified: {folder / FILE} has no SHA-256 of it"
+    return f"{note}; only the CRC-32 checksums in the file match" if crc_matches else note
+
+
+def _recorded(path: Path) -> tuple[list[str], Path]:
+    """Return the digests that a file may have, and the folder that records them.
+
+    Links are followed: the file that they lead to may be recorded in its own folder, and a link
+    beside its name in the folder of the link, as in a snapshot of the Hugging Face hub.
+    """
+    for candidate in (path.resolve(), *_links(path)):
+        if digests := _read(candidate.parent).get(candidate.name):
+            return digests, candidate.parent
+    return [], path.resolve().parent
+
+
+def _links(path: Path) -> Iterator[Path]:
+    """Yield the links that lead from a path to a file, the last one first."""
+    if path.is_symlink():
+        yield from _links(path.parent / path.readlink())
+        yield path
+
+
+def _crc_matches(path: str | os.PathLike) -> bool | None:
+    """Return whether all CRC-32 checksums in a file that `torch.save` wrote match.
+
+    Returns:
+        None if the file has no checksums: `torch.save` wrote its former format, or was told to
+        leave them out (`torch.serialization.set_crc32_options`), so that none matches.
+    """
+    if not zipfile.is_zipfile(path):
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            results = [_entry_matches(archive, entry) for entry in archive.infolist()]
+    except zipfile.BadZipFile:
+        return False
+    return all(results) or (False if any(results) else None)
+
+
+def _entry_matches(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bool:
+    try:
+        with archive.open(entry) as content:
+            while content.read(2**20):
+                pass
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+        return False
+    return True
 
 
 def _read(folder: Path) -> dict[str, list[str]]:

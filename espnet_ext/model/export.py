@@ -10,7 +10,7 @@ import yaml
 
 from espnet_ext.errors import UserError
 from espnet_ext.files import atomic_path, write_text
-from espnet_ext.model import espnet
+from espnet_ext.model import checksums, espnet
 from espnet_ext.model.conditioning.active import active_sets
 from espnet_ext.model.config import OutputConfig, suggest
 from espnet_ext.model.heads.base import ELSEWHERE, StockSearch
@@ -36,7 +36,8 @@ _RECORDED = (
     "expansion_gamma",
 )
 FILES = (
-    r"config\.yaml|model\.pth|bpe\.model|feats_stats\.npz|inference\.yaml|decode\.yaml|README\.md"
+    r"config\.yaml|model\.pth|checksums\.json|bpe\.model|feats_stats\.npz|"
+    r"inference\.yaml|decode\.yaml|README\.md"
 )
 
 
@@ -108,6 +109,7 @@ def export_head(
     write_text(folder / "README.md", readme)
     with atomic_path(folder / "model.pth") as temporary:
         torch.save(stock_state(model.state_dict(), output, outputs[output]), temporary)
+        checksums.record(folder / "model.pth", temporary)
     return folder
 
 

@@ -12,6 +12,7 @@ from espnet_ext.files import read_yaml
 from espnet_ext.model import checksums, stock
 from espnet_ext.model.build import build_model
 from espnet_ext.model.dual import DualOutputModel
+from espnet_ext.progress import say
 
 MAX_MAGNITUDE = 1e15  # of parameters; sums of squares of larger ones overflow in float32
 
@@ -96,7 +97,7 @@ def check_finite(state: dict[str, Any], path: Path) -> None:
 def load_weights(
     model: torch.nn.Module, path: Path, rename: Callable[[dict], dict] | None = None
 ) -> None:
-    """Load a state dictionary strictly.
+    """Load a state dictionary strictly. A note is printed if the file cannot be verified.
 
     Args:
         rename: maps the state dictionary to the names in `model`.
@@ -118,7 +119,8 @@ def load_weights(
     if not isinstance(state, dict):
         raise UserError(f"{path}: a {type(state).__name__}, not parameters by name", "train again")
     check_finite(state, path)
-    checksums.check(path, remedy)
+    if note := checksums.check(path, remedy):
+        say(note)
     state = rename(state) if rename is not None else state
     # An objective may have parameters (learned weights); only training needs them.
     state = {key: value for key, value in state.items() if not key.startswith("objective.")}

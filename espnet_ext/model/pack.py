@@ -11,6 +11,7 @@ import yaml
 
 from espnet_ext.errors import UserError
 from espnet_ext.files import atomic_path, read_json
+from espnet_ext.model import checksums
 from espnet_ext.model.config import OutputConfig, suggest
 from espnet_ext.model.export import export_head, stock_command
 from espnet_ext.model.heads.base import StockHead
@@ -87,6 +88,7 @@ def _copy_model(source, weights, config, outputs: Mapping[str, OutputConfig], fo
         yaml.safe_dump(portable, allow_unicode=True, sort_keys=False), encoding="utf-8"
     )
     shutil.copyfile(source / weights, folder / "model.pth")  # follows the link
+    checksums.record(folder / "model.pth", folder / "model.pth")
     needed = [output.bpemodel for output in outputs.values() if output.bpemodel]
     stats = (config.get("normalize_conf") or {}).get("stats_file")
     for name in [*needed, *([stats] if stats else [])]:

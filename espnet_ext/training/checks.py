@@ -9,7 +9,7 @@ import torch
 
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError, did_you_mean
-from espnet_ext.model import espnet
+from espnet_ext.model import checksums, espnet
 from espnet_ext.model.config import TEXT_PREFIX, OutputConfig, check_conf, suggest
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.frames import EncoderFrames
@@ -209,6 +209,7 @@ def check_init_param(specifications: Sequence[str], model: torch.nn.Module) -> N
         except Exception as error:  # torch raises many kinds of errors for an invalid file
             message = f"{where}: not a readable checkpoint: {error}"
             raise UserError(message, "give another file") from error
+        checksums.check(path, "restore the file, or give another one")
         if source and not any(key.startswith(source) for key in state):
             tops = sorted({key.partition(".")[0] for key in state})
             raise UserError(f"{where}: '{source}' is not in the file", suggest(source, tops))

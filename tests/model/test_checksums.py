@@ -62,15 +62,72 @@ def test_damaged_record_raises_user_error(tmp_path):
         checksums.matches(tmp_path / "1epoch.pth")
 
 
-def test_model_with_a_flipped_bit_is_not_loaded(config, tmp_path):
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    path = tmp_path / "model.pth"
-    torch.save(build_model(config).state_dict(), tmp_path / "new")
-    checksums.record(path, tmp_path / "new")
-    (tmp_path / "new").replace(path)
-    load_model(tmp_path)
+def save_model(folder, config):
+    """Write config.yaml and model.pth, without a record of the weights."""
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    torch.save(build_model(config).state_dict(), folder / "model.pth")
+
+
+def flip_bit(path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UserError, match="model.pth: damaged"):
+
+
+def test_model_with_a_flipped_bit_is_not_loaded(config, tmp_path, capsys):
+    save_model(tmp_path, config)
+    checksums.record(tmp_path / "model.pth", tmp_path / "model.pth")
+    load_model(tmp_path)
+    assert "not verified" not in capsys.readouterr().err
+    flip_bit(tmp_path / "model.pth")
+    with pytest.raises(UserError, match="model.pth: damaged or changed: its SHA-256"):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize("record", [None, "{}", '{"1epoch.pth": ["0"]}'])
+def test_unrecorded_weights_with_a_flipped_bit_are_not_loaded(config, tmp_path, capsys, record):
+    save_model(tmp_path, config)
+    (tmp_path / "model.pth").rename(tmp_path / "valid.acc.ave_2best.pth")
+    (tmp_path / "valid.acc.best.pth").symlink_to("valid.acc.ave_2best.pth")
+    (tmp_path / "model.pth").symlink_to("valid.acc.best.pth")
+    if record is not None:
+        (tmp_path / checksums.FILE).write_text(record)
+    load_model(tmp_path, "valid.acc.best.pth")
+    note = "valid.acc.best.pth: not verified: "
+    assert capsys.readouterr().err.count(note) == 1
+    flip_bit(tmp_path / "valid.acc.ave_2best.pth")
+    for name in ("valid.acc.best.pth", "model.pth"):
+        with pytest.raises(UserError, match=f"{name}: damaged: the CRC-32"):
+            load_model(tmp_path, name)
+
+
+@pytest.mark.parametrize("former_format", [True, False])
+def test_weights_without_any_checksum_are_loaded_with_a_note(
+    config, tmp_path, capsys, former_format
+):
+    save_model(tmp_path, config)
+    state = torch.load(tmp_path / "model.pth", weights_only=True)
+    torch.serialization.set_crc32_options(former_format)
+    try:
+        torch.save(state, tmp_path / "model.pth", _use_new_zipfile_serialization=not former_format)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    load_model(tmp_path)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        f"note: {tmp_path / 'model.pth'}: not verified: {tmp_path / 'checksums.json'} has no "
+        "SHA-256 of it"
+    ]
+
+
+def test_digest_beside_a_link_into_a_store_of_blobs_is_used(tmp_path):
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshot"
+    blobs.mkdir()
+    snapshot.mkdir()
+    (blobs / "0a1b").write_bytes(b"weights")
+    checksums.record(snapshot / "model.pth", blobs / "0a1b")
+    (snapshot / "model.pth").symlink_to("../blobs/0a1b")
+    assert checksums.check(snapshot / "model.pth", "") == ""
+    (blobs / "0a1b").write_bytes(b"weightr")
+    with pytest.raises(UserError, match="snapshot/checksums.json"):
+        checksums.check(snapshot / "model.pth", "")

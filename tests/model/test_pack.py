@@ -35,6 +35,7 @@ def test_unpacked_folder_decodes_to_the_same_result(trained, tmp_path):
     assert names == {
         "config.yaml",
         "model.pth",
+        "checksums.json",
         "meaning_bpe.model",
         "feats_stats.npz",
         "train.json",
