@@ -1,6 +1,5 @@
 """Stage 5: write the token list of one output, with its SentencePiece model or tokenizer.json."""
 
-import shutil
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -50,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from espnet_ext.data.record import NA
     from espnet_ext.data.table import read_table
     from espnet_ext.errors import UserError
-    from espnet_ext.files import atomic_path, write_text
+    from espnet_ext.files import write_text
     from espnet_ext.overwriting import OutputFolder
     from espnet_ext.text import tokenizers
     from espnet_ext.text.unicode import normalize
@@ -99,8 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             content = "\n".join(tokens) + "\n"
             tokenizer = tokenizers.build_tokenizer("bpe", folder / "bpe.model")
         if args.token_type == "hugging_face":
-            with atomic_path(folder / "tokenizer.json") as temporary:
-                shutil.copyfile(pretrained, temporary)
+            assert isinstance(tokenizer, tokenizers.HuggingFaceTokenizer)
+            write_text(folder / "tokenizer.json", tokenizer.content)
         write_text(token_list, content)
     if args.token_type != "label":  # a label is one token, which is not decoded
         _warn_of_lossy_texts(source, tokenizer, tokens, rows)

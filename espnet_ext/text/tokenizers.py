@@ -5,6 +5,7 @@ head can be exported. `jamo` is ESPnet's `char` applied to conjoining jamo (NFD)
 the syllables. `phone` is ESPnet's `word` applied to phones.
 """
 
+import json
 import re
 import unicodedata
 from collections import Counter
@@ -14,10 +15,13 @@ from pathlib import Path
 from typing import Protocol
 
 from espnet_ext.errors import UserError
+from espnet_ext.progress import say
+from espnet_ext.text.merges import restore_merges
 from espnet_ext.text.tags import TAG, label_token, split_characters
 
 BLANK, UNK, SOS_EOS = "<blank>", "<unk>", "<sos/eos>"
 SPACE = "<space>"
+_REPORTED: set[str] = set()  # tokenizer files whose repair was printed
 
 
 class Tokenizer(Protocol):
@@ -136,7 +140,8 @@ class HuggingFaceTokenizer:
     """Splits text into the tokens of a pre-trained model, with its tokenizer.json.
 
     The text is encoded after a space: Whisper and other models with byte-level tokens have other
-    tokens for words that begin a text, and write a space first.
+    tokens for words that begin a text, and write a space first. Merges that the file has lost are
+    restored, with a note (`text.merges`).
     """
 
     espnet_type = "hugging_face"
@@ -148,11 +153,19 @@ class HuggingFaceTokenizer:
             raise UserError(f"{model}: no such tokenizer", "run stage 5 to write it")
         self.path = str(model)
         try:
-            self.tokenizer = Reader.from_file(self.path)
+            self.content = Path(model).read_text(encoding="utf-8")
+            self.tokenizer = Reader.from_str(self.content)
         except Exception as error:  # tokenizers raises plain Exception
             raise UserError(
                 f"{model}: not a tokenizer.json: {error}", "run stage 5 to write it again"
             ) from None
+        repair = restore_merges(json.loads(self.content))
+        if repair is not None:
+            if self.path not in _REPORTED:
+                say(repair.message(self.path))
+                _REPORTED.add(self.path)
+            self.content = json.dumps(repair.settings, ensure_ascii=False)
+            self.tokenizer = Reader.from_str(self.content)
         self.tokenizer.encode_special_tokens = True
 
     def encode(self, text: str) -> list[str]:
