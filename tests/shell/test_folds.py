@@ -1,0 +1,96 @@
+"""The cross-validation recipe egs2/l2arctic/folds1."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "egs2/l2arctic/folds1/run.sh"
+SYSTEMS = {"so_surface": ["surface"], "do": ["surface", "meaning"]}
+
+
+def run(*options):
+    return subprocess.run(
+        ["bash", str(SCRIPT), *map(str, options)], capture_output=True, text=True, encoding="utf-8"
+    )
+
+
+@pytest.fixture
+def corpora(tmp_path):
+    for folder in ("l2arctic", "speechocean762"):
+        (tmp_path / folder).mkdir()
+    return ["--l2arctic", tmp_path / "l2arctic", "--speechocean762", tmp_path / "speechocean762"]
+
+
+def write_table(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{key} {value}\n" for key, value in sorted(rows.items())))
+
+
+def write_fold(folder, speaker, utterances):
+    """Write the test sets of a fold, and hypotheses: surfaces with one error per utterance."""
+    for dset in ("test", "test_seen"):
+        data = folder / "dump/raw/en" / dset
+        ids = [f"{speaker}_{dset}{number}" for number in range(utterances)]
+        tables = {
+            "text.surface": "DH AH K AE T",
+            "text.canonical": "DH AH K AE T",
+            "text.meaning": "the cat",
+            "utt2spk": speaker,
+        }
+        for name, value in tables.items():
+            write_table(data / name, dict.fromkeys(ids, value))
+        write_table(data / "spk2utt", {speaker: " ".join(ids)})
+        wavs = {}
+        for utt_id in ids:
+            wavs[utt_id] = folder / f"{utt_id}.wav"
+            soundfile.write(wavs[utt_id], np.zeros(1600, np.float32), 16000)
+        write_table(data / "wav.scp", wavs)
+        for system, outputs in SYSTEMS.items():
+            decoded = folder / f"exp/en/{system}_folds/decode" / dset
+            for output in outputs:
+                text = "DH AH K AE" if output == "surface" else "the cat"
+                write_table(decoded / f"text.{output}", dict.fromkeys(ids, text))
+
+
+def test_help_names_every_option():
+    done = run("--help")
+    assert done.returncode == 0
+    cases = re.search(r"(--l2arctic \|.*?)\)\n", SCRIPT.read_text(encoding="utf-8"), re.S)[1]
+    options = re.findall(r"--\w+", cases)
+    assert len(options) == 11 and all(f"  {option} " in done.stdout for option in options)
+
+
+def test_unusable_options_are_reported(corpora, tmp_path):
+    for options, message in (
+        (["--seed", 1], "unknown option --seed"),
+        (["--nj"], "--nj needs a value"),
+        ([], "--l2arctic '' is not a folder"),
+        ([*corpora[:2], "--speechocean762", tmp_path / "none"], "is not a folder"),
+        ([*corpora, "--systems", "so_nothing", "--dir", tmp_path], "no options for so_nothing"),
+    ):
+        done = run(*options)
+        assert done.returncode == 2 and message in done.stderr, done.stderr
+
+
+def test_folds_are_pooled(corpora, tmp_path):
+    """Every utterance of all folds is scored once, and the report has both test sets."""
+    for speaker, utterances in (("ABA", 2), ("BWC", 3)):
+        write_fold(tmp_path / "out" / speaker, speaker, utterances)
+    options = ["--speakers", "ABA BWC", "--systems", " ".join(SYSTEMS), "--dir", tmp_path / "out"]
+    done = run(*corpora, *options, "--stage", 6, "--stop_stage", 6)
+    assert done.returncode == 0, done.stderr
+    exp = tmp_path / "out/pooled/exp"
+    for dset in ("test", "test_seen"):
+        decoded = exp / "en/do_folds/decode" / dset
+        cell = json.loads((decoded / "score.json").read_text())["cells"][0]
+        assert cell["name"] == "surface-surface" and cell["utterances"] == 5
+        assert (decoded / "mdd.json").exists() and (decoded / "mdd_no_prompt.json").exists()
+        assert (exp / f"en/analysis/cross_{dset}.json").exists()
+    results = (exp / "RESULTS.md").read_text()
+    assert results.count("20.00") >= 4
