@@ -41,10 +41,11 @@ EXTRAS = {
     "hf": ["datasets>=4.0"],
     # MIT; espnet-ext prepare plain: Excel workbooks as tables.
     "tables": ["openpyxl>=3.1"],
-    # Apache-2.0; reads Whisper, wav2vec 2.0, HuBERT and WavLM checkpoints.
-    "pretrained": ["transformers>=5.0"],
+    # Apache-2.0. transformers reads Whisper, wav2vec 2.0, HuBERT and WavLM checkpoints. peft has
+    # LoRA and DoRA; it works with transformers 5 from 0.18 on, and brings accelerate.
+    "pretrained": ["transformers>=5.0", "peft>=0.18"],
     # Former name of `pretrained`.
-    "xlsr": ["transformers>=5.0"],
+    "xlsr": ["transformers>=5.0", "peft>=0.18"],
     # jiwer: what alignments are compared with. openpyxl: what the extra tables needs.
     "dev": [
         "openpyxl>=3.1",

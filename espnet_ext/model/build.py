@@ -25,6 +25,8 @@ from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.heads.registry import build_head
 from espnet_ext.model.losses import Objective
 from espnet_ext.model.outputs import parse_outputs
+from espnet_ext.model.pretrained import adapters
+from espnet_ext.model.pretrained.base_weights import source_of
 
 MODEL_CONF = ("lsm_weight", "length_normalized_loss", "scale_embeddings", "divide_by")
 DIVISORS = ("utterances", "labelled")  # values of `divide_by`, see DualOutputModel
@@ -95,6 +97,9 @@ def build_model(
     model.condition_values = values_of(config, names_of(*parts))
     context = ConditionerContext(tokens, encoder, size, model.condition_values)
     model.conditioning = build_conditioner(config, context)
+    adapter = adapters.options_of(config)
+    if adapter is not None:
+        adapters.add_adapters(model, adapter, source_of(config))
     return model
 
 

@@ -76,11 +76,21 @@ class DualOutputModel(AbsESPnetModel):
         self.condition_values: Mapping[str, Sequence[str]] = {}  # see `model.conditions`
         self.min_frames = min_feature_frames(preencoder, encoder)
         self.reduce_stats = True  # off while only one rank runs the model
+        self.adapters: Any = None  # `pretrained.adapters.Adapters`, if there are any
+        # batch normalisation that stays in evaluation mode, because its part of the model is frozen
+        self.fixed_statistics: Sequence[torch.nn.Module] = ()
 
     @property
     def heads(self) -> Mapping[str, Head]:
         """Output → its head. The modules of a head are `<output>_<part>` of this model."""
         return self._heads
+
+    def train(self, mode: bool = True) -> "DualOutputModel":
+        """Set training or evaluation mode, except that `fixed_statistics` keep evaluation mode."""
+        super().train(mode)
+        for module in self.fixed_statistics:
+            module.eval()
+        return self
 
     def forward(
         self, speech: torch.Tensor, speech_lengths: torch.Tensor, **batch

@@ -88,6 +88,7 @@ _NAMES = {
     "force_gatherable": "espnet2.torch_utils.device_funcs:force_gatherable",
     "initialize": "espnet2.torch_utils.initialize:initialize",
     "make_pad_mask": "espnet2.legacy.nets.pytorch_backend.nets_utils:make_pad_mask",
+    "load_pretrained_model": "espnet2.torch_utils.load_pretrained_model:load_pretrained_model",
     "optim_classes": "espnet2.tasks.abs_task:optim_classes",
     "scheduler_classes": "espnet2.tasks.abs_task:scheduler_classes",
     "str2bool": "espnet2.utils.types:str2bool",

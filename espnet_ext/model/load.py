@@ -1,7 +1,7 @@
 """Load a trained model directory: config.yaml and weights, strictly."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,10 @@ import torch
 
 from espnet_ext.errors import UserError, is_out_of_memory
 from espnet_ext.files import read_yaml
-from espnet_ext.model import checksums, stock
+from espnet_ext.model import checksums, espnet, stock
 from espnet_ext.model.build import build_model
 from espnet_ext.model.dual import DualOutputModel
+from espnet_ext.model.pretrained import adapters, base_weights
 from espnet_ext.progress import say
 
 MAX_MAGNITUDE = 1e15  # of parameters; sums of squares of larger ones overflow in float32
@@ -40,12 +41,17 @@ def load_model(
         weights: file name of the weights inside it, e.g. "valid.acc.best.pth".
         device: e.g. "cpu" or "cuda".
     Returns:
-        The model in evaluation mode, and its configuration.
+        The model in evaluation mode, and its configuration. Adapters are merged into the weights,
+        and the configuration has none.
     """
     check_device(device)
     config = load_config(model_dir)
     # All weights come from the file, so no initialisation (which may read other files) is needed.
-    model = build_model({**config, "init": None, "cpu_autocast": None}, model_dir)
+    config_of_model = {**config, "init": None, "cpu_autocast": None}
+    if adapters.options_of(config) is not None:
+        model = _load_adapted(config_of_model, Path(model_dir), weights)
+        return model.to(device).eval(), adapters.without_adapter(config)
+    model = build_model(config_of_model, model_dir)
     rename = None
     if config.get("stock"):
         weights = stock.find_weights(Path(model_dir), weights)
@@ -53,6 +59,39 @@ def load_model(
         rename = functools.partial(stock.adopt_state, options=options)
     load_weights(model, Path(model_dir) / weights, rename)
     return model.to(device).eval(), config
+
+
+def _load_adapted(config: dict[str, Any], model_dir: Path, weights: str) -> DualOutputModel:
+    """Return the model with its adapters merged into its weights."""
+    path = model_dir / weights
+    state = read_state(path)
+    if base_weights.is_without_base(state):
+        try:
+            model = build_with_base(config, model_dir)
+        except UserError as error:
+            raise UserError(
+                f"{path}: contains only trained weights, and the base of its adapter is not "
+                f"readable: {error.message}",
+                f"{error.remedy}; an archive of espnet-ext pack needs no base",
+            ) from error
+        state = base_weights.with_base(model, state, str(path))
+    else:
+        model = build_model(config, model_dir)
+    load_state(model, state, path)
+    adapters.merge_adapters(model)
+    return model
+
+
+def build_with_base(config: Mapping[str, Any], folder: str | Path) -> DualOutputModel:
+    """Build a model with the weights that training starts from: pre-trained, and `init_param`."""
+    model = build_model(base_weights.without_architecture(config), folder)
+    for specification in config.get("init_param") or ():
+        file = specification.partition(":")[0]
+        if not Path(file).is_file():
+            raise UserError(f"init_param: {file}: no such file", "restore the file")
+        mismatch = bool(config.get("ignore_init_mismatch"))
+        espnet.load("load_pretrained_model")(specification, model, mismatch)
+    return model
 
 
 def _is_zip(path: Path) -> bool:
@@ -97,13 +136,23 @@ def check_finite(state: dict[str, Any], path: Path) -> None:
 def load_weights(
     model: torch.nn.Module, path: Path, rename: Callable[[dict], dict] | None = None
 ) -> None:
-    """Load a state dictionary strictly. A note is printed if the file cannot be verified.
+    """Load the state dictionary in a file strictly (`read_state`).
 
     Args:
         rename: maps the state dictionary to the names in `model`.
     Raises:
         UserError: if the file is not readable or damaged (see `checksums`), its parameters differ
             from the model's, or some of them are not finite.
+    """
+    state = read_state(path)
+    load_state(model, rename(state) if rename is not None else state, path)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Return the state dictionary in a file. A note is printed if the file cannot be verified.
+
+    Raises:
+        UserError: if the file is not readable or damaged, or has values that are not finite.
     """
     remedy = "restore the file, name other weights, or train again"
     try:
@@ -121,7 +170,15 @@ def load_weights(
     check_finite(state, path)
     if note := checksums.check(path, remedy):
         say(note)
-    state = rename(state) if rename is not None else state
+    return state
+
+
+def load_state(model: torch.nn.Module, state: dict[str, Any], path: Path) -> None:
+    """Load the state dictionary of a file strictly.
+
+    Raises:
+        UserError: if its parameters differ from the model's.
+    """
     # An objective may have parameters (learned weights); only training needs them.
     state = {key: value for key, value in state.items() if not key.startswith("objective.")}
     try:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from espnet_ext.errors import UserError
@@ -18,6 +19,7 @@ from espnet_ext.model.heads.base import StockHead
 from espnet_ext.model.heads.registry import head_class
 from espnet_ext.model.load import load_config, load_model
 from espnet_ext.model.outputs import parse_outputs
+from espnet_ext.model.pretrained import adapters
 
 # Configuration keys that name places on this machine: suffixes, and whole names.
 _LOCAL_SUFFIXES = ("_shape_file", "_data_path_and_name_and_type", "_data_dir")
@@ -55,7 +57,7 @@ def pack_model(
     with tempfile.TemporaryDirectory(dir=Path(archive).absolute().parent, prefix=".tmp-") as root:
         folder = Path(root) / Path(archive).stem
         folder.mkdir()
-        _copy_model(source, weights, config, outputs, folder)
+        _copy_model(source, weights, model, config, outputs, folder)
         scores = _copy_results(source, folder)
         for name in export:
             export_head(source, name, folder / f"stock_{name}", weights, start=folder)
@@ -78,7 +80,18 @@ def is_archive(path: Path) -> bool:
     return len(folders) == 1 and {f"{min(folders)}/{n}" for n in _MODEL_FILES} <= names
 
 
-def _copy_model(source, weights, config, outputs: Mapping[str, OutputConfig], folder) -> None:
+def _copy_model(
+    source: Path,
+    weights: str,
+    model: torch.nn.Module,
+    config: Mapping[str, Any],
+    outputs: Mapping[str, OutputConfig],
+    folder: Path,
+) -> None:
+    """Copy what decoding reads. Adapters are merged: the copy needs neither base nor `peft`."""
+    has_adapter = adapters.options_of(config) is not None
+    if has_adapter:
+        config = adapters.without_adapter(config)
     portable = {
         key: value
         for key, value in config.items()
@@ -87,7 +100,10 @@ def _copy_model(source, weights, config, outputs: Mapping[str, OutputConfig], fo
     (folder / "config.yaml").write_text(
         yaml.safe_dump(portable, allow_unicode=True, sort_keys=False), encoding="utf-8"
     )
-    shutil.copyfile(source / weights, folder / "model.pth")  # follows the link
+    if has_adapter:
+        torch.save(model.state_dict(), folder / "model.pth")
+    else:
+        shutil.copyfile(source / weights, folder / "model.pth")  # follows the link
     checksums.record(folder / "model.pth", folder / "model.pth")
     needed = [output.bpemodel for output in outputs.values() if output.bpemodel]
     stats = (config.get("normalize_conf") or {}).get("stats_file")

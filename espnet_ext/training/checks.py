@@ -15,6 +15,7 @@ from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.frames import EncoderFrames
 from espnet_ext.model.heads.registry import head_class
 from espnet_ext.model.outputs import parse_outputs
+from espnet_ext.model.pretrained.adapters import is_adapter
 from espnet_ext.progress import say
 from espnet_ext.training.config import check_known
 
@@ -213,6 +214,12 @@ def check_init_param(specifications: Sequence[str], model: torch.nn.Module) -> N
         if source and not any(key.startswith(source) for key in state):
             tops = sorted({key.partition(".")[0] for key in state})
             raise UserError(f"{where}: '{source}' is not in the file", suggest(source, tops))
+        if getattr(model, "adapters", None) is None and any(map(is_adapter, state)):
+            raise UserError(
+                f"{where}: the file has LoRA or DoRA adapters, but the configuration has none",
+                "merge them with espnet-ext pack and use model.pth of the archive, or set "
+                "finetune_conf.adapter",
+            )
         try:
             model.get_submodule(target)
         except AttributeError:

@@ -1,4 +1,4 @@
-"""Fine-tuning of a pre-trained encoder: learning rates per layer, and layers frozen at first.
+"""Fine-tuning of a pre-trained encoder: learning rates per layer, layers frozen at first, adapters.
 
 The layers of an encoder are ordered from the bottom: its parameters outside of the blocks and
 before them (convolutions, `embed`), the blocks, then the parameters after the blocks.
@@ -14,8 +14,16 @@ import torch
 from espnet_ext.errors import UserError
 from espnet_ext.model.config import check_keys
 from espnet_ext.model.layers import encoder_layers
+from espnet_ext.model.pretrained.adapters import AdapterOptions
 
-KEYS = ("encoder_lr", "decoder_lr", "layer_decay", "freeze_epochs", "unfreeze_layers_per_epoch")
+KEYS = (
+    "encoder_lr",
+    "decoder_lr",
+    "layer_decay",
+    "freeze_epochs",
+    "unfreeze_layers_per_epoch",
+    "adapter",
+)
 
 
 @dataclass(frozen=True)
@@ -31,12 +39,13 @@ class FineTuning:
     # Afterwards, this many more encoder layers are trained in each epoch, from the top (Howard &
     # Ruder, arXiv 1801.06146, sec. 3.3). 0: all layers at once.
     unfreeze_layers_per_epoch: int = 0
+    adapter: AdapterOptions | None = None  # LoRA or DoRA; the weights that they adapt are frozen
 
     @classmethod
     def parse(cls, conf: Mapping[str, Any]) -> "FineTuning":
         """Check the values of `finetune_conf`."""
         check_keys(conf, KEYS, "finetune_conf")
-        options = cls(**conf)
+        options = cls(**{**conf, "adapter": AdapterOptions.parse(conf.get("adapter"))})
         for key in ("encoder_lr", "decoder_lr", "layer_decay"):
             _check(conf, key, float, "a number above 0 and up to 1", lambda x: 0 < x <= 1)
         for key in ("freeze_epochs", "unfreeze_layers_per_epoch"):

@@ -17,6 +17,7 @@ import torch
 from espnet_ext.errors import UserError
 from espnet_ext.files import write_link
 from espnet_ext.model import checksums, espnet
+from espnet_ext.model.pretrained.base_weights import BASE
 from espnet_ext.progress import say
 
 Reporter: Any = espnet.load("Reporter")
@@ -87,15 +88,33 @@ def _available(folder: Path, epochs: Sequence[int], stem: str) -> list[int]:
 
 
 def _average(folder: Path, epochs: Sequence[int]) -> dict[str, torch.Tensor]:
-    """Return the mean weights; integers (numbers of batches) are summed, as ESPnet does."""
+    """Return the mean weights; integers (numbers of batches) are summed, as ESPnet does.
+
+    The two matrices of a LoRA adapter are averaged each, not their product.
+    """
     total: dict[str, torch.Tensor] = {}
+    base: torch.Tensor | None = None
     for epoch in epochs:
-        state = _load(folder / f"{epoch}epoch.pth")
+        path = folder / f"{epoch}epoch.pth"
+        state = _load(path)
+        if epoch != epochs[0] and not _equal(state.get(BASE), base):
+            raise UserError(
+                f"{path}: its adapter has another base than that of {epochs[0]}epoch.pth",
+                "remove the file and run again, to average the other epochs",
+            )
+        base = state.pop(BASE, None)
         total = {key: total[key] + state[key] for key in total} if total else dict(state)
-    return {
+    mean = {
         key: value if str(value.dtype).startswith("torch.int") else value / len(epochs)
         for key, value in total.items()
     }
+    return mean if base is None else {**mean, BASE: base}
+
+
+def _equal(first: torch.Tensor | None, second: torch.Tensor | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    return torch.equal(first, second)
 
 
 def _load(path: Path) -> dict[str, torch.Tensor]:

@@ -13,6 +13,11 @@ from espnet_ext.model import espnet
 from espnet_ext.model.build import build_model
 from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.objectives.registry import build_objective
+from espnet_ext.training.adaptation import (
+    check_adapter_options,
+    check_adapters,
+    check_adapters_are_trained,
+)
 from espnet_ext.training.checks import check_freeze_param, check_init_param, warn_unalignable
 from espnet_ext.training.collate import collate
 from espnet_ext.training.config import merge
@@ -102,7 +107,8 @@ class DualOutputTask(AbsTask):
             action=nested,
             default={},
             help="fine-tuning of a pre-trained encoder: encoder_lr (relative learning rate), "
-            "layer_decay, freeze_epochs, unfreeze_layers_per_epoch",
+            "decoder_lr, layer_decay, freeze_epochs, unfreeze_layers_per_epoch, adapter (LoRA or "
+            "DoRA: type, rank, alpha, dropout, target_modules, parts, modules_to_save, save)",
         )
         group.add_argument(
             "--diagnose_every",
@@ -188,8 +194,12 @@ class DualOutputTask(AbsTask):
 
     @classmethod
     def build_model(cls, args: argparse.Namespace):
+        if args.collect_stats:
+            args.finetune_conf = {}  # features depend on no adapter
+        check_adapter_options(args)
         objective = build_objective(vars(args))
         model = build_model(vars(args), args.output_dir or ".", objective)
+        check_adapters(model, args)
         for part in ("frontend", "encoder"):
             # Write the architecture of a pre-trained network to config.yaml, so that loading the
             # trained model does not need the pre-trained files.
@@ -210,6 +220,7 @@ class DualOutputTask(AbsTask):
 
     @classmethod
     def build_optimizers(cls, args: argparse.Namespace, model) -> list[torch.optim.Optimizer]:
+        check_adapters_are_trained(model, args.freeze_param)
         options = FineTuning.parse(args.finetune_conf)
         if not options.has_learning_rates():
             return super().build_optimizers(args, model)

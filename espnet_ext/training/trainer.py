@@ -14,7 +14,7 @@ import torch
 from espnet_ext.errors import UserError
 from espnet_ext.model import checksums, espnet
 from espnet_ext.progress import say
-from espnet_ext.training import failures, health, schedule, selection
+from espnet_ext.training import adaptation, failures, health, schedule, selection
 from espnet_ext.training.diagnostics import Diagnostics
 from espnet_ext.training.finetune import FineTuning, FreezeSchedule
 
@@ -33,6 +33,8 @@ class Options(TrainerOptions):
     diagnostics: Diagnostics | None = dataclasses.field(init=False, default=None)
     # set by `run` if `finetune_conf` freezes layers
     freeze_schedule: FreezeSchedule | None = dataclasses.field(init=False, default=None)
+    # the configuration of the model, set by `build_options`
+    configuration: Mapping[str, Any] = dataclasses.field(init=False, default_factory=dict)
 
 
 _RESTORE = (
@@ -53,6 +55,7 @@ class DualOutputTrainer(Trainer):
     - With `diagnose_every`, some steps are measured (`diagnostics`).
     - Attention weights can be plotted with several processes.
     - With `finetune_conf`, layers are frozen in the first epochs.
+    - With an adapter, checkpoints may contain the trained weights only (`adaptation`).
     """
 
     max_epoch = 0  # set by `run`, for `resume`
@@ -60,7 +63,9 @@ class DualOutputTrainer(Trainer):
     @classmethod
     def build_options(cls, args: argparse.Namespace) -> Options:
         names = [field.name for field in dataclasses.fields(Options) if field.init]
-        return Options(**{name: getattr(args, name) for name in names})
+        options = Options(**{name: getattr(args, name) for name in names})
+        options.configuration = vars(args)
+        return options
 
     @classmethod
     def run(
@@ -79,7 +84,11 @@ class DualOutputTrainer(Trainer):
         if fine_tuning.freezes():
             trainer_options.freeze_schedule = FreezeSchedule(model, fine_tuning)
             trainer_options.unused_parameters = True  # of DistributedDataParallel
-        with replaced_selection(), atomic_torch_save(Path(trainer_options.output_dir)):
+        with (
+            adaptation.checkpoints(model, trainer_options.configuration, is_first),
+            replaced_selection(),
+            atomic_torch_save(Path(trainer_options.output_dir)),
+        ):
             super().run(
                 model=model,
                 trainer_options=trainer_options,
@@ -114,6 +123,8 @@ class DualOutputTrainer(Trainer):
         )
         if monitor is not None:
             monitor.finish(nothing_updated)
+        if not nothing_updated and _is_first_process():
+            adaptation.warn_untrained(getattr(model, "module", model), reporter.get_epoch())
         return nothing_updated
 
     @classmethod
@@ -128,6 +139,8 @@ class DualOutputTrainer(Trainer):
                 reporter=reporter,
                 **kwargs,
             )
+        except UserError as error:  # another base of an adapter
+            raise UserError(f"{checkpoint}: {error.message}", error.remedy) from error
         except Exception as error:  # torch raises many kinds of errors for an invalid file
             reason = str(error).strip().partition("\n")[0]
             message = f"{checkpoint}: cannot resume training from this checkpoint: {reason}"

@@ -12,7 +12,12 @@ The convolutions over samples are the frontend, the transformer is the encoder. 
 Symbols: B utterances, S samples, F frames of 20 ms, C channels of the convolutions, D encoder size.
 """
 
+import types
+from collections.abc import Iterator
+from typing import Any
+
 import torch
+from torch.nn import functional
 
 from espnet_ext.errors import UserError
 from espnet_ext.model.layers import encoder_layers, watch
@@ -96,6 +101,7 @@ class Wav2Vec2Encoder(torch.nn.Module):
         super().__init__()
         self.network = source.network(NETWORKS[source.model_type])
         self.architecture = source.architecture
+        self.has_pretrained_weights = source.model is not None
         if mask_time_prob is not None:
             self.network.config.mask_time_prob = mask_time_prob
         if gradient_checkpointing and layer_weights:
@@ -131,6 +137,20 @@ class Wav2Vec2Encoder(torch.nn.Module):
         """The part before `embed` whose last bias can take a constant (`conditioning.fold`)."""
         return self.network.feature_projection
 
+    def new_parameters(self) -> Iterator[torch.nn.Parameter]:
+        """Yield the parameters that the checkpoint does not have."""
+        if self.layer_sum is not None:
+            yield from self.layer_sum.parameters()
+
+    def prepare_for_adapters(self) -> None:
+        """Make WavLM's attention call its projections, whose weights it reads otherwise."""
+        if self.architecture["model_type"] == "wavlm":
+            for layer in self.encoders:
+                attention: Any = layer.attention
+                attention.torch_multi_head_self_attention = types.MethodType(
+                    _attention_by_modules, attention
+                )
+
     def _masks(self) -> bool:
         return max(self.network.config.mask_time_prob, self.network.config.mask_feature_prob) > 0
 
@@ -162,6 +182,31 @@ class Wav2Vec2Encoder(torch.nn.Module):
                 summed.append(outputs.get(name, summed[-1]))
             states = self.layer_sum([*summed[:-1], states])
         return states, lengths, None
+
+
+def _attention_by_modules(
+    self, hidden: torch.Tensor, mask: torch.Tensor | None, bias: torch.Tensor
+) -> tuple[torch.Tensor, None]:
+    """Return WavLM's attention output (B, F, D) and None.
+
+    Args:
+        self: a `WavLMAttention` of H heads.
+        hidden: (B, F, D). mask: (B, F), whether a frame belongs to its utterance.
+        bias: (B·H, F, F), added to the scores.
+    """
+    batch, frames, size = hidden.shape
+    query, key, value = (
+        projection(hidden).view(batch, frames, self.num_heads, -1).transpose(1, 2)
+        for projection in (self.q_proj, self.k_proj, self.v_proj)
+    )  # (B, H, F, D / H)
+    bias = bias.view(batch, self.num_heads, frames, frames)
+    if mask is not None:
+        bias = bias.masked_fill(mask[:, None, None].ne(1), -torch.inf)
+    dropout = self.dropout if self.training else 0.0
+    output = functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=bias.to(query.dtype), dropout_p=dropout
+    )
+    return self.out_proj(output.transpose(1, 2).reshape(batch, frames, size)), None
 
 
 def _normalize(samples: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,8 @@ Symbols: B utterances, S samples, F feature frames of 10 ms, M mel channels, T e
 20 ms, D encoder size.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -124,6 +126,7 @@ class WhisperEncoder(torch.nn.Module):
         super().__init__()
         network = source.network("WhisperModel").encoder
         self.architecture = source.architecture
+        self.has_pretrained_weights = source.model is not None
         if input_size != network.num_mel_bins:
             raise UserError(
                 f"{source.where}: {source.model or 'the architecture'} reads "
@@ -144,6 +147,11 @@ class WhisperEncoder(torch.nn.Module):
 
     def output_size(self) -> int:
         return self.layer_norm.normalized_shape[0]
+
+    def new_parameters(self) -> Iterator[torch.nn.Parameter]:
+        """Yield the parameters that the checkpoint does not have."""
+        if self.layer_sum is not None:
+            yield from self.layer_sum.parameters()
 
     def forward(
         self, feats: torch.Tensor, lengths: torch.Tensor, prev_states=None

@@ -7,7 +7,7 @@ values as it does for other decoders. The token list may be Whisper's own (token
 Symbols: B utterances, T encoder frames, L tokens, P prompt tokens, D model size, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -16,7 +16,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.pretrained.checkpoint import Source
 from espnet_ext.model.pretrained.layers import inside
-from espnet_ext.text.tokenizers import SOS_EOS, SPACE
+from espnet_ext.text.tokenizers import BLANK, SOS_EOS, SPACE, UNK
 
 START, END, NO_TIMESTAMPS = "<|startoftranscript|>", "<|endoftext|>", "<|notimestamps|>"
 TASKS = ("transcribe", "translate")
@@ -67,13 +67,15 @@ class WhisperDecoder(torch.nn.Module):
         if task not in TASKS:
             raise UserError(f"{source.where}.task: '{task}'", f"write {' or '.join(TASKS)}")
         self.architecture = source.architecture
+        self.has_pretrained_weights = source.model is not None
         prompt = [START, NO_TIMESTAMPS]
         if language is not None:
             prompt[1:1] = [f"<|{language}|>", f"<|{task}|>"]
         embedding = _Embedding(vocab_size, len(prompt), size)
+        self.has_new_tokens = True
         if source.model is not None:
             weights = network.embed_tokens.weight.detach()
-            _copy_embeddings(embedding, weights, tokens, prompt, source)
+            self.has_new_tokens = _copy_embeddings(embedding, weights, tokens, prompt, source)
         self.embed = torch.nn.Sequential(
             embedding, LearnedPositions(network.embed_positions.weight)
         )
@@ -89,6 +91,11 @@ class WhisperDecoder(torch.nn.Module):
     def prompt(self) -> torch.Tensor:
         """Embeddings (P, D) of the prompt, without positions."""
         return cast(_Embedding, self.embed[0]).prompt
+
+    def new_parameters(self) -> Iterator[torch.nn.Parameter]:
+        """Yield the embeddings if a token is not in the checkpoint's vocabulary."""
+        if self.has_new_tokens:
+            yield from [p for p in self.embed[0].parameters() if p is not self.prompt]
 
     def forward(
         self,
@@ -166,8 +173,12 @@ def _copy_embeddings(
     tokens: Sequence[str],
     prompt: Sequence[str],
     source: Source,
-) -> None:
-    """Fill the embeddings from Whisper's: weights (V', D)."""
+) -> bool:
+    """Fill the embeddings from Whisper's: weights (V', D).
+
+    Returns:
+        Whether there is a token that Whisper does not have, other than blank and unknown.
+    """
     tokenizer = source.tokenizer()
     vocabulary = tokenizer.get_vocab()
     missing = [token for token in (*prompt, END) if token not in vocabulary]
@@ -179,7 +190,8 @@ def _copy_embeddings(
         )
     with torch.no_grad():
         embedding.prompt.copy_(weights[[vocabulary[token] for token in prompt]])
-        mean = weights[: vocabulary[END]].mean(0)  # (D,)
+        # In double precision, so that the result does not depend on the number of threads.
+        mean = weights[: vocabulary[END]].double().mean(0).float()  # (D,)
         for row, token in enumerate(tokens):
             name = END if token == SOS_EOS else token
             if name in vocabulary:
@@ -190,6 +202,8 @@ def _copy_embeddings(
                 text = " " if name == SPACE else name
                 ids = tokenizer.encode(text, add_special_tokens=False).ids
                 embedding.weight[row] = weights[ids].mean(0) if ids else mean
+    known = {*vocabulary, BLANK, UNK, SOS_EOS}
+    return any(token not in known for token in tokens)
 
 
 def _espnet_layer(layer: Any, config: Any, dropout: float) -> torch.nn.Module:

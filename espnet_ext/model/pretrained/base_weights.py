@@ -1,0 +1,123 @@
+"""Checkpoints without the frozen weights of adapted parts, and the identity of these weights.
+
+With `finetune_conf.adapter.save: trained`, a checkpoint has the trained weights and, under `BASE`,
+the SHA-256 of the frozen ones. Loading takes the frozen weights from the pre-trained model and from
+`init_param`, as training did, and refuses others.
+"""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from espnet_ext.errors import UserError
+
+BASE = "adapter_base"  # key of the SHA-256 in a state dictionary: 4 integers of 64 bits
+
+
+def frozen_weights(model: Any) -> dict[str, torch.Tensor]:
+    """Return the frozen weights of adapted parts, by their names in the state dictionary."""
+    weights = {}
+    for name, place in model.adapters.frozen.items():
+        module, _, attribute = place.rpartition(".")
+        weights[name] = getattr(model.get_submodule(module), attribute).detach()
+    return weights
+
+
+def digest(weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return the SHA-256 of names, types, sizes and values, as a tensor (4,) of integers."""
+    sha = hashlib.sha256()
+    for name in sorted(weights):
+        value = weights[name].detach().cpu().contiguous()
+        sha.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        sha.update(value.reshape(-1).view(torch.uint8).numpy())
+    return torch.frombuffer(bytearray(sha.digest()), dtype=torch.int64).clone()
+
+
+def hexadecimal(base: torch.Tensor) -> str:
+    """Return the first digits of a SHA-256, for messages."""
+    return base.cpu().numpy().tobytes().hex()[:16]
+
+
+def is_without_base(state: Mapping[str, Any]) -> bool:
+    """Return whether a state dictionary lacks the frozen weights."""
+    return BASE in state
+
+
+def source_of(config: Mapping[str, Any]) -> str:
+    """Return the names of the pre-trained models and files of a configuration, for messages."""
+    confs = [config.get(f"{part}_conf") for part in ("frontend", "encoder", "decoder")]
+    confs += [output.get("decoder_conf") for output in (config.get("outputs") or {}).values()]
+    names: dict[str, None] = {}
+    for conf in confs:
+        if conf and conf.get("model"):
+            revision = conf.get("revision")
+            names[f"{conf['model']}{f' (revision {revision})' if revision else ''}"] = None
+    names |= dict.fromkeys(config.get("init_param") or ())
+    return ", ".join(names) or "random weights"
+
+
+def without_architecture(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration whose pre-trained parts are read from their checkpoints again."""
+
+    def reread(conf: Any) -> Any:
+        if not (isinstance(conf, Mapping) and conf.get("model")):
+            return conf
+        return {key: value for key, value in conf.items() if key != "architecture"}
+
+    keys = ("frontend_conf", "encoder_conf", "decoder_conf")
+    outputs = {
+        name: {**output, "decoder_conf": reread(output["decoder_conf"])}
+        if output.get("decoder_conf")
+        else output
+        for name, output in config["outputs"].items()
+    }
+    return {**config, **{k: reread(config[k]) for k in keys if k in config}, "outputs": outputs}
+
+
+def with_base(model: Any, state: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return a state dictionary with the frozen weights of the model added.
+
+    Args:
+        state: weights of a checkpoint without frozen weights.
+        where: the file, for messages.
+    Raises:
+        UserError: if the checkpoint was trained with other frozen weights.
+    """
+    weights = frozen_weights(model)
+    expected, actual = state[BASE].cpu(), digest(weights)
+    if not torch.equal(expected, actual):
+        raise UserError(
+            f"{where}: its adapter was trained on another base: SHA-256 {hexadecimal(expected)}…, "
+            f"but the weights of {model.adapters.source} have {hexadecimal(actual)}…",
+            "restore the pre-trained model, its revision and the init_param files that it was "
+            "trained with",
+        )
+    return {**weights, **{key: value for key, value in state.items() if key != BASE}}
+
+
+def fill_in(model: Any, state: dict[str, Any], *_) -> None:
+    """Add the frozen weights to a state dictionary without them (hook of `load_state_dict`)."""
+    if model.adapters is not None and is_without_base(state):
+        complete = with_base(model, state, "the weights")
+        state.clear()
+        state.update(complete)
+
+
+@contextlib.contextmanager
+def saved_without_base(model: Any) -> Iterator[None]:
+    """Leave the frozen weights out of `model.state_dict()` while the context is open."""
+    base = digest(frozen_weights(model))
+
+    def leave_out(_model, state: dict[str, Any], _prefix: str, _metadata) -> None:
+        for name in model.adapters.frozen:
+            state.pop(name, None)
+        state[BASE] = base
+
+    handle = model.register_state_dict_post_hook(leave_out)
+    try:
+        yield
+    finally:
+        handle.remove()
