@@ -17,7 +17,6 @@ from pathlib import Path
 
 SETTINGS = {
     "all weights": {},
-    "LoRA, encoder only": {"adapter": {"type": "lora", "parts": ["encoder"]}},
     "LoRA": {"adapter": {"type": "lora"}},
     "DoRA": {"adapter": {"type": "dora"}},
 }

@@ -59,10 +59,8 @@ def train(recipe, folder, exp, adapter, epochs=2, options=(), **finetune):
         "optim_conf": {"lr": 0.02},
         "finetune_conf": {"adapter": adapter, **finetune},
     }
-    outputs = {name: dict(output) for name, output in OUTPUTS.items()}
-    outputs["meaning"]["decoder_conf"] = {"model": str(folder), "language": "en"}
     options = ["--max_epoch", str(epochs), *options]
-    return recipe.train(exp, config, outputs, options)
+    return recipe.train(exp, config, OUTPUTS, options)
 
 
 @pytest.fixture(scope="module")

@@ -61,20 +61,22 @@ def source_of(config: Mapping[str, Any]) -> str:
 
 def without_architecture(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a configuration whose pre-trained parts are read from their checkpoints again."""
-
-    def reread(conf: Any) -> Any:
-        if not (isinstance(conf, Mapping) and conf.get("model")):
-            return conf
-        return {key: value for key, value in conf.items() if key != "architecture"}
-
-    keys = ("frontend_conf", "encoder_conf", "decoder_conf")
-    outputs = {
-        name: {**output, "decoder_conf": reread(output["decoder_conf"])}
+    result = dict(config)
+    for key in ("frontend_conf", "encoder_conf", "decoder_conf"):
+        result[key] = _reread(config.get(key) or {}, {})
+    result["outputs"] = {
+        name: {**output, "decoder_conf": _reread(output["decoder_conf"], result["decoder_conf"])}
         if output.get("decoder_conf")
         else output
         for name, output in config["outputs"].items()
     }
-    return {**config, **{k: reread(config[k]) for k in keys if k in config}, "outputs": outputs}
+    return result
+
+
+def _reread(conf: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of a part without its architecture, if they or shared ones name a model."""
+    is_named = conf.get("model") or shared.get("model")
+    return {key: value for key, value in conf.items() if key != "architecture" or not is_named}
 
 
 def with_base(model: Any, state: Mapping[str, Any], where: str) -> dict[str, Any]:
