@@ -34,6 +34,7 @@ _MONEY = {
     "€": ("euro", "cent"),
     "¥": ("yen", ""),
     "₩": ("won", ""),
+    "¢": ("cent", ""),
 }
 _UNITS = {
     "%": "percent",
@@ -73,29 +74,41 @@ _SHORT_SCALES = {
     "tn": "trillion",
 }
 _NUMBER = r"\d{1,3}(?:,\d{3})+(?!\d)|\d+"
+_UNIT = "|".join(map(re.escape, sorted(_UNITS, key=len, reverse=True)))
+_DASH = "[-–—]"  # of a range
+_NUMERIC_DATE = (
+    "(?:"
+    + "|".join(
+        rf"(?<![\d{mark}])(?:\d{{4}}{mark}\d{{1,2}}{mark}\d{{1,2}}|\d{{1,2}}{mark}\d{{1,2}}{mark}\d{{4}})"
+        r"(?!\d)"
+        for mark in (r"\-", "/", r"\.")
+    )
+    + ")"
+)
 
 
 def read_numbers(text: str) -> str:
     """Replace everything that contains digits by words. The order of the patterns matters."""
     sub = re.sub
-    text = sub(r"(?<!\d)(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})(?!\d)", _read_iso_date, text)
+    text = sub(rf"({_NUMERIC_DATE}) ?{_DASH} ?(?={_NUMERIC_DATE})", r"\1 to ", text)
+    text = sub(r"(?<!\d)(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?!\d)", _read_iso_date, text)
     text = sub(r"(?<![\d/])(\d{1,2})/(\d{1,2})/(\d{4}|\d\d)(?![\d/])", _read_slash_date, text)
     text = sub(r"(?<![\d.])(\d{1,2})\.(\d{1,2})\.(\d{4})(?!\d|\.\d)", _read_dotted_date, text)
-    text = sub(r"(?<=:\d\d) ?[-–] ?(?=\d{1,2}:\d\d)", " to ", text)
+    text = sub(rf"(?<=:\d\d) ?{_DASH} ?(?=\d{{1,2}}(?::\d\d|(?![\d:])))", " to ", text)
+    text = sub(rf"(?<![\d:.-])(\d{{1,2}}) ?{_DASH} ?(?=\d{{1,2}}:\d\d)", r"\1 to ", text)
     text = _read_digit_strings(text)
+    text = _read_date_ranges(text)
     text = sub(rf"\b(\d{{1,2}}) ({_MONTH_NAME})\b\.?(?: (\d{{4}})\b)?", _read_day_and_month, text)
     text = sub(
         rf"(?i)\b({_MONTH}) (\d{{1,2}})(?:st|nd|rd|th)?\b(?:,? (\d{{4}})\b)?", _read_date, text
     )
-    text = sub(rf"(?<![$£€¥₩\d.,])((?:{_NUMBER})(?:\.\d+)?) ?([£€¥₩])(?!\d)", r"\2\1", text)
-    text = sub(rf"([$£€¥₩]) ?({_NUMBER}) ?[-–] ?\1?(?=(?:{_NUMBER})(?!\d))", r" \2 to \1", text)
+    text = _read_money_ranges(text)
     text = sub(
-        rf"(?:\b([A-Z]{{1,2}}))?([$£€¥₩]) ?({_NUMBER}|(?=\.\d))(?:\.(\d+))?"
+        rf"(?:\b([A-Z]{{1,2}}))?([$£€¥₩¢]) ?({_NUMBER}|(?=\.\d))(?:\.(\d+))?"
         r"( (?:million|billion|trillion|thousand)\b|(?i:k|mn?|bn?|tn?)\b)?",
         _read_money,
         text,
     )
-    text = sub(r"(?<=\d)¢", " cents", text)
     text = sub(r"(?<![\d.,'])(\d+)['′] ?(\d|1[01])(?:\"|''|[”″]|(?![\w'′]))", _read_feet, text)
     text = sub(r"(?<![\d.,])(\d+) ?ft\.? ?(\d|1[01]) ?in\b\.?", _read_feet, text)
     text = sub(r"(?<=\d)′", " ft", sub(r"(?<=\d)″", " inches", text))
@@ -103,6 +116,8 @@ def read_numbers(text: str) -> str:
         r"(?<![\d:])(\d{1,2}):(\d{2})(?![\d:])(?=( ?[ap]\.? ?m\b)?)", _read_clock, text, flags=re.I
     )
     text = sub(r"(?<![\d:])(\d{1,4}):(\d{1,4})(?![\d:])", r"\1 to \2", text)
+    text = sub(rf"(?<=\dst|\dnd|\drd|\dth) ?{_DASH} ?(?=\d)", " to ", text)
+    text = sub(rf"(?<=\d0s) ?{_DASH} ?(?='?\d+0s\b)", " to ", text)
     text = sub(rf"\b({_NUMBER})(?:st|nd|rd|th)\b", lambda m: ordinal(_integer(m[1])), text)
     text = sub(r"\b(1\d|20)(\d0)'?s\b", lambda m: plural(year(int(m[1] + m[2]))), text)
     text = sub(r"'?\b(\d0)'?s\b", lambda m: plural(cardinal(int(m[1]))), text)
@@ -114,13 +129,17 @@ def read_numbers(text: str) -> str:
         text,
     )
     text = sub(r"(?<![\d./])(?:(\d+) )?(\d{1,3})/(\d{1,3})(?![\d/])", _read_fraction, text)
-    text = sub(r"(?<=\d)(?:[-–]| [-–] )(?=\d)", " to ", text)
+    text = sub(rf"(?<=\d)(?:{_DASH}| {_DASH} )(?=\d)", " to ", text)
     text = sub(r"(?<=\d)x(?=\d)", " by ", sub(r"(?<=\d)x\b", " times", text))
     text = sub(r"(?<=\d)\^(?=\d)", " to the power of ", text)
     text = sub(r"(?<=\d) ?(bn|mn|tn)\b", lambda m: f" {_SHORT_SCALES[m[1]]}", text)
-    units = "|".join(map(re.escape, sorted(_UNITS, key=len, reverse=True)))
     text = sub(
-        rf"(?i)((?:{_NUMBER})?(?<=\d)(?:\.\d+)?|(?<![\w.])\.\d+) ?({units})(?![A-Za-z])",
+        rf"(?i)(?<=\d)( ?(?:{_UNIT})) ?{_DASH} ?(?=[-−]?\.?\d)",
+        lambda m: m[0] if m[1] in ("M", "G") else f"{m[1]} to ",
+        text,
+    )
+    text = sub(
+        rf"(?i)((?:{_NUMBER})?(?<=\d)(?:\.\d+)?|(?<![\w.])\.\d+) ?({_UNIT})(?![A-Za-z])",
         lambda m: m[0] if m[2] in "MG" else f"{m[1]} {_unit_name(m[1], m[2].lower())}",
         text,
     )
@@ -160,7 +179,7 @@ def _read_digit_strings(text: str) -> str:
     text = sub(r"\((\d{3})\) ?(\d{3})[- ](\d{4})(?!\d)", _spell_match, text)
     text = sub(r"(?<![\d-])1-(8\d\d)-(?=[A-Z\d])", lambda m: f"one {digits(m[1])} ", text)
     text = sub(r"(?<![\d-])\d{3}-\d{4}(?![\d-])", _spell_match, text)
-    text = sub(r"(?<![\d.,])0\d{2,4} \d{3,4} \d{3,4}(?!\d)", _spell_match, text)
+    text = sub(r"(?<![\d.,])0\d{1,4} \d{3,4} \d{3,4}(?!\d)", _spell_match, text)
     text = sub(r"(?<![\d-])\d+(?:-\d+){2,}(?![\d-])", _spell_match, text)
     text = sub(
         r"(?i)\b((?:call|dial|called|calling|dialed|dialing|phone) )(\d11|999|112)\b",
@@ -199,6 +218,61 @@ def _read_digit_strings(text: str) -> str:
     )
     # Letters of a name before digits are spelled: CO2, MP3, BA2490
     return sub(r"\b([A-Z]{2,3})(?=\d)", lambda m: "".join(f"{c}. " for c in m[1].lower()), text)
+
+
+def _read_date_ranges(text: str) -> str:
+    """Read the dash between two days: May 5-10 as "may fifth to tenth"."""
+    last_day = rf"({_MONTH} \d{{1,2}})(?:st|nd|rd|th)? ?{_DASH} ?(\d{{1,2}})(?:st|nd|rd|th)?\b(?!:)"
+    text = re.sub(
+        rf"(?i)\b{last_day}",
+        lambda m: (
+            f"{m[1]} to {ordinal(int(m[2]))}"
+            if 0 < int(m[2]) < 32 and not m[1].startswith(("may ", "march "))  # verbs
+            else m[0]
+        ),
+        text,
+    )
+    text = re.sub(
+        rf"(?i)\b({_MONTH} \d{{1,2}}(?:st|nd|rd|th)?) ?{_DASH} ?(?={_MONTH} \d)", r"\1 to ", text
+    )
+    return re.sub(
+        rf"(?<![\d.,:-])(\d{{1,2}}) ?{_DASH} ?(?=\d{{1,2}} {_MONTH_NAME}\b)",
+        lambda m: f"the {ordinal(int(m[1]))} to " if 0 < int(m[1]) < 32 else m[0],
+        text,
+    )
+
+
+def _read_money_ranges(text: str) -> str:
+    """Write currency symbols before the amounts, and read the dash between two amounts."""
+    sign, after = "[$£€¥₩¢]", r"(?: ?[£€¥₩¢](?!\d)|\$(?! ?\d))"
+    amount = rf"(?:{_NUMBER})(?:\.\d+)?"
+    scale = r"(?: (?:million|billion|trillion|thousand)\b|(?i:k|mn?|bn?|tn?)\b)"
+    first = rf"(?<![$£€¥₩¢\d.,])({amount})"
+    text = re.sub(
+        rf"{first} ?{_DASH} ?({amount})({after})",
+        lambda m: f"{m[3].strip()}{m[1]}-{m[3].strip()}{m[2]}",
+        text,
+    )
+    text = re.sub(rf"{first}({after})", lambda m: f"{m[2].strip()}{m[1]}", text)
+
+    def read_range(match: re.Match) -> str:
+        country, symbol, low, low_scale, high = match.groups()
+        symbol = country + symbol
+        if "." in low and not re.match(scale, match.string[match.end() :]):
+            return f"{symbol}{low} to {symbol}{high}"  # $1.50-$2: the first amount has cents
+        word = low_scale.strip() if low_scale else ""
+        word = _SHORT_SCALES.get(word.lower(), word)
+        return f" {low} {word} to {symbol}{high}" if word else f" {low} to {symbol}{high}"
+
+    text = re.sub(
+        rf"((?:\b[A-Z]{{1,2}})?)({sign}) ?({amount})({scale})? ?{_DASH} ?(?:\1?\2)? ?({amount})"
+        r"(?!\d)(?! ?[-/]\d)",
+        read_range,
+        text,
+    )
+    return re.sub(
+        rf"({sign} ?{amount}{scale}?) ?{_DASH} ?(?=[A-Z]{{0,2}}{sign} ?\.?\d)", r"\1 to ", text
+    )
 
 
 def _read_groups(text: str) -> str:
@@ -299,9 +373,10 @@ def _read_month_and_day(match: re.Match) -> str:
 
 
 def _read_iso_date(match: re.Match) -> str:
-    numbers = [int(part) for part in match.groups()]
+    parts = match[1], match[3], match[4]
+    numbers = [int(part) for part in parts]
     if not (1000 <= numbers[0] < 3000 and 1 <= numbers[1] <= 12 and 1 <= numbers[2] <= 31):
-        return " ".join(digits(part) for part in match.groups())
+        return " ".join(map(digits, parts))
     return f"{_MONTHS[numbers[1] - 1]} {ordinal(numbers[2])} {year(numbers[0])}"
 
 
@@ -314,7 +389,7 @@ def _read_money(match: re.Match) -> str:
     prefix = f"{country} " if country else ""
     unit = prefix + unit
     plural_unit = unit if symbol in "¥₩" else unit + "s"
-    if fraction and (scale or len(fraction) != 2):
+    if fraction and (scale or len(fraction) != 2 or not subunit):
         words = f"{cardinal(whole)} point" if whole_digits else "point"
         return f"{words} {digits(fraction)}{scale} {plural_unit}"
     words = f"{cardinal(whole)}{scale} {unit if whole == 1 and not scale else plural_unit}"

@@ -7,6 +7,7 @@ import re
 
 from espnet_ext.text.english_numbers import read_numbers
 from espnet_ext.text.english_numerals import cardinal, ordinal
+from espnet_ext.text.number_forms import join_groups, read_equations
 
 _ABBREVIATIONS = {
     "mr": "mister",
@@ -46,6 +47,14 @@ _SYMBOLS = {
     "×": " times ",
     "÷": " divided by ",
 }
+_OPERATORS = {
+    "-": " minus ",
+    "+": " plus ",
+    "×": " times ",
+    "÷": " divided by ",
+    "=": " equals ",
+}  # in equations
+_DASH = "[-–—]"
 _ROMAN_ROW = "I II III IV V VI VII VIII IX X XI XII XIII XIV XV XVI XVII XVIII XIX XX"
 _ROMAN = {numeral: number for number, numeral in enumerate(_ROMAN_ROW.split(), 1)}
 # After these names, a Roman numeral of one letter is an ordinal too
@@ -85,6 +94,8 @@ def spell_out(text: str) -> str:
         _read_address,
         text,
     )
+    if re.search(r"\d", text):
+        text = read_equations(join_groups(text), _OPERATORS)
     text = re.sub(r"(?:\b(\w[\w']*) )?\bSt\b(?:\.|(?= [A-Z]|$))", _read_st, text)
     text = re.sub(
         r"\b([A-Z][a-z]+) (X{0,2}(?:IX|IV|V?I{0,3}))\b(?![.-]\w)", _read_roman_numeral, text
@@ -93,6 +104,10 @@ def spell_out(text: str) -> str:
         r"(?i)\b(" + "|".join(_ABBREVIATIONS) + r")\.(?=[\s,)]|$)", _read_abbreviation, text
     )
     text = re.sub(r"(?i)\b(" + "|".join(_WITHOUT_STOP) + r")\b(?!')", _read_abbreviation, text)
+    text = re.sub(
+        rf"(?i)(?<=\d)( ?[ap]\.? ?m\.?) ?{_DASH} ?(?=\d|noon\b|midnight\b)", r"\1 to ", text
+    )
+    text = re.sub(rf"(?i)\b(noon|midnight) ?{_DASH} ?(?=\d)", r"\1 to ", text)
     text = re.sub(
         r"(?<=\d) ?([ap])\.? ?m(?![\w']|\.\w)\.?(?=[\s,;:!?)]|$)", r" \1.m.", text, flags=re.I
     )

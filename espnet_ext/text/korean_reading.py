@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from espnet_ext.text.korean_loans import english_to_hangul
+from espnet_ext.text.number_forms import join_groups, read_equations
 
 _DIGITS = "영일이삼사오육칠팔구"
 _TENS = ("", "십", "백", "천")
@@ -83,12 +84,13 @@ _UNIT_ROWS = """
     kl=킬로리터 l=리터 L=리터 ℓ=리터 ha=헥타르 cal=칼로리 kcal=킬로칼로리 Hz=헤르츠 kHz=킬로헤르츠
     MHz=메가헤르츠 GHz=기가헤르츠 KB=킬로바이트 MB=메가바이트 GB=기가바이트 TB=테라바이트
     kW=킬로와트 W=와트 V=볼트 dB=데시벨 p=페이지 $=달러 ₩=원 €=유로
-    £=파운드 ¥=엔
+    £=파운드 ¥=엔 ¢=센트
 """
 _UNITS = dict(pair.split("=") for pair in _UNIT_ROWS.split())
 _UNIT_PREFIXES = {"km/h": "시속 ", "℃": "섭씨 ", "°C": "섭씨 ", "℉": "화씨 ", "°F": "화씨 "}
 _MONEY = {
     **{"$": "달러", "＄": "달러", "₩": "원", "￦": "원", "€": "유로", "£": "파운드", "¥": "엔"},
+    "¢": "센트",
 }
 _LETTER_ROW = (
     "에이 비 시 디 이 에프 지 에이치 아이 제이 케이 엘 엠 엔 오 피 큐 아르 에스 티 유 브이 "
@@ -114,6 +116,8 @@ _ENGLISH = dict(pair.split("=") for pair in _ENGLISH_ROW.split())
 # Units before which a leading zero is not read: 05분 오분 o-bun, "five minutes"
 _CLOCK_UNIT = re.compile(" ?(?:시(?!리|장|민|스|험|도|대)|분(?!의)|초|월|일(?!본))")
 _SYMBOLS = {"&": "앤드", "+": "더하기", "=": "이퀄", "@": "골뱅이", "×": "곱하기", "÷": "나누기"}
+_OPERATORS = {"-": " 빼기 ", "+": " 더하기 ", "×": " 곱하기 ", "÷": " 나누기 "}  # in equations
+_DASH = "[~∼〜–—-]"  # of a range
 _NUMBER = r"\d{1,3}(?:,\d{3})+(?!\d)|\d+"
 
 
@@ -179,9 +183,29 @@ def spell_out(text: str) -> str:
     """
     if _NEEDS_READING.search(text) is None:
         return text
+    text = read_equations(join_groups(text), _OPERATORS, _equals)
     for pattern, reading in _READINGS:
         text = pattern.sub(reading, text)
     return text
+
+
+def _equals(left: str) -> str:
+    """Return the topic particle that reads "=" after a number or letter: 5-3=2 o ppae-gi sam-eun i.
+
+    Args:
+        left: the text before "=".
+    """
+    operand = left.rstrip(")")
+    if operand[-1].isalpha():
+        reading = LETTERS[operand[-1].upper()]
+    elif (fraction := re.search(r"(\d+)/(\d+)$", operand)) and int(fraction[1]) < int(fraction[2]):
+        reading = sino_korean(int(fraction[1]))  # 1/2: the numerator is read last
+    else:
+        number = re.search(rf"({_NUMBER})(\.\d+)?$", operand)
+        assert number is not None  # a number or a letter is on the left
+        reading = _read_number(number[1], number[2], "")
+    has_final_consonant = (ord(reading[-1]) - ord("가")) % 28 != 0
+    return "은 " if has_final_consonant else "는 "
 
 
 def _read_number(whole: str, fraction: str | None, after: str, before: str = "") -> str:
@@ -388,14 +412,21 @@ _READINGS: tuple[tuple[re.Pattern, str | Callable[[re.Match], str]], ...] = tupl
         (r"(?<![\w.])['’](\d\d)(?=년| ?[가-힣])", r"\1"),
         (r"(?<![\w.,])\.(?=\d)", "0."),
         (
-            rf"([$＄₩￦€£¥]) ?({_NUMBER})(\.\d+)?",
+            rf"([$＄₩￦€£¥¢]) ?({_NUMBER})(\.\d+)?\s?{_DASH}\s?\1?(?=\d)",
+            lambda m: f"{m[2]}{m[3] or ''}에서 {m[1]}",
+        ),
+        (
+            rf"([$＄₩￦€£¥¢]) ?({_NUMBER})(\.\d+)?",
             lambda m: _read_number(m[2], m[3], "") + _MONEY[m[1]],
         ),
         # ranges
         (
-            r"(?<=\d)(년|월|일|시|분|초|층|호|명|개|원|세|살|회|도|쪽|주|권|번)\s?[~∼〜–-]\s?(?=\d)",
+            rf"(?<=\d)( ?(?:년|월|일|시|분|초|층|호|명|개|원|세|살|회|도|쪽|주|권|번|{_ANY_UNIT}))"
+            rf"\s?{_DASH}\s?"
+            r"(?=[-−$＄₩￦€£¥¢]?\.?\d|(?:오전|오후|새벽|아침|낮|저녁|밤|정오|자정|다음)(?![가-힣]))",
             r"\1에서 ",
         ),
+        (r"(?<=\d)([가-힣]{1,3})\s?[–—-]\s?(?=[\d,.]*\d\s?\1)", r"\1에서 "),
         (r"(?<=[가-힣])\s?[~∼〜]\s?(?=\d)", "에서 "),
         (r"(?<![\d.,])(\d{1,2})(\s?[~∼〜–-]\s?|, ?)(\d{1,2})(?![\d.,])", _read_range),
         (  # emergency calls (119에, 112로), not ranges (112에서 115까지)
@@ -403,7 +434,7 @@ _READINGS: tuple[tuple[re.Pattern, str | Callable[[re.Match], str]], ...] = tupl
             r"(?=에(?!서)|로|번(?!째|지|길)| ?신고|[^\w%.,]*$|\.\s*$)",
             lambda m: digits(m[0]),
         ),
-        (r"(?<=\d)\s?[~∼〜-]\s?(?=\d)", "에서 "),
+        (r"(?<=\d)\s?(?:[~∼〜]\s?(?=[-−]?\d)|[–—-]\s?(?=\d))", "에서 "),
         (r"(?<!\d)(?:0?6|10)월", lambda m: "시월" if m[0] == "10월" else "유월"),
         (
             rf"((?<![\w.])-|)({_NUMBER})(\.\d+)? ?({_ANY_UNIT}){_NOT_LATIN}",

@@ -51,6 +51,37 @@ SPOKEN_WORDS = {
     "$.50, £.75, $.5 million": "fifty cents seventy five pence point five million dollars",
     "US$5, 10¢, $10-20, $10-$20": "five US dollars ten cents ten to twenty dollars ten to twenty "
     "dollars",
+    "9am-5pm, 9 a.m. – 5 p.m., 7:30pm-9pm": "nine a. m. to five p. m. nine a. m. to five p. m. "
+    "seven thirty p. m. to nine p. m.",
+    "9-5pm, 7:30-9, 9-10:30, 10am-noon": "nine to five p. m. seven thirty to nine nine to ten "
+    "thirty ten a. m. to noon",
+    "10%-20%, 10-20%, 5km–10km, 5°C - 9°C": "ten percent to twenty percent ten to twenty percent "
+    "five kilometers to ten kilometers five degrees celsius to nine degrees celsius",
+    "1 000 000 of 12 500, $1 000, 1 234.5": "one million of twelve thousand five hundred one "
+    "thousand dollars one thousand two hundred thirty four point five",
+    "100 200 300, May 12 500 people": "one hundred two hundred three hundred may twelfth five "
+    "hundred people",
+    "2 100 dollar bills, room 12 345": "two one hundred dollar bills room twelve three hundred "
+    "forty five",
+    "1.000.000, 1'000, 10,00,000, 1.000,50 €": "one million one thousand one million one thousand "
+    "euros and fifty cents",
+    "¢25, 25¢, 25 ¢, ¢1, 5¢-10¢": "twenty five cents twenty five cents twenty five cents one cent "
+    "five to ten cents",
+    "$5-$10, €5–10, €5 – €10, 5-10€, 5$": "five to ten dollars five to ten euros five to ten euros "
+    "five to ten euros five dollars",
+    "US$5-US$10, $5K-$10K, $1.50-$2.50, $1.5-$2 million": "five to ten US dollars five thousand to "
+    "ten thousand dollars one dollar and fifty cents to two dollars and fifty cents one point five "
+    "to two million dollars",
+    "5-3=2, 3×4=12, 10÷2=5, 3+4=7": "five minus three equals two three times four equals twelve "
+    "ten divided by two equals five three plus four equals seven",
+    "2 - 3 = -1, x-3=2, 2x+3=7, 3x4=12": "two minus three equals minus one x minus three equals "
+    "two two x plus three equals seven three times four equals twelve",
+    "2*3, 10/2=5, 1/2 + 1/4 = 3/4, 5-3": "two times three ten divided by two equals five one half "
+    "plus one quarter equals three quarters five to three",
+    "2nd-3rd, 1980s-1990s, May 5-10, 5–10 May": "second to third nineteen eighties to nineteen "
+    "nineties may fifth to tenth the fifth to the tenth of may",
+    "3.5.2024-5.5.2024": "the third of may twenty twenty four to the fifth of may twenty twenty "
+    "four",
     "1-800-555-1234": "one eight zero zero five five five one two three four",
     "call 1-800-FLOWERS or 911": "call one eight zero zero FLOWERS or nine hundred eleven",
     "call 911": "call nine one one",
