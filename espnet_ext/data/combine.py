@@ -10,6 +10,7 @@ from espnet_ext.data.directory import (
     require_label_tables,
     write_directory,
 )
+from espnet_ext.data.further_tables import FurtherTables
 from espnet_ext.data.record import Utterance
 from espnet_ext.errors import UserError
 
@@ -36,7 +37,10 @@ def combine_directories(
     require_label_tables(labels)
     if len(set(map(str, sources))) < len(sources) or not sources:
         raise UserError("directories to combine: none, or one of them twice", "name each once")
-    output = output_directory(target, "combine", sources, overwrite=overwrite)
+    further = FurtherTables(sources, target)
+    output = output_directory(
+        target, "combine", sources, overwrite=overwrite, further=further.pattern()
+    )
     output.check()
     owners: dict[str, str] = {}  # "utterance <id>" or "speaker <name>" → source
     combined: list[Utterance] = []
@@ -55,7 +59,7 @@ def combine_directories(
         combined += utterances
         lines.append(_summary(source, len(utterances), counts))
     with output as folder:
-        write_directory(folder, combined, empty_texts=True)
+        write_directory(folder, combined, extra=further.rows(combined), empty_texts=True)
     counts = _count_labelled(combined, outputs, labels)
     return [*lines, _summary(target, len(combined), counts)]
 

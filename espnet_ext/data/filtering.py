@@ -21,6 +21,7 @@ from espnet_ext.data.directory import (
     require_label_tables,
     write_directory,
 )
+from espnet_ext.data.further_tables import FurtherTables
 from espnet_ext.data.policy import REMOVED, Policy, usable_utterances
 from espnet_ext.data.record import Utterance, count_labelled
 from espnet_ext.data.validate import FIXED_ON_WRITING, check_directory
@@ -100,20 +101,24 @@ def filter_directory(
         UserError: with all errors of the directory, which are also in `<target>/validation.json`,
             unless the policy leaves broken utterances out.
     """
-    further = rf"validation\.json|removed\.tsv|{re.escape(REMOVED)}|utt2dur|{ESPNET_FILES}"
+    further = FurtherTables([source], target, replaced=["utt2dur"])
+    names = rf"validation\.json|removed\.tsv|{re.escape(REMOVED)}|utt2dur|{ESPNET_FILES}"
     with output_directory(
         target,
         "filter",
         [source],
         overwrite=overwrite,
-        further=further,
+        further=f"{names}|{further.pattern()}",
         evidence=("validation.json", "removed.tsv"),
     ):
-        return _filter(source, target, options)
+        return _filter(source, target, options, further)
 
 
 def _filter(
-    source: str | os.PathLike, target: str | os.PathLike, options: FilterOptions
+    source: str | os.PathLike,
+    target: str | os.PathLike,
+    options: FilterOptions,
+    further: FurtherTables,
 ) -> list[str]:
     keep_all = options.policy.keep_all or options.keep_all
     severity = WARNING if keep_all else ERROR
@@ -143,7 +148,7 @@ def _filter(
             f"change --min_seconds, --max_seconds or --outputs; see {target}/removed.tsv",
         )
     durations = {utterance.utt_id: f"{seconds[utterance.utt_id]:.4f}" for utterance in kept}
-    extra = {"utt2dur": durations}
+    extra = {**further.rows(kept), "utt2dur": durations}
     outputs = tuple(options.outputs)
     write_directory(target, kept, fill_missing=outputs, extra=extra, empty_texts=keep_all)
     copy_espnet_files(source, target)

@@ -11,6 +11,7 @@ from espnet_ext.data.audio import AudioInfo, is_pipe, source_file
 from espnet_ext.data.checks.context import Checked, CheckOptions
 from espnet_ext.data.checks.findings import ERROR, WARNING, as_json, describe
 from espnet_ext.data.directory import ESPNET_FILES, output_directory, remove_stale, write_directory
+from espnet_ext.data.further_tables import FurtherTables
 from espnet_ext.data.paths import existing_path
 from espnet_ext.data.policy import REMOVED, Policy, usable_utterances
 from espnet_ext.data.record import Utterance
@@ -67,15 +68,17 @@ def format_directory(
     """
     # ESPnet's own dump has a table `text`, which this command never writes.
     is_of_espnet = (Path(target) / "text").exists()
+    further = FurtherTables([source], target, audio_changes=True)
+    names = rf"validation\.json|{re.escape(REMOVED)}|utt2num_samples|{ESPNET_FILES}"
     with output_directory(
         target,
         "format_audio",
         [source],
         overwrite=overwrite,
-        further=rf"validation\.json|{re.escape(REMOVED)}|utt2num_samples|{ESPNET_FILES}",
+        further=f"{names}|{further.pattern()}",
         evidence=() if is_of_espnet else ("audio_format", "utt2num_samples"),
     ):
-        return _format(source, target, audio_format, policy or Policy(), nj, overwrite)
+        return _format(source, target, audio_format, policy or Policy(), further, nj, overwrite)
 
 
 def _format(
@@ -83,6 +86,7 @@ def _format(
     target: str | os.PathLike,
     audio_format: AudioFormat,
     policy: Policy,
+    further: FurtherTables,
     nj: int,
     overwrite: bool,
 ) -> str:
@@ -125,7 +129,7 @@ def _format(
         formatted.append(utterance)
         frames[utterance.utt_id] = (sound or checked.audio[utterance.utt_id]).frames
     samples = {utt_id: str(count) for utt_id, count in frames.items()}
-    extra = {"utt2num_samples": samples}
+    extra = {**further.rows(formatted), "utt2num_samples": samples}
     write_directory(target, formatted, extra=extra, empty_texts=policy.keep_all)
     # ESPnet's scripts read these two.
     files.write_text(Path(target) / "feats_type", "raw\n")

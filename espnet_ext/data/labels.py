@@ -5,7 +5,6 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from espnet_ext import files
 from espnet_ext.data.directory import (
@@ -15,8 +14,8 @@ from espnet_ext.data.directory import (
     read_directory,
     write_directory,
 )
+from espnet_ext.data.further_tables import FurtherTables
 from espnet_ext.data.record import Utterance, count_labelled
-from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
 
 DROPPED = "dropped.tsv"
@@ -93,12 +92,13 @@ def drop_labels(
     Args:
         overwrite: replace files that this command did not write.
     """
+    further = FurtherTables([source], target)
     output = output_directory(
         target,
         "drop_labels",
         [source],
         overwrite=overwrite,
-        further=rf"{re.escape(DROPPED)}|utt2dur|{ESPNET_FILES}",
+        further=rf"{re.escape(DROPPED)}|utt2dur|{ESPNET_FILES}|{further.pattern()}",
         evidence=(DROPPED,),
     )
     output.check()
@@ -108,16 +108,12 @@ def drop_labels(
         raise UserError(f"{source}: {error.message}", error.remedy) from None
     if not remaining:
         raise UserError(f"{source}: no utterance is left", "use a smaller --share")
-    extra = {}
-    if (Path(source) / "utt2dur").is_file():
-        seconds = read_table(Path(source) / "utt2dur")
-        ids = [utterance.utt_id for utterance in remaining]
-        extra["utt2dur"] = {utt_id: seconds[utt_id] for utt_id in ids if utt_id in seconds}
     rows = "".join(f"{utt_id}\t{what}\n" for utt_id, what in sorted(dropped.items()))
     with output as folder:
         files.write_text(folder / DROPPED, f"utterance\ttaken away\n{rows}")  # prose: ignore
         copy_espnet_files(source, folder)
-        write_directory(folder, remaining, fill_missing=tuple(options.outputs), extra=extra)
+        tables = further.rows(remaining)
+        write_directory(folder, remaining, fill_missing=tuple(options.outputs), extra=tables)
     names = dict.fromkeys([*options.outputs, options.output])
     counts = ", ".join(f"{n} {name}" for name, n in count_labelled(remaining, names).items())
     return f"{target}: {len(remaining)} utterances, labelled: {counts}"

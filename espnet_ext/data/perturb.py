@@ -11,6 +11,7 @@ from pathlib import Path
 
 from espnet_ext.data.checks.context import CheckOptions
 from espnet_ext.data.directory import output_directory, read_directory, write_directory
+from espnet_ext.data.further_tables import FurtherTables
 from espnet_ext.data.record import Utterance
 from espnet_ext.data.rendering import JOURNAL, Job, findings_of, render
 from espnet_ext.data.validate import check_directory, require_valid
@@ -78,11 +79,25 @@ def perturb_directory(
     """
     factors = parse_speeds(speeds)
     folder = Path(audio_dir or Path(target) / "audio")
+    further = FurtherTables([source], target, audio_changes=True)
     with output_directory(
-        target, "perturb", [source], overwrite=overwrite, evidence=(f"audio/{JOURNAL}",)
+        target,
+        "perturb",
+        [source],
+        overwrite=overwrite,
+        further=further.pattern(),
+        evidence=(f"audio/{JOURNAL}",),
     ):
         return _perturb(
-            source, target, factors, folder, channel, allow_pipes, nj=nj, overwrite=overwrite
+            source,
+            target,
+            factors,
+            folder,
+            channel,
+            allow_pipes,
+            further,
+            nj=nj,
+            overwrite=overwrite,
         )
 
 
@@ -93,6 +108,7 @@ def _perturb(
     folder: Path,
     channel: int | str | None,
     allow_pipes: bool,
+    further: FurtherTables,
     *,
     nj: int,
     overwrite: bool,
@@ -101,6 +117,7 @@ def _perturb(
     require_valid(check_directory(source, options))
     originals = read_directory(source)
     utterances: list[Utterance] = []
+    original_of: dict[str, Utterance] = {}  # id of a copy → its original
     jobs: list[Job] = []
     for name, speed in factors.items():
         if speed == 1.0:
@@ -109,6 +126,7 @@ def _perturb(
         for original in originals:
             copy = perturbed(original, name, folder)
             utterances.append(copy)
+            original_of[copy.utt_id] = original
             jobs.append(
                 Job(
                     copy.utt_id,
@@ -125,7 +143,7 @@ def _perturb(
         checked = check_directory(source, options)
         checked.findings += findings_of(failed, Path(source) / "wav.scp")
         require_valid(checked)
-    write_directory(target, utterances)
+    write_directory(target, utterances, extra=further.rows(utterances, original_of))
     fresh = sum(sound.fresh for sound in rendered.values())
     return (
         f"{target}: {len(utterances)} utterances from {len(originals)}, "

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from espnet_ext import files
 from espnet_ext.data.directory import (
-    LABEL_TABLES,
     PLAIN_TEXT_OUTPUT,
     output_directory,
     read_directory,
     require_directory,
     write_directory,
 )
+from espnet_ext.data.further_tables import FurtherTables
 from espnet_ext.data.record import Utterance, id_problem
 from espnet_ext.errors import UserError
 from espnet_ext.overwriting import OutputFolder, require_no_input
@@ -74,8 +74,15 @@ def split_directory(
         UserError: there are too few speakers (or utterances), or a set would have no utterance.
     """
     source = require_directory(source)
+    further = {name: FurtherTables([source], Path(target) / name) for name in options.shares}
     outputs = {
-        name: output_directory(Path(target) / name, "split", [source], overwrite=overwrite)
+        name: output_directory(
+            Path(target) / name,
+            "split",
+            [source],
+            overwrite=overwrite,
+            further=further[name].pattern(),
+        )
         for name in options.shares
     }
     for output in outputs.values():
@@ -101,7 +108,8 @@ def split_directory(
     with report as folder:
         for name, output in outputs.items():
             with output:
-                write_directory(folder / name, sets[name], empty_texts=True)
+                tables = further[name].rows(sets[name], notes=name == next(iter(sets)))
+                write_directory(folder / name, sets[name], extra=tables, empty_texts=True)
         content = {"source": os.path.abspath(source), **asdict(options), "left_out": left_out}
         counts = {name: len(items) for name, items in sets.items()}
         files.write_json(folder / REPORT, {**content, "utterances": counts})
@@ -110,7 +118,7 @@ def split_directory(
         lines.append(
             f"left out: {len(left_out)} utterances with a sentence of another set: see {REPORT}"
         )
-    lines += _notes(source, sets)
+    lines += _notes(sets)
     return lines
 
 
@@ -209,8 +217,8 @@ def _summary(folder: Path, utterances: Sequence[Utterance]) -> str:
     return f"{folder}: {len(utterances)} utterances, {speakers} speakers; labelled: {labels or '-'}"
 
 
-def _notes(source: Path, sets: Mapping[str, Sequence[Utterance]]) -> list[str]:
-    """Return notes on shared speakers and sentences, and on tables that are not copied."""
+def _notes(sets: Mapping[str, Sequence[Utterance]]) -> list[str]:
+    """Return notes on shared speakers and sentences."""
     notes = []
     first, *others = sets
     for what, values in (
@@ -226,12 +234,4 @@ def _notes(source: Path, sets: Mapping[str, Sequence[Utterance]]) -> list[str]:
         for name in others:
             if shared := len(values[name] & values[first]):
                 notes.append(f"{shared} of {len(values[name])} {what} of {name} are in {first} too")
-    written = {"wav.scp", "utt2spk", "spk2utt", "text", *LABEL_TABLES}
-    other_tables = [
-        path.name
-        for path in sorted(source.iterdir())
-        if path.is_file() and path.name not in written and not path.name.startswith((".", "text."))
-    ]
-    if other_tables:
-        notes.append(f"not copied from {source}: {', '.join(other_tables)}")
     return notes

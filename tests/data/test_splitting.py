@@ -163,9 +163,9 @@ def test_malformed_sets_raise_user_error(tmp_path, capsys, sets):
 
 def test_other_tables_are_named(tmp_path, capsys):
     source = write(tmp_path / "all", utterances([1] * 4))
-    (source / "utt2gender").write_text("s00-u00 f\n")
+    (source / "gender.txt").write_text("s00-u00 f\n")
     assert run(source, tmp_path / "out") == 0
-    assert "not copied from" in (out := capsys.readouterr().out) and "utt2gender" in out
+    assert "not carried over to" in (err := capsys.readouterr().err) and "gender.txt" in err
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,137 @@
+"""Tables of utterances or speakers that this package does not read, such as `utt2gender`.
+
+Commands that write a data directory from another one carry these tables over, for the utterances
+that they keep, and say which files are not carried over.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from espnet_ext.data.directory import LABEL_TABLES, remove_stale
+from espnet_ext.data.record import Utterance, is_output_name
+from espnet_ext.data.table import scan_table
+from espnet_ext.overwriting import records_of
+from espnet_ext.progress import say
+
+# Kaldi's tables with values that were computed from the audio
+_OF_AUDIO_BY_SPEAKER = frozenset({"spk2warp", "cmvn.scp"})
+_OF_AUDIO = _OF_AUDIO_BY_SPEAKER | {
+    *("utt2dur", "utt2num_samples", "utt2num_frames", "utt2warp", "reco2dur"),
+    *("feats.scp", "vad.scp"),
+}
+_BY_SPEAKER = re.compile(r"spk2\w+")
+_BY_UTTERANCE = re.compile(r"utt2\w+")
+_SOUND = re.compile(r".*\.(?:wav|flac|mp3|ogg|opus|m4a|aif+|au|sph|ark|pcm|raw|zip)", re.IGNORECASE)
+_HARMLESS = frozenset({"bom", "crlf", "unsorted", "no-newline"})  # writing the table corrects it
+_NAMED = 8  # files in a message
+_READ = {"wav.scp", "utt2spk", "spk2utt", "text", *LABEL_TABLES}
+# Files that commands of this package write anew, or that describe one directory only
+_OF_ONE_DIRECTORY = re.compile(
+    r"\..*|feats_type|audio_format|utt2dur|utt2num_samples|validation\.json|removed\.tsv"
+    r"|removed_broken\.tsv|dropped\.tsv|changes\.tsv|split\.json|prepare(_\w+)*\.json"
+)
+
+
+class FurtherTables:
+    """The further tables of the directories that a command reads, and the names it writes.
+
+    Args:
+        sources: data directories that the command reads.
+        target: the one that it writes.
+        audio_changes: the command writes other audio, so that tables of the audio do not hold.
+        replaced: names of tables that the command computes itself.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[str | os.PathLike],
+        target: str | os.PathLike,
+        *,
+        audio_changes: bool = False,
+        replaced: Iterable[str] = (),
+    ):
+        self._sources = [Path(source) for source in sources]
+        self._target = Path(target)
+        self._audio_changes = audio_changes
+        self._replaced = frozenset(replaced)
+        recorded = {name for record in records_of(target) for name in record}
+        self._earlier = {name for name in recorded if self._is_carried(name)}
+
+    def pattern(self) -> str:
+        """Return a regular expression for names of tables that are written or removed."""
+        names = {path.name for source in self._sources for path in self._files(source)}
+        carried = {name for name in names if self._is_carried(name)} | self._earlier
+        return "|".join(map(re.escape, sorted(carried))) or "(?!)"
+
+    def rows(
+        self,
+        utterances: Iterable[Utterance],
+        originals: Mapping[str, Utterance] | None = None,
+        *,
+        notes: bool = True,
+    ) -> dict[str, dict[str, str]]:
+        """Return table → id → value for the utterances that are written, and say what is left out.
+
+        Args:
+            utterances: the utterances in the target.
+            originals: the utterance that a copy was made from, by the id of the copy.
+            notes: print which files and rows are left out.
+        """
+        originals = originals or {}
+        pairs = [(one, originals.get(one.utt_id, one)) for one in utterances]
+        utt_ids = {copy.utt_id: original.utt_id for copy, original in pairs}
+        speakers = {copy.speaker: original.speaker for copy, original in pairs}
+        tables: dict[str, dict[str, str]] = {}
+        for source in self._sources:
+            not_carried = []
+            for path in self._files(source):
+                name = path.name
+                if not self._is_carried(name):
+                    is_old = name in _OF_AUDIO and self._audio_changes
+                    not_carried.append(f"{name} (made from the former audio)" if is_old else name)
+                    continue
+                scanned, findings = scan_table(path)
+                values = {row.key: row.value for row in scanned}
+                ids = speakers if _is_by_speaker(name) else utt_ids
+                rows = {new: values[old] for new, old in ids.items() if old in values}
+                if rows:
+                    tables.setdefault(name, {}).update(rows)
+                broken = [f for f in findings if f.code not in _HARMLESS]
+                if broken and notes:
+                    say(
+                        f"warning: {path}: {len(broken)} rows are not carried over: line "
+                        f"{broken[0].line}: {broken[0].message}"
+                    )
+            if not_carried and notes:
+                names = ", ".join(not_carried[:_NAMED])
+                if len(not_carried) > _NAMED:
+                    names += f" and {len(not_carried) - _NAMED} more files"
+                say(f"note: {source}: not carried over to {self._target}: {names}")
+        for name in self._earlier - tables.keys():
+            remove_stale(self._target / name)
+        return tables
+
+    def _is_carried(self, name: str) -> bool:
+        if name in _READ or name in self._replaced:
+            return False
+        if name in _OF_AUDIO:
+            return not self._audio_changes
+        return bool(_BY_UTTERANCE.fullmatch(name) or _BY_SPEAKER.fullmatch(name))
+
+    def _files(self, source: Path) -> list[Path]:
+        """Return the files of a source that are neither read nor written anew."""
+        return [
+            path
+            for path in (sorted(source.iterdir()) if source.is_dir() else ())
+            if path.is_file()
+            and path.name not in _READ
+            and not (path.name.startswith("text.") and is_output_name(path.name[5:]))
+            and not _SOUND.fullmatch(path.name)
+            and (self._is_carried(path.name) or not _OF_ONE_DIRECTORY.fullmatch(path.name))
+        ]
+
+
+def _is_by_speaker(name: str) -> bool:
+    return name in _OF_AUDIO_BY_SPEAKER or bool(_BY_SPEAKER.fullmatch(name))
