@@ -440,7 +440,11 @@ def _split_disjoint(
     speakers = sorted({utterance.speaker for utterance in utterances})
     missing = [name for name in options.test_speakers if name not in speakers]
     if missing or not options.test_speakers or set(options.test_speakers) >= set(speakers):
-        what = f"unknown speaker {' '.join(missing)}" if missing else "it needs test speakers"
+        what = "it needs test speakers"
+        if missing:
+            what = f"unknown speaker {' '.join(missing)}"
+        elif options.test_speakers:
+            what = "all speakers are test speakers, so none is left for training"
         raise UserError(
             f"--split disjoint: {what}",
             f"give some of these with --test_speakers, but not all: {' '.join(speakers)}",

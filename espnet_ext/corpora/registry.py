@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import ModuleType
 
+from espnet_ext.corpora.languages import LANGUAGES, is_known
 from espnet_ext.corpora.options import ALL_SETS, KINDS, Option
 from espnet_ext.errors import UserError, did_you_mean
 
@@ -98,7 +99,9 @@ class Corpus:
         if missing := [lang for lang in langs if self.languages and lang not in self.languages]:
             has = " ".join(self.languages)
             message = f"{option}: {self.name} has no {' and no '.join(missing)}, only {has}"
-            raise UserError(message, f"give --langs {self.languages[0]}")
+            raise UserError(
+                message, f"give --langs {self.languages[0]}, or {_elsewhere(missing[0])}"
+            )
         if len(langs) != 1 and self.one_language:
             message = f"{option}: {self.name} is prepared one language at a time"
             raise UserError(message, f"give one of them, such as --langs {self.languages[0]}")
@@ -475,3 +478,18 @@ CORPORA: dict[str, Corpus] = {
         _PLAIN,
     )
 }
+
+
+def _elsewhere(lang: str) -> str:
+    """Return where data of a language can come from, as a remedy."""
+    remedy = (
+        f"add your own data of another language: `espnet-ext new-corpus NAME --lang {lang}` "
+        "(egs2/TEMPLATE/dual1/README.md)"
+    )
+    if not is_known(lang):
+        known = " ".join(sorted(set(LANGUAGES.values())))
+        return f"{remedy}; {lang} is no known name of a language, the known codes are: {known}"
+    others = [c.name for c in CORPORA.values() if lang in c.languages and c.name != "mini_l2"]
+    if not others:
+        return remedy
+    return f"use the recipe of a corpus that has {lang} ({', '.join(others)}), or {remedy}"

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_ext.corpora.languages import spoken_language
+from espnet_ext.corpora.languages import LANGUAGES, is_known, spoken_language
 from espnet_ext.errors import UserError
 from espnet_ext.pipeline import languages, stress
 from espnet_ext.pipeline.command_line import (
@@ -125,6 +125,13 @@ def language_codes(langs: str, data_dir: Path) -> str:
             code = name
         elif code != name:
             print(f"note: --langs {name}: read as {code}", file=sys.stderr)
+        elif not is_known(name) and not (data_dir / name).is_dir():
+            known = " ".join(sorted(set(LANGUAGES.values())))
+            print(
+                f"note: --langs {name}: no known language, used as it is; the known codes are "
+                f"{known} (or their names)",
+                file=sys.stderr,
+            )
         codes.append(code)
     return " ".join(codes)
 

@@ -217,7 +217,7 @@ def test_folds_of_the_disjoint_split_hold_out_every_sentence_once(tmp_path):
     [
         ({}, "it needs test speakers"),
         ({"test_speakers": ("XYZ",)}, "unknown speaker XYZ"),
-        ({"test_speakers": ("NJS", "TLV")}, "it needs test speakers"),
+        ({"test_speakers": ("NJS", "TLV")}, "all speakers are test speakers, so none is left"),
         ({"test_speakers": ("NJS",), "fold": 5}, "--fold 5"),
         (
             {"split": "sentences", "sets": ("test", "test_seen")},

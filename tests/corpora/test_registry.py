@@ -12,6 +12,7 @@ from published import write_sound
 
 from espnet_ext.bin import cli, prepare
 from espnet_ext.corpora import registry
+from espnet_ext.corpora.languages import spoken_language
 from espnet_ext.corpora.registry import CORPORA, KINDS, Corpus, Option
 from espnet_ext.data.directory import read_directory
 from espnet_ext.errors import UserError
@@ -120,6 +121,20 @@ def test_arguments_from_values_of_a_recipe():
 def test_languages_that_a_corpus_lacks_raise_user_error(corpus, langs, message):
     with pytest.raises(UserError, match=message):
         CORPORA[corpus].arguments({"langs": langs})
+
+
+def test_remedy_names_known_languages_and_how_to_add_one():
+    def remedy(langs):
+        with pytest.raises(UserError) as caught:
+            CORPORA["mini_l2"].check_languages([langs])
+        return caught.value.remedy
+
+    assert "espnet-ext new-corpus NAME --lang de" in remedy("de")
+    assert "is no known name of a language, the known codes are: ar bn" in remedy("Klingon")
+    with pytest.raises(UserError) as caught:
+        CORPORA["l2arctic"].check_languages(["ko"])
+    assert "a corpus that has ko (aihub505, aihub_l2, ksponspeech)" in caught.value.remedy
+    assert spoken_language("Deutsch") == "de"
 
 
 def test_values_are_checked():
