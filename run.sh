@@ -147,10 +147,10 @@ fi
 # ---------------------------------------------------------------------------- language models
 # One stock ESPnet language model per output, over the tokens of the output
 
-# The part that statistics and training have in common: sets the array lm_command
-common_lm_command() { # common_lm_command LANG OUTPUT TOKEN_TYPE
+# The options that statistics and training have in common: sets the array lm_options
+common_lm_options() { # common_lm_options LANG OUTPUT TOKEN_TYPE
     local texts=${dumpdir}/raw/$1/lm_$2
-    lm_command=("${python}" -m espnet2.bin.lm_train --config "${lm_config}" --use_preprocessor true
+    lm_options=(--config "${lm_config}" --use_preprocessor true
         --token_type word --token_list "${datadir}/${1}_token_list/${2}_$3/tokens.txt"
         --non_linguistic_symbols none --cleaner none
         --train_data_path_and_name_and_type "${texts}/${train_set}.txt,text,text"
@@ -179,10 +179,11 @@ if [[ ${use_lm} == true ]] && stage 6 "LM statistics"; then
             output=${pair%%=*}
             texts=${dumpdir}/raw/${lang}/lm_${output}
             stats=${expdir}/${lang}/lm_stats_${output}
-            common_lm_command "${lang}" "${output}" "${pair#*=}"
+            common_lm_options "${lang}" "${output}" "${pair#*=}"
             step "${lang}/lm_stats_${output}" --in "${texts}" --in "${lm_config}" \
                 --out "${stats}/train/text_shape" -- \
-                "${lm_command[@]}" --collect_stats true --output_dir "${stats}" \
+                "${python}" -m espnet2.bin.lm_train "${lm_options[@]}" --collect_stats true \
+                --output_dir "${stats}" \
                 --train_shape_file "${texts}/${train_set}.txt" \
                 --valid_shape_file "${texts}/${valid_set}.txt"
         done
@@ -198,11 +199,12 @@ if [[ ${use_lm} == true ]] && stage 7 "LM training"; then
             output=${pair%%=*}
             lm_exp=${expdir}/${lang}/lm_${output}
             stats=${expdir}/${lang}/lm_stats_${output}
-            common_lm_command "${lang}" "${output}" "${pair#*=}"
+            common_lm_options "${lang}" "${output}" "${pair#*=}"
             step "${lang}/lm_train_${output}" --in "${dumpdir}/raw/${lang}/lm_${output}" \
                 --in "${lm_config}" --out "${lm_exp}/valid.loss.ave.pth" --owns "${lm_exp}" \
                 --launch --cpus "${cores}" --gpus "${ngpu}" -- \
-                "${lm_command[@]}" --resume true --output_dir "${lm_exp}" --ngpu "${ngpu}" \
+                "${python}" -m espnet_ext.bin.lm_train --resume_changed "${resume_changed}" \
+                --overwrite true -- "${lm_options[@]}" --output_dir "${lm_exp}" --ngpu "${ngpu}" \
                 --fold_length 150 "${lm_args[@]}" \
                 --train_shape_file "${stats}/train/text_shape" \
                 --valid_shape_file "${stats}/valid/text_shape"

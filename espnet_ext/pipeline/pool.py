@@ -189,7 +189,8 @@ class Pool:
             shown_lines = [f"  | {line}" for line in lines[-LAST_LINES:]]
             head = f"error: {step.name} failed (exit code {status}); the end of {running.log.name}:"
             hints = [f"  {hint}" for hint in translations(step.command, lines[-LAST_LINES:])]
-            say("\n".join([head, *shown_lines, *hints]))
+            note = self.records.undo_begin(step)
+            say("\n".join([head, *shown_lines, *hints, *([f"  {note}"] if note else [])]))
             raise Stopped(status)
         if lost := missing(step):
             raise UserError(

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -176,6 +177,8 @@ class Records:
         self.resume_changed = resume_changed
         self.digests = Digests(log_dir / "digests.json")
         self.code = Code(root, self.digests)
+        # Name of a step → its folder, the new name of that folder, and when it had begun
+        self._moved: dict[str, tuple[Path, Path, State]] = {}
 
     def log(self, step: Step) -> Path:
         return self.log_dir / f"{step.name}.log"
@@ -249,6 +252,7 @@ class Records:
             if changes and not self.resume_changed:
                 aside = _unused(f"{folder}.before-{time.strftime('%Y%m%d-%H%M%S')}")
                 folder.rename(aside)
+                self._moved[step.name] = (folder, aside, before)
                 if Path(step.owns).is_symlink():
                     folder.mkdir()
                 notes.append(f"starting again, since {summary(changes)}; the old folder is {aside}")
@@ -259,6 +263,24 @@ class Records:
             notes.append("note: resuming work that an earlier version of this pipeline began")
         self._write(step, "begun", state)
         return notes
+
+    def undo_begin(self, step: Step) -> str:
+        """Move the folder of a failed step back if the step made no weights; return a note.
+
+        A mistyped option makes a training fail before it trains anything.
+        """
+        if step.name not in self._moved:
+            return ""
+        folder, aside, before = self._moved.pop(step.name)
+        if any(folder.glob("*.pth")):
+            return ""
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            aside.rename(folder)
+        except OSError:
+            return ""
+        self._write(step, "begun", before)
+        return f"note: the old folder is back in {folder}, as nothing was trained"
 
     def finish(self, step: Step, state: State, seconds: float) -> None:
         """Record that a step is done.

@@ -33,8 +33,25 @@ def finish(exp_dir: Path, config: Mapping[str, Any], command: Sequence[str]) -> 
     Raises:
         UserError: if there are no weights, or they are damaged or not finite.
     """
+    from espnet_ext.model.load import load_model
+
     criterion = (config.get("best_model_criterion") or [["valid", "acc", "max"]])[0]
-    stem = f"{criterion[0]}.{criterion[1]}"
+    chosen = final_weights(exp_dir, f"{criterion[0]}.{criterion[1]}")
+    model, _ = load_model(exp_dir, chosen.name)
+    facts = {
+        "outputs": list(config["outputs"]),
+        "branches": {name: o.get("branch") for name, o in config["outputs"].items()},
+    }
+    line = f"python -m espnet_ext.training {shlex.join(command)}"
+    record_end(exp_dir, chosen, model, config, line, facts)
+
+
+def final_weights(exp_dir: Path, stem: str) -> Path:
+    """Return the averaged weights of a criterion, such as valid.acc.
+
+    Raises:
+        UserError: if there are none.
+    """
     candidates = [*exp_dir.glob(f"{stem}.ave*.pth"), *exp_dir.glob(f"{stem}.best.pth")]
     candidates = [path for path in candidates if path.exists()]  # links can lead nowhere
     if not candidates:
@@ -43,13 +60,33 @@ def finish(exp_dir: Path, config: Mapping[str, Any], command: Sequence[str]) -> 
             "look in the log for the reason: no epoch may have finished",
         )
     # `<stem>.ave.pth` links to the average of the most models: prefer it over `.ave_1best`.
-    chosen = next((p for p in candidates if p.name == f"{stem}.ave.pth"), candidates[0])
+    return next((p for p in candidates if p.name == f"{stem}.ave.pth"), candidates[0])
+
+
+def record_end(
+    exp_dir: Path,
+    chosen: Path,
+    model: Any,
+    config: Mapping[str, Any],
+    command: str,
+    facts: Mapping[str, Any],
+) -> None:
+    """Link model.pth to the chosen weights, and write train.json.
+
+    Args:
+        chosen: file of the weights in `exp_dir`.
+        model: the model with these weights.
+        config: of the training.
+        command: of the training.
+        facts: further entries of train.json, which come first.
+
+    Raises:
+        UserError: if a weight is not finite.
+    """
     import torch
 
-    from espnet_ext.model.load import load_model
     from espnet_ext.training.health import check_weights
 
-    model, _ = load_model(exp_dir, chosen.name)
     check_weights(model, str(chosen))
     write_link(exp_dir / "model.pth", chosen.name)
     epochs, seconds = epochs_and_seconds(exp_dir / "checkpoint.pth")
@@ -57,13 +94,14 @@ def finish(exp_dir: Path, config: Mapping[str, Any], command: Sequence[str]) -> 
     write_json(
         exp_dir / FILE,
         {
-            "outputs": list(config["outputs"]),
-            "branches": {name: o.get("branch") for name, o in config["outputs"].items()},
+            **facts,
             "parameters": sum(p.numel() for p in model.parameters()),
             "epochs": epochs,
+            "max_epoch": config["max_epoch"],
+            "patience": config.get("patience"),
             "seconds": round(seconds, 1),
             "weights": chosen.name,
-            "command": f"python -m espnet_ext.training {shlex.join(command)}",
+            "command": command,
             "torch_threads": torch.get_num_threads(),
             "provenance": starts[0],
             "restarts": starts[1:],
@@ -109,7 +147,9 @@ def is_complete(exp_dir: Path, args: Namespace) -> bool:
                 "restore checkpoint.pth, or train in another folder",
             )
         return False
-    if epochs < args.max_epoch:
+    if epochs < args.max_epoch and _stopped_early(exp_dir, args):
+        say(f"note: {exp_dir}: patience {args.patience} ended it after {epochs} epochs")
+    elif epochs < args.max_epoch:
         if not has_checkpoint:
             raise UserError(
                 f"{exp_dir}: a training of {epochs} epochs without checkpoint.pth, so it cannot be "
@@ -129,6 +169,13 @@ def is_complete(exp_dir: Path, args: Namespace) -> bool:
         )
     say(f"note: {exp_dir}: kept: it was trained for {epochs} epochs (max_epoch {args.max_epoch})")
     return True
+
+
+def _stopped_early(exp_dir: Path, args: Namespace) -> bool:
+    """Return whether the same `patience` ended a training that could have been as long."""
+    record = read_json(exp_dir / FILE)
+    is_same = record.get("patience") is not None and record["patience"] == args.patience
+    return is_same and record["max_epoch"] >= args.max_epoch
 
 
 def _selects_otherwise(exp_dir: Path, args: Namespace) -> bool:

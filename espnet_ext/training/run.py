@@ -190,36 +190,37 @@ def train(
         steps = total_steps(args)
         is_first = processes.node_rank(args) == 0
         description = trained_with.describe(args, files)
-        is_continued = trained_with.continues(
+        beginning = trained_with.begin(
             exp_dir,
             description,
             resume_changed=resume_changed,
             overwrite=overwrite,
             is_first=is_first,
         )
-        if is_continued and is_complete(exp_dir, args):
+        if beginning.is_continued and is_complete(exp_dir, args):
             return
-        if is_first:
-            if args.repeat_power:
-                sampler = repeating_sampler(args, processes=process_count(args))
-                say(f"repeat_power {args.repeat_power}: {sampler}")
-            valid = data.dump / data.valid_set
-            labels = count_label_sets(valid, list(merged["outputs"]))
-            check_validation_labels(labels, vars(args), valid)
-            _copy(files, exp_dir)
-            path = exp_dir / "train.yaml"
-            _write_config(path, merged)
-            trained_with.write(exp_dir, description)
-            record_start(exp_dir, provenance or {}, is_continued)
-        command = ["--config", str(path), *further]
-        if steps is not None:
-            command += ["--scheduler_conf", f"total_steps={steps}"]
-        args = _parse(command)
-        with failures.as_user_errors(exp_dir):
-            _run_task(args, command)
+        with beginning.undone_on_failure():
             if is_first:
-                _finish(exp_dir, vars(args), command)
-            processes.wait_for_all()
+                if args.repeat_power:
+                    sampler = repeating_sampler(args, processes=process_count(args))
+                    say(f"repeat_power {args.repeat_power}: {sampler}")
+                valid = data.dump / data.valid_set
+                labels = count_label_sets(valid, list(merged["outputs"]))
+                check_validation_labels(labels, vars(args), valid)
+                _copy(files, exp_dir)
+                path = exp_dir / "train.yaml"
+                _write_config(path, merged)
+                trained_with.write(exp_dir, description)
+                record_start(exp_dir, provenance or {}, beginning.is_continued)
+            command = ["--config", str(path), *further]
+            if steps is not None:
+                command += ["--scheduler_conf", f"total_steps={steps}"]
+            args = _parse(command)
+            with failures.as_user_errors(exp_dir):
+                _run_task(args, command)
+                if is_first:
+                    _finish(exp_dir, vars(args), command)
+                processes.wait_for_all()
 
 
 def _label_sets(data: Data, config: Mapping[str, Any]) -> Mapping[tuple[str, ...], int]:

@@ -5,11 +5,14 @@ initial weights. Without it, the weights of one configuration could be continued
 are, under another one.
 """
 
+import contextlib
 import hashlib
 import json
+import shutil
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -73,11 +76,21 @@ def _configuration(args: Mapping[str, Any]) -> dict[str, Any]:
         if key not in _MAY_CHANGE and not key.startswith(_MAY_CHANGE_PREFIXES)
     }
     outputs = {name: dict(output) for name, output in (options.get("outputs") or {}).items()}
-    for output in outputs.values():
-        if isinstance(output.get("token_list"), list | tuple):
-            text = "\n".join(map(str, output["token_list"]))
-            output["token_list"] = hashlib.sha256(text.encode()).hexdigest()
-    return json.loads(json.dumps({**options, "outputs": outputs}, default=str))
+    options = {**options, "outputs": outputs}
+    for part in (options, *outputs.values()):
+        if part.get("token_list"):
+            part["token_list"] = _digest_of_tokens(part["token_list"])
+    return json.loads(json.dumps(options, default=str))
+
+
+def _digest_of_tokens(token_list: Any) -> Any:
+    """Return the digest of a token list, which ESPnet's language models also name by its file."""
+    if isinstance(token_list, str) and Path(token_list).is_file():
+        lines = Path(token_list).read_text(encoding="utf-8").splitlines()
+        token_list = [line.rstrip() for line in lines]
+    if not isinstance(token_list, list | tuple):
+        return token_list
+    return hashlib.sha256("\n".join(map(str, token_list)).encode()).hexdigest()
 
 
 def _initial_weights(args: Namespace) -> Iterator[tuple[str, str]]:
@@ -87,7 +100,8 @@ def _initial_weights(args: Namespace) -> Iterator[tuple[str, str]]:
         if Path(path).is_file():
             yield f"init_param :{parts}", sha256_of(path)
     parts = {part: getattr(args, part, None) for part in _PARTS}
-    parts |= {f"{name}.decoder_conf": o.get("decoder_conf") for name, o in args.outputs.items()}
+    outputs = getattr(args, "outputs", None) or {}
+    parts |= {f"{name}.decoder_conf": o.get("decoder_conf") for name, o in outputs.items()}
     for part, conf in parts.items():
         folder = (conf or {}).get("model")
         if isinstance(folder, str) and Path(folder).is_dir():
@@ -110,7 +124,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for key in sorted(old.keys() | new.keys()):
             if old.get(key, "not set") == new.get(key, "not set"):
                 continue
-            if part == "configuration" and not key.endswith(".token_list"):
+            if part == "configuration" and key.rpartition(".")[2] != "token_list":
                 values = f"{old.get(key, 'not set')}, now {new.get(key, 'not set')}"
                 changes.append(f"{key}: {values}")
             elif key not in old or key not in new:
@@ -129,15 +143,42 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", item
 
 
-def continues(
+@dataclass
+class Beginning:
+    """How a training begins in a folder."""
+
+    folder: Path
+    is_continued: bool  # otherwise it starts from scratch
+    renamed: Path | None = None  # the folder of another training, under its new name
+
+    @contextlib.contextmanager
+    def undone_on_failure(self) -> Iterator[None]:
+        """Give a renamed folder its name back if an error ends the context before any epoch.
+
+        A mistyped option is often noticed only when the model is built.
+        """
+        try:
+            yield
+        except BaseException:
+            if self.renamed is not None and not has_weights(self.folder):
+                with contextlib.suppress(OSError):
+                    real = self.folder.resolve()
+                    shutil.rmtree(real, ignore_errors=True)
+                    self.renamed.rename(real)
+                    say(f"note: {self.folder}: the old folder is back, as no epoch was trained")
+            raise
+
+
+def begin(
     folder: Path,
     now: Mapping[str, Any],
     *,
     resume_changed: bool = False,
     overwrite: bool = False,
     is_first: bool = True,
-) -> bool:
-    """Return whether a training continues the one in the folder; otherwise it starts from scratch.
+    elsewhere: str = "--exp_dir; of run.sh: --expdir or --asr_tag",
+) -> Beginning:
+    """Return whether a training continues the one in the folder or starts from scratch.
 
     Args:
         folder: model directory.
@@ -145,12 +186,13 @@ def continues(
         resume_changed: continue although something differs.
         overwrite: if something differs, rename the folder, and start in a new one.
         is_first: this is the first process of the training; only this one prints and renames.
+        elsewhere: options that select another folder, for the remedy.
 
     Raises:
         UserError: if something differs, and neither is set.
     """
     if not has_weights(folder):
-        return False
+        return Beginning(folder, is_continued=False)
     before = _read(folder, now)
     if before is None:
         changes = [f"it has neither {FILE} nor config.yaml"]
@@ -159,24 +201,24 @@ def continues(
         if is_first and "data" not in before:
             say(f"note: {folder}: no {FILE}; only the configuration is compared, not the data")
     if not changes:
-        return True
+        return Beginning(folder, is_continued=True)
     listed = "; ".join(changes[:_SHOWN])
     listed += f"; and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
     if resume_changed:
         if is_first:
             say(f"note: {folder}: training continues, although it began differently: {listed}")
-        return True
+        return Beginning(folder, is_continued=True)
     if overwrite:
+        aside = None
         if is_first:
             aside = _rename(folder)
             say(f"note: {folder}: starting again, since it was trained differently: {listed}")
             say(f"note: the old folder is {aside}")
-        return False
+        return Beginning(folder, is_continued=False, renamed=aside)
     raise UserError(
         f"{folder}: contains a model that was trained differently: {listed}",
-        "train in another folder (--exp_dir; of run.sh: --expdir or --asr_tag). "
-        "--overwrite true renames this folder and trains from scratch; --resume_changed true "
-        "continues this training",
+        f"train in another folder ({elsewhere}). --overwrite true renames this folder and trains "
+        "from scratch; --resume_changed true continues this training",
     )
 
 
@@ -208,7 +250,11 @@ def _read(folder: Path, now: Mapping[str, Any]) -> dict[str, Any] | None:
     if not (folder / "config.yaml").is_file():
         return None
     configuration = _configuration(read_yaml(folder / "config.yaml", exponents=False))
-    # config.yaml also has values that were computed when the training started.
+    # config.yaml also has values that were computed when the training started. `finetune_conf`
+    # makes a list of the maximum of a one-cycle schedule; the first value is that of the heads.
+    rates = (configuration.get("scheduler_conf") or {}).get("max_lr")
+    if isinstance(rates, list) and rates:
+        configuration["scheduler_conf"]["max_lr"] = rates[0]
     computed = (
         ("scheduler_conf", "total_steps"),
         ("frontend_conf", "architecture"),

@@ -340,6 +340,34 @@ def test_training_that_compares_by_itself_keeps_its_folder(folder):
     assert len(list(folder.glob("made.before-*"))) == 1
 
 
+@pytest.mark.parametrize("is_link", [True, False])
+def test_folder_of_a_former_training_is_back_if_nothing_was_trained(folder, capfd, is_link):
+    """For example because of a mistyped option."""
+    if is_link:
+        (folder / "elsewhere").mkdir()
+        (folder / "made").symlink_to(folder / "elsewhere")
+    step = bash(
+        "s", "mkdir -p made; touch made/model.pth", owns="made", outputs=("made/model.pth",)
+    )
+    run(step)
+    mistyped = replace(step, command=("bash", "-c", "mkdir -p made; touch made/log; exit 2"))
+    with pytest.raises(Stopped):
+        run(mistyped)
+    assert "the old folder is back" in capfd.readouterr().err
+    assert [path.name for path in (folder / "made").iterdir()] == ["model.pth"]
+    assert not list(folder.glob("*.before-*")) and (folder / "made").is_symlink() == is_link
+    corrected = replace(step, command=("bash", "-c", "test ! -e made/model.pth && exit 3"))
+    with pytest.raises(Stopped) as stopped:  # it still counts as another training
+        run(corrected)
+    assert stopped.value.status == 3
+    interrupted = replace(
+        step, command=("bash", "-c", "mkdir -p made; touch made/1epoch.pth; exit 1")
+    )
+    with pytest.raises(Stopped):
+        run(interrupted)
+    assert len(list(folder.glob("*.before-*"))) == 1
+
+
 def test_linked_folder_is_moved_aside_behind_its_link(folder):
     (folder / "elsewhere").mkdir()
     (folder / "made").symlink_to(folder / "elsewhere")

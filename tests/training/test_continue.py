@@ -6,6 +6,7 @@ import shutil
 import pytest
 import tiny_recipe
 import torch
+import yaml
 
 from espnet_ext.errors import UserError
 from espnet_ext.training import trained_with
@@ -149,6 +150,32 @@ def test_overwrite_renames_the_folder_of_another_training(recipe, capfd):
     assert "since it was trained differently: seed: 0, now 5" in capfd.readouterr().err
     recipe.train(config={"seed": 5}, overwrite=True)  # nothing differs
     assert len(list(recipe.root.glob("exp.before-*"))) == 1
+
+
+def test_maximum_rates_of_fine_tuning_are_compared_without_a_record(recipe):
+    """config.yaml has one maximum per parameter group, which the configuration does not have."""
+    config = {**CYCLE, "finetune_conf": {"encoder_lr": 0.5}}
+    folder = recipe.train(config=config)
+    assert isinstance(
+        yaml.safe_load((folder / "config.yaml").read_text())["scheduler_conf"]["max_lr"], list
+    )
+    (folder / trained_with.FILE).unlink()
+    recipe.train(config=config)  # nothing differs
+    changed = {**config, "scheduler_conf": {**CYCLE["scheduler_conf"], "max_lr": 0.005}}
+    (folder / trained_with.FILE).unlink(missing_ok=True)
+    with pytest.raises(UserError, match="scheduler_conf.max_lr: 0.01, now 0.005"):
+        recipe.train(config=changed)
+
+
+@pytest.mark.parametrize(
+    "options", [["--optim_conf", "lrr=3"], ["--encoder_conf", "blocks=3"], ["--max_epock", "3"]]
+)
+def test_mistyped_option_leaves_the_folder_of_another_training_in_place(recipe, options, capfd):
+    folder = recipe.train()
+    saved = content(folder)
+    with pytest.raises((Exception, SystemExit)):
+        recipe.train(options=options, overwrite=True)
+    assert content(folder) == saved and not list(recipe.root.glob("exp.before-*"))
 
 
 def test_changed_initial_weights_raise_user_error(recipe):
