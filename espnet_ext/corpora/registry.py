@@ -488,7 +488,7 @@ def _elsewhere(lang: str) -> str:
     )
     if not is_known(lang):
         known = " ".join(sorted(set(LANGUAGES.values())))
-        return f"{remedy}; {lang} is no known name of a language, the known codes are: {known}"
+        return f"{remedy}; the name {lang} is unknown, the known codes are: {known}"
     others = [c.name for c in CORPORA.values() if lang in c.languages and c.name != "mini_l2"]
     if not others:
         return remedy

@@ -27,7 +27,7 @@ _SOUND = re.compile(r".*\.(?:wav|flac|mp3|ogg|opus|m4a|aif+|au|sph|ark|pcm|raw|z
 _HARMLESS = frozenset({"bom", "crlf", "unsorted", "no-newline"})  # writing the table corrects it
 _NAMED = 8  # files in a message
 _READ = {"wav.scp", "utt2spk", "spk2utt", "text", *LABEL_TABLES}
-# Files that commands of this package write anew, or that describe one directory only
+# Files that the next command writes again, or that describe one directory only
 _OF_ONE_DIRECTORY = re.compile(
     r"\..*|feats_type|audio_format|utt2dur|utt2num_samples|validation\.json|removed\.tsv"
     r"|removed_broken\.tsv|dropped\.tsv|changes\.tsv|split\.json|prepare(_\w+)*\.json"
@@ -121,7 +121,7 @@ class FurtherTables:
         return bool(_BY_UTTERANCE.fullmatch(name) or _BY_SPEAKER.fullmatch(name))
 
     def _files(self, source: Path) -> list[Path]:
-        """Return the files of a source that are neither read nor written anew."""
+        """Return the files of a source that commands neither read nor write again."""
         return [
             path
             for path in (sorted(source.iterdir()) if source.is_dir() else ())

@@ -128,7 +128,7 @@ def language_codes(langs: str, data_dir: Path) -> str:
         elif not is_known(name) and not (data_dir / name).is_dir():
             known = " ".join(sorted(set(LANGUAGES.values())))
             print(
-                f"note: --langs {name}: no known language, used as it is; the known codes are "
+                f"note: --langs {name}: unknown language, used as it is; the known codes are "
                 f"{known} (or their names)",
                 file=sys.stderr,
             )

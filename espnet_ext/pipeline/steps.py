@@ -267,7 +267,7 @@ class Records:
     def undo_begin(self, step: Step) -> str:
         """Move the folder of a failed step back if the step made no weights; return a note.
 
-        A mistyped option makes a training fail before it trains anything.
+        This happens after a mistyped option, for example.
         """
         if step.name not in self._moved:
             return ""

@@ -19,7 +19,7 @@ _EUROPEAN = re.compile(r"(?<![\w.,])([1-9]\d{0,2}(?:\.\d{3})+),(\d{1,2})(?![\d.,
 # Before a number, these show that the digits after a space belong to another number
 _NUMBERED = re.compile(
     r"(?i)(?:\b(?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]*\.?"
-    r"|\b(?:page|chapter|room|flight|bus|route|line|gate|grade|class|level|unit|lesson|part|step"
+    r"|\b(?:page|chapter|[r]oom|flight|bus|route|line|gate|grade|class|level|unit|lesson|part|step"
     r"|question|number|no\.|age|aged|day|week|version)s?|#|제|[+＋]) ?$"
 )
 _CURRENCY = re.compile(r"[$£€¥₩¢＄￦] ?$")

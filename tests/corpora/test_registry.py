@@ -130,7 +130,7 @@ def test_remedy_names_known_languages_and_how_to_add_one():
         return caught.value.remedy
 
     assert "espnet-ext new-corpus NAME --lang de" in remedy("de")
-    assert "is no known name of a language, the known codes are: ar bn" in remedy("Klingon")
+    assert "the name Klingon is unknown, the known codes are: ar bn" in remedy("Klingon")
     with pytest.raises(UserError) as caught:
         CORPORA["l2arctic"].check_languages(["ko"])
     assert "a corpus that has ko (aihub505, aihub_l2, ksponspeech)" in caught.value.remedy

@@ -61,7 +61,7 @@ SPOKEN_WORDS = {
     "thousand dollars one thousand two hundred thirty four point five",
     "100 200 300, May 12 500 people": "one hundred two hundred three hundred may twelfth five "
     "hundred people",
-    "2 100 dollar bills, room 12 345": "two one hundred dollar bills room twelve three hundred "
+    "2 100 dollar bills, page 12 345": "two one hundred dollar bills page twelve three hundred "
     "forty five",
     "1.000.000, 1'000, 10,00,000, 1.000,50 €": "one million one thousand one million one thousand "
     "euros and fifty cents",
