@@ -1,4 +1,4 @@
-"""What a language and its token types imply for scoring.
+"""Languages as codes, and what a language and its token types imply for scoring.
 
 Needs only the standard library of Python 3.9.
 """
@@ -6,7 +6,38 @@ Needs only the standard library of Python 3.9.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
+from pathlib import Path
+
+from espnet_ext.corpora.languages import LANGUAGES, is_known, spoken_language
+
+
+def language_codes(langs: str, data_dir: Path) -> str:
+    """Return languages as codes, which rules of pronunciation and defaults depend on.
+
+    A language whose data is already prepared under the given name keeps it. Notes are printed.
+    """
+    codes = []
+    for name in langs.split():
+        code = spoken_language(name)
+        if code != name and (data_dir / name).is_dir() and not (data_dir / code).exists():
+            print(
+                f"note: {data_dir / name}: rules of pronunciation need the code: name it {code}",
+                file=sys.stderr,
+            )
+            code = name
+        elif code != name:
+            print(f"note: --langs {name}: read as {code}", file=sys.stderr)
+        elif not is_known(name) and not (data_dir / name).is_dir():
+            known = " ".join(sorted(set(LANGUAGES.values())))
+            print(
+                f"note: --langs {name}: unknown language, used as it is; the known codes are "
+                f"{known} (or their names)",
+                file=sys.stderr,
+            )
+        codes.append(code)
+    return " ".join(codes)
 
 
 def parse_pairs(value: str) -> dict[str, str]:

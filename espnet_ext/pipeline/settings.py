@@ -19,7 +19,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from espnet_ext.corpora.languages import LANGUAGES, is_known, spoken_language
 from espnet_ext.errors import UserError
 from espnet_ext.pipeline import languages, stress
 from espnet_ext.pipeline.command_line import (
@@ -107,33 +106,6 @@ def collect_values(
         if option and option.kind == "path" and value and (start / value).exists():
             values[name] = str(start / value)
     return values
-
-
-def language_codes(langs: str, data_dir: Path) -> str:
-    """Return languages as codes, which rules of pronunciation and defaults depend on.
-
-    A language whose data is already prepared under the given name keeps it. Notes are printed.
-    """
-    codes = []
-    for name in langs.split():
-        code = spoken_language(name)
-        if code != name and (data_dir / name).is_dir() and not (data_dir / code).exists():
-            print(
-                f"note: {data_dir / name}: rules of pronunciation need the code: name it {code}",
-                file=sys.stderr,
-            )
-            code = name
-        elif code != name:
-            print(f"note: --langs {name}: read as {code}", file=sys.stderr)
-        elif not is_known(name) and not (data_dir / name).is_dir():
-            known = " ".join(sorted(set(LANGUAGES.values())))
-            print(
-                f"note: --langs {name}: unknown language, used as it is; the known codes are "
-                f"{known} (or their names)",
-                file=sys.stderr,
-            )
-        codes.append(code)
-    return " ".join(codes)
 
 
 def check_values(values: Mapping[str, str]) -> None:
@@ -275,7 +247,7 @@ def derive(
         UsageError: Options contradict each other or name something that does not exist.
         UserError: The corpus does not exist.
     """
-    values["langs"] = language_codes(values["langs"], recipe.folder / values["datadir"])
+    values["langs"] = languages.language_codes(values["langs"], recipe.folder / values["datadir"])
     check_values(values)
     places = Places(root, recipe.folder, start)
     systems = values["systems"].split()
