@@ -13,6 +13,9 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 import tiny_recipe  # noqa: E402
 from toy_condition import BandGate  # noqa: E402
 
+from espnet_ext.analysis.computation.encoder_probes import probe_encoders  # noqa: E402
+from espnet_ext.analysis.computation.encoder_swaps import swap  # noqa: E402
+from espnet_ext.analysis.computation.layer_similarity import compare_systems  # noqa: E402
 from espnet_ext.decoding.api import DualSpeech2Text  # noqa: E402
 from espnet_ext.decoding.command import decode_directory  # noqa: E402
 from espnet_ext.errors import UserError  # noqa: E402
@@ -190,3 +193,34 @@ def test_conditions_that_nothing_reads_are_errors(recipe, plain, wave):
     unconditional = DualSpeech2Text.from_pretrained(plain)
     with pytest.raises(UserError, match="the model reads no conditions"):
         unconditional(wave, conditions={"band": "wide"})
+
+
+def test_analyses_read_the_condition_of_each_utterance(trained, plain, recipe, monkeypatch):
+    seen = []
+    encode_with_bands = BandGate.encode
+
+    def record(self, encoder, run, encoder_pass):
+        seen.append(encoder_pass.conditions["band"].tolist())
+        return encode_with_bands(self, encoder, run, encoder_pass)
+
+    monkeypatch.setattr(BandGate, "encode", record)
+    data, train = recipe.data.dump / "valid", recipe.data.dump / "train"
+    bands = dict(line.split() for line in (data / "utt2band").read_text().splitlines())
+    count = len(bands)
+    narrow = sum(band == "narrow" for band in bands.values())
+    models = {"gate": str(trained), "plain": str(plain)}
+    compare_systems(models, data, measures=[], permutations=0)
+    assert sorted(sum(seen, [])) == [0] * narrow + [1] * (count - narrow)
+    seen.clear()
+    swap(models, data, train, OPTIONS)
+    both = dict(line.split() for line in (train / "utt2band").read_text().splitlines()) | bands
+    assert len(sum(seen, [])) >= len(both) and set(sum(seen, [])) == {0, 1}
+    seen.clear()
+    probe_encoders(models, data, train)
+    assert set(sum(seen, [])) == {0, 1}
+    (data / "utt2band").rename(data / "kept")
+    try:
+        with pytest.raises(UserError, match="utt2band: no such file, but the model reads"):
+            compare_systems(models, data, measures=[], permutations=0)
+    finally:
+        (data / "kept").rename(data / "utt2band")

@@ -30,6 +30,7 @@ from espnet_ext.analysis.computation.hidden_states import Encoded, encode, poole
 from espnet_ext.analysis.computation.inputs import (
     load_speech,
     load_systems,
+    read_conditions,
     read_references,
     token_types,
 )
@@ -206,13 +207,21 @@ class _Reader:
         deviates = [DEVIATES] if "surface" in self.aligners else []
         examples = {name: Examples() for name in (*self.aligners, *deviates, L1, SPEAKER)}
         sample = read_references(folder, limit, token_types(self.systems), self.changes)
+        conditions = read_conditions(self.systems, folder)
         for batch in track(list(batched(sample, size)), what, unit="batch"):
-            self._read_batch(batch, examples)
+            self._read_batch(batch, examples, conditions)
         return examples
 
-    def _read_batch(self, batch: Sequence[Utterance], examples: Mapping[str, Examples]) -> None:
+    def _read_batch(
+        self,
+        batch: Sequence[Utterance],
+        examples: Mapping[str, Examples],
+        conditions: Mapping[str, Mapping[str, str]],
+    ) -> None:
         models = {name: system.model for name, system in self.systems.items()}
-        encoded = encode(models, load_speech(self.systems, batch), [u.utt_id for u in batch])
+        speech = load_speech(self.systems, batch)
+        ids = [utterance.utt_id for utterance in batch]
+        encoded = encode(models, speech, ids, conditions=conditions)
         self.layers = {name: one.layers for name, one in encoded.items()}
         counts = next(iter(encoded.values())).counts
         means = _by_layer(encoded, lambda rows: pooled(rows, counts))

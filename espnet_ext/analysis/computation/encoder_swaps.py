@@ -29,6 +29,7 @@ from espnet_ext.analysis.computation.inputs import (
     METRICS,
     load_speech,
     load_systems,
+    read_conditions,
     read_references,
     read_sample,
     speaker_errors,
@@ -121,10 +122,11 @@ def swap(
     types, changes = token_types(systems), Changes()
     training = read_sample(train, max_train)
     tested = read_references(data, max_utterances, types, changes)
-    maps = _fit_maps(systems, training, batch_size)
+    maps = _fit_maps(systems, training, batch_size, read_conditions(systems, train))
+    conditions = read_conditions(systems, data)
     explained = {pair: PredictedVariance() for pair in maps}
     hypotheses: dict[Key, dict[str, str]] = {}
-    for encoded, batch in _encoded(systems, tested, batch_size, "swapping encoders"):
+    for encoded, batch in _encoded(systems, tested, batch_size, "swapping encoders", conditions):
         counts = next(iter(encoded.values())).counts
         for decoder, encoder in product(systems, systems):
             states = encoded[encoder].states
@@ -157,20 +159,28 @@ def swap(
 
 
 def _encoded(
-    systems: Systems, utterances: Sequence[Utterance], size: int, what: str
+    systems: Systems,
+    utterances: Sequence[Utterance],
+    size: int,
+    what: str,
+    conditions: Mapping[str, Mapping[str, str]],
 ) -> Iterator[tuple[dict[str, Encoded], Sequence[Utterance]]]:
     models = {name: system.model for name, system in systems.items()}
     for batch in track(list(batched(utterances, size)), what, unit="batch"):
         ids = [utterance.utt_id for utterance in batch]
-        yield encode(models, load_speech(systems, batch), ids, all_layers=False), batch
+        speech = load_speech(systems, batch)
+        yield encode(models, speech, ids, conditions=conditions, all_layers=False), batch
 
 
 def _fit_maps(
-    systems: Systems, utterances: Sequence[Utterance], size: int
+    systems: Systems,
+    utterances: Sequence[Utterance],
+    size: int,
+    conditions: Mapping[str, Mapping[str, str]],
 ) -> dict[Pair, torch.Tensor]:
     """Return a map from every encoder's output to that of every other system."""
     fits: dict[Pair, LinearMap] = {}
-    for encoded, _ in _encoded(systems, utterances, size, "fitting linear maps"):
+    for encoded, _ in _encoded(systems, utterances, size, "fitting linear maps", conditions):
         rows = {name: one.rows().cpu() for name, one in encoded.items()}
         for a, b in product(systems, systems):
             if a != b:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from espnet_ext.errors import UserError
+from espnet_ext.model.conditions import ids_of, tensors_of
 from espnet_ext.model.encoding import EncoderRequest
 from espnet_ext.model.heads.base import IGNORE, Head
 from espnet_ext.model.layers import decoder_layers, encoder_layers, watch
@@ -81,6 +82,7 @@ def encode(
     speech: Sequence[np.ndarray],
     ids: Sequence[str],
     *,
+    conditions: Mapping[str, Mapping[str, str]] | None = None,
     all_layers: bool = True,
 ) -> dict[str, Encoded]:
     """Run the encoders of all models on one batch.
@@ -88,7 +90,8 @@ def encode(
     Args:
         models: in evaluation mode.
         speech: B waveforms (S,) at the rate of the models.
-        ids: utterance ids, for messages.
+        ids: utterance ids.
+        conditions: condition → utterance → label, for models that read conditions.
         all_layers: record every layer, else the encoder output only.
     Raises:
         UserError: if two systems give an utterance different numbers of frames, so that frame n is
@@ -101,9 +104,12 @@ def encode(
         recorded: AbstractContextManager[dict[str, torch.Tensor]] = nullcontext({})
         if all_layers:
             recorded = capture(model.encoder)  # type: ignore[arg-type]
+        request = EncoderRequest(
+            conditions=condition_ids(model, conditions or {}, ids), batch_invariant=True
+        )
         with torch.inference_mode(), recorded as layers:
             states, counts = model.encode(  # type: ignore[operator]
-                batch.to(device), lengths.to(device), EncoderRequest(batch_invariant=True)
+                batch.to(device), lengths.to(device), request
             ).shared()
         counts = counts.cpu()
         first = next(iter(encoded), name)
@@ -118,6 +124,17 @@ def encode(
         frames = [without_padding(layer, counts) for layer in layers.values()]
         encoded[name] = Encoded(list(layers), frames, states, counts)
     return encoded
+
+
+def condition_ids(
+    model: torch.nn.Module, conditions: Mapping[str, Mapping[str, str]], ids: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """Return the labels of utterances as `EncoderRequest.conditions`, for what a model reads."""
+    values: Mapping[str, Sequence[str]] = getattr(model, "condition_values", {})
+    labels = {
+        name: [conditions[name][utt_id] for utt_id in ids] for name in values if name in conditions
+    }
+    return tensors_of(ids_of(values, labels, len(ids)))
 
 
 def decode(

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from espnet_ext.data.audio import load_utterance
+from espnet_ext.data.conditions import read_condition
 from espnet_ext.data.directory import read_directory
 from espnet_ext.data.record import Utterance
 from espnet_ext.decoding.api import DualSpeech2Text
@@ -90,6 +91,21 @@ def load_speech(
     """Load waveforms (S,) at the sample rate of the systems."""
     rate = next(iter(systems.values())).sample_rate
     return [load_utterance(utterance, rate)[0] for utterance in utterances]
+
+
+def read_conditions(
+    systems: Mapping[str, DualSpeech2Text], data: str | Path
+) -> dict[str, dict[str, str]]:
+    """Return condition → utterance → label, of the conditions that any of the systems reads.
+
+    Raises:
+        UserError: if an utterance of the data has no label, or one that a system does not know.
+    """
+    return {
+        name: read_condition(data, name, values)
+        for system in systems.values()
+        for name, values in system.model.condition_values.items()
+    }
 
 
 def group_numbers(utterances: Sequence[Utterance]) -> dict[str, int]:

@@ -41,6 +41,7 @@ from espnet_ext.analysis.computation.inputs import (
     group_numbers,
     load_speech,
     load_systems,
+    read_conditions,
     read_sample,
 )
 from espnet_ext.analysis.computation.layer_pairs import (
@@ -94,7 +95,8 @@ def compare_systems(
     }
     groups = len(set(group_numbers(utterances).values()))
     quota = max_rows / len(utterances) if max_rows > 0 else math.inf
-    comparison = _Comparison(systems, texts, groups, quota)
+    conditions = read_conditions(systems, data)
+    comparison = _Comparison(systems, texts, groups, quota, conditions)
     batches = batches_by_group(utterances, batch_size)
     for group, batch in track(batches, "comparing systems", unit="batch"):
         comparison.add(batch, group)
@@ -149,8 +151,9 @@ class _Comparison:
         hypotheses: Mapping[str, Mapping[str, Mapping[str, str]]],
         groups: int,
         quota: float,
+        conditions: Mapping[str, Mapping[str, str]],
     ):
-        self.systems, self.hypotheses = systems, hypotheses
+        self.systems, self.hypotheses, self.conditions = systems, hypotheses, conditions
         self.frames = StreamedRows(groups, quota)
         self.teacher_forced, self.free_running = UtteranceRows(groups), UtteranceRows(groups)
         self.notes: list[str] = []
@@ -194,7 +197,8 @@ class _Comparison:
         """Add a batch of one group of speakers."""
         ids = [utterance.utt_id for utterance in batch]
         models = {name: system.model for name, system in self.systems.items()}
-        encoded = encode(models, load_speech(self.systems, batch), ids)
+        speech = load_speech(self.systems, batch)
+        encoded = encode(models, speech, ids, conditions=self.conditions)
         layers = {Network(name): (one.layers, one.frames) for name, one in encoded.items()}
         self.frames.add(layers, next(iter(encoded.values())).counts, group)
         for name, one in encoded.items():

@@ -34,11 +34,12 @@ from typing import Any
 
 import torch
 
-from espnet_ext.analysis.computation.hidden_states import pad, without_padding
+from espnet_ext.analysis.computation.hidden_states import condition_ids, pad, without_padding
 from espnet_ext.analysis.computation.inputs import (
     METRICS,
     load_speech,
     load_systems,
+    read_conditions,
     read_sample,
     speaker_errors,
     token_types,
@@ -79,7 +80,8 @@ def inspect_vectors(
             system = load_systems({name: folder}, device, **options)[name]
             types = token_types({name: system})
             compared = list(normalise_references(utterances, types, data, changes).values())
-            inspection = _Inspection(name, system, compared, batch_size)
+            conditions = read_conditions({name: system}, data)
+            inspection = _Inspection(name, system, compared, batch_size, conditions)
             systems.append(inspection.result(Path(folder) / "checkpoint.pth"))
     return {
         "kind": "vectors",
@@ -97,12 +99,17 @@ class _Inspection:
     """The inspection of one system on a list of utterances."""
 
     def __init__(
-        self, name: str, system: DualSpeech2Text, utterances: Sequence[Utterance], size: int
+        self,
+        name: str,
+        system: DualSpeech2Text,
+        utterances: Sequence[Utterance],
+        size: int,
+        conditions: Mapping[str, Mapping[str, str]],
     ):
         vectors = system.model.conditioning
         assert isinstance(vectors, TaskVectors)
         self.name, self.system, self.vectors = name, system, vectors
-        self.utterances, self.size = utterances, size
+        self.utterances, self.size, self.conditions = utterances, size, conditions
 
     def result(self, checkpoint: Path) -> dict:
         statistics = read_history(checkpoint)
@@ -133,13 +140,18 @@ class _Inspection:
     def _frame_lengths(self) -> dict[str, float | None]:
         """Return the mean length of the frames at each place, without any vector."""
         model, device = self.system.model, self.system.device
-        speech, lengths = pad(load_speech({"": self.system}, self.utterances[: self.size]))
+        batch = self.utterances[: self.size]
+        speech, lengths = pad(load_speech({"": self.system}, batch))
+        request = EncoderRequest(
+            conditions=condition_ids(model, self.conditions, [u.utt_id for u in batch]),
+            batch_invariant=True,
+        )
         embed = getattr(model.encoder, "embed", None)
         model.conditioning = None
         try:
             with watch({} if embed is None else {"features": embed}) as states:
                 encoded, frames = model.encode(
-                    speech.to(device), lengths.to(device), EncoderRequest(batch_invariant=True)
+                    speech.to(device), lengths.to(device), request
                 ).shared()
         finally:
             model.conditioning = self.vectors
@@ -216,7 +228,11 @@ class _Inspection:
         texts: dict[str, str] = {}
         for batch in batched(self.utterances, self.size):
             waves = [torch.from_numpy(wave) for wave in load_speech({"": self.system}, batch)]
-            results = zip(batch, system.batch(waves), strict=True)
+            labels = {
+                name: [of_utterance[u.utt_id] for u in batch]
+                for name, of_utterance in self.conditions.items()
+            }
+            results = zip(batch, system.batch(waves, conditions=labels), strict=True)
             texts |= {u.utt_id: result.best[output].text for u, result in results}
         return texts
 
