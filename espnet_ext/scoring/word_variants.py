@@ -28,6 +28,8 @@ class WordVariants:
     def __init__(self, path: str, lexicon: Lexicon | None):
         self.path, self.lexicon = path, lexicon
         self.lattices: dict[str, Lattice] = {}
+        # (utterance, its canonical phones of a word, the listed pronunciations of the word)
+        self.not_listed: list[tuple[str, str, Sequence[str]]] = []
         # reason → utterances that keep their canonical phones
         self.left_alone: dict[str, list[str]] = {
             "no words": [],
@@ -42,7 +44,7 @@ class WordVariants:
             sentences, canonical: words and phones, by utterance.
         """
         for utt_id, phones in sorted(canonical.items()):
-            lattice = self._lattice(sentences.get(utt_id), phones.split())
+            lattice = self._lattice(utt_id, sentences.get(utt_id), phones.split())
             if isinstance(lattice, str):
                 self.left_alone[lattice].append(utt_id)
             else:
@@ -55,7 +57,18 @@ class WordVariants:
                     f"{utterances[0]})"
                 )
 
-    def _lattice(self, sentence: str | None, canonical: Sequence[str]) -> Lattice | str:
+        if self.not_listed:
+            utt_id, part, listed = self.not_listed[0]
+            say(
+                f"note: {self.path}: {len(self.not_listed)} words in "
+                f"{len({utt_id for utt_id, *_ in self.not_listed})} utterances have canonical "
+                f"phones that no lexicon lists for them, which are correct too (the first is in "
+                f"{utt_id}: '{part}', listed: {', '.join(listed)})"
+            )
+
+    def _lattice(
+        self, utt_id: str, sentence: str | None, canonical: Sequence[str]
+    ) -> Lattice | str:
         """Return the lattice of an utterance, or the reason why it has none."""
         if sentence is None:
             return "no words"
@@ -66,12 +79,14 @@ class WordVariants:
         nearest_path = nearest(lattice, canonical)
         if edit_distances([canonical], [nearest_path])[0] > _MOST_EDITS * len(canonical):
             return "words of another sentence"
+        parts = split_by_words(lattice, canonical)
+        for part, variants, word in zip(parts, lattice, words, strict=True):
+            if word.is_listed and tuple(part) not in variants:
+                self.not_listed.append((utt_id, " ".join(part), word.pronunciations))
         # the canonical pronunciation comes first: it is chosen unless another one is nearer
         return [
             list(dict.fromkeys((part, *(variants if word.is_listed else ()))))
-            for part, variants, word in zip(
-                split_by_words(lattice, canonical), lattice, words, strict=True
-            )
+            for part, variants, word in zip(parts, lattice, words, strict=True)
         ]
 
     def counts(self, canonical: Mapping[str, str], chosen: Mapping[str, str]) -> dict[str, int]:
@@ -91,6 +106,7 @@ class WordVariants:
             "other pronunciation perceived": sum(
                 chosen[utt_id] != canonical[utt_id] for utt_id in chosen
             ),
+            "canonical phones not listed": len(self.not_listed),
             **{reason: len(utterances) for reason, utterances in self.left_alone.items()},
         }
 

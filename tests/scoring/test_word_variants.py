@@ -61,6 +61,18 @@ def test_any_listed_pronunciation_is_correct(
     assert counts_of(result) == expected
 
 
+def test_canonical_phones_that_no_lexicon_lists_are_counted_with_a_note(tmp_path, capsys):
+    phones = {"a": "R IY D", "b": "AY F AA SH", "c": "R AA D F UH SH"}
+    words = {"a": "read", "b": "I fish", "c": "read fish"}
+    tables = dict.fromkeys(("canonical", "perceived", "hypothesis"), phones)
+    result = evaluate(tmp_path, **tables, words=words)
+    assert result["variants"]["canonical phones not listed"] == 3
+    expected = "3 words in 2 utterances have canonical phones that no lexicon lists for them"
+    error = capsys.readouterr().err
+    assert f"note: {tmp_path}/words: {expected}" in error
+    assert "(the first is in b: 'F AA SH', listed: F IH SH)" in error
+
+
 def test_counts_and_notes(tmp_path, capsys):
     result = evaluate(
         tmp_path,
@@ -72,6 +84,7 @@ def test_counts_and_notes(tmp_path, capsys):
     assert result["variants"] == {
         "words": 2,
         "other pronunciation perceived": 1,
+        "canonical phones not listed": 0,
         "no words": 1,
         "words that cannot be pronounced": 1,
         "words of another sentence": 0,
