@@ -345,6 +345,31 @@ done
 tags_pattern=${inference_tag}
 if [[ -n ${coupled_systems} ]]; then tags_pattern="{${inference_tag},${inference_tag}_coupled}"; fi
 
+# Baselines (--baselines) are other recognisers, of which only hypotheses are compared. Their folder
+# is ${expdir}/<lang>/baseline_<name>; see espnet_ext/pipeline/baselines.py
+baseline_decoding() { # baseline_decoding LANG NAME OUTPUT: folder of the decodings of a model
+    local output=_$3
+    if [[ $3 == - ]]; then output=""; fi # the output is the model's
+    printf '%s' "${expdir}/$1/baseline_$2/decoded_${inference_tag}${output}"
+}
+
+decode_baselines() { # decode those that are models
+    local run lang name output model folder dset inputs
+    for run in "${baseline_models[@]}"; do
+        read -r lang name output model <<<"${run}"
+        folder=$(baseline_decoding "${lang}" "${name}" "${output}")
+        for dset in ${test_sets}; do
+            if [[ -e ${model} ]]; then inputs=(--in "${model}"); else inputs=(); fi
+            step "${lang}/decode_baseline_${name}_${folder##*/}_${dset}" "${inputs[@]}" \
+                --in "${dumpdir}/raw/${lang}/${dset}/wav.scp" --in "${inference_config}" \
+                --out "${folder}/${dset}/decode.json" --launch --gpus "${inference_ngpu}" -- \
+                "${python}" -m espnet_ext.bin.decode --model_dir "${model}" \
+                --data "${dumpdir}/raw/${lang}/${dset}" --output_dir "${folder}/${dset}" \
+                --config "${inference_config}" "${inference_args[@]}" --weights model.pth --ngpu "${inference_ngpu}" "${replacing[@]}"
+        done
+    done
+}
+
 if stage 12 "decoding"; then
     weights=$(option_value --weights model.pth "${inference_args[@]}")
     for lang in ${langs}; do
@@ -388,10 +413,52 @@ if stage 12 "decoding"; then
             done
         done
     done
+    decode_baselines
     run_steps "${inference_nj}"
     # Products: text.<output> and n-best lists of all outputs, from one pass over the audio
     stage_done "${expdir}/${langs_pattern}/${systems_pattern}_${asr_tag}/${tags_pattern}/${test_sets_pattern}"
 fi
+
+score_baselines() { # import the hypotheses of each baseline and score them
+    local run lang dset name source output folder folders hypotheses data_dir lexicon_file inputs
+    for run in "${baseline_runs[@]}"; do
+        read -r lang dset name <<<"${run}"
+        folders=() inputs=()
+        for source in "${baseline_texts[@]}"; do # "LANG SET NAME OUTPUT FOLDER"
+            [[ ${source} == "${run} "* ]] || continue
+            read -r _ _ _ output folder <<<"${source}"
+            inputs+=(--in "${folder}")
+            if [[ ${output} == - ]]; then folders+=("${folder}"); else folders+=("${output}=${folder}"); fi
+        done
+        for source in "${baseline_models[@]}"; do # "LANG NAME OUTPUT MODEL"
+            [[ ${source} == "${lang} ${name} "* ]] || continue
+            read -r _ _ output _ <<<"${source}"
+            folder=$(baseline_decoding "${lang}" "${name}" "${output}")/${dset}
+            inputs+=(--in "${folder}")
+            if [[ ${output} == - ]]; then folders+=("${folder}"); else folders+=("${output}=${folder}"); fi
+        done
+        data_dir=${dumpdir}/raw/${lang}/${dset}
+        hypotheses=${expdir}/${lang}/baseline_${name}/${inference_tag}/${dset}
+        step "${lang}/baseline_${name}_${inference_tag}_${dset}" "${inputs[@]}" --in "${data_dir}" \
+            --out "${hypotheses}/baseline.json" -- \
+            "${python}" -m espnet_ext.bin.baseline --hypotheses "${folders[@]}" \
+            --data "${data_dir}" --token_types "${token_types_of[${lang}]}" \
+            --output_dir "${hypotheses}" --baseline_clean "${baseline_clean}" "${replacing[@]}"
+    done
+    run_steps "${nj}"
+    for run in "${baseline_runs[@]}"; do
+        read -r lang dset name <<<"${run}"
+        data_dir=${dumpdir}/raw/${lang}/${dset}
+        lexicon_file=${lexicon_of[${lang}]}
+        hypotheses=${expdir}/${lang}/baseline_${name}/${inference_tag}/${dset}
+        step "${lang}/score_baseline_${name}_${inference_tag}_${dset}" --in "${data_dir}" \
+            --in "${hypotheses}/baseline.json" ${lexicon_file:+--in "${lexicon_file}"} \
+            ${nlsyms_txt:+--in "${nlsyms_txt}"} --out "${hypotheses}/score.json" -- \
+            "${python}" -m espnet_ext.bin.score --data "${data_dir}" --hypotheses "${hypotheses}" \
+            --missing leave_out --token_types "${token_types_of[${lang}]}" \
+            ${lexicon_file:+--lexicon "${lexicon_file}"} ${nlsyms_txt:+--nlsyms_txt "${nlsyms_txt}"}
+    done
+}
 
 if stage 13 "scoring"; then
     for lang in ${langs}; do
@@ -413,6 +480,7 @@ if stage 13 "scoring"; then
             done
         done
     done
+    score_baselines
     run_steps "${nj}"
     # Products: score.json (every output against every reference), score_*/result.txt as in ESPnet
     stage_done "${expdir}/${langs_pattern}/${systems_pattern}_${asr_tag}/${tags_pattern}/${test_sets_pattern}/score.json"
@@ -594,6 +662,11 @@ if stage 18 "report"; then
             inputs+=(--in "${model_dir}/train.json" --in "${model_dir}/diagnostics.jsonl")
             for dset in ${reported_sets}; do inputs+=(--in "${model_dir}/${tag}/${dset}"); done
         done
+        for name in ${baseline_names}; do
+            for dset in ${reported_sets}; do
+                inputs+=(--in "${expdir}/${lang}/baseline_${name}/${inference_tag}/${dset}")
+            done
+        done
     done
     details=${results%.md}_details.md
     step report "${inputs[@]}" --out "${results}" --out "${details}" --out "${html}" -- \
@@ -601,6 +674,7 @@ if stage 18 "report"; then
         --langs "${reported_langs}" --systems "${systems}" --train_tag "${asr_tag}" \
         --decode_tag "${inference_tag}" --sets "${reported_sets}" \
         ${coupled_systems:+--coupled "${coupled_systems}"} \
+        ${baseline_names:+--baselines "${baseline_names}"} \
         --results "${results}" --details "${details}" --html "${html}" \
         ${title:+--title "${title}"} ${caveat:+--caveat "${caveat}"}
     run_steps

@@ -32,6 +32,7 @@ DOCUMENTS = documents()
 OTHER_PROGRAMS = (
     "cp ",
     "cd ",
+    "eval ",
     "git ",
     "mkdir ",
     "mypy ",
@@ -53,10 +54,14 @@ OTHER_OPTIONS = {
     "freeze_param",
     "help",
     "init_param",
+    "logdir",  # of tensorboard
     "max_epoch",
     "no",  # pip --no-deps
     "partition",
     "update",  # tests/public_surface.py
+    "version",  # espnet-ext --version
+    "wandb_name",
+    "wandb_project",
 }
 COMMANDS = [(name, words) for name in DOCUMENTS for words in shell_commands(name)]
 

@@ -98,14 +98,18 @@ Numbers = Mapping[str, Any]
 
 
 def run(
-    systems: Mapping[str, str], *, lexicon: str | None = None, unit: str | None = None
+    systems: Mapping[str, str],
+    *,
+    baselines: Mapping[str, str] | None = None,
+    lexicon: str | None = None,
+    unit: str | None = None,
 ) -> Result:
     """Evaluate systems together (`scoring.cross`), and add their outputs and heads."""
     from espnet_ext.scoring.cross import cross_task
 
-    result = cross_task(systems, unit=unit, lexicon=lexicon)
+    result = cross_task(systems, baselines=baselines, unit=unit, lexicon=lexicon)
     outputs, heads = {}, {}
-    for name, folder in systems.items():
+    for name, folder in {**systems, **(baselines or {})}.items():
         outputs[name] = sorted(path.name.partition(".")[2] for path in Path(folder).glob("text.*"))
         training = Path(folder) / "../../train.json"  # <model>/<decoding>/<set>
         if training.is_file():
@@ -165,8 +169,12 @@ def _rows(result: Numbers, *groups: str | None) -> Iterator[dict[str, Any]]:
             if row["by"] in groups:
                 output, _, reference = row["name"].partition("-")
                 systems = {key: comparison.get(key) for key in ("a", "b", "joint")}
-                left_out = comparison.get("not_comparable", {}).get(row["name"], 0)
-                cell = {"output": output, "reference": reference, "left_out": left_out}
+                cell = {
+                    "output": output,
+                    "reference": reference,
+                    "left_out": comparison.get("not_comparable", {}).get(row["name"], 0),
+                    "no_hypothesis": comparison.get("no_hypothesis", {}).get(row["name"], 0),
+                }
                 yield {**row, **systems, **cell}
 
 
@@ -206,6 +214,11 @@ def _differences(result: Numbers, caveats: list[str]) -> Table:
 
 def _selection(row: Numbers) -> str:
     """Return a caveat if a system left out utterances that the other one kept; else empty."""
+    if row["no_hypothesis"]:
+        return (
+            f"{_pair(row)}, {_cell(row)}: only the {row['utterances']} utterances for which both "
+            "have a hypothesis"
+        )
     if not row["left_out"]:
         return ""
     return (
@@ -436,7 +449,7 @@ def _consistency_findings(row: Numbers, unit: str) -> Iterator[str]:
 ANALYSIS = Analysis(
     name="cross",
     description="differences of systems, divergence of references, consistency of outputs",
-    inputs=[definition.SCORED_DECODINGS, definition.LEXICON],
+    inputs=[definition.SCORED_DECODINGS, definition.BASELINES, definition.LEXICON],
     options=[
         Option(
             "--unit",

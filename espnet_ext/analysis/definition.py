@@ -23,6 +23,7 @@ class Input:
             VALUES); empty: stage 17 cannot name it.
         only_if: variable of run.sh that must be true for stage 17 to name it; empty: always.
         result_file: the one of several result files that needs it; empty: all of them.
+        adds_systems: it names systems beside those of the first input, not the same ones.
     """
 
     option: str
@@ -34,6 +35,7 @@ class Input:
     path: str = ""
     only_if: str = ""
     result_file: str = ""
+    adds_systems: bool = False
 
     @property
     def argument(self) -> str:
@@ -52,6 +54,7 @@ SYSTEM_VALUES = {  # one per system
     "model": "the model directory of a system",
     "decoding": "the scored decoding directory of a system on the test set",
     "twin": "the model directory of a system's twin",
+    "baseline": "the scored hypotheses of a baseline on the test set",
     "stress_decoding": "the scored decoding directory of a training of the stress test",
 }
 
@@ -80,6 +83,15 @@ SCORED_DECODINGS = Input(
     per_system=True,
     depends_on=["utterances.json"],
     path="{decoding}",
+)
+BASELINES = Input(
+    "--baselines",
+    "scored hypotheses (with utterances.json) of other recognisers, to compare each system with",
+    per_system=True,
+    required=False,
+    depends_on=["utterances.json"],
+    path="{baseline}",
+    adds_systems=True,
 )
 DATA = Input("--data", "formatted data directory (dump/raw/…) to analyse", path="{data}")
 TRAINING_DATA = Input(

@@ -96,7 +96,8 @@ def _arguments(
     systems: dict[str, str] | None = None
     for source in analysis.inputs:
         if source.per_system and not source.metavar:
-            folders = cli.named_folders(parser, source.option, arguments[source.argument], systems)
+            known = None if source.adds_systems else systems
+            folders = cli.named_folders(parser, source.option, arguments[source.argument], known)
             arguments[source.argument] = folders
             if systems is None:
                 systems = folders

@@ -5,6 +5,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 from espnet_ext.errors import UserError, is_out_of_memory
 from espnet_ext.progress import guarded_streams, say
@@ -18,12 +19,24 @@ if sys.version_info < (3, 12):  # noqa: UP036  (PYTHONPATH may lead any interpre
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """Return an argument parser without abbreviations, which could hide a mistyped option."""
-    return argparse.ArgumentParser(
+    """Return an argument parser without abbreviations, which could hide a mistyped option.
+
+    A boolean option is true without a value: `--times` is `--times true`.
+    """
+    return Parser(
         description=description,
         allow_abbrev=False,
         formatter_class=HelpFormatter,
     )
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose boolean options need no value."""
+
+    def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
+        if options.get("type") is boolean and "nargs" not in options:
+            options |= {"nargs": "?", "const": True}
+        return super().add_argument(*names, **options)
 
 
 class HelpFormatter(argparse.HelpFormatter):

@@ -35,13 +35,29 @@ def usage() -> str:
     commands = verbs()
     width = max(map(len, commands))
     lines = [f"  {verb:<{width}}  {summary}" for verb, summary in commands.items()]
-    return "usage: espnet-ext <verb> [options]; espnet-ext <verb> --help\n\n" + "\n".join(lines)
+    return (
+        "usage: espnet-ext <verb> [options]; espnet-ext <verb> --help; --version\n\n"
+        + "\n".join(lines)
+    )
+
+
+def version_line() -> str:
+    """Return the version of the package with its commit, and those of what it depends on."""
+    from espnet_ext import __version__
+    from espnet_ext.provenance import commit, versions
+
+    known = commit()
+    parts = [f"{name} {version}" for name, version in versions().items()]
+    return f"espnet-ext {__version__}{f' (commit {known})' if known else ''}; {', '.join(parts)}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] in (["-h"], ["--help"]):
         print(usage())
+        return 0
+    if arguments == ["--version"]:
+        print(version_line())
         return 0
     if not arguments:
         print(usage(), file=sys.stderr)

@@ -24,6 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=[],
         help="systems whose coupled decoding, <decode_tag>_coupled, is reported as a system too",
     )
+    parser.add_argument(
+        "--baselines",
+        type=cli.words,
+        default=[],
+        help="other recognisers, whose scored hypotheses are in baseline_<name>/<decode_tag>",
+    )
     parser.add_argument("--sets", type=cli.words, default="test", help="test sets")
     parser.add_argument("--results", default="RESULTS.md", help="Markdown file to write")
     parser.add_argument(
@@ -73,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         provenance=provenance("report", arguments),
         caveats=[options.caveat] if options.caveat else [],
         coupled=options.coupled,
+        baselines=options.baselines,
     )
     shown = _examples(results, options.examples)
     report = build(results, options.dump_dir)

@@ -33,6 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--resamples", type=int, default=1000, help="number of bootstrap resamples for intervals"
     )
     parser.add_argument("--seed", type=int, default=20260, help="random seed of the bootstrap")
+    parser.add_argument(
+        "--missing",
+        choices=["empty", "leave_out"],
+        default="empty",
+        help="count an utterance without a hypothesis as an empty one, or leave it out",
+    )
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["mdd"]:
         from espnet_ext.bin import mdd
@@ -55,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         symbols=read_symbols(options.nlsyms_txt) if options.nlsyms_txt else (),
         resamples=options.resamples,
         seed=options.seed,
+        leave_out_missing=options.missing == "leave_out",
         provenance=provenance("score", arguments),
     )
     for cell in result["cells"]:

@@ -313,6 +313,7 @@ class _SetDecoder:
         for utt_id, utterance in self.utterances.items():
             with self._record_failure(utt_id):
                 seconds[utt_id] = audio_info(utterance.audio).seconds
+        self._note_sample_rate()
         order = sorted(seconds, key=lambda utt_id: (-seconds[utt_id], utt_id))
         long = [i for i in order if self.max_seconds and seconds[i] > self.max_seconds]
         order = order[len(long) :]
@@ -329,6 +330,18 @@ class _SetDecoder:
         for utt_id in self.failures:
             self.results[utt_id] = self.recogniser.nothing()
         self.seconds += time.monotonic() - start
+
+    def _note_sample_rate(self) -> None:
+        """Print a note if the audio is resampled: a model is best at the rate of its training."""
+        rate = self.recogniser.sample_rate
+        for utt_id, utterance in self.utterances.items():
+            with contextlib.suppress(UserError):
+                if (audio_rate := audio_info(utterance.audio).rate) != rate:
+                    say(
+                        f"note: {utt_id}: {audio_rate} Hz; the model is for {rate} Hz, so audio is "
+                        "resampled"
+                    )
+            return  # all audio of a dumped set has one rate
 
     def _decode_long(self, utt_id: str, seconds: float) -> None:
         start = time.monotonic()

@@ -15,6 +15,7 @@ from espnet_ext.model.heads.registry import HEADS, head_class
 
 OUTPUT = "text"
 WEIGHTS = ("valid.acc.ave.pth", "valid.acc.best.pth", "valid.loss.ave.pth", "valid.loss.best.pth")
+_MAX_PARENTS = 3  # folders above the model's in which files are looked for
 _TOKEN_TYPES = {"bpe": "bpe", "char": "char", "word": "word", "phn": "phone"}
 _SHARED = (
     "input_size",
@@ -83,13 +84,10 @@ def _adopt(config: Mapping[str, Any], folder: Path, where: str) -> dict[str, Any
         "token_list": tokens,
         "search": config.get("search") or {},  # recorded by `export_head`
     }
+    config = with_existing_files(config, folder)
     if kind == "bpe":
-        output["bpemodel"] = _find_file(config.get("bpemodel"), folder, "SentencePiece model")
+        output["bpemodel"] = config["bpemodel"]
     shared: dict[str, Any] = {key: config.get(key) for key in _SHARED}
-    stats = (shared["normalize_conf"] or {}).get("stats_file")
-    if stats:
-        path = _find_file(stats, folder, "feature statistics")
-        shared["normalize_conf"] = {**shared["normalize_conf"], "stats_file": path}
     return {**shared, "outputs": {OUTPUT: output}}
 
 
@@ -106,11 +104,29 @@ def _head_of(config: Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]
 
 
 def _find_file(path: str | None, folder: Path, what: str) -> str:
-    """Return a file that a configuration names, relative to where training was started."""
-    for candidate in (Path(path or ""), folder / (path or ""), folder / Path(path or "").name):
+    """Return a file that a configuration names, relative to where training was started.
+
+    That is the current folder, the model's, or one that contains the model's: ESPnet's recipes have
+    it in exp/<name>.
+    """
+    name = Path(path or "")
+    places = [Path(), folder, *folder.resolve().parents[:_MAX_PARENTS]]
+    for candidate in [*(place / name for place in places), folder / name.name]:
         if candidate.is_file():
             return str(candidate.resolve())
     raise UserError(f"{folder}/config.yaml: {path}: no such {what}", f"copy the file into {folder}")
+
+
+def with_existing_files(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a stock configuration with absolute paths of the files that it names."""
+    config = dict(config)
+    if config.get("token_type") == "bpe":
+        config["bpemodel"] = _find_file(config.get("bpemodel"), folder, "SentencePiece model")
+    stats = (config.get("normalize_conf") or {}).get("stats_file")
+    if stats:
+        path = _find_file(stats, folder, "feature statistics")
+        config["normalize_conf"] = {**config["normalize_conf"], "stats_file": path}
+    return config
 
 
 def adopt_state(

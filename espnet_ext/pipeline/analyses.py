@@ -100,10 +100,18 @@ def analysed_systems(analysis: Analysis, variables: Mapping[str, Any]) -> list[s
 
 
 class Decoding(NamedTuple):
-    """A decoding of a system: its name in analyses, the system and the tag of its folder."""
+    """A decoding of a system, or the hypotheses of a baseline.
+
+    Args:
+        name: in analyses.
+        system: empty for a baseline, which is only known by its hypotheses.
+        folder: of the model, below exp/<lang>.
+        tag: subfolder of the decoding.
+    """
 
     name: str
     system: str
+    folder: str
     tag: str
 
 
@@ -111,16 +119,27 @@ def decodings_of(
     analysis: Analysis, variables: Mapping[str, Any], systems: Sequence[str]
 ) -> list[Decoding]:
     """Return the decodings of systems; coupled ones too, unless the analysis also needs models."""
-    tag = variables["inference_tag"]
+    tag, asr_tag = variables["inference_tag"], variables["asr_tag"]
     coupled = variables["coupled_systems"].split()
     if any("{model}" in source.path for source in analysis.inputs):
         coupled = []
     decodings = []
     for name in systems:
-        decodings.append(Decoding(name, name, tag))
+        folder = f"{name}_{asr_tag}"
+        decodings.append(Decoding(name, name, folder, tag))
         if name in coupled:
-            decodings.append(Decoding(f"{name}_coupled", name, f"{tag}_coupled"))
+            decodings.append(Decoding(f"{name}_coupled", name, folder, f"{tag}_coupled"))
     return decodings
+
+
+def baselines_of(variables: Mapping[str, Any], lang: str, dset: str) -> list[Decoding]:
+    """Return the hypotheses of the baselines on a test set."""
+    runs = [run.split() for run in variables["baseline_runs"]]
+    return [
+        Decoding(name, "", f"baseline_{name}", variables["inference_tag"])
+        for one_lang, one_set, name in runs
+        if (one_lang, one_set) == (lang, dset)
+    ]
 
 
 def scope(
@@ -130,13 +149,17 @@ def scope(
     values = language_values(variables, lang)
     dump, exp = f"{values['dumpdir']}/raw/{lang}", f"{values['expdir']}/{lang}"
     values |= {"data": f"{dump}/{dset}", "train": f"{dump}/{values['train_set']}"}
-    systems = list(dict.fromkeys(decoding.system for decoding in decodings))
+    systems = list(dict.fromkeys(one.system for one in decodings if one.system))
     models = {name: f"{exp}/{name}_{values['asr_tag']}" for name in systems}
     decoded = f"{values['inference_tag']}/{dset}"
     stress_runs = [run.split() for run in variables["stress_runs"]]  # see `stress.StressRun`
     folders = {
         "model": list(models.items()),
-        "decoding": [(name, f"{models[system]}/{tag}/{dset}") for name, system, tag in decodings],
+        "decoding": [(one.name, f"{exp}/{one.folder}/{one.tag}/{dset}") for one in decodings],
+        "baseline": [
+            (one.name, f"{exp}/{one.folder}/{one.tag}/{dset}")
+            for one in baselines_of(variables, lang, dset)
+        ],
         "twin": [
             (name, f"{exp}/{name}_{values['asr_tag']}_twin")
             for name in values["twins"].split()
@@ -161,13 +184,16 @@ def language_steps(
     for file in analysis.result_files:
         sets = variables["test_sets"].split()
         for dset in sets if "{set}" in file or "{decoding}" in file else sets[:1]:
-            for group in [[one] for one in decodings] if "{decoding}" in file else [decodings]:
+            groups = [decodings]
+            if "{decoding}" in file:
+                groups = [[one] for one in [*decodings, *baselines_of(variables, lang, dset)]]
+            for group in groups:
                 try:
                     values = scope(variables, lang, dset, group)
                     name = f"{lang}/{Path(file).stem}".replace("{set}", dset)
                     result = f"{variables['expdir']}/{lang}/{file.replace('{set}', dset)}"
                     if "{decoding}" in file:
-                        name += f"_{group[0].system}_{variables['asr_tag']}_{group[0].tag}_{dset}"
+                        name += f"_{group[0].folder}_{group[0].tag}_{dset}"
                         result = file.replace("{decoding}", values.folders["decoding"][0][1])
                     yield from step_words(analysis, file, values, name, result)
                 except CannotRunError as reason:

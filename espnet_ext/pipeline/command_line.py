@@ -9,11 +9,11 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from espnet_ext.errors import did_you_mean
+from espnet_ext.pipeline.espnet_options import OTHER_IN_ESPNET
 from espnet_ext.pipeline.options import (
     ALIASES,
     GROUPS,
     OPTIONS,
-    OTHER_IN_ESPNET,
     Option,
     canonical_name,
     derived_option,
@@ -22,6 +22,7 @@ from espnet_ext.pipeline.recipe import Recipe
 from espnet_ext.pipeline.usage import UsageError
 
 USAGE = """usage: ./run.sh [--recipe egs2/<corpus>/dual1] [--<name> <value> ...]
+An option with the values true and false needs none: --quick is --quick true.
 
 Runs the stages of a recipe, from data preparation to the report. Without options: the embedded
 corpus mini_l2. Paths are relative to the recipe's folder; those of corpora, lexicons and
@@ -35,13 +36,33 @@ def wants_help(words: Sequence[str]) -> bool:
 
     >>> wants_help(["--nj", "2", "--help"]), wants_help(["--title", "--help"])
     (True, False)
+    >>> wants_help(["--quick", "--help"])
+    True
     """
     i = 0
     while i < len(words) and words[i] != "--":
         if words[i] in ("-h", "--help"):
             return True
-        i += 1 if "=" in words[i] or not words[i].startswith("--") else 2
+        has_value = words[i].startswith("--") and "=" not in words[i]
+        if has_value and _is_flag(OPTIONS.get(_name_of(words[i])), words[i + 1 : i + 2]):
+            has_value = False
+        i += 2 if has_value else 1
     return False
+
+
+def _name_of(flag: str) -> str:
+    return canonical_name(flag[2:].replace("-", "_"))
+
+
+def _is_flag(option: Option | None, following: Sequence[str]) -> bool:
+    """Whether a boolean option stands without a value, which means true.
+
+    Args:
+        following: the next word, if there is one.
+    """
+    if option is None or option.kind != "boolean":
+        return False
+    return not following or following[0].startswith("-")
 
 
 def named_recipe(words: Sequence[str]) -> str | None:
@@ -63,13 +84,15 @@ def read_command_line(
     """Return the values of a command line by documented option name.
 
     `--name value` and `--name=value` are understood, `-` in a name is `_`, the last value of an
-    option counts.
+    option counts. A boolean option without a value is true.
 
     Raises:
         UsageError: An option is unknown or has no value, or its value is not allowed.
 
     >>> read_command_line(["--train-config", "my.yaml", "--nj=08"])
     {'asr_config': 'my.yaml', 'nj': '8'}
+    >>> read_command_line(["--quick", "--force", "false"])
+    {'quick': 'true', 'force': 'false'}
     """
     values: dict[str, str] = {}
     i = 0
@@ -86,10 +109,14 @@ def read_command_line(
                 f"unexpected argument '{words[i]}'", "options are --name value; see --help"
             )
         flag, equals, value = words[i].partition("=")
-        name = canonical_name(flag[2:].replace("-", "_"))
+        name = _name_of(flag)
         option = options.get(name) or derived_option(name)
         if option is None:
             raise UsageError(f"unknown option {flag}", _remedy(name, options))
+        if not equals and _is_flag(option, words[i + 1 : i + 2]):
+            values[option.name] = "true"
+            i += 1
+            continue
         if not equals:
             if i + 1 == len(words):
                 raise UsageError(f"{flag} needs a value", f"write {flag} VALUE; see --help")

@@ -321,6 +321,13 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             choices=("", "global_mvn", "utterance_mvn", "none"),
         ),
         Option(
+            "log_to",
+            "",
+            "where trainings send their curves: tensorboard, wandb or both; none: nowhere "
+            "(default: as the configuration says)",
+            "words",
+        ),
+        Option(
             "twins",
             "",
             "systems to train again with another seed, as a ceiling for stage 17",
@@ -371,6 +378,21 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "unit of distances between transcripts (default: phone if the surface is phones, else "
             "char); distance_unit_<lang> in recipe.conf takes precedence over its default",
             choices=("", *UNITS),
+        ),
+        Option(
+            "baselines",
+            "",
+            "other recognisers to compare the systems with: NAME=DIR or NAME:OUTPUT=DIR for each. "
+            "DIR has hypotheses as <set>/text, or is a model to decode: a folder (also of stock "
+            "ESPnet), an archive, or a name on the Hugging Face hub. {lang} and {set} in it stand "
+            "for the language and the test set",
+            "arguments",
+        ),
+        Option(
+            "baseline_clean",
+            "false",
+            "adapt case and punctuation of the baselines' hypotheses to the references",
+            "boolean",
         ),
         Option(
             "swaps",
@@ -427,46 +449,6 @@ ALIASES: dict[str, str] = {
 }
 # An option with one of these names may have a value per language: token_types_ko in recipe.conf
 PER_LANGUAGE = ("token_types", "lexicon", "distance_unit")
-
-# Options of ESPnet's asr.sh that have no counterpart here, and what to use
-OTHER_IN_ESPNET = {
-    "token_type": 'use --token_types "surface=bpe meaning=bpe": each output has its own',
-    "feats_type": "features are computed from raw audio while training; leave it out",
-    "inference_lm": "use --use_lm true; the averaged model is used",
-    "inference_asr_model": 'use --inference_args "--weights valid.acc.ave.pth"',
-    "lm_exp": "use --use_lm true; models are in exp/<lang>/lm_<output>",
-    "g2p": "use --token_types and a surface in phones; espnet-ext g2p makes pronunciations",
-    "cleaner": "texts are Unicode-normalised; clean them in local/data.sh",
-    "asr_task": "use --systems; each is conf/systems/<name>.yaml",
-    "pretrained_model": 'use --asr_args "--init_param FILE"',
-    "batch_size": "set batch_frames in the decoding configuration (--inference_config)",
-    "use_streaming": "there is no streaming decoder here",
-    "use_k2": "leave it out",
-    "use_maskctc": "leave it out",
-    "skip_upload_hf": "use --skip_upload",
-    "debug": "run the command in the first line of a step's log under a debugger",
-    "ignore_init_mismatch": 'use --asr_args "--ignore_init_mismatch true"',
-    "download_model": "decode it with espnet-ext decode --model_dir DIR",
-    "inference_ngram": "use --use_ngram true; models are exp/<lang>/ngram_<output>.arpa",
-    "ngram_exp": "use --use_ngram true; models are exp/<lang>/ngram_<output>.arpa",
-    "lm_tag": "models are in exp/<lang>/lm_<output>; use --expdir for a second one",
-    "lm_stats_dir": "statistics are in exp/<lang>/lm_stats_<output>",
-    "lm_train_text": "language models are trained on the training set's transcripts",
-    "lm_dev_text": "language models are validated on the validation set's transcripts",
-    "lm_test_text": "perplexities are computed on the test sets' transcripts",
-    "lm_fold_length": "it is 150; leave it out",
-    "bpe_train_text": "SentencePiece models are trained on the training set's transcripts",
-    "asr_speech_fold_length": "batch_type numel has none; leave it out",
-    "asr_text_fold_length": "batch_type numel has none; leave it out",
-    "num_splits_asr": "leave it out",
-    "num_splits_lm": "leave it out",
-    "score_opts": "stage 13 does not call sclite; leave it out",
-    "local_score_opts": "there is no local/score.sh here; leave it out",
-    "hyp_cleaner": "texts are Unicode-normalised before scoring; leave it out",
-    "oov": "unknown tokens are <unk>",
-    "blank": "the blank is <blank>",
-    "sos_eos": "the start and end symbol is <sos/eos>",
-}
 
 
 def canonical_name(name: str) -> str:

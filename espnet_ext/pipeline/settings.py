@@ -13,14 +13,13 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet_ext.errors import UserError
-from espnet_ext.pipeline import languages, stress
+from espnet_ext.pipeline import baselines, languages, stress
 from espnet_ext.pipeline.command_line import (
     checked,
     help_text,
@@ -32,17 +31,16 @@ from espnet_ext.pipeline.names import (
     Places,
     braces,
     check_names,
-    check_stages,
     for_language,
     mark_quick_report,
     selected_stages,
     tag_of,
     unique,
 )
+from espnet_ext.pipeline.option_values import check_token_types, check_values, log_options
 from espnet_ext.pipeline.options import (
     OPTIONS,
     PER_LANGUAGE,
-    TOKEN_TYPES,
     canonical_name,
     derived_option,
 )
@@ -106,73 +104,6 @@ def collect_values(
         if option and option.kind == "path" and value and (start / value).exists():
             values[name] = str(start / value)
     return values
-
-
-def check_values(values: Mapping[str, str]) -> None:
-    """Check what concerns several options; every value alone is valid already."""
-    for name in ("datadir", "dumpdir", "expdir"):
-        if any(char.isspace() or char == "," for char in values[name]):
-            raise UsageError(
-                f"--{name} '{values[name]}' has a space or a comma, which ESPnet does not allow",
-                "choose another folder",
-            )
-    if bad := [word for word in values["skip_stages"].split() if not word.isdecimal()]:
-        raise UsageError(
-            f"--skip_stages '{values['skip_stages']}': {bad[0]} is not a number",
-            'separate numbers by spaces, for example --skip_stages "7 8"',
-        )
-    if int(values["ngram_num"]) < 2:
-        raise UsageError(
-            f"--ngram_num {values['ngram_num']}: the order of an n-gram model is at least 2",
-            "write, for example, --ngram_num 4",
-        )
-    if values["cmd"] == "slurm" and shutil.which("sbatch") is None:
-        raise UsageError(
-            "--cmd slurm, but there is no sbatch on this machine",
-            "run it on a machine that submits to slurm, or use --cmd local",
-        )
-    if values["cmd"] == "local" and int(values["num_nodes"]) > 1:
-        raise UsageError(
-            f"--num_nodes {values['num_nodes']} with --cmd local",
-            "several nodes need --cmd slurm; on this machine, several GPUs are used by --ngpu N",
-        )
-    for option in ("ngpu", "num_nodes"):
-        for arguments in ("asr_args", "lm_args", "inference_args"):
-            words = [word.partition("=")[0] for word in shlex.split(values[arguments])]
-            if f"--{option}" in words:
-                raise UsageError(
-                    f"--{arguments} has --{option}, which run.sh itself sets",
-                    "use --gpu_inference true"
-                    if arguments == "inference_args"
-                    else f"write --{option} N outside of --{arguments}",
-                )
-    for name in ("langs", "systems", "test_sets", "train_sets", "twins"):
-        check_names(name, values[name].split())
-    for name in ("train_set", "valid_set", "asr_tag", "inference_tag"):
-        check_names(name, [values[name]] if values[name] else [])
-    for system in values["twins"].split():
-        if system not in values["systems"].split():
-            raise UsageError(
-                f"--twins: {system} is not one of --systems", f"name some of: {values['systems']}"
-            )
-    stages = selected_stages(values)
-    check_stages(values, stages)
-    if not values["hf_repo"] and (15 in stages or 16 in stages):
-        raise UsageError(
-            "--skip_upload false without --hf_repo", "name the repository: --hf_repo user/name"
-        )
-
-
-def check_token_types(lang: str, value: str) -> dict[str, str]:
-    """Return the token type of every output of a language."""
-    for word in value.split():
-        name, equals, kind = word.partition("=")
-        if not (name and equals and kind in TOKEN_TYPES):
-            raise UsageError(
-                f"--token_types of {lang}: '{word}' is not OUTPUT=TYPE",
-                f"the types are {', '.join(TOKEN_TYPES)}, for example surface=phone",
-            )
-    return languages.parse_pairs(value)
 
 
 def check_corpus(recipe: Recipe, values: Mapping[str, str]) -> None:
@@ -270,6 +201,7 @@ def derive(
         )
     place_single_model(values, start)
     values["asr_tag"] = values["asr_tag"] or tag_of(values["asr_config"])
+    values["asr_args"] = f"{log_options(values['log_to'])} {values['asr_args']}".strip()
     values["fs"] = values["fs"][:-1] + "000" if values["fs"].endswith("k") else values["fs"]
     for name, file in (("results", "RESULTS.md"), ("html", "report.html")):
         values[name] = values[name] or f"{values['expdir']}/{file}"
@@ -283,6 +215,10 @@ def derive(
         add_embedded_lexicon(by_language, recipe.folder, root)
     variables.update(by_language)
     variables.update(stress.variables(values, by_language["outputs_of"]))
+    langs, test_sets = values["langs"].split(), values["test_sets"].split()
+    sources = baselines.parse(shlex.split(values["baselines"]), systems)
+    located = baselines.locate(sources, langs, test_sets, [start, recipe.folder])
+    variables.update(located.variables())
     variables["system_config"] = {
         system: places.system_config(system) for system in unique([*systems, *stress_systems])
     }

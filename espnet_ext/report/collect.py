@@ -52,6 +52,7 @@ class Language:
     trainings: dict[str, dict] = field(default_factory=dict)  # system → train.json
     diagnostics: dict[str, list[dict]] = field(default_factory=dict)  # system → lines, by step
     analyses: list[Analysed] = field(default_factory=list)
+    baselines: list[str] = field(default_factory=list)  # systems that are other recognisers
 
     @property
     def name(self) -> str:
@@ -93,6 +94,7 @@ def collect(
     provenance: dict | None = None,
     caveats: Sequence[str] = (),
     coupled: Collection[str] = (),
+    baselines: Sequence[str] = (),
 ) -> Results:
     """Read all result files.
 
@@ -102,6 +104,7 @@ def collect(
             are shown after them.
         coupled: systems that were also decoded with coupling, in `<decode tag>_coupled`. These
             results are those of a system of its own, `<system>_coupled`.
+        baselines: other recognisers, whose results are in `baseline_<name>/<decode tag>/<set>`.
 
     Raises:
         UserError: if there is no score at all, or a file is broken.
@@ -116,6 +119,12 @@ def collect(
                 tags[f"{system}_coupled"] = f"{decode_tag}_coupled"
             folder = Path(exp_dir) / code / f"{system}_{train_tag}"
             _read_system(language, folder, system, tags, sets, missing)
+        for name in baselines if language.sets else ():
+            folder = Path(exp_dir) / code / f"baseline_{name}"
+            if folder.is_dir():  # baselines need not have every language
+                _read_system(language, folder, name, {name: decode_tag}, sets, missing)
+            if any(name in runs for runs in language.sets.values()):
+                language.baselines.append(name)
         if language.sets:
             known = {
                 name.format(set=set_name): is_expected
@@ -132,6 +141,7 @@ def collect(
         for system in systems
         for name in (system, *([f"{system}_coupled"] if system in coupled else []))
     ]
+    names += baselines
     return Results(title, collected, missing, provenance or {}, caveats, names)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from espnet_ext.document import Section, Table
 from espnet_ext.report import published, scores, training_diagnostics
-from espnet_ext.report.collect import Language, Results
+from espnet_ext.report.collect import Analysed, Language, Results
 
 MAX_SENTENCES = 8  # of the summary; further findings are with their tables
 
@@ -69,7 +69,7 @@ def build(results: Results, dump_dir: str | Path) -> Report:
 
 def _sections(language: Language, dump_dir: Path, caveats: list[str]) -> list[Section]:
     measured = [scores.score_section(language, name, caveats) for name in language.sets]
-    measured += [analysed.section for analysed in language.analyses]
+    measured += [_with_baselines(analysed, language.baselines) for analysed in language.analyses]
     measured += [section for name in language.sets for section in _of_decodings(language, name)]
     if diagnostics := training_diagnostics.section(language):
         measured.append(diagnostics)
@@ -80,6 +80,15 @@ def _sections(language: Language, dump_dir: Path, caveats: list[str]) -> list[Se
     ]
     sections = [_with_caveats(section, caveats) for section in measured]
     return sections + [section for section in others if section]
+
+
+def _with_baselines(analysed: Analysed, baselines: Sequence[str]) -> Section:
+    """Return the section of an analysis; one of hidden states says that baselines have none."""
+    section = analysed.section
+    if not baselines or not isinstance(analysed.content.get("models"), Mapping):
+        return section
+    note = f"{', '.join(baselines)}: hypotheses only, so without hidden states to analyse."
+    return replace(section, notes=[*section.notes, note])
 
 
 def _of_decodings(language: Language, name: str) -> list[Section]:

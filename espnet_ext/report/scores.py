@@ -19,7 +19,7 @@ from espnet_ext.document import (
     with_interval,
 )
 from espnet_ext.report.collect import Language, Results, Run, cells_of
-from espnet_ext.report.terminal import no_rate
+from espnet_ext.report.terminal import LEFT_OUT, no_rate
 
 BIN_NAMES = {"0": "0", "1-3": "1–3", "4-10": "4–10", ">=11": "≥ 11"}
 SETS = ("train", "valid", "dev", "test")
@@ -69,13 +69,27 @@ def _cell_text(cell: Mapping) -> str:
         return f"{cell['metric'].upper()}: {reason}"
     bounds = f" [{interval(counts['interval'])}]" if counts["interval"] else ""
     text = f"{cell['metric'].upper()} {_rate({**counts, **cell})}{bounds}"
-    left_out = cell["unlabelled"] + cell["not_comparable"]
+    left_out = cell["unlabelled"] + cell["not_comparable"] + cell.get("no_hypothesis", 0)
     if left_out:
         text += f", {cell['utterances']} of {cell['utterances'] + left_out} utt"
     return text
 
 
 def _selected_caveats(runs: Mapping[str, Run]) -> list[str]:
+    """Return the caveats of cells that leave out utterances that other systems have."""
+    partial: dict[str, dict] = {}  # system → its cell without most hypotheses
+    for system, cell, _ in cells_of(runs):
+        absent = cell.get("no_hypothesis", 0)
+        if cell["own"] and absent > partial.get(system, {}).get("no_hypothesis", 0):
+            partial[system] = cell
+    return [
+        f"{system}: {cell['no_hypothesis']} utterances have no hypothesis and are left out; the "
+        "differences are over the same utterances"
+        for system, cell in partial.items()
+    ] + _not_comparable_caveats(runs)
+
+
+def _not_comparable_caveats(runs: Mapping[str, Run]) -> list[str]:
     """Return the caveat of the cells without the utterances that have no known pronunciation."""
     selected: dict[str, dict[str, int]] = {}  # cell → system → utterances left out
     for system, cell, _ in cells_of(runs):
@@ -161,12 +175,7 @@ def _cells(runs: Mapping[str, Run], caveats: list[str]) -> Table:
 
 def _left_out(cell: Mapping) -> str:
     """Say why utterances are not in a cell; empty if none is left out."""
-    words = {
-        "unlabelled": "unlabelled",
-        "not_comparable": "not comparable",
-        "missing_hypotheses": "without hypothesis (counted as empty)",
-    }
-    return ", ".join(f"{cell[key]} {text}" for key, text in words.items() if cell[key])
+    return ", ".join(f"{cell[key]} {text}" for key, text in LEFT_OUT.items() if cell.get(key))
 
 
 def _divergences(runs: Mapping[str, Run]) -> dict[str, dict]:

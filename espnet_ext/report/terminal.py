@@ -6,6 +6,13 @@ from collections.abc import Set as AbstractSet
 
 from espnet_ext.document import interval, number
 
+LEFT_OUT = {  # key of a cell → what it counts
+    "unlabelled": "unlabelled",
+    "not_comparable": "not comparable",
+    "no_hypothesis": "without hypothesis (left out)",
+    "missing_hypotheses": "without hypothesis (counted as empty)",
+}
+
 
 def no_rate(cell: Mapping) -> str:
     """Return why a cell of score.json has no error rate; empty if it has one.
@@ -18,7 +25,9 @@ def no_rate(cell: Mapping) -> str:
         return ""
     if cell["utterances"]:
         return "no reference tokens"
-    return "not comparable" if cell["not_comparable"] else "unlabelled"
+    if cell["not_comparable"]:
+        return "not comparable"
+    return "no hypothesis" if cell.get("no_hypothesis") else "unlabelled"
 
 
 def score_line(cell: Mapping) -> str:
@@ -29,11 +38,7 @@ def score_line(cell: Mapping) -> str:
         f"{cell['hypothesis']} against {cell['reference']}: {cell['metric'].upper()} "
         f"{no_rate(cell) or rate}, {cell['utterances']} utterances"
     )
-    notes = [
-        f"{cell[key]} {key.replace('_', ' ')}"
-        for key in ("unlabelled", "not_comparable", "missing_hypotheses")
-        if cell[key]
-    ]
+    notes = [f"{cell[key]} {text}" for key, text in LEFT_OUT.items() if cell.get(key)]
     if counts["rate"] is None and counts["errors"]:
         notes.append(f"{counts['insertions']} insertions")
     return line + (f" ({', '.join(notes)})" if notes else "")

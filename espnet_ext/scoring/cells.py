@@ -7,6 +7,8 @@ conversion      how a cell is brought to phones, if one side is phones and the o
 not comparable  an utterance whose hypothesis cannot be converted. It is left out of the cell and
                 counted.
 unlabelled      an utterance that lacks the reference of the cell. It is left out and counted.
+no hypothesis   an utterance without a hypothesis. It counts as an empty hypothesis, or is left out
+                and counted, as the caller chooses.
 ==============  ====================================================================================
 
 Texts in the same alphabet are compared unchanged. If exactly one side is phones, the written side
@@ -66,6 +68,7 @@ class CellTexts:
     pairs: list[TextPair]
     unlabelled: list[str]
     not_comparable: list[str]
+    no_hypothesis: list[str]
 
 
 def metrics_of(token_type: str) -> tuple[str, ...]:
@@ -131,20 +134,26 @@ def pair_texts(
     references: Mapping[str, Mapping[str, str]],
     hypotheses: Mapping[str, str],
     pronounce: Callable[[str], str | None],
+    leave_out_missing: bool = False,
 ) -> CellTexts:
     """Collect the texts that a cell compares.
 
     Args:
         references: utterance → kind → labelled reference.
-        hypotheses: utterance → hypothesis. A missing hypothesis counts as empty.
+        hypotheses: utterance → hypothesis.
         pronounce: returns the phones of a written text, or None if they are not known.
+        leave_out_missing: leave out utterances without a hypothesis, instead of counting it as
+            empty.
     """
     label = CANONICAL if cell.conversion == BY_CANONICAL else cell.reference
-    result = CellTexts([], [], [])
+    result = CellTexts([], [], [], [])
     for utt_id, labels in references.items():
         # canonical replaces the reference only if the reference itself exists
         if cell.reference not in labels or label not in labels:
             result.unlabelled.append(utt_id)
+            continue
+        if leave_out_missing and utt_id not in hypotheses:
+            result.no_hypothesis.append(utt_id)
             continue
         hypothesis = hypotheses.get(utt_id, "")
         if cell.conversion == BY_LEXICON:

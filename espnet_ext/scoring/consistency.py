@@ -131,6 +131,8 @@ def pair_outputs(
         if utt_id not in meaning_rows or not {"surface", "meaning"} <= set(references):
             pair.unlabelled.append(utt_id)
             continue
+        if not (_is_scored(row, "surface") and _is_scored(meaning_rows[utt_id], "meaning")):
+            continue  # a baseline without a hypothesis for it
         correct = _is_correct(row, "surface"), _is_correct(meaning_rows[utt_id], "meaning")
         outcomes = ((True, True), (True, False), (False, True), (False, False))
         pair.speakers[utt_id] = row["speaker"]
@@ -151,6 +153,10 @@ def pair_outputs(
             )
     _add_distances(pair, texts, unit)
     return pair
+
+
+def _is_scored(row: Mapping, output: str) -> bool:
+    return f"{output}-{output}" in row["cells"]
 
 
 def _is_correct(row: Mapping, output: str) -> bool:

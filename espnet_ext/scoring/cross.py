@@ -4,6 +4,7 @@
 
     {"kind": "cross", "version": 1, "set": "test", "data_sha256", "token_types",
      "utterances", "speakers", "systems": {"do": "<folder of its hypotheses>"},
+     "baselines": ["whisper"],                     systems that are other recognisers
      "normalised": {"<utterances.json>, reference surface": 3},    texts that `normal_form` changed
      "divergence": {"unit": "char", "main": "surface-meaning",
          "pairs": {"surface-meaning": {"utterances", "mean", "per_100_tokens", "interval", "macro",
@@ -26,7 +27,7 @@ are null. `macro` is the mean over speakers of their rates. `zero` is the number
 without divergence.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from espnet_ext.errors import UserError
@@ -44,18 +45,27 @@ Segmenter = Callable[[str], list[str]]
 
 
 def cross_task(
-    systems: Mapping[str, str | Path], *, unit: str | None = None, lexicon: str | Path | None = None
+    systems: Mapping[str, str | Path],
+    *,
+    baselines: Mapping[str, str | Path] | None = None,
+    unit: str | None = None,
+    lexicon: str | Path | None = None,
 ) -> dict:
     """Evaluate the systems of a set together. See the module's description of the result.
 
     Args:
         systems: name → folder with `utterances.json`.
+        baselines: the same of other recognisers, with which every system is compared.
         unit: unit of distances (`divergence.choose_unit`).
         lexicon: file with pronunciations of words (`lexicon.read_lexicon`).
 
     Raises: UserError: a file is missing or invalid, or the systems were scored against different
         labels.
     """
+    baselines = baselines or {}
+    if both := [name for name in baselines if name in systems]:
+        raise UserError(f"'{both[0]}' is a system and a baseline", "give it another name")
+    systems = {**systems, **baselines}
     changes = Changes()
     files = {name: _read_utterances(Path(folder), changes) for name, folder in systems.items()}
     first_name, first = next(iter(files.items()))
@@ -69,7 +79,7 @@ def cross_task(
     speakers = {row["id"]: row["speaker"] for row in first["utterances"]}
     measured = divergence.measure_references(texts, first["token_types"], unit)
     outputs = {name: outputs_in(file) for name, file in files.items()}
-    compared = system_pairs(outputs)
+    compared = system_pairs(outputs, list(baselines))
     pronounce = make_pronouncer(read_lexicon(lexicon) if lexicon else None)
     result = {
         "kind": "cross",
@@ -80,17 +90,18 @@ def cross_task(
         "utterances": len(texts),
         "speakers": len(set(speakers.values())),
         "systems": {name: str(folder) for name, folder in systems.items()},
+        "baselines": list(baselines),
         "normalised": changes.counts,
         "divergence": _divergence(measured, texts, speakers, first["token_types"]),
         "articulatory": _articulatory(files, compared),
         "differences": [
             {
                 **compare_systems(a, files[a], b, files[b], measured),
-                "joint": len(outputs[a]) == 1 and outputs[a] < outputs[b],
+                "joint": len(outputs[a]) == 1 and outputs[a] < outputs[b] and a not in baselines,
             }
             for a, b in compared
         ],
-        "consistency": _consistency(files, outputs, measured.unit, pronounce),
+        "consistency": _consistency(files, outputs, list(baselines), measured.unit, pronounce),
     }
     return {**result, "lacks": list(_missing(result, measured))}
 
@@ -128,23 +139,34 @@ def outputs_in(file: Mapping) -> set[str]:
     return {kind for row in file["utterances"] for kind in row["hypotheses"]}
 
 
-def system_pairs(outputs: Mapping[str, set[str]]) -> list[tuple[str, str]]:
+def system_pairs(
+    outputs: Mapping[str, set[str]], baselines: Collection[str] = ()
+) -> list[tuple[str, str]]:
     """Return the pairs (a, b) of systems to compare.
 
-    b has all outputs of a and more, or a is the first system with the same outputs as b.
+    b has all outputs of a and more, or a is the first system with the same outputs as b. A baseline
+    a is compared with every b that has one of its outputs.
 
     Args:
         outputs: system → names of its outputs.
+        baselines: the systems among them that are other recognisers.
 
     >>> system_pairs({"so": {"surface"}, "do": {"surface", "meaning"}, "x": {"surface", "meaning"}})
     [('so', 'do'), ('so', 'x'), ('do', 'x')]
+    >>> system_pairs({"so": {"surface"}, "whisper": {"meaning"}, "do": {"surface", "meaning"}},
+    ...              ["whisper"])
+    [('so', 'do'), ('whisper', 'do')]
     """
-    pairs = [(a, b) for b, more in outputs.items() for a, fewer in outputs.items() if fewer < more]
+    systems = {name: names for name, names in outputs.items() if name not in baselines}
+    pairs = [(a, b) for b, more in systems.items() for a, fewer in systems.items() if fewer < more]
     first: dict[frozenset[str], str] = {}
-    for name, names in outputs.items():
+    for name, names in systems.items():
         base = first.setdefault(frozenset(names), name)
         if base != name:
             pairs.append((base, name))
+    for i, baseline in enumerate(baselines):
+        others = [*systems, *list(baselines)[i + 1 :]]
+        pairs += [(baseline, name) for name in others if outputs[baseline] & outputs[name]]
     return pairs
 
 
@@ -288,13 +310,21 @@ def _paired(a: Counts, b: Counts, speakers: Mapping[str, str]) -> dict:
 def _consistency(
     files: Mapping[str, Mapping],
     outputs: Mapping[str, set[str]],
+    baselines: Collection[str],
     unit: str,
     pronounce: Callable[[str], str | None],
 ) -> dict:
-    """Describe every system with both outputs, and every pair of systems that has them together."""
+    """Describe every system with both outputs, and every pair of systems that has them together.
+
+    A baseline with one output is paired with no system.
+    """
     dual = [name for name, names in outputs.items() if {"surface", "meaning"} <= names]
     single = {
-        kind: [name for name, names in outputs.items() if kind in names and name not in dual]
+        kind: [
+            name
+            for name, names in outputs.items()
+            if kind in names and name not in dual and name not in baselines
+        ]
         for kind in ("surface", "meaning")
     }
     sources = [(name, name, name) for name in dual]

@@ -7,7 +7,9 @@
                 "rate_b", "difference", "interval": [low, high], "p_value", "p_holm",
                 "p_permutation", "macro", "macro_interval"},
                {… "by": "distance", "bin": "1-3" …}],
-     "not_comparable": {"meaning-surface": 3},     utterances that only one of the systems has
+     "not_comparable": {"meaning-surface": 3},     utterances in which only one system's hypothesis
+                                                   can be converted
+     "no_hypothesis": {"meaning-surface": 2},      utterances for which only one system has any
      "dependence": [{"name": "surface-surface", "of": ["distance"], "utterances",
                      "slopes": {"distance": {"slope", "interval", "p_value", "p_holm"}}},
                     {… "of": ["regular", "learner"], "lacks": "<reason>"}]}
@@ -63,10 +65,17 @@ def compare_systems(
     cells: list[dict] = []
     dependence: list[dict] = []
     not_comparable = {}
+    no_hypothesis = {}
     for name in shared_cells(shared):
         pairs = [(x, y) for x, y in shared if name in x["cells"] and name in y["cells"]]
         in_either = sum(name in x["cells"] or name in y["cells"] for x, y in shared)
-        not_comparable[name] = in_either - len(pairs)
+        kind = name.partition("-")[0]
+        no_hypothesis[name] = sum(
+            (name in x["cells"] and kind not in y["hypotheses"])
+            or (name in y["cells"] and kind not in x["hypotheses"])
+            for x, y in shared
+        )
+        not_comparable[name] = in_either - len(pairs) - no_hypothesis[name]
         cells += _rows_of_cell(name, pairs, measured)
         dependence += _regressions(name, pairs, measured)
     _add_holm(cells, dependence)
@@ -76,6 +85,7 @@ def compare_systems(
         "unit": measured.unit,
         "cells": cells,
         "not_comparable": not_comparable,
+        "no_hypothesis": no_hypothesis,
         "dependence": dependence,
     }
 

@@ -14,7 +14,8 @@ undefined::
                 "metric": "per",                                     the main metric of the cell
                 "conversion": null | "reference as canonical phones"
                                    | "hypothesis as phones by lexicon",
-                "utterances", "unlabelled", "not_comparable", "missing_hypotheses",
+                "utterances", "unlabelled", "not_comparable",
+                "missing_hypotheses", "no_hypothesis",      counted as empty, and left out
                 "metrics": {"per": {"rate", "interval": [low, high] | null, "errors", "tokens",
                                     "correct", "substitutions", "deletions", "insertions",
                                     "sentences", "sentence_errors"}},
@@ -37,7 +38,8 @@ undefined::
 `labels` are alignments of two references. `distance` is the divergence (see `divergence`). Cells
 and their terms are defined in `cells`. References and hypotheses are normalised by the same rule
 (`normal_form`) before anything is counted. A reference may be empty (an utterance of silence): all
-tokens of its hypothesis are insertions.
+tokens of its hypothesis are insertions. An utterance without a hypothesis counts as an empty one;
+for hypotheses of other recognisers, which may cover a part of the set, it can be left out instead.
 """
 
 import dataclasses
@@ -67,6 +69,7 @@ def score_directory(
     symbols: Sequence[str] = (),
     resamples: int = bootstrap.RESAMPLES,
     seed: int = bootstrap.SEED,
+    leave_out_missing: bool = False,
     provenance: Mapping | None = None,
 ) -> dict:
     """Score `<hypotheses_dir>/text.<kind>` against `<data>/text.<kind>`.
@@ -79,6 +82,8 @@ def score_directory(
         lexicon: file with pronunciations of words, for cells that need a conversion to phones.
         symbols: non-linguistic symbols, removed from references and hypotheses.
         resamples, seed: of the bootstrap.
+        leave_out_missing: leave out utterances without a hypothesis, instead of counting it as
+            empty.
         provenance: stored in `score.json`.
 
     Returns:
@@ -91,7 +96,9 @@ def score_directory(
     utterances = {item.utt_id: item for item in read_directory(data, empty_texts=True)}
     source_digest = labels_sha256(data, utterances.values())
     changes = normal_form.Changes(symbols=symbols)
-    hypotheses = read_hypotheses(folder, utterances, Path(data), token_types, changes)
+    hypotheses = read_hypotheses(
+        folder, utterances, Path(data), token_types, changes, leave_out_missing
+    )
     utterances = normal_form.normalise_references(utterances, token_types, data, changes)
     labelled = {kind for utterance in utterances.values() for kind in utterance.texts}
     references = [kind for kind in token_types if kind in labelled]
@@ -109,6 +116,7 @@ def score_directory(
         token_types,
         bootstrap_options,
         folder,
+        leave_out_missing,
     )
     pronounce = make_pronouncer(read_lexicon(lexicon) if lexicon else None)
     kinds = sorted(hypotheses, key=lambda kind: [*token_types, kind].index(kind))
@@ -145,6 +153,7 @@ def read_hypotheses(
     data: Path,
     token_types: Mapping[str, str] | None = None,
     changes: normal_form.Changes | None = None,
+    leave_out_missing: bool = False,
 ) -> dict[str, dict[str, str]]:
     """Read `text.<kind>` files as kind → utterance → hypothesis, in the form for comparison.
 
@@ -154,6 +163,7 @@ def read_hypotheses(
     Args:
         token_types: kind → token type.
         changes: counts the texts that were normalised.
+        leave_out_missing: what the warning says about utterances without a hypothesis.
 
     Raises:
         UserError: there are no such files, or a hypothesis belongs to no utterance of `data`.
@@ -179,9 +189,12 @@ def read_hypotheses(
                 )
         missing = [utt_id for utt_id in utterances if utt_id not in texts]
         if missing:
+            level, what = "warning", "scored as empty hypotheses"
+            if leave_out_missing:
+                level, what = "note", "left out"
             say(
-                f"warning: {path}: {len(missing)} of {len(utterances)} utterances have no "
-                f"hypothesis (the first is {missing[0]}); they are scored as empty hypotheses"
+                f"{level}: {path}: {len(missing)} of {len(utterances)} utterances have no "
+                f"hypothesis (the first is {missing[0]}); they are {what}"
             )
     failed = folder / "failed"  # written by `decoding.command`
     if failed.is_file() and (utt_ids := list(read_table(failed, empty_ok=True))):
@@ -233,12 +246,14 @@ class _Scorer:
         token_types: Mapping[str, str],
         bootstrap_options: Mapping[str, int],
         folder: Path,
+        leave_out_missing: bool,
     ):
         self.utterances = utterances
         self.hypotheses = hypotheses
         self.token_types = token_types
         self.bootstrap_options = bootstrap_options
         self.folder = folder
+        self.leave_out_missing = leave_out_missing
         self.references = {utt_id: u.texts for utt_id, u in utterances.items()}
         self.speakers = {utt_id: u.speaker for utt_id, u in utterances.items()}
         self.divergences = divergence.divergences(self.references, token_types)
@@ -250,7 +265,9 @@ class _Scorer:
     def score(self, cell: cells.Cell, pronounce: Callable[[str], str | None]) -> dict:
         """Return the row of a cell, keep its alignments, and write ESPnet's folders."""
         hypotheses = self.hypotheses[cell.hypothesis]
-        texts = cells.pair_texts(cell, self.references, hypotheses, pronounce)
+        texts = cells.pair_texts(
+            cell, self.references, hypotheses, pronounce, self.leave_out_missing
+        )
         speakers: dict[str, dict[str, dict]] = {}
         metrics = {}
         for metric in cell.metrics:
@@ -275,6 +292,7 @@ class _Scorer:
             "unlabelled": len(texts.unlabelled),
             "not_comparable": len(texts.not_comparable),
             "missing_hypotheses": sum(pair.utt_id not in hypotheses for pair in texts.pairs),
+            "no_hypothesis": len(texts.no_hypothesis),
             "metrics": metrics,
             "speakers": speakers,
         }
@@ -377,7 +395,11 @@ class _Scorer:
             "audio": utterance.audio,
             "distance": self.divergences.get(utt_id),
             "texts": dict(utterance.texts),
-            "hypotheses": {kind: texts.get(utt_id, "") for kind, texts in self.hypotheses.items()},
+            "hypotheses": {
+                kind: texts.get(utt_id, "")
+                for kind, texts in self.hypotheses.items()
+                if utt_id in texts or not self.leave_out_missing
+            },
             "cells": results,
             "labels": {name: rows[utt_id] for name, rows in labels.items() if utt_id in rows},
         }

@@ -17,6 +17,7 @@ from espnet_ext.progress import say
 from espnet_ext.training import adaptation, failures, health, schedule, selection
 from espnet_ext.training.diagnostics import Diagnostics
 from espnet_ext.training.finetune import FineTuning, FreezeSchedule
+from espnet_ext.training.step_progress import StepProgress
 
 TrainerOptions: Any = espnet.load("TrainerOptions")
 Trainer: Any = espnet.load("Trainer")
@@ -51,7 +52,7 @@ class DualOutputTrainer(Trainer):
     - A training that has diverged ends with an error (`health`), and epochs without a finite result
       are never selected (`selection`).
     - A one-cycle schedule can be continued for more epochs (`schedule.OneCycle`).
-    - One progress line is printed per epoch.
+    - A progress line is printed per epoch, and more within long epochs (`step_progress`).
     - With `diagnose_every`, some steps are measured (`diagnostics`).
     - Attention weights can be plotted with several processes.
     - With `finetune_conf`, layers are frozen in the first epochs.
@@ -112,6 +113,8 @@ class DualOutputTrainer(Trainer):
                 iterator = options.diagnostics.watch(iterator, reporter, scaler, summary_writer)
             monitor = health.StepMonitor(reporter, options.max_invalid_steps, options.accum_grad)
             iterator = monitor.watch(iterator)
+            if _is_first_process():
+                iterator = StepProgress(iterator, reporter, options.max_epoch)
         nothing_updated = super().train_one_epoch(
             model=model,
             iterator=iterator,

@@ -26,6 +26,7 @@ VARIABLES = {
     "swaps": "false",
     "stress": "",
     "stress_output": "surface",
+    "baseline_runs": [],
     "stress_runs": ["surface50_all a 0 surface50_all_a_small 50:a"],
     "system_config": {"a": "a.yaml", "b": "b.yaml"},
     "lexicon_of": {"en": "words.lex"},
@@ -160,3 +161,22 @@ def test_every_registered_analysis_has_a_step_if_its_inputs_exist():
     expected = {"cka", "probes", "swaps", "vectors", "partial", "cross_test", "cross_other"}
     expected |= {f"{mdd}_a_small_decode_test" for mdd in ("mdd", "mdd_no_prompt")}
     assert names == {f"en/{name}" for name in expected}
+
+
+def test_baselines_join_analyses_of_hypotheses_on_the_sets_that_they_have():
+    inputs = [definition.SCORED_DECODINGS, definition.BASELINES]
+    runs = ["en test whisper", "ko other whisper"]
+    files = ["analysis/lengths_{set}.json"]
+    steps, notes = steps_of(analysis(inputs=inputs, result_files=files), baseline_runs=runs)
+    assert not notes
+    assert "--baselines whisper=exp/en/baseline_whisper/decode/test" in steps["en/lengths_test"]
+    assert "baseline_whisper" not in steps["en/lengths_other"]
+    text = Input("--text", "", path="{decoding}/text.meaning")
+    folder = Path("exp/en/baseline_whisper/decode/test")
+    folder.mkdir(parents=True)
+    (folder / "text.meaning").touch()
+    one_each = analysis(inputs=[text], result_files=["{decoding}/y.json"])
+    steps, _ = steps_of(one_each, baseline_runs=runs)
+    assert list(steps) == ["en/y_baseline_whisper_decode_test"]
+    with_models = analysis(inputs=[definition.MODELS, definition.HYPOTHESES])
+    assert "whisper" not in str(steps_of(with_models, baseline_runs=runs)[0])

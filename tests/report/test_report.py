@@ -8,9 +8,12 @@ import shutil
 import pytest
 from pages import SYSTEMS, Page, write
 
+from espnet_ext.bin import baseline, cross, mdd
+from espnet_ext.bin import score as score_command
 from espnet_ext.document import interval, number
 from espnet_ext.errors import UserError
 
+MDD_FILES = (("canonical", "canonical"), ("perceived", "surface"))
 TEXT = "p h1 h2 h3 h4 ul li a b strong small span pre code"
 PAGE = "html head meta title style body header main nav section div footer article"
 TABLES = "table thead tbody tfoot tr th td"
@@ -308,6 +311,52 @@ def test_coupled_decoding_has_rows_of_its_own(tree, tmp_path, capsys):
     shutil.rmtree(model / "decode_coupled")
     assert "| do_coupled |" not in write(copy, tmp_path, languages="ko", coupled="do")[0]
     assert "missing: ko, do_coupled, test: " in capsys.readouterr().err
+
+
+def test_baseline_joins_cells_differences_and_mispronunciations(tree, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tree / "exp", copy / "exp")
+    (copy / "dump").symlink_to(tree / "dump")
+    data = copy / "dump/raw/ko/test"
+    for output in ("surface", "meaning"):
+        rows = (data / f"text.{output}").read_text().splitlines(keepends=True)[5:]
+        (tmp_path / f"hyp/test/text.{output}").parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"hyp/test/text.{output}").write_text("".join(rows))
+    target = copy / "exp/ko/baseline_cloud/decode/test"
+    words = ["--data", str(data), "--token_types", "surface=char meaning=char"]
+    assert (
+        baseline.main(
+            ["--hypotheses", str(tmp_path / "hyp/test"), "--output_dir", str(target), *words]
+        )
+        == 0
+    )
+    assert score_command.main(["--hypotheses", str(target), "--missing", "leave_out", *words]) == 0
+    files = [f"--{key}={data}/text.{name}" for key, name in MDD_FILES]
+    assert (
+        mdd.main(
+            [
+                *files,
+                f"--hypothesis={target}/text.surface",
+                "--unit=jamo",
+                f"--output={target}/mdd.json",
+            ]
+        )
+        == 0
+    )
+    systems = [f"{name}={copy}/exp/ko/{name}_small/decode/test" for name in SYSTEMS.split()]
+    result = copy / "exp/ko/analysis/cross_test.json"
+    arguments = ["--systems", *systems, "--baselines", f"cloud={target}", "--output", str(result)]
+    assert cross.main(arguments) == 0
+    results, details, text = write(copy, tmp_path, languages="ko", baselines="cloud")
+    Page(text)
+    assert "| Korean | test | cloud | CER **0.00** " in results and "19 of 24 utt" in results
+    assert "cloud: 5 utterances have no hypothesis and are left out" in results
+    assert "| do − cloud | meaning against meaning | " in results
+    assert "| cloud | meaning | " in details and "5 of 24 utterances have no meaning" in details
+    assert "cloud: hypotheses only, so without hidden states to analyse." in details
+    assert "joint training (do) raises the meaning error of cloud" not in details
+    detected = details.partition("Mispronunciation detection and diagnosis on test")[2]
+    assert "\n| cloud | " in detected
 
 
 def test_terminal_summary_is_aligned(tree, tmp_path, capsys):

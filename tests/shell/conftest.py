@@ -47,6 +47,7 @@ case $verb in
         fi
         ;;
     decode) put "${given[output_dir]}" text.surface text.meaning decode.json ;;
+    baseline) put "${given[output_dir]}" text.meaning baseline.json ;;
     score) put "${given[hypotheses]}" score.json utterances.json ;;
     pack) echo zip >"${given[archive]}" ;;
     analyze | cross | mdd) put "$(dirname "${given[output]}")" "$(basename "${given[output]}")" ;;

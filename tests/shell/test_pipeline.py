@@ -205,6 +205,47 @@ def test_coupled_decoding_is_a_system_of_its_own_in_scores_and_report(project):
     assert project.calls() == []
 
 
+def test_baselines_are_imported_scored_compared_and_reported(project):
+    hypotheses = project.recipe / "hyp/en/test/text"
+    hypotheses.parent.mkdir(parents=True)
+    hypotheses.write_text("u1 x\n")
+    options = ["--baselines", "w:meaning=hyp", "--baseline_clean", "true"]
+    done = project.run(*options)
+    assert done.returncode == 0, done.stderr
+    assert "note: --baselines w:meaning=hyp: has nothing for ko, test" in done.stderr
+    calls = project.calls()
+    (imported,) = [call for call in calls if call.startswith("baseline ")]
+    assert f"--hypotheses meaning={hypotheses.parent} --data dump/raw/en/test" in imported
+    assert "--output_dir exp/en/baseline_w/decode/test --baseline_clean true" in imported
+    (scored,) = [call for call in calls if "--missing leave_out" in call]
+    assert "--hypotheses exp/en/baseline_w/decode/test" in scored
+    cross = {call.split("/")[1]: call for call in calls if call.startswith("cross")}
+    assert "--baselines w=exp/en/baseline_w/decode/test" in cross["en"]
+    assert "--baselines" not in cross["ko"]
+    assert "--baselines w " in next(call for call in calls if call.startswith("report"))
+    assert project.run(*options).returncode == 0 and project.calls() == []
+    hypotheses.write_text("u1 y\n")
+    assert project.run(*options).returncode == 0
+    assert [call.split()[0] for call in project.calls()] == ["baseline"]  # its results are the same
+
+
+def test_baselines_that_are_models_are_decoded(project):
+    model = project.recipe / "models/en"
+    model.mkdir(parents=True)
+    (model / "config.yaml").write_text("encoder: conformer\n")
+    done = project.run("--baselines", "a=models/{lang} b:meaning=models/{lang}", "--langs", "en")
+    assert done.returncode == 0, done.stderr
+    calls = project.calls()
+    decoded = [call for call in calls if re.match("decode .*_dir exp/en/baseline_", call)]
+    assert len(decoded) == 2 and all(f"--model_dir {model} " in call for call in decoded)
+    assert "--weights model.pth" in decoded[0]
+    imported = [call for call in calls if call.startswith("baseline ")]
+    assert "--hypotheses exp/en/baseline_a/decoded_decode/test --data" in imported[0]
+    assert "--hypotheses meaning=exp/en/baseline_b/decoded_decode_meaning/test" in imported[1]
+    cross = next(call for call in calls if call.startswith("cross"))
+    assert "--baselines a=exp/en/baseline_a/decode/test b=exp/en/baseline_b/decode/test" in cross
+
+
 def test_coupling_without_a_system_with_two_outputs_is_noted(project):
     done = project.run("--coupling", "true", "--systems", "so_meaning", "--stop_stage", "1")
     assert done.returncode == 0 and "no system has two outputs to couple" in done.stderr

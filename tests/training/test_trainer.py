@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from espnet_ext.training import step_progress
 from espnet_ext.training.trainer import _epoch_line, atomic_torch_save
 
 
@@ -37,6 +38,24 @@ def test_saving_to_an_open_file(tmp_path):
     with atomic_torch_save(), open(tmp_path / "a.pth", "wb") as handle:
         torch.save({"a": 1}, handle)
     assert torch.load(tmp_path / "a.pth", weights_only=True) == {"a": 1}
+
+
+def test_steps_loss_and_time_left_are_printed_within_an_epoch(monkeypatch, capsys):
+    monkeypatch.setattr(step_progress, "SECONDS_BETWEEN_LINES", 0.0)
+    reporter = pytest.importorskip("espnet2.train.reporter").SubReporter("train", 2, 0)
+    watched = step_progress.StepProgress([1, 2, 3], reporter, 5)
+    assert len(watched) == 3
+    for number in watched:
+        reporter.register({"loss": 2.0 * number}, 1)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.rpartition(", ")[0] for line in lines] == [
+        "epoch 2/5: 1/3 steps, mean loss 2, 0 s",
+        "epoch 2/5: 2/3 steps, mean loss 3, 0 s",
+    ]
+    assert all(line.endswith("s left") for line in lines)
+    for _ in step_progress.StepProgress(iter([1, 2]), reporter, 5):
+        pass
+    assert "epoch 2/5: 1 steps, " in capsys.readouterr().err
 
 
 def test_epoch_line_weights_batches_and_skips_unlabelled_batches():

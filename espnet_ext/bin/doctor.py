@@ -1,0 +1,40 @@
+"""Check the environment: Python, PyTorch, ESPnet, GPU, disk, audio, extras, hub; with remedies."""
+
+import sys
+from collections.abc import Sequence
+
+from espnet_ext.bin import cli
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = cli.parser(f"{__doc__} Exit code 1 if something that is needed is broken.")
+    parser.add_argument("--json", default=None, metavar="FILE", help="also write the findings")
+    parser.add_argument(
+        "--hub_timeout",
+        type=float,
+        default=3.0,
+        help="seconds to wait for the Hugging Face hub; 0: do not ask it",
+    )
+    args = parser.parse_args(argv)
+    if args.hub_timeout < 0:
+        parser.error("--hub_timeout must be 0 or more")
+
+    from espnet_ext.files import write_text
+    from espnet_ext.pipeline import doctor
+
+    findings = []
+    for check in doctor.checks(args.hub_timeout):
+        findings.append(check())
+        print(findings[-1], flush=True)
+    print(f"\n{doctor.summary(findings)}")
+    if args.json:
+        write_text(args.json, doctor.to_json(findings) + "\n")
+    return int(any(finding.state == doctor.PROBLEM for finding in findings))
+
+
+def entry() -> int:
+    return cli.run(main)
+
+
+if __name__ == "__main__":
+    sys.exit(entry())

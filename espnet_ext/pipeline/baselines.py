@@ -1,0 +1,209 @@
+"""Baselines (`--baselines`): other recognisers whose results stand beside those of the systems.
+
+A baseline is `NAME=DIR` or `NAME:OUTPUT=DIR`; the same name with several outputs is one baseline.
+DIR has hypotheses (`DIR/<set>/text`), or is a model to decode: a folder, an archive, or a name on
+the Hugging Face hub. `{lang}` and `{set}` in DIR stand for the language and the test set.
+
+Needs only the standard library of Python 3.9.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from espnet_ext.pipeline.usage import UsageError
+
+if TYPE_CHECKING:
+    Value = str | Sequence[str] | Mapping[str, str]
+
+_WORD = re.compile(r"(?P<name>\w[\w.+-]*)(?::(?P<output>[A-Za-z][A-Za-z0-9_]*))?=(?P<source>.+)")
+_HUB = re.compile(r"[\w.-]+/[\w.-]+(/[\w./-]+)?")
+_MODELS = ("config.yaml", "*/config.yaml", "*.zip")  # in a folder with a model
+_EXAMPLE = 'for example --baselines "whisper:meaning=hypotheses stock=exp/asr_train"'
+
+
+@dataclass(frozen=True)
+class Source:
+    """What one word of `--baselines` names; an empty output is that of the files or the model."""
+
+    name: str
+    output: str
+    path: str
+
+    @property
+    def word(self) -> str:
+        return (
+            f"{self.name}:{self.output}={self.path}" if self.output else f"{self.name}={self.path}"
+        )
+
+
+@dataclass
+class Baselines:
+    """The baselines of a run.
+
+    Args:
+        names: their names, in order.
+        texts: "LANG SET NAME OUTPUT FOLDER" for each folder of hypotheses; OUTPUT is "-" if none is
+            named.
+        models: "LANG NAME OUTPUT MODEL" for each model to decode.
+        runs: "LANG SET NAME" for each test set that a baseline has, in order.
+    """
+
+    names: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
+
+    def variables(self) -> dict[str, Value]:
+        return {
+            "baseline_names": " ".join(self.names),
+            "baseline_texts": self.texts,
+            "baseline_models": self.models,
+            "baseline_runs": self.runs,
+        }
+
+
+def parse(words: Iterable[str], systems: Sequence[str]) -> list[Source]:
+    """Return the sources that the words of `--baselines` name.
+
+    Args:
+        systems: names that baselines must not have.
+
+    Raises:
+        UsageError: a word is wrong, or two are the same.
+
+    >>> parse(["whisper:meaning=hyp"], [])
+    [Source(name='whisper', output='meaning', path='hyp')]
+    """
+    sources: list[Source] = []
+    for word in words:
+        match = _WORD.fullmatch(word)
+        if match is None:
+            raise UsageError(f"--baselines: '{word}' is not NAME=DIR or NAME:OUTPUT=DIR", _EXAMPLE)
+        source = Source(match["name"], match["output"] or "", match["source"])
+        if source.name in systems or source.name in [f"{system}_coupled" for system in systems]:
+            raise UsageError(
+                f"--baselines: {source.name} is the name of a system", "give it another name"
+            )
+        for other in sources:
+            if other.name == source.name and (
+                other.output == source.output or not (other.output and source.output)
+            ):
+                raise UsageError(
+                    f"--baselines: '{other.word}' and '{source.word}' have the same name",
+                    "name an output in each, as in NAME:surface=DIR NAME:meaning=DIR, or give them "
+                    "different names",
+                )
+        sources.append(source)
+    return sources
+
+
+def locate(
+    sources: Sequence[Source], langs: Sequence[str], sets: Sequence[str], folders: Sequence[Path]
+) -> Baselines:
+    """Return what each baseline has for each language and test set. Notes are printed.
+
+    Args:
+        folders: where relative paths start; the first that has one counts.
+
+    Raises:
+        UsageError: a source does not exist, is neither hypotheses nor a model, or its language is
+            not clear.
+    """
+    result = Baselines(names=list(dict.fromkeys(source.name for source in sources)))
+    runs: set[tuple[str, str, str]] = set()
+    for source in sources:
+        located: set[tuple[str, str]] = set()  # (language, set)
+        for lang in langs:
+            path = _existing(source.path.replace("{lang}", lang), folders)
+            texts = _folders_of_texts(source, path, lang, langs, sets)
+            if texts:
+                for dset, folder in texts.items():
+                    output = source.output or "-"
+                    result.texts.append(f"{lang} {dset} {source.name} {output} {folder}")
+                located |= {(lang, dset) for dset in texts}
+            elif _is_model(path, folders):
+                if len(langs) > 1 and "{lang}" not in source.path:
+                    raise UsageError(
+                        f"--baselines {source.word}: the language of this model is not clear",
+                        "write {lang} for the language in its path, or choose one by --langs",
+                    )
+                result.models.append(f"{lang} {source.name} {source.output or '-'} {path}")
+                located |= {(lang, dset) for dset in sets}
+        if not located:
+            raise UsageError(
+                f"--baselines {source.word}: neither hypotheses of {' or '.join(sets)} nor a model",
+                f"give a folder with {sets[0]}/text, a model folder with config.yaml, an archive "
+                "(.zip), or user/name on the Hugging Face hub",
+            )
+        for lang in langs:
+            absent = [dset for dset in sets if (lang, dset) not in located]
+            if absent:
+                print(
+                    f"note: --baselines {source.word}: has nothing for {lang}, "
+                    f"{', '.join(absent)}: not compared there",
+                    file=sys.stderr,
+                )
+        runs |= {(lang, dset, source.name) for lang, dset in located}
+    result.runs = [
+        f"{lang} {dset} {name}"
+        for name in result.names
+        for lang in langs
+        for dset in sets
+        if (lang, dset, name) in runs
+    ]
+    return result
+
+
+def _existing(path: str, folders: Sequence[Path]) -> str:
+    """Return a path below the first folder that has it; as it is if none has it."""
+    for folder in folders:
+        if glob.glob(str(folder / path).replace("{set}", "*")):
+            return str(folder / path)
+    return path
+
+
+def _folders_of_texts(
+    source: Source, path: str, lang: str, langs: Sequence[str], sets: Sequence[str]
+) -> dict[str, str]:
+    """Return the folder of hypotheses per test set, for the sets that have one."""
+    templates = [path] if "{set}" in path else [f"{path}/{lang}/{{set}}", f"{path}/{{set}}"]
+    for template in templates:
+        folders = {dset: template.replace("{set}", dset) for dset in sets}
+        folders = {dset: folder for dset, folder in folders.items() if _has_texts(Path(folder))}
+        if not folders:
+            continue
+        has_lang = "{lang}" in source.path or template == templates[0] != templates[-1]
+        if len(langs) > 1 and not has_lang:
+            if any((Path(path) / other).is_dir() for other in langs):
+                return {}  # it has hypotheses of other languages
+            raise UsageError(
+                f"--baselines {source.word}: the language of these hypotheses is not clear",
+                "write {lang} for the language in its path, name the folders <lang>/<set>, or "
+                "choose one language by --langs",
+            )
+        return folders
+    return {}
+
+
+def _has_texts(folder: Path) -> bool:
+    """Whether a folder has hypotheses: a file `text`, or one per output."""
+    return (folder / "text").is_file() or any(folder.glob("text.*"))
+
+
+def _is_model(path: str, folders: Sequence[Path]) -> bool:
+    """Whether a path is a model folder or an archive, or may be a name on the hub."""
+    place = Path(path)
+    if place.is_dir():
+        return any(any(place.glob(pattern)) for pattern in _MODELS)
+    if place.is_file():
+        return place.suffix == ".zip"
+    first = path.split("/")[0]
+    is_local = any((folder / first).exists() for folder in folders)
+    return _HUB.fullmatch(path) is not None and not is_local

@@ -1,0 +1,69 @@
+"""Where the hypotheses and models of baselines are looked for, and what is wrong about them."""
+
+import re
+
+import pytest
+
+from espnet_ext.pipeline.baselines import locate, parse
+from espnet_ext.pipeline.usage import UsageError
+
+
+def write(folder, *files):
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def baselines(tmp_path, *words, langs=("ko", "en"), sets=("test",)):
+    return locate(parse(words, ["do"]), langs, sets, [tmp_path])
+
+
+def test_hypotheses_by_language_and_set(tmp_path):
+    write(tmp_path / "hyp", "en/test/text", "ko/test/text.surface", "ko/other/text")
+    result = baselines(tmp_path, "w:meaning=hyp", sets=("test", "other"))
+    assert result.runs == ["ko test w", "ko other w", "en test w"]
+    assert f"en test w meaning {tmp_path}/hyp/en/test" in result.texts
+    assert result.models == []
+
+
+def test_one_language_needs_no_folder_of_it(tmp_path, capsys):
+    write(tmp_path / "hyp", "test/text")
+    result = baselines(tmp_path, "w=hyp", langs=["en"], sets=("test", "other"))
+    assert result.texts == [f"en test w - {tmp_path}/hyp/test"]
+    assert "has nothing for en, other: not compared there" in capsys.readouterr().err
+
+
+def test_language_and_set_in_the_path(tmp_path):
+    write(tmp_path, "en_test_out/text", "ko_test_out/text", "exp/en/config.yaml")
+    result = baselines(tmp_path, "w={lang}_{set}_out", "stock:meaning=exp/{lang}")
+    assert result.runs == ["ko test w", "en test w", "en test stock"]
+    assert result.texts[1] == f"en test w - {tmp_path}/en_test_out"
+    assert result.models == [f"en stock meaning {tmp_path}/exp/en"]
+
+
+def test_several_outputs_are_one_baseline_and_models_are_found(tmp_path):
+    write(tmp_path, "a/test/text", "b/test/text", "pack.zip")
+    words = ["w:surface=a", "w:meaning=b", "pack=pack.zip", "hub=user/model"]
+    result = baselines(tmp_path, *words, langs=["en"])
+    assert result.names == ["w", "pack", "hub"]
+    assert result.runs == ["en test w", "en test pack", "en test hub"]
+    assert result.models == [f"en pack - {tmp_path}/pack.zip", "en hub - user/model"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["hyp"], "'hyp' is not NAME=DIR or NAME:OUTPUT=DIR"),
+        (["do=hyp"], "do is the name of a system"),
+        (["do_coupled=hyp"], "do_coupled is the name of a system"),
+        (["w=hyp", "w:meaning=hyp"], "have the same name"),
+        (["w=nothing"], "w=nothing: neither hypotheses of test nor a model"),
+        (["w=hyp"], "the language of these hypotheses is not clear"),
+        (["w=model"], "the language of this model is not clear"),
+        (["w=other"], "neither hypotheses of test nor a model"),
+    ],
+)
+def test_wrong_baselines_raise_usage_error(tmp_path, words, message):
+    write(tmp_path, "hyp/test/text", "model/config.yaml", "other/dev/text")
+    with pytest.raises(UsageError, match=re.escape(message)):
+        baselines(tmp_path, *words)

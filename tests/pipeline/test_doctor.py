@@ -1,0 +1,92 @@
+"""Checks of the environment: each names what is wrong, and what to do."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from espnet_ext.bin import cli
+from espnet_ext.bin import doctor as command
+from espnet_ext.pipeline import doctor
+from espnet_ext.pipeline.doctor import NOTE, OK, PROBLEM, Finding
+
+
+def test_damaged_library_is_a_problem_with_a_remedy(monkeypatch):
+    monkeypatch.setattr(doctor, "_run", lambda *_: (False, "ImportError: libtorch.so"))
+    for check in (doctor.check_torch, doctor.check_audio):
+        finding = check()
+        assert finding.state == PROBLEM and "libtorch.so" in finding.detail and finding.remedy
+    assert doctor.check_gpu().state == NOTE  # nothing needs a GPU
+
+
+def test_code_runs_in_a_process_that_may_crash():
+    assert doctor._run("print('fine')") == (True, "fine")
+    works, text = doctor._run("import os; os.kill(os.getpid(), 9)")
+    assert not works and "signal 9" in text
+    assert doctor._run("import nothing_of_this_name")[1].startswith("ModuleNotFoundError")
+    works, text = doctor._run("import time; time.sleep(9)", seconds=0.2)
+    assert not works and "no answer" in text
+
+
+def test_other_versions_are_named(monkeypatch):
+    monkeypatch.setattr(doctor.importlib.metadata, "version", lambda _: "202401")
+    finding = doctor.check_espnet()
+    assert finding.state == PROBLEM and "202401, but this package is for 202611" in finding.detail
+    monkeypatch.setattr(sys, "version_info", (3, 10, 0))
+    assert doctor.check_python().state == PROBLEM
+
+
+def test_packages_without_a_suitable_version(monkeypatch):
+    metadata = doctor.importlib.metadata
+    required = ["numpy>=2.0", "torch<2.15", "openpyxl; extra == 'tables'"]
+    monkeypatch.setattr(metadata, "requires", lambda _: required)
+    monkeypatch.setattr(metadata, "version", lambda name: {"numpy": "1.26", "torch": "2.11"}[name])
+    finding = doctor.check_packages()
+    assert finding.state == PROBLEM and finding.detail == "numpy 1.26, not >=2.0"
+
+
+def test_threads_disk_and_locale(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "100000")
+    assert "more threads than cores" in doctor.check_threads().remedy
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert doctor.check_threads().state == OK
+    for free, state in ((1e9, PROBLEM), (5e9, NOTE), (50e9, OK)):
+        monkeypatch.setattr(
+            doctor.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free)
+        )
+        assert doctor.check_disk().state == state
+    monkeypatch.setattr(doctor.locale, "getpreferredencoding", lambda _: "EUC-KR")
+    assert doctor.check_locale().state == NOTE
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (doctor.urllib.error.URLError("timed out"), NOTE),
+        (doctor.urllib.error.HTTPError("", 429, "", None, None), OK),
+    ],
+)
+def test_hub(monkeypatch, error, state):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+
+    def fail(*_, **options):
+        assert options["timeout"] == 0.1
+        raise error
+
+    monkeypatch.setattr(doctor.urllib.request, "urlopen", fail)
+    assert doctor.check_hub(0.1).state == state
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "HF_HUB_OFFLINE" in doctor.check_hub(0.1).detail
+
+
+def test_exit_code_and_json(monkeypatch, tmp_path, capsys):
+    findings = [Finding("a", OK, "fine"), Finding("b", NOTE, "absent", "install it")]
+    monkeypatch.setattr(doctor, "checks", lambda _: [lambda f=f: f for f in findings])
+    assert cli.run(command.main, ["--json", str(tmp_path / "found.json")]) == 0
+    assert "everything that is needed works" in capsys.readouterr().out
+    assert [row["state"] for row in json.loads((tmp_path / "found.json").read_text())] == [OK, NOTE]
+    findings.append(Finding("c", PROBLEM, "broken", "repair it"))
+    assert cli.run(command.main, []) == 1
+    output = capsys.readouterr().out
+    assert "PROBLEM  c: broken\n           remedy: repair it" in output and "1 problem: c" in output
