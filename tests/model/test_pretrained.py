@@ -36,12 +36,16 @@ WHISPER = {
     "decoder_attention_heads": 2,
     "encoder_ffn_dim": 24,
     "decoder_ffn_dim": 24,
+    "mask_time_length": 5,
+    "mask_feature_length": 4,
+    "mask_feature_min_masks": 1,
     "vocab_size": 30,
     "pad_token_id": 0,
     "bos_token_id": 1,
     "eos_token_id": 2,
     "decoder_start_token_id": 1,
 }
+MASKS = {"time_length": 5, "feature_length": 4, "feature_min_masks": 1}  # those of WHISPER
 NETWORKS = {
     "whisper": (transformers.WhisperConfig, transformers.WhisperModel, WHISPER),
     "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model, CONVOLUTIONAL),
@@ -243,6 +247,74 @@ def test_utterance_over_30_seconds_is_refused(folders):
     model = build_model(configuration(folders["whisper"])).eval()
     with pytest.raises(UserError, match="has 480001 samples, but Whisper reads at most 480000"):
         model.encode(torch.zeros(1, 480001), torch.tensor([480001]))
+
+
+def masked(folder, seed, batch, **probabilities):
+    """Return the input of Whisper's layers in training: with masking, and without."""
+    model = build_model(configuration(folder, encoder=probabilities)).train()
+    seen = {}
+    model.encoder.embed.register_forward_hook(lambda _m, _i, output: seen.update(states=output))
+    numpy.random.seed(seed)
+    model.encode(*batch)
+    with_masks = seen["states"]
+    model.eval().encode(*batch)
+    return with_masks.detach(), seen["states"].detach(), model
+
+
+@pytest.mark.parametrize(("time", "feature"), [(0.3, 0.0), (0.0, 0.6), (0.3, 0.6)])
+def test_whisper_states_are_masked_as_transformers_masks_states(folders, time, feature):
+    """Masks for the same random numbers equal those of wav2vec 2.0 in transformers."""
+    reference = network_of(
+        "wav2vec2",
+        mask_time_prob=time,
+        mask_feature_prob=feature,
+        **{f"mask_{name}": value for name, value in MASKS.items()},
+    ).train()
+    reference.masked_spec_embed = torch.nn.Parameter(torch.zeros(16))
+    probabilities = {"mask_time_prob": time, "mask_feature_prob": feature}
+    states, plain, model = masked(folders["whisper"], 3, speech(), **probabilities)
+    frames = model.encode(*speech()).shared()[1]
+    positions = model.encoder.embed_positions.weight[: states.size(1)]
+    numpy.random.seed(3)
+    inside = torch.arange(states.size(1)) < frames[:, None]
+    expected = reference._mask_hidden_states(
+        (plain - positions).detach().clone(), attention_mask=inside.long()
+    )
+    assert_close(states, expected + positions, rtol=0, atol=1e-6)
+    assert not torch.allclose(states, plain, atol=1e-3)
+
+
+def test_whisper_masks_nothing_unless_asked(folders):
+    states, plain, _ = masked(folders["whisper"], 3, speech())
+    assert torch.equal(states, plain)
+
+
+def test_short_utterances_are_not_masked(folders, tmp_path):
+    """transformers raises an error for an input shorter than a span."""
+    short = torch.randn(2, 1200), torch.tensor([1200, 800])
+    states, plain, _ = masked(folders["whisper"], 3, short, mask_time_prob=0.5)
+    assert torch.equal(states, plain)
+    for family in ("wav2vec2", "hubert", "wavlm"):
+        conf = configuration(folders[family], encoder={"mask_time_prob": 0.5})
+        build_model(conf).train().encode(*short)
+
+
+def test_masking_can_be_added_to_a_checkpoint_without(tmp_path):
+    silent = {"mask_time_prob": 0.0, "apply_spec_augment": False}
+    folder = save(network_of("wav2vec2", **silent), "wav2vec2", tmp_path)
+    model = build_model(configuration(folder, encoder={"mask_time_prob": 0.5})).train()
+    inputs = {}
+    model.encoder.embed.register_forward_hook(lambda _m, _i, output: inputs.update(states=output))
+    model.encode(*speech())
+    vector = model.encoder.network.masked_spec_embed
+    assert (inputs["states"] - vector).abs().sum(-1).lt(1e-6).any()
+
+
+@pytest.mark.parametrize("family", ["whisper", "hubert"])
+@pytest.mark.parametrize("value", [1.5, "0.1"])
+def test_probability_of_masking_is_checked(folders, family, value):
+    with pytest.raises(UserError, match=r"encoder_conf\.mask_time_prob: "):
+        build_model(configuration(folders[family], encoder={"mask_time_prob": value}))
 
 
 def damaged(folders, tmp_path, kind):

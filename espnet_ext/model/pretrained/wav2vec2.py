@@ -22,7 +22,7 @@ from torch.nn import functional
 from espnet_ext.errors import UserError
 from espnet_ext.model.layers import encoder_layers, watch
 from espnet_ext.model.pretrained.checkpoint import Source, check_rate
-from espnet_ext.model.pretrained.layers import LayerSum, inside
+from espnet_ext.model.pretrained.layers import LayerSum, check_probability, inside
 
 # `model_type` → class of transformers
 NETWORKS = {"wav2vec2": "Wav2Vec2Model", "hubert": "HubertModel", "wavlm": "WavLMModel"}
@@ -83,7 +83,9 @@ class Wav2Vec2Encoder(torch.nn.Module):
     Args:
         source: the checkpoint.
         input_size: C; the model that contains the encoder gives it.
-        mask_time_prob: probability of masking features in training; the checkpoint's unless given.
+        mask_time_prob: share of the frames that training replaces by a learned vector, in spans;
+            the checkpoint's unless given.
+        mask_feature_prob: the same for channels, which are set to zero.
         layer_weights: whether to return a learned weighted sum of all layers' states instead of the
             last layer's.
         gradient_checkpointing: whether to compute each layer again in the backward pass, which
@@ -95,6 +97,7 @@ class Wav2Vec2Encoder(torch.nn.Module):
         source: Source,
         input_size: int,
         mask_time_prob: float | None = None,
+        mask_feature_prob: float | None = None,
         layer_weights: bool = False,
         gradient_checkpointing: bool = False,
     ):
@@ -102,8 +105,14 @@ class Wav2Vec2Encoder(torch.nn.Module):
         self.network = source.network(NETWORKS[source.model_type])
         self.architecture = source.architecture
         self.has_pretrained_weights = source.model is not None
-        if mask_time_prob is not None:
-            self.network.config.mask_time_prob = mask_time_prob
+        self._has_new_vector = False  # for masked frames, see below
+        given = {"mask_time_prob": mask_time_prob, "mask_feature_prob": mask_feature_prob}
+        for key, value in given.items():
+            check_probability(value, f"{source.where}.{key}")
+            if value is not None:
+                setattr(self.network.config, key, value)
+        if mask_time_prob or mask_feature_prob:
+            self.network.config.apply_spec_augment = True
         if gradient_checkpointing and layer_weights:
             raise UserError(
                 f"{source.where}: gradient_checkpointing with layer_weights is not supported for "
@@ -122,8 +131,12 @@ class Wav2Vec2Encoder(torch.nn.Module):
                 "write frontend: pretrained with the same model, and no preencoder",
             )
         del self.network.feature_extractor  # the frontend has it
-        if not self.network.config.apply_spec_augment or not self._masks():
+        if not self._masks():
             self.network.masked_spec_embed = None  # no loss would reach this parameter
+        elif not hasattr(self.network, "masked_spec_embed"):  # the checkpoint masks nothing
+            vector = torch.rand(self.network.config.hidden_size)
+            self.network.masked_spec_embed = torch.nn.Parameter(vector)
+            self._has_new_vector = True
         # Its output is what the blocks read. Task vectors are added here, after masking.
         self.embed = torch.nn.Identity()
 
@@ -141,6 +154,8 @@ class Wav2Vec2Encoder(torch.nn.Module):
         """Yield the parameters that the checkpoint does not have."""
         if self.layer_sum is not None:
             yield from self.layer_sum.parameters()
+        if self._has_new_vector:
+            yield self.network.masked_spec_embed
 
     def prepare_for_adapters(self) -> None:
         """Make WavLM's attention call its projections, whose weights it reads otherwise."""
@@ -152,7 +167,10 @@ class Wav2Vec2Encoder(torch.nn.Module):
                 )
 
     def _masks(self) -> bool:
-        return max(self.network.config.mask_time_prob, self.network.config.mask_feature_prob) > 0
+        config = self.network.config
+        return (
+            config.apply_spec_augment and max(config.mask_time_prob, config.mask_feature_prob) > 0
+        )
 
     def output_size(self) -> int:
         return self.network.config.hidden_size
@@ -165,7 +183,12 @@ class Wav2Vec2Encoder(torch.nn.Module):
         hidden = self.network.feature_projection(feats)
         if isinstance(hidden, tuple):  # HuBERT returns the projection alone
             hidden = hidden[0]
-        if self.training and self._masks():
+        # transformers cannot mask an input that is shorter than a span.
+        if (
+            self.training
+            and self._masks()
+            and hidden.size(1) >= self.network.config.mask_time_length
+        ):
             hidden = self.network._mask_hidden_states(hidden, attention_mask=mask.long())
         if self.training and self.network.masked_spec_embed is not None:
             # If nothing is masked, the parameter must still be in the graph (DDP).

@@ -16,7 +16,12 @@ from torch.utils.checkpoint import checkpoint
 
 from espnet_ext.errors import UserError
 from espnet_ext.model.pretrained.checkpoint import Source, check_rate
-from espnet_ext.model.pretrained.layers import LayerSum, inside
+from espnet_ext.model.pretrained.layers import (
+    LayerSum,
+    StateMasking,
+    check_probability,
+    inside,
+)
 
 UTTERANCE, THIRTY_SECONDS = "utterance", "30s"  # values of `window`
 DYNAMIC_RANGE = 8.0  # log10 units below the maximum of an utterance that the features keep
@@ -106,6 +111,9 @@ class WhisperEncoder(torch.nn.Module):
         input_size: M; the model that contains the encoder gives it.
         dropout: of the transformer; the checkpoint's (usually 0) unless given.
         layerdrop: probability of skipping a layer in training; the checkpoint's unless given.
+        mask_time_prob: share of the frames that training masks after the convolutions
+            (`StateMasking`), with the checkpoint's span lengths.
+        mask_feature_prob: the same for channels.
         num_layers: number of layers used, from the lowest; all unless given.
         layer_weights: whether to return a learned weighted sum of all layers' states instead of the
             last layer's.
@@ -119,6 +127,8 @@ class WhisperEncoder(torch.nn.Module):
         input_size: int,
         dropout: float | None = None,
         layerdrop: float | None = None,
+        mask_time_prob: float = 0.0,
+        mask_feature_prob: float = 0.0,
         num_layers: int | None = None,
         layer_weights: bool = False,
         gradient_checkpointing: bool = False,
@@ -143,6 +153,9 @@ class WhisperEncoder(torch.nn.Module):
         self.layerdrop = network.layerdrop if layerdrop is None else layerdrop
         for layer in self.encoders:
             layer.dropout = self.dropout
+        check_probability(mask_time_prob, f"{source.where}.mask_time_prob")
+        check_probability(mask_feature_prob, f"{source.where}.mask_feature_prob")
+        self.masking = StateMasking.of(source.architecture, mask_time_prob, mask_feature_prob)
         self.gradient_checkpointing = gradient_checkpointing
 
     def output_size(self) -> int:
@@ -166,6 +179,8 @@ class WhisperEncoder(torch.nn.Module):
             hidden = hidden * inside(lengths, hidden.size(2))[:, None]
             mask = inside(frames, (hidden.size(2) + 1) // 2)[:, None, None]  # (B, 1, 1, T)
         hidden = functional.gelu(self.conv2(hidden)).transpose(1, 2)  # (B, T, D)
+        if self.training:
+            hidden = self.masking(hidden, frames)
         hidden = self.embed(hidden + self.embed_positions.weight[: hidden.size(1)])
         hidden = functional.dropout(hidden, self.dropout, self.training)
         states = [hidden]
