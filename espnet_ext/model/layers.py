@@ -1,6 +1,6 @@
 """The layers of ESPnet's encoders and decoders: their outputs and their parameters.
 
-Symbols: B utterances, T encoder frames or tokens, D width.
+Symbols: B utterances, T encoder frames or tokens, L tokens, P prompt tokens, D width.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,6 +24,18 @@ def encoder_layers(encoder: torch.nn.Module) -> dict[str, torch.nn.Module]:
 def decoder_layers(decoder: torch.nn.Module) -> dict[str, torch.nn.Module]:
     """Return the blocks `0`, `1`, … of a Transformer decoder; {} for a decoder without (an RNN)."""
     return _blocks(getattr(decoder, "decoders", None))
+
+
+def token_states(decoder: torch.nn.Module, states: torch.Tensor) -> torch.Tensor:
+    """Return the states of a decoder layer from which tokens are predicted: (B, L + 1, D).
+
+    A decoder with a prompt also has states (P − 1) before them, which predict the prompt.
+
+    Args:
+        states: (B, P + L, D); (B, L + 1, D) for a decoder without a prompt.
+    """
+    prompt = getattr(decoder, "prompt", None)  # (P, D)
+    return states if prompt is None else states[:, len(prompt) - 1 :]
 
 
 def _blocks(stack: torch.nn.Module | None) -> dict[str, torch.nn.Module]:

@@ -29,7 +29,7 @@ from espnet_ext.model.config import TEXT_PREFIX, UNLABELLED
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.encoding import EncoderRequest
 from espnet_ext.model.heads.base import Head
-from espnet_ext.model.layers import decoder_layers, watch
+from espnet_ext.model.layers import decoder_layers, token_states, watch
 from espnet_ext.model.similarity import MIN_EXAMPLES, minibatch_cka
 
 MAX_UTTERANCES = 64
@@ -157,7 +157,8 @@ def _utterance_means(
         head.teacher_forced(states[rows], lengths[rows], labels.clamp(min=-1), counts)
     mask = torch.arange(labels.shape[1] + 1, device=text.device)[None, :] <= counts[:, None]
     all_means = {}
-    for name, layer in layer_outputs.items():  # (rows, L + 1, D)
+    for name, layer in layer_outputs.items():
+        layer = token_states(head.decoder, layer)  # (rows, L + 1, D)
         unpadded = layer.float().masked_fill(~mask[..., None], 0)
         means = torch.zeros(len(text), layer.shape[2], device=text.device)
         means[rows] = unpadded.sum(1) / mask.sum(1, keepdim=True)

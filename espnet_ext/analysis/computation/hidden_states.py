@@ -17,7 +17,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.model.conditions import ids_of, tensors_of
 from espnet_ext.model.encoding import EncoderRequest
 from espnet_ext.model.heads.base import IGNORE, Head
-from espnet_ext.model.layers import decoder_layers, encoder_layers, watch
+from espnet_ext.model.layers import decoder_layers, encoder_layers, token_states, watch
 
 
 @dataclass
@@ -44,6 +44,8 @@ def layer_modules(network: torch.nn.Module) -> dict[str, torch.nn.Module]:
             "Transformer decoders",
         )
     embed = getattr(network, "embed", None)
+    if getattr(network, "prompt", None) is not None:
+        embed = embed[-1]  # the positions, which are added to the prompt and the tokens together
     return modules if embed is None else {"embed": embed, **modules}
 
 
@@ -157,6 +159,7 @@ def decode(
         head.teacher_forced(
             encoded.states, encoded.counts.to(device), text.to(device), (counts - 1).to(device)
         )
+    layers = {name: token_states(decoder, states) for name, states in layers.items()}
     require_finite(layers, counts, f"the decoder of {head.name}", ids)
     return list(layers), [without_padding(layer, counts) for layer in layers.values()], counts
 
