@@ -22,6 +22,7 @@ from espnet_ext.training.checks import check_freeze_param, check_init_param, war
 from espnet_ext.training.collate import collate
 from espnet_ext.training.config import merge
 from espnet_ext.training.finetune import FineTuning, build_optimizer
+from espnet_ext.training.lengths import check_lengths
 from espnet_ext.training.preprocessor import OutputsPreprocessor
 from espnet_ext.training.reading import report_unreadable
 from espnet_ext.training.repeat import repeating_sampler
@@ -214,6 +215,12 @@ class DualOutputTask(AbsTask):
                 args.outputs = merge(args.outputs, change)
         check_freeze_param(args.freeze_param, model)
         check_init_param(args.init_param, model)
+        if not args.collect_stats:
+            sets = [
+                (args.train_shape_file, args.train_data_path_and_name_and_type),
+                (args.valid_shape_file, args.valid_data_path_and_name_and_type),
+            ]
+            check_lengths(model, sets)
         if not args.collect_stats and not getattr(args, "dist_rank", None):
             warn_unalignable(model, args.train_shape_file)
         return model

@@ -1,5 +1,6 @@
 """Whisper's decoder as the head of an output, compared with transformers."""
 
+import contextlib
 import shutil
 import sys
 from pathlib import Path
@@ -54,6 +55,14 @@ def configuration(folder, tokens, decoder=(), window="utterance", **more):
         },
         **more,
     }
+
+
+def bytes_to_unicode():
+    """Return byte → its name in a byte-level vocabulary (Radford et al., GPT-2, 2019)."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    names = {byte: chr(byte) for byte in printable}
+    others = [byte for byte in range(256) if byte not in names]
+    return names | {byte: chr(256 + number) for number, byte in enumerate(others)}
 
 
 def ids_of(tokenizer, tokens):
@@ -163,6 +172,23 @@ def test_other_tokens_take_the_embeddings_of_their_text(checkpoint):
     assert model.meaning_decoder.output_layer.weight is rows
 
 
+@pytest.mark.parametrize("token_type", ["char", "jamo"])
+def test_characters_take_the_embeddings_of_their_bytes(checkpoint, token_type):
+    """The vocabulary also has é and Ġ, as names of the bytes 0xE9 and 0x20."""
+    folder, network, tokenizer = checkpoint
+    letters = ["é", "Ġ", "<", "가", "\u1100", "a"]
+    tokens = ["<blank>", "<unk>", *letters, "<sos/eos>"]
+    conf = configuration(folder, tokens, {"language": "ko"})
+    conf["outputs"]["meaning"]["token_type"] = token_type
+    rows = build_model(conf).meaning_decoder.embed[0].weight
+    weights = network.model.decoder.embed_tokens.weight
+    for letter in letters:
+        names = bytes_to_unicode()
+        pieces = [names[byte] for byte in letter.encode()]
+        expected = weights[ids_of(tokenizer, pieces)].mean(0)
+        assert_close(rows[tokens.index(letter)], expected)
+
+
 def test_every_parameter_learns(checkpoint):
     folder, _, tokenizer = checkpoint
     model = build_model(configuration(folder, tokenizer.token_list(tiny_whisper.TEXTS))).train()
@@ -215,6 +241,23 @@ def test_scaled_embeddings_keep_pretrained_ones(checkpoint):
     assert torch.equal(
         scaled.meaning_decoder.embed[0].weight, plain.meaning_decoder.embed[0].weight
     )
+
+
+def test_longest_transcript_has_as_many_tokens_as_positions(checkpoint):
+    folder, _, tokenizer = checkpoint
+    model = build_model(configuration(folder, tokenizer.token_list(tiny_whisper.TEXTS)))
+    longest = model.meaning_decoder.max_tokens
+    assert longest == 40 - len(PROMPT)
+    states, frames = torch.zeros(1, 5, 16), torch.tensor([5])
+    for tokens in (longest, longest + 1):
+        text = torch.full((1, tokens), 3)
+        expected = (
+            pytest.raises(UserError, match="positions for 40")
+            if tokens > longest
+            else contextlib.nullcontext()
+        )
+        with expected:
+            model.heads["meaning"].teacher_forced(states, frames, text, torch.tensor([tokens]))
 
 
 def test_hypotheses_end_at_the_last_position(checkpoint):
@@ -301,6 +344,16 @@ def test_both_outputs_train_and_decode_without_the_checkpoint(checkpoint, tmp_pa
     with pytest.raises(UserError, match="needs one language, but the training set has en, ko"):
         recipe.train(config=config)
     languages.write_text("".join(f"{utt_id} en\n" for utt_id in ids))
+    shapes = recipe.root / "stats/valid/speech_shape"
+    before = shapes.read_text()
+    utterance = before.split()[0]
+    shapes.write_text(before.replace(f"{utterance} 8000", f"{utterance} 496000"))
+    with pytest.raises(UserError) as caught:
+        recipe.train(config=config)
+    assert "valid/wav.scp: 1 utterance is longer than the 30 s" in caught.value.message
+    assert f"{utterance} (31 s)" in caught.value.message
+    assert "--max_wav_duration 30" in caught.value.remedy
+    shapes.write_text(before)
     recipe.train(config=config, options=["--max_epoch", "1"])
     shutil.rmtree(folder)
     recognise = DualSpeech2Text.from_pretrained(recipe.root / "exp", beam_size=2)

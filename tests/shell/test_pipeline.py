@@ -512,7 +512,11 @@ def test_unknown_recipe_and_configuration(project):
     assert done.returncode == 2 and listed == [
         "train.yaml",
         "train_small.yaml",
+        "train_wavlm_base_plus.yaml",
+        "train_wavlm_large.yaml",
         "train_whisper_base.yaml",
+        "train_whisper_small.yaml",
+        "train_xlsr.yaml",
         "train_xlsr_transducer.yaml",
     ]
     done = project.run("--decode_config", "none.yaml")

@@ -45,8 +45,9 @@ class AttentionDecoder(Criterion):
             "vocab_size": context.vocabulary,
             "encoder_output_size": context.encoder_size,
         }
-        if "tokens" in inspect.signature(build).parameters:
-            sizes["tokens"] = context.tokens
+        about_tokens = {"tokens": context.tokens, "token_type": options.token_type}
+        accepted = inspect.signature(build).parameters
+        sizes |= {key: value for key, value in about_tokens.items() if key in accepted}
         self.module = construct(build, conf, f"{context.where}.decoder_conf", sizes)
         self.parts = {"decoder": self.module}
         self.eos = context.eos

@@ -70,6 +70,7 @@ def build_decoder(
     vocab_size: int,
     encoder_output_size: int,
     tokens: Sequence[str],
+    token_type: str,
     model: str | None = None,
     architecture: Mapping[str, Any] | None = None,
     revision: str | None = None,
@@ -78,7 +79,7 @@ def build_decoder(
     """Build the decoder of a checkpoint's family.
 
     Args:
-        vocab_size, encoder_output_size, tokens: of the output. The head gives them.
+        vocab_size, encoder_output_size, tokens, token_type: of the output. The head gives them.
         model, architecture, revision: as for `build_frontend`.
         options: further options of the family's decoder.
     """
@@ -88,5 +89,6 @@ def build_decoder(
         "vocab_size": vocab_size,
         "encoder_output_size": encoder_output_size,
         "tokens": tokens,
+        "token_type": token_type,
     }
     return construct(DECODERS[source.model_type], options, "decoder_conf", arguments)

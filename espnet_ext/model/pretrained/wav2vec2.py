@@ -131,7 +131,7 @@ class Wav2Vec2Encoder(torch.nn.Module):
                 "write frontend: pretrained with the same model, and no preencoder",
             )
         del self.network.feature_extractor  # the frontend has it
-        if not self._masks():
+        if not self.masks_states:
             self.network.masked_spec_embed = None  # no loss would reach this parameter
         elif not hasattr(self.network, "masked_spec_embed"):  # the checkpoint masks nothing
             vector = torch.rand(self.network.config.hidden_size)
@@ -166,7 +166,9 @@ class Wav2Vec2Encoder(torch.nn.Module):
                     _attention_by_modules, attention
                 )
 
-    def _masks(self) -> bool:
+    @property
+    def masks_states(self) -> bool:
+        """Whether training masks hidden states."""
         config = self.network.config
         return (
             config.apply_spec_augment and max(config.mask_time_prob, config.mask_feature_prob) > 0
@@ -186,7 +188,7 @@ class Wav2Vec2Encoder(torch.nn.Module):
         # transformers cannot mask an input that is shorter than a span.
         if (
             self.training
-            and self._masks()
+            and self.masks_states
             and hidden.size(1) >= self.network.config.mask_time_length
         ):
             hidden = self.network._mask_hidden_states(hidden, attention_mask=mask.long())

@@ -51,7 +51,7 @@ class WhisperFeatures(torch.nn.Module):
         self.architecture = source.architecture
         self.window = _check_window(window, source)
         settings = source.preprocessor
-        rate = int(settings.get("sampling_rate", 16000))
+        self.rate = rate = int(settings.get("sampling_rate", 16000))
         self.max_samples = int(settings.get("chunk_length", 30)) * rate
         self.n_fft = int(settings.get("n_fft", 400))
         self.hop_length = int(settings.get("hop_length", 160))
@@ -157,6 +157,11 @@ class WhisperEncoder(torch.nn.Module):
         check_probability(mask_feature_prob, f"{source.where}.mask_feature_prob")
         self.masking = StateMasking.of(source.architecture, mask_time_prob, mask_feature_prob)
         self.gradient_checkpointing = gradient_checkpointing
+
+    @property
+    def masks_states(self) -> bool:
+        """Whether training masks hidden states."""
+        return max(self.masking.time_prob, self.masking.feature_prob) > 0
 
     def output_size(self) -> int:
         return self.layer_norm.normalized_shape[0]

@@ -32,9 +32,10 @@ class WhisperDecoder(torch.nn.Module):
         source: the checkpoint.
         vocab_size: V.
         encoder_output_size: must be D.
-        tokens: V tokens. A token of Whisper's vocabulary gets Whisper's embedding; another one gets
-            the mean of the embeddings of its text in Whisper's tokens. Not needed, and embeddings
-            are random, if the source has no weights.
+        tokens: V tokens. Tokens of the type `hugging_face` get Whisper's embeddings; another one
+            gets the mean of the embeddings of its text in Whisper's tokens. Not needed, and
+            embeddings are random, if the source has no weights.
+        token_type: type of the tokens.
         language: code of the language that is written, for example en or ko. A checkpoint for
             English only has none.
         task: transcribe or translate; only with a language.
@@ -50,6 +51,7 @@ class WhisperDecoder(torch.nn.Module):
         vocab_size: int,
         encoder_output_size: int,
         tokens: Sequence[str] = (),
+        token_type: str = "hugging_face",
         language: str | None = None,
         task: str = "transcribe",
         dropout: float | None = None,
@@ -75,7 +77,10 @@ class WhisperDecoder(torch.nn.Module):
         self.has_new_tokens = True
         if source.model is not None:
             weights = network.embed_tokens.weight.detach()
-            self.has_new_tokens = _copy_embeddings(embedding, weights, tokens, prompt, source)
+            is_own = token_type == "hugging_face"
+            self.has_new_tokens = _copy_embeddings(
+                embedding, weights, tokens, is_own, prompt, source
+            )
         self.embed = torch.nn.Sequential(
             embedding, LearnedPositions(network.embed_positions.weight)
         )
@@ -96,6 +101,11 @@ class WhisperDecoder(torch.nn.Module):
         """Yield the embeddings if a token is not in the checkpoint's vocabulary."""
         if self.has_new_tokens:
             yield from [p for p in self.embed[0].parameters() if p is not self.prompt]
+
+    @property
+    def max_tokens(self) -> int:
+        """The tokens of the longest transcript: all positions but those of the prompt."""
+        return cast(LearnedPositions, self.embed[1]).max_positions - len(self.prompt)
 
     def forward(
         self,
@@ -171,11 +181,16 @@ def _copy_embeddings(
     embedding: _Embedding,
     weights: torch.Tensor,
     tokens: Sequence[str],
+    is_own: bool,
     prompt: Sequence[str],
     source: Source,
 ) -> bool:
-    """Fill the embeddings from Whisper's: weights (V', D).
+    """Fill the embeddings from Whisper's.
 
+    Args:
+        weights: (V', D) Whisper's embeddings.
+        is_own: whether the tokens are Whisper's. The character é is not: its name in Whisper's
+            vocabulary is that of the byte 0xE9.
     Returns:
         Whether there is a token that Whisper does not have, other than blank and unknown.
     """
@@ -192,18 +207,20 @@ def _copy_embeddings(
         embedding.prompt.copy_(weights[[vocabulary[token] for token in prompt]])
         # In double precision, so that the result does not depend on the number of threads.
         mean = weights[: vocabulary[END]].double().mean(0).float()  # (D,)
+        has_new_tokens = False
         for row, token in enumerate(tokens):
             name = END if token == SOS_EOS else token
-            if name in vocabulary:
+            if name in vocabulary and (is_own or name == END):
                 embedding.weight[row] = weights[vocabulary[name]]
-            elif name.startswith("<") and name != SPACE:  # blank, unknown, tags
+            elif len(name) > 1 and name[0] == "<" and name != SPACE:  # blank, unknown, tags
                 embedding.weight[row] = mean
+                has_new_tokens |= name not in (BLANK, UNK)
             else:
                 text = " " if name == SPACE else name
                 ids = tokenizer.encode(text, add_special_tokens=False).ids
                 embedding.weight[row] = weights[ids].mean(0) if ids else mean
-    known = {*vocabulary, BLANK, UNK, SOS_EOS}
-    return any(token not in known for token in tokens)
+                has_new_tokens |= len(ids) != 1 or name == SPACE
+    return has_new_tokens
 
 
 def _espnet_layer(layer: Any, config: Any, dropout: float) -> torch.nn.Module:

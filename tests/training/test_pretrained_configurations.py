@@ -1,0 +1,149 @@
+"""The training configurations of pre-trained models, with tiny random checkpoints."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from espnet_ext.model.build import build_model
+from espnet_ext.training.checks import check_best_model_criterion, check_config
+from espnet_ext.training.config import merge, use_checkpoint
+from espnet_ext.training.run import merged_config
+from espnet_ext.training.task import DualOutputTask
+
+transformers = pytest.importorskip("transformers")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import tiny_recipe  # noqa: E402
+import tiny_whisper  # noqa: E402
+
+CONF = Path(__file__).parents[2] / "conf"
+FAMILIES = {
+    "train_whisper_base": "whisper",
+    "train_whisper_small": "whisper",
+    "train_wavlm_base_plus": "wavlm",
+    "train_wavlm_large": "wavlm",
+    "train_xlsr": "wav2vec2",
+    "train_xlsr_transducer": "wav2vec2",
+}
+TOKENS = ["<blank>", "<unk>", "a", "b", "c", "<sos/eos>"]
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """Folders of tiny checkpoints by family."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    tiny_whisper.write(root / "whisper")
+    settings = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+        "conv_dim": (8,) * 7,
+        "num_conv_pos_embeddings": 8,
+        "num_conv_pos_embedding_groups": 2,
+    }
+    for family, config, build in (
+        ("wavlm", transformers.WavLMConfig, transformers.WavLMModel),
+        ("wav2vec2", transformers.Wav2Vec2Config, transformers.Wav2Vec2Model),
+    ):
+        build(config(**settings)).save_pretrained(root / family)
+        transformers.Wav2Vec2FeatureExtractor().save_pretrained(root / family)
+    return {family: root / family for family in set(FAMILIES.values())}
+
+
+def test_every_pretrained_configuration_is_listed():
+    names = {
+        path.stem
+        for path in CONF.glob("train*.yaml")
+        if yaml.safe_load(path.read_text()).get("encoder") == "pretrained"
+    }
+    assert names == set(FAMILIES)
+
+
+SYSTEMS = ("so_surface", "so_meaning", "so_meaning_attention", "do")
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_configuration_and_system_fit_together(name, system):
+    config = merged_config(CONF / f"{name}.yaml", [CONF / "systems" / f"{system}.yaml"])
+    models = {config[f"{part}_conf"]["model"] for part in ("frontend", "encoder")}
+    assert len(models) == 1
+    check_config(config, DualOutputTask.get_parser(), name)
+    check_best_model_criterion(config, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "system"),
+    [
+        *((name, "do") for name in FAMILIES),
+        *(("train_whisper_small", system) for system in SYSTEMS[:-1]),
+        *(("train_xlsr", system) for system in SYSTEMS[:-1]),
+    ],
+)
+def test_configuration_trains_a_step(checkpoints, tmp_path, name, system):
+    config = merged_config(CONF / f"{name}.yaml", [CONF / "systems" / f"{system}.yaml"])
+    config = use_checkpoint(config, str(checkpoints[FAMILIES[name]]))
+    tokens = {"token_type": "char", "token_list": TOKENS}
+    config = merge(config, {"outputs": dict.fromkeys(config["outputs"], tokens)})
+    if config["decoder"] == "pretrained":
+        config["decoder_conf"]["language"] = "en"
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(config))
+    command = ["--config", str(tmp_path / "train.yaml"), "--output_dir", str(tmp_path)]
+    args = DualOutputTask.get_parser().parse_args(command)
+    if args.scheduler_conf:
+        args.scheduler_conf["total_steps"] = 10
+    torch.manual_seed(0)
+    model = build_model(vars(args)).train()
+    (optimizer,) = DualOutputTask.build_optimizers(args, model)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    batch = {}
+    for output in config["outputs"]:
+        batch[f"text_{output}"] = torch.tensor([[2, 3, 4], [4, 2, -1]])
+        batch[f"text_{output}_lengths"] = torch.tensor([3, 2])
+    speech = 0.1 * torch.randn(2, 8000)
+    loss, _, _ = model(speech, torch.tensor([8000, 6000]), **batch)
+    loss.backward()
+    optimizer.step()
+    assert torch.isfinite(loss)
+    changed = {
+        key for key, value in model.state_dict().items() if not torch.equal(value, before[key])
+    }
+    assert any(key.startswith("encoder.") for key in changed)
+    for output in config["outputs"]:
+        assert any(key.startswith(f"{output}_decoder.") for key in changed)
+
+
+KOREAN = [("국물 좀", "국물 좀 주세요"), ("감사함니다", "감사합니다"), (None, "네"), ("물", None)]
+
+
+def test_whisper_trains_and_decodes_korean(checkpoints, tmp_path, monkeypatch):
+    """The shipped configuration with --pretrained; the language is that of utt2lang."""
+    from espnet_ext.bin import tokens
+    from espnet_ext.decoding.api import DualSpeech2Text
+
+    monkeypatch.setattr(tiny_recipe, "TEXTS", KOREAN)
+    recipe = tiny_recipe.make(tmp_path, {"surface": "jamo", "meaning": "char"})
+    recipe.token_types["meaning"] = "hugging_face"
+    folder = str(checkpoints["whisper"])
+    options = {
+        "--input": f"{recipe.root}/dump/train",
+        "--output_name": "meaning",
+        "--token_type": "hugging_face",
+        "--pretrained": folder,
+        "--token_dir": f"{recipe.root}/tokens/meaning_hugging_face",
+    }
+    assert tokens.main([word for pair in options.items() for word in pair]) == 0
+    recipe.collect()
+    ids = [line.split()[0] for line in (recipe.root / "dump/train/utt2spk").open()]
+    (recipe.root / "dump/train/utt2lang").write_text("".join(f"{utt_id} ko\n" for utt_id in ids))
+    config = yaml.safe_load((CONF / "train_whisper_base.yaml").read_text())
+    config |= {"use_tensorboard": False, "num_workers": 0, "batch_bins": 20000}
+    exp = recipe.train(config=config, options=["--max_epoch", "1"], pretrained=folder)
+    recognise = DualSpeech2Text.from_pretrained(exp, beam_size=2, maxlenratio=-6)
+    decoder = recognise.model.heads["meaning"].options.decoder_conf
+    assert decoder["language"] == "ko"
+    result = recognise(torch.randn(8000, generator=torch.Generator().manual_seed(0)))
+    assert set(result.best) == {"surface", "meaning"}
