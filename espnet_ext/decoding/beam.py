@@ -184,13 +184,7 @@ class _BatchSearch:
         search = self.search
         # (B, K, V) each, unweighted
         token_scores = [scorer.step(self.last_tokens) for scorer, _ in search.scorers.values()]
-        weights = [weight for _, weight in search.scorers.values()]
-        if token_scores:
-            weighted = torch.zeros_like(token_scores[0])  # (B, K, V)
-        else:
-            weighted = self.scores.new_zeros(*self.scores.shape, search.vocab_size)
-        for scores, weight in zip(token_scores, weights, strict=True):
-            weighted = add_weighted(weighted, scores, weight)
+        weighted = self._weighted_sum(token_scores)  # (B, K, V)
         if search.options.penalty:
             weighted = weighted + search.options.penalty
         if self.ctc_scorer is not None:
@@ -200,8 +194,7 @@ class _BatchSearch:
             ctc_scores = (log_psi - previous).to(weighted.dtype)
             token_scores.append(ctc_scores)
             weighted = weighted.add(ctc_scores, alpha=search.ctc_weight)
-        weighted = weighted + self.scores.unsqueeze(-1)
-        weighted = weighted.masked_fill(~self.active.unsqueeze(-1), -torch.inf)
+        weighted = weighted + self.scores.masked_fill(~self.active, -torch.inf).unsqueeze(-1)
 
         self.scores, top = weighted.flatten(1).topk(search.beam_size, -1)  # (B, K)
         parents = top.div(search.vocab_size, rounding_mode="trunc")
@@ -217,6 +210,21 @@ class _BatchSearch:
         if self.ctc_scorer is not None:
             self.ctc_state = self.ctc_scorer.extend(self.ctc_state, log_psi, parents, tokens)
         self._record(parents, tokens)
+
+    def _weighted_sum(self, token_scores: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return Σ weight · scores (B, K, V) of the scorers, each with scores (B, K, V).
+
+        Each pass over a large vocabulary takes long, so a first weight of 1 is not multiplied.
+        """
+        weights = [weight for _, weight in self.search.scorers.values()]
+        pairs = list(zip(token_scores, weights, strict=True))
+        if pairs and weights[0] == 1.0:
+            total, pairs = token_scores[0], pairs[1:]
+        else:
+            total = self.scores.new_zeros(*self.scores.shape, self.search.vocab_size)
+        for scores, weight in pairs:
+            total = add_weighted(total, scores, weight)
+        return total
 
     def _ctc_scores(self, ctc_scorer: BatchCTCPrefixScorer, weighted: torch.Tensor) -> torch.Tensor:
         """Return log ψ of all extensions (B, K, V); −inf outside of the pre-beam, except for eos.
