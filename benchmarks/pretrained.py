@@ -25,15 +25,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-os.environ["OMP_NUM_THREADS"] = "1"
 
-TABLES = ("wav.scp", "utt2lang")
 OURS, TRANSFORMERS, FASTER_WHISPER = "ours", "transformers", "faster-whisper"
 PROMPT = ("<|startoftranscript|>", "<|{}|>", "<|transcribe|>", "<|notimestamps|>")
 END = "<|endoftext|>"
@@ -185,7 +184,7 @@ def write_subset(source: Path, target: Path, limit: int) -> float:
 
     ids = sorted(read_table(source / "wav.scp"))[:limit]
     target.mkdir(parents=True)
-    for path in sorted(source.glob("text.*")) + [source / name for name in TABLES]:
+    for path in [source / "wav.scp", *source.glob("text.*"), *source.glob("utt2lang")]:
         table = read_table(path)
         write_table(target / path.name, {utt_id: table[utt_id] for utt_id in ids})
     infos = [audio_info(path) for path in read_table(target / "wav.scp").values()]
@@ -591,17 +590,13 @@ def measure_equality(options: argparse.Namespace) -> dict:
 
 def machine() -> dict:
     """Return facts about this machine and the versions of the software."""
-    import torch
-    import transformers
-
     model = [
         line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
     ]
     return {
         "cpu": model[0].partition(":")[2].strip() if model else platform.processor(),
         "cpus": os.cpu_count(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
+        **{name: metadata.version(name) for name in ("torch", "transformers")},
         "python": platform.python_version(),
         "load": os.getloadavg()[0],
     }
@@ -656,6 +651,7 @@ def parse_options() -> argparse.Namespace:
 
 def main() -> None:
     options = parse_options()
+    os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
     measure: Callable[[argparse.Namespace], dict] = options.measure
     report = measure(options)
     report |= {"machine": machine(), "options": vars(options)}
