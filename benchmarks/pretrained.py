@@ -542,14 +542,14 @@ def measure_equality(options: argparse.Namespace) -> dict:
                 1, torch.arange(end + 1), kept - total
             )
 
-    def ours(waves):
+    def by_us(waves):
         speech = [torch.from_numpy(wave) for wave in waves]
         lengths = torch.tensor([len(wave) for wave in waves])
         padded = torch.nn.utils.rnn.pad_sequence(speech, batch_first=True)
         states, frames = model.encode(padded, lengths).shared()
         return [[i - 2 for i in nbest[0].token_ids] for nbest in search(states, frames)]
 
-    def theirs(waves):
+    def by_transformers(waves):
         feats = reader(list(waves), sampling_rate=SAMPLE_RATE, return_tensors="pt").input_features
         generated = network.generate(
             feats,
@@ -571,7 +571,7 @@ def measure_equality(options: argparse.Namespace) -> dict:
         for first in range(0, len(waves), options.batch_size):
             batch = waves[first : first + options.batch_size]
             hypotheses = []
-            for name, decode in ((OURS, ours), (TRANSFORMERS, theirs)):
+            for name, decode in ((OURS, by_us), (TRANSFORMERS, by_transformers)):
                 start = Seconds.now()
                 hypotheses.append(decode(batch))
                 seconds[name] += Seconds.now() - start

@@ -214,7 +214,7 @@ class _BatchSearch:
     def _weighted_sum(self, token_scores: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return Σ weight · scores (B, K, V) of the scorers, each with scores (B, K, V).
 
-        Each pass over a large vocabulary takes long, so a first weight of 1 is not multiplied.
+        Each multiplication of a large vocabulary takes long, so a first weight of 1 is skipped.
         """
         weights = [weight for _, weight in self.search.scorers.values()]
         pairs = list(zip(token_scores, weights, strict=True))

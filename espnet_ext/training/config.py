@@ -52,6 +52,9 @@ def use_checkpoint(config: Mapping[str, Any], model: str) -> dict[str, Any]:
     return merge(config, {**change, **({"outputs": outputs} if outputs else {})})
 
 
+_WITHOUT_DECODER = ("ctc", "transducer")  # branches that ignore `decoder`
+
+
 def with_decoder_language(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return the configuration with the language of pre-trained decoders, unless it is set.
 
@@ -65,6 +68,8 @@ def with_decoder_language(config: Mapping[str, Any], folder: Path) -> dict[str, 
     for name, output in outputs.items() if isinstance(outputs, Mapping) else ():
         if not isinstance(output, Mapping):
             continue  # `parse_outputs` reports it
+        if output.get("branch") in _WITHOUT_DECODER:
+            continue
         conf = {**(config.get("decoder_conf") or {}), **(output.get("decoder_conf") or {})}
         if output.get("decoder", config.get("decoder")) != "pretrained" or "language" in conf:
             continue
