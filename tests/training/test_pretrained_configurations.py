@@ -147,3 +147,22 @@ def test_whisper_trains_and_decodes_korean(checkpoints, tmp_path, monkeypatch):
     assert decoder["language"] == "ko"
     result = recognise(torch.randn(8000, generator=torch.Generator().manual_seed(0)))
     assert set(result.best) == {"surface", "meaning"}
+
+
+@pytest.mark.parametrize("name", ["train_whisper_base", "train_whisper_small"])
+def test_size_of_the_vocabulary_does_not_shrink_batches(name, tmp_path):
+    """Eight utterances of 3 s with 10 of 28,000 tokens fit into one batch."""
+    from espnet2.samplers.build_batch_sampler import build_batch_sampler
+
+    conf = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
+    shapes = {"speech_shape": "48000", "text_meaning_shape": "10,28000"}
+    for file, shape in shapes.items():
+        lines = [f"utt{number} {shape}\n" for number in range(8)]
+        (tmp_path / file).write_text("".join(lines), encoding="utf-8")
+    sampler = build_batch_sampler(
+        type=conf["batch_type"],
+        batch_size=1,
+        batch_bins=conf["batch_bins"],
+        shape_files=[str(tmp_path / file) for file in shapes],
+    )
+    assert len(list(sampler)) == 1

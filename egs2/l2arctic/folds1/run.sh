@@ -77,17 +77,18 @@ recipe_run() { # recipe_run CORPUS NAME OPTION…: run stages of a corpus; NAME 
 
 # Options of the trainings, beside conf/train_whisper_base.yaml. The meaning needs small learning rates and
 # few epochs: Whisper's decoder writes it already.
-meaning_rates="--finetune_conf encoder_lr=0.02 --finetune_conf decoder_lr=0.02"
+batches="--batch_type length --batch_bins 160000" # 10 s of speech
+low_rates="--finetune_conf encoder_lr=0.02 --finetune_conf decoder_lr=0.02"
 declare -A first_options=(
     [so_surface]="--max_epoch 4"
-    [do]="--max_epoch 5 --finetune_conf decoder_lr=0.05"
-    [so_meaning_attention]="--max_epoch 2 --finetune_conf freeze_epochs=0 ${meaning_rates} --scheduler_conf pct_start=0.1"
+    [do]="--max_epoch 5 ${batches} --finetune_conf decoder_lr=0.05"
+    [so_meaning_attention]="--max_epoch 2 ${batches} --finetune_conf freeze_epochs=0 ${low_rates}"
 )
-fold_options="--batch_bins 320000 --finetune_conf freeze_epochs=0 --scheduler_conf pct_start=0.1"
+fold_options="${batches} --finetune_conf freeze_epochs=0 --scheduler_conf pct_start=0.1"
 declare -A further_options=(
-    [so_surface]="--max_epoch 4 ${fold_options}"
-    [do]="--max_epoch 4 ${fold_options} --finetune_conf encoder_lr=0.05 --finetune_conf decoder_lr=0.05"
-    [so_meaning_attention]="--max_epoch 2 ${fold_options} ${meaning_rates}"
+    [so_surface]="--max_epoch 3 ${fold_options}"
+    [do]="--max_epoch 3 ${fold_options} --finetune_conf encoder_lr=0.05 --finetune_conf decoder_lr=0.05"
+    [so_meaning_attention]="--max_epoch 2 ${fold_options} ${low_rates}"
 )
 for system in ${systems}; do
     [[ -n ${first_options[${system}]:-} ]] ||
