@@ -95,7 +95,7 @@ def _crc_matches(path: str | os.PathLike) -> bool | None:
     """Return whether all CRC-32 checksums in a file that `torch.save` wrote match.
 
     Returns:
-        None if the file has no checksums: `torch.save` wrote its former format, or was told to
+        None if the file has no checksums: `torch.save` wrote its former format, or was set to
         leave them out (`torch.serialization.set_crc32_options`), so that none matches.
     """
     if not zipfile.is_zipfile(path):

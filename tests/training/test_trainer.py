@@ -47,6 +47,7 @@ def test_steps_loss_and_time_left_are_printed_within_an_epoch(monkeypatch, capsy
     assert len(watched) == 3
     for number in watched:
         reporter.register({"loss": 2.0 * number}, 1)
+        reporter.next()
     lines = capsys.readouterr().err.splitlines()
     assert [line.rpartition(", ")[0] for line in lines] == [
         "epoch 2/5: 1/3 steps, mean loss 2, 0 s",

@@ -106,8 +106,8 @@ class Wav2Vec2Encoder(torch.nn.Module):
         self.architecture = source.architecture
         self.has_pretrained_weights = source.model is not None
         self._has_new_vector = False  # for masked frames, see below
-        given = {"mask_time_prob": mask_time_prob, "mask_feature_prob": mask_feature_prob}
-        for key, value in given.items():
+        options = {"mask_time_prob": mask_time_prob, "mask_feature_prob": mask_feature_prob}
+        for key, value in options.items():
             check_probability(value, f"{source.where}.{key}")
             if value is not None:
                 setattr(self.network.config, key, value)
