@@ -44,7 +44,7 @@ def layer_modules(network: torch.nn.Module) -> dict[str, torch.nn.Module]:
             "Transformer decoders",
         )
     embed = getattr(network, "embed", None)
-    if getattr(network, "prompt", None) is not None:
+    if embed is not None and getattr(network, "prompt", None) is not None:
         embed = embed[-1]  # the positions, which are added to the prompt and the tokens together
     return modules if embed is None else {"embed": embed, **modules}
 
