@@ -79,6 +79,8 @@ class DualOutputModel(AbsESPnetModel):
         self.adapters: Any = None  # `pretrained.adapters.Adapters`, if there are any
         # batch normalisation that stays in evaluation mode, because its part of the model is frozen
         self.fixed_statistics: Sequence[torch.nn.Module] = ()
+        # Training may pass encoder output as speech (`training.encoder_cache`).
+        self.reads_encoder_output = False
 
     @property
     def heads(self) -> Mapping[str, Head]:
@@ -98,7 +100,8 @@ class DualOutputModel(AbsESPnetModel):
         """Return the objective's scalar, statistics, and the batch size.
 
         Args:
-            speech: (B, S) samples, or (B, F, M) features; speech_lengths: (B,).
+            speech: (B, S) samples, (B, F, M) features, or (B, T, D) cached encoder output;
+                speech_lengths: (B,).
             batch: `text_<output>` (B, L) and `text_<output>_lengths` (B,) for every output, and the
                 value ids (B, 1) of every condition.
         """
@@ -170,6 +173,12 @@ class DualOutputModel(AbsESPnetModel):
                     f"no value of the condition '{name}', which the model reads",
                     "this analysis or command has no conditions yet; decode with espnet-ext decode",
                 )
+        if self.reads_encoder_output and speech.dim() == 3:
+            outputs = tuple(self._heads if request.outputs is None else request.outputs)
+            states = speech[:, : int(speech_lengths.max())]
+            return EncoderOutput(
+                dict.fromkeys(outputs, states), dict.fromkeys(outputs, speech_lengths)
+            )
         feats, lengths = self.extract_feats(speech, speech_lengths, request.batch_invariant)
         if self.specaug is not None and self.training:
             feats, lengths = self.specaug(feats, lengths)

@@ -43,7 +43,9 @@ class LanguageModelTask(LMTask):
             "are not finite; such steps do not update the model",
         )
         # Options of our trainer for systems: a language model has no encoder and no outputs.
-        parser.set_defaults(finetune_conf={}, diagnose_every=0, repeat_power=0.0)
+        parser.set_defaults(
+            finetune_conf={}, diagnose_every=0, encoder_cache=None, repeat_power=0.0
+        )
         return parser
 
 

@@ -112,6 +112,14 @@ class DualOutputTask(AbsTask):
             "DoRA: type, rank, alpha, dropout, target_modules, parts, modules_to_save, save)",
         )
         group.add_argument(
+            "--encoder_cache",
+            type=text,
+            default=None,
+            metavar="FOLDER",
+            help="write the output of a frozen encoder to this folder once, and read it in every "
+            "epoch instead of the audio",
+        )
+        group.add_argument(
             "--diagnose_every",
             type=steps,
             default=0,

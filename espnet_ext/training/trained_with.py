@@ -34,7 +34,7 @@ _MAY_CHANGE = {
     *("diagnose_every", "detect_anomaly", "use_wandb"),
     *("ngpu", "num_workers", "multiprocessing_distributed", "unused_parameters", "local_rank"),
     *("gradient_as_bucket_view", "distributed", "max_cache_size", "valid_max_cache_size"),
-    *("max_cache_fd", "use_amp", "use_tf32", "cudnn_enabled", "cudnn_benchmark"),
+    *("encoder_cache", "max_cache_fd", "use_amp", "use_tf32", "cudnn_enabled", "cudnn_benchmark"),
     *("cudnn_deterministic", "version"),
     # compared by content
     *("train_data_path_and_name_and_type", "valid_data_path_and_name_and_type"),

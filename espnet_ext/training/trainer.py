@@ -14,7 +14,14 @@ import torch
 from espnet_ext.errors import UserError
 from espnet_ext.model import checksums, espnet
 from espnet_ext.progress import say
-from espnet_ext.training import adaptation, failures, health, schedule, selection
+from espnet_ext.training import (
+    adaptation,
+    encoder_cache,
+    failures,
+    health,
+    schedule,
+    selection,
+)
 from espnet_ext.training.diagnostics import Diagnostics
 from espnet_ext.training.finetune import FineTuning, FreezeSchedule
 from espnet_ext.training.step_progress import StepProgress
@@ -29,6 +36,7 @@ class Options(TrainerOptions):
 
     finetune_conf: Mapping[str, Any]  # keys of `finetune.FineTuning`
     max_invalid_steps: int  # steps in a row without finite gradients after which training ends
+    encoder_cache: str | None  # folder of `encoder_cache`
     diagnose_every: int  # steps between measurements of `diagnostics`; 0: never
     # set by `run`, on rank 0 if `diagnose_every` is not 0
     diagnostics: Diagnostics | None = dataclasses.field(init=False, default=None)
@@ -60,6 +68,7 @@ class DualOutputTrainer(Trainer):
     """
 
     max_epoch = 0  # set by `run`, for `resume`
+    cached_encoder = ""  # digest of the encoder whose output is cached; set by `run`
 
     @classmethod
     def build_options(cls, args: argparse.Namespace) -> Options:
@@ -70,7 +79,14 @@ class DualOutputTrainer(Trainer):
 
     @classmethod
     def run(
-        cls, model, *, trainer_options, valid_iter_factory, distributed_option, **kwargs
+        cls,
+        model,
+        *,
+        trainer_options,
+        train_iter_factory,
+        valid_iter_factory,
+        distributed_option,
+        **kwargs,
     ) -> None:
         cls.max_epoch = trainer_options.max_epoch
         is_first = not distributed_option.distributed or distributed_option.dist_rank == 0
@@ -85,6 +101,8 @@ class DualOutputTrainer(Trainer):
         if fine_tuning.freezes():
             trainer_options.freeze_schedule = FreezeSchedule(model, fine_tuning)
             trainer_options.unused_parameters = True  # of DistributedDataParallel
+        if trainer_options.encoder_cache:
+            cls._use_cache(model, [train_iter_factory, valid_iter_factory], trainer_options)
         with (
             adaptation.checkpoints(model, trainer_options.configuration, is_first),
             replaced_selection(),
@@ -93,10 +111,25 @@ class DualOutputTrainer(Trainer):
             super().run(
                 model=model,
                 trainer_options=trainer_options,
+                train_iter_factory=train_iter_factory,
                 valid_iter_factory=valid_iter_factory,
                 distributed_option=distributed_option,
                 **kwargs,
             )
+
+    @classmethod
+    def _use_cache(cls, model, factories, options) -> None:
+        """Read the encoder output from `encoder_cache` instead of running the encoder."""
+        if options.diagnose_every:
+            raise UserError(
+                "encoder_cache: diagnose_every measures the encoder, which does not run",
+                "write diagnose_every: 0, or remove encoder_cache",
+            )
+        if FineTuning.parse(options.finetune_conf).freeze_epochs < options.max_epoch:
+            encoder_cache.check_frozen(model)
+        settings = encoder_cache.settings_of(options.configuration)
+        encoder_cache.use_cache(options.encoder_cache, model, factories, settings)
+        cls.cached_encoder = encoder_cache.encoder_digest(model)
 
     @classmethod
     def train_one_epoch(
@@ -106,6 +139,8 @@ class DualOutputTrainer(Trainer):
             line = options.freeze_schedule.begin_epoch(reporter.get_epoch())
             if _is_first_process():
                 say(line)
+        if getattr(model, "reads_encoder_output", False):
+            encoder_cache.check_frozen(model)
         if options.no_forward_run:
             monitor = None
         else:
@@ -149,6 +184,13 @@ class DualOutputTrainer(Trainer):
             message = f"{checkpoint}: cannot resume training from this checkpoint: {reason}"
             raise UserError(message, _RESTORE) from error
         health.check_weights(model, str(checkpoint), remedy=_RESTORE)
+        is_cached = getattr(model, "reads_encoder_output", False)
+        if is_cached and encoder_cache.encoder_digest(model) != cls.cached_encoder:
+            raise UserError(
+                f"{checkpoint}: encoder_cache: this training has changed its encoder, so the "
+                "cached output is not that of the encoder",
+                "remove encoder_cache, or train in another folder",
+            )
         for cycle in cycles:
             note = cycle.fit(reporter.get_epoch(), cls.max_epoch)
             if note and _is_first_process():
