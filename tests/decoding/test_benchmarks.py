@@ -11,6 +11,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny_recipe  # noqa: E402
+import tiny_whisper  # noqa: E402
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -91,3 +92,35 @@ def test_transducer_finds_the_hypotheses_of_espnet(run_benchmark, tmp_path):
     for name in ("beam: espnet tsd", "greedy: espnet greedy"):
         assert numbers[name]["n best differ"] == 0
     assert numbers["beam: espnet tsd"]["largest score difference"] < 1e-3
+
+
+def test_pretrained_times_training_and_the_bare_encoder(run_benchmark, tmp_path, monkeypatch):
+    pytest.importorskip("transformers")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # the script sets it
+    tiny_whisper.write(tmp_path / "whisper")
+    recipe = tiny_recipe.make(tmp_path / "recipe")
+    run_benchmark(
+        *("pretrained.py", "--json", tmp_path / "numbers.json", "train", "--epochs", 2),
+        *("--pretrained", tmp_path / "whisper", "--data_dir", recipe.root / "dump"),
+        *("--token_dir", recipe.root / "tokens", "--limit", 4, "--valid_limit", 2),
+    )
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    assert [sorted(epoch) for epoch in numbers["epochs"]] == [
+        ["bare", "save", "train", "validate"]
+    ] * 2
+    assert all(part["cpu"] > 0 for epoch in numbers["epochs"] for part in epoch.values())
+    assert 0 < numbers["audio_seconds"] < 3
+
+
+def test_pretrained_finds_the_token_ids_of_transformers(run_benchmark, tmp_path, monkeypatch):
+    pytest.importorskip("transformers")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    tiny_whisper.write(tmp_path / "whisper")
+    recipe = tiny_recipe.make(tmp_path / "recipe")
+    run_benchmark(
+        *("pretrained.py", "--json", tmp_path / "numbers.json", "equality", "--limit", 3),
+        *("--pretrained", tmp_path / "whisper", "--data", recipe.root / "dump/valid"),
+        *("--max_tokens", 10, "--batch_size", 2, "--beam_size", 2),
+    )
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    assert (numbers["utterances"], numbers["different"]) == (3, 0)
