@@ -41,12 +41,19 @@ PRINTERS = {
     "corpora/new_recipe.py": ("new_corpus",),
     "corpora/plain.py": ("prepare",),
     "corpora/preparation.py": ("prepare",),
+    "training": ("train",),
+    "training/failures.py": ("lm_train", "train"),
+    "training/finish.py": ("lm_train", "train"),
+    "training/health.py": ("lm_train", "train"),
+    "training/language_model.py": ("lm_train",),
+    "training/trained_with.py": ("lm_train", "train"),
 }
 
 
 @functools.cache
 def options_of_commands():
     """Return the options of every command, without the names of subcommands before them."""
+    from espnet_ext.training.language_model import LanguageModelTask
     from espnet_ext.training.task import DualOutputTask
 
     options = {
@@ -54,6 +61,7 @@ def options_of_commands():
         for verb, names in public_surface.commands().items()
     }
     options["train"].update(public_surface.names_of(DualOutputTask.get_parser()))  # after --
+    options["lm_train"].update(public_surface.names_of(LanguageModelTask.get_parser()))
     return options
 
 

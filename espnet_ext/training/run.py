@@ -193,6 +193,7 @@ def train(
         beginning = trained_with.begin(
             exp_dir,
             description,
+            elsewhere="--exp_dir; of run.sh: --expdir or --asr_tag",
             resume_changed=resume_changed,
             overwrite=overwrite,
             is_first=is_first,

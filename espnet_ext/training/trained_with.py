@@ -173,10 +173,10 @@ def begin(
     folder: Path,
     now: Mapping[str, Any],
     *,
+    elsewhere: str,
     resume_changed: bool = False,
     overwrite: bool = False,
     is_first: bool = True,
-    elsewhere: str = "--exp_dir; of run.sh: --expdir or --asr_tag",
 ) -> Beginning:
     """Return whether a training continues the one in the folder or starts from scratch.
 
