@@ -71,7 +71,7 @@ recipe_run() { # recipe_run CORPUS NAME OPTION…: run stages of a corpus; NAME 
     "${root}/run.sh" --recipe "${root}/egs2/${corpus}/dual1" --langs en --datadir "${dir}/${name}/data" \
         --dumpdir "${dir}/${name}/dump" --expdir "${dir}/${name}/exp" \
         --token_types "surface=phone meaning=hugging_face" --pretrained "${pretrained}" \
-        --asr_config train_whisper_base.yaml \
+        --asr_config train_whisper_base.yaml --inference_config "${recipe}/conf/decode.yaml" \
         --inference_nj "${nj}" --parallel_trainings "${parallel_trainings}" --ngpu "${ngpu}" "$@"
 }
 
@@ -158,7 +158,9 @@ if is_stage 6; then
             done
         done
     done
-    report=(--test_sets "test test_seen" --systems "${systems}" --asr_tag folds)
+    # Word errors of the meaning, whose tokens are pieces of words
+    report=(--test_sets "test test_seen" --systems "${systems}" --asr_tag folds
+        --token_types "surface=phone meaning=word")
     recipe_run l2arctic pooled --stage 13 --stop_stage 13 "${report[@]}"
     # The analyses of stage 17 that need no model
     for set in test test_seen; do
