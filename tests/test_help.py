@@ -45,7 +45,7 @@ def test_defaults_are_written_as_on_the_command_line():
         "--nj NJ jobs (default: 0)",
         '--sets SETS sets (default: "train test")',
         "--share SHARE share (default: 5%)",
-        "--quick BOOL less (default: false)",
+        "--quick [BOOL] less (default: false)",
         "--needed NEEDED no default",
         "--name NAME name (default: that of the folder)",
     ):

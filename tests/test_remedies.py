@@ -22,6 +22,7 @@ from espnet_ext.bin.main import module_of, verbs  # noqa: E402
 PACKAGE = public_surface.ROOT / "espnet_ext"
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9_-]*")
 # Programs of others: their options are not checked
+OPTIONS_WITHOUT_VERB = {"--version"}  # espnet-ext --version
 OTHER_PROGRAMS = ("asr_inference", "convmv", "ffmpeg", "hf download", "hf auth", "pip", "torchrun")
 OF_ASR_INFERENCE = (
     "model/export.py",
@@ -136,7 +137,7 @@ def problems(path):
     for line, text in messages(path):
         for match in OPTION.finditer(text):
             option, command = match.group(), named_command(text, match.start())
-            if command in OTHER_PROGRAMS:
+            if command in OTHER_PROGRAMS or option in OPTIONS_WITHOUT_VERB:
                 continue
             if command == "run.sh":
                 lacking = [] if option in run_options else ["run.sh"]

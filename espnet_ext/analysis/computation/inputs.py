@@ -104,7 +104,7 @@ def read_conditions(
     return {
         name: read_condition(data, name, values)
         for system in systems.values()
-        for name, values in system.model.condition_values.items()
+        for name, values in getattr(system.model, "condition_values", {}).items()
     }
 
 
