@@ -51,7 +51,7 @@ def check_adapters(model: Any, args: argparse.Namespace) -> None:
         is_random = not getattr(network, "has_pretrained_weights", False)
         if part == "frontend" or (part == "encoder" and args.encoder in _LOADS_ITSELF):
             is_random = False
-        if is_random and not args.init_param:
+        if is_random and not _is_loaded(part, args.init_param or ()):
             raise UserError(
                 f"{WHERE} freezes {part}, whose weights are random",
                 f"load weights with --init_param FILE:{part}:{part}, use {part}: pretrained, or "
@@ -59,6 +59,18 @@ def check_adapters(model: Any, args: argparse.Namespace) -> None:
             )
     with check_called(model):
         EncoderFrames.measure(model, () if args.input_size is None else (args.input_size,))
+
+
+def _is_loaded(part: str, init_param: Sequence[str]) -> bool:
+    """Return whether `--init_param` loads weights into a whole part of the model.
+
+    >>> _is_loaded("encoder", ["x.pth"]), _is_loaded("encoder", ["x.pth:encoder:encoder"])
+    (True, True)
+    >>> _is_loaded("encoder", ["x.pth:meaning_ctc:meaning_ctc"])
+    False
+    """
+    targets = [(specification.split(":") + ["", ""])[2] for specification in init_param]
+    return any(target in ("", part) for target in targets)
 
 
 def check_adapters_are_trained(model: Any, freeze_param: Sequence[str]) -> None:

@@ -22,8 +22,9 @@ def run(*options):
 
 @pytest.fixture
 def corpora(tmp_path):
-    for folder in ("l2arctic", "speechocean762"):
-        (tmp_path / folder).mkdir()
+    for folder in ("ABA/annotation", "BWC/annotation", "suitcase_corpus/annotation"):
+        (tmp_path / "l2arctic" / folder).mkdir(parents=True)
+    (tmp_path / "speechocean762").mkdir()
     return ["--l2arctic", tmp_path / "l2arctic", "--speechocean762", tmp_path / "speechocean762"]
 
 
@@ -72,6 +73,7 @@ def test_unusable_options_are_reported(corpora, tmp_path):
         (["--nj"], "--nj needs a value"),
         ([], "--l2arctic '' is not a folder"),
         ([*corpora[:2], "--speechocean762", tmp_path / "none"], "is not a folder"),
+        ([*corpora, "--speakers", "suitcase_corpus"], "no annotated speaker suitcase_corpus"),
         ([*corpora, "--systems", "so_nothing", "--dir", tmp_path], "no options for so_nothing"),
     ):
         done = run(*options)

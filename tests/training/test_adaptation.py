@@ -277,13 +277,20 @@ def test_contradictory_options_are_refused(recipe, whisper, adapter, options, me
     assert caught.value.remedy
 
 
-def test_frozen_weights_that_cannot_be_read_again_are_refused(recipe, whisper):
+@pytest.mark.parametrize(
+    ("loaded", "message"),
+    [
+        (":encoder:encoder", "freezes meaning_decoder, whose weights are random"),
+        (":::meaning_decoder", "meaning_decoder.* is frozen, but is neither in the"),
+    ],
+)
+def test_frozen_weights_that_cannot_be_read_again_are_refused(recipe, whisper, loaded, message):
     """The decoder is adapted but in no file: it would be random when the model is loaded."""
     base = recipe.train("conformer", options=["--max_epoch", "1"])
     adapter = {"parts": ["encoder", "meaning_decoder"], "save": "trained"}
     config = {"finetune_conf": {"adapter": adapter}}
-    initial = ["--init_param", f"{base / 'model.pth'}:encoder:encoder", "--max_epoch", "1"]
-    with pytest.raises(UserError, match="meaning_decoder.* is frozen, but is neither in the"):
+    initial = ["--init_param", f"{base / 'model.pth'}{loaded}", "--max_epoch", "1"]
+    with pytest.raises(UserError, match=message):
         recipe.train("partial", config, options=initial)
 
 

@@ -57,10 +57,20 @@ done
 l2arctic=$(realpath "${l2arctic}") speechocean762=$(realpath "${speechocean762}")
 mkdir -p "${dir}" && dir=$(realpath "${dir}")
 if [[ -e ${pretrained} ]]; then pretrained=$(realpath "${pretrained}"); fi
-if [[ -z ${speakers} ]]; then
-    speakers=$(cd "${l2arctic}" && for folder in */annotation; do printf '%s ' "${folder%/*}"; done)
-fi
-read -ra speaker_list <<<"${speakers}"
+declare -A fold_of=() # speaker → number of the quarter of the sentences that is left out with the speaker
+corpus_speakers=()
+for folder in "${l2arctic}"/*/annotation; do
+    speaker=${folder%/*} && speaker=${speaker##*/}
+    [[ -d ${folder} && ${speaker} != suitcase_corpus ]] || continue
+    fold_of[${speaker}]=$((${#corpus_speakers[@]} % 4 + 1))
+    corpus_speakers+=("${speaker}")
+done
+read -ra speaker_list <<<"${speakers:-${corpus_speakers[*]}}"
+((${#speaker_list[@]})) || bad_usage "${l2arctic} has no folders <SPEAKER>/annotation" "name the folder with ABA, ASI, …"
+for speaker in "${speaker_list[@]}"; do
+    [[ -n ${fold_of[${speaker}]:-} ]] ||
+        bad_usage "--speakers: ${l2arctic} has no annotated speaker ${speaker}" "choose among: ${corpus_speakers[*]}"
+done
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 is_stage() { ((stage <= $1 && $1 <= stop_stage)); }
@@ -95,11 +105,11 @@ for system in ${systems}; do
         bad_usage "--systems: there are no options for ${system}" "choose from: ${!first_options[*]}"
 done
 
-data_of_fold() { # data_of_fold NUMBER OPTION…: fold NUMBER leaves out the speaker of that number, from 0
-    local speaker=${speaker_list[$1]} fold=$(($1 % 4 + 1))
+data_of_fold() { # data_of_fold SPEAKER OPTION…
+    local speaker=$1
     shift
     recipe_run l2arctic "${speaker}" --l2arctic "${l2arctic}" --test_sets "test test_seen" \
-        --local_data_opts "--split disjoint --test_speakers ${speaker} --fold ${fold}" "$@"
+        --local_data_opts "--split disjoint --test_speakers ${speaker} --fold ${fold_of[${speaker}]}" "$@"
 }
 
 if is_stage 1; then
@@ -114,10 +124,10 @@ if is_stage 2; then
 fi
 
 if is_stage 3; then
-    for number in "${!speaker_list[@]}"; do
-        data_of_fold "${number}" --stop_stage 4
+    for speaker in "${speaker_list[@]}"; do
+        data_of_fold "${speaker}" --stop_stage 4
         # The tokens of the model that is trained further
-        cp -r "${dir}/speechocean762/data/en_token_list" "${dir}/${speaker_list[number]}/data/"
+        cp -r "${dir}/speechocean762/data/en_token_list" "${dir}/${speaker}/data/"
     done
 fi
 
@@ -125,10 +135,10 @@ for sub_stage in 4 5; do
     is_stage "${sub_stage}" || continue
     stages=(--stage 10 --stop_stage 11)
     if ((sub_stage == 5)); then stages=(--stage 12 --stop_stage 12); fi
-    for number in "${!speaker_list[@]}"; do
+    for speaker in "${speaker_list[@]}"; do
         for system in ${systems}; do
             first=${dir}/speechocean762/exp/en/${system}_first
-            data_of_fold "${number}" "${stages[@]}" --systems "${system}" --asr_tag folds \
+            data_of_fold "${speaker}" "${stages[@]}" --systems "${system}" --asr_tag folds \
                 --asr_args "--init_param ${first}/valid.acc.ave.pth ${further_options[${system}]}"
         done
     done

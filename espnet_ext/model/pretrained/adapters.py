@@ -181,7 +181,7 @@ def _modules(parts: Mapping[str, torch.nn.Module]) -> dict[str, torch.nn.Module]
 def _targets(parts: Mapping[str, torch.nn.Module], options: AdapterOptions) -> list[str]:
     """Return the full names of the modules that get an adapter."""
     adaptable = {name: m for name, m in _modules(parts).items() if _is_adaptable(m)}
-    if options.target_modules == QUERIES_AND_VALUES:  # a network has either names
+    if tuple(options.target_modules) == QUERIES_AND_VALUES:  # a network has either names
         targets = [n for n in adaptable if n.rpartition(".")[2] in QUERIES_AND_VALUES]
     else:
         targets = _matching(adaptable, options.target_modules, "target_modules")
