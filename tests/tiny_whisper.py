@@ -1,6 +1,8 @@
 """A tiny random Whisper in Hugging Face's layout, with a byte-level tokenizer."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,22 +18,29 @@ SPECIAL = (
 TEXTS = ("a cat", "dog", "caw", "gad", "tack", "coat", "caught", "the cat sat on the mat")
 
 
-def write(folder: Path, seed: int = 0, **changes):
-    """Write the files of a checkpoint, and return its network (WhisperForConditionalGeneration)."""
+def byte_level_tokenizer(texts: Sequence[str], vocab_size: int, special: Sequence[str]) -> Any:
+    """Return a byte-level BPE tokenizer, as that of GPT-2 and Whisper, trained on words."""
     import tokenizers
-    import transformers
 
-    folder.mkdir(parents=True, exist_ok=True)
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
     trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=270,
+        vocab_size=vocab_size,
         initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([f" {text}" for text in TEXTS], trainer)
-    tokenizer.add_special_tokens(list(SPECIAL))
+    tokenizer.train_from_iterator([f" {text}" for text in texts], trainer)
+    tokenizer.add_special_tokens(list(special))
+    return tokenizer
+
+
+def write(folder: Path, seed: int = 0, **changes):
+    """Write the files of a checkpoint, and return its network (WhisperForConditionalGeneration)."""
+    import transformers
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = byte_level_tokenizer(TEXTS, 270, SPECIAL)
     tokenizer.save(str(folder / "tokenizer.json"))
     end, start = (tokenizer.token_to_id(token) for token in SPECIAL[:2])
     settings = {

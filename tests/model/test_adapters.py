@@ -21,26 +21,10 @@ from espnet_ext.text.tokenizers import HuggingFaceTokenizer
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("peft")
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import tiny_encoders  # noqa: E402
 import tiny_whisper  # noqa: E402
 
-CONVOLUTIONAL = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "conv_dim": (8,) * 7,
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-    "feat_extract_norm": "layer",
-    "conv_bias": True,
-    "layerdrop": 0.0,
-}
-NETWORKS = {
-    "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model),
-    "hubert": (transformers.HubertConfig, transformers.HubertModel),
-    "wavlm": (transformers.WavLMConfig, transformers.WavLMModel),
-}
-FAMILIES = ("whisper", *NETWORKS, "conformer")
+FAMILIES = ("whisper", *tiny_encoders.CLASSES, "conformer")
 PHONES = ["<blank>", "<unk>", "AA", "K", "<sos/eos>"]
 CONFORMER = {
     "frontend": "default",
@@ -63,11 +47,8 @@ CTC = {"branch": "ctc", "ctc_weight": 0.5, "token_type": "phone", "token_list": 
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("pretrained")
     tiny_whisper.write(root / "whisper")
-    for family, (config, build) in NETWORKS.items():
-        torch.manual_seed(0)
-        build(config(**CONVOLUTIONAL)).save_pretrained(root / family)
-        extractor = transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True)
-        extractor.save_pretrained(root / family)
+    for family in tiny_encoders.CLASSES:
+        tiny_encoders.save(tiny_encoders.build(family), root / family)
     return root
 
 

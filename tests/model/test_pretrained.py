@@ -2,6 +2,8 @@
 
 import json
 import re
+import sys
+from pathlib import Path
 
 import numpy
 import pytest
@@ -15,19 +17,10 @@ from espnet_ext.model.layers import encoder_layers
 from espnet_ext.model.pretrained.registry import FAMILIES
 
 transformers = pytest.importorskip("transformers")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import tiny_encoders  # noqa: E402
+
 TOKENS = ["<blank>", "<unk>", "a", "b", "c", "<sos/eos>"]
-CONVOLUTIONAL = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "conv_dim": (8,) * 7,
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-    "feat_extract_norm": "layer",
-    "conv_bias": True,
-    "layerdrop": 0.0,
-}
 WHISPER = {
     "d_model": 16,
     "encoder_layers": 2,
@@ -46,26 +39,22 @@ WHISPER = {
     "decoder_start_token_id": 1,
 }
 MASKS = {"time_length": 5, "feature_length": 4, "feature_min_masks": 1}  # those of WHISPER
-NETWORKS = {
-    "whisper": (transformers.WhisperConfig, transformers.WhisperModel, WHISPER),
-    "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model, CONVOLUTIONAL),
-    "hubert": (transformers.HubertConfig, transformers.HubertModel, CONVOLUTIONAL),
-    "wavlm": (transformers.WavLMConfig, transformers.WavLMModel, CONVOLUTIONAL),
-}
+NETWORKS = ("whisper", *tiny_encoders.CLASSES)
 
 
 def network_of(family, **changes):
-    config, build, settings = NETWORKS[family]
+    if family != "whisper":
+        return tiny_encoders.build(family, **changes)
     torch.manual_seed(0)
-    return build(config(**settings | changes)).eval()
+    config = transformers.WhisperConfig(**WHISPER | changes)
+    return transformers.WhisperModel(config).eval()
 
 
 def save(network, family, folder):
+    if family != "whisper":
+        return tiny_encoders.save(network, folder)
     network.save_pretrained(folder)
-    if family == "whisper":
-        transformers.WhisperFeatureExtractor().save_pretrained(folder)
-    else:
-        transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
+    transformers.WhisperFeatureExtractor().save_pretrained(folder)
     return folder
 
 

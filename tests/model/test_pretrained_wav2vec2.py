@@ -21,6 +21,7 @@ from espnet_ext.model.frames import min_samples
 from espnet_ext.model.outputs import parse_outputs
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import tiny_encoders  # noqa: E402
 import tiny_recipe  # noqa: E402
 
 LETTERS = ["<blank>", "<unk>", "a", "b", "c", "<space>", "d", "<sos/eos>"]
@@ -47,27 +48,8 @@ def transformers():
 @pytest.fixture(scope="module")
 def checkpoint(transformers, tmp_path_factory):
     """A folder written by `save_pretrained` with a tiny XLS-R, and the network."""
-    torch.manual_seed(0)
-    config = transformers.Wav2Vec2Config(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=24,
-        conv_dim=(8,) * 7,
-        num_conv_pos_embeddings=8,
-        num_conv_pos_embedding_groups=2,
-        feat_extract_norm="layer",
-        do_stable_layer_norm=True,
-        conv_bias=True,
-        layerdrop=0.0,
-        mask_time_length=2,
-    )
-    network = transformers.Wav2Vec2Model(config).eval()
-    folder = tmp_path_factory.mktemp("xlsr")
-    network.save_pretrained(folder)
-    transformers.Wav2Vec2FeatureExtractor(
-        do_normalize=True, return_attention_mask=True
-    ).save_pretrained(folder)
+    network = tiny_encoders.build("wav2vec2", do_stable_layer_norm=True, mask_time_length=2)
+    folder = tiny_encoders.save(network, tmp_path_factory.mktemp("xlsr"))
     return folder, network
 
 

@@ -3,6 +3,8 @@
 import copy
 import json
 import random
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,22 +14,16 @@ from espnet_ext.text.merges import restore_merges
 from espnet_ext.text.tokenizers import HuggingFaceTokenizer
 
 tokenizers = pytest.importorskip("tokenizers")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import tiny_whisper  # noqa: E402
+
 TEXTS = ["the cat sat on the mat", "banana bananas ananas", "aaaa aaa aa", "they thought the tea"]
 
 
 @pytest.fixture(scope="module")
 def complete():
     """Return the contents of a tokenizer.json that lacks nothing."""
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=290,
-        initial_alphabet=sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([f" {text}" for text in TEXTS], trainer)
-    tokenizer.add_special_tokens(["<|endoftext|>", "<|en|>"])
+    tokenizer = tiny_whisper.byte_level_tokenizer(TEXTS, 290, ("<|endoftext|>", "<|en|>"))
     return json.loads(tokenizer.to_str())
 
 

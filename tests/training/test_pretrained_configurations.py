@@ -15,6 +15,7 @@ from espnet_ext.training.task import DualOutputTask
 
 transformers = pytest.importorskip("transformers")
 sys.path.insert(0, str(Path(__file__).parents[1]))
+import tiny_encoders  # noqa: E402
 import tiny_recipe  # noqa: E402
 import tiny_whisper  # noqa: E402
 
@@ -35,21 +36,8 @@ def checkpoints(tmp_path_factory):
     """Folders of tiny checkpoints by family."""
     root = tmp_path_factory.mktemp("checkpoints")
     tiny_whisper.write(root / "whisper")
-    settings = {
-        "hidden_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 24,
-        "conv_dim": (8,) * 7,
-        "num_conv_pos_embeddings": 8,
-        "num_conv_pos_embedding_groups": 2,
-    }
-    for family, config, build in (
-        ("wavlm", transformers.WavLMConfig, transformers.WavLMModel),
-        ("wav2vec2", transformers.Wav2Vec2Config, transformers.Wav2Vec2Model),
-    ):
-        build(config(**settings)).save_pretrained(root / family)
-        transformers.Wav2Vec2FeatureExtractor().save_pretrained(root / family)
+    for family in ("wavlm", "wav2vec2"):
+        tiny_encoders.save(tiny_encoders.build(family), root / family)
     return {family: root / family for family in set(FAMILIES.values())}
 
 
