@@ -24,7 +24,7 @@ _OF_AUDIO = _OF_AUDIO_BY_SPEAKER | {
 _BY_SPEAKER = re.compile(r"spk2\w+")
 _BY_UTTERANCE = re.compile(r"utt2\w+")
 _SOUND = re.compile(r".*\.(?:wav|flac|mp3|ogg|opus|m4a|aif+|au|sph|ark|pcm|raw|zip)", re.IGNORECASE)
-_HARMLESS = frozenset({"bom", "crlf", "unsorted", "no-newline"})  # writing the table corrects it
+_FIXED_ON_WRITING = frozenset({"bom", "crlf", "unsorted", "no-newline"})  # of `scan_table`
 _NAMED = 8  # files in a message
 _READ = {"wav.scp", "utt2spk", "spk2utt", "text", *LABEL_TABLES}
 # Files that the next command writes again, or that describe one directory only
@@ -80,7 +80,7 @@ class FurtherTables:
             notes: print which files and rows are left out.
         """
         originals = originals or {}
-        pairs = [(one, originals.get(one.utt_id, one)) for one in utterances]
+        pairs = [(u, originals.get(u.utt_id, u)) for u in utterances]
         utt_ids = {copy.utt_id: original.utt_id for copy, original in pairs}
         speakers = {copy.speaker: original.speaker for copy, original in pairs}
         tables: dict[str, dict[str, str]] = {}
@@ -98,7 +98,7 @@ class FurtherTables:
                 rows = {new: values[old] for new, old in ids.items() if old in values}
                 if rows:
                     tables.setdefault(name, {}).update(rows)
-                broken = [f for f in findings if f.code not in _HARMLESS]
+                broken = [f for f in findings if f.code not in _FIXED_ON_WRITING]
                 if broken and notes:
                     say(
                         f"warning: {path}: {len(broken)} rows are not carried over: line "

@@ -74,7 +74,7 @@ def _load_adapted(config: dict[str, Any], model_dir: Path, weights: str) -> Dual
                 f"readable: {error.message}",
                 f"{error.remedy}; an archive of espnet-ext pack needs no base",
             ) from error
-        state = base_weights.with_base(model, state, str(path))
+        state = base_weights.with_base_weights(model, state, str(path))
     else:
         model = build_model(config, model_dir)
     load_state(model, state, path)

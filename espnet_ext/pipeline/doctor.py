@@ -25,7 +25,10 @@ OK, NOTE, PROBLEM = "OK", "note", "PROBLEM"
 ESPNET = "202611"
 PYTHONS = ((3, 12), (3, 13))
 GIGABYTE = 1e9  # bytes
-NEEDED_DISK, WISHED_DISK = 2.0, 10.0  # GB: of a small experiment; of environment and audio, too
+REQUIRED_DISK, RECOMMENDED_DISK = (
+    2.0,
+    10.0,
+)  # GB: of a small experiment; of environment and audio, too
 HUB = "https://huggingface.co/api/models?limit=1"
 IMPORT_SECONDS = 120
 INSTALL = "bash local/setup_env.sh, or pip install -e . -c local/constraints.txt"
@@ -169,11 +172,13 @@ def check_disk() -> Finding:
     folder = Path.cwd()
     free = shutil.disk_usage(folder).free / GIGABYTE
     detail = f"{free:.1f} GB free in {folder}"
-    if free < NEEDED_DISK:
+    if free < REQUIRED_DISK:
         remedy = "free space, or give --datadir, --dumpdir and --expdir on another disk"
         return Finding("disk", PROBLEM, detail, remedy)
-    if free < WISHED_DISK:
-        return Finding("disk", NOTE, f"{detail}; environment and data take about {WISHED_DISK} GB")
+    if free < RECOMMENDED_DISK:
+        return Finding(
+            "disk", NOTE, f"{detail}; environment and data take about {RECOMMENDED_DISK} GB"
+        )
     return Finding("disk", OK, detail)
 
 

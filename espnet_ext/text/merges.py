@@ -24,19 +24,22 @@ class Repair:
     Attributes:
         settings: the contents of the tokenizer.json with the restored merges.
         restored: merges that were added.
-        unreachable: tokens that no text could produce before the repair.
         remaining: tokens without a merge that could not be restored.
+        unreachable: tokens that no text can produce: without the repair if all merges could be
+            restored, otherwise after it.
     """
 
     settings: Mapping[str, Any]
     restored: Sequence[Merge]
-    unreachable: Sequence[str]
     remaining: Sequence[str]
+    unreachable: Sequence[str]
 
     def message(self, path: str) -> str:
         """Return a line that says what was restored, or what is still wrong."""
         count, example = len(self.unreachable), repr(max(self.unreachable[:50], key=len))
         effect = f"{count} tokens such as {example}" if count > 1 else f"the token {example}"
+        merges = ", ".join(repr(" ".join(merge)) for merge in self.restored[:SHOWN])
+        merges += ", …" if len(self.restored) > SHOWN else ""
         if self.remaining:
             tokens = ", ".join(map(repr, self.remaining[:SHOWN]))
             more = ", …" if len(self.remaining) > SHOWN else ""
@@ -44,12 +47,11 @@ class Repair:
                 f"warning: {path}: no merge produces {tokens}{more}, so no text can contain "
                 f"{effect}, which the model was trained with; remedy: convert the tokenizer again "
                 "from the vocab.json and merges.txt of the model"
+                + (f" (other missing merges are restored: {merges})" if merges else "")
             )
-        merges = ", ".join(repr(" ".join(merge)) for merge in self.restored[:SHOWN])
-        more = ", …" if len(self.restored) > SHOWN else ""
         return (
-            f"note: {path}: restored merges that were missing: {merges}{more}. Without them, no "
-            f"text can contain {effect}, which the model was trained with"
+            f"note: {path}: restored merges that were missing: {merges}. Without them, no text can "
+            f"contain {effect}, which the model was trained with"
         )
 
 
@@ -92,7 +94,9 @@ def restore_merges(settings: Mapping[str, Any]) -> Repair | None:
     as_text = bool(model["merges"]) and isinstance(model["merges"][0], str)
     written = [" ".join(merge) if as_text else list(merge) for merge in merges]
     repaired = {**settings, "model": {**model, "merges": written}}
-    return Repair(repaired, restored, unreachable, remaining)
+    if remaining:
+        unreachable = _unreachable(vocabulary, merges, special)
+    return Repair(repaired, restored, remaining, unreachable)
 
 
 def _has_bytes(settings: Mapping[str, Any]) -> bool:

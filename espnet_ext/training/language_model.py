@@ -75,7 +75,7 @@ def train(
     steps = total_steps(args)
     is_first = processes.node_rank(args) == 0
     description = trained_with.describe(args, {})
-    beginning = trained_with.begin(
+    start = trained_with.continue_or_start(
         exp_dir,
         description,
         resume_changed=resume_changed,
@@ -83,15 +83,15 @@ def train(
         is_first=is_first,
         elsewhere="--output_dir; of run.sh: --expdir",
     )
-    if beginning.is_continued and is_complete(exp_dir, args):
+    if start.is_continued and is_complete(exp_dir, args):
         return
     if steps is not None:
         command += ["--scheduler_conf", f"total_steps={steps}"]
     args = _parse(command)
-    with beginning.undone_on_failure():
+    with start.folder_restored_on_failure():
         if is_first:
             trained_with.write(exp_dir, description)
-            record_start(exp_dir, provenance or {}, beginning.is_continued)
+            record_start(exp_dir, provenance or {}, start.is_continued)
         with failures.as_user_errors(exp_dir):
             line = f"python -m espnet_ext.bin.lm_train -- {shlex.join(command)}"
             say(line)

@@ -190,7 +190,7 @@ def train(
         steps = total_steps(args)
         is_first = processes.node_rank(args) == 0
         description = trained_with.describe(args, files)
-        beginning = trained_with.begin(
+        start = trained_with.continue_or_start(
             exp_dir,
             description,
             elsewhere="--exp_dir; of run.sh: --expdir or --asr_tag",
@@ -198,9 +198,9 @@ def train(
             overwrite=overwrite,
             is_first=is_first,
         )
-        if beginning.is_continued and is_complete(exp_dir, args):
+        if start.is_continued and is_complete(exp_dir, args):
             return
-        with beginning.undone_on_failure():
+        with start.folder_restored_on_failure():
             if is_first:
                 if args.repeat_power:
                     sampler = repeating_sampler(args, processes=process_count(args))
@@ -212,7 +212,7 @@ def train(
                 path = exp_dir / "train.yaml"
                 _write_config(path, merged)
                 trained_with.write(exp_dir, description)
-                record_start(exp_dir, provenance or {}, beginning.is_continued)
+                record_start(exp_dir, provenance or {}, start.is_continued)
             command = ["--config", str(path), *further]
             if steps is not None:
                 command += ["--scheduler_conf", f"total_steps={steps}"]

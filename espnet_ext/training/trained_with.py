@@ -144,7 +144,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 @dataclass
-class Beginning:
+class TrainingStart:
     """How a training begins in a folder."""
 
     folder: Path
@@ -152,7 +152,7 @@ class Beginning:
     renamed: Path | None = None  # the folder of another training, under its new name
 
     @contextlib.contextmanager
-    def undone_on_failure(self) -> Iterator[None]:
+    def folder_restored_on_failure(self) -> Iterator[None]:
         """Give a renamed folder its name back if an error ends the context before any epoch.
 
         A mistyped option is often noticed only when the model is built.
@@ -169,7 +169,7 @@ class Beginning:
             raise
 
 
-def begin(
+def continue_or_start(
     folder: Path,
     now: Mapping[str, Any],
     *,
@@ -177,14 +177,16 @@ def begin(
     resume_changed: bool = False,
     overwrite: bool = False,
     is_first: bool = True,
-) -> Beginning:
-    """Return whether a training continues the one in the folder or starts from scratch.
+) -> TrainingStart:
+    """Decide whether a training continues the one in the folder, or starts from scratch.
+
+    With `overwrite`, the folder of another training is renamed.
 
     Args:
         folder: model directory.
         now: description of the training that starts.
         resume_changed: continue although something differs.
-        overwrite: if something differs, rename the folder, and start in a new one.
+        overwrite: if something differs, start from scratch in a new folder.
         is_first: this is the first process of the training; only this one prints and renames.
         elsewhere: options that select another folder, for the remedy.
 
@@ -192,7 +194,7 @@ def begin(
         UserError: if something differs, and neither is set.
     """
     if not has_weights(folder):
-        return Beginning(folder, is_continued=False)
+        return TrainingStart(folder, is_continued=False)
     before = _read(folder, now)
     if before is None:
         changes = [f"it has neither {FILE} nor config.yaml"]
@@ -201,20 +203,20 @@ def begin(
         if is_first and "data" not in before:
             say(f"note: {folder}: no {FILE}; only the configuration is compared, not the data")
     if not changes:
-        return Beginning(folder, is_continued=True)
+        return TrainingStart(folder, is_continued=True)
     listed = "; ".join(changes[:_SHOWN])
     listed += f"; and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
     if resume_changed:
         if is_first:
             say(f"note: {folder}: training continues, although it began differently: {listed}")
-        return Beginning(folder, is_continued=True)
+        return TrainingStart(folder, is_continued=True)
     if overwrite:
         aside = None
         if is_first:
             aside = _rename(folder)
             say(f"note: {folder}: starting again, since it was trained differently: {listed}")
             say(f"note: the old folder is {aside}")
-        return Beginning(folder, is_continued=False, renamed=aside)
+        return TrainingStart(folder, is_continued=False, renamed=aside)
     raise UserError(
         f"{folder}: contains a model that was trained differently: {listed}",
         f"train in another folder ({elsewhere}). --overwrite true renames this folder and trains "

@@ -19,7 +19,7 @@ import torch
 
 from espnet_ext.errors import UserError
 from espnet_ext.model.config import check_keys, check_mapping, suggest
-from espnet_ext.model.pretrained.base_weights import fill_in
+from espnet_ext.model.pretrained.base_weights import add_base_weights
 
 WHERE = "finetune_conf.adapter"
 TYPES = ("lora", "dora")
@@ -150,7 +150,7 @@ def add_adapters(model: Any, options: AdapterOptions, source: str = "this model"
     tensors = (*model.named_parameters(remove_duplicate=False), *model.named_buffers())
     names = {n.replace(".base_layer.", "."): n for n, tensor in tensors if id(tensor) in frozen_ids}
     model.adapters = Adapters(options, targets, names, source)
-    model.register_load_state_dict_pre_hook(fill_in)
+    model.register_load_state_dict_pre_hook(add_base_weights)
 
 
 def _parts(model: Any, options: AdapterOptions) -> dict[str, torch.nn.Module]:

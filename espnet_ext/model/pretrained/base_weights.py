@@ -79,7 +79,7 @@ def _reread(conf: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any
     return {key: value for key, value in conf.items() if key != "architecture" or not is_named}
 
 
-def with_base(model: Any, state: Mapping[str, Any], where: str) -> dict[str, Any]:
+def with_base_weights(model: Any, state: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return a state dictionary with the frozen weights of the model added.
 
     Args:
@@ -100,10 +100,10 @@ def with_base(model: Any, state: Mapping[str, Any], where: str) -> dict[str, Any
     return {**weights, **{key: value for key, value in state.items() if key != BASE}}
 
 
-def fill_in(model: Any, state: dict[str, Any], *_) -> None:
+def add_base_weights(model: Any, state: dict[str, Any], *_) -> None:
     """Add the frozen weights to a state dictionary without them (hook of `load_state_dict`)."""
     if model.adapters is not None and is_without_base(state):
-        complete = with_base(model, state, "the weights")
+        complete = with_base_weights(model, state, "the weights")
         state.clear()
         state.update(complete)
 
