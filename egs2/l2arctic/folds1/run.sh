@@ -92,7 +92,7 @@ low_rates="--finetune_conf encoder_lr=0.02 --finetune_conf decoder_lr=0.02"
 declare -A first_options=(
     [so_surface]="--max_epoch 4"
     [do]="--max_epoch 5 ${batches} --finetune_conf decoder_lr=0.05"
-    [so_meaning_attention]="--max_epoch 2 ${batches} --finetune_conf freeze_epochs=0 ${low_rates}"
+    [so_meaning_attention]="--max_epoch 2 ${batches} --finetune_conf freeze_epochs=0 ${low_rates} --scheduler_conf pct_start=0.1"
 )
 fold_options="${batches} --finetune_conf freeze_epochs=0 --scheduler_conf pct_start=0.1"
 declare -A further_options=(
