@@ -6,12 +6,15 @@ export. Without a recorded digest, the check uses the CRC-32 checksums that `tor
 the file; these notice damage, but not that the file was replaced by other weights.
 """
 
+import hashlib
 import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+import torch
 
 from espnet_ext.errors import UserError
 from espnet_ext.files import sha256_of, write_json
@@ -130,3 +133,17 @@ def _read(folder: Path) -> dict[str, list[str]]:
             f"{path}: not a readable list of digests: {error}",
             "restore the file, or remove it to use the weights without this check",
         ) from None
+
+
+def sha256_of_tensors(tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """Return the SHA-256 of the names, types, sizes and values of tensors, in the order of names.
+
+    >>> sha256_of_tensors({"a": torch.zeros(2)}) == sha256_of_tensors({"a": torch.zeros(1, 2)})
+    False
+    """
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+    return digest.digest()

@@ -24,6 +24,7 @@ from espnet_ext.data.audio import audio_info, source_file
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_json, sha256_of, write_json
+from espnet_ext.model.checksums import sha256_of_tensors
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.encoding import EncoderRequest
 from espnet_ext.progress import say, track
@@ -103,13 +104,9 @@ def check_frozen(model: DualOutputModel) -> None:
 
 def encoder_digest(model: DualOutputModel) -> str:
     """Return a SHA-256 of the weights and statistics up to the encoder output."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        if name.partition(".")[0] in PARTS:
-            plain = tensor.detach().cpu().contiguous()
-            digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
-            digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    state = model.state_dict()
+    tensors = {name: state[name] for name in state if name.partition(".")[0] in PARTS}
+    return sha256_of_tensors(tensors).hex()
 
 
 def _check(model: DualOutputModel, factories: Sequence[Any]) -> None:

@@ -6,13 +6,13 @@ the SHA-256 of the frozen ones. Loading takes the frozen weights from the pre-tr
 """
 
 import contextlib
-import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
 from espnet_ext.errors import UserError
+from espnet_ext.model.checksums import sha256_of_tensors
 
 BASE = "adapter_base"  # key of the SHA-256 in a state dictionary: 4 integers of 64 bits
 
@@ -28,12 +28,7 @@ def frozen_weights(model: Any) -> dict[str, torch.Tensor]:
 
 def digest(weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Return the SHA-256 of names, types, sizes and values, as a tensor (4,) of integers."""
-    sha = hashlib.sha256()
-    for name in sorted(weights):
-        value = weights[name].detach().cpu().contiguous()
-        sha.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        sha.update(value.reshape(-1).view(torch.uint8).numpy())
-    return torch.frombuffer(bytearray(sha.digest()), dtype=torch.int64).clone()
+    return torch.frombuffer(bytearray(sha256_of_tensors(weights)), dtype=torch.int64).clone()
 
 
 def hexadecimal(base: torch.Tensor) -> str:
