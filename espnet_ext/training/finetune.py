@@ -31,7 +31,8 @@ class FineTuning:
     """Keys of `finetune_conf`. The defaults train everything with one learning rate."""
 
     encoder_lr: float = 1.0  # learning rate of frontend and encoder, relative to that of the heads
-    decoder_lr: float = 1.0  # the same for pre-trained decoders
+    # The same for pre-trained decoders: one number, or one per output (1 for outputs not named).
+    decoder_lr: float | Mapping[str, float] = 1.0
     # Factor of the learning rate from each encoder layer to the one below (Clark et al., ELECTRA,
     # arXiv 2003.10555, app. A).
     layer_decay: float = 1.0
@@ -47,7 +48,11 @@ class FineTuning:
         check_keys(conf, KEYS, "finetune_conf")
         options = cls(**{**conf, "adapter": AdapterOptions.parse(conf.get("adapter"))})
         for key in ("encoder_lr", "decoder_lr", "layer_decay"):
-            _check(conf, key, float, "a number above 0 and up to 1", lambda x: 0 < x <= 1)
+            if key == "decoder_lr" and isinstance(conf.get(key), Mapping):
+                for output in conf[key]:
+                    _check(conf[key], output, float, *_RATE, where="finetune_conf.decoder_lr")
+            else:
+                _check(conf, key, float, *_RATE)
         for key in ("freeze_epochs", "unfreeze_layers_per_epoch"):
             _check(conf, key, int, "a whole number, 0 or more", lambda x: x >= 0)
         return options
@@ -55,6 +60,12 @@ class FineTuning:
     def has_learning_rates(self) -> bool:
         """Whether parameters differ in their learning rates."""
         return (self.encoder_lr, self.decoder_lr, self.layer_decay) != (1, 1, 1)
+
+    def decoder_rate(self, output: str) -> float:
+        """Return the relative learning rate of an output's pre-trained decoder."""
+        if isinstance(self.decoder_lr, Mapping):
+            return self.decoder_lr.get(output, 1.0)
+        return self.decoder_lr
 
     def freezes(self) -> bool:
         """Whether parameters are frozen in some epochs."""
@@ -69,13 +80,23 @@ class FineTuning:
         return min(layers, (epoch - self.freeze_epochs) * self.unfreeze_layers_per_epoch)
 
 
-def _check(conf: Mapping[str, Any], key: str, kind: type, allowed: str, is_valid: Any) -> None:
+_RATE = ("a number above 0 and up to 1", lambda rate: 0 < rate <= 1)
+
+
+def _check(
+    conf: Mapping[str, Any],
+    key: str,
+    kind: type,
+    allowed: str,
+    is_valid: Any,
+    where: str = "finetune_conf",
+) -> None:
     value = conf.get(key)
     if value is None and key not in conf:
         return
     is_number = isinstance(value, int | kind) and not isinstance(value, bool)
     if not is_number or not is_valid(value):
-        raise UserError(f"finetune_conf.{key}: {value!r}", f"write {allowed}")
+        raise UserError(f"{where}.{key}: {value!r}", f"write {allowed}")
 
 
 def encoder_stack(model: Any) -> list[list[torch.nn.Parameter]]:
@@ -108,28 +129,36 @@ def encoder_stack(model: Any) -> list[list[torch.nn.Parameter]]:
 def parameter_groups(model: Any, options: FineTuning, lr: float) -> list[dict[str, Any]]:
     """Return the optimizer's parameter groups, each with its learning rate.
 
+    Embeddings of tokens that a pre-trained decoder's checkpoint lacks have the heads' rate.
+
     Args:
         lr: learning rate of the heads.
     """
     stack = encoder_stack(model)
-    in_stack = {id(p) for layer in stack for p in layer}
-    decoders = [
-        p
-        for head in getattr(model, "heads", {}).values()
-        if getattr(head.decoder, "pretrained", False)
-        for p in head.decoder.parameters()
-    ]
-    in_decoders = {id(p) for p in decoders}
-    heads = [p for p in model.parameters() if id(p) not in in_stack | in_decoders]
+    decoders = _pretrained_decoders(model)
+    if isinstance(options.decoder_lr, Mapping):
+        check_keys(options.decoder_lr, list(decoders), "finetune_conf.decoder_lr")
+    slower = {id(p) for layer in [*stack, *decoders.values()] for p in layer}
+    heads = [p for p in model.parameters() if id(p) not in slower]
     groups = [{"params": heads, "lr": lr}] if heads else []
-    if decoders:
-        groups.append({"params": decoders, "lr": lr * options.decoder_lr})
+    for output, parameters in decoders.items():
+        groups.append({"params": parameters, "lr": lr * options.decoder_rate(output)})
     for depth, layer in enumerate(reversed(stack)):
         if layer:
             groups.append(
                 {"params": layer, "lr": lr * options.encoder_lr * options.layer_decay**depth}
             )
     return groups
+
+
+def _pretrained_decoders(model: Any) -> dict[str, list[torch.nn.Parameter]]:
+    """Return the parameters of pre-trained decoders by output, without new embeddings."""
+    decoders = {}
+    for output, head in getattr(model, "heads", {}).items():
+        if getattr(head.decoder, "pretrained", False):
+            new = {id(p) for p in head.decoder.new_parameters()}
+            decoders[output] = [p for p in head.decoder.parameters() if id(p) not in new]
+    return decoders
 
 
 def build_optimizer(

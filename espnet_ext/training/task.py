@@ -108,8 +108,9 @@ class DualOutputTask(AbsTask):
             action=nested,
             default={},
             help="fine-tuning of a pre-trained encoder: encoder_lr (relative learning rate), "
-            "decoder_lr, layer_decay, freeze_epochs, unfreeze_layers_per_epoch, adapter (LoRA or "
-            "DoRA: type, rank, alpha, dropout, target_modules, parts, modules_to_save, save)",
+            "decoder_lr (a number, or one per output), layer_decay, freeze_epochs, "
+            "unfreeze_layers_per_epoch, adapter (LoRA or DoRA: type, rank, alpha, dropout, "
+            "target_modules, parts, modules_to_save, save)",
         )
         group.add_argument(
             "--encoder_cache",

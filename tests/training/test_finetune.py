@@ -105,6 +105,40 @@ def test_learning_rates_decay_from_the_top():
     assert len(rates) == len(list(model.parameters()))
 
 
+class PretrainedDecoder(torch.nn.Module):
+    """Stands for a pre-trained decoder whose embeddings are new."""
+
+    pretrained = True
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.layer = torch.nn.Embedding(3, 2), torch.nn.Linear(2, 2)
+
+    def new_parameters(self):
+        yield from self.embed.parameters()
+
+
+def test_decoder_rate_per_output_spares_new_embeddings():
+    model = Model()
+    model.heads = torch.nn.ModuleDict()
+    for output in ("surface", "meaning"):
+        model.heads[output] = torch.nn.Module()
+        model.heads[output].decoder = PretrainedDecoder()
+    rates = {}
+    for conf in (0.5, {"meaning": 0.25}):
+        groups = parameter_groups(model, FineTuning.parse({"decoder_lr": conf}), 2.0)
+        by_id = {id(p): group["lr"] for group in groups for p in group["params"]}
+        rates[str(conf)] = [
+            by_id[id(getattr(model.heads[output].decoder, part).weight)]
+            for output in ("surface", "meaning")
+            for part in ("embed", "layer")
+        ]
+        assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
+    assert rates == {"0.5": [2.0, 1.0, 2.0, 1.0], "{'meaning': 0.25}": [2.0, 2.0, 2.0, 0.5]}
+    with pytest.raises(UserError, match="unknown key 'meanings'"):
+        parameter_groups(model, FineTuning.parse({"decoder_lr": {"meanings": 0.5}}), 1.0)
+
+
 def test_one_cycle_schedule_has_a_maximum_per_group():
     model = Model()
     args = argparse.Namespace(
@@ -149,6 +183,7 @@ def test_layers_are_unfrozen_from_the_top():
         ({"layer_decay": 0}, "finetune_conf.layer_decay: 0"),
         ({"encoder_lr": 2}, "finetune_conf.encoder_lr: 2"),
         ({"encoder_lr": None}, "finetune_conf.encoder_lr: None"),
+        ({"decoder_lr": {"meaning": 0}}, "finetune_conf.decoder_lr.meaning: 0"),
         ({"freeze_epochs": -1}, "finetune_conf.freeze_epochs: -1"),
         ({"freeze_epochs": 1.5}, "finetune_conf.freeze_epochs: 1.5"),
         ({"freeze_epoch": 1}, "unknown key 'freeze_epoch'"),
