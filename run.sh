@@ -419,8 +419,22 @@ if stage 12 "decoding"; then
     stage_done "${expdir}/${langs_pattern}/${systems_pattern}_${asr_tag}/${tags_pattern}/${test_sets_pattern}"
 fi
 
+# Collect the step that scores the hypotheses of a set against every reference
+score_step() { # score_step NAME LANG SET HYPOTHESES [OPTION…]
+    local name=$1 lang=$2 data_dir=${dumpdir}/raw/$2/$3 hypotheses=$4 output inputs
+    local lexicon_file=${lexicon_of[$2]}
+    shift 4
+    inputs=(--in "${data_dir}" ${lexicon_file:+--in "${lexicon_file}"}
+        ${nlsyms_txt:+--in "${nlsyms_txt}"})
+    for output in ${outputs_of[${lang}]}; do inputs+=(--in "${hypotheses}/text.${output}"); done
+    step "${lang}/${name}" "${inputs[@]}" --out "${hypotheses}/score.json" -- \
+        "${python}" -m espnet_ext.bin.score --data "${data_dir}" --hypotheses "${hypotheses}" \
+        --token_types "${token_types_of[${lang}]}" \
+        ${lexicon_file:+--lexicon "${lexicon_file}"} ${nlsyms_txt:+--nlsyms_txt "${nlsyms_txt}"} "$@"
+}
+
 score_baselines() { # import the hypotheses of each baseline and score them
-    local run lang dset name source output folder folders hypotheses data_dir lexicon_file inputs
+    local run lang dset name source output folder folders hypotheses data_dir inputs
     for run in "${baseline_runs[@]}"; do
         read -r lang dset name <<<"${run}"
         folders=() inputs=()
@@ -448,35 +462,18 @@ score_baselines() { # import the hypotheses of each baseline and score them
     run_steps "${nj}"
     for run in "${baseline_runs[@]}"; do
         read -r lang dset name <<<"${run}"
-        data_dir=${dumpdir}/raw/${lang}/${dset}
-        lexicon_file=${lexicon_of[${lang}]}
-        hypotheses=${expdir}/${lang}/baseline_${name}/${inference_tag}/${dset}
-        step "${lang}/score_baseline_${name}_${inference_tag}_${dset}" --in "${data_dir}" \
-            --in "${hypotheses}/baseline.json" ${lexicon_file:+--in "${lexicon_file}"} \
-            ${nlsyms_txt:+--in "${nlsyms_txt}"} --out "${hypotheses}/score.json" -- \
-            "${python}" -m espnet_ext.bin.score --data "${data_dir}" --hypotheses "${hypotheses}" \
-            --missing leave_out --token_types "${token_types_of[${lang}]}" \
-            ${lexicon_file:+--lexicon "${lexicon_file}"} ${nlsyms_txt:+--nlsyms_txt "${nlsyms_txt}"}
+        score_step "score_baseline_${name}_${inference_tag}_${dset}" "${lang}" "${dset}" \
+            "${expdir}/${lang}/baseline_${name}/${inference_tag}/${dset}" --missing leave_out
     done
 }
 
 if stage 13 "scoring"; then
     for lang in ${langs}; do
-        lexicon_file=${lexicon_of[${lang}]}
         for decoding in "${decodings[@]}"; do
             read -r _ system tag <<<"${decoding}"
             for dset in ${test_sets}; do
-                data_dir=${dumpdir}/raw/${lang}/${dset}
-                hypotheses=${expdir}/${lang}/${system}_${asr_tag}/${tag}/${dset}
-                inputs=(--in "${data_dir}" ${lexicon_file:+--in "${lexicon_file}"}
-                    ${nlsyms_txt:+--in "${nlsyms_txt}"})
-                for output in ${outputs_of[${lang}]}; do inputs+=(--in "${hypotheses}/text.${output}"); done
-                step "${lang}/score_${system}_${asr_tag}_${tag}_${dset}" "${inputs[@]}" \
-                    --out "${hypotheses}/score.json" -- \
-                    "${python}" -m espnet_ext.bin.score --data "${data_dir}" \
-                    --hypotheses "${hypotheses}" --token_types "${token_types_of[${lang}]}" \
-                    ${lexicon_file:+--lexicon "${lexicon_file}"} \
-                    ${nlsyms_txt:+--nlsyms_txt "${nlsyms_txt}"}
+                score_step "score_${system}_${asr_tag}_${tag}_${dset}" "${lang}" "${dset}" \
+                    "${expdir}/${lang}/${system}_${asr_tag}/${tag}/${dset}"
             done
         done
     done
@@ -550,7 +547,7 @@ stress_training_options() { # stress_training_options LANG SET
 # are listed by espnet_ext/pipeline/stress.py; without --stress there are none.
 stress_test() {
     local lang stress_set stress_run name share complete system seed model test_set
-    local model_dir seed_option stats lexicon_file hypotheses inputs output
+    local model_dir seed_option stats
     for lang in ${langs}; do
         for stress_set in "${stress_sets[@]}"; do
             read -r name share complete <<<"${stress_set}"
@@ -615,19 +612,10 @@ stress_test() {
     run_steps "${inference_nj}"
 
     for lang in ${langs}; do
-        lexicon_file=${lexicon_of[${lang}]}
         for stress_run in "${stress_runs[@]}"; do
             read -r _ _ _ model _ <<<"${stress_run}"
-            hypotheses=${expdir}/${lang}/stress/${model}/${inference_tag}/${test_set}
-            inputs=(--in "${dumpdir}/raw/${lang}/${test_set}" ${lexicon_file:+--in "${lexicon_file}"}
-                ${nlsyms_txt:+--in "${nlsyms_txt}"})
-            for output in ${outputs_of[${lang}]}; do inputs+=(--in "${hypotheses}/text.${output}"); done
-            step "${lang}/stress_score_${model}_${inference_tag}" "${inputs[@]}" \
-                --out "${hypotheses}/score.json" -- \
-                "${python}" -m espnet_ext.bin.score --data "${dumpdir}/raw/${lang}/${test_set}" \
-                --hypotheses "${hypotheses}" --token_types "${token_types_of[${lang}]}" \
-                ${lexicon_file:+--lexicon "${lexicon_file}"} \
-                ${nlsyms_txt:+--nlsyms_txt "${nlsyms_txt}"}
+            score_step "stress_score_${model}_${inference_tag}" "${lang}" "${test_set}" \
+                "${expdir}/${lang}/stress/${model}/${inference_tag}/${test_set}"
         done
     done
     run_steps "${inference_nj}"

@@ -20,6 +20,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.files import read_yaml
 from espnet_ext.progress import guarded_streams
 
+MODEL_FILES = ("model.pth", "config.yaml")
 KINDS = ("texts", "models", "stress")
 Folders = Sequence[tuple[str, str]]  # (name of a system, its folder)
 
@@ -113,6 +114,23 @@ class Decoding(NamedTuple):
     system: str
     folder: str
     tag: str
+
+
+def hypotheses_only(
+    variables: Mapping[str, Any], lang: str, systems: Sequence[str]
+) -> dict[str, str]:
+    """Return the folders of systems that have hypotheses but no model, by system.
+
+    For example, hypotheses of several models are pooled in such a folder. A folder with neither is
+    not among them: it is an error of the command that reads it.
+    """
+    folders = {}
+    for name in systems:
+        folder = Path(f"{variables['expdir']}/{lang}/{name}_{variables['asr_tag']}")
+        has_model = any((folder / file).exists() for file in MODEL_FILES)
+        if not has_model and any(folder.glob(f"{variables['inference_tag']}/*/text.*")):
+            folders[name] = str(folder)
+    return folders
 
 
 def decodings_of(
@@ -296,6 +314,7 @@ def collect(
     """Return the steps of the analyses of a kind, and notes on those that cannot run."""
     steps: list[list[str]] = []
     reasons: dict[tuple[str, str], list[str]] = {}  # (analysis, why it cannot run) → languages
+    notes: list[str] = []
     for analysis in analyses.values():
         if kind_of(analysis) != kind:
             continue
@@ -307,12 +326,25 @@ def collect(
         if systems is None:
             continue
         for lang in variables["langs"].split():
-            results = list(language_steps(analysis, variables, lang, systems))
+            with_model = systems
+            if kind == "models":
+                absent = hypotheses_only(variables, lang, systems)
+                with_model = [name for name in systems if name not in absent]
+                problem = f"{', '.join(absent.values())}: hypotheses, but no {MODEL_FILES[0]}"
+                if absent and len(with_model) < max(analysis.min_systems, 1):
+                    reasons.setdefault((analysis.name, problem), []).append(lang)
+                    continue
+                if absent:
+                    names = ", ".join(absent)
+                    notes.append(
+                        f"note: analysis {analysis.name} leaves out {names} for {lang}: {problem}"
+                    )
+            results = list(language_steps(analysis, variables, lang, with_model))
             of_language = [words for words in results if isinstance(words, list)]
             steps += of_language
             if not of_language and results:
                 reasons.setdefault((analysis.name, str(results[0])), []).append(lang)
-    notes = [
+    notes += [
         f"note: analysis {name} is not run for {', '.join(langs)}: {reason}"
         for (name, reason), langs in reasons.items()
     ]

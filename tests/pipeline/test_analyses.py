@@ -129,6 +129,28 @@ def test_coupled_decodings_are_systems_of_their_own_unless_models_are_needed():
     }
 
 
+def test_systems_without_model_are_left_out_of_analyses_of_models():
+    one = analysis(inputs=[definition.MODELS], uses_device=True)
+    hypotheses = Path("exp/en/a_small/decode/test/text.surface")
+    hypotheses.parent.mkdir(parents=True)
+    hypotheses.touch()
+    steps, (note,) = steps_of(one)
+    (words,) = steps.values()
+    assert "--models b=exp/en/b_small " in words and "a=exp" not in words
+    assert note == (
+        "note: analysis length_ratio leaves out a for en: exp/en/a_small: hypotheses, but no "
+        "model.pth"
+    )
+    steps, (note,) = steps_of(analysis(inputs=one.inputs, uses_device=True, min_systems=2))
+    assert not steps and "is not run for en: exp/en/a_small: hypotheses, but no model.pth" in note
+    # Analyses of texts read the hypotheses; a system with neither is an error of the command.
+    (words,) = steps_of(analysis())[0].values()
+    assert "a=exp/en/a_small/decode/test b=exp/en/b_small/decode/test" in words
+    hypotheses.unlink()
+    (words,) = steps_of(one)[0].values()
+    assert "--models a=exp/en/a_small b=exp/en/b_small " in words
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
@@ -152,6 +174,7 @@ def test_every_registered_analysis_has_a_step_if_its_inputs_exist():
         Path(path).mkdir(parents=True)
         for output in ("canonical", "surface", "meaning"):
             Path(path, f"text.{output}").touch()
+    Path("exp/en/a_small/model.pth").touch()
     variables = {**VARIABLES, "swaps": "true", "stress": "50"}
     names = set()
     for kind in ("texts", "models", "stress"):

@@ -87,6 +87,7 @@ def test_folds_are_pooled(corpora, tmp_path):
     options = ["--speakers", "ABA BWC", "--systems", " ".join(SYSTEMS), "--dir", tmp_path / "out"]
     done = run(*corpora, *options, "--stage", 6, "--stop_stage", 6)
     assert done.returncode == 0, done.stderr
+    assert "analysis cka is not run for en: " in done.stderr  # no model of all folds
     exp = tmp_path / "out/pooled/exp"
     for dset in ("test", "test_seen"):
         decoded = exp / "en/do_folds/decode" / dset

@@ -168,30 +168,10 @@ if is_stage 6; then
             done
         done
     done
-    # Word errors of the meaning, whose tokens are pieces of words
-    report=(--test_sets "test test_seen" --systems "${systems}" --asr_tag folds
-        --token_types "surface=phone meaning=word")
-    recipe_run l2arctic pooled --stage 13 --stop_stage 13 "${report[@]}"
-    # The analyses of stage 17 that need no model
-    for set in test test_seen; do
-        data=${dir}/pooled/dump/raw/en/${set}
-        compared=()
-        for system in ${systems}; do
-            decoded=${dir}/pooled/exp/en/${system}_folds/decode/${set}
-            compared+=("${system}=${decoded}")
-            [[ -e ${decoded}/text.surface ]] || continue
-            detection=(python -m espnet_ext.bin.mdd --canonical "${data}/text.canonical"
-                --perceived "${data}/text.surface" --hypothesis "${decoded}/text.surface"
-                --words "${data}/text.meaning" --utt2spk "${data}/utt2spk")
-            "${detection[@]}" --output "${decoded}/mdd.json"
-            [[ -e ${decoded}/text.meaning ]] || continue
-            "${detection[@]}" --meaning "${decoded}/text.meaning" --g2p true \
-                --output "${decoded}/mdd_no_prompt.json"
-        done
-        python -m espnet_ext.bin.cross --systems "${compared[@]}" \
-            --output "${dir}/pooled/exp/en/analysis/cross_${set}.json"
-    done
-    recipe_run l2arctic pooled --stage 18 "${report[@]}" \
+    # Word errors of the meaning, whose tokens are pieces of words. Stage 17 runs the analyses of texts:
+    # there is no model of all folds.
+    recipe_run l2arctic pooled --stage 13 --skip_stages "14 15 16" --systems "${systems}" \
+        --test_sets "test test_seen" --asr_tag folds --token_types "surface=phone meaning=word" \
         --title "L2-ARCTIC: each speaker left out once, with a quarter of the sentences"
 fi
 
