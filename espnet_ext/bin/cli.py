@@ -31,12 +31,35 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose boolean options need no value."""
+    """An argument parser whose boolean options need no value.
+
+    In a command with positional arguments, a word after a boolean option is its value only if it is
+    `true` or `false`: in `--strict data/train`, the folder is an argument.
+    """
 
     def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
         if options.get("type") is boolean and "nargs" not in options:
             options |= {"nargs": "?", "const": True}
         return super().add_argument(*names, **options)
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[override]
+        words = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(self._with_values(words), namespace)
+
+    def _with_values(self, words: list[str]) -> list[str]:
+        """Return words in which a boolean option before a positional argument has a value."""
+        if all(action.option_strings for action in self._actions):
+            return words  # without positional arguments, the next word can only be a wrong value
+        result: list[str] = []
+        for i, word in enumerate(words):
+            if word == "--":
+                return result + words[i:]
+            action = self._option_string_actions.get(word)
+            is_flag = action is not None and action.type is boolean and action.nargs == "?"
+            following = words[i + 1] if i + 1 < len(words) else "--"
+            has_value = following.startswith("-") or following.lower() in (*_TRUE, *_FALSE)
+            result.append(f"{word}=true" if is_flag and not has_value else word)
+        return result
 
 
 class HelpFormatter(argparse.HelpFormatter):
@@ -60,11 +83,14 @@ class HelpFormatter(argparse.HelpFormatter):
         return "BOOL" if is_boolean else super()._get_default_metavar_for_optional(action)
 
 
+_TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
+
+
 def boolean(value: str) -> bool:
     """Parse `true` or `false`, as in ESPnet's scripts (also 1/0 and yes/no)."""
-    if value.lower() in ("true", "1", "yes"):
+    if value.lower() in _TRUE:
         return True
-    if value.lower() in ("false", "0", "no"):
+    if value.lower() in _FALSE:
         return False
     raise argparse.ArgumentTypeError(f"'{value}' is neither true nor false")
 

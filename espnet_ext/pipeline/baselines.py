@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     Value = str | Sequence[str] | Mapping[str, str]
 
 _WORD = re.compile(r"(?P<name>\w[\w.+-]*)(?::(?P<output>[A-Za-z][A-Za-z0-9_]*))?=(?P<source>.+)")
-_HUB = re.compile(r"[\w.-]+/[\w.-]+(/[\w./-]+)?")
+# A name on the hub, and a folder in it. Names begin with a letter, digit or "_": "./a/b" is a path.
+_HUB = re.compile(r"\w[\w.-]*/\w[\w.-]*(/\w[\w.-]*)*")
 _MODELS = ("config.yaml", "*/config.yaml", "*.zip")  # in a folder with a model
 _EXAMPLE = 'for example --baselines "whisper:meaning=hypotheses stock=exp/asr_train"'
 
@@ -52,6 +53,7 @@ class Baselines:
         texts: "LANG SET NAME OUTPUT FOLDER" for each folder of hypotheses; OUTPUT is "-" if none is
             named.
         models: "LANG NAME OUTPUT MODEL" for each model to decode.
+        on_hub: the models that are names on the Hugging Face hub, if they exist.
         runs: "LANG SET NAME" for each test set that a baseline has, in order.
     """
 
@@ -59,6 +61,7 @@ class Baselines:
     texts: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
     runs: list[str] = field(default_factory=list)
+    on_hub: list[str] = field(default_factory=list)
 
     def variables(self) -> dict[str, Value]:
         return {
@@ -66,6 +69,7 @@ class Baselines:
             "baseline_texts": self.texts,
             "baseline_models": self.models,
             "baseline_runs": self.runs,
+            "baselines_on_hub": self.on_hub,
         }
 
 
@@ -135,10 +139,15 @@ def locate(
                         "write {lang} for the language in its path, or choose one by --langs",
                     )
                 result.models.append(f"{lang} {source.name} {source.output or '-'} {path}")
+                if not Path(path).exists():
+                    result.on_hub.append(path)
                 located |= {(lang, dset) for dset in sets}
         if not located:
+            problem = f"neither hypotheses of {' or '.join(sets)} nor a model"
+            if not any(_exists(source.path, lang, folders) for lang in langs):
+                problem = "no such file or folder"
             raise UsageError(
-                f"--baselines {source.word}: neither hypotheses of {' or '.join(sets)} nor a model",
+                f"--baselines {source.word}: {problem}",
                 f"give a folder with {sets[0]}/text, a model folder with config.yaml, an archive "
                 "(.zip), or user/name on the Hugging Face hub",
             )
@@ -164,9 +173,18 @@ def locate(
 def _existing(path: str, folders: Sequence[Path]) -> str:
     """Return a path below the first folder that has it; as it is if none has it."""
     for folder in folders:
-        if glob.glob(str(folder / path).replace("{set}", "*")):
+        if _matches(str(folder / path)):
             return str(folder / path)
     return path
+
+
+def _exists(path: str, lang: str, folders: Sequence[Path]) -> bool:
+    return _matches(_existing(path.replace("{lang}", lang), folders))
+
+
+def _matches(path: str) -> bool:
+    """Whether a path exists, with any name for `{set}`."""
+    return bool(glob.glob(glob.escape(path).replace("{set}", "*")))
 
 
 def _folders_of_texts(

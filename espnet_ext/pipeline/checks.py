@@ -1,4 +1,4 @@
-"""Checks of `run.sh` that need the environment: configurations and GPUs, before any work.
+"""Checks of `run.sh` that need the environment, before any work: configurations, GPUs, models.
 
 Prints an assignment for bash: the systems that are also decoded by coupling.
 """
@@ -7,10 +7,12 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from os.path import exists
 from typing import Any
 
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_yaml
+from espnet_ext.pipeline import hub
 from espnet_ext.pipeline.settings import assignments
 from espnet_ext.pipeline.usage import UsageError
 
@@ -111,6 +113,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--gpu_inference", default="false", help="decode on a GPU")
     parser.add_argument("--coupling", default="false", help="also decode by coupled re-ranking")
     parser.add_argument("--stress", default="", help="shares of labels that stage 17 removes")
+    parser.add_argument("--pretrained", default="", help="pre-trained model, if one is named")
+    parser.add_argument(
+        "--baselines_on_hub", nargs="*", default=[], help="baselines that are names on the hub"
+    )
     parser.add_argument("--use_lm", default="false", help="language models are trained")
     parser.add_argument(
         "--token_types",
@@ -129,6 +135,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = read_yaml(args.asr_config)
         if {3, 10, 11} & set(args.stages):
             check_sample_rate(args.fs, args.asr_config, config)
+        if args.pretrained and {5, 10, 11} & set(args.stages) and not exists(args.pretrained):
+            hub.check_model("--pretrained", args.pretrained)
+        for name in dict.fromkeys(args.baselines_on_hub if 12 in args.stages else ()):
+            hub.check_model("--baselines", name)
         with_pairs = []
         for item in args.system_configs:
             name, _, path = item.partition("=")

@@ -23,6 +23,8 @@ from espnet_ext.pipeline.digests import AUDIO, Digests
 # Options that do not affect results. Each takes one value.
 NO_RESULT = ("--nj", "--ngpu", "--num_nodes", "--resume_changed", "--overwrite")
 VERSION = 1
+# What a training writes before its first epoch: no result (`training.diagnostics.START_FILE`)
+BEFORE_TRAINING = ("diagnostics_start.pth",)
 _EMPTY = hashlib.sha256().hexdigest()
 # A training records what it began with in its folder, and compares that when it continues.
 COMPARED = "trained_with.json"
@@ -272,7 +274,7 @@ class Records:
         if step.name not in self._moved:
             return ""
         folder, aside, before = self._moved.pop(step.name)
-        if any(folder.glob("*.pth")):
+        if any(path.name not in BEFORE_TRAINING for path in folder.glob("*.pth")):
             return ""
         try:
             shutil.rmtree(folder, ignore_errors=True)

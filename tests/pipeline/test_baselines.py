@@ -48,6 +48,14 @@ def test_several_outputs_are_one_baseline_and_models_are_found(tmp_path):
     assert result.names == ["w", "pack", "hub"]
     assert result.runs == ["en test w", "en test pack", "en test hub"]
     assert result.models == [f"en pack - {tmp_path}/pack.zip", "en hub - user/model"]
+    assert result.on_hub == ["user/model"]
+
+
+def test_path_with_characters_of_patterns(tmp_path):
+    write(tmp_path, "out[1]/test/text", "out1/test/text", "a*b/model.zip")
+    result = baselines(tmp_path, "w=out[1]", "m=a*b", langs=["en"])
+    assert result.texts == [f"en test w - {tmp_path}/out[1]/test"]
+    assert result.models == [f"en m - {tmp_path}/a*b"]
 
 
 @pytest.mark.parametrize(
@@ -57,10 +65,19 @@ def test_several_outputs_are_one_baseline_and_models_are_found(tmp_path):
         (["do=hyp"], "do is the name of a system"),
         (["do_coupled=hyp"], "do_coupled is the name of a system"),
         (["w=hyp", "w:meaning=hyp"], "have the same name"),
-        (["w=nothing"], "w=nothing: neither hypotheses of test nor a model"),
+        (["w=nothing"], "w=nothing: no such file or folder"),
         (["w=hyp"], "the language of these hypotheses is not clear"),
         (["w=model"], "the language of this model is not clear"),
         (["w=other"], "neither hypotheses of test nor a model"),
+        (["w=./exp/foo"], "w=./exp/foo: no such file or folder"),
+        (["w=../exp/foo"], "no such file or folder"),
+        (["w=/exp/foo"], "no such file or folder"),
+        (["w=~/exp"], "no such file or folder"),
+        (["w=exp/../foo"], "no such file or folder"),
+        (["w=exp//foo"], "no such file or folder"),
+        (["w=exp/foo/"], "no such file or folder"),
+        (["w=hyp/foo/bar"], "no such file or folder"),
+        (["w={lang}_{set}"], "no such file or folder"),
     ],
 )
 def test_wrong_baselines_raise_usage_error(tmp_path, words, message):

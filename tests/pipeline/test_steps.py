@@ -20,7 +20,15 @@ from espnet_ext.errors import UserError
 from espnet_ext.pipeline import code, digests
 from espnet_ext.pipeline.launcher import Launcher
 from espnet_ext.pipeline.pool import Pool, Stopped
-from espnet_ext.pipeline.steps import COMPARED, Records, Step, parse_step, read_steps
+from espnet_ext.pipeline.steps import (
+    BEFORE_TRAINING,
+    COMPARED,
+    Records,
+    Step,
+    parse_step,
+    read_steps,
+)
+from espnet_ext.training.diagnostics import START_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
 COPY = 'cat in/* >out; echo ran >>"$RUNS"'
@@ -350,7 +358,8 @@ def test_folder_of_a_former_training_is_back_if_nothing_was_trained(folder, capf
         "s", "mkdir -p made; touch made/model.pth", owns="made", outputs=("made/model.pth",)
     )
     run(step)
-    mistyped = replace(step, command=("bash", "-c", "mkdir -p made; touch made/log; exit 2"))
+    fail = "mkdir -p made; touch made/log made/diagnostics_start.pth; exit 2"
+    mistyped = replace(step, command=("bash", "-c", fail))
     with pytest.raises(Stopped):
         run(mistyped)
     assert "the old folder is back" in capfd.readouterr().err
@@ -366,6 +375,10 @@ def test_folder_of_a_former_training_is_back_if_nothing_was_trained(folder, capf
     with pytest.raises(Stopped):
         run(interrupted)
     assert len(list(folder.glob("*.before-*"))) == 1
+
+
+def test_file_before_the_first_epoch_is_that_of_the_diagnostics():
+    assert BEFORE_TRAINING == (START_FILE,)
 
 
 def test_linked_folder_is_moved_aside_behind_its_link(folder):
