@@ -6,11 +6,13 @@ Imports no torch, so that a command can check a configuration at once.
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from espnet_ext.errors import UserError, did_you_mean
 
 TEXT_PREFIX = "text_"  # a batch holds text_<output> and text_<output>_lengths
+_MAX_PARENTS = 3  # folders above the model's in which files are looked for
 UNLABELLED = -2  # the one token id of a row that has no transcript
 
 
@@ -24,6 +26,15 @@ class OutputConfig:
     bpemodel: str | None = None  # SentencePiece model, for token_type bpe
     # Defaults of search options, e.g. {normalize_length: true}, instead of those of the branch
     search: Mapping[str, Any] = field(default_factory=dict)
+
+
+def places_of(folder: Path) -> list[Path]:
+    """Return where relative paths in the config.yaml of a model may start, in order.
+
+    They are relative to the folder in which training was started. That is the current folder, the
+    model's, or one that contains the model's: recipes have it in exp/<name> or exp/<lang>/<name>.
+    """
+    return [Path(), folder, *folder.resolve().parents[:_MAX_PARENTS]]
 
 
 def suggest(unknown: str, known: Sequence[str]) -> str:

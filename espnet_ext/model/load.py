@@ -84,11 +84,9 @@ def _load_adapted(config: dict[str, Any], model_dir: Path, weights: str) -> Dual
 
 def build_with_base(config: Mapping[str, Any], folder: str | Path) -> DualOutputModel:
     """Build a model with the weights that training starts from: pre-trained, and `init_param`."""
-    model = build_model(base_weights.without_architecture(config), folder)
-    for specification in config.get("init_param") or ():
-        file = specification.partition(":")[0]
-        if not Path(file).is_file():
-            raise UserError(f"init_param: {file}: no such file", "restore the file")
+    config = base_weights.initial_config(config, Path(folder))
+    model = build_model(config, folder)
+    for specification in config["init_param"]:
         mismatch = bool(config.get("ignore_init_mismatch"))
         espnet.load("load_pretrained_model")(specification, model, mismatch)
     return model

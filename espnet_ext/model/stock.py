@@ -10,12 +10,11 @@ from typing import Any
 import torch
 
 from espnet_ext.errors import UserError
-from espnet_ext.model.config import OutputConfig
+from espnet_ext.model.config import OutputConfig, places_of
 from espnet_ext.model.heads.registry import HEADS, head_class
 
 OUTPUT = "text"
 WEIGHTS = ("valid.acc.ave.pth", "valid.acc.best.pth", "valid.loss.ave.pth", "valid.loss.best.pth")
-_MAX_PARENTS = 3  # folders above the model's in which files are looked for
 _TOKEN_TYPES = {"bpe": "bpe", "char": "char", "word": "word", "phn": "phone"}
 _SHARED = (
     "input_size",
@@ -104,14 +103,9 @@ def _head_of(config: Mapping[str, Any], where: str) -> tuple[str, dict[str, Any]
 
 
 def _find_file(path: str | None, folder: Path, what: str) -> str:
-    """Return a file that a configuration names, relative to where training was started.
-
-    That is the current folder, the model's, or one that contains the model's: ESPnet's recipes have
-    it in exp/<name>.
-    """
+    """Return a file that a configuration names."""
     name = Path(path or "")
-    places = [Path(), folder, *folder.resolve().parents[:_MAX_PARENTS]]
-    for candidate in [*(place / name for place in places), folder / name.name]:
+    for candidate in [*(place / name for place in places_of(folder)), folder / name.name]:
         if candidate.is_file():
             return str(candidate.resolve())
     raise UserError(f"{folder}/config.yaml: {path}: no such {what}", f"copy the file into {folder}")

@@ -67,7 +67,8 @@ def use_cache(
         UserError: if training would change the encoder or its input.
     """
     _check(model, factories)
-    text = json.dumps([settings, str(model.autocast_dtype)], sort_keys=True, default=str)
+    settings = {**settings, "precision": precision_of(model)}
+    text = json.dumps(settings, sort_keys=True, default=str)
     digest = hashlib.sha256(f"{text} {encoder_digest(model)}".encode()).hexdigest()
     for factory in factories:
         dataset = factory.dataset
@@ -78,6 +79,19 @@ def use_cache(
         dataset.debug_info["speech"] = (str(scp), "kaldi_ark")
         report_unreadable(dataset)
     model.reads_encoder_output = True
+
+
+def precision_of(model: DualOutputModel) -> str:
+    """Return the device and the number format in which the encoder output is computed.
+
+    `cpu_autocast` acts on the CPU only. The encoder output is computed without automatic mixed
+    precision (`use_amp`).
+    """
+    device = next(model.parameters()).device.type
+    if device == "cpu":
+        return f"cpu {model.autocast_dtype or torch.float32}"
+    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    return f"{device} {torch.float32}, TF32 in products and convolutions: {tf32}"
 
 
 def encoder_parameters(model: DualOutputModel) -> dict[str, torch.nn.Parameter]:

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from espnet_ext.errors import UserError
 from espnet_ext.model.load import build_with_base, load_config, load_model
 from espnet_ext.model.pretrained import adapters
-from espnet_ext.model.pretrained.base_weights import BASE
+from espnet_ext.model.pretrained.base_weights import BASE, initial_config
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny_recipe  # noqa: E402
@@ -227,7 +227,36 @@ def test_resumed_training_equals_uninterrupted_training(recipe, whisper, kind):
     assert all(v.any() for n, v in last.items() if n.endswith("lora_B.default.weight"))
 
 
-def test_espnet_encoder_is_adapted_after_init_param(recipe, tmp_path, capsys):
+def test_relative_paths_of_the_base_are_found_from_the_model(
+    trained, whisper, tmp_path, monkeypatch
+):
+    folder, _ = trained
+    expected = outputs_of(folder)
+    copy = shutil.copytree(folder, tmp_path / "recipe/exp/en/do", symlinks=True)
+    shutil.copytree(whisper, tmp_path / "recipe/downloads/whisper")
+    config = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(config.replace(str(whisper), "downloads/whisper"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert_same(outputs_of(copy), expected, atol=0)
+
+
+def test_relative_init_param_is_found_from_the_model(tmp_path, monkeypatch):
+    folder = tmp_path / "recipe/exp/en/do"
+    folder.mkdir(parents=True)
+    first = tmp_path / "recipe/exp/en/first/valid.acc.ave.pth"
+    config = {"outputs": {}, "init_param": ["exp/en/first/valid.acc.ave.pth:encoder:encoder"]}
+    monkeypatch.chdir(tmp_path)
+    (folder / first.name).touch()  # of the model itself
+    with pytest.raises(UserError, match="valid.acc.ave.pth: no such file in ") as caught:
+        initial_config(config, folder)
+    assert str(tmp_path / "recipe") in caught.value.message and caught.value.remedy
+    first.parent.mkdir()
+    first.touch()
+    assert initial_config(config, folder)["init_param"] == [f"{first}:encoder:encoder"]
+
+
+def test_espnet_encoder_is_adapted_after_init_param(recipe, tmp_path, monkeypatch, capsys):
     """A Conformer needs trained weights, is fixed with its statistics, and exports to ESPnet."""
     from espnet_ext.model.export import export_head
 
@@ -251,6 +280,13 @@ def test_espnet_encoder_is_adapted_after_init_param(recipe, tmp_path, capsys):
     exported = state_of(tmp_path / "stock/model.pth")
     weights = model.state_dict()["encoder.encoders.0.self_attn.linear_q.weight"]
     assert torch.equal(exported["encoder.encoders.0.self_attn.linear_q.weight"], weights)
+    text = (folder / "config.yaml").read_text()
+    relative = (base / "model.pth").relative_to(recipe.root)
+    (folder / "config.yaml").write_text(text.replace(str(base / "model.pth"), str(relative)))
+    monkeypatch.chdir(tmp_path)
+    assert f"- {relative}" in (folder / "config.yaml").read_text()
+    again, _ = load_model(folder)
+    assert torch.equal(again.state_dict()["encoder.encoders.0.self_attn.linear_q.weight"], weights)
 
 
 def test_adapters_in_init_param_need_an_adapter(recipe, whisper, trained):

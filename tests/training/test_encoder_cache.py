@@ -114,6 +114,28 @@ def test_digest_reads_the_encoder_alone():
     assert encoder_cache.encoder_digest(model) != before
 
 
+def test_precision_of_cached_encoder_output():
+    model = _Model(autocast_dtype=torch.bfloat16)
+    assert encoder_cache.precision_of(model) == "cpu torch.bfloat16"
+    model.autocast_dtype = None
+    assert encoder_cache.precision_of(model) == "cpu torch.float32"
+    model.autocast_dtype = torch.bfloat16
+    on_other_device = encoder_cache.precision_of(model.to("meta"))  # instead of a GPU
+    assert on_other_device.startswith("meta torch.float32") and "bfloat16" not in on_other_device
+
+
+def test_encoder_output_of_another_precision_is_not_used(tmp_path, capsys):
+    tiny_whisper.write(tmp_path / "whisper")
+    recipe = tiny_recipe.make(tmp_path / "recipe")
+    one = {"meaning": tiny_recipe.OUTPUTS["meaning"]}
+    cache = tmp_path / "cache"
+    config = configuration(tmp_path / "whisper", encoder_cache=str(cache), max_epoch=1)
+    recipe.train("bfloat16", {**config, "cpu_autocast": "bfloat16"}, one)
+    recipe.train("float32", config, one)
+    assert capsys.readouterr().err.count("wrote the encoder output of") == 4
+    assert len(list(cache.iterdir())) == 2
+
+
 def test_frozen_parameters_are_checked_by_name():
     model = _Model()
     model.encoder.requires_grad_(False)

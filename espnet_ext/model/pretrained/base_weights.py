@@ -6,13 +6,15 @@ the SHA-256 of the frozen ones. Loading takes the frozen weights from the pre-tr
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from espnet_ext.errors import UserError
 from espnet_ext.model.checksums import sha256_of_tensors
+from espnet_ext.model.config import places_of
 
 BASE = "adapter_base"  # key of the SHA-256 in a state dictionary: 4 integers of 64 bits
 
@@ -54,24 +56,55 @@ def source_of(config: Mapping[str, Any]) -> str:
     return ", ".join(names) or "random weights"
 
 
-def without_architecture(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration whose pre-trained parts are read from their checkpoints again."""
+def initial_config(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the configuration that a training began with.
+
+    Its pre-trained parts are read from their checkpoints again. Relative paths of checkpoints and
+    of `init_param` are found from the model's folder (`places_of`).
+
+    Raises:
+        UserError: if a file of `init_param` does not exist.
+    """
+    places = places_of(folder)
     result = dict(config)
     for key in ("frontend_conf", "encoder_conf", "decoder_conf"):
-        result[key] = _reread(config.get(key) or {}, {})
+        result[key] = _reread(config.get(key) or {}, {}, places)
     result["outputs"] = {
-        name: {**output, "decoder_conf": _reread(output["decoder_conf"], result["decoder_conf"])}
+        name: {
+            **output,
+            "decoder_conf": _reread(output["decoder_conf"], result["decoder_conf"], places),
+        }
         if output.get("decoder_conf")
         else output
         for name, output in config["outputs"].items()
     }
+    result["init_param"] = [_found(item, places) for item in config.get("init_param") or ()]
     return result
 
 
-def _reread(conf: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+def _reread(
+    conf: Mapping[str, Any], shared: Mapping[str, Any], places: Sequence[Path]
+) -> dict[str, Any]:
     """Return options of a part without its architecture, if they or shared ones name a model."""
     is_named = conf.get("model") or shared.get("model")
-    return {key: value for key, value in conf.items() if key != "architecture" or not is_named}
+    result = {key: value for key, value in conf.items() if key != "architecture" or not is_named}
+    if conf.get("model"):  # else a name on the hub
+        folders = [place / conf["model"] for place in places]
+        result["model"] = str(next((path for path in folders if path.is_dir()), conf["model"]))
+    return result
+
+
+def _found(specification: str, places: Sequence[Path]) -> str:
+    """Return an item of `init_param`, FILE[:…], with the path of an existing file."""
+    name, colon, parts = specification.partition(":")
+    file = next((place / name for place in places if (place / name).is_file()), None)
+    if file is None:
+        folders = list(dict.fromkeys(str(place.resolve()) for place in places))
+        raise UserError(
+            f"init_param: {name}: no such file in {', '.join(folders)}",
+            "restore the file, or load the model in the folder in which it was trained",
+        )
+    return f"{file}{colon}{parts}"
 
 
 def with_base_weights(model: Any, state: Mapping[str, Any], where: str) -> dict[str, Any]:
