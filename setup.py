@@ -85,6 +85,7 @@ setup(
     packages=find_packages(include=["espnet_ext", "espnet_ext.*"]),
     package_data={
         "": ["*.txt", "*.xz", "*.npz", "*.yaml", "*.json", "*.tsv", "*.css", "*.js", "*.html"],
+        "espnet_ext.report": ["templates/*"],  # a folder of a package, but none itself
     },
     python_requires=">=3.12,<3.14",
     install_requires=REQUIRES,

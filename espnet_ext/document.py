@@ -17,6 +17,17 @@ MANY_SPEAKERS = 8  # from here on the caveat about few speakers is left out
 # How often a nominal 95 % percentile bootstrap over S speakers misses the true mean, in percent:
 # 4,000 simulated sets of S normally distributed speaker means, 1,000 resamples each.
 MISSED = {2: 50, 3: 25, 4: 21, 5: 16, 6: 14, 7: 12}
+# The topics of a report, in order: name → heading. A section without one is a further analysis.
+TOPICS = {
+    "errors": "Error rates",
+    "differences": "Differences between systems",
+    "divergence": "Divergence",
+    "mispronunciation": "Mispronunciations",
+    "models": "Inside the models",
+    "": "Further analyses",
+    "published": "Beside published results",
+    "data": "Data and cost",
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,7 @@ class Table:
         text_columns: the number of leading columns that hold words rather than numbers.
         caveats: limits of the numbers. They are rendered inside the table.
         details: the table is long: RESULTS_details.md holds it, and the page folds it.
+        topic: the part of the page that shows it (see `TOPICS`), if not that of its section.
     """
 
     title: str
@@ -41,6 +53,7 @@ class Table:
     text_columns: int = 1
     caveats: Sequence[str] = ()
     details: bool = False
+    topic: str = ""
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -99,6 +112,7 @@ class Figure:
     ticks: Sequence[str] = ()
     y_range: Sequence[float] | None = None
     details: bool = False
+    topic: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +125,7 @@ class Heatmap:
     column_names: Sequence[str]
     values: Sequence[Sequence[float | None]]
     details: bool = True
+    topic: str = ""
 
 
 Item = Table | Figure | Heatmap
@@ -124,6 +139,8 @@ class Section:
         findings: what the numbers say, one plain sentence each.
         notes: what could not be computed, and why.
         summary: the most important findings, for the first page of a report.
+        topic: the part of the page that shows it (see `TOPICS`).
+        headline: the main finding in one plain sentence, for the top of a report.
     """
 
     title: str
@@ -131,6 +148,8 @@ class Section:
     items: Sequence[Item] = ()
     notes: Sequence[str] = ()
     summary: Sequence[str] = ()
+    topic: str = ""
+    headline: str = ""
 
     @property
     def tables(self) -> list[Table]:
@@ -161,6 +180,8 @@ class Section:
                 [_item_of(item) for item in value["items"]],
                 value["notes"],
                 value["summary"],
+                value.get("topic", ""),  # older versions wrote neither of these
+                value.get("headline", ""),
             )
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"not a section of tables and figures: {error!r}") from error

@@ -105,7 +105,13 @@ def section(result: Mapping[str, Any]) -> Section:
         ]
         values = [[_above_zero(value) for value in row] for row in everything["debiased"]]
         items.append(ALL_LAYERS.heatmap(names, names, values))
-    return Section("Similarity of the systems' layers", _findings(result), items, result["notes"])
+    return Section(
+        "Similarity of the systems' layers",
+        _findings(result),
+        items,
+        result["notes"],
+        topic="models",
+    )
 
 
 def _caveats(result: Mapping[str, Any]) -> list[str]:

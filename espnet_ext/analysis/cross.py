@@ -6,7 +6,7 @@ from typing import Any
 
 from espnet_ext.analysis import definition
 from espnet_ext.analysis.definition import Analysis, Option, Output, Result
-from espnet_ext.analysis.verdict import direction, only_these_speakers, speakers_caveat
+from espnet_ext.analysis.verdict import direction, headline, only_these_speakers, speakers_caveat
 from espnet_ext.document import (
     Column,
     Item,
@@ -94,6 +94,7 @@ MEASURES = {  # key in the result → label, digits
     "surface_if_meaning": ("surface right if meaning is, %", 1),
     "surface_if_not_meaning": ("surface right if meaning is wrong, %", 1),
 }
+_BY_DIVERGENCE: dict[str, Any] = {"details": True, "topic": "divergence"}
 Numbers = Mapping[str, Any]
 
 
@@ -137,14 +138,24 @@ def section(result: Numbers) -> Section:
         _consistency_tests,
     ]
     items: list[Item] = [table for make in makers if (table := make(result, caveats)).rows]
-    summary = [
-        _difference_finding(row, result.get("heads", {}))
+    heads = result.get("heads", {})
+    own = [
+        {**row, "changed_head": _changed_head(row, heads)}
         for row in _rows(result, None)
         if row["interval"] and row["output"] == row["reference"]
     ]
+    summary = [_difference_finding(row, heads) for row in own]
     notes = [f"{text[:1].upper()}{text[1:]}." for text in [*result["lacks"], *_undefined(result)]]
     title = f"Comparison of systems on {result['set']}"
-    return Section(title, list(_findings(result)), items, notes, summary)
+    return Section(
+        title,
+        list(_findings(result)),
+        items,
+        notes,
+        summary,
+        topic="differences",
+        headline=headline(own, result["set"]),
+    )
 
 
 def _pair(row: Numbers) -> str:
@@ -281,13 +292,13 @@ def _by_bin(result: Numbers, caveats: list[str]) -> Table:
     unit = f"distance of {PAIR_NAMES.get(divergence['main'], '–')}, {UNITS[divergence['unit']]}"
     columns = {**_SYSTEMS, "distance": name, **_RATES, **_TESTS}
     rows = [*_rows(result, None), *_rows(result, "distance", "normalised")]
-    return BY_BIN.table(columns, rows, text_columns=3, caveats=[unit, *caveats], details=True)
+    return BY_BIN.table(columns, rows, text_columns=3, caveats=[unit, *caveats], **_BY_DIVERGENCE)
 
 
 def _by_origin(result: Numbers, caveats: list[str]) -> Table:
     columns = {**_SYSTEMS, "utterances with": "bin", **_RATES, **_TESTS}
     rows = _rows(result, "origin")
-    return BY_ORIGIN.table(columns, rows, text_columns=3, caveats=caveats, details=True)
+    return BY_ORIGIN.table(columns, rows, text_columns=3, caveats=caveats, **_BY_DIVERGENCE)
 
 
 def _slope_rows(result: Numbers) -> Iterator[dict[str, Any]]:
@@ -322,7 +333,7 @@ def _slopes(result: Numbers, caveats: list[str]) -> Table:
     }
     unit = f"unit of distance: {UNITS[result['divergence']['unit']]}"
     rows = [row for row in _slope_rows(result) if "slope" in row]
-    return SLOPES.table(columns, rows, text_columns=3, caveats=[unit, *caveats], details=True)
+    return SLOPES.table(columns, rows, text_columns=3, caveats=[unit, *caveats], **_BY_DIVERGENCE)
 
 
 def _undefined(result: Numbers) -> list[str]:
@@ -351,7 +362,7 @@ def _divergence(result: Numbers, caveats: list[str]) -> Table:
     divergence = result["divergence"]
     rows = [{"name": PAIR_NAMES[name], **pair} for name, pair in divergence["pairs"].items()]
     unit = f"edit distance in {UNITS[divergence['unit']]}"
-    return DIVERGENCE.table(columns, rows, caveats=[unit, *caveats], details=True)
+    return DIVERGENCE.table(columns, rows, caveats=[unit, *caveats], **_BY_DIVERGENCE)
 
 
 def _per_100_segments(row: Numbers | None) -> str:

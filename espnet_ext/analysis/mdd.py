@@ -30,6 +30,16 @@ RATINGS = Output(
     "Correlation of human ratings with the share of canonical units that an utterance deviates in; "
     "the correlation of the annotated deviations is about the best possible.",
 )
+BY_L1 = Output(
+    "Detection by first language",
+    "Percent, over the utterances of speakers of one first language; phones: how many were judged.",
+)
+BY_PHONE = Output(
+    "Detection by phone",
+    "Per canonical phone, percent: how often it is mispronounced as annotated, how many of these "
+    "errors are reported (recall), and how many reports are right (precision); ∅ means an inserted "
+    "phone.",
+)
 ERRORS = Output(
     "Most frequent pronunciation errors",
     "Canonical phone, perceived phone and how often, as annotated; ∅ means that there is none.",
@@ -50,8 +60,16 @@ def section(result: Mapping[str, Any]) -> Section:
     ]
     findings = [f"{result['utterances']} utterances{''.join(skipped)}.", *_conventions(result)]
     caveats = speaker_caveats(result.get("speakers"))
-    tables = [_scores(result, caveats), _counts(result), _ratings(result, caveats), _errors(result)]
-    return Section(SCORES.title, findings, [table for table in tables if table.rows])
+    tables = [
+        _scores(result, caveats),
+        _counts(result),
+        _by_l1(result),
+        _by_phone(result),
+        _ratings(result, caveats),
+        _errors(result),
+    ]
+    shown = [table for table in tables if table.rows]
+    return Section(SCORES.title, findings, shown, topic="mispronunciation")
 
 
 def _conventions(result: Mapping) -> Iterator[str]:
@@ -102,6 +120,42 @@ def _counts(result: Mapping) -> Table:
     ]
     header = ["prompt", "positions", "TA", "FR", "FA", "CD", "ED", "precision", "recall"]
     return COUNTS.table(header, rows, text_columns=2, details=True)
+
+
+def _by_l1(result: Mapping) -> Table:
+    groups = result.get("groups") or {}
+    rows = [
+        [
+            group or "not known",
+            _prompt(result),
+            *(number(values["F1"][name]) for name in F1_NAMES),
+            *(number(values["measures"]["with_insertions"][name]) for name in ("FRR", "FAR")),
+            str(sum(values["counts"]["with_insertions"].values())),
+        ]
+        for group, values in groups.items()
+    ]
+    header = ["first language", "prompt", *F1_NAMES.values(), "FRR", "FAR", "phones"]
+    rows = rows if any(groups) else []  # else first languages are not known
+    return BY_L1.table(header, rows, text_columns=2, details=True)
+
+
+def _by_phone(result: Mapping) -> Table:
+    rows = []
+    for phone, counts in (result.get("phones") or {}).items():
+        detected = counts.get("CD", 0) + counts.get("ED", 0)
+        errors = detected + counts.get("FA", 0)
+        reported = detected + counts.get("FR", 0)
+        total = reported + counts.get("FA", 0) + counts.get("TA", 0)
+        row = [phone or "∅", _prompt(result), str(total)]
+        row += [_share(*pair) for pair in ((errors, total), (detected, errors))]
+        rows.append((-errors, [*row, _share(detected, reported)]))
+    header = ["phone", "prompt", "judged", "mispronounced", "recall", "precision"]
+    ranked = [row for _, row in sorted(rows)]
+    return BY_PHONE.table(header, ranked, text_columns=2, details=True)
+
+
+def _share(part: int, whole: int) -> str:
+    return number(100.0 * part / whole if whole else None, 1)
 
 
 def _ratings(result: Mapping, caveats: list[str]) -> Table:
@@ -171,7 +225,12 @@ ANALYSIS = Analysis(
             required=False,
             path="{mdd_lexicon}",
         ),
-        Input("--utt2l1", "first languages, to list errors by", required=False),
+        Input(
+            "--utt2l1",
+            "first languages, to list results and errors by",
+            required=False,
+            path="{data}/utt2l1",
+        ),
         Input(
             "--utt2spk",
             "speakers, for intervals; default: the part of each id before the first - or _",
@@ -209,7 +268,7 @@ ANALYSIS = Analysis(
             value="{mdd_unit}",
         ),
     ],
-    outputs=[SCORES, COUNTS, RATINGS, ERRORS],
+    outputs=[SCORES, COUNTS, BY_L1, BY_PHONE, RATINGS, ERRORS],
     run=run,
     section=section,
     result_files=["{decoding}/mdd.json", WITHOUT_PROMPT],

@@ -188,7 +188,8 @@ def section(result: Mapping[str, Any]) -> Section:
         )
     items.append(_table(result))
     findings = [_finding(row) for row in result["differences"] if row["interval"]]
-    return Section(f"Training with fewer labels of {result['output']}", findings, items)
+    title = f"Training with fewer labels of {result['output']}"
+    return Section(title, findings, items, topic="differences")
 
 
 def _table(result: Mapping) -> Table:

@@ -77,7 +77,13 @@ def section(result: Mapping[str, Any]) -> Section:
             )
         )
     findings = [_finding(result, task) for task in result["tasks"]]
-    return Section("Linear probes of the encoders", findings, figures + tables, result["notes"])
+    return Section(
+        "Linear probes of the encoders",
+        findings,
+        figures + tables,
+        result["notes"],
+        topic="models",
+    )
 
 
 def _accuracy(row: Mapping | None) -> str:

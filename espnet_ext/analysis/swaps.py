@@ -43,7 +43,7 @@ def section(result: Mapping[str, Any]) -> Section:
     )
     caveats = [sizes, *speaker_caveats(result.get("speakers"))]
     table = ERRORS.table(columns, rows, text_columns=4, caveats=caveats, details=True)
-    return Section("Encoder swaps", _findings(result), [table])
+    return Section("Encoder swaps", _findings(result), [table], topic="models")
 
 
 def _findings(result: Mapping) -> list[str]:

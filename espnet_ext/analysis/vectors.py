@@ -81,7 +81,7 @@ def section(result: Mapping[str, Any]) -> Section:
     ]
     tables = [_lengths(places), _history(places), _leakage(result, caveats), _off(result, caveats)]
     items += [table for table in tables if table.rows]
-    return Section("Task vectors", list(_findings(places)), items)
+    return Section("Task vectors", list(_findings(places)), items, topic="models")
 
 
 def _place_name(system: Mapping, place: Mapping) -> str:

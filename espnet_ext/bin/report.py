@@ -1,13 +1,16 @@
 """Write RESULTS.md, its details and report.html from the result files of an experiment."""
 
-import base64
+from __future__ import annotations
+
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from espnet_ext.bin import cli
 
-AUDIO_BUDGET = 3_000_000  # bytes before base64, so that the page stays below 5 MB
+if TYPE_CHECKING:
+    from espnet_ext.report.html import Utterances
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,6 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "'synthetic speech'",
     )
     parser.add_argument("--examples", type=int, default=4, help="utterances shown per language")
+    parser.add_argument(
+        "--audio_mb",
+        type=float,
+        default=3.0,
+        help="megabytes of audio inside the page: the examples first, then all other utterances if "
+        "they fit; if not, the page plays them from their files (default: 3)",
+    )
     parser.add_argument("--summary", type=cli.boolean, default=False, help="print the error rates")
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = parser.parse_args(arguments)
@@ -81,13 +91,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         coupled=options.coupled,
         baselines=options.baselines,
     )
-    shown = _examples(results, options.examples)
+    page = Path(options.html)
+    utterances = _utterances(results, options.examples, page, round(1e6 * options.audio_mb))
     report = build(results, options.dump_dir)
     target = Path(options.results)
     details = Path(options.details or target.with_stem(f"{target.stem}_details"))
-    write_text(target, results_page(report, details.name, Path(options.html).name))
+    write_text(target, results_page(report, details.name, page.name))
     write_text(details, details_page(report))
-    write_text(options.html, report_page(report, shown))
+    write_text(page, report_page(report, utterances))
     for item in results.missing:
         print(f"missing: {item}", file=sys.stderr)
     if options.summary:
@@ -99,39 +110,71 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _examples(results, count: int) -> dict[str, list]:
-    """Return examples of each language's first set, with as much audio as the page may carry."""
+def _utterances(results, count: int, page: Path, limit: int) -> Utterances:
+    """Return the examples of each language's first set, and all utterances, with their recordings.
+
+    Args:
+        count: examples per language.
+        page: the page, which links to recordings.
+        limit: bytes of audio that it may carry.
+    """
+    from espnet_ext.report.browser_data import browser_data
     from espnet_ext.report.examples import choose, example
+    from espnet_ext.report.html import ShownExample, Utterances
+    from espnet_ext.report.recordings import data_uri, embed_all, link
 
-    budget = AUDIO_BUDGET
-    shown: dict[str, list] = {}
+    shown: dict[str, list[ShownExample]] = {}
+    sources: dict[int, str | None] = {}  # id of an Utterance → where the page has its recording
+    unreadable: list[str] = []
     for language in results.languages:
-        runs = next(iter(language.sets.values()))
-        for utt_id in choose(runs, count):
-            chosen = example(runs, utt_id)
-            content = _audio(chosen.audio, budget)
-            budget -= len(content or b"")
-            shown.setdefault(language.code, []).append((chosen, _data_uri(content)))
-    return shown
+        if not language.utterances:
+            continue
+        set_name, first = next(iter(language.utterances.items()))
+        for utt_id in choose(first.utterances, count):
+            chosen = example(first, utt_id)
+            content = _audio(chosen.audio, unreadable)
+            if content and len(content) > limit:
+                content = None
+            limit -= len(content or b"")
+            audio_id = f"audio-{len(sources)}"
+            if content:
+                sources[id(first.utterances[utt_id])] = f"#{audio_id}"
+            uri = data_uri(content) if content else None
+            one = ShownExample(chosen, set_name, uri, audio_id)
+            shown.setdefault(language.code, []).append(one)
+    for message in unreadable:
+        print(f"warning: an example has no audio: {message}", file=sys.stderr)
+    others = [
+        utterance
+        for language in results.languages
+        for utterances in language.utterances.values()
+        for utterance in utterances.utterances.values()
+        if id(utterance) not in sources
+    ]
+    embedded = embed_all(others, lambda source: _audio(source, []), limit)
+    for utterance, content in zip(others, embedded or (), strict=False):
+        sources[id(utterance)] = data_uri(content) if content else None
+    if embedded is None:
+        for utterance in others:
+            sources[id(utterance)] = link(utterance.audio, page)
+        linked = sum(sources[id(utterance)] is not None for utterance in others)
+        print(
+            f"note: {page} plays the recordings of {linked} of {len(others)} utterances from their "
+            f"files, because they are larger than {limit / 1e6:.1f} MB (--audio_mb)"
+        )
+    return Utterances(shown, browser_data(results, lambda utterance: sources[id(utterance)]))
 
 
-def _audio(source: str, limit: int) -> bytes | None:
-    """Return an utterance as FLAC; None if it cannot be read or is larger than the limit."""
+def _audio(source: str, unreadable: list[str]) -> bytes | None:
+    """Return an utterance as FLAC; None, with a message in `unreadable`, if it cannot be read."""
     from espnet_ext.data.audio import encode_audio, load_audio
     from espnet_ext.errors import UserError
 
     try:
-        content = encode_audio(*load_audio(source), ".flac")
+        return encode_audio(*load_audio(source), ".flac")
     except UserError as error:
-        print(f"warning: an example has no audio: {error.message}", file=sys.stderr)
+        unreadable.append(error.message)
         return None
-    return content if len(content) <= limit else None
-
-
-def _data_uri(content: bytes | None) -> str | None:
-    if not content:
-        return None
-    return "data:audio/flac;base64," + base64.b64encode(content).decode()
 
 
 def entry() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from espnet_ext.document import Section
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_json, read_json_lines
+from espnet_ext.report.utterances import UtteranceSet
 
 LANGUAGES = {"ko": "Korean", "en": "English"}
 _REQUIRED = {"score.json": ("cells", "data", "token_types"), "utterances.json": ("utterances",)}
@@ -38,7 +39,6 @@ class Run:
 
     folder: Path
     score: dict
-    utterances: dict | None
     decode: dict | None
     analyses: list[Analysed] = field(default_factory=list)
 
@@ -49,6 +49,7 @@ class Language:
 
     code: str
     sets: dict[str, dict[str, Run]] = field(default_factory=dict)  # set → system → run
+    utterances: dict[str, UtteranceSet] = field(default_factory=dict)  # by set
     trainings: dict[str, dict] = field(default_factory=dict)  # system → train.json
     diagnostics: dict[str, list[dict]] = field(default_factory=dict)  # system → lines, by step
     analyses: list[Analysed] = field(default_factory=list)
@@ -163,6 +164,7 @@ def _read_system(
             decoding = folder / tag / set_name
             if run := _read_run(decoding):
                 language.sets.setdefault(set_name, {})[name] = run
+                _read_utterances(language, set_name, name, run)
             else:
                 missing.append(f"{language.code}, {name}, {set_name}: {decoding / 'score.json'}")
 
@@ -172,18 +174,20 @@ def _read_run(decoding: Path) -> Run | None:
     score = _optional(decoding / "score.json")
     if score is None:
         return None
-    run = Run(
-        decoding,
-        score,
-        _optional(decoding / "utterances.json"),
-        _optional(decoding / "decode.json"),
-    )
+    run = Run(decoding, score, _optional(decoding / "decode.json"))
     for path in sorted(decoding.glob("*.json")):
         if path.name not in (*_REQUIRED, "decode.json"):
             content = _optional(path) or {}
             if "section" in content:
                 run.analyses.append(_analysed(path, content))
     return run
+
+
+def _read_utterances(language: Language, set_name: str, system: str, run: Run) -> None:
+    path = run.folder / "utterances.json"
+    if content := _optional(path):
+        utterances = language.utterances.setdefault(set_name, UtteranceSet())
+        utterances.add(system, run.score, content["utterances"], path)
 
 
 def _read_analyses(

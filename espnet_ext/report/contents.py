@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from espnet_ext.document import Section, Table
+from espnet_ext.document import TOPICS, Section, Table
 from espnet_ext.report import published, scores, training_diagnostics
 from espnet_ext.report.collect import Analysed, Language, Results
 
@@ -17,11 +17,13 @@ class LanguagePart:
     """The part of a report about one language.
 
     Args:
+        headline: the main finding in one sentence.
         commands: (what it made, its provenance), in the order of the pipeline.
     """
 
     code: str
     name: str
+    headline: str
     sections: list[Section]
     commands: list[tuple[str, dict[str, Any]]]
 
@@ -45,13 +47,42 @@ class Report:
     provenance: Mapping[str, Any]
     systems: Sequence[str] = ()
 
+    def by_topic(self) -> list[tuple[str, list[tuple[LanguagePart, list[Section]]]]]:
+        """Return the sections of all languages by topic, in the order of `TOPICS`.
+
+        A section is divided if its items are of several topics. Its findings and notes stay with
+        its own topic.
+        """
+        topics = []
+        for topic in TOPICS:
+            parts = [
+                (part, [one for s in part.sections if (one := _of_topic(s, topic))])
+                for part in self.languages
+            ]
+            if parts := [(part, sections) for part, sections in parts if sections]:
+                topics.append((topic, parts))
+        return topics
+
+
+def _of_topic(section: Section, topic: str) -> Section | None:
+    """Return the part of a section that belongs to a topic; None if there is none."""
+    own = section.topic if section.topic in TOPICS else ""
+    items = [i for i in section.items if ((i.topic in TOPICS and i.topic) or own) == topic]
+    if own == topic:
+        return replace(section, items=items)
+    return Section(section.title, items=items) if items else None
+
 
 def build(results: Results, dump_dir: str | Path) -> Report:
     """Return the contents of a report; `dump_dir` holds the formatted data of each language."""
     parts, summary = [], []
     for language in results.languages:
         sections = _sections(language, Path(dump_dir), list(results.caveats))
-        parts.append(LanguagePart(language.code, language.name, sections, _commands(language)))
+        headlines = [section.headline for section in sections if section.headline]
+        comparisons = [s.headline for s in sections if s.headline and s.topic == "differences"]
+        headline = next(iter([*comparisons, *headlines]), "")
+        commands = _commands(language)
+        parts.append(LanguagePart(language.code, language.name, headline, sections, commands))
         sentences = [text for section in sections for text in section.summary]
         summary += [f"{language.name}: {text}" for text in sentences]
     if len(summary) > MAX_SENTENCES:
@@ -116,7 +147,9 @@ def _of_decodings(language: Language, name: str) -> list[Section]:
                 tables[key] = replace(first, rows=[*first.rows, *rows])
         findings = [f"{system}: {text}" for system, s in parts for text in s.findings]
         figures = [figure for _, section in parts for figure in section.figures]
-        sections.append(Section(f"{title} on {name}", findings, [*figures, *tables.values()]))
+        items = [*figures, *tables.values()]
+        topic = parts[0][1].topic
+        sections.append(Section(f"{title} on {name}", findings, items, topic=topic))
     return sections
 
 

@@ -3,10 +3,10 @@
 Alignments are those of `utterances.json`; nothing is aligned here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from espnet_ext.report.collect import Run
+from espnet_ext.report.utterances import SEPARATED, Utterance, UtteranceSet, split
 
 VISIBLE_SPACE = "␣"
 BINS = ("4-10", "1-3", ">=11", "1-3", "4-10", "0")  # the order in which examples are taken
@@ -64,13 +64,13 @@ class Example:
     lines: list[Line]
 
 
-def marked(reference: str, hypothesis: str, columns: str, phones: bool) -> list[Token]:
+def marked(reference: str, hypothesis: str, columns: str, separated: bool) -> list[Token]:
     """Return the hypothesis' tokens with their edits; unmarked if the alignment does not fit.
 
-    >>> [t.kind + t.text for t in marked("국물", "궁물", "s=", phones=False)]
+    >>> [t.kind + t.text for t in marked("국물", "궁물", "s=", separated=False)]
     ['s궁', '=물']
     """
-    before, after = _split(reference, phones), _split(hypothesis, phones)
+    before, after = split(reference, separated), split(hypothesis, separated)
     fits = len(before) == sum(column in "=sd" for column in columns)
     if not fits or len(after) != sum(column in "=si" for column in columns):
         return [Token("=", text, text) for text in after]
@@ -84,93 +84,83 @@ def marked(reference: str, hypothesis: str, columns: str, phones: bool) -> list[
     return tokens
 
 
-def _split(text: str, phones: bool) -> list[str]:
-    return text.split() if phones else list(" ".join(text.split()))
-
-
-def choose(runs: Mapping[str, Run], count: int = 4, longest: int = 90) -> list[str]:
+def choose(utterances: Mapping[str, Utterance], count: int = 4, longest: int = 90) -> list[str]:
     """Return ids of short utterances with both labels, always the same for the same results.
 
     They are spread over divergence, with those first whose systems differ most; speakers and
     sentences repeat only if there are no others.
     """
-    rows: dict[str, list[dict]] = {}
-    for run in runs.values():
-        for row in run.utterances["utterances"] if run.utterances else ():
-            rows.setdefault(row["id"], []).append(row)
     usable = {
-        utt_id: by_system
-        for utt_id, by_system in rows.items()
-        if by_system[0]["distance"] is not None
-        and all(len(text) <= longest for text in by_system[0]["texts"].values())
+        utt_id: utterance
+        for utt_id, utterance in utterances.items()
+        if utterance.distance is not None
+        and all(len(text) <= longest for text in utterance.texts.values())
     }
     ranked: dict[str, list[str]] = {name: [] for name in BINS}
     for utt_id in sorted(usable, key=lambda utt: (-_spread(usable[utt]), utt)):
-        ranked[_bin(usable[utt_id][0]["distance"])].append(utt_id)
+        ranked[_bin(usable[utt_id].distance)].append(utt_id)
     chosen: list[str] = []
     seen: set[str] = set()
     for unseen_only in (True, False):
         for name in BINS * count:
-            candidates = [
+            candidates = (
                 utt
                 for utt in ranked[name]
-                if utt not in chosen and not (unseen_only and seen & _identity(usable[utt][0]))
-            ]
-            if candidates and len(chosen) < count:
-                chosen.append(candidates[0])
-                seen |= _identity(usable[candidates[0]][0])
-    return sorted(chosen, key=lambda utt: (usable[utt][0]["distance"], utt))
+                if utt not in chosen and not (unseen_only and seen & _identity(usable[utt]))
+            )
+            if len(chosen) < count and (candidate := next(candidates, None)):
+                chosen.append(candidate)
+                seen |= _identity(usable[candidate])
+    return sorted(chosen, key=lambda utt: (usable[utt].distance, utt))
 
 
-def _identity(row: Mapping) -> set[str]:
-    return {f"speaker {row['speaker']}", f"meaning {row['texts'].get('meaning')}"}
+def _identity(utterance: Utterance) -> set[str]:
+    return {f"speaker {utterance.speaker}", f"meaning {utterance.texts.get('meaning')}"}
 
 
-def _bin(distance: int) -> str:
+def _bin(distance: int | None) -> str:
     return "0" if not distance else "1-3" if distance <= 3 else "4-10" if distance <= 10 else ">=11"
 
 
-def _spread(rows: Sequence[Mapping]) -> int:
+def _spread(utterance: Utterance) -> int:
     """Return how much systems differ: the range of errors, summed over their own outputs."""
     errors: dict[str, list[int]] = {}
-    for row in rows:
-        for name, cell in row["cells"].items():
-            if len(set(name.split("-"))) == 1:
-                errors.setdefault(name, []).append(cell["errors"])
+    for outputs in utterance.recognised.values():
+        for output, recognised in outputs.items():
+            if recognised.columns:
+                errors.setdefault(output, []).append(recognised.errors)
     return sum(max(values) - min(values) for values in errors.values())
 
 
-def example(runs: Mapping[str, Run], utt_id: str) -> Example:
+def example(utterances: UtteranceSet, utt_id: str) -> Example:
     """Return an utterance's references and all systems' hypotheses, deviations marked."""
-    rows = {}
-    for system, run in runs.items():
-        for row in run.utterances["utterances"] if run.utterances else ():
-            if row["id"] == utt_id:
-                rows[system] = (row, run.score["token_types"])
-    row, types = next(iter(rows.values()))
-    meaning = row["texts"].get("meaning")
+    utterance = utterances.utterances[utt_id]
+    types = utterances.token_types
+    meaning = utterance.texts.get("meaning")
     return Example(
         utt_id,
-        row["speaker"],
-        row.get("l1"),
-        row["audio"],
-        row["distance"],
+        utterance.speaker,
+        utterance.l1,
+        utterance.audio,
+        utterance.distance,
         _unmarked("meaning", meaning, types.get("meaning") == "phone") if meaning else None,
-        [*_references(row, types), *_hypotheses(rows)],
+        [
+            *_references(utterance, types.get("surface") == "phone"),
+            *_hypotheses(utterance, utterances.metrics),
+        ],
     )
 
 
-def _unmarked(label: str, text: str, phones: bool) -> Line:
-    return Line(label, [Token("=", token, token) for token in _split(text, phones)], phones)
+def _unmarked(label: str, text: str, separated: bool) -> Line:
+    return Line(label, [Token("=", token, token) for token in split(text, separated)], separated)
 
 
-def _references(row: Mapping, types: Mapping[str, str]) -> list[Line]:
-    texts, lines = row["texts"], []
-    phones = types.get("surface") == "phone"
+def _references(utterance: Utterance, phones: bool) -> list[Line]:
+    texts, lines = utterance.texts, []
     if "canonical" in texts and texts["canonical"] != texts.get("meaning"):
         lines.append(_unmarked("canonical", texts["canonical"], phones))
     for kind in ("canonical", "meaning"):  # against the meaning where canonical is not known
-        columns = row["labels"].get(f"{kind}-surface")
+        columns = utterance.label_columns.get(f"{kind}-surface")
         if columns is not None:
             tokens = marked(texts[kind], texts["surface"], columns, phones)
             lines.append(Line("surface", tokens, phones))
@@ -178,16 +168,18 @@ def _references(row: Mapping, types: Mapping[str, str]) -> list[Line]:
     return lines
 
 
-def _hypotheses(rows: Mapping[str, tuple[Mapping, Mapping]]) -> list[Line]:
-    kinds = dict.fromkeys(kind for row, _ in rows.values() for kind in row["hypotheses"])
+def _hypotheses(utterance: Utterance, metrics: Mapping[str, str]) -> list[Line]:
+    kinds = dict.fromkeys(
+        kind for outputs in utterance.recognised.values() for kind in outputs if kind in metrics
+    )
     lines = []
     for kind in sorted(kinds, key=lambda k: (k != "surface", k)):
-        for system, (row, types) in rows.items():
-            cell = row["cells"].get(f"{kind}-{kind}")
-            if cell is not None:
-                spaced = types.get(kind) in ("phone", "word")
+        separated = metrics[kind] in SEPARATED
+        for system, outputs in utterance.recognised.items():
+            if kind in outputs and kind in utterance.texts:
+                recognised = outputs[kind]
                 tokens = marked(
-                    row["texts"][kind], row["hypotheses"][kind], cell["columns"], spaced
+                    utterance.texts[kind], recognised.text, recognised.columns, separated
                 )
-                lines.append(Line(f"{kind} by {system}", tokens, spaced))
+                lines.append(Line(f"{kind} by {system}", tokens, separated))
     return lines

@@ -1,26 +1,77 @@
-"""report.html: one page without scripts that loads nothing; rendered by Jinja2 with autoescape."""
+"""report.html: one page that loads nothing but recordings; rendered by Jinja2 with autoescape.
 
+The page carries its styles, scripts, figures and data. Its content security policy allows the
+scripts and styles of this package by their hashes, and no others.
+"""
+
+import base64
+import csv
+import hashlib
+import io
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
+from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
-from espnet_ext.document import Item, Section, Table
+from espnet_ext.document import TOPICS, Item, Section, Table
 from espnet_ext.report.contents import Report, origin
 from espnet_ext.report.examples import Example
 from espnet_ext.report.plots import svg
 
 TEMPLATES = Path(__file__).parent / "templates"
-# The page may show what it carries and nothing else, even if something slipped through escaping.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
+STYLES = ("style.css", "utterances.css")
+SCRIPTS = (  # in the order of their use; together they are one module
+    "data.js",
+    "alignment.js",
+    "player.js",
+    "filters.js",
+    "list.js",
+    "detail.js",
+    "browser.js",
+    "page.js",
+)
+OWN_IDS = ("content", "findings", "examples", "utterances", "browser", "analyses", "provenance")
+_HANGUL = re.compile(r"[\u1100-\u11ff\u3131-\u318e\ua960-\ua97c\uac00-\ud7a3\ud7b0-\ud7fb]+")
+_FORMULA = re.compile(r"[=@+-](?![\d.,]*\d[\d.,]*%?$)")  # a cell that a spreadsheet would compute
 
 
-def report_page(
-    report: Report, examples: Mapping[str, Sequence[tuple[Example, str | None]]] | None = None
-) -> str:
-    """Return the page; `examples` has (example, audio as data URI or None) per language code."""
+@dataclass(frozen=True)
+class ShownExample:
+    """An example utterance of the page.
+
+    Args:
+        set_name: the test set that it is from.
+        audio: its recording as a data URI; None without one.
+        audio_id: id of its `<audio>` element.
+    """
+
+    example: Example
+    set_name: str
+    audio: str | None
+    audio_id: str
+
+
+@dataclass(frozen=True)
+class Utterances:
+    """What the page shows of single utterances.
+
+    Args:
+        examples: examples by language code.
+        data: all utterances for the utterance browser (`browser_data`); empty without any.
+    """
+
+    examples: Mapping[str, Sequence[ShownExample]] = field(default_factory=dict)
+    data: str = ""
+
+
+def report_page(report: Report, utterances: Utterances | None = None) -> str:
+    """Return the page."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -31,20 +82,81 @@ def report_page(
         lstrip_blocks=True,
     )
     numbers = iter(range(1_000_000))
+    slugs = dict.fromkeys([*OWN_IDS, *TOPICS], 1)
     environment.filters |= {
         "cell": cell,
+        "csv": csv_uri,
         "figure_rows": figure_rows,
         "groups": groups,
         "headings": headings,
+        "hangul": hangul,
         "origin": origin,
+        "slug": lambda text: slug(text, slugs),
         "svg": lambda item: Markup(svg(item, f"f{next(numbers)}-", report.systems)),
     }
+    css, script = _joined(STYLES), _joined(SCRIPTS)
     return environment.get_template("report.html").render(
         report=report,
-        examples=examples or {},
-        policy=POLICY,
-        css=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        topics=TOPICS,
+        utterances=utterances or Utterances(),
+        policy=policy(css, script),
+        css=Markup(css),
+        script=Markup(script),
     )
+
+
+def policy(css: str, script: str) -> str:
+    """Return the content security policy of a page with this style sheet and script.
+
+    Style attributes are allowed because the figures have them. Recordings may be files.
+    """
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src '{_digest(script)}'",
+            f"style-src-elem '{_digest(css)}'",
+            "style-src-attr 'unsafe-inline'",
+            "img-src data:",
+            "media-src data: 'self' file:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _joined(names: Sequence[str]) -> str:
+    """Return the files as the text of one element, line breaks at both ends included."""
+    return "\n" + "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)
+
+
+def slug(text: str, used: dict[str, int]) -> str:
+    """Return a heading's id; the second heading of the same text gets a number.
+
+    >>> used = {}
+    >>> slug("Scores on test", used), slug("Scores on test", used), slug("오류", used)
+    ('scores-on-test', 'scores-on-test-2', '오류')
+    """
+    words = unicodedata.normalize("NFC", text).lower()
+    name = re.sub(r"[^\w]+", "-", words).strip("-") or "section"
+    used[name] = used.get(name, 0) + 1
+    return name if used[name] == 1 else slug(f"{name}-{used[name]}", used)
+
+
+def hangul(text: str) -> Markup:
+    """Return text in which Korean words are marked as Korean, for fonts and screen readers.
+
+    >>> hangul("ㅓ → ㅗ <3")
+    Markup('<span lang="ko">ㅓ</span> → <span lang="ko">ㅗ</span> &lt;3')
+    """
+    shown, end = [], 0
+    for match in _HANGUL.finditer(text):
+        shown += [escape(text[end : match.start()]), f'<span lang="ko">{match[0]}</span>']
+        end = match.end()
+    return Markup("".join(map(str, [*shown, escape(text[end:])])))
 
 
 def cell(text: str) -> Markup:
@@ -54,9 +166,23 @@ def cell(text: str) -> Markup:
     Markup('CER <b>3.29</b><small>1.40–6.08</small>')
     """
     value, _, bounds = text.partition(" [")
-    parts = [escape(part) for part in value.split("**")]
+    parts = [hangul(part) for part in value.split("**")]
     shown = "".join(f"<b>{part}</b>" if i % 2 else part for i, part in enumerate(parts))
     return Markup(shown + f"<small>{escape(bounds.replace(']', '', 1))}</small>" * bool(bounds))
+
+
+def csv_uri(table: Table) -> str:
+    """Return a table as CSV in a data URI; a cell that a spreadsheet would compute is quoted.
+
+    >>> csv_uri(Table("t", "", ["system", "CER"], [["do", "**3.2** [1–6]"], ["=a", "-1"]]))
+    'data:text/csv;charset=utf-8,system%2CCER%0D%0Ado%2C3.2%20%5B1%E2%80%936%5D%0D%0A%27%3Da%2C-1%0D%0A'
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    for row in [table.header, *table.rows]:
+        cells = [text.replace("**", "") for text in row]
+        writer.writerow([f"'{text}" if _FORMULA.match(text) else text for text in cells])
+    return "data:text/csv;charset=utf-8," + quote(buffer.getvalue(), safe="")
 
 
 def groups(section: Section) -> list[tuple[bool, list[Item]]]:

@@ -76,7 +76,8 @@ def section(language: Language, caveats: Sequence[str] = ()) -> Section | None:
         Table("Published error rates", f"{SOURCE}.", ["system", *OUTPUTS], rates, details=True),
         beside,
     ]
-    return Section("Published results", items=items, notes=list(_notes(language.code)))
+    notes = list(_notes(language.code))
+    return Section("Published results", items=items, notes=notes, topic="published")
 
 
 def _notes(code: str) -> Iterator[str]:

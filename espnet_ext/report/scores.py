@@ -19,6 +19,7 @@ from espnet_ext.document import (
     with_interval,
 )
 from espnet_ext.report.collect import Language, Results, Run, cells_of
+from espnet_ext.report.error_breakdown import breakdowns
 from espnet_ext.report.terminal import LEFT_OUT, no_rate
 
 BIN_NAMES = {"0": "0", "1-3": "1–3", "4-10": "4–10", ">=11": "≥ 11"}
@@ -134,8 +135,23 @@ def score_section(language: Language, name: str, caveats: list[str]) -> Section:
         *_bin_figures(runs),
         _cells(runs, [*caveats, *selected]),
     ]
-    items += [*_bins(runs, caveats), *_tags(runs, caveats)]
-    return Section(f"Scores on {name}", items=items, notes=notes)
+    items += [*_bins(runs, caveats), *_tags(runs, caveats), *breakdowns(runs, caveats)]
+    title = f"Scores on {name}"
+    return Section(title, items=items, notes=notes, topic="errors", headline=_headline(runs, name))
+
+
+def _headline(runs: Mapping[str, Run], name: str) -> str:
+    """Return the lowest error of each output in one sentence; empty without any error rate."""
+    best: dict[str, tuple[float, str, str]] = {}  # output → rate, metric, system
+    for system, cell, counts in cells_of(runs):
+        if cell["own"] and counts["rate"] is not None:
+            row = (counts["rate"], cell["metric"].upper(), system)
+            best[cell["hypothesis"]] = min(row, best.get(cell["hypothesis"], row))
+    texts = [
+        f"{output} with {metric} {number(rate)} % ({system})"
+        for output, (rate, metric, system) in best.items()
+    ]
+    return f"On {name}, the lowest error rates are: {', '.join(texts)}." if texts else ""
 
 
 def _own_cells(runs: Mapping[str, Run]) -> Iterator[Figure]:
@@ -207,6 +223,7 @@ def _bin_figures(runs: Mapping[str, Run]) -> Iterator[Figure]:
             "error %",
             series,
             ticks=[BIN_NAMES[part["bin"]] for part in bins],
+            topic="divergence",
         )
 
 
@@ -236,6 +253,7 @@ def _bins(runs: Mapping[str, Run], caveats: list[str]) -> Iterator[Table]:
         text_columns=2,
         caveats=caveats,
         details=True,
+        topic="divergence",
     )
 
 
@@ -290,7 +308,7 @@ _DECODING: _Facts = {
 def cost_section(language: Language) -> Section | None:
     """Return what training and decoding took; None if no training or decoding tells."""
     tables = [table for name in language.sets for table in _costs(language, name)]
-    return Section("Cost", items=tables) if tables else None
+    return Section("Cost", items=tables, topic="data") if tables else None
 
 
 def _costs(language: Language, name: str) -> Iterator[Table]:
@@ -352,7 +370,7 @@ def data_section(folder: Path) -> Section | None:
         return None
     header = ["set", "utterances", "speakers", "hours", *(f"with {name}" for name in outputs)]
     sentence = "Utterances, speakers and hours after filtering, and utterances with each text."
-    return Section("Data", items=[Table("Data sets", sentence, header, rows)])
+    return Section("Data", items=[Table("Data sets", sentence, header, rows)], topic="data")
 
 
 def _values(path: Path) -> list[str]:

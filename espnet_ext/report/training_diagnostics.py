@@ -87,7 +87,8 @@ def section(language: Language) -> Section | None:
     items: list[Item] = [
         _figure(system, track) for system, track in by_system if track.kind != "norm"
     ]
-    return Section("Diagnostics of the trainings", findings(language), [*items, _table(by_system)])
+    items.append(_table(by_system))
+    return Section("Diagnostics of the trainings", findings(language), items, topic="models")
 
 
 def _figure(system: str, track: Track) -> Figure:

@@ -19,7 +19,10 @@ undefined::
                 "metrics": {"per": {"rate", "interval": [low, high] | null, "errors", "tokens",
                                     "correct", "substitutions", "deletions", "insertions",
                                     "sentences", "sentence_errors"}},
-                "speakers": {"<speaker>": {"per": {the same without interval}}}}],
+                "speakers": {"<speaker>": {"per": {the same without interval}}},
+                "l1": {"<first language>": {"per": {the same}}},
+                "confusions": [["IH", "IY", 12]]}],       reference token, recognised token, number;
+                                                          the most frequent, of own cells only
      "divergence": null | {"between": ["canonical", "surface"], "metric", "utterances",
                 "bins": [{"bin": "1-3", "utterances", "share"}],
                 "cells": {"surface-surface": [{"bin", "utterances", "rate", "interval",
@@ -54,6 +57,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.files import write_json
 from espnet_ext.progress import say, track
 from espnet_ext.scoring import bootstrap, cells, divergence, normal_form, sclite, tag_errors
+from espnet_ext.scoring.confusions import Confusion, count_confusions
 from espnet_ext.scoring.counts import Counts, align_texts, count_all_edits, count_edits, tokenize
 from espnet_ext.scoring.lexicon import make_pronouncer, read_lexicon
 
@@ -256,6 +260,7 @@ class _Scorer:
         self.leave_out_missing = leave_out_missing
         self.references = {utt_id: u.texts for utt_id, u in utterances.items()}
         self.speakers = {utt_id: u.speaker for utt_id, u in utterances.items()}
+        self.first_languages = {utt_id: u.l1 for utt_id, u in utterances.items() if u.l1}
         self.divergences = divergence.divergences(self.references, token_types)
         # cell → utterance → alignment by the cell's main metric
         self.alignments: dict[str, dict[str, str]] = {}
@@ -269,6 +274,7 @@ class _Scorer:
             cell, self.references, hypotheses, pronounce, self.leave_out_missing
         )
         speakers: dict[str, dict[str, dict]] = {}
+        first_languages: dict[str, dict[str, dict]] = {}
         metrics = {}
         for metric in cell.metrics:
             alignments = _align(texts.pairs, metric)
@@ -276,6 +282,8 @@ class _Scorer:
             metrics[metric] = self._summary(by_speaker)
             for speaker, counts in by_speaker.items():
                 speakers.setdefault(speaker, {})[metric] = _record(counts)
+            for l1, counts in self._count_by(self.first_languages, alignments).items():
+                first_languages.setdefault(l1, {})[metric] = _record(counts)
             self._write_espnet_folders(cell, metric, texts.pairs, by_speaker)
             if metric == cell.metrics[0]:
                 self.alignments[cell.name] = alignments
@@ -295,13 +303,33 @@ class _Scorer:
             "no_hypothesis": len(texts.no_hypothesis),
             "metrics": metrics,
             "speakers": speakers,
+            "l1": dict(sorted(first_languages.items())),
+            "confusions": self._confusions(cell, texts.pairs) if cell.is_own else [],
         }
 
+    def _confusions(self, cell: cells.Cell, pairs: Iterable[cells.TextPair]) -> list[Confusion]:
+        metric, alignments = cell.metrics[0], self.alignments[cell.name]
+        return count_confusions(
+            (
+                tokenize(pair.reference, metric),
+                tokenize(pair.hypothesis, metric),
+                alignments[pair.utt_id],
+            )
+            for pair in pairs
+        )
+
     def _count_by_speaker(self, alignments: Mapping[str, str]) -> dict[str, Counts]:
-        by_speaker: dict[str, list[str]] = {}
+        return self._count_by(self.speakers, alignments)
+
+    def _count_by(
+        self, groups: Mapping[str, str], alignments: Mapping[str, str]
+    ) -> dict[str, Counts]:
+        """Return the counts of each group of utterances; leave out those without a group."""
+        by_group: dict[str, list[str]] = {}
         for utt_id, alignment in alignments.items():
-            by_speaker.setdefault(self.speakers[utt_id], []).append(alignment)
-        return {speaker: count_all_edits(rows) for speaker, rows in by_speaker.items()}
+            if utt_id in groups:
+                by_group.setdefault(groups[utt_id], []).append(alignment)
+        return {group: count_all_edits(rows) for group, rows in by_group.items()}
 
     def _summary(self, by_speaker: Mapping[str, Counts]) -> dict:
         record = _record(sum(by_speaker.values(), Counts()))

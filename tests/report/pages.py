@@ -8,7 +8,7 @@ from espnet_ext.bin import report as command
 from espnet_ext.report import html
 
 SYSTEMS = "so_surface so_meaning do"
-VOID = {"meta", "br", "hr", "img", "link"}
+VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
 def no_plot(_item, _prefix, _systems):
@@ -46,7 +46,7 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if self.cells and self.stack and {"td", "th"} & set(self.stack):
             self.cells[-1] += data + " "
-        if "style" not in self.stack:
+        if not {"style", "script"} & set(self.stack):
             self.words.append(data)
 
     @property

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from espnet_ext.document import MISSED, Section, Table, speaker_caveats
-from espnet_ext.report.collect import Run
 from espnet_ext.report.examples import choose, marked
 from espnet_ext.report.html import cell
 from espnet_ext.report.scores import data_section
 from espnet_ext.report.terminal import aligned
+from espnet_ext.report.utterances import UtteranceSet
 
 
 def test_cells_are_escaped():
@@ -50,20 +50,23 @@ def test_stated_miss_rates_are_those_of_a_simulation():
 
 
 def test_marked_walks_both_sides():
-    tokens = marked("S IY M", "S M AH", "=d=i", phones=True)
+    tokens = marked("S IY M", "S M AH", "=d=i", separated=True)
     assert [(t.kind, t.text, t.against) for t in tokens] == [
         ("=", "S", "S"),
         ("d", "", "IY"),
         ("=", "M", "M"),
         ("i", "AH", ""),
     ]
-    assert [t.kind for t in marked("ab", "cd", "=", phones=False)] == ["=", "="]  # does not fit
+    assert [t.kind for t in marked("ab", "cd", "=", separated=False)] == ["=", "="]  # does not fit
 
 
 def row(utt, speaker, distance, errors, meaning="말"):
-    cells = {"meaning-meaning": {"errors": errors, "tokens": 9, "columns": ""}}
+    cells = {"meaning-meaning": {"errors": errors, "tokens": 9, "columns": "="}}
     return {
         "id": utt,
+        "audio": f"{utt}.wav",
+        "hypotheses": {"meaning": "말"},
+        "labels": {},
         "speaker": speaker,
         "distance": distance,
         "texts": {"meaning": meaning},
@@ -80,10 +83,12 @@ def test_examples_prefer_where_systems_differ_and_new_speakers_and_sentences():
         row("5", "v", None, 0),  # no distance: one of the labels is missing
         row("6", "w", 1, 0, "라" * 200),  # too long
     ]
-    b = [dict(r, cells={"meaning-meaning": {"errors": 4 * (r["id"] == "2")}}) for r in a]
-    runs = {n: Run(Path(), {}, {"utterances": rows}, None) for n, rows in (("a", a), ("b", b))}
-    assert choose(runs, 2) == ["3", "2"]
-    assert choose(runs, 9) == ["3", "4", "1", "2"]
+    b = [row(r["id"], r["speaker"], r["distance"], 4 * (r["id"] == "2")) for r in a]
+    everything = UtteranceSet()
+    for name, rows in (("a", a), ("b", b)):
+        everything.add(name, {}, rows, Path("utterances.json"))
+    assert choose(everything.utterances, 2) == ["3", "2"]
+    assert choose(everything.utterances, 9) == ["3", "4", "1", "2"]
 
 
 def test_size_of_the_data(tmp_path):

@@ -1,6 +1,8 @@
 """The report of a made-up experiment: right numbers, well-formed, escaped, small, incomplete."""
 
 import base64
+import hashlib
+import html as html_module
 import json
 import re
 import shutil
@@ -15,11 +17,12 @@ from espnet_ext.errors import UserError
 
 MDD_FILES = (("canonical", "canonical"), ("perceived", "surface"))
 TEXT = "p h1 h2 h3 h4 ul li a b strong small span pre code"
-PAGE = "html head meta title style body header main nav section div footer article"
+PAGE = "html head meta title style script body header main nav section div article"
+CONTROLS = "form label input select button noscript kbd"
 TABLES = "table thead tbody tfoot tr th td"
 FIGURES = "figure figcaption svg g path defs use text image"
 EXAMPLES = "details summary audio dl dt dd ruby rt ins del"
-ALLOWED = set(" ".join([TEXT, PAGE, TABLES, FIGURES, EXAMPLES]).split())
+ALLOWED = set(" ".join([TEXT, PAGE, CONTROLS, TABLES, FIGURES, EXAMPLES]).split())
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +46,27 @@ def test_page_is_well_formed_and_has_known_elements_only(written):
     page = Page(written[2])
     assert page.tags <= ALLOWED, page.tags - ALLOWED
     assert len(page.ids) == len(set(page.ids))
-    targets = [v[1:] for tag, name, v in page.attributes if name == "href" and tag == "a"]
-    assert set(targets) <= set(page.ids)
+    links = [v for tag, name, v in page.attributes if name == "href" and tag == "a"]
+    assert {v[1:] for v in links if not v.startswith("data:text/csv")} <= set(page.ids)
+    headings = re.findall(r"<h[1-6][^>]*>", written[2])
+    assert all(' id="' in heading for heading in headings[1:]), "headings have ids, but for the h1"
 
 
-def test_page_loads_nothing_runs_nothing_and_is_small(written):
+def test_policy_allows_the_scripts_and_styles_of_the_package_only(written):
+    """The hashes are recomputed here from the elements of the page."""
+    policy = html_module.unescape(re.search(r'Policy" content="([^"]*)"', written[2])[1])
+    directives = {words[0]: words[1:] for words in map(str.split, policy.split(";"))}
+    assert directives["default-src"] == ["'none'"]
+    for name, pattern in (("script-src", r"<script type=.module.>"), ("style-src-elem", "<style>")):
+        (content,) = re.findall(rf"{pattern}(.*?)</(?:script|style)>", written[2], flags=re.S)
+        digest = hashlib.sha256(content.encode()).digest()
+        assert directives[name] == [f"'sha256-{base64.b64encode(digest).decode()}'"]
+    assert "unsafe-eval" not in policy and policy.count("unsafe-inline") == 1
+
+
+def test_page_loads_nothing_and_is_small(written):
     page = Page(written[2])
-    carried = ("data:audio/flac;base64,", "data:image/png;base64,", "#")
+    carried = ("data:audio/flac;base64,", "data:image/png;base64,", "data:text/csv", "#")
     for tag, name, value in page.attributes:
         assert not name.startswith("on"), (tag, name)
         if name in ("src", "href", "xlink:href", "data", "action"):
@@ -61,8 +78,8 @@ def test_page_loads_nothing_runs_nothing_and_is_small(written):
 def test_transcripts_are_escaped_everywhere(written, tree):
     rows = json.loads(next(tree.glob("exp/ko/do_small/decode/test/utterances.json")).read_text())
     assert any("<script>" in r["texts"]["meaning"] for r in rows["utterances"])
-    for text in written:
-        assert "<script" not in text.lower()
+    assert all("<script" not in text.lower() for text in written[:2])
+    assert written[2].lower().count("<script") == 2  # the page's data and its own script
 
 
 def test_hostile_transcript_is_shown_as_text(tree, tmp_path):
