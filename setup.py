@@ -58,6 +58,8 @@ EXTRAS = {
         "types-PyYAML",
         "types-tqdm",
     ],
+    # The report's page in headless Chromium, which is installed apart (apt-get install chromium).
+    "browser": ["playwright>=1.49", "axe-playwright-python>=0.1.4"],
 }
 
 ROOT = Path(__file__).resolve().parent

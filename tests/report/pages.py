@@ -8,6 +8,7 @@ from espnet_ext.bin import report as command
 from espnet_ext.report import html
 
 SYSTEMS = "so_surface so_meaning do"
+HOSTILE = '<script>alert("1")</script> & "맛"'  # the meaning of the second sentence
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 

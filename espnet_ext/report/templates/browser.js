@@ -13,7 +13,8 @@ class UtteranceBrowser {
     this.box = document.getElementById("utterance-list");
     const choose = (row) => this.#show(row);
     this.list = new VirtualList(this.box, (element, row) => this.#fill(element, row), choose);
-    this.audio = null;
+    this.audio = null; // of the utterance that is shown
+    this.waiting = null; // the timer that will show another one
     this.#listen();
     options(this.controls.group, groups.map((group, n) => [n, groupName(group, groups)]));
     options(this.controls.errors, entries(ERROR_FILTERS));
@@ -69,7 +70,7 @@ class UtteranceBrowser {
     new ResizeObserver(([entry]) => {
       const changed = Math.abs(entry.contentRect.width - width) > 1;
       width = entry.contentRect.width;
-      if (changed && !(this.audio && !this.audio.paused)) this.#show(this.list.rows[this.list.chosen]);
+      if (changed && (!this.audio || this.audio.paused)) this.#draw(); // the lines break elsewhere
     }).observe(this.detail);
   }
 
@@ -93,6 +94,7 @@ class UtteranceBrowser {
   }
 
   #play() {
+    if (this.waiting) this.#draw();
     if (!this.audio) return;
     if (this.audio.paused) this.audio.play().catch(() => {}); // its error event tells the reason
     else this.audio.pause();
@@ -134,10 +136,7 @@ class UtteranceBrowser {
     const shown = `${number(rows.length)} of ${number(this.group.size)} utterances`;
     document.getElementById("browser-count").textContent = shown + rate;
     this.list.show(rows);
-    if (!rows.length) {
-      this.audio = null;
-      this.detail.replaceChildren(make("p", "facts", "No utterance has all of this."));
-    }
+    if (!rows.length) this.#show(undefined);
   }
 
   #fill(element, row) {
@@ -158,8 +157,25 @@ class UtteranceBrowser {
     );
   }
 
+  /** Show an utterance soon; of several calls in a row only the last one has an effect. */
   #show(row) {
-    if (row !== undefined) this.audio = showUtterance(this.detail, this.group, row);
+    if (row === this.shownRow && this.group === this.shownGroup) return;
+    [this.shownRow, this.shownGroup] = [row, this.group];
+    this.audio?.pause();
+    clearTimeout(this.waiting);
+    this.waiting = setTimeout(() => this.#draw(), 0);
+  }
+
+  #draw() {
+    clearTimeout(this.waiting);
+    this.waiting = null;
+    const { shownGroup: group, shownRow: row } = this;
+    if (row !== undefined) {
+      this.audio = showUtterance(this.detail, group, row);
+    } else {
+      this.audio = null;
+      this.detail.replaceChildren(make("p", "facts", "No utterance has all of this."));
+    }
   }
 
   /** Download the shown utterances with all texts as CSV. */

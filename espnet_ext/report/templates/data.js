@@ -48,7 +48,7 @@ class Group {
 
   /** Return errors, reference tokens and flags of every utterance, counted once. */
   counts(system, output) {
-    const key = JSON.stringify([system, output]);
+    const key = `${system}\n${output}`;
     if (!this.counted.has(key)) this.counted.set(key, this.#count(system, output));
     return this.counted.get(key);
   }
@@ -89,7 +89,7 @@ class Group {
 
   /** Return the confusions of a hypothesis as lines "reference→recognised", in lower case. */
   confusions(system, output, row) {
-    const key = JSON.stringify([system, output]);
+    const key = `${system}\n${output}`;
     if (!this.confused.has(key)) this.confused.set(key, []);
     const known = this.confused.get(key);
     if (known[row] === undefined) {
