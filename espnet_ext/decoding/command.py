@@ -218,7 +218,7 @@ def _without_other_outputs(models: Mapping[str, str], model_dir: str, data: str)
 def _check_active(recogniser: DualSpeech2Text, active: str) -> None:
     """Warn about active tasks that never occurred together in training, or that do nothing."""
     conditioner = recogniser.model.conditioning
-    if conditioner is None:
+    if conditioner is None or not conditioner.uses_active:
         if active != "auto":
             say(f"--active {active} has no effect, because the model has no task vectors")
         return

@@ -73,7 +73,7 @@ def active_tasks(
     else:
         _check_names_by_output(active, outputs)
         chosen = {name: tuple(active.get(name, tasks)) for name in outputs}
-    if conditioner is None:
+    if conditioner is None or not conditioner.uses_active:
         return dict.fromkeys(outputs, ())
     return {
         name: conditioner.names_of(conditioner.active_set(names)) for name, names in chosen.items()

@@ -12,8 +12,8 @@ import torch
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.conditioning.base import ConditionerContext
-from espnet_ext.model.conditioning.registry import build_conditioner, conditioner_class
-from espnet_ext.model.conditions import names_of, values_of
+from espnet_ext.model.conditioning.registry import build_conditioner
+from espnet_ext.model.conditions import configured_names, values_of
 from espnet_ext.model.config import (
     OutputConfig,
     check_keys,
@@ -92,9 +92,7 @@ def build_model(
         _scale_embeddings(model)
     # Built last, so that the other weights are those of the same system without a conditioner.
     tokens = {name: head.tokens for name, head in heads.items()}
-    name = config.get("conditioning")
-    parts = (encoder,) if name is None else (conditioner_class(name), encoder)
-    model.condition_values = values_of(config, names_of(*parts))
+    model.condition_values = values_of(config, configured_names(config))
     context = ConditionerContext(tokens, encoder, size, model.condition_values)
     model.conditioning = build_conditioner(config, context)
     adapter = adapters.options_of(config)

@@ -13,7 +13,7 @@ import torch
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.conditioning.registry import conditioner_class
-from espnet_ext.model.config import check_keys, suggest
+from espnet_ext.model.config import check_keys, check_mapping, suggest
 
 
 def condition_file(name: str) -> str:
@@ -28,12 +28,14 @@ def names_of(*parts: object) -> tuple[str, ...]:
 
 def configured_names(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the conditions that the conditioner and the encoder of a configuration read."""
-    parts: list[object] = []
+    names: list[str] = []
     if config.get("conditioning") is not None:
-        parts.append(conditioner_class(config["conditioning"]))
+        conf = config.get("conditioning_conf") or {}
+        check_mapping(conf, "conditioning_conf")
+        names += conditioner_class(config["conditioning"]).conditions_of(conf)
     if config.get("encoder") is not None:
-        parts.append(espnet.resolve("encoder", config["encoder"]))
-    return names_of(*parts)
+        names += names_of(espnet.resolve("encoder", config["encoder"]))
+    return tuple(dict.fromkeys(names))
 
 
 def values_of(config: Mapping[str, Any], names: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -195,7 +195,11 @@ class DualOutputModel(AbsESPnetModel):
                 on_device = {n: ids.to(feats.device) for n, ids in encoder_pass.conditions.items()}
                 encoder_pass = dataclasses.replace(encoder_pass, conditions=on_device)
                 result = self._run(feats, lengths, encoder_pass, request.keep_layers)
-                results |= dict.fromkeys(encoder_pass.outputs, result)
+                groups = [encoder_pass.outputs]
+                if self.conditioning is not None:
+                    groups = self.conditioning.groups(encoder_pass.outputs)
+                for group, part in zip(groups, result.split(len(groups)), strict=True):
+                    results |= dict.fromkeys(group, part)
                 for name, loss in result.auxiliary.items():
                     auxiliary[name] = auxiliary.get(name, 0.0) + loss / len(passes)
         kept = results if request.keep_layers else {}
@@ -359,6 +363,29 @@ class _PassResult:
     auxiliary: Mapping[str, torch.Tensor]  # name → ()
     layers: Mapping[str, torch.Tensor]  # layer → (B, T', D')
     layer_lengths: torch.Tensor  # (B,), before a postencoder
+
+    def split(self, groups: int) -> "list[_PassResult]":
+        """Return the rows of each of G groups of outputs, from G·B rows.
+
+        Layers below the one where the groups part have B rows, which all groups share.
+        """
+        if groups == 1:
+            return [self]
+        rows = self.states.size(0)
+
+        def part(tensor: torch.Tensor, group: int) -> torch.Tensor:
+            return tensor.chunk(groups)[group] if tensor.size(0) == rows else tensor
+
+        return [
+            _PassResult(
+                part(self.states, group),
+                part(self.lengths, group),
+                self.auxiliary,
+                {name: part(states, group) for name, states in self.layers.items()},
+                part(self.layer_lengths, group),
+            )
+            for group in range(groups)
+        ]
 
 
 def _distributed() -> bool:

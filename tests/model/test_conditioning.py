@@ -259,8 +259,8 @@ def test_invalid_value_of_conditioning_conf_is_named(config, conf, named):
 def test_invalid_configuration_is_refused(config):
     with pytest.raises(UserError, match="conditioning_conf without conditioning"):
         build_model({**config, "conditioning_conf": {"mode": MODES[0]}})
-    with pytest.raises(UserError, match="conditioning: unknown 'experts'"):
-        build_model({**config, "conditioning": "experts"})
+    with pytest.raises(UserError, match="conditioning: unknown 'gates'"):
+        build_model({**config, "conditioning": "gates"})
     with pytest.raises(UserError, match="model_conf.lsm_weight: nan"):
         build(config, lsm_weight=float("nan"))
     with pytest.raises(UserError, match="unknown encoder"):

@@ -42,7 +42,8 @@ class Conditioner(torch.nn.Module):
     """
 
     # labels of utterances that it reads: "band" is the label in utt2band (see `model.conditions`)
-    conditions: ClassVar[Sequence[str]] = ()
+    conditions: Sequence[str] = ()
+    uses_active: ClassVar[bool] = True  # whether the choice of active tasks has an effect
 
     def __init__(
         self,
@@ -62,6 +63,11 @@ class Conditioner(torch.nn.Module):
     def build(cls, conf: Mapping[str, Any], context: ConditionerContext) -> "Conditioner":
         """Build from `conditioning_conf`; raise `UserError` if it is invalid."""
         raise NotImplementedError
+
+    @classmethod
+    def conditions_of(cls, conf: Mapping[str, Any]) -> Sequence[str]:
+        """Return the `conditions` that it reads if it is built from `conditioning_conf`."""
+        return cls.conditions
 
     @classmethod
     def with_label_sets(
@@ -140,6 +146,14 @@ class Conditioner(torch.nn.Module):
             else:
                 groups.append(([name], active))
         return [EncoderPass(tuple(n), active, request.conditions) for n, active in groups]
+
+    def groups(self, outputs: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return the outputs of a pass in groups; each group reads other rows of its result.
+
+        With G groups, `encode` returns G·B rows: those of the first group, then the next. A
+        conditioner so runs several tasks in one pass, which shares the layers below them.
+        """
+        return [tuple(outputs)]
 
     def encode(
         self, encoder: torch.nn.Module, run: Callable[[], Encoded], encoder_pass: EncoderPass

@@ -5,10 +5,16 @@ from typing import Any
 
 from espnet_ext.errors import UserError
 from espnet_ext.model.conditioning.base import Conditioner, ConditionerContext
+from espnet_ext.model.conditioning.experts import Experts
+from espnet_ext.model.conditioning.tops import Tops
 from espnet_ext.model.conditioning.vectors import TaskVectors
 from espnet_ext.model.config import check_mapping, suggest
 
-CONDITIONERS: dict[str, type[Conditioner]] = {"vectors": TaskVectors}
+CONDITIONERS: dict[str, type[Conditioner]] = {
+    "vectors": TaskVectors,
+    "experts": Experts,
+    "tops": Tops,
+}
 
 
 def conditioner_class(name: object) -> type[Conditioner]:

@@ -26,6 +26,9 @@ class LayerSum(torch.nn.Module):
     def forward(self, states: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return Σ_n softmax(logits)_n · states_n: (B, T, D)."""
         weights = self.logits.softmax(0)  # (N,)
+        # The layers above a branch have one row per utterance and output (`conditioning.routing`).
+        rows = states[-1].size(0)
+        states = [state.repeat(rows // state.size(0), 1, 1) for state in states]
         return sum(weight * state for weight, state in zip(weights, states, strict=True))
 
 
