@@ -324,6 +324,18 @@ if stage 11 "training"; then
                 "${asr_args[@]}" --seed "${twin_seed}"
         done
     done
+    for training in "${stock_trainings[@]}"; do # --train_baseline: "LANG OUTPUT SYSTEM"
+        read -r lang output system <<<"${training}"
+        common_training_options "${lang}"
+        stats=${asr_stats_dir:-${expdir}/${lang}/stats}
+        model_dir=${expdir}/${lang}/baseline_stock_${output}
+        step "${lang}/train_stock_${output}" "${training_inputs[@]}" --in "${stats}/train" \
+            --in "${stats}/valid" --in "${system_config[${system}]}" --out "${model_dir}/train.json" \
+            --owns "${model_dir}" --launch --cpus "${cores}" --gpus "${ngpu}" -- \
+            "${python}" -m espnet_ext.bin.train_stock --config "${asr_config}" \
+            --system "${system_config[${system}]}" "${training_data[@]}" --exp_dir "${model_dir}" \
+            --ngpu "${ngpu}" -- "${asr_args[@]}"
+    done
     run_steps "${parallel_trainings}"
     # Products: config.yaml, model.pth (the averaged weights), train.json, train.log
     stage_done "${expdir}/${langs_pattern}/${systems_pattern}_${asr_tag}"
@@ -348,24 +360,29 @@ if [[ -n ${coupled_systems} ]]; then tags_pattern="{${inference_tag},${inference
 # Baselines (--baselines) are other recognisers, of which only hypotheses are compared. Their folder
 # is ${expdir}/<lang>/baseline_<name>; see espnet_ext/pipeline/baselines.py
 baseline_decoding() { # baseline_decoding LANG NAME OUTPUT: folder of the decodings of a model
-    local output=_$3
+    local search=${inference_tag} output=_$3
+    if [[ ${baseline_search} == stock ]]; then search=stock; fi
     if [[ $3 == - ]]; then output=""; fi # the output is the model's
-    printf '%s' "${expdir}/$1/baseline_$2/decoded_${inference_tag}${output}"
+    printf '%s' "${expdir}/$1/baseline_$2/decoded_${search}${output}"
 }
 
 decode_baselines() { # decode those that are models
-    local run lang name output model folder dset inputs
+    local run lang name output model folder dset command inputs
     for run in "${baseline_models[@]}"; do
         read -r lang name output model <<<"${run}"
         folder=$(baseline_decoding "${lang}" "${name}" "${output}")
         for dset in ${test_sets}; do
+            command=("${python}" -m espnet_ext.bin.decode "${inference_args[@]}" --weights model.pth
+                --config "${inference_config}")
+            if [[ ${baseline_search} == stock ]]; then
+                command=("${python}" -m espnet_ext.bin.decode_stock)
+            fi
             if [[ -e ${model} ]]; then inputs=(--in "${model}"); else inputs=(); fi
             step "${lang}/decode_baseline_${name}_${folder##*/}_${dset}" "${inputs[@]}" \
                 --in "${dumpdir}/raw/${lang}/${dset}/wav.scp" --in "${inference_config}" \
                 --out "${folder}/${dset}/decode.json" --launch --gpus "${inference_ngpu}" -- \
-                "${python}" -m espnet_ext.bin.decode --model_dir "${model}" \
-                --data "${dumpdir}/raw/${lang}/${dset}" --output_dir "${folder}/${dset}" \
-                --config "${inference_config}" "${inference_args[@]}" --weights model.pth --ngpu "${inference_ngpu}" "${replacing[@]}"
+                "${command[@]}" --model_dir "${model}" --data "${dumpdir}/raw/${lang}/${dset}" \
+                --output_dir "${folder}/${dset}" --ngpu "${inference_ngpu}" "${replacing[@]}"
         done
     done
 }

@@ -90,7 +90,7 @@ check_settings() { # sets ${coupled_systems}
     "${python}" -m espnet_ext.pipeline.checks --python "${python}" --asr_config "${asr_config}" \
         --system_configs "${configs[@]}" --stages "${selected_stages[@]}" --fs "${fs}" --cmd "${cmd}" \
         --ngpu "${ngpu}" --gpu_inference "${gpu_inference}" --use_lm "${use_lm}" \
-        --stress "${stress}" --coupling "${coupling}" --token_types "${types[@]}" \
+        --train_baseline "${train_baseline}" --stress "${stress}" --coupling "${coupling}" --token_types "${types[@]}" \
         --pretrained "${pretrained}" --baselines_on_hub "${baselines_on_hub[@]}" \
         >"${run_dir}/checks"
     # shellcheck source=/dev/null

@@ -1,28 +1,22 @@
 """Stages 10 and 11: collect statistics of one language, or train a system."""
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from espnet_ext.bin import cli
+
+if TYPE_CHECKING:
+    from espnet_ext.training.run import Data
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(
         "Train one system, or collect lengths and statistics. Options of ESPnet follow after --."
     )
-    parser.add_argument("--config", required=True, help="base configuration (YAML)")
-    parser.add_argument(
-        "--system", action="append", default=[], help="YAML overlay of the system; may be repeated"
-    )
-    parser.add_argument("--data_dir", required=True, help="dumped sets of one language")
-    parser.add_argument("--train_set", default="train", help="name of the training set")
-    parser.add_argument("--valid_set", default="valid", help="name of the validation set")
-    parser.add_argument("--token_dir", required=True, help="folder with <output>_<type>/tokens.txt")
-    parser.add_argument(
-        "--outputs", type=cli.words, required=True, help='token types: "surface=phone meaning=char"'
-    )
-    parser.add_argument("--stats_dir", required=True, help="folder of shape files and statistics")
+    add_data_options(parser)
     parser.add_argument("--exp_dir", default=None, help="experiment folder of the model")
     parser.add_argument(
         "--collect_stats", type=cli.boolean, default=False, help="collect statistics (stage 10)"
@@ -33,12 +27,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="DIR",
         help="folder with the statistics of another training set; use its number of batches per "
         "epoch",
-    )
-    parser.add_argument(
-        "--feats_normalize",
-        default="",
-        choices=("", "global_mvn", "utterance_mvn", "none"),
-        help="normalisation of features; default: normalize of the configuration",
     )
     parser.add_argument(
         "--pretrained",
@@ -76,21 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--exp_dir is required for training")
     if args.threads:
         os.environ["OMP_NUM_THREADS"] = str(args.threads)
-    _require_gpus(args.ngpu)
+    require_gpus(args.ngpu)
 
     from pathlib import Path
 
     from espnet_ext.provenance import provenance
     from espnet_ext.training import processes, run
 
-    data = run.Data(
-        dump=Path(args.data_dir),
-        train_set=args.train_set,
-        valid_set=args.valid_set,
-        token_dir=Path(args.token_dir),
-        token_types=run.parse_token_types(args.outputs),
-        stats=Path(args.stats_dir),
-    )
+    data = data_of(args)
     further = arguments[split + 1 :]
     options = ["--ngpu", str(args.ngpu), *further]
     options += processes.process_options(args.num_nodes, args.ngpu, further)
@@ -113,7 +94,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _require_gpus(count: int) -> None:
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name configuration and data of a training."""
+    parser.add_argument("--config", required=True, help="base configuration (YAML)")
+    parser.add_argument(
+        "--system", action="append", default=[], help="YAML overlay of the system; may be repeated"
+    )
+    parser.add_argument("--data_dir", required=True, help="dumped sets of one language")
+    parser.add_argument("--train_set", default="train", help="name of the training set")
+    parser.add_argument("--valid_set", default="valid", help="name of the validation set")
+    parser.add_argument("--token_dir", required=True, help="folder with <output>_<type>/tokens.txt")
+    parser.add_argument(
+        "--outputs", type=cli.words, required=True, help='token types: "surface=phone meaning=char"'
+    )
+    parser.add_argument("--stats_dir", required=True, help="folder of shape files and statistics")
+    parser.add_argument(
+        "--feats_normalize",
+        default="",
+        choices=("", "global_mvn", "utterance_mvn", "none"),
+        help="normalisation of features; default: normalize of the configuration",
+    )
+
+
+def data_of(args: argparse.Namespace) -> "Data":
+    """Return the data that the options name."""
+    from pathlib import Path
+
+    from espnet_ext.training import run
+
+    return run.Data(
+        dump=Path(args.data_dir),
+        train_set=args.train_set,
+        valid_set=args.valid_set,
+        token_dir=Path(args.token_dir),
+        token_types=run.parse_token_types(args.outputs),
+        stats=Path(args.stats_dir),
+    )
+
+
+def require_gpus(count: int) -> None:
     """Raise a UserError unless PyTorch sees as many GPUs as the training uses on this node."""
     if not count:
         return

@@ -50,6 +50,7 @@ class Baselines:
 
     Args:
         names: their names, in order.
+        trainings: "LANG OUTPUT SYSTEM" for each stock model to train (`--train_baseline`).
         texts: "LANG SET NAME OUTPUT FOLDER" for each folder of hypotheses; OUTPUT is "-" if none is
             named.
         models: "LANG NAME OUTPUT MODEL" for each model to decode.
@@ -58,6 +59,7 @@ class Baselines:
     """
 
     names: list[str] = field(default_factory=list)
+    trainings: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
     runs: list[str] = field(default_factory=list)
@@ -66,6 +68,7 @@ class Baselines:
     def variables(self) -> dict[str, Value]:
         return {
             "baseline_names": " ".join(self.names),
+            "stock_trainings": self.trainings,
             "baseline_texts": self.texts,
             "baseline_models": self.models,
             "baseline_runs": self.runs,
@@ -106,6 +109,44 @@ def parse(words: Iterable[str], systems: Sequence[str]) -> list[Source]:
                 )
         sources.append(source)
     return sources
+
+
+def add_trained(
+    located: Baselines,
+    outputs: Mapping[str, Sequence[str]],
+    sets: Sequence[str],
+    systems: Sequence[str],
+    expdir: str,
+) -> None:
+    """Add the stock models to be trained: one per language and single-output system.
+
+    Args:
+        outputs: language → names of its outputs.
+        systems: all known systems; `so_<output>` has the size and the loss of the stock model.
+
+    Raises:
+        UsageError: a name is taken, or no output has such a system.
+    """
+    for lang, names in outputs.items():
+        for output in names:
+            name = f"stock_{output}"
+            if f"so_{output}" not in systems:
+                continue
+            if name not in located.names:
+                located.names.append(name)
+            elif any(run.split()[2] == name for run in located.runs if run.split()[0] == lang):
+                raise UsageError(
+                    f"--baselines: {name} is the name of a baseline of --train_baseline",
+                    "give it another name",
+                )
+            located.trainings.append(f"{lang} {output} so_{output}")
+            located.models.append(f"{lang} {name} {output} {expdir}/{lang}/baseline_{name}")
+            located.runs += [f"{lang} {dset} {name}" for dset in sets]
+    if not located.trainings:
+        raise UsageError(
+            "--train_baseline true, but no output has a single-output system",
+            "write conf/systems/so_<output>.yaml, with that output alone",
+        )
 
 
 def locate(

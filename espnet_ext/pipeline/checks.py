@@ -36,6 +36,18 @@ def check_sample_rate(fs: str, path: str, config: dict[str, Any]) -> None:
         )
 
 
+def check_is_in_stock(path: str, config: Mapping[str, Any]) -> None:
+    """Check that stock ESPnet has the parts of a configuration (`--train_baseline`)."""
+    for part in ("frontend", "encoder", "decoder"):
+        if config.get(part) in ("pretrained", "wav2vec2"):
+            raise UsageError(
+                f"--train_baseline true, but {path} has {part}: {config[part]}, which stock ESPnet "
+                "lacks",
+                "train a baseline in ESPnet and give it to --baselines, or choose another "
+                "--asr_config",
+            )
+
+
 def check_outputs(
     system: str,
     outputs: Mapping[str, Any],
@@ -112,6 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ngpu", type=int, default=0, help="GPUs per training")
     parser.add_argument("--gpu_inference", default="false", help="decode on a GPU")
     parser.add_argument("--coupling", default="false", help="also decode by coupled re-ranking")
+    parser.add_argument("--train_baseline", default="false", help="train stock ESPnet models")
     parser.add_argument("--stress", default="", help="shares of labels that stage 17 removes")
     parser.add_argument("--pretrained", default="", help="pre-trained model, if one is named")
     parser.add_argument(
@@ -139,6 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             hub.check_model("--pretrained", args.pretrained)
         for name in dict.fromkeys(args.baselines_on_hub if 12 in args.stages else ()):
             hub.check_model("--baselines", name)
+        if args.train_baseline == "true" and 11 in args.stages:
+            check_is_in_stock(args.asr_config, config)
         with_pairs = []
         for item in args.system_configs:
             name, _, path = item.partition("=")

@@ -335,6 +335,13 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         ),
         Option("twin_seed", "1", "that seed (ESPnet's own default is 0)", "whole"),
         Option(
+            "train_baseline",
+            "false",
+            "also train the stock ESPnet model of each single-output system, so_<output>, on the "
+            "same data, as the baseline stock_<output>",
+            "boolean",
+        ),
+        Option(
             "diagnose_every",
             "",
             "while training, measure every N steps how well the gradients of the outputs agree and "
@@ -387,6 +394,13 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "ESPnet), an archive, or a name on the Hugging Face hub. {lang} and {set} in it stand "
             "for the language and the test set",
             "arguments",
+        ),
+        Option(
+            "baseline_search",
+            "project",
+            "how baselines that are models are decoded: by the search of this project with "
+            "--inference_config, or by stock asr_inference of ESPnet",
+            choices=("project", "stock"),
         ),
         Option(
             "baseline_clean",

@@ -218,9 +218,15 @@ def derive(
     langs, test_sets = values["langs"].split(), values["test_sets"].split()
     sources = baselines.parse(shlex.split(values["baselines"]), systems)
     located = baselines.locate(sources, langs, test_sets, [start, recipe.folder])
+    if values["train_baseline"] == "true":
+        outputs = {lang: names.split() for lang, names in by_language["outputs_of"].items()}
+        known = places.known_systems()
+        baselines.add_trained(located, outputs, test_sets, known, values["expdir"])
     variables.update(located.variables())
+    stock_systems = [training.split()[2] for training in located.trainings]
     variables["system_config"] = {
-        system: places.system_config(system) for system in unique([*systems, *stress_systems])
+        system: places.system_config(system)
+        for system in unique([*systems, *stress_systems, *stock_systems])
     }
     variables.update(reported(values, default_values(recipe), recipe.folder))
     variables["selected_stages"] = [str(number) for number in selected_stages(values)]

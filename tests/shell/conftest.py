@@ -47,6 +47,8 @@ case $verb in
         fi
         ;;
     decode) put "${given[output_dir]}" text.surface text.meaning decode.json ;;
+    train_stock) put "${given[exp_dir]}" config.yaml train.json ;;
+    decode_stock) put "${given[output_dir]}" text.text decode.json ;;
     baseline) put "${given[output_dir]}" text.meaning baseline.json ;;
     score) put "${given[hypotheses]}" score.json utterances.json ;;
     pack) echo zip >"${given[archive]}" ;;

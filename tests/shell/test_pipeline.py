@@ -229,6 +229,33 @@ def test_baselines_are_imported_scored_compared_and_reported(project):
     assert [call.split()[0] for call in project.calls()] == ["baseline"]  # its results are the same
 
 
+def test_baselines_that_are_models_are_trained_and_decoded(project):
+    model = project.recipe / "models/en"
+    model.mkdir(parents=True)
+    (model / "config.yaml").write_text("encoder: conformer\n")
+    words = ["--baselines", "pack=models/{lang}", "--train_baseline", "true", "--langs", "en"]
+    done = project.run(*words, "--baseline_search", "stock")
+    assert done.returncode == 0, done.stderr
+    calls = project.calls()
+    trained = sorted(call for call in calls if call.startswith("train_stock"))
+    assert len(trained) == 2 and "--exp_dir exp/en/baseline_stock_meaning " in trained[0]
+    assert "so_meaning.yaml --data_dir dump/raw/en " in trained[0]
+    decoded = [call for call in calls if call.startswith("decode_stock")]
+    assert len(decoded) == 3 and f"--model_dir {model} " in str(decoded)
+    folder = "exp/en/baseline_stock_meaning/decoded_stock_meaning/test"
+    assert f"--output_dir {folder}" in str(decoded)
+    imported = str([call for call in calls if call.startswith("baseline ")])
+    assert "--hypotheses exp/en/baseline_pack/decoded_stock/test --data" in imported
+    assert f"--hypotheses meaning={folder} --data" in imported
+    cross = next(call for call in calls if call.startswith("cross"))
+    assert "--baselines pack=exp/en/baseline_pack/decode/test stock_surface=" in cross
+    assert project.run(*words).returncode == 0  # by the search of this project
+    calls = project.calls()
+    decoded = [call for call in calls if call.startswith("decode ")]
+    assert len(decoded) == 3 and all("--weights model.pth" in call for call in decoded)
+    assert not [call for call in calls if call.startswith("train")]
+
+
 def test_baselines_that_are_models_are_decoded(project):
     model = project.recipe / "models/en"
     model.mkdir(parents=True)
@@ -239,9 +266,9 @@ def test_baselines_that_are_models_are_decoded(project):
     decoded = [call for call in calls if re.match("decode .*_dir exp/en/baseline_", call)]
     assert len(decoded) == 2 and all(f"--model_dir {model} " in call for call in decoded)
     assert "--weights model.pth" in decoded[0]
-    imported = [call for call in calls if call.startswith("baseline ")]
-    assert "--hypotheses exp/en/baseline_a/decoded_decode/test --data" in imported[0]
-    assert "--hypotheses meaning=exp/en/baseline_b/decoded_decode_meaning/test" in imported[1]
+    imported = str([call for call in calls if call.startswith("baseline ")])
+    assert "--hypotheses exp/en/baseline_a/decoded_decode/test --data" in imported
+    assert "--hypotheses meaning=exp/en/baseline_b/decoded_decode_meaning/test" in imported
     cross = next(call for call in calls if call.startswith("cross"))
     assert "--baselines a=exp/en/baseline_a/decode/test b=exp/en/baseline_b/decode/test" in cross
 
