@@ -328,13 +328,13 @@ if stage 11 "training"; then
         read -r lang output system <<<"${training}"
         common_training_options "${lang}"
         stats=${asr_stats_dir:-${expdir}/${lang}/stats}
-        model_dir=${expdir}/${lang}/baseline_stock_${output}
-        step "${lang}/train_stock_${output}" "${training_inputs[@]}" --in "${stats}/train" \
-            --in "${stats}/valid" --in "${system_config[${system}]}" --out "${model_dir}/train.json" \
+        model_dir=${expdir}/${lang}/stock_${output}_${asr_tag}
+        step "${lang}/train_stock_${output}_${asr_tag}" "${training_inputs[@]}" --in "${stats}/train" \
+            --in "${stats}/valid" --in "${system_config[${system}]}" --out "${model_dir}/model.pth" \
             --owns "${model_dir}" --launch --cpus "${cores}" --gpus "${ngpu}" -- \
             "${python}" -m espnet_ext.bin.train_stock --config "${asr_config}" \
             --system "${system_config[${system}]}" "${training_data[@]}" --exp_dir "${model_dir}" \
-            --ngpu "${ngpu}" -- "${asr_args[@]}"
+            --ngpu "${ngpu}" --resume_changed "${resume_changed}" --overwrite true -- "${asr_args[@]}"
     done
     run_steps "${parallel_trainings}"
     # Products: config.yaml, model.pth (the averaged weights), train.json, train.log
@@ -474,7 +474,8 @@ score_baselines() { # import the hypotheses of each baseline and score them
             --out "${hypotheses}/baseline.json" -- \
             "${python}" -m espnet_ext.bin.baseline --hypotheses "${folders[@]}" \
             --data "${data_dir}" --token_types "${token_types_of[${lang}]}" \
-            --output_dir "${hypotheses}" --baseline_clean "${baseline_clean}" "${replacing[@]}"
+            --output_dir "${hypotheses}" --baseline_clean "${baseline_clean}" \
+            --nothing_comparable warning "${replacing[@]}"
     done
     run_steps "${nj}"
     for run in "${baseline_runs[@]}"; do
@@ -668,6 +669,7 @@ if stage 18 "report"; then
             for dset in ${reported_sets}; do inputs+=(--in "${model_dir}/${tag}/${dset}"); done
         done
         for name in ${baseline_names}; do
+            inputs+=(--in "${expdir}/${lang}/${name}_${asr_tag}/train.json") # of --train_baseline
             for dset in ${reported_sets}; do
                 inputs+=(--in "${expdir}/${lang}/baseline_${name}/${inference_tag}/${dset}")
             done

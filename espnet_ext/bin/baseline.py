@@ -40,6 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=False,
         help="adapt case and punctuation of the hypotheses to the references",
     )
+    parser.add_argument(
+        "--nothing_comparable",
+        choices=["error", "warning"],
+        default="error",
+        help="if the hypotheses of no output can be compared: end with an error, or write "
+        "baseline.json with the reasons, so that scoring and report name them",
+    )
     cli.add_overwrite(parser)
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = parser.parse_args(arguments)
@@ -54,11 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.token_types,
         clean=options.baseline_clean,
         overwrite=options.overwrite,
+        allow_nothing=options.nothing_comparable == "warning",
         provenance=provenance("baseline", arguments),
     )
     for output, fact in result["outputs"].items():
         print(f"{output}: {fact['hypotheses']} of {result['utterances']} utterances")
-    print(f"wrote {options.output_dir}/text.<output> and baseline.json")
+    texts = "text.<output> and " if result["outputs"] else ""
+    print(f"wrote {options.output_dir}/{texts}baseline.json")
     return 0
 
 

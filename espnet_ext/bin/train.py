@@ -43,19 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="number of nodes; slurm or torchrun starts one process of this command on each. "
         "Without GPUs they communicate by gloo",
     )
-    parser.add_argument(
-        "--resume_changed",
-        type=cli.boolean,
-        default=False,
-        help="continue the training in --exp_dir although its configuration or data changed",
-    )
-    parser.add_argument(
-        "--overwrite",
-        type=cli.boolean,
-        default=False,
-        help="if the training in --exp_dir had another configuration or other data, rename the "
-        "folder and train from scratch",
-    )
+    add_continuation_options(parser)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads, 0 for all")
     arguments = list(sys.argv[1:] if argv is None else argv)
     split = arguments.index("--") if "--" in arguments else len(arguments)
@@ -113,6 +101,23 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         default="",
         choices=("", "global_mvn", "utterance_mvn", "none"),
         help="normalisation of features; default: normalize of the configuration",
+    )
+
+
+def add_continuation_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for a folder whose training began differently."""
+    parser.add_argument(
+        "--resume_changed",
+        type=cli.boolean,
+        default=False,
+        help="continue the training in --exp_dir although its configuration or data changed",
+    )
+    parser.add_argument(
+        "--overwrite",
+        type=cli.boolean,
+        default=False,
+        help="if the training in --exp_dir had another configuration or other data, rename the "
+        "folder and train from scratch",
     )
 
 

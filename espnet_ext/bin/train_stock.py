@@ -11,6 +11,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     train.add_data_options(parser)
     parser.add_argument("--exp_dir", required=True, help="experiment folder of the model")
     parser.add_argument("--ngpu", type=int, default=0, help="number of GPUs; 0 trains on the CPU")
+    train.add_continuation_options(parser)
     arguments = list(sys.argv[1:] if argv is None else argv)
     split = arguments.index("--") if "--" in arguments else len(arguments)
     args = parser.parse_args(arguments[:split])
@@ -32,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         Path(args.exp_dir),
         options,
         args.feats_normalize,
+        resume_changed=args.resume_changed,
+        overwrite=args.overwrite,
         provenance=provenance("train_stock", arguments, with_gpu=args.ngpu > 0),
     )
     return 0

@@ -19,7 +19,7 @@ from espnet_ext.data.table import read_table, write_table
 from espnet_ext.decoding.waveform import sample_rate_of
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_yaml, write_json, write_text
-from espnet_ext.model import stock
+from espnet_ext.model import espnet, stock
 from espnet_ext.model.archive import find_model_dir
 from espnet_ext.overwriting import OutputFolder
 from espnet_ext.progress import say
@@ -80,7 +80,9 @@ def decode_with_stock(
         )
     if config is None and (folder / OWN_OPTIONS).is_file():
         config = str(folder / OWN_OPTIONS)
-    options = read_yaml(config) if config else {}
+    parser = espnet.load("asr_inference_parser")()
+    defaults = {name: parser.get_default(name) for name in ("beam_size", "ctc_weight")}
+    options = {**defaults, **(read_yaml(config) if config else {})}
     with OutputFolder(
         output_dir, "decode_stock", _FILES, inputs=[data, folder], overwrite=overwrite
     ) as target:

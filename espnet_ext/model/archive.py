@@ -11,13 +11,14 @@ import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from espnet_ext.errors import UserError
-from espnet_ext.files import sha256_of
+from espnet_ext.files import read_yaml, sha256_of
 
 CONFIG = "config.yaml"
+META = "meta.yaml"  # in packs of ESPnet (espnet2.bin.pack): names the files of the model
 MAX_BYTES = 50 * 2**30  # unpacked
 _MAX_DEPTH = 3  # folders below the given one in which a model is searched
 # What zipfile raises for a damaged, truncated, encrypted or unknown archive
@@ -30,9 +31,9 @@ def find_model_dir(model: str | os.PathLike) -> Path:
 
     Args:
         model: a model directory; a folder that contains one, or one archive, somewhere below; an
-            archive that `pack` has written; or, if no such path exists, a repository on the Hugging
-            Face hub that `upload` has filled: `user/name`, or `user/name/folder` for one of several
-            models.
+            archive that `pack`, or ESPnet's `pack asr`, has written; or, if no such path exists, a
+            repository on the Hugging Face hub that `upload` or ESPnet has filled: `user/name`, or
+            `user/name/folder` for one of several models.
 
     Raises:
         UserError: if there is no model, or more than one, or the archive is not a packed model.
@@ -63,6 +64,8 @@ def _find_below(folder: Path) -> Path:
     """Return the one model directory in a folder; the folder itself if it is not clear."""
     if (folder / CONFIG).is_file():
         return folder
+    if (folder / META).is_file():
+        return _in_espnet_pack(folder)
     candidates = _candidates(folder)
     if len(candidates) > 1:
         raise UserError(
@@ -72,6 +75,27 @@ def _find_below(folder: Path) -> Path:
         return folder  # reading its configuration reports what is missing
     (model,) = candidates
     return _unpack(model) if model.is_file() else model
+
+
+def _in_espnet_pack(root: Path) -> Path:
+    """Return the folder of the ASR model in an unpacked archive of ESPnet.
+
+    Raises:
+        UserError: there is no ASR model in it, or not in a file `config.yaml`.
+    """
+    meta = read_yaml(root / META)
+    configs = meta.get("yaml_files")
+    name = configs.get("asr_train_config") if isinstance(configs, Mapping) else None
+    if not isinstance(name, str):
+        raise UserError(
+            f"{root / META}: names no asr_train_config", "give a pack of ESPnet's ASR task"
+        )
+    config = root / name
+    if ".." in PurePosixPath(name).parts or not config.is_relative_to(root):
+        raise UserError(f"{root / META}: {name}: not in the pack", "pack the model again")
+    if config.name != CONFIG or not config.is_file():
+        raise UserError(f"{root / META}: {name}: no such {CONFIG}", "pack the model again")
+    return config.parent
 
 
 def _candidates(folder: Path) -> list[Path]:
@@ -110,19 +134,23 @@ def _unpack(archive: Path) -> Path:
     try:
         with zipfile.ZipFile(archive) as packed:
             top = _check(archive, packed)
-            target = _cache() / sha256_of(archive) / top
-            if not (target / CONFIG).is_file():
-                _extract(archive, packed, target.parent)
+            root = _cache() / sha256_of(archive)
+            if not (root / top / (CONFIG if top else META)).is_file():
+                _extract(archive, packed, root)
     except _BAD_ARCHIVE as error:
         raise UserError(
             f"{archive}: not a readable zip archive: {error}",
             "give a model directory, or an archive that `espnet-ext pack` has written",
         ) from None
-    return target
+    return root / top if top else _in_espnet_pack(root)
 
 
 def _check(archive: Path, packed: zipfile.ZipFile) -> str:
-    """Return the name of the archive's one folder; raise `UserError` for anything unexpected."""
+    """Return the name of the archive's one folder; "" for a pack of ESPnet, which has several.
+
+    Raises:
+        UserError: for anything unexpected.
+    """
     remedy = "give an archive that `espnet-ext pack` has written"
     names = [member.filename for member in packed.infolist()]
     tops = {PurePosixPath(name).parts[:1] for name in names}
@@ -132,11 +160,11 @@ def _check(archive: Path, packed: zipfile.ZipFile) -> str:
         if path.is_absolute() or ".." in path.parts or "\\" in member.filename or is_link:
             raise UserError(f"{archive}: unsafe name in it: {member.filename!r}", remedy)
     configs = [name for name in names if PurePosixPath(name).parts[1:] == (CONFIG,)]
-    if len(tops) != 1 or len(configs) != 1:
+    if META not in names and (len(tops) != 1 or len(configs) != 1):
         raise UserError(f"{archive}: not one folder with a {CONFIG} in it", remedy)
     if sum(member.file_size for member in packed.infolist()) > MAX_BYTES:
         raise UserError(f"{archive}: larger than {MAX_BYTES >> 30} GiB when unpacked", remedy)
-    return PurePosixPath(configs[0]).parts[0]
+    return "" if META in names else PurePosixPath(configs[0]).parts[0]
 
 
 def _extract(archive: Path, packed: zipfile.ZipFile, target: Path) -> None:

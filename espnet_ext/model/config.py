@@ -31,10 +31,11 @@ class OutputConfig:
 def places_of(folder: Path) -> list[Path]:
     """Return where relative paths in the config.yaml of a model may start, in order.
 
-    They are relative to the folder in which training was started. That is the current folder, the
-    model's, or one that contains the model's: recipes have it in exp/<name> or exp/<lang>/<name>.
+    They are relative to the folder in which training was started. That is the model's folder, or
+    one that contains it: recipes have it in exp/<name> or exp/<lang>/<name>. The current folder is
+    the last choice, since it may be another recipe, with a file of the same name.
     """
-    return [Path(), folder, *folder.resolve().parents[:_MAX_PARENTS]]
+    return [folder, *folder.resolve().parents[:_MAX_PARENTS], Path()]
 
 
 def suggest(unknown: str, known: Sequence[str]) -> str:

@@ -66,6 +66,7 @@ _NAMES = {
     "AbsESPnetModel": "espnet2.train.abs_espnet_model:AbsESPnetModel",
     "AbsPreprocessor": "espnet2.train.preprocessor:AbsPreprocessor",
     "AbsSampler": "espnet2.samplers.abs_sampler:AbsSampler",
+    "asr_inference_parser": "espnet2.bin.asr_inference:get_parser",
     "ASRTask": "espnet2.tasks.asr:ASRTask",
     "AbsTask": "espnet2.tasks.abs_task:AbsTask",
     "CommonPreprocessor": "espnet2.train.preprocessor:CommonPreprocessor",

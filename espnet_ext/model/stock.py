@@ -3,13 +3,16 @@
 The opposite direction is `export.py`.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from espnet_ext.errors import UserError
+from espnet_ext.files import read_yaml
+from espnet_ext.model.archive import CONFIG, META
 from espnet_ext.model.config import OutputConfig, places_of
 from espnet_ext.model.heads.registry import HEADS, head_class
 
@@ -147,11 +150,34 @@ def adopt_state(
 def find_weights(folder: Path, name: str) -> str:
     """Return the file name of the weights.
 
-    If it is our default model.pth and does not exist, return the best file that ESPnet wrote.
+    If it is our default model.pth and does not exist, return the file that an archive of ESPnet
+    names, or the best one that ESPnet wrote.
     """
     if name != "model.pth" or (folder / name).is_file():
         return name
-    weights = next((file for file in WEIGHTS if (folder / file).is_file()), None)
+    candidates = [*_packed_weights(folder), *WEIGHTS, *_weights_by_criterion(folder)]
+    weights = next((file for file in candidates if (folder / file).is_file()), None)
     if weights is None:
         raise UserError(f"{folder}: neither {name} nor {', '.join(WEIGHTS)}", "name the weights")
     return weights
+
+
+def _packed_weights(folder: Path) -> Iterator[str]:
+    """Yield the weights that the `meta.yaml` of an unpacked archive of ESPnet names."""
+    for root in places_of(folder):
+        if (root / META).is_file():
+            meta = read_yaml(root / META)
+            configs, files = meta.get("yaml_files"), meta.get("files")
+            if not isinstance(configs, Mapping) or not isinstance(files, Mapping):
+                continue
+            config, weights = configs.get("asr_train_config"), files.get("asr_model_file")
+            if weights and root / str(config) == folder.resolve() / CONFIG:
+                yield os.path.relpath(root / weights, folder.resolve())
+
+
+def _weights_by_criterion(folder: Path) -> Iterator[str]:
+    """Yield the best weights by the criteria of the configuration, in their order."""
+    if (folder / CONFIG).is_file():
+        config = read_yaml(folder / CONFIG, exponents=False)
+        for part, key, *_ in config.get("best_model_criterion") or ():
+            yield from (f"{part}.{key}.ave.pth", f"{part}.{key}.best.pth")

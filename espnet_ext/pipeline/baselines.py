@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _WORD = re.compile(r"(?P<name>\w[\w.+-]*)(?::(?P<output>[A-Za-z][A-Za-z0-9_]*))?=(?P<source>.+)")
 # A name on the hub, and a folder in it. Names begin with a letter, digit or "_": "./a/b" is a path.
 _HUB = re.compile(r"\w[\w.-]*/\w[\w.-]*(/\w[\w.-]*)*")
-_MODELS = ("config.yaml", "*/config.yaml", "*.zip")  # in a folder with a model
+_MODELS = ("config.yaml", "*/config.yaml", "*.zip", "meta.yaml")  # in a folder with a model
 _EXAMPLE = 'for example --baselines "whisper:meaning=hypotheses stock=exp/asr_train"'
 
 
@@ -116,13 +116,14 @@ def add_trained(
     outputs: Mapping[str, Sequence[str]],
     sets: Sequence[str],
     systems: Sequence[str],
-    expdir: str,
+    folders: str,
 ) -> None:
     """Add the stock models to be trained: one per language and single-output system.
 
     Args:
         outputs: language → names of its outputs.
         systems: all known systems; `so_<output>` has the size and the loss of the stock model.
+        folders: path of the model folders, with `{lang}` and `{output}`.
 
     Raises:
         UsageError: a name is taken, or no output has such a system.
@@ -140,7 +141,8 @@ def add_trained(
                     "give it another name",
                 )
             located.trainings.append(f"{lang} {output} so_{output}")
-            located.models.append(f"{lang} {name} {output} {expdir}/{lang}/baseline_{name}")
+            folder = folders.replace("{lang}", lang).replace("{output}", output)
+            located.models.append(f"{lang} {name} {output} {folder}")
             located.runs += [f"{lang} {dset} {name}" for dset in sets]
     if not located.trainings:
         raise UsageError(

@@ -221,7 +221,8 @@ def derive(
     if values["train_baseline"] == "true":
         outputs = {lang: names.split() for lang, names in by_language["outputs_of"].items()}
         known = places.known_systems()
-        baselines.add_trained(located, outputs, test_sets, known, values["expdir"])
+        folders = f"{values['expdir']}/{{lang}}/stock_{{output}}_{values['asr_tag']}"
+        baselines.add_trained(located, outputs, test_sets, known, folders)
     variables.update(located.variables())
     stock_systems = [training.split()[2] for training in located.trainings]
     variables["system_config"] = {

@@ -126,6 +126,12 @@ def collect(
                 _read_system(language, folder, name, {name: decode_tag}, sets, missing)
             if any(name in runs for runs in language.sets.values()):
                 language.baselines.append(name)
+                model = folder.parent / f"{name}_{train_tag}"  # of `--train_baseline`
+                is_its = all(
+                    _is_decoded_by(runs.get(name), model) for runs in language.sets.values()
+                )
+                if is_its and (training := _optional(model / "train.json")):
+                    language.trainings[name] = training
         if language.sets:
             known = {
                 name.format(set=set_name): is_expected
@@ -188,6 +194,11 @@ def _read_utterances(language: Language, set_name: str, system: str, run: Run) -
     if content := _optional(path):
         utterances = language.utterances.setdefault(set_name, UtteranceSet())
         utterances.add(system, run.score, content["utterances"], path)
+
+
+def _is_decoded_by(run: Run | None, model: Path) -> bool:
+    """Return whether the hypotheses of a baseline are those of a model that was trained here."""
+    return run is None or (run.decode or {}).get("model") == model.name
 
 
 def _read_analyses(

@@ -22,7 +22,7 @@ from espnet_ext.data.record import Utterance, is_output_name
 from espnet_ext.data.table import read_table, write_table
 from espnet_ext.document import Section, Table
 from espnet_ext.errors import UserError
-from espnet_ext.files import sha256_of, write_json
+from espnet_ext.files import read_json, sha256_of, write_json
 from espnet_ext.overwriting import OutputFolder
 from espnet_ext.progress import say
 from espnet_ext.scoring.normal_form import PHONE
@@ -90,6 +90,7 @@ def import_hypotheses(
     *,
     clean: bool = False,
     overwrite: bool = False,
+    allow_nothing: bool = False,
     provenance: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write the hypotheses of the utterances of `data`, and return the contents of `baseline.json`.
@@ -104,10 +105,12 @@ def import_hypotheses(
         token_types: output → token type of its references.
         clean: adapt case and punctuation to the references (`text_cleaner`).
         overwrite: replace files in `output_dir` that no earlier import wrote.
+        allow_nothing: if no output can be compared, write `baseline.json` with the reasons, instead
+            of an error. `score_directory` then scores nothing.
         provenance: stored in `baseline.json`.
 
     Raises:
-        UserError: no output can be compared.
+        UserError: no output can be compared; there is no such folder, or a file is damaged.
     """
     utterances = read_directory(data, empty_texts=True)
     inputs = [data, *(source.folder for source in sources)]
@@ -119,7 +122,7 @@ def import_hypotheses(
                     _add(collected, output, file, utterances, Path(data), token_types, clean)
                 except NotComparableError as error:
                     _leave_out(collected, output, f"{file}: {error}", error.remedy)
-        if not collected.texts:
+        if not collected.texts and not allow_nothing:
             raise UserError("; ".join(collected.left_out.values()), collected.remedies[0])
         for path in [*text_files(target).values(), *(target / name for name in FROM_DECODING)]:
             path.unlink(missing_ok=True)
@@ -139,6 +142,12 @@ def import_hypotheses(
         }
         write_json(target / RESULT, result)  # last: if it exists, all other files do
     return result
+
+
+def has_nothing(folder: Path) -> bool:
+    """Return whether a folder has the import of a baseline of which no output can be compared."""
+    path = folder / RESULT
+    return path.is_file() and not read_json(path).get("outputs")
 
 
 def _leave_out(collected: _Import, output: str, reason: str, remedy: str) -> None:

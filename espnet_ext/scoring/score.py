@@ -57,6 +57,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.files import write_json
 from espnet_ext.progress import say, track
 from espnet_ext.scoring import bootstrap, cells, divergence, normal_form, sclite, tag_errors
+from espnet_ext.scoring.baseline import has_nothing
 from espnet_ext.scoring.confusions import Confusion, count_confusions
 from espnet_ext.scoring.counts import Counts, align_texts, count_all_edits, count_edits, tokenize
 from espnet_ext.scoring.lexicon import make_pronouncer, read_lexicon
@@ -181,7 +182,7 @@ def read_hypotheses(
         )
         for kind, path in text_files(folder).items()
     }
-    if not hypotheses:
+    if not hypotheses and not has_nothing(folder):
         raise UserError(f"{folder}: contains no text.<output>", "decode first (stage 12)")
     for kind, texts in hypotheses.items():
         path = folder / f"text.{kind}"

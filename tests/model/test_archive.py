@@ -5,11 +5,13 @@ import zipfile
 
 import pytest
 import torch
+import yaml
 
 from espnet_ext.bin import decode, pack
 from espnet_ext.data.table import read_table
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.errors import UserError
+from espnet_ext.model import stock
 from espnet_ext.model.archive import find_model_dir
 
 SPEECH = torch.randn(8000, generator=torch.Generator().manual_seed(0))
@@ -137,3 +139,51 @@ def test_damaged_archives_are_refused(archive, tmp_path, cache):
         with pytest.raises(UserError, match=f"{name}.zip: not a readable zip archive"):
             find_model_dir(path)
     assert not list(cache.rglob("config.yaml"))
+
+
+def espnet_pack(path, meta, config="exp/asr/config.yaml"):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("meta.yaml", yaml.safe_dump(meta))
+        archive.writestr(config, "token_list: [a]\nencoder: conformer\n")
+        archive.writestr("exp/asr/12epoch.pth", "weights")
+        archive.writestr("exp/lm/config.yaml", "lm: seq_rnn\n")
+    return path
+
+
+META = {
+    "yaml_files": {"asr_train_config": "exp/asr/config.yaml"},
+    "files": {"asr_model_file": "exp/asr/12epoch.pth"},
+}
+
+
+def test_pack_of_espnet_is_found_with_its_weights(tmp_path, hub, monkeypatch):
+    path = espnet_pack(tmp_path / "asr.zip", META)
+    folder = find_model_dir(path)
+    assert (folder / "config.yaml").is_file() and folder.name == "asr"
+    assert stock.find_weights(folder, "model.pth") == "12epoch.pth"
+    assert find_model_dir(path) == folder  # not unpacked again
+    zipfile.ZipFile(path).extractall(hub)  # ESPnet's repositories are unpacked
+    monkeypatch.chdir(tmp_path)
+    assert find_model_dir("user/models") == hub / "exp/asr"
+
+
+@pytest.mark.parametrize(
+    ("meta", "message"),
+    [
+        ({"yaml_files": {"tts_train_config": "exp/asr/config.yaml"}}, "names no asr_train_config"),
+        ({"yaml_files": {"asr_train_config": "../x/config.yaml"}}, "not in the pack"),
+        ({"yaml_files": {"asr_train_config": "/etc/config.yaml"}}, "not in the pack"),
+        ({"yaml_files": {"asr_train_config": "exp/gone/config.yaml"}}, "no such config.yaml"),
+    ],
+)
+def test_unusable_pack_of_espnet_raises_user_error(tmp_path, meta, message):
+    with pytest.raises(UserError, match=message):
+        find_model_dir(espnet_pack(tmp_path / "asr.zip", meta))
+
+
+def test_weights_of_stock_models_by_their_criterion(tmp_path):
+    (tmp_path / "config.yaml").write_text("best_model_criterion: [[valid, cer_ctc, min]]\n")
+    with pytest.raises(UserError, match="neither model.pth nor valid.acc.ave.pth"):
+        stock.find_weights(tmp_path, "model.pth")
+    (tmp_path / "valid.cer_ctc.best.pth").touch()
+    assert stock.find_weights(tmp_path, "model.pth") == "valid.cer_ctc.best.pth"

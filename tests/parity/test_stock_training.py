@@ -19,6 +19,7 @@ from espnet_ext.bin import (  # noqa: E402
     train_stock,
 )
 from espnet_ext.data.table import read_table  # noqa: E402
+from espnet_ext.errors import UserError  # noqa: E402
 
 pytestmark = pytest.mark.slow
 SYSTEM = {"branch": "ctc_attention", "ctc_weight": 0.3, "attention_weight": 0.7}
@@ -52,6 +53,17 @@ def test_stock_training_is_that_of_the_system(stock, capfd):
     assert "ctc_weight: 0.3\n" in config and "keep_nbest_models:\n- 1\n" in config
     trained = read_table(folder / "stock_data/train/text")
     assert len(trained) == 7  # one of the eight is not labelled for the meaning
+
+
+def test_finished_training_is_kept_and_a_changed_one_is_refused(stock, capfd):
+    recipe, folder, _ = stock
+    arguments = [*recipe.arguments("exp/en/baseline_stock_meaning"), "--"]
+    weights = (folder / "model.pth").resolve().read_bytes()
+    assert train_stock.main([*arguments, "--keep_nbest_models", "1"]) == 0
+    assert "kept: it was trained for 1 epochs" in capfd.readouterr().err
+    with pytest.raises(UserError, match="trained differently: optim_conf.lr: 0.002, now 0.1"):
+        train_stock.main([*arguments, "--keep_nbest_models", "1", "--optim_conf", "lr=0.1"])
+    assert (folder / "model.pth").resolve().read_bytes() == weights
 
 
 @pytest.mark.parametrize("search", [decode, decode_stock])

@@ -90,6 +90,30 @@ def test_hypotheses_of_another_set_raise_user_error(data):
         imported(data, {"x-1": "a cat"})
 
 
+def test_baseline_of_another_set_is_named_and_the_systems_are_compared(data, capsys):
+    root = data.parents[1]
+    target = root / "exp/baseline_w/d/test"
+    table(root / "hyp/test/text", {"x-1": "a cat"})
+    words = ["--hypotheses", f"meaning={root}/hyp/test", "--data", str(data)]
+    words += ["--output_dir", str(target), "--token_types", "surface=phone meaning=char"]
+    assert command.main([*words, "--nothing_comparable", "warning"]) == 0
+    assert "none of its 1 hypotheses is of an utterance of" in capsys.readouterr().err
+    result = json.loads((target / "baseline.json").read_text())
+    assert result["outputs"] == {} and list(result["left_out"]) == ["meaning"]
+    (finding,) = result["section"]["findings"]
+    assert finding.startswith("meaning is not compared: ")
+    score = score_directory(data, target, TYPES, leave_out_missing=True)
+    assert score["cells"] == []
+    systems = {}
+    for name in ("so_meaning", "do"):
+        texts = {"surface": TEXTS["surface"], "meaning": RIGHT}
+        texts = texts if name == "do" else {"meaning": RIGHT}
+        systems[name] = hypothesis_folder(root / f"exp/{name}_small/d/test", texts)
+        score_directory(data, systems[name], TYPES)
+    compared = cross_task(systems, baselines={"w": target})["differences"]
+    assert [(one["a"], one["b"]) for one in compared] == [("so_meaning", "do")]
+
+
 @pytest.mark.parametrize(
     ("rows", "output", "message"),
     [

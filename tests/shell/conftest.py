@@ -47,7 +47,7 @@ case $verb in
         fi
         ;;
     decode) put "${given[output_dir]}" text.surface text.meaning decode.json ;;
-    train_stock) put "${given[exp_dir]}" config.yaml train.json ;;
+    train_stock) put "${given[exp_dir]}" config.yaml model.pth train.json ;;
     decode_stock) put "${given[output_dir]}" text.text decode.json ;;
     baseline) put "${given[output_dir]}" text.meaning baseline.json ;;
     score) put "${given[hypotheses]}" score.json utterances.json ;;

@@ -238,7 +238,7 @@ def test_baselines_that_are_models_are_trained_and_decoded(project):
     assert done.returncode == 0, done.stderr
     calls = project.calls()
     trained = sorted(call for call in calls if call.startswith("train_stock"))
-    assert len(trained) == 2 and "--exp_dir exp/en/baseline_stock_meaning " in trained[0]
+    assert len(trained) == 2 and "--exp_dir exp/en/stock_meaning_small " in trained[0]
     assert "so_meaning.yaml --data_dir dump/raw/en " in trained[0]
     decoded = [call for call in calls if call.startswith("decode_stock")]
     assert len(decoded) == 3 and f"--model_dir {model} " in str(decoded)
