@@ -56,7 +56,8 @@ def headline(rows: Sequence[Mapping], set_name: str) -> str:
     else:
         subject = first["b"]
         chosen = [row for row in chosen if (row["a"], row["b"]) == (first["a"], first["b"])]
-    return f"On {set_name}, {subject} {' and '.join(map(_clause, chosen))}."
+    *others, last = map(_clause, chosen)
+    return f"On {set_name}, {subject} {', '.join(others)}{' and ' if others else ''}{last}."
 
 
 def _clause(row: Mapping) -> str:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from espnet_ext.analysis import cross
+from espnet_ext.analysis.verdict import headline
 from espnet_ext.document import number, signed
 
 
@@ -69,6 +70,26 @@ def test_difference_of_few_speakers_is_restricted_to_them():
     assert restricted in cross._difference_finding(row(), {})
     significant = cross._difference_finding(row(p_permutation=0.01), {})
     assert "for others it is not shown" not in significant
+
+
+def test_headline_is_one_sentence_about_all_outputs_of_the_joint_system():
+    rows = [
+        row(bounds=(-0.1, 2.5)) | {"output": "surface"},
+        row(**LOWER, p_permutation=0.01) | {"output": "meaning", "changed_head": "from a to b"},
+        row() | {"output": "other", "a": "so_other"},
+        row() | {"output": "surface", "b": "do2"},
+    ]
+    assert headline(rows, "test") == (
+        "On test, joint training (do) shows no difference in surface error from so_surface (6.20 % "
+        "against 5.00 %), lowers the meaning error of so_surface from 5.00 % to 3.80 % (the "
+        "head changed too) and raises the other error of so_other from 5.00 % to 6.20 % (shown for "
+        "these speakers only)."
+    )
+    alone = [row(joint=False, p_permutation=0.01) | {"output": "surface"}]
+    assert headline(alone, "dev") == (
+        "On dev, do has a higher surface error than so_surface, 6.20 % against 5.00 %."
+    )
+    assert headline([], "test") == ""
 
 
 def test_finding_names_a_changed_head():

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import urllib.parse
 
 import pytest
@@ -10,6 +11,7 @@ from chromium import browser, opened
 from pages import HOSTILE, write
 
 SYSTEMS = ("so_surface", "so_meaning", "do")
+AUDIO = "#utterance-detail audio"
 
 
 @pytest.fixture(scope="module")
@@ -193,9 +195,8 @@ def test_recording_plays_and_its_column_is_marked(page):
     page.focus("#utterance-list")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Space")
-    audio = "#utterance-detail audio"
-    wait_for(page, f"document.querySelector('{audio}').played.length > 0")
-    page.locator(audio).evaluate("audio => { audio.pause(); audio.currentTime = 0.2 }")
+    wait_for(page, f"document.querySelector('{AUDIO}').played.length > 0")
+    page.locator(AUDIO).evaluate("audio => { audio.pause(); audio.currentTime = 0.2 }")
     page.wait_for_selector("#utterance-detail td.now")
     marked = page.locator("#utterance-detail td.now")
     places = marked.evaluate_all(
@@ -203,7 +204,48 @@ def test_recording_plays_and_its_column_is_marked(page):
     )
     assert len(set(places)) == 2, "one column of each output"
     page.locator("#utterance-detail table.aligned td").first.click()
-    wait_for(page, f"document.querySelector('{audio}').currentTime < 0.1")
+    wait_for(page, f"document.querySelector('{AUDIO}').currentTime < 0.1")
+
+
+def test_recordings_play_from_their_files_if_the_page_may_not_carry_them(chromium, tree, tmp_path):
+    write(tree, tmp_path, languages="ko", audio_mb="0")
+    assert b"data:audio" not in (tmp_path / "report.html").read_bytes()
+    with opened(chromium, tmp_path / "report.html") as page:
+        page.focus("#utterance-list")
+        page.keyboard.press("Space")
+        wait_for(page, f"document.querySelector('{AUDIO}').played.length > 0")
+        assert page.locator(AUDIO).get_attribute("src").startswith("./../")
+    moved = tmp_path / "elsewhere/moved/report.html"
+    moved.parent.mkdir(parents=True)
+    (tmp_path / "report.html").rename(moved)
+    with opened(chromium, moved) as page:
+        wait_for(page, "document.querySelector('.problem').textContent !== ''")
+        assert "not where this page expects it: ./../" in page.locator(".problem").inner_text()
+        assert all("ERR_FILE_NOT_FOUND" in problem for problem in page.problems)
+        page.problems.clear()
+
+
+def test_marked_column_follows_the_token_times(chromium, tree, tmp_path):
+    shutil.copytree(tree / "exp", tmp_path / "exp")
+    rows = rows_of(tree, "en", "do")
+    utt = rows[3]
+    phones = utt["hypotheses"]["surface"].split()
+    times = [f"{utt['id']} 1 {0.2 + 0.01 * n:.2f} 0.01 {p} 0.9" for n, p in enumerate(phones)]
+    ctm = tmp_path / "exp/en/do_small/decode/test/ctm.surface"
+    ctm.write_text("\n".join(times) + "\n")
+    write(tmp_path, tmp_path, languages="en")
+    with opened(chromium, tmp_path / "report.html") as page:
+        page.fill("#filter-text", utt["id"])
+        page.wait_for_selector(AUDIO)
+        wait_for(page, f"document.querySelector('{AUDIO}').duration > 0")
+        marked = page.locator("table[aria-label^=surface] tr:last-child td.now")
+        for number in (0, 3):
+            seconds = 0.2 + 0.01 * number + 0.005
+            page.locator(AUDIO).evaluate("(audio, time) => { audio.currentTime = time }", seconds)
+            marked.wait_for()
+            assert marked.inner_text() == phones[number]
+        page.locator(AUDIO).evaluate("audio => { audio.currentTime = 0.1 }")
+        marked.wait_for(state="detached")  # before the first token
 
 
 def test_example_opens_in_the_utterance_browser(page):

@@ -41,6 +41,22 @@ def korean(tmp_path):
     return data, out
 
 
+def test_errors_by_first_language_and_confusions(korean):
+    data, out = korean
+    (data / "utt2l1").write_text("a-1 vi\na-2 vi\nb-1 zh\n")  # b-2: not known
+    result = score_directory(data, out, TYPES)
+    surface = cell(result, "surface-surface")
+    assert surface["confusions"] == [("<space>", "", 1)]
+    assert {l1: counts["cer"]["errors"] for l1, counts in surface["l1"].items()} == {"vi": 1}
+    meaning = cell(result, "meaning-meaning")
+    assert {l1: counts["cer"]["rate"] for l1, counts in meaning["l1"].items()} == {
+        "vi": pytest.approx(100 / 6),
+        "zh": 100.0,
+    }
+    assert sorted(meaning["confusions"]) == [("람", "", 1), ("사", "", 1), ("집", "짐", 1)]
+    assert cell(result, "surface-meaning")["confusions"] == []
+
+
 def test_four_cells_computed_by_hand(korean):
     result = score_directory(*korean, TYPES)
     assert [c["name"] for c in result["cells"]] == [

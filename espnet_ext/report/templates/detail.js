@@ -36,15 +36,26 @@ function showUtterance(container, group, row) {
     const follower = new Follower(audio);
     follower.follow(tracks);
     tracks.forEach((track) => seekOnClick(track, follower));
-    const exact = tracks.every((track) => track.starts);
-    const how = exact
-      ? "The marked column follows the token times of the decoding."
-      : "The marked column is an estimate: it moves evenly over the recording. Token times come from ";
-    const note = make("p", "facts", how);
-    if (!exact) note.append(make("code", "", "decode --times true"), ".");
-    container.append(note);
+    container.append(explainMarks(tracks));
   }
   return audio;
+}
+
+/** Return a paragraph about how the place of the marked columns is known. */
+function explainMarks(tracks) {
+  const names = (some) => some.map((track) => track.output).join(", ");
+  const timed = tracks.filter((track) => track.starts);
+  const estimated = tracks.filter((track) => !track.starts);
+  const note = make("p", "facts");
+  if (timed.length) note.append(`Marked by the token times of the decoding: ${names(timed)}. `);
+  if (estimated.length) {
+    note.append(
+      `Marked by estimate, evenly over the recording: ${names(estimated)}. Token times come from `,
+      make("code", "", "decode --times true"),
+      ".",
+    );
+  }
+  return note;
 }
 
 function makeAudio(container, group, row) {
@@ -55,7 +66,7 @@ function makeAudio(container, group, row) {
   }
   const embedded = source.startsWith("#") ? document.getElementById(source.slice(1))?.src : source;
   const audio = make("audio", "", "", {
-    controls: "", preload: "metadata", src: embedded ?? "", "aria-label": `utterance ${group.id[row]}`,
+    controls: "", preload: "auto", src: embedded ?? "", "aria-label": `utterance ${group.id[row]}`,
   });
   const problem = make("p", "problem", "", { role: "status" });
   audio.addEventListener("error", () => {
@@ -99,7 +110,7 @@ function makeGrid(container, group, row, output, width) {
   const columns = drawGrid(container, group, shown, width, output);
   unaligned.forEach((system) => appendUnaligned(container, group, row, output, system));
   const timed = lines.find((line) => line.starts);
-  return { columns, starts: timed ? columnStarts(timed.cells, timed.starts) : null };
+  return { output, columns, starts: timed ? columnStarts(timed.cells, timed.starts) : null };
 }
 
 /** Return the canonical form and the meaning where they are aligned with the surface. */

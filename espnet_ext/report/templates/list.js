@@ -26,16 +26,15 @@ class VirtualList {
     new ResizeObserver(() => this.#draw()).observe(box);
   }
 
-  /** Show these rows; keep the chosen one if it is among them. */
+  /** Show these rows from their start, and choose the first one. */
   show(rows) {
-    const before = this.rows[this.chosen];
     this.rows = rows;
     this.area.style.height = `${rows.length * ROW_HEIGHT}px`;
     for (const element of this.shown.values()) element.remove();
     this.shown.clear();
     this.chosen = -1;
     this.box.scrollTop = 0;
-    if (rows.length) this.choose(Math.max(rows.indexOf(before), 0));
+    if (rows.length) this.choose(0);
     else this.box.removeAttribute("aria-activedescendant");
     this.#draw();
   }

@@ -8,7 +8,7 @@ class Follower {
     this.frame = 0;
     const update = () => this.update();
     audio.addEventListener("play", () => this.#run());
-    for (const name of ["seeked", "pause", "ended"]) audio.addEventListener(name, update);
+    for (const name of ["seeking", "seeked", "pause", "ended"]) audio.addEventListener(name, update);
   }
 
   /** Follow these columns from now on. */
