@@ -200,7 +200,8 @@ def _read_digit_strings(text: str) -> str:
     text = sub(
         r"(?i)\b((?:flight|suite|apartment|apt\.?|route|highway|interstate|bus|boeing|airbus"
         r"|locker|(?:hotel )?[r]oom"
-        r")(?: number| no\.)? )([A-Z]{1,2} ?(?=\d{3}))?(\d{3,4})(?![\d,.]\d|\d)",
+        r")(?: number| no\.)? )([A-Z]{1,2} ?(?=\d{3}))?(\d{3,4})(?![\d,.]\d|\d)"
+        rf"(?: ?{_DASH} ?(\d{{3,4}})\b)?",
         _read_named_number,
         text,
     )
@@ -285,9 +286,11 @@ def _spell_match(match: re.Match) -> str:
 
 
 def _read_named_number(match: re.Match) -> str:
-    name, letters, number = match.groups()
+    """Read the number of a room or flight, or the first and last one of several."""
+    name, letters, number, last = match.groups()
     spelled = "".join(f"{letter}. " for letter in (letters or "").strip().lower())
-    return f"{name}{spelled}{number_in_pairs(number)}"
+    to_last = f" to {number_in_pairs(last)}" if last else ""
+    return f"{name}{spelled}{number_in_pairs(number)}{to_last}"
 
 
 def _read_version(match: re.Match) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 _SPACES = " \u00a0\u2009\u202f"  # a plain, no-break, thin and narrow no-break space
 _SPACED_NUMBER = re.compile(
     rf"(?<![\d.,:/])(?<!\d[{_SPACES}])([1-9]\d{{0,2}})((?:([{_SPACES}])\d{{3}})(?:\3\d{{3}})*)"
-    rf"(?![{_SPACES}]?\d|[-.]\d{{3}})(?!-\d{{4}}\b)(?=(\.\d)?)"
+    rf"(?![{_SPACES}]?\d|[-.]\d{{3}})(?!-\d{{4}}\b)(?=(\.\d)?)(?:,(\d{{1,2}})(?!\d|[.,]\d))?"
 )
 _OTHER_GROUPS = re.compile(
     r"(?<![\w.,'])(?:"
-    r"[1-9]\d{0,2}(?:\.\d{3}){2}(?![.,\w]?\d)"  # 1.000.000; four parts would be an IP address
+    r"[1-9]\d{0,2}(?:\.\d{3}){2,}(?![.,\w]?\d)"  # 1.000.000
     r"|[1-9]\d{0,2}(?:['’]\d{3})+(?!['’]?\d)"  # 1'000'000
     r"|[1-9]\d?(?:,\d{2})+,\d{3}(?!,?\d)"  # 10,00,000, as in India
     r")"
@@ -21,6 +21,18 @@ _NUMBERED = re.compile(
     r"(?i)(?:\b(?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)[a-z]*\.?"
     r"|\b(?:page|chapter|[r]oom|flight|bus|route|line|gate|grade|class|level|unit|lesson|part|step"
     r"|question|number|no\.|age|aged|day|week|version)s?|#|제|[+＋]) ?$"
+)
+# Before digits with points, these show that the points separate parts
+_DOTTED = re.compile(
+    r"(?i)\b(?:versions?|ver\.|v\.?|releases?|builds?|firmware|revisions?|sections?|articles?"
+    r"|(?:ip(?:v4)?|ip address|address)(?: is)?|버전|주소) ?:? ?$"
+)
+_IP_PARTS, _IP_MAX = 4, 255
+_LAST_HOUR = 12
+_AT_HOUR = re.compile(r"(?i)\bat $")  # "at 10 300 people": a time, unless a unit follows
+_MEASURED = re.compile(
+    r"(?i) ?(?:[kcm]?m|metres?|meters?|k?g|feet|ft|miles?|rpm|hz|volts?|dollars?|euros?|pounds?|won"
+    r"|yen|degrees?|%|percent)\b"
 )
 _CURRENCY = re.compile(r"[$£€¥₩¢＄￦] ?$")
 
@@ -38,13 +50,33 @@ def join_groups(text: str) -> str:
     """
     text = _SPACED_NUMBER.sub(_join_spaced, text)
     text = _EUROPEAN.sub(lambda match: f"{match[1].replace('.', '')}.{match[2]}", text)
-    return _OTHER_GROUPS.sub(lambda match: re.sub(r"\D", "", match[0]), text)
+    return _OTHER_GROUPS.sub(_join_group, text)
+
+
+def _join_group(match: re.Match) -> str:
+    """Return digits without separators, unless points separate the parts of a version or address.
+
+    Four parts are a number if they cannot be an IP address, or if the last part is 000.
+    """
+    if "." in match[0]:
+        if _DOTTED.search(match.string[: match.start()]):
+            return match[0]
+        parts = match[0].split(".")
+        is_address = all(int(part) <= _IP_MAX for part in parts) and parts[-1] != "000"
+        if len(parts) == _IP_PARTS and is_address:
+            return match[0]
+    return re.sub(r"\D", "", match[0])
 
 
 def _join_spaced(match: re.Match) -> str:
-    first, groups, space, decimals = match.groups()
+    first, groups, space, decimals, comma_decimals = match.groups()
     later = re.findall(r"\d{3}", groups)
-    before = match.string[: match.start()]
+    before, after = match.string[: match.start()], match.string[match.end() :]
+    if comma_decimals is not None and not _NUMBERED.search(before):  # 1 000,50
+        return f"{first}{''.join(later)}.{comma_decimals}"
+    is_hour = _AT_HOUR.search(before) and len(later) == 1 and int(first) <= _LAST_HOUR
+    if is_hour and space == " " and decimals is None and not _MEASURED.match(after):
+        return match[0]
     is_sum = before.endswith("+") and re.search(r"\d ?\+$", before)  # otherwise a country code
     if _NUMBERED.search(before) and not is_sum:
         return match[0]
@@ -77,7 +109,9 @@ def read_equations(
 
     A hyphen or a slash between two numbers is an operator only in an expression that has one of
     `= + × ÷ *` too. Otherwise it can be a range (5-3), a date or a fraction. In an expression, a
-    quotient below 1 without spaces is a fraction (1/2).
+    quotient below 1 without spaces is a fraction (1/2). The hyphen of a name
+    (B-12, without `=`) is not an operator. Nor is that of a range after a plural noun (pages 12-14
+    = 3), unless the equation is true.
 
     Args:
         operators: words for `-`, `+`, `×`, `÷` and `=`, with spaces around them where needed.
@@ -103,11 +137,30 @@ def read_equations(
         if not is_equation or _DATE_OR_TELEPHONE.search(expression):
             return expression
         expression = _PROPER_FRACTION.sub(_protect, expression)
+        if "=" not in expression:
+            expression = _NAME_WITH_NUMBER.sub(rf"\1{_HYPHEN}", expression)
+        range_ = _RANGE.match(expression)
+        if range_ and _PLURAL.search(match.string[: match.start()]) and not _is_true(range_):
+            expression = f"{range_[1]}{_HYPHEN}{range_[2]}{expression[range_.end(2) :]}"
         words = _BETWEEN.sub(read_operator, expression)
         words = re.sub(r"(?<=\d)(?=[a-z](?![A-Za-z]))", " ", words)  # 2x is not "two times"
-        return words.replace(_FRACTION_SLASH, "/").replace("−", "-")
+        return words.replace(_FRACTION_SLASH, "/").replace("−", "-").replace(_HYPHEN, "-")
 
     return _EQUATION.sub(read, text)
+
+
+_HYPHEN = "\u2010"  # stands for a hyphen that is not an operator while operators are read
+_NAME_WITH_NUMBER = re.compile(r"(?<![\w)])([A-Z])-(?=\d)")  # B-12
+_RANGE = re.compile(r"(\d+)-(\d+)(?![\d.,])(?: ?= ?(\d+)?)?")
+_PLURAL = re.compile(r"(?i)\b[a-z]{3,}s $")
+
+
+def _is_true(match: re.Match) -> bool:
+    """Return whether a range is a true difference (5-3 = 2), or one that goes down (5-3)."""
+    first, second, result = match.groups()
+    if int(first) >= int(second):
+        return True
+    return result is not None and int(first) - int(second) == int(result)
 
 
 _FRACTION_SLASH = "\u2044"  # stands for the slash of a fraction while operators are read

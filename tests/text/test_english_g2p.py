@@ -65,6 +65,21 @@ SPOKEN_WORDS = {
     "forty five",
     "1.000.000, 1'000, 10,00,000, 1.000,50 €": "one million one thousand one million one thousand "
     "euros and fifty cents",
+    "1.000.000.000, 1.234.567.890": "one billion one billion two hundred thirty four million five "
+    "hundred sixty seven thousand eight hundred ninety",
+    "192.168.001.001, IP 1.234.567.890": "one hundred ninety two dot one hundred sixty eight dot "
+    "one dot one IP one dot two hundred thirty four dot five hundred sixty seven dot eight hundred "
+    "ninety",
+    "Version 1.234.567": "Version one point two hundred thirty four point five hundred sixty seven",
+    "1 000,50 or 12 500,5, and 1 000": "one thousand point five zero or twelve thousand five "
+    "hundred point five and one thousand",
+    "At 10 300 people, at 10 300 m": "At ten three hundred people at ten thousand three hundred "
+    "meters",
+    "Vitamin B-12 + C": "Vitamin B twelve plus C",
+    "Pages 12-14 = 3, pairs 5-3=2": "Pages twelve to fourteen equals three pairs five minus three "
+    "equals two",
+    "flight 101-105, flights 101–105": "flight one oh one to one oh five flights one hundred "
+    "one to one hundred five",
     "¢25, 25¢, 25 ¢, ¢1, 5¢-10¢": "twenty five cents twenty five cents twenty five cents one cent "
     "five to ten cents",
     "$5-$10, €5–10, €5 – €10, 5-10€, 5$": "five to ten dollars five to ten euros five to ten euros "
