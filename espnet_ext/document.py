@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 MANY_SPEAKERS = 8  # from here on the caveat about few speakers is left out
+MIN_SHARE = 0.1  # of the utterances of a set, for a rate to be shown
 # How often a nominal 95 % percentile bootstrap over S speakers misses the true mean, in percent:
 # 4,000 simulated sets of S normally distributed speaker means, 1,000 resamples each.
 MISSED = {2: 50, 3: 25, 4: 21, 5: 16, 6: 14, 7: 12}
@@ -266,6 +267,15 @@ def p_value(value: float | None) -> str:
     '0.042'
     """
     return number(value, 3)
+
+
+def is_too_few(compared: int, left_out: int) -> bool:
+    """Return whether so few utterances were compared that a rate over them says nothing of the set.
+
+    >>> is_too_few(1, 199), is_too_few(20, 180), is_too_few(0, 200)
+    (True, False, False)
+    """
+    return 0 < compared < MIN_SHARE * (compared + left_out)
 
 
 def speaker_caveats(speakers: int | None) -> list[str]:

@@ -12,6 +12,7 @@ from espnet_ext.document import (
     Item,
     Section,
     Table,
+    is_too_few,
     number,
     p_value,
     signed_with_interval,
@@ -142,7 +143,7 @@ def section(result: Numbers) -> Section:
     own = [
         {**row, "changed_head": _changed_head(row, heads)}
         for row in _rows(result, None)
-        if row["interval"] and row["output"] == row["reference"]
+        if row["interval"] and row["output"] == row["reference"] and not _has_too_few(row)
     ]
     summary = [_difference_finding(row, heads) for row in own]
     notes = [f"{text[:1].upper()}{text[1:]}." for text in [*result["lacks"], *_undefined(result)]]
@@ -219,12 +220,24 @@ def _differences(result: Numbers, caveats: list[str]) -> Table:
         "second system": lambda row: conclusion(row, heads),
     }
     rows = list(_rows(result, None))
+    shown = [row for row in rows if not _has_too_few(row)]
     caveats = [*caveats, *(text for row in rows if (text := _selection(row)))]
-    return DIFFERENCES.table(columns, rows, text_columns=2, caveats=caveats)
+    return DIFFERENCES.table(columns, shown, text_columns=2, caveats=caveats)
+
+
+def _has_too_few(row: Numbers) -> bool:
+    """Return whether a difference is not shown, because it is of too few utterances."""
+    return is_too_few(row["utterances"], row["left_out"] + row["no_hypothesis"])
 
 
 def _selection(row: Numbers) -> str:
     """Return a caveat if a system left out utterances that the other one kept; else empty."""
+    if _has_too_few(row):
+        count = row["utterances"] + row["left_out"] + row["no_hypothesis"]
+        return (
+            f"{_pair(row)}, {_cell(row)}: no difference is shown, as only {row['utterances']} of "
+            f"{count} utterances can be compared"
+        )
     if row["no_hypothesis"]:
         return (
             f"{_pair(row)}, {_cell(row)}: only the {row['utterances']} utterances for which both "

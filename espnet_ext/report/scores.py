@@ -13,6 +13,7 @@ from espnet_ext.document import (
     Section,
     Table,
     interval,
+    is_too_few,
     number,
     speaker_caveats,
     tabulate,
@@ -52,13 +53,15 @@ def cells_table(results: Results) -> Table:
             cells = {cell["name"]: cell for cell in run.score["cells"]}
             texts = [_cell_text(cells[cell]) if cell in cells else "–" for cell in names]
             rows.append([language, name, system, *texts, str(speakers)])
-    caveats = list(results.caveats)
+    of_sets: dict[str, list[str]] = {}  # caveat → sets
     for speakers in sorted(set(few.values())):
-        where = ", ".join(name for name, count in few.items() if count == speakers)
-        caveats += [f"{where}: {text}" for text in speaker_caveats(speakers)]
+        for text in speaker_caveats(speakers):
+            of_sets[text] = [name for name, count in few.items() if count == speakers]
     for language, name, runs in sets:
-        caveats += [f"{language} {name}: {OTHER_LABELS}"] if len(label_hashes(runs)) > 1 else []
-        caveats += [f"{language} {name}: {text}" for text in _selected_caveats(runs)]
+        texts = [OTHER_LABELS] if len(label_hashes(runs)) > 1 else []
+        for text in [*texts, *_selected_caveats(runs)]:
+            of_sets.setdefault(text, []).append(f"{language} {name}")
+    caveats = [*results.caveats, *(f"{', '.join(w)}: {text}" for text, w in of_sets.items())]
     header = ["language", "set", "system", *(name.replace("-", " against ") for name in names)]
     return Table("Error rates", CELLS, [*header, "speakers"], rows, text_columns=3, caveats=caveats)
 
@@ -68,6 +71,8 @@ def _cell_text(cell: Mapping) -> str:
     counts = cell["metrics"][cell["metric"]]
     if reason := no_rate(cell):
         return f"{cell['metric'].upper()}: {reason}"
+    if _has_too_few(cell):
+        return "–"
     bounds = f" [{interval(counts['interval'])}]" if counts["interval"] else ""
     text = f"{cell['metric'].upper()} {_rate({**counts, **cell})}{bounds}"
     left_out = cell["unlabelled"] + cell["not_comparable"] + cell.get("no_hypothesis", 0)
@@ -76,25 +81,46 @@ def _cell_text(cell: Mapping) -> str:
     return text
 
 
+def _comparable(cell: Mapping) -> tuple[int, int]:
+    """Return the numbers of labelled utterances that are compared and not comparable in a cell."""
+    return cell["utterances"], cell["not_comparable"] + cell.get("no_hypothesis", 0)
+
+
+def _has_too_few(cell: Mapping) -> bool:
+    """Return whether the rate of a cell is not shown, because it is of too few utterances."""
+    return is_too_few(*_comparable(cell))
+
+
 def _selected_caveats(runs: Mapping[str, Run]) -> list[str]:
     """Return the caveats of cells that leave out utterances that other systems have."""
     partial: dict[str, dict] = {}  # system → its cell without most hypotheses
     for system, cell, _ in cells_of(runs):
         absent = cell.get("no_hypothesis", 0)
-        if cell["own"] and absent > partial.get(system, {}).get("no_hypothesis", 0):
+        if (
+            cell["own"]
+            and not _has_too_few(cell)
+            and absent > partial.get(system, {}).get("no_hypothesis", 0)
+        ):
             partial[system] = cell
-    return [
+    few = [
+        f"{cell['name'].replace('-', ' against ')} ({system}): no rate is shown, as only "
+        f"{cell['utterances']} of {sum(_comparable(cell))} utterances can be compared"
+        for system, cell, _ in cells_of(runs)
+        if _has_too_few(cell)
+    ]
+    without_hypotheses = [
         f"{system}: {cell['no_hypothesis']} utterances have no hypothesis and are left out; the "
         "differences are over the same utterances"
         for system, cell in partial.items()
-    ] + _not_comparable_caveats(runs)
+    ]
+    return [*few, *without_hypotheses, *_not_comparable_caveats(runs)]
 
 
 def _not_comparable_caveats(runs: Mapping[str, Run]) -> list[str]:
     """Return the caveat of the cells without the utterances that have no known pronunciation."""
     selected: dict[str, dict[str, int]] = {}  # cell → system → utterances left out
     for system, cell, _ in cells_of(runs):
-        if cell["not_comparable"] and cell["utterances"]:
+        if cell["not_comparable"] and cell["utterances"] and not _has_too_few(cell):
             selected.setdefault(cell["name"], {})[system] = cell["not_comparable"]
     return [
         f"{name.replace('-', ' against ')} ({', '.join(systems)}): {SELECTED}"
@@ -158,7 +184,7 @@ def _own_cells(runs: Mapping[str, Run]) -> Iterator[Figure]:
     series: dict[str, dict[str, list[Point]]] = {}
     metrics = {}
     for system, cell, counts in cells_of(runs):
-        if cell["own"] and counts["rate"] is not None:
+        if cell["own"] and counts["rate"] is not None and not _has_too_few(cell):
             bounds = counts["interval"] or (None, None)
             metrics[cell["hypothesis"]] = cell["metric"].upper()
             series.setdefault(cell["hypothesis"], {})[system] = [Point(0, counts["rate"], *bounds)]
@@ -179,8 +205,8 @@ def _cells(runs: Mapping[str, Run], caveats: list[str]) -> Table:
         "hypothesis": "hypothesis",
         "reference": "reference",
         "metric": lambda cell: cell["metric"].upper(),
-        "error %": lambda cell: no_rate(cell) or _rate(cell),
-        "95 %": lambda cell: interval(cell["interval"]),
+        "error %": lambda cell: no_rate(cell) or ("–" if _has_too_few(cell) else _rate(cell)),
+        "95 %": lambda cell: "–" if _has_too_few(cell) else interval(cell["interval"]),
         "utt": "utterances",
         "left out": lambda cell: _left_out(cell) or "–",
     }

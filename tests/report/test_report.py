@@ -166,6 +166,38 @@ def test_front_page_counts_utterances_of_a_subset(tree, tmp_path):
     assert caveat in Page(page).text
 
 
+def test_rate_of_too_few_utterances_is_not_shown(tree, tmp_path):
+    """One comparable utterance of 200 says nothing about the set."""
+    shutil.copytree(tree / "exp", tmp_path / "exp")
+    path = tmp_path / "exp/en/do_small/decode/test/score.json"
+    score = json.loads(path.read_text())
+    cell = next(c for c in score["cells"] if c["name"] == "meaning-surface")
+    cell |= {"utterances": 1, "not_comparable": 199, "unlabelled": 38}
+    cell["metrics"]["per"] |= {"rate": 98.76, "interval": [98.7, 98.8]}
+    path.write_text(json.dumps(score))
+    results, details, page = write(tmp_path, tmp_path, languages="en")
+    assert "98.76" not in results + details + page and "98.7–" not in details
+    assert "| do | meaning | surface | PER | – | – | 1 | 38 unlabelled, 199 not comp" in details
+    caveat = (
+        "meaning against surface (do): no rate is shown, as only 1 of 200 utterances can be "
+        "compared_"
+    )
+    assert f"_English test: {caveat}" in results and f"_{caveat}" in details
+    assert "meaning against surface (do): only utterances" not in results + details
+
+
+def test_caveat_of_several_sets_is_one_footnote(tree, tmp_path):
+    shutil.copytree(tree / "exp", tmp_path / "exp")
+    for path in (tmp_path / "exp").glob("*/do_small/decode/test/score.json"):
+        score = json.loads(path.read_text())
+        cell = next(c for c in score["cells"] if c["own"])
+        cell |= {"not_comparable": 1}
+        path.write_text(json.dumps(score))
+    results, *_ = write(tmp_path, tmp_path)
+    (footnote,) = re.findall(r"_.*: surface against surface \(do\): only utterances .*_", results)
+    assert "Korean test, English test: " in footnote or "English test, Korean test: " in footnote
+
+
 def test_mispronunciations_have_the_numbers_of_the_json(written, tree):
     results, _, page = written
     text = " ".join(Page(page).cells)
