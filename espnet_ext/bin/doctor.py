@@ -19,9 +19,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.hub_timeout < 0:
         parser.error("--hub_timeout must be 0 or more")
 
-    from espnet_ext.files import write_text
+    from espnet_ext.files import read_json, write_text
+    from espnet_ext.overwriting import require_result_file
     from espnet_ext.pipeline import doctor
 
+    if args.json:
+        require_result_file(args.json, lambda path: doctor.is_report(read_json(path)))
     findings = []
     for check in doctor.checks(args.hub_timeout):
         findings.append(check())

@@ -4,8 +4,8 @@ Every check is a function without arguments that returns a `Finding`. Libraries 
 process of their own, because a damaged one may end it.
 """
 
+import contextlib
 import importlib.metadata
-import importlib.util
 import json
 import locale
 import os
@@ -18,8 +18,12 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 OK, NOTE, PROBLEM = "OK", "note", "PROBLEM"
 ESPNET = "202611"
@@ -32,14 +36,14 @@ REQUIRED_DISK, RECOMMENDED_DISK = (
 HUB = "https://huggingface.co/api/models?limit=1"
 IMPORT_SECONDS = 120
 INSTALL = "bash local/setup_env.sh, or pip install -e . -c local/constraints.txt"
-# Extra → the module that it installs, what needs it
+# Extra → the packages that it installs, what needs them
 EXTRAS = {
-    "synth": ("espeakng_loader", "the embedded corpus (./run.sh without a recipe)"),
-    "pretrained": ("transformers", "Whisper, wav2vec 2.0, HuBERT and WavLM encoders"),
-    "vad": ("silero_vad", "cutting long audio at silences"),
-    "lhotse": ("lhotse", "importing and exporting lhotse manifests"),
-    "hf": ("datasets", "importing Hugging Face data sets"),
-    "tables": ("openpyxl", "Excel workbooks as tables"),
+    "synth": (("espeakng-loader",), "the embedded corpus (./run.sh without a recipe)"),
+    "pretrained": (("transformers", "peft"), "Whisper, wav2vec 2.0, HuBERT and WavLM encoders"),
+    "vad": (("silero-vad",), "cutting long audio at silences"),
+    "lhotse": (("lhotse",), "importing and exporting lhotse manifests"),
+    "hf": (("datasets",), "importing Hugging Face data sets"),
+    "tables": (("openpyxl",), "Excel workbooks as tables"),
 }
 
 
@@ -112,30 +116,48 @@ def check_espnet() -> Finding:
     return Finding("ESPnet", PROBLEM, f"{version} cannot be imported: {text}", INSTALL)
 
 
+def _requirements(extra: str = "") -> "list[Requirement]":
+    """Return what the installed package requires, or what an extra adds to that.
+
+    Raises:
+        importlib.metadata.PackageNotFoundError: the package runs from its source.
+    """
+    from packaging.requirements import Requirement  # absent in a broken environment
+
+    chosen = []
+    for requirement in map(Requirement, importlib.metadata.requires("espnet-ext") or []):
+        marker = requirement.marker
+        is_base = marker is None or marker.evaluate({"extra": ""})
+        is_extra = marker is not None and not is_base and marker.evaluate({"extra": extra})
+        if is_extra if extra else is_base:
+            chosen.append(requirement)
+    return chosen
+
+
+def _unsuitable(requirement: "Requirement") -> str:
+    """Return what is wrong about the version of a required package; empty if it is suitable."""
+    try:
+        version = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return f"{requirement.name} is not installed"
+    if requirement.specifier.contains(version, prereleases=True):
+        return ""
+    return f"{requirement.name} {version}, not {requirement.specifier}"
+
+
 def check_packages() -> Finding:
     """Check the versions of all packages that this one requires."""
-    from packaging.requirements import Requirement
-
     name = "Python packages"
     try:
-        requirements = importlib.metadata.requires("espnet-ext") or []
+        requirements = _requirements()
     except importlib.metadata.PackageNotFoundError:
         return Finding(name, NOTE, "espnet-ext runs from its source and is not installed", INSTALL)
-    wrong, count = [], 0
-    for requirement in map(Requirement, requirements):
-        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        count += 1
-        try:
-            version = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            wrong.append(f"{requirement.name} is not installed")
-            continue
-        if not requirement.specifier.contains(version, prereleases=True):
-            wrong.append(f"{requirement.name} {version}, not {requirement.specifier}")
+    except ImportError as error:
+        return Finding(name, PROBLEM, str(error), INSTALL)
+    wrong = [problem for one in requirements if (problem := _unsuitable(one))]
     if wrong:
         return Finding(name, PROBLEM, "; ".join(wrong), INSTALL)
-    return Finding(name, OK, f"all {count} have a suitable version")
+    return Finding(name, OK, f"all {len(requirements)} have a suitable version")
 
 
 def check_gpu() -> Finding:
@@ -221,12 +243,34 @@ def check_audio() -> Finding:
     return Finding("audio", PROBLEM, text, remedy)
 
 
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def check_extra(extra: str) -> Finding:
-    module, purpose = EXTRAS[extra]
-    if importlib.util.find_spec(module):
+    """Check that all packages of an extra have a suitable version and can be imported."""
+    names, purpose = EXTRAS[extra]
+    wrong = {name: f"{name} is not installed" for name in names if not _is_installed(name)}
+    with contextlib.suppress(ImportError):  # the package runs from its source, without versions
+        wrong |= {
+            one.name: problem
+            for one in _requirements(extra)
+            if one.name in names and (problem := _unsuitable(one))
+        }
+    for name in names:
+        if name not in wrong:
+            works, text = _run(f"import {name.replace('-', '_')}")
+            if not works:
+                wrong[name] = f"{name} cannot be imported: {text}"
+    if not wrong:
         return Finding(f"extra {extra}", OK, purpose)
     remedy = f"pip install -e '.[{extra}]' -c local/constraints.txt"
-    return Finding(f"extra {extra}", NOTE, f"not installed; it is for {purpose}", remedy)
+    problem = "; ".join(wrong[name] for name in names if name in wrong)
+    return Finding(f"extra {extra}", NOTE, f"{problem}; it is for {purpose}", remedy)
 
 
 def check_hub(seconds: float) -> Finding:
@@ -268,6 +312,13 @@ def summary(findings: Sequence[Finding]) -> str:
     if problems:
         return f"{len(problems)} problem{'s' * (len(problems) > 1)}: {', '.join(problems)}"
     return "everything that is needed works"
+
+
+def is_report(content: Any) -> bool:
+    """Return whether JSON content was written by `espnet-ext doctor --json`."""
+    keys = {one.name for one in fields(Finding)}
+    rows = content if isinstance(content, list) else []
+    return bool(rows) and all(isinstance(row, dict) and row.keys() == keys for row in rows)
 
 
 def to_json(findings: Sequence[Finding]) -> str:

@@ -1,10 +1,13 @@
 """Checks of the environment: each names what is wrong, and what to do."""
 
+import ast
 import json
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from packaging.requirements import Requirement
 
 from espnet_ext.bin import cli
 from espnet_ext.bin import doctor as command
@@ -44,6 +47,67 @@ def test_packages_without_a_suitable_version(monkeypatch):
     monkeypatch.setattr(metadata, "version", lambda name: {"numpy": "1.26", "torch": "2.11"}[name])
     finding = doctor.check_packages()
     assert finding.state == PROBLEM and finding.detail == "numpy 1.26, not >=2.0"
+
+
+def test_extras_list_what_setup_installs():
+    tree = ast.parse((Path(__file__).parents[2] / "setup.py").read_text(encoding="utf-8"))
+    (extras,) = (
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "EXTRAS"
+    )
+    for name, (packages, _) in doctor.EXTRAS.items():
+        assert [Requirement(item).name for item in extras[name]] == list(packages)
+    others = set(extras) - set(doctor.EXTRAS)
+    assert others == {"report", "xlsr", "dev"}  # empty, a former name, and for tests
+
+
+def test_all_packages_of_an_extra_are_imported_in_a_suitable_version(monkeypatch):
+    metadata = doctor.importlib.metadata
+    installed = {"transformers": "4.40", "peft": "0.19"}
+
+    def version(name):
+        if name not in installed:
+            raise metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    required = ["numpy>=2.0", *(f"{n}; extra == 'pretrained'" for n in ("transformers>=5", "peft"))]
+    monkeypatch.setattr(metadata, "requires", lambda _: required)
+    monkeypatch.setattr(metadata, "version", version)
+    broken: list[str] = []
+    monkeypatch.setattr(doctor, "_run", lambda code: (code.split()[1] not in broken, "no libfoo"))
+    finding = doctor.check_extra("pretrained")
+    assert finding.state == NOTE and "transformers 4.40, not >=5; it is for" in finding.detail
+    installed["transformers"] = "5.1"
+    assert doctor.check_extra("pretrained").state == OK
+    broken.append("peft")
+    assert "peft cannot be imported: no libfoo" in doctor.check_extra("pretrained").detail
+    del installed["peft"]
+    finding = doctor.check_extra("pretrained")
+    assert finding.state == NOTE and finding.detail.startswith("peft is not installed; it is for W")
+    assert "-e '.[pretrained]'" in finding.remedy
+    assert doctor.check_packages().detail == "numpy is not installed"
+
+    def not_installed(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "requires", not_installed)  # the package runs from its source
+    installed["peft"] = "0.19"
+    broken.clear()
+    assert doctor.check_extra("pretrained").state == OK
+
+
+def test_json_does_not_replace_other_files(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(doctor, "checks", lambda _: [lambda: Finding("a", OK, "fine")])
+    report = tmp_path / "report.json"
+    for _ in range(2):  # its own file is replaced
+        assert cli.run(command.main, ["--json", str(report)]) == 0
+    for content in ("{}", "[]", '[{"name": "x"}]', "notes", '["name"]', "3"):
+        report.write_text(content)
+        assert cli.run(command.main, ["--json", str(report)]) == 1
+        assert report.read_text() == content
+        error = capsys.readouterr().err
+        assert f"{report}: exists, and is not a result of this command" in error
 
 
 def test_threads_disk_and_locale(monkeypatch):

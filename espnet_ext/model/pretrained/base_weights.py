@@ -78,7 +78,9 @@ def initial_config(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         else output
         for name, output in config["outputs"].items()
     }
-    result["init_param"] = [_found(item, places) for item in config.get("init_param") or ()]
+    result["init_param"] = [
+        _with_existing_file(item, places) for item in config.get("init_param") or ()
+    ]
     return result
 
 
@@ -94,7 +96,7 @@ def _reread(
     return result
 
 
-def _found(specification: str, places: Sequence[Path]) -> str:
+def _with_existing_file(specification: str, places: Sequence[Path]) -> str:
     """Return an item of `init_param`, FILE[:…], with the path of an existing file."""
     name, colon, parts = specification.partition(":")
     file = next((place / name for place in places if (place / name).is_file()), None)

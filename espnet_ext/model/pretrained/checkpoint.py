@@ -28,6 +28,8 @@ _SETTINGS = (
     "chunk_length",
     "dither",
 )
+_PICKLED = "pytorch_model.bin"
+_PICKLED_PARTS = f"{_PICKLED}.index.json"  # of weights in several files
 _FILES = "config.json, preprocessor_config.json and model.safetensors"
 
 
@@ -65,17 +67,19 @@ class Source:
         revision: str | None,
         families: Sequence[str],
         where: str,
+        *,
+        allow_pickled: bool = False,
     ) -> "Source":
         """Read the config of a checkpoint, unless `architecture` is given.
 
         With `architecture`, `model` is ignored: a trained model directory names a checkpoint that
-        it no longer needs.
+        it no longer needs. With `allow_pickled`, a folder may have pickled weights only.
 
         Raises:
             UserError: there is no such checkpoint, or its family is not in `families`.
         """
         if architecture is None:
-            architecture = _read_architecture(model, revision, where)
+            architecture = _read_architecture(model, revision, where, allow_pickled)
         else:
             architecture = _with_preprocessor(architecture)
             model = None
@@ -105,12 +109,17 @@ class Source:
                 revision=self.revision,
                 use_safetensors=True,
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # `_check_weights` names them
+                ignore_mismatched_sizes=True,  # `check_weights` names them
                 dtype=torch.float32,
             )
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            if _has_pickled_weights_only(self.model, self.revision):
+                raise UserError(
+                    f"{self.where}.model: {self.model}: has pickled weights only ({_PICKLED})",
+                    _conversion(self.model, self.revision),
+                ) from None
             raise _unreadable(self.model, error, self.where) from None
-        _check_weights(report, f"{self.where}.model: {self.model}")
+        check_weights(report, f"{self.where}.model: {self.model}")
         return network
 
     def tokenizer(self) -> Any:
@@ -166,7 +175,9 @@ def check_rate(fs: int | str, source: Source) -> None:
         )
 
 
-def _read_architecture(model: str | None, revision: str | None, where: str) -> dict[str, Any]:
+def _read_architecture(
+    model: str | None, revision: str | None, where: str, allow_pickled: bool
+) -> dict[str, Any]:
     transformers = import_transformers(where)
     if not model:
         raise UserError(
@@ -174,13 +185,12 @@ def _read_architecture(model: str | None, revision: str | None, where: str) -> d
             f"name a folder with {_FILES}, or a model on the Hugging Face hub, for example "
             "openai/whisper-small",
         )
-    if Path(model).is_dir() and not any(Path(model).glob("*.safetensors")):
+    if Path(model).is_dir() and not any(Path(model).glob("*.safetensors")) and not allow_pickled:
         pickled = sorted(p.name for p in Path(model).iterdir() if p.suffix in (".bin", ".pt"))
         raise UserError(
             f"{where}.model: {model}: no .safetensors file"
             + (f", only {', '.join(pickled)}" if pickled else ""),
-            "load the model with transformers and write it with save_pretrained; pickled weights "
-            "can run code and are not read",
+            _conversion(model) if pickled else f"name a folder with {_FILES}",
         )
     try:
         config = transformers.AutoConfig.from_pretrained(model, revision=revision)
@@ -192,6 +202,28 @@ def _read_architecture(model: str | None, revision: str | None, where: str) -> d
     plain = json.loads(config.to_json_string(use_diff=False))
     plain = {key: value for key, value in plain.items() if key not in _PROVENANCE}
     return plain | {PREPROCESSOR: {key: settings[key] for key in _SETTINGS if key in settings}}
+
+
+def _conversion(model: str, revision: str | None = None) -> str:
+    """Return the remedy for a checkpoint with pickled weights."""
+    name = Path(model).name
+    of_revision = f" --revision {revision}" if revision else ""
+    return (
+        "pickled weights can run code and are not read; convert them once: espnet-ext "
+        f"convert_checkpoint --model {model}{of_revision} --output {name}-safetensors"
+    )
+
+
+def _has_pickled_weights_only(model: str, revision: str | None) -> bool:
+    """Return whether a repository on the hub has pickled weights and no safetensors."""
+    from huggingface_hub import HfApi
+
+    try:
+        files = HfApi().list_repo_files(model, revision=revision)
+    except Exception:  # no such repository, or the hub does not answer
+        return False
+    has_safetensors = any(file.endswith(".safetensors") for file in files)
+    return not has_safetensors and any(file in (_PICKLED, _PICKLED_PARTS) for file in files)
 
 
 def _with_preprocessor(architecture: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,7 +244,7 @@ def _unreadable(model: str, error: Exception, where: str) -> UserError:
     )
 
 
-def _check_weights(report: Mapping[str, Any], where: str) -> None:
+def check_weights(report: Mapping[str, Any], where: str) -> None:
     """Refuse a checkpoint that lacks weights of the network: they would stay random."""
     missing = sorted(report.get("missing_keys", ()))
     mismatched = sorted(str(key) for key in report.get("mismatched_keys", ()))
