@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--examples", type=int, default=4, help="utterances shown per language")
     parser.add_argument(
         "--audio_mb",
-        type=float,
+        type=_megabytes,
         default=3.0,
         help="megabytes of audio inside the page: the examples first, then all other utterances if "
         "they fit; if not, the page plays them from their files (default: 3)",
@@ -108,6 +109,17 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(cells_table(language.name, name, scores) + "\n")
     print(f"wrote {target}, {details} and {options.html}")
     return 0
+
+
+def _megabytes(value: str) -> float:
+    """Parse a size in megabytes."""
+    try:
+        size = float(value)
+    except ValueError:
+        size = -1.0
+    if not 0 <= size <= 1000:  # no browser opens larger pages
+        raise argparse.ArgumentTypeError(f"'{value}' is not a number from 0 to 1000")
+    return size
 
 
 def _utterances(results, count: int, page: Path, limit: int) -> Utterances:

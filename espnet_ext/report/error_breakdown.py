@@ -38,7 +38,7 @@ def _by_group(runs: Mapping[str, Run], key: str, name: str, caveats: list[str]) 
     yield Table(
         f"Error by {name}",
         f"Error rate of each output against its own reference, by {name} of the utterances.",
-        [name, *columns, "utt"],
+        [name, *columns, "utt (at most)"],
         rows,
         caveats=caveats,
         details=True,

@@ -8,12 +8,14 @@ from espnet_ext.report.contents import Report, origin
 
 
 def results_page(report: Report, details: str, page: str) -> str:
-    """Return RESULTS.md: findings, error rates, and the tables that are not details.
+    """Return RESULTS.md: findings, the main ones first, error rates, tables that are not details.
 
     Args:
         details, page: names of the details file and of the HTML page, for links.
     """
     lines = [f"# {plain(report.title)}", "", *_missing(report)]
+    for part in report.languages:
+        lines += [f"**{plain(part.name)}.** {plain(part.headline)}", ""] if part.headline else []
     if report.summary:
         lines += [*(f"- {plain(text)}" for text in report.summary), ""]
     lines += ["## Error rates", "", *_table(report.cells)]

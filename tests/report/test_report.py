@@ -214,6 +214,24 @@ def test_mispronunciations_have_the_numbers_of_the_json(written, tree):
     assert count >= 3
 
 
+def test_every_language_has_its_main_finding_on_top(written):
+    results, _, page = written
+    head = results.partition("## Error rates")[0]
+    for name in ("Korean", "English"):
+        (sentence,) = re.findall(
+            rf"^\*\*{name}\.\*\* (On test, joint training .*\.)$", head, flags=re.M
+        )
+        assert sentence in Page(page).text.replace("\u00a0", " ")
+    assert page.index('class="headline"') < page.index('id="examples"') < page.index('id="errors"')
+
+
+@pytest.mark.parametrize("value", ["-1", "nan", "inf", "much"])
+def test_size_of_the_audio_must_be_a_number(tree, tmp_path, value, capsys):
+    with pytest.raises(SystemExit):
+        write(tree, tmp_path, audio_mb=value)
+    assert f"'{value}' is not a number from 0 to 1000" in capsys.readouterr().err
+
+
 def test_first_table_of_results_is_the_error_rates(written):
     first = next(line for line in written[0].splitlines() if line.startswith("|"))
     assert first.startswith("| language | set | system | surface against surface")

@@ -18,6 +18,7 @@ function hintAtOverflow() {
 function markCurrentSection() {
   const links = [...document.querySelectorAll("nav.contents a")];
   const targets = links.map((link) => document.getElementById(link.hash.slice(1)));
+  let last = -1;
   const update = () => {
     let current = 0;
     targets.forEach((target, n) => {
@@ -27,6 +28,11 @@ function markCurrentSection() {
       if (n === current) link.setAttribute("aria-current", "true");
       else link.removeAttribute("aria-current");
     });
+    if (current === last) return;
+    last = current;
+    const bar = links[current].closest("nav"); // in a narrow window it scrolls sideways
+    const { offsetLeft, offsetWidth } = links[current];
+    bar.scrollLeft = offsetLeft - (bar.clientWidth - offsetWidth) / 2;
   };
   let waiting = false;
   addEventListener("scroll", () => {
