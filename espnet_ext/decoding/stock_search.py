@@ -25,6 +25,7 @@ from espnet_ext.overwriting import OutputFolder
 from espnet_ext.progress import say
 
 _FILES = r"text\.text|decode\.json|asr_inference"
+_BY_PROJECT = "(espnet-ext decode; in run.sh: --baseline_search project)"
 OWN_OPTIONS = "inference.yaml"  # options for asr_inference beside a model that was exported here
 
 
@@ -67,7 +68,7 @@ def decode_with_stock(
     if not stock.is_stock(model_config):
         raise UserError(
             f"{folder}/config.yaml: not a model of stock ESPnet's ASR task",
-            "decode it by the search of this project (espnet-ext decode)",
+            f"decode it by the search of this project {_BY_PROJECT}",
         )
     rate = sample_rate_of(model_config)
     first, source = next(iter(sources.items()))
@@ -75,8 +76,8 @@ def decode_with_stock(
     if audio_rate != rate:
         raise UserError(
             f"{data}/wav.scp: {first}: {audio_rate} Hz, but {folder} is a model for {rate} Hz",
-            "asr_inference does not resample: decode it by the search of this project "
-            "(espnet-ext decode), which does",
+            "asr_inference does not resample: decode it by the search of this project, which does "
+            f"{_BY_PROJECT}",
         )
     if config is None and (folder / OWN_OPTIONS).is_file():
         config = str(folder / OWN_OPTIONS)
@@ -103,7 +104,7 @@ def decode_with_stock(
         if subprocess.run(command, check=False).returncode:
             raise UserError(
                 f"{folder}: asr_inference failed, see its message above",
-                "correct that, or decode it by the search of this project (espnet-ext decode)",
+                f"correct that, or decode it by the search of this project {_BY_PROJECT}",
             )
         seconds = time.monotonic() - start
         texts = read_table(results / "1best_recog/text", empty_ok=True)

@@ -59,7 +59,7 @@ def cells_table(results: Results) -> Table:
             of_sets[text] = [name for name, count in few.items() if count == speakers]
     for language, name, runs in sets:
         texts = [OTHER_LABELS] if len(label_hashes(runs)) > 1 else []
-        for text in [*texts, *_selected_caveats(runs)]:
+        for text in [*texts, *_empty_caveats(runs), *_selected_caveats(runs)]:
             of_sets.setdefault(text, []).append(f"{language} {name}")
     caveats = [*results.caveats, *(f"{', '.join(w)}: {text}" for text, w in of_sets.items())]
     header = ["language", "set", "system", *(name.replace("-", " against ") for name in names)]
@@ -89,6 +89,15 @@ def _comparable(cell: Mapping) -> tuple[int, int]:
 def _has_too_few(cell: Mapping) -> bool:
     """Return whether the rate of a cell is not shown, because it is of too few utterances."""
     return is_too_few(*_comparable(cell))
+
+
+def _empty_caveats(runs: Mapping[str, Run]) -> list[str]:
+    """Return the caveat of baselines without a hypothesis that can be compared."""
+    return [
+        f"{system}: nothing of it can be compared; the reason is in the details, under Baselines"
+        for system, run in runs.items()
+        if not run.score["cells"]
+    ]
 
 
 def _selected_caveats(runs: Mapping[str, Run]) -> list[str]:

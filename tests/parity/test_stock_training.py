@@ -1,11 +1,13 @@
 """A stock model trained by ESPnet's own command, decoded in both ways, scored as ESPnet does."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import editdistance
 import pytest
+import yaml
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -20,6 +22,7 @@ from espnet_ext.bin import (  # noqa: E402
 )
 from espnet_ext.data.table import read_table  # noqa: E402
 from espnet_ext.errors import UserError  # noqa: E402
+from espnet_ext.files import read_yaml  # noqa: E402
 
 pytestmark = pytest.mark.slow
 SYSTEM = {"branch": "ctc_attention", "ctc_weight": 0.3, "attention_weight": 0.7}
@@ -100,3 +103,18 @@ def test_both_searches_find_the_same_with_the_same_options(stock, tmp_path):
     assert decode_stock.main([*words, str(tmp_path / "a"), "--config", config]) == 0
     assert decode.main([*words, str(tmp_path / "b"), "--config", str(tmp_path / "ours.yaml")]) == 0
     assert (tmp_path / "a/text.text").read_text() == (tmp_path / "b/text.text").read_text()
+
+
+def test_stock_search_refuses_what_it_cannot_decode(stock, tmp_path):
+    recipe, folder, data = stock
+    words = ["--data", str(data), "--output_dir", str(tmp_path / "decoded"), "--model_dir"]
+    shutil.copytree(folder, tmp_path / "8k")
+    config = read_yaml(folder / "config.yaml", exponents=False)
+    config["frontend_conf"]["fs"] = 8000
+    (tmp_path / "8k/config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(UserError, match="16000 Hz, but .*8k is a model for 8000 Hz") as caught:
+        decode_stock.main([*words, str(tmp_path / "8k")])
+    assert "--baseline_search project" in caught.value.remedy
+    (tmp_path / "8k/config.yaml").write_text("outputs: {meaning: {branch: ctc}}\n")
+    with pytest.raises(UserError, match="not a model of stock ESPnet's ASR task"):
+        decode_stock.main([*words, str(tmp_path / "8k")])
