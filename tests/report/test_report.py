@@ -426,6 +426,41 @@ def test_baseline_joins_cells_differences_and_mispronunciations(tree, tmp_path):
     assert "\n| cloud | " in detected
 
 
+def test_baseline_of_another_set_has_an_empty_row_and_a_reason(tree, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tree / "exp", copy / "exp")
+    (copy / "dump").symlink_to(tree / "dump")
+    (tmp_path / "hyp/test").mkdir(parents=True)
+    (tmp_path / "hyp/test/text").write_text("x-1 no\n")
+    target = copy / "exp/ko/baseline_other/decode/test"
+    words = ["--data", str(copy / "dump/raw/ko/test"), "--token_types", "surface=char meaning=char"]
+    imported = ["--hypotheses", str(tmp_path / "hyp/test"), "--output_dir", str(target)]
+    assert baseline.main([*imported, *words, "--nothing_comparable", "warning"]) == 0
+    assert score_command.main(["--hypotheses", str(target), "--missing", "leave_out", *words]) == 0
+    results, details, text = write(copy, tmp_path, languages="ko", baselines="other")
+    Page(text)
+    row = next(line for line in results.splitlines() if "| Korean | test | other |" in line)
+    assert set(row.split(" | ")[3:-1]) == {"–"}
+    assert "other: nothing of it can be compared" in results
+    assert "other: meaning is not compared: " in details
+
+
+def test_training_of_a_stock_model_is_that_of_its_own_decoding(tree, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tree / "exp", copy / "exp")
+    (copy / "dump").symlink_to(tree / "dump")
+    source = copy / "exp/ko/so_meaning_small"
+    target = copy / "exp/ko/baseline_stock_meaning/decode/test"
+    shutil.copytree(source / "decode/test", target)
+    shutil.copytree(source, copy / "exp/ko/stock_meaning_small")
+    parameters = json.loads((source / "train.json").read_text())["parameters"]
+    for model, is_shown in (("stock_meaning_small", True), ("asr_train", False)):
+        facts = json.loads((target / "decode.json").read_text())
+        (target / "decode.json").write_text(json.dumps({**facts, "model": model}))
+        _, details, _ = write(copy, tmp_path, languages="ko", baselines="stock_meaning")
+        assert (f"\n| stock_meaning | {parameters:,} | " in details) is is_shown
+
+
 def test_terminal_summary_is_aligned(tree, tmp_path, capsys):
     write(tree, tmp_path, summary="true")
     table = capsys.readouterr().out.split("\n\n")[0].splitlines()
