@@ -473,7 +473,7 @@ score_baselines() { # import the hypotheses of each baseline and score them
         step "${lang}/baseline_${name}_${inference_tag}_${dset}" "${inputs[@]}" --in "${data_dir}" \
             --out "${hypotheses}/baseline.json" -- \
             "${python}" -m espnet_ext.bin.baseline --hypotheses "${folders[@]}" \
-            --data "${data_dir}" --token_types "${token_types_of[${lang}]}" \
+            --data "${data_dir}" --token_types "${token_types_of[${lang}]}" --lang "${lang}" \
             --output_dir "${hypotheses}" --baseline_clean "${baseline_clean}" \
             --nothing_comparable warning "${replacing[@]}"
     done

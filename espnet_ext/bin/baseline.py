@@ -38,7 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--baseline_clean",
         type=cli.boolean,
         default=False,
-        help="adapt case and punctuation of the hypotheses to the references",
+        help="adapt case and punctuation of the hypotheses to the references, and in English write "
+        "numbers and symbols as words where no reference has digits",
+    )
+    parser.add_argument(
+        "--lang",
+        default="",
+        help="language of the hypotheses (default: that of the data directory's utt2lang)",
     )
     parser.add_argument(
         "--nothing_comparable",
@@ -60,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.output_dir,
         options.token_types,
         clean=options.baseline_clean,
+        lang=options.lang,
         overwrite=options.overwrite,
         allow_nothing=options.nothing_comparable == "warning",
         provenance=provenance("baseline", arguments),

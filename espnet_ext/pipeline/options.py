@@ -405,7 +405,8 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option(
             "baseline_clean",
             "false",
-            "adapt case and punctuation of the baselines' hypotheses to the references",
+            "adapt case and punctuation of the baselines' hypotheses to the references, and write "
+            "their numbers as words (English)",
             "boolean",
         ),
         Option(

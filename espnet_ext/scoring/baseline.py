@@ -4,13 +4,15 @@
 
     {"kind": "baseline", "version": 1, "set": "test", "utterances": 160,
      "outputs": {"meaning": {"source": "<file>", "sha256", "hypotheses": 158, "missing": 2,
-                             "extra": 0, "cleaned": 0}},
+                             "extra": 0, "cleaned": 0, "unread": 0}},
      "left_out": {"surface": "<why it is not compared>"},
      "section": …}
 
 `missing` utterances of the set have no hypothesis, and `extra` hypotheses belong to no utterance.
+`unread` hypotheses have digits or symbols, such as %, that no reference has.
 """
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +28,7 @@ from espnet_ext.files import read_json, sha256_of, write_json
 from espnet_ext.overwriting import OutputFolder
 from espnet_ext.progress import say
 from espnet_ext.scoring.normal_form import PHONE
+from espnet_ext.text.english_reading import spell_numbers
 from espnet_ext.text.phones import is_phone, strip_stress
 
 RESULT = "baseline.json"
@@ -36,6 +39,7 @@ _FILES = r"text\.[A-Za-z][A-Za-z0-9_]*|baseline\.json|decode\.json|failed"  # wh
 _MANY_PHONES = 0.9  # share of phones from which on written words are taken for phones
 _FEW_PHONES = 0.5  # share of phones of the references below which phones are taken for others
 _TOKEN_MARKS = {"▁": "SentencePiece tokens", "<space>": "tokens of characters", "@@": "BPE tokens"}
+_SPOKEN_PUNCTUATION = "%‰&@#§"
 _APOSTROPHES = str.maketrans({"’": "'", "ʼ": "'", "‘": "'"})
 
 
@@ -71,6 +75,23 @@ class Source:
         return cls(Path(word))
 
 
+@dataclass(frozen=True)
+class Cleaning:
+    """How hypotheses are adapted to the references.
+
+    Args:
+        is_wanted: adapt them; otherwise, differences are only counted.
+        lang: their language; numbers are read in English only.
+    """
+
+    is_wanted: bool
+    lang: str = ""
+
+    @property
+    def reads_numbers(self) -> bool:
+        return re.split("[-_]", self.lang)[0].lower() in ("en", "eng", "english")
+
+
 @dataclass
 class _Import:
     """The hypotheses of a set by output, and what is said about them."""
@@ -89,6 +110,7 @@ def import_hypotheses(
     token_types: Mapping[str, str],
     *,
     clean: bool = False,
+    lang: str = "",
     overwrite: bool = False,
     allow_nothing: bool = False,
     provenance: Mapping[str, Any] | None = None,
@@ -103,7 +125,8 @@ def import_hypotheses(
         data: data directory with the references.
         output_dir: where the files are written.
         token_types: output → token type of its references.
-        clean: adapt case and punctuation to the references (`text_cleaner`).
+        clean: adapt case, punctuation and, in English, numbers to the references (`text_cleaner`).
+        lang: language of the hypotheses; default: that of the utterances, if they have one.
         overwrite: replace files in `output_dir` that no earlier import wrote.
         allow_nothing: if no output can be compared, write `baseline.json` with the reasons, instead
             of an error. `score_directory` then scores nothing.
@@ -113,13 +136,17 @@ def import_hypotheses(
         UserError: no output can be compared; there is no such folder, or a file is damaged.
     """
     utterances = read_directory(data, empty_texts=True)
+    languages = {utterance.lang for utterance in utterances}
+    if not lang and len(languages) == 1:
+        lang = languages.pop() or ""
+    cleaning = Cleaning(clean, lang)
     inputs = [data, *(source.folder for source in sources)]
     with OutputFolder(output_dir, "baseline", _FILES, inputs=inputs, overwrite=overwrite) as target:
         collected = _Import()
         for source in sources:
             for output, file in _files_of(source, token_types, collected):
                 try:
-                    _add(collected, output, file, utterances, Path(data), token_types, clean)
+                    _add(collected, output, file, utterances, Path(data), token_types, cleaning)
                 except NotComparableError as error:
                     _leave_out(collected, output, f"{file}: {error}", error.remedy)
         if not collected.texts and not allow_nothing:
@@ -223,7 +250,7 @@ def _add(
     utterances: Sequence[Utterance],
     data: Path,
     token_types: Mapping[str, str],
-    clean: bool,
+    cleaning: Cleaning,
 ) -> None:
     """Add the hypotheses of one output.
 
@@ -245,24 +272,10 @@ def _add(
         )
     references = [u.texts[output] for u in utterances if output in u.texts]
     _check_token_kind(texts, references, token_types[output])
-    cleaned = 0
+    cleaned, unread = 0, 0
     if token_types[output] != PHONE and references:
-        rule = text_cleaner(references)
-        changed = {i: new for i, text in texts.items() if (new := rule(text)) != text}
-        if clean:
-            texts, cleaned = {**texts, **changed}, len(changed)
-        elif changed:
-            utt_id = next(iter(changed))
-            say(
-                f"warning: {file}: {len(changed)} of {len(texts)} hypotheses have capital letters "
-                "or punctuation that no reference has, which count as errors (the first is "
-                f"{utt_id}: {texts[utt_id]})\n"
-                "  remedy: to adapt them to the references, give --baseline_clean true"
-            )
-            collected.findings.append(
-                f"{len(changed)} of {len(texts)} {output} hypotheses have capital letters or "
-                "punctuation that no reference has; they count as errors."
-            )
+        texts, cleaned = _clean(collected, output, file, texts, references, cleaning)
+        unread = _warn_unread(collected, output, file, texts, references, cleaning)
     missing = [utt_id for utt_id in ids if utt_id not in rows]
     extra = [utt_id for utt_id in rows if utt_id not in texts]
     if missing:
@@ -288,7 +301,76 @@ def _add(
         "missing": len(missing),
         "extra": len(extra),
         "cleaned": cleaned,
+        "unread": unread,
     }
+
+
+def _clean(
+    collected: _Import,
+    output: str,
+    file: Path,
+    texts: dict[str, str],
+    references: Sequence[str],
+    cleaning: Cleaning,
+) -> tuple[dict[str, str], int]:
+    """Return the texts, adapted if that is wanted, and how many changed; else warn of them."""
+    rule = text_cleaner(references, cleaning.is_wanted and cleaning.reads_numbers)
+    changed = {i: new for i, text in texts.items() if (new := rule(text)) != text}
+    if cleaning.is_wanted:
+        return {**texts, **changed}, len(changed)
+    if changed:
+        utt_id = next(iter(changed))
+        say(
+            f"warning: {file}: {len(changed)} of {len(texts)} hypotheses have capital letters "
+            "or punctuation that no reference has, which count as errors (the first is "
+            f"{utt_id}: {texts[utt_id]})\n"
+            "  remedy: to adapt them to the references, give --baseline_clean true"
+        )
+        collected.findings.append(
+            f"{len(changed)} of {len(texts)} {output} hypotheses have capital letters or "
+            "punctuation that no reference has; they count as errors."
+        )
+    return texts, 0
+
+
+def _warn_unread(
+    collected: _Import,
+    output: str,
+    file: Path,
+    texts: Mapping[str, str],
+    references: Sequence[str],
+    cleaning: Cleaning,
+) -> int:
+    """Warn of digits and symbols that no reference has; return how many texts have some."""
+    known = set("".join(references))
+    has_digits = any(map(str.isdigit, known))
+    unread = [
+        utt_id
+        for utt_id, text in texts.items()
+        if any(
+            not has_digits if char.isdigit() else _is_read_as_word(char)
+            for char in set(text) - known
+        )
+    ]
+    if unread:
+        remedy = "write them as words in the hypotheses, as in the references"
+        if cleaning.reads_numbers and not cleaning.is_wanted:
+            remedy = "to write them as English words, give --baseline_clean true"
+        say(
+            f"warning: {file}: {len(unread)} of {len(texts)} hypotheses have digits or symbols "
+            f"that no reference has, which count as errors (the first is {unread[0]}: "
+            f"{texts[unread[0]]})\n  remedy: {remedy}"
+        )
+        collected.findings.append(
+            f"{len(unread)} of {len(texts)} {output} hypotheses have digits or symbols that no "
+            "reference has; they count as errors."
+        )
+    return len(unread)
+
+
+def _is_read_as_word(char: str) -> bool:
+    """Return whether a character that is not a letter or digit is spoken: %, &, €, ½."""
+    return char in _SPOKEN_PUNCTUATION or unicodedata.category(char)[0] in "SN"
 
 
 def _check_token_kind(texts: Mapping[str, str], references: Sequence[str], token_type: str) -> None:
@@ -319,26 +401,36 @@ def _check_token_kind(texts: Mapping[str, str], references: Sequence[str], token
         )
 
 
-def text_cleaner(references: Iterable[str]) -> Callable[[str], str]:
+def text_cleaner(references: Iterable[str], numbers: bool = False) -> Callable[[str], str]:
     """Return a function that brings case and punctuation of a text to those of references.
 
     Where no reference has a capital letter, letters become small; where none has a small letter,
     they become capital. Punctuation that no reference has is removed; dashes and slashes become
-    spaces.
+    spaces. Punctuation that is spoken (`%`, `&`) stays.
+
+    Args:
+        references: texts of the set.
+        numbers: where no reference has a digit, also write numbers and symbols as English words.
 
     >>> text_cleaner(["it's well known", "yes"])("It’s WELL-known: yes!")
     "it's well known yes"
+    >>> text_cleaner(["ten percent"], numbers=True)("For the 23rd time: 10%.")
+    'for the twenty third time ten percent'
     """
+    references = list(references)
     known = set("".join(references))
+    numbers = numbers and not any(map(str.isdigit, known))
     has_capitals, has_small_letters = any(map(str.isupper, known)), any(map(str.islower, known))
 
     def clean_char(char: str) -> str:
         category = unicodedata.category(char)
-        if not category.startswith("P") or char in known:
+        if not category.startswith("P") or char in known or char in _SPOKEN_PUNCTUATION:
             return char
         return " " if category == "Pd" or char == "/" else ""
 
     def clean(text: str) -> str:
+        if numbers:
+            text = spell_numbers(text, keep=known)
         if "'" in known and "’" not in known:
             text = text.translate(_APOSTROPHES)
         if has_capitals != has_small_letters:
@@ -370,8 +462,8 @@ def _section(collected: _Import, utterances: int) -> Section:
     table = Table(
         "Imported hypotheses",
         "Hypotheses of other recognisers, scored like those of the systems. Hypotheses of no "
-        "utterance of the set are left out; those that are adapted had other case or punctuation "
-        "than the references.",
+        "utterance of the set are left out; those that are adapted had other case, punctuation "
+        "or numbers than the references.",
         ["output", "file", "utterances", "of no utterance", "adapted"],
         rows,
         text_columns=2,

@@ -4,6 +4,7 @@ This is text normalisation (verbalisation) for English G2P. `english_numbers` re
 """
 
 import re
+from collections.abc import Collection
 
 from espnet_ext.text.english_numbers import read_numbers
 from espnet_ext.text.english_numerals import cardinal, ordinal
@@ -115,6 +116,32 @@ def spell_out(text: str) -> str:
     if re.search(r"\d", text):
         text = read_numbers(text)
     return re.sub(r"[&+=@×÷]", lambda m: _SYMBOLS[m[0]], re.sub(r"[ \t]+", " ", text))
+
+
+def spell_numbers(text: str, keep: Collection[str] = ()) -> str:
+    """Return `text` with numbers, amounts, units and symbols as words; abbreviations stay.
+
+    Args:
+        keep: symbols that stay, unless they belong to a number.
+
+    >>> spell_numbers("For the 23rd time, Mr. Lee & I paid $5, or 10%.")
+    'For the twenty third time, Mr. Lee and I paid five dollars, or ten percent.'
+    """
+    if not re.search(r"[\d%&+=@×÷]", text):
+        return text
+    result = text
+    if re.search(r"\d", text):
+        result = read_numbers(read_equations(join_groups(text), _OPERATORS))
+    symbols = {**_SYMBOLS, "%": " percent ", **{symbol: symbol for symbol in keep}}
+    result = re.sub(r"[%&+=@×÷]", lambda m: symbols[m[0]], result)
+    result = re.sub(r" +(?=[.,;:!?](?:\s|$))", "", " ".join(result.split()))
+    words = set(re.findall(r"[A-Za-z]+", text))  # "May" in "May 5" keeps its capital letter
+
+    def restore(match: re.Match) -> str:
+        capitalised = match[0].capitalize()
+        return capitalised if match[0] not in words and capitalised in words else match[0]
+
+    return re.sub(r"[a-z]+", restore, result)
 
 
 def _read_initials(match: re.Match) -> str:

@@ -167,6 +167,60 @@ def test_case_and_punctuation_are_warned_of_or_adapted(data, capsys):
     assert written(data) == RIGHT and result["outputs"]["meaning"]["cleaned"] == 3
 
 
+WRITTEN = {
+    "a-1": "For the 23rd time, Dr. Lee paid $5.",
+    "a-2": "10% of R&D",
+    "b-1": "no number",
+    "b-2": "May 5",
+}
+SPOKEN = {
+    "a-1": "for the twenty third time dr lee paid five dollars",
+    "a-2": "ten percent of r and d",
+    "b-1": "no number",
+    "b-2": "may fifth",
+}
+
+
+@pytest.fixture
+def spoken(tmp_path):
+    return data_directory(tmp_path / "data/test", SPEAKERS, {"meaning": SPOKEN})
+
+
+def test_numbers_and_symbols_are_warned_of(spoken, capsys):
+    result = imported(spoken, WRITTEN, lang="en")
+    message = capsys.readouterr().err
+    assert "3 of 4 hypotheses have digits or symbols that no reference has" in message
+    assert "(the first is a-1: For the 23rd" in message
+    assert "as English words, give --baseline_clean true" in message
+    assert result["outputs"]["meaning"]["unread"] == 3 and written(spoken) == WRITTEN
+    assert any("3 of 4 meaning hyp" in text for text in result["section"]["findings"])
+
+
+@pytest.mark.parametrize("source", ["option", "utt2lang"])
+def test_english_numbers_are_written_as_words(spoken, capsys, source):
+    if source == "utt2lang":
+        (spoken / "utt2lang").write_text("".join(f"{utt_id} en\n" for utt_id in SPOKEN))
+    result = imported(spoken, WRITTEN, clean=True, lang="en" if source == "option" else "")
+    assert written(spoken) == SPOKEN and "warning" not in capsys.readouterr().err
+    assert result["outputs"]["meaning"]["cleaned"] == 3
+    assert result["outputs"]["meaning"]["unread"] == 0
+
+
+def test_symbols_of_other_languages_are_kept_and_named(spoken, capsys):
+    result = imported(spoken, WRITTEN, clean=True, lang="de")
+    assert written(spoken)["a-2"] == "10% of r&d"
+    assert "write them as words in the hypotheses" in capsys.readouterr().err
+    assert result["outputs"]["meaning"]["unread"] == 3
+
+
+def test_digits_stay_if_references_have_digits(tmp_path, capsys):
+    texts = {"meaning": {**SPOKEN, "a-1": "for the 23rd time"}}
+    data = data_directory(tmp_path / "data/test", SPEAKERS, texts)
+    imported(data, {"a-1": "the 24th time", "b-2": "may 5"}, clean=True, lang="en")
+    assert written(data) == {"a-1": "the 24th time", "b-2": "may 5"}
+    assert "digits or symbols" not in capsys.readouterr().err
+
+
 def test_earlier_outputs_are_removed_and_facts_of_a_decoding_copied(data):
     imported(data, TEXTS["surface"], output="surface")
     folder = data.parents[1] / "hyp/test"

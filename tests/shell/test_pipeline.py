@@ -216,7 +216,7 @@ def test_baselines_are_imported_scored_compared_and_reported(project):
     calls = project.calls()
     (imported,) = [call for call in calls if call.startswith("baseline ")]
     assert f"--hypotheses meaning={hypotheses.parent} --data dump/raw/en/test" in imported
-    assert "--output_dir exp/en/baseline_w/decode/test --baseline_clean true" in imported
+    assert "--lang en --output_dir exp/en/baseline_w/decode/test --baseline_clean true" in imported
     (scored,) = [call for call in calls if "--missing leave_out" in call]
     assert "--hypotheses exp/en/baseline_w/decode/test" in scored
     cross = {call.split("/")[1]: call for call in calls if call.startswith("cross")}
