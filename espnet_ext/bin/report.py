@@ -1,17 +1,11 @@
 """Write RESULTS.md, its details and report.html from the result files of an experiment."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from espnet_ext.bin import cli
-
-if TYPE_CHECKING:
-    from espnet_ext.report.html import Utterances
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from espnet_ext.report.contents import build
     from espnet_ext.report.html import report_page
     from espnet_ext.report.markdown import details_page, results_page
+    from espnet_ext.report.shown_utterances import shown_utterances
     from espnet_ext.report.terminal import cells_table
 
     folder = "analysis/"
@@ -93,7 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         baselines=options.baselines,
     )
     page = Path(options.html)
-    utterances = _utterances(results, options.examples, page, round(1e6 * options.audio_mb))
+    budget = round(1e6 * options.audio_mb)
+    utterances = shown_utterances(results, options.examples, page, budget, _encode)
     report = build(results, options.dump_dir)
     target = Path(options.results)
     details = Path(options.details or target.with_stem(f"{target.stem}_details"))
@@ -122,71 +118,15 @@ def _megabytes(value: str) -> float:
     return size
 
 
-def _utterances(results, count: int, page: Path, limit: int) -> Utterances:
-    """Return the examples of each language's first set, and all utterances, with their recordings.
+def _encode(source: str) -> bytes:
+    """Return a recording as FLAC.
 
-    Args:
-        count: examples per language.
-        page: the page, which links to recordings.
-        limit: bytes of audio that it may carry.
+    Raises:
+        UserError: if it cannot be read.
     """
-    from espnet_ext.report.browser_data import browser_data
-    from espnet_ext.report.examples import choose, example
-    from espnet_ext.report.html import ShownExample, Utterances
-    from espnet_ext.report.recordings import data_uri, embed_all, link
-
-    shown: dict[str, list[ShownExample]] = {}
-    sources: dict[int, str | None] = {}  # id of an Utterance → where the page has its recording
-    unreadable: list[str] = []
-    for language in results.languages:
-        if not language.utterances:
-            continue
-        set_name, first = next(iter(language.utterances.items()))
-        for utt_id in choose(first.utterances, count):
-            chosen = example(first, utt_id)
-            content = _audio(chosen.audio, unreadable)
-            if content and len(content) > limit:
-                content = None
-            limit -= len(content or b"")
-            audio_id = f"audio-{len(sources)}"
-            if content:
-                sources[id(first.utterances[utt_id])] = f"#{audio_id}"
-            uri = data_uri(content) if content else None
-            one = ShownExample(chosen, set_name, uri, audio_id)
-            shown.setdefault(language.code, []).append(one)
-    for message in unreadable:
-        print(f"warning: an example has no audio: {message}", file=sys.stderr)
-    others = [
-        utterance
-        for language in results.languages
-        for utterances in language.utterances.values()
-        for utterance in utterances.utterances.values()
-        if id(utterance) not in sources
-    ]
-    embedded = embed_all(others, lambda source: _audio(source, []), limit)
-    for utterance, content in zip(others, embedded or (), strict=False):
-        sources[id(utterance)] = data_uri(content) if content else None
-    if embedded is None:
-        for utterance in others:
-            sources[id(utterance)] = link(utterance.audio, page)
-        linked = sum(sources[id(utterance)] is not None for utterance in others)
-        print(
-            f"note: {page} plays the recordings of {linked} of {len(others)} utterances from their "
-            f"files, because they are larger than {limit / 1e6:.1f} MB (--audio_mb)"
-        )
-    return Utterances(shown, browser_data(results, lambda utterance: sources[id(utterance)]))
-
-
-def _audio(source: str, unreadable: list[str]) -> bytes | None:
-    """Return an utterance as FLAC; None, with a message in `unreadable`, if it cannot be read."""
     from espnet_ext.data.audio import encode_audio, load_audio
-    from espnet_ext.errors import UserError
 
-    try:
-        return encode_audio(*load_audio(source), ".flac")
-    except UserError as error:
-        unreadable.append(error.message)
-        return None
+    return encode_audio(*load_audio(source), ".flac")
 
 
 def entry() -> None:

@@ -10,8 +10,7 @@ import hashlib
 import io
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -21,8 +20,8 @@ from markupsafe import Markup, escape
 
 from espnet_ext.document import TOPICS, Item, Section, Table
 from espnet_ext.report.contents import Report, origin
-from espnet_ext.report.examples import Example
 from espnet_ext.report.plots import svg
+from espnet_ext.report.shown_utterances import Utterances
 
 TEMPLATES = Path(__file__).parent / "templates"
 STYLES = ("style.css", "utterances.css")
@@ -39,35 +38,6 @@ SCRIPTS = (  # in the order of their use; together they are one module
 OWN_IDS = ("content", "findings", "examples", "utterances", "browser", "analyses", "provenance")
 _HANGUL = re.compile(r"[\u1100-\u11ff\u3131-\u318e\ua960-\ua97c\uac00-\ud7a3\ud7b0-\ud7fb]+")
 _FORMULA = re.compile(r"[=@+-](?![\d.,]*\d[\d.,]*%?$)")  # a cell that a spreadsheet would compute
-
-
-@dataclass(frozen=True)
-class ShownExample:
-    """An example utterance of the page.
-
-    Args:
-        set_name: the test set that it is from.
-        audio: its recording as a data URI; None without one.
-        audio_id: id of its `<audio>` element.
-    """
-
-    example: Example
-    set_name: str
-    audio: str | None
-    audio_id: str
-
-
-@dataclass(frozen=True)
-class Utterances:
-    """What the page shows of single utterances.
-
-    Args:
-        examples: examples by language code.
-        data: all utterances for the utterance browser (`browser_data`); empty without any.
-    """
-
-    examples: Mapping[str, Sequence[ShownExample]] = field(default_factory=dict)
-    data: str = ""
 
 
 def report_page(report: Report, utterances: Utterances | None = None) -> str:

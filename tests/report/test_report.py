@@ -354,6 +354,7 @@ def test_incomplete_results_name_what_is_missing(tree, tmp_path, capsys):
             assert name in text
     output = capsys.readouterr()
     assert "missing: ko, do, test" in output.err and "an example has no audio" in output.err
+    assert "lacks the recordings of 24 utterances, which cannot be read; the first: " in output.err
     assert "<audio" not in texts[2]
     assert "Korean test" in output.out and "so_meaning" in output.out
 

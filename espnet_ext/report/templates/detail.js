@@ -61,7 +61,9 @@ function explainMarks(tracks) {
 function makeAudio(container, group, row) {
   const source = group.audio[row];
   if (!source) {
-    container.append(make("p", "facts", "This recording is in no file that a browser can play."));
+    const reason = "The page has no recording of this utterance: it cannot be read, or it is in no " +
+      "file that a browser plays. A larger --audio_mb embeds recordings from all kinds of files.";
+    container.append(make("p", "facts", reason));
     return null;
   }
   const embedded = source.startsWith("#") ? document.getElementById(source.slice(1))?.src : source;
