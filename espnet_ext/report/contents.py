@@ -83,8 +83,9 @@ def build(results: Results, dump_dir: str | Path) -> Report:
         headline = next(iter([*comparisons, *headlines]), "")
         commands = _commands(language)
         parts.append(LanguagePart(language.code, language.name, headline, sections, commands))
-        sentences = [text for section in sections for text in section.summary]
-        summary += [f"{language.name}: {text}" for text in sentences]
+        for section in sections:
+            where = " ".join([language.name, *_set_of(section, language)])
+            summary += [f"{where}: {text}" for text in section.summary]
     if len(summary) > MAX_SENTENCES:
         summary[MAX_SENTENCES:] = ["Further differences are in the tables below."]
     return Report(
@@ -96,6 +97,12 @@ def build(results: Results, dump_dir: str | Path) -> Report:
         results.provenance,
         results.systems,
     )
+
+
+def _set_of(section: Section, language: Language) -> list[str]:
+    """Return the test set in the title of a section; nothing if the language has only one set."""
+    names = list(language.sets) if len(language.sets) > 1 else []
+    return [name for name in names if section.title.endswith(f" on {name}")]
 
 
 def _sections(language: Language, dump_dir: Path, caveats: list[str]) -> list[Section]:

@@ -198,6 +198,16 @@ def test_caveat_of_several_sets_is_one_footnote(tree, tmp_path):
     assert "Korean test, English test: " in footnote or "English test, Korean test: " in footnote
 
 
+def test_summary_names_the_set_if_there_are_several(tree, tmp_path):
+    shutil.copytree(tree / "exp", tmp_path / "exp")
+    exp = tmp_path / "exp/en"
+    for folder in exp.glob("*/decode/test"):
+        shutil.copytree(folder, folder.with_name("other"))
+    results, *_ = write(tmp_path, tmp_path, languages="en", sets="test other")
+    assert "- English test: " in results and "- English: " not in results
+    assert "- English: " in write(tmp_path, tmp_path, languages="en")[0]
+
+
 def test_mispronunciations_have_the_numbers_of_the_json(written, tree):
     results, _, page = written
     text = " ".join(Page(page).cells)
