@@ -140,12 +140,12 @@ def section(result: Numbers) -> Section:
     ]
     items: list[Item] = [table for make in makers if (table := make(result, caveats)).rows]
     heads = result.get("heads", {})
-    own = [
+    matched = [
         {**row, "changed_head": _changed_head(row, heads)}
         for row in _rows(result, None)
         if row["interval"] and row["output"] == row["reference"] and not _has_too_few(row)
     ]
-    summary = [_difference_finding(row, heads) for row in own]
+    summary = [_difference_finding(row, heads) for row in matched]
     notes = [f"{text[:1].upper()}{text[1:]}." for text in [*result["lacks"], *_undefined(result)]]
     title = f"Comparison of systems on {result['set']}"
     return Section(
@@ -155,7 +155,7 @@ def section(result: Numbers) -> Section:
         notes,
         summary,
         topic="differences",
-        headline=headline(own, result["set"]),
+        headline=headline(matched, result["set"]),
     )
 
 

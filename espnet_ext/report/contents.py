@@ -66,9 +66,9 @@ class Report:
 
 def _of_topic(section: Section, topic: str) -> Section | None:
     """Return the part of a section that belongs to a topic; None if there is none."""
-    own = section.topic if section.topic in TOPICS else ""
-    items = [i for i in section.items if ((i.topic in TOPICS and i.topic) or own) == topic]
-    if own == topic:
+    default = section.topic if section.topic in TOPICS else ""
+    items = [i for i in section.items if ((i.topic in TOPICS and i.topic) or default) == topic]
+    if default == topic:
         return replace(section, items=items)
     return Section(section.title, items=items) if items else None
 

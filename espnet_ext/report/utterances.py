@@ -83,7 +83,7 @@ class UtteranceSet:
             path: that file, for messages. Token times are read from `ctm.<output>` beside it.
 
         Raises:
-            UserError: if a row lacks a key.
+            UserError: if a key of a row is missing.
         """
         self.token_types |= score.get("token_types", {})
         self.metrics |= {c["hypothesis"]: c["metric"] for c in score.get("cells", ()) if c["own"]}

@@ -15,8 +15,8 @@ def browser():
     api = pytest.importorskip("playwright.sync_api", reason="needs the extra browser (playwright)")
     program = next(filter(None, map(shutil.which, NAMES)), None)
     with api.sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-        if program is None and not own.exists():
+        bundled = Path(playwright.chromium.executable_path)
+        if program is None and not bundled.exists():
             pytest.skip(f"needs Chromium: none of {', '.join(NAMES)} on PATH")
         options = {"executable_path": program} if program else {}
         started = playwright.chromium.launch(args=["--no-sandbox"], **options)

@@ -146,12 +146,12 @@ def test_search_finds_words_ids_and_confusions(page, tree):
     page.select_option("#filter-group", label="English, test")
     rows = rows_of(tree, "en", "do")
     page.fill("#filter-text", "ZOO")
-    found = [
+    matches = [
         row
         for row in rows
         if any("zoo" in text for text in [*row["texts"].values(), *row["hypotheses"].values()])
     ]
-    assert found and int(count(page).partition(" ")[0]) >= len(found)
+    assert matches and int(count(page).partition(" ")[0]) >= len(matches)
     page.fill("#filter-text", rows[5]["id"])
     assert count(page).startswith("1 of 24 ")
     deletions = sum(
@@ -304,12 +304,12 @@ def test_page_has_no_serious_accessibility_problem(chromium, report, theme, widt
         page.evaluate("document.querySelectorAll('details').forEach(d => (d.open = true))")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         result = axe.Axe().run(page)
-        found = [
+        problems = [
             (one["id"], [node["html"][:120] for node in one["nodes"][:3]])
             for one in result.response["violations"]
             if one["impact"] in ("serious", "critical")
         ]
-        assert not found
+        assert not problems
 
 
 def test_wide_tables_say_that_they_scroll(chromium, report):

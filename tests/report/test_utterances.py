@@ -84,8 +84,8 @@ def test_token_times_are_read_from_the_ctm_file(tmp_path):
     ],
 )
 def test_starts_of_tokens_that_models_split_otherwise(shown, timed, starts):
-    found = token_starts(shown, timed)
-    assert (found if found is None else list(found)) == starts
+    positions = token_starts(shown, timed)
+    assert (positions if positions is None else list(positions)) == starts
 
 
 def test_links_lead_to_files_that_browsers_play(tmp_path):
@@ -136,9 +136,11 @@ def test_sections_are_divided_by_topic_and_nothing_is_lost():
     def table(title, topic=""):
         return Table(title, "", ["a"], [["x"]], topic=topic)
 
-    own = Section("s", ["finding"], [table("1"), table("2", "divergence")], topic="differences")
+    with_topic = Section(
+        "s", ["finding"], [table("1"), table("2", "divergence")], topic="differences"
+    )
     plain = Section("plain", items=[table("3"), table("4", "no such topic")], topic="neither")
-    part = LanguagePart("en", "English", "", [own, plain], [])
+    part = LanguagePart("en", "English", "", [with_topic, plain], [])
     report = Report("t", [], table("cells"), [part], [], {})
     topics = {
         topic: [(s.title, list(s.findings), [t.title for t in s.tables]) for s in parts[0][1]]
