@@ -21,7 +21,7 @@ from espnet_ext.pipeline.options import (
 from espnet_ext.pipeline.recipe import Recipe
 from espnet_ext.pipeline.usage import UsageError
 
-USAGE = """usage: ./run.sh [--recipe egs2/<corpus>/dual1] [--<name> <value> ...]
+USAGE = """usage: ./run.sh [--recipe egs2/<corpus>/dual1] [--<name> <value> ...]; ./run.sh --version
 An option with the values true and false needs none: --quick is --quick true.
 
 Runs the stages of a recipe, from data preparation to the report. Without options: the embedded

@@ -3,9 +3,9 @@
     python -m espnet_ext.pipeline.settings ROOT START FILE [--name value ...]
 
 ROOT is the repository, START the user's current directory. FILE gets the assignments, and FILE.json
-the same as JSON; FILE stays empty for --help. Values are quoted for bash; only names of this module
-and of `options` are assigned, so nothing in recipe.conf or on the command line can run a command or
-change another variable. Needs only the standard library of Python 3.9.
+the same as JSON; FILE stays empty for --help and --version. Values are quoted for bash; only names
+of this module and of `options` are assigned, so nothing in recipe.conf or on the command line can
+run a command or change another variable. Needs only the standard library of Python 3.9.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from espnet_ext import __version__
 from espnet_ext.errors import UserError
 from espnet_ext.pipeline import baselines, languages, stress
 from espnet_ext.pipeline.command_line import (
@@ -394,6 +395,9 @@ def print_help(text: str) -> None:
 
 def main(argv: Sequence[str]) -> int:
     root, start, target, *words = argv
+    if words == ["--version"]:
+        print(f"espnet-ext {__version__} (versions of its environment: espnet-ext --version)")
+        return 0
     try:
         folder = find_recipe(Path(root), Path(start), named_recipe(words))
         recipe = read_recipe(folder)

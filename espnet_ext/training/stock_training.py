@@ -103,7 +103,8 @@ def train_stock(
         resume_changed=resume_changed,
         overwrite=overwrite,
     )
-    dropped += [key for key in merged.get("model_conf") or {} if key not in model["model_conf"]]
+    further = (merged.get("model_conf") or {}).items()
+    dropped += [key for key, value in further if value and key not in model["model_conf"]]
     if dropped:
         say(f"note: stock ESPnet has no {', '.join(sorted(dropped))}: left out")
     if start.is_continued and finish.is_complete(exp_dir, args):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import espnet_ext
+
 ROOT = Path(__file__).resolve().parents[2]
 PRINT = '. "$1"; shift; for name in "$@"; do printf "%s\\n" "${!name}"; done'
 
@@ -160,6 +162,11 @@ def test_options_for_other_commands_become_words(settings):
         "--train_args", "--max_epoch 3 --init_param 'a b.pth'", show="asr_args[1] asr_args[3]"
     )
     assert lines[:2] == ["3", "a b.pth"]
+
+
+def test_version_is_that_of_the_package(settings):
+    done, _ = settings("--version")
+    assert done.returncode == 0 and done.stdout.startswith(f"espnet-ext {espnet_ext.__version__} ")
 
 
 def test_help_has_groups_names_aliases_and_defaults(settings):
