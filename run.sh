@@ -345,17 +345,20 @@ fi
 
 if [[ ${gpu_inference} == true ]]; then inference_ngpu=1; else inference_ngpu=0; fi
 
-# What is decoded and scored, as "NAME SYSTEM TAG": every system, and with --coupling also those
-# with several outputs by coupled decoding, as systems of their own
-decodings=()
+# What is decoded and scored, as "NAME SYSTEM TAG VARIANT": every system, and its variants (with
+# --coupling and --canonical_prior) as systems of their own
+decodings=() tags_pattern=${inference_tag}
 for system in ${systems}; do
-    decodings+=("${system} ${system} ${inference_tag}")
-    if [[ " ${coupled_systems} " == *" ${system} "* ]]; then
-        decodings+=("${system}_coupled ${system} ${inference_tag}_coupled")
-    fi
+    decodings+=("${system} ${system} ${inference_tag} -")
+    for variant in coupled prompt twopass; do
+        if [[ " ${variants} " == *" ${system}:${variant} "* ]]; then
+            tag=${inference_tag}_${variant}
+            decodings+=("${system}_${variant} ${system} ${tag} ${variant}")
+            if [[ ",${tags_pattern}," != *",${tag},"* ]]; then tags_pattern+=",${tag}"; fi
+        fi
+    done
 done
-tags_pattern=${inference_tag}
-if [[ -n ${coupled_systems} ]]; then tags_pattern="{${inference_tag},${inference_tag}_coupled}"; fi
+if [[ ${tags_pattern} == *,* ]]; then tags_pattern="{${tags_pattern}}"; fi
 
 # Baselines (--baselines) are other recognisers, of which only hypotheses are compared. Their folder
 # is ${expdir}/<lang>/baseline_<name>; see espnet_ext/pipeline/baselines.py
@@ -404,13 +407,21 @@ if stage 12 "decoding"; then
         if [[ ${use_lm} == true ]]; then extra+=(--lm "${lms# }"); fi
         if [[ ${use_ngram} == true ]]; then extra+=(--ngram "${ngrams# }"); fi
         for decoding in "${decodings[@]}"; do
-            read -r name system tag <<<"${decoding}"
-            coupling_option=() coupling_input=()
-            if [[ ${name} == *_coupled ]]; then
-                coupling_option=(--coupling "${dumpdir}/raw/${lang}/${train_set}")
-                coupling_input=(--in "${dumpdir}/raw/${lang}/${train_set}")
-            fi
+            read -r _ system tag variant <<<"${decoding}"
+            train_dir=${dumpdir}/raw/${lang}/${train_set}
             for dset in ${test_sets}; do
+                prompts=${dumpdir}/raw/${lang}/${dset}/text.canonical
+                variant_option=() variant_input=()
+                case ${variant} in
+                    coupled) variant_option=(--coupling "${train_dir}") ;;
+                    prompt) variant_option=(--canonical "${prompts}") ;;
+                    twopass) variant_option=(--canonical_from meaning) ;;
+                esac
+                if [[ ${variant} == prompt ]]; then variant_input=(--in "${prompts}"); fi
+                if [[ ${variant} == prompt || ${variant} == twopass ]]; then
+                    variant_option+=(--canonical_model "${train_dir}")
+                fi
+                if [[ ${variant} != - ]]; then variant_input+=(--in "${train_dir}"); fi
                 model_dir=${expdir}/${lang}/${system}_${asr_tag}
                 table_inputs=() # models with conditions read labels such as utt2band
                 for table in "${dumpdir}/raw/${lang}/${dset}"/utt2*; do
@@ -420,13 +431,13 @@ if stage 12 "decoding"; then
                     --in "${model_dir}/${weights}" --in "${model_dir}/config.yaml" \
                     --in "${dumpdir}/raw/${lang}/${dset}/wav.scp" \
                     --in "${inference_config}" "${table_inputs[@]}" "${extra_inputs[@]}" \
-                    "${coupling_input[@]}" --out "${model_dir}/${tag}/${dset}/decode.json" \
+                    "${variant_input[@]}" --out "${model_dir}/${tag}/${dset}/decode.json" \
                     --launch --gpus "${inference_ngpu}" -- \
                     "${python}" -m espnet_ext.bin.decode --model_dir "${model_dir}" \
                     --data "${dumpdir}/raw/${lang}/${dset}" \
                     --output_dir "${model_dir}/${tag}/${dset}" \
                     --config "${inference_config}" --ngpu "${inference_ngpu}" \
-                    "${extra[@]}" "${coupling_option[@]}" "${inference_args[@]}" "${replacing[@]}"
+                    "${extra[@]}" "${variant_option[@]}" "${inference_args[@]}" "${replacing[@]}"
             done
         done
     done
@@ -488,7 +499,7 @@ score_baselines() { # import the hypotheses of each baseline and score them
 if stage 13 "scoring"; then
     for lang in ${langs}; do
         for decoding in "${decodings[@]}"; do
-            read -r _ system tag <<<"${decoding}"
+            read -r _ system tag _ <<<"${decoding}"
             for dset in ${test_sets}; do
                 score_step "score_${system}_${asr_tag}_${tag}_${dset}" "${lang}" "${dset}" \
                     "${expdir}/${lang}/${system}_${asr_tag}/${tag}/${dset}"
@@ -663,7 +674,7 @@ if stage 18 "report"; then
         inputs+=(--in "${expdir}/${lang}/analysis")
         for dset in ${all_sets}; do inputs+=(--in "${dumpdir}/raw/${lang}/${dset}"); done
         for decoding in "${decodings[@]}"; do
-            read -r _ system tag <<<"${decoding}"
+            read -r _ system tag _ <<<"${decoding}"
             model_dir=${expdir}/${lang}/${system}_${asr_tag}
             inputs+=(--in "${model_dir}/train.json" --in "${model_dir}/diagnostics.jsonl")
             for dset in ${reported_sets}; do inputs+=(--in "${model_dir}/${tag}/${dset}"); done
@@ -680,7 +691,7 @@ if stage 18 "report"; then
         "${python}" -m espnet_ext.bin.report --exp_dir "${expdir}" --dump_dir "${dumpdir}/raw" \
         --langs "${reported_langs}" --systems "${systems}" --train_tag "${asr_tag}" \
         --decode_tag "${inference_tag}" --sets "${reported_sets}" \
-        ${coupled_systems:+--coupled "${coupled_systems}"} \
+        ${variants:+--variants "${variants}"} \
         ${baseline_names:+--baselines "${baseline_names}"} \
         --results "${results}" --details "${details}" --html "${html}" \
         ${title:+--title "${title}"} ${caveat:+--caveat "${caveat}"}

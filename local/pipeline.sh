@@ -83,14 +83,15 @@ use_environment() {
     export PYTHONUNBUFFERED=1
 }
 
-check_settings() { # sets ${coupled_systems}
+check_settings() { # sets ${variants}, the variants of decoding as SYSTEM:VARIANT
     local system lang configs=() types=()
     for system in "${!system_config[@]}"; do configs+=("${system}=${system_config[${system}]}"); done
     for lang in ${langs}; do types+=("${lang} ${token_types_of[${lang}]}"); done
     "${python}" -m espnet_ext.pipeline.checks --python "${python}" --asr_config "${asr_config}" \
         --system_configs "${configs[@]}" --stages "${selected_stages[@]}" --fs "${fs}" --cmd "${cmd}" \
         --ngpu "${ngpu}" --gpu_inference "${gpu_inference}" --use_lm "${use_lm}" \
-        --train_baseline "${train_baseline}" --stress "${stress}" --coupling "${coupling}" --token_types "${types[@]}" \
+        --train_baseline "${train_baseline}" --stress "${stress}" --coupling "${coupling}" \
+        --canonical_prior "${canonical_prior}" --token_types "${types[@]}" \
         --pretrained "${pretrained}" --baselines_on_hub "${baselines_on_hub[@]}" \
         >"${run_dir}/checks"
     # shellcheck source=/dev/null
@@ -123,7 +124,7 @@ step() { # record its words for run_steps
 
 analysis_steps() { # analysis_steps texts|models|stress: the analyses that need these
     "${python}" -m espnet_ext.pipeline.analyses "${run_dir}/options.json" --kind "$1" \
-        --python "${python}" --coupled "${coupled_systems}" >>"${run_dir}/steps"
+        --python "${python}" --variants "${variants}" >>"${run_dir}/steps"
 }
 
 run_steps() { # run_steps [N]

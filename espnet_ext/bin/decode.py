@@ -69,6 +69,40 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="weight of the consistency of a pair (default: 0.3)",
     )
     parser.add_argument(
+        "--canonical",
+        metavar="FILE",
+        default=None,
+        help="decode the surface with the canonical form of each utterance, if it is known what "
+        "the speaker was to say: such as text.canonical of --data; needs --canonical_model",
+    )
+    parser.add_argument(
+        "--canonical_from",
+        metavar="OUTPUT|FILE",
+        default=None,
+        help="derive the canonical forms from recognised meanings: those of an output of this "
+        "system (meaning), which is then decoded first, or of a file such as "
+        "DECODE_DIR/text.meaning; needs --canonical_model",
+    )
+    parser.add_argument(
+        "--canonical_model",
+        metavar="DIR|FILE",
+        default=None,
+        help="(training) set with text.canonical and text.surface, from which the learners' "
+        "pronunciation errors are estimated, or a file of espnet-ext canonical_model",
+    )
+    parser.add_argument(
+        "--canonical_weight",
+        type=float,
+        default=None,
+        help="weight of the probability of the surface given the canonical form; larger values "
+        "report fewer errors (default: that of the file, else 0.3)",
+    )
+    parser.add_argument(
+        "--lexicon",
+        default=None,
+        help="pronunciations of words for --canonical_from, beside those of the CMU dictionary",
+    )
+    parser.add_argument(
         "--lm",
         type=cli.words,
         default=[],
@@ -143,9 +177,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--coupling_weight needs --coupling")
     if args.greedy and args.coupling:
         parser.error("--coupling needs n-best lists, and --greedy gives one hypothesis")
+    if args.canonical and args.canonical_from:
+        parser.error("give --canonical or --canonical_from, not both")
+    if (args.canonical or args.canonical_from) and not args.canonical_model:
+        parser.error("--canonical and --canonical_from need --canonical_model")
+    for name in ("canonical_model", "canonical_weight"):
+        if getattr(args, name) is not None and not (args.canonical or args.canonical_from):
+            parser.error(f"--{name} needs --canonical or --canonical_from")
+    if args.lexicon and not args.canonical_from:
+        parser.error("--lexicon needs --canonical_from")
+    if args.greedy and (args.canonical or args.canonical_from):
+        parser.error("canonical forms need a beam search: leave out --greedy")
     if args.threads:
         os.environ["OMP_NUM_THREADS"] = str(args.threads)
 
+    from espnet_ext.decoding.canonical_command import CanonicalOptions
     from espnet_ext.decoding.command import decode_directory
     from espnet_ext.decoding.options import read_options
     from espnet_ext.provenance import provenance
@@ -160,6 +206,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             options[key] = getattr(args, key)
     if args.coupling and args.nbest is None:
         options.setdefault("nbest", COUPLED_NBEST)
+    canonical = None
+    if args.canonical_model:
+        canonical = CanonicalOptions(
+            args.canonical_model,
+            args.canonical,
+            args.canonical_from,
+            args.canonical_weight,
+            args.lexicon,
+        )
     facts = decode_directory(
         model_dir=args.model_dir,
         weights=args.weights,
@@ -173,6 +228,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         precision=args.precision,
         coupling=args.coupling,
         coupling_weight=args.coupling_weight,
+        canonical=canonical,
         outputs=args.outputs,
         active=args.active,
         overwrite=args.overwrite,

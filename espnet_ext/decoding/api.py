@@ -7,11 +7,9 @@
 import contextlib
 import copy
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from numbers import Real
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from espnet_ext.decoding.threads import choose_threads, limit_threads
 
@@ -20,7 +18,18 @@ import torch  # after `threads`, which sets how its threads wait
 
 from espnet_ext.data.long_audio import LongAudio
 from espnet_ext.decoding.alignment import align
-from espnet_ext.decoding.coupling import DEFAULT_WEIGHT, Candidates, Coupling, LearnerErrorModel
+from espnet_ext.decoding.batches import batches_by_length
+from espnet_ext.decoding.beam import BeamSearch
+from espnet_ext.decoding.canonical import Canonical
+from espnet_ext.decoding.canonical_forms import (
+    SURFACE,
+    CanonicalDecoding,
+    CanonicalText,
+    Pronouncer,
+    parse_all,
+    pronouncer,
+)
+from espnet_ext.decoding.coupling import DEFAULT_WEIGHT, Coupling, check_weight
 from espnet_ext.decoding.finite import NotFiniteError, check_encoder_out, check_logits
 from espnet_ext.decoding.options import (
     change_options,
@@ -29,11 +38,13 @@ from espnet_ext.decoding.options import (
     with_defaults,
 )
 from espnet_ext.decoding.precision import PRECISIONS, check_precision
+from espnet_ext.decoding.pronunciation_errors import DEFAULT_WEIGHT as CANONICAL_WEIGHT
+from espnet_ext.decoding.pronunciation_errors import PronunciationErrors
 from espnet_ext.decoding.request import active_tasks, requested_tasks
 from espnet_ext.decoding.scorers import load_lm, quantise
 from espnet_ext.decoding.search import Hypothesis, Result, Searcher, build_searcher
 from espnet_ext.decoding.segmentation import Span, check_seconds, group_spans, speech_spans, stitch
-from espnet_ext.decoding.waveform import Audio, sample_rate_of, to_waveform
+from espnet_ext.decoding.waveform import Audio, audio_name, sample_rate_of, to_waveform
 from espnet_ext.errors import UserError, is_out_of_memory
 from espnet_ext.model.archive import find_model_dir
 from espnet_ext.model.conditions import ids_of, tensors_of
@@ -90,6 +101,7 @@ class DualSpeech2Text:
         if coupling is not None:
             check_keys(dict.fromkeys(coupling.outputs), self.outputs, "coupled outputs")
         self.coupling = coupling
+        self.canonical: CanonicalDecoding | None = None  # see `use_canonical`
         self.cache: Path | None = None  # folder for what is estimated from data
         parameter = next(model.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
@@ -137,6 +149,7 @@ class DualSpeech2Text:
                 self.lms.get(name),
                 self.precision == "int8",
                 self.ngrams.get(name),
+                self.canonical.prior(head.tokens) if self.canonical and name == SURFACE else None,
             )
             for name, head in self.model.heads.items()
             if name in self.outputs
@@ -192,6 +205,7 @@ class DualSpeech2Text:
         audio: Audio,
         sample_rate: int | None = None,
         conditions: Mapping[str, str] | None = None,
+        canonical: CanonicalText | None = None,
     ) -> Result:
         """Recognise one utterance.
 
@@ -199,32 +213,45 @@ class DualSpeech2Text:
             audio: path of an audio file, or samples (S,) as floats from −1 to 1.
             sample_rate: of samples, in Hz; default: the model's.
             conditions: labels of the utterance, for a model that reads any: {"band": "narrow"}.
+            canonical: its canonical form, if `use_canonical` was called: a transcript, or a list
+                of alternative ones, or for each word the list of its pronunciations.
         """
-        return self.batch([audio], sample_rate, conditions)[0]
+        forms = None if canonical is None else [canonical]
+        return self.batch([audio], sample_rate, conditions, forms)[0]
 
     def batch(
         self,
         audios: Sequence[Audio],
         sample_rate: int | None = None,
         conditions: Mapping[str, str | Sequence[str]] | None = None,
+        canonical: Sequence[CanonicalText | None] | None = None,
     ) -> list[Result]:
         """Recognise several utterances in batches; results are in the order of `audios`.
 
         Audio for which `is_too_short` holds has empty transcripts. Arguments as in `__call__`; the
         value of a condition is a label for all audio, or a list with one label for each.
+        `canonical` has one form per audio, or None for audio without one.
         """
         is_single = isinstance(audios, str | bytes | Path) or getattr(audios, "ndim", 1) == 0
         if is_single or not isinstance(audios, Iterable):
             raise UserError(f"batch of audio: {audios!r} is not a list", "give a list of audio")
         audios = list(audios)
         ids = ids_of(self.model.condition_values, conditions or {}, len(audios))
+        if canonical is not None and self.canonical is None:
+            raise UserError("canonical forms without an error model", "call use_canonical first")
+        forms = parse_all(canonical, len(audios), self.tokenizers.get(SURFACE))
         waves = [self.samples(audio, sample_rate) for audio in audios]
         results = [self.nothing()] * len(waves)
         long_enough = [i for i, wave in enumerate(waves) if not self.is_too_short(wave.numel())]
-        for batch in self._batches({i: waves[i].numel() for i in long_enough}):
-            names = [_name(audios[i], i, len(waves)) for i in batch]
+        max_frames = min(options.batch_frames for options in self.options.values())
+        num_samples = {i: waves[i].numel() for i in long_enough}
+        for batch in batches_by_length(
+            num_samples, self.encoder_frames, max_frames, single=not self.is_batch_invariant
+        ):
+            names = [audio_name(audios[i], i, len(waves)) for i in batch]
             of_batch = {name: [values[i] for i in batch] for name, values in ids.items()}
-            batch_results = self._decode_or_split([waves[i] for i in batch], names, of_batch)
+            inputs = [waves[i] for i in batch], names, of_batch, [forms[i] for i in batch]
+            batch_results = self._decode_or_split(*inputs)
             for i, result in zip(batch, batch_results, strict=True):
                 results[i] = result
         return results
@@ -278,30 +305,12 @@ class DualSpeech2Text:
         """Number of encoder frames as a function of the number of samples."""
         return EncoderFrames.measure(self.model)
 
-    def _batches(self, num_samples: Mapping[int, int]) -> Iterator[list[int]]:
-        """Group utterances of similar length into batches of at most `batch_frames` frames.
-
-        Args:
-            num_samples: samples of each utterance, by its number.
-        """
-        max_frames = min(options.batch_frames for options in self.options.values())
-        batch: list[int] = []
-        for i in sorted(num_samples, key=num_samples.__getitem__, reverse=True):
-            if batch:
-                # With the longest utterance first, all are padded to its length.
-                padded_frames = self.encoder_frames(num_samples[batch[0]]) * (len(batch) + 1)
-                if padded_frames > max_frames or not self.is_batch_invariant:
-                    yield batch
-                    batch = []
-            batch.append(i)
-        if batch:
-            yield batch
-
     def _decode_or_split(
         self,
         waves: Sequence[torch.Tensor],
         names: Sequence[str],
         conditions: Mapping[str, Sequence[int]],
+        forms: Sequence[Canonical | None],
     ) -> list[Result]:
         """Decode a batch; if it fails, decode its halves.
 
@@ -309,7 +318,7 @@ class DualSpeech2Text:
             UserError: names the utterance that exceeds the memory, or whose output is not finite.
         """
         try:
-            return self._decode_batch(waves, **({"conditions": conditions} if conditions else {}))
+            return self._decode_batch(waves, conditions, forms)
         except NotFiniteError as error:
             if len(waves) == 1:
                 raise NotFiniteError(f"{names[0]}{error.where}", error.precision) from None
@@ -328,14 +337,15 @@ class DualSpeech2Text:
         results = []
         for part in (slice(middle), slice(middle, None)):
             of_part = {name: ids[part] for name, ids in conditions.items()}
-            results += self._decode_or_split(waves[part], names[part], of_part)
+            results += self._decode_or_split(waves[part], names[part], of_part, forms[part])
         return results
 
     @torch.no_grad()
     def _decode_batch(
         self,
         waves: Sequence[torch.Tensor],
-        conditions: Mapping[str, Sequence[int]] = MappingProxyType({}),
+        conditions: Mapping[str, Sequence[int]],
+        forms: Sequence[Canonical | None],
     ) -> list[Result]:
         lengths = torch.tensor([wave.numel() for wave in waves])
         speech = torch.nn.utils.rnn.pad_sequence(list(waves), batch_first=True)  # (B, S)
@@ -349,11 +359,21 @@ class DualSpeech2Text:
         ):
             encoded = self.model.encode(speech, lengths, self._encoder_request(conditions))
             encoder_out = {name: hidden.to(self.dtype) for name, hidden in encoded.hidden.items()}
-            for name in self.outputs:  # (B, T, D), (B,)
+            source = self.canonical.source if self.canonical is not None else None
+            for name in sorted(self.outputs, key=lambda name: name != source):  # it comes first
                 check_encoder_out(name, encoder_out[name], self.precision)
-                nbest_lists[name] = self.searchers[name](encoder_out[name], encoded.lengths[name])
+                inputs = encoder_out[name], encoded.lengths[name]  # (B, T, D), (B,)
+                if name == SURFACE and self.canonical is not None:
+                    if source is not None:
+                        texts = self._best_texts(source, nbest_lists[source])
+                        forms = self.canonical.complete(forms, texts, self.tokenizers[name])
+                    search = cast(BeamSearch, self.searchers[name])
+                    nbest_lists[name] = search(*inputs, canonical=forms)
+                else:
+                    nbest_lists[name] = self.searchers[name](*inputs)
         if self.coupling is not None:
-            self._rerank_pairs(self.coupling, nbest_lists)
+            tokens = {name: self.model.heads[name].tokens for name in self.coupling.outputs}
+            self.coupling.rerank(nbest_lists, tokens, self.options)
         results = []
         for i, wave in enumerate(waves):
             seconds = wave.numel() / self.sample_rate
@@ -375,34 +395,11 @@ class DualSpeech2Text:
             active = {name: conditioner.active_set(self.active[name]) for name in self.outputs}
         return EncoderRequest(self.outputs, active, tensors_of(conditions), batch_invariant=True)
 
-    def _rerank_pairs(
-        self, coupling: Coupling, nbest_lists: Mapping[str, list[list[RawHypothesis]]]
-    ) -> None:
-        """Move the best pair of each utterance to the front of the two n-best lists."""
-        first, second = (
-            [self._candidates(name, nbest) for nbest in nbest_lists[name]]
-            for name in coupling.outputs
-        )
-        pairs = coupling.choose(first, second)
-        for name, indices in zip(coupling.outputs, zip(*pairs, strict=True), strict=True):
-            for nbest, index in zip(nbest_lists[name], indices, strict=True):
-                if nbest:
-                    nbest.insert(0, nbest.pop(index))
-
-    def _candidates(self, name: str, nbest: Sequence[RawHypothesis]) -> Candidates:
-        """Return the tokens and scores of an n-best list for re-ranking.
-
-        With `normalize_length`, the search ranks by score per token. To be added to another score,
-        it is multiplied by the length of the best hypothesis.
-        """
+    def _best_texts(self, name: str, nbest_lists: Sequence[Sequence[RawHypothesis]]) -> list[str]:
+        """Return the text of the best hypothesis of each utterance; "" if it has none."""
         tokens = self.model.heads[name].tokens
-        candidates = []
-        for hypothesis in nbest:
-            score = hypothesis.score
-            if self.options[name].normalize_length:
-                score = score / (len(hypothesis.token_ids) + 1) * (len(nbest[0].token_ids) + 1)
-            candidates.append(([tokens[i] for i in hypothesis.token_ids], score))
-        return candidates
+        best = [nbest[0].token_ids if nbest else () for nbest in nbest_lists]
+        return [self.tokenizers[name].decode([tokens[i] for i in ids]) for ids in best]
 
     def _to_hypothesis(
         self, name: str, raw: RawHypothesis, encoder_out: torch.Tensor, seconds: float
@@ -442,22 +439,35 @@ class DualSpeech2Text:
             weight: weight of the pairs' consistency (see `decoding.coupling`).
         """
         check_keys(texts, self.outputs, "coupled outputs")
-        if len(texts) != 2:
-            raise UserError(f"coupling of {len(texts)} outputs", "give the transcripts of two")
-        is_number = isinstance(weight, Real) and not isinstance(weight, bool)
-        if not is_number or not 0 <= weight < float("inf"):
-            raise UserError(f"coupling weight {weight!r}", "give a number, 0 or more")
-        if all(self.options[name].nbest == 1 for name in texts):
-            raise UserError("coupling of n-best lists with one hypothesis", "give nbest=10")
-        pairs = {
-            name: [self.tokenizers[name].encode(text) for text in transcripts]
-            for name, transcripts in texts.items()
-        }
-        if self.cache is None:
-            errors = LearnerErrorModel.estimate(pairs)
-        else:
-            errors = LearnerErrorModel.estimate_or_load(pairs, self.cache)
-        self.coupling = Coupling(errors, weight)
+        self.coupling = Coupling.fit(texts, self.tokenizers, self.options, weight, self.cache)
+
+    def use_canonical(
+        self,
+        errors: PronunciationErrors,
+        weight: float = CANONICAL_WEIGHT,
+        source: str | None = None,
+        pronounce: Pronouncer | None = None,
+    ) -> None:
+        """Decode the surface with its canonical form from now on (see `decoding.canonical`).
+
+        The canonical form of an utterance is given with its audio, or derived from an output that
+        is decoded first.
+
+        Args:
+            errors: pronunciation error model of the learners.
+            weight: weight of log P(surface | canonical).
+            source: output that gives the canonical form of audio without one, such as `meaning`.
+            pronounce: function from the text of `source` to its canonical form; None: that of
+                `canonical_forms.pronouncer`.
+        """
+        check_weight(weight, "canonical weight")
+        check_keys([SURFACE], self.outputs, "decoding with canonical forms")
+        if source is not None:
+            others = [name for name in self.outputs if name != SURFACE]
+            check_keys([source], others, "source of canonical forms")
+            pronounce = pronounce or pronouncer(self.model.heads[SURFACE].options.token_type)
+        self.canonical = CanonicalDecoding(errors, weight, source, pronounce)
+        self.searchers = self._build_searchers()
 
     def restricted(self, output: str, active: Sequence[str]) -> "DualSpeech2Text":
         """Return a recogniser of one output with the same model.
@@ -486,10 +496,3 @@ class DualSpeech2Text:
         clone = object.__new__(type(self))
         clone.__dict__.update(self.__dict__)
         return clone
-
-
-def _name(audio: Audio, index: int, count: int) -> str:
-    """Return how errors name an audio: its path, or its number in a batch; "" for a single one."""
-    if isinstance(audio, str | Path):
-        return f"{audio}: "
-    return f"audio {index + 1} of {count}: " if count > 1 else ""

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from espnet_ext.decoding.canonical import Canonical, CanonicalPrior
 from espnet_ext.decoding.ctc_prefix import LOWEST, BatchCTCPrefixScorer
 from espnet_ext.decoding.options import SearchOptions
 from espnet_ext.decoding.scorers import Scorer, add_weighted
@@ -44,6 +45,7 @@ class BeamSearch:
         vocab_size: V.
         sos, eos: token ids; blank is 0.
         options: search options.
+        prior: pronunciation error model, for utterances with a canonical form.
     """
 
     def __init__(
@@ -55,12 +57,14 @@ class BeamSearch:
         sos: int,
         eos: int,
         options: SearchOptions,
+        prior: CanonicalPrior | None = None,
     ):
         self.scorers = {name: pair for name, pair in scorers.items() if pair[1] != 0}
         self.ctc = ctc if ctc_weight != 0 else None
         self.ctc_weight = ctc_weight
         self.vocab_size, self.sos, self.eos = vocab_size, sos, eos
         self.options = options
+        self.prior = prior if prior is not None and prior.weight != 0 else None
         self.beam_size = options.beam_size
         pre_beam_size = int(PRE_BEAM_RATIO * self.beam_size)
         use_pre_beam = ctc_weight != 1.0 and pre_beam_size < vocab_size
@@ -73,6 +77,7 @@ class BeamSearch:
         lengths: torch.Tensor,
         minlenratio: float | None = None,
         use_pre_beam: bool = True,
+        canonical: Sequence[Canonical | None] | None = None,
     ) -> list[list[RawHypothesis]]:
         """Return the n-best list of each utterance, best first.
 
@@ -86,6 +91,7 @@ class BeamSearch:
             lengths: (B,) frames per utterance, in any order.
             minlenratio: replaces the one of the options.
             use_pre_beam: let CTC score only the tokens that the other scorers prefer.
+            canonical: canonical form of each utterance for the prior; None: no prior.
         """
         min_ratio = self.options.minlenratio if minlenratio is None else minlenratio
         frames = lengths.tolist()
@@ -96,6 +102,7 @@ class BeamSearch:
             self._max_lengths(frames),
             _min_lengths(frames, min_ratio),
             self.pre_beam_size if use_pre_beam else None,
+            self._scorers(canonical),
         )
         while not search.finished:
             search.step()
@@ -105,10 +112,19 @@ class BeamSearch:
         if empty and (min_ratio != 0 or use_pre_beam):
             lower_ratio = max(0.0, min_ratio - 0.1)
             use_pre_beam = use_pre_beam and min_ratio != 0
-            retried = self(encoder_out[empty], lengths[empty], lower_ratio, use_pre_beam)
+            of_empty = None if canonical is None else [canonical[row] for row in empty]
+            retried = self(encoder_out[empty], lengths[empty], lower_ratio, use_pre_beam, of_empty)
             for row, nbest in zip(empty, retried, strict=True):
                 nbest_lists[row] = nbest
         return nbest_lists
+
+    def _scorers(
+        self, canonical: Sequence[Canonical | None] | None
+    ) -> dict[str, tuple[Scorer, float]]:
+        """Return the scorers of a batch, with their weights."""
+        if self.prior is None or canonical is None:
+            return self.scorers
+        return {**self.scorers, "canonical": (self.prior.scorer(canonical), self.prior.weight)}
 
     def _max_lengths(self, frames: Sequence[int]) -> list[int]:
         ratio = self.options.maxlenratio
@@ -136,13 +152,14 @@ class _BatchSearch:
         max_lengths: Sequence[int],
         min_lengths: Sequence[int],
         pre_beam_size: int | None,
+        scorers: Mapping[str, tuple[Scorer, float]],
     ):
-        self.search = search
+        self.search, self.scorers = search, scorers
         self.pre_beam_size = pre_beam_size
         batch, device = len(encoder_out), encoder_out.device
         beam_size = search.beam_size
         extra = {"ctc": search.ctc is not None, "length_bonus": search.options.penalty != 0}
-        self.score_names = [*search.scorers, *(name for name, used in extra.items() if used)]
+        self.score_names = [*self.scorers, *(name for name, used in extra.items() if used)]
         self.utterances = torch.arange(batch, device=device)  # (B,) their rows in the batch
         self.max_lengths = torch.tensor(max_lengths, device=device)  # (B,)
         self.min_lengths = torch.tensor(min_lengths, device=device)  # (B,)
@@ -163,7 +180,7 @@ class _BatchSearch:
             (batch, num_lengths), -torch.inf, dtype=torch.double
         )
         self.records: list[tuple[torch.Tensor, ...]] = []  # the fields of `_StepRecord`
-        for scorer, _ in search.scorers.values():
+        for scorer, _ in self.scorers.values():
             scorer.start(encoder_out, lengths, beam_size)
         self.ctc_scorer: BatchCTCPrefixScorer | None = None
         if search.ctc is not None:
@@ -183,7 +200,7 @@ class _BatchSearch:
         """Extend all hypotheses by one token and keep the K best of each utterance."""
         search = self.search
         # (B, K, V) each, unweighted
-        token_scores = [scorer.step(self.last_tokens) for scorer, _ in search.scorers.values()]
+        token_scores = [scorer.step(self.last_tokens) for scorer, _ in self.scorers.values()]
         weighted = self._weighted_sum(token_scores)  # (B, K, V)
         if search.options.penalty:
             weighted = weighted + search.options.penalty
@@ -205,7 +222,7 @@ class _BatchSearch:
         index = parents.expand(len(chosen_scores), -1, -1)
         self.scores_by_scorer = self.scores_by_scorer.gather(2, index) + torch.stack(chosen_scores)
         self.last_tokens = tokens
-        for scorer, _ in search.scorers.values():
+        for scorer, _ in self.scorers.values():
             scorer.reorder(parents)
         if self.ctc_scorer is not None:
             self.ctc_state = self.ctc_scorer.extend(self.ctc_state, log_psi, parents, tokens)
@@ -216,7 +233,7 @@ class _BatchSearch:
 
         Each multiplication of a large vocabulary takes long, so a first weight of 1 is skipped.
         """
-        weights = [weight for _, weight in self.search.scorers.values()]
+        weights = [weight for _, weight in self.scorers.values()]
         pairs = list(zip(token_scores, weights, strict=True))
         if pairs and weights[0] == 1.0:
             total, pairs = token_scores[0], pairs[1:]
@@ -267,7 +284,7 @@ class _BatchSearch:
 
         A step raises a score by at most the length bonus, unless a scorer's weight is negative.
         """
-        if any(weight < 0 for _, weight in self.search.scorers.values()):
+        if any(weight < 0 for _, weight in self.scorers.values()):
             return torch.zeros_like(self.active[:, 0])
         bonus = self.search.options.penalty
         score = self.scores.double().masked_fill(~self.active, -torch.inf).amax(1)
@@ -308,7 +325,7 @@ class _BatchSearch:
         self.best_by_length = self.best_by_length[rows]
         if not len(rows):
             return
-        for scorer, _ in self.search.scorers.values():
+        for scorer, _ in self.scorers.values():
             scorer.keep(rows)
         if self.ctc_scorer is not None:
             self.ctc_scorer.keep(rows)

@@ -5,6 +5,7 @@ Every utterance of wav.scp gets a row in every text.<output>, whether or not it 
 
 import contextlib
 import hashlib
+import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,13 +17,15 @@ import numpy as np
 from espnet_ext.data.audio import audio_info, load_utterance
 from espnet_ext.data.conditions import read_condition
 from espnet_ext.data.directory import read_sources
-from espnet_ext.data.record import NA, Utterance
-from espnet_ext.data.table import read_table, write_table
+from espnet_ext.data.record import Utterance
 from espnet_ext.decoding.api import DualSpeech2Text
+from espnet_ext.decoding.canonical_command import CanonicalOptions, read_pairs, use_canonical
+from espnet_ext.decoding.canonical_forms import CanonicalText
 from espnet_ext.decoding.coupling import DEFAULT_WEIGHT
 from espnet_ext.decoding.finished import FinishedResults, decoding_key
 from espnet_ext.decoding.finite import NotFiniteError
-from espnet_ext.decoding.search import Hypothesis, Result
+from espnet_ext.decoding.result_files import remove_old_files, write_output, write_segments
+from espnet_ext.decoding.search import Result
 from espnet_ext.decoding.segmentation import check_seconds
 from espnet_ext.decoding.threads import threads_in_use
 from espnet_ext.errors import UserError, is_out_of_memory
@@ -50,6 +53,7 @@ def decode_directory(
     precision: str = "float32",
     coupling: str | None = None,
     coupling_weight: float | None = None,
+    canonical: CanonicalOptions | None = None,
     ngrams: Mapping[str, str] | None = None,
     segment_seconds: float = 0.0,
     outputs: Sequence[str] | None = None,
@@ -76,6 +80,7 @@ def decode_directory(
         coupling: data directory whose transcripts the learner-error model is estimated from, for
             coupled re-ranking; None: no re-ranking.
         coupling_weight: weight of the consistency; None: the default.
+        canonical: canonical forms that the surface is decoded with; None: without.
         ngrams: ARPA files, by output.
         segment_seconds: cut longer audio at silences into segments of at most this; 0: never.
         outputs: outputs to decode, and inline tags to expect in them; None: all.
@@ -85,7 +90,7 @@ def decode_directory(
 
     Returns:
         The contents of decode.json: counts, seconds of audio and of decoding, real-time factor
-        (`rtf`) and settings. `coupling` and `coupling_weight` are None without coupling.
+        (`rtf`) and settings. `coupling`, `coupling_weight` and `canonical` are None without.
 
     Raises:
         UserError: if `output_dir` cannot be written, or contains other files, such as the
@@ -128,7 +133,14 @@ def decode_directory(
             weight = DEFAULT_WEIGHT if coupling_weight is None else coupling_weight
             names = [name for name in recogniser.outputs if name in COUPLED_OUTPUTS]
             names = names if len(recogniser.outputs) > 2 else recogniser.outputs
-            recogniser.couple(_transcript_pairs(coupling, names), weight)
+            texts = read_pairs(coupling, names)
+            recogniser.couple(dict(zip(names, texts, strict=True)), weight)
+        forms: dict[str, CanonicalText] = {}
+        canonical_settings = None
+        if canonical is not None:
+            forms, canonical_settings = use_canonical(
+                recogniser, canonical, list(sources), Path(model_dir)
+            )
         settings = {
             "weights": weights,
             "outputs": recogniser.outputs,
@@ -141,10 +153,12 @@ def decode_directory(
             "segment_seconds": segment_seconds,
             "coupling": coupling,
             "coupling_weight": recogniser.coupling.weight if recogniser.coupling else None,
+            "canonical": canonical_settings,
         }
         key = _key(recogniser, model_dir, weights, {**settings, "conditions": conditions})
         finished = FinishedResults(folder, key)
-        decoder = _SetDecoder(recogniser, sources, segment_seconds, finished, conditions)
+        inputs = sources, segment_seconds, finished, conditions, forms
+        decoder = _SetDecoder(recogniser, *inputs)
         decoder.run(f"decoding {Path(data).name}", f"{model_dir}/{weights}")
         facts = {"model": Path(model_dir).name, **settings, **decoder.counts()}
         facts["provenance"] = dict(provenance or {})
@@ -169,22 +183,24 @@ def _key(recogniser: DualSpeech2Text, model_dir: str, weights: str, settings: An
     for lm in settings["lms"].values():
         files += [path for path in sorted(Path(lm).iterdir()) if path.suffix in (".pth", ".yaml")]
     files += map(Path, settings["ngrams"].values())
-    coupling = recogniser.coupling.errors.table.numpy().tobytes() if recogniser.coupling else b""
-    return decoding_key(files, [settings, hashlib.sha256(coupling).hexdigest()])
+    tables = [recogniser.coupling.errors.table] if recogniser.coupling else []
+    tables += [recogniser.canonical.errors.table()] if recogniser.canonical else []
+    digests = [hashlib.sha256(table.numpy().tobytes()).hexdigest() for table in tables]
+    return decoding_key(files, [settings, digests])
 
 
 def _write_results(
     folder: Path, recogniser: DualSpeech2Text, decoder: "_SetDecoder", facts: dict[str, Any]
 ) -> None:
     """Write the files of all outputs, in place of those of an earlier decoding."""
-    _remove_old_files(folder)
+    remove_old_files(folder)
     for name in recogniser.outputs:
         has_ctc = recogniser.model.heads[name].ctc is not None
         with_times = recogniser.options[name].times and has_ctc
         if recogniser.options[name].times and not with_times:
             say(f"{name} has no CTC, which token times need: no ctm.{name}")
-        _write_output(folder, name, decoder.results, with_times)
-    _write_segments(folder / "segments", decoder.results)
+        write_output(folder, name, decoder.results, with_times)
+    write_segments(folder / "segments", decoder.results)
     write_json(folder / "decode.json", facts)
 
 
@@ -257,6 +273,7 @@ class _SetDecoder:
         max_seconds: cut longer audio at silences; 0: never.
         finished: results of an interrupted decoding, and where new ones are kept.
         conditions: condition that the model reads → utterance id → label.
+        forms: utterance id → canonical form.
     """
 
     def __init__(
@@ -266,8 +283,9 @@ class _SetDecoder:
         max_seconds: float,
         finished: FinishedResults,
         conditions: Mapping[str, Mapping[str, str]],
+        forms: Mapping[str, CanonicalText],
     ):
-        self.conditions = conditions
+        self.conditions, self.forms = conditions, forms
         self.recogniser, self.max_seconds, self.finished = recogniser, max_seconds, finished
         # With a record, errors name the utterance; the speaker does not matter here.
         self.utterances = {
@@ -351,9 +369,8 @@ class _SetDecoder:
             result = self.finished.get(utt_id, digest) if digest else None
             self.reused += result is not None
             if result is None:
-                result = self.recogniser.long(
-                    source, self.max_seconds, **self._conditions_of(utt_id)
-                )
+                conditions = self._conditions_of(utt_id)
+                result = self.recogniser.long(source, self.max_seconds, conditions)
                 if digest:
                     elapsed = time.monotonic() - start
                     self.finished.add({utt_id: result}, {utt_id: digest}, elapsed)
@@ -385,24 +402,28 @@ class _SetDecoder:
                 name: [of_utterance[utt_id] for utt_id in waves]
                 for name, of_utterance in self.conditions.items()
             }
-            decoded = self.recogniser.batch(list(waves.values()), conditions=labels)
+            forms = [self.forms.get(utt_id) for utt_id in waves] if self.forms else None
+            decoded = self.recogniser.batch(list(waves.values()), None, labels, forms)
             results.update(zip(waves, decoded, strict=True))
         except UserError:  # about one utterance, which is found by decoding them one by one
             for utt_id, wave in waves.items():
                 with self._record_failure(utt_id):
-                    results[utt_id] = self.recogniser(wave, None, **self._conditions_of(utt_id))
+                    labels_of = self._conditions_of(utt_id)
+                    form = self.forms.get(utt_id)
+                    results[utt_id] = self.recogniser(wave, None, labels_of, form)
         self.results.update(results)
         if results:
             self.finished.add(results, digests, time.monotonic() - start)
 
     def _digest(self, utt_id: str, audio_digest: str) -> str:
-        """Return a digest of what the result of an utterance depends on: audio and labels."""
-        return " ".join([audio_digest, *(labels[utt_id] for labels in self.conditions.values())])
+        """Return a digest of what a result depends on: audio, labels and canonical form."""
+        labels = [labels[utt_id] for labels in self.conditions.values()]
+        form = [json.dumps(self.forms[utt_id])] if utt_id in self.forms else []
+        return " ".join([audio_digest, *labels, *form])
 
-    def _conditions_of(self, utt_id: str) -> dict[str, dict[str, str]]:
-        """Return the labels of an utterance as an argument of the recogniser."""
-        labels = {name: of_utterance[utt_id] for name, of_utterance in self.conditions.items()}
-        return {"conditions": labels} if labels else {}
+    def _conditions_of(self, utt_id: str) -> dict[str, str]:
+        """Return the labels of an utterance."""
+        return {name: of_utterance[utt_id] for name, of_utterance in self.conditions.items()}
 
     @contextlib.contextmanager
     def _record_failure(self, utt_id: str) -> Iterator[None]:
@@ -434,64 +455,3 @@ def _report_failures(path: Path, failures: Mapping[str, str], total: int) -> Non
         f"empty:{first}{more}",
         "repair their audio, or remove them from wav.scp, and decode again",
     )
-
-
-def _transcript_pairs(folder: str, outputs: Sequence[str]) -> dict[str, list[str]]:
-    """Return the transcripts of the utterances that are labelled for all outputs."""
-    tables = {name: read_table(Path(folder) / f"text.{name}") for name in outputs}
-    labelled = [
-        {utt_id for utt_id, text in table.items() if text != NA} for table in tables.values()
-    ]
-    utt_ids = sorted(set.intersection(*labelled))
-    if not utt_ids:
-        raise UserError(
-            f"{folder}: no utterance has all of {', '.join(outputs)}", "give another set"
-        )
-    return {name: [table[utt_id] for utt_id in utt_ids] for name, table in tables.items()}
-
-
-def _remove_old_files(folder: Path) -> None:
-    """Remove the files of an earlier run, which may have had other outputs."""
-    for pattern in ("text.*", "token.*", "score.*", "nbest.*", "ctm.*", "segments"):
-        for path in folder.glob(pattern):
-            if path.name != "score.json":  # written by scoring
-                path.unlink()
-
-
-def _write_segments(path: Path, results: Mapping[str, Result]) -> None:
-    """Write the segments of long audio as a Kaldi `segments` file, if there are any."""
-    lines = [
-        f"{utt_id}-{number:05d} {utt_id} {part.start:.2f} {part.end:.2f}\n"
-        for utt_id, result in sorted(results.items())
-        for number, part in enumerate(result.parts)
-    ]
-    if lines:
-        write_text(path, "".join(lines))
-
-
-def _write_output(folder: Path, name: str, results: Mapping[str, Result], with_times: bool) -> None:
-    """Write the files of one output."""
-    best = {utt_id: result.best[name] for utt_id, result in results.items()}
-    write_table(folder / f"text.{name}", {i: h.text for i, h in best.items()})
-    write_table(folder / f"token.{name}", {i: " ".join(h.tokens) for i, h in best.items()})
-    write_table(folder / f"score.{name}", {i: f"{h.score:.6f}" for i, h in best.items()})
-    if with_times:
-        _write_ctm(folder / f"ctm.{name}", best)
-    if any(len(result.nbest[name]) > 1 for result in results.values()):
-        nbest = {
-            utt_id: [{"text": h.text, "score": round(h.score, 6)} for h in result.nbest[name]]
-            for utt_id, result in sorted(results.items())
-        }
-        write_json(folder / f"nbest.{name}.json", nbest)
-
-
-def _write_ctm(path: Path, best: Mapping[str, Hypothesis]) -> None:
-    """Write `<utterance> 1 <start> <duration> <token> <confidence>` per token (NIST's CTM)."""
-    lines = []
-    for utt_id, hypothesis in sorted(best.items()):
-        if hypothesis.times is None and hypothesis.tokens:
-            say(f"warning: {utt_id}: too few frames for its tokens: not in {path.name}")
-        rows = zip(hypothesis.tokens, hypothesis.times or (), hypothesis.confidences, strict=False)
-        for token, (start, end), confidence in rows:
-            lines.append(f"{utt_id} 1 {start:.2f} {end - start:.2f} {token} {confidence:.3f}\n")
-    write_text(path, "".join(lines))

@@ -18,6 +18,7 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,10 @@ import torch
 
 from espnet_ext.errors import UserError
 from espnet_ext.files import atomic_write
+from espnet_ext.model.heads.search import RawHypothesis
+from espnet_ext.model.heads.search_options import SearchOptions
 from espnet_ext.progress import say, track
+from espnet_ext.text.tokenizers import Tokenizer
 
 CACHE_VERSION = 1  # of the estimation; raise it if the same pairs give another model
 DEFAULT_WEIGHT = 0.3  # of the consistency; it and the scores are in nats
@@ -82,7 +86,7 @@ class LearnerErrorModel:
         counts = torch.full_like(table, COUNT_FLOOR)
         for _, start in track(steps, "estimating the coupling", unit="batch"):
             x, y = zip(*pairs_by_length[start : start + PAIRS_PER_CHUNK], strict=True)
-            counts += _expected_counts(table, x, y)
+            counts += expected_counts(table, x, y)
             if start == starts[-1]:  # the end of a round
                 table = _normalized_log(counts)
                 counts = torch.full_like(table, COUNT_FLOOR)
@@ -143,7 +147,7 @@ class LearnerErrorModel:
         size = max(1, MAX_CELLS // max_cells_per_pair)
         joint = torch.cat(
             [
-                _log_likelihood(self.table, x[start : start + size], y[start : start + size])
+                log_likelihood(self.table, x[start : start + size], y[start : start + size])
                 for start in range(0, len(x), size)
             ]
         )
@@ -173,6 +177,36 @@ class Coupling:
 
     errors: LearnerErrorModel
     weight: float = DEFAULT_WEIGHT
+
+    @classmethod
+    def fit(
+        cls,
+        texts: Mapping[str, Sequence[str]],
+        tokenizers: Mapping[str, Tokenizer],
+        options: Mapping[str, SearchOptions],
+        weight: float = DEFAULT_WEIGHT,
+        cache: Path | None = None,
+    ) -> "Coupling":
+        """Return the coupling of two outputs.
+
+        Args:
+            texts: two outputs → their transcripts of the same training utterances.
+            tokenizers, options: tokenizer and search options by output.
+            weight: weight of the consistency.
+            cache: folder where the estimated model is kept; None: it is not.
+        """
+        if len(texts) != 2:
+            raise UserError(f"coupling of {len(texts)} outputs", "give the transcripts of two")
+        check_weight(weight, "coupling weight")
+        if all(options[name].nbest == 1 for name in texts):
+            raise UserError("coupling of n-best lists with one hypothesis", "give nbest=10")
+        pairs = {
+            name: [tokenizers[name].encode(text) for text in transcripts]
+            for name, transcripts in texts.items()
+        }
+        if cache is None:
+            return cls(LearnerErrorModel.estimate(pairs), weight)
+        return cls(LearnerErrorModel.estimate_or_load(pairs, cache), weight)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -204,6 +238,29 @@ class Coupling:
             )
         ]
 
+    def rerank(
+        self,
+        nbest_lists: Mapping[str, list[list[RawHypothesis]]],
+        tokens: Mapping[str, Sequence[str]],
+        options: Mapping[str, SearchOptions],
+    ) -> None:
+        """Move the best pair of each utterance to the front of the two n-best lists.
+
+        Args:
+            nbest_lists: by output, one n-best list per utterance.
+            tokens: token list by output.
+            options: search options by output.
+        """
+        first, second = (
+            [_candidates(nbest, tokens[name], options[name]) for nbest in nbest_lists[name]]
+            for name in self.outputs
+        )
+        pairs = self.choose(first, second)
+        for name, indices in zip(self.outputs, zip(*pairs, strict=True), strict=True):
+            for nbest, index in zip(nbest_lists[name], indices, strict=True):
+                if nbest:
+                    nbest.insert(0, nbest.pop(index))
+
     def _best_pair(
         self, first_nbest: Candidates, second_nbest: Candidates, consistency: torch.Tensor
     ) -> tuple[int, int]:
@@ -215,6 +272,30 @@ class Coupling:
         total = first_scores[:, None] + second_scores + self.weight * consistency
         best = int(total.argmax())
         return best // len(second_nbest), best % len(second_nbest)
+
+
+def check_weight(weight: Any, name: str) -> None:
+    """Raise a `UserError` if the weight of a model is not a finite number, 0 or more."""
+    is_number = isinstance(weight, Real) and not isinstance(weight, bool)
+    if not is_number or not 0 <= weight < float("inf"):
+        raise UserError(f"{name} {weight!r}", "give a number, 0 or more")
+
+
+def _candidates(
+    nbest: Sequence[RawHypothesis], tokens: Sequence[str], options: SearchOptions
+) -> Candidates:
+    """Return the tokens and scores of an n-best list for re-ranking.
+
+    With `normalize_length`, the search ranks by score per token. To be added to another score, it
+    is multiplied by the length of the best hypothesis.
+    """
+    candidates = []
+    for hypothesis in nbest:
+        score = hypothesis.score
+        if options.normalize_length:
+            score = score / (len(hypothesis.token_ids) + 1) * (len(nbest[0].token_ids) + 1)
+        candidates.append(([tokens[i] for i in hypothesis.token_ids], score))
+    return candidates
 
 
 def _token_types(transcripts: Sequence[Sequence[str]]) -> tuple[str, ...]:
@@ -248,7 +329,7 @@ def _normalized_log(counts: torch.Tensor) -> torch.Tensor:
     return table
 
 
-def _log_likelihood(
+def log_likelihood(
     table: torch.Tensor, x: Sequence[torch.Tensor], y: Sequence[torch.Tensor]
 ) -> torch.Tensor:
     """Return log P(x, y) of pairs of token ids (N,), summed over all sequences of edit operations.
@@ -277,7 +358,7 @@ def _log_likelihood(
     return torch.stack(ends, 1).gather(1, x_lengths.unsqueeze(1)).squeeze(1)
 
 
-def _expected_counts(
+def expected_counts(
     table: torch.Tensor, x: Sequence[torch.Tensor], y: Sequence[torch.Tensor]
 ) -> torch.Tensor:
     """Return the expected count of each operation (P + 1, Q + 1).
@@ -286,5 +367,5 @@ def _expected_counts(
     """
     leaf = table.clone().requires_grad_()
     with torch.enable_grad():
-        (counts,) = torch.autograd.grad(_log_likelihood(leaf, x, y).sum(), leaf)
+        (counts,) = torch.autograd.grad(log_likelihood(leaf, x, y).sum(), leaf)
     return counts

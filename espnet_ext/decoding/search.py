@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 
 from espnet_ext.decoding.beam import BeamSearch
+from espnet_ext.decoding.canonical import CanonicalPrior
 from espnet_ext.decoding.fusion import Fusion
 from espnet_ext.decoding.greedy import BestPath
 from espnet_ext.decoding.ngram import NgramScorer
@@ -90,6 +91,7 @@ def build_searcher(
     lm: torch.nn.Module | None = None,
     int8: bool = False,
     ngram: Ngrams | None = None,
+    prior: CanonicalPrior | None = None,
 ) -> Searcher:
     """Return the search for a head: its own, or one that is built from its description.
 
@@ -99,22 +101,35 @@ def build_searcher(
         lm: ESPnet language model for shallow fusion; not used by greedy search.
         int8: quantise the linear layers of decoder and language model (CPU).
         ngram: n-gram model for shallow fusion; not used by greedy search.
+        prior: scores the hypotheses of utterances whose canonical form is known.
 
     Raises:
-        UserError: for options in `head_conf` that the head does not have.
+        UserError: for options in `head_conf` that the head does not have, or for a prior of a
+            head without beam search over CTC and attention.
     """
     head.check_search(options.head_conf, f"decoding configuration, outputs.{head.name}")
     models = FusionModels() if options.greedy else FusionModels(lm, ngram)
     scorers = head.searcher(options)
+    if prior is not None and (options.greedy or not isinstance(scorers, JointScorers)):
+        raise UserError(
+            f"{head.name}: canonical forms need a beam search over CTC and attention; "
+            + ("the search is greedy" if options.greedy else "the head has another search"),
+            "decode without canonical forms" + (", or without greedy" if options.greedy else ""),
+        )
     if isinstance(scorers, JointScorers):
-        return _joint_search(head, scorers, options, models, int8)
+        return _joint_search(head, scorers, options, models, int8, prior)
     if isinstance(scorers, TransducerScorers):
         return _transducer_search(head, scorers, options, models)
     return scorers
 
 
 def _joint_search(
-    head: Head, parts: JointScorers, options: SearchOptions, models: FusionModels, int8: bool
+    head: Head,
+    parts: JointScorers,
+    options: SearchOptions,
+    models: FusionModels,
+    int8: bool,
+    prior: CanonicalPrior | None,
 ) -> Searcher:
     """Return joint CTC/attention search; scorers with a weight of 0 are left out.
 
@@ -138,7 +153,10 @@ def _joint_search(
         scorers["lm"] = (build_scorer(models.lm, int8), options.lm_weight)
     if models.ngram is not None and options.ngram_weight:
         scorers["ngram"] = (_ngram_scorer(head, models.ngram, options), options.ngram_weight)
-    return BeamSearch(scorers, parts.ctc, ctc_weight, len(head.tokens), head.sos, head.eos, options)
+    vocab_size = len(head.tokens)
+    return BeamSearch(
+        scorers, parts.ctc, ctc_weight, vocab_size, head.sos, head.eos, options, prior
+    )
 
 
 def _transducer_search(

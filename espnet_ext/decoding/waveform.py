@@ -64,3 +64,10 @@ def sample_rate_of(config: Mapping[str, Any]) -> int:
         return int(rate)
     except (TypeError, ValueError):
         raise UserError(f"frontend_conf.fs {rate!r}", "write it in Hz, e.g. 16000") from None
+
+
+def audio_name(audio: Audio, index: int, count: int) -> str:
+    """Return how errors name an audio: its path, or its number in a batch; "" for a single one."""
+    if isinstance(audio, str | Path):
+        return f"{audio}: "
+    return f"audio {index + 1} of {count}: " if count > 1 else ""

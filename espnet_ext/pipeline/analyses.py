@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from espnet_ext.analysis.definition import SYSTEM_VALUES, VALUES, Analysis, Input, Option
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_yaml
+from espnet_ext.pipeline.variants import of_system
 from espnet_ext.progress import guarded_streams
 
 MODEL_FILES = ("model.pth", "config.yaml")
@@ -136,17 +137,17 @@ def hypotheses_only(
 def decodings_of(
     analysis: Analysis, variables: Mapping[str, Any], systems: Sequence[str]
 ) -> list[Decoding]:
-    """Return the decodings of systems; coupled ones too, unless the analysis also needs models."""
+    """Return the decodings of systems; variants too, unless the analysis also needs models."""
     tag, asr_tag = variables["inference_tag"], variables["asr_tag"]
-    coupled = variables["coupled_systems"].split()
+    variants = variables["variants"]
     if any("{model}" in source.path for source in analysis.inputs):
-        coupled = []
+        variants = ""
     decodings = []
     for name in systems:
         folder = f"{name}_{asr_tag}"
         decodings.append(Decoding(name, name, folder, tag))
-        if name in coupled:
-            decodings.append(Decoding(f"{name}_coupled", name, folder, f"{tag}_coupled"))
+        for variant in of_system(variants, name):
+            decodings.append(Decoding(f"{name}_{variant}", name, folder, f"{tag}_{variant}"))
     return decodings
 
 
@@ -356,14 +357,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("variables", type=Path, help="JSON file with the variables of run.sh")
     parser.add_argument("--kind", required=True, choices=KINDS, help="what the analyses need")
     parser.add_argument("--python", default=sys.executable, help="interpreter of the commands")
-    parser.add_argument("--coupled", default="", help="systems that are also decoded by coupling")
+    parser.add_argument("--variants", default="", help="variants of decoding, SYSTEM:VARIANT …")
     args = parser.parse_args(argv)
 
     from espnet_ext.analysis.registry import ANALYSES
 
     try:
         variables = json.loads(args.variables.read_text(encoding="utf-8"))
-        variables |= {"python": args.python, "coupled_systems": args.coupled}
+        variables |= {"python": args.python, "variants": args.variants}
         steps, notes = collect(ANALYSES, variables, args.kind)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from espnet_ext.pipeline.usage import UsageError
+from espnet_ext.pipeline.variants import CANONICAL, COUPLED
 
 if TYPE_CHECKING:
     Value = str | Sequence[str] | Mapping[str, str]
@@ -94,7 +95,8 @@ def parse(words: Iterable[str], systems: Sequence[str]) -> list[Source]:
         if match is None:
             raise UsageError(f"--baselines: '{word}' is not NAME=DIR or NAME:OUTPUT=DIR", _EXAMPLE)
         source = Source(match["name"], match["output"] or "", match["source"])
-        if source.name in systems or source.name in [f"{system}_coupled" for system in systems]:
+        variants = [f"{name}_{variant}" for name in systems for variant in (COUPLED, *CANONICAL)]
+        if source.name in [*systems, *variants]:
             raise UsageError(
                 f"--baselines: {source.name} is the name of a system", "give it another name"
             )

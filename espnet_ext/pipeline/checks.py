@@ -1,6 +1,6 @@
 """Checks of `run.sh` that need the environment, before any work: configurations, GPUs, models.
 
-Prints an assignment for bash: the systems that are also decoded by coupling.
+Prints an assignment for bash: the variants of decoding, as "SYSTEM:VARIANT …".
 """
 
 import argparse
@@ -15,6 +15,7 @@ from espnet_ext.files import read_yaml
 from espnet_ext.pipeline import hub
 from espnet_ext.pipeline.settings import assignments
 from espnet_ext.pipeline.usage import UsageError
+from espnet_ext.pipeline.variants import COUPLED, variants_of
 
 DEFAULT_RATE = 16000  # Hz, of ESPnet's frontend
 
@@ -124,6 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ngpu", type=int, default=0, help="GPUs per training")
     parser.add_argument("--gpu_inference", default="false", help="decode on a GPU")
     parser.add_argument("--coupling", default="false", help="also decode by coupled re-ranking")
+    parser.add_argument("--canonical_prior", default="", help="also decode with canonical forms")
     parser.add_argument("--train_baseline", default="false", help="train stock ESPnet models")
     parser.add_argument("--stress", default="", help="shares of labels that stage 17 removes")
     parser.add_argument("--pretrained", default="", help="pre-trained model, if one is named")
@@ -154,7 +156,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             hub.check_model("--baselines", name)
         if args.train_baseline == "true" and 11 in args.stages:
             check_is_in_stock(args.asr_config, config)
-        with_pairs = []
+        variants = []
+        canonical = args.canonical_prior.split()
         for item in args.system_configs:
             name, _, path = item.partition("=")
             overlay = read_yaml(path)
@@ -162,16 +165,23 @@ def main(argv: Sequence[str] | None = None) -> int:
             if trains and isinstance(outputs, Mapping):
                 check_outputs(name, outputs, token_types)
             system = {**config, **overlay}
-            if args.coupling == "true" and len(system.get("outputs") or {}) > 1:
-                with_pairs.append(name)
-        if args.coupling == "true" and not with_pairs:
+            of_system = variants_of(system.get("outputs") or {}, args.coupling == "true", canonical)
+            variants += [(name, variant) for variant in of_system]
+        used = {variant for _, variant in variants}
+        if args.coupling == "true" and COUPLED not in used:
             print("note: --coupling: no system has two outputs to couple", file=sys.stderr)
+        for variant in canonical:
+            if variant not in used:
+                print(
+                    f"note: --canonical_prior {variant}: no system has the outputs for it",
+                    file=sys.stderr,
+                )
         if args.cmd == "local" and (needed := needed_gpus(args.stages, args)):
             check_gpus(needed, args.python)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
-    print(assignments({"coupled_systems": " ".join(with_pairs)}), end="")
+    print(assignments({"variants": " ".join(map(":".join, variants))}), end="")
     return 0
 
 

@@ -13,6 +13,7 @@ from espnet_ext.pipeline import languages
 from espnet_ext.pipeline.names import check_names, check_stages, selected_stages
 from espnet_ext.pipeline.options import TOKEN_TYPES
 from espnet_ext.pipeline.usage import UsageError
+from espnet_ext.pipeline.variants import CANONICAL
 
 
 def check_values(values: Mapping[str, str]) -> None:
@@ -27,6 +28,11 @@ def check_values(values: Mapping[str, str]) -> None:
         raise UsageError(
             f"--skip_stages '{values['skip_stages']}': {bad[0]} is not a number",
             'separate numbers by spaces, for example --skip_stages "7 8"',
+        )
+    if bad := sorted(set(values["canonical_prior"].split()) - set(CANONICAL)):
+        raise UsageError(
+            f"--canonical_prior '{values['canonical_prior']}': unknown: {bad[0]}",
+            f"write one or both of {' '.join(CANONICAL)}",
         )
     if int(values["ngram_num"]) < 2:
         raise UsageError(

@@ -370,6 +370,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "set, and report that as <system>_coupled",
             "boolean",
         ),
+        Option("canonical_prior", "", "also decode with canonical forms: prompt twopass", "words"),
     ),
     "Scoring and comparison": (
         Option(

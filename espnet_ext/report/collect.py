@@ -94,7 +94,7 @@ def collect(
     title: str = "Results",
     provenance: dict | None = None,
     caveats: Sequence[str] = (),
-    coupled: Collection[str] = (),
+    variants: Collection[str] = (),
     baselines: Sequence[str] = (),
 ) -> Results:
     """Read all result files.
@@ -103,8 +103,8 @@ def collect(
         analyses: names of files in `analysis/`, in the order in which they are shown, and whether
             a missing one is reported. `{set}` stands for each set. Other files
             are shown after them.
-        coupled: systems that were also decoded with coupling, in `<decode tag>_coupled`. These
-            results are those of a system of its own, `<system>_coupled`.
+        variants: SYSTEM:VARIANT, systems that were also decoded in another way, with results in
+            `<decode tag>_<variant>`. They are those of a system of its own, `<system>_<variant>`.
         baselines: other recognisers, whose results are in `baseline_<name>/<decode tag>/<set>`.
 
     Raises:
@@ -112,12 +112,14 @@ def collect(
     """
     missing: list[str] = []
     collected = []
+    variants_of: dict[str, list[str]] = {system: [] for system in systems}
+    for system, _, variant in (word.rpartition(":") for word in variants):
+        variants_of.setdefault(system, []).append(variant)
     for code in languages:
         language = Language(code)
         for system in systems:
             tags = {system: decode_tag}
-            if system in coupled:
-                tags[f"{system}_coupled"] = f"{decode_tag}_coupled"
+            tags |= {f"{system}_{name}": f"{decode_tag}_{name}" for name in variants_of[system]}
             folder = Path(exp_dir) / code / f"{system}_{train_tag}"
             _read_system(language, folder, system, tags, sets, missing)
         for name in baselines if language.sets else ():
@@ -146,7 +148,7 @@ def collect(
     names = [
         name
         for system in systems
-        for name in (system, *([f"{system}_coupled"] if system in coupled else []))
+        for name in (system, *(f"{system}_{variant}" for variant in variants_of[system]))
     ]
     names += baselines
     return Results(title, collected, missing, provenance or {}, caveats, names)

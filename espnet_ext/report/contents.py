@@ -77,7 +77,8 @@ def build(results: Results, dump_dir: str | Path) -> Report:
     """Return the contents of a report; `dump_dir` holds the formatted data of each language."""
     parts, summary = [], []
     for language in results.languages:
-        sections = _sections(language, Path(dump_dir), list(results.caveats))
+        caveats = [*results.caveats, *scores.prompt_caveats(language)]
+        sections = _sections(language, Path(dump_dir), caveats)
         headlines = [section.headline for section in sections if section.headline]
         comparisons = [s.headline for s in sections if s.headline and s.topic == "differences"]
         headline = next(iter([*comparisons, *headlines]), "")

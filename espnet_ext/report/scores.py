@@ -35,6 +35,10 @@ SELECTED = (
     "only utterances whose recognised words are all in the lexicon, which favours those that were "
     "recognised well: do not compare systems here"
 )
+WITH_PROMPT = (
+    "decoded with the canonical form of the prompt, which the other systems do not know: compare "
+    "them with systems that know the prompt"
+)
 OTHER_LABELS = "the systems were scored against different labels: do not compare them"
 
 
@@ -61,9 +65,22 @@ def cells_table(results: Results) -> Table:
         texts = [OTHER_LABELS] if len(label_hashes(runs)) > 1 else []
         for text in [*texts, *_empty_caveats(runs), *_selected_caveats(runs)]:
             of_sets.setdefault(text, []).append(f"{language} {name}")
-    caveats = [*results.caveats, *(f"{', '.join(w)}: {text}" for text, w in of_sets.items())]
+    prompted = [text for one in results.languages for text in prompt_caveats(one)]
+    caveats = [*results.caveats, *dict.fromkeys(prompted)]
+    caveats += (f"{', '.join(w)}: {text}" for text, w in of_sets.items())
     header = ["language", "set", "system", *(name.replace("-", " against ") for name in names)]
     return Table("Error rates", CELLS, [*header, "speakers"], rows, text_columns=3, caveats=caveats)
+
+
+def prompt_caveats(language: Language) -> list[str]:
+    """Return the caveat of systems that were decoded with the prompt; none if there is none."""
+    names = dict.fromkeys(
+        system
+        for runs in language.sets.values()
+        for system, run in runs.items()
+        if ((run.decode or {}).get("canonical") or {}).get("prompt")
+    )
+    return [f"{', '.join(names)}: {WITH_PROMPT}"] if names else []
 
 
 def _cell_text(cell: Mapping) -> str:

@@ -33,9 +33,9 @@ from pathlib import Path
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_json
 from espnet_ext.scoring import articulatory_distance, bootstrap, consistency, divergence
-from espnet_ext.scoring.lexicon import make_pronouncer, read_lexicon
 from espnet_ext.scoring.normal_form import Changes, token_type_of
 from espnet_ext.scoring.paired_difference import compare_systems, paired_statistics
+from espnet_ext.text.lexicon import make_pronouncer, read_lexicon
 
 FEW_SPEAKERS = 12  # up to this number, bootstrap intervals are clearly too narrow
 _KEYS = ("set", "token_types", "data_sha256", "utterances")

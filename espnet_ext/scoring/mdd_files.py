@@ -13,10 +13,10 @@ from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
 from espnet_ext.progress import say
 from espnet_ext.scoring.human_ratings import correlate_ratings, deviations, read_scores
-from espnet_ext.scoring.lexicon import make_pronouncer, read_lexicon, read_pronunciations
 from espnet_ext.scoring.mdd import COLUMNS, LENG, evaluate
 from espnet_ext.scoring.normal_form import PHONE, Changes
 from espnet_ext.scoring.word_variants import WordVariants, nearest_phones, recognised_lattices
+from espnet_ext.text.lexicon import make_pronouncer, read_lexicon, read_pronunciations
 from espnet_ext.text.tags import split_tags
 
 JAMO, CHAR = "jamo", "char"

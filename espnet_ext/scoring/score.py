@@ -60,7 +60,7 @@ from espnet_ext.scoring import bootstrap, cells, divergence, normal_form, sclite
 from espnet_ext.scoring.baseline import has_nothing
 from espnet_ext.scoring.confusions import Confusion, count_confusions
 from espnet_ext.scoring.counts import Counts, align_texts, count_all_edits, count_edits, tokenize
-from espnet_ext.scoring.lexicon import make_pronouncer, read_lexicon
+from espnet_ext.text.lexicon import make_pronouncer, read_lexicon
 
 Hypotheses = Mapping[str, Mapping[str, str]]  # kind → utterance → text
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from espnet_ext.progress import say
 from espnet_ext.scoring.counts import edit_distances
-from espnet_ext.scoring.lexicon import list_pronunciations
 from espnet_ext.scoring.nearest_pronunciation import Lattice, nearest, split_by_words
+from espnet_ext.text.lexicon import list_pronunciations
 
 Lexicon = Mapping[str, Sequence[str]]  # word → phone strings
 # With more edits per canonical phone, words and canonical phones belong to different sentences.

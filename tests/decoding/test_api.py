@@ -6,6 +6,7 @@ import soundfile
 import torch
 
 from espnet_ext.decoding.api import DualSpeech2Text
+from espnet_ext.decoding.pronunciation_errors import PronunciationErrors
 from espnet_ext.decoding.request import active_tasks
 from espnet_ext.errors import UserError
 
@@ -189,11 +190,11 @@ def test_batch_that_exceeds_memory_is_halved(recogniser, monkeypatch):
     decode_batch = recogniser._decode_batch
     sizes = []
 
-    def fail_above_two(waves):
+    def fail_above_two(waves, *inputs):
         sizes.append(len(waves))
         if len(waves) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return decode_batch(waves)
+        return decode_batch(waves, *inputs)
 
     audios = [NOISE[start : start + 8000] for start in range(0, 5000, 1000)]
     expected_results = recogniser.batch(audios)
@@ -204,7 +205,7 @@ def test_batch_that_exceeds_memory_is_halved(recogniser, monkeypatch):
 
 
 def test_single_utterance_that_exceeds_memory_raises_user_error(recogniser, monkeypatch):
-    def fail(_waves):
+    def fail(*_inputs):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(recogniser, "_decode_batch", fail)
@@ -216,6 +217,20 @@ def test_single_utterance_that_exceeds_memory_raises_user_error(recogniser, monk
 def test_invalid_segment_length_raises_user_error(recogniser, longest):
     with pytest.raises(UserError, match="longest"):
         recogniser.long("a.wav", longest)
+
+
+def test_invalid_use_of_canonical_forms_raises_user_error(recogniser):
+    with pytest.raises(UserError, match="without an error model"):
+        recogniser(NOISE, canonical="A")
+    errors = PronunciationErrors.estimate([["A"]], [["A"]])
+    clone = recogniser.with_options()
+    with pytest.raises(UserError, match="canonical weight"):
+        clone.use_canonical(errors, -1)
+    with pytest.raises(UserError, match="source of canonical forms: unknown key 'surface'"):
+        clone.use_canonical(errors, source="surface")
+    with pytest.raises(UserError, match="the search is greedy"):
+        recogniser.with_options(greedy=True, nbest=1).use_canonical(errors)
+    assert clone.canonical is None
 
 
 def test_invalid_coupling_raises_user_error(recogniser):

@@ -10,7 +10,7 @@ import soundfile
 import tiny_recipe
 import torch
 
-from espnet_ext.bin import analyze, decode
+from espnet_ext.bin import analyze, canonical_model, decode
 from espnet_ext.data.audio import write_audio
 from espnet_ext.data.table import read_table
 from espnet_ext.decoding.api import DualSpeech2Text
@@ -96,6 +96,88 @@ def test_coupling_reranks_the_nbest_lists(trained, data, tmp_path):
             assert texts[utt_id] == nbest[0]["text"]
             # The same hypotheses, possibly with another one first.
             assert {h["text"] for h in nbest} >= {h["text"] for h in plain[utt_id]}
+
+
+def with_canonical(source, target):
+    """Copy a data directory; its canonical forms are its surface transcripts."""
+    shutil.copytree(source, target)
+    shutil.copy(target / "text.surface", target / "text.canonical")
+    return target
+
+
+def test_canonical_forms_pull_the_surface_towards_them(trained, data, tmp_path, capsys):
+    train = with_canonical(trained.root / "dump/train", tmp_path / "train")
+    canonical = read_table(data / "text.surface")
+    first, second = sorted(canonical)[:2]
+    canonical[first] = canonical[second]
+    rows = "".join(f"{i} {text}\n" for i, text in canonical.items() if i != second)
+    (data / "prompts").write_text(rows)
+    model = ("--canonical_model", str(train), "--canonical", str(data / "prompts"))
+    run(trained, data, tmp_path / "out", *model, "--canonical_weight", "50")
+    stderr = capsys.readouterr().err
+    assert (
+        f"utterances are decoded without a canonical form: no text in the file ({second}" in stderr
+    )
+    texts = read_table(tmp_path / "out/text.surface", empty_ok=True)
+    assert texts[first] == canonical[first]
+    facts = json.loads((tmp_path / "out/decode.json").read_text())["canonical"]
+    assert facts["model"] == str(train) and facts["weight"] == 50 and facts["prompt"] is True
+    assert facts["utterances"] == len(canonical) - 1 and facts["source"] is None
+    run(trained, data, tmp_path / "plain")
+    plain = read_table(tmp_path / "plain/text.surface", empty_ok=True)
+    assert texts[second] == plain[second]  # it has no canonical form
+    assert json.loads((tmp_path / "plain/decode.json").read_text())["canonical"] is None
+
+
+def test_canonical_forms_come_from_the_recognised_meaning(trained, data, tmp_path, monkeypatch):
+    train = with_canonical(trained.root / "dump/train", tmp_path / "train")
+    prompts = read_table(data / "text.surface")
+    form = max(prompts.values(), key=len)
+    monkeypatch.setattr(
+        "espnet_ext.decoding.canonical_command.pronouncer",
+        lambda *_: lambda text: form if text.strip() else None,
+    )
+    options = ("--canonical_model", str(train), "--canonical_weight", "50")
+    run(trained, data, tmp_path / "own", *options, "--canonical_from", "meaning")
+    surfaces = read_table(tmp_path / "own/text.surface", empty_ok=True)
+    meanings = read_table(tmp_path / "own/text.meaning", empty_ok=True)
+    assert all(surfaces[i] == form for i, text in meanings.items() if text.strip())
+    facts = json.loads((tmp_path / "own/decode.json").read_text())["canonical"]
+    assert facts["source"] == "meaning" and facts["prompt"] is False
+    (data / "meanings").write_text("".join(f"{i} a\n" for i in prompts))
+    run(trained, data, tmp_path / "file", *options, "--canonical_from", str(data / "meanings"))
+    other = read_table(tmp_path / "file/text.surface", empty_ok=True)
+    assert all(other[i] == form for i in prompts if i != "s9-blip")
+
+
+def test_canonical_forms_of_another_set_raise_user_error(trained, data, tmp_path):
+    train = with_canonical(trained.root / "dump/train", tmp_path / "train")
+    (tmp_path / "prompts").write_text("other-1 A B\n")
+    model = ("--canonical_model", str(train), "--canonical", str(tmp_path / "prompts"))
+    with pytest.raises(UserError, match="prompts: no utterance of the set has a canonical form"):
+        run(trained, data, tmp_path / "out", *model)
+    with pytest.raises(UserError, match="not a model of pronunciation errors|no such file"):
+        run(trained, data, tmp_path / "out", *model[2:], "--canonical_model", str(data / "x.json"))
+
+
+def test_canonical_weight_is_chosen_on_a_validation_set(trained, data, tmp_path, capsys):
+    train = with_canonical(trained.root / "dump/train", tmp_path / "train")
+    shutil.copy(data / "text.surface", data / "text.canonical")
+    output = tmp_path / "errors.json"
+    options = ["--data", f"{train} {train}", "--output", str(output)]
+    tuning = ["--tune", str(data), "--model_dir", str(trained.root / "exp")]
+    weights = ["--weights", "0 50", "--criterion", "per"]
+    assert canonical_model.main([*options, *tuning, *weights]) == 0
+    facts = json.loads(output.read_text())["facts"]
+    labelled = [text for text in read_table(train / "text.surface").values() if text != "<na>"]
+    assert facts["weight"] == 50 and facts["utterances"] == 2 * len(labelled)
+    rates = {row["weight"]: row["error rate"] for row in facts["tuning"]}
+    assert rates[50] == 0 < rates[0]
+    assert "weight 50: error rate 0.0" in capsys.readouterr().out
+    shutil.copy(data / "text.surface", data / "prompts")
+    model = ("--canonical_model", str(output), "--canonical", str(data / "prompts"))
+    run(trained, data, tmp_path / "out", *model)
+    assert json.loads((tmp_path / "out/decode.json").read_text())["canonical"]["weight"] == 50
 
 
 def test_coupling_without_pairs_raises_user_error(trained, data, tmp_path):
@@ -231,10 +313,10 @@ OUT_OF_MEMORY = [
 def test_only_the_utterance_that_exceeds_memory_fails(trained, data, tmp_path, monkeypatch, error):
     decode_batch = DualSpeech2Text._decode_batch
 
-    def fail_above_half_a_second(self, waves):
+    def fail_above_half_a_second(self, waves, *inputs):
         if max(len(wave) for wave in waves) > 8000:
             raise error
-        return decode_batch(self, waves)
+        return decode_batch(self, waves, *inputs)
 
     add_utterance(data, "s9-long", tmp_path / "long.wav", np.full(9000, 0.1))
     monkeypatch.setattr(DualSpeech2Text, "_decode_batch", fail_above_half_a_second)
@@ -248,7 +330,7 @@ def test_only_the_utterance_that_exceeds_memory_fails(trained, data, tmp_path, m
 def test_other_errors_of_pytorch_are_not_taken_for_a_lack_of_memory(
     trained, data, tmp_path, monkeypatch
 ):
-    def fail(self, waves):
+    def fail(self, *inputs):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr(DualSpeech2Text, "_decode_batch", fail)
@@ -359,7 +441,16 @@ def test_useless_language_model_raises_user_error(trained, data, arpa, config, t
 
 @pytest.mark.parametrize(
     "options",
-    [("--greedy", "true", "--coupling", "x"), ("--threads", "-1"), ("--coupling_weight", "1")],
+    [
+        ("--greedy", "true", "--coupling", "x"),
+        ("--threads", "-1"),
+        ("--coupling_weight", "1"),
+        ("--canonical", "x"),
+        ("--canonical_weight", "1"),
+        ("--canonical_model", "x", "--canonical", "x", "--canonical_from", "x"),
+        ("--canonical_model", "x", "--canonical", "x", "--greedy", "true"),
+        ("--canonical_model", "x", "--canonical", "x", "--lexicon", "x"),
+    ],
     ids=" ".join,
 )
 def test_contradictory_options_are_usage_errors(trained, data, tmp_path, options):

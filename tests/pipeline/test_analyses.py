@@ -14,7 +14,7 @@ VARIABLES = {
     "langs": "en",
     "systems": "a b",
     "twins": "b",
-    "coupled_systems": "",
+    "variants": "",
     "test_sets": "test other",
     "train_set": "train",
     "dumpdir": "dump",
@@ -115,14 +115,14 @@ def test_options_twins_and_trainings_of_the_stress_test():
 
 
 def test_coupled_decodings_are_systems_of_their_own_unless_models_are_needed():
-    (step,) = steps_of(analysis(), coupled_systems="b")[0].values()
+    (step,) = steps_of(analysis(), variants="b:coupled")[0].values()
     assert "b=exp/en/b_small/decode/test " in step
     assert "b_coupled=exp/en/b_small/decode_coupled/test " in step
     inputs = [definition.MODELS, definition.HYPOTHESES]
-    (step,) = steps_of(analysis(inputs=inputs), coupled_systems="b")[0].values()
+    (step,) = steps_of(analysis(inputs=inputs), variants="b:coupled")[0].values()
     assert "_coupled" not in step
     per_decoding = analysis(result_files=["{decoding}/y.json"], inputs=[definition.DATA])
-    steps, _ = steps_of(per_decoding, coupled_systems="b", test_sets="test")
+    steps, _ = steps_of(per_decoding, variants="b:coupled", test_sets="test")
     assert set(steps) == {
         f"en/y_{name}_test"
         for name in ("a_small_decode", "b_small_decode", "b_small_decode_coupled")

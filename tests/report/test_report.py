@@ -208,17 +208,6 @@ def test_summary_names_the_set_if_there_are_several(tree, tmp_path):
     assert "- English: " in write(tmp_path, tmp_path, languages="en")[0]
 
 
-@pytest.mark.parametrize("name", ["RESULTS.md", "RESULTS_details.md", "report.html"])
-def test_files_of_others_are_not_replaced(tree, tmp_path, name):
-    write(tree, tmp_path, languages="en")
-    write(tree, tmp_path, languages="en")  # its own files are replaced
-    content = "# Notes\n\nBy hand: 3 %\n"
-    (tmp_path / name).write_text(content)
-    with pytest.raises(UserError, match=f"{name}: exists, and is not a result of this command"):
-        write(tree, tmp_path, languages="en")
-    assert (tmp_path / name).read_text() == content
-
-
 def test_mispronunciations_have_the_numbers_of_the_json(written, tree):
     results, _, page = written
     text = " ".join(Page(page).cells)
@@ -315,6 +304,20 @@ def test_differences_pair_the_joint_system_with_each_single_one(written):
     assert "so_meaning − so_surface" not in "".join(written)
 
 
+def test_systems_that_know_the_prompt_are_named_in_every_table(tree, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tree, copy)
+    model = next(copy.glob("**/ko/do_*"))
+    shutil.copytree(model / "decode", model / "decode_prompt")
+    for path in (model / "decode_prompt").glob("*/decode.json"):
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({**content, "canonical": {"prompt": True}}))
+    results, details, _ = write(copy, tmp_path, languages="ko", variants="do:prompt")
+    caveat = "do_prompt: decoded with the canonical form of the prompt"
+    assert caveat in results and details.count(caveat) > 1
+    assert caveat not in write(tree, tmp_path, languages="ko")[0]
+
+
 def test_audio_is_inside_the_page(written):
     sources = re.findall(r'src="data:audio/flac;base64,([^"]+)"', written[2])
     assert len(sources) == 8
@@ -392,13 +395,13 @@ def test_coupled_decoding_has_rows_of_its_own(tree, tmp_path, capsys):
     shutil.copytree(tree / "exp", copy / "exp")
     model = copy / "exp/ko/do_small"
     shutil.copytree(model / "decode", model / "decode_coupled")
-    results, details, _ = write(copy, tmp_path, languages="ko", coupled="do")
+    results, details, _ = write(copy, tmp_path, languages="ko", variants="do:coupled")
     rows = [line for line in results.splitlines() if line.startswith("| Korean | test | do")]
     assert [row.split(" | ")[2] for row in rows] == ["do", "do_coupled"]
     assert rows[0].replace("| do |", "") == rows[1].replace("| do_coupled |", "")
     assert "scores of do_coupled on test" in details
     shutil.rmtree(model / "decode_coupled")
-    assert "| do_coupled |" not in write(copy, tmp_path, languages="ko", coupled="do")[0]
+    assert "| do_coupled |" not in write(copy, tmp_path, languages="ko", variants="do:coupled")[0]
     assert "missing: ko, do_coupled, test: " in capsys.readouterr().err
 
 

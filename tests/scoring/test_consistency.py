@@ -14,7 +14,7 @@ from espnet_ext.scoring.consistency import (
     named_sums,
     pair_outputs,
 )
-from espnet_ext.scoring.lexicon import make_pronouncer
+from espnet_ext.text.lexicon import make_pronouncer
 
 WRITTEN = {"surface": "char", "meaning": "char"}
 PHONES = {"surface": "phone", "meaning": "char"}

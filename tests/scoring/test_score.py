@@ -11,9 +11,9 @@ from make_set import data_directory, hypothesis_folder
 
 from espnet_ext.errors import UserError
 from espnet_ext.scoring.cells import BY_CANONICAL, BY_LEXICON
-from espnet_ext.scoring.lexicon import make_pronouncer, read_lexicon
 from espnet_ext.scoring.paired_difference import compare_systems
 from espnet_ext.scoring.score import score_directory
+from espnet_ext.text.lexicon import make_pronouncer, read_lexicon
 
 SPEAKERS = {"a-1": "a", "a-2": "a", "b-1": "b", "b-2": "b"}
 KOREAN = {

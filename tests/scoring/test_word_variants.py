@@ -6,7 +6,7 @@ import pytest
 
 from espnet_ext.bin import mdd as command
 from espnet_ext.errors import UserError
-from espnet_ext.scoring.lexicon import list_pronunciations, read_pronunciations
+from espnet_ext.text.lexicon import list_pronunciations, read_pronunciations
 
 # words, canonical, perceived, hypothesis → counts
 CASES = [

@@ -200,9 +200,34 @@ def test_coupled_decoding_is_a_system_of_its_own_in_scores_and_report(project):
     cross = next(call for call in calls if call.startswith("cross"))
     assert "do=exp/ko/do_small/decode/test do_coupled=exp/ko/do_small/decode_coupled" in cross
     report = next(call for call in calls if call.startswith("report"))
-    assert "--decode_tag decode " in report and "--coupled do " in report
+    assert "--decode_tag decode " in report and "--variants do:coupled " in report
     assert project.run("--coupling", "true", "--langs", "ko").returncode == 0
     assert project.calls() == []
+
+
+def test_decoding_with_canonical_forms_gives_systems_of_their_own(project):
+    done = project.run("--canonical_prior", "prompt twopass", "--langs", "ko")
+    assert done.returncode == 0, done.stderr
+    calls = project.calls()
+    decoding = {
+        call.split("--output_dir ")[1].split()[0]: call
+        for call in calls
+        if call.startswith("decode")
+    }
+    prompted = decoding["exp/ko/do_small/decode_prompt/test"]
+    assert (
+        "--canonical dump/raw/ko/test/text.canonical --canonical_model dump/raw/ko/train"
+        in prompted
+    )
+    two_pass = decoding["exp/ko/do_small/decode_twopass/test"]
+    assert "--canonical_from meaning --canonical_model dump/raw/ko/train" in two_pass
+    assert "exp/ko/so_surface_small/decode_prompt/test" in decoding
+    assert "exp/ko/so_surface_small/decode_twopass/test" not in decoding  # it has no meaning
+    assert "--canonical" not in decoding["exp/ko/do_small/decode/test"]
+    report = next(call for call in calls if call.startswith("report"))
+    assert "--variants so_surface:prompt do:prompt do:twopass " in report
+    done = project.run("--canonical_prior", "promt")
+    assert done.returncode == 2 and "unknown: promt" in done.stderr
 
 
 def test_baselines_are_imported_scored_compared_and_reported(project):

@@ -9,9 +9,9 @@ import pytest
 from espnet_ext.bin import cli
 from espnet_ext.bin import g2p as command
 from espnet_ext.errors import UserError
-from espnet_ext.scoring.lexicon import read_lexicon
 from espnet_ext.text import english_g2p, g2p
 from espnet_ext.text.korean import CONNECTED_SPEECH, pronounce
+from espnet_ext.text.lexicon import read_lexicon
 
 ROOT = Path(__file__).parents[2]
 OVERWRITE = ("--overwrite", "true")  # tests run the command several times

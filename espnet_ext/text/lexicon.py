@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from espnet_ext.data.table import normalized
 from espnet_ext.errors import UserError
 from espnet_ext.text.phones import strip_stress
+from espnet_ext.text.unicode import normalize
 
 
 def read_lexicon(path: str | Path) -> dict[str, str]:
@@ -36,7 +36,7 @@ def read_pronunciations(path: str | Path) -> dict[str, list[str]]:
             continue
         if not phones:
             raise UserError(f"{path}:{number}: '{word}' has no phones", "complete or remove it")
-        word = re.sub(r"(?<=.)\(\d+\)$", "", normalized(word).lower())
+        word = re.sub(r"(?<=.)\(\d+\)$", "", normalize(word).lower())
         variants = lexicon.setdefault(word, [])
         pronunciation = " ".join(map(strip_stress, phones))
         if pronunciation not in variants:
@@ -75,7 +75,7 @@ def list_pronunciations(
     lexicon = lexicon or {}
     variants = []
     try:
-        for part in _parts(normalized(sentence), lexicon):
+        for part in _parts(normalize(sentence), lexicon):
             words = [part] if part.lower() in lexicon else english_g2p.words(part)
             for word in words:
                 if listed := lexicon.get(word.lower()):
@@ -136,7 +136,7 @@ def make_pronouncer(
 
     def pronounce(sentence: str) -> str | None:
         phones = []
-        for word in normalized(sentence).lower().split():
+        for word in normalize(sentence).lower().split():
             if (pronunciation := word_phones(word)) is None:
                 return None
             phones.append(pronunciation)

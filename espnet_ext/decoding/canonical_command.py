@@ -1,0 +1,157 @@
+"""Options of decoding with canonical forms: the error model, and the form of each utterance."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from espnet_ext.data.record import NA
+from espnet_ext.data.table import read_table
+from espnet_ext.decoding.api import DualSpeech2Text
+from espnet_ext.decoding.canonical_forms import SURFACE, CanonicalText, Pronouncer, pronouncer
+from espnet_ext.decoding.pronunciation_errors import DEFAULT_WEIGHT, PronunciationErrors
+from espnet_ext.errors import UserError
+from espnet_ext.progress import say
+from espnet_ext.text.tokenizers import Tokenizer
+
+CANONICAL = "canonical"
+MAX_NAMED = 3  # utterances without a canonical form that a note lists
+
+
+@dataclass(frozen=True)
+class CanonicalOptions:
+    """Options of `espnet-ext decode` for canonical forms.
+
+    Args:
+        model: data directory that the error model is estimated from, or file of the model.
+        file: canonical forms of the set, such as its text.canonical; the prompt is known.
+        source: meanings that the canonical forms are derived from: an output of the system, or a
+            text file of another decoding.
+        weight: weight of log P(surface | canonical); None: that of the model file, or the default.
+        lexicon: pronunciations of words, for `source`.
+    """
+
+    model: str
+    file: str | None = None
+    source: str | None = None
+    weight: float | None = None
+    lexicon: str | None = None
+
+
+def use_canonical(
+    recogniser: DualSpeech2Text,
+    options: CanonicalOptions,
+    utterances: Sequence[str],
+    cache: Path,
+) -> tuple[dict[str, CanonicalText], dict[str, Any]]:
+    """Prepare a recogniser for canonical forms.
+
+    Args:
+        recogniser: a system with the output `surface`.
+        options: the options.
+        utterances: ids of the set.
+        cache: folder for the estimated model.
+
+    Returns:
+        The canonical form of each utterance that has one, and the settings for decode.json.
+
+    Raises:
+        UserError: if no utterance of the set has a canonical form.
+    """
+    tokenizer = recogniser.tokenizers[SURFACE]
+    errors, weight = read_errors(options.model, tokenizer, cache)
+    weight = weight if options.weight is None else options.weight
+    source = options.source if options.source in recogniser.model.heads else None
+    pronounce = None
+    if options.source:
+        token_type = recogniser.model.heads[SURFACE].options.token_type
+        pronounce = pronouncer(token_type, options.lexicon)
+    recogniser.use_canonical(errors, weight, source, pronounce)
+    forms: dict[str, CanonicalText] = {}
+    if options.file:
+        forms = read_forms(options.file, utterances)
+    elif options.source and source is None:
+        forms = read_forms(options.source, utterances, pronounce)
+    path = options.file or (None if source else options.source)
+    settings = {
+        "model": options.model,
+        "file": options.file,
+        "source": options.source,
+        "lexicon": options.lexicon,
+        "weight": weight,
+        "utterances": len(forms) if path else None,  # with a canonical form from a file
+        "prompt": options.file is not None,  # whether the system knows the prompt
+    }
+    return forms, settings
+
+
+def read_errors(path: str, tokenizer: Tokenizer, cache: Path) -> tuple[PronunciationErrors, float]:
+    """Return the error model of a data directory or a model file, and the weight to use it with."""
+    if not Path(path).is_dir():
+        errors, facts = PronunciationErrors.load(path)
+        return errors, facts.get("weight", DEFAULT_WEIGHT)
+    canonical, surface = (
+        [tokenizer.encode(text) for text in texts]
+        for texts in read_pairs(path, [CANONICAL, SURFACE])
+    )
+    return PronunciationErrors.estimate_or_load(canonical, surface, cache), DEFAULT_WEIGHT
+
+
+def read_pairs(folder: str, outputs: Sequence[str]) -> list[list[str]]:
+    """Return the transcripts of the utterances that are labelled for all outputs.
+
+    Args:
+        folder: data directory.
+        outputs: names of `text.<output>` files.
+
+    Returns:
+        One list of transcripts per output, of the same utterances.
+    """
+    tables = [read_table(Path(folder) / f"text.{name}") for name in outputs]
+    labelled = [{utt_id for utt_id, text in table.items() if text != NA} for table in tables]
+    utt_ids = sorted(set.intersection(*labelled))
+    if not utt_ids:
+        raise UserError(
+            f"{folder}: no utterance has all of {', '.join(outputs)}", "give another set"
+        )
+    return [[table[utt_id] for utt_id in utt_ids] for table in tables]
+
+
+def read_forms(
+    path: str, utterances: Collection[str], pronounce: Pronouncer | None = None
+) -> dict[str, CanonicalText]:
+    """Return the canonical form of each utterance that has one; print how many have none.
+
+    Args:
+        path: file with a canonical form per utterance, or with `pronounce` a meaning.
+        utterances: ids of the set.
+        pronounce: function from a meaning to its canonical form.
+
+    Raises:
+        UserError: if no utterance of the set has a canonical form.
+    """
+    table = read_table(path, empty_ok=True)
+    forms: dict[str, CanonicalText] = {}
+    missing: dict[str, list[str]] = {}
+    for utt_id in utterances:
+        text = table.get(utt_id, NA)
+        form: CanonicalText | None = text
+        if text == NA or not text.strip():
+            missing.setdefault("no text in the file", []).append(utt_id)
+        elif pronounce is not None and (form := pronounce(text)) is None:
+            missing.setdefault("a word that cannot be pronounced", []).append(utt_id)
+        elif form is not None:
+            forms[utt_id] = form
+    for reason, utt_ids in missing.items():
+        names = ", ".join(utt_ids[:MAX_NAMED]) + (" …" if len(utt_ids) > MAX_NAMED else "")
+        say(
+            f"note: {path}: {len(utt_ids)} of {len(utterances)} utterances are decoded without a "
+            f"canonical form: {reason} ({names})"
+        )
+    if not forms:
+        raise UserError(
+            f"{path}: no utterance of the set has a canonical form",
+            "give the file of the set that is decoded"
+            + ("" if pronounce is None else ", with words that can be pronounced"),
+        )
+    return forms
