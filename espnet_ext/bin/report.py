@@ -65,14 +65,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from espnet_ext.analysis.registry import ANALYSES
     from espnet_ext.files import write_text
+    from espnet_ext.overwriting import require_result_file
     from espnet_ext.provenance import provenance
     from espnet_ext.report.collect import collect
     from espnet_ext.report.contents import build
-    from espnet_ext.report.html import report_page
-    from espnet_ext.report.markdown import details_page, results_page
+    from espnet_ext.report.html import is_report_page, report_page
+    from espnet_ext.report.markdown import (
+        details_page,
+        is_details_page,
+        is_results_page,
+        results_page,
+    )
     from espnet_ext.report.shown_utterances import shown_utterances
     from espnet_ext.report.terminal import cells_table
 
+    target, page = Path(options.results), Path(options.html)
+    details = Path(options.details or target.with_stem(f"{target.stem}_details"))
+    require_result_file(target, lambda path: is_results_page(path.read_text(encoding="utf-8")))
+    require_result_file(details, lambda path: is_details_page(path.read_text(encoding="utf-8")))
+    require_result_file(page, lambda path: is_report_page(path.read_text(encoding="utf-8")))
     folder = "analysis/"
     expected = {
         name.removeprefix(folder): not analysis.requested_by
@@ -95,12 +106,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         variants=[f"{name}:coupled" for name in options.coupled] + options.variants,
         baselines=options.baselines,
     )
-    page = Path(options.html)
     budget = round(1e6 * options.audio_mb)
     utterances = shown_utterances(results, options.examples, page, budget, _encode)
     report = build(results, options.dump_dir)
-    target = Path(options.results)
-    details = Path(options.details or target.with_stem(f"{target.stem}_details"))
     write_text(target, results_page(report, details.name, page.name))
     write_text(details, details_page(report))
     write_text(page, report_page(report, utterances))

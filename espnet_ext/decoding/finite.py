@@ -46,7 +46,7 @@ def check_logits(heads: Iterable[Head], precision: str) -> Iterator[None]:
     hooks = []
     for head in heads:
         for part in head.parts.values():
-            for module in part.modules():
+            for module in getattr(part, "searched", part).modules():
                 if getattr(module, "out_features", None) == len(head.tokens):
                     hooks.append(module.register_forward_hook(_hook(head.name, precision)))
     try:

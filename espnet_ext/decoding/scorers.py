@@ -21,6 +21,7 @@ import torch
 
 from espnet_ext.decoding.cached import CachedTransformer
 from espnet_ext.errors import UserError
+from espnet_ext.model.heads.shared_decoder import GuidedDecoder
 from espnet_ext.model.load import check_finite
 from espnet_ext.progress import say
 
@@ -68,6 +69,8 @@ def build_scorer(module: torch.nn.Module, int8: bool = False) -> Scorer:
         int8: quantise the linear layers (CPU). Only `CachedTransformer` does so; other modules
             stay exact.
     """
+    if isinstance(module, GuidedDecoder):
+        module = module.search_copy()
     cached = CachedTransformer.from_decoder(module)
     if cached is None:
         return EspnetScorer(module)

@@ -23,6 +23,8 @@ from espnet_ext.model.config import (
 )
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.heads.registry import build_head
+from espnet_ext.model.heads.shared_decoder import MODULE as SHARED_DECODER
+from espnet_ext.model.heads.shared_decoder import SHARED, build_shared_decoder
 from espnet_ext.model.losses import Objective
 from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.model.pretrained import adapters
@@ -69,8 +71,11 @@ def build_model(
     size = encoder.output_size()
     postencoder = _part(config, "postencoder", input_size=size)
     size = postencoder.output_size() if postencoder is not None else size
+    tokens = {name: _tokens(name, options) for name, options in outputs.items()}
+    sharing = {n: tokens[n] for n, o in outputs.items() if getattr(o, "decoder", None) == SHARED}
+    shared_decoder = build_shared_decoder(sharing, size, config) if sharing else None
     heads = {
-        name: build_head(name, options, _tokens(name, options), size, config)
+        name: build_head(name, options, tokens[name], size, config, shared_decoder)
         for name, options in outputs.items()
     }
     model = DualOutputModel(
@@ -85,15 +90,16 @@ def build_model(
         autocast_dtype=autocast_dtype(config.get("cpu_autocast")),
         divide_by=_divisor(config),
     )
+    if shared_decoder is not None:
+        model.add_module(SHARED_DECODER, shared_decoder)
     if config.get("init"):
         _check_init(config)
         espnet.load("initialize")(model, config["init"])
     if (config.get("model_conf") or {}).get("scale_embeddings"):
         _scale_embeddings(model)
     # Built last, so that the other weights are those of the same system without a conditioner.
-    tokens = {name: head.tokens for name, head in heads.items()}
     model.condition_values = values_of(config, configured_names(config))
-    context = ConditionerContext(tokens, encoder, size, model.condition_values)
+    context = ConditionerContext(tokens, encoder, size, model.condition_values, shared_decoder)
     model.conditioning = build_conditioner(config, context)
     adapter = adapters.options_of(config)
     if adapter is not None:

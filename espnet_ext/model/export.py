@@ -16,6 +16,7 @@ from espnet_ext.model.config import OutputConfig, suggest
 from espnet_ext.model.heads.base import ELSEWHERE, StockSearch
 from espnet_ext.model.heads.registry import head_class
 from espnet_ext.model.heads.search_options import SearchOptions, checked, fill_in
+from espnet_ext.model.heads.shared_decoder import own_decoder
 from espnet_ext.model.load import load_config, load_model
 from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.text.tokenizers import build_tokenizer
@@ -84,6 +85,7 @@ def export_head(
     if model.conditioning is not None:
         sets = active_sets(model.conditioning.tasks, model.conditioning.trained)
         model.conditioning.fold(model, output, sets[output] if active is None else active)
+    own_decoder(model.heads[output], model)
     folder = Path(target)
     stats = (stock["normalize_conf"] or {}).get("stats_file")
     for source, name in ((outputs[output].bpemodel, "bpe.model"), (stats, "feats_stats.npz")):

@@ -3,6 +3,7 @@
 Symbols: B utterances, T encoder frames or tokens, L tokens, P prompt tokens, D width.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -81,6 +82,8 @@ def parameter_groups(model: Any) -> ParameterGroups:
     }
     objective = getattr(model, "objective", None)
     objective = objective.parameters() if isinstance(objective, torch.nn.Module) else ()
+    counts = Counter(id(p) for parameters in heads.values() for p in parameters)
+    heads = {name: [p for p in of_head if counts[id(p)] == 1] for name, of_head in heads.items()}
     excluded = {id(p) for parameters in heads.values() for p in parameters}
     excluded |= {id(p) for p in objective}
     shared = {name: list(m.parameters()) for name, m in encoder_layers(model.encoder).items()}

@@ -25,6 +25,7 @@ _RESERVED = (
     "postencoder",
     "conditioning",
     "objective",
+    "shared_decoder",
 )
 _UNSET: tuple[Any, ...] = (None, {}, 0)
 
@@ -50,6 +51,11 @@ def parse_outputs(config: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(entry, Mapping):
             raise UserError(f"{where}: must be a mapping", "write key: value below it")
         parsed[name] = _parse(entry, where)
+    if "shared" in parsed:
+        raise UserError(
+            "outputs.shared: its decoder would have the name of the shared decoder",
+            "rename the output",
+        )
     _check_prefixes([m for name, options in parsed.items() for m in module_names(name, options)])
     return parsed
 

@@ -40,6 +40,11 @@ _HANGUL = re.compile(r"[\u1100-\u11ff\u3131-\u318e\ua960-\ua97c\uac00-\ud7a3\ud7
 _FORMULA = re.compile(r"[=@+-](?![\d.,]*\d[\d.,]*%?$)")  # a cell that a spreadsheet would compute
 
 
+def is_report_page(text: str) -> bool:
+    """Return whether a text was written by `report_page`."""
+    return "<title>" in text and '<div class="made">' in text
+
+
 def report_page(report: Report, utterances: Utterances | None = None) -> str:
     """Return the page."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined

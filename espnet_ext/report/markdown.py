@@ -6,6 +6,20 @@ from typing import Any
 from espnet_ext.document import Section, Table
 from espnet_ext.report.contents import Report, origin
 
+HOW_MADE = "## How this file was made"
+DETAILS = ": details"  # end of the title of RESULTS_details.md
+
+
+def is_results_page(text: str) -> bool:
+    """Return whether a text was written by `results_page`."""
+    return HOW_MADE in text.splitlines()
+
+
+def is_details_page(text: str) -> bool:
+    """Return whether a text was written by `details_page`."""
+    title = text.partition("\n")[0]
+    return title.startswith("# ") and title.endswith(DETAILS)
+
 
 def results_page(report: Report, details: str, page: str) -> str:
     """Return RESULTS.md: findings, the main ones first, error rates, tables that are not details.
@@ -28,7 +42,7 @@ def results_page(report: Report, details: str, page: str) -> str:
             lines += [f"### {plain(table.title + several)}", "", *_table(table)]
         more = [s.title for s in part.sections if s.findings or s.figures or _has_details(s)]
         lines += [f"More in [{details}]({details}) and {page}: {plain('; '.join(more))}.", ""]
-    lines += ["## How this file was made", "", *_command("this file", report.provenance)]
+    lines += [HOW_MADE, "", *_command("this file", report.provenance)]
     lines += [
         "",
         f"The command, commit and machine behind each number are in [{details}]({details}), "
@@ -43,7 +57,7 @@ def _has_details(section: Section) -> bool:
 
 def details_page(report: Report) -> str:
     """Return RESULTS_details.md: all findings, the tables that are details, and commands."""
-    lines = [f"# {plain(report.title)}: details", "", *_missing(report)]
+    lines = [f"# {plain(report.title)}{DETAILS}", "", *_missing(report)]
     for part in report.languages:
         lines += [f"## {plain(part.name)}", ""]
         for section in part.sections:

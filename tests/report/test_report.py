@@ -208,6 +208,17 @@ def test_summary_names_the_set_if_there_are_several(tree, tmp_path):
     assert "- English: " in write(tmp_path, tmp_path, languages="en")[0]
 
 
+@pytest.mark.parametrize("name", ["RESULTS.md", "RESULTS_details.md", "report.html"])
+def test_files_of_others_are_not_replaced(tree, tmp_path, name):
+    write(tree, tmp_path, languages="en")
+    write(tree, tmp_path, languages="en")  # its own files are replaced
+    content = "# Notes\n\nBy hand: 3 %\n"
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=f"{name}: exists, and is not a result of this command"):
+        write(tree, tmp_path, languages="en")
+    assert (tmp_path / name).read_text() == content
+
+
 def test_mispronunciations_have_the_numbers_of_the_json(written, tree):
     results, _, page = written
     text = " ".join(Page(page).cells)

@@ -27,6 +27,7 @@ class ConditionerContext:
     output_size: int  # D of what the heads read
     # condition → its values; `EncoderPass.conditions` has their positions (see `model.conditions`)
     conditions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    shared_decoder: torch.nn.Module | None = None  # of the outputs with `decoder: shared`
 
 
 class Conditioner(torch.nn.Module):
@@ -82,6 +83,9 @@ class Conditioner(torch.nn.Module):
 
     def attach(self, encoder: torch.nn.Module) -> None:
         """Change the encoder once, after it is built: insert modules, for example."""
+
+    def attach_decoder(self, decoder: torch.nn.Module) -> None:
+        """Change the decoder that outputs share, once, after it is built."""
 
     # -- tasks
 

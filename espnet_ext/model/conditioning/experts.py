@@ -109,6 +109,8 @@ class Experts(RoutedConditioner):
             batch normalisation: the statistics of one output's rows are not those of another's.
         encoder_band: layers with an expert per band. A layer in both has one expert per combination
             of output and band.
+        decoder_task: layers of the decoder that the outputs share (`decoder: shared`) with an
+            expert per output.
         halves: "both" feed-forward halves of a block with macaron style, or the "second" only.
     """
 
@@ -118,11 +120,12 @@ class Experts(RoutedConditioner):
         bands: Sequence[str] = (),
         encoder_task: int | str = 0,
         encoder_band: int | str = 0,
+        decoder_task: int | str = 0,
         halves: str = BOTH,
     ):
         super().__init__(outputs, bands, by_task=encoder_task != 0)
         self.layers = {TASK: encoder_task, BAND: encoder_band}
-        self.halves = halves
+        self.decoder_task, self.halves = decoder_task, halves
         self.conditions = (BAND,) if bands else ()
 
     @classmethod
@@ -137,7 +140,7 @@ class Experts(RoutedConditioner):
         if not chosen:
             raise UserError(
                 f"{WHERE}: conditioning: experts without a layer that has any",
-                "give encoder_task or encoder_band: all, or a number of last layers",
+                "give encoder_task, encoder_band or decoder_task: all, or a number of last layers",
             )
         if conf.get("halves", BOTH) not in HALVES:
             value = str(conf["halves"])
@@ -146,6 +149,12 @@ class Experts(RoutedConditioner):
             raise UserError(
                 f"{WHERE}.encoder_task: experts per output, but this system has one output",
                 "remove it, or add an output",
+            )
+        if conf.get("decoder_task") and context.shared_decoder is None:
+            raise UserError(
+                f"{WHERE}.decoder_task: no outputs share a decoder, so each already has its own "
+                "feed-forward parts",
+                "remove it, or write decoder: shared for the outputs",
             )
         bands = context.conditions[BAND] if conf.get("encoder_band") else ()
         for band in bands:
@@ -156,6 +165,8 @@ class Experts(RoutedConditioner):
                 )
         experts = cls(list(context.tokens), bands, **conf)
         experts.replaced(context.encoder)  # raises errors
+        if context.shared_decoder is not None:
+            experts.decoder_layers(context.shared_decoder)
         return experts
 
     def replaced(self, encoder: torch.nn.Module) -> dict[int, tuple[str, ...]]:
@@ -171,9 +182,21 @@ class Experts(RoutedConditioner):
                 axes[number] = (*axes.get(number, ()), axis)
         return axes
 
+    def decoder_layers(self, decoder: Any) -> list[Any]:
+        """Return the layers of the shared decoder that have experts."""
+        layers = list(decoder.decoders)
+        return [
+            layers[i] for i in last_layers(self.decoder_task, len(layers), f"{WHERE}.decoder_task")
+        ]
+
+    def attach_decoder(self, decoder: Any) -> None:
+        for layer in self.decoder_layers(decoder):
+            values = {TASK: decoder.outputs}
+            replace(layer, "feed_forward", Routed(layer.feed_forward, decoder.routing, values))
+
     def attach(self, encoder: torch.nn.Module) -> None:
-        blocks = blocks_of(encoder, WHERE)
         axes = self.replaced(encoder)
+        blocks = blocks_of(encoder, WHERE) if axes else []
         for number, of_layer in axes.items():
             for name in feed_forward_names(blocks[number], self.halves, WHERE):
                 self.route(blocks[number], name, of_layer)

@@ -39,4 +39,6 @@ def build_conditioner(config: Mapping[str, Any], context: ConditionerContext) ->
     check_mapping(conf, "conditioning_conf")
     conditioner = build.build(conf, context)
     conditioner.attach(context.encoder)
+    if context.shared_decoder is not None:
+        conditioner.attach_decoder(context.shared_decoder)
     return conditioner

@@ -14,6 +14,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.config import check_mapping, check_smoothing, construct
 from espnet_ext.model.heads.base import ELSEWHERE, IGNORE, Criterion, HeadContext, teacher_forced
+from espnet_ext.model.heads.shared_decoder import SHARED, GuidedDecoder
 
 _LOSS_KEYS = ("lsm_weight", "length_normalized_loss")  # in an output, or in `model_conf` for all
 
@@ -23,7 +24,8 @@ class AttentionOptions:
     """Configuration keys of an attention decoder. None takes the value that all outputs share."""
 
     attention_weight: float = 0.0  # absolute weight of the decoder's cross-entropy
-    decoder: str | None = None  # a name of ESPnet's decoders
+    # a name of ESPnet's decoders; "shared": one decoder for all outputs that say so
+    decoder: str | None = None
     decoder_conf: Mapping[str, Any] = field(default_factory=dict)  # merged over the shared one
     lsm_weight: float | None = None  # label smoothing
     length_normalized_loss: bool | None = None  # loss per token instead of per utterance
@@ -39,16 +41,12 @@ class AttentionDecoder(Criterion):
 
     def __init__(self, context: HeadContext):
         options = context.options
-        build = espnet.resolve("decoder", options.decoder or context.config.get("decoder"))
-        conf = {**(context.config.get("decoder_conf") or {}), **options.decoder_conf}
-        sizes: dict[str, Any] = {
-            "vocab_size": context.vocabulary,
-            "encoder_output_size": context.encoder_size,
-        }
-        about_tokens = {"tokens": context.tokens, "token_type": options.token_type}
-        accepted = inspect.signature(build).parameters
-        sizes |= {key: value for key, value in about_tokens.items() if key in accepted}
-        self.module = construct(build, conf, f"{context.where}.decoder_conf", sizes)
+        if options.decoder == SHARED:
+            self.module: torch.nn.Module = GuidedDecoder(
+                context.shared_decoder, context.name, context.tokens
+            )
+        else:
+            self.module = self._build(context)
         self.parts = {"decoder": self.module}
         self.eos = context.eos
         loss_conf = loss_options(options, context.config)
@@ -58,6 +56,20 @@ class AttentionDecoder(Criterion):
             smoothing=loss_conf.get("lsm_weight", 0.0),
             normalize_length=loss_conf.get("length_normalized_loss", False),
         )
+
+    def _build(self, context: HeadContext) -> torch.nn.Module:
+        """Build the decoder of this output."""
+        options = context.options
+        build = espnet.resolve("decoder", options.decoder or context.config.get("decoder"))
+        conf = {**(context.config.get("decoder_conf") or {}), **options.decoder_conf}
+        sizes: dict[str, Any] = {
+            "vocab_size": context.vocabulary,
+            "encoder_output_size": context.encoder_size,
+        }
+        about_tokens = {"tokens": context.tokens, "token_type": options.token_type}
+        accepted = inspect.signature(build).parameters
+        sizes |= {key: value for key, value in about_tokens.items() if key in accepted}
+        return construct(build, conf, f"{context.where}.decoder_conf", sizes)
 
     def __call__(self, states, lengths, text, text_lengths, autocast):
         with autocast:
@@ -71,16 +83,22 @@ class AttentionDecoder(Criterion):
         return self.loss(logits, target), counts
 
     def absorb_constant(self, vector: torch.Tensor) -> None:
-        if not hasattr(self.module, "decoders"):
+        if not hasattr(self.module, "decoders") or isinstance(self.module, GuidedDecoder):
             kind = type(self.module).__name__
             raise UserError(f"task vectors cannot be added to the biases of {kind}", ELSEWHERE)
-        for layer in self.module.decoders:
+        decoder: Any = self.module
+        for layer in decoder.decoders:
             for linear in (layer.src_attn.linear_k, layer.src_attn.linear_v):
                 linear.bias += linear.weight @ vector
 
     @classmethod
     def check(cls, options: AttentionOptions, where: str) -> None:
         check_mapping(options.decoder_conf, f"{where}.decoder_conf")
+        if options.decoder == SHARED and options.decoder_conf:
+            raise UserError(
+                f"{where}.decoder_conf: this output shares its decoder with others",
+                "set decoder_conf of the training configuration, or remove decoder: shared",
+            )
         if options.lsm_weight is not None:
             check_smoothing(options.lsm_weight, f"{where}.lsm_weight")
 

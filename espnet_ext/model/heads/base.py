@@ -59,6 +59,7 @@ class HeadContext:
     encoder_size: int  # D
     config: Mapping[str, Any]  # the whole configuration, for defaults shared by all outputs
     tokens: Sequence[str] = ()  # V tokens
+    shared_decoder: torch.nn.Module | None = None  # of all outputs with `decoder: shared`
 
     @property
     def where(self) -> str:

@@ -17,6 +17,7 @@ from espnet_ext.model.heads.attention_decoder import (
 from espnet_ext.model.heads.base import Head, StockHead, StockSearch
 from espnet_ext.model.heads.ctc_layer import CTC, CTCOptions
 from espnet_ext.model.heads.search import JointScorers
+from espnet_ext.model.heads.shared_decoder import SHARED
 
 _LENGTH_OPTIONS = ("penalty", "maxlenratio", "minlenratio", "end_detect", "normalize_length")
 
@@ -90,10 +91,13 @@ class JointHead(Head):
     def export(cls, name: str, options: JointOptions, config: Mapping[str, Any]) -> StockHead:
         has_decoder = AttentionDecoder in cls.criteria_of(options)
         decoder_conf = {**(config.get("decoder_conf") or {}), **options.decoder_conf}
+        decoder = (
+            options.decoder if options.decoder not in (None, SHARED) else config.get("decoder")
+        )
         total = options.ctc_weight + options.attention_weight  # ESPnet's weights sum to 1
         return StockHead(
             {
-                "decoder": (options.decoder or config.get("decoder")) if has_decoder else None,
+                "decoder": decoder if has_decoder else None,
                 "decoder_conf": decoder_conf if has_decoder else {},
             },
             {**loss_options(options, config), "ctc_weight": options.ctc_weight / total},

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
 from espnet_ext.errors import UserError
 from espnet_ext.model.config import suggest
 from espnet_ext.model.heads.attention import AttentionHead
@@ -29,7 +31,12 @@ def head_class(branch: object, where: str = "branch") -> type[Head]:
 
 
 def build_head(
-    name: str, options: Any, tokens: Sequence[str], encoder_size: int, config: Mapping[str, Any]
+    name: str,
+    options: Any,
+    tokens: Sequence[str],
+    encoder_size: int,
+    config: Mapping[str, Any],
+    shared_decoder: torch.nn.Module | None = None,
 ) -> Head:
     """Build one output's head.
 
@@ -39,6 +46,7 @@ def build_head(
         tokens: V tokens.
         encoder_size: D.
         config: the whole configuration, for defaults that all outputs share.
+        shared_decoder: of all outputs with `decoder: shared`.
     """
-    context = HeadContext(name, options, len(tokens), encoder_size, config, tokens)
+    context = HeadContext(name, options, len(tokens), encoder_size, config, tokens, shared_decoder)
     return head_class(options.branch)(context, tokens)
