@@ -5,9 +5,12 @@ Ranges stand here, exact versions (each with its reason) in local/constraints.tx
 """
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 REQUIRES = [
     "espnet[asr,train]==202611",
@@ -46,7 +49,10 @@ EXTRAS = {
     "pretrained": ["transformers>=5.0", "peft>=0.18"],
     # Former name of `pretrained`.
     "xlsr": ["transformers>=5.0", "peft>=0.18"],
-    # jiwer: what alignments are compared with. openpyxl: what the extra tables needs.
+    # The documentation as a web site: docs/build.sh.
+    "docs": ["sphinx>=9.0", "myst-parser>=5.0", "furo>=2025.9", "griffelib>=2.0"],
+    # nbclient, ipykernel: what runs docs/first_steps.ipynb. jiwer: what alignments are compared
+    # with. openpyxl: what the extra tables needs.
     "dev": [
         "openpyxl>=3.1",
         "pytest>=8.3",
@@ -57,12 +63,69 @@ EXTRAS = {
         "mypy>=2.0",
         "types-PyYAML",
         "types-tqdm",
+        "nbclient>=0.10",
+        "ipykernel>=6.29",
     ],
     # The report's page in headless Chromium, which is installed apart (apt-get install chromium).
     "browser": ["playwright>=1.49", "axe-playwright-python>=0.1.4"],
 }
 
 ROOT = Path(__file__).resolve().parent
+
+# What run.sh needs beside the package. A wheel has it in espnet_ext/recipe_files, from where
+# `espnet-ext new-recipe` copies it (espnet_ext/corpora/recipe_files.py).
+RECIPE_FILES = (
+    "run.sh",
+    "local/*",
+    "conf/*.yaml",
+    "conf/systems/*.yaml",
+    "egs2/*/*/run.sh",
+    "egs2/*/*/README.md",
+    "egs2/*/*/local/*.sh",
+    "egs2/*/*/conf/*",
+)
+
+
+class BuildWithRecipes(build_py):
+    """Copy the recipes, and the commit for the provenance of results, into a wheel."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:  # run from the clone, which has all of it
+            return
+        package = Path(self.build_lib) / "espnet_ext"
+        shutil.rmtree(package / "recipe_files", ignore_errors=True)  # of an earlier build
+        for path in recipe_files():
+            target = package / "recipe_files" / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+        if known := commit():
+            (package / "commit.txt").write_text(f"{known}\n", encoding="utf-8")
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        package = Path(self.build_lib) / "espnet_ext"
+        copied = [package / "recipe_files" / path.relative_to(ROOT) for path in recipe_files()]
+        return [*super().get_outputs(include_bytecode), *map(str, copied)]
+
+
+def recipe_files() -> list[Path]:
+    paths = {path for pattern in RECIPE_FILES for path in ROOT.glob(pattern)}
+    return sorted(path for path in paths if path.is_file() and path.suffix != ".pyc")
+
+
+def commit() -> str:
+    """Return the git commit of the source, with a "+" if files differ; "" outside a clone."""
+    if not (ROOT / ".git").exists():
+        return ""
+    try:
+        words = ["git", "-C", str(ROOT)]
+        head = subprocess.check_output([*words, "rev-parse", "--short=12", "HEAD"], text=True)
+        changed = subprocess.check_output(
+            [*words, "status", "--porcelain", "--untracked-files=no"], text=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return head.strip() + ("+" if changed.strip() else "")
 
 
 def version() -> str:
@@ -84,6 +147,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
+    cmdclass={"build_py": BuildWithRecipes},
     packages=find_packages(include=["espnet_ext", "espnet_ext.*"]),
     package_data={
         "": ["*.txt", "*.xz", "*.npz", "*.yaml", "*.json", "*.tsv", "*.css", "*.js", "*.html"],
@@ -97,6 +161,7 @@ setup(
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
         "Operating System :: POSIX :: Linux",
+        "Operating System :: MacOS",
         "Topic :: Multimedia :: Sound/Audio :: Speech",
     ],
 )

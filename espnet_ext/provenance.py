@@ -34,12 +34,17 @@ def provenance(verb: str, argv: Sequence[str], with_gpu: bool = False) -> dict:
 
 
 def commit(folder: Path | None = None) -> str | None:
-    """Return the git commit of the source tree; None outside a clone.
+    """Return the git commit of the source tree, or that of the wheel; None if it is not known.
 
     A "+" follows it if tracked files differ.
     """
     folder = folder or Path(__file__).parent
+    of_wheel = folder / "commit.txt"  # written by setup.py
+    if of_wheel.is_file():
+        return of_wheel.read_text(encoding="utf-8").strip()
     try:
+        # An environment inside the clone of something else does not have the commit of that.
+        _git(folder, "ls-files", "--error-unmatch", "__init__.py")
         head = _git(folder, "rev-parse", "--short=12", "HEAD")
         changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):

@@ -17,9 +17,13 @@ find_environment() {
         fi
     done
     printf 'error: no environment of this project found: none is active, and %s/.venv does not work\n' "${repository}" >&2
-    printf '  remedy: create it: bash %s/local/setup_env.sh; it needs Python 3.12 or 3.13\n' "${repository}" >&2
+    if [[ -e ${repository}/setup.py ]]; then
+        printf '  remedy: create it: bash %s/local/setup_env.sh; it needs Python 3.12 or 3.13\n' "${repository}" >&2
+    else
+        printf '  remedy: activate the environment in which espnet-ext is installed\n' >&2
+    fi
     exit 2
 }
 
-can_prepare="import sys; assert sys.version_info >= (3, 12); import numpy, soundfile"
+can_prepare="import sys; assert sys.version_info >= (3, 12); import numpy, soundfile, espnet_ext"
 find_environment

@@ -40,28 +40,47 @@ cores=$(env -u OMP_NUM_THREADS nproc) # nproc obeys that variable
 runner=""    # process that runs the steps
 ran_steps=0 # in the present stage
 
-find_python() { # print a Python 3.9 or later, of any environment: it only reads options
-    local candidate candidates=("${root}/.venv/bin/python" "${VIRTUAL_ENV:-/none}/bin/python")
-    mapfile -t -O 2 candidates < <(type -aP python3 python3.12 python3.13 2>/dev/null)
+# Print a Python 3.9 or later that can import the package: it only reads options. In a clone, that is
+# any; in a folder written by `espnet-ext new-recipe`, one of an environment with the package.
+find_python() { # find_python [ARGUMENT]…: the arguments of run.sh, for --python
+    local candidate candidates=()
+    while (($#)); do
+        case $1 in
+            --python=*) candidates=("${1#*=}") ;;
+            --python) candidates=("${2:-}") ;;
+        esac
+        shift
+    done
+    candidates+=("${root}/.venv/bin/python" "${VIRTUAL_ENV:-/none}/bin/python"
+        "${CONDA_PREFIX:-/none}/bin/python")
+    mapfile -t -O "${#candidates[@]}" candidates < <(
+        type -aP python3 python3.12 python3.13 python 2>/dev/null
+    )
     for candidate in "${candidates[@]}" "${HOME:-/none}"/.pyenv/versions/3.*/bin/python; do
-        if has_python_3_9 "${candidate}"; then
+        if can_read_options "${candidate}"; then
             printf '%s' "${candidate}"
             return
         fi
     done
-    candidate=$(uv python find --no-project 3.12 2>/dev/null) && has_python_3_9 "${candidate}" &&
+    candidate=$(uv python find --no-project 3.12 2>/dev/null) && can_read_options "${candidate}" &&
         printf '%s' "${candidate}"
 }
 
-has_python_3_9() {
-    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 9))' >/dev/null 2>&1
+can_read_options() {
+    PYTHONPATH=${root}${PYTHONPATH:+:${PYTHONPATH}} "$1" -c \
+        'import sys; assert sys.version_info >= (3, 9); import espnet_ext' >/dev/null 2>&1
 }
 
 load_options() {
     local options_python
-    options_python=$(find_python) || {
-        say 'error: no Python 3.9 or later found (on PATH, in pyenv, by uv)\n'
-        say '  remedy: install Python 3.12 or 3.13; the environment is then made on it\n'
+    options_python=$(find_python "$@") || {
+        if [[ -e ${root}/espnet_ext ]]; then
+            say 'error: no Python 3.9 or later found (on PATH, in pyenv, by uv)\n'
+            say '  remedy: install Python 3.12 or 3.13; the environment is then made on it\n'
+        else
+            say 'error: no Python with the package espnet-ext found (active environment, PATH)\n'
+            say '  remedy: activate the environment in which it is installed, or name its python: --python PATH\n'
+        fi
         exit 2
     }
     PYTHONPATH=${root}${PYTHONPATH:+:${PYTHONPATH}} "${options_python}" -m \

@@ -277,6 +277,22 @@ build() { # create, repair or complete the environment `env`
     finish "$env/bin/python"
 }
 
+# -- an installed package: `espnet-ext new-recipe` wrote this folder, which has no setup.py
+
+use_installed() { # the first environment that has the package
+    local candidate executable
+    for candidate in "$python" "${venv:-/none}/bin/python" "${active:-/none}/bin/python" \
+        "$(type -P python3)" "$(type -P python)"; do
+        executable=$("${candidate:-/none}" -c "$print_if_installed" 2>/dev/null) && finish "$executable"
+        [[ -z $python ]] || break
+    done
+    refuse "the package espnet-ext is not in ${python:-any environment that is active or on PATH}" \
+        "activate the environment in which it is installed, or name its python: --python PATH"
+}
+print_if_installed="import sys, importlib.util as u
+assert sys.version_info >= (3, 12) and u.find_spec('espnet_ext')
+print(sys.executable)"
+
 # -- options
 
 python=${PYTHON:-} venv="" extras="synth report" # --env DIR is in `venv`
@@ -293,10 +309,10 @@ while (($#)); do
         *) refuse "unknown option $1" "see local/setup_env.sh --help" ;;
     esac
 done
-key=$(stamp_key)
-
 # An active environment, or the one of --python, takes precedence over .venv.
 active=${VIRTUAL_ENV:-${CONDA_PREFIX:-}}
+if [[ ! -e $root/setup.py ]]; then use_installed; fi
+key=$(stamp_key)
 if [[ -n $venv ]]; then
     env=$venv
     [[ $env == /* ]] || env=$PWD/$env

@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     parser.add_argument("--lang", default="en", help="language of the corpus")
     parser.add_argument("--title", default="", help="heading of its report (default: the name)")
     parser.add_argument(
-        "--root", default="", help="root of the repository (default: the current one)"
+        "--root", default="", help="folder of run.sh (default: the current one, or one above it)"
     )
     args = parser.parse_args(argv)
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     recipe = new_recipe.create(args.name, args.root, lang=args.lang, title=args.title)
     if missing := new_recipe.missing_support(args.lang):
         print(missing)
-    print(f"wrote {recipe}; to try it, run in the root of the repository:")
+    print(f"wrote {recipe}; to try it, run in {recipe.parents[2]}:")
     print(f"  ./run.sh --recipe egs2/{args.name}/dual1 --quick true")
     return 0
 

@@ -45,7 +45,7 @@ def missing_support(lang: str) -> str:
 
 
 def find_root(start: str | os.PathLike = "") -> Path:
-    """Return the root of the repository.
+    """Return the root of the repository, or of a folder written by `espnet-ext new-recipe`.
 
     Args:
         start: The root. Without it, the working directory, its parents, and the repository of this
@@ -58,7 +58,10 @@ def find_root(start: str | os.PathLike = "") -> Path:
     for folder in candidates:
         if (folder / "egs2" / TEMPLATE / "dual1/run.sh").is_file():
             return folder.absolute()
-    remedy = "run it in a clone of the repository, or name one: --root DIR"
+    remedy = (
+        "make a folder with run.sh and the recipes (espnet-ext new-recipe DIR) and run this "
+        "command there; or name such a folder or a clone of the repository: --root DIR"
+    )
     raise UserError(f"{candidates[0]}: has no egs2/{TEMPLATE}/dual1", remedy)
 
 

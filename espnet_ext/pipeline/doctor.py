@@ -35,7 +35,12 @@ REQUIRED_DISK, RECOMMENDED_DISK = (
 )  # GB: of a small experiment; of environment and audio, too
 HUB = "https://huggingface.co/api/models?limit=1"
 IMPORT_SECONDS = 120
-INSTALL = "bash local/setup_env.sh, or pip install -e . -c local/constraints.txt"
+IN_CLONE = (Path(__file__).parents[2] / "setup.py").is_file()
+INSTALL = (
+    "bash local/setup_env.sh, or pip install -e . -c local/constraints.txt"
+    if IN_CLONE
+    else "install the wheel of espnet-ext again, by pip, into a new environment"
+)
 # Extra → the packages that it installs, what needs them
 EXTRAS = {
     "synth": (("espeakng-loader",), "the embedded corpus (./run.sh without a recipe)"),
@@ -268,7 +273,9 @@ def check_extra(extra: str) -> Finding:
                 wrong[name] = f"{name} cannot be imported: {text}"
     if not wrong:
         return Finding(f"extra {extra}", OK, purpose)
-    remedy = f"pip install -e '.[{extra}]' -c local/constraints.txt"
+    remedy = f"pip install 'espnet-ext[{extra}]'"
+    if IN_CLONE:
+        remedy = f"pip install -e '.[{extra}]' -c local/constraints.txt"
     problem = "; ".join(wrong[name] for name in names if name in wrong)
     return Finding(f"extra {extra}", NOTE, f"{problem}; it is for {purpose}", remedy)
 

@@ -2,10 +2,11 @@
 
     python -m espnet_ext.pipeline.settings ROOT START FILE [--name value ...]
 
-ROOT is the repository, START the user's current directory. FILE gets the assignments, and FILE.json
-the same as JSON; FILE stays empty for --help and --version. Values are quoted for bash; only names
-of this module and of `options` are assigned, so nothing in recipe.conf or on the command line can
-run a command or change another variable. Needs only the standard library of Python 3.9.
+ROOT is the folder of run.sh, START the user's current directory. FILE gets the assignments, and
+FILE.json the same as JSON; FILE stays empty for --help and --version. Values are quoted for
+bash; only names of this module and of `options` are assigned, so nothing in recipe.conf or on the
+command line can run a command or change another variable. Needs only the standard library of
+Python 3.9.
 """
 
 from __future__ import annotations
@@ -52,26 +53,30 @@ if TYPE_CHECKING:
     # A variable of bash: a string, an array or an associative array
     Value = str | Sequence[str] | Mapping[str, str]
 
+PACKAGE = Path(__file__).parents[1]
+VERSION_FILE = "local/espnet_ext_version.txt"  # `espnet-ext new-recipe` writes it
+
 
 def find_recipe(root: Path, start: Path, name: str | None) -> Path:
     """Return the recipe's folder.
 
     Args:
-        root: The repository.
+        root: The folder of run.sh.
         start: The user's current directory.
         name: Value of --recipe, relative to one of these; None: the embedded corpus.
 
     Raises:
         UsageError: There is no such folder; the recipes are listed.
     """
+    starts = (start, root)
     if name is None:
-        return (root / OPTIONS["recipe"].default).resolve()
-    for folder in (start / name, root / name):
-        if name and folder.is_dir():
-            return folder.resolve()
+        name, starts = OPTIONS["recipe"].default, (root,)
+    for folder in starts:
+        if name and (folder / name).is_dir():
+            return (folder / name).resolve()
     known = sorted(root.glob("egs2/*/*/conf/recipe.conf"))
     raise UsageError(
-        f"--recipe {name}: no such folder in {start} or {root}",
+        f"--recipe {name}: no such folder in {' or '.join(map(str, unique(starts)))}",
         f"name one of: {' '.join(str(p.parents[1].relative_to(root)) for p in known)}",
     )
 
@@ -153,14 +158,12 @@ def per_language(
     }
 
 
-def add_embedded_lexicon(
-    by_language: Mapping[str, dict[str, str]], folder: Path, root: Path
-) -> None:
+def add_embedded_lexicon(by_language: Mapping[str, dict[str, str]], folder: Path) -> None:
     """Let stage 17 use the lexicon of the embedded corpus, unless another one is given.
 
     A word of that corpus has one pronunciation, so that the others are mispronunciations.
     """
-    lexicon = os.path.relpath(root / "espnet_ext/text/english_lexicon.txt", folder)
+    lexicon = os.path.relpath(PACKAGE / "text/english_lexicon.txt", folder)
     for lang, uses_g2p in by_language["mdd_g2p_of"].items():
         if uses_g2p and not by_language["mdd_lexicon_of"][lang]:
             by_language["mdd_lexicon_of"][lang] = lexicon
@@ -213,7 +216,7 @@ def derive(
     variables: dict[str, Value] = {**data_sets(values)}
     by_language = per_language(values, on_command_line)
     if recipe.corpus and recipe.corpus.name == "mini_l2":
-        add_embedded_lexicon(by_language, recipe.folder, root)
+        add_embedded_lexicon(by_language, recipe.folder)
     variables.update(by_language)
     variables.update(stress.variables(values, by_language["outputs_of"]))
     langs, test_sets = values["langs"].split(), values["test_sets"].split()
@@ -385,6 +388,21 @@ def assignments(variables: Mapping[str, Value | dict[str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def warn_of_other_version(root: Path) -> None:
+    """Print a warning if run.sh was written by another version of the package than this one."""
+    try:
+        version = (root / VERSION_FILE).read_text(encoding="utf-8").strip()
+    except OSError:  # a clone
+        return
+    if version != __version__:
+        print(
+            f"warning: {root}/run.sh and its configurations are of espnet-ext {version}, but "
+            f"{__version__} is installed\n"
+            f"  remedy: espnet-ext new-recipe NEW_DIR, or install {version}",
+            file=sys.stderr,
+        )
+
+
 def print_help(text: str) -> None:
     """Print to standard output, whose reader may have ended (`| head`)."""
     try:
@@ -398,6 +416,7 @@ def main(argv: Sequence[str]) -> int:
     if words == ["--version"]:
         print(f"espnet-ext {__version__} (versions of its environment: espnet-ext --version)")
         return 0
+    warn_of_other_version(Path(root))
     try:
         folder = find_recipe(Path(root), Path(start), named_recipe(words))
         recipe = read_recipe(folder)
