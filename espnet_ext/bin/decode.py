@@ -194,6 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from espnet_ext.decoding.canonical_command import CanonicalOptions
     from espnet_ext.decoding.command import decode_directory
     from espnet_ext.decoding.options import read_options
+    from espnet_ext.model.load import gpu
     from espnet_ext.provenance import provenance
 
     if args.threads:
@@ -224,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         lms=_by_output("--lm", args.lm),
         ngrams=_by_output("--ngram", args.ngram),
         segment_seconds=args.segment_seconds,
-        device="cuda" if args.ngpu else "cpu",
+        device=gpu() if args.ngpu else "cpu",
         precision=args.precision,
         coupling=args.coupling,
         coupling_weight=args.coupling_weight,

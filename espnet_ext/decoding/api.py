@@ -53,7 +53,7 @@ from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.encoding import EncoderRequest
 from espnet_ext.model.frames import EncoderFrames, frontend_frames
 from espnet_ext.model.heads.search import RawHypothesis
-from espnet_ext.model.load import load_model
+from espnet_ext.model.load import load_model, search_device
 from espnet_ext.text.ngram import Ngrams, read_arpa
 from espnet_ext.text.tokenizers import UNK, build_tokenizer
 
@@ -103,8 +103,10 @@ class DualSpeech2Text:
         self.coupling = coupling
         self.canonical: CanonicalDecoding | None = None  # see `use_canonical`
         self.cache: Path | None = None  # folder for what is estimated from data
-        parameter = next(model.parameters())
+        # Of the encoder; `model.load.place` may leave the heads on the CPU
+        parameter = next(model.encoder.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
+        self.search_device = search_device(self.device)
         self.precision = check_precision(precision, self.device)
         if precision == "int8":
             model = copy.deepcopy(model)
@@ -175,7 +177,7 @@ class DualSpeech2Text:
             model_dir: the directory; or an archive of stage 14 (`.zip`); or a repository of the
                 Hugging Face hub that stage 16 has filled, `user/name` or `user/name/folder`.
             weights: name of the weights file in it.
-            device: "cpu" or "cuda".
+            device: "cpu", "cuda", or "mps": the GPU of a Mac encodes, and the CPU searches.
             lms: folders of ESPnet language models, by output.
             ngrams: ARPA files, by output.
             precision, coupling, only, active: see the class.
@@ -183,7 +185,8 @@ class DualSpeech2Text:
         """
         model_dir = find_model_dir(model_dir)
         model, config = load_model(model_dir, weights, device)
-        loaded_lms = {name: load_lm(folder, device) for name, folder in (lms or {}).items()}
+        lm_device = str(search_device(device))
+        loaded_lms = {name: load_lm(folder, lm_device) for name, folder in (lms or {}).items()}
         loaded_ngrams = {name: read_arpa(path) for name, path in (ngrams or {}).items()}
         recogniser = cls(
             model,
@@ -358,11 +361,13 @@ class DualSpeech2Text:
             check_logits(heads, self.precision),
         ):
             encoded = self.model.encode(speech, lengths, self._encoder_request(conditions))
-            encoder_out = {name: hidden.to(self.dtype) for name, hidden in encoded.hidden.items()}
+            device = self.search_device
+            encoder_out = {name: x.to(device, self.dtype) for name, x in encoded.hidden.items()}
+            frames = {name: lengths.to(device) for name, lengths in encoded.lengths.items()}
             source = self.canonical.source if self.canonical is not None else None
             for name in sorted(self.outputs, key=lambda name: name != source):  # it comes first
                 check_encoder_out(name, encoder_out[name], self.precision)
-                inputs = encoder_out[name], encoded.lengths[name]  # (B, T, D), (B,)
+                inputs = encoder_out[name], frames[name]  # (B, T, D), (B,)
                 if name == SURFACE and self.canonical is not None:
                     if source is not None:
                         texts = self._best_texts(source, nbest_lists[source])
@@ -379,9 +384,9 @@ class DualSpeech2Text:
             seconds = wave.numel() / self.sample_rate
             nbest = {}
             for name in self.outputs:
-                frames = encoder_out[name][i, : int(encoded.lengths[name][i])]  # (T, D)
+                states = encoder_out[name][i, : int(frames[name][i])]  # (T, D)
                 hypotheses = [
-                    self._to_hypothesis(name, raw, frames, seconds) for raw in nbest_lists[name][i]
+                    self._to_hypothesis(name, raw, states, seconds) for raw in nbest_lists[name][i]
                 ]
                 nbest[name] = hypotheses or [EMPTY]
             results.append(Result(nbest))

@@ -39,7 +39,7 @@ def load_model(
     Args:
         model_dir: written by this project or by ESPnet's ASR task.
         weights: file name of the weights inside it, e.g. "valid.acc.best.pth".
-        device: e.g. "cpu" or "cuda".
+        device: "cpu", "cuda" or "mps", see `place`.
     Returns:
         The model in evaluation mode, and its configuration. Adapters are merged into the weights,
         and the configuration has none.
@@ -50,7 +50,7 @@ def load_model(
     config_of_model = {**config, "init": None, "cpu_autocast": None}
     if adapters.options_of(config) is not None:
         model = _load_adapted(config_of_model, Path(model_dir), weights)
-        return model.to(device).eval(), adapters.without_adapter(config)
+        return place(model, device).eval(), adapters.without_adapter(config)
     model = build_model(config_of_model, model_dir)
     rename = None
     if config.get("stock"):
@@ -58,7 +58,32 @@ def load_model(
         options = model.heads[stock.OUTPUT].options
         rename = functools.partial(stock.adopt_state, options=options)
     load_weights(model, Path(model_dir) / weights, rename)
-    return model.to(device).eval(), config
+    return place(model, device).eval(), config
+
+
+def place(model: DualOutputModel, device: str) -> DualOutputModel:
+    """Move a model to a device; to "mps" without its heads, which stay on the CPU.
+
+    The searches compute in 64-bit floating point, which Apple's GPUs do not have.
+    """
+    if torch.device(device).type != "mps":
+        return model.to(device)
+    parts = (model.frontend, model.normalize, model.preencoder, model.encoder, model.postencoder)
+    for part in (*parts, model.conditioning):
+        if isinstance(part, torch.nn.Module):
+            part.to(device)
+    return model
+
+
+def search_device(device: str | torch.device) -> torch.device:
+    """Return where the heads of a model are that `place` moved to a device."""
+    return torch.device("cpu") if torch.device(device).type == "mps" else torch.device(device)
+
+
+def gpu() -> str:
+    """Return the kind of GPU that PyTorch can use here: "mps" on a Mac with one, else "cuda"."""
+    has_mps = torch.backends.mps.is_available() and not torch.cuda.is_available()
+    return "mps" if has_mps else "cuda"
 
 
 def _load_adapted(config: dict[str, Any], model_dir: Path, weights: str) -> DualOutputModel:
