@@ -32,11 +32,13 @@ DOCUMENTS = documents()
 OTHER_PROGRAMS = (
     "cp ",
     "cd ",
+    "docker ",
     "eval ",
     "git ",
     "mkdir ",
     "mypy ",
     "pip install ",
+    "pip wheel ",
     "python -m pytest ",
     "ruff ",
     "sed ",
