@@ -23,6 +23,11 @@
 #   --code MODULE  the command runs this module, beside those that it names
 #   --show REGEX   lines of the log to show, beside warnings, notes and progress
 
+if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then # macOS has 3.2
+    printf 'error: bash %s is too old; needed: 4.4\n  remedy: on macOS: brew install bash\n' "${BASH_VERSION}" >&2
+    exit 2
+fi
+
 export PYTHONUTF8=1 # in every locale: tables, paths and messages are UTF-8
 unset PYTHONIOENCODING # it would take precedence
 

@@ -22,7 +22,8 @@ def execute(path: Path):
             return KernelSpec(argv=[sys.executable, *words], display_name=name, language="python")
 
     notebook = nbformat.read(path, as_version=4)
-    manager = AsyncKernelManager(kernel_spec_manager=Here(), kernel_name="python3")
+    # ipc: no port is opened
+    manager = AsyncKernelManager(kernel_spec_manager=Here(), kernel_name="python3", transport="ipc")
     NotebookClient(
         notebook, timeout=1800, km=manager, resources={"metadata": {"path": str(path.parent)}}
     ).execute()

@@ -59,7 +59,13 @@ def test_extras_list_what_setup_installs():
     for name, (packages, _) in doctor.EXTRAS.items():
         assert [Requirement(item).name for item in extras[name]] == list(packages)
     others = set(extras) - set(doctor.EXTRAS)
-    assert others == {"report", "xlsr", "dev", "browser"}  # empty, a former name, and for tests
+    assert others == {
+        "report",
+        "xlsr",
+        "dev",
+        "browser",
+        "docs",
+    }  # empty, a former name, and for tests
 
 
 def test_all_packages_of_an_extra_are_imported_in_a_suitable_version(monkeypatch):
