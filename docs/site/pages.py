@@ -152,7 +152,7 @@ def api_pages() -> dict[str, str]:
     for module in modules:
         name = module.path if module.is_init_module else module.parent.path
         packages.setdefault(name, []).append(module)
-    pages = {f"{API}/{name}.md": _package_page(name, found) for name, found in packages.items()}
+    pages = {f"{API}/{name}.md": _package_page(name, members) for name, members in packages.items()}
     names = "\n".join(sorted(packages))
     pages[f"{API}/index.md"] = (
         "# Python API\n\nAll public functions and classes, by package. Most users need "
@@ -213,12 +213,14 @@ def _wrapped(signature: str) -> str:
     """Return a signature with one parameter per line if it is long."""
     if len(signature) <= 90:
         return signature
-    start, _, rest = signature.partition("(")
+    start, _, remaining = signature.partition("(")
     parameters, depth, line = [], 1, ""
-    for position, character in enumerate(rest):
+    for position, character in enumerate(remaining):
         depth += (character in "([{") - (character in ")]}")
         if depth == 0:
-            return "\n".join([f"{start}(", *parameters, f"    {line.strip()},", rest[position:]])
+            return "\n".join(
+                [f"{start}(", *parameters, f"    {line.strip()},", remaining[position:]]
+            )
         if depth == 1 and character == ",":
             parameters.append(f"    {line.strip()},")
             line = ""

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 
     written, kept = recipe_files.copy_recipes(args.folder, args.recipes)
     note = f"; {kept} were there already" if kept else ""
-    print(f"wrote {written} files to {args.folder}{note}; to go on:")
+    print(f"wrote {written} files to {args.folder}{note}; next:")
     print(f"  cd {args.folder}")
     recipe = "" if not args.recipes or "mini_l2" in args.recipes else args.recipes[0]
     if recipe:

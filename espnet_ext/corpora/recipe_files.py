@@ -84,8 +84,8 @@ def copy_recipes(folder: str | os.PathLike, names: Sequence[str] = ()) -> tuple[
 def _paths(source: Path, names: Iterable[str]) -> list[str]:
     """Return the files to copy, relative to the source."""
     patterns = [*COMMON, *(f"egs2/{name}/*/{file}" for name in sorted(names) for file in RECIPE)]
-    found = [path for pattern in patterns for path in sorted(source.glob(pattern))]
-    return [str(path.relative_to(source)) for path in found if path.is_file()]
+    matches = [path for pattern in patterns for path in sorted(source.glob(pattern))]
+    return [str(path.relative_to(source)) for path in matches if path.is_file()]
 
 
 def _text(source: Path, name: str, copied: Sequence[str]) -> Path | str:

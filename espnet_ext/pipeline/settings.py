@@ -68,15 +68,15 @@ def find_recipe(root: Path, start: Path, name: str | None) -> Path:
     Raises:
         UsageError: There is no such folder; the recipes are listed.
     """
-    starts = (start, root)
+    starts = [start, root]
     if name is None:
-        name, starts = OPTIONS["recipe"].default, (root,)
+        name, starts = OPTIONS["recipe"].default, [root]
     for folder in starts:
         if name and (folder / name).is_dir():
             return (folder / name).resolve()
     known = sorted(root.glob("egs2/*/*/conf/recipe.conf"))
     raise UsageError(
-        f"--recipe {name}: no such folder in {' or '.join(map(str, unique(starts)))}",
+        f"--recipe {name}: no such folder in {' or '.join(unique(map(str, starts)))}",
         f"name one of: {' '.join(str(p.parents[1].relative_to(root)) for p in known)}",
     )
 
