@@ -103,8 +103,7 @@ class DualSpeech2Text:
         self.coupling = coupling
         self.canonical: CanonicalDecoding | None = None  # see `use_canonical`
         self.cache: Path | None = None  # folder for what is estimated from data
-        # Of the encoder; `model.load.place` may leave the heads on the CPU
-        parameter = next(model.encoder.parameters())
+        parameter = next(model.encoder.parameters())  # the heads may be on the search device
         self.device, self.dtype = parameter.device, parameter.dtype
         self.search_device = search_device(self.device)
         self.precision = check_precision(precision, self.device)
@@ -185,8 +184,7 @@ class DualSpeech2Text:
         """
         model_dir = find_model_dir(model_dir)
         model, config = load_model(model_dir, weights, device)
-        lm_device = str(search_device(device))
-        loaded_lms = {name: load_lm(folder, lm_device) for name, folder in (lms or {}).items()}
+        loaded_lms = {name: load_lm(folder, device) for name, folder in (lms or {}).items()}
         loaded_ngrams = {name: read_arpa(path) for name, path in (ngrams or {}).items()}
         recogniser = cls(
             model,
@@ -361,9 +359,8 @@ class DualSpeech2Text:
             check_logits(heads, self.precision),
         ):
             encoded = self.model.encode(speech, lengths, self._encoder_request(conditions))
-            device = self.search_device
-            encoder_out = {name: x.to(device, self.dtype) for name, x in encoded.hidden.items()}
-            frames = {name: lengths.to(device) for name, lengths in encoded.lengths.items()}
+            encoded = encoded.to(self.search_device, self.dtype)
+            encoder_out, frames = encoded.hidden, encoded.lengths
             source = self.canonical.source if self.canonical is not None else None
             for name in sorted(self.outputs, key=lambda name: name != source):  # it comes first
                 check_encoder_out(name, encoder_out[name], self.precision)

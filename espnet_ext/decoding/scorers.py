@@ -22,7 +22,7 @@ import torch
 from espnet_ext.decoding.cached import CachedTransformer
 from espnet_ext.errors import UserError
 from espnet_ext.model.heads.shared_decoder import GuidedDecoder
-from espnet_ext.model.load import check_finite
+from espnet_ext.model.load import check_finite, search_device
 from espnet_ext.progress import say
 
 
@@ -155,7 +155,7 @@ class EspnetScorer:
 
 
 def load_lm(folder: str | Path, device: str) -> torch.nn.Module:
-    """Load the best weights of an ESPnet language model."""
+    """Load the best weights of an ESPnet language model, to where `device` searches."""
     from espnet_ext.model import checksums, espnet
 
     folder = Path(folder)
@@ -165,6 +165,7 @@ def load_lm(folder: str | Path, device: str) -> torch.nn.Module:
         raise UserError(f"{folder}: no trained language model", "run stages 6 to 8")
     if note := checksums.check(weights, "restore the file, or train the language model again"):
         say(note)
-    model, _ = espnet.load("LMTask").build_model_from_file(folder / "config.yaml", weights, device)
+    where = str(search_device(device))
+    model, _ = espnet.load("LMTask").build_model_from_file(folder / "config.yaml", weights, where)
     check_finite(model.state_dict(), weights)
     return model.lm.eval()

@@ -4,7 +4,7 @@ Symbols: B utterances, T encoder frames, D encoder size, K tasks (outputs and in
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -54,6 +54,14 @@ class EncoderOutput:
     layers: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
     # output → (B,) frames of the layers, which a postencoder may change
     layer_lengths: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "EncoderOutput":
+        """Return the hidden states with a type, and the lengths, on a device."""
+        return replace(
+            self,
+            hidden={name: states.to(device, dtype) for name, states in self.hidden.items()},
+            lengths={name: lengths.to(device) for name, lengths in self.lengths.items()},
+        )
 
     def shared(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the hidden states (B, T, D) and lengths (B,) that all outputs share.
