@@ -56,12 +56,26 @@ def use_canonical(
         The canonical form of each utterance that has one, and the settings for decode.json.
 
     Raises:
-        UserError: if no utterance of the set has a canonical form.
+        UserError: if the surface or the source is not decoded, or no utterance of the set has a
+            canonical form.
     """
+    if SURFACE not in recogniser.outputs:
+        raise UserError(
+            f"canonical forms, but the output {SURFACE} is not decoded: only "
+            + ", ".join(recogniser.outputs),
+            f"decode a system with the output {SURFACE}, or leave out the canonical forms",
+        )
+    others = [name for name in recogniser.outputs if name != SURFACE]
+    if options.source and options.source not in others and not Path(options.source).is_file():
+        raise UserError(
+            f"--canonical_from {options.source}: neither a file nor another output that is "
+            f"decoded ({', '.join(others) or 'there is none'})",
+            "name a file of recognised meanings, or decode that output too (--outputs)",
+        )
     tokenizer = recogniser.tokenizers[SURFACE]
     errors, weight = read_errors(options.model, tokenizer, cache)
     weight = weight if options.weight is None else options.weight
-    source = options.source if options.source in recogniser.model.heads else None
+    source = options.source if options.source in others else None
     pronounce = None
     if options.source:
         token_type = recogniser.model.heads[SURFACE].options.token_type

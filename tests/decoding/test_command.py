@@ -160,6 +160,18 @@ def test_canonical_forms_of_another_set_raise_user_error(trained, data, tmp_path
         run(trained, data, tmp_path / "out", *model[2:], "--canonical_model", str(data / "x.json"))
 
 
+def test_canonical_forms_need_the_outputs_that_they_are_about(trained, data, tmp_path):
+    train = with_canonical(trained.root / "dump/train", tmp_path / "train")
+    model = ("--canonical_model", str(train))
+    prompts = ("--canonical", str(data / "text.surface"))
+    with pytest.raises(UserError, match="the output surface is not decoded: only meaning"):
+        run(trained, data, tmp_path / "out", *model, *prompts, "--outputs", "meaning")
+    for source, outputs in (("meaning", "surface"), ("menaing", "surface meaning")):
+        options = ("--canonical_from", source, "--outputs", outputs)
+        with pytest.raises(UserError, match=f"--canonical_from {source}: neither a file nor"):
+            run(trained, data, tmp_path / "out", *model, *options)
+
+
 def test_canonical_weight_is_chosen_on_a_validation_set(trained, data, tmp_path, capsys):
     train = with_canonical(trained.root / "dump/train", tmp_path / "train")
     shutil.copy(data / "text.surface", data / "text.canonical")
