@@ -12,6 +12,7 @@ from espnet_ext.data.checks.context import Checked, CheckOptions
 from espnet_ext.data.checks.findings import ERROR, WARNING, as_json, describe
 from espnet_ext.data.directory import ESPNET_FILES, output_directory, remove_stale, write_directory
 from espnet_ext.data.further_tables import FurtherTables
+from espnet_ext.data.narrowband import NARROW, band_of
 from espnet_ext.data.paths import existing_path
 from espnet_ext.data.policy import REMOVED, Policy, usable_utterances
 from espnet_ext.data.record import Utterance
@@ -55,6 +56,9 @@ def format_directory(
     overwrite: bool = False,
 ) -> str:
     """Write the utterances of `source` in a format to `target`; return a summary line.
+
+    If any audio has 8 kHz or less, or a label in utt2band, every utterance without a label gets
+    that of its sample rate: later stages only see the new rate.
 
     Files that have the format already are referred to where they are, unless `audio_format.copy` is
     set. Files that an earlier run wrote from the same source are kept.
@@ -119,13 +123,16 @@ def _format(
         jobs = [job for job in jobs if job.utt_id not in failed]
         remaining, _ = render(jobs, folder, nj=nj, label=label, overwrite=overwrite)
         rendered = {**remaining, **rendered}
+    rates = {utterance.utt_id: checked.audio[utterance.utt_id].rate for utterance in utterances}
+    has_bands = any(u.band or band_of(rates[u.utt_id]) == NARROW for u in utterances)
     formatted = []
     frames: dict[str, int] = {}
     for utterance in utterances:
         sound = rendered.get(utterance.utt_id)
         # ESPnet reads the file too, and only under the name that it has on disk.
         audio = sound.audio if sound else existing_path(utterance.audio)
-        utterance = replace(utterance, audio=audio)
+        band = utterance.band or (band_of(rates[utterance.utt_id]) if has_bands else utterance.band)
+        utterance = replace(utterance, audio=audio, band=band)
         formatted.append(utterance)
         frames[utterance.utt_id] = (sound or checked.audio[utterance.utt_id]).frames
     samples = {utt_id: str(count) for utt_id, count in frames.items()}

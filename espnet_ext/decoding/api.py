@@ -44,10 +44,10 @@ from espnet_ext.decoding.request import active_tasks, requested_tasks
 from espnet_ext.decoding.scorers import load_lm, quantise
 from espnet_ext.decoding.search import Hypothesis, Result, Searcher, build_searcher
 from espnet_ext.decoding.segmentation import Span, check_seconds, group_spans, speech_spans, stitch
-from espnet_ext.decoding.waveform import Audio, audio_name, sample_rate_of, to_waveform
+from espnet_ext.decoding.waveform import Audio, audio_name, sample_rate_of, to_waveform, value_ids
 from espnet_ext.errors import UserError, is_out_of_memory
 from espnet_ext.model.archive import find_model_dir
-from espnet_ext.model.conditions import ids_of, tensors_of
+from espnet_ext.model.conditions import tensors_of
 from espnet_ext.model.config import check_keys
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.encoding import EncoderRequest
@@ -230,14 +230,14 @@ class DualSpeech2Text:
         """Recognise several utterances in batches; results are in the order of `audios`.
 
         Audio for which `is_too_short` holds has empty transcripts. Arguments as in `__call__`; the
-        value of a condition is a label for all audio, or a list with one label for each.
+        value of a condition is one label, or a list; by default, the band is that of the rate.
         `canonical` has one form per audio, or None for audio without one.
         """
         is_single = isinstance(audios, str | bytes | Path) or getattr(audios, "ndim", 1) == 0
         if is_single or not isinstance(audios, Iterable):
             raise UserError(f"batch of audio: {audios!r} is not a list", "give a list of audio")
         audios = list(audios)
-        ids = ids_of(self.model.condition_values, conditions or {}, len(audios))
+        ids = value_ids(self.model.condition_values, audios, sample_rate, conditions)
         if canonical is not None and self.canonical is None:
             raise UserError("canonical forms without an error model", "call use_canonical first")
         forms = parse_all(canonical, len(audios), self.tokenizers.get(SURFACE))

@@ -1,6 +1,6 @@
 """Audio that users pass to the Python API, as samples at the model's rate."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from espnet_ext.data.audio import load_audio, resample_to_audio, to_full_scale
+from espnet_ext.data.audio import audio_info, load_audio, resample_to_audio, to_full_scale
+from espnet_ext.data.narrowband import band_of
 from espnet_ext.errors import UserError
+from espnet_ext.model.conditions import ids_of
 
 Audio = str | Path | np.ndarray | torch.Tensor  # path of an audio file, or samples (S,)
 
@@ -53,6 +55,31 @@ def to_waveform(audio: Audio, sample_rate: int | None, model_rate: int) -> torch
     if sample_rate is not None and sample_rate != model_rate:
         wave = torch.from_numpy(resample_to_audio(wave.numpy(), sample_rate, model_rate))
     return wave
+
+
+def value_ids(
+    values: Mapping[str, Sequence[str]],
+    audios: Sequence[Audio],
+    sample_rate: int | None,
+    conditions: Mapping[str, str | Sequence[str]] | None,
+) -> dict[str, list[int]]:
+    """Return the value ids of conditions for audio; the band is that of the rate unless given.
+
+    Args:
+        values: conditions that the model reads → their values.
+        audios: files have their own rates.
+        sample_rate: of samples, in Hz. If it is None, their band must be given.
+        conditions: those that are given: a label for all audio, or one for each.
+    """
+    labels = dict(conditions or {})
+    is_file = [isinstance(audio, str | Path) for audio in audios]
+    if "band" in values and "band" not in labels and (sample_rate is not None or all(is_file)):
+        rates = [
+            audio_info(str(audio)).rate if of_file else sample_rate
+            for audio, of_file in zip(audios, is_file, strict=True)
+        ]
+        labels["band"] = [band_of(rate) for rate in rates if rate is not None]
+    return ids_of(values, labels, len(audios))
 
 
 def sample_rate_of(config: Mapping[str, Any]) -> int:

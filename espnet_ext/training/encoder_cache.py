@@ -123,14 +123,16 @@ def encoder_digest(model: DualOutputModel) -> str:
     return sha256_of_tensors(tensors).hex()
 
 
+_AUGMENTATIONS = ("rir_scp", "noise_scp", "speech_volume_normalize", "narrowband_prob")
+
+
 def _check(model: DualOutputModel, factories: Sequence[Any]) -> None:
     """Raise `UserError` if the encoder output of an utterance is not the same in every epoch."""
     objective = model.objective
     reasons = {
         "specaug changes the encoder's input in every epoch": model.specaug is not None,
-        "audio is augmented in every epoch (rir_scp, noise_scp or speech_volume_normalize)": any(
-            getattr(getattr(factory, "dataset", None), "preprocess", None) is not None
-            and factory.dataset.preprocess.speech is not None
+        f"audio is augmented in every epoch ({', '.join(_AUGMENTATIONS)})": any(
+            _augments(getattr(getattr(factory, "dataset", None), "preprocess", None))
             for factory in factories
         ),
         "conditioning changes the encoder's output": model.conditioning is not None,
@@ -153,6 +155,12 @@ def _check(model: DualOutputModel, factories: Sequence[Any]) -> None:
     rates += [getattr(model.encoder, key, 0.0) for key in ("dropout", "layerdrop")]
     if any(isinstance(rate, float) and rate > 0 for rate in rates):
         say("note: encoder_cache: the encoder output is cached without the encoder's dropout")
+
+
+def _augments(preprocess: Any) -> bool:
+    """Return whether a preprocessor changes audio; None changes none."""
+    has_narrowband = getattr(preprocess, "narrowband_prob", 0.0) > 0
+    return getattr(preprocess, "speech", None) is not None or has_narrowband
 
 
 def _write(dataset: Any, folder: Path, model: DualOutputModel) -> Path:

@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from espnet_ext.data.narrowband import NARROW, WIDE, narrowband
 from espnet_ext.data.record import NA
+from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.config import TEXT_PREFIX, UNLABELLED, OutputConfig
 from espnet_ext.text.tokenizers import UNK, build_tokenizer
@@ -23,6 +25,9 @@ class OutputsPreprocessor:
         train: whether to augment the audio.
         speech: options of ESPnet's CommonPreprocessor (RIR, noise, volume); empty: no augmentation.
         conditions: condition → its values (see `model.conditions`). A value becomes its position.
+        narrowband_prob: probability that training makes an utterance sound like telephone speech
+            (`data.narrowband`). Its band, if the model reads it, becomes `narrow`.
+        sample_rate: of the audio in Hz.
     """
 
     def __init__(
@@ -31,9 +36,21 @@ class OutputsPreprocessor:
         train: bool,
         speech: Mapping[str, Any],
         conditions: Mapping[str, Sequence[str]] | None = None,
+        narrowband_prob: float = 0.0,
+        sample_rate: int = 16000,
     ):
         self.train = train
         self.conditions = {name: list(values) for name, values in (conditions or {}).items()}
+        is_number = isinstance(narrowband_prob, int | float)
+        if not is_number or not 0 <= narrowband_prob <= 1:
+            raise UserError(f"narrowband_prob: {narrowband_prob!r}", "give a number from 0 to 1")
+        self.narrowband_prob = narrowband_prob if train else 0.0
+        self.sample_rate = sample_rate
+        if self.narrowband_prob and NARROW not in self.conditions.get("band", [NARROW]):
+            raise UserError(
+                f"narrowband_prob: {narrowband_prob}, but the model knows no band '{NARROW}'",
+                f"write conditions: {{band: [{NARROW}, {WIDE}]}}, or set narrowband_prob: 0",
+            )
         self.tokenizers = {}
         self.ids = {}
         for name, output in outputs.items():
@@ -47,6 +64,10 @@ class OutputsPreprocessor:
     def __call__(self, utt_id: str, data: dict[str, Any]) -> dict[str, np.ndarray]:
         if self.speech is not None:
             data = self.speech(utt_id, data)
+        if self.narrowband_prob and "speech" in data and np.random.rand() < self.narrowband_prob:
+            data["speech"] = narrowband(np.asarray(data["speech"]), self.sample_rate)
+            if "band" in data:
+                data["band"] = NARROW
         if "speech" in data:
             data["speech"] = np.asarray(data["speech"], dtype=np.float32)
         for name in self.tokenizers:

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from espnet_ext.data.narrowband import NARROW_RATE
+from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.build import build_model
 from espnet_ext.model.outputs import parse_outputs
@@ -142,6 +144,13 @@ class DualOutputTask(AbsTask):
             "is drawn (max n / n_o) ** p times per epoch, n_o = utterances labelled for o",
         )
         group = parser.add_argument_group("Preprocess related")
+        group.add_argument(
+            "--narrowband_prob",
+            type=float,
+            default=0.0,
+            help="probability that training makes an utterance sound like telephone speech: 300 to "
+            "3400 Hz, 8 kHz, 8-bit μ-law; its band becomes narrow",
+        )
         for option, default in AUGMENTATION.items():
             kind = float if isinstance(default, float) else text
             kind = float if option == "speech_volume_normalize" else kind
@@ -164,8 +173,20 @@ class DualOutputTask(AbsTask):
             )
             for name, output in parse_outputs(vars(args)).items()
         }
+        text = str((args.frontend_conf or {}).get("fs", 16000))  # as ESPnet: 16000 or 16k
+        rate = int(float(text[:-1]) * 1000) if text.endswith("k") else int(text)
+        if args.narrowband_prob and (args.input_size is not None or rate < NARROW_RATE):
+            raise UserError(
+                "narrowband_prob: the input is features, or audio below 8 kHz",
+                "set narrowband_prob: 0",
+            )
         return OutputsPreprocessor(
-            outputs, train, augmentation if active else {}, vars(args).get("conditions")
+            outputs,
+            train,
+            augmentation if active else {},
+            vars(args).get("conditions"),
+            args.narrowband_prob,
+            rate,
         )
 
     @classmethod

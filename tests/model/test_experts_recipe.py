@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -10,6 +11,7 @@ import yaml
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 import tiny_recipe  # noqa: E402
 
+from espnet_ext.data.audio import write_audio  # noqa: E402
 from espnet_ext.decoding.api import DualSpeech2Text  # noqa: E402
 from espnet_ext.decoding.command import decode_directory  # noqa: E402
 from espnet_ext.errors import UserError  # noqa: E402
@@ -85,7 +87,8 @@ def test_mixed_batch_decodes_as_single_utterances(recipe, experts, tmp_path):
 @pytest.mark.parametrize("conf", [TASKS, TOPS], ids=["experts", "tops"])
 def test_exported_head_has_the_experts_of_its_output(recipe, tmp_path, conf):
     name = conf["conditioning"]
-    exp = recipe.train(exp=f"export-{name}", config=conf, options=["--max_epoch", "1"])
+    options = ["--max_epoch", "1", "--narrowband_prob", "0.5"]
+    exp = recipe.train(exp=f"export-{name}", config=conf, options=options)
     model, _ = load_model(exp)
     speech, lengths = torch.randn(2, 8000), torch.tensor([8000, 8000])
     with torch.no_grad():
@@ -105,6 +108,27 @@ def test_exported_head_has_the_experts_of_its_output(recipe, tmp_path, conf):
 def test_export_of_experts_per_band_is_an_error(experts, tmp_path):
     with pytest.raises(UserError, match="no experts per band"):
         export_head(experts, "surface", tmp_path / "stock")
+
+
+def test_band_follows_from_the_sample_rate_of_a_file(experts, tmp_path):
+    recognise = DualSpeech2Text.from_pretrained(experts, **OPTIONS)
+    samples = 0.1 * np.random.default_rng(0).standard_normal(6000)
+    for rate, band, other in ((8000, "narrow", "wide"), (16000, "wide", "narrow")):
+        path = tmp_path / f"{band}.wav"
+        write_audio(path, samples, rate)
+        scores = [
+            result.nbest["meaning"][0].score
+            for result in (
+                recognise(path),
+                recognise(path, conditions={"band": band}),
+                recognise(path, conditions={"band": other}),
+            )
+        ]
+        assert scores[0] == scores[1] != scores[2]
+    by_rate = recognise(samples, sample_rate=8000).nbest["meaning"][0].score
+    assert by_rate == recognise(samples, 8000, {"band": "narrow"}).nbest["meaning"][0].score
+    with pytest.raises(UserError, match="no value of the condition 'band'"):
+        recognise(samples)
 
 
 def test_encoder_without_a_band_is_an_error(experts):

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
+from espnet_ext.errors import UserError
 from espnet_ext.model.config import UNLABELLED, OutputConfig
 from espnet_ext.training.preprocessor import OutputsPreprocessor
 
@@ -54,3 +55,26 @@ def test_volume_is_normalised_by_espnet():
     loud = OutputsPreprocessor(OUTPUTS, train=True, speech={"speech_volume_normalize": 0.5})
     speech = loud("u", {"speech": np.array([0.1, -0.2, 0.05], dtype=np.float32)})["speech"]
     assert np.abs(speech).max() == pytest.approx(0.5)
+
+
+def test_simulated_narrowband_speech_gets_the_narrow_band():
+    bands = {"band": ["narrow", "wide"]}
+    speech = np.sin(2 * np.pi * 6000 * np.arange(1600) / 16000)  # above the telephone band
+    for probability, train, band in ((1.0, True, 0), (1.0, False, 1), (0.0, True, 1)):
+        preprocess = OutputsPreprocessor(OUTPUTS, train, {}, bands, probability)
+        batch = preprocess("u", {"speech": speech, "band": "wide"})
+        assert batch["band"].tolist() == [band]
+        assert (np.abs(batch["speech"]).max() < 0.1) == (band == 0)
+    OutputsPreprocessor(OUTPUTS, True, {}, None, 0.5)  # a model that reads no band
+
+
+@pytest.mark.parametrize(
+    ("probability", "bands", "message"),
+    [
+        (1.5, ["narrow", "wide"], "narrowband_prob: 1.5"),
+        (0.5, ["wide"], "the model knows no band 'narrow'"),
+    ],
+)
+def test_wrong_narrowband_probability_is_an_error(probability, bands, message):
+    with pytest.raises(UserError, match=message):
+        OutputsPreprocessor(OUTPUTS, True, {}, {"band": bands}, probability)
