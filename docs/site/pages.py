@@ -37,6 +37,9 @@ def main(argv: list[str]) -> None:
             target = folder / path.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
+            if path.suffix == ".md":  # the notebook becomes a page
+                text = path.read_text(encoding="utf-8")
+                target.write_text(text.replace("steps.ipynb)", "steps.md)"), encoding="utf-8")
     pages = {f"{COMMANDS}.md": commands_page(), **api_pages(), f"{GALLERY}.md": gallery(folder)}
     if (ROOT / NOTEBOOK).is_file():
         pages[NOTEBOOK.replace(".ipynb", ".md")] = notebook_page(ROOT / NOTEBOOK)

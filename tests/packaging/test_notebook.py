@@ -22,10 +22,13 @@ def execute(path: Path):
             return KernelSpec(argv=[sys.executable, *words], display_name=name, language="python")
 
     notebook = nbformat.read(path, as_version=4)
-    # ipc: no port is opened
-    manager = AsyncKernelManager(kernel_spec_manager=Here(), kernel_name="python3", transport="ipc")
+    manager = AsyncKernelManager(kernel_spec_manager=Here(), kernel_name="python3")
     NotebookClient(
-        notebook, timeout=1800, km=manager, resources={"metadata": {"path": str(path.parent)}}
+        notebook,
+        timeout=1800,
+        startup_timeout=600,
+        km=manager,
+        resources={"metadata": {"path": str(path.parent)}},
     ).execute()
     return notebook
 

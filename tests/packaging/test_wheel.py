@@ -64,7 +64,7 @@ class Installed:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)
         packages = next((folder / "env/lib").glob("python*/site-packages"))
         shared = site.getsitepackages()[0]
-        (packages / "shared.pth").write_text(f"{shared}\n")
+        (packages / "a_shared.pth").write_text(f"{shared}\n")
         for path in Path(shared).glob("distutils-precedence.pth"):  # of setuptools, for ESPnet
             shutil.copy(path, packages)
         install = ["install", "--quiet", "--no-deps", str(wheel)]
@@ -184,18 +184,21 @@ def test_training_decoding_and_scoring_outside_of_the_repository(installed):
     )
     model = recipe / "exp/en/do_tiny"
     assert (model / "decode/test/score.json").is_file()
-    # The verbs and the Python API, in an empty folder
-    (installed.folder / "elsewhere").mkdir()
+    # The verbs and the Python API, in a folder with one recording
+    sound = recipe / "sound/toy1.wav"
+    data = installed.folder / "elsewhere/data"
+    data.mkdir(parents=True)
+    rows = {"wav.scp": sound, "utt2spk": "a", "text.surface": "W IY", "text.meaning": "we"}
+    for name, value in rows.items():
+        (data / name).write_text(f"a-1 {value}\n")
     decode = ["espnet-ext", "decode", "--model_dir", str(model), "--beam_size", "2"]
-    test_set = str(recipe / "dump/raw/en/test")
-    installed.run(*decode, "--data", test_set, "--output_dir", "decoded", folder="elsewhere")
-    score = ["espnet-ext", "score", "--data", test_set, "--hypotheses", "decoded"]
+    installed.run(*decode, "--data", "data", "--output_dir", "decoded", folder="elsewhere")
+    score = ["espnet-ext", "score", "--data", "data", "--hypotheses", "decoded"]
     installed.run(*score, "--token_types", "surface=phone meaning=char", folder="elsewhere")
     assert (installed.folder / "elsewhere/decoded/score.json").is_file()
-    surface = str(recipe / "dump/raw/en/test/text.surface")
-    mdd = ["espnet-ext", "mdd", "--canonical", surface, "--perceived", surface]
+    mdd = ["espnet-ext", "mdd", "--canonical", "data/text.surface"]
+    mdd += ["--perceived", "data/text.surface"]
     installed.run(*mdd, "--hypothesis", "decoded/text.surface", folder="elsewhere")
-    sound = recipe / "sound/toy1.wav"
     code = (
         "from espnet_ext.decoding.api import DualSpeech2Text\n"
         f"recognise = DualSpeech2Text.from_pretrained({str(model)!r}, beam_size=2)\n"
