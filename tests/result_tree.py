@@ -379,6 +379,21 @@ def write_swaps(path: Path, systems) -> None:
     write_result(path, value)
 
 
+FEATURES = {
+    "kind": "features",
+    "version": 1,
+    "rows": [
+        {
+            "system": "do",
+            "features": 24,
+            "mean": 0.8,
+            "stable": 0.625,
+            "random_mean": 0.4,
+            "random_stable": 0.0,
+        }
+    ],
+    "without_twin": ["so_surface"],
+}
 VECTORS = {
     "kind": "vectors",
     "version": 2,

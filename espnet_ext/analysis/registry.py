@@ -5,7 +5,7 @@ report read this registry. Importing it loads no torch. To add an analysis, writ
 this one that defines `ANALYSIS`, and add it to ANALYSES.
 """
 
-from espnet_ext.analysis import cka, cross, mdd, partial, probes, swaps, vectors
+from espnet_ext.analysis import cka, cross, features, mdd, partial, probes, swaps, vectors
 from espnet_ext.analysis.definition import Analysis
 
 ANALYSES: dict[str, Analysis] = {
@@ -17,6 +17,7 @@ ANALYSES: dict[str, Analysis] = {
         probes.ANALYSIS,
         swaps.ANALYSIS,
         vectors.ANALYSIS,
+        features.ANALYSIS,
         partial.ANALYSIS,
     )
 }

@@ -104,6 +104,8 @@ def build_model(
     adapter = adapters.options_of(config)
     if adapter is not None:
         adapters.add_adapters(model, adapter, source_of(config))
+    if objective is not None:
+        objective.attach(model)
     return model
 
 

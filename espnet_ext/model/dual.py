@@ -87,6 +87,16 @@ class DualOutputModel(AbsESPnetModel):
         """Output → its head. The modules of a head are `<output>_<part>` of this model."""
         return self._heads
 
+    @property
+    def separates_outputs(self) -> bool:
+        """Whether every output reads encoder output of its own, also if all are active."""
+        outputs = tuple(self._heads)
+        separate = bool(getattr(self.encoder, "needs_pass_per_output", False))
+        if self.conditioning is None or separate:
+            return separate
+        groups = self.conditioning.groups(outputs)
+        return self.conditioning.needs_pass_per_output or len(groups) == len(outputs)
+
     def train(self, mode: bool = True) -> "DualOutputModel":
         """Set training or evaluation mode, except that `fixed_statistics` keep evaluation mode."""
         super().train(mode)
@@ -115,6 +125,9 @@ class DualOutputModel(AbsESPnetModel):
             keep_layers=self.objective is not None and self.objective.needs_layers,
         )
         encoded = self.encode(speech, speech_lengths, request)
+        if self.conditioning is not None:
+            auxiliary = {**encoded.auxiliary, **self.conditioning.label_losses(labels)}
+            encoded = dataclasses.replace(encoded, auxiliary=auxiliary)
         losses = self.losses(encoded, labels)
         scaled = losses
         if self.divide_by == "labelled":

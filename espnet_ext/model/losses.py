@@ -59,6 +59,9 @@ class Objective(torch.nn.Module):
     """
 
     needs_layers: ClassVar[bool] = False  # whether `forward` uses `losses.encoded.layers`
+    # whether it changes the gradients of parameters that the outputs share, so that a training
+    # whose encoder is frozen throughout cannot use it
+    changes_shared_gradients: ClassVar[bool] = False
 
     def __init__(
         self, outputs: tuple[str, ...], auxiliary_weights: Mapping[str, float] | None = None
@@ -69,6 +72,24 @@ class Objective(torch.nn.Module):
             check_weight(weight, f"objective_conf.auxiliary_weights.{name}")
         self.outputs = tuple(outputs)
         self.auxiliary_weights = dict(auxiliary_weights or {})
+        self.accum_grad = 1  # batches per update; set from the configuration
+        # Returns the factor by which mixed precision multiplies losses; set by the Trainer.
+        self.loss_scale: Callable[[], float] = lambda: 1.0
+
+    def attach(self, model: Any) -> None:
+        """Check the model that this objective trains, and create what depends on its sizes.
+
+        Called once, when the model is complete but not yet trained. Modules and parameters are
+        created on the CPU.
+
+        Args:
+            model: `DualOutputModel`.
+        Raises:
+            UserError: if the objective has no meaning for this model.
+        """
+
+    def begin_epoch(self) -> None:
+        """Prepare for the next epoch of training. Called by all ranks."""
 
     def forward(self, losses: TrainingLosses) -> torch.Tensor:
         """Return the loss () of a batch; its value is also logged."""
@@ -80,9 +101,22 @@ class Objective(torch.nn.Module):
 
     @classmethod
     def check_keys(cls, conf: Mapping[str, Any]) -> None:
-        """Raise `UserError` for a key of `objective_conf` that the constructor does not accept."""
-        known = [key for key in inspect.signature(cls).parameters if key != "outputs"]
-        check_keys(conf, known, "objective_conf")
+        """Raise `UserError` for a key of `objective_conf` that the constructor does not accept.
+
+        A constructor with `**name` also accepts the arguments of the next base class.
+        """
+        known: list[str] = []
+        for base in cls.__mro__:
+            constructor = vars(base).get("__init__")
+            if constructor is None:
+                continue
+            parameters = list(inspect.signature(constructor).parameters.values())[1:]
+            known += [p.name for p in parameters if p.kind is not p.VAR_KEYWORD]
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                break
+        check_keys(
+            conf, [key for key in dict.fromkeys(known) if key != "outputs"], "objective_conf"
+        )
 
 
 def weighted_head_loss(losses: HeadLosses) -> torch.Tensor:

@@ -6,7 +6,8 @@ scales it for mixed precision and calls `backward`. An objective that computes g
 works as usual, and DistributedDataParallel averages the gradients over ranks.
 
 With several ranks, each computes the gradients of its own batch, and the update is their average. A
-nonlinear operation on gradients (a projection, for example) is therefore applied per rank.
+nonlinear operation on gradients (a projection, for example) needs the average before:
+`average_over_ranks`.
 """
 
 from collections.abc import Sequence
@@ -71,3 +72,21 @@ def gradients_of(
         pairs = zip(gradients, parameters, strict=True)
         by_loss.append([torch.zeros_like(p) if g is None else g / scale for g, p in pairs])
     return by_loss
+
+
+def average_over_ranks(tensors: Sequence[torch.Tensor], weight: float) -> list[torch.Tensor]:
+    """Return the mean of each tensor over all ranks, weighted as ESPnet's Trainer weights losses.
+
+    All ranks must call it with tensors of the same shapes and one dtype and device. Without
+    distributed training, return the tensors.
+
+    Args:
+        weight: of this rank: the size of its batch.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return list(tensors)
+    parts = [tensor.reshape(-1) * weight for tensor in tensors]
+    flat = torch.cat([*parts, parts[0].new_tensor([weight])])
+    torch.distributed.all_reduce(flat)
+    means = (flat[:-1] / flat[-1]).split([tensor.numel() for tensor in tensors])
+    return [mean.view_as(tensor) for mean, tensor in zip(means, tensors, strict=True)]

@@ -5,11 +5,31 @@ from typing import Any
 
 from espnet_ext.errors import UserError
 from espnet_ext.model.config import check_mapping, suggest
+from espnet_ext.objectives.adversarial import Adversarial
 from espnet_ext.objectives.base import Objective
+from espnet_ext.objectives.cagrad import CAGrad
+from espnet_ext.objectives.decorrelation import Decorrelation
+from espnet_ext.objectives.dwa import DynamicWeightAverage
+from espnet_ext.objectives.gradient_remedy import GradientRemedy
+from espnet_ext.objectives.gradnorm import GradNorm
+from espnet_ext.objectives.gradvac import GradVac
+from espnet_ext.objectives.pcgrad import PCGrad
+from espnet_ext.objectives.uncertainty import Uncertainty
 from espnet_ext.objectives.weighted_sum import WeightedSum
 
 DEFAULT = "weighted_sum"
-OBJECTIVES: dict[str, type[Objective]] = {DEFAULT: WeightedSum}
+OBJECTIVES: dict[str, type[Objective]] = {
+    DEFAULT: WeightedSum,
+    "uncertainty": Uncertainty,
+    "dwa": DynamicWeightAverage,
+    "gradnorm": GradNorm,
+    "pcgrad": PCGrad,
+    "cagrad": CAGrad,
+    "gradvac": GradVac,
+    "gradient_remedy": GradientRemedy,
+    "adversarial": Adversarial,
+    "decorrelation": Decorrelation,
+}
 
 
 def build_objective(config: Mapping[str, Any]) -> Objective:
@@ -24,4 +44,6 @@ def build_objective(config: Mapping[str, Any]) -> Objective:
     check_mapping(conf, "objective_conf")
     objective = OBJECTIVES[name]
     objective.check_keys(conf)
-    return objective(outputs=tuple(config["outputs"]), **conf)
+    built = objective(outputs=tuple(config["outputs"]), **conf)
+    built.accum_grad = config.get("accum_grad") or 1
+    return built

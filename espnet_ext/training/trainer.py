@@ -13,6 +13,7 @@ import torch
 
 from espnet_ext.errors import UserError
 from espnet_ext.model import checksums, espnet
+from espnet_ext.model.layers import ALL, parameter_groups
 from espnet_ext.progress import say
 from espnet_ext.training import (
     adaptation,
@@ -101,6 +102,7 @@ class DualOutputTrainer(Trainer):
         if fine_tuning.freezes():
             trainer_options.freeze_schedule = FreezeSchedule(model, fine_tuning)
             trainer_options.unused_parameters = True  # of DistributedDataParallel
+        _check_objective(model, trainer_options)
         if trainer_options.encoder_cache:
             cls._use_cache(model, [train_iter_factory, valid_iter_factory], trainer_options)
         with (
@@ -141,6 +143,10 @@ class DualOutputTrainer(Trainer):
                 say(line)
         if getattr(model, "reads_encoder_output", False):
             encoder_cache.check_frozen(model)
+        objective = getattr(getattr(model, "module", model), "objective", None)
+        if objective is not None:
+            objective.loss_scale = scaler.get_scale if scaler is not None else lambda: 1.0
+            objective.begin_epoch()
         if options.no_forward_run:
             monitor = None
         else:
@@ -220,6 +226,21 @@ class DualOutputTrainer(Trainer):
 
 def _is_first_process() -> bool:
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def _check_objective(model: Any, options: Options) -> None:
+    """Raise `UserError` if an objective changes shared gradients, but nothing shared is trained."""
+    objective = getattr(model, "objective", None)
+    if objective is None or not objective.changes_shared_gradients:
+        return
+    trained = parameter_groups(model).shared[ALL]
+    never = FineTuning.parse(options.finetune_conf).freeze_epochs >= options.max_epoch
+    if not trained or options.encoder_cache or never:
+        raise UserError(
+            f"objective: {objective.name} changes the gradients of the encoder, which is frozen in "
+            "this training",
+            "remove objective, or train the encoder",
+        )
 
 
 def _complete_epoch(checkpoint: Path, model: torch.nn.Module, epoch: int) -> None:

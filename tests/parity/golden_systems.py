@@ -16,6 +16,7 @@ import yaml
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.model.build import build_model
 from espnet_ext.model.conditions import configured_names
+from espnet_ext.objectives.registry import build_objective
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parent / "golden/systems.json"
@@ -62,7 +63,8 @@ CONFIG = {
         "src_attention_dropout_rate": 0.0,
     },
 }
-BANDS = [0, 1, 1, 0]  # narrow, wide: of the four utterances
+LABELS = {"band": ["narrow", "wide"], "l1": ["Hindi", "Korean"]}  # condition → values
+LABEL_IDS = [0, 1, 1, 0]  # of the four utterances
 # Variants of systems that conf/systems has no file for.
 VARIANTS = {
     "do_ctc": {
@@ -113,9 +115,9 @@ def build(overlay: dict) -> tuple[torch.nn.Module, dict]:
         for name, output in overlay["outputs"].items()
     }
     config = {**CONFIG, **overlay, "outputs": outputs}
-    if configured_names(config):
-        config["conditions"] = {"band": ["narrow", "wide"]}
-    model = build_model(config).double()
+    if names := configured_names(config):
+        config["conditions"] = {name: LABELS[name] for name in names}
+    model = build_model(config, objective=build_objective(config)).double()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for _, parameter in sorted(model.named_parameters()):
@@ -132,7 +134,8 @@ def batch(outputs, number: int) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(100 + number)
     lengths = torch.tensor([12000, 9000, 8000, 6400])
     speech = torch.rand(4, 12000, generator=generator, dtype=torch.double) - 0.5
-    made = {"speech": speech, "speech_lengths": lengths, "band": torch.tensor(BANDS)[:, None]}
+    made = {"speech": speech, "speech_lengths": lengths}
+    made |= {name: torch.tensor(LABEL_IDS)[:, None] for name in LABELS}
     for place, name in enumerate(outputs):
         high = len(TOKENS[name]) - 1
         text = torch.randint(2, high, (4, 5), generator=generator)
@@ -174,7 +177,7 @@ def decode(model: torch.nn.Module, config: dict) -> list[dict]:
     waves = [torch.rand(n, generator=generator).numpy() - 0.5 for n in (12000, 9000, 8000, 6400)]
     recognise = DualSpeech2Text(model, config, {"beam_size": 4, "nbest": 3})
     known = config.get("conditions") or {}
-    conditions = {name: [values[i] for i in BANDS] for name, values in known.items()}
+    conditions = {name: [values[i] for i in LABEL_IDS] for name, values in known.items()}
     return [
         {
             name: [{"tokens": list(h.tokens), "score": h.score} for h in nbest]

@@ -175,13 +175,15 @@ def test_every_registered_analysis_has_a_step_if_its_inputs_exist():
         for output in ("canonical", "surface", "meaning"):
             Path(path, f"text.{output}").touch()
     Path("exp/en/a_small/model.pth").touch()
+    Path("a.yaml").write_text("conditioning: sparse\n")
     variables = {**VARIABLES, "swaps": "true", "stress": "50"}
     names = set()
     for kind in ("texts", "models", "stress"):
         steps, notes = collect(ANALYSES, variables, kind)
         assert not notes
         names |= {words[0] for words in steps}
-    expected = {"cka", "probes", "swaps", "vectors", "partial", "cross_test", "cross_other"}
+    expected = {"cka", "probes", "swaps", "vectors", "features", "partial"}
+    expected |= {"cross_test", "cross_other"}
     expected |= {f"{mdd}_a_small_decode_test" for mdd in ("mdd", "mdd_no_prompt")}
     assert names == {f"en/{name}" for name in expected}
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from pages import Page, write
-from result_tree import SYSTEMS, VECTORS, write_result, write_swaps
+from result_tree import FEATURES, SYSTEMS, VECTORS, write_result, write_swaps
 
 from espnet_ext.analysis import registry
 from espnet_ext.bin import analyze
@@ -55,6 +55,7 @@ def complete(tree, tmp_path_factory):
     base = root / "exp/ko"
     write_swaps(base / "analysis/swaps.json", list(SYSTEMS))
     write_result(base / "analysis/vectors.json", VECTORS)
+    write_result(base / "analysis/features.json", FEATURES)
     scored = [
         f"50:complete={base}/so_surface_small/decode/test",
         f"50:do={base}/do_small/decode/test",

@@ -171,6 +171,17 @@ class Conditioner(torch.nn.Module):
         """
         raise NotImplementedError
 
+    def label_losses(self, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return auxiliary losses of the last pass that need transcripts: name → ().
+
+        Called once after `encode`, in training and validation. The names never vary. Weights are
+        in `auxiliary_weights`.
+
+        Args:
+            batch: as for the model's `forward`.
+        """
+        return {}
+
     # -- reports
 
     def statistics(self) -> dict[str, torch.Tensor]:

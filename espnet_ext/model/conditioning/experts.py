@@ -74,6 +74,16 @@ class RoutedConditioner(Conditioner):
             layer.register_forward_pre_hook(self.routing.before_layer, with_kwargs=True)
         encoder.register_forward_hook(self.routing.after_encoder)
 
+    def separate_batch_norms(self, layers: Sequence[torch.nn.Module]) -> None:
+        """Give each output its own batch normalisation in these layers.
+
+        The statistics of one output's rows are not those of another's.
+        """
+        for parent in [module for layer in layers for module in layer.modules()]:
+            for name, child in list(parent.named_children()):
+                if isinstance(child, _BatchNorm):
+                    self.route(parent, name, (TASK,))
+
     def passes(self, outputs, request, separate=False):
         if separate:
             return super().passes(outputs, request, separate)
@@ -203,8 +213,5 @@ class Experts(RoutedConditioner):
         if self.by_task:
             first = min(number for number, of_layer in axes.items() if TASK in of_layer)
             repeated = list(blocks)[first:]
-            for parent in [module for block in repeated for module in block.modules()]:
-                for name, child in list(parent.named_children()):
-                    if isinstance(child, _BatchNorm):
-                        self.route(parent, name, (TASK,))
+            self.separate_batch_norms(repeated)
             self.repeat_rows_before(encoder, repeated)

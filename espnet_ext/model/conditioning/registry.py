@@ -5,7 +5,11 @@ from typing import Any
 
 from espnet_ext.errors import UserError
 from espnet_ext.model.conditioning.base import Conditioner, ConditionerContext
+from espnet_ext.model.conditioning.cross_stitch import CrossStitch
 from espnet_ext.model.conditioning.experts import Experts
+from espnet_ext.model.conditioning.mixture import Mixture
+from espnet_ext.model.conditioning.sparse import Sparse
+from espnet_ext.model.conditioning.task_adapters import TaskAdapters
 from espnet_ext.model.conditioning.tops import Tops
 from espnet_ext.model.conditioning.vectors import TaskVectors
 from espnet_ext.model.config import check_mapping, suggest
@@ -14,6 +18,10 @@ CONDITIONERS: dict[str, type[Conditioner]] = {
     "vectors": TaskVectors,
     "experts": Experts,
     "tops": Tops,
+    "sparse": Sparse,
+    "cross_stitch": CrossStitch,
+    "mixture": Mixture,
+    "adapters": TaskAdapters,
 }
 
 

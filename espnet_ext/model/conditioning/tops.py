@@ -37,12 +37,7 @@ class Tops(RoutedConditioner):
     @classmethod
     def build(cls, conf: Mapping[str, Any], context: ConditionerContext) -> "Tops":
         check_keys(conf, ["layers"], WHERE)
-        if len(context.tokens) < 2:
-            raise UserError(
-                "conditioning: tops gives every output its own layers, but this system has one",
-                "remove conditioning, or add an output",
-            )
-        tops = cls(list(context.tokens), **conf)
+        tops = cls(several_outputs(context, "tops"), **conf)
         tops.private(context.encoder)  # raises errors
         return tops
 
@@ -63,3 +58,13 @@ class Tops(RoutedConditioner):
             layers.append(getattr(encoder, norm))
         if layers:
             self.repeat_rows_before(encoder, layers)
+
+
+def several_outputs(context: ConditionerContext, kind: str) -> list[str]:
+    """Return the outputs; raise `UserError` if there is only one."""
+    if len(context.tokens) < 2:
+        raise UserError(
+            f"conditioning: {kind} gives every output its own layers, but this system has one",
+            "remove conditioning, or add an output",
+        )
+    return list(context.tokens)

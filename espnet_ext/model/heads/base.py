@@ -36,6 +36,7 @@ class HeadLosses:
     terms: Mapping[str, torch.Tensor]  # loss name ("ctc", "att", "transducer", …) → ()
     weights: Mapping[str, float]  # loss name → its weight in the training loss
     labelled: torch.Tensor  # (), N
+    share: torch.Tensor  # (), N / B: what a loss of 1 per labelled utterance would amount to
     # statistic → numerator and denominator, () each, summed over the labelled rows
     ratios: Mapping[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
@@ -46,7 +47,8 @@ class HeadLosses:
     def scaled(self, factor: torch.Tensor) -> "HeadLosses":
         """Return the same with every loss multiplied by `factor`."""
         terms = {name: loss * factor.to(loss.dtype) for name, loss in self.terms.items()}
-        return dataclasses.replace(self, terms=terms)
+        share = self.share * factor.to(self.share.dtype)
+        return dataclasses.replace(self, terms=terms, share=share)
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,7 @@ class Head:
             held = held + states.sum() * 0
             terms = {criterion.term: held for criterion in criteria}
             ratios = {name: (zero, zero) for criterion in criteria for name in criterion.ratios}
-            return HeadLosses(terms, weights, zero, ratios)
+            return HeadLosses(terms, weights, zero, zero, ratios)
         share = labelled / text.size(0)
         if labelled < text.size(0):
             states, lengths = states[rows], lengths[rows]  # (N, T, D), (N,)
@@ -225,7 +227,7 @@ class Head:
             loss, counts = criterion(states, lengths, text, text_lengths, autocast)
             terms[criterion.term] = loss * share
             ratios |= counts
-        return HeadLosses(terms, weights, zero + labelled, ratios)
+        return HeadLosses(terms, weights, zero + labelled, zero + share, ratios)
 
     def statistic_sums(self, losses: HeadLosses, batch_size: int) -> dict[str, torch.Tensor]:
         """Return what is summed over all ranks before `statistics`: name → (). Names never vary."""
