@@ -31,7 +31,8 @@ class FineTuning:
     """Keys of `finetune_conf`. The defaults train everything with one learning rate."""
 
     encoder_lr: float = 1.0  # learning rate of frontend and encoder, relative to that of the heads
-    # The same for pre-trained decoders: one number, or one per output (1 for outputs not named).
+    # The same for pre-trained decoders: one number, or one per output. Outputs that a system lacks
+    # may be named, so that several systems can share a configuration.
     decoder_lr: float | Mapping[str, float] = 1.0
     # Factor of the learning rate from each encoder layer to the one below (Clark et al., ELECTRA,
     # arXiv 2003.10555, app. A).
@@ -64,7 +65,7 @@ class FineTuning:
     def decoder_rate(self, output: str) -> float:
         """Return the relative learning rate of an output's pre-trained decoder."""
         if isinstance(self.decoder_lr, Mapping):
-            return self.decoder_lr.get(output, 1.0)
+            return self.decoder_lr[output]
         return self.decoder_lr
 
     def freezes(self) -> bool:
@@ -137,7 +138,12 @@ def parameter_groups(model: Any, options: FineTuning, lr: float) -> list[dict[st
     stack = encoder_stack(model)
     decoders = _pretrained_decoders(model)
     if isinstance(options.decoder_lr, Mapping):
-        check_keys(options.decoder_lr, list(decoders), "finetune_conf.decoder_lr")
+        for output in decoders:
+            if output not in options.decoder_lr:
+                raise UserError(
+                    f"finetune_conf.decoder_lr: no learning rate for '{output}'",
+                    f"add '{output}' to {', '.join(options.decoder_lr) or 'the mapping'}",
+                )
     slower = {id(p) for layer in [*stack, *decoders.values()] for p in layer}
     heads = [p for p in model.parameters() if id(p) not in slower]
     groups = [{"params": heads, "lr": lr}] if heads else []

@@ -57,6 +57,14 @@ def write_fold(folder, speaker, utterances):
             for output in outputs:
                 text = "DH AH K AE" if output == "surface" else "the cat"
                 write_table(decoded / f"text.{output}", dict.fromkeys(ids, text))
+            for variant in ("prompt", "twopass") if system == "do" else ("prompt",):
+                decoded = folder / f"exp/en/{system}_folds/decode_{variant}" / dset
+                for output in outputs:
+                    text = "DH AH K AE T" if output == "surface" else "the cat"
+                    write_table(decoded / f"text.{output}", dict.fromkeys(ids, text))
+                prior = {"prompt": variant == "prompt", "file": f"{folder}/text.canonical"}
+                record = {"canonical": prior, "seconds": 1.5, "audio_seconds": 3, "rtf": 0.5}
+                (decoded / "decode.json").write_text(json.dumps(record))
 
 
 def test_help_names_every_option():
@@ -74,7 +82,6 @@ def test_unusable_options_are_reported(corpora, tmp_path):
         ([], "--l2arctic '' is not a folder"),
         ([*corpora[:2], "--speechocean762", tmp_path / "none"], "is not a folder"),
         ([*corpora, "--speakers", "suitcase_corpus"], "no annotated speaker suitcase_corpus"),
-        ([*corpora, "--systems", "so_nothing", "--dir", tmp_path], "no options for so_nothing"),
     ):
         done = run(*options)
         assert done.returncode == 2 and message in done.stderr, done.stderr
@@ -95,5 +102,23 @@ def test_folds_are_pooled(corpora, tmp_path):
         assert cell["name"] == "surface-surface" and cell["utterances"] == 5
         assert (decoded / "mdd.json").exists() and (decoded / "mdd_no_prompt.json").exists()
         assert (exp / f"en/analysis/cross_{dset}.json").exists()
+    record = json.loads((exp / "en/do_folds/decode_prompt/test/decode.json").read_text())
+    assert record == {
+        "canonical": {"prompt": True},
+        "seconds": 3.0,
+        "audio_seconds": 6,
+        "rtf": 0.5,
+    }
     results = (exp / "RESULTS.md").read_text()
+    assert "so_surface_prompt, do_prompt: decoded with the canonical form of the prompt" in results
     assert results.count("20.00") >= 4
+
+
+def test_utterance_in_two_folds_is_refused(corpora, tmp_path):
+    for speaker in ("ABA", "BWC"):
+        write_fold(tmp_path / "out" / speaker, speaker, 1)
+        table = tmp_path / "out" / speaker / "exp/en/do_folds/decode/test/text.surface"
+        table.write_text("ABA_test0 DH AH\n")
+    options = ["--speakers", "ABA BWC", "--systems", "do", "--dir", tmp_path / "out"]
+    done = run(*corpora, *options, "--stage", 6, "--stop_stage", 6)
+    assert done.returncode == 1 and "ABA_test0: is in two folds" in done.stderr

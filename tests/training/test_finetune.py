@@ -125,7 +125,7 @@ def test_decoder_rate_per_output_spares_new_embeddings():
         model.heads[output] = torch.nn.Module()
         model.heads[output].decoder = PretrainedDecoder()
     rates = {}
-    for conf in (0.5, {"meaning": 0.25}):
+    for conf in (0.5, {"surface": 1, "meaning": 0.25, "gloss": 0.1}):
         groups = parameter_groups(model, FineTuning.parse({"decoder_lr": conf}), 2.0)
         by_id = {id(p): group["lr"] for group in groups for p in group["params"]}
         rates[str(conf)] = [
@@ -134,9 +134,10 @@ def test_decoder_rate_per_output_spares_new_embeddings():
             for part in ("embed", "layer")
         ]
         assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
-    assert rates == {"0.5": [2.0, 1.0, 2.0, 1.0], "{'meaning': 0.25}": [2.0, 2.0, 2.0, 0.5]}
-    with pytest.raises(UserError, match="unknown key 'meanings'"):
-        parameter_groups(model, FineTuning.parse({"decoder_lr": {"meanings": 0.5}}), 1.0)
+    assert list(rates.values()) == [[2.0, 1.0, 2.0, 1.0], [2.0, 2.0, 2.0, 0.5]]
+    options = FineTuning.parse({"decoder_lr": {"surface": 1, "meanings": 0.5}})
+    with pytest.raises(UserError, match="no learning rate for 'meaning'"):
+        parameter_groups(model, options, 1.0)
 
 
 def test_one_cycle_schedule_has_a_maximum_per_group():

@@ -85,25 +85,11 @@ recipe_run() { # recipe_run CORPUS NAME OPTION…: run stages of a corpus; NAME 
         --inference_nj "${nj}" --parallel_trainings "${parallel_trainings}" --ngpu "${ngpu}" "$@"
 }
 
-# Options of the trainings, beside conf/train_whisper_base.yaml. The meaning needs small learning rates and
-# few epochs: Whisper's decoder writes it already.
+# Options of the trainings, beside conf/train_whisper_base.yaml
 batches="--batch_type length --batch_bins 160000" # 10 s of speech
-low_rates="--finetune_conf encoder_lr=0.02 --finetune_conf decoder_lr=0.02"
-declare -A first_options=(
-    [so_surface]="--max_epoch 4"
-    [do]="--max_epoch 5 ${batches} --finetune_conf decoder_lr=0.05"
-    [so_meaning_attention]="--max_epoch 2 ${batches} --finetune_conf freeze_epochs=0 ${low_rates} --scheduler_conf pct_start=0.1"
-)
-fold_options="${batches} --finetune_conf freeze_epochs=0 --scheduler_conf pct_start=0.1"
-declare -A further_options=(
-    [so_surface]="--max_epoch 3 ${fold_options}"
-    [do]="--max_epoch 3 ${fold_options} --finetune_conf encoder_lr=0.05 --finetune_conf decoder_lr=0.05"
-    [so_meaning_attention]="--max_epoch 2 ${fold_options} ${low_rates}"
-)
-for system in ${systems}; do
-    [[ -n ${first_options[${system}]:-} ]] ||
-        bad_usage "--systems: there are no options for ${system}" "choose from: ${!first_options[*]}"
-done
+first_options="--max_epoch 5 ${batches}"
+further_options="--max_epoch 4 ${batches} --finetune_conf freeze_epochs=0 --scheduler_conf pct_start=0.1"
+priors=(prompt twopass) # the surface is decoded with canonical forms too
 
 data_of_fold() { # data_of_fold SPEAKER OPTION…
     local speaker=$1
@@ -119,7 +105,7 @@ fi
 if is_stage 2; then
     for system in ${systems}; do
         recipe_run speechocean762 speechocean762 --stage 10 --stop_stage 11 --systems "${system}" \
-            --asr_tag first --asr_args "${first_options[${system}]}"
+            --asr_tag first --asr_args "${first_options}"
     done
 fi
 
@@ -134,19 +120,19 @@ fi
 for sub_stage in 4 5; do
     is_stage "${sub_stage}" || continue
     stages=(--stage 10 --stop_stage 11)
-    if ((sub_stage == 5)); then stages=(--stage 12 --stop_stage 12); fi
+    if ((sub_stage == 5)); then stages=(--stage 12 --stop_stage 12 --canonical_prior "${priors[*]}"); fi
     for speaker in "${speaker_list[@]}"; do
         for system in ${systems}; do
             first=${dir}/speechocean762/exp/en/${system}_first
             data_of_fold "${speaker}" "${stages[@]}" --systems "${system}" --asr_tag folds \
-                --asr_args "--init_param ${first}/valid.acc.ave.pth ${further_options[${system}]}"
+                --asr_args "--init_param ${first}/valid.acc.ave.pth ${further_options}"
         done
     done
 done
 
 if is_stage 5; then # the test set of speechocean762, by the first models
     recipe_run speechocean762 speechocean762 --stage 12 --stop_stage 12 --systems "${systems}" \
-        --asr_tag first
+        --asr_tag first --canonical_prior "${priors[*]}"
 fi
 
 if is_stage 6; then
@@ -159,12 +145,12 @@ if is_stage 6; then
         python -m espnet_ext.bin.combine --output "${dir}/pooled/dump/raw/en/${set}" \
             --overwrite true --inputs "${inputs[@]}"
         for system in ${systems}; do
-            decoded=exp/en/${system}_folds/decode/${set}
-            mkdir -p "${dir}/pooled/${decoded}"
-            for text in "${dir}/${speaker_list[0]}/${decoded}"/text.*; do
-                for speaker in "${speaker_list[@]}"; do
-                    cat "${dir}/${speaker}/${decoded}/${text##*/}"
-                done | LC_ALL=C sort >"${dir}/pooled/${decoded}/${text##*/}"
+            for tag in decode "${priors[@]/#/decode_}"; do
+                decoded=exp/en/${system}_folds/${tag}/${set}
+                [[ -d ${dir}/${speaker_list[0]}/${decoded} ]] || continue # not with this system
+                inputs=()
+                for speaker in "${speaker_list[@]}"; do inputs+=("${dir}/${speaker}/${decoded}"); done
+                python "${recipe}/local/pool_decodings.py" "${dir}/pooled/${decoded}" "${inputs[@]}"
             done
         done
     done
@@ -172,10 +158,12 @@ if is_stage 6; then
     # there is no model of all folds.
     recipe_run l2arctic pooled --stage 13 --skip_stages "14 15 16" --systems "${systems}" \
         --test_sets "test test_seen" --asr_tag folds --token_types "surface=phone meaning=word" \
+        --canonical_prior "${priors[*]}" \
         --title "L2-ARCTIC: each speaker left out once, with a quarter of the sentences"
 fi
 
 if is_stage 7; then
     recipe_run speechocean762 speechocean762 --stage 13 --skip_stages "14 15 16" \
-        --systems "${systems}" --asr_tag first --title "speechocean762: a pre-trained model, fine-tuned"
+        --systems "${systems}" --asr_tag first --canonical_prior "${priors[*]}" \
+        --title "speechocean762: a pre-trained model, fine-tuned"
 fi
