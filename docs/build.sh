@@ -11,7 +11,7 @@ pages=$(mktemp -d)
 trap 'rm -rf "${pages}"' EXIT
 export PYTHONPATH=${root}${PYTHONPATH:+:${PYTHONPATH}}
 python=${PYTHON:-python}
-"${python}" "${root}/docs/site/pages.py" "${pages}"
+"${python}" "${root}/docs/site/site_pages.py" "${pages}"
 # Every warning is an error: links to pages and headings that do not exist, broken markup
 "${python}" -m sphinx --fail-on-warning --keep-going --quiet -b html -c "${root}/docs/site" \
     -d "${pages}/.doctrees" "${pages}" "${target}"

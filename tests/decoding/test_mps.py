@@ -28,10 +28,10 @@ def test_results_are_those_of_the_cpu(trained, options):
         assert recogniser.device.type == "mps"
         assert all(isinstance(p, MpsTensor) for p in recogniser.model.encoder.parameters())
         results = list(recogniser.batch(WAVES))
-    for result, wanted in zip(results, expected, strict=True):
-        for output in wanted.nbest:
+    for result, on_cpu in zip(results, expected, strict=True):
+        for output in on_cpu.nbest:
             for hypothesis, reference in zip(
-                result.nbest[output], wanted.nbest[output], strict=True
+                result.nbest[output], on_cpu.nbest[output], strict=True
             ):
                 assert hypothesis.token_ids == reference.token_ids
                 assert hypothesis.score == pytest.approx(reference.score, abs=1e-6)

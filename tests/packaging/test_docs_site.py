@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "docs/site"), str(ROOT / "tests")]
 import check_links  # noqa: E402
-import pages  # noqa: E402
+import site_pages as pages  # noqa: E402
 import public_surface  # noqa: E402
 
 needs_docs = pytest.mark.skipif(
@@ -38,7 +38,7 @@ def test_every_command_and_option_is_in_the_reference():
 @needs_docs
 def test_the_api_reference_is_read_without_torch():
     code = (
-        "import sys; sys.path.insert(0, 'docs/site'); import pages\n"
+        "import sys; sys.path.insert(0, 'docs/site'); import site_pages as pages\n"
         "text = ''.join(pages.api_pages().values())\n"
         "assert 'torch' not in sys.modules\n"
         "for name in ('DualSpeech2Text', 'from_pretrained', 'export_head', 'add_sequence'):\n"

@@ -1,6 +1,6 @@
 """Write the pages of the documentation site: the guides as they are, and what is generated.
 
-    python docs/site/pages.py FOLDER
+    python docs/site/site_pages.py FOLDER
 
 Generated are the index, the reference of the commands (from their parsers), that of the Python API
 (from docstrings, read without importing a module) and the gallery of reports.
