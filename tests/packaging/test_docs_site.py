@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "docs/site"), str(ROOT / "tests")]
 import check_links  # noqa: E402
-import site_pages as pages  # noqa: E402
 import public_surface  # noqa: E402
+import site_pages as pages  # noqa: E402
 
 needs_docs = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("sphinx", "myst_parser", "furo", "griffe")),
