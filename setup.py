@@ -83,6 +83,7 @@ RECIPE_FILES = (
     "egs2/*/*/run.sh",
     "egs2/*/*/README.md",
     "egs2/*/*/local/*.sh",
+    "egs2/*/*/local/*.py",
     "egs2/*/*/conf/*",
 )
 

@@ -134,7 +134,7 @@ def test_another_label_of_an_utterance_makes_another_digest():
     """The conditions that a model reads, such as utt2band."""
     decoders = [
         command._SetDecoder(
-            mock.MagicMock(), {"u1": "a.wav"}, 0.0, mock.MagicMock(), {"band": {"u1": band}}
+            mock.MagicMock(), {"u1": "a.wav"}, 0.0, mock.MagicMock(), {"band": {"u1": band}}, {}
         )
         for band in ("narrow", "wide")
     ]

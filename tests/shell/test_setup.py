@@ -86,7 +86,8 @@ def test_wrong_usage(checkout):
     done = set_up(checkout, "--python", sys.executable, "--extras", "synth repport")
     assert (
         done.returncode == 2
-        and "choose among: dev hf lhotse pretrained report synth tables vad xlsr" in done.stderr
+        and "choose among: browser dev docs hf lhotse pretrained report synth tables vad xlsr"
+        in done.stderr
     )
 
 
