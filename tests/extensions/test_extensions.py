@@ -158,10 +158,14 @@ def test_conditioner_with_a_pass_per_output_trains_and_decodes(recipe, wave, mon
         recognise.searchers[name] = lambda out, n, name=name, search=search: (
             seen.update({name: out}) or search(out, n)
         )
+    recognise(wave)  # also measures the frames of the encoder, once
+    recognise.model.conditioning.passes_run = 0
     recognise(wave)
     assert recognise.model.conditioning.passes_run == 2
     assert not torch.equal(seen["surface"], seen["meaning"])
     only = DualSpeech2Text.from_pretrained(folder, only=["meaning"])
+    only(wave)
+    only.model.conditioning.passes_run = 0
     only(wave)
     assert only.model.conditioning.passes_run == 1
 
