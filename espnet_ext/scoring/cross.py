@@ -17,17 +17,19 @@
                       "differences": [{"a", "b", "difference", "interval", "p_value",
                                        "p_permutation", "utterances"}], "lacks": null | "<reason>"},
      "differences": [a result of `paired_difference.compare_systems`, and "joint": whether a has one
-                     output and b has further ones],
+                     output and b, decoded in the same way, has further ones],
      "consistency": {"unit", "outputs": [results of `consistency.describe`],
                      "differences": [results of `consistency.compare_pairs`]},
      "lacks": ["<what could not be evaluated, and why>"]}
 
-Rates are in percent. Intervals are 95 % intervals of a bootstrap over speakers. Undefined values
-are null. `macro` is the mean over speakers of their rates. `zero` is the number of utterances
-without divergence.
+A system that was decoded with the prompt (see `DecodedWith`) is compared only with systems that
+know the prompt too. Rates are in percent. Intervals are 95 % intervals of a bootstrap over
+speakers. Undefined values are null. `macro` is the mean over speakers of their rates. `zero` is the
+number of utterances without divergence.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_ext.errors import UserError
@@ -42,6 +44,24 @@ _KEYS = ("set", "token_types", "data_sha256", "utterances")
 
 Counts = Mapping[str, tuple[float, int]]  # utterance → (errors or distance, reference tokens)
 Segmenter = Callable[[str], list[str]]
+
+
+@dataclass(frozen=True)
+class DecodedWith:
+    """What a system was decoded with, beside the audio: from `decode.json`."""
+
+    prompt: bool = False  # canonical forms of the prompt
+    own_meaning: bool = False  # canonical forms of a recognised meaning
+    coupling: bool = False
+
+    @classmethod
+    def read(cls, folder: Path) -> "DecodedWith":
+        """Read `decode.json` of a folder of hypotheses; without one, nothing is assumed."""
+        path = folder / "decode.json"
+        record = read_json(path) if path.is_file() else {}
+        canonical = record.get("canonical") or {}
+        prompt = bool(canonical.get("prompt"))
+        return cls(prompt, bool(canonical) and not prompt, record.get("coupling") is not None)
 
 
 def cross_task(
@@ -79,7 +99,9 @@ def cross_task(
     speakers = {row["id"]: row["speaker"] for row in first["utterances"]}
     measured = divergence.measure_references(texts, first["token_types"], unit)
     outputs = {name: outputs_in(file) for name, file in files.items()}
-    compared = system_pairs(outputs, list(baselines))
+    decoded_with = {name: DecodedWith.read(Path(folder)) for name, folder in systems.items()}
+    prompted = [name for name, decoded in decoded_with.items() if decoded.prompt]
+    compared = system_pairs(outputs, list(baselines), prompted)
     pronounce = make_pronouncer(read_lexicon(lexicon) if lexicon else None)
     result = {
         "kind": "cross",
@@ -97,11 +119,16 @@ def cross_task(
         "differences": [
             {
                 **compare_systems(a, files[a], b, files[b], measured),
-                "joint": len(outputs[a]) == 1 and outputs[a] < outputs[b] and a not in baselines,
+                "joint": len(outputs[a]) == 1
+                and outputs[a] < outputs[b]
+                and a not in baselines
+                and decoded_with[a] == decoded_with[b],
             }
             for a, b in compared
         ],
-        "consistency": _consistency(files, outputs, list(baselines), measured.unit, pronounce),
+        "consistency": _consistency(
+            files, outputs, list(baselines), prompted, measured.unit, pronounce
+        ),
     }
     return {**result, "lacks": list(_missing(result, measured))}
 
@@ -140,16 +167,20 @@ def outputs_in(file: Mapping) -> set[str]:
 
 
 def system_pairs(
-    outputs: Mapping[str, set[str]], baselines: Collection[str] = ()
+    outputs: Mapping[str, set[str]],
+    baselines: Collection[str] = (),
+    prompted: Collection[str] = (),
 ) -> list[tuple[str, str]]:
     """Return the pairs (a, b) of systems to compare.
 
     b has all outputs of a and more, or a is the first system with the same outputs as b. A baseline
-    a is compared with every b that has one of its outputs.
+    a is compared with every b that has one of its outputs. No pair has one system that knows the
+    prompt and one that does not.
 
     Args:
         outputs: system → names of its outputs.
         baselines: the systems among them that are other recognisers.
+        prompted: the systems among them that know the prompt.
 
     >>> system_pairs({"so": {"surface"}, "do": {"surface", "meaning"}, "x": {"surface", "meaning"}})
     [('so', 'do'), ('so', 'x'), ('do', 'x')]
@@ -159,15 +190,15 @@ def system_pairs(
     """
     systems = {name: names for name, names in outputs.items() if name not in baselines}
     pairs = [(a, b) for b, more in systems.items() for a, fewer in systems.items() if fewer < more]
-    first: dict[frozenset[str], str] = {}
+    first: dict[tuple[frozenset[str], bool], str] = {}
     for name, names in systems.items():
-        base = first.setdefault(frozenset(names), name)
+        base = first.setdefault((frozenset(names), name in prompted), name)
         if base != name:
             pairs.append((base, name))
     for i, baseline in enumerate(baselines):
         others = [*systems, *list(baselines)[i + 1 :]]
         pairs += [(baseline, name) for name in others if outputs[baseline] & outputs[name]]
-    return pairs
+    return [(a, b) for a, b in pairs if (a in prompted) == (b in prompted)]
 
 
 def _divergence(
@@ -311,19 +342,20 @@ def _consistency(
     files: Mapping[str, Mapping],
     outputs: Mapping[str, set[str]],
     baselines: Collection[str],
+    prompted: Collection[str],
     unit: str,
     pronounce: Callable[[str], str | None],
 ) -> dict:
     """Describe every system with both outputs, and every pair of systems that has them together.
 
-    A baseline with one output is paired with no system.
+    A baseline with one output, or a system with one that knows the prompt, is paired with none.
     """
     dual = [name for name, names in outputs.items() if {"surface", "meaning"} <= names]
     single = {
         kind: [
             name
             for name, names in outputs.items()
-            if kind in names and name not in dual and name not in baselines
+            if kind in names and name not in [*dual, *baselines, *prompted]
         ]
         for kind in ("surface", "meaning")
     }
@@ -334,8 +366,10 @@ def _consistency(
         for name, s, m in sources
     }
     combined = [name for name in pairs if name not in dual]
-    tests = [(pairs[a], pairs[b]) for b in dual for a in combined]
-    tests += [(pairs[dual[0]], pairs[b]) for b in dual[1:]]
+    unprompted = [name for name in dual if name not in prompted]
+    tests = [(pairs[a], pairs[b]) for b in unprompted for a in combined]
+    for group in (unprompted, [name for name in dual if name in prompted]):
+        tests += [(pairs[group[0]], pairs[b]) for b in group[1:]]
     return {
         "unit": unit,
         "outputs": [consistency.describe(pair) for pair in pairs.values()],

@@ -130,6 +130,26 @@ def expected_bin(row, by):
     return "neither" if same else "regular phonology only"
 
 
+def test_systems_with_the_prompt_are_compared_with_each_other(folders, tmp_path):
+    """Other pairs would show the gain of the prompt as a difference between systems."""
+    systems = dict(folders)
+    for name in ("so_surface", "do"):
+        for variant, canonical in (("prompt", {"prompt": True}), ("twopass", {"prompt": False})):
+            folder = shutil.copytree(folders[name], tmp_path / f"{name}_{variant}")
+            (folder / "decode.json").write_text(json.dumps({"canonical": canonical}))
+            systems[f"{name}_{variant}"] = folder
+    result = cross_task(systems)
+    pairs = {(row["a"], row["b"]): row["joint"] for row in result["differences"]}
+    assert {pair for pair in pairs if "prompt" in "".join(pair)} == {
+        ("so_surface_prompt", "do_prompt")
+    }
+    assert pairs["so_surface_prompt", "do_prompt"] and pairs["so_surface", "do"]
+    assert pairs["so_surface_twopass", "do_twopass"]
+    assert not pairs["so_surface", "do_twopass"] and not pairs["so_surface_twopass", "do"]
+    names = {row["name"] for row in result["consistency"]["outputs"]}
+    assert "do_prompt" in names and not any("so_surface_prompt" in name for name in names)
+
+
 def test_holm_corrects_per_grouping(result):
     for comparison in result["differences"]:
         for by in (None, *divergence.GROUPINGS):
