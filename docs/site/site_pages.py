@@ -170,7 +170,7 @@ def _modules(package: Any) -> Iterator[Any]:
     for module in package.modules.values():
         if module.is_init_module:
             yield from _modules(module)
-        elif module.name not in ("__main__",):
+        elif module.name != "__main__":
             yield module
 
 

@@ -2,7 +2,7 @@
 
 The data are columns of equal length per test set (ids, speakers, texts, alignments), as gzipped
 JSON in base64. 10,000 utterances of three systems take about 2 MB, and nothing in base64 can be
-taken for markup. `templates/utterance_data.js` decodes them.
+taken for markup. `templates/data.js` decodes them.
 """
 
 import base64

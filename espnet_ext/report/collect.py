@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from espnet_ext.document import Section
+from espnet_ext.document import Section, is_too_few
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_json, read_json_lines
 from espnet_ext.report.utterances import UtteranceSet
@@ -41,6 +41,11 @@ class Run:
     score: dict
     decode: dict | None
     analyses: list[Analysed] = field(default_factory=list)
+
+    @property
+    def knows_prompt(self) -> bool:
+        """Whether it was decoded with canonical forms of the prompt."""
+        return bool(((self.decode or {}).get("canonical") or {}).get("prompt"))
 
 
 @dataclass
@@ -320,3 +325,13 @@ def cells_of(runs: Mapping[str, Run]) -> Iterator[tuple[str, dict, dict]]:
     for system, run in runs.items():
         for cell in run.score["cells"]:
             yield system, cell, cell["metrics"][cell["metric"]]
+
+
+def comparable(cell: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the numbers of labelled utterances that are compared and not comparable in a cell."""
+    return cell["utterances"], cell["not_comparable"] + cell.get("no_hypothesis", 0)
+
+
+def has_too_few(cell: Mapping[str, Any]) -> bool:
+    """Return whether the rates of a cell are not shown, because they are of too few utterances."""
+    return is_too_few(*comparable(cell))

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from espnet_ext.document import Table, number
-from espnet_ext.report.collect import Run, cells_of
+from espnet_ext.report.collect import Run, cells_of, has_too_few
 
 CONFUSIONS = 20  # rows of the table of confusions
 NOTHING = "∅"
@@ -22,7 +22,7 @@ def _by_group(runs: Mapping[str, Run], key: str, name: str, caveats: list[str]) 
     """Yield the error rates of the systems' own outputs, one row per group of utterances."""
     columns: dict[str, Mapping[str, Any]] = {}  # heading → group → counts
     for system, cell, _ in cells_of(runs):
-        if cell["own"] and cell.get(key):
+        if cell["own"] and cell.get(key) and not has_too_few(cell):
             metric = cell["metric"]
             heading = f"{cell['hypothesis']} by {system}, {metric.upper()} %"
             columns[heading] = {group: counts[metric] for group, counts in cell[key].items()}

@@ -11,7 +11,7 @@ import io
 import re
 import unicodedata
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import count, groupby
 from operator import attrgetter
 from pathlib import Path
 from urllib.parse import quote
@@ -56,7 +56,7 @@ def report_page(report: Report, utterances: Utterances | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    numbers = iter(range(1_000_000))
+    numbers = count()
     slugs = dict.fromkeys([*OWN_IDS, *TOPICS], 1)
     environment.filters |= {
         "cell": cell,

@@ -13,13 +13,19 @@ from espnet_ext.document import (
     Section,
     Table,
     interval,
-    is_too_few,
     number,
     speaker_caveats,
     tabulate,
     with_interval,
 )
-from espnet_ext.report.collect import Language, Results, Run, cells_of
+from espnet_ext.report.collect import (
+    Language,
+    Results,
+    Run,
+    cells_of,
+    comparable,
+    has_too_few,
+)
 from espnet_ext.report.error_breakdown import breakdowns
 from espnet_ext.report.terminal import LEFT_OUT, no_rate
 
@@ -78,7 +84,7 @@ def prompt_caveats(language: Language) -> list[str]:
         system
         for runs in language.sets.values()
         for system, run in runs.items()
-        if ((run.decode or {}).get("canonical") or {}).get("prompt")
+        if run.knows_prompt
     )
     return [f"{', '.join(names)}: {WITH_PROMPT}"] if names else []
 
@@ -88,7 +94,7 @@ def _cell_text(cell: Mapping) -> str:
     counts = cell["metrics"][cell["metric"]]
     if reason := no_rate(cell):
         return f"{cell['metric'].upper()}: {reason}"
-    if _has_too_few(cell):
+    if has_too_few(cell):
         return "–"
     bounds = f" [{interval(counts['interval'])}]" if counts["interval"] else ""
     text = f"{cell['metric'].upper()} {_rate({**counts, **cell})}{bounds}"
@@ -96,16 +102,6 @@ def _cell_text(cell: Mapping) -> str:
     if left_out:
         text += f", {cell['utterances']} of {cell['utterances'] + left_out} utt"
     return text
-
-
-def _comparable(cell: Mapping) -> tuple[int, int]:
-    """Return the numbers of labelled utterances that are compared and not comparable in a cell."""
-    return cell["utterances"], cell["not_comparable"] + cell.get("no_hypothesis", 0)
-
-
-def _has_too_few(cell: Mapping) -> bool:
-    """Return whether the rate of a cell is not shown, because it is of too few utterances."""
-    return is_too_few(*_comparable(cell))
 
 
 def _empty_caveats(runs: Mapping[str, Run]) -> list[str]:
@@ -124,15 +120,15 @@ def _selected_caveats(runs: Mapping[str, Run]) -> list[str]:
         absent = cell.get("no_hypothesis", 0)
         if (
             cell["own"]
-            and not _has_too_few(cell)
+            and not has_too_few(cell)
             and absent > partial.get(system, {}).get("no_hypothesis", 0)
         ):
             partial[system] = cell
     few = [
         f"{cell['name'].replace('-', ' against ')} ({system}): no rate is shown, as only "
-        f"{cell['utterances']} of {sum(_comparable(cell))} utterances can be compared"
+        f"{cell['utterances']} of {sum(comparable(cell))} utterances can be compared"
         for system, cell, _ in cells_of(runs)
-        if _has_too_few(cell)
+        if has_too_few(cell)
     ]
     without_hypotheses = [
         f"{system}: {cell['no_hypothesis']} utterances have no hypothesis and are left out; the "
@@ -146,7 +142,7 @@ def _not_comparable_caveats(runs: Mapping[str, Run]) -> list[str]:
     """Return the caveat of the cells without the utterances that have no known pronunciation."""
     selected: dict[str, dict[str, int]] = {}  # cell → system → utterances left out
     for system, cell, _ in cells_of(runs):
-        if cell["not_comparable"] and cell["utterances"] and not _has_too_few(cell):
+        if cell["not_comparable"] and cell["utterances"] and not has_too_few(cell):
             selected.setdefault(cell["name"], {})[system] = cell["not_comparable"]
     return [
         f"{name.replace('-', ' against ')} ({', '.join(systems)}): {SELECTED}"
@@ -193,24 +189,32 @@ def score_section(language: Language, name: str, caveats: list[str]) -> Section:
 
 
 def _headline(runs: Mapping[str, Run], name: str) -> str:
-    """Return the lowest error of each output in one sentence; empty without any error rate."""
+    """Return the lowest error of each output in one sentence; empty without any error rate.
+
+    Rates that are not comparable are left out: those of too few utterances, against different
+    labels, and of systems that know the prompt if others do not.
+    """
+    if len(label_hashes(runs)) > 1:
+        return ""
+    unprompted = {system: run for system, run in runs.items() if not run.knows_prompt}
     best: dict[str, tuple[float, str, str]] = {}  # output → rate, metric, system
-    for system, cell, counts in cells_of(runs):
-        if cell["own"] and counts["rate"] is not None:
+    for system, cell, counts in cells_of(unprompted or runs):
+        if cell["own"] and counts["rate"] is not None and not has_too_few(cell):
             row = (counts["rate"], cell["metric"].upper(), system)
             best[cell["hypothesis"]] = min(row, best.get(cell["hypothesis"], row))
     texts = [
         f"{output} with {metric} {number(rate)} % ({system})"
         for output, (rate, metric, system) in best.items()
     ]
-    return f"On {name}, the lowest error rates are: {', '.join(texts)}." if texts else ""
+    of = " of systems that do not know the prompt" if 0 < len(unprompted) < len(runs) else ""
+    return f"On {name}, the lowest error rates{of} are: {', '.join(texts)}." if texts else ""
 
 
 def _own_cells(runs: Mapping[str, Run]) -> Iterator[Figure]:
     series: dict[str, dict[str, list[Point]]] = {}
     metrics = {}
     for system, cell, counts in cells_of(runs):
-        if cell["own"] and counts["rate"] is not None and not _has_too_few(cell):
+        if cell["own"] and counts["rate"] is not None and not has_too_few(cell):
             bounds = counts["interval"] or (None, None)
             metrics[cell["hypothesis"]] = cell["metric"].upper()
             series.setdefault(cell["hypothesis"], {})[system] = [Point(0, counts["rate"], *bounds)]
@@ -231,8 +235,8 @@ def _cells(runs: Mapping[str, Run], caveats: list[str]) -> Table:
         "hypothesis": "hypothesis",
         "reference": "reference",
         "metric": lambda cell: cell["metric"].upper(),
-        "error %": lambda cell: no_rate(cell) or ("–" if _has_too_few(cell) else _rate(cell)),
-        "95 %": lambda cell: "–" if _has_too_few(cell) else interval(cell["interval"]),
+        "error %": lambda cell: no_rate(cell) or ("–" if has_too_few(cell) else _rate(cell)),
+        "95 %": lambda cell: "–" if has_too_few(cell) else interval(cell["interval"]),
         "utt": "utterances",
         "left out": lambda cell: _left_out(cell) or "–",
     }
@@ -247,12 +251,19 @@ def _left_out(cell: Mapping) -> str:
 
 
 def _divergences(runs: Mapping[str, Run]) -> dict[str, dict]:
-    divergences = {system: run.score.get("divergence") for system, run in runs.items()}
-    return {system: divergence for system, divergence in divergences.items() if divergence}
+    """Return the divergence of each system, without its cells of too few utterances."""
+    few = {(system, cell["name"]) for system, cell, _ in cells_of(runs) if has_too_few(cell)}
+    divergences = {}
+    for system, run in runs.items():
+        if divergence := run.score.get("divergence"):
+            cells = divergence["cells"] or {}
+            shown = {name: rows for name, rows in cells.items() if (system, name) not in few}
+            divergences[system] = {**divergence, "cells": shown}
+    return divergences
 
 
 def _outputs_in_bins(divergences: Mapping[str, dict]) -> list[str]:
-    cells = [name for divergence in divergences.values() for name in divergence["cells"] or {}]
+    cells = [name for divergence in divergences.values() for name in divergence["cells"]]
     return list(dict.fromkeys(cells))
 
 
@@ -262,8 +273,7 @@ def _bin_figures(runs: Mapping[str, Run]) -> Iterator[Figure]:
         bins = next(iter(divergences.values()))["bins"]
         series = {
             system: [
-                Point(x, part["rate"])
-                for x, part in enumerate((divergence["cells"] or {}).get(cell, ()))
+                Point(x, part["rate"]) for x, part in enumerate(divergence["cells"].get(cell, ()))
             ]
             for system, divergence in divergences.items()
         }
@@ -291,7 +301,7 @@ def _bins(runs: Mapping[str, Run], caveats: list[str]) -> Iterator[Table]:
         + [with_interval(part["rate"], part["interval"]) for part in divergence["cells"][cell]]
         for cell in _outputs_in_bins(divergences)
         for system, divergence in divergences.items()
-        if cell in (divergence["cells"] or {})
+        if cell in divergence["cells"]
     ]
     shares = [
         f"{BIN_NAMES[part['bin']]} ({part['utterances']} utt, {100 * part['share']:.1f} %)"

@@ -53,6 +53,7 @@ print(usage.ru_utime + usage.ru_stime, peak.split()[1])
 @pytest.mark.slow
 def test_report_takes_20_seconds_and_300_megabytes_at_most(written):
     page, seconds, memory = written
+    print(json.dumps({"seconds": round(seconds, 1), "megabytes": round(memory / 1e6)}))
     assert seconds <= 20 and memory <= 300e6
     assert page.stat().st_size < 20e6
 

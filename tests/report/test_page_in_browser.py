@@ -142,6 +142,22 @@ def test_filters_by_mouse(page, tree):
     assert chosen_id(page) in page.locator("#utterance-row-3").inner_text()
 
 
+def test_hypothesis_without_an_alignment_is_not_without_errors(chromium, tree, tmp_path):
+    shutil.copytree(tree / "exp", tmp_path / "exp")
+    path = tmp_path / "exp/en/do_small/decode/test/utterances.json"
+    value = json.loads(path.read_text(encoding="utf-8"))
+    rows = value["utterances"]
+    scored = [row for row in rows if row["cells"].get("surface-surface")]
+    del scored[0]["cells"]["surface-surface"]
+    path.write_text(json.dumps(value), encoding="utf-8")
+    write(tmp_path, tmp_path, languages="en")
+    with opened(chromium, tmp_path / "report.html") as page:
+        page.select_option("#filter-errors", "unscored")
+        assert count(page).startswith(f"{1 + len(rows) - len(scored)} of {len(rows)} ")
+        page.fill("#filter-text", scored[0]["id"])
+        assert page.locator("#utterance-row-0 .errors").inner_text() == "–"
+
+
 def test_search_finds_words_ids_and_confusions(page, tree):
     page.select_option("#filter-group", label="English, test")
     rows = rows_of(tree, "en", "do")

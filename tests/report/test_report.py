@@ -186,6 +186,54 @@ def test_rate_of_too_few_utterances_is_not_shown(tree, tmp_path):
     assert "meaning against surface (do): only utterances" not in results + details
 
 
+def headline_of(tree, tmp_path):
+    """Return the main finding about English without an analysis of differences, and all texts."""
+    texts = write(tree, tmp_path, languages="en")
+    return re.search(r"^\*\*English\.\*\* (.*)$", texts[0], flags=re.M)[1], "".join(texts)
+
+
+def test_rate_of_too_few_utterances_is_in_no_headline_and_no_breakdown(tree, tmp_path):
+    shutil.copytree(tree / "exp", tmp_path / "exp")
+    shutil.rmtree(tmp_path / "exp/en/analysis")
+    path = tmp_path / "exp/en/do_small/decode/test/score.json"
+    score = json.loads(path.read_text())
+    cell = next(c for c in score["cells"] if c["name"] == "meaning-meaning")
+    metric = cell["metric"]
+    cell["metrics"][metric]["rate"] = 0.01
+    for speaker in cell["speakers"].values():
+        speaker[metric]["rate"] = 98.76
+    for part in score["divergence"]["cells"]["meaning-meaning"]:
+        part["rate"] = 97.65
+    path.write_text(json.dumps(score))
+    headline, texts = headline_of(tmp_path, tmp_path)
+    assert "meaning with CER 0.01 % (do)" in headline and "98.76" in texts and "97.65" in texts
+    cell |= {"utterances": 1, "not_comparable": 199}
+    path.write_text(json.dumps(score))
+    headline, texts = headline_of(tmp_path, tmp_path)
+    assert "(do)" not in headline.partition("meaning with")[2] and "(so_meaning)" in headline
+    assert not re.search(r"0\.01 %|98\.76|97\.65", texts)
+
+
+def test_headline_does_not_compare_systems_that_know_the_prompt_with_others(tree, tmp_path):
+    shutil.copytree(tree / "exp", tmp_path / "exp")
+    shutil.rmtree(tmp_path / "exp/en/analysis")
+    folder = tmp_path / "exp/en/do_small/decode/test"
+    score = json.loads((folder / "score.json").read_text())
+    for cell in score["cells"]:
+        cell["metrics"][cell["metric"]]["rate"] = 0.01
+    (folder / "score.json").write_text(json.dumps(score))
+    assert "surface with PER 0.01 % (do)" in headline_of(tmp_path, tmp_path)[0]
+    decoding = json.loads((folder / "decode.json").read_text())
+    (folder / "decode.json").write_text(json.dumps({**decoding, "canonical": {"prompt": True}}))
+    headline, _ = headline_of(tmp_path, tmp_path)
+    assert "the lowest error rates of systems that do not know the prompt are: " in headline
+    assert "(so_surface)" in headline and "(do)" not in headline
+    # Rates against different labels are not compared at all
+    score["data"]["sha256"] = "0" * 64
+    (folder / "score.json").write_text(json.dumps(score))
+    assert "**English.**" not in write(tmp_path, tmp_path, languages="en")[0]
+
+
 def test_caveat_of_several_sets_is_one_footnote(tree, tmp_path):
     shutil.copytree(tree / "exp", tmp_path / "exp")
     for path in (tmp_path / "exp").glob("*/do_small/decode/test/score.json"):

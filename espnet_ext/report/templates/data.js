@@ -59,7 +59,9 @@ class Group {
     const flags = new Uint8Array(this.size);
     const { text, columns } = this.hypotheses[system][output];
     for (let row = 0; row < this.size; row++) {
-      if (text[row] === null || this.reference(output, row) === null) continue;
+      const reference = this.reference(output, row);
+      if (text[row] === null || reference === null) continue;
+      if (!columns[row] && (text[row] || reference)) continue; // it was not aligned
       let flag = SCORED | (text[row] ? 0 : EMPTY);
       let insertions = 0;
       for (const kind of columns[row]) {
