@@ -44,6 +44,7 @@ if stage 1 "data"; then
     # Products: data directories ${datadir}/<lang>/<set>
     stage_done "${datadir}/${langs_pattern}/${prepared_sets_pattern}: $(count_utterances "${datadir}" "${prepared_sets}") utterances${origin}"
 fi
+check_canonical_files
 
 # Several training sets (--train_sets) are combined into one, also if stage 1 is skipped
 if [[ ${train_sets} == *" "* ]] && { is_selected 1 || is_selected 2 || is_selected 3; }; then

@@ -122,6 +122,13 @@ check_settings() { # sets ${variants}, the variants of decoding as SYSTEM:VARIAN
     . "${run_dir}/checks"
 }
 
+check_canonical_files() { # of --canonical_prior, as soon as the data is there
+    if [[ -n ${canonical_prior} ]] && is_selected 12; then
+        "${python}" -m espnet_ext.pipeline.canonical_files "${run_dir}/options.json" \
+            --variants "${variants}"
+    fi
+}
+
 # -- stages
 
 is_selected() { # is_selected N: by --stage, --stop_stage and --skip_*

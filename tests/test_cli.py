@@ -1,8 +1,12 @@
-"""What all commands share: values of boolean options."""
+"""What all commands share: values of boolean options, and references to other commands."""
+
+import re
+from pathlib import Path
 
 import pytest
 
 from espnet_ext.bin import cli
+from espnet_ext.bin.main import verbs
 
 
 def parser(*positional):
@@ -45,3 +49,16 @@ def test_wrong_value_is_named_where_nothing_else_can_follow(capsys):
     with pytest.raises(SystemExit):
         parser().parse_args(["--strict", "ture"])
     assert "'ture' is neither true nor false" in capsys.readouterr().err
+
+
+def test_messages_and_help_name_commands_that_exist():
+    folder = Path(cli.__file__).parents[1]
+    known = {verb.replace("_", "-") for verb in verbs()}
+    named = re.compile(r"[`']espnet-ext ([a-z][a-z0-9_-]*)|`([a-z_-]+(?: [a-z_-]+)*) --help`")
+    found = set()
+    for path in folder.rglob("*.py"):
+        for names in named.findall(path.read_text(encoding="utf-8")):
+            verb = "".join(names)  # of one of the two forms
+            found.add(verb)
+            assert verb.replace("_", "-") in known, f"{path}: {verb}"
+    assert "mdd" in found

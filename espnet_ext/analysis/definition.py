@@ -181,6 +181,8 @@ class Analysis:
         result_files: where stage 17 of run.sh writes results, below exp/<lang>. With `{set}`, the
             analysis runs for every test set, else for the first one. With `{decoding}` (a decoding
             directory), it runs for every system and test set.
+        unprompted_files: those of `result_files` that assume that the system does not know the
+            prompt. Decodings that know it have none.
         min_systems: fewer systems than that cannot be analysed.
         requested_by: the option of run.sh that asks for it; or `KEY=VALUE` of a system's
             configuration, to analyse only systems with it; empty for one that is always made.
@@ -200,6 +202,7 @@ class Analysis:
     requested_by: str = ""
     uses_device: bool = False
     verb: str = ""
+    unprompted_files: Sequence[str] = ()
 
     @property
     def modules(self) -> list[str]:

@@ -272,5 +272,6 @@ ANALYSIS = Analysis(
     run=run,
     section=section,
     result_files=["{decoding}/mdd.json", WITHOUT_PROMPT],
+    unprompted_files=[WITHOUT_PROMPT],
     verb="mdd",
 )

@@ -73,7 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="FILE",
         default=None,
         help="decode the surface with the canonical form of each utterance, if it is known what "
-        "the speaker was to say: such as text.canonical of --data; needs --canonical_model",
+        "the speaker was to say: such as text.canonical of --data; needs --canonical_model. Audio "
+        "that --segment_seconds cuts is decoded without it",
     )
     parser.add_argument(
         "--canonical_from",

@@ -8,7 +8,7 @@ from espnet_ext.bin import cli
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = cli.parser(f"{__doc__} For mispronunciation detection see `score mdd --help`.")
+    parser = cli.parser(f"{__doc__} For mispronunciation detection see `espnet-ext mdd --help`.")
     parser.add_argument("--data", required=True, help="data directory with the references")
     parser.add_argument(
         "--hypotheses", required=True, help="folder with the hypotheses, text.<output>"

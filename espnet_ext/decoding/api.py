@@ -266,7 +266,8 @@ class DualSpeech2Text:
         """Recognise an audio file of any length; memory does not grow with its length.
 
         It is cut at silences (needs the `vad` extra) into segments of at most `longest` seconds.
-        Their best transcripts are joined, and their results are in `parts` of the result.
+        Their best transcripts are joined; `parts` of the result has the results of the segments.
+        Canonical forms are used only if they are derived from an output (see `use_canonical`).
         """
         if not isinstance(path, str | Path):
             raise UserError(
@@ -459,8 +460,7 @@ class DualSpeech2Text:
             errors: pronunciation error model of the learners.
             weight: weight of log P(surface | canonical).
             source: output that gives the canonical form of audio without one, such as `meaning`.
-            pronounce: function from the text of `source` to its canonical form; None: that of
-                `canonical_forms.pronouncer`.
+            pronounce: text of `source` → canonical form; None: see `canonical_forms.pronouncer`.
         """
         check_weight(weight, "canonical weight")
         check_keys([SURFACE], self.outputs, "decoding with canonical forms")

@@ -1,6 +1,6 @@
 """Options of decoding with canonical forms: the error model, and the form of each utterance."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,13 @@ from espnet_ext.data.table import read_table
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.decoding.canonical_forms import SURFACE, CanonicalText, Pronouncer, pronouncer
 from espnet_ext.decoding.pronunciation_errors import DEFAULT_WEIGHT, PronunciationErrors
+from espnet_ext.decoding.search import Result
 from espnet_ext.errors import UserError
 from espnet_ext.progress import say
 from espnet_ext.text.tokenizers import Tokenizer
 
 CANONICAL = "canonical"
-MAX_NAMED = 3  # utterances without a canonical form that a note lists
+MAX_NAMED = 3  # utterances that a note lists
 
 
 @dataclass(frozen=True)
@@ -86,14 +87,12 @@ def use_canonical(
         forms = read_forms(options.file, utterances)
     elif options.source and source is None:
         forms = read_forms(options.source, utterances, pronounce)
-    path = options.file or (None if source else options.source)
     settings = {
         "model": options.model,
         "file": options.file,
         "source": options.source,
         "lexicon": options.lexicon,
         "weight": weight,
-        "utterances": len(forms) if path else None,  # with a canonical form from a file
         "prompt": options.file is not None,  # whether the system knows the prompt
     }
     return forms, settings
@@ -157,11 +156,7 @@ def read_forms(
         elif form is not None:
             forms[utt_id] = form
     for reason, utt_ids in missing.items():
-        names = ", ".join(utt_ids[:MAX_NAMED]) + (" …" if len(utt_ids) > MAX_NAMED else "")
-        say(
-            f"note: {path}: {len(utt_ids)} of {len(utterances)} utterances are decoded without a "
-            f"canonical form: {reason} ({names})"
-        )
+        _note_without_form(path, utt_ids, len(utterances), reason)
     if not forms:
         raise UserError(
             f"{path}: no utterance of the set has a canonical form",
@@ -169,3 +164,64 @@ def read_forms(
             + ("" if pronounce is None else ", with words that can be pronounced"),
         )
     return forms
+
+
+def without_cut(
+    forms: Mapping[str, CanonicalText], cut: Collection[str], total: int, max_seconds: float
+) -> dict[str, CanonicalText]:
+    """Return the canonical forms without those of audio that is cut; print how many are left out.
+
+    It is not known which part of the form a segment contains.
+
+    Args:
+        forms: utterance id → canonical form.
+        cut: ids of the utterances that are cut into segments.
+        total: number of utterances of the set.
+        max_seconds: the longest audio that is not cut.
+
+    Raises:
+        UserError: if that leaves none.
+    """
+    utt_ids = [utt_id for utt_id in forms if utt_id in cut]
+    if not utt_ids:
+        return dict(forms)
+    if len(utt_ids) == len(forms):
+        raise UserError(
+            f"--segment_seconds {max_seconds:g}: all {len(forms)} utterances with a canonical form "
+            "are longer and would be cut, and a segment cannot be decoded with the form of its "
+            "utterance",
+            "raise --segment_seconds, or leave out the canonical forms",
+        )
+    reason = f"longer than {max_seconds:g} s, so cut into segments"
+    _note_without_form("--segment_seconds", utt_ids, total, reason)
+    return {utt_id: form for utt_id, form in forms.items() if utt_id not in cut}
+
+
+def count_derived(results: Mapping[str, Result], source: str) -> int:
+    """Return how many utterances were decoded with a derived canonical form; print the others.
+
+    The scores of a hypothesis show whether there was a form. Long audio counts if all its segments
+    had one.
+
+    Args:
+        results: by utterance.
+        source: output that the forms are derived from.
+    """
+    without = []
+    for utt_id, result in sorted(results.items()):
+        segments = [part.result for part in result.parts] or [result]
+        scores = [segment.best[SURFACE].scores.get(CANONICAL, 0.0) for segment in segments]
+        if not all(scores):
+            without.append(utt_id)
+    if without:
+        reason = f"the recognised {source} is empty or has a word that cannot be pronounced"
+        _note_without_form(f"--canonical_from {source}", without, len(results), reason)
+    return len(results) - len(without)
+
+
+def _note_without_form(where: str, utt_ids: Sequence[str], total: int, reason: str) -> None:
+    names = ", ".join(utt_ids[:MAX_NAMED]) + (" …" if len(utt_ids) > MAX_NAMED else "")
+    say(
+        f"note: {where}: {len(utt_ids)} of {total} utterances are decoded without a canonical "
+        f"form: {reason} ({names})"
+    )

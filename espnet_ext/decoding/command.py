@@ -19,7 +19,13 @@ from espnet_ext.data.conditions import read_condition
 from espnet_ext.data.directory import read_sources
 from espnet_ext.data.record import Utterance
 from espnet_ext.decoding.api import DualSpeech2Text
-from espnet_ext.decoding.canonical_command import CanonicalOptions, read_pairs, use_canonical
+from espnet_ext.decoding.canonical_command import (
+    CanonicalOptions,
+    count_derived,
+    read_pairs,
+    use_canonical,
+    without_cut,
+)
 from espnet_ext.decoding.canonical_forms import CanonicalText
 from espnet_ext.decoding.coupling import DEFAULT_WEIGHT
 from espnet_ext.decoding.finished import FinishedResults, decoding_key
@@ -94,8 +100,8 @@ def decode_directory(
 
     Raises:
         UserError: if `output_dir` cannot be written, or contains other files, such as the
-            transcripts of a data directory; or, after everything is written, if utterances could
-            not be decoded.
+            transcripts of a data directory; if all audio with a canonical form would be cut; or,
+            after everything is written, if utterances could not be decoded.
     """
     if segment_seconds:
         check_seconds(segment_seconds, "--segment_seconds")
@@ -157,10 +163,13 @@ def decode_directory(
         }
         key = _key(recogniser, model_dir, weights, {**settings, "conditions": conditions})
         finished = FinishedResults(folder, key)
-        inputs = sources, segment_seconds, finished, conditions, forms
-        decoder = _SetDecoder(recogniser, *inputs)
+        decoder = _SetDecoder(recogniser, sources, segment_seconds, finished, conditions, forms)
         decoder.run(f"decoding {Path(data).name}", f"{model_dir}/{weights}")
         facts = {"model": Path(model_dir).name, **settings, **decoder.counts()}
+        if canonical_settings is not None:
+            source = recogniser.canonical.source if recogniser.canonical else None
+            count = count_derived(decoder.results, source) if source else len(decoder.forms)
+            facts["canonical"] = {**canonical_settings, "utterances": count}
         facts["provenance"] = dict(provenance or {})
         _write_results(folder, recogniser, decoder, facts)
         finished.remove()
@@ -183,6 +192,8 @@ def _key(recogniser: DualSpeech2Text, model_dir: str, weights: str, settings: An
     for lm in settings["lms"].values():
         files += [path for path in sorted(Path(lm).iterdir()) if path.suffix in (".pth", ".yaml")]
     files += map(Path, settings["ngrams"].values())
+    lexicon = (settings["canonical"] or {}).get("lexicon")
+    files += [Path(lexicon)] if lexicon else []
     tables = [recogniser.coupling.errors.table] if recogniser.coupling else []
     tables += [recogniser.canonical.errors.table()] if recogniser.canonical else []
     digests = [hashlib.sha256(table.numpy().tobytes()).hexdigest() for table in tables]
@@ -319,7 +330,8 @@ class _SetDecoder:
             weights: the weights file, which an error names if the network computes no numbers.
 
         Raises:
-            UserError: if the network's output is not finite for any of the first utterances.
+            UserError: if the network's output is not finite for any of the first utterances, or all
+                audio with a canonical form would be cut.
         """
         start = time.monotonic()
         if len(self.finished):
@@ -335,6 +347,7 @@ class _SetDecoder:
         order = sorted(seconds, key=lambda utt_id: (-seconds[utt_id], utt_id))
         long = [i for i in order if self.max_seconds and seconds[i] > self.max_seconds]
         order = order[len(long) :]
+        self.forms = without_cut(self.forms, set(long), len(self.utterances), self.max_seconds)
         chunks = [[utt_id] for utt_id in long]
         chunks += [order[start : start + CHUNK_SIZE] for start in range(0, len(order), CHUNK_SIZE)]
         for chunk in track(chunks, label, unit="batch"):

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from espnet_ext.analysis.definition import SYSTEM_VALUES, VALUES, Analysis, Input, Option
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_yaml
-from espnet_ext.pipeline.variants import of_system
+from espnet_ext.pipeline.variants import PROMPT, of_system
 from espnet_ext.progress import guarded_streams
 
 MODEL_FILES = ("model.pth", "config.yaml")
@@ -109,12 +109,14 @@ class Decoding(NamedTuple):
         system: empty for a baseline, which is only known by its hypotheses.
         folder: of the model, below exp/<lang>.
         tag: subfolder of the decoding.
+        knows_prompt: whether it was decoded with the canonical form of the prompt.
     """
 
     name: str
     system: str
     folder: str
     tag: str
+    knows_prompt: bool = False
 
 
 def hypotheses_only(
@@ -147,7 +149,8 @@ def decodings_of(
         folder = f"{name}_{asr_tag}"
         decodings.append(Decoding(name, name, folder, tag))
         for variant in of_system(variants, name):
-            decodings.append(Decoding(f"{name}_{variant}", name, folder, f"{tag}_{variant}"))
+            names = f"{name}_{variant}", name, folder, f"{tag}_{variant}"
+            decodings.append(Decoding(*names, knows_prompt=variant == PROMPT))
     return decodings
 
 
@@ -205,7 +208,11 @@ def language_steps(
         for dset in sets if "{set}" in file or "{decoding}" in file else sets[:1]:
             groups = [decodings]
             if "{decoding}" in file:
-                groups = [[one] for one in [*decodings, *baselines_of(variables, lang, dset)]]
+                groups = [
+                    [one]
+                    for one in [*decodings, *baselines_of(variables, lang, dset)]
+                    if not (one.knows_prompt and file in analysis.unprompted_files)
+                ]
             for group in groups:
                 try:
                     values = scope(variables, lang, dset, group)

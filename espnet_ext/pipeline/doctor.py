@@ -29,10 +29,8 @@ OK, NOTE, PROBLEM = "OK", "note", "PROBLEM"
 ESPNET = "202611"
 PYTHONS = ((3, 12), (3, 13))
 GIGABYTE = 1e9  # bytes
-REQUIRED_DISK, RECOMMENDED_DISK = (
-    2.0,
-    10.0,
-)  # GB: of a small experiment; of environment and audio, too
+REQUIRED_DISK = 2.0  # GB, for a small experiment
+RECOMMENDED_DISK = 10.0  # GB, for the environment and audio too
 HUB = "https://huggingface.co/api/models?limit=1"
 IMPORT_SECONDS = 120
 IN_CLONE = (Path(__file__).parents[2] / "setup.py").is_file()

@@ -12,7 +12,7 @@ import torch
 
 from espnet_ext.bin import analyze, canonical_model, decode
 from espnet_ext.data.audio import write_audio
-from espnet_ext.data.table import read_table
+from espnet_ext.data.table import read_table, write_table
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.errors import UserError
 from espnet_ext.text.ngram import estimate, write_arpa
@@ -129,7 +129,9 @@ def test_canonical_forms_pull_the_surface_towards_them(trained, data, tmp_path, 
     assert json.loads((tmp_path / "plain/decode.json").read_text())["canonical"] is None
 
 
-def test_canonical_forms_come_from_the_recognised_meaning(trained, data, tmp_path, monkeypatch):
+def test_canonical_forms_come_from_the_recognised_meaning(
+    trained, data, tmp_path, monkeypatch, capsys
+):
     train = with_canonical(trained.root / "dump/train", tmp_path / "train")
     prompts = read_table(data / "text.surface")
     form = max(prompts.values(), key=len)
@@ -144,6 +146,10 @@ def test_canonical_forms_come_from_the_recognised_meaning(trained, data, tmp_pat
     assert all(surfaces[i] == form for i, text in meanings.items() if text.strip())
     facts = json.loads((tmp_path / "own/decode.json").read_text())["canonical"]
     assert facts["source"] == "meaning" and facts["prompt"] is False
+    lacking = [i for i, text in meanings.items() if not text.strip()]
+    assert facts["utterances"] == len(meanings) - len(lacking)
+    note = f"--canonical_from meaning: {len(lacking)} of {len(meanings)} utterances are decoded"
+    assert (note in capsys.readouterr().err) == bool(lacking)
     (data / "meanings").write_text("".join(f"{i} a\n" for i in prompts))
     run(trained, data, tmp_path / "file", *options, "--canonical_from", str(data / "meanings"))
     other = read_table(tmp_path / "file/text.surface", empty_ok=True)
@@ -367,6 +373,41 @@ def test_segment_seconds_cuts_longer_utterances(trained, data, tmp_path, monkeyp
         assert (utt_id in segments) == is_long
         result = recogniser.long(source, 0.3) if is_long else recogniser(source)
         assert texts[utt_id] == result.best["surface"].text.strip()
+
+
+def test_canonical_forms_of_audio_that_is_cut_are_left_out_and_counted(
+    trained, data, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("espnet_ext.decoding.segmentation.SHORTEST", 0.1)
+    monkeypatch.setattr(
+        "espnet_ext.decoding.api.speech_spans", lambda audio, longest: [(0.0, 0.2), (0.25, 0.5)]
+    )
+    train = with_canonical(trained.root / "dump/train", tmp_path / "train")
+    sources = read_table(data / "wav.scp")
+    long = sorted(sources)[1]
+    samples, rate = soundfile.read(sources[long])
+    soundfile.write(data / "long.wav", np.tile(samples, 2), rate)
+    write_table(data / "wav.scp", {**sources, long: str(data / "long.wav")})
+    (data / "prompts").write_text(f"{long} A\n")
+    model = ("--canonical_model", str(train), "--canonical_weight", "50")
+    cutting = ("--segment_seconds", "0.6")
+    options = ("--canonical", str(data / "prompts"), *model, *cutting)
+    with pytest.raises(UserError, match="all 1 utterances with a canonical form are longer"):
+        run(trained, data, tmp_path / "none", *options)
+    shutil.copy(data / "text.surface", data / "prompts")
+    run(trained, data, tmp_path / "prompt", *options)
+    note = (
+        f"--segment_seconds: 1 of {len(sources)} utterances are decoded without a canonical form: "
+        f"longer than 0.6 s, so cut into segments ({long})"
+    )
+    assert note in capsys.readouterr().err
+    facts = json.loads((tmp_path / "prompt/decode.json").read_text())["canonical"]
+    assert facts["utterances"] == len(read_table(data / "prompts")) - 1
+    run(trained, data, tmp_path / "plain", *cutting)
+    texts, plain = (
+        read_table(tmp_path / name / "text.surface", empty_ok=True) for name in ("prompt", "plain")
+    )
+    assert texts[long] == plain[long] and texts != plain
 
 
 @pytest.mark.parametrize("seconds", ["-5", "nan", "0.2", "inf"])

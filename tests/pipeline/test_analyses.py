@@ -129,6 +129,19 @@ def test_coupled_decodings_are_systems_of_their_own_unless_models_are_needed():
     }
 
 
+def test_decodings_that_know_the_prompt_have_no_result_without_it():
+    files = ["{decoding}/y.json", "{decoding}/unprompted.json"]
+    one = analysis(
+        result_files=files, unprompted_files=files[1:], inputs=[definition.DATA], options=[]
+    )
+    variants = "b:prompt b:twopass"
+    steps, notes = steps_of(one, variants=variants, test_sets="test", systems="b")
+    expected = {f"en/y_b_small_decode{tag}_test" for tag in ("", "_prompt", "_twopass")}
+    expected |= {f"en/unprompted_b_small_decode{tag}_test" for tag in ("", "_twopass")}
+    assert set(steps) == expected and not notes
+    assert ANALYSES["mdd"].unprompted_files == ["{decoding}/mdd_no_prompt.json"]
+
+
 def test_systems_without_model_are_left_out_of_analyses_of_models():
     one = analysis(inputs=[definition.MODELS], uses_device=True)
     hypotheses = Path("exp/en/a_small/decode/test/text.surface")

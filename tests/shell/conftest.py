@@ -67,7 +67,9 @@ printf '%s\\n' "$@" >data_options
 for lang in ko en; do
     for set in train valid test; do
         mkdir -p data/$lang/$set
-        for table in wav.scp text.surface text.meaning; do echo "u1 x" >data/$lang/$set/$table; done
+        for table in wav.scp text.{surface,meaning,canonical}; do
+            echo "u1 x" >data/$lang/$set/$table
+        done
     done
 done
 """

@@ -230,6 +230,16 @@ def test_decoding_with_canonical_forms_gives_systems_of_their_own(project):
     assert done.returncode == 2 and "unknown: promt" in done.stderr
 
 
+def test_canonical_forms_that_the_data_lacks_end_the_run_after_stage_1(project):
+    script = project.recipe / "local/data.sh"
+    script.write_text(script.read_text() + "rm data/ko/test/text.canonical\n")
+    done = project.run("--canonical_prior", "prompt")
+    assert done.returncode == 1 and project.calls() == []
+    assert "--canonical_prior prompt: no such file, or no transcript in it" in done.stderr
+    assert "in it: data/ko/test/text.canonical\n" in done.stderr and "g2p" in done.stderr
+    assert project.run("--canonical_prior", "prompt", "--langs", "en").returncode == 0
+
+
 def test_baselines_are_imported_scored_compared_and_reported(project):
     hypotheses = project.recipe / "hyp/en/test/text"
     hypotheses.parent.mkdir(parents=True)
