@@ -458,11 +458,17 @@ def _findings(result: Numbers) -> Iterator[str]:
 
 def _consistency_findings(row: Numbers, unit: str) -> Iterator[str]:
     value, bounds = (row["measures"]["difference"][key] for key in ("value", "interval"))
-    if value is not None:
+    left_out = row["not_comparable"]
+    compared = row["utterances"] - left_out
+    if is_too_few(compared, left_out):
+        yield (
+            f"{row['name']}: only {compared} of {row['utterances']} utterances have a "
+            "distance of the outputs, too few for a statement."
+        )
+    elif value is not None:
         words = "farther apart than" if value > 0 else "closer together than"
         if bounds and bounds[0] <= 0 <= bounds[1]:
             words = "about as far apart as"
-        left_out = row["not_comparable"]
         counted = f"; {left_out} of {row['utterances']} have no distance" if left_out else ""
         yield (
             f"The outputs of {row['name']} are {words} the references "

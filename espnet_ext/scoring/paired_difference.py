@@ -7,8 +7,8 @@
                 "rate_b", "difference", "interval": [low, high], "p_value", "p_holm",
                 "p_permutation", "macro", "macro_interval"},
                {… "by": "distance", "bin": "1-3" …}],
-     "not_comparable": {"meaning-surface": 3},     utterances in which only one system's hypothesis
-                                                   can be converted
+     "not_comparable": {"meaning-surface": 3},     utterances in which the hypothesis of a system
+                                                   cannot be converted
      "no_hypothesis": {"meaning-surface": 2},      utterances for which only one system has any
      "dependence": [{"name": "surface-surface", "of": ["distance"], "utterances",
                      "slopes": {"distance": {"slope", "interval", "p_value", "p_holm"}}},
@@ -68,14 +68,17 @@ def compare_systems(
     no_hypothesis = {}
     for name in shared_cells(shared):
         pairs = [(x, y) for x, y in shared if name in x["cells"] and name in y["cells"]]
-        in_either = sum(name in x["cells"] or name in y["cells"] for x, y in shared)
-        kind = name.partition("-")[0]
+        kind, _, reference = name.partition("-")
+        recognised = sum(
+            reference in x["texts"] and kind in x["hypotheses"] and kind in y["hypotheses"]
+            for x, y in shared
+        )
         no_hypothesis[name] = sum(
             (name in x["cells"] and kind not in y["hypotheses"])
             or (name in y["cells"] and kind not in x["hypotheses"])
             for x, y in shared
         )
-        not_comparable[name] = in_either - len(pairs) - no_hypothesis[name]
+        not_comparable[name] = recognised - len(pairs)
         cells += _rows_of_cell(name, pairs, measured)
         dependence += _regressions(name, pairs, measured)
     _add_holm(cells, dependence)

@@ -130,6 +130,25 @@ def expected_bin(row, by):
     return "neither" if same else "regular phonology only"
 
 
+def test_hypotheses_that_neither_system_can_convert_are_not_comparable(tmp_path):
+    """Otherwise the share of utterances that are compared would seem higher than it is."""
+    phones = {"a-1": "S IY", "a-2": "M IY", "b-1": "IY T", "b-2": "M IY"}
+    texts = {"surface": phones, "meaning": {"a-1": "see", "a-2": "me", "b-1": "eat", "b-2": "me"}}
+    data = data_directory(tmp_path / "data", {u: u[0] for u in phones}, texts)
+    lexicon = tmp_path / "lexicon.txt"
+    lexicon.write_text("see S IY1\nme M IY1\neat IY1 T\n", encoding="utf-8")
+    folders = {}
+    for name, words in {"x": "see zzyx zzyx me", "y": "see zzyx eat me"}.items():
+        meaning = dict(zip(phones, words.split(), strict=True))
+        folders[name] = hypothesis_folder(tmp_path / name, {"meaning": meaning})
+        types = {"surface": "phone", "meaning": "word"}
+        score_directory(data, folders[name], types, lexicon=lexicon, resamples=20)
+    (comparison,) = cross_task(folders)["differences"]
+    assert comparison["not_comparable"] == {"meaning-meaning": 0, "meaning-surface": 2}
+    rows = {r["name"]: r["utterances"] for r in comparison["cells"] if r["by"] is None}
+    assert rows == {"meaning-meaning": 4, "meaning-surface": 2}
+
+
 def test_systems_with_the_prompt_are_compared_with_each_other(folders, tmp_path):
     """Other pairs would show the gain of the prompt as a difference between systems."""
     systems = dict(folders)
