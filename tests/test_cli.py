@@ -55,10 +55,10 @@ def test_messages_and_help_name_commands_that_exist():
     folder = Path(cli.__file__).parents[1]
     known = {verb.replace("_", "-") for verb in verbs()}
     named = re.compile(r"[`']espnet-ext ([a-z][a-z0-9_-]*)|`([a-z_-]+(?: [a-z_-]+)*) --help`")
-    found = set()
+    mentioned = set()
     for path in folder.rglob("*.py"):
         for names in named.findall(path.read_text(encoding="utf-8")):
             verb = "".join(names)  # of one of the two forms
-            found.add(verb)
+            mentioned.add(verb)
             assert verb.replace("_", "-") in known, f"{path}: {verb}"
-    assert "mdd" in found
+    assert "mdd" in mentioned

@@ -21,7 +21,7 @@ NAMED = 5  # files that the message lists
 def check_files(variables: Mapping[str, Any], variants: str) -> None:
     """Check the files of the error model and of the prompts.
 
-    Sets that are not there are not checked: the stages that read them report them.
+    A set that is missing is not checked: the stages that read it report it.
 
     Args:
         variables: those of `run.sh`.
