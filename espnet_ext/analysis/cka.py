@@ -305,4 +305,5 @@ ANALYSIS = Analysis(
     result_files=["analysis/cka.json"],
     min_systems=2,
     uses_device=True,
+    shared_encoder=True,
 )

@@ -188,6 +188,8 @@ class Analysis:
             configuration, to analyse only systems with it; empty for one that is always made.
         verb: the command of its own, besides `espnet-ext analyze <name>`.
         uses_device: `run` takes `batch_size` and `device`.
+        shared_encoder: it reads the encoder output that all outputs of a system share. Stage 17
+            leaves out systems whose outputs have separate ones.
     """
 
     name: str
@@ -203,6 +205,17 @@ class Analysis:
     uses_device: bool = False
     verb: str = ""
     unprompted_files: Sequence[str] = ()
+    shared_encoder: bool = False
+
+    def cannot_read(self, config: Mapping[str, Any]) -> str:
+        """Return why a model with this configuration cannot be analysed; empty if it can."""
+        if not self.shared_encoder or config.get("conditioning") is None:
+            return ""
+        from espnet_ext.model.conditioning.registry import separates_outputs
+
+        if not separates_outputs(config):
+            return ""
+        return f"conditioning: {config['conditioning']} gives each output its own encoder output"
 
     @property
     def modules(self) -> list[str]:

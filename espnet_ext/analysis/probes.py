@@ -131,4 +131,5 @@ ANALYSIS = Analysis(
     result_files=["analysis/probes.json"],
     min_systems=2,
     uses_device=True,
+    shared_encoder=True,
 )

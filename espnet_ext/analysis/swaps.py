@@ -99,4 +99,5 @@ ANALYSIS = Analysis(
     min_systems=2,
     requested_by="swaps",
     uses_device=True,
+    shared_encoder=True,
 )

@@ -50,6 +50,12 @@ def check_weight(value: Any, where: str) -> None:
         raise UserError(f"{where}: {value!r}", "give a number, 0 or more")
 
 
+def check_count(value: Any, where: str, least: int) -> None:
+    """Raise `UserError` unless a value is a whole number, `least` or more."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UserError(f"{where}: {value!r}", f"write a whole number, {least} or more")
+
+
 def check_smoothing(value: Any, where: str) -> None:
     """Raise `UserError` unless a value is a number from 0 to below 1."""
     check_weight(value, where)

@@ -136,7 +136,18 @@ def weighted_sum(
         auxiliary_weights: name → weight, instead of those in `losses`.
     """
     terms = [term for head in losses.heads.values() for term in head.weighted()]
+    terms += weighted_auxiliary(losses, auxiliary_weights)
+    return sum(terms[1:], terms[0])
+
+
+def weighted_auxiliary(
+    losses: TrainingLosses, auxiliary_weights: Mapping[str, float] | None = None
+) -> list[torch.Tensor]:
+    """Return weight · loss, () each, of the auxiliary losses.
+
+    Args:
+        auxiliary_weights: name → weight, instead of those in `losses`.
+    """
     weights = {**losses.auxiliary_weights, **(auxiliary_weights or {})}
     # With the weight 0 too, so that all ranks have the same backward graph.
-    terms += [weights.get(name, 0.0) * loss for name, loss in losses.auxiliary.items()]
-    return sum(terms[1:], terms[0])
+    return [weights.get(name, 0.0) * loss for name, loss in losses.auxiliary.items()]

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from espnet_ext.errors import UserError
+from espnet_ext.model.config import check_count
 from espnet_ext.objectives.penalty import StreamPenalty
 
 
@@ -28,8 +28,7 @@ class Adversarial(StreamPenalty):
 
     def __init__(self, outputs, strength: float = 0.1, hidden: int = 128, **shared):
         super().__init__(outputs, strength=strength, **shared)
-        if not isinstance(hidden, int) or isinstance(hidden, bool) or hidden < 1:
-            raise UserError(f"objective_conf.hidden: {hidden!r}", "give a number of units")
+        check_count(hidden, "objective_conf.hidden", 1)
         self.hidden = hidden
         self._accuracy = torch.tensor(torch.nan)  # of the last batch
 

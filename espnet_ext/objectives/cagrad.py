@@ -34,10 +34,10 @@ class CAGrad(GradientMethod):
         matrix = gram.numpy() / float(gram.diag().mean())
         mean = matrix.mean(1)  # (A,), g_k · g₀
         radius = self.c * np.sqrt(max(mean.mean(), 0.0))  # c ‖g₀‖
-        weights = solve_dual(matrix, mean, radius)  # (A,)
-        length = np.sqrt(max(weights @ matrix @ weights, 0.0))  # ‖g_w‖
         if radius == 0:
             return torch.ones(count, dtype=gram.dtype)
+        weights = solve_dual(matrix, mean, radius)  # (A,)
+        length = np.sqrt(max(weights @ matrix @ weights, 0.0))  # ‖g_w‖
         if length < 1e-6:  # no direction improves all losses
             return torch.zeros(count, dtype=gram.dtype)
         return torch.from_numpy(1 + count * radius / length * weights)

@@ -11,8 +11,8 @@ Symbols: K outputs.
 import torch
 
 from espnet_ext.errors import UserError
-from espnet_ext.model.losses import TrainingLosses, weighted_head_loss
-from espnet_ext.objectives.base import Objective
+from espnet_ext.model.losses import TrainingLosses, weighted_auxiliary, weighted_head_loss
+from espnet_ext.objectives.base import Objective, check_several_outputs
 
 
 class DynamicWeightAverage(Objective):
@@ -31,11 +31,7 @@ class DynamicWeightAverage(Objective):
         is_number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
         if not is_number or not 0 < temperature < float("inf"):
             raise UserError(f"objective_conf.temperature: {temperature!r}", "give a number above 0")
-        if len(self.outputs) < 2:
-            raise UserError(
-                "objective: dwa weights at least two outputs, and the system has one",
-                "remove objective, or choose a system with two outputs",
-            )
+        check_several_outputs(self.outputs, "dwa weights")
         self.temperature = temperature
         count = len(self.outputs)
         self.register_buffer("previous", torch.full((2, count), torch.nan, dtype=torch.float64))
@@ -60,8 +56,7 @@ class DynamicWeightAverage(Objective):
                 torch.distributed.all_reduce(batch)
             self.sums += batch
         total = (values * self.task_weights.to(values.dtype)).sum()
-        weights = {**losses.auxiliary_weights, **self.auxiliary_weights}
-        return total + sum(weights.get(n, 0.0) * loss for n, loss in losses.auxiliary.items())
+        return total + sum(weighted_auxiliary(losses, self.auxiliary_weights))
 
     def statistics(self) -> dict[str, torch.Tensor]:
         pairs = zip(self.outputs, self.task_weights, strict=True)

@@ -16,6 +16,7 @@ heads, and shared parameters that only one task reaches, have the gradient of Σ
 Symbols: K tasks, N groups of parameters, R regions (encoder layers, and the other parameters).
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -28,9 +29,11 @@ from espnet_ext.model.losses import (
     Objective,
     ParameterGroups,
     TrainingLosses,
+    weighted_auxiliary,
     weighted_head_loss,
     weighted_sum,
 )
+from espnet_ext.objectives.base import check_several_outputs
 from espnet_ext.objectives.gradients import average_over_ranks, surrogate_loss
 
 REST = "rest"  # shared parameters that belong to no encoder layer
@@ -64,12 +67,7 @@ class GradientMethod(Objective):
         auxiliary_weights=None,
     ):
         super().__init__(outputs, auxiliary_weights)
-        if len(self.outputs) < 2:
-            raise UserError(
-                f"objective: {self.name} combines the gradients of at least two outputs, and the "
-                "system has one",
-                "remove objective, or choose a system with two outputs",
-            )
+        check_several_outputs(self.outputs, f"{self.name} combines the gradients of")
         if granularity not in GRANULARITIES:
             raise UserError(
                 f"objective_conf.granularity: unknown '{granularity}'",
@@ -80,7 +78,9 @@ class GradientMethod(Objective):
         self._regions: list[str] = []  # R names
         self._sums: _Sums | None = None  # over the batches of the present update
         self._applied: list[torch.Tensor] = []  # what they have contributed to `.grad`
-        self._statistics: dict[str, torch.Tensor] = {}
+        count = len(self.outputs)
+        # (K, K), of the tasks' gradients in the present update
+        self._task_cosines = torch.full((count, count), torch.nan, dtype=torch.float64)
 
     # -- what a method defines
 
@@ -156,7 +156,7 @@ class GradientMethod(Objective):
     def forward(self, losses: TrainingLosses) -> torch.Tensor:
         tasks = [weighted_head_loss(losses.heads[name]) for name in self.outputs]
         if not torch.is_grad_enabled() or losses.parameters is None:
-            self._statistics = {}
+            self._task_cosines = torch.full_like(self._task_cosines, torch.nan)
             return weighted_sum(losses, self.auxiliary_weights)
         groups = losses.parameters()
         shared = groups.shared[ALL]
@@ -188,8 +188,7 @@ class GradientMethod(Objective):
 
     def _auxiliary(self, losses: TrainingLosses) -> torch.Tensor | None:
         """Return the weighted sum of the auxiliary losses; None if there are none."""
-        weights = {**losses.auxiliary_weights, **self.auxiliary_weights}
-        terms = [weights.get(name, 0.0) * loss for name, loss in losses.auxiliary.items()]
+        terms = weighted_auxiliary(losses, self.auxiliary_weights)
         return torch.stack(terms).sum() if terms else None
 
     def _backward(
@@ -286,33 +285,24 @@ class GradientMethod(Objective):
         return coefficients
 
     def _record(self, counted: torch.Tensor, total: torch.Tensor) -> None:
-        """Update running means of cosines, and the statistics of the present update."""
+        """Update the running means of cosines, and the cosines of the present update."""
         means = torch.stack([_mean_cosine(gram) for gram in counted]).to(self.cosines)
         before = torch.where(self.cosines.isnan(), means, self.cosines)
         mixed = COSINE_DECAY * before + (1 - COSINE_DECAY) * means
         self.cosines.copy_(torch.where(means.isnan(), self.cosines, mixed))
-        cosines = cosines_of(total)
-        count = len(self.outputs)
-        self._statistics = {
-            f"cosine_{self.outputs[a]}_{self.outputs[b]}": cosines[a, b]
-            for a in range(count)
-            for b in range(a + 1, count)
-        }
+        self._task_cosines = cosines_of(total)
 
     def statistics(self) -> dict[str, torch.Tensor]:
         """Return the cosines of the tasks' gradients of the parameters that the method acts on.
 
         They are NaN in validation, where there are no gradients.
         """
-        count = len(self.outputs)
-        names = [
-            f"cosine_{self.outputs[a]}_{self.outputs[b]}"
-            for a in range(count)
-            for b in range(a + 1, count)
-        ]
-        undefined = torch.tensor(torch.nan, dtype=torch.float64)
-        device = self.cosines.device
-        return {name: self._statistics.get(name, undefined).to(device) for name in names}
+        return {
+            f"cosine_{self.outputs[a]}_{self.outputs[b]}": self._task_cosines[a, b].to(
+                self.cosines.device
+            )
+            for a, b in itertools.combinations(range(len(self.outputs)), 2)
+        }
 
 
 class _Sums:

@@ -10,9 +10,8 @@ multiplied by their share of the batch, so an output without labels does not cha
 
 import torch
 
-from espnet_ext.errors import UserError
-from espnet_ext.model.losses import TrainingLosses, weighted_head_loss
-from espnet_ext.objectives.base import Objective
+from espnet_ext.model.losses import TrainingLosses, weighted_auxiliary, weighted_head_loss
+from espnet_ext.objectives.base import Objective, check_several_outputs
 
 
 class Uncertainty(Objective):
@@ -20,11 +19,7 @@ class Uncertainty(Objective):
 
     def __init__(self, outputs, auxiliary_weights=None):
         super().__init__(outputs, auxiliary_weights)
-        if len(self.outputs) < 2:
-            raise UserError(
-                "objective: uncertainty weights at least two outputs, and the system has one",
-                "remove objective, or choose a system with two outputs",
-            )
+        check_several_outputs(self.outputs, "uncertainty weights")
         self.log_variances = torch.nn.Parameter(torch.zeros(len(self.outputs)))  # (K,), s
 
     def forward(self, losses: TrainingLosses) -> torch.Tensor:
@@ -32,8 +27,7 @@ class Uncertainty(Objective):
         values = torch.stack([weighted_head_loss(head) for head in heads])  # (K,)
         shares = torch.stack([head.share for head in heads]).to(values.dtype)
         total = (values * (-self.log_variances).exp() + 0.5 * shares * self.log_variances).sum()
-        weights = {**losses.auxiliary_weights, **self.auxiliary_weights}
-        return total + sum(weights.get(n, 0.0) * loss for n, loss in losses.auxiliary.items())
+        return total + sum(weighted_auxiliary(losses, self.auxiliary_weights))
 
     def statistics(self) -> dict[str, torch.Tensor]:
         """Return 1 / σ² per output, as `weight_<output>`."""

@@ -33,6 +33,11 @@ def kind_of(analysis: Analysis) -> str:
     return "models" if analysis.uses_device else "texts"
 
 
+def reads_models(analysis: Analysis) -> bool:
+    """Return whether an analysis needs the model directories of systems."""
+    return any("{model}" in source.path for source in analysis.inputs)
+
+
 class CannotRunError(Exception):
     """Why an analysis cannot run on a test set."""
 
@@ -136,13 +141,30 @@ def hypotheses_only(
     return folders
 
 
+def left_out(
+    analysis: Analysis, variables: Mapping[str, Any], lang: str, systems: Sequence[str]
+) -> dict[str, str]:
+    """Return the systems that an analysis of models cannot read: name → why."""
+    absent = hypotheses_only(variables, lang, systems)
+    reasons = {
+        name: f"{folder}: hypotheses, but no {MODEL_FILES[0]}" for name, folder in absent.items()
+    }
+    for name in systems:
+        config = Path(f"{variables['expdir']}/{lang}/{name}_{variables['asr_tag']}/config.yaml")
+        if analysis.shared_encoder and config.is_file():
+            reason = analysis.cannot_read(read_yaml(config, exponents=False))
+            if reason:
+                reasons[name] = f"{config}: {reason}"
+    return reasons
+
+
 def decodings_of(
     analysis: Analysis, variables: Mapping[str, Any], systems: Sequence[str]
 ) -> list[Decoding]:
     """Return the decodings of systems; variants too, unless the analysis also needs models."""
     tag, asr_tag = variables["inference_tag"], variables["asr_tag"]
     variants = variables["variants"]
-    if any("{model}" in source.path for source in analysis.inputs):
+    if reads_models(analysis):
         variants = ""
     decodings = []
     for name in systems:
@@ -335,18 +357,17 @@ def collect(
             continue
         for lang in variables["langs"].split():
             with_model = systems
-            if kind == "models":
-                absent = hypotheses_only(variables, lang, systems)
-                with_model = [name for name in systems if name not in absent]
-                problem = f"{', '.join(absent.values())}: hypotheses, but no {MODEL_FILES[0]}"
-                if absent and len(with_model) < max(analysis.min_systems, 1):
+            if reads_models(analysis):
+                unreadable = left_out(analysis, variables, lang, systems)
+                with_model = [name for name in systems if name not in unreadable]
+                if unreadable and len(with_model) < max(analysis.min_systems, 1):
+                    problem = "; ".join(unreadable.values())
                     reasons.setdefault((analysis.name, problem), []).append(lang)
                     continue
-                if absent:
-                    names = ", ".join(absent)
-                    notes.append(
-                        f"note: analysis {analysis.name} leaves out {names} for {lang}: {problem}"
-                    )
+                notes += [
+                    f"note: analysis {analysis.name} leaves out {name} for {lang}: {reason}"
+                    for name, reason in unreadable.items()
+                ]
             results = list(language_steps(analysis, variables, lang, with_model))
             of_language = [words for words in results if isinstance(words, list)]
             steps += of_language

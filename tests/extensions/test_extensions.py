@@ -3,8 +3,6 @@
 The toys lie beside this file. Each is trained through the training command, loaded and decoded.
 """
 
-import os
-import socket
 import sys
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import torch
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 import tiny_recipe  # noqa: E402
+import two_processes  # noqa: E402
 from toy_conditioner import OutputBias  # noqa: E402
 from toy_head import ClassifierHead  # noqa: E402
 from toy_objectives import EqualGradients, SmallStates  # noqa: E402
@@ -336,35 +335,17 @@ def test_objective_that_owns_the_backward_pass_trains_with_accumulation(recipe, 
     assert set(DualSpeech2Text.from_pretrained(folder)(wave).best) == {"surface", "meaning"}
 
 
-def _gradients_of_rank(rank, port, queue):
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
+def _gradients_of_rank(rank):
     OBJECTIVES["equal_gradients"] = EqualGradients
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
     model = equal_gradients_model()
     parallel = torch.nn.parallel.DistributedDataParallel(model)
     unlabelled = ("meaning",) if rank else ()  # rank 1 has no labels of it
     parallel(**tiny_batch(2 + rank, unlabelled))[0].backward()
-    queue.put((rank, {k: p.grad.numpy().copy() for k, p in model.named_parameters()}))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    return {k: p.grad.numpy().copy() for k, p in model.named_parameters()}
 
 
 def test_objective_that_owns_the_backward_pass_averages_over_processes():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    context = torch.multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    workers = [
-        context.Process(target=_gradients_of_rank, args=(rank, port, queue)) for rank in (0, 1)
-    ]
-    for worker in workers:
-        worker.start()
-    results = dict(queue.get(timeout=240) for _ in workers)  # a hang is a failure
-    for worker in workers:
-        worker.join(60)
-        assert worker.exitcode == 0
+    results = two_processes.run(_gradients_of_rank)
     alone = []
     for rank in (0, 1):
         model = equal_gradients_model()

@@ -1,13 +1,12 @@
 """Two gloo processes with different batches and labels train as one process with all of them."""
 
-import os
-import socket
 import sys
 from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+import two_processes  # noqa: E402
 from test_gradient_methods import ALL_OBJECTIVES, model_with  # noqa: E402
 from toy_model import batch, gradients  # noqa: E402
 
@@ -36,34 +35,18 @@ def train(model, call, inputs, targets):
     return gradients(model), {k: v.clone() for k, v in model.objective.state_dict().items()}
 
 
-def _worker(rank, port, queue):
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+def _worker(rank):
     results = {}
     for name, conf in ALL_OBJECTIVES.items():
         model = model_with(name, **conf)
         parallel = torch.nn.parallel.DistributedDataParallel(model)
         result = train(model, parallel, *parts()[rank])
         results[name] = [{k: v.tolist() for k, v in part.items()} for part in result]
-    queue.put((rank, results))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    return results
 
 
 def test_two_processes_equal_one_with_the_joint_batch():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    context = torch.multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    workers = [context.Process(target=_worker, args=(rank, port, queue)) for rank in (0, 1)]
-    for worker in workers:
-        worker.start()
-    results = dict(queue.get(timeout=240) for _ in workers)  # a hang is a failure
-    for worker in workers:
-        worker.join(60)
-        assert worker.exitcode == 0
+    results = two_processes.run(_worker)
     inputs, targets = (torch.cat(pair) for pair in zip(*parts(), strict=True))
     for name, conf in ALL_OBJECTIVES.items():
         model = model_with(name, **conf)

@@ -1,10 +1,8 @@
 """Two gloo processes with disjoint labels train as one process with all of them."""
 
-import os
-import socket
-
 import pytest
 import torch
+import two_processes
 
 SYSTEM = "dual"
 LABELLED = {"lsm_weight": 0.1, "divide_by": "labelled"}
@@ -67,10 +65,7 @@ def _union():
     return union
 
 
-def _worker(rank: int, port: int, config: dict, state: dict, queue) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+def _worker(rank: int, config: dict, state: dict) -> tuple[dict, dict]:
     from espnet_ext.model.build import build_model
 
     model = build_model(config)
@@ -88,9 +83,7 @@ def _worker(rank: int, port: int, config: dict, state: dict, queue) -> None:
     loss = loss / weight * torch.distributed.get_world_size()
     loss.backward()
     gradients = {k: p.grad.numpy().copy() for k, p in model.named_parameters()}
-    queue.put((rank, gradients, {k: float(v) for k, v in stats.items()}))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    return gradients, {k: float(v) for k, v in stats.items()}
 
 
 @pytest.mark.parametrize("further", FURTHER)
@@ -110,24 +103,8 @@ def test_two_processes_with_disjoint_labels_equal_one(make_system, further):
     loss, stats, _ = model(**union)
     loss.backward()
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    context = torch.multiprocessing.get_context("spawn")
-    queue = context.Queue()
     state = {k: v.float() for k, v in model.state_dict().items()}
-    workers = [
-        context.Process(target=_worker, args=(rank, port, config, state, queue)) for rank in (0, 1)
-    ]
-    for worker in workers:
-        worker.start()
-    results = {}
-    for _ in workers:
-        rank, gradients, rank_stats = queue.get(timeout=240)  # a hang is a failure, not a wait
-        results[rank] = (gradients, rank_stats)
-    for worker in workers:
-        worker.join(60)
-        assert worker.exitcode == 0
+    results = two_processes.run(_worker, config, state)
 
     assert all(p.grad.any() for n, p in model.named_parameters() if "_joint." in n)
     if "sums" in further:

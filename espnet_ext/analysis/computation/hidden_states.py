@@ -97,7 +97,8 @@ def encode(
         all_layers: record every layer, else the encoder output only.
     Raises:
         UserError: if two systems give an utterance different numbers of frames, so that frame n is
-            not the same moment in both; or if activations are not finite.
+            not the same moment in both; if activations are not finite; or if the outputs of a
+            system have separate encoder outputs.
     """
     batch, lengths = pad(speech)
     encoded: dict[str, Encoded] = {}
@@ -110,9 +111,13 @@ def encode(
             conditions=condition_ids(model, conditions or {}, ids), batch_invariant=True
         )
         with torch.inference_mode(), recorded as layers:
-            states, counts = model.encode(  # type: ignore[operator]
+            output = model.encode(  # type: ignore[operator]
                 batch.to(device), lengths.to(device), request
-            ).shared()
+            )
+        try:
+            states, counts = output.shared()
+        except UserError as error:
+            raise UserError(f"{name}: {error.message}", error.remedy) from None
         counts = counts.cpu()
         first = next(iter(encoded), name)
         expected = encoded[first].counts if encoded else counts

@@ -71,6 +71,17 @@ class Conditioner(torch.nn.Module):
         return cls.conditions
 
     @classmethod
+    def separates_outputs(cls, conf: Mapping[str, Any]) -> bool:
+        """Return whether each output has its own encoder output if built from this configuration.
+
+        Stage 17 of run.sh reads it before any model is loaded.
+
+        Args:
+            conf: `conditioning_conf`.
+        """
+        return False
+
+    @classmethod
     def with_label_sets(
         cls, conf: Mapping[str, Any], sets: Iterable[tuple[str, ...]]
     ) -> dict[str, Any]:
@@ -79,6 +90,8 @@ class Conditioner(torch.nn.Module):
         Args:
             sets: the label sets of its utterances: the tasks that they have labels for.
         """
+        if not cls.uses_active:
+            return dict(conf)
         return {**conf, "trained": [list(names) for names in sorted(sets) if names]}
 
     def attach(self, encoder: torch.nn.Module) -> None:
@@ -131,10 +144,14 @@ class Conditioner(torch.nn.Module):
     ) -> list[EncoderPass]:
         """Return the encoder passes of a request; outputs with equal active tasks share one.
 
+        All outputs share one if the choice of active tasks has no effect (`uses_active`).
+
         Args:
             separate: the encoder itself needs one pass per output.
         """
         separate = separate or self.needs_pass_per_output
+        if not (self.uses_active or separate):
+            return [EncoderPass(tuple(outputs), self.active_set(outputs), request.conditions)]
         every = torch.ones(len(self.tasks), dtype=torch.bool)
         groups: list[tuple[list[str], TaskMask]] = []
         for name in outputs:

@@ -35,7 +35,6 @@ from espnet_ext.model.conditioning.routing import (
     unroute,
 )
 from espnet_ext.model.config import check_keys, suggest
-from espnet_ext.model.encoding import EncoderPass
 from espnet_ext.model.heads.base import ELSEWHERE
 
 WHERE = "conditioning_conf"
@@ -58,10 +57,6 @@ class RoutedConditioner(Conditioner):
         self.bands, self.by_task = tuple(bands), by_task
         self.routing = Routing()
 
-    @classmethod
-    def with_label_sets(cls, conf, sets):
-        return dict(conf)
-
     def route(self, parent: Any, name: str, axes: Sequence[str]) -> None:
         """Replace a module by one per value of the axes."""
         values = {TASK: self.outputs, BAND: self.bands}
@@ -83,11 +78,6 @@ class RoutedConditioner(Conditioner):
             for name, child in list(parent.named_children()):
                 if isinstance(child, _BatchNorm):
                     self.route(parent, name, (TASK,))
-
-    def passes(self, outputs, request, separate=False):
-        if separate:
-            return super().passes(outputs, request, separate)
-        return [EncoderPass(tuple(outputs), self.active_set(outputs), request.conditions)]
 
     def groups(self, outputs):
         return [(name,) for name in outputs] if self.by_task else super().groups(outputs)
@@ -141,6 +131,10 @@ class Experts(RoutedConditioner):
     @classmethod
     def conditions_of(cls, conf: Mapping[str, Any]) -> Sequence[str]:
         return (BAND,) if conf.get("encoder_band") else ()
+
+    @classmethod
+    def separates_outputs(cls, conf: Mapping[str, Any]) -> bool:
+        return bool(conf.get("encoder_task"))
 
     @classmethod
     def build(cls, conf: Mapping[str, Any], context: ConditionerContext) -> "Experts":

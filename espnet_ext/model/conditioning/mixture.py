@@ -21,7 +21,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.model.conditioning.base import Conditioner, ConditionerContext
 from espnet_ext.model.conditioning.experts import WHERE, RoutedConditioner
 from espnet_ext.model.conditioning.tops import several_outputs
-from espnet_ext.model.config import check_keys
+from espnet_ext.model.config import check_count, check_keys
 
 
 class Mixture(RoutedConditioner):
@@ -49,8 +49,7 @@ class Mixture(RoutedConditioner):
             ("private", private, 0),
             ("hidden", hidden, 1),
         ):
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise UserError(f"{WHERE}.{key}: {value!r}", f"write a number, {least} or more")
+            check_count(value, f"{WHERE}.{key}", least)
         if shared + private < 2:
             raise UserError(
                 f"{WHERE}: {shared + private} experts: the gate of an output has no choice",
@@ -66,6 +65,10 @@ class Mixture(RoutedConditioner):
             {name: torch.nn.Linear(size, shared + private) for name in outputs}
         )
         self._weights = {name: torch.full((shared + private,), torch.nan) for name in outputs}
+
+    @classmethod
+    def separates_outputs(cls, conf: Mapping[str, Any]) -> bool:
+        return True
 
     @classmethod
     def build(cls, conf: Mapping[str, Any], context: ConditionerContext) -> "Mixture":

@@ -24,8 +24,13 @@ import torch
 
 from espnet_ext.errors import UserError
 from espnet_ext.model.conditioning.base import Conditioner, ConditionerContext
-from espnet_ext.model.config import TEXT_PREFIX, check_keys, check_weight, suggest
-from espnet_ext.model.encoding import EncoderPass
+from espnet_ext.model.config import (
+    TEXT_PREFIX,
+    check_count,
+    check_keys,
+    check_weight,
+    suggest,
+)
 from espnet_ext.model.heads.base import HeadContext
 from espnet_ext.model.heads.ctc import CTCHead
 
@@ -65,8 +70,7 @@ class Sparse(Conditioner):
     ):
         super().__init__(outputs)
         for key, number, least in (("latents", latents, 1), ("k", k, 0)):
-            if not isinstance(number, int) or isinstance(number, bool) or number < least:
-                raise UserError(f"{WHERE}.{key}: {number!r}", f"write a number, {least} or more")
+            check_count(number, f"{WHERE}.{key}", least)
         weights = {
             "l1": l1,
             "reconstruction": reconstruction,
@@ -124,15 +128,6 @@ class Sparse(Conditioner):
         known = list(inspect.signature(cls).parameters)[3:]
         check_keys(conf, known, WHERE)
         return cls(list(context.tokens), context.output_size, context.tokens, **conf)
-
-    @classmethod
-    def with_label_sets(cls, conf, sets):
-        return dict(conf)
-
-    def passes(self, outputs, request, separate=False):
-        if separate:
-            return super().passes(outputs, request, separate)
-        return [EncoderPass(tuple(outputs), self.active_set(outputs), request.conditions)]
 
     def latents_of(self, states: torch.Tensor) -> torch.Tensor:
         """Return the latents (B, T, M) of encoder output (B, T, D)."""

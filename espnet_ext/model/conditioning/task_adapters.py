@@ -23,9 +23,10 @@ from espnet_ext.model.conditioning.experts import WHERE, RoutedConditioner
 from espnet_ext.model.conditioning.layers import blocks_of, last_layers
 from espnet_ext.model.conditioning.routing import TASK, Routed
 from espnet_ext.model.conditioning.tops import several_outputs
-from espnet_ext.model.config import check_keys, check_weight, suggest
+from espnet_ext.model.config import check_count, check_keys, check_weight, suggest
 
 KINDS = ("adapter", "lora")
+OUTPUT = "output"  # value of `per`: one module per output
 PROJECTIONS = ("linear_q", "linear_v", "q_proj", "v_proj")  # of ESPnet, of transformers
 
 
@@ -47,16 +48,15 @@ class TaskAdapters(RoutedConditioner):
         outputs: Sequence[str],
         labels: Sequence[str] = (),
         kind: str = KINDS[0],
-        per: str = "output",
+        per: str = OUTPUT,
         layers: int | str = "all",
         rank: int = 16,
         alpha: float = 16.0,
     ):
-        super().__init__(outputs, by_task=per == "output")
+        super().__init__(outputs, by_task=per == OUTPUT)
         if kind not in KINDS:
             raise UserError(f"{WHERE}.kind: unknown '{kind}'", suggest(str(kind), KINDS))
-        if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
-            raise UserError(f"{WHERE}.rank: {rank!r}", "write a number, 1 or more")
+        check_count(rank, f"{WHERE}.rank", 1)
         check_weight(alpha, f"{WHERE}.alpha")
         self.kind, self.layers, self.rank, self.alpha = kind, layers, rank, alpha
         self.axis = TASK if self.by_task else per
@@ -67,19 +67,23 @@ class TaskAdapters(RoutedConditioner):
 
     @classmethod
     def conditions_of(cls, conf: Mapping[str, Any]) -> Sequence[str]:
-        per = conf.get("per", "output")
-        return () if per == "output" or not isinstance(per, str) else (per,)
+        per = conf.get("per", OUTPUT)
+        return () if per == OUTPUT or not isinstance(per, str) else (per,)
+
+    @classmethod
+    def separates_outputs(cls, conf: Mapping[str, Any]) -> bool:
+        return conf.get("per", OUTPUT) == OUTPUT
 
     @classmethod
     def build(cls, conf: Mapping[str, Any], context: ConditionerContext) -> "TaskAdapters":
         known = list(inspect.signature(cls).parameters)[2:]
         check_keys(conf, known, WHERE)
-        per = conf.get("per", "output")
+        per = conf.get("per", OUTPUT)
         if not isinstance(per, str):
             raise UserError(f"{WHERE}.per: {per!r}", "write output, or a label such as l1")
-        if per == "output":
+        if per == OUTPUT:
             several_outputs(context, "adapters")
-        labels = () if per == "output" else context.conditions[per]
+        labels = () if per == OUTPUT else context.conditions[per]
         for label in labels:
             if "." in label:
                 raise UserError(
