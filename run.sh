@@ -391,6 +391,20 @@ decode_baselines() { # decode those that are models
     done
 }
 
+# The options of a variant of decoding, and its inputs: sets the arrays variant_option and variant_input
+variant_options() { # variant_options VARIANT TRAIN_DIR PROMPTS
+    variant_option=() variant_input=(--in "$2")
+    case $1 in
+        coupled) variant_option=(--coupling "$2") ;;
+        prompt)
+            variant_option=(--canonical "$3" --canonical_model "$2")
+            variant_input+=(--in "$3")
+            ;;
+        twopass) variant_option=(--canonical_from meaning --canonical_model "$2") ;;
+        *) variant_input=() ;;
+    esac
+}
+
 if stage 12 "decoding"; then
     weights=$(option_value --weights model.pth "${inference_args[@]}")
     for lang in ${langs}; do
@@ -409,20 +423,9 @@ if stage 12 "decoding"; then
         if [[ ${use_ngram} == true ]]; then extra+=(--ngram "${ngrams# }"); fi
         for decoding in "${decodings[@]}"; do
             read -r _ system tag variant <<<"${decoding}"
-            train_dir=${dumpdir}/raw/${lang}/${train_set}
             for dset in ${test_sets}; do
-                prompts=${dumpdir}/raw/${lang}/${dset}/text.canonical
-                variant_option=() variant_input=()
-                case ${variant} in
-                    coupled) variant_option=(--coupling "${train_dir}") ;;
-                    prompt) variant_option=(--canonical "${prompts}") ;;
-                    twopass) variant_option=(--canonical_from meaning) ;;
-                esac
-                if [[ ${variant} == prompt ]]; then variant_input=(--in "${prompts}"); fi
-                if [[ ${variant} == prompt || ${variant} == twopass ]]; then
-                    variant_option+=(--canonical_model "${train_dir}")
-                fi
-                if [[ ${variant} != - ]]; then variant_input+=(--in "${train_dir}"); fi
+                variant_options "${variant}" "${dumpdir}/raw/${lang}/${train_set}" \
+                    "${dumpdir}/raw/${lang}/${dset}/text.canonical"
                 model_dir=${expdir}/${lang}/${system}_${asr_tag}
                 table_inputs=() # models with conditions read labels such as utt2band
                 for table in "${dumpdir}/raw/${lang}/${dset}"/utt2*; do

@@ -44,11 +44,11 @@ from espnet_ext.decoding.request import active_tasks, requested_tasks
 from espnet_ext.decoding.scorers import load_lm, quantise
 from espnet_ext.decoding.search import Hypothesis, Result, Searcher, build_searcher
 from espnet_ext.decoding.segmentation import Span, check_seconds, group_spans, speech_spans, stitch
-from espnet_ext.decoding.waveform import Audio, audio_name, sample_rate_of, to_waveform, value_ids
+from espnet_ext.decoding.waveform import Audio, audio_name, to_waveform, value_ids
 from espnet_ext.errors import UserError, is_out_of_memory
 from espnet_ext.model.archive import find_model_dir
 from espnet_ext.model.conditions import tensors_of
-from espnet_ext.model.config import check_keys
+from espnet_ext.model.config import check_keys, sample_rate_of
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.encoding import EncoderRequest
 from espnet_ext.model.frames import EncoderFrames, frontend_frames

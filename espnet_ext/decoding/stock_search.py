@@ -16,11 +16,11 @@ import yaml
 from espnet_ext.data.audio import audio_info
 from espnet_ext.data.directory import read_sources
 from espnet_ext.data.table import read_table, write_table
-from espnet_ext.decoding.waveform import sample_rate_of
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_yaml, write_json, write_text
 from espnet_ext.model import espnet, stock
 from espnet_ext.model.archive import find_model_dir
+from espnet_ext.model.config import sample_rate_of
 from espnet_ext.overwriting import OutputFolder
 from espnet_ext.progress import say
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -80,17 +79,6 @@ def value_ids(
         ]
         labels["band"] = [band_of(rate) for rate in rates if rate is not None]
     return ids_of(values, labels, len(audios))
-
-
-def sample_rate_of(config: Mapping[str, Any]) -> int:
-    """Return the sample rate in Hz that a model was trained with."""
-    rate = (config.get("frontend_conf") or {}).get("fs", 16000)
-    try:
-        if isinstance(rate, str):  # ESPnet accepts "16k"
-            rate = float(rate[:-1]) * 1000 if rate.endswith("k") else rate
-        return int(rate)
-    except (TypeError, ValueError):
-        raise UserError(f"frontend_conf.fs {rate!r}", "write it in Hz, e.g. 16000") from None
 
 
 def audio_name(audio: Audio, index: int, count: int) -> str:

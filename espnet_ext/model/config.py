@@ -43,6 +43,21 @@ def suggest(unknown: str, known: Sequence[str]) -> str:
     return did_you_mean(str(unknown), known, f"use one of: {', '.join(sorted(known))}")
 
 
+def sample_rate_of(config: Mapping[str, Any]) -> int:
+    """Return the sample rate in Hz that a model is trained with.
+
+    >>> sample_rate_of({"frontend_conf": {"fs": "16k"}}), sample_rate_of({})
+    (16000, 16000)
+    """
+    rate = (config.get("frontend_conf") or {}).get("fs", 16000)
+    try:
+        if isinstance(rate, str):  # ESPnet accepts "16k"
+            rate = float(rate[:-1]) * 1000 if rate.endswith("k") else rate
+        return int(rate)
+    except (TypeError, ValueError):
+        raise UserError(f"frontend_conf.fs {rate!r}", "write it in Hz, e.g. 16000") from None
+
+
 def check_weight(value: Any, where: str) -> None:
     """Raise `UserError` unless a value is a finite number, 0 or more."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)

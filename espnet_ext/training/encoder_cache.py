@@ -33,6 +33,7 @@ from espnet_ext.training.reading import report_unreadable
 BATCH_SAMPLES = 480000  # of a batch while the cache is written, with padding
 # Parts of a model up to the encoder output.
 PARTS = ("frontend", "normalize", "preencoder", "encoder", "postencoder")
+_AUGMENTATIONS = ("rir_scp", "noise_scp", "speech_volume_normalize", "narrowband_prob")
 _REMOVE = "or remove encoder_cache"
 
 
@@ -121,9 +122,6 @@ def encoder_digest(model: DualOutputModel) -> str:
     state = model.state_dict()
     tensors = {name: state[name] for name in state if name.partition(".")[0] in PARTS}
     return sha256_of_tensors(tensors).hex()
-
-
-_AUGMENTATIONS = ("rir_scp", "noise_scp", "speech_volume_normalize", "narrowband_prob")
 
 
 def _check(model: DualOutputModel, factories: Sequence[Any]) -> None:

@@ -24,6 +24,7 @@ KEYS = (
     "unfreeze_layers_per_epoch",
     "adapter",
 )
+_RATE = ("a number above 0 and up to 1", lambda rate: 0 < rate <= 1)  # allowed values, and a check
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,6 @@ class FineTuning:
         if self.unfreeze_layers_per_epoch == 0:
             return layers
         return min(layers, (epoch - self.freeze_epochs) * self.unfreeze_layers_per_epoch)
-
-
-_RATE = ("a number above 0 and up to 1", lambda rate: 0 < rate <= 1)
 
 
 def _check(

@@ -13,6 +13,7 @@ from espnet_ext.data.narrowband import NARROW_RATE
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.build import build_model
+from espnet_ext.model.config import sample_rate_of
 from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.objectives.registry import build_objective
 from espnet_ext.training.adaptation import (
@@ -173,8 +174,7 @@ class DualOutputTask(AbsTask):
             )
             for name, output in parse_outputs(vars(args)).items()
         }
-        text = str((args.frontend_conf or {}).get("fs", 16000))  # as ESPnet: 16000 or 16k
-        rate = int(float(text[:-1]) * 1000) if text.endswith("k") else int(text)
+        rate = sample_rate_of(vars(args))
         if args.narrowband_prob and (args.input_size is not None or rate < NARROW_RATE):
             raise UserError(
                 "narrowband_prob: the input is features, or audio below 8 kHz",

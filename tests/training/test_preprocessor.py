@@ -1,6 +1,7 @@
 """Transcripts become token ids; unlabelled transcripts become an id that the losses ignore."""
 
 import pickle
+from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from espnet_ext.errors import UserError
 from espnet_ext.model.config import UNLABELLED, OutputConfig
 from espnet_ext.training.preprocessor import OutputsPreprocessor
+from espnet_ext.training.task import AUGMENTATION, DualOutputTask
 
 TOKENS = ["<blank>", "<unk>", "<space>", "a", "b", "한", "<sos/eos>"]
 OUTPUTS = {
@@ -78,3 +80,17 @@ def test_simulated_narrowband_speech_gets_the_narrow_band():
 def test_wrong_narrowband_probability_is_an_error(probability, bands, message):
     with pytest.raises(UserError, match=message):
         OutputsPreprocessor(OUTPUTS, True, {}, {"band": bands}, probability)
+
+
+@pytest.mark.parametrize("fs", [16000, 16000.0, "16k"])
+def test_sample_rate_is_read_as_in_decoding(fs):
+    tokens = ["<blank>", "<unk>", "a", "<sos/eos>"]
+    args = Namespace(
+        **AUGMENTATION,
+        output_dir=None,
+        outputs={"surface": {"branch": "ctc", "ctc_weight": 1.0, "token_list": tokens}},
+        frontend_conf={"fs": fs},
+        input_size=None,
+        narrowband_prob=0.5,
+    )
+    assert DualOutputTask.build_preprocess_fn(args, train=True).sample_rate == 16000
