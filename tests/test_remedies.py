@@ -42,6 +42,7 @@ PRINTERS = {
     "corpora/new_recipe.py": ("new_corpus",),
     "corpora/plain.py": ("prepare",),
     "corpora/preparation.py": ("prepare",),
+    "decoding/canonical_command.py": ("decode",),
     "training": ("train",),
     "training/failures.py": ("lm_train", "train"),
     "training/finish.py": ("lm_train", "train"),

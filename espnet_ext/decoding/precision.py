@@ -21,9 +21,7 @@ def check_precision(precision: str, device: torch.device) -> str:
     if precision not in PRECISIONS:
         raise UserError(f"precision {precision!r}", f"choose among {', '.join(PRECISIONS)}")
     if device.type == "mps" and precision != "float32":
-        raise UserError(
-            f"precision {precision} on mps: only float32 is possible", "leave --precision out"
-        )
+        raise UserError(f"precision {precision} on mps: only float32 is possible", "use float32")
     required_device = {"int8": "cpu", "float16": "cuda"}.get(precision, device.type)
     if device.type != required_device:
         raise UserError(

@@ -139,7 +139,7 @@ def add_trained(
                 located.names.append(name)
             elif any(run.split()[2] == name for run in located.runs if run.split()[0] == lang):
                 raise UsageError(
-                    f"--baselines: {name} is the name of a baseline of --train_baseline",
+                    f"--baselines: {name} is a name that --train_baseline uses",
                     "give it another name",
                 )
             located.trainings.append(f"{lang} {output} so_{output}")

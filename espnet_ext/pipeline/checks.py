@@ -44,8 +44,7 @@ def check_is_in_stock(path: str, config: Mapping[str, Any]) -> None:
             raise UsageError(
                 f"--train_baseline true, but {path} has {part}: {config[part]}, which stock ESPnet "
                 "lacks",
-                "train a baseline in ESPnet and give it to --baselines, or choose another "
-                "--asr_config",
+                "give a model that ESPnet trained to --baselines, or choose another --asr_config",
             )
 
 

@@ -4,6 +4,7 @@
 """
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,11 +207,11 @@ def _read_architecture(
 
 def _conversion(model: str, revision: str | None = None) -> str:
     """Return the remedy for a checkpoint with pickled weights."""
-    name = Path(model).name
-    of_revision = f" --revision {revision}" if revision else ""
+    command = ["espnet-ext", "convert_checkpoint", "--model", model]
+    command += ["--revision", revision] if revision else []
+    command += ["--output", f"{Path(model).name}-safetensors"]
     return (
-        "pickled weights can run code and are not read; convert them once: espnet-ext "
-        f"convert_checkpoint --model {model}{of_revision} --output {name}-safetensors"
+        f"pickled weights can run code and are not read; convert them once: {shlex.join(command)}"
     )
 
 
