@@ -145,15 +145,13 @@ def section(result: Numbers) -> Section:
         for row in _rows(result, None)
         if row["interval"] and row["output"] == row["reference"] and not _has_too_few(row)
     ]
-    summary = [_difference_finding(row, heads) for row in matched]
     notes = [f"{text[:1].upper()}{text[1:]}." for text in [*result["lacks"], *_undefined(result)]]
-    title = f"Comparison of systems on {result['set']}"
     return Section(
-        title,
+        f"Comparison of systems on {result['set']}",
         list(_findings(result)),
         items,
         notes,
-        summary,
+        [_difference_finding(row, heads) for row in matched],
         topic="differences",
         headline=headline(matched, result["set"]),
     )
@@ -232,23 +230,18 @@ def _has_too_few(row: Numbers) -> bool:
 
 def _selection(row: Numbers) -> str:
     """Return a caveat if a system left out utterances that the other one kept; else empty."""
+    where, compared = f"{_pair(row)}, {_cell(row)}", row["utterances"]
     if _has_too_few(row):
-        count = row["utterances"] + row["left_out"] + row["no_hypothesis"]
-        return (
-            f"{_pair(row)}, {_cell(row)}: no difference is shown, as only {row['utterances']} of "
-            f"{count} utterances can be compared"
-        )
+        count = compared + row["left_out"] + row["no_hypothesis"]
+        shown = f"only {compared} of {count} utterances can be compared"
+        return f"{where}: no difference is shown, as {shown}"
     if row["no_hypothesis"]:
-        return (
-            f"{_pair(row)}, {_cell(row)}: only the {row['utterances']} utterances for which both "
-            "have a hypothesis"
-        )
+        return f"{where}: only the {compared} utterances for which both have a hypothesis"
     if not row["left_out"]:
         return ""
     return (
-        f"{_pair(row)}, {_cell(row)}: only the {row['utterances']} utterances in which all words "
-        "that either system recognised are in the lexicon, which favours those that were "
-        "recognised well"
+        f"{where}: only the {compared} utterances in which all words that either system "
+        "recognised are in the lexicon, which favours those that were recognised well"
     )
 
 
