@@ -33,7 +33,7 @@ RUN python3 -m venv /opt/env \
     && /opt/env/bin/pip install --no-cache-dir ${PIP_OPTIONS} -c /opt/constraints.txt \
         "${wheel}[${EXTRAS}]"
 ENV VIRTUAL_ENV=/opt/env PATH=/opt/env/bin:${PATH} PYTHONUTF8=1
-RUN useradd --create-home --uid 10001 worker && mkdir /work && chown worker /work
+RUN useradd --create-home --uid 10001 worker && mkdir /experiments && chown worker /experiments
 USER 10001
-WORKDIR /work
+WORKDIR /experiments
 CMD ["bash", "-c", "espnet-ext doctor --hub_timeout 0 && espnet-ext new-recipe /tmp/check --recipes mini_l2 && /tmp/check/run.sh --quick --langs en --stop_stage 5"]
