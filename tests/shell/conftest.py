@@ -31,7 +31,9 @@ for word in "$@"; do
 done
 put() {
     mkdir -p "$1"
-    for name in "${@:2}"; do echo "u1 x" >"$1/$name"; done
+    for name in "${@:2}"; do
+        if [[ $name == *.yaml ]]; then echo "key: value"; else echo "u1 x"; fi >"$1/$name"
+    done
 }
 case $verb in
     perturb | format_audio | filter | combine | drop_labels)
