@@ -363,22 +363,22 @@ if [[ ${tags_pattern} == *,* ]]; then tags_pattern="{${tags_pattern}}"; fi
 
 # Baselines (--baselines) are other recognisers, of which only hypotheses are compared. Their folder
 # is ${expdir}/<lang>/baseline_<name>; see espnet_ext/pipeline/baselines.py
-baseline_decoding() { # baseline_decoding LANG NAME OUTPUT: folder of the decodings of a model
+baseline_decoding() { # baseline_decoding LANG NAME OUTPUT SEARCH: folder of a model's decodings
     local search=${inference_tag} output=_$3
-    if [[ ${baseline_search} == stock ]]; then search=stock; fi
+    if [[ $4 == stock ]]; then search=stock; fi
     if [[ $3 == - ]]; then output=""; fi # the output is the model's
     printf '%s' "${expdir}/$1/baseline_$2/decoded_${search}${output}"
 }
 
 decode_baselines() { # decode those that are models
-    local run lang name output model folder dset command inputs
+    local run lang name output search model folder dset command inputs
     for run in "${baseline_models[@]}"; do
-        read -r lang name output model <<<"${run}"
-        folder=$(baseline_decoding "${lang}" "${name}" "${output}")
+        read -r lang name output search model <<<"${run}"
+        folder=$(baseline_decoding "${lang}" "${name}" "${output}" "${search}")
         for dset in ${test_sets}; do
             command=("${python}" -m espnet_ext.bin.decode "${inference_args[@]}" --weights model.pth
                 --config "${inference_config}")
-            if [[ ${baseline_search} == stock ]]; then
+            if [[ ${search} == stock ]]; then
                 command=("${python}" -m espnet_ext.bin.decode_stock)
             fi
             if [[ -e ${model} ]]; then inputs=(--in "${model}"); else inputs=(); fi
@@ -466,7 +466,7 @@ score_step() { # score_step NAME LANG SET HYPOTHESES [OPTION…]
 }
 
 score_baselines() { # import the hypotheses of each baseline and score them
-    local run lang dset name source output folder folders hypotheses data_dir inputs
+    local run lang dset name source output search folder folders hypotheses data_dir inputs
     for run in "${baseline_runs[@]}"; do
         read -r lang dset name <<<"${run}"
         folders=() inputs=()
@@ -476,10 +476,10 @@ score_baselines() { # import the hypotheses of each baseline and score them
             inputs+=(--in "${folder}")
             if [[ ${output} == - ]]; then folders+=("${folder}"); else folders+=("${output}=${folder}"); fi
         done
-        for source in "${baseline_models[@]}"; do # "LANG NAME OUTPUT MODEL"
+        for source in "${baseline_models[@]}"; do # "LANG NAME OUTPUT SEARCH MODEL"
             [[ ${source} == "${lang} ${name} "* ]] || continue
-            read -r _ _ output _ <<<"${source}"
-            folder=$(baseline_decoding "${lang}" "${name}" "${output}")/${dset}
+            read -r _ _ output search _ <<<"${source}"
+            folder=$(baseline_decoding "${lang}" "${name}" "${output}" "${search}")/${dset}
             inputs+=(--in "${folder}")
             if [[ ${output} == - ]]; then folders+=("${folder}"); else folders+=("${output}=${folder}"); fi
         done

@@ -17,8 +17,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--model_dir",
         required=True,
-        help="directory of a trained system, or its archive (.zip), or user/name on the Hugging "
-        "Face hub",
+        help="directory of a trained system, or its archive (.zip, .tgz), or user/name on the "
+        "Hugging Face hub",
     )
     parser.add_argument("--weights", default="model.pth", help="weights file in --model_dir")
     parser.add_argument(

@@ -11,8 +11,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--model_dir",
         required=True,
-        help="experiment folder of ESPnet's ASR task, or an archive (.zip), or user/name on the "
-        "Hugging Face hub",
+        help="experiment folder of ESPnet's ASR task, or an archive (.zip, .tgz), or user/name on "
+        "the Hugging Face hub",
     )
     parser.add_argument(
         "--weights",

@@ -25,7 +25,7 @@ from espnet_ext.overwriting import OutputFolder
 from espnet_ext.progress import say
 
 _FILES = r"text\.text|decode\.json|asr_inference"
-_BY_PROJECT = "(espnet-ext decode; in run.sh: --baseline_search project)"
+_BY_PROJECT = "(espnet-ext decode; in run.sh: NAME@project=DIR, or --baseline_search project)"
 OWN_OPTIONS = "inference.yaml"  # options for asr_inference beside a model that was exported here
 
 

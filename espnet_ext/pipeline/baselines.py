@@ -1,8 +1,8 @@
 """Baselines (`--baselines`): other recognisers whose results stand beside those of the systems.
 
-A baseline is `NAME=DIR` or `NAME:OUTPUT=DIR`; the same name with several outputs is one baseline.
-DIR has hypotheses (`DIR/<set>/text`), or is a model to decode: a folder, an archive, or a name on
-the Hugging Face hub. `{lang}` and `{set}` in DIR stand for the language and the test set.
+A baseline is `NAME[:OUTPUT][@SEARCH]=DIR`; the same name with several outputs is one baseline. DIR
+has hypotheses (`DIR/<set>/text`), or is a model to decode: a folder, an archive, or a name on the
+Hugging Face hub. `{lang}` and `{set}` in DIR stand for the language and the test set.
 
 Needs only the standard library of Python 3.9.
 """
@@ -10,6 +10,7 @@ Needs only the standard library of Python 3.9.
 from __future__ import annotations
 
 import glob
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,26 +24,42 @@ from espnet_ext.pipeline.variants import CANONICAL, COUPLED
 if TYPE_CHECKING:
     Value = str | Sequence[str] | Mapping[str, str]
 
-_WORD = re.compile(r"(?P<name>\w[\w.+-]*)(?::(?P<output>[A-Za-z][A-Za-z0-9_]*))?=(?P<source>.+)")
+_WORD = re.compile(
+    r"(?P<name>\w[\w.+-]*)(?::(?P<output>[A-Za-z][A-Za-z0-9_]*))?(?:@(?P<search>[^=/]*))?"
+    r"=(?P<source>.+)"
+)
+SEARCHES = ("project", "stock")  # by which models are decoded
 # A name on the hub, and a folder in it. Names begin with a letter, digit or "_": "./a/b" is a path.
 _HUB = re.compile(r"\w[\w.-]*/\w[\w.-]*(/\w[\w.-]*)*")
-_MODELS = ("config.yaml", "*/config.yaml", "*.zip", "meta.yaml")  # in a folder with a model
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
+_MODELS = (  # in a folder with a model
+    "config.yaml",
+    "*/config.yaml",
+    "meta.yaml",
+    *(f"*{suffix}" for suffix in ARCHIVE_SUFFIXES),
+)
 _EXAMPLE = 'for example --baselines "whisper:meaning=hypotheses stock=exp/asr_train"'
 
 
 @dataclass(frozen=True)
 class Source:
-    """What one word of `--baselines` names; an empty output is that of the files or the model."""
+    """What one word of `--baselines` names.
+
+    Args:
+        output: empty for that of the files or the model.
+        search: one of `SEARCHES`; empty for that of `--baseline_search`.
+    """
 
     name: str
     output: str
     path: str
+    search: str = ""
 
     @property
     def word(self) -> str:
-        return (
-            f"{self.name}:{self.output}={self.path}" if self.output else f"{self.name}={self.path}"
-        )
+        output = f":{self.output}" if self.output else ""
+        search = f"@{self.search}" if self.search else ""
+        return f"{self.name}{output}{search}={self.path}"
 
 
 @dataclass
@@ -54,7 +71,7 @@ class Baselines:
         trainings: "LANG OUTPUT SYSTEM" for each stock model to train (`--train_baseline`).
         texts: "LANG SET NAME OUTPUT FOLDER" for each folder of hypotheses; OUTPUT is "-" if none is
             named.
-        models: "LANG NAME OUTPUT MODEL" for each model to decode.
+        models: "LANG NAME OUTPUT SEARCH MODEL" for each model to decode.
         on_hub: the models that are names on the Hugging Face hub, if they exist.
         runs: "LANG SET NAME" for each test set that a baseline has, in order.
     """
@@ -87,14 +104,23 @@ def parse(words: Iterable[str], systems: Sequence[str]) -> list[Source]:
         UsageError: a word is wrong, or two are the same.
 
     >>> parse(["whisper:meaning=hyp"], [])
-    [Source(name='whisper', output='meaning', path='hyp')]
+    [Source(name='whisper', output='meaning', path='hyp', search='')]
     """
     sources: list[Source] = []
     for word in words:
         match = _WORD.fullmatch(word)
         if match is None:
-            raise UsageError(f"--baselines: '{word}' is not NAME=DIR or NAME:OUTPUT=DIR", _EXAMPLE)
-        source = Source(match["name"], match["output"] or "", match["source"])
+            raise UsageError(
+                f"--baselines: '{word}' is not NAME=DIR, NAME:OUTPUT=DIR or NAME:OUTPUT@SEARCH=DIR",
+                _EXAMPLE,
+            )
+        if match["search"] is not None and match["search"] not in SEARCHES:
+            raise UsageError(
+                f"--baselines: '{word}': unknown search '{match['search']}'",
+                f"choose {' or '.join(f'@{name}' for name in SEARCHES)}",
+            )
+        path = os.path.expanduser(match["source"])
+        source = Source(match["name"], match["output"] or "", path, match["search"] or "")
         variants = [f"{name}_{variant}" for name in systems for variant in (COUPLED, *CANONICAL)]
         if source.name in [*systems, *variants]:
             raise UsageError(
@@ -119,6 +145,7 @@ def add_trained(
     sets: Sequence[str],
     systems: Sequence[str],
     folders: str,
+    search: str = SEARCHES[0],
 ) -> None:
     """Add the stock models to be trained: one per language and single-output system.
 
@@ -126,6 +153,7 @@ def add_trained(
         outputs: language → names of its outputs.
         systems: all known systems; `so_<output>` has the size and the loss of the stock model.
         folders: path of the model folders, with `{lang}` and `{output}`.
+        search: by which they are decoded.
 
     Raises:
         UsageError: a name is taken, or no output has such a system.
@@ -144,7 +172,7 @@ def add_trained(
                 )
             located.trainings.append(f"{lang} {output} so_{output}")
             folder = folders.replace("{lang}", lang).replace("{output}", output)
-            located.models.append(f"{lang} {name} {output} {folder}")
+            located.models.append(f"{lang} {name} {output} {search} {folder}")
             located.runs += [f"{lang} {dset} {name}" for dset in sets]
     if not located.trainings:
         raise UsageError(
@@ -154,16 +182,21 @@ def add_trained(
 
 
 def locate(
-    sources: Sequence[Source], langs: Sequence[str], sets: Sequence[str], folders: Sequence[Path]
+    sources: Sequence[Source],
+    langs: Sequence[str],
+    sets: Sequence[str],
+    folders: Sequence[Path],
+    search: str = SEARCHES[0],
 ) -> Baselines:
     """Return what each baseline has for each language and test set. Notes are printed.
 
     Args:
         folders: where relative paths start; the first that has one counts.
+        search: by which models are decoded whose word names no search.
 
     Raises:
-        UsageError: a source does not exist, is neither hypotheses nor a model, or its language is
-            not clear.
+        UsageError: a source does not exist, is neither hypotheses nor a model, its language is not
+            clear, or its word names a search for hypotheses.
     """
     result = Baselines(names=list(dict.fromkeys(source.name for source in sources)))
     runs: set[tuple[str, str, str]] = set()
@@ -172,6 +205,11 @@ def locate(
         for lang in langs:
             path = _existing(source.path.replace("{lang}", lang), folders)
             texts = _folders_of_texts(source, path, lang, langs, sets)
+            if texts and source.search:
+                raise UsageError(
+                    f"--baselines {source.word}: has hypotheses, which need no search",
+                    f"remove @{source.search}, or give the folder of the model",
+                )
             if texts:
                 for dset, folder in texts.items():
                     output = source.output or "-"
@@ -183,7 +221,8 @@ def locate(
                         f"--baselines {source.word}: the language of this model is not clear",
                         "write {lang} for the language in its path, or choose one by --langs",
                     )
-                result.models.append(f"{lang} {source.name} {source.output or '-'} {path}")
+                words = (lang, source.name, source.output or "-", source.search or search, path)
+                result.models.append(" ".join(words))
                 if not Path(path).exists():
                     result.on_hub.append(path)
                 located |= {(lang, dset) for dset in sets}
@@ -194,7 +233,7 @@ def locate(
             raise UsageError(
                 f"--baselines {source.word}: {problem}",
                 f"give a folder with {sets[0]}/text, a model folder with config.yaml, an archive "
-                "(.zip), or user/name on the Hugging Face hub",
+                "(.zip, .tgz), or user/name on the Hugging Face hub",
             )
         for lang in langs:
             absent = [dset for dset in sets if (lang, dset) not in located]
@@ -266,7 +305,7 @@ def _is_model(path: str, folders: Sequence[Path]) -> bool:
     if place.is_dir():
         return any(any(place.glob(pattern)) for pattern in _MODELS)
     if place.is_file():
-        return place.suffix == ".zip"
+        return place.name.endswith(ARCHIVE_SUFFIXES)
     first = path.split("/")[0]
     is_local = any((folder / first).exists() for folder in folders)
     return _HUB.fullmatch(path) is not None and not is_local

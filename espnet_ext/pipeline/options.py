@@ -12,6 +12,8 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from espnet_ext.pipeline.baselines import SEARCHES
+
 TOKEN_TYPES = ("char", "jamo", "phone", "word", "bpe", "hugging_face", "label")
 UNITS = ("char", "jamo", "phone")  # of distances between transcripts
 
@@ -393,7 +395,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "other recognisers to compare the systems with: NAME=DIR or NAME:OUTPUT=DIR for each. "
             "DIR has hypotheses as <set>/text, or is a model to decode: a folder (also of stock "
             "ESPnet), an archive, or a name on the Hugging Face hub. {lang} and {set} in it stand "
-            "for the language and the test set",
+            "for the language and the test set. NAME@SEARCH=DIR sets its --baseline_search",
             "arguments",
         ),
         Option(
@@ -401,7 +403,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "project",
             "how baselines that are models are decoded: by the search of this project with "
             "--inference_config, or by stock asr_inference of ESPnet",
-            choices=("project", "stock"),
+            choices=SEARCHES,
         ),
         Option(
             "baseline_clean",

@@ -221,12 +221,13 @@ def derive(
     variables.update(stress.variables(values, by_language["outputs_of"]))
     langs, test_sets = values["langs"].split(), values["test_sets"].split()
     sources = baselines.parse(shlex.split(values["baselines"]), systems)
-    located = baselines.locate(sources, langs, test_sets, [start, recipe.folder])
+    search = values["baseline_search"]
+    located = baselines.locate(sources, langs, test_sets, [start, recipe.folder], search)
     if values["train_baseline"] == "true":
         outputs = {lang: names.split() for lang, names in by_language["outputs_of"].items()}
         known = places.known_systems()
         folders = f"{values['expdir']}/{{lang}}/stock_{{output}}_{values['asr_tag']}"
-        baselines.add_trained(located, outputs, test_sets, known, folders)
+        baselines.add_trained(located, outputs, test_sets, known, folders, search)
     variables.update(located.variables())
     stock_systems = [training.split()[2] for training in located.trainings]
     variables["system_config"] = {

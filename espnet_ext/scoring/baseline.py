@@ -3,8 +3,9 @@
 `import_hypotheses` writes `text.<output>` and `baseline.json`::
 
     {"kind": "baseline", "version": 1, "set": "test", "utterances": 160,
-     "outputs": {"meaning": {"source": "<file>", "sha256", "hypotheses": 158, "missing": 2,
-                             "extra": 0, "cleaned": 0, "unread": 0}},
+     "outputs": {"meaning": {"source": "<file>", "search": "<of its decoding here, or empty>",
+                             "sha256", "hypotheses": 158, "missing": 2, "extra": 0, "cleaned": 0,
+                             "unread": 0}},
      "left_out": {"surface": "<why it is not compared>"},
      "section": …}
 
@@ -156,7 +157,7 @@ def import_hypotheses(
         for output, texts in collected.texts.items():
             write_table(target / f"text.{output}", texts)
         for name in FROM_DECODING:
-            _copy_first(name, [source.folder for source in sources], target)
+            _copy_only(name, [source.folder for source in sources], target)
         result = {
             "kind": "baseline",
             "version": 1,
@@ -296,6 +297,7 @@ def _add(
     collected.texts[output] = texts
     collected.facts[output] = {
         "source": str(file),
+        "search": _search_of(file.parent),
         "sha256": sha256_of(file),
         "hypotheses": len(texts),
         "missing": len(missing),
@@ -440,12 +442,20 @@ def text_cleaner(references: Iterable[str], numbers: bool = False) -> Callable[[
     return clean
 
 
-def _copy_first(name: str, folders: Iterable[Path], target: Path) -> None:
-    """Copy a file from the first folder that has it."""
-    for folder in folders:
-        if (folder / name).is_file():
-            (target / name).write_bytes((folder / name).read_bytes())
-            return
+def _copy_only(name: str, folders: Iterable[Path], target: Path) -> None:
+    """Copy a file that one of the folders has.
+
+    If several have it, none is copied: the times of one decoding are not those of all outputs.
+    """
+    files = [folder / name for folder in dict.fromkeys(folders) if (folder / name).is_file()]
+    if len(files) == 1:
+        (target / name).write_bytes(files[0].read_bytes())
+
+
+def _search_of(folder: Path) -> str:
+    """Return the search that wrote a folder of hypotheses; empty for hypotheses from elsewhere."""
+    path = folder / FROM_DECODING[0]
+    return read_json(path).get("search") or "search of this project" if path.is_file() else ""
 
 
 def _section(collected: _Import, utterances: int) -> Section:
@@ -453,6 +463,7 @@ def _section(collected: _Import, utterances: int) -> Section:
         [
             output,
             fact["source"],
+            fact["search"] or "–",
             f"{fact['hypotheses']} of {utterances}",
             str(fact["extra"]),
             str(fact["cleaned"]),
@@ -464,9 +475,9 @@ def _section(collected: _Import, utterances: int) -> Section:
         "Hypotheses of other recognisers, scored like those of the systems. Hypotheses of no "
         "utterance of the set are left out; those that are adapted had other case, punctuation "
         "or numbers than the references.",
-        ["output", "file", "utterances", "of no utterance", "adapted"],
+        ["output", "file", "decoded by", "utterances", "of no utterance", "adapted"],
         rows,
-        text_columns=2,
+        text_columns=3,
         details=True,
     )
     return Section("Baselines", collected.findings, [table])

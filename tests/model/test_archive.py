@@ -1,6 +1,7 @@
 """Models are found by directory, by archive and by hub repository; archives are not trusted."""
 
 import shutil
+import tarfile
 import zipfile
 
 import pytest
@@ -119,7 +120,7 @@ def test_unsafe_or_other_archives_are_refused(tmp_path, names, message):
 
 
 def test_links_in_archives_are_refused(tmp_path):
-    with pytest.raises(UserError, match="unsafe name"):
+    with pytest.raises(UserError, match="'m/config.yaml' is not a regular file"):
         find_model_dir(write_zip(tmp_path / "m.zip", ["m/config.yaml"], attributes=0o120777))
 
 
@@ -165,6 +166,66 @@ def test_pack_of_espnet_is_found_with_its_weights(tmp_path, hub, monkeypatch):
     zipfile.ZipFile(path).extractall(hub)  # ESPnet's repositories are unpacked
     monkeypatch.chdir(tmp_path)
     assert find_model_dir("user/models") == hub / "exp/asr"
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz"])
+def test_tar_pack_of_espnet(tmp_path, suffix, cache, hub, monkeypatch):
+    from espnet2.main_funcs import pack_funcs
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "exp/asr").mkdir(parents=True)
+    (tmp_path / "exp/asr/config.yaml").write_text("token_list: [a]\nencoder: conformer\n")
+    (tmp_path / "exp/asr/12epoch.pth").write_text("weights" * 100)
+    pack_funcs.pack(
+        files={"asr_model_file": "exp/asr/12epoch.pth"},
+        yaml_files={"asr_train_config": "exp/asr/config.yaml"},
+        outpath=f"asr{suffix}",
+    )
+    folder = find_model_dir(f"asr{suffix}")
+    assert folder.is_relative_to(cache) and (folder / "12epoch.pth").is_file()
+    assert stock.find_weights(folder, "model.pth") == "12epoch.pth"
+    (tmp_path / "folder").mkdir()
+    (tmp_path / f"asr{suffix}").rename(tmp_path / f"folder/asr{suffix}")
+    assert find_model_dir("folder") == folder
+    content = (tmp_path / f"folder/asr{suffix}").read_bytes()
+    for name, data in (("cut", content[: len(content) // 2]), ("text", b"no archive"), ("no", b"")):
+        (tmp_path / f"{name}{suffix}").write_bytes(data)
+        with pytest.raises(UserError, match=f"{name}{suffix}: not a readable tar archive"):
+            find_model_dir(f"{name}{suffix}")
+
+
+def test_tar_with_one_folder_is_a_model(tmp_path, cache):
+    with tarfile.open(tmp_path / "m.tgz", "w:gz") as packed:
+        folder = tarfile.TarInfo(".")
+        folder.type = tarfile.DIRTYPE
+        packed.addfile(folder, None)
+        for name in ("./m/config.yaml", "./m/model.pth"):
+            packed.addfile(tarfile.TarInfo(name), None)
+    assert (find_model_dir(tmp_path / "m.tgz") / "model.pth").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "size", "message"),
+    [
+        ("../evil", tarfile.REGTYPE, 0, "unsafe name in it: '../evil'"),
+        ("/etc/evil", tarfile.REGTYPE, 0, "unsafe name"),
+        ("m/link", tarfile.SYMTYPE, 0, "'m/link' is not a regular file"),
+        ("m/link", tarfile.LNKTYPE, 0, "'m/link' is not a regular file"),
+        ("m/pipe", tarfile.FIFOTYPE, 0, "'m/pipe' is not a regular file"),
+        ("m/large", tarfile.REGTYPE, 60 * 2**30, "larger than 50 GiB"),
+        ("other/file", tarfile.REGTYPE, 0, "not one folder"),
+    ],
+)
+def test_unsafe_tar_is_refused(tmp_path, cache, name, kind, size, message):
+    path = tmp_path / "m.tar"
+    with tarfile.open(path, "w") as packed:
+        packed.addfile(tarfile.TarInfo("m/config.yaml"), None)
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname, member.size = kind, "config.yaml", size
+        packed.addfile(member, None)
+    with pytest.raises(UserError, match=message):
+        find_model_dir(path)
+    assert not list(cache.rglob("config.yaml"))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from espnet_ext.pipeline.baselines import locate, parse
+from espnet_ext.pipeline.baselines import ARCHIVE_SUFFIXES, locate, parse
 from espnet_ext.pipeline.usage import UsageError
 
 
@@ -38,16 +38,20 @@ def test_language_and_set_in_the_path(tmp_path):
     result = baselines(tmp_path, "w={lang}_{set}_out", "stock:meaning=exp/{lang}")
     assert result.runs == ["ko test w", "en test w", "en test stock"]
     assert result.texts[1] == f"en test w - {tmp_path}/en_test_out"
-    assert result.models == [f"en stock meaning {tmp_path}/exp/en"]
+    assert result.models == [f"en stock meaning project {tmp_path}/exp/en"]
 
 
 def test_several_outputs_are_one_baseline_and_models_are_found(tmp_path):
-    write(tmp_path, "a/test/text", "b/test/text", "pack.zip")
-    words = ["w:surface=a", "w:meaning=b", "pack=pack.zip", "hub=user/model"]
+    write(tmp_path, "a/test/text", "b/test/text", "pack.zip", "old.tar.gz")
+    words = ["w:surface=a", "w:meaning=b", "pack=pack.zip", "old=old.tar.gz", "hub=user/model"]
     result = baselines(tmp_path, *words, langs=["en"])
-    assert result.names == ["w", "pack", "hub"]
-    assert result.runs == ["en test w", "en test pack", "en test hub"]
-    assert result.models == [f"en pack - {tmp_path}/pack.zip", "en hub - user/model"]
+    assert result.names == ["w", "pack", "old", "hub"]
+    assert result.runs == ["en test w", "en test pack", "en test old", "en test hub"]
+    assert result.models == [
+        f"en pack - project {tmp_path}/pack.zip",
+        f"en old - project {tmp_path}/old.tar.gz",
+        "en hub - project user/model",
+    ]
     assert result.on_hub == ["user/model"]
 
 
@@ -55,13 +59,44 @@ def test_path_with_characters_of_patterns(tmp_path):
     write(tmp_path, "out[1]/test/text", "out1/test/text", "a*b/model.zip")
     result = baselines(tmp_path, "w=out[1]", "m=a*b", langs=["en"])
     assert result.texts == [f"en test w - {tmp_path}/out[1]/test"]
-    assert result.models == [f"en m - {tmp_path}/a*b"]
+    assert result.models == [f"en m - project {tmp_path}/a*b"]
+
+
+def test_each_baseline_may_name_its_search(tmp_path):
+    write(tmp_path, "exp/config.yaml")
+    words = ["a:meaning=exp", "b:meaning@stock=exp", "c@project=exp", "d=exp"]
+    sources = parse(words, [])
+    assert [source.word for source in sources] == words
+    result = locate(sources, ["en"], ["test"], [tmp_path], "stock")
+    assert [model.split()[1:4] for model in result.models] == [
+        ["a", "meaning", "stock"],
+        ["b", "meaning", "stock"],
+        ["c", "-", "project"],
+        ["d", "-", "stock"],
+    ]
+
+
+def test_home_folder_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path, "hyp/test/text")
+    result = baselines(tmp_path / "elsewhere", "w=~/hyp", langs=["en"])
+    assert result.texts == [f"en test w - {tmp_path}/hyp/test"]
+
+
+def test_suffixes_of_archives_are_those_that_the_decoder_reads():
+    from espnet_ext.model.archive import ARCHIVE_SUFFIXES as readable
+
+    assert readable == ARCHIVE_SUFFIXES
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["hyp"], "'hyp' is not NAME=DIR or NAME:OUTPUT=DIR"),
+        (["w@stok=hyp"], "'w@stok=hyp': unknown search 'stok'"),
+        (["w@=hyp"], "unknown search ''"),
+        (["w@stock:meaning=hyp"], "unknown search 'stock:meaning'"),
+        (["w@stock={lang}/hyp"], "has hypotheses, which need no search"),
+        (["hyp"], "'hyp' is not NAME=DIR, NAME:OUTPUT=DIR or NAME:OUTPUT@SEARCH=DIR"),
         (["do=hyp"], "do is the name of a system"),
         (["do_coupled=hyp"], "do_coupled is the name of a system"),
         (["w=hyp", "w:meaning=hyp"], "have the same name"),
@@ -82,5 +117,6 @@ def test_path_with_characters_of_patterns(tmp_path):
 )
 def test_wrong_baselines_raise_usage_error(tmp_path, words, message):
     write(tmp_path, "hyp/test/text", "model/config.yaml", "other/dev/text")
+    write(tmp_path, "ko/hyp/test/text")
     with pytest.raises(UsageError, match=re.escape(message)):
         baselines(tmp_path, *words)

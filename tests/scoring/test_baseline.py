@@ -231,6 +231,22 @@ def test_earlier_outputs_are_removed_and_facts_of_a_decoding_copied(data):
     assert json.loads((target / "decode.json").read_text()) == {"rtf": 0.5}
 
 
+def test_two_decodings_name_their_searches_and_share_no_times(data):
+    root = data.parents[1]
+    for output, decoding in (("surface", {"search": "asr_inference", "rtf": 1}), ("meaning", {})):
+        table(root / f"{output}/test/text", TEXTS[output])
+        (root / f"{output}/test/decode.json").write_text(json.dumps(decoding))
+    sources = [Source(root / f"{output}/test", output) for output in ("surface", "meaning")]
+    target = root / "exp/baseline_w/d/test"
+    result = import_hypotheses(sources, data, target, TYPES)
+    searches = {output: fact["search"] for output, fact in result["outputs"].items()}
+    assert searches == {"surface": "asr_inference", "meaning": "search of this project"}
+    assert not (target / "decode.json").exists()  # its times would be those of one output
+    import_hypotheses(sources[:1], data, target, TYPES)
+    assert json.loads((target / "decode.json").read_text())["rtf"] == 1
+    assert imported(data, RIGHT)["outputs"]["meaning"]["search"] == ""
+
+
 def test_missing_folder_and_file_raise_user_error(data):
     with pytest.raises(UserError, match="no such folder"):
         import_hypotheses([Source(Path("/none"))], data, data.parents[1] / "x", TYPES)

@@ -291,6 +291,21 @@ def test_baselines_that_are_models_are_trained_and_decoded(project):
     assert not [call for call in calls if call.startswith("train")]
 
 
+def test_one_baseline_by_another_search(project):
+    model = project.recipe / "models/en"
+    model.mkdir(parents=True)
+    (model / "config.yaml").write_text("encoder: conformer\n")
+    words = ["a:meaning=models/{lang}", "b:meaning@stock=models/{lang}"]
+    done = project.run("--baselines", " ".join(words), "--langs", "en")
+    assert done.returncode == 0, done.stderr
+    calls = project.calls()
+    (by_stock,) = [call for call in calls if call.startswith("decode_stock")]
+    assert "--output_dir exp/en/baseline_b/decoded_stock_meaning/test" in by_stock
+    imported = str([call for call in calls if call.startswith("baseline ")])
+    assert "--hypotheses meaning=exp/en/baseline_a/decoded_decode_meaning/test --data" in imported
+    assert "--hypotheses meaning=exp/en/baseline_b/decoded_stock_meaning/test --data" in imported
+
+
 def test_baselines_that_are_models_are_decoded(project):
     model = project.recipe / "models/en"
     model.mkdir(parents=True)
