@@ -17,6 +17,43 @@ from espnet_ext.pipeline.usage import UsageError
 
 _NAME = re.compile(r"\w[\w.+-]*")  # of a language, set, system or tag: part of folder names
 
+ALL = "all"  # value of --systems
+# The systems that it stands for, in the order of the report: references, controls, mitigations.
+# Not among them: transducers and task vectors (their choice depends on the corpus), and systems
+# that need labels of every utterance (do_experts_band: utt2band, do_lora_l1: utt2l1).
+ALL_SYSTEMS = (
+    "so_surface",
+    "so_meaning",
+    "do",
+    "so_meaning_attention",
+    "do_meaning_ctc",
+    "do_wide",
+    "do_shared_decoder",
+    "do_experts_decoder",
+    "do_experts",
+    "do_tops",
+    "do_cross_stitch",
+    "do_mmoe",
+    "do_ple",
+    "do_adapters",
+    "do_lora",
+    "do_sparse",
+    "do_uncertainty",
+    "do_dwa",
+    "do_gradnorm",
+    "do_pcgrad",
+    "do_cagrad",
+    "do_gradvac",
+    "do_gradient_remedy",
+    "do_adversarial",
+    "do_decorrelation",
+)
+# part of the model → those of them that cannot have it with pre-trained weights
+_NOT_PRETRAINED = {
+    "encoder": ("do_wide",),
+    "decoder": ("do_shared_decoder", "do_experts_decoder"),
+}
+
 SKIPPED_BY: dict[str, Sequence[int]] = {  # option → stages that it skips
     "skip_data_prep": range(1, 6),
     "skip_train": range(6, 12),
@@ -65,10 +102,52 @@ class Places:
         folders = (self.recipe / "conf/systems", self.root / "conf/systems")
         return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
 
+    def expand_systems(
+        self, words: Iterable[str], asr_config: str, outputs: Iterable[str]
+    ) -> list[str]:
+        """Return names of systems, with those that fit the recipe in place of "all".
+
+        A note names the systems of `ALL_SYSTEMS` that do not fit.
+
+        Args:
+            words: value of --systems.
+            asr_config: the training configuration.
+            outputs: names that have a token type in every language.
+        """
+        words, outputs = list(words), set(outputs)
+        if ALL not in words:
+            return words
+        config = (self.recipe / asr_config).read_text(encoding="utf-8")
+        excluded = {
+            system: f"its {part} cannot be pre-trained"
+            for part, systems in _NOT_PRETRAINED.items()
+            if re.search(rf"^{part}:\s*pretrained\b", config, re.MULTILINE)
+            for system in systems
+        }
+        for system in ALL_SYSTEMS:
+            overlay = (self.recipe / self.system_config(system)).read_text(encoding="utf-8")
+            if absent := [name for name in outputs_of_overlay(overlay) if name not in outputs]:
+                excluded[system] = f"no token type for {' '.join(absent)}"
+        for reason in unique(excluded.values()):
+            names = [system for system, why in excluded.items() if why == reason]
+            print(f"note: --systems all: without {' '.join(names)} ({reason})", file=sys.stderr)
+        fitting = [system for system in ALL_SYSTEMS if system not in excluded]
+        return unique(name for word in words for name in (fitting if word == ALL else [word]))
+
     def system_config(self, system: str) -> str:
         """Return the path of a system's overlay; the recipe's takes precedence."""
         path = Path("conf/systems") / f"{system}.yaml"
         return str(path if (self.recipe / path).is_file() else self.root / path)
+
+
+def outputs_of_overlay(text: str) -> list[str]:
+    """Return the outputs of a system's overlay, which is YAML in block style.
+
+    >>> outputs_of_overlay("outputs:\\n  surface:\\n    branch: ctc\\n  meaning:\\nobjective: dwa")
+    ['surface', 'meaning']
+    """
+    block = re.search(r"^outputs:.*\n((?:[ #].*\n|\n)*)", text + "\n", re.MULTILINE)
+    return re.findall(r"^ {2}(\w+):", block[1], re.MULTILINE) if block else []
 
 
 def unique(words: Iterable[str]) -> list[str]:

@@ -275,7 +275,8 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option(
             "systems",
             "so_surface so_meaning do",
-            "systems to train and compare: conf/systems/<name>.yaml",
+            "systems to train and compare: conf/systems/<name>.yaml; all: single-output systems, "
+            "do, and every mitigation that fits the recipe (docs/mitigations.md)",
             "words",
             required=True,
         ),

@@ -30,6 +30,7 @@ from espnet_ext.pipeline.command_line import (
     wants_help,
 )
 from espnet_ext.pipeline.names import (
+    ALL,
     Places,
     braces,
     check_names,
@@ -183,8 +184,13 @@ def derive(
         UserError: The corpus does not exist.
     """
     values["langs"] = languages.language_codes(values["langs"], recipe.folder / values["datadir"])
-    check_values(values)
     places = Places(root, recipe.folder, start)
+    defaults = default_values(recipe)
+    is_default = values["systems"] == defaults["systems"]
+    values["systems"] = expand_systems(values["systems"], values, on_command_line, places)
+    if is_default:
+        defaults["systems"] = values["systems"]
+    check_values(values)
     systems = values["systems"].split()
     stress_systems = values["stress_systems"].split() if values["stress"].strip() else []
     for system in [*systems, *stress_systems]:
@@ -234,7 +240,7 @@ def derive(
         system: places.system_config(system)
         for system in unique([*systems, *stress_systems, *stock_systems])
     }
-    variables.update(reported(values, default_values(recipe), recipe.folder))
+    variables.update(reported(values, defaults, recipe.folder))
     variables["selected_stages"] = [str(number) for number in selected_stages(values)]
     variables["corpus_module"] = recipe.corpus.module if recipe.corpus else ""
     variables["corpus_options"] = corpus_options(recipe, values)
@@ -249,6 +255,21 @@ def derive(
     variables["recipe"] = str(recipe.folder)
     variables["log_dir"] = f"{values['expdir']}/log"
     return variables
+
+
+def expand_systems(
+    systems: str, values: Mapping[str, str], on_command_line: Mapping[str, str], places: Places
+) -> str:
+    """Return --systems with the names of systems in place of "all"."""
+    if ALL not in systems.split():
+        return systems
+    types = [
+        check_token_types(lang, for_language("token_types", lang, values, on_command_line))
+        for lang in values["langs"].split()
+    ]
+    outputs = [name for name in types[0] if all(name in of_lang for of_lang in types)]
+    config = places.find_config("train", values["asr_config"])
+    return " ".join(places.expand_systems(systems.split(), config, outputs))
 
 
 def default_values(recipe: Recipe) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 from espnet_ext.document import TOPICS, Section, Table
 from espnet_ext.report import published, scores, training_diagnostics
 from espnet_ext.report.collect import Analysed, Language, Results
+from espnet_ext.report.comparison import comparison_section
 
 MAX_SENTENCES = 8  # of the summary; further findings are with their tables
 
@@ -108,6 +109,8 @@ def _set_of(section: Section, language: Language) -> list[str]:
 
 def _sections(language: Language, dump_dir: Path, caveats: list[str]) -> list[Section]:
     measured = [scores.score_section(language, name, caveats) for name in language.sets]
+    overviews = [comparison_section(language, name) for name in language.sets]
+    measured += [section for section in overviews if section]
     measured += [_with_baselines(analysed, language.baselines) for analysed in language.analyses]
     measured += [section for name in language.sets for section in _of_decodings(language, name)]
     if diagnostics := training_diagnostics.section(language):

@@ -1,9 +1,9 @@
-"""Tables that break errors down: by speaker, by first language, and by confused tokens."""
+"""Tables that break errors down: by band, first language, speaker, and confused tokens."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from espnet_ext.document import Table, number
+from espnet_ext.document import Table, with_interval
 from espnet_ext.report.collect import Run, cells_of, has_too_few
 
 CONFUSIONS = 20  # rows of the table of confusions
@@ -13,6 +13,7 @@ SPACE = "␣"
 
 def breakdowns(runs: Mapping[str, Run], caveats: list[str]) -> Iterator[Table]:
     """Yield the tables of one test set; none where score.json lacks the numbers."""
+    yield from _by_group(runs, "bands", "band of the audio", caveats)
     yield from _by_group(runs, "l1", "first language", caveats)
     yield from _by_group(runs, "speakers", "speaker", caveats)
     yield from _confusions(runs, caveats)
@@ -33,7 +34,7 @@ def _by_group(runs: Mapping[str, Run], key: str, name: str, caveats: list[str]) 
     for group in groups:
         counts = [column.get(group) for column in columns.values()]
         utterances = max(one["sentences"] for one in counts if one)
-        rates = [number(one["rate"] if one else None) for one in counts]
+        rates = [with_interval(c["rate"], c.get("interval")) if c else "–" for c in counts]
         rows.append([group, *rates, str(utterances)])
     yield Table(
         f"Error by {name}",

@@ -250,32 +250,32 @@ def _left_out(cell: Mapping) -> str:
     return ", ".join(f"{cell[key]} {text}" for key, text in LEFT_OUT.items() if cell.get(key))
 
 
-def _divergences(runs: Mapping[str, Run]) -> dict[str, dict]:
+def divergences(runs: Mapping[str, Run]) -> dict[str, dict]:
     """Return the divergence of each system, without its cells of too few utterances."""
     few = {(system, cell["name"]) for system, cell, _ in cells_of(runs) if has_too_few(cell)}
-    divergences = {}
+    of_systems = {}
     for system, run in runs.items():
         if divergence := run.score.get("divergence"):
             cells = divergence["cells"] or {}
             shown = {name: rows for name, rows in cells.items() if (system, name) not in few}
-            divergences[system] = {**divergence, "cells": shown}
-    return divergences
+            of_systems[system] = {**divergence, "cells": shown}
+    return of_systems
 
 
-def _outputs_in_bins(divergences: Mapping[str, dict]) -> list[str]:
-    cells = [name for divergence in divergences.values() for name in divergence["cells"]]
+def _outputs_in_bins(of_systems: Mapping[str, dict]) -> list[str]:
+    cells = [name for divergence in of_systems.values() for name in divergence["cells"]]
     return list(dict.fromkeys(cells))
 
 
 def _bin_figures(runs: Mapping[str, Run]) -> Iterator[Figure]:
-    divergences = _divergences(runs)
-    for cell in _outputs_in_bins(divergences):
-        bins = next(iter(divergences.values()))["bins"]
+    of_systems = divergences(runs)
+    for cell in _outputs_in_bins(of_systems):
+        bins = next(iter(of_systems.values()))["bins"]
         series = {
             system: [
                 Point(x, part["rate"]) for x, part in enumerate(divergence["cells"].get(cell, ()))
             ]
-            for system, divergence in divergences.items()
+            for system, divergence in of_systems.items()
         }
         yield Figure(
             "lines",
@@ -290,17 +290,17 @@ def _bin_figures(runs: Mapping[str, Run]) -> Iterator[Figure]:
 
 
 def _bins(runs: Mapping[str, Run], caveats: list[str]) -> Iterator[Table]:
-    divergences = _divergences(runs)
-    if not divergences:
+    of_systems = divergences(runs)
+    if not of_systems:
         return
-    first = next(iter(divergences.values()))
+    first = next(iter(of_systems.values()))
     reference, compared = first["between"]
     unit = "phones" if first["metric"] == "per" else "characters"
     rows = [
         [cell.partition("-")[0], system]
         + [with_interval(part["rate"], part["interval"]) for part in divergence["cells"][cell]]
-        for cell in _outputs_in_bins(divergences)
-        for system, divergence in divergences.items()
+        for cell in _outputs_in_bins(of_systems)
+        for system, divergence in of_systems.items()
         if cell in divergence["cells"]
     ]
     shares = [

@@ -21,6 +21,7 @@ undefined::
                                     "sentences", "sentence_errors"}},
                 "speakers": {"<speaker>": {"per": {the same without interval}}},
                 "l1": {"<first language>": {"per": {the same}}},
+                "bands": {"<band>": {"per": {as in metrics}}},        empty if all have one band
                 "confusions": [["IH", "IY", 12]]}],       reference token, recognised token, number;
                                                           the most frequent, of own cells only
      "divergence": null | {"between": ["canonical", "surface"], "metric", "utterances",
@@ -262,6 +263,8 @@ class _Scorer:
         self.references = {utt_id: u.texts for utt_id, u in utterances.items()}
         self.speakers = {utt_id: u.speaker for utt_id, u in utterances.items()}
         self.first_languages = {utt_id: u.l1 for utt_id, u in utterances.items() if u.l1}
+        bands = {utt_id: u.band for utt_id, u in utterances.items() if u.band}
+        self.bands = bands if len(set(bands.values())) > 1 else {}
         self.divergences = divergence.divergences(self.references, token_types)
         # cell → utterance → alignment by the cell's main metric
         self.alignments: dict[str, dict[str, str]] = {}
@@ -276,6 +279,7 @@ class _Scorer:
         )
         speakers: dict[str, dict[str, dict]] = {}
         first_languages: dict[str, dict[str, dict]] = {}
+        bands: dict[str, dict[str, dict]] = {}
         metrics = {}
         for metric in cell.metrics:
             alignments = _align(texts.pairs, metric)
@@ -285,6 +289,11 @@ class _Scorer:
                 speakers.setdefault(speaker, {})[metric] = _record(counts)
             for l1, counts in self._count_by(self.first_languages, alignments).items():
                 first_languages.setdefault(l1, {})[metric] = _record(counts)
+            for band in sorted(set(self.bands.values())):
+                of_band = {u: a for u, a in alignments.items() if self.bands.get(u) == band}
+                if of_band:
+                    counts_of_band = self._count_by_speaker(of_band)
+                    bands.setdefault(band, {})[metric] = self._summary(counts_of_band)
             self._write_espnet_folders(cell, metric, texts.pairs, by_speaker)
             if metric == cell.metrics[0]:
                 self.alignments[cell.name] = alignments
@@ -305,6 +314,7 @@ class _Scorer:
             "metrics": metrics,
             "speakers": speakers,
             "l1": dict(sorted(first_languages.items())),
+            "bands": bands,
             "confusions": self._confusions(cell, texts.pairs) if cell.is_own else [],
         }
 

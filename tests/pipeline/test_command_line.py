@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import espnet_ext
+from espnet_ext.pipeline import names
 
 ROOT = Path(__file__).resolve().parents[2]
 PRINT = '. "$1"; shift; for name in "$@"; do printf "%s\\n" "${!name}"; done'
@@ -128,6 +130,25 @@ def test_languages_are_codes(settings, checkout):
     assert lines[0] == "en-US" and "data/en-US: rules of pronunciation need" in done.stderr
     done, _ = settings("--langs", "en English")
     assert done.returncode == 2 and "duplicate en" in done.stderr
+
+
+def test_all_systems_are_those_that_fit_the_recipe(settings):
+    done, lines = settings("--systems", "all do_experts_band", show="systems")
+    assert lines[0].split() == [*names.ALL_SYSTEMS, "do_experts_band"] and not done.stderr
+    done, lines = settings("--systems", "all", "--token_types", "meaning=char", show="systems")
+    assert lines[0].split() == ["so_meaning", "so_meaning_attention"]
+    assert "without so_surface do " in done.stderr and "no token type for surface" in done.stderr
+    words = ["--systems", "all", "--asr_config", "train_whisper_base.yaml"]
+    done, lines = settings(*words, show="systems")
+    assert "do_tops" in lines[0] and "do_wide" not in lines[0]
+    assert "without do_wide (its encoder cannot be pre-trained)" in done.stderr
+    assert "do_experts_decoder (its decoder cannot be pre-trained)" in done.stderr
+
+
+def test_all_systems_of_the_list_have_an_overlay_with_outputs_that_can_be_read():
+    for system in names.ALL_SYSTEMS:
+        text = (ROOT / f"conf/systems/{system}.yaml").read_text()
+        assert names.outputs_of_overlay(text) == list(yaml.safe_load(text)["outputs"]), system
 
 
 def test_unknown_option_without_a_similar_one(settings):

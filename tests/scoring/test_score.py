@@ -57,6 +57,24 @@ def test_errors_by_first_language_and_confusions(korean):
     assert cell(result, "surface-meaning")["confusions"] == []
 
 
+def test_errors_by_band_if_there_are_several(korean):
+    data, out = korean
+    assert cell(score_directory(data, out, TYPES), "meaning-meaning")["bands"] == {}
+    (data / "utt2band").write_text("".join(f"{utt} narrow\n" for utt in SPEAKERS))
+    assert cell(score_directory(data, out, TYPES), "meaning-meaning")["bands"] == {}
+    (data / "utt2band").write_text("a-1 narrow\na-2 wide\nb-1 narrow\nb-2 wide\n")
+    bands = cell(score_directory(data, out, TYPES), "meaning-meaning")["bands"]
+    counts = {band: of_band["cer"] for band, of_band in bands.items()}
+    assert {b: (c["errors"], c["tokens"]) for b, c in counts.items()} == {
+        "narrow": (2, 4),  # 사람 is deleted
+        "wide": (1, 5),
+    }
+    low, high = counts["narrow"]["interval"]
+    assert 0 <= low <= counts["narrow"]["rate"] == 50 <= high
+    surface = cell(score_directory(data, out, TYPES), "surface-surface")["bands"]
+    assert surface["narrow"]["cer"]["sentences"] == 1  # b-1 is unlabelled
+
+
 def test_four_cells_computed_by_hand(korean):
     result = score_directory(*korean, TYPES)
     assert [c["name"] for c in result["cells"]] == [

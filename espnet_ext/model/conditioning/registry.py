@@ -12,6 +12,7 @@ from espnet_ext.model.conditioning.sparse import Sparse
 from espnet_ext.model.conditioning.task_adapters import TaskAdapters
 from espnet_ext.model.conditioning.tops import Tops
 from espnet_ext.model.conditioning.vectors import TaskVectors
+from espnet_ext.model.conditioning.wide import Wide
 from espnet_ext.model.config import check_mapping, suggest
 
 CONDITIONERS: dict[str, type[Conditioner]] = {
@@ -22,6 +23,7 @@ CONDITIONERS: dict[str, type[Conditioner]] = {
     "cross_stitch": CrossStitch,
     "mixture": Mixture,
     "adapters": TaskAdapters,
+    "wide": Wide,
 }
 
 

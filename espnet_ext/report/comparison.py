@@ -1,0 +1,330 @@
+"""One table per test set in which every system is one row: errors, cost, similarity of encoders."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from espnet_ext.document import (
+    Section,
+    Table,
+    is_too_few,
+    number,
+    signed_with_interval,
+    speaker_caveats,
+    with_interval,
+)
+from espnet_ext.report.collect import Language, Run, cells_of, has_too_few
+from espnet_ext.report.scores import (
+    BIN_NAMES,
+    OTHER_LABELS,
+    divergences,
+    duration,
+    label_hashes,
+)
+
+SURFACE, MEANING = "surface", "meaning"
+# output → systems of which the best is the reference of the differences
+REFERENCES = {SURFACE: ("so_surface",), MEANING: ("so_meaning", "so_meaning_attention", "do")}
+# With these alone, the tables of errors, differences and cost say it all on the front page.
+STANDARD = ("so_surface", "so_meaning", "do")
+TWIN = "~twin"  # suffix of a system's second training in the analysis of similarity
+TITLE = "Comparison of systems"
+SENTENCE = (
+    "Differences are in percentage points over the same utterances, system minus reference: below "
+    "zero, the system is better, and an interval that contains zero shows no difference. "
+)
+Row = Mapping[str, Any]
+
+
+@dataclass
+class _Reasons:
+    """Why cells are empty: (column, reason) → systems."""
+
+    systems: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+    def dash(self, system: str, column: str, reason: str) -> str:
+        """Return an empty cell, and remember why it is empty."""
+        self.systems.setdefault((column, reason), []).append(system)
+        return "–"
+
+    def texts(self) -> list[str]:
+        return [
+            f"no {column} of {', '.join(systems)}: {reason}"
+            for (column, reason), systems in self.systems.items()
+        ]
+
+
+def comparison_section(language: Language, name: str) -> Section | None:
+    """Return the comparison of all systems on a test set; None if there is only one system."""
+    runs = language.sets[name]
+    if len(runs) < 2:
+        return None
+    reasons = _Reasons()
+    columns: dict[str, list[str]] = {"system": list(runs)}
+    references: dict[str, str] = {}
+    caveats: list[str] = []
+    for output in (SURFACE, MEANING):
+        rates = _own_cells(runs, output)
+        if not rates:
+            continue
+        metric = next(iter(rates.values()))["metric"].upper()
+        column = f"{output} {metric} % [95 %]"
+        columns[column] = [_rate(system, rates, output, reasons) for system in runs]
+        if reference := _reference(rates, output):
+            references[output] = reference
+            columns[f"{output} − {reference} [95 %]"] = [
+                _difference(language, name, system, reference, output, rates, reasons)
+                for system in runs
+            ]
+        else:
+            absent = " and ".join(REFERENCES[output])
+            caveats.append(f"no {output} differences: no {absent} in this report")
+    columns |= dict(_surface_by_divergence(runs))
+    columns |= _costs(language, runs, reasons)
+    columns |= dict(_similarities(language, runs, reasons))
+    caveats += [*_machines(language, runs), *reasons.texts()]
+    caveats += [OTHER_LABELS] if len(label_hashes(runs)) > 1 else []
+    caveats += speaker_caveats(next(iter(runs.values())).score["data"]["speakers"])
+    table = Table(
+        TITLE if len(language.sets) == 1 else f"{TITLE} on {name}",
+        SENTENCE + _about_references(references),
+        list(columns),
+        [list(row) for row in zip(*columns.values(), strict=True)],
+        caveats=caveats,
+        details=len(runs) <= len(STANDARD),
+    )
+    findings = list(_findings(language, name, runs, references))
+    return Section(f"{TITLE} on {name}: overview", findings, [table], topic="errors")
+
+
+def _own_cells(runs: Mapping[str, Run], output: str) -> dict[str, dict]:
+    """Return system → the cell of an output against its own reference, with its counts."""
+    return {
+        system: {**counts, **cell}
+        for system, cell, counts in cells_of(runs)
+        if cell["own"] and cell["hypothesis"] == output
+    }
+
+
+def _rate(system: str, rates: Mapping[str, dict], output: str, reasons: _Reasons) -> str:
+    cell = rates.get(system)
+    if cell is None:
+        return reasons.dash(system, f"{output} error", "it has no such output")
+    if has_too_few(cell):
+        return reasons.dash(system, f"{output} error", "too few utterances can be compared")
+    if cell["rate"] is None:
+        return reasons.dash(system, f"{output} error", "no utterance can be compared")
+    return with_interval(cell["rate"], cell["interval"])
+
+
+# -- differences
+
+
+def _reference(rates: Mapping[str, dict], output: str) -> str | None:
+    """Return the reference of an output's differences: of the possible ones, the best here."""
+    known = [
+        name
+        for name in REFERENCES[output]
+        if name in rates and rates[name]["rate"] is not None and not has_too_few(rates[name])
+    ]
+    return min(known, key=lambda name: rates[name]["rate"], default=None)
+
+
+def _about_references(references: Mapping[str, str]) -> str:
+    reference = references.get(MEANING)
+    if reference is None:
+        return ""
+    names = ", ".join(REFERENCES[MEANING])
+    return (
+        f"The reference of {MEANING} is the one with the lowest error on this set among {names}, "
+        f"which favours {reference}."
+    )
+
+
+def _row(language: Language, name: str, system: str, reference: str, output: str) -> Row | None:
+    """Return the difference of a system from a reference over all utterances, if stage 17 has it.
+
+    The keys are `difference`, `interval`, `utterances` and `left_out`.
+    """
+    cell_name = f"{output}-{output}"
+    for content in (one.content for one in language.analyses if one.kind == "cross"):
+        if content.get("set") != name:
+            continue
+        for comparison in content["differences"]:
+            pair = (comparison["a"], comparison["b"])
+            if pair not in ((reference, system), (system, reference)):
+                continue
+            for cell in comparison["cells"]:
+                if cell["by"] is None and cell["name"] == cell_name:
+                    left_out = sum(
+                        comparison.get(key, {}).get(cell_name, 0)
+                        for key in ("not_comparable", "no_hypothesis")
+                    )
+                    row = {**cell, "left_out": left_out}
+                    return row if pair == (reference, system) else _negated(row)
+    return None
+
+
+def _negated(row: Row) -> Row:
+    """Return the difference of the first from the second system."""
+    bounds = row["interval"]
+    return {
+        **row,
+        "difference": None if row["difference"] is None else -row["difference"],
+        "interval": None if bounds is None else [-bounds[1], -bounds[0]],
+    }
+
+
+def _difference(
+    language: Language,
+    name: str,
+    system: str,
+    reference: str,
+    output: str,
+    rates: Mapping[str, dict],
+    reasons: _Reasons,
+) -> str:
+    if system == reference:
+        return "reference"
+    column = f"{output} difference"
+    if system not in rates:
+        return "–"  # the column of the error says why
+    row = _row(language, name, system, reference, output)
+    if row is None:
+        why = f"stage 17 has not compared it with {reference}"
+        return reasons.dash(system, column, why)
+    if is_too_few(row["utterances"], row["left_out"]):
+        return reasons.dash(system, column, "too few utterances can be compared")
+    return signed_with_interval(row["difference"], row["interval"])
+
+
+def _findings(
+    language: Language, name: str, runs: Mapping[str, Run], references: Mapping[str, str]
+) -> Iterator[str]:
+    """Yield which systems with both outputs are worse in none, and better in one."""
+    if set(references) != {SURFACE, MEANING}:
+        return
+    not_worse: list[str] = []
+    for system in runs:
+        rows = [
+            None if system == reference else _row(language, name, system, reference, output)
+            for output, reference in references.items()
+        ]
+        if system in references.values() and system in _own_cells(runs, SURFACE):
+            rows = [row for row in rows if row is not None]  # `do` is one of the references
+        intervals = [row["interval"] if row else None for row in rows]
+        known = [bounds for bounds in intervals if bounds]
+        both = all(system in _own_cells(runs, output) for output in references)
+        if both and known and len(known) == len(rows) and all(low <= 0 for low, _ in known):
+            not_worse.append(system)
+    surface, meaning = references[SURFACE], references[MEANING]
+    base = f"surface error than {surface}, nor a higher meaning error than {meaning}"
+    if not_worse:
+        yield f"No higher {base}, is shown for: {', '.join(not_worse)}."
+    else:
+        yield f"Every system with both outputs has a higher {base}, or could not be compared."
+
+
+# -- errors by divergence, cost
+
+
+def _surface_by_divergence(runs: Mapping[str, Run]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the column of the surface error of utterances by the divergence of their references."""
+    cell = f"{SURFACE}-{SURFACE}"
+    of_systems = divergences(runs)
+    if not any(cell in divergence["cells"] for divergence in of_systems.values()):
+        return
+    bins = next(iter(of_systems.values()))["bins"]
+    heading = " / ".join(BIN_NAMES[part["bin"]] for part in bins)
+    values = []
+    for system in runs:
+        parts = of_systems.get(system, {"cells": {}})["cells"].get(cell)
+        values.append(" / ".join(number(part["rate"], 1) for part in parts) if parts else "–")
+    yield f"surface % at a divergence of {heading}", values
+
+
+def _costs(language: Language, runs: Mapping[str, Run], reasons: _Reasons) -> dict[str, list[str]]:
+    """Return the columns of parameters, time of training, and real-time factor of decoding."""
+    parameters, times, factors = [], [], []
+    for system, run in runs.items():
+        training = language.trainings.get(system)
+        if training is None:
+            parameters.append(reasons.dash(system, "cost of training", "no train.json"))
+            times.append("–")
+        else:
+            parameters.append(f"{training['parameters']:,}" if "parameters" in training else "–")
+            times.append(_training_time(training))
+        factor = (run.decode or {}).get("rtf")
+        if isinstance(factor, int | float):
+            factors.append(number(factor, 3))
+        else:
+            why = "decode.json is missing or has no rtf"
+            factors.append(reasons.dash(system, "real-time factor", why))
+    return {
+        "parameters": parameters,
+        "training time (per epoch)": times,
+        "real-time factor of decoding": factors,
+    }
+
+
+def _training_time(training: Mapping[str, Any]) -> str:
+    seconds, epochs = training.get("seconds"), training.get("epochs")
+    if not isinstance(seconds, int | float):
+        return "–"
+    return duration(seconds) + (f" ({duration(seconds / epochs)})" if epochs else "")
+
+
+def _machines(language: Language, runs: Mapping[str, Run]) -> Iterator[str]:
+    """Yield a caveat for times that were taken on different machines."""
+    trained = {name: language.trainings.get(name) for name in runs}
+    for what, records in (
+        ("training times", trained),
+        ("real-time factors", {name: run.decode for name, run in runs.items()}),
+    ):
+        machines = {_machine(record) for record in records.values() if record}
+        if len(machines) > 1:
+            yield f"{what} are of different machines or numbers of threads: do not compare them"
+
+
+def _machine(record: Mapping[str, Any]) -> str:
+    made = {**record, **(record.get("provenance") or {})}
+    return f"{made.get('machine')}, {made.get('torch_threads')}"
+
+
+# -- similarity of encoders
+
+
+def _similarities(
+    language: Language, runs: Mapping[str, Run], reasons: _Reasons
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield the CKA of the last encoder layers with those of the single-output systems."""
+    result = language.of_kind("cka")
+    if result is None:
+        return
+    pairs = result["pairs"]
+    single = [next((n for n in names if n in runs), None) for names in REFERENCES.values()]
+    for reference in filter(None, single):
+        ceiling = _last(pairs, reference, reference + TWIN)
+        of = f"CKA with {reference}"
+        heading = f"{of}, last encoder layer"
+        if ceiling is not None:
+            heading += f" (ceiling {number(ceiling)})"
+        values = []
+        for system in runs:
+            value = _last(pairs, system, reference)
+            if system == reference:
+                values.append("reference")
+            elif value is None:
+                why = "stage 17 has not compared its encoder, or it has one per output"
+                values.append(reasons.dash(system, of, why))
+            else:
+                values.append(number(value))
+        yield heading, values
+
+
+def _last(pairs: Sequence[Mapping[str, Any]], a: str, b: str) -> float | None:
+    """Return the debiased CKA of the last layers of two systems."""
+    for pair in pairs:
+        if {pair["a"], pair["b"]} == {a, b} and pair["debiased"]:
+            return pair["debiased"][-1][-1]
+    return None

@@ -1,0 +1,133 @@
+"""The comparison of systems: rates, differences, cost and similarity of encoders in one table."""
+
+import json
+import shutil
+
+import pytest
+from pages import write
+
+from espnet_ext.document import number, signed_with_interval
+from espnet_ext.report.collect import Language, Run
+from espnet_ext.report.comparison import comparison_section
+
+
+def table_of(text, title="Comparison of systems"):
+    """Return the header of the table with a title in a Markdown page, and its rows by system."""
+    lines = text.partition(f"### {title}\n")[2].split("\n| ", 1)[1].splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if line.count("|") > 3]
+    rows = rows[: next((i for i, row in enumerate(rows) if row[0] == "language"), None)]
+    shown = [row for row in rows if not row[0].startswith(("_", "---"))]
+    header, *systems = shown
+    return header, {row[0]: dict(zip(header, row, strict=True)) for row in systems[:3]}
+
+
+@pytest.fixture(scope="module")
+def korean(tree, tmp_path_factory):
+    return write(tree, tmp_path_factory.mktemp("out"), languages="ko")[1]
+
+
+def test_systems_are_rows_with_the_numbers_of_the_result_files(korean, tree):
+    header, rows = table_of(korean)
+    assert list(rows) == ["so_surface", "so_meaning", "do"]
+    for system, row in rows.items():
+        folder = tree / f"exp/ko/{system}_small"
+        score = json.loads((folder / "decode/test/score.json").read_text())
+        counts = {c["hypothesis"]: c["metrics"][c["metric"]] for c in score["cells"] if c["own"]}
+        for output in ("surface", "meaning"):
+            shown = row[f"{output} CER % [95 %]"]
+            if output in counts:
+                assert shown.startswith(number(counts[output]["rate"]) + " [")
+            else:
+                assert shown == "–"
+        training = json.loads((folder / "train.json").read_text())
+        assert row["parameters"] == f"{training['parameters']:,}"
+        assert row["training time (per epoch)"] == "2 min 31 s (5.0 s)"
+        assert row["real-time factor of decoding"] == "0.031"
+    assert "no surface error of so_meaning: it has no such output" in korean
+
+
+def test_differences_are_those_of_stage_17(korean, tree):
+    header, rows = table_of(korean)
+    cross = json.loads((tree / "exp/ko/analysis/cross_test.json").read_text())
+    (pair,) = [d for d in cross["differences"] if (d["a"], d["b"]) == ("so_surface", "do")]
+    (cell,) = [c for c in pair["cells"] if c["by"] is None and c["name"] == "surface-surface"]
+    expected = signed_with_interval(cell["difference"], cell["interval"])
+    assert rows["do"]["surface − so_surface [95 %]"] == expected
+    assert rows["so_surface"]["surface − so_surface [95 %]"] == "reference"
+    (column,) = [name for name in header if name.startswith("meaning − ")]
+    reference = column.split()[2]
+    assert rows[reference][column] == "reference"
+
+
+def test_difference_from_a_reference_that_stands_second_changes_its_sign(tree):
+    path = tree / "exp/ko/do_small/decode/test/score.json"
+    runs = {n: Run(path.parent, json.loads(path.read_text()), None) for n in ("do", "so_meaning")}
+    for cell in runs["so_meaning"].score["cells"]:  # the better one, so the reference
+        cell["metrics"][cell["metric"]]["rate"] /= 2
+    cell = {"by": None, "name": "meaning-meaning", "utterances": 24}
+    cell |= {"difference": -2.0, "interval": [-3.0, -0.5]}
+    content = {"kind": "cross", "set": "test"}
+    content["differences"] = [{"a": "do", "b": "so_meaning", "cells": [cell]}]
+
+    class Analysis:
+        kind = "cross"
+
+    analysis = Analysis()
+    analysis.content = content
+    language = Language("ko", sets={"test": runs}, analyses=[analysis])
+    (table,) = comparison_section(language, "test").tables
+    rows = {row[0]: dict(zip(table.header, row, strict=True)) for row in table.rows}
+    assert rows["do"]["meaning − so_meaning [95 %]"] == "+2.00 [+0.50 to +3.00]"
+
+
+def test_encoder_similarity_stands_beside_its_ceiling(korean, tree):
+    header, rows = table_of(korean)
+    cka = json.loads((tree / "exp/ko/analysis/cka.json").read_text())
+    last = {(p["a"], p["b"]): p["debiased"][-1][-1] for p in cka["pairs"]}
+    ceiling = number(last["so_surface", "so_surface~twin"])
+    column = f"CKA with so_surface, last encoder layer (ceiling {ceiling})"
+    assert rows["do"][column] == number(last["so_surface", "do"])
+    assert rows["so_surface"][column] == "reference"
+    column = "CKA with so_meaning, last encoder layer"  # no twin of it was trained
+    assert rows["do"][column] == number(last["so_meaning", "do"])
+
+
+def test_missing_results_are_dashes_with_a_reason(tree, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tree / "exp", copy / "exp")
+    (copy / "exp/ko/analysis/cross_test.json").unlink()
+    (copy / "exp/ko/do_small/train.json").unlink()
+    (copy / "exp/ko/do_small/decode/test/decode.json").unlink()
+    text = write(copy, tmp_path, languages="ko")[1]
+    _, rows = table_of(text)
+    row = rows["do"]
+    for column in ("surface − so_surface [95 %]", "parameters", "real-time factor of decoding"):
+        assert row[column] == "–"
+    assert "no surface difference of do: stage 17 has not compared it with so_surface" in text
+    assert "no cost of training of do: no train.json" in text
+    assert "no real-time factor of do: decode.json is missing or has no rtf" in text
+
+
+def test_surface_error_by_divergence_has_the_rates_of_the_bins(korean, tree):
+    header, rows = table_of(korean)
+    score = json.loads((tree / "exp/ko/do_small/decode/test/score.json").read_text())
+    parts = score["divergence"]["cells"]["surface-surface"]
+    (column,) = [name for name in header if name.startswith("surface % at a divergence of 0 / 1–3")]
+    assert rows["do"][column] == " / ".join(number(part["rate"], 1) for part in parts)
+    assert rows["so_meaning"][column] == "–"
+
+
+def test_report_of_one_system_has_no_comparison(tree, tmp_path):
+    assert "| system | surface CER" not in write(tree, tmp_path, languages="ko", systems="do")[1]
+
+
+def test_comparison_is_on_the_front_page_if_there_are_more_than_the_standard_systems(
+    tree, tmp_path
+):
+    copy = tmp_path / "copy"
+    shutil.copytree(tree / "exp", copy / "exp")
+    shutil.copytree(copy / "exp/ko/do_small", copy / "exp/ko/do_tops_small")
+    systems = "so_surface so_meaning do do_tops"
+    front = write(copy, tmp_path, languages="ko", systems=systems)[0]
+    assert "### Comparison of systems" in front and "| do_tops | " in front
+    assert "### Comparison of systems" not in write(copy, tmp_path, languages="ko")[0]
