@@ -377,7 +377,7 @@ decode_baselines() { # decode those that are models
         folder=$(baseline_decoding "${lang}" "${name}" "${output}" "${search}")
         for dset in ${test_sets}; do
             command=("${python}" -m espnet_ext.bin.decode "${inference_args[@]}" --weights model.pth
-                --config "${inference_config}")
+                --config "${inference_config}" --search_defaults project) # as the systems
             if [[ ${search} == stock ]]; then
                 command=("${python}" -m espnet_ext.bin.decode_stock)
             fi

@@ -170,6 +170,9 @@ def make(
                 "command": f"python -m espnet_ext.training --system {system}",
             }
             (folder / "train.json").write_text(json.dumps(training))
+            outputs = {output: {"branch": "ctc"} for output in SYSTEMS[system]}
+            config = {"max_epoch": 30, "optim_conf": {"lr": 0.001}, "outputs": outputs}
+            (folder / "config.yaml").write_text(json.dumps(config))
             options = {output: {"beam_size": 4} for output in SYSTEMS[system]}
             decode = {"rtf": 0.0312, "audio_seconds": 7.2, "seconds": 0.22, "options": options}
             (out / "decode.json").write_text(json.dumps(decode))

@@ -1,12 +1,21 @@
 """Cross-task evaluation: divergence of the references, consistency of outputs, differences."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from espnet_ext.analysis import definition
 from espnet_ext.analysis.definition import Analysis, Option, Output, Result
-from espnet_ext.analysis.verdict import direction, headline, only_these_speakers, speakers_caveat
+from espnet_ext.analysis.training_options import training_differences
+from espnet_ext.analysis.verdict import (
+    changed_head,
+    conclusion,
+    difference_finding,
+    direction,
+    headline,
+    speakers_caveat,
+    training_notes,
+)
 from espnet_ext.document import (
     Column,
     Item,
@@ -96,6 +105,7 @@ MEASURES = {  # key in the result → label, digits
     "surface_if_not_meaning": ("surface right if meaning is wrong, %", 1),
 }
 _BY_DIVERGENCE: dict[str, Any] = {"details": True, "topic": "divergence"}
+_SYSTEM_KEYS = ("a", "b", "joint", "training_differences")
 Numbers = Mapping[str, Any]
 
 
@@ -106,17 +116,33 @@ def run(
     lexicon: str | None = None,
     unit: str | None = None,
 ) -> Result:
-    """Evaluate systems together (`scoring.cross`), and add their outputs and heads."""
+    """Evaluate systems together (`scoring.cross`); add their outputs, heads, and trainings.
+
+    Comparisons that are `joint` get `training_differences`: options that differ between both
+    trainings; null if they were not recorded.
+    """
     from espnet_ext.scoring.cross import cross_task
 
     result = cross_task(systems, baselines=baselines, unit=unit, lexicon=lexicon)
     outputs, heads = {}, {}
+    for comparison in result["differences"]:
+        if comparison["joint"]:
+            comparison["training_differences"] = _training_differences(comparison, systems)
     for name, folder in {**systems, **(baselines or {})}.items():
         outputs[name] = sorted(path.name.partition(".")[2] for path in Path(folder).glob("text.*"))
         training = Path(folder) / "../../train.json"  # <model>/<decoding>/<set>
         if training.is_file():
             heads[name] = read_json(training).get("branches") or {}
     return {**result, "outputs": outputs, "heads": heads}
+
+
+def _training_differences(
+    comparison: Numbers, systems: Mapping[str, str]
+) -> Sequence[Sequence[str]] | None:
+    """Return the options that differ between the trainings of two systems; None if unknown."""
+    first, second = (Path(systems[comparison[side]]) / "../.." for side in "ab")
+    output = next((cell["name"].partition("-")[0] for cell in comparison["cells"]), "")
+    return training_differences(first, second, output)
 
 
 def section(result: Numbers) -> Section:
@@ -141,17 +167,18 @@ def section(result: Numbers) -> Section:
     items: list[Item] = [table for make in makers if (table := make(result, caveats)).rows]
     heads = result.get("heads", {})
     matched = [
-        {**row, "changed_head": _changed_head(row, heads)}
+        {**row, "changed_head": changed_head(row, heads)}
         for row in _rows(result, None)
         if row["interval"] and row["output"] == row["reference"] and not _has_too_few(row)
     ]
     notes = [f"{text[:1].upper()}{text[1:]}." for text in [*result["lacks"], *_undefined(result)]]
+    notes += training_notes(result["differences"])
     return Section(
         f"Comparison of systems on {result['set']}",
         list(_findings(result)),
         items,
         notes,
-        [_difference_finding(row, heads) for row in matched],
+        [difference_finding(row, heads) for row in matched],
         topic="differences",
         headline=headline(matched, result["set"]),
     )
@@ -178,7 +205,7 @@ def _rows(result: Numbers, *groups: str | None) -> Iterator[dict[str, Any]]:
         for row in comparison["cells"]:
             if row["by"] in groups:
                 output, _, reference = row["name"].partition("-")
-                systems = {key: comparison.get(key) for key in ("a", "b", "joint")}
+                systems = {key: comparison.get(key) for key in _SYSTEM_KEYS}
                 cell = {
                     "output": output,
                     "reference": reference,
@@ -243,50 +270,6 @@ def _selection(row: Numbers) -> str:
         f"{where}: only the {compared} utterances in which all words that either system "
         "recognised are in the lexicon, which favours those that were recognised well"
     )
-
-
-Heads = Mapping[str, Mapping[str, str]]  # system → output → kind of its head
-
-
-def _changed_head(row: Numbers, heads: Heads) -> str:
-    """Return "from … to …" if the output's head is of another kind in the second system."""
-    kinds = [heads.get(row[side], {}).get(row["output"]) for side in "ab"]
-    if None in kinds or kinds[0] == kinds[1]:
-        return ""
-    return f"from {kinds[0]} to {kinds[1]}"
-
-
-def conclusion(row: Numbers, heads: Heads) -> str:
-    """Say in a few words whether the second system is better, and what else differs."""
-    if not row["interval"]:
-        return "–"
-    words = {1: "worse", 0: "no difference shown", -1: "better"}
-    if row["output"] != row["reference"]:
-        words |= {1: "farther", -1: "closer"}
-    text = words[direction(row)]
-    if only_these_speakers(row):
-        text += " for these speakers only"
-    if change := _changed_head(row, heads):
-        text += f"; its head also changed {change}"
-    return text
-
-
-def _difference_finding(row: Numbers, heads: Heads) -> str:
-    """Return a sentence about a difference in the error of an output, and what else differs."""
-    a, b, output, way = row["a"], row["b"], row["output"], direction(row)
-    if not way:
-        text = f"no difference in {output} error is shown between {b} and {a}"
-    elif row["joint"]:
-        verb = {1: "raises", -1: "lowers"}[way]
-        text = f"joint training ({b}) {verb} the {output} error of {a}"
-    else:
-        word = {1: "higher", -1: "lower"}[way]
-        text = f"the {output} error of {b} is {word} than that of {a}"
-    rates = f"{number(row['rate_b'])} % against {number(row['rate_a'])} %"
-    text = f"{text}: {rates}, {_difference(row)} percentage points."
-    if change := _changed_head(row, heads):
-        text += f" The {output} head also changed {change}, which may be the cause."
-    return text[:1].upper() + text[1:] + speakers_caveat(row)
 
 
 def _by_bin(result: Numbers, caveats: list[str]) -> Table:

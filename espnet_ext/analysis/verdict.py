@@ -1,9 +1,12 @@
 """What a difference between two systems shows, in words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from espnet_ext.document import number
+from espnet_ext.analysis.training_options import shortened
+from espnet_ext.document import number, signed_with_interval
 
+Heads = Mapping[str, Mapping[str, str]]  # system → output → kind of its head
 LEVEL = 0.05  # significance level of adjusted and permutation p values
 
 
@@ -36,6 +39,75 @@ def speakers_caveat(row: Mapping) -> str:
     return f" This holds for these speakers; for others it is not shown (permutation p = {p:.3f})."
 
 
+def measures_joint_training(row: Mapping) -> bool:
+    """Return whether the systems differ in nothing but the outputs that they were trained on."""
+    return bool(row["joint"]) and row.get("training_differences") == []
+
+
+def _training_caveat(row: Mapping) -> str:
+    """Return a sentence on unequal trainings of a single-output and a joint system."""
+    if not row["joint"] or measures_joint_training(row):
+        return ""
+    differences = row.get("training_differences")
+    if differences is None:
+        return " Whether both were trained with equal options was not recorded."
+    options = shortened(differences, row["a"], row["b"])
+    return f" Joint training need not be the cause: the trainings also differ in {options}."
+
+
+def training_notes(comparisons: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield all options that differ between the trainings of each pair of systems."""
+    for comparison in comparisons:
+        if differences := comparison.get("training_differences"):
+            a, b = comparison["a"], comparison["b"]
+            options = shortened(differences, a, b, most=len(differences))
+            yield f"The trainings of {a} and {b} also differ in {options}."
+
+
+def changed_head(row: Mapping, heads: Heads) -> str:
+    """Return "from … to …" if the output's head is of another kind in the second system."""
+    kinds = [heads.get(row[side], {}).get(row["output"]) for side in "ab"]
+    if None in kinds or kinds[0] == kinds[1]:
+        return ""
+    return f"from {kinds[0]} to {kinds[1]}"
+
+
+def conclusion(row: Mapping, heads: Heads) -> str:
+    """Say in a few words whether the second system is better, and what else differs."""
+    if not row["interval"]:
+        return "–"
+    words = {1: "worse", 0: "no difference shown", -1: "better"}
+    if row["output"] != row["reference"]:
+        words |= {1: "farther", -1: "closer"}
+    text = words[direction(row)]
+    if only_these_speakers(row):
+        text += " for these speakers only"
+    if change := changed_head(row, heads):
+        text += f"; its head also changed {change}"
+    if row["joint"] and row.get("training_differences"):
+        text += "; other options of training also changed"
+    return text
+
+
+def difference_finding(row: Mapping, heads: Heads) -> str:
+    """Return a sentence about a difference in the error of an output, and what else differs."""
+    a, b, output, way = row["a"], row["b"], row["output"], direction(row)
+    if not way:
+        text = f"no difference in {output} error is shown between {b} and {a}"
+    elif measures_joint_training(row):
+        verb = {1: "raises", -1: "lowers"}[way]
+        text = f"joint training ({b}) {verb} the {output} error of {a}"
+    else:
+        word = {1: "higher", -1: "lower"}[way]
+        text = f"the {output} error of {b} is {word} than that of {a}"
+    rates = f"{number(row['rate_b'])} % against {number(row['rate_a'])} %"
+    difference = signed_with_interval(row["difference"], row["interval"])
+    text = f"{text}: {rates}, {difference} percentage points."
+    if change := changed_head(row, heads):
+        text += f" The {output} head also changed {change}, which may be the cause."
+    return text[:1].upper() + text[1:] + _training_caveat(row) + speakers_caveat(row)
+
+
 def headline(rows: Sequence[Mapping], set_name: str) -> str:
     """Return the main finding of a comparison in one sentence; empty without a difference.
 
@@ -44,32 +116,34 @@ def headline(rows: Sequence[Mapping], set_name: str) -> str:
 
     Args:
         rows: differences in the error of outputs over all utterances, with `a`, `b`, `joint`,
-            `output` and, if the output's head is of another kind in b, `changed_head`.
+            `training_differences`, `output` and, if the output's head is of another kind in b,
+            `changed_head`.
     """
     chosen = [row for row in rows if row["joint"]] or list(rows)
     if not chosen:
         return ""
     first = chosen[0]
     if first["joint"]:
-        subject = f"joint training ({first['b']})"
         chosen = [row for row in chosen if row["b"] == first["b"]]
     else:
-        subject = first["b"]
         chosen = [row for row in chosen if (row["a"], row["b"]) == (first["a"], first["b"])]
-    *others, last = map(_clause, chosen)
+    is_joint = all(map(measures_joint_training, chosen))
+    subject = f"joint training ({first['b']})" if is_joint else first["b"]
+    *others, last = (_clause(row, is_joint) for row in chosen)
     return f"On {set_name}, {subject} {', '.join(others)}{' and ' if others else ''}{last}."
 
 
-def _clause(row: Mapping) -> str:
-    """Return the predicate of a headline for one output."""
+def _clause(row: Mapping, is_joint: bool) -> str:
+    """Return the predicate of a headline for one output; `is_joint`: of joint training."""
     a, output, way = row["a"], row["output"], direction(row)
     rates = [number(row[key]) for key in ("rate_a", "rate_b")]
     limits = ["shown for these speakers only"] if only_these_speakers(row) else []
     limits += ["the head changed too"] if way and row.get("changed_head") else []
+    limits += ["other options of training too"] if row.get("training_differences") else []
     limited = f" ({'; '.join(limits)})" if limits else ""
     if not way:
         return f"shows no difference in {output} error from {a} ({rates[1]} % against {rates[0]} %)"
-    if row["joint"]:
+    if is_joint:
         verb = {1: "raises", -1: "lowers"}[way]
         return f"{verb} the {output} error of {a} from {rates[0]} % to {rates[1]} %{limited}"
     word = {1: "a higher", -1: "a lower"}[way]

@@ -156,6 +156,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         '"surface meaning meaning.l1"',
     )
     parser.add_argument(
+        "--search_defaults",
+        choices=["model", "project"],
+        default="model",
+        help="search options that are not given: those of the model, which are those of "
+        "asr_inference if stock ESPnet trained it; or those of this project's models",
+    )
+    parser.add_argument(
         "--segment_seconds",
         type=float,
         default=0.0,
@@ -233,6 +240,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         canonical=canonical,
         outputs=args.outputs,
         active=args.active,
+        espnet_defaults=args.search_defaults == "model",
         overwrite=args.overwrite,
         provenance=provenance("decode", arguments, with_gpu=bool(args.ngpu)),
     )

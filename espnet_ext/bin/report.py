@@ -92,6 +92,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name in analysis.result_files
         if name.startswith(folder)
     }
+    names = {
+        name.removeprefix(folder): analysis.name
+        for analysis in ANALYSES.values()
+        for name in analysis.result_files
+        if name.startswith(folder)
+    }
     results = collect(
         options.exp_dir,
         options.langs,
@@ -100,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.decode_tag,
         options.sets,
         analyses=expected,
+        names=names,
         title=options.title,
         provenance=provenance("report", arguments),
         caveats=[options.caveat] if options.caveat else [],

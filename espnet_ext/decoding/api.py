@@ -71,6 +71,7 @@ class DualSpeech2Text:
         options: search options for all outputs, and for single ones under `outputs` (see
             `decoding.options`). Options that are left open get the defaults of each head, or those
             of ESPnet for a model that ESPnet trained (`Head.default_search`).
+        espnet_defaults: whether models that ESPnet trained have ESPnet's defaults.
         model_dir: folder that relative paths in `config` start from.
         lms: ESPnet language models for shallow fusion, by output.
         precision: a key of `precision.PRECISIONS`. CTC scores are computed in float64 in any case.
@@ -94,6 +95,7 @@ class DualSpeech2Text:
         ngrams: Mapping[str, Ngrams] | None = None,
         only: Sequence[str] | None = None,
         active: str | Mapping[str, Sequence[str]] = "auto",
+        espnet_defaults: bool = True,
     ):
         tasks = requested_tasks(model, only)
         self.outputs = [name for name in tasks if name in model.heads]
@@ -114,7 +116,7 @@ class DualSpeech2Text:
         self.num_threads = choose_threads(model) if self.device.type == "cpu" else None
         self.sample_rate = sample_rate_of(config)
         options = dict(options or {})
-        is_stock = bool(config.get("stock"))
+        is_stock = bool(config.get("stock")) and espnet_defaults
         defaults = {name: head.default_search(is_stock) for name, head in model.heads.items()}
         options = with_defaults(options, defaults)
         self.options = parse_options(options, list(model.heads))
@@ -168,18 +170,20 @@ class DualSpeech2Text:
         ngrams: Mapping[str, str | Path] | None = None,
         only: Sequence[str] | None = None,
         active: str | Mapping[str, Sequence[str]] = "auto",
+        espnet_defaults: bool = True,
         **options,
     ) -> "DualSpeech2Text":
         """Load a model directory, of stage 11 or of stock ESPnet, or a packed model.
 
         Args:
-            model_dir: the directory; or an archive of stage 14 (`.zip`); or a repository of the
-                Hugging Face hub that stage 16 has filled, `user/name` or `user/name/folder`.
+            model_dir: the directory; or an archive of stage 14 or of ESPnet (`.zip`, `.tgz`); or a
+                repository of the Hugging Face hub that stage 16 has filled, `user/name` or
+                `user/name/folder`.
             weights: name of the weights file in it.
             device: "cpu", "cuda", or "mps": the GPU of a Mac encodes, and the CPU searches.
             lms: folders of ESPnet language models, by output.
             ngrams: ARPA files, by output.
-            precision, coupling, only, active: see the class.
+            precision, coupling, only, active, espnet_defaults: see the class.
             options: search options, for example `beam_size=5`.
         """
         model_dir = find_model_dir(model_dir)
@@ -197,6 +201,7 @@ class DualSpeech2Text:
             loaded_ngrams,
             only,
             active,
+            espnet_defaults,
         )
         recogniser.cache = model_dir
         return recogniser

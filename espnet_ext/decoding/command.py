@@ -64,6 +64,7 @@ def decode_directory(
     segment_seconds: float = 0.0,
     outputs: Sequence[str] | None = None,
     active: str = "auto",
+    espnet_defaults: bool = True,
     overwrite: bool = False,
     provenance: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -91,6 +92,7 @@ def decode_directory(
         segment_seconds: cut longer audio at silences into segments of at most this; 0: never.
         outputs: outputs to decode, and inline tags to expect in them; None: all.
         active: tasks that are active in the encoder, see `DualSpeech2Text`.
+        espnet_defaults: whether models that ESPnet trained have its search defaults.
         overwrite: replace files in `output_dir` that no earlier decoding wrote.
         provenance: command, commit and machine, for decode.json.
 
@@ -122,6 +124,7 @@ def decode_directory(
             precision=precision,
             only=outputs,
             active=active,
+            espnet_defaults=espnet_defaults,
             **dict(options),
         )
         for name, search in recogniser.describe_search().items():

@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 
 from espnet_ext.analysis.definition import SYSTEM_VALUES, VALUES, Analysis, Input, Option
 from espnet_ext.errors import UserError
-from espnet_ext.files import read_yaml
+from espnet_ext.files import read_json, read_yaml, write_json
 from espnet_ext.pipeline.variants import PROMPT, of_system
 from espnet_ext.progress import guarded_streams
 
+NOT_RUN = "not_run.json"  # in the folder of analyses: those that cannot run, and why
 MODEL_FILES = ("model.pth", "config.yaml")
 KINDS = ("texts", "models", "stress")
 Folders = Sequence[tuple[str, str]]  # (name of a system, its folder)
@@ -342,6 +343,17 @@ def collect(
     analyses: Mapping[str, Analysis], variables: Mapping[str, Any], kind: str
 ) -> tuple[list[list[str]], list[str]]:
     """Return the steps of the analyses of a kind, and notes on those that cannot run."""
+    steps, notes, _ = collect_with_reasons(analyses, variables, kind)
+    return steps, notes
+
+
+def collect_with_reasons(
+    analyses: Mapping[str, Analysis], variables: Mapping[str, Any], kind: str
+) -> tuple[list[list[str]], list[str], dict[str, dict[str, str]]]:
+    """Return what `collect` returns, and for each language the analyses that cannot run, and why.
+
+    The reasons are language → name of the analysis → reason.
+    """
     steps: list[list[str]] = []
     reasons: dict[tuple[str, str], list[str]] = {}  # (analysis, why it cannot run) → languages
     notes: list[str] = []
@@ -377,7 +389,27 @@ def collect(
         f"note: analysis {name} is not run for {', '.join(langs)}: {reason}"
         for (name, reason), langs in reasons.items()
     ]
-    return steps, notes
+    by_language: dict[str, dict[str, str]] = {lang: {} for lang in variables["langs"].split()}
+    for (name, why), langs in reasons.items():
+        for lang in langs:
+            by_language[lang][name] = why
+    return steps, notes, by_language
+
+
+def record_not_run(folder: Path, kind: str, reasons: Mapping[str, str]) -> None:
+    """Write which analyses of a kind cannot run into `not_run.json`, for the report.
+
+    The file is kind → name of the analysis → reason. It is removed if it becomes empty.
+    """
+    path = folder / NOT_RUN
+    before = read_json(path) if path.is_file() else {}
+    now = {**before, kind: dict(reasons)}
+    now = {name: found for name, found in now.items() if found}
+    if now and now != before:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, now)
+    elif not now:
+        path.unlink(missing_ok=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -393,7 +425,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         variables = json.loads(args.variables.read_text(encoding="utf-8"))
         variables |= {"python": args.python, "variants": args.variants}
-        steps, notes = collect(ANALYSES, variables, args.kind)
+        steps, notes, reasons = collect_with_reasons(ANALYSES, variables, args.kind)
+        for lang, of_language in reasons.items():
+            folder = Path(variables["expdir"]) / lang / "analysis"
+            record_not_run(folder, args.kind, of_language)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

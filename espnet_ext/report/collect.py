@@ -3,7 +3,8 @@
 Read, per language and system: `<exp>/<lang>/<system>_<train tag>/train.json` and
 `diagnostics.jsonl`; per test set, `<decode tag>/<set>/{score,utterances,decode}.json` and every
 other JSON file there that carries tables; per language, every `<exp>/<lang>/analysis/*.json`. A
-file that is missing, out of date or without tables is named in the report.
+file that is missing, out of date or without tables is named in the report, and so are the analyses
+that `analysis/not_run.json` names, with its reasons.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,6 +18,7 @@ from espnet_ext.files import read_json, read_json_lines
 from espnet_ext.report.utterances import UtteranceSet
 
 LANGUAGES = {"ko": "Korean", "en": "English"}
+NOT_RUN = "not_run.json"  # stage 17 writes it: kind → name of an analysis → why it cannot run
 _REQUIRED = {"score.json": ("cells", "data", "token_types"), "utterances.json": ("utterances",)}
 
 
@@ -75,6 +77,7 @@ class Results:
 
     Args:
         missing: files that are missing or cannot be shown, one text each.
+        not_run: analyses that could not be run, with the reason, one text each.
         caveats: limits that hold for all numbers, such as synthetic speech.
         systems: all systems, in order.
     """
@@ -85,6 +88,7 @@ class Results:
     provenance: dict
     caveats: Sequence[str] = ()
     systems: Sequence[str] = ()
+    not_run: Sequence[str] = ()
 
 
 def collect(
@@ -96,6 +100,7 @@ def collect(
     sets: Sequence[str],
     *,
     analyses: Mapping[str, bool] | None = None,
+    names: Mapping[str, str] | None = None,
     title: str = "Results",
     provenance: dict | None = None,
     caveats: Sequence[str] = (),
@@ -108,6 +113,8 @@ def collect(
         analyses: names of files in `analysis/`, in the order in which they are shown, and whether
             a missing one is reported. `{set}` stands for each set. Other files
             are shown after them.
+        names: those files → name of the analysis that writes it. If it could not be run, its files
+            are not reported as missing.
         variants: SYSTEM:VARIANT, systems that were also decoded in another way, with results in
             `<decode tag>_<variant>`. They are those of a system of its own, `<system>_<variant>`.
         baselines: other recognisers, whose results are in `baseline_<name>/<decode tag>/<set>`.
@@ -116,6 +123,7 @@ def collect(
         UserError: if there is no score at all, or a file is broken.
     """
     missing: list[str] = []
+    not_run: list[str] = []
     collected = []
     variants_of: dict[str, list[str]] = {system: [] for system in systems}
     for system, _, variant in (word.rpartition(":") for word in variants):
@@ -145,18 +153,35 @@ def collect(
                 for name, is_expected in (analyses or {}).items()
                 for set_name in language.sets
             }
-            _read_analyses(language, Path(exp_dir) / code / "analysis", known, missing)
+            folder = Path(exp_dir) / code / "analysis"
+            reasons = _reasons(folder / NOT_RUN)
+            not_run += [f"{code}: {name}: {reason}" for name, reason in reasons.items()]
+            for file, analysis in (names or {}).items():
+                for name in {file.format(set=set_name) for set_name in language.sets}:
+                    known[name] = known.get(name, False) and analysis not in reasons
+            _read_analyses(language, folder, known, missing)
             collected.append(language)
     if not collected:
         where = Path(exp_dir) / "<lang>" / f"<system>_{train_tag}" / decode_tag / "<set>"
         raise UserError(f"no {where}/score.json found", "score at least one system (stage 13)")
-    names = [
+    all_systems = [
         name
         for system in systems
         for name in (system, *(f"{system}_{variant}" for variant in variants_of[system]))
     ]
-    names += baselines
-    return Results(title, collected, missing, provenance or {}, caveats, names)
+    all_systems += baselines
+    made = provenance or {}
+    return Results(title, collected, missing, made, caveats, all_systems, not_run)
+
+
+def _reasons(path: Path) -> dict[str, str]:
+    """Return name → reason of the analyses that stage 17 could not run."""
+    return {
+        name: str(reason)
+        for reasons in (_optional(path) or {}).values()
+        if isinstance(reasons, Mapping)
+        for name, reason in reasons.items()
+    }
 
 
 def _read_system(
@@ -191,9 +216,14 @@ def _read_run(decoding: Path) -> Run | None:
     for path in sorted(decoding.glob("*.json")):
         if path.name not in (*_REQUIRED, "decode.json"):
             content = _optional(path) or {}
-            if "section" in content:
+            if "section" in content and not _assumes_no_prompt(run, content):
                 run.analyses.append(_analysed(path, content))
     return run
+
+
+def _assumes_no_prompt(run: Run, content: Mapping[str, Any]) -> bool:
+    """Whether a result, such as mdd_no_prompt.json, contradicts how the system was decoded."""
+    return run.knows_prompt and content.get("prompted") is False
 
 
 def _read_utterances(language: Language, set_name: str, system: str, run: Run) -> None:
@@ -212,7 +242,8 @@ def _read_analyses(
     language: Language, folder: Path, known: Mapping[str, bool], missing: list[str]
 ) -> None:
     """Read every file of the folder, the known ones first."""
-    others = [path.name for path in sorted(folder.glob("*.json")) if path.name not in known]
+    files = (path.name for path in sorted(folder.glob("*.json")))
+    others = [name for name in files if name not in known and name != NOT_RUN]
     for name in [*known, *others]:
         path = folder / name
         content = _optional(path)

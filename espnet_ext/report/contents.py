@@ -37,6 +37,7 @@ class Report:
         summary: the most important findings, one plain sentence each.
         cells: the error rates of all systems.
         missing: result files that are missing or cannot be shown.
+        not_run: analyses that could not be run, with the reason.
         systems: all systems, in order.
     """
 
@@ -47,6 +48,7 @@ class Report:
     missing: list[str]
     provenance: Mapping[str, Any]
     systems: Sequence[str] = ()
+    not_run: Sequence[str] = ()
 
     def by_topic(self) -> list[tuple[str, list[tuple[LanguagePart, list[Section]]]]]:
         """Return the sections of all languages by topic, in the order of `TOPICS`.
@@ -98,6 +100,7 @@ def build(results: Results, dump_dir: str | Path) -> Report:
         results.missing,
         results.provenance,
         results.systems,
+        results.not_run,
     )
 
 

@@ -89,9 +89,14 @@ def _section(section: Section, tables: Sequence[Table], level: str) -> Iterator[
 
 
 def _missing(report: Report) -> list[str]:
-    if not report.missing:
-        return []
-    return ["Missing, and so not shown:", "", *(f"- {plain(text)}" for text in report.missing), ""]
+    lines = []
+    for heading, texts in (
+        ("Missing, and so not shown:", report.missing),
+        ("Not analysed:", report.not_run),
+    ):
+        if texts:
+            lines += [heading, "", *(f"- {plain(text)}" for text in texts), ""]
+    return lines
 
 
 def _command(what: str, made: Mapping[str, Any]) -> Iterator[str]:

@@ -1,11 +1,12 @@
 """Findings of the cross-task evaluation say what the numbers show, and no more."""
 
 import json
+import shutil
 
 import pytest
 
 from espnet_ext.analysis import cross
-from espnet_ext.analysis.verdict import headline
+from espnet_ext.analysis.verdict import conclusion, difference_finding, headline
 from espnet_ext.document import number, signed
 
 
@@ -25,6 +26,7 @@ def row(name="surface-surface", difference=1.2, bounds=(0.4, 2.1), by=None, labe
         "a": "so_surface",
         "b": "do",
         "joint": True,
+        "training_differences": [],
         "by": by,
         "bin": label,
         "utterances": 9,
@@ -62,13 +64,13 @@ LOWER = {"difference": -1.2, "bounds": (-2.1, -0.4)}
     ],
 )
 def test_sentences_on_differences(numbers, sentence):
-    assert sentence in cross._difference_finding(numbers, {})
+    assert sentence in difference_finding(numbers, {})
 
 
 def test_difference_of_few_speakers_is_restricted_to_them():
     restricted = "This holds for these speakers; for others it is not shown (permutation p = 0.1"
-    assert restricted in cross._difference_finding(row(), {})
-    significant = cross._difference_finding(row(p_permutation=0.01), {})
+    assert restricted in difference_finding(row(), {})
+    significant = difference_finding(row(p_permutation=0.01), {})
     assert "for others it is not shown" not in significant
 
 
@@ -92,15 +94,63 @@ def test_headline_is_one_sentence_about_all_outputs_of_the_joint_system():
     assert headline([], "test") == ""
 
 
+UNEQUAL = [["max_epoch", "4", "5"], ["optim_conf.lr", "0.001", "0.002"]]
+
+
+def test_joint_training_is_not_credited_with_other_options():
+    sentence = difference_finding(row(training_differences=UNEQUAL), {})
+    assert sentence.startswith("The surface error of do is higher than that of so_surface: 6.20 %")
+    assert (
+        "Joint training need not be the cause: the trainings also differ in max_epoch "
+        "(so_surface 4, do 5) and optim_conf.lr (so_surface 0.001, do 0.002)."
+    ) in sentence
+    unknown = difference_finding(row(training_differences=None), {})
+    assert unknown.startswith("The surface error of do is higher than that of so_surface")
+    assert "Whether both were trained with equal options was not recorded." in unknown
+    rows = [
+        row(p_permutation=0.01, training_differences=UNEQUAL),
+        row(p_permutation=0.01) | {"output": "meaning", "a": "so_meaning"},
+    ]
+    assert headline(rows, "test") == (
+        "On test, do has a higher surface error than so_surface, 6.20 % against 5.00 % (other "
+        "options of training too) and has a higher meaning error than so_meaning, 6.20 % against "
+        "5.00 %."
+    )
+    assert conclusion(row(training_differences=UNEQUAL, p_permutation=0.0), {}) == (
+        "worse; other options of training also changed"
+    )
+    other = row(joint=False, training_differences=None)
+    assert "recorded" not in difference_finding(other, {})
+
+
+def test_options_of_the_trainings_are_compared(tree, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tree / "exp/en", copy)
+    systems = {name: copy / f"{name}_small/decode/test" for name in ("so_surface", "do")}
+    config = {"max_epoch": 31, "optim_conf": {"lr": 0.001}, "outputs": {"surface": {}}}
+    (copy / "so_surface_small/config.yaml").write_text(json.dumps(config))
+    result = cross.run(systems)
+    (comparison,) = result["differences"]
+    assert comparison["training_differences"] == [("max_epoch", "31", "30")]
+    shown = cross.section(result)
+    note = "The trainings of so_surface and do also differ in max_epoch (so_surface 31, do 30)."
+    assert note in shown.notes
+    assert "joint training" not in shown.headline
+    assert "joint training (do)" not in "".join(shown.summary).lower()
+    (copy / "so_surface_small/config.yaml").unlink()
+    (comparison,) = cross.run(systems)["differences"]
+    assert comparison["training_differences"] is None
+
+
 def test_finding_names_a_changed_head():
     heads = {"so_surface": {"surface": "ctc_attention"}, "do": {"surface": "attention"}}
-    sentence = cross._difference_finding(row(), heads)
+    sentence = difference_finding(row(), heads)
     assert (
         "+1.20 [+0.40 to +2.10] percentage points. The surface head also changed from "
         "ctc_attention to attention, which may be the cause." in sentence
     )
     unchanged = {name: {"surface": "ctc"} for name in heads}
-    assert "head" not in cross._difference_finding(row(), unchanged)
+    assert "head" not in difference_finding(row(), unchanged)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +173,7 @@ def test_finding_names_a_changed_head():
 )
 def test_conclusion_of_a_row(fields, heads, verdict):
     known = {"so_surface": {"surface": heads[0]}, "do": {"surface": heads[1]}}
-    assert cross.conclusion(row(**fields), known) == verdict
+    assert conclusion(row(**fields), known) == verdict
 
 
 def test_every_difference_is_in_a_table(tree):

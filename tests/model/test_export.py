@@ -1,6 +1,7 @@
 """An exported head: the documented commands decode it as the system is decoded."""
 
 import contextlib
+import json
 import re
 import shlex
 import shutil
@@ -141,6 +142,12 @@ def test_defaults_do_not_depend_on_the_name_of_an_output(system):
     options = DualSpeech2Text.from_pretrained("stock").options["text"]
     assert (options.beam_size, options.ctc_weight) == (20, 0.5)
     assert {key: getattr(options, key) for key in ESPNET} == ESPNET
+    recogniser = DualSpeech2Text.from_pretrained("stock", espnet_defaults=False)
+    assert recogniser.options["text"] == before.options["meaning"]
+    command = "espnet-ext decode --model_dir stock --data dump --output_dir fair"
+    run_command(f"{command} --search_defaults project")
+    used = json.loads((system / "fair/decode.json").read_text())["options"]["text"]
+    assert (used["beam_size"], used["maxlenratio"]) == (10, 2.0)
 
 
 def test_search_of_an_output_overrides_the_defaults_of_its_kind(system):

@@ -1,5 +1,6 @@
 """Stage 17 runs every registered analysis as it declares, or says why it cannot."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,14 @@ import pytest
 from espnet_ext.analysis import definition
 from espnet_ext.analysis.definition import Analysis, Input, Option
 from espnet_ext.analysis.registry import ANALYSES
-from espnet_ext.pipeline.analyses import collect, kind_of
+from espnet_ext.pipeline.analyses import (
+    NOT_RUN,
+    collect,
+    collect_with_reasons,
+    kind_of,
+    record_not_run,
+)
+from espnet_ext.report import collect as collect_results
 
 VARIABLES = {
     "python": "py",
@@ -210,6 +218,22 @@ def test_note_says_why_an_analysis_cannot_run(fields, reason):
     steps, (note,) = steps_of(analysis(**fields))
     assert not steps and reason in note
     assert note.startswith("note: analysis length_ratio is not run for en: ")
+
+
+def test_reasons_are_recorded_for_the_report():
+    folder = Path("exp/en/analysis")
+    one = analysis(min_systems=3)
+    _, _, reasons = collect_with_reasons({"any": one}, VARIABLES, kind_of(one))
+    record_not_run(folder, "texts", reasons["en"])
+    record_not_run(folder, "models", {})
+    record = json.loads((folder / NOT_RUN).read_text())
+    assert list(record) == ["texts"]
+    assert "compares at least 3 systems" in record["texts"]["length_ratio"]
+    assert NOT_RUN == collect_results.NOT_RUN
+    one = analysis()
+    _, _, reasons = collect_with_reasons({"any": one}, VARIABLES, kind_of(one))
+    record_not_run(folder, "texts", reasons["en"])
+    assert not (folder / NOT_RUN).exists()
 
 
 def test_every_registered_analysis_has_a_step_if_its_inputs_exist():

@@ -582,6 +582,33 @@ def test_cross_task_evaluation_of_other_systems_is_left_out(tree, tmp_path, caps
     assert f"missing: ko: {path}\n" in capsys.readouterr().err
 
 
+def test_analyses_that_could_not_be_run_are_not_missing(tree, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(tree / "exp", copy / "exp")
+    folder = copy / "exp/ko/analysis"
+    (folder / "cka.json").unlink()
+    (folder / "probes.json").unlink()
+    reason = "exp/ko/do_small: hypotheses, but no model.pth"
+    (folder / "not_run.json").write_text(json.dumps({"models": {"cka": reason}}))
+    results, details, page = write(copy, tmp_path, languages="ko")
+    assert f"missing: ko: {folder}/probes.json\n" == capsys.readouterr().err
+    assert f"Not analysed:\n\n- ko: cka: {reason}\n" in results and reason in details
+    assert f"<strong>Not analysed</strong><ul>\n<li>ko: cka: {reason}</li>" in page
+
+
+def test_result_without_a_prompt_is_not_shown_for_systems_that_know_it(tree, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tree / "exp", copy / "exp")
+    decoding = copy / "exp/en/do_small/decode/test"
+    assert "| do | without |" in write(copy, tmp_path, languages="en")[0]
+    record = json.loads((decoding / "decode.json").read_text())
+    record["canonical"] = {"prompt": True}
+    (decoding / "decode.json").write_text(json.dumps(record))
+    results, details, _ = write(copy, tmp_path, languages="en")
+    assert "| do | with |" in results and "| do | without |" not in results + details
+    assert "mdd_no_prompt of do" not in details
+
+
 def test_result_of_another_set_is_named(tree, tmp_path, capsys):
     copy = tmp_path / "copy"
     shutil.copytree(tree / "exp", copy / "exp")

@@ -288,6 +288,7 @@ def test_baselines_that_are_models_are_trained_and_decoded(project):
     calls = project.calls()
     decoded = [call for call in calls if call.startswith("decode ")]
     assert len(decoded) == 3 and all("--weights model.pth" in call for call in decoded)
+    assert all("--search_defaults project" in call for call in decoded)
     assert not [call for call in calls if call.startswith("train")]
 
 

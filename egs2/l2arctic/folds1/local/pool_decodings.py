@@ -2,8 +2,9 @@
 
 usage: pool_decodings.py OUTPUT_DIR DECODE_DIR...
 
-Writes the hypotheses `text.<output>` of all folders, and a `decode.json` with the values that are
-equal in all of them and the sums of utterances and times.
+Writes the hypotheses `text.<output>` of all folders, a `decode.json` with the values that are equal
+in all of them and the sums of utterances and times, and in the folder of the pooled model a
+`training_options.yaml` with the options that all trainings have in common.
 """
 
 import sys
@@ -11,9 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from espnet_ext.errors import UserError
-from espnet_ext.files import read_json, write_json, write_text
+import yaml
 
+from espnet_ext.errors import UserError
+from espnet_ext.files import read_json, read_yaml, write_json, write_text
+
+MODEL = Path("../..")  # from <model>/<decoding>/<set>
 SUMS = ("utterances", "failed", "reused", "audio_seconds", "seconds")
 
 
@@ -75,6 +79,11 @@ def main(output: Path, folders: Sequence[Path]) -> None:
     records = [folder / "decode.json" for folder in folders]
     if all(path.exists() for path in records):
         write_json(output / "decode.json", pool_records([read_json(path) for path in records]))
+    configs = [folder / MODEL / "config.yaml" for folder in folders]
+    if all(path.exists() for path in configs):
+        options = common_values([read_yaml(path) for path in configs])
+        target = output / MODEL / "training_options.yaml"  # no config.yaml: there is no model
+        write_text(target, yaml.safe_dump(options, allow_unicode=True))
 
 
 if __name__ == "__main__":
