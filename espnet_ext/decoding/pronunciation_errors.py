@@ -128,7 +128,11 @@ class PronunciationErrors:
         Raises:
             UserError: if the file is missing, or is no such model.
         """
-        content = read_json(path)
+        return cls.from_json(read_json(path), str(path))
+
+    @classmethod
+    def from_json(cls, content: Any, name: str) -> tuple["PronunciationErrors", Mapping[str, Any]]:
+        """Return the model and the facts in the JSON values of `to_json`; `name` is for errors."""
         try:
             if (content["kind"], content["version"]) != (KIND, VERSION):
                 raise ValueError
@@ -151,7 +155,7 @@ class PronunciationErrors:
             facts = dict(content["facts"])
         except (KeyError, TypeError, ValueError):
             raise UserError(
-                f"{path}: not a model of pronunciation errors",
+                f"{name}: not a model of pronunciation errors",
                 "write it with espnet-ext canonical_model",
             ) from None
         model = cls(tokens, insertion, match=match, deletion=deletion, **parameters)
@@ -159,19 +163,20 @@ class PronunciationErrors:
 
     def save(self, path: str | Path, facts: Mapping[str, Any] | None = None) -> None:
         """Write the model as JSON, with facts about it."""
-        write_json(
-            path,
-            {
-                "kind": KIND,
-                "version": VERSION,
-                "facts": dict(facts or {}),
-                "tokens": list(self.tokens),
-                "insertion": self.insertion,
-                "match": self.match,
-                "deletion": self.deletion,
-                **{name: getattr(self, name).tolist() for name in _DISTRIBUTIONS},
-            },
-        )
+        write_json(path, self.to_json(facts))
+
+    def to_json(self, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the model as JSON values, with facts about it."""
+        return {
+            "kind": KIND,
+            "version": VERSION,
+            "facts": dict(facts or {}),
+            "tokens": list(self.tokens),
+            "insertion": self.insertion,
+            "match": self.match,
+            "deletion": self.deletion,
+            **{name: getattr(self, name).tolist() for name in _DISTRIBUTIONS},
+        }
 
     def log_probs(
         self, canonical: Sequence[Sequence[str]], surface: Sequence[Sequence[str]]

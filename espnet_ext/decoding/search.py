@@ -13,6 +13,7 @@ from typing import Protocol
 
 import torch
 
+from espnet_ext.decoding.alignment import align
 from espnet_ext.decoding.beam import BeamSearch
 from espnet_ext.decoding.canonical import CanonicalPrior
 from espnet_ext.decoding.fusion import Fusion
@@ -25,6 +26,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.model.heads.base import Head
 from espnet_ext.model.heads.search import JointScorers, RawHypothesis, TransducerScorers
 from espnet_ext.text.ngram import Ngrams
+from espnet_ext.text.tokenizers import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Result:
 
     nbest: Mapping[str, Sequence[Hypothesis]]  # output → hypotheses, best first
     parts: "tuple[Part, ...]" = ()  # the segments of long audio
+    # CTC log probabilities (T, V) of the outputs in `DualSpeech2Text.log_probs_of`
+    log_probs: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def best(self) -> dict[str, Hypothesis]:
@@ -61,6 +65,33 @@ class Part:
     start: float  # seconds
     end: float  # seconds
     result: Result
+
+
+def to_hypothesis(
+    raw: RawHypothesis,
+    vocabulary: Sequence[str],
+    tokenizer: Tokenizer,
+    log_probs: torch.Tensor | None,
+    seconds: float,
+) -> Hypothesis:
+    """Return a hypothesis of a search with its text, and with times if there is a CTC.
+
+    Args:
+        raw: the hypothesis.
+        vocabulary, tokenizer: of its output.
+        log_probs: (T, V) of the CTC, or None for a hypothesis without times.
+        seconds: duration of the audio.
+    """
+    tokens = tuple(vocabulary[i] for i in raw.token_ids)
+    return Hypothesis(
+        tokenizer.decode(tokens),
+        tokens,
+        raw.token_ids,
+        raw.score,
+        dict(raw.scores),
+        raw.confidences,
+        None if log_probs is None else align(log_probs, raw.token_ids, seconds),
+    )
 
 
 class Searcher(Protocol):

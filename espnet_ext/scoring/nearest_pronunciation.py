@@ -27,12 +27,19 @@ def nearest(lattice: Lattice, target: Sequence[str]) -> list[str]:
     >>> nearest([[("R", "IY", "D"), ("R", "EH", "D")]], ["R", "EH", "T"])
     ['R', 'EH', 'D']
     """
-    preferred = [phone for variants in lattice for phone in variants[0]]
-    if preferred == list(target):
-        return preferred
-    indices = [index for index, _ in _best_path(lattice, target)]
-    pairs = zip(lattice, indices, strict=True)
+    pairs = zip(lattice, nearest_variants(lattice, target), strict=True)
     return [phone for variants, index in pairs for phone in variants[index]]
+
+
+def nearest_variants(lattice: Lattice, target: Sequence[str]) -> list[int]:
+    """Return the index of the pronunciation of every word on the path of `nearest`.
+
+    >>> nearest_variants([[("R", "IY", "D"), ("R", "EH", "D")]], ["R", "EH", "T"])
+    [1]
+    """
+    if [phone for variants in lattice for phone in variants[0]] == list(target):
+        return [0] * len(lattice)
+    return [index for index, _ in _best_path(lattice, target)]
 
 
 def split_by_words(lattice: Lattice, phones: Sequence[str]) -> list[Phones]:

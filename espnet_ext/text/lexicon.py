@@ -53,6 +53,7 @@ class ListedWord:
 
     pronunciations: Sequence[str]
     is_listed: bool
+    word: str = ""
 
 
 def list_pronunciations(
@@ -70,22 +71,40 @@ def list_pronunciations(
     >>> list_pronunciations("I read")[1].pronunciations
     ['R IY D', 'R EH D']
     """
+
+    try:
+        return split_words(sentence, lexicon)
+    except UserError:
+        return None
+
+
+def split_words(
+    sentence: str, lexicon: Mapping[str, Sequence[str]] | None = None
+) -> list[ListedWord]:
+    """Return the words of an English sentence with their pronunciations.
+
+    Arguments as in `list_pronunciations`.
+
+    Raises:
+        UserError: a word cannot be pronounced.
+
+    >>> [word.word for word in split_words("I read 2")]
+    ['I', 'read', 'two']
+    """
     from espnet_ext.text import english_g2p
 
     lexicon = lexicon or {}
-    variants = []
-    try:
-        for part in _parts(normalize(sentence), lexicon):
-            words = [part] if part.lower() in lexicon else english_g2p.words(part)
-            for word in words:
-                if listed := lexicon.get(word.lower()):
-                    variants.append(ListedWord(listed, True))
-                else:
-                    is_listed = english_g2p.look_up(word).source != english_g2p.NETWORK
-                    variants.append(ListedWord(english_g2p.pronunciations(word), is_listed))
-    except UserError:
-        return None
-    return variants
+    listed_words = []
+    for part in _parts(normalize(sentence), lexicon):
+        words = [part] if part.lower() in lexicon else english_g2p.words(part)
+        for word in words:
+            if listed := lexicon.get(word.lower()):
+                listed_words.append(ListedWord(listed, True, word))
+            else:
+                is_listed = english_g2p.look_up(word).source != english_g2p.NETWORK
+                phones = english_g2p.pronunciations(word)
+                listed_words.append(ListedWord(phones, is_listed, word))
+    return listed_words
 
 
 def _parts(sentence: str, lexicon: Mapping[str, Sequence[str]]) -> Iterator[str]:

@@ -1,0 +1,160 @@
+"""Judge recordings of learners: transcripts, alignment and named deviations."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from espnet_ext.bin import audio_options, cli
+from espnet_ext.errors import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = cli.parser(
+        "Judge recordings of learners: print what was pronounced and what was meant, both aligned "
+        "word by word, and name the deviations from the standard pronunciation. Deviations whose "
+        "probability is below the operating point are not listed."
+    )
+    parser.add_argument(
+        "model",
+        help="directory of a trained system with the output surface, or its archive (.zip), or "
+        "user/name on the Hugging Face hub",
+    )
+    parser.add_argument(
+        "audio", nargs="+", help="audio files, folders of audio files, or - for standard input"
+    )
+    parser.add_argument(
+        "--prompt", default=None, help="the sentence that was to be read, in every recording"
+    )
+    parser.add_argument(
+        "--prompts",
+        metavar="FILE",
+        default=None,
+        help="lines `name sentence`: the sentence of each recording, by its file name without "
+        "suffix, as in text.meaning of a data directory",
+    )
+    parser.add_argument(
+        "--json", type=cli.boolean, default=False, help="print one JSON object per recording"
+    )
+    parser.add_argument(
+        "--schema",
+        type=cli.boolean,
+        default=False,
+        help="print the JSON schema of --json instead of judging",
+    )
+    parser.add_argument(
+        "--uncertain",
+        type=cli.boolean,
+        default=False,
+        help="also list deviations below the operating point, as uncertain (JSON always has them)",
+    )
+    parser.add_argument(
+        "--gloss",
+        type=cli.boolean,
+        default=False,
+        help="add English names to the deviations of Korean",
+    )
+    parser.add_argument(
+        "--calibration",
+        metavar="FILE",
+        default=None,
+        help="calibration by espnet-ext calibrate (default: calibration.json beside the model)",
+    )
+    parser.add_argument(
+        "--precision",
+        type=audio_options.share,
+        default=None,
+        help="operating point: report deviations from the probability on that had this precision "
+        "on the validation data",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=audio_options.share,
+        default=None,
+        help="operating point: report deviations with this probability or more (default: that of "
+        "the calibration, which favours few false alarms)",
+    )
+    parser.add_argument(
+        "--lexicon",
+        default=None,
+        help="pronunciations of words, which are accepted beside those of the CMU dictionary",
+    )
+    parser.add_argument(
+        "--max_seconds", type=float, default=30.0, help="longest recording that is judged"
+    )
+    parser.add_argument(
+        "--segments",
+        type=cli.boolean,
+        default=False,
+        help="cut each recording at silences into segments of at most --max_seconds, and judge "
+        "each of them; without a prompt",
+    )
+    parser.add_argument("--beam_size", type=int, default=5, help="hypotheses in the search")
+    parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if "--schema" in arguments or "--schema=true" in arguments:
+        return _print_schema()
+    args = parser.parse_args(arguments)
+    _check(parser, args)
+
+    from espnet_ext.feedback.recordings import Recordings, read_prompts
+
+    # Everything that needs no model is checked before it is loaded, which takes seconds.
+    recordings = Recordings(args.audio)
+    prompts = read_prompts(args.prompts, recordings) if args.prompts else {}
+
+    from espnet_ext.feedback.judge import Judge
+    from espnet_ext.feedback.streaming import judge_all
+    from espnet_ext.model.load import gpu
+    from espnet_ext.text.lexicon import read_pronunciations
+
+    judge = Judge.from_pretrained(
+        args.model,
+        args.calibration,
+        threshold=args.threshold,
+        precision=args.precision,
+        lexicon=read_pronunciations(args.lexicon) if args.lexicon else None,
+        max_seconds=args.max_seconds,
+        device=gpu() if args.ngpu else "cpu",
+        beam_size=args.beam_size,
+    )
+    failures = judge_all(
+        judge,
+        recordings,
+        prompts if args.prompts else args.prompt,
+        as_json=args.json,
+        uncertain=args.uncertain,
+        gloss=args.gloss,
+        segments=args.segments,
+    )
+    if failures:
+        raise UserError(
+            f"{failures} of {len(recordings)} recordings could not be judged (see above)",
+            "correct them, or leave them out",
+        )
+    return 0
+
+
+def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if args.prompt is not None and args.prompts:
+        parser.error("give --prompt or --prompts, not both")
+    if args.precision is not None and args.threshold is not None:
+        parser.error("--precision and --threshold both set the operating point: give one")
+    if args.segments and (args.prompt is not None or args.prompts):
+        parser.error("--segments judges without a prompt: leave out --prompt and --prompts")
+    if args.beam_size < 1:
+        parser.error("--beam_size must be 1 or more")
+
+
+def _print_schema() -> int:
+    from espnet_ext.feedback.judgement import SCHEMA
+
+    print(SCHEMA.read_text(encoding="utf-8"), end="")
+    return 0
+
+
+def entry() -> int:
+    return cli.run(main)
+
+
+if __name__ == "__main__":
+    sys.exit(entry())
