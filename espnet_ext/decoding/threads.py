@@ -3,9 +3,8 @@
 By default, PyTorch runs one OpenMP thread per core, and idle threads spin. If another program uses
 the cores, every operation waits until its last thread runs again. A search consists of thousands of
 short operations, so decoding is then ten times slower than with one thread. Therefore idle threads
-sleep. Two sleeping threads are as fast as one on a busy machine, and faster on an idle one, even
-for small models. If the threads must spin, small models use one. `benchmarks/threads.py` measures
-this.
+sleep. Waking a sleeping thread takes longer than a short operation of a small model, so small
+models use one thread. `benchmarks/threads.py` measures this.
 
 Importing this module sets how threads wait. PyTorch reads that when it is loaded, so this module
 must be imported first; otherwise the threads spin.
@@ -46,8 +45,8 @@ def threads_in_use(count: int | None) -> int:
 def choose_threads(model: Any) -> int | None:
     """Return the number of threads for a model on the CPU; None if the user has chosen one.
 
-    It grows with the number of parameters, up to the number of physical cores. It starts at two if
-    idle threads sleep, and at one if they spin.
+    It is one for small models, and grows with the number of parameters, up to the number of
+    physical cores.
 
     Args:
         model: a `torch.nn.Module`.
@@ -58,14 +57,8 @@ def choose_threads(model: Any) -> int | None:
     if not is_default or any(map(os.environ.get, _COUNT_SETTINGS)):
         return None
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    useful = 1 + _threads_sleep() + parameters // PARAMETERS_PER_THREAD
+    useful = 1 + parameters // PARAMETERS_PER_THREAD
     return max(1, min(useful, available_cores(), MAX_THREADS))
-
-
-def _threads_sleep() -> bool:
-    """Return whether idle threads sleep, by the environment variables that OpenMP reads."""
-    is_passive = os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE"
-    return is_passive or os.environ.get("GOMP_SPINCOUNT") == "0"
 
 
 @contextlib.contextmanager

@@ -32,8 +32,8 @@ def test_threads_grow_with_the_model_up_to_the_physical_cores(clean):
     unit = threads.PARAMETERS_PER_THREAD
     sizes = (1000, unit - 1, unit, 3 * unit, 100 * unit)
     assert [threads.choose_threads(model(size)) for size in sizes] == [1, 1, 2, 4, 8]
-    clean.setenv("OMP_WAIT_POLICY", "passive")  # they sleep
-    assert [threads.choose_threads(model(size)) for size in sizes] == [2, 2, 3, 5, 8]
+    clean.setenv("OMP_WAIT_POLICY", "passive")  # waking threads takes long for small models
+    assert [threads.choose_threads(model(size)) for size in sizes] == [1, 1, 2, 4, 8]
     clean.setattr(threads, "_available", lambda: (8, 8, 2))  # a container with two CPUs
     assert threads.choose_threads(model(100 * unit)) == 2
 
