@@ -21,6 +21,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.text import cmudict, english_homographs, neural_g2p, unicode
 from espnet_ext.text.english_homographs import Token, with_s
 from espnet_ext.text.english_reading import spell_out
+from espnet_ext.text.number_forms import reject_ambiguous
 from espnet_ext.text.phones import is_vowel, strip_stress
 
 LETTER_NAMES = {
@@ -153,6 +154,7 @@ def words(text: str) -> list[str]:
 def _tokens(text: str) -> list[Token]:
     """Return the words that are spoken for a text, see `words`."""
     unicode.reject_symbols(text, ("Nd",))  # before `spell_out`, which reads digits of any script
+    reject_ambiguous(unicode.remove_silent(text))
     plain = spell_out(unicode.remove_silent(text))
     unicode.reject_symbols(plain)
     plain = "".join(_separator(char) if _is_separator(char) else char for char in plain)

@@ -15,6 +15,7 @@ from espnet_ext.text.english_numerals import (
     plural,
     year,
 )
+from espnet_ext.text.number_forms import is_fraction
 
 _MONTHS_ROW = """
     january february march april may june july august september october november december
@@ -63,6 +64,11 @@ _UNITS = {
     "tb": "terabytes",
     "m": "meters",
     "g": "grams",
+    **{
+        f"{prefix}m{power}": f"{kind} {name}meters"
+        for prefix, name in (("", ""), ("k", "kilo"), ("c", "centi"), ("m", "milli"))
+        for power, kind in (("²", "square"), ("³", "cubic"))
+    },
 }
 _SHORT_SCALES = {
     "k": "thousand",
@@ -123,6 +129,9 @@ def read_numbers(text: str) -> str:
     text = sub(r"'?\b(\d0)'?s\b", lambda m: plural(cardinal(int(m[1]))), text)
     text = sub(r"(?<![\w.])'0([1-9])\b", lambda m: f"oh {digits(m[1])}", text)
     text = sub(r"(?<![\d./])(?:24/7|9/11|50/50)(?![\d/])", lambda m: m[0].replace("/", " "), text)
+    day = r"(\d{1,2})/(\d{1,2})"
+    text = sub(rf"(?<![\d./]){day} ?{_DASH} ?{day}(?![\d/])", _read_range_of_days, text)
+    text = sub(rf"(?<![\d./])(\d{{1,3}}/\d{{1,3}}) ?{_DASH} ?(?=\.?\d)", r"\1 to ", text)
     text = sub(
         r"(?i)\b(on|by|until|till|since|from|before|after) (\d{1,2})/(\d{1,2})(?![\d/])",
         _read_month_and_day,
@@ -131,7 +140,7 @@ def read_numbers(text: str) -> str:
     text = sub(r"(?<![\d./])(?:(\d+) )?(\d{1,3})/(\d{1,3})(?![\d/])", _read_fraction, text)
     text = sub(rf"(?<=\d)(?:{_DASH}| {_DASH} )(?=\d)", " to ", text)
     text = sub(r"(?<=\d)x(?=\d)", " by ", sub(r"(?<=\d)x\b", " times", text))
-    text = sub(r"(?<=\d)\^(?=\d)", " to the power of ", text)
+    text = sub(r"(?<=\d)\^(?=[-−]?\d)", " to the power of ", text)
     text = sub(r"(?<=\d) ?(bn|mn|tn)\b", lambda m: f" {_SHORT_SCALES[m[1]]}", text)
     text = sub(
         rf"(?i)(?<=\d)( ?(?:{_UNIT})) ?{_DASH} ?(?=[-−]?\.?\d)",
@@ -373,6 +382,17 @@ def _read_month_and_day(match: re.Match) -> str:
     if not (1 <= month <= 12 and 1 <= day <= 31):
         return match[0]
     return f"{match[1]} {_MONTHS[month - 1]} {ordinal(day)}"
+
+
+def _read_range_of_days(match: re.Match) -> str:
+    """Read 5/3-5/10 as two days, unless both are proper fractions in lowest terms (1/2-3/4)."""
+    numbers = [int(group) for group in match.groups()]
+    days = numbers[:2], numbers[2:]
+    if all(is_fraction(*day) for day in days):
+        return match[0]
+    if not all(1 <= month <= 12 and 1 <= day <= 31 for month, day in days):
+        return match[0]
+    return " to ".join(f"{_MONTHS[month - 1]} {ordinal(day)}" for month, day in days)
 
 
 def _read_iso_date(match: re.Match) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from espnet_ext.text.english_numbers import read_numbers
 from espnet_ext.text.english_numerals import cardinal, ordinal
-from espnet_ext.text.number_forms import join_groups, read_equations
+from espnet_ext.text.number_forms import join_groups, read_equations, write_out_symbols
 
 _ABBREVIATIONS = {
     "mr": "mister",
@@ -41,6 +41,7 @@ _ABBREVIATIONS = {
 # Abbreviations that are recognised without a full stop too, because they are not words
 _WITHOUT_STOP = ("mr", "mrs", "dr", "vs", "etc", "prof", "sgt", "capt", "dept")
 _SYMBOLS = {
+    "%": " percent ",
     "&": " and ",
     "+": " plus ",
     "=": " equals ",
@@ -95,6 +96,7 @@ def spell_out(text: str) -> str:
         _read_address,
         text,
     )
+    text = write_out_symbols(text)
     if re.search(r"\d", text):
         text = read_equations(join_groups(text), _OPERATORS)
     text = re.sub(r"(?:\b(\w[\w']*) )?\bSt\b(?:\.|(?= [A-Z]|$))", _read_st, text)
@@ -115,7 +117,8 @@ def spell_out(text: str) -> str:
     text = re.sub(r"\b(?:[A-Za-z]\.){2,}(?:[A-Za-z](?![A-Za-z]))?", _read_initials, text)
     if re.search(r"\d", text):
         text = read_numbers(text)
-    return re.sub(r"[&+=@×÷]", lambda m: _SYMBOLS[m[0]], re.sub(r"[ \t]+", " ", text))
+    text = re.sub(r"[ \t]+", " ", text)
+    return re.sub(r"[%&+=@×÷]", lambda m: _SYMBOLS[m[0]], text)
 
 
 def spell_numbers(text: str, keep: Collection[str] = ()) -> str:
@@ -127,12 +130,13 @@ def spell_numbers(text: str, keep: Collection[str] = ()) -> str:
     >>> spell_numbers("For the 23rd time, Mr. Lee & I paid $5, or 10%.")
     'For the twenty third time, Mr. Lee and I paid five dollars, or ten percent.'
     """
+    text = write_out_symbols(text)
     if not re.search(r"[\d%&+=@×÷]", text):
         return text
     result = text
     if re.search(r"\d", text):
         result = read_numbers(read_equations(join_groups(text), _OPERATORS))
-    symbols = {**_SYMBOLS, "%": " percent ", **{symbol: symbol for symbol in keep}}
+    symbols = {**_SYMBOLS, **{symbol: symbol for symbol in keep}}
     result = re.sub(r"[%&+=@×÷]", lambda m: symbols[m[0]], result)
     result = re.sub(r" +(?=[.,;:!?](?:\s|$))", "", " ".join(result.split()))
     words = set(re.findall(r"[A-Za-z]+", text))  # "May" in "May 5" keeps its capital letter

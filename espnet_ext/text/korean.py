@@ -9,7 +9,7 @@ Source: Standard Korean Pronunciation (표준 발음법, 1988). "Art." refers to
 
 - `korean_rules`: the sound rules.
 - `korean_words`: word lists and patterns for what spelling alone does not determine.
-- `korean_reading`: digits, units and Latin letters as Korean words.
+- `korean_reading`, `korean_numerals`: digits, units and Latin letters as Korean words.
 
 Not modelled: vowel length, and the optional assimilation of place (감기 gam-gi, never gang-gi). The
 rules for compounds (tense leads, art. 28; inserted n, art. 29) are applied only to words that are
@@ -29,6 +29,7 @@ from espnet_ext.text.korean_words import (
     mark_syllables,
     mark_word_boundary,
 )
+from espnet_ext.text.number_forms import reject_ambiguous
 
 WORD, PHRASE = "word", "phrase"
 
@@ -71,7 +72,10 @@ def pronounce(sentence: str, style: Style = Style()) -> str:  # noqa: B008 - it 
     >>> pronounce("3시에 옷 한 벌", CONNECTED_SPEECH)
     '세시에 오 탄 벌'
     """
-    text = spell_out(unicode.remove_silent(sentence))
+    plain = unicode.remove_silent(sentence)
+    unicode.reject_symbols(plain, ("Nd",))  # before `spell_out`, which reads digits of any script
+    reject_ambiguous(plain)
+    text = spell_out(plain)
     unicode.reject_symbols(text)
     phrases = [_pronounce_phrase(words, style) for words in _split_phrases(text, sentence)]
     return " ".join(filter(None, phrases))

@@ -8,13 +8,13 @@ import re
 from collections.abc import Callable, Iterable
 
 from espnet_ext.text.korean_loans import english_to_hangul
-from espnet_ext.text.number_forms import join_groups, read_equations
-
-_DIGITS = "영일이삼사오육칠팔구"
-_TENS = ("", "십", "백", "천")
-_MYRIADS = ("", "만", "억", "조", "경")
-_NATIVE_ONES = ("", "한", "두", "세", "네", "다섯", "여섯", "일곱", "여덟", "아홉")
-_NATIVE_TENS = ("", "열", "스물", "서른", "마흔", "쉰", "예순", "일흔", "여든", "아흔")
+from espnet_ext.text.korean_numerals import DIGITS, MYRIADS, digits, native, sino_korean
+from espnet_ext.text.number_forms import (
+    is_fraction,
+    join_groups,
+    read_equations,
+    write_out_symbols,
+)
 
 # Counters (measure words) that take native numerals. All other counters take Sino-Korean ones. The
 # longest match is used, so that 시간 ("hours") is not read as 시 ("o'clock"). 번 beon takes a
@@ -78,10 +78,12 @@ _NATIVE_UNIT = re.compile(f" ?(?!{_alternatives(_SINO.split())})({_alternatives(
 _COUNTED_TIMES = re.compile(r" ?번(?!째|지|길|호|방|역|버스|선|출구|문제|타자)")
 _UNIT_ROWS = """
     %p=퍼센트포인트
-    %=퍼센트 ％=퍼센트 ℃=도 °C=도 ℉=도 °F=도 °=도 km/h=킬로미터 km²=제곱킬로미터 km=킬로미터
-    ㎞=킬로미터 cm=센티미터 ㎝=센티미터 mm=밀리미터 ㎜=밀리미터 m²=제곱미터 ㎡=제곱미터 m=미터
-    kg=킬로그램 ㎏=킬로그램 mg=밀리그램 ㎎=밀리그램 g=그램 t=톤 ml=밀리리터 mL=밀리리터 ㎖=밀리리터
-    kl=킬로리터 l=리터 L=리터 ℓ=리터 ha=헥타르 cal=칼로리 kcal=킬로칼로리 Hz=헤르츠 kHz=킬로헤르츠
+    %=퍼센트 ％=퍼센트 ℃=도 °C=도 ℉=도 °F=도 °=도 km/h=킬로미터 km²=제곱킬로미터 km³=세제곱킬로미터
+    cm²=제곱센티미터 cm³=세제곱센티미터 mm²=제곱밀리미터 mm³=세제곱밀리미터 m³=세제곱미터
+    km=킬로미터 ㎞=킬로미터 cm=센티미터 ㎝=센티미터 mm=밀리미터 ㎜=밀리미터 m²=제곱미터
+    ㎡=제곱미터 m=미터 kg=킬로그램 ㎏=킬로그램 mg=밀리그램 ㎎=밀리그램 g=그램 t=톤
+    ml=밀리리터 mL=밀리리터 ㎖=밀리리터 kl=킬로리터 l=리터 L=리터 ℓ=리터 ha=헥타르 cal=칼로리
+    kcal=킬로칼로리 Hz=헤르츠 kHz=킬로헤르츠
     MHz=메가헤르츠 GHz=기가헤르츠 KB=킬로바이트 MB=메가바이트 GB=기가바이트 TB=테라바이트
     kW=킬로와트 W=와트 V=볼트 dB=데시벨 p=페이지 $=달러 ₩=원 €=유로
     £=파운드 ¥=엔 ¢=센트
@@ -118,61 +120,8 @@ _CLOCK_UNIT = re.compile(" ?(?:시(?!리|장|민|스|험|도|대)|분(?!의)|초
 _SYMBOLS = {"&": "앤드", "+": "더하기", "=": "이퀄", "@": "골뱅이", "×": "곱하기", "÷": "나누기"}
 _OPERATORS = {"-": " 빼기 ", "+": " 더하기 ", "×": " 곱하기 ", "÷": " 나누기 "}  # in equations
 _DASH = "[~∼〜–—-]"  # of a range
+_TIME_OF_DAY = "(?:오전|오후|새벽|아침|낮|저녁|밤)"
 _NUMBER = r"\d{1,3}(?:,\d{3})+(?!\d)|\d+"
-
-
-def sino_korean(number: int) -> str:
-    """Return a number in Sino-Korean numerals.
-
-    >>> sino_korean(2024), sino_korean(10000), sino_korean(305), sino_korean(0)
-    ('이천이십사', '만', '삼백오', '영')
-    """
-    if number == 0:
-        return _DIGITS[0]
-    numeral = ""
-    for power, group in enumerate(_groups_of_four(number)):
-        words = "".join(
-            ("" if digit == "1" and exponent else _DIGITS[int(digit)]) + _TENS[exponent]
-            for exponent, digit in zip((3, 2, 1, 0), f"{group:04d}", strict=True)
-            if digit != "0"
-        )
-        if power == 1 and number < 20000:
-            words = ""  # 10,000 is 만 man, not 일만 il-man
-        numeral = (words + _MYRIADS[power] if group else "") + numeral
-    return numeral
-
-
-def _groups_of_four(number: int) -> list[int]:
-    """Return the groups of four digits of a number, the least significant group first."""
-    groups = []
-    while number:
-        number, group = divmod(number, 10000)
-        groups.append(group)
-    return groups
-
-
-def native(number: int) -> str:
-    """Return a number from 1 to 99 in native numerals, in their form before a counter.
-
-    Raises:
-        ValueError: the number is out of range.
-
-    >>> native(3), native(20), native(25)
-    ('세', '스무', '스물다섯')
-    """
-    if not 0 < number < 100:
-        raise ValueError(f"no native numeral: {number}")
-    tens, ones = divmod(number, 10)
-    return "스무" if number == 20 else _NATIVE_TENS[tens] + _NATIVE_ONES[ones]
-
-
-def digits(text: str) -> str:
-    """Read digits one by one. Zero is 공 gong, as in telephone numbers.
-
-    >>> digits("010")
-    '공일공'
-    """
-    return "".join("공" if digit == "0" else _DIGITS[int(digit)] for digit in text)
 
 
 def spell_out(text: str) -> str:
@@ -183,7 +132,7 @@ def spell_out(text: str) -> str:
     """
     if _NEEDS_READING.search(text) is None:
         return text
-    text = read_equations(join_groups(text), _OPERATORS, _equals)
+    text = read_equations(join_groups(write_out_symbols(text)), _OPERATORS, _equals)
     for pattern, reading in _READINGS:
         text = pattern.sub(reading, text)
     return text
@@ -218,12 +167,12 @@ def _read_number(whole: str, fraction: str | None, after: str, before: str = "")
     plain = whole.replace(",", "")
     if fraction:
         return (
-            sino_korean(int(plain)) + "쩜" + "".join(_DIGITS[int(digit)] for digit in fraction[1:])
+            sino_korean(int(plain)) + "쩜" + "".join(DIGITS[int(digit)] for digit in fraction[1:])
         )
     number = int(plain)
     if len(plain) == 2 and plain.startswith("0") and _CLOCK_UNIT.match(after):
         plain = str(number)
-    if (len(plain) > 1 and plain.startswith("0")) or number >= 10000 ** len(_MYRIADS):
+    if (len(plain) > 1 and plain.startswith("0")) or number >= 10000 ** len(MYRIADS):
         return digits(plain)
     if _takes_native(number, before, after):
         return "첫" if number == 1 and after.lstrip().startswith("번째") else native(number)
@@ -274,6 +223,8 @@ def _read_range(match: re.Match) -> str:
     joined = separator if separator.startswith(",") else "에서 "
     numbers = int(first), int(second)
     natives = [_takes_native(number, before, after) for number in numbers]
+    if _ORDINAL_PREFIX.search(before):
+        return joined.join(map(sino_korean, numbers))
     if not any(natives) or (len(first) > 1 and first.startswith("0")):
         return f"{first}{joined}{second}"  # the rules that follow read the numbers
     return joined.join(map(native if all(natives) else sino_korean, numbers))
@@ -318,7 +269,7 @@ def _read_memorial_day(match: re.Match) -> str:
     month, day = re.findall(r"\d+", match[0])
     whole = int(day) % 10 == 0 or month == day
     return sino_korean(int(month)) + (
-        sino_korean(int(day)) if whole else "".join(_DIGITS[int(digit)] for digit in day)
+        sino_korean(int(day)) if whole else "".join(DIGITS[int(digit)] for digit in day)
     )
 
 
@@ -366,7 +317,32 @@ def _read_range_end(match: re.Match) -> str:
     return match[0] if reading == match[0] else f"에서 {reading}"
 
 
-_NEEDS_READING = re.compile("[0-9A-Za-z&+=@×÷]")
+def _read_half_of_day(match: re.Match) -> str:
+    """Write 9am, 9:30 pm and 3-4pm with 오전 o-jeon (a.m.) or 오후 o-hu (p.m.) before the hour."""
+    first, hour, minutes, half = match.groups()
+    if not 1 <= int(hour) <= 12 or not 1 <= int(first or 1) <= 12:
+        return match[0]
+    time = f"{hour}{minutes}" if minutes else f"{hour}시"
+    name = "오전" if half in "aA" else "오후"
+    if first is None:
+        return f"{name} {time}"
+    if int(first) % 12 < int(hour) % 12:
+        return f"{name} {first}시에서 {time}"
+    return f"{first}시에서 {name} {time}"  # 9-5pm
+
+
+def _read_range_of_days(match: re.Match) -> str:
+    """Read 5/3~5/10 as two days, unless both are proper fractions in lowest terms."""
+    numbers = [int(group) for group in match.groups()]
+    days = numbers[:2], numbers[2:]
+    if all(is_fraction(*day) for day in days):
+        return match[0]
+    if not all(1 <= month <= 12 and 1 <= day <= 31 for month, day in days):
+        return match[0]
+    return "에서 ".join(f"{month}월 {day}일" for month, day in days)
+
+
+_NEEDS_READING = re.compile("[0-9A-Za-z%％&+=@×÷℃℉㍱-㏟¼-¾⅐-⅞]")
 _ANY_UNIT = _alternatives(map(re.escape, _UNITS))
 _NOT_LATIN = r"(?![A-Za-z])"
 # Applied in this order, each to the result of the ones before it
@@ -385,6 +361,15 @@ _READINGS: tuple[tuple[re.Pattern, str | Callable[[re.Match], str]], ...] = tupl
         ),
         (r"\b[Nn]o\. ?(?=\d)", "넘버 "),
         # dates and times
+        (
+            rf"(?i)(?<![\w:.])(?:(\d{{1,2}})\s?{_DASH}\s?)?(\d{{1,2}})(:\d\d)?"
+            r" ?([ap])\.?m(?![A-Za-z])\.?",
+            _read_half_of_day,
+        ),
+        (
+            r"(?i)(?<![a-z])([ap])m ?(?=\d{1,2}(?:시|:\d\d))",
+            lambda m: "오전 " if m[1] in "aA" else "오후 ",
+        ),
         (r"(?<!\d)(\d{1,2})[·ㆍ](\d{1,2})(?!\d)", _read_memorial_day),
         (r"(?<![\d.])(?:4\.19|5\.18|6\.25|8\.15)(?![\d.%]| ?[a-zA-Z㎞㎝㎏])", _read_memorial_day),
         (
@@ -392,9 +377,14 @@ _READINGS: tuple[tuple[re.Pattern, str | Callable[[re.Match], str]], ...] = tupl
             r"(?= ?(?:사태|사건|운동|혁명|항쟁|선언|쿠데타|정변|의거|테러|참사|절(?![가-힣])))",
             _read_memorial_day,
         ),
-        (r"(?<=:\d\d)\s?[~∼〜–-]\s?(?=\d{1,2}:\d\d)", "에서 "),
+        (rf"(?<=:\d\d)\s?{_DASH}\s?(?=(?:{_TIME_OF_DAY} ?)?\d{{1,2}}(?::\d\d|시))", "에서 "),
         (r"(?<!\d)(\d{1,2}):(\d{2})(?::(\d{2}))?(?![\d:])", _read_clock),
         (r"(?<![\d:])(\d{1,3}):(\d{1,3})(?![\d:])", _read_ratio),
+        (
+            rf"(?<![\d./])(\d{{1,2}})/(\d{{1,2}})\s?{_DASH}\s?(\d{{1,2}})/(\d{{1,2}})(?![\d/])",
+            _read_range_of_days,
+        ),
+        (rf"(?<![\d./])(\d+/\d+)\s?{_DASH}\s?(?=\.?\d)", r"\1에서 "),
         (r"(?<!\d)(\d{4})[./-] ?(\d{1,2})[./-] ?(\d{1,2})(?!\d)\.?", _read_date),
         (r"(?<![\d.])['’]?(\d{2})\.(\d{1,2})\.(\d{1,2})(?![\d.])", _read_date),
         (r"(?<=일)\s?[~∼〜]\s?(\d{1,2})[./](\d{1,2})(?![\d/%])\.?", _read_range_end),
@@ -419,15 +409,16 @@ _READINGS: tuple[tuple[re.Pattern, str | Callable[[re.Match], str]], ...] = tupl
             rf"([$＄₩￦€£¥¢]) ?({_NUMBER})(\.\d+)?",
             lambda m: _read_number(m[2], m[3], "") + _MONEY[m[1]],
         ),
+        (r"(?<=\d)\^([-−]?\d+)", r"의 \1제곱"),
         # ranges
         (
             rf"(?<=\d)( ?(?:년|월|일|시|분|초|층|호|명|개|원|세|살|회|도|쪽|주|권|번|{_ANY_UNIT}))"
             rf"\s?{_DASH}\s?"
-            r"(?=[-−$＄₩￦€£¥¢]?\.?\d|(?:오전|오후|새벽|아침|낮|저녁|밤|정오|자정|다음)(?![가-힣]))",
+            rf"(?=[-−$＄₩￦€£¥¢]?\.?\d|(?:{_TIME_OF_DAY}|정오|자정|다음)(?![가-힣]))",
             r"\1에서 ",
         ),
         (r"(?<=\d)([가-힣]{1,3})\s?[–—-]\s?(?=[\d,.]*\d\s?\1)", r"\1에서 "),
-        (r"(?<=[가-힣])\s?[~∼〜]\s?(?=\d)", "에서 "),
+        (r"(?<=[가-힣])[~∼〜](?=\d)|(?<=\d[가-힣])\s?[~∼〜]\s?(?=\d)", "에서 "),
         (r"(?<![\d.,])(\d{1,2})(\s?[~∼〜–-]\s?|, ?)(\d{1,2})(?![\d.,])", _read_range),
         (  # emergency calls (119에, 112로), not ranges (112에서 115까지)
             r"(?<![\w.,:/~∼〜–-])(?:11[2349]|1339)"
@@ -450,6 +441,7 @@ _READINGS: tuple[tuple[re.Pattern, str | Callable[[re.Match], str]], ...] = tupl
         ),
         (rf"((?<![\w.])-|)({_NUMBER})(\.\d+)?", _read_plain_number),
         (r"[A-Za-z]+", _read_latin),
+        (r"[%％]", "퍼센트"),
         (r" ?[&+=@×÷] ?", lambda m: f" {_SYMBOLS[m[0].strip()]} "),
     )
 )

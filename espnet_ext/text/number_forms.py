@@ -1,8 +1,13 @@
-"""Written forms of numbers that English and Korean share: groups of digits, and equations."""
+"""Written forms of numbers that English and Korean share: symbols, groups of digits, equations."""
 
+import math
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 
+from espnet_ext.errors import UserError
+
+_FRACTION_SLASH = "\u2044"  # also stands for the slash of a fraction while operators are read
 _SPACES = " \u00a0\u2009\u202f"  # a plain, no-break, thin and narrow no-break space
 _SPACED_NUMBER = re.compile(
     rf"(?<![\d.,:/])(?<!\d[{_SPACES}])([1-9]\d{{0,2}})((?:([{_SPACES}])\d{{3}})(?:\3\d{{3}})*)"
@@ -35,6 +40,72 @@ _MEASURED = re.compile(
     r"|yen|degrees?|%|percent)\b"
 )
 _CURRENCY = re.compile(r"[$£€¥₩¢＄￦] ?$")
+
+
+_SQUARED_UNIT = re.compile("[\u2103\u2109\u3371-\u3376\u3380-\u33df]")  # ℃, ㎏, ㎡, …
+_FRACTION = re.compile("(\\d?)([\u00bc-\u00be\u2150-\u215e])")  # ½
+# 10⁶; ¹ alone is a footnote
+_SUPERSCRIPT = re.compile("(?<=\\d)(?!¹(?![⁰¹²³⁴-⁹]))(⁻?[⁰¹²³⁴-⁹]+)")
+_AREA = re.compile(r"(?<=\d)( ?[ckm]?m)([23])(?![\w²³]|[.,]\d)")  # 5m2
+_SCIENTIFIC = re.compile(
+    r"(?<![\w.,])(\d\.\d+(?=[eE]\d)|\d(?:\.\d+)?(?=[eE][-−+]))[eE]\+?([-−]?\d+)\b"
+)
+_AMBIGUOUS = re.compile(
+    r"\d ?([<>≤≥‰‱])|([<>≤≥§]) ?\d"
+    r"|(?:^|(?<=[\s(\"]))(?<!\d )(?<!\d[가-힣] )([~∼〜])(?=\d)"
+)
+
+
+def write_out_symbols(text: str) -> str:
+    """Return text in which fractions, units and powers are written with ordinary characters.
+
+    >>> write_out_symbols("3½ cups, 30℃, №5, 10⁶, 1.5e-3")
+    '3 1/2 cups, 30°C, No. 5, 10^6, 1.5 × 10^-3'
+    >>> write_out_symbols("5m2, 10㎡")
+    '5m², 10m²'
+    """
+    if not text.isascii():
+        text = _SQUARED_UNIT.sub(lambda m: unicodedata.normalize("NFKC", m[0]), text)
+        text = _FRACTION.sub(_write_fraction, text).replace(_FRACTION_SLASH, "/")
+        text = _SUPERSCRIPT.sub(lambda m: "^" + unicodedata.normalize("NFKC", m[1]), text)
+        text = re.sub(r"№ ?(?=\d)", "No. ", text).replace("^−", "^-")
+    text = _SCIENTIFIC.sub(r"\1 × 10^\2", text)
+    return _AREA.sub(lambda m: m[1] + "²³"[int(m[2]) - 2], text)
+
+
+def is_fraction(numerator: int, denominator: int) -> bool:
+    """Return whether numbers are a proper fraction in lowest terms.
+
+    >>> is_fraction(3, 4), is_fraction(5, 10), is_fraction(5, 3)
+    (True, False, False)
+    """
+    return 0 < numerator < denominator and math.gcd(numerator, denominator) == 1
+
+
+def _write_fraction(match: re.Match) -> str:
+    before, symbol = match.groups()
+    fraction = unicodedata.normalize("NFKC", symbol).replace(_FRACTION_SLASH, "/")
+    return f"{before} {fraction}" if before else fraction
+
+
+def reject_ambiguous(text: str) -> None:
+    """Raise `UserError` for signs beside numbers that have several readings.
+
+    `~5` can mean "about five" or "up to five".
+
+    >>> reject_ambiguous("~5")
+    Traceback (most recent call last):
+    ...
+    espnet_ext.errors.UserError: cannot pronounce '~' in '~5': it has several readings
+      remedy: replace it with the words that are spoken
+    """
+    match = _AMBIGUOUS.search(text)
+    if match:
+        sign = next(group for group in match.groups() if group)
+        raise UserError(
+            f"cannot pronounce '{sign}' in {text!r}: it has several readings",
+            "replace it with the words that are spoken",
+        )
 
 
 def join_groups(text: str) -> str:
@@ -161,9 +232,6 @@ def _is_true(match: re.Match) -> bool:
     if int(first) >= int(second):
         return True
     return result is not None and int(first) - int(second) == int(result)
-
-
-_FRACTION_SLASH = "\u2044"  # stands for the slash of a fraction while operators are read
 
 
 def _protect(match: re.Match) -> str:

@@ -51,6 +51,14 @@ SPOKEN_WORDS = {
     "$.50, £.75, $.5 million": "fifty cents seventy five pence point five million dollars",
     "US$5, 10¢, $10-20, $10-$20": "five US dollars ten cents ten to twenty dollars ten to twenty "
     "dollars",
+    "1/2-3/4, 5/3-5/10, 1 1/2–2": "one half to three quarters may third to may tenth one and a "
+    "half to two",
+    "5m2, 10 km², 1㎡, 30℃": "five square meters ten square kilometers one square meter thirty "
+    "degrees celsius",
+    "½ of 3½, №5": "one half of three and a half number five",
+    "1e-5, 3.5e6, 10⁶": "one times ten to the power of minus five three point five times ten to "
+    "the power of six ten to the power of six",
+    "how many %?": "how many percent",
     "9am-5pm, 9 a.m. – 5 p.m., 7:30pm-9pm": "nine a. m. to five p. m. nine a. m. to five p. m. "
     "seven thirty p. m. to nine p. m.",
     "9-5pm, 7:30-9, 9-10:30, 10am-noon": "nine to five p. m. seven thirty to nine nine to ten "
