@@ -2,6 +2,7 @@
 
 =========  =========================================================================================
 CER        character error rate. A space between words is a token, as in ESPnet's `score_cer`.
+           `<unk>` is one token, but five in ESPnet.
 WER        word error rate, as in ESPnet's `score_wer`
 PER        phone error rate. Phones are separated by spaces.
 alignment  a string with one letter per column: `=` equal, `s` substitution, `d` deletion,
@@ -13,12 +14,13 @@ cost 1 each, as in jiwer. sclite instead uses the costs 4, 3 and 3, so its align
 one error more than the minimum, and it ignores case.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from typing import cast
 
 METRICS = ("cer", "wer", "per")
-SPACE = "<space>"
+SPACE, UNK = "<space>", "<unk>"
 
 Edit = tuple[str, int, int]  # kind, position in the reference, position in the hypothesis
 _LETTERS = {"replace": ord("s"), "delete": ord("d"), "insert": ord("i")}
@@ -54,7 +56,7 @@ class Counts:
 
 
 def tokenize(text: str, metric: str) -> list[str]:
-    """Split a text into the tokens of a metric.
+    """Split a text into the tokens of a metric. `<unk>` is one character.
 
     Raises:
         ValueError: the metric is not one of METRICS.
@@ -68,7 +70,9 @@ def tokenize(text: str, metric: str) -> list[str]:
         raise ValueError(f"unknown metric {metric!r}; known: {', '.join(METRICS)}")
     words = text.split()
     if metric == "cer":
-        return [SPACE if character == " " else character for character in " ".join(words)]
+        text = " ".join(words)
+        characters = re.findall("<unk>|.", text) if UNK in text else text
+        return [SPACE if character == " " else character for character in characters]
     return words
 
 

@@ -5,6 +5,7 @@ If the words of the utterances are given, every listed pronunciation of a word i
 """
 
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from espnet_ext.text.lexicon import make_pronouncer, read_lexicon, read_pronunci
 from espnet_ext.text.tags import split_tags
 
 JAMO, CHAR = "jamo", "char"
+_SILENCES = frozenset(["sil", "<sil>", "sp", "<sp>", "spn", "<spn>", "pau", "<pau>", "h#", "<eps>"])
 # Unit → function that separates the units of a text by spaces. Spaces between Korean words are
 # dropped, because they are not pronounced.
 UNITS: dict[str, Callable[[str], str]] = {
@@ -88,6 +90,9 @@ def evaluate_files(
         )
     changes = Changes()
     texts = [_read_units(path, unit, changes) for path in (canonical, perceived, hypothesis)]
+    if unit == PHONE:
+        for path, content in zip((canonical, perceived, hypothesis), texts, strict=True):
+            _warn_of_silences(path, content)
     shared = set.intersection(*map(set, texts))
     if not shared:
         raise UserError(
@@ -225,6 +230,18 @@ def _read_words(path: str, changes: Changes) -> dict[str, str]:
 
 def _read_units(path: str | Path, unit: str, changes: Changes) -> dict[str, str]:
     return {i: UNITS[unit](text) for i, text in _read_texts(path, unit, changes).items()}
+
+
+def _warn_of_silences(path: str, texts: Mapping[str, str]) -> None:
+    """Print a warning if symbols of silence count as phones."""
+    counts = Counter(phone for text in texts.values() for phone in text.split())
+    silences = sorted(phone for phone in counts if phone.lower() in _SILENCES)
+    if silences:
+        number = sum(counts[phone] for phone in silences)
+        say(
+            f"warning: {path}: {number} symbols of silence count as phones: {' '.join(silences)}\n"
+            "  remedy: remove them from all files"
+        )
 
 
 def _pronouncer(unit: str, lexicon: str | None, g2p: bool) -> Callable[[str], str | None]:

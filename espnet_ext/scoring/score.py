@@ -52,7 +52,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from espnet_ext.data.directory import read_directory, text_files
-from espnet_ext.data.record import Utterance
+from espnet_ext.data.record import NA, Utterance
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
 from espnet_ext.files import write_json
@@ -163,8 +163,8 @@ def read_hypotheses(
 ) -> dict[str, dict[str, str]]:
     """Read `text.<kind>` files as kind → utterance → hypothesis, in the form for comparison.
 
-    Prints a warning if utterances have no hypothesis or could not be decoded, and a note if texts
-    were normalised.
+    A row `<na>` is no hypothesis. Prints a warning if utterances have no hypothesis or could not be
+    decoded, and a note if texts were normalised.
 
     Args:
         token_types: kind → token type.
@@ -179,7 +179,9 @@ def read_hypotheses(
     changes = changes or normal_form.Changes()
     hypotheses = {
         kind: changes.apply(
-            str(path), read_table(path, empty_ok=True), (token_types or {}).get(kind, "")
+            str(path),
+            {i: text for i, text in read_table(path, empty_ok=True).items() if text != NA},
+            (token_types or {}).get(kind, ""),
         )
         for kind, path in text_files(folder).items()
     }

@@ -69,6 +69,11 @@ def test_cer_tokens_match_espnet():
         assert tokenize(text, "cer") == tokenizer.text2tokens(squeezed)
 
 
+def test_unknown_symbol_is_one_character():
+    counts = count_edits(align_texts(["국물"], ["국<unk>"], "cer")[0])
+    assert (counts.substitutions, counts.insertions) == (1, 0)
+
+
 def test_empty_sequences():
     assert count_edits(align([[]], [["a"]])[0]).insertions == 1
     assert count_edits(align([[]], [[]])[0]).rate is None

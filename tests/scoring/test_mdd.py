@@ -189,6 +189,20 @@ def test_korean_letters_without_prompt(tmp_path, capsys):
         command.main([*options, "--unit", "mora"])
 
 
+def test_symbols_of_silence_are_named(tmp_path, capsys):
+    paths = write(
+        tmp_path,
+        canonical={"s1-a": "sil B AE D sil"},
+        perceived={"s1-a": "B AE D"},
+        hypothesis={"s1-a": "B AE D"},
+    )
+    options = options_of(paths, "canonical", "perceived", "hypothesis")
+    assert command.main(options) == 0
+    message = capsys.readouterr().err
+    assert f"{tmp_path / 'canonical'}: 2 symbols of silence count as phones: sil" in message
+    assert message.count("count as phones") == 1
+
+
 @pytest.mark.parametrize("decomposed", ["canonical", "perceived", "hypothesis", "meaning"])
 @pytest.mark.parametrize("unit", ["char", "jamo"])
 def test_files_in_other_unicode_forms(decomposed, unit, tmp_path, capsys):

@@ -114,6 +114,9 @@ def test_missing_hypotheses_count_as_empty_with_a_warning(korean, capsys):
     assert "3 of 4 utterances have no hypothesis" in capsys.readouterr().err
     assert result["missing_hypotheses"] == 3
     assert result["metrics"]["cer"]["deletions"] == 4 + 2 + 1
+    (out / "text.meaning").write_text("a-1 국물\na-2 <na>\n", encoding="utf-8")
+    assert cell(score_directory(data, out, TYPES), "meaning-meaning")["missing_hypotheses"] == 3
+    assert "3 of 4 utterances have no hypothesis" in capsys.readouterr().err
 
 
 def test_utterances_that_could_not_be_decoded_are_named(korean, capsys):
