@@ -170,7 +170,7 @@ if [[ ${use_lm} == true ]] && stage 6 "LM statistics"; then
                     --out "${texts}/${dset}.txt" -- \
                     "${python}" -m espnet_ext.bin.lm_text --input "${text}" \
                     --token_type "${token_type}" --token_dir "${token_dir}" \
-                    --output "${texts}/${dset}.txt"
+                    --output "${texts}/${dset}.txt" "${replacing[@]}"
             done
         done
     done
@@ -392,15 +392,21 @@ decode_baselines() { # decode those that are models
 }
 
 # The options of a variant of decoding, and its inputs: sets the arrays variant_option and variant_input
-variant_options() { # variant_options VARIANT TRAIN_DIR PROMPTS
-    variant_option=() variant_input=(--in "$2")
+variant_options() { # variant_options VARIANT LANG TRAIN_DIR PROMPTS
+    local lexicon_file=""
+    if [[ ${mdd_unit_of[$2]} == phone ]]; then lexicon_file=${lexicon_of[$2]}; fi
+    variant_option=() variant_input=(--in "$3")
     case $1 in
-        coupled) variant_option=(--coupling "$2") ;;
+        coupled) variant_option=(--coupling "$3") ;;
         prompt)
-            variant_option=(--canonical "$3" --canonical_model "$2")
-            variant_input+=(--in "$3")
+            variant_option=(--canonical "$4" --canonical_model "$3")
+            variant_input+=(--in "$4")
             ;;
-        twopass) variant_option=(--canonical_from meaning --canonical_model "$2") ;;
+        twopass)
+            variant_option=(--canonical_from meaning --canonical_model "$3"
+                ${lexicon_file:+--lexicon "${lexicon_file}"})
+            variant_input+=(${lexicon_file:+--in "${lexicon_file}"})
+            ;;
         *) variant_input=() ;;
     esac
 }
@@ -424,7 +430,7 @@ if stage 12 "decoding"; then
         for decoding in "${decodings[@]}"; do
             read -r _ system tag variant <<<"${decoding}"
             for dset in ${test_sets}; do
-                variant_options "${variant}" "${dumpdir}/raw/${lang}/${train_set}" \
+                variant_options "${variant}" "${lang}" "${dumpdir}/raw/${lang}/${train_set}" \
                     "${dumpdir}/raw/${lang}/${dset}/text.canonical"
                 model_dir=${expdir}/${lang}/${system}_${asr_tag}
                 table_inputs=() # models with conditions read labels such as utt2band

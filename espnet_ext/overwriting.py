@@ -5,10 +5,12 @@ One rule for every command that writes: it refuses an output that is its input. 
 since. A hidden file in the folder, `MARK`, records what each command wrote.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -123,7 +125,9 @@ class OutputFolder:
         return _read_record(self.folder)
 
     def _write(self, files: Mapping[str, str | bool]) -> None:
-        write_json(self.folder / MARK, {**self._read(), self.command: dict(files)})
+        # Several commands may write to the folder at once, and each keeps the others' records.
+        with _locked(self.folder):
+            write_json(self.folder / MARK, {**self._read(), self.command: dict(files)})
 
     def __enter__(self) -> Path:
         self.check()
@@ -148,6 +152,18 @@ class OutputFolder:
             self.folder.rmdir()
             return
         self._write({name: _digest(path) for name, path in self._files().items()})
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time be in this context for a folder, where the file system can."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # network file systems without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def records_of(folder: str | os.PathLike) -> list[dict[str, str]]:

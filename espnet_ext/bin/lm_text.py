@@ -17,21 +17,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--token_type", required=True, help="char, jamo, phone, word or bpe")
     parser.add_argument("--token_dir", required=True, help="folder with tokens.txt, of stage 5")
     parser.add_argument("--output", required=True, help="table to write")
+    cli.add_overwrite(parser)
     args = parser.parse_args(argv)
 
+    import re
     from pathlib import Path
 
     from espnet_ext.data.record import NA
     from espnet_ext.data.table import read_table, write_table
     from espnet_ext.errors import UserError
-    from espnet_ext.overwriting import require_no_input
+    from espnet_ext.overwriting import OutputFolder, require_no_input
     from espnet_ext.text.tokenizers import build_tokenizer_from
     from espnet_ext.text.unicode import normalize
 
-    require_no_input(args.output, [args.input, Path(args.token_dir) / "tokens.txt"])
-    if (Path(args.output).parent / "wav.scp").exists():
-        message = f"{Path(args.output).parent}: is a data directory; its tables would be mixed up"
+    output = Path(args.output)
+    require_no_input(output, [args.input, Path(args.token_dir) / "tokens.txt"])
+    if output.is_dir():
+        raise UserError(f"{output}: is a folder", "name a file")
+    if (output.parent / "wav.scp").exists():
+        message = f"{output.parent}: is a data directory; its tables would be mixed up"
         raise UserError(message, "write the token texts to another folder")
+    target = OutputFolder(
+        output.parent, f"lm_text {output.name}", re.escape(output.name), overwrite=args.overwrite
+    )
+    target.check()
     tokenizer = build_tokenizer_from(args.token_dir, args.token_type)
     rows = {}
     for utt_id, text in read_table(args.input).items():
@@ -39,9 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             rows[utt_id] = " ".join(tokens)
     if not rows:
         raise UserError(f"{args.input}: every utterance is unlabelled", "leave out this LM")
-    Path(args.output).parent.mkdir(parents=True, exist_ok=True)
-    write_table(args.output, rows)
-    print(f"{args.output}: {len(rows)} transcripts")
+    with target:
+        write_table(output, rows)
+    print(f"{output}: {len(rows)} transcripts")
     return 0
 
 

@@ -379,8 +379,9 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option(
             "lexicon",
             "",
-            "words and their phones, to score text against phones; lexicon_<lang> in recipe.conf "
-            "takes precedence over its default",
+            "words and their phones, to score text against phones, and for the canonical forms of "
+            "--canonical_prior twopass; lexicon_<lang> in recipe.conf takes precedence over its "
+            "default",
             "path",
         ),
         Option(

@@ -3,6 +3,7 @@
 import json
 import os
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -319,6 +320,16 @@ def test_analysis_replaces_its_own_results_only(tmp_path, capsys):
         assert call(mdd, *inputs, "--json", tmp_path / "mdd.json") == 0
 
 
+def test_commands_that_run_in_parallel_keep_the_records_of_each_other(tmp_path):
+    def write(number):
+        with OutputFolder(tmp_path, f"step {number}", f"{number}\\.txt") as folder:
+            (folder / f"{number}.txt").write_text("x")
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(write, range(64)))
+    assert len(json.loads((tmp_path / MARK).read_text())) == 64
+
+
 def test_language_model_commands_spare_data(tmp_path, capsys):
     source = make_annotated(tmp_path / "source")
     before = (source / "text.meaning").read_bytes()
@@ -331,6 +342,13 @@ def test_language_model_commands_spare_data(tmp_path, capsys):
     counts = ["--input", source, "--output_name", "meaning", *kind, "--output"]
     assert call(ngram, *counts, source / "text.meaning") == 1
     assert (source / "text.meaning").read_bytes() == before
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine")
+    assert call(lm_text, *text, notes) == 1 and notes.read_text() == "mine"
+    assert "`lm_text notes.txt` did not write it" in capsys.readouterr().err
+    assert call(lm_text, *text, notes, "--overwrite", "true") == 0 and notes.read_text() != "mine"
+    assert call(lm_text, *text, tmp_path / "new") == 0  # the record keeps that of notes.txt
+    assert call(lm_text, *text, notes) == 0
     for _ in range(2):
         assert call(lm_text, *text, tmp_path / "lm_text") == 0
         assert call(ngram, *counts, tmp_path / "3gram.arpa") == 0

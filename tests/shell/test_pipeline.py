@@ -230,6 +230,20 @@ def test_decoding_with_canonical_forms_gives_systems_of_their_own(project):
     assert done.returncode == 2 and "unknown: promt" in done.stderr
 
 
+def test_second_pass_pronounces_words_by_the_lexicon(project):
+    (project.recipe / "words.txt").write_text("live L IH V\n")
+    options = ("--canonical_prior", "twopass", "--lexicon", "words.txt", "--stop_stage", "12")
+    done = project.run(*options, "--langs", "en ko")
+    assert done.returncode == 0, done.stderr
+    calls = project.calls()
+    two_pass = {
+        lang: next(call for call in calls if f"exp/{lang}/do_small/decode_twopass/test" in call)
+        for lang in ("en", "ko")
+    }
+    assert "--lexicon words.txt" in two_pass["en"]
+    assert "--lexicon" not in two_pass["ko"]  # its surface has no phones
+
+
 def test_canonical_forms_that_the_data_lacks_end_the_run_after_stage_1(project):
     script = project.recipe / "local/data.sh"
     script.write_text(script.read_text() + "rm data/ko/test/text.canonical\n")
