@@ -1,4 +1,4 @@
-"""The speakers: thirty synthetic speakers per language, disjoint across train, valid and test."""
+"""The speakers: 46 synthetic speakers per language, disjoint across train, valid and test."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,10 +51,26 @@ _PROFILES = (
     ("train", "paul", 54, 50, 170, 1.00, 21, -0.20),
     ("valid", "m5", 52, 50, 160, 0.30, 24, 0.05),
     ("valid", "f4", 50, 50, 170, 1.40, 27, -0.05),
-    ("test", "m6", 54, 50, 155, 0.10, 25, 0.10),
-    ("test", "belinda", 38, 50, 155, 0.40, 22, -0.10),
-    ("test", "Alex", 50, 55, 175, 0.80, 29, 0.05),
-    ("test", "steph", 48, 50, 150, 1.60, 26, 0.00),
+    ("valid", "m6", 54, 50, 155, 0.10, 25, 0.10),
+    ("valid", "Alex", 50, 55, 175, 0.80, 29, 0.05),
+    ("valid", "norbert", 52, 50, 162, 2.10, 22, -0.10),
+    ("valid", "rob", 46, 50, 168, 0.55, 26, 0.15),
+    ("test", "belinda", 38, 50, 155, 0.35, 22, -0.10),
+    ("test", "john", 50, 50, 164, 1.50, 27, 0.05),
+    ("test", "anika", 44, 50, 158, 0.75, 25, 0.00),
+    ("test", "boris", 52, 50, 170, 0.08, 23, 0.10),
+    ("test", "steph", 48, 50, 150, 1.15, 26, 0.00),
+    ("test", "max", 50, 55, 160, 2.70, 29, -0.05),
+    ("test", "quincy", 50, 50, 172, 0.50, 21, 0.15),
+    ("test", "Andy", 54, 50, 156, 0.15, 30, -0.15),
+    ("test", "gustave", 48, 50, 166, 1.80, 24, 0.10),
+    ("test", "ian", 50, 45, 152, 0.90, 28, 0.05),
+    ("test", "Mike", 50, 50, 176, 0.25, 20, -0.05),
+    ("test", "Jacky", 50, 55, 162, 1.00, 26, 0.20),
+    ("test", "grandpa", 50, 50, 154, 3.40, 25, 0.00),
+    ("test", "Gene2", 48, 50, 168, 0.60, 31, -0.10),
+    ("test", "marcelo", 52, 50, 158, 2.20, 22, 0.05),
+    ("test", "travis", 50, 50, 174, 1.30, 27, 0.10),
 )
 
 
