@@ -16,8 +16,8 @@ from espnet_ext.scoring.divergence import distance_bin, divergences
 LANGS = ("en", "ko")
 # Identity of the corpus. A change makes all published numbers incomparable.
 HASHES = {
-    "en": "92fa3468d45c7a92355b4c889844bb2e00d9a3ab4e10e99658cd7fa1485a8c2d",
-    "ko": "ed0337746f640601352cd4c2942e5e109b7b65c4c68ba59602af0bac28fcfa5e",
+    "en": "37fe393c2b55c33c90dd0139d22fe07e2f8b302bfb877e29d1e433730f8c34de",
+    "ko": "592b789ed736697590af2b3d2cc90f228c743c99d605b5628aa3ca62d40f14f8",
 }
 
 

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from espnet_ext.corpora.mini_l2 import build, english, synthesis
@@ -206,3 +207,43 @@ def test_every_substitution_is_audible():
     distances = json.loads(process.stdout)
     for pair, distance in zip(pairs, distances["pairs"], strict=True):
         assert distance > 1.4 * distances["again"], (pair, distance, distances["again"])
+
+
+@needs_espeak
+@pytest.mark.slow  # 460 utterances are synthesised
+@pytest.mark.parametrize("lang", ["en", "ko"])
+def test_held_out_voices_are_no_more_unusual_than_training_voices(tmp_path, lang):
+    """The distance to the nearest training voice, by mean and deviation of log-mel spectra."""
+    import librosa
+    import soundfile
+
+    def spectrum(path):
+        samples = soundfile.read(path, dtype="float32")[0]
+        mel = librosa.feature.melspectrogram(
+            y=samples, sr=16000, n_fft=512, hop_length=160, n_mels=32
+        )
+        log_mel = np.log(mel + 1e-8)
+        level = log_mel.mean(0)
+        speech = log_mel[:, level > np.percentile(level, 40)]
+        speech = speech - speech.mean()
+        return np.concatenate([speech.mean(1), speech.std(1)])
+
+    module = build.language_module(lang)
+    planned = build.plan(lang)
+    voices = {}
+    for speaker in speakers(lang, module.L1S):
+        speech = [one.speech for one in planned if one.speaker == speaker][:10]
+        script = synthesis.Script(tmp_path, module.VOICE, speaker, speech)
+        synthesis.synthesise([script], 1)
+        paths = [synthesis.audio_path(tmp_path, speaker.name, one.utt_id) for one in speech]
+        voices[speaker] = np.mean([spectrum(path) for path in paths], axis=0)
+    training = [speaker for speaker in voices if speaker.subset == "train"]
+    nearest = {
+        speaker: min(
+            np.linalg.norm(spectra - voices[other]) for other in training if other != speaker
+        )
+        for speaker, spectra in voices.items()
+    }
+    limit = max(nearest[speaker] for speaker in training)
+    unusual = {s.variant for s in voices if s.subset != "train" and nearest[s] > limit}
+    assert not unusual

@@ -30,7 +30,9 @@ HELD_OUT = {"test": 80, "valid": 40}  # sentences
 REPEATS = {"train": 1, "valid": 2, "test": 2}  # number of speakers of each written sentence
 DRAWN = {"en": 2600, "ko": 1100}  # training sentences from frames; each has one speaker
 QUICK = {"train": 160, "valid": 16, "test": 24}  # utterances with --quick true
-EDITION = 2  # part of every seed; the second has 16 test speakers and newly drawn held-out sentences
+EDITION = (
+    2  # part of every seed; the second has 16 test speakers and newly drawn held-out sentences
+)
 UNLABELLED = 0.05  # share of training utterances with only one of surface and meaning
 
 
