@@ -196,19 +196,8 @@ class DualSpeech2Text:
         model, config = load_model(model_dir, weights, device)
         loaded_lms = {name: load_lm(folder, device) for name, folder in (lms or {}).items()}
         loaded_ngrams = {name: read_arpa(path) for name, path in (ngrams or {}).items()}
-        recogniser = cls(
-            model,
-            config,
-            options,
-            model_dir,
-            loaded_lms,
-            precision,
-            coupling,
-            loaded_ngrams,
-            only,
-            active,
-            espnet_defaults,
-        )
+        others = (precision, coupling, loaded_ngrams, only, active, espnet_defaults)
+        recogniser = cls(model, config, options, model_dir, loaded_lms, *others)
         recogniser.cache = model_dir
         return recogniser
 

@@ -39,6 +39,7 @@ class Report:
         missing: result files that are missing or cannot be shown.
         not_run: analyses that could not be run, with the reason.
         systems: all systems, in order.
+        caveats: limits that hold for all numbers.
     """
 
     title: str
@@ -49,6 +50,7 @@ class Report:
     provenance: Mapping[str, Any]
     systems: Sequence[str] = ()
     not_run: Sequence[str] = ()
+    caveats: Sequence[str] = ()
 
     def by_topic(self) -> list[tuple[str, list[tuple[LanguagePart, list[Section]]]]]:
         """Return the sections of all languages by topic, in the order of `TOPICS`.
@@ -101,6 +103,7 @@ def build(results: Results, dump_dir: str | Path) -> Report:
         results.provenance,
         results.systems,
         results.not_run,
+        results.caveats,
     )
 
 

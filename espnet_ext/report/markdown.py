@@ -30,6 +30,8 @@ def results_page(report: Report, details: str, page: str) -> str:
     lines = [f"# {plain(report.title)}", "", *_missing(report)]
     for part in report.languages:
         lines += [f"**{plain(part.name)}.** {plain(part.headline)}", ""] if part.headline else []
+    if report.caveats and any(part.headline for part in report.languages):
+        lines += [f"_Limits: {plain('; '.join(report.caveats))}._", ""]
     if report.summary:
         lines += [*(f"- {plain(text)}" for text in report.summary), ""]
     lines += ["## Error rates", "", *_table(report.cells)]

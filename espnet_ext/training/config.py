@@ -25,6 +25,21 @@ def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+def merge_overlay(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with a system's overlay merged into it.
+
+    If the overlay names another class of a part (`encoder`, `optim`, …), the options of the base's
+    class (`encoder_conf`) are left out, because the other class has other options.
+
+    >>> base = {"encoder": "conformer", "encoder_conf": {"macaron_style": True}}
+    >>> merge_overlay(base, {"encoder": "transformer", "encoder_conf": {"num_blocks": 2}})
+    {'encoder': 'transformer', 'encoder_conf': {'num_blocks': 2}}
+    """
+    changed = [key for key, value in overlay.items() if key in base and base[key] != value]
+    unused = {f"{key}_conf" for key in changed}
+    return merge({key: value for key, value in base.items() if key not in unused}, overlay)
+
+
 def use_checkpoint(config: Mapping[str, Any], model: str) -> dict[str, Any]:
     """Return the configuration with `model` in the `*_conf` of every part that is `pretrained`.
 

@@ -37,7 +37,12 @@ from espnet_ext.training.checks import (
     check_repeat_options,
     check_validation_labels,
 )
-from espnet_ext.training.config import merge, use_checkpoint, with_decoder_language
+from espnet_ext.training.config import (
+    merge,
+    merge_overlay,
+    use_checkpoint,
+    with_decoder_language,
+)
 from espnet_ext.training.finish import finish as _finish
 from espnet_ext.training.finish import is_complete, record_start
 from espnet_ext.training.repeat import repeating_sampler
@@ -72,7 +77,7 @@ def merged_config(config: Path, overlays: Sequence[Path]) -> dict[str, Any]:
     """Read the base configuration, and merge the overlays into it in order."""
     merged = read_yaml(config)
     for overlay in overlays:
-        merged = merge(merged, read_yaml(overlay))
+        merged = merge_overlay(merged, read_yaml(overlay))
     return merged
 
 

@@ -356,3 +356,34 @@ def test_korean_is_marked_as_korean(page):
         }"""
     )
     assert not {text for text in unmarked if text not in HOSTILE}
+
+
+def test_headings_have_ids_and_links_within_the_page_lead_somewhere(page):
+    headings = page.evaluate(
+        "[...document.querySelectorAll('main :is(h2, h3, h4)')]"
+        ".filter(h => !h.closest('#utterance-detail')).map(h => h.id)"
+    )
+    assert len(headings) > 20 and all(headings)
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))
+    links = page.evaluate(
+        "[...document.querySelectorAll('a[href^=\"#\"]')].map(a => a.getAttribute('href'))"
+    )
+    assert links and {urllib.parse.unquote(link[1:]) for link in links} <= set(ids)
+
+
+def test_printed_page_clips_no_table_and_opens_the_details(chromium, report):
+    with opened(chromium, report, width=794, height=1123) as page:  # A4 at 96 dpi
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert page.evaluate("document.querySelectorAll('details:not([open])').length") == 0
+        clipped = page.evaluate(
+            "[...document.querySelectorAll('.scroll')].filter(box => box.checkVisibility()"
+            " && box.scrollWidth > box.clientWidth + 1)"
+            ".map(box => box.getAttribute('aria-label'))"
+        )
+        assert not clipped
+        assert not page.locator("#browser").is_visible()
+        assert not page.locator("nav.contents").is_visible()
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.evaluate("document.querySelectorAll('details:not([open])').length") > 0

@@ -1,7 +1,10 @@
 """Read, merge and check configurations; check the shared configurations."""
 
+import re
+
 import pytest
 import yaml
+from espnet2.asr.encoder.e_branchformer_encoder import EBranchformerEncoder
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -126,3 +129,19 @@ def test_token_types_are_parsed_and_checked():
     for wrong in ("a", "a=b=c"):
         with pytest.raises(UserError, match="OUTPUT=TYPE"):
             parse_token_types([wrong])
+
+
+def test_documented_encoders_are_built(request, tmp_path):
+    """Another class of encoder keeps no option of the training configuration's class."""
+    root = request.config.rootpath
+    text = (root / "docs/configure.md").read_text(encoding="utf-8").partition("## Another enc")[2]
+    deep, other = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    for name, block in (("deep", deep), ("other", other)):
+        (tmp_path / f"{name}.yaml").write_text(block)
+    base = root / "conf/train_small.yaml"
+    merged = merged_config(base, [tmp_path / "deep.yaml"])
+    assert merged["encoder_conf"] == {**read_yaml(base)["encoder_conf"], "num_blocks": 6}
+    merged = merged_config(base, [tmp_path / "other.yaml"])
+    assert merged["encoder_conf"] == yaml.safe_load(other)["encoder_conf"]
+    assert merged["decoder_conf"] == read_yaml(base)["decoder_conf"]
+    assert EBranchformerEncoder(input_size=32, **merged["encoder_conf"]).output_size() == 128
