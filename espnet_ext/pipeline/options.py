@@ -379,9 +379,8 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option(
             "lexicon",
             "",
-            "words and their phones, to score text against phones, and for the canonical forms of "
-            "--canonical_prior twopass; lexicon_<lang> in recipe.conf takes precedence over its "
-            "default",
+            "words and their phones, to score text against phones, and for --canonical_prior "
+            "twopass; lexicon_<lang> in recipe.conf takes precedence over its default",
             "path",
         ),
         Option(
@@ -410,8 +409,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option(
             "baseline_clean",
             "false",
-            "adapt case and punctuation of the baselines' hypotheses to the references, and write "
-            "their numbers as words (English)",
+            "adapt case, punctuation and English numbers of baselines to those of the references",
             "boolean",
         ),
         Option(
