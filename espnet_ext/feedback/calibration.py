@@ -282,7 +282,8 @@ def fit(
     Raises:
         UserError: if all deviations are real, or none.
     """
-    x, y = np.asarray(features, dtype=float), np.asarray(is_real, dtype=bool)
+    x = np.asarray(features, dtype=float).reshape(-1, len(FEATURES))
+    y = np.asarray(is_real, dtype=bool)
     if not 0 < y.sum() < len(y):
         raise UserError(
             f"{len(y)} deviations, of which {y.sum()} are real: a calibration needs real and "

@@ -133,6 +133,7 @@ class Judge:
         precision: float | None = None,
         lexicon: Mapping[str, Sequence[str]] | None = None,
         max_seconds: float = MAX_SECONDS,
+        uncalibrated: bool = False,
         device: str = "cpu",
         **options,
     ) -> "Judge":
@@ -143,12 +144,14 @@ class Judge:
             calibration: file of `espnet-ext calibrate`; None: `calibration.json` beside the model,
                 if there is one.
             threshold, precision, lexicon, max_seconds: see the class.
+            uncalibrated: do not read a calibration.
             device: "cpu", "cuda" or "mps".
             options: search options; `beam_size` is 5 by default.
         """
         folder = find_model_dir(model)
         path = Path(calibration) if calibration else Path(folder) / calibrations.FILE
-        loaded = Calibration.load(path) if calibration or path.is_file() else None
+        is_read = not uncalibrated and (calibration is not None or path.is_file())
+        loaded = Calibration.load(path) if is_read else None
         if precision is not None and loaded is None:
             raise UserError(
                 f"{folder}: no {calibrations.FILE}, so no threshold is known for a precision",

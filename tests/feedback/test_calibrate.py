@@ -1,0 +1,134 @@
+"""`espnet-ext calibrate`: labels of deviations, measures, choice of the mismatch, the command."""
+
+import json
+
+import pytest
+
+from espnet_ext.bin import calibrate, cli, judge
+from espnet_ext.data.directory import write_directory
+from espnet_ext.data.record import Utterance
+from espnet_ext.decoding.pronunciation_errors import PronunciationErrors
+from espnet_ext.errors import UserError
+from espnet_ext.feedback import calibrate as steps
+from espnet_ext.feedback.calibration import Calibration, Probability
+from espnet_ext.feedback.comparison import compare
+from espnet_ext.feedback.examples import Example, choose_mismatch, label, measure, reported_units
+from espnet_ext.feedback.expected import expect, split_units
+from espnet_ext.feedback.features import ErrorPrior, features
+from espnet_ext.scoring.mdd import evaluate
+
+SENTENCE, CANONICAL = "I think here", "AY TH IH NG K HH IY R"
+# TH → S is annotated and recognised; R is annotated as missing, but recognised; NG → N is
+# recognised, but not annotated; a recognised AH is annotated as added
+PERCEIVED = "AY S IH NG K AH HH IY"
+RECOGNISED = "AY S IH N K AH HH IY R"
+
+
+def example(utt_id="u1", speaker="s1", scores=(3.0, -1.0, 2.0)):
+    comparison = compare(expect(SENTENCE, "en"), split_units(RECOGNISED, "en"))
+    canonical, perceived = (list(split_units(text, "en")) for text in (CANONICAL, PERCEIVED))
+    rows = features(comparison, scores, ErrorPrior(None))
+    is_real = label(comparison, canonical, perceived)
+    return Example(utt_id, speaker, canonical, perceived, comparison, rows, is_real)
+
+
+def test_deviation_is_real_where_the_annotation_differs():
+    assert example().is_real == [True, False, True]
+
+
+def test_features_have_the_evidence_and_the_kind():
+    assert example(scores=(30.0, -1.0, 2.0)).features == [
+        (8.0, 0.0, 0.0, 0.0),
+        (-1.0, 0.0, 0.0, 0.0),
+        (2.0, 0.0, 0.0, 1.0),
+    ]
+
+
+def test_prior_is_the_log_odds_of_the_learners_errors():
+    errors = PronunciationErrors.estimate(
+        [["TH", "IH"]] * 4, [["S", "IH"]] * 2 + [["TH", "IH"]] * 2
+    )
+    comparison = compare(expect("thin", "en"), ["S", "IH", "M", "AH"])
+    values = [ErrorPrior(errors.to_json())(comparison, d) for d in comparison.deviations]
+    index = {token: i for i, token in enumerate(errors.tokens)}
+    row = errors.pronounced[index["TH"]]
+    assert values[0] == pytest.approx(float((row[1 + index["S"]] / row[1 + index["TH"]]).log()))
+    assert max(values[1:]) < values[0]  # N and AH are not in the data
+
+
+def test_unreported_deviations_count_as_the_expected_units():
+    comparison = example().comparison
+    assert reported_units(comparison, [True, True, True]) == RECOGNISED.split()
+    assert reported_units(comparison, [False] * 3) == CANONICAL.split()
+    assert reported_units(comparison, [True, False, False]) == [
+        "AY",
+        "S",
+        "IH",
+        "NG",
+        "K",
+        "HH",
+        "IY",
+        "R",
+    ]
+
+
+def test_measures_are_those_of_mdd():
+    function = Probability((1.0, 0.0, 0.0, 0.0, 0.0), (-5.0, 5.0), (0.0, 1.0), 0.65)
+    measured = measure([example("s1-a", "s1"), example("s2-a", "s2")], function)
+    # reported: TH → S and AH (two hits of three annotated), not NG → N
+    assert (measured["precision"], measured["recall"]) == (100.0, pytest.approx(100 * 2 / 3))
+    everything = measure([example()], function, threshold=0.0)
+    expected = evaluate({"u": CANONICAL}, {"u": PERCEIVED}, {"u": RECOGNISED})
+    assert everything["F1"] == pytest.approx(expected["F1"]["detection"])
+    # probabilities 0.8, 0.4 and 0.7; two are real
+    assert everything["ece"] == pytest.approx((0.2 + 0.4 + 0.3) / 3, abs=1e-3)
+
+
+def test_mismatch_separates_own_from_other_sentences():
+    chosen = choose_mismatch([0.1, 0.4, 0.9], [0.6, 0.8, 1.0, 1.2])
+    assert 0.4 < chosen["threshold"] < 0.6
+    assert (chosen["rejected"], chosen["accepted"]) == (pytest.approx(1 / 3), 0.0)
+
+
+def annotated_set(trained, folder):
+    """Write an annotated set whose speakers both deviate and do not."""
+    wav = trained.root / "wav"
+    rows = [("K AE T", "K AE T"), ("D AO G", "T AE K"), ("T AE K", "D AO G"), ("D AE D", "D AE D")]
+    words = ["cat", "dog", "tack", "dad"]
+    utterances = [
+        Utterance(
+            f"s{i % 2}-{i}",
+            f"s{i % 2}",
+            str(wav / f"train{i}.wav"),
+            {"canonical": canonical, "surface": surface, "meaning": word},
+        )
+        for i, ((canonical, surface), word) in enumerate(zip(rows, words, strict=True))
+    ]
+    write_directory(folder, utterances)
+    return str(folder)
+
+
+def test_command_writes_what_judge_reads(trained, tmp_path, capsys):
+    data = annotated_set(trained, tmp_path / "valid")
+    output, model = tmp_path / "calibration.json", str(trained.root / "exp")
+    arguments = [model, data, "--output", str(output), "--canonical_model", data]
+    assert cli.run(calibrate.main, [*arguments, "--evaluate", data]) == 0
+    printed = capsys.readouterr()
+    assert "operating point" in printed.out and "ECE" in printed.out
+    assert "2 speakers and 4 sentences" in printed.err
+    content = json.loads(output.read_text())
+    facts = content["facts"]
+    assert facts["utterances"] == 4 and len(facts["sha256"]["text.surface"]) == 64
+    assert facts["model_sha256"] and data in facts["evaluated"]
+    assert content["errors"]["kind"] == "pronunciation_errors"
+    assert Calibration.load(output).sources["prompt"].facts["curve"]
+    wav = str(trained.root / "wav/train0.wav")
+    assert cli.run(judge.main, [model, wav, "--calibration", str(output), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["calibrated"] is True
+
+
+def test_set_without_annotation_is_a_user_error(trained, tmp_path):
+    folder = annotated_set(trained, tmp_path / "valid")
+    (tmp_path / "valid/text.canonical").write_text("")
+    with pytest.raises(UserError, match="no utterance has text.surface, text.canonical"):
+        steps.read_annotations(folder, "en")
