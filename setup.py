@@ -22,6 +22,7 @@ REQUIRES = [
     "kaldiio>=2.18",
     "sentencepiece==0.2.1",
     "rapidfuzz>=3.9",
+    "scikit-learn>=1.5",  # k-means of discrete units; librosa, which ESPnet needs, brings it too
     "PyYAML>=6.0",
     "tqdm>=4.64",
     "huggingface-hub>=0.30",

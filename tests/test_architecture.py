@@ -22,9 +22,11 @@ PACKAGES = {
     # A model is built and loaded from its configuration, and an exported head names the tokenizer
     # of stock ESPnet. Inference must not need `training`.
     "model": {"text"},
+    # Features come from encoders of `model`.
+    "units": {"model", "data", "text"},
     "objectives": {"model"},
-    "training": {"objectives", "model", "data", "text"},
-    "decoding": {"model", "data", "text"},
+    "training": {"objectives", "units", "model", "data", "text"},
+    "decoding": {"units", "model", "data", "text"},
     "scoring": {"data", "text"},
     "analysis": {"decoding", "scoring", "model", "data"},
     "feedback": {"decoding", "scoring", "model", "data", "text"},

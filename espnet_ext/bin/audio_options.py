@@ -38,6 +38,28 @@ def share(value: str) -> float:
     return number
 
 
+def seconds(value: str) -> float:
+    """Parse a duration above 0."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{value}' is not a number of seconds above 0")
+    return number
+
+
+def add_encoder(parser: argparse.ArgumentParser) -> None:
+    """Add the options of commands that run an encoder over a data directory."""
+    parser.add_argument("--ngpu", type=int, default=0, help="1 computes the features on a GPU")
+    parser.add_argument(
+        "--batch_seconds",
+        type=seconds,
+        default=30.0,
+        help="audio in a batch, with padding; raise it on a GPU",
+    )
+
+
 def add_policy(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what to do with broken utterances."""
     parser.add_argument(
