@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from espnet_ext.analysis import definition
+from espnet_ext.analysis import branching, definition
 from espnet_ext.analysis.definition import Analysis, Option, Output, Result
 from espnet_ext.document import MANY_SPEAKERS, Figure, Item, Point, Section, Table, number
 
@@ -239,6 +239,7 @@ def _findings(result: Mapping) -> list[str]:
                     f"Layers {', '.join(unmatched)} of {pair[side]} have no counterpart at the "
                     "same depth."
                 )
+    findings += branching.finding(result, ("so_surface", "so_meaning"))
     if not any(pair["ceiling"] for pair in result["pairs"]):
         findings.append(
             "No system was trained from a second seed (--twins), so it is not known how similar "

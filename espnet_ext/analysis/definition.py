@@ -190,6 +190,8 @@ class Analysis:
         uses_device: `run` takes `batch_size` and `device`.
         shared_encoder: it reads the encoder output that all outputs of a system share. Stage 17
             leaves out systems whose outputs have separate ones.
+        plain_heads: it runs the heads on encoder output alone. Stage 17 leaves out systems whose
+            heads read more (`heads.side_inputs`).
     """
 
     name: str
@@ -206,9 +208,15 @@ class Analysis:
     verb: str = ""
     unprompted_files: Sequence[str] = ()
     shared_encoder: bool = False
+    plain_heads: bool = False
 
     def cannot_read(self, config: Mapping[str, Any]) -> str:
         """Return why a model with this configuration cannot be analysed; empty if it can."""
+        if self.plain_heads:
+            from espnet_ext.model.heads.side_inputs import side_inputs_of
+
+            if reason := side_inputs_of(config):
+                return reason
         if not self.shared_encoder or config.get("conditioning") is None:
             return ""
         from espnet_ext.model.conditioning.registry import separates_outputs

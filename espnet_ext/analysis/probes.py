@@ -132,4 +132,5 @@ ANALYSIS = Analysis(
     min_systems=2,
     uses_device=True,
     shared_encoder=True,
+    plain_heads=True,
 )

@@ -100,4 +100,5 @@ ANALYSIS = Analysis(
     requested_by="swaps",
     uses_device=True,
     shared_encoder=True,
+    plain_heads=True,
 )

@@ -9,7 +9,7 @@ import copy
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from espnet_ext.decoding.threads import choose_threads, limit_threads
 
@@ -18,7 +18,6 @@ import torch  # after `threads`, which sets how its threads wait
 
 from espnet_ext.data.long_audio import LongAudio
 from espnet_ext.decoding.batches import batches_by_length
-from espnet_ext.decoding.beam import BeamSearch
 from espnet_ext.decoding.canonical import Canonical
 from espnet_ext.decoding.canonical_forms import (
     SURFACE,
@@ -36,6 +35,7 @@ from espnet_ext.decoding.options import (
     parse_options,
     with_defaults,
 )
+from espnet_ext.decoding.output_search import OutputSearch, search_order, searched_outputs
 from espnet_ext.decoding.precision import PRECISIONS, check_precision
 from espnet_ext.decoding.pronunciation_errors import DEFAULT_WEIGHT as CANONICAL_WEIGHT
 from espnet_ext.decoding.pronunciation_errors import PronunciationErrors
@@ -57,7 +57,6 @@ from espnet_ext.model.config import check_keys, sample_rate_of
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.encoding import EncoderRequest
 from espnet_ext.model.frames import EncoderFrames, frontend_frames
-from espnet_ext.model.heads.search import RawHypothesis
 from espnet_ext.model.load import load_model, search_device
 from espnet_ext.text.ngram import Ngrams, read_arpa
 from espnet_ext.text.tokenizers import UNK, build_tokenizer
@@ -104,7 +103,8 @@ class DualSpeech2Text:
     ):
         tasks = requested_tasks(model, only)
         self.outputs = [name for name in tasks if name in model.heads]
-        self.active = active_tasks(model, tasks, active)
+        self.searched = searched_outputs(model, self.outputs)  # with those that they read
+        self.active = active_tasks(model, list(dict.fromkeys([*tasks, *self.searched])), active)
         if coupling is not None:
             check_keys(dict.fromkeys(coupling.outputs), self.outputs, "coupled outputs")
         self.coupling = coupling
@@ -161,7 +161,7 @@ class DualSpeech2Text:
                 self.canonical.prior(head.tokens) if self.canonical and name == SURFACE else None,
             )
             for name, head in self.model.heads.items()
-            if name in self.outputs
+            if name in self.searched
         }
 
     @classmethod
@@ -352,8 +352,7 @@ class DualSpeech2Text:
         lengths = torch.tensor([wave.numel() for wave in waves])
         speech = torch.nn.utils.rnn.pad_sequence(list(waves), batch_first=True)  # (B, S)
         speech, lengths = speech.to(self.device, self.dtype), lengths.to(self.device)
-        nbest_lists: dict[str, list[list[RawHypothesis]]] = {}
-        heads = [self.model.heads[name] for name in self.outputs]
+        heads = [self.model.heads[name] for name in self.searched]
         with (
             limit_threads(self.num_threads),
             PRECISIONS[self.precision](self.device),
@@ -361,28 +360,26 @@ class DualSpeech2Text:
         ):
             encoded = self.model.encode(speech, lengths, self._encoder_request(conditions))
             encoded = encoded.to(self.search_device, self.dtype)
-            encoder_out, frames = encoded.hidden, encoded.lengths
             source = self.canonical.source if self.canonical is not None else None
-            for name in sorted(self.outputs, key=lambda name: name != source):  # it comes first
-                check_encoder_out(name, encoder_out[name], self.precision)
-                inputs = encoder_out[name], frames[name]  # (B, T, D), (B,)
+            search = OutputSearch(self.model, self.searchers, encoded)
+            for name in search_order(self.model, self.searched, source, SURFACE):
+                check_encoder_out(name, encoded.hidden[name], self.precision)
+                options: dict[str, Any] = {}
                 if name == SURFACE and self.canonical is not None:
                     if source is not None:
-                        texts = self._best_texts(source, nbest_lists[source])
+                        texts = self._texts(source, search.best(source))
                         forms = self.canonical.complete(forms, texts, self.tokenizers[name])
-                    search = cast(BeamSearch, self.searchers[name])
-                    nbest_lists[name] = search(*inputs, canonical=forms)
-                else:
-                    nbest_lists[name] = self.searchers[name](*inputs)
+                    options["canonical"] = forms
+                search.run(name, **options)
         if self.coupling is not None:
             tokens = {name: self.model.heads[name].tokens for name in self.coupling.outputs}
-            self.coupling.rerank(nbest_lists, tokens, self.options)
+            self.coupling.rerank(search.nbest_lists, tokens, self.options)
         results = []
         for i, wave in enumerate(waves):
             seconds = wave.numel() / self.sample_rate
             nbest, log_probs = {}, {}
             for name in self.outputs:
-                states = encoder_out[name][i, : int(frames[name][i])]  # (T, D)
+                states = search.ctc_inputs[name][i, : int(encoded.lengths[name][i])]  # (T, D)
                 ctc = self._ctc_log_probs(name, states)  # (T, V)
                 if ctc is not None and name in self.log_probs_of:
                     log_probs[name] = ctc
@@ -390,7 +387,7 @@ class DualSpeech2Text:
                 timing = ctc if self.options[name].times else None
                 nbest[name] = [
                     to_hypothesis(raw, vocabulary, tokenizer, timing, seconds)
-                    for raw in nbest_lists[name][i]
+                    for raw in search.nbest_lists[name][i]
                 ] or [EMPTY]
             results.append(Result(nbest, log_probs=log_probs))
         return results
@@ -400,21 +397,20 @@ class DualSpeech2Text:
         conditioner = self.model.conditioning
         active = None
         if conditioner is not None:
-            active = {name: conditioner.active_set(self.active[name]) for name in self.outputs}
-        return EncoderRequest(self.outputs, active, tensors_of(conditions), batch_invariant=True)
+            active = {name: conditioner.active_set(self.active[name]) for name in self.searched}
+        return EncoderRequest(self.searched, active, tensors_of(conditions), batch_invariant=True)
 
-    def _best_texts(self, name: str, nbest_lists: Sequence[Sequence[RawHypothesis]]) -> list[str]:
-        """Return the text of the best hypothesis of each utterance; "" if it has none."""
+    def _texts(self, name: str, token_ids: Sequence[Sequence[int]]) -> list[str]:
+        """Return the texts of hypotheses of an output."""
         tokens = self.model.heads[name].tokens
-        best = [nbest[0].token_ids if nbest else () for nbest in nbest_lists]
-        return [self.tokenizers[name].decode([tokens[i] for i in ids]) for ids in best]
+        return [self.tokenizers[name].decode([tokens[i] for i in ids]) for ids in token_ids]
 
     def _ctc_log_probs(self, name: str, encoder_out: torch.Tensor) -> torch.Tensor | None:
         """Return the CTC log probabilities (T, V) of an utterance, if times or they are requested.
 
         Args:
             name: output.
-            encoder_out: (T, D) of the utterance.
+            encoder_out: (T, D) that the CTC of the output reads.
         """
         ctc: Any = self.model.heads[name].ctc
         if ctc is None or not (self.options[name].times or name in self.log_probs_of):
@@ -470,8 +466,10 @@ class DualSpeech2Text:
         """
         clone = self._clone()
         clone.outputs = requested_tasks(self.model, [output])
-        clone.active = active_tasks(self.model, clone.outputs, {output: active})
-        clone.searchers, clone.coupling = {output: self.searchers[output]}, None
+        clone.searched = searched_outputs(self.model, clone.outputs)
+        clone.active = active_tasks(self.model, clone.searched, {output: active})
+        clone.searchers = {name: self.searchers[name] for name in clone.searched}
+        clone.coupling = None
         return clone
 
     def with_options(self, **options) -> "DualSpeech2Text":

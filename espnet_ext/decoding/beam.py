@@ -78,6 +78,7 @@ class BeamSearch:
         minlenratio: float | None = None,
         use_pre_beam: bool = True,
         canonical: Sequence[Canonical | None] | None = None,
+        ctc_input: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> list[list[RawHypothesis]]:
         """Return the n-best list of each utterance, best first.
 
@@ -92,9 +93,12 @@ class BeamSearch:
             minlenratio: replaces the one of the options.
             use_pre_beam: let CTC score only the tokens that the other scorers prefer.
             canonical: canonical form of each utterance for the prior; None: no prior.
+            ctc_input: states (B, T, D) and lengths (B,) that CTC reads, if the decoder reads
+                others. Limits of the hypotheses' lengths refer to them.
         """
         min_ratio = self.options.minlenratio if minlenratio is None else minlenratio
-        frames = lengths.tolist()
+        ctc_input = (encoder_out, lengths) if ctc_input is None else ctc_input
+        frames = ctc_input[1].tolist()
         search = _BatchSearch(
             self,
             encoder_out,
@@ -103,6 +107,7 @@ class BeamSearch:
             _min_lengths(frames, min_ratio),
             self.pre_beam_size if use_pre_beam else None,
             self._scorers(canonical),
+            ctc_input,
         )
         while not search.finished:
             search.step()
@@ -113,7 +118,9 @@ class BeamSearch:
             lower_ratio = max(0.0, min_ratio - 0.1)
             use_pre_beam = use_pre_beam and min_ratio != 0
             of_empty = None if canonical is None else [canonical[row] for row in empty]
-            retried = self(encoder_out[empty], lengths[empty], lower_ratio, use_pre_beam, of_empty)
+            ctc_empty = (ctc_input[0][empty], ctc_input[1][empty])
+            inputs = (encoder_out[empty], lengths[empty])
+            retried = self(*inputs, lower_ratio, use_pre_beam, of_empty, ctc_empty)
             for row, nbest in zip(empty, retried, strict=True):
                 nbest_lists[row] = nbest
         return nbest_lists
@@ -153,6 +160,7 @@ class _BatchSearch:
         min_lengths: Sequence[int],
         pre_beam_size: int | None,
         scorers: Mapping[str, tuple[Scorer, float]],
+        ctc_input: tuple[torch.Tensor, torch.Tensor],
     ):
         self.search, self.scorers = search, scorers
         self.pre_beam_size = pre_beam_size
@@ -186,9 +194,9 @@ class _BatchSearch:
         if search.ctc is not None:
             num_scored = None if pre_beam_size is None else pre_beam_size + 1  # eos
             with torch.autocast(device.type, enabled=False):
-                log_probs = search.ctc.log_softmax(encoder_out)
+                log_probs = search.ctc.log_softmax(ctc_input[0])
             self.ctc_scorer = BatchCTCPrefixScorer(
-                log_probs, lengths, search.eos, num_scored=num_scored
+                log_probs, ctc_input[1], search.eos, num_scored=num_scored
             )
             self.ctc_state = self.ctc_scorer.start(beam_size)
 

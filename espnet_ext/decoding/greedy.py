@@ -28,9 +28,13 @@ class BestPath:
 
     @torch.no_grad()
     def __call__(
-        self, encoder_out: torch.Tensor, lengths: torch.Tensor
+        self,
+        encoder_out: torch.Tensor,
+        lengths: torch.Tensor,
+        ctc_input: tuple[torch.Tensor, torch.Tensor] | None = None,
     ) -> list[list[RawHypothesis]]:
-        """Return one hypothesis per utterance; encoder_out: (B, T, D), lengths: (B,)."""
+        """Return one hypothesis per utterance; arguments as in `BeamSearch.__call__`."""
+        encoder_out, lengths = (encoder_out, lengths) if ctc_input is None else ctc_input
         log_probs, tokens = self.ctc.log_softmax(encoder_out).max(-1)  # (B, T)
         return [
             [self._collapse(path[:length], path_log_probs[:length])]

@@ -12,6 +12,7 @@ import torch
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.conditioning.base import ConditionerContext
+from espnet_ext.model.conditioning.layers import blocks_of
 from espnet_ext.model.conditioning.registry import build_conditioner
 from espnet_ext.model.conditions import configured_names, values_of
 from espnet_ext.model.config import (
@@ -22,9 +23,11 @@ from espnet_ext.model.config import (
     suggest,
 )
 from espnet_ext.model.dual import DualOutputModel
+from espnet_ext.model.heads.base import Head
 from espnet_ext.model.heads.registry import build_head
 from espnet_ext.model.heads.shared_decoder import MODULE as SHARED_DECODER
 from espnet_ext.model.heads.shared_decoder import SHARED, build_shared_decoder
+from espnet_ext.model.heads.side_inputs import check_decoder
 from espnet_ext.model.losses import Objective
 from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.model.pretrained import adapters
@@ -78,6 +81,7 @@ def build_model(
         name: build_head(name, options, tokens[name], size, config, shared_decoder)
         for name, options in outputs.items()
     }
+    _check_side_inputs(heads, encoder, postencoder, size)
     model = DualOutputModel(
         frontend=frontend,
         specaug=_part(config, "specaug"),
@@ -163,6 +167,24 @@ def _part(config: Mapping[str, Any], kind: str, **arguments) -> Any:
     build = espnet.resolve(kind, name)
     conf = config.get(f"{kind}_conf") or {}
     return construct(build, conf, f"{kind}_conf", arguments)
+
+
+def _check_side_inputs(heads: Mapping[str, Head], encoder: Any, postencoder: Any, size: int):
+    """Raise `UserError` if a head cannot read a decoder or an encoder layer that it names."""
+    for name, head in heads.items():
+        if head.reads is not None:
+            check_decoder(f"outputs.{name}.reads", heads[head.reads].decoder, size)
+        if head.ctc_layer is None:
+            continue
+        where = f"outputs.{name}.ctc_layer"
+        count = len(blocks_of(encoder, where))
+        if head.ctc_layer >= count:
+            raise UserError(
+                f"{where}: {head.ctc_layer}, but the encoder has {count} layers",
+                f"write at most {count - 1}; without ctc_layer, CTC reads the encoder output",
+            )
+        if postencoder is not None or encoder.output_size() != size:
+            raise UserError(f"{where}: not possible with a postencoder", "remove one of them")
 
 
 def _tokens(name: str, output: OutputConfig) -> list[str]:

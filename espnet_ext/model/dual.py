@@ -21,6 +21,13 @@ from espnet_ext.model.config import TEXT_PREFIX, UNLABELLED
 from espnet_ext.model.encoding import EncoderOutput, EncoderPass, EncoderRequest
 from espnet_ext.model.frames import min_feature_frames, min_samples, pad_short
 from espnet_ext.model.heads.base import Head, HeadLosses
+from espnet_ext.model.heads.side_inputs import (
+    DecoderStates,
+    SideInputs,
+    of_batch,
+    reading_order,
+    record_states,
+)
 from espnet_ext.model.layers import encoder_layers, parameter_groups, watch
 from espnet_ext.model.losses import Objective, TrainingLosses, weighted_sum
 from espnet_ext.model.padding import mirror_ends
@@ -69,6 +76,8 @@ class DualOutputModel(AbsESPnetModel):
         for name, head in heads.items():
             for part, module in head.parts.items():
                 self.add_module(f"{name}_{part}", module)
+        self.reading_order = reading_order({name: h.options for name, h in heads.items()})
+        self.read_decoders = {head.reads for head in heads.values()} - {None}
         self.objective = objective
         self.autocast_dtype = autocast_dtype
         self.conditioning = conditioning
@@ -157,14 +166,23 @@ class DualOutputModel(AbsESPnetModel):
     ) -> dict[str, HeadLosses]:
         """Return every output's losses; `batch` as for `forward`."""
         losses = {}
-        for name, head in self._heads.items():
+        decoders: dict[str, DecoderStates] = {}  # of the outputs that others read
+        for name in self.reading_order:
+            head = self._heads[name]
             states = encoded.hidden[name]
             if states.dtype == torch.bfloat16:
                 states = states.float()  # CTC and the losses stay in full precision
             text, lengths = batch[TEXT_PREFIX + name], batch[f"{TEXT_PREFIX}{name}_lengths"]
-            autocast = self._autocast(states)
-            losses[name] = head.losses(states, encoded.lengths[name], text, lengths, autocast)
-        return losses
+            side = SideInputs(decoders.get(head.reads or ""), encoded.ctc_layers.get(name))
+            inputs = (states, encoded.lengths[name], text, lengths, self._autocast(states), side)
+            if name not in self.read_decoders:
+                losses[name] = head.losses(*inputs)
+                continue
+            with record_states(head.decoder) as recorded:
+                losses[name] = head.losses(*inputs)
+            rows = (text[:, 0] != UNLABELLED).nonzero().squeeze(1)
+            decoders[name] = of_batch(recorded, rows, lengths, states)
+        return {name: losses[name] for name in self._heads}
 
     def encode(
         self,
@@ -216,13 +234,28 @@ class DualOutputModel(AbsESPnetModel):
                 for name, loss in result.auxiliary.items():
                     auxiliary[name] = auxiliary.get(name, 0.0) + loss / len(passes)
         kept = results if request.keep_layers else {}
+        read_layers = {name: self._layer_of_ctc(name, result) for name, result in results.items()}
         return EncoderOutput(
             {name: result.states for name, result in results.items()},
             {name: result.lengths for name, result in results.items()},
             auxiliary,
             {name: result.layers for name, result in kept.items()},
             {name: result.layer_lengths for name, result in kept.items()},
+            {name: states for name, states in read_layers.items() if states is not None},
         )
+
+    def _layer_of_ctc(self, name: str, result: "_PassResult") -> torch.Tensor | None:
+        """Return the states (B, T, D) of the encoder layer that the CTC of an output reads."""
+        number = self._heads[name].ctc_layer
+        if number is None:
+            return None
+        layer = str(number - 1)
+        if layer not in result.layers:
+            raise UserError(
+                f"outputs.{name}.ctc_layer: encoder layer {number} did not run",
+                "switch off layerdrop of the encoder, or remove ctc_layer",
+            )
+        return result.layers[layer]
 
     def _passes(self, request: EncoderRequest) -> list[EncoderPass]:
         """Return the runs of the encoder that a request needs."""
@@ -242,6 +275,10 @@ class DualOutputModel(AbsESPnetModel):
     ) -> "_PassResult":
         """Run encoder and postencoder once on features (B, F, M) with lengths (B,)."""
         layers = (encoder_layers(self.encoder) or {"encoder": self.encoder}) if keep_layers else {}
+        for head in (self._heads[name] for name in encoder_pass.outputs):
+            if head.ctc_layer is not None:
+                layer = str(head.ctc_layer - 1)
+                layers[layer] = encoder_layers(self.encoder)[layer]
         layer_lengths = lengths
 
         def encode() -> Encoded:

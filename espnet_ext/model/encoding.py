@@ -54,12 +54,15 @@ class EncoderOutput:
     layers: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
     # output → (B,) frames of the layers, which a postencoder may change
     layer_lengths: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    # output → (B, T, D), the encoder layer that its CTC reads; only outputs with `ctc_layer`
+    ctc_layers: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "EncoderOutput":
         """Return the hidden states with a type, and the lengths, on a device."""
         return replace(
             self,
             hidden={name: states.to(device, dtype) for name, states in self.hidden.items()},
+            ctc_layers={name: s.to(device, dtype) for name, s in self.ctc_layers.items()},
             lengths={name: lengths.to(device) for name, lengths in self.lengths.items()},
         )
 

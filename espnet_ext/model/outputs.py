@@ -14,6 +14,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.model.config import OutputConfig, check_keys
 from espnet_ext.model.heads.registry import HEADS, head_class
 from espnet_ext.model.heads.search_options import check_search
+from espnet_ext.model.heads.side_inputs import reading_order
 
 # Modules of the model beside those of the heads.
 _RESERVED = (
@@ -56,6 +57,7 @@ def parse_outputs(config: Mapping[str, Any]) -> dict[str, Any]:
             "outputs.shared: its decoder would have the name of the shared decoder",
             "rename the output",
         )
+    reading_order(parsed)  # raises errors
     _check_prefixes([m for name, options in parsed.items() for m in module_names(name, options)])
     return parsed
 

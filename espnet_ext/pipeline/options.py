@@ -206,8 +206,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option(
             "inline_tags",
             "",
-            "such outputs that are also written into other transcripts as tags, for example "
-            '"meaning=l1"',
+            'such outputs that are also tags in other transcripts, for example "meaning=l1"',
             "words",
         ),
     ),
@@ -275,8 +274,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option(
             "systems",
             "so_surface so_meaning do",
-            "systems to train and compare: conf/systems/<name>.yaml; all: single-output systems, "
-            "do, and every mitigation that fits the recipe (docs/mitigations.md)",
+            "systems to train and compare: conf/systems/<name>.yaml; all: see docs/mitigations.md",
             "words",
             required=True,
         ),

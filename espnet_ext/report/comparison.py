@@ -217,12 +217,11 @@ def _findings(
         both = all(system in _own_cells(runs, output) for output in references)
         if both and known and len(known) == len(rows) and all(low <= 0 for low, _ in known):
             not_worse.append(system)
-    surface, meaning = references[SURFACE], references[MEANING]
-    base = f"surface error than {surface}, nor a higher meaning error than {meaning}"
+    limits = [f"a higher {output} error than {name}" for output, name in references.items()]
     if not_worse:
-        yield f"No higher {base}, is shown for: {', '.join(not_worse)}."
+        yield f"Neither {' nor '.join(limits)} is shown for: {', '.join(not_worse)}."
     else:
-        yield f"Every system with both outputs has a higher {base}, or could not be compared."
+        yield f"Every system with both outputs has {' or '.join(limits)}, or was not compared."
 
 
 # -- errors by divergence, cost

@@ -120,7 +120,8 @@ def _states(model: DualOutputModel, batch: Batch) -> States:
     for name, head in model.heads.items():
         text = batch[TEXT_PREFIX + name]
         labelled[name] = (text[:, 0] != UNLABELLED).cpu()
-        if head.decoder is not None and decoder_layers(head.decoder):
+        # A decoder that reads another one cannot be run alone.
+        if head.decoder is not None and head.reads is None and decoder_layers(head.decoder):
             text_lengths = batch[f"{TEXT_PREFIX}{name}_lengths"]
             decoders[name] = _utterance_means(
                 head, encoded.hidden[name].float(), encoded.lengths[name], text, text_lengths

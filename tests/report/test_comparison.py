@@ -80,6 +80,45 @@ def test_difference_from_a_reference_that_stands_second_changes_its_sign(tree):
     assert rows["do"]["meaning − so_meaning [95 %]"] == "+2.00 [+0.50 to +3.00]"
 
 
+@pytest.mark.parametrize(
+    ("low", "finding"),
+    [
+        (
+            -0.5,
+            "Neither a higher surface error than so_surface nor a higher meaning error than "
+            "so_meaning is shown for: do.",
+        ),
+        (
+            0.5,
+            "Every system with both outputs has a higher surface error than so_surface or a higher "
+            "meaning error than so_meaning, or was not compared.",
+        ),
+    ],
+)
+def test_finding_names_the_systems_that_are_not_worse_in_either_output(tree, low, finding):
+    runs = {}
+    for name in ("so_surface", "so_meaning", "do"):
+        path = tree / f"exp/ko/{name}_small/decode/test/score.json"
+        runs[name] = Run(path.parent, json.loads(path.read_text()), None)
+    for cell in runs["so_meaning"].score["cells"]:
+        cell["metrics"][cell["metric"]]["rate"] /= 2
+    numbers = {"by": None, "utterances": 24, "difference": 1.0}
+    differences = [
+        {"a": f"so_{name}", "b": "do", "cells": [{**numbers, "name": f"{name}-{name}", **bounds}]}
+        for name, bounds in (
+            ("surface", {"interval": [low, 2.0]}),
+            ("meaning", {"interval": [-3.0, 2.0]}),
+        )
+    ]
+
+    class Analysis:
+        kind = "cross"
+        content = {"kind": "cross", "set": "test", "differences": differences}
+
+    language = Language("ko", sets={"test": runs}, analyses=[Analysis()])
+    assert comparison_section(language, "test").findings == [finding]
+
+
 def test_encoder_similarity_stands_beside_its_ceiling(korean, tree):
     header, rows = table_of(korean)
     cka = json.loads((tree / "exp/ko/analysis/cka.json").read_text())

@@ -32,6 +32,7 @@ from espnet_ext.analysis.computation.inputs import (
     load_systems,
     read_conditions,
     read_references,
+    require_plain_heads,
     token_types,
 )
 from espnet_ext.analysis.computation.linear_probe import Task, common_classes, probe
@@ -91,7 +92,9 @@ def probe_encoders(
         data, train: data directories that probes are tested on and fitted to.
         max_utterances, max_train: evenly spread; 0 for all.
     """
-    reader = _Reader(load_systems(model_dirs, device))
+    systems = load_systems(model_dirs, device)
+    require_plain_heads(systems)
+    reader = _Reader(systems)
     train_ids, test_ids = (
         {item.utt_id for item in read_directory(folder, empty_texts=True)}
         for folder in (train, data)

@@ -32,6 +32,7 @@ from espnet_ext.analysis.computation.inputs import (
     read_conditions,
     read_references,
     read_sample,
+    require_plain_heads,
     speaker_errors,
     token_types,
 )
@@ -119,6 +120,7 @@ def swap(
         options: search options, as for decoding.
     """
     systems = load_systems(model_dirs, device, **options)
+    require_plain_heads(systems)
     types, changes = token_types(systems), Changes()
     training = read_sample(train, max_train)
     tested = read_references(data, max_utterances, types, changes)

@@ -11,6 +11,7 @@ from espnet_ext.data.directory import read_directory
 from espnet_ext.data.record import Utterance
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.errors import UserError
+from espnet_ext.model.heads.side_inputs import side_inputs_of
 from espnet_ext.scoring.counts import align_texts, count_edits
 from espnet_ext.scoring.normal_form import Changes, comparison_form, normalise_references
 
@@ -37,6 +38,17 @@ def load_systems(
             f"systems with different sample rates: {listed}", "analyse systems of one rate together"
         )
     return systems
+
+
+def require_plain_heads(systems: Mapping[str, DualSpeech2Text]) -> None:
+    """Raise `UserError` if a head of a system reads more than the encoder output."""
+    for name, system in systems.items():
+        outputs = {output: vars(head.options) for output, head in system.model.heads.items()}
+        if reason := side_inputs_of({"outputs": outputs}):
+            raise UserError(
+                f"{name}: {reason}, but this analysis runs heads on encoder output alone",
+                f"leave out {name}",
+            )
 
 
 def read_sample(data: str | Path, limit: int) -> list[Utterance]:

@@ -167,6 +167,11 @@ class _Comparison:
             for output, head in system.model.heads.items():
                 if head.decoder is None:
                     self.notes.append(f"{name} has no decoder of {output} to compare")
+                elif head.reads is not None:
+                    self.notes.append(
+                        f"{name}'s decoder of {output} is not compared: it also reads the decoder "
+                        f"of {head.reads}"
+                    )
                 elif not hasattr(head.decoder, "decoders"):
                     kind = type(head.decoder).__name__
                     self.notes.append(f"{name}'s {kind} of {output} has no list of layers")

@@ -15,6 +15,7 @@ from espnet_ext.model import espnet
 from espnet_ext.model.config import check_mapping, check_smoothing, construct
 from espnet_ext.model.heads.base import ELSEWHERE, IGNORE, Criterion, HeadContext, teacher_forced
 from espnet_ext.model.heads.shared_decoder import SHARED, GuidedDecoder
+from espnet_ext.model.heads.side_inputs import StateReader
 
 _LOSS_KEYS = ("lsm_weight", "length_normalized_loss")  # in an output, or in `model_conf` for all
 
@@ -29,6 +30,8 @@ class AttentionOptions:
     decoder_conf: Mapping[str, Any] = field(default_factory=dict)  # merged over the shared one
     lsm_weight: float | None = None  # label smoothing
     length_normalized_loss: bool | None = None  # loss per token instead of per utterance
+    # another output: the decoder also attends to the hidden states of its decoder
+    reads: str | None = None
 
 
 class AttentionDecoder(Criterion):
@@ -48,6 +51,9 @@ class AttentionDecoder(Criterion):
         else:
             self.module = self._build(context)
         self.parts = {"decoder": self.module}
+        self.reader = StateReader(context.encoder_size) if options.reads is not None else None
+        if self.reader is not None:
+            self.parts["reader"] = self.reader
         self.eos = context.eos
         loss_conf = loss_options(options, context.config)
         self.loss = espnet.load("LabelSmoothingLoss")(
@@ -70,6 +76,12 @@ class AttentionDecoder(Criterion):
         accepted = inspect.signature(build).parameters
         sizes |= {key: value for key, value in about_tokens.items() if key in accepted}
         return construct(build, conf, f"{context.where}.decoder_conf", sizes)
+
+    def inputs(self, states, lengths, side):
+        if self.reader is None:
+            return states, lengths
+        assert side.decoder is not None
+        return self.reader(states, lengths, side.decoder)
 
     def __call__(self, states, lengths, text, text_lengths, autocast):
         with autocast:
@@ -99,6 +111,8 @@ class AttentionDecoder(Criterion):
                 f"{where}.decoder_conf: this output shares its decoder with others",
                 "set decoder_conf of the training configuration, or remove decoder: shared",
             )
+        if options.reads is not None and not isinstance(options.reads, str):
+            raise UserError(f"{where}.reads: {options.reads!r}", "write the name of an output")
         if options.lsm_weight is not None:
             check_smoothing(options.lsm_weight, f"{where}.lsm_weight")
 

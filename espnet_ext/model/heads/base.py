@@ -20,6 +20,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.config import UNLABELLED, OutputConfig, check_weight
 from espnet_ext.model.heads.search_options import fill_in
+from espnet_ext.model.heads.side_inputs import NOTHING, DecoderStates, SideInputs, record_states
 
 IGNORE = -1  # padding of token ids
 ELSEWHERE = "decode this system with espnet-ext decode instead"
@@ -122,6 +123,17 @@ class Criterion:
         """
         raise NotImplementedError
 
+    def inputs(
+        self, states: torch.Tensor, lengths: torch.Tensor, side: SideInputs
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the states (N, T, D) and lengths (N,) that this criterion reads.
+
+        Args:
+            states: (N, T, D) encoder output; lengths: (N,) frames.
+            side: what the head reads beside them.
+        """
+        return states, lengths
+
     def absorb_constant(self, vector: torch.Tensor) -> None:
         """Change biases so that encoder output h has the effect of h + vector (D,)."""
         kind = type(self).__name__
@@ -194,6 +206,7 @@ class Head:
         text: torch.Tensor,
         text_lengths: torch.Tensor,
         autocast: AbstractContextManager,
+        side: SideInputs = NOTHING,
     ) -> HeadLosses:
         """Return the losses over the labelled rows.
 
@@ -202,6 +215,7 @@ class Head:
             text: (B, L) token ids, padded with −1; an unlabelled row begins with −2.
             text_lengths: (B,).
             autocast: context in which networks run; losses are float32 or better.
+            side: what the head reads beside the encoder output.
         """
         rows = (text[:, 0] != UNLABELLED).nonzero().squeeze(1)  # (N,)
         labelled = rows.numel()
@@ -221,10 +235,12 @@ class Head:
         if labelled < text.size(0):
             states, lengths = states[rows], lengths[rows]  # (N, T, D), (N,)
             text, text_lengths = text[rows], text_lengths[rows]
+            side = side.select(rows)
         text = text[:, : int(text_lengths.max())]
         text = text.masked_fill(text < 0, IGNORE)
         for criterion in criteria:
-            loss, counts = criterion(states, lengths, text, text_lengths, autocast)
+            inputs = criterion.inputs(states, lengths, side)
+            loss, counts = criterion(*inputs, text, text_lengths, autocast)
             terms[criterion.term] = loss * share
             ratios |= counts
         return HeadLosses(terms, weights, zero + labelled, zero + share, ratios)
@@ -251,6 +267,30 @@ class Head:
                 values[name] = sums[f"{name}/numerator"] / sums[f"{name}/denominator"]
         return values
 
+    # -- side inputs
+
+    @property
+    def reads(self) -> str | None:
+        """The output whose decoder the decoder of this one reads; None if it reads none."""
+        return getattr(self.options, "reads", None)
+
+    @property
+    def ctc_layer(self) -> int | None:
+        """The number (from 1) of the encoder layer that CTC reads; None for the encoder output."""
+        return getattr(self.options, "ctc_layer", None)
+
+    def inputs_of(
+        self, term: str, states: torch.Tensor, lengths: torch.Tensor, side: SideInputs
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the states and lengths that the criterion `term` reads; see `Criterion.inputs`.
+
+        A head without it reads the encoder output.
+        """
+        for criterion in self.criteria:
+            if criterion.term == term:
+                return criterion.inputs(states, lengths, side)
+        return states, lengths
+
     # -- decoding
 
     @property
@@ -270,9 +310,31 @@ class Head:
         text: torch.Tensor,
         text_lengths: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return `decoder`'s logits (N, L+1, V) for given transcripts, and the targets (N, L+1)."""
+        """Return `decoder`'s logits (N, L+1, V) for given transcripts, and the targets (N, L+1).
+
+        Args:
+            states: (N, T, D) what the decoder attends to (`inputs_of`); lengths: (N,).
+            text: (N, L) token ids, padded with −1; text_lengths: (N,).
+        """
         assert self.decoder is not None, f"{self.name} has no decoder"
         return teacher_forced(self.decoder, self.eos, states, lengths, text, text_lengths)
+
+    def decoder_states(
+        self, states: torch.Tensor, lengths: torch.Tensor, token_ids: Sequence[Sequence[int]]
+    ) -> DecoderStates:
+        """Return the hidden states of the decoder over hypotheses, for the decoders that read them.
+
+        Args:
+            states: (B, M, D) what the decoder attends to; lengths: (B,).
+            token_ids: of one hypothesis per utterance, without sos and eos.
+        """
+        device = states.device
+        counts = torch.tensor([len(ids) for ids in token_ids], device=device)
+        rows = [torch.tensor(ids, dtype=torch.long, device=device) for ids in token_ids]
+        text = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORE)
+        with record_states(self.decoder) as recorded:
+            self.teacher_forced(states, lengths, text, counts)
+        return DecoderStates(recorded[0], counts + 1)
 
     def searcher(self, options: Any) -> Any:
         """Return what finds the n-best list: a description from `heads.search`, or a searcher.

@@ -14,10 +14,11 @@ from espnet_ext.model.heads.attention_decoder import (
     AttentionOptions,
     loss_options,
 )
-from espnet_ext.model.heads.base import Head, StockHead, StockSearch
+from espnet_ext.model.heads.base import ELSEWHERE, Head, StockHead, StockSearch
 from espnet_ext.model.heads.ctc_layer import CTC, CTCOptions
 from espnet_ext.model.heads.search import JointScorers
 from espnet_ext.model.heads.shared_decoder import SHARED
+from espnet_ext.model.heads.side_inputs import side_inputs_of
 
 _LENGTH_OPTIONS = ("penalty", "maxlenratio", "minlenratio", "end_detect", "normalize_length")
 
@@ -46,7 +47,19 @@ class JointHead(Head):
                     f"which is {weight}",
                     f"remove {criterion.weight_key} or choose branch 'ctc_attention'",
                 )
+        if options.ctc_layer is not None and CTC not in cls.criteria_of(options):
+            raise UserError(
+                f"{where}: branch '{options.branch}' does not use ctc_layer, which is "
+                f"{options.ctc_layer}",
+                "remove ctc_layer or choose branch 'ctc_attention'",
+            )
         super().check(options, where)
+
+    @classmethod
+    def part_names(cls, options: JointOptions) -> list[str]:
+        names = super().part_names(options)
+        names += ["reader"] if options.reads is not None else []
+        return names + (["layer_norm"] if options.ctc_layer is not None else [])
 
     def searcher(self, options: Any) -> JointScorers:
         return JointScorers(self.decoder, self.ctc)
@@ -89,6 +102,8 @@ class JointHead(Head):
 
     @classmethod
     def export(cls, name: str, options: JointOptions, config: Mapping[str, Any]) -> StockHead:
+        if reason := side_inputs_of({"outputs": {name: vars(options)}}):
+            raise UserError(f"{reason}, which ESPnet's ASR task cannot express", ELSEWHERE)
         has_decoder = AttentionDecoder in cls.criteria_of(options)
         decoder_conf = {**(config.get("decoder_conf") or {}), **options.decoder_conf}
         decoder = (

@@ -125,6 +125,11 @@ class TransducerHead(Head):
     def check(cls, options: TransducerOptions, where: str) -> None:
         super().check(options, where)
         CTC.check(options, where)  # also without CTC
+        if options.ctc_layer is not None:
+            raise UserError(
+                f"{where}.ctc_layer: branch 'transducer' has CTC at the encoder output only",
+                "remove it, or choose branch ctc_attention",
+            )
 
     def searcher(self, options) -> TransducerScorers:
         return TransducerScorers(self.parts["prediction"], self.parts["joint"], self.ctc)

@@ -1,0 +1,95 @@
+"""Search the outputs of a batch one after the other, because heads can read each other's decoders.
+
+Symbols: B utterances, T encoder frames, D encoder size, M states that a decoder attends to: frames,
+and the tokens of another output if it reads them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from espnet_ext.errors import UserError
+from espnet_ext.model.dual import DualOutputModel
+from espnet_ext.model.encoding import EncoderOutput
+from espnet_ext.model.heads.search import RawHypothesis
+from espnet_ext.model.heads.side_inputs import DecoderStates, SideInputs
+
+
+def searched_outputs(model: DualOutputModel, outputs: Sequence[str]) -> list[str]:
+    """Return outputs with those whose decoders they read, each after the one that it reads.
+
+    Args:
+        model: the model.
+        outputs: the outputs to return.
+    """
+    needed = set(outputs)
+    for name in reversed(model.reading_order):
+        if name in needed and (other := model.heads[name].reads) is not None:
+            needed.add(other)
+    return [name for name in model.reading_order if name in needed]
+
+
+def search_order(
+    model: DualOutputModel, searched: Sequence[str], source: str | None, surface: str
+) -> list[str]:
+    """Return the outputs in the order in which they are decoded.
+
+    Args:
+        model: the model.
+        searched: the outputs, from `searched_outputs`.
+        source: output that gives the canonical form of the surface, and so comes before it.
+        surface: name of the surface.
+
+    Raises:
+        UserError: if the decoder of the source reads that of the surface.
+    """
+    first = [] if source is None else searched_outputs(model, [source])
+    if surface in first:
+        raise UserError(
+            f"{source} gives the canonical form of the {surface}, but its decoder reads that of "
+            f"the {surface}: each would have to be decoded first",
+            "decode without canonical forms from an output",
+        )
+    return [*first, *(name for name in searched if name not in first)]
+
+
+class OutputSearch:
+    """The searches of all outputs of one batch.
+
+    Args:
+        model: the model.
+        searchers: output → its search.
+        encoded: encoder output of the batch.
+    """
+
+    def __init__(
+        self, model: DualOutputModel, searchers: Mapping[str, Any], encoded: EncoderOutput
+    ):
+        self.model, self.searchers, self.encoded = model, searchers, encoded
+        self.nbest_lists: dict[str, list[list[RawHypothesis]]] = {}  # output → n-best lists
+        self.ctc_inputs: dict[str, torch.Tensor] = {}  # output → (B, T, D) that its CTC reads
+        self._decoders: dict[str, DecoderStates] = {}  # of the outputs that others read
+
+    def run(self, name: str, **options: Any) -> None:
+        """Search an output; the one that its decoder reads must have been searched before.
+
+        Args:
+            name: the output.
+            options: further arguments of its search.
+        """
+        head, encoded = self.model.heads[name], self.encoded
+        side = SideInputs(self._decoders.get(head.reads or ""), encoded.ctc_layers.get(name))
+        read = encoded.hidden[name], encoded.lengths[name], side
+        inputs = head.inputs_of("att", *read)  # (B, M, D), (B,)
+        ctc_input = head.inputs_of("ctc", *read)  # (B, T, D), (B,)
+        self.ctc_inputs[name] = ctc_input[0]
+        if head.reads is not None or head.ctc_layer is not None:
+            options["ctc_input"] = ctc_input
+        self.nbest_lists[name] = self.searchers[name](*inputs, **options)
+        if name in self.model.read_decoders:
+            self._decoders[name] = head.decoder_states(*inputs, self.best(name))
+
+    def best(self, name: str) -> list[tuple[int, ...]]:
+        """Return the token ids of the best hypothesis of each utterance; () if it has none."""
+        return [nbest[0].token_ids if nbest else () for nbest in self.nbest_lists[name]]
