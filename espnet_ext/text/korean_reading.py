@@ -440,6 +440,7 @@ _READINGS: tuple[tuple[re.Pattern, str | Callable[[re.Match], str]], ...] = tupl
             lambda m: _NAMES[m[0].lower()],
         ),
         (rf"((?<![\w.])-|)({_NUMBER})(\.\d+)?", _read_plain_number),
+        (r"(?<=[A-Za-z+])\+(?! ?[\dA-Za-z(])", " 플러스"),  # A+, C++
         (r"[A-Za-z]+", _read_latin),
         (r"[%％]", "퍼센트"),
         (r" ?[&+=@×÷] ?", lambda m: f" {_SYMBOLS[m[0].strip()]} "),

@@ -69,6 +69,8 @@ def write_out_symbols(text: str) -> str:
         text = _FRACTION.sub(_write_fraction, text).replace(_FRACTION_SLASH, "/")
         text = _SUPERSCRIPT.sub(lambda m: "^" + unicodedata.normalize("NFKC", m[1]), text)
         text = re.sub(r"№ ?(?=\d)", "No. ", text).replace("^−", "^-")
+        text = re.sub(r"(?<=\d)[\u2010-\u2012](?=\d)", "-", text)  # hyphens that are not ASCII
+    text = re.sub(r"(?<=\d) ?---? ?(?=\d)", "\u2013", text)  # 5--10, a range
     text = _SCIENTIFIC.sub(r"\1 × 10^\2", text)
     return _AREA.sub(lambda m: m[1] + "²³"[int(m[2]) - 2], text)
 

@@ -59,6 +59,8 @@ SPOKEN_WORDS = {
     "1e-5, 3.5e6, 10⁶": "one times ten to the power of minus five three point five times ten to "
     "the power of six ten to the power of six",
     "how many %?": "how many percent",
+    "5‐10, 5‑10, 5--10, 5 -- 10": "five to ten five to ten five to ten five to ten",
+    "45min, 1 hr, 2 hrs., 30 secs": "forty five minutes one hour two hours thirty seconds",
     "9am-5pm, 9 a.m. – 5 p.m., 7:30pm-9pm": "nine a. m. to five p. m. nine a. m. to five p. m. "
     "seven thirty p. m. to nine p. m.",
     "9-5pm, 7:30-9, 9-10:30, 10am-noon": "nine to five p. m. seven thirty to nine nine to ten "
