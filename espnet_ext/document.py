@@ -261,12 +261,12 @@ def signed_with_interval(
 
 
 def p_value(value: float | None) -> str:
-    """Return a p value with three digits.
+    """Return a p value with three digits, or that it is below 0.001.
 
-    >>> p_value(0.0421)
-    '0.042'
+    >>> p_value(0.0421), p_value(0.0003)
+    ('0.042', '< 0.001')
     """
-    return number(value, 3)
+    return "< 0.001" if value is not None and value < 0.001 else number(value, 3)
 
 
 def is_too_few(compared: int, left_out: int) -> bool:
