@@ -160,13 +160,14 @@ def _share(part: int, whole: int) -> str:
 
 def _ratings(result: Mapping, caveats: list[str]) -> Table:
     columns: dict[str, Column] = {
+        "prompt": lambda _: _prompt(result),
         "human rating": "score",
         "deviations": "measure",
         "Pearson": lambda row: _coefficient(row, "pearson"),
         "Spearman": lambda row: _coefficient(row, "spearman"),
         "utt": "utterances",
     }
-    return RATINGS.table(columns, result.get("ratings") or (), text_columns=2, caveats=caveats)
+    return RATINGS.table(columns, result.get("ratings") or (), text_columns=3, caveats=caveats)
 
 
 def _coefficient(row: Mapping, name: str) -> str:

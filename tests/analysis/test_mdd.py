@@ -43,8 +43,8 @@ def ratings(result):
 
 def test_ratings_have_intervals_where_there_are_any():
     assert ratings(RESULT).rows == [
-        ["accuracy", "recognised", "-0.50 [-0.71 to -0.25]", "–", "40"],
-        ["<b>", "annotated", "-0.62", "-0.60", "40"],
+        ["with", "accuracy", "recognised", "-0.50 [-0.71 to -0.25]", "–", "40"],
+        ["with", "<b>", "annotated", "-0.62", "-0.60", "40"],
     ]
     assert ratings(RESULT).caveats[0].startswith("4 speakers: ")
     assert ratings({**RESULT, "ratings": []}) is None
