@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=audio_options.share,
         default=0.8,
         help="of the default operating point: the smallest probability with this precision on "
-        "held-out speakers, or the most precise one if none has it",
+        "held-out speakers, or the most precise one, but at least 0.5, if none has it",
     )
     parser.add_argument(
         "--evaluate",

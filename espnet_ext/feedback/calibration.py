@@ -32,6 +32,7 @@ FEATURES = ("log_odds", "prior", "deletion", "insertion")
 BINS = 10
 DEFAULT_PRECISION = 0.8  # of the default operating point: few false alarms
 MIN_REPORTED = 0.1  # share of the deviations that an operating point must report
+MIN_THRESHOLD = 0.5  # if that precision is not reached: what is reported is rather real than not
 DEFAULT_THRESHOLD = 0.9  # without a calibration
 DEFAULT_MISMATCH = 0.6  # edits per expected unit, as in `scoring.word_variants`
 _RIDGE = 3.0  # of the logistic regression, on standardised features
@@ -269,8 +270,8 @@ def fit(
 ) -> Probability:
     """Learn the probability of deviations from validation data.
 
-    The threshold is the smallest one with the precision on held-out groups, or if none has it, the
-    one with the largest precision.
+    The threshold is the smallest one with the precision on held-out groups. If none has it, it is
+    the one with the largest precision, but at least `MIN_THRESHOLD`.
 
     Args:
         features: of N deviations, (N, F).
@@ -297,6 +298,7 @@ def fit(
     usable = _usable(curve)
     reached = [row for row in usable if row["precision"] >= precision]
     row = reached[0] if reached else max(usable, key=lambda row: row["precision"])
+    threshold = row["threshold"] if reached else max(MIN_THRESHOLD, row["threshold"])
     weights, points, values = _function(x, y, chosen)
     facts = {
         "method": chosen,
@@ -305,7 +307,12 @@ def fit(
         "groups": len(set(groups)),
         "log_loss": {name: round(value, 4) for name, value in losses.items()},
         "ece": round(expected_error(held_out[chosen], is_real), 4),
-        "operating_point": {"wanted": precision, "reached": bool(reached), **row},
+        "operating_point": {
+            "wanted": precision,
+            "reached": bool(reached),
+            **_point(curve, threshold),
+            "threshold": threshold,
+        },
         "reliability": reliability(held_out[chosen], is_real),
         "curve": curve,
     }
@@ -313,9 +320,15 @@ def fit(
         tuple(weights.tolist()),
         tuple(points.tolist()),
         tuple(values.tolist()),
-        row["threshold"],
+        threshold,
         facts,
     )
+
+
+def _point(curve: Sequence[Mapping[str, float]], threshold: float) -> Mapping[str, float]:
+    """Return the row of a curve for a threshold: the first one that is not below it."""
+    above = [row for row in curve if row["threshold"] >= threshold]
+    return above[0] if above else {"reported": 0, "precision": 0.0, "recall": 0.0}
 
 
 def _usable(curve: Sequence[Mapping[str, float]]) -> list[Mapping[str, float]]:
