@@ -91,10 +91,19 @@ def comparison_section(language: Language, name: str) -> Section | None:
         list(columns),
         [list(row) for row in zip(*columns.values(), strict=True)],
         caveats=caveats,
-        details=len(runs) <= len(STANDARD),
+        details=_is_standard(language, runs),
     )
     findings = list(_findings(language, name, runs, references))
     return Section(f"{TITLE} on {name}: overview", findings, [table], topic="errors")
+
+
+def _is_standard(language: Language, runs: Mapping[str, Run]) -> bool:
+    """Return whether there are no models beside the standard ones, baselines, and their variants.
+
+    The decodings of a model are in one folder.
+    """
+    models = {run.folder.parts[-3] for name, run in runs.items() if name not in language.baselines}
+    return len(models) <= len(STANDARD)
 
 
 def _own_cells(runs: Mapping[str, Run], output: str) -> dict[str, dict]:
@@ -191,7 +200,10 @@ def _difference(
         return "–"  # the column of the error says why
     row = _row(language, name, system, reference, output)
     if row is None:
+        runs = language.sets[name]
         why = f"stage 17 has not compared it with {reference}"
+        if runs[system].knows_prompt != runs[reference].knows_prompt:
+            why = "it knows the prompt, and the reference does not"
         return reasons.dash(system, column, why)
     if is_too_few(row["utterances"], row["left_out"]):
         return reasons.dash(system, column, "too few utterances can be compared")
@@ -201,27 +213,26 @@ def _difference(
 def _findings(
     language: Language, name: str, runs: Mapping[str, Run], references: Mapping[str, str]
 ) -> Iterator[str]:
-    """Yield which systems with both outputs are worse in none, and better in one."""
+    """Yield which systems with both outputs are worse than a reference, and which are not."""
     if set(references) != {SURFACE, MEANING}:
         return
-    not_worse: list[str] = []
+    cells = {output: _own_cells(runs, output) for output in references}
+    compared: dict[str, bool] = {}  # system with both outputs → whether it is worse in one
     for system in runs:
-        rows = [
-            None if system == reference else _row(language, name, system, reference, output)
-            for output, reference in references.items()
-        ]
-        if system in references.values() and system in _own_cells(runs, SURFACE):
-            rows = [row for row in rows if row is not None]  # `do` is one of the references
-        intervals = [row["interval"] if row else None for row in rows]
-        known = [bounds for bounds in intervals if bounds]
-        both = all(system in _own_cells(runs, output) for output in references)
-        if both and known and len(known) == len(rows) and all(low <= 0 for low, _ in known):
-            not_worse.append(system)
+        intervals = []
+        for output, reference in references.items():
+            if system != reference and system in cells[output]:
+                row = _row(language, name, system, reference, output)
+                intervals.append(row["interval"] if row else None)
+        known = [bounds for bounds in intervals if bounds is not None]
+        is_complete = bool(known) and len(known) == len(intervals)
+        if is_complete and all(system in of_output for of_output in cells.values()):
+            compared[system] = any(low > 0 for low, _ in known)
     limits = [f"a higher {output} error than {name}" for output, name in references.items()]
-    if not_worse:
+    if not_worse := [system for system, is_worse in compared.items() if not is_worse]:
         yield f"Neither {' nor '.join(limits)} is shown for: {', '.join(not_worse)}."
-    else:
-        yield f"Every system with both outputs has {' or '.join(limits)}, or was not compared."
+    if worse := [system for system, is_worse in compared.items() if is_worse]:
+        yield f"With {' or '.join(limits)}: {', '.join(worse)}."
 
 
 # -- errors by divergence, cost
