@@ -31,6 +31,16 @@ def run_benchmark(monkeypatch):
     logging.disable(logging.NOTSET)
 
 
+def test_experts_compute_what_the_dense_encoder_computes(run_benchmark, tmp_path, capsys):
+    options = ["--utterances", 2, "--seconds", 0.5, "--steps", 1]
+    run_benchmark("experts.py", *options, "--json", tmp_path / "out.json")
+    lines = capsys.readouterr().out.splitlines()
+    differences = [float(line.rpartition(" ")[2]) for line in lines]
+    assert len(differences) == 4 and max(differences) < 1e-4
+    results = json.loads((tmp_path / "out.json").read_text())
+    assert all(numbers["forward, ratio"] > 0 for numbers in results.values())
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in BENCHMARKS.glob("*.py")))
 def test_help_of_every_script(run_benchmark, name, capsys):
     with pytest.raises(SystemExit) as stopped:

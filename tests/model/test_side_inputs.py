@@ -18,6 +18,7 @@ from espnet_ext.model.export import stock_config  # noqa: E402
 from espnet_ext.model.heads.side_inputs import DecoderStates, StateReader  # noqa: E402
 from espnet_ext.model.layers import encoder_layers, watch  # noqa: E402
 from espnet_ext.model.outputs import parse_outputs  # noqa: E402
+from espnet_ext.objectives.registry import build_objective  # noqa: E402
 
 OPTIONS = {"beam_size": 3, "nbest": 2, "maxlenratio": 0.4}
 CASES = {
@@ -160,6 +161,39 @@ def test_every_parameter_has_a_gradient_without_labels_of_an_output(config, case
     loss.backward()
     assert all(p.grad is not None for p in model.parameters())
     assert bool(loss.isfinite())
+
+
+@pytest.mark.parametrize("objective", [None, "pcgrad"])
+def test_half_precision_and_gradients_per_output_work(config, objective):
+    torch.manual_seed(0)
+    changes = {"cpu_autocast": "bfloat16", "objective": objective}
+    config = changed(config, "both") | changes
+    model = build_model(config, objective=build_objective(config)).train()
+    made = batch()
+    loss, _, _ = model(**{**made, "speech": made["speech"].float()})
+    loss.backward()
+    for name in ("meaning_reader.projection.weight", "surface_layer_norm.weight"):
+        gradient = dict(model.named_parameters())[name].grad
+        assert bool(gradient.isfinite().all()) and bool(gradient.any()), name
+
+
+@pytest.mark.parametrize("objective", ["pcgrad", "gradvac"])
+def test_decoder_that_is_read_has_the_gradient_of_both_losses_under_gradient_methods(
+    config, objective
+):
+    """Only gradients of the encoder are changed: those of the decoders are those of the sum."""
+    results = []
+    for name in (None, objective):
+        torch.manual_seed(0)
+        one = changed(config, "meaning reads surface") | {"objective": name}
+        model = build_model(one, objective=build_objective(one)).double()
+        loss, _, _ = model(**batch())
+        loss.backward()
+        results.append({n: p.grad for n, p in model.named_parameters()})
+    plain, combined = results
+    for name, gradient in plain.items():
+        if "_decoder." in name or "_reader." in name:
+            torch.testing.assert_close(combined[name], gradient)
 
 
 @pytest.mark.parametrize("case", CASES)
