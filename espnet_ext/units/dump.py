@@ -16,7 +16,7 @@ import numpy as np
 from espnet_ext.data.checks.findings import ERROR, Finding
 from espnet_ext.data.table import encoded_row, stream_table
 from espnet_ext.errors import UserError
-from espnet_ext.files import atomic_write, write_json
+from espnet_ext.files import atomic_write, sha256_of, write_json
 from espnet_ext.progress import track
 from espnet_ext.units.corpus import BATCH_SECONDS, stream_features, stream_waves
 from espnet_ext.units.extractor import UnitExtractor
@@ -101,6 +101,7 @@ def dump_units(
     manifest = {
         "format": FORMAT,
         "units_sha256": extractor.digest,
+        "text_sha256": sha256_of(target),
         "codebooks": extractor.model.sizes,
         "repeats": repeats,
         "utterances": statistics.utterances,
@@ -112,12 +113,22 @@ def dump_units(
 
 
 def read_dump_manifest(path: str | os.PathLike) -> Mapping[str, Any]:
-    """Return the manifest of a file that `dump_units` wrote: `units_sha256`, `repeats`, …"""
+    """Return the manifest of a file that `dump_units` wrote: `units_sha256`, `repeats`, …
+
+    Raises:
+        UserError: if the file or its manifest is missing, or they do not belong together.
+    """
     file = manifest_path(path)
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file", _DUMP)
     if not file.is_file():
         message = f"{path}: its manifest, {file.name}, is missing, so its k-means is not known"
         raise UserError(message, _DUMP)
-    return read_manifest(file, FORMAT, ("units_sha256", "codebooks", "repeats"))
+    keys = ("units_sha256", "text_sha256", "codebooks", "repeats")
+    manifest = read_manifest(file, FORMAT, keys)
+    if sha256_of(path) != manifest["text_sha256"]:
+        raise UserError(f"{path}: is not the file that {file.name} was written with", _DUMP)
+    return manifest
 
 
 def stream_units(path: str | os.PathLike, count: int) -> Iterator[tuple[str, np.ndarray]]:

@@ -77,7 +77,8 @@ class FeatureOptions:
             raise UserError(message, f"name the folder of {what}")
         if self.layer is not None:
             check_count(self.layer, f"{where}: layer", 0)
-        for name in ("sample_rate", "frame_shift_ms", "n_mels", "n_mfcc"):
+        check_count(self.sample_rate, f"{where}: sample_rate", 1000)
+        for name in ("frame_shift_ms", "n_mels", "n_mfcc"):
             check_count(getattr(self, name), f"{where}: {name}", 1)
         if self.kind == MFCC and self.n_mfcc > self.n_mels:
             message = f"{where}: n_mfcc {self.n_mfcc} exceeds n_mels {self.n_mels}"

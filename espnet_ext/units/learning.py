@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from espnet_ext.errors import UserError
+from espnet_ext.model.load import search_device
 from espnet_ext.progress import say, track
 from espnet_ext.units.corpus import BATCH_SECONDS, stream_features, stream_waves
 from espnet_ext.units.features import FeatureExtractor
@@ -83,7 +84,7 @@ def learn(
             utterances += 1
     if not utterances:
         raise UserError(f"{names}: no utterance was drawn", "raise --portion, or add utterances")
-    device = str(extractor.device())
+    device = str(search_device(extractor.device()))  # Apple's GPUs have no 64-bit numbers
     say(f"k-means: {len(sample.rows)} of {sample.seen} frames, {options.clusters} clusters")
     rows, codebooks, inertias = sample.rows, [], []
     for clusters in filter(None, (options.clusters, options.residual_clusters)):

@@ -164,7 +164,9 @@ class JointVocabulary:
             raise UserError(f"{path}: no such file", _BUILD)
         keys = ("units_sha256", "codebooks", "repeats", "unit_type", "text_type", "files")
         manifest = read_manifest(path, FORMAT, (*keys, "symbols", "unit_tokens", "sha256"))
-        for name, digest in dict(manifest["files"]).items():
+        if _digest(manifest) != manifest["sha256"]:
+            raise UserError(f"{path}: was changed after it was written", _BUILD)
+        for name, digest in manifest["files"].items():
             if Path(name).name != name:
                 raise UserError(f"{path}: '{name}' is not the name of a file", _BUILD)
             if not (folder / name).is_file():
@@ -172,8 +174,6 @@ class JointVocabulary:
             if sha256_of(folder / name) != digest:
                 message = f"{folder / name}: is not the file that {path} was written with"
                 raise UserError(message, f"restore both files, or {_BUILD}")
-        if _digest(manifest) != manifest["sha256"]:
-            raise UserError(f"{path}: was changed after it was written", _BUILD)
         tokens = tokenizers.read_token_list(folder / TOKENS)
         unit_type, text_type = manifest["unit_type"], manifest["text_type"]
         return cls(

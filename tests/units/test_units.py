@@ -145,6 +145,19 @@ def test_unreadable_recording_is_named(tmp_path):
         list(stream_waves(broken, RATE))
 
 
+def test_unsorted_or_repeated_ids_raise_user_error(tmp_path):
+    data = write_corpus(tmp_path / "data", [0.3, 0.3])
+    rows = (data / "wav.scp").read_text().splitlines(keepends=True)
+    for content, message in (
+        (rows[1] + rows[0], "wav.scp:2: s1-u00: not sorted"),
+        (rows[0] + rows[0], "wav.scp:2: s1-u00: the id is already in line 1"),
+        ("s1-u00\n", "wav.scp:1: s1-u00: has no audio"),
+    ):
+        (data / "wav.scp").write_text("".join(content))
+        with pytest.raises(UserError, match=message):
+            list(stream_waves(data, RATE))
+
+
 def test_utterance_that_the_encoder_refuses_is_named(checkpoints, tmp_path):
     long = write_corpus(tmp_path / "long", [0.5, 30.5, 0.7])
     options = FeatureOptions(kind="pretrained", model=str(checkpoints["whisper"]), layer=1)
@@ -201,6 +214,12 @@ def test_units_of_another_kmeans_are_out_of_range(units, corpus, tmp_path):
     dump_units(extractor, corpus, target, "remove")
     with pytest.raises(UserError, match="text.rm.units:1: s1-u00: unit .* is not one of the 3"):
         list(stream_units(target, 3))
+    content = target.read_bytes()
+    target.write_bytes(content[:-4] + "一\n".encode())
+    with pytest.raises(UserError, match="is not the file that text.rm.units.json was written"):
+        read_dump_manifest(target)
+    target.write_bytes(content)
+    assert read_dump_manifest(target)["codebooks"] == [20]
     Path(f"{target}.json").unlink()
     with pytest.raises(UserError, match="its manifest, text.rm.units.json, is missing"):
         read_dump_manifest(target)
