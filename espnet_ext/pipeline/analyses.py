@@ -404,7 +404,7 @@ def record_not_run(folder: Path, kind: str, reasons: Mapping[str, str]) -> None:
     path = folder / NOT_RUN
     before = read_json(path) if path.is_file() else {}
     now = {**before, kind: dict(reasons)}
-    now = {name: found for name, found in now.items() if found}
+    now = {name: analyses for name, analyses in now.items() if analyses}
     if now and now != before:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, now)

@@ -163,8 +163,8 @@ def read_hypotheses(
 ) -> dict[str, dict[str, str]]:
     """Read `text.<kind>` files as kind → utterance → hypothesis, in the form for comparison.
 
-    A row `<na>` is no hypothesis. Prints a warning if utterances have no hypothesis or could not be
-    decoded, and a note if texts were normalised.
+    A row `<na>` is a missing hypothesis. Prints a warning if utterances have no hypothesis or could
+    not be decoded, and a note if texts were normalised.
 
     Args:
         token_types: kind → token type.

@@ -21,8 +21,8 @@ class Speaker:
 
 
 # subset, variant, pitch, range, words per minute, level, SNR in dB, tilt. The valid and test voices
-# are not in training. Their spectra are no farther from the nearest training voice than training
-# voices are from each other (tests/corpora/test_mini_l2_synthesis.py). Variants with `breath`
+# are not in training. Their spectra are as close to the nearest training voice as training voices
+# are to each other, or closer (tests/corpora/test_mini_l2_synthesis.py). Variants with `breath`
 # values (f2, f3, f5) are excluded: espeak-ng does not initialise the filters for them, so their
 # audio is not reproducible.
 _PROFILES = (
