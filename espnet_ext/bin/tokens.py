@@ -104,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.token_type != "label":  # a label is one token, which is not decoded
         _warn_of_lossy_texts(source, tokenizer, tokens, rows)
     print(f"{token_list}: {len(tokens)} tokens from {len(texts)} transcripts")
+    if args.token_type == "bpe" and len(tokens) < args.vocab_size:
+        print(f"note: --vocab_size {args.vocab_size}: the transcripts have no more pieces")
     return 0
 
 

@@ -1,6 +1,7 @@
 """Load a trained model directory: config.yaml and weights, strictly."""
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -187,13 +188,23 @@ def read_state(path: Path) -> dict[str, Any]:
         if is_out_of_memory(error):
             raise
         checksums.check(path, remedy)
-        raise UserError(f"{path}: not a readable checkpoint: {error}", "train again") from error
+        message = f"{path}: not a readable checkpoint: {_reason(error, path)}"
+        raise UserError(message, remedy) from error
     if not isinstance(state, dict):
-        raise UserError(f"{path}: a {type(state).__name__}, not parameters by name", "train again")
+        raise UserError(f"{path}: a {type(state).__name__}, not parameters by name", remedy)
     check_finite(state, path)
     if note := checksums.check(path, remedy):
         say(note)
     return state
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """Return why `torch.load` failed, without its advice to run the code in the file."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if match := re.search(r"Unsupported (?:global|class): (?:GLOBAL )?(\S+)", str(error)):
+        return f"it contains more than tensors ({match[1]}), and could run code"
+    return f"{path.stat().st_size} bytes, not in PyTorch's format, or cut off"
 
 
 def load_state(model: torch.nn.Module, state: dict[str, Any], path: Path) -> None:

@@ -7,6 +7,7 @@ no arithmetic, no command. Needs only the standard library of Python 3.9.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,6 +112,13 @@ def read_recipe(folder: Path) -> Recipe:
         }
         words = settings[CORPUS_PATHS].value.split() if CORPUS_PATHS in settings else []
         groups = tuple(tuple(word.split("|")) for word in words)
+        for name in corpus_options.keys() - {name for group in groups for name in group}:
+            if question := did_you_mean(name, OPTIONS, form="{}"):
+                print(
+                    f"note: {path}:{settings[name].line}: '{name}' is not an option of run.sh, and "
+                    f"counts as an option of local/data.sh; {question}",
+                    file=sys.stderr,
+                )
         for name in (name for group in groups for name in group):
             if name not in corpus_options:
                 raise UsageError(

@@ -208,7 +208,7 @@ def check_init_param(specifications: Sequence[str], model: torch.nn.Module) -> N
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many kinds of errors for an invalid file
-            message = f"{where}: not a readable checkpoint: {error}"
+            message = f"{where}: not a readable checkpoint"
             raise UserError(message, "give another file") from error
         checksums.check(path, "restore the file, or give another one")
         if source and not any(key.startswith(source) for key in state):

@@ -50,6 +50,13 @@ def settings(checkout):
     return run
 
 
+def test_setting_that_resembles_an_option_has_a_note(settings):
+    done, _ = settings(conf="langz=ko\nmy_corpus=x\n")
+    assert done.returncode == 0
+    assert "recipe.conf:1: 'langz' is not an option of run.sh" in done.stderr
+    assert "did you mean langs?" in done.stderr and "my_corpus" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "value",
     [

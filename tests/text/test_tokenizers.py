@@ -205,7 +205,10 @@ def test_stage_5_names_texts_that_cannot_be_decoded(tmp_path, capsys):
     for kind in ("bpe", "char", "jamo", "word"):
         folder = str(tmp_path / kind)
         assert command.main([*options, "--token_type", kind, "--token_dir", folder]) == 0
-        output = capsys.readouterr().err
+        printed, output = capsys.readouterr()
+        assert ("--vocab_size 20: the transcripts have no more pieces" in printed) == (
+            kind == "bpe"
+        )
         if kind != "bpe":
             assert output == ""
             continue
