@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from espnet_ext.errors import UserError, did_you_mean
+from espnet_ext.model.archive import META
 
 TEXT_PREFIX = "text_"  # a batch holds text_<output> and text_<output>_lengths
 _MAX_PARENTS = 3  # folders above the model's in which files are looked for
+_MAX_DEPTH = 10  # up to this many if they are archives of ESPnet
 UNLABELLED = -2  # the one token id of a row that has no transcript
 
 
@@ -32,10 +34,13 @@ def places_of(folder: Path) -> list[Path]:
     """Return where relative paths in the config.yaml of a model may start, in order.
 
     They are relative to the folder in which training was started. That is the model's folder, or
-    one that contains it: recipes have it in exp/<name> or exp/<lang>/<name>. The current folder is
-    the last choice, since it may be another recipe, with a file of the same name.
+    one that contains it: recipes have it in exp/<name> or exp/<lang>/<name>. In an unpacked archive
+    of ESPnet, it is the folder of the archive. The current folder is the last choice, since it may
+    be another recipe, with a file of the same name.
     """
-    return [folder, *folder.resolve().parents[:_MAX_PARENTS], Path()]
+    parents = folder.resolve().parents
+    packs = [path for path in parents[_MAX_PARENTS:_MAX_DEPTH] if (path / META).is_file()]
+    return [folder, *parents[:_MAX_PARENTS], *packs, Path()]
 
 
 def suggest(unknown: str, known: Sequence[str]) -> str:

@@ -230,10 +230,12 @@ def locate(
             problem = f"neither hypotheses of {' or '.join(sets)} nor a model"
             if not any(_exists(source.path, lang, folders) for lang in langs):
                 problem = "no such file or folder"
+            elif Path(_existing(source.path, folders)).is_file():
+                problem = "a file that is not an archive"
             raise UsageError(
                 f"--baselines {source.word}: {problem}",
-                f"give a folder with {sets[0]}/text, a model folder with config.yaml, an archive "
-                "(.zip, .tgz), or user/name on the Hugging Face hub",
+                f"give a folder with the hypotheses in {sets[0]}/text, a model folder with "
+                "config.yaml, an archive (.zip, .tgz), or user/name on the Hugging Face hub",
             )
         for lang in langs:
             absent = [dset for dset in sets if (lang, dset) not in located]

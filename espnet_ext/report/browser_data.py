@@ -47,6 +47,7 @@ def _group(
         "lang": language.code,
         "set": name,
         "systems": systems,
+        "baselines": language.baselines,
         "separated": {o: metric in SEPARATED for o, metric in utterances.metrics.items()},
         "phones": utterances.token_types.get("surface") == "phone",
         "id": [row.utt_id for row in rows],

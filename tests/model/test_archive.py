@@ -3,6 +3,7 @@
 import shutil
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -173,17 +174,25 @@ def test_tar_pack_of_espnet(tmp_path, suffix, cache, hub, monkeypatch):
     from espnet2.main_funcs import pack_funcs
 
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "exp/asr").mkdir(parents=True)
-    (tmp_path / "exp/asr/config.yaml").write_text("token_list: [a]\nencoder: conformer\n")
-    (tmp_path / "exp/asr/12epoch.pth").write_text("weights" * 100)
+    model = tmp_path / "exp/quick/en/asr"  # deep in the archive
+    model.mkdir(parents=True)
+    (model / "config.yaml").write_text("token_list: [a]\nencoder: conformer\n")
+    (model / "12epoch.pth").write_text("weights" * 100)
+    (tmp_path / "exp/stats").mkdir()
+    (tmp_path / "exp/stats/feats_stats.npz").touch()
     pack_funcs.pack(
-        files={"asr_model_file": "exp/asr/12epoch.pth"},
-        yaml_files={"asr_train_config": "exp/asr/config.yaml"},
+        files={"asr_model_file": "exp/quick/en/asr/12epoch.pth"},
+        yaml_files={"asr_train_config": "exp/quick/en/asr/config.yaml"},
+        option=["exp/stats/feats_stats.npz"],
         outpath=f"asr{suffix}",
     )
     folder = find_model_dir(f"asr{suffix}")
     assert folder.is_relative_to(cache) and (folder / "12epoch.pth").is_file()
     assert stock.find_weights(folder, "model.pth") == "12epoch.pth"
+    config = {"normalize_conf": {"stats_file": "exp/stats/feats_stats.npz"}}
+    shutil.rmtree(tmp_path / "exp")
+    found = stock.with_existing_files(config, folder)["normalize_conf"]["stats_file"]
+    assert Path(found).is_relative_to(cache)
     (tmp_path / "folder").mkdir()
     (tmp_path / f"asr{suffix}").rename(tmp_path / f"folder/asr{suffix}")
     assert find_model_dir("folder") == folder

@@ -104,6 +104,7 @@ def test_suffixes_of_archives_are_those_that_the_decoder_reads():
         (["w=hyp"], "the language of these hypotheses is not clear"),
         (["w=model"], "the language of this model is not clear"),
         (["w=other"], "neither hypotheses of test nor a model"),
+        (["w=hyp/test/text"], "a file that is not an archive"),
         (["w=./exp/foo"], "w=./exp/foo: no such file or folder"),
         (["w=../exp/foo"], "no such file or folder"),
         (["w=/exp/foo"], "no such file or folder"),

@@ -358,6 +358,19 @@ def test_korean_is_marked_as_korean(page):
     assert not {text for text in unmarked if text not in HOSTILE}
 
 
+def test_a_baseline_is_not_the_system_that_is_chosen_at_first(chromium, tree, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tree / "exp", copy / "exp")
+    (copy / "dump").symlink_to(tree / "dump")
+    shutil.copytree(copy / "exp/en/do_small/decode", copy / "exp/en/baseline_cloud/decode")
+    write(copy, tmp_path, languages="en", baselines="cloud")
+    with opened(chromium, tmp_path / "report.html") as page:
+        assert page.input_value("#filter-system") == "do"
+        page.select_option("#filter-system", "cloud")
+        page.select_option("#filter-output", "meaning")
+        assert page.input_value("#filter-system") == "cloud"
+
+
 def test_headings_have_ids_and_links_within_the_page_lead_somewhere(page):
     headings = page.evaluate(
         "[...document.querySelectorAll('main :is(h2, h3, h4)')]"

@@ -116,10 +116,13 @@ class UtteranceBrowser {
   }
 
   #changeOutput() {
-    const systems = this.group.systemsWith(this.controls.output.value);
+    const output = this.controls.output.value;
+    const systems = this.group.systemsWith(output);
     const before = this.controls.system.value;
     options(this.controls.system, systems.map((system) => [system, system]));
-    this.controls.system.value = systems.includes(before) ? before : systems.at(-1);
+    this.controls.system.value = systems.includes(before)
+      ? before
+      : this.group.firstChoice(output);
     this.#filter();
   }
 
@@ -206,7 +209,7 @@ class UtteranceBrowser {
     for (; number < this.groups.length; number++, row = 0) {
       const group = this.groups[number];
       const output = group.outputs[0];
-      const system = group.systemsWith(output).at(-1);
+      const system = group.firstChoice(output);
       for (; row < group.size; row++) {
         group.searchText(row);
         group.confusions(system, output, row);

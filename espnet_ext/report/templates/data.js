@@ -34,6 +34,12 @@ class Group {
     return this.systems.filter((system) => output in this.hypotheses[system]);
   }
 
+  /** The system that is chosen at first: the last one that is not a baseline. */
+  firstChoice(output) {
+    const systems = this.systemsWith(output);
+    return systems.filter((system) => !this.baselines.includes(system)).at(-1) ?? systems.at(-1);
+  }
+
   speakerOf(row) {
     return this.speaker.values[this.speaker.index[row]];
   }
