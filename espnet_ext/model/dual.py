@@ -77,6 +77,7 @@ class DualOutputModel(AbsESPnetModel):
             for part, module in head.parts.items():
                 self.add_module(f"{name}_{part}", module)
         self.reading_order = reading_order({name: h.options for name, h in heads.items()})
+        self.reads_layers = any(head.ctc_layer is not None for head in heads.values())
         self.read_decoders = {head.reads for head in heads.values()} - {None}
         self.objective = objective
         self.autocast_dtype = autocast_dtype

@@ -136,9 +136,7 @@ def _check(model: DualOutputModel, factories: Sequence[Any]) -> None:
         "conditioning changes the encoder's output": model.conditioning is not None,
         "the encoder reads labels, or runs once per output": bool(model.conditions)
         or getattr(model.encoder, "needs_pass_per_output", False),
-        "ctc_layer reads an intermediate layer": any(
-            head.ctc_layer is not None for head in model.heads.values()
-        ),
+        "ctc_layer reads an intermediate layer": getattr(model, "reads_layers", False),
         "the objective reads the encoder's layers": objective is not None
         and objective.needs_layers,
         "the encoder masks hidden states in every epoch (mask_time_prob, mask_feature_prob)": (
