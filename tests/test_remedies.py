@@ -49,6 +49,7 @@ PRINTERS = {
     "training/health.py": ("lm_train", "train"),
     "training/language_model.py": ("lm_train",),
     "training/trained_with.py": ("lm_train", "train"),
+    "units/input_set.py": ("unit_inputs",),
 }
 
 

@@ -148,6 +148,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         '"meaning meaning.l1" (default: all)',
     )
     parser.add_argument(
+        "--unit_encoder",
+        default=None,
+        metavar="MODEL",
+        help="for a system that reads discrete units: folder or hub name of the network that they "
+        "are made with (default: where it was for learn_kmeans)",
+    )
+    parser.add_argument(
         "--active",
         default="auto",
         metavar="WAY",
@@ -240,6 +247,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         canonical=canonical,
         outputs=args.outputs,
         active=args.active,
+        unit_encoder=args.unit_encoder,
         espnet_defaults=args.search_defaults == "model",
         overwrite=args.overwrite,
         provenance=provenance("decode", arguments, with_gpu=bool(args.ngpu)),

@@ -1,6 +1,7 @@
 """Stages 10 and 11: collect statistics of one language, or train a system."""
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -35,6 +36,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="checkpoint for frontend and encoder: pretrained, a folder with config.json, "
         "preprocessor_config.json and model.safetensors, or a name on the Hugging Face hub",
     )
+    parser.add_argument(
+        "--joint_token_dir",
+        default=None,
+        metavar="DIR",
+        help="for frontend: units: the joint vocabulary that unit_tokens wrote",
+    )
+    parser.add_argument(
+        "--units",
+        default=None,
+        metavar="DIR",
+        help="for frontend: units: the k-means that learn_kmeans wrote",
+    )
     parser.add_argument("--ngpu", type=int, default=0, help="number of GPUs; 0 trains on the CPU")
     parser.add_argument(
         "--num_nodes",
@@ -59,7 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from espnet_ext.provenance import provenance
     from espnet_ext.training import processes, run
 
-    data = data_of(args)
+    data = dataclasses.replace(
+        data_of(args),
+        joint_tokens=Path(args.joint_token_dir) if args.joint_token_dir else None,
+        units=Path(args.units) if args.units else None,
+    )
     further = arguments[split + 1 :]
     options = ["--ngpu", str(args.ngpu), *further]
     options += processes.process_options(args.num_nodes, args.ngpu, further)

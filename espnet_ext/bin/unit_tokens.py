@@ -69,9 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for file, source in zip(args.unit_text, sources, strict=True):
         if source != sources[0]:
             raise UserError(
-                f"{file}: its units are not of the same k-means, or not with the same --repeats, "
-                f"as those of {args.unit_text[0]}",
-                "dump both sets with the same k-means and the same --repeats",
+                f"{file}: its units are of another k-means than those of {args.unit_text[0]}, or "
+                "repeats are removed in one file only",
+                "dump both sets with the same options: espnet-ext dump_units --units --repeats",
             )
     count = sources[0].count
     unit_texts = [

@@ -27,7 +27,8 @@ def read_condition(
         )
     labels = read_table(path)
     values = {}
-    for utt_id in read_table(Path(folder) / "wav.scp"):
+    audio = Path(folder) / "wav.scp"  # a set of input ids has none (`units.input_set`)
+    for utt_id in read_table(audio if audio.is_file() else Path(folder) / "utt2spk"):
         value = labels.get(utt_id, "")
         if not value:
             raise UserError(

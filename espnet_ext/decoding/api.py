@@ -17,7 +17,7 @@ from espnet_ext.decoding.threads import choose_threads, limit_threads
 import torch  # after `threads`, which sets how its threads wait
 
 from espnet_ext.data.long_audio import LongAudio
-from espnet_ext.decoding.batches import batches_by_length
+from espnet_ext.decoding.batches import batches_by_length, decode_or_split
 from espnet_ext.decoding.canonical import Canonical
 from espnet_ext.decoding.canonical_forms import (
     SURFACE,
@@ -28,7 +28,7 @@ from espnet_ext.decoding.canonical_forms import (
     pronouncer,
 )
 from espnet_ext.decoding.coupling import DEFAULT_WEIGHT, Coupling, check_weight
-from espnet_ext.decoding.finite import NotFiniteError, check_encoder_out, check_logits
+from espnet_ext.decoding.finite import check_encoder_out, check_logits
 from espnet_ext.decoding.options import (
     change_options,
     describe,
@@ -49,17 +49,19 @@ from espnet_ext.decoding.search import (
     to_hypothesis,
 )
 from espnet_ext.decoding.segmentation import Span, check_seconds, group_spans, speech_spans, stitch
+from espnet_ext.decoding.unit_input import UnitReader
 from espnet_ext.decoding.waveform import Audio, audio_name, to_waveform, value_ids
-from espnet_ext.errors import UserError, is_out_of_memory
+from espnet_ext.errors import UserError
 from espnet_ext.model.archive import find_model_dir
-from espnet_ext.model.conditions import tensors_of
+from espnet_ext.model.conditions import ids_of, tensors_of
 from espnet_ext.model.config import check_keys, sample_rate_of
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.encoding import EncoderRequest
 from espnet_ext.model.frames import EncoderFrames, frontend_frames
-from espnet_ext.model.load import load_model, search_device
+from espnet_ext.model.load import build_tokenizers, load_model, search_device
+from espnet_ext.model.padding import is_batch_invariant
 from espnet_ext.text.ngram import Ngrams, read_arpa
-from espnet_ext.text.tokenizers import UNK, build_tokenizer
+from espnet_ext.text.tokenizers import UNK
 
 EMPTY = Hypothesis("", (), (), 0.0)
 
@@ -85,6 +87,7 @@ class DualSpeech2Text:
         active: tasks that are active in the encoder, for a model with task vectors: "auto",
             "together" or "alone" (see `model.conditioning.active`); or names of tasks separated by
             spaces; or output → names of tasks.
+        units: makes input ids of audio, for a model that reads discrete units.
     """
 
     def __init__(
@@ -100,6 +103,7 @@ class DualSpeech2Text:
         only: Sequence[str] | None = None,
         active: str | Mapping[str, Sequence[str]] = "auto",
         espnet_defaults: bool = True,
+        units: UnitReader | None = None,
     ):
         tasks = requested_tasks(model, only)
         self.outputs = [name for name in tasks if name in model.heads]
@@ -120,30 +124,19 @@ class DualSpeech2Text:
             quantise(model.encoder)
         self.model = model
         self.num_threads = choose_threads(model) if self.device.type == "cpu" else None
-        self.sample_rate = sample_rate_of(config)
+        self.units = units
+        self.sample_rate = sample_rate_of(config) if units is None else units.sample_rate
         options = dict(options or {})
         is_stock = bool(config.get("stock")) and espnet_defaults
         defaults = {name: head.default_search(is_stock) for name, head in model.heads.items()}
         options = with_defaults(options, defaults)
         self.options = parse_options(options, list(model.heads))
-        # ESPnet's legacy positional encodings depend on the padding, as do some frontends. Such
-        # models decode utterances one by one.
-        has_legacy_positions = any(
-            type(module).__name__.startswith("Legacy") for module in model.encoder.modules()
-        )
-        sees_padding = getattr(model.frontend, "sees_padding", False)
-        self.is_batch_invariant = not has_legacy_positions and not sees_padding
+        self.is_batch_invariant = is_batch_invariant(model)
         self.lms = dict(lms or {})
         check_keys(self.lms, list(model.heads), "language models")
         self.ngrams = dict(ngrams or {})
         check_keys(self.ngrams, list(model.heads), "n-gram models")
-        self.tokenizers = {}
-        for name, head in model.heads.items():
-            bpemodel = head.options.bpemodel
-            bpemodel = Path(model_dir) / bpemodel if bpemodel else None
-            self.tokenizers[name] = build_tokenizer(
-                head.options.token_type, bpemodel, head.options.token_list or ()
-            )
+        self.tokenizers = build_tokenizers(model, model_dir)
         self.searchers = self._build_searchers()
 
     def describe_search(self) -> dict[str, str]:
@@ -151,6 +144,8 @@ class DualSpeech2Text:
         return {name: describe(self.model.heads[name], self.options[name]) for name in self.outputs}
 
     def _build_searchers(self) -> dict[str, Searcher]:
+        if self.units is not None:
+            self.units.check_times(self.options[name].times for name in self.outputs)
         return {
             name: build_searcher(
                 head,
@@ -177,6 +172,7 @@ class DualSpeech2Text:
         only: Sequence[str] | None = None,
         active: str | Mapping[str, Sequence[str]] = "auto",
         espnet_defaults: bool = True,
+        unit_encoder: str | None = None,
         **options,
     ) -> "DualSpeech2Text":
         """Load a model directory, of stage 11 or of stock ESPnet, or a packed model.
@@ -190,6 +186,8 @@ class DualSpeech2Text:
             lms: folders of ESPnet language models, by output.
             ngrams: ARPA files, by output.
             precision, coupling, only, active, espnet_defaults: see the class.
+            unit_encoder: for a model that reads discrete units: folder or hub name of the network
+                that they are made with, if it is no longer where it was.
             options: search options, for example `beam_size=5`.
         """
         model_dir = find_model_dir(model_dir)
@@ -197,7 +195,8 @@ class DualSpeech2Text:
         loaded_lms = {name: load_lm(folder, device) for name, folder in (lms or {}).items()}
         loaded_ngrams = {name: read_arpa(path) for name, path in (ngrams or {}).items()}
         others = (precision, coupling, loaded_ngrams, only, active, espnet_defaults)
-        recogniser = cls(model, config, options, model_dir, loaded_lms, *others)
+        units = UnitReader.from_pretrained(config, model_dir, device, unit_encoder)
+        recogniser = cls(model, config, options, model_dir, loaded_lms, *others, units)
         recogniser.cache = model_dir
         return recogniser
 
@@ -242,17 +241,57 @@ class DualSpeech2Text:
             raise UserError("canonical forms without an error model", "call use_canonical first")
         forms = parse_all(canonical, len(audios), self.tokenizers.get(SURFACE))
         waves = [self.samples(audio, sample_rate) for audio in audios]
+        names = [audio_name(audio, i, len(waves)) for i, audio in enumerate(audios)]
+        if self.units is not None:
+            waves = self.units.speech(waves, names)
+        return self._decode_all(waves, names, ids, forms)
+
+    def texts(
+        self, texts: Sequence[str], conditions: Mapping[str, str | Sequence[str]] | None = None
+    ) -> list[Result]:
+        """Map texts, such as surface transcripts, to transcripts; for a model that reads units.
+
+        An empty text has empty transcripts. `conditions` as for `batch`, but the band must be given
+        if the model reads it.
+        """
+        if self.units is None:
+            message = "texts as input: the model reads audio only"
+            raise UserError(message, "use a system with frontend: units that was trained on text")
+        inputs = self.units.text(texts)
+        ids = ids_of(self.model.condition_values, conditions or {}, len(inputs))
+        names = [f"text {i + 1} of {len(inputs)}: " for i in range(len(inputs))]
+        return self._decode_all(inputs, names, ids, [None] * len(inputs))
+
+    def _decode_all(
+        self,
+        waves: Sequence[torch.Tensor],
+        names: Sequence[str],
+        ids: Mapping[str, Sequence[int]],
+        forms: Sequence[Canonical | None],
+    ) -> list[Result]:
+        """Decode inputs in batches of similar length.
+
+        Args:
+            waves: samples (S,), or input ids (L,) for a model that reads discrete units.
+            names: how errors name them.
+            ids: value ids of conditions.
+            forms: canonical forms.
+        """
         results = [self.nothing()] * len(waves)
-        long_enough = [i for i, wave in enumerate(waves) if not self.is_too_short(wave.numel())]
+        long_enough = [i for i, wave in enumerate(waves) if not self._lacks_frames(wave.numel())]
         max_frames = min(options.batch_frames for options in self.options.values())
         num_samples = {i: waves[i].numel() for i in long_enough}
+
+        def decode(batch: Sequence[int]) -> list[Result]:
+            labels = {name: [values[i] for i in batch] for name, values in ids.items()}
+            return self._decode_batch([waves[i] for i in batch], labels, [forms[i] for i in batch])
+
+        unit, per_unit = ("input ids", 1) if self.units is not None else ("s", self.sample_rate)
+        sizes = [f"{wave.numel() / per_unit:.0f} {unit}" for wave in waves]
         for batch in batches_by_length(
             num_samples, self.encoder_frames, max_frames, single=not self.is_batch_invariant
         ):
-            names = [audio_name(audios[i], i, len(waves)) for i in batch]
-            of_batch = {name: [values[i] for i in batch] for name, values in ids.items()}
-            inputs = [waves[i] for i in batch], names, of_batch, [forms[i] for i in batch]
-            batch_results = self._decode_or_split(*inputs)
+            batch_results = decode_or_split(decode, batch, names, sizes)
             for i, result in zip(batch, batch_results, strict=True):
                 results[i] = result
         return results
@@ -287,7 +326,14 @@ class DualSpeech2Text:
         return [id_of.get(token, id_of[UNK]) for token in self.tokenizers[output].encode(text)]
 
     def is_too_short(self, samples: int) -> bool:
-        """Return whether a number of samples (at `sample_rate`) is too small for the encoder."""
+        """Return whether a number of samples (at `sample_rate`) is too small for the encoder.
+
+        For a model that reads discrete units, only audio without samples is.
+        """
+        return samples == 0 if self.units is not None else self._lacks_frames(samples)
+
+    def _lacks_frames(self, samples: int) -> bool:
+        """Return whether an input, of samples or of input ids, is too short for the encoder."""
         frames = frontend_frames(samples, self.model.frontend)
         return samples == 0 or (frames is not None and frames < self.model.min_frames)
 
@@ -307,41 +353,6 @@ class DualSpeech2Text:
         """Number of encoder frames as a function of the number of samples."""
         return EncoderFrames.measure(self.model)
 
-    def _decode_or_split(
-        self,
-        waves: Sequence[torch.Tensor],
-        names: Sequence[str],
-        conditions: Mapping[str, Sequence[int]],
-        forms: Sequence[Canonical | None],
-    ) -> list[Result]:
-        """Decode a batch; if it fails, decode its halves.
-
-        Raises:
-            UserError: names the utterance that exceeds the memory, or whose output is not finite.
-        """
-        try:
-            return self._decode_batch(waves, conditions, forms)
-        except NotFiniteError as error:
-            if len(waves) == 1:
-                raise NotFiniteError(f"{names[0]}{error.where}", error.precision) from None
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if len(waves) == 1:
-                seconds = waves[0].numel() / self.sample_rate
-                raise UserError(
-                    f"{names[0]}out of memory on a single utterance of {seconds:.0f} s",
-                    "cut the audio, or use a smaller beam_size",
-                ) from None
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        middle = len(waves) // 2
-        results = []
-        for part in (slice(middle), slice(middle, None)):
-            of_part = {name: ids[part] for name, ids in conditions.items()}
-            results += self._decode_or_split(waves[part], names[part], of_part, forms[part])
-        return results
-
     @torch.no_grad()
     def _decode_batch(
         self,
@@ -351,7 +362,8 @@ class DualSpeech2Text:
     ) -> list[Result]:
         lengths = torch.tensor([wave.numel() for wave in waves])
         speech = torch.nn.utils.rnn.pad_sequence(list(waves), batch_first=True)  # (B, S)
-        speech, lengths = speech.to(self.device, self.dtype), lengths.to(self.device)
+        dtype = speech.dtype if self.units is not None else self.dtype
+        speech, lengths = speech.to(self.device, dtype), lengths.to(self.device)
         heads = [self.model.heads[name] for name in self.searched]
         with (
             limit_threads(self.num_threads),

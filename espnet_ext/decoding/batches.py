@@ -1,6 +1,12 @@
-"""Batches of utterances of similar length."""
+"""Batches of utterances of similar length, and smaller ones where memory is short."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import torch
+
+from espnet_ext.decoding.finite import NotFiniteError
+from espnet_ext.decoding.search import Result
+from espnet_ext.errors import UserError, is_out_of_memory
 
 
 def batches_by_length(
@@ -31,3 +37,40 @@ def batches_by_length(
         batch.append(i)
     if batch:
         yield batch
+
+
+def decode_or_split(
+    decode: Callable[[Sequence[int]], list[Result]],
+    batch: Sequence[int],
+    names: Sequence[str],
+    sizes: Sequence[str],
+) -> list[Result]:
+    """Decode a batch; if it fails, decode its halves.
+
+    Args:
+        decode: numbers of utterances → their results.
+        batch: numbers of the utterances to decode.
+        names: how errors name each utterance, by its number.
+        sizes: how errors call its length, by its number.
+
+    Raises:
+        UserError: names the utterance that exceeds the memory, or whose output is not finite.
+    """
+    try:
+        return decode(batch)
+    except NotFiniteError as error:
+        if len(batch) == 1:
+            raise NotFiniteError(f"{names[batch[0]]}{error.where}", error.precision) from None
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(batch) == 1:
+            message = f"out of memory on a single utterance of {sizes[batch[0]]}"
+            raise UserError(
+                f"{names[batch[0]]}{message}", "cut the audio, or use a smaller beam_size"
+            ) from None
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    middle = len(batch) // 2
+    halves = (batch[:middle], batch[middle:])
+    return [result for half in halves for result in decode_or_split(decode, half, names, sizes)]

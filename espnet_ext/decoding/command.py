@@ -39,6 +39,7 @@ from espnet_ext.files import sha256_of, write_json, write_text
 from espnet_ext.model import stock
 from espnet_ext.model.archive import find_model_dir
 from espnet_ext.model.load import load_config
+from espnet_ext.model.unit_frontend import unit_files
 from espnet_ext.overwriting import OutputFolder
 from espnet_ext.progress import say, track
 
@@ -65,6 +66,7 @@ def decode_directory(
     outputs: Sequence[str] | None = None,
     active: str = "auto",
     espnet_defaults: bool = True,
+    unit_encoder: str | None = None,
     overwrite: bool = False,
     provenance: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -93,6 +95,7 @@ def decode_directory(
         outputs: outputs to decode, and inline tags to expect in them; None: all.
         active: tasks that are active in the encoder, see `DualSpeech2Text`.
         espnet_defaults: whether models that ESPnet trained have its search defaults.
+        unit_encoder: see `DualSpeech2Text.from_pretrained`.
         overwrite: replace files in `output_dir` that no earlier decoding wrote.
         provenance: command, commit and machine, for decode.json.
 
@@ -125,6 +128,7 @@ def decode_directory(
             only=outputs,
             active=active,
             espnet_defaults=espnet_defaults,
+            unit_encoder=unit_encoder,
             **dict(options),
         )
         for name, search in recogniser.describe_search().items():
@@ -192,6 +196,7 @@ def _key(recogniser: DualSpeech2Text, model_dir: str, weights: str, settings: An
     ]
     stats_file = (config.get("normalize_conf") or {}).get("stats_file")
     files += [folder / stats_file] if stats_file else []
+    files += [folder / name for name in unit_files(config, folder)]
     for lm in settings["lms"].values():
         files += [path for path in sorted(Path(lm).iterdir()) if path.suffix in (".pth", ".yaml")]
     files += map(Path, settings["ngrams"].values())

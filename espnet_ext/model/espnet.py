@@ -26,6 +26,7 @@ CHOICES: dict[str, dict[str, str]] = {
         "huggingface": f"{_ASR}.frontend.huggingface:HuggingFaceFrontend",
         "pretrained": "espnet_ext.model.pretrained.registry:build_frontend",
         "wav2vec2": "espnet_ext.model.pretrained.registry:build_frontend",  # former name
+        "units": "espnet_ext.model.unit_frontend:UnitEmbedding",
     },
     "specaug": {"specaug": f"{_ASR}.specaug.specaug:SpecAug"},
     "normalize": {

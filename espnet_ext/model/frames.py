@@ -11,10 +11,11 @@ import torch
 
 from espnet_ext.model import espnet
 from espnet_ext.model.encoding import EncoderRequest
+from espnet_ext.model.unit_frontend import UnitEmbedding
 
 # Input lengths that the number of encoder frames is measured at.
 _SAMPLES = (16000, 48000)
-_FEATURE_FRAMES = (200, 600)
+_FEATURE_FRAMES = (200, 600)  # or input ids
 
 
 def min_feature_frames(preencoder: torch.nn.Module | None, encoder: Any) -> int:
@@ -42,7 +43,7 @@ def min_samples(frontend: Any) -> int:
 
 def frontend_frames(samples: int, frontend: Any) -> int | None:
     """Return the feature frames F of S samples, or None if only running the frontend would tell."""
-    if frontend is None:
+    if frontend is None or isinstance(frontend, UnitEmbedding):
         return samples
     stft: Any = getattr(frontend, "stft", None)
     if stft is None:
@@ -58,7 +59,7 @@ class EncoderFrames:
     The function rounds nothing: the exact number is less than one frame away.
     """
 
-    slope: float  # encoder frames per sample, or per feature frame
+    slope: float  # encoder frames per sample, per feature frame, or per input id
     intercept: float
 
     def __call__(self, length: int) -> float:
@@ -71,11 +72,13 @@ class EncoderFrames:
 
         Args:
             model: a `DualOutputModel`.
-            feature_shape: () if it reads samples, (M,) if it reads features.
+            feature_shape: () if it reads samples or input ids, (M,) if it reads features.
         """
-        short, long = _FEATURE_FRAMES if feature_shape else _SAMPLES
+        reads_ids = isinstance(model.frontend, UnitEmbedding)
+        short, long = _FEATURE_FRAMES if feature_shape or reads_ids else _SAMPLES
         parameter = next(model.parameters())
-        speech = parameter.new_zeros(2, long, *feature_shape)
+        dtype = torch.long if reads_ids else parameter.dtype
+        speech = parameter.new_zeros(2, long, *feature_shape, dtype=dtype)
         lengths = torch.tensor([short, long], device=parameter.device)
         training = model.training
         model.eval()

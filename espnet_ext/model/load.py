@@ -15,6 +15,7 @@ from espnet_ext.model.build import build_model
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.pretrained import adapters, base_weights
 from espnet_ext.progress import say
+from espnet_ext.text.tokenizers import Tokenizer, build_tokenizer
 
 MAX_MAGNITUDE = 1e15  # of parameters; sums of squares of larger ones overflow in float32
 
@@ -60,6 +61,20 @@ def load_model(
         rename = functools.partial(stock.adopt_state, options=options)
     load_weights(model, Path(model_dir) / weights, rename)
     return place(model, device).eval(), config
+
+
+def build_tokenizers(model: DualOutputModel, folder: str | Path) -> dict[str, Tokenizer]:
+    """Return output → its tokenizer.
+
+    Args:
+        folder: that paths of SentencePiece models are relative to.
+    """
+    tokenizers = {}
+    for name, head in model.heads.items():
+        options = head.options
+        bpemodel = Path(folder) / options.bpemodel if options.bpemodel else None
+        tokenizers[name] = build_tokenizer(options.token_type, bpemodel, options.token_list or ())
+    return tokenizers
 
 
 def place(model: DualOutputModel, device: str) -> DualOutputModel:

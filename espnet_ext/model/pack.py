@@ -20,6 +20,7 @@ from espnet_ext.model.heads.registry import head_class
 from espnet_ext.model.load import load_config, load_model
 from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.model.pretrained import adapters
+from espnet_ext.model.unit_frontend import unit_files
 
 # Configuration keys that name places on this machine: suffixes, and whole names.
 _LOCAL_SUFFIXES = ("_shape_file", "_data_path_and_name_and_type", "_data_dir")
@@ -107,7 +108,7 @@ def _copy_model(
     checksums.record(folder / "model.pth", folder / "model.pth")
     needed = [output.bpemodel for output in outputs.values() if output.bpemodel]
     stats = (config.get("normalize_conf") or {}).get("stats_file")
-    for name in [*needed, *([stats] if stats else [])]:
+    for name in [*needed, *([stats] if stats else []), *unit_files(config, source)]:
         if Path(name).name != name:
             message = f"{source / 'config.yaml'}: '{name}' is not in that folder"
             raise UserError(message, "train again")

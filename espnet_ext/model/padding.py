@@ -24,3 +24,13 @@ def mirror_ends(speech: torch.Tensor, lengths: torch.Tensor, frontend: Any) -> t
     ends = lengths.to(speech.device).unsqueeze(1) - 1  # (B, 1)
     sources = (ends - offsets).clamp(min=0)  # `model.frames` makes utterances long enough
     return padded.scatter(1, ends + offsets, speech.gather(1, sources))
+
+
+def is_batch_invariant(model: Any) -> bool:
+    """Return whether the encoder output of an utterance can be independent of its batch.
+
+    ESPnet's legacy positional encodings depend on the padding, as do some frontends. Such models
+    must encode utterances one by one.
+    """
+    is_legacy = any(type(m).__name__.startswith("Legacy") for m in model.encoder.modules())
+    return not is_legacy and not getattr(model.frontend, "sees_padding", False)

@@ -16,6 +16,7 @@ from espnet_ext.model.frames import EncoderFrames
 from espnet_ext.model.heads.registry import head_class
 from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.model.pretrained.adapters import is_adapter
+from espnet_ext.model.unit_frontend import UnitEmbedding
 from espnet_ext.progress import say
 from espnet_ext.training.config import check_known
 
@@ -88,12 +89,16 @@ def check_best_model_criterion(config: Mapping[str, Any], source: str) -> None:
 
 
 def check_repeat_options(config: Mapping[str, Any], source: str) -> None:
-    """Raise `UserError` for iterator and batch options that do not work with `repeat_power`.
+    """Raise `UserError` for options that do not work with `repeat_power` or `text_ratio`.
 
     They would ignore the repetitions or put two copies of an utterance into one batch.
     """
-    if not config["repeat_power"]:
+    option = "repeat_power" if config["repeat_power"] else "text_ratio"
+    if not config[option]:
         return
+    if config["repeat_power"] and config["text_ratio"]:
+        message = f"{source}: repeat_power and text_ratio both choose what an epoch draws"
+        raise UserError(message, "remove one of them")
     batch_types = ("unsorted", "sorted", "folded", "length", "numel")
     for key, allowed in (
         ("iterator_type", ("sequence",)),
@@ -102,9 +107,8 @@ def check_repeat_options(config: Mapping[str, Any], source: str) -> None:
     ):
         if config[key] not in allowed:
             raise UserError(
-                f"{source}: repeat_power {config['repeat_power']} does not work with "
-                f"{key}: {config[key]}",
-                f"remove {key} or repeat_power",
+                f"{source}: {option} {config[option]} does not work with {key}: {config[key]}",
+                f"remove {key} or {option}",
             )
 
 
@@ -260,9 +264,12 @@ def warn_unalignable(model: DualOutputModel, shape_files: Sequence[str]) -> dict
         tokens = {utt: int(shape.split(",")[0]) for utt, shape in read_table(shapes).items()}
         counts[name] = sum(tokens[utt] > frames(shape[0]) + 1 for utt, shape in speech.items())
         if counts[name]:
+            more_frames = "a shorter hop_length, or an input_layer with less subsampling"
+            if isinstance(model.frontend, UnitEmbedding):
+                more_frames = "smaller tokens of units, or espnet-ext unit_inputs --upsample 6"
             say(
                 f"warning: {counts[name]} of {len(speech)} training utterances have more tokens "
                 f"of {name} than encoder frames, so CTC learns nothing from them. Use larger "
-                "tokens (bpe), a shorter hop_length, or an input_layer with less subsampling"
+                f"tokens (bpe), {more_frames}"
             )
     return counts

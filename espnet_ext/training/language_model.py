@@ -44,7 +44,11 @@ class LanguageModelTask(LMTask):
         )
         # Options of our trainer for systems: a language model has no encoder and no outputs.
         parser.set_defaults(
-            finetune_conf={}, diagnose_every=0, encoder_cache=None, repeat_power=0.0
+            finetune_conf={},
+            diagnose_every=0,
+            encoder_cache=None,
+            repeat_power=0.0,
+            text_ratio=None,
         )
         return parser
 

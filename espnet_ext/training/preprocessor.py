@@ -12,6 +12,7 @@ from espnet_ext.model import espnet
 from espnet_ext.model.config import TEXT_PREFIX, UNLABELLED, OutputConfig
 from espnet_ext.text.tokenizers import UNK, build_tokenizer
 from espnet_ext.text.unicode import normalize
+from espnet_ext.training.unit_rows import UnitRows
 
 
 class OutputsPreprocessor:
@@ -28,6 +29,8 @@ class OutputsPreprocessor:
         narrowband_prob: probability that training makes an utterance sound like telephone speech
             (`data.narrowband`). Its band, if the model reads it, becomes `narrow`.
         sample_rate: of the audio in Hz.
+        input_ids: prepares the input of a model that reads discrete units; None: it is audio or
+            features.
     """
 
     def __init__(
@@ -38,8 +41,10 @@ class OutputsPreprocessor:
         conditions: Mapping[str, Sequence[str]] | None = None,
         narrowband_prob: float = 0.0,
         sample_rate: int = 16000,
+        input_ids: UnitRows | None = None,
     ):
         self.train = train
+        self.input_ids = input_ids
         self.conditions = {name: list(values) for name, values in (conditions or {}).items()}
         is_number = isinstance(narrowband_prob, int | float)
         if not is_number or not 0 <= narrowband_prob <= 1:
@@ -68,7 +73,9 @@ class OutputsPreprocessor:
             data["speech"] = narrowband(np.asarray(data["speech"]), self.sample_rate)
             if "band" in data:
                 data["band"] = NARROW
-        if "speech" in data:
+        if "speech" in data and self.input_ids is not None:
+            data["speech"] = self.input_ids(data["speech"], utt_id)
+        elif "speech" in data:
             data["speech"] = np.asarray(data["speech"], dtype=np.float32)
         for name in self.tokenizers:
             key = TEXT_PREFIX + name

@@ -135,8 +135,6 @@ def repeating_sampler(
         if name.startswith(TEXT_PREFIX)
     }
     once = batches_of(args, args.train_shape_file, processes)
-    # A group may consist of a single batch, so its last batch must not be dropped.
-    group_args = argparse.Namespace(**{**vars(args), "drop_last_iter": False})
     if any(len(batch) < processes for batch in once):
         raise UserError(
             f"batch_type {args.batch_type}: a batch has fewer utterances than the {processes} "
@@ -156,13 +154,29 @@ def repeating_sampler(
                 f"'{rare}' cannot be distributed over {processes} processes",
                 "remove repeat_power, or use fewer processes",
             )
-        with tempfile.TemporaryDirectory() as folder:
-            files = [f"{folder}/{Path(path).name}" for path in shapes]
-            for file, table in zip(files, shapes.values(), strict=True):
-                write_table(file, {utt: size for utt, size in table.items() if utt in chosen})
-            batches = _merge_small_batches(batches_of(group_args, files, processes), processes)
-            again.append((batches, high - low))
+        again.append((batches_of_group(args, shapes, chosen, processes), high - low))
     return RepeatFactorSampler(once, again, rank, processes)
+
+
+def batches_of_group(
+    args: argparse.Namespace,
+    shapes: Mapping[str, Mapping[str, str]],
+    chosen: Collection[str],
+    processes: int,
+) -> Batches:
+    """Return batches of some utterances, of at least as many utterances as there are processes.
+
+    Args:
+        shapes: shape file → utterance id → shape.
+        chosen: ids of the utterances.
+    """
+    # A group may consist of a single batch, so its last batch must not be dropped.
+    group_args = argparse.Namespace(**{**vars(args), "drop_last_iter": False})
+    with tempfile.TemporaryDirectory() as folder:
+        files = [f"{folder}/{Path(path).name}" for path in shapes]
+        for file, table in zip(files, shapes.values(), strict=True):
+            write_table(file, {utt: size for utt, size in table.items() if utt in chosen})
+        return _merge_small_batches(batches_of(group_args, files, processes), processes)
 
 
 def _merge_small_batches(batches: Batches, processes: int) -> Batches:

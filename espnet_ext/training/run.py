@@ -20,6 +20,7 @@ from espnet_ext.files import atomic_path, read_yaml, write_text
 from espnet_ext.model.conditions import condition_file
 from espnet_ext.model.config import TEXT_PREFIX, suggest
 from espnet_ext.model.outputs import parse_outputs
+from espnet_ext.model.unit_frontend import reads_units
 from espnet_ext.progress import say
 from espnet_ext.text.tokenizers import TOKENIZER_FILES, read_token_list
 from espnet_ext.training import failures, processes, trained_with
@@ -45,8 +46,9 @@ from espnet_ext.training.config import (
 )
 from espnet_ext.training.finish import finish as _finish
 from espnet_ext.training.finish import is_complete, record_start
-from espnet_ext.training.repeat import repeating_sampler
 from espnet_ext.training.schedule import matching_batches, process_count, total_steps
+from espnet_ext.training.unit_training import add_unit_layout, own_sampler
+from espnet_ext.units.input_set import INPUTS
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,13 @@ class Data:
     token_dir: Path  # contains <output>_<type>/tokens.txt
     token_types: Mapping[str, str]  # output → token type
     stats: Path  # contains the shape files in train/ and valid/
+    joint_tokens: Path | None = None  # joint vocabulary of a system that reads discrete units
+    units: Path | None = None  # its k-means
+
+    @property
+    def sets(self) -> tuple[Path, Path]:
+        """The folders of the training and the validation set."""
+        return self.dump / self.train_set, self.dump / self.valid_set
 
 
 def parse_token_types(words: Sequence[str]) -> dict[str, str]:
@@ -164,9 +173,11 @@ def train(
         merged = use_checkpoint(merged, pretrained)
     merged = with_decoder_language(merged, data.dump / data.train_set)
     merged, files = add_token_lists(merged, data)
+    merged, unit_files = add_unit_layout(merged, data.sets, data.joint_tokens, data.units)
+    files |= unit_files
     sets = _label_sets(data, merged)
     merged = add_label_sets(merged, sets)
-    merged = add_conditions(merged, [data.dump / data.train_set, data.dump / data.valid_set])
+    merged = add_conditions(merged, data.sets)
     if merged.get("normalize") == "global_mvn":
         files["feats_stats.npz"] = data.stats / "train" / "feats_stats.npz"
         if not files["feats_stats.npz"].is_file():
@@ -177,7 +188,7 @@ def train(
     names = ["speech", *(TEXT_PREFIX + name for name in merged["outputs"])]
     further = [
         *("--output_dir", str(exp_dir), "--resume", "true"),
-        *_data_options(data, names),
+        *_data_options(data, names, reads_units=reads_units(merged)),
         *_condition_options(data, merged.get("conditions") or {}),
         *options,
     ]
@@ -207,9 +218,10 @@ def train(
             return
         with start.folder_restored_on_failure():
             if is_first:
-                if args.repeat_power:
-                    sampler = repeating_sampler(args, processes=process_count(args))
-                    say(f"repeat_power {args.repeat_power}: {sampler}")
+                sampler = own_sampler(args, processes=process_count(args))
+                if sampler is not None:
+                    option = "repeat_power" if args.repeat_power else "text_ratio"
+                    say(f"{option} {getattr(args, option)}: {sampler}")
                 valid = data.dump / data.valid_set
                 labels = count_label_sets(valid, list(merged["outputs"]))
                 check_validation_labels(labels, vars(args), valid)
@@ -291,10 +303,12 @@ def collect_stats(
     if pretrained:
         merged = use_checkpoint(merged, pretrained)
     merged, files = add_token_lists(merged, data)
+    merged, unit_files = add_unit_layout(merged, data.sets, data.joint_tokens, data.units)
+    vocabulary_size = merged["frontend_conf"]["layout"]["tokens"] if unit_files else None
     _copy(files, data.stats)
     if merged.get("normalize") == "global_mvn":
         merged = {**merged, "normalize": None, "normalize_conf": {}}
-        merged = add_conditions(merged, [data.dump / data.train_set, data.dump / data.valid_set])
+        merged = add_conditions(merged, data.sets)
         _check(merged, config)
         _write_config(data.stats / "stats.yaml", merged)
         names = ["speech", *(TEXT_PREFIX + name for name in outputs)]
@@ -314,7 +328,7 @@ def collect_stats(
 
     typed = parse_outputs(_absolute_bpe(merged, data.stats))
     for kind, name in (("train", data.train_set), ("valid", data.valid_set)):
-        count = write_shapes(data.dump / name, typed, data.stats / kind)
+        count = write_shapes(data.dump / name, typed, data.stats / kind, vocabulary_size)
         print(f"{data.stats / kind}: lengths of {count} utterances")
 
 
@@ -353,18 +367,24 @@ def _write_config(path: Path, config: Mapping[str, Any]) -> None:
     write_text(path, yaml.safe_dump(dict(config), allow_unicode=True, sort_keys=False))
 
 
-def _data_options(data: Data, names: Sequence[str], shapes: bool = True) -> list[str]:
+def _data_options(
+    data: Data, names: Sequence[str], shapes: bool = True, reads_units: bool = False
+) -> list[str]:
     options = []
+    speech, kind_of_speech = (INPUTS, "text_int") if reads_units else ("wav.scp", "sound")
     for kind, folder in (("train", data.train_set), ("valid", data.valid_set)):
         for name in names:
             is_speech = name == "speech"
-            file = "wav.scp" if is_speech else f"text.{name.removeprefix(TEXT_PREFIX)}"
+            file = speech if is_speech else f"text.{name.removeprefix(TEXT_PREFIX)}"
             path = data.dump / folder / file
             if not path.is_file():
-                raise UserError(f"{path}: no such file", "run stages 1 to 4")
+                remedy = (
+                    "write the set: espnet-ext unit_inputs" if reads_units else "run stages 1 to 4"
+                )
+                raise UserError(f"{path}: no such file", remedy)
             options += [
                 f"--{kind}_data_path_and_name_and_type",
-                f"{path},{name},{'sound' if is_speech else 'text'}",
+                f"{path},{name},{kind_of_speech if is_speech else 'text'}",
             ]
             if shapes:
                 shape = data.stats / kind / f"{name}_shape"

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from espnet_ext.errors import UserError
-from espnet_ext.training.repeat import batches_of, repeating_sampler
+from espnet_ext.training.repeat import batches_of
+from espnet_ext.training.unit_training import own_sampler
 
 
 def total_steps(args: argparse.Namespace) -> int | None:
@@ -110,7 +111,7 @@ def matching_batches(args: argparse.Namespace, shapes: Path) -> int:
         shapes: folder with the shape files of the other set.
     """
     other = copy.copy(args)
-    other.repeat_power = 0.0  # the other set is not oversampled
+    other.repeat_power, other.text_ratio = 0.0, None  # the other set is not oversampled
     other.train_shape_file = [str(shapes / Path(path).name) for path in args.train_shape_file]
     for path in other.train_shape_file:
         if not Path(path).is_file():
@@ -122,8 +123,9 @@ def batches_per_epoch(args: argparse.Namespace) -> int:
     """Return the number of batches per epoch, which is the same for all processes."""
     if args.num_iters_per_epoch is not None:
         return args.num_iters_per_epoch
-    if args.repeat_power:
-        return len(repeating_sampler(args, processes=process_count(args)))
+    sampler = own_sampler(args, processes=process_count(args))
+    if sampler is not None:
+        return len(sampler)
     return len(batches_of(args, args.train_shape_file, process_count(args)))
 
 

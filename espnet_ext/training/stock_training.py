@@ -91,7 +91,7 @@ def train_stock(
         write_text(system, yaml.safe_dump(merged, allow_unicode=True, sort_keys=False))
         data_options = _write_data(data, name, output, scratch / DATA)
         args = _parse(system, exp_dir, [*data_options, *options])
-        args.repeat_power = 0.0  # no oversampling in stock ESPnet
+        args.repeat_power, args.text_ratio = 0.0, None  # no oversampling in stock ESPnet
         check_best_model_criterion(vars(args), str(config))
         args.best_model_criterion = _stock_criteria(args.best_model_criterion, name)
         description = trained_with.describe(args, files)

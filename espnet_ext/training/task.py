@@ -28,8 +28,9 @@ from espnet_ext.training.finetune import FineTuning, build_optimizer
 from espnet_ext.training.lengths import check_lengths
 from espnet_ext.training.preprocessor import OutputsPreprocessor
 from espnet_ext.training.reading import report_unreadable
-from espnet_ext.training.repeat import repeating_sampler
 from espnet_ext.training.trainer import DualOutputTrainer
+from espnet_ext.training.unit_rows import unit_rows
+from espnet_ext.training.unit_training import own_sampler
 
 # Options that select the parts of a system → defaults. Each has an option `<option>_conf` too.
 PARTS = {
@@ -144,7 +145,21 @@ class DualOutputTask(AbsTask):
             help="exponent p of oversampling, 0 (off) to 1: an utterance with a label for output o "
             "is drawn (max n / n_o) ** p times per epoch, n_o = utterances labelled for o",
         )
+        group.add_argument(
+            "--text_ratio",
+            type=ratio,
+            default=None,
+            help="for frontend: units: utterances of text per utterance of speech in an epoch; "
+            "default: all utterances once",
+        )
         group = parser.add_argument_group("Preprocess related")
+        group.add_argument(
+            "--unit_augment_conf",
+            action=nested,
+            default={},
+            help="for frontend: units: noise of the input ids in training: mask (share of ids that "
+            "are masked), mask_span (length of a span), replace and drop (shares)",
+        )
         group.add_argument(
             "--narrowband_prob",
             type=float,
@@ -180,6 +195,13 @@ class DualOutputTask(AbsTask):
                 "narrowband_prob: the input is features, or audio below 8 kHz",
                 "set narrowband_prob: 0",
             )
+        rows = unit_rows(vars(args), train)
+        if rows is not None and (active or args.narrowband_prob or args.encoder_cache):
+            raise UserError(
+                "augmentation of audio, or encoder_cache, but the model reads discrete units",
+                f"remove {', '.join(switches)}, narrowband_prob and encoder_cache; "
+                "unit_augment_conf adds noise to units",
+            )
         return OutputsPreprocessor(
             outputs,
             train,
@@ -187,6 +209,7 @@ class DualOutputTask(AbsTask):
             vars(args).get("conditions"),
             args.narrowband_prob,
             rate,
+            rows,
         )
 
     @classmethod
@@ -197,11 +220,11 @@ class DualOutputTask(AbsTask):
 
     @classmethod
     def build_sequence_iter_factory(cls, args: argparse.Namespace, iter_options, mode: str):
-        if mode != "train" or not args.repeat_power:
-            return super().build_sequence_iter_factory(args, iter_options, mode)
         distributed = iter_options.distributed
         rank, processes = (dist.get_rank(), dist.get_world_size()) if distributed else (0, 1)
-        sampler = repeating_sampler(args, rank, processes)
+        sampler = own_sampler(args, rank, processes) if mode == "train" else None
+        if sampler is None:
+            return super().build_sequence_iter_factory(args, iter_options, mode)
         logging.info("[%s] Batch sampler: %s", mode, sampler)
         return espnet.load("SequenceIterFactory")(
             dataset=cls.build_dataset(args, iter_options, sampler.utterances()),
@@ -272,6 +295,16 @@ def power(text: str) -> float:
         raise argparse.ArgumentTypeError(
             f"{value} is not between 0 and 1: write 0 (off) or, e.g., 0.5"
         )
+    return value
+
+
+def ratio(text: str) -> float | None:
+    """Parse the value of `--text_ratio`: a number above 0, or `none`."""
+    if text.lower() in ("none", "null"):
+        return None
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{value} is not above 0: write, e.g., 0.5")
     return value
 
 

@@ -55,7 +55,7 @@ def describe(args: Namespace, files: Mapping[str, Path]) -> dict[str, Any]:
     data = {}
     for kind in ("train", "valid"):
         for path, _, form in getattr(args, f"{kind}_data_path_and_name_and_type"):
-            if form == "text":
+            if form in ("text", "text_int"):
                 data[f"{kind} {Path(path).name}"] = sha256_of(path)
         for path in getattr(args, f"{kind}_shape_file"):
             data[f"{kind} {Path(path).name}"] = sha256_of(path)

@@ -23,7 +23,7 @@ from espnet_ext.model.encoding import EncoderRequest
 from espnet_ext.model.frames import min_samples
 from espnet_ext.model.layers import encoder_layers, watch
 from espnet_ext.model.load import check_device, load_model, place
-from espnet_ext.model.padding import mirror_ends
+from espnet_ext.model.padding import is_batch_invariant, mirror_ends
 from espnet_ext.model.pretrained.layers import inside
 
 LOG_MEL, MFCC, PRETRAINED, SYSTEM = "log_mel", "mfcc", "pretrained", "system"
@@ -267,9 +267,7 @@ class SystemFeatures(FeatureExtractor):
         self.options = options
         self.model, config = load_model(model_dir, options.weights)
         self.sample_rate = sample_rate_of(config)
-        legacy = any(type(m).__name__.startswith("Legacy") for m in self.model.encoder.modules())
-        sees_padding = getattr(self.model.frontend, "sees_padding", False)
-        self.is_batch_invariant = not legacy and not sees_padding
+        self.is_batch_invariant = is_batch_invariant(self.model)
         self.output = options.output or next(iter(self.model.heads))
         if self.output not in self.model.heads:
             message = f"{where}: {model_dir} has no output '{self.output}'"

@@ -100,7 +100,10 @@ class JointVocabulary:
         if symbol not in self.symbols:
             known = ", ".join(self.symbols) or "none"
             message = f"the joint vocabulary has no symbol '{symbol}'"
-            raise UserError(message, f"symbols: {known}; {_BUILD} --symbols")
+            raise UserError(
+                message,
+                f"symbols: {known}; make the vocabulary again: espnet-ext unit_tokens --symbols",
+            )
         return self._ids[symbol]
 
     def unit_ids(self, units: Sequence[int] | np.ndarray, where: str = "units") -> list[int]:
@@ -148,7 +151,7 @@ class JointVocabulary:
             raise UserError(
                 f"{where}: repeats: {source.repeats}, but the vocabulary is for units with "
                 f"repeats: {self.source.repeats}",
-                f"dump the units with --repeats {self.source.repeats}, or {_BUILD}",
+                f"espnet-ext dump_units --repeats {self.source.repeats}, or {_BUILD}",
             )
 
     @classmethod

@@ -37,6 +37,7 @@ def arguments(folder, power, **changed):
         **{
             "train_shape_file": [str(folder / "speech_shape")],
             "repeat_power": power,
+            "text_ratio": None,
             "train_data_path_and_name_and_type": [("wav.scp", "speech", "sound"), *texts],
             "batch_type": "numel",
             "batch_bins": 96000,

@@ -1,0 +1,155 @@
+"""Train on discrete units (`frontend: units`): the configuration, and the ratio of modalities."""
+
+import argparse
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from espnet_ext.data.table import read_table
+from espnet_ext.errors import UserError
+from espnet_ext.model.unit_frontend import FILES, InputLayout, reads_units
+from espnet_ext.training.config import merge
+from espnet_ext.training.repeat import RepeatFactorSampler, batches_of_group, repeating_sampler
+from espnet_ext.units.files import read_model
+from espnet_ext.units.input_set import MANIFEST, MODALITY, TEXT, read_input_manifest
+from espnet_ext.units.vocabulary import JointVocabulary, UnitSource
+
+
+def add_unit_layout(
+    config: Mapping[str, Any],
+    sets: Collection[Path],
+    joint_tokens: Path | None,
+    units: Path | None,
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Return the configuration with the layout of the joint vocabulary.
+
+    Args:
+        config: merged configuration.
+        sets: folders of training and validation set, the training set first.
+        joint_tokens: folder of the joint vocabulary.
+        units: folder of the k-means.
+    Returns:
+        The configuration, and file name → path of the files to copy to the folder of the model.
+
+    Raises:
+        UserError: if sets, vocabulary and k-means do not belong together.
+    """
+    if not reads_units(config):
+        if joint_tokens is not None or units is not None:
+            raise UserError(
+                "--joint_token_dir and --units are for systems that read discrete units",
+                "choose a configuration with frontend: units, such as train_units_small.yaml",
+            )
+        return dict(config), {}
+    if joint_tokens is None or units is None:
+        raise UserError(
+            "frontend: units needs a joint vocabulary and a k-means",
+            "give --joint_token_dir and --units",
+        )
+    for part in ("normalize", "specaug"):
+        if config.get(part) is not None:
+            raise UserError(
+                f"{part}: {config[part]} changes features, but the input is ids of units",
+                f"write {part}: null; unit_augment_conf masks ids",
+            )
+    vocabulary = JointVocabulary.read(joint_tokens)
+    model = read_model(units)
+    source = UnitSource(model.digest, model.sizes, vocabulary.source.repeats)
+    vocabulary.require_units(source, str(units))
+    factors = []
+    for folder in sets:
+        manifest = read_input_manifest(folder)
+        if manifest["vocabulary_sha256"] != vocabulary.digest:
+            raise UserError(
+                f"{Path(folder) / MANIFEST}: its input ids are of another vocabulary than "
+                f"{joint_tokens}",
+                f"write the set again: espnet-ext unit_inputs --joint_token_dir {joint_tokens}",
+            )
+        factors.append((folder, manifest["upsample"]))
+    upsampling = {factor for _, factor in factors if factor is not None}
+    if len(upsampling) > 1:
+        listed = ", ".join(f"{folder}: {factor}" for folder, factor in factors)
+        message = f"the sets repeat tokens of text a different number of times: {listed}"
+        raise UserError(message, "write both with the same espnet-ext unit_inputs --upsample")
+    layout = InputLayout(
+        len(vocabulary),
+        vocabulary.mask_id,
+        (vocabulary.unit_range.start, vocabulary.unit_range.stop),
+        (vocabulary.text_range.start, vocabulary.text_range.stop),
+        upsampling.pop() if upsampling else 1,
+        vocabulary.digest,
+    )
+    files = {
+        name: folder / name
+        for name in FILES
+        for folder in (joint_tokens, units)
+        if (folder / name).is_file()
+    }
+    return merge(config, {"frontend_conf": {"layout": layout.as_config()}}), files
+
+
+def own_sampler(
+    args: argparse.Namespace, rank: int = 0, processes: int = 1
+) -> RepeatFactorSampler | None:
+    """Return the sampler that the options of a training ask for; None: ESPnet's.
+
+    Args:
+        args: ESPnet's training arguments, `repeat_power` and `text_ratio`.
+        rank: rank of this process.
+        processes: number of processes that train together.
+    """
+    if args.text_ratio is not None:
+        return text_ratio_sampler(args, rank, processes)
+    return repeating_sampler(args, rank, processes) if args.repeat_power else None
+
+
+class ModalitySampler(RepeatFactorSampler):
+    """Samples all utterances of speech once per epoch, and the next utterances of text.
+
+    A batch contains one modality.
+    """
+
+    def __repr__(self) -> str:
+        speech = sum(map(len, self.once))
+        text = [f"{count} of {len(batches)} batches of text" for batches, count in self.again]
+        return f"{type(self).__name__}(N-batch={len(self)}, {speech} utterances of speech, {text})"
+
+
+def text_ratio_sampler(
+    args: argparse.Namespace, rank: int = 0, processes: int = 1
+) -> ModalitySampler:
+    """Return a sampler with `args.text_ratio` utterances of text per utterance of speech.
+
+    An epoch draws every utterance of speech once. Utterances of text are drawn in a random order,
+    all of them before one is drawn again, over the end of an epoch too.
+    """
+    folder = _input_folder(args)
+    table = read_table(folder / MODALITY)
+    shapes = {path: read_table(path) for path in args.train_shape_file}
+    utterances = next(iter(shapes.values()))
+    text = {utt_id for utt_id in utterances if table.get(utt_id) == TEXT}
+    speech = set(utterances) - text
+    if not text or not speech:
+        raise UserError(
+            f"{folder / MODALITY}: text_ratio {args.text_ratio}, but the training set has "
+            f"{len(speech)} utterances of speech and {len(text)} of text",
+            "write the set with espnet-ext unit_inputs --text_input, or remove text_ratio",
+        )
+    if min(len(text), len(speech)) < processes:
+        message = f"text_ratio: {processes} processes cannot share {len(text)} utterances of text"
+        raise UserError(message, "use fewer processes")
+    once = batches_of_group(args, shapes, speech, processes)
+    batches = batches_of_group(args, shapes, text, processes)
+    draws = args.text_ratio * len(speech) / len(text)  # per utterance of text and epoch
+    return ModalitySampler(once, [(batches, draws)], rank, processes)
+
+
+def _input_folder(args: argparse.Namespace) -> Path:
+    """Return the folder of the training set."""
+    for path, name, form in args.train_data_path_and_name_and_type:
+        if name == "speech" and form == "text_int":
+            return Path(path).parent
+    raise UserError(
+        f"text_ratio {args.text_ratio}: the training set has no input ids",
+        "remove text_ratio; it is for systems with frontend: units",
+    )
