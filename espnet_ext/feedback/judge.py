@@ -249,7 +249,8 @@ class Judge:
         if MEANING not in self.recogniser.outputs:
             raise UserError(
                 f"no prompt, and the model has no output {MEANING} from which to derive it",
-                "give the sentence that was to be read (--prompt), or a model with both outputs",
+                "give the sentence that was to be read (judge --prompt), or a model with both "
+                "outputs",
             )
         return None
 
@@ -425,8 +426,8 @@ class Judge:
 
     def _too_long(self, label: str, seconds: float, prompt: str | None) -> Judgement:
         message = (
-            f"{seconds:.0f} s of audio, more than {self.max_seconds:g} s (--max_seconds): cut it "
-            "into sentences, or judge its segments (--segments true)"
+            f"{seconds:.0f} s of audio, more than {self.max_seconds:g} s (judge --max_seconds): "
+            "cut it into sentences, or into segments by judge --segments true"
         )
         return self._not_judged(label, seconds, prompt, judgements.TOO_LONG, message)
 

@@ -199,7 +199,7 @@ def to_text(judgement: Judgement, uncertain: bool = False, gloss: bool = False) 
             for deviation in judgement.uncertain
         ]
     elif judgement.uncertain:
-        lines.append(f"  {len(judgement.uncertain)} uncertain, not shown (--uncertain true)")
+        lines.append(f"  {len(judgement.uncertain)} uncertain, not shown (judge --uncertain true)")
     for label, variants in (
         ("accepted variant", judgement.accepted_variants),
         ("regular phonology", judgement.regular_phonology),

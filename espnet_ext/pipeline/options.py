@@ -377,7 +377,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option(
             "lexicon",
             "",
-            "words and their phones, to score text against phones, and for --canonical_prior "
+            "words and their phones: to compare text with phones, and for --canonical_prior "
             "twopass; lexicon_<lang> in recipe.conf takes precedence over its default",
             "path",
         ),

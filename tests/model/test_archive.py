@@ -191,8 +191,8 @@ def test_tar_pack_of_espnet(tmp_path, suffix, cache, hub, monkeypatch):
     assert stock.find_weights(folder, "model.pth") == "12epoch.pth"
     config = {"normalize_conf": {"stats_file": "exp/stats/feats_stats.npz"}}
     shutil.rmtree(tmp_path / "exp")
-    found = stock.with_existing_files(config, folder)["normalize_conf"]["stats_file"]
-    assert Path(found).is_relative_to(cache)
+    stats_file = stock.with_existing_files(config, folder)["normalize_conf"]["stats_file"]
+    assert Path(stats_file).is_relative_to(cache)
     (tmp_path / "folder").mkdir()
     (tmp_path / f"asr{suffix}").rename(tmp_path / f"folder/asr{suffix}")
     assert find_model_dir("folder") == folder

@@ -79,7 +79,7 @@ def speakers(lang: str, l1s: Sequence[str]) -> tuple[Speaker, ...]:
     """Return the speakers of a language; the first languages are assigned in turn.
 
     >>> [speaker.name for speaker in speakers("en", ["ko"]) if speaker.subset == "valid"]
-    ['en25', 'en26']
+    ['en25', 'en26', 'en27', 'en28', 'en29', 'en30']
     """
     return tuple(
         Speaker(f"{lang}{number:02d}", *profile, l1s[(number - 1) % len(l1s)])
