@@ -84,7 +84,8 @@ def test_error_rate_is_that_of_stock_scoring(stock, tmp_path, search):
     assert score.main(["--hypotheses", str(target), "--missing", "leave_out", *words]) == 0
     result = json.loads((target / "score.json").read_text())
     (cell,) = [cell for cell in result["cells"] if cell["name"] == "meaning-meaning"]
-    tokenize = build_tokenizer(token_type="char").text2tokens
+    # Without --nlsyms_txt, ESPnet counts <unk> as five characters; scoring here never does
+    tokenize = build_tokenizer(token_type="char", non_linguistic_symbols=["<unk>"]).text2tokens
     hypotheses = read_table(decoded / "text.text", empty_ok=True)
     errors = tokens = 0
     for utt_id, reference in read_table(data / "text.meaning").items():
