@@ -604,6 +604,8 @@ def test_unknown_recipe_and_configuration(project):
     assert done.returncode == 2 and listed == [
         "train.yaml",
         "train_small.yaml",
+        "train_units.yaml",
+        "train_units_small.yaml",
         "train_wavlm_base_plus.yaml",
         "train_wavlm_large.yaml",
         "train_whisper_base.yaml",

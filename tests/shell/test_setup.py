@@ -59,8 +59,8 @@ def fake(tools: Path, name: str, script: str):
 
 
 ALL = (
-    "numpy soundfile soxr kaldiio sentencepiece jiwer rapidfuzz PyYAML tqdm huggingface_hub "
-    "Jinja2 matplotlib"
+    "numpy soundfile soxr kaldiio sentencepiece jiwer rapidfuzz scikit_learn PyYAML tqdm "
+    "huggingface_hub Jinja2 matplotlib"
 )
 EVERYTHING = {name: "1.0" for name in ALL.split()} | {"torchaudio": "2.11.0"}
 
