@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]  # of the clone
 PACKAGES = ("espnet", "torch", "numpy", "rapidfuzz")
 
 
@@ -17,7 +18,8 @@ def provenance(verb: str, argv: Sequence[str], with_gpu: bool = False) -> dict:
 
     Args:
         verb: names the command, as in `python -m espnet_ext.bin.<verb>`.
-        argv: the arguments of the command.
+        argv: the arguments of the command. Absolute paths within this clone are written relative to
+            the working directory, so that the command also runs in another clone.
         with_gpu: whether the command uses a GPU. `machine` then has the models of this machine's
             GPUs.
 
@@ -25,12 +27,20 @@ def provenance(verb: str, argv: Sequence[str], with_gpu: bool = False) -> dict:
     "python -m espnet_ext.bin.score --data 'a b'"
     """
     return {
-        "command": shlex.join(["python", "-m", f"espnet_ext.bin.{verb}", *argv]),
+        "command": shlex.join(
+            ["python", "-m", f"espnet_ext.bin.{verb}", *map(_relative_in_clone, argv)]
+        ),
         "commit": commit(),
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": {**machine(), **({"gpu": _gpu_models()} if with_gpu else {})},
         "versions": versions(),
     }
+
+
+def _relative_in_clone(argument: str) -> str:
+    if os.path.isabs(argument) and Path(argument).is_relative_to(ROOT):
+        return os.path.relpath(argument)
+    return argument
 
 
 def commit(folder: Path | None = None) -> str | None:
