@@ -15,7 +15,7 @@ from espnet_ext.text.english_numerals import (
     plural,
     year,
 )
-from espnet_ext.text.number_forms import is_fraction
+from espnet_ext.text.number_forms import days_of_range
 
 _MONTHS_ROW = """
     january february march april may june july august september october november december
@@ -388,12 +388,8 @@ def _read_month_and_day(match: re.Match) -> str:
 
 
 def _read_range_of_days(match: re.Match) -> str:
-    """Read 5/3-5/10 as two days, unless both are proper fractions in lowest terms (1/2-3/4)."""
-    numbers = [int(group) for group in match.groups()]
-    days = numbers[:2], numbers[2:]
-    if all(is_fraction(*day) for day in days):
-        return match[0]
-    if not all(1 <= month <= 12 and 1 <= day <= 31 for month, day in days):
+    days = days_of_range(match)
+    if days is None:
         return match[0]
     return " to ".join(f"{_MONTHS[month - 1]} {ordinal(day)}" for month, day in days)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from espnet_ext.text.korean_loans import english_to_hangul
 from espnet_ext.text.korean_numerals import DIGITS, MYRIADS, digits, native, sino_korean
 from espnet_ext.text.number_forms import (
-    is_fraction,
+    days_of_range,
     join_groups,
     read_equations,
     write_out_symbols,
@@ -332,12 +332,8 @@ def _read_half_of_day(match: re.Match) -> str:
 
 
 def _read_range_of_days(match: re.Match) -> str:
-    """Read 5/3~5/10 as two days, unless both are proper fractions in lowest terms."""
-    numbers = [int(group) for group in match.groups()]
-    days = numbers[:2], numbers[2:]
-    if all(is_fraction(*day) for day in days):
-        return match[0]
-    if not all(1 <= month <= 12 and 1 <= day <= 31 for month, day in days):
+    days = days_of_range(match)
+    if days is None:
         return match[0]
     return "에서 ".join(f"{month}월 {day}일" for month, day in days)
 

@@ -84,6 +84,18 @@ def is_fraction(numerator: int, denominator: int) -> bool:
     return 0 < numerator < denominator and math.gcd(numerator, denominator) == 1
 
 
+def days_of_range(match: re.Match) -> list[tuple[int, int]] | None:
+    """Return (month, day) of both days of a matched range such as 5/3-5/10.
+
+    None if one is no day, or if both are proper fractions in lowest terms (1/2-3/4).
+    """
+    numbers = [int(group) for group in match.groups()]
+    days = [(numbers[0], numbers[1]), (numbers[2], numbers[3])]
+    if all(is_fraction(*day) for day in days):
+        return None
+    return days if all(1 <= month <= 12 and 1 <= day <= 31 for month, day in days) else None
+
+
 def _write_fraction(match: re.Match) -> str:
     before, symbol = match.groups()
     fraction = unicodedata.normalize("NFKC", symbol).replace(_FRACTION_SLASH, "/")
@@ -237,5 +249,5 @@ def _is_true(match: re.Match) -> bool:
 
 
 def _protect(match: re.Match) -> str:
-    is_fraction = 0 < int(match[1]) < int(match[2])
-    return f"{match[1]}{_FRACTION_SLASH}{match[2]}" if is_fraction else match[0]
+    is_proper = 0 < int(match[1]) < int(match[2])
+    return f"{match[1]}{_FRACTION_SLASH}{match[2]}" if is_proper else match[0]
