@@ -98,15 +98,26 @@ def decode_annotated(judge: Judge, folder: str) -> list[Annotated]:
     """Decode the annotated recordings of a data directory."""
     rows = read_annotations(folder, judge.language, judge.lexicon)
     sources = read_sources(folder)
-    decoded = []
+    decoded: list[Annotated] = []
+    too_short = []
     for utt_id, row in track(list(rows.items()), f"decoding {folder}", unit="utterance"):
         samples, _ = load_audio(sources[utt_id], judge.recogniser.sample_rate)
         if judge.recogniser.is_too_short(len(samples)):
+            too_short.append(utt_id)
             continue
         result = judge.decode(samples, audio_info(sources[utt_id]).rate)
         seconds = len(samples) / judge.recogniser.sample_rate
         decoded.append(Annotated(utt_id, *row, result, seconds))
+    _say_left_out(folder, too_short, len(rows), "are too short for the model")
     return decoded
+
+
+def _say_left_out(where: str, utt_ids: Sequence[str], total: int, reason: str) -> None:
+    if utt_ids:
+        say(
+            f"note: {where}: {len(utt_ids)} of {total} recordings are left out, as they {reason} "
+            f"(the first is {utt_ids[0]})"
+        )
 
 
 def examples_of(
@@ -120,11 +131,13 @@ def examples_of(
         source: PROMPT: the sentence is known; MEANING: the recognised meaning is expected.
     """
     examples = []
+    unpronounceable = []
     for row in annotated:
         text = row.sentence if source == PROMPT else row.result.best[MEANING].text
         try:
             sentence = expect(text, judge.language, judge.lexicon)
         except UserError:
+            unpronounceable.append(row.utt_id)
             continue
         evidence = judge.evidence(row.result, sentence, row.seconds)
         comparison = evidence.comparison
@@ -139,6 +152,8 @@ def examples_of(
                 label(comparison, row.canonical, row.perceived),
             )
         )
+    reason = "have no sentence with a pronunciation"
+    _say_left_out(f"with the {source}", unpronounceable, len(annotated), reason)
     return examples
 
 

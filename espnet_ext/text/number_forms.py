@@ -87,7 +87,7 @@ def is_fraction(numerator: int, denominator: int) -> bool:
 def days_of_range(match: re.Match) -> list[tuple[int, int]] | None:
     """Return (month, day) of both days of a matched range such as 5/3-5/10.
 
-    None if one is no day, or if both are proper fractions in lowest terms (1/2-3/4).
+    None if one is not a day, or if both are proper fractions in lowest terms (1/2-3/4).
     """
     numbers = [int(group) for group in match.groups()]
     days = [(numbers[0], numbers[1]), (numbers[2], numbers[3])]

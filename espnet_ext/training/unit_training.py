@@ -136,7 +136,8 @@ def text_ratio_sampler(
             "write the set with espnet-ext unit_inputs --text_input, or remove text_ratio",
         )
     if min(len(text), len(speech)) < processes:
-        message = f"text_ratio: {processes} processes cannot share {len(text)} utterances of text"
+        counts = f"{len(speech)} utterances of speech and {len(text)} of text"
+        message = f"text_ratio: {processes} processes cannot share {counts}"
         raise UserError(message, "use fewer processes")
     once = batches_of_group(args, shapes, speech, processes)
     batches = batches_of_group(args, shapes, text, processes)

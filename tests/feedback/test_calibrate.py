@@ -132,3 +132,13 @@ def test_set_without_annotation_is_a_user_error(trained, tmp_path):
     (tmp_path / "valid/text.canonical").write_text("")
     with pytest.raises(UserError, match="no utterance has text.surface, text.canonical"):
         steps.read_annotations(folder, "en")
+
+
+def test_recordings_that_are_left_out_are_named(capfd):
+    class English:
+        language, lexicon = "en", None
+
+    row = steps.Annotated("u7", "s1", "♪", [], [], None, 1.0)
+    assert steps.examples_of(English(), [row], "prompt", ErrorPrior(None)) == []
+    note = capfd.readouterr().err
+    assert "with the prompt: 1 of 1 recordings are left out" in note and "u7" in note
