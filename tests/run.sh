@@ -11,6 +11,7 @@ usage: bash tests/run.sh [options]
   --fast BOOL          true: leave out the run of the embedded corpus and tests marked slow
   --parts LIST         parts to run (default: "ruff mypy shellcheck pytest embedded_corpus")
   --pytest_args LIST   further options for pytest
+  --workers N          processes of pytest (default: one per core, at most 4; each needs up to 3 GB)
   --python PATH        interpreter to build the environment with, or the python of an environment
   --env DIR            environment to use or create (default: the active one, else .venv)
 
@@ -25,14 +26,14 @@ bad_usage() { # bad_usage MESSAGE REMEDY
     exit 2
 }
 
-fast=false parts="ruff mypy shellcheck pytest embedded_corpus" pytest_args="" python="" env=""
+fast=false parts="ruff mypy shellcheck pytest embedded_corpus" pytest_args="" workers="" python="" env=""
 while (($#)); do
     case $1 in
         -h | --help) usage && exit 0 ;;
-        --fast=* | --parts=* | --pytest_args=* | --python=* | --env=*)
+        --fast=* | --parts=* | --pytest_args=* | --workers=* | --python=* | --env=*)
             set -- "${1%%=*}" "${1#*=}" "${@:2}"
             ;;
-        --fast | --parts | --pytest_args | --python | --env)
+        --fast | --parts | --pytest_args | --workers | --python | --env)
             (($# > 1)) || bad_usage "$1 needs a value" "write $1 VALUE; see --help"
             printf -v "${1#--}" '%s' "$2"
             shift 2
@@ -41,6 +42,7 @@ while (($#)); do
     esac
 done
 [[ ${fast} == true || ${fast} == false ]] || bad_usage "--fast ${fast}: neither true nor false" "--fast true"
+[[ ${workers:-1} =~ ^[1-9][0-9]*$ ]] || bad_usage "--workers ${workers}: no positive number" "--workers 2"
 for name in ${parts}; do
     [[ " ruff mypy shellcheck pytest embedded_corpus " == *" ${name} "* ]] ||
         bad_usage "--parts: no part '${name}'" "choose among: ruff mypy shellcheck pytest embedded_corpus"
@@ -89,11 +91,13 @@ shellcheck_part() { # tracked and new files, without those that git ignores
         echo "${#files[@]} shell files have no findings"
 }
 
-pytest_part() {
-    local options=()
+pytest_part() { # tests of one file stay in one process, since they share fixtures
+    local options=() cores
+    cores=$(nproc)
     read -ra options <<<"${pytest_args}"
     if [[ ${fast} == true ]]; then options+=(-m "not slow"); fi
-    "${python}" -m pytest -q --durations=10 "${options[@]}"
+    "${python}" -m pytest -q --durations=10 --numprocesses "${workers:-$((cores < 4 ? cores : 4))}" \
+        --dist loadfile "${options[@]}"
 }
 
 embedded_corpus_part() { # all stages with --quick true, in folders of their own
