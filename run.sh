@@ -14,6 +14,8 @@ start_dir=$PWD
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=local/pipeline.sh
 . "${root}/local/pipeline.sh"
+# shellcheck source=local/units.sh
+. "${root}/local/units.sh"
 
 load_options "$@"
 cd "${recipe}"
@@ -141,8 +143,13 @@ if stage 5 "token lists"; then
         done
     done
     run_steps "${nj}"
+    unit_sets=""
+    if [[ -n ${kmeans_feature} ]]; then # discrete units, see local/units.sh
+        collect_units
+        unit_sets=", ${datadir}/${langs_pattern}_joint_tokens, ${dumpdir}/raw/${langs_pattern}/{${train_set},${valid_set}}_units"
+    fi
     # Products: one token list per output, with its SentencePiece model for token type bpe
-    stage_done "${datadir}/${langs_pattern}_token_list/*/tokens.txt"
+    stage_done "${datadir}/${langs_pattern}_token_list/*/tokens.txt${unit_sets}"
 fi
 
 # ---------------------------------------------------------------------------- language models
@@ -268,14 +275,16 @@ fi
 # The part that statistics and training have in common: sets the arrays training_data and
 # training_inputs
 common_training_options() { # common_training_options LANG
-    local pair
-    training_data=(--data_dir "${dumpdir}/raw/$1" --train_set "${train_set}" --valid_set "${valid_set}"
-        --token_dir "${datadir}/${1}_token_list" --outputs "${token_types_of[$1]}"
-        --stats_dir "${asr_stats_dir:-${expdir}/$1/stats}"
+    local pair sets=${kmeans_feature:+_units} joint=${datadir}/${1}_joint_tokens
+    training_data=(--data_dir "${dumpdir}/raw/$1" --train_set "${train_set}${sets}"
+        --valid_set "${valid_set}${sets}" --token_dir "${datadir}/${1}_token_list"
+        --outputs "${token_types_of[$1]}" --stats_dir "${asr_stats_dir:-${expdir}/$1/${stats_name}}"
         ${feats_normalize:+--feats_normalize "${feats_normalize}"}
-        ${pretrained:+--pretrained "${pretrained}"})
-    training_inputs=(--in "${dumpdir}/raw/$1/${train_set}" --in "${dumpdir}/raw/$1/${valid_set}"
-        --in "${asr_config}")
+        ${pretrained:+--pretrained "${pretrained}"}
+        ${kmeans_feature:+--joint_token_dir "${joint}" --units "${expdir}/$1/units"})
+    training_inputs=(--in "${dumpdir}/raw/$1/${train_set}${sets}" --in "${asr_config}"
+        --in "${dumpdir}/raw/$1/${valid_set}${sets}"
+        ${kmeans_feature:+--in "${joint}" --in "${expdir}/$1/units"})
     if [[ -d ${pretrained} ]]; then training_inputs+=(--in "${pretrained}"); fi
     for pair in ${token_types_of[$1]}; do
         training_inputs+=(--in "${datadir}/${1}_token_list/${pair/=/_}")
@@ -286,13 +295,13 @@ if stage 10 "statistics"; then
     for lang in ${langs}; do
         common_training_options "${lang}"
         step "${lang}/stats" "${training_inputs[@]}" \
-            --out "${asr_stats_dir:-${expdir}/${lang}/stats}/train" --launch -- \
+            --out "${asr_stats_dir:-${expdir}/${lang}/${stats_name}}/train" --launch -- \
             "${python}" -m espnet_ext.bin.train --collect_stats true --config "${asr_config}" \
             "${training_data[@]}"
     done
     run_steps "${inference_nj}"
     # Products: lengths of utterances and transcripts, and feature statistics
-    stage_done "${asr_stats_dir:-${expdir}/${langs_pattern}/stats}"
+    stage_done "${asr_stats_dir:-${expdir}/${langs_pattern}/${stats_name}}"
 fi
 
 link_model # --asr_exp: make ${expdir}/<lang>/<system>_<tag> a link to that folder
@@ -300,7 +309,7 @@ link_model # --asr_exp: make ${expdir}/<lang>/<system>_<tag> a link to that fold
 if stage 11 "training"; then
     for lang in ${langs}; do
         common_training_options "${lang}"
-        stats=${asr_stats_dir:-${expdir}/${lang}/stats}
+        stats=${asr_stats_dir:-${expdir}/${lang}/${stats_name}}
         training_inputs+=(--in "${stats}/train" --in "${stats}/valid")
         for system in ${systems}; do
             model_dir=${expdir}/${lang}/${system}_${asr_tag}

@@ -116,7 +116,7 @@ check_settings() { # sets ${variants}, the variants of decoding as SYSTEM:VARIAN
         --ngpu "${ngpu}" --gpu_inference "${gpu_inference}" --use_lm "${use_lm}" \
         --train_baseline "${train_baseline}" --stress "${stress}" --coupling "${coupling}" \
         --canonical_prior "${canonical_prior}" --token_types "${types[@]}" \
-        --pretrained "${pretrained}" --baselines_on_hub "${baselines_on_hub[@]}" \
+        --pretrained "${pretrained}" --kmeans_feature "${kmeans_feature}" --baselines_on_hub "${baselines_on_hub[@]}" \
         >"${run_dir}/checks"
     # shellcheck source=/dev/null
     . "${run_dir}/checks"

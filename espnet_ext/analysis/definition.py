@@ -212,6 +212,8 @@ class Analysis:
 
     def cannot_read(self, config: Mapping[str, Any]) -> str:
         """Return why a model with this configuration cannot be analysed; empty if it can."""
+        if config.get("frontend") == "units":
+            return "it reads discrete units, and the analysis is for systems that read audio"
         if self.plain_heads:
             from espnet_ext.model.heads.side_inputs import side_inputs_of
 

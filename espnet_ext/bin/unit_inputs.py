@@ -13,7 +13,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "without audio: surface text is then mapped to meaning text by the same model."
     )
     parser.add_argument(
-        "--input", required=True, metavar="DIR", help="data directory with text.rm.units"
+        "--input", required=True, metavar="DIR", help="data directory with transcripts"
+    )
+    parser.add_argument(
+        "--units_dir",
+        default=None,
+        metavar="DIR",
+        help="folder with text.rm.units, as dump_units writes it (default: that of --input)",
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
     parser.add_argument(
@@ -59,13 +65,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     source = require_directory(args.input)
     vocabulary = JointVocabulary.read(args.joint_token_dir)
     options = input_set.InputOptions(
-        args.outputs, args.text_input, args.upsample, args.max_length, args.name
+        args.outputs, args.text_input, args.upsample, args.max_length, args.name, args.units_dir
     )
     with OutputFolder(
         args.output,
         "unit_inputs",
         input_set.NAMES,
-        inputs=[args.input, args.joint_token_dir, *args.text_data],
+        inputs=[
+            args.input,
+            args.joint_token_dir,
+            *args.text_data,
+            *filter(None, [args.units_dir]),
+        ],
         overwrite=args.overwrite,
     ) as folder:
         done = input_set.write_input_set(vocabulary, source, folder, options, args.text_data)

@@ -152,7 +152,7 @@ def left_out(
     }
     for name in systems:
         config = Path(f"{variables['expdir']}/{lang}/{name}_{variables['asr_tag']}/config.yaml")
-        if analysis.shared_encoder and config.is_file():
+        if config.is_file():
             reason = analysis.cannot_read(read_yaml(config, exponents=False))
             if reason:
                 reasons[name] = f"{config}: {reason}"

@@ -37,6 +37,23 @@ def check_sample_rate(fs: str, path: str, config: dict[str, Any]) -> None:
         )
 
 
+def check_input(kmeans_feature: str, path: str, config: Mapping[str, Any]) -> None:
+    """Check that a configuration reads units if --kmeans_feature is given, and audio otherwise."""
+    reads_units = config.get("frontend") == "units"
+    if kmeans_feature and not reads_units:
+        raise UsageError(
+            f"--kmeans_feature {kmeans_feature}, but {path} reads audio (frontend: "
+            f"{config.get('frontend')})",
+            "name a configuration with frontend: units, for example --asr_config "
+            "train_units_small.yaml, or leave out --kmeans_feature",
+        )
+    if reads_units and not kmeans_feature:
+        raise UsageError(
+            f"{path} reads discrete units (frontend: units), but --kmeans_feature is not given",
+            "choose the features of k-means, for example --kmeans_feature log_mel",
+        )
+
+
 def check_is_in_stock(path: str, config: Mapping[str, Any]) -> None:
     """Check that stock ESPnet has the parts of a configuration (`--train_baseline`)."""
     for part in ("frontend", "encoder", "decoder"):
@@ -128,6 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--train_baseline", default="false", help="train stock ESPnet models")
     parser.add_argument("--stress", default="", help="shares of labels that stage 17 removes")
     parser.add_argument("--pretrained", default="", help="pre-trained model, if one is named")
+    parser.add_argument("--kmeans_feature", default="", help="features of units; none: audio input")
     parser.add_argument(
         "--baselines_on_hub", nargs="*", default=[], help="baselines that are names on the hub"
     )
@@ -147,6 +165,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     trains = {10, 11} & set(args.stages) or (17 in args.stages and args.stress.strip())
     try:
         config = read_yaml(args.asr_config)
+        if {5, 10, 11} & set(args.stages):
+            check_input(args.kmeans_feature, args.asr_config, config)
         if {3, 10, 11} & set(args.stages):
             check_sample_rate(args.fs, args.asr_config, config)
         if args.pretrained and {5, 10, 11} & set(args.stages) and not exists(args.pretrained):

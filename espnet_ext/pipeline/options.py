@@ -7,80 +7,15 @@ the tests read this table. Needs only the standard library of Python 3.9.
 from __future__ import annotations
 
 import os
-import re
-import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from espnet_ext.pipeline.baselines import SEARCHES
+from espnet_ext.pipeline.option import Option
+from espnet_ext.pipeline.unit_options import UNIT_OPTIONS
 
 TOKEN_TYPES = ("char", "jamo", "phone", "word", "bpe", "hugging_face", "label")
 UNITS = ("char", "jamo", "phone")  # of distances between transcripts
-
-
-@dataclass(frozen=True)
-class Option:
-    """One option of `run.sh`.
-
-    Values are strings, as on a command line. `kind` says which values are allowed:
-
-    - "text": any text;
-    - "path": a file or folder, also relative to the user's current directory;
-    - "boolean": true or false;
-    - "whole": a whole number from 0; "count": a whole number from 1;
-    - "real": a number from 0;
-    - "words": words separated by spaces;
-    - "arguments": options for another command, quoted as in a shell.
-    """
-
-    name: str
-    default: str
-    help: str
-    kind: str = "text"
-    choices: tuple[str, ...] = ()  # the only allowed values
-    aliases: tuple[str, ...] = ()
-    required: bool = False  # an empty value is an error
-
-    def problem(self, value: str) -> tuple[str, str] | None:
-        """Return (what is wrong with a value, how to correct it), or None.
-
-        >>> Option("nj", "4", "", "count").problem("many")
-        ('not a whole number', 'write, for example, --nj 4')
-        """
-        if self.required and not value.strip():
-            return "empty", f"give a value, for example --{self.name} '{self.default or '...'}'"
-        example = f"write, for example, --{self.name} {self.default or 1}"
-        if self.kind == "boolean" and value not in ("true", "false"):
-            return (
-                "neither true nor false",
-                f"write --{self.name} true or --{self.name} false",
-            )
-        if self.kind in ("whole", "count"):
-            if value == "" and self.default == "":
-                return None
-            if not re.fullmatch("[0-9]+", value):
-                return "not a whole number", example
-            if self.kind == "count" and int(value) == 0:
-                return "must be at least 1", f"write, for example, --{self.name} 1"
-        if self.kind == "real" and not re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", value):
-            return "not a number from 0", example
-        if self.choices and value not in self.choices:
-            allowed = ", ".join(choice or "'' (the default)" for choice in self.choices)
-            return "not an allowed value", f"choose one of: {allowed}"
-        if self.kind == "arguments":
-            try:
-                shlex.split(value)
-            except ValueError as error:
-                return str(error).lower(), "close every quote"
-        return None
-
-    def normalize(self, value: str) -> str:
-        """Return a valid value in its one form: numbers without leading zeros.
-
-        >>> Option("stage", "1", "", "whole").normalize("08")
-        '8'
-        """
-        return str(int(value)) if self.kind in ("whole", "count") and value else value
 
 
 def default_jobs() -> str:
@@ -97,9 +32,9 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "stage",
             "1",
             "first stage: 1 data preparation, 2 speed perturbation, 3 format audio, 4 filter and "
-            "validate, 5 token lists, 6-8 language models, 9 n-gram models, 10 statistics, "
-            "11 training, 12 decoding, 13 scoring, 14 packing, 15-16 upload, 17 comparison of "
-            "systems, 18 report",
+            "validate, 5 token lists and discrete units, 6-8 language models, 9 n-gram models, "
+            "10 statistics, 11 training, 12 decoding, 13 scoring, 14 packing, 15-16 upload, "
+            "17 comparison of systems, 18 report",
             "whole",
         ),
         Option("stop_stage", "10000", "last stage", "whole"),
@@ -253,6 +188,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "path",
         ),
     ),
+    "Discrete units": UNIT_OPTIONS,
     "Language models": (
         Option(
             "use_lm",

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from espnet_ext import __version__
 from espnet_ext.errors import UserError
-from espnet_ext.pipeline import baselines, languages, stress
+from espnet_ext.pipeline import baselines, languages, stress, units
 from espnet_ext.pipeline.command_line import (
     checked,
     help_text,
@@ -225,6 +225,10 @@ def derive(
         add_embedded_lexicon(by_language, recipe.folder)
     variables.update(by_language)
     variables.update(stress.variables(values, by_language["outputs_of"]))
+    token_types = {
+        lang: languages.parse_pairs(types) for lang, types in by_language["token_types_of"].items()
+    }
+    variables.update(units.variables(values, token_types, recipe.folder, start))
     langs, test_sets = values["langs"].split(), values["test_sets"].split()
     sources = baselines.parse(shlex.split(values["baselines"]), systems)
     search = values["baseline_search"]

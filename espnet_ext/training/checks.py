@@ -93,10 +93,11 @@ def check_repeat_options(config: Mapping[str, Any], source: str) -> None:
 
     They would ignore the repetitions or put two copies of an utterance into one batch.
     """
+    with_ratio = config["text_ratio"] is not None
     option = "repeat_power" if config["repeat_power"] else "text_ratio"
-    if not config[option]:
+    if not config["repeat_power"] and not with_ratio:
         return
-    if config["repeat_power"] and config["text_ratio"]:
+    if config["repeat_power"] and with_ratio:
         message = f"{source}: repeat_power and text_ratio both choose what an epoch draws"
         raise UserError(message, "remove one of them")
     batch_types = ("unsorted", "sorted", "folded", "length", "numel")

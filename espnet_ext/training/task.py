@@ -149,8 +149,8 @@ class DualOutputTask(AbsTask):
             "--text_ratio",
             type=ratio,
             default=None,
-            help="for frontend: units: utterances of text per utterance of speech in an epoch; "
-            "default: all utterances once",
+            help="for frontend: units: utterances of text per utterance of speech in an epoch, 0 "
+            "for none; default: all utterances once",
         )
         group = parser.add_argument_group("Preprocess related")
         group.add_argument(
@@ -299,12 +299,12 @@ def power(text: str) -> float:
 
 
 def ratio(text: str) -> float | None:
-    """Parse the value of `--text_ratio`: a number above 0, or `none`."""
+    """Parse the value of `--text_ratio`: a number from 0, or `none`."""
     if text.lower() in ("none", "null"):
         return None
     value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{value} is not above 0: write, e.g., 0.5")
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{value} is below 0: write 0 (no text) or, e.g., 0.5")
     return value
 
 

@@ -121,7 +121,8 @@ def text_ratio_sampler(
     """Return a sampler with `args.text_ratio` utterances of text per utterance of speech.
 
     An epoch draws every utterance of speech once. Utterances of text are drawn in a random order,
-    all of them before one is drawn again, over the end of an epoch too.
+    all of them before one is drawn again, over the end of an epoch too. With ratio 0, none is
+    drawn.
     """
     folder = _input_folder(args)
     table = read_table(folder / MODALITY)
@@ -129,17 +130,19 @@ def text_ratio_sampler(
     utterances = next(iter(shapes.values()))
     text = {utt_id for utt_id in utterances if table.get(utt_id) == TEXT}
     speech = set(utterances) - text
-    if not text or not speech:
+    if not speech or (args.text_ratio and not text):
         raise UserError(
             f"{folder / MODALITY}: text_ratio {args.text_ratio}, but the training set has "
             f"{len(speech)} utterances of speech and {len(text)} of text",
             "write the set with espnet-ext unit_inputs --text_input, or remove text_ratio",
         )
-    if min(len(text), len(speech)) < processes:
+    if min(len(text) if args.text_ratio else processes, len(speech)) < processes:
         counts = f"{len(speech)} utterances of speech and {len(text)} of text"
         message = f"text_ratio: {processes} processes cannot share {counts}"
         raise UserError(message, "use fewer processes")
     once = batches_of_group(args, shapes, speech, processes)
+    if not args.text_ratio:
+        return ModalitySampler(once, [], rank, processes)
     batches = batches_of_group(args, shapes, text, processes)
     draws = args.text_ratio * len(speech) / len(text)  # per utterance of text and epoch
     return ModalitySampler(once, [(batches, draws)], rank, processes)

@@ -39,6 +39,7 @@ class InputOptions:
     upsample: int = 4  # how often a token of text is repeated
     max_length: int = 2000  # most ids of an input; longer utterances are removed
     name: str = "units"  # last part of the name of the units' file
+    units_folder: str | os.PathLike | None = None  # with that file; None: the data directory
 
 
 @dataclass
@@ -70,7 +71,8 @@ def write_input_set(
     """Write the input ids and transcripts of a data directory with units.
 
     Args:
-        source: with `text.rm.units` or `text.ts.units`, as `vocabulary.source.repeats` says.
+        source: with transcripts, and `text.rm.units` or `text.ts.units`, as
+            `vocabulary.source.repeats` says, unless `options.units_folder` has them.
         target: folder to write to.
         text_folders: further data directories, which need no audio, whose transcripts of
             `options.text_output` are inputs.
@@ -82,7 +84,7 @@ def write_input_set(
     _check(options, text_folders)
     tables = _Tables(texts={name: {} for name in options.outputs})
     statistics = InputStatistics()
-    path = units_path(source, options.name, vocabulary.source.repeats)
+    path = units_path(options.units_folder or source, options.name, vocabulary.source.repeats)
     if not path.is_file():
         message = f"{path}: no such file"
         repeats = vocabulary.source.repeats

@@ -193,6 +193,16 @@ def test_systems_whose_outputs_have_separate_encoder_outputs_are_left_out():
     assert "b=exp/en/b_small" in steps["en/lengths"] and not notes
 
 
+def test_systems_that_read_units_are_left_out_of_analyses_of_models():
+    folder = Path("exp/en/b_small")
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("frontend: units\n")
+    steps, (note,) = steps_of(analysis(inputs=[definition.MODELS], uses_device=True))
+    assert "--models a=exp/en/a_small --output" in steps["en/lengths"]
+    assert "leaves out b for en: exp/en/b_small/config.yaml: it reads discrete units" in note
+    assert "b=exp/en/b_small/decode" in steps_of(analysis())[0]["en/lengths"]  # of texts
+
+
 def test_system_without_model_is_left_out_of_analyses_of_models_that_need_no_device():
     Path("b.yaml").write_text("conditioning: sparse\n")
     hypotheses = Path("exp/en/b_small/decode/test/text.surface")

@@ -40,6 +40,22 @@ case $verb in
         put "${given[output]}" wav.scp text.surface text.meaning
         ;;
     tokens) put "${given[token_dir]}" tokens.txt ;;
+    learn_kmeans)
+        put "${given[output]}" units.json
+        echo "$*" >"${given[output]}/kmeans.npz"
+        ;;
+    dump_units)
+        put "${given[output]}" text.rm.units
+        cp "${given[units]}/kmeans.npz" "${given[output]}/text.rm.units"
+        ;;
+    unit_tokens)
+        put "${given[token_dir]}" tokens.txt vocabulary.json
+        cp "${given[unit_text]}" "${given[token_dir]}/vocabulary.json"
+        ;;
+    unit_inputs)
+        put "${given[output]}" input_ids text.surface text.meaning
+        cp "${given[joint_token_dir]}/vocabulary.json" "${given[output]}/input_ids"
+        ;;
     ngram) put "$(dirname "${given[output]}")" "$(basename "${given[output]}")" ;;
     train)
         if [[ ${given[collect_stats]:-} == true ]]; then

@@ -309,6 +309,10 @@ def test_ratio_of_text_counts_utterances_of_an_epoch(made):
     args.text_ratio = 3.0
     drawn = [utt for batch in text_ratio_sampler(args).generate(0) for utt in batch]
     assert len(drawn) == 4 + 12
+    args.text_ratio = 0.0
+    drawn = [utt for batch in text_ratio_sampler(args).generate(0) for utt in batch]
+    assert len(drawn) == 4 and not any(utt.endswith("-text") for utt in drawn)
+    args.text_ratio = 3.0
     args.train_data_path_and_name_and_type = [
         (str(made.data.dump / "valid/input_ids"), "speech", "text_int")
     ]

@@ -1,0 +1,67 @@
+"""run.sh with discrete units: order of stages, options, and what a changed k-means runs again."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def discrete(project):
+    """The recipe discrete1 beside dual1, with the same data."""
+    recipe = project.root / "egs2/mini_l2/discrete1"
+    shutil.copytree(ROOT / "egs2/mini_l2/discrete1/conf", recipe / "conf")
+    shutil.copytree(project.recipe / "local", recipe / "local")
+
+    def run(*options):
+        return project.run("--recipe", "egs2/mini_l2/discrete1", "--langs", "en", *options)
+
+    project.run_units = run
+    project.units_recipe = recipe
+    return project
+
+
+def verbs(calls):
+    return [call.split()[0] for call in calls]
+
+
+def test_units_are_made_before_training_and_only_changes_run_again(discrete):
+    systems = ("--systems", "so_meaning do_text")
+    done = discrete.run_units(*systems)
+    assert done.returncode == 0, done.stderr
+    calls = discrete.calls()
+    order = ["learn_kmeans", "dump_units", "unit_tokens", "unit_inputs", "train", "decode"]
+    positions = [verbs(calls).index(verb) for verb in order]
+    assert positions == sorted(positions)
+    assert verbs(calls).count("dump_units") == verbs(calls).count("unit_inputs") == 2
+    assert "--clusters 500" in next(c for c in calls if c.startswith("learn_kmeans"))
+    assert "--features log_mel --fs 16000" in next(c for c in calls if c.startswith("learn_kmeans"))
+    joint = next(c for c in calls if c.startswith("unit_tokens"))
+    assert "--text dump/raw/en/train/text.surface" in joint and "--text_token_type phone" in joint
+    inputs = [c for c in calls if c.startswith("unit_inputs")]
+    assert ["--text_input surface" in call for call in inputs] == [
+        "/train_units" in c for c in inputs
+    ]
+    for train in (call for call in calls if call.startswith("train ")):
+        assert "--train_set train_units --valid_set valid_units" in train
+        assert "--joint_token_dir data/en_joint_tokens --units exp/en/units" in train
+        assert "--stats_dir exp/en/stats_units" in train
+    assert all("--data dump/raw/en/test " in c for c in calls if c.startswith("decode"))
+
+    again = discrete.run_units(*systems)
+    assert again.returncode == 0 and discrete.calls() == []
+
+    changed = discrete.run_units(*systems, "--nclusters", "60", "--stop_stage", "11")
+    assert changed.returncode == 0, changed.stderr
+    steps = ["learn_kmeans", *["dump_units"] * 2, "unit_tokens", *["unit_inputs"] * 2]
+    assert verbs(discrete.calls()) == [*steps, *["train"] * 3]
+
+
+def test_configuration_and_features_must_fit(discrete):
+    done = discrete.run_units("--asr_config", "train_small.yaml")
+    assert done.returncode == 2 and "reads audio (frontend: default)" in done.stderr
+    done = discrete.run_units("--kmeans_feature", "", "--text_input", "")
+    assert done.returncode == 2 and "--kmeans_feature is not given" in done.stderr
+    assert discrete.calls() == []
