@@ -155,6 +155,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "are made with (default: where it was for learn_kmeans)",
     )
     parser.add_argument(
+        "--text_input",
+        default=None,
+        metavar="OUTPUT",
+        help="decode the transcripts text.OUTPUT of --data, such as surface, instead of its audio, "
+        "into the other outputs; for a system that reads discrete units and was trained on text",
+    )
+    parser.add_argument(
         "--active",
         default="auto",
         metavar="WAY",
@@ -203,6 +210,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--lexicon needs --canonical_from")
     if args.greedy and (args.canonical or args.canonical_from):
         parser.error("canonical forms need a beam search: leave out --greedy")
+    for name in ("coupling", "canonical_model", "times", "segment_seconds"):
+        if args.text_input and getattr(args, name):
+            parser.error(f"--{name} is for audio: leave it out, or --text_input")
     if args.threads:
         os.environ["OMP_NUM_THREADS"] = str(args.threads)
 
@@ -248,15 +258,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         outputs=args.outputs,
         active=args.active,
         unit_encoder=args.unit_encoder,
+        text_input=args.text_input,
         espnet_defaults=args.search_defaults == "model",
         overwrite=args.overwrite,
         provenance=provenance("decode", arguments, with_gpu=bool(args.ngpu)),
     )
-    print(
-        f"{args.output_dir}: {facts['utterances']} utterances, {', '.join(facts['outputs'])}; "
-        f"{facts['audio_seconds']:.0f} s of audio in {facts['seconds']:.1f} s "
-        f"(RTF {facts['rtf']:.3f})"
-    )
+    done = f"{args.output_dir}: {facts['utterances']} utterances, {', '.join(facts['outputs'])}; "
+    if args.text_input:
+        print(f"{done}text.{args.text_input} in {facts['seconds']:.1f} s")
+    else:
+        seconds = f"{facts['audio_seconds']:.0f} s of audio in {facts['seconds']:.1f} s"
+        print(f"{done}{seconds} (RTF {facts['rtf']:.3f})")
     return 0
 
 

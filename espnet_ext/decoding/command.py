@@ -3,47 +3,36 @@
 Every utterance of wav.scp gets a row in every text.<output>, whether or not it can be decoded.
 """
 
-import contextlib
 import hashlib
-import json
-import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from espnet_ext.data.audio import audio_info, load_utterance
 from espnet_ext.data.conditions import read_condition
 from espnet_ext.data.directory import read_sources
-from espnet_ext.data.record import Utterance
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.decoding.canonical_command import (
     CanonicalOptions,
     count_derived,
     read_pairs,
     use_canonical,
-    without_cut,
 )
 from espnet_ext.decoding.canonical_forms import CanonicalText
 from espnet_ext.decoding.coupling import DEFAULT_WEIGHT
 from espnet_ext.decoding.finished import FinishedResults, decoding_key
-from espnet_ext.decoding.finite import NotFiniteError
 from espnet_ext.decoding.result_files import remove_old_files, write_output, write_segments
-from espnet_ext.decoding.search import Result
 from espnet_ext.decoding.segmentation import check_seconds
-from espnet_ext.decoding.threads import threads_in_use
-from espnet_ext.errors import UserError, is_out_of_memory
-from espnet_ext.files import sha256_of, write_json, write_text
+from espnet_ext.decoding.set_decoder import SetDecoder
+from espnet_ext.decoding.text_set import TextSetDecoder, outputs_of_text, read_texts
+from espnet_ext.errors import UserError
+from espnet_ext.files import write_json, write_text
 from espnet_ext.model import stock
 from espnet_ext.model.archive import find_model_dir
 from espnet_ext.model.load import load_config
 from espnet_ext.model.unit_frontend import unit_files
 from espnet_ext.overwriting import OutputFolder
-from espnet_ext.progress import say, track
+from espnet_ext.progress import say
 
-CHUNK_SIZE = 64  # utterances of similar length that are read together; the API makes the batches
 MAX_NAMED_FAILURES = 3  # failures that the error message lists; the file lists all of them
 FAILED = "failed"
 COUPLED_OUTPUTS = ("surface", "meaning")  # what is coupled in a system with more than two outputs
@@ -67,6 +56,7 @@ def decode_directory(
     active: str = "auto",
     espnet_defaults: bool = True,
     unit_encoder: str | None = None,
+    text_input: str | None = None,
     overwrite: bool = False,
     provenance: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -96,6 +86,8 @@ def decode_directory(
         active: tasks that are active in the encoder, see `DualSpeech2Text`.
         espnet_defaults: whether models that ESPnet trained have its search defaults.
         unit_encoder: see `DualSpeech2Text.from_pretrained`.
+        text_input: output whose transcripts, text.<output> of `data`, are decoded instead of audio
+            (a model that reads units maps them to its other outputs); None: audio.
         overwrite: replace files in `output_dir` that no earlier decoding wrote.
         provenance: command, commit and machine, for decode.json.
 
@@ -110,7 +102,7 @@ def decode_directory(
     """
     if segment_seconds:
         check_seconds(segment_seconds, "--segment_seconds")
-    sources = read_sources(data)
+    sources = read_sources(data) if text_input is None else read_texts(data, text_input)
     if not sources:
         raise UserError(f"{data}/wav.scp: no utterances", "give a dumped set")
     output_folder = _output_folder(output_dir, inputs=[data, model_dir], overwrite=overwrite)
@@ -118,6 +110,8 @@ def decode_directory(
         model_dir = str(find_model_dir(model_dir))
         lms = _without_other_outputs(lms, model_dir, data)
         ngrams = _without_other_outputs(ngrams or {}, model_dir, data)
+        if text_input is not None:
+            outputs = outputs_of_text(load_config(model_dir), model_dir, text_input, outputs)
         recogniser = DualSpeech2Text.from_pretrained(
             model_dir,
             weights,
@@ -168,9 +162,14 @@ def decode_directory(
             "coupling_weight": recogniser.coupling.weight if recogniser.coupling else None,
             "canonical": canonical_settings,
         }
+        if text_input is not None:
+            settings["text_input"] = text_input
         key = _key(recogniser, model_dir, weights, {**settings, "conditions": conditions})
         finished = FinishedResults(folder, key)
-        decoder = _SetDecoder(recogniser, sources, segment_seconds, finished, conditions, forms)
+        if text_input is None:
+            decoder = SetDecoder(recogniser, sources, segment_seconds, finished, conditions, forms)
+        else:
+            decoder = TextSetDecoder(recogniser, sources, finished, conditions)
         decoder.run(f"decoding {Path(data).name}", f"{model_dir}/{weights}")
         facts = {"model": Path(model_dir).name, **settings, **decoder.counts()}
         if canonical_settings is not None:
@@ -209,7 +208,7 @@ def _key(recogniser: DualSpeech2Text, model_dir: str, weights: str, settings: An
 
 
 def _write_results(
-    folder: Path, recogniser: DualSpeech2Text, decoder: "_SetDecoder", facts: dict[str, Any]
+    folder: Path, recogniser: DualSpeech2Text, decoder: "SetDecoder", facts: dict[str, Any]
 ) -> None:
     """Write the files of all outputs, in place of those of an earlier decoding."""
     remove_old_files(folder)
@@ -281,185 +280,6 @@ def _check_fusion(recogniser: DualSpeech2Text) -> None:
                     f"--{kind} for {name}, but its {kind}_weight is 0",
                     f"give --config conf/decode_lm.yaml, or --{kind}_weight 0.3",
                 )
-
-
-class _SetDecoder:
-    """Decodes the utterances of a set, and collects results and failures.
-
-    Args:
-        recogniser: the recogniser.
-        sources: utterance id → audio source.
-        max_seconds: cut longer audio at silences; 0: never.
-        finished: results of an interrupted decoding, and where new ones are kept.
-        conditions: condition that the model reads → utterance id → label.
-        forms: utterance id → canonical form.
-    """
-
-    def __init__(
-        self,
-        recogniser: DualSpeech2Text,
-        sources: Mapping[str, str],
-        max_seconds: float,
-        finished: FinishedResults,
-        conditions: Mapping[str, Mapping[str, str]],
-        forms: Mapping[str, CanonicalText],
-    ):
-        self.conditions, self.forms = conditions, forms
-        self.recogniser, self.max_seconds, self.finished = recogniser, max_seconds, finished
-        # With a record, errors name the utterance; the speaker does not matter here.
-        self.utterances = {
-            utt_id: Utterance(utt_id, speaker="", audio=source)
-            for utt_id, source in sources.items()
-        }
-        self.results: dict[str, Result] = {}
-        self.failures: dict[str, str] = {}  # utterance id → reason
-        self.not_finite: tuple[str, NotFiniteError] | None = None  # the first such failure
-        self.audio_seconds = 0.0
-        self.seconds = finished.seconds  # of decoding
-        self.reused = 0  # utterances whose results were there already
-
-    def counts(self) -> dict[str, Any]:
-        """Return counts of utterances, seconds, and the real-time factor (`rtf`)."""
-        return {
-            "utterances": len(self.utterances),
-            "failed": len(self.failures),
-            "reused": self.reused,
-            "audio_seconds": round(self.audio_seconds, 2),
-            "seconds": round(self.seconds, 2),
-            "rtf": round(self.seconds / max(self.audio_seconds, 1e-9), 4),
-            "threads": threads_in_use(self.recogniser.num_threads),
-        }
-
-    def run(self, label: str, weights: str) -> None:
-        """Decode everything, the longest first, so that a lack of memory shows at once.
-
-        Args:
-            label: of the progress.
-            weights: the weights file, which an error names if the network computes no numbers.
-
-        Raises:
-            UserError: if the network's output is not finite for any of the first utterances, or all
-                audio with a canonical form would be cut.
-        """
-        start = time.monotonic()
-        if len(self.finished):
-            say(
-                f"{label}: continues an interrupted decoding: {len(self.finished)} of "
-                f"{len(self.utterances)} utterances are decoded already"
-            )
-        seconds = {}
-        for utt_id, utterance in self.utterances.items():
-            with self._record_failure(utt_id):
-                seconds[utt_id] = audio_info(utterance.audio).seconds
-        self._note_sample_rate()
-        order = sorted(seconds, key=lambda utt_id: (-seconds[utt_id], utt_id))
-        long = [i for i in order if self.max_seconds and seconds[i] > self.max_seconds]
-        order = order[len(long) :]
-        self.forms = without_cut(self.forms, set(long), len(self.utterances), self.max_seconds)
-        chunks = [[utt_id] for utt_id in long]
-        chunks += [order[start : start + CHUNK_SIZE] for start in range(0, len(order), CHUNK_SIZE)]
-        for chunk in track(chunks, label, unit="batch"):
-            if chunk[0] in long:
-                self._decode_long(chunk[0], seconds[chunk[0]])
-            else:
-                self._decode_chunk(chunk)
-            if self.not_finite is not None and not self.results:
-                utt_id, error = self.not_finite
-                raise UserError(f"{weights}: {utt_id}: {error.message}", error.remedy)
-        for utt_id in self.failures:
-            self.results[utt_id] = self.recogniser.nothing()
-        self.seconds += time.monotonic() - start
-
-    def _note_sample_rate(self) -> None:
-        """Print a note if the audio is resampled: a model is best at the rate of its training."""
-        rate = self.recogniser.sample_rate
-        for utt_id, utterance in self.utterances.items():
-            with contextlib.suppress(UserError):
-                if (audio_rate := audio_info(utterance.audio).rate) != rate:
-                    say(
-                        f"note: {utt_id}: {audio_rate} Hz; the model is for {rate} Hz, so audio is "
-                        "resampled"
-                    )
-            return  # all audio of a dumped set has one rate
-
-    def _decode_long(self, utt_id: str, seconds: float) -> None:
-        start = time.monotonic()
-        with self._record_failure(utt_id):
-            source = self.utterances[utt_id].audio
-            digest = self._digest(utt_id, sha256_of(source)) if os.path.isfile(source) else None
-            result = self.finished.get(utt_id, digest) if digest else None
-            self.reused += result is not None
-            if result is None:
-                conditions = self._conditions_of(utt_id)
-                result = self.recogniser.long(source, self.max_seconds, conditions)
-                if digest:
-                    elapsed = time.monotonic() - start
-                    self.finished.add({utt_id: result}, {utt_id: digest}, elapsed)
-            self.results[utt_id] = result
-            self.audio_seconds += seconds
-
-    def _decode_chunk(self, utt_ids: Sequence[str]) -> None:
-        start = time.monotonic()
-        sample_rate = self.recogniser.sample_rate
-        waves: dict[str, np.ndarray] = {}
-        digests: dict[str, str] = {}
-        for utt_id in utt_ids:
-            with self._record_failure(utt_id):
-                wave = load_utterance(self.utterances[utt_id], sample_rate)[0]
-                self.audio_seconds += len(wave) / sample_rate
-                if self.recogniser.is_too_short(len(wave)):
-                    say(f"warning: {utt_id}: too short ({len(wave)} samples): empty transcripts")
-                audio_digest = hashlib.sha256(wave.tobytes()).hexdigest()
-                digests[utt_id] = self._digest(utt_id, audio_digest)
-                result = self.finished.get(utt_id, digests[utt_id])
-                if result is None:
-                    waves[utt_id] = wave
-                else:
-                    self.results[utt_id] = result
-                    self.reused += 1
-        results: dict[str, Result] = {}
-        try:
-            labels = {
-                name: [of_utterance[utt_id] for utt_id in waves]
-                for name, of_utterance in self.conditions.items()
-            }
-            forms = [self.forms.get(utt_id) for utt_id in waves] if self.forms else None
-            decoded = self.recogniser.batch(list(waves.values()), None, labels, forms)
-            results.update(zip(waves, decoded, strict=True))
-        except UserError:  # about one utterance, which is found by decoding them one by one
-            for utt_id, wave in waves.items():
-                with self._record_failure(utt_id):
-                    labels_of = self._conditions_of(utt_id)
-                    form = self.forms.get(utt_id)
-                    results[utt_id] = self.recogniser(wave, None, labels_of, form)
-        self.results.update(results)
-        if results:
-            self.finished.add(results, digests, time.monotonic() - start)
-
-    def _digest(self, utt_id: str, audio_digest: str) -> str:
-        """Return a digest of what a result depends on: audio, labels and canonical form."""
-        labels = [labels[utt_id] for labels in self.conditions.values()]
-        form = [json.dumps(self.forms[utt_id])] if utt_id in self.forms else []
-        return " ".join([audio_digest, *labels, *form])
-
-    def _conditions_of(self, utt_id: str) -> dict[str, str]:
-        """Return the labels of an utterance."""
-        return {name: of_utterance[utt_id] for name, of_utterance in self.conditions.items()}
-
-    @contextlib.contextmanager
-    def _record_failure(self, utt_id: str) -> Iterator[None]:
-        """Record why an utterance fails, and continue with the others."""
-        try:
-            yield
-        except UserError as error:
-            if isinstance(error, NotFiniteError) and self.not_finite is None:
-                self.not_finite = utt_id, error
-            message = error.message.removeprefix(f"{utt_id}: ")
-            self.failures[utt_id] = f"{message} ({error.remedy})" if error.remedy else message
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            self.failures[utt_id] = "out of memory (cut the audio, or allow more memory)"
 
 
 def _report_failures(path: Path, failures: Mapping[str, str], total: int) -> None:

@@ -14,7 +14,7 @@ import tiny_recipe  # noqa: F401
 
 from espnet_ext.bin import decode
 from espnet_ext.data.audio import write_audio
-from espnet_ext.decoding import command
+from espnet_ext.decoding import set_decoder
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.decoding.finished import FILE
 from espnet_ext.errors import UserError
@@ -49,7 +49,7 @@ def run(trained, data, out, *options):
 @pytest.fixture
 def killed(trained, data, tmp_path, monkeypatch):
     """The output folder of a decoding that was killed after two batches of one utterance."""
-    monkeypatch.setattr(command, "CHUNK_SIZE", 1)
+    monkeypatch.setattr(set_decoder, "CHUNK_SIZE", 1)
     batch = DualSpeech2Text.batch
     count = 0
 
@@ -133,7 +133,7 @@ def test_replaced_recording_is_decoded_again(trained, data, tmp_path, killed):
 def test_another_label_of_an_utterance_makes_another_digest():
     """The conditions that a model reads, such as utt2band."""
     decoders = [
-        command._SetDecoder(
+        set_decoder.SetDecoder(
             mock.MagicMock(), {"u1": "a.wav"}, 0.0, mock.MagicMock(), {"band": {"u1": band}}, {}
         )
         for band in ("narrow", "wide")
@@ -146,7 +146,7 @@ def test_killed_process_continues(trained, data, tmp_path):
     """With a signal that no process can catch."""
     script = (
         "import sys, time; from espnet_ext.bin import decode; "
-        "from espnet_ext.decoding import command, finished; command.CHUNK_SIZE = 1; "
+        "from espnet_ext.decoding import finished, set_decoder; set_decoder.CHUNK_SIZE = 1; "
         "add = finished.FinishedResults.add\n"
         "def slow(*a): add(*a); time.sleep(5)\n"
         "finished.FinishedResults.add = slow; decode.main(sys.argv[1:])"

@@ -11,10 +11,12 @@ import pytest
 import torch
 import yaml
 
-from espnet_ext.bin import cli, unit_inputs
+from espnet_ext.bin import cli, decode, unit_inputs
 from espnet_ext.data.audio import load_audio
 from espnet_ext.data.table import read_table, write_table
+from espnet_ext.decoding import set_decoder
 from espnet_ext.decoding.api import DualSpeech2Text
+from espnet_ext.decoding.text_set import outputs_of_text
 from espnet_ext.errors import UserError
 from espnet_ext.files import sha256_of
 from espnet_ext.model import espnet
@@ -359,6 +361,32 @@ def test_trained_system_recognises_raw_audio_in_batches_and_text(
     pack_model(trained, tmp_path / "model.zip")
     packed = DualSpeech2Text.from_pretrained(tmp_path / "model.zip", beam_size=3, maxlenratio=-6)
     assert packed(waves[1]).best["meaning"].text == results[1].best["meaning"].text
+
+
+def test_command_decodes_texts_of_a_set(made, trained, tmp_path, capsys, monkeypatch):
+    corpus = shutil.copytree(made.corpus, tmp_path / "corpus")
+    texts = read_table(corpus / "text.surface")
+    unlabelled, *others = texts
+    write_table(corpus / "text.surface", {**texts, unlabelled: "<na>"})
+    (corpus / "wav.scp").unlink()
+    arguments = ["--model_dir", str(trained), "--data", str(corpus), "--text_input", "surface"]
+    arguments += ["--output_dir", str(tmp_path / "out"), "--beam_size", "3"]
+    monkeypatch.setattr(set_decoder, "CHUNK_SIZE", 1)
+    assert cli.run(decode.main, arguments) == 0
+    assert "3 utterances, meaning; text.surface in" in capsys.readouterr().out
+    recogniser = DualSpeech2Text.from_pretrained(trained, only=["meaning"], beam_size=3)
+    results = recogniser.texts([texts[utt_id] for utt_id in others])
+    expected = {utt: r.best["meaning"].text for utt, r in zip(others, results, strict=True)}
+    assert read_table(tmp_path / "out/text.meaning", empty_ok=True) == expected
+    assert not (tmp_path / "out/text.surface").exists()
+    facts = json.loads((tmp_path / "out/decode.json").read_text())
+    assert facts["text_input"] == "surface" and facts["rtf"] is None
+    assert cli.run(decode.main, [*arguments, "--text_input", "canonical"]) == 1
+    assert "text.canonical: no such file" in capsys.readouterr().err
+    with pytest.raises(UserError, match="reads audio, and --text_input surface is text"):
+        outputs_of_text({"frontend": "default"}, "exp", "surface", None)
+    with pytest.raises(UserError, match="only output is meaning"):
+        outputs_of_text({"frontend": "units", "outputs": {"meaning": {}}}, "m", "meaning", None)
 
 
 def test_model_with_files_of_another_vocabulary_raises_user_error(made, trained, tmp_path):
