@@ -35,6 +35,15 @@ class UserError(Exception):
         return f"{self.message}\n  remedy: {self.remedy}" if self.remedy else self.message
 
 
+class Interrupted(Exception):
+    """A command was ended by a signal after it saved its state. Running it again continues it.
+
+    Commands print the message and exit with `EXIT_CODE`.
+    """
+
+    EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: run again
+
+
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "", form: str = "'{}'") -> str:
     """Return a question for the known word that is most similar to a mistyped one.
 

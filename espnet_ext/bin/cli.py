@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from espnet_ext.errors import UserError, is_out_of_memory
+from espnet_ext.errors import Interrupted, UserError, is_out_of_memory
 from espnet_ext.progress import guarded_streams, say
 
 if sys.version_info < (3, 12):  # noqa: UP036  (PYTHONPATH may lead any interpreter here)
@@ -146,7 +146,8 @@ def run(
     """Run a command and return its exit code.
 
     0 is success and 1 bad input, whose `UserError` is printed without a traceback. argparse exits
-    with 2 for wrong usage. A command continues if the reader of its output ends (`| head`).
+    with 2 for wrong usage. 75 means that a signal ended the command after it saved its state. A
+    command continues if the reader of its output ends (`| head`).
     """
     if argv is None:
         _require_utf8()
@@ -163,6 +164,9 @@ def _run(
     except UserError as error:
         say(f"error: {error}")
         return 1
+    except Interrupted as error:
+        say(f"note: {error}")
+        return error.EXIT_CODE
     except KeyboardInterrupt:
         say("interrupted")
         return 130

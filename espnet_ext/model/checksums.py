@@ -40,6 +40,35 @@ def record(path: str | os.PathLike, content: str | os.PathLike) -> None:
     write_json(target.parent / FILE, digests)
 
 
+def copy_record(path: str | os.PathLike, copy: str | os.PathLike) -> None:
+    """Record the digests of a file for a copy of it in the same folder, which is written next.
+
+    The digest that the copy had before stays valid too, as for `record`.
+    """
+    source, target = Path(path), Path(copy)
+    digests = _read(source.parent)
+    if source.name in digests:
+        digests[target.name] = [*digests[source.name], *digests.get(target.name, [])[:1]]
+    else:
+        digests.pop(target.name, None)
+    write_json(source.parent / FILE, digests)
+
+
+def settle(path: str | os.PathLike) -> None:
+    """Record only the digest that a file has, of those that it may have.
+
+    `record` keeps one earlier digest. A file that a process was killed before replacing would lose
+    its digest with the second such process.
+    """
+    target = Path(path)
+    digests = _read(target.parent)
+    if len(digests.get(target.name, ())) > 1 and target.is_file():
+        actual = sha256_of(target)
+        if actual in digests[target.name]:
+            digests[target.name] = [actual]
+            write_json(target.parent / FILE, digests)
+
+
 def matches(path: str | os.PathLike) -> bool:
     """Return whether nothing shows that a file changed since it was written. Links are followed."""
     expected, _ = _recorded(Path(path))

@@ -18,7 +18,10 @@ from espnet_ext.pipeline.remedies import translations
 from espnet_ext.pipeline.steps import Decision, Records, Step, missing, summary
 
 INTERVAL = 0.05  # seconds between looks at the running steps
-PATIENCE = 10.0  # seconds that a step has to end by itself when it is stopped
+# Seconds that a step has to end by itself when it is stopped: a training finishes its update and
+# saves its state. Slurm allows 30 s.
+PATIENCE = 25.0
+INTERRUPTED = 75  # exit code of a step that saved its state (`errors.Interrupted`)
 LAST_LINES = 15  # of a log, shown for a failed step
 
 _PROGRESS = re.compile(r"(warning: |note: |epoch [0-9]+)|.* left$")
@@ -184,6 +187,9 @@ class Pool:
     def _finish(self, running: Running, status: int) -> None:
         step = running.step
         running.close()
+        if status == INTERRUPTED:
+            say(f"{step.name}: interrupted; its state is saved: run the same command to continue")
+            raise Stopped(status)
         if status:
             lines = Path(running.log.name).read_bytes().decode("utf-8", "replace").splitlines()
             shown_lines = [f"  | {line}" for line in lines[-LAST_LINES:]]
@@ -205,7 +211,10 @@ class Pool:
             running.job.stop(signal.SIGTERM)
         deadline = time.monotonic() + PATIENCE
         while self.running and time.monotonic() < deadline:
-            self.running = [one for one in self.running if one.job.status() is None]
+            active = [running for running in self.running if running.job.status() is None]
+            for running in self.running:
+                running.show_progress()
+            self.running = active
             time.sleep(INTERVAL)
         for running in self.running:
             running.job.stop(signal.SIGKILL)

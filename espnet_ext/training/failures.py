@@ -16,7 +16,7 @@ from espnet_ext.errors import UserError, is_out_of_memory
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PERMISSION = (errno.EROFS, errno.EACCES, errno.EPERM)
-_CONTINUE = "run again: training continues from the last complete epoch"
+_CONTINUE = "run again: training continues from its last checkpoint"
 _THREADS = re.compile(
     "Resource temporarily unavailable|can't start new thread|failed to create thr"
 )

@@ -10,6 +10,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.files import read_json, read_yaml, write_json, write_link
 from espnet_ext.model import checksums
 from espnet_ext.progress import say
+from espnet_ext.training import checkpoints
 from espnet_ext.training.trained_with import has_weights
 
 FILE = "train.json"
@@ -137,7 +138,7 @@ def is_complete(exp_dir: Path, args: Namespace) -> bool:
     Raises:
         UserError: if its weights are damaged, or if it cannot be continued.
     """
-    has_checkpoint = (exp_dir / "checkpoint.pth").exists()
+    has_checkpoint = checkpoints.exists(exp_dir)
     epochs = finished_epochs(exp_dir)
     if epochs is None:
         if has_weights(exp_dir) and not has_checkpoint:

@@ -6,7 +6,8 @@ epoch, before a checkpoint is written, so a checkpoint never contains weights th
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,10 @@ REMEDY = (
     "lower the learning rate (optim_conf.lr, or max_lr of the scheduler), use warm-up or "
     "grad_clip, and listen to these utterances"
 )
+INVALID_BATCH = "invalid_batch.pt"
 _NAMED = 5  # utterances in a message
+# Attributes of a StepMonitor between two steps
+_STATE = ("steps", "invalid", "in_a_row", "first_invalid", "first_of_epoch")
 
 
 class StepMonitor:
@@ -29,9 +33,11 @@ class StepMonitor:
         reporter: ESPnet's SubReporter of the epoch. It has a gradient norm for each update.
         limit: number of such steps in a row that ends the training.
         accum_grad: batches per step.
+        folder: model directory, to which the batch that ends the training is written.
     """
 
-    def __init__(self, reporter: Any, limit: int, accum_grad: int = 1):
+    def __init__(self, reporter: Any, limit: int, accum_grad: int = 1, folder: Path | None = None):
+        self.folder = folder
         self.reporter = reporter
         self.limit = limit
         self.accum_grad = accum_grad
@@ -46,11 +52,28 @@ class StepMonitor:
         """Return an iterable of the same batches that examines each step after it was made."""
         return _Watched(iterator, self)
 
-    def after_batch(self, number: int, utterances: Sequence[str]) -> None:
+    @property
+    def has_updated(self) -> bool:
+        """Whether a step of the epoch updated the model."""
+        return self.steps > self.invalid
+
+    def state(self) -> dict[str, Any]:
+        """Return the counts of the epoch so far, for a checkpoint."""
+        return {name: getattr(self, name) for name in _STATE}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Restore the counts that `state` returned."""
+        for name in _STATE:
+            setattr(self, name, state[name])
+
+    def after_batch(
+        self, number: int, utterances: Sequence[str], batch: Mapping[str, Any] | None = None
+    ) -> None:
         """Examine the step that a batch completed.
 
         Args:
-            number: of the batch in this epoch, from 1.
+            number: of the batch since the epoch started or was continued, from 1.
+            batch: its tensors.
 
         Raises:
             UserError: after `limit` invalid steps in a row.
@@ -69,13 +92,24 @@ class StepMonitor:
             self.first_of_epoch = self.first_of_epoch or self.utterances
         self.utterances = []
         if self.in_a_row >= self.limit:
+            saved = self._save_batch(utterances, batch)
             raise UserError(
                 f"epoch {self.reporter.get_epoch()}, step {self.steps}: the gradients of "
                 f"{self.in_a_row} steps in a row are not finite (loss "
                 f"{_latest(self.reporter, 'loss'):g}); first utterances: "
-                f"{_listed(self.first_invalid)}",
+                f"{_listed(self.first_invalid)}{saved}",
                 f"{REMEDY}; --max_invalid_steps sets the limit",
             )
+
+    def _save_batch(self, utterances: Sequence[str], batch: Mapping[str, Any] | None) -> str:
+        """Write the latest batch to `INVALID_BATCH`; return the end of a message that names it."""
+        if self.folder is None or not batch or not _is_first_process():
+            return ""
+        tensors = {key: value for key, value in batch.items() if torch.is_tensor(value)}
+        path = self.folder / INVALID_BATCH
+        position = {"epoch": self.reporter.get_epoch(), "step": self.steps}
+        torch.save({**position, "utterances": list(utterances), "batch": tensors}, path)
+        return f"; the last batch is saved in {path} (read it with torch.load)"
 
     def finish(self, nothing_updated: bool) -> None:
         """Report the skipped steps of an epoch.
@@ -120,7 +154,7 @@ class _Watched:
     def __iter__(self) -> Iterator[tuple[list[str], dict[str, torch.Tensor]]]:
         for number, (ids, batch) in enumerate(self._iterator, 1):
             yield ids, batch
-            self._monitor.after_batch(number, ids)
+            self._monitor.after_batch(number, ids, batch)
 
 
 def record_ids(iterator: Iterable, ids: list[list[str]]) -> Iterator:
@@ -205,6 +239,10 @@ def _problem(tensor: torch.Tensor, *, is_parameter: bool) -> str:
     if is_parameter and tensor.requires_grad and largest > MAX_WEIGHT:
         return f"a weight of {largest:.1g}"
     return ""
+
+
+def _is_first_process() -> bool:
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
 def _latest(reporter: Any, key: str) -> float:

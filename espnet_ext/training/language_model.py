@@ -18,8 +18,9 @@ from espnet_ext.model import checksums, espnet
 from espnet_ext.progress import say
 from espnet_ext.training import failures, processes, trained_with
 from espnet_ext.training.finish import final_weights, is_complete, record_end, record_start
+from espnet_ext.training.lock import FolderLock
 from espnet_ext.training.schedule import total_steps
-from espnet_ext.training.task import count
+from espnet_ext.training.task import add_saving_arguments, count
 from espnet_ext.training.trainer import DualOutputTrainer
 
 CRITERION = ("valid", "loss", "min")  # selects the weights that decoding uses
@@ -42,6 +43,7 @@ class LanguageModelTask(LMTask):
             help="end the training with an error after this many steps in a row whose gradients "
             "are not finite; such steps do not update the model",
         )
+        add_saving_arguments(parser)
         # Options of our trainer for systems: a language model has no encoder and no outputs.
         parser.set_defaults(
             finetune_conf={},
@@ -79,32 +81,34 @@ def train(
     steps = total_steps(args)
     is_first = processes.node_rank(args) == 0
     description = trained_with.describe(args, {})
-    start = trained_with.continue_or_start(
-        exp_dir,
-        description,
-        resume_changed=resume_changed,
-        overwrite=overwrite,
-        is_first=is_first,
-        elsewhere="--output_dir; of run.sh: --expdir",
-    )
-    if start.is_continued and is_complete(exp_dir, args):
-        return
-    if steps is not None:
-        command += ["--scheduler_conf", f"total_steps={steps}"]
-    args = _parse(command)
-    with start.folder_restored_on_failure():
-        if is_first:
-            trained_with.write(exp_dir, description)
-            record_start(exp_dir, provenance or {}, start.is_continued)
-        with failures.as_user_errors(exp_dir):
-            line = f"python -m espnet_ext.bin.lm_train -- {shlex.join(command)}"
-            say(line)
-            LanguageModelTask.main(args=args)
+    with FolderLock(exp_dir, is_first) as lock:
+        start = trained_with.continue_or_start(
+            exp_dir,
+            description,
+            resume_changed=resume_changed,
+            overwrite=overwrite,
+            is_first=is_first,
+            elsewhere="--output_dir; of run.sh: --expdir",
+        )
+        if start.is_continued and is_complete(exp_dir, args):
+            return
+        if steps is not None:
+            command += ["--scheduler_conf", f"total_steps={steps}"]
+        args = _parse(command)
+        with start.folder_restored_on_failure():
             if is_first:
-                chosen = final_weights(exp_dir, f"{CRITERION[0]}.{CRITERION[1]}")
-                model = _load(exp_dir, chosen)
-                record_end(exp_dir, chosen, model, vars(args), line, {"lm": args.lm})
-            processes.wait_for_all()
+                lock.acquire()
+                trained_with.write(exp_dir, description)
+                record_start(exp_dir, provenance or {}, start.is_continued)
+            with failures.as_user_errors(exp_dir):
+                line = f"python -m espnet_ext.bin.lm_train -- {shlex.join(command)}"
+                say(line)
+                LanguageModelTask.main(args=args)
+                if is_first:
+                    chosen = final_weights(exp_dir, f"{CRITERION[0]}.{CRITERION[1]}")
+                    model = _load(exp_dir, chosen)
+                    record_end(exp_dir, chosen, model, vars(args), line, {"lm": args.lm})
+                processes.wait_for_all()
 
 
 def _parse(command: Sequence[str]) -> argparse.Namespace:

@@ -31,8 +31,8 @@ class _Loader(Mapping):
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise UserError(
                 f"{self._table}: {utterance}: cannot read: {reason}",
-                "restore the file, or run stages 3 and 4 again; then training continues from the "
-                "last complete epoch",
+                "restore the file, or run stages 3 and 4 again; then training continues from its "
+                "last checkpoint",
             ) from error
 
     def __iter__(self) -> Iterator[str]:

@@ -46,6 +46,7 @@ from espnet_ext.training.config import (
 )
 from espnet_ext.training.finish import finish as _finish
 from espnet_ext.training.finish import is_complete, record_start
+from espnet_ext.training.lock import FolderLock
 from espnet_ext.training.schedule import matching_batches, process_count, total_steps
 from espnet_ext.training.unit_training import add_unit_layout, own_sampler
 from espnet_ext.units.input_set import INPUTS
@@ -206,39 +207,41 @@ def train(
         steps = total_steps(args)
         is_first = processes.node_rank(args) == 0
         description = trained_with.describe(args, files)
-        start = trained_with.continue_or_start(
-            exp_dir,
-            description,
-            elsewhere="--exp_dir; of run.sh: --expdir or --asr_tag",
-            resume_changed=resume_changed,
-            overwrite=overwrite,
-            is_first=is_first,
-        )
-        if start.is_continued and is_complete(exp_dir, args):
-            return
-        with start.folder_restored_on_failure():
-            if is_first:
-                sampler = own_sampler(args, processes=process_count(args))
-                if sampler is not None:
-                    option = "repeat_power" if args.repeat_power else "text_ratio"
-                    say(f"{option} {getattr(args, option)}: {sampler}")
-                valid = data.dump / data.valid_set
-                labels = count_label_sets(valid, list(merged["outputs"]))
-                check_validation_labels(labels, vars(args), valid)
-                _copy(files, exp_dir)
-                path = exp_dir / "train.yaml"
-                _write_config(path, merged)
-                trained_with.write(exp_dir, description)
-                record_start(exp_dir, provenance or {}, start.is_continued)
-            command = ["--config", str(path), *further]
-            if steps is not None:
-                command += ["--scheduler_conf", f"total_steps={steps}"]
-            args = _parse(command)
-            with failures.as_user_errors(exp_dir):
-                _run_task(args, command)
+        with FolderLock(exp_dir, is_first) as lock:
+            start = trained_with.continue_or_start(
+                exp_dir,
+                description,
+                elsewhere="--exp_dir; of run.sh: --expdir or --asr_tag",
+                resume_changed=resume_changed,
+                overwrite=overwrite,
+                is_first=is_first,
+            )
+            if start.is_continued and is_complete(exp_dir, args):
+                return
+            with start.folder_restored_on_failure():
                 if is_first:
-                    _finish(exp_dir, vars(args), command)
-                processes.wait_for_all()
+                    sampler = own_sampler(args, processes=process_count(args))
+                    if sampler is not None:
+                        option = "repeat_power" if args.repeat_power else "text_ratio"
+                        say(f"{option} {getattr(args, option)}: {sampler}")
+                    valid = data.dump / data.valid_set
+                    labels = count_label_sets(valid, list(merged["outputs"]))
+                    check_validation_labels(labels, vars(args), valid)
+                    lock.acquire()
+                    _copy(files, exp_dir)
+                    path = exp_dir / "train.yaml"
+                    _write_config(path, merged)
+                    trained_with.write(exp_dir, description)
+                    record_start(exp_dir, provenance or {}, start.is_continued)
+                command = ["--config", str(path), *further]
+                if steps is not None:
+                    command += ["--scheduler_conf", f"total_steps={steps}"]
+                args = _parse(command)
+                with failures.as_user_errors(exp_dir):
+                    _run_task(args, command)
+                    if is_first:
+                        _finish(exp_dir, vars(args), command)
+                    processes.wait_for_all()
 
 
 def _label_sets(data: Data, config: Mapping[str, Any]) -> Mapping[tuple[str, ...], int]:

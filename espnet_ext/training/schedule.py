@@ -59,12 +59,13 @@ class OneCycle:
     total: int
     phases: list[dict[str, Any]]
 
-    def fit(self, epochs: int, max_epoch: int) -> str:
+    def fit(self, epochs: int, max_epoch: int, steps: int = 0) -> str:
         """Continue the loaded state with the number of steps that are left.
 
         Args:
             epochs: epochs of the checkpoint.
             max_epoch: epochs of this training.
+            steps: steps of the checkpoint after these epochs.
         Returns:
             A message about the change; "" without a change.
         """
@@ -73,7 +74,7 @@ class OneCycle:
         if previous == self.total or epochs >= max_epoch:
             return ""
         step = scheduler.last_epoch
-        total = step + (max_epoch - epochs) * (self.total // max_epoch)
+        total = step - steps + (max_epoch - epochs) * (self.total // max_epoch)
         scale = total / self.total
         scheduler.total_steps = total
         scheduler._schedule_phases = [

@@ -24,7 +24,24 @@ Reporter: Any = espnet.load("Reporter")
 
 
 class FiniteReporter(Reporter):
-    """ESPnet's Reporter, with epochs whose result is not finite sorted last."""
+    """ESPnet's Reporter, with epochs whose result is not finite sorted last.
+
+    Attributes:
+        position: where a continued training starts inside an epoch (`resume.Position`), or None.
+    """
+
+    position: Any = None
+
+    def start_epoch(self, key: str, epoch: int | None = None) -> Any:
+        """Return a SubReporter whose attribute `parent` is this reporter."""
+        reporter = super().start_epoch(key, epoch)
+        reporter.parent = self
+        return reporter
+
+    def take_position(self) -> Any:
+        """Return the position of the first epoch of a continued training; then None."""
+        position, self.position = self.position, None
+        return position
 
     def sort_epochs_and_values(self, key: str, key2: str, mode: str) -> list[tuple[int, float]]:
         """Return (epoch, value) pairs, best first."""

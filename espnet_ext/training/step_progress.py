@@ -17,9 +17,11 @@ class StepProgress:
         iterator: the batches; its length is their number, if it has one.
         reporter: ESPnet's SubReporter of the epoch, with the loss of each batch.
         max_epoch: number of epochs of the training.
+        first: batches of the epoch that an interrupted training has done.
     """
 
-    def __init__(self, iterator: Any, reporter: Any, max_epoch: int):
+    def __init__(self, iterator: Any, reporter: Any, max_epoch: int, first: int = 0):
+        self._first = first
         self._iterator = iterator
         self._reporter = reporter
         self._max_epoch = max_epoch
@@ -50,7 +52,8 @@ class StepProgress:
         """
         losses = [float(value.value) for value in self._reporter.stats.get("loss", ())[-number:]]
         losses = [loss for loss in losses if math.isfinite(loss)]
-        parts = [f"{number}/{total} steps" if total else f"{number} steps"]
+        done = self._first + number
+        parts = [f"{done}/{self._first + total} steps" if total else f"{done} steps"]
         parts += [f"mean loss {sum(losses) / len(losses):.4g}"] if losses else []
         parts.append(f"{seconds:.0f} s")
         if total:

@@ -30,6 +30,7 @@ from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.progress import say
 from espnet_ext.training import finish, run, trained_with
 from espnet_ext.training.checks import check_best_model_criterion
+from espnet_ext.training.lock import FolderLock
 from espnet_ext.training.schedule import total_steps
 
 DATA = "stock_data"  # folder of the transcripts and lengths, in the experiment folder
@@ -96,42 +97,50 @@ def train_stock(
         args.best_model_criterion = _stock_criteria(args.best_model_criterion, name)
         description = trained_with.describe(args, files)
         settings, dropped = _trainer_settings(args, _parse(system, exp_dir, [], is_default=True))
-    start = trained_with.continue_or_start(
-        exp_dir,
-        description,
-        elsewhere="--exp_dir; of run.sh: --expdir or --asr_tag",
-        resume_changed=resume_changed,
-        overwrite=overwrite,
-    )
-    further = (merged.get("model_conf") or {}).items()
-    dropped += [key for key, value in further if value and key not in model["model_conf"]]
-    if dropped:
-        say(f"note: stock ESPnet has no {', '.join(sorted(dropped))}: left out")
-    if start.is_continued and finish.is_complete(exp_dir, args):
-        return
-    with start.folder_restored_on_failure():
-        exp_dir.mkdir(parents=True, exist_ok=True)
-        trained_with.write(exp_dir, description)
-        finish.record_start(exp_dir, provenance or {}, start.is_continued)
-        data_options = _write_data(data, name, output, exp_dir / DATA)
-        path = exp_dir / "train.yaml"
-        values = {**settings, **{key: model[key] for key in model if key in _stock_options()}}
-        write_text(path, yaml.safe_dump(values, allow_unicode=True, sort_keys=False))
-        command = ["-m", "espnet2.bin.asr_train", "--config", str(path)]
-        command += ["--output_dir", str(exp_dir), "--resume", "true", "--use_preprocessor", "true"]
-        command += ["--ngpu", str(args.ngpu), *data_options]
-        line = f"python {shlex.join(command)}"
-        say(line)
-        if subprocess.run([sys.executable, *command], check=False).returncode:
-            raise UserError(
-                f"{exp_dir}: ESPnet's asr_train failed, see its message above",
-                "correct that and run again: the training continues",
-            )
-        criterion = args.best_model_criterion[0]
-        weights = finish.final_weights(exp_dir, f"{criterion[0]}.{criterion[1]}")
-        checksums.record(weights.resolve(), weights)
-        trained, _ = load_model(exp_dir, weights.name)
-        finish.record_end(exp_dir, weights, trained, vars(args), line, {"outputs": [name]})
+    with FolderLock(exp_dir) as lock:
+        start = trained_with.continue_or_start(
+            exp_dir,
+            description,
+            elsewhere="--exp_dir; of run.sh: --expdir or --asr_tag",
+            resume_changed=resume_changed,
+            overwrite=overwrite,
+        )
+        further = (merged.get("model_conf") or {}).items()
+        dropped += [key for key, value in further if value and key not in model["model_conf"]]
+        if dropped:
+            say(f"note: stock ESPnet has no {', '.join(sorted(dropped))}: left out")
+        if start.is_continued and finish.is_complete(exp_dir, args):
+            return
+        with start.folder_restored_on_failure():
+            lock.acquire()
+            trained_with.write(exp_dir, description)
+            finish.record_start(exp_dir, provenance or {}, start.is_continued)
+            data_options = _write_data(data, name, output, exp_dir / DATA)
+            path = exp_dir / "train.yaml"
+            values = {**settings, **{key: model[key] for key in model if key in _stock_options()}}
+            write_text(path, yaml.safe_dump(values, allow_unicode=True, sort_keys=False))
+            command = ["-m", "espnet2.bin.asr_train", "--config", str(path)]
+            command += [
+                "--output_dir",
+                str(exp_dir),
+                "--resume",
+                "true",
+                "--use_preprocessor",
+                "true",
+            ]
+            command += ["--ngpu", str(args.ngpu), *data_options]
+            line = f"python {shlex.join(command)}"
+            say(line)
+            if subprocess.run([sys.executable, *command], check=False).returncode:
+                raise UserError(
+                    f"{exp_dir}: ESPnet's asr_train failed, see its message above",
+                    "correct that and run again: the training continues",
+                )
+            criterion = args.best_model_criterion[0]
+            weights = finish.final_weights(exp_dir, f"{criterion[0]}.{criterion[1]}")
+            checksums.record(weights.resolve(), weights)
+            trained, _ = load_model(exp_dir, weights.name)
+            finish.record_end(exp_dir, weights, trained, vars(args), line, {"outputs": [name]})
 
 
 def _write_data(data: run.Data, name: str, output: OutputConfig, folder: Path) -> list[str]:

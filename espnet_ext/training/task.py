@@ -28,6 +28,7 @@ from espnet_ext.training.finetune import FineTuning, build_optimizer
 from espnet_ext.training.lengths import check_lengths
 from espnet_ext.training.preprocessor import OutputsPreprocessor
 from espnet_ext.training.reading import report_unreadable
+from espnet_ext.training.seeding import seed_each_batch
 from espnet_ext.training.trainer import DualOutputTrainer
 from espnet_ext.training.unit_rows import unit_rows
 from espnet_ext.training.unit_training import own_sampler
@@ -138,6 +139,7 @@ class DualOutputTask(AbsTask):
             help="end the training with an error after this many steps in a row whose gradients "
             "are not finite; such steps do not update the model",
         )
+        add_saving_arguments(group)
         group.add_argument(
             "--repeat_power",
             type=power,
@@ -216,6 +218,7 @@ class DualOutputTask(AbsTask):
     def build_dataset(cls, args: argparse.Namespace, iter_options, keys_to_load=None):
         dataset = super().build_dataset(args, iter_options, keys_to_load)
         report_unreadable(dataset)
+        seed_each_batch(dataset)
         return dataset
 
     @classmethod
@@ -288,6 +291,23 @@ class DualOutputTask(AbsTask):
         return [build_optimizer(build, model, options, args)]
 
 
+def add_saving_arguments(group: Any) -> None:
+    """Add the options of `DualOutputTrainer` for checkpoints inside epochs."""
+    group.add_argument(
+        "--save_interval_minutes",
+        type=minutes,
+        default=15.0,
+        help="write a checkpoint inside an epoch after this many minutes, or later if checkpoints "
+        "would take more than a two-hundredth of the time; 0: at the end of each epoch only",
+    )
+    group.add_argument(
+        "--save_interval_steps",
+        type=steps,
+        default=0,
+        help="write a checkpoint inside an epoch every this many updates (0: never)",
+    )
+
+
 def power(text: str) -> float:
     """Parse the value of `--repeat_power`: a number from 0 to 1."""
     value = float(text)
@@ -308,6 +328,14 @@ def ratio(text: str) -> float | None:
     return value
 
 
+def minutes(text: str) -> float:
+    """Parse the value of `--save_interval_minutes`: a number of at least 0."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{value} is not a number of minutes: write, e.g., 15")
+    return value
+
+
 def count(text: str) -> int:
     """Parse the value of `--max_invalid_steps`: an integer of at least 1."""
     value = int(text)
@@ -317,7 +345,7 @@ def count(text: str) -> int:
 
 
 def steps(text: str) -> int:
-    """Parse the value of `--diagnose_every`: an integer of at least 0."""
+    """Parse the value of an interval in steps: an integer of at least 0."""
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(

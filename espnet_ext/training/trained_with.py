@@ -32,6 +32,7 @@ _MAY_CHANGE = {
     *("config", "print_config", "log_level", "log_interval", "dry_run", "resume", "output_dir"),
     *("use_matplotlib", "use_tensorboard", "create_graph_in_tensorboard", "num_att_plot"),
     *("diagnose_every", "detect_anomaly", "use_wandb"),
+    *("save_interval_minutes", "save_interval_steps"),
     *("ngpu", "num_workers", "multiprocessing_distributed", "unused_parameters", "local_rank"),
     *("gradient_as_bucket_view", "distributed", "max_cache_size", "valid_max_cache_size"),
     *("encoder_cache", "max_cache_fd", "use_amp", "use_tf32", "cudnn_enabled", "cudnn_benchmark"),

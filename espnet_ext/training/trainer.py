@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import dataclasses
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,12 +16,15 @@ from espnet_ext.model.layers import ALL, parameter_groups
 from espnet_ext.progress import say
 from espnet_ext.training import (
     adaptation,
+    checkpoints,
     encoder_cache,
-    failures,
     health,
+    resume,
     schedule,
     selection,
+    signals,
 )
+from espnet_ext.training.checkpoints import REMEDY, atomic_torch_save
 from espnet_ext.training.diagnostics import Diagnostics
 from espnet_ext.training.finetune import FineTuning, FreezeSchedule
 from espnet_ext.training.step_progress import StepProgress
@@ -39,25 +41,29 @@ class Options(TrainerOptions):
     max_invalid_steps: int  # steps in a row without finite gradients after which training ends
     encoder_cache: str | None  # folder of `encoder_cache`
     diagnose_every: int  # steps between measurements of `diagnostics`; 0: never
+    save_interval_minutes: float  # between checkpoints inside an epoch; 0: none by time
+    save_interval_steps: int  # updates between checkpoints inside an epoch; 0: none by steps
     # set by `run`, on rank 0 if `diagnose_every` is not 0
     diagnostics: Diagnostics | None = dataclasses.field(init=False, default=None)
     # set by `run` if `finetune_conf` freezes layers
     freeze_schedule: FreezeSchedule | None = dataclasses.field(init=False, default=None)
+    # set by `run`
+    stop_request: signals.StopRequest = dataclasses.field(
+        init=False, default_factory=signals.StopRequest
+    )
+    # the epoch that is trained or validated, set by `train_one_epoch`
+    epoch: resume.ResumableEpoch | None = dataclasses.field(init=False, default=None)
     # the configuration of the model, set by `build_options`
     configuration: Mapping[str, Any] = dataclasses.field(init=False, default_factory=dict)
-
-
-_RESTORE = (
-    "restore the file from a backup; or rename the folder, to train from scratch (run.sh: --force "
-    "true)"
-)
 
 
 class DualOutputTrainer(Trainer):
     """ESPnet's Trainer with these changes.
 
-    - A checkpoint is written to a temporary file that is then renamed, and its SHA-256 is recorded
-      (`model.checksums`).
+    - A crash or a full disk leaves a good checkpoint (`checkpoints`).
+    - Checkpoints are also written inside epochs (`resume`), and when a signal ends the training
+      (`signals`).
+    - Gradients of batches that are too few for an update at the end of an epoch are dropped.
     - A training that has diverged ends with an error (`health`), and epochs without a finite result
       are never selected (`selection`).
     - A one-cycle schedule can be continued for more epochs (`schedule.OneCycle`).
@@ -69,6 +75,7 @@ class DualOutputTrainer(Trainer):
     """
 
     max_epoch = 0  # set by `run`, for `resume`
+    accum_grad = 1  # set by `run`, for `resume`
     cached_encoder = ""  # digest of the encoder whose output is cached; set by `run`
 
     @classmethod
@@ -89,7 +96,7 @@ class DualOutputTrainer(Trainer):
         distributed_option,
         **kwargs,
     ) -> None:
-        cls.max_epoch = trainer_options.max_epoch
+        cls.max_epoch, cls.accum_grad = trainer_options.max_epoch, trainer_options.accum_grad
         is_first = not distributed_option.distributed or distributed_option.dist_rank == 0
         if trainer_options.diagnose_every and is_first:
             trainer_options.diagnostics = Diagnostics(
@@ -109,7 +116,10 @@ class DualOutputTrainer(Trainer):
             adaptation.checkpoints(model, trainer_options.configuration, is_first),
             replaced_selection(),
             atomic_torch_save(Path(trainer_options.output_dir)),
+            signals.stop_requests() as trainer_options.stop_request,
         ):
+            if trainer_options.resume:
+                _recover(Path(trainer_options.output_dir), is_first)
             super().run(
                 model=model,
                 trainer_options=trainer_options,
@@ -135,8 +145,18 @@ class DualOutputTrainer(Trainer):
 
     @classmethod
     def train_one_epoch(
-        cls, model, iterator, reporter, scaler, summary_writer, options, **kwargs
+        cls,
+        model,
+        optimizers,
+        schedulers,
+        iterator,
+        reporter,
+        scaler,
+        summary_writer,
+        options,
+        **kwargs,
     ) -> bool:
+        position = reporter.parent.take_position()
         if options.freeze_schedule is not None:
             line = options.freeze_schedule.begin_epoch(reporter.get_epoch())
             if _is_first_process():
@@ -146,18 +166,38 @@ class DualOutputTrainer(Trainer):
         objective = getattr(getattr(model, "module", model), "objective", None)
         if objective is not None:
             objective.loss_scale = scaler.get_scale if scaler is not None else lambda: 1.0
-            objective.begin_epoch()
+            if position is None:
+                objective.begin_epoch()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         if options.no_forward_run:
             monitor = None
         else:
+            folder = Path(options.output_dir)
+            monitor = health.StepMonitor(
+                reporter, options.max_invalid_steps, options.accum_grad, folder
+            )
+            iterator = options.epoch = resume.ResumableEpoch(
+                iterator,
+                resume.Parts(model, optimizers, schedulers, scaler, reporter, monitor),
+                resume.Saving(
+                    folder,
+                    options.save_interval_minutes,
+                    options.save_interval_steps,
+                    options.accum_grad,
+                ),
+                options.stop_request,
+                position,
+            )
             if options.diagnostics is not None:
                 iterator = options.diagnostics.watch(iterator, reporter, scaler, summary_writer)
-            monitor = health.StepMonitor(reporter, options.max_invalid_steps, options.accum_grad)
             iterator = monitor.watch(iterator)
             if _is_first_process():
-                iterator = StepProgress(iterator, reporter, options.max_epoch)
+                iterator = StepProgress(iterator, reporter, options.max_epoch, options.epoch.first)
         nothing_updated = super().train_one_epoch(
             model=model,
+            optimizers=optimizers,
+            schedulers=schedulers,
             iterator=iterator,
             reporter=reporter,
             scaler=scaler,
@@ -166,6 +206,7 @@ class DualOutputTrainer(Trainer):
             **kwargs,
         )
         if monitor is not None:
+            nothing_updated = nothing_updated and not monitor.has_updated
             monitor.finish(nothing_updated)
         if not nothing_updated and _is_first_process():
             adaptation.warn_untrained(getattr(model, "module", model), reporter.get_epoch())
@@ -173,7 +214,9 @@ class DualOutputTrainer(Trainer):
 
     @classmethod
     def resume(cls, checkpoint, model, schedulers, reporter, **kwargs) -> None:
-        checksums.check(checkpoint, _RESTORE)
+        if problem := checkpoints.problem_of(checkpoint):
+            raise UserError(f"{checkpoint}: {problem}", REMEDY)
+        position = resume.Position.read(checkpoint)
         cycles = schedule.one_cycles(schedulers)
         try:
             super().resume(
@@ -188,8 +231,8 @@ class DualOutputTrainer(Trainer):
         except Exception as error:  # torch raises many kinds of errors for an invalid file
             reason = str(error).strip().partition("\n")[0]
             message = f"{checkpoint}: cannot resume training from this checkpoint: {reason}"
-            raise UserError(message, _RESTORE) from error
-        health.check_weights(model, str(checkpoint), remedy=_RESTORE)
+            raise UserError(message, REMEDY) from error
+        health.check_weights(model, str(checkpoint), remedy=REMEDY)
         is_cached = getattr(model, "reads_encoder_output", False)
         if is_cached and encoder_cache.encoder_digest(model) != cls.cached_encoder:
             raise UserError(
@@ -197,12 +240,20 @@ class DualOutputTrainer(Trainer):
                 "cached output is not that of the encoder",
                 "remove encoder_cache, or train in another folder",
             )
+        reporter.position = position
         for cycle in cycles:
-            note = cycle.fit(reporter.get_epoch(), cls.max_epoch)
+            batches = position.batches if position else 0
+            note = cycle.fit(reporter.get_epoch(), cls.max_epoch, batches // cls.accum_grad)
             if note and _is_first_process():
                 say(note)
         if _is_first_process():
-            _complete_epoch(checkpoint, model, reporter.get_epoch())
+            if position is None:
+                _complete_epoch(checkpoint, model, reporter.get_epoch())
+            else:
+                say(
+                    f"note: training continues in epoch {position.epoch} after "
+                    f"{position.batches} batches"
+                )
 
     @classmethod
     def plot_attention(cls, model, *args, **kwargs) -> None:
@@ -215,13 +266,24 @@ class DualOutputTrainer(Trainer):
     @classmethod
     def validate_one_epoch(cls, model, iterator, reporter, options, distributed_option) -> None:
         batches: list[list[str]] = []
+        signals.keep_workers(iterator)
         iterator = health.record_ids(iterator, batches)
+        if options.epoch is not None:
+            iterator = options.epoch.watch_validation(iterator)
         super().validate_one_epoch(model, iterator, reporter, options, distributed_option)
         if not options.no_forward_run:
             health.check_validation(reporter, batches, options.best_model_criterion)
             health.check_weights(model, f"epoch {reporter.get_epoch()}")
         if not distributed_option.distributed or distributed_option.dist_rank == 0:
             say(_epoch_line(reporter, options.max_epoch))
+
+
+def _recover(folder: Path, is_first: bool) -> None:
+    """Let the first process repair the checkpoints; the others wait for it."""
+    if is_first:
+        checkpoints.recover(folder)
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
 
 
 def _is_first_process() -> bool:
@@ -280,41 +342,3 @@ def replaced_selection() -> Iterator[None]:
         yield
     finally:
         module.Reporter, module.average_nbest_models = original
-
-
-@contextlib.contextmanager
-def atomic_torch_save(folder: Path | None = None) -> Iterator[None]:
-    """Make `torch.save` write to a temporary file that is then renamed, while the context is open.
-
-    ESPnet overwrites `checkpoint.pth` directly. A crash while writing would destroy the only
-    checkpoint that training can resume from.
-
-    Args:
-        folder: model directory: the SHA-256 of the files in it is recorded (`model.checksums`).
-
-    Raises:
-        UserError: from `torch.save`, if the disk is full or cannot be written.
-    """
-    torch_save = torch.save
-
-    def save(obj, f, *args, **kwargs):
-        if not isinstance(f, str | os.PathLike):
-            return torch_save(obj, f, *args, **kwargs)
-        target = Path(f)
-        temporary = target.with_name(f".{target.name}.tmp")
-        try:
-            with failures.of_writing(target):
-                torch_save(obj, temporary, *args, **kwargs)
-                if folder is not None and target.parent == folder:
-                    checksums.record(target, temporary)
-                os.replace(temporary, target)
-        finally:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        return None
-
-    torch.save = save
-    try:
-        yield
-    finally:
-        torch.save = torch_save

@@ -405,6 +405,15 @@ def test_failure_keeps_exit_code_and_log_and_is_not_done(folder, capfd):
     )
 
 
+def test_interrupted_step_that_saved_its_state_is_no_failure(capfd):
+    with pytest.raises(Stopped) as stopped:
+        run(bash("train", "exit 75"))
+    assert stopped.value.status == 75
+    message = capfd.readouterr().err
+    assert "train: interrupted; its state is saved: run the same command" in message
+    assert "failed" not in message
+
+
 def test_killed_command_has_the_exit_code_of_a_shell():
     with pytest.raises(Stopped) as stopped:
         run(bash("killed", "kill -KILL $$"))

@@ -201,7 +201,8 @@ def test_training_may_end_elsewhere_with_other_selection(recipe):
 
 def test_weights_without_checkpoint_are_never_overwritten(recipe):
     folder = recipe.train()
-    (folder / "checkpoint.pth").unlink()
+    for path in folder.glob("checkpoint*.pth"):
+        path.unlink()
     recipe.train()  # finished: nothing to do
     with pytest.raises(UserError, match="2 epochs without checkpoint.pth"):
         recipe.train(options=["--max_epoch", "3"])
@@ -210,8 +211,9 @@ def test_weights_without_checkpoint_are_never_overwritten(recipe):
         recipe.train()
 
 
-def test_flipped_bit_in_the_checkpoint_raises_user_error(recipe):
+def test_flipped_bit_in_the_only_checkpoint_raises_user_error(recipe):
     folder = recipe.train()
+    (folder / "checkpoint.previous.pth").unlink()
     content = bytearray((folder / "checkpoint.pth").read_bytes())
     content[len(content) // 2] ^= 1
     (folder / "checkpoint.pth").write_bytes(content)

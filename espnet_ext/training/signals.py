@@ -1,0 +1,92 @@
+"""Signals that ask a training to stop: it finishes its step and saves its state first."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+import torch
+
+# Ctrl-C; the end of a job; slurm's warning before the end of a job (sbatch --signal=USR1@120).
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+
+class StopRequest:
+    """Whether a signal has asked the training to stop.
+
+    A second Ctrl-C raises `KeyboardInterrupt` at once.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0  # number of the first signal; 0: none
+
+    @property
+    def name(self) -> str:
+        """The name of the signal, for messages."""
+        return signal.Signals(self.signal).name if self.signal else "another process"
+
+    def receive(self, number: int, frame: FrameType | None = None) -> None:
+        """Note a signal (a handler of `signal.signal`)."""
+        if self.signal and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not self.signal:
+            self.signal = number
+            again = ". Press Ctrl-C again to end it at once" if number == signal.SIGINT else ""
+            line = f"note: {self.name}: the training stops after this step{again}\n"
+            with contextlib.suppress(OSError):  # print() may be interrupted, and cannot be nested
+                os.write(2, line.encode())
+
+
+@contextlib.contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Yield a `StopRequest` that receives `SIGNALS` while the context is open.
+
+    A signal that this process ignores is ignored still. Only the main thread can receive signals.
+    """
+    request = StopRequest()
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                previous[number] = signal.signal(number, request.receive)
+    try:
+        yield request
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class WorkerInit:
+    """Makes a process that loads data ignore `SIGNALS`, which reach all processes of a job.
+
+    The process ends when the training no longer needs it. The second SIGTERM ends it too: Python
+    sends one when the training exits, and waits.
+
+    Args:
+        function: the `worker_init_fn` that a DataLoader had.
+    """
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, worker: int) -> None:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, _allow_next)
+        if self.function is not None:
+            self.function(worker)
+
+
+def _allow_next(number: int, frame: FrameType | None) -> None:
+    """Ignore a signal, and let the next one end the process."""
+    signal.signal(number, signal.SIG_DFL)
+
+
+def keep_workers(loader: object) -> None:
+    """Make the processes of a DataLoader ignore `SIGNALS`; other iterables stay as they are."""
+    if not isinstance(loader, torch.utils.data.DataLoader) or not loader.num_workers:
+        return
+    if not isinstance(loader.worker_init_fn, WorkerInit):
+        loader.worker_init_fn = WorkerInit(loader.worker_init_fn)
