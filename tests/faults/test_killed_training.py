@@ -32,9 +32,9 @@ def train_in_child(recipe: tiny_recipe.Recipe, name: str) -> int:
     if process:
         return process
     try:
-        with open(recipe.root / f"{name}.log", "a") as log:
-            os.dup2(log.fileno(), 1)
-            os.dup2(log.fileno(), 2)
+        log = open(recipe.root / f"{name}.log", "a", buffering=1)  # noqa: SIM115
+        os.dup2(log.fileno(), 2)
+        sys.stdout = sys.stderr = log
         recipe.train(name, CONFIG)
         os._exit(0)
     except BaseException:
