@@ -50,12 +50,18 @@ EXTRAS = {
     "pretrained": ["transformers>=5.0", "peft>=0.18"],
     # Former name of `pretrained`.
     "xlsr": ["transformers>=5.0", "peft>=0.18"],
+    # MIT, BSD: the page and the HTTP API of espnet-ext serve. FastAPI writes the OpenAPI document.
+    # Older versions were not tried.
+    "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
     # The documentation as a web site: docs/build.sh.
     "docs": ["sphinx>=9.0", "myst-parser>=5.0", "furo>=2025.9", "griffelib>=2.0"],
     # nbclient, ipykernel: what runs docs/first_steps.ipynb. torchjd (MIT), jiwer: what objectives
     # and alignments are compared with. jsonschema (MIT): what validates the output of judge.
-    # openpyxl: what the extra tables needs.
+    # openpyxl, fastapi, uvicorn: what the extras tables and serve need. httpx: calls the server.
     "dev": [
+        "fastapi>=0.115",
+        "uvicorn>=0.30",
+        "httpx>=0.27",
         "openpyxl>=3.1",
         "pytest>=8.3",
         "pytest-xdist>=3.6",
@@ -158,6 +164,7 @@ setup(
     package_data={
         "": ["*.txt", "*.xz", "*.npz", "*.yaml", "*.json", "*.tsv", "*.css", "*.js", "*.html"],
         "espnet_ext.report": ["templates/*"],  # a folder of a package, but none itself
+        "espnet_ext.serving": ["static/*"],  # the same
     },
     python_requires=">=3.12,<3.14",
     install_requires=REQUIRES,

@@ -30,6 +30,7 @@ PACKAGES = {
     "scoring": {"data", "text"},
     "analysis": {"decoding", "scoring", "model", "data"},
     "feedback": {"decoding", "scoring", "model", "data", "text"},
+    "serving": {"feedback", "data"},
     "report": set(),
     "pipeline": {"corpora", "analysis"},  # their registries
 }

@@ -32,6 +32,7 @@ DOCUMENTS = documents()
 OTHER_PROGRAMS = (
     "cp ",
     "cd ",
+    "curl ",
     "docker ",
     "eval ",
     "git ",

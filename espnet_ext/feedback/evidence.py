@@ -10,14 +10,35 @@ Symbols: T frames, V vocabulary size.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from espnet_ext.decoding.alignment import ctc_log_likelihoods
+from espnet_ext.decoding.search import Hypothesis
 from espnet_ext.feedback.comparison import Comparison
 from espnet_ext.feedback.transcript import Transcript
 
 MAX_ODDS = 50.0  # nats; of a transcript that has no path
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A recording compared with a sentence, before any threshold.
+
+    Args:
+        comparison: the alignment and the deviations.
+        scores: log-odds of each deviation in nats.
+        surface: the recognised surface.
+        transcript: its units.
+        seconds: duration of the recording.
+    """
+
+    comparison: Comparison
+    scores: tuple[float, ...]
+    surface: Hypothesis
+    transcript: Transcript
+    seconds: float
 
 
 def log_odds(

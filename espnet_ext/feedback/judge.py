@@ -8,7 +8,7 @@
 import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,20 +23,20 @@ from espnet_ext.decoding.segmentation import check_seconds, group_spans, speech_
 from espnet_ext.decoding.waveform import Audio
 from espnet_ext.errors import UserError
 from espnet_ext.feedback import calibration as calibrations
+from espnet_ext.feedback import description
 from espnet_ext.feedback import judgement as judgements
 from espnet_ext.feedback.calibration import Calibration, uncalibrated
 from espnet_ext.feedback.comparison import Comparison, Deviation, compare
-from espnet_ext.feedback.evidence import log_odds
+from espnet_ext.feedback.evidence import Evidence, log_odds
 from espnet_ext.feedback.expected import (
     KOREAN,
     ExpectedSentence,
     expect,
     language_of,
-    spelling_units,
 )
 from espnet_ext.feedback.features import ErrorPrior, features
-from espnet_ext.feedback.judgement import Judgement, NamedDeviation, Unit, Variant, Word
-from espnet_ext.feedback.naming import gloss, name, show_units
+from espnet_ext.feedback.judgement import Judgement, Variant
+from espnet_ext.feedback.naming import show_units
 from espnet_ext.feedback.transcript import Transcript
 from espnet_ext.model.archive import find_model_dir
 from espnet_ext.text.tags import split_tags
@@ -46,25 +46,6 @@ MEANING = "meaning"
 BEAM_SIZE = 5
 MAX_SECONDS = 30.0  # of a recording that is judged as a whole
 SILENCE_DB = -60.0  # root mean square below this level, relative to full scale, is silence
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """A recording compared with a sentence, before any threshold.
-
-    Args:
-        comparison: the alignment and the deviations.
-        scores: log-odds of each deviation in nats.
-        surface: the recognised surface.
-        transcript: its units.
-        seconds: duration of the recording.
-    """
-
-    comparison: Comparison
-    scores: tuple[float, ...]
-    surface: Hypothesis
-    transcript: Transcript
-    seconds: float
 
 
 class Judge:
@@ -188,7 +169,7 @@ class Judge:
             info = audio_info(str(audio))
             rate = info.rate
             if info.has_length and info.seconds > self.max_seconds:
-                return self._too_long(label, info.seconds, prompt)
+                return self.too_long(label, info.seconds, prompt)
         samples = self.recogniser.samples(audio, sample_rate).numpy()
         return self._judge_samples(label, samples, rate, prompt, sentence)
 
@@ -274,7 +255,7 @@ class Judge:
     ) -> Judgement:
         seconds = len(samples) / self.recogniser.sample_rate
         if seconds > self.max_seconds:
-            return self._too_long(label, seconds, prompt)
+            return self.too_long(label, seconds, prompt)
         if self.recogniser.is_too_short(len(samples)):
             message = f"{seconds:.2f} s of audio are too short for the model: record it again"
             return self._not_judged(label, seconds, prompt, judgements.TOO_SHORT, message)
@@ -327,7 +308,7 @@ class Judge:
         probabilities = self.calibration.probability(source)(values).tolist()
         threshold = self.thresholds[source]
         named = [
-            self._name(deviation, score, probability, evidence)
+            description.named(deviation, score, probability, evidence, self.language)
             for deviation, score, probability in zip(
                 comparison.deviations, evidence.scores, probabilities, strict=True
             )
@@ -346,7 +327,7 @@ class Judge:
             source=source,
             expected=separator.join(pronounced),
             error_rate=comparison.error_rate,
-            words=tuple(self._words(evidence)),
+            words=tuple(description.words(evidence, self.language)),
             deviations=tuple(d for d in named if d.probability >= threshold),
             uncertain=tuple(d for d in named if d.probability < threshold),
             accepted_variants=tuple(
@@ -358,75 +339,19 @@ class Judge:
                 )
                 for variant in comparison.variants
             ),
-            regular_phonology=tuple(self._phonology(comparison)),
+            regular_phonology=tuple(description.phonology(comparison, self.language)),
             guessed_words=tuple(dict.fromkeys(sentence.guessed_words)),
             threshold=threshold,
             calibrated=self.is_calibrated,
         )
 
-    def _phonology(self, comparison: Comparison) -> Iterator[Variant]:
-        if self.language != KOREAN:
-            return
-        pairs = zip(comparison.words, comparison.pronunciations, strict=True)
-        for index, (word, units) in enumerate(pairs):
-            if units != spelling_units(word):
-                yield Variant(index, word, word, show_units(units, KOREAN))
-
-    def _words(self, evidence: Evidence) -> Iterator[Word]:
-        comparison = evidence.comparison
-        for index, word in enumerate(comparison.words):
-            units = tuple(
-                self._unit(evidence, i)
-                for i, column in enumerate(comparison.columns)
-                if column.word == index
-            )
-            recognised = tuple(unit.recognised for unit in units if unit.recognised is not None)
-            starts = [unit.start for unit in units if unit.start is not None]
-            ends = [unit.end for unit in units if unit.end is not None]
-            confidences = [unit.confidence for unit in units if unit.confidence is not None]
-            yield Word(
-                word,
-                show_units(comparison.pronunciations[index], self.language),
-                show_units(recognised, self.language),
-                min(starts, default=None),
-                max(ends, default=None),
-                sum(confidences) / len(confidences) if confidences else None,
-                units,
-            )
-
-    def _unit(self, evidence: Evidence, index: int) -> Unit:
-        column = evidence.comparison.columns[index]
-        if column.recognised is None:
-            return Unit(column.expected, None, None, None, None)
-        token = evidence.transcript.token_of[column.position]
-        times, confidences = evidence.surface.times, evidence.surface.confidences
-        start, end = times[token] if times is not None else (None, None)
-        confidence = float(confidences[token]) if token < len(confidences) else None
-        return Unit(column.expected, column.recognised, start, end, confidence)
-
-    def _name(
-        self, deviation: Deviation, score: float, probability: float, evidence: Evidence
-    ) -> NamedDeviation:
-        word = evidence.comparison.words[deviation.word]
-        text = name(deviation, word, self.language)
-        start, end = _times(deviation, evidence)
-        return NamedDeviation(
-            kind=deviation.kind,
-            text=text,
-            gloss=gloss(deviation, word) if self.language == KOREAN else text,
-            word_index=deviation.word,
-            word=word,
-            expected=show_units(deviation.expected, self.language),
-            recognised=show_units(deviation.recognised, self.language),
-            start=start,
-            end=end,
-            score=score,
-            probability=probability,
-        )
-
-    def _too_long(self, label: str, seconds: float, prompt: str | None) -> Judgement:
+    def too_long(self, label: str, seconds: float, prompt: str | None) -> Judgement:
+        """Return the judgement of a recording that is longer than `max_seconds`."""
+        limit = f"more than {self.max_seconds:g} s"
+        is_close = seconds < self.max_seconds + 1.0
+        amount = f"{limit} of audio" if is_close else f"{seconds:.0f} s of audio, {limit}"
         message = (
-            f"{seconds:.0f} s of audio, more than {self.max_seconds:g} s (judge --max_seconds): "
+            f"{amount} (judge --max_seconds): "
             "cut it into sentences, or into segments by judge --segments true"
         )
         return self._not_judged(label, seconds, prompt, judgements.TOO_LONG, message)
@@ -482,18 +407,3 @@ def _token_range(transcript: Transcript, position: int) -> tuple[int, int]:
         return 0, 0
     token = transcript.token_of[position]
     return token, token + 1
-
-
-def _times(deviation: Deviation, evidence: Evidence) -> tuple[float | None, float | None]:
-    """Return start and end of a deviation; of missing units, the gap between their neighbours."""
-    times, token_of = evidence.surface.times, evidence.transcript.token_of
-    if times is None:
-        return None, None
-    columns = [evidence.comparison.columns[i] for i in deviation.columns]
-    positions = [column.position for column in columns if column.recognised is not None]
-    if positions:
-        return times[token_of[positions[0]]][0], times[token_of[positions[-1]]][1]
-    position = columns[0].position
-    start = times[token_of[position - 1]][1] if position else 0.0
-    end = times[token_of[position]][0] if position < len(token_of) else evidence.seconds
-    return start, max(start, end)

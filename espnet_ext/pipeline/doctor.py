@@ -47,6 +47,7 @@ EXTRAS = {
     "lhotse": (("lhotse",), "importing and exporting lhotse manifests"),
     "hf": (("datasets",), "importing Hugging Face data sets"),
     "tables": (("openpyxl",), "Excel workbooks as tables"),
+    "serve": (("fastapi", "uvicorn"), "the page and HTTP API of espnet-ext serve"),
 }
 
 

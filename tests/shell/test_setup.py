@@ -86,7 +86,7 @@ def test_wrong_usage(checkout):
     done = set_up(checkout, "--python", sys.executable, "--extras", "synth repport")
     assert (
         done.returncode == 2
-        and "choose among: browser dev docs hf lhotse pretrained report synth tables vad xlsr"
+        and "choose among: browser dev docs hf lhotse pretrained report serve synth tables vad xlsr"
         in done.stderr
     )
 
