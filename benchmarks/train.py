@@ -6,8 +6,8 @@
         --variant ours_fp32 "ours so_surface MALLOC_TRIM_THRESHOLD_=17179869184 --cpu_autocast none"
 
 A variant is `stock` or `ours`, a system of conf/systems, and any number of environment variables
-(NAME=VALUE) and training options. Each variant is one process. The processes take turns: while one
-trains an epoch over the same utterances, the others wait. Seconds are CPU seconds of a process,
+(NAME=VALUE) and training options. Each variant is one process. The processes take turns: one
+of them trains on all utterances while the others wait. Seconds are CPU seconds of a process,
 which other programs lengthen less than the time on the clock. The first round of a process also
 builds kernels, so it is shown apart. Validation, checkpoints and imports are not timed.
 

@@ -147,8 +147,8 @@ def _scale_embeddings(model: torch.nn.Module) -> None:
 def autocast_dtype(choice: str | None) -> torch.dtype | None:
     """Return the CPU autocast type of a configuration's `cpu_autocast`; None for off.
 
-    "auto" is bfloat16 if the CPU computes in it natively (AMX or AVX512-BF16), which trains up to
-    2.5 times as fast as float32. Emulated bfloat16 is not faster.
+    "auto" is bfloat16 if the CPU computes in it natively (AMX or AVX512-BF16). Emulated bfloat16 is
+    not faster. Training then measures whether native bfloat16 is (`training.precision`).
 
     Args:
         choice: "bfloat16", "auto" or None.

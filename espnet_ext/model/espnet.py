@@ -71,6 +71,7 @@ _NAMES = {
     "ASRTask": "espnet2.tasks.asr:ASRTask",
     "AbsTask": "espnet2.tasks.abs_task:AbsTask",
     "CommonPreprocessor": "espnet2.train.preprocessor:CommonPreprocessor",
+    "ConvolutionModule": f"{_LEGACY}.conformer.convolution:ConvolutionModule",
     "DecoderLayer": f"{_LEGACY}.transformer.decoder_layer:DecoderLayer",
     "DistributedOption": "espnet2.train.distributed_utils:DistributedOption",
     "FeedForward": f"{_LEGACY}.transformer.positionwise_feed_forward:PositionwiseFeedForward",
@@ -81,6 +82,8 @@ _NAMES = {
     "MultiHeadedAttention": f"{_LEGACY}.transformer.attention:MultiHeadedAttention",
     "NestedDictAction": "espnet2.utils.nested_dict_action:NestedDictAction",
     "Average": "espnet2.train.reporter:Average",
+    "RelPositionMultiHeadedAttention": f"{_LEGACY}.transformer.attention"
+    ":RelPositionMultiHeadedAttention",
     "Reporter": "espnet2.train.reporter:Reporter",
     "WeightedAverage": "espnet2.train.reporter:WeightedAverage",
     "SequenceIterFactory": "espnet2.iterators.sequence_iter_factory:SequenceIterFactory",

@@ -1,0 +1,168 @@
+"""`cpu_autocast: auto`: measure whether bfloat16 or float32 trains faster on this CPU.
+
+A CPU may compute in bfloat16 natively and still be slower with it, if the network is small or its
+batches have many shapes. A few steps with random input are timed in both formats. The result is
+kept in the cache folder of the user, so all systems of this size use the same format on this
+machine. ESPnet's config.yaml records it.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import random
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from espnet_ext.data.table import read_table
+from espnet_ext.files import read_json, read_yaml, write_json
+from espnet_ext.model.config import TEXT_PREFIX, sample_rate_of
+from espnet_ext.progress import say
+
+_ROUNDS = 3  # steps per format; the first one compiles kernels
+_MAX_SECONDS = 20.0  # of audio in a measured batch
+_LEAST_GAIN = 0.95  # ratio of times up to which bfloat16 is worth its rounding
+# What the time of a step depends on, besides the outputs.
+_PARTS = ("frontend", "preencoder", "encoder", "postencoder", "decoder")
+
+
+def choose_precision(model: Any, args: Namespace) -> str | None:
+    """Return "bfloat16", or None for float32: the faster format for training a model on this CPU.
+
+    A training that is continued keeps its format. The model, the random number generators and the
+    results of the training do not change otherwise.
+
+    Args:
+        model: `DualOutputModel` on the CPU.
+        args: training arguments.
+    """
+    previous = Path(args.output_dir) / "config.yaml"
+    if args.resume and previous.is_file() and (Path(args.output_dir) / "checkpoint.pth").is_file():
+        choice = read_yaml(previous).get("cpu_autocast")
+        if choice != "auto":
+            return choice
+    if model.autocast_dtype is None:  # the CPU does not compute in bfloat16
+        return None
+    if args.input_size is not None or args.frontend == "units":
+        return "bfloat16"  # what `_typical_batch` imitates is audio
+    path = cache_file(args)
+    if not path.is_file():
+        seconds = measure(model, args)
+        choice = "bfloat16" if seconds["bfloat16"] < _LEAST_GAIN * seconds["float32"] else None
+        rounded = {name: round(value, 4) for name, value in seconds.items()}
+        if not path.is_file():  # another training may have measured at the same time
+            with contextlib.suppress(OSError):
+                write_json(path, {"cpu_autocast": choice, "seconds per step": rounded})
+        say(
+            f"cpu_autocast: auto: {choice or 'float32'}; a step takes {seconds['bfloat16']:.3f} s "
+            f"in bfloat16 and {seconds['float32']:.3f} s in float32 (kept in {path})"
+        )
+        if not path.is_file():
+            return choice
+    return read_json(path)["cpu_autocast"]
+
+
+def cache_file(args: Namespace) -> Path:
+    """Return the file with the result for networks of this size on this machine."""
+    values = vars(args)
+    key = {
+        "machine": [platform.processor(), _cpu_model(), torch.__version__, torch.get_num_threads()],
+        "network": {part: [values.get(part), values.get(f"{part}_conf")] for part in _PARTS},
+        "fast_layers": values.get("fast_layers"),
+    }
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
+    folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(folder) / "espnet_ext" / f"cpu_autocast_{digest[:16]}.json"
+
+
+def _cpu_model() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return ""
+
+
+def measure(model: Any, args: Namespace) -> dict[str, float]:
+    """Return the CPU seconds of the fastest training step with each number format.
+
+    Args:
+        model: `DualOutputModel`. Its weights, statistics and gradients are as before afterwards.
+        args: training arguments; utterances of the median length in the shape files are imitated.
+    """
+    batch = _typical_batch(model, args)
+
+    def step() -> float:
+        begin = time.process_time()
+        loss = model(**batch)[0]
+        loss.backward()
+        return time.process_time() - begin
+
+    seconds: dict[str, list[float]] = {"bfloat16": [], "float32": []}
+    with _unchanged(model):
+        model.train()
+        for name in list(seconds) * _ROUNDS:
+            model.autocast_dtype = torch.bfloat16 if name == "bfloat16" else None
+            seconds[name].append(step())
+    return {name: min(values) for name, values in seconds.items()}
+
+
+@contextlib.contextmanager
+def _unchanged(model: Any) -> Iterator[None]:
+    """Restore a model and the random number generators when the context ends."""
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    restore: list[Callable[[], object]] = [_restore(random.setstate, random.getstate())]
+    restore.append(_restore(np.random.set_state, np.random.get_state()))
+    training, objective, dtype = model.training, model.objective, model.autocast_dtype
+    model.objective = None  # some objectives remember the losses
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        model.objective, model.autocast_dtype = objective, dtype
+        model.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for name, buffer in model.named_buffers():
+                buffer.copy_(buffers[name])
+        model.train(training)
+        for function in restore:
+            function()
+
+
+def _restore(function: Callable[[Any], object], state: Any) -> Callable[[], object]:
+    return lambda: function(state)
+
+
+def _typical_batch(model: Any, args: Namespace) -> dict[str, torch.Tensor]:
+    """Return a batch of noise with random labels, of utterances of the median length."""
+    lengths = {Path(path).name: _median(Path(path)) for path in args.train_shape_file}
+    samples = lengths["speech_shape"]
+    limit = int(_MAX_SECONDS * sample_rate_of(vars(args)))
+    rows = max(1, min(args.batch_bins, limit) // samples)
+    generator = torch.Generator().manual_seed(0)
+    batch = {
+        "speech": 0.1 * torch.randn(rows, samples, generator=generator),
+        "speech_lengths": torch.full((rows,), samples),
+    }
+    for name, head in model.heads.items():
+        size = lengths[f"{TEXT_PREFIX}{name}_shape"]
+        high = max(2, len(head.tokens) - 1)
+        batch[TEXT_PREFIX + name] = torch.randint(1, high, (rows, size), generator=generator)
+        batch[f"{TEXT_PREFIX}{name}_lengths"] = torch.full((rows,), size)
+    for name in model.conditions:
+        batch[name] = torch.zeros(rows, 1, dtype=torch.long)
+        batch[f"{name}_lengths"] = torch.ones(rows, dtype=torch.long)
+    return batch
+
+
+def _median(path: Path) -> int:
+    """Return the median length in a shape file."""
+    rows = read_table(path).values()
+    return max(1, sorted(int(row.partition(",")[0]) for row in rows)[len(rows) // 2])
