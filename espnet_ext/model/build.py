@@ -27,7 +27,7 @@ from espnet_ext.model.heads.base import Head
 from espnet_ext.model.heads.registry import build_head
 from espnet_ext.model.heads.shared_decoder import MODULE as SHARED_DECODER
 from espnet_ext.model.heads.shared_decoder import SHARED, build_shared_decoder
-from espnet_ext.model.heads.side_inputs import check_decoder
+from espnet_ext.model.heads.side_inputs import ATTENTION, check_decoder
 from espnet_ext.model.losses import Objective
 from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.model.pretrained import adapters
@@ -75,7 +75,11 @@ def build_model(
     postencoder = _part(config, "postencoder", input_size=size)
     size = postencoder.output_size() if postencoder is not None else size
     tokens = {name: _tokens(name, options) for name, options in outputs.items()}
-    sharing = {n: tokens[n] for n, o in outputs.items() if getattr(o, "decoder", None) == SHARED}
+    sharing = {
+        name: tokens[name]
+        for name, options in outputs.items()
+        if options.branch in ATTENTION and getattr(options, "decoder", None) == SHARED
+    }
     shared_decoder = build_shared_decoder(sharing, size, config) if sharing else None
     heads = {
         name: build_head(name, options, tokens[name], size, config, shared_decoder)

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from espnet_ext.model.config import check_keys, check_mapping, check_weight
+from espnet_ext.errors import UserError
+from espnet_ext.model.config import check_keys, check_mapping, check_weight, suggest
 from espnet_ext.model.encoding import EncoderOutput
 from espnet_ext.model.heads.base import HeadLosses
 
@@ -147,7 +148,17 @@ def weighted_auxiliary(
 
     Args:
         auxiliary_weights: name → weight, instead of those in `losses`.
+
+    Raises:
+        UserError: if they name a loss that there is not.
     """
+    for name in auxiliary_weights or {}:
+        if name not in losses.auxiliary:
+            remedy = suggest(name, list(losses.auxiliary)) if losses.auxiliary else "remove it"
+            raise UserError(
+                f"objective_conf.auxiliary_weights: the system has no auxiliary loss '{name}'",
+                remedy,
+            )
     weights = {**losses.auxiliary_weights, **(auxiliary_weights or {})}
     # With the weight 0 too, so that all ranks have the same backward graph.
     return [weights.get(name, 0.0) * loss for name, loss in losses.auxiliary.items()]

@@ -38,8 +38,8 @@ class CAGrad(GradientMethod):
             return torch.ones(count, dtype=gram.dtype)
         weights = solve_dual(matrix, mean, radius)  # (A,)
         length = np.sqrt(max(weights @ matrix @ weights, 0.0))  # ‖g_w‖
-        if length < 1e-6:  # no direction improves all losses
-            return torch.zeros(count, dtype=gram.dtype)
+        if length < 1e-6:  # no direction improves all losses; d = 0 is too far from g₀ if c < 1
+            return torch.full((count,), float(self.c < 1), dtype=gram.dtype)
         return torch.from_numpy(1 + count * radius / length * weights)
 
 

@@ -22,7 +22,7 @@ class DynamicWeightAverage(Objective):
         temperature: T > 0; the larger it is, the more equal are the weights.
     """
 
-    previous: torch.Tensor  # (2, K), mean losses of the last two epochs; NaN if unknown
+    previous: torch.Tensor  # (2, K), mean losses of the last two epochs; 0 if unknown
     sums: torch.Tensor  # (2, K), losses and shares of labelled utterances, of the present epoch
     task_weights: torch.Tensor  # (K,), λ
 
@@ -34,13 +34,13 @@ class DynamicWeightAverage(Objective):
         check_several_outputs(self.outputs, "dwa weights")
         self.temperature = temperature
         count = len(self.outputs)
-        self.register_buffer("previous", torch.full((2, count), torch.nan, dtype=torch.float64))
+        self.register_buffer("previous", torch.zeros(2, count, dtype=torch.float64))
         self.register_buffer("sums", torch.zeros(2, count, dtype=torch.float64))
         self.register_buffer("task_weights", torch.ones(count, dtype=torch.float64))
 
     def begin_epoch(self) -> None:
         if (self.sums[1] > 0).any():  # not before the first epoch
-            means = self.sums[0] / self.sums[1]
+            means = (self.sums[0] / self.sums[1]).nan_to_num(0.0)  # NaN without labels
             self.previous.copy_(torch.stack([means, self.previous[0]]))
         self.sums.zero_()
         self.task_weights.copy_(weights_of(self.previous, self.temperature))
@@ -54,7 +54,8 @@ class DynamicWeightAverage(Objective):
             batch = size * torch.stack([values.detach().double(), shares.double()])
             if torch.distributed.is_available() and torch.distributed.is_initialized():
                 torch.distributed.all_reduce(batch)
-            self.sums += batch
+            if torch.isfinite(batch).all():  # the trainer skips the update of another batch, too
+                self.sums += batch
         total = (values * self.task_weights.to(values.dtype)).sum()
         return total + sum(weighted_auxiliary(losses, self.auxiliary_weights))
 
@@ -66,8 +67,8 @@ class DynamicWeightAverage(Objective):
 def weights_of(losses: torch.Tensor, temperature: float) -> torch.Tensor:
     """Return λ (K,) from the mean losses (2, K) of the last epoch and the one before.
 
-    Outputs whose losses are unknown, or were 0, have the ratio 1.
+    Outputs whose losses are unknown (0) have the ratio 1.
     """
     ratios = losses[0] / losses[1]
-    ratios = torch.where(torch.isfinite(ratios), ratios, torch.ones_like(ratios))
+    ratios = torch.where((losses > 0).all(0), ratios, torch.ones_like(ratios))
     return len(ratios) * torch.softmax(ratios / temperature, 0)

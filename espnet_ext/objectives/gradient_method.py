@@ -39,6 +39,7 @@ from espnet_ext.objectives.gradients import average_over_ranks, surrogate_loss
 REST = "rest"  # shared parameters that belong to no encoder layer
 GRANULARITIES = ("whole", "layer")
 COSINE_DECAY = 0.99  # of the running mean by which the most conflicting layers are chosen
+UNKNOWN = 2.0  # in place of the cosine of a region that two tasks have never reached
 
 
 class GradientMethod(Objective):
@@ -56,7 +57,8 @@ class GradientMethod(Objective):
 
     name: ClassVar[str]  # in the table of objectives
     changes_shared_gradients = True
-    cosines: torch.Tensor  # (R,), running mean over updates of the mean cosine of pairs of tasks
+    # (R,), running mean over updates of the mean cosine of pairs of tasks, or UNKNOWN
+    cosines: torch.Tensor
     updates: torch.Tensor  # (), number of updates so far
 
     def __init__(
@@ -121,7 +123,7 @@ class GradientMethod(Objective):
         names = [name for name in parameter_groups(model).shared if name != ALL]
         self._regions = [*names, REST]
         self.layers = self._checked_layers(names, type(model.encoder).__name__)
-        self.register_buffer("cosines", torch.full((len(self._regions),), torch.nan))
+        self.register_buffer("cosines", torch.full((len(self._regions),), UNKNOWN))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     def _checked_layers(self, known: Sequence[str], encoder: str) -> str | int | list[str]:
@@ -215,9 +217,14 @@ class GradientMethod(Objective):
         for number, (loss, weight) in enumerate(passes, start=1):
             gradients: Sequence[torch.Tensor | None] = [None] * len(parameters)
             if loss.requires_grad and parameters:
-                gradients = torch.autograd.grad(
-                    loss * scale, parameters, retain_graph=number < len(passes), allow_unused=True
-                )
+                # Backward operations have the types of the forward ones, so without autocast.
+                with torch.autocast(loss.device.type, enabled=False):
+                    gradients = torch.autograd.grad(
+                        loss * scale,
+                        parameters,
+                        retain_graph=number < len(passes),
+                        allow_unused=True,
+                    )
             rows.append([None if g is None else g / scale for g in gradients[: len(shared)]])
             for total, gradient in zip(sums, gradients[len(shared) :], strict=True):
                 if gradient is not None:
@@ -271,7 +278,7 @@ class GradientMethod(Objective):
         if self.layers == ALL:
             return list(range(len(self._regions)))
         if isinstance(self.layers, int):
-            cosines = self.cosines[:-1].nan_to_num(2.0).cpu()
+            cosines = self.cosines[:-1].cpu()
             return sorted(cosines.argsort(stable=True)[: self.layers].tolist())
         return [self._regions.index(str(name)) for name in self.layers]
 
@@ -287,7 +294,7 @@ class GradientMethod(Objective):
     def _record(self, counted: torch.Tensor, total: torch.Tensor) -> None:
         """Update the running means of cosines, and the cosines of the present update."""
         means = torch.stack([_mean_cosine(gram) for gram in counted]).to(self.cosines)
-        before = torch.where(self.cosines.isnan(), means, self.cosines)
+        before = torch.where(self.cosines == UNKNOWN, means, self.cosines)
         mixed = COSINE_DECAY * before + (1 - COSINE_DECAY) * means
         self.cosines.copy_(torch.where(means.isnan(), self.cosines, mixed))
         self._task_cosines = cosines_of(total)

@@ -35,7 +35,7 @@ class GradNorm(GradientMethod):
 
     name = "gradnorm"
     task_weights: torch.Tensor  # (K,), w for the next update
-    first_losses: torch.Tensor  # (K,), NaN until there was a labelled utterance
+    first_losses: torch.Tensor  # (K,), 0 until there was a labelled utterance
 
     def __init__(
         self, outputs, alpha: float = 1.5, weight_lr: float = 0.025, layers="all", **shared
@@ -53,7 +53,7 @@ class GradNorm(GradientMethod):
         super().attach(model)
         count = len(self.outputs)
         self.register_buffer("task_weights", torch.ones(count))
-        self.register_buffer("first_losses", torch.full((count,), torch.nan))
+        self.register_buffer("first_losses", torch.zeros(count))
 
     def begin_update(self) -> None:
         self._present = self.task_weights.double().cpu()
@@ -67,10 +67,11 @@ class GradNorm(GradientMethod):
 
     def observe(self, gram: torch.Tensor, means: torch.Tensor) -> None:
         finite = torch.isfinite(means)
-        first = torch.where(self._first.isnan() & finite, means, self._first)
+        first = torch.where((self._first == 0) & finite, means, self._first)
         self.first_losses.copy_(first)
         norms = gram.diag().sqrt()  # (K,), ‖g_k‖
-        if not (finite.all() and torch.isfinite(norms).all() and (norms > 0).all()):
+        is_known = finite.all() and (first > 0).all()
+        if not (is_known and torch.isfinite(norms).all() and (norms > 0).all()):
             return
         self.task_weights.copy_(
             next_weights(self._present, norms, means / first, self.alpha, self.weight_lr)

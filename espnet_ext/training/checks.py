@@ -10,6 +10,7 @@ import torch
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError, did_you_mean
 from espnet_ext.model import checksums, espnet
+from espnet_ext.model.conditioning.routing import dense_name
 from espnet_ext.model.config import TEXT_PREFIX, OutputConfig, check_conf, suggest
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.frames import EncoderFrames
@@ -199,14 +200,17 @@ def check_freeze_param(names: Sequence[str], model: torch.nn.Module) -> None:
             raise UserError(message, _parts(name, model))
 
 
-def check_init_param(specifications: Sequence[str], model: torch.nn.Module) -> None:
+def check_init_param(
+    specifications: Sequence[str], model: torch.nn.Module, ignore_mismatch: bool = False
+) -> None:
     """Raise `UserError` for an `--init_param` with an unreadable file or unknown names.
 
     Args:
         specifications: values of the form `FILE[:SOURCE[:TARGET[:EXCLUDED]]]`.
+        ignore_mismatch: accept parameters of the file that the model lacks or has in another size.
     """
     for specification in specifications:
-        path, source, target = (specification.split(":") + ["", ""])[:3]
+        path, source, target, excluded = (specification.split(":") + ["", "", ""])[:4]
         where = f"--init_param {specification}"
         if not Path(path).is_file():
             raise UserError(f"{where}: no such file: {path}", "give the weights file of a model")
@@ -226,11 +230,42 @@ def check_init_param(specifications: Sequence[str], model: torch.nn.Module) -> N
                 "finetune_conf.adapter",
             )
         try:
-            model.get_submodule(target)
+            part = model.get_submodule(target)
         except AttributeError:
             raise UserError(
                 f"{where}: the model has no part '{target}'", _parts(target, model)
             ) from None
+        prefixes = tuple(filter(None, excluded.split(",")))
+        loaded = {key: value for key, value in state.items() if not key.startswith(prefixes)}
+        if not ignore_mismatch:
+            _check_names(where, path, loaded, source, part)
+
+
+def _check_names(
+    where: str, path: str, state: Mapping[str, Any], source: str, part: torch.nn.Module
+) -> None:
+    """Raise `UserError` for loaded parameters that a part of the model has no place for.
+
+    Experts and private layers have place for those of the module that they replace.
+    """
+    shapes = {name: value.shape for name, value in part.state_dict().items()}
+    shapes = {dense_name(name): shape for name, shape in shapes.items()} | shapes
+    start = f"{source}." if source else ""
+    wrong = {
+        key: "has no" if shapes.get(key.removeprefix(start)) is None else "has another size of"
+        for key, value in state.items()
+        if key.startswith(start) and shapes.get(key.removeprefix(start)) != value.shape
+    }
+    if not wrong:
+        return
+    name, problem = next(iter(wrong.items()))
+    more = f" and of {len(wrong) - 1} more parameters" if len(wrong) > 1 else ""
+    tops = ",".join(dict.fromkeys(key.partition(".")[0] for key in wrong))
+    raise UserError(
+        f"{where}: the model {problem} {name} of the file{more}",
+        f"leave out these parts: --init_param {path}:{source}::{tops}, or all such parameters: "
+        "--ignore_init_mismatch true; those of the model then remain random",
+    )
 
 
 def _parts(name: str, model: torch.nn.Module) -> str:

@@ -9,7 +9,7 @@ Symbols: B utterances, T encoder frames, D width.
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -69,7 +69,8 @@ def compare_gradients(
     """Return the norm of each output's gradient and the cosine of each pair, per encoder layer.
 
     A value is None if it is undefined: no labelled utterance, no trainable parameter, a gradient
-    that is not finite, or (cosine only) a gradient of zero.
+    that is not finite, or (cosine only) a gradient of zero. Parameters that only one of two outputs
+    reaches, such as its private layers, do not enter their cosine.
 
     Returns:
         {"labelled": {output: utterances}, "norms": {output: {layer: norm}},
@@ -84,21 +85,23 @@ def compare_gradients(
         for pair in itertools.combinations_with_replacement(gradients, 2)
     }
 
-    def product(a: str, b: str, layer: str) -> float | None:
+    def product(a: str, b: str, numbers: Sequence[int]) -> float | None:
         terms = products[a, b]
-        if terms is None or not indices[layer]:
-            return None
-        return math.fsum(terms[i] for i in indices[layer])
+        return None if terms is None or not numbers else math.fsum(terms[i] for i in numbers)
 
     norms = {
-        name: {layer: _root(product(name, name, layer)) for layer in indices} for name in gradients
+        name: {layer: _root(product(name, name, numbers)) for layer, numbers in indices.items()}
+        for name in gradients
     }
     pairs = []
     for a, b in itertools.combinations(gradients, 2):
-        cosine = {
-            layer: _quotient(product(a, b, layer), norms[a][layer], norms[b][layer])
-            for layer in indices
-        }
+        squares = zip(products[a, a] or (), products[b, b] or (), strict=False)
+        reached = {i for i, pair in enumerate(squares) if 0.0 not in pair}  # by both outputs
+        cosine = {}
+        for layer, numbers in indices.items():
+            both = [i for i in numbers if i in reached]
+            lengths = [_root(product(name, name, both)) for name in (a, b)]
+            cosine[layer] = _quotient(product(a, b, both), *lengths)
         pairs.append({"a": a, "b": b, "cosine": cosine})
     notes = [f"{name}: no labelled utterance in the batch" for name, n in labelled.items() if not n]
     notes += [] if layers[ALL] else ["the outputs share no trainable parameter"]

@@ -275,7 +275,7 @@ class DualOutputTask(AbsTask):
                 change = {name: {"decoder_conf": {"architecture": architecture}}}
                 args.outputs = merge(args.outputs, change)
         check_freeze_param(args.freeze_param, model)
-        check_init_param(args.init_param, model)
+        check_init_param(args.init_param, model, args.ignore_init_mismatch)
         if not args.collect_stats:
             sets = [
                 (args.train_shape_file, args.train_data_path_and_name_and_type),

@@ -15,6 +15,9 @@ from espnet_ext.errors import UserError  # noqa: E402
 from espnet_ext.model.build import build_model  # noqa: E402
 from espnet_ext.model.conditioning.routing import Routed  # noqa: E402
 from espnet_ext.model.encoding import EncoderRequest  # noqa: E402
+from espnet_ext.model.espnet import load  # noqa: E402
+from espnet_ext.model.load import load_weights  # noqa: E402
+from espnet_ext.training.checks import check_init_param  # noqa: E402
 
 BANDS = {"band": ["narrow", "wide"]}
 
@@ -268,6 +271,38 @@ def test_copied_model_routes_its_own_rows(config):
     encode(model, made, ["surface"])
     encoded, expected = encode(twin, made), encode(model, made)
     assert torch.equal(encoded.hidden["meaning"], expected.hidden["meaning"])
+
+
+@pytest.mark.parametrize("name", ["task", "both", "tops"])
+def test_every_expert_starts_with_the_weights_of_a_dense_checkpoint(config, tmp_path, name):
+    plain = build(config, seed=1)
+    torch.save(plain.state_dict(), tmp_path / "dense.pth")
+    made = batch()
+    for part in ("", ":encoder:encoder"):
+        model = untie(build(config, *SYSTEMS[name]))
+        specification = f"{tmp_path / 'dense.pth'}{part}"
+        check_init_param([specification], model)
+        load("load_pretrained_model")(specification, model, False)
+        expected, encoded = encode(plain.eval(), made), encode(model.eval(), made)
+        for output in ("surface", "meaning"):
+            torch.testing.assert_close(encoded.hidden[output], expected.hidden[output])
+    with pytest.raises(UserError, match="parameters do not fit"):
+        load_weights(model, tmp_path / "dense.pth")  # not a checkpoint of this model
+
+
+def test_checkpoint_with_parameters_that_the_model_lacks_is_a_user_error(config, tmp_path):
+    path = tmp_path / "experts.pth"
+    torch.save(build(config, "experts", {"encoder_task": 1}).state_dict(), path)
+    model = build(config)
+    with pytest.raises(UserError, match="the model has no encoder.encoders.2") as error:
+        check_init_param([str(path)], model)
+    assert f"--init_param {path}:::encoder" in error.value.remedy
+    check_init_param([f"{path}:::encoder"], model)
+    check_init_param([str(path)], model, ignore_mismatch=True)
+    wide = build(config, "wide")
+    torch.save(wide.state_dict(), path)
+    with pytest.raises(UserError, match="has another size of encoder.encoders.0.feed_forward"):
+        check_init_param([f"{path}:encoder:encoder"], model)
 
 
 WRONG = {

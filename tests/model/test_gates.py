@@ -1,5 +1,6 @@
 """Cross-stitch units, mixtures of experts, adapters per output: when they equal a plain system."""
 
+import copy
 import sys
 from pathlib import Path
 
@@ -106,6 +107,20 @@ def test_one_output_or_utterance_alone_equals_both_together(config, name):
             torch.testing.assert_close(states[0, :frames], together.hidden[output][row, :frames])
 
 
+@pytest.mark.parametrize("name", ["cross-stitch", "adapters", "LoRA", "LoRA per L1"])
+def test_copy_of_a_model_does_not_follow_the_original(config, name):
+    model = randomise(build(config, *SYSTEMS[name])).eval()
+    made = made_batch(model)
+    expected = encode(model, made)
+    twin = copy.deepcopy(model)
+    encode(model, made, rows=slice(1))  # routes other rows
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    for output, states in encode(twin, made).hidden.items():
+        torch.testing.assert_close(states, expected.hidden[output])
+
+
 @pytest.mark.parametrize("name", ["PLE", "adapters", "LoRA"])
 def test_loss_of_one_output_does_not_reach_the_parts_of_the_other(config, name):
     model = randomise(build(config, *SYSTEMS[name])).eval()
@@ -157,11 +172,24 @@ def test_gate_of_an_output_is_logged(config):
     assert sum(weights) == pytest.approx(1)
 
 
+def test_padding_does_not_enter_the_mean_weight_of_an_expert(config):
+    model = randomise(build(config, *SYSTEMS["PLE"])).eval()
+    made = made_batch(model)
+    totals, frames = torch.zeros(3), 0
+    for row in range(4):
+        count = int(encode(model, made, rows=slice(row, row + 1)).lengths["surface"])
+        totals += count * model.conditioning._weights["surface"]
+        frames += count
+    encode(model, made)
+    torch.testing.assert_close(model.conditioning._weights["surface"], totals / frames)
+
+
 @pytest.mark.parametrize(
     ("kind", "conf", "message"),
     [
         ("cross_stitch", {"layers": 0}, "nothing to exchange"),
         ("cross_stitch", {"other": -1}, "conditioning_conf.other: -1"),
+        ("cross_stitch", {"other": 0.6}, "a smaller weight for itself"),
         ("cross_stitch", {"layers": 9}, "9, but there are 3 layers"),
         ("mixture", {"shared": 1}, "the gate of an output has no choice"),
         ("mixture", {"hidden": 0}, "conditioning_conf.hidden: 0"),
@@ -169,6 +197,8 @@ def test_gate_of_an_output_is_logged(config):
         ("adapters", {"kind": "lorra"}, "kind: unknown 'lorra'"),
         ("adapters", {"rank": 0}, "conditioning_conf.rank: 0"),
         ("adapters", {"layers": 0}, "nothing is adapted"),
+        ("adapters", {"kind": "lora", "alpha": 0}, "LoRA has no effect"),
+        ("adapters", {"kind": "adapter", "alpha": 8}, "kind: adapter has none"),
         ("adapters", {"per": ["l1"]}, "conditioning_conf.per"),
     ],
 )

@@ -197,6 +197,10 @@ def test_wrong_configurations_are_errors(config):
     outputs = config["outputs"]
     unshared = {name: {**output, "decoder": None} for name, output in outputs.items()}
     fails("no outputs share a decoder", outputs=unshared, **EXPERTS)
+    fails("no other output .* shares it", outputs={**outputs, "meaning": unshared["meaning"]})
+    fails("no other output .* shares it", outputs={"surface": outputs["surface"]})
+    ctc = {"branch": "ctc", "ctc_weight": 1.0, "attention_weight": 0.0}
+    fails("no other output .* shares it", outputs={**outputs, "meaning": outputs["meaning"] | ctc})
     fails("can only share a Transformer decoder", decoder="rnn", decoder_conf={})
     wrong = {"decoder_task": 5}
     fails("decoder_task: 5, but there are 2", conditioning="experts", conditioning_conf=wrong)

@@ -147,3 +147,13 @@ def test_stability_of_features():
 def test_wrong_value_is_a_user_error(config, conf, message):
     with pytest.raises(UserError, match=message):
         build(config, **conf)
+
+
+def test_utterance_of_one_frame_has_no_reconstruction_error(config):
+    """Its variance is 0, so the relative error would be many orders of magnitude too large."""
+    model, made = build(config, k=4), batch(bands=())
+    made["speech_lengths"][1:] = 900
+    _, stats, _ = model(**made)
+    model(**{key: value[:1] for key, value in made.items()})
+    alone = float(model(**{k: v[:1] for k, v in made.items()})[1]["loss_aux_reconstruction"])
+    assert float(stats["loss_aux_reconstruction"]) == pytest.approx(alone / 4)

@@ -85,6 +85,14 @@ def test_cagrad_of_opposite_gradients_follows_the_longer_one():
     torch.testing.assert_close(result, 0.5 * vectors.sum(0), atol=1e-5, rtol=0)
 
 
+def test_cagrad_stays_near_the_mean_if_no_direction_improves_all_losses():
+    """d = 0 would be outside of the ball around the mean gradient, whose radius is c < 1."""
+    vectors = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]], dtype=torch.double)
+    result = coefficients(CAGrad(THREE, c=0.5), vectors) @ vectors / 3
+    assert (result - vectors.mean(0)).norm() <= 0.5 * vectors.mean(0).norm() + 1e-6
+    assert (vectors @ result).min() > -1e-6
+
+
 @pytest.mark.parametrize("beta", [0.01, 0.5])
 def test_gradvac_equals_torchjd_over_several_updates(beta):
     torchjd = pytest.importorskip("torchjd.aggregation")

@@ -13,6 +13,7 @@ from toy_model import (
 )
 
 from espnet_ext.errors import UserError
+from espnet_ext.training.health import check_weights
 
 METHODS = {
     "pcgrad": {},
@@ -326,3 +327,39 @@ def test_wrong_value_is_a_user_error(name, conf, message):
 def test_single_output_system_is_refused(name):
     with pytest.raises(UserError, match=f"{name} .*at least two outputs"):
         model_with(name, outputs=("meaning",), **ALL_OBJECTIVES[name])
+
+
+@pytest.mark.parametrize("name", ALL_OBJECTIVES)
+@pytest.mark.parametrize("unlabelled", [0, 1])
+def test_state_is_finite_without_labels_of_an_output(name, unlabelled):
+    """A checkpoint whose values are not finite ends the training, and is not loaded."""
+    inputs, targets = batch()
+    targets[:, unlabelled] = torch.nan
+    model = model_with(name, **ALL_OBJECTIVES[name])
+    check_weights(model, "before training")
+    for _ in range(3):
+        model.objective.begin_epoch()
+        run(model, inputs, targets)
+        check_weights(model, "epoch 1")
+    assert name != "dwa" or model.objective.task_weights.tolist() == [1, 1]
+    run(model, *batch())
+    check_weights(model, "epoch 2")
+
+
+def test_dwa_ignores_a_batch_whose_loss_is_not_finite():
+    model = model_with("dwa")
+    inputs, targets = batch()
+    run(model, inputs, targets)
+    sums = model.objective.sums.clone()
+    run(model, inputs * torch.inf, targets)
+    assert torch.equal(model.objective.sums, sums)
+
+
+@pytest.mark.parametrize("name", ["weighted_sum", "pcgrad"])
+def test_weight_of_an_unknown_auxiliary_loss_is_a_user_error(name):
+    model = model_with(name, auxiliary_weights={"sise": 0.5})
+    with pytest.raises(UserError, match="no auxiliary loss 'sise'"):
+        run(model, *batch())
+    model.auxiliary = {"size": lambda states: states.square().mean()}
+    with pytest.raises(UserError, match="no auxiliary loss 'sise'"):
+        run(model, *batch())

@@ -24,7 +24,7 @@ OUTPUTS = {
 }
 
 
-def make(outputs=OUTPUTS, seed=0, **encoder):
+def make(outputs=OUTPUTS, seed=0, conditioning=None, **encoder):
     kept = ("frontend", "normalize", "encoder", "decoder")
     config = {k: v for k, v in tiny_recipe.CONFIG.items() if k.startswith(kept)}
     config["encoder_conf"] = {
@@ -43,7 +43,7 @@ def make(outputs=OUTPUTS, seed=0, **encoder):
     }
     config["decoder_conf"] = {**config["decoder_conf"], **decoder}
     torch.manual_seed(seed)
-    return build_model({**config, "outputs": outputs})
+    return build_model({**config, "outputs": outputs, "conditioning": conditioning})
 
 
 def batch(names, unlabelled=(), rows=3):

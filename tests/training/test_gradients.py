@@ -124,3 +124,15 @@ def test_encoder_without_blocks_is_compared_as_a_whole():
     result = compare_gradients(model, batch(OUTPUTS))
     assert list(result["norms"]["surface"]) == ["all"]
     assert result["norms"]["surface"]["all"] > 0
+
+
+def test_private_layers_do_not_enter_the_cosine():
+    """Each output has its own copy of the last layer, which starts with the same weights."""
+    plain = make()
+    data = batch(OUTPUTS)
+    expected = compare_gradients(plain, data)["pairs"][0]["cosine"]
+    result = compare_gradients(make(conditioning="tops"), data)
+    cosine = result["pairs"][0]["cosine"]
+    assert cosine["1"] is None and result["norms"]["surface"]["1"] > 0
+    for layer in ("embed", "0"):
+        assert cosine[layer] == pytest.approx(expected[layer], abs=1e-4)

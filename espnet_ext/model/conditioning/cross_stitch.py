@@ -9,6 +9,7 @@ The private layers are those of `tops`. All outputs run in every pass, also if o
 Symbols: B utterances, K outputs, T frames, D width.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ class CrossStitch(Tops):
         outputs: names, in the model's order.
         layers: how many of the last layers are private, or "all"; at least 1.
         other: α_kj of each other output j at the start; α_kk is 1 − (K − 1) · other. With 0 the
-            initial model is that of `tops`.
+            initial model is that of `tops`. At most 1 / K, so that no other output has more weight.
     """
 
     def __init__(self, outputs: Sequence[str], layers: int | str = 1, other: float = 0.1):
@@ -38,6 +39,12 @@ class CrossStitch(Tops):
         check_weight(other, f"{WHERE}.other")
         if layers == 0:
             raise UserError(f"{WHERE}.layers: 0: there is nothing to exchange", "write at least 1")
+        if other * len(self.outputs) > 1:
+            raise UserError(
+                f"{WHERE}.other: {other}: an output would start with a smaller weight for itself "
+                "than for another",
+                f"write at most {1 / len(self.outputs):.2g}",
+            )
         self.other = other
         self.units = torch.nn.ParameterDict()  # layer → α (K, K)
 
@@ -56,17 +63,19 @@ class CrossStitch(Tops):
             start = torch.full((count, count), float(self.other))
             start.fill_diagonal_(1 - (count - 1) * self.other)
             self.units[str(number)] = torch.nn.Parameter(start)
-            blocks[number].register_forward_hook(self._exchange(str(number)))
+            # A partial of a method is copied with its object, unlike a nested function.
+            hook = functools.partial(self._exchange, str(number))
+            blocks[number].register_forward_hook(hook)
 
-    def _exchange(self, layer: str):
-        """Return a forward hook that mixes the rows (K·B, T, D) of the outputs."""
+    def _exchange(self, layer: str, _module: torch.nn.Module, _inputs: Any, output: Any) -> Any:
+        """Mix the rows (K·B, T, D) of the outputs (a forward hook)."""
 
         def mix(states: torch.Tensor) -> torch.Tensor:
             unit = self.units[layer].to(states.dtype)
             rows = states.unflatten(0, (len(self.outputs), -1))  # (K, B, T, D)
             return torch.einsum("kj,jbtd->kbtd", unit, rows).flatten(0, 1)
 
-        return lambda _module, _inputs, output: map_states(output, mix)
+        return map_states(output, mix)
 
     def passes(self, outputs, request, separate=False):
         every = self.active_set(self.outputs)

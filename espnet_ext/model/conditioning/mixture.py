@@ -78,17 +78,28 @@ class Mixture(RoutedConditioner):
     def encode(self, encoder, run, encoder_pass):
         states, lengths, auxiliary = run()  # (B, T, D)
         common = [expert(states) for expert in self.shared]
-        streams = [self._stream(name, states, common) for name in encoder_pass.outputs]
+        is_frame = torch.arange(states.size(1), device=states.device) < lengths[:, None]  # (B, T)
+        streams = [self._stream(name, states, common, is_frame) for name in encoder_pass.outputs]
         return torch.cat(streams), lengths.repeat(len(streams)), auxiliary
 
     def _stream(
-        self, name: str, states: torch.Tensor, common: Sequence[torch.Tensor]
+        self,
+        name: str,
+        states: torch.Tensor,
+        common: Sequence[torch.Tensor],
+        is_frame: torch.Tensor,
     ) -> torch.Tensor:
-        """Return what an output reads: (B, T, D)."""
+        """Return what an output reads: (B, T, D).
+
+        Args:
+            states: (B, T, D) encoder output.
+            common: results (B, T, D) of the shared experts.
+            is_frame: (B, T), false for padding.
+        """
         private_experts: Any = self.private[name]
         experts = [*common, *(expert(states) for expert in private_experts)]
         gate = self.gates[name](states).softmax(-1)  # (B, T, E)
-        self._weights[name] = gate.detach().float().mean((0, 1))
+        self._weights[name] = gate.detach()[is_frame].float().mean(0)
         total = states
         for number, result in enumerate(experts):
             total = total + gate[..., number, None] * result

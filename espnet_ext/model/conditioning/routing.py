@@ -163,6 +163,7 @@ class Routed(torch.nn.Module):
         names = [expert_name(self.axes, chosen) for chosen in itertools.product(*values.values())]
         copies = [module, *(copy.deepcopy(module) for _ in names[1:])]
         self.experts = torch.nn.ModuleDict(dict(zip(names, copies, strict=True)))
+        self.register_load_state_dict_pre_hook(_load_dense_weights)
 
     def forward(self, *args, **kwargs):
         """Return what the rows' experts return; the first argument has R rows."""
@@ -185,6 +186,30 @@ class Routed(torch.nn.Module):
             used = {name for name, _ in parts}
             result = _hold(result, [e for name, e in self.experts.items() if name not in used])
         return result
+
+
+def dense_name(name: str) -> str:
+    """Return the name that a parameter of an expert has in the system without experts.
+
+    >>> dense_name("encoder.encoders.0.feed_forward.experts.task-surface.w_1.weight")
+    'encoder.encoders.0.feed_forward.w_1.weight'
+    """
+    before, _, after = name.partition(".experts.")
+    return f"{before}.{after.partition('.')[2]}" if after else name
+
+
+def _load_dense_weights(module: Any, state: dict[str, Any], prefix: str, *_others: Any) -> None:
+    """Load the weights of the replaced module into all experts (a hook of `load_state_dict`).
+
+    `--init_param` adds the weights of a file to those of the model, so the weights of a system
+    without experts come together with the experts' present ones. A state with the former alone is
+    not that of this model, and remains an error.
+    """
+    inside = f"{prefix}experts."
+    for key in [k for k in state if k.startswith(prefix) and not k.startswith(inside)]:
+        targets = [f"{inside}{name}.{key.removeprefix(prefix)}" for name in module.experts]
+        if all(target in state for target in targets):
+            state |= dict.fromkeys(targets, state.pop(key))
 
 
 def _select(value: Any, index: Index, rows: int) -> Any:

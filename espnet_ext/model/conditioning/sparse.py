@@ -6,8 +6,9 @@ With encoder output h, latents z and unit vectors d_m, the columns of the decode
 
 `sparse` keeps the k largest latents of a frame (Gao et al., arXiv 2406.04093, eqs. 2 and 3), or all
 of them, with the penalty Σ_m z_m (L1; Cunningham et al., arXiv 2309.08600, eqs. 1–4). All heads
-read ĥ. The reconstruction error ‖h − ĥ‖² / ‖h − mean of h‖² is an auxiliary loss. A CTC at h and
-another at z may be auxiliary losses too. They are trained with the transcripts of one output.
+read ĥ. The reconstruction error ‖h − ĥ‖² / ‖h − mean of h‖² of an utterance is an auxiliary loss.
+It is 0 if all frames are equal, as in an utterance of one frame. A CTC at h and another at z may be
+auxiliary losses too. They are trained with the transcripts of one output.
 
 All auxiliary losses are means over utterances, so that two processes have together the gradient of
 one with all utterances.
@@ -36,6 +37,7 @@ from espnet_ext.model.heads.ctc import CTCHead
 
 WHERE = "conditioning_conf"
 PLACES = ("encoder", "latent")  # of the auxiliary CTC losses
+LEAST_SPREAD = 1e-4  # ‖h − mean of h‖² / ‖h‖² up to which the frames of an utterance are equal
 
 
 class Sparse(Conditioner):
@@ -166,7 +168,9 @@ class Sparse(Conditioner):
             "latents_used": active.any(1).any(0).to(states.dtype).mean(),
             "latents_per_frame": active.sum().to(states.dtype) / mask.sum().clamp(min=1),
         }
-        relative = errors / spread.clamp(min=1e-6)  # (B,), independent of the scale of the states
+        varies = spread > LEAST_SPREAD * (states.square() * weights).sum((1, 2))
+        # (B,), independent of the scale of the states
+        relative = torch.where(varies, errors / torch.where(varies, spread, 1.0), 0.0)
         return {"reconstruction": relative.mean(), "sparsity": sums.mean()}
 
     def label_losses(self, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -10,6 +10,7 @@ trained too, unless `freeze_param` names it.
 Symbols: R rows, T frames, D width.
 """
 
+import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -58,6 +59,8 @@ class TaskAdapters(RoutedConditioner):
             raise UserError(f"{WHERE}.kind: unknown '{kind}'", suggest(str(kind), KINDS))
         check_count(rank, f"{WHERE}.rank", 1)
         check_weight(alpha, f"{WHERE}.alpha")
+        if alpha == 0:
+            raise UserError(f"{WHERE}.alpha: 0: LoRA has no effect", "give a number above 0")
         self.kind, self.layers, self.rank, self.alpha = kind, layers, rank, alpha
         self.axis = TASK if self.by_task else per
         self.values = tuple(self.outputs if self.by_task else labels)
@@ -78,6 +81,8 @@ class TaskAdapters(RoutedConditioner):
     def build(cls, conf: Mapping[str, Any], context: ConditionerContext) -> "TaskAdapters":
         known = list(inspect.signature(cls).parameters)[2:]
         check_keys(conf, known, WHERE)
+        if "alpha" in conf and conf.get("kind", KINDS[0]) == "adapter":
+            raise UserError(f"{WHERE}.alpha: kind: adapter has none", "remove it, or kind: lora")
         per = conf.get("per", OUTPUT)
         if not isinstance(per, str):
             raise UserError(f"{WHERE}.per: {per!r}", "write output, or a label such as l1")
@@ -132,20 +137,16 @@ class TaskAdapters(RoutedConditioner):
                 assert isinstance(module, torch.nn.Linear)
                 made = _bottleneck(module.in_features, module.out_features, self.rank, None)
             self.added[name] = Routed(made, self.routing, {self.axis: self.values})
-            module.register_forward_hook(self._add(name))
+            # A partial of a method is copied with its object, unlike a nested function.
+            module.register_forward_hook(functools.partial(self._add, name))
         self._unseen = set(adapted)
 
-    def _add(self, name: str):
-        """Return a forward hook that adds the result of an adapter or LoRA."""
-        factor = self.alpha / self.rank
-
-        def hook(_module, inputs, output):
-            self._unseen.discard(name)
-            if self.kind == "lora":
-                return output + factor * self.added[name](inputs[0])
-            return map_states(output, lambda states: states + self.added[name](states))
-
-        return hook
+    def _add(self, name: str, _module: torch.nn.Module, inputs: Any, output: Any) -> Any:
+        """Add the result of an adapter or LoRA to that of a module (a forward hook)."""
+        self._unseen.discard(name)
+        if self.kind == "lora":
+            return output + self.alpha / self.rank * self.added[name](inputs[0])
+        return map_states(output, lambda states: states + self.added[name](states))
 
     def encode(self, encoder, run, encoder_pass):
         tasks = encoder_pass.outputs if self.by_task else ()

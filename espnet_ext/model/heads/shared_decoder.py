@@ -71,6 +71,12 @@ def build_shared_decoder(
     Returns:
         ESPnet's decoder over the joint vocabulary. Its attribute `joint` is that vocabulary.
     """
+    if len(tokens) < 2:
+        raise UserError(
+            f"outputs.{next(iter(tokens))}.decoder: shared, but no other output with an attention "
+            "decoder shares it",
+            "write decoder: shared for another output too, or remove it",
+        )
     kind = config.get("decoder")
     if kind != "transformer":
         raise UserError(
