@@ -146,7 +146,7 @@ if stage 5 "token lists"; then
     unit_sets=""
     if [[ -n ${kmeans_feature} ]]; then # discrete units, see local/units.sh
         collect_units
-        unit_sets=", ${datadir}/${langs_pattern}_joint_tokens, ${dumpdir}/raw/${langs_pattern}/{${train_set},${valid_set}}_units"
+        unit_sets=", ${datadir}/${langs_pattern}_joint_tokens${input_suffix}, ${dumpdir}/raw/${langs_pattern}/{${train_set},${valid_set}}_units${input_suffix}"
     fi
     # Products: one token list per output, with its SentencePiece model for token type bpe
     stage_done "${datadir}/${langs_pattern}_token_list/*/tokens.txt${unit_sets}"
@@ -275,16 +275,16 @@ fi
 # The part that statistics and training have in common: sets the arrays training_data and
 # training_inputs
 common_training_options() { # common_training_options LANG
-    local pair sets=${kmeans_feature:+_units} joint=${datadir}/${1}_joint_tokens
+    local pair sets=${kmeans_feature:+_units${input_suffix}} joint=${datadir}/${1}_joint_tokens${input_suffix}
     training_data=(--data_dir "${dumpdir}/raw/$1" --train_set "${train_set}${sets}"
         --valid_set "${valid_set}${sets}" --token_dir "${datadir}/${1}_token_list"
         --outputs "${token_types_of[$1]}" --stats_dir "${asr_stats_dir:-${expdir}/$1/${stats_name}}"
         ${feats_normalize:+--feats_normalize "${feats_normalize}"}
         ${pretrained:+--pretrained "${pretrained}"}
-        ${kmeans_feature:+--joint_token_dir "${joint}" --units "${expdir}/$1/units"})
+        ${kmeans_feature:+--joint_token_dir "${joint}" --units "${expdir}/$1/units${km_suffix}"})
     training_inputs=(--in "${dumpdir}/raw/$1/${train_set}${sets}" --in "${asr_config}"
         --in "${dumpdir}/raw/$1/${valid_set}${sets}"
-        ${kmeans_feature:+--in "${joint}" --in "${expdir}/$1/units"})
+        ${kmeans_feature:+--in "${joint}" --in "${expdir}/$1/units${km_suffix}"})
     if [[ -d ${pretrained} ]]; then training_inputs+=(--in "${pretrained}"); fi
     for pair in ${token_types_of[$1]}; do
         training_inputs+=(--in "${datadir}/${1}_token_list/${pair/=/_}")
@@ -294,7 +294,7 @@ common_training_options() { # common_training_options LANG
 if stage 10 "statistics"; then
     for lang in ${langs}; do
         common_training_options "${lang}"
-        step "${lang}/stats" "${training_inputs[@]}" \
+        step "${lang}/${stats_name}" "${training_inputs[@]}" \
             --out "${asr_stats_dir:-${expdir}/${lang}/${stats_name}}/train" --launch -- \
             "${python}" -m espnet_ext.bin.train --collect_stats true --config "${asr_config}" \
             "${training_data[@]}"

@@ -7,29 +7,30 @@
 #   dump/units/<lang>/<set>        units of the training and the validation set
 #   data/<lang>_joint_tokens       the joint vocabulary of units and text
 #   dump/raw/<lang>/<set>_units    input ids and transcripts, which stages 10 and 11 read
+# --km_tag is a suffix of the first two, and --input_tag of the other two.
 # Test sets are decoded from audio: the model makes their units.
 
 collect_units() { # k-means, units, vocabulary, input ids
     local lang dset gpus=0
     if [[ ${gpu_inference} == true ]]; then gpus=1; fi
     for lang in ${langs}; do
-        step "${lang}/kmeans" --in "${dumpdir}/raw/${lang}/${train_set}/wav.scp" \
-            "${unit_feature_inputs[@]}" --out "${expdir}/${lang}/units/kmeans.npz" \
-            --out "${expdir}/${lang}/units/units.json" --launch --gpus "${gpus}" -- \
+        step "${lang}/kmeans${km_suffix}" --in "${dumpdir}/raw/${lang}/${train_set}/wav.scp" \
+            "${unit_feature_inputs[@]}" --out "${expdir}/${lang}/units${km_suffix}/kmeans.npz" \
+            --out "${expdir}/${lang}/units${km_suffix}/units.json" --launch --gpus "${gpus}" -- \
             "${python}" -m espnet_ext.bin.learn_kmeans --input "${dumpdir}/raw/${lang}/${train_set}" \
-            --output "${expdir}/${lang}/units" "${unit_features[@]}" --clusters "${nclusters}" \
+            --output "${expdir}/${lang}/units${km_suffix}" "${unit_features[@]}" --clusters "${nclusters}" \
             --residual_clusters "${residual_nclusters}" --portion "${portion}" \
             --ngpu "${gpus}" "${kmeans_opts[@]}" "${replacing[@]}"
     done
     run_steps
     for lang in ${langs}; do
         for dset in "${train_set}" "${valid_set}"; do
-            step "${lang}/units_${dset}" --in "${dumpdir}/raw/${lang}/${dset}/wav.scp" \
-                --in "${expdir}/${lang}/units" \
-                --out "${dumpdir}/units/${lang}/${dset}/text.${src_case}.units" \
+            step "${lang}/units${km_suffix}_${dset}" --in "${dumpdir}/raw/${lang}/${dset}/wav.scp" \
+                --in "${expdir}/${lang}/units${km_suffix}" \
+                --out "${dumpdir}/units${km_suffix}/${lang}/${dset}/text.${src_case}.units" \
                 --launch --gpus "${gpus}" -- \
                 "${python}" -m espnet_ext.bin.dump_units --input "${dumpdir}/raw/${lang}/${dset}" \
-                --units "${expdir}/${lang}/units" --output "${dumpdir}/units/${lang}/${dset}" \
+                --units "${expdir}/${lang}/units${km_suffix}" --output "${dumpdir}/units${km_suffix}/${lang}/${dset}" \
                 --repeats "${unit_repeats}" --ngpu "${gpus}" "${replacing[@]}"
         done
     done
@@ -40,15 +41,15 @@ collect_units() { # k-means, units, vocabulary, input ids
 collect_unit_inputs() { # of the training and the validation set
     local lang units texts joint folder folders inputs text_options
     for lang in ${langs}; do
-        units=${dumpdir}/units/${lang}/${train_set}/text.${src_case}.units
+        units=${dumpdir}/units${km_suffix}/${lang}/${train_set}/text.${src_case}.units
         texts=("${dumpdir}/raw/${lang}/${train_set}/text.${text_source_of[${lang}]}")
         for folder in ${text_data_of[${lang}]}; do
             texts+=("${folder}/text.${text_source_of[${lang}]}")
         done
         inputs=(--in "${units}")
         for folder in "${texts[@]}"; do inputs+=(--in "${folder}"); done
-        joint=${datadir}/${lang}_joint_tokens
-        step "${lang}/joint_tokens" "${inputs[@]}" --out "${joint}/tokens.txt" \
+        joint=${datadir}/${lang}_joint_tokens${input_suffix}
+        step "${lang}/joint_tokens${input_suffix}" "${inputs[@]}" --out "${joint}/tokens.txt" \
             --out "${joint}/vocabulary.json" -- \
             "${python}" -m espnet_ext.bin.unit_tokens --unit_text "${units}" --text "${texts[@]}" \
             --token_dir "${joint}" --unit_token_type "${src_token_type}" \
@@ -57,7 +58,7 @@ collect_unit_inputs() { # of the training and the validation set
     done
     run_steps "${nj}"
     for lang in ${langs}; do
-        joint=${datadir}/${lang}_joint_tokens
+        joint=${datadir}/${lang}_joint_tokens${input_suffix}
         for dset in "${train_set}" "${valid_set}"; do
             text_options=() inputs=()
             if [[ -n ${text_input} && ${dset} == "${train_set}" ]]; then
@@ -66,12 +67,12 @@ collect_unit_inputs() { # of the training and the validation set
                 if ((${#folders[@]})); then text_options+=(--text_data "${folders[@]}"); fi
                 for folder in "${folders[@]}"; do inputs+=(--in "${folder}"); done
             fi
-            step "${lang}/unit_inputs_${dset}" --in "${dumpdir}/raw/${lang}/${dset}" \
-                --in "${dumpdir}/units/${lang}/${dset}" --in "${joint}" "${inputs[@]}" \
-                --out "${dumpdir}/raw/${lang}/${dset}_units/input_ids" -- \
+            step "${lang}/unit_inputs${input_suffix}_${dset}" --in "${dumpdir}/raw/${lang}/${dset}" \
+                --in "${dumpdir}/units${km_suffix}/${lang}/${dset}" --in "${joint}" "${inputs[@]}" \
+                --out "${dumpdir}/raw/${lang}/${dset}_units${input_suffix}/input_ids" -- \
                 "${python}" -m espnet_ext.bin.unit_inputs --input "${dumpdir}/raw/${lang}/${dset}" \
-                --units_dir "${dumpdir}/units/${lang}/${dset}" --joint_token_dir "${joint}" \
-                --output "${dumpdir}/raw/${lang}/${dset}_units" \
+                --units_dir "${dumpdir}/units${km_suffix}/${lang}/${dset}" --joint_token_dir "${joint}" \
+                --output "${dumpdir}/raw/${lang}/${dset}_units${input_suffix}" \
                 --outputs "${outputs_of[${lang}]}" "${text_options[@]}" "${replacing[@]}"
         done
     done

@@ -61,7 +61,7 @@ def check_values(values: Mapping[str, str]) -> None:
                 )
     for name in ("langs", "systems", "test_sets", "train_sets", "twins"):
         check_names(name, values[name].split())
-    for name in ("train_set", "valid_set", "asr_tag", "inference_tag"):
+    for name in ("train_set", "valid_set", "asr_tag", "inference_tag", "km_tag", "input_tag"):
         check_names(name, [values[name]] if values[name] else [])
     for system in values["twins"].split():
         if system not in values["systems"].split():

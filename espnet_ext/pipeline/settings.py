@@ -210,7 +210,8 @@ def derive(
             values["use_ngram"] == "true"
         )
     place_single_model(values, start)
-    values["asr_tag"] = values["asr_tag"] or tag_of(values["asr_config"])
+    tag = tag_of(values["asr_config"]) + units.input_suffix(values)
+    values["asr_tag"] = values["asr_tag"] or tag
     values["asr_args"] = f"{log_options(values['log_to'])} {values['asr_args']}".strip()
     values["fs"] = values["fs"][:-1] + "000" if values["fs"].endswith("k") else values["fs"]
     for name, file in (("results", "RESULTS.md"), ("html", "report.html")):

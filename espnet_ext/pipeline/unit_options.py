@@ -56,5 +56,16 @@ UNIT_OPTIONS = (
         choices=("", "char", "jamo", "phone", "word", "bpe"),
     ),
     Option("text_nbpe", "4000", "vocabulary size of the text input, for token type bpe", "count"),
+    Option(
+        "km_tag",
+        "",
+        "suffix of the folders of k-means and units, to keep several: exp/<lang>/units_<km_tag>",
+    ),
+    Option(
+        "input_tag",
+        "",
+        "suffix of the joint vocabulary, of the sets of input ids and of the experiments. Without "
+        "it, --km_tag",
+    ),
     Option("upsample", "4", "how often each token of the text input is repeated", "count"),
 )

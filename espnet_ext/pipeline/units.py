@@ -40,7 +40,9 @@ def variables(
     """
     reads_units = values["kmeans_feature"] != ""
     names: dict[str, Value] = {
-        "stats_name": "stats_units" if reads_units else "stats",
+        "stats_name": f"stats_units{input_suffix(values)}" if reads_units else "stats",
+        "km_suffix": f"_{values['km_tag']}" if values["km_tag"] else "",
+        "input_suffix": input_suffix(values),
         "unit_features": [],
         "unit_feature_inputs": [],
         "unit_repeats": REPEATS[values["src_case"]],
@@ -49,7 +51,7 @@ def variables(
         "text_data_of": {},
     }
     if not reads_units:
-        for name in ("text_input", "text_data"):
+        for name in ("text_input", "text_data", "km_tag", "input_tag"):
             if values[name].strip():
                 raise UsageError(
                     f"--{name} {values[name]}, but systems read audio",
@@ -70,6 +72,16 @@ def variables(
         for lang in langs
     }
     return names
+
+
+def input_suffix(values: Mapping[str, str]) -> str:
+    """Return the suffix of folders that --input_tag names, or else --km_tag.
+
+    >>> input_suffix({"km_tag": "k100", "input_tag": ""})
+    '_k100'
+    """
+    tag = values["input_tag"] or values["km_tag"]
+    return f"_{tag}" if tag else ""
 
 
 def check(values: Mapping[str, str], token_types: Mapping[str, Mapping[str, str]]) -> None:

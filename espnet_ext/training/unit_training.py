@@ -98,7 +98,7 @@ def own_sampler(
         rank: rank of this process.
         processes: number of processes that train together.
     """
-    if args.text_ratio is not None:
+    if args.text_ratio is not None and (args.text_ratio or _has_input_ids(args)):
         return text_ratio_sampler(args, rank, processes)
     return repeating_sampler(args, rank, processes) if args.repeat_power else None
 
@@ -146,6 +146,11 @@ def text_ratio_sampler(
     batches = batches_of_group(args, shapes, text, processes)
     draws = args.text_ratio * len(speech) / len(text)  # per utterance of text and epoch
     return ModalitySampler(once, [(batches, draws)], rank, processes)
+
+
+def _has_input_ids(args: argparse.Namespace) -> bool:
+    """Return whether the training set has input ids instead of audio."""
+    return any(form == "text_int" for _, _, form in args.train_data_path_and_name_and_type)
 
 
 def _input_folder(args: argparse.Namespace) -> Path:

@@ -59,6 +59,21 @@ def test_units_are_made_before_training_and_only_changes_run_again(discrete):
     assert verbs(discrete.calls()) == [*steps, *["train"] * 3]
 
 
+def test_tags_keep_several_k_means(discrete):
+    done = discrete.run_units("--systems", "do", "--stop_stage", "11")
+    assert done.returncode == 0, done.stderr
+    discrete.calls()
+    options = ("--systems", "do", "--stop_stage", "11", "--nclusters", "60", "--km_tag", "k60")
+    assert discrete.run_units(*options).returncode == 0
+    calls = discrete.calls()
+    assert "--output exp/en/units_k60" in calls[0]
+    assert "exp/en/do_units_small_k60" in calls[-1] and "train_units_k60" in calls[-1]
+    assert discrete.run_units(*options, "--upsample", "2", "--input_tag", "up2").returncode == 0
+    assert verbs(discrete.calls()) == ["unit_tokens", *["unit_inputs"] * 2, *["train"] * 2]
+    assert discrete.run_units("--systems", "do", "--stop_stage", "11").returncode == 0
+    assert discrete.calls() == []
+
+
 def test_configuration_and_features_must_fit(discrete):
     done = discrete.run_units("--asr_config", "train_small.yaml")
     assert done.returncode == 2 and "reads audio (frontend: default)" in done.stderr
