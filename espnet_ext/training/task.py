@@ -220,7 +220,7 @@ class DualOutputTask(AbsTask):
     @classmethod
     def build_dataset(cls, args: argparse.Namespace, iter_options, keys_to_load=None):
         dataset = super().build_dataset(args, iter_options, keys_to_load)
-        report_unreadable(dataset)
+        report_unreadable(dataset, iter_options.shape_files)
         seed_each_batch(dataset)
         return dataset
 

@@ -1,7 +1,12 @@
-"""Damaged checkpoints: training continues from the one before, or stops and says why."""
+"""Faults of checkpoints, disks, audio and processes: training continues, or says why it stops."""
 
+import errno
+import multiprocessing
+import os
 import shutil
+import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny_recipe  # noqa: E402
 
 from espnet_ext.errors import UserError  # noqa: E402
-from espnet_ext.training import checkpoints  # noqa: E402
+from espnet_ext.training import checkpoints, health  # noqa: E402
 
 LONGER = ("--max_epoch", "3")
 
@@ -132,3 +137,115 @@ def test_checkpoint_survives_two_kills_before_it_is_replaced(tmp_path, monkeypat
 
 class Killed(BaseException):
     pass
+
+
+# -- faults while a training runs
+
+
+def after_batches(monkeypatch, count, action):
+    """Run an action after a number of batches of training."""
+    original, calls = health.StepMonitor.after_batch, []
+
+    def after_batch(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        calls.append(1)
+        if len(calls) == count:
+            action()
+
+    monkeypatch.setattr(health.StepMonitor, "after_batch", after_batch)
+
+
+ONE_BY_ONE = {"batch_type": "unsorted", "batch_size": 1, "save_interval_steps": 1}
+
+
+def remove_audio(root):
+    for path in root.glob("wav/train*.wav"):
+        path.unlink()
+
+
+def corrupt_audio(root):
+    for path in root.glob("wav/train*.wav"):
+        path.write_bytes(b"not audio")
+
+
+def cut_off_audio(root):
+    for path in root.glob("wav/train*.wav"):
+        path.write_bytes(path.read_bytes()[:9000])
+
+
+AUDIO_FAULTS = {
+    "vanished": (remove_audio, "cannot read: "),
+    "corrupt": (corrupt_audio, "cannot read: "),
+    "cut off": (cut_off_audio, "samples, but had 8000 when its length was measured"),
+}
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("fault", AUDIO_FAULTS)
+def test_audio_that_fails_in_an_epoch_is_named_and_training_continues_when_it_is_back(
+    tmp_path, monkeypatch, fault, workers
+):
+    function, reason = AUDIO_FAULTS[fault]
+    recipe = tiny_recipe.make(tmp_path)
+    shutil.copytree(tmp_path / "wav", tmp_path / "backup")
+    after_batches(monkeypatch, 3, lambda: function(tmp_path))
+    options = ["--max_epoch", "1", "--num_workers", workers]
+    with pytest.raises(UserError, match=rf"wav.scp: s\d-train\d: .*{reason}") as error:
+        recipe.train(config=ONE_BY_ONE, options=options)
+    assert error.value.remedy.startswith("restore the file")
+    shutil.copytree(tmp_path / "backup", tmp_path / "wav", dirs_exist_ok=True)
+    monkeypatch.undo()
+    folder = recipe.train(config=ONE_BY_ONE, options=options)
+    assert (folder / "train.json").exists()
+
+
+def test_full_disk_within_an_epoch_keeps_the_checkpoint_before(tmp_path, monkeypatch):
+    recipe = tiny_recipe.make(tmp_path)
+    original = checkpoints._Writer.write
+
+    def write(self, obj, target, *args, **kwargs):
+        if obj.get("within_epoch", {}).get("batches") == 4:
+            self._torch_save = fill_disk
+        original(self, obj, target, *args, **kwargs)
+
+    def fill_disk(obj, path):
+        path.write_bytes(b"incomplete")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoints._Writer, "write", write)
+    with pytest.raises(UserError, match="checkpoint.pth: cannot write: No space left .* are free"):
+        recipe.train(config=ONE_BY_ONE)
+    monkeypatch.undo()
+    folder = tmp_path / "exp"
+    assert not list(folder.glob(".*.tmp"))
+    position = torch.load(folder / "checkpoint.pth", weights_only=True)["within_epoch"]
+    assert position["batches"] == 3 and not checkpoints.problem_of(folder / "checkpoint.pth")
+    recipe.train(config=ONE_BY_ONE)
+
+
+def test_killed_process_that_reads_data_raises_user_error(tmp_path, monkeypatch):
+    recipe = tiny_recipe.make(tmp_path)
+    after_batches(monkeypatch, 3, kill_workers)
+    options = ["--max_epoch", "1", "--num_workers", "1"]
+    with pytest.raises(UserError, match="a process that reads data has ended: .* killed by signal"):
+        recipe.train(config=ONE_BY_ONE, options=options)
+    monkeypatch.undo()
+    recipe.train(config=ONE_BY_ONE, options=options)
+
+
+def kill_workers():
+    for process in multiprocessing.active_children():
+        os.kill(process.pid, signal.SIGKILL)
+    time.sleep(0.2)  # until the system has told this process
+
+
+def test_batch_with_invalid_gradients_is_saved(tmp_path, monkeypatch):
+    recipe = tiny_recipe.make(tmp_path)
+    monkeypatch.setattr(
+        torch.nn.utils, "clip_grad_norm_", lambda *args, **options: torch.tensor(torch.nan)
+    )
+    with pytest.raises(UserError, match=r"step 2: .* saved in (.*)/invalid_batch.pt"):
+        recipe.train(config={**ONE_BY_ONE, "max_invalid_steps": 2})
+    saved = torch.load(tmp_path / "exp/invalid_batch.pt", weights_only=True)
+    assert saved["utterances"][0].startswith("s") and saved["step"] == 2
+    assert saved["batch"]["speech"].shape == (1, 8000)
