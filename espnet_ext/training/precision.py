@@ -22,9 +22,11 @@ import numpy as np
 import torch
 
 from espnet_ext.data.table import read_table
+from espnet_ext.errors import UserError
 from espnet_ext.files import read_json, read_yaml, write_json
 from espnet_ext.model.config import TEXT_PREFIX, sample_rate_of
 from espnet_ext.progress import say
+from espnet_ext.training import checkpoints
 
 _ROUNDS = 3  # steps per format; the first one compiles kernels
 _MAX_SECONDS = 20.0  # of audio in a measured batch
@@ -44,10 +46,11 @@ def choose_precision(model: Any, args: Namespace) -> str | None:
         args: training arguments.
     """
     previous = Path(args.output_dir) / "config.yaml"
-    if args.resume and previous.is_file() and (Path(args.output_dir) / "checkpoint.pth").is_file():
-        choice = read_yaml(previous).get("cpu_autocast")
-        if choice != "auto":
-            return choice
+    if args.resume and previous.is_file() and checkpoints.exists(Path(args.output_dir)):
+        with contextlib.suppress(UserError):  # the training was killed while it wrote the file
+            choice = read_yaml(previous).get("cpu_autocast", "auto")
+            if choice != "auto":
+                return choice
     if model.autocast_dtype is None:  # the CPU does not compute in bfloat16
         return None
     if args.input_size is not None or args.frontend == "units":
