@@ -1,11 +1,16 @@
 """Judge recordings of learners: transcripts, alignment and named deviations."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from espnet_ext.bin import audio_options, cli
 from espnet_ext.errors import UserError
+
+if TYPE_CHECKING:
+    from espnet_ext.feedback.recordings import Recordings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,6 +93,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="cut each recording at silences into segments of at most --max_seconds, and judge "
         "each of them; without a prompt",
     )
+    parser.add_argument(
+        "--ratings",
+        metavar="FILE",
+        default=None,
+        help="human ratings of phones, words and sentences, in the format of speechocean762 "
+        "(resource/scores.json): instead of judgements, print their correlation with deviations, "
+        "probabilities and the goodness of pronunciation (GOP). The rated phones are expected; the "
+        "folder of a recording is its speaker",
+    )
     parser.add_argument("--beam_size", type=int, default=5, help="hypotheses in the search")
     parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -100,6 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # Everything that needs no model is checked before it is loaded, which takes seconds.
     recordings = Recordings(args.audio)
+    if args.ratings:
+        return _correlate(args, recordings)
     prompts = read_prompts(args.prompts, recordings) if args.prompts else {}
 
     from espnet_ext.feedback.judge import Judge
@@ -134,6 +150,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _correlate(args: argparse.Namespace, recordings: "Recordings") -> int:
+    """Print the correlations with human ratings."""
+    from espnet_ext.feedback import ratings as steps
+    from espnet_ext.feedback.judge import Judge
+    from espnet_ext.model.load import gpu
+
+    rated = steps.read_ratings(args.ratings)
+    judge = Judge.from_pretrained(
+        args.model,
+        args.calibration,
+        device=gpu() if args.ngpu else "cpu",
+        beam_size=args.beam_size,
+    )
+    results = steps.correlate(steps.rate_all(judge, list(recordings), rated))
+    if args.json:
+        print(json.dumps({"correlations": results}, ensure_ascii=False))
+    else:
+        print("\n".join(steps.table(results)))
+    return 0
+
+
 def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if args.prompt is not None and args.prompts:
         parser.error("give --prompt or --prompts, not both")
@@ -141,6 +178,8 @@ def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error("--precision and --threshold both set the operating point: give one")
     if args.segments and (args.prompt is not None or args.prompts):
         parser.error("--segments judges without a prompt: leave out --prompt and --prompts")
+    if args.ratings and (args.prompt is not None or args.prompts or args.segments):
+        parser.error("--ratings has the sentences: leave out --prompt, --prompts and --segments")
     if args.beam_size < 1:
         parser.error("--beam_size must be 1 or more")
 

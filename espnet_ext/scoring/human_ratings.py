@@ -96,9 +96,9 @@ def correlate_ratings(
                     "measure": measure,
                     "utterances": len(shared),
                     "speakers": len(set(speaker_names)),
-                    **_correlations(
-                        np.array([values[utt_id] for utt_id in shared]),
-                        np.array([ratings[utt_id] for utt_id in shared]),
+                    **correlations(
+                        [values[utt_id] for utt_id in shared],
+                        [ratings[utt_id] for utt_id in shared],
                         speaker_names,
                     ),
                 }
@@ -106,16 +106,26 @@ def correlate_ratings(
     return rows
 
 
-def _correlations(x: np.ndarray, y: np.ndarray, speakers: Sequence[str]) -> dict:
-    """Return both coefficients of (N,) and (N,), and their intervals if there are speakers."""
+def correlations(
+    values: Sequence[float], ratings: Sequence[float], speakers: Sequence[str]
+) -> dict:
+    """Return the correlations of N values and N ratings.
+
+    Args:
+        speakers: of the values, N; or empty.
+
+    Returns:
+        `pearson`, `spearman`, and their 95 % `intervals` if there are several speakers.
+    """
+    x, y = np.asarray(values, float), np.asarray(ratings, float)
     coefficients = {"pearson": pearson, "spearman": spearman}
     names, speaker_of = np.unique(speakers, return_inverse=True)
     intervals: dict[str, tuple[float, float] | None] = dict.fromkeys(coefficients)
     if len(names) > 1:
         weights = speaker_weights(len(names), RESAMPLES, SEED)[:, speaker_of]  # (R, N)
         for name, coefficient in coefficients.items():
-            values = [coefficient(x, y, row) for row in weights]
-            defined = np.array([value for value in values if value is not None])
+            resampled = [coefficient(x, y, row) for row in weights]
+            defined = np.array([value for value in resampled if value is not None])
             if len(defined) > RESAMPLES / 2:
                 intervals[name] = percentile_interval(defined)
     ones = np.ones(len(x))
