@@ -19,6 +19,7 @@ from espnet_ext.data.table import read_table, write_table
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.config import TEXT_PREFIX
+from espnet_ext.training.batching import BUCKETS, bucket_batches
 
 Batches = list[tuple[str, ...]]
 
@@ -191,12 +192,16 @@ def _merge_small_batches(batches: Batches, processes: int) -> Batches:
 
 
 def batches_of(args: argparse.Namespace, shape_files: Sequence[str], processes: int) -> Batches:
-    """Return the batches that ESPnet forms from the utterances in shape files, for one epoch.
+    """Return the batches of the utterances in shape files, for one epoch.
+
+    ESPnet forms them, or `batching.bucket_batches`.
 
     Args:
         processes: number of processes that share a batch. If it is above 1, ESPnet is asked for
             batches of at least this many utterances.
     """
+    if getattr(args, "batching", None) == BUCKETS:
+        return bucket_batches(args, shape_files, processes)
     return list(
         espnet.load("build_batch_sampler")(
             type=args.batch_type,

@@ -23,7 +23,7 @@ from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.model.unit_frontend import reads_units
 from espnet_ext.progress import say
 from espnet_ext.text.tokenizers import TOKENIZER_FILES, read_token_list
-from espnet_ext.training import failures, processes, trained_with
+from espnet_ext.training import failures, processes, speed, trained_with
 from espnet_ext.training.activation import (
     add_conditions,
     add_label_sets,
@@ -47,8 +47,8 @@ from espnet_ext.training.config import (
 from espnet_ext.training.finish import finish as _finish
 from espnet_ext.training.finish import is_complete, record_start
 from espnet_ext.training.lock import FolderLock
-from espnet_ext.training.schedule import matching_batches, process_count, total_steps
-from espnet_ext.training.unit_training import add_unit_layout, own_sampler
+from espnet_ext.training.schedule import matching_batches, total_steps
+from espnet_ext.training.unit_training import add_unit_layout
 from espnet_ext.units.input_set import INPUTS
 
 
@@ -200,6 +200,7 @@ def train(
         args = _parse(["--config", str(path), *further])
         check_best_model_criterion(vars(args), str(config))
         check_repeat_options(vars(args), str(config))
+        speed.check(args, str(config))
         if match_updates is not None:
             count = matching_batches(args, match_updates / "train")
             further += ["--num_iters_per_epoch", str(count)]
@@ -220,10 +221,7 @@ def train(
                 return
             with start.folder_restored_on_failure():
                 if is_first:
-                    sampler = own_sampler(args, processes=process_count(args))
-                    if sampler is not None:
-                        option = "repeat_power" if args.repeat_power else "text_ratio"
-                        say(f"{option} {getattr(args, option)}: {sampler}")
+                    say(speed.describe_batches(args))
                     valid = data.dump / data.valid_set
                     labels = count_label_sets(valid, list(merged["outputs"]))
                     check_validation_labels(labels, vars(args), valid)

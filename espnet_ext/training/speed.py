@@ -4,11 +4,16 @@ import argparse
 import logging
 from typing import Any
 
+from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.build import autocast_dtype
+from espnet_ext.training.batching import BUCKETS, BucketOptions, describe_padding
 from espnet_ext.training.fast_layers import use_fast_layers
 from espnet_ext.training.precision import choose_precision
 from espnet_ext.training.process_settings import prepare_cpu_training
+from espnet_ext.training.repeat import batches_of
+from espnet_ext.training.schedule import process_count
+from espnet_ext.training.unit_training import own_sampler
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +26,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compute convolution, attention and dropout of ESPnet's encoders and decoders by "
         "faster functions; losses differ by rounding, and dropout draws other random numbers",
     )
+    group.add_argument(
+        "--batching",
+        type=espnet.load("str_or_none"),
+        default=None,
+        choices=[BUCKETS, None],
+        help="buckets: batches of at most batch_bins samples, of utterances that are similar in "
+        "duration and in the lengths of their transcripts, instead of batch_type",
+    )
+    group.add_argument(
+        "--batching_conf",
+        action=espnet.load("NestedDictAction"),
+        default={},
+        help="options of batching: quadratic_bins (length in samples at which a batch has half as "
+        "many, 0: off) and max_utterances (of a batch, 0: unlimited)",
+    )
+
+
+def check(args: argparse.Namespace, source: str) -> None:
+    """Raise `UserError` for options of batching that are wrong or have no effect.
+
+    Args:
+        args: training arguments.
+        source: name of the configuration in messages.
+    """
+    if args.batching is None:
+        if args.batching_conf:
+            raise UserError(
+                f"{source}: batching_conf without batching", "write batching: buckets, or remove it"
+            )
+        return
+    BucketOptions.parse(args.batching_conf)
+    for key, allowed in (("iterator_type", "sequence"), ("shuffle_within_batch", False)):
+        value = getattr(args, key)
+        if value != allowed:
+            raise UserError(
+                f"{source}: batching {args.batching} does not work with {key}: {value}",
+                f"remove {key} or batching",
+            )
+
+
+def describe_batches(args: argparse.Namespace) -> str:
+    """Return a line about the batches of an epoch and their padding, for the log."""
+    processes = process_count(args)
+    sampler = own_sampler(args, processes=processes)
+    if sampler is None:
+        return describe_padding(
+            batches_of(args, args.train_shape_file, processes), args.train_shape_file
+        )
+    option = "batching"
+    if args.repeat_power or args.text_ratio is not None:
+        option = "repeat_power" if args.repeat_power else "text_ratio"
+    padding = describe_padding(sampler.generate(0), args.train_shape_file)
+    return f"{option} {getattr(args, option)}: {sampler}\n{padding}"
 
 
 def prepare(args: argparse.Namespace) -> None:

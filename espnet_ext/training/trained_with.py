@@ -116,6 +116,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
     >>> differences({"configuration": {"a": {"b": 1}}}, {"configuration": {"a": {"b": 2}}})
     ['a.b: 1, now 2']
+    >>> differences({"configuration": {}}, {"configuration": {"option_of_today": None}})
+    []
     """
     changes = []
     for part in ("configuration", "data", "files", "initial weights"):
@@ -125,6 +127,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for key in sorted(old.keys() | new.keys()):
             if old.get(key, "not set") == new.get(key, "not set"):
                 continue
+            if part == "configuration" and old.get(key) is None and new.get(key) is None:
+                continue  # an option that did not exist when the training began
             if part == "configuration" and key.rpartition(".")[2] != "token_list":
                 values = f"{old.get(key, 'not set')}, now {new.get(key, 'not set')}"
                 changes.append(f"{key}: {values}")

@@ -100,7 +100,9 @@ def own_sampler(
     """
     if args.text_ratio is not None and (args.text_ratio or _has_input_ids(args)):
         return text_ratio_sampler(args, rank, processes)
-    return repeating_sampler(args, rank, processes) if args.repeat_power else None
+    if args.repeat_power or getattr(args, "batching", None):
+        return repeating_sampler(args, rank, processes)
+    return None
 
 
 class ModalitySampler(RepeatFactorSampler):

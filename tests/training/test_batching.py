@@ -1,0 +1,129 @@
+"""Batches of similar duration and transcript length: complete, small enough, little padding."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_recipe
+import yaml
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from espnet_ext.data.table import read_table, write_table  # noqa: E402
+from espnet_ext.errors import UserError  # noqa: E402
+from espnet_ext.training import batching, speed  # noqa: E402
+from espnet_ext.training.unit_training import own_sampler  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def shape_files(tmp_path_factory):
+    """400 utterances of 0.5 to 4 s whose transcripts vary by a factor of three per second."""
+    folder = tmp_path_factory.mktemp("shapes")
+    random = np.random.default_rng(0)
+    samples = random.integers(8000, 64000, 400)
+    tokens = (samples / 16000 * random.uniform(5, 15, 400)).astype(int) + 1
+    for name, values in (("speech", samples), ("text_surface", tokens)):
+        rows = {f"u{i:03d}": f"{v},7" if name != "speech" else str(v) for i, v in enumerate(values)}
+        write_table(folder / f"{name}_shape", rows)
+    return [str(folder / f"{name}_shape") for name in ("speech", "text_surface")]
+
+
+def arguments(shape_files, **changes):
+    values = {
+        "batching": "buckets",
+        "batching_conf": {},
+        "batch_bins": 320000,
+        "train_shape_file": shape_files,
+        "train_data_path_and_name_and_type": [],
+        "repeat_power": 0.0,
+        "text_ratio": None,
+        "drop_last_iter": False,
+        "batch_type": "numel",
+        "ngpu": 0,
+        "dist_world_size": None,
+        "multiprocessing_distributed": False,
+        "iterator_type": "sequence",
+        "shuffle_within_batch": False,
+    }
+    return argparse.Namespace(**{**values, **changes})
+
+
+def bins(batches, shape_files):
+    lengths = {i: int(row) for i, row in read_table(shape_files[0]).items()}
+    return [(len(batch), max(lengths[i] for i in batch)) for batch in batches]
+
+
+def shares(batches, shape_files):
+    """Padding computed from first principles: padded size and used size of every batch."""
+    result = []
+    for path in shape_files:
+        lengths = {i: int(row.partition(",")[0]) for i, row in read_table(path).items()}
+        padded = sum(len(batch) * max(lengths[i] for i in batch) for batch in batches)
+        result.append(1 - sum(lengths.values()) / padded)
+    return result
+
+
+def test_every_utterance_is_in_one_batch_within_the_budget(shape_files):
+    batches = batching.bucket_batches(arguments(shape_files), shape_files)
+    assert sorted(i for batch in batches for i in batch) == sorted(read_table(shape_files[0]))
+    assert all(count * longest <= 320000 for count, longest in bins(batches, shape_files))
+    assert batches == batching.bucket_batches(arguments(shape_files), shape_files)
+
+
+def test_tokens_are_padded_less_than_in_order_of_duration(shape_files, monkeypatch):
+    batches = batching.bucket_batches(arguments(shape_files), shape_files)
+    monkeypatch.setattr(batching, "_GROUP_SIZES", (1,))
+    by_duration = batching.bucket_batches(arguments(shape_files), shape_files)
+    (frames, tokens), (_, tokens_by_duration) = (
+        shares(b, shape_files) for b in (batches, by_duration)
+    )
+    assert frames < 0.06 and tokens < 0.6 * tokens_by_duration
+    line = batching.describe_padding(batches, shape_files)
+    expected = f"speech {100 * frames:.1f} %, text_surface {100 * tokens:.1f} %"
+    assert line == f"{len(batches)} batches, padding: {expected}"
+
+
+def test_long_utterances_have_smaller_batches_with_the_quadratic_term(shape_files):
+    conf = {"quadratic_bins": 32000, "max_utterances": 9}
+    batches = batching.bucket_batches(arguments(shape_files, batching_conf=conf), shape_files)
+    assert sum(map(len, batches)) == 400
+    for count, longest in bins(batches, shape_files):
+        assert count <= 9 and (count * longest * (1 + longest / 32000) <= 320000 or count == 1)
+
+
+def test_batches_have_an_utterance_for_each_process(shape_files):
+    args = arguments(shape_files, batch_bins=1)
+    assert all(len(batch) == 1 for batch in batching.bucket_batches(args, shape_files))
+    batches = batching.bucket_batches(args, shape_files, processes=3)
+    assert sum(map(len, batches)) == 400 and min(map(len, batches)) >= 3
+    ranks = [own_sampler(args, rank, 3).generate(0) for rank in range(3)]
+    assert sorted(i for rank in ranks for batch in rank for i in batch) == sorted(
+        read_table(shape_files[0])
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batching_conf": {"max_utterance": 3}}, "batching_conf: unknown key 'max_utterance'"),
+        ({"batching_conf": {"max_utterances": -1}}, "max_utterances: -1 is not a number"),
+        ({"batching_conf": {"quadratic_bins": True}}, "quadratic_bins: True is not a number"),
+        ({"batching": None, "batching_conf": {"max_utterances": 3}}, "without batching"),
+        ({"shuffle_within_batch": True}, "does not work with shuffle_within_batch: True"),
+    ],
+)
+def test_wrong_options_are_errors(shape_files, changes, message):
+    with pytest.raises(UserError, match=message):
+        speed.check(arguments(shape_files, **changes), "train.yaml")
+
+
+def test_training_uses_the_batches_and_reports_padding(tmp_path, capfd):
+    recipe = tiny_recipe.make(tmp_path)
+    config = {"batching": "buckets", "max_epoch": 1, "fast_layers": True}
+    folder = recipe.train(config=config)
+    printed = capfd.readouterr().err
+    assert "batching buckets: RepeatFactorSampler(N-batch=" in printed
+    assert "batches, padding: speech " in printed
+    assert yaml.safe_load((folder / "config.yaml").read_text())["batching"] == "buckets"
