@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from espnet_ext.errors import UserError
+
+_JSON_PARTS = 10_000  # parts of a JSON text that are written together
 
 
 @contextlib.contextmanager
@@ -71,7 +74,12 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+    """Write a value as JSON, in parts: the text of a large value would not fit into memory."""
+    parts = json.JSONEncoder(ensure_ascii=False, indent=1).iterencode(value)
+    with atomic_write(path) as handle:
+        while text := "".join(itertools.islice(parts, _JSON_PARTS)):
+            handle.write(text)
+        handle.write("\n")
 
 
 def read_json(path: str | os.PathLike) -> Any:

@@ -48,7 +48,7 @@ for hypotheses of other recognisers, which may cover a part of the set, it can b
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from espnet_ext.data.directory import read_directory, text_files
@@ -63,6 +63,7 @@ from espnet_ext.scoring.confusions import Confusion, count_confusions
 from espnet_ext.scoring.counts import Counts, align_texts, count_all_edits, count_edits, tokenize
 from espnet_ext.text.lexicon import make_pronouncer, read_lexicon
 
+_BLOCK = 2000  # utterances whose texts are tokenized at the same time
 Hypotheses = Mapping[str, Mapping[str, str]]  # kind → utterance → text
 
 
@@ -361,8 +362,8 @@ class _Scorer:
         by_speaker: Mapping[str, Counts],
     ) -> None:
         folder = self.folder.parent / f"{self.folder.name}.{cell.name}"
-        references = {pair.utt_id: tokenize(pair.reference, metric) for pair in pairs}
-        hypotheses = {pair.utt_id: tokenize(pair.hypothesis, metric) for pair in pairs}
+        references = _Tokenized({pair.utt_id: pair.reference for pair in pairs}, metric)
+        hypotheses = _Tokenized({pair.utt_id: pair.hypothesis for pair in pairs}, metric)
         sclite.write_cell(folder, metric, by_speaker, self.speakers, references, hypotheses)
         self.written |= {folder / name for name in sclite.FOLDERS[metric]}
 
@@ -446,11 +447,31 @@ class _Scorer:
         }
 
 
+class _Tokenized(Mapping[str, Sequence[str]]):
+    """Texts that are split into tokens when they are read, which saves memory."""
+
+    def __init__(self, texts: Mapping[str, str], metric: str):
+        self._texts, self._metric = texts, metric
+
+    def __getitem__(self, utt_id: str) -> Sequence[str]:
+        return tokenize(self._texts[utt_id], self._metric)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+
 def _align(pairs: list[cells.TextPair], metric: str) -> dict[str, str]:
     """Return utterance → alignment."""
-    references, hypotheses = [p.reference for p in pairs], [p.hypothesis for p in pairs]
-    alignments = align_texts(references, hypotheses, metric)
-    return {pair.utt_id: alignment for pair, alignment in zip(pairs, alignments, strict=True)}
+    result: dict[str, str] = {}
+    for start in range(0, len(pairs), _BLOCK):
+        block = pairs[start : start + _BLOCK]
+        references, hypotheses = [p.reference for p in block], [p.hypothesis for p in block]
+        alignments = align_texts(references, hypotheses, metric)
+        result.update(zip((pair.utt_id for pair in block), alignments, strict=True))
+    return result
 
 
 def _record(counts: Counts) -> dict:

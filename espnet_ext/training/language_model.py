@@ -16,7 +16,7 @@ import torch
 from espnet_ext.errors import UserError
 from espnet_ext.model import checksums, espnet
 from espnet_ext.progress import say
-from espnet_ext.training import failures, processes, trained_with
+from espnet_ext.training import failures, processes, signals, trained_with
 from espnet_ext.training.finish import final_weights, is_complete, record_end, record_start
 from espnet_ext.training.lock import FolderLock
 from espnet_ext.training.schedule import total_steps
@@ -103,7 +103,9 @@ def train(
             with failures.as_user_errors(exp_dir):
                 line = f"python -m espnet_ext.bin.lm_train -- {shlex.join(command)}"
                 say(line)
-                LanguageModelTask.main(args=args)
+                is_parent = args.multiprocessing_distributed and args.ngpu > 1
+                with signals.interruption_of_subprocesses(is_parent):
+                    LanguageModelTask.main(args=args)
                 if is_first:
                     chosen = final_weights(exp_dir, f"{CRITERION[0]}.{CRITERION[1]}")
                     model = _load(exp_dir, chosen)

@@ -23,7 +23,7 @@ from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.model.unit_frontend import reads_units
 from espnet_ext.progress import say
 from espnet_ext.text.tokenizers import TOKENIZER_FILES, read_token_list
-from espnet_ext.training import failures, processes, speed, trained_with
+from espnet_ext.training import failures, processes, signals, speed, trained_with
 from espnet_ext.training.activation import (
     add_conditions,
     add_label_sets,
@@ -361,7 +361,8 @@ def _run_task(args: argparse.Namespace, command: list[str]) -> None:
     from espnet_ext.training.task import DualOutputTask
 
     say(f"python -m espnet_ext.training {shlex.join(command)}")
-    DualOutputTask.main(args=args)
+    with signals.interruption_of_subprocesses(args.multiprocessing_distributed and args.ngpu > 1):
+        DualOutputTask.main(args=args)
 
 
 def _write_config(path: Path, config: Mapping[str, Any]) -> None:

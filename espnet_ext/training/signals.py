@@ -1,13 +1,20 @@
 """Signals that ask a training to stop: it finishes its step and saves its state first."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
 
 import torch
+import torch.distributed as dist
+from torch.multiprocessing import ProcessExitedException
+
+from espnet_ext.errors import Interrupted
+from espnet_ext.progress import say
 
 # Ctrl-C; the end of a job; slurm's warning before the end of a job (sbatch --signal=USR1@120).
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -56,6 +63,39 @@ def stop_requests() -> Iterator[StopRequest]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def exit_code_of_subprocess() -> Iterator[None]:
+    """Exit with the code of `Interrupted` if it is raised in a subprocess, which prints it."""
+    try:
+        yield
+    except Interrupted as error:
+        if multiprocessing.parent_process() is None:
+            raise
+        if dist.get_rank() == 0:
+            say(f"note: {error}")
+        sys.exit(error.EXIT_CODE)
+
+
+@contextlib.contextmanager
+def interruption_of_subprocesses(is_parent: bool) -> Iterator[None]:
+    """Let subprocesses save when a signal comes, and raise `Interrupted` when they have.
+
+    Args:
+        is_parent: the training runs in subprocesses of this process, one per GPU.
+    """
+    if not is_parent:
+        yield
+        return
+    with stop_requests() as request:
+        try:
+            yield
+        except ProcessExitedException as error:
+            if error.exit_code != Interrupted.EXIT_CODE:
+                raise
+            message = f"interrupted ({request.name}): run the same command again to continue"
+            raise Interrupted(message) from None
 
 
 class WorkerInit:

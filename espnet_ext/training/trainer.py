@@ -117,6 +117,7 @@ class DualOutputTrainer(Trainer):
             replaced_selection(),
             atomic_torch_save(Path(trainer_options.output_dir)),
             signals.stop_requests() as trainer_options.stop_request,
+            signals.exit_code_of_subprocess(),
         ):
             if trainer_options.resume:
                 _recover(Path(trainer_options.output_dir), is_first)
@@ -156,7 +157,8 @@ class DualOutputTrainer(Trainer):
         options,
         **kwargs,
     ) -> bool:
-        position = reporter.parent.take_position()
+        parent = getattr(reporter, "parent", None)  # None: called without `run`
+        position = parent.take_position() if parent is not None else None
         if options.freeze_schedule is not None:
             line = options.freeze_schedule.begin_epoch(reporter.get_epoch())
             if _is_first_process():
@@ -177,23 +179,29 @@ class DualOutputTrainer(Trainer):
             monitor = health.StepMonitor(
                 reporter, options.max_invalid_steps, options.accum_grad, folder
             )
-            iterator = options.epoch = resume.ResumableEpoch(
-                iterator,
-                resume.Parts(model, optimizers, schedulers, scaler, reporter, monitor),
-                resume.Saving(
-                    folder,
-                    options.save_interval_minutes,
-                    options.save_interval_steps,
-                    options.accum_grad,
-                ),
-                options.stop_request,
-                position,
-            )
+            if parent is not None:
+                iterator = options.epoch = resume.ResumableEpoch(
+                    iterator,
+                    resume.Parts(model, optimizers, schedulers, scaler, reporter, monitor),
+                    resume.Saving(
+                        folder,
+                        options.save_interval_minutes,
+                        options.save_interval_steps,
+                        options.accum_grad,
+                    ),
+                    options.stop_request,
+                    position,
+                )
             if options.diagnostics is not None:
                 iterator = options.diagnostics.watch(iterator, reporter, scaler, summary_writer)
             iterator = monitor.watch(iterator)
             if _is_first_process():
-                iterator = StepProgress(iterator, reporter, options.max_epoch, options.epoch.first)
+                iterator = StepProgress(
+                    iterator,
+                    reporter,
+                    options.max_epoch,
+                    options.epoch.first if options.epoch else 0,
+                )
         nothing_updated = super().train_one_epoch(
             model=model,
             optimizers=optimizers,
