@@ -20,11 +20,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         help='heads to export for stock ESPnet: "surface meaning"',
     )
     parser.add_argument("--license", default="", help="licence of the weights, for the card")
+    parser.add_argument(
+        "--data",
+        default="",
+        help="which corpora the model was trained on, and their licences, for the card",
+    )
     args = parser.parse_args(argv)
 
     from pathlib import Path
 
     from espnet_ext.errors import UserError
+    from espnet_ext.files import sha256_of
     from espnet_ext.model.pack import is_archive, pack_model
     from espnet_ext.overwriting import require_result_file
 
@@ -34,9 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not archive.absolute().parent.is_dir():
         raise UserError(f"{archive.parent}: no such folder", "create it, or name another archive")
     require_result_file(archive, is_archive)
-    names = pack_model(args.model_dir, archive, args.weights, args.export, args.license)
+    names = pack_model(args.model_dir, archive, args.weights, args.export, args.license, args.data)
     megabytes = archive.stat().st_size / 1e6
-    print(f"{archive}: {len(names)} files, {megabytes:.1f} MB")
+    print(f"{archive}: {len(names)} files, {megabytes:.1f} MB, SHA-256 {sha256_of(archive)}")
     return 0
 
 

@@ -21,6 +21,8 @@ from typing import IO
 
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_yaml, sha256_of
+from espnet_ext.model import manifest
+from espnet_ext.progress import say
 
 CONFIG = "config.yaml"
 META = "meta.yaml"  # in packs of ESPnet (espnet2.bin.pack): names the files of the model
@@ -265,6 +267,8 @@ def _extract(archive: _Archive, target: Path) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(member) as source, open(path, "wb") as copy:
                     shutil.copyfileobj(source, copy)
+            if note := _verify(temporary, archive.path):
+                say(note)
             if target.exists():  # incomplete, or another process was faster
                 shutil.rmtree(target)
             temporary.replace(target)
@@ -275,6 +279,18 @@ def _extract(archive: _Archive, target: Path) -> None:
             f"{archive.path}: cannot unpack it into {target}: {error.strerror or error}",
             "free space there, or choose another folder with the variable XDG_CACHE_HOME",
         ) from None
+
+
+def _verify(root: Path, source: Path) -> str:
+    """Verify an unpacked archive by its manifest; return a note about what cannot be verified.
+
+    Archives of ESPnet have none.
+    """
+    folders = [root, *(path for path in root.iterdir() if path.is_dir())]
+    if (root / META).is_file():
+        return ""
+    top = next(folder for folder in folders if (folder / CONFIG).is_file())
+    return manifest.verify(top, source)
 
 
 def _cache() -> Path:

@@ -10,10 +10,11 @@ import torch
 
 from espnet_ext.errors import UserError, is_out_of_memory
 from espnet_ext.files import read_yaml
-from espnet_ext.model import checksums, espnet, stock
+from espnet_ext.model import checksums, espnet, safe_weights, stock
 from espnet_ext.model.build import build_model
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.pretrained import adapters, base_weights
+from espnet_ext.model.uninitialised import Uninitialised
 from espnet_ext.progress import say
 from espnet_ext.text.tokenizers import Tokenizer, build_tokenizer
 
@@ -48,12 +49,14 @@ def load_model(
     """
     check_device(device)
     config = load_config(model_dir)
+    weights = safe_weights.choose(Path(model_dir), weights)
     # All weights come from the file, so no initialisation (which may read other files) is needed.
     config_of_model = {**config, "init": None, "cpu_autocast": None}
     if adapters.options_of(config) is not None:
         model = _load_adapted(config_of_model, Path(model_dir), weights)
         return place(model, device).eval(), adapters.without_adapter(config)
-    model = build_model(config_of_model, model_dir)
+    with Uninitialised():  # the weights are loaded strictly
+        model = build_model(config_of_model, model_dir)
     rename = None
     if config.get("stock"):
         weights = stock.find_weights(Path(model_dir), weights)
@@ -194,6 +197,12 @@ def read_state(path: Path) -> dict[str, Any]:
         UserError: if the file is not readable or damaged, or has values that are not finite.
     """
     remedy = "restore the file, name other weights, or train again"
+    if path.suffix == safe_weights.SUFFIX:
+        state = safe_weights.read(path, remedy)
+        check_finite(state, path)
+        if note := checksums.check(path, remedy):
+            say(note)
+        return state
     try:
         # mapped into memory, the file is not held beside the model
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))

@@ -11,8 +11,8 @@ import torch
 import yaml
 
 from espnet_ext.errors import UserError
-from espnet_ext.files import atomic_path, read_json
-from espnet_ext.model import checksums
+from espnet_ext.files import atomic_path, read_json, write_json
+from espnet_ext.model import checksums, manifest, safe_weights
 from espnet_ext.model.config import OutputConfig, suggest
 from espnet_ext.model.export import export_head, stock_command
 from espnet_ext.model.heads.base import StockHead
@@ -21,11 +21,16 @@ from espnet_ext.model.load import load_config, load_model
 from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.model.pretrained import adapters
 from espnet_ext.model.unit_frontend import unit_files
+from espnet_ext.text import unicode
 
 # Configuration keys that name places on this machine: suffixes, and whole names.
 _LOCAL_SUFFIXES = ("_shape_file", "_data_path_and_name_and_type", "_data_dir")
 _LOCAL_KEYS = ("output_dir", "config", "init_param", "dist_init_method", "rir_scp", "noise_scp")
-_MODEL_FILES = ("config.yaml", "model.pth")  # files that every archive has
+_CONFIG = "config.yaml"
+_WEIGHTS = (safe_weights.FILE, safe_weights.DEFAULT)  # the second one in older archives
+_CALIBRATION = "calibration.json"  # of `feedback`
+# What a calibration says about this machine
+_LOCAL_FACTS = ("data", "model", "provenance", "evaluated")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # one date for all files: same content, same archive
 
 
@@ -35,15 +40,17 @@ def pack_model(
     weights: str = "model.pth",
     export: Sequence[str] = (),
     licence: str = "",
+    data: str = "",
 ) -> list[str]:
     """Write a zip with one folder of the archive's name. `unzip` unpacks it to a model directory.
 
     Args:
         model_dir: directory of a trained system.
         archive: the zip to write.
-        weights: file name of the weights; they are loaded strictly, and packed as model.pth.
+        weights: file name of the weights; they are loaded strictly, and packed as safetensors.
         export: outputs to export for stock ESPnet too, as `stock_<output>/`.
         licence: licence of the weights, for the card.
+        data: which corpora the model was trained on, and their licences, for the card.
     Returns:
         The names in the archive.
     """
@@ -67,7 +74,9 @@ def pack_model(
             for name in export
         }
         card = model_card(folder.name, outputs, parameters, scores, exported, licence)
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        notes = data_notes(source, folder, data)
+        (folder / "README.md").write_text("\n".join([card, *notes]), encoding="utf-8")
+        manifest.write(folder)
         return _write_zip(Path(root), Path(archive))
 
 
@@ -78,7 +87,10 @@ def is_archive(path: Path) -> bool:
     with zipfile.ZipFile(path) as packed:
         names = set(packed.namelist())
     folders = {name.partition("/")[0] for name in names}
-    return len(folders) == 1 and {f"{min(folders)}/{n}" for n in _MODEL_FILES} <= names
+    if len(folders) != 1:
+        return False
+    top = min(folders)
+    return f"{top}/{_CONFIG}" in names and any(f"{top}/{name}" in names for name in _WEIGHTS)
 
 
 def _copy_model(
@@ -101,11 +113,13 @@ def _copy_model(
     (folder / "config.yaml").write_text(
         yaml.safe_dump(portable, allow_unicode=True, sort_keys=False), encoding="utf-8"
     )
-    if has_adapter:
-        torch.save(model.state_dict(), folder / "model.pth")
+    path = folder / safe_weights.FILE
+    if config.get("stock"):  # the names of ESPnet are those of its format
+        path = folder / safe_weights.DEFAULT
+        shutil.copyfile(source / weights, path)  # follows the link
     else:
-        shutil.copyfile(source / weights, folder / "model.pth")  # follows the link
-    checksums.record(folder / "model.pth", folder / "model.pth")
+        safe_weights.write(model.state_dict(), path)
+    checksums.record(path, path)
     needed = [output.bpemodel for output in outputs.values() if output.bpemodel]
     stats = (config.get("normalize_conf") or {}).get("stats_file")
     for name in [*needed, *([stats] if stats else []), *unit_files(config, source)]:
@@ -115,6 +129,22 @@ def _copy_model(
         shutil.copyfile(source / name, folder / name)
     if (source / "train.json").is_file():
         shutil.copyfile(source / "train.json", folder / "train.json")
+    if (source / _CALIBRATION).is_file():
+        write_json(folder / _CALIBRATION, _portable_calibration(source / _CALIBRATION))
+
+
+def _portable_calibration(path: Path) -> dict[str, Any]:
+    """Return a calibration without paths of this machine; sets are named by their folders."""
+    content = read_json(path)
+    facts = content.get("facts")
+    if isinstance(facts, dict):
+        kept = {key: value for key, value in facts.items() if key not in _LOCAL_FACTS}
+        if isinstance(facts.get("data"), str):
+            kept["data"] = Path(facts["data"]).name
+        if isinstance(facts.get("evaluated"), dict):
+            kept["evaluated"] = {Path(k).name: value for k, value in facts["evaluated"].items()}
+        content["facts"] = kept
+    return content
 
 
 def _copy_results(source: Path, folder: Path) -> dict[str, Any]:
@@ -186,6 +216,44 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def data_notes(source: Path, folder: Path, data: str) -> list[str]:
+    """Return the lines of the card about training data, text normalisation and calibration.
+
+    Args:
+        source: the model directory.
+        folder: the packed one.
+        data: what the user says about the data.
+    """
+    lines = [
+        "## Data",
+        "",
+        data or "The training data is not stated. Its licence may restrict the use of the weights.",
+        "",
+        f"Transcripts are normalised by version {unicode.NORMAL_FORM} of the text normalisation of "
+        "espnet-ext.",
+        "",
+    ]
+    if not (folder / _CALIBRATION).is_file():
+        return lines
+    facts = read_json(folder / _CALIBRATION)
+    lines += ["## Calibration of judge", ""]
+    known = facts.get("facts") or {}
+    lines += [
+        f"Learnt from {known.get('utterances', 'an unknown number of')} recordings of "
+        f"{known.get('speakers', 'an unknown number of')} speakers.",
+        "",
+    ]
+    for name, function in (facts.get("sources") or {}).items():
+        details = function.get("facts") or {}
+        if "ece" in details:
+            lines.append(
+                f"- expected pronunciation from the {name}: calibration error (ECE) "
+                f"{100 * details['ece']:.1f} % on held-out speakers; deviations are reported from "
+                f"the probability {function['threshold']:.2f} on"
+            )
+    return [*lines, ""]
 
 
 def _score_table(scores: Mapping[str, Any]) -> list[str]:

@@ -37,9 +37,9 @@ def test_archive_decodes_to_the_same_result(trained, archive, cache):
     expected = DualSpeech2Text.from_pretrained(trained.root / "exp", **OPTIONS)(SPEECH)
     assert DualSpeech2Text.from_pretrained(archive, **OPTIONS)(SPEECH) == expected
     (folder,) = cache.glob("espnet-ext/models/*/do_small")
-    before = (folder / "model.pth").stat().st_ino
+    before = (folder / "model.safetensors").stat().st_ino
     assert find_model_dir(archive) == folder  # not unpacked again
-    assert (folder / "model.pth").stat().st_ino == before
+    assert (folder / "model.safetensors").stat().st_ino == before
 
 
 def test_command_decodes_with_an_archive(trained, archive, tmp_path):
@@ -141,6 +141,39 @@ def test_damaged_archives_are_refused(archive, tmp_path, cache):
         with pytest.raises(UserError, match=f"{name}.zip: not a readable zip archive"):
             find_model_dir(path)
     assert not list(cache.rglob("config.yaml"))
+
+
+def repacked(archive, path, change):
+    """Write an archive whose files `change` (name, content) returns; None leaves a file out."""
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(path, "w") as target:
+        for name in [*source.namelist(), "m/new.txt"]:
+            content = source.read(name) if name in source.namelist() else None
+            content = change(name.partition("/")[2], content)
+            if content is not None:
+                top = source.namelist()[0].partition("/")[0]
+                target.writestr(f"{top}/{name.partition('/')[2]}", content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda n, c: c + b"\n" if n == "config.yaml" else c, "config.yaml was changed"),
+        (lambda n, c: None if n == "train.json" else c, "train.json is missing"),
+        (lambda n, c: b"x" if n == "new.txt" else c, "new.txt was added"),
+        (lambda n, c: b"{}" if n == "manifest.json" else c, "is not a manifest"),
+    ],
+)
+def test_tampered_archives_are_refused(archive, tmp_path, cache, change, problem):
+    with pytest.raises(UserError, match=problem):
+        find_model_dir(repacked(archive, tmp_path / "t.zip", change))
+    assert not list(cache.rglob("config.yaml"))
+
+
+def test_archive_without_a_manifest_has_a_note(archive, tmp_path, cache, capsys):
+    path = repacked(archive, tmp_path / "t.zip", lambda n, c: None if n == "manifest.json" else c)
+    assert find_model_dir(path).is_dir()
+    assert "not verified: it has no manifest.json" in capsys.readouterr().err
 
 
 def espnet_pack(path, meta, config="exp/asr/config.yaml"):

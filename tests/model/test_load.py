@@ -90,3 +90,22 @@ def test_token_that_looks_like_a_number_stays_text(folder, config):
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     assert "- 1e5" in (folder / "config.yaml").read_text()
     assert load_config(folder)["outputs"]["meaning"]["token_list"][2] == "1e5"
+
+
+def test_model_is_built_without_random_initialisation(trained, monkeypatch):
+    """Every parameter comes from the file, so nothing depends on what was in memory."""
+    from espnet_ext.model import load
+
+    expected = load_model(trained.root / "exp")[0].state_dict()
+    build = load.build_model
+
+    def poisoned(*arguments):
+        model = build(*arguments)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.fill_(float("nan"))
+        return model
+
+    monkeypatch.setattr(load, "build_model", poisoned)
+    state = load_model(trained.root / "exp")[0].state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in expected.items())

@@ -1,6 +1,7 @@
 """An unpacked archive is a model directory that works anywhere, also for stock ESPnet."""
 
 import json
+import shutil
 import zipfile
 
 import pytest
@@ -10,7 +11,10 @@ import yaml
 from espnet_ext.bin import pack
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.decoding.options import ESPNET
+from espnet_ext.errors import UserError
 from espnet_ext.files import sha256_of
+from espnet_ext.model import safe_weights
+from espnet_ext.model.archive import find_model_dir
 from espnet_ext.model.load import load_model
 
 SPEECH = torch.randn(8000, generator=torch.Generator().manual_seed(0))
@@ -34,14 +38,17 @@ def test_unpacked_folder_decodes_to_the_same_result(trained, tmp_path):
     names = {p.name for p in folder.iterdir()}
     assert names == {
         "config.yaml",
-        "model.pth",
+        "model.safetensors",
+        "manifest.json",
         "checksums.json",
         "meaning_bpe.model",
         "feats_stats.npz",
         "train.json",
         "README.md",
     }
-    assert not (folder / "model.pth").is_symlink()
+    before, after = (load_model(place)[0].state_dict() for place in (trained.root / "exp", folder))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert str(trained.root) not in (folder / "config.yaml").read_text()
 
 
@@ -116,3 +123,35 @@ def test_weights_that_do_not_fit_are_not_packed(trained, tmp_path):
     arguments = ["--model_dir", str(broken), "--archive", str(archive), "--weights", "other.pth"]
     assert cli.run(pack.main, arguments) == 1
     assert not archive.exists()
+
+
+def test_shared_tensors_are_written_once(tmp_path):
+    table = torch.randn(4, 3)
+    state = {"a": table, "b": table, "c": table.t(), "d": table.clone()}
+    safe_weights.write(state, tmp_path / "m.safetensors")
+    read = safe_weights.read(tmp_path / "m.safetensors", "")
+    assert read.keys() == state.keys()
+    assert all(torch.equal(read[name], value) for name, value in state.items())
+    assert read["a"].data_ptr() == read["b"].data_ptr()
+    (tmp_path / "bad.safetensors").write_bytes(b"no weights")
+    with pytest.raises(UserError, match="not a readable safetensors file"):
+        safe_weights.read(tmp_path / "bad.safetensors", "")
+
+
+def test_calibration_and_data_are_packed_without_local_paths(trained, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(trained.root / "exp", source, symlinks=True)
+    function = {"threshold": 0.6, "facts": {"ece": 0.043}}
+    facts = {"data": "/secret/dump/valid", "model": "/secret/exp", "utterances": 12, "speakers": 3}
+    facts["provenance"] = {"command": "/secret"}
+    calibration = {"sources": {"prompt": function}, "facts": facts}
+    (source / "calibration.json").write_text(json.dumps(calibration))
+    options = ["--model_dir", str(source), "--data", "Corpus A (CC BY 4.0)"]
+    assert pack.main([*options, "--archive", str(tmp_path / "m.zip")]) == 0
+    folder = find_model_dir(tmp_path / "m.zip")
+    packed_facts = json.loads((folder / "calibration.json").read_text())
+    assert packed_facts["sources"] == {"prompt": function}
+    assert packed_facts["facts"] == {"data": "valid", "utterances": 12, "speakers": 3}
+    card = (folder / "README.md").read_text()
+    assert "Corpus A (CC BY 4.0)" in card and "12 recordings of 3 speakers" in card
+    assert "4.3 %" in card and "/secret" not in card
