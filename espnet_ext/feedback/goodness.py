@@ -30,7 +30,7 @@ def goodness(
 
     >>> log_probs = torch.tensor([[0.1, 0.8, 0.1], [0.8, 0.1, 0.1]]).log()
     >>> [round(value, 2) for value in goodness(log_probs, [1], [1, 2])]
-    [-0.38]
+    [-0.22]
     """
     transcripts = [list(expected)]
     owners = []  # the phone that each further transcript replaces
