@@ -32,7 +32,7 @@ from espnet_ext.training.reading import report_unreadable
 from espnet_ext.training.seeding import seed_each_batch
 from espnet_ext.training.trainer import DualOutputTrainer
 from espnet_ext.training.unit_rows import unit_rows
-from espnet_ext.training.unit_training import own_sampler
+from espnet_ext.training.unit_training import check_embeddings, own_sampler
 
 # Options that select the parts of a system → defaults. Each has an option `<option>_conf` too.
 PARTS = {
@@ -276,6 +276,8 @@ class DualOutputTask(AbsTask):
                 args.outputs = merge(args.outputs, change)
         check_freeze_param(args.freeze_param, model)
         check_init_param(args.init_param, model, args.ignore_init_mismatch)
+        if not args.collect_stats:
+            check_embeddings(model, args.init_param)
         if not args.collect_stats:
             sets = [
                 (args.train_shape_file, args.train_data_path_and_name_and_type),

@@ -1,12 +1,13 @@
 """Train on discrete units (`frontend: units`): the configuration, and the ratio of modalities."""
 
 import argparse
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
+from espnet_ext.model.pretrained.text_encoder import TextEncoder
 from espnet_ext.model.unit_frontend import FILES, InputLayout, reads_units
 from espnet_ext.training.config import merge
 from espnet_ext.training.repeat import RepeatFactorSampler, batches_of_group, repeating_sampler
@@ -86,6 +87,24 @@ def add_unit_layout(
         if (folder / name).is_file()
     }
     return merge(config, {"frontend_conf": {"layout": layout.as_config()}}), files
+
+
+def check_embeddings(model: Any, init_param: Sequence[str]) -> None:
+    """Raise `UserError` if a pre-trained text encoder would read random embeddings.
+
+    Args:
+        init_param: values of `--init_param`, `FILE[:SOURCE[:TARGET[:EXCLUDED]]]`.
+    """
+    encoder = model.encoder
+    if not isinstance(encoder, TextEncoder) or not encoder.has_pretrained_weights:
+        return
+    targets = [(value.split(":") + ["", ""])[2] for value in init_param]
+    if not any("frontend.embed.".startswith(target and f"{target}.") for target in targets):
+        raise UserError(
+            "the encoder is a pre-trained text model, but the embeddings that it reads are random",
+            "train with --init_param FILE:embed:frontend.embed; espnet-ext unit_embeddings writes "
+            "FILE",
+        )
 
 
 def own_sampler(

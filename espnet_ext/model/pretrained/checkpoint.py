@@ -29,6 +29,7 @@ _SETTINGS = (
     "chunk_length",
     "dither",
 )
+_WITHOUT_PREPROCESSOR = ("t5", "mt5", "mbart", "bart")  # models of text
 _PICKLED = "pytorch_model.bin"
 _PICKLED_PARTS = f"{_PICKLED}.index.json"  # of weights in several files
 _FILES = "config.json, preprocessor_config.json and model.safetensors"
@@ -195,9 +196,11 @@ def _read_architecture(
         )
     try:
         config = transformers.AutoConfig.from_pretrained(model, revision=revision)
-        settings, _ = transformers.FeatureExtractionMixin.get_feature_extractor_dict(
-            model, revision=revision
-        )
+        settings: dict[str, Any] = {}
+        if config.model_type not in _WITHOUT_PREPROCESSOR:
+            settings, _ = transformers.FeatureExtractionMixin.get_feature_extractor_dict(
+                model, revision=revision
+            )
     except (OSError, ValueError, RuntimeError) as error:
         raise _unreadable(model, error, where) from None
     plain = json.loads(config.to_json_string(use_diff=False))

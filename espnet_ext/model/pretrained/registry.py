@@ -10,6 +10,8 @@ import torch
 
 from espnet_ext.model.config import construct
 from espnet_ext.model.pretrained.checkpoint import Source
+from espnet_ext.model.pretrained.text_encoder import NETWORKS as TEXT_NETWORKS
+from espnet_ext.model.pretrained.text_encoder import TextEncoder
 from espnet_ext.model.pretrained.wav2vec2 import Wav2Vec2Encoder, Wav2Vec2Features
 from espnet_ext.model.pretrained.whisper import WhisperEncoder, WhisperFeatures
 from espnet_ext.model.pretrained.whisper_decoder import WhisperDecoder
@@ -22,6 +24,11 @@ FAMILIES: dict[str, tuple[type[torch.nn.Module], type[torch.nn.Module]]] = {
     "wavlm": (Wav2Vec2Features, Wav2Vec2Encoder),
 }
 
+# Also encoders of text, which read the embeddings of `frontend: units`
+ENCODERS: dict[str, type[torch.nn.Module]] = {
+    **{kind: encoder for kind, (_, encoder) in FAMILIES.items()},
+    **dict.fromkeys(TEXT_NETWORKS, TextEncoder),
+}
 DECODERS: dict[str, type[torch.nn.Module]] = {"whisper": WhisperDecoder}
 
 
@@ -60,10 +67,9 @@ def build_encoder(
         model, architecture, revision: as for `build_frontend`.
         options: further options of the family's encoder.
     """
-    source = Source.read(model, architecture, revision, tuple(FAMILIES), "encoder_conf")
-    _, build = FAMILIES[source.model_type]
+    source = Source.read(model, architecture, revision, tuple(ENCODERS), "encoder_conf")
     arguments = {"source": source, "input_size": input_size}
-    return construct(build, options, "encoder_conf", arguments)
+    return construct(ENCODERS[source.model_type], options, "encoder_conf", arguments)
 
 
 def build_decoder(
