@@ -315,6 +315,7 @@ if stage 11 "training"; then
             model_dir=${expdir}/${lang}/${system}_${asr_tag}
             step "${lang}/train_${system}_${asr_tag}" "${training_inputs[@]}" \
                 --in "${system_config[${system}]}" --out "${model_dir}/model.pth" --owns "${model_dir}" \
+                --weight "$(grep -c branch: "${system_config[${system}]}")" \
                 --launch --cpus "${cores}" --gpus "${ngpu}" --nodes "${num_nodes}" -- \
                 "${python}" -m espnet_ext.bin.train --config "${asr_config}" \
                 --system "${system_config[${system}]}" "${training_data[@]}" --exp_dir "${model_dir}" \
@@ -326,6 +327,7 @@ if stage 11 "training"; then
             model_dir=${expdir}/${lang}/${system}_${asr_tag}_twin
             step "${lang}/train_${system}_${asr_tag}_twin" "${training_inputs[@]}" \
                 --in "${system_config[${system}]}" --out "${model_dir}/model.pth" --owns "${model_dir}" \
+                --weight "$(grep -c branch: "${system_config[${system}]}")" \
                 --launch --cpus "${cores}" --gpus "${ngpu}" --nodes "${num_nodes}" -- \
                 "${python}" -m espnet_ext.bin.train --config "${asr_config}" \
                 --system "${system_config[${system}]}" "${training_data[@]}" --exp_dir "${model_dir}" \

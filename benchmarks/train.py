@@ -224,15 +224,18 @@ class Setting:
     def train_round(self, epoch: int) -> dict[str, Any]:
         """Train an epoch. Return its CPU seconds, audio seconds, losses, padding and memory."""
         from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
-        from espnet2.train.reporter import Reporter
 
-        reporter = Reporter()
+        from espnet_ext.training import selection, signals
+
+        reporter = selection.FiniteReporter()
         reporter.set_epoch(epoch)
         set_all_random_seed(epoch)
         watched = Watched(self.iterators.build_iter(epoch))
         trainer = self.task.trainer
+        options = trainer.build_options(self.args)
         begin = cpu_seconds()
-        with reporter.observe("train") as observed:
+        with reporter.observe("train") as observed, signals.stop_requests() as request:
+            options.stop_request = request  # stock ESPnet ignores it
             trainer.train_one_epoch(
                 model=self.model,
                 optimizers=self.optimizers,
@@ -241,7 +244,7 @@ class Setting:
                 reporter=observed,
                 scaler=None,
                 summary_writer=None,
-                options=trainer.build_options(self.args),
+                options=options,
                 distributed_option=self.distributed,
             )
             losses = [float(value.value) for value in observed.stats["loss"]]

@@ -105,7 +105,10 @@ class Pool:
         self.stop_status = status
 
     def run(self, steps: Sequence[Step], limit: int = 1) -> int:
-        """Run the steps that are not done. Longer ones start first, where that is known.
+        """Run the steps that are not done. Longer ones start first.
+
+        How long a step takes is known if it ran before. The others start first of all, in order of
+        their weights.
 
         Returns:
             How many steps ran.
@@ -121,7 +124,7 @@ class Pool:
         _show_reasons(waiting)
         count = len(waiting)
         seconds = {step.name: self.records.seconds(step) for step, _ in waiting}
-        waiting.sort(key=lambda item: -(seconds[item[0].name] or float("inf")))
+        waiting.sort(key=lambda item: (-(seconds[item[0].name] or float("inf")), -item[0].weight))
         try:
             self._run(waiting, limit, _environment(self.cores // limit))
         finally:

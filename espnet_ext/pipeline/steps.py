@@ -48,11 +48,13 @@ class Step:
     cpus: int = 1
     gpus: int = 0
     nodes: int = 1
+    # Of steps that never ran, those with the largest weight start first. Any unit.
+    weight: int = 1
 
 
 _LISTS = {"--in": "inputs", "--out": "outputs", "--code": "modules"}
 _TEXTS = {"--owns": "owns", "--show": "show"}
-_NUMBERS = {"--cpus": "cpus", "--gpus": "gpus", "--nodes": "nodes"}
+_NUMBERS = {"--cpus": "cpus", "--gpus": "gpus", "--nodes": "nodes", "--weight": "weight"}
 
 
 def parse_step(words: Sequence[str]) -> Step:

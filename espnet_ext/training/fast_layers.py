@@ -19,6 +19,7 @@ from espnet_ext.model import espnet
 MultiHeadedAttention: Any = espnet.load("MultiHeadedAttention")
 RelPositionMultiHeadedAttention: Any = espnet.load("RelPositionMultiHeadedAttention")
 ConvolutionModule: Any = espnet.load("ConvolutionModule")
+_MOST_ROWS = 1 << 13  # computing more takes much longer than compiling the kernel
 _DROPOUT_LEVELS = 1 << 16  # the resolution of dropout rates
 
 
@@ -50,9 +51,66 @@ def _fast_class(module: torch.nn.Module) -> type | None:
         parts = (module.pointwise_conv1, module.depthwise_conv, module.pointwise_conv2)
         plain = all(type(part) is torch.nn.Conv1d for part in parts)
         return fast if plain and type(module.norm) is torch.nn.BatchNorm1d else None
+    if fast is FastSubsampling:
+        layers: list[Any] = list(module.children())
+        kinds = {type(layer) for layer in layers} == {torch.nn.Conv2d, torch.nn.ReLU}
+        plain = kinds and all(getattr(layer, "padding", (0, 0)) == (0, 0) for layer in layers)
+        return fast if plain else None
     if fast is not None and issubclass(fast, MultiHeadedAttention):
         return None if module.use_flash_attn or module.use_sdpa else fast
     return fast
+
+
+class FastLinear(torch.nn.Linear):
+    """A linear layer that computes in few shapes within autocast on a CPU.
+
+    oneDNN compiles kernels of half a megabyte per number of rows, which takes as long as using
+    them a few times. A batch of speech has a number of rows of its own. Rows of zeros are added
+    up to a number of which there are 16 per power of two.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return linear(input, self.weight, self.bias)
+
+
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """Return a linear function of rows (…, D), computed in few shapes; see `FastLinear`."""
+    rows = math.prod(x.shape[:-1])
+    if not _compiles_kernels(x) or rows > _MOST_ROWS:
+        return functional.linear(x, weight, bias)
+    padded = functional.pad(x.reshape(rows, -1), (0, 0, 0, rounded(rows) - rows))
+    return functional.linear(padded, weight, bias)[:rows].view(*x.shape[:-1], -1)
+
+
+class FastSubsampling(torch.nn.Sequential):
+    """The convolutions of ESPnet's `Conv2dSubsampling`, computed for few numbers of frames."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Return (B, D, T, M') for features (B, 1, F, M)."""
+        frames = input.size(2)
+        if not _compiles_kernels(input):
+            return super().forward(input)
+        for layer in self:
+            if isinstance(layer, torch.nn.Conv2d):
+                frames = (frames - layer.kernel_size[0]) // layer.stride[0] + 1
+        added = rounded(input.size(2)) - input.size(2)
+        # Without padding, an output frame reads no frame after the end of the utterance.
+        return super().forward(functional.pad(input, (0, 0, 0, added)))[:, :, :frames]
+
+
+def rounded(size: int) -> int:
+    """Return the next number that has at most five significant bits, so at most 6 % more.
+
+    >>> [rounded(size) for size in (31, 33, 500, 513)]
+    [31, 34, 512, 544]
+    """
+    step = 1 << max(0, size.bit_length() - 5)
+    return -(-size // step) * step
+
+
+def _compiles_kernels(x: torch.Tensor) -> bool:
+    """Return whether oneDNN compiles a kernel for each shape of a linear layer that reads x."""
+    return x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
 
 
 class FastConvolution(ConvolutionModule):
@@ -90,7 +148,7 @@ def _is_frame_mask(mask: torch.Tensor, x: torch.Tensor) -> bool:
 
 def _pointwise(convolution: Any, x: torch.Tensor) -> torch.Tensor:
     """Apply a convolution with a kernel of 1 to rows (B, T, D)."""
-    return functional.linear(x, convolution.weight.squeeze(-1), convolution.bias)
+    return linear(x, convolution.weight.squeeze(-1), convolution.bias)
 
 
 class FastAttention(MultiHeadedAttention):
@@ -199,4 +257,6 @@ _REPLACED = {
     MultiHeadedAttention: FastAttention,
     RelPositionMultiHeadedAttention: FastRelativeAttention,
     torch.nn.Dropout: FastDropout,
+    torch.nn.Linear: FastLinear,
+    torch.nn.Sequential: FastSubsampling,
 }

@@ -7,10 +7,10 @@ import ctypes
 import os
 from collections.abc import Callable
 
-# oneDNN compiles a kernel per operation and shape of its input, and keeps this many. Its default
-# of 1,024 are those of a few batches, so that every batch compiles its kernels again. A kernel
-# takes 20 to 60 kB.
-_KERNELS = 20_000
+# oneDNN compiles a kernel per operation and shape of its input, and keeps this many. `fast_layers`
+# needs less than a thousand. A kernel of a matrix product in bfloat16 takes half a megabyte, so
+# this number also bounds the memory of other trainings.
+_KERNELS = 2048
 _KERNEL_VARIABLES = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY")
 # glibc returns larger blocks to the system as soon as they are freed, and has to ask for them in
 # the next step again: the kernel fills each page with zeros. 32 MiB is the largest value allowed.

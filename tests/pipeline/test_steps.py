@@ -480,6 +480,12 @@ def test_longest_step_starts_first(folder):
     assert (folder / "order").read_text().split() == ["a", "b", "b", "a"]
 
 
+def test_step_with_the_largest_weight_starts_first_if_none_has_run(folder):
+    steps = [bash(name, f"echo {name} >>order") for name in ("single", "dual", "other")]
+    run(steps[0], replace(steps[1], weight=2), steps[2])
+    assert (folder / "order").read_text().split() == ["dual", "single", "other"]
+
+
 def test_failure_ends_the_other_steps(folder):
     slow = bash("slow", "trap 'touch ended' TERM; touch ready; sleep 1000 & wait")
     bad = bash("bad", "until [[ -e ready ]]; do sleep 0.05; done; exit 5")

@@ -68,9 +68,37 @@ def test_bfloat16_differs_by_its_rounding():
     assert losses[1] == pytest.approx(losses[0], rel=0.01)
 
 
+def test_rounded_shapes_change_no_loss_and_no_gradient(monkeypatch):
+    model = small_models.make()
+    fast_layers.use_fast_layers(model)
+    model.autocast_dtype = torch.bfloat16
+    data = batch(model.heads)
+    calls = []
+    monkeypatch.setattr(
+        fast_layers, "rounded", lambda size: calls.append(size) or -(-size // 64) * 64
+    )
+    loss, gradients = loss_and_gradients(model, data)
+    assert len(calls) > 20  # linear layers and subsampling
+    monkeypatch.setattr(fast_layers, "_compiles_kernels", lambda x: False)
+    exact_loss, exact_gradients = loss_and_gradients(model, data)
+    assert float(loss) == pytest.approx(float(exact_loss), rel=1e-5)
+    for name, gradient in exact_gradients.items():
+        scale = float(gradient.abs().max())
+        assert torch.allclose(gradients[name], gradient, atol=0.02 * scale + 1e-6), name
+
+
+def test_few_shapes_remain_after_rounding():
+    sizes = [fast_layers.rounded(size) for size in range(256, 512)]
+    assert len(set(sizes)) == 17
+    assert all(
+        0 <= new - size <= size / 16 for new, size in zip(sizes, range(256, 512), strict=True)
+    )
+
+
 def test_attention_is_kept_if_its_weights_are_plotted():
     counts = fast_layers.use_fast_layers(small_models.make(), keep_attention_weights=True)
-    assert set(counts) == {"FastConvolution", "FastDropout"}
+    kept = {"FastConvolution", "FastDropout", "FastLinear", "FastSubsampling"}
+    assert set(counts) == kept
 
 
 def test_a_convolution_with_another_part_is_kept():
