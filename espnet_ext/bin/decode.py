@@ -54,7 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="also write ctm.<output>: time and confidence of each token",
     )
     parser.add_argument(
-        "--precision", default="float32", help="float32, bfloat16, float16 (GPU) or int8 (CPU)"
+        "--precision",
+        default="float32",
+        help="float32, bfloat16, float16 (GPU), int8 or int8_search (CPU; not in the encoder)",
     )
     parser.add_argument(
         "--coupling",

@@ -103,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "folder of a recording is its speaker",
     )
     parser.add_argument("--beam_size", type=int, default=5, help="hypotheses in the search")
+    audio_options.add_number_format(parser)
     parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "--schema" in arguments or "--schema=true" in arguments:
@@ -132,6 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         max_seconds=args.max_seconds,
         device=gpu() if args.ngpu else "cpu",
         beam_size=args.beam_size,
+        number_format=args.number_format,
     )
     failures = judge_all(
         judge,
@@ -162,6 +164,7 @@ def _correlate(args: argparse.Namespace, recordings: "Recordings") -> int:
         args.calibration,
         device=gpu() if args.ngpu else "cpu",
         beam_size=args.beam_size,
+        number_format=args.number_format,
     )
     results = steps.correlate(steps.rate_all(judge, list(recordings), rated))
     if args.json:

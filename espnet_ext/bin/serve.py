@@ -84,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="recordings that may wait while another one is judged; others get 503",
     )
     parser.add_argument("--beam_size", type=int, default=5, help="hypotheses in the search")
+    audio_options.add_number_format(parser)
     parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")
     args = parser.parse_args(argv)
     if args.precision is not None and args.threshold is not None:
@@ -115,6 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             max_seconds=args.max_seconds,
             device=gpu() if args.ngpu else "cpu",
             beam_size=args.beam_size,
+            number_format=args.number_format,
         )
         server.warm_up(judge)
         limits = Limits(

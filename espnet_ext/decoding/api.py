@@ -36,7 +36,7 @@ from espnet_ext.decoding.options import (
     with_defaults,
 )
 from espnet_ext.decoding.output_search import OutputSearch, search_order, searched_outputs
-from espnet_ext.decoding.precision import PRECISIONS, check_precision
+from espnet_ext.decoding.precision import PRECISIONS, QUANTISED, check_precision
 from espnet_ext.decoding.pronunciation_errors import DEFAULT_WEIGHT as CANONICAL_WEIGHT
 from espnet_ext.decoding.pronunciation_errors import PronunciationErrors
 from espnet_ext.decoding.request import active_tasks, requested_tasks
@@ -151,7 +151,7 @@ class DualSpeech2Text:
                 head,
                 self.options[name],
                 self.lms.get(name),
-                self.precision == "int8",
+                self.precision in QUANTISED,
                 self.ngrams.get(name),
                 self.canonical.prior(head.tokens) if self.canonical and name == SURFACE else None,
             )

@@ -166,7 +166,7 @@ def test_product_of_confidences_is_at_least_the_score(recogniser):
         assert log_confidence >= hypothesis.score - 1e-4  # the score also contains eos
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+@pytest.mark.parametrize("precision", ["bfloat16", "int8", "int8_search"])
 def test_lower_precision_gives_similar_scores(trained, recogniser, precision):
     approximate = DualSpeech2Text.from_pretrained(
         trained.root / "exp", beam_size=2, maxlenratio=-4, precision=precision
@@ -175,6 +175,15 @@ def test_lower_precision_gives_similar_scores(trained, recogniser, precision):
         exact = recogniser(NOISE).best[name]
         assert hypothesis.score == pytest.approx(exact.score, rel=0.1)
         assert hypothesis.score != exact.score  # the precision has an effect
+
+
+def test_int8_search_keeps_the_ctc_posteriors(trained, recogniser):
+    results = []
+    for precision in ("float32", "int8_search"):
+        one = DualSpeech2Text.from_pretrained(trained.root / "exp", precision=precision)
+        one.log_probs_of = ("surface",)
+        results.append(one(NOISE).log_probs["surface"])
+    assert torch.equal(*results)
 
 
 @pytest.mark.parametrize(
