@@ -17,6 +17,7 @@ from espnet_ext.model.frames import EncoderFrames
 from espnet_ext.model.heads.registry import head_class
 from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.model.pretrained.adapters import is_adapter
+from espnet_ext.model.pretrained.base_weights import BASE
 from espnet_ext.model.unit_frontend import UnitEmbedding
 from espnet_ext.progress import say
 from espnet_ext.training.config import check_known
@@ -237,6 +238,7 @@ def check_init_param(
             ) from None
         prefixes = tuple(filter(None, excluded.split(",")))
         loaded = {key: value for key, value in state.items() if not key.startswith(prefixes)}
+        loaded.pop(BASE, None)  # read by the model when the weights are loaded
         if not ignore_mismatch:
             _check_names(where, path, loaded, source, part)
 

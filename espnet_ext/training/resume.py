@@ -175,10 +175,14 @@ class ResumableEpoch:
         if self._random_state is not None:
             # Only now: a DataLoader draws a seed when its iterator is created.
             set_random_state(self._random_state)
-        for item in iterator:
-            yield item
-            self._number += 1
-            self._after_batch()
+        try:
+            for item in iterator:
+                yield item
+                self._number += 1
+                self._after_batch()
+        finally:
+            # The stack trace of `Interrupted` would keep the processes that load data.
+            del iterator
 
     def _after_batch(self) -> None:
         done, is_update = divmod(self._number, self._saving.accum_grad)

@@ -180,8 +180,9 @@ AUDIO_FAULTS = {
 }
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
-@pytest.mark.parametrize("fault", AUDIO_FAULTS)
+@pytest.mark.parametrize(
+    ("fault", "workers"), [("vanished", "0"), ("vanished", "1"), ("corrupt", "0"), ("cut off", "1")]
+)
 def test_audio_that_fails_in_an_epoch_is_named_and_training_continues_when_it_is_back(
     tmp_path, monkeypatch, fault, workers
 ):
