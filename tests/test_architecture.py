@@ -31,11 +31,12 @@ PACKAGES = {
     "analysis": {"decoding", "scoring", "model", "data"},
     "feedback": {"decoding", "scoring", "model", "data", "text"},
     "serving": {"feedback", "data"},
+    "study": {"scoring", "data", "text"},
     "report": set(),
     "pipeline": {"corpora", "analysis"},  # their registries
 }
 PACKAGES["bin"] = set(PACKAGES)
-LIGHT = ("text", "data", "corpora", "scoring", "report", "pipeline")  # they load no torch
+LIGHT = ("text", "data", "corpora", "scoring", "study", "report", "pipeline")  # they load no torch
 HEAVY = (
     "torch",
     "torchaudio",

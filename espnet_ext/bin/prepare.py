@@ -32,6 +32,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "path": str,
     "boolean": cli.boolean,
     "count": audio_options.count,
+    "real": float,
     "words": words,
 }
 
@@ -57,14 +58,14 @@ def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
     parse = PARSERS[option.kind]
     is_list = option.kind == "words"
 
-    def parse_list(value: str) -> tuple[str, ...]:
+    def parse_checked(value: str) -> Any:
         if problem := option.problem(value):
             raise argparse.ArgumentTypeError(problem)
-        return words(value)
+        return parse(value)
 
     parser.add_argument(
         f"--{option.name}",
-        type=parse_list if is_list else parse,
+        type=parse_checked if is_list or option.kind == "real" else parse,
         default=option.default,
         required=option.default is None,
         choices=None if is_list else option.choices or None,

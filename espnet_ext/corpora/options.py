@@ -5,10 +5,11 @@ Needs nothing but the standard library of Python 3.9.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 ALL_SETS = "all"  # value of the option `sets`
-KINDS = ("text", "path", "boolean", "count", "words")
+KINDS = ("text", "path", "boolean", "count", "real", "words")
 
 
 @dataclass(frozen=True)
@@ -16,8 +17,8 @@ class Option:
     """One option of a corpus: `--name` of `espnet-ext prepare <corpus>`.
 
     Values are strings, as on a command line. `kind` says what they may be: "text", "path" (a file
-    or folder), "boolean" (true or false), "count" (a whole number above 0) or "words" (separated by
-    spaces).
+    or folder), "boolean" (true or false), "count" (a whole number above 0), "real" (a number from
+    0) or "words" (separated by spaces).
     """
 
     name: str
@@ -51,6 +52,8 @@ class Option:
             return f"'{value}' is neither true nor false"
         if self.kind == "count" and not (value.isascii() and value.isdigit() and int(value) > 0):
             return f"'{value}' is not a whole number above 0"
+        if self.kind == "real" and not re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", value):
+            return f"'{value}' is not a number from 0"
         return ""
 
 

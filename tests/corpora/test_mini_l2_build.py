@@ -10,8 +10,9 @@ import pytest
 from espnet_ext.corpora.mini_l2 import build
 from espnet_ext.corpora.mini_l2.sentences import written
 from espnet_ext.corpora.mini_l2.speakers import speakers
+from espnet_ext.corpora.preparation import Report
 from espnet_ext.errors import UserError
-from espnet_ext.scoring.divergence import distance_bin, divergences
+from espnet_ext.scoring.divergence import LEARNER, distance_bin, divergences, measure_references
 
 LANGS = ("en", "ko")
 # Identity of the corpus. A change makes all published numbers incomparable.
@@ -136,6 +137,31 @@ def test_english_divergence_is_distributed_as_in_the_paper():
 
 def test_every_bin_of_divergence_has_utterances(planned, lang):
     assert all(divergence(planned, lang)[name] > 1 for name in ("0", "1-3", "4-10", ">=11"))
+
+
+def test_error_level_scales_errors_and_keeps_speakers_and_sentences(planned, lang):
+    fewer = build.plan(lang, error_level=0.4)
+    assert [(one.utt_id, one.speaker, one.texts.get("meaning")) for one in fewer] == [
+        (one.utt_id, one.speaker, one.texts.get("meaning")) for one in planned
+    ]
+
+    def edits(utterances):
+        texts = {one.utt_id: one.texts for one in utterances if "surface" in one.texts}
+        unit = "phone" if lang == "en" else "char"
+        pairs = measure_references(texts, {"surface": unit, "meaning": "char"}).pairs
+        return sum(distance.edits for distance in pairs[LEARNER].values())
+
+    assert 0.3 < edits(fewer) / edits(planned) < 0.6
+    assert edits(build.plan(lang, error_level=0)) == 0
+
+
+def test_another_error_level_needs_another_data_directory(tmp_path):
+    (tmp_path / "en").mkdir()
+    (tmp_path / "en/prepare.json").write_text('{"notes": ["error level 0.4"]}')
+    options = build.Options(langs=("en",), data_dir=tmp_path)
+    with pytest.raises(UserError, match="has the corpus with error level 0.4, not 1") as caught:
+        build.prepare(options, Report("mini_l2"))
+    assert "folders of its own" in caught.value.remedy
 
 
 def test_unknown_language_raises_user_error():

@@ -19,9 +19,10 @@ from types import ModuleType
 from espnet_ext.corpora.mini_l2 import synthesis
 from espnet_ext.corpora.mini_l2.sentences import drawn, written
 from espnet_ext.corpora.mini_l2.speakers import Speaker, speakers
-from espnet_ext.corpora.preparation import CorpusOptions, Report, check_audio
+from espnet_ext.corpora.preparation import REPORT_FILE, CorpusOptions, Report, check_audio
 from espnet_ext.data.record import Utterance
 from espnet_ext.errors import UserError
+from espnet_ext.files import read_json
 from espnet_ext.progress import say
 
 LANGUAGES = {"en": "english", "ko": "korean"}  # lang → its module; the order determines the seeds
@@ -33,6 +34,7 @@ QUICK = {"train": 160, "valid": 16, "test": 24}  # utterances with --quick true
 EDITION = (
     2  # part of every seed; the second has 16 test speakers and newly drawn held-out sentences
 )
+_LEVEL_NOTE = "error level "  # note in prepare.json, if the level is not 1
 UNLABELLED = 0.05  # share of training utterances with only one of surface and meaning
 
 
@@ -41,6 +43,7 @@ class Options(CorpusOptions):
     """Options of `espnet-ext prepare mini_l2`."""
 
     langs: tuple[str, ...] = ("ko", "en")
+    error_level: float = 1.0  # factor on the error rates of all speakers
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,40 @@ class PlannedUtterance:
 
 
 def prepare(options: Options, report: Report) -> dict[str, list[Utterance]]:
-    """Return the utterances by set; synthesise their audio to `<data_dir>/mini_l2_audio`."""
+    """Return the utterances by set; synthesise their audio to `<data_dir>/mini_l2_audio`.
+
+    Raises:
+        UserError: the data directory has the corpus with another level of errors.
+    """
+    _require_same_level(Path(options.data_dir), options.langs, options.error_level)
     audio_dir = Path(options.data_dir) / "mini_l2_audio"
     requested = options.selected(SETS)
-    sets = build_sets(audio_dir, options.langs, options.quick, options.nj, requested)
+    sets = build_sets(
+        audio_dir, options.langs, options.quick, options.nj, requested, options.error_level
+    )
+    if options.error_level != 1:
+        report.notes.append(f"{_LEVEL_NOTE}{options.error_level:g}")
     utterances = [utterance for of_set in sets.values() for utterance in of_set]
     check_audio(utterances, report)  # for the durations in the report
     return sets
+
+
+def _require_same_level(data_dir: Path, langs: Sequence[str], error_level: float) -> None:
+    """Raise an error if existing data of a language has another level of errors."""
+    for lang in langs:
+        path = data_dir / lang / REPORT_FILE
+        if not path.is_file():
+            continue
+        notes = read_json(path).get("notes", [])
+        levels = [note.removeprefix(_LEVEL_NOTE) for note in notes if note.startswith(_LEVEL_NOTE)]
+        recorded = levels[0] if levels else "1"
+        if recorded != f"{error_level:g}":
+            raise UserError(
+                f"{data_dir / lang}: has the corpus with error level {recorded}, "
+                f"not {error_level:g}",
+                "keep each level in folders of its own: another data directory, and with run.sh "
+                "another dump and experiment folder",
+            )
 
 
 def build_sets(
@@ -70,13 +100,16 @@ def build_sets(
     quick: bool = False,
     nj: int = 2,
     names: Sequence[str] = SETS,
+    error_level: float = 1.0,
 ) -> dict[str, list[Utterance]]:
     """Return the utterances of all languages by set, for the sets with these names.
 
     The audio is synthesised to `<audio_dir>/<lang>/<speaker>/`, unless it exists there.
     """
     plans = {
-        lang: [utterance for utterance in plan(lang, quick) if utterance.subset in names]
+        lang: [
+            utterance for utterance in plan(lang, quick, error_level) if utterance.subset in names
+        ]
         for lang in dict.fromkeys(langs)
     }
     scripts = []
@@ -119,8 +152,10 @@ def language_module(lang: str) -> ModuleType:
 # -- plan
 
 
-def plan(lang: str, quick: bool = False) -> list[PlannedUtterance]:
+def plan(lang: str, quick: bool = False, error_level: float = 1.0) -> list[PlannedUtterance]:
     """Return all utterances of a language, sorted by set and id, or with `quick` a part of them.
+
+    Speakers say the same sentences at every error level.
 
     >>> len(plan("en", quick=True))
     200
@@ -139,7 +174,9 @@ def plan(lang: str, quick: bool = False) -> list[PlannedUtterance]:
         for number, speaker in _assign_speakers(numbers[subset], speakers_of_set, seed):
             utterance_seed = seed + 10_000 * all_speakers.index(speaker) + number
             texts = {"meaning": sentences[number], "canonical": canonical(sentences[number])}
-            planned.append(_plan_utterance(module, speaker, number, texts, utterance_seed))
+            planned.append(
+                _plan_utterance(module, speaker, number, texts, utterance_seed, error_level)
+            )
     planned = _remove_labels(sorted(planned, key=lambda utterance: utterance.utt_id), seed)
     by_set = {
         subset: [utterance for utterance in planned if utterance.subset == subset]
@@ -197,10 +234,15 @@ def _assign_speakers(
 
 
 def _plan_utterance(
-    module: ModuleType, speaker: Speaker, number: int, texts: Mapping[str, str], seed: int
+    module: ModuleType,
+    speaker: Speaker,
+    number: int,
+    texts: Mapping[str, str],
+    seed: int,
+    error_level: float,
 ) -> PlannedUtterance:
     rng = random.Random(seed)
-    rate = speaker.level * rng.uniform(0.5, 1.5)  # a speaker's error rate varies
+    rate = error_level * speaker.level * rng.uniform(0.5, 1.5)  # a speaker's error rate varies
     surface = module.corrupt(texts["canonical"], speaker.l1, rate, rng)
     utt_id = f"{speaker.name}-{number:04d}"
     speech = synthesis.Speech(utt_id, module.espeak_input(surface), seed)

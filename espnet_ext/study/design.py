@@ -1,0 +1,276 @@
+"""The design of a study: conditions, trainings in the order of running, and comparisons.
+
+A *cell* is one training: a system, trained on a share of the training set of one data condition and
+language, with one seed.
+"""
+
+import itertools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from espnet_ext.errors import UserError, did_you_mean
+from espnet_ext.files import read_yaml
+
+AXES = ("conditions", "languages", "shares", "seeds", "systems")
+OUTPUTS = ("surface", "meaning")
+QUICK_BATCHES = 4  # per epoch, with --quick true
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One training."""
+
+    condition: str
+    language: str
+    share: float  # of the fully labelled training utterances
+    seed: int
+    system: str
+
+    @property
+    def model(self) -> str:
+        """Name of the model's folder, as in `do_seed0`."""
+        return f"{self.system}_seed{self.seed}"
+
+    @property
+    def subset(self) -> str:
+        """Name of the training set, as in `train_share50`."""
+        return f"train_share{percent(self.share)}"
+
+    def __str__(self) -> str:
+        return (
+            f"{self.condition}, {self.language}, {percent(self.share)} %, {self.system}, "
+            f"seed {self.seed}"
+        )
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What cells have in common that are compared: data condition, language and share."""
+
+    condition: str
+    language: str
+    share: float
+
+    def __str__(self) -> str:
+        return f"{self.condition}, {self.language}, {percent(self.share)} %"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two systems whose errors in one output are compared: b − a."""
+
+    name: str
+    a: str
+    b: str
+    output: str
+    question: str  # in words, for the report
+    primary: bool = False  # tested in the primary family, in the settings of `primary`
+    # 0 or 1: both systems have the same head for the output, and the meaning is trained without or
+    # with CTC. Such comparisons are in the regression and in the mechanism. None: they are not.
+    meaning_ctc: int | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """The content of study.yaml."""
+
+    recipe: str  # folder of the recipe
+    languages: Sequence[str]
+    systems: Sequence[str]
+    seeds: Sequence[int]
+    shares: Sequence[float]
+    conditions: Mapping[str, str]  # name → options of run.sh for its data
+    batches_per_epoch: Mapping[str, int]  # language → batches
+    comparisons: Sequence[Comparison]
+    blocks: Sequence[Mapping[str, Any]] = ({},)  # in the order of running; axes → values
+    primary: Mapping[str, Any] = field(default_factory=dict)  # settings of the primary family
+    train_options: str = ""  # further options of the trainings
+    run_options: str = ""  # further options of run.sh
+    drop: Mapping[str, Any] = field(default_factory=lambda: {"output": "surface", "seed": 0})
+    diagnose_every: int = 0  # steps between measurements of the gradients; 0: never
+    similarity: Sequence[str] = ()  # systems whose encoders are compared by CKA
+    minutes: Mapping[str, float] = field(default_factory=dict)  # language → of one training
+    decode_minutes: float = 0.5  # of one set of one system
+    parallel: int = 2  # trainings in parallel, for the estimate of hours
+    valid_set: str = "valid"
+    test_set: str = "test"
+    title: str = "A grid of trainings"
+
+    def cells(self) -> list[Cell]:
+        """Return all cells in the order of running, each one once."""
+        return list(dict.fromkeys(itertools.chain(*map(self._block_cells, self.blocks))))
+
+    def _block_cells(self, block: Mapping[str, Any]) -> Iterator[Cell]:
+        axes = [block.get(axis) or list(getattr(self, axis)) for axis in AXES]
+        # Seeds before languages: a partial run has all systems of the first seed
+        conditions, languages, shares, seeds, systems = axes
+        for condition, share, seed, language, system in itertools.product(
+            conditions, shares, seeds, languages, systems
+        ):
+            yield Cell(condition, language, float(share), seed, system)
+
+    def settings(self) -> list[Setting]:
+        """Return the settings that have cells, in the order of running."""
+        return list(dict.fromkeys(Setting(c.condition, c.language, c.share) for c in self.cells()))
+
+    def is_primary(self, setting: Setting) -> bool:
+        """Return whether primary comparisons are tested in the primary family in a setting."""
+        first = {"condition": next(iter(self.conditions)), "share": max(self.shares)}
+        chosen = {**first, **self.primary}
+        return (setting.condition, setting.share) == (chosen["condition"], chosen["share"])
+
+    def hypotheses(self) -> list[tuple[Comparison, Setting, str]]:
+        """Return every planned test: comparison, setting and family (primary or secondary).
+
+        A comparison is planned in a setting if the grid has cells of both systems there.
+        """
+        systems: dict[Setting, set[str]] = {}
+        for cell in self.cells():
+            setting = Setting(cell.condition, cell.language, cell.share)
+            systems.setdefault(setting, set()).add(cell.system)
+        return [
+            (comparison, setting, "primary" if is_primary else "secondary")
+            for setting, available in systems.items()
+            for comparison in self.comparisons
+            if {comparison.a, comparison.b} <= available
+            for is_primary in [comparison.primary and self.is_primary(setting)]
+        ]
+
+
+def percent(share: float) -> str:
+    """Return a share in percent.
+
+    >>> percent(0.25), percent(1.0), percent(0.125)
+    ('25', '100', '12.5')
+    """
+    return f"{100 * share:g}"
+
+
+def folder_of(root: str | os.PathLike, cell: Cell) -> Path:
+    """Return the folder of a cell's model.
+
+    >>> folder_of("exp", Cell("normal", "ko", 0.5, 1, "do")).as_posix()
+    'exp/normal/ko/share50/ko/do_seed1'
+    """
+    share = f"share{percent(cell.share)}"
+    return Path(root) / cell.condition / cell.language / share / cell.language / cell.model
+
+
+def similarity_file(root: str | os.PathLike, setting: Setting, seed: int) -> Path:
+    """Return the result file of the CKA of a setting's models of one seed."""
+    share = f"share{percent(setting.share)}"
+    folder = Path(root) / setting.condition / setting.language / share / setting.language
+    return folder / f"analysis/cka_seed{seed}.json"
+
+
+def read_study(path: str | os.PathLike, quick: bool = False) -> Study:
+    """Read study.yaml.
+
+    Args:
+        quick: replace the number of batches per epoch by a few, as `--quick true` trains.
+
+    Raises:
+        UserError: a key is unknown or missing, or a value names something that does not exist.
+    """
+    values = read_yaml(path)
+    known = {item.name: item for item in fields(Study)}
+    for key in values:
+        if key not in known:
+            raise UserError(f"{path}: unknown key '{key}'", did_you_mean(key, known, "remove it"))
+    required = [
+        *("recipe", "languages", "systems", "seeds", "shares", "conditions"),
+        *("batches_per_epoch", "comparisons"),
+    ]
+    if missing := [key for key in required if not values.get(key)]:
+        raise UserError(f"{path}: lacks {', '.join(missing)}", "add these keys")
+    values["conditions"] = {name: text or "" for name, text in values["conditions"].items()}
+    values["comparisons"] = [_comparison(path, row, values) for row in values["comparisons"]]
+    if quick:
+        values["batches_per_epoch"] = dict.fromkeys(values["languages"], QUICK_BATCHES)
+    study = Study(**values)
+    _check(path, study)
+    return study
+
+
+def _comparison(path: str | os.PathLike, row: Any, values: Mapping[str, Any]) -> Comparison:
+    try:
+        comparison = Comparison(**row)
+    except TypeError as error:
+        raise UserError(f"{path}: comparisons: {row}: {error}", "correct this row") from None
+    for system in (comparison.a, comparison.b):
+        if system not in values["systems"]:
+            remedy = did_you_mean(system, values["systems"], "add it to systems")
+            raise UserError(f"{path}: {comparison.name}: no system '{system}'", remedy)
+    if comparison.output not in OUTPUTS:
+        raise UserError(
+            f"{path}: {comparison.name}: output '{comparison.output}'",
+            f"choose {' or '.join(OUTPUTS)}",
+        )
+    return comparison
+
+
+def _check(path: str | os.PathLike, study: Study) -> None:
+    axes = {axis: list(getattr(study, axis)) for axis in AXES}
+    for block in study.blocks:
+        for axis, values in block.items():
+            if axis not in axes:
+                raise UserError(
+                    f"{path}: blocks: unknown axis '{axis}'", f"choose among {', '.join(AXES)}"
+                )
+            for value in values:
+                if value not in axes[axis]:
+                    raise UserError(f"{path}: blocks: {axis} has no {value}", f"add it to {axis}")
+    for share in study.shares:
+        if not 0 < share <= 1:
+            raise UserError(f"{path}: share {share}", "write shares above 0, up to 1")
+    if lacking := [lang for lang in study.languages if lang not in study.batches_per_epoch]:
+        raise UserError(f"{path}: batches_per_epoch lacks {', '.join(lacking)}", "add it")
+    names = [comparison.name for comparison in study.comparisons]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise UserError(f"{path}: comparisons: two are named {min(repeated)}", "rename one")
+    if unknown := [system for system in study.similarity if system not in study.systems]:
+        raise UserError(f"{path}: similarity: no system '{unknown[0]}'", "add it to systems")
+
+
+def select(cells: Sequence[Cell], study: Study, words: Sequence[str]) -> list[Cell]:
+    """Return the cells that a filter names.
+
+    Args:
+        words: `axis=value[,value…]` for each restricted axis.
+
+    Raises:
+        UserError: an axis or value does not exist.
+    """
+    allowed: dict[str, set[str]] = {}
+    for word in words:
+        axis, _, values = word.partition("=")
+        if axis not in AXES or not values:
+            raise UserError(
+                f"--cells: '{word}' is not AXIS=VALUE[,VALUE]", f"axes: {', '.join(AXES)}"
+            )
+        known = [_as_text(value) for value in getattr(study, axis)]
+        for value in values.split(","):
+            if value not in known:
+                raise UserError(
+                    f"--cells: {axis} has no '{value}'", f"choose among {', '.join(known)}"
+                )
+        allowed[axis] = set(values.split(","))
+
+    def is_selected(cell: Cell) -> bool:
+        values = {
+            "conditions": cell.condition,
+            "languages": cell.language,
+            "shares": _as_text(cell.share),
+            "seeds": str(cell.seed),
+            "systems": cell.system,
+        }
+        return all(values[axis] in names for axis, names in allowed.items())
+
+    return [cell for cell in cells if is_selected(cell)]
+
+
+def _as_text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,236 @@
+"""The four figures of a study, by matplotlib: differences, divergence, mechanism, error rates."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from espnet_ext.errors import UserError
+from espnet_ext.files import write_text
+from espnet_ext.study.design import OUTPUTS, Comparison, Setting, Study, percent
+from espnet_ext.study.mechanism import PREDICTORS, points
+from espnet_ext.study.results import Results
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
+MARKERS = "osD^vP*X"
+STYLES = ("-", "--", ":", "-.")
+NAMES = ("differences", "divergence", "mechanism", "error_rates")
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "espnet_ext",  # the same results give the same bytes
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+}
+
+
+def write_figures(study: Study, results: Results, folder: str | os.PathLike) -> list[Path]:
+    """Write the figures as SVG files and return their paths.
+
+    Raises:
+        UserError: a file of the same name exists that is not an SVG file.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    paths = []
+    for name, draw in zip(
+        NAMES, (_differences, _divergence, _mechanism, _error_rates), strict=True
+    ):
+        path = Path(folder) / f"{name}.svg"
+        if path.exists() and "<svg" not in path.read_text(encoding="utf-8")[:1000]:
+            raise UserError(f"{path}: exists, and is not a figure", "name another folder")
+        with matplotlib.rc_context(_STYLE):
+            figure = Figure(layout="constrained")
+            FigureCanvasSVG(figure)
+            draw(figure, study, results)
+            write_text(path, _svg(figure))
+        paths.append(path)
+    return paths
+
+
+def _svg(figure: Any) -> str:
+    import io
+
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+
+
+def _panels(figure: Any, study: Study, title: str) -> Any:
+    """Return axes by row (output) and column (language)."""
+    figure.set_size_inches(3.6 * len(study.languages) + 2.2, 5.8)
+    axes = figure.subplots(len(OUTPUTS), len(study.languages), squeeze=False)
+    for row, output in enumerate(OUTPUTS):
+        for column, language in enumerate(study.languages):
+            axes[row][column].set_title(f"{output}, {language}")
+            axes[row][column].grid(axis="y", color="#dddddd")
+    figure.suptitle(title)
+    return axes
+
+
+def _legend(figure: Any, axes: Any) -> None:
+    """Draw one legend for all panels, to the right of them."""
+    handles: dict[str, Any] = {}
+    for axis in axes.flat:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if handles:
+        figure.legend(
+            handles.values(), handles.keys(), loc="outside right upper", frameon=False, fontsize=8
+        )
+
+
+def _shown(study: Study, output: str) -> list[Comparison]:
+    """Return the comparisons of an output with equal heads."""
+    return [
+        comparison
+        for comparison in study.comparisons
+        if comparison.output == output and comparison.meaning_ctc is not None
+    ]
+
+
+def _differences(figure: Any, study: Study, results: Results) -> None:
+    axes = _panels(figure, study, "Joint minus single-output training, by size of the training set")
+    shares = sorted(study.shares)
+    for row, output in enumerate(OUTPUTS):
+        for column, language in enumerate(study.languages):
+            axis = axes[row][column]
+            axis.axhline(0, color="black", linewidth=0.8)
+            for number, comparison in enumerate(_shown(study, output)):
+                for c, condition in enumerate(study.conditions):
+                    known = [
+                        (share, effect)
+                        for share in shares
+                        for setting in [Setting(condition, language, share)]
+                        if (effect := results.effect(comparison, setting)) is not None
+                    ]
+                    if not known:
+                        continue
+                    shift = 1 + 0.03 * (2 * number + c)
+                    axis.errorbar(
+                        [share * shift for share, _ in known],
+                        [effect.difference for _, effect in known],
+                        yerr=_error_bars([effect for _, effect in known]),
+                        color=COLOURS[number],
+                        marker=MARKERS[c],
+                        linestyle=STYLES[c % len(STYLES)],
+                        capsize=2,
+                        label=f"{comparison.b} − {comparison.a},\n{condition}",
+                    )
+            axis.set_xscale("log", base=2)
+            axis.set_xticks(shares, [f"{percent(share)} %" for share in shares])
+            axis.minorticks_off()
+            axis.set_ylabel("percentage points")
+    _legend(figure, axes)
+
+
+def _error_bars(effects: Sequence[Any]) -> list[list[float]]:
+    """Return the lengths of the error bars below and above; zero without an interval."""
+    margins = [
+        (effect.interval[1] - effect.interval[0]) / 2 if effect.interval else 0.0
+        for effect in effects
+    ]
+    return [margins, margins]
+
+
+def _divergence(figure: Any, study: Study, results: Results) -> None:
+    axes = _panels(figure, study, "Joint minus single-output training, by divergence")
+    for row, output in enumerate(OUTPUTS):
+        for column, language in enumerate(study.languages):
+            axis = axes[row][column]
+            axis.axhline(0, color="black", linewidth=0.8)
+            settings = [
+                setting
+                for setting in study.settings()
+                if setting.language == language and study.is_primary(setting)
+            ]
+            for number, comparison in enumerate(_shown(study, output)):
+                for setting in settings:
+                    if results.effect(comparison, setting) is None:
+                        continue
+                    bins = results.bins(setting, output)
+                    effects = [results.effect(comparison, setting, name) for name in bins]
+                    axis.errorbar(
+                        [position + 0.1 * number for position in range(len(bins))],
+                        [effect.difference if effect else None for effect in effects],
+                        yerr=_error_bars(effects),
+                        color=COLOURS[number],
+                        marker=MARKERS[number],
+                        linestyle="none",
+                        capsize=2,
+                        label=f"{comparison.b} − {comparison.a}",
+                    )
+                    axis.set_xticks(range(len(bins)), bins)
+            axis.set_xlabel("divergence of the references, edits")
+            axis.set_ylabel("percentage points")
+    _legend(figure, axes)
+
+
+def _mechanism(figure: Any, study: Study, results: Results) -> None:
+    figure.set_size_inches(11, 6)
+    axes = figure.subplots(len(OUTPUTS), len(PREDICTORS), squeeze=False)
+    figure.suptitle("Measures of the models, and what joint training gains (below 0) or loses")
+    for row, output in enumerate(OUTPUTS):
+        of_output = points(study, results, output)
+        for column, (predictor, description) in enumerate(PREDICTORS.items()):
+            axis = axes[row][column]
+            axis.axhline(0, color="black", linewidth=0.8)
+            for point in of_output:
+                if predictor not in point.predictors:
+                    continue
+                language = list(study.languages).index(point.setting.language)
+                condition = list(study.conditions).index(point.setting.condition)
+                ctc = point.comparison.meaning_ctc or 0
+                axis.plot(
+                    point.predictors[predictor],
+                    point.difference,
+                    MARKERS[2 * condition + ctc],
+                    color=COLOURS[language],
+                    markersize=3 + 4 * point.setting.share,
+                    label=f"{point.setting.language}, {point.setting.condition}, "
+                    f"{'with' if ctc else 'without'} CTC",
+                )
+            if not axis.get_legend_handles_labels()[0]:
+                axis.text(0.5, 0.5, "not measured", ha="center", transform=axis.transAxes)
+            axis.set_title(output)
+            axis.set_xlabel(_wrapped(description), fontsize=8)
+            axis.set_ylabel("percentage points")
+    _legend(figure, axes)
+
+
+def _wrapped(text: str) -> str:
+    import textwrap
+
+    return textwrap.fill(text, 38)
+
+
+def _error_rates(figure: Any, study: Study, results: Results) -> None:
+    axes = _panels(figure, study, "Error rates of the systems; small marks are single trainings")
+    shares = sorted(study.shares)
+    condition = next(iter(study.conditions))
+    for row, output in enumerate(OUTPUTS):
+        for column, language in enumerate(study.languages):
+            axis = axes[row][column]
+            for number, system in enumerate(study.systems):
+                rates = {}
+                for share in shares:
+                    setting = Setting(condition, language, share)
+                    errors = results.errors(setting, system, output)
+                    if errors is not None:
+                        total = results.tokens(setting, output).sum()
+                        rates[share] = 100.0 * errors.sum(-1) / total
+                if not rates:
+                    continue
+                colour, marker = COLOURS[number % 8], MARKERS[number % 8]
+                means = [float(values.mean()) for values in rates.values()]
+                axis.plot(list(rates), means, color=colour, marker=marker, label=system)
+                for share, values in rates.items():
+                    axis.plot([share] * len(values), values, ".", color=colour, markersize=3)
+            axis.set_xscale("log", base=2)
+            axis.set_yscale("log")
+            axis.set_xticks(shares, [f"{percent(share)} %" for share in shares])
+            axis.set_ylabel(f"error rate in percent ({condition})")
+    _legend(figure, axes)

@@ -1,0 +1,161 @@
+"""Do measures of the models predict, over settings, what joint training gains or loses?
+
+A point is a setting and a comparison of systems with equal heads, averaged over the seeds. Its
+interval of correlation comes from a bootstrap over settings, because the comparisons of one setting
+share trainings and data.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from espnet_ext.scoring.bootstrap import percentile_interval
+from espnet_ext.study.design import Comparison, Setting, Study
+from espnet_ext.study.results import Results
+
+RESAMPLES, SEED = 2000, 20262
+MIN_SETTINGS = 6  # with fewer, there is no interval
+PREDICTORS = {
+    "cka": "CKA of the joint and the single-output encoder, relative to that of two seeds",
+    "cka_single": "CKA of the two single-output encoders, relative to that of two seeds",
+    "cosine": "cosine of the gradients of surface and meaning in joint training",
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One comparison in one setting."""
+
+    setting: Setting
+    comparison: Comparison
+    difference: float  # b − a in percentage points; below zero, joint training gains
+    predictors: Mapping[str, float]  # those that were measured
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Pearson's and Spearman's correlation of a predictor with the difference."""
+
+    output: str
+    predictor: str
+    points: int
+    settings: int
+    pearson: float
+    spearman: float
+    interval: tuple[float, float] | None  # of Pearson's, 95 %
+
+
+def points(study: Study, results: Results, output: str) -> list[Point]:
+    """Return the points of an output that have a difference and at least one predictor."""
+    collected = []
+    for comparison in study.comparisons:
+        if comparison.output != output or comparison.meaning_ctc is None:
+            continue
+        for setting in study.settings():
+            effect = results.effect(comparison, setting)
+            predictors = dict(_predictors(results, comparison, setting, study))
+            if effect is not None and predictors:
+                collected.append(Point(setting, comparison, effect.difference, predictors))
+    return collected
+
+
+def _predictors(
+    results: Results, comparison: Comparison, setting: Setting, study: Study
+) -> Iterator[tuple[str, float]]:
+    rows = [
+        row
+        for row in results.content["similarity"]
+        if Setting(row["condition"], row["language"], row["share"]) == setting
+    ]
+    relative = relative_cka(rows, comparison.a, comparison.b)
+    if relative is not None:
+        yield "cka", relative
+    single = _other_single_system(study, comparison)
+    if single and (relative := relative_cka(rows, comparison.a, single)) is not None:
+        yield "cka_single", relative
+    trainings = results.trainings(setting, comparison.b).values()
+    cosines = [one["gradient_cosine"] for one in trainings if one["gradient_cosine"] is not None]
+    if cosines:
+        yield "cosine", float(np.mean(cosines))
+
+
+def _other_single_system(study: Study, comparison: Comparison) -> str | None:
+    """Return the single-output system that joint system b is compared with in its other output."""
+    for other in study.comparisons:
+        same = other.b == comparison.b and other.meaning_ctc == comparison.meaning_ctc
+        if same and other.meaning_ctc is not None and other.output != comparison.output:
+            return other.a
+    return None
+
+
+def relative_cka(rows: Sequence[Mapping[str, Any]], a: str, b: str) -> float | None:
+    """Return the mean CKA of two systems divided by the ceiling: that of two seeds of one system.
+
+    The ceiling is the mean over both systems. Both are debiased, so the null is zero.
+
+    >>> rows = [{"a": "x", "b": "y", "ceiling": False, "cka": 0.4},
+    ...         {"a": "x", "b": "x", "ceiling": True, "cka": 0.9},
+    ...         {"a": "y", "b": "y", "ceiling": True, "cka": 0.7}]
+    >>> relative_cka(rows, "x", "y")
+    0.5
+    """
+
+    def mean_of(names: set[str], ceiling: bool) -> list[float]:
+        return [
+            row["cka"]
+            for row in rows
+            if {row["a"], row["b"]} == names and row["ceiling"] == ceiling
+        ]
+
+    pairs = mean_of({a, b}, False)
+    ceilings = [mean_of({a}, True), mean_of({b}, True)]
+    if not pairs or not all(ceilings):
+        return None
+    return float(np.mean(pairs) / np.mean([np.mean(values) for values in ceilings]))
+
+
+def correlation(output: str, predictor: str, of_output: Sequence[Point]) -> Correlation | None:
+    """Return the correlation of a predictor with the difference.
+
+    The interval resamples settings with all their points. The result is None for fewer than four
+    points and for constant values.
+    """
+    known = [point for point in of_output if predictor in point.predictors]
+    if len(known) < 4:
+        return None
+    x = np.array([point.predictors[predictor] for point in known])
+    y = np.array([point.difference for point in known])
+    if not np.isfinite(_pearson(x, y)):
+        return None
+    settings = list(dict.fromkeys(point.setting for point in known))
+    members = [
+        np.array([number for number, point in enumerate(known) if point.setting == setting])
+        for setting in settings
+    ]
+    interval = None
+    if len(settings) >= MIN_SETTINGS:
+        rng = np.random.default_rng(SEED)
+        values = []
+        for _ in range(RESAMPLES):
+            drawn = rng.integers(len(settings), size=len(settings))
+            index = np.concatenate([members[number] for number in drawn])
+            values.append(_pearson(x[index], y[index]))
+        interval = percentile_interval(np.array(values))
+    ranks = [_ranks(values) for values in (x, y)]
+    return Correlation(
+        *(output, predictor, len(known), len(settings)), _pearson(x, y), _pearson(*ranks), interval
+    )
+
+
+def _pearson(x: np.ndarray, y: np.ndarray) -> float:
+    """Return Pearson's correlation; NaN if a variable is constant."""
+    x, y = x - x.mean(), y - y.mean()
+    scale = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / scale) if scale > 1e-12 else float("nan")
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Return the ranks of values; equal values have their mean rank."""
+    return np.array([(np.sum(values < v) + np.sum(values <= v) - 1) / 2 for v in values])

@@ -1,0 +1,358 @@
+"""The report of a study: sections with tables, as data (root module `document`)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from espnet_ext.document import (
+    Section,
+    Table,
+    number,
+    p_value,
+    signed,
+    signed_interval,
+    speaker_caveats,
+)
+from espnet_ext.errors import UserError
+from espnet_ext.study import simulation
+from espnet_ext.study.design import OUTPUTS, Comparison, Setting, Study
+from espnet_ext.study.mechanism import PREDICTORS, correlation, points
+from espnet_ext.study.regression import Fit, fit, regression_rows
+from espnet_ext.study.results import FAMILIES, LEVEL, Results, Row, planned_rows
+
+DIFFERENCE = (
+    "Errors of b minus errors of a, in percentage points, with a 95 % interval over speakers and "
+    "seeds. p: t test over speakers and seeds; permutation: exchange of the systems per speaker. "
+    "Both are corrected by Holm's method over the family."
+)
+
+
+def sections(study: Study, results: Results) -> list[Section]:
+    """Return all sections of the report."""
+    rows = planned_rows(study, results)
+    return [
+        _state(study, results, rows),
+        *(_family(family, [row for row in rows if row.family == family]) for family in FAMILIES),
+        _by_divergence(study, results),
+        _rates(study, results),
+        _regression(study, results),
+        _mechanism(study, results),
+        power_section(study, results),
+        _cost(study, results),
+    ]
+
+
+def _state(study: Study, results: Results, rows: Sequence[Row]) -> Section:
+    """Return what was run, and the confirmed differences in one sentence each."""
+    findings = [_sentence(row) for row in rows if row.family == "primary"]
+    missing = [text for text in results.content["missing"] if text.endswith(f"({results.dset})")]
+    cells = len(study.cells())
+    notes = [
+        f"{cells - len(missing)} of {cells} trainings have results on the set {results.dset}.",
+    ]
+    commits = sorted(
+        {str(cell["training"]["commit"]) for cell in results.content["cells"]} or {"unknown"}
+    )
+    notes.append(f"Commits of the trainings: {', '.join(commits)}.")
+    if missing:
+        listed = "; ".join(missing[:8]) + ("; …" if len(missing) > 8 else "")
+        notes.append(f"Missing: {listed}. Tests without results count as p = 1.")
+    return Section("Main comparisons", findings=findings, notes=notes)
+
+
+def _sentence(row: Row) -> str:
+    """Return in one sentence what a primary comparison shows."""
+    where = f"{row.setting.language}: {row.comparison.question} ({row.comparison.name})"
+    effect = row.effect
+    if effect is None:
+        return f"{where}: no results."
+    change = f"{number(effect.rate_a)} → {number(effect.rate_b)} %"
+    size = f"{signed(effect.difference)} points"
+    bounds = f"[{signed_interval(effect.interval)}]" if effect.interval else "without an interval"
+    if effect.p_value is None:
+        return (
+            f"{where}: {change}, {size} {bounds}. With one training per system this says nothing "
+            "about other seeds."
+        )
+    if row.is_confirmed:
+        verdict = "confirmed for other speakers and seeds"
+    else:
+        verdict = "no difference is shown"
+    p = f"p = {p_value(row.p_holm)}, permutation p = {p_value(row.p_permutation_holm)}, corrected"
+    return f"{where}: {change}, {size} {bounds}; {verdict} ({p})."
+
+
+def _family(family: str, rows: Sequence[Row]) -> Section:
+    header = ["setting", "output", "b − a", "a %", "b %", "difference", "interval"]
+    header += ["p (Holm)", "permutation p (Holm)", "seeds", "speakers"]
+    cells = []
+    for row in rows:
+        effect, comparison = row.effect, row.comparison
+        first = [str(row.setting), comparison.output, f"{comparison.b} − {comparison.a}"]
+        if effect is None:
+            cells.append([*first, *["–"] * (len(header) - 3)])
+            continue
+        difference = signed(effect.difference)
+        cells.append(
+            [
+                *first,
+                number(effect.rate_a),
+                number(effect.rate_b),
+                f"**{difference}**" if row.is_confirmed else difference,
+                signed_interval(effect.interval),
+                p_value(row.p_holm),
+                p_value(row.p_permutation_holm),
+                f"{effect.seeds[0]}, {effect.seeds[1]}",
+                str(effect.speakers),
+            ]
+        )
+    speakers = [row.effect.speakers for row in rows if row.effect]
+    caveats = speaker_caveats(min(speakers)) if speakers else []
+    table = Table(f"Differences, {family} family", DIFFERENCE, header, cells, 3, caveats)
+    tests = len(rows)
+    confirmed = sum(row.is_confirmed for row in rows)
+    finding = f"{confirmed} of {tests} planned tests are significant at {LEVEL} in both tests."
+    return Section(f"{family.capitalize()} family", findings=[finding], items=[table])
+
+
+def _matched(study: Study) -> list[Comparison]:
+    return [c for c in study.comparisons if c.meaning_ctc is not None]
+
+
+def _by_divergence(study: Study, results: Results) -> Section:
+    header = ["language", "output", "b − a", "divergence", "tokens", "a %", "b %", "difference"]
+    header += ["interval"]
+    cells = []
+    for setting in filter(study.is_primary, study.settings()):
+        for comparison in _matched(study):
+            if results.effect(comparison, setting) is None:
+                continue
+            for name in results.bins(setting, comparison.output):
+                effect = results.effect(comparison, setting, name)
+                assert effect is not None
+                tokens = results.tokens(setting, comparison.output, name).sum()
+                cells.append(
+                    [
+                        *(setting.language, comparison.output),
+                        *(f"{comparison.b} − {comparison.a}", name, str(tokens)),
+                        *(number(effect.rate_a), number(effect.rate_b)),
+                        *(signed(effect.difference), signed_interval(effect.interval)),
+                    ]
+                )
+    sentence = (
+        "By edit distance between the references of an utterance, at full size. The intervals are "
+        "not corrected for the number of bins."
+    )
+    table = Table("Differences by divergence", sentence, header, cells, 4)
+    return Section("By divergence", items=[table])
+
+
+def _rates(study: Study, results: Results) -> Section:
+    header = ["setting", "system", *(f"{output} %" for output in OUTPUTS), "each training"]
+    cells = []
+    for setting in study.settings():
+        for system in study.systems:
+            texts, single = [], []
+            for output in OUTPUTS:
+                errors = results.errors(setting, system, output)
+                if errors is None:
+                    texts.append("–")
+                    continue
+                rates = 100.0 * errors.sum(-1) / results.tokens(setting, output).sum()
+                texts.append(number(float(rates.mean())))
+                single.append(f"{output} " + ", ".join(number(float(rate)) for rate in rates))
+            if single:
+                cells.append([str(setting), system, *texts, "; ".join(single)])
+    sentence = "Mean over the trainings, in percent: CER, or PER where the surface is phones."
+    return Section("Error rates", items=[Table("Error rates", sentence, header, cells, 2)])
+
+
+def _regression(study: Study, results: Results) -> Section:
+    items, notes = [], []
+    for output in OUTPUTS:
+        try:
+            fitted = fit(regression_rows(study, results, output), output)
+        except UserError as error:
+            notes.append(f"{error.message} ({error.remedy})")
+            continue
+        items.append(_regression_table(fitted))
+        if not fitted.converged:
+            notes.append(f"{output}: the fit did not converge; do not use its coefficients.")
+    return Section("What drives the difference", items=items, notes=notes)
+
+
+def _regression_table(fitted: Fit) -> Table:
+    cells = [
+        [
+            *(row.name, signed(row.estimate), signed_interval(row.interval)),
+            *(str(row.df), p_value(row.p_value)),
+        ]
+        for row in fitted.coefficients
+    ]
+    deviations = ", ".join(f"{name} {number(sd)}" for name, sd in fitted.deviations.items())
+    sentence = (
+        "Percentage points of joint minus single-output training per unit of the predictor. Below "
+        "zero, joint training helps more. Standard deviations of the random effects, in points: "
+        f"{deviations}. {fitted.rows} rows, {fitted.settings} settings of comparisons."
+    )
+    header = ["predictor", "points per unit", "95 % interval", "df", "p"]
+    return Table(f"Regression of the {fitted.output} difference", sentence, header, cells)
+
+
+def _mechanism(study: Study, results: Results) -> Section:
+    header = [
+        "output",
+        "predictor",
+        "points",
+        "settings",
+        "Pearson's r",
+        "interval",
+        "Spearman's ρ",
+    ]
+    cells = []
+    for output in OUTPUTS:
+        of_output = points(study, results, output)
+        for predictor, description in PREDICTORS.items():
+            result = correlation(output, predictor, of_output)
+            if result is None:
+                continue
+            cells.append(
+                [
+                    *(output, description, str(result.points), str(result.settings)),
+                    *(signed(result.pearson), signed_interval(result.interval)),
+                    signed(result.spearman),
+                ]
+            )
+    notes = [] if cells else ["Fewer than four points have a measure of the models."]
+    sentence = (
+        "Correlation of a measure with joint minus single-output training, over settings. Below "
+        "zero: the larger the measure, the more joint training helps. 95 % intervals resample "
+        "settings; they are not corrected for the number of predictors."
+    )
+    table = Table("Do measures of the models predict the difference?", sentence, header, cells, 2)
+    return Section("Mechanism", items=[table] if cells else [], notes=notes)
+
+
+@dataclass(frozen=True)
+class Power:
+    """The difference that a comparison can detect in a setting."""
+
+    comparison: Comparison
+    setting: Setting
+    components: simulation.Components
+    single: float  # points, at level 0.05
+    corrected: float  # at 0.05 divided by the number of tests of the family
+    more_seeds: float  # as `corrected`, with 5 trainings
+
+
+def power_rows(
+    study: Study, results: Results, *, speakers: int | None = None, studies: int = 2000
+) -> Iterator[Power]:
+    """Yield what the primary comparisons can detect with 80 % power.
+
+    The variance components are estimated from `results`; use those of the validation set.
+
+    Args:
+        speakers: number of test speakers. Default: as many as in the results. Each has the mean
+            number of tokens of the results' speakers.
+    """
+    primary = [
+        (comparison, setting)
+        for comparison, setting, family in study.hypotheses()
+        if family == "primary"
+    ]
+    for comparison, setting in primary:
+        a, b = (
+            results.errors(setting, system, comparison.output)
+            for system in (comparison.a, comparison.b)
+        )
+        if a is None or b is None or min(len(a), len(b)) < 2:
+            continue
+        tokens = results.tokens(setting, comparison.output)
+        if len(tokens) < 3 or not tokens.all():
+            continue
+        components = simulation.estimate_components(a, b, tokens)
+        tested = np.full(speakers or len(tokens), round(float(tokens.mean())))
+
+        def detectable(alpha: float, seeds: int, of=components, tested=tested) -> float:
+            return simulation.detectable_difference(of, tested, seeds, alpha, studies=studies)
+
+        corrected = LEVEL / len(primary)
+        seeds = len(study.seeds)
+        yield Power(
+            *(comparison, setting, components),
+            *(detectable(LEVEL, seeds), detectable(corrected, seeds), detectable(corrected, 5)),
+        )
+
+
+def power_section(
+    study: Study, results: Results, *, speakers: int | None = None, studies: int = 2000
+) -> Section:
+    """Return the table of detectable differences."""
+    header = ["setting", "output", "b − a", "SD of seeds", "SD of speakers", "one test"]
+    header += ["first of the family", f"the same, {5} seeds"]
+    cells = [
+        [
+            *(str(row.setting), row.comparison.output),
+            f"{row.comparison.b} − {row.comparison.a}",
+            f"{number(row.components.seed_a)}, {number(row.components.seed_b)}",
+            number(row.components.system_by_speaker),
+            *(number(value) for value in (row.single, row.corrected, row.more_seeds)),
+        ]
+        for row in power_rows(study, results, speakers=speakers, studies=studies)
+    ]
+    sentence = (
+        f"Differences in percentage points that {len(study.seeds)} seeds and "
+        f"{speakers or 'these'} speakers find with 80 % power, by simulation. One test: at level "
+        f"{LEVEL}. First of the family: at {LEVEL} divided by the number of primary tests. SD: "
+        f"standard deviations of seeds (of a, b) and of the difference over speakers, in points, "
+        f"estimated on the set {results.dset}."
+    )
+    notes = [] if cells else ["Needs two trainings of both systems."]
+    table = Table("Detectable differences", sentence, header, cells, 3)
+    return Section("Power", items=[table] if cells else [], notes=notes)
+
+
+def _cost(study: Study, results: Results) -> Section:
+    header = ["language", "system", "parameters", "updates", "seconds per training"]
+    cells = []
+    for language in study.languages:
+        for system in study.systems:
+            trainings = [
+                cell["training"]
+                for cell in results.content["cells"]
+                if (cell["language"], cell["system"], cell["set"])
+                == (language, system, results.dset)
+            ]
+            if trainings:
+                seconds = float(np.mean([one["seconds"] for one in trainings]))
+                updates = {one["updates"] for one in trainings}
+                cells.append(
+                    [
+                        *(language, system, f"{trainings[0]['parameters']:,}"),
+                        *("/".join(map(str, sorted(updates))), number(seconds, 0)),
+                    ]
+                )
+    sentence = "Trainings ran in parallel; seconds are means over the trainings."
+    return Section("Cost", items=[Table("Trainings", sentence, header, cells, 2)])
+
+
+def coverage_section(studies: int) -> Section:
+    """Return how often nominal 95 % intervals contain the true difference."""
+    header = ["scenario", "seeds", "speakers", "SD of seeds", "t", "two-level bootstrap"]
+    header += ["speakers only"]
+    cells = [
+        [
+            *(row["scenario"], str(row["seeds"]), str(row["speakers"])),
+            f"{number(row['seed_a'], 1)}, {number(row['seed_b'], 1)}",
+            *(number(row[key], 1) for key in ("t", "bootstrap", "speakers_only")),
+        ]
+        for row in simulation.coverage_table(studies)
+    ]
+    sentence = (
+        f"Percent of {studies} simulated studies in which a nominal 95 % interval contains the "
+        "true difference. t: the interval of the report; speakers only: an interval that ignores "
+        "seeds."
+    )
+    return Section("Coverage", items=[Table("Coverage", sentence, header, cells)])

@@ -1,0 +1,138 @@
+"""The results of a study as arrays, and its planned comparisons with Holm's correction."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from espnet_ext.errors import UserError
+from espnet_ext.scoring.significance import holm
+from espnet_ext.study.design import Comparison, Setting, Study
+from espnet_ext.study.effects import Effect, compare
+
+LEVEL = 0.05
+FAMILIES = ("primary", "secondary")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A planned comparison in one setting."""
+
+    comparison: Comparison
+    setting: Setting
+    family: str
+    effect: Effect | None  # None: a system has no results there
+    p_holm: float | None  # over the family; missing tests count as p = 1
+    p_permutation_holm: float | None
+
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether both tests are significant after Holm's correction."""
+        return all(p is not None and p < LEVEL for p in (self.p_holm, self.p_permutation_holm))
+
+
+class Results:
+    """Errors of the cells of one set, from `cells.json`."""
+
+    def __init__(self, content: Mapping[str, Any], dset: str):
+        self.content = content
+        self.dset = dset
+        self._cells: dict[tuple, dict] = {}
+        for cell in content["cells"]:
+            if cell["set"] == dset:
+                key = (cell["condition"], cell["language"], cell["share"], cell["system"])
+                self._cells.setdefault(key, {})[cell["seed"]] = cell
+        if not self._cells:
+            raise UserError(f"no cell has results of set '{dset}'", "decode it, and collect again")
+
+    def data(self, setting: Setting) -> dict[str, Any]:
+        """Return what is known of the references of a setting."""
+        return self.content["data"][f"{self.dset} {setting.condition} {setting.language}"]
+
+    def bins(self, setting: Setting, output: str) -> list[str]:
+        """Return the bins of divergence that have utterances."""
+        order = ("0", "1-3", "4-10", ">=11", "none")
+        return sorted(self.data(setting)["tokens"][output], key=order.index)
+
+    def tokens(self, setting: Setting, output: str, of_bin: str | None = None) -> np.ndarray:
+        """Return the reference tokens per speaker, (S,)."""
+        by_bin = self.data(setting)["tokens"][output]
+        return _summed(by_bin, of_bin)
+
+    def seeds(self, setting: Setting, system: str) -> list[int]:
+        """Return the seeds of a system that have results."""
+        return sorted(self._of(setting, system))
+
+    def _of(self, setting: Setting, system: str) -> dict[int, dict]:
+        key = (setting.condition, setting.language, setting.share, system)
+        return self._cells.get(key, {})
+
+    def errors(
+        self, setting: Setting, system: str, output: str, of_bin: str | None = None
+    ) -> np.ndarray | None:
+        """Return the errors per training and speaker, (R, S); None without results."""
+        cells = self._of(setting, system)
+        rows = [
+            _summed(cells[seed]["errors"][output], of_bin)
+            for seed in sorted(cells)
+            if output in cells[seed]["errors"]
+        ]
+        return np.stack(rows) if rows else None
+
+    def trainings(self, setting: Setting, system: str) -> dict[int, dict]:
+        """Return what is recorded of the trainings, by seed."""
+        return {seed: cell["training"] for seed, cell in self._of(setting, system).items()}
+
+    def effect(
+        self, comparison: Comparison, setting: Setting, of_bin: str | None = None
+    ) -> Effect | None:
+        """Return the difference of a comparison, or None if a system has no results."""
+        a, b = (
+            self.errors(setting, system, comparison.output, of_bin)
+            for system in (comparison.a, comparison.b)
+        )
+        if a is None or b is None:
+            return None
+        return compare(a, b, self.tokens(setting, comparison.output, of_bin))
+
+
+def _summed(by_bin: Mapping[str, Sequence[int]], of_bin: str | None) -> np.ndarray:
+    if of_bin is None:
+        return np.sum([np.asarray(values) for values in by_bin.values()], axis=0)
+    return np.asarray(by_bin[of_bin])
+
+
+def planned_rows(study: Study, results: Results) -> list[Row]:
+    """Return all planned comparisons, each test corrected over its family.
+
+    A test that has no p value yet counts as p = 1, so that leaving out cells never makes others
+    significant.
+    """
+    tests = [
+        (comparison, setting, family, results.effect(comparison, setting))
+        for comparison, setting, family in study.hypotheses()
+    ]
+    rows = []
+    for family in FAMILIES:
+        members = [test for test in tests if test[2] == family]
+        effects = [effect for *_, effect in members]
+        adjusted = [
+            holm([1.0 if p is None else p for p in values])
+            for values in (
+                [effect.p_value if effect else None for effect in effects],
+                [effect.p_permutation if effect else None for effect in effects],
+            )
+        ]
+        for (comparison, setting, name, effect), p, p_permutation in zip(
+            members, *adjusted, strict=True
+        ):
+            known = effect is not None and effect.p_value is not None
+            tested = effect is not None and effect.p_permutation is not None
+            row = Row(
+                *(comparison, setting, name, effect),
+                p if known else None,
+                p_permutation if tested else None,
+            )
+            rows.append(row)
+    return rows

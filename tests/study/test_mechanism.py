@@ -1,0 +1,58 @@
+"""Correlations of measures of models with differences."""
+
+import numpy as np
+import pytest
+from grids import made_up, study_of
+
+from espnet_ext.study.design import Comparison, Setting
+from espnet_ext.study.mechanism import Point, correlation, points, relative_cka
+from espnet_ext.study.results import Results
+
+
+def point(setting, x, y):
+    comparison = Comparison("c", "so_surface", "do", "surface", "?", meaning_ctc=0)
+    return Point(Setting("normal", "ko", setting), comparison, y, {"cka": x})
+
+
+def test_correlation_is_pearsons_and_spearmans():
+    x, y = [0.1, 0.4, 0.2, 0.9, 0.5, 0.7, 0.3], [3.0, 1.0, 2.5, -4.0, 0.0, -1.0, 0.5]
+    of_points = correlation("surface", "cka", [point(n, *xy) for n, xy in enumerate(zip(x, y))])  # noqa: B905
+    assert of_points.pearson == pytest.approx(np.corrcoef(x, y)[0, 1])
+    assert of_points.spearman == pytest.approx(-0.964, abs=0.001)
+    low, high = of_points.interval
+    assert -1 <= low <= of_points.pearson <= high < 0
+
+
+def test_few_points_have_no_correlation_or_no_interval():
+    assert correlation("surface", "cka", [point(n, n, n) for n in range(3)]) is None
+    same_setting = [point(n % 2, n, n) for n in range(8)]
+    assert correlation("surface", "cka", same_setting).interval is None
+
+
+def test_ceiling_needs_two_seeds_of_both_systems():
+    pair = {"a": "x", "b": "y", "ceiling": False, "cka": 0.5}
+    twins = {"a": "x", "b": "x", "ceiling": True, "cka": 0.8}
+    assert relative_cka([pair, twins], "x", "y") is None
+    assert relative_cka([pair, twins, {**twins, "a": "y", "b": "y"}], "y", "x") == 0.625
+
+
+def test_points_have_the_predictors_that_were_measured(tmp_path):
+    study = study_of(tmp_path, shares=[1.0])
+    content = made_up(
+        study, lambda cell, output: 10, cosine=lambda cell: 0.1 * (cell.language == "ko")
+    )
+    base = {"condition": "normal", "language": "ko", "share": 1.0, "seed": 0, "layer": "1"}
+    for a, b, ceiling, value in (
+        ("so_surface", "do", False, 0.4),
+        ("so_surface", "so_meaning", False, 0.2),
+        ("so_surface", "so_surface", True, 0.8),
+        ("so_meaning", "so_meaning", True, 0.8),
+        ("do", "do", True, 0.8),
+    ):
+        content["similarity"].append({**base, "a": a, "b": b, "ceiling": ceiling, "cka": value})
+    of_surface = points(study, Results(content, "valid"), "surface")
+    by_setting = {str(one.setting): one.predictors for one in of_surface}
+    assert by_setting["normal, ko, 100 %"] == pytest.approx(
+        {"cka": 0.5, "cka_single": 0.25, "cosine": 0.1}
+    )
+    assert by_setting["fewer, en, 100 %"] == {"cosine": 0.0}

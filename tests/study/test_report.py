@@ -1,0 +1,122 @@
+"""Families of tests, and the command from files to report."""
+
+import json
+import time
+
+import pytest
+from grids import made_up, study_of, write_cell, write_design
+
+from espnet_ext.bin import study as command
+from espnet_ext.errors import UserError
+from espnet_ext.study.collect import write_cells
+from espnet_ext.study.figures import NAMES, write_figures
+from espnet_ext.study.page import power_rows, sections
+from espnet_ext.study.results import Results, planned_rows
+
+
+def better_surface(cell, output):
+    """Joint training halves the surface error, and changes nothing for the meaning."""
+    return 10.0 if output == "surface" and cell.system != "so_surface" else 20.0
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return study_of(tmp_path_factory.mktemp("design"), seeds=[0, 1, 2])
+
+
+@pytest.fixture(scope="module")
+def content(study):
+    return made_up(study, better_surface, cosine=lambda cell: 0.1)
+
+
+def test_effect_is_found_and_its_absence_is_not(study, content):
+    rows = [
+        row for row in planned_rows(study, Results(content, "valid")) if row.family == "primary"
+    ]
+    assert len(rows) == 4
+    for row in rows:
+        assert row.is_confirmed == (row.comparison.output == "surface")
+        expected = -10.0 if row.comparison.output == "surface" else 0.0
+        assert row.effect.difference == pytest.approx(expected, abs=1.5)
+
+
+def test_holm_counts_missing_tests(study, content):
+    """Of four primary tests two are missing: the smallest p is still multiplied by four."""
+    few = {**content, "cells": [c for c in content["cells"] if c["language"] == "ko"]}
+    rows = [row for row in planned_rows(study, Results(few, "valid")) if row.family == "primary"]
+    known = [row for row in rows if row.effect is not None]
+    assert len(rows) == 4 and len(known) == 2
+    first = min(known, key=lambda row: row.effect.p_value)
+    assert first.p_holm == pytest.approx(4 * first.effect.p_value, abs=1e-9)
+    assert all(row.p_holm is None for row in rows if row.effect is None)
+
+
+def test_one_seed_confirms_nothing(study, content):
+    one = {**content, "cells": [c for c in content["cells"] if c["seed"] == 0]}
+    results = Results(one, "valid")
+    rows = planned_rows(study, results)
+    assert not any(row.is_confirmed for row in rows)
+    text = " ".join(sections(study, results)[0].findings)
+    assert "says nothing about other seeds" in text
+
+
+def test_power_is_of_the_primary_comparisons(study, content):
+    rows = list(power_rows(study, Results(content, "valid"), speakers=16, studies=300))
+    assert len(rows) == 4
+    for row in rows:
+        assert 0 < row.single < row.corrected and row.more_seeds < row.corrected
+
+
+def test_unknown_set_raises_user_error(content):
+    with pytest.raises(UserError, match="no cell has results of set 'test'"):
+        Results(content, "test")
+
+
+def test_figures_are_reproducible_and_replace_only_figures(study, content, tmp_path):
+    results = Results(content, "valid")
+    first = [path.read_bytes() for path in write_figures(study, results, tmp_path)]
+    assert [path.read_bytes() for path in write_figures(study, results, tmp_path)] == first
+    assert sorted(path.stem for path in tmp_path.glob("*.svg")) == sorted(NAMES)
+    (tmp_path / "mechanism.svg").write_text("notes")
+    with pytest.raises(UserError, match="is not a figure"):
+        write_figures(study, results, tmp_path)
+
+
+def test_report_is_made_from_the_file_alone(study, content, tmp_path, capsys):
+    write_cells(tmp_path / "cells.json", content)
+    design = write_design(tmp_path, seeds=[0, 1, 2])
+    options = ["--study", str(design), "--results", str(tmp_path / "cells.json")]
+    output = tmp_path / "RESULTS.md"
+    start = time.perf_counter()
+    assert command.main(["report", *options, "--output", str(output)]) == 0
+    assert time.perf_counter() - start < 60
+    text = output.read_text(encoding="utf-8")
+    for name in ("Differences, primary family", "Regression of the meaning difference"):
+        assert f"### {name}" in text
+    assert "Detectable differences" in text and "![mechanism](figures/mechanism.svg)" in text
+    assert text.count("\n# ") == 0 and text.startswith("# ")
+    assert "confirmed for other speakers and seeds" in text
+    capsys.readouterr()
+    output.write_text("my notes")
+    with pytest.raises(UserError, match="is not a result of this command"):
+        command.main(["report", *options, "--output", str(output)])
+
+
+def test_commands_plan_collect_and_settings(tmp_path, capsys):
+    design = write_design(tmp_path, conditions={"normal": ""}, languages=["ko"], shares=[1.0])
+    study = study_of(tmp_path, conditions={"normal": ""}, languages=["ko"], shares=[1.0])
+    for cell in study.cells()[:3]:
+        write_cell(tmp_path / "exp", cell, study)
+    options = ["--study", str(design), "--dir", str(tmp_path / "exp")]
+    assert command.main(["plan", *options]) == 0
+    assert "3 of 8 cells are trained" in capsys.readouterr().out
+    assert command.main(["plan", *options, "--calls", "--cells", "seeds=1"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    assert command.main(["settings", *options]) == 0
+    assert "valid_set=valid" in capsys.readouterr().out
+    results = tmp_path / "cells.json"
+    with pytest.raises(UserError, match="5 results are missing"):
+        command.main(["collect", *options, "--results", str(results)])
+    command.main(["collect", *options, "--results", str(results), "--partial", "true"])
+    assert len(json.loads(results.read_text())["cells"]) == 3
+    assert "3 of 8 results on valid; 5 are missing" in capsys.readouterr().out
