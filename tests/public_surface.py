@@ -45,9 +45,9 @@ def run_options() -> list[str]:
 
 
 def shell_options() -> dict[str, list[str]]:
-    """Return the options of the scripts that users call. Two scripts list them in their usage."""
+    """Return the options of the scripts that users call. All but one list them in their usage."""
     options = {"run.sh": run_options()}
-    for script in ("local/setup_env.sh", "tests/run.sh"):
+    for script in ("local/setup_env.sh", "local/study.sh", "tests/run.sh"):
         text = (ROOT / script).read_text(encoding="utf-8")
         options[script] = re.findall(r"^  (--[a-z_]+) ", text, re.M)
     return options
