@@ -37,6 +37,7 @@ class Launcher:
         script.write_text(
             "#!/usr/bin/env bash\nset -euo pipefail\n"
             f"cd {shlex.quote(str(Path.cwd()))}\n"
+            "export SLURM_KILL_BAD_EXIT=1  # if a process fails, srun ends the others\n"
             f"{shlex.join(['srun', *step.command])}\n",
             encoding="utf-8",
         )
