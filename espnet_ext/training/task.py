@@ -22,6 +22,7 @@ from espnet_ext.training.adaptation import (
     check_adapters,
     check_adapters_are_trained,
 )
+from espnet_ext.training.audio_cache import cache_audio
 from espnet_ext.training.checks import check_freeze_param, check_init_param, warn_unalignable
 from espnet_ext.training.collate import collate
 from espnet_ext.training.config import merge
@@ -222,6 +223,7 @@ class DualOutputTask(AbsTask):
         dataset = super().build_dataset(args, iter_options, keys_to_load)
         report_unreadable(dataset, iter_options.shape_files)
         seed_each_batch(dataset)
+        cache_audio(dataset, args.audio_cache_mb)
         return dataset
 
     @classmethod

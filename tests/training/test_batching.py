@@ -44,6 +44,8 @@ def arguments(shape_files, **changes):
         "ngpu": 0,
         "dist_world_size": None,
         "multiprocessing_distributed": False,
+        "audio_cache_mb": 0.0,
+        "num_workers": 0,
         "iterator_type": "sequence",
         "shuffle_within_batch": False,
     }
