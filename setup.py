@@ -53,15 +53,20 @@ EXTRAS = {
     # MIT, BSD: the page and the HTTP API of espnet-ext serve. FastAPI writes the OpenAPI document.
     # Older versions were not tried.
     "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
+    # Apache-2.0, MIT: espnet-ext export --to onnx, and its comparison with PyTorch.
+    "onnx": ["onnx>=1.18", "onnxruntime>=1.22"],
     # The documentation as a web site: docs/build.sh.
     "docs": ["sphinx>=9.0", "myst-parser>=5.0", "furo>=2025.9", "griffelib>=2.0"],
     # nbclient, ipykernel: what runs docs/first_steps.ipynb. torchjd (MIT), jiwer: what objectives
     # and alignments are compared with. jsonschema (MIT): what validates the output of judge.
-    # openpyxl, fastapi, uvicorn: what the extras tables and serve need. httpx: calls the server.
+    # openpyxl, fastapi, uvicorn, onnx, onnxruntime: what the extras tables, serve and onnx need.
+    # httpx: calls the server.
     "dev": [
         "fastapi>=0.115",
         "uvicorn>=0.30",
         "httpx>=0.27",
+        "onnx>=1.18",
+        "onnxruntime>=1.22",
         "openpyxl>=3.1",
         "pytest>=8.3",
         "pytest-xdist>=3.6",

@@ -50,7 +50,7 @@ done
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "${root}" || exit 1
-setup=(--extras "synth report vad lhotse hf pretrained serve docs dev browser")
+setup=(--extras "synth report vad lhotse hf pretrained serve onnx docs dev browser")
 if [[ -n ${python} ]]; then setup+=(--python "${python}"); fi
 if [[ -n ${env} ]]; then setup+=(--env "${env}"); fi
 python=$(bash local/setup_env.sh "${setup[@]}") || exit

@@ -9,6 +9,9 @@ manifests: espnet-ext import --from lhotse.
 
 `--to espnet` writes one head of a system as a model directory of stock ESPnet's ASR task, with its
 search options, and prints the commands that decode it.
+
+`--to onnx` writes encoder, CTC and decoders of a system as ONNX files, compares them with PyTorch,
+and prints the differences and the speed. Needs the extra onnx.
 """
 
 import argparse
@@ -21,14 +24,15 @@ from espnet_ext.bin import audio_options, cli
 
 def main(argv: Sequence[str] | None = None) -> int | None:
     parser = cli.parser(
-        "Export a data directory for lhotse, or one head of a system as a model of stock ESPnet."
+        "Export a data directory for lhotse, one head of a system as a model of stock ESPnet, or "
+        "encoder and heads of a system as ONNX files."
     )
     parser.add_argument("source", metavar="DIR", help="data directory or model directory to read")
     parser.add_argument(
         "--to",
-        choices=("lhotse", "espnet"),
+        choices=("lhotse", "espnet", "onnx"),
         required=True,
-        help="target: lhotse manifests, or a model directory of ESPnet's ASR task",
+        help="target: lhotse manifests, a model directory of ESPnet's ASR task, or ONNX files",
     )
     parser.add_argument("--output", required=True, help="folder to write")
     parser.add_argument(
@@ -56,10 +60,27 @@ def main(argv: Sequence[str] | None = None) -> int | None:
     for name in ("output_name", "config", "active"):
         if getattr(args, name) is not None:
             parser.error(f"--{name} is for --to espnet only")
+    if args.to == "onnx":
+        return _export_onnx(args)
 
     from espnet_ext.corpora.interchange import to_lhotse
 
     print(to_lhotse.write(args.source, args.output, nj=args.nj, overwrite=args.overwrite))
+    return 0
+
+
+def _export_onnx(args: argparse.Namespace) -> int:
+    from espnet_ext.model.archive import find_model_dir
+    from espnet_ext.model.onnx_export import FILES, export_onnx, lines
+    from espnet_ext.overwriting import OutputFolder
+
+    model_dir = find_model_dir(args.source)
+    folder = OutputFolder(
+        args.output, "export onnx", FILES, inputs=[args.source], overwrite=args.overwrite
+    )
+    with folder as target:
+        report = export_onnx(model_dir, target)
+    print("\n".join(lines(report)))
     return 0
 
 

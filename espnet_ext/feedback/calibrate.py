@@ -281,15 +281,29 @@ def report_lines(calibration: Calibration) -> Iterator[str]:
             f"{point['precision']:.2f}, recall {point['recall']:.2f} of the recognised ones"
             f"{reached}"
         )
-        yield "  reliability (probability, share that is real, number):"
+        yield "  reliability (probability, share that is real, number; = is the share, | perfect):"
         for row in facts["reliability"]:
-            yield f"    {row['probability']:.2f}  {row['real']:.2f}  {row['count']}"
+            bar = reliability_bar(row["probability"], row["real"])
+            yield f"    {row['probability']:.2f}  {row['real']:.2f}  {row['count']:5}  {bar}"
     mismatch = calibration.facts.get("mismatch", {})
     yield (
         f"mismatch: from {100 * calibration.mismatch:.0f} % of different sounds on; "
         f"{100 * mismatch.get('rejected', 0):.0f} % of the recordings rejected with their own "
         f"sentence, {100 * mismatch.get('accepted', 0):.0f} % accepted with another"
     )
+
+
+def reliability_bar(probability: float, real: float, width: int = 40) -> str:
+    """Return one row of a reliability diagram: the real share as a bar, the probability as a mark.
+
+    >>> reliability_bar(0.5, 0.25, 8), reliability_bar(0.25, 0.5, 8)
+    ('==  |', '==|=')
+    """
+    characters = list("=" * round(real * width))
+    mark = round(probability * width)
+    characters += " " * (mark + 1 - len(characters))
+    characters[mark] = "|"
+    return "".join(characters)
 
 
 def measure_set(

@@ -47,6 +47,7 @@ EXTRAS = {
     "lhotse": (("lhotse",), "importing and exporting lhotse manifests"),
     "hf": (("datasets",), "importing Hugging Face data sets"),
     "tables": (("openpyxl",), "Excel workbooks as tables"),
+    "onnx": (("onnx", "onnxruntime"), "espnet-ext export --to onnx"),
     "serve": (("fastapi", "uvicorn"), "the page and HTTP API of espnet-ext serve"),
 }
 

@@ -86,7 +86,8 @@ def test_wrong_usage(checkout):
     done = set_up(checkout, "--python", sys.executable, "--extras", "synth repport")
     assert (
         done.returncode == 2
-        and "choose among: browser dev docs hf lhotse pretrained report serve synth tables vad xlsr"
+        and "choose among: browser dev docs hf lhotse onnx pretrained report serve synth tables "
+        "vad xlsr"
         in done.stderr
     )
 
