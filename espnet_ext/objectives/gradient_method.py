@@ -102,7 +102,10 @@ class GradientMethod(Objective):
         """Prepare the state of the method for the next update."""
 
     def loss_weights(self) -> torch.Tensor:
-        """Return the factors (K,) of the losses, for heads too, in the present update."""
+        """Return the factors (K,) of the tasks' losses in the present update.
+
+        They scale the gradients of all parameters, those of the heads too.
+        """
         return torch.ones(len(self.outputs), dtype=torch.float64)
 
     def observe(self, gram: torch.Tensor, means: torch.Tensor) -> None:
@@ -383,7 +386,7 @@ def cosines_of(gram: torch.Tensor) -> torch.Tensor:
 
 
 def _mean_cosine(gram: torch.Tensor) -> torch.Tensor:
-    """Return the mean cosine () of the pairs of vectors; NaN if none has one."""
+    """Return the mean cosine () over pairs of vectors; NaN if it is undefined for every pair."""
     first, second = torch.triu_indices(len(gram), len(gram), 1)
     return cosines_of(gram)[first, second].nanmean()
 

@@ -27,7 +27,10 @@ class PCGrad(GradientMethod):
 
 
 def task_orders(count: int, seed: int) -> list[list[int]]:
-    """Return, for each of `count` tasks, the others in random order. Ranks draw the same orders."""
+    """Return a random order of the other tasks for each of `count` tasks.
+
+    Ranks with the same seed draw the same orders.
+    """
     generator = torch.Generator().manual_seed(seed)
     orders = (torch.randperm(count, generator=generator).tolist() for _ in range(count))
     return [[j for j in order if j != i] for i, order in enumerate(orders)]

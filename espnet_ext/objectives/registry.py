@@ -14,6 +14,7 @@ from espnet_ext.objectives.gradient_remedy import GradientRemedy
 from espnet_ext.objectives.gradnorm import GradNorm
 from espnet_ext.objectives.gradvac import GradVac
 from espnet_ext.objectives.pcgrad import PCGrad
+from espnet_ext.objectives.torchjd import TorchJD
 from espnet_ext.objectives.uncertainty import Uncertainty
 from espnet_ext.objectives.weighted_sum import WeightedSum
 
@@ -27,6 +28,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "cagrad": CAGrad,
     "gradvac": GradVac,
     "gradient_remedy": GradientRemedy,
+    "torchjd": TorchJD,
     "adversarial": Adversarial,
     "decorrelation": Decorrelation,
 }

@@ -10,7 +10,7 @@ import torch
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError, did_you_mean
 from espnet_ext.model import checksums, espnet
-from espnet_ext.model.conditioning.routing import dense_name
+from espnet_ext.model.conditioning.routing import Routed, dense_name
 from espnet_ext.model.config import TEXT_PREFIX, OutputConfig, check_conf, suggest
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.frames import EncoderFrames
@@ -21,6 +21,7 @@ from espnet_ext.model.pretrained.base_weights import BASE
 from espnet_ext.model.unit_frontend import UnitEmbedding
 from espnet_ext.progress import say
 from espnet_ext.training.config import check_known
+from espnet_ext.training.finetune import FineTuning
 
 # Option → ESPnet's table of classes, and the constructor argument that is not in `<option>_conf`.
 _OPTIMIZATION = {
@@ -199,6 +200,28 @@ def check_freeze_param(names: Sequence[str], model: torch.nn.Module) -> None:
         if not any(k == name or k.startswith(name + ".") for k, _ in model.named_parameters()):
             message = f"--freeze_param {name}: the model has no such part"
             raise UserError(message, _parts(name, model))
+
+
+def check_experts_are_trained(model: torch.nn.Module, args: argparse.Namespace) -> None:
+    """Raise `UserError` if all experts, private layers or adapters of the outputs are frozen.
+
+    They start as equal copies, so they would have no effect. With `--init_param`, they may have
+    been trained before.
+    """
+    is_encoder_frozen = FineTuning.parse(args.finetune_conf).freeze_epochs >= args.max_epoch
+    is_trained = [
+        any(p.requires_grad for p in part.parameters())
+        and not (is_encoder_frozen and name.startswith("encoder."))
+        for name, part in model.named_modules()
+        if isinstance(part, Routed)
+    ]
+    if is_trained and not any(is_trained) and not args.init_param:
+        raise UserError(
+            "conditioning: all that it adds is frozen in this training, so it would have no effect "
+            "(freeze_param, or freeze_epochs or adapter of finetune_conf)",
+            "remove conditioning, or freeze less; for an adapter, name the feed-forward parts in "
+            "target_modules or modules_to_save, for example fc1 and fc2 of Whisper",
+        )
 
 
 def check_init_param(

@@ -23,7 +23,12 @@ from espnet_ext.training.adaptation import (
     check_adapters_are_trained,
 )
 from espnet_ext.training.audio_cache import cache_audio
-from espnet_ext.training.checks import check_freeze_param, check_init_param, warn_unalignable
+from espnet_ext.training.checks import (
+    check_experts_are_trained,
+    check_freeze_param,
+    check_init_param,
+    warn_unalignable,
+)
 from espnet_ext.training.collate import collate
 from espnet_ext.training.config import merge
 from espnet_ext.training.finetune import FineTuning, build_optimizer
@@ -295,6 +300,7 @@ class DualOutputTask(AbsTask):
     @classmethod
     def build_optimizers(cls, args: argparse.Namespace, model) -> list[torch.optim.Optimizer]:
         check_adapters_are_trained(model, args.freeze_param)
+        check_experts_are_trained(model, args)
         options = FineTuning.parse(args.finetune_conf)
         if not options.has_learning_rates():
             return super().build_optimizers(args, model)

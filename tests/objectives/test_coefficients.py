@@ -1,12 +1,14 @@
 """The arithmetic of the gradient methods, against torchjd and hand computations."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
 import torch
 from toy_model import ToyModel
 
+from espnet_ext.errors import UserError
 from espnet_ext.objectives.cagrad import CAGrad
 from espnet_ext.objectives.dwa import weights_of
 from espnet_ext.objectives.gradient_remedy import GradientRemedy
@@ -170,3 +172,42 @@ def test_dwa_weights_equal_hand_computation():
     assert weights_of(losses, 2.0).tolist() == pytest.approx(expected)
     losses[1, 1] = math.nan
     assert weights_of(losses, 2.0).tolist() == pytest.approx(expected)  # ratio 1
+
+
+@pytest.mark.parametrize("name", ["MGDA", "AlignedMTL", "PCGrad", "IMTLG"])
+def test_aggregator_of_torchjd_has_its_direction_and_the_length_of_a_sum(name):
+    torchjd = pytest.importorskip("torchjd.aggregation")
+    objective = method("torchjd", aggregator=name)
+    for seed in range(5):
+        vectors = random_vectors(2, size=4, seed=seed)
+        expected = getattr(torchjd, name)()(vectors)
+        result = coefficients(objective, vectors) @ vectors
+        factor = 1 if name == "PCGrad" else 2  # the others return a mean
+        torch.testing.assert_close(result, factor * expected)
+    assert coefficients(objective, 3 * torch.eye(2).double()).tolist() == pytest.approx([1, 1])
+
+
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        ({}, "aggregator: not given"),
+        ({"aggregator": "mgda"}, "'mgda': no aggregator by Gram matrices"),
+        ({"aggregator": "GradDrop"}, "'GradDrop': no aggregator by Gram matrices"),
+        ({"aggregator": True}, "True: no aggregator"),
+        ({"aggregator": "GradVac"}, "has a state over updates"),
+        ({"aggregator": "Krum", "aggregator_conf": {"n_byzantine": 1}}, "at least 4 rows"),
+        ({"aggregator": "MGDA", "aggregator_conf": {"steps": 3}}, "not valid for MGDA"),
+        ({"aggregator": "MGDA", "aggregator_conf": {"epsilon": -1}}, "not valid for MGDA"),
+        ({"aggregator": "MGDA", "aggregator_conf": [1]}, "is not a mapping"),
+    ],
+)
+def test_wrong_aggregator_of_torchjd_is_a_user_error(conf, message):
+    pytest.importorskip("torchjd.aggregation")
+    with pytest.raises(UserError, match=message):
+        method("torchjd", **conf)
+
+
+def test_missing_torchjd_is_a_user_error(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchjd", None)
+    with pytest.raises(UserError, match="torchjd is not installed"):
+        method("torchjd", aggregator="MGDA")

@@ -1,5 +1,7 @@
 """Objectives that combine gradients: what they do to a model's gradients."""
 
+import importlib.util
+
 import pytest
 import torch
 from toy_model import (
@@ -22,6 +24,8 @@ METHODS = {
     "gradient_remedy": {"main": "meaning"},
     "gradnorm": {},
 }
+if importlib.util.find_spec("torchjd"):
+    METHODS["torchjd"] = {"aggregator": "AlignedMTL"}
 ALL_OBJECTIVES = {**METHODS, "uncertainty": {}, "dwa": {}}
 # With these values the objective is the weighted sum.
 NEUTRAL = {

@@ -1,10 +1,15 @@
-"""Training warns about utterances that CTC cannot align."""
+"""Checks of a configuration and of the training set before training."""
 
+from types import SimpleNamespace
+
+import pytest
 import tiny_recipe
 import torch
+from small_models import make
 
+from espnet_ext.errors import UserError
 from espnet_ext.model.build import build_model
-from espnet_ext.training.checks import warn_unalignable
+from espnet_ext.training.checks import check_experts_are_trained, warn_unalignable
 
 
 def small(**outputs):
@@ -66,3 +71,26 @@ def test_lengths_of_features_are_in_frames(tmp_path):
     model = build_model({**config, "outputs": {"surface": output}})
     files = shapes(tmp_path, speech=["100,16", "100,16"], text_surface=["24,4", "27,4"])
     assert warn_unalignable(model, files) == {"surface": 1}
+
+
+@pytest.mark.parametrize("kind", ["tops", "adapters"])
+def test_frozen_copies_of_layers_are_a_user_error(kind):
+    model = make(conditioning=kind)
+    args = SimpleNamespace(init_param=[], finetune_conf={}, max_epoch=3)
+    check_experts_are_trained(model, args)
+    model.encoder.requires_grad_(False)
+    if kind == "adapters":
+        check_experts_are_trained(model, args)
+        model.conditioning.requires_grad_(False)
+    with pytest.raises(UserError, match="all that it adds is frozen"):
+        check_experts_are_trained(model, args)
+    args.init_param = ["trained.pth"]
+    check_experts_are_trained(model, args)
+
+
+def test_encoder_that_is_frozen_in_all_epochs_has_no_private_layers():
+    args = SimpleNamespace(init_param=[], finetune_conf={"freeze_epochs": 3}, max_epoch=3)
+    with pytest.raises(UserError, match="all that it adds is frozen"):
+        check_experts_are_trained(make(conditioning="tops"), args)
+    args.max_epoch = 4
+    check_experts_are_trained(make(conditioning="tops"), args)

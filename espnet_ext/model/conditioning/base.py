@@ -98,7 +98,7 @@ class Conditioner(torch.nn.Module):
         """Change the encoder once, after it is built: insert modules, for example."""
 
     def attach_decoder(self, decoder: torch.nn.Module) -> None:
-        """Change the decoder that outputs share, once, after it is built."""
+        """Change the shared decoder once, after it is built."""
 
     # -- tasks
 
@@ -171,8 +171,8 @@ class Conditioner(torch.nn.Module):
     def groups(self, outputs: Sequence[str]) -> list[tuple[str, ...]]:
         """Return the outputs of a pass in groups; each group reads other rows of its result.
 
-        With G groups, `encode` returns G·B rows: those of the first group, then the next. A
-        conditioner so runs several tasks in one pass, which shares the layers below them.
+        With G groups, `encode` returns G·B rows: those of the first group, then the next. Thus a
+        conditioner can run several tasks in one pass that shares the layers below them.
         """
         return [tuple(outputs)]
 
@@ -183,7 +183,7 @@ class Conditioner(torch.nn.Module):
 
         Args:
             encoder: ESPnet's.
-            run: calls it, and the postencoder.
+            run: runs the encoder and the postencoder.
             encoder_pass: whose `active` is (B, K) here, on the encoder's device.
         """
         raise NotImplementedError

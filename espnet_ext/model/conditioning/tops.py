@@ -68,7 +68,8 @@ def several_outputs(context: ConditionerContext, kind: str) -> list[str]:
     """Return the outputs; raise `UserError` if there is only one."""
     if len(context.tokens) < 2:
         raise UserError(
-            f"conditioning: {kind} gives every output its own layers, but this system has one",
+            f"conditioning: {kind} gives every output modules of its own, but this system has one "
+            "output",
             "remove conditioning, or add an output",
         )
     return list(context.tokens)
