@@ -29,6 +29,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "action",
         choices=ACTIONS,
+        metavar="action",
         help="; ".join(f"{name}: {text}" for name, text in ACTIONS.items()),
     )
     parser.add_argument("--study", help="study.yaml, the design of the grid")

@@ -244,13 +244,7 @@ _MINI_L2 = Corpus(
     ("ko", "en"),
     (
         Option("langs", "ko en", "languages to synthesise", "words"),
-        Option(
-            "error_level",
-            "1",
-            "factor on the error rates of all speakers; another level than 1 is another corpus and "
-            "needs data directories of its own",
-            "real",
-        ),
+        Option("error_level", "1", "factor on all error rates; not 1: another corpus", "real"),
         _parallel(2, "number of processes"),
     ),
     makes_small_sets=True,
