@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from espnet_ext.bin import cli
 
+MAX_CARD = 1_000_000  # bytes of a card in an archive
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser("Write the model card of an archive; with --send true, upload both.")
@@ -33,15 +35,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.repo.count("/") != 1:
         raise UserError(f"--repo {args.repo}: not user/name", "name a repository of your account")
     if not card.exists():  # keep a card that the user has edited
-        write_text(card, model_card(args, archive.name, sha256_of(archive)))
+        write_text(card, model_card(args, archive, sha256_of(archive)))
         print(f"{card}: written; read it before uploading")
     if args.send:
         print(send(args, archive, card))
+    else:
+        megabytes = archive.stat().st_size / 1e6
+        print(
+            f"nothing was sent; --send true creates {args.repo} "
+            f"({'private' if args.private else 'public'}) and uploads {archive.name} "
+            f"({megabytes:.1f} MB) and the card"
+        )
     return 0
 
 
-def model_card(args, name: str, digest: str) -> str:
-    """Return the card as Markdown with the hub's header. Unknown fields are left out."""
+def packed_sections(archive) -> list[str]:
+    """Return the sections of the card in an archive, from its first table on; [] without a card.
+
+    They have the outputs, scores, data, calibration and licence.
+    """
+    import zipfile
+
+    if not zipfile.is_zipfile(archive):
+        return []
+    with zipfile.ZipFile(archive) as packed:
+        names = [name for name in packed.namelist() if name.count("/") == 1]
+        card = next((name for name in names if name.endswith("/README.md")), None)
+        if card is None or packed.getinfo(card).file_size > MAX_CARD:
+            return []
+        lines = packed.read(card).decode("utf-8", "replace").splitlines()
+    chosen: list[str] = []
+    is_kept = True
+    for line in lines[1:]:  # without the title
+        if line.startswith("## "):
+            is_kept = line != "## Use"  # the card of the hub has its own
+        if is_kept:
+            chosen.append(line)
+    return chosen
+
+
+def model_card(args, archive, digest: str) -> str:
+    """Return the card as Markdown with the hub's header. Unknown fields are left out.
+
+    The sections of the card in the archive follow: scores, data, calibration, licence.
+    """
     place = "/".join(filter(None, (args.repo, args.folder)))
     header = ["library_name: espnet", "pipeline_tag: automatic-speech-recognition"]
     if args.language:
@@ -61,7 +98,7 @@ def model_card(args, name: str, digest: str) -> str:
             "It produces one transcript per output: `surface` is what was pronounced, `meaning`"
             " what was intended.",
             "",
-            f"`{name}` contains the weights, the configuration and the token lists"
+            f"`{archive.name}` contains the weights, the configuration and the token lists"
             f" (SHA-256 `{digest}`).",
             "",
             "```python",
@@ -71,6 +108,7 @@ def model_card(args, name: str, digest: str) -> str:
             'for output, hypothesis in recognise("utterance.wav").best.items():',
             "    print(output, hypothesis.text)",
             "```",
+            *packed_sections(archive),
             "",
         ]
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from espnet_ext.bin import pack
+from espnet_ext.bin import pack, upload
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.decoding.options import ESPNET
 from espnet_ext.errors import UserError
@@ -155,3 +155,38 @@ def test_calibration_and_data_are_packed_without_local_paths(trained, tmp_path):
     card = (folder / "README.md").read_text()
     assert "Corpus A (CC BY 4.0)" in card and "12 recordings of 3 speakers" in card
     assert "4.3 %" in card and "/secret" not in card
+
+
+def test_dry_run_of_upload_writes_a_card_with_the_packed_sections(trained, tmp_path, capsys):
+    archive = tmp_path / "m.zip"
+    options = ["--model_dir", str(trained.root / "exp"), "--data", "Corpus A (CC BY 4.0)"]
+    assert pack.main([*options, "--archive", str(archive), "--license", "MIT"]) == 0
+    arguments = ["--archive", str(archive), "--repo", "user/name", "--language", "en"]
+    assert upload.main(arguments) == 0
+    assert "nothing was sent" in capsys.readouterr().out
+    card = (tmp_path / "m.README.md").read_text()
+    assert card.startswith("---\nlibrary_name: espnet") and "language: en" in card
+    assert 'from_pretrained("user/name")' in card and card.count("## Use") == 0
+    for text in ("| surface | ctc_attention |", "Corpus A (CC BY 4.0)", "MIT", "normalised by"):
+        assert text in card
+
+
+def test_upload_sends_archive_and_card(trained, tmp_path, monkeypatch, capsys):
+    calls = []
+
+    class Api:
+        def create_repo(self, name, **options):
+            calls.append((name, options["private"]))
+
+        def upload_file(self, path_or_fileobj, path_in_repo, repo_id):
+            calls.append((path_in_repo, repo_id))
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    (tmp_path / "m.zip").write_bytes(b"no archive of pack")
+    arguments = ["--archive", str(tmp_path / "m.zip"), "--repo", "user/name", "--folder", "en"]
+    assert upload.main([*arguments, "--send", "true"]) == 0
+    assert calls == [
+        ("user/name", True),
+        ("en/m.zip", "user/name"),
+        ("en/README.md", "user/name"),
+    ]
