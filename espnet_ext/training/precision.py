@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
@@ -56,20 +57,40 @@ def choose_precision(model: Any, args: Namespace) -> str | None:
     if args.input_size is not None or args.frontend == "units":
         return "bfloat16"  # what `_typical_batch` imitates is audio
     path = cache_file(args)
-    if not path.is_file():
+    kept = _read(path)
+    if kept is None:
         seconds = measure(model, args)
         choice = "bfloat16" if seconds["bfloat16"] < _LEAST_GAIN * seconds["float32"] else None
         rounded = {name: round(value, 4) for name, value in seconds.items()}
-        if not path.is_file():  # another training may have measured at the same time
-            with contextlib.suppress(OSError):
-                write_json(path, {"cpu_autocast": choice, "seconds per step": rounded})
+        kept = _read(path)  # another training may have measured at the same time
+        if kept is None:
+            kept = {"cpu_autocast": choice, "seconds per step": rounded}
+            with contextlib.suppress(UserError):  # the folder may be read-only
+                write_json(path, kept)
         say(
-            f"cpu_autocast: auto: {choice or 'float32'}; a step takes {seconds['bfloat16']:.3f} s "
-            f"in bfloat16 and {seconds['float32']:.3f} s in float32 (kept in {path})"
+            f"cpu_autocast: auto: {kept['cpu_autocast'] or 'float32'}; a step takes "
+            f"{seconds['bfloat16']:.3f} s in bfloat16 and {seconds['float32']:.3f} s in float32 "
+            f"(kept in {path})"
         )
-        if not path.is_file():
-            return choice
-    return read_json(path)["cpu_autocast"]
+    return kept["cpu_autocast"]
+
+
+def choose_for_all_processes(model: Any, args: Namespace) -> str | None:
+    """Return the choice of the first process, so that all processes compute alike."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return choose_precision(model, args)
+    choices = [choose_precision(model, args) if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(choices)
+    return choices[0]
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Return a result that was kept; None if there is none, or it cannot be read."""
+    try:
+        kept = read_json(path)
+        return kept if kept["cpu_autocast"] in ("bfloat16", None) else None
+    except (UserError, OSError, TypeError, KeyError):
+        return None
 
 
 def cache_file(args: Namespace) -> Path:

@@ -221,7 +221,8 @@ def train(
                 return
             with start.folder_restored_on_failure():
                 if is_first:
-                    say(speed.describe_batches(args))
+                    if line := speed.describe_batches(args):
+                        say(line)
                     valid = data.dump / data.valid_set
                     labels = count_label_sets(valid, list(merged["outputs"]))
                     check_validation_labels(labels, vars(args), valid)

@@ -9,11 +9,13 @@ from espnet_ext.model import espnet
 from espnet_ext.model.build import autocast_dtype
 from espnet_ext.training.batching import BUCKETS, BucketOptions, describe_padding
 from espnet_ext.training.fast_layers import use_fast_layers
-from espnet_ext.training.precision import choose_precision
+from espnet_ext.training.precision import choose_for_all_processes
 from espnet_ext.training.process_settings import prepare_cpu_training
 from espnet_ext.training.repeat import batches_of
 from espnet_ext.training.schedule import process_count
 from espnet_ext.training.unit_training import own_sampler
+
+_FROM_SHAPES = ("unsorted", "sorted", "folded", "length", "numel")  # values of `batch_type`
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +90,12 @@ def check(args: argparse.Namespace, source: str) -> None:
 
 
 def describe_batches(args: argparse.Namespace) -> str:
-    """Return a line about the batches of an epoch and their padding, for the log."""
+    """Return a line about the batches of an epoch and their padding, for the log.
+
+    It is "" if ESPnet forms the batches in another way than from the shape files.
+    """
+    if args.iterator_type != "sequence" or args.batch_type not in _FROM_SHAPES:
+        return ""
     processes = process_count(args)
     sampler = own_sampler(args, processes=processes)
     if sampler is None:
@@ -117,5 +124,5 @@ def speed_up(model: Any, args: argparse.Namespace) -> None:
         counts = use_fast_layers(model, keep_attention_weights=args.num_att_plot > 0)
         logging.info("fast_layers: %s", counts)
     if args.cpu_autocast == "auto" and not args.ngpu:
-        args.cpu_autocast = choose_precision(model, args)
+        args.cpu_autocast = choose_for_all_processes(model, args)
         model.autocast_dtype = autocast_dtype(args.cpu_autocast)

@@ -121,6 +121,10 @@ def test_wrong_options_are_errors(shape_files, changes, message):
         speed.check(arguments(shape_files, **changes), "train.yaml")
 
 
+def test_other_iterators_have_no_line_about_padding(shape_files):
+    assert speed.describe_batches(arguments(shape_files, iterator_type="chunk")) == ""
+
+
 def test_training_uses_the_batches_and_reports_padding(tmp_path, capfd):
     recipe = tiny_recipe.make(tmp_path)
     config = {"batching": "buckets", "max_epoch": 1, "fast_layers": True}

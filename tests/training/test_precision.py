@@ -72,6 +72,19 @@ def test_the_faster_format_is_chosen_and_kept(args, monkeypatch, capfd, bfloat16
     assert precision.choose_precision(make_model(), args) == choice
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"cpu_autocast": "float16"}'])
+def test_a_damaged_result_is_measured_again(args, monkeypatch, content):
+    write_text(precision.cache_file(args), content)
+    monkeypatch.setattr(precision, "measure", lambda *_: {"bfloat16": 1.0, "float32": 2.0})
+    assert precision.choose_precision(make_model(), args) == "bfloat16"
+
+
+def test_a_cache_folder_that_cannot_be_written_does_not_end_the_training(args, monkeypatch):
+    Path(precision.os.environ["XDG_CACHE_HOME"]).write_text("a file instead of a folder")
+    monkeypatch.setattr(precision, "measure", lambda *_: {"bfloat16": 1.0, "float32": 2.0})
+    assert precision.choose_precision(make_model(), args) == "bfloat16"
+
+
 def test_a_continued_training_keeps_its_format(args, monkeypatch):
     folder = Path(args.output_dir)
     write_text(folder / "config.yaml", "cpu_autocast: null\n")
