@@ -76,7 +76,7 @@ def choose_precision(model: Any, args: Namespace) -> str | None:
 
 
 def choose_for_all_processes(model: Any, args: Namespace) -> str | None:
-    """Return the choice of the first process, so that all processes compute alike."""
+    """Return the choice of the first process, so that all use the same format."""
     if not (dist.is_available() and dist.is_initialized()):
         return choose_precision(model, args)
     choices = [choose_precision(model, args) if dist.get_rank() == 0 else None]
