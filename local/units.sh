@@ -39,19 +39,19 @@ collect_units() { # k-means, units, vocabulary, input ids
 }
 
 collect_unit_inputs() { # of the training and the validation set
-    local lang units texts joint folder folders inputs text_options
+    local lang units text_files file joint folder folders inputs text_options
     for lang in ${langs}; do
         units=${dumpdir}/units${km_suffix}/${lang}/${train_set}/text.${src_case}.units
-        texts=("${dumpdir}/raw/${lang}/${train_set}/text.${text_source_of[${lang}]}")
+        text_files=("${dumpdir}/raw/${lang}/${train_set}/text.${text_source_of[${lang}]}")
         for folder in ${text_data_of[${lang}]}; do
-            texts+=("${folder}/text.${text_source_of[${lang}]}")
+            text_files+=("${folder}/text.${text_source_of[${lang}]}")
         done
         inputs=(--in "${units}")
-        for folder in "${texts[@]}"; do inputs+=(--in "${folder}"); done
+        for file in "${text_files[@]}"; do inputs+=(--in "${file}"); done
         joint=${datadir}/${lang}_joint_tokens${input_suffix}
         step "${lang}/joint_tokens${input_suffix}" "${inputs[@]}" --out "${joint}/tokens.txt" \
             --out "${joint}/vocabulary.json" -- \
-            "${python}" -m espnet_ext.bin.unit_tokens --unit_text "${units}" --text "${texts[@]}" \
+            "${python}" -m espnet_ext.bin.unit_tokens --unit_text "${units}" --text "${text_files[@]}" \
             --token_dir "${joint}" --unit_token_type "${src_token_type}" \
             --unit_vocab_size "${src_nbpe}" --text_token_type "${text_type_of[${lang}]}" \
             --text_vocab_size "${text_nbpe}" --bpemode "${bpemode}" "${replacing[@]}"

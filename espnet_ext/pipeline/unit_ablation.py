@@ -71,8 +71,15 @@ def variants(factors: Factors, system: str) -> list[Variant]:
     if factors.without_text:
         rows.append(Variant("without_text", factors.without_text, base))
     if factors.audio_config:
-        options = ("--kmeans_feature", "", "--text_input", "", "--asr_config", factors.audio_config)
-        rows.append(Variant("audio", factors.audio_system, options))
+        audio_options = (
+            "--kmeans_feature",
+            "",
+            "--text_input",
+            "",
+            "--asr_config",
+            factors.audio_config,
+        )
+        rows.append(Variant("audio", factors.audio_system, audio_options))
     names = [row.name for row in rows]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UserError(f"duplicate variant: {sorted(twice)[0]}", "name each value once")
