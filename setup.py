@@ -100,6 +100,7 @@ RECIPE_FILES = (
     "egs2/*/*/local/*.sh",
     "egs2/*/*/local/*.py",
     "egs2/*/*/conf/*",
+    "egs2/*/*/conf/systems/*",
 )
 
 

@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[1]
 TEMPLATE = "TEMPLATE"
 VERSION_FILE = "local/espnet_ext_version.txt"  # read by `pipeline.settings`
 COMMON = ("run.sh", "local/*", "conf/*.yaml", "conf/systems/*.yaml")
-RECIPE = ("run.sh", "README.md", "local/*.sh", "conf/*")
+RECIPE = ("run.sh", "README.md", "local/*.sh", "local/*.py", "conf/*", "conf/systems/*")
 _LINK = re.compile(r"\[([^\]]*)\]\((?!https?:)([^)#\s]+)[^)]*\)")
 
 

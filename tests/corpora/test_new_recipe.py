@@ -12,6 +12,7 @@ import pytest
 
 from espnet_ext.bin import cli, new_corpus
 from espnet_ext.corpora import new_recipe
+from espnet_ext.corpora.recipe_files import copy_recipes
 from espnet_ext.data.audio import load_audio
 from espnet_ext.data.directory import read_directory
 from espnet_ext.data.validate import validate_directory
@@ -193,3 +194,16 @@ def test_template_without_a_setting_raises_user_error(tree):
     with pytest.raises(UserError, match="has no setting manifest"):
         new_recipe.create("mine", tree)
     assert [path.name for path in (tree / "egs2").iterdir()] == ["TEMPLATE"]
+
+
+def test_every_file_that_a_recipe_runs_is_copied(tmp_path):
+    """Also the systems of a recipe in conf/systems, and Python programs in local."""
+    copy_recipes(tmp_path, ["mini_l2", "l2arctic"])
+    setup = (ROOT / "setup.py").read_text(encoding="utf-8")
+    for name in ("mini_l2", "l2arctic"):
+        for folder in ("local", "conf"):
+            for path in (ROOT / "egs2" / name).glob(f"*/{folder}/**/*"):
+                if path.is_file() and path.suffix != ".pyc":
+                    assert (tmp_path / path.relative_to(ROOT)).is_file(), path
+    assert (tmp_path / "egs2/mini_l2/discrete1/conf/systems/do_text.yaml").is_file()
+    assert '"egs2/*/*/conf/systems/*"' in setup
