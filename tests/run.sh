@@ -93,7 +93,7 @@ shellcheck_part() { # tracked and new files, without those that git ignores
 
 pytest_part() { # tests of one file stay in one process, since they share fixtures
     local options=() cores
-    cores=$(nproc)
+    cores=$(env -u OMP_NUM_THREADS nproc) # nproc obeys that variable
     read -ra options <<<"${pytest_args}"
     if [[ ${fast} == true ]]; then options+=(-m "not slow"); fi
     "${python}" -m pytest -q --durations=10 --numprocesses "${workers:-$((cores < 4 ? cores : 4))}" \
