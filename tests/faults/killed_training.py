@@ -1,6 +1,6 @@
 """A training that is killed again and again ends with the losses of an uninterrupted one.
 
-`KILLS=20 python -m pytest tests/faults/test_killed_training.py -s` kills it 20 times.
+`KILLS=20 python -m pytest tests/faults/killed_training.py -s` kills it 20 times.
 """
 
 import os
