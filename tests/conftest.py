@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -21,6 +22,12 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 
 TORCH_SEED = 67280421310721  # of PyTorch in a new process
+
+
+def pytest_configure(config):
+    """Receive Ctrl-C in the processes of pytest-xdist, which ignore it as their children do."""
+    if hasattr(config, "workerinput"):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -108,7 +108,7 @@ def test_new_head_trains_decodes_and_packs(classifier, wave, tmp_path):
     best = recognise(wave).best
     assert len(best["surface"].tokens) == 1 and set(best) == {"surface", "meaning"}
     assert "surface" in (tmp_path / "exp/train.json").read_text()
-    assert "model.pth" in " ".join(pack_model(classifier, tmp_path / "packed.zip"))
+    assert "model.safetensors" in " ".join(pack_model(classifier, tmp_path / "packed.zip"))
 
 
 def test_new_head_reads_its_own_search_options(classifier, wave, tmp_path):

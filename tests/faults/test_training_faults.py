@@ -226,7 +226,8 @@ def test_full_disk_within_an_epoch_keeps_the_checkpoint_before(tmp_path, monkeyp
 
 def test_killed_process_that_reads_data_raises_user_error(tmp_path, monkeypatch):
     recipe = tiny_recipe.make(tmp_path)
-    after_batches(monkeypatch, 3, kill_workers)
+    others = multiprocessing.active_children()  # of earlier tests
+    after_batches(monkeypatch, 3, lambda: kill_workers(others))
     options = ["--max_epoch", "1", "--num_workers", "1"]
     with pytest.raises(UserError, match="a process that reads data has ended: .* killed by signal"):
         recipe.train(config=ONE_BY_ONE, options=options)
@@ -234,8 +235,8 @@ def test_killed_process_that_reads_data_raises_user_error(tmp_path, monkeypatch)
     recipe.train(config=ONE_BY_ONE, options=options)
 
 
-def kill_workers():
-    for process in multiprocessing.active_children():
+def kill_workers(others):
+    for process in set(multiprocessing.active_children()) - set(others):
         os.kill(process.pid, signal.SIGKILL)
     time.sleep(0.2)  # until the system has told this process
 

@@ -699,7 +699,7 @@ def test_killed_run_ends_its_steps_and_continues(project):
         stderr=subprocess.PIPE,
         text=True,
     )
-    log = project.recipe / "exp/log/ko/train_so_surface_small.log"
+    log = project.recipe / "exp/log/ko/train_do_small.log"  # of the longest training
     wait_for(lambda: log.exists() and "# process" in log.read_text())
     process.send_signal(signal.SIGTERM)
     _, stderr = process.communicate(timeout=120)
