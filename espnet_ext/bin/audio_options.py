@@ -49,8 +49,34 @@ def seconds(value: str) -> float:
     return number
 
 
-def add_number_format(parser: argparse.ArgumentParser) -> None:
-    """Add `--number_format`, in which the network of `judge` runs."""
+def add_judge(parser: argparse.ArgumentParser) -> None:
+    """Add the options of commands that judge recordings."""
+    parser.add_argument(
+        "--calibration",
+        metavar="FILE",
+        default=None,
+        help="calibration by espnet-ext calibrate (default: calibration.json beside the model)",
+    )
+    parser.add_argument(
+        "--precision",
+        type=share,
+        default=None,
+        help="operating point: report deviations from the probability on that had this precision "
+        "on the validation data",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=share,
+        default=None,
+        help="operating point: report deviations with this probability or more (default: that of "
+        "the calibration, which favours few false alarms)",
+    )
+    parser.add_argument(
+        "--lexicon",
+        default=None,
+        help="pronunciations of words, which are accepted beside those of the CMU dictionary",
+    )
+    parser.add_argument("--beam_size", type=int, default=5, help="hypotheses in the search")
     parser.add_argument(
         "--number_format",
         choices=("float32", "int8_search", "int8", "bfloat16"),
@@ -59,6 +85,7 @@ def add_number_format(parser: argparse.ArgumentParser) -> None:
         "less than half of the time on CPUs; transcripts change slightly. int8 also quantises the "
         "encoder",
     )
+    parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")
 
 
 def add_encoder(parser: argparse.ArgumentParser) -> None:

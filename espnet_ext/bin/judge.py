@@ -58,31 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=False,
         help="add English names to the deviations of Korean",
     )
-    parser.add_argument(
-        "--calibration",
-        metavar="FILE",
-        default=None,
-        help="calibration by espnet-ext calibrate (default: calibration.json beside the model)",
-    )
-    parser.add_argument(
-        "--precision",
-        type=audio_options.share,
-        default=None,
-        help="operating point: report deviations from the probability on that had this precision "
-        "on the validation data",
-    )
-    parser.add_argument(
-        "--threshold",
-        type=audio_options.share,
-        default=None,
-        help="operating point: report deviations with this probability or more (default: that of "
-        "the calibration, which favours few false alarms)",
-    )
-    parser.add_argument(
-        "--lexicon",
-        default=None,
-        help="pronunciations of words, which are accepted beside those of the CMU dictionary",
-    )
+    audio_options.add_judge(parser)
     parser.add_argument(
         "--max_seconds", type=float, default=30.0, help="longest recording that is judged"
     )
@@ -102,9 +78,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "probabilities and the goodness of pronunciation (GOP). The rated phones are expected; the "
         "folder of a recording is its speaker",
     )
-    parser.add_argument("--beam_size", type=int, default=5, help="hypotheses in the search")
-    audio_options.add_number_format(parser)
-    parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")
     arguments = list(sys.argv[1:] if argv is None else argv)
     if "--schema" in arguments or "--schema=true" in arguments:
         return _print_schema()
@@ -177,12 +150,12 @@ def _correlate(args: argparse.Namespace, recordings: "Recordings") -> int:
 def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if args.prompt is not None and args.prompts:
         parser.error("give --prompt or --prompts, not both")
-    if args.precision is not None and args.threshold is not None:
-        parser.error("--precision and --threshold both set the operating point: give one")
     if args.segments and (args.prompt is not None or args.prompts):
         parser.error("--segments judges without a prompt: leave out --prompt and --prompts")
     if args.ratings and (args.prompt is not None or args.prompts or args.segments):
         parser.error("--ratings has the sentences: leave out --prompt, --prompts and --segments")
+    if args.precision is not None and args.threshold is not None:
+        parser.error("--precision and --threshold both set the operating point: give one")
     if args.beam_size < 1:
         parser.error("--beam_size must be 1 or more")
 

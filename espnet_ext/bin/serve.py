@@ -31,31 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "record only on HTTPS pages and on localhost",
     )
     parser.add_argument("--port", type=_port, default=8000, help="port; 0: a free one")
-    parser.add_argument(
-        "--calibration",
-        metavar="FILE",
-        default=None,
-        help="calibration by espnet-ext calibrate (default: calibration.json beside the model)",
-    )
-    parser.add_argument(
-        "--precision",
-        type=audio_options.share,
-        default=None,
-        help="operating point: report deviations from the probability on that had this precision "
-        "on the validation data",
-    )
-    parser.add_argument(
-        "--threshold",
-        type=audio_options.share,
-        default=None,
-        help="operating point: report deviations with this probability or more (default: that of "
-        "the calibration)",
-    )
-    parser.add_argument(
-        "--lexicon",
-        default=None,
-        help="pronunciations of words, which are accepted beside those of the CMU dictionary",
-    )
+    audio_options.add_judge(parser)
     parser.add_argument(
         "--max_seconds",
         type=audio_options.seconds,
@@ -83,9 +59,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=16,
         help="recordings that may wait while another one is judged; others get 503",
     )
-    parser.add_argument("--beam_size", type=int, default=5, help="hypotheses in the search")
-    audio_options.add_number_format(parser)
-    parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")
     args = parser.parse_args(argv)
     if args.precision is not None and args.threshold is not None:
         parser.error("--precision and --threshold both set the operating point: give one")

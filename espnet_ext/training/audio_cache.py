@@ -1,14 +1,16 @@
 """Audio in memory: recordings are read and decoded in the first epoch only."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from espnet_ext.training.reading import WrappedLoader
+
 _SCALE = 32768.0  # of 16-bit samples
 
 
-class AudioCache(Mapping):
+class AudioCache(WrappedLoader):
     """A loader of audio that keeps 16-bit recordings until a number of bytes is reached.
 
     The samples are returned bit by bit as the loader returned them. Recordings with other samples
@@ -20,7 +22,7 @@ class AudioCache(Mapping):
     """
 
     def __init__(self, loader: Mapping[str, Any], megabytes: float):
-        self._loader = loader
+        super().__init__(loader)
         self._free = int(megabytes * 1e6)
         self._samples: dict[str, tuple[np.ndarray, np.dtype]] = {}
 
@@ -34,17 +36,6 @@ class AudioCache(Mapping):
             self._free -= samples.nbytes
             self._samples[utterance] = (samples, audio.dtype)
         return audio
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._loader)
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # also while an object is unpickled
-            raise AttributeError(name)
-        return getattr(self._loader, name)
 
 
 def as_16_bit(audio: Any) -> np.ndarray | None:

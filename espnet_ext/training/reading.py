@@ -27,8 +27,26 @@ def report_unreadable(dataset: Any, shape_files: Sequence[str] = ()) -> None:
         dataset.loader_dict[name] = _Loader(loader, table, lengths)
 
 
-class _Loader(Mapping):
-    """A loader of ESPnet: utterance id → audio or text.
+class WrappedLoader(Mapping):
+    """A loader of ESPnet: utterance id → audio or text. Subclasses define `__getitem__`."""
+
+    def __init__(self, loader: Any):
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._loader)
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # also while an object is unpickled
+            raise AttributeError(name)
+        return getattr(self._loader, name)
+
+
+class _Loader(WrappedLoader):
+    """A loader that names the file and the utterance if it cannot read.
 
     Args:
         loader: the loader of one table.
@@ -37,7 +55,7 @@ class _Loader(Mapping):
     """
 
     def __init__(self, loader: Any, table: str, lengths: Mapping[str, int] | None = None):
-        self._loader = loader
+        super().__init__(loader)
         self._table = table
         self._lengths = lengths
 
@@ -58,14 +76,3 @@ class _Loader(Mapping):
                 f"restore the file, or run stages 3, 4 and 10 again; {_REMEDY}",
             )
         return value
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._loader)
-
-    def __len__(self) -> int:
-        return len(self._loader)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # also while an object is unpickled
-            raise AttributeError(name)
-        return getattr(self._loader, name)
