@@ -32,12 +32,13 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """Seed all random numbers, so that no test depends on those that ran before it."""
+    """Reset random numbers and PyTorch's threads, so that no test depends on earlier ones."""
     random.seed(0)
     if numpy := sys.modules.get("numpy"):
         numpy.random.seed(0)
     if torch := sys.modules.get("torch"):
         torch.manual_seed(TORCH_SEED)
+        torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items):
