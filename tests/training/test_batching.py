@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from espnet_ext.data.table import read_table, write_table  # noqa: E402
 from espnet_ext.errors import UserError  # noqa: E402
-from espnet_ext.training import batching, speed  # noqa: E402
+from espnet_ext.training import batching, partition, speed  # noqa: E402
 from espnet_ext.training.unit_training import own_sampler  # noqa: E402
 
 
@@ -74,17 +74,66 @@ def test_every_utterance_is_in_one_batch_within_the_budget(shape_files):
     assert batches == batching.bucket_batches(arguments(shape_files), shape_files)
 
 
-def test_tokens_are_padded_less_than_in_order_of_duration(shape_files, monkeypatch):
+def test_tokens_are_padded_less_than_in_order_of_duration(shape_files):
     batches = batching.bucket_batches(arguments(shape_files), shape_files)
-    monkeypatch.setattr(batching, "_GROUP_SIZES", (1,))
-    by_duration = batching.bucket_batches(arguments(shape_files), shape_files)
+    by_duration = batching.bucket_batches(arguments(shape_files), shape_files[:1])
     (frames, tokens), (_, tokens_by_duration) = (
         shares(b, shape_files) for b in (batches, by_duration)
     )
-    assert frames < 0.06 and tokens < 0.6 * tokens_by_duration
+    assert frames + tokens < 0.15 and max(frames, tokens) < 0.08  # they count equally
+    assert tokens < 0.35 * tokens_by_duration
     line = batching.describe_padding(batches, shape_files)
     expected = f"speech {100 * frames:.1f} %, text_surface {100 * tokens:.1f} %"
     assert line == f"{len(batches)} batches, padding: {expected}"
+
+
+def test_two_outputs_have_at_most_five_percent_of_padding(tmp_path):
+    """Lengths as in the English embedded corpus: means, deviations and correlations."""
+    random = np.random.default_rng(0)
+    deviations = np.array([6673, 5.6, 8.1])
+    correlations = np.array([[1, 0.64, 0.55], [0.64, 1, 0.54], [0.55, 0.54, 1]])
+    lengths = random.multivariate_normal(
+        [29116, 21.3, 31.3], correlations * np.outer(deviations, deviations), 8000
+    ).clip([8000, 4, 4], [60000, 50, 80])
+    paths = [tmp_path / f"{name}_shape" for name in ("speech", "text_surface", "text_meaning")]
+    for path, column in zip(paths, lengths.T.astype(int), strict=True):
+        write_table(path, {f"u{i:04d}": str(value) for i, value in enumerate(column)})
+    files = [str(path) for path in paths]
+    batches = batching.bucket_batches(arguments(files), files)
+    frames, *_ = shares(batches, files)
+    line = batching.describe_padding(batches, files)
+    tokens = float(line.rpartition("tokens of all outputs ")[2].removesuffix(" %"))
+    assert frames < 0.05 and tokens < 5.0
+    filled = sum(int(row) for row in read_table(files[0]).values()) / 320000
+    assert filled <= len(batches) < 1.15 * filled
+
+
+def test_padding_of_all_outputs_counts_repeated_utterances(tmp_path):
+    for name, values in (("speech", "44"), ("text_a", "24"), ("text_b", "31")):
+        write_table(tmp_path / f"{name}_shape", {f"u{i}": v for i, v in enumerate(values)})
+    files = [str(tmp_path / f"{name}_shape") for name in ("speech", "text_a", "text_b")]
+    line = batching.describe_padding([("u0", "u1"), ("u1",)], files)
+    expected = "speech 0.0 %, text_a 16.7 %, text_b 28.6 %, tokens of all outputs 21.1 %"
+    assert line == f"2 batches, padding: {expected}"
+
+
+def test_blocks_of_a_large_set_are_divided_alone(shape_files, monkeypatch):
+    whole = batching.bucket_batches(arguments(shape_files), shape_files)
+    monkeypatch.setattr(partition, "_BLOCK", 4)
+    batches = batching.bucket_batches(arguments(shape_files), shape_files)
+    assert sorted(i for batch in batches for i in batch) == sorted(read_table(shape_files[0]))
+    assert all(count * longest <= 320000 for count, longest in bins(batches, shape_files))
+    assert len(whole) <= len(batches) < 1.3 * len(whole)
+
+
+@pytest.mark.parametrize("processes", [1, 3, 7])
+def test_small_and_equal_sets_are_divided(processes):
+    limits = partition.Limits(10, min_utterances=processes)
+    for count in (1, 6, 20, 50):
+        lengths = np.tile([4, 0, 0], (count, 1))
+        batches = partition.partition(lengths, limits)
+        assert sorted(np.concatenate(batches)) == list(range(count))
+        assert min(map(len, batches)) >= min(processes, count)
 
 
 def test_long_utterances_have_smaller_batches_with_the_quadratic_term(shape_files):
