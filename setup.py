@@ -43,6 +43,8 @@ EXTRAS = {
     "lhotse": ["lhotse>=1.28"],
     # From 4.0 on, loading a data set runs no code of its publisher.
     "hf": ["datasets>=4.0"],
+    # Apache-2.0; espnet-ext analyze translation: BLEU and chrF.
+    "translation": ["sacrebleu>=2.4,<3"],
     # MIT; espnet-ext prepare plain: Excel workbooks as tables.
     "tables": ["openpyxl>=3.1"],
     # Apache-2.0. transformers reads Whisper, wav2vec 2.0, HuBERT and WavLM checkpoints. peft has
@@ -59,7 +61,8 @@ EXTRAS = {
     "docs": ["sphinx>=9.0", "myst-parser>=5.0", "furo>=2025.9", "griffelib>=2.0"],
     # nbclient, ipykernel: what runs docs/first_steps.ipynb. torchjd (MIT), jiwer: what objectives
     # and alignments are compared with. jsonschema (MIT): what validates the output of judge.
-    # openpyxl, fastapi, uvicorn, onnx, onnxruntime: what the extras tables, serve and onnx need.
+    # openpyxl, sacrebleu, fastapi, uvicorn, onnx, onnxruntime: what the extras tables, translation,
+    # serve and onnx need.
     # httpx: calls the server.
     "dev": [
         "fastapi>=0.115",
@@ -68,6 +71,7 @@ EXTRAS = {
         "onnx>=1.18",
         "onnxruntime>=1.22",
         "openpyxl>=3.1",
+        "sacrebleu>=2.4,<3",
         "pytest>=8.3",
         "pytest-xdist>=3.6",
         "hypothesis>=6.100",

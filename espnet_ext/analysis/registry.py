@@ -5,13 +5,24 @@ report read this registry. Importing it loads no torch. To add an analysis, writ
 this one that defines `ANALYSIS`, and add it to ANALYSES.
 """
 
-from espnet_ext.analysis import cka, cross, features, mdd, partial, probes, swaps, vectors
+from espnet_ext.analysis import (
+    cka,
+    cross,
+    features,
+    mdd,
+    partial,
+    probes,
+    swaps,
+    translation,
+    vectors,
+)
 from espnet_ext.analysis.definition import Analysis
 
 ANALYSES: dict[str, Analysis] = {
     analysis.name: analysis
     for analysis in (
         cross.ANALYSIS,
+        translation.ANALYSIS,
         mdd.ANALYSIS,
         cka.ANALYSIS,
         probes.ANALYSIS,

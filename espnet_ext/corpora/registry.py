@@ -19,6 +19,24 @@ from types import ModuleType
 
 from espnet_ext.corpora.languages import LANGUAGES, is_known
 from espnet_ext.corpora.options import ALL_SETS, KINDS, Option
+from espnet_ext.corpora.shared_options import (
+    ACCEPT_UNVERIFIED,
+    AIHUB_SPLIT,
+    ARCHIVE,
+    DISFLUENCIES,
+    DOWNLOAD,
+    DOWNLOADS_DIR,
+    FILES_AT_A_TIME,
+    PRIVACY,
+    PROCESSES,
+    SHA256,
+    SKIP_UNREADABLE,
+    TRANSLATION,
+    UNIDENTIFIED,
+    UNINTELLIGIBLE,
+    corpus_folder,
+    parallel,
+)
 from espnet_ext.errors import UserError, did_you_mean
 
 __all__ = ["CORPORA", "KINDS", "Corpus", "Option", "get_corpus", "suggestion"]
@@ -154,89 +172,6 @@ def suggestion(word: str, known: Iterable[str], prefix: str = "") -> str:
     return did_you_mean(word, known, every, prefix + "{}")
 
 
-# -- options that several corpora share
-
-
-def _folder(recipe_name: str, help: str) -> Option:
-    return Option("corpus_dir", "", help, "path", required_group="corpus", recipe_name=recipe_name)
-
-
-_SKIP_UNREADABLE = Option(
-    "skip_unreadable", "false", "leave out unreadable audio instead of stopping", "boolean"
-)
-_ARCHIVE = Option(
-    "archive",
-    "",
-    "the archive as published, instead of the folder; it is unpacked into downloads_dir",
-    "path",
-    required_group="corpus",
-)
-_DOWNLOADS_DIR = Option(
-    "downloads_dir", "downloads", "where archives are unpacked", "path", recipe_name=""
-)
-_DOWNLOAD = Option(
-    "download",
-    "false",
-    "download the archive, if its publishers allow that",
-    "boolean",
-    required_group="corpus",
-)
-_SHA256 = Option("sha256", "", "SHA-256 checksum that the archive must have")
-_ACCEPT_UNVERIFIED = Option(
-    "accept_unverified",
-    "false",
-    "use a downloaded archive although there is no checksum for it",
-    "boolean",
-)
-
-
-def _parallel(default: int, help: str) -> Option:
-    return Option("nj", str(default), help, "count")
-
-
-_FILES_AT_A_TIME = _parallel(2, "number of files read in parallel")
-_PROCESSES = _parallel(1, "number of processes")
-_UNIDENTIFIED = Option(
-    "unidentified",
-    "unlabelled",
-    choices=("unlabelled", "token"),
-    help="surface with a phone that annotators could not identify: leave the surface unlabelled, "
-    "or write the token ERR",
-)
-_DISFLUENCIES = Option(
-    "disfluencies",
-    "keep",
-    choices=("keep", "drop"),
-    help="keep or drop fillers and repetitions in the surface",
-)
-_UNINTELLIGIBLE = Option(
-    "unintelligible",
-    "unlabelled",
-    choices=("unlabelled", "drop"),
-    help="text with unintelligible words (u/, un/): leave it unlabelled, or drop these words",
-)
-_AIHUB_SPLIT = Option(
-    "split",
-    "auto",
-    choices=("auto", "official", "speakers"),
-    help="official: the published Validation part is the test set; speakers: split by speakers; "
-    "auto: official if both published parts are there, else speakers",
-)
-_PRIVACY = (
-    Option(
-        "personal",
-        "false",
-        "also write year of birth, sex, country and grade of speakers (utt2birthyear, ...)",
-        "boolean",
-    ),
-    Option(
-        "pseudonym_key_file",
-        "",
-        "file with a secret key for the pseudonyms of speakers whose id may be a name",
-        "path",
-    ),
-)
-
 _MINI_L2 = Corpus(
     "mini_l2",
     "the embedded corpus: synthesised Korean and English of learners",
@@ -245,7 +180,7 @@ _MINI_L2 = Corpus(
     (
         Option("langs", "ko en", "languages to synthesise", "words"),
         Option("error_level", "1", "factor on all error rates; not 1: another corpus", "real"),
-        _parallel(2, "number of processes"),
+        parallel(2, "number of processes"),
     ),
     makes_small_sets=True,
 )
@@ -256,16 +191,16 @@ _L2ARCTIC = Corpus(
     "espnet_ext.corpora.l2arctic",
     ("en",),
     (
-        _folder(
+        corpus_folder(
             "l2arctic", "the corpus, unpacked: a folder with <SPK>/{wav,transcript,annotation}"
         ),
-        _ARCHIVE,
-        _DOWNLOADS_DIR,
-        replace(_DOWNLOAD, recipe_name=""),
-        _SHA256,
-        replace(_ACCEPT_UNVERIFIED, recipe_name=""),
-        _FILES_AT_A_TIME,
-        _SKIP_UNREADABLE,
+        ARCHIVE,
+        DOWNLOADS_DIR,
+        replace(DOWNLOAD, recipe_name=""),
+        SHA256,
+        replace(ACCEPT_UNVERIFIED, recipe_name=""),
+        FILES_AT_A_TIME,
+        SKIP_UNREADABLE,
         Option(
             "split",
             "auto",
@@ -282,7 +217,7 @@ _L2ARCTIC = Corpus(
             choices=("train", "all", "none"),
             help="sets that get the utterances without phone annotation (they have only words)",
         ),
-        _UNIDENTIFIED,
+        UNIDENTIFIED,
         Option("suitcase", "false", "add the spontaneous narratives", "boolean"),
     ),
     optional_sets=("test_seen",),
@@ -294,17 +229,17 @@ _SPEECHOCEAN762 = Corpus(
     "espnet_ext.corpora.speechocean762",
     ("en",),
     (
-        _folder(
+        corpus_folder(
             "speechocean762",
             "the corpus, unpacked: the folder with train, test, WAVE and resource",
         ),
-        _ARCHIVE,
-        _DOWNLOADS_DIR,
-        _DOWNLOAD,
-        _SHA256,
-        _ACCEPT_UNVERIFIED,
-        _FILES_AT_A_TIME,
-        _SKIP_UNREADABLE,
+        ARCHIVE,
+        DOWNLOADS_DIR,
+        DOWNLOAD,
+        SHA256,
+        ACCEPT_UNVERIFIED,
+        FILES_AT_A_TIME,
+        SKIP_UNREADABLE,
     ),
 )
 
@@ -314,13 +249,15 @@ _AIHUB505 = Corpus(
     "espnet_ext.corpora.aihub505",
     ("ko",),
     (
-        _folder("aihub505", "the data set as delivered, packed or unpacked: a folder, or one zip"),
-        _PROCESSES,
-        _DISFLUENCIES,
-        _UNINTELLIGIBLE,
-        _SKIP_UNREADABLE,
-        _AIHUB_SPLIT,
-        *_PRIVACY,
+        corpus_folder(
+            "aihub505", "the data set as delivered, packed or unpacked: a folder, or one zip"
+        ),
+        PROCESSES,
+        DISFLUENCIES,
+        UNINTELLIGIBLE,
+        SKIP_UNREADABLE,
+        AIHUB_SPLIT,
+        *PRIVACY,
     ),
 )
 
@@ -330,7 +267,9 @@ _AIHUB_L2 = Corpus(
     "espnet_ext.corpora.aihub_l2",
     ("ko", "en"),
     (
-        _folder("aihub_l2", "the data set as delivered, packed or unpacked: a folder, or one zip"),
+        corpus_folder(
+            "aihub_l2", "the data set as delivered, packed or unpacked: a folder, or one zip"
+        ),
         Option("lang", "ko", "spoken language", choices=("ko", "en"), recipe_name="langs"),
         Option(
             "read_tasks",
@@ -338,12 +277,12 @@ _AIHUB_L2 = Corpus(
             "codes, in file names, of the tasks in which a prompt is read aloud",
             "words",
         ),
-        _PROCESSES,
-        _DISFLUENCIES,
-        _UNINTELLIGIBLE,
-        _SKIP_UNREADABLE,
-        _AIHUB_SPLIT,
-        *_PRIVACY,
+        PROCESSES,
+        DISFLUENCIES,
+        UNINTELLIGIBLE,
+        SKIP_UNREADABLE,
+        AIHUB_SPLIT,
+        *PRIVACY,
     ),
     one_language=True,
 )
@@ -354,7 +293,7 @@ _KSPONSPEECH = Corpus(
     "espnet_ext.corpora.ksponspeech",
     ("ko",),
     (
-        _folder("ksponspeech", "the corpus as delivered, packed or unpacked"),
+        corpus_folder("ksponspeech", "the corpus as delivered, packed or unpacked"),
         Option(
             "labels",
             "auto",
@@ -362,14 +301,14 @@ _KSPONSPEECH = Corpus(
             help="trn: transcripts from the published lists; txt: from the files beside the audio; "
             "auto: from the lists if there are any",
         ),
-        _PROCESSES,
+        PROCESSES,
         replace(
-            _DISFLUENCIES,
+            DISFLUENCIES,
             choices=("keep", "surface", "drop"),
             help="fillers and repetitions: keep, keep in the surface only, or drop",
         ),
-        _UNINTELLIGIBLE,
-        _SKIP_UNREADABLE,
+        UNINTELLIGIBLE,
+        SKIP_UNREADABLE,
     ),
     sets=("train", "dev", "eval_clean", "eval_other"),
 )
@@ -380,7 +319,9 @@ _COMMONVOICE = Corpus(
     "espnet_ext.corpora.commonvoice",
     (),
     (
-        _folder("commonvoice", "the corpus, unpacked: cv-corpus-<version>, or one locale of it"),
+        corpus_folder(
+            "commonvoice", "the corpus, unpacked: cv-corpus-<version>, or one locale of it"
+        ),
         Option("langs", "en", "locales to prepare", "words"),
         Option(
             "train",
@@ -396,8 +337,8 @@ _COMMONVOICE = Corpus(
             choices=("words", "raw"),
             help="words: sentences in lower case without punctuation; raw: sentences as published",
         ),
-        _FILES_AT_A_TIME,
-        _SKIP_UNREADABLE,
+        FILES_AT_A_TIME,
+        SKIP_UNREADABLE,
     ),
 )
 
@@ -407,16 +348,18 @@ _EPADB = Corpus(
     "espnet_ext.corpora.epadb",
     ("en",),
     (
-        _folder("epadb", "the corpus, unpacked: the folder with train and test, or with speakers"),
+        corpus_folder(
+            "epadb", "the corpus, unpacked: the folder with train and test, or with speakers"
+        ),
         Option(
             "allophones",
             "fold",
             choices=("fold", "keep"),
             help="Th, Kh, Ph, AX: fold them to T, K, P, AH, or keep them as annotated",
         ),
-        _UNIDENTIFIED,
-        _FILES_AT_A_TIME,
-        _SKIP_UNREADABLE,
+        UNIDENTIFIED,
+        FILES_AT_A_TIME,
+        SKIP_UNREADABLE,
     ),
 )
 
@@ -426,11 +369,13 @@ _SPEAKANDIMPROVE = Corpus(
     "espnet_ext.corpora.speakandimprove",
     ("en",),
     (
-        _folder("speakandimprove", "the corpus: the folder with reference-materials and data/flac"),
+        corpus_folder(
+            "speakandimprove", "the corpus: the folder with reference-materials and data/flac"
+        ),
         Option("hesitation", "uh", "word for a hesitation; none: drop hesitations"),
         Option("partials", "true", "keep words that were broken off (univers-)", "boolean"),
-        _FILES_AT_A_TIME,
-        _SKIP_UNREADABLE,
+        FILES_AT_A_TIME,
+        SKIP_UNREADABLE,
     ),
 )
 
@@ -460,8 +405,25 @@ _PLAIN = Corpus(
             "cells that mean an empty cell",
             "words",
         ),
-        _SKIP_UNREADABLE,
+        SKIP_UNREADABLE,
     ),
+)
+
+_MUST_C = Corpus(
+    "must_c",
+    "MuST-C: English talks with translations into other languages, CC BY-NC-ND 4.0",
+    "espnet_ext.corpora.must_c",
+    (),
+    (
+        corpus_folder(
+            "must_c", "the corpus, unpacked: <pair>/data/<split>, or data/<pair>/<split>"
+        ),
+        *TRANSLATION,
+        PROCESSES,
+        SKIP_UNREADABLE,
+    ),
+    optional_sets=("test_he",),
+    one_language=True,
 )
 
 CORPORA: dict[str, Corpus] = {
@@ -476,6 +438,7 @@ CORPORA: dict[str, Corpus] = {
         _COMMONVOICE,
         _EPADB,
         _SPEAKANDIMPROVE,
+        _MUST_C,
         _PLAIN,
     )
 }

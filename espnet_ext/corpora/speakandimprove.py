@@ -11,7 +11,7 @@ without disfluencies.
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ from espnet_ext.corpora.preparation import (
     list_faults,
     require_folder,
 )
+from espnet_ext.corpora.segments import cut_segments
 from espnet_ext.corpora.transcripts import english_words
 from espnet_ext.data.record import Utterance, id_problem
-from espnet_ext.data.rendering import Job, render
+from espnet_ext.data.rendering import Job
 from espnet_ext.errors import UserError
 
 HOW_TO_GET = (
@@ -105,7 +106,7 @@ def prepare(options: Options, report: Report) -> Sets:
     parts = {}
     for name in needed:
         planned = _plan(root, materials, name, options, report)
-        parts[name] = _cut(planned, audio_dir / name, options, report)
+        parts[name] = cut_segments(planned, audio_dir / name, options, report, "phrases")
     sets = _split(parts, "eval" in names, report)
     return {name: sets[name] for name in requested}
 
@@ -179,8 +180,8 @@ def _plan(
 ) -> list[tuple[Utterance, Job]]:
     """Return (utterance, job) pairs of a set.
 
-    A job cuts the audio of its utterance out of the recording. Its target is still empty; `_cut`
-    sets it.
+    A job cuts the audio of its utterance out of the recording. Its target is still empty;
+    `cut_segments` sets it.
     """
     audio = _audio_files(root, materials, name)
     phrases = {
@@ -379,32 +380,7 @@ def _add_fluent(
         report.mark_unlabelled(utt_id, "fluent", reason)
 
 
-# -- audio and sets
-
-
-def _cut(
-    planned: Sequence[tuple[Utterance, Job]], folder: Path, options: Options, report: Report
-) -> list[Utterance]:
-    """Cut the audio of the phrases; files that an earlier run cut from the same audio are kept."""
-    jobs = [
-        replace(job, target=str((folder / f"{job.utt_id}.flac").absolute())) for _, job in planned
-    ]
-    rendered, failed = render(jobs, folder, nj=options.nj, label="speakandimprove: cutting phrases")
-    if failed and not options.skip_unreadable:
-        faults = [f"{utt_id}: {error.message}" for utt_id, error in sorted(failed.items())]
-        raise UserError(
-            f"speakandimprove: {len(faults)} phrases cannot be cut:{list_faults(faults)}",
-            "take the audio from a fresh copy, or leave them out: --skip_unreadable true",
-        )
-    utterances = []
-    for utterance, _ in planned:
-        if utterance.utt_id in failed:
-            report.leave_out(utterance.utt_id, "unreadable audio")
-            continue
-        audio = rendered[utterance.utt_id]
-        report.seconds[utterance.utt_id] = audio.frames / audio.rate
-        utterances.append(replace(utterance, audio=audio.audio))
-    return utterances
+# -- sets
 
 
 def _split(parts: Mapping[str, list[Utterance]], has_eval: bool, report: Report) -> Sets:

@@ -7,6 +7,7 @@ an id alone is an empty transcript: nothing is said. Only sets to decode may con
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from espnet_ext import files
 from espnet_ext.data.audio import resolve_source
@@ -24,8 +25,12 @@ LABEL_TABLES = {
     "utt2domain": "domain",
     "utt2score": "score",
 }
+TEXT_LANG = "utt2lang_"  # and an output: languages of transcripts that are translations
 # Regular expression for names of tables that `write_directory` writes or removes
-TABLES = rf"wav\.scp|utt2spk|spk2utt|text(?:\.[A-Za-z][A-Za-z0-9_]*)?|{'|'.join(LABEL_TABLES)}"
+TABLES = (
+    r"wav\.scp|utt2spk|spk2utt|text(?:\.[A-Za-z][A-Za-z0-9_]*)?"
+    rf"|{TEXT_LANG}[A-Za-z][A-Za-z0-9_]*|{'|'.join(LABEL_TABLES)}"
+)
 PLAIN_TEXT_OUTPUT = "meaning"  # the output of `text` in an ordinary Kaldi directory
 _ESPNET_FILES = ("feats_type", "audio_format")  # ESPnet's scripts read them
 ESPNET_FILES = "|".join(_ESPNET_FILES)  # regular expression for their names
@@ -54,6 +59,23 @@ def text_files(path: str | os.PathLike) -> dict[str, Path]:
     return by_output
 
 
+def text_languages(path: str | os.PathLike) -> dict[str, str]:
+    """Return output → language, for the outputs of a directory that are translations.
+
+    Raises:
+        UserError: transcripts of one output are in several languages.
+    """
+    languages = {}
+    for file in sorted(Path(path).glob(f"{TEXT_LANG}*")):
+        names = sorted(set(read_table(file).values()))
+        if len(names) > 1:
+            message = f"{file}: transcripts of one output are in {' and '.join(names)}"
+            raise UserError(message, "give each language an output of its own")
+        if names:
+            languages[file.name.removeprefix(TEXT_LANG)] = names[0]
+    return languages
+
+
 def read_directory(path: str | os.PathLike, *, empty_texts: bool = False) -> list[Utterance]:
     """Read a data directory, sorted by utterance id. Relative paths are those of `read_sources`.
 
@@ -77,13 +99,17 @@ def read_directory(path: str | os.PathLike, *, empty_texts: bool = False) -> lis
         if utt_id not in speakers:
             remedy = "add its speaker, or remove the utterance from wav.scp"
             raise UserError(f"{folder / 'utt2spk'}: {utt_id}: has no row", remedy)
+
+    def labels_of(utt_id: str) -> dict[str, Any]:
+        return {attribute: rows.get(utt_id) for attribute, rows in labels.items()}
+
     return [
         Utterance(
             utt_id,
             speakers[utt_id],
             source,
             {name: rows[utt_id] for name, rows in texts.items() if utt_id in rows},
-            **{attribute: rows.get(utt_id) for attribute, rows in labels.items()},
+            **labels_of(utt_id),
         )
         for utt_id, source in audio.items()
     ]
@@ -233,6 +259,10 @@ def write_directory(
         remove_stale(folder / name)
     tables["utt2spk"] = {utt_id: utterance.speaker for utt_id, utterance in by_id.items()}
     tables["spk2utt"] = speakers_of(by_id.values())
+    for name in dict.fromkeys(name for item in by_id.values() for name in item.text_langs):
+        tables[TEXT_LANG + name] = {
+            utt_id: item.text_langs[name] for utt_id, item in by_id.items() if name in item.texts
+        }
     for name, rows in {**tables, **(extra or {})}.items():
         write_table(folder / name, rows)
     write_table(folder / "wav.scp", {utt_id: item.audio for utt_id, item in by_id.items()})

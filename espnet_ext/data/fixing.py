@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from espnet_ext import files
 from espnet_ext.data.audio import resolve_source
@@ -179,7 +180,9 @@ class _Repair:
                 self._change("left out", row, unusable[key])
                 continue
             transcripts = {name: rows[key].value for name, rows in texts.items() if key in rows}
-            values = {name: rows[key].value for name, rows in labels.items() if key in rows}
+            values: dict[str, Any] = {
+                name: rows[key].value for name, rows in labels.items() if key in rows
+            }
             source = resolve_source(row.value, self.folder)
             kept.append(Utterance(key, speakers[key], source, transcripts, **values))
         return self._rename(kept, audio) if rename else kept, self.changes

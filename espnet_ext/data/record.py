@@ -30,6 +30,8 @@ class Utterance:
     band: str | None = None  # one of BANDS
     domain: str | None = None  # any label, e.g. "read" or "spontaneous"
     score: str | None = None  # human ratings: "accuracy=8 fluency=9"
+    # output → language of its transcript, for outputs that are not in the language spoken
+    text_langs: Mapping[str, str] = field(default_factory=dict)
 
 
 def id_problem(name: str) -> str:

@@ -46,6 +46,7 @@ EXTRAS = {
     "vad": (("silero-vad",), "cutting long audio at silences"),
     "lhotse": (("lhotse",), "importing and exporting lhotse manifests"),
     "hf": (("datasets",), "importing Hugging Face data sets"),
+    "translation": (("sacrebleu",), "BLEU and chrF of translations"),
     "tables": (("openpyxl",), "Excel workbooks as tables"),
     "onnx": (("onnx", "onnxruntime"), "espnet-ext export --to onnx"),
     "serve": (("fastapi", "uvicorn"), "the page and HTTP API of espnet-ext serve"),

@@ -347,6 +347,17 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "boolean",
         ),
         Option(
+            "translations",
+            "",
+            "outputs that are translations: stage 17 scores them by BLEU and chrF (sacrebleu)",
+            "words",
+        ),
+        Option(
+            "bleu_tokenize",
+            "auto",
+            "sacrebleu's tokenization for BLEU; auto follows from the language",
+        ),
+        Option(
             "swaps",
             "false",
             "stage 17 also puts every decoder on every encoder (minutes per language)",

@@ -81,15 +81,20 @@ def metrics_of(token_type: str) -> tuple[str, ...]:
 
 
 def plan_cells(
-    hypotheses: Sequence[str], references: Sequence[str], token_types: Mapping[str, str]
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    token_types: Mapping[str, str],
+    languages: Mapping[str, str] | None = None,
 ) -> list[Cell]:
     """Return all cells of hypotheses × references.
 
-    A label of the whole utterance is only compared with labels of the same kind.
+    A label of the whole utterance is only compared with labels of the same kind, and a translation
+    only with texts of its language.
 
     Args:
         hypotheses, references: kinds of text.
         token_types: kind → token type.
+        languages: kind → language, for translations (`utt2lang_<output>`).
 
     Raises:
         UserError: the token type of a kind is missing or unknown.
@@ -100,6 +105,7 @@ def plan_cells(
     """
     from espnet_ext.text.tokenizers import TOKEN_TYPES
 
+    languages = languages or {}
     for kind, token_type in token_types.items():
         if token_type not in TOKEN_TYPES:
             raise UserError(
@@ -116,7 +122,10 @@ def plan_cells(
         for hypothesis in hypotheses
         for reference in references
         if hypothesis == reference
-        or "label" not in (token_types[hypothesis], token_types[reference])
+        or (
+            "label" not in (token_types[hypothesis], token_types[reference])
+            and languages.get(hypothesis) == languages.get(reference)
+        )
     ]
 
 

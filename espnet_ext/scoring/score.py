@@ -51,7 +51,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from espnet_ext.data.directory import read_directory, text_files
+from espnet_ext.data.directory import read_directory, text_files, text_languages
 from espnet_ext.data.record import NA, Utterance
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
@@ -127,7 +127,7 @@ def score_directory(
     )
     pronounce = make_pronouncer(read_lexicon(lexicon) if lexicon else None)
     kinds = sorted(hypotheses, key=lambda kind: [*token_types, kind].index(kind))
-    planned = cells.plan_cells(kinds, references, token_types)
+    planned = cells.plan_cells(kinds, references, token_types, text_languages(data))
     scored = [scorer.score(cell, pronounce) for cell in track(planned, "scoring", unit="cell")]
     sclite.remove_stale(folder.parent, folder.name, scorer.written)
     result = {

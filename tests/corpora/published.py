@@ -250,3 +250,26 @@ def write_speakandimprove(root: Path, sets: dict[str, dict[str, dict]]) -> Path:
             json.dumps({"ref-type": "transcription", "files": marked})
         )
     return root
+
+
+def write_must_c(root: Path, splits: dict[str, list[tuple]], pair: str = "en-de") -> Path:
+    """Write MuST-C: split → segments (talk, offset, duration, transcript, translation)."""
+    source, target = pair.split("-")
+    for split, segments in splits.items():
+        folder = root / pair / "data" / split
+        (folder / "txt").mkdir(parents=True)
+        for talk in dict.fromkeys(segment[0] for segment in segments):
+            write_sound(folder / f"wav/ted_{talk}.wav", 2.0)
+        rows = [
+            f"- {{duration: {duration:.6f}, offset: {offset:.6f}, rW: 1, speaker_id: spk.{talk}, "
+            f"wav: ted_{talk}.wav}}"
+            for talk, offset, duration, _, _ in segments
+        ]
+        for suffix, lines in (
+            ("yaml", rows),
+            (source, [segment[3] for segment in segments]),
+            (target, [segment[4] for segment in segments]),
+        ):
+            text = "".join(f"{line}\n" for line in lines)
+            (folder / f"txt/{split}.{suffix}").write_text(text, encoding="utf-8")
+    return root

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from espnet_ext.data.checks.context import Checked, Place, TextRow
 from espnet_ext.data.checks.findings import ERROR, NOTE, WARNING
-from espnet_ext.data.directory import text_files
+from espnet_ext.data.directory import text_files, text_languages
 from espnet_ext.data.record import NA
 from espnet_ext.data.table import Block, is_nfc, normalized, stream_table
 from espnet_ext.text.phones import is_phone
@@ -85,10 +85,11 @@ def _is_phone_like(token: str) -> bool:
 
 def check_transcripts(checked: Checked) -> None:
     """Check the transcripts of all outputs; fill in `labelled` and `characters`."""
+    translations = text_languages(checked.folder)
     for name, file in text_files(checked.folder).items():
         labelled = checked.labelled[name] = bytearray(len(checked.ids))
         characters: Counter[str] = Counter()
-        scripts = _Scripts(checked.languages)
+        scripts = _Scripts(translations.get(name, checked.languages))
         for block in checked.scan(file):
             checked.add_missing_words(file, block)
             rows = _labelled_rows(checked, name, file, block)
