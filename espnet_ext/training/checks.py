@@ -92,17 +92,22 @@ def check_best_model_criterion(config: Mapping[str, Any], source: str) -> None:
 
 
 def check_repeat_options(config: Mapping[str, Any], source: str) -> None:
-    """Raise `UserError` for options that do not work with `repeat_power` or `text_ratio`.
+    """Raise `UserError` for options that do not work with the choice of what an epoch draws.
 
     They would ignore the repetitions or put two copies of an utterance into one batch.
     """
-    with_ratio = config["text_ratio"] is not None
-    option = "repeat_power" if config["repeat_power"] else "text_ratio"
-    if not config["repeat_power"] and not with_ratio:
-        return
-    if config["repeat_power"] and with_ratio:
-        message = f"{source}: repeat_power and text_ratio both choose what an epoch draws"
+    switches = {
+        "repeat_power": bool(config["repeat_power"]),
+        "text_ratio": config["text_ratio"] is not None,
+        "balance": bool(config.get("balance")),
+    }
+    active = [name for name, is_on in switches.items() if is_on]
+    if len(active) > 1:
+        message = f"{source}: {' and '.join(active)} both choose what an epoch draws"
         raise UserError(message, "remove one of them")
+    if not active:
+        return
+    option = active[0]
     batch_types = ("unsorted", "sorted", "folded", "length", "numel")
     for key, allowed in (
         ("iterator_type", ("sequence",)),

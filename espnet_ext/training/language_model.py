@@ -51,6 +51,7 @@ class LanguageModelTask(LMTask):
             encoder_cache=None,
             repeat_power=0.0,
             text_ratio=None,
+            balance={},
         )
         return parser
 

@@ -117,6 +117,14 @@ class RepeatFactorSampler(AbsSampler):
         every = itertools.chain(self.once, *(batches for batches, _ in self.again))
         return {utt_id for batch in every for utt_id in batch[self.rank :: self.processes]}
 
+    def draws(self) -> dict[str, float]:
+        """Return utterance id → how often all processes together draw it per epoch, on average."""
+        draws = {utt_id: 1.0 for batch in self.once for utt_id in batch}
+        for batches, count in self.again:
+            for utt_id in itertools.chain.from_iterable(batches):
+                draws[utt_id] = draws.get(utt_id, 0.0) + count / len(batches)
+        return draws
+
 
 def repeating_sampler(
     args: argparse.Namespace, rank: int = 0, processes: int = 1
@@ -135,6 +143,36 @@ def repeating_sampler(
         for path, name, _ in args.train_data_path_and_name_and_type
         if name.startswith(TEXT_PREFIX)
     }
+    factors = repeat_factors(labelled, read_table(args.train_shape_file[0]), args.repeat_power)
+    return sampler_of_factors(
+        args, factors, f"repeat_power {args.repeat_power}", rank, processes, labelled=labelled
+    )
+
+
+def sampler_of_factors(
+    args: argparse.Namespace,
+    factors: Mapping[str, float],
+    option: str,
+    rank: int = 0,
+    processes: int = 1,
+    *,
+    labelled: Mapping[str, Collection[str]] | None = None,
+    least_step: float = 1.0,
+    kind: Any = None,
+) -> Any:
+    """Build the sampler that draws utterances as often as their factors say.
+
+    Args:
+        args: ESPnet's training arguments.
+        factors: utterance id → draws per epoch, at least 1.
+        option: the option with its value, for messages.
+        rank: rank of this process.
+        processes: number of processes that train together.
+        labelled: output → utterances with a label for it, for messages.
+        least_step: ratio of two factors below which the larger one becomes the smaller one. Above
+            1, additional draws of less than half a batch are left out too.
+        kind: class of the sampler; default: `RepeatFactorSampler`.
+    """
     once = batches_of(args, args.train_shape_file, processes)
     if any(len(batch) < processes for batch in once):
         raise UserError(
@@ -143,20 +181,27 @@ def repeating_sampler(
             "use batch_type: numel",
         )
     shapes = {path: read_table(path) for path in args.train_shape_file}
-    factors = repeat_factors(labelled, next(iter(shapes.values())), args.repeat_power)
-    levels = sorted({1.0, *factors.values()})
     again = []
-    for low, high in itertools.pairwise(levels):
+    low = 1.0
+    for high in sorted({1.0, *factors.values()})[1:]:
         chosen = {utt_id for utt_id, factor in factors.items() if factor >= high}
+        if least_step > 1:
+            batches = len(once) * len(chosen) / len(factors)  # about
+            if high < low * least_step or (high - low) * batches < 0.5:
+                continue
         if len(chosen) < processes:
-            rare = min(filter(labelled.get, labelled), key=lambda name: len(labelled[name]))
+            rare = ""
+            if labelled:
+                name = min(filter(labelled.get, labelled), key=lambda name: len(labelled[name]))
+                rare = f" with a label for '{name}'"
             raise UserError(
-                f"repeat_power {args.repeat_power}: {len(chosen)} utterances with a label for "
-                f"'{rare}' cannot be distributed over {processes} processes",
-                "remove repeat_power, or use fewer processes",
+                f"{option}: {len(chosen)} utterances{rare} cannot be distributed over {processes} "
+                "processes",
+                f"remove {option.split(' ')[0].rstrip(':')}, or use fewer processes",
             )
         again.append((batches_of_group(args, shapes, chosen, processes), high - low))
-    return RepeatFactorSampler(once, again, rank, processes)
+        low = high
+    return (kind or RepeatFactorSampler)(once, again, rank, processes)
 
 
 def batches_of_group(

@@ -32,6 +32,7 @@ from espnet_ext.training.activation import (
     partly_tagged,
     tags_of,
 )
+from espnet_ext.training.balance import BalanceOptions
 from espnet_ext.training.checks import (
     check_best_model_criterion,
     check_config,
@@ -200,6 +201,8 @@ def train(
         args = _parse(["--config", str(path), *further])
         check_best_model_criterion(vars(args), str(config))
         check_repeat_options(vars(args), str(config))
+        if args.balance:
+            BalanceOptions.parse(args.balance, str(config))
         speed.check(args, str(config))
         if match_updates is not None:
             count = matching_batches(args, match_updates / "train")

@@ -113,6 +113,7 @@ def matching_batches(args: argparse.Namespace, shapes: Path) -> int:
     """
     other = copy.copy(args)
     other.repeat_power, other.text_ratio = 0.0, None  # the other set is not oversampled
+    other.balance = {}
     other.train_shape_file = [str(shapes / Path(path).name) for path in args.train_shape_file]
     for path in other.train_shape_file:
         if not Path(path).is_file():

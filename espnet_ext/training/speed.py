@@ -103,7 +103,9 @@ def describe_batches(args: argparse.Namespace) -> str:
             batches_of(args, args.train_shape_file, processes), args.train_shape_file
         )
     option = "batching"
-    if args.repeat_power or args.text_ratio is not None:
+    if args.balance:
+        option = "balance"
+    elif args.repeat_power or args.text_ratio is not None:
         option = "repeat_power" if args.repeat_power else "text_ratio"
     padding = describe_padding(sampler.generate(0), args.train_shape_file)
     return f"{option} {getattr(args, option)}: {sampler}\n{padding}"

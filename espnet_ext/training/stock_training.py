@@ -93,6 +93,7 @@ def train_stock(
         data_options = _write_data(data, name, output, scratch / DATA)
         args = _parse(system, exp_dir, [*data_options, *options])
         args.repeat_power, args.text_ratio = 0.0, None  # no oversampling in stock ESPnet
+        args.balance = {}
         args.batching = None  # nor batches by the lengths of transcripts
         check_best_model_criterion(vars(args), str(config))
         args.best_model_criterion = _stock_criteria(args.best_model_criterion, name)

@@ -156,6 +156,14 @@ class DualOutputTask(AbsTask):
             "is drawn (max n / n_o) ** p times per epoch, n_o = utterances labelled for o",
         )
         group.add_argument(
+            "--balance",
+            action=nested,
+            default={},
+            help="draw groups of utterances in proportion to their size to the power of "
+            "1/temperature: by (list of corpus, language, labels or other tables utt2<name>), "
+            "temperature (default: 2; 1: as in the data); small groups are repeated",
+        )
+        group.add_argument(
             "--text_ratio",
             type=ratio,
             default=None,

@@ -9,6 +9,7 @@ from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
 from espnet_ext.model.pretrained.text_encoder import TextEncoder
 from espnet_ext.model.unit_frontend import FILES, InputLayout, reads_units
+from espnet_ext.training.balance import balanced_sampler
 from espnet_ext.training.config import merge
 from espnet_ext.training.repeat import RepeatFactorSampler, batches_of_group, repeating_sampler
 from espnet_ext.units.files import read_model
@@ -113,12 +114,14 @@ def own_sampler(
     """Return the sampler that the options of a training ask for; None: ESPnet's.
 
     Args:
-        args: ESPnet's training arguments, `repeat_power` and `text_ratio`.
+        args: ESPnet's training arguments, `balance`, `repeat_power` and `text_ratio`.
         rank: rank of this process.
         processes: number of processes that train together.
     """
     if args.text_ratio is not None and (args.text_ratio or _has_input_ids(args)):
         return text_ratio_sampler(args, rank, processes)
+    if getattr(args, "balance", None):
+        return balanced_sampler(args, rank, processes)
     if args.repeat_power or getattr(args, "batching", None):
         return repeating_sampler(args, rank, processes)
     return None

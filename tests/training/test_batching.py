@@ -39,6 +39,7 @@ def arguments(shape_files, **changes):
         "train_data_path_and_name_and_type": [],
         "repeat_power": 0.0,
         "text_ratio": None,
+        "balance": {},
         "drop_last_iter": False,
         "batch_type": "numel",
         "ngpu": 0,
