@@ -300,6 +300,7 @@ def similarity(layers, generator: random.Random) -> dict:
             "debiased": grid[x][x] - 0.01,
             "interval": [grid[x][x] - 0.05, grid[x][x] + 0.04],
             "measures": {
+                "cka": {"value": grid[x][x], "interval": None, "null": null},
                 "rsa": {"value": 0.4, "interval": [0.3, 0.5], "null": null},
                 "svcca": {"value": None, "interval": None, "null": None},
             },

@@ -60,6 +60,10 @@ BY_ORIGIN = Output(
     f"{_POINTS} Learner error: surface differs from canonical. Regular phonology only: surface is "
     "canonical but differs from the spelling. Neither: all three are equal.",
 )
+BY_BAND = Output(
+    "Differences by band of the audio",
+    f"{_POINTS} Relative: the difference in percent of the first system's error.",
+)
 SLOPES = Output(
     "Growth of the difference with distance",
     "Additional errors of the second system per unit of distance, at equal length and first "
@@ -158,6 +162,7 @@ def section(result: Numbers) -> Section:
         _differences,
         _by_bin,
         _by_origin,
+        _by_band,
         _slopes,
         _divergence,
         _articulation,
@@ -288,6 +293,19 @@ def _by_origin(result: Numbers, caveats: list[str]) -> Table:
     columns = {**_SYSTEMS, "utterances with": "bin", **_RATES, **_TESTS}
     rows = _rows(result, "origin")
     return BY_ORIGIN.table(columns, rows, text_columns=3, caveats=caveats, **_BY_DIVERGENCE)
+
+
+def _by_band(result: Numbers, caveats: list[str]) -> Table:
+    columns: dict[str, Column] = {
+        **_SYSTEMS,
+        "band": lambda row: row["bin"] or "all",
+        **_RATES,
+        "relative % [95 %]": lambda r: signed_with_interval(r["relative"], r["relative_interval"]),
+        **_TESTS,
+    }
+    bands = list(_rows(result, "band"))
+    rows = [*_rows(result, None), *bands] if bands else []
+    return BY_BAND.table(columns, rows, text_columns=3, caveats=caveats, details=True)
 
 
 def _slope_rows(result: Numbers) -> Iterator[dict[str, Any]]:
@@ -468,6 +486,7 @@ ANALYSIS = Analysis(
         DIFFERENCES,
         BY_BIN,
         BY_ORIGIN,
+        BY_BAND,
         SLOPES,
         DIVERGENCE,
         ARTICULATION,

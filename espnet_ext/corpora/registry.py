@@ -180,6 +180,9 @@ _MINI_L2 = Corpus(
     (
         Option("langs", "ko en", "languages to synthesise", "words"),
         Option("error_level", "1", "factor on all error rates; not 1: another corpus", "real"),
+        Option(
+            "narrow_share", "0", "share of 8 kHz telephone speech; not 0: another corpus", "real"
+        ),
         parallel(2, "number of processes"),
     ),
     makes_small_sets=True,

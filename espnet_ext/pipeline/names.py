@@ -20,7 +20,7 @@ _NAME = re.compile(r"\w[\w.+-]*")  # of a language, set, system or tag: part of 
 ALL = "all"  # value of --systems
 # The systems that it stands for, in the order of the report: references, controls, mitigations.
 # Not among them: transducers and task vectors (their choice depends on the corpus), and systems
-# that need labels of every utterance (do_experts_band: utt2band, do_lora_l1: utt2l1).
+# that need labels of every utterance (do_experts_band, do_smoe: utt2band; do_lora_l1: utt2l1).
 ALL_SYSTEMS = (
     "so_surface",
     "so_meaning",
@@ -54,7 +54,7 @@ ALL_SYSTEMS = (
 # part of the model → those of them that cannot have it with pre-trained weights
 _NOT_PRETRAINED = {
     "encoder": ("do_wide",),
-    "decoder": ("do_shared_decoder", "do_experts_decoder"),
+    "decoder": ("do_shared_decoder", "do_experts_decoder", "do_smoe"),
 }
 
 SKIPPED_BY: dict[str, Sequence[int]] = {  # option → stages that it skips

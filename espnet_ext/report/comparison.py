@@ -31,7 +31,11 @@ TWIN = "~twin"  # suffix of a system's second training in the analysis of simila
 TITLE = "Comparison of systems"
 SENTENCE = (
     "Differences are in percentage points over the same utterances, system minus reference: below "
-    "zero, the system is better, and an interval that contains zero shows no difference. "
+    "zero, the system is better, and an interval that contains zero shows no difference."
+)
+SIMILARITY = (
+    "CKA compares two encoders frame by frame: its ceiling is the CKA of two trainings of one "
+    "system with different seeds, and its null the highest one after frames are shifted in time."
 )
 Row = Mapping[str, Any]
 
@@ -81,13 +85,16 @@ def comparison_section(language: Language, name: str) -> Section | None:
             caveats.append(f"no {output} differences: no {absent} in this report")
     columns |= dict(_surface_by_divergence(runs))
     columns |= _costs(language, runs, reasons)
-    columns |= dict(_similarities(language, runs, reasons))
+    similarities = dict(_similarities(language, runs, reasons))
+    columns |= similarities
     caveats += [*_machines(language, runs), *reasons.texts()]
     caveats += [OTHER_LABELS] if len(label_hashes(runs)) > 1 else []
     caveats += speaker_caveats(next(iter(runs.values())).score["data"]["speakers"])
     table = Table(
         TITLE if len(language.sets) == 1 else f"{TITLE} on {name}",
-        SENTENCE + _about_references(references),
+        " ".join(
+            [SENTENCE, *_about_references(references), *([SIMILARITY] if similarities else [])]
+        ),
         list(columns),
         [list(row) for row in zip(*columns.values(), strict=True)],
         caveats=caveats,
@@ -139,12 +146,12 @@ def _reference(rates: Mapping[str, dict], output: str) -> str | None:
     return min(known, key=lambda name: rates[name]["rate"], default=None)
 
 
-def _about_references(references: Mapping[str, str]) -> str:
+def _about_references(references: Mapping[str, str]) -> Iterator[str]:
     reference = references.get(MEANING)
     if reference is None:
-        return ""
+        return
     names = ", ".join(REFERENCES[MEANING])
-    return (
+    yield (
         f"The reference of {MEANING} is the one with the lowest error on this set among {names}, "
         f"which favours {reference}."
     )
@@ -307,29 +314,54 @@ def _machine(record: Mapping[str, Any]) -> str:
 def _similarities(
     language: Language, runs: Mapping[str, Run], reasons: _Reasons
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yield the CKA of the last encoder layers with those of the single-output systems."""
+    """Yield the CKA of the last encoder layers with those of the single-output systems.
+
+    If a system was trained with two seeds, a last column has the CKA of its two encoders.
+    """
     result = language.of_kind("cka")
     if result is None:
         return
     pairs = result["pairs"]
+    why = "stage 17 has not compared its encoder, or it has one per output"
     single = [next((n for n in names if n in runs), None) for names in REFERENCES.values()]
     for reference in filter(None, single):
-        ceiling = _last(pairs, reference, reference + TWIN)
         of = f"CKA with {reference}"
-        heading = f"{of}, last encoder layer"
-        if ceiling is not None:
-            heading += f" (ceiling {number(ceiling)})"
         values = []
         for system in runs:
             value = _last(pairs, system, reference)
             if system == reference:
                 values.append("reference")
             elif value is None:
-                why = "stage 17 has not compared its encoder, or it has one per output"
                 values.append(reasons.dash(system, of, why))
             else:
                 values.append(number(value))
-        yield heading, values
+        yield f"{of}, last encoder layer ({_limits(pairs, reference)})", values
+    ceilings = {system: _last(pairs, system, system + TWIN) for system in runs}
+    if any(ceiling is not None for ceiling in ceilings.values()):
+        of = "CKA of two seeds"
+        yield (
+            f"{of} of the system, last encoder layer",
+            [
+                reasons.dash(system, of, "it was trained with one seed, or not compared")
+                if ceiling is None
+                else number(ceiling)
+                for system, ceiling in ceilings.items()
+            ],
+        )
+
+
+def _limits(pairs: Sequence[Mapping[str, Any]], reference: str) -> str:
+    """Return the ceiling of the CKA with a system, and the null if it was computed."""
+    ceiling = _last(pairs, reference, reference + TWIN)
+    texts = [f"ceiling {'not available: one seed' if ceiling is None else number(ceiling)}"]
+    nulls = [
+        pair["curve"][-1]["measures"]["cka"]["null"]["highest"]
+        for pair in pairs
+        if reference in (pair["a"], pair["b"])
+        and pair["curve"]
+        and (pair["curve"][-1]["measures"].get("cka") or {}).get("null")
+    ]
+    return "; ".join([*texts, f"null {number(max(nulls))}"] if nulls else texts)
 
 
 def _last(pairs: Sequence[Mapping[str, Any]], a: str, b: str) -> float | None:

@@ -74,6 +74,35 @@ def paired_interval(
     }
 
 
+def relative_change(
+    errors_a: Sequence[float],
+    errors_b: Sequence[float],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> dict:
+    """Return the change of the error rate of b relative to that of a, on the same utterances.
+
+    Args:
+        errors_a, errors_b: errors of both systems per speaker, (S,).
+
+    Returns: `relative` in percent, None if a has no errors, and its 95 % `relative_interval`, None
+        for fewer than two speakers.
+
+    >>> relative_change([2, 2], [1, 1])
+    {'relative': -50.0, 'relative_interval': (-50.0, -50.0)}
+    """
+    if not sum(errors_a):
+        return {"relative": None, "relative_interval": None}
+    change = 100.0 * (sum(errors_b) - sum(errors_a)) / sum(errors_a)
+    if len(errors_a) < 2:
+        return {"relative": change, "relative_interval": None}
+    weights = speaker_weights(len(errors_a), resamples, seed)
+    # The error rate of b in percent of that of a: the reference tokens cancel.
+    ratios = _rates(weights, errors_b, errors_a)
+    return {"relative": change, "relative_interval": percentile_interval(ratios - 100.0)}
+
+
 def mean_interval(
     values: Sequence[float], *, resamples: int = RESAMPLES, seed: int = SEED
 ) -> tuple[float, float] | None:

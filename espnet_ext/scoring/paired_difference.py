@@ -5,7 +5,7 @@
     {"a": "so_surface", "b": "do", "unit": "char",
      "cells": [{"name": "surface-surface", "by": null, "bin": null, "utterances", "rate_a",
                 "rate_b", "difference", "interval": [low, high], "p_value", "p_holm",
-                "p_permutation", "macro", "macro_interval"},
+                "p_permutation", "relative", "relative_interval", "macro", "macro_interval"},
                {… "by": "distance", "bin": "1-3" …}],
      "not_comparable": {"meaning-surface": 3},     utterances in which the hypothesis of a system
                                                    cannot be converted
@@ -14,12 +14,13 @@
                      "slopes": {"distance": {"slope", "interval", "p_value", "p_holm"}}},
                     {… "of": ["regular", "learner"], "lacks": "<reason>"}]}
 
-There is one row per cell that both systems have, over all utterances (`by` is null) and per bin of
-each grouping in `divergence`.
+There is one row per cell that both systems have, over all utterances (`by` is null), per bin of
+each grouping in `divergence`, and per band of the audio if there are several (`by` is "band").
 
 ==============  ====================================================================================
 rate_a, rate_b  error rates in percent
 difference      b − a in percentage points over all tokens
+relative        (b − a) / a in percent
 macro           the mean over speakers of their differences b − a in percentage points
 p_value         two-sided, by the paired bootstrap over speakers
 p_permutation   two-sided, by exchanging the systems per speaker (`significance.sign_flip_test`)
@@ -37,6 +38,7 @@ from espnet_ext.scoring.divergence import ReferenceDistances
 from espnet_ext.scoring.regression import regress_difference
 from espnet_ext.scoring.significance import holm, sign_flip_test
 
+BAND = "band"  # grouping by the band of the audio
 Pairs = Sequence[tuple[Mapping, Mapping]]  # the row of an utterance in both files
 
 
@@ -96,7 +98,7 @@ def compare_systems(
 def paired_statistics(
     errors_a: Sequence[float], errors_b: Sequence[float], tokens: Sequence[float]
 ) -> dict:
-    """Return difference, interval, p_value and p_permutation; see the module's description.
+    """Return difference, relative change, intervals and p values; see the module's description.
 
     Args:
         errors_a, errors_b: errors of both systems per speaker.
@@ -112,6 +114,7 @@ def paired_statistics(
         "interval": paired and paired["interval"],
         "p_value": paired and paired["p_value"],
         "p_permutation": sign_flip_test([b - a for a, b in zip(errors_a, errors_b, strict=True)]),
+        **bootstrap.relative_change(errors_a, errors_b),
     }
 
 
@@ -129,7 +132,11 @@ def _rows_of_cell(name: str, pairs: Pairs, measured: ReferenceDistances) -> list
             in_bin = [pair for pair in pairs if bins.get(pair[0]["id"]) == bin_name]
             if in_bin:
                 rows.append(_row(name, grouping, bin_name, in_bin))
-    return rows
+    bands: dict[str, list[tuple[Mapping, Mapping]]] = {}
+    for pair in pairs:
+        if band := pair[0].get("band"):
+            bands.setdefault(band, []).append(pair)
+    return rows + [_row(name, BAND, band, bands[band]) for band in sorted(bands)]
 
 
 def _row(name: str, grouping: str | None, bin_name: str | None, pairs: Pairs) -> dict:

@@ -33,17 +33,18 @@ undefined::
 `utterances.json` has the results per utterance, for paired comparisons and examples::
 
     {"kind": "utterances", "version": 1, "set": "test", "data_sha256": …,
-     "utterances": [{"id", "speaker", "lang", "l1", "audio", "distance": int | null,
+     "utterances": [{"id", "speaker", "lang", "l1", "band", "audio", "distance": int | null,
                      "texts": {"surface": …}, "hypotheses": {"surface": …},
                      "cells": {"surface-surface": {"errors", "tokens", "columns": "==sd"}},
                      "labels": {"canonical-surface": "=s="}}]}
 
 `columns` is the alignment of hypothesis and reference by the cell's main metric (see `counts`).
-`labels` are alignments of two references. `distance` is the divergence (see `divergence`). Cells
-and their terms are defined in `cells`. References and hypotheses are normalised by the same rule
-(`normal_form`) before anything is counted. A reference may be empty (an utterance of silence): all
-tokens of its hypothesis are insertions. An utterance without a hypothesis counts as an empty one;
-for hypotheses of other recognisers, which may cover a part of the set, it can be left out instead.
+`labels` are alignments of two references. `distance` is the divergence (see `divergence`). `band`
+is null if all have the same. Cells and their terms are defined in `cells`. References and
+hypotheses are normalised by the same rule (`normal_form`) before anything is counted. A reference
+may be empty (an utterance of silence): all tokens of its hypothesis are insertions. An utterance
+without a hypothesis counts as an empty one; for hypotheses of other recognisers, which may cover a
+part of the set, it can be left out instead.
 """
 
 import dataclasses
@@ -434,6 +435,7 @@ class _Scorer:
             "speaker": utterance.speaker,
             "lang": utterance.lang,
             "l1": utterance.l1,
+            "band": self.bands.get(utt_id),
             "audio": utterance.audio,
             "distance": self.divergences.get(utt_id),
             "texts": dict(utterance.texts),

@@ -225,6 +225,22 @@ def test_origins_are_told_apart(tree):
     assert {"learner error", "regular phonology only"} <= origins
 
 
+def test_relative_changes_by_band_have_a_table(tree):
+    result = json.loads(json.dumps(results(tree)["ko"]))
+    assert cross.BY_BAND.title not in [table.title for table in cross.section(result).tables]
+    (overall, *_) = result["differences"][0]["cells"]
+    changes = {"relative": -6.5, "relative_interval": [-9.0, -4.0]}
+    result["differences"][0]["cells"].append({**overall, "by": "band", "bin": "narrow", **changes})
+    tables = {table.title: table for table in cross.section(result).tables}
+    rows = [
+        dict(zip(tables[cross.BY_BAND.title].header, row, strict=True))
+        for row in tables[cross.BY_BAND.title].rows
+    ]
+    (narrow,) = [row for row in rows if row["band"] == "narrow"]
+    assert narrow["relative % [95 %]"] == "−6.50 [−9.00 to −4.00]"
+    assert any(row["band"] == "all" for row in rows)
+
+
 def test_sparse_results_make_no_false_sentences(tree):
     result = results(tree)["ko"]
     sparse = {

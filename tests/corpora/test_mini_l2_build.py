@@ -5,12 +5,16 @@ import subprocess
 import sys
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from espnet_ext.corpora.mini_l2 import build
 from espnet_ext.corpora.mini_l2.sentences import written
 from espnet_ext.corpora.mini_l2.speakers import speakers
+from espnet_ext.corpora.mini_l2.telephone import narrow_ids, with_telephone_speech
 from espnet_ext.corpora.preparation import Report
+from espnet_ext.data.audio import audio_info, load_audio, write_audio
+from espnet_ext.data.record import Utterance
 from espnet_ext.errors import UserError
 from espnet_ext.scoring.divergence import LEARNER, distance_bin, divergences, measure_references
 
@@ -162,6 +166,43 @@ def test_another_error_level_needs_another_data_directory(tmp_path):
     with pytest.raises(UserError, match="has the corpus with error level 0.4, not 1") as caught:
         build.prepare(options, Report("mini_l2"))
     assert "folders of its own" in caught.value.remedy
+
+
+def test_another_share_of_telephone_speech_needs_another_data_directory(tmp_path):
+    (tmp_path / "en").mkdir()
+    (tmp_path / "en/prepare.json").write_text('{"notes": []}')
+    options = build.Options(langs=("en",), data_dir=tmp_path, narrow_share=0.5)
+    with pytest.raises(UserError, match="with share of telephone speech 0, not 0.5"):
+        build.prepare(options, Report("mini_l2"))
+    options = build.Options(langs=("ko",), data_dir=tmp_path, narrow_share=1.5)
+    with pytest.raises(UserError, match="narrow_share: 1.5 is not a share"):
+        build.prepare(options, Report("mini_l2"))
+
+
+def test_share_of_each_set_is_telephone_speech_at_8_khz(tmp_path):
+    utterances = []
+    for i in range(6):
+        path = tmp_path / f"s1-{i}.flac"
+        tones = [np.sin(2 * np.pi * f * np.arange(16001 + i) / 16000) for f in (1000, 6000)]
+        write_audio(path, 0.3 * sum(tones), 16000)
+        utterances.append(Utterance(f"s1-{i}", "s1", str(path), {"meaning": "a"}, band="wide"))
+    half = with_telephone_speech(utterances, 0.5)
+    narrow = {one.utt_id for one in half if one.band == "narrow"}
+    assert len(narrow) == 3 and narrow < narrow_ids([one.utt_id for one in utterances], 0.8)
+    for before, after in zip(utterances, half, strict=True):
+        if after.utt_id not in narrow:
+            assert after == before
+            continue
+        info = audio_info(after.audio)
+        assert info.rate == 8000 and info.seconds == pytest.approx(1.0, abs=0.001)
+        samples, _ = load_audio(after.audio)
+        spectrum = np.abs(np.fft.rfft(samples)) / len(samples) * 2
+        peak = np.argmax(spectrum) * 8000 / len(samples)
+        assert peak == pytest.approx(1000, abs=1) and spectrum.max() == pytest.approx(0.3, abs=0.05)
+        assert spectrum[1100:].max() < 0.01  # 6 kHz is removed, not mirrored to 2 kHz
+    written = {one.audio: os.stat(one.audio).st_mtime_ns for one in half}
+    assert with_telephone_speech(utterances, 0.5) == half
+    assert {path: os.stat(path).st_mtime_ns for path in written} == written
 
 
 def test_unknown_language_raises_user_error():

@@ -124,11 +124,16 @@ def test_encoder_similarity_stands_beside_its_ceiling(korean, tree):
     cka = json.loads((tree / "exp/ko/analysis/cka.json").read_text())
     last = {(p["a"], p["b"]): p["debiased"][-1][-1] for p in cka["pairs"]}
     ceiling = number(last["so_surface", "so_surface~twin"])
-    column = f"CKA with so_surface, last encoder layer (ceiling {ceiling})"
+    column = f"CKA with so_surface, last encoder layer (ceiling {ceiling}; null 0.02)"
     assert rows["do"][column] == number(last["so_surface", "do"])
     assert rows["so_surface"][column] == "reference"
-    column = "CKA with so_meaning, last encoder layer"  # no twin of it was trained
+    limits = "ceiling not available: one seed; null 0.02"  # no twin of it was trained
+    column = f"CKA with so_meaning, last encoder layer ({limits})"
     assert rows["do"][column] == number(last["so_meaning", "do"])
+    column = "CKA of two seeds of the system, last encoder layer"
+    assert rows["so_surface"][column] == ceiling and rows["do"][column] == "–"
+    assert "no CKA of two seeds of so_meaning, do: it was trained with one seed" in korean
+    assert "ceiling is the CKA of two trainings of one system with different seeds" in korean
 
 
 def test_missing_results_are_dashes_with_a_reason(tree, tmp_path):

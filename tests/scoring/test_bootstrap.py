@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from espnet_ext.scoring.bootstrap import interval, paired_interval
+from espnet_ext.scoring.bootstrap import interval, paired_interval, relative_change
 
 
 def test_interval_matches_a_loop_over_drawn_speakers():
@@ -28,6 +28,25 @@ def test_interval_is_reproducible_and_contains_the_rate():
 def test_one_speaker_has_no_interval():
     assert interval([3], [10]) is None
     assert paired_interval([1], [2], [10]) is None
+
+
+def test_relative_change_matches_a_loop_over_drawn_speakers():
+    generator = np.random.default_rng(5)
+    a = generator.integers(10, 60, size=12)
+    b = generator.binomial(a, 0.9)
+    changes = []
+    for _ in range(20000):
+        drawn = generator.integers(0, 12, size=12)
+        changes.append(100 * (b[drawn].sum() / a[drawn].sum() - 1))
+    result = relative_change(a, b, resamples=20000)
+    assert result["relative"] == pytest.approx(100 * (b.sum() / a.sum() - 1))
+    low, high = np.percentile(changes, [2.5, 97.5])
+    assert result["relative_interval"] == pytest.approx((low, high), abs=0.25)
+
+
+def test_relative_change_is_undefined_without_errors_of_the_first_system():
+    assert relative_change([0, 0], [1, 2]) == {"relative": None, "relative_interval": None}
+    assert relative_change([4], [3]) == {"relative": -25.0, "relative_interval": None}
 
 
 def test_paired_interval_removes_differences_between_speakers():

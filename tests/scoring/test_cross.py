@@ -169,6 +169,36 @@ def test_systems_with_the_prompt_are_compared_with_each_other(folders, tmp_path)
     assert "do_prompt" in names and not any("so_surface_prompt" in name for name in names)
 
 
+def test_relative_change_by_band(folders, tmp_path):
+    data, scored = tmp_path / "data", {}
+    shutil.copytree(folders["do"].parents[3] / "data", data)
+    utterances = [line.split()[0] for line in (data / "utt2spk").read_text().splitlines()]
+    bands = {utt: ("narrow", "wide")[i % 2] for i, utt in enumerate(utterances)}
+    (data / "utt2band").write_text("".join(f"{u} {band}\n" for u, band in bands.items()))
+    for name in ("so_surface", "do"):
+        scored[name] = tmp_path / name / "decode/test"
+        shutil.copytree(folders[name], scored[name])
+        score_directory(data, scored[name], WRITTEN, resamples=20)
+    (comparison,) = cross_task(scored)["differences"]
+    cells = [cell for cell in comparison["cells"] if cell["name"] == "surface-surface"]
+    rows = {cell["bin"]: cell for cell in cells if cell["by"] == "band"}
+    assert sorted(rows) == ["narrow", "wide"]
+    files = [json.loads((scored[n] / "utterances.json").read_text()) for n in scored]
+    for band, row in rows.items():
+        a, b = (
+            sum(
+                u["cells"]["surface-surface"]["errors"]
+                for u in file["utterances"]
+                if bands[u["id"]] == band
+            )
+            for file in files
+        )
+        assert row["relative"] == pytest.approx(100 * (b - a) / a)
+        low, high = row["relative_interval"]
+        assert low <= row["relative"] <= high
+        assert row["utterances"] == 18
+
+
 def test_holm_corrects_per_grouping(result):
     for comparison in result["differences"]:
         for by in (None, *divergence.GROUPINGS):

@@ -19,6 +19,7 @@ from types import ModuleType
 from espnet_ext.corpora.mini_l2 import synthesis
 from espnet_ext.corpora.mini_l2.sentences import drawn, written
 from espnet_ext.corpora.mini_l2.speakers import Speaker, speakers
+from espnet_ext.corpora.mini_l2.telephone import with_telephone_speech
 from espnet_ext.corpora.preparation import REPORT_FILE, CorpusOptions, Report, check_audio
 from espnet_ext.data.record import Utterance
 from espnet_ext.errors import UserError
@@ -35,6 +36,7 @@ EDITION = (
     2  # part of every seed; the second has 16 test speakers and newly drawn held-out sentences
 )
 _LEVEL_NOTE = "error level "  # note in prepare.json, if the level is not 1
+_NARROW_NOTE = "share of telephone speech "  # likewise, if the share is not 0
 UNLABELLED = 0.05  # share of training utterances with only one of surface and meaning
 
 
@@ -44,6 +46,7 @@ class Options(CorpusOptions):
 
     langs: tuple[str, ...] = ("ko", "en")
     error_level: float = 1.0  # factor on the error rates of all speakers
+    narrow_share: float = 0.0  # of the utterances of each set and language: telephone speech
 
 
 @dataclass(frozen=True)
@@ -61,37 +64,65 @@ def prepare(options: Options, report: Report) -> dict[str, list[Utterance]]:
     """Return the utterances by set; synthesise their audio to `<data_dir>/mini_l2_audio`.
 
     Raises:
-        UserError: the data directory has the corpus with another level of errors.
+        UserError: `narrow_share` is above 1, or the data directory has the corpus with another
+            level of errors or share of telephone speech.
     """
-    _require_same_level(Path(options.data_dir), options.langs, options.error_level)
+    if options.narrow_share > 1:
+        raise UserError(
+            f"narrow_share: {options.narrow_share:g} is not a share", "give a number from 0 to 1"
+        )
+    notes = {
+        _LEVEL_NOTE: (options.error_level, 1.0),
+        _NARROW_NOTE: (options.narrow_share, 0.0),
+    }
+    _require_same_corpus(Path(options.data_dir), options.langs, notes)
     audio_dir = Path(options.data_dir) / "mini_l2_audio"
     requested = options.selected(SETS)
     sets = build_sets(
         audio_dir, options.langs, options.quick, options.nj, requested, options.error_level
     )
-    if options.error_level != 1:
-        report.notes.append(f"{_LEVEL_NOTE}{options.error_level:g}")
+    if options.narrow_share:
+        sets = {name: _by_language(of_set, options) for name, of_set in sets.items()}
+    report.notes += [f"{note}{value:g}" for note, (value, usual) in notes.items() if value != usual]
     utterances = [utterance for of_set in sets.values() for utterance in of_set]
     check_audio(utterances, report)  # for the durations in the report
     return sets
 
 
-def _require_same_level(data_dir: Path, langs: Sequence[str], error_level: float) -> None:
-    """Raise an error if existing data of a language has another level of errors."""
+def _by_language(utterances: Sequence[Utterance], options: Options) -> list[Utterance]:
+    """Return a set in which a share of the utterances of each language is telephone speech."""
+    return [
+        utterance
+        for lang in dict.fromkeys(utterance.lang for utterance in utterances)
+        for utterance in with_telephone_speech(
+            [one for one in utterances if one.lang == lang], options.narrow_share
+        )
+    ]
+
+
+def _require_same_corpus(
+    data_dir: Path, langs: Sequence[str], notes: Mapping[str, tuple[float, float]]
+) -> None:
+    """Raise an error if existing data of a language was made with other options.
+
+    Args:
+        notes: beginning of the note in prepare.json → value of the option, and the one without a
+            note.
+    """
     for lang in langs:
         path = data_dir / lang / REPORT_FILE
         if not path.is_file():
             continue
-        notes = read_json(path).get("notes", [])
-        levels = [note.removeprefix(_LEVEL_NOTE) for note in notes if note.startswith(_LEVEL_NOTE)]
-        recorded = levels[0] if levels else "1"
-        if recorded != f"{error_level:g}":
-            raise UserError(
-                f"{data_dir / lang}: has the corpus with error level {recorded}, "
-                f"not {error_level:g}",
-                "keep each level in folders of its own: another data directory, and with run.sh "
-                "another dump and experiment folder",
-            )
+        recorded = read_json(path).get("notes", [])
+        for note, (value, usual) in notes.items():
+            values = [text.removeprefix(note) for text in recorded if text.startswith(note)]
+            existing = values[0] if values else f"{usual:g}"
+            if existing != f"{value:g}":
+                raise UserError(
+                    f"{data_dir / lang}: has the corpus with {note}{existing}, not {value:g}",
+                    "keep each variant in folders of its own: another data directory, and with "
+                    "run.sh another dump and experiment folder",
+                )
 
 
 def build_sets(
