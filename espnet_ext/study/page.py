@@ -1,5 +1,6 @@
 """The report of a study: sections with tables, as data (root module `document`)."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -56,8 +57,9 @@ def _state(study: Study, results: Results, rows: Sequence[Row]) -> Section:
     )
     notes.append(f"Commits of the trainings: {', '.join(commits)}.")
     if missing:
-        listed = "; ".join(missing[:8]) + ("; …" if len(missing) > 8 else "")
-        notes.append(f"Missing: {listed}. Tests without results count as p = 1.")
+        counts = Counter(", ".join(text.split(", ")[:3]) for text in missing)  # per setting
+        listed = "; ".join(f"{setting} ({count})" for setting, count in counts.items())
+        notes.append(f"Trainings without results: {listed}. Tests without results count as p = 1.")
     return Section("Main comparisons", findings=findings, notes=notes)
 
 
@@ -89,14 +91,12 @@ def _family(family: str, rows: Sequence[Row]) -> Section:
     cells = []
     for row in rows:
         effect, comparison = row.effect, row.comparison
-        first = [str(row.setting), comparison.output, f"{comparison.b} − {comparison.a}"]
         if effect is None:
-            cells.append([*first, *["–"] * (len(header) - 3)])
             continue
         difference = signed(effect.difference)
         cells.append(
             [
-                *first,
+                *(str(row.setting), comparison.output, f"{comparison.b} − {comparison.a}"),
                 number(effect.rate_a),
                 number(effect.rate_b),
                 f"**{difference}**" if row.is_confirmed else difference,
@@ -113,7 +113,11 @@ def _family(family: str, rows: Sequence[Row]) -> Section:
     tests = len(rows)
     confirmed = sum(row.is_confirmed for row in rows)
     finding = f"{confirmed} of {tests} planned tests are significant at {LEVEL} in both tests."
-    return Section(f"{family.capitalize()} family", findings=[finding], items=[table])
+    missing = Counter(str(row.setting) for row in rows if row.effect is None)
+    listed = "; ".join(f"{setting} ({count})" for setting, count in missing.items())
+    notes = [f"Planned tests without results: {listed}."] if missing else []
+    items = [table] if cells else []
+    return Section(f"{family.capitalize()} family", findings=[finding], items=items, notes=notes)
 
 
 def _matched(study: Study) -> list[Comparison]:
