@@ -1,7 +1,7 @@
 """The four figures of a study, by matplotlib: differences, divergence, mechanism, error rates."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +59,13 @@ def _svg(figure: Any) -> str:
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
-def _panels(figure: Any, study: Study, title: str) -> Any:
-    """Return axes by row (output) and column (language)."""
-    figure.set_size_inches(3.6 * len(study.languages) + 2.2, 5.8)
-    axes = figure.subplots(len(OUTPUTS), len(study.languages), squeeze=False)
-    for row, output in enumerate(OUTPUTS):
+def _panels(figure: Any, study: Study, title: str, rows: Sequence[str]) -> Any:
+    """Return axes by row, which have these titles, and column (language)."""
+    figure.set_size_inches(3.6 * len(study.languages) + 2.2, 2.7 * len(rows) + 0.4)
+    axes = figure.subplots(len(rows), len(study.languages), squeeze=False)
+    for row, row_title in enumerate(rows):
         for column, language in enumerate(study.languages):
-            axes[row][column].set_title(f"{output}, {language}")
+            axes[row][column].set_title(f"{language}: {row_title}", fontsize=9)
             axes[row][column].grid(axis="y", color="#dddddd")
     figure.suptitle(title)
     return axes
@@ -83,23 +83,47 @@ def _legend(figure: Any, axes: Any) -> None:
         )
 
 
-def _shown(study: Study, output: str) -> list[Comparison]:
-    """Return the comparisons of an output with equal heads."""
-    return [
-        comparison
-        for comparison in study.comparisons
-        if comparison.output == output and comparison.meaning_ctc is not None
-    ]
+def _rows(study: Study) -> dict[str, list[Comparison]]:
+    """Return the comparisons of equal heads, by the title of their row of panels.
+
+    A row has the comparisons with one system, because differences from another system can be ten
+    times as large.
+    """
+    rows: dict[str, list[Comparison]] = {}
+    for output in OUTPUTS:
+        for comparison in study.comparisons:
+            if comparison.output == output and comparison.meaning_ctc is not None:
+                rows.setdefault(f"{output}, minus {comparison.a}", []).append(comparison)
+    return rows
+
+
+def _show_shares(axis: Any, study: Study, shown: Iterable[float]) -> None:
+    """Label the horizontal axis, whose positions are those of `_position`, from small to large."""
+    shares = sorted(set(shown))
+    if shares:
+        ends = (_position(study, shares[0]), _position(study, shares[-1]))
+        axis.set_xlim(ends[0] - 0.5, ends[1] + 0.5)
+    axis.set_xticks(
+        [_position(study, share) for share in shares], [f"{percent(share)} %" for share in shares]
+    )
+
+
+def _position(study: Study, share: float) -> int:
+    return sorted(study.shares).index(share)
 
 
 def _differences(figure: Any, study: Study, results: Results) -> None:
-    axes = _panels(figure, study, "Joint minus single-output training, by size of the training set")
+    rows = _rows(study)
+    title = "Joint minus single-output training, by size of the training set"
+    axes = _panels(figure, study, title, list(rows))
     shares = sorted(study.shares)
-    for row, output in enumerate(OUTPUTS):
+    for row, comparisons in enumerate(rows.values()):
         for column, language in enumerate(study.languages):
             axis = axes[row][column]
             axis.axhline(0, color="black", linewidth=0.8)
-            for number, comparison in enumerate(_shown(study, output)):
+            shown: list[float] = []
+            series = len(comparisons) * len(study.conditions)
+            for number, comparison in enumerate(comparisons):
                 for c, condition in enumerate(study.conditions):
                     known = [
                         (share, effect)
@@ -109,20 +133,19 @@ def _differences(figure: Any, study: Study, results: Results) -> None:
                     ]
                     if not known:
                         continue
-                    shift = 1 + 0.03 * (2 * number + c)
+                    shown += [share for share, _ in known]
+                    shift = 0.12 * (number * len(study.conditions) + c - (series - 1) / 2)
                     axis.errorbar(
-                        [share * shift for share, _ in known],
+                        [_position(study, share) + shift for share, _ in known],
                         [effect.difference for _, effect in known],
                         yerr=_error_bars([effect for _, effect in known]),
-                        color=COLOURS[number],
+                        color=COLOURS[comparison.meaning_ctc or 0],
                         marker=MARKERS[c],
                         linestyle=STYLES[c % len(STYLES)],
                         capsize=2,
-                        label=f"{comparison.b} − {comparison.a},\n{condition}",
+                        label=f"{comparison.b}, {condition}",
                     )
-            axis.set_xscale("log", base=2)
-            axis.set_xticks(shares, [f"{percent(share)} %" for share in shares])
-            axis.minorticks_off()
+            _show_shares(axis, study, shown)
             axis.set_ylabel("percentage points")
     _legend(figure, axes)
 
@@ -137,8 +160,9 @@ def _error_bars(effects: Sequence[Any]) -> list[list[float]]:
 
 
 def _divergence(figure: Any, study: Study, results: Results) -> None:
-    axes = _panels(figure, study, "Joint minus single-output training, by divergence")
-    for row, output in enumerate(OUTPUTS):
+    rows = _rows(study)
+    axes = _panels(figure, study, "Joint minus single-output training, by divergence", list(rows))
+    for row, comparisons in enumerate(rows.values()):
         for column, language in enumerate(study.languages):
             axis = axes[row][column]
             axis.axhline(0, color="black", linewidth=0.8)
@@ -147,21 +171,21 @@ def _divergence(figure: Any, study: Study, results: Results) -> None:
                 for setting in study.settings()
                 if setting.language == language and study.is_primary(setting)
             ]
-            for number, comparison in enumerate(_shown(study, output)):
+            for number, comparison in enumerate(comparisons):
                 for setting in settings:
                     if results.effect(comparison, setting) is None:
                         continue
-                    bins = results.bins(setting, output)
+                    bins = results.bins(setting, comparison.output)
                     effects = [results.effect(comparison, setting, name) for name in bins]
                     axis.errorbar(
                         [position + 0.1 * number for position in range(len(bins))],
                         [effect.difference if effect else None for effect in effects],
                         yerr=_error_bars(effects),
-                        color=COLOURS[number],
-                        marker=MARKERS[number],
+                        color=COLOURS[comparison.meaning_ctc or 0],
+                        marker=MARKERS[comparison.meaning_ctc or 0],
                         linestyle="none",
                         capsize=2,
-                        label=f"{comparison.b} − {comparison.a}",
+                        label=comparison.b,
                     )
                     axis.set_xticks(range(len(bins)), bins)
             axis.set_xlabel("divergence of the references, edits")
@@ -208,12 +232,16 @@ def _wrapped(text: str) -> str:
 
 
 def _error_rates(figure: Any, study: Study, results: Results) -> None:
-    axes = _panels(figure, study, "Error rates of the systems; small marks are single trainings")
-    shares = sorted(study.shares)
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
     condition = next(iter(study.conditions))
+    title = f"Error rates of the systems ({condition}); small marks are single trainings"
+    axes = _panels(figure, study, title, list(OUTPUTS))
+    shares = sorted(study.shares)
     for row, output in enumerate(OUTPUTS):
         for column, language in enumerate(study.languages):
             axis = axes[row][column]
+            shown: list[float] = []
             for number, system in enumerate(study.systems):
                 rates = {}
                 for share in shares:
@@ -226,11 +254,16 @@ def _error_rates(figure: Any, study: Study, results: Results) -> None:
                     continue
                 colour, marker = COLOURS[number % 8], MARKERS[number % 8]
                 means = [float(values.mean()) for values in rates.values()]
-                axis.plot(list(rates), means, color=colour, marker=marker, label=system)
-                for share, values in rates.items():
-                    axis.plot([share] * len(values), values, ".", color=colour, markersize=3)
-            axis.set_xscale("log", base=2)
+                shift = 0.1 * (number - (len(study.systems) - 1) / 2)
+                places = [_position(study, share) + shift for share in rates]
+                axis.plot(places, means, color=colour, marker=marker, label=system)
+                for place, values in zip(places, rates.values(), strict=True):
+                    axis.plot([place] * len(values), values, ".", color=colour, markersize=3)
+                shown += rates
             axis.set_yscale("log")
-            axis.set_xticks(shares, [f"{percent(share)} %" for share in shares])
-            axis.set_ylabel(f"error rate in percent ({condition})")
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8)))
+            axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.yaxis.set_minor_formatter(NullFormatter())
+            _show_shares(axis, study, shown)
+            axis.set_ylabel("error rate in percent")
     _legend(figure, axes)
