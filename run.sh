@@ -697,7 +697,8 @@ if stage 18 "report"; then
         for decoding in "${decodings[@]}"; do
             read -r _ system tag _ <<<"${decoding}"
             model_dir=${expdir}/${lang}/${system}_${asr_tag}
-            inputs+=(--in "${model_dir}/train.json" --in "${model_dir}/diagnostics.jsonl")
+            inputs+=(--in "${model_dir}/train.json" --in "${model_dir}/diagnostics.jsonl"
+                --in "${model_dir}/calibration.json")
             for dset in ${reported_sets}; do inputs+=(--in "${model_dir}/${tag}/${dset}"); done
         done
         for name in ${baseline_names}; do

@@ -37,10 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--method",
-        choices=("auto", "isotonic", "logistic"),
+        choices=("auto", "isotonic", "logistic", "temperature"),
         default="auto",
-        help="isotonic regression, or a logistic function; auto: the one with the smaller loss on "
-        "held-out speakers",
+        help="isotonic regression, a logistic function, or a logistic function with a temperature "
+        "fitted to held-out speakers; auto: the one with the smallest loss on held-out speakers",
     )
     parser.add_argument(
         "--precision",

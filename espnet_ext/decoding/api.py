@@ -28,7 +28,7 @@ from espnet_ext.decoding.canonical_forms import (
     pronouncer,
 )
 from espnet_ext.decoding.coupling import DEFAULT_WEIGHT, Coupling, check_weight
-from espnet_ext.decoding.finite import check_encoder_out, check_logits
+from espnet_ext.decoding.finite import check_logits
 from espnet_ext.decoding.options import (
     change_options,
     describe,
@@ -364,18 +364,17 @@ class DualSpeech2Text:
         speech = torch.nn.utils.rnn.pad_sequence(list(waves), batch_first=True)  # (B, S)
         dtype = speech.dtype if self.units is not None else self.dtype
         speech, lengths = speech.to(self.device, dtype), lengths.to(self.device)
-        heads = [self.model.heads[name] for name in self.searched]
         with (
             limit_threads(self.num_threads),
             PRECISIONS[self.precision](self.device),
-            check_logits(heads, self.precision),
+            check_logits(self.model.heads, self.searchers, self.precision),
         ):
             encoded = self.model.encode(speech, lengths, self._encoder_request(conditions))
             encoded = encoded.to(self.search_device, self.dtype)
             source = self.canonical.source if self.canonical is not None else None
-            search = OutputSearch(self.model, self.searchers, encoded)
-            for name in search_order(self.model, self.searched, source, SURFACE):
-                check_encoder_out(name, encoded.hidden[name], self.precision)
+            search = OutputSearch(self.model, self.searchers, encoded, self.precision)
+            order = search_order(self.model, self.searched, source, SURFACE)
+            for name in order if self.canonical else search.run_independent(order):
                 options: dict[str, Any] = {}
                 if name == SURFACE and self.canonical is not None:
                     if source is not None:

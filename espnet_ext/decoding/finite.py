@@ -5,7 +5,8 @@ precision.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 
@@ -37,18 +38,33 @@ def check_encoder_out(name: str, hidden: torch.Tensor, precision: str) -> None:
 
 
 @contextlib.contextmanager
-def check_logits(heads: Iterable[Head], precision: str) -> Iterator[None]:
+def check_logits(
+    heads: Mapping[str, Head], searchers: Mapping[str, Any], precision: str
+) -> Iterator[None]:
     """Raise `NotFiniteError` if a head computes NaN or infinity as a logit in this context.
 
     Layers whose output has the size of the vocabulary are watched, whichever search calls them.
     −inf is allowed: it is the logit of an impossible token.
+
+    Args:
+        heads: the heads of the model, by output.
+        searchers: output → its search. It may have packed or quantised copies of the layers.
+        precision: see `precision.PRECISIONS`.
     """
-    hooks = []
-    for head in heads:
+    watched: dict[torch.nn.Module, str] = {}
+    for output, searcher in searchers.items():
+        head = heads[output]
         for part in head.parts.values():
             for module in getattr(part, "searched", part).modules():
                 if getattr(module, "out_features", None) == len(head.tokens):
-                    hooks.append(module.register_forward_hook(_hook(head.name, precision)))
+                    watched[module] = head.name
+        scorers: Mapping[str, Any] = getattr(searcher, "scorers", {})
+        copied = getattr(scorers.get("decoder", (None,))[0], "output", None)
+        if isinstance(copied, torch.nn.Module):
+            watched[copied] = head.name
+    hooks = [
+        module.register_forward_hook(_hook(name, precision)) for module, name in watched.items()
+    ]
     try:
         yield
     finally:

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import torch
 
 from espnet_ext.decoding.cached import CachedTransformer
+from espnet_ext.decoding.packed import pack_linears
 from espnet_ext.errors import UserError
 from espnet_ext.model.heads.shared_decoder import GuidedDecoder
 from espnet_ext.model.load import check_finite, search_device
@@ -74,7 +75,7 @@ def build_scorer(module: torch.nn.Module, int8: bool = False) -> Scorer:
     cached = CachedTransformer.from_decoder(module)
     if cached is None:
         return EspnetScorer(module)
-    return quantise(cached) if int8 else cached
+    return quantise(cached) if int8 else pack_linears(cached)
 
 
 def quantise[Module: torch.nn.Module](module: Module) -> Module:

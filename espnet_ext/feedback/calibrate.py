@@ -16,6 +16,7 @@ from espnet_ext.decoding.search import Result
 from espnet_ext.errors import UserError
 from espnet_ext.feedback import calibration as calibrations
 from espnet_ext.feedback.calibration import Calibration, fit
+from espnet_ext.feedback.calibration_measures import BINS
 from espnet_ext.feedback.comparison import compare
 from espnet_ext.feedback.examples import Example, choose_mismatch, label, measure
 from espnet_ext.feedback.expected import ENGLISH, expect, split_units
@@ -148,7 +149,7 @@ def examples_of(
                 row.canonical,
                 row.perceived,
                 comparison,
-                features(comparison, evidence.scores, prior),
+                features(comparison, evidence.scores, prior, evidence.peaks, judge.language),
                 label(comparison, row.canonical, row.perceived),
             )
         )
@@ -272,7 +273,7 @@ def report_lines(calibration: Calibration) -> Iterator[str]:
         point = facts["operating_point"]
         yield (
             f"{source}: {facts['deviations']} deviations, {facts['real']} of them real; "
-            f"{facts['method']}; held out: ECE {100 * facts['ece']:.1f} %, log loss "
+            f"{facts['method']}; held out: {_error_text(facts)}, log loss "
             f"{facts['log_loss'][facts['method']]:.3f}"
         )
         reached = "" if point["reached"] else f" (precision {point['wanted']:g} was not reached)"
@@ -291,6 +292,16 @@ def report_lines(calibration: Calibration) -> Iterator[str]:
         f"{100 * mismatch.get('rejected', 0):.0f} % of the recordings rejected with their own "
         f"sentence, {100 * mismatch.get('accepted', 0):.0f} % accepted with another"
     )
+
+
+def _error_text(values: Mapping[str, Any]) -> str:
+    """Return the calibration error with its interval, and that of exactly right probabilities."""
+    text = f"ECE {100 * values['ece']:.1f} %"
+    if interval := values.get("ece_interval"):
+        text += f" [{100 * interval[0]:.1f}–{100 * interval[1]:.1f}]"
+    if chance := values.get("ece_by_chance"):
+        text += f" ({BINS} bins; exact probabilities: {100 * chance['mean']:.1f} %)"
+    return text
 
 
 def reliability_bar(probability: float, real: float, width: int = 40) -> str:
@@ -328,6 +339,6 @@ def measure_lines(folder: str, measures: Mapping[str, Mapping[str, Any]]) -> Ite
                 text += f" [{interval[0]:.1f}–{interval[1]:.1f}]"
             parts.append(f"{name} {text}")
         yield (
-            f"{folder}, {source}: {', '.join(parts)}; ECE {100 * values['ece']:.1f} %; "
+            f"{folder}, {source}: {', '.join(parts)}; {_error_text(values)}; "
             f"{values['utterances']} utterances of {values['speakers']} speakers"
         )

@@ -1,12 +1,17 @@
 """Calibration of the probability that a deviation is real.
 
 A calibration is learnt on validation data. A logistic regression combines the features of a
-deviation (`features`) into a score. The probability is the logistic function of the score
-(Platt, 1999), or a monotonic function of it by isotonic regression, whichever has the smaller loss
-on speakers that are held out. It is kept in a JSON file.
+deviation (`features`) into a score. The probability is one of three functions of the score,
+whichever has the smallest loss on speakers that are held out:
 
-Sources: isotonic regression by pool-adjacent violators (Ayer et al., 1955; Zadrozny & Elkan, KDD
-2002); expected calibration error (Naeini et al., AAAI 2015; Guo et al., ICML 2017).
+- logistic: the logistic function (Platt, 1999);
+- temperature: the logistic function of the score divided by a temperature, which is fitted to
+  scores of speakers that the regression has not seen (Guo et al., ICML 2017). Speakers differ in
+  how many of their recognised deviations are real, so a regression is too sure for a new one;
+- isotonic: a monotonic function by pool-adjacent violators (Ayer et al., 1955; Zadrozny & Elkan,
+  KDD 2002).
+
+It is kept in a JSON file.
 
 Symbols: N deviations, F features, B bins.
 """
@@ -20,22 +25,40 @@ from typing import Any
 import numpy as np
 
 from espnet_ext.errors import UserError
+from espnet_ext.feedback.calibration_measures import (
+    chance_error,
+    expected_error,
+    expected_error_interval,
+    log_loss,
+    precision_recall,
+    reliability,
+)
 from espnet_ext.files import read_json, write_json
 
 FILE = "calibration.json"  # in the model directory
-KIND, VERSION = "calibration", 1  # of the file; raise the version if its content changes
-ISOTONIC, LOGISTIC, AUTO = "isotonic", "logistic", "auto"
-METHODS = (AUTO, ISOTONIC, LOGISTIC)
-# log-odds by CTC; log-odds by the learners' pronunciation errors; whether something is missing;
-# whether something is added
-FEATURES = ("log_odds", "prior", "deletion", "insertion")
-BINS = 10
+KIND, VERSION = "calibration", 2  # of the file; raise the version if its content changes
+READABLE_VERSIONS = (1, 2)  # version 1 has weights of the first four features only
+ISOTONIC, LOGISTIC, TEMPERATURE, AUTO = "isotonic", "logistic", "temperature", "auto"
+METHODS = (AUTO, ISOTONIC, LOGISTIC, TEMPERATURE)
+FEATURES = (
+    "log_odds",  # by CTC, in nats
+    "prior",  # log-odds by the learners' pronunciation errors, in nats
+    "deletion",  # whether something is missing
+    "insertion",  # whether something is added
+    "vowel",  # whether the expected unit is a vowel; of an insertion, the recognised one
+    "error_rate",  # log of the recording's edits per expected unit
+    "neighbours",  # deviating columns at most two places away, up to 3
+    "peak",  # largest posterior of the recognised unit; 0 if it is missing
+)
+_OLD_FEATURES = FEATURES[:4]  # of version 1
 DEFAULT_PRECISION = 0.8  # of the default operating point: few false alarms
 MIN_REPORTED = 0.1  # share of the deviations that an operating point must report
 MIN_THRESHOLD = 0.5  # if that precision is not reached: what is reported is rather real than not
 DEFAULT_THRESHOLD = 0.9  # without a calibration
 DEFAULT_MISMATCH = 0.6  # edits per expected unit, as in `scoring.word_variants`
-_RIDGE = 3.0  # of the logistic regression, on standardised features
+_RIDGE = 10.0  # of the logistic regression, on standardised features
+_MAX_FOLDS = 10  # speakers are held out in at most so many groups
+_MAX_INVERSE_TEMPERATURE = 3.0
 _EPSILON = 1e-3  # probabilities keep this distance from 0 and 1
 _PRIOR = 1.0  # pseudo-count of each outcome per step of the isotonic function
 
@@ -73,13 +96,16 @@ class Probability:
         }
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> "Probability":
-        """Return the function of `to_json`.
+    def from_json(cls, content: Mapping[str, Any], version: int = VERSION) -> "Probability":
+        """Return the function of `to_json`; features that an old version lacks have no weight.
 
         Raises:
             KeyError, TypeError, ValueError: the values are not those of such a function.
         """
-        weights = tuple(float(content["weights"][name]) for name in (*FEATURES, "constant"))
+        stored = dict(content["weights"])
+        if version == 1:
+            stored |= dict.fromkeys(FEATURES[len(_OLD_FEATURES) :], 0.0)
+        weights = tuple(float(stored[name]) for name in (*FEATURES, "constant"))
         scores, probabilities = (
             tuple(map(float, content[name])) for name in ("scores", "probabilities")
         )
@@ -159,10 +185,11 @@ class Calibration:
         """
         content = read_json(path)
         try:
-            if (content["kind"], content["version"]) != (KIND, VERSION):
+            version = content["version"]
+            if content["kind"] != KIND or version not in READABLE_VERSIONS:
                 raise ValueError("another kind of file")
             sources = {
-                str(name): Probability.from_json(value)
+                str(name): Probability.from_json(value, version)
                 for name, value in content["sources"].items()
             }
             mismatch = float(content["mismatch"])
@@ -291,7 +318,9 @@ def fit(
             "false ones",
             "give more validation data, with text.surface and text.canonical of learners",
         )
-    held_out = {name: _held_out(x, y, groups, name) for name in (ISOTONIC, LOGISTIC)}
+    folds = _folds(groups)
+    names = METHODS[1:]
+    held_out = {name: _held_out(x, y, folds, name) for name in names}
     losses = {name: log_loss(values, is_real) for name, values in held_out.items()}
     chosen = min(losses, key=lambda name: losses[name]) if method == AUTO else method
     curve = precision_recall(held_out[chosen], is_real)
@@ -299,7 +328,7 @@ def fit(
     reached = [row for row in usable if row["precision"] >= precision]
     row = reached[0] if reached else max(usable, key=lambda row: row["precision"])
     threshold = row["threshold"] if reached else max(MIN_THRESHOLD, row["threshold"])
-    weights, points, values = _function(x, y, chosen)
+    weights, points, values = _function(x, y, folds, chosen)
     facts = {
         "method": chosen,
         "deviations": len(y),
@@ -307,6 +336,8 @@ def fit(
         "groups": len(set(groups)),
         "log_loss": {name: round(value, 4) for name, value in losses.items()},
         "ece": round(expected_error(held_out[chosen], is_real), 4),
+        "ece_interval": expected_error_interval(held_out[chosen], is_real, groups),
+        "ece_by_chance": chance_error(held_out[chosen]),
         "operating_point": {
             "wanted": precision,
             "reached": bool(reached),
@@ -338,10 +369,19 @@ def _usable(curve: Sequence[Mapping[str, float]]) -> list[Mapping[str, float]]:
 
 
 def _function(
-    features: np.ndarray, is_real: np.ndarray, method: str
+    features: np.ndarray, is_real: np.ndarray, folds: np.ndarray, method: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the fitted weights, and the points of the function of the score."""
+    """Return the fitted weights, and the points of the function of the score.
+
+    Args:
+        features: (N, F).
+        is_real: (N,).
+        folds: (N,) numbers of groups of speakers, for the temperature.
+        method: one of METHODS, without AUTO.
+    """
     weights = logistic(features, is_real.tolist())
+    if method == TEMPERATURE:
+        weights = weights * _inverse_temperature(features, is_real, folds)
     scores = features @ weights[:-1] + weights[-1]
     if method == ISOTONIC:
         points, values = isotonic(scores.tolist(), is_real.tolist(), _PRIOR)
@@ -351,80 +391,38 @@ def _function(
     return weights, points, np.clip(values, _EPSILON, 1.0 - _EPSILON)
 
 
+def _inverse_temperature(features: np.ndarray, is_real: np.ndarray, folds: np.ndarray) -> float:
+    """Return the factor of the scores with the smallest loss on held-out folds; 1 for one fold."""
+    from scipy.optimize import minimize_scalar
+
+    if len(np.unique(folds)) < 2:
+        return 1.0
+    probabilities = _held_out(features, is_real, folds, LOGISTIC)
+    scores = np.log(probabilities / (1.0 - probabilities))
+
+    def loss(factor: float) -> float:
+        return log_loss(1.0 / (1.0 + np.exp(-factor * scores)), is_real.tolist())
+
+    bounds = (0.0, _MAX_INVERSE_TEMPERATURE)
+    return float(minimize_scalar(loss, bounds=bounds, method="bounded").x)
+
+
+def _folds(groups: Sequence[str]) -> np.ndarray:
+    """Return the number of the fold of each deviation, (N,): at most `_MAX_FOLDS` folds."""
+    _, numbers = np.unique(np.asarray(groups), return_inverse=True)
+    return numbers % _MAX_FOLDS
+
+
 def _held_out(
-    features: np.ndarray, is_real: np.ndarray, groups: Sequence[str], method: str
+    features: np.ndarray, is_real: np.ndarray, folds: np.ndarray, method: str
 ) -> np.ndarray:
-    """Return the probability of each deviation by a fit without its group, (N,)."""
-    names = np.asarray(groups)
+    """Return the probability of each deviation by a fit without its fold, (N,)."""
     result = np.full(len(is_real), is_real.mean())
-    for name in np.unique(names):
-        others = names != name
+    for fold in np.unique(folds):
+        others = folds != fold
         if 0 < is_real[others].sum() < others.sum():
-            weights, points, values = _function(features[others], is_real[others], method)
+            rest = features[others], is_real[others], folds[others]
+            weights, points, values = _function(*rest, method)
             scores = features[~others] @ weights[:-1] + weights[-1]
             result[~others] = np.interp(scores, points, values)
     return result
-
-
-def log_loss(probabilities: Sequence[float] | np.ndarray, is_real: Sequence[bool]) -> float:
-    """Return the mean negative log-likelihood of N outcomes, in nats."""
-    p = np.clip(np.asarray(probabilities, float), 1e-6, 1 - 1e-6)
-    y = np.asarray(is_real, bool)
-    return float(-np.log(np.where(y, p, 1 - p)).mean()) if len(y) else 0.0
-
-
-def reliability(
-    probabilities: Sequence[float] | np.ndarray, is_real: Sequence[bool], bins: int = BINS
-) -> list[dict[str, float]]:
-    """Return mean probability, share of real deviations and number of each bin that has any.
-
-    The bins divide the probabilities from 0 to 1 into B equal intervals.
-
-    >>> reliability([0.1, 0.9, 0.95], [False, True, False], bins=2)
-    [{'probability': 0.1, 'real': 0.0, 'count': 1}, {'probability': 0.925, 'real': 0.5, 'count': 2}]
-    """
-    p, y = np.asarray(probabilities, float), np.asarray(is_real, float)
-    bin_of = np.minimum((p * bins).astype(int), bins - 1)
-    return [
-        {
-            "probability": round(float(p[bin_of == b].mean()), 4),
-            "real": round(float(y[bin_of == b].mean()), 4),
-            "count": int((bin_of == b).sum()),
-        }
-        for b in np.unique(bin_of)
-    ]
-
-
-def expected_error(
-    probabilities: Sequence[float] | np.ndarray, is_real: Sequence[bool], bins: int = BINS
-) -> float:
-    """Return the expected calibration error (ECE): the mean |probability − share| of the bins.
-
-    >>> round(expected_error([0.25, 0.25, 0.25, 0.25], [True, False, False, False]), 3)
-    0.0
-    """
-    rows = reliability(probabilities, is_real, bins)
-    total = sum(row["count"] for row in rows)
-    return sum(row["count"] * abs(row["probability"] - row["real"]) for row in rows) / max(1, total)
-
-
-def precision_recall(
-    probabilities: Sequence[float] | np.ndarray, is_real: Sequence[bool]
-) -> list[dict[str, float]]:
-    """Return threshold, number reported, precision and recall at each distinct probability.
-
-    The recall is that among the N deviations that were recognised.
-    """
-    p, y = np.asarray(probabilities, float), np.asarray(is_real, float)
-    rows = []
-    for threshold in np.unique(p):
-        above = p >= threshold
-        rows.append(
-            {
-                "threshold": math.floor(float(threshold) * 1e4) / 1e4,
-                "reported": int(above.sum()),
-                "precision": round(float(y[above].mean()), 4),
-                "recall": round(float(y[above].sum() / max(1.0, y.sum())), 4),
-            }
-        )
-    return rows

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from espnet_ext.decoding.alignment import ctc_log_likelihoods
+from espnet_ext.decoding.alignment import align, ctc_log_likelihoods
 from espnet_ext.decoding.search import Hypothesis
 from espnet_ext.feedback.comparison import Comparison
 from espnet_ext.feedback.transcript import Transcript
@@ -29,6 +29,7 @@ class Evidence:
     Args:
         comparison: the alignment and the deviations.
         scores: log-odds of each deviation in nats.
+        peaks: largest posterior of each recognised unit, see `peaks`.
         surface: the recognised surface.
         transcript: its units.
         seconds: duration of the recording.
@@ -36,6 +37,7 @@ class Evidence:
 
     comparison: Comparison
     scores: tuple[float, ...]
+    peaks: tuple[float, ...]
     surface: Hypothesis
     transcript: Transcript
     seconds: float
@@ -76,3 +78,23 @@ def log_odds(
         difference = scores[0] - score
         odds.append(0.0 if math.isnan(difference) else max(-MAX_ODDS, min(MAX_ODDS, difference)))
     return odds
+
+
+def peaks(
+    log_probs: torch.Tensor, transcript: Transcript, token_ids: Sequence[int]
+) -> tuple[float, ...]:
+    """Return the largest CTC posterior of each recognised unit within its frames.
+
+    Args:
+        log_probs: (T, V) of the CTC of the surface.
+        transcript: what was recognised.
+        token_ids: of the recognised surface.
+    """
+    frames = align(log_probs, token_ids, float(len(log_probs)))  # the unit of time is one frame
+    if frames is None:
+        return (0.0,) * len(transcript.units)
+    of_token = [
+        float(log_probs[round(start) : round(end), token].max().exp())
+        for (start, end), token in zip(frames, token_ids, strict=True)
+    ]
+    return tuple(of_token[token] for token in transcript.token_of)

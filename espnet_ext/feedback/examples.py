@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from espnet_ext.feedback.calibration import (
-    Probability,
+from espnet_ext.feedback.calibration import Probability
+from espnet_ext.feedback.calibration_measures import (
+    chance_error,
     expected_error,
+    expected_error_interval,
     precision_recall,
     reliability,
 )
@@ -106,6 +108,7 @@ def measure(
     texts: list[dict[str, str]] = [{}, {}, {}, {}]
     probabilities: list[float] = []
     is_real: list[bool] = []
+    groups: list[str] = []  # speaker of each deviation
     for example in examples:
         function = probability if isinstance(probability, Probability) else None
         if function is None:
@@ -119,6 +122,7 @@ def measure(
             table[example.utt_id] = " ".join(sequence)
         probabilities += values
         is_real += example.is_real
+        groups += [example.speaker] * len(values)
     speakers = {example.utt_id: example.speaker for example in examples}
     counts = evaluate(texts[0], texts[1], texts[2], texts[3], groups=speakers)
     total = counts["measures"][WITH_INSERTIONS]
@@ -131,6 +135,8 @@ def measure(
         "deviations": len(is_real),
         "real": sum(is_real),
         "ece": expected_error(probabilities, is_real),
+        "ece_interval": expected_error_interval(probabilities, is_real, groups),
+        "ece_by_chance": chance_error(probabilities),
         "reliability": reliability(probabilities, is_real),
         "curve": precision_recall(probabilities, is_real),
     }

@@ -5,10 +5,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from espnet_ext.decoding.pronunciation_errors import DELETED, PronunciationErrors
-from espnet_ext.feedback.comparison import INSERTION, SUBSTITUTION, Comparison, Deviation
+from espnet_ext.feedback.comparison import (
+    INSERTION,
+    SUBSTITUTION,
+    Comparison,
+    Deviation,
+    unit_class,
+)
 
 ODDS_RANGE = (-4.0, 8.0)  # log-odds by CTC beyond it count as its ends, in nats
 MIN_PROBABILITY = 1e-5  # of an edit operation
+MIN_ERROR_RATE = 0.02  # added to the error rate before its logarithm
+NEAR, MAX_NEIGHBOURS = 2, 3  # columns; more neighbours count as this many
 
 
 class ErrorPrior:
@@ -53,14 +61,20 @@ class ErrorPrior:
 
 
 def features(
-    comparison: Comparison, scores: Sequence[float], prior: ErrorPrior
+    comparison: Comparison,
+    scores: Sequence[float],
+    prior: ErrorPrior,
+    peaks: Sequence[float],
+    language: str,
 ) -> list[tuple[float, ...]]:
     """Return the features of all deviations, in the order of `calibration.FEATURES`.
 
     Args:
-        comparison: the comparison with N deviations.
-        scores: their log-odds by CTC.
+        comparison: the comparison with N deviations and M recognised units.
+        scores: their log-odds by CTC, N.
         prior: their log-odds by pronunciation errors.
+        peaks: largest posterior of each recognised unit, M (`evidence.peaks`).
+        language: of the units.
     """
     low, high = ODDS_RANGE
     return [
@@ -69,6 +83,32 @@ def features(
             prior(comparison, deviation),
             float(deviation.kind not in (INSERTION, SUBSTITUTION)),
             float(deviation.kind == INSERTION),
+            float(_is_vowel(deviation, language)),
+            math.log(comparison.error_rate + MIN_ERROR_RATE),
+            float(min(MAX_NEIGHBOURS, _neighbours(comparison, deviation))),
+            _peak(comparison, deviation, peaks),
         )
         for score, deviation in zip(scores, comparison.deviations, strict=True)
     ]
+
+
+def _is_vowel(deviation: Deviation, language: str) -> bool:
+    """Return whether the first expected unit is a vowel; of an insertion, the recognised one."""
+    return unit_class((deviation.expected or deviation.recognised)[0], language) == "vowel"
+
+
+def _neighbours(comparison: Comparison, deviation: Deviation) -> int:
+    """Return the number of other deviating columns near those of a deviation."""
+    near = [
+        index
+        for column in deviation.columns
+        for index in range(max(0, column - NEAR), column + NEAR + 1)
+        if index not in deviation.columns
+    ]
+    return sum(column.is_deviation for i in near for column in comparison.columns[i : i + 1])
+
+
+def _peak(comparison: Comparison, deviation: Deviation, peaks: Sequence[float]) -> float:
+    """Return the largest posterior of the first recognised unit; 0 if it is missing."""
+    column = comparison.columns[deviation.columns[0]]
+    return 0.0 if column.recognised is None else peaks[column.position]

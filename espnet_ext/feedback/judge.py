@@ -27,7 +27,7 @@ from espnet_ext.feedback import description
 from espnet_ext.feedback import judgement as judgements
 from espnet_ext.feedback.calibration import Calibration, uncalibrated
 from espnet_ext.feedback.comparison import Comparison, Deviation, compare
-from espnet_ext.feedback.evidence import Evidence, log_odds
+from espnet_ext.feedback.evidence import Evidence, log_odds, peaks
 from espnet_ext.feedback.expected import (
     KOREAN,
     ExpectedSentence,
@@ -216,7 +216,8 @@ class Judge:
             else score
             for score, deviation in zip(odds, comparison.deviations, strict=True)
         )
-        return Evidence(comparison, scores, surface, transcript, seconds)
+        highest = peaks(result.log_probs[SURFACE], transcript, surface.token_ids)
+        return Evidence(comparison, scores, highest, surface, transcript, seconds)
 
     def _confidence_odds(
         self,
@@ -310,7 +311,7 @@ class Judge:
         evidence: Evidence,
     ) -> Judgement:
         comparison = evidence.comparison
-        values = features(comparison, evidence.scores, self.prior)
+        values = features(comparison, evidence.scores, self.prior, evidence.peaks, self.language)
         probabilities = self.calibration.probability(source)(values).tolist()
         threshold = self.thresholds[source]
         named = [

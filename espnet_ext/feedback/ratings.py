@@ -181,7 +181,7 @@ def _rate(judge: Judge, path: Path, rated: RatedSentence) -> Iterator[Row]:
     seconds = len(samples) / judge.recogniser.sample_rate
     evidence = judge.evidence(result, rated.expected(), seconds)
     comparison = evidence.comparison
-    values = features(comparison, evidence.scores, judge.prior)
+    values = features(comparison, evidence.scores, judge.prior, evidence.peaks, judge.language)
     probabilities = judge.calibration.probability(PROMPT)(values).tolist() if values else []
     # Edits and probabilities by expected phone; an insertion counts for the phone before it.
     edits = [0.0] * len(comparison.expected)

@@ -1,7 +1,7 @@
 """Read the result files of an experiment directory.
 
-Read, per language and system: `<exp>/<lang>/<system>_<train tag>/train.json` and
-`diagnostics.jsonl`; per test set, `<decode tag>/<set>/{score,utterances,decode}.json` and every
+Read, per language and system: `<exp>/<lang>/<system>_<train tag>/train.json`, `diagnostics.jsonl`
+and `calibration.json`; per test set, `<decode tag>/<set>/{score,utterances,decode}.json` and every
 other JSON file there that carries tables; per language, every `<exp>/<lang>/analysis/*.json`. A
 file that is missing, out of date or without tables is named in the report, and so are the analyses
 that `analysis/not_run.json` names, with its reasons.
@@ -59,6 +59,7 @@ class Language:
     utterances: dict[str, UtteranceSet] = field(default_factory=dict)  # by set
     trainings: dict[str, dict] = field(default_factory=dict)  # system → train.json
     diagnostics: dict[str, list[dict]] = field(default_factory=dict)  # system → lines, by step
+    calibrations: dict[str, dict] = field(default_factory=dict)  # system → calibration.json
     analyses: list[Analysed] = field(default_factory=list)
     baselines: list[str] = field(default_factory=list)  # systems that are other recognisers
 
@@ -197,6 +198,8 @@ def _read_system(
         language.trainings[system] = training
     if diagnosed := _diagnostics(folder / "diagnostics.jsonl"):
         language.diagnostics[system] = diagnosed
+    if (calibration := _optional(folder / "calibration.json")) is not None:
+        language.calibrations[system] = calibration
     for set_name in sets:
         for name, tag in tags.items():
             decoding = folder / tag / set_name

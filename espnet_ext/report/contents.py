@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_ext.document import TOPICS, Section, Table
-from espnet_ext.report import published, scores, training_diagnostics
+from espnet_ext.report import calibration, published, scores, training_diagnostics
 from espnet_ext.report.collect import Analysed, Language, Results
 from espnet_ext.report.comparison import comparison_section
 
@@ -121,6 +121,8 @@ def _sections(language: Language, dump_dir: Path, caveats: list[str]) -> list[Se
     measured += [section for name in language.sets for section in _of_decodings(language, name)]
     if diagnostics := training_diagnostics.section(language):
         measured.append(diagnostics)
+    if probabilities := calibration.section(language):
+        measured.append(probabilities)
     others = [
         published.section(language, caveats),
         scores.cost_section(language),

@@ -1,8 +1,10 @@
 """`espnet-ext calibrate`: labels of deviations, measures, choice of the mismatch, the command."""
 
 import json
+import math
 
 import pytest
+import torch
 
 from espnet_ext.bin import calibrate, cli, judge
 from espnet_ext.data.directory import write_directory
@@ -10,11 +12,13 @@ from espnet_ext.data.record import Utterance
 from espnet_ext.decoding.pronunciation_errors import PronunciationErrors
 from espnet_ext.errors import UserError
 from espnet_ext.feedback import calibrate as steps
-from espnet_ext.feedback.calibration import Calibration, Probability
+from espnet_ext.feedback.calibration import FEATURES, Calibration, Probability
 from espnet_ext.feedback.comparison import compare
+from espnet_ext.feedback.evidence import peaks
 from espnet_ext.feedback.examples import Example, choose_mismatch, label, measure, reported_units
 from espnet_ext.feedback.expected import expect, split_units
 from espnet_ext.feedback.features import ErrorPrior, features
+from espnet_ext.feedback.transcript import Transcript
 from espnet_ext.scoring.mdd import evaluate
 
 SENTENCE, CANONICAL = "I think here", "AY TH IH NG K HH IY R"
@@ -22,12 +26,13 @@ SENTENCE, CANONICAL = "I think here", "AY TH IH NG K HH IY R"
 # recognised, but not annotated; a recognised AH is annotated as added
 PERCEIVED = "AY S IH NG K AH HH IY"
 RECOGNISED = "AY S IH N K AH HH IY R"
+PEAKS = [0.1 * i for i in range(9)]  # of the recognised units
 
 
 def example(utt_id="u1", speaker="s1", scores=(3.0, -1.0, 2.0)):
     comparison = compare(expect(SENTENCE, "en"), split_units(RECOGNISED, "en"))
     canonical, perceived = (list(split_units(text, "en")) for text in (CANONICAL, PERCEIVED))
-    rows = features(comparison, scores, ErrorPrior(None))
+    rows = features(comparison, scores, ErrorPrior(None), PEAKS, "en")
     is_real = label(comparison, canonical, perceived)
     return Example(utt_id, speaker, canonical, perceived, comparison, rows, is_real)
 
@@ -37,11 +42,30 @@ def test_deviation_is_real_where_the_annotation_differs():
 
 
 def test_features_have_the_evidence_and_the_kind():
+    rate = math.log(3 / 8 + 0.02)  # three edits of eight expected units
+    # NG → N is two columns from TH → S and from the added AH
     assert example(scores=(30.0, -1.0, 2.0)).features == [
-        (8.0, 0.0, 0.0, 0.0),
-        (-1.0, 0.0, 0.0, 0.0),
-        (2.0, 0.0, 0.0, 1.0),
+        pytest.approx((8.0, 0.0, 0.0, 0.0, 0.0, rate, 1.0, 0.1)),
+        pytest.approx((-1.0, 0.0, 0.0, 0.0, 0.0, rate, 2.0, 0.3)),
+        pytest.approx((2.0, 0.0, 0.0, 1.0, 1.0, rate, 1.0, 0.5)),
     ]
+
+
+def test_features_of_a_missing_vowel():
+    comparison = compare(expect("here", "en"), ["HH", "R"])
+    [row] = features(comparison, [1.0], ErrorPrior(None), [0.5, 0.5], "en")
+    assert row == pytest.approx((1.0, 0.0, 1.0, 0.0, 1.0, math.log(1 / 3 + 0.02), 0.0, 0.0))
+    comparison = compare(expect("국", "ko"), ["ᄀ", "ᅥ", "ᆨ"])
+    [row] = features(comparison, [1.0], ErrorPrior(None), [0.2, 0.9, 0.2], "ko")
+    assert row[4] == 1.0 and row[7] == 0.9
+
+
+def test_peak_is_the_largest_posterior_of_a_unit():
+    log_probs = torch.tensor([[0.9, 0.05, 0.05], [0.3, 0.6, 0.1], [0.1, 0.8, 0.1], [0.4, 0.2, 0.4]])
+    transcript = Transcript(["AY", "TH"], "en")
+    values = peaks(log_probs.log(), transcript, [1, 2])
+    assert values == pytest.approx((0.8, 0.4))
+    assert peaks(log_probs[:1].log(), transcript, [1, 2]) == (0.0, 0.0)  # too few frames
 
 
 def test_prior_is_the_log_odds_of_the_learners_errors():
@@ -73,7 +97,7 @@ def test_unreported_deviations_count_as_the_expected_units():
 
 
 def test_measures_are_those_of_mdd():
-    function = Probability((1.0, 0.0, 0.0, 0.0, 0.0), (-5.0, 5.0), (0.0, 1.0), 0.65)
+    function = Probability((1.0, *(0.0,) * len(FEATURES)), (-5.0, 5.0), (0.0, 1.0), 0.65)
     measured = measure([example("s1-a", "s1"), example("s2-a", "s2")], function)
     # reported: TH → S and AH (two hits of three annotated), not NG → N
     assert (measured["precision"], measured["recall"]) == (100.0, pytest.approx(100 * 2 / 3))

@@ -145,7 +145,7 @@ def test_model_without_surface_is_refused():
 
 
 def test_calibration_decides_probability_and_threshold():
-    function = Probability((1.0, 0.0, 0.0, 0.0, 0.0), (0.0, 10.0), (0.2, 0.7), 0.55)
+    function = Probability((1.0, *(0.0,) * 8), (0.0, 10.0), (0.2, 0.7), 0.55)
     recogniser = ScriptedRecogniser(THINK, extra_tokens=["TH"])
     result = Judge(recogniser, Calibration({"prompt": function}))(NOISE, "I think here")
     assert result.calibrated and result.threshold == 0.55
@@ -157,7 +157,7 @@ def test_frequent_errors_of_learners_are_more_probable():
     errors = PronunciationErrors.estimate(
         [["TH", "IH", "S"]] * 40, [["S", "IH", "S"]] * 20 + [["TH", "IH", "S"]] * 20
     )
-    function = Probability((0.1, 1.0, 0.0, 0.0, 0.0), (-9.0, 9.0), (0.0, 1.0), 0.5)
+    function = Probability((0.1, 1.0, *(0.0,) * 7), (-9.0, 9.0), (0.0, 1.0), 0.5)
     calibration = Calibration({"prompt": function}, errors=errors.to_json())
     recogniser = ScriptedRecogniser("S IH M", extra_tokens=["TH", "N"])
     result = Judge(recogniser, calibration)(NOISE, "thin thin thin thin")
