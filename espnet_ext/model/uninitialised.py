@@ -24,6 +24,16 @@ class Uninitialised(TorchFunctionMode):
     [1.0, 1.0]
     """
 
+    depth = 0  # contexts that are active
+
+    def __enter__(self) -> "Uninitialised":
+        Uninitialised.depth += 1
+        return super().__enter__()
+
+    def __exit__(self, *reason: Any) -> None:
+        Uninitialised.depth -= 1
+        super().__exit__(*reason)
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if getattr(func, "__name__", "") in _RANDOM:
             return args[0] if args else (kwargs or {})["tensor"]

@@ -14,6 +14,8 @@ import torch
 from safetensors import SafetensorError
 
 from espnet_ext.errors import UserError
+from espnet_ext.model.pretrained import whisper_network
+from espnet_ext.model.uninitialised import Uninitialised
 
 PREPROCESSOR = "preprocessor"  # key of an architecture that holds the feature extractor's settings
 # Entries of a Hugging Face config that say where it came from, not what the network is.
@@ -97,9 +99,17 @@ class Source:
     def network(self, class_name: str) -> Any:
         """Return the network, a class of transformers, with the weights of `model` or random ones.
 
+        If the weights will come from a file (`uninitialised`), Whisper needs no transformers.
+
         Raises:
             UserError: a weight is missing, has another size, or can't be read.
         """
+        if (
+            self.model is None
+            and Uninitialised.depth
+            and whisper_network.can_build(self.architecture)
+        ):
+            return whisper_network.WhisperNetwork(self.architecture)
         build = getattr(import_transformers(self.where), class_name)
         if self.model is None:
             settings = {k: v for k, v in self.architecture.items() if k != PREPROCESSOR}
