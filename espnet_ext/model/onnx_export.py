@@ -4,7 +4,11 @@ Files: `encoder.onnx` (features → encoder states per output), `<output>_ctc.on
 probabilities per frame) and `<output>_decoder.onnx` (tokens so far and states → log probabilities
 of the next token). Features (log-mel, normalised) are made in Python: `features` of this module.
 
-Symbols: F feature frames, M features, T encoder frames, D states, L tokens, V vocabulary size.
+All inputs may be batches of equal lengths: the hypotheses of a beam, or recordings of one length.
+There is no padding.
+
+Symbols: B batch size, F feature frames, M features, T encoder frames, D states, L tokens, V
+vocabulary size.
 """
 
 import statistics
@@ -30,7 +34,7 @@ _RUNS = 5  # of which the median time is reported
 
 
 class _Encoder(torch.nn.Module):
-    """Features (1, F, M) → states (1, T, D) per output."""
+    """Features (B, F, M) → states (B, T, D) per output."""
 
     def __init__(self, model: DualOutputModel):
         super().__init__()
@@ -38,7 +42,7 @@ class _Encoder(torch.nn.Module):
         (self.encoder_pass,) = model._passes(EncoderRequest())
 
     def forward(self, feats: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        lengths = torch.full((1,), feats.size(1), dtype=torch.long)
+        lengths = torch.full((feats.size(0),), feats.size(1), dtype=torch.long)
         result = self.model._run(feats, lengths, self.encoder_pass, False)
         groups = [self.encoder_pass.outputs]
         if self.model.conditioning is not None:
@@ -51,7 +55,7 @@ class _Encoder(torch.nn.Module):
 
 
 class _Ctc(torch.nn.Module):
-    """States (1, T, D) → log probabilities (1, T, V)."""
+    """States (B, T, D) → log probabilities (B, T, V)."""
 
     def __init__(self, ctc: Any):
         super().__init__()
@@ -62,7 +66,7 @@ class _Ctc(torch.nn.Module):
 
 
 class _Decoder(torch.nn.Module):
-    """Tokens (1, L), which begin with <sos/eos>, and states (1, T, D) → (1, V)."""
+    """Tokens (B, L), which begin with <sos/eos>, and states (B, T, D) → (B, V)."""
 
     def __init__(self, decoder: Any):
         super().__init__()
@@ -70,9 +74,11 @@ class _Decoder(torch.nn.Module):
 
     def forward(self, tokens: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
         if not hasattr(self.decoder, "forward_one_step"):  # Whisper's
-            lengths = (torch.full((1,), one.size(1), dtype=torch.long) for one in (states, tokens))
-            frames, count = lengths
-            logits = self.decoder(states, frames, tokens, count)[0]  # (1, L, V)
+            frames, count = (
+                torch.full((one.size(0),), one.size(1), dtype=torch.long)
+                for one in (states, tokens)
+            )
+            logits = self.decoder(states, frames, tokens, count)[0]  # (B, L, V)
             return logits[:, -1].log_softmax(-1)
         positions = torch.arange(tokens.size(1))
         mask = positions[None, :] <= positions[:, None]  # (L, L)
@@ -113,28 +119,34 @@ def export_onnx(model_dir: str | Path, folder: Path) -> dict[str, Any]:
     parts: dict[str, Any] = {}
     with torch.no_grad():
         inputs = [(features(model, wave),) for wave in waves]
+        inputs.append((torch.cat([inputs[1][0], inputs[1][0].flip(1)]),))  # a batch of two
         encoder = _Encoder(model).eval()
-        axes = {"feats": {1: "F"}} | {f"states_{name}": {1: "T"} for name in names}
+        axes = {"feats": {0: "B", 1: "F"}}
+        axes |= {f"states_{name}": {0: "B", 1: "T"} for name in names}
         outputs = [f"states_{name}" for name in names]
         path = folder / "encoder.onnx"
         parts[path.name] = _export(encoder, path, inputs, ["feats"], outputs, axes)
         states = [encoder(*one) for one in inputs]
         for index, name in enumerate(names):
             head = model.heads[name]
-            of_head = [one[index] for one in states]  # (1, T, D) each
+            of_head = [one[index] for one in states]  # (B, T, D) each
             if head.ctc is not None:
                 path = folder / f"{name}_ctc.onnx"
-                axes = {"states": {1: "T"}, "log_probs": {1: "T"}}
+                axes = {"states": {0: "B", 1: "T"}, "log_probs": {0: "B", 1: "T"}}
                 rows = [(one,) for one in of_head]
                 module = _Ctc(head.ctc).eval()
                 parts[path.name] = _export(module, path, rows, ["states"], ["log_probs"], axes)
             if (decoder := getattr(head, "decoder", None)) is not None:
                 path = folder / f"{name}_decoder.onnx"
-                axes = {"tokens": {1: "L"}, "states": {1: "T"}}
+                axes = {
+                    "tokens": {0: "B", 1: "L"},
+                    "states": {0: "B", 1: "T"},
+                    "log_probs": {0: "B"},
+                }
                 size = len(head.tokens)
                 tokens = [
-                    torch.cat([torch.tensor([[size - 1]]), torch.randint(size, (1, length))], 1)
-                    for length in (5, 2)
+                    torch.cat([torch.full((b, 1), size - 1), torch.randint(size, (b, length))], 1)
+                    for b, length in ((1, 5), (1, 2), (2, 3))
                 ]
                 pairs = list(zip(tokens, of_head, strict=True))
                 step = _Decoder(decoder).eval()

@@ -57,6 +57,23 @@ def test_greedy_decoding_equals_that_of_pytorch(trained, exported):
             tokens.append(int(scores.argmax()))
 
 
+def test_batch_equals_its_rows(exported):
+    """Four rows, though one row was traced: recordings of one length, and hypotheses of a beam."""
+    feats = np.random.default_rng(0).standard_normal((4, 70, 16)).astype(np.float32)
+    batch = run(exported, "encoder", feats=feats)
+    rows = [run(exported, "encoder", feats=feats[i : i + 1]) for i in range(4)]
+    for index, states in enumerate(batch):
+        np.testing.assert_allclose(states, np.concatenate([r[index] for r in rows]), atol=1e-4)
+    (log_probs,) = run(exported, "surface_ctc", states=batch[0])
+    assert log_probs.shape[:2] == batch[0].shape[:2]
+    tokens = np.random.default_rng(1).integers(1, 4, (4, 3))
+    (scores,) = run(exported, "surface_decoder", tokens=tokens, states=batch[0])
+    for i in range(4):
+        one = slice(i, i + 1)
+        (row,) = run(exported, "surface_decoder", tokens=tokens[one], states=batch[0][one])
+        np.testing.assert_allclose(scores[one], row, atol=1e-4)
+
+
 def test_report_has_differences_and_times(exported):
     report = json.loads((exported / onnx_export.REPORT).read_text())
     assert set(report["parts"]) == {path.name for path in exported.glob("*.onnx")}

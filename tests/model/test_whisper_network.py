@@ -61,9 +61,8 @@ def test_loaded_model_equals_the_one_of_transformers(trained, tmp_path, monkeypa
     loaded, _ = load.load_model(folder)
     kinds = {type(layer).__module__ for layer in loaded.encoder.encoders}
     assert kinds == {whisper_network.__name__}
-    assert {n: p.requires_grad for n, p in loaded.named_parameters()} == {
-        n: p.requires_grad for n, p in model.named_parameters()
-    }
+    shapes = [{n: p.shape for n, p in m.named_parameters()} for m in (loaded, model)]
+    assert shapes[0] == shapes[1]
     samples, lengths = inputs()
     with torch.no_grad():
         for function in (encoded, decoded):
