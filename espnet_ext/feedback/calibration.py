@@ -57,7 +57,7 @@ MIN_THRESHOLD = 0.5  # if that precision is not reached: what is reported is rat
 DEFAULT_THRESHOLD = 0.9  # without a calibration
 DEFAULT_MISMATCH = 0.6  # edits per expected unit, as in `scoring.word_variants`
 _RIDGE = 10.0  # of the logistic regression, on standardised features
-_MAX_FOLDS = 10  # speakers are held out in at most so many groups
+_MAX_FOLDS = 10  # groups in which speakers are held out, at most
 _MAX_INVERSE_TEMPERATURE = 3.0
 _EPSILON = 1e-3  # probabilities keep this distance from 0 and 1
 _PRIOR = 1.0  # pseudo-count of each outcome per step of the isotonic function
@@ -421,8 +421,8 @@ def _held_out(
     for fold in np.unique(folds):
         others = folds != fold
         if 0 < is_real[others].sum() < others.sum():
-            rest = features[others], is_real[others], folds[others]
-            weights, points, values = _function(*rest, method)
+            remaining = features[others], is_real[others], folds[others]
+            weights, points, values = _function(*remaining, method)
             scores = features[~others] @ weights[:-1] + weights[-1]
             result[~others] = np.interp(scores, points, values)
     return result
