@@ -105,14 +105,18 @@ if stage 4 "filter and validate"; then
             train_dir=${dumpdir}/raw/org/${lang}/${train_set}
             against=() # find what a set shares with the training set
             if [[ ${dset} != "${train_set}" ]]; then against=(--against "${train_dir}"); fi
+            sharding=() shard_files=()
+            if [[ ${dset} == "${train_set}" && ${shards} != 0 ]]; then
+                sharding=(--shards "${shards}") shard_files=(--out "${target_dir}/shards/shards.json")
+            fi
             step "${lang}/filter_${dset}" --in "${source_dir}" --in "${train_dir}" \
-                --out "${target_dir}/wav.scp" \
+                --out "${target_dir}/wav.scp" "${shard_files[@]}" \
                 --show ': warning: |^  removed |: fixed on writing: ' -- \
                 "${python}" -m espnet_ext.bin.filter --input "${source_dir}" --output "${target_dir}" \
                 --outputs "${outputs_of[${lang}]}" --no_filter "${is_test_set[${dset}]}" \
                 --min_seconds "${min_wav_duration}" --max_seconds "${max_wav_duration}" \
                 --on_error "${on_error}" --max_broken "${max_broken}" \
-                --read_samples "${read_samples}" "${against[@]}" \
+                --read_samples "${read_samples}" "${against[@]}" "${sharding[@]}" \
                 ${label_outputs:+--label_outputs "${label_outputs}"} \
                 ${inline_tags:+--inline_tags "${inline_tags}"} "${replacing[@]}"
         done
@@ -272,8 +276,8 @@ fi
 
 # ---------------------------------------------------------------------------- training
 
-# The part that statistics and training have in common: sets the arrays training_data and
-# training_inputs
+# The part that statistics and training have in common: sets the arrays training_data,
+# training_inputs and shard_options
 common_training_options() { # common_training_options LANG
     local pair sets=${kmeans_feature:+_units${input_suffix}} joint=${datadir}/${1}_joint_tokens${input_suffix}
     training_data=(--data_dir "${dumpdir}/raw/$1" --train_set "${train_set}${sets}"
@@ -286,6 +290,10 @@ common_training_options() { # common_training_options LANG
         --in "${dumpdir}/raw/$1/${valid_set}${sets}"
         ${kmeans_feature:+--in "${joint}" --in "${expdir}/$1/units${km_suffix}"})
     if [[ -d ${pretrained} ]]; then training_inputs+=(--in "${pretrained}"); fi
+    shard_options=()
+    if [[ ${shards} != 0 ]]; then
+        shard_options=(--train_shards "${dumpdir}/raw/$1/${train_set}/shards" --batching buckets)
+    fi
     for pair in ${token_types_of[$1]}; do
         training_inputs+=(--in "${datadir}/${1}_token_list/${pair/=/_}")
     done
@@ -321,7 +329,7 @@ if stage 11 "training"; then
                 --system "${system_config[${system}]}" "${training_data[@]}" --exp_dir "${model_dir}" \
                 --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
                 --resume_changed "${resume_changed}" --overwrite true -- \
-                "${asr_args[@]}" ${diagnose_every:+--diagnose_every "${diagnose_every}"}
+                "${shard_options[@]}" "${asr_args[@]}" ${diagnose_every:+--diagnose_every "${diagnose_every}"}
         done
         for system in ${twins}; do # of two --seed options the last one counts
             model_dir=${expdir}/${lang}/${system}_${asr_tag}_twin
@@ -333,7 +341,7 @@ if stage 11 "training"; then
                 --system "${system_config[${system}]}" "${training_data[@]}" --exp_dir "${model_dir}" \
                 --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
                 --resume_changed "${resume_changed}" --overwrite true -- \
-                "${asr_args[@]}" --seed "${twin_seed}"
+                "${shard_options[@]}" "${asr_args[@]}" --seed "${twin_seed}"
         done
     done
     for training in "${stock_trainings[@]}"; do # --train_baseline: "LANG OUTPUT SYSTEM"

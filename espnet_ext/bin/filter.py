@@ -64,17 +64,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=[],
         help='add label outputs to the transcripts of other outputs as tags: "meaning=l1"',
     )
+    parser.add_argument(
+        "--shards",
+        type=int,
+        default=0,
+        help="also write this many tar archives in WebDataset layout to <output>/shards, which "
+        "training reads in sequence (train_shards); about 1000 utterances each; 0: none",
+    )
     cli.add_overwrite(parser)
     args = parser.parse_args(argv)
     cli.require_pairs(parser, "--label_outputs", args.label_outputs)
     cli.require_pairs(parser, "--inline_tags", args.inline_tags)
     if not args.outputs:
         parser.error("--outputs: name at least one output")
+    if args.shards < 0:
+        parser.error(f"--shards {args.shards}: write a number of shards, or 0 (none)")
 
     from espnet_ext.data.checks.context import CheckOptions
     from espnet_ext.data.checks.findings import WARNING
     from espnet_ext.data.checks.tokens import parse_token_options, read_frame_options
     from espnet_ext.data.filtering import FilterOptions, filter_directory
+    from espnet_ext.data.shards import remove_shards, write_shards
 
     options = FilterOptions(
         outputs=tuple(args.outputs),
@@ -96,6 +106,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         tags=tuple(tuple(word.split("=")) for word in args.inline_tags),
     )
     lines = filter_directory(args.input, args.output, options, overwrite=args.overwrite)
+    if args.shards:
+        lines.append(write_shards(args.output, args.shards))
+    else:
+        remove_shards(args.output)
     print("\n".join(lines))
     return 0
 

@@ -65,6 +65,7 @@ CHOICES: dict[str, dict[str, str]] = {
 }
 _NAMES = {
     "AbsESPnetModel": "espnet2.train.abs_espnet_model:AbsESPnetModel",
+    "AbsIterFactory": "espnet2.iterators.abs_iter_factory:AbsIterFactory",
     "AbsPreprocessor": "espnet2.train.preprocessor:AbsPreprocessor",
     "AbsSampler": "espnet2.samplers.abs_sampler:AbsSampler",
     "asr_inference_parser": "espnet2.bin.asr_inference:get_parser",
@@ -101,6 +102,7 @@ _NAMES = {
     "scheduler_classes": "espnet2.tasks.abs_task:scheduler_classes",
     "str2bool": "espnet2.utils.types:str2bool",
     "str_or_none": "espnet2.utils.types:str_or_none",
+    "worker_init_fn": "espnet2.iterators.sequence_iter_factory:worker_init_fn",
     "th_accuracy": "espnet2.legacy.nets.pytorch_backend.nets_utils:th_accuracy",
 }
 

@@ -49,6 +49,17 @@ def check_values(values: Mapping[str, str]) -> None:
             f"--num_nodes {values['num_nodes']} with --cmd local",
             "several nodes need --cmd slurm; on this machine, several GPUs are used by --ngpu N",
         )
+    processes = int(values["num_nodes"]) * max(1, int(values["ngpu"]))
+    if int(values["shards"]) % processes:
+        raise UsageError(
+            f"--shards {values['shards']} cannot be divided evenly over {processes} processes",
+            f"choose a multiple of --ngpu times --num_nodes, {processes}",
+        )
+    if int(values["shards"]) and values["kmeans_feature"]:
+        raise UsageError(
+            "--shards contain audio, but --kmeans_feature trains on discrete units",
+            "leave out --shards",
+        )
     for option in ("ngpu", "num_nodes"):
         for arguments in ("asr_args", "lm_args", "inference_args"):
             words = [word.partition("=")[0] for word in shlex.split(values[arguments])]

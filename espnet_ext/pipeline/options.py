@@ -132,6 +132,14 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "boolean",
         ),
         Option(
+            "shards",
+            "0",
+            "stage 4 also writes the training set as this many tar archives in WebDataset layout, "
+            "and training reads them in sequence (batching: buckets); a multiple of the number of "
+            "GPUs (0: none)",
+            "whole",
+        ),
+        Option(
             "label_outputs",
             "",
             'outputs made from label tables, for example "l1=utt2l1 language=utt2lang"; name them '

@@ -24,6 +24,7 @@ from espnet_ext.model import espnet
 from espnet_ext.progress import say
 from espnet_ext.training import checkpoints, signals
 from espnet_ext.training.health import StepMonitor
+from espnet_ext.training.read_ahead import batches_ahead
 
 WITHIN_EPOCH = "within_epoch"
 # A checkpoint that is due by time is written only after this many times the seconds that the last
@@ -257,16 +258,19 @@ class _Rest:
 
     def __init__(self, batches: Any, skipped: int):
         self._batches, self._skipped = batches, skipped
-        is_loader = isinstance(batches, torch.utils.data.DataLoader)
-        if is_loader and isinstance(batches.batch_sampler, list):  # made for this epoch
-            del batches.batch_sampler[:skipped]
+        sampler = getattr(batches, "batch_sampler", None)  # made for this epoch
+        if isinstance(sampler, list):
+            del sampler[:skipped]
+            self._skipped = 0
+        elif (skip := getattr(sampler, "skip", None)) is not None:  # of shards
+            skip(skipped)
             self._skipped = 0
 
     def __len__(self) -> int:
         return len(self._batches) - self._skipped
 
     def __iter__(self) -> Iterator[Any]:
-        iterator = iter(self._batches)
+        iterator = batches_ahead(self._batches)
         for _ in range(self._skipped):
             next(iterator, None)
         return iterator
@@ -276,7 +280,7 @@ def _order_of(batches: Any) -> str:
     """Return a digest of the utterances of all batches, in order; "" if they are not known."""
     sampler = getattr(batches, "batch_sampler", None)
     if not isinstance(sampler, list):
-        return ""
+        return getattr(sampler, "digest", "")
     digest = hashlib.sha256()
     for batch in sampler:
         digest.update(" ".join(map(str, batch)).encode() + b"\n")

@@ -23,7 +23,7 @@ from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.model.unit_frontend import reads_units
 from espnet_ext.progress import say
 from espnet_ext.text.tokenizers import TOKENIZER_FILES, read_token_list
-from espnet_ext.training import failures, processes, signals, speed, trained_with
+from espnet_ext.training import failures, processes, shards, signals, speed, trained_with
 from espnet_ext.training.activation import (
     add_conditions,
     add_label_sets,
@@ -204,6 +204,7 @@ def train(
         if args.balance:
             BalanceOptions.parse(args.balance, str(config))
         speed.check(args, str(config))
+        shards.check(args, str(config))
         if match_updates is not None:
             count = matching_batches(args, match_updates / "train")
             further += ["--num_iters_per_epoch", str(count)]

@@ -9,6 +9,7 @@ from typing import Any
 
 from espnet_ext.errors import UserError
 from espnet_ext.training.repeat import batches_of
+from espnet_ext.training.shards import ShardPlan
 from espnet_ext.training.unit_training import own_sampler
 
 
@@ -114,6 +115,7 @@ def matching_batches(args: argparse.Namespace, shapes: Path) -> int:
     other = copy.copy(args)
     other.repeat_power, other.text_ratio = 0.0, None  # the other set is not oversampled
     other.balance = {}
+    other.train_shards = None  # and is not in these shards
     other.train_shape_file = [str(shapes / Path(path).name) for path in args.train_shape_file]
     for path in other.train_shape_file:
         if not Path(path).is_file():
@@ -125,6 +127,8 @@ def batches_per_epoch(args: argparse.Namespace) -> int:
     """Return the number of batches per epoch, which is the same for all processes."""
     if args.num_iters_per_epoch is not None:
         return args.num_iters_per_epoch
+    if getattr(args, "train_shards", None) is not None:  # language models have none
+        return ShardPlan(args, processes=process_count(args)).batches_per_epoch
     sampler = own_sampler(args, processes=process_count(args))
     if sampler is not None:
         return len(sampler)

@@ -13,6 +13,7 @@ from espnet_ext.training.precision import choose_for_all_processes
 from espnet_ext.training.process_settings import prepare_cpu_training
 from espnet_ext.training.repeat import batches_of
 from espnet_ext.training.schedule import process_count
+from espnet_ext.training.shards import ShardPlan
 from espnet_ext.training.unit_training import own_sampler
 
 _FROM_SHAPES = ("unsorted", "sorted", "folded", "length", "numel")  # values of `batch_type`
@@ -97,6 +98,8 @@ def describe_batches(args: argparse.Namespace) -> str:
     if args.iterator_type != "sequence" or args.batch_type not in _FROM_SHAPES:
         return ""
     processes = process_count(args)
+    if args.train_shards is not None:
+        return ShardPlan(args, processes=processes).describe()
     sampler = own_sampler(args, processes=processes)
     if sampler is None:
         return describe_padding(

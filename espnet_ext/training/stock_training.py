@@ -95,6 +95,7 @@ def train_stock(
         args.repeat_power, args.text_ratio = 0.0, None  # no oversampling in stock ESPnet
         args.balance = {}
         args.batching = None  # nor batches by the lengths of transcripts
+        args.train_shards = None  # nor shards
         check_best_model_criterion(vars(args), str(config))
         args.best_model_criterion = _stock_criteria(args.best_model_criterion, name)
         description = trained_with.describe(args, files)

@@ -16,7 +16,7 @@ from espnet_ext.model.build import build_model
 from espnet_ext.model.config import sample_rate_of
 from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.objectives.registry import build_objective
-from espnet_ext.training import speed
+from espnet_ext.training import shards, speed
 from espnet_ext.training.adaptation import (
     check_adapter_options,
     check_adapters,
@@ -34,6 +34,7 @@ from espnet_ext.training.config import merge
 from espnet_ext.training.finetune import FineTuning, build_optimizer
 from espnet_ext.training.lengths import check_lengths
 from espnet_ext.training.preprocessor import OutputsPreprocessor
+from espnet_ext.training.read_ahead import read_ahead
 from espnet_ext.training.reading import report_unreadable
 from espnet_ext.training.seeding import seed_each_batch
 from espnet_ext.training.trainer import DualOutputTrainer
@@ -171,6 +172,7 @@ class DualOutputTask(AbsTask):
             "for none; default: all utterances once",
         )
         speed.add_arguments(parser)
+        shards.add_arguments(parser)
         group = parser.add_argument_group("Preprocess related")
         group.add_argument(
             "--unit_augment_conf",
@@ -237,12 +239,15 @@ class DualOutputTask(AbsTask):
         report_unreadable(dataset, iter_options.shape_files)
         seed_each_batch(dataset)
         cache_audio(dataset, args.audio_cache_mb)
+        read_ahead(dataset)
         return dataset
 
     @classmethod
     def build_sequence_iter_factory(cls, args: argparse.Namespace, iter_options, mode: str):
         distributed = iter_options.distributed
         rank, processes = (dist.get_rank(), dist.get_world_size()) if distributed else (0, 1)
+        if mode == "train" and args.train_shards is not None:
+            return shards.iter_factory(args, iter_options, rank, processes)
         sampler = own_sampler(args, rank, processes) if mode == "train" else None
         if sampler is None:
             return super().build_sequence_iter_factory(args, iter_options, mode)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from espnet_ext.data.shards import MANIFEST
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_json, read_yaml, sha256_of, write_json
 from espnet_ext.progress import say
@@ -39,7 +40,7 @@ _MAY_CHANGE = {
     *("cudnn_deterministic", "version", "fast_layers", "audio_cache_mb"),
     # compared by content
     *("train_data_path_and_name_and_type", "valid_data_path_and_name_and_type"),
-    *("train_shape_file", "valid_shape_file", "init_param"),
+    *("train_shape_file", "valid_shape_file", "train_shards", "init_param"),
 }
 _MAY_CHANGE_PREFIXES = ("dist_", "wandb_")
 _PARTS = ("frontend_conf", "encoder_conf", "decoder_conf")  # that can name a pretrained model
@@ -60,6 +61,8 @@ def describe(args: Namespace, files: Mapping[str, Path]) -> dict[str, Any]:
                 data[f"{kind} {Path(path).name}"] = sha256_of(path)
         for path in getattr(args, f"{kind}_shape_file"):
             data[f"{kind} {Path(path).name}"] = sha256_of(path)
+    if getattr(args, "train_shards", None):
+        data["train shards"] = sha256_of(Path(args.train_shards) / MANIFEST)
     return {
         "version": VERSION,
         "configuration": _configuration(vars(args)),

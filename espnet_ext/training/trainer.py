@@ -27,6 +27,7 @@ from espnet_ext.training import (
 from espnet_ext.training.checkpoints import REMEDY, atomic_torch_save
 from espnet_ext.training.diagnostics import Diagnostics
 from espnet_ext.training.finetune import FineTuning, FreezeSchedule
+from espnet_ext.training.read_ahead import batches_ahead
 from espnet_ext.training.step_progress import StepProgress
 
 TrainerOptions: Any = espnet.load("TrainerOptions")
@@ -275,7 +276,7 @@ class DualOutputTrainer(Trainer):
     def validate_one_epoch(cls, model, iterator, reporter, options, distributed_option) -> None:
         batches: list[list[str]] = []
         signals.keep_workers(iterator)
-        iterator = health.record_ids(iterator, batches)
+        iterator = health.record_ids(batches_ahead(iterator), batches)
         if options.epoch is not None:
             iterator = options.epoch.watch_validation(iterator)
         super().validate_one_epoch(model, iterator, reporter, options, distributed_option)
