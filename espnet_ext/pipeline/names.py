@@ -54,7 +54,7 @@ ALL_SYSTEMS = (
 # part of the model → those of them that cannot have it with pre-trained weights
 _NOT_PRETRAINED = {
     "encoder": ("do_wide",),
-    "decoder": ("do_shared_decoder", "do_experts_decoder", "do_smoe"),
+    "decoder": ("do_shared_decoder", "do_experts_decoder"),
 }
 
 SKIPPED_BY: dict[str, Sequence[int]] = {  # option → stages that it skips
