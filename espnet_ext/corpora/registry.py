@@ -429,6 +429,15 @@ _MUST_C = Corpus(
     one_language=True,
 )
 
+_MINI_ST = Corpus(
+    "mini_st",
+    "generated English sentences with Korean translations, synthesised",
+    "espnet_ext.corpora.mini_st",
+    ("en",),
+    (parallel(2, "number of processes"),),
+    makes_small_sets=True,
+)
+
 CORPORA: dict[str, Corpus] = {
     corpus.name: corpus
     for corpus in (
@@ -442,6 +451,7 @@ CORPORA: dict[str, Corpus] = {
         _EPADB,
         _SPEAKANDIMPROVE,
         _MUST_C,
+        _MINI_ST,
         _PLAIN,
     )
 }
