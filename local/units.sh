@@ -39,7 +39,7 @@ collect_units() { # k-means, units, vocabulary, input ids
 }
 
 collect_unit_inputs() { # of the training and the validation set
-    local lang units text_files file joint folder folders inputs text_options
+    local lang units text_files file joint folder folders inputs text_options symbols output
     for lang in ${langs}; do
         units=${dumpdir}/units${km_suffix}/${lang}/${train_set}/text.${src_case}.units
         text_files=("${dumpdir}/raw/${lang}/${train_set}/text.${text_source_of[${lang}]}")
@@ -49,12 +49,17 @@ collect_unit_inputs() { # of the training and the validation set
         inputs=(--in "${units}")
         for file in "${text_files[@]}"; do inputs+=(--in "${file}"); done
         joint=${datadir}/${lang}_joint_tokens${input_suffix}
+        symbols=() # guiding tokens of the outputs
+        if [[ ${input_guides} == true ]]; then
+            for output in ${outputs_of[${lang}]}; do symbols+=("<to:${output}>"); done
+        fi
         step "${lang}/joint_tokens${input_suffix}" "${inputs[@]}" --out "${joint}/tokens.txt" \
             --out "${joint}/vocabulary.json" -- \
             "${python}" -m espnet_ext.bin.unit_tokens --unit_text "${units}" --text "${text_files[@]}" \
             --token_dir "${joint}" --unit_token_type "${src_token_type}" \
             --unit_vocab_size "${src_nbpe}" --text_token_type "${text_type_of[${lang}]}" \
-            --text_vocab_size "${text_nbpe}" --bpemode "${bpemode}" "${replacing[@]}"
+            --text_vocab_size "${text_nbpe}" --bpemode "${bpemode}" \
+            ${symbols[0]:+--symbols "${symbols[*]}"} "${replacing[@]}"
     done
     run_steps "${nj}"
     for lang in ${langs}; do

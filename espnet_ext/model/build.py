@@ -107,7 +107,9 @@ def build_model(
         _scale_embeddings(model)
     # Built last, so that the other weights are those of the same system without a conditioner.
     model.condition_values = values_of(config, configured_names(config))
-    context = ConditionerContext(tokens, encoder, size, model.condition_values, shared_decoder)
+    context = ConditionerContext(
+        tokens, encoder, size, model.condition_values, shared_decoder, frontend
+    )
     model.conditioning = build_conditioner(config, context)
     adapter = adapters.options_of(config)
     if adapter is not None:

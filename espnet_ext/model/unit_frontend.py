@@ -4,7 +4,7 @@ Symbols: B utterances, L input ids, D embedding size.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,17 @@ from espnet_ext.model.config import check_count, check_keys, check_smoothing
 UNITS = "units"  # the value of `frontend`
 # Files of the k-means and of the joint vocabulary. The folder of a model contains them.
 FILES = ("tokens.txt", "vocabulary.json", "units.model", "text.model", "units.json", "kmeans.npz")
+SPECIAL = 2  # ids of <blank> and <unk>, the first ones
 _OPTIONAL = ("units.model", "text.model")  # only for SentencePiece
+
+
+def input_guide(output: str) -> str:
+    """Return the symbol of the joint vocabulary that names an output at the start of an input.
+
+    >>> input_guide("meaning")
+    '<to:meaning>'
+    """
+    return f"<to:{output}>"
 
 
 @dataclass(frozen=True)
@@ -29,12 +39,15 @@ class InputLayout:
     text: tuple[int, int]  # ids of text
     upsample: int  # how often a text token is repeated
     vocabulary_sha256: str  # digest of the vocabulary, and so of its k-means
+    # output → id of its guiding token (`conditioning: input_tokens`)
+    guides: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, values: Any, where: str = "frontend_conf.layout") -> "InputLayout":
         """Return the layout in a configuration; `UserError` if it is not valid."""
         names = list(cls.__dataclass_fields__)
-        if not isinstance(values, Mapping) or set(names) - set(values):
+        required = set(names) - {"guides"}
+        if not isinstance(values, Mapping) or required - set(values):
             raise UserError(
                 f"{where}: is missing or not complete",
                 "train with espnet-ext train --joint_token_dir and --units, which write it",
@@ -48,16 +61,35 @@ class InputLayout:
         units, text = (tuple(ids) for ids in ranges)
         if units[1] > text[0] and text[1] > units[0]:
             raise UserError(f"{where}: ids of units are ids of text too", "train again")
-        return cls(**{**values, "units": units, "text": text})
+        layout = cls(**{**values, "units": units, "text": text})
+        _check_guides(layout, f"{where}.guides")
+        return layout
 
     def as_config(self) -> dict[str, Any]:
         """Return the layout as values for YAML."""
-        return {**vars(self), "units": list(self.units), "text": list(self.text)}
+        values = {**vars(self), "units": list(self.units), "text": list(self.text)}
+        guides = values.pop("guides")
+        return {**values, "guides": dict(guides)} if guides else values
 
 
 def _is_range(ids: Any, tokens: int) -> bool:
     is_pair = isinstance(ids, list | tuple) and len(ids) == 2
     return is_pair and all(type(i) is int for i in ids) and 0 <= ids[0] <= ids[1] <= tokens
+
+
+def _check_guides(layout: InputLayout, where: str) -> None:
+    """Raise `UserError` if guiding tokens have ids of units, of text, or of special tokens."""
+    if not isinstance(layout.guides, Mapping):
+        raise UserError(f"{where}: is not a mapping of outputs to ids", "train again")
+    taken = {layout.mask, layout.tokens - 1, *range(SPECIAL)}
+    for output, guide in layout.guides.items():
+        is_id = type(guide) is int and 0 <= guide < layout.tokens and guide not in taken
+        if not is_id or any(first <= guide < end for first, end in (layout.units, layout.text)):
+            raise UserError(
+                f"{where}.{output}: {guide} is not an id of a symbol of its own",
+                "train again with the joint vocabulary of the training set",
+            )
+        taken.add(guide)
 
 
 class UnitEmbedding(torch.nn.Module):

@@ -67,5 +67,12 @@ UNIT_OPTIONS = (
         "suffix of the joint vocabulary, of the sets of input ids and of the experiments. Without "
         "it, --km_tag",
     ),
+    Option(
+        "input_guides",
+        "false",
+        "the joint vocabulary has a guiding token per output, for systems with conditioning: "
+        "input_tokens",
+        "boolean",
+    ),
     Option("upsample", "4", "how often each token of the text input is repeated", "count"),
 )

@@ -8,7 +8,7 @@ from typing import Any
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
 from espnet_ext.model.pretrained.text_encoder import TextEncoder
-from espnet_ext.model.unit_frontend import FILES, InputLayout, reads_units
+from espnet_ext.model.unit_frontend import FILES, InputLayout, input_guide, reads_units
 from espnet_ext.training.balance import balanced_sampler
 from espnet_ext.training.config import merge
 from espnet_ext.training.repeat import RepeatFactorSampler, batches_of_group, repeating_sampler
@@ -80,6 +80,7 @@ def add_unit_layout(
         (vocabulary.text_range.start, vocabulary.text_range.stop),
         upsampling.pop() if upsampling else 1,
         vocabulary.digest,
+        _guides(config, vocabulary),
     )
     files = {
         name: folder / name
@@ -88,6 +89,14 @@ def add_unit_layout(
         if (folder / name).is_file()
     }
     return merge(config, {"frontend_conf": {"layout": layout.as_config()}}), files
+
+
+def _guides(config: Mapping[str, Any], vocabulary: JointVocabulary) -> dict[str, int]:
+    """Return output → id of its guiding token in the input; empty without `input_tokens`."""
+    if config.get("conditioning") != "input_tokens":
+        return {}
+    outputs = config.get("outputs") or {}
+    return {name: vocabulary.symbol_id(input_guide(name)) for name in outputs}
 
 
 def check_embeddings(model: Any, init_param: Sequence[str]) -> None:

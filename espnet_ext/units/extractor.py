@@ -12,7 +12,7 @@ import torch
 from espnet_ext.errors import UserError
 from espnet_ext.units.features import FeatureExtractor, FeatureOptions, build_features
 from espnet_ext.units.files import MANIFEST, UnitModel, read_model
-from espnet_ext.units.kmeans import nearest
+from espnet_ext.units.kmeans import Centroids
 from espnet_ext.units.sequences import flatten_codes, remove_repeats
 
 Samples = np.ndarray | torch.Tensor  # (S,), floats from −1 to 1
@@ -35,6 +35,7 @@ class UnitExtractor:
         self.model = model
         device = features.device()
         self._codebooks = [torch.from_numpy(c).to(device) for c in model.codebooks]
+        self._centroids = [Centroids(codebook) for codebook in self._codebooks]
 
     @classmethod
     def from_pretrained(
@@ -113,7 +114,7 @@ class UnitExtractor:
             )
         codes = []
         for i, codebook in enumerate(self._codebooks):
-            ids, _ = nearest(frames, codebook)
+            ids = self._centroids[i].nearest(frames)
             codes.append(ids.cpu())
             if i + 1 < len(self._codebooks):
                 frames = frames - codebook[ids]

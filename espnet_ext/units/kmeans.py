@@ -103,6 +103,46 @@ def _means(
     return means
 
 
+class Centroids:
+    """Centroids (K, D) with what every search for the nearest one needs, computed once.
+
+    >>> Centroids(torch.tensor([[5.0], [1.0]])).nearest(torch.tensor([[0.0], [4.0]]))
+    tensor([1, 0])
+    """
+
+    def __init__(self, centroids: torch.Tensor):
+        # Differences from the mean keep the digits that features with a large offset would lose.
+        self.offset = centroids.mean(0)
+        centred = centroids - self.offset  # (K, D)
+        self.norms = centred.square().sum(1)  # (K,)
+        self.factors = (-2 * centred).T.contiguous()  # (D, K)
+        self.rows = max(1, _DISTANCES // len(centroids))  # frames at a time
+
+    def nearest(self, frames: torch.Tensor) -> torch.Tensor:
+        """Return the nearest centroid of each frame: (N, D) → (N,)."""
+        if len(frames) <= self.rows:
+            return _argmin(self._scores(frames - self.offset))
+        return torch.cat([self.nearest(block) for block in frames.split(self.rows)])
+
+    def nearest_with_distances(self, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the nearest centroids, (N,), and the squared distances, (N,)."""
+        ids, distances = [], []
+        for block in frames.split(self.rows):
+            centred = block - self.offset
+            scores = self._scores(centred)
+            index = _argmin(scores)
+            lowest = scores.gather(1, index[:, None])[:, 0]
+            ids.append(index)
+            distances.append((lowest + centred.square().sum(1)).clamp(min=0))
+        if not ids:
+            return frames.new_zeros(0, dtype=torch.long), frames.new_zeros(0)
+        return torch.cat(ids), torch.cat(distances)
+
+    def _scores(self, centred: torch.Tensor) -> torch.Tensor:
+        """Return ‖x−c‖² − ‖x‖² (N, K) of frames minus `offset`, (N, D)."""
+        return torch.addmm(self.norms, centred, self.factors)
+
+
 def nearest(frames: torch.Tensor, centroids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the nearest centroid of each frame, (N,), and the squared distances, (N,).
 
@@ -112,21 +152,7 @@ def nearest(frames: torch.Tensor, centroids: torch.Tensor) -> tuple[torch.Tensor
     >>> nearest(torch.tensor([[0.0], [4.0]]), torch.tensor([[5.0], [1.0]]))
     (tensor([1, 0]), tensor([1., 1.]))
     """
-    # Differences from the mean keep the digits that features with a large offset would lose.
-    offset = centroids.mean(0)
-    centred = centroids - offset  # (K, D)
-    norms = centred.square().sum(1)  # (K,)
-    ids, distances = [], []
-    for block in frames.split(max(1, _DISTANCES // len(centroids))):
-        rows = block - offset
-        scores = torch.addmm(norms, rows, centred.T, alpha=-2)  # (N', K): ‖x−c‖² − ‖x‖²
-        index = _argmin(scores)
-        lowest = scores.gather(1, index[:, None])[:, 0]
-        ids.append(index)
-        distances.append((lowest + rows.square().sum(1)).clamp(min=0))
-    if not ids:
-        return frames.new_zeros(0, dtype=torch.long), frames.new_zeros(0)
-    return torch.cat(ids), torch.cat(distances)
+    return Centroids(centroids).nearest_with_distances(frames)
 
 
 def _argmin(scores: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from espnet_ext.errors import UserError
-from espnet_ext.units.kmeans import fit_kmeans, nearest
+from espnet_ext.units.kmeans import Centroids, fit_kmeans, nearest
 from espnet_ext.units.reservoir import Reservoir
 
 
@@ -101,3 +101,16 @@ def test_sample_is_uniform():
     expected = 1500 * 10 / 40
     # χ² with 39 degrees of freedom, thinned by 3/4 because each sample is without replacement
     assert ((counts - expected) ** 2 / expected).sum() / 0.75 < 72.1  # its 99.9 % quantile
+
+
+def test_kept_centroids_find_the_same_in_blocks():
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.randn(50, 6, generator=generator) + 100
+    centroids = torch.randn(7, 6, generator=generator) + 100
+    expected = ((frames[:, None] - centroids) ** 2).sum(-1).argmin(1)
+    kept = Centroids(centroids)
+    assert (kept.nearest(frames) == expected).all()
+    kept.rows = 3
+    assert (kept.nearest(frames) == expected).all()
+    assert (kept.nearest_with_distances(frames)[0] == expected).all()
+    assert len(kept.nearest(frames[:0])) == 0

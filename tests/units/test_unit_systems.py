@@ -171,6 +171,70 @@ def test_two_utterances_of_two_modalities_are_learned():
     assert stats["acc_surface"] == 1 and stats["acc_meaning"] == 1
 
 
+GUIDES = {"surface": 3, "meaning": 19}
+GUIDED = {**LAYOUT, "tokens": 21, "guides": GUIDES}
+
+
+@pytest.mark.parametrize("branch", HEADS)
+def test_guiding_tokens_of_the_input_mix_tasks_in_one_batch(branch):
+    model = unit_systems.build(GUIDED, outputs(branch), conditioning="input_tokens")
+    plain = unit_systems.build(GUIDED, outputs(branch))
+    plain.load_state_dict(model.state_dict())  # the conditioner has no parameters of its own
+    batch = batch_of(ROWS)
+    calls = []
+    model.encoder.register_forward_hook(lambda _, args, result: calls.append(result[0].size(0)))
+    encoded = model.encode(batch["speech"], batch["speech_lengths"])
+    assert calls == [6]  # one pass: three utterances, two tasks
+    for name, guide in GUIDES.items():
+        for i, (ids, *_) in enumerate(ROWS):
+            single = torch.tensor([[guide, *ids]])
+            expected, _ = plain.encode(single, torch.tensor([len(ids) + 1])).shared()
+            assert encoded.lengths[name][i] == len(ids) + 1
+            torch.testing.assert_close(encoded.hidden[name][i, : len(ids) + 1], expected[0])
+    request = EncoderRequest(outputs=["meaning"])
+    only = model.encode(batch["speech"], batch["speech_lengths"], request).hidden["meaning"]
+    torch.testing.assert_close(only, encoded.hidden["meaning"])
+    together = model(**batch)[0]
+    alone = [model(**batch_of([row]))[0] for row in ROWS]
+    torch.testing.assert_close(together * len(ROWS), sum(alone))
+    together.backward()
+    gradient = model.frontend.embed.weight.grad
+    assert all(gradient[guide].abs().sum() > 0 for guide in GUIDES.values())
+    model.zero_grad()
+    model(**batch_of([ROWS[1]]))[0].backward()  # unlabelled for the surface
+    gradient = model.frontend.embed.weight.grad
+    assert gradient[GUIDES["meaning"]].any() and not gradient[GUIDES["surface"]].any()
+
+
+def test_guiding_tokens_are_ids_of_their_own(made, tmp_path):
+    for guides in ({"surface": 5}, {"surface": 12}, {"surface": 2}, {"surface": 20}, {"a": 1}):
+        with pytest.raises(UserError, match="is not an id of a symbol of its own"):
+            InputLayout.of({**GUIDED, "guides": guides})
+    with pytest.raises(UserError, match="guides.meaning: 3 is not"):
+        InputLayout.of({**GUIDED, "guides": {"surface": 3, "meaning": 3}})
+    config = {**unit_systems.CONFIG, "outputs": outputs(), "conditioning": "input_tokens"}
+    with pytest.raises(UserError, match="has no symbol '<to:surface>'"):
+        add_unit_layout(config, made.data.sets, made.root / "joint", made.units)
+    with pytest.raises(UserError, match="has no guiding token of surface and meaning"):
+        unit_systems.build(LAYOUT, outputs(), conditioning="input_tokens")
+    with pytest.raises(UserError, match="needs at least two outputs"):
+        unit_systems.build(GUIDED, outputs(names=("surface",)), conditioning="input_tokens")
+    with pytest.raises(UserError, match="is for systems that read discrete units"):
+        build_model({**config, "frontend": None, "frontend_conf": {}, "input_size": 8})
+    symbols = ("<to:surface>", "<to:meaning>")
+    joint = unit_systems.write_vocabulary(tmp_path / "joint", made.units, symbols=symbols)
+    options = InputOptions(("surface", "meaning"), "surface", upsample=3)
+    sets = [tmp_path / name for name in ("train", "valid")]
+    for folder in sets:
+        folder.mkdir()
+        write_input_set(joint, made.corpus, folder, options)
+    merged, _ = add_unit_layout(config, sets, tmp_path / "joint", made.units)
+    layout = InputLayout.of(merged["frontend_conf"]["layout"])
+    ids = [layout.guides[name] for name in ("surface", "meaning")]
+    assert [joint.tokens[i] for i in ids] == list(symbols)
+    assert not set(ids) & {*joint.unit_range, *joint.text_range, joint.mask_id}
+
+
 def test_invalid_ids_and_layouts_raise_user_errors():
     model = unit_systems.build(LAYOUT, outputs())
     with pytest.raises(UserError, match="input id 20 is not one of the 20"):

@@ -28,6 +28,7 @@ class ConditionerContext:
     # condition → its values; `EncoderPass.conditions` has their positions (see `model.conditions`)
     conditions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     shared_decoder: torch.nn.Module | None = None  # of the outputs with `decoder: shared`
+    frontend: torch.nn.Module | None = None
 
 
 class Conditioner(torch.nn.Module):

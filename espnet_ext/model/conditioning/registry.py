@@ -7,6 +7,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.model.conditioning.base import Conditioner, ConditionerContext
 from espnet_ext.model.conditioning.cross_stitch import CrossStitch
 from espnet_ext.model.conditioning.experts import Experts
+from espnet_ext.model.conditioning.input_tokens import InputTokens
 from espnet_ext.model.conditioning.mixture import Mixture
 from espnet_ext.model.conditioning.sparse import Sparse
 from espnet_ext.model.conditioning.task_adapters import TaskAdapters
@@ -24,6 +25,7 @@ CONDITIONERS: dict[str, type[Conditioner]] = {
     "mixture": Mixture,
     "adapters": TaskAdapters,
     "wide": Wide,
+    "input_tokens": InputTokens,
 }
 
 
