@@ -88,6 +88,7 @@ _NAMES = {
     "Reporter": "espnet2.train.reporter:Reporter",
     "WeightedAverage": "espnet2.train.reporter:WeightedAverage",
     "SequenceIterFactory": "espnet2.iterators.sequence_iter_factory:SequenceIterFactory",
+    "to_device": "espnet2.torch_utils.device_funcs:to_device",
     "Trainer": "espnet2.train.trainer:Trainer",
     "TrainerOptions": "espnet2.train.trainer:TrainerOptions",
     "add_sos_eos": "espnet2.legacy.nets.pytorch_backend.transformer.add_sos_eos:add_sos_eos",

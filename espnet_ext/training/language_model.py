@@ -16,7 +16,7 @@ import torch
 from espnet_ext.errors import UserError
 from espnet_ext.model import checksums, espnet
 from espnet_ext.progress import say
-from espnet_ext.training import failures, processes, signals, trained_with
+from espnet_ext.training import failures, largest_batch, processes, signals, trained_with
 from espnet_ext.training.finish import final_weights, is_complete, record_end, record_start
 from espnet_ext.training.lock import FolderLock
 from espnet_ext.training.schedule import total_steps
@@ -52,6 +52,7 @@ class LanguageModelTask(LMTask):
             repeat_power=0.0,
             text_ratio=None,
             balance={},
+            scan_largest_batch=largest_batch.OFF,  # its data has no shapes of speech
         )
         return parser
 

@@ -130,7 +130,7 @@ def measure(model: Any, args: Namespace) -> dict[str, float]:
         return time.process_time() - begin
 
     seconds: dict[str, list[float]] = {"bfloat16": [], "float32": []}
-    with _unchanged(model):
+    with unchanged(model):
         model.train()
         for name in list(seconds) * _ROUNDS:
             model.autocast_dtype = torch.bfloat16 if name == "bfloat16" else None
@@ -139,15 +139,17 @@ def measure(model: Any, args: Namespace) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _unchanged(model: Any) -> Iterator[None]:
+def unchanged(model: Any) -> Iterator[None]:
     """Restore a model and the random number generators when the context ends."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     restore: list[Callable[[], object]] = [_restore(random.setstate, random.getstate())]
     restore.append(_restore(np.random.set_state, np.random.get_state()))
     training, objective, dtype = model.training, model.objective, model.autocast_dtype
     model.objective = None  # some objectives remember the losses
+    has_gpu = torch.cuda.is_available() and torch.cuda.is_initialized()
+    devices = [torch.cuda.current_device()] if has_gpu else []
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=devices):
             yield
     finally:
         model.objective, model.autocast_dtype = objective, dtype

@@ -114,8 +114,12 @@ class RepeatFactorSampler(AbsSampler):
 
     def utterances(self) -> set[str]:
         """Return the ids of all utterances that this process draws in any epoch."""
+        return {utt_id for batch in self.all_batches() for utt_id in batch}
+
+    def all_batches(self) -> Batches:
+        """Return the batches of this process that any epoch can contain."""
         every = itertools.chain(self.once, *(batches for batches, _ in self.again))
-        return {utt_id for batch in every for utt_id in batch[self.rank :: self.processes]}
+        return [batch[self.rank :: self.processes] for batch in every]
 
     def draws(self) -> dict[str, float]:
         """Return utterance id → how often all processes together draw it per epoch, on average."""

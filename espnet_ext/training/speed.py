@@ -7,6 +7,7 @@ from typing import Any
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.build import autocast_dtype
+from espnet_ext.training import largest_batch
 from espnet_ext.training.batching import BUCKETS, BucketOptions, describe_padding
 from espnet_ext.training.fast_layers import use_fast_layers
 from espnet_ext.training.precision import choose_for_all_processes
@@ -43,6 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default={},
         help="options of batching: quadratic_bins (length in samples at which a batch has half as "
         "many, 0: off) and max_utterances (of a batch, 0: unlimited)",
+    )
+    group.add_argument(
+        "--scan_largest_batch",
+        type=largest_batch.choice,
+        default=largest_batch.AUTO,
+        help="run the batches that may need most memory before the first update, so that a lack of "
+        "memory shows at once; auto: on GPUs only",
     )
     group.add_argument(
         "--audio_cache_mb",

@@ -19,6 +19,7 @@ from espnet_ext.training import (
     checkpoints,
     encoder_cache,
     health,
+    largest_batch,
     resume,
     schedule,
     selection,
@@ -44,6 +45,7 @@ class Options(TrainerOptions):
     diagnose_every: int  # steps between measurements of `diagnostics`; 0: never
     save_interval_minutes: float  # between checkpoints inside an epoch; 0: none by time
     save_interval_steps: int  # updates between checkpoints inside an epoch; 0: none by steps
+    scan_largest_batch: str  # run the largest batches first: `auto`, `true` or `false`
     # set by `run`, on rank 0 if `diagnose_every` is not 0
     diagnostics: Diagnostics | None = dataclasses.field(init=False, default=None)
     # set by `run` if `finetune_conf` freezes layers
@@ -61,6 +63,7 @@ class Options(TrainerOptions):
 class DualOutputTrainer(Trainer):
     """ESPnet's Trainer with these changes.
 
+    - The largest batches can be run first (`largest_batch`).
     - A crash or a full disk leaves a good checkpoint (`checkpoints`).
     - Checkpoints are also written inside epochs (`resume`), and when a signal ends the training
       (`signals`).
@@ -113,6 +116,10 @@ class DualOutputTrainer(Trainer):
         _check_objective(model, trainer_options)
         if trainer_options.encoder_cache:
             cls._use_cache(model, [train_iter_factory, valid_iter_factory], trainer_options)
+        if largest_batch.is_enabled(trainer_options.scan_largest_batch, trainer_options.ngpu):
+            largest_batch.run_largest_batches(
+                model, kwargs["optimizers"], train_iter_factory, trainer_options
+            )
         with (
             adaptation.checkpoints(model, trainer_options.configuration, is_first),
             replaced_selection(),
