@@ -40,6 +40,7 @@ def arguments(shape_files, **changes):
         "repeat_power": 0.0,
         "text_ratio": None,
         "balance": {},
+        "train_shards": None,
         "drop_last_iter": False,
         "batch_type": "numel",
         "ngpu": 0,
