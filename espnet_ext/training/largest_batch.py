@@ -27,7 +27,7 @@ _MOMENTS = 2  # of Adam, per parameter
 
 
 def choice(text: str) -> str:
-    """Parse the value of `--scan_largest_batch`."""
+    """Parse the value of `--scan_largest_batch` or `--chunked_loss`."""
     value = text.lower()
     if value not in (AUTO, ON, OFF):
         raise argparse.ArgumentTypeError(f"{text} is not auto, true or false: write one of them")

@@ -17,6 +17,7 @@ from espnet_ext.training.schedule import process_count
 from espnet_ext.training.shards import ShardPlan
 from espnet_ext.training.unit_training import own_sampler
 
+_LARGE_VOCABULARY = 20000  # from which on `chunked_loss: auto` computes losses in chunks
 _FROM_SHAPES = ("unsorted", "sorted", "folded", "length", "numel")  # values of `batch_type`
 
 
@@ -51,6 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=largest_batch.AUTO,
         help="run the batches that may need most memory before the first update, so that a lack of "
         "memory shows at once; auto: on GPUs only",
+    )
+    group.add_argument(
+        "--chunked_loss",
+        type=largest_batch.choice,
+        default=largest_batch.AUTO,
+        help="compute the last layer and the loss of attention decoders in chunks of tokens, which "
+        "takes less memory; losses differ by rounding; auto: for vocabularies of 20,000 and more",
     )
     group.add_argument(
         "--audio_cache_mb",
@@ -136,6 +144,13 @@ def speed_up(model: Any, args: argparse.Namespace) -> None:
     if args.fast_layers:
         counts = use_fast_layers(model, keep_attention_weights=args.num_att_plot > 0)
         logging.info("fast_layers: %s", counts)
+    choice = str(args.chunked_loss).lower()  # a boolean if it is from YAML
+    for head in model.heads.values():
+        for criterion in head.criteria:
+            if getattr(criterion, "can_chunk", False):
+                size = criterion.module.output_layer.out_features
+                is_large = choice == largest_batch.AUTO and size >= _LARGE_VOCABULARY
+                criterion.chunks = choice == largest_batch.ON or is_large
     if args.cpu_autocast == "auto" and not args.ngpu:
         args.cpu_autocast = choose_for_all_processes(model, args)
         model.autocast_dtype = autocast_dtype(args.cpu_autocast)

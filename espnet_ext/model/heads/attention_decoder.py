@@ -14,6 +14,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.config import check_mapping, check_smoothing, construct
 from espnet_ext.model.heads.base import ELSEWHERE, IGNORE, Criterion, HeadContext, teacher_forced
+from espnet_ext.model.heads.chunked_loss import chunked_loss
 from espnet_ext.model.heads.shared_decoder import SHARED, GuidedDecoder
 from espnet_ext.model.heads.side_inputs import StateReader
 
@@ -55,6 +56,7 @@ class AttentionDecoder(Criterion):
         if self.reader is not None:
             self.parts["reader"] = self.reader
         self.eos = context.eos
+        self.chunks = False  # set by training: compute the loss in chunks of tokens
         loss_conf = loss_options(options, context.config)
         self.loss = espnet.load("LabelSmoothingLoss")(
             size=context.vocabulary,
@@ -84,6 +86,8 @@ class AttentionDecoder(Criterion):
         return self.reader(states, lengths, side.decoder)
 
     def __call__(self, states, lengths, text, text_lengths, autocast):
+        if self.chunks:
+            return self._chunked(states, lengths, text, text_lengths, autocast)
         with autocast:
             logits, target = teacher_forced(
                 self.module, self.eos, states, lengths, text, text_lengths
@@ -93,6 +97,31 @@ class AttentionDecoder(Criterion):
         correct = ((logits.argmax(-1) == target) & is_token).sum().to(states.dtype)
         counts = {"acc": (correct, is_token.sum().to(states.dtype))}
         return self.loss(logits, target), counts
+
+    @property
+    def can_chunk(self) -> bool:
+        """Whether the decoder ends with a linear layer, whose loss can be computed in chunks."""
+        return isinstance(getattr(self.module, "output_layer", None), torch.nn.Linear)
+
+    def _chunked(self, states, lengths, text, text_lengths, autocast):
+        """Return the same as `__call__`, see `chunked_loss`."""
+        layer: Any = self.module.output_layer
+        layer.forward = lambda hidden: hidden  # hooks of the layer still see what it reads
+        try:
+            with autocast:
+                hidden, target = teacher_forced(
+                    self.module, self.eos, states, lengths, text, text_lengths
+                )  # (N, L+1, D), (N, L+1)
+        finally:
+            del layer.forward
+        is_token = target != IGNORE
+        with autocast:
+            loss, correct = chunked_loss(
+                hidden[is_token], layer, target[is_token], self.loss.smoothing
+            )
+        tokens = is_token.sum().to(states.dtype)
+        divisor = tokens if self.loss.normalize_length else len(target)
+        return loss / divisor, {"acc": (correct.to(states.dtype), tokens)}
 
     def absorb_constant(self, vector: torch.Tensor) -> None:
         if not hasattr(self.module, "decoders") or isinstance(self.module, GuidedDecoder):
