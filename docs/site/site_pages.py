@@ -24,7 +24,10 @@ PAGES = (
     *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "benchmarks/README.md"),
     *("espnet_ext/README.md", "egs2/*/*/README.md", "egs2/*/*/RESULTS*.md"),
 )
-FILES = ("docs/*.svg", "CITATION.cff", "LICENSE", "run.sh", "egs2/*/*/run.sh")
+FILES = (
+    *("docs/*.svg", "egs2/*/*/figures/*.svg"),
+    *("CITATION.cff", "LICENSE", "run.sh", "egs2/*/*/run.sh"),
+)
 NOTEBOOK = "docs/first_steps.ipynb"
 WIDTH = "100"  # characters of help texts
 COMMANDS, API, GALLERY = "reference/commands", "reference/api", "gallery"

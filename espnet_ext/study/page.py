@@ -81,8 +81,13 @@ def _sentence(row: Row) -> str:
         verdict = "confirmed for other speakers and seeds"
     else:
         verdict = "no difference is shown"
-    p = f"p = {p_value(row.p_holm)}, permutation p = {p_value(row.p_permutation_holm)}, corrected"
+    p = f"{_p(row.p_holm)}, permutation {_p(row.p_permutation_holm)}, corrected"
     return f"{where}: {change}, {size} {bounds}; {verdict} ({p})."
+
+
+def _p(value: float | None) -> str:
+    text = p_value(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"
 
 
 def _family(family: str, rows: Sequence[Row]) -> Section:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 from grids import made_up, study_of, write_cell, write_design
@@ -120,3 +121,17 @@ def test_commands_plan_collect_and_settings(tmp_path, capsys):
     command.main(["collect", *options, "--results", str(results), "--partial", "true"])
     assert len(json.loads(results.read_text())["cells"]) == 3
     assert "3 of 8 results on valid; 5 are missing" in capsys.readouterr().out
+
+
+def test_committed_report_follows_from_the_committed_results(tmp_path):
+    recipe = Path(__file__).resolve().parents[2] / "egs2/mini_l2/study1"
+    options = ["--results", recipe / "cells.json", "--set", "test", "--output", tmp_path / "new.md"]
+    arguments = ["report", "--study", recipe / "conf/study.yaml", *options]
+    assert command.main(list(map(str, arguments))) == 0
+    committed, made = (
+        path.read_text(encoding="utf-8").split("# How this file was made")[0]
+        for path in (recipe / "RESULTS.md", tmp_path / "new.md")
+    )
+    assert made == committed
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert names == {path.name for path in (recipe / "figures").iterdir()}
