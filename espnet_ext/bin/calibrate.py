@@ -101,6 +101,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         facts["shared_with_training"] = steps.warn_about_training(
             annotated, args.canonical_model, args.data
         )
+    else:
+        print(
+            "note: without --canonical_model TRAINING_SET, it is not checked whether speakers or "
+            f"sentences of {args.data} are in the training set, which makes probabilities too large"
+        )
     calibration = steps.learn(judge, annotated, errors, args.method, args.precision, facts)
     for line in steps.report_lines(calibration):
         print(line)

@@ -145,13 +145,20 @@ def plan_split(
     numbers = range(len(segments))
     if options.quick:
         numbers = numbers[:: 1 + len(segments) // QUICK_SEGMENTS]
-    durations = _durations(folder / "wav", {segments[n].wav for n in numbers}, path)
-    _require_audio(path, [segments[n] for n in numbers], durations)
+    names = {segments[n].wav for n in numbers}
+    durations = _durations(folder / "wav", names, path, options.skip_unreadable)
+    late = _late_segments([segments[n] for n in numbers], durations)
+    if late and not options.skip_unreadable:
+        _raise_late(path, late, durations)
     cases = {TRANSCRIPT: options.transcript_case, TRANSLATION: options.translation_case}
     planned = []
     for number in numbers:
         segment = segments[number]
         utt_id = f"{segment.speaker}-{Path(segment.wav).stem}-{number:06d}"
+        if segment.wav not in durations or segment in late:
+            is_late = segment in late
+            report.leave_out(utt_id, "ends after its recording" if is_late else "unreadable audio")
+            continue
         readable = {name: CASES[cases[name]](rows[number]) for name, rows in texts.items()}
         for name, text in readable.items():
             if not text:
@@ -289,32 +296,44 @@ def _require_texts(files: Mapping[str, Path], texts: Mapping[str, list[str]]) ->
         )
 
 
-def _durations(folder: Path, names: set[str], path: Path) -> dict[str, float]:
-    """Return the seconds of each recording; all that cannot be read are named in one error."""
+def _durations(folder: Path, names: set[str], path: Path, skip: bool) -> dict[str, float]:
+    """Return the seconds of each recording that can be read.
+
+    Args:
+        skip: leave out the others, instead of raising an error that names them all.
+    """
     durations, faults = {}, []
     for name in sorted(names):
         try:
             durations[name] = audio_info(str(folder / name)).seconds
         except UserError as error:
             faults.append(error.message)
-    if faults:
+    if faults and not skip:
         message = f"{path}: {len(faults)} recordings cannot be read:{list_faults(faults)}"
-        raise UserError(message, f"take them from a fresh copy of {folder}")
+        remedy = "or leave out their segments: --skip_unreadable true"
+        raise UserError(message, f"take them from a fresh copy of {folder}, {remedy}")
     return durations
 
 
-def _require_audio(path: Path, segments: list[Segment], durations: Mapping[str, float]) -> None:
+def _late_segments(segments: list[Segment], durations: Mapping[str, float]) -> list[Segment]:
+    """Return the segments that end after their recording, if its duration is known."""
+    return [
+        segment
+        for segment in segments
+        if (seconds := durations.get(segment.wav)) is not None
+        and (segment.start + segment.seconds > seconds + MAX_OVERSHOOT or segment.start >= seconds)
+    ]
+
+
+def _raise_late(path: Path, late: list[Segment], durations: Mapping[str, float]) -> None:
     """Raise a UserError that names all segments that end after their recording."""
     faults = [
         f"{path}:{segment.line}: {segment.wav}: {segment.start:g} s + {segment.seconds:g} s, but "
         f"the recording has {durations[segment.wav]:.2f} s"
-        for segment in segments
-        if segment.start + segment.seconds > durations[segment.wav] + MAX_OVERSHOOT
-        or segment.start >= durations[segment.wav]
+        for segment in late
     ]
-    if faults:
-        raise UserError(
-            f"{len(faults)} segments end after their recording:{list_faults(faults)}",
-            "take the recordings and the list from the same release, or remove these entries and "
-            "their lines from the texts",
-        )
+    raise UserError(
+        f"{len(faults)} segments end after their recording:{list_faults(faults)}",
+        "take the recordings and the list from the same release, or leave them out: "
+        "--skip_unreadable true",
+    )

@@ -52,7 +52,12 @@ def load_model(
     weights = safe_weights.choose(Path(model_dir), weights)
     # All weights come from the file, so no initialisation (which may read other files) is needed.
     # SpecAugment is for training only, and importing it takes more than 1 s.
-    unused: dict[str, Any] = {"init": None, "cpu_autocast": None, "specaug": None, "specaug_conf": {}}
+    unused: dict[str, Any] = {
+        "init": None,
+        "cpu_autocast": None,
+        "specaug": None,
+        "specaug_conf": {},
+    }
     config_of_model = {**config, **unused}
     if adapters.options_of(config) is not None:
         model = _load_adapted(config_of_model, Path(model_dir), weights)

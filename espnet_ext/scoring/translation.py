@@ -23,6 +23,7 @@ Symbols: N sentences, S speakers, R resamples, C counts of a metric.
 """
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,10 @@ from espnet_ext.scoring import bootstrap
 
 AUTO = "auto"
 # sacrebleu's tokenization for languages that are written without spaces; others: 13a
-TOKENIZERS = {"zh": "zh", **dict.fromkeys(("yue", "ja", "th", "lo", "km", "my"), "char")}
+TOKENIZERS = {
+    **dict.fromkeys(("zh", "cmn", "zho"), "zh"),
+    **dict.fromkeys(("yue", "ja", "th", "lo", "km", "my"), "char"),
+}
 METRICS = ("bleu", "chrf")
 
 Sentences = Mapping[str, tuple[str, str]]  # utterance → (hypothesis, reference)
@@ -78,7 +82,7 @@ def score_translations(
     scored = []
     for output in outputs:
         language = languages.get(output, "")
-        chosen = TOKENIZERS.get(language, "13a") if tokenize == AUTO else tokenize
+        chosen = tokenizer_of(language) if tokenize == AUTO else tokenize
         metrics = make_metrics(chosen)
         scored.append(
             {
@@ -97,6 +101,15 @@ def score_translations(
         "bootstrap": {**options, "unit": "speaker"},
         "outputs": scored,
     }
+
+
+def tokenizer_of(language: str) -> str:
+    """Return sacrebleu's tokenization for a language code, with or without a region.
+
+    >>> tokenizer_of("zh-TW"), tokenizer_of("ja_JP"), tokenizer_of("de")
+    ('zh', 'char', '13a')
+    """
+    return TOKENIZERS.get(re.split("[-_]", language.lower())[0], "13a")
 
 
 def make_metrics(tokenize: str = "13a") -> dict[str, Any]:

@@ -22,6 +22,7 @@ from espnet_ext.study.mechanism import PREDICTORS, correlation, points
 from espnet_ext.study.regression import Fit, fit, regression_rows
 from espnet_ext.study.results import FAMILIES, LEVEL, Results, Row, planned_rows
 
+_FEW = 5  # speakers; an interval over fewer says nothing
 DIFFERENCE = (
     "Errors of b minus errors of a, in percentage points, with a 95 % interval over speakers and "
     "seeds. p: t test over speakers and seeds; permutation: exchange of the systems per speaker. "
@@ -130,8 +131,8 @@ def _matched(study: Study) -> list[Comparison]:
 
 
 def _by_divergence(study: Study, results: Results) -> Section:
-    header = ["language", "output", "b − a", "divergence", "tokens", "a %", "b %", "difference"]
-    header += ["interval"]
+    header = ["language", "output", "b − a", "divergence", "tokens", "speakers"]
+    header += ["a %", "b %", "difference", "interval"]
     cells = []
     for setting in filter(study.is_primary, study.settings()):
         for comparison in _matched(study):
@@ -145,13 +146,14 @@ def _by_divergence(study: Study, results: Results) -> Section:
                     [
                         *(setting.language, comparison.output),
                         *(f"{comparison.b} − {comparison.a}", name, str(tokens)),
-                        *(number(effect.rate_a), number(effect.rate_b)),
-                        *(signed(effect.difference), signed_interval(effect.interval)),
+                        *(str(effect.speakers), number(effect.rate_a), number(effect.rate_b)),
+                        signed(effect.difference),
+                        signed_interval(effect.interval) if effect.speakers >= _FEW else "–",
                     ]
                 )
     sentence = (
         "By edit distance between the references of an utterance, at full size. The intervals are "
-        "not corrected for the number of bins."
+        f"not corrected for the number of bins, and are left out for fewer than {_FEW} speakers."
     )
     table = Table("Differences by divergence", sentence, header, cells, 4)
     return Section("By divergence", items=[table])
@@ -311,9 +313,10 @@ def power_section(
         ]
         for row in power_rows(study, results, speakers=speakers, studies=studies)
     ]
+    who = f"{speakers} speakers" if speakers else f"the speakers of the set {results.dset}"
     sentence = (
         f"Differences in percentage points that {len(study.seeds)} seeds and "
-        f"{speakers or 'these'} speakers find with 80 % power, by simulation. One test: at level "
+        f"{who} find with 80 % power, by simulation. One test: at level "
         f"{LEVEL}. First of the family: at {LEVEL} divided by the number of primary tests. SD: "
         f"standard deviations of seeds (of a, b) and of the difference over speakers, in points, "
         f"estimated on the set {results.dset}."

@@ -146,3 +146,15 @@ def test_missing_translation_can_stay_unlabelled(root):
     second = prepare(root, report=report, missing_text="unlabelled")["train"][1]
     assert second.texts == {"transcript": "we see laughter"}
     assert report.unlabelled == {second.utt_id: {"translation": "an empty line"}}
+
+
+def test_unreadable_audio_can_be_left_out(root):
+    edit(root, "train.yaml", "wav: ted_9.wav", "wav: ted_8.wav")
+    edit(root, "train.yaml", "offset: 0.75", "offset: 1.75")
+    report = Report("must_c")
+    sets = prepare(root, report=report, skip_unreadable=True)
+    assert [utterance.utt_id for utterance in sets["train"]] == ["spk.7-ted_7-000000"]
+    assert report.left_out == {
+        "spk.7-ted_7-000001": "ends after its recording",
+        "spk.9-ted_8-000002": "unreadable audio",
+    }
