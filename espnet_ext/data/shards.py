@@ -2,8 +2,9 @@
 
 The layout is that of WebDataset: the files of an utterance stand next to each other and have the
 same name up to the first dot, `<id>.wav` or `<id>.flac`, then `<id>.json`. The JSON object has the
-id, the number of samples, and the row of each table by the name of its file (`text.surface`). In
-names of files, a dot or a slash of an id is written as in URLs (`%2E`).
+id, the number of samples, the row of each table by the name of its file (`text.surface`), and the
+CRC-32 of these and of the sound file. In names of files, a dot or a slash of an id is written as
+in URLs (`%2E`).
 
 Utterance i of the directory, in order of ids, is in shard i mod N, so shards are of equal size and
 every shard contains all speakers with enough utterances. `shards.json` describes the shards.
@@ -17,6 +18,7 @@ import json
 import os
 import resource
 import tarfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +27,7 @@ from typing import IO, Any
 from espnet_ext import files
 from espnet_ext.data import arks
 from espnet_ext.data.audio import source_file
-from espnet_ext.data.directory import LABEL_TABLES, text_files
+from espnet_ext.data.directory import text_files
 from espnet_ext.data.paths import existing_path
 from espnet_ext.data.table import stream_rows
 from espnet_ext.errors import UserError
@@ -33,6 +35,7 @@ from espnet_ext.errors import UserError
 MANIFEST = "shards.json"
 VERSION = 1
 REMEDY = "write the shards again (stage 4)"
+_OF_AUDIO = {"utt2dur", "utt2num_samples", "utt2num_frames", "utt2warp"}  # not labels
 _FORMATS = {"WAV": "wav", "FLAC": "flac"}
 _OPEN_AT_ONCE = 500  # shards that are written in one pass over the data directory
 _FURTHER_FILES = 200  # that a process may have open beside them
@@ -121,9 +124,12 @@ def remove_shards(folder: str | os.PathLike) -> None:
 
 
 def _tables_of(folder: Path) -> list[str]:
-    """Return the names of the tables that shards contain, beside wav.scp."""
-    names = [path.name for path in text_files(folder).values()]
-    return sorted([*names, *(n for n in ("utt2spk", *LABEL_TABLES) if (folder / n).is_file())])
+    """Return the names of the tables that shards contain, beside wav.scp.
+
+    They are the transcripts and all labels of utterances, as conditions of a system may read them.
+    """
+    labels = {path.name for path in folder.glob("utt2*")} - _OF_AUDIO
+    return sorted({path.name for path in text_files(folder).values()} | labels)
 
 
 def _write(
@@ -185,6 +191,7 @@ def _add(
         message = f"{place}: is {kind}, but shards contain 16-bit mono WAV or FLAC"
         raise UserError(message, "run stage 3, which converts audio, then stage 4 on its output")
     record = {"id": utt_id, "samples": info.frames, "tables": values}
+    record["crc32"] = _checksum(content, record)
     key = utt_id.replace("%", "%25").replace(".", "%2E").replace("/", "%2F")
     encoded = json.dumps(record, ensure_ascii=False).encode()
     for suffix, member in ((_FORMATS[info.format], content), ("json", encoded)):
@@ -192,6 +199,12 @@ def _add(
         header.size = len(member)
         archive.addfile(header, io.BytesIO(member))
     vars(archive)["members"].clear()  # tarfile keeps the headers of all members
+
+
+def _checksum(content: bytes, record: Mapping[str, Any]) -> int:
+    """Return the CRC-32 of a sound file and of its record without the checksum."""
+    fields = [record["id"], record["samples"], sorted(record["tables"].items())]
+    return zlib.crc32(json.dumps(fields).encode(), zlib.crc32(content))
 
 
 def _sound_file(source: str) -> bytes:
@@ -277,6 +290,8 @@ def read_shard(shard: Shard) -> Iterator[ShardUtterance]:
         with open(shard.path, "rb") as handle, tarfile.open(fileobj=handle, mode="r|") as archive:
             for audio, record in _pairs(archive):
                 values = json.loads(record)
+                if values["crc32"] != _checksum(audio, values):
+                    raise ValueError(f"the checksum of {values['id']} is wrong")
                 utterance = ShardUtterance(
                     values["id"], audio, values["samples"], values["tables"], shard.path
                 )

@@ -44,6 +44,10 @@ class PackedLinear(nn.Module):
         multiply: Any = torch.ops.mkldnn._linear_pointwise
         return multiply(x, self.packed, self.bias, "none", [], "")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without packed weights, which can neither be copied nor pickled."""
+        return {**self.__dict__, "packed": None}
+
     def _pack(self) -> None:
         weight = self.weight.detach()
         self.is_supported = weight.device.type == "cpu" and weight.dtype == torch.float32

@@ -7,7 +7,7 @@ Every utterance is drawn at least once per epoch; those of small groups are repe
 
 import argparse
 import collections
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from espnet_ext.data.record import NA
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
 from espnet_ext.model.config import TEXT_PREFIX, check_keys, suggest
+from espnet_ext.progress import say
 from espnet_ext.training.repeat import RepeatFactorSampler, sampler_of_factors
 
 LABELS = "labels"  # the outputs that an utterance has a transcript for
@@ -23,6 +24,7 @@ _ALIASES = {"language": "lang", "first_language": "l1"}
 _WITHOUT = "none"  # the label of utterances without one
 _LEAST_STEP = 1.05  # ratio of two repeat factors; closer ones become equal
 _SHOWN = 12  # groups in the log
+_MANY_DRAWS = 10  # per epoch, of an utterance; more are reported
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,9 @@ def balanced_sampler(
     options = BalanceOptions.parse(args.balance)
     groups = groups_of(args, options)
     factors = balance_factors(groups, options.temperature)
+    if rank == 0:
+        for line in _warnings(groups, factors):
+            say(line)
     sampler = sampler_of_factors(
         args,
         factors,
@@ -119,6 +124,23 @@ def balanced_sampler(
     )
     sampler.groups = groups
     return sampler
+
+
+def _warnings(groups: Mapping[str, str], factors: Mapping[str, float]) -> Iterator[str]:
+    """Yield a line for utterances without a label, and one for groups that are drawn very often."""
+    unlabelled = [utt_id for utt_id, name in groups.items() if _WITHOUT in name.split("/")]
+    if unlabelled:
+        yield (
+            f"warning: balance: {len(unlabelled)} utterances lack a label and form groups "
+            f"named {_WITHOUT}, the first is {unlabelled[0]}: complete the tables if they have one"
+        )
+    often = {groups[utt_id]: n for utt_id, n in factors.items() if n > _MANY_DRAWS}
+    if often:
+        named = ", ".join(f"{name} × {factor:.0f}" for name, factor in list(often.items())[:_SHOWN])
+        yield (
+            f"warning: balance: utterances of small groups are drawn more than {_MANY_DRAWS} times "
+            f"per epoch: {named}: check their labels, or lower the temperature"
+        )
 
 
 def balance_factors(groups: Mapping[str, str], temperature: float) -> dict[str, float]:

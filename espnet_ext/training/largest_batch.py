@@ -83,13 +83,16 @@ def run_largest_batches(
     """
     sampler, dataset = getattr(factory, "sampler", None), getattr(factory, "dataset", None)
     if sampler is None or dataset is None or factory.collate_fn is None:
-        say("note: scan_largest_batch: the batches of this iterator_type are not known in advance")
+        if _is_first():
+            say("note: scan_largest_batch: not done for shards and chunks (iterator_type: chunk)")
         return
     ids, lengths = read_lengths(options.configuration["train_shape_file"])
     batches = sampler.all_batches() if hasattr(sampler, "all_batches") else sampler.generate(0)
     start = time.monotonic()
     reduce_stats = model.reduce_stats
-    with unchanged(model), _reserved(optimizers):
+    # Gradients that stay between the batches of an update, and DistributedDataParallel's copy
+    copies = int(options.accum_grad > 1) + int(torch.distributed.is_initialized())
+    with unchanged(model), _reserved(optimizers, copies):
         model.train()
         model.reduce_stats = False  # the processes run different batches
         try:
@@ -104,8 +107,12 @@ def run_largest_batches(
         line += f": at most {peak:.1f} of {total:.1f} GiB"
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+    if _is_first():
         say(line)
+
+
+def _is_first() -> bool:
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
 def _run(model: Any, utterances: Sequence[str], factory: Any, options: Any) -> None:
@@ -139,16 +146,15 @@ def _run(model: Any, utterances: Sequence[str], factory: Any, options: Any) -> N
 
 
 @contextlib.contextmanager
-def _reserved(optimizers: Sequence[torch.optim.Optimizer]) -> Iterator[None]:
-    """Allocate the memory that optimizers without state need after their first update."""
+def _reserved(optimizers: Sequence[torch.optim.Optimizer], copies: int) -> Iterator[None]:
+    """Allocate memory that later updates need: `copies` per parameter, and states not made yet."""
     reserved = [
         torch.empty_like(parameter)
         for optimizer in optimizers
-        if not optimizer.state
         for group in optimizer.param_groups
         for parameter in group["params"]
         if parameter.requires_grad
-        for _ in range(_MOMENTS)
+        for _ in range(copies + (0 if optimizer.state else _MOMENTS))
     ]
     try:
         yield

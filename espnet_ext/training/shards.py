@@ -129,7 +129,8 @@ class ShardPlan:
         self._seed, self._buffer = args.seed, args.shard_buffer
         options = BucketOptions.parse(args.batching_conf)
         bins = args.batch_bins // processes
-        limits = Limits(bins, options.quadratic_bins, options.max_utterances)
+        most = options.max_utterances and max(1, options.max_utterances // processes)
+        limits = Limits(bins, options.quadratic_bins, most)
         # Shard → its batches, each as positions in the shard; for the shards of this process.
         self.batches: dict[int, list[np.ndarray]] = {}
         counts = [0] * processes

@@ -80,6 +80,8 @@ def _configuration(args: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in args.items()
         if key not in _MAY_CHANGE and not key.startswith(_MAY_CHANGE_PREFIXES)
     }
+    if not args.get("train_shards"):
+        options.pop("shard_buffer", None)  # has no effect
     outputs = {name: dict(output) for name, output in (options.get("outputs") or {}).items()}
     options = {**options, "outputs": outputs}
     for part in (options, *outputs.values()):

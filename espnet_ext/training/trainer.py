@@ -117,6 +117,8 @@ class DualOutputTrainer(Trainer):
         if trainer_options.encoder_cache:
             cls._use_cache(model, [train_iter_factory, valid_iter_factory], trainer_options)
         if largest_batch.is_enabled(trainer_options.scan_largest_batch, trainer_options.ngpu):
+            if trainer_options.freeze_schedule is not None:  # the last epoch trains most layers
+                trainer_options.freeze_schedule.begin_epoch(trainer_options.max_epoch)
             largest_batch.run_largest_batches(
                 model, kwargs["optimizers"], train_iter_factory, trainer_options
             )

@@ -49,6 +49,7 @@ def test_shards_have_the_layout_of_webdataset_and_all_rows(tmp_path):
         audio = archive.extractfile(names[0]).read()
     # WebDataset groups files by their name up to the first dot
     assert names == [f"s00{i}%2Ex-u.{kind}" for i in (1, 4) for kind in ("flac", "json")]
+    assert record.pop("crc32") == shards._checksum(audio, record)
     assert record == {
         "id": "s001.x-u",
         "samples": 801,
@@ -138,7 +139,10 @@ def test_damaged_shards_raise_user_errors_that_name_file_and_utterance(tmp_path)
 
     with tarfile.open(shard.path, "w") as archive:  # cut between two utterances
         for name in ("a.wav", "a.json"):
-            record = json.dumps({"id": "a", "samples": 1, "tables": {}}).encode()
+            record = {"id": "a", "samples": 1, "tables": {}}
+            sound = json.dumps(record).encode()  # the content of a.wav does not matter
+            record["crc32"] = shards._checksum(sound, record)
+            record = sound if name == "a.wav" else json.dumps(record).encode()
             header = tarfile.TarInfo(name)
             header.size = len(record)
             archive.addfile(header, io.BytesIO(record))
@@ -179,3 +183,26 @@ def test_memory_does_not_grow_with_the_number_of_utterances(tmp_path, monkeypatc
 
     peak(10)  # imports
     assert peak(400) - peak(100) < 300 * 100  # bytes: less than 100 per utterance
+
+
+@pytest.mark.parametrize("part", ["audio", "transcript"])
+def test_flipped_bit_in_a_shard_is_noticed(tmp_path, part):
+    folder = make(tmp_path)
+    shards.write_shards(folder, 2)
+    path = folder / "shards/shard-000001.tar"
+    content = bytearray(path.read_bytes())
+    place = content.index(b'"caw"') + 1 if part == "transcript" else content.index(b"data") + 100
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"shard-000001.tar: damaged .*the checksum of s00\d.x-u"):
+        read(folder)
+
+
+def test_every_table_of_labels_is_in_the_shards(tmp_path):
+    folder = make(tmp_path)
+    (folder / "utt2corpus").write_text((folder / "utt2l1").read_text(encoding="utf-8"))
+    (folder / "utt2dur").write_text("")
+    shards.write_shards(folder, 2)
+    assert set(shards.read_manifest(folder / "shards").tables) == {
+        *("text.meaning", "utt2spk", "utt2l1", "utt2corpus"),
+    }

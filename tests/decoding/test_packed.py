@@ -1,5 +1,8 @@
 """Packed linear layers and parallel searches give the results of the plain ones."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 
@@ -112,3 +115,14 @@ def test_error_in_a_parallel_search_is_raised(trained, two_threads):
         recogniser.model.heads["meaning"].decoder.output_layer.weight.fill_(float("nan"))
     with pytest.raises(NotFiniteError, match="head of output 'meaning'"):
         recogniser.batch(WAVES)
+
+
+@needs_onednn
+def test_packed_layer_can_be_copied_and_pickled():
+    linear = torch.nn.Linear(48, 96).requires_grad_(False)
+    layer = PackedLinear(linear)
+    x = torch.randn(3, 48)
+    expected = layer(x)
+    assert layer.packed is not None
+    for copied in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert copied.packed is None and torch.equal(copied(x), expected)

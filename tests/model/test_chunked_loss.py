@@ -82,3 +82,13 @@ def test_a_model_has_the_same_losses_statistics_and_gradients(monkeypatch):
         torch.testing.assert_close(chunked_stats[key], value, rtol=1e-5, atol=1e-5, equal_nan=True)
     for name, value in gradients.items():
         torch.testing.assert_close(chunked_gradients[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_validation_computes_no_gradients(monkeypatch):
+    layer = torch.nn.Linear(4, 9)
+    hidden, target = torch.randn(6, 4), torch.arange(6)
+    expected = chunked_loss(hidden, layer, target, 0.1)
+    monkeypatch.setattr(torch, "zeros_like", None)  # allocates the gradients
+    with torch.no_grad():
+        loss, correct = chunked_loss(hidden, layer, target, 0.1)
+    assert torch.equal(loss, expected[0].detach()) and torch.equal(correct, expected[1])

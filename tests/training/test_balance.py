@@ -167,3 +167,16 @@ def test_training_is_balanced_and_refuses_two_choices(tmp_path, capfd):
         recipe.train(exp="wrong", config={**config, "repeat_power": 0.5})
     with pytest.raises(UserError, match=r"base.yaml: balance.temperature: 0 is not"):
         recipe.train(exp="wrong", config={"balance": {"by": ["labels"], "temperature": 0}})
+
+
+def test_missing_labels_and_groups_that_are_drawn_very_often_are_reported(folder, tmp_path, capfd):
+    for name in ("speech_shape", "text_meaning_shape", "text.meaning", "text.surface"):
+        (tmp_path / name).write_text((folder / name).read_text(encoding="utf-8"))
+    write_table(tmp_path / "utt2lang", {f"u{number:02d}": "en" for number in range(99)})
+    conf = {"by": "language", "temperature": math.inf}
+    sampler = balance.balanced_sampler(arguments(tmp_path, conf))
+    assert isinstance(sampler, balance.BalancedSampler)
+    text = capfd.readouterr()
+    assert "warning: balance: 1 utterances lack a label" in text.out + text.err
+    assert "the first is u99" in text.out + text.err
+    assert "more than 10 times per epoch: none × 99" in text.out + text.err

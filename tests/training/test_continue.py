@@ -244,3 +244,11 @@ def test_damaged_weights_of_an_earlier_epoch_raise_user_error_when_averaged(reci
     assert "1epoch.pth of the best epochs by valid.acc is missing" in capfd.readouterr().err
     assert (folder / "valid.acc.ave_2best.pth").exists()
     assert tiny_recipe.CONFIG["max_epoch"] == 2
+
+
+def test_options_that_did_not_exist_when_a_training_began_are_no_difference():
+    now = trained_with._configuration({"seed": 0, "train_shards": None, "shard_buffer": 2})
+    before = {"configuration": {"seed": 0}}
+    assert trained_with.differences(before, {"configuration": now}) == []
+    now = trained_with._configuration({"seed": 0, "train_shards": "shards", "shard_buffer": 2})
+    assert trained_with.differences(before, {"configuration": now}) != []

@@ -34,14 +34,16 @@ def chunked_loss(
         target: (M,) token ids.
         smoothing: share of the probability that the other tokens get.
     """
-    return _ChunkedLoss.apply(hidden, layer.weight, layer.bias, target, smoothing, chunk_values)
+    # Inside `forward`, torch.is_grad_enabled() is always False
+    options = (smoothing, chunk_values, torch.is_grad_enabled())
+    return _ChunkedLoss.apply(hidden, layer.weight, layer.bias, target, *options)
 
 
 class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden, weight, bias, target, smoothing, chunk_values):
+    def forward(ctx: Any, hidden, weight, bias, target, smoothing, chunk_values, with_grad):
         vocabulary = weight.size(0)
-        needs = ctx.needs_input_grad[:3]
+        needs = [with_grad and needed for needed in ctx.needs_input_grad[:3]]
         grads = [
             torch.zeros_like(tensor) if needed else None
             for tensor, needed in zip((hidden, weight, bias), needs, strict=True)
@@ -76,6 +78,7 @@ class _ChunkedLoss(torch.autograd.Function):
         return loss, correct
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *outputs):  # type: ignore[override]
         grads = (None if grad is None else grad * outputs[0] for grad in ctx.saved_tensors)
-        return *grads, None, None, None
+        return *grads, None, None, None, None
