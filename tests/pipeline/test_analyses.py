@@ -34,6 +34,8 @@ VARIABLES = {
     "swaps": "false",
     "stress": "",
     "stress_output": "surface",
+    "translations": "",
+    "bleu_tokenize": "auto",
     "baseline_runs": [],
     "stress_runs": ["surface50_all a 0 surface50_all_a_small 50:a"],
     "system_config": {"a": "a.yaml", "b": "b.yaml"},
@@ -253,7 +255,7 @@ def test_every_registered_analysis_has_a_step_if_its_inputs_exist():
             Path(path, f"text.{output}").touch()
     Path("exp/en/a_small/model.pth").touch()
     Path("a.yaml").write_text("conditioning: sparse\n")
-    variables = {**VARIABLES, "swaps": "true", "stress": "50"}
+    variables = {**VARIABLES, "swaps": "true", "stress": "50", "translations": "meaning"}
     names = set()
     for kind in ("texts", "models", "stress"):
         steps, notes = collect(ANALYSES, variables, kind)
@@ -261,6 +263,7 @@ def test_every_registered_analysis_has_a_step_if_its_inputs_exist():
         names |= {words[0] for words in steps}
     expected = {"cka", "probes", "swaps", "vectors", "features", "partial"}
     expected |= {"cross_test", "cross_other"}
+    expected |= {"translation_test", "translation_other"}
     expected |= {f"{mdd}_a_small_decode_test" for mdd in ("mdd", "mdd_no_prompt")}
     assert names == {f"en/{name}" for name in expected}
 

@@ -63,6 +63,10 @@ def complete(tree, tmp_path_factory):
     ]
     out = ["--output_name", "surface", "--output", str(base / "analysis/partial.json")]
     assert analyze.main(["partial", *out, "--runs", *scored]) == 0
+    systems = [f"{name}={base}/{name}_small/decode/test" for name in ("so_meaning", "do")]
+    out = ["--outputs", "meaning", "--output", str(base / "analysis/translation_test.json")]
+    data = ["--data", str(root / "dump/raw/ko/test")]
+    assert analyze.main(["translation", *out, *data, "--systems", *systems]) == 0
     return root
 
 
@@ -102,7 +106,8 @@ def test_every_result_file_is_shown(complete, written, name):
                 for caveat in item["caveats"]:
                     assert f"_{caveat}_" in details and caveat in page.text
         for sentence in [*section["summary"], *section["findings"], *section["notes"]]:
-            assert sentence.replace("<", "&lt;").replace(">", "&gt;") in details
+            escaped = sentence.replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;")
+            assert escaped in details
             assert " ".join(sentence.split()) in page.text
 
 

@@ -87,7 +87,7 @@ def test_wrong_usage(checkout):
     assert (
         done.returncode == 2
         and "choose among: browser dev docs hf lhotse onnx pretrained report serve synth tables "
-        "vad xlsr"
+        "translation vad xlsr"
         in done.stderr
     )
 

@@ -41,7 +41,7 @@ def narrow_ids(utt_ids: Iterable[str], share: float) -> set[str]:
     """Return a share of utterance ids, rounded, in an order that depends on the ids alone.
 
     >>> sorted(narrow_ids(["a", "b", "c", "d"], 0.5))
-    ['a', 'd']
+    ['c', 'd']
     """
     ordered = sorted(utt_ids, key=lambda utt_id: hashlib.sha256(utt_id.encode()).hexdigest())
     return set(ordered[: round(share * len(ordered))])
