@@ -9,7 +9,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.files import write_text
 from espnet_ext.study.design import OUTPUTS, Comparison, Setting, Study, percent
 from espnet_ext.study.mechanism import PREDICTORS, points
-from espnet_ext.study.results import Results
+from espnet_ext.study.results import FEW_SPEAKERS, Results
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
 MARKERS = "osD^vP*X"
@@ -151,9 +151,11 @@ def _differences(figure: Any, study: Study, results: Results) -> None:
 
 
 def _error_bars(effects: Sequence[Any]) -> list[list[float]]:
-    """Return the lengths of the error bars below and above; zero without an interval."""
+    """Return the lengths of the error bars below and above; zero without an interval to show."""
     margins = [
-        (effect.interval[1] - effect.interval[0]) / 2 if effect.interval else 0.0
+        (effect.interval[1] - effect.interval[0]) / 2
+        if effect.interval and effect.speakers >= FEW_SPEAKERS
+        else 0.0
         for effect in effects
     ]
     return [margins, margins]
@@ -261,7 +263,7 @@ def _error_rates(figure: Any, study: Study, results: Results) -> None:
                     axis.plot([place] * len(values), values, ".", color=colour, markersize=3)
                 shown += rates
             axis.set_yscale("log")
-            axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8)))
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)))
             axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             axis.yaxis.set_minor_formatter(NullFormatter())
             _show_shares(axis, study, shown)

@@ -20,9 +20,8 @@ from espnet_ext.study import simulation
 from espnet_ext.study.design import OUTPUTS, Comparison, Setting, Study
 from espnet_ext.study.mechanism import PREDICTORS, correlation, points
 from espnet_ext.study.regression import Fit, fit, regression_rows
-from espnet_ext.study.results import FAMILIES, LEVEL, Results, Row, planned_rows
+from espnet_ext.study.results import FAMILIES, FEW_SPEAKERS, LEVEL, Results, Row, planned_rows
 
-_FEW = 5  # speakers; an interval over fewer says nothing
 DIFFERENCE = (
     "Errors of b minus errors of a, in percentage points, with a 95 % interval over speakers and "
     "seeds. p: t test over speakers and seeds; permutation: exchange of the systems per speaker. "
@@ -148,12 +147,15 @@ def _by_divergence(study: Study, results: Results) -> Section:
                         *(f"{comparison.b} − {comparison.a}", name, str(tokens)),
                         *(str(effect.speakers), number(effect.rate_a), number(effect.rate_b)),
                         signed(effect.difference),
-                        signed_interval(effect.interval) if effect.speakers >= _FEW else "–",
+                        signed_interval(effect.interval)
+                        if effect.speakers >= FEW_SPEAKERS
+                        else "–",
                     ]
                 )
     sentence = (
         "By edit distance between the references of an utterance, at full size. The intervals are "
-        f"not corrected for the number of bins, and are left out for fewer than {_FEW} speakers."
+        "not corrected for the number of bins, and are left out for fewer than "
+        f"{FEW_SPEAKERS} speakers."
     )
     table = Table("Differences by divergence", sentence, header, cells, 4)
     return Section("By divergence", items=[table])
