@@ -3,7 +3,6 @@
 import json
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from child_processes import free_port
 
 from espnet_ext.bin import tokens
 from espnet_ext.data.audio import write_audio
@@ -171,9 +171,6 @@ def in_two_processes(exp: Path, options=()) -> Path:
     folder = exp.with_name(f"{exp.name}-two{len(options)}")
     shutil.copytree(exp, folder, ignore=shutil.ignore_patterns("*.pth", "*.json*"))
     command[command.index("--output_dir") + 1] = str(folder)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     command += [
         "--multiprocessing_distributed",
         "true",
@@ -184,7 +181,7 @@ def in_two_processes(exp: Path, options=()) -> Path:
         "--dist_master_addr",
         "127.0.0.1",
         "--dist_master_port",
-        str(port),
+        str(free_port()),
         *options,
     ]
     processes = [

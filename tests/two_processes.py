@@ -1,11 +1,11 @@
 """Run a function in two processes that torch.distributed connects."""
 
 import os
-import socket
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from child_processes import free_port
 
 RANKS = (0, 1)
 
@@ -16,9 +16,7 @@ def run(worker: Callable, *arguments: Any) -> list:
     Args:
         worker: a function of a module, whose result can be pickled without tensors.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     context = torch.multiprocessing.get_context("spawn")
     queue = context.Queue()
     processes = [

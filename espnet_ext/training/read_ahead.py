@@ -46,6 +46,12 @@ class ReadAhead(WrappedLoader):
             future.cancel()
         self._futures = {u: self._thread.submit(self._loader.__getitem__, u) for u in utterances}
 
+    def stop(self) -> None:
+        """End the thread, after the utterance that it is reading."""
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)
+        self._thread, self._futures = None, {}
+
     def __getitem__(self, utterance: str) -> Any:
         future = self._futures.pop(utterance, None)
         return self._loader[utterance] if future is None else future.result()
@@ -76,6 +82,9 @@ def batches_ahead(loader: Any) -> Iterator[Any]:
 def _ahead(batches: Iterator[Any], reader: ReadAhead, utterances: Any) -> Iterator[Any]:
     following = iter(utterances)
     next(following, None)
-    for batch in batches:
-        reader.start(next(following, ()))
-        yield batch
+    try:
+        for batch in batches:
+            reader.start(next(following, ()))
+            yield batch
+    finally:
+        reader.stop()  # a process that is forked while threads run can hang

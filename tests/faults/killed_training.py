@@ -8,13 +8,13 @@ import random
 import signal
 import sys
 import time
-import traceback
 from pathlib import Path
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny_recipe  # noqa: E402
+from child_processes import fork  # noqa: E402
 
 KILLS = int(os.environ.get("KILLS", "3"))
 CONFIG = {
@@ -27,19 +27,13 @@ CONFIG = {
 
 
 def train_in_child(recipe: tiny_recipe.Recipe, name: str) -> int:
-    """Start a training in a copy of this process, which has imported everything; return its id."""
-    process = os.fork()
-    if process:
-        return process
-    try:
-        log = open(recipe.root / f"{name}.log", "a", buffering=1)  # noqa: SIM115
-        os.dup2(log.fileno(), 2)
-        sys.stdout = sys.stderr = log
+    """Start a training in a copy of this process; return its id."""
+
+    def train() -> int:
         recipe.train(name, CONFIG)
-        os._exit(0)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
+        return 0
+
+    return fork(train, recipe.root / f"{name}.log")
 
 
 def kill_after(process: int, checkpoint: Path, saves: int, seconds: float) -> int:

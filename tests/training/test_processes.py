@@ -4,12 +4,12 @@ import argparse
 import json
 import os
 import shlex
-import socket
 import subprocess
 import sys
 
 import pytest
 import tiny_recipe
+from child_processes import free_port
 
 from espnet_ext.errors import UserError
 from espnet_ext.training.processes import node_rank, process_options
@@ -82,9 +82,7 @@ def start(recipe, rank, port, *more):
 
 
 def run_two(recipe, *more):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     processes = [start(recipe, rank, port, *more) for rank in (0, 1)]
     try:
         outputs = [process.communicate(timeout=240) for process in processes]

@@ -87,6 +87,18 @@ def test_other_iterables_and_unused_reads_are_no_problem():
     assert list(one_ahead(iter("abc"))) == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("batches", [1, 3])
+def test_no_thread_remains_after_an_epoch_or_an_interruption(batches):
+    _, loader = loader_of(["a", "b", "c", "d", "e", "f"])
+    iterator = batches_ahead(loader)
+    for _ in range(batches):
+        next(iterator)
+    assert any(thread.name.startswith("read_ahead") for thread in threading.enumerate())
+    iterator.close()
+    assert not any(thread.name.startswith("read_ahead") for thread in threading.enumerate())
+    assert len(list(batches_ahead(loader))) == 3  # the next epoch starts a thread of its own
+
+
 def test_one_ahead_raises_errors_in_order():
     def items():
         yield 1

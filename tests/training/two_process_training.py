@@ -2,15 +2,15 @@
 
 import os
 import signal
-import socket
 import sys
 import time
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import tiny_recipe
 import torch
+from child_processes import fork, free_port
 
 from espnet_ext.errors import Interrupted, UserError
 from espnet_ext.training import health, processes
@@ -37,43 +37,34 @@ def recipe(tmp_path_factory):
 
 def start(recipe, name, config, prepare: Callable[[int], None] = lambda rank: None) -> list[int]:
     """Start a training of two processes, which are copies of this one; return their ids."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    ids = []
-    for rank in (0, 1):
-        ids.append(os.fork())
-        if ids[-1]:
-            continue
-        code = 1
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+
+    def train(rank: int) -> int:
+        os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", **address}
+        prepare(rank)
         try:
-            log = open(recipe.root / f"{name}.{rank}.log", "a")  # noqa: SIM115
-            os.dup2(log.fileno(), 2)
-            sys.stdout = sys.stderr = log
-            address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", **address}
-            prepare(rank)
             recipe.train(name, config, options=processes.process_options(2, 0, []))
-            code = 0
         except Interrupted as error:
             print(error, file=sys.stderr)
-            code = error.EXIT_CODE
+            return error.EXIT_CODE
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
-        except BaseException:
-            traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(code)
-    return ids
+            return 1
+        return 0
+
+    return [fork(partial(train, rank), recipe.root / f"{name}.{rank}.log") for rank in (0, 1)]
 
 
-def wait(ids: Sequence[int], seconds: float = 120) -> list[int]:
-    """Return the exit statuses of processes, as `os.waitstatus_to_exitcode` does."""
+def finished(recipe, name, config, *prepare: Callable[[int], None], seconds=120) -> list[int]:
+    """Train in two processes; return their exit statuses, as `os.waitstatus_to_exitcode` does."""
+    ids = start(recipe, name, config, *prepare)
     deadline = time.monotonic() + seconds
     statuses = {}
     try:
         while len(statuses) < len(ids):
-            assert time.monotonic() < deadline, "a process hangs"
+            if time.monotonic() > deadline:
+                logs = [(recipe.root / f"{name}.{rank}.log").read_text() for rank in (0, 1)]
+                pytest.fail("\n".join([f"these hang: {set(ids) - set(statuses)} of {ids}", *logs]))
             for process in set(ids) - set(statuses):
                 ended, status = os.waitpid(process, os.WNOHANG)
                 if ended:
@@ -104,15 +95,15 @@ def weights(folder):
 
 
 def test_interruption_of_one_process_saves_and_stops_both(recipe):
-    assert wait(start(recipe, "whole", CONFIG)) == [0, 0]
+    assert finished(recipe, "whole", CONFIG) == [0, 0]
 
     def interrupt(rank):
         if rank == 1:
             signal_after(6, signal.SIGUSR1)
 
-    assert wait(start(recipe, "parts", CONFIG, interrupt)) == [75, 75]
+    assert finished(recipe, "parts", CONFIG, interrupt) == [75, 75]
     assert "saved after 2 batches of epoch 2" in (recipe.root / "parts.0.log").read_text()
-    assert wait(start(recipe, "parts", CONFIG)) == [0, 0]
+    assert finished(recipe, "parts", CONFIG) == [0, 0]
     first, second = weights(recipe.root / "whole"), weights(recipe.root / "parts")
     assert all(torch.equal(first[key], second[key]) for key in first)
 
@@ -122,7 +113,7 @@ def test_death_of_one_process_ends_the_other_with_its_cause(recipe):
         if rank == 1:
             signal_after(3, signal.SIGKILL)
 
-    assert wait(start(recipe, "death", CONFIG, die), seconds=60) == [1, -signal.SIGKILL]
+    assert finished(recipe, "death", CONFIG, die, seconds=60) == [1, -signal.SIGKILL]
     message = (recipe.root / "death.0.log").read_text()
     assert "error: the connection to another process of this training failed" in message
 
@@ -142,7 +133,7 @@ def test_two_processes_train_as_one_with_the_joint_batch(recipe, accum_grad):
         "optim_conf": {"lr": 0.05},
         "accum_grad": accum_grad,
     }
-    assert wait(start(recipe, f"two{accum_grad}", config)) == [0, 0]
+    assert finished(recipe, f"two{accum_grad}", config) == [0, 0]
     two = weights(recipe.root / f"two{accum_grad}")
     one = weights(recipe.train(f"one{accum_grad}", config))
     for key, value in one.items():
