@@ -2,6 +2,7 @@
 
 espnet-ext study plan --study egs2/mini_l2/study1/conf/study.yaml --dir exp
 espnet-ext study collect --study conf/study.yaml --dir exp --results cells.json
+espnet-ext study merge --study conf/study.yaml --inputs "a.json b.json" --results cells.json
 espnet-ext study report --study conf/study.yaml --results cells.json --output RESULTS.md
 espnet-ext study power --study conf/study.yaml --results cells.json --speakers 16
 espnet-ext study coverage
@@ -18,6 +19,7 @@ ACTIONS = {
     "plan": "list the trainings, which are done, and the estimated hours",
     "settings": "print the settings that local/study.sh reads",
     "collect": "check the results of all trainings and write them into one file",
+    "merge": "write the results of several such files into one",
     "report": "write the report and its figures from that file",
     "power": "print which differences can be detected, from the variances in that file",
     "coverage": "print how often intervals contain the true difference in simulated studies",
@@ -67,6 +69,15 @@ def get_parser() -> argparse.ArgumentParser:
         default=False,
         help="collect: list missing results in the file instead of stopping",
     )
+    parser.add_argument(
+        "--inputs", type=cli.words, default=[], help="merge: files of collected results"
+    )
+    parser.add_argument(
+        "--allow_other_options",
+        type=cli.boolean,
+        default=False,
+        help="merge: settings may have been trained with other options or versions than each other",
+    )
     parser.add_argument("--results", default="cells.json", help="file of the collected results")
     parser.add_argument("--output", default="RESULTS.md", help="report: Markdown file to write")
     parser.add_argument(
@@ -106,6 +117,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(shell_settings(study)))
     elif args.action == "collect":
         _collect(study, args, arguments)
+    elif args.action == "merge":
+        if len(args.inputs) < 2:
+            parser.error("merge needs --inputs with at least two files")
+        _merge(study, args, arguments)
     elif args.action == "report":
         _report(study, args, arguments)
     else:
@@ -149,6 +164,21 @@ def _collect(study, args: argparse.Namespace, arguments: Sequence[str]) -> None:
     )
 
 
+def _merge(study, args: argparse.Namespace, arguments: Sequence[str]) -> None:
+    from espnet_ext.overwriting import require_result_file
+    from espnet_ext.provenance import provenance
+    from espnet_ext.study.collect import is_cells_file, read_cells, write_cells
+    from espnet_ext.study.merge import merge
+
+    require_result_file(args.results, is_cells_file, inputs=args.inputs)
+    contents = {str(path): read_cells(path) for path in args.inputs}
+    content = merge(study, contents, allow_other_options=args.allow_other_options)
+    write_cells(args.results, {**content, "provenance": provenance("study", arguments)})
+    print(f"{args.results}: {len(content['cells'])} results, {len(content['missing'])} are missing")
+    for note in content["notes"]:
+        print(f"note: {note}", file=sys.stderr)
+
+
 def _results(study, args: argparse.Namespace):
     from espnet_ext.study.collect import read_cells
     from espnet_ext.study.results import Results
@@ -175,7 +205,8 @@ def _report(study, args: argparse.Namespace, arguments: Sequence[str]) -> None:
     parts = [section_markdown(section) for section in sections(study, results)]
     figures = write_figures(study, results, output.parent / args.figures)
     links = [f"![{path.stem}]({os.path.relpath(path, output.parent)})" for path in figures]
-    made, collected = provenance("study", arguments), results.content.get("provenance", {})
+    made = provenance("study", arguments)
+    sources = results.content.get("sources") or [results.content.get("provenance", {})]
     head = [
         f"# {study.title}",
         f"Results on the set `{results.dset}`. {mark}; do not edit.",
@@ -183,8 +214,11 @@ def _report(study, args: argparse.Namespace, arguments: Sequence[str]) -> None:
     origin = [
         "# How this file was made",
         f"- this file: `{made['command']}`, commit {made['commit']}",
-        f"- results: `{collected.get('command')}`, commit {collected.get('commit')}, "
-        f"{collected.get('date')}, {collected.get('machine', {}).get('cpu')}",
+        *(
+            f"- results: `{source.get('command')}`, commit {source.get('commit')}, "
+            f"{source.get('date')}, {source.get('machine', {}).get('cpu')}"
+            for source in sources
+        ),
     ]
     text = "\n\n".join([*head, *parts[:3], *links, *parts[3:], "\n".join(origin)])
     # The title is the only heading of the first level

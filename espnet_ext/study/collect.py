@@ -10,11 +10,14 @@ together.
      "cells": [{"condition", "language", "share", "seed", "system", "set",
                 "errors": {"surface": {"0": [per speaker], …}, …},
                 "training": {"seconds", "parameters", "updates", "commit", "configuration",
-                             "gradient_cosine"}}],
+                             "gradient_cosine", "data", "decoding"}}],
      "similarity": [{"condition", "language", "share", "seed", "a", "b", "ceiling", "layer",
                      "cka", "null"}],
-     "missing": ["normal, ko, 50 %, do, seed 1 (test)"]}
+     "missing": ["normal, ko, 50 %, do, seed 1 (test)"],
+     "notes": [str], "sources": [provenance]}                  # if files were merged
 
+`configuration`, `data` and `decoding` are digests of options and training data (`study.merge`
+compares them).
 Errors and tokens are by bin of divergence (`scoring.divergence`); "none" has utterances without a
 bin. The sum over bins is that of all utterances.
 """
@@ -107,7 +110,7 @@ class _Collection:
         """Add the result of a cell on a set."""
         decoded = folder / "decode" / dset
         training = self._training(cell, folder)
-        self._check_decoding(cell, decoded)
+        training["decoding"] = self._check_decoding(cell, decoded)
         utterances = read_json(decoded / "utterances.json")
         name = f"{dset} {cell.condition} {cell.language}"
         self._require_equal(
@@ -179,9 +182,11 @@ class _Collection:
             "commit": record["provenance"]["commit"],
             "configuration": _digest([options, of_system]),
             "gradient_cosine": _gradient_cosine(folder / "diagnostics.jsonl"),
+            "data": {key: _digest(digest) for key, digest in recorded["data"].items()},
         }
 
-    def _check_decoding(self, cell: Cell, decoded: Path) -> None:
+    def _check_decoding(self, cell: Cell, decoded: Path) -> str:
+        """Check the options of decoding, and return their digest."""
         record = read_json(decoded / "decode.json")
         if record["failed"]:
             raise UserError(
@@ -192,6 +197,7 @@ class _Collection:
         name = f"the options of decoding {cell.system}"
         place = ("decoding", cell.language, cell.system)
         self._require_equal(place, used, cell, name, "decode all cells with the same options")
+        return _digest(used)
 
     def _require_equal(self, place: tuple, value: Any, cell: Cell, name: str, remedy: str) -> None:
         first, first_cell = self._common.setdefault(place, (value, cell))

@@ -56,6 +56,7 @@ def _state(study: Study, results: Results, rows: Sequence[Row]) -> Section:
         {str(cell["training"]["commit"]) for cell in results.content["cells"]} or {"unknown"}
     )
     notes.append(f"Commits of the trainings: {', '.join(commits)}.")
+    notes += [f"{note}." for note in results.content.get("notes", ())]
     if missing:
         counts = Counter(", ".join(text.split(", ")[:3]) for text in missing)  # per setting
         listed = "; ".join(f"{setting} ({count})" for setting, count in counts.items())

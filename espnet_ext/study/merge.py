@@ -1,0 +1,173 @@
+"""Merge files of collected results: of several machines, or of trainings that were made later."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from espnet_ext.errors import UserError
+from espnet_ext.study.design import Study
+
+_OF_SETTING = ("condition", "language", "share")
+_OF_CELL = (*_OF_SETTING, "seed", "system", "set")
+_OF_SIMILARITY = (*_OF_SETTING, "seed", "a", "b", "ceiling")
+_SEPARATE = "report the two files separately"
+
+
+def merge(
+    study: Study,
+    contents: Mapping[str, Mapping[str, Any]],
+    *,
+    allow_other_options: bool = False,
+) -> dict[str, Any]:
+    """Return the content of one `cells.json` with the results of several.
+
+    Within a setting (condition, language and share of the training set), trainings of a system must
+    have equal options, training data and options of decoding. `sources` has the provenance of the
+    inputs, and `notes` says which settings have other options than others.
+
+    Args:
+        contents: name of a file → its content (`collect.read_cells`).
+        allow_other_options: allow that a system has other options in another setting.
+
+    Raises:
+        UserError: the files do not belong together, or have different results of a cell.
+    """
+    first_name, first = next(iter(contents.items()))
+    cells: dict[tuple, tuple[dict, str]] = {}
+    similarity: dict[tuple, tuple[dict, str]] = {}
+    data: dict[str, dict] = {}
+    sources: list[dict] = []
+    for name, content in contents.items():
+        if content["title"] != first["title"]:
+            raise UserError(
+                f"{name}: is of the study '{content['title']}', {first_name} of '{first['title']}'",
+                "merge files of one study",
+            )
+        _add(cells, content["cells"], _OF_CELL, name)
+        _add(similarity, content["similarity"], _OF_SIMILARITY, name)
+        for key, described in content["data"].items():
+            data[key] = _merged_data(data.get(key), described, f"{name}: {key}")
+        for source in content.get("sources") or [content.get("provenance") or {}]:
+            if source not in sources:
+                sources.append(source)
+    planned = study.cells()
+    order = {
+        (c.condition, c.language, c.share, c.seed, c.system): number
+        for number, c in enumerate(planned)
+    }
+    for key, (_, name) in cells.items():
+        if key[:-1] not in order:
+            raise UserError(
+                f"{name}: {_name(key)} is not in the design of the study",
+                "add its system, seed, share or condition to study.yaml",
+            )
+    sets = list(dict.fromkeys(key[-1] for key in cells))
+    _check_settings(cells)
+    notes = _other_options(cells, allow_other_options)
+    notes += [note for content in contents.values() for note in content.get("notes", ())]
+    ordered = sorted(cells, key=lambda key: (order[key[:-1]], sets.index(key[-1])))
+    return {
+        "kind": first["kind"],
+        "version": first["version"],
+        "title": first["title"],
+        "data": data,
+        "cells": [cells[key][0] for key in ordered],
+        "similarity": [row for row, _ in similarity.values()],
+        "missing": [
+            f"{cell} ({dset})"
+            for cell, key in zip(planned, order, strict=True)
+            for dset in sets
+            if (*key, dset) not in cells
+        ],
+        "notes": list(dict.fromkeys(notes)),
+        "sources": sources,
+    }
+
+
+def _add(
+    rows: dict[tuple, tuple[dict, str]], added: Sequence[dict], fields: Sequence[str], name: str
+) -> None:
+    for row in added:
+        key = tuple(row[field] for field in fields)
+        known, known_name = rows.setdefault(key, (row, name))
+        if known != row:
+            raise UserError(
+                f"{name}: {_name(key)}: other results than in {known_name}",
+                "remove one of the two; if both trainings are right, training is not deterministic",
+            )
+
+
+def _merged_data(known: dict | None, described: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return what is known of a set, with the outputs of both files."""
+    known = known or {**described, "tokens": {}}
+    for field, value in described.items():
+        if field != "tokens" and known[field] != value:
+            raise UserError(
+                f"{name}: other references or speakers than in an earlier file ({field})", _SEPARATE
+            )
+    tokens = dict(known["tokens"])
+    for output, of_output in described["tokens"].items():
+        if tokens.setdefault(output, of_output) != of_output:
+            raise UserError(
+                f"{name}: other numbers of reference tokens of {output}",
+                "score all cells with the same token types",
+            )
+    return {**known, "tokens": tokens}
+
+
+def _check_settings(cells: Mapping[tuple, tuple[dict, str]]) -> None:
+    """Raise an error unless the trainings of each setting can be compared."""
+    seen: dict[tuple, tuple[Any, tuple, str]] = {}
+    for key, (cell, name) in cells.items():
+        setting, system = key[:3], key[4]
+        training = cell["training"]
+        values = {
+            ("the options of the training", system): training["configuration"],
+            ("the options of decoding", system): training.get("decoding"),
+            **{
+                (f"the training data ({table})", ""): digest
+                for table, digest in training.get("data", {}).items()
+            },
+        }
+        for what, value in values.items():
+            if value is None:
+                continue
+            first, first_key, first_name = seen.setdefault((setting, *what), (value, key, name))
+            if first != value:
+                raise UserError(
+                    f"{name}: {_name(key)}: {what[0]} differ from those of {_name(first_key)} in "
+                    f"{first_name}",
+                    "train the cells of a setting with the same code, options and data",
+                )
+
+
+def _other_options(cells: Mapping[tuple, tuple[dict, str]], allowed: bool) -> list[str]:
+    """Return a note for each setting in which a system has other options than in the first one."""
+    seen: dict[tuple, tuple[str, tuple]] = {}
+    systems: dict[tuple, list[str]] = {}
+    for key, (cell, name) in cells.items():
+        configuration = cell["training"]["configuration"]
+        first, first_key = seen.setdefault((key[1], key[4]), (configuration, key))
+        if first == configuration:
+            continue
+        if not allowed:
+            raise UserError(
+                f"{name}: {_name(key)}: other options of training than {_name(first_key)}",
+                "train them with the same code and options, or allow it: "
+                "--allow_other_options true",
+            )
+        of_pair = systems.setdefault((key[:3], first_key[:3]), [])
+        if key[4] not in of_pair:
+            of_pair.append(key[4])
+    return [
+        f"{_name(setting)}: trained with other options or another version than "
+        f"{_name(first)} ({', '.join(names)})"
+        for (setting, first), names in systems.items()
+    ]
+
+
+def _name(key: Sequence[Any]) -> str:
+    condition, language, share, *rest = key
+    words = [condition, language, f"{100 * share:g} %"]
+    if rest:
+        words += [str(rest[1]), f"seed {rest[0]}"]
+    return ", ".join(words)
