@@ -17,7 +17,6 @@ from espnet_ext.document import (
     number,
     p_value,
     signed_with_interval,
-    speaker_caveats,
 )
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_json
@@ -202,7 +201,8 @@ def compare_seeds(a: Scores, b: Scores, names: tuple[str, str], dset: str) -> Se
     notes = []
     if min(counts) == 1:
         notes.append("A system with one training: intervals say nothing about other seeds.")
-    others = _differing(a.configurations[0], b.configurations[0], {"seed", *OF_SYSTEMS})
+    of_systems = {"seed", "conditions", *OF_SYSTEMS}
+    others = _differing(a.configurations[0], b.configurations[0], of_systems)
     if others:
         notes.append(
             f"The trainings of the two systems differ in more options: {', '.join(others)}."
@@ -213,7 +213,6 @@ def compare_seeds(a: Scores, b: Scores, names: tuple[str, str], dset: str) -> Se
         [*header, "p", "p (permutation)"],
         rows,
         2,
-        caveats=speaker_caveats(len(a.speakers)),
     )
     return Section("Comparison over seeds", items=[table], notes=notes)
 
