@@ -5,7 +5,7 @@ an id alone is an empty transcript: nothing is said. Only sets to decode may con
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from espnet_ext import files
 from espnet_ext.data.audio import resolve_source
 from espnet_ext.data.paths import existing_path
 from espnet_ext.data.record import NA, Utterance, id_problem, is_output_name
-from espnet_ext.data.table import normalized, read_table, write_table
+from espnet_ext.data.table import normalized, read_table, stream_values, write_table
 from espnet_ext.errors import UserError
 from espnet_ext.overwriting import OutputFolder
 
@@ -84,35 +84,68 @@ def read_directory(path: str | os.PathLike, *, empty_texts: bool = False) -> lis
     Args:
         empty_texts: accept empty transcripts, which are read as "" (a set to decode).
     """
+    return list(stream_directory(path, empty_texts=empty_texts))
+
+
+def stream_directory(path: str | os.PathLike, *, empty_texts: bool = False) -> Iterator[Utterance]:
+    """Yield what `read_directory` returns. Memory does not grow with sorted tables."""
     folder = require_directory(path)
-    audio = read_sources(folder)
-    speakers = read_table(folder / "utt2spk")
-    texts = {
-        name: _read_rows(file, audio, empty_texts) for name, file in text_files(folder).items()
-    }
+    speakers = _Column(folder / "utt2spk")
+    texts = {name: _Column(file, empty_texts) for name, file in text_files(folder).items()}
     labels = {
-        attribute: _read_rows(folder / name, audio)
+        attribute: _Column(folder / name)
         for name, attribute in LABEL_TABLES.items()
         if (folder / name).exists()
     }
-    for utt_id in audio:
-        if utt_id not in speakers:
+    for utt_id, source in stream_values(folder / "wav.scp"):
+        audio = _resolve(folder, utt_id, source)
+        speaker = speakers.value(utt_id, all_known=False)
+        if speaker is None:
             remedy = "add its speaker, or remove the utterance from wav.scp"
             raise UserError(f"{folder / 'utt2spk'}: {utt_id}: has no row", remedy)
-
-    def labels_of(utt_id: str) -> dict[str, Any]:
-        return {attribute: rows.get(utt_id) for attribute, rows in labels.items()}
-
-    return [
-        Utterance(
+        transcripts = {name: column.value(utt_id) for name, column in texts.items()}
+        values = {name: column.value(utt_id) for name, column in labels.items()}
+        present: dict[str, Any] = {name: value for name, value in values.items() if value != NA}
+        yield Utterance(
             utt_id,
-            speakers[utt_id],
-            source,
-            {name: rows[utt_id] for name, rows in texts.items() if utt_id in rows},
-            **labels_of(utt_id),
+            speaker,
+            audio,
+            {name: t for name, t in transcripts.items() if t is not None and t != NA},
+            **present,
         )
-        for utt_id, source in audio.items()
-    ]
+    for column in (*texts.values(), *labels.values()):
+        column.require_end()
+
+
+class _Column:
+    """The values of a table, asked for in order of ids."""
+
+    def __init__(self, file: Path, empty_ok: bool = False):
+        self._file = file
+        self._rows = stream_values(file, empty_ok=empty_ok)
+        self._head = next(self._rows, None)
+
+    def value(self, utt_id: str, *, all_known: bool = True) -> str | None:
+        """Return the value of an id; None if the table has no row of it.
+
+        Args:
+            all_known: rows of ids that are left out are errors.
+        """
+        while self._head is not None and self._head[0] < utt_id:
+            if all_known:
+                self.require_end()
+            self._head = next(self._rows, None)
+        if self._head is None or self._head[0] != utt_id:
+            return None
+        value = self._head[1]
+        self._head = next(self._rows, None)
+        return value
+
+    def require_end(self) -> None:
+        """Raise a `UserError` if a row is left."""
+        if self._head is not None:
+            remedy = f"add it to {self._file.parent / 'wav.scp'}, or remove it here"
+            raise UserError(f"{self._file}: {self._head[0]}: not in wav.scp", remedy)
 
 
 def read_sources(folder: str | os.PathLike) -> dict[str, str]:
@@ -120,24 +153,16 @@ def read_sources(folder: str | os.PathLike) -> dict[str, str]:
 
     Relative paths are resolved: see `audio.resolve_source`.
     """
-    file = Path(folder) / "wav.scp"
-    sources = read_table(file)
-    for utt_id, source in sources.items():
-        try:
-            sources[utt_id] = resolve_source(source, folder)
-        except UserError as error:
-            raise UserError(f"{file}: {utt_id}: {error.message}", error.remedy) from None
-    return sources
+    sources = read_table(Path(folder) / "wav.scp")
+    return {utt_id: _resolve(folder, utt_id, source) for utt_id, source in sources.items()}
 
 
-def _read_rows(file: Path, audio: Mapping[str, str], empty_ok: bool = False) -> dict[str, str]:
-    """Read a table without its `<na>` rows; `UserError` for an id without audio."""
-    rows = read_table(file, empty_ok=empty_ok)
-    for utt_id in rows:
-        if utt_id not in audio:
-            remedy = f"add it to {file.parent / 'wav.scp'}, or remove it here"
-            raise UserError(f"{file}: {utt_id}: not in wav.scp", remedy)
-    return {utt_id: value for utt_id, value in rows.items() if value != NA}
+def _resolve(folder: str | os.PathLike, utt_id: str, source: str) -> str:
+    try:
+        return resolve_source(source, folder)
+    except UserError as error:
+        place = f"{Path(folder) / 'wav.scp'}: {utt_id}"
+        raise UserError(f"{place}: {error.message}", error.remedy) from None
 
 
 def require_directory(path: str | os.PathLike) -> Path:

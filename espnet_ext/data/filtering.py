@@ -6,11 +6,12 @@ Every removed utterance is listed in `removed.tsv` with the reason.
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from espnet_ext import files
+from espnet_ext.data.audio import AudioInfo
 from espnet_ext.data.checks.context import CheckOptions
 from espnet_ext.data.checks.findings import ERROR, WARNING, describe
 from espnet_ext.data.directory import (
@@ -19,11 +20,11 @@ from espnet_ext.data.directory import (
     copy_espnet_files,
     output_directory,
     require_label_tables,
-    write_directory,
 )
 from espnet_ext.data.further_tables import FurtherTables
-from espnet_ext.data.policy import REMOVED, Policy, usable_utterances
-from espnet_ext.data.record import Utterance, count_labelled
+from espnet_ext.data.policy import REMOVED, Policy, stream_usable_utterances
+from espnet_ext.data.record import Utterance
+from espnet_ext.data.streaming import DirectoryWriter
 from espnet_ext.data.validate import FIXED_ON_WRITING, check_directory
 from espnet_ext.errors import UserError
 from espnet_ext.progress import say
@@ -124,58 +125,80 @@ def _filter(
     severity = WARNING if keep_all else ERROR
     checked = check_directory(source, replace(options.checks, empty_severity=severity))
     files.write_json(Path(target) / "validation.json", checked.as_json())
-    utterances = usable_utterances(checked, target, replace(options.policy, keep_all=keep_all))
+    utterances = stream_usable_utterances(
+        checked, target, replace(options.policy, keep_all=keep_all)
+    )
     for line in describe(
         finding
         for finding in checked.findings
         if finding.severity == WARNING and finding.code not in FIXED_ON_WRITING
     ):
         say(line)
-    seconds = {utt_id: info.seconds for utt_id, info in checked.audio.items()}
-    kept: list[Utterance] = []
-    removed: list[tuple[Utterance, str]] = []
-    for utterance in map(options.add_labels, utterances):
-        if reason := options.reason_to_remove(utterance, seconds[utterance.utt_id]):
-            removed.append((utterance, reason))
-        else:
-            kept.append(utterance)
-    _write_removed(Path(target) / "removed.tsv", removed, seconds)
-    if not kept:
-        reasons = Counter(reason for _, reason in removed).most_common()
-        raise UserError(
-            f"{source}: no utterance is left: "
-            + "; ".join(f"{count} {reason}" for reason, count in reasons),
-            f"change --min_seconds, --max_seconds or --outputs; see {target}/removed.tsv",
-        )
-    durations = {utterance.utt_id: f"{seconds[utterance.utt_id]:.4f}" for utterance in kept}
-    extra = {**further.rows(kept), "utt2dur": durations}
-    outputs = tuple(options.outputs)
-    write_directory(target, kept, fill_missing=outputs, extra=extra, empty_texts=keep_all)
+    with DirectoryWriter(
+        target,
+        ["utt2dur", *further.earlier],
+        fill_missing=tuple(options.outputs),
+        empty_texts=keep_all,
+        any_speakers=True,
+    ) as writer:
+        counts = _Counts(options.outputs)
+        kept = _kept(utterances, checked.audio, options, Path(target) / "removed.tsv", counts)
+        for utterance in further.copy(kept, writer):
+            seconds = checked.audio[utterance.utt_id].seconds
+            writer.add(utterance, {"utt2dur": f"{seconds:.4f}"})
+            counts.add(utterance, seconds)
+        if not counts.kept:
+            raise UserError(
+                f"{source}: no utterance is left: "
+                + "; ".join(f"{count} {reason}" for reason, count in counts.removed.most_common()),
+                f"change --min_seconds, --max_seconds or --outputs; see {target}/removed.tsv",
+            )
     copy_espnet_files(source, target)
-    return _summary(target, kept, removed, seconds, options.outputs)
+    return counts.summary(target)
 
 
-def _write_removed(
-    path: Path, removed: Sequence[tuple[Utterance, str]], seconds: Mapping[str, float]
-) -> None:
-    rows = ["utterance\tspeaker\tseconds\treason\n"]
-    for utterance, reason in removed:
-        duration = f"{seconds[utterance.utt_id]:.4f}"
-        rows.append(f"{utterance.utt_id}\t{utterance.speaker}\t{duration}\t{reason}\n")
-    files.write_text(path, "".join(rows))
+def _kept(
+    utterances: Iterable[Utterance],
+    audio: Mapping[str, AudioInfo],
+    options: FilterOptions,
+    path: Path,
+    counts: "_Counts",
+) -> Iterator[Utterance]:
+    """Yield the utterances to keep, with their labels; write the others to `path`."""
+    with files.atomic_write(path) as handle:
+        handle.write("utterance\tspeaker\tseconds\treason\n")
+        for utterance in map(options.add_labels, utterances):
+            seconds = audio[utterance.utt_id].seconds
+            if reason := options.reason_to_remove(utterance, seconds):
+                counts.removed[reason] += 1
+                row = (utterance.utt_id, utterance.speaker, f"{seconds:.4f}", reason)
+                handle.write("\t".join(row) + "\n")
+            else:
+                yield utterance
 
 
-def _summary(
-    target: str | os.PathLike,
-    kept: Sequence[Utterance],
-    removed: Sequence[tuple[Utterance, str]],
-    seconds: Mapping[str, float],
-    outputs: Sequence[str],
-) -> list[str]:
-    hours = sum(seconds[utterance.utt_id] for utterance in kept) / 3600
-    counts = ", ".join(f"{n} {name}" for name, n in count_labelled(kept, outputs).items())
-    total = len(kept) + len(removed)
-    lines = [f"{target}: {len(kept)} of {total} utterances kept, {hours:.2f} h, labelled: {counts}"]
-    for reason, count in Counter(reason for _, reason in removed).most_common():
-        lines.append(f"  removed {count}: {reason} (listed in {target}/removed.tsv)")
-    return lines
+class _Counts:
+    """What is kept and removed."""
+
+    def __init__(self, outputs: Sequence[str]):
+        self.kept, self.seconds = 0, 0.0
+        self.labelled = dict.fromkeys(outputs, 0)  # output → utterances with a transcript
+        self.removed: Counter[str] = Counter()  # reason → utterances
+
+    def add(self, utterance: Utterance, seconds: float) -> None:
+        """Count an utterance that is kept."""
+        self.kept += 1
+        self.seconds += seconds
+        for name in self.labelled:
+            self.labelled[name] += name in utterance.texts
+
+    def summary(self, target: str | os.PathLike) -> list[str]:
+        """Return lines to print."""
+        labelled = ", ".join(f"{count} {name}" for name, count in self.labelled.items())
+        lines = [
+            f"{target}: {self.kept} of {self.kept + self.removed.total()} utterances kept, "
+            f"{self.seconds / 3600:.2f} h, labelled: {labelled}"
+        ]
+        for reason, count in self.removed.most_common():
+            lines.append(f"  removed {count}: {reason} (listed in {target}/removed.tsv)")
+        return lines

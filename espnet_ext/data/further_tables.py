@@ -6,12 +6,14 @@ that they keep, and say which files are not carried over.
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from espnet_ext.data.checks.findings import Finding
 from espnet_ext.data.directory import LABEL_TABLES, remove_stale
 from espnet_ext.data.record import Utterance, is_output_name
-from espnet_ext.data.table import scan_table
+from espnet_ext.data.streaming import DirectoryWriter
+from espnet_ext.data.table import scan_table, stream_in_order
 from espnet_ext.overwriting import records_of
 from espnet_ext.progress import say
 
@@ -98,20 +100,47 @@ class FurtherTables:
                 rows = {new: values[old] for new, old in ids.items() if old in values}
                 if rows:
                     tables.setdefault(name, {}).update(rows)
-                broken = [f for f in findings if f.code not in _FIXED_ON_WRITING]
-                if broken and notes:
-                    say(
-                        f"warning: {path}: {len(broken)} rows are not carried over: line "
-                        f"{broken[0].line}: {broken[0].message}"
-                    )
-            if not_carried and notes:
-                names = ", ".join(not_carried[:_NAMED])
-                if len(not_carried) > _NAMED:
-                    names += f" and {len(not_carried) - _NAMED} more files"
-                say(f"note: {source}: not carried over to {self._target}: {names}")
+                if notes:
+                    _warn_of_broken_rows(path, findings)
+            if notes:
+                self._note_not_carried(source, not_carried)
         for name in self._earlier - tables.keys():
             remove_stale(self._target / name)
         return tables
+
+    def copy(self, utterances: Iterable[Utterance], writer: DirectoryWriter) -> Iterator[Utterance]:
+        """Yield utterances in order of ids, and write their rows of what `rows` returns.
+
+        Memory does not grow with sorted tables. There is one source. `writer` removes what an
+        earlier command has written and this one does not write, if it has the names of `earlier`.
+        """
+        (source,) = self._sources
+        paths = [path for path in self._files(source) if self._is_carried(path.name)]
+        by_utterance = [_Rows(path) for path in paths if not _is_by_speaker(path.name)]
+        by_speaker = [_Rows(path) for path in paths if _is_by_speaker(path.name)]
+        others = [path.name for path in self._files(source) if not self._is_carried(path.name)]
+        self._note_not_carried(source, others)
+        speakers = set()
+        for utterance in utterances:
+            yield utterance
+            speakers.add(utterance.speaker)
+            for rows in by_utterance:
+                rows.copy(utterance.utt_id, writer)
+        for rows in by_speaker:
+            for speaker in sorted(speakers):
+                rows.copy(speaker, writer)
+
+    @property
+    def earlier(self) -> Sequence[str]:
+        """Names of carried tables that the command has written before."""
+        return sorted(self._earlier)
+
+    def _note_not_carried(self, source: Path, names: Sequence[str]) -> None:
+        if names:
+            listed = ", ".join(names[:_NAMED])
+            if len(names) > _NAMED:
+                listed += f" and {len(names) - _NAMED} more files"
+            say(f"note: {source}: not carried over to {self._target}: {listed}")
 
     def _is_carried(self, name: str) -> bool:
         if name in _READ or name in self._replaced:
@@ -131,6 +160,33 @@ class FurtherTables:
             and not _SOUND.fullmatch(path.name)
             and (self._is_carried(path.name) or not _OF_ONE_DIRECTORY.fullmatch(path.name))
         ]
+
+
+class _Rows:
+    """The rows of a table, asked for in order of ids."""
+
+    def __init__(self, path: Path):
+        findings: list[Finding] = []
+        self._name = path.name
+        self._rows = stream_in_order(path, findings)
+        self._head = next(self._rows, None)
+        _warn_of_broken_rows(path, findings)
+
+    def copy(self, key: str, writer: DirectoryWriter) -> None:
+        """Write the row of an id, if there is one."""
+        while self._head is not None and self._head[1] < key:
+            self._head = next(self._rows, None)
+        if self._head is not None and self._head[1] == key:
+            writer.add_row(self._name, key, self._head[2])
+
+
+def _warn_of_broken_rows(path: Path, findings: Iterable[Finding]) -> None:
+    broken = [finding for finding in findings if finding.code not in _FIXED_ON_WRITING]
+    if broken:
+        say(
+            f"warning: {path}: {len(broken)} rows are not carried over: line "
+            f"{broken[0].line}: {broken[0].message}"
+        )
 
 
 def _is_by_speaker(name: str) -> bool:

@@ -1,12 +1,13 @@
 """What stages 3 and 4 do with broken utterances: stop, skip them, or keep them aside."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from espnet_ext import files
 from espnet_ext.data.checks.context import Checked
-from espnet_ext.data.directory import LABEL_TABLES, read_directory, remove_stale, text_files
+from espnet_ext.data.directory import LABEL_TABLES, remove_stale, stream_directory, text_files
 from espnet_ext.data.fixing import all_rows, repair, write_changes
 from espnet_ext.data.record import Utterance
 from espnet_ext.data.validate import FIXED_ON_WRITING, report_fixed, require_valid
@@ -30,7 +31,16 @@ class Policy:
 def usable_utterances(
     checked: Checked, target: str | os.PathLike, policy: Policy
 ) -> list[Utterance]:
+    """Return the utterances of `stream_usable_utterances`."""
+    return list(stream_usable_utterances(checked, target, policy))
+
+
+def stream_usable_utterances(
+    checked: Checked, target: str | os.PathLike, policy: Policy
+) -> Iterable[Utterance]:
     """Return the utterances that a stage works on: all, or those that are not broken.
+
+    If none is broken, memory does not grow with sorted tables.
 
     Utterances that are left out are listed in `<target>/removed_broken.tsv`. With "quarantine",
     they are also written to `<target>/quarantine`, a data directory.
@@ -45,7 +55,7 @@ def usable_utterances(
         for stale in (Path(target) / REMOVED, *(Path(target) / QUARANTINE).glob("*")):
             remove_stale(stale)
         require_valid(checked)  # prints what is fixed on writing
-        return read_directory(checked.folder, empty_texts=checked.options.empty_texts)
+        return stream_directory(checked.folder, empty_texts=checked.options.empty_texts)
     if policy.on_error == "error" or policy.keep_all or not checked.ids:
         require_valid(checked)  # raises
     utterances = _leave_out_broken(checked, Path(target), policy)

@@ -15,7 +15,7 @@ from espnet_ext.data.directory import (
     require_writable,
     transcript,
 )
-from espnet_ext.data.record import Utterance
+from espnet_ext.data.record import NA, Utterance
 from espnet_ext.data.table import encoded_row, normalized
 from espnet_ext.errors import UserError
 
@@ -29,7 +29,9 @@ class DirectoryWriter:
     Args:
         path: the folder to write.
         extra: names of further tables that `add` may fill.
+        fill_missing: outputs whose missing rows are written as `<na>`, as in `write_directory`.
         empty_texts: write empty transcripts; otherwise they are errors.
+        any_speakers: speakers need not be in order. Their ids are then held, about 30 bytes each.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -40,15 +42,24 @@ class DirectoryWriter:
     """
 
     def __init__(
-        self, path: str | os.PathLike, extra: Sequence[str] = (), *, empty_texts: bool = False
+        self,
+        path: str | os.PathLike,
+        extra: Sequence[str] = (),
+        *,
+        fill_missing: Sequence[str] = (),
+        empty_texts: bool = False,
+        any_speakers: bool = False,
     ):
         self._folder = os.fspath(path)
         self._empty_texts = empty_texts
         self._extra = tuple(extra)
+        self._fill_missing = tuple(fill_missing)
+        self._any_speakers = any_speakers
         self._stack = ExitStack()
         self._tables: dict[str, IO[bytes]] = {}
         self._last_id = self._speaker = ""
         self._ids: list[str] = []  # of the current speaker
+        self._rows: dict[str, bytearray] = {}  # of spk2utt, if speakers are in any order
 
     def __enter__(self) -> "DirectoryWriter":
         self._stack.__enter__()
@@ -71,8 +82,10 @@ class DirectoryWriter:
         require_writable(self._folder, utterance)
         self._write("wav.scp", utt_id, utterance.audio)
         self._write("utt2spk", utt_id, utterance.speaker)
-        for name in utterance.texts:
+        for name in dict.fromkeys((*self._fill_missing, *utterance.texts)):
             text = transcript(self._folder, utterance, name, self._empty_texts)
+            if text is None and name in self._fill_missing:
+                text = NA
             if text is not None:
                 self._write(f"text.{name}", utt_id, text)
         for name, attribute in LABEL_TABLES.items():
@@ -89,13 +102,17 @@ class DirectoryWriter:
         self._ids.append(utt_id)
         self._last_id = utt_id
 
+    def add_row(self, name: str, key: str, value: str) -> None:
+        """Write a row of a further table, which may be one of speakers, in order of its ids."""
+        self._write(name, key, value)
+
     def _require_order(self, utterance: Utterance) -> None:
         place = f"{self._folder}: {utterance.utt_id}"
         if utterance.utt_id == self._last_id:
             raise UserError(f"{place}: two utterances have this id", "give each its own id")
         if utterance.utt_id < self._last_id:
             raise UserError(f"{place}: out of order", "sort the utterances by id")
-        if utterance.speaker < self._speaker:
+        if utterance.speaker < self._speaker and not self._any_speakers:
             message = f"{place}: sorted by id, the utterances are not sorted by speaker"
             raise UserError(message, "use only letters, digits and '_' in speaker names")
 
@@ -109,9 +126,12 @@ class DirectoryWriter:
         return self._tables[name]
 
     def _end_speaker(self) -> None:
-        if self._ids:
-            self._write("spk2utt", self._speaker, " ".join(self._ids))
-            self._ids = []
+        ids, self._ids = " ".join(self._ids), []
+        if self._any_speakers and ids:
+            row = self._rows.setdefault(self._speaker, bytearray())
+            row += f" {ids}".encode()
+        elif ids:
+            self._write("spk2utt", self._speaker, ids)
 
     def __exit__(
         self,
@@ -122,6 +142,8 @@ class DirectoryWriter:
         if kind is None:
             try:
                 self._end_speaker()
+                for speaker in sorted(self._rows):
+                    self._write("spk2utt", speaker, self._rows[speaker].decode())
                 for name in {*optional_tables(self._folder), *self._extra} - self._tables.keys():
                     remove_stale(Path(self._folder, name))
             except BaseException as failure:

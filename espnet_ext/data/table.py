@@ -79,6 +79,21 @@ def stream_rows(
         yield from block.rows()
 
 
+def stream_in_order(
+    path: str | os.PathLike, findings: list[Finding]
+) -> Iterator[tuple[int, str, str]]:
+    """Return what `stream_rows` yields, in order of ids; `findings` has all when it returns.
+
+    The table is read twice. Memory does not grow with a sorted one; another is held and sorted.
+    """
+    before = len(findings)
+    for _ in stream_table(path, findings):
+        pass
+    if any(finding.code == "unsorted" for finding in findings[before:]):
+        return iter(sorted(stream_rows(path), key=operator.itemgetter(1)))
+    return stream_rows(path)
+
+
 class _Reader:
     """Reads one table. Blocks without irregularities are split at once, others row by row."""
 
@@ -279,14 +294,34 @@ def read_table(path: str | os.PathLike, *, empty_ok: bool = False) -> dict[str, 
     {'s1-u1': '가', 's1-u2': '나'}
     """
     rows, findings = scan_table(path)
+    _raise_first(findings)
+    for row in rows:
+        _require_value(path, row, empty_ok)
+    return {row.key: row.value for row in sorted(rows, key=lambda row: row.key)}
+
+
+def stream_values(path: str | os.PathLike, *, empty_ok: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield id and value of what `read_table` reads. Memory does not grow with a sorted table."""
+    findings: list[Finding] = []
+    rows = stream_in_order(path, findings)
+    _raise_first(findings)
+    for row in rows:
+        _require_value(path, row, empty_ok)
+        yield row[1], row[2]
+
+
+def _raise_first(findings: Sequence[Finding]) -> None:
+    """Raise the first error, except for the order of rows."""
     for finding in findings:
         if finding.severity == ERROR and finding.code != "unsorted":
             raise finding.as_error()
-    for row in rows:
-        if not row.value and not empty_ok:
-            message = f"{path}:{row.line}: {row.key}: has no value"
-            raise UserError(message, "fill in the value, or remove the row")
-    return {row.key: row.value for row in sorted(rows, key=lambda row: row.key)}
+
+
+def _require_value(path: str | os.PathLike, row: tuple[int, str, str], empty_ok: bool) -> None:
+    line, key, value = row
+    if not value and not empty_ok:
+        message = f"{path}:{line}: {key}: has no value"
+        raise UserError(message, "fill in the value, or remove the row")
 
 
 def write_table(path: str | os.PathLike, rows: Mapping[str, str]) -> None:

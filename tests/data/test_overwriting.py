@@ -158,7 +158,7 @@ def test_no_command_writes_its_input(source, tmp_path, capsys, monkeypatch, writ
 @pytest.mark.parametrize("write", COMMANDS)
 def test_interrupted_command_can_be_repeated(source, tmp_path, monkeypatch, write):
     """It leaves some tables and a mark that it had begun."""
-    from espnet_ext.data import directory
+    from espnet_ext.data import directory, streaming
 
     target = tmp_path / "target"
     assert write(source, target) == 0
@@ -173,6 +173,7 @@ def test_interrupted_command_can_be_repeated(source, tmp_path, monkeypatch, writ
         raise KeyboardInterrupt
 
     monkeypatch.setattr(directory, "write_table", fail)
+    monkeypatch.setattr(streaming, "encoded_row", fail)
     assert write(source, target) == 130
     monkeypatch.undo()
     assert write(source, target) == 0

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -20,7 +20,7 @@ from espnet_ext.data.audio import (
 )
 from espnet_ext.data.checks.context import Checked, Place
 from espnet_ext.data.checks.findings import ERROR, WARNING
-from espnet_ext.data.table import stream_rows
+from espnet_ext.data.table import stream_in_order, stream_rows
 from espnet_ext.errors import UserError
 from espnet_ext.progress import track
 
@@ -55,17 +55,12 @@ def check_audio(checked: Checked) -> None:
     if not options.check_audio:
         return
     file = checked.folder / "wav.scp"
-    recordings = [
-        (key, source)
-        for key, source in zip(checked.ids, checked.sources, strict=True)
-        if options.allow_pipes or not is_pipe(source)
-    ]
+    count = sum(1 for _ in _recordings(checked))
     digests: dict[str, bytes] = {}
     results = _parallel_map(
-        lambda item: _read(item[1], options.read_samples), recordings, options.nj
+        lambda item: (*item, _read(item[1], options.read_samples)), _recordings(checked), options.nj
     )
-    pairs = zip(recordings, results, strict=True)
-    for (key, source), result in track(pairs, "checking audio", len(recordings)):
+    for key, source, result in track(results, "checking audio", count):
         place = (file, checked.line_of(key), key)
         if isinstance(result, UserError):
             is_missing = "no such audio file" in result.message
@@ -73,7 +68,7 @@ def check_audio(checked: Checked) -> None:
             checked.add(ERROR, code, place, result.message, result.remedy)
             continue
         info, scale, samples = result
-        checked.audio[key] = info
+        checked.audio.set(key, info)
         _check_info(checked, place, source, info)
         if scale is not None:
             _check_scale(checked, place, source, scale)
@@ -86,7 +81,19 @@ def check_audio(checked: Checked) -> None:
         remedy = "run stage 3 (format_audio), which resamples"
         checked.add(WARNING, "mixed-rates", (file, 0, ""), message, remedy)
     if options.duplicates:
-        _check_duplicates(checked, file, dict(recordings), digests)
+        _check_duplicates(checked, file, digests)
+
+
+def _recordings(checked: Checked) -> Iterator[tuple[str, str]]:
+    """Yield id and audio of the recordings to check; they are not held in memory."""
+    for _, key, source in stream_rows(checked.folder / "wav.scp"):
+        if source and (checked.options.allow_pipes or not is_pipe(source)):
+            yield key, _resolve(source, checked.folder)
+
+
+def _sources_of(checked: Checked, keys: Collection[str]) -> dict[str, str]:
+    """Return the audio of some ids."""
+    return {key: source for key, source in _recordings(checked) if key in keys}
 
 
 def check_shared_audio(checked: Checked, other: Path) -> None:
@@ -102,8 +109,8 @@ def check_shared_audio(checked: Checked, other: Path) -> None:
         if info is not None and (info.frames, info.rate) in lengths:
             candidates.append((key, source, (info.frames, info.rate)))
     common_lengths = {length for _, _, length in candidates}
-    sources = dict(zip(checked.ids, checked.sources, strict=True))
     keys = [k for k, info in checked.audio.items() if (info.frames, info.rate) in common_lengths]
+    sources = _sources_of(checked, set(keys))
     known_digests = _parallel_map(lambda key: _try_digest(sources[key]), keys, options.nj)
     by_digest = dict(zip(known_digests, keys, strict=True))
     digests = _parallel_map(lambda item: _try_digest(item[1]), candidates, options.nj)
@@ -122,15 +129,19 @@ def _sources_of_lengths(folder: Path, frames: set[int], allow_pipes: bool) -> li
     utt2num_samples, which stage 3 writes, rules out most of them without reading headers.
     """
     table = folder / "utt2num_samples"
-    rows = stream_rows(table) if table.exists() else iter(())
-    counts = {key: int(value) for _, key, value in rows if value.isdecimal()}
-    return [
-        (key, _resolve(source, folder))
-        for _, key, source in stream_rows(folder / "wav.scp")
-        if source
-        and (allow_pipes or not is_pipe(source))
-        and (counts[key] in frames if key in counts else frames)
-    ]
+    counts = stream_in_order(table, []) if table.exists() else iter(())
+    head = next(counts, None)
+    candidates = []
+    for _, key, source in stream_in_order(folder / "wav.scp", []):
+        while head is not None and head[1] < key:
+            head = next(counts, None)
+        if head is not None and head[1] == key and head[2].isdecimal():
+            is_candidate = int(head[2]) in frames
+        else:
+            is_candidate = bool(frames)
+        if source and is_candidate and (allow_pipes or not is_pipe(source)):
+            candidates.append((key, _resolve(source, folder)))
+    return candidates
 
 
 def _resolve(source: str, folder: Path) -> str:
@@ -249,19 +260,14 @@ def _check_samples(checked: Checked, place: Place, source: str, samples: _Sample
         checked.add(WARNING, "offset", place, message, "high-pass it, and check the device")
 
 
-def _check_duplicates(
-    checked: Checked, file: Path, sources: dict[str, str], digests: dict[str, bytes]
-) -> None:
+def _check_duplicates(checked: Checked, file: Path, digests: dict[str, bytes]) -> None:
     """Report recordings with several ids. Only recordings of equal length are compared.
 
     `digests` are those of the recordings whose samples were read already.
     """
-    by_length: dict[tuple[int, int], list[str]] = {}
-    for key, info in checked.audio.items():
-        if info.frames:
-            by_length.setdefault((info.frames, info.rate), []).append(key)
-    candidates = [key for keys in by_length.values() if len(keys) > 1 for key in keys]
+    candidates = checked.audio.of_equal_length()
     unread = [key for key in candidates if key not in digests]
+    sources = _sources_of(checked, set(unread))
     results = _parallel_map(lambda key: _try_digest(sources[key]), unread, checked.options.nj)
     digests |= zip(unread, results, strict=True)
     first: dict[bytes, str] = {}

@@ -6,16 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from espnet_ext.data.checks.columns import AudioColumn, LabelColumn
 from espnet_ext.data.checks.findings import ERROR, WARNING, Finding, as_json, errors_of
 from espnet_ext.data.directory import text_files
 from espnet_ext.data.missing import MISSING
 from espnet_ext.data.record import NA
 from espnet_ext.data.table import Block, normalized, stream_table
-
-if TYPE_CHECKING:
-    from espnet_ext.data.audio import AudioInfo
 
 Place = tuple[Path, int, str]  # file, line from 1 (0: the whole file), utterance id or ""
 TextRow = tuple[int, str, str]  # line, utterance id, transcript
@@ -77,12 +74,14 @@ class Checked:
     findings: list[Finding] = field(default_factory=list)
     ids: dict[str, int] = field(default_factory=dict)  # id → position in wav.scp, from 0
     lines: array.array = field(default_factory=lambda: array.array("I"))  # position → line
-    sources: list[str] = field(default_factory=list)  # position → audio; empty if not checked
     speakers: int = 0
-    languages: str | dict[str, str] = ""  # of all utterances, or by id where they differ
+    languages: str | LabelColumn = ""  # of all utterances, or by id where they differ
     labelled: dict[str, bytearray] = field(default_factory=dict)  # output → 1 at each position
     characters: dict[str, Counter[str]] = field(default_factory=dict)  # by output
-    audio: dict[str, "AudioInfo"] = field(default_factory=dict)  # by id; empty if not checked
+    audio: AudioColumn = field(init=False)  # by id; empty if not checked
+
+    def __post_init__(self) -> None:
+        self.audio = AudioColumn(self.ids)
 
     @property
     def utterances(self) -> int:

@@ -5,7 +5,7 @@ Therefore what `utils/validate_data_dir.sh` rejects is a warning here. Tables of
 compared with the audio, as in `lhotse validate`.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
@@ -99,31 +99,37 @@ def check_tables(checked: Checked) -> None:
     folder = checked.folder
     for name, rule in _BY_UTTERANCE.items():
         if (folder / name).exists():
-            _check_table(checked, folder / name, checked.ids.keys(), rule)
+            _check_table(checked, folder / name, checked.ids, rule)
     speaker_tables = [name for name in _BY_SPEAKER if (folder / name).exists()]
     if speaker_tables:
-        speakers = {speaker for _, _, speaker in stream_rows(folder / "utt2spk")}
+        names = dict.fromkeys(speaker for _, _, speaker in stream_rows(folder / "utt2spk"))
+        speakers = {speaker: position for position, speaker in enumerate(names)}
         for name in speaker_tables:
             _check_table(checked, folder / name, speakers, _BY_SPEAKER[name])
     for name, rule in _BY_RECORDING.items():
         if (folder / name).exists():
-            _check_table(checked, folder / name, checked.ids.keys(), rule)
+            _check_table(checked, folder / name, checked.ids, rule)
     if (folder / "segments").exists():
         _check_segments(checked, folder / "segments")
 
 
-def _check_table(checked: Checked, file: Path, ids: Collection[str], rule: Rule) -> None:
+def _check_table(checked: Checked, file: Path, ids: Mapping[str, int], rule: Rule) -> None:
+    """Check the values of a table, and that its ids are `ids` (id → position)."""
     is_valid, expected = rule
-    keys = set()
+    has_row = bytearray(len(ids))  # 1 at the positions of ids with a row
+    further = set()
     remedy = "correct the row, or remove the table: nothing in this package reads it"
     for line, key, value in stream_rows(file, checked.findings):
-        keys.add(key)
+        if key in ids:
+            has_row[ids[key]] = 1
+        else:
+            further.add(key)
         too_many = len(value.split()) > 1 and file.name not in _SEVERAL_WORDS
         if too_many or not is_valid(value):
             message = f"'{value}' is not {expected}"
             checked.add(WARNING, "malformed-value", (file, line, key), message, remedy)
-    ids = set(ids)
-    for missing, where in ((ids - keys, "in it"), (keys - ids, "in the other tables")):
+    absent = [key for key, position in ids.items() if not has_row[position]]
+    for missing, where in ((absent, "in it"), (further, "in the other tables")):
         if missing:
             message = f"{len(missing)} ids are not {where}: {some_ids(sorted(missing))}"
             checked.add(WARNING, "other-ids", (file, 0, ""), message, "write the table again")

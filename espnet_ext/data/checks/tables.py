@@ -5,6 +5,7 @@ from itertools import count
 
 from espnet_ext.data.audio import is_pipe, resolve_source
 from espnet_ext.data.checks import kaldi
+from espnet_ext.data.checks.columns import LabelColumn
 from espnet_ext.data.checks.context import Checked, Place, some_ids
 from espnet_ext.data.checks.findings import ERROR, NOTE, WARNING
 from espnet_ext.data.directory import LABEL_TABLES
@@ -14,17 +15,14 @@ from espnet_ext.errors import UserError
 
 
 def check_recordings(checked: Checked) -> None:
-    """Check the entries of wav.scp; fill in `ids`, `lines` and, if audio is checked, `sources`."""
+    """Check the entries of wav.scp; fill in `ids` and `lines`."""
     file = checked.folder / "wav.scp"
-    keep_sources = checked.options.check_audio
     for block in stream_table(file, checked.findings):
         joined = "\n".join(block.values)
         is_absolute = f"\n{joined}".count("\n/") == len(block.values)
         if is_absolute and "" not in block.values and "|" not in joined:
             checked.ids.update(zip(block.keys, count(len(checked.lines)), strict=False))
             checked.lines.extend(block.lines)
-            if keep_sources:
-                checked.sources += block.values
             continue
         for line, key, source in block.rows():
             if not source:
@@ -35,20 +33,19 @@ def check_recordings(checked: Checked) -> None:
             checked.lines.append(line)
             place = (file, line, key)
             _check_source(checked, place, source)
-            if keep_sources:
-                checked.sources.append(_resolve(checked, place, source))
+            if checked.options.check_audio:
+                _check_path(checked, place, source)
     if not checked.ids:
         remedy = "run data preparation (stage 1) again, or add utterances"
         checked.add(ERROR, "no-utterances", (file, 0, ""), "no utterances in it", remedy)
 
 
-def _resolve(checked: Checked, place: Place, source: str) -> str:
-    """Return an entry with its relative path resolved; add a finding if the path is ambiguous."""
+def _check_path(checked: Checked, place: Place, source: str) -> None:
+    """Report a relative path that may be one of two files."""
     try:
-        return resolve_source(source, checked.folder)
+        resolve_source(source, checked.folder)
     except UserError as error:
         checked.add(ERROR, "ambiguous-path", place, error.message, error.remedy)
-        return source
 
 
 def _check_source(checked: Checked, place: Place, source: str) -> None:
@@ -133,8 +130,9 @@ def check_labels(checked: Checked) -> None:
                     message = f"'{band}' is not a band"
                     checked.add(ERROR, "unknown-band", (file, line, key), message, remedy)
     if len(languages) > 1:
-        rows = stream_rows(checked.folder / "utt2lang")
-        checked.languages = {key: language for _, key, language in rows}
+        checked.languages = LabelColumn(checked.ids)
+        for _, key, language in stream_rows(checked.folder / "utt2lang"):
+            checked.languages.set(key, language)
     elif languages:
         (checked.languages,) = languages
 
