@@ -8,7 +8,7 @@ damaged file is an error. The files, their names and their content are ESPnet's 
 
 import logging
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,20 @@ class FiniteReporter(Reporter):
     position: Any = None
 
     def start_epoch(self, key: str, epoch: int | None = None) -> Any:
-        """Return a SubReporter whose attribute `parent` is this reporter."""
+        """Return a SubReporter whose attribute `parent` is this reporter.
+
+        It reads the statistics of a batch from the GPU together (`as_numbers`).
+        """
         reporter = super().start_epoch(key, epoch)
         reporter.parent = self
+        register = reporter.register
+
+        def register_numbers(stats: Mapping[str, Any], weight: Any = None) -> None:
+            if torch.is_tensor(weight) and weight.numel() == 1:
+                weight = weight.item()  # ESPnet would read it for each statistic
+            register(as_numbers(stats), weight)
+
+        reporter.register = register_numbers
         return reporter
 
     def take_position(self) -> Any:
@@ -50,6 +61,25 @@ class FiniteReporter(Reporter):
         others = [pair for pair in pairs if not math.isfinite(pair[1])]
         sign = 1 if mode == "min" else -1
         return sorted(finite, key=lambda pair: sign * pair[1]) + others
+
+
+def as_numbers(stats: Mapping[str, Any]) -> dict[str, Any]:
+    """Return statistics with floating-point tensors as numbers.
+
+    All tensors of a device are copied at once: each copy waits for the GPU. Numbers are those of
+    `item`.
+
+    >>> as_numbers({"loss": torch.tensor(0.5), "acc": None, "lr": 0.1})
+    {'loss': 0.5, 'acc': None, 'lr': 0.1}
+    """
+    tensors: dict[torch.device, dict[str, torch.Tensor]] = {}
+    for name, value in stats.items():
+        if torch.is_tensor(value) and value.is_floating_point() and value.numel() == 1:
+            tensors.setdefault(value.device, {})[name] = value.detach().reshape(()).double()
+    numbers: dict[str, Any] = {}
+    for group in tensors.values():
+        numbers |= zip(group, torch.stack(list(group.values())).tolist(), strict=True)
+    return {name: numbers.get(name, value) for name, value in stats.items()}
 
 
 def average_best_epochs(

@@ -92,3 +92,36 @@ def test_truncated_epoch_raises_user_error(tmp_path):
     with pytest.raises(UserError, match="1epoch.pth: not readable weights") as caught:
         average_best_epochs(tmp_path, reporter(FiniteReporter, [0.1, 0.2]), ACC, 2)
     assert caught.value.remedy == "remove the file and run again, to average the other epochs"
+
+
+def test_statistics_of_a_batch_are_those_of_espnet_and_read_at_once(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    stats = {
+        "loss": torch.rand((), generator=generator) / 3,
+        "acc": torch.rand(1, generator=generator, dtype=torch.float64),
+        "labelled": torch.tensor(3),
+        "nothing": torch.tensor(math.nan),
+        "half": torch.tensor(0.1, dtype=torch.bfloat16),
+        "rate": 0.1,
+    }
+    calls = []
+    for name in ("item", "tolist"):
+        original = getattr(torch.Tensor, name)
+
+        def count(tensor, original=original):
+            calls.append(1)
+            return original(tensor)
+
+        monkeypatch.setattr(torch.Tensor, name, count)
+    reports, reads = [], []
+    for kind in (Reporter, FiniteReporter):
+        calls.clear()
+        with (made := kind()).observe("train", epoch=1) as epoch:
+            epoch.register(stats, torch.tensor(4))
+            reads.append(len(calls))
+            values = {key: (v[0].value, v[0].weight) for key, v in epoch.stats.items()}
+            reports.append((values, {key: type(v[0].value) for key, v in epoch.stats.items()}))
+            epoch.next()
+        assert made.stats[1]["train"]["acc"] == stats["acc"].double().item()
+    assert repr(reports[0]) == repr(reports[1])
+    assert reads == [11, 3]  # ESPnet: 5 tensors, and the weight 6 times. Here, `labelled` too
