@@ -9,7 +9,9 @@ sampler and random numbers do not change, so losses are the same with and withou
 import argparse
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from espnet_ext.errors import UserError, is_out_of_memory
 from espnet_ext.model import espnet
 from espnet_ext.progress import say
 from espnet_ext.training.batching import Batches, read_lengths
-from espnet_ext.training.precision import unchanged
+from espnet_ext.training.precision import noise_batch, unchanged
 
 AUTO, ON, OFF = "auto", "true", "false"
 _NAMED = 5  # utterances in a message
@@ -57,14 +59,34 @@ def largest_batches(batches: Batches, ids: Sequence[str], lengths: np.ndarray) -
     """
     rows = {utt_id: row for row, utt_id in enumerate(ids)}
     known = [batch for batch in batches if batch and all(utt_id in rows for utt_id in batch)]
-    if not known:
+    of_lengths = [np.array([rows[utt_id] for utt_id in batch]) for batch in known]
+    return [known[number] for number in largest_of(*sizes_of(of_lengths, lengths))]
+
+
+def sizes_of(batches: Sequence[np.ndarray], lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the utterances (B,) and the longest lengths (B, S) of batches.
+
+    Args:
+        batches: rows of the lengths.
+        lengths: (N, S).
+    """
+    counts = np.array([len(rows) for rows in batches], dtype=np.float64)
+    longest = [lengths[rows].max(0) for rows in batches]
+    return counts, np.array(longest).reshape(len(batches), lengths.shape[1])
+
+
+def largest_of(counts: np.ndarray, longest: np.ndarray) -> list[int]:
+    """Return the numbers of the batches that are largest in what memory may grow with.
+
+    Args:
+        counts: (B,) utterances.
+        longest: (B, S) longest input, and longest transcripts.
+    """
+    if not len(counts):
         return []
-    longest = np.array([lengths[[rows[i] for i in batch]].max(0) for batch in known])  # (B, S)
-    counts = np.array([len(batch) for batch in known], dtype=np.float64)
     frames, tokens = longest[:, 0].astype(np.float64), longest[:, 1:].sum(1)
     sizes = (frames, tokens, frames**2, frames * tokens, tokens**2)
-    numbers = dict.fromkeys(int(np.argmax(counts * size)) for size in sizes)
-    return [known[number] for number in numbers]
+    return list(dict.fromkeys(int(np.argmax(counts * size)) for size in sizes))
 
 
 def run_largest_batches(
@@ -81,23 +103,30 @@ def run_largest_batches(
     Raises:
         UserError: if memory does not suffice; it names the batch.
     """
+    plan = getattr(factory, "plan", None)  # of shards
     sampler, dataset = getattr(factory, "sampler", None), getattr(factory, "dataset", None)
-    if sampler is None or dataset is None or factory.collate_fn is None:
+    if plan is None and (sampler is None or dataset is None or factory.collate_fn is None):
         if _is_first():
-            say("note: scan_largest_batch: not done for shards and chunks (iterator_type: chunk)")
+            say("note: scan_largest_batch: not done for chunks (iterator_type: chunk)")
         return
-    ids, lengths = read_lengths(options.configuration["train_shape_file"])
-    batches = sampler.all_batches() if hasattr(sampler, "all_batches") else sampler.generate(0)
     start = time.monotonic()
     reduce_stats = model.reduce_stats
     # Gradients that stay between the batches of an update, and DistributedDataParallel's copy
     copies = int(options.accum_grad > 1) + int(torch.distributed.is_initialized())
-    with unchanged(model), _reserved(optimizers, copies):
+    has_state = all(optimizer.state for optimizer in optimizers)
+    trained = [
+        parameter
+        for optimizer in optimizers
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if parameter.requires_grad
+    ]
+    with unchanged(model), reserved(trained, copies + (0 if has_state else _MOMENTS)):
         model.train()
         model.reduce_stats = False  # the processes run different batches
         try:
-            for batch in largest_batches(batches, ids, lengths):
-                _run(model, batch, factory, options)
+            for make in _makers(model, factory, options):
+                _run(model, make, options)
         finally:
             model.reduce_stats = reduce_stats
     line = f"the largest batches fit into memory ({time.monotonic() - start:.1f} s)"
@@ -111,26 +140,60 @@ def run_largest_batches(
         say(line)
 
 
+Maker = Callable[[], tuple[Sequence[str], dict[str, torch.Tensor]]]  # → ids, tensors of a batch
+
+
+def _makers(model: Any, factory: Any, options: Any) -> list[Maker]:
+    """Return functions that make the largest batches: of shards, noise of the same lengths."""
+    shape_files = options.configuration["train_shape_file"]
+    ids, lengths = read_lengths(shape_files)
+    if (plan := getattr(factory, "plan", None)) is not None:
+        batches = list(plan.rows())
+        names = [Path(path).name.removesuffix("_shape") for path in shape_files]
+        numbers = largest_of(*sizes_of(batches, lengths))
+        return [partial(_noise, model, ids, names, lengths, batches[i]) for i in numbers]
+    sampler = factory.sampler
+    of_ids = sampler.all_batches() if hasattr(sampler, "all_batches") else sampler.generate(0)
+    return [partial(_read, factory, batch) for batch in largest_batches(of_ids, ids, lengths)]
+
+
+def _read(factory: Any, utterances: Sequence[str]) -> tuple[Sequence[str], dict[str, torch.Tensor]]:
+    return factory.collate_fn([factory.dataset[utt_id] for utt_id in utterances])
+
+
+def _noise(
+    model: Any, ids: Sequence[str], names: Sequence[str], lengths: np.ndarray, rows: np.ndarray
+) -> tuple[Sequence[str], dict[str, torch.Tensor]]:
+    batch = noise_batch(model, dict(zip(names, lengths[rows].T.tolist(), strict=True)))
+    return [ids[row] for row in rows], batch
+
+
 def _is_first() -> bool:
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
-def _run(model: Any, utterances: Sequence[str], factory: Any, options: Any) -> None:
+def forward_and_backward(model: Any, batch: dict[str, Any], device: str, *, use_amp: bool) -> None:
+    """Run a batch forward and backward on a device, and remove the gradients."""
+    batch = espnet.load("to_device")(batch, device)
+    with torch.autocast("cuda", enabled=use_amp and device == "cuda"):
+        loss = model(**batch)[0]
+    loss.backward()
+    model.zero_grad(set_to_none=True)
+
+
+def _run(model: Any, make: Maker, options: Any) -> None:
     """Run one batch forward and backward."""
-    device = "cuda" if options.ngpu else "cpu"
+    utterances: Sequence[str] = ()
     size = ""
     try:
-        dataset = factory.dataset
-        names, tensors = factory.collate_fn([dataset[utt_id] for utt_id in utterances])
+        utterances, tensors = make()
         shapes = (
             f"{key} {'×'.join(map(str, t.shape))}" for key, t in tensors.items() if t.dim() > 1
         )
         size = ", ".join(shapes)
-        batch = espnet.load("to_device")({**tensors, "utt_id": names}, device)
-        with torch.autocast("cuda", enabled=bool(options.use_amp and options.ngpu)):
-            loss = model(**batch)[0]
-        loss.backward()
-        model.zero_grad(set_to_none=True)
+        device = "cuda" if options.ngpu else "cpu"
+        batch = {**tensors, "utt_id": utterances}
+        forward_and_backward(model, batch, device, use_amp=bool(options.use_amp))
     except Exception as error:
         if not is_out_of_memory(error):
             raise
@@ -146,17 +209,10 @@ def _run(model: Any, utterances: Sequence[str], factory: Any, options: Any) -> N
 
 
 @contextlib.contextmanager
-def _reserved(optimizers: Sequence[torch.optim.Optimizer], copies: int) -> Iterator[None]:
-    """Allocate memory that later updates need: `copies` per parameter, and states not made yet."""
-    reserved = [
-        torch.empty_like(parameter)
-        for optimizer in optimizers
-        for group in optimizer.param_groups
-        for parameter in group["params"]
-        if parameter.requires_grad
-        for _ in range(copies + (0 if optimizer.state else _MOMENTS))
-    ]
+def reserved(parameters: Sequence[torch.Tensor], copies: int) -> Iterator[None]:
+    """Allocate memory that later updates need: `copies` of each parameter."""
+    held = [torch.empty_like(parameter) for parameter in parameters for _ in range(copies)]
     try:
         yield
     finally:
-        reserved.clear()
+        held.clear()

@@ -14,7 +14,7 @@ import platform
 import random
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,16 +172,28 @@ def _typical_batch(model: Any, args: Namespace) -> dict[str, torch.Tensor]:
     samples = lengths["speech_shape"]
     limit = int(_MAX_SECONDS * sample_rate_of(vars(args)))
     rows = max(1, min(args.batch_bins, limit) // samples)
+    texts = {f"{TEXT_PREFIX}{name}": lengths[f"{TEXT_PREFIX}{name}_shape"] for name in model.heads}
+    return noise_batch(
+        model, {name: [size] * rows for name, size in {"speech": samples, **texts}.items()}
+    )
+
+
+def noise_batch(model: Any, lengths: Mapping[str, Sequence[int]]) -> dict[str, torch.Tensor]:
+    """Return a batch of noise with random labels.
+
+    Args:
+        model: `DualOutputModel` that reads audio.
+        lengths: part of the batch (`speech`, `text_<output>`) → length for each utterance.
+    """
     generator = torch.Generator().manual_seed(0)
-    batch = {
-        "speech": 0.1 * torch.randn(rows, samples, generator=generator),
-        "speech_lengths": torch.full((rows,), samples),
-    }
+    sizes = {name: max(1, *values) for name, values in lengths.items()}
+    rows = len(lengths["speech"])
+    batch = {"speech": 0.1 * torch.randn(rows, sizes["speech"], generator=generator)}
     for name, head in model.heads.items():
-        size = lengths[f"{TEXT_PREFIX}{name}_shape"]
-        high = max(2, len(head.tokens) - 1)
-        batch[TEXT_PREFIX + name] = torch.randint(1, high, (rows, size), generator=generator)
-        batch[f"{TEXT_PREFIX}{name}_lengths"] = torch.full((rows,), size)
+        key, high = TEXT_PREFIX + name, max(2, len(head.tokens) - 1)
+        batch[key] = torch.randint(1, high, (rows, sizes[key]), generator=generator)
+    for name in list(batch):
+        batch[f"{name}_lengths"] = torch.tensor(lengths[name])
     for name in model.conditions:
         batch[name] = torch.zeros(rows, 1, dtype=torch.long)
         batch[f"{name}_lengths"] = torch.ones(rows, dtype=torch.long)

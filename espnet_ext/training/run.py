@@ -23,7 +23,15 @@ from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.model.unit_frontend import reads_units
 from espnet_ext.progress import say
 from espnet_ext.text.tokenizers import TOKENIZER_FILES, read_token_list
-from espnet_ext.training import failures, processes, shards, signals, speed, trained_with
+from espnet_ext.training import (
+    auto_batch_bins,
+    failures,
+    processes,
+    shards,
+    signals,
+    speed,
+    trained_with,
+)
 from espnet_ext.training.activation import (
     add_conditions,
     add_label_sets,
@@ -205,11 +213,16 @@ def train(
             BalanceOptions.parse(args.balance, str(config))
         speed.check(args, str(config))
         shards.check(args, str(config))
+        auto_batch_bins.check(args, str(config))
+        is_auto = args.batch_bins == auto_batch_bins.AUTO
+        if is_auto and match_updates is not None:
+            message = f"{config}: batch_bins: auto makes as many batches as the memory decides"
+            raise UserError(message, "write a number for trainings of equally many updates")
         if match_updates is not None:
             count = matching_batches(args, match_updates / "train")
             further += ["--num_iters_per_epoch", str(count)]
             args = _parse(["--config", str(path), *further])
-        steps = total_steps(args)
+        steps = None if is_auto else total_steps(args)
         is_first = processes.node_rank(args) == 0
         description = trained_with.describe(args, files)
         with FolderLock(exp_dir, is_first) as lock:
@@ -225,7 +238,7 @@ def train(
                 return
             with start.folder_restored_on_failure():
                 if is_first:
-                    if line := speed.describe_batches(args):
+                    if not is_auto and (line := speed.describe_batches(args)):
                         say(line)
                     valid = data.dump / data.valid_set
                     labels = count_label_sets(valid, list(merged["outputs"]))

@@ -143,10 +143,16 @@ class ShardPlan:
         self.left_out = 1 - self.batches_per_pass * processes / sum(counts)
         self.batches_per_epoch = args.num_iters_per_epoch or self.batches_per_pass
 
+    def rows(self) -> Iterator[np.ndarray]:
+        """Yield the batches of this process that an epoch can contain, as rows of `lengths`."""
+        count = len(self.manifest.shards)
+        for number, batches in self.batches.items():
+            yield from (number + count * row for row in batches)
+
     def describe(self) -> str:
         """Return a line with the number of batches and their padding, for the log."""
         count = len(self.manifest.shards)
-        rows = [n + count * row for n, batches in self.batches.items() for row in batches]
+        rows = list(self.rows())
         ends = np.cumsum([len(row) for row in rows])
         shares = padding_shares(self.lengths[np.concatenate(rows)], list(ends))
         listed = ", ".join(f"{100 * share:.1f} %" for share in shares)
@@ -339,12 +345,12 @@ class ShardIterFactory(AbsIterFactory):
     def __init__(
         self, plan: ShardPlan, dataset: ShardDataset, args: argparse.Namespace, collate_fn
     ):
-        self._plan, self._dataset, self._args, self._collate = plan, dataset, args, collate_fn
+        self.plan, self._dataset, self._args, self._collate = plan, dataset, args, collate_fn
 
     def build_iter(self, epoch: int, shuffle: bool | None = None) -> torch.utils.data.DataLoader:
-        per_epoch = self._plan.batches_per_epoch
+        per_epoch = self.plan.batches_per_epoch
         batches: Any = ShardBatches(
-            self._plan,
+            self.plan,
             (epoch - 1) * per_epoch,
             per_epoch,
             shuffle=shuffle is not False,

@@ -29,6 +29,7 @@ from espnet_ext.model.load import load_model
 from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.progress import say
 from espnet_ext.training import finish, run, trained_with
+from espnet_ext.training.auto_batch_bins import AUTO
 from espnet_ext.training.checks import check_best_model_criterion
 from espnet_ext.training.lock import FolderLock
 from espnet_ext.training.schedule import total_steps
@@ -75,6 +76,9 @@ def train_stock(
             f"a stock model has one output, and the system has {', '.join(merged['outputs'])}",
             "choose a single-output system, such as conf/systems/so_meaning.yaml",
         )
+    if merged.get("batch_bins") == AUTO:
+        message = f"{config}: batch_bins: auto is no option of stock ESPnet"
+        raise UserError(message, "write a number, e.g. that of config.yaml of a trained system")
     ((name, output),) = parse_outputs(merged).items()
     model = stock_config(merged, name, output)
     if output.bpemodel:

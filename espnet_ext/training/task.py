@@ -16,7 +16,7 @@ from espnet_ext.model.build import build_model
 from espnet_ext.model.config import sample_rate_of
 from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.objectives.registry import build_objective
-from espnet_ext.training import shards, speed
+from espnet_ext.training import auto_batch_bins, shards, speed
 from espnet_ext.training.adaptation import (
     check_adapter_options,
     check_adapters,
@@ -173,6 +173,7 @@ class DualOutputTask(AbsTask):
         )
         speed.add_arguments(parser)
         shards.add_arguments(parser)
+        auto_batch_bins.add_arguments(parser)
         group = parser.add_argument_group("Preprocess related")
         group.add_argument(
             "--unit_augment_conf",
@@ -308,6 +309,7 @@ class DualOutputTask(AbsTask):
             warn_unalignable(model, args.train_shape_file)
         if not args.collect_stats:
             speed.speed_up(model, args)
+            auto_batch_bins.resolve(model, args)
         return model
 
     @classmethod

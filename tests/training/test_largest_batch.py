@@ -5,6 +5,7 @@ import pytest
 import tiny_recipe
 import torch
 
+from espnet_ext.data.shards import write_shards
 from espnet_ext.errors import UserError
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.training import largest_batch
@@ -79,3 +80,36 @@ def test_other_errors_of_the_scan_are_not_hidden(recipe, monkeypatch):
 def test_wrong_value_is_an_error(recipe):
     with pytest.raises(UserError, match="scan_largest_batch: invalid value 'often'"):
         recipe.train(exp="wrong", config={"scan_largest_batch": "often"})
+
+
+def test_shards_are_scanned_with_noise_of_their_lengths(recipe, monkeypatch, capfd):
+    write_shards(recipe.root / "dump/train", 2)
+    sizes = []
+    run = largest_batch.forward_and_backward
+
+    def record(model, batch, device, **options):
+        sizes.append(tuple(batch["speech"].shape))
+        run(model, batch, device, **options)
+
+    monkeypatch.setattr(largest_batch, "forward_and_backward", record)
+    config = {
+        "train_shards": str(recipe.root / "dump/train/shards"),
+        "batching": "buckets",
+        "batch_bins": 24000,
+        "max_epoch": 1,
+    }
+    saved = []
+    for choice in (True, False):
+        config["scan_largest_batch"] = choice
+        folder = recipe.train(exp=f"shards{choice}", config=config)
+        saved.append(torch.load(folder / "checkpoint.pth", weights_only=True)["model"])
+    assert sizes and set(sizes) <= {(3, 8000), (2, 8000), (1, 8000)} and sizes[0] == (3, 8000)
+    assert "the largest batches fit into memory" in capfd.readouterr().err
+    assert all(torch.equal(value, saved[1][key]) for key, value in saved[0].items())
+
+    def fail(*arguments, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(largest_batch, "forward_and_backward", fail)
+    with pytest.raises(UserError, match=r"3 utterances \(speech 3×8000.*-train.*out of memory"):
+        recipe.train(exp="fails", config={**config, "scan_largest_batch": True})

@@ -10,10 +10,14 @@ from functools import partial
 import pytest
 import tiny_recipe
 import torch
+import yaml
 from child_processes import fork, free_port
+from test_auto_batch_bins import limit_memory
 
+from espnet_ext.data.shards import write_shards
 from espnet_ext.errors import Interrupted, UserError
-from espnet_ext.training import health, processes
+from espnet_ext.training import health, processes, shards
+from espnet_ext.training.shards import ShardBatches
 
 NO_DROPOUT = {
     "dropout_rate": 0.0,
@@ -118,23 +122,93 @@ def test_death_of_one_process_ends_the_other_with_its_cause(recipe):
     assert "error: the connection to another process of this training failed" in message
 
 
-@pytest.mark.parametrize("accum_grad", [1, 2])
-def test_two_processes_train_as_one_with_the_joint_batch(recipe, accum_grad):
+def deterministic_config():
+    """Return a configuration whose losses do not depend on the process of an utterance."""
     encoder = {**tiny_recipe.CONFIG["encoder_conf"], **NO_DROPOUT, "attention_dropout_rate": 0.0}
     encoder["use_cnn_module"] = False  # batch norm has statistics per process
     decoder = {**tiny_recipe.CONFIG["decoder_conf"], **NO_DROPOUT}
     decoder |= {"self_attention_dropout_rate": 0.0, "src_attention_dropout_rate": 0.0}
-    config = {
+    return {
         **CONFIG,
         "specaug": None,
         "encoder_conf": encoder,
         "decoder_conf": decoder,
         "optim": "sgd",
         "optim_conf": {"lr": 0.05},
-        "accum_grad": accum_grad,
     }
+
+
+@pytest.mark.parametrize("accum_grad", [1, 2])
+def test_two_processes_train_as_one_with_the_joint_batch(recipe, accum_grad):
+    config = {**deterministic_config(), "accum_grad": accum_grad}
     assert finished(recipe, f"two{accum_grad}", config) == [0, 0]
     two = weights(recipe.root / f"two{accum_grad}")
     one = weights(recipe.train(f"one{accum_grad}", config))
     for key, value in one.items():
         torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-5)
+
+
+def record_utterances(file):
+    """Let this process append the utterances of each batch to a file."""
+    original = health.StepMonitor.after_batch
+
+    def after_batch(self, number, utterances, *args):
+        original(self, number, utterances, *args)
+        with file.open("a") as handle:
+            handle.write(f"{self.reporter.get_epoch()} {' '.join(utterances)}\n")
+
+    health.StepMonitor.after_batch = after_batch
+
+
+def joint_factory(args, options, rank, processes):
+    """Return what `shards.iter_factory` does, with the batches of two processes as one."""
+    plans = [shards.ShardPlan(args, rank, 2) for rank in (0, 1)]
+    dataset = shards.ShardDataset(shards._tables(args), options.preprocess_fn)
+
+    class Factory(shards.AbsIterFactory):
+        def build_iter(self, epoch, shuffle=None):
+            count = plans[0].batches_per_epoch
+            parts = [ShardBatches(p, (epoch - 1) * count, count, decode=False) for p in plans]
+            batches = [first + second for first, second in zip(*parts, strict=True)]
+            return torch.utils.data.DataLoader(
+                dataset, batch_sampler=batches, collate_fn=options.collate_fn
+            )
+
+    return Factory()
+
+
+def test_two_processes_with_shards_train_as_one_with_the_joint_batch(recipe, monkeypatch):
+    write_shards(recipe.root / "dump/train", 2)
+    config = {
+        **deterministic_config(),
+        "batching": "buckets",
+        "batch_bins": 4 * 8000,  # two utterances per process
+        "train_shards": str(recipe.root / "dump/train/shards"),
+        "shard_buffer": 1,
+    }
+    files = [recipe.root / f"utterances.{rank}" for rank in (0, 1)]
+    run = finished(recipe, "shards2", config, lambda rank: record_utterances(files[rank]))
+    assert run == [0, 0]
+    drawn = [[line.split() for line in file.read_text().splitlines()] for file in files]
+    first, second = ([line[0] for line in lines] for lines in drawn)
+    assert first == second and set(first) == {"1", "2"}  # equally many batches in each epoch
+    for epoch in ("1", "2"):
+        utterances = [u for lines in drawn for line in lines if line[0] == epoch for u in line[1:]]
+        assert sorted(utterances) == sorted(f"s{i}-train{i}" for i in range(8))
+    monkeypatch.setattr(shards, "iter_factory", joint_factory)
+    one = weights(recipe.train("shards1", config))
+    two = weights(recipe.root / "shards2")
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-5)
+
+
+def test_two_processes_agree_on_the_smaller_number_of_bins(recipe):
+    config = {"batching": "buckets", "batch_bins": "auto", "max_epoch": 1}
+
+    def prepare(rank):
+        limit_memory(setattr, (4.9 if rank == 0 else 2.9) * 8000)  # 85 %: 4 and 2 utterances
+
+    assert finished(recipe, "auto", config, prepare) == [0, 0]
+    bins = yaml.safe_load((recipe.root / "auto/config.yaml").read_text())["batch_bins"]
+    assert 4 * 8000 <= bins < 5 * 8000  # two utterances for each process
+    assert f"auto: {bins} (85% of the free memory" in (recipe.root / "auto.0.log").read_text()

@@ -1,0 +1,139 @@
+"""`batch_bins: auto`, with a meter that stands for the memory of a GPU."""
+
+import pytest
+import tiny_recipe
+import torch
+import yaml
+
+from espnet_ext.data.shards import write_shards
+from espnet_ext.errors import UserError
+from espnet_ext.model.dual import DualOutputModel
+from espnet_ext.training import auto_batch_bins
+from espnet_ext.training.auto_batch_bins import largest_that_fits
+from espnet_ext.training.stock_training import train_stock
+
+CONFIG = {"batching": "buckets", "batch_bins": "auto", "max_epoch": 1}
+LENGTH = 8000  # samples of each of the eight training utterances
+
+
+class FakeMeter:
+    """Memory in which a batch takes a byte per sample of audio, with padding."""
+
+    def __init__(self, free):
+        self.free, self.most = free, 0
+
+    def available(self):
+        return self.free
+
+    def start(self):
+        self.most = 0
+
+    def peak(self):
+        return self.most
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    made = tiny_recipe.make(tmp_path_factory.mktemp("bins"))
+    write_shards(made.root / "dump/train", 2)
+    return made
+
+
+@pytest.fixture
+def use_memory(monkeypatch):
+    """Return a function that gives trainings a number of bytes; more raises an error."""
+    return lambda free: limit_memory(monkeypatch.setattr, free)
+
+
+def limit_memory(setattr_, free):
+    """Give trainings a number of bytes; return a list that gets the samples of each batch."""
+    meter, forward = FakeMeter(free), DualOutputModel.forward
+    largest = []
+
+    def limited(self, speech, speech_lengths, **batch):
+        if speech.numel() > free and torch.is_grad_enabled():  # not in validation
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")
+        meter.most = max(meter.most, speech.numel())
+        largest.append(speech.numel())
+        return forward(self, speech, speech_lengths, **batch)
+
+    setattr_(auto_batch_bins, "meter_of", lambda args: meter)
+    setattr_(DualOutputModel, "forward", limited)
+    return largest
+
+
+def bins_of(folder):
+    return yaml.safe_load((folder / "config.yaml").read_text())["batch_bins"]
+
+
+@pytest.mark.parametrize("limit", [0, 1, 7, 999, 1000, 123456, 10**9])
+@pytest.mark.parametrize("first", [1, 30, 1000])
+def test_search_ends_just_below_what_does_not_fit(limit, first):
+    tried = []
+
+    def fits(bins):
+        tried.append(bins)
+        return bins <= limit
+
+    found = largest_that_fits(fits, first, 10**7)
+    assert found == (0 if first > limit else found) <= limit
+    assert not found or found == 10**7 or min(t for t in tried if t > limit) <= 1.05 * found + 1
+    assert len(tried) < 40
+
+
+def test_largest_number_is_recorded_kept_and_trains_as_if_written(recipe, use_memory, capfd):
+    largest = use_memory(5.2 * LENGTH)  # 85 % are four utterances
+    one_cycle = {"scheduler": "onecyclelr", "scheduler_conf": {"max_lr": 0.01}}
+    folder = recipe.train("auto", {**CONFIG, **one_cycle})
+    bins = bins_of(folder)
+    assert 4 * LENGTH <= bins < 5 * LENGTH
+    assert f"batch_bins: auto: {bins} (85% of the free memory" in capfd.readouterr().err
+    assert max(largest) == 5 * LENGTH  # five were tried, and did not fit into the share
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["scheduler_conf"]["total_steps"] == 2
+
+    use_memory(99 * LENGTH)  # continued on a larger GPU
+    assert bins_of(recipe.train("auto", {**CONFIG, **one_cycle, "max_epoch": 2})) == bins
+    assert f"auto: {bins} (of the training that continues)" in capfd.readouterr().err
+
+
+def test_losses_are_those_of_the_number(recipe, use_memory):
+    use_memory(4.9 * LENGTH)
+    saved = []
+    bins = "auto"
+    for name in ("first", "again"):
+        folder = recipe.train(name, {**CONFIG, "batch_bins": bins})
+        saved.append(torch.load(folder / "checkpoint.pth", weights_only=True)["model"])
+        bins = bins_of(folder)
+    assert all(torch.equal(value, saved[1][key]) for key, value in saved[0].items())
+
+
+def test_shards(recipe, use_memory):
+    shards = {"train_shards": str(recipe.root / "dump/train/shards")}
+    use_memory(2.9 * LENGTH)
+    assert 2 * LENGTH <= bins_of(recipe.train("shards", {**CONFIG, **shards})) < 3 * LENGTH
+
+
+@pytest.mark.parametrize(
+    ("changes", "free", "message"),
+    [
+        ({}, None, "batch_bins: auto measures the memory of a GPU"),
+        ({"batching": None, "batch_type": "unsorted"}, 1, "no effect with iterator_type: sequence"),
+        ({"input_size": 80}, 1, "imitates audio"),
+        ({"batch_bins": "all"}, 1, "batch_bins: invalid value 'all'"),
+        ({}, 0.9 * LENGTH, "an utterance of 8000 samples does not fit into 0.0 GiB"),
+    ],
+)
+def test_what_cannot_work_is_an_error(recipe, use_memory, changes, free, message):
+    if free is not None:
+        use_memory(free)
+    with pytest.raises(UserError, match=message):
+        recipe.train("wrong", {**CONFIG, **changes})
+    assert not list((recipe.root / "wrong").glob("*.pth"))
+
+
+def test_stock_training_needs_a_number(recipe):
+    base = recipe.write_yaml("base", {**tiny_recipe.CONFIG, **CONFIG})
+    overlay = recipe.write_yaml("single", {"outputs": {"meaning": tiny_recipe.OUTPUTS["meaning"]}})
+    with pytest.raises(UserError, match="batch_bins: auto is no option of stock ESPnet"):
+        train_stock(base, [overlay], recipe.data, recipe.root / "stock", [])
