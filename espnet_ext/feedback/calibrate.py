@@ -19,7 +19,7 @@ from espnet_ext.feedback.calibration import Calibration, fit
 from espnet_ext.feedback.calibration_measures import BINS
 from espnet_ext.feedback.comparison import compare
 from espnet_ext.feedback.examples import Example, choose_mismatch, label, measure
-from espnet_ext.feedback.expected import ENGLISH, expect, split_units
+from espnet_ext.feedback.expected import ENGLISH, Units, expect, split_units
 from espnet_ext.feedback.features import ErrorPrior, features
 from espnet_ext.feedback.judge import MEANING, Judge
 from espnet_ext.feedback.judgement import PROMPT
@@ -82,7 +82,7 @@ def read_annotations(
             "give annotated validation data of learners",
         )
     perceived, canonical = (
-        {i: " ".join(split_units(tables[name][i], language)) for i in utt_ids}
+        {i: " ".join(_units(tables[name][i], language)) for i in utt_ids}
         for name in ("surface", "canonical")
     )
     sentences = {i: split_tags(tables["meaning"][i])[0] for i in utt_ids}
@@ -93,6 +93,11 @@ def read_annotations(
     return {
         i: (speakers[i], sentences[i], canonical[i].split(), perceived[i].split()) for i in utt_ids
     }
+
+
+def _units(text: str, language: str) -> Units:
+    """Return the units of an annotated transcript; inline tags have none."""
+    return split_units(split_tags(text)[0], language)
 
 
 def decode_annotated(judge: Judge, folder: str) -> list[Annotated]:
@@ -187,7 +192,7 @@ def estimate_errors(path: str, language: str) -> Mapping[str, Any]:
         path: data directory with text.canonical and text.surface.
     """
     canonical, surface = (
-        [split_units(text, language) for text in texts]
+        [_units(text, language) for text in texts]
         for texts in read_pairs(path, ["canonical", "surface"])
     )
     errors = PronunciationErrors.estimate(canonical, surface)

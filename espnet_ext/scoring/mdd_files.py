@@ -16,9 +16,9 @@ from espnet_ext.progress import say
 from espnet_ext.scoring.human_ratings import correlate_ratings, deviations, read_scores
 from espnet_ext.scoring.mdd import COLUMNS, LENG, evaluate
 from espnet_ext.scoring.normal_form import PHONE, Changes
+from espnet_ext.scoring.tag_errors import split_all_tags
 from espnet_ext.scoring.word_variants import WordVariants, nearest_phones, recognised_lattices
 from espnet_ext.text.lexicon import make_pronouncer, read_lexicon, read_pronunciations
-from espnet_ext.text.tags import split_tags
 
 JAMO, CHAR = "jamo", "char"
 _SILENCES = frozenset(["sil", "<sil>", "sp", "<sp>", "spn", "<spn>", "pau", "<pau>", "h#", "<eps>"])
@@ -219,13 +219,12 @@ def _read_labelled(path: str | Path) -> dict[str, str]:
 
 
 def _read_texts(path: str | Path, unit: str, changes: Changes) -> dict[str, str]:
-    """Read the transcripts of a Kaldi table in the form in which texts are compared."""
-    return changes.apply(str(path), _read_labelled(path), unit)
+    """Read the transcripts of a Kaldi table in the form for comparison, without inline tags."""
+    return split_all_tags(changes.apply(str(path), _read_labelled(path), unit))[0]
 
 
 def _read_words(path: str, changes: Changes) -> dict[str, str]:
-    """Read transcripts of words without inline tags."""
-    return {i: split_tags(text)[0] for i, text in _read_texts(path, "word", changes).items()}
+    return _read_texts(path, "word", changes)
 
 
 def _read_units(path: str | Path, unit: str, changes: Changes) -> dict[str, str]:

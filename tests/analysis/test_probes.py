@@ -125,6 +125,25 @@ def test_deviating_tokens(trained):
     )
 
 
+def test_inline_tags_are_not_probed_as_tokens(trained):
+    """A tag has frames of its own, but is no surface token, and does not deviate."""
+    system = DualSpeech2Text.from_pretrained(str(trained.root / "exp"))
+    reader = encoder_probes._Reader({"a": system})
+    size = system.model.encoder.output_size()
+    frames = torch.arange(12.0)[:, None]
+    surface = {"plain": "K AE T", "tagged": "K AE T <l1:Thai>"}
+    for text in surface.values():
+        texts = {"surface": text, "canonical": "K AE T"}
+        examples = {"surface": encoder_probes.Examples(), "deviates": encoder_probes.Examples()}
+        utterance = Utterance("a-1", "a", "a.wav", texts)
+        reader._read_tokens(
+            utterance, "surface", torch.zeros(12, size), {("a", "0"): frames}, examples
+        )
+        assert examples["surface"].labels == ["K", "AE", "T"]
+        assert examples["deviates"].labels == [False, False, False]
+        assert [len(rows) for rows in examples["surface"].layers["a", "0"]] == [3]
+
+
 def test_references_are_normalised_and_changes_are_counted(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(encoder_probes, "MIN_EXAMPLES", {"token": (2, 1), "utterance": (2, 1)})
     models = {"a": str(trained.root / "exp")}

@@ -5,12 +5,15 @@ import shutil
 
 import pytest
 
+jiwer = pytest.importorskip("jiwer")
 torch = pytest.importorskip("torch")
 pytest.importorskip("espnet2")
 
 from espnet_ext.analysis.computation.encoder_swaps import LinearMap, apply_map, swap  # noqa: E402
+from espnet_ext.analysis.computation.inputs import speaker_errors  # noqa: E402
 from espnet_ext.bin import analyze  # noqa: E402
 from espnet_ext.errors import UserError  # noqa: E402
+from espnet_ext.text.tags import split_tags  # noqa: E402
 
 OPTIONS = {"beam_size": 2, "maxlenratio": -4}
 
@@ -65,6 +68,19 @@ def test_references_are_normalised_and_changes_are_counted(trained, tmp_path, ca
     assert stressed["normalised"] == {str(data / "text.surface"): changed}
     assert stressed["rows"] == plain["rows"]
     assert f"{changed} of" in capsys.readouterr().err
+
+
+def test_inline_tags_are_removed_as_in_scoring():
+    """The rate of a system on its own encoder is that of score.json, with inline tags too."""
+    references = {"a": "in gold <l1:Hindi>", "b": "no"}
+    hypotheses = {"a": "in god <l1:Thai>", "b": "no <l1:Hindi>"}
+    sums = speaker_errors(references, hypotheses, {"a": "s", "b": "s"}, "char")
+    plain = [
+        {utt_id: split_tags(text)[0] for utt_id, text in side.items()}
+        for side in (references, hypotheses)
+    ]
+    errors = 100 * jiwer.cer(list(plain[0].values()), list(plain[1].values()))
+    assert sums == {"s": (1, 9)} and errors == pytest.approx(100 / 9)
 
 
 def test_command(trained, tmp_path, capsys):

@@ -158,6 +158,14 @@ def test_set_without_annotation_is_a_user_error(trained, tmp_path):
         steps.read_annotations(folder, "en")
 
 
+def test_inline_tags_of_the_annotation_are_no_units(tmp_path):
+    texts = {"canonical": "TH IH S", "surface": "S IH S <l1:Thai>", "meaning": "this <l1:Thai>"}
+    write_directory(tmp_path, [Utterance("u1", "s1", "a.wav", texts)])
+    annotations = steps.read_annotations(str(tmp_path), "en")
+    assert annotations["u1"] == ("s1", "this", ["TH", "IH", "S"], ["S", "IH", "S"])
+    assert steps.estimate_errors(str(tmp_path), "en")["tokens"] == ["IH", "S", "TH"]
+
+
 def test_recordings_that_are_left_out_are_named(capfd):
     class English:
         language, lexicon = "en", None

@@ -9,6 +9,7 @@ from espnet_ext.bin import mdd as command
 from espnet_ext.bin import score
 from espnet_ext.errors import UserError
 from espnet_ext.scoring import mdd
+from espnet_ext.scoring.mdd_files import evaluate_files
 
 # canonical, perceived, hypothesis → counts with insertions, and without
 CASES = [
@@ -265,3 +266,17 @@ def test_g2p_option_pronounces_words_in_no_lexicon(tmp_path, capsys):
     (tmp_path / "meaning").write_text("s1-a glorvy\n")
     assert command.main([*options, "--g2p", "true"]) == 0
     assert "- 1 utterances.\n" in capsys.readouterr().out
+
+
+def test_inline_tags_are_no_phones(tmp_path):
+    """A tag that is recognised is no inserted phone, so no detected mispronunciation."""
+    phones = {"s1-a": "S IY D AH", "s1-b": "S IY", "s2-a": "S IY DH AH", "s2-b": "S IY"}
+    tagged = {utt_id: f"{text} <l1:Hindi>" for utt_id, text in phones.items()}
+    canonical = {**phones, "s1-a": "S IY DH AH"}
+    results = []
+    for name, texts in ("plain", phones), ("tagged", tagged):
+        (tmp_path / name).mkdir()
+        paths = write(tmp_path / name, canonical=canonical, perceived=texts, hypothesis=texts)
+        results.append(evaluate_files(paths["canonical"], paths["perceived"], paths["hypothesis"]))
+    assert results[1] == results[0]
+    assert results[1]["counts"][mdd.WITH_INSERTIONS]["CD"] == 1

@@ -44,6 +44,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.progress import say, track
 from espnet_ext.scoring.counts import align_texts
 from espnet_ext.scoring.normal_form import Changes
+from espnet_ext.text.tags import TAG, split_tags
 
 DEVIATES, L1, SPEAKER = "deviates", "l1", "speaker"
 # Examples that a class needs in training and in testing.
@@ -242,7 +243,11 @@ class _Reader:
                     self._read_tokens(utterance, output, states, layers, examples)
 
     def _read_tokens(self, utterance, output: str, states, frames: Mapping, examples) -> None:
-        """Add the tokens of one output; states (T, D) are those of the aligning system."""
+        """Add the tokens of one output, without inline tags.
+
+        Args:
+            states: (T, D), those of the aligning system.
+        """
         system = self.systems[self.aligners[output]]
         text = utterance.texts[output]
         tokens = system.tokenizers[output].encode(text)
@@ -253,7 +258,9 @@ class _Reader:
         if not spans:
             return  # more tokens than frames, or none
         lengths = torch.tensor(token_lengths(spans, len(states)))
-        rows = {layer: pooled(part, lengths).numpy() for layer, part in frames.items()}
+        spoken = [i for i, token in enumerate(tokens) if not TAG.fullmatch(token)]
+        tokens = [tokens[i] for i in spoken]
+        rows = {layer: pooled(part, lengths).numpy()[spoken] for layer, part in frames.items()}
         types = list(zip(["<s>", *tokens], tokens, strict=False))  # (previous token, token)
         examples[output].add(tokens, types, utterance.speaker, rows)
         if output == "surface" and (marks := deviations(utterance, tokens, system, output)):
@@ -295,7 +302,7 @@ def deviations(utterance: Utterance, tokens: Sequence[str], system, output: str)
         expected = utterance.texts.get("meaning", NA)
     if expected == NA:
         return []
-    sides = [system.tokenizers[output].encode(expected), tokens]
+    sides = [system.tokenizers[output].encode(split_tags(expected)[0]), tokens]
     # Tokens are joined by spaces below, so spaces within them become visible ones.
     texts = [" ".join(token.replace(" ", "␣") for token in side) for side in sides]
     columns = align_texts([texts[0]], [texts[1]], "per")[0]

@@ -14,6 +14,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.model.heads.side_inputs import side_inputs_of
 from espnet_ext.scoring.counts import align_texts, count_edits
 from espnet_ext.scoring.normal_form import Changes, comparison_form, normalise_references
+from espnet_ext.text.tags import split_tags
 
 MAX_GROUPS = 20  # of speakers; one group per speaker up to that number, which bounds memory
 METRICS = {"phone": "per", "word": "wer", "label": "wer"}  # by token type; the others count CER
@@ -150,7 +151,7 @@ def speaker_errors(
 ) -> dict[str, tuple[int, int]]:
     """Return (errors, reference tokens) of each speaker.
 
-    Both sides are compared in the form of `scoring.normal_form`.
+    Both sides are compared in the form of `scoring.normal_form`, without inline tags.
 
     Args:
         references, hypotheses, speakers: by utterance.
@@ -158,7 +159,7 @@ def speaker_errors(
     """
     ids = list(references)
     reference_texts, hypothesis_texts = (
-        [comparison_form(side[utt_id], token_type) for utt_id in ids]
+        [split_tags(comparison_form(side[utt_id], token_type))[0] for utt_id in ids]
         for side in (references, hypotheses)
     )
     alignments = align_texts(reference_texts, hypothesis_texts, METRICS.get(token_type, "cer"))
