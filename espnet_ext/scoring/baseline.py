@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_ext.data.directory import PLAIN_TEXT_OUTPUT, read_directory, text_files
-from espnet_ext.data.record import Utterance, is_output_name
+from espnet_ext.data.record import NA, Utterance, is_output_name
 from espnet_ext.data.table import read_table, write_table
 from espnet_ext.document import Section, Table
 from espnet_ext.errors import UserError
@@ -261,7 +261,7 @@ def _add(
     """
     if output in collected.texts:
         raise UserError(f"{file}: {output} is given twice", "name each output once")
-    rows = read_table(file, empty_ok=True)
+    rows = {i: text for i, text in read_table(file, empty_ok=True).items() if text != NA}
     ids = [utterance.utt_id for utterance in utterances]
     texts = {utt_id: rows[utt_id] for utt_id in ids if utt_id in rows}
     if not texts:

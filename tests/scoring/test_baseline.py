@@ -63,6 +63,18 @@ def test_missing_and_extra_utterances_are_named_and_the_others_compared(data, ca
     assert (fact["hypotheses"], fact["missing"], fact["extra"]) == (2, 2, 2)
 
 
+@pytest.mark.parametrize("clean", [False, True])
+def test_na_is_no_hypothesis(data, capsys, clean):
+    """Neither does it count as one, nor does cleaning turn it into an ordinary text."""
+    path = data / "text.meaning"
+    path.write_text("".join(f"{i} {t.upper()}\n" for i, t in sorted(RIGHT.items())))
+    result = imported(data, {**RIGHT, "a-2": "<na>"}, clean=clean)
+    assert set(written(data)) == {"a-1", "b-1", "b-2"}
+    fact = result["outputs"]["meaning"]
+    assert (fact["hypotheses"], fact["missing"], fact["unread"]) == (3, 1, 0)
+    assert "the first is a-2" in capsys.readouterr().err
+
+
 def test_missing_hypotheses_are_left_out_of_rates_and_differences(data):
     imported(data, {"a-1": "a cat", "b-2": "dat"})
     folder = data.parents[1] / "exp/baseline_w/d/test"
