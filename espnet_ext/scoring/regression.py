@@ -76,16 +76,16 @@ def _why_undetermined(rows: Sequence[Mapping], names: Sequence[str]) -> str:
 def _design_matrix(rows: Sequence[Mapping], names: Sequence[str]) -> np.ndarray:
     """Return (N, P): the named regressors, length, a constant, and indicators of first languages.
 
-    The first of the languages is the baseline and has no indicator.
+    The baseline has no indicator. It is the unknown language, if there is one, else the first.
     """
-    languages = sorted({row["l1"] for row in rows if row["l1"]})[1:]
+    languages = sorted({row["l1"] or "" for row in rows})[1:]
     return np.array(
         [
             [
                 *(row[name] for name in names),
                 row["tokens"],
                 1.0,
-                *(row["l1"] == language for language in languages),
+                *((row["l1"] or "") == language for language in languages),
             ]
             for row in rows
         ],

@@ -83,3 +83,12 @@ def test_reasons_for_missing_slopes():
     unknown = [{**row, "l1": None} for row in rows_of(range(20), [9] * 20, noise=0.1)]
     # a constant length is allowed
     assert regress_difference(unknown)["slopes"]["distance"]["slope"] > 0
+
+
+def test_unknown_first_language_is_not_the_first_known_one():
+    """Utterances without a first language are a group of their own."""
+    source = np.random.default_rng(8)
+    tokens = source.integers(5, 40, 200)
+    rows = rows_of(source.binomial(tokens, 0.2), tokens, noise=0, l1s=("ko", None))
+    result = regress_difference(rows)["slopes"]["distance"]
+    assert result["slope"] == pytest.approx(0.5) and result["interval"] == pytest.approx((0.5, 0.5))
