@@ -5,6 +5,7 @@ what a report shows, once per utterance for references, and the rest of the file
 """
 
 import itertools
+import re
 import unicodedata
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
@@ -125,10 +126,12 @@ class UtteranceSet:
 def split(text: str, separated: bool) -> Tokens:
     """Return the tokens of a text: words or phones if `separated`, else characters.
 
+    As in `scoring`, `<unk>` is one character.
+
     >>> split("DH AH", separated=True), split("a b", separated=False)
     (['DH', 'AH'], ['a', ' ', 'b'])
     """
-    return text.split() if separated else list(" ".join(text.split()))
+    return text.split() if separated else re.findall("<unk>|.", " ".join(text.split()))
 
 
 def _recognised(row: Mapping[str, Any]) -> dict[str, Recognised]:

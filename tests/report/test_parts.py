@@ -10,6 +10,7 @@ from espnet_ext.report.html import cell
 from espnet_ext.report.scores import data_section
 from espnet_ext.report.terminal import aligned
 from espnet_ext.report.utterances import UtteranceSet
+from espnet_ext.scoring.counts import align_texts
 
 
 def test_cells_are_escaped():
@@ -58,6 +59,13 @@ def test_marked_walks_both_sides():
         ("i", "AH", ""),
     ]
     assert [t.kind for t in marked("ab", "cd", "=", separated=False)] == ["=", "="]  # does not fit
+
+
+def test_unknown_token_is_one_character_as_in_scoring():
+    """Split into five characters, it did not fit its alignment, and was shown without an error."""
+    columns = align_texts(["a cat"], ["a <unk>at"], "cer")[0]
+    tokens = marked("a cat", "a <unk>at", columns, separated=False)
+    assert [t.kind + t.text for t in tokens] == ["=a", "= ", "s<unk>", "=a", "=t"]
 
 
 def row(utt, speaker, distance, errors, meaning="말"):

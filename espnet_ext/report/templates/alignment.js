@@ -1,9 +1,9 @@
 // Alignments: of one hypothesis with its reference, and of several texts with one in common.
 
-/** Return the tokens of a text: words or phones if separated, else characters. */
+/** Return the tokens of a text: words or phones if separated, else characters; `<unk>` is one. */
 function tokensOf(text, separated) {
   const words = text.split(/\s+/u).filter(Boolean);
-  return separated ? words : Array.from(words.join(" "));
+  return separated ? words : (words.join(" ").match(/<unk>|./gsu) ?? []);
 }
 
 /** Return {kind, reference, hypothesis} per column; [] if the alignment fits other texts. */
