@@ -1,10 +1,13 @@
 """Tables and findings of the task vectors."""
 
 import copy
+from types import SimpleNamespace
 
+import pytest
 from result_tree import VECTORS
 
 from espnet_ext.analysis import vectors
+from espnet_ext.data.record import Utterance
 
 
 def section(numbers=VECTORS):
@@ -56,3 +59,21 @@ def test_systems_without_vectors_have_no_tables():
     numbers = copy.deepcopy(VECTORS)
     numbers["systems"] = []
     assert section(numbers).items == []
+
+
+def test_utterances_of_an_error_are_those_with_a_reference():
+    pytest.importorskip("espnet2")
+    from espnet_ext.analysis.computation.task_vectors import _Inspection
+
+    texts = [{"surface": "S IY"}, {"surface": "<na>"}, {}]
+    utterances = [Utterance(f"s-{i}", "s", "a.wav", one) for i, one in enumerate(texts)]
+    head = SimpleNamespace(options=SimpleNamespace(token_type="phone"))
+    system = SimpleNamespace(
+        model=SimpleNamespace(heads={"surface": head}), active={"surface": ("surface",)}
+    )
+    inspection = object.__new__(_Inspection)
+    inspection.utterances, inspection.system = utterances, system
+    inspection.vectors = SimpleNamespace(tasks=["surface"], trained=[])
+    inspection._recognise = lambda output, active: {"s-0": "S IH", "s-1": "S", "s-2": "S"}
+    row = inspection._vector_off("surface")
+    assert (row["utterances"], row["rate_on"], row["rate_off"]) == (1, 50.0, 50.0)

@@ -215,7 +215,7 @@ class _Inspection:
             "output": output,
             "active": list(others),
             "trained": others in self.vectors.trained,
-            "utterances": len(self.utterances),
+            "utterances": len(labelled),
             "metric": METRICS.get(token_type, "cer"),
             "rate_on": 100.0 * sum(errors_on) / total if total else None,
             "rate_off": 100.0 * sum(errors_off) / total if total else None,
