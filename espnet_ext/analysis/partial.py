@@ -89,6 +89,7 @@ def collect_partial(runs: Sequence[Run], output: str) -> Result:
             if not path.is_file():
                 raise UserError(f"{path}: no such file", "decode and score that run first")
             files.setdefault((percent, way), []).append(read_json(path))
+    _require_same_labels(runs, [one for trainings in utterances.values() for one in trainings])
     differences = []
     for (percent, way), trainings in utterances.items():
         base = utterances.get((percent, COMPLETE))
@@ -109,6 +110,15 @@ def collect_partial(runs: Sequence[Run], output: str) -> Result:
         "rows": [row for key, trainings in scores.items() for row in _rows(*key, trainings)],
         "differences": differences,
     }
+
+
+def _require_same_labels(runs: Sequence[Run], decodings: Sequence[Mapping]) -> None:
+    """Raise `UserError` unless all decodings were scored against the same labels."""
+    if len({decoding["data_sha256"] for decoding in decodings}) > 1:
+        raise UserError(
+            f"{runs[0][2]} and other runs were scored against different labels",
+            "score all of them against the same data (stage 13)",
+        )
 
 
 def _rows(percent: int, way: str, scores: Sequence[Mapping]) -> list[dict]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -123,6 +124,10 @@ def test_errors_of_several_trainings_are_pooled(tree, tmp_path):
     assert "up to 2 trainings of each" in table.caveats[0]
     with pytest.raises(UserError, match="1 trainings of do, 2 of complete"):
         collect_partial(runs[:3], "surface")
+    file = Path(runs[1][2]) / "utterances.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "data_sha256": "other"}))
+    with pytest.raises(UserError, match="against different labels"):
+        collect_partial(runs, "surface")
 
 
 def test_output_without_labels_has_no_rate(tree, tmp_path):
