@@ -6,6 +6,7 @@ Each cell appears as a set named `<set>.<hypothesis>-<reference>`. Phone error r
 ESPnet.
 """
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -135,7 +136,8 @@ def remove_stale(parent: Path, set_name: str, written: set[Path]) -> None:
     Args:
         written: the `score_*` folders of this run.
     """
-    for result in parent.glob(f"{set_name}.*-*/score_*/result.txt"):
-        if result.parent not in written:
+    cell = re.compile(rf"{re.escape(set_name)}\.\w+-\w+")
+    for result in parent.glob("*/score_*/result.txt"):
+        if cell.fullmatch(result.parent.parent.name) and result.parent not in written:
             for name in _FILES:
                 (result.parent / name).unlink(missing_ok=True)

@@ -117,7 +117,7 @@ def score_directory(
         )
     digest = labels_sha256(data, utterances.values())
     bootstrap_options = {"resamples": resamples, "seed": seed}
-    tags = _score_tags(utterances, hypotheses, bootstrap_options)
+    tags = _score_tags(utterances, hypotheses, bootstrap_options, leave_out_missing)
     scorer = _Scorer(
         {utt_id: _without_tags(utterance) for utt_id, utterance in utterances.items()},
         {kind: tag_errors.split_all_tags(texts)[0] for kind, texts in hypotheses.items()},
@@ -216,12 +216,19 @@ def read_hypotheses(
 
 
 def _score_tags(
-    utterances: Mapping[str, Utterance], hypotheses: Hypotheses, bootstrap_options: Mapping
+    utterances: Mapping[str, Utterance],
+    hypotheses: Hypotheses,
+    bootstrap_options: Mapping,
+    leave_out_missing: bool,
 ) -> list[dict]:
     speakers = {utt_id: utterance.speaker for utt_id, utterance in utterances.items()}
     rows = []
     for kind, texts in hypotheses.items():
-        references = {i: u.texts[kind] for i, u in utterances.items() if kind in u.texts}
+        references = {
+            i: u.texts[kind]
+            for i, u in utterances.items()
+            if kind in u.texts and (i in texts or not leave_out_missing)
+        }
         reference_tags, hypothesis_tags = (
             tag_errors.split_all_tags(side)[1] for side in (references, texts)
         )

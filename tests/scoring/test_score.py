@@ -324,6 +324,15 @@ def test_stale_results_of_earlier_runs_are_removed(korean):
     assert not stale.exists()
 
 
+def test_results_of_a_set_with_a_longer_name_stay(korean):
+    data, out = korean
+    other = out.parent / "test.noisy.surface-surface/score_cer/result.txt"
+    other.parent.mkdir(parents=True)
+    other.write_text("of the set test.noisy")
+    score_directory(data, out, TYPES)
+    assert other.exists()
+
+
 def test_json_files_match_the_returned_scores(korean):
     data, out = korean
     result = score_directory(data, out, TYPES, provenance={"command": "x"})

@@ -47,6 +47,20 @@ def test_tags_do_not_change_the_scores_of_texts(tmp_path):
     }
 
 
+@pytest.mark.parametrize(("leave_out", "utterances"), [(False, 3), (True, 2)])
+def test_missing_hypotheses_have_wrong_tags_unless_they_are_left_out(
+    tmp_path, leave_out, utterances
+):
+    tagged = {utt: f"{PLAIN[utt]} <l1:{l1}>" for utt, l1 in L1.items()}
+    data = data_directory(tmp_path / "data", SPEAKERS, {"meaning": tagged})
+    recognised = {utt: tagged[utt] for utt in ("a-1", "a-2")}
+    out = hypothesis_folder(tmp_path / "exp/test", {"meaning": recognised})
+    result = score_directory(data, out, {"meaning": "char"}, leave_out_missing=leave_out)
+    [row] = result["tags"]
+    missing = 0 if leave_out else 1
+    assert (row["utterances"], row["wrong"], row["missing"]) == (utterances, missing, missing)
+
+
 def test_label_error_rate(tmp_path):
     data = data_directory(tmp_path / "data", SPEAKERS, {"meaning": PLAIN, "l1": L1})
     hypotheses = {"a-1": "Hindi", "a-2": "Korean", "b-1": "Korean", "b-2": "Hindi"}
