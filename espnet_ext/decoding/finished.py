@@ -22,7 +22,7 @@ from espnet_ext.files import read_json_lines, sha256_of
 
 FILE = ".finished.jsonl"
 _PACKAGE = Path(espnet_ext.__file__).parent
-_CODE = ("decoding", "model", "text", "data")  # packages that the result depends on
+_CODE = ("decoding", "model", "text", "data", "units")  # packages that the result depends on
 
 
 class FinishedResults:
