@@ -28,7 +28,8 @@ from espnet_ext.model.pretrained.layers import inside
 
 LOG_MEL, MFCC, PRETRAINED, SYSTEM = "log_mel", "mfcc", "pretrained", "system"
 KINDS = (LOG_MEL, MFCC, PRETRAINED, SYSTEM)
-_PARTS = ("frontend", "normalize", "preencoder", "encoder", "postencoder")
+# of a system: what its encoder output depends on
+_PARTS = ("frontend", "normalize", "preencoder", "encoder", "postencoder", "conditioning")
 
 
 @dataclass(frozen=True)

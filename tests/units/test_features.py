@@ -3,6 +3,7 @@
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import torch
 from scipy.fft import dct
 
 from espnet_ext.errors import UserError
+from espnet_ext.model.checksums import sha256_of_tensors
 from espnet_ext.units.extractor import compute_features
-from espnet_ext.units.features import FeatureOptions, build_features
+from espnet_ext.units.features import FeatureOptions, SystemFeatures, build_features
 
 sys.path.insert(0, str(Path(__file__).parent))
 from tones import RATE, wave  # noqa: E402
@@ -141,3 +143,13 @@ def test_unknown_output_of_a_system_names_those_it_has(system):
     with pytest.raises(UserError, match="no output 'canonical'") as caught:
         build_features(FeatureOptions(kind="system", model=str(system), output="canonical"))
     assert "surface, meaning" in caught.value.remedy
+
+
+def test_digest_of_a_system_covers_what_conditions_its_encoder():
+    """Task vectors and experts change the states, so that they change the units."""
+    digests = []
+    for value in 0.0, 1.0:
+        state = {"encoder.w": torch.ones(2), "conditioning.w": torch.full((2,), value)}
+        features = SimpleNamespace(model=SimpleNamespace(state_dict=lambda state=state: state))
+        digests.append(sha256_of_tensors(SystemFeatures.tensors(features)))
+    assert digests[0] != digests[1]
