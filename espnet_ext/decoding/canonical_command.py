@@ -93,9 +93,18 @@ def use_canonical(
         "source": options.source,
         "lexicon": options.lexicon,
         "weight": weight,
-        "prompt": options.file is not None,  # whether the system knows the prompt
+        # whether the system knows the prompt
+        "prompt": options.file is not None or _has_references(options.source),
     }
     return forms, settings
+
+
+def _has_references(source: str | None) -> bool:
+    """Return whether a file of meanings is in a data directory, and not in one of a decoding."""
+    if source is None or not Path(source).is_file():
+        return False
+    folder = Path(source).parent
+    return (folder / "wav.scp").is_file() and not (folder / "decode.json").is_file()
 
 
 def read_errors(path: str, tokenizer: Tokenizer, cache: Path) -> tuple[PronunciationErrors, float]:

@@ -8,12 +8,14 @@ import json
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from espnet_ext.decoding.beam import BeamSearch
 from espnet_ext.decoding.canonical import CanonicalPrior, CanonicalScorer
+from espnet_ext.decoding.canonical_command import CanonicalOptions, use_canonical
 from espnet_ext.decoding.canonical_forms import parse_all, parse_canonical, pronouncer
 from espnet_ext.decoding.options import SearchOptions
 from espnet_ext.decoding.pronunciation_errors import PronunciationErrors
@@ -277,3 +279,24 @@ def test_canonical_texts_are_split_into_tokens():
     for wrong in ("AB", ["A"]):
         with pytest.raises(UserError, match="canonical forms of 2 utterances"):
             parse_all(wrong, 2, WordTokenizer())
+
+
+@pytest.mark.parametrize(
+    ("files", "knows"), [(["wav.scp"], True), (["decode.json"], False), ([], False)]
+)
+def test_words_of_a_data_directory_are_the_prompt(errors, tmp_path, files, knows):
+    """Decoded with the words that were to be said, a system is not compared with others."""
+    errors.save(tmp_path / "errors.json")
+    (tmp_path / "text.meaning").write_text("u1 a cat\n")
+    for name in files:
+        (tmp_path / name).write_text("")
+    head = SimpleNamespace(options=SimpleNamespace(token_type="phone"))
+    recogniser = SimpleNamespace(
+        outputs=["surface"],
+        tokenizers={"surface": WordTokenizer()},
+        model=SimpleNamespace(heads={"surface": head}),
+        use_canonical=lambda *arguments: None,
+    )
+    options = CanonicalOptions(str(tmp_path / "errors.json"), source=str(tmp_path / "text.meaning"))
+    forms, settings = use_canonical(recogniser, options, ["u1"], tmp_path)
+    assert list(forms) == ["u1"] and settings["prompt"] is knows
