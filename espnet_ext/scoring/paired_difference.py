@@ -35,6 +35,7 @@ from collections.abc import Mapping, Sequence
 from espnet_ext.errors import UserError
 from espnet_ext.scoring import bootstrap, divergence
 from espnet_ext.scoring.divergence import ReferenceDistances
+from espnet_ext.scoring.normal_form import CANONICAL, PHONE
 from espnet_ext.scoring.regression import regress_difference
 from espnet_ext.scoring.significance import holm, sign_flip_test
 
@@ -71,8 +72,9 @@ def compare_systems(
     for name in shared_cells(shared):
         pairs = [(x, y) for x, y in shared if name in x["cells"] and name in y["cells"]]
         kind, _, reference = name.partition("-")
+        labels = _labels_of_cell(kind, reference, a.get("token_types", {}))
         recognised = sum(
-            reference in x["texts"] and kind in x["hypotheses"] and kind in y["hypotheses"]
+            labels <= x["texts"].keys() and kind in x["hypotheses"] and kind in y["hypotheses"]
             for x, y in shared
         )
         no_hypothesis[name] = sum(
@@ -122,6 +124,12 @@ def shared_cells(pairs: Pairs) -> list[str]:
     """Return the cells that both systems have for some utterance, own cells first."""
     names = {name for x, y in pairs for name in x["cells"] if name in y["cells"]}
     return sorted(names, key=lambda name: (len(set(name.split("-"))) > 1, name))
+
+
+def _labels_of_cell(hypothesis: str, reference: str, token_types: Mapping[str, str]) -> set[str]:
+    """Return the references that an utterance of a cell must have (see `cells`)."""
+    is_phones = [token_types.get(kind) == PHONE for kind in (hypothesis, reference)]
+    return {reference, CANONICAL} if is_phones == [True, False] else {reference}
 
 
 def _rows_of_cell(name: str, pairs: Pairs, measured: ReferenceDistances) -> list[dict]:

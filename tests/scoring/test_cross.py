@@ -149,6 +149,23 @@ def test_hypotheses_that_neither_system_can_convert_are_not_comparable(tmp_path)
     assert rows == {"meaning-meaning": 4, "meaning-surface": 2}
 
 
+def test_utterances_without_canonical_phones_are_unlabelled_and_not_incomparable(tmp_path):
+    """Surface against meaning needs text.canonical; no word outside a lexicon is the reason."""
+    phones = {"a-1": "S IY", "a-2": "M IY", "b-1": "IY T", "b-2": "M IY"}
+    words = {"a-1": "see", "a-2": "me", "b-1": "eat", "b-2": "me"}
+    canonical = {"a-1": "S IY", "b-1": "IY T"}
+    texts = {"surface": phones, "meaning": words, "canonical": canonical}
+    data = data_directory(tmp_path / "data", {u: u[0] for u in phones}, texts)
+    folders = {}
+    for name in "x", "y":
+        folders[name] = hypothesis_folder(tmp_path / name, {"surface": phones})
+        score_directory(data, folders[name], {"surface": "phone", "meaning": "word"}, resamples=20)
+    (comparison,) = cross_task(folders)["differences"]
+    assert comparison["not_comparable"] == {"surface-surface": 0, "surface-meaning": 0}
+    rows = {r["name"]: r["utterances"] for r in comparison["cells"] if r["by"] is None}
+    assert rows == {"surface-surface": 4, "surface-meaning": 2}
+
+
 def test_systems_with_the_prompt_are_compared_with_each_other(folders, tmp_path):
     """Other pairs would show the gain of the prompt as a difference between systems."""
     systems = dict(folders)
