@@ -37,6 +37,7 @@ from dataclasses import dataclass, field
 
 from espnet_ext.errors import UserError
 from espnet_ext.scoring.counts import SPACE, edit_distances, tokenize
+from espnet_ext.scoring.normal_form import token_type_of
 from espnet_ext.text import hangul
 
 DISTANCE_BINS = (("0", 0), ("1-3", 3), ("4-10", 10), (">=11", None))  # name, largest distance
@@ -160,6 +161,9 @@ def measure_references(
 ) -> ReferenceDistances:
     """Measure all pairs of references, and give the reason for each pair that is not measured.
 
+    Of references without a token type it is not known what they consist of: they are not measured.
+    Canonical forms are written like the surface.
+
     >>> measured = measure_references(
     ...     {"a": {"surface": "궁물", "canonical": "궁물", "meaning": "국물"}},
     ...     {"surface": "char", "meaning": "char"})
@@ -178,7 +182,10 @@ def measure_references(
             for kind in (compared, reference)
             if not any(kind in references for references in texts.values())
         ]
-        if mixed and reference == "meaning" and "meaning" in token_types:
+        untyped = [kind for kind in (compared, reference) if not token_type_of(kind, token_types)]
+        if token_types and untyped:
+            lacks[name] = f"{untyped[0]} has no token type"
+        elif mixed and reference == "meaning":
             lacks[name] = _PHONES_AND_LETTERS
         elif absent:
             lacks[name] = f"no utterance has a {absent[0]} reference"

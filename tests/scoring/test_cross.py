@@ -166,6 +166,20 @@ def test_utterances_without_canonical_phones_are_unlabelled_and_not_incomparable
     assert rows == {"surface-surface": 4, "surface-meaning": 2}
 
 
+def test_one_kind_of_reference_is_enough(tmp_path):
+    """Scored as meanings only, the phones of the surface have no part in bins and distances."""
+    texts = {"surface": {"a-1": "S IY", "b-1": "IY T"}, "meaning": {"a-1": "see", "b-1": "eat"}}
+    data = data_directory(tmp_path / "data", {"a-1": "a", "b-1": "b"}, texts)
+    folders = {
+        name: hypothesis_folder(tmp_path / name, {"meaning": texts["meaning"]}) for name in "xy"
+    }
+    for folder in folders.values():
+        score_directory(data, folder, {"meaning": "char"}, resamples=20)
+    result = cross_task(folders)
+    assert result["divergence"]["main"] is None and result["divergence"]["pairs"] == {}
+    assert [row["by"] for row in result["differences"][0]["cells"]] == [None]
+
+
 def test_systems_with_the_prompt_are_compared_with_each_other(folders, tmp_path):
     """Other pairs would show the gain of the prompt as a difference between systems."""
     systems = dict(folders)

@@ -119,3 +119,14 @@ def test_bin_edges():
 def test_empty_reference_has_no_distance_per_token():
     measured = measure_references({"a": {"surface": "가", "meaning": ""}}, WRITTEN)
     assert measured.bins["distance"] == {"a": "1-3"} and measured.bins["normalised"] == {}
+
+
+@pytest.mark.parametrize("types", [{"meaning": "char"}, {"surface": "phone"}])
+def test_references_without_a_token_type_are_not_measured(types):
+    """Phones against letters have no distance, also if only one of them is scored."""
+    texts = {"a": {"surface": "S IY", "canonical": "S IY", "meaning": "see"}}
+    measured = measure_references(texts, types)
+    assert "surface-meaning" not in measured.pairs and "canonical-meaning" not in measured.pairs
+    assert ("surface-canonical" in measured.pairs) is ("surface" in types)
+    missing = "meaning" if "surface" in types else "surface"
+    assert measured.lacks["surface-meaning"] == f"{missing} has no token type"
