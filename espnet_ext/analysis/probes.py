@@ -108,7 +108,7 @@ def _finding(result: Mapping, task: str) -> str:
         text += (
             " The tokens alone predict at least as well, so this shows nothing about the encoders."
         )
-    elif all((row["selectivity"] or 1.0) <= 0 for row in rows):
+    elif all(row["selectivity"] is not None and row["selectivity"] <= 0 for row in rows):
         text += (
             " Random labels are learned as well, so the probe may have memorised the token types."
         )

@@ -206,3 +206,11 @@ def test_task_without_control_is_shown_without_it():
     table = section.tables[0]
     assert table.header == ["encoder of", "0"] and table.rows == [["a", "50.00"]]
     assert "chance 4.20 %" in table.caveats[0]
+
+
+def test_no_selectivity_is_memorisation_too():
+    row = {"task": "surface", "system": "a", "layer": "0", "accuracy": 50.0, "interval": None}
+    row |= {"control": 50.0, "selectivity": 0.0, "alone": 10.0, "chance": 4.2}
+    task = {"classes": 24, "train": 9, "test": 9, "aligned_by": None}
+    section = probes.section({"tasks": {"surface": task}, "rows": [row], "notes": []})
+    assert "Random labels are learned as well" in section.findings[0]
