@@ -257,7 +257,8 @@ def warn_about_training(annotated: Sequence[Annotated], train: str, folder: str)
 
     Probabilities of speakers or sentences that the model was trained with are too sure.
     """
-    sentences = set(read_table(Path(train) / "text.meaning", empty_ok=True).values())
+    texts = read_table(Path(train) / "text.meaning", empty_ok=True).values()
+    sentences = {split_tags(text)[0] for text in texts}
     speakers = set(read_table(Path(train) / "utt2spk").values())
     shared = {
         "speakers": len({row.speaker for row in annotated} & speakers),

@@ -166,6 +166,15 @@ def test_inline_tags_of_the_annotation_are_no_units(tmp_path):
     assert steps.estimate_errors(str(tmp_path), "en")["tokens"] == ["IH", "S", "TH"]
 
 
+def test_sentences_of_the_training_set_are_found_behind_inline_tags(tmp_path, capfd):
+    texts = {"meaning": "this <l1:Thai>"}
+    write_directory(tmp_path, [Utterance("t1", "s2", "a.wav", texts)])
+    row = steps.Annotated("u1", "s1", "this", [], [], None, 1.0)
+    shared = steps.warn_about_training([row], str(tmp_path), "valid")
+    assert shared == {"speakers": 0, "sentences": 1}
+    assert "1 sentences are in" in capfd.readouterr().err
+
+
 def test_recordings_that_are_left_out_are_named(capfd):
     class English:
         language, lexicon = "en", None
