@@ -8,6 +8,7 @@ from espnet_ext.analysis import branching, definition
 from espnet_ext.analysis.definition import Analysis, Option, Output, Result
 from espnet_ext.document import MANY_SPEAKERS, Figure, Item, Point, Section, Table, number
 
+OUTPUT_LAYER = "output"  # the encoder output, where outputs share the last block
 TWIN = "~twin"  # suffix of a system's name in the result: the same system from another seed
 MEASURES = {  # name in the result → name in the report
     "cka": "CKA",
@@ -91,16 +92,25 @@ def section(result: Mapping[str, Any]) -> Section:
     items += _other_measures(result, caveats)
     items += [
         LAYER_GRID.heatmap(
-            result["models"][pair["a"]]["layers"],
-            result["models"][pair["b"]]["layers"],
+            grid_layers(result, pair, "a"),
+            grid_layers(result, pair, "b"),
             pair["grid"],
-            about=f"{pair['a']} (rows), {pair['b']} (columns)",
+            about="{} (rows), {} (columns)".format(*(_network(pair, side) for side in "ab")),
         )
         for pair in pairs
     ]
     if everything := result.get("everything"):
         names = [
-            " ".join(filter(None, [layer["system"], layer["output"], layer["layer"]]))
+            " ".join(
+                filter(
+                    None,
+                    [
+                        layer["system"],
+                        f"{layer['stream']} encoder" if layer.get("stream") else layer["output"],
+                        layer["layer"],
+                    ],
+                )
+            )
             for layer in everything["layers"]
         ]
         values = [[_above_zero(value) for value in row] for row in everything["debiased"]]
@@ -127,8 +137,18 @@ def _caveats(result: Mapping[str, Any]) -> list[str]:
 
 
 def layer_names(pairs: Sequence[Mapping]) -> list[str]:
-    """Return the layers of all curves, in order."""
-    return list(dict.fromkeys(point["layer"] for pair in pairs for point in pair["curve"]))
+    """Return the layers of all curves, in order; the encoder output is the last."""
+    names = dict.fromkeys(point["layer"] for pair in pairs for point in pair["curve"])
+    return sorted(names, key=lambda name: name == OUTPUT_LAYER)
+
+
+def grid_layers(result: Mapping, pair: Mapping, side: str) -> list[str]:
+    """Return the layers of the rows (side "a") or columns ("b") of the grid of two encoders."""
+    return pair.get(f"layers_{side}") or result["models"][pair[side]]["layers"]
+
+
+def _network(pair: Mapping, side: str) -> str:
+    return " ".join(filter(None, [pair[side], pair.get(f"output_{side}")]))
 
 
 def pair_name(pair: Mapping) -> str:
@@ -137,9 +157,7 @@ def pair_name(pair: Mapping) -> str:
     >>> pair_name({"a": "do", "b": "do~twin", "output_a": "meaning", "output_b": "meaning"})
     'do meaning – its twin'
     """
-    first, second = (
-        " ".join(filter(None, [pair[side], pair.get(f"output_{side}")])) for side in "ab"
-    )
+    first, second = (_network(pair, side) for side in "ab")
     twin = pair["b"] == pair["a"] + TWIN and pair.get("output_a") == pair.get("output_b")
     return f"{first} – its twin" if twin else f"{first} – {second.replace(TWIN, ' (twin)')}"
 
@@ -226,6 +244,11 @@ def _findings(result: Mapping) -> list[str]:
     findings = list(_closest_single_output_encoder(result))
     for pair in result["pairs"]:
         points = [point for point in pair["curve"] if point["debiased"] is not None]
+        if len(points) == 1 and pair["a"] == pair["b"]:
+            findings.append(
+                f"Encoders {pair_name(pair)}: CKA {value_text(points[0])} at layer "
+                f"{points[0]['layer']}, the only one that they do not share."
+            )
         if len(points) < 2:
             continue
         most, least = (pick(points, key=lambda p: p["debiased"]) for pick in (max, min))
@@ -236,7 +259,8 @@ def _findings(result: Mapping) -> list[str]:
         for side in "ab":
             if unmatched := pair[f"only_{side}"]:
                 findings.append(
-                    f"Layers {', '.join(unmatched)} of {pair[side]} have no counterpart at the "
+                    f"Layers {', '.join(unmatched)} of {_network(pair, side)} have no counterpart "
+                    "at the "
                     "same depth."
                 )
     findings += branching.finding(result, ("so_surface", "so_meaning"))
@@ -249,10 +273,14 @@ def _findings(result: Mapping) -> list[str]:
 
 
 def _closest_single_output_encoder(result: Mapping) -> Iterator[str]:
-    """Say which single-output encoder each multi-output encoder is closest to at its last layer."""
+    """Say which single-output encoder each multi-output encoder is closest to at its last layer.
+
+    Encoders of one output are left out: each is compared with one single-output encoder only.
+    """
     last: dict[str, dict[str, Mapping]] = {}
     for pair in result["pairs"]:
-        if pair["grid"] and not pair["ceiling"]:
+        is_shared = not (pair.get("output_a") or pair.get("output_b"))
+        if pair["grid"] and not pair["ceiling"] and is_shared:
             point = _last_layers(result, pair)
             last.setdefault(pair["a"], {})[pair["b"]] = point
             last.setdefault(pair["b"], {})[pair["a"]] = point
@@ -273,7 +301,7 @@ def _closest_single_output_encoder(result: Mapping) -> Iterator[str]:
 
 def _last_layers(result: Mapping, pair: Mapping) -> Mapping:
     """Return the value of both last layers; its interval is known where both have one number."""
-    first, second = (result["models"][pair[side]]["layers"][-1] for side in "ab")
+    first, second = (grid_layers(result, pair, side)[-1] for side in "ab")
     if first == second and pair["curve"]:
         return pair["curve"][-1]
     return {"layer": f"{first}/{second}", "debiased": pair["debiased"][-1][-1]}
@@ -306,5 +334,4 @@ ANALYSIS = Analysis(
     result_files=["analysis/cka.json"],
     min_systems=2,
     uses_device=True,
-    shared_encoder=True,
 )

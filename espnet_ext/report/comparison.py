@@ -37,6 +37,11 @@ SIMILARITY = (
     "CKA compares two encoders frame by frame: its ceiling is the CKA of two trainings of one "
     "system with different seeds, and its null the highest one after frames are shifted in time."
 )
+SEPARATE = (
+    "Of a system whose outputs have separate encoder outputs, that of the column's output is "
+    "compared."
+)
+OF_OUTPUTS = "CKA of two outputs"
 Row = Mapping[str, Any]
 
 
@@ -92,9 +97,7 @@ def comparison_section(language: Language, name: str) -> Section | None:
     caveats += speaker_caveats(next(iter(runs.values())).score["data"]["speakers"])
     table = Table(
         TITLE if len(language.sets) == 1 else f"{TITLE} on {name}",
-        " ".join(
-            [SENTENCE, *_about_references(references), *([SIMILARITY] if similarities else [])]
-        ),
+        " ".join([SENTENCE, *_about_references(references), *_about_similarities(similarities)]),
         list(columns),
         [list(row) for row in zip(*columns.values(), strict=True)],
         caveats=caveats,
@@ -316,19 +319,23 @@ def _similarities(
 ) -> Iterator[tuple[str, list[str]]]:
     """Yield the CKA of the last encoder layers with those of the single-output systems.
 
-    If a system was trained with two seeds, a last column has the CKA of its two encoders.
+    Of a system with an encoder output per output, that of the column's output counts. A further
+    column has the CKA of its two encoder outputs. If a system was trained with two seeds, a last
+    column has the CKA of its two encoders.
     """
     result = language.of_kind("cka")
     if result is None:
         return
     pairs = result["pairs"]
-    why = "stage 17 has not compared its encoder, or it has one per output"
-    single = [next((n for n in names if n in runs), None) for names in REFERENCES.values()]
-    for reference in filter(None, single):
+    why = "stage 17 has not compared its encoder"
+    for output, names in REFERENCES.items():
+        reference = next((name for name in names if name in runs), None)
+        if reference is None:
+            continue
         of = f"CKA with {reference}"
         values = []
         for system in runs:
-            value = _last(pairs, system, reference)
+            value = _last(pairs, system, reference, output)
             if system == reference:
                 values.append("reference")
             elif value is None:
@@ -336,18 +343,42 @@ def _similarities(
             else:
                 values.append(number(value))
         yield f"{of}, last encoder layer ({_limits(pairs, reference)})", values
-    ceilings = {system: _last(pairs, system, system + TWIN) for system in runs}
-    if any(ceiling is not None for ceiling in ceilings.values()):
+    within = {system: _of_outputs(pairs, system) for system in runs}
+    if any(value is not None for value in within.values()):
+        why = "they read one encoder output, or it was not compared"
+        yield (
+            f"{OF_OUTPUTS} of the system, last encoder layer",
+            [
+                reasons.dash(system, OF_OUTPUTS, why) if value is None else number(value)
+                for system, value in within.items()
+            ],
+        )
+    ceilings = {system: _seeds(pairs, system) for system in runs}
+    if any(ceilings.values()):
         of = "CKA of two seeds"
         yield (
             f"{of} of the system, last encoder layer",
             [
-                reasons.dash(system, of, "it was trained with one seed, or not compared")
-                if ceiling is None
-                else number(ceiling)
+                ceiling or reasons.dash(system, of, "it was trained with one seed, or not compared")
                 for system, ceiling in ceilings.items()
             ],
         )
+
+
+def _seeds(pairs: Sequence[Mapping[str, Any]], system: str) -> str:
+    """Return the CKA of a system's two encoders, of each output if it has one per output."""
+    values = {output: _last(pairs, system, system + TWIN, output) for output in (SURFACE, MEANING)}
+    texts = {output: number(value) for output, value in values.items() if value is not None}
+    if len(set(texts.values())) < 2:
+        return next(iter(texts.values()), "")
+    return ", ".join(f"{output} {text}" for output, text in texts.items())
+
+
+def _about_similarities(columns: Mapping[str, list[str]]) -> Iterator[str]:
+    if columns:
+        yield SIMILARITY
+    if any(name.startswith(OF_OUTPUTS) for name in columns):
+        yield SEPARATE
 
 
 def _limits(pairs: Sequence[Mapping[str, Any]], reference: str) -> str:
@@ -364,9 +395,26 @@ def _limits(pairs: Sequence[Mapping[str, Any]], reference: str) -> str:
     return "; ".join([*texts, f"null {number(max(nulls))}"] if nulls else texts)
 
 
-def _last(pairs: Sequence[Mapping[str, Any]], a: str, b: str) -> float | None:
-    """Return the debiased CKA of the last layers of two systems."""
+def _last(
+    pairs: Sequence[Mapping[str, Any]], a: str, b: str, output: str | None = None
+) -> float | None:
+    """Return the debiased CKA of the last layers of two systems.
+
+    Args:
+        output: of the encoders that serve one output only, those of this one; None: of any.
+    """
     for pair in pairs:
-        if {pair["a"], pair["b"]} == {a, b} and pair["debiased"]:
+        read = {pair.get(f"output_{side}") or output for side in "ab"}
+        is_right = output is None or read == {output}
+        if {pair["a"], pair["b"]} == {a, b} and pair["debiased"] and is_right:
+            return pair["debiased"][-1][-1]
+    return None
+
+
+def _of_outputs(pairs: Sequence[Mapping[str, Any]], system: str) -> float | None:
+    """Return the debiased CKA of the last layers that the two outputs of a system read."""
+    for pair in pairs:
+        read = {pair.get("output_a"), pair.get("output_b")}
+        if pair["a"] == pair["b"] == system and read == {SURFACE, MEANING} and pair["debiased"]:
             return pair["debiased"][-1][-1]
     return None

@@ -12,7 +12,7 @@ together.
                 "training": {"seconds", "parameters", "updates", "commit", "configuration",
                              "gradient_cosine", "data", "decoding"}}],
      "similarity": [{"condition", "language", "share", "seed", "a", "b", "ceiling", "layer",
-                     "cka", "null"}],
+                     "cka", "null", "output_a", "output_b" (of encoders that one output reads)}],
      "missing": ["normal, ko, 50 %, do, seed 1 (test)"],
      "notes": [str], "sources": [provenance]}                  # if files were merged
 
@@ -292,6 +292,7 @@ def _similarity_row(setting: Setting, seed: int, pair: Mapping[str, Any]) -> dic
         "layer": last["layer"],
         "cka": last["debiased"],
         "null": null.get("mean"),
+        **{key: pair[key] for key in ("output_a", "output_b") if key in pair},
     }
 
 

@@ -69,7 +69,7 @@ def _predictors(
         for row in results.content["similarity"]
         if Setting(row["condition"], row["language"], row["share"]) == setting
     ]
-    relative = relative_cka(rows, comparison.a, comparison.b)
+    relative = relative_cka(rows, comparison.a, comparison.b, comparison.output)
     if relative is not None:
         yield "cka", relative
     single = _other_single_system(study, comparison)
@@ -90,10 +90,15 @@ def _other_single_system(study: Study, comparison: Comparison) -> str | None:
     return None
 
 
-def relative_cka(rows: Sequence[Mapping[str, Any]], a: str, b: str) -> float | None:
+def relative_cka(
+    rows: Sequence[Mapping[str, Any]], a: str, b: str, output: str | None = None
+) -> float | None:
     """Return the mean CKA of two systems divided by the ceiling: that of two seeds of one system.
 
     The ceiling is the mean over both systems. Both are debiased, so the null is zero.
+
+    Args:
+        output: of the encoders that serve one output only, those of this one count.
 
     >>> rows = [{"a": "x", "b": "y", "ceiling": False, "cka": 0.4},
     ...         {"a": "x", "b": "x", "ceiling": True, "cka": 0.9},
@@ -106,7 +111,9 @@ def relative_cka(rows: Sequence[Mapping[str, Any]], a: str, b: str) -> float | N
         return [
             row["cka"]
             for row in rows
-            if {row["a"], row["b"]} == names and row["ceiling"] == ceiling
+            if {row["a"], row["b"]} == names
+            and row["ceiling"] == ceiling
+            and {row.get(f"output_{side}", output) for side in "ab"} == {output}
         ]
 
     pairs = mean_of({a, b}, False)

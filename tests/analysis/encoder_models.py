@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from espnet_ext.analysis.computation.hidden_states import capture
 from espnet_ext.model.encoding import EncoderOutput
 
 
@@ -31,8 +32,9 @@ class Model(torch.nn.Module):
 
     def encode(self, speech, lengths, request=None):
         features = speech[:, : speech.shape[1] // 20 * 20].reshape(len(speech), -1, 20)
-        states, lengths, _ = self.encoder(features, lengths // 20)
-        return EncoderOutput({"meaning": states}, {"meaning": lengths})
+        with capture(self.encoder) as layers:
+            states, lengths, _ = self.encoder(features, lengths // 20)
+        return EncoderOutput({"meaning": states}, {"meaning": lengths}, layers={"meaning": layers})
 
 
 def speech(*seconds):

@@ -11,6 +11,7 @@ pytest.importorskip("espnet2")
 from encoder_models import Model, speech  # noqa: E402
 
 from espnet_ext.analysis.computation.hidden_states import (  # noqa: E402
+    Stream,
     capture,
     decode,
     encode,
@@ -44,8 +45,8 @@ def test_hooks_are_removed():
 def test_padding_does_not_change_hidden_states():
     model = Model(0)
     waves = speech(1.0, 2.5, 1.7)
-    together = encode({"m": model}, waves, ["a", "b", "c"])["m"]
-    alone = [encode({"m": model}, [wave], ["a"])["m"] for wave in waves]
+    together = encode({"m": model}, waves, ["a", "b", "c"])[Stream("m")]
+    alone = [encode({"m": model}, [wave], ["a"])[Stream("m")] for wave in waves]
     for layer in range(len(together.layers)):
         expected = torch.cat([one.frames[layer] for one in alone])
         torch.testing.assert_close(together.frames[layer], expected, atol=1e-5, rtol=0)
@@ -99,10 +100,10 @@ def test_decoder_states_do_not_depend_on_the_batch():
     model, branch = Model(0), decoder_of()
     waves, ids = speech(1.0, 2.5, 1.7), ["a", "b", "c"]
     tokens = [[3, 4], [], [2, 2, 5, 1]]
-    names, rows, counts = decode(branch, encode({"m": model}, waves, ids)["m"], tokens, ids)
+    names, rows, counts = decode(branch, encode({"m": model}, waves, ids)[Stream("m")], tokens, ids)
     assert names == ["embed", "0", "1"] and counts.tolist() == [3, 1, 5]
     for index, wave in enumerate(waves):
-        alone = encode({"m": model}, [wave], ["a"])["m"]
+        alone = encode({"m": model}, [wave], ["a"])[Stream("m")]
         _, alone, _ = decode(branch, alone, [tokens[index]], ["a"])
         for layer, layers in zip(rows, alone, strict=True):
             mine = layer.split(counts.tolist())[index]
@@ -112,7 +113,7 @@ def test_decoder_states_do_not_depend_on_the_batch():
 def test_free_running_states_equal_teacher_forcing_of_the_hypothesis():
     """A greedy search, token by token, passes through the same states of teacher forcing."""
     model, branch = Model(0), decoder_of()
-    encoded = encode({"m": model}, speech(1.3), ["a"])["m"]
+    encoded = encode({"m": model}, speech(1.3), ["a"])[Stream("m")]
     decoder, written, last = branch.parts["decoder"], [], []
     for _ in range(4):
         expected = torch.tensor([[branch.sos, *written]])

@@ -136,6 +136,42 @@ def test_encoder_similarity_stands_beside_its_ceiling(korean, tree):
     assert "ceiling is the CKA of two trainings of one system with different seeds" in korean
 
 
+def test_encoders_of_one_output_are_compared_with_the_system_of_this_output(tree, tmp_path):
+    """`do` as a system with an encoder output per output."""
+    copy = tmp_path / "copy"
+    shutil.copytree(tree / "exp", copy / "exp")
+    path = copy / "exp/ko/analysis/cka.json"
+    content = json.loads(path.read_text())
+
+    def pair(a, output_a, b, output_b, value):
+        outputs = {"output_a": output_a, "output_b": output_b}
+        layers = {"layers_a": ["3"], "layers_b": ["3"], "debiased": [[value]]}
+        (single,) = [
+            p for p in content["pairs"] if (p["a"], p["b"]) == ("so_surface", "so_meaning")
+        ]
+        point = {**single["curve"][-1], "debiased": value}
+        known = {key: output for key, output in outputs.items() if output}
+        return {**single, **layers, "a": a, "b": b, "grid": [[value]], "curve": [point], **known}
+
+    content["pairs"] = [p for p in content["pairs"] if "do" not in (p["a"], p["b"])] + [
+        pair("so_surface", None, "do", "meaning", 0.11),
+        pair("so_surface", None, "do", "surface", 0.22),
+        pair("so_meaning", None, "do", "meaning", 0.33),
+        pair("do", "surface", "do", "meaning", 0.44),
+        pair("do", "surface", "do~twin", "surface", 0.55),
+        pair("do", "meaning", "do~twin", "meaning", 0.66),
+    ]
+    path.write_text(json.dumps(content))
+    text = write(copy, tmp_path, languages="ko")[1]
+    header, rows = table_of(text)
+    row = {name.partition(", last")[0]: value for name, value in rows["do"].items()}
+    assert row["CKA with so_surface"] == "0.22" and row["CKA with so_meaning"] == "0.33"
+    assert row["CKA of two outputs of the system"] == "0.44"
+    assert row["CKA of two seeds of the system"] == "surface 0.55, meaning 0.66"
+    assert "no CKA of two outputs of so_surface, so_meaning: they read one encoder" in text
+    assert "that of the column's output is compared" in text
+
+
 def test_missing_results_are_dashes_with_a_reason(tree, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(tree / "exp", copy / "exp")

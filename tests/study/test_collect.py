@@ -7,7 +7,7 @@ from grids import SYSTEMS, study_of, write_cell, write_json, write_similarity
 
 from espnet_ext.errors import UserError
 from espnet_ext.study.collect import collect, read_cells, write_cells
-from espnet_ext.study.design import Cell, Setting, folder_of
+from espnet_ext.study.design import Cell, Setting, folder_of, similarity_file
 
 
 @pytest.fixture
@@ -55,6 +55,16 @@ def test_errors_and_tokens_are_summed_by_speaker_and_bin(root, study, tmp_path):
     write_cells(tmp_path / "cells.json", content)
     assert read_cells(tmp_path / "cells.json") == json.loads(json.dumps(content))
     assert len((tmp_path / "cells.json").read_text().splitlines()) < 30  # one line per cell
+
+
+def test_similarity_names_the_encoders_of_one_output(root, study):
+    setting = Setting("normal", "ko", 1.0)
+    write_similarity(root, setting, 0, {("do", "so_surface", False): 0.5})
+    path = similarity_file(root, setting, 0)
+    (pair,) = json.loads(path.read_text())["pairs"]
+    write_json(path, {"pairs": [{**pair, "output_a": "surface"}, pair]})
+    first, second = collect(study, root, ["valid"])["similarity"]
+    assert first == {**second, "output_a": "surface"} and "output_a" not in second
 
 
 def test_missing_cells_are_named(root, study):

@@ -36,6 +36,22 @@ def test_ceiling_needs_two_seeds_of_both_systems():
     assert relative_cka([pair, twins, {**twins, "a": "y", "b": "y"}], "y", "x") == 0.625
 
 
+def test_encoders_of_one_output_count_for_this_output():
+    """Of a system with an encoder output per output, that of the compared output."""
+    pair = {"a": "x", "b": "y", "ceiling": False, "cka": 0.5}
+    pairs = [{**pair, "output_b": "surface"}, {**pair, "output_b": "meaning", "cka": 0.1}]
+    within = {"a": "y", "b": "y", "ceiling": False, "cka": 0.7}
+    pairs.append({**within, "output_a": "surface", "output_b": "meaning"})
+    twins = [{"a": "x", "b": "x", "ceiling": True, "cka": 0.8}]
+    for output, value in (("surface", 0.9), ("meaning", 0.6)):
+        of_output = {"output_a": output, "output_b": output, "ceiling": True, "cka": value}
+        twins.append({"a": "y", "b": "y", **of_output})
+    rows = pairs + twins
+    assert relative_cka(rows, "x", "y", "surface") == pytest.approx(0.5 / 0.85)
+    assert relative_cka(rows, "x", "y", "meaning") == pytest.approx(0.1 / 0.7)
+    assert relative_cka(rows, "x", "y") is None
+
+
 def test_points_have_the_predictors_that_were_measured(tmp_path):
     study = study_of(tmp_path, shares=[1.0])
     content = made_up(

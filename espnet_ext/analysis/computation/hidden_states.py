@@ -1,5 +1,9 @@
 """Hidden states of encoders and decoders: every layer, without padding, of the same utterances.
 
+The outputs of a system read one encoder output, or each output has its own (`conditioning: tops`,
+for example). What an output reads is a stream: the streams of one system share the layers below the
+one where they part.
+
 Decoders are teacher-forced: they read given transcripts. A decoder that reads its own hypothesis
 has the states in which it wrote it, so free-running needs no second search.
 
@@ -7,25 +11,35 @@ Legend: B utterances, S samples, T encoder frames, L tokens, D width.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from espnet_ext.errors import UserError
 from espnet_ext.model.conditions import ids_of, tensors_of
-from espnet_ext.model.encoding import EncoderRequest
+from espnet_ext.model.encoding import EncoderOutput, EncoderRequest
 from espnet_ext.model.heads.base import IGNORE, Head
 from espnet_ext.model.layers import decoder_layers, encoder_layers, token_states, watch
+
+ENCODER_OUTPUT = "output"  # layer of a stream that parts from the others after the last block
+
+
+class Stream(NamedTuple):
+    """The encoder of a system as heads read it."""
+
+    system: str
+    output: str = ""  # the output that reads it; empty: all outputs share it
 
 
 @dataclass
 class Encoded:
-    """The hidden states of one encoder for a batch."""
+    """The hidden states of one stream for a batch."""
 
     layers: list[str]
-    frames: list[torch.Tensor]  # per layer (ΣT, D)
+    frames: list[torch.Tensor]  # per layer (ΣT, D); the same tensor in all streams that share it
     states: torch.Tensor  # (B, T, D), the encoder output
     counts: torch.Tensor  # (B,), frames of each utterance
 
@@ -86,7 +100,7 @@ def encode(
     *,
     conditions: Mapping[str, Mapping[str, str]] | None = None,
     all_layers: bool = True,
-) -> dict[str, Encoded]:
+) -> dict[Stream, Encoded]:
     """Run the encoders of all models on one batch.
 
     Args:
@@ -95,42 +109,96 @@ def encode(
         ids: utterance ids.
         conditions: condition → utterance → label, for models that read conditions.
         all_layers: record every layer, else the encoder output only.
+    Returns:
+        One stream per system, or one per output of a system with separate encoder outputs.
     Raises:
         UserError: if two systems give an utterance different numbers of frames, so that frame n is
-            not the same moment in both; if activations are not finite; or if the outputs of a
-            system have separate encoder outputs.
+            not the same moment in both; or if activations are not finite.
     """
     batch, lengths = pad(speech)
-    encoded: dict[str, Encoded] = {}
+    encoded: dict[Stream, Encoded] = {}
     for name, model in models.items():
         device = next(model.parameters()).device
-        recorded: AbstractContextManager[dict[str, torch.Tensor]] = nullcontext({})
         if all_layers:
-            recorded = capture(model.encoder)  # type: ignore[arg-type]
+            layer_modules(model.encoder)  # type: ignore[arg-type]  # raises errors
         request = EncoderRequest(
-            conditions=condition_ids(model, conditions or {}, ids), batch_invariant=True
+            conditions=condition_ids(model, conditions or {}, ids),
+            batch_invariant=True,
+            keep_layers=all_layers,
         )
-        with torch.inference_mode(), recorded as layers:
-            output = model.encode(  # type: ignore[operator]
+        with torch.inference_mode():
+            result = model.encode(  # type: ignore[operator]
                 batch.to(device), lengths.to(device), request
             )
-        try:
-            states, counts = output.shared()
-        except UserError as error:
-            raise UserError(f"{name}: {error.message}", error.remedy) from None
-        counts = counts.cpu()
-        first = next(iter(encoded), name)
-        expected = encoded[first].counts if encoded else counts
-        for utt_id, count, other in zip(ids, counts.tolist(), expected.tolist(), strict=True):
-            if count != other:
-                raise UserError(
-                    f"{utt_id}: {name} has {count} encoder frames and {first} has {other}",
-                    "compare systems with the same frontend and subsampling",
-                )
-        require_finite({**layers, "output": states}, counts, f"the encoder of {name}", ids)
-        frames = [without_padding(layer, counts) for layer in layers.values()]
-        encoded[name] = Encoded(list(layers), frames, states, counts)
+        rows: dict[int, torch.Tensor] = {}  # id of a layer → its frames, which streams share
+        for stream, output in _streams(name, result).items():
+            counts = result.lengths[output].cpu()
+            first = next(iter(encoded), stream)
+            expected = encoded[first].counts if encoded else counts
+            for utt_id, count, other in zip(ids, counts.tolist(), expected.tolist(), strict=True):
+                if count != other:
+                    raise UserError(
+                        f"{utt_id}: {name} has {count} encoder frames and {first.system} has "
+                        f"{other}",
+                        "compare systems with the same frontend and subsampling",
+                    )
+            layers, states = _layers(result, output), result.hidden[output]
+            checked = {**layers, ENCODER_OUTPUT: states}
+            require_finite(checked, counts, f"the encoder of {name}", ids)
+            for layer in layers.values():
+                if id(layer) not in rows:
+                    rows[id(layer)] = without_padding(layer, counts)
+            frames = [rows[id(layer)] for layer in layers.values()]
+            encoded[stream] = Encoded(list(layers), frames, states, counts)
     return encoded
+
+
+def _streams(system: str, result: EncoderOutput) -> dict[Stream, str]:
+    """Return the streams of a system, each with an output that reads it."""
+    outputs = list(result.hidden)
+    shared = result.hidden[outputs[0]]
+    if all(states is shared for states in result.hidden.values()):
+        return {Stream(system): outputs[0]}
+    return {Stream(system, output): output for output in outputs}
+
+
+def _layers(result: EncoderOutput, output: str) -> dict[str, torch.Tensor]:
+    """Return the layers (B, T, D) of the encoder as an output reads it.
+
+    If outputs share the last block, but not the encoder output, that is a further layer.
+    """
+    layers = dict(result.layers.get(output, {}))
+    for other, states in result.hidden.items():
+        if layers and states is not result.hidden[output]:
+            last = list(layers)[-1]
+            if result.layers[other][last] is layers[last]:
+                return {**layers, ENCODER_OUTPUT: result.hidden[output]}
+    return layers
+
+
+def stream_of(encoded: Mapping[Stream, Any], system: str, output: str) -> Stream:
+    """Return the stream that an output of a system reads."""
+    stream = Stream(system, output)
+    return stream if stream in encoded else Stream(system)
+
+
+def distinct_layers(encoded: Mapping[Stream, Encoded]) -> dict[Stream, dict[str, torch.Tensor]]:
+    """Return the frames (ΣT, D) of every layer once.
+
+    The layers that streams of a system share are those of `Stream(system)`.
+    """
+    distinct: dict[Stream, dict[str, torch.Tensor]] = {}
+    for stream, one in encoded.items():
+        shared = {
+            id(rows)
+            for other, part in encoded.items()
+            if other.system == stream.system and other != stream
+            for rows in part.frames
+        }
+        for name, rows in zip(one.layers, one.frames, strict=True):
+            owner = Stream(stream.system) if id(rows) in shared else stream
+            distinct.setdefault(owner, {})[name] = rows
+    return distinct
 
 
 def condition_ids(

@@ -4,14 +4,18 @@
 rows. `UtteranceRows` holds one row per utterance. Both compare pairs of networks::
 
     {"grid": [[…]], "debiased": [[…]], "curve": [{"layer", "cka", "debiased", "interval",
-                                                  "measures"}], "only_a": […], "only_b": […]}
+                                                  "measures"}], "only_a": […], "only_b": […],
+     "layers_a": […], "layers_b": […]}      of the grid, if they are not those of both systems
+
+Layers of two networks that are the same tensor are computed once, and are left out of a pair of
+these networks.
 
 Legend: B utterances, N rows, D width, L layers, G groups of speakers.
 """
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,11 +33,18 @@ class Network(NamedTuple):
     """An encoder, or the decoder of one output."""
 
     system: str
-    output: str = ""  # empty: the encoder
+    output: str = ""  # of a decoder; empty: an encoder
+    stream: str = ""  # of an encoder: the only output that reads it; empty: all of them
+    with_output: bool = False  # the encoder output is one more layer after the last block
 
 
 Pair = tuple[Network, Network]
 Layers = tuple[Sequence[str], Sequence[torch.Tensor]]  # names, and the rows (N, D) of each
+LayerNames = Mapping[Network, Sequence[str]]
+
+
+def all_pairs(layers: LayerNames) -> list[Pair]:
+    return list(itertools.combinations(layers, 2))
 
 
 @dataclass(frozen=True)
@@ -51,14 +62,22 @@ class StreamedRows:
     Args:
         groups: G.
         quota: rows kept per utterance, on average, for the measures that need rows; infinite: all.
+        choose_pairs: returns the pairs of networks to compare.
     """
 
-    def __init__(self, groups: int, quota: float, seed: int = bootstrap.SEED):
+    def __init__(
+        self,
+        groups: int,
+        quota: float,
+        choose_pairs: Callable[[LayerNames], list[Pair]] = all_pairs,
+        seed: int = bootstrap.SEED,
+    ):
         self.groups = groups
+        self.pairs: list[Pair] = []
         self.cka: StreamedCka | None = None
         self.layers: dict[Network, list[str]] = {}
         self._index: dict[tuple[Network, str], int] = {}
-        self._quota = quota
+        self._quota, self._choose_pairs = quota, choose_pairs
         self._generator = np.random.default_rng(seed)
         self._sample: list[list[np.ndarray]] = []
         self._sample_groups: list[int] = []
@@ -67,11 +86,13 @@ class StreamedRows:
         """Add a batch of one group of speakers; counts (B,) are the rows of each utterance."""
         if self.cka is None:
             self.layers = {network: list(names) for network, (names, _) in networks.items()}
-            self._index = _numbered(self.layers)
-            pairs = itertools.combinations(self.layers, 2)
-            tracked = [at for pair in pairs for _, at in _shared(*pair, self.layers, self._index)]
-            self.cka = StreamedCka(tracked, self.groups)
-        rows = [layer for _, layers in networks.values() for layer in layers]
+            self._index = _numbered_once(networks)
+            self.pairs = self._choose_pairs(self.layers)
+            named = [_shared(*pair, self.layers, self._index) for pair in self.pairs]
+            self.cka = StreamedCka([at for layers in named for _, at in layers], self.groups)
+        rows = list(
+            {id(layer): layer for _, layers in networks.values() for layer in layers}.values()
+        )
         self.cka.update(rows, group)
         drawn = self._draw(counts)
         if len(drawn):
@@ -90,12 +111,22 @@ class StreamedRows:
             start += count
         return np.concatenate(drawn)
 
-    def compare(self, pairs: Sequence[Pair], sampling: Sampling) -> list[dict]:
-        """Compare pairs of networks; see the module for the result."""
+    def shared(self, networks: Sequence[Network]) -> list[str]:
+        """Return the layers that are the same in all of these networks."""
+        first = networks[0]
+        return [
+            name
+            for name in self.layers[first]
+            if {self._index.get((network, name)) for network in networks}
+            == {self._index[first, name]}
+        ]
+
+    def compare(self, sampling: Sampling) -> list[dict]:
+        """Compare the chosen pairs (`pairs`); see the module for the result."""
         assert self.cka is not None
         layers = [np.concatenate(rows) for rows in zip(*self._sample, strict=True)]
         sample = layers, np.array(self._sample_groups, dtype=int)
-        return _compare(pairs, self.layers, self._index, self.cka, sample, sampling)
+        return _compare(self.pairs, self.layers, self._index, self.cka, sample, sampling)
 
 
 class UtteranceRows:
@@ -145,7 +176,12 @@ class UtteranceRows:
         return {
             "utterances": self._cka.rows,
             "layers": [
-                {"system": network.system, "output": network.output, "layer": name}
+                {
+                    "system": network.system,
+                    "output": network.output,
+                    **({"stream": network.stream} if network.stream else {}),
+                    "layer": name,
+                }
                 for network, names in self._names.items()
                 for name in names
             ],
@@ -159,11 +195,25 @@ def _numbered(layers: Mapping[Network, Sequence[str]]) -> dict[tuple[Network, st
     return {key: number for number, key in enumerate(keys)}
 
 
-def _shared(a: Network, b: Network, layers, index) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yield (layer, (its index in `a`, its index in `b`)) of the layers that both networks have."""
-    for name in layers[a]:
-        if name in layers[b]:
-            yield name, (index[a, name], index[b, name])
+def _numbered_once(networks: Mapping[Network, Layers]) -> dict[tuple[Network, str], int]:
+    """Return numbers of layers; layers that are the same tensor have the same number."""
+    numbers: dict[int, int] = {}
+    return {
+        (network, name): numbers.setdefault(id(rows), len(numbers))
+        for network, (names, layers) in networks.items()
+        for name, rows in zip(names, layers, strict=True)
+    }
+
+
+def _shared(
+    a: Network, b: Network, layers: LayerNames, index: Mapping[tuple[Network, str], int]
+) -> list[tuple[str, tuple[int, int]]]:
+    """Return (layer, (its index in `a`, its index in `b`)) of the layers that both networks have.
+
+    Layers that are the same tensor are left out.
+    """
+    both = [(name, (index[a, name], index[b, name])) for name in layers[a] if name in layers[b]]
+    return [(name, (i, j)) for name, (i, j) in both if i != j]
 
 
 def _compare(
@@ -174,12 +224,14 @@ def _compare(
     sample: tuple[list[np.ndarray], np.ndarray],
     sampling: Sampling,
 ) -> list[dict]:
-    shared = {pair: list(_shared(*pair, names, index)) for pair in pairs}
-    measured = _measure([at for layers in shared.values() for _, at in layers], sample, sampling)
+    shared = {pair: _shared(*pair, names, index) for pair in pairs}
+    chosen = dict.fromkeys(at for layers in shared.values() for _, at in layers)
+    measured = _measure(list(chosen), sample, sampling)
     biased, debiased = _defined(cka.values()), cka.values(debiased=True)
     comparisons = []
     for (a, b), layers in shared.items():
-        rows, columns = ([index[network, name] for name in names[network]] for network in (a, b))
+        unlike_a, unlike_b = (_unlike(*pair, names, index) for pair in ((a, b), (b, a)))
+        rows, columns = list(unlike_a.values()), list(unlike_b.values())
         curve = []
         for name, (i, j) in layers:
             sums = cka.grouped(i, j), cka.grouped(i, i), cka.grouped(j, j)
@@ -202,7 +254,18 @@ def _compare(
                 "only_b": [name for name in names[b] if name not in names[a]],
             }
         )
+        if any(network.stream or network.with_output for network in (a, b)):
+            comparisons[-1] |= {"layers_a": list(unlike_a), "layers_b": list(unlike_b)}
     return comparisons
+
+
+def _unlike(
+    network: Network, other: Network, names: LayerNames, index: Mapping[tuple[Network, str], int]
+) -> dict[str, int]:
+    """Return layer → number of a network's layers that another network does not share."""
+    shared = {index[other, name] for name in names[other]}
+    numbers = {name: index[network, name] for name in names[network]}
+    return {name: i for name, i in numbers.items() if i not in shared}
 
 
 def _measure(

@@ -5,17 +5,22 @@
     {"kind": "cka", "version": 2, "measure": "linear CKA",
      "data": "<directory>", "utterances": int, "frames": int, "speakers": int,
      "groups": int,                             of speakers, which intervals leave out in turn
-     "models": {"so_surface": {"directory", "layers": ["embed", "0", "1", …], "twin_of": null}},
+     "models": {"so_surface": {"directory", "layers": ["embed", "0", "1", …], "twin_of": null},
+                "do_tops": {… and "streams": ["surface", "meaning"],
+                            "shared_layers": ["embed", …]}},
      "pairs": [{"a": "so_surface", "b": "so_meaning", "ceiling": false, "rows": "frames",
                 "grid": [[…]],                 a's layers × b's layers, null where undefined
                 "debiased": [[…]],             the same without the bias of few rows
                 "curve": [{"layer": "0", "cka": 0.43, "debiased": 0.42,   layers that both have
                            "interval": [low, high] | null,               of "debiased"
                            "measures": {"rsa": {"value", "interval", "null": {"mean", "highest",
-                                                                              "p_value"}}}}]}],
+                                                                              "p_value"}}}}]},
+               {"a": "do_tops", "output_a": "surface", "b": "so_surface", …,
+                "layers_a": ["embed", …], "layers_b": ["embed", …]}],      of the grid
      "decoders": [{… as a pair, with "output_a", "output_b", "rows": "utterances" | "tokens",
                    "how": "teacher-forced" | "free-running"}],
-     "everything": {"utterances": int, "layers": [{"system", "output" (empty: encoder), "layer"}],
+     "everything": {"utterances": int, "layers": [{"system", "output" (empty: encoder), "layer",
+                                                   "stream" (only of layers of one output)}],
                     "cka": [[…]], "debiased": [[…]]} | null,     all layers by utterance means
      "sampled": {"rows": int, "permutations": int},
      "notes": ["…"]}                            what could not be compared, and why
@@ -25,6 +30,12 @@ block. Encoders are compared frame by frame. Decoders of two outputs read differ
 are compared by utterance, each layer by its mean over the tokens; decoders of one output with the
 same token list are compared token by token too. A pair with a twin (the same system from another
 seed) is a ceiling: two systems cannot be expected to be more similar.
+
+A system whose outputs have separate encoder outputs has one encoder, a stream, per output: "a" and
+"output_a" name it. A stream is compared with the systems that have this output alone (without such
+systems, with every one that has this output) and with the other streams of its system, there
+without the layers that they share. Where outputs share the last block, as below a mixture of
+experts, "output" is a last layer: the encoder output, also of the encoder that it is compared with.
 """
 
 import itertools
@@ -35,7 +46,16 @@ from typing import NamedTuple
 
 import torch
 
-from espnet_ext.analysis.computation.hidden_states import Encoded, decode, encode, pooled
+from espnet_ext.analysis.computation.hidden_states import (
+    ENCODER_OUTPUT,
+    Encoded,
+    Stream,
+    decode,
+    distinct_layers,
+    encode,
+    pooled,
+    stream_of,
+)
 from espnet_ext.analysis.computation.inputs import (
     batches_by_group,
     group_numbers,
@@ -45,6 +65,8 @@ from espnet_ext.analysis.computation.inputs import (
     read_sample,
 )
 from espnet_ext.analysis.computation.layer_pairs import (
+    LayerNames,
+    Layers,
     Network,
     Pair,
     Sampling,
@@ -102,6 +124,7 @@ def compare_systems(
         comparison.add(batch, group)
     sampling = Sampling(measures, max_rows, permutations)
     pairs, decoders = comparison.encoder_pairs(sampling), comparison.decoder_pairs(sampling)
+    described = comparison.describe_encoders()
     for note in comparison.notes:
         say(f"note: {note}")
     cka = comparison.frames.cka
@@ -117,7 +140,7 @@ def compare_systems(
         "models": {
             name: {
                 "directory": str(models[name]),
-                "layers": comparison.frames.layers[Network(name)],
+                **described[name],
                 "twin_of": name.removesuffix(TWIN) if name.endswith(TWIN) else None,
             }
             for name in systems
@@ -154,11 +177,14 @@ class _Comparison:
         conditions: Mapping[str, Mapping[str, str]],
     ):
         self.systems, self.hypotheses, self.conditions = systems, hypotheses, conditions
-        self.frames = StreamedRows(groups, quota)
+        self.frames = StreamedRows(groups, quota, self._choose_encoders)
         self.teacher_forced, self.free_running = UtteranceRows(groups), UtteranceRows(groups)
         self.notes: list[str] = []
         self.decoders = self._decoders()
-        self.tokens = {output: StreamedRows(groups, 0) for output in self._outputs_by_token()}
+        self.tokens = {
+            output: StreamedRows(groups, 0, self._choose_decoders)
+            for output in self._outputs_by_token()
+        }
 
     def _decoders(self) -> list[Network]:
         """Return the decoders that have a list of layers."""
@@ -204,19 +230,20 @@ class _Comparison:
         models = {name: system.model for name, system in self.systems.items()}
         speech = load_speech(self.systems, batch)
         encoded = encode(models, speech, ids, conditions=self.conditions)
-        layers = {Network(name): (one.layers, one.frames) for name, one in encoded.items()}
-        self.frames.add(layers, next(iter(encoded.values())).counts, group)
-        for name, one in encoded.items():
-            means = [pooled(rows, one.counts) for rows in one.frames]
-            self.teacher_forced.add(Network(name), (one.layers, means), ids, group)
+        counts = next(iter(encoded.values())).counts
+        self.frames.add(_encoders(encoded), counts, group)
+        for stream, layers in distinct_layers(encoded).items():
+            means = [pooled(rows, counts) for rows in layers.values()]
+            encoder = Network(stream.system, stream=stream.output)
+            self.teacher_forced.add(encoder, (list(layers), means), ids, group)
         labels = self._read(self.decoders, batch, encoded, lambda n, u: u.texts.get(n.output, NA))
         for network, reading in labels.items():
             self.teacher_forced.add(network, reading.means(), reading.ids, group)
         for output, rows in self.tokens.items():
             readings = {n: reading for n, reading in labels.items() if n.output == output}
             if readings:
-                counts = next(iter(readings.values())).counts
-                rows.add({n: (r.names, r.rows) for n, r in readings.items()}, counts, group)
+                lengths = next(iter(readings.values())).counts
+                rows.add({n: (r.names, r.rows) for n, r in readings.items()}, lengths, group)
         recognised = [n for n in self.decoders if n.output in self.hypotheses.get(n.system, ())]
         hypotheses = self._read(recognised, batch, encoded, self._hypothesis)
         for network, reading in hypotheses.items():
@@ -229,7 +256,7 @@ class _Comparison:
         self,
         networks: Sequence[Network],
         batch: Sequence[Utterance],
-        encoded: Mapping[str, Encoded],
+        encoded: Mapping[Stream, Encoded],
         text_of: Texts,
     ) -> dict[Network, _Reading]:
         """Let decoders read the texts of a batch; one without any text has no entry."""
@@ -238,7 +265,8 @@ class _Comparison:
             labelled = [i for i, u in enumerate(batch) if text_of(network, u) != NA]
             if not labelled:
                 continue
-            system, one = self.systems[network.system], encoded[network.system]
+            system = self.systems[network.system]
+            one = encoded[stream_of(encoded, network.system, network.output)]
             texts = [text_of(network, batch[i]) for i in labelled]
             tokens = [system.token_ids(network.output, text) for text in texts]
             ids = [batch[i].utt_id for i in labelled]
@@ -251,18 +279,71 @@ class _Comparison:
         a, b = (network.system for network in pair)
         return a == b or b == a + TWIN or not (a.endswith(TWIN) or b.endswith(TWIN))
 
+    def _choose_decoders(self, layers: LayerNames) -> list[Pair]:
+        return list(filter(self._is_compared, itertools.combinations(layers, 2)))
+
+    def _choose_encoders(self, layers: LayerNames) -> list[Pair]:
+        """Return the pairs of encoders to compare, both with or without the encoder output."""
+        encoders = [network for network in layers if not network.with_output]
+        last = {network: layers[network][-1] for network in encoders}
+        pairs = []
+        for a, b in filter(self._is_compared, itertools.combinations(encoders, 2)):
+            if a.system != b.system and not self._reads_same_output(a, b):
+                continue
+            if (last[a] == ENCODER_OUTPUT) != (last[b] == ENCODER_OUTPUT):
+                a, b = (n._replace(with_output=last[n] != ENCODER_OUTPUT) for n in (a, b))
+            pairs.append((a, b))
+        return pairs
+
+    def _reads_same_output(self, a: Network, b: Network) -> bool:
+        """Whether two encoders are comparable: a stream, with encoders for its output only."""
+        output = a.stream or b.stream
+        if not output or b.system == a.system + TWIN:
+            return a.stream == b.stream
+        if b.stream not in ("", output):
+            return False
+        outputs = {name: set(system.model.heads) for name, system in self.systems.items()}
+        alone = [name for name, of_system in outputs.items() if of_system == {output}]
+        systems = {a.system, b.system}
+        if alone:
+            return bool(systems.intersection(alone))
+        return all(output in outputs[name] for name in systems)
+
+    def describe_encoders(self) -> dict[str, dict]:
+        """Return the layers and streams of each system's encoder, and add notes on the streams."""
+        described: dict[str, dict] = {}
+        for network, names in self.frames.layers.items():
+            if network.with_output:
+                continue
+            about = described.setdefault(network.system, {"layers": list(names)})
+            if network.stream:
+                about.setdefault("streams", []).append(network.stream)
+        for name, about in described.items():
+            if "streams" in about:
+                about["shared_layers"] = self.frames.shared(
+                    [Network(name, stream=output) for output in about["streams"]]
+                )
+                self.notes.append(
+                    f"{name} has an encoder output per output. It is compared as "
+                    f"{' and '.join(f'{name} {output}' for output in about['streams'])}, which "
+                    f"share the layers {', '.join(about['shared_layers']) or 'none'}"
+                )
+        return described
+
     def encoder_pairs(self, sampling: Sampling) -> list[dict]:
         """Return the similarity of all pairs of encoders."""
-        pairs = list(filter(self._is_compared, itertools.combinations(self.frames.layers, 2)))
+        similarities = self.frames.compare(sampling)
         return [
             {
                 "a": a.system,
                 "b": b.system,
+                **({"output_a": a.stream} if a.stream else {}),
+                **({"output_b": b.stream} if b.stream else {}),
                 "ceiling": b.system == a.system + TWIN,
                 "rows": "frames",
                 **values,
             }
-            for (a, b), values in zip(pairs, self.frames.compare(pairs, sampling), strict=True)
+            for (a, b), values in zip(self.frames.pairs, similarities, strict=True)
         ]
 
     def decoder_pairs(self, sampling: Sampling) -> list[dict]:
@@ -278,15 +359,31 @@ class _Comparison:
                         f"fewer than four utterances have all outputs: no {how} decoders compared"
                     )
                 continue
-            pairs = list(filter(self._is_compared, itertools.combinations(rows.decoders(), 2)))
+            pairs = self._choose_decoders(dict.fromkeys(rows.decoders(), ()))
             taken = sampling if how == "teacher-forced" else Sampling()
             similarities += _named(pairs, rows.compare(pairs, taken), how, "utterances")
         for tokens in self.tokens.values():
             if tokens.cka is not None:
-                pairs = list(filter(self._is_compared, itertools.combinations(tokens.layers, 2)))
-                compared = tokens.compare(pairs, Sampling())
-                similarities += _named(pairs, compared, "teacher-forced", "tokens")
+                compared = tokens.compare(Sampling())
+                similarities += _named(tokens.pairs, compared, "teacher-forced", "tokens")
         return similarities
+
+
+def _encoders(encoded: Mapping[Stream, Encoded]) -> dict[Network, Layers]:
+    """Return the layers of all encoders.
+
+    If the encoder output is a layer of a stream, the others exist with this layer, too.
+    """
+    encoders: dict[Network, Layers] = {
+        Network(stream.system, stream=stream.output): (one.layers, one.frames)
+        for stream, one in encoded.items()
+    }
+    if any(names[-1] == ENCODER_OUTPUT for names, _ in encoders.values()):
+        for stream, one in encoded.items():
+            if one.layers[-1] != ENCODER_OUTPUT:
+                encoder = Network(stream.system, stream=stream.output, with_output=True)
+                encoders[encoder] = [*one.layers, ENCODER_OUTPUT], [*one.frames, one.rows()]
+    return encoders
 
 
 def _named(pairs: Sequence[Pair], values: Sequence[dict], how: str, rows: str) -> list[dict]:
