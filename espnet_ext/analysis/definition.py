@@ -188,8 +188,6 @@ class Analysis:
             configuration, to analyse only systems with it; empty for one that is always made.
         verb: the command of its own, besides `espnet-ext analyze <name>`.
         uses_device: `run` takes `batch_size` and `device`.
-        shared_encoder: it reads the encoder output that all outputs of a system share. Stage 17
-            leaves out systems whose outputs have separate ones.
         plain_heads: it runs the heads on encoder output alone. Stage 17 leaves out systems whose
             heads read more (`heads.side_inputs`).
     """
@@ -207,7 +205,6 @@ class Analysis:
     uses_device: bool = False
     verb: str = ""
     unprompted_files: Sequence[str] = ()
-    shared_encoder: bool = False
     plain_heads: bool = False
 
     def cannot_read(self, config: Mapping[str, Any]) -> str:
@@ -217,15 +214,8 @@ class Analysis:
         if self.plain_heads:
             from espnet_ext.model.heads.side_inputs import side_inputs_of
 
-            if reason := side_inputs_of(config):
-                return reason
-        if not self.shared_encoder or config.get("conditioning") is None:
-            return ""
-        from espnet_ext.model.conditioning.registry import separates_outputs
-
-        if not separates_outputs(config):
-            return ""
-        return f"conditioning: {config['conditioning']} gives each output its own encoder output"
+            return side_inputs_of(config)
+        return ""
 
     @property
     def modules(self) -> list[str]:

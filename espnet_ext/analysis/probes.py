@@ -7,6 +7,7 @@ from espnet_ext.analysis import definition
 from espnet_ext.analysis.definition import Analysis, Output, Result
 from espnet_ext.document import Item, Point, Section, interval, number, speaker_caveats
 
+OUTPUT_LAYER = "output"  # the encoder output, where outputs share the last block
 TASKS = {
     "surface": "surface tokens",
     "meaning": "meaning tokens",
@@ -40,9 +41,10 @@ def section(result: Mapping[str, Any]) -> Section:
     tables: list[Item] = []
     for task, about in result["tasks"].items():
         rows = [row for row in result["rows"] if row["task"] == task]
-        layers = list(dict.fromkeys(row["layer"] for row in rows))
-        systems = list(dict.fromkeys(row["system"] for row in rows))
-        by_key = {(row["system"], row["layer"]): row for row in rows}
+        names = dict.fromkeys(row["layer"] for row in rows)
+        layers = sorted(names, key=lambda name: name == OUTPUT_LAYER)
+        systems = list(dict.fromkeys(map(encoder_name, rows)))
+        by_key = {(encoder_name(row), row["layer"]): row for row in rows}
         series = {
             system: [
                 Point(x, by_key[system, layer]["accuracy"] if (system, layer) in by_key else None)
@@ -86,6 +88,11 @@ def section(result: Mapping[str, Any]) -> Section:
     )
 
 
+def encoder_name(row: Mapping) -> str:
+    """Return the system of a row, with the output if the encoder output serves only this one."""
+    return " ".join(filter(None, [row["system"], row.get("output")]))
+
+
 def _accuracy(row: Mapping | None) -> str:
     if row is None:
         return "–"
@@ -98,9 +105,9 @@ def _accuracy(row: Mapping | None) -> str:
 
 def _finding(result: Mapping, task: str) -> str:
     rows = [row for row in result["rows"] if row["task"] == task]
-    last = {row["system"]: row for row in rows}  # rows are in the order of the layers
+    last = {encoder_name(row): row for row in rows}  # rows are in the order of the layers
     ranked = sorted(last.values(), key=lambda row: -row["accuracy"])
-    order = ", ".join(f"{row['system']} {number(row['accuracy'])} %" for row in ranked)
+    order = ", ".join(f"{encoder_name(row)} {number(row['accuracy'])} %" for row in ranked)
     text = f"Last layer, {TASKS.get(task, task)}: {order}."
     if all(_at_chance(row) for row in rows):
         text += " No layer is above chance."
@@ -131,6 +138,5 @@ ANALYSIS = Analysis(
     result_files=["analysis/probes.json"],
     min_systems=2,
     uses_device=True,
-    shared_encoder=True,
     plain_heads=True,
 )

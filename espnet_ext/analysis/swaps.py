@@ -30,7 +30,7 @@ def section(result: Mapping[str, Any]) -> Section:
     columns: dict[str, Column] = {
         "output": "output",
         "decoder of": "decoder",
-        "encoder of": "encoder",
+        "encoder of": encoder_name,
         "connection": "way",
         "error %": lambda row: number(row["rate"]),
         "95 %": lambda row: interval(row["interval"]),
@@ -46,12 +46,18 @@ def section(result: Mapping[str, Any]) -> Section:
     return Section("Encoder swaps", _findings(result), [table], topic="models")
 
 
+def encoder_name(row: Mapping) -> str:
+    """Return the system whose encoder is read, with the output if it serves only this one."""
+    return " ".join(filter(None, [row["encoder"], row.get("encoder_output")]))
+
+
 def _findings(result: Mapping) -> list[str]:
     """Say for each stitched pair what its error rates show."""
-    by_key = {(r["output"], r["decoder"], r["encoder"], r["way"]): r for r in result["rows"]}
+    by_key = {(r["output"], r["decoder"], encoder_name(r), r["way"]): r for r in result["rows"]}
+    own = {(r["output"], r["decoder"]): r for r in result["rows"] if r["way"] == "own"}
     findings = []
     for (output, decoder, encoder, way), row in by_key.items():
-        unswapped = by_key.get((output, decoder, decoder, "own"))
+        unswapped = own.get((output, decoder))
         if (
             way != "stitched"
             or unswapped is None
@@ -99,6 +105,5 @@ ANALYSIS = Analysis(
     min_systems=2,
     requested_by="swaps",
     uses_device=True,
-    shared_encoder=True,
     plain_heads=True,
 )

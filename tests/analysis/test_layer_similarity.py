@@ -14,7 +14,12 @@ from encoder_models import Model, speech  # noqa: E402
 
 from espnet_ext.analysis.computation import inputs  # noqa: E402
 from espnet_ext.analysis.computation.cka_accumulators import linear_cka  # noqa: E402
-from espnet_ext.analysis.computation.hidden_states import decode, encode, pooled  # noqa: E402
+from espnet_ext.analysis.computation.hidden_states import (  # noqa: E402
+    Stream,
+    decode,
+    encode,
+    pooled,
+)
 from espnet_ext.analysis.computation.inputs import (  # noqa: E402
     MAX_GROUPS,
     batches_by_group,
@@ -154,7 +159,7 @@ def test_decoders_of_a_system_and_its_twin(trained, tmp_path):
     utterances = [u for u in read_directory(data) if {"surface", "meaning"} <= set(u.texts)]
     waves = [load_utterance(u, system.sample_rate)[0] for u in utterances]
     ids = [u.utt_id for u in utterances]
-    encoded = encode({"a": system.model}, waves, ids)["a"]
+    encoded = encode({"a": system.model}, waves, ids)[Stream("a")]
     means = {}
     for output in ("surface", "meaning"):
         tokens = [system.token_ids(output, u.texts[output]) for u in utterances]

@@ -54,7 +54,7 @@ def test_decoder_states_are_those_of_the_tokens(system):
     generator = np.random.default_rng(0)
     waves = [generator.standard_normal(n).astype(np.float32) for n in (8000, 6000)]
     head, tokens = model.heads["meaning"], [[3, 4, 5], [6]]
-    encoded = hidden_states.encode({"a": model}, waves, ["u1", "u2"])["a"]
+    encoded = hidden_states.encode({"a": model}, waves, ["u1", "u2"])[hidden_states.Stream("a")]
     assert encoded.layers == LAYERS
     names, layers, counts = hidden_states.decode(head, encoded, tokens, ["u1", "u2"])
     assert names == LAYERS and counts.tolist() == [4, 2]

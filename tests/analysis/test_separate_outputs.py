@@ -1,5 +1,6 @@
 """Analyses of systems whose outputs have separate encoder outputs, beside others."""
 
+import itertools
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,9 @@ pytest.importorskip("espnet2")
 import tiny_recipe  # noqa: E402
 import yaml  # noqa: E402
 
-from espnet_ext.analysis import cka  # noqa: E402
+from espnet_ext.analysis import cka, probes, swaps  # noqa: E402
+from espnet_ext.analysis.computation import encoder_probes  # noqa: E402
+from espnet_ext.analysis.computation.encoder_swaps import swap  # noqa: E402
 from espnet_ext.analysis.computation.hidden_states import capture, pad  # noqa: E402
 from espnet_ext.analysis.computation.layer_similarity import compare_systems  # noqa: E402
 from espnet_ext.analysis.registry import ANALYSES  # noqa: E402
@@ -237,12 +240,18 @@ def test_twins_are_ceilings_of_each_stream(recipe):
     assert ("tops", "surface", "tops~twin", "meaning") not in pairs
 
 
-def test_decoders_read_their_own_stream(recipe):
-    """A decoder of a plain model with the output's weights has the same layers."""
+@pytest.fixture(scope="module")
+def plain(recipe):
+    """The systems `tops`, and `do` with its weights for one output: `plain_<output>`."""
     for output in OUTPUTS:
         model = plain_model(recipe, "tops", output)
         save(recipe, f"plain_{output}", configuration(recipe), model.state_dict())
-    result = compare(recipe, ["tops", "plain_surface", "plain_meaning"], measures=[])
+    return {name: str(folder(recipe, name)) for name in ("tops", "plain_surface", "plain_meaning")}
+
+
+def test_decoders_read_their_own_stream(recipe, plain):
+    """A decoder of a plain model with the output's weights has the same layers."""
+    result = compare(recipe, plain, measures=[])
     same = [
         pair
         for pair in result["decoders"]
@@ -252,6 +261,53 @@ def test_decoders_read_their_own_stream(recipe):
     assert len(same) == 4  # two outputs, by token and by utterance
     for pair in same:
         assert [p["debiased"] for p in pair["curve"]] == pytest.approx([1.0, 1.0], abs=1e-5)
+
+
+def test_probes_read_each_stream(recipe, plain, monkeypatch):
+    monkeypatch.setattr(encoder_probes, "MIN_EXAMPLES", {"token": (2, 1), "utterance": (2, 1)})
+    dump = recipe.root / "dump"
+    result = encoder_probes.probe_encoders(plain, dump / "valid", dump / "train")
+    rows = {
+        (row["task"], row["system"], row.get("output"), row["layer"]): row for row in result["rows"]
+    }
+    assert len(rows) == len(result["rows"]) and result["tasks"]["surface"]["aligned_by"] == "tops"
+    tasks = dict.fromkeys(row["task"] for row in result["rows"])
+    for task, output, layer in itertools.product(tasks, OUTPUTS, ("embed", "0", "1")):
+        expected = rows[task, f"plain_{output}", None, layer]
+        row = rows[task, "tops", output, layer]
+        for key in ("accuracy", "alone", "chance"):
+            assert row[key] == pytest.approx(expected[key], abs=1e-6)
+    section = probes.section(result)
+    (finding,) = [text for text in section.findings if text.startswith("Last layer, surface")]
+    assert "tops surface " in finding and "tops meaning " in finding
+    assert result["models"]["tops"]["layers"] == ["embed", "0", "1"]
+
+
+def test_decoders_read_the_stream_of_the_other_output(recipe, plain):
+    dump, options = recipe.root / "dump", {"beam_size": 2, "maxlenratio": -4}
+    result = swap(plain, dump / "valid", dump / "train", options)
+    rows = {
+        (row["encoder"], row.get("encoder_output"), row["decoder"], row["output"], row["way"]): row
+        for row in result["rows"]
+    }
+    assert len(rows) == len(result["rows"])
+    for output, other in (OUTPUTS, OUTPUTS[::-1]):
+        for way in ("direct", "stitched"):
+            row = rows["tops", other, "tops", output, way]
+            expected = rows[f"plain_{other}", None, f"plain_{output}", output, way]
+            assert row["rate"] == expected["rate"]
+            assert row["r2"] == pytest.approx(expected["r2"], abs=1e-4)
+        own = rows["tops", output, "tops", output, "own"]
+        assert (
+            own["rate"] == rows[f"plain_{output}", None, f"plain_{output}", output, "own"]["rate"]
+        )
+        # The decoder of another system reads the encoder output of the same output only.
+        assert ("tops", output, f"plain_{output}", output, "direct") in rows
+        assert ("tops", other, f"plain_{output}", output, "direct") not in rows
+        reads = rows["tops", output, f"plain_{output}", output, "direct"]
+        assert reads["rate"] == own["rate"]
+    text = "\n".join(swaps.section(result).findings)
+    assert "The surface decoder of tops on the encoder of tops meaning: error " in text
 
 
 def test_section_names_the_streams(recipe):
@@ -307,8 +363,8 @@ def steps(recipe, systems, names):
 
 
 def test_stage_17_compares_all_encoders(recipe):
-    commands, notes = steps(recipe, "do tops", ["cka"])
-    assert len(commands) == 1 and not notes
+    commands, notes = steps(recipe, "do tops", ["cka", "probes", "swaps"])
+    assert len(commands) == 3 and not notes
     done = subprocess.run(commands[0], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     result = read_json(recipe.root / "exp/en/analysis/cka.json")

@@ -174,27 +174,6 @@ def test_systems_without_model_are_left_out_of_analyses_of_models():
     assert "--models a=exp/en/a_small b=exp/en/b_small " in words
 
 
-def test_systems_whose_outputs_have_separate_encoder_outputs_are_left_out():
-    folder = Path("exp/en/b_small")
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text("conditioning: tops\nconditioning_conf: {layers: 1}\n")
-    one = {"inputs": [definition.MODELS], "uses_device": True}
-    steps, notes = steps_of(analysis(**one))
-    assert "b=exp/en/b_small" in steps["en/lengths"] and not notes
-    steps, (note,) = steps_of(analysis(**one, shared_encoder=True))
-    assert "--models a=exp/en/a_small --output" in steps["en/lengths"]
-    assert note == (
-        "note: analysis length_ratio leaves out b for en: exp/en/b_small/config.yaml: "
-        "conditioning: tops gives each output its own encoder output"
-    )
-    steps, (note,) = steps_of(analysis(**one, shared_encoder=True, min_systems=2))
-    assert not steps
-    assert "is not run for en: exp/en/b_small/config.yaml: conditioning: tops gives" in note
-    (folder / "config.yaml").write_text("conditioning: tops\nconditioning_conf: {layers: 0}\n")
-    steps, notes = steps_of(analysis(**one, shared_encoder=True, min_systems=2))
-    assert "b=exp/en/b_small" in steps["en/lengths"] and not notes
-
-
 def test_systems_that_read_units_are_left_out_of_analyses_of_models():
     folder = Path("exp/en/b_small")
     folder.mkdir(parents=True)

@@ -6,7 +6,8 @@
      "models": {name: {"directory", "layers": […]}},
      "tasks": {"surface": {"classes", "train", "test", "speakers", "left_out", "aligned_by"}},
      "rows": [{"task", "system", "layer", "accuracy", "interval", "control", "selectivity",
-               "alone", "chance"}],             percent, see `linear_probe`
+               "alone", "chance",               percent, see `linear_probe`
+               "output"}],         only for a system with an encoder output per output
      "normalised": {"<file>": 3},      texts that `normal_form` changed, if there are any
      "notes": ["…"]}
 
@@ -14,7 +15,8 @@ Tasks: the tokens of each output (`surface`, `meaning`); whether a surface token
 canonical one; `l1` and `speaker` of an utterance. All systems are probed at the same times: one
 system's CTC places the tokens, and an example is the mean of the frames up to half-way to the
 neighbouring tokens. Training and test speakers differ for `l1`; `speaker` is trained on every other
-utterance of the training data and tested on the rest.
+utterance of the training data and tested on the rest. If a system has an encoder output per output,
+each is probed for every task. Layers that they share are probed once, and have a row in each.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +28,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from espnet_ext.analysis.computation.hidden_states import Encoded, encode, pooled
+from espnet_ext.analysis.computation.hidden_states import (
+    Encoded,
+    Stream,
+    distinct_layers,
+    encode,
+    pooled,
+    stream_of,
+)
 from espnet_ext.analysis.computation.inputs import (
     load_speech,
     load_systems,
@@ -49,7 +58,7 @@ from espnet_ext.text.tags import TAG, split_tags
 DEVIATES, L1, SPEAKER = "deviates", "l1", "speaker"
 # Examples that a class needs in training and in testing.
 MIN_EXAMPLES = {"token": (20, 5), "utterance": (5, 3)}
-Layer = tuple[str, str]  # system, layer
+Layer = tuple[Stream, str]  # encoder, layer
 
 
 @dataclass
@@ -117,14 +126,22 @@ def probe_encoders(
             continue
         task, kept, tasks[name] = made
         tasks[name]["aligned_by"] = reader.aligners.get("surface" if name == DEVIATES else name)
-        for system, layer in examples.layers:
+        accuracies: dict[Layer, dict] = {}
+        for layer in examples.layers:
             features = [
-                np.concatenate(side.layers[system, layer])[rows]
-                for side, rows in zip((examples, tested[name]), kept, strict=True)
+                np.concatenate(side.layers[layer])[indices]
+                for side, indices in zip((examples, tested[name]), kept, strict=True)
             ]
             # Types of utterances do not repeat, so that no control task can be learned.
-            accuracies = probe(task, *features, with_control=name not in (L1, SPEAKER))
-            rows.append({"task": name, "system": system, "layer": layer, **accuracies})
+            accuracies[layer] = probe(task, *features, with_control=name not in (L1, SPEAKER))
+        for stream, layers in reader.layers.items():
+            about = {"task": name, "system": stream.system}
+            about |= {"output": stream.output} if stream.output else {}
+            for layer_name in layers:
+                of_layer = accuracies.get((stream, layer_name))
+                if of_layer is None:  # all outputs share it
+                    of_layer = accuracies[Stream(stream.system), layer_name]
+                rows.append({**about, "layer": layer_name, **of_layer})
     for note in reader.notes:
         say(f"note: {note}")
     return {
@@ -133,7 +150,7 @@ def probe_encoders(
         "train": str(train),
         "data": str(data),
         "models": {
-            name: {"directory": str(folder), "layers": reader.layers.get(name, [])}
+            name: {"directory": str(folder), "layers": reader.layers_of(name)}
             for name, folder in model_dirs.items()
         },
         "tasks": tasks,
@@ -197,7 +214,7 @@ class _Reader:
         self.systems = systems
         self.notes: list[str] = []
         self.changes = Changes()
-        self.layers: dict[str, list[str]] = {}
+        self.layers: dict[Stream, list[str]] = {}
         self.aligners: dict[str, str] = {}  # output → the system whose CTC places its tokens
         for name, system in systems.items():
             for output, head in system.model.heads.items():
@@ -216,6 +233,10 @@ class _Reader:
             self._read_batch(batch, examples, conditions)
         return examples
 
+    def layers_of(self, system: str) -> list[str]:
+        """Return the layers of a system's first encoder; none if no utterance was read."""
+        return next((names for one, names in self.layers.items() if one.system == system), [])
+
     def _read_batch(
         self,
         batch: Sequence[Utterance],
@@ -226,7 +247,7 @@ class _Reader:
         speech = load_speech(self.systems, batch)
         ids = [utterance.utt_id for utterance in batch]
         encoded = encode(models, speech, ids, conditions=conditions)
-        self.layers = {name: one.layers for name, one in encoded.items()}
+        self.layers = {stream: one.layers for stream, one in encoded.items()}
         counts = next(iter(encoded.values())).counts
         means = _by_layer(encoded, lambda rows: pooled(rows, counts))
         frames = _by_layer(encoded, lambda rows: rows.split(counts.tolist()))
@@ -238,7 +259,8 @@ class _Reader:
                 examples[L1].add([utterance.l1], [speaker], speaker, mean)
             for output, aligner in self.aligners.items():
                 if utterance.texts.get(output, NA) != NA:
-                    states = encoded[aligner].states[i, : int(counts[i])]
+                    stream = stream_of(encoded, aligner, output)
+                    states = encoded[stream].states[i, : int(counts[i])]
                     layers = {layer: rows[i] for layer, rows in frames.items()}
                     self._read_tokens(utterance, output, states, layers, examples)
 
@@ -267,11 +289,11 @@ class _Reader:
             examples[DEVIATES].add(marks, types, utterance.speaker, rows)
 
 
-def _by_layer(encoded: Mapping[str, Encoded], change: Callable) -> dict[Layer, torch.Tensor]:
+def _by_layer(encoded: Mapping[Stream, Encoded], change: Callable) -> dict[Layer, torch.Tensor]:
     return {
-        (name, layer): change(rows.cpu())
-        for name, one in encoded.items()
-        for layer, rows in zip(one.layers, one.frames, strict=True)
+        (stream, layer): change(rows.cpu())
+        for stream, layers in distinct_layers(encoded).items()
+        for layer, rows in layers.items()
     }
 
 

@@ -11,7 +11,11 @@ information in other coordinates. If it does not, the other encoder may lack the
      "models": {name: {"directory"}}, "metric": {output: …},
      "normalised": {"<file>": 3},      references that `normal_form` changed, if there are any
      "rows": [{"encoder": "so_meaning", "decoder": "so_surface", "output": "surface",
-               "way": "own" | "direct" | "stitched", "rate", "interval", "r2": float | null}]}
+               "way": "own" | "direct" | "stitched", "rate", "interval", "r2": float | null,
+               "encoder_output"}]}        only for a system with an encoder output per output
+
+If a system has an encoder output per output, its own decoders read each of them, and the decoder of
+another system reads that of the same output.
 
 `r2` is the share of the variance of the decoder's own encoder output that the map predicts.
 Legend: B utterances, T and N frames, D and E widths of the two encoders.
@@ -24,7 +28,13 @@ from typing import Any
 
 import torch
 
-from espnet_ext.analysis.computation.hidden_states import Encoded, encode, without_padding
+from espnet_ext.analysis.computation.hidden_states import (
+    Encoded,
+    Stream,
+    encode,
+    stream_of,
+    without_padding,
+)
 from espnet_ext.analysis.computation.inputs import (
     METRICS,
     load_speech,
@@ -44,8 +54,8 @@ from espnet_ext.scoring.normal_form import Changes
 
 RIDGE = 1e-4  # of the mean variance of an input
 Systems = Mapping[str, DualSpeech2Text]
-Pair = tuple[str, str]  # encoder of, decoder of
-Key = tuple[str, str, str, str]  # encoder of, decoder of, output, way
+Pair = tuple[Stream, Stream]  # encoder that is read, encoder that a decoder was trained with
+Key = tuple[Stream, str, str, str]  # encoder, decoder of, output, way
 
 
 class LinearMap:
@@ -130,22 +140,25 @@ def swap(
     hypotheses: dict[Key, dict[str, str]] = {}
     for encoded, batch in _encoded(systems, tested, batch_size, "swapping encoders", conditions):
         counts = next(iter(encoded.values())).counts
-        for decoder, encoder in product(systems, systems):
-            states = encoded[encoder].states
-            ways = {"own": states} if encoder == decoder else {}
-            if encoder != decoder:
-                if states.shape == encoded[decoder].states.shape:
-                    ways["direct"] = states
-                mapped = apply_map(states.cpu(), maps[encoder, decoder])
-                explained[encoder, decoder].add(
-                    without_padding(mapped, counts), encoded[decoder].rows().cpu()
-                )
-                ways["stitched"] = mapped.to(states)
-            for way, connected in ways.items():
-                for output, texts in _recognise(systems[decoder], connected, counts):
-                    key = (encoder, decoder, output, way)
-                    ids = [utterance.utt_id for utterance in batch]
-                    hypotheses.setdefault(key, {}).update(zip(ids, texts, strict=True))
+        for decoder, encoder in product(systems, encoded):
+            readers = _readers(systems[decoder], decoder, encoder, encoded)
+            for usual, outputs in readers.items():
+                states = encoded[encoder].states
+                ways = {"own": states} if encoder == usual else {}
+                if encoder != usual:
+                    if states.shape == encoded[usual].states.shape:
+                        ways["direct"] = states
+                    mapped = apply_map(states.cpu(), maps[encoder, usual])
+                    explained[encoder, usual].add(
+                        without_padding(mapped, counts), encoded[usual].rows().cpu()
+                    )
+                    ways["stitched"] = mapped.to(states)
+                for way, connected in ways.items():
+                    for output in outputs:
+                        texts = _recognise(systems[decoder], output, connected, counts)
+                        key = (encoder, decoder, output, way)
+                        ids = [utterance.utt_id for utterance in batch]
+                        hypotheses.setdefault(key, {}).update(zip(ids, texts, strict=True))
     return {
         "kind": "swaps",
         "version": 1,
@@ -160,13 +173,30 @@ def swap(
     }
 
 
+def _readers(
+    system: DualSpeech2Text, decoder: str, encoder: Stream, encoded: Mapping[Stream, Encoded]
+) -> dict[Stream, list[str]]:
+    """Return the outputs of a system that are to be decoded from an encoder.
+
+    Args:
+        decoder: name of the system.
+    Returns:
+        The encoder that the decoders were trained with → outputs.
+    """
+    readers: dict[Stream, list[str]] = {}
+    for output in system.searchers:
+        if encoder.system == decoder or encoder == stream_of(encoded, encoder.system, output):
+            readers.setdefault(stream_of(encoded, decoder, output), []).append(output)
+    return readers
+
+
 def _encoded(
     systems: Systems,
     utterances: Sequence[Utterance],
     size: int,
     what: str,
     conditions: Mapping[str, Mapping[str, str]],
-) -> Iterator[tuple[dict[str, Encoded], Sequence[Utterance]]]:
+) -> Iterator[tuple[dict[Stream, Encoded], Sequence[Utterance]]]:
     models = {name: system.model for name, system in systems.items()}
     for batch in track(list(batched(utterances, size)), what, unit="batch"):
         ids = [utterance.utt_id for utterance in batch]
@@ -180,11 +210,16 @@ def _fit_maps(
     size: int,
     conditions: Mapping[str, Mapping[str, str]],
 ) -> dict[Pair, torch.Tensor]:
-    """Return a map from every encoder's output to that of every other system."""
+    """Return maps from every encoder's output to those that its readers were trained with."""
     fits: dict[Pair, LinearMap] = {}
     for encoded, _ in _encoded(systems, utterances, size, "fitting linear maps", conditions):
-        rows = {name: one.rows().cpu() for name, one in encoded.items()}
-        for a, b in product(systems, systems):
+        rows = {stream: one.rows().cpu() for stream, one in encoded.items()}
+        pairs = {
+            (encoder, usual)
+            for decoder, encoder in product(systems, encoded)
+            for usual in _readers(systems[decoder], decoder, encoder, encoded)
+        }
+        for a, b in pairs:
             if a != b:
                 fit = fits.setdefault((a, b), LinearMap(rows[a].shape[1], rows[b].shape[1]))
                 fit.add(rows[a], rows[b])
@@ -192,18 +227,18 @@ def _fit_maps(
 
 
 def _recognise(
-    system: DualSpeech2Text, states: torch.Tensor, counts: torch.Tensor
-) -> Iterator[tuple[str, list[str]]]:
-    """Yield (output, B texts) of all heads of a system on given encoder output (B, T, D)."""
-    for output, search in system.searchers.items():
-        tokens, tokenizer = system.model.heads[output].tokens, system.tokenizers[output]
-        nbests = search(states, counts)
-        ids = [nbest[0].token_ids if nbest else () for nbest in nbests]
-        yield output, [tokenizer.decode([tokens[i] for i in row]) for row in ids]
+    system: DualSpeech2Text, output: str, states: torch.Tensor, counts: torch.Tensor
+) -> list[str]:
+    """Return the texts of an output of a system on given encoder output (B, T, D)."""
+    tokens, tokenizer = system.model.heads[output].tokens, system.tokenizers[output]
+    nbests = system.searchers[output](states, counts)
+    ids = [nbest[0].token_ids if nbest else () for nbest in nbests]
+    return [tokenizer.decode([tokens[i] for i in row]) for row in ids]
 
 
 def _rows(hypotheses, utterances, types, explained) -> Iterator[dict]:
     speakers = {utterance.utt_id: utterance.speaker for utterance in utterances}
+    streams = dict.fromkeys(encoder for encoder, *_ in hypotheses)
     for (encoder, decoder, output, way), texts in hypotheses.items():
         references = {
             u.utt_id: u.texts[output] for u in utterances if u.texts.get(output, NA) != NA
@@ -212,12 +247,16 @@ def _rows(hypotheses, utterances, types, explained) -> Iterator[dict]:
             continue
         sums = speaker_errors(references, texts, speakers, types[output])
         errors, tokens = zip(*sums.values(), strict=True)
+        r2 = None
+        if way == "stitched":
+            r2 = explained[encoder, stream_of(streams, decoder, output)].r2()
         yield {
-            "encoder": encoder,
+            "encoder": encoder.system,
+            **({"encoder_output": encoder.output} if encoder.output else {}),
             "decoder": decoder,
             "output": output,
             "way": way,
             "rate": 100.0 * sum(errors) / sum(tokens) if sum(tokens) else None,
             "interval": bootstrap.interval(errors, tokens),
-            "r2": explained[encoder, decoder].r2() if way == "stitched" else None,
+            "r2": r2,
         }

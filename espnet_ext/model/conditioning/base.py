@@ -72,17 +72,6 @@ class Conditioner(torch.nn.Module):
         return cls.conditions
 
     @classmethod
-    def separates_outputs(cls, conf: Mapping[str, Any]) -> bool:
-        """Return whether each output has its own encoder output if built from this configuration.
-
-        Stage 17 of run.sh reads it before any model is loaded.
-
-        Args:
-            conf: `conditioning_conf`.
-        """
-        return False
-
-    @classmethod
     def with_label_sets(
         cls, conf: Mapping[str, Any], sets: Iterable[tuple[str, ...]]
     ) -> dict[str, Any]:

@@ -133,10 +133,6 @@ class Experts(RoutedConditioner):
         return (BAND,) if conf.get("encoder_band") else ()
 
     @classmethod
-    def separates_outputs(cls, conf: Mapping[str, Any]) -> bool:
-        return bool(conf.get("encoder_task"))
-
-    @classmethod
     def build(cls, conf: Mapping[str, Any], context: ConditionerContext) -> "Experts":
         known = list(inspect.signature(cls).parameters)[2:]
         check_keys(conf, known, WHERE)

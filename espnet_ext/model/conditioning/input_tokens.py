@@ -59,10 +59,6 @@ class InputTokens(Conditioner):
             )
         return cls(outputs, frontend)
 
-    @classmethod
-    def separates_outputs(cls, conf):
-        return True
-
     def attach(self, encoder):
         encoder.register_forward_pre_hook(self._prepend)
 

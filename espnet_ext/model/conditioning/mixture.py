@@ -67,10 +67,6 @@ class Mixture(RoutedConditioner):
         self._weights = {name: torch.full((shared + private,), torch.nan) for name in outputs}
 
     @classmethod
-    def separates_outputs(cls, conf: Mapping[str, Any]) -> bool:
-        return True
-
-    @classmethod
     def build(cls, conf: Mapping[str, Any], context: ConditionerContext) -> "Mixture":
         check_keys(conf, ["shared", "private", "hidden"], WHERE)
         return cls(several_outputs(context, "mixture"), context.output_size, **conf)

@@ -36,19 +36,6 @@ def conditioner_class(name: object) -> type[Conditioner]:
     return CONDITIONERS[name]
 
 
-def separates_outputs(config: Mapping[str, Any]) -> bool:
-    """Return whether the conditioner of a configuration gives each output its own encoder output.
-
-    The property of the same name of a model also considers the encoder.
-    """
-    name = config.get("conditioning")
-    if name is None:
-        return False
-    conf = config.get("conditioning_conf") or {}
-    check_mapping(conf, "conditioning_conf")
-    return conditioner_class(name).separates_outputs(conf)
-
-
 def build_conditioner(config: Mapping[str, Any], context: ConditionerContext) -> Conditioner | None:
     """Build the conditioner of a configuration and attach it to the encoder; None without one."""
     name, conf = config.get("conditioning"), config.get("conditioning_conf") or {}

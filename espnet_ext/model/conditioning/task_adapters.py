@@ -74,10 +74,6 @@ class TaskAdapters(RoutedConditioner):
         return () if per == OUTPUT or not isinstance(per, str) else (per,)
 
     @classmethod
-    def separates_outputs(cls, conf: Mapping[str, Any]) -> bool:
-        return conf.get("per", OUTPUT) == OUTPUT
-
-    @classmethod
     def build(cls, conf: Mapping[str, Any], context: ConditionerContext) -> "TaskAdapters":
         known = list(inspect.signature(cls).parameters)[2:]
         check_keys(conf, known, WHERE)

@@ -35,10 +35,6 @@ class Tops(RoutedConditioner):
         self.layers = layers
 
     @classmethod
-    def separates_outputs(cls, conf: Mapping[str, Any]) -> bool:
-        return conf.get("layers", 1) != 0
-
-    @classmethod
     def build(cls, conf: Mapping[str, Any], context: ConditionerContext) -> "Tops":
         check_keys(conf, ["layers"], WHERE)
         tops = cls(several_outputs(context, "tops"), **conf)
