@@ -277,7 +277,7 @@ fi
 # ---------------------------------------------------------------------------- training
 
 # The part that statistics and training have in common: sets the arrays training_data,
-# training_inputs and shard_options
+# training_inputs, shard_options and embedding_options
 common_training_options() { # common_training_options LANG
     local pair sets=${kmeans_feature:+_units${input_suffix}} joint=${datadir}/${1}_joint_tokens${input_suffix}
     training_data=(--data_dir "${dumpdir}/raw/$1" --train_set "${train_set}${sets}"
@@ -290,6 +290,11 @@ common_training_options() { # common_training_options LANG
         --in "${dumpdir}/raw/$1/${valid_set}${sets}"
         ${kmeans_feature:+--in "${joint}" --in "${expdir}/$1/units${km_suffix}"})
     if [[ -d ${pretrained} ]]; then training_inputs+=(--in "${pretrained}"); fi
+    embedding_options=() # training starts with these embeddings of the joint vocabulary
+    if [[ -n ${embedding_model} ]]; then
+        embedding_options=(--init_param "${expdir}/$1/unit_embeddings${input_suffix}.pth:embed:frontend.embed")
+        training_inputs+=(--in "${expdir}/$1/unit_embeddings${input_suffix}.pth")
+    fi
     shard_options=()
     if [[ ${shards} != 0 ]]; then
         shard_options=(--train_shards "${dumpdir}/raw/$1/${train_set}/shards" --batching buckets)
@@ -329,7 +334,8 @@ if stage 11 "training"; then
                 --system "${system_config[${system}]}" "${training_data[@]}" --exp_dir "${model_dir}" \
                 --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
                 --resume_changed "${resume_changed}" --overwrite true -- \
-                "${shard_options[@]}" "${asr_args[@]}" ${diagnose_every:+--diagnose_every "${diagnose_every}"}
+                "${shard_options[@]}" "${embedding_options[@]}" "${asr_args[@]}" \
+                ${diagnose_every:+--diagnose_every "${diagnose_every}"}
         done
         for system in ${twins}; do # of two --seed options the last one counts
             model_dir=${expdir}/${lang}/${system}_${asr_tag}_twin
@@ -341,7 +347,7 @@ if stage 11 "training"; then
                 --system "${system_config[${system}]}" "${training_data[@]}" --exp_dir "${model_dir}" \
                 --ngpu "${ngpu}" --num_nodes "${num_nodes}" \
                 --resume_changed "${resume_changed}" --overwrite true -- \
-                "${shard_options[@]}" "${asr_args[@]}" --seed "${twin_seed}"
+                "${shard_options[@]}" "${embedding_options[@]}" "${asr_args[@]}" --seed "${twin_seed}"
         done
     done
     for training in "${stock_trainings[@]}"; do # --train_baseline: "LANG OUTPUT SYSTEM"

@@ -6,8 +6,9 @@
 #   exp/<lang>/units               k-means
 #   dump/units/<lang>/<set>        units of the training and the validation set
 #   data/<lang>_joint_tokens       the joint vocabulary of units and text
+#   exp/<lang>/unit_embeddings.pth first embeddings of the joint vocabulary (--unit_embeddings)
 #   dump/raw/<lang>/<set>_units    input ids and transcripts, which stages 10 and 11 read
-# --km_tag is a suffix of the first two, and --input_tag of the other two.
+# --km_tag is a suffix of the first two, and --input_tag of the others.
 # Test sets are decoded from audio: the model makes their units.
 
 collect_units() { # k-means, units, vocabulary, input ids
@@ -64,6 +65,13 @@ collect_unit_inputs() { # of the training and the validation set
     run_steps "${nj}"
     for lang in ${langs}; do
         joint=${datadir}/${lang}_joint_tokens${input_suffix}
+        if [[ -n ${embedding_model} ]]; then
+            step "${lang}/unit_embeddings${input_suffix}" --in "${joint}" "${embedding_inputs[@]}" \
+                --out "${expdir}/${lang}/unit_embeddings${input_suffix}.pth" -- \
+                "${python}" -m espnet_ext.bin.unit_embeddings --joint_token_dir "${joint}" \
+                --model "${embedding_model}" \
+                --output "${expdir}/${lang}/unit_embeddings${input_suffix}.pth" "${replacing[@]}"
+        fi
         for dset in "${train_set}" "${valid_set}"; do
             text_options=() inputs=()
             if [[ -n ${text_input} && ${dset} == "${train_set}" ]]; then

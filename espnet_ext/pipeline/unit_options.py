@@ -74,5 +74,12 @@ UNIT_OPTIONS = (
         "input_tokens",
         "boolean",
     ),
+    Option(
+        "unit_embeddings",
+        "",
+        "checkpoint of a text model (folder or hub name: google/byt5-small) that the first "
+        "embeddings of the joint vocabulary are made from, for an --asr_config whose encoder is "
+        "that model. Without it, they are random",
+    ),
     Option("upsample", "4", "how often each token of the text input is repeated", "count"),
 )

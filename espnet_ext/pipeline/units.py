@@ -46,12 +46,14 @@ def variables(
         "unit_features": [],
         "unit_feature_inputs": [],
         "unit_repeats": REPEATS[values["src_case"]],
+        "embedding_model": "",
+        "embedding_inputs": [],
         "text_source_of": {},
         "text_type_of": {},
         "text_data_of": {},
     }
     if not reads_units:
-        for name in ("text_input", "text_data", "km_tag", "input_tag"):
+        for name in ("text_input", "text_data", "km_tag", "input_tag", "unit_embeddings"):
             if values[name].strip():
                 raise UsageError(
                     f"--{name} {values[name]}, but systems read audio",
@@ -61,6 +63,10 @@ def variables(
     check(values, token_types)
     features, inputs = _features(values, folder, start)
     names |= {"unit_features": features, "unit_feature_inputs": inputs}
+    if values["unit_embeddings"]:
+        model = _checkpoint(values["unit_embeddings"], folder, start)
+        names["embedding_model"] = model
+        names["embedding_inputs"] = ["--in", model] if (folder / model).is_dir() else []
     langs = values["langs"].split()
     sources = {lang: values["text_input"] or next(iter(token_types[lang])) for lang in langs}
     names["text_source_of"] = sources
@@ -134,10 +140,7 @@ def _text_type(values: Mapping[str, str], lang: str, kind: str) -> str:
 
 
 def _features(values: Mapping[str, str], folder: Path, start: Path) -> tuple[list[str], list[str]]:
-    """Return the options of espnet-ext learn_kmeans for the features, and its inputs.
-
-    MODEL in `MODEL/LAYER` is looked up in the recipe and in the current directory.
-    """
+    """Return the options of espnet-ext learn_kmeans for the features, and its inputs."""
     feature = values["kmeans_feature"]
     if feature in SIGNAL_FEATURES:
         return ["--features", feature, "--fs", values["fs"]], []
@@ -147,8 +150,7 @@ def _features(values: Mapping[str, str], folder: Path, start: Path) -> tuple[lis
             f"--kmeans_feature {feature}: neither {' nor '.join(SIGNAL_FEATURES)}, nor MODEL/LAYER",
             "write, for example, --kmeans_feature microsoft/wavlm-large/21",
         )
-    if not (folder / model).exists() and (start / model).exists():
-        model = os.path.relpath((start / model).resolve(), folder)
+    model = _checkpoint(model, folder, start)
     place = folder / model
     inputs: list[str] = []
     kind = "pretrained"
@@ -159,3 +161,13 @@ def _features(values: Mapping[str, str], folder: Path, start: Path) -> tuple[lis
     elif place.is_dir():
         inputs = ["--in", model]
     return ["--features", kind, "--model", model, "--layer", layer], inputs
+
+
+def _checkpoint(model: str, folder: Path, start: Path) -> str:
+    """Return a checkpoint as the recipe names it: a folder, or a name on the hub.
+
+    A folder is looked up in the recipe and in the current directory.
+    """
+    if not (folder / model).exists() and (start / model).exists():
+        return os.path.relpath((start / model).resolve(), folder)
+    return model

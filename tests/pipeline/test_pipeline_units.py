@@ -36,6 +36,17 @@ def test_features_of_every_kind(tmp_path):
     assert f"{tmp_path}/wavlm/model.pth" in system["unit_feature_inputs"]
 
 
+def test_text_model_of_embeddings(tmp_path):
+    (tmp_path / "recipe").mkdir()
+    assert of(tmp_path)["embedding_model"] == ""
+    hub = of(tmp_path, unit_embeddings="google/byt5-small")
+    assert hub["embedding_model"] == "google/byt5-small" and hub["embedding_inputs"] == []
+    (tmp_path / "byt5").mkdir()  # beside the recipe: relative to the current directory
+    local = of(tmp_path, unit_embeddings="byt5")
+    assert local["embedding_model"] == "../byt5"
+    assert local["embedding_inputs"] == ["--in", "../byt5"]
+
+
 def test_text_input_by_language(tmp_path):
     names = of(tmp_path, text_input="surface", text_data="texts/{lang}")
     assert names["text_type_of"] == {"en": "phone"}
@@ -49,6 +60,7 @@ def test_text_input_by_language(tmp_path):
     [
         ({"kmeans_feature": "wavlm_large"}, "nor MODEL/LAYER"),
         ({"kmeans_feature": "", "text_input": "surface"}, "systems read audio"),
+        ({"kmeans_feature": "", "unit_embeddings": "t5"}, "--unit_embeddings t5, but systems read"),
         ({"stress": "50"}, "--stress 50 with --kmeans_feature"),
         ({"pretrained": "x"}, "--pretrained x with --kmeans_feature"),
         ({"train_baseline": "true"}, "stock ESPnet"),

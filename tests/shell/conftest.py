@@ -56,6 +56,10 @@ case $verb in
         put "${given[output]}" input_ids text.surface text.meaning
         cp "${given[joint_token_dir]}/vocabulary.json" "${given[output]}/input_ids"
         ;;
+    unit_embeddings)
+        put "$(dirname "${given[output]}")" "$(basename "${given[output]}")"
+        cp "${given[joint_token_dir]}/vocabulary.json" "${given[output]}"
+        ;;
     ngram) put "$(dirname "${given[output]}")" "$(basename "${given[output]}")" ;;
     train)
         if [[ ${given[collect_stats]:-} == true ]]; then

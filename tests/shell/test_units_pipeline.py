@@ -74,6 +74,29 @@ def test_tags_keep_several_k_means(discrete):
     assert discrete.calls() == []
 
 
+def test_trainings_start_with_embeddings_of_a_text_model(discrete):
+    options = ("--systems", "do", "--stop_stage", "11", "--unit_embeddings", "google/byt5-small")
+    done = discrete.run_units(*options)
+    assert done.returncode == 0, done.stderr
+    calls = discrete.calls()
+    order = ["unit_tokens", "unit_embeddings", "train"]
+    positions = [verbs(calls).index(verb) for verb in order]
+    assert positions == sorted(positions) and verbs(calls).count("unit_embeddings") == 1
+    made = calls[positions[1]]
+    assert "--joint_token_dir data/en_joint_tokens --model google/byt5-small" in made
+    assert "--output exp/en/unit_embeddings.pth" in made
+    statistics, training = (call for call in calls if call.startswith("train "))
+    assert training.endswith("--init_param exp/en/unit_embeddings.pth:embed:frontend.embed")
+    assert "--init_param" not in statistics
+    assert discrete.run_units(*options).returncode == 0 and discrete.calls() == []
+    changed = discrete.run_units(*options, "--nclusters", "60")
+    assert changed.returncode == 0, changed.stderr
+    assert verbs(discrete.calls()).count("unit_embeddings") == 1
+    assert discrete.run_units("--systems", "do", "--stop_stage", "11").returncode == 0
+    calls = discrete.calls()
+    assert "unit_embeddings" not in verbs(calls) and "--init_param" not in calls[-1]
+
+
 def test_configuration_and_features_must_fit(discrete):
     done = discrete.run_units("--asr_config", "train_small.yaml")
     assert done.returncode == 2 and "reads audio (frontend: default)" in done.stderr
