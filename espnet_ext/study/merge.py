@@ -8,7 +8,7 @@ from espnet_ext.study.design import Study
 
 _OF_SETTING = ("condition", "language", "share")
 _OF_CELL = (*_OF_SETTING, "seed", "system", "set")
-_OF_SIMILARITY = (*_OF_SETTING, "seed", "a", "b", "ceiling")
+_OF_SIMILARITY = (*_OF_SETTING, "seed", "a", "b", "ceiling", "output_a", "output_b")
 _SEPARATE = "report the two files separately"
 
 
@@ -87,7 +87,7 @@ def _add(
     rows: dict[tuple, tuple[dict, str]], added: Sequence[dict], fields: Sequence[str], name: str
 ) -> None:
     for row in added:
-        key = tuple(row[field] for field in fields)
+        key = tuple(row.get(field) for field in fields)
         known, known_name = rows.setdefault(key, (row, name))
         if known != row:
             raise UserError(

@@ -61,6 +61,15 @@ def change_tokens(content):
     content["data"]["valid normal ko"]["tokens"]["surface"]["1-3"][0] += 1
 
 
+def test_encoders_of_each_output_are_kept(study, parts):
+    """A system with an encoder output per output has a ceiling per output."""
+    content = copy.deepcopy(parts["0.json"])
+    (row,) = content["similarity"]
+    outputs = [{"output_a": name, "output_b": name} for name in ("surface", "meaning")]
+    content["similarity"] = [{**row, **outputs[0]}, {**row, **outputs[1], "cka": 0.7}]
+    assert merge(study, {"a.json": content})["similarity"] == content["similarity"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
