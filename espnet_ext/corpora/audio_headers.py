@@ -1,4 +1,4 @@
-"""Read the headers of many audio files, for `database`."""
+"""Read the headers of many audio files, for `database`; say why a file may be missing."""
 
 import os
 from collections.abc import Sequence
@@ -35,3 +35,20 @@ def read_headers(rows: Sequence[tuple[int, str]]) -> list[Header]:
         except OSError as error:
             headers.append(Header(audio_id, 0.0, f"{source}: {error.strerror}", False))
     return headers
+
+
+def hint_for_unreadable(source: str) -> str:
+    """Return what may be the cause that an audio file cannot be read; "" if nothing is known."""
+    from espnet_ext.data.audio import source_file
+    from espnet_ext.data.paths import existing_path, hint_for_missing
+
+    path = source_file(source)
+    if not path or os.path.exists(existing_path(path)):
+        return ""
+    hints = [hint_for_missing(path)]
+    if not os.path.isabs(path):
+        hints.append(
+            f"relative paths start in the current folder, {os.getcwd()}, or in the folder of "
+            "wav.scp; espnet-ext import --root names another"
+        )
+    return "".join(f"{hint}; " for hint in hints if hint)

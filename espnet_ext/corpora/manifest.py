@@ -55,8 +55,9 @@ class Manifest:
     outputs: list[str]
     set_column: str  # "set", "split", or "" without such a column
     rows: list[Row] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
+    faults: list[tuple[int, str]] = field(default_factory=list)  # line, what is wrong
     remedy: str = ""  # for the faults
+    hint: str = ""  # ignored columns that may be a missing one, such as transcripts
 
 
 @dataclass
@@ -99,8 +100,8 @@ def read(path: Path, missing: Collection[str], report: Report) -> Manifest:
         while len(values) > len(columns) and not values[-1]:
             values.pop()
         if len(values) > len(columns):
-            fault = f"{path}:{line}: {len(values)} cells, but {len(columns)} columns"
-            manifest.faults.append(fault)
+            fault = f"{len(values)} cells, but {len(columns)} columns"
+            manifest.faults.append((line, fault))
             manifest.remedy = manifest.remedy or table.remedy_for_cells
         elif len(values) < len(columns):
             short.append(line)
@@ -110,11 +111,11 @@ def read(path: Path, missing: Collection[str], report: Report) -> Manifest:
             if not output and not label:
                 continue
             if problem := table.faults.get((line, index)) or _error(value):
-                manifest.faults.append(f"{path}:{line}: {column} {problem}")
+                manifest.faults.append((line, f"{column} {problem}"))
             if is_missing(value, missing):
                 if label in REQUIRED:
                     fault = f"{column} '{value}' means an empty cell (see --missing)"
-                    manifest.faults.append(f"{path}:{line}: {fault}")
+                    manifest.faults.append((line, fault))
                 else:
                     cleaned[f"cells '{value}', taken as empty (--missing)"] += 1
                     value = ""
@@ -130,11 +131,11 @@ def read(path: Path, missing: Collection[str], report: Report) -> Manifest:
     if not set_column:
         _refuse_unread_sets(path, columns, table.rows[1:])
     report.counts.update(cleaned)
-    _note_ignored(unknown, columns, report)
+    manifest.hint = _note_ignored(unknown, columns, report)
     if short:
         report.notes.append(
-            f"{len(short)} rows have fewer cells than there are columns (first: line {short[0]}); "
-            "the missing cells are unlabelled"
+            f"{len(short)} of {len(manifest.rows)} rows have fewer cells than there are columns "
+            f"(first: line {short[0]}); the missing cells are unlabelled"
         )
     return manifest
 
@@ -334,15 +335,19 @@ def _refuse_unread_sets(
             )
 
 
-def _note_ignored(unknown: Sequence[str], columns: Sequence[str], report: Report) -> None:
+def _note_ignored(unknown: Sequence[str], columns: Sequence[str], report: Report) -> str:
+    """Note which columns are ignored; return which of them may be an absent known one, or ""."""
     if not unknown:
-        return
+        return ""
     names = ", ".join(f"'{name}'" for name in unknown)
     note = f"ignored columns: {names}"
     absent = [name for name in ("l1", "lang", "surface", "meaning") if name not in columns]
+    hint = ""
     if guesses := _guesses(absent, unknown):
-        note += f"; {', '.join(guesses)}: rename it to use it"
+        hint = f"{', '.join(guesses)}: rename it to use it"
+        note += f"; {hint}"
     report.notes.append(note)
+    return hint
 
 
 def _error(value: str) -> str:

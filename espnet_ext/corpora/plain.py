@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 
 from espnet_ext.corpora import manifest, phone_notation
@@ -77,7 +78,7 @@ def prepare(options: Options, report: Report) -> Sets:
     set_names = _set_names(path, table)
     requested = options.selected(SETS)
     sounds = SoundPaths(path.parent, report)
-    faults: list[str] = list(table.faults)
+    faults = list(table.faults)  # line, what is wrong
     lines: dict[str, int] = {}  # id → line, of all rows
     utterances: dict[str, tuple[Utterance, str]] = {}  # of the requested sets, with their set
     for row in table.rows:
@@ -89,9 +90,9 @@ def prepare(options: Options, report: Report) -> Sets:
             utterance, problem = _find_audio(utterance, sounds, options.skip_unreadable)
             problems += [problem] if problem else []
         if utt_id in lines:
-            problems.append("an earlier line has the same utt_id")
-        faults += [f"{path}:{row.line}: {utt_id}: {problem}" for problem in problems]
-        lines[utt_id] = row.line
+            problems.append(f"line {lines[utt_id]} has the same utt_id")
+        faults += [(row.line, f"{utt_id}: {problem}") for problem in problems]
+        lines.setdefault(utt_id, row.line)
         if not is_requested:
             continue
         utterances[utt_id] = (utterance, set_name)
@@ -101,15 +102,22 @@ def prepare(options: Options, report: Report) -> Sets:
                 if output not in row.texts:
                     reason = "the row has too few cells"
                 report.mark_unlabelled(utt_id, output, reason)
-    _raise_faults(path, faults, table.remedy, sounds)
     read = [utterance for utterance, _ in utterances.values()]
+    remedies = [table.remedy, sounds.remedy]
     if options.phones == "cmu":
         read, unknown = phone_notation.normalize_phones(read, report)
-        faults = [f"{path}:{lines[utt_id]}: {utt_id}: {what}" for utt_id, what in unknown]
-        if faults:
-            message = f"{path}: {len(faults)} transcripts are not only phones:{list_faults(faults)}"
-            raise UserError(message, phone_notation.REMEDY)
-    readable = check_audio(read, report, skip_unreadable=options.skip_unreadable)
+        faults += [(lines[utt_id], f"{utt_id}: {what}") for utt_id, what in unknown]
+        remedies += [phone_notation.REMEDY] if unknown else []
+    faulty = {line for line, _ in faults}
+    audible = [utterance for utterance in read if lines[utterance.utt_id] not in faulty]
+    readable = check_audio(audible, report, skip_unreadable=True, nj=options.nj)
+    if not options.skip_unreadable and report.left_out:
+        faults += [(lines[utt_id], f"{utt_id}: {why}") for utt_id, why in report.left_out.items()]
+        remedies.append(
+            "take unreadable audio from a fresh copy of the corpus, or leave it out: "
+            "--skip_unreadable true"
+        )
+    _raise_faults(path, faults, remedies)
     if set_names is None:
         set_of = split_by_speaker(readable, requested, report)
     else:
@@ -123,7 +131,7 @@ def prepare(options: Options, report: Report) -> Sets:
     if {"train", "test"} <= sets.keys():
         report.notes.append(sentence_overlap(sets))
     if hint := training_hint(readable):
-        report.notes.append(hint)
+        report.notes.append("; ".join(filter(None, [hint, table.hint])))
     return sets
 
 
@@ -244,8 +252,10 @@ def _find_audio(
     return replace(utterance, audio=path), problem
 
 
-def _raise_faults(path: Path, faults: Sequence[str], remedy: str, sounds: SoundPaths) -> None:
+def _raise_faults(path: Path, faults: Sequence[tuple[int, str]], remedies: Sequence[str]) -> None:
+    """Raise a UserError that lists the faults, which are given with their lines, by line."""
     if faults:
-        message = f"{path}: {len(faults)} faults:{list_faults(faults)}"
-        remedies = ["correct these lines", remedy, sounds.remedy]
-        raise UserError(message, "; ".join(filter(None, remedies)))
+        listed = [f"{path}:{line}: {fault}" for line, fault in sorted(faults, key=itemgetter(0))]
+        count = f"{len(faults)} fault{'s' * (len(faults) != 1)}"
+        remedy = "; ".join(["correct these lines", *filter(None, remedies)])
+        raise UserError(f"{path}: {count}:{list_faults(listed)}", remedy)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from espnet_ext import files
+from espnet_ext.corpora.audio_headers import hint_for_unreadable
 from espnet_ext.data.directory import TABLES, write_directory
 from espnet_ext.data.record import Utterance
 from espnet_ext.errors import UserError
@@ -30,6 +31,7 @@ Sets = dict[str, list[Utterance]]  # set name ("train", "valid", "test") → its
 REPORT_FILE = "prepare.json"  # beside the sets of each language
 REPORT_FILES = r"prepare(_\w+)*\.json"  # and those of earlier preparations of other sets
 QUICK_SIZES = {"train": 48, "valid": 12, "test": 12}  # utterances per set with --quick true
+UNREADABLE = "unreadable audio"  # reason for which `check_audio` leaves an utterance out
 ALL = "all"  # in `CorpusOptions.sets`: every set of the corpus
 
 
@@ -117,8 +119,12 @@ class Report:
         for what, count in self.counts.most_common():
             if count:
                 lines.append(f"{self.corpus}: {count} × {what}")
-        for reason, count in Counter(self.left_out.values()).most_common():
-            lines.append(f"{self.corpus}: left out: {count} × {reason}")
+        ids_of: dict[str, list[str]] = {}  # by what a reason says before its details
+        for utt_id, reason in sorted(self.left_out.items()):
+            ids_of.setdefault(reason.partition(": ")[0], []).append(utt_id)
+        for reason, ids in sorted(ids_of.items(), key=lambda item: -len(item[1])):
+            names = ", ".join(ids[:3]) + (", …" if len(ids) > 3 else "")
+            lines.append(f"{self.corpus}: left out: {len(ids)} × {reason} ({names})")
         reasons = Counter(
             (output, kind_of_reason(reason))
             for reasons_of_utterance in self.unlabelled.values()
@@ -138,9 +144,10 @@ def report_head(corpus: str, notes: Sequence[str], counts: Mapping[str, int]) ->
 def describe_set(name: str, summary: Mapping[str, Any]) -> str:
     """Return the statistics of a set as one line."""
     labels = ", ".join(f"{output} {n}" for output, n in summary["labelled"].items())
+    speakers = summary["speakers"]
     return (
         f"{name}: {summary['utterances']} utterances, {summary['hours']:.2f} h, "
-        f"{summary['speakers']} speakers; labelled: {labels or 'none'}"
+        f"{speakers} speaker{'s' * (speakers != 1)}; labelled: {labels or 'none'}"
     )
 
 
@@ -300,8 +307,8 @@ def check_audio(
     for utterance, info in track(headers, label, len(utterances)):
         if isinstance(info, UserError):
             faults.append(f"{utterance.utt_id}: {info.message}")
-            hint = hint or _hint(utterance.audio)
-            report.leave_out(utterance.utt_id, "unreadable audio")
+            hint = hint or hint_for_unreadable(utterance.audio)
+            report.leave_out(utterance.utt_id, f"{UNREADABLE}: {info.message}")
             continue
         report.seconds[utterance.utt_id] = info.frames / info.rate
         readable.append(utterance)
@@ -312,23 +319,6 @@ def check_audio(
             "--skip_unreadable true",
         )
     return readable
-
-
-def _hint(source: str) -> str:
-    """Return what may be the cause that an audio file cannot be read; "" if nothing is known."""
-    from espnet_ext.data.audio import source_file
-    from espnet_ext.data.paths import existing_path, hint_for_missing
-
-    path = source_file(source)
-    if not path or os.path.exists(existing_path(path)):
-        return ""
-    hints = [hint_for_missing(path)]
-    if not os.path.isabs(path):
-        hints.append(
-            f"relative paths start in the current folder, {os.getcwd()}, or in the folder of "
-            "wav.scp; espnet-ext import --root names another"
-        )
-    return "".join(f"{hint}; " for hint in hints if hint)
 
 
 def _read_headers(

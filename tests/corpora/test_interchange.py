@@ -237,7 +237,8 @@ def test_skip_unreadable_leaves_out_unreadable_audio(tmp_path):
     assert run(import_main, *argv) == 1
     assert run(import_main, *argv, "--skip_unreadable", "true") == 0
     report = json.loads((tmp_path / "out/import.json").read_text())
-    assert report["left_out"] == {"u2": "unreadable audio"}
+    assert list(report["left_out"]) == ["u2"]
+    assert f"unreadable audio: {tmp_path}/b.wav: " in report["left_out"]["u2"]
 
 
 TEXT = st.text(st.characters(blacklist_categories=("Cs",)), max_size=12)

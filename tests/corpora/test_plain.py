@@ -1,6 +1,7 @@
 """Tests of manifests: columns in any order, empty cells, given or assigned sets, languages."""
 
 import csv
+import json
 import re
 import unicodedata
 
@@ -222,7 +223,7 @@ def test_short_rows_are_noted(tmp_path):
     ]
     _, report = meanings(write(tmp_path, columns, rows))
     assert any(
-        "2 rows have fewer cells than there are columns (first: line 2)" in note
+        "2 of 3 rows have fewer cells than there are columns (first: line 2)" in note
         for note in report.notes
     )
     assert report.unlabelled["s1-u0"] == {"surface": "the row has too few cells"}
@@ -600,3 +601,49 @@ def test_rows_of_empty_cells_are_ignored(tmp_path):
     assert run_plain(tmp_path, ",,,\n" + HEADER + "".join(rows)) == 0
     sets = ("train", "valid", "test")
     assert sum(len(read_directory(tmp_path / f"data/en/{name}")) for name in sets) == 3
+
+
+def test_all_faults_of_a_table_are_listed_at_once_by_line(tmp_path, capsys):
+    (tmp_path / "sound").mkdir()
+    (tmp_path / "sound/b.wav").write_bytes(b"RIFF no sound")
+    lines = [
+        "u1,s1,sound/a.wav,HH AH L OW,hello",
+        "u2,s1,sound/b.wav,HH AH L OW,hello",  # unreadable audio
+        "u3,s2,sound/a.wav,HH AH XX OW,hello",  # unknown phone
+        "u4,s2,sound/c.wav,HH AH L OW,hello",  # no audio
+        "u5,s3,sound/a.wav,HH AH L OW,hello,and",  # a comma
+        "u1,s1,sound/a.wav,HH AH L OW,hello",  # the same id
+    ]
+    content = "\n".join(["utt_id,speaker,audio,surface,meaning", *lines])
+    assert run_plain(tmp_path, content) == 1
+    error = capsys.readouterr().err
+    path = tmp_path / "corpus.tsv"
+    expected = [
+        f"{path}: 5 faults:",
+        f"{path}:3: s1-u2: unreadable audio: {tmp_path}/sound/b.wav: cannot be read",
+        f"{path}:4: s2-u3: surface: 'XX' is not one of the 39 English phones",
+        f"{path}:5: s2-u4: audio 'sound/c.wav': no such file",
+        f"{path}:6: 6 cells, but 5 columns",
+        f"{path}:7: s1-u1: line 2 has the same utt_id",
+        "remedy: correct these lines; ",
+    ]
+    places = [error.find(text) for text in expected]
+    assert -1 not in places and places == sorted(places)
+    for option in ("--phones keep", "--skip_unreadable true", "in quotation marks"):
+        assert option in error[places[-1] :]
+
+
+def test_unreadable_audio_that_is_left_out_is_named_with_its_file(tmp_path, capsys):
+    rows = [f"u{i},s{i},sound/{'ab'[i == 3]}.wav,i like\n" for i in range(4)]
+    options = ["--skip_unreadable", "true"]
+    assert run_plain(tmp_path, HEADER + "".join(rows), *options) == 0
+    assert "left out: 1 × unreadable audio (s3-u3)" in capsys.readouterr().err
+    (report,) = (json.loads(one.read_text()) for one in tmp_path.glob("data/en/prepare.json"))
+    assert f"unreadable audio: {tmp_path}/sound/b.wav" in report["left_out"]["s3-u3"]
+
+
+def test_hint_for_a_missing_output_names_the_ignored_column(tmp_path, capsys):
+    rows = [f"u{i},s{i},sound/a.wav,HH AH L OW,hello\n" for i in range(3)]
+    assert run_plain(tmp_path, "utt_id,speaker,audio,surface,text\n" + "".join(rows)) == 0
+    error = capsys.readouterr().err
+    assert "--systems so_surface; 'text' is probably meaning: rename it to use it" in error
