@@ -24,6 +24,7 @@ class Input:
         only_if: variable of run.sh that must be true for stage 17 to name it; empty: always.
         result_file: the one of several result files that needs it; empty: all of them.
         adds_systems: it names systems beside those of the first input, not the same ones.
+        remedy: how to make it, for the note of stage 17 that it is missing.
     """
 
     option: str
@@ -36,6 +37,7 @@ class Input:
     only_if: str = ""
     result_file: str = ""
     adds_systems: bool = False
+    remedy: str = ""
 
     @property
     def argument(self) -> str:

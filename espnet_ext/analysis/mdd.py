@@ -196,7 +196,13 @@ ANALYSIS = Analysis(
     name="mdd",
     description="mispronunciation detection and diagnosis of one decoding",
     inputs=[
-        Input("--canonical", "canonical phones of each utterance", path="{data}/text.canonical"),
+        Input(
+            "--canonical",
+            "canonical phones of each utterance",
+            path="{data}/text.canonical",
+            remedy="give the table of the corpus a column canonical, or write data/LANG/SET/"
+            "text.canonical after stage 1; espnet-ext g2p makes it from text.meaning",
+        ),
         Input("--perceived", "perceived phones, as annotated", path="{data}/text.surface"),
         Input("--hypothesis", "perceived phones, as recognised", path="{decoding}/text.surface"),
         Input(

@@ -312,7 +312,7 @@ def input_paths(source: Input, values: Scope) -> list[str]:
         paths = [path] if path and not missing else []
     if source.required and (missing or not paths):
         problem = f"{missing[0]}: no such file" if missing else f"{source.option} would be empty"
-        raise CannotRunError(problem)
+        raise CannotRunError("; ".join(filter(None, [problem, source.remedy])))
     return paths
 
 

@@ -199,6 +199,10 @@ def test_system_without_model_is_left_out_of_analyses_of_models_that_need_no_dev
         ({"min_systems": 3}, "compares at least 3 systems"),
         ({"inputs": [Input("--scores", "")]}, "--scores has no path that stage 17 could give"),
         ({"inputs": [Input("--scores", "", path="{data}/x")]}, "dump/raw/en/test/x: no such file"),
+        (
+            {"inputs": [Input("--scores", "", path="{data}/x", remedy="write it by make_x")]},
+            "dump/raw/en/test/x: no such file; write it by make_x",
+        ),
         ({"inputs": [Input("--scores", "", path="{dada}")]}, "no 'dada' among data, train, model"),
         ({"inputs": [Input("--scores", "", path="{model}")]}, "names a file of one system"),
         ({"options": [Option("--way", "", required=True)]}, "--way has no value"),
