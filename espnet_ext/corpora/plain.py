@@ -128,7 +128,7 @@ def prepare(options: Options, report: Report) -> Sets:
     for utterance in sorted(readable, key=lambda utterance: utterance.utt_id):
         sets[set_of[utterance.utt_id]].append(utterance)
     _require_utterances(path, sets, table.set_column)
-    if {"train", "test"} <= sets.keys():
+    if {"train", "test"} <= sets.keys() and "meaning" in table.outputs:
         report.notes.append(sentence_overlap(sets))
     if hint := training_hint(readable):
         report.notes.append("; ".join(filter(None, [hint, table.hint])))

@@ -143,13 +143,17 @@ class State:
                 yield name
 
 
-def summary(changes: Sequence[str], count: int = 1) -> str:
-    """Return the first changes and how many more there are.
+def summary(changes: Sequence[str], count: int = 1, noun: str = "") -> str:
+    """Return the first changes and how many more there are; `noun` says what they are.
 
     >>> summary(["a", "b", "c"])
     'a and 2 more'
+    >>> summary(["its options changed", "b changed"], noun="change")
+    'its options changed, and 1 more change'
     """
     more = f" and {len(changes) - count} more" if len(changes) > count else ""
+    if more and noun:
+        more = f",{more} {noun}{'s' * (len(changes) - count > 1)}"
     return ", ".join(changes[:count]) + more
 
 
@@ -208,7 +212,7 @@ class Records:
         if lost := missing(step):
             return Decision(True, now, f"{summary(lost)} is missing or empty")
         if changes := list(now.data_changes(before)):
-            return Decision(True, now, summary(changes))
+            return Decision(True, now, summary(changes, noun="change"))
         if modules := list(now.code_changes(before)):
             text = f"code changed: {summary(modules)}"
             if not step.owns:
@@ -259,7 +263,8 @@ class Records:
                 self._moved[step.name] = (folder, aside, before)
                 if Path(step.owns).is_symlink():
                     folder.mkdir()
-                notes.append(f"starting again, since {summary(changes)}; the old folder is {aside}")
+                why = summary(changes, noun="change")
+                notes.append(f"starting again, since {why}; the old folder is {aside}")
             elif changes or modules:
                 what = summary(changes or [f"code changed: {summary(modules)}"])
                 notes.append(f"note: resuming, though {what} since it began")

@@ -62,6 +62,8 @@ def ids(count):
         ("국물 주세요 你好", "ko", ["foreign-characters"]),
         ("a cаt", "en", ["foreign-characters", "mixed-scripts"]),  # a Cyrillic а
         ("A cat", "en", ["both-cases"]),
+        ("i don\u2019t, you don't", "en", ["two-apostrophes"]),
+        ("i don\u2019t", "en", []),
         ("국물 주세요", "en", ["foreign-characters", "script"]),
     ],
 )

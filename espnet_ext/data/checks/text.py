@@ -38,6 +38,7 @@ SCRIPTS = {
 _SCRIPT_OF_NAME = {"Cjk": "Han", "Ideographic": "Han"}  # by the first word of the Unicode name
 # Scripts with letters of the same shape; both in one word are a typing or recognition error.
 _SIMILAR = ({"Latin", "Cyrillic"}, {"Latin", "Greek"}, {"Cyrillic", "Greek"})
+CURLY_APOSTROPHE = "\N{RIGHT SINGLE QUOTATION MARK}"
 _RESERVED = re.compile(r"(?<!\S)(?:</?s>|#0|<blank>|<unk>|<space>|<sos/eos>)(?!\S)")
 _MARKUP = frozenset("<>[]{}()|\\/@#*_=~^")
 _PHONE_LIKE = frozenset(("ERR", "SIL", "SPN", "SP"))
@@ -304,6 +305,11 @@ def _check_characters(
         message = "has upper- and lower-case letters, which are different tokens for a model"
         remedy = "write one case, if the difference does not matter"
         checked.add(WARNING, "both-cases", (file, 0, ""), message, remedy)
+    if "'" in characters and CURLY_APOSTROPHE in characters:
+        first = _find_first_rows(file, {"curly": [CURLY_APOSTROPHE]})["curly"]
+        counts = " and ".join(f"{c} ({characters[c]} times)" for c in ("'", CURLY_APOSTROPHE))
+        message = f"has the apostrophes {counts}, which are different tokens for a model"
+        checked.add(WARNING, "two-apostrophes", (file, *first), message, "write all as '")
     if characters:
         frequent = " ".join(c for c, _ in characters.most_common(31) if c != " ")[:61]
         message = f"{len(characters)} different characters, the most frequent are {frequent}"
