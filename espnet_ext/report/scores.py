@@ -170,7 +170,8 @@ def score_section(language: Language, name: str, caveats: list[str]) -> Section:
         caveats.append(OTHER_LABELS)
     selected = _selected_caveats(runs)
     notes = [
-        f"{data['utterances']} utterances of {data['speakers']} speakers; SHA-256 of the labels "
+        f"{data['utterances']} utterances of {data['speakers']} speaker"
+        f"{'s' * (data['speakers'] != 1)}; SHA-256 of the labels "
         f"{', '.join(h[:16] for h in hashes)}."
     ]
     conversions = {c["name"]: c["conversion"] for _, c, _ in cells_of(runs) if c["conversion"]}

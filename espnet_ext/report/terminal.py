@@ -20,6 +20,9 @@ def no_rate(cell: Mapping) -> str:
     >>> no_rate({"metric": "per", "metrics": {"per": {"rate": None}}, "utterances": 0,
     ...          "not_comparable": 160})
     'not comparable'
+    >>> no_rate({"metric": "per", "metrics": {"per": {"rate": None}}, "utterances": 0,
+    ...          "not_comparable": 0, "conversion": "reference as canonical phones"})
+    'no canonical forms'
     """
     if cell["metrics"][cell["metric"]]["rate"] is not None:
         return ""
@@ -27,7 +30,9 @@ def no_rate(cell: Mapping) -> str:
         return "no reference tokens"
     if cell["not_comparable"]:
         return "not comparable"
-    return "no hypothesis" if cell.get("no_hypothesis") else "unlabelled"
+    if cell.get("no_hypothesis"):
+        return "no hypothesis"
+    return "no canonical forms" if "canonical" in (cell.get("conversion") or "") else "unlabelled"
 
 
 def score_line(cell: Mapping) -> str:

@@ -19,7 +19,7 @@ const DISTANCES = {
   unknown: ["not known", (value) => value === null],
 };
 const SORTS = {
-  "": "order of the test set",
+  "": "test set order",
   errors: "most errors",
   rate: "highest error rate",
   lowest: "lowest error rate",
