@@ -71,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from espnet_ext.provenance import provenance
     from espnet_ext.training import processes, run
+    from espnet_ext.training.config import naming_the_file
 
     data = dataclasses.replace(
         data_of(args),
@@ -80,22 +81,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     further = arguments[split + 1 :]
     options = ["--ngpu", str(args.ngpu), *further]
     options += processes.process_options(args.num_nodes, args.ngpu, further)
-    if args.collect_stats:
-        run.collect_stats(Path(args.config), data, options, args.feats_normalize, args.pretrained)
-        return 0
-    run.train(
-        Path(args.config),
-        [Path(path) for path in args.system],
-        data,
-        Path(args.exp_dir),
-        options,
-        match_updates=Path(args.match_updates) if args.match_updates else None,
-        feats_normalize=args.feats_normalize,
-        pretrained=args.pretrained,
-        resume_changed=args.resume_changed,
-        overwrite=args.overwrite,
-        provenance=provenance("train", arguments, with_gpu=args.ngpu > 0),
-    )
+    config, overlays = Path(args.config), [Path(path) for path in args.system]
+    with naming_the_file(config, overlays):
+        if args.collect_stats:
+            run.collect_stats(config, data, options, args.feats_normalize, args.pretrained)
+            return 0
+        run.train(
+            config,
+            overlays,
+            data,
+            Path(args.exp_dir),
+            options,
+            match_updates=Path(args.match_updates) if args.match_updates else None,
+            feats_normalize=args.feats_normalize,
+            pretrained=args.pretrained,
+            resume_changed=args.resume_changed,
+            overwrite=args.overwrite,
+            provenance=provenance("train", arguments, with_gpu=args.ngpu > 0),
+        )
     return 0
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from os.path import exists
 from typing import Any
 
-from espnet_ext.errors import UserError
+from espnet_ext.errors import UserError, did_you_mean
 from espnet_ext.files import read_yaml
 from espnet_ext.pipeline import hub
 from espnet_ext.pipeline.settings import assignments
@@ -80,11 +80,13 @@ def check_outputs(
         option = " ".join(f"{name}={kind}" for name, kind in types.items())
         for name, entry in outputs.items():
             if name not in types:
+                similar = did_you_mean(str(name), [one for one in types if one not in outputs])
+                remedy = f"{similar} Otherwise " if similar else ""
+                remedy += f'add it, for example --token_types "{option} {name}=char", or choose '
                 raise UsageError(
                     f"system {system} has the output {name}, which has no token type "
                     f'(--token_types "{option}", language {lang})',
-                    f'add it, for example --token_types "{option} {name}=char", or choose systems '
-                    "without it: --systems NAME",
+                    f"{remedy}systems without it: --systems NAME",
                 )
             kind = entry.get("token_type") if isinstance(entry, Mapping) else None
             if kind and kind != types[name]:

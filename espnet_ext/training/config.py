@@ -1,13 +1,18 @@
 """Merge configuration mappings, and check their top-level keys."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from espnet_ext.data.record import NA
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
+from espnet_ext.files import read_yaml
 from espnet_ext.model.config import suggest
+
+_UNSET = object()
 
 
 def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,3 +110,36 @@ def check_known(config: Mapping[str, Any], known: list[str], source: str) -> Non
     for key in config:
         if key not in known:
             raise UserError(f"{source}: unknown key '{key}'", suggest(str(key), known))
+
+
+@contextmanager
+def naming_the_file(config: Path, overlays: Sequence[Path]) -> Iterator[None]:
+    """Start the message of a UserError about a key with the file that sets the key.
+
+    The configuration is merged before it is checked, so that the checks name its base or no file.
+    A key that no file sets (an option of the command) leaves the message as it is.
+    """
+    try:
+        yield
+    except UserError as error:
+        message = error.message.removeprefix(f"{config}: ")
+        source = _file_of_key(message, [*reversed(overlays), config])
+        if source and type(error) is UserError:
+            raise UserError(f"{source}: {message}", error.remedy) from error
+        raise
+
+
+def _file_of_key(message: str, files: Sequence[Path]) -> Path | None:
+    """Return the first file that sets the key of a message: "outputs.surface.branch: …" or so."""
+    match = re.match(r"(?P<path>[a-z]\w*(?:\.\w+)*)(?::? unknown key '(?P<key>[^']*)')?", message)
+    top = re.match(r"unknown key '([^']*)'", message)
+    keys = [top[1]] if top else match["path"].split(".") if match else []
+    if match and not top and match["key"] is not None:
+        keys.append(match["key"])
+    for file in files if keys else ():
+        value: Any = read_yaml(file)
+        for key in keys:
+            value = value.get(key, _UNSET) if isinstance(value, Mapping) else _UNSET
+        if value is not _UNSET:
+            return file
+    return None

@@ -48,6 +48,7 @@ from espnet_ext.training.checks import (
     check_validation_labels,
 )
 from espnet_ext.training.config import (
+    check_known,
     merge,
     merge_overlay,
     use_checkpoint,
@@ -178,7 +179,9 @@ def train(
         UserError: if the configuration is wrong, the folder has a training that began differently,
             the training diverges, or the machine fails.
     """
-    merged = with_normalization(merged_config(config, overlays), feats_normalize)
+    merged = merged_config(config, overlays)
+    _check_keys(merged, config)
+    merged = with_normalization(merged, feats_normalize)
     if pretrained:
         merged = use_checkpoint(merged, pretrained)
     merged = with_decoder_language(merged, data.dump / data.train_set)
@@ -357,6 +360,14 @@ def _absolute_bpe(config: dict[str, Any], folder: Path) -> dict[str, Any]:
         for name, e in config["outputs"].items()
     }
     return {**config, "outputs": outputs}
+
+
+def _check_keys(config: Mapping[str, Any], source: Path) -> None:
+    """Raise `UserError` for unknown top-level keys."""
+    from espnet_ext.training.task import DualOutputTask
+
+    actions = DualOutputTask.get_parser()._actions
+    check_known(config, sorted({action.dest for action in actions} - {"help"}), str(source))
 
 
 def _check(config: Mapping[str, Any], source: Path) -> None:

@@ -12,7 +12,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.files import read_yaml
 from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.training.checks import check_best_model_criterion, check_config
-from espnet_ext.training.config import check_known, merge
+from espnet_ext.training.config import check_known, merge, naming_the_file
 from espnet_ext.training.run import merged_config, parse_token_types
 
 keys = st.sampled_from("abc")
@@ -145,3 +145,28 @@ def test_documented_encoders_are_built(request, tmp_path):
     assert merged["encoder_conf"] == yaml.safe_load(other)["encoder_conf"]
     assert merged["decoder_conf"] == read_yaml(base)["decoder_conf"]
     assert EBranchformerEncoder(input_size=32, **merged["encoder_conf"]).output_size() == 128
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("outputs.surface.branch: unknown kind of head 'ctx'", "{system}: outputs.surface.branch"),
+        ("outputs.surface: unknown key 'ctc_wieght'", "{system}: outputs.surface: unknown key"),
+        ("{config}: optim_conf: unknown key 'lrr'", "{system}: optim_conf: unknown key 'lrr'"),
+        ("{config}: optim_conf: unknown key 'ls'", "{config}: optim_conf: unknown key 'ls'"),
+        ("{config}: unknown key 'output'", "{system}: unknown key 'output'"),
+        ("encoder_conf: unknown key 'num_block'", "encoder_conf: unknown key 'num_block'"),
+        ("dump/train/wav.scp: no such file", "dump/train/wav.scp: no such file"),
+    ],
+)
+def test_message_about_a_key_names_the_file_that_sets_it(tmp_path, message, expected):
+    config, system = tmp_path / "train.yaml", tmp_path / "do.yaml"
+    config.write_text("optim_conf: {lr: 1, ls: 2}\nencoder_conf: {num_blocks: 2}\n")
+    system.write_text(
+        "outputs: {surface: {branch: ctx, ctc_wieght: 1}}\noutput: 1\noptim_conf: {lrr: 1}\n"
+    )
+    names = {"config": config, "system": system}
+    with pytest.raises(UserError) as caught, naming_the_file(config, [system]):
+        raise UserError(message.format(**names), "correct it")
+    assert caught.value.message.startswith(expected.format(**names))
+    assert caught.value.remedy == "correct it"
