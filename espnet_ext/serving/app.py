@@ -17,7 +17,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from espnet_ext.errors import UserError, is_out_of_memory
+from espnet_ext.errors import UserError, did_you_mean, is_out_of_memory
 from espnet_ext.feedback.judge import MEANING, Judge
 from espnet_ext.feedback.judgement import Judgement, schema
 from espnet_ext.progress import say
@@ -26,6 +26,7 @@ from espnet_ext.serving.limits import Admission, Limits, RateLimiter, Refusal
 from espnet_ext.serving.protection import Protection
 from espnet_ext.serving.uploads import decode, read_body, too_large
 
+PARAMETERS = ("prompt", "name")  # of /api/judge
 STATIC = resources.files("espnet_ext.serving") / "static"
 MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
@@ -129,6 +130,11 @@ def _add_api(app: FastAPI, judge: Judge, limits: Limits, model: str) -> None:
         ] = "upload",
     ) -> JSONResponse:
         """Send an audio file as the request body; the answer is what `judge --json` prints."""
+        for unknown in request.query_params.keys() - set(PARAMETERS):
+            remedy = did_you_mean(
+                unknown, PARAMETERS, f"the parameters are {', '.join(PARAMETERS)}"
+            )
+            raise Refusal(422, "invalid_parameter", f"unknown parameter '{unknown}'", remedy)
         rates.admit(request.client.host if request.client else "")
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > limits.bytes:

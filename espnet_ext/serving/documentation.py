@@ -23,7 +23,7 @@ STATUSES = {
     415: "the body cannot be read as audio (`not_audio`), or has an unusual sample rate "
     "or number of channels (`unusual_audio`)",
     422: "the prompt has a word that cannot be pronounced, or is missing for a model without the "
-    "output meaning (`cannot_judge`); a parameter is invalid (`invalid_parameter`)",
+    "output meaning (`cannot_judge`); a parameter is invalid or unknown (`invalid_parameter`)",
     429: "the client has sent too many requests; `Retry-After` says when to continue "
     "(`too_many_requests`)",
     500: "the server failed (`internal`)",

@@ -81,6 +81,16 @@ def test_wrong_prompts_have_an_error():
     assert code_of(send(audio(), prompt="日本語")) == "cannot_judge"
 
 
+def test_unknown_parameter_has_an_error_with_the_similar_one():
+    response = send(audio(), promt="i think so")
+    assert (response.status_code, code_of(response)) == (422, "invalid_parameter")
+    error = response.json()["error"]
+    assert (error["message"], error["remedy"]) == (
+        "unknown parameter 'promt'",
+        "did you mean 'prompt'?",
+    )
+
+
 def test_large_upload_without_a_length_is_not_kept_in_memory():
     async def chunks():
         for _ in range(100):
