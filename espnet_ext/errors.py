@@ -47,7 +47,7 @@ class Interrupted(Exception):
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "", form: str = "'{}'") -> str:
     """Return a question for the known word that is most similar to a mistyped one.
 
-    A known word that begins with the mistyped one counts as similar.
+    The shortest known word that begins with the mistyped one counts as the most similar.
 
     Args:
         otherwise: returned if no known word is similar.
@@ -55,13 +55,15 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str = "", form: str
 
     >>> did_you_mean("stop_stag", ["stage", "stop_stage"], form="--{}")
     'did you mean --stop_stage?'
+    >>> did_you_mean("output", ["output_dir", "outputs"])
+    "did you mean 'outputs'?"
     >>> did_you_mean("xyz", ["stage"], "see --help")
     'see --help'
     """
     import difflib
 
     known = list(known)
-    longer = [name for name in known if len(word) > 2 and name.startswith(word)]
+    longer = sorted((one for one in known if len(word) > 2 and one.startswith(word)), key=len)
     similar = longer or difflib.get_close_matches(word, known, n=1)
     return f"did you mean {form.format(similar[0])}?" if similar else otherwise
 
