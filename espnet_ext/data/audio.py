@@ -370,7 +370,7 @@ def open_sound(source: str, *, allow_pipes: bool = False, content: bytes | None 
     if not os.path.isfile(path):
         if os.path.isdir(path):
             raise UserError(f"{source}: is a folder", "write the path of a sound file in wav.scp")
-        remedy = "correct its path in wav.scp"
+        remedy = "correct the path"
         if not os.path.isabs(source):
             remedy += f": relative paths start in the current folder, {os.getcwd()}, or in the "
             remedy += "folder of wav.scp"
@@ -434,7 +434,7 @@ def to_mono(samples: np.ndarray, channel: int | str | None, source: str) -> np.n
     if channels == 1:
         return samples[:, 0]
     if channel is None:
-        remedy = "run stage 3 (format_audio) with --channel N (from 0) or --channel mix"
+        remedy = "mix or choose channels: run.sh (or format_audio) --channel mix, or N from 0"
         raise UserError(f"{source}: has {channels} channels, not one", remedy)
     if channel == MIX:
         return samples.mean(axis=1)

@@ -229,7 +229,7 @@ def _check_info(checked: Checked, place: Place, source: str, info: AudioInfo) ->
         checked.add(ERROR, "empty-audio", place, f"{source}: has no samples", remedy)
     if info.channels != 1:
         message = f"{source}: has {info.channels} channels, not one"
-        remedy = "run stage 3 (format_audio) with --channel N (from 0) or --channel mix"
+        remedy = "mix or choose channels: run.sh (or format_audio) --channel mix, or N from 0"
         checked.add(ERROR, "channels", place, message, remedy)
     if sample_rate is not None and info.rate != sample_rate:
         message = f"{source}: is at {info.rate} Hz, not {sample_rate} Hz"
