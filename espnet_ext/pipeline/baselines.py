@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from espnet_ext.errors import did_you_mean
 from espnet_ext.pipeline.usage import UsageError
 from espnet_ext.pipeline.variants import CANONICAL, COUPLED
 
@@ -94,14 +95,17 @@ class Baselines:
         }
 
 
-def parse(words: Iterable[str], systems: Sequence[str]) -> list[Source]:
+def parse(
+    words: Iterable[str], systems: Sequence[str], outputs: Sequence[str] = ()
+) -> list[Source]:
     """Return the sources that the words of `--baselines` name.
 
     Args:
         systems: names that baselines must not have.
+        outputs: those with a token type; (): any name.
 
     Raises:
-        UsageError: a word is wrong, or two are the same.
+        UsageError: a word is wrong, names an unknown output, or two are the same.
 
     >>> parse(["whisper:meaning=hyp"], [])
     [Source(name='whisper', output='meaning', path='hyp', search='')]
@@ -118,6 +122,12 @@ def parse(words: Iterable[str], systems: Sequence[str]) -> list[Source]:
             raise UsageError(
                 f"--baselines: '{word}': unknown search '{match['search']}'",
                 f"choose {' or '.join(f'@{name}' for name in SEARCHES)}",
+            )
+        if outputs and match["output"] and match["output"] not in outputs:
+            known = f"the outputs are {', '.join(outputs)} (--token_types)"
+            raise UsageError(
+                f"--baselines: '{word}': unknown output '{match['output']}'",
+                did_you_mean(match["output"], outputs, known),
             )
         path = os.path.expanduser(match["source"])
         source = Source(match["name"], match["output"] or "", path, match["search"] or "")

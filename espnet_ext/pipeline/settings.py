@@ -231,7 +231,8 @@ def derive(
     }
     variables.update(units.variables(values, token_types, recipe.folder, start))
     langs, test_sets = values["langs"].split(), values["test_sets"].split()
-    sources = baselines.parse(shlex.split(values["baselines"]), systems)
+    outputs_used = unique([name for types in token_types.values() for name in types])
+    sources = baselines.parse(shlex.split(values["baselines"]), systems, outputs_used)
     search = values["baseline_search"]
     located = baselines.locate(sources, langs, test_sets, [start, recipe.folder], search)
     if values["train_baseline"] == "true":

@@ -18,6 +18,15 @@ def baselines(tmp_path, *words, langs=("ko", "en"), sets=("test",)):
     return locate(parse(words, ["do"]), langs, sets, [tmp_path])
 
 
+def test_unknown_output_raises_usage_error():
+    with pytest.raises(UsageError, match="'w:meanin=hyp': unknown output 'meanin'") as caught:
+        parse(["w:meanin=hyp"], ["do"], ["surface", "meaning"])
+    assert caught.value.remedy == "did you mean 'meaning'?"
+    with pytest.raises(UsageError) as caught:
+        parse(["w:gloss=hyp"], ["do"], ["surface", "meaning"])
+    assert caught.value.remedy == "the outputs are surface, meaning (--token_types)"
+
+
 def test_hypotheses_by_language_and_set(tmp_path):
     write(tmp_path / "hyp", "en/test/text", "ko/test/text.surface", "ko/other/text")
     result = baselines(tmp_path, "w:meaning=hyp", sets=("test", "other"))
