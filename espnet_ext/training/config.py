@@ -114,7 +114,7 @@ def check_known(config: Mapping[str, Any], known: list[str], source: str) -> Non
 
 @contextmanager
 def naming_the_file(config: Path, overlays: Sequence[Path]) -> Iterator[None]:
-    """Start the message of a UserError about a key with the file that sets the key.
+    """Prefix the messages of UserErrors about configuration keys with the file that sets the key.
 
     The configuration is merged before it is checked, so that the checks name its base or no file.
     A key that no file sets (an option of the command) leaves the message as it is.
