@@ -126,7 +126,7 @@ def test_deviating_tokens(trained):
 
 
 def test_inline_tags_are_not_probed_as_tokens(trained):
-    """A tag has frames of its own, but is no surface token, and does not deviate."""
+    """A tag has frames of its own, but is not a surface token, and does not deviate."""
     system = DualSpeech2Text.from_pretrained(str(trained.root / "exp"))
     reader = encoder_probes._Reader({"a": system})
     size = system.model.encoder.output_size()

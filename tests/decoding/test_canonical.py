@@ -285,7 +285,7 @@ def test_canonical_texts_are_split_into_tokens():
     ("files", "knows"), [(["wav.scp"], True), (["decode.json"], False), ([], False)]
 )
 def test_words_of_a_data_directory_are_the_prompt(errors, tmp_path, files, knows):
-    """Decoded with the words that were to be said, a system is not compared with others."""
+    """Decoded with the words of the prompt, a system is not compared with others."""
     errors.save(tmp_path / "errors.json")
     (tmp_path / "text.meaning").write_text("u1 a cat\n")
     for name in files:

@@ -269,7 +269,7 @@ def test_g2p_option_pronounces_words_in_no_lexicon(tmp_path, capsys):
 
 
 def test_inline_tags_are_no_phones(tmp_path):
-    """A tag that is recognised is no inserted phone, so no detected mispronunciation."""
+    """A recognised tag is not an inserted phone, and not a detected mispronunciation."""
     phones = {"s1-a": "S IY D AH", "s1-b": "S IY", "s2-a": "S IY DH AH", "s2-b": "S IY"}
     tagged = {utt_id: f"{text} <l1:Hindi>" for utt_id, text in phones.items()}
     canonical = {**phones, "s1-a": "S IY DH AH"}
