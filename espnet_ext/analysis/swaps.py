@@ -54,10 +54,10 @@ def encoder_name(row: Mapping) -> str:
 def _findings(result: Mapping) -> list[str]:
     """Say for each stitched pair what its error rates show."""
     by_key = {(r["output"], r["decoder"], encoder_name(r), r["way"]): r for r in result["rows"]}
-    own = {(r["output"], r["decoder"]): r for r in result["rows"] if r["way"] == "own"}
+    unswapped_rows = {(r["output"], r["decoder"]): r for r in result["rows"] if r["way"] == "own"}
     findings = []
     for (output, decoder, encoder, way), row in by_key.items():
-        unswapped = own.get((output, decoder))
+        unswapped = unswapped_rows.get((output, decoder))
         if (
             way != "stitched"
             or unswapped is None

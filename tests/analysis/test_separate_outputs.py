@@ -297,7 +297,7 @@ def test_decoders_read_the_stream_of_the_other_output(recipe, plain):
             expected = rows[f"plain_{other}", None, f"plain_{output}", output, way]
             assert row["rate"] == expected["rate"]
             assert row["r2"] == pytest.approx(expected["r2"], abs=1e-4)
-        own = rows["tops", output, "tops", output, "own"]
+        unswapped = rows["tops", output, "tops", output, "own"]
         assert (
             own["rate"] == rows[f"plain_{output}", None, f"plain_{output}", output, "own"]["rate"]
         )
@@ -305,7 +305,7 @@ def test_decoders_read_the_stream_of_the_other_output(recipe, plain):
         assert ("tops", output, f"plain_{output}", output, "direct") in rows
         assert ("tops", other, f"plain_{output}", output, "direct") not in rows
         reads = rows["tops", output, f"plain_{output}", output, "direct"]
-        assert reads["rate"] == own["rate"]
+        assert reads["rate"] == unswapped["rate"]
     text = "\n".join(swaps.section(result).findings)
     assert "The surface decoder of tops on the encoder of tops meaning: error " in text
 
