@@ -298,9 +298,8 @@ def test_decoders_read_the_stream_of_the_other_output(recipe, plain):
             assert row["rate"] == expected["rate"]
             assert row["r2"] == pytest.approx(expected["r2"], abs=1e-4)
         unswapped = rows["tops", output, "tops", output, "own"]
-        assert (
-            own["rate"] == rows[f"plain_{output}", None, f"plain_{output}", output, "own"]["rate"]
-        )
+        name = f"plain_{output}"
+        assert unswapped["rate"] == rows[name, None, name, output, "own"]["rate"]
         # The decoder of another system reads the encoder output of the same output only.
         assert ("tops", output, f"plain_{output}", output, "direct") in rows
         assert ("tops", other, f"plain_{output}", output, "direct") not in rows
