@@ -28,7 +28,7 @@ PACKAGES = {
     "training": {"objectives", "units", "model", "data", "text"},
     "decoding": {"units", "model", "data", "text"},
     "scoring": {"data", "text"},
-    "analysis": {"decoding", "scoring", "model", "data"},
+    "analysis": {"decoding", "scoring", "model", "data", "text"},
     "feedback": {"decoding", "scoring", "model", "data", "text"},
     "serving": {"feedback", "data"},
     "study": {"scoring", "data", "text"},

@@ -33,13 +33,12 @@ from espnet_ext.errors import UserError
 from espnet_ext.files import read_json, read_json_lines, write_text
 from espnet_ext.scoring.divergence import LEARNER, measure_references
 from espnet_ext.study.design import Cell, Setting, Study, folder_of, similarity_file
+from espnet_ext.study.system_options import OF_SYSTEMS
 
 KIND, VERSION = "study", 1
 NO_BIN = "none"
 TWIN = "~twin"  # suffix of a model in the results of CKA: the same system with another seed
-# Options in which the trainings of a grid may differ: those of system overlays, and the seed
-OF_SYSTEMS = ("outputs", "conditioning", "conditioning_conf", "objective", "objective_conf")
-_OF_CELLS = ("seed", "num_iters_per_epoch")
+_OF_CELLS = ("seed", "num_iters_per_epoch")  # options in which the trainings of a grid may differ
 _RERUN = "remove the folder and run the study again"
 
 

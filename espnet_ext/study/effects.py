@@ -22,6 +22,7 @@ import numpy as np
 from espnet_ext.scoring.significance import sign_flip_test
 
 CONFIDENCE = 0.95
+FEW_SPEAKERS = 5  # intervals over fewer speakers are not shown
 
 
 @dataclass(frozen=True)

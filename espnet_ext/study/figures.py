@@ -8,8 +8,9 @@ from typing import Any
 from espnet_ext.errors import UserError
 from espnet_ext.files import write_text
 from espnet_ext.study.design import OUTPUTS, Comparison, Setting, Study, percent
+from espnet_ext.study.effects import FEW_SPEAKERS
 from espnet_ext.study.mechanism import PREDICTORS, points
-from espnet_ext.study.results import FEW_SPEAKERS, Results
+from espnet_ext.study.results import Results
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
 MARKERS = "osD^vP*X"

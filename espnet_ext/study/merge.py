@@ -166,8 +166,8 @@ def _other_options(cells: Mapping[tuple, tuple[dict, str]], allowed: bool) -> li
 
 
 def _name(key: Sequence[Any]) -> str:
-    condition, language, share, *rest = key
+    condition, language, share, *training = key
     words = [condition, language, f"{100 * share:g} %"]
-    if rest:
-        words += [str(rest[1]), f"seed {rest[0]}"]
+    if training:
+        words += [str(training[1]), f"seed {training[0]}"]
     return ", ".join(words)

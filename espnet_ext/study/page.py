@@ -18,9 +18,10 @@ from espnet_ext.document import (
 from espnet_ext.errors import UserError
 from espnet_ext.study import simulation
 from espnet_ext.study.design import OUTPUTS, Comparison, Setting, Study
+from espnet_ext.study.effects import FEW_SPEAKERS
 from espnet_ext.study.mechanism import PREDICTORS, correlation, points
 from espnet_ext.study.regression import Fit, fit, regression_rows
-from espnet_ext.study.results import FAMILIES, FEW_SPEAKERS, LEVEL, Results, Row, planned_rows
+from espnet_ext.study.results import FAMILIES, LEVEL, Results, Row, planned_rows
 
 DIFFERENCE = (
     "Errors of b minus errors of a, in percentage points, with a 95 % interval over speakers and "

@@ -12,7 +12,6 @@ from espnet_ext.study.design import Comparison, Setting, Study
 from espnet_ext.study.effects import Effect, compare
 
 LEVEL = 0.05
-FEW_SPEAKERS = 5  # intervals over fewer speakers are not shown
 FAMILIES = ("primary", "secondary")
 
 

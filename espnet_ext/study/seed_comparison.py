@@ -20,9 +20,8 @@ from espnet_ext.document import (
 )
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_json
-from espnet_ext.study.collect import OF_SYSTEMS
-from espnet_ext.study.effects import compare, critical_values, variance_of_difference
-from espnet_ext.study.results import FEW_SPEAKERS
+from espnet_ext.study.effects import FEW_SPEAKERS, compare, critical_values, variance_of_difference
+from espnet_ext.study.system_options import OF_SYSTEMS
 
 ALL = "all"
 _SAME = "decode and score all trainings on the same set"

@@ -77,7 +77,7 @@ def train_stock(
             "choose a single-output system, such as conf/systems/so_meaning.yaml",
         )
     if merged.get("batch_bins") == AUTO:
-        message = f"{config}: batch_bins: auto is no option of stock ESPnet"
+        message = f"{config}: stock ESPnet has no batch_bins: auto"
         raise UserError(message, "write a number, e.g. that of config.yaml of a trained system")
     ((name, output),) = parse_outputs(merged).items()
     model = stock_config(merged, name, output)

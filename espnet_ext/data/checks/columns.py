@@ -122,11 +122,11 @@ class AudioColumn(_Column[AudioInfo]):
         groups = groups.reshape(-1)
         repeated = np.flatnonzero(counts[groups] > 1)
         repeated = repeated[np.argsort(first[groups[repeated]], kind="stable")]
-        wanted = positions[repeated]
+        selected = positions[repeated]
         ids = np.empty(len(self._frames), dtype=object)
-        is_wanted = np.zeros(len(self._frames), dtype=bool)
-        is_wanted[wanted] = True
+        is_selected = np.zeros(len(self._frames), dtype=bool)
+        is_selected[selected] = True
         for utt_id, position in self._ids.items():
-            if is_wanted[position]:
+            if is_selected[position]:
                 ids[position] = utt_id
-        return list(ids[wanted])
+        return list(ids[selected])
