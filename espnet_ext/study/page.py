@@ -333,24 +333,22 @@ def power_section(
 def _cost(study: Study, results: Results) -> Section:
     header = ["language", "system", "parameters", "updates", "seconds per training"]
     cells = []
-    for language in study.languages:
+    for setting in filter(study.is_primary, study.settings()):
         for system in study.systems:
-            trainings = [
-                cell["training"]
-                for cell in results.content["cells"]
-                if (cell["language"], cell["system"], cell["set"])
-                == (language, system, results.dset)
-            ]
+            trainings = list(results.trainings(setting, system).values())
             if trainings:
                 seconds = float(np.mean([one["seconds"] for one in trainings]))
                 updates = {one["updates"] for one in trainings}
                 cells.append(
                     [
-                        *(language, system, f"{trainings[0]['parameters']:,}"),
+                        *(setting.language, system, f"{trainings[0]['parameters']:,}"),
                         *("/".join(map(str, sorted(updates))), number(seconds, 0)),
                     ]
                 )
-    sentence = "Trainings ran in parallel; seconds are means over the trainings."
+    sentence = (
+        "In the settings of the primary family. Trainings ran in parallel; seconds are means over "
+        "the trainings."
+    )
     return Section("Cost", items=[Table("Trainings", sentence, header, cells, 2)])
 
 
