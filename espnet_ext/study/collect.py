@@ -10,14 +10,14 @@ together.
      "cells": [{"condition", "language", "share", "seed", "system", "set",
                 "errors": {"surface": {"0": [per speaker], …}, …},
                 "training": {"seconds", "parameters", "updates", "commit", "configuration",
-                             "gradient_cosine", "data", "decoding"}}],
+                             "shared", "gradient_cosine", "data", "decoding"}}],
      "similarity": [{"condition", "language", "share", "seed", "a", "b", "ceiling", "layer",
                      "cka", "null", "output_a", "output_b" (of encoders that one output reads)}],
      "missing": ["normal, ko, 50 %, do, seed 1 (test)"],
      "notes": [str], "sources": [provenance]}                  # if files were merged
 
-`configuration`, `data` and `decoding` are digests of options and training data (`study.merge`
-compares them).
+`configuration` (all options), `shared` (those that all systems have in common), `data` and
+`decoding` are digests of options and training data (`study.merge` compares them).
 Errors and tokens are by bin of divergence (`scoring.divergence`); "none" has utterances without a
 bin. The sum over bins is that of all utterances.
 """
@@ -180,6 +180,7 @@ class _Collection:
             "updates": record["max_epoch"] * (expected["num_iters_per_epoch"] or 0),
             "commit": record["provenance"]["commit"],
             "configuration": _digest([options, of_system]),
+            "shared": _digest(options),
             "gradient_cosine": _gradient_cosine(folder / "diagnostics.jsonl"),
             "data": {key: _digest(digest) for key, digest in recorded["data"].items()},
         }

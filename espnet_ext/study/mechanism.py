@@ -95,7 +95,8 @@ def relative_cka(
 ) -> float | None:
     """Return the mean CKA of two systems divided by the ceiling: that of two seeds of one system.
 
-    The ceiling is the mean over both systems. Both are debiased, so the null is zero.
+    The ceiling is the mean over both systems. Both are debiased, so the null is zero. None without
+    a ceiling, and if it is of another layer than the pair.
 
     Args:
         output: of the encoders that serve one output only, those of this one count.
@@ -107,20 +108,23 @@ def relative_cka(
     0.5
     """
 
-    def mean_of(names: set[str], ceiling: bool) -> list[float]:
+    def rows_of(names: set[str], ceiling: bool) -> list[Mapping[str, Any]]:
         return [
-            row["cka"]
+            row
             for row in rows
             if {row["a"], row["b"]} == names
             and row["ceiling"] == ceiling
             and {row.get(f"output_{side}", output) for side in "ab"} == {output}
         ]
 
-    pairs = mean_of({a, b}, False)
-    ceilings = [mean_of({a}, True), mean_of({b}, True)]
+    pairs = rows_of({a, b}, False)
+    ceilings = [rows_of({a}, True), rows_of({b}, True)]
     if not pairs or not all(ceilings):
         return None
-    return float(np.mean(pairs) / np.mean([np.mean(values) for values in ceilings]))
+    if len({row.get("layer") for row in [*pairs, *ceilings[0], *ceilings[1]]}) > 1:
+        return None
+    means = [np.mean([row["cka"] for row in of_pair]) for of_pair in (pairs, *ceilings)]
+    return float(means[0] / np.mean(means[1:]))
 
 
 def correlation(output: str, predictor: str, of_output: Sequence[Point]) -> Correlation | None:

@@ -122,6 +122,8 @@ def _check_settings(cells: Mapping[tuple, tuple[dict, str]]) -> None:
         training = cell["training"]
         values = {
             ("the options of the training", system): training["configuration"],
+            ("the options that all systems share", ""): training.get("shared"),
+            ("the numbers of updates", ""): training["updates"],
             ("the options of decoding", system): training.get("decoding"),
             **{
                 (f"the training data ({table})", ""): digest
@@ -141,28 +143,39 @@ def _check_settings(cells: Mapping[tuple, tuple[dict, str]]) -> None:
 
 
 def _other_options(cells: Mapping[tuple, tuple[dict, str]], allowed: bool) -> list[str]:
-    """Return a note for each setting in which a system has other options than in the first one."""
-    seen: dict[tuple, tuple[str, tuple]] = {}
-    systems: dict[tuple, list[str]] = {}
-    for key, (cell, name) in cells.items():
-        configuration = cell["training"]["configuration"]
-        first, first_key = seen.setdefault((key[1], key[4]), (configuration, key))
-        if first == configuration:
-            continue
-        if not allowed:
-            raise UserError(
-                f"{name}: {_name(key)}: other options of training than {_name(first_key)}",
-                "train them with the same code and options, or allow it: "
-                "--allow_other_options true",
-            )
-        of_pair = systems.setdefault((key[:3], first_key[:3]), [])
-        if key[4] not in of_pair:
-            of_pair.append(key[4])
-    return [
-        f"{_name(setting)}: trained with other options or another version than "
-        f"{_name(first)} ({', '.join(names)})"
-        for (setting, first), names in systems.items()
+    """Return a note for each setting in which a system has other options than in the first one.
+
+    Raises:
+        UserError: that is not allowed.
+    """
+    differing: dict[tuple, list[str]] = {}
+    for what, verb in (("configuration", "trained"), ("decoding", "decoded")):
+        seen: dict[tuple, tuple[str, tuple]] = {}
+        for key, (cell, name) in cells.items():
+            value = cell["training"].get(what)
+            if value is None:
+                continue
+            first, first_key = seen.setdefault((key[1], key[4]), (value, key))
+            if first == value:
+                continue
+            if not allowed:
+                raise UserError(
+                    f"{name}: {_name(key)}: {verb} with other options than {_name(first_key)}",
+                    "use the same code and options, or allow others: --allow_other_options true",
+                )
+            systems = differing.setdefault((verb, key[:3], first_key[:3]), [])
+            if key[4] not in systems:
+                systems.append(key[4])
+    notes = [
+        f"{_name(setting)}: {verb} with other options or another version than {_name(first)} "
+        f"({', '.join(systems)})"
+        for (verb, setting, first), systems in differing.items()
     ]
+    unknown = {key[:3] for key, (cell, _) in cells.items() if not cell["training"].get("decoding")}
+    if unknown and any(cell["training"].get("decoding") for cell, _ in cells.values()):
+        listed = "; ".join(_name(setting) for setting in sorted(unknown))
+        notes.append(f"The options of decoding were not recorded, and not compared: {listed}")
+    return notes
 
 
 def _name(key: Sequence[Any]) -> str:

@@ -35,7 +35,8 @@ class Scores:
         errors: (output, group) → errors per training and speaker, (R, S).
         tokens: (output, group) → reference tokens per speaker, (S,).
         units: output → what its tokens are ("char", "phone").
-        configurations: recorded options of each training.
+        trained: recorded options, data and initial weights of each training.
+        decoded: options of each decoding.
     """
 
     speakers: list[str]
@@ -43,7 +44,8 @@ class Scores:
     tokens: dict[tuple[str, str], np.ndarray]
     units: dict[str, str]
     references: str  # digest
-    configurations: list[dict[str, Any]]
+    trained: list[dict[str, Any]]
+    decoded: list[Any]
 
 
 def read_scores(folders: Sequence[str | Path], dset: str, inference_tag: str = "decode") -> Scores:
@@ -55,10 +57,11 @@ def read_scores(folders: Sequence[str | Path], dset: str, inference_tag: str = "
         inference_tag: folder of the decodings in a model directory.
 
     Raises:
-        UserError: a folder lacks scores, or the trainings differ in more than their seed, have a
-            seed twice, or were scored on other references.
+        UserError: a folder lacks scores, or utterances could not be decoded; or the trainings
+            differ in more than their seed, have a seed twice, or were decoded with other options or
+            scored on other references.
     """
-    read: list[tuple[Path, dict, dict]] = []
+    read: list[tuple[Path, dict, dict, Any]] = []
     for folder in map(Path, folders):
         path = folder / inference_tag / dset / "utterances.json"
         if not path.is_file():
@@ -66,15 +69,17 @@ def read_scores(folders: Sequence[str | Path], dset: str, inference_tag: str = "
                 f"{folder}: is not scored on '{dset}': {path} is missing",
                 f"decode and score it: run.sh --stage 12 --stop_stage 13 --test_sets {dset}",
             )
-        configuration = read_json(folder / "trained_with.json")["configuration"]
-        read.append((folder, read_json(path), configuration))
+        trained = read_json(folder / "trained_with.json")
+        read.append((folder, read_json(path), trained, _options_of_decoding(path.parent)))
     _require_equal_options(read)
-    first_folder, first, _ = read[0]
-    for folder, scores, _ in read[1:]:
+    first_folder, first, _, first_decoded = read[0]
+    for folder, scores, _, decoded in read[1:]:
+        if decoded != first_decoded:
+            raise UserError(f"{folder}: was decoded with other options than {first_folder}", _SAME)
         if scores["data_sha256"] != first["data_sha256"]:
             raise UserError(f"{folder}: other references than {first_folder}", _SAME)
     speakers = sorted({row["speaker"] for row in first["utterances"]})
-    sums = [_sums(scores["utterances"], speakers) for _, scores, _ in read]
+    sums = [_sums(scores["utterances"], speakers) for _, scores, *_ in read]
     for (folder, *_), (_, tokens) in zip(read, sums, strict=True):
         if tokens.keys() != sums[0][1].keys() or any(
             not np.array_equal(tokens[key], sums[0][1][key]) for key in tokens
@@ -86,21 +91,34 @@ def read_scores(folders: Sequence[str | Path], dset: str, inference_tag: str = "
         sums[0][1],
         first["token_types"],
         first["data_sha256"],
-        [configuration for *_, configuration in read],
+        [trained for _, _, trained, _ in read],
+        [decoded for *_, decoded in read],
     )
 
 
-def _require_equal_options(read: Sequence[tuple[Path, dict, dict]]) -> None:
-    first_folder, _, first = read[0]
+def _options_of_decoding(folder: Path) -> Any:
+    record = read_json(folder / "decode.json")
+    if record["failed"]:
+        raise UserError(
+            f"{folder}: {record['failed']} utterances could not be decoded",
+            "its log names them; correct the cause and decode again",
+        )
+    return [record[key] for key in ("weights", "options", "coupling", "canonical")]
+
+
+def _require_equal_options(read: Sequence[tuple[Path, dict, dict, Any]]) -> None:
+    first_folder, _, first, _ = read[0]
     seen: dict[Any, Path] = {}
-    for folder, _, configuration in read:
+    for folder, _, trained, _ in read:
+        configuration = trained["configuration"]
         other = seen.setdefault(configuration.get("seed"), folder)
         if other is not folder:
             raise UserError(
                 f"{folder} and {other} have the same seed {configuration.get('seed')}",
                 "name trainings with different seeds",
             )
-        names = _differing(first, configuration, {"seed"})
+        names = _differing(first["configuration"], configuration, {"seed"})
+        names += _differing_files(first, trained)
         if names:
             raise UserError(
                 f"{folder}: {', '.join(names)} differ from those of {first_folder}",
@@ -111,6 +129,18 @@ def _require_equal_options(read: Sequence[tuple[Path, dict, dict]]) -> None:
 def _differing(a: dict[str, Any], b: dict[str, Any], allowed: set[str]) -> list[str]:
     keys = sorted((a.keys() | b.keys()) - allowed)
     return [key for key in keys if a.get(key) != b.get(key)]
+
+
+def _differing_files(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    """Return names of training data and initial weights of which two trainings had others."""
+    names = [
+        f"the training data ({name})"
+        for name in sorted(a["data"].keys() & b["data"].keys())
+        if a["data"][name] != b["data"][name]
+    ]
+    if a.get("initial weights") != b.get("initial weights"):
+        names.append("the initial weights")
+    return names
 
 
 def _sums(
@@ -187,9 +217,15 @@ def compare_seeds(a: Scores, b: Scores, names: tuple[str, str], dset: str) -> Se
     if len(bands) == 1:  # it has all utterances
         keys = [key for key in keys if key[1] == ALL]
     keys.sort(key=lambda key: (list(a.units).index(key[0]), key[1] != ALL, key[1]))
+    for key in keys:
+        if not np.array_equal(a.tokens[key], b.tokens[key]):
+            raise UserError(
+                f"{names[0]} and {names[1]}: other utterances of {key[0]} were scored",
+                "score both with all utterances: without --missing leave_out",
+            )
     rows = [_row(key, a, b) for key in keys]
     header = ["output", "utterances", names[0], names[1], "difference", "relative, %"]
-    counts = (len(a.configurations), len(b.configurations))
+    counts = (len(a.trained), len(b.trained))
     sentence = (
         f"Errors in percent on the set {dset}, means of {counts[0]} and {counts[1]} trainings; "
         f"difference: {names[1]} − {names[0]}, in percentage points, and in percent of the errors "
@@ -200,8 +236,18 @@ def compare_seeds(a: Scores, b: Scores, names: tuple[str, str], dset: str) -> Se
     notes = []
     if min(counts) == 1:
         notes.append("A system with one training: intervals say nothing about other seeds.")
+    left_out = sorted((a.units.keys() | b.units.keys()) - {output for output, _ in keys})
+    if left_out:
+        notes.append(
+            f"Not compared, since only one system has the output or the units differ: "
+            f"{', '.join(left_out)}."
+        )
+    if a.decoded[0] != b.decoded[0]:
+        notes.append("The two systems were decoded with other options.")
+    first, second = a.trained[0], b.trained[0]
     of_systems = {"seed", "conditions", *OF_SYSTEMS}
-    others = _differing(a.configurations[0], b.configurations[0], of_systems)
+    others = _differing(first["configuration"], second["configuration"], of_systems)
+    others += _differing_files(first, second)
     if others:
         notes.append(
             f"The trainings of the two systems differ in more options: {', '.join(others)}."
@@ -231,6 +277,6 @@ def _row(key: tuple[str, str], a: Scores, b: Scores) -> list[str]:
         "–"
         if relative is None
         else signed_with_interval(relative[0], None if few else relative[1]),
-        p_value(effect.p_value),
-        p_value(effect.p_permutation),
+        "–" if few else p_value(effect.p_value),
+        "–" if few else p_value(effect.p_permutation),
     ]

@@ -99,6 +99,8 @@ def test_files_that_contradict_each_other_are_refused(study, parts, change, mess
     ("key", "value", "message"),
     [
         ("configuration", "x", "the options of the training differ from those of .* in 0.json"),
+        ("shared", "x", "the options that all systems share differ"),
+        ("updates", 1, "the numbers of updates differ"),
         ("decoding", "x", "the options of decoding differ"),
         ("data", {"train text.surface": "x"}, "the training data .train text.surface. differ"),
     ],
@@ -117,10 +119,29 @@ def test_settings_with_other_options_are_allowed_on_request_and_noted(study, tmp
     for cell in parts["0.5.json"]["cells"]:
         if cell["system"] == "do":
             cell["training"]["configuration"] = "x"
-    with pytest.raises(UserError, match=r"other options of training than normal, ko, 100 %, do"):
+    with pytest.raises(UserError, match=r"trained with other options than normal, ko, 100 %, do"):
         merge(study, parts)
     note = "normal, ko, 50 %: trained with other options or another version than normal, ko, 100 %"
     assert merge(study, parts, allow_other_options=True)["notes"] == [f"{note} (do)"]
+    for cell in parts["0.5.json"]["cells"]:
+        cell["training"] |= {"configuration": None, "decoding": "x"}
+    with pytest.raises(UserError, match="decoded with other options than normal, ko, 100 %"):
+        merge(study, parts)
+    for cell in parts["0.5.json"]["cells"]:
+        del cell["training"]["decoding"]
+    (note,) = merge(study, parts)["notes"]
+    assert note == "The options of decoding were not recorded, and not compared: normal, ko, 50 %"
+
+
+def test_two_systems_of_a_setting_must_share_their_options(study, parts):
+    content = parts["0.json"]
+    others = [cell for cell in content["cells"] if cell["system"] == "do"]
+    singles = [cell for cell in content["cells"] if cell["system"] != "do"]
+    changed = copy.deepcopy({**content, "cells": others})
+    for cell in changed["cells"]:
+        cell["training"]["shared"] = "another learning rate"
+    with pytest.raises(UserError, match="b.json: .*do, seed 0: the options that all systems share"):
+        merge(study, {"a.json": {**content, "cells": singles}, "b.json": changed})
 
 
 def test_command_writes_a_file_whose_report_names_its_sources(study, parts, tmp_path, capsys):

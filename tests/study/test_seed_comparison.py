@@ -36,7 +36,11 @@ def write_model(folder, seed, rate, output="surface", **changes):
     content = {"token_types": {output: "phone"}, "data_sha256": "x", "utterances": rows}
     write_json(folder / "decode/test/utterances.json", content)
     configuration = {"seed": seed, "optim": "adam", "outputs": {output: {"weight": rate}}}
-    write_json(folder / "trained_with.json", {"configuration": {**configuration, **changes}})
+    data = {"train text.surface": "a"}
+    trained = {"configuration": {**configuration, **changes}, "data": data, "initial weights": {}}
+    write_json(folder / "trained_with.json", trained)
+    decoded = {"failed": 0, "weights": "w", "options": {}, "coupling": None, "canonical": None}
+    write_json(folder / "decode/test/decode.json", decoded)
     return folder
 
 
@@ -119,8 +123,49 @@ def test_trainings_that_do_not_belong_together_are_refused(models, tmp_path):
     assert "is not scored on 'test'" in message([tmp_path / "none"])
     other = write_model(tmp_path / "do_seed9", 9, 0.2, optim="sgd")
     assert f"optim differ from those of {first}" in message([first, other])
+    change_file(second / "decode/test/decode.json", options={"beam_size": 1})
+    assert f"{second}: was decoded with other options than {first}" in message([first, second])
+    change_file(second / "decode/test/decode.json", options={}, failed=2)
+    assert "2 utterances could not be decoded" in message([first, second])
+    change_file(second / "decode/test/decode.json", failed=0)
+    change_file(second / "trained_with.json", data={"train text.surface": "b"})
+    assert "the training data (train text.surface) differ" in message([first, second])
+    change_file(second / "trained_with.json", data={"train text.surface": "a"})
     change_file(second / "decode/test/utterances.json", data_sha256="y")
     assert f"{second}: other references than {first}" in message([first, second])
     assert "do and do_tops have other references" in message([second])
     meaning = write_model(tmp_path / "so_meaning_seed0", 0, 0.2, output="meaning")
     assert "no output with the same unit" in message([meaning])
+
+
+def test_systems_that_were_scored_on_other_utterances_are_refused(models):
+    for folder in models["do_tops"]:  # as with --missing leave_out: the digest stays
+        path = folder / "decode/test/utterances.json"
+        rows = json.loads(path.read_text())["utterances"]
+        for row in rows[::2]:
+            row["cells"] = {}
+        change_file(path, utterances=rows)
+    with pytest.raises(UserError, match="do and do_tops: other utterances of surface were scored"):
+        run(models)
+
+
+def test_few_speakers_have_neither_interval_nor_p(models, capsys):
+    for folder in [*models["do"], *models["do_tops"]]:
+        path = folder / "decode/test/utterances.json"
+        rows = json.loads(path.read_text())["utterances"]
+        change_file(path, utterances=[row for row in rows if row["speaker"] in ("s0", "s1")])
+    run(models)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| surface")]
+    assert all("[" not in line and line.endswith("| – | – |") for line in lines) and lines
+
+
+def test_outputs_and_options_of_one_system_only_have_a_note(models, capsys):
+    for folder in models["do_tops"]:
+        path = folder / "decode/test/utterances.json"
+        change_file(path, token_types={"surface": "phone", "meaning": "char"})
+        change_file(folder / "decode/test/decode.json", options={"beam_size": 1})
+        change_file(folder / "trained_with.json", data={"train text.surface": "b"})
+    run(models)
+    text = capsys.readouterr().out
+    assert "only one system has the output or the units differ: meaning." in text
+    assert "decoded with other options" in text and "the training data (train text.sur" in text
