@@ -194,6 +194,7 @@ def _regression(study: Study, results: Results) -> Section:
         items.append(_regression_table(fitted))
         if not fitted.converged:
             notes.append(f"{output}: the fit did not converge; do not use its coefficients.")
+    notes += _pooled(results)
     return Section("What drives the difference", items=items, notes=notes)
 
 
@@ -246,6 +247,7 @@ def _mechanism(study: Study, results: Results) -> Section:
         "settings; they are not corrected for the number of predictors."
     )
     table = Table("Do measures of the models predict the difference?", sentence, header, cells, 2)
+    notes += _pooled(results)
     return Section("Mechanism", items=[table] if cells else [], notes=notes)
 
 
@@ -350,6 +352,17 @@ def _cost(study: Study, results: Results) -> Section:
         "the trainings."
     )
     return Section("Cost", items=[Table("Trainings", sentence, header, cells, 2)])
+
+
+def _pooled(results: Results) -> list[str]:
+    """Return what limits tables that put settings together, for merged results."""
+    notes = results.content.get("notes", ())
+    if not any("with other options" in note for note in notes):
+        return []
+    return [
+        "Settings were trained or decoded with other options or versions (see the main "
+        "comparisons), so their differences are not the effect of size and condition alone."
+    ]
 
 
 def coverage_section(studies: int) -> Section:

@@ -135,3 +135,11 @@ def test_committed_report_follows_from_the_committed_results(tmp_path):
     assert made == committed
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert names == {path.name for path in (recipe / "figures").iterdir()}
+
+
+def test_tables_over_settings_repeat_that_their_trainings_had_other_options(study, content):
+    limit = "not the effect of size and condition alone"
+    for notes, count in (([], 0), (["normal, ko, 50 %: trained with other options than …"], 2)):
+        results = Results({**content, "notes": notes}, "valid")
+        texts = [" ".join(section.notes) for section in sections(study, results)]
+        assert sum(limit in text for text in texts) == count
