@@ -221,7 +221,7 @@ def compare_seeds(a: Scores, b: Scores, names: tuple[str, str], dset: str) -> Se
         if not np.array_equal(a.tokens[key], b.tokens[key]):
             raise UserError(
                 f"{names[0]} and {names[1]}: other utterances of {key[0]} were scored",
-                "score both with all utterances: without --missing leave_out",
+                "score both with all utterances: espnet-ext score without --missing leave_out",
             )
     rows = [_row(key, a, b) for key in keys]
     header = ["output", "utterances", names[0], names[1], "difference", "relative, %"]
