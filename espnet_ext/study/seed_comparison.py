@@ -183,7 +183,7 @@ def relative_change(
     """
     counted = tokens > 0
     a, b, tokens = a[:, counted], b[:, counted], tokens[counted]
-    mean_a, mean_b = a.sum() / len(a), b.sum() / len(b)
+    mean_a, mean_b = float(a.sum()) / len(a), float(b.sum()) / len(b)
     if not mean_a:
         return None
     ratio = mean_b / mean_a
@@ -192,7 +192,7 @@ def relative_change(
         return change, None
     variance = variance_of_difference(a * ratio, b, tokens)
     margin = float(critical_values(variance.df) * variance.standard_error)
-    margin /= mean_a / tokens.sum()
+    margin /= mean_a / int(tokens.sum())
     return change, (change - margin, change + margin)
 
 

@@ -22,7 +22,7 @@ def run_benchmark(monkeypatch):
     num_threads = torch.get_num_threads()
 
     def run(name, *arguments):
-        monkeypatch.setattr(sys, "path", list(sys.path))
+        monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
         monkeypatch.setattr(sys, "argv", [str(BENCHMARKS / name), *map(str, arguments)])
         runpy.run_path(str(BENCHMARKS / name), run_name="__main__")
 
