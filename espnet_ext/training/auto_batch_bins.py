@@ -3,7 +3,8 @@
 A number of bins is tried by forming the batches of the training set with it, and running the
 largest ones forward and backward with noise of their lengths. The number is doubled until a batch
 does not fit, and then found by bisection. It replaces `auto` in the arguments, so config.yaml has a
-number, and a training that continues keeps it.
+number. A training that continues keeps the number, which batch_bins.json has too: ESPnet rewrites
+config.yaml at each start, and may be killed meanwhile.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ import torch
 import torch.distributed as dist
 
 from espnet_ext.errors import UserError, is_out_of_memory
-from espnet_ext.files import read_yaml
+from espnet_ext.files import read_json, read_yaml, write_json
 from espnet_ext.progress import say
 from espnet_ext.training import checkpoints
 from espnet_ext.training.batching import read_lengths
@@ -35,10 +36,12 @@ from espnet_ext.training.shards import ShardPlan
 from espnet_ext.training.unit_training import own_sampler
 
 AUTO = "auto"
+NUMBER = "batch_bins.json"  # in the folder of the model: the number that was found
 SHARE = 0.85  # of the free memory, up to which it may be used; allocators fragment the rest
 _PRECISION = 1.05  # ratio of the smallest number that does not fit to the largest that does
 _MOST = 1 << 36  # bins; more than any GPU takes
 _COPIES = 2  # of each parameter: the moments of Adam
+_LOST = 0  # stands for a number that cannot be read
 _WITH_BINS = ("numel", "length")  # values of `batch_type` that use `batch_bins`
 
 
@@ -125,13 +128,25 @@ def resolve(model: Any, args: Namespace) -> None:
         args: training arguments. `batch_bins` is set, and what follows from it.
 
     Raises:
-        UserError: if the longest utterances do not fit into memory.
+        UserError: if the longest utterances do not fit into memory, or the training continues
+            and its number is lost.
     """
     if args.batch_bins != AUTO:
         return
     is_joint = dist.is_available() and dist.is_initialized()
     processes = dist.get_world_size() if is_joint else 1
-    bins = _previous(args)
+    is_first = not is_joint or dist.get_rank() == 0
+    bins = _previous(args) if is_first else None
+    if is_joint:  # the others must do as the first process does, which rewrites config.yaml later
+        choices = [bins]
+        dist.broadcast_object_list(choices)
+        (bins,) = choices
+    if bins == _LOST:
+        raise UserError(
+            f"{args.output_dir}: batch_bins: auto: a training continues, but neither {NUMBER} nor "
+            "config.yaml has its number",
+            "write the number as batch_bins; the log of the training has it",
+        )
     source = "of the training that continues"
     if bins is None:
         numbers = [measure(model, args, processes)]
@@ -146,18 +161,23 @@ def resolve(model: Any, args: Namespace) -> None:
     steps = total_steps(args)
     if steps is not None:
         args.scheduler_conf = {**args.scheduler_conf, "total_steps": steps}
-    if not is_joint or dist.get_rank() == 0:
+    if is_first:
+        write_json(Path(args.output_dir) / NUMBER, {"batch_bins": bins})
         say(f"batch_bins: auto: {bins} ({source})")
 
 
 def _previous(args: Namespace) -> int | None:
-    """Return the number of the training that continues, if one does."""
+    """Return the number of the training that continues; None if none does, `_LOST` without it."""
     folder = Path(args.output_dir)
-    if args.resume and checkpoints.exists(folder) and (folder / "config.yaml").is_file():
-        with contextlib.suppress(UserError):  # the training was killed while it wrote the file
-            bins = read_yaml(folder / "config.yaml").get("batch_bins")
-            return bins if isinstance(bins, int) else None
-    return None
+    if not (args.resume and checkpoints.exists(folder)):
+        return None
+    for name, read in ((NUMBER, read_json), ("config.yaml", read_yaml)):
+        with contextlib.suppress(UserError):  # missing, or killed while it was written
+            kept = read(folder / name)
+            bins = kept.get("batch_bins") if isinstance(kept, dict) else None
+            if isinstance(bins, int) and bins > 0:
+                return bins
+    return _LOST
 
 
 def measure(model: Any, args: Namespace, processes: int = 1) -> int:

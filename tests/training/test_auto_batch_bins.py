@@ -98,6 +98,23 @@ def test_largest_number_is_recorded_kept_and_trains_as_if_written(recipe, use_me
     assert f"auto: {bins} (of the training that continues)" in capfd.readouterr().err
 
 
+def test_number_survives_a_killed_start_and_is_not_measured_again(recipe, use_memory):
+    use_memory(4.9 * LENGTH)
+    folder = recipe.train("killed", CONFIG)
+    bins = bins_of(folder)
+    use_memory(99 * LENGTH)
+    (folder / "config.yaml").write_text("")  # killed while the file was written
+    assert bins_of(recipe.train("killed", {**CONFIG, "max_epoch": 2})) == bins
+    (folder / auto_batch_bins.NUMBER).write_text("[")
+    assert bins_of(recipe.train("killed", {**CONFIG, "max_epoch": 3})) == bins
+
+    (folder / "config.yaml").write_text("")
+    (folder / auto_batch_bins.NUMBER).unlink()
+    with pytest.raises(UserError, match="a training continues, but neither") as caught:
+        recipe.train("killed", {**CONFIG, "max_epoch": 4})
+    assert "write the number as batch_bins" in caught.value.remedy
+
+
 def test_losses_are_those_of_the_number(recipe, use_memory):
     use_memory(4.9 * LENGTH)
     saved = []

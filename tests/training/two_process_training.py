@@ -16,7 +16,7 @@ from test_auto_batch_bins import limit_memory
 
 from espnet_ext.data.shards import write_shards
 from espnet_ext.errors import Interrupted, UserError
-from espnet_ext.training import health, processes, shards
+from espnet_ext.training import auto_batch_bins, health, processes, shards
 from espnet_ext.training.shards import ShardBatches
 
 NO_DROPOUT = {
@@ -212,3 +212,12 @@ def test_two_processes_agree_on_the_smaller_number_of_bins(recipe):
     bins = yaml.safe_load((recipe.root / "auto/config.yaml").read_text())["batch_bins"]
     assert 4 * 8000 <= bins < 5 * 8000  # two utterances for each process
     assert f"auto: {bins} (85% of the free memory" in (recipe.root / "auto.0.log").read_text()
+
+    def read_only_in_the_first(rank):  # config.yaml may be empty in others: the first rewrites it
+        limit_memory(setattr, 99 * 8000)
+        if rank:
+            auto_batch_bins._previous = None
+
+    assert finished(recipe, "auto", {**config, "max_epoch": 2}, read_only_in_the_first) == [0, 0]
+    continued = f"auto: {bins} (of the training that continues)"
+    assert continued in (recipe.root / "auto.0.log").read_text()
