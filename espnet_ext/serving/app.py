@@ -130,12 +130,12 @@ def _add_api(app: FastAPI, judge: Judge, limits: Limits, model: str) -> None:
         ] = "upload",
     ) -> JSONResponse:
         """Send an audio file as the request body; the answer is what `judge --json` prints."""
+        rates.admit(request.client.host if request.client else "")
         for unknown in request.query_params.keys() - set(PARAMETERS):
             remedy = did_you_mean(
                 unknown, PARAMETERS, f"the parameters are {', '.join(PARAMETERS)}"
             )
             raise Refusal(422, "invalid_parameter", f"unknown parameter '{unknown}'", remedy)
-        rates.admit(request.client.host if request.client else "")
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > limits.bytes:
             raise too_large(limits)

@@ -214,6 +214,16 @@ def test_rate_of_a_client_is_limited():
     assert 1 <= int(responses[2].headers["retry-after"]) <= 31
 
 
+def test_rate_includes_requests_with_unknown_parameters():
+    app = create_app(judge_of(), Limits(requests_per_minute=2))
+
+    async def steps(client):
+        return [await client.post("/api/judge?promt=a", content=b"") for _ in range(3)]
+
+    responses = call(app, steps)
+    assert [response.status_code for response in responses] == [422, 422, 429]
+
+
 def test_rate_recovers_and_clients_are_forgotten(monkeypatch):
     monkeypatch.setattr("espnet_ext.serving.limits.MAX_CLIENTS", 3)
     now = [0.0]
