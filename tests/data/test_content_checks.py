@@ -1,5 +1,6 @@
 """Checks of transcripts, recordings and splits: each planted problem is reported."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 import soundfile
 from directories import IDS, RATE, findings_of, make_directory, noise, run_validate, write_table
 
-from espnet_ext.data.checks.context import CheckOptions, FrameOptions
+from espnet_ext.data.checks.context import Checked, CheckOptions, FrameOptions
+from espnet_ext.data.checks.text import _check_characters
 from espnet_ext.data.checks.tokens import _CONVOLUTIONS, encoder_frames, frame_options
 from espnet_ext.data.validate import check_directory
 
@@ -46,6 +48,14 @@ def ids(count):
 
 
 # -- texts
+
+
+def test_apostrophes_that_are_no_longer_in_the_file_are_reported_without_a_row(folder):
+    write_table(folder, "text", "a changed meanwhile")
+    checked = Checked(folder, CheckOptions())
+    _check_characters(checked, folder / "text", Counter("a'\u2019"), {"Latin"})
+    (finding,) = [one for one in checked.findings if one.code == "two-apostrophes"]
+    assert finding.line == 0
 
 
 @pytest.mark.parametrize(
