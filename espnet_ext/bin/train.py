@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = ["--ngpu", str(args.ngpu), *further]
     options += processes.process_options(args.num_nodes, args.ngpu, further)
     config, overlays = Path(args.config), [Path(path) for path in args.system]
-    with naming_the_file(config, overlays):
+    with naming_the_file(config, overlays, options):
         if args.collect_stats:
             run.collect_stats(config, data, options, args.feats_normalize, args.pretrained)
             return 0

@@ -113,29 +113,51 @@ def check_known(config: Mapping[str, Any], known: list[str], source: str) -> Non
 
 
 @contextmanager
-def naming_the_file(config: Path, overlays: Sequence[Path]) -> Iterator[None]:
+def naming_the_file(
+    config: Path, overlays: Sequence[Path], options: Sequence[str] = ()
+) -> Iterator[None]:
     """Prefix the messages of UserErrors about configuration keys with the file that sets the key.
 
     The configuration is merged before it is checked, so that the checks name its base or no file.
-    A key that no file sets (an option of the command) leaves the message as it is.
+    A key that no file sets, or that an option of the command replaces, leaves the message as it is.
+
+    Args:
+        options: further options of ESPnet's training command.
     """
     try:
         yield
     except UserError as error:
         message = error.message.removeprefix(f"{config}: ")
-        source = _file_of_key(message, [*reversed(overlays), config])
+        keys = _keys_of(message, is_check=message != error.message)
+        given = {word.partition("=")[0] for word in options if word.startswith("--")}
+        is_option = bool(keys) and f"--{keys[0]}" in given
+        source = None if is_option else _file_of_key(keys, [*reversed(overlays), config])
         if source and type(error) is UserError:
             raise UserError(f"{source}: {message}", error.remedy) from error
         raise
 
 
-def _file_of_key(message: str, files: Sequence[Path]) -> Path | None:
-    """Return the first file that sets the key of a message: "outputs.surface.branch: …" or so."""
-    match = re.match(r"(?P<path>[a-z]\w*(?:\.\w+)*)(?::? unknown key '(?P<key>[^']*)')?", message)
-    top = re.match(r"unknown key '([^']*)'", message)
-    keys = [top[1]] if top else match["path"].split(".") if match else []
-    if match and not top and match["key"] is not None:
-        keys.append(match["key"])
+def _keys_of(message: str, *, is_check: bool) -> list[str]:
+    """Return the keys at the start of a message: "outputs.surface.branch: …" or so.
+
+    Args:
+        is_check: the message is certainly of a check of the configuration. Then no colon is needed.
+
+    >>> _keys_of("outputs.surface: unknown key 'ctc'", is_check=False)
+    ['outputs', 'surface', 'ctc']
+    >>> _keys_of("seed 3 differs", is_check=False), _keys_of("seed 3 is odd", is_check=True)
+    ([], ['seed'])
+    """
+    if top := re.match(r"unknown key '([^']*)'", message):
+        return [top[1]]
+    match = re.match(r"([a-z]\w*(?:\.\w+)*)(:?)(?: unknown key '([^']*)')?", message)
+    if not match or not (match[2] or is_check):
+        return []
+    return [*match[1].split("."), *([match[3]] if match[3] is not None else [])]
+
+
+def _file_of_key(keys: Sequence[str], files: Sequence[Path]) -> Path | None:
+    """Return the first file that sets a key (its path from the top)."""
     for file in files if keys else ():
         value: Any = read_yaml(file)
         for key in keys:

@@ -157,16 +157,22 @@ def test_documented_encoders_are_built(request, tmp_path):
         ("{config}: unknown key 'output'", "{system}: unknown key 'output'"),
         ("encoder_conf: unknown key 'num_block'", "encoder_conf: unknown key 'num_block'"),
         ("dump/train/wav.scp: no such file", "dump/train/wav.scp: no such file"),
+        ("{config}: output 1 does not work", "{system}: output 1 does not work"),
+        ("seed 3 differs", "seed 3 differs"),  # no message about the key
+        ("max_epoch: invalid value 'a'", "max_epoch: invalid value 'a'"),  # of an option
     ],
 )
 def test_message_about_a_key_names_the_file_that_sets_it(tmp_path, message, expected):
     config, system = tmp_path / "train.yaml", tmp_path / "do.yaml"
-    config.write_text("optim_conf: {lr: 1, ls: 2}\nencoder_conf: {num_blocks: 2}\n")
+    config.write_text(
+        "seed: 3\nmax_epoch: 1\noptim_conf: {lr: 1, ls: 2}\nencoder_conf: {num_blocks: 2}\n"
+    )
     system.write_text(
         "outputs: {surface: {branch: ctx, ctc_wieght: 1}}\noutput: 1\noptim_conf: {lrr: 1}\n"
     )
     names = {"config": config, "system": system}
-    with pytest.raises(UserError) as caught, naming_the_file(config, [system]):
+    options = ["--max_epoch", "a"]
+    with pytest.raises(UserError) as caught, naming_the_file(config, [system], options):
         raise UserError(message.format(**names), "correct it")
     assert caught.value.message.startswith(expected.format(**names))
     assert caught.value.remedy == "correct it"
