@@ -279,7 +279,10 @@ def _batches(args: Namespace, bins: int, processes: int) -> list[np.ndarray]:
     args = copy.copy(args)
     args.batch_bins = bins
     if args.train_shards is not None:
+        # A plan of one process with the limits of each of several: these share the shards evenly
         args.batch_bins = bins // processes
+        if most := args.batching_conf.get("max_utterances"):
+            args.batching_conf = {**args.batching_conf, "max_utterances": max(1, most // processes)}
         return list(ShardPlan(args).rows())
     ids = read_lengths(args.train_shape_file[:1])[0]
     rows = {utt_id: row for row, utt_id in enumerate(ids)}

@@ -1,5 +1,7 @@
 """`batch_bins: auto`, with a meter that stands for the memory of a GPU."""
 
+from argparse import Namespace
+
 import pytest
 import tiny_recipe
 import torch
@@ -130,6 +132,22 @@ def test_shards(recipe, use_memory):
     shards = {"train_shards": str(recipe.root / "dump/train/shards")}
     use_memory(2.9 * LENGTH)
     assert 2 * LENGTH <= bins_of(recipe.train("shards", {**CONFIG, **shards})) < 3 * LENGTH
+
+
+def test_shards_of_several_processes_share_the_limits_of_a_batch(recipe):
+    folder = recipe.root / "dump/train"
+    args = Namespace(
+        train_shards=str(folder / "shards"),
+        train_shape_file=sorted(map(str, (recipe.root / "stats/train").glob("*_shape")))[:1],
+        batching_conf={"max_utterances": 4},
+        num_iters_per_epoch=None,
+        seed=0,
+        shard_buffer=1,
+    )
+    bins = 99 * LENGTH
+    most = [max(map(len, auto_batch_bins._batches(args, bins, count))) for count in (1, 2, 8)]
+    assert most[0] > 2 and most[1:] == [2, 1]
+    assert args.batching_conf == {"max_utterances": 4}
 
 
 @pytest.mark.parametrize(
