@@ -10,7 +10,7 @@ config.yaml at each start, and may be killed meanwhile.
 import contextlib
 import copy
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -207,8 +207,8 @@ def measure(model: Any, args: Namespace, processes: int = 1) -> int:
             known[key] = _fits(model, batch, meter, limit, device, use_amp=bool(args.use_amp))
         return known[key]
 
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with unchanged(model), _without_reduction(model):
+    with unchanged(model), _without_reduction(model), _frozen(model, args.freeze_param):
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         limit = SHARE * meter.available()
         with reserved(trained, copies):
             model.train()
@@ -310,3 +310,20 @@ def _without_reduction(model: Any) -> Iterator[None]:
         yield
     finally:
         model.reduce_stats = reduce_stats
+
+
+@contextlib.contextmanager
+def _frozen(model: Any, names: Sequence[str]) -> Iterator[None]:
+    """Freeze what `--freeze_param` names, which ESPnet does after the model is built."""
+    trained = [
+        parameter
+        for key, parameter in model.named_parameters()
+        if parameter.requires_grad and any(key == n or key.startswith(f"{n}.") for n in names)
+    ]
+    for parameter in trained:
+        parameter.requires_grad = False
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad = True

@@ -128,6 +128,30 @@ def test_losses_are_those_of_the_number(recipe, use_memory):
     assert all(torch.equal(value, saved[1][key]) for key, value in saved[0].items())
 
 
+def test_frozen_parts_are_frozen_while_memory_is_measured():
+    model = torch.nn.ModuleDict({name: torch.nn.Linear(2, 2) for name in ("enc", "encoder")})
+    model["encoder"].bias.requires_grad = False
+    before = {name: p.requires_grad for name, p in model.named_parameters()}
+    with auto_batch_bins._frozen(model, ["enc", "encoder.bias"]):
+        trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    assert trained == ["encoder.weight"]
+    assert before == {name: p.requires_grad for name, p in model.named_parameters()}
+
+
+def test_what_is_frozen_reserves_no_memory(recipe, use_memory, monkeypatch):
+    use_memory(4.9 * LENGTH)
+    reserved, counts = auto_batch_bins.reserved, []
+
+    def counting(parameters, copies):
+        counts.append(len(parameters))
+        return reserved(parameters, copies)
+
+    monkeypatch.setattr(auto_batch_bins, "reserved", counting)
+    for name, frozen in (("free", []), ("frozen", ["encoder"])):
+        recipe.train(name, {**CONFIG, "freeze_param": frozen})
+    assert counts[1] < counts[0]
+
+
 def test_shards(recipe, use_memory):
     shards = {"train_shards": str(recipe.root / "dump/train/shards")}
     use_memory(2.9 * LENGTH)
