@@ -21,7 +21,7 @@ import torch.distributed as dist
 from espnet_ext.errors import UserError, is_out_of_memory
 from espnet_ext.files import read_json, read_yaml, write_json
 from espnet_ext.progress import say
-from espnet_ext.training import checkpoints
+from espnet_ext.training import checkpoints, speed
 from espnet_ext.training.batching import read_lengths
 from espnet_ext.training.largest_batch import (
     forward_and_backward,
@@ -164,6 +164,8 @@ def resolve(model: Any, args: Namespace) -> None:
     if is_first:
         write_json(Path(args.output_dir) / NUMBER, {"batch_bins": bins})
         say(f"batch_bins: auto: {bins} ({source})")
+        if line := speed.describe_batches(args):
+            say(line)
 
 
 def _previous(args: Namespace) -> int | None:

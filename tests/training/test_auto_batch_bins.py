@@ -90,7 +90,9 @@ def test_largest_number_is_recorded_kept_and_trains_as_if_written(recipe, use_me
     folder = recipe.train("auto", {**CONFIG, **one_cycle})
     bins = bins_of(folder)
     assert 4 * LENGTH <= bins < 5 * LENGTH
-    assert f"batch_bins: auto: {bins} (85% of the free memory" in capfd.readouterr().err
+    printed = capfd.readouterr().err
+    assert f"batch_bins: auto: {bins} (85% of the free memory" in printed
+    assert "2 batches" in printed and "padding" in printed
     assert max(largest) == 5 * LENGTH  # five were tried, and did not fit into the share
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["scheduler_conf"]["total_steps"] == 2
