@@ -31,7 +31,7 @@ from espnet_ext.training.largest_batch import (
 )
 from espnet_ext.training.precision import noise_batch, unchanged
 from espnet_ext.training.repeat import batches_of
-from espnet_ext.training.schedule import total_steps
+from espnet_ext.training.schedule import batches_per_epoch, total_steps
 from espnet_ext.training.shards import ShardPlan
 from espnet_ext.training.unit_training import own_sampler
 
@@ -41,6 +41,7 @@ SHARE = 0.85  # of the free memory, up to which it may be used; allocators fragm
 _PRECISION = 1.05  # ratio of the smallest number that does not fit to the largest that does
 _MOST = 1 << 36  # bins; more than any GPU takes
 _COPIES = 2  # of each parameter: the moments of Adam
+_FEW = 20  # updates per epoch, below which a warning is printed
 _LOST = 0  # stands for a number that cannot be read
 _WITH_BINS = ("numel", "length")  # values of `batch_type` that use `batch_bins`
 
@@ -148,6 +149,7 @@ def resolve(model: Any, args: Namespace) -> None:
             "write the number as batch_bins; the log of the training has it",
         )
     source = "of the training that continues"
+    is_new = bins is None
     if bins is None:
         numbers = [measure(model, args, processes)]
         if is_joint:
@@ -166,6 +168,12 @@ def resolve(model: Any, args: Namespace) -> None:
         say(f"batch_bins: auto: {bins} ({source})")
         if line := speed.describe_batches(args):
             say(line)
+        updates = batches_per_epoch(args) // args.accum_grad
+        if is_new and args.num_iters_per_epoch is None and updates < _FEW:
+            say(
+                f"warning: batch_bins: auto makes {updates} updates per epoch, which may train "
+                "badly: write a smaller number as batch_bins to make more"
+            )
 
 
 def _previous(args: Namespace) -> int | None:

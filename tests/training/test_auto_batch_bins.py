@@ -93,13 +93,16 @@ def test_largest_number_is_recorded_kept_and_trains_as_if_written(recipe, use_me
     printed = capfd.readouterr().err
     assert f"batch_bins: auto: {bins} (85% of the free memory" in printed
     assert "2 batches" in printed and "padding" in printed
+    assert "warning: batch_bins: auto makes 2 updates per epoch" in printed
     assert max(largest) == 5 * LENGTH  # five were tried, and did not fit into the share
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["scheduler_conf"]["total_steps"] == 2
 
     use_memory(99 * LENGTH)  # continued on a larger GPU
     assert bins_of(recipe.train("auto", {**CONFIG, **one_cycle, "max_epoch": 2})) == bins
-    assert f"auto: {bins} (of the training that continues)" in capfd.readouterr().err
+    printed = capfd.readouterr().err
+    assert f"auto: {bins} (of the training that continues)" in printed
+    assert "warning: batch_bins" not in printed
 
 
 def test_number_survives_a_killed_start_and_is_not_measured_again(recipe, use_memory):
