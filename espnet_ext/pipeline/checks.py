@@ -65,6 +65,19 @@ def check_is_in_stock(path: str, config: Mapping[str, Any]) -> None:
             )
 
 
+def check_batches_of_baseline(name: str, system: Mapping[str, Any]) -> None:
+    """Check that a stock model can be trained like a single-output system (`--train_baseline`)."""
+    outputs = system.get("outputs")
+    is_single = isinstance(outputs, Mapping) and len(outputs) == 1
+    if is_single and system.get("batch_bins") == "auto":
+        raise UsageError(
+            f"--train_baseline true, but system {name} has batch_bins: auto, which stock ESPnet "
+            "lacks",
+            "write a number, e.g. that of config.yaml of a trained system, or leave out "
+            "--train_baseline",
+        )
+
+
 def check_outputs(
     system: str,
     outputs: Mapping[str, Any],
@@ -186,6 +199,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if trains and isinstance(outputs, Mapping):
                 check_outputs(name, outputs, token_types)
             system = {**config, **overlay}
+            if args.train_baseline == "true" and 11 in args.stages:
+                check_batches_of_baseline(name, system)
             of_system = variants_of(system.get("outputs") or {}, args.coupling == "true", canonical)
             variants += [(name, variant) for variant in of_system]
         used = {variant for _, variant in variants}
