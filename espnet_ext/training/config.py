@@ -129,8 +129,8 @@ def naming_the_file(
     except UserError as error:
         message = error.message.removeprefix(f"{config}: ")
         keys = _keys_of(message, is_check=message != error.message)
-        given = {word.partition("=")[0] for word in options if word.startswith("--")}
-        is_option = bool(keys) and f"--{keys[0]}" in given
+        option_names = {word.partition("=")[0] for word in options if word.startswith("--")}
+        is_option = bool(keys) and f"--{keys[0]}" in option_names
         source = None if is_option else _file_of_key(keys, [*reversed(overlays), config])
         if source and type(error) is UserError:
             raise UserError(f"{source}: {message}", error.remedy) from error

@@ -143,7 +143,7 @@ def test_frozen_parts_are_frozen_while_memory_is_measured():
     assert before == {name: p.requires_grad for name, p in model.named_parameters()}
 
 
-def test_what_is_frozen_reserves_no_memory(recipe, use_memory, monkeypatch):
+def test_no_memory_is_reserved_for_frozen_parts(recipe, use_memory, monkeypatch):
     use_memory(4.9 * LENGTH)
     reserved, counts = auto_batch_bins.reserved, []
 

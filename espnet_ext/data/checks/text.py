@@ -306,8 +306,8 @@ def _check_characters(
         remedy = "write one case, if the difference does not matter"
         checked.add(WARNING, "both-cases", (file, 0, ""), message, remedy)
     if "'" in characters and CURLY_APOSTROPHE in characters:
-        found = _find_first_rows(file, {"curly": [CURLY_APOSTROPHE]})
-        first = found.get("curly", (0, ""))
+        first_rows = _find_first_rows(file, {"curly": [CURLY_APOSTROPHE]})
+        first = first_rows.get("curly", (0, ""))
         counts = " and ".join(f"{c} ({characters[c]} times)" for c in ("'", CURLY_APOSTROPHE))
         message = f"has the apostrophes {counts}, which are different tokens for a model"
         checked.add(WARNING, "two-apostrophes", (file, *first), message, "write all as '")
