@@ -33,7 +33,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.files import read_json, read_json_lines, write_text
 from espnet_ext.scoring.divergence import LEARNER, measure_references
 from espnet_ext.study.design import Cell, Setting, Study, folder_of, similarity_file
-from espnet_ext.study.system_options import OF_SYSTEMS
+from espnet_ext.study.system_options import OF_DECODING, OF_SYSTEMS
 
 KIND, VERSION = "study", 1
 NO_BIN = "none"
@@ -193,7 +193,7 @@ class _Collection:
                 f"{decoded}: {cell}: {record['failed']} utterances could not be decoded",
                 "its log names them; correct the cause and decode again",
             )
-        used = [record["weights"], record["options"], record["coupling"], record["canonical"]]
+        used = [record[key] for key in OF_DECODING]
         name = f"the options of decoding {cell.system}"
         place = ("decoding", cell.language, cell.system)
         self._require_equal(place, used, cell, name, "decode all cells with the same options")

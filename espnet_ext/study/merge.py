@@ -20,9 +20,10 @@ def merge(
 ) -> dict[str, Any]:
     """Return the content of one `cells.json` with the results of several.
 
-    Within a setting (condition, language and share of the training set), trainings of a system must
-    have equal options, training data and options of decoding. `sources` has the provenance of the
-    inputs, and `notes` says which settings have other options than others.
+    Within a setting (condition, language and share of the training set), training data, updates and
+    shared options must be equal, and all options of trainings and decodings of a system. `sources`
+    has the provenance of the inputs, and `notes` says which settings have other options than
+    others.
 
     Args:
         contents: name of a file → its content (`collect.read_cells`).

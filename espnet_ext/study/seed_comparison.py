@@ -21,7 +21,7 @@ from espnet_ext.document import (
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_json
 from espnet_ext.study.effects import FEW_SPEAKERS, compare, critical_values, variance_of_difference
-from espnet_ext.study.system_options import OF_SYSTEMS
+from espnet_ext.study.system_options import OF_DECODING, OF_SYSTEMS
 
 ALL = "all"
 _SAME = "decode and score all trainings on the same set"
@@ -103,7 +103,7 @@ def _options_of_decoding(folder: Path) -> Any:
             f"{folder}: {record['failed']} utterances could not be decoded",
             "its log names them; correct the cause and decode again",
         )
-    return [record[key] for key in ("weights", "options", "coupling", "canonical")]
+    return [record[key] for key in OF_DECODING]
 
 
 def _require_equal_options(read: Sequence[tuple[Path, dict, dict, Any]]) -> None:
