@@ -101,20 +101,36 @@ def _units(text: str, language: str) -> Units:
 
 
 def decode_annotated(judge: Judge, folder: str) -> list[Annotated]:
-    """Decode the annotated recordings of a data directory."""
+    """Decode the annotated recordings of a data directory.
+
+    Recordings that are too short, or in which nothing is recognised, are left out with a note:
+    `judge` does not judge them, so the deviations in them are never reported.
+
+    Raises:
+        UserError: no recording is left.
+    """
     rows = read_annotations(folder, judge.language, judge.lexicon)
     sources = read_sources(folder)
     decoded: list[Annotated] = []
-    too_short = []
+    too_short, without_speech = [], []
     for utt_id, row in track(list(rows.items()), f"decoding {folder}", unit="utterance"):
         samples, _ = load_audio(sources[utt_id], judge.recogniser.sample_rate)
         if judge.recogniser.is_too_short(len(samples)):
             too_short.append(utt_id)
             continue
         result = judge.decode(samples, audio_info(sources[utt_id]).rate)
+        if not Transcript(result.best[SURFACE].tokens, judge.language).units:
+            without_speech.append(utt_id)
+            continue
         seconds = len(samples) / judge.recogniser.sample_rate
         decoded.append(Annotated(utt_id, *row, result, seconds))
     _say_left_out(folder, too_short, len(rows), "are too short for the model")
+    _say_left_out(folder, without_speech, len(rows), "have no recognised speech")
+    if not decoded:
+        raise UserError(
+            f"{folder}: no speech is recognised in any of {len(rows)} annotated recordings",
+            "give a model that is trained for this speech, or check the recordings",
+        )
     return decoded
 
 
@@ -131,7 +147,7 @@ def examples_of(
 ) -> list[Example]:
     """Return the deviations of decoded recordings.
 
-    Recordings whose sentence has no pronunciation, or that recognise nothing, are left out.
+    Recordings whose sentence has no pronunciation are left out, with a note.
 
     Args:
         source: PROMPT: the sentence is known; MEANING: the recognised meaning is expected.

@@ -2,8 +2,12 @@
 
 import json
 import math
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from espnet_ext.bin import calibrate, cli, judge
@@ -18,8 +22,12 @@ from espnet_ext.feedback.evidence import peaks
 from espnet_ext.feedback.examples import Example, choose_mismatch, label, measure, reported_units
 from espnet_ext.feedback.expected import expect, split_units
 from espnet_ext.feedback.features import ErrorPrior, features
+from espnet_ext.feedback.judge import Judge
 from espnet_ext.feedback.transcript import Transcript
 from espnet_ext.scoring.mdd import evaluate
+
+sys.path.insert(0, str(Path(__file__).parent))
+from scripted import ScriptedRecogniser  # noqa: E402
 
 SENTENCE, CANONICAL = "I think here", "AY TH IH NG K HH IY R"
 # TH → S is annotated and recognised; R is annotated as missing, but recognised; NG → N is
@@ -183,3 +191,34 @@ def test_recordings_that_are_left_out_are_named(capfd):
     assert steps.examples_of(English(), [row], "prompt", ErrorPrior(None)) == []
     note = capfd.readouterr().err
     assert "with the prompt: 1 of 1 recordings are left out" in note and "u7" in note
+
+
+class _HardOfHearing(ScriptedRecogniser):
+    """Recognises nothing in a recording of low level."""
+
+    def __call__(self, samples, conditions=None):
+        if np.abs(np.asarray(samples)).max() > 0.05:
+            return super().__call__(samples, conditions)
+        return ScriptedRecogniser("")(samples)
+
+
+def test_recordings_without_speech_are_left_out(tmp_path, capfd):
+    utterances = []
+    for name, level in (("u1", 0.1), ("u2", 0.01), ("u3", 0.1)):
+        soundfile.write(tmp_path / f"{name}.wav", np.full(16000, level), 16000)
+        texts = {"canonical": "TH IH N", "surface": "S IH N", "meaning": "thin"}
+        utterances.append(Utterance(name, "s1", str(tmp_path / f"{name}.wav"), texts))
+    write_directory(tmp_path / "data", utterances)
+    judge_ = Judge(_HardOfHearing("S IH N", extra_tokens=["TH"]))
+    annotated = steps.decode_annotated(judge_, str(tmp_path / "data"))
+    assert [row.utt_id for row in annotated] == ["u1", "u3"]
+    assert "1 of 3 recordings are left out, as they have no recognised" in capfd.readouterr().err
+    # what is left out is what `judge` does not judge
+    statuses = {u.utt_id: judge_(u.audio, prompt="thin").status for u in utterances}
+    assert statuses == {"u1": "judged", "u2": "not_judged", "u3": "judged"}
+    examples = steps.examples_of(judge_, annotated, "prompt", ErrorPrior(None))
+    assert [len(example.is_real) for example in examples] == [1, 1]  # TH → S, nothing is missing
+
+    write_directory(tmp_path / "none", [utterances[1]])
+    with pytest.raises(UserError, match="no speech is recognised in any of 1"):
+        steps.decode_annotated(judge_, str(tmp_path / "none"))
