@@ -318,6 +318,8 @@ def report_lines(calibration: Calibration) -> Iterator[str]:
 
 def _error_text(values: Mapping[str, Any]) -> str:
     """Return the calibration error with its interval, and that of exactly right probabilities."""
+    if not values["deviations"]:
+        return "ECE – (no deviations)"
     text = f"ECE {100 * values['ece']:.1f} %"
     if interval := values.get("ece_interval"):
         text += f" [{100 * interval[0]:.1f}–{100 * interval[1]:.1f}]"

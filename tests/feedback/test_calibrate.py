@@ -116,6 +116,12 @@ def test_measures_are_those_of_mdd():
     assert everything["ece"] == pytest.approx((0.2 + 0.4 + 0.3) / 3, abs=1e-3)
 
 
+def test_calibration_error_of_no_deviations_is_unknown():
+    function = Probability((1.0, *(0.0,) * len(FEATURES)), (-5.0, 5.0), (0.0, 1.0), 0.65)
+    [line] = steps.measure_lines("data/en/test", {"prompt": measure([], function)})
+    assert "ECE – (no deviations)" in line and "0.0 %" not in line
+
+
 def test_mismatch_separates_own_from_other_sentences():
     chosen = choose_mismatch([0.1, 0.4, 0.9], [0.6, 0.8, 1.0, 1.2])
     assert 0.4 < chosen["threshold"] < 0.6
