@@ -106,6 +106,13 @@ LEXICON = Input(
     "--lexicon", "words and their phones, to pronounce meanings", required=False, path="{lexicon}"
 )
 
+SYMBOLS = Input(
+    "--nlsyms_txt",
+    "non-linguistic symbols, one per line: removed from references and hypotheses",
+    required=False,
+    path="{nlsyms_txt}",
+)
+
 
 @dataclass(frozen=True)
 class Option:

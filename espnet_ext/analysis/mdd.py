@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from espnet_ext.analysis.definition import Analysis, Input, Option, Output, Result
+from espnet_ext.analysis.definition import SYMBOLS, Analysis, Input, Option, Output, Result
 from espnet_ext.document import Column, Section, Table, number, speaker_caveats, with_interval
 
 WITHOUT_PROMPT = "{decoding}/mdd_no_prompt.json"
@@ -46,11 +46,20 @@ ERRORS = Output(
 )
 
 
-def run(canonical: str, perceived: str, hypothesis: str, **options: Any) -> Result:
+def run(
+    canonical: str,
+    perceived: str,
+    hypothesis: str,
+    *,
+    nlsyms_txt: str | None = None,
+    **options: Any,
+) -> Result:
     """Judge text files of phones (`scoring.mdd_files`)."""
     from espnet_ext.scoring.mdd_files import evaluate_files
+    from espnet_ext.text.tokenizers import read_symbols
 
-    return evaluate_files(canonical, perceived, hypothesis, **options)
+    symbols = read_symbols(nlsyms_txt) if nlsyms_txt else ()
+    return evaluate_files(canonical, perceived, hypothesis, symbols=symbols, **options)
 
 
 def section(result: Mapping[str, Any]) -> Section:
@@ -250,6 +259,7 @@ ANALYSIS = Analysis(
             required=False,
             path="{data}/utt2score",
         ),
+        SYMBOLS,
     ],
     options=[
         Option(

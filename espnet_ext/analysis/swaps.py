@@ -16,13 +16,22 @@ ERRORS = Output(
 
 
 def run(
-    models: Mapping[str, str], data: str, train: str, *, config: str | None, **options: Any
+    models: Mapping[str, str],
+    data: str,
+    train: str,
+    *,
+    config: str | None,
+    nlsyms_txt: str | None = None,
+    **options: Any,
 ) -> Result:
     """Decode with every pair of encoder and decoder (`computation.encoder_swaps`)."""
     from espnet_ext.analysis.computation.encoder_swaps import swap
     from espnet_ext.decoding.options import read_options
+    from espnet_ext.text.tokenizers import read_symbols
 
-    return swap(models, data, train, read_options(config) if config else {}, **options)
+    search = read_options(config) if config else {}
+    symbols = read_symbols(nlsyms_txt) if nlsyms_txt else ()
+    return swap(models, data, train, search, symbols=symbols, **options)
 
 
 def section(result: Mapping[str, Any]) -> Section:
@@ -96,6 +105,7 @@ ANALYSIS = Analysis(
         definition.DATA,
         definition.TRAINING_DATA,
         definition.DECODING_CONFIG,
+        definition.SYMBOLS,
     ],
     options=[definition.max_utterances(100), definition.max_train(500)],
     outputs=[ERRORS],

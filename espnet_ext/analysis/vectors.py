@@ -43,12 +43,22 @@ OUTPUTS_OFF = Output(
 _Place = tuple[Mapping, Mapping]  # a system, and one place at which it adds vectors
 
 
-def run(models: Mapping[str, str], data: str, *, config: str | None, **options: Any) -> Result:
+def run(
+    models: Mapping[str, str],
+    data: str,
+    *,
+    config: str | None,
+    nlsyms_txt: str | None = None,
+    **options: Any,
+) -> Result:
     """Inspect every system that has task vectors (`computation.task_vectors`)."""
     from espnet_ext.analysis.computation.task_vectors import inspect_vectors
     from espnet_ext.decoding.options import read_options
+    from espnet_ext.text.tokenizers import read_symbols
 
-    return inspect_vectors(models, data, read_options(config) if config else {}, **options)
+    search = read_options(config) if config else {}
+    symbols = read_symbols(nlsyms_txt) if nlsyms_txt else ()
+    return inspect_vectors(models, data, search, symbols=symbols, **options)
 
 
 def section(result: Mapping[str, Any]) -> Section:
@@ -194,7 +204,7 @@ def _findings(places: Sequence[_Place]) -> Iterator[str]:
 ANALYSIS = Analysis(
     name="vectors",
     description="task vectors: lengths, angles, and recognition with one of them off",
-    inputs=[definition.MODELS, definition.DATA, definition.DECODING_CONFIG],
+    inputs=[definition.MODELS, definition.DATA, definition.DECODING_CONFIG, definition.SYMBOLS],
     options=[definition.max_utterances(200)],
     outputs=[LENGTHS, COMPONENTS, HISTORY, LEAKAGE, OUTPUTS_OFF],
     run=run,

@@ -6,7 +6,7 @@ If the words of the utterances are given, every listed pronunciation of a word i
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from espnet_ext.data.record import NA
@@ -46,6 +46,7 @@ def evaluate_files(
     utt2l1: str | None = None,
     utt2spk: str | None = None,
     utt2score: str | None = None,
+    symbols: Sequence[str] = (),
 ) -> dict:
     """Evaluate MDD from files.
 
@@ -64,6 +65,7 @@ def evaluate_files(
         utt2spk: file with speakers, for intervals. Without it, the speaker is a prefix of the id
             (`speakers_from_ids`).
         utt2score: file with human ratings, to correlate with deviations (`human_ratings`).
+        symbols: non-linguistic symbols, removed from all texts.
 
     Returns:
         The result of `mdd.evaluate`, with `unit`, `prompted` (whether the system had the prompt),
@@ -88,7 +90,7 @@ def evaluate_files(
             "meaning or words",
             "leave these out, or use the convention columns",
         )
-    changes = Changes()
+    changes = Changes(symbols=symbols)
     texts = [_read_units(path, unit, changes) for path in (canonical, perceived, hypothesis)]
     if unit == PHONE:
         for path, content in zip((canonical, perceived, hypothesis), texts, strict=True):

@@ -353,6 +353,7 @@ def steps(recipe, systems, names):
         "inference_tag": "decode",
         "inference_config": str(decoding),
         "swaps": "true",
+        "nlsyms_txt": "",
         "baseline_runs": [],
         "stress_runs": [],
     }

@@ -83,6 +83,30 @@ def test_inline_tags_are_removed_as_in_scoring():
     assert sums == {"s": (1, 9)} and errors == pytest.approx(100 / 9)
 
 
+def test_non_linguistic_symbols_are_removed_as_in_scoring(trained, tmp_path):
+    references, hypotheses = {"a": "in <noise> gold", "b": "no"}, {"a": "in god", "b": "<noise> no"}
+    speakers = {"a": "s", "b": "s"}
+    assert speaker_errors(references, hypotheses, speakers, "char", ["<noise>"]) == {"s": (1, 9)}
+    assert jiwer.cer(["in gold", "no"], ["in god", "no"]) == pytest.approx(1 / 9)
+
+    noisy, symbols = tmp_path / "noisy", tmp_path / "nlsyms.txt"
+    shutil.copytree(trained.root / "dump/valid", noisy)
+    for output in "surface", "meaning":
+        lines = (noisy / f"text.{output}").read_text().splitlines()
+        (noisy / f"text.{output}").write_text("".join(f"{line} <noise>\n" for line in lines))
+    symbols.write_text("<noise>\n")
+    models = [f"{name}={trained.root / 'exp'}" for name in "ab"]
+    rates = []
+    for data, extra in ((noisy, []), (noisy, ["--nlsyms_txt", str(symbols)]), (None, [])):
+        options = ["--data", str(data or trained.root / "dump/valid")]
+        options += ["--train", str(trained.root / "dump/train"), "--max_train", "4", *extra]
+        out = str(tmp_path / "swaps.json")
+        assert analyze.main(["swaps", "--models", *models, *options, "--output", out]) == 0
+        rows = json.loads((tmp_path / "swaps.json").read_text())["rows"]
+        rates.append([row["rate"] for row in rows])
+    assert rates[0] != rates[1] == rates[2]
+
+
 def test_command(trained, tmp_path, capsys):
     folder = trained.root / "exp"
     out = tmp_path / "swaps.json"

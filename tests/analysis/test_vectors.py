@@ -74,6 +74,7 @@ def test_utterances_of_an_error_are_those_with_a_reference():
     inspection = object.__new__(_Inspection)
     inspection.utterances, inspection.system = utterances, system
     inspection.vectors = SimpleNamespace(tasks=["surface"], trained=[])
-    inspection._recognise = lambda output, active: {"s-0": "S IH", "s-1": "S", "s-2": "S"}
+    inspection.symbols = ["<noise>"]
+    inspection._recognise = lambda output, active: {"s-0": "S IH <noise>", "s-1": "S", "s-2": "S"}
     row = inspection._vector_off("surface")
     assert (row["utterances"], row["rate_on"], row["rate_off"]) == (1, 50.0, 50.0)

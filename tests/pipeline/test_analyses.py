@@ -34,6 +34,7 @@ VARIABLES = {
     "swaps": "false",
     "stress": "",
     "stress_output": "surface",
+    "nlsyms_txt": "",
     "translations": "",
     "bleu_tokenize": "auto",
     "baseline_runs": [],
@@ -102,6 +103,23 @@ def test_several_result_files_and_test_sets():
         "--data dump/raw/en/test --text exp/en/a_small/decode/test/text.surface"
         in (steps["en/y_a_small_decode_test"])
     )
+
+
+def test_all_error_rates_of_stage_17_leave_out_non_linguistic_symbols():
+    """What reads transcripts itself removes them; the others read scored ones."""
+    for name in ("swaps", "vectors", "mdd"):
+        if name == "mdd":
+            for text in ("dump/raw/en/test/text.canonical", "dump/raw/en/test/text.surface"):
+                Path(text).parent.mkdir(parents=True, exist_ok=True)
+                Path(text).touch()
+            Path("exp/en/a_small/decode/test").mkdir(parents=True)
+            Path("exp/en/a_small/decode/test/text.surface").touch()
+        steps, notes = steps_of(ANALYSES[name], nlsyms_txt="nlsyms.txt", swaps="true")
+        assert steps, (name, notes)
+        for words in steps.values():
+            assert "--in nlsyms.txt" in words and "--nlsyms_txt nlsyms.txt" in words
+        without, _ = steps_of(ANALYSES[name], swaps="true")
+        assert without.keys() == steps.keys() and "nlsyms" not in str(without)
 
 
 def test_requested_by_an_option_or_by_the_configuration_of_a_system():

@@ -190,6 +190,31 @@ def test_korean_letters_without_prompt(tmp_path, capsys):
         command.main([*options, "--unit", "mora"])
 
 
+@pytest.mark.parametrize("unit", ["phone", "jamo"])
+def test_listed_symbols_are_no_units(unit, tmp_path):
+    texts = {"canonical": "K AE T", "perceived": "K EH T", "hypothesis": "K EH T"}
+    if unit == "jamo":
+        texts = {"canonical": "나무", "perceived": "너무", "hypothesis": "너무"}
+    (tmp_path / "nlsyms").write_text("<noise>\n")
+    results = []
+    for noise, extra in ((" <noise>", ["--nlsyms_txt", str(tmp_path / "nlsyms")]), ("", [])):
+        rows = {name: {"s1-a": text + noise} for name, text in texts.items()}
+        paths = write(tmp_path, **rows)
+        words = [
+            *options_of(paths, *texts),
+            "--unit",
+            unit,
+            "--json",
+            str(tmp_path / "result.json"),
+        ]
+        assert command.main([*words, *extra]) == 0
+        results.append(json.loads((tmp_path / "result.json").read_text()))
+    assert results[0]["counts"] == results[1]["counts"]
+    judged = 3 if unit == "phone" else 4
+    assert sum(results[0]["counts"]["with_insertions"].values()) == judged
+    assert results[0]["counts"]["with_insertions"]["CD"] == 1
+
+
 def test_symbols_of_silence_are_named(tmp_path, capsys):
     paths = write(
         tmp_path,

@@ -117,6 +117,7 @@ def swap(
     train: str | Path,
     options: Mapping[str, Any],
     *,
+    symbols: Sequence[str] = (),
     max_utterances: int = 100,
     max_train: int = 500,
     batch_size: int = 16,
@@ -128,10 +129,11 @@ def swap(
         model_dirs: systems by name, two or more.
         data: with references; train: for the linear maps.
         options: search options, as for decoding.
+        symbols: non-linguistic symbols, removed from references and hypotheses.
     """
     systems = load_systems(model_dirs, device, **options)
     require_plain_heads(systems)
-    types, changes = token_types(systems), Changes()
+    types, changes = token_types(systems), Changes(symbols=symbols)
     training = read_sample(train, max_train)
     tested = read_references(data, max_utterances, types, changes)
     maps = _fit_maps(systems, training, batch_size, read_conditions(systems, train))
@@ -169,7 +171,7 @@ def swap(
         "models": {name: {"directory": str(folder)} for name, folder in model_dirs.items()},
         "metric": {output: METRICS.get(kind, "cer") for output, kind in types.items()},
         "normalised": changes.counts,
-        "rows": list(_rows(hypotheses, tested, types, explained)),
+        "rows": list(_rows(hypotheses, tested, types, explained, symbols)),
     }
 
 
@@ -236,7 +238,7 @@ def _recognise(
     return [tokenizer.decode([tokens[i] for i in row]) for row in ids]
 
 
-def _rows(hypotheses, utterances, types, explained) -> Iterator[dict]:
+def _rows(hypotheses, utterances, types, explained, symbols) -> Iterator[dict]:
     speakers = {utterance.utt_id: utterance.speaker for utterance in utterances}
     streams = dict.fromkeys(encoder for encoder, *_ in hypotheses)
     for (encoder, decoder, output, way), texts in hypotheses.items():
@@ -245,7 +247,7 @@ def _rows(hypotheses, utterances, types, explained) -> Iterator[dict]:
         }
         if not references:
             continue
-        sums = speaker_errors(references, texts, speakers, types[output])
+        sums = speaker_errors(references, texts, speakers, types[output], symbols)
         errors, tokens = zip(*sums.values(), strict=True)
         r2 = None
         if way == "stitched":

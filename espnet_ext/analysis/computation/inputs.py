@@ -148,6 +148,7 @@ def speaker_errors(
     hypotheses: Mapping[str, str],
     speakers: Mapping[str, str],
     token_type: str,
+    symbols: Sequence[str] = (),
 ) -> dict[str, tuple[int, int]]:
     """Return (errors, reference tokens) of each speaker.
 
@@ -156,10 +157,11 @@ def speaker_errors(
     Args:
         references, hypotheses, speakers: by utterance.
         token_type: token type of the texts; it selects the metric (`METRICS`).
+        symbols: non-linguistic symbols, which are removed.
     """
     ids = list(references)
     reference_texts, hypothesis_texts = (
-        [split_tags(comparison_form(side[utt_id], token_type))[0] for utt_id in ids]
+        [split_tags(comparison_form(side[utt_id], token_type, symbols))[0] for utt_id in ids]
         for side in (references, hypotheses)
     )
     alignments = align_texts(reference_texts, hypothesis_texts, METRICS.get(token_type, "cer"))

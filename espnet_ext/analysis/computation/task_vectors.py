@@ -62,6 +62,7 @@ def inspect_vectors(
     data: str | Path,
     options: Mapping[str, Any],
     *,
+    symbols: Sequence[str] = (),
     max_utterances: int = 200,
     batch_size: int = 16,
     device: str = "cpu",
@@ -72,16 +73,17 @@ def inspect_vectors(
         model_dirs: systems by name.
         data: a formatted data directory with references.
         options: options of the search.
+        symbols: non-linguistic symbols, removed from references and hypotheses.
     """
     utterances = {item.utt_id: item for item in read_sample(data, max_utterances)}
-    systems, changes = [], Changes()
+    systems, changes = [], Changes(symbols=symbols)
     for name, folder in model_dirs.items():
         if load_config(folder).get("conditioning") == "vectors":
             system = load_systems({name: folder}, device, **options)[name]
             types = token_types({name: system})
             compared = list(normalise_references(utterances, types, data, changes).values())
             conditions = read_conditions({name: system}, data)
-            inspection = _Inspection(name, system, compared, batch_size, conditions)
+            inspection = _Inspection(name, system, compared, batch_size, conditions, symbols)
             systems.append(inspection.result(Path(folder) / "checkpoint.pth"))
     return {
         "kind": "vectors",
@@ -105,11 +107,13 @@ class _Inspection:
         utterances: Sequence[Utterance],
         size: int,
         conditions: Mapping[str, Mapping[str, str]],
+        symbols: Sequence[str],
     ):
         vectors = system.model.conditioning
         assert isinstance(vectors, TaskVectors)
         self.name, self.system, self.vectors = name, system, vectors
         self.utterances, self.size, self.conditions = utterances, size, conditions
+        self.symbols = symbols
 
     def result(self, checkpoint: Path) -> dict:
         statistics = read_history(checkpoint)
@@ -204,6 +208,7 @@ class _Inspection:
                 split_all_tags(self._recognise(output, active))[0],
                 speakers,
                 token_type,
+                self.symbols,
             )
             for active in (self.system.active[output], others)
         )
