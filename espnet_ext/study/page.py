@@ -18,7 +18,7 @@ from espnet_ext.document import (
 from espnet_ext.errors import UserError
 from espnet_ext.study import simulation
 from espnet_ext.study.design import OUTPUTS, Comparison, Setting, Study
-from espnet_ext.study.effects import FEW_SPEAKERS
+from espnet_ext.study.effects import FEW_SPEAKERS, Effect
 from espnet_ext.study.mechanism import PREDICTORS, correlation, points
 from espnet_ext.study.regression import Fit, fit, regression_rows
 from espnet_ext.study.results import FAMILIES, LEVEL, Results, Row, planned_rows
@@ -37,6 +37,7 @@ def sections(study: Study, results: Results) -> list[Section]:
         _state(study, results, rows),
         *(_family(family, [row for row in rows if row.family == family]) for family in FAMILIES),
         _by_divergence(study, results),
+        *by_first_language(study, results),
         _rates(study, results),
         _regression(study, results),
         _mechanism(study, results),
@@ -132,35 +133,71 @@ def _matched(study: Study) -> list[Comparison]:
 
 
 def _by_divergence(study: Study, results: Results) -> Section:
-    header = ["language", "output", "b − a", "divergence", "tokens", "speakers"]
-    header += ["a %", "b %", "difference", "interval"]
-    cells = []
-    for setting in filter(study.is_primary, study.settings()):
-        for comparison in _matched(study):
-            if results.effect(comparison, setting) is None:
-                continue
-            for name in results.bins(setting, comparison.output):
-                effect = results.effect(comparison, setting, name)
-                assert effect is not None
-                tokens = results.tokens(setting, comparison.output, name).sum()
-                cells.append(
-                    [
-                        *(setting.language, comparison.output),
-                        *(f"{comparison.b} − {comparison.a}", name, str(tokens)),
-                        *(str(effect.speakers), number(effect.rate_a), number(effect.rate_b)),
-                        signed(effect.difference),
-                        signed_interval(effect.interval)
-                        if effect.speakers >= FEW_SPEAKERS
-                        else "–",
-                    ]
-                )
+    groups = [
+        (setting, comparison, name, results.effect(comparison, setting, name), tokens.sum())
+        for setting, comparison in _compared(study, results)
+        for name in results.bins(setting, comparison.output)
+        for tokens in [results.tokens(setting, comparison.output, name)]
+    ]
     sentence = (
         "By edit distance between the references of an utterance, at full size. The intervals are "
         "not corrected for the number of bins, and are left out for fewer than "
         f"{FEW_SPEAKERS} speakers."
     )
-    table = Table("Differences by divergence", sentence, header, cells, 4)
+    table = _table_of_groups("Differences by divergence", sentence, "divergence", groups)
     return Section("By divergence", items=[table])
+
+
+def by_first_language(study: Study, results: Results) -> list[Section]:
+    """Return the differences by first language, if the speakers have several."""
+    groups = [
+        (setting, comparison, l1, effect, tokens[chosen].sum())
+        for setting, comparison in _compared(study, results)
+        for l1s in [results.first_languages(setting)]
+        if len(l1s) > 1
+        for l1, chosen in l1s.items()
+        for effect in [results.effect(comparison, setting, speakers=chosen)]
+        for tokens in [results.tokens(setting, comparison.output)]
+    ]
+    if not groups:
+        return []
+    sentence = (
+        "By first language of the speakers, at full size. The intervals are not corrected for the "
+        f"number of languages, and are left out for fewer than {FEW_SPEAKERS} speakers."
+    )
+    title = "Differences by first language"
+    table = _table_of_groups(title, sentence, "first language", groups)
+    return [Section("By first language", items=[table])]
+
+
+def _compared(study: Study, results: Results) -> Iterator[tuple[Setting, Comparison]]:
+    """Yield the comparisons of systems with equal heads that have results at full size."""
+    for setting in filter(study.is_primary, study.settings()):
+        for comparison in _matched(study):
+            if results.effect(comparison, setting) is not None:
+                yield setting, comparison
+
+
+def _table_of_groups(
+    title: str,
+    sentence: str,
+    kind: str,
+    groups: Sequence[tuple[Setting, Comparison, str, Effect | None, int]],
+) -> Table:
+    """Return a table with a row per group of utterances or speakers."""
+    header = ["language", "output", "b − a", kind, "tokens", "speakers"]
+    header += ["a %", "b %", "difference", "interval"]
+    cells = [
+        [
+            *(setting.language, comparison.output),
+            *(f"{comparison.b} − {comparison.a}", group, str(tokens), str(effect.speakers)),
+            *(number(effect.rate_a), number(effect.rate_b), signed(effect.difference)),
+            signed_interval(effect.interval) if effect.speakers >= FEW_SPEAKERS else "–",
+        ]
+        for setting, comparison, group, effect, tokens in groups
+        if effect is not None and tokens
+    ]
+    return Table(title, sentence, header, cells, 4)
 
 
 def _rates(study: Study, results: Results) -> Section:

@@ -84,17 +84,32 @@ class Results:
         """Return what is recorded of the trainings, by seed."""
         return {seed: cell["training"] for seed, cell in self._of(setting, system).items()}
 
+    def first_languages(self, setting: Setting) -> dict[str, np.ndarray]:
+        """Return which speakers, (S,), have each first language that is known, in its order."""
+        l1s = np.array([l1 or "" for l1 in self.data(setting).get("l1") or ()])
+        return {str(l1): l1s == l1 for l1 in np.unique(l1s) if l1}
+
     def effect(
-        self, comparison: Comparison, setting: Setting, of_bin: str | None = None
+        self,
+        comparison: Comparison,
+        setting: Setting,
+        of_bin: str | None = None,
+        speakers: np.ndarray | None = None,
     ) -> Effect | None:
-        """Return the difference of a comparison, or None if a system has no results."""
+        """Return the difference of a comparison, or None if a system has no results.
+
+        Args:
+            of_bin: only the utterances of this bin of divergence.
+            speakers: only these speakers, (S,) booleans.
+        """
         a, b = (
             self.errors(setting, system, comparison.output, of_bin)
             for system in (comparison.a, comparison.b)
         )
         if a is None or b is None:
             return None
-        return compare(a, b, self.tokens(setting, comparison.output, of_bin))
+        tokens = self.tokens(setting, comparison.output, of_bin)
+        return compare(a, b, tokens if speakers is None else np.where(speakers, tokens, 0))
 
 
 def _summed(by_bin: Mapping[str, Sequence[int]], of_bin: str | None) -> np.ndarray:

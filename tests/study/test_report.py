@@ -11,7 +11,7 @@ from espnet_ext.bin import study as command
 from espnet_ext.errors import UserError
 from espnet_ext.study.collect import write_cells
 from espnet_ext.study.figures import NAMES, write_figures
-from espnet_ext.study.page import power_rows, sections
+from espnet_ext.study.page import by_first_language, power_rows, sections
 from espnet_ext.study.results import Results, planned_rows
 
 
@@ -143,3 +143,37 @@ def test_tables_over_settings_repeat_that_their_trainings_had_other_options(stud
         results = Results({**content, "notes": notes}, "valid")
         texts = [" ".join(section.notes) for section in sections(study, results)]
         assert sum(limit in text for text in texts) == count
+
+
+def _with_first_languages(content, l1s):
+    data = {name: {**one, "l1": l1s} for name, one in content["data"].items()}
+    return Results({**content, "data": data}, "valid")
+
+
+def test_differences_by_first_language_are_those_of_its_speakers(study, content):
+    """Sums by hand over the speakers of each language; three speakers have no known one."""
+    l1s = ["vi"] * 4 + ["zh"] * 9 + [None] * 3
+    [section] = by_first_language(study, _with_first_languages(content, l1s))
+    [table] = section.items
+    row = next(row for row in table.rows if row[:4] == ["ko", "surface", "do − so_surface", "zh"])
+
+    def rate(system):
+        cells = [
+            cell
+            for cell in content["cells"]
+            if (cell["condition"], cell["language"], cell["share"], cell["system"])
+            == ("normal", "ko", 1.0, system)
+        ]
+        assert len(cells) == 3
+        errors = sum(sum(values[4:13]) for c in cells for values in c["errors"]["surface"].values())
+        return 100 * errors / (3 * 9 * 250)
+
+    assert row[4:6] == [str(9 * 250), "9"]
+    assert row[6:8] == [f"{rate('so_surface'):.2f}", f"{rate('do'):.2f}"]
+    assert " to " in row[9]
+    assert next(row for row in table.rows if row[3] == "vi")[9] == "–", "four speakers"
+
+
+def test_one_first_language_has_no_table(study, content):
+    for l1s in (["zh"] * 16, [None] * 16, ["zh"] * 8 + [None] * 8):
+        assert not by_first_language(study, _with_first_languages(content, l1s))
