@@ -63,6 +63,7 @@ def recipes() -> list[str]:
         "epadb",
         "ksponspeech",
         "l2arctic",
+        "l2english",
         "mini_l2",
         "speakandimprove",
         "speechocean762",

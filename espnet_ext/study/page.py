@@ -149,12 +149,15 @@ def _by_divergence(study: Study, results: Results) -> Section:
 
 
 def by_first_language(study: Study, results: Results) -> list[Section]:
-    """Return the differences by first language, if the speakers have several."""
+    """Return the differences by first language.
+
+    Empty unless the speakers have several, one of them with enough speakers for an interval.
+    """
     groups = [
         (setting, comparison, l1, effect, tokens[chosen].sum())
         for setting, comparison in _compared(study, results)
         for l1s in [results.first_languages(setting)]
-        if len(l1s) > 1
+        if len(l1s) > 1 and max(chosen.sum() for chosen in l1s.values()) >= FEW_SPEAKERS
         for l1, chosen in l1s.items()
         for effect in [results.effect(comparison, setting, speakers=chosen)]
         for tokens in [results.tokens(setting, comparison.output)]

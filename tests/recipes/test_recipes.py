@@ -36,6 +36,7 @@ from espnet_ext.pipeline.recipe import read_recipe  # noqa: E402
 
 RECIPES = (
     "l2arctic",
+    "l2english",
     "speechocean762",
     "aihub505",
     "aihub_l2",
@@ -45,7 +46,11 @@ RECIPES = (
     "speakandimprove",
     "TEMPLATE",
 )
-CORPORA = {name: os.environ.get(name.upper(), "") for name in RECIPES if name != "TEMPLATE"}
+CORPORA = {
+    name: os.environ.get(name.upper(), "")
+    for name in RECIPES
+    if name not in ("TEMPLATE", "l2english")
+}
 
 
 @pytest.fixture
@@ -108,6 +113,33 @@ def test_speechocean762_stage_1(tree, tmp_path):
     done = data(tree, "speechocean762", "--speechocean762", root, "--data_dir", "data/quick")
     assert done.returncode == 0, done.stderr
     is_valid(tree / "egs2/speechocean762/dual1/data/quick/en")
+
+
+def test_l2english_stage_1_combines_two_corpora(tree, tmp_path):
+    def part(numbers):
+        return {f"{n:04}": [(f"{n:04}1", [word("RED", "R EH1 D")])] for n in numbers}
+
+    parts = {"train": part(range(1, 30)), "test": part([99])}
+    speechocean762 = write_speechocean762(tmp_path / "c", parts)
+    stems = {f"a{i}": (f"Hi {'there ' * i}", ["HH", "AY1,AA,s"]) for i in range(40)}
+    write_l2arctic(tmp_path / "l", dict.fromkeys(("TLV", "TNI", "TXHC"), stems))
+    options = ["--speechocean762", speechocean762, "--l2arctic", tmp_path / "l", "--langs", "en"]
+    done = data(tree, "l2english", *options, "--l2arctic_speakers", "TNI", "--nj", "2")
+    assert done.returncode == 0, done.stderr
+    folder = tree / "egs2/l2english/dual1/data"
+    is_valid(folder / "en")
+    speakers = {
+        name: {utterance.speaker for utterance in read_directory(folder / "en" / name)}
+        for name in ("train", "valid", "test")
+    }
+    assert speakers["test"] == {"0099", "TNI"}
+    assert {"TLV", "TXHC"} <= speakers["train"] and "TNI" not in speakers["train"]
+    assert not speakers["test"] & (speakers["train"] | speakers["valid"])
+    tested, trained = (
+        {utterance.texts["meaning"] for utterance in read_directory(folder / "l2arctic/en" / name)}
+        for name in ("test", "train")
+    )
+    assert tested and not tested & trained
 
 
 def test_aihub505_stage_1(tree, tmp_path):
@@ -232,6 +264,12 @@ def test_speakandimprove_stage_1(tree, tmp_path):
         ("l2arctic", ["--l2arctic", "/", "--split", "x"], 2, "--split"),
         ("l2arctic", ["--l2arctic", "/", "--langs", "ko"], 2, "has no ko, only en"),
         ("l2arctic", ["--archive", "no.zip"], 1, "no.zip: no such archive"),
+        ("l2english", [], 2, "--speechocean762 is not given"),
+        ("l2english", ["--speechocean762", "/no"], 2, "--l2arctic is not given"),
+        ("l2english", ["--speechocean762", "/no", "--l2arctic", "/"], 1, "/no: no such folder"),
+        ("l2english", ["--langs", "ko"], 2, "both corpora have only en"),
+        ("l2english", ["--split", "x"], 2, "unknown option --split"),
+        ("l2english", ["--l2arctic"], 2, "--l2arctic needs a value"),
         ("speechocean762", [], 2, "--speechocean762 is not given"),
         ("speechocean762", ["--speechocean762", "/no/such"], 1, "/no/such: no such folder"),
         ("aihub505", [], 2, "--aihub505 is not given"),
