@@ -6,6 +6,7 @@ together.
     {"kind": "study", "version": 1, "title", "provenance",
      "data": {"valid normal ko": {"sha256", "speakers": [names], "l1": [first languages],
                                   "learner": [edits per 100 tokens, per speaker],
+                                  "metrics": {"meaning": "wer"} (those of study.yaml),
                                   "tokens": {"surface": {"0": [per speaker], "1-3": …}, …}}},
      "cells": [{"condition", "language", "share", "seed", "system", "set",
                 "errors": {"surface": {"0": [per speaker], …}, …},
@@ -31,6 +32,7 @@ from typing import Any
 
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_json, read_json_lines, write_text
+from espnet_ext.scoring.counts import align_texts, count_edits
 from espnet_ext.scoring.divergence import LEARNER, measure_references
 from espnet_ext.study.design import Cell, Setting, Study, folder_of, similarity_file
 from espnet_ext.study.system_options import OF_DECODING, OF_SYSTEMS
@@ -121,8 +123,10 @@ class _Collection:
         )
         if name not in self.data:
             self.data[name] = _describe_data(utterances)
+            if self.study.metrics:
+                self.data[name]["metrics"] = dict(self.study.metrics)
         data = self.data[name]
-        errors, tokens = _sum_by_bin(utterances, data["speakers"])
+        errors, tokens = _sum_by_bin(utterances, data["speakers"], self.study.metrics)
         for output, of_output in tokens.items():
             known = data["tokens"].setdefault(output, of_output)
             if known != of_output:
@@ -230,9 +234,13 @@ def _describe_data(utterances: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sum_by_bin(
-    utterances: Mapping[str, Any], speakers: Sequence[str]
+    utterances: Mapping[str, Any], speakers: Sequence[str], metrics: Mapping[str, str]
 ) -> tuple[dict[str, dict[str, list[int]]], dict[str, dict[str, list[int]]]]:
-    """Return errors and tokens per output, bin of divergence and speaker."""
+    """Return errors and tokens per output, bin of divergence and speaker.
+
+    Args:
+        metrics: output → metric, where it is not the main one of the token type.
+    """
     rows = utterances["utterances"]
     measured = measure_references(
         {row["id"]: row["texts"] for row in rows}, utterances["token_types"]
@@ -246,6 +254,10 @@ def _sum_by_bin(
             hypothesis, _, reference = name.partition("-")
             if hypothesis != reference:
                 continue
+            if metric := metrics.get(reference):
+                texts = row["texts"][reference], row["hypotheses"].get(hypothesis, "")
+                edits = count_edits(*align_texts([texts[0]], [texts[1]], metric))
+                counts = {"errors": edits.errors, "tokens": edits.tokens}
             of_bin = bins.get(row["id"], NO_BIN)
             for sums, key in ((errors, "errors"), (tokens, "tokens")):
                 zeros = [0] * len(speakers)

@@ -13,6 +13,7 @@ from typing import Any
 
 from espnet_ext.errors import UserError, did_you_mean
 from espnet_ext.files import read_yaml
+from espnet_ext.scoring.counts import METRICS
 
 AXES = ("conditions", "languages", "shares", "seeds", "systems")
 OUTPUTS = ("surface", "meaning")
@@ -89,6 +90,8 @@ class Study:
     primary: Mapping[str, Any] = field(default_factory=dict)  # settings of the primary family
     train_options: str = ""  # further options of the trainings
     run_options: str = ""  # further options of run.sh
+    # output → metric of its errors (cer, wer, per); default: the main one of its token type
+    metrics: Mapping[str, str] = field(default_factory=dict)
     drop: Mapping[str, Any] = field(default_factory=lambda: {"output": "surface", "seed": 0})
     diagnose_every: int = 0  # steps between measurements of the gradients; 0: never
     similarity: Sequence[str] = ()  # systems whose encoders are compared by CKA
@@ -228,6 +231,16 @@ def _check(path: str | os.PathLike, study: Study) -> None:
             raise UserError(f"{path}: share {share}", "write shares above 0, up to 1")
     if lacking := [lang for lang in study.languages if lang not in study.batches_per_epoch]:
         raise UserError(f"{path}: batches_per_epoch lacks {', '.join(lacking)}", "add it")
+    for output, metric in study.metrics.items():
+        if output not in OUTPUTS:
+            raise UserError(
+                f"{path}: metrics: no output '{output}'", f"choose {' or '.join(OUTPUTS)}"
+            )
+        if metric not in METRICS:
+            raise UserError(
+                f"{path}: metrics: {output} has no metric '{metric}'",
+                f"choose among {', '.join(METRICS)}",
+            )
     names = [comparison.name for comparison in study.comparisons]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise UserError(f"{path}: comparisons: two are named {min(repeated)}", "rename one")

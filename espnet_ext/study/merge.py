@@ -100,10 +100,12 @@ def _add(
 def _merged_data(known: dict | None, described: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return what is known of a set, with the outputs of both files."""
     known = known or {**described, "tokens": {}}
-    for field, value in described.items():
-        if field != "tokens" and known[field] != value:
+    for field in {**known, **described}:
+        value = described.get(field)
+        if field != "tokens" and known.get(field) != value:
             raise UserError(
-                f"{name}: other references or speakers than in an earlier file ({field})", _SEPARATE
+                f"{name}: other references, speakers or metrics than in an earlier file ({field})",
+                _SEPARATE,
             )
     tokens = dict(known["tokens"])
     for output, of_output in described["tokens"].items():

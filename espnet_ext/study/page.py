@@ -219,7 +219,14 @@ def _rates(study: Study, results: Results) -> Section:
                 single.append(f"{output} " + ", ".join(number(float(rate)) for rate in rates))
             if single:
                 cells.append([str(setting), system, *texts, "; ".join(single)])
-    sentence = "Mean over the trainings, in percent: CER, or PER where the surface is phones."
+    metrics = [
+        f"{metric.upper()} of the {output}; "
+        for output, metric in results.metrics(study.settings()[0]).items()
+    ]
+    sentence = (
+        f"Mean over the trainings, in percent: {''.join(metrics)}CER, or PER where the surface is "
+        "phones."
+    )
     return Section("Error rates", items=[Table("Error rates", sentence, header, cells, 2)])
 
 

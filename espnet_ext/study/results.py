@@ -50,6 +50,10 @@ class Results:
         """Return what is known of the references of a setting."""
         return self.content["data"][f"{self.dset} {setting.condition} {setting.language}"]
 
+    def metrics(self, setting: Setting) -> dict[str, str]:
+        """Return output → metric, where it is not the main one of the token type."""
+        return dict(self.data(setting).get("metrics", {}))
+
     def bins(self, setting: Setting, output: str) -> list[str]:
         """Return the bins of divergence that have utterances."""
         order = ("0", "1-3", "4-10", ">=11", "none")

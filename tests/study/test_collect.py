@@ -1,13 +1,16 @@
 """Collecting results: what must be equal, and what the file has."""
 
+import dataclasses
 import json
 
+import jiwer
 import pytest
 from grids import SYSTEMS, study_of, write_cell, write_json, write_similarity
 
 from espnet_ext.errors import UserError
 from espnet_ext.study.collect import collect, read_cells, write_cells
 from espnet_ext.study.design import Cell, Setting, folder_of, similarity_file
+from espnet_ext.study.merge import merge
 
 
 @pytest.fixture
@@ -55,6 +58,30 @@ def test_errors_and_tokens_are_summed_by_speaker_and_bin(root, study, tmp_path):
     write_cells(tmp_path / "cells.json", content)
     assert read_cells(tmp_path / "cells.json") == json.loads(json.dumps(content))
     assert len((tmp_path / "cells.json").read_text().splitlines()) < 30  # one line per cell
+
+
+def test_metric_of_the_design_replaces_that_of_the_token_type(root, study):
+    """Word errors as jiwer counts them; an utterance without a hypothesis is all deletions."""
+    hypotheses = ["국물 멋 더", "국물 맛", None]
+    path = folder_of(root, cell("do", 0)) / "decode/valid/utterances.json"
+    content = json.loads(path.read_text())
+    for row, text in zip(content["utterances"], hypotheses * 2, strict=True):
+        row["hypotheses"] = {"surface": "x", **({"meaning": text} if text else {})}
+    path.write_text(json.dumps(content))
+    with_metric = dataclasses.replace(study, metrics={"meaning": "wer"})
+    collected = collect(with_metric, root, ["valid"])
+    (joint,) = [c for c in collected["cells"] if (c["system"], c["seed"]) == ("do", 0)]
+    expected = {}
+    for row in content["utterances"]:
+        counted = jiwer.process_words(row["texts"]["meaning"], row["hypotheses"].get("meaning", ""))
+        errors = counted.substitutions + counted.deletions + counted.insertions
+        expected[row["speaker"]] = expected.get(row["speaker"], 0) + errors
+    assert joint["errors"]["meaning"] == {"1-3": list(expected.values())}
+    assert joint["errors"]["surface"] == {"1-3": [2, 2, 2]}, "as scored"
+    data = collected["data"]["valid normal ko"]
+    assert data["tokens"]["meaning"] == {"1-3": [4, 4, 4]} and data["metrics"] == {"meaning": "wer"}
+    with pytest.raises(UserError, match="references, speakers or metrics .* .metrics."):
+        merge(study, {"a": collect(study, root, ["valid"]), "b": {**collected, "cells": []}})
 
 
 def test_similarity_names_the_encoders_of_one_output(root, study):
