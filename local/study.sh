@@ -17,7 +17,8 @@ several data conditions, and reports the differences.
   --test BOOL        true: decode and score the test set, at the end of the study (default: false)
   --stage N          first stage: 1 data of each condition, 2 subsets of the training set, 3 training,
                      decoding and scoring of the validation set, 4 test set (with --test true),
-                     5 similarity of the encoders, 6 collected results and report (default: 1)
+                     5 similarity of the encoders and other analyses of the models,
+                     6 collected results and report (default: 1)
   --stop_stage N     last stage (default: 6)
   --dir DIR          where everything is written (default: exp)
   --parallel N       parallel trainings and decodings (default: 2)
@@ -85,7 +86,7 @@ if [[ ${plan} == true ]]; then
 fi
 
 # recipe, run_options, train_options, diagnose_every, drop_output, drop_seed, valid_set, test_set,
-# similarity and, by condition, condition_options
+# similarity, analyses and, by condition, condition_options
 declare -A condition_options=()
 assignments=$(study_command settings)
 eval "${assignments}"
@@ -187,11 +188,25 @@ if is_stage 4 && [[ ${test} == true ]]; then
     done
 fi
 
+analyse() { # analyse ANALYSIS OPTION…: of the models in `models`, unless its file is newer than all of `newest`
+    local output=${folder}/analysis/$1_seed${seed}.json is_current=false model
+    if [[ -e ${output} ]]; then
+        is_current=true
+        for model in "${newest[@]}"; do if [[ ${model} -nt ${output} ]]; then is_current=false; fi; done
+    fi
+    [[ ${is_current} == false ]] || return 0
+    stop_if_due 60
+    mkdir -p "${folder}/analysis"
+    echo "== $1: ${item}"
+    espnet_ext analyze "$1" --models "${models[@]}" "${@:2}" --ngpu "${ngpu}" \
+        --data "${raw}/${valid_set}" --output "${output}" >"${output%.json}.log"
+}
+
 if is_stage 5 && [[ -n ${similarity} ]]; then # CKA; the models of the next seed are the ceiling
     for item in "${groups[@]}"; do
         read -r condition lang share seed <<<"${item}"
         folder=${dir}/${condition}/${lang}/share${share}/${lang}
-        output=${folder}/analysis/cka_seed${seed}.json
+        raw=${dir}/${condition}/${lang}/dump/raw/${lang}
         seeds=()
         for other in "${groups[@]}"; do
             if [[ ${other% *} == "${item% *}" ]]; then seeds+=("${other##* }"); fi
@@ -202,27 +217,22 @@ if is_stage 5 && [[ -n ${similarity} ]]; then # CKA; the models of the next seed
         done
         models=() twins=() newest=()
         for system in ${similarity}; do
-            model=${folder}/${system}_seed${seed} twin=${folder}/${system}_seed${next}
+            model=${folder}/${system}_seed${seed}
             [[ -e ${model}/model.pth ]] || continue
             models+=("${system}=${model}") newest+=("${model}/model.pth")
-            if [[ ${next} != "${seed}" && -e ${twin}/model.pth ]]; then
+        done
+        ((${#models[@]} > 1)) || continue
+        for analysis in ${analyses}; do # decoders on the encoders of other systems; probes
+            analyse "${analysis}" --train "${raw}/train_share${share}"
+        done
+        for system in ${similarity}; do
+            twin=${folder}/${system}_seed${next}
+            if [[ ${next} != "${seed}" && -e ${folder}/${system}_seed${seed}/model.pth && -e ${twin}/model.pth ]]; then
                 twins+=("${system}=${twin}") newest+=("${twin}/model.pth")
             fi
         done
-        ((${#models[@]} > 1)) || continue
-        is_current=false # the file is newer than all models
-        if [[ -e ${output} ]]; then
-            is_current=true
-            for model in "${newest[@]}"; do if [[ ${model} -nt ${output} ]]; then is_current=false; fi; done
-        fi
-        [[ ${is_current} == false ]] || continue
-        stop_if_due 60
-        mkdir -p "${folder}/analysis"
         if ((${#twins[@]})); then twins=(--twins "${twins[@]}"); fi
-        echo "== similarity: ${item}"
-        espnet_ext analyze cka --models "${models[@]}" "${twins[@]}" --measures cka --max_rows 500 \
-            --data "${dir}/${condition}/${lang}/dump/raw/${lang}/${valid_set}" \
-            --ngpu "${ngpu}" --output "${output}" >"${output%.json}.log"
+        analyse cka "${twins[@]}" --measures cka --max_rows 500
     done
 fi
 

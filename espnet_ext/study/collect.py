@@ -12,8 +12,7 @@ together.
                 "errors": {"surface": {"0": [per speaker], …}, …},
                 "training": {"seconds", "parameters", "updates", "commit", "configuration",
                              "shared", "gradient_cosine", "data", "decoding"}}],
-     "similarity": [{"condition", "language", "share", "seed", "a", "b", "ceiling", "layer",
-                     "cka", "null", "output_a", "output_b" (of encoders that one output reads)}],
+     "similarity": […], "swaps": […], "probes": […],           # see `study.model_measures`
      "missing": ["normal, ko, 50 %, do, seed 1 (test)"],
      "notes": [str], "sources": [provenance]}                  # if files were merged
 
@@ -26,7 +25,7 @@ bin. The sum over bins is that of all utterances.
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +33,12 @@ from espnet_ext.errors import UserError
 from espnet_ext.files import read_json, read_json_lines, write_text
 from espnet_ext.scoring.counts import align_texts, count_edits
 from espnet_ext.scoring.divergence import LEARNER, measure_references
-from espnet_ext.study.design import Cell, Setting, Study, folder_of, similarity_file
+from espnet_ext.study.design import Cell, Study, folder_of
+from espnet_ext.study.model_measures import read_measures
 from espnet_ext.study.system_options import OF_DECODING, OF_SYSTEMS
 
 KIND, VERSION = "study", 1
 NO_BIN = "none"
-TWIN = "~twin"  # suffix of a model in the results of CKA: the same system with another seed
 _OF_CELLS = ("seed", "num_iters_per_epoch")  # options in which the trainings of a grid may differ
 _RERUN = "remove the folder and run the study again"
 
@@ -81,7 +80,7 @@ def collect(
         "title": study.title,
         "data": collected.data,
         "cells": collected.cells,
-        "similarity": list(_similarity(study, root)),
+        **read_measures(study, root),
         "missing": missing,
     }
 
@@ -278,34 +277,6 @@ def _gradient_cosine(path: Path) -> float | None:
     ]
     known = [cosine for cosine in cosines if cosine is not None]
     return round(sum(known) / len(known), 5) if known else None
-
-
-def _similarity(study: Study, root: str | os.PathLike) -> Iterator[dict[str, Any]]:
-    """Yield the CKA of the last encoder layer of each pair of models that was measured."""
-    for setting in study.settings():
-        for seed in study.seeds:
-            path = similarity_file(root, setting, seed)
-            if path.is_file():
-                for pair in read_json(path)["pairs"]:
-                    yield _similarity_row(setting, seed, pair)
-
-
-def _similarity_row(setting: Setting, seed: int, pair: Mapping[str, Any]) -> dict[str, Any]:
-    last = pair["curve"][-1]
-    null = last.get("measures", {}).get("cka", {}).get("null") or {}
-    return {
-        "condition": setting.condition,
-        "language": setting.language,
-        "share": setting.share,
-        "seed": seed,
-        "a": pair["a"].removesuffix(TWIN),
-        "b": pair["b"].removesuffix(TWIN),
-        "ceiling": pair["ceiling"],
-        "layer": last["layer"],
-        "cka": last["debiased"],
-        "null": null.get("mean"),
-        **{key: pair[key] for key in ("output_a", "output_b") if key in pair},
-    }
 
 
 def _without_token_lists(value: Any) -> Any:

@@ -17,6 +17,7 @@ from espnet_ext.scoring.counts import METRICS
 
 AXES = ("conditions", "languages", "shares", "seeds", "systems")
 OUTPUTS = ("surface", "meaning")
+ANALYSES = ("swaps", "probes")
 QUICK_BATCHES = 4  # per epoch, with --quick true
 
 
@@ -95,6 +96,7 @@ class Study:
     drop: Mapping[str, Any] = field(default_factory=lambda: {"output": "surface", "seed": 0})
     diagnose_every: int = 0  # steps between measurements of the gradients; 0: never
     similarity: Sequence[str] = ()  # systems whose encoders are compared by CKA
+    analyses: Sequence[str] = ()  # further ones of these systems: swaps, probes
     minutes: Mapping[str, float] = field(default_factory=dict)  # language → of one training
     decode_minutes: float = 0.5  # of one set of one system
     parallel: int = 2  # trainings in parallel, for the estimate of hours
@@ -162,11 +164,11 @@ def folder_of(root: str | os.PathLike, cell: Cell) -> Path:
     return Path(root) / cell.condition / cell.language / share / cell.language / cell.model
 
 
-def similarity_file(root: str | os.PathLike, setting: Setting, seed: int) -> Path:
-    """Return the result file of the CKA of a setting's models of one seed."""
+def analysis_file(root: str | os.PathLike, setting: Setting, seed: int, analysis: str) -> Path:
+    """Return the result file of an analysis (`cka`, …) of a setting's models of one seed."""
     share = f"share{percent(setting.share)}"
     folder = Path(root) / setting.condition / setting.language / share / setting.language
-    return folder / f"analysis/cka_seed{seed}.json"
+    return folder / f"analysis/{analysis}_seed{seed}.json"
 
 
 def read_study(path: str | os.PathLike, quick: bool = False) -> Study:
@@ -244,6 +246,11 @@ def _check(path: str | os.PathLike, study: Study) -> None:
     names = [comparison.name for comparison in study.comparisons]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise UserError(f"{path}: comparisons: two are named {min(repeated)}", "rename one")
+    if unknown := [name for name in study.analyses if name not in ANALYSES]:
+        remedy = did_you_mean(unknown[0], ANALYSES, f"choose among {', '.join(ANALYSES)}")
+        raise UserError(f"{path}: analyses: no analysis '{unknown[0]}'", remedy)
+    if study.analyses and not study.similarity:
+        raise UserError(f"{path}: analyses without systems", "name the systems in similarity")
     if unknown := [system for system in study.similarity if system not in study.systems]:
         raise UserError(f"{path}: similarity: no system '{unknown[0]}'", "add it to systems")
 

@@ -198,11 +198,16 @@ def _divergence(figure: Any, study: Study, results: Results) -> None:
 
 def _mechanism(figure: Any, study: Study, results: Results) -> None:
     figure.set_size_inches(11, 6)
-    axes = figure.subplots(len(OUTPUTS), len(PREDICTORS), squeeze=False)
+    of_outputs = {output: points(study, results, output) for output in OUTPUTS}
+    measured = {
+        name for of_output in of_outputs.values() for p in of_output for name in p.predictors
+    }
+    predictors = {name: text for name, text in PREDICTORS.items() if name in measured} or PREDICTORS
+    figure.set_size_inches(11 * len(predictors) / 3, 6)
+    axes = figure.subplots(len(OUTPUTS), len(predictors), squeeze=False)
     figure.suptitle("Measures of the models, and what joint training gains (below 0) or loses")
-    for row, output in enumerate(OUTPUTS):
-        of_output = points(study, results, output)
-        for column, (predictor, description) in enumerate(PREDICTORS.items()):
+    for row, (output, of_output) in enumerate(of_outputs.items()):
+        for column, (predictor, description) in enumerate(predictors.items()):
             axis = axes[row][column]
             axis.axhline(0, color="black", linewidth=0.8)
             for point in of_output:

@@ -21,6 +21,9 @@ PREDICTORS = {
     "cka": "CKA of the joint and the single-output encoder, relative to that of two seeds",
     "cka_single": "CKA of the two single-output encoders, relative to that of two seeds",
     "cosine": "cosine of the gradients of surface and meaning in joint training",
+    "swap": "error of the single-output decoder on the joint encoder, through a linear map, minus "
+    "that on its own encoder",
+    "probe": "accuracy of a probe for the output's tokens: joint minus single-output encoder",
 }
 
 
@@ -64,11 +67,7 @@ def points(study: Study, results: Results, output: str) -> list[Point]:
 def _predictors(
     results: Results, comparison: Comparison, setting: Setting, study: Study
 ) -> Iterator[tuple[str, float]]:
-    rows = [
-        row
-        for row in results.content["similarity"]
-        if Setting(row["condition"], row["language"], row["share"]) == setting
-    ]
+    rows = _of_setting(results, "similarity", setting)
     relative = relative_cka(rows, comparison.a, comparison.b, comparison.output)
     if relative is not None:
         yield "cka", relative
@@ -79,6 +78,68 @@ def _predictors(
     cosines = [one["gradient_cosine"] for one in trainings if one["gradient_cosine"] is not None]
     if cosines:
         yield "cosine", float(np.mean(cosines))
+    swap = lost_by_swap(_of_setting(results, "swaps", setting), comparison)
+    if swap is not None:
+        yield "swap", swap
+    probe = gained_by_probe(_of_setting(results, "probes", setting), comparison)
+    if probe is not None:
+        yield "probe", probe
+
+
+def _of_setting(results: Results, kind: str, setting: Setting) -> list[Mapping[str, Any]]:
+    return [
+        row
+        for row in results.content.get(kind, ())
+        if Setting(row["condition"], row["language"], row["share"]) == setting
+    ]
+
+
+def lost_by_swap(rows: Sequence[Mapping[str, Any]], comparison: Comparison) -> float | None:
+    """Return the error that system a's decoder gains on the encoder of system b, in points.
+
+    The encoder output of b goes through a linear map. The mean over the seeds that have both error
+    rates; None without any.
+
+    Args:
+        rows: of the analysis `swaps` (see `study.model_measures`) in one setting.
+    """
+    own, stitched = {}, {}
+    for row in rows:
+        if row["decoder"] != comparison.a or row["output"] != comparison.output:
+            continue
+        if row["encoder_output"] not in (None, comparison.output) or row["rate"] is None:
+            continue
+        if (row["encoder"], row["way"]) == (comparison.a, "own"):
+            own[row["seed"]] = row["rate"]
+        elif (row["encoder"], row["way"]) == (comparison.b, "stitched"):
+            stitched[row["seed"]] = row["rate"]
+    return _mean_difference(own, stitched)
+
+
+def gained_by_probe(rows: Sequence[Mapping[str, Any]], comparison: Comparison) -> float | None:
+    """Return the accuracy of a probe for the output's tokens, encoder b minus encoder a, in points.
+
+    The mean over the seeds that have both; None without any.
+
+    Args:
+        rows: of the analysis `probes` (see `study.model_measures`) in one setting.
+    """
+    of_a, of_b = (
+        {
+            row["seed"]: row["accuracy"]
+            for row in rows
+            if (row["task"], row["system"]) == (comparison.output, system)
+            and row["output"] in (None, comparison.output)
+        }
+        for system in (comparison.a, comparison.b)
+    )
+    return _mean_difference(of_a, of_b)
+
+
+def _mean_difference(a: Mapping[int, float], b: Mapping[int, float]) -> float | None:
+    """Return the mean of b − a over the seeds that both have."""
+    differences = [b[seed] - a[seed] for seed in sorted(a.keys() & b.keys())]
+    return float(np.mean(differences)) if differences else None
 
 
 def _other_single_system(study: Study, comparison: Comparison) -> str | None:

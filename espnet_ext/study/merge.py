@@ -5,10 +5,10 @@ from typing import Any
 
 from espnet_ext.errors import UserError
 from espnet_ext.study.design import Study
+from espnet_ext.study.model_measures import KEYS
 
 _OF_SETTING = ("condition", "language", "share")
 _OF_CELL = (*_OF_SETTING, "seed", "system", "set")
-_OF_SIMILARITY = (*_OF_SETTING, "seed", "a", "b", "ceiling", "output_a", "output_b")
 _SEPARATE = "report the two files separately"
 
 
@@ -34,7 +34,7 @@ def merge(
     """
     first_name, first = next(iter(contents.items()))
     cells: dict[tuple, tuple[dict, str]] = {}
-    similarity: dict[tuple, tuple[dict, str]] = {}
+    measures: dict[str, dict[tuple, tuple[dict, str]]] = {}
     data: dict[str, dict] = {}
     sources: list[dict] = []
     for name, content in contents.items():
@@ -44,7 +44,9 @@ def merge(
                 "merge files of one study",
             )
         _add(cells, content["cells"], _OF_CELL, name)
-        _add(similarity, content["similarity"], _OF_SIMILARITY, name)
+        for kind, fields in KEYS.items():
+            if kind in content:
+                _add(measures.setdefault(kind, {}), content[kind], fields, name)
         for key, described in content["data"].items():
             data[key] = _merged_data(data.get(key), described, f"{name}: {key}")
         for source in content.get("sources") or [content.get("provenance") or {}]:
@@ -72,7 +74,7 @@ def merge(
         "title": first["title"],
         "data": data,
         "cells": [cells[key][0] for key in ordered],
-        "similarity": [row for row, _ in similarity.values()],
+        **{kind: [row for row, _ in rows.values()] for kind, rows in measures.items()},
         "missing": [
             f"{cell} ({dset})"
             for cell, key in zip(planned, order, strict=True)

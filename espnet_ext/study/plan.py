@@ -99,6 +99,7 @@ def shell_settings(study: Study) -> Iterator[str]:
         "valid_set": study.valid_set,
         "test_set": study.test_set,
         "similarity": " ".join(study.similarity),
+        "analyses": " ".join(study.analyses),
     }
     for name, value in values.items():
         yield f"{name}={shlex.quote(str(value))}"

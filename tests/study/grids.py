@@ -7,7 +7,7 @@ import numpy as np
 import yaml
 
 from espnet_ext.study.collect import KIND, VERSION
-from espnet_ext.study.design import folder_of, read_study, similarity_file
+from espnet_ext.study.design import analysis_file, folder_of, read_study
 
 SYSTEMS = {
     "so_surface": ["surface"],
@@ -133,7 +133,7 @@ def write_similarity(root, setting, seed, pairs):
         }
         for (a, b, ceiling), value in pairs.items()
     ]
-    write_json(similarity_file(root, setting, seed), {"pairs": rows})
+    write_json(analysis_file(root, setting, seed, "cka"), {"pairs": rows})
 
 
 def made_up(study, rate, *, dset="valid", speakers=16, tokens=250, seed=0, cosine=None):

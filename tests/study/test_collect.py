@@ -9,7 +9,7 @@ from grids import SYSTEMS, study_of, write_cell, write_json, write_similarity
 
 from espnet_ext.errors import UserError
 from espnet_ext.study.collect import collect, read_cells, write_cells
-from espnet_ext.study.design import Cell, Setting, folder_of, similarity_file
+from espnet_ext.study.design import Cell, Setting, analysis_file, folder_of
 from espnet_ext.study.merge import merge
 
 
@@ -87,11 +87,42 @@ def test_metric_of_the_design_replaces_that_of_the_token_type(root, study):
 def test_similarity_names_the_encoders_of_one_output(root, study):
     setting = Setting("normal", "ko", 1.0)
     write_similarity(root, setting, 0, {("do", "so_surface", False): 0.5})
-    path = similarity_file(root, setting, 0)
+    path = analysis_file(root, setting, 0, "cka")
     (pair,) = json.loads(path.read_text())["pairs"]
     write_json(path, {"pairs": [{**pair, "output_a": "surface"}, pair]})
     first, second = collect(study, root, ["valid"])["similarity"]
     assert first == {**second, "output_a": "surface"} and "output_a" not in second
+
+
+def test_swaps_and_probes_of_the_last_layer_are_collected(root, study):
+    setting, about = Setting("normal", "ko", 1.0), {"rate": 12.5, "interval": [1, 2], "r2": 0.5}
+    swap = {"output": "surface", "decoder": "so_surface", "encoder": "do", "way": "stitched"}
+    swaps = [{**swap, **about}, {**swap, "encoder_output": "surface", **about}]
+    write_json(analysis_file(root, setting, 1, "swaps"), {"rows": swaps})
+    probes = [
+        {"task": task, "system": "do", "layer": layer, "accuracy": accuracy, "control": 1.0}
+        for task, layer, accuracy in (
+            *(("surface", "embed", 10.0), ("surface", "0", 20.0), ("surface", "output", 30.0)),
+            *(("meaning", "embed", 40.0), ("meaning", "0", 50.0), ("speaker", "0", 60.0)),
+        )
+    ]
+    write_json(analysis_file(root, setting, 1, "probes"), {"rows": probes})
+    assert "swaps" not in collect(study, root, ["valid"]), "not in the design"
+    with_analyses = dataclasses.replace(study, analyses=["swaps", "probes"])
+    content = collect(with_analyses, root, ["valid"])
+    place = {"condition": "normal", "language": "ko", "share": 1.0, "seed": 1}
+    assert content["swaps"] == [
+        {**place, **swap, "encoder_output": output, "rate": 12.5} for output in (None, "surface")
+    ]
+    of_do = {**place, "system": "do", "output": None}
+    assert content["probes"] == [
+        {**of_do, "task": "surface", "layer": "output", "accuracy": 30.0},
+        {**of_do, "task": "meaning", "layer": "0", "accuracy": 50.0},
+    ]
+    assert merge(with_analyses, {"a": content, "b": content})["swaps"] == content["swaps"]
+    other = {**content, "probes": [{**content["probes"][0], "accuracy": 1.0}]}
+    with pytest.raises(UserError, match="other results than in a"):
+        merge(with_analyses, {"a": content, "b": other})
 
 
 def test_missing_cells_are_named(root, study):

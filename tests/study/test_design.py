@@ -36,6 +36,8 @@ def test_comparisons_are_planned_where_both_systems_are_trained(tmp_path):
         ({"blocks": [{"seed": [0]}]}, "unknown axis 'seed'"),
         ({"blocks": [{"seeds": [7]}]}, "seeds has no 7"),
         ({"batches_per_epoch": {"ko": 1}}, "batches_per_epoch lacks en"),
+        ({"analyses": ["probe"]}, "no analysis 'probe'"),
+        ({"analyses": ["probes"], "similarity": []}, "analyses without systems"),
         ({"similarity": ["dual"]}, "similarity: no system 'dual'"),
         ({"metrics": {"words": "wer"}}, "metrics: no output 'words'"),
         ({"metrics": {"meaning": "bleu"}}, "meaning has no metric 'bleu'"),

@@ -5,7 +5,7 @@ import pytest
 from grids import made_up, study_of
 
 from espnet_ext.study.design import Comparison, Setting
-from espnet_ext.study.mechanism import Point, correlation, points, relative_cka
+from espnet_ext.study.mechanism import PREDICTORS, Point, correlation, points, relative_cka
 from espnet_ext.study.results import Results
 
 
@@ -72,3 +72,32 @@ def test_points_have_the_predictors_that_were_measured(tmp_path):
         {"cka": 0.5, "cka_single": 0.25, "cosine": 0.1}
     )
     assert by_setting["fewer, en, 100 %"] == {"cosine": 0.0}
+
+
+def test_swaps_and_probes_are_averaged_over_the_seeds_that_have_both(tmp_path):
+    """By hand: on the encoder of do, the decoder of so_surface loses 4 and 2 points."""
+    study = study_of(tmp_path, shares=[1.0])
+    content = made_up(study, lambda cell, output: 10)
+    place = {"condition": "normal", "language": "ko", "share": 1.0}
+    swap = {**place, "output": "surface", "decoder": "so_surface", "encoder_output": None}
+    content["swaps"] = [
+        {**swap, "seed": seed, "encoder": encoder, "way": way, "rate": rate}
+        for seed, encoder, way, rate in (
+            *((0, "so_surface", "own", 10.0), (0, "do", "stitched", 14.0)),
+            *((1, "so_surface", "own", 11.0), (1, "do", "stitched", 13.0)),
+            *((2, "so_surface", "own", 99.0), (0, "do", "direct", 99.0)),
+            (1, "so_meaning", "stitched", 99.0),
+        )
+    ]
+    content["swaps"].append({**content["swaps"][1], "encoder_output": "meaning", "rate": 99.0})
+    probe = {**place, "seed": 0, "task": "surface", "layer": "1"}
+    content["probes"] = [
+        {**probe, "system": system, "output": output, "accuracy": accuracy}
+        for system, output, accuracy in (
+            *(("so_surface", None, 60.0), ("do", "surface", 65.5)),
+            ("do", "meaning", 1.0),
+        )
+    ]
+    [point] = points(study, Results(content, "valid"), "surface")
+    assert point.predictors == pytest.approx({"swap": 3.0, "probe": 5.5})
+    assert {"swap", "probe"} < set(PREDICTORS)
