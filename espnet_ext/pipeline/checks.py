@@ -8,15 +8,18 @@ import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from os.path import exists
+from pathlib import Path
 from typing import Any
 
+from espnet_ext import __version__
 from espnet_ext.errors import UserError, did_you_mean
-from espnet_ext.files import read_yaml
+from espnet_ext.files import read_json, read_yaml, sha256_of, write_json
 from espnet_ext.pipeline import hub
 from espnet_ext.pipeline.settings import assignments
 from espnet_ext.pipeline.usage import UsageError
 from espnet_ext.pipeline.variants import COUPLED, variants_of
 
+CHECKED = "checked_systems.json"  # in the folder of the logs: configurations without mistakes
 DEFAULT_RATE = 16000  # Hz, of ESPnet's frontend
 
 
@@ -110,6 +113,38 @@ def check_outputs(
                 )
 
 
+def check_systems(
+    python: str, config: str, systems: Sequence[str], log_dir: str | Path | None
+) -> None:
+    """Check keys and values of systems as training does, so that a typo stops before stage 1.
+
+    It imports ESPnet, which takes seconds. What was checked is recorded in the folder of the logs,
+    and is checked again only if a file changed.
+
+    Args:
+        systems: paths of their configurations.
+        log_dir: folder of the logs; None: nothing is recorded.
+
+    Raises:
+        UserError: with the first unknown key or value of each system.
+    """
+    path = Path(log_dir) / CHECKED if log_dir else None
+    files = dict.fromkeys([config, *systems])
+    digests = {"espnet_ext": __version__, **{file: sha256_of(file) for file in files}}
+    if path and path.is_file() and read_json(path) == digests:
+        return
+    code = "from espnet_ext.training.system_check import main; main()"
+    done = subprocess.run([python, "-c", code, *files], capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(
+            f"systems cannot be trained:\n{done.stderr.strip()[-5000:]}",
+            "correct the configurations; no stage was run",
+        )
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, digests)
+
+
 def needed_gpus(stages: Collection[int], options: argparse.Namespace) -> dict[str, int]:
     """Return the GPUs that the stages need on this machine, by the option that asks for them."""
     with_stress = options.stress.strip() != "" and 17 in stages
@@ -151,6 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--asr_config", required=True, help="training configuration")
     parser.add_argument("--system_configs", nargs="+", required=True, metavar="NAME=FILE")
     parser.add_argument("--stages", nargs="*", type=int, default=[], help="stages that will run")
+    parser.add_argument("--log_dir", default=None, help="folder of the logs")
     parser.add_argument("--fs", required=True, help="sample rate in Hz")
     parser.add_argument("--cmd", default="local", help="local or slurm")
     parser.add_argument("--ngpu", type=int, default=0, help="GPUs per training")
@@ -203,6 +239,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 check_batches_of_baseline(name, system)
             of_system = variants_of(system.get("outputs") or {}, args.coupling == "true", canonical)
             variants += [(name, variant) for variant in of_system]
+        if trains and min(args.stages) < 10:
+            paths = [item.partition("=")[2] for item in args.system_configs]
+            check_systems(args.python, args.asr_config, paths, args.log_dir)
         used = {variant for _, variant in variants}
         if args.coupling == "true" and COUPLED not in used:
             print("note: --coupling: no system has two outputs to couple", file=sys.stderr)

@@ -23,3 +23,44 @@ def test_stock_models_need_a_number_of_bins(tmp_path, capsys, stages, options, o
     types = ["--token_types", "en surface=char meaning=char"]
     assert checks.main([*words, *types, "--stages", *stages, *options]) == code
     assert ("system so has batch_bins: auto" in capsys.readouterr().err) == (code == 2)
+
+
+@pytest.fixture
+def checked(tmp_path, monkeypatch):
+    """Return a function that checks a system by a stub python, and the file with its calls."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.yaml").write_text("encoder: conformer\n")
+    stub, calls = tmp_path / "python", tmp_path / "calls"
+    stub.write_text(
+        f'#!/bin/sh\nshift 2\necho "$@" >>{calls}\n'
+        "if grep -q typo so.yaml; then echo 'error: so.yaml: a typo' >&2; exit 1; fi\necho 0\n"
+    )
+    stub.chmod(0o755)
+
+    def run(content, *stages):
+        (tmp_path / "so.yaml").write_text(content)
+        words = ["--asr_config", "train.yaml", "--system_configs", "so=so.yaml", "--fs", "16000"]
+        words += ["--token_types", "en meaning=char", "--stages", *stages]
+        return checks.main([*words, "--python", str(stub), "--log_dir", "exp/log"])
+
+    return run, lambda: calls.read_text().splitlines() if calls.exists() else []
+
+
+def test_systems_are_checked_before_the_first_stage_unless_nothing_changed(checked, capsys):
+    run, calls = checked
+    assert run("outputs: {meaning: {}}\ntypo: 1\n", "1", "11") == 1
+    shown = capsys.readouterr()
+    assert "error: so.yaml: a typo" in shown.err and "no stage was run" in shown.err
+    assert run("outputs: {meaning: {}}\n", "1", "11") == 0
+    assert capsys.readouterr().out.startswith("variants=")  # bash reads it: not what the check says
+    assert run("outputs: {meaning: {}}\n", "1", "11") == 0
+    assert calls() == ["train.yaml so.yaml"] * 2
+    assert run("outputs: {meaning: {}}\nseed: 1\n", "5", "11") == 0
+    assert len(calls()) == 3
+
+
+@pytest.mark.parametrize("stages", [["1"], ["11"], ["1", "12"]])
+def test_systems_are_not_checked_without_training_or_if_it_is_first(checked, stages):
+    run, calls = checked
+    assert run("outputs: {meaning: {}}\ntypo: 1\n", *stages) == 0
+    assert calls() == []

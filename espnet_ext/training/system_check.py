@@ -1,0 +1,115 @@
+"""Check systems before anything is trained: unknown keys and values, as far as no data is needed.
+
+    python -c "from espnet_ext.training.system_check import main; main()" CONFIG SYSTEM…
+
+CONFIG is the training configuration, SYSTEM an overlay. It prints the first mistake of each system,
+and exits with 1 if there is one. `run.sh` calls it before its first stage.
+"""
+
+import contextlib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from espnet_ext.errors import UserError
+from espnet_ext.model import espnet
+from espnet_ext.model.conditioning.base import ConditionerContext
+from espnet_ext.model.conditioning.registry import conditioner_class
+from espnet_ext.model.config import check_conf, check_mapping, suggest
+from espnet_ext.model.heads.shared_decoder import SHARED
+from espnet_ext.model.heads.side_inputs import ATTENTION
+from espnet_ext.model.outputs import parse_outputs
+from espnet_ext.objectives.registry import build_objective
+from espnet_ext.training.balance import BalanceOptions
+from espnet_ext.training.batching import BucketOptions
+from espnet_ext.training.checks import check_config
+from espnet_ext.training.config import naming_the_file
+from espnet_ext.training.finetune import FineTuning
+from espnet_ext.training.run import merged_config
+
+# Part → the arguments of its constructor that a configuration must not set
+_PARTS: dict[str, Sequence[str]] = {
+    "frontend": (),
+    "specaug": (),
+    "preencoder": (),
+    "encoder": ("input_size",),
+    "postencoder": ("input_size",),
+}
+_OF_DECODERS = ("vocab_size", "encoder_output_size")
+
+
+def check_system(config: Path, overlay: Path) -> None:
+    """Raise `UserError` for a key or value that training would refuse.
+
+    What depends on the data (labels, token lists, statistics), on the built model (numbers of
+    layers, pre-trained weights) or on options of the command is checked by the training.
+
+    Args:
+        config: base configuration (YAML).
+        overlay: of the system (YAML).
+    """
+    from espnet_ext.training.task import DualOutputTask
+
+    parser = DualOutputTask.get_parser()
+    with naming_the_file(config, [overlay]):
+        merged = merged_config(config, [overlay])
+        check_config(merged, parser, str(config))
+        defaults = {action.dest: action.default for action in parser._actions}
+        values = {**defaults, **merged}
+        outputs = parse_outputs(values)
+        if values["balance"]:
+            BalanceOptions.parse(values["balance"], str(config))
+        BucketOptions.parse(values["batching_conf"] or {})
+        FineTuning.parse(values["finetune_conf"] or {})
+        build_objective(values)
+        for part, reserved in _PARTS.items():
+            if values[part] is not None:
+                _check_part(part, values[part], values[f"{part}_conf"], f"{part}_conf", reserved)
+        for name, options in outputs.items():
+            if options.branch in ATTENTION:
+                _check_decoder(values, options, f"outputs.{name}")
+        _check_conditioning(values)
+
+
+def _check_part(
+    kind: str, name: object, conf: Mapping[str, Any] | None, where: str, reserved: Sequence[str]
+) -> None:
+    choices = espnet.CHOICES[kind]
+    if not isinstance(name, str) or name not in choices:
+        raise UserError(f"{kind}: unknown '{name}'", suggest(str(name), list(choices)))
+    with contextlib.suppress(ImportError):  # of an optional package; training names it
+        check_conf(conf or {}, espnet.resolve(kind, name), where, reserved)
+
+
+def _check_decoder(values: Mapping[str, Any], options: Any, where: str) -> None:
+    """Check the decoder of an output: its own or the configuration's class, and its options."""
+    kind = values["decoder"] if options.decoder in (None, SHARED) else options.decoder
+    _check_part("decoder", kind, values["decoder_conf"], "decoder_conf", _OF_DECODERS)
+    _check_part("decoder", kind, options.decoder_conf, f"{where}.decoder_conf", _OF_DECODERS)
+
+
+def _check_conditioning(values: Mapping[str, Any]) -> None:
+    name, conf = values["conditioning"], values["conditioning_conf"] or {}
+    if name is None:
+        return
+    build = conditioner_class(name).build
+    check_mapping(conf, "conditioning_conf")
+    # `build` checks the options first. Without a model it then fails in some other way.
+    with contextlib.suppress(AttributeError, TypeError):
+        build(conf, cast("ConditionerContext", None))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Check each system of the command line; exit with 1 if one has a mistake."""
+    config, *overlays = map(Path, sys.argv[1:] if argv is None else argv)
+    is_wrong = False
+    for overlay in overlays:
+        try:
+            check_system(config, overlay)
+        except UserError as error:
+            named = str(config) in error.message or str(overlay) in error.message
+            message = error.message if named else f"{overlay}: {error.message}"
+            print(f"error: {UserError(message, error.remedy)}", file=sys.stderr)
+            is_wrong = True
+    sys.exit(int(is_wrong))
