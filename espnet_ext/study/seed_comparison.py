@@ -69,7 +69,7 @@ def read_scores(folders: Sequence[str | Path], dset: str, inference_tag: str = "
                 f"{folder}: is not scored on '{dset}': {path} is missing",
                 f"decode and score it: run.sh --stage 12 --stop_stage 13 --test_sets {dset}",
             )
-        trained = read_json(folder / "trained_with.json")
+        trained = _trained_with(folder)
         read.append((folder, read_json(path), trained, _options_of_decoding(path.parent)))
     _require_equal_options(read)
     first_folder, first, _, first_decoded = read[0]
@@ -94,6 +94,17 @@ def read_scores(folders: Sequence[str | Path], dset: str, inference_tag: str = "
         [trained for _, _, trained, _ in read],
         [decoded for *_, decoded in read],
     )
+
+
+def _trained_with(folder: Path) -> dict[str, Any]:
+    """Return what a model was trained with, with the number of epochs among the options.
+
+    trained_with.json lacks that number, because a training may be continued.
+    """
+    trained = read_json(folder / "trained_with.json")
+    record = read_json(folder / "train.json")
+    lasting = {key: record[key] for key in ("max_epoch", "patience") if key in record}
+    return {**trained, "configuration": {**trained["configuration"], **lasting}}
 
 
 def _options_of_decoding(folder: Path) -> Any:
@@ -214,7 +225,9 @@ def compare_seeds(a: Scores, b: Scores, names: tuple[str, str], dset: str) -> Se
             "compare systems that produce the same output",
         )
     bands = {group for _, group in keys} - {ALL}
-    if len(bands) == 1:  # it has all utterances
+    if len(bands) == 1 and all(  # it has all utterances
+        np.array_equal(a.tokens[output, group], a.tokens[output, ALL]) for output, group in keys
+    ):
         keys = [key for key in keys if key[1] == ALL]
     keys.sort(key=lambda key: (list(a.units).index(key[0]), key[1] != ALL, key[1]))
     for key in keys:

@@ -39,6 +39,7 @@ def write_model(folder, seed, rate, output="surface", **changes):
     data = {"train text.surface": "a"}
     trained = {"configuration": {**configuration, **changes}, "data": data, "initial weights": {}}
     write_json(folder / "trained_with.json", trained)
+    write_json(folder / "train.json", {"max_epoch": 5, "patience": None, "epochs": 5})
     decoded = {"failed": 0, "weights": "w", "options": {}, "coupling": None, "canonical": None}
     write_json(folder / "decode/test/decode.json", decoded)
     return folder
@@ -131,6 +132,9 @@ def test_trainings_that_do_not_belong_together_are_refused(models, tmp_path):
     change_file(second / "trained_with.json", data={"train text.surface": "b"})
     assert "the training data (train text.surface) differ" in message([first, second])
     change_file(second / "trained_with.json", data={"train text.surface": "a"})
+    change_file(second / "train.json", max_epoch=9, epochs=9)
+    assert f"{second}: max_epoch differ from those of {first}" in message([first, second])
+    change_file(second / "train.json", max_epoch=5, epochs=5)
     change_file(second / "decode/test/utterances.json", data_sha256="y")
     assert f"{second}: other references than {first}" in message([first, second])
     assert "do and do_tops have other references" in message([second])
@@ -149,6 +153,26 @@ def test_systems_that_were_scored_on_other_utterances_are_refused(models):
         run(models)
 
 
+def test_band_of_some_utterances_has_a_row_of_its_own(models, capsys):
+    """With a label for a part of the utterances, the band is not the same as all of them."""
+    for folder in [*models["do"], *models["do_tops"]]:
+        path = folder / "decode/test/utterances.json"
+        rows = json.loads(path.read_text())["utterances"]
+        for row in rows:
+            row["band"] = "narrow" if row["band"] == "narrow" else None
+        change_file(path, utterances=rows)
+    run(models)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| surface")]
+    assert [line.split("|")[2].strip() for line in lines] == ["all", "narrow"]
+    for folder in [*models["do"], *models["do_tops"]]:
+        path = folder / "decode/test/utterances.json"
+        rows = json.loads(path.read_text())["utterances"]
+        change_file(path, utterances=[row for row in rows if row["band"] == "narrow"])
+    run(models)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| surface")]
+    assert [line.split("|")[2].strip() for line in lines] == ["all"]
+
+
 def test_few_speakers_have_neither_interval_nor_p(models, capsys):
     for folder in [*models["do"], *models["do_tops"]]:
         path = folder / "decode/test/utterances.json"
@@ -165,7 +189,8 @@ def test_outputs_and_options_of_one_system_only_have_a_note(models, capsys):
         change_file(path, token_types={"surface": "phone", "meaning": "char"})
         change_file(folder / "decode/test/decode.json", options={"beam_size": 1})
         change_file(folder / "trained_with.json", data={"train text.surface": "b"})
+        change_file(folder / "train.json", max_epoch=9)
     run(models)
     text = capsys.readouterr().out
     assert "only one system has the output or the units differ: meaning." in text
-    assert "decoded with other options" in text and "the training data (train text.sur" in text
+    assert "decoded with other options" in text and "options: max_epoch, the training data" in text
