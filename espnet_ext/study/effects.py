@@ -120,10 +120,13 @@ def compare(a: np.ndarray, b: np.ndarray, tokens: np.ndarray) -> Effect:
     )
     margin = float(critical_values(np.asarray(df))) * error
     p_value = None
-    if min(seeds) > 1 and error > 0:
+    if min(seeds) > 1:
         from scipy.stats import t
 
-        p_value = float(2 * t.sf(abs(difference) / error, df))
+        if error > 0:
+            p_value = float(2 * t.sf(abs(difference) / error, df))
+        else:  # as for two copies of one system
+            p_value = 0.0 if difference else 1.0
     return Effect(
         *(rate_a, rate_b, difference, (difference - margin, difference + margin), error, df),
         p_value,

@@ -54,6 +54,15 @@ def test_one_training_has_no_p_value_and_says_nothing_of_seeds():
     assert effects.compare(np.array([[1]]), np.array([[2]]), np.array([10])).interval is None
 
 
+def test_copies_of_a_system_have_p_1_and_not_the_verdict_of_a_single_training():
+    errors, tokens = np.array([[3, 4, 5]] * 2), np.array([10, 10, 10])
+    same = effects.compare(errors, errors, tokens)
+    assert (same.difference, same.interval, same.p_value) == (0.0, (0.0, 0.0), 1.0)
+    assert effects.compare(errors, errors + 1, tokens).p_value == 0.0  # t is infinite
+    nearly = effects.compare(errors, errors + [[1, 1, 1], [1, 1, 2]], 1000 * tokens)
+    assert 0 < nearly.p_value < 1
+
+
 def test_speakers_without_tokens_are_left_out():
     a, b, tokens = np.array([[1, 2, 0], [2, 2, 0]]), np.array([[3, 2, 0], [2, 2, 0]]), [10, 20, 0]
     without = effects.compare(a[:, :2], b[:, :2], np.array(tokens[:2]))
