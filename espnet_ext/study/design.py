@@ -191,6 +191,8 @@ def read_study(path: str | os.PathLike, quick: bool = False) -> Study:
     ]
     if missing := [key for key in required if not values.get(key)]:
         raise UserError(f"{path}: lacks {', '.join(missing)}", "add these keys")
+    _check_types(path, values)
+    values["drop"] = {"output": "surface", "seed": 0, **values.get("drop", {})}
     values["conditions"] = {name: text or "" for name, text in values["conditions"].items()}
     values["comparisons"] = [_comparison(path, row, values) for row in values["comparisons"]]
     if quick:
@@ -198,6 +200,62 @@ def read_study(path: str | os.PathLike, quick: bool = False) -> Study:
     study = Study(**values)
     _check(path, study)
     return study
+
+
+_NUMBER, _COUNT, _NAME = "a number above 0", "a whole number, 0 or more", "a name (in quotes)"
+_LISTS = {  # key of study.yaml → what its values are
+    **dict.fromkeys(("languages", "systems", "similarity", "analyses"), _NAME),
+    **{"seeds": _COUNT, "shares": _NUMBER, "comparisons": "a mapping", "blocks": "a mapping"},
+}
+_MAPPINGS = {
+    **{"conditions": "text or nothing", "batches_per_epoch": _COUNT, "metrics": _NAME},
+    **{"primary": "", "drop": "", "minutes": _NUMBER},
+}
+_SINGLE = {
+    **dict.fromkeys(("recipe", "train_options", "run_options", "title"), "text"),
+    **dict.fromkeys(("valid_set", "test_set"), _NAME),
+    **{"diagnose_every": _COUNT, "decode_minutes": _NUMBER, "parallel": _NUMBER},
+}
+_KEYS = {"primary": ("condition", "share"), "drop": ("output", "seed")}
+
+
+def _check_types(path: str | os.PathLike, values: Mapping[str, Any]) -> None:
+    """Raise an error if a value has another type, as one language instead of a list of one."""
+    for key, value in values.items():
+        where = f"{path}: {key}"
+        if key in _SINGLE:
+            _require(value, _SINGLE[key], where)
+        elif key in _LISTS:
+            if not isinstance(value, list):
+                raise UserError(f"{where}: {value!r} is not a list", f"write {key}: [{value}]")
+            for item in value:
+                _require(item, _LISTS[key], where)
+            if repeated := [item for item in value if value.count(item) > 1]:
+                raise UserError(f"{where}: {repeated[0]} is there twice", "remove one of them")
+        elif not isinstance(value, Mapping):
+            raise UserError(f"{where}: {value!r} is not a mapping", "write key: value below it")
+        else:
+            known = _KEYS.get(key, tuple(value))
+            for name, item in value.items():
+                if name not in known:
+                    remedy = did_you_mean(str(name), known, f"choose among {', '.join(known)}")
+                    raise UserError(f"{where}: unknown key '{name}'", remedy)
+                _require(item, _MAPPINGS[key], f"{where}.{name}")
+
+
+def _require(value: Any, kind: str, where: str) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_valid = {
+        "": True,
+        _NUMBER: is_number and value > 0,
+        _COUNT: isinstance(value, int) and is_number and value >= 0,
+        _NAME: isinstance(value, str) and value != "",
+        "text": isinstance(value, str),
+        "text or nothing": value is None or isinstance(value, str),
+        "a mapping": isinstance(value, Mapping),
+    }
+    if not is_valid[kind]:
+        raise UserError(f"{where}: {value!r} is not {kind}", f"write {kind}")
 
 
 def _comparison(path: str | os.PathLike, row: Any, values: Mapping[str, Any]) -> Comparison:
@@ -214,6 +272,12 @@ def _comparison(path: str | os.PathLike, row: Any, values: Mapping[str, Any]) ->
             f"{path}: {comparison.name}: output '{comparison.output}'",
             f"choose {' or '.join(OUTPUTS)}",
         )
+    if not isinstance(comparison.primary, bool) or comparison.meaning_ctc not in (None, 0, 1):
+        raise UserError(
+            f"{path}: {comparison.name}: primary {comparison.primary}, "
+            f"meaning_ctc {comparison.meaning_ctc}",
+            "write true or false, and 0, 1 or nothing",
+        )
     return comparison
 
 
@@ -221,6 +285,10 @@ def _check(path: str | os.PathLike, study: Study) -> None:
     axes = {axis: list(getattr(study, axis)) for axis in AXES}
     for block in study.blocks:
         for axis, values in block.items():
+            if not isinstance(values, list):
+                raise UserError(
+                    f"{path}: blocks: {axis}: {values!r} is not a list", f"write [{values}]"
+                )
             if axis not in axes:
                 raise UserError(
                     f"{path}: blocks: unknown axis '{axis}'", f"choose among {', '.join(AXES)}"
@@ -243,6 +311,14 @@ def _check(path: str | os.PathLike, study: Study) -> None:
                 f"{path}: metrics: {output} has no metric '{metric}'",
                 f"choose among {', '.join(METRICS)}",
             )
+    for key, axis in (("condition", "conditions"), ("share", "shares")):
+        if key in study.primary and study.primary[key] not in axes[axis]:
+            raise UserError(
+                f"{path}: primary: no {key} {study.primary[key]}: no test would be primary",
+                f"choose among {axis}: {', '.join(map(str, axes[axis]))}",
+            )
+    if study.drop["output"] not in OUTPUTS:
+        raise UserError(f"{path}: drop: output '{study.drop['output']}'", f"choose {OUTPUTS[0]}")
     names = [comparison.name for comparison in study.comparisons]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise UserError(f"{path}: comparisons: two are named {min(repeated)}", "rename one")

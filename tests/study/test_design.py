@@ -1,11 +1,15 @@
 """The design of a study, its order of running, and the calls of run.sh."""
 
+from pathlib import Path
+
 import pytest
 from grids import SYSTEMS, study_of, write_cell, write_design
 
 from espnet_ext.errors import UserError
 from espnet_ext.study.design import Cell, Setting, read_study, select
 from espnet_ext.study.plan import calls, hours, overview, shell_settings
+
+RECIPES = Path(__file__).parents[2] / "egs2"
 
 
 def test_blocks_determine_the_order_and_repeat_no_cell(tmp_path):
@@ -42,6 +46,23 @@ def test_comparisons_are_planned_where_both_systems_are_trained(tmp_path):
         ({"metrics": {"words": "wer"}}, "metrics: no output 'words'"),
         ({"metrics": {"meaning": "bleu"}}, "meaning has no metric 'bleu'"),
         ({"comparisons": [{"name": "x", "a": "do", "b": "dx"}]}, "missing 2 required"),
+        ({"comparisons": ["joint"]}, "comparisons: 'joint' is not a mapping"),
+        ({"languages": "ko"}, "languages: 'ko' is not a list"),
+        ({"languages": ["ko", False]}, "languages: False is not a name"),  # YAML reads no as false
+        ({"seeds": [0, 1, 1]}, "seeds: 1 is there twice"),
+        ({"seeds": ["a"]}, "seeds: 'a' is not a whole number"),
+        ({"shares": ["half"]}, "shares: 'half' is not a number"),
+        ({"conditions": ["normal"]}, r"conditions: \['normal'\] is not a mapping"),
+        ({"blocks": [{"languages": "ko"}]}, "blocks: languages: 'ko' is not a list"),
+        ({"blocks": {"seeds": [0]}}, "blocks: .* is not a list"),
+        ({"primary": {"shares": 1.0}}, "primary: unknown key 'shares'"),
+        ({"primary": {"share": 0.3}}, "primary: no share 0.3: no test would be primary"),
+        ({"primary": {"condition": "quiet"}}, "primary: no condition quiet"),
+        ({"drop": {"seeds": 1}}, "drop: unknown key 'seeds'"),
+        ({"drop": {"output": "canonical"}}, "drop: output 'canonical'"),
+        ({"parallel": 0}, "parallel: 0 is not a number above 0"),
+        ({"batches_per_epoch": {"ko": 190, "en": "many"}}, "batches_per_epoch.en: 'many'"),
+        ({"minutes": {"ko": "5 min"}}, "minutes.ko: '5 min' is not a number"),
     ],
 )
 def test_wrong_design_raises_user_error(tmp_path, changes, message):
@@ -84,6 +105,15 @@ def test_shell_settings_are_quoted(tmp_path):
     lines = list(shell_settings(study))
     assert "recipe=egs2/mini_l2/dual1" in lines
     assert lines[-1] == "condition_options[x]='--local_data_opts '\"'\"'$(id)'\"'\"''"
+
+
+def test_part_of_the_dropped_labels_can_be_chosen(tmp_path):
+    assert study_of(tmp_path, drop={"seed": 3}).drop == {"output": "surface", "seed": 3}
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*/study1/conf/study.yaml")), ids=str)
+def test_designs_of_the_recipes_are_valid(path):
+    assert read_study(path).cells()
 
 
 def test_quick_design_has_few_batches(tmp_path):
