@@ -181,9 +181,10 @@ def _merge(study, args: argparse.Namespace, arguments: Sequence[str]) -> None:
 
 def _results(study, args: argparse.Namespace):
     from espnet_ext.study.collect import read_cells
-    from espnet_ext.study.results import Results
+    from espnet_ext.study.results import Results, of_design
 
-    return Results(read_cells(args.results), args.set or study.valid_set)
+    content = of_design(study, read_cells(args.results), args.results)
+    return Results(content, args.set or study.valid_set)
 
 
 def _report(study, args: argparse.Namespace, arguments: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from espnet_ext.errors import UserError
 from espnet_ext.scoring.significance import holm
-from espnet_ext.study.design import Comparison, Setting, Study
+from espnet_ext.study.design import Cell, Comparison, Setting, Study
 from espnet_ext.study.effects import Effect, compare
 
 LEVEL = 0.05
@@ -114,6 +114,40 @@ class Results:
             return None
         tokens = self.tokens(setting, comparison.output, of_bin)
         return compare(a, b, tokens if speakers is None else np.where(speakers, tokens, 0))
+
+
+def of_design(study: Study, content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the content of `cells.json` with what is missing of the design as it is now.
+
+    The design may have got further cells since the results were collected.
+
+    Args:
+        name: of the file, for messages.
+
+    Raises:
+        UserError: the results are of another study, or have cells that are not in the design.
+    """
+    if content["title"] != study.title:
+        raise UserError(
+            f"{name}: is of the study '{content['title']}', not of '{study.title}'",
+            "name its study.yaml",
+        )
+    planned = study.cells()
+    available = set()
+    for row in content["cells"]:
+        values = {field: row[field] for field in ("condition", "language", "seed", "system")}
+        cell = Cell(**values, share=float(row["share"]))
+        available.add((cell, row["set"]))
+    if foreign := sorted({cell for cell, _ in available} - set(planned)):
+        raise UserError(
+            f"{name}: {foreign[0]}: is not in the design of the study",
+            "add its system, seed, share or condition to study.yaml, or collect again",
+        )
+    sets = list(dict.fromkeys(row["set"] for row in content["cells"]))
+    missing = [
+        f"{cell} ({dset})" for cell in planned for dset in sets if (cell, dset) not in available
+    ]
+    return {**content, "missing": missing}
 
 
 def _summed(by_bin: Mapping[str, Sequence[int]], of_bin: str | None) -> np.ndarray:

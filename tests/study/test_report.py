@@ -9,10 +9,11 @@ from grids import made_up, study_of, write_cell, write_design
 
 from espnet_ext.bin import study as command
 from espnet_ext.errors import UserError
-from espnet_ext.study.collect import write_cells
+from espnet_ext.study.collect import read_cells, write_cells
+from espnet_ext.study.design import read_study
 from espnet_ext.study.figures import NAMES, write_figures
 from espnet_ext.study.page import by_first_language, power_rows, sections
-from espnet_ext.study.results import Results, planned_rows
+from espnet_ext.study.results import Results, of_design, planned_rows
 
 
 def better_surface(cell, output):
@@ -121,6 +122,30 @@ def test_commands_plan_collect_and_settings(tmp_path, capsys):
     command.main(["collect", *options, "--results", str(results), "--partial", "true"])
     assert len(json.loads(results.read_text())["cells"]) == 3
     assert "3 of 8 results on valid; 5 are missing" in capsys.readouterr().out
+
+
+def test_design_that_changed_after_the_results_were_collected(study, content, tmp_path):
+    """Cells that were added since are missing; results that it no longer has are refused."""
+    larger = study_of(tmp_path, seeds=[0, 1, 2, 3])
+    now = of_design(larger, content, "cells.json")
+    added = [cell for cell in larger.cells() if cell.seed == 3]
+    assert now["missing"] == [f"{cell} (valid)" for cell in added] and not content["missing"]
+    notes = sections(larger, Results(now, "valid"))[0].notes
+    assert f"{len(study.cells())} of {len(larger.cells())} trainings have results" in notes[0]
+    for changes, message in (
+        ({"seeds": [0, 1]}, "seed 2: is not in the design"),
+        ({"title": "another"}, "not of 'another'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            of_design(study_of(tmp_path, **{"seeds": [0, 1, 2], **changes}), content, "cells.json")
+
+
+def test_missing_cells_are_those_of_the_committed_results():
+    recipe = Path(__file__).resolve().parents[2] / "egs2/mini_l2/study1"
+    published = read_cells(recipe / "cells.json")
+    study = read_study(recipe / "conf/study.yaml")
+    made = of_design(study, published, "cells.json")["missing"]
+    assert sorted(made) == sorted(published["missing"])
 
 
 def test_committed_report_follows_from_the_committed_results(tmp_path):
