@@ -180,7 +180,7 @@ class _Collection:
         return {
             "seconds": record["seconds"],
             "parameters": record["parameters"],
-            "updates": record["max_epoch"] * (expected["num_iters_per_epoch"] or 0),
+            "updates": _updates(record, configuration),
             "commit": record["provenance"]["commit"],
             "configuration": _digest([options, of_system]),
             "shared": _digest(options),
@@ -263,6 +263,13 @@ def _sum_by_bin(
                 sums.setdefault(reference, {}).setdefault(of_bin, zeros)
                 sums[reference][of_bin][index[row["speaker"]]] += counts[key]
     return errors, tokens
+
+
+def _updates(record: Mapping[str, Any], configuration: Mapping[str, Any]) -> int:
+    """Return the updates of a training: of the epochs until `patience` ended it, if it did."""
+    epochs = record.get("epochs", record["max_epoch"])
+    batches = configuration.get("num_iters_per_epoch") or 0
+    return epochs * (batches // (configuration.get("accum_grad") or 1))
 
 
 def _gradient_cosine(path: Path) -> float | None:

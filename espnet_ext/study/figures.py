@@ -141,7 +141,7 @@ def _differences(figure: Any, study: Study, results: Results) -> None:
                         [effect.difference for _, effect in known],
                         yerr=_error_bars([effect for _, effect in known]),
                         color=COLOURS[comparison.meaning_ctc or 0],
-                        marker=MARKERS[c],
+                        marker=MARKERS[c % len(MARKERS)],
                         linestyle=STYLES[c % len(STYLES)],
                         capsize=2,
                         label=f"{comparison.b}, {condition}",
@@ -219,8 +219,8 @@ def _mechanism(figure: Any, study: Study, results: Results) -> None:
                 axis.plot(
                     point.predictors[predictor],
                     point.difference,
-                    MARKERS[2 * condition + ctc],
-                    color=COLOURS[language],
+                    MARKERS[(2 * condition + ctc) % len(MARKERS)],
+                    color=COLOURS[language % len(COLOURS)],
                     markersize=3 + 4 * point.setting.share,
                     label=f"{point.setting.language}, {point.setting.condition}, "
                     f"{'with' if ctc else 'without'} CTC",

@@ -173,6 +173,23 @@ def test_cells_of_other_options_are_refused(root, study, option, value, message)
         collect(study, root, ["valid"])
 
 
+def test_updates_are_those_that_were_made(root, study):
+    folder = folder_of(root, cell("do"))
+
+    def updates():
+        cells = collect(study, root, ["valid"])["cells"]
+        return {row["system"]: row["training"]["updates"] for row in cells if row["seed"] == 1}
+
+    assert updates()["do"] == 5 * 190
+    change(folder / "train.json", "epochs", 3)  # ended by patience
+    assert updates()["do"] == 3 * 190 and updates()["so_surface"] == 5 * 190
+    for path in root.rglob("trained_with.json"):
+        configuration = json.loads(path.read_text())["configuration"]
+        change(path, "configuration", {**configuration, "accum_grad": 4})
+    # ESPnet updates after every fourth batch; two of the 190 batches are left at the end
+    assert updates()["do"] == 3 * sum(number % 4 == 0 for number in range(1, 191))
+
+
 def test_token_lists_may_depend_on_the_data(root, study):
     path = folder_of(root, cell("do")) / "trained_with.json"
     configuration = json.loads(path.read_text())["configuration"]

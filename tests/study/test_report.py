@@ -84,6 +84,15 @@ def test_figures_are_reproducible_and_replace_only_figures(study, content, tmp_p
         write_figures(study, results, tmp_path)
 
 
+def test_figures_of_many_conditions(tmp_path):
+    """There are more conditions than markers."""
+    conditions = {f"c{number}": "" for number in range(9)}
+    options = {"conditions": conditions, "seeds": [0], "shares": [1.0], "languages": ["ko"]}
+    many = study_of(tmp_path, **options)
+    results = Results(made_up(many, better_surface, cosine=lambda cell: 0.1), "valid")
+    assert len(write_figures(many, results, tmp_path / "figures")) == len(NAMES)
+
+
 def test_report_is_made_from_the_file_alone(study, content, tmp_path, capsys):
     write_cells(tmp_path / "cells.json", content)
     design = write_design(tmp_path, seeds=[0, 1, 2])
