@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_ext.bin import cli
+from espnet_ext.bin import audio_options, cli
 
 ACTIONS = {
     "plan": "list the trainings, which are done, and the estimated hours",
@@ -49,7 +49,10 @@ def get_parser() -> argparse.ArgumentParser:
         help="plan: print lines for local/study.sh instead of a table",
     )
     parser.add_argument(
-        "--per_call", type=int, default=1, help="plan --calls: trainings per call of run.sh"
+        "--per_call",
+        type=audio_options.count,
+        default=1,
+        help="plan --calls: trainings per call of run.sh",
     )
     parser.add_argument(
         "--verify",
@@ -85,7 +88,10 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--speakers", type=int, help="power: speakers of the test set")
     parser.add_argument(
-        "--studies", type=int, default=2000, help="power, coverage: number of simulated studies"
+        "--studies",
+        type=audio_options.count,
+        default=2000,
+        help="power, coverage: number of simulated studies",
     )
     parser.add_argument(
         "--quick",
@@ -101,6 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.action != "coverage" and not args.study:
         parser.error(f"{args.action} needs --study")
+    if args.speakers is not None and args.speakers < 2:
+        parser.error(f"--speakers {args.speakers}: write 2 or more")
     arguments = list(sys.argv[1:] if argv is None else argv)
     if args.action == "coverage":
         _print_coverage(args.studies)

@@ -113,6 +113,21 @@ def test_report_is_made_from_the_file_alone(study, content, tmp_path, capsys):
         command.main(["report", *options, "--output", str(output)])
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["plan", "--calls", "--per_call", "0"],
+        ["power", "--speakers", "1"],
+        ["power", "--studies", "0"],
+        ["coverage", "--studies", "-5"],
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(words, tmp_path, capsys):
+    with pytest.raises(SystemExit) as caught:
+        command.main([*words, "--study", str(write_design(tmp_path))])
+    assert caught.value.code == 2 and words[-2] in capsys.readouterr().err
+
+
 def test_commands_plan_collect_and_settings(tmp_path, capsys):
     design = write_design(tmp_path, conditions={"normal": ""}, languages=["ko"], shares=[1.0])
     study = study_of(tmp_path, conditions={"normal": ""}, languages=["ko"], shares=[1.0])
