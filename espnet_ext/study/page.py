@@ -257,7 +257,7 @@ def _regression_table(fitted: Fit) -> Table:
     sentence = (
         "Percentage points of joint minus single-output training per unit of the predictor. Below "
         "zero, joint training helps more. Standard deviations of the random effects, in points: "
-        f"{deviations}. {fitted.rows} rows, {fitted.settings} settings of comparisons."
+        f"{deviations}. {fitted.rows} rows, {fitted.settings} settings."
     )
     header = ["predictor", "points per unit", "95 % interval", "df", "p"]
     return Table(f"Regression of the {fitted.output} difference", sentence, header, cells)

@@ -4,10 +4,12 @@ One row is a comparison of two systems with equal heads, in one setting, for one
 pair of trainings (seed r of a with seed r of b)::
 
     difference = β0 + β1·log2(share) + β2·divergence + β3·meaning_ctc + β4·language
-                 + setting + training of a + training of b + speaker + residual
+                 + setting + comparison in the setting + training of a + training of b + speaker
+                 + residual
 
-The last line has random effects, crossed with each other. Without the random effect of the setting,
-a predictor that only varies between settings would look more certain than it is.
+The last two lines have random effects, crossed with each other. Without that of the setting, which
+its comparisons have in common, a predictor that only varies between settings would look more
+certain than it is.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,8 +22,8 @@ from espnet_ext.errors import UserError
 from espnet_ext.study.design import Study
 from espnet_ext.study.results import Results
 
-RANDOM = ("setting", "training_a", "training_b", "speaker")
-MIN_SETTINGS = 6  # beyond the number of coefficients; with fewer, nothing is estimated
+RANDOM = ("setting", "comparison", "training_a", "training_b", "speaker")
+MIN_SETTINGS = 6  # of comparisons, beyond the coefficients; with fewer, nothing is estimated
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def regression_rows(study: Study, results: Results, output: str) -> list[dict[st
                             "divergence": data["learner"][s],
                             "meaning_ctc": comparison.meaning_ctc,
                             "language": setting.language,
-                            "setting": f"{setting} {comparison.name}",
+                            "setting": str(setting),
+                            "comparison": f"{setting} {comparison.name}",
                             "training_a": f"{setting} {comparison.a} {number}",
                             "training_b": f"{setting} {comparison.b} {number}",
                             "speaker": f"{setting.language} {speaker}",
@@ -118,11 +121,13 @@ def fit(rows: Sequence[Mapping[str, Any]], output: str = "", random: Sequence[st
         raise UserError(f"{output}: no rows for the regression", "collect more cells")
     matrix, names = design_matrix(rows)
     settings = len({row[random[0]] for row in rows})
-    if settings < len(names) + MIN_SETTINGS:
-        raise UserError(
-            f"{output}: {settings} settings are too few for {len(names)} coefficients",
-            "run more cells of the grid",
-        )
+    of_comparisons = len({row.get("comparison", row[random[0]]) for row in rows})
+    for count, least in ((of_comparisons, len(names) + MIN_SETTINGS), (settings, len(names) + 1)):
+        if count < least:
+            raise UserError(
+                f"{output}: {count} settings are too few for {len(names)} coefficients",
+                "run more cells of the grid",
+            )
     target = np.array([row["difference"] for row in rows])
     if np.linalg.matrix_rank(matrix) < len(names):
         raise UserError(

@@ -36,6 +36,7 @@ def simulated_rows(rng, coefficients, deviations, speakers=10):
                         "meaning_ctc": meaning_ctc,
                         "language": language,
                         "setting": setting,
+                        "comparison": setting,
                         "training_a": f"{setting} a {seed}",
                         "training_b": f"{setting} b {seed}",
                         "speaker": f"{language} {speaker}",
@@ -74,6 +75,46 @@ def test_predictor_between_settings_is_as_uncertain_as_the_settings():
     rows = simulated_rows(np.random.default_rng(7), (-30, 0, 0, 50, 0), deviations, speakers=6)
     (ctc,) = [row for row in fit(rows).coefficients if row.name == "CTC of the meaning"]
     assert 3.0 < ctc.standard_error < 5.5 and ctc.df == 19
+
+
+def test_comparisons_of_a_setting_do_not_make_it_more_certain():
+    """What two comparisons of a setting share is one observation: as a regression of 12 means."""
+    rng = np.random.default_rng(3)
+    rows = []
+    for language, share, level in itertools.product(("ko", "en"), (1.0, 0.5, 0.25), (5.0, 12.0)):
+        setting = f"{language} {share} {level}"
+        of_setting = 10.0 * rng.normal()
+        for meaning_ctc, seed, speaker in itertools.product((0, 1), range(2), range(4)):
+            rows.append(
+                {
+                    "difference": of_setting + 0.5 * rng.normal(),
+                    "log2_share": np.log2(share),
+                    "divergence": level,
+                    "meaning_ctc": meaning_ctc,
+                    "language": language,
+                    "setting": setting,
+                    "comparison": f"{setting} {meaning_ctc}",
+                    "training_a": f"{setting} a {seed}",
+                    "training_b": f"{setting} b{meaning_ctc} {seed}",
+                    "speaker": f"{language} {speaker}",
+                }
+            )
+    fitted = fit(rows)
+    matrix, names = design_matrix(rows)
+    kept = [number for number, name in enumerate(names) if name != "CTC of the meaning"]
+    settings = list(dict.fromkeys(row["setting"] for row in rows))
+    of = [[i for i, row in enumerate(rows) if row["setting"] == one] for one in settings]
+    means = np.array([np.mean([rows[i]["difference"] for i in members]) for members in of])
+    design = np.array([matrix[members][:, kept].mean(0) for members in of])
+    estimate, squares, *_ = np.linalg.lstsq(design, means)
+    errors = np.sqrt(squares[0] / (12 - 4) * np.diag(np.linalg.inv(design.T @ design)))
+    for number, name in enumerate(names[i] for i in kept):
+        (row,) = [row for row in fitted.coefficients if row.name == name]
+        if name != "intercept":  # that of the mean is without CTC
+            assert row.estimate == pytest.approx(estimate[number], abs=0.05)
+        assert row.standard_error == pytest.approx(errors[number], rel=0.02), name
+        assert row.df == 12 - 5
+    assert fitted.settings == 12
 
 
 def test_balanced_groups_give_the_analysis_of_variance():
