@@ -23,7 +23,7 @@ from espnet_ext.feedback.expected import ENGLISH, Units, expect, split_units
 from espnet_ext.feedback.features import ErrorPrior, features
 from espnet_ext.feedback.judge import MEANING, Judge
 from espnet_ext.feedback.judgement import PROMPT
-from espnet_ext.feedback.transcript import Transcript
+from espnet_ext.feedback.transcript import SYMBOL, Transcript
 from espnet_ext.files import sha256_of
 from espnet_ext.progress import say, track
 from espnet_ext.scoring.word_variants import WordVariants, nearest_phones
@@ -96,8 +96,8 @@ def read_annotations(
 
 
 def _units(text: str, language: str) -> Units:
-    """Return the units of an annotated transcript; inline tags have none."""
-    return split_units(split_tags(text)[0], language)
+    """Return the units of an annotated transcript; inline tags and symbols have none."""
+    return split_units(SYMBOL.sub(" ", split_tags(text)[0]), language)
 
 
 def decode_annotated(judge: Judge, folder: str) -> list[Annotated]:

@@ -1,19 +1,23 @@
 """A recognised surface as units: which token each unit belongs to, and how to replace units."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
 from espnet_ext.feedback.comparison import Comparison, Deviation
 from espnet_ext.feedback.expected import ENGLISH
 from espnet_ext.text import hangul
-from espnet_ext.text.tags import TAG
-from espnet_ext.text.tokenizers import SPACE
+from espnet_ext.text.tokenizers import SPACE, UNK
 
+# Inline tags and non-linguistic symbols (`--nlsyms_txt`), such as <l1:Hindi> and <noise>
+SYMBOL = re.compile(r"<[^<>\s]+>")
 WORD_START = "▁"  # of SentencePiece
 
 
 class Transcript:
-    """The tokens of a recognised surface in units; inline tags have none.
+    """The tokens of a recognised surface in units.
+
+    Inline tags and non-linguistic symbols have none; an unknown token is a unit.
 
     Args:
         tokens: the tokens of the hypothesis.
@@ -29,7 +33,8 @@ class Transcript:
         self.pieces: list[str] = []  # units, and spaces between words
         self.token_of: list[int] = []  # index of the token of each unit
         for index, token in enumerate(tokens):
-            pieces = [] if TAG.fullmatch(token) else _pieces(token, language)
+            is_symbol = SYMBOL.fullmatch(token) and token not in (SPACE, UNK)
+            pieces = [] if is_symbol else _pieces(token, language)
             self.pieces += pieces
             self.token_of += [index for piece in pieces if piece != " "]
         self.places = [i for i, piece in enumerate(self.pieces) if piece != " "]
@@ -67,7 +72,7 @@ def _pieces(token: str, language: str) -> list[str]:
     """Return the units of a token, with " " for a space."""
     if token == SPACE:
         return [" "]
-    if language == ENGLISH or (token.startswith("<") and token.endswith(">")):
+    if language == ENGLISH or token == UNK:
         return [token]
     pieces = [" "] if token.startswith(WORD_START) else []
     return pieces + list(unicodedata.normalize("NFD", token.removeprefix(WORD_START)))

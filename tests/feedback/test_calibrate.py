@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -172,8 +173,23 @@ def test_set_without_annotation_is_a_user_error(trained, tmp_path):
         steps.read_annotations(folder, "en")
 
 
+def test_tags_and_symbols_are_no_units():
+    english = Transcript(["<l1:Thai>", "S", "<noise>", "IH", "<unk>"], "en")
+    assert english.units == ["S", "IH", "<unk>"] and english.token_of == [1, 3, 4]
+    korean = Transcript(["한", "<space>", "<noise>", "글", "<unk>"], "ko")
+    assert korean.units == [*unicodedata.normalize("NFD", "한글"), "<unk>"] and korean.token_of == [
+        0
+    ] * 3 + [3] * 3 + [4]
+    comparison = compare(expect("this", "en"), Transcript(["S", "<noise>", "IH", "S"], "en").units)
+    assert [deviation.kind for deviation in comparison.deviations] == ["substitution"]
+
+
 def test_inline_tags_of_the_annotation_are_no_units(tmp_path):
-    texts = {"canonical": "TH IH S", "surface": "S IH S <l1:Thai>", "meaning": "this <l1:Thai>"}
+    texts = {
+        "canonical": "TH IH S",
+        "surface": "S <noise> IH S <l1:Thai>",
+        "meaning": "this <l1:Thai>",
+    }
     write_directory(tmp_path, [Utterance("u1", "s1", "a.wav", texts)])
     annotations = steps.read_annotations(str(tmp_path), "en")
     assert annotations["u1"] == ("s1", "this", ["TH", "IH", "S"], ["S", "IH", "S"])
