@@ -231,7 +231,7 @@ def _check_types(path: str | os.PathLike, values: Mapping[str, Any]) -> None:
             for item in value:
                 _require(item, _LISTS[key], where)
             if repeated := [item for item in value if value.count(item) > 1]:
-                raise UserError(f"{where}: {repeated[0]} is there twice", "remove one of them")
+                raise UserError(f"{where}: duplicate value {repeated[0]}", "remove one of them")
         elif not isinstance(value, Mapping):
             raise UserError(f"{where}: {value!r} is not a mapping", "write key: value below it")
         else:

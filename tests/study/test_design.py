@@ -49,7 +49,7 @@ def test_comparisons_are_planned_where_both_systems_are_trained(tmp_path):
         ({"comparisons": ["joint"]}, "comparisons: 'joint' is not a mapping"),
         ({"languages": "ko"}, "languages: 'ko' is not a list"),
         ({"languages": ["ko", False]}, "languages: False is not a name"),  # YAML reads no as false
-        ({"seeds": [0, 1, 1]}, "seeds: 1 is there twice"),
+        ({"seeds": [0, 1, 1]}, "seeds: duplicate value 1"),
         ({"seeds": ["a"]}, "seeds: 'a' is not a whole number"),
         ({"shares": ["half"]}, "shares: 'half' is not a number"),
         ({"conditions": ["normal"]}, r"conditions: \['normal'\] is not a mapping"),
