@@ -103,17 +103,17 @@ def lost_by_swap(rows: Sequence[Mapping[str, Any]], comparison: Comparison) -> f
     Args:
         rows: of the analysis `swaps` (see `study.model_measures`) in one setting.
     """
-    own, stitched = {}, {}
+    unswapped, stitched = {}, {}
     for row in rows:
         if row["decoder"] != comparison.a or row["output"] != comparison.output:
             continue
         if row["encoder_output"] not in (None, comparison.output) or row["rate"] is None:
             continue
         if (row["encoder"], row["way"]) == (comparison.a, "own"):
-            own[row["seed"]] = row["rate"]
+            unswapped[row["seed"]] = row["rate"]
         elif (row["encoder"], row["way"]) == (comparison.b, "stitched"):
             stitched[row["seed"]] = row["rate"]
-    return _mean_difference(own, stitched)
+    return _mean_difference(unswapped, stitched)
 
 
 def gained_by_probe(rows: Sequence[Mapping[str, Any]], comparison: Comparison) -> float | None:
