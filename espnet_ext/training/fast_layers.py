@@ -109,7 +109,12 @@ def rounded(size: int) -> int:
 
 
 def _compiles_kernels(x: torch.Tensor) -> bool:
-    """Return whether oneDNN compiles a kernel for each shape of a linear layer that reads x."""
+    """Return whether oneDNN compiles a kernel for each shape of a linear layer that reads x.
+
+    Functions of `torch.compile` are made for all shapes, so rounding would only add work to them.
+    """
+    if torch.compiler.is_compiling():
+        return False
     return x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
 
 
@@ -143,7 +148,7 @@ class FastConvolution(ConvolutionModule):
 
 def _is_frame_mask(mask: torch.Tensor, x: torch.Tensor) -> bool:
     """Return whether a mask is (B, 1, T) for x (B, T, D), as ESPnet's `mask_padded_frames`."""
-    return mask.dim() == 3 and mask.shape[1:] == (1, x.size(1))
+    return mask.dim() == 3 and mask.size(1) == 1 and mask.size(2) == x.size(1)
 
 
 def _pointwise(convolution: Any, x: torch.Tensor) -> torch.Tensor:
@@ -156,7 +161,8 @@ class FastAttention(MultiHeadedAttention):
 
     def forward(self, query, key, value, mask, expand_kv=False):
         q, k, v = self.forward_qkv(query, key, value, expand_kv)  # (B, H, T or S, E)
-        if _drops(self):
+        # PyTorch chooses its kernel by sizes, so a compiled function would serve few of them.
+        if _drops(self) or torch.compiler.is_compiling():
             return self.linear_out(_attend(self, q, k, v, None, mask))
         with _float32_on_cpu(q):
             q, k, v = _to_float(q), _to_float(k), _to_float(v)
@@ -222,6 +228,8 @@ class FastDropout(torch.nn.Dropout):
         if not self.training or dropped == 0:
             return input
         if input.device.type != "cpu" or dropped == _DROPOUT_LEVELS or self.inplace:
+            return super().forward(input)
+        if torch.compiler.is_compiling():  # which merges dropout with the operations around it
             return super().forward(input)
         return input * dropout_mask(input, dropped)
 

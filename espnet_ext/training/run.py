@@ -25,6 +25,7 @@ from espnet_ext.progress import say
 from espnet_ext.text.tokenizers import TOKENIZER_FILES, read_token_list
 from espnet_ext.training import (
     auto_batch_bins,
+    compiled_layers,
     failures,
     processes,
     shards,
@@ -215,6 +216,7 @@ def train(
         if args.balance:
             BalanceOptions.parse(args.balance, str(config))
         speed.check(args, str(config))
+        compiled_layers.check(args, str(config))
         shards.check(args, str(config))
         auto_batch_bins.check(args, str(config))
         is_auto = args.batch_bins == auto_batch_bins.AUTO

@@ -7,7 +7,8 @@ from typing import Any
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.build import autocast_dtype
-from espnet_ext.training import largest_batch
+from espnet_ext.progress import say
+from espnet_ext.training import compiled_layers, largest_batch
 from espnet_ext.training.batching import BUCKETS, BucketOptions, describe_padding
 from espnet_ext.training.fast_layers import use_fast_layers
 from espnet_ext.training.precision import choose_for_all_processes
@@ -59,6 +60,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=largest_batch.AUTO,
         help="compute the last layer and the loss of attention decoders in chunks of tokens, which "
         "takes less memory; losses differ by rounding; auto: for vocabularies of 20,000 and more",
+    )
+    group.add_argument(
+        "--compile",
+        type=str,
+        default=compiled_layers.NONE,
+        choices=[compiled_layers.NONE, compiled_layers.ENCODER],
+        help="encoder: run the layers of the encoder through torch.compile in training; for GPUs; "
+        "losses differ by rounding, and dropout draws other random numbers",
     )
     group.add_argument(
         "--audio_cache_mb",
@@ -154,3 +163,9 @@ def speed_up(model: Any, args: argparse.Namespace) -> None:
     if args.cpu_autocast == "auto" and not args.ngpu:
         args.cpu_autocast = choose_for_all_processes(model, args)
         model.autocast_dtype = autocast_dtype(args.cpu_autocast)
+    if args.compile != compiled_layers.NONE:
+        counts = compiled_layers.use_compiled_layers(model)
+        compiled_layers.check_compiler("cuda" if args.ngpu else "cpu")
+        logging.info("compile: %s", counts)
+        if not args.ngpu:
+            say("note: compile: on a CPU, this is not known to make training faster")

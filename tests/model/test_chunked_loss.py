@@ -55,7 +55,9 @@ def test_frozen_layers_and_evaluation_need_no_gradients():
 
 
 def options(value):
-    return argparse.Namespace(fast_layers=False, chunked_loss=value, cpu_autocast=None, ngpu=0)
+    return argparse.Namespace(
+        fast_layers=False, chunked_loss=value, cpu_autocast=None, ngpu=0, compile="none"
+    )
 
 
 def test_a_model_has_the_same_losses_statistics_and_gradients(monkeypatch):
