@@ -27,7 +27,7 @@ _IGNORED = {
     *("use_tf32", "cudnn_enabled", "cudnn_benchmark", "cudnn_deterministic", "version", "seed"),
     *("train_shape_file", "valid_shape_file", "optim_conf.fused", "max_invalid_steps"),
     *("save_interval_minutes", "save_interval_steps"),
-    *("fast_layers", "audio_cache_mb", "compile"),
+    *("fast_layers", "audio_cache_mb", "compile", "fsdp"),
 }
 _IGNORED_PREFIXES = ("dist_", "wandb_")
 _OF_INITIAL = " of the initial weights"

@@ -14,6 +14,7 @@ import torch
 
 from espnet_ext.errors import UserError
 from espnet_ext.progress import say
+from espnet_ext.training import sharding
 
 MAX_WEIGHT = 1e6  # weights of trained networks stay below 1e3
 REMEDY = (
@@ -212,6 +213,8 @@ def check_weights(
         for name, tensor in _floating(model)
         if (problem := _problem(tensor, is_parameter=isinstance(tensor, torch.nn.Parameter)))
     }
+    if isinstance(model, sharding.ShardedModel):
+        problems = sharding.of_all_processes(problems)
     if problems:
         name, problem = next(iter(problems.items()))
         more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
@@ -231,6 +234,8 @@ def _floating(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 
 @torch.no_grad()
 def _problem(tensor: torch.Tensor, *, is_parameter: bool) -> str:
+    if hasattr(tensor, "to_local"):
+        tensor = tensor.to_local()  # a shard: the others have the remainder
     if not tensor.numel():
         return ""
     largest = float(torch.linalg.vector_norm(tensor, math.inf))  # NaN if a value is NaN

@@ -53,6 +53,7 @@ class LanguageModelTask(LMTask):
             text_ratio=None,
             balance={},
             scan_largest_batch=largest_batch.OFF,  # its data has no shapes of speech
+            fsdp=False,
         )
         return parser
 

@@ -25,6 +25,7 @@ from espnet_ext.progress import say
 from espnet_ext.training import checkpoints, signals
 from espnet_ext.training.health import StepMonitor
 from espnet_ext.training.read_ahead import batches_ahead
+from espnet_ext.training.sharding import ShardedModel
 
 WITHIN_EPOCH = "within_epoch"
 # A checkpoint that is due by time is written only after this many times the seconds that the last
@@ -224,8 +225,12 @@ class ResumableEpoch:
         """Write a checkpoint. All processes of the training call this together."""
         start = time.monotonic()
         random_states = _gathered(random_state())
+        if isinstance(self._parts.model, ShardedModel):
+            self._parts.model.gather()
         if _is_first_process():
             torch.save(self._state(random_states), self._saving.folder / checkpoints.CHECKPOINT)
+        if isinstance(self._parts.model, ShardedModel):
+            self._parts.model.forget()
         if _is_distributed():
             dist.barrier()
         self._saved_at = time.monotonic()

@@ -28,6 +28,7 @@ from espnet_ext.training import (
     compiled_layers,
     failures,
     processes,
+    sharding,
     shards,
     signals,
     speed,
@@ -217,6 +218,7 @@ def train(
             BalanceOptions.parse(args.balance, str(config))
         speed.check(args, str(config))
         compiled_layers.check(args, str(config))
+        sharding.check(args, str(config))
         shards.check(args, str(config))
         auto_batch_bins.check(args, str(config))
         is_auto = args.batch_bins == auto_batch_bins.AUTO

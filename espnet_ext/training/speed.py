@@ -70,6 +70,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "losses differ by rounding, and dropout draws other random numbers",
     )
     group.add_argument(
+        "--fsdp",
+        type=espnet.load("str2bool"),
+        default=False,
+        help="with several processes: divide parameters, gradients and optimizer state over them "
+        "(FSDP2) instead of copying them, for large encoders",
+    )
+    group.add_argument(
         "--audio_cache_mb",
         type=megabytes,
         default=0.0,

@@ -23,6 +23,7 @@ from espnet_ext.training import (
     resume,
     schedule,
     selection,
+    sharding,
     signals,
 )
 from espnet_ext.training.checkpoints import REMEDY, atomic_torch_save
@@ -46,6 +47,7 @@ class Options(TrainerOptions):
     save_interval_minutes: float  # between checkpoints inside an epoch; 0: none by time
     save_interval_steps: int  # updates between checkpoints inside an epoch; 0: none by steps
     scan_largest_batch: str  # run the largest batches first: `auto`, `true` or `false`
+    fsdp: bool  # shard parameters, gradients and optimizer state
     # set by `run`, on rank 0 if `diagnose_every` is not 0
     diagnostics: Diagnostics | None = dataclasses.field(init=False, default=None)
     # set by `run` if `finetune_conf` freezes layers
@@ -74,6 +76,7 @@ class DualOutputTrainer(Trainer):
     - A progress line is printed per epoch, and more within long epochs (`step_progress`).
     - With `diagnose_every`, some steps are measured (`diagnostics`).
     - Attention weights can be plotted with several processes.
+    - With `fsdp`, the model is divided over the processes (`sharding`).
     - With `finetune_conf`, layers are frozen in the first epochs.
     - With an adapter, checkpoints may contain the trained weights only (`adaptation`).
     """
@@ -116,7 +119,11 @@ class DualOutputTrainer(Trainer):
         _check_objective(model, trainer_options)
         if trainer_options.encoder_cache:
             cls._use_cache(model, [train_iter_factory, valid_iter_factory], trainer_options)
-        if largest_batch.is_enabled(trainer_options.scan_largest_batch, trainer_options.ngpu):
+        is_sharded = trainer_options.fsdp and distributed_option.distributed
+        if trainer_options.fsdp and not is_sharded:
+            say("note: fsdp: there is one process, so nothing is divided")
+        scans = largest_batch.is_enabled(trainer_options.scan_largest_batch, trainer_options.ngpu)
+        if scans and not is_sharded:
             if trainer_options.freeze_schedule is not None:  # the last epoch trains most layers
                 trainer_options.freeze_schedule.begin_epoch(trainer_options.max_epoch)
             largest_batch.run_largest_batches(
@@ -128,6 +135,7 @@ class DualOutputTrainer(Trainer):
             atomic_torch_save(Path(trainer_options.output_dir)),
             signals.stop_requests() as trainer_options.stop_request,
             signals.exit_code_of_subprocess(),
+            sharding.replaced_data_parallel(is_sharded, kwargs["optimizers"]),
         ):
             if trainer_options.resume:
                 _recover(Path(trainer_options.output_dir), is_first)
@@ -169,6 +177,8 @@ class DualOutputTrainer(Trainer):
     ) -> bool:
         parent = getattr(reporter, "parent", None)  # None: called without `run`
         position = parent.take_position() if parent is not None else None
+        if isinstance(model, sharding.ShardedModel):
+            model.forget()
         if options.freeze_schedule is not None:
             line = options.freeze_schedule.begin_epoch(reporter.get_epoch())
             if _is_first_process():
@@ -292,6 +302,8 @@ class DualOutputTrainer(Trainer):
         if not options.no_forward_run:
             health.check_validation(reporter, batches, options.best_model_criterion)
             health.check_weights(model, f"epoch {reporter.get_epoch()}")
+        if isinstance(model, sharding.ShardedModel):
+            model.gather()  # for the checkpoint, which rank 0 writes now
         if not distributed_option.distributed or distributed_option.dist_rank == 0:
             say(_epoch_line(reporter, options.max_epoch))
 

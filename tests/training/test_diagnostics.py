@@ -304,5 +304,5 @@ def test_options_are_those_of_espnet_and_our_own():
     ours = {"diagnose_every", "diagnostics", "max_invalid_steps"}
     ours |= {"finetune_conf", "freeze_schedule", "encoder_cache", "configuration"}
     ours |= {"save_interval_minutes", "save_interval_steps", "stop_request", "epoch"}
-    ours |= {"scan_largest_batch"}
+    ours |= {"scan_largest_batch", "fsdp"}
     assert set(Options.__dataclass_fields__) == stock | ours

@@ -8,15 +8,17 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+import tiny_encoders
 import tiny_recipe
 import torch
+import tqdm
 import yaml
 from child_processes import fork, free_port
 from test_auto_batch_bins import limit_memory
 
 from espnet_ext.data.shards import write_shards
 from espnet_ext.errors import Interrupted, UserError
-from espnet_ext.training import auto_batch_bins, health, processes, shards
+from espnet_ext.training import auto_batch_bins, health, processes, sharding, shards
 from espnet_ext.training.shards import ShardBatches
 
 NO_DROPOUT = {
@@ -221,3 +223,115 @@ def test_two_processes_agree_on_the_smaller_number_of_bins(recipe):
     assert finished(recipe, "auto", {**config, "max_epoch": 2}, read_only_in_the_first) == [0, 0]
     continued = f"auto: {bins} (of the training that continues)"
     assert continued in (recipe.root / "auto.0.log").read_text()
+
+
+SHARDED = {"fsdp": True}
+# With a large eps, rounding does not decide on the sign of an update.
+ADAM = {
+    "optim": "adam",
+    "optim_conf": {"lr": 0.01, "eps": 0.01},
+    "accum_grad": 2,
+    "freeze_param": ["encoder.embed", "encoder.encoders.0.feed_forward"],
+}
+
+
+def assert_close(first, second, where=""):
+    """Compare nested states: the same keys, shapes and types, and values equal up to rounding."""
+    assert type(first) is type(second), where
+    if isinstance(first, dict):
+        assert first.keys() == second.keys(), where
+        for key in first:
+            assert_close(first[key], second[key], f"{where}.{key}")
+    elif isinstance(first, list):
+        assert len(first) == len(second), where
+        for number, pair in enumerate(zip(first, second, strict=True)):
+            assert_close(*pair, f"{where}.{number}")
+    elif torch.is_tensor(first):
+        torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-5, msg=lambda m: where + m)
+    else:
+        assert first == second, where
+
+
+@pytest.mark.parametrize("changed", [{}, ADAM], ids=["sgd", "adam and accum_grad"])
+def test_sharded_training_writes_the_checkpoint_of_one_process_and_of_copies(recipe, changed):
+    config = {**deterministic_config(), **changed, "grad_clip": 1.0}
+    name = changed.get("optim", "sgd")
+    assert finished(recipe, f"sharded-{name}", {**config, **SHARDED}) == [0, 0]
+    assert finished(recipe, f"copied-{name}", config) == [0, 0]
+    recipe.train(f"one-{name}", config)
+    sharded, copied, one = (
+        torch.load(recipe.root / f"{kind}-{name}/checkpoint.pth", weights_only=True)
+        for kind in ("sharded", "copied", "one")
+    )
+    for part in ("model", "optimizers"):
+        assert_close(sharded[part], copied[part], part)
+        assert_close(sharded[part], one[part], part)
+    statistics = [state["reporter"]["stats"][2] for state in (sharded, copied)]
+    for phase, key in (("train", "grad_norm"), ("train", "loss"), ("valid", "loss")):
+        first, second = (float(s[phase][key]) for s in statistics)
+        assert first == pytest.approx(second, rel=1e-4), key
+    assert float(statistics[0]["train"]["clip"]) > 0  # some gradients were clipped
+
+
+def test_sharded_pretrained_encoder_trains_as_its_copies(recipe, monkeypatch):
+    monkeypatch.setattr(tqdm.tqdm, "monitor_interval", 0)  # no thread
+    model = {"model": str(tiny_encoders.save(tiny_encoders.build("wavlm"), recipe.root / "wavlm"))}
+    config = {
+        **CONFIG,
+        **ADAM,
+        **{"frontend": "pretrained", "frontend_conf": model, "normalize": None},
+        **{"encoder": "pretrained", "encoder_conf": model, "specaug": None},
+        "finetune_conf": {"encoder_lr": 0.5, "layer_decay": 0.9},
+        "freeze_param": ["frontend"],
+    }
+    assert finished(recipe, "sharded-wavlm", {**config, **SHARDED}) == [0, 0]
+    assert finished(recipe, "copied-wavlm", config) == [0, 0]
+    sharded, copied = (
+        torch.load(recipe.root / f"{kind}-wavlm/checkpoint.pth", weights_only=True)
+        for kind in ("sharded", "copied")
+    )
+    for part in ("model", "optimizers"):
+        assert_close(sharded[part], copied[part], part)
+
+
+def test_sharded_training_continues_as_if_it_had_not_been_interrupted(recipe):
+    config = {**CONFIG, **SHARDED}  # with batch normalisation, dropout and SpecAugment
+    assert finished(recipe, "sharded-whole", config) == [0, 0]
+
+    def interrupt(rank):
+        if rank == 1:
+            signal_after(6, signal.SIGUSR1)
+
+    assert finished(recipe, "sharded-parts", config, interrupt) == [75, 75]
+    assert finished(recipe, "sharded-parts", config) == [0, 0]
+    whole, parts = (
+        torch.load(recipe.root / f"sharded-{name}/checkpoint.pth", weights_only=True)
+        for name in ("whole", "parts")
+    )
+    for part in ("model", "optimizers"):
+        assert repr(whole[part]) == repr(parts[part])
+    first, second = weights(recipe.root / "sharded-whole"), weights(recipe.root / "sharded-parts")
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    # One process continues it, and two continue that one.
+    recipe.train("sharded-parts", {**config, "max_epoch": 3})
+    assert finished(recipe, "sharded-parts", {**config, "max_epoch": 4}) == [0, 0]
+    reporter = torch.load(recipe.root / "sharded-parts/checkpoint.pth", weights_only=True)
+    assert sorted(reporter["reporter"]["stats"]) == [1, 2, 3, 4]
+
+
+def test_sharded_processes_skip_a_step_whose_gradient_is_not_finite_in_one(recipe):
+    def prepare(rank):
+        original, calls = sharding.ShardedModel.forward, []
+
+        def forward(self, **batch):
+            loss, *others = original(self, **batch)
+            calls.append(1)
+            return loss * (float("nan") if rank == 1 and len(calls) == 2 else 1), *others
+
+        sharding.ShardedModel.forward = forward
+
+    config = {**CONFIG, **SHARDED, "max_epoch": 1}
+    assert finished(recipe, "sharded-nan", config, prepare) == [0, 0]
+    assert "1 of 4 steps were skipped" in (recipe.root / "sharded-nan.0.log").read_text()
+    trained = weights(recipe.root / "sharded-nan")
+    assert all(value.isfinite().all() for value in trained.values())
