@@ -28,6 +28,7 @@ from espnet_ext.files import sha256_of
 from espnet_ext.progress import say, track
 from espnet_ext.scoring.word_variants import WordVariants, nearest_phones
 from espnet_ext.text.tags import split_tags
+from espnet_ext.text.tokenizers import UNK
 
 SOURCES = (PROMPT, MEANING)
 
@@ -97,7 +98,11 @@ def read_annotations(
 
 def _units(text: str, language: str) -> Units:
     """Return the units of an annotated transcript; inline tags and symbols have none."""
-    return split_units(SYMBOL.sub(" ", split_tags(text)[0]), language)
+    tokens = split_tags(text)[0]
+    if language == ENGLISH:  # an unknown phone is a unit, as in a hypothesis
+        words = [word for word in tokens.split() if word == UNK or not SYMBOL.fullmatch(word)]
+        return split_units(" ".join(words), language)
+    return split_units(SYMBOL.sub(" ", tokens), language)
 
 
 def decode_annotated(judge: Judge, folder: str) -> list[Annotated]:

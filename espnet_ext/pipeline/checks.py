@@ -15,10 +15,13 @@ from espnet_ext import __version__
 from espnet_ext.errors import UserError, did_you_mean
 from espnet_ext.files import read_json, read_yaml, sha256_of, write_json
 from espnet_ext.pipeline import hub
+from espnet_ext.pipeline.code import Code
+from espnet_ext.pipeline.digests import Digests
 from espnet_ext.pipeline.settings import assignments
 from espnet_ext.pipeline.usage import UsageError
 from espnet_ext.pipeline.variants import COUPLED, variants_of
 
+SYSTEM_CHECK = "espnet_ext.training.system_check"  # runs in a process that can import ESPnet
 CHECKED = "checked_systems.json"  # in the folder of the logs: configurations without mistakes
 DEFAULT_RATE = 16000  # Hz, of ESPnet's frontend
 
@@ -131,10 +134,13 @@ def check_systems(
     path = Path(log_dir) / CHECKED if log_dir else None
     files = dict.fromkeys([config, *systems])
     digests = {"espnet_ext": __version__, **{file: sha256_of(file) for file in files}}
+    if log_dir:
+        code = Code(Path(__file__).parents[2], Digests(Path(log_dir) / "digests.json"))
+        digests |= code.reachable([SYSTEM_CHECK])
     if path and path.is_file() and read_json(path) == digests:
         return
-    code = "from espnet_ext.training.system_check import main; main()"
-    done = subprocess.run([python, "-c", code, *files], capture_output=True, text=True)
+    statement = f"from {SYSTEM_CHECK} import main; main()"
+    done = subprocess.run([python, "-c", statement, *files], capture_output=True, text=True)
     if done.returncode:
         raise UserError(
             f"systems cannot be trained:\n{done.stderr.strip()[-5000:]}",

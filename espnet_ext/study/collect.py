@@ -10,7 +10,8 @@ together.
                                   "tokens": {"surface": {"0": [per speaker], "1-3": …}, …}}},
      "cells": [{"condition", "language", "share", "seed", "system", "set",
                 "errors": {"surface": {"0": [per speaker], …}, …},
-                "training": {"seconds", "parameters", "updates", "commit", "configuration",
+                "training": {"seconds", "parameters", "updates" (made), "planned_updates" (without
+                             accumulation and early stopping), "commit", "configuration",
                              "shared", "gradient_cosine", "data", "decoding"}}],
      "similarity": […], "swaps": […], "probes": […],           # see `study.model_measures`
      "missing": ["normal, ko, 50 %, do, seed 1 (test)"],
@@ -181,6 +182,7 @@ class _Collection:
             "seconds": record["seconds"],
             "parameters": record["parameters"],
             "updates": _updates(record, configuration),
+            "planned_updates": record["max_epoch"] * (expected["num_iters_per_epoch"] or 0),
             "commit": record["provenance"]["commit"],
             "configuration": _digest([options, of_system]),
             "shared": _digest(options),

@@ -202,19 +202,20 @@ def read_study(path: str | os.PathLike, quick: bool = False) -> Study:
     return study
 
 
-_NUMBER, _COUNT, _NAME = "a number above 0", "a whole number, 0 or more", "a name (in quotes)"
+_NUMBER, _NAME = "a number above 0", "a name (in quotes)"
+_COUNT, _POSITIVE = "a whole number, 0 or more", "a whole number, 1 or more"
 _LISTS = {  # key of study.yaml → what its values are
     **dict.fromkeys(("languages", "systems", "similarity", "analyses"), _NAME),
     **{"seeds": _COUNT, "shares": _NUMBER, "comparisons": "a mapping", "blocks": "a mapping"},
 }
 _MAPPINGS = {
-    **{"conditions": "text or nothing", "batches_per_epoch": _COUNT, "metrics": _NAME},
+    **{"conditions": "text or nothing", "batches_per_epoch": _POSITIVE, "metrics": _NAME},
     **{"primary": "", "drop": "", "minutes": _NUMBER},
 }
 _SINGLE = {
     **dict.fromkeys(("recipe", "train_options", "run_options", "title"), "text"),
     **dict.fromkeys(("valid_set", "test_set"), _NAME),
-    **{"diagnose_every": _COUNT, "decode_minutes": _NUMBER, "parallel": _NUMBER},
+    **{"diagnose_every": _COUNT, "decode_minutes": _NUMBER, "parallel": _POSITIVE},
 }
 _KEYS = {"primary": ("condition", "share"), "drop": ("output", "seed")}
 
@@ -249,6 +250,7 @@ def _require(value: Any, kind: str, where: str) -> None:
         "": True,
         _NUMBER: is_number and value > 0,
         _COUNT: isinstance(value, int) and is_number and value >= 0,
+        _POSITIVE: isinstance(value, int) and is_number and value >= 1,
         _NAME: isinstance(value, str) and value != "",
         "text": isinstance(value, str),
         "text or nothing": value is None or isinstance(value, str),
@@ -314,11 +316,13 @@ def _check(path: str | os.PathLike, study: Study) -> None:
     for key, axis in (("condition", "conditions"), ("share", "shares")):
         if key in study.primary and study.primary[key] not in axes[axis]:
             raise UserError(
-                f"{path}: primary: no {key} {study.primary[key]}: no test would be primary",
+                f"{path}: primary: no {key} {study.primary[key]!r}: no test would be primary",
                 f"choose among {axis}: {', '.join(map(str, axes[axis]))}",
             )
     if study.drop["output"] not in OUTPUTS:
-        raise UserError(f"{path}: drop: output '{study.drop['output']}'", f"choose {OUTPUTS[0]}")
+        remedy = f"choose {' or '.join(OUTPUTS)}"
+        raise UserError(f"{path}: drop: output '{study.drop['output']}'", remedy)
+    _require(study.drop["seed"], _COUNT, f"{path}: drop.seed")
     names = [comparison.name for comparison in study.comparisons]
     if repeated := {name for name in names if names.count(name) > 1}:
         raise UserError(f"{path}: comparisons: two are named {min(repeated)}", "rename one")

@@ -22,7 +22,7 @@ PREDICTORS = {
     "cka_single": "CKA of the two single-output encoders, relative to that of two seeds",
     "cosine": "cosine of the gradients of surface and meaning in joint training",
     "swap": "error of the single-output decoder on the joint encoder, through a linear map, minus "
-    "that on its own encoder",
+    "that on its encoder",
     "probe": "accuracy of a probe for the output's tokens: joint minus single-output encoder",
 }
 
@@ -78,7 +78,7 @@ def _predictors(
     cosines = [one["gradient_cosine"] for one in trainings if one["gradient_cosine"] is not None]
     if cosines:
         yield "cosine", float(np.mean(cosines))
-    swap = lost_by_swap(_of_setting(results, "swaps", setting), comparison)
+    swap = swap_increase(_of_setting(results, "swaps", setting), comparison)
     if swap is not None:
         yield "swap", swap
     probe = gained_by_probe(_of_setting(results, "probes", setting), comparison)
@@ -94,8 +94,8 @@ def _of_setting(results: Results, kind: str, setting: Setting) -> list[Mapping[s
     ]
 
 
-def lost_by_swap(rows: Sequence[Mapping[str, Any]], comparison: Comparison) -> float | None:
-    """Return the error that system a's decoder gains on the encoder of system b, in points.
+def swap_increase(rows: Sequence[Mapping[str, Any]], comparison: Comparison) -> float | None:
+    """Return how much the error of system a's decoder rises on the encoder of system b, in points.
 
     The encoder output of b goes through a linear map. The mean over the seeds that have both error
     rates; None without any.

@@ -128,7 +128,7 @@ def _check_settings(cells: Mapping[tuple, tuple[dict, str]]) -> None:
         values = {
             ("the options of the training", system): training["configuration"],
             ("the options that all systems share", ""): training.get("shared"),
-            ("the numbers of updates", ""): training["updates"],
+            ("the planned updates", ""): training.get("planned_updates", training["updates"]),
             ("the options of decoding", system): training.get("decoding"),
             **{
                 (f"the training data ({table})", ""): digest

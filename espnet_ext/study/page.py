@@ -220,8 +220,7 @@ def _rates(study: Study, results: Results) -> Section:
             if single:
                 cells.append([str(setting), system, *texts, "; ".join(single)])
     metrics = [
-        f"{metric.upper()} of the {output}; "
-        for output, metric in results.metrics(study.settings()[0]).items()
+        f"{metric.upper()} of the {output}; " for output, metric in results.metrics().items()
     ]
     sentence = (
         f"Mean over the trainings, in percent: {''.join(metrics)}CER, or PER where the surface is "

@@ -125,7 +125,8 @@ def fit(rows: Sequence[Mapping[str, Any]], output: str = "", random: Sequence[st
     for count, least in ((of_comparisons, len(names) + MIN_SETTINGS), (settings, len(names) + 1)):
         if count < least:
             raise UserError(
-                f"{output}: {count} settings are too few for {len(names)} coefficients",
+                f"{output}: {count} {'setting is' if count == 1 else 'settings are'} too few for "
+                f"{len(names)} coefficients",
                 "run more cells of the grid",
             )
     target = np.array([row["difference"] for row in rows])

@@ -50,9 +50,12 @@ class Results:
         """Return what is known of the references of a setting."""
         return self.content["data"][f"{self.dset} {setting.condition} {setting.language}"]
 
-    def metrics(self, setting: Setting) -> dict[str, str]:
+    def metrics(self) -> dict[str, str]:
         """Return output → metric, where it is not the main one of the token type."""
-        return dict(self.data(setting).get("metrics", {}))
+        of_set = [
+            data for name, data in self.content["data"].items() if name.startswith(f"{self.dset} ")
+        ]
+        return dict(of_set[0].get("metrics", {})) if of_set else {}
 
     def bins(self, setting: Setting, output: str) -> list[str]:
         """Return the bins of divergence that have utterances."""
@@ -132,6 +135,13 @@ def of_design(study: Study, content: Mapping[str, Any], name: str) -> dict[str, 
             f"{name}: is of the study '{content['title']}', not of '{study.title}'",
             "name its study.yaml",
         )
+    for described, data in content["data"].items():
+        if data.get("metrics", {}) != study.metrics:
+            raise UserError(
+                f"{name}: {described}: errors were counted with metrics "
+                f"{data.get('metrics', {})}, study.yaml has {dict(study.metrics)}",
+                "collect again",
+            )
     planned = study.cells()
     available = set()
     for row in content["cells"]:

@@ -1,9 +1,9 @@
 """`compile`: the layers of the encoder run through `torch.compile` while they train.
 
-Each layer (block) is compiled by itself. Equal layers share a compiled
-function, which is made for any batch size and length, so few are needed. The class of a layer is
-replaced by a subclass; parameters, their names and hooks of the layer stay as they are. In
-evaluation mode, and so in validation and decoding, layers run uncompiled.
+Each layer (block) is compiled by itself. Equal layers share a compiled function, which is made for
+any batch size and length, so few are needed. The class of a layer is replaced by a subclass;
+parameters, their names and hooks of the layer stay as they are. In evaluation mode, and so in
+validation and decoding, layers run uncompiled.
 """
 
 import os

@@ -89,7 +89,8 @@ def check_model(model: Any) -> None:
                 raise UserError(
                     f"fsdp: {name or 'the model'} skips layers at random ({key}: {rate}), but all "
                     "processes must run the same layers",
-                    f"set {key}: 0, or fsdp: false",
+                    f"write fsdp: false, or make {key} 0: in encoder_conf or, of a pre-trained "
+                    "encoder, in the config.json of a local copy",
                 )
     for name, parameter in model.named_parameters():
         if not parameter.dim():

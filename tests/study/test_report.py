@@ -1,5 +1,6 @@
 """Families of tests, and the command from files to report."""
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -172,8 +173,9 @@ def test_missing_cells_are_those_of_the_committed_results():
     assert sorted(made) == sorted(published["missing"])
 
 
-def test_committed_report_follows_from_the_committed_results(tmp_path):
-    recipe = Path(__file__).resolve().parents[2] / "egs2/mini_l2/study1"
+@pytest.mark.parametrize("corpus", ["mini_l2", "l2english"])
+def test_committed_report_follows_from_the_committed_results(corpus, tmp_path):
+    recipe = Path(__file__).resolve().parents[2] / f"egs2/{corpus}/study1"
     options = ["--results", recipe / "cells.json", "--set", "test", "--output", tmp_path / "new.md"]
     arguments = ["report", "--study", recipe / "conf/study.yaml", *options]
     assert command.main(list(map(str, arguments))) == 0
@@ -227,3 +229,23 @@ def test_one_first_language_or_few_speakers_of_each_have_no_table(study, content
     few = ["vi", "zh", "ko", "ja"] * 4
     for l1s in (["zh"] * 16, [None] * 16, ["zh"] * 8 + [None] * 8, few):
         assert not by_first_language(study, _with_first_languages(content, l1s))
+
+
+def test_report_needs_no_results_of_the_first_setting(study, content):
+    """As after a run of `--cells "languages=en"`."""
+    few = {
+        **content,
+        "cells": [cell for cell in content["cells"] if cell["language"] == "en"],
+        "data": {name: data for name, data in content["data"].items() if name.endswith(" en")},
+    }
+    titles = [section.title for section in sections(study, Results(few, "valid"))]
+    assert "Error rates" in titles
+
+
+def test_other_metrics_than_those_of_the_design_are_refused(study, content):
+    words = dataclasses.replace(study, metrics={"meaning": "wer"})
+    with pytest.raises(UserError, match="cells.json: valid normal ko: errors were counted with"):
+        of_design(words, content, "cells.json")
+    data = {name: {**one, "metrics": words.metrics} for name, one in content["data"].items()}
+    results = Results(of_design(words, {**content, "data": data}, "cells.json"), "valid")
+    assert results.metrics() == {"meaning": "wer"}

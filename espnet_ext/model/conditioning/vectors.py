@@ -82,13 +82,6 @@ class TaskVectors(Conditioner):
 
     @classmethod
     def build(cls, conf: Mapping[str, Any], context: ConditionerContext) -> "TaskVectors":
-        tags = InlineTags(context.tokens)
-        if len(context.tokens) == 1 and not tags.ids:
-            raise UserError(
-                "conditioning: vectors needs at least two tasks (outputs or tags), and this system "
-                "has one output and no tags",
-                "remove conditioning, or add an output or a tag",
-            )
         reserved = ("outputs", "sizes", "tags")
         known = [key for key in inspect.signature(cls).parameters if key not in reserved]
         check_keys(conf, ["where", *known], "conditioning_conf")
@@ -97,6 +90,13 @@ class TaskVectors(Conditioner):
         if not isinstance(where, str) or where not in WHERE:
             raise UserError(
                 f"conditioning_conf.where: unknown '{where}'", suggest(str(where), list(WHERE))
+            )
+        tags = InlineTags(context.tokens)
+        if len(context.tokens) == 1 and not tags.ids:
+            raise UserError(
+                "conditioning: vectors needs at least two tasks (outputs or tags), and this system "
+                "has one output and no tags",
+                "remove conditioning, or add an output or a tag",
             )
         encoder: Any = context.encoder
         if "features" in WHERE[where] and not isinstance(

@@ -13,7 +13,7 @@ recipe=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$recipe/../../../local/path.sh" # `python` of the project's environment
 
 data_dir=data speechocean762="" l2arctic="" l2arctic_speakers="TLV TNI" l2arctic_fold=1
-shared=() # options of both corpora
+shared=() overwrite=() # options of both corpora; of all commands
 while (($#)); do
     case $1 in
         --data_dir | --speechocean762 | --l2arctic | --l2arctic_speakers | --l2arctic_fold | --langs | \
@@ -21,7 +21,8 @@ while (($#)); do
             (($# > 1)) || bad_usage "$1 needs a value" "write $1 VALUE"
             ;;&
         --langs) [[ $2 == en ]] || bad_usage "--langs $2: both corpora have only en" "--langs en" ;;
-        --quick | --nj | --overwrite) shared+=("$1" "$2") ;;
+        --quick | --nj) shared+=("$1" "$2") ;;
+        --overwrite) overwrite=("$1" "$2") ;;
         --data_dir | --speechocean762 | --l2arctic | --l2arctic_speakers | --l2arctic_fold)
             printf -v "${1#--}" '%s' "$2"
             ;;
@@ -34,11 +35,11 @@ for corpus in speechocean762 l2arctic; do
 done
 
 prepare() { # prepare CORPUS OPTION…
-    python -m espnet_ext.bin.prepare "$1" --data_dir "${data_dir}/$1" "${shared[@]}" "${@:2}"
+    python -m espnet_ext.bin.prepare "$1" --data_dir "${data_dir}/$1" "${shared[@]}" "${overwrite[@]}" "${@:2}"
 }
 prepare speechocean762 --corpus_dir "${speechocean762}"
 prepare l2arctic --corpus_dir "${l2arctic}" --split disjoint --test_speakers "${l2arctic_speakers}" --fold "${l2arctic_fold}"
 for set in train valid test; do
-    python -m espnet_ext.bin.combine --output "${data_dir}/en/${set}" \
+    python -m espnet_ext.bin.combine --output "${data_dir}/en/${set}" "${overwrite[@]}" \
         --inputs "${data_dir}/speechocean762/en/${set}" "${data_dir}/l2arctic/en/${set}"
 done
