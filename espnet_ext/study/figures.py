@@ -62,7 +62,8 @@ def _svg(figure: Any) -> str:
 
 def _panels(figure: Any, study: Study, title: str, rows: Sequence[str]) -> Any:
     """Return axes by row, which have these titles, and column (language)."""
-    figure.set_size_inches(3.6 * len(study.languages) + 2.2, 2.7 * len(rows) + 0.4)
+    width = max(3.6 * len(study.languages), 6.8)  # for the title beside the legend
+    figure.set_size_inches(width + 2.2, 2.7 * len(rows) + 0.4)
     axes = figure.subplots(len(rows), len(study.languages), squeeze=False)
     for row, row_title in enumerate(rows):
         for column, language in enumerate(study.languages):
