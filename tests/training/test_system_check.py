@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 pytest.importorskip("espnet2")
 
@@ -63,3 +64,17 @@ def test_mistakes_of_all_systems_are_printed(tmp_path, capsys):
     shown = capsys.readouterr().err
     assert caught.value.code == 1 and f"{paths[0]}: " in shown and f"{paths[2]}: " in shown
     assert str(paths[1]) not in shown
+
+
+@pytest.mark.parametrize(
+    "overlay",
+    [path for path in sorted(CONF.glob("systems/*.yaml")) if "conditioning:" in path.read_text()],
+    ids=lambda path: path.stem,
+)
+def test_unknown_option_of_every_conditioner_is_found(tmp_path, overlay):
+    system = yaml.safe_load(overlay.read_text())
+    system["conditioning_conf"] = {**system.get("conditioning_conf", {}), "bogus": 3}
+    path = tmp_path / overlay.name
+    path.write_text(yaml.safe_dump(system))
+    with pytest.raises(UserError, match="'bogus'"):
+        check_system(CONF / "train_small.yaml", path)
