@@ -15,8 +15,6 @@ from espnet_ext import __version__
 from espnet_ext.errors import UserError, did_you_mean
 from espnet_ext.files import read_json, read_yaml, sha256_of, write_json
 from espnet_ext.pipeline import hub
-from espnet_ext.pipeline.code import Code
-from espnet_ext.pipeline.digests import Digests
 from espnet_ext.pipeline.settings import assignments
 from espnet_ext.pipeline.usage import UsageError
 from espnet_ext.pipeline.variants import COUPLED, variants_of
@@ -133,10 +131,12 @@ def check_systems(
     """
     path = Path(log_dir) / CHECKED if log_dir else None
     files = dict.fromkeys([config, *systems])
-    digests = {"espnet_ext": __version__, **{file: sha256_of(file) for file in files}}
-    if log_dir:
-        code = Code(Path(__file__).parents[2], Digests(Path(log_dir) / "digests.json"))
-        digests |= code.reachable([SYSTEM_CHECK])
+    digests: dict[str, Any] = {
+        "espnet_ext": __version__,
+        **{file: sha256_of(file) for file in files},
+    }
+    modules = [path.stat() for path in sorted(Path(__file__).parents[1].rglob("*.py"))]
+    digests["code"] = hash(tuple((module.st_size, module.st_mtime_ns) for module in modules))
     if path and path.is_file() and read_json(path) == digests:
         return
     statement = f"from {SYSTEM_CHECK} import main; main()"
