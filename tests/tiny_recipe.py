@@ -1,6 +1,7 @@
 """A recipe with twelve half-second utterances of noise, whose stages take seconds."""
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -91,8 +92,10 @@ class Recipe:
 
     def write_yaml(self, name: str, value) -> Path:
         path = self.root / f"{name}.yaml"
-        path.write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
-        return path
+        # Several processes write this file, and none must read a part of it.
+        part = self.root / f"{name}.{os.getpid()}.part"
+        part.write_text(yaml.safe_dump(value, sort_keys=False), encoding="utf-8")
+        return part.replace(path)
 
     def list_tokens(self) -> None:
         for name, kind in self.token_types.items():

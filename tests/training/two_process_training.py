@@ -294,7 +294,6 @@ def test_sharded_pretrained_encoder_trains_as_its_copies(recipe, monkeypatch):
         assert_close(sharded[part], copied[part], part)
 
 
-@pytest.mark.skip(reason="one of its processes hung once on a busy machine; run it by hand")
 def test_sharded_training_continues_as_if_it_had_not_been_interrupted(recipe):
     config = {**CONFIG, **SHARDED}  # with batch normalisation, dropout and SpecAugment
     assert finished(recipe, "sharded-whole", config) == [0, 0]
