@@ -120,7 +120,7 @@ def check_systems(
     """Check keys and values of systems as training does, so that a typo stops before stage 1.
 
     It imports ESPnet, which takes seconds. What was checked is recorded in the folder of the logs,
-    and is checked again only if a file changed.
+    and is checked again only if a configuration or the code changed.
 
     Args:
         systems: paths of their configurations.

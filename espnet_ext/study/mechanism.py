@@ -22,7 +22,7 @@ PREDICTORS = {
     "cka_single": "CKA of the two single-output encoders, relative to that of two seeds",
     "cosine": "cosine of the gradients of surface and meaning in joint training",
     "swap": "error of the single-output decoder on the joint encoder, through a linear map, minus "
-    "that on its encoder",
+    "that on the single-output encoder",
     "probe": "accuracy of a probe for the output's tokens: joint minus single-output encoder",
 }
 
@@ -81,7 +81,7 @@ def _predictors(
     swap = swap_increase(_of_setting(results, "swaps", setting), comparison)
     if swap is not None:
         yield "swap", swap
-    probe = gained_by_probe(_of_setting(results, "probes", setting), comparison)
+    probe = probe_increase(_of_setting(results, "probes", setting), comparison)
     if probe is not None:
         yield "probe", probe
 
@@ -116,7 +116,7 @@ def swap_increase(rows: Sequence[Mapping[str, Any]], comparison: Comparison) -> 
     return _mean_difference(unswapped, stitched)
 
 
-def gained_by_probe(rows: Sequence[Mapping[str, Any]], comparison: Comparison) -> float | None:
+def probe_increase(rows: Sequence[Mapping[str, Any]], comparison: Comparison) -> float | None:
     """Return the accuracy of a probe for the output's tokens, encoder b minus encoder a, in points.
 
     The mean over the seeds that have both; None without any.
