@@ -198,7 +198,7 @@ class Analysis:
         verb: the command of its own, besides `espnet-ext analyze <name>`.
         uses_device: `run` takes `batch_size` and `device`.
         plain_heads: it runs the heads on encoder output alone. Stage 17 leaves out systems whose
-            heads read more (`heads.side_inputs`).
+            heads read more (`model.heads.side_inputs`).
     """
 
     name: str
@@ -221,7 +221,7 @@ class Analysis:
         if config.get("frontend") == "units":
             return "it reads discrete units, and the analysis is for systems that read audio"
         if self.plain_heads:
-            from espnet_ext.model.heads.side_inputs import side_inputs_of
+            from espnet_ext.model.heads.side_input_options import side_inputs_of
 
             return side_inputs_of(config)
         return ""

@@ -27,7 +27,8 @@ from espnet_ext.model.heads.base import Head
 from espnet_ext.model.heads.registry import build_head
 from espnet_ext.model.heads.shared_decoder import MODULE as SHARED_DECODER
 from espnet_ext.model.heads.shared_decoder import SHARED, build_shared_decoder
-from espnet_ext.model.heads.side_inputs import ATTENTION, check_decoder
+from espnet_ext.model.heads.side_input_options import ATTENTION
+from espnet_ext.model.heads.side_inputs import check_decoder
 from espnet_ext.model.losses import Objective
 from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.model.pretrained import adapters

@@ -21,13 +21,8 @@ from espnet_ext.model.config import TEXT_PREFIX, UNLABELLED
 from espnet_ext.model.encoding import EncoderOutput, EncoderPass, EncoderRequest
 from espnet_ext.model.frames import min_feature_frames, min_samples, pad_short
 from espnet_ext.model.heads.base import Head, HeadLosses
-from espnet_ext.model.heads.side_inputs import (
-    DecoderStates,
-    SideInputs,
-    of_batch,
-    reading_order,
-    record_states,
-)
+from espnet_ext.model.heads.side_input_options import reading_order
+from espnet_ext.model.heads.side_inputs import DecoderStates, SideInputs, of_batch, record_states
 from espnet_ext.model.layers import encoder_layers, parameter_groups, watch
 from espnet_ext.model.losses import Objective, TrainingLosses, weighted_sum
 from espnet_ext.model.padding import mirror_ends

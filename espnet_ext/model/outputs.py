@@ -14,7 +14,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.model.config import OutputConfig, check_keys
 from espnet_ext.model.heads.registry import HEADS, head_class
 from espnet_ext.model.heads.search_options import check_search
-from espnet_ext.model.heads.side_inputs import reading_order
+from espnet_ext.model.heads.side_input_options import reading_order
 
 # Modules of the model beside those of the heads.
 _RESERVED = (

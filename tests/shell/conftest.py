@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from espnet_ext.pipeline.code import Code
+from espnet_ext.pipeline.digests import Digests
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # A `python` whose commands write the files that the real ones would, and record that they were
@@ -138,8 +141,20 @@ class Project:
         return lines
 
 
+@pytest.fixture(scope="session")
+def code_digests(tmp_path_factory) -> Path:
+    """Return a file with the digests of the package's modules, which take seconds to compute."""
+    memory = tmp_path_factory.mktemp("digests") / "digests.json"
+    digests = Digests(memory)
+    code = Code(ROOT, digests)
+    for name in code.module_files:
+        code.module(name)
+    digests.save()
+    return memory
+
+
 @pytest.fixture
-def project(tmp_path) -> Project:
+def project(tmp_path, code_digests) -> Project:
     root = tmp_path / "checkout"
     recipe = root / "egs2" / "mini_l2" / "dual1"
     (recipe / "local").mkdir(parents=True)
@@ -154,4 +169,6 @@ def project(tmp_path) -> Project:
     stub.chmod(0o755)
     (root / "local" / "setup_env.sh").write_text(f"echo '{stub}'\n")
     (recipe / "local" / "data.sh").write_text(DATA)
+    (recipe / "exp/log").mkdir(parents=True)
+    shutil.copy(code_digests, recipe / "exp/log/digests.json")
     return Project(root, tmp_path / "calls")

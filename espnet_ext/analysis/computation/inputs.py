@@ -11,7 +11,7 @@ from espnet_ext.data.directory import read_directory
 from espnet_ext.data.record import Utterance
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.errors import UserError
-from espnet_ext.model.heads.side_inputs import side_inputs_of
+from espnet_ext.model.heads.side_input_options import side_inputs_of
 from espnet_ext.scoring.counts import align_texts, count_edits
 from espnet_ext.scoring.normal_form import Changes, comparison_form, normalise_references
 from espnet_ext.text.tags import split_tags

@@ -18,7 +18,7 @@ from espnet_ext.model.heads.base import ELSEWHERE, Head, StockHead, StockSearch
 from espnet_ext.model.heads.ctc_layer import CTC, CTCOptions
 from espnet_ext.model.heads.search import JointScorers
 from espnet_ext.model.heads.shared_decoder import SHARED
-from espnet_ext.model.heads.side_inputs import side_inputs_of
+from espnet_ext.model.heads.side_input_options import side_inputs_of
 
 _LENGTH_OPTIONS = ("penalty", "maxlenratio", "minlenratio", "end_detect", "normalize_length")
 
