@@ -22,6 +22,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 
 TORCH_SEED = 67280421310721  # of PyTorch in a new process
+# Files that take a minute or more without a test marked slow. They are started first, with those
+# that have one, so that no process of pytest-xdist has a long file left when the others are done.
+LONG_FILES = ("test_pipeline.py", "test_forked_trainings.py", "test_processes.py")
 
 
 def pytest_configure(config):
@@ -42,6 +45,8 @@ def pytest_runtest_setup(item):
 
 
 def pytest_collection_modifyitems(items):
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow and item.path.name not in LONG_FILES)
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return

@@ -96,8 +96,8 @@ pytest_part() { # tests of one file stay in one process, since they share fixtur
     cores=$(env -u OMP_NUM_THREADS nproc) # nproc obeys that variable
     read -ra options <<<"${pytest_args}"
     if [[ ${fast} == true ]]; then options+=(-m "not slow"); fi
-    "${python}" -m pytest -q --durations=10 --numprocesses "${workers:-$((cores < 4 ? cores : 4))}" \
-        --dist loadfile "${options[@]}"
+    "${python}" -m pytest -q --durations=40 --numprocesses "${workers:-$((cores < 4 ? cores : 4))}" \
+        --dist loadfile --no-loadscope-reorder "${options[@]}" # in the order of tests/conftest.py
 }
 
 embedded_corpus_part() { # all stages with --quick true, in folders of their own
