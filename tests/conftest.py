@@ -22,8 +22,8 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 
 TORCH_SEED = 67280421310721  # of PyTorch in a new process
-# Files that take a minute or more without a test marked slow. They are started first, with those
-# that have one, so that no process of pytest-xdist has a long file left when the others are done.
+# Long files without a test marked slow. They start first, together with the files that have one:
+# otherwise one process of pytest-xdist would still run a long file when the others have finished.
 LONG_FILES = ("test_pipeline.py", "test_forked_trainings.py", "test_processes.py")
 
 

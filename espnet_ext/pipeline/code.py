@@ -141,7 +141,7 @@ def _read(path: Path, name: str) -> tuple[str, list[str], list[str]]:
     """Return the digest of a module, the modules that it may name, and files that it may name."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     _remove_docstrings(tree)
-    nodes = _nodes(tree)
+    nodes = list(ast.walk(tree))
     strings = {
         node.value
         for node in nodes
@@ -187,22 +187,9 @@ def _is_package(node: ast.AST) -> bool:
     return isinstance(node, ast.Name) and node.id == "__package__"
 
 
-def _nodes(tree: ast.AST) -> list[ast.AST]:
-    """Return all nodes of a syntax tree, as `ast.walk` yields them, in a fifth of its time."""
-    nodes = [tree]
-    for node in nodes:  # grows
-        for name in node._fields:
-            value = getattr(node, name, None)
-            if isinstance(value, ast.AST):
-                nodes.append(value)
-            elif isinstance(value, list):
-                nodes += [item for item in value if isinstance(item, ast.AST)]
-    return nodes
-
-
 def _remove_docstrings(tree: ast.AST) -> None:
     holders = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    for node in _nodes(tree):
+    for node in ast.walk(tree):
         if isinstance(node, holders) and ast.get_docstring(node) is not None:
             del node.body[0]
 
