@@ -278,9 +278,9 @@ class DualSpeech2Text:
             forms: canonical forms.
         """
         results = [self.nothing()] * len(waves)
-        long_enough = [i for i, wave in enumerate(waves) if not self._lacks_frames(wave.numel())]
+        long_enough = [i for i, wave in enumerate(waves) if not self.is_too_short(wave.numel())]
         max_frames = min(options.batch_frames for options in self.options.values())
-        num_samples = {i: waves[i].numel() for i in long_enough}
+        num_samples = {i: max(waves[i].numel(), self.model.min_frames) for i in long_enough}
 
         def decode(batch: Sequence[int]) -> list[Result]:
             labels = {name: [values[i] for i in batch] for name, values in ids.items()}
@@ -328,14 +328,12 @@ class DualSpeech2Text:
     def is_too_short(self, samples: int) -> bool:
         """Return whether a number of samples (at `sample_rate`) is too small for the encoder.
 
-        For a model that reads discrete units, only audio without samples is.
+        For a model that reads discrete units, only an empty input is: `encode` pads short ones.
         """
-        return samples == 0 if self.units is not None else self._lacks_frames(samples)
-
-    def _lacks_frames(self, samples: int) -> bool:
-        """Return whether an input, of samples or of input ids, is too short for the encoder."""
+        if samples == 0 or self.units is not None:
+            return samples == 0
         frames = frontend_frames(samples, self.model.frontend)
-        return samples == 0 or (frames is not None and frames < self.model.min_frames)
+        return frames is not None and frames < self.model.min_frames
 
     def nothing(self) -> Result:
         """Return a result with empty transcripts."""

@@ -122,6 +122,37 @@ def test_loss_of_a_batch_is_that_of_its_utterances(branch):
     assert model.frontend.embed.weight.grad[0].abs().sum() == 0  # padding
 
 
+@torch.no_grad()
+def test_inputs_shorter_than_the_subsampling_are_padded_and_decoded():
+    """Compare with ESPnet's encoder on embeddings that are followed by zeros."""
+    conf = {**unit_systems.CONFIG["encoder_conf"], "input_layer": "conv2d"}
+    entries = outputs("ctc")
+    model = unit_systems.build(LAYOUT, entries, encoder_conf=conf)
+    assert model.min_frames == 7
+    for head in model.heads.values():
+        head.ctc.ctc_lo.bias[0] -= 20  # no blanks
+    lengths = [4, 9, 1, 0, 6, 30]
+    rows = [4 + torch.arange(length) % 8 for length in lengths]
+    units = Namespace(sample_rate=16000, check_times=list, text=lambda texts: rows)
+    config = {**unit_systems.CONFIG, "outputs": entries}
+    recogniser = DualSpeech2Text(model, config, {"greedy": True, "batch_frames": 20}, units=units)
+    results = recogniser.texts([""] * len(rows))
+    assert [recogniser.is_too_short(length) for length in lengths] == [n == 0 for n in lengths]
+    assert results[3].best["surface"].text == "" and results[3].best["surface"].score == 0
+    encoder = espnet.resolve("encoder", "conformer")(input_size=16, **conf).eval()
+    encoder.load_state_dict(model.encoder.state_dict())
+    for length, ids, result in zip(lengths, rows, results, strict=True):
+        if length:
+            feats = torch.zeros(1, max(length, 7), 16)
+            feats[0, :length] = model.frontend.embed.weight[ids]
+            states, _, _ = encoder(feats, torch.tensor([feats.size(1)]))
+            for name, head in model.heads.items():
+                best, labels = head.ctc.log_softmax(states)[0].max(1)
+                tokens = [TOKENS[i] for i in labels.unique_consecutive() if i]
+                assert tokens and list(result.best[name].tokens) == tokens
+                assert result.best[name].score == pytest.approx(float(best.sum()), abs=1e-4)
+
+
 @pytest.mark.parametrize(
     "system", ["do_ctc_layer", "do_experts", "do_meaning_reads_surface", "do_shared_decoder"]
 )
