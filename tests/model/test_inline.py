@@ -10,7 +10,7 @@ from espnet_ext.model.conditioning.active import active_sets
 from espnet_ext.model.conditioning.fold import fold_vectors
 from espnet_ext.model.conditioning.inline import InlineTags
 from espnet_ext.model.encoding import EncoderRequest
-from espnet_ext.text.tags import make_tag, split_tags
+from espnet_ext.text.tags import split_tags
 from espnet_ext.text.tokenizers import build_tokenizer, token_list, train_sentencepiece
 
 TASKS = ("surface", "meaning", "meaning.age", "meaning.l1")
@@ -143,12 +143,16 @@ TEXTS = [
     "b a c",
     "<l1:x>",
     "가 나다 <l1:x> <age:9>",
+    "<l1:x> <age:9> ab c",
+    "<age:9> <l1:y> b <l1:x>",
+    "<age:9> <l1:y>",
 ]
 
 
+@pytest.mark.parametrize("dropped", [{"l1"}, {"age", "l1"}], ids="_".join)
 @pytest.mark.parametrize("kind", ["char", "jamo", "word", "phone", "bpe"])
-def test_transcript_without_a_dropped_tag_equals_its_tokenization(kind, tmp_path):
-    """Compare with the tokens of the transcript that is written without the tag."""
+def test_transcript_without_dropped_tags_equals_its_tokenization(kind, dropped, tmp_path):
+    """Compare with the tokens of the transcript that is written without the tags."""
     bpe = None
     if kind == "bpe":
         tokens = train_sentencepiece(TEXTS * 20, tmp_path / "m", 30)
@@ -166,20 +170,18 @@ def test_transcript_without_a_dropped_tag_equals_its_tokenization(kind, tmp_path
     present = tags.present(made)
     assert present.tolist() == [["age" in v, "l1" in v] for v in (split_tags(t)[1] for t in TEXTS)]
     active = torch.cat([torch.ones(len(TEXTS), 1, dtype=torch.bool), present], 1)
-    off = torch.tensor([True, True, False])  # l1 is dropped
+    off = torch.tensor([True, "age" not in dropped, False])
     changed, left = tags.restrict(made, active, active & off)
     for row, text in enumerate(TEXTS):
-        plain, values = split_tags(text)
-        remaining = " ".join(
-            [plain, *(make_tag(k, v) for k, v in values.items() if k != "l1")]
-        ).strip()
+        starts = tuple(f"<{kind}:" for kind in dropped)
+        remaining = " ".join(word for word in text.split() if not word.startswith(starts))
         length = int(changed["text_o_lengths"][row])
         tokens_left = [tokens[i] for i in changed["text_o"][row, :length]]
         assert (changed["text_o"][row, length:] == -1).all()
-        if not remaining:  # only the tag: it stays active
-            assert tokens_left == tokenizer.encode(text) and left[row].tolist() == [1, 0, 1]
+        if not remaining:  # only dropped tags: they stay active
+            assert tokens_left == tokenizer.encode(text) and torch.equal(left[row], active[row])
         else:
-            assert not left[row, 2] and torch.equal(left[row, :2], active[row, :2])
+            assert torch.equal(left[row], active[row] & off)
             assert split_tags(tokenizer.decode(tokens_left)) == split_tags(remaining), text
             if kind != "bpe":
                 assert tokens_left == tokenizer.encode(remaining), text

@@ -56,8 +56,8 @@ class InlineTags:
         """Return a batch without the labels of dropped tasks, and the remaining tasks (B, K + G).
 
         A dropped output becomes unlabelled. A dropped tag is removed from its transcript with the
-        preceding space (at the start of the transcript: the following one). A transcript that only
-        consists of tags keeps them, because it would be empty otherwise.
+        preceding space (tags at the start of the transcript: the space after them). A transcript
+        that only consists of dropped tags keeps them, because it would be empty otherwise.
 
         Args:
             active: (B, K + G), tasks that the utterances have labels for.
@@ -77,7 +77,7 @@ class InlineTags:
                 removed = torch.zeros_like(text, dtype=torch.bool)  # (B, L)
                 for column, ids in columns:
                     removed |= _is_any_of(text, ids) & dropped[:, column, None]
-                removed |= _is_any_of(text, self.spaces[output]) & _neighbours(removed)
+                removed |= _spaces_of(removed, _is_any_of(text, self.spaces[output]))
                 only_tags = removed.sum(1) == lengths  # (B,)
                 removed &= ~only_tags[:, None]
                 for column, _ in columns:
@@ -94,12 +94,22 @@ def _is_any_of(text: torch.Tensor, ids: Sequence[int]) -> torch.Tensor:
     return torch.isin(text, torch.tensor(ids, dtype=text.dtype, device=text.device))
 
 
-def _neighbours(removed: torch.Tensor) -> torch.Tensor:
-    """Return the positions before removed tokens, and position 1 if the first one is removed."""
-    positions = torch.zeros_like(removed)
-    positions[:, :-1] = removed[:, 1:]
-    positions[:, 1:2] |= removed[:, :1]
-    return positions
+def _spaces_of(removed: torch.Tensor, spaces: torch.Tensor) -> torch.Tensor:
+    """Return the spaces (B, L) to remove with tags.
+
+    They are the spaces before removed tags and, if the first token is one, the space after the
+    removed tags at the start.
+
+    Args:
+        removed: (B, L), tags that are removed.
+        spaces: (B, L), tokens that are spaces.
+    """
+    before = torch.zeros_like(removed)
+    before[:, :-1] = removed[:, 1:]
+    at_start = (removed | (before & spaces)).cumprod(1).bool()  # all tokens up to it are removed
+    after = torch.zeros_like(removed)
+    after[:, 1:] = at_start[:, :-1] & removed[:, :1]
+    return (before | after) & spaces
 
 
 def _remove(
