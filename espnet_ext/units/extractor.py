@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from espnet_ext.errors import UserError
+from espnet_ext.progress import say
 from espnet_ext.units.features import FeatureExtractor, FeatureOptions, build_features
 from espnet_ext.units.files import MANIFEST, UnitModel, read_model
 from espnet_ext.units.kmeans import Centroids
@@ -59,12 +60,17 @@ class UnitExtractor:
         options = FeatureOptions.of(values, where)
         features = build_features(options, device, folder, where)
         if features.digest() != model.features_sha256:
-            raise UserError(
-                f"{where}: the encoder {options.model} is not the one that the k-means was learned "
-                "with"
-                if options.model
-                else f"{where}: are not those that the k-means was learned with",
-                "restore the encoder, or learn the units again: espnet-ext learn_kmeans",
+            if features.digest_of_weights() != model.features_sha256:
+                raise UserError(
+                    f"{where}: the encoder {options.model} is not the one that the k-means was "
+                    "learned with"
+                    if options.model
+                    else f"{where}: are not those that the k-means was learned with",
+                    "restore the encoder, or learn the units again: espnet-ext learn_kmeans",
+                )
+            say(
+                f"warning: {where}: written by an earlier version, which recorded the weights of "
+                "the encoder only; its configuration is not checked"
             )
         return cls(features, model)
 

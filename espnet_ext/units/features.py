@@ -30,6 +30,15 @@ LOG_MEL, MFCC, PRETRAINED, SYSTEM = "log_mel", "mfcc", "pretrained", "system"
 KINDS = (LOG_MEL, MFCC, PRETRAINED, SYSTEM)
 # of a system: what its encoder output depends on
 _PARTS = ("frontend", "normalize", "preencoder", "encoder", "postencoder", "conditioning")
+_PLACES = ("model", "revision", "stats_file")  # options of parts that say where weights came from
+# of a pre-trained encoder: values of its config that change features without changing the names or
+# sizes of weights, and settings of its preprocessor with their defaults
+_ARCHITECTURE = (
+    *("model_type", "conv_stride", "feat_extract_norm", "feat_extract_activation", "hidden_act"),
+    *("do_stable_layer_norm", "layer_norm_eps", "num_attention_heads", "max_bucket_distance"),
+    *("activation_function", "encoder_attention_heads"),  # of Whisper
+)
+_PREPROCESSOR = {"sampling_rate": 16000, "do_normalize": True, "n_fft": 400, "hop_length": 160}
 
 
 @dataclass(frozen=True)
@@ -108,13 +117,27 @@ class FeatureExtractor(torch.nn.Module):
         """Return the weights that the features depend on."""
         return {}
 
+    def settings(self) -> Mapping[str, Any]:
+        """Return the configuration of the encoder that the features depend on."""
+        return {}
+
     def digest(self) -> str:
-        """Return a SHA-256 of the options and weights that the features depend on."""
-        settings = asdict(self.options)
+        """Return a SHA-256 of what the features depend on: options, configuration and weights."""
+        return self._digest(self.settings())
+
+    def digest_of_weights(self) -> str:
+        """Return the digest without the configuration, which earlier versions recorded."""
+        return self._digest({})
+
+    def _digest(self, configuration: Mapping[str, Any]) -> str:
+        options = asdict(self.options)
         for name in ("model", "revision", "weights"):  # where the weights are, not what they are
-            settings.pop(name)
-        content = json.dumps(settings, sort_keys=True).encode()
-        return hashlib.sha256(content + sha256_of_tensors(self.tensors())).hexdigest()
+            options.pop(name)
+        content = json.dumps(options, sort_keys=True)
+        if configuration:
+            content += json.dumps(configuration, sort_keys=True, default=str)
+        digest = hashlib.sha256(content.encode() + sha256_of_tensors(self.tensors()))
+        return digest.hexdigest()
 
 
 def build_features(
@@ -247,6 +270,14 @@ class PretrainedFeatures(FeatureExtractor):
     def tensors(self) -> Mapping[str, torch.Tensor]:
         return self.state_dict()
 
+    def settings(self) -> Mapping[str, Any]:
+        architecture = self.frontend.architecture
+        settings = architecture.get("preprocessor") or {}
+        return {
+            **{name: architecture[name] for name in _ARCHITECTURE if name in architecture},
+            "preprocessor": {k: settings.get(k, default) for k, default in _PREPROCESSOR.items()},
+        }
+
     def forward(
         self, samples: torch.Tensor, lengths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -266,8 +297,8 @@ class SystemFeatures(FeatureExtractor):
     def __init__(self, options: FeatureOptions, model_dir: str, where: str):
         super().__init__()
         self.options = options
-        self.model, config = load_model(model_dir, options.weights)
-        self.sample_rate = sample_rate_of(config)
+        self.model, self.config = load_model(model_dir, options.weights)
+        self.sample_rate = sample_rate_of(self.config)
         self.is_batch_invariant = is_batch_invariant(self.model)
         self.output = options.output or next(iter(self.model.heads))
         if self.output not in self.model.heads:
@@ -280,6 +311,14 @@ class SystemFeatures(FeatureExtractor):
     def tensors(self) -> Mapping[str, torch.Tensor]:
         state = self.model.state_dict()
         return {name: state[name] for name in state if name.partition(".")[0] in _PARTS}
+
+    def settings(self) -> Mapping[str, Any]:
+        settings: dict[str, Any] = {"fs": self.sample_rate}
+        for part in _PARTS:
+            conf = self.config.get(f"{part}_conf") or {}
+            values = {key: value for key, value in conf.items() if key not in _PLACES}
+            settings[part] = [self.config.get(part), values]
+        return settings
 
     def forward(
         self, samples: torch.Tensor, lengths: torch.Tensor

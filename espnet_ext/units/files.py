@@ -1,8 +1,8 @@
 """The files of a k-means model: `kmeans.npz` with the centroids, and `units.json`.
 
-`units.json` is a manifest. It contains the digest of the features (options and weights of the
-encoder), and that of `kmeans.npz`. The digest of the units covers both: what is made of units
-records it, and is refused with other units.
+`units.json` is a manifest. It contains the digest of the features (options, and configuration and
+weights of the encoder), and that of `kmeans.npz`. The digest of the units covers both: what is made
+of units records it, and is refused with other units.
 """
 
 import hashlib

@@ -1,13 +1,17 @@
 """Features: a batch equals its utterances one by one; layers are those of transformers."""
 
+import hashlib
+import json
 import shutil
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from scipy.fft import dct
 
 from espnet_ext.errors import UserError
@@ -115,6 +119,86 @@ def test_digest_depends_on_weights_and_not_on_their_place(checkpoints, tmp_path)
     digests = [build_features(options).digest() for options in (here, there, other, below)]
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
+
+
+def test_digest_of_earlier_versions_covers_options_and_weights(checkpoints, system):
+    """That of log-mel features is the same as today's."""
+    for kind in ("log_mel", "wavlm", "system"):
+        extractor = build_features(options_for(kind, 1, checkpoints, system))
+        options = asdict(extractor.options)
+        for name in ("model", "revision", "weights"):
+            del options[name]
+        content = json.dumps(options, sort_keys=True).encode()
+        content += sha256_of_tensors(extractor.tensors())
+        earlier = hashlib.sha256(content).hexdigest()
+        assert extractor.digest_of_weights() == earlier
+        assert (extractor.digest() == earlier) == (kind == "log_mel")
+
+
+def copy_with(folder, target, name, **values):
+    """Copy a folder, and change values of a JSON or YAML file in it."""
+    path = shutil.copytree(folder, target) / name
+    text = path.read_text()
+    content = json.loads(text) if name.endswith(".json") else yaml.safe_load(text)
+    for key, value in values.items():
+        content[key] = {**content[key], **value} if isinstance(value, dict) else value
+    path.write_text(json.dumps(content))
+    return str(target)
+
+
+CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+
+
+@pytest.mark.parametrize(
+    "kind,name,values",
+    [
+        ("wavlm", CONFIG, {"conv_stride": [5, 2, 2, 2, 2, 2, 1]}),
+        ("wavlm", CONFIG, {"do_stable_layer_norm": False}),
+        ("wavlm", CONFIG, {"hidden_act": "relu"}),
+        ("wavlm", CONFIG, {"feat_extract_activation": "relu"}),
+        ("wavlm", CONFIG, {"layer_norm_eps": 0.1}),
+        ("wavlm", CONFIG, {"max_bucket_distance": 90}),
+        ("hubert", CONFIG, {"num_attention_heads": 4}),
+        ("wavlm", PREPROCESSOR, {"do_normalize": False}),
+        ("whisper", CONFIG, {"encoder_attention_heads": 1}),
+        ("whisper", CONFIG, {"activation_function": "relu"}),
+        ("whisper", PREPROCESSOR, {"hop_length": 80}),
+        ("system", "config.yaml", {"frontend_conf": {"hop_length": 80}}),
+        ("system", "config.yaml", {"encoder_conf": {"activation_type": "relu"}}),
+        ("system", "config.yaml", {"normalize": None}),
+    ],
+)
+def test_configuration_that_changes_features_changes_the_digest(
+    kind, name, values, checkpoints, system, tmp_path
+):
+    folder = system if kind == "system" else checkpoints[kind]
+    changed = copy_with(folder, tmp_path / "changed", name, **values)
+    before = build_features(options_for(kind, 2 if kind != "system" else 1, checkpoints, system))
+    after = build_features(replace(before.options, model=changed))
+    samples = 0.05 * wave(2.2, 1) + 0.2
+    (old,), (new,) = (compute_features(extractor, [samples]) for extractor in (before, after))
+    assert old.shape != new.shape or not torch.allclose(old, new, rtol=1e-4, atol=1e-5)
+    assert before.digest() != after.digest()
+    assert after.digest_of_weights() == before.digest_of_weights() != before.digest()
+
+
+@pytest.mark.parametrize(
+    "kind,name,values",
+    [
+        ("wavlm", CONFIG, {"transformers_version": "4.0.0", "torch_dtype": "float16"}),
+        ("wavlm", CONFIG, {"_name_or_path": "elsewhere", "mask_time_prob": 0.3}),
+        ("whisper", CONFIG, {"use_cache": False, "decoder_attention_heads": 1}),
+        ("whisper", PREPROCESSOR, {"dither": 0.0, "processor_class": "WhisperProcessor"}),
+        ("system", "config.yaml", {"optim": "adam", "outputs": {}, "ngpu": 1}),
+    ],
+)
+def test_configuration_that_does_not_change_features_keeps_the_digest(
+    kind, name, values, checkpoints, system, tmp_path
+):
+    folder = system if kind == "system" else checkpoints[kind]
+    changed = copy_with(folder, tmp_path / "changed", name, **values)
+    before = build_features(options_for(kind, 1, checkpoints, system))
+    assert before.digest() == build_features(replace(before.options, model=changed)).digest()
 
 
 @pytest.mark.parametrize(

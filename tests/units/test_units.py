@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,23 @@ def test_changed_encoder_raises_user_error(corpus, checkpoints, tmp_path):
     assert moved.num_units == 8
     with pytest.raises(UserError, match="is not the one that the k-means was learned with"):
         UnitExtractor.from_pretrained(folder, encoder=str(checkpoints["hubert"]))
+
+
+def test_encoder_with_a_changed_configuration_raises_user_error(
+    corpus, checkpoints, tmp_path, capsys
+):
+    encoder = shutil.copytree(checkpoints["wavlm"], tmp_path / "encoder")
+    options = FeatureOptions(kind="pretrained", model=str(encoder), layer=1)
+    folder = learned(corpus, tmp_path / "kmeans", 8, features=options)
+    path = encoder / "preprocessor_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "do_normalize": False}))
+    with pytest.raises(UserError, match="is not the one that the k-means was learned with"):
+        UnitExtractor.from_pretrained(folder)
+    assert "warning" not in capsys.readouterr().err
+    model = read_model(folder)  # as an earlier version wrote it
+    write_model(folder, replace(model, features_sha256=build_features(options).digest_of_weights()))
+    assert UnitExtractor.from_pretrained(folder).num_units == 8
+    assert "the weights of the encoder only" in capsys.readouterr().err
 
 
 def test_changed_or_missing_files_raise_user_error(units, tmp_path):
