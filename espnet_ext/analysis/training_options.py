@@ -28,6 +28,7 @@ _IGNORED = {
     *("train_shape_file", "valid_shape_file", "optim_conf.fused", "max_invalid_steps"),
     *("save_interval_minutes", "save_interval_steps"),
     *("fast_layers", "audio_cache_mb", "compile", "fsdp"),
+    "frontend_conf.layout.text_input",  # earlier versions did not record it
 }
 _IGNORED_PREFIXES = ("dist_", "wandb_")
 _OF_INITIAL = " of the initial weights"

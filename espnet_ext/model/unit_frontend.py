@@ -18,6 +18,7 @@ UNITS = "units"  # the value of `frontend`
 FILES = ("tokens.txt", "vocabulary.json", "units.model", "text.model", "units.json", "kmeans.npz")
 SPECIAL = 2  # ids of <blank> and <unk>, the first ones
 _OPTIONAL = ("units.model", "text.model")  # only for SentencePiece
+TEXT_INPUT = "text_input"  # key of the layout
 
 
 def input_guide(output: str) -> str:
@@ -41,12 +42,14 @@ class InputLayout:
     vocabulary_sha256: str  # digest of the vocabulary, and so of its k-means
     # output → id of its guiding token (`conditioning: input_tokens`)
     guides: Mapping[str, int] = field(default_factory=dict)
+    # whether the training set had inputs of text; None: see `trained_with_text`
+    text_input: bool | None = None
 
     @classmethod
     def of(cls, values: Any, where: str = "frontend_conf.layout") -> "InputLayout":
         """Return the layout in a configuration; `UserError` if it is not valid."""
         names = list(cls.__dataclass_fields__)
-        required = set(names) - {"guides"}
+        required = set(names) - {"guides", TEXT_INPUT}
         if not isinstance(values, Mapping) or required - set(values):
             raise UserError(
                 f"{where}: is missing or not complete",
@@ -61,6 +64,9 @@ class InputLayout:
         units, text = (tuple(ids) for ids in ranges)
         if units[1] > text[0] and text[1] > units[0]:
             raise UserError(f"{where}: ids of units are ids of text too", "train again")
+        if not isinstance(values.get(TEXT_INPUT), bool | None):
+            message = f"{where}.{TEXT_INPUT}: {values[TEXT_INPUT]!r} is not true or false"
+            raise UserError(message, "train again")
         layout = cls(**{**values, "units": units, "text": text})
         _check_guides(layout, f"{where}.guides")
         return layout
@@ -69,7 +75,14 @@ class InputLayout:
         """Return the layout as values for YAML."""
         values = {**vars(self), "units": list(self.units), "text": list(self.text)}
         guides = values.pop("guides")
+        if self.text_input is None or _is_evident(self.text_input, self.upsample):
+            del values[TEXT_INPUT]
         return {**values, "guides": dict(guides)} if guides else values
+
+
+def _is_evident(text_input: bool | None, upsample: int) -> bool:
+    """Return whether a layout without `text_input` says the same: only text is up-sampled."""
+    return upsample > 1 and text_input is not False
 
 
 def _is_range(ids: Any, tokens: int) -> bool:
@@ -152,6 +165,23 @@ class UnitEmbedding(torch.nn.Module):
 def reads_units(config: Mapping[str, Any]) -> bool:
     """Return whether the model of a configuration reads input ids instead of samples."""
     return config.get("frontend") == UNITS
+
+
+def trained_with_text(config: Mapping[str, Any]) -> bool | None:
+    """Return whether a model that reads units was trained with inputs of text.
+
+    None: an earlier version has trained the model, and did not record it.
+
+    >>> trained_with_text({"frontend_conf": {"layout": {"upsample": 3}}})
+    True
+    >>> trained_with_text({"frontend_conf": {"layout": {"upsample": 1, "text_input": False}}})
+    False
+    """
+    if config.get("text_ratio") == 0:
+        return False
+    layout = (config.get("frontend_conf") or {}).get("layout") or {}
+    recorded = layout.get(TEXT_INPUT)
+    return True if _is_evident(recorded, layout.get("upsample", 1)) else recorded
 
 
 def unit_files(config: Mapping[str, Any], folder: str | Path) -> list[str]:

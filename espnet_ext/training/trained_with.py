@@ -84,6 +84,10 @@ def _configuration(args: Mapping[str, Any]) -> dict[str, Any]:
         options.pop("shard_buffer", None)  # has no effect
     outputs = {name: dict(output) for name, output in (options.get("outputs") or {}).items()}
     options = {**options, "outputs": outputs}
+    frontend = options.get("frontend_conf") or {}
+    if isinstance(frontend.get("layout"), Mapping):  # the data show whether there is text
+        layout = {key: value for key, value in frontend["layout"].items() if key != "text_input"}
+        options["frontend_conf"] = {**frontend, "layout": layout}
     for part in (options, *outputs.values()):
         if part.get("token_list"):
             part["token_list"] = _digest_of_tokens(part["token_list"])

@@ -59,6 +59,7 @@ def add_unit_layout(
     source = UnitSource(model.digest, model.sizes, vocabulary.source.repeats)
     vocabulary.require_units(source, str(units))
     factors = []
+    text_input = None
     for folder in sets:
         manifest = read_input_manifest(folder)
         if manifest["vocabulary_sha256"] != vocabulary.digest:
@@ -68,6 +69,8 @@ def add_unit_layout(
                 f"write the set again: espnet-ext unit_inputs --joint_token_dir {joint_tokens}",
             )
         factors.append((folder, manifest["upsample"]))
+        if len(factors) == 1:  # the training set
+            text_input = manifest["upsample"] is not None and manifest["text"]["utterances"] > 0
     upsampling = {factor for _, factor in factors if factor is not None}
     if len(upsampling) > 1:
         listed = ", ".join(f"{folder}: {factor}" for folder, factor in factors)
@@ -81,6 +84,7 @@ def add_unit_layout(
         upsampling.pop() if upsampling else 1,
         vocabulary.digest,
         _guides(config, vocabulary),
+        text_input,
     )
     files = {
         name: folder / name

@@ -125,7 +125,7 @@ def read_input_manifest(folder: str | os.PathLike) -> dict[str, Any]:
     path = Path(folder) / MANIFEST
     if not path.is_file():
         raise UserError(f"{path}: no such file", "write it: espnet-ext unit_inputs")
-    return read_manifest(path, FORMAT, ("vocabulary_sha256", "upsample"))
+    return read_manifest(path, FORMAT, ("vocabulary_sha256", "upsample", "text"))
 
 
 def stream_input_ids(path: str | os.PathLike, size: int) -> Iterator[tuple[str, list[int]]]:
