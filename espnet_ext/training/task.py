@@ -36,7 +36,7 @@ from espnet_ext.training.lengths import check_lengths
 from espnet_ext.training.preprocessor import OutputsPreprocessor
 from espnet_ext.training.read_ahead import read_ahead
 from espnet_ext.training.reading import report_unreadable
-from espnet_ext.training.seeding import seed_each_batch
+from espnet_ext.training.seeding import seed_each_batch, seed_repeated_batches
 from espnet_ext.training.trainer import DualOutputTrainer
 from espnet_ext.training.unit_rows import unit_rows
 from espnet_ext.training.unit_training import check_embeddings, own_sampler
@@ -251,9 +251,11 @@ class DualOutputTask(AbsTask):
             return shards.iter_factory(args, iter_options, rank, processes)
         sampler = own_sampler(args, rank, processes) if mode == "train" else None
         if sampler is None:
-            return super().build_sequence_iter_factory(args, iter_options, mode)
+            return seed_repeated_batches(
+                super().build_sequence_iter_factory(args, iter_options, mode)
+            )
         logging.info("[%s] Batch sampler: %s", mode, sampler)
-        return espnet.load("SequenceIterFactory")(
+        factory = espnet.load("SequenceIterFactory")(
             dataset=cls.build_dataset(args, iter_options, sampler.utterances()),
             batches=sampler,
             seed=args.seed,
@@ -264,6 +266,7 @@ class DualOutputTask(AbsTask):
             collate_fn=iter_options.collate_fn,
             pin_memory=args.ngpu > 0,
         )
+        return seed_repeated_batches(factory)
 
     @classmethod
     def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
