@@ -178,6 +178,15 @@ def has_nothing(folder: Path) -> bool:
     return path.is_file() and not read_json(path).get("outputs")
 
 
+def refuse_data_directory(folder: Path) -> None:
+    """Raise a `UserError` if a folder of hypotheses is a data directory."""
+    if (folder / "wav.scp").is_file() and not (folder / FROM_DECODING[0]).is_file():
+        raise UserError(
+            f"{folder}: is a data directory: its transcripts are references, not hypotheses",
+            "name the folder that the recogniser wrote",
+        )
+
+
 def _leave_out(collected: _Import, output: str, reason: str, remedy: str) -> None:
     collected.left_out[output] = reason
     collected.remedies.append(remedy)
@@ -199,11 +208,7 @@ def _files_of(
             f"{folder}: no such folder",
             "name the folder with one subfolder per test set, each with a Kaldi file `text`",
         )
-    if (folder / "wav.scp").is_file() and not (folder / "decode.json").is_file():
-        raise UserError(
-            f"{folder}: is a data directory: its transcripts are references, not hypotheses",
-            "name the folder that the recogniser wrote",
-        )
+    refuse_data_directory(folder)
     named = {name: path for name, path in text_files(folder).items() if path.name != "text"}
     named.pop("text", None)  # the only output of a stock model
     plain = [folder / name for name in PLAIN_FILES if (folder / name).is_file()]

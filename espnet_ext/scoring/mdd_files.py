@@ -4,6 +4,7 @@ If the words of the utterances are given, every listed pronunciation of a word i
 (`word_variants`).
 """
 
+import os
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -74,8 +75,9 @@ def evaluate_files(
         `words` is given (`WordVariants.counts`), `ratings` if `utt2score` is given, `speakers`
         (their number, or None if they are not known) and `speakers_from` ("utt2spk" or "ids").
 
-    Raises: UserError: the files have no utterance in common, an utterance has no speaker, or the
-        unit or the convention is unknown or does not support the other options.
+    Raises: UserError: the files have no utterance in common, an utterance has no speaker, the
+        hypothesis is the annotation, or the unit or the convention is unknown or does not support
+        the other options.
     """
     if unit not in UNITS:
         raise UserError(f"unknown unit '{unit}'", f"use one of {', '.join(UNITS)}")
@@ -89,6 +91,11 @@ def evaluate_files(
             "the convention leng uses only canonical phones: it supports no prompt, recognised "
             "meaning or words",
             "leave these out, or use the convention columns",
+        )
+    if os.path.realpath(hypothesis) == os.path.realpath(perceived):
+        raise UserError(
+            f"{hypothesis}: is both the perceived and the recognised pronunciation",
+            "give the file that the recogniser wrote as the hypothesis",
         )
     changes = Changes(symbols=symbols)
     texts = [_read_units(path, unit, changes) for path in (canonical, perceived, hypothesis)]

@@ -59,7 +59,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.files import write_json
 from espnet_ext.progress import say, track
 from espnet_ext.scoring import bootstrap, cells, divergence, normal_form, sclite, tag_errors
-from espnet_ext.scoring.baseline import has_nothing
+from espnet_ext.scoring.baseline import has_nothing, refuse_data_directory
 from espnet_ext.scoring.confusions import Confusion, count_confusions
 from espnet_ext.scoring.counts import Counts, align_texts, count_all_edits, count_edits, tokenize
 from espnet_ext.text.lexicon import make_pronouncer, read_lexicon
@@ -174,10 +174,12 @@ def read_hypotheses(
         leave_out_missing: what the warning says about utterances without a hypothesis.
 
     Raises:
-        UserError: there are no such files, or a hypothesis belongs to no utterance of `data`.
+        UserError: there are no such files, they are references, or a hypothesis belongs to no
+            utterance of `data`.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder", "decode first (stage 12)")
+    refuse_data_directory(folder)
     changes = changes or normal_form.Changes()
     hypotheses = {
         kind: changes.apply(

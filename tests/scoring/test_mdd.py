@@ -146,6 +146,15 @@ def test_command(tmp_path, capsys):
     assert "| with insertions | 2 | 0 | 0 | 1 | 0 |" in capsys.readouterr().out
 
 
+def test_annotation_as_hypothesis_raises_user_error(tmp_path):
+    canonical, perceived, link = (tmp_path / name for name in ("canonical", "perceived", "link"))
+    canonical.write_text("u K AE T\n")
+    perceived.write_text("u K EH T\n")
+    link.symlink_to(perceived)
+    with pytest.raises(UserError, match=f"{link}: is both the perceived and the recognised"):
+        evaluate_files(str(canonical), str(perceived), str(link))
+
+
 def test_files_that_do_not_match_raise_user_error(tmp_path):
     paths = write(
         tmp_path,

@@ -227,6 +227,14 @@ def test_set_without_any_reference_token_reports_its_insertions(tmp_path, capsys
     assert line in capsys.readouterr().out
 
 
+def test_data_directory_as_hypotheses_raises_user_error_and_stays_unchanged(korean):
+    data, _ = korean
+    before = {path: path.stat().st_mtime_ns for path in data.parent.rglob("*")}
+    with pytest.raises(UserError, match=f"{data}: is a data directory: its transcripts are ref"):
+        score_directory(data, data, TYPES)
+    assert {path: path.stat().st_mtime_ns for path in data.parent.rglob("*")} == before
+
+
 def test_hypothesis_of_unknown_utterance_raises_user_error(korean):
     data, out = korean
     with (out / "text.surface").open("a", encoding="utf-8") as handle:

@@ -106,6 +106,20 @@ def test_one_seed_and_other_options_have_a_note(models, tmp_path, capsys):
     assert "nothing about other seeds" in text and "more options: optim" in text
 
 
+def test_model_compared_with_itself_raises_user_error(models):
+    first, second, _ = models["do"]
+    with pytest.raises(UserError, match=f"{first}/.: is in --a and in --b"):
+        run({"do": [first, second], "again": [f"{first}/."]})
+    with pytest.raises(SystemExit):
+        run(models, "--names", "do do")
+
+
+def test_systems_with_equal_folder_names_have_different_labels(models, tmp_path, capsys):
+    other = write_model(tmp_path / "other/do_seed0", 0, 0.1)
+    run({"do": models["do"], "other": [other]})
+    assert f"{tmp_path.name}/do_seed0 and other/do_seed0" in capsys.readouterr().out
+
+
 def change_file(path, **changes):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
