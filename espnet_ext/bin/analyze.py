@@ -2,12 +2,13 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from espnet_ext.analysis import definition
 from espnet_ext.analysis.definition import Analysis, Input, Option
-from espnet_ext.bin import cli
+from espnet_ext.bin import cli, early_checks
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,6 +65,7 @@ def run(
 ) -> None:
     """Run an analysis on parsed options, print its section, and write its result if asked to."""
     arguments = _arguments(analysis, options, parser)
+    _check_inputs(analysis, arguments)
 
     from espnet_ext.document import Section
     from espnet_ext.files import read_json, write_json
@@ -83,6 +85,17 @@ def run(
     if options.output:
         write_json(options.output, result)
         print(f"wrote {options.output}")
+
+
+def _check_inputs(analysis: Analysis, arguments: Mapping[str, Any]) -> None:
+    """Raise a `UserError` if models or data are missing, before PyTorch is imported."""
+    sources = list(analysis.inputs)
+    data = [source for source in sources if source in (definition.DATA, definition.TRAINING_DATA)]
+    early_checks.require_data(arguments[source.argument] for source in data)
+    for source in sources:
+        if source in (definition.MODELS, definition.TWINS):
+            for folder in arguments[source.argument].values():
+                early_checks.require_model(folder)
 
 
 def _arguments(

@@ -3,9 +3,8 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from espnet_ext.bin import audio_options, cli
+from espnet_ext.bin import audio_options, cli, early_checks
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,17 +64,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = parser.parse_args(arguments)
 
+    early_checks.require_data([args.data, *args.evaluate])
+    folder = early_checks.require_model(args.model)
+
     from espnet_ext.feedback import calibrate as steps
     from espnet_ext.feedback.calibration import FILE
     from espnet_ext.feedback.judge import Judge
     from espnet_ext.files import sha256_of
-    from espnet_ext.model.archive import find_model_dir
     from espnet_ext.model.load import gpu
     from espnet_ext.overwriting import require_new_file
     from espnet_ext.provenance import provenance
     from espnet_ext.text.lexicon import read_pronunciations
 
-    folder = Path(find_model_dir(args.model))
     output = args.output or folder / FILE
     require_new_file(output, inputs=[args.data, *args.evaluate], overwrite=args.overwrite)
     judge = Judge.from_pretrained(

@@ -8,8 +8,11 @@ tensors and refuses everything else in a file.
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from espnet_ext.bin import cli
+from espnet_ext.errors import UserError
+from espnet_ext.overwriting import require_no_input
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,6 +24,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", required=True, help="folder to write")
     cli.add_overwrite(parser)
     options = parser.parse_args(argv)
+
+    require_no_input(options.output, [options.model])
+    if Path(options.model).is_dir() and not (Path(options.model) / "config.json").is_file():
+        raise UserError(
+            f"{options.model}/config.json: no such file",
+            "name a folder with a checkpoint of the transformers library",
+        )
 
     from espnet_ext.model.pretrained.convert import convert
 

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from espnet_ext.bin import cli
+from espnet_ext.bin import cli, early_checks
 from espnet_ext.errors import UserError
 
 COUPLED_NBEST = 10  # default of --nbest with --coupling
@@ -215,6 +215,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("coupling", "canonical_model", "times", "segment_seconds"):
         if args.text_input and getattr(args, name):
             parser.error(f"--{name} is for audio: leave it out, or --text_input")
+    early_checks.check_decoding(
+        args.model_dir, args.data, args.output_dir, reads_audio=args.text_input is None
+    )
     if args.threads:
         os.environ["OMP_NUM_THREADS"] = str(args.threads)
 

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from espnet_ext.bin import cli
+from espnet_ext.bin import cli, early_checks
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cli.add_overwrite(parser)
     arguments = list(sys.argv[1:] if argv is None else argv)
     args = parser.parse_args(arguments)
+    early_checks.check_decoding(args.model_dir, args.data, args.output_dir)
 
     from espnet_ext.decoding.stock_search import decode_with_stock
     from espnet_ext.provenance import provenance

@@ -19,7 +19,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from espnet_ext.bin import audio_options, cli
+from espnet_ext.bin import audio_options, cli, early_checks
+from espnet_ext.overwriting import OutputFolder, require_no_input
 
 
 def main(argv: Sequence[str] | None = None) -> int | None:
@@ -70,11 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 
 
 def _export_onnx(args: argparse.Namespace) -> int:
-    from espnet_ext.model.archive import find_model_dir
-    from espnet_ext.model.onnx_export import FILES, export_onnx, lines
-    from espnet_ext.overwriting import OutputFolder
+    require_no_input(args.output, [args.source])
+    model_dir = early_checks.require_model(args.source)
 
-    model_dir = find_model_dir(args.source)
+    from espnet_ext.model.onnx_export import FILES, export_onnx, lines
+
     folder = OutputFolder(
         args.output, "export onnx", FILES, inputs=[args.source], overwrite=args.overwrite
     )
@@ -85,10 +86,11 @@ def _export_onnx(args: argparse.Namespace) -> int:
 
 
 def _export_head(args: argparse.Namespace) -> int:
+    require_no_input(args.output, [args.source])
+    model_dir = early_checks.require_model(args.source)
+
     from espnet_ext.decoding.options import parse_options, read_options
-    from espnet_ext.model.archive import find_model_dir
     from espnet_ext.model.export import FILES, export_head
-    from espnet_ext.overwriting import OutputFolder
 
     config = read_options(args.config) if args.config else {}
     parse_options(config, [args.output_name])  # raises for invalid options
@@ -103,7 +105,7 @@ def _export_head(args: argparse.Namespace) -> int:
     )
     with folder as target:
         export_head(
-            find_model_dir(args.source),
+            model_dir,
             args.output_name,
             target,
             args.weights,

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from espnet_ext.bin import audio_options, cli
+from espnet_ext.bin import audio_options, cli, early_checks
 from espnet_ext.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,8 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from espnet_ext.feedback.recordings import Recordings, read_prompts
 
-    # Everything that needs no model is checked before it is loaded, which takes seconds.
+    # These need no model, so they are checked before PyTorch is imported, which takes seconds.
     recordings = Recordings(args.audio)
+    early_checks.require_model(args.model)
     if args.ratings:
         return _correlate(args, recordings)
     prompts = read_prompts(args.prompts, recordings) if args.prompts else {}

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from espnet_ext.bin import cli
+from espnet_ext.bin import cli, early_checks
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +31,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from espnet_ext.errors import UserError
     from espnet_ext.files import sha256_of
-    from espnet_ext.model.pack import is_archive, pack_model
     from espnet_ext.overwriting import require_result_file
 
     archive = Path(args.archive)
@@ -39,6 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"--archive {archive}: not a zip", "end its name with .zip")
     if not archive.absolute().parent.is_dir():
         raise UserError(f"{archive.parent}: no such folder", "create it, or name another archive")
+    early_checks.require_configuration(args.model_dir)
+
+    from espnet_ext.model.pack import is_archive, pack_model
+
     require_result_file(archive, is_archive)
     names = pack_model(args.model_dir, archive, args.weights, args.export, args.license, args.data)
     megabytes = archive.stat().st_size / 1e6

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from espnet_ext.bin import audio_options, cli
+from espnet_ext.bin import audio_options, cli, early_checks
 from espnet_ext.errors import UserError
 from espnet_ext.progress import say
 
@@ -67,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for package in ("fastapi", "uvicorn"):
         if find_spec(package) is None:
             raise UserError(f"{package} is not installed", 'pip install "espnet-ext[serve]"')
+
+    early_checks.require_model(args.model)
 
     from espnet_ext.serving import server
 
