@@ -32,7 +32,7 @@ def require_configuration(folder: str | os.PathLike) -> None:
 
 
 def require_data(folders: Iterable[str]) -> None:
-    """Raise a `UserError` if one of the folders is no data directory."""
+    """Raise a `UserError` if one of the folders is not a data directory."""
     for folder in folders:
         require_directory(folder)
 
