@@ -5,13 +5,21 @@ from typing import Any
 
 from espnet_ext.analysis import definition
 from espnet_ext.analysis.definition import Analysis, Output, Result
-from espnet_ext.document import Column, Section, interval, number, speaker_caveats
+from espnet_ext.document import (
+    Column,
+    Section,
+    interval,
+    number,
+    signed_with_interval,
+    speaker_caveats,
+)
 
 ERRORS = Output(
     "Decoders on other systems' encoders",
     "Error rate of a decoder that reads the encoder of another system. “Direct”: the hidden states "
     "as they are; “stitched”: through a linear map fitted to training data. R² is the share of the "
-    "variance of the decoder's own encoder states that the map predicts.",
+    "variance of the decoder's own encoder states that the map predicts. “Minus unswapped”: the "
+    "difference to the decoder on its own encoder in percentage points, paired by speaker.",
 )
 
 
@@ -43,6 +51,7 @@ def section(result: Mapping[str, Any]) -> Section:
         "connection": "way",
         "error %": lambda row: number(row["rate"]),
         "95 %": lambda row: interval(row["interval"]),
+        "minus unswapped": _minus_unswapped,
         "R²": lambda row: number(row["r2"]),
     }
     rows = sorted(result["rows"], key=lambda row: (row["output"], row["decoder"]))
@@ -80,21 +89,24 @@ def _findings(result: Mapping) -> list[str]:
             text += f"{number(direct['rate'])} % directly, "
         text += f"{number(row['rate'])} % through a linear map, "
         text += f"{number(unswapped['rate'])} % on its own encoder"
-        if _is_worse(row, unswapped):
+        gap, gain = row.get("minus_unswapped"), row.get("minus_direct")
+        if gap is not None and gap["interval"][0] > 0:
             text += "; a gap remains, so some information may not be linearly available."
-        elif direct is not None and _is_worse(direct, row):
+        elif gain is not None and gain["interval"][1] < 0:
             text += "; the information is available in other coordinates."
+        elif gap is not None:
+            text += "; the interval of the difference includes zero."
         else:
-            text += "; the intervals overlap."
+            text += "; the difference has no interval."
         findings.append(text)
     return findings
 
 
-def _is_worse(row: Mapping, than: Mapping) -> bool:
-    """Whether the interval of a row lies above that of another."""
-    if not (row["interval"] and than["interval"]):
-        return False
-    return row["interval"][0] > than["interval"][1]
+def _minus_unswapped(row: Mapping) -> str:
+    difference = row.get("minus_unswapped")
+    if difference is None:
+        return "–"
+    return signed_with_interval(difference["difference"], difference["interval"])
 
 
 ANALYSIS = Analysis(

@@ -9,9 +9,19 @@ jiwer = pytest.importorskip("jiwer")
 torch = pytest.importorskip("torch")
 pytest.importorskip("espnet2")
 
-from espnet_ext.analysis.computation.encoder_swaps import LinearMap, apply_map, swap  # noqa: E402
+from espnet_ext.analysis import swaps  # noqa: E402
+from espnet_ext.analysis.computation.encoder_swaps import (  # noqa: E402
+    LinearMap,
+    PredictedVariance,
+    _rows,
+    apply_map,
+    swap,
+)
+from espnet_ext.analysis.computation.hidden_states import Stream  # noqa: E402
 from espnet_ext.analysis.computation.inputs import speaker_errors  # noqa: E402
 from espnet_ext.bin import analyze  # noqa: E402
+from espnet_ext.data.record import Utterance  # noqa: E402
+from espnet_ext.document import signed_with_interval  # noqa: E402
 from espnet_ext.errors import UserError  # noqa: E402
 from espnet_ext.text.tags import split_tags  # noqa: E402
 
@@ -48,6 +58,38 @@ def test_system_on_the_encoder_of_its_copy_is_unchanged(trained):
         if way == "stitched":
             assert 0.5 < row["r2"] <= 1.0
     assert result["metric"]["surface"] == "per" and result["utterances"] == 4
+
+
+def test_paired_difference_decides_where_intervals_of_rates_overlap():
+    """Speakers differ much, and all make one more error with the map, and five without it."""
+    a, b, speakers = Stream("a"), Stream("b"), [f"s{number}" for number in range(12)]
+    utterances = [Utterance(f"{s}-u", s, "u.wav", {"surface": "a" * 40}) for s in speakers]
+
+    def recognised(more):
+        return {
+            f"{s}-u": "b" * (2 * i + more) + "a" * (40 - 2 * i - more)
+            for i, s in enumerate(speakers)
+        }
+
+    def finding(direct, stitched):
+        hypotheses = {
+            (b, "b", "surface", "own"): recognised(0),
+            (a, "b", "surface", "direct"): recognised(direct),
+            (a, "b", "surface", "stitched"): recognised(stitched),
+        }
+        types, explained = {"surface": "char"}, {(a, b): PredictedVariance()}
+        rows = list(_rows(hypotheses, utterances, types, explained, ()))
+        intervals = [row["interval"] for row in rows]
+        assert max(low for low, _ in intervals) < min(high for _, high in intervals)
+        result = {"rows": rows, "utterances": 12, "train_utterances": 9, "speakers": 12}
+        shown = swaps.section(result)
+        more = signed_with_interval(2.5 * stitched, (2.5 * stitched, 2.5 * stitched))
+        assert shown.items[0].rows[-1][6] == more
+        return shown.findings[0]
+
+    assert "; a gap remains" in finding(direct=5, stitched=1)
+    assert "; the information is available in other coordinates" in finding(direct=5, stitched=0)
+    assert "; the interval of the difference includes zero" in finding(direct=0, stitched=0)
 
 
 def test_references_are_normalised_and_changes_are_counted(trained, tmp_path, capsys):

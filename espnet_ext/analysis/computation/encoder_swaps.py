@@ -12,10 +12,14 @@ information in other coordinates. If it does not, the other encoder may lack the
      "normalised": {"<file>": 3},      references that `normal_form` changed, if there are any
      "rows": [{"encoder": "so_meaning", "decoder": "so_surface", "output": "surface",
                "way": "own" | "direct" | "stitched", "rate", "interval", "r2": float | null,
-               "encoder_output"}]}        only for a system with an encoder output per output
+               "encoder_output",          only for a system with an encoder output per output
+               "minus_unswapped", "minus_direct"}]}           of stitched rows only
 
 If a system has an encoder output per output, its own decoders read each of them, and the decoder of
 another system reads that of the same output.
+
+`minus_unswapped` and `minus_direct` are the differences to the decoder on its own encoder and to
+the direct connection, paired by speaker (`bootstrap.paired_interval`), or null.
 
 `r2` is the share of the variance of the decoder's own encoder output that the map predicts.
 Legend: B utterances, T and N frames, D and E widths of the two encoders.
@@ -241,17 +245,27 @@ def _recognise(
 def _rows(hypotheses, utterances, types, explained, symbols) -> Iterator[dict]:
     speakers = {utterance.utt_id: utterance.speaker for utterance in utterances}
     streams = dict.fromkeys(encoder for encoder, *_ in hypotheses)
-    for (encoder, decoder, output, way), texts in hypotheses.items():
+    counts: dict[Key, tuple[tuple[int, ...], tuple[int, ...]]] = {}  # errors, tokens by speaker
+    for key, texts in hypotheses.items():
+        output = key[2]
         references = {
             u.utt_id: u.texts[output] for u in utterances if u.texts.get(output, NA) != NA
         }
-        if not references:
-            continue
-        sums = speaker_errors(references, texts, speakers, types[output], symbols)
-        errors, tokens = zip(*sums.values(), strict=True)
-        r2 = None
+        if references:
+            sums = speaker_errors(references, texts, speakers, types[output], symbols)
+            errors, tokens = zip(*sums.values(), strict=True)
+            counts[key] = errors, tokens
+    for (encoder, decoder, output, way), (errors, tokens) in counts.items():
+        usual = stream_of(streams, decoder, output)
+        r2, differences = None, {}
         if way == "stitched":
-            r2 = explained[encoder, stream_of(streams, decoder, output)].r2()
+            r2 = explained[encoder, usual].r2()
+            unswapped = counts[usual, decoder, output, "own"]
+            direct = counts.get((encoder, decoder, output, "direct"))
+            differences = {
+                "minus_unswapped": bootstrap.paired_interval(unswapped[0], errors, tokens),
+                "minus_direct": direct and bootstrap.paired_interval(direct[0], errors, tokens),
+            }
         yield {
             "encoder": encoder.system,
             **({"encoder_output": encoder.output} if encoder.output else {}),
@@ -261,4 +275,5 @@ def _rows(hypotheses, utterances, types, explained, symbols) -> Iterator[dict]:
             "rate": 100.0 * sum(errors) / sum(tokens) if sum(tokens) else None,
             "interval": bootstrap.interval(errors, tokens),
             "r2": r2,
+            **differences,
         }
