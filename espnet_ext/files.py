@@ -8,7 +8,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -171,3 +171,16 @@ def sha256_of(path: str | os.PathLike) -> str:
     """Return the hexadecimal SHA-256 of a file."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def flat_items(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) of nested mappings. An empty mapping has no keys.
+
+    >>> dict(flat_items({"lr": 1, "optim_conf": {"eps": 2}}))
+    {'lr': 1, 'optim_conf.eps': 2}
+    """
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from flat_items(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -6,11 +6,11 @@ only if nothing else differs. The options are those of `config.yaml` in the mode
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from espnet_ext.files import read_yaml
+from espnet_ext.files import flat_items, read_yaml
 
 CONFIGS = ("config.yaml", "training_options.yaml")
 _NOT_SET = "not set"
@@ -83,7 +83,7 @@ def _options(folder: Path, output: str, depth: int = 0) -> dict[str, Any] | None
     if path is None:
         return None
     config = read_yaml(path)
-    options = dict(_flat({key: value for key, value in config.items() if key != "outputs"}))
+    options = dict(flat_items({key: value for key, value in config.items() if key != "outputs"}))
     for option, name in _DATA.items():
         options[name] = _sets(options.pop(option, None))
     options |= _of_output(config, output)
@@ -107,22 +107,13 @@ def _of_output(config: Mapping[str, Any], output: str) -> dict[str, Any]:
     outputs = config.get("outputs")
     options = (outputs.get(output) if isinstance(outputs, Mapping) else None) or {}
     result = {}
-    for name, value in _flat(options):
+    for name, value in flat_items(options):
         if name == "token_list":
             digest = hashlib.sha256("\n".join(map(str, value)).encode()).hexdigest()
             value = f"{len(value)} tokens, SHA-256 {digest[:8]}"
         if name != "branch" and not name.endswith("_weight"):
             result[f"outputs.{output}.{name}"] = value
     return result
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, value) of nested mappings. An empty mapping has no keys."""
-    for key, item in value.items():
-        if isinstance(item, Mapping):
-            yield from _flat(item, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", item
 
 
 def _sets(entries: Any) -> str | None:

@@ -15,6 +15,7 @@ import torch
 from espnet_ext.errors import UserError
 from espnet_ext.progress import say
 from espnet_ext.training import sharding
+from espnet_ext.training.processes import is_first_process
 
 MAX_WEIGHT = 1e6  # weights of trained networks stay below 1e3
 REMEDY = (
@@ -104,7 +105,7 @@ class StepMonitor:
 
     def _save_batch(self, utterances: Sequence[str], batch: Mapping[str, Any] | None) -> str:
         """Write the latest batch to `INVALID_BATCH`; return the end of a message that names it."""
-        if self.folder is None or not batch or not _is_first_process():
+        if self.folder is None or not batch or not is_first_process():
             return ""
         tensors = {key: value for key, value in batch.items() if torch.is_tensor(value)}
         path = self.folder / INVALID_BATCH
@@ -244,10 +245,6 @@ def _problem(tensor: torch.Tensor, *, is_parameter: bool) -> str:
     if is_parameter and tensor.requires_grad and largest > MAX_WEIGHT:
         return f"a weight of {largest:.1g}"
     return ""
-
-
-def _is_first_process() -> bool:
-    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
 def _latest(reporter: Any, key: str) -> float:

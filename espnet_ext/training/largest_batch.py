@@ -22,6 +22,7 @@ from espnet_ext.model import espnet
 from espnet_ext.progress import say
 from espnet_ext.training.batching import Batches, read_lengths
 from espnet_ext.training.precision import noise_batch, unchanged
+from espnet_ext.training.processes import is_first_process
 
 AUTO, ON, OFF = "auto", "true", "false"
 _NAMED = 5  # utterances in a message
@@ -106,7 +107,7 @@ def run_largest_batches(
     plan = getattr(factory, "plan", None)  # of shards
     sampler, dataset = getattr(factory, "sampler", None), getattr(factory, "dataset", None)
     if plan is None and (sampler is None or dataset is None or factory.collate_fn is None):
-        if _is_first():
+        if is_first_process():
             say("note: scan_largest_batch: not done for chunks (iterator_type: chunk)")
         return
     start = time.monotonic()
@@ -136,7 +137,7 @@ def run_largest_batches(
         line += f": at most {peak:.1f} of {total:.1f} GiB"
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    if _is_first():
+    if is_first_process():
         say(line)
 
 
@@ -166,10 +167,6 @@ def _noise(
 ) -> tuple[Sequence[str], dict[str, torch.Tensor]]:
     batch = noise_batch(model, dict(zip(names, lengths[rows].T.tolist(), strict=True)))
     return [ids[row] for row in rows], batch
-
-
-def _is_first() -> bool:
-    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
 def forward_and_backward(model: Any, batch: dict[str, Any], device: str, *, use_amp: bool) -> None:

@@ -42,6 +42,13 @@ def process_options(
     return [word for name in added if name not in options for word in (name, added[name])]
 
 
+def is_first_process() -> bool:
+    """Return whether this process is the only one of its training, or the first of several."""
+    import torch
+
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
 def _of_launcher(nodes: int, environment: Mapping[str, str]) -> dict[str, str]:
     if "SLURM_STEP_NUM_NODES" in environment:
         tasks = (environment["SLURM_STEP_NUM_NODES"], environment.get("SLURM_NTASKS"))

@@ -24,6 +24,7 @@ from espnet_ext.model import espnet
 from espnet_ext.progress import say
 from espnet_ext.training import checkpoints, signals
 from espnet_ext.training.health import StepMonitor
+from espnet_ext.training.processes import is_first_process
 from espnet_ext.training.read_ahead import batches_ahead
 from espnet_ext.training.sharding import ShardedModel
 
@@ -159,7 +160,7 @@ class ResumableEpoch:
         self._saved_at = time.monotonic()
         signals.keep_workers(batches)
         if position is not None:
-            if _is_first_process() and position.order != self._order:
+            if is_first_process() and position.order != self._order:
                 say(
                     f"warning: epoch {position.epoch}: its batches differ from those of the "
                     f"interrupted training; the first {self.first} of the new ones are skipped"
@@ -227,7 +228,7 @@ class ResumableEpoch:
         random_states = _gathered(random_state())
         if isinstance(self._parts.model, ShardedModel):
             self._parts.model.gather()
-        if _is_first_process():
+        if is_first_process():
             torch.save(self._state(random_states), self._saving.folder / checkpoints.CHECKPOINT)
         if isinstance(self._parts.model, ShardedModel):
             self._parts.model.forget()
@@ -322,10 +323,6 @@ def _gathered(state: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     states: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(states, dict(state))
     return states
-
-
-def _is_first_process() -> bool:
-    return not _is_distributed() or dist.get_rank() == 0
 
 
 def _is_distributed() -> bool:

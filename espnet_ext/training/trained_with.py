@@ -18,7 +18,7 @@ from typing import Any
 
 from espnet_ext.data.shards import MANIFEST
 from espnet_ext.errors import UserError
-from espnet_ext.files import read_json, read_yaml, sha256_of, write_json
+from espnet_ext.files import flat_items, read_json, read_yaml, sha256_of, write_json
 from espnet_ext.progress import say
 
 FILE = "trained_with.json"
@@ -133,7 +133,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     for part in ("configuration", "data", "files", "initial weights"):
         if part not in before or part not in now:
             continue
-        old, new = dict(_flat(before[part])), dict(_flat(now[part]))
+        old, new = dict(flat_items(before[part])), dict(flat_items(now[part]))
         for key in sorted(old.keys() | new.keys()):
             if old.get(key, "not set") == new.get(key, "not set"):
                 continue
@@ -147,15 +147,6 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             else:
                 changes.append(f"{key}: another content")
     return changes
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, value) of nested mappings. An empty mapping has no keys."""
-    for key, item in value.items():
-        if isinstance(item, Mapping):
-            yield from _flat(item, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", item
 
 
 @dataclass

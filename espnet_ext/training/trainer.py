@@ -29,6 +29,7 @@ from espnet_ext.training import (
 from espnet_ext.training.checkpoints import REMEDY, atomic_torch_save
 from espnet_ext.training.diagnostics import Diagnostics
 from espnet_ext.training.finetune import FineTuning, FreezeSchedule
+from espnet_ext.training.processes import is_first_process
 from espnet_ext.training.read_ahead import batches_ahead
 from espnet_ext.training.step_progress import StepProgress
 
@@ -181,7 +182,7 @@ class DualOutputTrainer(Trainer):
             model.forget()
         if options.freeze_schedule is not None:
             line = options.freeze_schedule.begin_epoch(reporter.get_epoch())
-            if _is_first_process():
+            if is_first_process():
                 say(line)
         if getattr(model, "reads_encoder_output", False):
             encoder_cache.check_frozen(model)
@@ -215,7 +216,7 @@ class DualOutputTrainer(Trainer):
             if options.diagnostics is not None:
                 iterator = options.diagnostics.watch(iterator, reporter, scaler, summary_writer)
             iterator = monitor.watch(iterator)
-            if _is_first_process():
+            if is_first_process():
                 iterator = StepProgress(
                     iterator,
                     reporter,
@@ -236,7 +237,7 @@ class DualOutputTrainer(Trainer):
         if monitor is not None:
             nothing_updated = nothing_updated and not monitor.has_updated
             monitor.finish(nothing_updated)
-        if not nothing_updated and _is_first_process():
+        if not nothing_updated and is_first_process():
             adaptation.warn_untrained(getattr(model, "module", model), reporter.get_epoch())
         return nothing_updated
 
@@ -272,9 +273,9 @@ class DualOutputTrainer(Trainer):
         for cycle in cycles:
             batches = position.batches if position else 0
             note = cycle.fit(reporter.get_epoch(), cls.max_epoch, batches // cls.accum_grad)
-            if note and _is_first_process():
+            if note and is_first_process():
                 say(note)
-        if _is_first_process():
+        if is_first_process():
             if position is None:
                 _complete_epoch(checkpoint, model, reporter.get_epoch())
             else:
@@ -314,10 +315,6 @@ def _recover(folder: Path, is_first: bool) -> None:
         checkpoints.recover(folder)
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
-
-
-def _is_first_process() -> bool:
-    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
 def _check_objective(model: Any, options: Options) -> None:
