@@ -80,11 +80,6 @@ class UnitExtractor:
         return self.features.sample_rate
 
     @property
-    def num_units(self) -> int:
-        """The number of different units."""
-        return self.model.count
-
-    @property
     def digest(self) -> str:
         """A SHA-256 of features and codebooks: equal digests mean equal units."""
         return self.model.digest

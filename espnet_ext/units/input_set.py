@@ -6,7 +6,7 @@ transcript for the output that it reads.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,19 +126,6 @@ def read_input_manifest(folder: str | os.PathLike) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{path}: no such file", "write it: espnet-ext unit_inputs")
     return read_manifest(path, FORMAT, ("vocabulary_sha256", "upsample", "text"))
-
-
-def stream_input_ids(path: str | os.PathLike, size: int) -> Iterator[tuple[str, list[int]]]:
-    """Yield the ids of the utterances of a file and their input ids.
-
-    Args:
-        size: of the joint vocabulary.
-
-    Raises:
-        UserError: for a row without ids, or with one that is not in the vocabulary.
-    """
-    for utt_id, row in read_table(path, empty_ok=True).items():
-        yield utt_id, parse_ids(row, size, f"{path}: {utt_id}")
 
 
 def parse_ids(row: str, size: int, where: str) -> list[int]:

@@ -144,16 +144,3 @@ def drop_randomly(ids: Sequence[int], share: float, random: np.random.Generator)
 def _check_share(share: float) -> None:
     if not 0 <= share <= 1:
         raise UserError(f"a share of {share!r} of the input ids", "choose a number from 0 to 1")
-
-
-def check_length(ids: Sequence[int], limit: int, where: str) -> None:
-    """Raise `UserError` if an input has more than `limit` ids.
-
-    Args:
-        where: names the input: file and utterance.
-    """
-    if len(ids) > limit:
-        raise UserError(
-            f"{where}: {len(ids)} input tokens, but the model reads at most {limit}",
-            "remove the utterance, or lower the up-sampling factor",
-        )

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from espnet_ext.errors import UserError
 from espnet_ext.units.sequences import (
     MAX_UNITS,
-    check_length,
     drop_randomly,
     flatten_codes,
     mask_spans,
@@ -86,12 +85,6 @@ def test_shares_of_masked_replaced_and_dropped_ids():
 def test_share_outside_0_to_1_raises_user_error(share):
     with pytest.raises(UserError, match="share"):
         mask_spans([1], share, 1, 2, np.random.default_rng(0))
-
-
-def test_input_over_the_limit_names_the_utterance():
-    check_length([1, 2], 2, "text.rm.units: u1")
-    with pytest.raises(UserError, match="text.rm.units: u1: 3 input tokens, but .* at most 2"):
-        check_length([1, 2, 3], 2, "text.rm.units: u1")
 
 
 def test_upsampling_factor_below_1_raises_user_error():

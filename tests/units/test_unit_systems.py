@@ -29,7 +29,7 @@ from espnet_ext.training.collate import collate
 from espnet_ext.training.run import merged_config
 from espnet_ext.training.unit_rows import UnitAugmentation, UnitRows
 from espnet_ext.training.unit_training import add_unit_layout, text_ratio_sampler
-from espnet_ext.units.input_set import InputOptions, stream_input_ids, write_input_set
+from espnet_ext.units.input_set import InputOptions, parse_ids, write_input_set
 from espnet_ext.units.inputs import UnitInput
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -51,6 +51,10 @@ HEADS = {
     "ctc_attention": {"attention_weight": 0.7, "ctc_weight": 0.3},
     "transducer": {"transducer_weight": 1.0, "prediction": "stateless"},
 }
+
+
+def read_input_ids(path, size):
+    return {i: parse_ids(row, size, i) for i, row in read_table(path, empty_ok=True).items()}
 
 
 def outputs(branch="ctc_attention", names=("surface", "meaning")):
@@ -303,7 +307,7 @@ def test_augmentation_keeps_the_modality_and_the_symbols():
 
 def test_set_has_speech_and_text_with_ids_of_two_ranges(made):
     folder = made.data.dump / "train"
-    ids = dict(stream_input_ids(folder / "input_ids", len(made.joint)))
+    ids = read_input_ids(folder / "input_ids", len(made.joint))
     modality = read_table(folder / "utt2modality")
     surface, meaning = read_table(folder / "text.surface"), read_table(folder / "text.meaning")
     assert sorted(modality.values()) == ["speech"] * 4 + ["text"] * 4
@@ -434,7 +438,7 @@ def test_trained_system_recognises_raw_audio_in_batches_and_text(
             assert single.best[name].score == pytest.approx(result.best[name].score, abs=1e-4)
     # the same input ids as in training
     ids = UnitInput.from_pretrained(made.units, made.root / "joint").speech([waves[0]])[0]
-    written = dict(stream_input_ids(made.data.dump / "train/input_ids", len(made.joint)))
+    written = read_input_ids(made.data.dump / "train/input_ids", len(made.joint))
     read = recogniser.units.speech([torch.from_numpy(waves[0])], [""])[0].tolist()
     assert ids == next(iter(written.values())) == read
     texts = recogniser.texts(["ab ba", "b a"])

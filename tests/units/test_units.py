@@ -72,7 +72,7 @@ def test_dumped_units_equal_brute_force(folder, repeats, corpus, tmp_path, reque
     extractor = UnitExtractor.from_pretrained(model_dir)
     target = tmp_path / "text.rm.units"
     statistics = dump_units(extractor, corpus, target, repeats, batch_seconds=1.0)
-    dumped = dict(stream_units(target, extractor.num_units))
+    dumped = dict(stream_units(target, extractor.model.count))
     codebooks = [codebook.astype("float64") for codebook in extractor.model.codebooks]
     features = build_features(FeatureOptions())
     for utt_id, path in read_table(corpus / "wav.scp").items():
@@ -172,7 +172,7 @@ def test_changed_encoder_raises_user_error(corpus, checkpoints, tmp_path):
     folder = learned(corpus, tmp_path / "kmeans", 8, features=options)
     shutil.rmtree(encoder)
     moved = UnitExtractor.from_pretrained(folder, encoder=str(checkpoints["wavlm"]))
-    assert moved.num_units == 8
+    assert moved.model.count == 8
     with pytest.raises(UserError, match="is not the one that the k-means was learned with"):
         UnitExtractor.from_pretrained(folder, encoder=str(checkpoints["hubert"]))
 
