@@ -88,11 +88,11 @@ def run(
 
 
 def _check_inputs(analysis: Analysis, arguments: Mapping[str, Any]) -> None:
-    """Raise a `UserError` if models or data are missing, before PyTorch is imported."""
+    """Raise a `UserError` if data, or models that will run, are missing; PyTorch is not needed."""
     sources = list(analysis.inputs)
     data = [source for source in sources if source in (definition.DATA, definition.TRAINING_DATA)]
     early_checks.require_data(arguments[source.argument] for source in data)
-    for source in sources:
+    for source in sources if analysis.uses_device else ():
         if source in (definition.MODELS, definition.TWINS):
             for folder in arguments[source.argument].values():
                 early_checks.require_model(folder)

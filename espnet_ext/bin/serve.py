@@ -68,14 +68,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if find_spec(package) is None:
             raise UserError(f"{package} is not installed", 'pip install "espnet-ext[serve]"')
 
-    early_checks.require_model(args.model)
-
     from espnet_ext.serving import server
 
     listener = server.listen(
         args.host, args.port
     )  # before the model is loaded, which takes seconds
     with listener:
+        early_checks.require_model(args.model)
+
         from espnet_ext.feedback.judge import Judge
         from espnet_ext.model.load import gpu
         from espnet_ext.serving.app import create_app

@@ -98,9 +98,11 @@ def score_directory(
         The contents of `score.json`.
 
     Raises:
-        UserError: a hypothesis belongs to no utterance, or there is nothing to score.
+        UserError: the hypotheses are references, one belongs to no utterance, or there is nothing
+            to score.
     """
     folder = Path(hypotheses_dir).resolve()  # resolved, because its name is the name of the set
+    refuse_data_directory(folder)
     utterances = {item.utt_id: item for item in read_directory(data, empty_texts=True)}
     source_digest = labels_sha256(data, utterances.values())
     changes = normal_form.Changes(symbols=symbols)
@@ -174,12 +176,10 @@ def read_hypotheses(
         leave_out_missing: what the warning says about utterances without a hypothesis.
 
     Raises:
-        UserError: there are no such files, they are references, or a hypothesis belongs to no
-            utterance of `data`.
+        UserError: there are no such files, or a hypothesis belongs to no utterance of `data`.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder", "decode first (stage 12)")
-    refuse_data_directory(folder)
     changes = changes or normal_form.Changes()
     hypotheses = {
         kind: changes.apply(

@@ -103,7 +103,9 @@ def test_correlations_by_level(rated, monkeypatch):
 def test_command_prints_correlations(rated, monkeypatch, capsys):
     recogniser = ScriptedRecogniser("AY TH IH NG K", "i think", extra_tokens=("S",))
     monkeypatch.setattr(Judge, "from_pretrained", lambda *_, **__: Judge(recogniser))
-    arguments = ["model", str(rated / "wav"), "--ratings", str(rated / "scores.json")]
+    (rated / "model").mkdir()
+    (rated / "model/config.yaml").write_text("outputs: {}\n")
+    arguments = [str(rated / "model"), str(rated / "wav"), "--ratings", str(rated / "scores.json")]
     assert cli.run(judge.main, arguments) == 0
     assert "phone" in capsys.readouterr().out
     assert cli.run(judge.main, [*arguments, "--json"]) == 0
