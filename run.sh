@@ -114,6 +114,7 @@ if stage 4 "filter and validate"; then
                 --show ': warning: |^  removed |: fixed on writing: ' -- \
                 "${python}" -m espnet_ext.bin.filter --input "${source_dir}" --output "${target_dir}" \
                 --outputs "${outputs_of[${lang}]}" --no_filter "${is_test_set[${dset}]}" \
+                --token_types "${token_types_of[${lang}]}" \
                 --min_seconds "${min_wav_duration}" --max_seconds "${max_wav_duration}" \
                 --on_error "${on_error}" --max_broken "${max_broken}" \
                 --read_samples "${read_samples}" "${against[@]}" "${sharding[@]}" \

@@ -3,7 +3,7 @@
 import array
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -165,6 +165,19 @@ class Checked:
             },
             "findings": as_json(self.findings),
         }
+
+
+class TokenCounts:
+    """How often tokens occur, and line and id of the first row with each."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.first_rows: dict[str, tuple[int, str]] = {}
+
+    def add(self, row: TextRow, tokens: Iterable[str]) -> None:
+        for token in tokens:
+            self.counts[token] += 1
+            self.first_rows.setdefault(token, (row[0], row[1]))
 
 
 def labelled_rows(folder: Path, output: str) -> Iterator[TextRow]:

@@ -5,7 +5,6 @@ CTC needs one encoder frame per label, and one more for each label that repeats 
 """
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from operator import eq
@@ -15,16 +14,16 @@ from espnet_ext.data.checks.context import (
     Checked,
     FrameOptions,
     TextRow,
+    TokenCounts,
     TokenOptions,
     labelled_rows,
 )
 from espnet_ext.data.checks.findings import NOTE, WARNING
+from espnet_ext.data.checks.phones import check_phones
 from espnet_ext.data.directory import text_files
 from espnet_ext.data.table import stream_rows
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_yaml
-from espnet_ext.text.phones import is_phone
-from espnet_ext.text.tags import split_tags
 from espnet_ext.text.tokenizers import (
     TOKENIZER_FILES,
     Tokenizer,
@@ -34,7 +33,6 @@ from espnet_ext.text.tokenizers import (
 )
 from espnet_ext.text.unicode import normalize
 
-_UNIDENTIFIED = "ERR"  # a phone that annotators could not identify (corpora.transcripts)
 # (kernel, stride) along time of ESPnet's subsampling layers, which do not pad.
 _CONVOLUTIONS: dict[str, tuple[tuple[int, int], ...]] = {
     "conv1d1": ((3, 1), (3, 1)),
@@ -114,9 +112,11 @@ def check_tokens(checked: Checked) -> None:
             checked.add(NOTE, "units", (file, 0, ""), message, "check it again after stage 5")
             continue
         if options.token_type == "phone":
-            _check_phones(checked, name)
+            check_phones(checked, name)
         known = set(read_token_list(options.token_list)) if options.token_list else None
-        unknown, lost = _TokenCounts(), _TokenCounts()
+        unknown, lost = TokenCounts(), TokenCounts()
+        if known is None and options.token_type != "bpe" and not checked.options.frames:
+            continue  # there is nothing to compare the tokens with
         for row in labelled_rows(checked.folder, name):
             tokens = tokenizer.encode(row[2])
             if known is not None:
@@ -139,19 +139,6 @@ def check_tokens(checked: Checked) -> None:
             remedy = "if it is not intended, remove it; else run stage 5 again"
             place = (file, *lost.first_rows[character])
             checked.add(WARNING, "lossy-tokens", place, message, remedy)
-
-
-class _TokenCounts:
-    """How often tokens occur, and line and id of the first row with each."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self.first_rows: dict[str, tuple[int, str]] = {}
-
-    def add(self, row: TextRow, tokens: Iterable[str]) -> None:
-        for token in tokens:
-            self.counts[token] += 1
-            self.first_rows.setdefault(token, (row[0], row[1]))
 
 
 def _durations(checked: Checked) -> dict[str, float]:
@@ -187,23 +174,6 @@ def _check_ctc(
         )
         remedy = "use larger tokens, an input_layer with less subsampling, or check the audio"
         checked.add(WARNING, "ctc-infeasible", (file, row[0], row[1]), message, remedy)
-
-
-def _check_phones(checked: Checked, output: str) -> None:
-    """Report tokens that are not one of the 39 phones, `ERR`, or an inline tag."""
-    other = _TokenCounts()
-    for row in labelled_rows(checked.folder, output):
-        phones = split_tags(row[2])[0].split()
-        other.add(row, (p for p in phones if not is_phone(p) and p != _UNIDENTIFIED))
-    for token, count in other.counts.most_common():
-        times = "once" if count == 1 else f"{count} times in all, first here"
-        message = f"'{token}' is not a phone ({times})"
-        remedy = (
-            "correct it, unless it is an intended token; phones are capitals without digits. "
-            "espnet-ext import --from kaldi reads other notations (AO1, ao, IPA)"
-        )
-        place = (text_files(checked.folder)[output], *other.first_rows[token])
-        checked.add(WARNING, "not-phones", place, message, remedy)
 
 
 @cache
