@@ -113,7 +113,7 @@ check_settings() { # sets ${variants}, the variants of decoding as SYSTEM:VARIAN
     for lang in ${langs}; do types+=("${lang} ${token_types_of[${lang}]}"); done
     "${python}" -m espnet_ext.pipeline.checks --python "${python}" --asr_config "${asr_config}" \
         --system_configs "${configs[@]}" --stages "${selected_stages[@]}" --fs "${fs}" --cmd "${cmd}" \
-        --log_dir "${log_dir}" --ngpu "${ngpu}" --gpu_inference "${gpu_inference}" --use_lm "${use_lm}" \
+        --options "${run_dir}/options.json" --log_dir "${log_dir}" --ngpu "${ngpu}" --gpu_inference "${gpu_inference}" --use_lm "${use_lm}" \
         --train_baseline "${train_baseline}" --stress "${stress}" --coupling "${coupling}" \
         --canonical_prior "${canonical_prior}" --token_types "${types[@]}" \
         --pretrained "${pretrained}" --kmeans_feature "${kmeans_feature}" --baselines_on_hub "${baselines_on_hub[@]}" \

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "espnet_ext"
 # Every package may import them
-ROOT_MODULES = {"document", "errors", "files", "overwriting", "progress", "provenance"}
+ROOT_MODULES = {"arguments", "document", "errors", "files", "overwriting", "progress", "provenance"}
 PACKAGES = {
     "text": set(),
     "data": {"text"},

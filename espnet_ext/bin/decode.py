@@ -1,5 +1,6 @@
 """Stage 12: decode a dumped set; all outputs come from one pass over the audio."""
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,8 @@ from espnet_ext.errors import UserError
 COUPLED_NBEST = 10  # default of --nbest with --coupling
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def get_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
     parser = cli.parser(
         "Decode a data directory into text.<output> files. Options of the search override --config."
     )
@@ -193,7 +195,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "model, at most one per core",
     )
     cli.add_overwrite(parser)
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    return parser
+
+
+def parse(arguments: Sequence[str], parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Return the values of options that do not contradict each other; else exit with 2."""
     args = parser.parse_args(arguments)
     if args.threads < 0:
         parser.error("--threads must be 0 or more")
@@ -215,6 +221,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("coupling", "canonical_model", "times", "segment_seconds"):
         if args.text_input and getattr(args, name):
             parser.error(f"--{name} is for audio: leave it out, or --text_input")
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    args = parse(arguments, get_parser())
     early_checks.check_decoding(
         args.model_dir, args.data, args.output_dir, reads_audio=args.text_input is None
     )
@@ -286,6 +298,30 @@ def _by_output(option: str, words: Sequence[str]) -> dict[str, str]:
     if len(dict(pairs)) < len(pairs):
         raise UserError(f"{option} {' '.join(words)}: duplicate output", "name each output once")
     return dict(pairs)
+
+
+def check_options() -> None:
+    """Check what `run.sh` will decode with, before its stages; loads no torch.
+
+    Arguments: a decoding configuration, the outputs of all systems as one word, and further options
+    (`--inference_args`). It prints a mistake and exits with 1.
+    """
+    from espnet_ext.arguments import check_arguments
+    from espnet_ext.decoding.options import parse_options, read_options
+
+    config, outputs, *words = sys.argv[1:]
+    places = [item for name in ("model_dir", "data", "output_dir") for item in (f"--{name}", "-")]
+    parser = get_parser()
+    try:
+        check_arguments(
+            "--inference_args", words, lambda words: parse([*places, *words], parser), parser
+        )
+        parse_options(read_options(config), outputs.split())
+    except UserError as error:
+        is_named = config in error.message or error.message.startswith("--")
+        message = error.message if is_named else f"{config}: {error.message}"
+        print(f"error: {UserError(message, error.remedy)}", file=sys.stderr)
+        sys.exit(1)
 
 
 def entry() -> int:

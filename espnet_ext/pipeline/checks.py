@@ -20,6 +20,7 @@ from espnet_ext.pipeline.usage import UsageError
 from espnet_ext.pipeline.variants import COUPLED, variants_of
 
 SYSTEM_CHECK = "espnet_ext.training.system_check"  # runs in a process that can import ESPnet
+DECODING_CHECK = "espnet_ext.bin.decode"  # likewise
 CHECKED = "checked_systems.json"  # in the folder of the logs: configurations without mistakes
 DEFAULT_RATE = 16000  # Hz, of ESPnet's frontend
 
@@ -115,7 +116,13 @@ def check_outputs(
 
 
 def check_systems(
-    python: str, config: str, systems: Sequence[str], log_dir: str | Path | None
+    python: str,
+    config: str,
+    systems: Sequence[str],
+    log_dir: str | Path | None,
+    *,
+    pretrained: str = "",
+    options: Sequence[str] = (),
 ) -> None:
     """Check keys and values of systems as training does, so that a typo stops before stage 1.
 
@@ -125,9 +132,11 @@ def check_systems(
     Args:
         systems: paths of their configurations.
         log_dir: folder of the logs; None: nothing is recorded.
+        pretrained: pre-trained model, if one is named.
+        options: further options of the trainings (`--asr_args`).
 
     Raises:
-        UserError: with the first unknown key or value of each system.
+        UserError: with the first unknown option, and the first unknown key or value of each system.
     """
     path = Path(log_dir) / CHECKED if log_dir else None
     files = dict.fromkeys([config, *systems])
@@ -137,18 +146,41 @@ def check_systems(
     }
     modules = [path.stat() for path in sorted(Path(__file__).parents[1].rglob("*.py"))]
     digests["code"] = hash(tuple((module.st_size, module.st_mtime_ns) for module in modules))
+    further = [*(["--pretrained", pretrained] if pretrained else []), *(["--"] * bool(options))]
+    further += options
+    digests["options"] = further
     if path and path.is_file() and read_json(path) == digests:
         return
     statement = f"from {SYSTEM_CHECK} import main; main()"
-    done = subprocess.run([python, "-c", statement, *files], capture_output=True, text=True)
+    command = [python, "-c", statement, *files, *further]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise UserError(
             f"systems cannot be trained:\n{done.stderr.strip()[-5000:]}",
-            "correct the configurations; no stage was run",
+            "correct the configurations and options; no stage was run",
         )
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, digests)
+
+
+def check_decoding(
+    python: str, config: str, outputs: Collection[str], options: Sequence[str]
+) -> None:
+    """Check the decoding configuration and further options, which stage 12 would refuse.
+
+    Args:
+        outputs: of all systems.
+        options: further options of the decoding (`--inference_args`).
+    """
+    statement = f"from {DECODING_CHECK} import check_options; check_options()"
+    command = [python, "-c", statement, config, " ".join(outputs), *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(
+            f"the systems cannot be decoded:\n{done.stderr.strip()[-5000:]}",
+            "correct the configuration and options; no stage was run",
+        )
 
 
 def needed_gpus(stages: Collection[int], options: argparse.Namespace) -> dict[str, int]:
@@ -206,6 +238,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--baselines_on_hub", nargs="*", default=[], help="baselines that are names on the hub"
     )
+    parser.add_argument("--options", default="", help="JSON file of all options of run.sh")
     parser.add_argument("--use_lm", default="false", help="language models are trained")
     parser.add_argument(
         "--token_types",
@@ -219,6 +252,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         lang: dict(pair.split("=", 1) for pair in pairs)
         for lang, *pairs in (words.split() for words in args.token_types)
     }
+    options = read_json(args.options) if args.options else {}
     trains = {10, 11} & set(args.stages) or (17 in args.stages and args.stress.strip())
     try:
         config = read_yaml(args.asr_config)
@@ -247,7 +281,22 @@ def main(argv: Sequence[str] | None = None) -> int:
             variants += [(name, variant) for variant in of_system]
         if trains and min(args.stages) < 10:
             paths = [item.partition("=")[2] for item in args.system_configs]
-            check_systems(args.python, args.asr_config, paths, args.log_dir)
+            check_systems(
+                args.python,
+                args.asr_config,
+                paths,
+                args.log_dir,
+                pretrained=args.pretrained,
+                options=options.get("asr_args", ()),
+            )
+        if options and 12 in args.stages and min(args.stages) < 12:
+            outputs_used = {name for types in token_types.values() for name in types}
+            check_decoding(
+                args.python,
+                options["inference_config"],
+                sorted(outputs_used),
+                options["inference_args"],
+            )
         used = {variant for _, variant in variants}
         if args.coupling == "true" and COUPLED not in used:
             print("note: --coupling: no system has two outputs to couple", file=sys.stderr)

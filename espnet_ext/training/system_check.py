@@ -1,17 +1,21 @@
 """Check systems before anything is trained: unknown keys and values, as far as no data is needed.
 
-    python -c "from espnet_ext.training.system_check import main; main()" CONFIG SYSTEM…
+    python -c "from espnet_ext.training.system_check import main; main()" CONFIG SYSTEM… \\
+        [--pretrained MODEL] [-- OPTION…]
 
-CONFIG is the training configuration, SYSTEM an overlay. It prints the first mistake of each system,
-and exits with 1 if there is one. `run.sh` calls it before its first stage.
+CONFIG is the training configuration, SYSTEM an overlay, OPTION… are further options of trainings
+(`--asr_args`). It prints the first mistake of the options and of each system, and exits with 1 if
+there is one. `run.sh` calls it before its first stage.
 """
 
+import argparse
 import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from espnet_ext.arguments import check_arguments
 from espnet_ext.errors import UserError
 from espnet_ext.model import espnet
 from espnet_ext.model.conditioning.base import ConditionerContext
@@ -24,7 +28,7 @@ from espnet_ext.objectives.registry import build_objective
 from espnet_ext.training.balance import BalanceOptions
 from espnet_ext.training.batching import BucketOptions
 from espnet_ext.training.checks import check_config
-from espnet_ext.training.config import naming_the_file
+from espnet_ext.training.config import naming_the_file, use_checkpoint
 from espnet_ext.training.finetune import FineTuning
 from espnet_ext.training.run import merged_config
 
@@ -39,7 +43,7 @@ _PARTS: dict[str, Sequence[str]] = {
 _OF_DECODERS = ("vocab_size", "encoder_output_size")
 
 
-def check_system(config: Path, overlay: Path) -> None:
+def check_system(config: Path, overlay: Path, pretrained: str = "") -> None:
     """Raise `UserError` for a key or value that training would refuse.
 
     What depends on the data (labels, token lists, statistics), on the built model (numbers of
@@ -48,6 +52,7 @@ def check_system(config: Path, overlay: Path) -> None:
     Args:
         config: base configuration (YAML).
         overlay: of the system (YAML).
+        pretrained: pre-trained model, if one is named.
     """
     from espnet_ext.training.task import DualOutputTask
 
@@ -70,6 +75,8 @@ def check_system(config: Path, overlay: Path) -> None:
             if options.branch in ATTENTION:
                 _check_decoder(values, options, f"outputs.{name}")
         _check_conditioning(values)
+        if pretrained:
+            use_checkpoint(merged, pretrained)
 
 
 def _check_part(
@@ -100,16 +107,36 @@ def _check_conditioning(values: Mapping[str, Any]) -> None:
         build(conf, cast("ConditionerContext", None))
 
 
+def _check_options(options: Sequence[str]) -> None:
+    """Raise `UserError` for an option that training would refuse."""
+    from espnet_ext.training.task import DualOutputTask
+
+    parser = DualOutputTask.get_parser()
+    check_arguments("--asr_args", options, parser.parse_args, parser)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    """Check each system of the command line; exit with 1 if one has a mistake."""
-    config, *overlays = map(Path, sys.argv[1:] if argv is None else argv)
+    """Check the options and each system of the command line; exit with 1 if there is a mistake."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    split = words.index("--") if "--" in words else len(words)
+    command = argparse.ArgumentParser(allow_abbrev=False)
+    command.add_argument("config", type=Path)
+    command.add_argument("overlays", type=Path, nargs="*")
+    command.add_argument("--pretrained", default="")
+    args = command.parse_args(words[:split])
     is_wrong = False
-    for overlay in overlays:
+    try:
+        _check_options(words[split + 1 :])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        is_wrong = True
+    for overlay in args.overlays:
         try:
-            check_system(config, overlay)
+            check_system(args.config, overlay, args.pretrained)
         except UserError as error:
-            named = str(config) in error.message or str(overlay) in error.message
-            message = error.message if named else f"{overlay}: {error.message}"
+            names = (str(args.config), str(overlay), "--pretrained")
+            is_named = any(name in error.message for name in names)
+            message = error.message if is_named else f"{overlay}: {error.message}"
             print(f"error: {UserError(message, error.remedy)}", file=sys.stderr)
             is_wrong = True
     sys.exit(int(is_wrong))

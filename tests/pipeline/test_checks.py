@@ -1,7 +1,10 @@
 """Checks of configurations before any stage."""
 
+import sys
+
 import pytest
 
+from espnet_ext.errors import UserError
 from espnet_ext.pipeline import checks
 
 
@@ -64,3 +67,47 @@ def test_systems_are_not_checked_without_training_or_if_it_is_first(checked, sta
     run, calls = checked
     assert run("outputs: {meaning: {}}\ntypo: 1\n", *stages) == 0
     assert calls() == []
+
+
+def test_options_of_trainings_are_checked_with_the_systems(tmp_path, monkeypatch):
+    """A stub python records its arguments: an unchanged call is not repeated."""
+    monkeypatch.chdir(tmp_path)
+    stub, calls = tmp_path / "python", tmp_path / "calls"
+    stub.write_text(f'#!/bin/sh\nshift 2\necho "$@" >>{calls}\n')
+    stub.chmod(0o755)
+    for name in ("train.yaml", "so.yaml"):
+        (tmp_path / name).write_text("encoder: conformer\n")
+    for options in (["--seed", "1"], ["--seed", "1"], ["--seed", "2"]):
+        checks.check_systems(
+            str(stub), "train.yaml", ["so.yaml"], "log", pretrained="m", options=options
+        )
+    words = "train.yaml so.yaml --pretrained m -- --seed"
+    assert calls.read_text().splitlines() == [f"{words} 1", f"{words} 2"]
+
+
+@pytest.mark.parametrize(
+    ("config", "words", "message"),
+    [
+        ("beam_size: 2", ["--beam_size", "3", "--weights", "1epoch.pth"], ""),
+        (
+            "beam_size: 2",
+            ["--beam", "3"],
+            "unknown option --beam\n  remedy: did you mean '--beam_s",
+        ),
+        ("beam_size: 2", ["--beam_size", "x"], "argument --beam_size: invalid int value: 'x'"),
+        ("beam_size: 2", ["--coupling_weight", "1"], "--coupling_weight needs --coupling"),
+        ("beam_siez: 2", [], "unknown key 'beam_siez'"),
+        ("outputs: {surface: {beam_siez: 2}}", [], "outputs.surface: unknown key 'beam_siez'"),
+        ("beam_size: two", [], "beam_size"),
+    ],
+)
+def test_options_of_the_decoding_are_checked(tmp_path, config, words, message):
+    path = tmp_path / "decode.yaml"
+    path.write_text(config + "\n")
+    if not message:
+        checks.check_decoding(sys.executable, str(path), ["surface"], words)
+        return
+    with pytest.raises(UserError, match="cannot be decoded") as caught:
+        checks.check_decoding(sys.executable, str(path), ["surface"], words)
+    assert message in str(caught.value)
+    assert words or str(path) in str(caught.value)

@@ -78,3 +78,25 @@ def test_unknown_option_of_every_conditioner_is_found(tmp_path, overlay):
     path.write_text(yaml.safe_dump(system))
     with pytest.raises(UserError, match="'bogus'"):
         check_system(CONF / "train_small.yaml", path)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--", "--max_epoch", "3", "--optim_conf", "lr=0.1"], ""),
+        (
+            ["--", "--max_epochs", "3"],
+            "unknown option --max_epochs\n  remedy: did you mean '--max_",
+        ),
+        (["--", "--max_epoch", "many"], "argument --max_epoch: invalid int value: 'many'"),
+        (["--pretrained", "openai/whisper-base"], "has no part that is pretrained"),
+    ],
+)
+def test_options_of_trainings_are_checked(tmp_path, capsys, words, message):
+    overlay = tmp_path / "a.yaml"
+    overlay.write_text(OUTPUTS)
+    with pytest.raises(SystemExit) as stop:
+        main([str(CONF / "train_small.yaml"), str(overlay), *words])
+    assert stop.value.code == bool(message)
+    error = capsys.readouterr().err
+    assert message in error and error.count("error:") == bool(message)
