@@ -22,7 +22,7 @@ from espnet_ext.document import (
 from espnet_ext.report.collect import Language, cells_of
 from espnet_ext.report.scores import BIN_NAMES
 
-SOURCE = "Cho & Kim, arXiv 2606.06065, AI Hub corpora, CER %"
+SOURCE = "Cho & Kim, arXiv 2606.06065, as reported by a secondary source; AI Hub corpora, CER %"
 OUTPUTS = ("surface", "meaning")
 ERROR_RATES = {  # system → language → (surface, meaning)
     "Conformer SO": {"ko": (11.14, 1.60), "en": (13.78, 3.87)},

@@ -23,10 +23,15 @@ from espnet_ext.study.mechanism import PREDICTORS, correlation, points
 from espnet_ext.study.regression import Fit, fit, regression_rows
 from espnet_ext.study.results import FAMILIES, LEVEL, Results, Row, planned_rows
 
-DIFFERENCE = (
-    "Errors of b minus errors of a, in percentage points, with a 95 % interval over speakers and "
-    "seeds. p: t test over speakers and seeds; permutation: exchange of the systems per speaker. "
-    "Both are corrected by Holm's method over the family."
+DIFFERENCE = "Errors of b minus errors of a, in percentage points, with a 95 % interval"
+SEVERAL_SEEDS = (
+    "over speakers and seeds. p: t test over speakers and seeds; permutation: exchange of the "
+    "systems per speaker. Both are corrected by Holm's method over the family."
+)
+ONE_SEED = (
+    "over speakers only: a system was trained once, so it says nothing about other seeds, and "
+    "there is no t test (p). Permutation: exchange of the systems per speaker, corrected by Holm's "
+    "method over the family."
 )
 
 
@@ -115,9 +120,10 @@ def _family(family: str, rows: Sequence[Row]) -> Section:
                 str(effect.speakers),
             ]
         )
-    speakers = [row.effect.speakers for row in rows if row.effect]
-    caveats = speaker_caveats(min(speakers)) if speakers else []
-    table = Table(f"Differences, {family} family", DIFFERENCE, header, cells, 3, caveats)
+    effects = [row.effect for row in rows if row.effect]
+    caveats = speaker_caveats(min(effect.speakers for effect in effects)) if effects else []
+    sentence = _difference_sentence(effects)
+    table = Table(f"Differences, {family} family", sentence, header, cells, 3, caveats)
     tests = len(rows)
     confirmed = sum(row.is_confirmed for row in rows)
     finding = f"{confirmed} of {tests} planned tests are significant at {LEVEL} in both tests."
@@ -126,6 +132,19 @@ def _family(family: str, rows: Sequence[Row]) -> Section:
     notes = [f"Planned tests without results: {listed}."] if missing else []
     items = [table] if cells else []
     return Section(f"{family.capitalize()} family", findings=[finding], items=items, notes=notes)
+
+
+def _difference_sentence(effects: Sequence[Effect]) -> str:
+    """Return what the intervals and p values of these differences are over."""
+    with_seeds = [min(effect.seeds) > 1 for effect in effects]
+    if all(with_seeds):
+        return f"{DIFFERENCE} {SEVERAL_SEEDS}"
+    if not any(with_seeds):
+        return f"{DIFFERENCE} {ONE_SEED}"
+    return (
+        f"{DIFFERENCE} {SEVERAL_SEEDS} Where a system was trained once (column seeds), the "
+        "interval is over speakers only, and there is no t test."
+    )
 
 
 def _matched(study: Study) -> list[Comparison]:

@@ -63,6 +63,25 @@ def test_one_seed_confirms_nothing(study, content):
     assert "says nothing about other seeds" in text
 
 
+@pytest.mark.parametrize(
+    ("seeds_of", "over_seeds", "over_speakers_only"),
+    [
+        ({"ko": [0, 1, 2], "en": [0, 1, 2]}, True, False),
+        ({"ko": [0], "en": [0]}, False, True),
+        ({"ko": [0, 1, 2], "en": [0]}, True, True),
+    ],
+)
+def test_caption_of_differences_follows_the_number_of_seeds(
+    study, content, seeds_of, over_seeds, over_speakers_only
+):
+    cells = [c for c in content["cells"] if c["seed"] in seeds_of[c["language"]]]
+    results = Results({**content, "cells": cells}, "valid")
+    primary = sections(study, results)[1]
+    caption = primary.items[0].sentence
+    assert ("interval over speakers and seeds" in caption) == over_seeds
+    assert ("over speakers only" in caption) == over_speakers_only
+
+
 def test_power_is_of_the_primary_comparisons(study, content):
     rows = list(power_rows(study, Results(content, "valid"), speakers=16, studies=300))
     assert len(rows) == 4
