@@ -36,4 +36,4 @@ ENV VIRTUAL_ENV=/opt/env PATH=/opt/env/bin:${PATH} PYTHONUTF8=1
 RUN useradd --create-home --uid 10001 worker && mkdir /experiments && chown worker /experiments
 USER 10001
 WORKDIR /experiments
-CMD ["bash", "-c", "espnet-ext doctor --hub_timeout 0 && espnet-ext new-recipe /tmp/check --recipes mini_l2 && /tmp/check/run.sh --quick --langs en --stop_stage 5"]
+CMD ["bash", "-c", "espnet-ext doctor --hub_timeout 0 && espnet-ext new_recipe /tmp/check --recipes mini_l2 && /tmp/check/run.sh --quick --langs en --stop_stage 5"]

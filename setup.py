@@ -93,7 +93,7 @@ EXTRAS = {
 ROOT = Path(__file__).resolve().parent
 
 # What run.sh needs beside the package. A wheel has it in espnet_ext/recipe_files, from where
-# `espnet-ext new-recipe` copies it (espnet_ext/corpora/recipe_files.py).
+# `espnet-ext new_recipe` copies it (espnet_ext/corpora/recipe_files.py).
 RECIPE_FILES = (
     "run.sh",
     "local/*",

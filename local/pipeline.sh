@@ -46,7 +46,7 @@ runner=""    # process that runs the steps
 ran_steps=0 # in the present stage
 
 # Print a Python 3.9 or later that can import the package: it only reads options. In a clone, that is
-# any; in a folder written by `espnet-ext new-recipe`, one of an environment with the package.
+# any; in a folder written by `espnet-ext new_recipe`, one of an environment with the package.
 find_python() { # find_python [ARGUMENT]…: the arguments of run.sh, for --python
     local candidate candidates=()
     while (($#)); do

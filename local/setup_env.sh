@@ -277,7 +277,7 @@ build() { # create, repair or complete the environment `env`
     finish "$env/bin/python"
 }
 
-# -- an installed package: `espnet-ext new-recipe` wrote this folder, which has no setup.py
+# -- an installed package: `espnet-ext new_recipe` wrote this folder, which has no setup.py
 
 use_installed() { # the first environment that has the package
     local candidate executable

@@ -1,6 +1,6 @@
 """Write a recipe for a new corpus, egs2/NAME/dual1, with example recordings so that it runs.
 
-    espnet-ext new-corpus my_corpus
+    espnet-ext new_corpus my_corpus
     ./run.sh --recipe egs2/my_corpus/dual1 --quick true
 
 egs2/TEMPLATE/dual1/README.md describes the next steps.

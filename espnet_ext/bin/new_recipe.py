@@ -1,6 +1,6 @@
 """Write run.sh, its configurations and recipes into a folder, for an installed package.
 
-    espnet-ext new-recipe my_experiments
+    espnet-ext new_recipe my_experiments
     cd my_experiments
     ./run.sh --quick
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         print(f"  ./run.sh --recipe egs2/{recipe}/dual1 --help")
     else:
         print("  ./run.sh --quick                      # all stages, on the embedded corpus")
-    print("  espnet-ext new-corpus my_corpus       # a recipe for a corpus of your own")
+    print("  espnet-ext new_corpus my_corpus       # a recipe for a corpus of your own")
     return 0
 
 

@@ -45,7 +45,7 @@ def missing_support(lang: str) -> str:
 
 
 def find_root(start: str | os.PathLike = "") -> Path:
-    """Return the root of the repository, or of a folder written by `espnet-ext new-recipe`.
+    """Return the root of the repository, or of a folder written by `espnet-ext new_recipe`.
 
     Args:
         start: The root. Without it, the working directory, its parents, and the repository of this
@@ -59,7 +59,7 @@ def find_root(start: str | os.PathLike = "") -> Path:
         if (folder / "egs2" / TEMPLATE / "dual1/run.sh").is_file():
             return folder.absolute()
     remedy = (
-        "make a folder with run.sh and the recipes (espnet-ext new-recipe DIR) and run this "
+        "make a folder with run.sh and the recipes (espnet-ext new_recipe DIR) and run this "
         "command there; or name such a folder or a clone of the repository: --root DIR"
     )
     raise UserError(f"{candidates[0]}: has no egs2/{TEMPLATE}/dual1", remedy)

@@ -460,7 +460,7 @@ CORPORA: dict[str, Corpus] = {
 def _elsewhere(lang: str) -> str:
     """Return where data of a language can come from, as a remedy."""
     remedy = (
-        f"add your own data of another language: `espnet-ext new-corpus NAME --lang {lang}` "
+        f"add your own data of another language: `espnet-ext new_corpus NAME --lang {lang}` "
         "(egs2/TEMPLATE/dual1/README.md)"
     )
     if not is_known(lang):

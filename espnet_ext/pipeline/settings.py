@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     Value = str | Sequence[str] | Mapping[str, str]
 
 PACKAGE = Path(__file__).parents[1]
-VERSION_FILE = "local/espnet_ext_version.txt"  # `espnet-ext new-recipe` writes it
+VERSION_FILE = "local/espnet_ext_version.txt"  # `espnet-ext new_recipe` writes it
 
 
 def find_recipe(root: Path, start: Path, name: str | None) -> Path:
@@ -426,7 +426,7 @@ def warn_of_other_version(root: Path) -> None:
         print(
             f"warning: {root}/run.sh and its configurations are of espnet-ext {version}, but "
             f"{__version__} is installed\n"
-            f"  remedy: espnet-ext new-recipe NEW_DIR, or install {version}",
+            f"  remedy: espnet-ext new_recipe NEW_DIR, or install {version}",
             file=sys.stderr,
         )
 

@@ -1,4 +1,4 @@
-"""Tests of new-corpus: the recipe runs unchanged; wrong names are refused."""
+"""Tests of new_corpus: the recipe runs unchanged; wrong names are refused."""
 
 import os
 import re

@@ -129,7 +129,7 @@ def test_remedy_names_known_languages_and_how_to_add_one():
             CORPORA["mini_l2"].check_languages([langs])
         return caught.value.remedy
 
-    assert "espnet-ext new-corpus NAME --lang de" in remedy("de")
+    assert "espnet-ext new_corpus NAME --lang de" in remedy("de")
     assert "the name Klingon is unknown, the known codes are: ar bn" in remedy("Klingon")
     with pytest.raises(UserError) as caught:
         CORPORA["l2arctic"].check_languages(["ko"])

@@ -111,9 +111,9 @@ def test_the_package_is_that_of_the_wheel(installed):
 
 
 def test_new_recipe_writes_the_pipeline_and_overwrites_nothing(installed):
-    message = installed.run("espnet-ext", "new-corpus", "mine", fails=True)
-    assert "espnet-ext new-recipe DIR" in message
-    message = installed.run("espnet-ext", "new-recipe", "one", "--recipes", "l2arctic")
+    message = installed.run("espnet-ext", "new_corpus", "mine", fails=True)
+    assert "espnet-ext new_recipe DIR" in message
+    message = installed.run("espnet-ext", "new_recipe", "one", "--recipes", "l2arctic")
     assert "wrote" in message and "./run.sh --recipe egs2/l2arctic/dual1 --help" in message
     assert sorted(p.name for p in (installed.folder / "one/egs2").iterdir()) == [
         "TEMPLATE",
@@ -124,20 +124,20 @@ def test_new_recipe_writes_the_pipeline_and_overwrites_nothing(installed):
     )
     message = installed.run("./run.sh", "--stop_stage", "1", folder="one", fails=True)
     assert "egs2/mini_l2/dual1: no such folder" in message
-    again = installed.run("espnet-ext", "new-recipe", "one", "--recipes", "l2arctic")
+    again = installed.run("espnet-ext", "new_recipe", "one", "--recipes", "l2arctic")
     assert "wrote 0 files" in again
     (installed.folder / "one/conf/train.yaml").write_text("mine")
-    message = installed.run("espnet-ext", "new-recipe", "one", fails=True)
+    message = installed.run("espnet-ext", "new_recipe", "one", fails=True)
     assert "conf/train.yaml: exists with other content" in message
     assert not (installed.folder / "one/egs2/mini_l2").exists()
     assert (installed.folder / "one/conf/train.yaml").read_text() == "mine"
-    message = installed.run("espnet-ext", "new-recipe", "two", "--recipes", "l2artic", fails=True)
+    message = installed.run("espnet-ext", "new_recipe", "two", "--recipes", "l2artic", fails=True)
     assert "did you mean l2arctic?" in message
     assert not (installed.folder / "two").exists()
 
 
 def test_pages_have_no_links_that_lead_nowhere(installed):
-    installed.run("espnet-ext", "new-recipe", "three", "--recipes", "aihub_l2")
+    installed.run("espnet-ext", "new_recipe", "three", "--recipes", "aihub_l2")
     for page in (installed.folder / "three").rglob("*.md"):
         for target in links(page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page}: {target}"
@@ -148,15 +148,15 @@ def links(text):
 
 
 def test_run_sh_of_another_version_warns(installed):
-    installed.run("espnet-ext", "new-recipe", "four", "--recipes", "mini_l2")
+    installed.run("espnet-ext", "new_recipe", "four", "--recipes", "mini_l2")
     assert "warning" not in installed.run("./run.sh", "--help", folder="four")
     (installed.folder / "four/local/espnet_ext_version.txt").write_text("0.0.1\n")
     message = installed.run("./run.sh", "--help", folder="four")
-    assert "of espnet-ext 0.0.1" in message and "new-recipe NEW_DIR" in message
+    assert "of espnet-ext 0.0.1" in message and "new_recipe NEW_DIR" in message
 
 
 def test_without_the_package_run_sh_names_the_remedy(installed):
-    installed.run("espnet-ext", "new-recipe", "five", "--recipes", "mini_l2")
+    installed.run("espnet-ext", "new_recipe", "five", "--recipes", "mini_l2")
     environment = {**installed.environment, "PATH": "/usr/bin:/bin", "HOME": "/nowhere"}
     done = subprocess.run(
         ["bash", "run.sh", "--help"],
@@ -174,8 +174,8 @@ def test_without_the_package_run_sh_names_the_remedy(installed):
 
 @pytest.mark.slow
 def test_training_decoding_and_scoring_outside_of_the_repository(installed):
-    installed.run("espnet-ext", "new-recipe", "work", "--recipes", "mini_l2")
-    installed.run("espnet-ext", "new-corpus", "toy", folder="work")
+    installed.run("espnet-ext", "new_recipe", "work", "--recipes", "mini_l2")
+    installed.run("espnet-ext", "new_corpus", "toy", folder="work")
     recipe = installed.folder / "work/egs2/toy/dual1"
     config = {**tiny_recipe.CONFIG, "max_epoch": 1, "keep_nbest_models": 1}
     (recipe / "conf/tiny.yaml").write_text(yaml.safe_dump(config))

@@ -330,7 +330,7 @@ def test_commands_in_the_readme_of_the_template_run(tree):
     readme = (tree / "egs2/TEMPLATE/dual1/README.md").read_text()
     blocks = re.findall(r"^```sh\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
     script = "set -e\n" + "".join(block for block in blocks if "./run.sh" not in block)
-    assert "new-corpus my_corpus" in script
+    assert "new_corpus my_corpus" in script
     done = shell(script, tree)
     assert done.returncode == 0, done.stderr
     assert "unlabelled surface: 10 × empty cell in the manifest" in done.stderr
