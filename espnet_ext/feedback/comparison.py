@@ -17,8 +17,8 @@ from espnet_ext.text.phones import is_vowel
 SUBSTITUTION, DELETION, INSERTION = "substitution", "deletion", "insertion"
 MISSING_SYLLABLE, MISSING_WORD = "missing_syllable", "missing_word"
 KINDS = (SUBSTITUTION, DELETION, INSERTION, MISSING_SYLLABLE, MISSING_WORD)
-# Costs of the alignment. A consonant is rather aligned with a consonant than with a vowel, but two
-# units of different classes are still rather a substitution than a deletion and an insertion.
+# Costs of the alignment. Aligning two consonants costs less than a consonant with a vowel. A
+# substitution of units of different classes still costs less than a deletion and an insertion.
 _GAP, _SAME_CLASS, _OTHER_CLASS = 10, 10, 17
 _OPEN = 1  # of the first of neighbouring gaps, in addition
 
