@@ -2,6 +2,7 @@
 
 - `train`: an epoch of fine-tuning, compared with the bare forward and backward pass of the same
   encoder in transformers.
+- `espnet`: the same, compared with stock ESPnet and its own Whisper encoder.
 - `decode`: all outputs of a system, compared with transformers' `generate` and faster-whisper,
   which read 30 s per utterance and return one transcript.
 - `equality`: token ids of an unchanged Whisper in our search, compared with `generate`.
@@ -25,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.pretrained_whisper.decoding import measure_decoding  # noqa: E402
 from benchmarks.pretrained_whisper.equality import measure_equality  # noqa: E402
+from benchmarks.pretrained_whisper.espnet import measure_espnet  # noqa: E402
 from benchmarks.pretrained_whisper.training import measure_training  # noqa: E402
 
 
@@ -48,19 +50,40 @@ def parse_options() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="an epoch of fine-tuning")
     train.set_defaults(measure=measure_training)
-    train.add_argument("--pretrained", type=Path, required=True, help="folder of a Whisper")
-    train.add_argument(
-        "--data_dir", type=Path, required=True, help="dumped sets train and valid of one language"
-    )
-    train.add_argument(
-        "--token_dir", type=Path, required=True, help="folder with <output>_<type>/tokens.txt"
-    )
-    train.add_argument("--config", type=Path, default=ROOT / "conf/train_whisper_base.yaml")
-    train.add_argument("--output", default="surface")
-    train.add_argument("--token_type", default="phone")
-    train.add_argument("--limit", type=int, default=80, help="number of utterances")
     train.add_argument("--valid_limit", type=int, default=10, help="utterances of the validation")
     train.add_argument("--epochs", type=int, default=4)
+    espnet = commands.add_parser("espnet", help="fine-tuning by stock ESPnet and by ours")
+    espnet.set_defaults(measure=measure_espnet)
+    espnet.add_argument("--stats_dir", type=Path, required=True, help="result of stage 10")
+    espnet.add_argument(
+        "--openai_whisper", type=Path, help="folder in which openai-whisper is installed"
+    )
+    espnet.add_argument("--rounds", type=int, default=3, help="epochs of each variant")
+    espnet.add_argument(
+        "--variant",
+        nargs=2,
+        action="append",
+        metavar=("NAME", "WORDS"),
+        help="a variant: stock or ours; utterance or 30s, the length of the input; and further "
+        "training options and variables, as for train.py; the others are compared with the first; "
+        "default: stock and ours, utterance",
+    )
+    espnet.add_argument("--worker", help=argparse.SUPPRESS)
+    for command in (train, espnet):
+        command.add_argument("--pretrained", type=Path, required=True, help="folder of a Whisper")
+        command.add_argument(
+            "--data_dir",
+            type=Path,
+            required=True,
+            help="dumped sets train and valid of one language",
+        )
+        command.add_argument(
+            "--token_dir", type=Path, required=True, help="folder with <output>_<type>/tokens.txt"
+        )
+        command.add_argument("--config", type=Path, default=ROOT / "conf/train_whisper_base.yaml")
+        command.add_argument("--output", default="surface")
+        command.add_argument("--token_type", default="phone")
+        command.add_argument("--limit", type=int, default=80, help="number of utterances")
     decode = commands.add_parser("decode", help="decoding of all outputs")
     decode.set_defaults(measure=measure_decoding)
     decode.add_argument("--model_dir", type=Path, required=True, help="a fine-tuned system")

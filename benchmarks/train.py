@@ -26,9 +26,11 @@ import subprocess
 import sys
 import tempfile
 import unicodedata
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -43,8 +45,21 @@ def main() -> None:
         work(options)
         return
     os.environ["OMP_NUM_THREADS"] = str(options.threads)  # before any process imports torch
-    workers = {name: Worker(name, words) for name, words in options.variant}
-    for number, (name, worker) in itertools.product(range(options.rounds), workers.items()):
+    summary = take_turns(options.variant, options.rounds)
+    if options.json:
+        report = {"machine": machine(), "options": vars(options), "variants": summary}
+        options.json.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+def take_turns(variants: Iterable[tuple[str, str]], rounds: int) -> dict[str, dict[str, Any]]:
+    """Train the variants in turn, and print a table of their speeds; return its numbers.
+
+    Args:
+        variants: names and words of the variants; the others are compared with the first.
+        rounds: epochs of each variant.
+    """
+    workers = {name: Worker(name, words) for name, words in variants}
+    for number, (name, worker) in itertools.product(range(rounds), workers.items()):
         worker.round()
         result = worker.results[-1]
         print(
@@ -53,10 +68,9 @@ def main() -> None:
             f"{statistics.fmean(result['losses']):.4f}, {result['peak_mib']:.0f} MiB",
             flush=True,
         )
-    summary = summarize(workers)
-    if options.json:
-        report = {"machine": machine(), "options": vars(options), "variants": summary}
-        options.json.write_text(json.dumps(report, indent=1, default=str) + "\n", encoding="utf-8")
+    for worker in workers.values():
+        worker.close()
+    return summarize(workers)
 
 
 class Worker:
@@ -83,6 +97,12 @@ class Worker:
         assert self._process.stdin is not None
         print("round", file=self._process.stdin, flush=True)
         self.results.append(json.loads(self._read()))
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
 
     def _read(self) -> str:
         """Return the next line that is meant for us."""
@@ -139,8 +159,12 @@ def difference(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> flo
     return max(abs(a - b) / abs(a) for a, b in zip(losses, others, strict=True))
 
 
-def work(options: argparse.Namespace) -> None:
-    """Build one variant, then train an epoch for each line of standard input."""
+def work(options: argparse.Namespace, build: "type[Setting] | None" = None) -> None:
+    """Build one variant, then train an epoch for each line of standard input.
+
+    Args:
+        build: class of the variants; `Setting` unless given.
+    """
     import logging
 
     import torch
@@ -150,7 +174,7 @@ def work(options: argparse.Namespace) -> None:
     kind, system, *words = options.worker.split()
     words = [word for word in words if not ("=" in word and word[0].isupper())]
     with tempfile.TemporaryDirectory() as folder:
-        setting = Setting(options, kind, system, words, Path(folder))
+        setting = (build or Setting)(options, kind, system, words, Path(folder))
         print(f"{MARK}ready", flush=True)
         for epoch, _ in enumerate(sys.stdin, 1):
             print(MARK + json.dumps(setting.train_round(epoch)), flush=True)
@@ -171,13 +195,10 @@ class Setting:
         self, options: argparse.Namespace, kind: str, system: str, words: list[str], folder: Path
     ):
         from espnet2.tasks.abs_task import scheduler_classes
-        from espnet2.tasks.asr import ASRTask
         from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
         from espnet2.train.distributed_utils import DistributedOption
 
-        from espnet_ext.model.export import stock_config, stock_state
-        from espnet_ext.model.outputs import parse_outputs
-        from espnet_ext.training import run
+        from espnet_ext.training import run, speed
         from espnet_ext.training.schedule import total_steps
         from espnet_ext.training.task import DualOutputTask
 
@@ -189,10 +210,7 @@ class Setting:
             run.parse_token_types(options.outputs.split()),
             limited_lengths(options, folder),
         )
-        overlay = ROOT / "conf/systems" / f"{system}.yaml"
-        config = run.merged_config(ROOT / "conf" / options.config, [overlay])
-        config = run.with_normalization(config, "utterance_mvn")  # needs no statistics
-        config, files = run.add_token_lists(config, data)
+        config, files = run.add_token_lists(self.read_config(options, system), data)
         config |= {"use_amp": False, "max_epoch": options.rounds}
         run._write_config(folder / "train.yaml", config)
         names = ["speech", *(f"text_{name}" for name in config["outputs"])]
@@ -202,14 +220,14 @@ class Setting:
             args.scheduler_conf = {**args.scheduler_conf, "total_steps": steps}
         self.task: Any = DualOutputTask
         set_all_random_seed(0)
-        model = DualOutputTask.build_model(args)
+        with mock.patch.object(
+            speed, "prepare", speed.prepare if kind == "ours" else lambda _: None
+        ):
+            model = DualOutputTask.build_model(
+                args
+            )  # stock keeps the defaults of oneDNN and malloc
         if kind == "stock":
-            ((name, output),) = parse_outputs(config).items()
-            state = stock_state(model.state_dict(), name, output)
-            args = stock_arguments(args, stock_config(config, name, output), data, name, folder)
-            self.task = ASRTask
-            model = ASRTask.build_model(args)
-            model.load_state_dict(state, strict=False)  # stock builds a CTC that it may not use
+            self.task, args, model = self.build_stock(args, config, model, data, folder)
         self.model, self.args = model, args
         self.optimizers = self.task.build_optimizers(args, model)
         schedule = scheduler_classes.get(args.scheduler or "")
@@ -220,6 +238,37 @@ class Setting:
         self.distributed = DistributedOption()
         self.iterators = self.task.build_iter_factory(args, self.distributed, mode="train")
         self.lengths = {key: lengths_of(data.stats / f"train/{key}_shape") for key in names}
+
+    def read_config(self, options: argparse.Namespace, system: str) -> dict[str, Any]:
+        """Return the configuration of a system, without token lists."""
+        from espnet_ext.training import run
+
+        overlay = ROOT / "conf/systems" / f"{system}.yaml"
+        config = run.merged_config(ROOT / "conf" / options.config, [overlay])
+        return run.with_normalization(config, "utterance_mvn")  # needs no statistics
+
+    def stock_config(self, config: dict[str, Any], name: str, output: Any) -> dict[str, Any]:
+        """Return stock ESPnet's configuration of the model of one output."""
+        from espnet_ext.model.export import stock_config
+
+        return stock_config(config, name, output)
+
+    def build_stock(
+        self, args: Any, config: dict[str, Any], model: Any, data: Any, folder: Path
+    ) -> tuple[Any, Any, Any]:
+        """Return stock ESPnet's task, its arguments, and its model with the weights of ours."""
+        from espnet2.tasks.asr import ASRTask
+
+        from espnet_ext.model.export import stock_state
+        from espnet_ext.model.outputs import parse_outputs
+
+        ((name, output),) = parse_outputs(config).items()
+        stock = self.stock_config(config, name, output)
+        args = stock_arguments(args, stock, data, name, folder)
+        stock_model = ASRTask.build_model(args)
+        # Stock builds a CTC that it may not use, and reads pre-trained weights itself.
+        stock_model.load_state_dict(stock_state(model.state_dict(), name, output), strict=False)
+        return ASRTask, args, stock_model
 
     def train_round(self, epoch: int) -> dict[str, Any]:
         """Train an epoch. Return its CPU seconds, audio seconds, losses, padding and memory."""
