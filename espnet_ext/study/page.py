@@ -20,7 +20,7 @@ from espnet_ext.study import simulation
 from espnet_ext.study.design import OUTPUTS, Comparison, Setting, Study
 from espnet_ext.study.effects import FEW_SPEAKERS, Effect
 from espnet_ext.study.mechanism import PREDICTORS, correlation, points
-from espnet_ext.study.regression import Fit, fit, regression_rows
+from espnet_ext.study.regression import Fit, divergence_pairs, fit, regression_rows
 from espnet_ext.study.results import FAMILIES, LEVEL, Results, Row, planned_rows
 
 DIFFERENCE = "Errors of b minus errors of a, in percentage points, with a 95 % interval"
@@ -251,14 +251,21 @@ def _rates(study: Study, results: Results) -> Section:
 def _regression(study: Study, results: Results) -> Section:
     items, notes = [], []
     for output in OUTPUTS:
+        rows = regression_rows(study, results, output)
         try:
-            fitted = fit(regression_rows(study, results, output), output)
+            fitted = fit(rows, output)
         except UserError as error:
             notes.append(f"{error.message} ({error.remedy})")
             continue
         items.append(_regression_table(fitted))
         if not fitted.converged:
             notes.append(f"{output}: the fit did not converge; do not use its coefficients.")
+        if len(pairs := divergence_pairs(rows)) > 1:
+            listed = "; ".join(f"{pair} in {', '.join(of)}" for pair, of in pairs.items())
+            notes.append(
+                f"{output}: divergence is not a predictor, because settings measure it between "
+                f"different transcripts: {listed}."
+            )
     notes += _pooled(results)
     return Section("What drives the difference", items=items, notes=notes)
 

@@ -71,6 +71,7 @@ def regression_rows(study: Study, results: Results, output: str) -> list[dict[st
                             "difference": 100.0 * (b[number, s] - a[number, s]) / tokens[s],
                             "log2_share": float(np.log2(setting.share)),
                             "divergence": data["learner"][s],
+                            "divergence_pair": data["learner_pair"],
                             "meaning_ctc": comparison.meaning_ctc,
                             "language": setting.language,
                             "setting": str(setting),
@@ -83,16 +84,32 @@ def regression_rows(study: Study, results: Results, output: str) -> list[dict[st
     return rows
 
 
+def divergence_pairs(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return pair of transcripts → settings whose divergence is the distance between these.
+
+    The pair is `surface-canonical` where the data has a canonical form, else `surface-meaning`.
+    """
+    pairs: dict[str, list[str]] = {}
+    for row in rows:
+        settings = pairs.setdefault(row["divergence_pair"], [])
+        if row["setting"] not in settings:
+            settings.append(row["setting"])
+    return pairs
+
+
 def design_matrix(rows: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, list[str]]:
     """Return the predictors, (N, P), and their names. Predictors without variation are left out.
 
-    Divergence is centred at its mean, so that the intercept is the difference at full size, at mean
-    divergence, without CTC of the meaning, in the first language.
+    Divergence is left out, too, if settings measure it between different pairs of transcripts
+    (`divergence_pairs`): one slope cannot describe two measures. It is centred at
+    its mean, so that the intercept is the difference at full size, at mean divergence, without CTC
+    of the meaning, in the first language.
     """
     columns = {"intercept": np.ones(len(rows))}
     columns["log2 share"] = np.array([row["log2_share"] for row in rows])
-    divergence = np.array([row["divergence"] for row in rows], dtype=np.float64)
-    columns["divergence, edits per 100 tokens"] = divergence - divergence.mean()
+    if len(divergence_pairs(rows)) < 2:
+        divergence = np.array([row["divergence"] for row in rows], dtype=np.float64)
+        columns["divergence, edits per 100 tokens"] = divergence - divergence.mean()
     columns["CTC of the meaning"] = np.array([float(row["meaning_ctc"]) for row in rows])
     languages = list(dict.fromkeys(row["language"] for row in rows))
     for language in languages[1:]:

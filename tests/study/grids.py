@@ -153,6 +153,7 @@ def made_up(study, rate, *, dset="valid", speakers=16, tokens=250, seed=0, cosin
             "sha256": key,
             "speakers": names,
             "l1": [None] * speakers,
+            "learner_pair": "surface-canonical",
             "learner": [level + number / 4 for number in range(speakers)],
             "tokens": {
                 output: {"0": [tokens // 5] * speakers, "1-3": [tokens - tokens // 5] * speakers}

@@ -7,7 +7,14 @@ import pytest
 from grids import made_up, study_of
 
 from espnet_ext.errors import UserError
-from espnet_ext.study.regression import RANDOM, design_matrix, fit, regression_rows
+from espnet_ext.study.page import sections
+from espnet_ext.study.regression import (
+    RANDOM,
+    design_matrix,
+    divergence_pairs,
+    fit,
+    regression_rows,
+)
 from espnet_ext.study.results import Results
 
 
@@ -33,6 +40,7 @@ def simulated_rows(rng, coefficients, deviations, speakers=10):
                         "difference": mean + of_setting + of_a + of_b + noise,
                         "log2_share": np.log2(share),
                         "divergence": divergence,
+                        "divergence_pair": "surface-canonical",
                         "meaning_ctc": meaning_ctc,
                         "language": language,
                         "setting": setting,
@@ -90,6 +98,7 @@ def test_comparisons_of_a_setting_do_not_make_it_more_certain():
                     "difference": of_setting + 0.5 * rng.normal(),
                     "log2_share": np.log2(share),
                     "divergence": level,
+                    "divergence_pair": "surface-canonical",
                     "meaning_ctc": meaning_ctc,
                     "language": language,
                     "setting": setting,
@@ -123,6 +132,7 @@ def test_balanced_groups_give_the_analysis_of_variance():
     rng = np.random.default_rng(2)
     values = 3.0 + 2.0 * rng.normal(size=(groups, 1)) + rng.normal(size=(groups, size))
     base = {"log2_share": 0.0, "divergence": 1.0, "meaning_ctc": 0, "language": "ko"}
+    base["divergence_pair"] = "surface-canonical"
     rows = [
         {**base, "difference": values[group, n], "setting": f"g{group:02d}"}
         for group in range(groups)
@@ -145,6 +155,7 @@ def test_balanced_crossed_effects_give_the_analysis_of_variance():
     rng = np.random.default_rng(4)
     values = 2.0 * rng.normal(size=(14, 1)) + 1.0 * rng.normal(size=9) + rng.normal(size=(14, 9))
     base = {"log2_share": 0.0, "divergence": 1.0, "meaning_ctc": 0, "language": "ko"}
+    base["divergence_pair"] = "surface-canonical"
     rows = [
         {**base, "difference": values[a, b], "setting": f"a{a:02d}", "speaker": f"b{b}"}
         for a in range(14)
@@ -189,6 +200,24 @@ def test_rows_pair_trainings_and_know_their_setting(tmp_path):
     matrix, names = design_matrix(regression_rows(study, results, "surface"))
     assert "CTC of the meaning" not in names  # it does not vary
     assert matrix.shape[1] == len(names) and abs(matrix[:, 2].mean()) < 1e-9
+
+
+def test_different_measures_of_divergence_are_not_pooled(tmp_path):
+    study = study_of(tmp_path)
+    content = made_up(study, lambda cell, output: 10.0)
+    for name, data in content["data"].items():
+        data["learner_pair"] = "surface-meaning" if name.endswith(" ko") else "surface-canonical"
+    rows = regression_rows(study, Results(content, "valid"), "meaning")
+    pairs = divergence_pairs(rows)
+    assert {pair: {name.split(", ")[1] for name in names} for pair, names in pairs.items()} == {
+        "surface-meaning": {"ko"},
+        "surface-canonical": {"en"},
+    }
+    assert not [name for name in design_matrix(rows)[1] if name.startswith("divergence")]
+    page = sections(study, Results(content, "valid"))
+    (section,) = [section for section in page if section.title == "What drives the difference"]
+    (note,) = [note for note in section.notes if note.startswith("meaning: divergence")]
+    assert "different transcripts: surface-meaning in normal, ko" in note, note
 
 
 def test_too_few_settings_raise_user_error(tmp_path):
