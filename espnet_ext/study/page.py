@@ -343,8 +343,8 @@ def power_rows(
     The variance components are estimated from `results`; use those of the validation set.
 
     Args:
-        speakers: number of test speakers. Default: as many as in the results. Each has the mean
-            number of tokens of the results' speakers.
+        speakers: number of test speakers. Default: as many as have tokens of the output in the
+            results. Each has the mean number of tokens of these speakers.
     """
     primary = [
         (comparison, setting)
@@ -359,7 +359,9 @@ def power_rows(
         if a is None or b is None or min(len(a), len(b)) < 2:
             continue
         tokens = results.tokens(setting, comparison.output)
-        if len(tokens) < 3 or not tokens.all():
+        labelled = tokens > 0
+        a, b, tokens = a[:, labelled], b[:, labelled], tokens[labelled]
+        if len(tokens) < 3:
             continue
         components = simulation.estimate_components(a, b, tokens)
         tested = np.full(speakers or len(tokens), round(float(tokens.mean())))

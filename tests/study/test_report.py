@@ -89,6 +89,24 @@ def test_power_is_of_the_primary_comparisons(study, content):
         assert 0 < row.single < row.corrected and row.more_seeds < row.corrected
 
 
+def test_power_leaves_out_speakers_without_tokens_of_the_output(study, content):
+    """A speaker without surface transcripts has no errors of it, and must not remove the row."""
+    results = Results(content, "valid")
+    whole = list(power_rows(study, results, speakers=16, studies=100))
+    for data in content["data"].values():
+        data["tokens"]["surface"] = {
+            name: [0, *n[1:]] for name, n in data["tokens"]["surface"].items()
+        }
+    for cell in content["cells"]:
+        if "surface" in cell["errors"]:
+            by_bin = cell["errors"]["surface"]
+            cell["errors"]["surface"] = {name: [0, *n[1:]] for name, n in by_bin.items()}
+    rows = list(power_rows(study, Results(content, "valid"), speakers=16, studies=100))
+    assert [(row.comparison, row.setting) for row in rows] == [
+        (row.comparison, row.setting) for row in whole
+    ]
+
+
 def test_unknown_set_raises_user_error(content):
     with pytest.raises(UserError, match="no cell has results of set 'test'"):
         Results(content, "test")
