@@ -1,5 +1,6 @@
 """Families of tests, and the command from files to report."""
 
+import copy
 import dataclasses
 import json
 import time
@@ -93,6 +94,7 @@ def test_power_leaves_out_speakers_without_tokens_of_the_output(study, content):
     """A speaker without surface transcripts has no errors of it, and must not remove the row."""
     results = Results(content, "valid")
     whole = list(power_rows(study, results, speakers=16, studies=100))
+    content = copy.deepcopy(content)
     for data in content["data"].values():
         data["tokens"]["surface"] = {
             name: [0, *n[1:]] for name, n in data["tokens"]["surface"].items()
