@@ -27,6 +27,7 @@ ALL_SYSTEMS = (
     "do",
     "so_meaning_attention",
     "do_meaning_ctc",
+    "do_equal_weights",
     "do_wide",
     "do_shared_decoder",
     "do_experts_decoder",
