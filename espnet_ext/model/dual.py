@@ -29,6 +29,10 @@ from espnet_ext.model.padding import mirror_ends
 
 AbsESPnetModel: Any = espnet.load("AbsESPnetModel")
 
+# Statistics of a batch
+ACCURACY = "acc"  # mean over the outputs; acc_<output> is that of one
+LABELLED = "labelled_"  # and the output: its number of labelled utterances
+
 
 class DualOutputModel(AbsESPnetModel):
     """Encoder with one head per output; `forward` returns ESPnet's (loss, stats, weight).
@@ -372,6 +376,15 @@ class DualOutputModel(AbsESPnetModel):
         pairs = zip(losses.items(), factors, strict=True)
         return {name: loss.scaled(factor) for (name, loss), factor in pairs}
 
+    @property
+    def counted_by(self) -> dict[str, str]:
+        """Statistic of an output → the statistic that counts the labelled utterances of a batch."""
+        return {
+            f"{key}_{name}": LABELLED + name
+            for name, head in self._heads.items()
+            for key in head.statistic_names(head.options)
+        }
+
     def _stats(self, losses: Mapping[str, HeadLosses], batch_size: int) -> dict[str, torch.Tensor]:
         """Return the statistics of each head over labelled rows.
 
@@ -393,10 +406,11 @@ class DualOutputModel(AbsESPnetModel):
         for name, head in self._heads.items():
             values = head.statistics(reduced[name])
             stats |= {f"{key}_{name}": value for key, value in values.items()}
-            stats[f"labelled_{name}"] = reduced[name]["labelled"]
-        accuracies = [stats[f"acc_{name}"] for name in self._heads if f"acc_{name}" in stats]
+            stats[LABELLED + name] = reduced[name]["labelled"]
+        keys = [f"{ACCURACY}_{name}" for name in self._heads]
+        accuracies = [stats[key] for key in keys if key in stats]
         if accuracies:
-            stats["acc"] = torch.stack(accuracies).nanmean()
+            stats[ACCURACY] = torch.stack(accuracies).nanmean()
         return stats
 
 

@@ -6,6 +6,7 @@ never among the best, a missing file of weights is left out of the average with 
 damaged file is an error. The files, their names and their content are ESPnet's otherwise.
 """
 
+import dataclasses
 import logging
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -17,6 +18,7 @@ import torch
 from espnet_ext.errors import UserError
 from espnet_ext.files import write_link
 from espnet_ext.model import checksums, espnet
+from espnet_ext.model.dual import ACCURACY, LABELLED
 from espnet_ext.model.pretrained.base_weights import BASE
 from espnet_ext.progress import say
 
@@ -26,11 +28,21 @@ Reporter: Any = espnet.load("Reporter")
 class FiniteReporter(Reporter):
     """ESPnet's Reporter, with epochs whose result is not finite sorted last.
 
+    The mean of a statistic in `counted_by` over an epoch has the weight of its count in each batch,
+    where ESPnet has the batch size: an output without labels in some utterances has no part in
+    their means. `acc` of an epoch is the mean of the outputs' accuracies.
+
     Attributes:
         position: where a continued training starts inside an epoch (`resume.Position`), or None.
+        counted_by: statistic → the statistic that counts the utterances of a batch that it is a
+            mean over, such as `acc_surface` → `labelled_surface`.
     """
 
     position: Any = None
+
+    def __init__(self, epoch: int = 0):
+        super().__init__(epoch)
+        self.counted_by: dict[str, str] = {}
 
     def start_epoch(self, key: str, epoch: int | None = None) -> Any:
         """Return a SubReporter whose attribute `parent` is this reporter.
@@ -44,10 +56,28 @@ class FiniteReporter(Reporter):
         def register_numbers(stats: Mapping[str, Any], weight: Any = None) -> None:
             if torch.is_tensor(weight) and weight.numel() == 1:
                 weight = weight.item()  # ESPnet would read it for each statistic
-            register(as_numbers(stats), weight)
+            numbers = as_numbers(stats)
+            register(numbers, weight)
+            if weight is None:
+                return
+            for name, count in self.counted_by.items():
+                if name in numbers and count in numbers:
+                    values = reporter.stats[name]
+                    values[-1] = dataclasses.replace(values[-1], weight=numbers[count])
 
         reporter.register = register_numbers
         return reporter
+
+    def finish_epoch(self, sub_reporter: Any) -> None:
+        """Compute the means of an epoch."""
+        super().finish_epoch(sub_reporter)
+        means = self.stats[sub_reporter.epoch][sub_reporter.key]
+        outputs = [count.removeprefix(LABELLED) for count in self.counted_by.values()]
+        accuracies = [means.get(f"{ACCURACY}_{name}", math.nan) for name in dict.fromkeys(outputs)]
+        accuracies = [value for value in accuracies if math.isfinite(value)]
+        # NaN: the epoch is excluded (`health.check_validation`)
+        if accuracies and math.isfinite(means.get(ACCURACY, math.nan)):
+            means[ACCURACY] = sum(accuracies) / len(accuracies)
 
     def take_position(self) -> Any:
         """Return the position of the first epoch of a continued training; then None."""

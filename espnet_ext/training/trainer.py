@@ -176,7 +176,7 @@ class DualOutputTrainer(Trainer):
         options,
         **kwargs,
     ) -> bool:
-        parent = getattr(reporter, "parent", None)  # None: called without `run`
+        parent = _parent_of(reporter, model)
         position = parent.take_position() if parent is not None else None
         if isinstance(model, sharding.ShardedModel):
             model.forget()
@@ -295,6 +295,7 @@ class DualOutputTrainer(Trainer):
     @classmethod
     def validate_one_epoch(cls, model, iterator, reporter, options, distributed_option) -> None:
         batches: list[list[str]] = []
+        _parent_of(reporter, model)
         signals.keep_workers(iterator)
         iterator = health.record_ids(batches_ahead(iterator), batches)
         if options.epoch is not None:
@@ -307,6 +308,17 @@ class DualOutputTrainer(Trainer):
             model.gather()  # for the checkpoint, which rank 0 writes now
         if not distributed_option.distributed or distributed_option.dist_rank == 0:
             say(_epoch_line(reporter, options.max_epoch))
+
+
+def _parent_of(reporter: Any, model: Any) -> Any:
+    """Return the Reporter of a SubReporter, which learns what the model's statistics count.
+
+    None: the SubReporter was made without `DualOutputTrainer.run`.
+    """
+    parent = getattr(reporter, "parent", None)
+    if parent is not None:
+        parent.counted_by = getattr(getattr(model, "module", model), "counted_by", {})
+    return parent
 
 
 def _recover(folder: Path, is_first: bool) -> None:

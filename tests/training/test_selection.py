@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import small_models
 import torch
 from espnet2.main_funcs.average_nbest_models import average_nbest_models
 from espnet2.train.reporter import Reporter
@@ -125,3 +126,80 @@ def test_statistics_of_a_batch_are_those_of_espnet_and_read_at_once(monkeypatch)
         assert made.stats[1]["train"]["acc"] == stats["acc"].double().item()
     assert repr(reports[0]) == repr(reports[1])
     assert reads == [11, 3]  # ESPnet: 5 tensors, and the weight 6 times. Here, `labelled` too
+
+
+@pytest.fixture(scope="module")
+def two_outputs():
+    outputs = {name: small_models.OUTPUTS[name] for name in ("surface", "meaning")}
+    return small_models.make(outputs).double().eval()
+
+
+def batch_of(labelled, lengths, generator):
+    """Return a batch whose first `labelled` utterances have a surface; all have a meaning."""
+    rows = len(lengths)
+    batch = {
+        "speech": torch.randn(rows, 4000, generator=generator, dtype=torch.float64),
+        "speech_lengths": torch.full((rows,), 4000),
+    }
+    for name in ("surface", "meaning"):
+        text = torch.randint(2, 6, (rows, max(lengths)), generator=generator)
+        for row, length in enumerate(lengths):
+            text[row, length:] = -1
+        batch[f"text_{name}"] = text
+        batch[f"text_{name}_lengths"] = torch.tensor(lengths)
+    batch["text_surface"][labelled:] = -1
+    batch["text_surface"][labelled:, 0] = -2  # not labelled
+    batch["text_surface_lengths"][labelled:] = 1
+    return batch
+
+
+def observed(reporter, model, batches):
+    reporter.counted_by = model.counted_by
+    with reporter.observe("valid", 1) as epoch, torch.no_grad():
+        for batch in batches:
+            _, stats, weight = model(**batch)
+            epoch.register(stats, weight)
+            epoch.next()
+    return reporter.stats[1]["valid"]
+
+
+def test_means_of_an_output_are_over_its_labelled_utterances(two_outputs):
+    """One of five and four of four utterances have a surface; ESPnet's weights are 5 and 4."""
+    generator = torch.Generator().manual_seed(3)
+    batches = [batch_of(1, [2, 3, 2, 1, 3], generator), batch_of(4, [6, 5, 6, 4], generator)]
+    means = observed(FiniteReporter(), two_outputs, batches)
+    single = [
+        {key: value[row : row + 1] for key, value in batch.items()}
+        for batch in batches
+        for row in range(len(batch["speech"]))
+    ]
+    with torch.no_grad():
+        alone = [two_outputs(**batch)[1] for batch in single]
+    for name in ("surface", "meaning"):
+        for key in (f"loss_att_{name}", *(["loss_ctc_surface"] if name == "surface" else [])):
+            losses = [float(stats[key]) for stats in alone if stats[f"labelled_{name}"]]
+            assert len(losses) == (5 if name == "surface" else 9)
+            assert means[key] == pytest.approx(sum(losses) / len(losses), rel=1e-9), key
+    of_batch = [two_outputs(**batch)[1] for batch in batches]
+    expected = sum(float(s["acc_surface"]) * n for s, n in zip(of_batch, (1, 4), strict=True)) / 5
+    assert means["acc_surface"] == pytest.approx(expected)
+    assert means["acc"] == pytest.approx((means["acc_surface"] + means["acc_meaning"]) / 2)
+
+
+def test_means_with_all_labels_are_those_of_espnet(two_outputs):
+    generator = torch.Generator().manual_seed(3)
+    batches = [batch_of(5, [2, 3, 2, 1, 3], generator), batch_of(4, [6, 5, 6, 4], generator)]
+    ours, stock = (observed(kind(), two_outputs, batches) for kind in (FiniteReporter, Reporter))
+    del ours["time"], stock["time"]
+    assert ours.keys() == stock.keys()
+    assert ours.pop("acc") == pytest.approx(stock.pop("acc"), rel=1e-14)
+    assert ours == stock
+
+
+def test_excluded_epoch_stays_excluded(two_outputs):
+    reporter = FiniteReporter()
+    reporter.counted_by = two_outputs.counted_by
+    with reporter.observe("valid", 1) as epoch:
+        epoch.register({"acc": math.nan, "acc_surface": 0.5, "labelled_surface": 2.0}, 2)
+        epoch.next()
+    assert math.isnan(reporter.stats[1]["valid"]["acc"])
