@@ -9,8 +9,9 @@ import torch
 
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError, did_you_mean
+from espnet_ext.files import read_yaml
 from espnet_ext.model import checksums, espnet
-from espnet_ext.model.conditioning.routing import Routed, dense_name
+from espnet_ext.model.conditioning.routing import TASK, Routed, dense_name
 from espnet_ext.model.config import TEXT_PREFIX, OutputConfig, check_conf, suggest
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.frames import EncoderFrames
@@ -28,6 +29,11 @@ _OPTIMIZATION = {
     "optim": ("optim_classes", "params"),
     "scheduler": ("scheduler_classes", "optimizer"),
 }
+
+_IN_ORDER = (
+    "conditioning.",
+    "objective.",
+)  # parts whose parameters are in the order of the outputs
 
 
 def check_config(config: Mapping[str, Any], parser: argparse.ArgumentParser, source: str) -> None:
@@ -267,8 +273,33 @@ def check_init_param(
         prefixes = tuple(filter(None, excluded.split(",")))
         loaded = {key: value for key, value in state.items() if not key.startswith(prefixes)}
         loaded.pop(BASE, None)  # read by the model when the weights are loaded
+        if not target:
+            _check_order(where, path, loaded, source, model)
         if not ignore_mismatch:
             _check_names(where, path, loaded, source, part)
+
+
+def _check_order(
+    where: str, path: str, state: Mapping[str, Any], source: str, model: torch.nn.Module
+) -> None:
+    """Raise `UserError` if the file has parameters in the order of other outputs than the model's.
+
+    Those of conditioners and objectives are in this order, unless their names have the output's.
+    """
+    config = Path(path).parent / "config.yaml"
+    if source or not config.is_file():
+        return
+    before = list((read_yaml(config, exponents=False) or {}).get("outputs") or {})
+    now = list(getattr(model, "heads", before))
+    ordered = [key for key in state if key.startswith(_IN_ORDER) and f".{TASK}-" not in key]
+    if before == now or not ordered:
+        return
+    raise UserError(
+        f"{where}: {ordered[0]} is stored in the order of the outputs, which is "
+        f"{', '.join(before)} in {config} and {', '.join(now)} here",
+        f"write the outputs in that order, or leave these parts out: --init_param {path}:::"
+        + ",".join(dict.fromkeys(key.partition(".")[0] for key in ordered)),
+    )
 
 
 def _check_names(

@@ -130,6 +130,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     []
     """
     changes = []
+    if reordered := _reordered_outputs(before, now):
+        changes.append(reordered)
     for part in ("configuration", "data", "files", "initial weights"):
         if part not in before or part not in now:
             continue
@@ -147,6 +149,17 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
             else:
                 changes.append(f"{key}: another content")
     return changes
+
+
+def _reordered_outputs(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return how the order of the same outputs differs between two descriptions; empty if equal.
+
+    Parameters such as task vectors and the weights of some objectives are stored in this order.
+    """
+    old, new = (list(one.get("configuration", {}).get("outputs") or {}) for one in (before, now))
+    if old == new or sorted(old) != sorted(new):
+        return ""
+    return f"order of outputs: {', '.join(old)}, now {', '.join(new)}"
 
 
 @dataclass
@@ -197,7 +210,8 @@ def continue_or_start(
         elsewhere: options that select another folder, for the remedy.
 
     Raises:
-        UserError: if something differs, and neither is set.
+        UserError: if something differs, and neither is set; if only the order of the outputs
+            differs, `resume_changed` does not help.
     """
     if not has_weights(folder):
         return TrainingStart(folder, is_continued=False)
@@ -213,6 +227,11 @@ def continue_or_start(
     listed = "; ".join(changes[:_SHOWN])
     listed += f"; and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
     if resume_changed:
+        if before is not None and (reordered := _reordered_outputs(before, now)):
+            raise UserError(
+                f"{folder}: {reordered}: parameters are stored in the order of the outputs",
+                "write the outputs in the old order",
+            )
         if is_first:
             say(f"note: {folder}: training continues, although it began differently: {listed}")
         return TrainingStart(folder, is_continued=True)

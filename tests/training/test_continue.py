@@ -252,3 +252,31 @@ def test_options_that_did_not_exist_when_a_training_began_are_no_difference():
     assert trained_with.differences(before, {"configuration": now}) == []
     now = trained_with._configuration({"seed": 0, "train_shards": "shards", "shard_buffer": 2})
     assert trained_with.differences(before, {"configuration": now}) != []
+
+
+@pytest.mark.parametrize("has_record", [True, False])
+def test_other_order_of_outputs_raises_user_error(recipe, has_record):
+    """Task vectors and the weights of some objectives are stored in this order."""
+    folder = recipe.train(config={"objective": "dwa"})
+    if not has_record:
+        (folder / "trained_with.json").unlink()
+    saved = (folder / "checkpoint.pth").read_bytes()
+    outputs = dict(reversed(tiny_recipe.OUTPUTS.items()))
+    config = {"objective": "dwa", "max_epoch": 4}
+    with pytest.raises(UserError, match="order of outputs: surface, meaning, now meaning, surface"):
+        recipe.train(config=config, outputs=outputs)
+    with pytest.raises(UserError, match="stored in the order of the outputs") as caught:
+        recipe.train(config=config, outputs=outputs, resume_changed=True)
+    assert caught.value.remedy == "write the outputs in the old order"
+    assert (folder / "checkpoint.pth").read_bytes() == saved
+
+
+def test_initial_weights_of_outputs_in_another_order_raise_user_error(recipe):
+    folder = recipe.train("first", {"objective": "dwa"})
+    outputs = dict(reversed(tiny_recipe.OUTPUTS.items()))
+    path = folder / "model.pth"
+    with pytest.raises(UserError, match="objective.previous is stored in the order") as caught:
+        recipe.train("second", {"objective": "dwa"}, outputs, ["--init_param", str(path)])
+    remedy = f"--init_param {path}:::objective"
+    assert caught.value.remedy.endswith(remedy)
+    recipe.train("second", {"objective": "dwa"}, outputs, remedy.split())
