@@ -3,7 +3,7 @@
 Dynamic weight average, Liu, Johns & Davison, "End-to-End Multi-Task Learning with Attention",
 arXiv 1803.10704, eq. 7: λ_k(t) = K softmax_k(r_k(t) / T) with r_k(t) = L_k(t−1) / L_k(t−2), where
 L_k(t) is the mean training loss of epoch t. The loss is Σ_k λ_k L_k. In the first two epochs all λ
-are 1.
+are 1. The validation loss is the weighted sum, Σ_k L_k, which is comparable between epochs.
 
 Symbols: K outputs.
 """
@@ -11,7 +11,12 @@ Symbols: K outputs.
 import torch
 
 from espnet_ext.errors import UserError
-from espnet_ext.model.losses import TrainingLosses, weighted_auxiliary, weighted_head_loss
+from espnet_ext.model.losses import (
+    TrainingLosses,
+    weighted_auxiliary,
+    weighted_head_loss,
+    weighted_sum,
+)
 from espnet_ext.objectives.base import Objective, check_several_outputs
 
 
@@ -47,15 +52,16 @@ class DynamicWeightAverage(Objective):
 
     def forward(self, losses: TrainingLosses) -> torch.Tensor:
         heads = [losses.heads[name] for name in self.outputs]
+        if not torch.is_grad_enabled():
+            return weighted_sum(losses, self.auxiliary_weights)
         values = torch.stack([weighted_head_loss(head) for head in heads])  # (K,)
-        if torch.is_grad_enabled():
-            size = 1 if losses.labelled is None else losses.labelled.size(0)
-            shares = torch.stack([head.share for head in heads])
-            batch = size * torch.stack([values.detach().double(), shares.double()])
-            if torch.distributed.is_available() and torch.distributed.is_initialized():
-                torch.distributed.all_reduce(batch)
-            if torch.isfinite(batch).all():  # the trainer skips the update of another batch, too
-                self.sums += batch
+        size = 1 if losses.labelled is None else losses.labelled.size(0)
+        shares = torch.stack([head.share for head in heads])
+        batch = size * torch.stack([values.detach().double(), shares.double()])
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(batch)
+        if torch.isfinite(batch).all():  # the trainer skips the update of another batch, too
+            self.sums += batch
         total = (values * self.task_weights.to(values.dtype)).sum()
         return total + sum(weighted_auxiliary(losses, self.auxiliary_weights))
 

@@ -1,7 +1,8 @@
 """The base class of objectives that add a penalty on the streams to the weighted sum.
 
 A stream is the encoder output that one output reads. The penalty is a mean over utterances, so that
-two processes have together the gradient of one with all utterances.
+two processes have together the gradient of one with all utterances. The validation loss is the
+weighted sum alone; `penalty_<name>` is a statistic of its own.
 
 Symbols: B utterances, T encoder frames, D encoder size, K outputs.
 """
@@ -71,7 +72,8 @@ class StreamPenalty(Objective):
             frames = torch.arange(streams.size(2), device=streams.device)
             penalty = self.penalty(streams, frames < first.to(streams.device)[:, None])
         self._penalty = penalty.detach()
-        return self.add(weighted_sum(losses, self.auxiliary_weights), penalty)
+        total = weighted_sum(losses, self.auxiliary_weights)
+        return self.add(total, penalty) if torch.is_grad_enabled() else total
 
     def statistics(self) -> dict[str, torch.Tensor]:
         return {f"penalty_{self.name}": self._penalty}

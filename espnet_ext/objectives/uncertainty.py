@@ -6,11 +6,17 @@ gradients of the model are those of the weighted sum. At the optimum 1 / σ_k² 
 
 L_k is a sum over labelled utterances divided by the batch size. The regulariser log σ_k is
 multiplied by their share of the batch, so an output without labels does not change its variance.
+The validation loss is the weighted sum, Σ_k L_k, which is comparable between epochs.
 """
 
 import torch
 
-from espnet_ext.model.losses import TrainingLosses, weighted_auxiliary, weighted_head_loss
+from espnet_ext.model.losses import (
+    TrainingLosses,
+    weighted_auxiliary,
+    weighted_head_loss,
+    weighted_sum,
+)
 from espnet_ext.objectives.base import Objective, check_several_outputs
 
 
@@ -23,6 +29,8 @@ class Uncertainty(Objective):
         self.log_variances = torch.nn.Parameter(torch.zeros(len(self.outputs)))  # (K,), s
 
     def forward(self, losses: TrainingLosses) -> torch.Tensor:
+        if not torch.is_grad_enabled():
+            return weighted_sum(losses, self.auxiliary_weights)
         heads = [losses.heads[name] for name in self.outputs]
         values = torch.stack([weighted_head_loss(head) for head in heads])  # (K,)
         shares = torch.stack([head.share for head in heads]).to(values.dtype)

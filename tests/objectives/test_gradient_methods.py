@@ -15,6 +15,7 @@ from toy_model import (
 )
 
 from espnet_ext.errors import UserError
+from espnet_ext.model.losses import weighted_sum
 from espnet_ext.training.health import check_weights
 
 METHODS = {
@@ -243,6 +244,20 @@ def test_validation_has_the_same_statistics_and_no_gradients(name):
     assert torch.isfinite(loss)
     for key, value in model.objective.state_dict().items():
         torch.testing.assert_close(value, before[key], equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ALL_OBJECTIVES)
+def test_validation_loss_does_not_depend_on_learned_weights(name):
+    """It is compared between epochs (`patience`, selection by loss) and between systems."""
+    model = model_with(name, **ALL_OBJECTIVES[name])
+    run(model, *batch())
+    with torch.no_grad():
+        for state in model.objective.state_dict().values():
+            if state.is_floating_point():
+                state.uniform_(0.1, 2.0)
+        loss = model(*batch())[0]
+        expected = weighted_sum(model.losses(*batch()))
+    torch.testing.assert_close(loss, expected)
 
 
 def test_gradient_that_is_not_finite_does_not_change_the_state():

@@ -89,6 +89,18 @@ def test_a_step_against_the_penalty_decorrelates(measure):
     assert not second.grad[1, 6:].any()  # padding
 
 
+@pytest.mark.parametrize(
+    "objective", [Decorrelation(OUTPUTS, strength=1.0), Adversarial(OUTPUTS, strength=1.0)]
+)
+def test_validation_loss_is_without_the_penalty(objective):
+    first, second = streams()
+    objective.classifier = torch.nn.Linear(4, 2).double()  # of Adversarial
+    with torch.no_grad():
+        assert float(objective(losses_of(first, second))) == 0
+    assert float(objective(losses_of(first, second)).detach()) > 0
+    assert objective.statistics()[f"penalty_{objective.name}"] > 0
+
+
 def test_short_utterances_have_no_hsic():
     first, second = streams()
     objective = Decorrelation(OUTPUTS, measure="cka", strength=1.0)
