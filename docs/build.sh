@@ -3,6 +3,13 @@
 #   bash docs/build.sh [DIR]    # default: build/site; open DIR/index.html
 # It needs the extra docs: pip install -e ".[docs]" -c local/constraints.txt
 set -euo pipefail
+case ${1:-} in
+    -h | --help) sed -n '2,4s/^# //p' "${BASH_SOURCE[0]}" && exit 0 ;;
+    -*)
+        printf 'error: unknown option %s\n  remedy: bash docs/build.sh [DIR]\n' "$1" >&2
+        exit 2
+        ;;
+esac
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 target=${1:-${root}/build/site}
 mkdir -p "${target}"

@@ -121,8 +121,10 @@ recipe_run() { # recipe_run CONDITION LANGUAGE EXPDIR OPTION…: stages of run.s
 
 # Lines "CONDITION LANGUAGE SHARE SEED BATCHES SECONDS SYSTEMS", one per call of run.sh
 calls=() all_calls=() # of cells that are not done; of all
-mapfile -t calls < <(study_command plan --calls true --per_call "${parallel}" --cells "${cells}" --verify "${verify}")
-mapfile -t all_calls < <(study_command plan --calls true --per_call "${parallel}" --cells "${cells}" --verify true)
+listed=$(study_command plan --calls true --per_call "${parallel}" --cells "${cells}" --verify "${verify}")
+[[ -z ${listed} ]] || mapfile -t calls <<<"${listed}"
+listed=$(study_command plan --calls true --per_call "${parallel}" --cells "${cells}" --verify true)
+[[ -z ${listed} ]] || mapfile -t all_calls <<<"${listed}"
 ((${#all_calls[@]})) || bad_usage "--cells '${cells}': no training of the design" "see --plan true"
 declare -A is_seen=()
 data=() subsets=() groups=() # "CONDITION LANGUAGE", … with the share, … with the seed

@@ -35,6 +35,16 @@ def test_every_command_and_option_is_in_the_reference():
         assert option in run, option
 
 
+@pytest.mark.parametrize(
+    ("option", "code", "message"),
+    [("--help", 0, "build.sh [DIR]"), ("--x", 2, "unknown option --x")],
+)
+def test_options_of_the_build_do_not_build(option, code, message):
+    command = ["bash", str(ROOT / "docs/build.sh"), option]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == code and message in done.stdout + done.stderr
+
+
 @needs_docs
 def test_the_api_reference_is_read_without_torch():
     code = (

@@ -79,6 +79,13 @@ def test_unusable_options_are_reported(corpora, tmp_path):
     for options, message in (
         (["--seed", 1], "unknown option --seed"),
         (["--nj"], "--nj needs a value"),
+        (["--stage=3"], "write option and value with a space: --stage 3"),
+        ([*corpora, "--stage", "abc"], "--stage 'abc' is not a whole number"),
+        ([*corpora, "--stop_stage", ""], "--stop_stage '' is not a whole number"),
+        ([*corpora, "--stage", 5, "--stop_stage", 4], "there are no stages from 5 to 4"),
+        ([*corpora, "--nj", 0], "--nj and --parallel_trainings are at least 1"),
+        ([*corpora, "--systems", "do foo"], "there is no conf/systems/foo.yaml"),
+        ([*corpora, "--systems", ""], "--systems is empty"),
         ([], "--l2arctic '' is not a folder"),
         ([*corpora[:2], "--speechocean762", tmp_path / "none"], "is not a folder"),
         ([*corpora, "--speakers", "suitcase_corpus"], "no annotated speaker suitcase_corpus"),

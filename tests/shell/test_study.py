@@ -48,6 +48,13 @@ def test_unusable_options_are_reported():
         assert done.returncode == 2 and message in done.stderr, done.stderr
 
 
+def test_unknown_cells_are_one_error(tmp_path):
+    script = ROOT / "egs2/mini_l2/study1/run.sh"
+    done = run("--dir", tmp_path, "--cells", "systems=foo", script=script)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 1 and errors == ["error: --cells: systems has no 'foo'"]
+
+
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.parent.name)
 def test_designs_are_valid_and_name_existing_systems(recipe):
     study = read_study(recipe / "conf/study.yaml")

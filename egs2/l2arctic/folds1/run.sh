@@ -48,8 +48,21 @@ while (($#)); do
             printf -v "${1#--}" '%s' "$2"
             shift 2
             ;;
+        --*=*) bad_usage "unknown option $1" "write option and value with a space: ${1%%=*} ${1#*=}" ;;
         *) bad_usage "unknown option $1" "see --help" ;;
     esac
+done
+for option in stage stop_stage nj parallel_trainings ngpu; do
+    [[ ${!option} =~ ^[0-9]{1,9}$ ]] ||
+        bad_usage "--${option} '${!option}' is not a whole number" "write, for example, --${option} 1"
+done
+((1 <= 10#${stage} && 10#${stage} <= 10#${stop_stage} && 10#${stage} <= 7)) ||
+    bad_usage "there are no stages from ${stage} to ${stop_stage}" "choose from 1 to 7; see --help"
+((10#${nj} && 10#${parallel_trainings})) || bad_usage "--nj and --parallel_trainings are at least 1" "see --help"
+[[ -n ${systems// /} ]] || bad_usage "--systems is empty" "name at least one; see --help"
+for system in ${systems}; do
+    [[ -f ${root}/conf/systems/${system}.yaml ]] ||
+        bad_usage "--systems: there is no conf/systems/${system}.yaml" "choose a file of ${root}/conf/systems"
 done
 [[ -d ${l2arctic} ]] || bad_usage "--l2arctic '${l2arctic}' is not a folder" "name the unpacked corpus"
 [[ -d ${speechocean762} ]] ||
