@@ -17,7 +17,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from espnet_ext.corpora import manifest, phone_notation
-from espnet_ext.corpora.languages import spoken_language
+from espnet_ext.corpora.languages import LANGUAGES, is_known, spoken_language
 from espnet_ext.corpora.manifest import LABELS, OUTPUTS, REQUIRED, Row
 from espnet_ext.corpora.preparation import (
     CorpusOptions,
@@ -32,7 +32,7 @@ from espnet_ext.corpora.preparation import (
 from espnet_ext.corpora.sound_paths import SoundPaths
 from espnet_ext.data.missing import MISSING
 from espnet_ext.data.record import NA, Utterance, id_problem
-from espnet_ext.errors import UserError
+from espnet_ext.errors import UserError, did_you_mean
 from espnet_ext.text.unicode import normalize
 
 __all__ = ["LABELS", "OUTPUTS", "REQUIRED", "SETS", "Options", "prepare"]
@@ -118,6 +118,9 @@ def prepare(options: Options, report: Report) -> Sets:
             "--skip_unreadable true"
         )
     _raise_faults(path, faults, remedies)
+    if read and not any(utterance.texts for utterance in read):
+        columns = ", ".join(table.outputs)
+        raise UserError(f"{path}: no row has a transcript ({columns})", "fill in these columns")
     if set_names is None:
         set_of = split_by_speaker(readable, requested, report)
     else:
@@ -198,6 +201,9 @@ def _language(name: str, report: Report, where: str) -> str:
     code = spoken_language(name)
     if code != name:
         report.counts[f"{where} '{name}', read as {code}"] += 1
+    elif not is_known(code):
+        question = did_you_mean(code, sorted(set(LANGUAGES.values())), "is it a typing error?")
+        report.counts[f"{where} '{name}', which is no known language: {question}"] += 1
     return code
 
 

@@ -382,6 +382,24 @@ def test_languages_by_name_are_codes(tmp_path, name):
     assert {one.lang for part in sets.values() for one in part} == {"en"}
 
 
+def test_unknown_language_is_counted_with_a_question(tmp_path):
+    """A typing error would otherwise put utterances into another folder without a word."""
+    rows = [
+        [*row, name] for row, name in zip(rows_of("a", "b", "c"), ["en", "enn", "xx"], strict=True)
+    ]
+    report = Report("plain")
+    prepare_corpus(plain, write(tmp_path, [*HEAD, "lang"], rows), report=report)
+    assert report.counts["lang 'enn', which is no known language: did you mean 'en'?"] == 1
+    assert report.counts["lang 'xx', which is no known language: is it a typing error?"] == 1
+    assert not [what for what in report.counts if "'en'," in what]
+
+
+def test_table_without_any_transcript_raises_user_error(tmp_path):
+    with pytest.raises(UserError, match="no row has a transcript .meaning.") as caught:
+        prepare_corpus(plain, write(tmp_path, HEAD, rows_of("", "", "")))
+    assert caught.value.remedy == "fill in these columns"
+
+
 # -- phones
 
 
