@@ -203,7 +203,7 @@ def _language(name: str, report: Report, where: str) -> str:
         report.counts[f"{where} '{name}', read as {code}"] += 1
     elif not is_known(code):
         question = did_you_mean(code, sorted(set(LANGUAGES.values())), "is it a typing error?")
-        report.counts[f"{where} '{name}', which is no known language: {question}"] += 1
+        report.counts[f"{where} '{name}', which is not a known language: {question}"] += 1
     return code
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 from espnet_ext.data.directory import (
     LABEL_TABLES,
@@ -35,8 +36,12 @@ def combine_directories(
     """
     labels = labels or {}
     require_label_tables(labels)
-    if len(set(map(str, sources))) < len(sources) or not sources:
-        raise UserError("directories to combine: none, or one of them twice", "name each once")
+    if not sources:
+        raise UserError("no directories to combine", "name at least one")
+    paths = [str(Path(source).resolve()) for source in sources]
+    for source, path in zip(sources, paths, strict=True):
+        if paths.count(path) > 1:
+            raise UserError(f"{source}: named twice", "name each directory once")
     further = FurtherTables(sources, target)
     output = output_directory(
         target, "combine", sources, overwrite=overwrite, further=further.pattern()

@@ -53,8 +53,16 @@ def parse_shares(words: Sequence[str]) -> dict[str, float]:
             share = float(number)
         except ValueError:
             share = 0.0
-        if not name or id_problem(name) or name in shares or not 0 < share < float("inf"):
-            raise UserError(f"--sets: '{word}' is wrong", "write --sets 'train=8 valid=1 test=1'")
+        problem = ""
+        if not name or id_problem(name):
+            problem = "has no name of a set" if not name else f"the name {id_problem(name)}"
+        elif name in shares:
+            problem = f"there are two sets '{name}'"
+        elif not 0 < share < float("inf"):
+            problem = f"the share '{number}' is not a number above 0" if number else "has no share"
+        if problem:
+            message = f"--sets: '{word}': {problem}"
+            raise UserError(message, "write, for example, --sets 'train=8 valid=1 test=1'")
         shares[name] = share
     if len(shares) < 2:
         raise UserError("--sets: fewer than two sets", "write --sets 'train=8 valid=1 test=1'")

@@ -9,6 +9,7 @@ import shlex
 import shutil
 from collections.abc import Mapping
 
+from espnet_ext.errors import did_you_mean
 from espnet_ext.pipeline import languages
 from espnet_ext.pipeline.names import check_names, check_stages, selected_stages
 from espnet_ext.pipeline.options import TOKEN_TYPES
@@ -91,11 +92,15 @@ def check_token_types(lang: str, value: str) -> dict[str, str]:
     """Return the token type of every output of a language."""
     for word in value.split():
         name, equals, kind = word.partition("=")
-        if not (name and equals and kind in TOKEN_TYPES):
+        if name and equals and kind in TOKEN_TYPES:
+            continue
+        known = f"the types are {', '.join(TOKEN_TYPES)}, for example surface=phone"
+        if name and kind:
             raise UsageError(
-                f"--token_types of {lang}: '{word}' is not OUTPUT=TYPE",
-                f"the types are {', '.join(TOKEN_TYPES)}, for example surface=phone",
+                f"--token_types of {lang}: {word}: there is no token type '{kind}'",
+                did_you_mean(kind, TOKEN_TYPES, known, form=f"{name}={{}}"),
             )
+        raise UsageError(f"--token_types of {lang}: '{word}' is not OUTPUT=TYPE", known)
     return languages.parse_pairs(value)
 
 

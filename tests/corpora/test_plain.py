@@ -389,8 +389,8 @@ def test_unknown_language_is_counted_with_a_question(tmp_path):
     ]
     report = Report("plain")
     prepare_corpus(plain, write(tmp_path, [*HEAD, "lang"], rows), report=report)
-    assert report.counts["lang 'enn', which is no known language: did you mean 'en'?"] == 1
-    assert report.counts["lang 'xx', which is no known language: is it a typing error?"] == 1
+    assert report.counts["lang 'enn', which is not a known language: did you mean 'en'?"] == 1
+    assert report.counts["lang 'xx', which is not a known language: is it a typing error?"] == 1
     assert not [what for what in report.counts if "'en'," in what]
 
 

@@ -82,6 +82,14 @@ def test_combined_sets_have_the_rows_of_all_sources(source, tmp_path, capsys):
     assert capsys.readouterr().err.count("notes.txt") == 1
 
 
+def test_directory_that_is_combined_twice_is_named(source, tmp_path, capsys):
+    link = tmp_path / "link"
+    link.symlink_to(source)
+    arguments = ["--inputs", str(source), str(link), "--output", str(tmp_path / "both")]
+    assert cli.run(combine.main, arguments) == 1
+    assert f"{source}: named twice" in capsys.readouterr().err
+
+
 def test_sets_of_a_split_and_partly_labelled_copies_have_the_rows(source, tmp_path, capsys):
     run(split, source, tmp_path / "sets", "--disjoint_sentences", "false")
     ages = [read_table(tmp_path / "sets" / name / "spk2age") for name in ("train", "valid", "test")]

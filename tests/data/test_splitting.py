@@ -153,12 +153,23 @@ def test_source_and_hand_made_sets_are_not_overwritten(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "sets", ["train", "train=8 valid", "train=8 test=-1", "a=1 a=2", "a/b=1 c=2"]
+    ("sets", "message"),
+    [
+        ("train", "'train': has no share"),
+        ("train=8 valid", "'valid': has no share"),
+        ("train=8 test=-1", "'test=-1': the share '-1' is not a number above 0"),
+        ("train=8 test=nan", "'test=nan': the share 'nan' is not a number above 0"),
+        ("train=8 =1", "'=1': has no name of a set"),
+        ("a=1 a=2", "'a=2': there are two sets 'a'"),
+        ("a/b=1 c=2", "'a/b=1': the name has a \"/\""),
+    ],
 )
-def test_malformed_sets_raise_user_error(tmp_path, capsys, sets):
+def test_malformed_sets_raise_user_error(tmp_path, capsys, sets, message):
     source = write(tmp_path / "all", utterances([1] * 4))
     assert run(source, tmp_path / "out", "--sets", sets) == 1
-    assert "write --sets 'train=8 valid=1 test=1'" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"--sets: {message}" in error
+    assert "write, for example, --sets 'train=8 valid=1 test=1'" in error
 
 
 def test_other_tables_are_named(tmp_path, capsys):
