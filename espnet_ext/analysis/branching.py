@@ -96,7 +96,7 @@ def describe(branching: Branching, what: str, digits: int = 2) -> list[str]:
 
     Args:
         what: the values, such as "CKA".
-        digits: of the values.
+        digits: digits of the values.
     """
     shared, count = branching.shared, branching.layers
     below, above = number(branching.below, digits), number(branching.above, digits)

@@ -75,8 +75,8 @@ def collect_partial(runs: Sequence[Run], output: str) -> Result:
     """Return the rates of every run, and differences to "complete" at the same percentage.
 
     Args:
-        runs: with `score.json` and `utterances.json` in each directory; the same percent and way
-            given again is a further training of it.
+        runs: runs, each with `score.json` and `utterances.json` in its directory; a run with the
+            percentage and way of another one is a further training of it.
         output: the output whose labels were removed.
     """
     if len({(*run[:2], Path(run[2]).resolve()) for run in runs}) < len(runs):

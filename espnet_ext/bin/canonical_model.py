@@ -118,7 +118,7 @@ def _tune(
     Args:
         folder: the validation set.
         weights: the weights.
-        sample_rate: of the samples that `decode` takes, in Hz.
+        sample_rate: sample rate of the samples that `decode` takes, in Hz.
         encode: tokenizer of the surface.
         decode: samples and canonical forms of all utterances, and the weight → surface tokens.
     """

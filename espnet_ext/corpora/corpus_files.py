@@ -54,7 +54,7 @@ _QUEUED_PER_PROCESS = 4  # items that `parallel_map` submits ahead of the result
 class CorpusFile(NamedTuple):
     """A file in a folder, or inside a zip archive."""
 
-    path: str  # of the file, or of the archive
+    path: str  # path of the file, or of the archive
     name: str  # path inside the corpus, in which archives count as folders
     offset: int = -1  # in the archive; -1: not in an archive
     compressed_size: int = 0  # bytes in the archive

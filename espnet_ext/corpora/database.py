@@ -45,7 +45,7 @@ class ParsedLabel(NamedTuple):
     key: str  # file name of its audio, without suffix; joins label and audio
     utt_id: str  # equals the speaker, or begins with the speaker and "-"
     speaker: str  # letters, digits and "_"
-    part: str  # of the published corpus
+    part: str  # part of the published corpus
     file: str  # name of the label; if two labels have one id, the first by this name is used
     lang: str
     l1: str

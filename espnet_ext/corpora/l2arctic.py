@@ -67,8 +67,8 @@ class Options(ArchiveOptions):
     # "auto": "standard" if speakers are left to train on, else "speakers", or "sentences" if there
     # are fewer than three speakers.
     split: str = "auto"
-    test_speakers: tuple[str, ...] = ()  # of the split "disjoint"
-    fold: int = 1  # of the split "disjoint", 1 to 4
+    test_speakers: tuple[str, ...] = ()  # test speakers of the split "disjoint"
+    fold: int = 1  # fold of the split "disjoint", 1 to 4
     unannotated: str = (
         "train"  # sets of the utterances that have only words: "train", "all", "none"
     )

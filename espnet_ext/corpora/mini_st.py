@@ -197,7 +197,7 @@ def write_split(folder: Path, split: str, lines: Sequence[Line], audio: Path) ->
     """Write a split in the layout of MuST-C: one recording per speaker, segment list and texts.
 
     Args:
-        folder: of the pair of languages.
+        folder: folder of the pair of languages.
         lines: sentences, whose audio is below `audio`.
     """
     import numpy as np

@@ -46,7 +46,7 @@ class Options(CorpusOptions):
 
     corpus_dir: str | os.PathLike = ""  # with the folder of the pair
     lang: str = "en"  # that is spoken
-    tgt_lang: str = "de"  # of the translations
+    tgt_lang: str = "de"  # language of the translations
     transcript_case: str = "lc.rm"  # a key of CASES
     translation_case: str = "tc"
     missing_text: str = "error"  # an empty line: "error", or "unlabelled"
@@ -56,7 +56,7 @@ class Options(CorpusOptions):
 class Segment:
     """An entry of a segment list."""
 
-    line: int  # of the YAML file, from 1
+    line: int  # line number in the YAML file, from 1
     wav: str  # name of the recording
     speaker: str
     start: float  # seconds

@@ -102,7 +102,7 @@ class PhoneOutput:
     """An output as phones, or as it was if it is not phones."""
 
     texts: dict[str, str]  # by utterance id
-    share: float = 0.0  # of the tokens that are phones
+    share: float = 0.0  # share of the tokens that are phones
     counts: Counter = field(default_factory=Counter)  # what was normalised
     unknown: dict[str, str] = field(default_factory=dict)  # utterance id → first unknown symbol
     others: list[str] = field(default_factory=list)  # most common tokens that are not phones

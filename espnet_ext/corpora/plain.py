@@ -80,7 +80,7 @@ def prepare(options: Options, report: Report) -> Sets:
     sounds = SoundPaths(path.parent, report)
     faults = list(table.faults)  # line, what is wrong
     lines: dict[str, int] = {}  # id → line, of all rows
-    utterances: dict[str, tuple[Utterance, str]] = {}  # of the requested sets, with their set
+    utterances: dict[str, tuple[Utterance, str]] = {}  # requested ones, with their set
     for row in table.rows:
         utterance, problems = _make_utterance(row, table.outputs, default_lang, report)
         utt_id = utterance.utt_id

@@ -38,7 +38,7 @@ class Promise(NamedTuple):
     start: int  # offset of the samples
     length: int  # bytes of samples that the header promises
     field: int = 0  # offset of the field; 0: it cannot be corrected
-    format: str = "<I"  # of the field, for struct
+    format: str = "<I"  # format of the field, for struct
     # Byte order of chunks that may follow the samples; "": none may; None: it does not matter
     chunks: Literal["<", ">", ""] | None = ""
     extra: int = 0  # bytes that the field counts in addition to the samples

@@ -88,8 +88,8 @@ def render(
 
     Args:
         jobs: those with the same target (an ark) must be consecutive.
-        folder: of the audio and the journal.
-        label: of the progress bar.
+        folder: folder of the audio and the journal.
+        label: label of the progress bar.
         overwrite: replace files although there is no journal, which shows that they were written
             by this function.
 

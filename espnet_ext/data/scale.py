@@ -54,7 +54,7 @@ class Scale:
 
     divisor: float = 1.0
     peak: float = 0.0  # largest magnitude before the division
-    bits: int = 0  # of the integers that the samples were; 0: they are floats
+    bits: int = 0  # bits of the integers that the samples were; 0: floats
 
     def apply(self, samples: np.ndarray) -> np.ndarray:
         return samples if self.divisor == 1.0 else samples / np.float32(self.divisor)

@@ -107,7 +107,7 @@ class Sound:
         kind: suffix of its name in lower case; "pcm" may be a file without a header.
 
     Attributes:
-        samplerate: in Hz.
+        samplerate: sample rate in Hz.
         channels: number of channels.
         format, subtype: libsndfile's names, such as "WAV" and "PCM_16".
         has_length: the header says how long the recording is.

@@ -33,7 +33,7 @@ class Member(NamedTuple):
     """A file in an archive."""
 
     name: str  # its path in the archive, with "/"
-    offset: int  # of its local header
+    offset: int  # position of its local header
     compressed_size: int  # bytes
     size: int  # bytes after decompression, according to the archive
     problem: str = ""  # why it cannot be read

@@ -211,7 +211,7 @@ class DualSpeech2Text:
 
         Args:
             audio: path of an audio file, or samples (S,) as floats from −1 to 1.
-            sample_rate: of samples, in Hz; default: the model's.
+            sample_rate: sample rate of samples, in Hz; default: the model's.
             conditions: labels of the utterance, for a model that reads any: {"band": "narrow"}.
             canonical: its canonical form, if `use_canonical` was called: a transcript, or a list
                 of alternative ones, or for each word the list of its pronunciations.

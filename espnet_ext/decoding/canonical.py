@@ -36,7 +36,7 @@ class _Network:
     sources: list[int]
     targets: list[int]
     tokens: list[str]
-    weights: list[float]  # of the arcs that leave a state; they add up to 1
+    weights: list[float]  # weights of the arcs that leave a state; they add up to 1
 
 
 def _network(canonical: Canonical) -> _Network:

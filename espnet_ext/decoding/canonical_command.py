@@ -213,7 +213,7 @@ def count_derived(results: Mapping[str, Result], source: str) -> int:
     had one.
 
     Args:
-        results: by utterance.
+        results: results by utterance.
         source: output that the forms are derived from.
     """
     without = []

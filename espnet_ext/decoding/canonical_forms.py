@@ -47,7 +47,7 @@ class CanonicalDecoding:
 
         Args:
             forms, texts: canonical form, and recognised text of `source`, per utterance.
-            tokenizer: of the surface.
+            tokenizer: tokenizer of the surface.
         """
         completed = []
         for form, text in zip(forms, texts, strict=True):
@@ -83,7 +83,7 @@ def parse_canonical(text: CanonicalText, tokenizer: Tokenizer) -> Canonical:
     Args:
         text: a transcript, or a list of alternative transcripts, or for each word the list of its
             pronunciations.
-        tokenizer: of the surface.
+        tokenizer: tokenizer of the surface.
 
     >>> from espnet_ext.text.tokenizers import WordTokenizer
     >>> parse_canonical([["AY"], ["R EH D", "R IY D"]], WordTokenizer())
@@ -102,9 +102,9 @@ def pronouncer(token_type: str, lexicon: str | Path | None = None) -> Pronouncer
     """Return a function from a meaning to its canonical form.
 
     Args:
-        token_type: of the surface. For `phone`, the words are English, and all pronunciations of
-            the lexicon or of the CMU dictionary are canonical; G2P pronounces other words. For
-            other types, Korean G2P pronounces the text.
+        token_type: token type of the surface. For `phone`, the words are English, and all
+            pronunciations of the lexicon or of the CMU dictionary are canonical; G2P pronounces
+            other words. For other types, Korean G2P pronounces the text.
         lexicon: file with the pronunciations of words.
 
     >>> pronouncer("phone")("I read")

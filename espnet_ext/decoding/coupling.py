@@ -247,7 +247,7 @@ class Coupling:
         """Move the best pair of each utterance to the front of the two n-best lists.
 
         Args:
-            nbest_lists: by output, one n-best list per utterance.
+            nbest_lists: output → one n-best list per utterance.
             tokens: token list by output.
             options: search options by output.
         """

@@ -52,8 +52,8 @@ class FinishedResults:
         """Append the results of a batch to the file.
 
         Args:
-            results: by utterance.
-            digests: of the audio, by utterance.
+            results: results by utterance.
+            digests: digests of the audio by utterance.
             seconds: that decoding them took.
 
         Raises:

@@ -36,7 +36,7 @@ def with_defaults(
 
     Args:
         config: a decoding configuration.
-        defaults: by output, the default values (`Head.default_search`).
+        defaults: output → its default values (`Head.default_search`).
 
     >>> with_defaults({"beam_size": 2}, {"text": {"ctc_weight": 0.0, "beam_size": 5}})
     {'beam_size': 2, 'outputs': {'text': {'ctc_weight': 0.0}}}

@@ -77,7 +77,7 @@ class SetDecoder:
         """Decode everything, the longest first, so that a lack of memory shows at once.
 
         Args:
-            label: of the progress.
+            label: label of the progress.
             weights: the weights file, which an error names if the network computes no numbers.
 
         Raises:

@@ -21,7 +21,7 @@ def to_waveform(audio: Audio, sample_rate: int | None, model_rate: int) -> torch
     Args:
         audio: path of an audio file, or samples (S,) as floats from −1 to 1. Other floats are
             scaled as those in files are (`data.scale`).
-        sample_rate: of samples, in Hz; None if it is `model_rate`. Files have their own.
+        sample_rate: sample rate of arrays, in Hz; None: `model_rate`. Files have their own.
         model_rate: sample rate of the model, in Hz.
 
     Raises:
@@ -67,7 +67,7 @@ def value_ids(
     Args:
         values: conditions that the model reads → their values.
         audios: files have their own rates.
-        sample_rate: of samples, in Hz. If it is None, their band must be given.
+        sample_rate: sample rate of samples, in Hz. If it is None, their band must be given.
         conditions: those that are given: a label for all audio, or one for each.
     """
     labels = dict(conditions or {})

@@ -62,7 +62,7 @@ def read_annotations(
 
     Args:
         folder: data directory with text.surface, text.canonical and text.meaning.
-        language: of the surface.
+        language: language of the surface.
         lexicon: see `feedback.expected.expect`.
 
     Raises:
@@ -233,8 +233,8 @@ def learn(
     Args:
         errors: pronunciation errors of the learners, by `estimate_errors`.
         method: one of `calibration.METHODS`.
-        precision: of the operating point.
-        facts: for the file.
+        precision: precision of the operating point.
+        facts: facts that the file records.
     """
     prior = ErrorPrior(errors)
     speakers = {row.speaker for row in annotated}

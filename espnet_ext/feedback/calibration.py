@@ -68,7 +68,7 @@ class Probability:
     """P(deviation is real) as a function of its features.
 
     Args:
-        weights: of the features and of the constant, F + 1; their sum is the score.
+        weights: weights of the features and of the constant, F + 1; their sum is the score.
         scores, probabilities: points of the function of the score, in ascending order.
         threshold: probability from which a deviation is reported.
         facts: how it was learnt, for the file.
@@ -301,11 +301,11 @@ def fit(
     the one with the largest precision, but at least `MIN_THRESHOLD`.
 
     Args:
-        features: of N deviations, (N, F).
+        features: features of N deviations, (N, F).
         is_real: whether each is annotated.
         groups: their speakers, or utterances if there is one speaker: what is held out together.
         method: one of METHODS.
-        precision: of the operating point.
+        precision: precision of the operating point.
 
     Raises:
         UserError: if all deviations are real, or none.

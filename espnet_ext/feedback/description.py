@@ -62,7 +62,7 @@ def named(
     Args:
         score: its log-odds in nats.
         probability: that it is real.
-        evidence: of the recording.
+        evidence: evidence of the recording.
     """
     word = evidence.comparison.words[deviation.word]
     text = name(deviation, word, language)

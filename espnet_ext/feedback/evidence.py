@@ -88,7 +88,7 @@ def peaks(
     Args:
         log_probs: (T, V) of the CTC of the surface.
         transcript: what was recognised.
-        token_ids: of the recognised surface.
+        token_ids: token ids of the recognised surface.
     """
     frames = align(log_probs, token_ids, float(len(log_probs)))  # the unit of time is one frame
     if frames is None:

@@ -33,7 +33,7 @@ class Example:
         utt_id, speaker: of the recording.
         canonical, perceived: the annotation, in units.
         comparison: the deviations.
-        features: their features, (N, F).
+        features: features of the deviations, (N, F).
         is_real: whether each is annotated, N.
     """
 
@@ -102,7 +102,7 @@ def measure(
 
     Args:
         examples: annotated recordings.
-        probability: of their deviations; or speaker → function, for models that differ.
+        probability: probability of their deviations; or speaker → function, for models that differ.
         threshold: probability from which deviations are reported; None: that of the function.
     """
     texts: list[dict[str, str]] = [{}, {}, {}, {}]

@@ -24,7 +24,7 @@ class ErrorPrior:
 
     Args:
         content: JSON values of `PronunciationErrors.to_json` in units, or None: all are 0.
-        name: of the file, for errors.
+        name: name of the file, for errors.
     """
 
     def __init__(self, content: Mapping[str, Any] | None, name: str = "calibration"):
@@ -71,10 +71,10 @@ def features(
 
     Args:
         comparison: the comparison with N deviations and M recognised units.
-        scores: their log-odds by CTC, N.
-        prior: their log-odds by pronunciation errors.
+        scores: log-odds of the deviations by CTC, (N,).
+        prior: log-odds of the deviations by pronunciation errors, (N,).
         peaks: largest posterior of each recognised unit, M (`evidence.peaks`).
-        language: of the units.
+        language: language of the units.
     """
     low, high = ODDS_RANGE
     return [

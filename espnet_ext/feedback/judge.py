@@ -53,7 +53,7 @@ class Judge:
 
     Args:
         recogniser: recogniser with the output `surface`; without a prompt also with `meaning`.
-        calibration: of the probabilities; None: they are not calibrated.
+        calibration: calibration of the probabilities; None: they are not calibrated.
         threshold: probability from which a deviation is reported; None: that of the calibration.
         precision: or the precision of the operating point on the validation data.
         lexicon: English word → phone strings, beside the CMU dictionary.
@@ -161,8 +161,8 @@ class Judge:
         Args:
             audio: path of an audio file, or samples (S,) as floats from −1 to 1.
             prompt: the sentence that was to be read; None: the recognised meaning is expected.
-            sample_rate: of samples, in Hz; default: the model's.
-            name: of the recording, for the result; default: its path.
+            sample_rate: sample rate of samples, in Hz; default: the model's.
+            name: name of the recording, for the result; default: its path.
 
         Raises:
             UserError: the audio cannot be read, a word of the prompt cannot be pronounced, or

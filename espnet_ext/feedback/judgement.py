@@ -30,7 +30,7 @@ class Unit:
     Args:
         expected, recognised: None if there is none.
         start, end: in seconds; None if it was not recognised, or times are not known.
-        confidence: of the recognised token, 0 to 1, as the recogniser gives it.
+        confidence: confidence of the recognised token, 0 to 1, as the recogniser gives it.
     """
 
     expected: str | None

@@ -74,7 +74,7 @@ class Row:
 
     Args:
         level: one of LEVELS.
-        speaker: of the recording.
+        speaker: speaker of the recording.
         scores: human scores by name.
         measures: `MEASURES` by name.
     """

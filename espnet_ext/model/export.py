@@ -172,7 +172,7 @@ def stock_config(config: Mapping[str, Any], name: str, output: OutputConfig) -> 
     """Return the configuration of stock ESPnet's ASR task for one output of `config`.
 
     Args:
-        name: of the output.
+        name: name of the output.
         output: its options, from `parse_outputs`.
     """
     for kind, known in espnet.CHOICES.items():

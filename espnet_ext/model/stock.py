@@ -133,7 +133,7 @@ def adopt_state(
 
     Args:
         state: parameters by ESPnet's names.
-        options: of the output `OUTPUT`, as `adopt_config` gives it.
+        options: options of the output `OUTPUT`, as `adopt_config` gives it.
     """
     parts = head_class(options.branch).stock_parts(options)
     our_names = {stock: f"{OUTPUT}_{part}" for part, stock in parts.items()}

@@ -110,9 +110,9 @@ class UnitEmbedding(torch.nn.Module):
 
     Args:
         embed_dim: D.
-        dropout_rate: of embeddings.
+        dropout_rate: dropout rate of embeddings.
         fs: sample rate of the audio that units are made of, in Hz.
-        layout: of the joint vocabulary, see `InputLayout`.
+        layout: layout of the joint vocabulary, see `InputLayout`.
 
     >>> layout = {"tokens": 6, "mask": 2, "units": [3, 4], "text": [4, 5], "upsample": 1}
     >>> frontend = UnitEmbedding(8, layout={**layout, "vocabulary_sha256": ""})

@@ -92,7 +92,7 @@ class GradientMethod(Objective):
         It may be called several times per update; `begin_update` is called before the first call.
 
         Args:
-            gram: in float64, on the CPU.
+            gram: Gram matrix (A, A) in float64, on the CPU.
             tasks: A positions in `outputs`. The other tasks have no gradient.
             group: index of the group of parameters, below `self.groups`.
         """

@@ -81,7 +81,7 @@ def average_over_ranks(tensors: Sequence[torch.Tensor], weight: float) -> list[t
     distributed training, return the tensors.
 
     Args:
-        weight: of this rank: the size of its batch.
+        weight: weight of this rank: the size of its batch.
     """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return list(tensors)

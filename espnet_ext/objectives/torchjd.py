@@ -61,7 +61,7 @@ def build_weighting(name: object, conf: Mapping[str, Any]) -> Any:
     """Return the function of an aggregator from a Gram matrix (A, A) to weights (A,).
 
     Args:
-        name: of the aggregator's class in torchjd.
+        name: name of the aggregator's class in torchjd.
         conf: arguments of its constructor.
 
     Raises:

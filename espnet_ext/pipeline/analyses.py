@@ -48,7 +48,7 @@ class Scope:
     """What templates are filled in with: for a language, a test set, and perhaps one system."""
 
     values: Mapping[str, str]
-    folders: Mapping[str, Folders]  # of SYSTEM_VALUES
+    folders: Mapping[str, Folders]  # value of SYSTEM_VALUES → folders
 
     def one(self, template: str) -> str:
         """Return a template filled in; "" if one of its values is empty."""
@@ -111,9 +111,9 @@ class Decoding(NamedTuple):
     """A decoding of a system, or the hypotheses of a baseline.
 
     Args:
-        name: in analyses.
+        name: name in `analyses`.
         system: empty for a baseline, which is only known by its hypotheses.
-        folder: of the model, below exp/<lang>.
+        folder: folder of the model, below exp/<lang>.
         tag: subfolder of the decoding.
         knows_prompt: whether it was decoded with the canonical form of the prompt.
     """
@@ -256,7 +256,7 @@ def step_words(
 
     Args:
         file: the result file as the analysis declares it.
-        name: of the step.
+        name: name of the step.
         result: path of the result file.
 
     Raises:

@@ -163,7 +163,7 @@ def add_trained(
         outputs: language → names of its outputs.
         systems: all known systems; `so_<output>` has the size and the loss of the stock model.
         folders: path of the model folders, with `{lang}` and `{output}`.
-        search: by which they are decoded.
+        search: search by which they are decoded.
 
     Raises:
         UsageError: a name is taken, or no output has such a system.
@@ -202,7 +202,7 @@ def locate(
 
     Args:
         folders: where relative paths start; the first that has one counts.
-        search: by which models are decoded whose word names no search.
+        search: search for models whose word names none.
 
     Raises:
         UsageError: a source does not exist, is neither hypotheses nor a model, its language is not

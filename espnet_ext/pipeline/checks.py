@@ -170,7 +170,7 @@ def check_decoding(
     """Check the decoding configuration and further options, which stage 12 would refuse.
 
     Args:
-        outputs: of all systems.
+        outputs: outputs of all systems.
         options: further options of the decoding (`--inference_args`).
     """
     statement = f"from {DECODING_CHECK} import check_options; check_options()"

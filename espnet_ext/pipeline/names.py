@@ -71,7 +71,7 @@ SKIPPED_BY: dict[str, Sequence[int]] = {  # option → stages that it skips
 class Places:
     """Folders in which configurations are looked up."""
 
-    root: Path  # of the repository
+    root: Path  # folder of the repository
     recipe: Path
     start: Path  # the user's current directory
 

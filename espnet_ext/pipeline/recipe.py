@@ -33,7 +33,7 @@ class Setting:
 
     name: str
     value: str
-    comment: str  # of the lines directly above
+    comment: str  # comment in the lines directly above
     line: int
 
 

@@ -43,7 +43,7 @@ class Step:
     # COMPARED, the command does this itself.
     owns: str = ""
     show: str = ""  # regular expression: matching lines of the log are shown
-    modules: tuple[str, ...] = ()  # of this package that the command runs, if it does not name them
+    modules: tuple[str, ...] = ()  # modules that the command runs, unless it names them
     launch: bool = False  # may run elsewhere than on this machine
     cpus: int = 1
     gpus: int = 0

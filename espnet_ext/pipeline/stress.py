@@ -20,7 +20,7 @@ class StressSet(NamedTuple):
     """A training set with labels removed."""
 
     name: str  # surface50_all
-    share: str  # of the labels that is removed: 0.50
+    share: str  # share of the labels that is removed: 0.50
     complete: str  # true: only the utterances that keep their labels
 
 
@@ -30,7 +30,7 @@ class StressRun(NamedTuple):
     set_name: str
     system: str
     seed: str  # 0: that of the configuration
-    folder: str  # of the model, in exp/<lang>/stress
+    folder: str  # folder of the model, in exp/<lang>/stress
     label: str  # in the analysis: 50:do, 50:complete
 
 

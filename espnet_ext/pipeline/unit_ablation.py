@@ -23,7 +23,7 @@ class Variant:
 
     name: str
     system: str
-    options: tuple[str, ...] = ()  # of run.sh
+    options: tuple[str, ...] = ()  # options of run.sh
 
     def arguments(self, seed: int) -> list[str]:
         """Return the options of run.sh that train the variant with a seed.

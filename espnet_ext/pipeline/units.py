@@ -32,7 +32,7 @@ def variables(
     Args:
         values: values of all options.
         token_types: language → output → token type.
-        folder: of the recipe.
+        folder: folder of the recipe.
         start: the user's current directory.
 
     Raises:

@@ -18,7 +18,7 @@ def variants_of(outputs: Collection[str], coupling: bool, canonical: Collection[
     """Return the variants that a system is decoded with.
 
     Args:
-        outputs: of the system.
+        outputs: outputs of the system.
         coupling: whether pairs of outputs are re-ranked.
         canonical: PROMPT and TWOPASS, if they are wanted.
 

@@ -401,7 +401,7 @@ def _last(
     """Return the debiased CKA of the last layers of two systems.
 
     Args:
-        output: of the encoders that serve one output only, those of this one; None: of any.
+        output: leave out encoders that serve another output only; None: leave out none.
     """
     for pair in pairs:
         read = {pair.get(f"output_{side}") or output for side in "ab"}

@@ -100,7 +100,7 @@ class _Import:
     texts: dict[str, dict[str, str]] = field(default_factory=dict)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)  # output → reason
-    remedies: list[str] = field(default_factory=list)  # of `left_out`
+    remedies: list[str] = field(default_factory=list)  # remedies of `left_out`
     findings: list[str] = field(default_factory=list)
 
 

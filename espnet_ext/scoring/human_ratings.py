@@ -112,7 +112,7 @@ def correlations(
     """Return the correlations of N values and N ratings.
 
     Args:
-        speakers: of the values, N; or empty.
+        speakers: speakers of the values, N; or empty.
 
     Returns:
         `pearson`, `spearman`, and their 95 % `intervals` if there are several speakers.

@@ -14,7 +14,7 @@ class Refusal(Exception):
     """A request that is not answered with a judgement.
 
     Args:
-        status: of HTTP.
+        status: HTTP status code.
         code: the reason for programs.
         message, remedy: the reason and what to do, for people.
         retry_after: seconds after which the request may be repeated; None if that does not help.
@@ -35,7 +35,7 @@ class Limits:
     Args:
         megabytes: largest upload.
         upload_seconds: longest time that an upload may take.
-        requests_per_minute: of one client (IP address); 0: any number.
+        requests_per_minute: limit for one client (IP address); 0: none.
         waiting: requests that wait while the model judges another one.
         prompt_characters: longest prompt.
     """

@@ -24,7 +24,7 @@ class Upload:
 
     Args:
         samples: (S,) in float32, from −1 to 1; the mean of two channels.
-        rate: in Hz.
+        rate: sample rate in Hz.
         seconds: duration; at least this if the recording is too long and does not state it.
         is_too_long: it is longer than the server judges, and `samples` are not all of it.
     """

@@ -27,7 +27,7 @@ class Cell:
 
     condition: str
     language: str
-    share: float  # of the fully labelled training utterances
+    share: float  # share of the fully labelled training utterances
     seed: int
     system: str
 
@@ -98,7 +98,7 @@ class Study:
     similarity: Sequence[str] = ()  # systems whose encoders are compared by CKA
     analyses: Sequence[str] = ()  # further ones of these systems: swaps, probes
     minutes: Mapping[str, float] = field(default_factory=dict)  # language → of one training
-    decode_minutes: float = 0.5  # of one set of one system
+    decode_minutes: float = 0.5  # minutes to decode one set with one system
     parallel: int = 2  # trainings in parallel, for the estimate of hours
     valid_set: str = "valid"
     test_set: str = "test"

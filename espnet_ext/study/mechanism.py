@@ -47,7 +47,7 @@ class Correlation:
     settings: int
     pearson: float
     spearman: float
-    interval: tuple[float, float] | None  # of Pearson's, 95 %
+    interval: tuple[float, float] | None  # 95 % interval of Pearson's r
 
 
 def points(study: Study, results: Results, output: str) -> list[Point]:
@@ -101,7 +101,7 @@ def swap_increase(rows: Sequence[Mapping[str, Any]], comparison: Comparison) -> 
     rates; None without any.
 
     Args:
-        rows: of the analysis `swaps` (see `study.model_measures`) in one setting.
+        rows: rows of the analysis `swaps` (see `study.model_measures`) in one setting.
     """
     unswapped, stitched = {}, {}
     for row in rows:
@@ -122,7 +122,7 @@ def probe_increase(rows: Sequence[Mapping[str, Any]], comparison: Comparison) ->
     The mean over the seeds that have both; None without any.
 
     Args:
-        rows: of the analysis `probes` (see `study.model_measures`) in one setting.
+        rows: rows of the analysis `probes` (see `study.model_measures`) in one setting.
     """
     of_a, of_b = (
         {
@@ -160,7 +160,7 @@ def relative_cka(
     a ceiling, and if it is of another layer than the pair.
 
     Args:
-        output: of the encoders that serve one output only, those of this one count.
+        output: encoders that serve another output only are left out.
 
     >>> rows = [{"a": "x", "b": "y", "ceiling": False, "cka": 0.4},
     ...         {"a": "x", "b": "x", "ceiling": True, "cka": 0.9},

@@ -190,7 +190,7 @@ class _MixedModel:
 
     coefficients: np.ndarray  # (P,)
     standard_errors: np.ndarray  # (P,)
-    variances: np.ndarray  # of the random effects, (K,)
+    variances: np.ndarray  # variances of the random effects, (K,)
     residual: float  # variance
     converged: bool
 

@@ -125,7 +125,7 @@ def of_design(study: Study, content: Mapping[str, Any], name: str) -> dict[str, 
     The design may have got further cells since the results were collected.
 
     Args:
-        name: of the file, for messages.
+        name: name of the file, for messages.
 
     Raises:
         UserError: the results are of another study, or have cells that are not in the design.

@@ -211,7 +211,7 @@ def compare_seeds(a: Scores, b: Scores, names: tuple[str, str], dset: str) -> Se
     """Return a table of the differences of two systems.
 
     Args:
-        names: of the systems a and b.
+        names: names of the systems a and b.
 
     Raises:
         UserError: the systems were scored on other references, or have no output in common.

@@ -29,7 +29,7 @@ class BucketOptions:
     # Length of an utterance, in bins of the input (samples), of which a batch has half as many as
     # `batch_bins` allows: memory of attention grows with the square of the length. 0: unlimited.
     quadratic_bins: float = 0.0
-    max_utterances: int = 0  # of a batch; 0: unlimited
+    max_utterances: int = 0  # largest number of utterances in a batch; 0: unlimited
 
     @classmethod
     def parse(cls, conf: Mapping[str, Any]) -> "BucketOptions":

@@ -75,7 +75,7 @@ def use_compiled_layers(model: Any, backend: Any = "inductor") -> dict[str, int]
 
     Args:
         model: a model that is to be trained. It is changed.
-        backend: of `torch.compile`.
+        backend: backend of `torch.compile`.
 
     Returns:
         Class → number of layers.

@@ -59,8 +59,8 @@ def use_cache(
     Encoder output that is not in the cache is written first.
 
     Args:
-        folder: of the cache.
-        model: with its initial weights.
+        folder: folder of the cache.
+        model: model with its initial weights.
         factories: ESPnet's iterator factories of the training and the validation set.
         settings: `settings_of` the training's configuration.
 

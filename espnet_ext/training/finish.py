@@ -77,8 +77,8 @@ def record_end(
     Args:
         chosen: file of the weights in `exp_dir`.
         model: the model with these weights.
-        config: of the training.
-        command: of the training.
+        config: configuration of the training.
+        command: command of the training.
         facts: further entries of train.json, which come first.
 
     Raises:

@@ -74,7 +74,7 @@ class StepMonitor:
         """Examine the step that a batch completed.
 
         Args:
-            number: of the batch since the epoch started or was continued, from 1.
+            number: number of the batch since the epoch started or was continued, from 1.
             batch: its tensors.
 
         Raises:

@@ -68,7 +68,7 @@ def train(
     """Train a language model. A training that was interrupted or is shorter is continued.
 
     Args:
-        options: of ESPnet's `lm_train`; `--output_dir` is the folder of the model.
+        options: options of ESPnet's `lm_train`; `--output_dir` is the folder of the model.
         resume_changed: continue a training that began with another configuration or other data.
         overwrite: rename the folder of such a training, and train from scratch.
         provenance: command, commit and machine, for train.json.

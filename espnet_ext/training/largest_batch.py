@@ -41,7 +41,7 @@ def is_enabled(value: Any, ngpu: int) -> bool:
     """Return whether to run the largest batches: `auto` does on GPUs, where memory is fixed.
 
     Args:
-        value: of `scan_largest_batch`; a boolean if it is from YAML.
+        value: value of `scan_largest_batch`; a boolean if it is from YAML.
         ngpu: number of GPUs per process.
     """
     value = str(value).lower()

@@ -23,7 +23,7 @@ class _Limit:
 
     Attributes:
         data_name: "speech" or "text_<output>".
-        length: in samples or tokens.
+        length: length in samples or tokens.
         per_unit: samples or tokens per unit.
         unit: what the message counts.
         remedy: what to do with longer inputs.

@@ -19,7 +19,7 @@ _PASSES = 3  # over all batches, to move utterances
 class Limits:
     """What a batch may contain, padding included."""
 
-    bins: float  # of the first stream
+    bins: float  # bins of the first stream
     quadratic_bins: float = 0.0  # length at which a batch has half as many bins; 0: unlimited
     max_utterances: int = 0  # 0: unlimited
     min_utterances: int = 1  # has priority over the other limits

@@ -28,7 +28,7 @@ class OutputsPreprocessor:
         conditions: condition → its values (see `model.conditions`). A value becomes its position.
         narrowband_prob: probability that training makes an utterance sound like telephone speech
             (`data.narrowband`). Its band, if the model reads it, becomes `narrow`.
-        sample_rate: of the audio in Hz.
+        sample_rate: sample rate of the audio in Hz.
         input_ids: prepares the input of a model that reads discrete units; None: it is audio or
             features.
     """

@@ -14,8 +14,8 @@ def report_unreadable(dataset: Any, shape_files: Sequence[str] = ()) -> None:
     """Make an ESPnetDataset raise `UserError` for an utterance that it cannot read.
 
     Args:
-        shape_files: of the set. Audio must be as long as `speech_shape` says: a sound file that was
-            cut off is read without an error.
+        shape_files: shape files of the set. Audio must be as long as `speech_shape` says: a sound
+            file that was cut off is read without an error.
     """
     shapes = {Path(path).name: path for path in shape_files}
     for name, loader in getattr(dataset, "loader_dict", {}).items():

@@ -42,8 +42,8 @@ class Position:
     batches: int  # that are done
     order: str  # digest of the utterances of all batches of the epoch; "" if unknown
     random_states: Sequence[Mapping[str, Any]]  # one per process
-    statistics: Mapping[str, Any]  # of `statistics_of`
-    monitor: Mapping[str, Any]  # of `StepMonitor.state`
+    statistics: Mapping[str, Any]  # result of `statistics_of`
+    monitor: Mapping[str, Any]  # result of `StepMonitor.state`
 
     @classmethod
     def read(cls, checkpoint: Path) -> "Position | None":

@@ -219,7 +219,7 @@ def replaced_data_parallel(
 
     Args:
         is_on: otherwise nothing is changed.
-        optimizers: of the trainer.
+        optimizers: optimizers of the trainer.
     """
     if not is_on:
         yield

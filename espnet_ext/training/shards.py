@@ -110,7 +110,7 @@ class ShardPlan:
         args: training arguments.
         processes: number of processes that train together. A batch of each has at most
             `batch_bins` samples divided by this number.
-        rank: of this process.
+        rank: rank of this process.
 
     Raises:
         UserError: if the shards are damaged or of other data, or cannot be divided.

@@ -51,7 +51,7 @@ def check_system(config: Path, overlay: Path, pretrained: str = "") -> None:
 
     Args:
         config: base configuration (YAML).
-        overlay: of the system (YAML).
+        overlay: overlay file of the system (YAML).
         pretrained: pre-trained model, if one is named.
     """
     from espnet_ext.training.task import DualOutputTask

@@ -36,7 +36,7 @@ class UnitRows:
     """Checks the input ids of utterances, and changes them in training.
 
     Args:
-        layout: of the joint vocabulary.
+        layout: layout of the joint vocabulary.
         augmentation: None: ids stay as they are.
     """
 

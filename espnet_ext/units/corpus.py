@@ -69,7 +69,7 @@ def stream_features(
     Args:
         waves: ids and samples, see `stream_waves`.
         where: names the utterances in errors.
-        batch_seconds: of audio in a batch, with padding. A longer utterance is a batch alone.
+        batch_seconds: seconds of audio in a batch, with padding. A longer utterance is one batch.
     """
     limit = int(batch_seconds * extractor.sample_rate)
     window: list[tuple[str, np.ndarray]] = []

@@ -68,7 +68,7 @@ def dump_units(
     Args:
         target: the file to write; its manifest is written beside it.
         repeats: "remove" or "keep".
-        batch_seconds: of audio in a batch of the encoder, with padding.
+        batch_seconds: seconds of audio in a batch of the encoder, with padding.
 
     Raises:
         UserError: if an utterance cannot be read or is too short for one unit.

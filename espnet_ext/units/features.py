@@ -100,7 +100,7 @@ class FeatureExtractor(torch.nn.Module):
 
     Attributes:
         options: what it computes.
-        sample_rate: of the samples, in Hz.
+        sample_rate: sample rate of the samples, in Hz.
         is_batch_invariant: whether utterances may be batched. If not, they are computed singly.
     """
 

@@ -71,7 +71,7 @@ def write_input_set(
     """Write the input ids and transcripts of a data directory with units.
 
     Args:
-        source: with transcripts, and `text.rm.units` or `text.ts.units`, as
+        source: data directory with transcripts, and `text.rm.units` or `text.ts.units`, as
             `vocabulary.source.repeats` says, unless `options.units_folder` has them.
         target: folder to write to.
         text_folders: further data directories, which need no audio, whose transcripts of

@@ -53,7 +53,7 @@ class UnitInput:
         """Return the input ids of waveforms (S,) at `sample_rate`.
 
         Args:
-            names: of the waveforms, for errors.
+            names: names of the waveforms, for errors.
 
         Raises:
             UserError: if a waveform is too short for one unit.

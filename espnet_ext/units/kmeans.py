@@ -22,7 +22,7 @@ _ROWS = 1 << 14  # of frames that are summed at a time
 class KMeansResult:
     centroids: np.ndarray  # (K, D), float32
     inertia: float  # mean squared distance of a frame to its centroid
-    iterations: int  # of Lloyd
+    iterations: int  # number of Lloyd iterations
 
 
 def fit_kmeans(
@@ -38,7 +38,7 @@ def fit_kmeans(
 
     Args:
         clusters: K.
-        max_iterations: of Lloyd.
+        max_iterations: largest number of Lloyd iterations.
         tolerance: stop when an iteration lowers the inertia by a smaller share.
         device: where Lloyd's iterations run.
 

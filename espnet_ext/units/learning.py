@@ -25,7 +25,7 @@ FRAMES_PER_CLUSTER = 256  # of the sample, unless its size is given
 @dataclass(frozen=True)
 class LearningOptions:
     clusters: int  # K
-    residual_clusters: int = 0  # of a second codebook; 0: there is none
+    residual_clusters: int = 0  # clusters of a second codebook; 0: there is none
     seed: int = 0
     portion: float = 1.0  # share of the utterances that are read
     max_frames: int = 0  # M, at most; 0: FRAMES_PER_CLUSTER per cluster
@@ -64,7 +64,7 @@ def learn(
     Memory holds one window of audio, the sample and the centroids. It does not grow with the data.
 
     Args:
-        batch_seconds: of audio in a batch of the encoder, with padding.
+        batch_seconds: seconds of audio in a batch of the encoder, with padding.
 
     Raises:
         UserError: if there are fewer frames than clusters, or an utterance cannot be read.

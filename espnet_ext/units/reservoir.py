@@ -14,7 +14,7 @@ class Reservoir:
 
     Args:
         capacity: M.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
 
     >>> reservoir = Reservoir(2, seed=0)
     >>> for block in np.arange(10.0, dtype="float32").reshape(5, 2, 1):

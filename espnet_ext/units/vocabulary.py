@@ -210,7 +210,7 @@ def build(
     Every unit is a token, also if no text contains it.
 
     Args:
-        source: of the units.
+        source: source of the units.
         unit_texts: units as text, one per utterance. Not read for the token type "unit".
         texts: normalised transcripts.
         unit_type: "unit": each unit is one token; "bpe": SentencePiece.

@@ -131,7 +131,7 @@ def swap(
 
     Args:
         model_dirs: systems by name, two or more.
-        data: with references; train: for the linear maps.
+        data: set with references; train: set for the linear maps.
         options: search options, as for decoding.
         symbols: non-linguistic symbols, removed from references and hypotheses.
     """

@@ -104,7 +104,7 @@ def encode(
     """Run the encoders of all models on one batch.
 
     Args:
-        models: in evaluation mode.
+        models: models in evaluation mode.
         speech: B waveforms (S,) at the rate of the models.
         ids: utterance ids.
         conditions: condition → utterance → label, for models that read conditions.

@@ -33,8 +33,8 @@ class Network(NamedTuple):
     """An encoder, or the decoder of one output."""
 
     system: str
-    output: str = ""  # of a decoder; empty: an encoder
-    stream: str = ""  # of an encoder: the only output that reads it; empty: all of them
+    output: str = ""  # output of a decoder; empty: an encoder
+    stream: str = ""  # stream of an encoder: the only output that reads it; empty: all of them
     with_output: bool = False  # the encoder output is one more layer after the last block
 
 

@@ -29,7 +29,7 @@ class Task:
     test: np.ndarray
     train_types: Sequence
     test_types: Sequence
-    speakers: Sequence[str]  # of the test examples
+    speakers: Sequence[str]  # speakers of the test examples
 
 
 def fit(x: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:

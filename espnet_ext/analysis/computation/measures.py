@@ -209,7 +209,7 @@ class Similarity:
     """One measure of one pair of layers.
 
     Args:
-        interval: by the jackknife; None below three groups.
+        interval: interval by the jackknife; None below three groups.
         null: `mean`, `highest` and `p_value` for rows that do not belong together.
     """
 

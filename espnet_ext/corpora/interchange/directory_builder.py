@@ -36,7 +36,7 @@ STORED = {"WAV": ".wav", "FLAC": ".flac", "MP3": ".mp3", "OGG": ".ogg"}
 class ImportOptions:
     """Options of every import."""
 
-    channel: int | str | None = None  # of audio with several: a number from 0, or "mix"
+    channel: int | str | None = None  # channel of audio with several: a number from 0, or "mix"
     allow_pipes: bool = False  # run the commands in the source
     nj: int = 1  # number of processes that write audio
     skip_unreadable: bool = False  # leave out unreadable audio instead of raising

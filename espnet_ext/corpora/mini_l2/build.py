@@ -46,7 +46,7 @@ class Options(CorpusOptions):
 
     langs: tuple[str, ...] = ("ko", "en")
     error_level: float = 1.0  # factor on the error rates of all speakers
-    narrow_share: float = 0.0  # of the utterances of each set and language: telephone speech
+    narrow_share: float = 0.0  # share of the utterances of each set and language: telephone speech
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ class Speaker:
     pitch: int  # 0 to 99; 50 is the default of the variant
     pitch_range: int  # 0 to 99
     words_per_minute: int
-    level: float  # of errors: 0 none, 1 a weak learner, above 1 a beginner
+    level: float  # level of errors: 0 none, 1 a weak learner, above 1 a beginner
     snr_db: float  # signal-to-noise ratio of the recording
     tilt: float  # spectral tilt of the microphone: above 0 dull, below 0 bright
     l1: str  # first language

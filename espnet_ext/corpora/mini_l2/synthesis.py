@@ -38,7 +38,7 @@ class Speech:
 
     utt_id: str
     text: str  # input of espeak-ng
-    seed: int  # of noise, reverberation and level
+    seed: int  # seed of noise, reverberation and level
 
 
 def audio_path(audio_dir: Path, speaker: str, utt_id: str) -> Path:
@@ -50,7 +50,7 @@ def audio_path(audio_dir: Path, speaker: str, utt_id: str) -> Path:
 class Script:
     """The utterances of a speaker, and where their audio is written."""
 
-    folder: Path  # of the language; each speaker has a folder in it
+    folder: Path  # folder of the language; each speaker has a folder in it
     voice: str  # language of espeak-ng, such as "en-us"
     speaker: Speaker
     speech: Sequence[Speech]

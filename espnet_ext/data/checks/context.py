@@ -46,12 +46,12 @@ class CheckOptions:
     allow_pipes: bool = False  # run commands in wav.scp
     read_samples: bool = False  # decode all audio: damage, silence, clipping
     duplicates: bool = True  # compare recordings of equal length (if audio is checked)
-    empty_severity: str = ERROR  # of empty transcripts, which only sets to decode may contain
+    empty_severity: str = ERROR  # of empty transcripts; only sets to decode may have them
     nj: int = 8  # threads; more than cores, because reading headers waits for the disk
     tokens: Mapping[str, TokenOptions] = field(default_factory=dict)  # by output
     frames: FrameOptions | None = None  # for CTC: labels must not outnumber encoder frames
     against: Sequence[str | os.PathLike] = ()  # directories that must share nothing with this one
-    shared_severity: str = ERROR  # of utterances and recordings shared with one of `against`
+    shared_severity: str = ERROR  # of what is shared with one of `against`
 
     @property
     def empty_texts(self) -> bool:
@@ -75,7 +75,7 @@ class Checked:
     ids: dict[str, int] = field(default_factory=dict)  # id → position in wav.scp, from 0
     lines: array.array = field(default_factory=lambda: array.array("I"))  # position → line
     speakers: int = 0
-    languages: str | LabelColumn = ""  # of all utterances, or by id where they differ
+    languages: str | LabelColumn = ""  # language of all utterances, or by id where they differ
     labelled: dict[str, bytearray] = field(default_factory=dict)  # output → 1 at each position
     characters: dict[str, Counter[str]] = field(default_factory=dict)  # by output
     audio: AudioColumn = field(init=False)  # by id; empty if not checked

@@ -27,7 +27,7 @@ class ConditionerContext:
     output_size: int  # D of what the heads read
     # condition → its values; `EncoderPass.conditions` has their positions (see `model.conditions`)
     conditions: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    shared_decoder: torch.nn.Module | None = None  # of the outputs with `decoder: shared`
+    shared_decoder: torch.nn.Module | None = None  # decoder of the outputs with `decoder: shared`
     frontend: torch.nn.Module | None = None
 
 

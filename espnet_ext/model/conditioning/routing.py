@@ -150,7 +150,7 @@ class Routed(torch.nn.Module):
 
     Args:
         module: the module that is replaced.
-        routing: of the encoder.
+        routing: routing of the encoder.
         values: axis ("task", "band") → its values.
     """
 

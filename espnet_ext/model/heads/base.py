@@ -56,13 +56,13 @@ class HeadLosses:
 class HeadContext:
     """What a head is built from."""
 
-    name: str  # of the output
+    name: str  # name of the output
     options: Any  # an instance of the head's `Options`
     vocabulary: int  # V
     encoder_size: int  # D
     config: Mapping[str, Any]  # the whole configuration, for defaults shared by all outputs
     tokens: Sequence[str] = ()  # V tokens
-    shared_decoder: torch.nn.Module | None = None  # of all outputs with `decoder: shared`
+    shared_decoder: torch.nn.Module | None = None  # decoder of all outputs with `decoder: shared`
 
     @property
     def where(self) -> str:
@@ -78,7 +78,7 @@ class StockHead:
     """A head in the terms of stock ESPnet's ASR task."""
 
     config: Mapping[str, Any]  # `decoder`, `decoder_conf`, `joint_net_conf`, …
-    model_conf: Mapping[str, Any]  # of `model_conf`, e.g. `ctc_weight`
+    model_conf: Mapping[str, Any]  # keys of `model_conf`, e.g. `ctc_weight`
     requirement: str = ""  # a package that ESPnet needs for it
 
 
@@ -326,7 +326,7 @@ class Head:
 
         Args:
             states: (B, M, D) what the decoder attends to; lengths: (B,).
-            token_ids: of one hypothesis per utterance, without sos and eos.
+            token_ids: token ids of one hypothesis per utterance, without sos and eos.
         """
         device = states.device
         counts = torch.tensor([len(ids) for ids in token_ids], device=device)

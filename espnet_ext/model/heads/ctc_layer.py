@@ -16,7 +16,7 @@ class CTCOptions:
     """Configuration keys of CTC."""
 
     ctc_weight: float = 0.0  # absolute weight of the CTC loss
-    ctc_conf: Mapping[str, Any] = field(default_factory=dict)  # of ESPnet's CTC
+    ctc_conf: Mapping[str, Any] = field(default_factory=dict)  # options of ESPnet's CTC
     # CTC reads the output of this encoder layer, from 1, in place of the encoder output
     ctc_layer: int | None = None
 

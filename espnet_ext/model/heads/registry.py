@@ -41,12 +41,12 @@ def build_head(
     """Build one output's head.
 
     Args:
-        name: of the output.
-        options: of the head, from `model.outputs.parse_outputs`.
+        name: name of the output.
+        options: options of the head, from `model.outputs.parse_outputs`.
         tokens: V tokens.
         encoder_size: D.
         config: the whole configuration, for defaults that all outputs share.
-        shared_decoder: of all outputs with `decoder: shared`.
+        shared_decoder: shared decoder of all outputs with `decoder: shared`.
     """
     context = HeadContext(name, options, len(tokens), encoder_size, config, tokens, shared_decoder)
     return head_class(options.branch)(context, tokens)

@@ -107,7 +107,7 @@ class GuidedDecoder(torch.nn.Module):
     `shared_decoder`.
 
     Args:
-        shared: from `build_shared_decoder`.
+        shared: decoder from `build_shared_decoder`.
         output: the output, whose guiding token replaces the start token.
         tokens: V tokens of the output.
     """

@@ -40,7 +40,7 @@ class DecoderStates:
 class SideInputs:
     """What a head reads beside the encoder output; None where it reads nothing else."""
 
-    decoder: DecoderStates | None = None  # of the output that `reads` names
+    decoder: DecoderStates | None = None  # decoder states of the output that `reads` names
     layer: torch.Tensor | None = None  # (B, T, D) of the encoder layer that `ctc_layer` names
 
     def select(self, rows: torch.Tensor) -> "SideInputs":

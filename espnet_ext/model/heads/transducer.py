@@ -33,7 +33,7 @@ class TransducerOptions(CTCOptions, OutputConfig):
     transducer_weight: float = 0.0  # absolute weight of the RNN transducer loss
     prediction: str | None = None  # prediction network: stateless (if not given), lstm, gru
     prediction_conf: Mapping[str, Any] = field(default_factory=dict)
-    joint_conf: Mapping[str, Any] = field(default_factory=dict)  # of ESPnet's JointNetwork
+    joint_conf: Mapping[str, Any] = field(default_factory=dict)  # options of ESPnet's JointNetwork
 
 
 class Transducer(Criterion):

@@ -38,7 +38,7 @@ class AdapterOptions:
     type: str = "lora"  # lora or dora
     rank: int = 8
     alpha: float = 16  # the update is multiplied by alpha / rank
-    dropout: float = 0.0  # of the adapter's input
+    dropout: float = 0.0  # dropout rate of the adapter's input
     # Names of modules, or their ends; * stands for any characters.
     target_modules: Sequence[str] = QUERIES_AND_VALUES
     # Parts of the model that are frozen and get adapters; default: the encoder (with the frontend)

@@ -93,7 +93,7 @@ def remap_embeddings(
         tokens: the V tokens.
         text: ids of text.
         units: ids of units.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
     Returns:
         The embeddings, and the number of tokens of text that the checkpoint has no pieces for;
         they get the mean.

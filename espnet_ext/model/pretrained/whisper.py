@@ -124,7 +124,7 @@ class WhisperEncoder(torch.nn.Module):
     Args:
         source: the checkpoint.
         input_size: M; the model that contains the encoder gives it.
-        dropout: of the transformer; the checkpoint's (usually 0) unless given.
+        dropout: dropout rate of the transformer; the checkpoint's (usually 0) unless given.
         layerdrop: probability of skipping a layer in training; the checkpoint's unless given.
         mask_time_prob: share of the frames that training masks after the convolutions
             (`StateMasking`), with the checkpoint's span lengths.
