@@ -348,12 +348,12 @@ def write_probes(path: Path, systems, generator: random.Random) -> None:
 def write_swaps(path: Path, systems) -> None:
     a, b = systems[:2]
     rates = {
-        (b, a, "own"): 5.0,
-        (a, a, "own"): 5.0,
+        (b, a, "unswapped"): 5.0,
+        (a, a, "unswapped"): 5.0,
         (b, a, "direct"): 90.0,
         (b, a, "stitched"): 6.0,
-        (a, b, "own"): 4.0,
-        (b, b, "own"): 4.0,
+        (a, b, "unswapped"): 4.0,
+        (b, b, "unswapped"): 4.0,
         (a, b, "direct"): 80.0,
         (a, b, "stitched"): 40.0,
     }
@@ -362,16 +362,16 @@ def write_swaps(path: Path, systems) -> None:
             "encoder": e,
             "decoder": d,
             "output": "surface",
-            "way": way,
+            "connection": connection,
             "rate": rate,
             "interval": [rate - 2, rate + 2],
-            "r2": 0.8 if way == "stitched" else None,
+            "r2": 0.8 if connection == "stitched" else None,
         }
-        for (e, d, way), rate in rates.items()
+        for (e, d, connection), rate in rates.items()
     ]
     value = {
         "kind": "swaps",
-        "version": 1,
+        "version": 2,
         "data": "d",
         "utterances": 40,
         "train_utterances": 300,

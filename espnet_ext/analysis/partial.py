@@ -3,15 +3,15 @@
 `run` returns::
 
     {"kind": "partial", "version": 1, "output": "surface", "set": "test", "speakers": int,
-     "rows": [{"percent": 50, "way": "complete" | system, "output", "metric",
+     "rows": [{"percent": 50, "system": "complete" or another, "output", "metric",
                "rate", "interval", "trainings": [rate of each]}],
-     "differences": [{"percent", "way", "against": "complete", "output", "difference",
+     "differences": [{"percent", "system", "against": "complete", "output", "difference",
                       "interval", "p_value", "p_permutation"}]}
 
-The way "complete" is trained only on the utterances that keep all labels. Differences are paired by
-speaker, in percentage points; below zero, the way is better than "complete". The errors of several
-trainings (seeds) of one way are pooled. Intervals resample speakers, so they do not cover the
-variation between trainings; `trainings` shows that.
+The system "complete" is trained only on the utterances that keep all labels. Differences are paired
+by speaker, in percentage points; below zero, the system is better than "complete". The errors of
+several trainings (seeds) of one system are pooled. Intervals resample speakers, so they do not
+cover the variation between trainings; `trainings` shows that.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +39,7 @@ from espnet_ext.scoring import bootstrap
 from espnet_ext.scoring.paired_difference import compare_systems
 
 COMPLETE = "complete"
-Run = tuple[int, str, str]  # percent of labels removed, way, scored decoding directory
+Run = tuple[int, str, str]  # percent of labels removed, system, scored decoding directory
 ERRORS = Output(
     "Error by share of labels removed",
     "Error rate after the labels of one output were removed from that share of the training "
@@ -54,20 +54,20 @@ VALUES = Output(
 
 
 def parse_run(word: str) -> Run:
-    """Return (percent, way, directory) of `50:do=exp/…/test`.
+    """Return (percent, system, directory) of `50:do=exp/…/test`.
 
     >>> parse_run("50:do=a/b")
     (50, 'do', 'a/b')
     """
     head, equals, folder = word.partition("=")
-    percent, colon, way = head.partition(":")
-    if not (equals and colon and way and folder and percent.isdigit()):
-        raise UserError(f"run '{word}'", "write PERCENT:WAY=DIR, as in 50:do=exp/…/test")
-    return int(percent), way, folder
+    percent, colon, system = head.partition(":")
+    if not (equals and colon and system and folder and percent.isdigit()):
+        raise UserError(f"run '{word}'", "write PERCENT:SYSTEM=DIR, as in 50:do=exp/…/test")
+    return int(percent), system, folder
 
 
 def run(runs: Sequence[str], output_name: str) -> Result:
-    """Collect scored decodings, given as PERCENT:WAY=DIR."""
+    """Collect scored decodings, given as PERCENT:SYSTEM=DIR."""
     return collect_partial([parse_run(word) for word in runs], output_name)
 
 
@@ -76,30 +76,31 @@ def collect_partial(runs: Sequence[Run], output: str) -> Result:
 
     Args:
         runs: runs, each with `score.json` and `utterances.json` in its directory; a run with the
-            percentage and way of another one is a further training of it.
+            percentage and system of another one is a further training of it.
         output: the output whose labels were removed.
     """
     if len({(*run[:2], Path(run[2]).resolve()) for run in runs}) < len(runs):
         raise UserError("a training is given twice", "name each training once")
     scores: dict[tuple[int, str], list[Mapping]] = {}
     utterances: dict[tuple[int, str], list[Mapping]] = {}
-    for percent, way, folder in runs:
+    for percent, system, folder in runs:
         for name, files in (("score", scores), ("utterances", utterances)):
             path = Path(folder) / f"{name}.json"
             if not path.is_file():
                 raise UserError(f"{path}: no such file", "decode and score that run first")
-            files.setdefault((percent, way), []).append(read_json(path))
+            files.setdefault((percent, system), []).append(read_json(path))
     _require_same_labels(runs, [one for trainings in utterances.values() for one in trainings])
     differences = []
-    for (percent, way), trainings in utterances.items():
+    for (percent, system), trainings in utterances.items():
         base = utterances.get((percent, COMPLETE))
-        if way != COMPLETE and base is not None:
+        if system != COMPLETE and base is not None:
             if len(base) != len(trainings):
                 raise UserError(
-                    f"{percent} %: {len(trainings)} trainings of {way}, {len(base)} of {COMPLETE}",
+                    f"{percent} %: {len(trainings)} trainings of {system}, {len(base)} of "
+                    f"{COMPLETE}",
                     "train both equally often",
                 )
-            differences += _differences(percent, way, _pooled(base), _pooled(trainings))
+            differences += _differences(percent, system, _pooled(base), _pooled(trainings))
     decodings = [decoding for trainings in utterances.values() for decoding in trainings]
     return {
         "kind": "partial",
@@ -121,7 +122,7 @@ def _require_same_labels(runs: Sequence[Run], decodings: Sequence[Mapping]) -> N
         )
 
 
-def _rows(percent: int, way: str, scores: Sequence[Mapping]) -> list[dict]:
+def _rows(percent: int, system: str, scores: Sequence[Mapping]) -> list[dict]:
     """Return a row for each output, with the errors of all trainings pooled."""
     rows = []
     for first in (cell for cell in scores[0]["cells"] if cell["own"]):
@@ -139,7 +140,7 @@ def _rows(percent: int, way: str, scores: Sequence[Mapping]) -> list[dict]:
         rows.append(
             {
                 "percent": percent,
-                "way": way,
+                "system": system,
                 "output": first["hypothesis"],
                 "metric": metric,
                 "rate": 100.0 * sum(errors) / sum(tokens) if sum(tokens) else None,
@@ -160,17 +161,17 @@ def _pooled(trainings: Sequence[Mapping]) -> Mapping:
     return {**trainings[0], "utterances": rows}
 
 
-def _differences(percent: int, way: str, base: Mapping, other: Mapping) -> list[dict]:
+def _differences(percent: int, system: str, base: Mapping, other: Mapping) -> list[dict]:
     keys = ("difference", "interval", "p_value", "p_permutation")
     return [
         {
             "percent": percent,
-            "way": way,
+            "system": system,
             "against": COMPLETE,
             "output": row["name"].partition("-")[0],
             **{key: row[key] for key in keys},
         }
-        for row in compare_systems(COMPLETE, base, way, other)["cells"]
+        for row in compare_systems(COMPLETE, base, system, other)["cells"]
         if row["bin"] is None and len(set(row["name"].split("-"))) == 1
     ]
 
@@ -185,7 +186,7 @@ def section(result: Mapping[str, Any]) -> Section:
         for row in sorted(rows, key=lambda row: row["percent"]):
             if row["output"] == output:
                 x = percents.index(row["percent"])
-                series.setdefault(row["way"], []).append(Point(x, row["rate"]))
+                series.setdefault(row["system"], []).append(Point(x, row["rate"]))
         items.append(
             ERRORS.figure(
                 "lines",
@@ -203,11 +204,11 @@ def section(result: Mapping[str, Any]) -> Section:
 
 
 def _table(result: Mapping) -> Table:
-    differences = {(d["percent"], d["way"], d["output"]): d for d in result["differences"]}
+    differences = {(d["percent"], d["system"], d["output"]): d for d in result["differences"]}
 
     def minus_complete(text: Callable[[Mapping], str]) -> Column:
         def cell(row: Mapping) -> str:
-            difference = differences.get((row["percent"], row["way"], row["output"]))
+            difference = differences.get((row["percent"], row["system"], row["output"]))
             return text(difference) if difference and difference["interval"] else "–"
 
         return cell
@@ -215,7 +216,7 @@ def _table(result: Mapping) -> Table:
     columns: dict[str, Column] = {
         "output": "output",
         "removed %": "percent",
-        "trained": "way",
+        "trained": "system",
         "error %": lambda row: f"{row['metric'].upper()} {number(row['rate'])}",
         "95 %": lambda row: interval(row["interval"]),
         "minus complete": minus_complete(lambda d: signed(d["difference"])),
@@ -237,7 +238,7 @@ def _table(result: Mapping) -> Table:
 def _finding(row: Mapping) -> str:
     verdicts = {1: "worse than", 0: "not shown to differ from", -1: "better than"}
     return (
-        f"{row['percent']} % of labels removed, {row['output']}: {row['way']} is "
+        f"{row['percent']} % of labels removed, {row['output']}: {row['system']} is "
         f"{verdicts[direction(row)]} training on the complete part alone: "
         f"{signed(row['difference'])} points [{signed_interval(row['interval'])}]."
         f"{speakers_caveat(row)}"
@@ -254,7 +255,7 @@ ANALYSIS = Analysis(
             "and WAY again is a further training of it",
             per_system=True,
             depends_on=["score.json", "utterances.json"],
-            metavar="PERCENT:WAY=DIR",
+            metavar="PERCENT:SYSTEM=DIR",
             path="{stress_decoding}",
         ),
     ],

@@ -48,7 +48,7 @@ def section(result: Mapping[str, Any]) -> Section:
         "output": "output",
         "decoder of": "decoder",
         "encoder of": encoder_name,
-        "connection": "way",
+        "connection": "connection",
         "error %": lambda row: number(row["rate"]),
         "95 %": lambda row: interval(row["interval"]),
         "minus unswapped": _minus_unswapped,
@@ -71,13 +71,17 @@ def encoder_name(row: Mapping) -> str:
 
 def _findings(result: Mapping) -> list[str]:
     """Say for each stitched pair what its error rates show."""
-    by_key = {(r["output"], r["decoder"], encoder_name(r), r["way"]): r for r in result["rows"]}
-    unswapped_rows = {(r["output"], r["decoder"]): r for r in result["rows"] if r["way"] == "own"}
+    by_key = {
+        (r["output"], r["decoder"], encoder_name(r), r["connection"]): r for r in result["rows"]
+    }
+    unswapped_rows = {
+        (r["output"], r["decoder"]): r for r in result["rows"] if r["connection"] == "unswapped"
+    }
     findings = []
-    for (output, decoder, encoder, way), row in by_key.items():
+    for (output, decoder, encoder, connection), row in by_key.items():
         unswapped = unswapped_rows.get((output, decoder))
         if (
-            way != "stitched"
+            connection != "stitched"
             or unswapped is None
             or row["rate"] is None
             or unswapped["rate"] is None

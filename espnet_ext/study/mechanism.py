@@ -109,9 +109,9 @@ def swap_increase(rows: Sequence[Mapping[str, Any]], comparison: Comparison) -> 
             continue
         if row["encoder_output"] not in (None, comparison.output) or row["rate"] is None:
             continue
-        if (row["encoder"], row["way"]) == (comparison.a, "own"):
+        if (row["encoder"], row["connection"]) == (comparison.a, "unswapped"):
             unswapped[row["seed"]] = row["rate"]
-        elif (row["encoder"], row["way"]) == (comparison.b, "stitched"):
+        elif (row["encoder"], row["connection"]) == (comparison.b, "stitched"):
             stitched[row["seed"]] = row["rate"]
     return _mean_difference(unswapped, stitched)
 

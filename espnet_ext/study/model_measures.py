@@ -5,7 +5,7 @@ seed. All rows have the fields condition, language, share and seed::
 
     {"similarity": [{"a", "b", "ceiling", "layer", "cka", "null",
                      "output_a", "output_b" (of encoders that one output reads)}],
-     "swaps": [{"output", "decoder", "encoder", "encoder_output" (or null), "way", "rate"}],
+     "swaps": [{"output", "decoder", "encoder", "encoder_output" (or null), "connection", "rate"}],
      "probes": [{"task", "system", "output" (or null), "layer", "accuracy"}]}
 
 Similarity and probes are those of the last encoder layer, and probes those of output tokens.
@@ -24,7 +24,7 @@ _OF_SETTING = ("condition", "language", "share", "seed")
 # Kind of rows → what identifies a row
 KEYS = {
     "similarity": (*_OF_SETTING, "a", "b", "ceiling", "output_a", "output_b"),
-    "swaps": (*_OF_SETTING, "output", "decoder", "encoder", "encoder_output", "way"),
+    "swaps": (*_OF_SETTING, "output", "decoder", "encoder", "encoder_output", "connection"),
     "probes": (*_OF_SETTING, "task", "system", "output"),
 }
 
@@ -85,7 +85,7 @@ def _swaps(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             "decoder": row["decoder"],
             "encoder": row["encoder"],
             "encoder_output": row.get("encoder_output"),
-            "way": row["way"],
+            "connection": row["connection"],
             "rate": row["rate"],
         }
 

@@ -18,7 +18,7 @@ def table_of(result):
 
 
 def test_findings_restrict_what_few_speakers_show():
-    row = {"percent": 50, "way": "do", "output": "meaning", "difference": -1.5}
+    row = {"percent": 50, "system": "do", "output": "meaning", "difference": -1.5}
     findings = partial.section(
         {
             "output": "meaning",
@@ -47,14 +47,14 @@ def test_rates_and_differences_are_those_of_the_scores(tree):
         ],
         "surface",
     )
-    assert [(row["percent"], row["way"], row["output"]) for row in result["rows"]] == [
+    assert [(row["percent"], row["system"], row["output"]) for row in result["rows"]] == [
         (50, "complete", "surface"),
         (50, "do", "surface"),
         (50, "do", "meaning"),
         (0, "do", "surface"),
         (0, "do", "meaning"),
     ]
-    rates = {(r["percent"], r["way"], r["output"]): r["rate"] for r in result["rows"]}
+    rates = {(r["percent"], r["system"], r["output"]): r["rate"] for r in result["rows"]}
     difference = result["differences"][0]
     assert len(result["differences"]) == 1  # nothing to compare with at 0, nor for the meaning
     assert difference["difference"] == pytest.approx(
@@ -108,7 +108,7 @@ def test_errors_of_several_trainings_are_pooled(tree, tmp_path):
             total[0] += sum(cell["errors"] for cell in cells)
             total[1] += sum(cell["tokens"] for cell in cells)
     result = collect_partial(runs, "surface")
-    rows = {row["way"]: row for row in result["rows"] if row["output"] == "surface"}
+    rows = {row["system"]: row for row in result["rows"] if row["output"] == "surface"}
     for way, (wrong, tokens) in errors.items():
         assert rows[way]["rate"] == pytest.approx(100 * wrong / tokens)
         assert len(rows[way]["trainings"]) == 2

@@ -90,9 +90,11 @@ def test_analyses_run(system):
     probes = probe_encoders({"a": str(exp)}, valid, train)
     assert probes["models"]["a"]["layers"] == LAYERS
     swapped = swap(folders, valid, train, OPTIONS)
-    rows = {(r["encoder"], r["decoder"], r["output"], r["way"]): r for r in swapped["rows"]}
+    rows = {(r["encoder"], r["decoder"], r["output"], r["connection"]): r for r in swapped["rows"]}
     for output in ("surface", "meaning"):
-        assert rows["a", "b", output, "direct"]["rate"] == rows["b", "b", output, "own"]["rate"]
+        assert (
+            rows["a", "b", output, "direct"]["rate"] == rows["b", "b", output, "unswapped"]["rate"]
+        )
     (inspected,) = inspect_vectors({"a": str(exp)}, valid, OPTIONS)["systems"]
     (place,) = inspected["places"]
     assert place["labels"] == ["surface", "meaning"] and place["states"] > 0

@@ -287,19 +287,25 @@ def test_decoders_read_the_stream_of_the_other_output(recipe, plain):
     dump, options = recipe.root / "dump", {"beam_size": 2, "maxlenratio": -4}
     result = swap(plain, dump / "valid", dump / "train", options)
     rows = {
-        (row["encoder"], row.get("encoder_output"), row["decoder"], row["output"], row["way"]): row
+        (
+            row["encoder"],
+            row.get("encoder_output"),
+            row["decoder"],
+            row["output"],
+            row["connection"],
+        ): row
         for row in result["rows"]
     }
     assert len(rows) == len(result["rows"])
     for output, other in (OUTPUTS, OUTPUTS[::-1]):
-        for way in ("direct", "stitched"):
-            row = rows["tops", other, "tops", output, way]
-            expected = rows[f"plain_{other}", None, f"plain_{output}", output, way]
+        for connection in ("direct", "stitched"):
+            row = rows["tops", other, "tops", output, connection]
+            expected = rows[f"plain_{other}", None, f"plain_{output}", output, connection]
             assert row["rate"] == expected["rate"]
             assert row["r2"] == pytest.approx(expected["r2"], abs=1e-4)
-        unswapped = rows["tops", output, "tops", output, "own"]
+        unswapped = rows["tops", output, "tops", output, "unswapped"]
         name = f"plain_{output}"
-        assert unswapped["rate"] == rows[name, None, name, output, "own"]["rate"]
+        assert unswapped["rate"] == rows[name, None, name, output, "unswapped"]["rate"]
         # The decoder of another system reads the encoder output of the same output only.
         assert ("tops", output, f"plain_{output}", output, "direct") in rows
         assert ("tops", other, f"plain_{output}", output, "direct") not in rows

@@ -48,14 +48,14 @@ def test_system_on_the_encoder_of_its_copy_is_unchanged(trained):
     folder = str(trained.root / "exp")
     data = trained.root / "dump/valid"
     result = swap({"a": folder, "b": folder}, data, trained.root / "dump/train", OPTIONS)
-    rows = {(r["encoder"], r["decoder"], r["output"], r["way"]): r for r in result["rows"]}
+    rows = {(r["encoder"], r["decoder"], r["output"], r["connection"]): r for r in result["rows"]}
     assert len(rows) == 2 * 2 + 2 * 2 * 2
-    for (encoder, decoder, output, way), row in rows.items():
-        unswapped = rows[decoder, decoder, output, "own"]
-        assert (way == "own") == (encoder == decoder)
-        if way == "direct":
+    for (encoder, decoder, output, connection), row in rows.items():
+        unswapped = rows[decoder, decoder, output, "unswapped"]
+        assert (connection == "unswapped") == (encoder == decoder)
+        if connection == "direct":
             assert row["rate"] == unswapped["rate"] and row["interval"] == unswapped["interval"]
-        if way == "stitched":
+        if connection == "stitched":
             assert 0.5 < row["r2"] <= 1.0
     assert result["metric"]["surface"] == "per" and result["utterances"] == 4
 
@@ -73,7 +73,7 @@ def test_paired_difference_decides_where_intervals_of_rates_overlap():
 
     def finding(direct, stitched):
         hypotheses = {
-            (b, "b", "surface", "own"): recognised(0),
+            (b, "b", "surface", "unswapped"): recognised(0),
             (a, "b", "surface", "direct"): recognised(direct),
             (a, "b", "surface", "stitched"): recognised(stitched),
         }

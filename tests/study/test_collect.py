@@ -96,7 +96,7 @@ def test_similarity_names_the_encoders_of_one_output(root, study):
 
 def test_swaps_and_probes_of_the_last_layer_are_collected(root, study):
     setting, about = Setting("normal", "ko", 1.0), {"rate": 12.5, "interval": [1, 2], "r2": 0.5}
-    swap = {"output": "surface", "decoder": "so_surface", "encoder": "do", "way": "stitched"}
+    swap = {"output": "surface", "decoder": "so_surface", "encoder": "do", "connection": "stitched"}
     swaps = [{**swap, **about}, {**swap, "encoder_output": "surface", **about}]
     write_json(analysis_file(root, setting, 1, "swaps"), {"rows": swaps})
     probes = [

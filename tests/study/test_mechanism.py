@@ -81,11 +81,11 @@ def test_swaps_and_probes_are_averaged_over_the_seeds_that_have_both(tmp_path):
     place = {"condition": "normal", "language": "ko", "share": 1.0}
     swap = {**place, "output": "surface", "decoder": "so_surface", "encoder_output": None}
     content["swaps"] = [
-        {**swap, "seed": seed, "encoder": encoder, "way": way, "rate": rate}
-        for seed, encoder, way, rate in (
-            *((0, "so_surface", "own", 10.0), (0, "do", "stitched", 14.0)),
-            *((1, "so_surface", "own", 11.0), (1, "do", "stitched", 13.0)),
-            *((2, "so_surface", "own", 99.0), (0, "do", "direct", 99.0)),
+        {**swap, "seed": seed, "encoder": encoder, "connection": connection, "rate": rate}
+        for seed, encoder, connection, rate in (
+            *((0, "so_surface", "unswapped", 10.0), (0, "do", "stitched", 14.0)),
+            *((1, "so_surface", "unswapped", 11.0), (1, "do", "stitched", 13.0)),
+            *((2, "so_surface", "unswapped", 99.0), (0, "do", "direct", 99.0)),
             (1, "so_meaning", "stitched", 99.0),
         )
     ]

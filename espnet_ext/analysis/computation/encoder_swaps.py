@@ -7,11 +7,12 @@ information in other coordinates. If it does not, the other encoder may lack the
 
 `swap` returns::
 
-    {"kind": "swaps", "version": 1, "data", "utterances", "train_utterances", "speakers",
+    {"kind": "swaps", "version": 2, "data", "utterances", "train_utterances", "speakers",
      "models": {name: {"directory"}}, "metric": {output: …},
      "normalised": {"<file>": 3},      references that `normal_form` changed, if there are any
      "rows": [{"encoder": "so_meaning", "decoder": "so_surface", "output": "surface",
-               "way": "own" | "direct" | "stitched", "rate", "interval", "r2": float | null,
+               "connection": "unswapped" | "direct" | "stitched",
+               "rate", "interval", "r2": float | null,
                "encoder_output",          only for a system with an encoder output per output
                "minus_unswapped", "minus_direct"}]}           of stitched rows only
 
@@ -59,7 +60,7 @@ from espnet_ext.scoring.normal_form import Changes
 RIDGE = 1e-4  # of the mean variance of an input
 Systems = Mapping[str, DualSpeech2Text]
 Pair = tuple[Stream, Stream]  # encoder that is read, encoder that a decoder was trained with
-Key = tuple[Stream, str, str, str]  # encoder, decoder of, output, way
+Key = tuple[Stream, str, str, str]  # encoder, decoder of, output, connection
 
 
 class LinearMap:
@@ -150,24 +151,24 @@ def swap(
             readers = _readers(systems[decoder], decoder, encoder, encoded)
             for usual, outputs in readers.items():
                 states = encoded[encoder].states
-                ways = {"own": states} if encoder == usual else {}
+                connections = {"unswapped": states} if encoder == usual else {}
                 if encoder != usual:
                     if states.shape == encoded[usual].states.shape:
-                        ways["direct"] = states
+                        connections["direct"] = states
                     mapped = apply_map(states.cpu(), maps[encoder, usual])
                     explained[encoder, usual].add(
                         without_padding(mapped, counts), encoded[usual].rows().cpu()
                     )
-                    ways["stitched"] = mapped.to(states)
-                for way, connected in ways.items():
+                    connections["stitched"] = mapped.to(states)
+                for connection, connected in connections.items():
                     for output in outputs:
                         texts = _recognise(systems[decoder], output, connected, counts)
-                        key = (encoder, decoder, output, way)
+                        key = (encoder, decoder, output, connection)
                         ids = [utterance.utt_id for utterance in batch]
                         hypotheses.setdefault(key, {}).update(zip(ids, texts, strict=True))
     return {
         "kind": "swaps",
-        "version": 1,
+        "version": 2,
         "data": str(data),
         "utterances": len(tested),
         "train_utterances": len(training),
@@ -255,12 +256,12 @@ def _rows(hypotheses, utterances, types, explained, symbols) -> Iterator[dict]:
             sums = speaker_errors(references, texts, speakers, types[output], symbols)
             errors, tokens = zip(*sums.values(), strict=True)
             counts[key] = errors, tokens
-    for (encoder, decoder, output, way), (errors, tokens) in counts.items():
+    for (encoder, decoder, output, connection), (errors, tokens) in counts.items():
         usual = stream_of(streams, decoder, output)
         r2, differences = None, {}
-        if way == "stitched":
+        if connection == "stitched":
             r2 = explained[encoder, usual].r2()
-            unswapped = counts[usual, decoder, output, "own"]
+            unswapped = counts[usual, decoder, output, "unswapped"]
             direct = counts.get((encoder, decoder, output, "direct"))
             differences = {
                 "minus_unswapped": bootstrap.paired_interval(unswapped[0], errors, tokens),
@@ -271,7 +272,7 @@ def _rows(hypotheses, utterances, types, explained, symbols) -> Iterator[dict]:
             **({"encoder_output": encoder.output} if encoder.output else {}),
             "decoder": decoder,
             "output": output,
-            "way": way,
+            "connection": connection,
             "rate": 100.0 * sum(errors) / sum(tokens) if sum(tokens) else None,
             "interval": bootstrap.interval(errors, tokens),
             "r2": r2,
