@@ -64,6 +64,11 @@ for name in stage stop_stage parallel ngpu; do
     [[ ${!name} =~ ^[0-9]+$ ]] || bad_usage "--${name} ${!name}: not a whole number" "--${name} 1"
 done
 [[ -z ${hours} || ${hours} =~ ^[0-9]+(\.[0-9]+)?$ ]] || bad_usage "--hours ${hours}: not a number" "--hours 6"
+# Here too, so that a wrong --cells ends before the environment is built; study/design.py checks all
+for word in ${cells}; do
+    [[ ${word} =~ ^(conditions|languages|shares|seeds|systems)=.+$ ]] ||
+        bad_usage "--cells: '${word}' is not AXIS=VALUE[,VALUE]" "axes: conditions, languages, shares, seeds, systems"
+done
 [[ -n ${study} && -f ${study}/conf/study.yaml ]] ||
     bad_usage "--study '${study}': no folder with conf/study.yaml" "call run.sh of a study1 recipe"
 study=$(cd "${study}" && pwd)

@@ -101,7 +101,10 @@ def fix_directory(
     changes += _files_not_copied(checked.folder, utterances)
     if not utterances:
         message = f"{checked.folder}: no utterance can be kept"
-        raise UserError(message, "list what is wrong with it: espnet-ext validate")
+        errors = [finding for finding in checked.errors if finding.code in _UTTERANCE_ERRORS]
+        remedies = list(dict.fromkeys(finding.remedy for finding in errors if finding.remedy))
+        listing = f"list what is wrong with it: espnet-ext validate {checked.folder}"
+        raise UserError(message, "; ".join(remedies) or listing)
     with output as folder:
         write_changes(folder / CHANGES, changes)
         write_directory(folder, utterances, empty_texts=checked.options.empty_texts)

@@ -71,16 +71,20 @@ def check_directory(path: str | os.PathLike, options: CheckOptions | None = None
     return checked
 
 
+# Errors of audio for which --fix leaves an utterance out.
+_AUDIO_ERRORS = frozenset({"no-audio", "unreadable-audio", "empty-audio", "channels"})
+
+
 def require_valid(checked: Checked, *, ignore: frozenset[str] = FIXED_ON_WRITING) -> None:
     """Raise a `UserError` that lists the errors, except those with a code in `ignore`."""
     errors = [finding for finding in checked.errors if finding.code not in ignore]
     if errors:
         count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
         listing = "\n".join(["", *describe(errors)])
-        remedy = (
-            f"fix these; python -m espnet_ext.bin.validate {checked.folder} checks it again, and "
-            "with --fix DIR writes a copy without what is broken"
-        )
+        remedy = f"fix these; espnet-ext validate {checked.folder} checks it again"
+        unusable = {finding.utt_id for finding in errors if finding.code in _AUDIO_ERRORS}
+        if not unusable.issuperset(checked.ids):  # else the copy would be empty
+            remedy += ", and with --fix DIR writes a copy without what is broken"
         raise UserError(f"{checked.folder}: {count} in the data directory:{listing}", remedy)
     report_fixed(checked, ignore)
 

@@ -2,9 +2,11 @@
 
 import csv
 import json
+import re
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from directories import IDS, RATE, make_directory, noise, run_validate, write_table
@@ -105,7 +107,8 @@ def test_copy_without_utterances_is_an_error(directory, capsys):
     for path in Path("d").glob("*.wav"):
         path.unlink()
     assert cli.run(validate.main, ["d", "--fix", "f"]) == 1
-    assert "no utterance can be kept" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "no utterance can be kept" in error and "espnet-ext validate" not in error
     assert cli.run(validate.main, ["d", "--fix", "d"]) == 1
     assert "both input and output" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stop:
@@ -287,3 +290,30 @@ def test_report_has_all_findings_and_numbers(broken):
     report = json.loads(Path("o/validation.json").read_text(encoding="utf-8"))
     assert report["utterances"] == 40 and report["seconds"] > 30
     assert {item["severity"] for item in report["findings"]} >= {"error", "note"}
+
+
+def test_remedies_for_stereo_work_as_printed(directory, capsys):
+    for path in Path("d").glob("*.wav"):
+        samples, rate = soundfile.read(path)
+        soundfile.write(path, np.stack([samples, samples / 2], axis=1), rate)
+    assert cli.run(format_audio.main, ["--input", "d", "--output", "o"]) == 1
+    error = capsys.readouterr().err
+    assert "--channel mix" in error and "--fix" not in error  # the copy would be empty
+    assert cli.run(validate.main, ["d", "--fix", "f"]) == 1
+    remedy = re.search(
+        r"espnet-ext format_audio (--input d --output \w+ --channel mix)", capsys.readouterr().err
+    )
+    words = remedy[1].split()
+    assert cli.run(format_audio.main, words) == 0
+    assert cli.run(validate.main, [words[3]]) == 0
+
+
+def test_copy_leaves_single_stereo_recordings_out(directory, capsys):
+    path = "d/s2-u2.wav"
+    samples, rate = soundfile.read(path)
+    soundfile.write(path, np.stack([samples, samples / 2], axis=1), rate)
+    count = len(read_directory("d"))
+    assert cli.run(format_audio.main, ["--input", "d", "--output", "o"]) == 1
+    assert "espnet-ext validate d" in (error := capsys.readouterr().err) and "--fix DIR" in error
+    assert cli.run(validate.main, ["d", "--fix", "f"]) == 0
+    assert len(read_directory("f")) == count - 1

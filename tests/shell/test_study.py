@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from espnet_ext.study.design import read_study
+from espnet_ext.study.design import AXES, read_study
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "local/study.sh"
@@ -43,6 +43,8 @@ def test_unusable_options_are_reported():
         (["--test", "yes"], "--test yes: neither true nor false"),
         (["--parallel", "two"], "--parallel two: not a whole number"),
         (["--study", "/none"], "no folder with conf/study.yaml"),
+        (["--cells", "typo=1"], f"axes: {', '.join(AXES)}"),
+        (["--cells", "seeds"], "'seeds' is not AXIS=VALUE"),
     ):
         done = run(*options)
         assert done.returncode == 2 and message in done.stderr, done.stderr

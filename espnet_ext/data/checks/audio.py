@@ -229,7 +229,10 @@ def _check_info(checked: Checked, place: Place, source: str, info: AudioInfo) ->
         checked.add(ERROR, "empty-audio", place, f"{source}: has no samples", remedy)
     if info.channels != 1:
         message = f"{source}: has {info.channels} channels, not one"
-        remedy = "mix or choose channels: run.sh (or format_audio) --channel mix, or N from 0"
+        remedy = (
+            f"mix or choose channels: espnet-ext format_audio --input {checked.folder} "
+            "--output DIR --channel mix, or N from 0; run.sh has --channel too"
+        )
         checked.add(ERROR, "channels", place, message, remedy)
     if sample_rate is not None and info.rate != sample_rate:
         message = f"{source}: is at {info.rate} Hz, not {sample_rate} Hz"
