@@ -16,6 +16,7 @@ from espnet_ext.model.config import TEXT_PREFIX, OutputConfig, check_conf, sugge
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.frames import EncoderFrames
 from espnet_ext.model.heads.registry import head_class
+from espnet_ext.model.heads.shared_decoder import MODULE
 from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.model.pretrained.adapters import is_adapter
 from espnet_ext.model.pretrained.base_weights import BASE
@@ -30,10 +31,8 @@ _OPTIMIZATION = {
     "scheduler": ("scheduler_classes", "optimizer"),
 }
 
-_IN_ORDER = (
-    "conditioning.",
-    "objective.",
-)  # parts whose parameters are in the order of the outputs
+# Parameters and buffers in the order of the outputs; the rows of a shared decoder's vocabulary too
+_IN_ORDER = ("conditioning.", "objective.", f"{MODULE}.embed.", f"{MODULE}.output_layer.")
 
 
 def check_config(config: Mapping[str, Any], parser: argparse.ArgumentParser, source: str) -> None:
@@ -273,32 +272,45 @@ def check_init_param(
         prefixes = tuple(filter(None, excluded.split(",")))
         loaded = {key: value for key, value in state.items() if not key.startswith(prefixes)}
         loaded.pop(BASE, None)  # read by the model when the weights are loaded
-        if not target:
-            _check_order(where, path, loaded, source, model)
+        _check_order(where, specification, loaded, model)
         if not ignore_mismatch:
             _check_names(where, path, loaded, source, part)
 
 
 def _check_order(
-    where: str, path: str, state: Mapping[str, Any], source: str, model: torch.nn.Module
+    where: str, specification: str, state: Mapping[str, Any], model: torch.nn.Module
 ) -> None:
     """Raise `UserError` if the file has parameters in the order of other outputs than the model's.
 
     Those of conditioners and objectives are in this order, unless their names have the output's.
+    Parameters that the model lacks or has in another size are not loaded, so they do not matter.
     """
+    path, source, target, excluded = (specification.split(":") + ["", "", ""])[:4]
     config = Path(path).parent / "config.yaml"
-    if source or not config.is_file():
+    if not config.is_file():
         return
     before = list((read_yaml(config, exponents=False) or {}).get("outputs") or {})
     now = list(getattr(model, "heads", before))
-    ordered = [key for key in state if key.startswith(_IN_ORDER) and f".{TASK}-" not in key]
-    if before == now or not ordered:
+    if before == now:
         return
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    start, place = f"{source}." if source else "", f"{target}." if target else ""
+    ordered = {}  # parameter of the file → the part that it belongs to
+    for key, value in state.items():
+        name = place + key.removeprefix(start)
+        parts = [part.rstrip(".") for part in _IN_ORDER if name.startswith(part)]
+        is_loaded = key.startswith(start) and shapes.get(name) == value.shape
+        if parts and is_loaded and f".{TASK}-" not in name:
+            ordered[key] = parts[0]
+    if not ordered:
+        return
+    left_out = ",".join(dict.fromkeys([*filter(None, excluded.split(",")), *ordered.values()]))
+    remedy = f"leave these parts out: --init_param {path}:::{left_out}"
     raise UserError(
-        f"{where}: {ordered[0]} is stored in the order of the outputs, which is "
+        f"{where}: {next(iter(ordered))} is stored in the order of the outputs, which is "
         f"{', '.join(before)} in {config} and {', '.join(now)} here",
-        f"write the outputs in that order, or leave these parts out: --init_param {path}:::"
-        + ",".join(dict.fromkeys(key.partition(".")[0] for key in ordered)),
+        "write the outputs in that order, or "
+        + ("remove this --init_param" if source or target else remedy),
     )
 
 

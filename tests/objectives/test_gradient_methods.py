@@ -16,6 +16,7 @@ from toy_model import (
 
 from espnet_ext.errors import UserError
 from espnet_ext.model.losses import weighted_sum
+from espnet_ext.objectives.registry import DEFAULT, OBJECTIVES
 from espnet_ext.training.health import check_weights
 
 METHODS = {
@@ -244,6 +245,11 @@ def test_validation_has_the_same_statistics_and_no_gradients(name):
     assert torch.isfinite(loss)
     for key, value in model.objective.state_dict().items():
         torch.testing.assert_close(value, before[key], equal_nan=True)
+
+
+def test_the_validation_loss_of_every_objective_is_tested():
+    penalties = {"adversarial", "decorrelation"}  # in test_penalties.py
+    assert {*ALL_OBJECTIVES, *penalties, "torchjd"} == set(OBJECTIVES) - {DEFAULT}
 
 
 @pytest.mark.parametrize("name", ALL_OBJECTIVES)

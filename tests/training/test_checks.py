@@ -5,11 +5,12 @@ from types import SimpleNamespace
 import pytest
 import tiny_recipe
 import torch
-from small_models import make
+import yaml
+from small_models import batch, make, output
 
 from espnet_ext.errors import UserError
 from espnet_ext.model.build import build_model
-from espnet_ext.training.checks import check_experts_are_trained, warn_unalignable
+from espnet_ext.training.checks import check_experts_are_trained, check_init_param, warn_unalignable
 
 
 def small(**outputs):
@@ -94,3 +95,41 @@ def test_encoder_that_is_frozen_in_all_epochs_has_no_private_layers():
         check_experts_are_trained(make(conditioning="tops"), args)
     args.max_epoch = 4
     check_experts_are_trained(make(conditioning="tops"), args)
+
+
+def two_systems(folder, entry, **options):
+    """Write a random model of two outputs; return its file, and a model of the other order."""
+    outputs = {"surface": entry, "meaning": entry}
+    torch.save(make(outputs, **options).state_dict(), folder / "model.pth")
+    text = yaml.safe_dump({"outputs": outputs}, sort_keys=False)
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    return folder / "model.pth", make(dict(reversed(outputs.items())), **options)
+
+
+def test_initial_shared_decoder_of_outputs_in_another_order_is_a_user_error(tmp_path):
+    """The guiding tokens of the joint vocabulary are in this order."""
+    entry = {**output("attention"), "decoder": "shared"}
+    path, model = two_systems(tmp_path, entry)
+    same = make({"surface": entry, "meaning": entry})
+    losses = []
+    for each in (same, model):
+        each.load_state_dict(torch.load(path, weights_only=True))
+        with torch.no_grad():
+            losses.append(float(each.eval()(**batch(("surface", "meaning")))[0]))
+    assert losses[0] != pytest.approx(losses[1], rel=1e-4)  # loaded without a message, but swapped
+    check_init_param([str(path)], same)
+    with pytest.raises(UserError, match="shared_decoder.embed.0.weight is stored in the") as caught:
+        check_init_param([f"{path}:::encoder.after_norm"], model)
+    parts = "encoder.after_norm,shared_decoder.embed,shared_decoder.output_layer"
+    assert caught.value.remedy.endswith(f"{path}:::{parts}")
+    check_init_param([f"{path}:::{parts}"], model)
+
+
+def test_order_of_outputs_matters_only_for_parameters_that_are_loaded(tmp_path):
+    path, model = two_systems(tmp_path, output(), conditioning="vectors")
+    part = f"{path}:conditioning:conditioning"
+    with pytest.raises(UserError, match="conditioning.features is stored in the order") as caught:
+        check_init_param([part], model)
+    assert caught.value.remedy.endswith("or remove this --init_param")
+    check_init_param([f"{path}:encoder:encoder"], model)
+    check_init_param([str(path)], make({"meaning": output()}), ignore_mismatch=True)
