@@ -239,6 +239,10 @@ def write_sets(options: CorpusOptions, sets: Sets, report: Report) -> None:
     for lang, sets_of_lang in sorted(by_lang.items()):
         if missing := [name for name in sets if name not in sets_of_lang]:
             message = f"{report.corpus}: {lang}: no utterances for {' and '.join(missing)}"
+            if len(by_lang) > 1:  # a typing error would be one of them
+                sizes = {one: sum(map(len, of.values())) for one, of in sorted(by_lang.items())}
+                listed = ", ".join(f"{one} {size}" for one, size in sizes.items())
+                message += f" (utterances by language: {listed})"
             remedy = "get more speakers, or choose another split"
             remedy += f"; to prepare the other sets only: --sets '{' '.join(sets_of_lang)}'"
             raise UserError(message, remedy)

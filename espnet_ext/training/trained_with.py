@@ -226,12 +226,13 @@ def continue_or_start(
         return TrainingStart(folder, is_continued=True)
     listed = "; ".join(changes[:_SHOWN])
     listed += f"; and {len(changes) - _SHOWN} more" if len(changes) > _SHOWN else ""
-    if resume_changed:
-        if before is not None and (reordered := _reordered_outputs(before, now)):
-            raise UserError(
-                f"{folder}: {reordered}: parameters are stored in the order of the outputs",
-                "write the outputs in the old order",
-            )
+    reordered = "" if before is None else _reordered_outputs(before, now)
+    if reordered and not overwrite:
+        raise UserError(
+            f"{folder}: {reordered}: parameters are stored in the order of the outputs",
+            f"write the outputs in the old order, or train in another folder ({elsewhere})",
+        )
+    if resume_changed and not reordered:
         if is_first:
             say(f"note: {folder}: training continues, although it began differently: {listed}")
         return TrainingStart(folder, is_continued=True)

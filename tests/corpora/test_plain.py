@@ -81,6 +81,20 @@ def test_command_writes_one_folder_per_language(tmp_path):
             assert not [one for one in findings if one.severity == "error"]
 
 
+def test_error_of_an_empty_set_lists_the_languages(tmp_path, capsys):
+    """One mistyped language takes the only training utterance away."""
+    rows = [
+        [f"u{i}", f"s{i}", "sound/a.wav", "text", "en", name] for i, name in enumerate(plain.SETS)
+    ]
+    rows[0][4] = "enn"
+    path = write(tmp_path, ["utt_id", "speaker", "audio", "meaning", "lang", "set"], rows)
+    argv = ["plain", "--manifest", str(path), "--data_dir", str(tmp_path / "data")]
+    assert cli.run(command.main, argv) == 1
+    assert "en: no utterances for train (utterances by language: en 2, enn 1)" in (
+        capsys.readouterr().err
+    )
+
+
 def test_quick_keeps_a_small_part_of_each_set(tmp_path):
     rows = [[f"u{i:03}", f"s{i % 20:02}", "sound/a.wav", "text"] for i in range(200)]
     path = write(tmp_path, ["utt_id", "speaker", "audio", "meaning"], rows)

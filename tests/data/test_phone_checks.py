@@ -36,8 +36,7 @@ def test_words_are_no_phones_and_other_notations_are(
     texts = {"surface": [surface] * 4} | ({"meaning": [meaning] * 4} if meaning else {})
     make_directory("d", lang=lang, **texts)
     options = ("--tokens", "surface=phone", "--check_audio", "false")
-    found = [code for code in run_validate("d", *options)[1] if "phones" in code]
-    assert found == codes
+    assert [code for code in run_validate("d", *options)[1] if "phones" in code] == codes
 
 
 @pytest.mark.parametrize("policy", ["error", "skip"])
