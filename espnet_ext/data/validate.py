@@ -84,7 +84,10 @@ def require_valid(checked: Checked, *, ignore: frozenset[str] = FIXED_ON_WRITING
         remedy = f"fix these; espnet-ext validate {checked.folder} checks it again"
         unusable = {finding.utt_id for finding in errors if finding.code in _AUDIO_ERRORS}
         if not unusable.issuperset(checked.ids):  # else the copy would be empty
-            remedy += ", and with --fix DIR writes a copy without what is broken"
+            remedy = (
+                f"fix these; espnet-ext validate {checked.folder} checks it again, and with --fix "
+                "DIR writes a copy without what is broken"
+            )
         raise UserError(f"{checked.folder}: {count} in the data directory:{listing}", remedy)
     report_fixed(checked, ignore)
 

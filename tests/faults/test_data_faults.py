@@ -247,7 +247,7 @@ def test_later_stages_stop_at_faults_that_they_do_not_fix(folder, capsys, fault)
     assert call(filter, "--input", "d", "--output", "f") == expected
     message = capsys.readouterr().err
     if expected:
-        for word in [*parts, "remedy:", "bin.validate d"]:
+        for word in [*parts, "remedy:", "espnet-ext validate d"]:
             assert word in message
         assert not Path("f/wav.scp").exists()
         report = json.loads(Path("f/validation.json").read_text(encoding="utf-8"))

@@ -3,6 +3,7 @@
 import json
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -173,7 +174,9 @@ def test_command_and_speakers_of_ids(tmp_path, capsys):
 
 def test_speakers_of_ids_are_not_guessed(tmp_path):
     options = write(tmp_path, canonical={"utt-1": "S", "utt-2": "S"})
-    same = ["--perceived", options[1], "--hypothesis", options[1]]
+    hypothesis = tmp_path / "recognised"
+    hypothesis.write_text(Path(options[1]).read_text())
+    same = ["--perceived", options[1], "--hypothesis", str(hypothesis)]
     assert command.main([*options, *same, "--json", str(tmp_path / "x.json")]) == 0
     result = json.loads((tmp_path / "x.json").read_text())
     assert (result["speakers"], result["speakers_from"], result["intervals"]) == (None,) * 3
