@@ -33,9 +33,7 @@ class AudioFormat:
 
     sample_rate: int = 16000  # Hz
     audio_format: str = "wav"  # one of AUDIO_FORMATS
-    channel: int | str | None = (
-        None  # which of several channels: a number from 0, or "mix" for their mean
-    )
+    channel: int | str | None = None  # which of several: a number from 0, or "mix" for their mean
     copy: bool = False  # also write audio that has the format already
     allow_pipes: bool = False  # run commands in wav.scp
 
