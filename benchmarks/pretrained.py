@@ -68,6 +68,7 @@ def parse_options() -> argparse.Namespace:
         "training options and variables, as for train.py; the others are compared with the first; "
         "default: stock and ours, utterance",
     )
+    espnet.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     espnet.add_argument("--worker", help=argparse.SUPPRESS)
     for command in (train, espnet):
         command.add_argument("--pretrained", type=Path, required=True, help="folder of a Whisper")

@@ -13,6 +13,9 @@ builds kernels, so it is shown apart. Validation, checkpoints and imports are no
 
 Stock ESPnet (`ASRTask`, its trainer, data loader and collate function) starts with the weights of
 the system. Without dropout, its losses equal ours step by step up to rounding.
+
+With `--device cuda`, seconds are those of the clock, and memory is PyTorch's peak on the GPU, where
+nothing else may run. `--use_amp true` among the words of a variant trains it in mixed precision.
 """
 
 import argparse
@@ -25,8 +28,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -63,8 +67,8 @@ def take_turns(variants: Iterable[tuple[str, str]], rounds: int) -> dict[str, di
         worker.round()
         result = worker.results[-1]
         print(
-            f"round {number + 1}: {name}: {result['seconds']:.2f} CPU s, "
-            f"{result['audio_seconds'] / result['seconds']:.1f} audio s per CPU s, mean loss "
+            f"round {number + 1}: {name}: {result['seconds']:.2f} s, "
+            f"{result['audio_seconds'] / result['seconds']:.1f} audio s per s, mean loss "
             f"{statistics.fmean(result['losses']):.4f}, {result['peak_mib']:.0f} MiB",
             flush=True,
         )
@@ -119,7 +123,7 @@ def summarize(workers: dict[str, Worker]) -> dict[str, dict[str, Any]]:
     first = next(iter(workers.values()))
     reference = first.results
     print(
-        "\n| variant | CPU s | first round | audio s per CPU s | ratio | mean loss | largest "
+        "\n| variant | seconds | first round | audio s per s | ratio | mean loss | largest "
         "difference | padding: frames, tokens | loading | peak MiB |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|")
@@ -194,6 +198,7 @@ class Setting:
     def __init__(
         self, options: argparse.Namespace, kind: str, system: str, words: list[str], folder: Path
     ):
+        import torch
         from espnet2.tasks.abs_task import scheduler_classes
         from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
         from espnet2.train.distributed_utils import DistributedOption
@@ -215,7 +220,7 @@ class Setting:
         run._write_config(folder / "train.yaml", config)
         names = ["speech", *(f"text_{name}" for name in config["outputs"])]
         command = ["--config", str(folder / "train.yaml"), "--output_dir", str(folder), *words]
-        args = run._parse([*command, *run._data_options(data, names), "--ngpu", "0"])
+        args = run._parse([*command, *run._data_options(data, names), *gpus(options)])
         if steps := total_steps(args):
             args.scheduler_conf = {**args.scheduler_conf, "total_steps": steps}
         self.task: Any = DualOutputTask
@@ -227,8 +232,10 @@ class Setting:
                 args
             )  # stock keeps the defaults of oneDNN and malloc
         if kind == "stock":
-            self.task, args, model = self.build_stock(args, config, model, data, folder)
-        self.model, self.args = model, args
+            self.task, args, model = self.build_stock(args, config, model, data, folder, words)
+        self.device = options.device
+        self.model, self.args = model.to(self.device), args
+        self.scaler = torch.amp.GradScaler(self.device) if args.use_amp else None
         self.optimizers = self.task.build_optimizers(args, model)
         schedule = scheduler_classes.get(args.scheduler or "")
         self.schedulers = [
@@ -254,7 +261,7 @@ class Setting:
         return stock_config(config, name, output)
 
     def build_stock(
-        self, args: Any, config: dict[str, Any], model: Any, data: Any, folder: Path
+        self, args: Any, config: dict[str, Any], model: Any, data: Any, folder: Path, words: Any
     ) -> tuple[Any, Any, Any]:
         """Return stock ESPnet's task, its arguments, and its model with the weights of ours."""
         from espnet2.tasks.asr import ASRTask
@@ -264,14 +271,14 @@ class Setting:
 
         ((name, output),) = parse_outputs(config).items()
         stock = self.stock_config(config, name, output)
-        args = stock_arguments(args, stock, data, name, folder)
+        args = stock_arguments(args, stock, data, name, folder, [*words, *gpus(args)])
         stock_model = ASRTask.build_model(args)
         # Stock builds a CTC that it may not use, and reads pre-trained weights itself.
         stock_model.load_state_dict(stock_state(model.state_dict(), name, output), strict=False)
         return ASRTask, args, stock_model
 
     def train_round(self, epoch: int) -> dict[str, Any]:
-        """Train an epoch. Return its CPU seconds, audio seconds, losses, padding and memory."""
+        """Train an epoch. Return its seconds, audio seconds, losses, padding and memory."""
         from espnet2.torch_utils.set_all_random_seed import set_all_random_seed
 
         from espnet_ext.training import selection, signals
@@ -279,10 +286,10 @@ class Setting:
         reporter = selection.FiniteReporter()
         reporter.set_epoch(epoch)
         set_all_random_seed(epoch)
-        watched = Watched(self.iterators.build_iter(epoch))
+        watched = Watched(self.iterators.build_iter(epoch), lambda: seconds_on(self.device))
         trainer = self.task.trainer
         options = trainer.build_options(self.args)
-        begin = cpu_seconds()
+        begin = seconds_on(self.device)
         with reporter.observe("train") as observed, signals.stop_requests() as request:
             options.stop_request = request  # stock ESPnet ignores it
             trainer.train_one_epoch(
@@ -291,13 +298,13 @@ class Setting:
                 schedulers=self.schedulers,
                 iterator=watched,
                 reporter=observed,
-                scaler=None,
+                scaler=self.scaler,
                 summary_writer=None,
                 options=options,
                 distributed_option=self.distributed,
             )
             losses = [float(value.value) for value in observed.stats["loss"]]
-            seconds = cpu_seconds() - begin
+            seconds = seconds_on(self.device) - begin
         samples = sum(self.lengths["speech"][i] for batch in watched.batches for i in batch)
         return {
             "seconds": seconds,
@@ -305,18 +312,18 @@ class Setting:
             "losses": losses,
             "loading": watched.seconds / seconds,
             "padding": {key: watched.padding(key, self.lengths[key]) for key in self.lengths},
-            "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "peak_mib": peak_mib(self.device),
         }
 
 
 class Watched:
     """Batches of an epoch; remembers their utterances, shapes and the time to load them."""
 
-    def __init__(self, iterator: Any):
-        self._iterator = iterator
+    def __init__(self, iterator: Any, seconds: Callable[[], float]):
+        self._iterator, self._now = iterator, seconds
         self.batches: list[list[str]] = []
         self.shapes: list[dict[str, tuple[int, ...]]] = []  # key → shape of the padded tensor
-        self.seconds = 0.0  # CPU seconds of loading
+        self.seconds = 0.0  # of loading
 
     def __len__(self) -> int:
         return len(self._iterator)
@@ -324,9 +331,9 @@ class Watched:
     def __iter__(self):
         batches = iter(self._iterator)
         while True:
-            begin = cpu_seconds()
+            begin = self._now()
             batch = next(batches, None)
-            self.seconds += cpu_seconds() - begin
+            self.seconds += self._now() - begin
             if batch is None:
                 return
             self.batches.append(batch[0])
@@ -340,7 +347,9 @@ class Watched:
         return 1 - used / sum(rows * length for rows, length in sizes)
 
 
-def stock_arguments(args: Any, stock: dict, data: Any, name: str, folder: Path) -> Any:
+def stock_arguments(
+    args: Any, stock: dict, data: Any, name: str, folder: Path, further: Iterable[str]
+) -> Any:
     """Return the arguments with which stock ESPnet trains the output `name` of a system.
 
     Args:
@@ -348,6 +357,7 @@ def stock_arguments(args: Any, stock: dict, data: Any, name: str, folder: Path) 
         stock: model configuration of stock ESPnet.
         data: `run.Data`.
         folder: folder to write transcripts and the configuration to.
+        further: options of the command line.
     """
     from espnet2.tasks.asr import ASRTask
 
@@ -374,7 +384,7 @@ def stock_arguments(args: Any, stock: dict, data: Any, name: str, folder: Path) 
     settings |= {key: value for key, value in stock.items() if key in known}
     run._write_config(folder / "stock.yaml", settings)
     words = ["--config", str(folder / "stock.yaml"), "--output_dir", str(folder), *words]
-    return ASRTask.get_parser().parse_args([*words, "--use_preprocessor", "true", "--ngpu", "0"])
+    return ASRTask.get_parser().parse_args([*words, "--use_preprocessor", "true", *further])
 
 
 def limited_lengths(options: argparse.Namespace, folder: Path) -> Path:
@@ -406,6 +416,31 @@ def lengths_of(path: Path) -> dict[str, int]:
     return {utt_id: int(shape.partition(",")[0]) for utt_id, shape in read_table(path).items()}
 
 
+def gpus(options: argparse.Namespace) -> list[str]:
+    """Return the training option that chooses the device of the benchmark or of a training."""
+    uses_gpu = options.ngpu if hasattr(options, "ngpu") else options.device == "cuda"
+    return ["--ngpu", str(int(uses_gpu))]
+
+
+def seconds_on(device: str) -> float:
+    """Return the time of a clock: CPU seconds, or with a GPU the time at which its work is done."""
+    if device == "cpu":
+        return cpu_seconds()
+    import torch
+
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def peak_mib(device: str) -> float:
+    """Return the largest memory since the start, of the process or on the GPU."""
+    if device == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    import torch
+
+    return torch.cuda.max_memory_allocated() / 2**20
+
+
 def cpu_seconds() -> float:
     """Return the CPU seconds of this process and of its children that have ended."""
     usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -414,6 +449,8 @@ def cpu_seconds() -> float:
 
 def machine() -> dict[str, Any]:
     """Return facts about this machine and the versions of the software."""
+    import torch
+
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line for line in lines if "model name" in line), "")
     return {
@@ -422,6 +459,7 @@ def machine() -> dict[str, Any]:
         **{name: metadata.version(name) for name in ("torch", "espnet")},
         "python": platform.python_version(),
         "load": os.getloadavg()[0],
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
     }
 
 
@@ -441,6 +479,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, default=400, help="number of utterances")
     parser.add_argument("--rounds", type=int, default=3, help="epochs over these utterances")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(
         "--variant",
         nargs=2,

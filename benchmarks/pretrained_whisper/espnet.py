@@ -128,7 +128,7 @@ class WhisperSetting(Setting):
         return super().stock_config({**config, **samples, **encoder}, name, output)
 
     def build_stock(
-        self, args: Any, config: dict[str, Any], model: Any, data: Any, folder: Path
+        self, args: Any, config: dict[str, Any], model: Any, data: Any, folder: Path, words: Any
     ) -> tuple[Any, Any, Any]:
         import torch
         import transformers
@@ -145,7 +145,7 @@ class WhisperSetting(Setting):
             # ESPnet's encoder imports this constant, which whisper lacks since 20231105.
             mock.patch.object(whisper.audio, "N_MELS", 80, create=True),
         ):
-            return super().build_stock(args, config, model, data, folder)
+            return super().build_stock(args, config, model, data, folder, words)
 
 
 def compare(options: argparse.Namespace) -> dict[str, float]:
@@ -158,6 +158,7 @@ def compare(options: argparse.Namespace) -> dict[str, float]:
     from torch.nn.functional import pad
 
     words = ["--num_workers", "0"]  # one batch is read
+    options = argparse.Namespace(**{**vars(options), "device": "cpu"})
     with tempfile.TemporaryDirectory() as temporary:
         ours, stock = (
             WhisperSetting(options, kind, UTTERANCE, words, Path(temporary) / kind)

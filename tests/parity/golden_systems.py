@@ -149,16 +149,17 @@ def batch(outputs, number: int) -> dict[str, torch.Tensor]:
     return made
 
 
-def run(overlay: dict) -> dict:
+def run(overlay: dict, device: str = "cpu") -> dict:
     """Losses and gradient norms of 20 steps, and the n-best lists that the result finds."""
     torch.manual_seed(0)
     model, config = build(overlay)
-    model.train()
+    model.to(device).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     losses, norms, stats = [], [], {}
     for step in range(STEPS):
         optimizer.zero_grad()
-        loss, stats, _ = model(**batch(list(config["outputs"]), step))
+        made = batch(list(config["outputs"]), step)
+        loss, stats, _ = model(**{key: value.to(device) for key, value in made.items()})
         loss.backward()
         norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)))
         losses.append(float(loss.detach()))

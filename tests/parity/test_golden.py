@@ -19,7 +19,16 @@ def test_golden_file_covers_every_system():
 
 @pytest.mark.parametrize("name", sorted(SYSTEMS))
 def test_training_and_decoding_reproduce_the_golden_file(name):
-    result, expected = golden_systems.run(SYSTEMS[name]), GOLDEN[name]
+    assert_equals_golden(golden_systems.run(SYSTEMS[name]), GOLDEN[name])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", sorted(SYSTEMS))
+def test_a_gpu_reproduces_the_golden_file(name):
+    assert_equals_golden(golden_systems.run(SYSTEMS[name], "cuda"), GOLDEN[name])
+
+
+def assert_equals_golden(result, expected):
     for key in ("loss", "gradient_norm"):
         assert result[key] == pytest.approx(expected[key], rel=1e-6), key
     assert result["stats"] == pytest.approx(expected["stats"], rel=1e-6, nan_ok=True)

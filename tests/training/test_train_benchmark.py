@@ -36,6 +36,7 @@ def options(tmp_path_factory):
         limit=6,
         rounds=2,
         threads=1,
+        device="cpu",
     )
 
 
