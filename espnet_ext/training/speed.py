@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=espnet.load("str2bool"),
         default=False,
         help="compute convolution, attention and dropout of ESPnet's encoders and decoders by "
-        "faster functions; losses differ by rounding, and dropout draws other random numbers",
+        "faster functions on a CPU; losses differ by rounding, and dropout draws other random numbers",
     )
     group.add_argument(
         "--batching",
@@ -157,7 +157,7 @@ def speed_up(model: Any, args: argparse.Namespace) -> None:
 
     `args.cpu_autocast: auto` is replaced by the number format that is chosen.
     """
-    if args.fast_layers:
+    if args.fast_layers and not args.ngpu:  # on a GPU, they made a first epoch slower
         counts = use_fast_layers(model, keep_attention_weights=args.num_att_plot > 0)
         logging.info("fast_layers: %s", counts)
     choice = str(args.chunked_loss).lower()  # a boolean if it is from YAML

@@ -23,17 +23,19 @@ def test_training_and_decoding_reproduce_the_golden_file(name):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", sorted(SYSTEMS))
+# do_vectors_end draws random numbers on the device
+@pytest.mark.parametrize("name", sorted(set(SYSTEMS) - {"do_vectors_end"}))
 def test_a_gpu_reproduces_the_golden_file(name):
-    assert_equals_golden(golden_systems.run(SYSTEMS[name], "cuda"), GOLDEN[name])
+    """Features are computed in float32, which the training steps amplify."""
+    assert_equals_golden(golden_systems.run(SYSTEMS[name], "cuda"), GOLDEN[name], 1e-5)
 
 
-def assert_equals_golden(result, expected):
+def assert_equals_golden(result, expected, rel=1e-6):
     for key in ("loss", "gradient_norm"):
-        assert result[key] == pytest.approx(expected[key], rel=1e-6), key
-    assert result["stats"] == pytest.approx(expected["stats"], rel=1e-6, nan_ok=True)
+        assert result[key] == pytest.approx(expected[key], rel=rel), key
+    assert result["stats"] == pytest.approx(expected["stats"], rel=rel, nan_ok=True)
     assert _tokens(result["nbest"]) == _tokens(expected["nbest"])
-    assert _scores(result["nbest"]) == pytest.approx(_scores(expected["nbest"]), rel=1e-6)
+    assert _scores(result["nbest"]) == pytest.approx(_scores(expected["nbest"]), rel=rel)
 
 
 def _tokens(results):

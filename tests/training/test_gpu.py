@@ -111,10 +111,11 @@ def test_layers_have_the_losses_and_gradients_of_the_cpu(encoder, layers):
     loss, gradients = loss_and_gradients(models[0], data)
     on_gpu = {name: value.cuda() for name, value in data.items()}
     other, others = loss_and_gradients(models[1], on_gpu)
-    assert float(other) == pytest.approx(float(loss), rel=1e-9)
+    assert float(other) == pytest.approx(float(loss), rel=1e-6)  # features are in float32
     assert others.keys() == gradients.keys()
+    scale = max(float(gradient.abs().max()) for gradient in gradients.values())
     for name, gradient in gradients.items():
-        torch.testing.assert_close(others[name].cpu(), gradient, rtol=1e-6, atol=1e-9, msg=name)
+        assert torch.allclose(others[name].cpu(), gradient, rtol=1e-4, atol=1e-6 * scale), name
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])

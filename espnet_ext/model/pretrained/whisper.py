@@ -163,6 +163,7 @@ class WhisperEncoder(torch.nn.Module):
         self.embed = torch.nn.Identity()  # its output is what the layers read (task vectors)
         self.encoders = network.layers[:num_layers]
         self.layer_norm = network.layer_norm
+        self._size: int = network.config.d_model
         self.layer_sum = LayerSum(len(self.encoders) + 1) if layer_weights else None
         self.dropout = network.dropout if dropout is None else dropout
         self.layerdrop = network.layerdrop if layerdrop is None else layerdrop
@@ -179,7 +180,7 @@ class WhisperEncoder(torch.nn.Module):
         return max(self.masking.time_prob, self.masking.feature_prob) > 0
 
     def output_size(self) -> int:
-        return self.layer_norm.normalized_shape[0]
+        return self._size
 
     def new_parameters(self) -> Iterator[torch.nn.Parameter]:
         """Yield the parameters that the checkpoint does not have."""
