@@ -93,7 +93,7 @@ def known_options(words: list[str], document: str) -> list[str]:
         return shell["run.sh"] + public_surface.recipe_options(recipe_of(words, document))
     if words[:2] == ["bash", "tests/run.sh"]:
         return shell["tests/run.sh"]
-    if re.fullmatch(r"egs2/\w+/study1/run\.sh", words[0]) and (ROOT / words[0]).is_file():
+    if re.fullmatch(r"egs2/\w+/study\d/run\.sh", words[0]) and (ROOT / words[0]).is_file():
         return shell["local/study.sh"]
     if words[:2] == ["bash", "local/setup_env.sh"]:
         return shell["local/setup_env.sh"]

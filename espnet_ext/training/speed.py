@@ -29,8 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fast_layers",
         type=espnet.load("str2bool"),
         default=False,
-        help="compute convolution, attention and dropout of ESPnet's encoders and decoders by "
-        "faster functions on a CPU; losses differ by rounding, and dropout draws other random numbers",
+        help="on a CPU, compute convolution, attention and dropout of ESPnet's encoders and "
+        "decoders by faster functions; losses differ by rounding, and dropout draws other random "
+        "numbers",
     )
     group.add_argument(
         "--batching",

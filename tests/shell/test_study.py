@@ -13,7 +13,7 @@ from espnet_ext.study.design import AXES, read_study
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "local/study.sh"
-RECIPES = sorted(ROOT.glob("egs2/*/study1"))
+RECIPES = sorted(ROOT.glob("egs2/*/study?"))
 CELLS = ROOT / "egs2/mini_l2/study1/cells.json"  # committed after the grid has been run
 
 

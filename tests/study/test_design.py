@@ -111,7 +111,7 @@ def test_part_of_the_dropped_labels_can_be_chosen(tmp_path):
     assert study_of(tmp_path, drop={"seed": 3}).drop == {"output": "surface", "seed": 3}
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*/study1/conf/study.yaml")), ids=str)
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*/study?/conf/study.yaml")), ids=str)
 def test_designs_of_the_recipes_are_valid(path):
     assert read_study(path).cells()
 

@@ -212,9 +212,9 @@ def test_missing_cells_are_those_of_the_committed_results():
     assert sorted(made) == sorted(published["missing"])
 
 
-@pytest.mark.parametrize("corpus", ["mini_l2", "l2english"])
-def test_committed_report_follows_from_the_committed_results(corpus, tmp_path):
-    recipe = Path(__file__).resolve().parents[2] / f"egs2/{corpus}/study1"
+@pytest.mark.parametrize("name", ["mini_l2/study1", "l2english/study1", "l2english/study2"])
+def test_committed_report_follows_from_the_committed_results(name, tmp_path):
+    recipe = Path(__file__).resolve().parents[2] / "egs2" / name
     options = ["--results", recipe / "cells.json", "--set", "test", "--output", tmp_path / "new.md"]
     arguments = ["report", "--study", recipe / "conf/study.yaml", *options]
     assert command.main(list(map(str, arguments))) == 0

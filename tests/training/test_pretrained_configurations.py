@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from espnet_ext.model.build import build_model
+from espnet_ext.objectives.registry import build_objective
 from espnet_ext.training.checks import check_best_model_criterion, check_config
 from espnet_ext.training.config import merge, use_checkpoint
 from espnet_ext.training.run import merged_config
@@ -51,6 +52,7 @@ def test_every_pretrained_configuration_is_listed():
 
 
 SYSTEMS = ("so_surface", "so_meaning", "so_meaning_attention", "do")
+MITIGATIONS = ("do_adversarial", "do_cross_stitch", "do_experts", "do_lora", "do_tops")
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -68,6 +70,7 @@ def test_configuration_and_system_fit_together(name, system):
     [
         *((name, "do") for name in FAMILIES),
         *(("train_whisper_small", system) for system in SYSTEMS[:-1]),
+        *(("train_whisper_base", system) for system in MITIGATIONS),
         *(("train_xlsr", system) for system in SYSTEMS[:-1]),
     ],
 )
@@ -84,7 +87,7 @@ def test_configuration_trains_a_step(checkpoints, tmp_path, name, system):
     if args.scheduler_conf:
         args.scheduler_conf["total_steps"] = 10
     torch.manual_seed(0)
-    model = build_model(vars(args)).train()
+    model = build_model(vars(args), objective=build_objective(vars(args))).train()
     (optimizer,) = DualOutputTask.build_optimizers(args, model)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     batch = {}

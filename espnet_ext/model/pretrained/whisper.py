@@ -163,7 +163,7 @@ class WhisperEncoder(torch.nn.Module):
         self.embed = torch.nn.Identity()  # its output is what the layers read (task vectors)
         self.encoders = network.layers[:num_layers]
         self.layer_norm = network.layer_norm
-        self._size: int = network.config.d_model
+        self._size = int(network.layer_norm.normalized_shape[0])  # the layer may be replaced
         self.layer_sum = LayerSum(len(self.encoders) + 1) if layer_weights else None
         self.dropout = network.dropout if dropout is None else dropout
         self.layerdrop = network.layerdrop if layerdrop is None else layerdrop
