@@ -115,6 +115,9 @@ def _position(study: Study, share: float) -> int:
 
 
 def _differences(figure: Any, study: Study, results: Results) -> None:
+    if len(list(study.settings())) == len(study.languages):
+        _differences_of_one_setting(figure, study, results)
+        return
     rows = _rows(study)
     title = "Joint minus single-output training, by size of the training set"
     axes = _panels(figure, study, title, list(rows))
@@ -149,6 +152,45 @@ def _differences(figure: Any, study: Study, results: Results) -> None:
                     )
             _show_shares(axis, study, shown)
             axis.set_ylabel("percentage points")
+    _legend(figure, axes)
+
+
+def _differences_of_one_setting(figure: Any, study: Study, results: Results) -> None:
+    """Draw all comparisons of an output below each other, where nothing but systems varies."""
+    outputs = [o for o in OUTPUTS if any(c.output == o for c in study.comparisons)]
+    title = "Differences of the systems in percentage points; above 0: more errors"
+    axes = _panels(figure, study, title, outputs)
+    counts = [sum(c.output == output for c in study.comparisons) for output in outputs]
+    size = len(study.languages)
+    figure.set_size_inches(4.0 + 4.0 * size, 0.22 * sum(counts) + 0.9 * len(outputs) + 0.4)
+    axes[0][0].get_gridspec().set_height_ratios([count + 2 for count in counts])
+    for row, output in enumerate(outputs):
+        for column, setting in enumerate(study.settings()):
+            axis = axes[row][column]
+            axis.grid(axis="y", visible=False)
+            axis.grid(axis="x", color="#dddddd")
+            axis.axvline(0, color="black", linewidth=0.8)
+            effects = [
+                (comparison, effect)
+                for comparison in study.comparisons
+                if comparison.output == output
+                and (effect := results.effect(comparison, setting)) is not None
+            ]
+            places = list(range(len(effects)))
+            for primary in (True, False):
+                chosen = [i for i in places if effects[i][0].primary == primary]
+                axis.errorbar(
+                    [effects[i][1].difference for i in chosen],
+                    chosen,
+                    xerr=_error_bars([effects[i][1] for i in chosen]),
+                    color=COLOURS[not primary],
+                    marker=MARKERS[not primary],
+                    linestyle="none",
+                    capsize=2,
+                    label=f"{'primary' if primary else 'secondary'} family",
+                )
+            axis.set_yticks(places, [f"{c.b} − {c.a}" for c, _ in effects], fontsize=8)
+            axis.set_ylim(len(effects) - 0.4, -0.6)
     _legend(figure, axes)
 
 
@@ -261,9 +303,9 @@ def _error_rates(figure: Any, study: Study, results: Results) -> None:
                         rates[share] = 100.0 * errors.sum(-1) / total
                 if not rates:
                     continue
-                colour, marker = COLOURS[number % 8], MARKERS[number % 8]
+                colour, marker = COLOURS[number % 8], MARKERS[(number + number // 8) % 8]
                 means = [float(values.mean()) for values in rates.values()]
-                shift = 0.1 * (number - (len(study.systems) - 1) / 2)
+                shift = min(0.1, 0.9 / len(study.systems)) * (number - (len(study.systems) - 1) / 2)
                 places = [_position(study, share) + shift for share in rates]
                 axis.plot(places, means, color=colour, marker=marker, label=system)
                 for place, values in zip(places, rates.values(), strict=True):

@@ -133,6 +133,17 @@ def test_figures_of_many_conditions(tmp_path):
     assert len(write_figures(many, results, tmp_path / "figures")) == len(NAMES)
 
 
+def test_figure_of_one_setting_names_every_comparison(tmp_path):
+    """Nothing varies but the systems."""
+    options = {"conditions": {"both": ""}, "shares": [1.0], "languages": ["en"]}
+    study = study_of(tmp_path, **options)
+    results = Results(made_up(study, better_surface, cosine=lambda cell: 0.1), "valid")
+    write_figures(study, results, tmp_path)
+    text = (tmp_path / "differences.svg").read_text(encoding="utf-8")
+    for comparison in study.comparisons:
+        assert f">{comparison.b} − {comparison.a}<" in text
+
+
 def test_report_is_made_from_the_file_alone(study, content, tmp_path, capsys):
     write_cells(tmp_path / "cells.json", content)
     design = write_design(tmp_path, seeds=[0, 1, 2])
