@@ -76,7 +76,6 @@ config=${study}/conf/study.yaml
 dir=${dir:-${study}/exp}
 if [[ ${quick} == true ]]; then dir=${dir}/quick; fi
 mkdir -p "${dir}" && dir=$(cd "${dir}" && pwd)
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 python=$(bash "${root}/local/setup_env.sh" --extras "synth report")
 export PYTHONPATH=${root}${PYTHONPATH:+:${PYTHONPATH}}

@@ -89,7 +89,8 @@ class Pool:
     Args:
         records: Decides which steps are done.
         launcher: Starts their commands.
-        cores: Processor cores, shared by the steps that run together.
+        cores: Processor cores, shared by the steps that run together, unless OMP_NUM_THREADS says
+            how many threads each step has.
     """
 
     def __init__(self, records: Records, launcher: Launcher, cores: int):
@@ -245,6 +246,7 @@ class Stopped(Exception):
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """Return the environment of steps: each has its share of the processor's cores."""
-    each = str(max(1, threads))
+    """Return the environment of steps: threads by the user's OMP_NUM_THREADS, else this number."""
+    chosen = os.environ.get("OMP_NUM_THREADS", "")
+    each = chosen if chosen.isdecimal() and int(chosen) > 0 else str(max(1, threads))
     return {**os.environ, "OMP_NUM_THREADS": each, "MKL_NUM_THREADS": each}

@@ -456,10 +456,18 @@ def test_progress_and_notes_are_shown_and_the_rest_is_logged(folder, capfd):
     assert capfd.readouterr().err == "    b: warning: few\n"
 
 
-def test_threads_are_shared_by_the_steps_that_run_together(folder):
+def test_threads_are_shared_by_the_steps_that_run_together(folder, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS")
     for limit, threads in ((1, "2"), (2, "1"), (8, "1")):
         run(bash(f"t{limit}", "echo $OMP_NUM_THREADS >threads"), limit=limit)
         assert (folder / "threads").read_text().strip() == threads
+
+
+@pytest.mark.parametrize(("chosen", "threads"), [("3", "3"), ("0", "2"), ("many", "2")])
+def test_threads_are_those_that_the_user_has_set(folder, monkeypatch, chosen, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", chosen)
+    run(bash("t", "echo $OMP_NUM_THREADS $MKL_NUM_THREADS >threads"))
+    assert (folder / "threads").read_text().split() == [threads, threads]
 
 
 # -- several at a time
