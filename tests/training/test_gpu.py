@@ -44,7 +44,9 @@ def recipe(tmp_path):
 
 
 def train_losses(folder):
-    return [value for (_, _, key), value in sorted(losses(folder).items()) if key == "loss"]
+    values = [value for (_, _, key), value in sorted(losses(folder).items()) if key == "loss"]
+    assert values
+    return values
 
 
 def test_a_training_has_the_losses_of_the_cpu(recipe):
