@@ -30,7 +30,7 @@ import sys
 import tempfile
 import time
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -232,7 +232,7 @@ class Setting:
                 args
             )  # stock keeps the defaults of oneDNN and malloc
         if kind == "stock":
-            self.task, args, model = self.build_stock(args, config, model, data, folder, words)
+            self.task, args, model = self.build_stock(args, config, model, data, folder)
         self.device = options.device
         self.model, self.args = model.to(self.device), args
         self.scaler = torch.amp.GradScaler(self.device) if args.use_amp else None
@@ -261,7 +261,7 @@ class Setting:
         return stock_config(config, name, output)
 
     def build_stock(
-        self, args: Any, config: dict[str, Any], model: Any, data: Any, folder: Path, words: Any
+        self, args: Any, config: dict[str, Any], model: Any, data: Any, folder: Path
     ) -> tuple[Any, Any, Any]:
         """Return stock ESPnet's task, its arguments, and its model with the weights of ours."""
         from espnet2.tasks.asr import ASRTask
@@ -271,7 +271,7 @@ class Setting:
 
         ((name, output),) = parse_outputs(config).items()
         stock = self.stock_config(config, name, output)
-        args = stock_arguments(args, stock, data, name, folder, [*words, *gpus(args)])
+        args = stock_arguments(args, stock, data, name, folder)
         stock_model = ASRTask.build_model(args)
         # Stock builds a CTC that it may not use, and reads pre-trained weights itself.
         stock_model.load_state_dict(stock_state(model.state_dict(), name, output), strict=False)
@@ -286,7 +286,7 @@ class Setting:
         reporter = selection.FiniteReporter()
         reporter.set_epoch(epoch)
         set_all_random_seed(epoch)
-        watched = Watched(self.iterators.build_iter(epoch), lambda: seconds_on(self.device))
+        watched = Watched(self.iterators.build_iter(epoch), self.device)
         trainer = self.task.trainer
         options = trainer.build_options(self.args)
         begin = seconds_on(self.device)
@@ -319,8 +319,10 @@ class Setting:
 class Watched:
     """Batches of an epoch; remembers their utterances, shapes and the time to load them."""
 
-    def __init__(self, iterator: Any, seconds: Callable[[], float]):
-        self._iterator, self._now = iterator, seconds
+    def __init__(self, iterator: Any, device: str):
+        self._iterator = iterator
+        # Waiting for a GPU here would keep its work from being queued ahead.
+        self._now = cpu_seconds if device == "cpu" else time.perf_counter
         self.batches: list[list[str]] = []
         self.shapes: list[dict[str, tuple[int, ...]]] = []  # key → shape of the padded tensor
         self.seconds = 0.0  # of loading
@@ -347,9 +349,7 @@ class Watched:
         return 1 - used / sum(rows * length for rows, length in sizes)
 
 
-def stock_arguments(
-    args: Any, stock: dict, data: Any, name: str, folder: Path, further: Iterable[str]
-) -> Any:
+def stock_arguments(args: Any, stock: dict, data: Any, name: str, folder: Path) -> Any:
     """Return the arguments with which stock ESPnet trains the output `name` of a system.
 
     Args:
@@ -357,7 +357,6 @@ def stock_arguments(
         stock: model configuration of stock ESPnet.
         data: `run.Data`.
         folder: folder to write transcripts and the configuration to.
-        further: options of the command line.
     """
     from espnet2.tasks.asr import ASRTask
 
@@ -384,7 +383,7 @@ def stock_arguments(
     settings |= {key: value for key, value in stock.items() if key in known}
     run._write_config(folder / "stock.yaml", settings)
     words = ["--config", str(folder / "stock.yaml"), "--output_dir", str(folder), *words]
-    return ASRTask.get_parser().parse_args([*words, "--use_preprocessor", "true", *further])
+    return ASRTask.get_parser().parse_args([*words, "--use_preprocessor", "true", *gpus(args)])
 
 
 def limited_lengths(options: argparse.Namespace, folder: Path) -> Path:

@@ -128,7 +128,7 @@ class WhisperSetting(Setting):
         return super().stock_config({**config, **samples, **encoder}, name, output)
 
     def build_stock(
-        self, args: Any, config: dict[str, Any], model: Any, data: Any, folder: Path, words: Any
+        self, args: Any, config: dict[str, Any], model: Any, data: Any, folder: Path
     ) -> tuple[Any, Any, Any]:
         import torch
         import transformers
@@ -145,7 +145,7 @@ class WhisperSetting(Setting):
             # ESPnet's encoder imports this constant, which whisper lacks since 20231105.
             mock.patch.object(whisper.audio, "N_MELS", 80, create=True),
         ):
-            return super().build_stock(args, config, model, data, folder, words)
+            return super().build_stock(args, config, model, data, folder)
 
 
 def compare(options: argparse.Namespace) -> dict[str, float]:
