@@ -12,8 +12,7 @@ from espnet_ext.decoding.finished import FinishedResults
 from espnet_ext.decoding.search import Result
 from espnet_ext.decoding.set_decoder import SetDecoder
 from espnet_ext.errors import UserError
-from espnet_ext.model.unit_frontend import reads_units, trained_with_text
-from espnet_ext.progress import say
+from espnet_ext.model.unit_frontend import reads_units
 
 
 def read_texts(data: str, output: str) -> dict[str, str]:
@@ -45,14 +44,6 @@ def outputs_of_text(
         raise UserError(
             f"{model_dir}: reads audio, and --text_input {text_input} is text",
             "use a system with frontend: units that was trained on text",
-        )
-    has_text = trained_with_text(config)
-    if has_text is None:
-        say(f"warning: {model_dir}: does not record whether it was trained with text")
-    elif not has_text:
-        reason = "text_ratio: 0" if config.get("text_ratio") == 0 else "its training set has none"
-        say(
-            f"warning: {model_dir}: was trained without text ({reason}); its transcripts are random"
         )
     if outputs is not None:
         return list(outputs)

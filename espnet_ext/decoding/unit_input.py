@@ -8,11 +8,28 @@ import numpy as np
 import torch
 
 from espnet_ext.errors import UserError, is_out_of_memory
-from espnet_ext.model.unit_frontend import InputLayout, reads_units, unit_files
+from espnet_ext.model.unit_frontend import (
+    InputLayout,
+    reads_units,
+    trained_with_text,
+    unit_files,
+)
+from espnet_ext.progress import say
 from espnet_ext.text.unicode import normalize
 from espnet_ext.units.corpus import BATCH_SECONDS, batches_of
 from espnet_ext.units.inputs import UnitInput
 from espnet_ext.units.sequences import KEEP
+
+
+def text_warning(config: Mapping[str, Any], model_dir: str | Path) -> str:
+    """Return what is wrong with text as the input of a model that reads units; "" if nothing."""
+    has_text = trained_with_text(config)
+    if has_text:
+        return ""
+    if has_text is None:
+        return f"{model_dir}: does not record whether it was trained with text"
+    reason = "text_ratio: 0" if config.get("text_ratio") == 0 else "its training set has none"
+    return f"{model_dir}: was trained without text ({reason}); its transcripts are random"
 
 
 class UnitReader:
@@ -22,12 +39,19 @@ class UnitReader:
         units: k-means and joint vocabulary.
         layout: what the model was trained with.
         where: names the model in errors.
+        text_warning: printed before the first text is read, if not empty.
 
     Raises:
         UserError: if the vocabulary is not that of the model.
     """
 
-    def __init__(self, units: UnitInput, layout: InputLayout, where: str = "model"):
+    def __init__(
+        self,
+        units: UnitInput,
+        layout: InputLayout,
+        where: str = "model",
+        text_warning: str = "",
+    ):
         if units.vocabulary.digest != layout.vocabulary_sha256:
             raise UserError(
                 f"{where}: vocabulary.json is not the joint vocabulary that the model was trained "
@@ -37,6 +61,7 @@ class UnitReader:
             )
         self.units = units
         self.layout = layout
+        self._text_warning = text_warning
 
     @classmethod
     def from_pretrained(
@@ -57,7 +82,7 @@ class UnitReader:
         unit_files(config, model_dir)
         layout = InputLayout.of((config.get("frontend_conf") or {}).get("layout"))
         units = UnitInput.from_pretrained(model_dir, model_dir, device, encoder)
-        return cls(units, layout, str(model_dir))
+        return cls(units, layout, str(model_dir), text_warning(config, model_dir))
 
     def check_times(self, requested: Iterable[bool]) -> None:
         """Raise `UserError` if token times are requested."""
@@ -117,5 +142,8 @@ class UnitReader:
         """Return the input ids (L,) of texts, up-sampled as in training."""
         if isinstance(texts, str):
             raise UserError(f"texts: {texts!r} is not a list", "give a list of texts")
+        if self._text_warning:
+            say(f"warning: {self._text_warning}")
+            self._text_warning = ""
         rows = [self.units.text(normalize(text), self.layout.upsample) for text in texts]
         return [torch.tensor(row, dtype=torch.long) for row in rows]

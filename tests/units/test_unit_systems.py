@@ -423,7 +423,7 @@ def test_ratio_of_text_counts_utterances_of_an_epoch(made):
 
 
 def test_trained_system_recognises_raw_audio_in_batches_and_text(
-    made, trained, tmp_path, monkeypatch
+    made, trained, tmp_path, monkeypatch, capsys
 ):
     recogniser = DualSpeech2Text.from_pretrained(trained, beam_size=3, maxlenratio=-6)
     assert recogniser.sample_rate == 16000
@@ -456,6 +456,17 @@ def test_trained_system_recognises_raw_audio_in_batches_and_text(
         recogniser.batch(waves[:2])  # the shorter one is read first
     with pytest.raises(UserError, match="no token times"):
         recogniser.with_options(times=True)
+    # trained without text: one warning, however many texts
+    untrained = shutil.copytree(trained, tmp_path / "untrained", symlinks=True)
+    config = yaml.safe_load((untrained / "config.yaml").read_text())
+    (untrained / "config.yaml").write_text(yaml.safe_dump({**config, "text_ratio": 0}))
+    recogniser = DualSpeech2Text.from_pretrained(untrained, beam_size=2, maxlenratio=-2)
+    capsys.readouterr()
+    recogniser(waves[0])
+    assert "warning" not in capsys.readouterr().err
+    recogniser.texts(["ab"])
+    recogniser.texts(["b a"])
+    assert capsys.readouterr().err.count("was trained without text (text_ratio: 0)") == 1
     # a packed model needs no other file
     pack_model(trained, tmp_path / "model.zip")
     packed = DualSpeech2Text.from_pretrained(tmp_path / "model.zip", beam_size=3, maxlenratio=-6)
