@@ -28,7 +28,8 @@ _IGNORED = {
     *("train_shape_file", "valid_shape_file", "optim_conf.fused", "max_invalid_steps"),
     *("save_interval_minutes", "save_interval_steps"),
     *("fast_layers", "audio_cache_mb", "compile", "fsdp"),
-    "frontend_conf.layout.text_input",  # earlier versions did not record it
+    "frontend_conf.layout.text_input",  # earlier versions did not record these two
+    "frontend_conf.layout.text_output",
 }
 _IGNORED_PREFIXES = ("dist_", "wandb_")
 _OF_INITIAL = " of the initial weights"

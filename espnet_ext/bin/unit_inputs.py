@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from espnet_ext.data.directory import require_directory
     from espnet_ext.overwriting import OutputFolder
+    from espnet_ext.progress import say
     from espnet_ext.units import input_set
     from espnet_ext.units.vocabulary import JointVocabulary
 
@@ -86,6 +87,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{folder}: {done.speech} utterances of speech ({done.speech_ids} ids), {done.text} of "
         f"text ({done.text_ids} ids){listed}"
     )
+    labelled = ", ".join(f"{name} {count}" for name, count in done.labelled.items())
+    print(f"{folder}: with a transcript: {labelled}")
+    if done.unknown_tokens:
+        say(
+            f"warning: {folder}: {done.unknown_tokens} of {done.text_tokens} tokens of the text "
+            "input are not in the vocabulary"
+        )
     return 0
 
 

@@ -7,6 +7,7 @@
 import contextlib
 import copy
 import functools
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -251,8 +252,9 @@ class DualSpeech2Text:
     ) -> list[Result]:
         """Map texts, such as surface transcripts, to transcripts; for a model that reads units.
 
-        An empty text has empty transcripts. `conditions` as for `batch`, but the band must be given
-        if the model reads it.
+        Results have all outputs but the one whose transcripts were inputs in training. An empty
+        text has empty transcripts. `conditions` as for `batch`, but the band must be given if the
+        model reads it.
         """
         if self.units is None:
             message = "texts as input: the model reads audio only"
@@ -260,7 +262,9 @@ class DualSpeech2Text:
         inputs = self.units.text(texts)
         ids = ids_of(self.model.condition_values, conditions or {}, len(inputs))
         names = [f"text {i + 1} of {len(inputs)}: " for i in range(len(inputs))]
-        return self._decode_all(inputs, names, ids, [None] * len(inputs))
+        others = [name for name in self.outputs if name != self.units.layout.text_output]
+        recogniser = self._only(others or self.outputs)
+        return recogniser._decode_all(inputs, names, ids, [None] * len(inputs))
 
     def _decode_all(
         self,
@@ -278,7 +282,8 @@ class DualSpeech2Text:
             forms: canonical forms.
         """
         results = [self.nothing()] * len(waves)
-        long_enough = [i for i, wave in enumerate(waves) if not self.is_too_short(wave.numel())]
+        is_empty = self.is_too_short if self.units is None else operator.not_
+        long_enough = [i for i, wave in enumerate(waves) if not is_empty(wave.numel())]
         max_frames = min(options.batch_frames for options in self.options.values())
         num_samples = {i: max(waves[i].numel(), self.model.min_frames) for i in long_enough}
 
@@ -326,12 +331,11 @@ class DualSpeech2Text:
         return [id_of.get(token, id_of[UNK]) for token in self.tokenizers[output].encode(text)]
 
     def is_too_short(self, samples: int) -> bool:
-        """Return whether a number of samples (at `sample_rate`) is too small for the encoder.
-
-        For a model that reads discrete units, only an empty input is: `encode` pads short ones.
-        """
-        if samples == 0 or self.units is not None:
-            return samples == 0
+        """Return whether a number of samples (at `sample_rate`) is too small for the encoder."""
+        if samples == 0:
+            return True
+        if self.units is not None:
+            return self.units.is_too_short(samples)
         frames = frontend_frames(samples, self.model.frontend)
         return frames is not None and frames < self.model.min_frames
 
@@ -473,25 +477,24 @@ class DualSpeech2Text:
             output: the output.
             active: tasks that are active in the encoder, for a model with task vectors.
         """
-        clone = self._clone()
-        clone.outputs = requested_tasks(self.model, [output])
-        clone.searched = searched_outputs(self.model, clone.outputs)
+        clone = self._only(requested_tasks(self.model, [output]))
         clone.active = active_tasks(self.model, clone.searched, {output: active})
+        return clone
+
+    def _only(self, outputs: Sequence[str]) -> "DualSpeech2Text":
+        clone = copy.copy(self)
+        clone.outputs = list(outputs)
+        clone.searched = searched_outputs(self.model, clone.outputs)
         clone.searchers = {name: self.searchers[name] for name in clone.searched}
         clone.coupling = None
         return clone
 
     def with_options(self, **options) -> "DualSpeech2Text":
         """Return a recogniser with the same model and other search options for all outputs."""
-        clone = self._clone()
+        clone = copy.copy(self)
         clone.options = {
             name: change_options(name, own_options, options)
             for name, own_options in self.options.items()
         }
         clone.searchers = clone._build_searchers()
-        return clone
-
-    def _clone(self) -> "DualSpeech2Text":
-        clone = object.__new__(type(self))
-        clone.__dict__.update(self.__dict__)
         return clone

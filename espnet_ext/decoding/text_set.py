@@ -12,7 +12,7 @@ from espnet_ext.decoding.finished import FinishedResults
 from espnet_ext.decoding.search import Result
 from espnet_ext.decoding.set_decoder import SetDecoder
 from espnet_ext.errors import UserError
-from espnet_ext.model.unit_frontend import reads_units
+from espnet_ext.model.unit_frontend import TEXT_OUTPUT, reads_units
 
 
 def read_texts(data: str, output: str) -> dict[str, str]:
@@ -38,14 +38,25 @@ def outputs_of_text(
     """Return the outputs to decode: those requested, or all outputs but that of the text.
 
     Raises:
-        UserError: if the model reads audio, or has no further output.
+        UserError: if the model reads audio, was trained on the transcripts of another output, has
+            no further output, or the output of the text is requested.
     """
     if not reads_units(config):
         raise UserError(
             f"{model_dir}: reads audio, and --text_input {text_input} is text",
             "use a system with frontend: units that was trained on text",
         )
+    layout = (config.get("frontend_conf") or {}).get("layout") or {}
+    trained = layout.get(TEXT_OUTPUT) or text_input
+    if trained != text_input:
+        raise UserError(
+            f"{model_dir}: was trained on transcripts of {trained}, not of {text_input}",
+            f"--text_input {trained}",
+        )
     if outputs is not None:
+        if text_input in outputs:
+            message = f"--text_input {text_input}: {text_input} is an output to decode, too"
+            raise UserError(message, "leave it out of --outputs")
         return list(outputs)
     others = [name for name in config["outputs"] if name != text_input]
     if not others:

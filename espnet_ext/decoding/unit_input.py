@@ -19,6 +19,7 @@ from espnet_ext.text.unicode import normalize
 from espnet_ext.units.corpus import BATCH_SECONDS, batches_of
 from espnet_ext.units.inputs import UnitInput
 from espnet_ext.units.sequences import KEEP
+from espnet_ext.units.vocabulary import UNKNOWN_ID
 
 
 def text_warning(config: Mapping[str, Any], model_dir: str | Path) -> str:
@@ -88,8 +89,8 @@ class UnitReader:
         """Raise `UserError` if token times are requested."""
         if any(requested):
             raise UserError(
-                "times: a model that reads discrete units has no token times, because repeated "
-                "units are removed",
+                "times: a model that reads discrete units has no token times: SentencePiece, and "
+                "removed repeats, hide the durations of units",
                 "leave times out, or decode with a system that reads audio",
             )
 
@@ -97,6 +98,12 @@ class UnitReader:
     def sample_rate(self) -> int:
         """The sample rate that audio must have, in Hz."""
         return self.units.sample_rate
+
+    def is_too_short(self, samples: int) -> bool:
+        """Return whether a number of samples (at `sample_rate`) makes no unit."""
+        if samples >= self.sample_rate:
+            return False
+        return samples == 0 or not len(self.units.extractor(torch.zeros(samples)))
 
     def speech(self, waves: Sequence[torch.Tensor], names: Sequence[str]) -> list[torch.Tensor]:
         """Return the input ids (L,) of waveforms (S,); none if a waveform is too short.
@@ -146,4 +153,11 @@ class UnitReader:
             say(f"warning: {self._text_warning}")
             self._text_warning = ""
         rows = [self.units.text(normalize(text), self.layout.upsample) for text in texts]
+        unknown = [i for i, row in enumerate(rows) if row and set(row) == {UNKNOWN_ID}]
+        if unknown:
+            first = texts[unknown[0]]
+            say(
+                f"warning: {len(unknown)} of {len(rows)} texts have no token of the vocabulary, so "
+                f"their transcripts are random; the first: {first[:60]!r}"
+            )
         return [torch.tensor(row, dtype=torch.long) for row in rows]

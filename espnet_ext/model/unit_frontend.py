@@ -18,7 +18,7 @@ UNITS = "units"  # the value of `frontend`
 FILES = ("tokens.txt", "vocabulary.json", "units.model", "text.model", "units.json", "kmeans.npz")
 SPECIAL = 2  # ids of <blank> and <unk>, the first ones
 _OPTIONAL = ("units.model", "text.model")  # only for SentencePiece
-TEXT_INPUT = "text_input"  # key of the layout
+TEXT_INPUT, TEXT_OUTPUT = "text_input", "text_output"  # keys of the layout
 
 
 def input_guide(output: str) -> str:
@@ -44,12 +44,14 @@ class InputLayout:
     guides: Mapping[str, int] = field(default_factory=dict)
     # whether the training set had inputs of text; None: see `trained_with_text`
     text_input: bool | None = None
+    # output whose transcripts were these inputs; "": an earlier version has not recorded it
+    text_output: str = ""
 
     @classmethod
     def of(cls, values: Any, where: str = "frontend_conf.layout") -> "InputLayout":
         """Return the layout in a configuration; `UserError` if it is not valid."""
         names = list(cls.__dataclass_fields__)
-        required = set(names) - {"guides", TEXT_INPUT}
+        required = set(names) - {"guides", TEXT_INPUT, TEXT_OUTPUT}
         if not isinstance(values, Mapping) or required - set(values):
             raise UserError(
                 f"{where}: is missing or not complete",
@@ -67,6 +69,9 @@ class InputLayout:
         if not isinstance(values.get(TEXT_INPUT), bool | None):
             message = f"{where}.{TEXT_INPUT}: {values[TEXT_INPUT]!r} is not true or false"
             raise UserError(message, "train again")
+        if not isinstance(values.get(TEXT_OUTPUT, ""), str):
+            message = f"{where}.{TEXT_OUTPUT}: {values[TEXT_OUTPUT]!r} is not the name of an output"
+            raise UserError(message, "train again")
         layout = cls(**{**values, "units": units, "text": text})
         _check_guides(layout, f"{where}.guides")
         return layout
@@ -77,6 +82,8 @@ class InputLayout:
         guides = values.pop("guides")
         if self.text_input is None or _is_evident(self.text_input, self.upsample):
             del values[TEXT_INPUT]
+        if not self.text_output:
+            del values[TEXT_OUTPUT]
         return {**values, "guides": dict(guides)} if guides else values
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from espnet_ext.data.shards import MANIFEST
 from espnet_ext.errors import UserError
 from espnet_ext.files import flat_items, read_json, read_yaml, sha256_of, write_json
+from espnet_ext.model.unit_frontend import TEXT_INPUT, TEXT_OUTPUT
 from espnet_ext.progress import say
 
 FILE = "trained_with.json"
@@ -86,7 +87,8 @@ def _configuration(args: Mapping[str, Any]) -> dict[str, Any]:
     options = {**options, "outputs": outputs}
     frontend = options.get("frontend_conf") or {}
     if isinstance(frontend.get("layout"), Mapping):  # the data show whether there is text
-        layout = {key: value for key, value in frontend["layout"].items() if key != "text_input"}
+        recorded = frontend["layout"].items()
+        layout = {key: value for key, value in recorded if key not in (TEXT_INPUT, TEXT_OUTPUT)}
         options["frontend_conf"] = {**frontend, "layout": layout}
     for part in (options, *outputs.values()):
         if part.get("token_list"):

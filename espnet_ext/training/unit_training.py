@@ -59,7 +59,7 @@ def add_unit_layout(
     source = UnitSource(model.digest, model.sizes, vocabulary.source.repeats)
     vocabulary.require_units(source, str(units))
     factors = []
-    text_input = None
+    text_input, text_output = None, ""
     for folder in sets:
         manifest = read_input_manifest(folder)
         if manifest["vocabulary_sha256"] != vocabulary.digest:
@@ -71,6 +71,7 @@ def add_unit_layout(
         factors.append((folder, manifest["upsample"]))
         if len(factors) == 1:  # the training set
             text_input = manifest["upsample"] is not None and manifest["text"]["utterances"] > 0
+            text_output = manifest["text_output"] if text_input else ""
     upsampling = {factor for _, factor in factors if factor is not None}
     if len(upsampling) > 1:
         listed = ", ".join(f"{folder}: {factor}" for folder, factor in factors)
@@ -85,6 +86,7 @@ def add_unit_layout(
         vocabulary.digest,
         _guides(config, vocabulary),
         text_input,
+        text_output,
     )
     files = {
         name: folder / name

@@ -41,9 +41,12 @@ _ARCHITECTURE = (
 _PREPROCESSOR = {"sampling_rate": 16000, "do_normalize": True, "n_fft": 400, "hop_length": 160}
 
 
+_SIGNAL_OPTIONS = ("sample_rate", "frame_shift_ms", "n_mels", "n_mfcc", "normalize")
+
+
 @dataclass(frozen=True)
 class FeatureOptions:
-    """Which features are computed. Options of other kinds are ignored."""
+    """Which features are computed. Options of other kinds keep their defaults."""
 
     kind: str = LOG_MEL  # one of KINDS
     # pretrained: folder or hub name of a checkpoint; system: directory of a trained system
@@ -85,6 +88,7 @@ class FeatureOptions:
             what = "a checkpoint" if self.kind == PRETRAINED else "a trained system"
             message = f"{where}: features '{self.kind}' need the model"
             raise UserError(message, f"name the folder of {what}")
+        self._check_other_kinds(where)
         if self.layer is not None:
             check_count(self.layer, f"{where}: layer", 0)
         check_count(self.sample_rate, f"{where}: sample_rate", 1000)
@@ -93,6 +97,19 @@ class FeatureOptions:
         if self.kind == MFCC and self.n_mfcc > self.n_mels:
             message = f"{where}: n_mfcc {self.n_mfcc} exceeds n_mels {self.n_mels}"
             raise UserError(message, "choose fewer coefficients")
+
+    def _check_other_kinds(self, where: str) -> None:
+        """Raise `UserError` for options that have no effect on this kind of features."""
+        of_signal = dict.fromkeys(_SIGNAL_OPTIONS, (LOG_MEL, MFCC))
+        of_encoder = {"model": (PRETRAINED, SYSTEM), "layer": (PRETRAINED, SYSTEM)}
+        of_one = {"revision": (PRETRAINED,), "weights": (SYSTEM,), "output": (SYSTEM,)}
+        for name, kinds in {**of_signal, **of_encoder, **of_one}.items():
+            value = getattr(self, name)
+            if self.kind not in kinds and value != getattr(FeatureOptions, name):
+                raise UserError(
+                    f"{where}: {name} {value} has no effect on features '{self.kind}'",
+                    f"leave it out, or choose features: {' or '.join(kinds)}",
+                )
 
 
 class FeatureExtractor(torch.nn.Module):

@@ -14,19 +14,19 @@ from typing import Any
 from espnet_ext.data.record import NA
 from espnet_ext.data.table import read_table, write_table
 from espnet_ext.errors import UserError
-from espnet_ext.files import write_json, write_text
+from espnet_ext.files import sha256_of, write_json, write_text
 from espnet_ext.text.unicode import normalize
 from espnet_ext.units.dump import read_dump_manifest, stream_units, units_path
 from espnet_ext.units.files import read_manifest
 from espnet_ext.units.sequences import units_to_text, upsample
-from espnet_ext.units.vocabulary import JointVocabulary, UnitSource
+from espnet_ext.units.vocabulary import UNKNOWN_ID, JointVocabulary, UnitSource
 
 INPUTS, MANIFEST, MODALITY, REMOVED = "input_ids", "input_ids.json", "utt2modality", "removed.tsv"
 SPEECH, TEXT = "speech", "text"  # modalities
 SUFFIX = "-text"  # of the ids of utterances whose input is a transcript
 # regular expression for the names of the files that `write_input_set` writes
 NAMES = r"input_ids(?:\.json)?|removed\.tsv|utt2\w+|text\.[a-z0-9_]+"
-FORMAT = 1
+FORMAT = 2  # 1: without SHA-256 of input_ids
 _WRITE = "write the set again: espnet-ext unit_inputs"
 
 
@@ -48,6 +48,9 @@ class InputStatistics:
     text: int = 0
     speech_ids: int = 0
     text_ids: int = 0
+    text_tokens: int = 0  # before up-sampling
+    unknown_tokens: int = 0  # of them, those that the vocabulary lacks
+    labelled: dict[str, int] = field(default_factory=dict)  # output → utterances with a transcript
     removed: dict[str, str] = field(default_factory=dict)  # utterance id → reason
 
 
@@ -78,10 +81,11 @@ def write_input_set(
             `options.text_output` are inputs.
 
     Raises:
-        UserError: if units are not those of the vocabulary, transcripts are missing, two
+        UserError: if units are not those of the vocabulary, units or transcripts are missing, two
             utterances have one id, or no utterance is left.
     """
     _check(options, text_folders)
+    _require_transcripts(source, options.outputs)
     tables = _Tables(texts={name: {} for name in options.outputs})
     statistics = InputStatistics()
     path = units_path(options.units_folder or source, options.name, vocabulary.source.repeats)
@@ -89,29 +93,46 @@ def write_input_set(
         message = f"{path}: no such file"
         repeats = vocabulary.source.repeats
         raise UserError(message, f"dump the units: espnet-ext dump_units --repeats {repeats}")
-    vocabulary.require_units(UnitSource.of(read_dump_manifest(path), str(path)), str(path))
+    dump = read_dump_manifest(path)
+    vocabulary.require_units(UnitSource.of(dump, str(path)), str(path))
     texts, labels = _read_texts(source, options.outputs), _read_labels(source)
+    without_units = dict.fromkeys(_utterances(source))
     for utt_id, units in stream_units(path, vocabulary.source.count):
+        if utt_id not in without_units:
+            statistics.removed[utt_id] = f"is not in {source}"
+            continue
+        del without_units[utt_id]
         ids = vocabulary.unit_text_ids(units_to_text(units), f"{path}: {utt_id}")
         if _is_too_long(ids, utt_id, options, statistics):
             continue
-        _add(tables, utt_id, utt_id, SPEECH, ids, texts, labels)
+        _add(tables, source, utt_id, utt_id, SPEECH, ids, texts, labels)
         statistics.speech += 1
         statistics.speech_ids += len(ids)
+    if without_units:
+        some = ", ".join(list(without_units)[:3])
+        message = f"{path}: {len(without_units)} utterances of {source} have no units: {some}"
+        raise UserError(message, "dump the units of the set again: espnet-ext dump_units")
     if options.text_output:
         for folder in (source, *text_folders):
             _add_text_inputs(tables, statistics, vocabulary, folder, options)
     if not tables.inputs:
-        message = f"{source}: no utterance is left, all are longer than {options.max_length} ids"
-        raise UserError(message, "raise --max_length")
+        utt_id, reason = next(iter(statistics.removed.items()))
+        message = f"{source}: no utterance is left; the first, {utt_id}: {reason}"
+        raise UserError(message, "raise --max_length, or dump the units of this set")
+    statistics.labelled = {
+        name: sum(text != NA for text in rows.values()) for name, rows in tables.texts.items()
+    }
     _write(Path(target), tables)
     manifest = {
         "format": FORMAT,
         "vocabulary_sha256": vocabulary.digest,
+        "input_ids_sha256": sha256_of(Path(target) / INPUTS),
+        "text_sha256": dump["text_sha256"],  # of the units' file
         "upsample": options.upsample if options.text_output else None,
         "text_output": options.text_output,
         "speech": {"utterances": statistics.speech, "ids": statistics.speech_ids},
         "text": {"utterances": statistics.text, "ids": statistics.text_ids},
+        "labelled": statistics.labelled,
         "removed": len(statistics.removed),
     }
     rows = [f"{utt_id}\t{reason}\n" for utt_id, reason in sorted(statistics.removed.items())]
@@ -121,11 +142,21 @@ def write_input_set(
 
 
 def read_input_manifest(folder: str | os.PathLike) -> dict[str, Any]:
-    """Return the manifest of a set that `write_input_set` wrote."""
+    """Return the manifest of a set that `write_input_set` wrote.
+
+    Raises:
+        UserError: if the manifest or `input_ids` is missing, or they do not belong together.
+    """
     path = Path(folder) / MANIFEST
-    if not path.is_file():
-        raise UserError(f"{path}: no such file", "write it: espnet-ext unit_inputs")
-    return read_manifest(path, FORMAT, ("vocabulary_sha256", "upsample", "text"))
+    inputs = Path(folder) / INPUTS
+    for file in (path, inputs):
+        if not file.is_file():
+            raise UserError(f"{file}: no such file", "write it: espnet-ext unit_inputs")
+    keys = ("vocabulary_sha256", "input_ids_sha256", "upsample", "text", "text_output")
+    manifest = read_manifest(path, FORMAT, keys)
+    if sha256_of(inputs) != manifest["input_ids_sha256"]:
+        raise UserError(f"{inputs}: is not the file that {MANIFEST} was written with", _WRITE)
+    return manifest
 
 
 def parse_ids(row: str, size: int, where: str) -> list[int]:
@@ -167,6 +198,25 @@ def _check(options: InputOptions, text_folders: Sequence[str | os.PathLike]) -> 
         )
 
 
+def _require_transcripts(folder: str | os.PathLike, outputs: Sequence[str]) -> None:
+    for name in outputs:
+        path = Path(folder) / f"text.{name}"
+        if not path.is_file():
+            raise UserError(
+                f"{path}: no such file",
+                f"correct --outputs, or write it: utterances without a transcript have {NA}",
+            )
+
+
+def _utterances(folder: str | os.PathLike) -> list[str]:
+    """Return the ids of a data directory."""
+    names = ("utt2spk", "wav.scp")
+    path = next((file for file in (Path(folder) / n for n in names) if file.is_file()), None)
+    if path is None:
+        raise UserError(f"{folder}: has neither utt2spk nor wav.scp", "give a data directory")
+    return list(read_table(path, empty_ok=True))
+
+
 def _read_texts(folder: str | os.PathLike, outputs: Sequence[str]) -> dict[str, dict[str, str]]:
     """Return output → utterance id → transcript; `UserError` if there is no transcript at all."""
     texts = {}
@@ -187,7 +237,7 @@ def _read_labels(folder: str | os.PathLike) -> dict[str, dict[str, str]]:
     return {
         path.name: read_table(path, empty_ok=True)
         for path in paths
-        if path.name not in ("utt2dur", "utt2num_frames", MODALITY)
+        if path.name not in ("utt2dur", "utt2num_frames", "utt2num_samples", MODALITY)
     }
 
 
@@ -203,6 +253,7 @@ def _is_too_long(
 
 def _add(
     tables: _Tables,
+    folder: str | os.PathLike,
     utt_id: str,
     origin: str,
     modality: str,
@@ -210,9 +261,9 @@ def _add(
     texts: Mapping[str, Mapping[str, str]],
     labels: Mapping[str, Mapping[str, str]],
 ) -> None:
-    """Add an utterance with the transcripts and labels of `origin`."""
+    """Add an utterance with the transcripts and labels of `origin`, a row of `folder`."""
     if utt_id in tables.inputs:
-        message = f"two utterances have the id {utt_id}"
+        message = f"{folder}: {origin}: another utterance already has the id {utt_id}"
         raise UserError(message, "make the ids of all sets unique")
     tables.inputs[utt_id] = " ".join(map(str, ids))
     tables.modality[utt_id] = modality
@@ -240,23 +291,33 @@ def _add_text_inputs(
     added = 0
     inputs = read_table(path, empty_ok=True)
     for origin, text in inputs.items():
-        if not text or text == NA or not any(origin in rows for rows in targets.values()):
+        if not text or text == NA:
             continue
-        ids = upsample(vocabulary.text_ids(normalize(text)), options.upsample)
-        if not ids:
-            raise UserError(f"{path}: {origin}: has no tokens", "remove the utterance")
         utt_id = origin + SUFFIX
+        if not any(origin in rows for rows in targets.values()):
+            statistics.removed[utt_id] = f"no transcript of {' or '.join(targets)} to map it to"
+            continue
+        tokens = vocabulary.text_ids(normalize(text))
+        if not tokens:
+            raise UserError(f"{path}: {origin}: has no tokens", "remove the utterance")
+        unknown = tokens.count(UNKNOWN_ID)
+        if unknown == len(tokens):
+            statistics.removed[utt_id] = "no token of the transcript is in the vocabulary"
+            continue
+        ids = upsample(tokens, options.upsample)
         if _is_too_long(ids, utt_id, options, statistics):
             continue
-        _add(tables, utt_id, origin, TEXT, ids, targets, labels)
+        _add(tables, folder, utt_id, origin, TEXT, ids, targets, labels)
         added += 1
         statistics.text += 1
+        statistics.text_tokens += len(tokens)
+        statistics.unknown_tokens += unknown
         statistics.text_ids += len(ids)
     if not added:
         names = ", ".join(f"text.{name}" for name in options.outputs if name != options.text_output)
         raise UserError(
-            f"{path}: no transcript is an input: none has a transcript in {names}, or all are "
-            f"longer than {options.max_length} ids",
+            f"{path}: no transcript is an input: none has a transcript in {names}, all are "
+            f"longer than {options.max_length} ids, or none has a token of the vocabulary",
             f"add transcripts to {names}, or leave this set out",
         )
 

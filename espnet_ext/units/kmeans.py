@@ -51,7 +51,7 @@ def fit_kmeans(
     if clusters > len(frames):
         raise UserError(
             f"{clusters} clusters, but the sample has {len(frames)} frames",
-            "choose fewer clusters, or more audio",
+            "choose fewer clusters, or read more audio (--portion, --max_frames)",
         )
     frames = np.ascontiguousarray(frames, dtype=np.float32)
     first = MiniBatchKMeans(

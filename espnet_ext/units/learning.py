@@ -35,6 +35,8 @@ class LearningOptions:
         if self.clusters < 1 or self.residual_clusters < 0 or self.max_frames < 0:
             message = f"{where}: clusters and frames must be positive numbers"
             raise UserError(message, "correct --clusters, --residual_clusters or --max_frames")
+        if self.seed < 0:
+            raise UserError(f"{where}: seed {self.seed} is negative", "choose a seed from 0")
         if not 0 < self.portion <= 1:
             message = f"{where}: portion {self.portion}"
             raise UserError(message, "choose a share of the utterances, from above 0 to 1")
@@ -88,10 +90,11 @@ def learn(
     say(f"k-means: {len(sample.rows)} of {sample.seen} frames, {options.clusters} clusters")
     rows, codebooks, inertias = sample.rows, [], []
     for clusters in filter(None, (options.clusters, options.residual_clusters)):
+        which = "residual codebook: " if codebooks else ""
         try:
             result = fit_kmeans(rows, clusters, seed=options.seed, device=device)
         except UserError as error:
-            raise UserError(f"{names}: {error.message}", error.remedy) from None
+            raise UserError(f"{names}: {which}{error.message}", error.remedy) from None
         codebooks.append(result.centroids)
         inertias.append(result.inertia)
         if len(codebooks) == 1 and options.residual_clusters:

@@ -29,6 +29,7 @@ TOKENS, MANIFEST = "tokens.txt", "vocabulary.json"
 # regular expression for the names of the files that `build` writes
 NAMES = r"tokens\.txt|vocabulary\.json|(?:units|text)\.(?:model|vocab)"
 FORMAT = 1
+UNKNOWN_ID = 1  # of <unk>
 _BUILD = "make the vocabulary again: espnet-ext unit_tokens"
 
 
@@ -132,8 +133,8 @@ class JointVocabulary:
         A token in the text that is written like a unit or a symbol is `<unk>`, too.
         """
         first, last = self.text_range.start, self.text_range.stop
-        ids = (self._ids.get(token, 1) for token in self.text_tokenizer.encode(text))
-        return [i if first <= i < last else 1 for i in ids]
+        ids = (self._ids.get(token, UNKNOWN_ID) for token in self.text_tokenizer.encode(text))
+        return [i if first <= i < last else UNKNOWN_ID for i in ids]
 
     def require_units(self, source: UnitSource, where: str) -> None:
         """Raise `UserError` unless units come from the k-means that the vocabulary is for.

@@ -208,7 +208,11 @@ def test_configuration_that_does_not_change_features_keeps_the_digest(
         ({"kind": "pretrained"}, "need the model"),
         ({"n_mels": 0}, "n_mels"),
         ({"kind": "mfcc", "n_mfcc": 90}, "exceeds n_mels"),
-        ({"layer": -1}, "layer"),
+        ({"kind": "pretrained", "model": "m", "layer": -1}, "layer"),
+        ({"layer": 3}, "layer 3 has no effect on features 'log_mel'"),
+        ({"kind": "mfcc", "model": "m"}, "model m has no effect on features 'mfcc'"),
+        ({"kind": "system", "model": "m", "revision": "v1"}, "revision v1 has no effect"),
+        ({"kind": "pretrained", "model": "m", "sample_rate": 8000}, "sample_rate 8000 has no"),
     ],
 )
 def test_impossible_options_raise_user_error(values, message):

@@ -29,6 +29,7 @@ from espnet_ext.training.collate import collate
 from espnet_ext.training.run import merged_config
 from espnet_ext.training.unit_rows import UnitAugmentation, UnitRows
 from espnet_ext.training.unit_training import add_unit_layout, text_ratio_sampler
+from espnet_ext.units.extractor import UnitExtractor
 from espnet_ext.units.input_set import InputOptions, parse_ids, write_input_set
 from espnet_ext.units.inputs import UnitInput
 
@@ -137,11 +138,11 @@ def test_inputs_shorter_than_the_subsampling_are_padded_and_decoded():
         head.ctc.ctc_lo.bias[0] -= 20  # no blanks
     lengths = [4, 9, 1, 0, 6, 30]
     rows = [4 + torch.arange(length) % 8 for length in lengths]
-    units = Namespace(sample_rate=16000, check_times=list, text=lambda texts: rows)
+    layout = InputLayout.of(LAYOUT)
+    units = Namespace(sample_rate=16000, check_times=list, text=lambda _: rows, layout=layout)
     config = {**unit_systems.CONFIG, "outputs": entries}
     recogniser = DualSpeech2Text(model, config, {"greedy": True, "batch_frames": 20}, units=units)
     results = recogniser.texts([""] * len(rows))
-    assert [recogniser.is_too_short(length) for length in lengths] == [n == 0 for n in lengths]
     assert results[3].best["surface"].text == "" and results[3].best["surface"].score == 0
     encoder = espnet.resolve("encoder", "conformer")(input_size=16, **conf).eval()
     encoder.load_state_dict(model.encoder.state_dict())
@@ -353,6 +354,7 @@ def test_sets_of_other_units_or_without_texts_raise_user_errors(made, tmp_path):
         write_input_set(made.joint, corpus, tmp_path / "set", options)
     path.write_text(json.dumps(manifest))
     (corpus / "text.meaning").unlink()
+    write_table(corpus / "text.meaning", dict.fromkeys(read_table(corpus / "wav.scp"), "<na>"))
     with pytest.raises(UserError, match="none has a transcript in text.meaning"):
         write_input_set(made.joint, corpus, tmp_path / "set", options)
     shutil.copy(made.corpus / "text.meaning", corpus)
@@ -363,6 +365,8 @@ def test_sets_of_other_units_or_without_texts_raise_user_errors(made, tmp_path):
         units.write_text(rows + row + "\n")
         path.write_text(json.dumps({**manifest, "text_sha256": sha256_of(units)}))
 
+    for name in ("wav.scp", "utt2spk"):
+        write_table(corpus / name, {**read_table(corpus / name), "s1-u99": "s1"})
     add_row("s1-u99 ")
     with pytest.raises(UserError, match="s1-u99: has no units"):
         write_input_set(made.joint, corpus, tmp_path / "set", options)
@@ -442,8 +446,13 @@ def test_trained_system_recognises_raw_audio_in_batches_and_text(
     read = recogniser.units.speech([torch.from_numpy(waves[0])], [""])[0].tolist()
     assert ids == next(iter(written.values())) == read
     texts = recogniser.texts(["ab ba", "b a"])
+    assert set(texts[0].best) == {"meaning"}  # surface was the input in training
     single = recogniser.texts(["b a"])[0]
     assert texts[1].best["meaning"].tokens == single.best["meaning"].tokens
+    with monkeypatch.context() as patch:  # as features that need 400 samples
+        patch.setattr(UnitExtractor, "__call__", lambda _, wave: [0] * (len(wave) // 400))
+        short = [recogniser.is_too_short(samples) for samples in (0, 1, 399, 400, 16000)]
+        assert short == [True, True, True, False, False]
     assert recogniser.units.text(["ab"])[0].tolist() == [
         i for i in made.joint.text_ids("ab") for _ in range(3)
     ]
@@ -465,8 +474,10 @@ def test_trained_system_recognises_raw_audio_in_batches_and_text(
     recogniser(waves[0])
     assert "warning" not in capsys.readouterr().err
     recogniser.texts(["ab"])
-    recogniser.texts(["b a"])
-    assert capsys.readouterr().err.count("was trained without text (text_ratio: 0)") == 1
+    recogniser.texts(["b a", "zz"])
+    messages = capsys.readouterr().err
+    assert messages.count("was trained without text (text_ratio: 0)") == 1
+    assert "1 of 2 texts have no token of the vocabulary" in messages and "'zz'" in messages
     # a packed model needs no other file
     pack_model(trained, tmp_path / "model.zip")
     packed = DualSpeech2Text.from_pretrained(tmp_path / "model.zip", beam_size=3, maxlenratio=-6)

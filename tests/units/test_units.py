@@ -119,6 +119,7 @@ def test_more_clusters_than_frames_names_the_data(corpus):
     [
         LearningOptions(0),
         LearningOptions(5, -1),
+        LearningOptions(5, seed=-1),
         LearningOptions(5, portion=0.0),
         LearningOptions(500, max_frames=400),
         LearningOptions(21000),
