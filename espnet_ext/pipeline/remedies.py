@@ -21,12 +21,20 @@ _RENAMED: dict[str, dict[str, str]] = {
         "token_types": "token_types",
     },
     "tokens": {"vocab_size": "nbpe"},
+    "learn_kmeans": {"clusters": "nclusters", "residual_clusters": "residual_nclusters"},
+    "dump_units": {"repeats": "src_case"},
+    "unit_tokens": {
+        "unit_vocab_size": "src_nbpe",
+        "unit_token_type": "src_token_type",
+        "text_vocab_size": "text_nbpe",
+    },
     "train": {"config": "asr_config", "system": "systems"},
     "decode": {"config": "inference_config"},
 }
 # Module of a command → option of run.sh that takes further options of the command
 _FURTHER = {
     "prepare": "local_data_opts",
+    "learn_kmeans": "kmeans_opts",
     "train": "asr_args",
     "lm_train": "lm_args",
     "decode": "inference_args",
@@ -44,6 +52,9 @@ def translations(command: Sequence[str], lines: Iterable[str]) -> Iterator[str]:
     >>> filtering = ["python", "-m", "espnet_ext.bin.filter"]
     >>> list(translations(filtering, ["  remedy: change --max_seconds or --overwrite true"]))
     ['in run.sh, --max_seconds is --max_wav_duration']
+    >>> learning = ["python", "-m", "espnet_ext.bin.learn_kmeans"]
+    >>> list(translations(learning, ["  remedy: choose fewer clusters (--clusters)"]))
+    ['in run.sh, --clusters is --nclusters']
     >>> list(translations(["python", "-m", "espnet_ext.bin.decode"], ["  remedy: --beam_size 10"]))
     ['in run.sh, write --inference_args "--beam_size 10"']
     """

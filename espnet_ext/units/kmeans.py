@@ -51,7 +51,7 @@ def fit_kmeans(
     if clusters > len(frames):
         raise UserError(
             f"{clusters} clusters, but the sample has {len(frames)} frames",
-            "choose fewer clusters, or read more audio (--portion, --max_frames)",
+            "choose fewer clusters (--clusters), or more audio (--portion, --max_frames)",
         )
     frames = np.ascontiguousarray(frames, dtype=np.float32)
     first = MiniBatchKMeans(
@@ -82,7 +82,7 @@ def fit_kmeans(
     if used < clusters:
         raise UserError(
             f"{clusters} clusters, but the sample has only {used} clearly different frames",
-            "choose fewer clusters, or more audio",
+            "choose fewer clusters (--clusters), or more audio",
         )
     return KMeansResult(centroids.cpu().numpy(), float(distances.double().mean()), iterations)
 
