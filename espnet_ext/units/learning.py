@@ -88,7 +88,8 @@ def learn(
         raise UserError(f"{names}: no utterance was drawn", "raise --portion, or add utterances")
     device = str(search_device(extractor.device()))  # Apple's GPUs have no 64-bit numbers
     say(f"k-means: {len(sample.rows)} of {sample.seen} frames, {options.clusters} clusters")
-    rows, codebooks, inertias = sample.rows, [], []
+    codebooks: list[np.ndarray] = []
+    rows, inertias = sample.rows, []
     for clusters in filter(None, (options.clusters, options.residual_clusters)):
         which = "residual codebook: " if codebooks else ""
         try:
