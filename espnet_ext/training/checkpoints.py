@@ -29,9 +29,10 @@ REMEDY = (
     "restore the file from a backup; or rename the folder, to train from scratch (run.sh: --force "
     "true)"
 )
-# A file is not flushed to the disk if the last flush took more than this share of the time since
-# then. Short epochs would otherwise wait for the disk.
+# A checkpoint is not flushed to the disk if the last flush took more than this share of the time
+# since then, and ended less than these seconds ago. Short epochs would otherwise wait for the disk.
 _FLUSH_SHARE = 0.002
+_LONGEST_UNFLUSHED = 600.0
 _KEYS = ("model", "optimizers", "schedulers", "reporter")
 
 
@@ -154,8 +155,7 @@ class _Writer:
                 os.replace(temporary, target)
                 if flush:
                     start = time.monotonic()
-                    _flush(target.with_name(checksums.FILE))
-                    _flush(target.parent)
+                    _flush_folder(target.parent)
                     self._flushed_at = time.monotonic()
                     self._flush_seconds = waited + self._flushed_at - start
         finally:
@@ -165,7 +165,8 @@ class _Writer:
             self._latest_is_flushed = flush
 
     def _may_flush(self) -> bool:
-        return self._flush_seconds <= _FLUSH_SHARE * (time.monotonic() - self._flushed_at)
+        passed = time.monotonic() - self._flushed_at
+        return self._flush_seconds <= _FLUSH_SHARE * passed or passed >= _LONGEST_UNFLUSHED
 
     def _keep_previous(self, target: Path) -> None:
         """Make the latest checkpoint the previous one, before another one replaces it.
@@ -178,6 +179,17 @@ class _Writer:
             _link(target, previous)
 
 
+def flush(checkpoint: Path) -> None:
+    """Wait until a checkpoint that was written is on the disk, with its SHA-256 and its name.
+
+    Raises:
+        UserError: if the disk is full or cannot be written.
+    """
+    with failures.of_writing(checkpoint):
+        _flush(checkpoint)
+        _flush_folder(checkpoint.parent)
+
+
 def _link(source: Path, target: Path) -> None:
     """Make `target` a hard link to `source`, or a copy, replacing an existing file in one step."""
     temporary = target.with_name(f".{target.name}.link")
@@ -187,6 +199,12 @@ def _link(source: Path, target: Path) -> None:
     except OSError:  # a file system without hard links
         shutil.copyfile(source, temporary)
     os.replace(temporary, target)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Wait until the names in a folder, and the recorded SHA-256, are on the disk."""
+    _flush(folder / checksums.FILE)
+    _flush(folder)
 
 
 def _flush(path: Path) -> None:

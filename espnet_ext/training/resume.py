@@ -213,8 +213,8 @@ class ResumableEpoch:
                 self.stop()
 
     def stop(self) -> None:
-        """Save, and raise `Interrupted`."""
-        self.save()
+        """Save, and raise `Interrupted`. The machine may be switched off after this."""
+        self.save(flush=True)
         epoch = self._parts.reporter.get_epoch()
         path = self._saving.folder / checkpoints.CHECKPOINT
         raise Interrupted(
@@ -222,14 +222,21 @@ class ResumableEpoch:
             f"({self._request.name}): run the same command again to continue"
         )
 
-    def save(self) -> None:
-        """Write a checkpoint. All processes of the training call this together."""
+    def save(self, *, flush: bool = False) -> None:
+        """Write a checkpoint. All processes of the training call this together.
+
+        Args:
+            flush: wait until it is on the disk. Otherwise `checkpoints` decides.
+        """
         start = time.monotonic()
         random_states = _gathered(random_state())
         if isinstance(self._parts.model, ShardedModel):
             self._parts.model.gather()
         if is_first_process():
-            torch.save(self._state(random_states), self._saving.folder / checkpoints.CHECKPOINT)
+            path = self._saving.folder / checkpoints.CHECKPOINT
+            torch.save(self._state(random_states), path)
+            if flush:
+                checkpoints.flush(path)
         if isinstance(self._parts.model, ShardedModel):
             self._parts.model.forget()
         if _is_distributed():

@@ -139,6 +139,45 @@ class Killed(BaseException):
     pass
 
 
+STATE = dict.fromkeys(("model", "optimizers", "schedulers", "reporter"), {})
+
+
+def test_checkpoint_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    calls = []
+    flush, replace = os.fsync, os.replace
+
+    def record_flush(descriptor):
+        calls.append(f"flush {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
+        flush(descriptor)
+
+    def record_replace(source, target):
+        calls.append(f"rename to {Path(target).name}")
+        replace(source, target)
+
+    with checkpoints.atomic_torch_save(tmp_path):
+        monkeypatch.setattr(os, "fsync", record_flush)
+        monkeypatch.setattr(os, "replace", record_replace)
+        torch.save(STATE, tmp_path / "checkpoint.pth")
+    names = ("flush .checkpoint.pth.tmp", "rename to checkpoint.pth", f"flush {tmp_path.name}")
+    assert [call for call in calls if call in names] == list(names)
+    assert calls[-2:] == ["flush checksums.json", names[-1]]
+
+
+@pytest.mark.parametrize(
+    ("took", "ago", "expected"),
+    [(10, 599, False), (10, 601, True), (0.5, 249, False), (0.5, 251, True)],
+)
+def test_slow_flushes_are_left_out_for_ten_minutes_at_most(
+    tmp_path, monkeypatch, took, ago, expected
+):
+    writer = checkpoints._Writer(tmp_path, torch.save)
+    writer._flush_seconds, writer._flushed_at = took, time.monotonic() - ago
+    flushed = []
+    monkeypatch.setattr(checkpoints, "_flush", flushed.append)
+    writer.write(STATE, tmp_path / "checkpoint.pth")
+    assert bool(flushed) is expected
+
+
 # -- faults while a training runs
 
 

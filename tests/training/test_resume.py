@@ -8,7 +8,7 @@ import tiny_recipe
 import torch
 
 from espnet_ext.errors import Interrupted
-from espnet_ext.training import health
+from espnet_ext.training import checkpoints, health
 
 CONFIG = {
     "batch_type": "unsorted",
@@ -82,3 +82,16 @@ def test_interrupted_training_equals_an_uninterrupted_one(prepared, monkeypatch,
     folder = recipe.train(name, CONFIG, options=options)
     print(capfd.readouterr().err)
     assert_equal_trainings(folder, whole)
+
+
+def test_checkpoint_of_a_stopped_training_is_flushed_although_flushing_is_slow(
+    prepared, monkeypatch
+):
+    recipe, _ = prepared
+    signal_after(monkeypatch, 2)
+    monkeypatch.setattr(checkpoints._Writer, "_may_flush", lambda self: False)
+    flushed = []
+    monkeypatch.setattr(checkpoints, "_flush", lambda path: flushed.append(path.name))
+    with pytest.raises(Interrupted):
+        recipe.train("stopped", CONFIG)
+    assert flushed == ["checkpoint.pth", "checksums.json", "stopped"]
