@@ -35,10 +35,11 @@ class UserError(Exception):
         return f"{self.message}\n  remedy: {self.remedy}" if self.remedy else self.message
 
 
-class Interrupted(Exception):
+class Interrupted(BaseException):
     """A command was ended by a signal after it saved its state. Running it again continues it.
 
-    Commands print the message and exit with `EXIT_CODE`.
+    Commands print the message and exit with `EXIT_CODE`. Like `KeyboardInterrupt`, it can be raised
+    at any point of a program, so it must not be taken for an error in what runs there.
     """
 
     EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: run again

@@ -30,15 +30,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not options:
         parser.error("options of ESPnet's lm_train are missing: write them after --")
 
-    from espnet_ext.provenance import provenance
-    from espnet_ext.training import language_model
+    from espnet_ext.training import signals
 
-    language_model.train(
-        options,
-        resume_changed=args.resume_changed,
-        overwrite=args.overwrite,
-        provenance=provenance("lm_train", arguments),
-    )
+    with signals.interruptible():
+        from espnet_ext.provenance import provenance
+        from espnet_ext.training import language_model
+
+        language_model.train(
+            options,
+            resume_changed=args.resume_changed,
+            overwrite=args.overwrite,
+            provenance=provenance("lm_train", arguments),
+        )
     return 0
 
 

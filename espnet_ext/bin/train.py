@@ -65,27 +65,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--exp_dir is required for training")
     if args.threads:
         os.environ["OMP_NUM_THREADS"] = str(args.threads)
-    require_gpus(args.ngpu)
 
+    from espnet_ext.training import signals
+
+    with signals.interruptible():
+        _run(args, arguments, arguments[split + 1 :])
+    return 0
+
+
+def _run(args: argparse.Namespace, arguments: Sequence[str], further: Sequence[str]) -> None:
+    """Train, or collect statistics.
+
+    Args:
+        args: parsed options.
+        arguments: all words of the command line.
+        further: options of ESPnet.
+    """
     from pathlib import Path
 
     from espnet_ext.provenance import provenance
     from espnet_ext.training import processes, run
     from espnet_ext.training.config import naming_the_file
 
+    require_gpus(args.ngpu)
     data = dataclasses.replace(
         data_of(args),
         joint_tokens=Path(args.joint_token_dir) if args.joint_token_dir else None,
         units=Path(args.units) if args.units else None,
     )
-    further = arguments[split + 1 :]
     options = ["--ngpu", str(args.ngpu), *further]
     options += processes.process_options(args.num_nodes, args.ngpu, further)
     config, overlays = Path(args.config), [Path(path) for path in args.system]
     with naming_the_file(config, overlays, options):
         if args.collect_stats:
             run.collect_stats(config, data, options, args.feats_normalize, args.pretrained)
-            return 0
+            return
         run.train(
             config,
             overlays,
@@ -99,7 +113,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             overwrite=args.overwrite,
             provenance=provenance("train", arguments, with_gpu=args.ngpu > 0),
         )
-    return 0
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:

@@ -34,6 +34,11 @@ class LanguageModelTask(LMTask):
     trainer = DualOutputTrainer
 
     @classmethod
+    def main_worker(cls, args: argparse.Namespace) -> None:
+        with signals.exit_code_of_subprocess(), signals.interruptible():
+            super().main_worker(args)
+
+    @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
         super().add_task_arguments(parser)
         parser.add_argument(

@@ -1,4 +1,7 @@
-"""Signals that ask a training to stop: it finishes its step and saves its state first."""
+"""Signals that ask a training to stop: it finishes its step and saves its state first.
+
+This module does not import torch when it is imported: signals may come while torch is loaded.
+"""
 
 import contextlib
 import multiprocessing
@@ -6,12 +9,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
-
-import torch
-import torch.distributed as dist
-from torch.multiprocessing import ProcessExitedException
 
 from espnet_ext.errors import Interrupted
 from espnet_ext.progress import say
@@ -48,18 +47,44 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Yield a `StopRequest` that receives `SIGNALS` while the context is open.
+    """Yield a `StopRequest` that receives `SIGNALS` while the context is open."""
+    request = StopRequest()
+    with _handler(request.receive):
+        yield request
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise `Interrupted` at once if one of `SIGNALS` comes while the context is open.
+
+    This is for the parts of a training that have nothing to save: before its first step, and after
+    its last one. `stop_requests` replaces it in between.
+    """
+    with _handler(_interrupt):
+        yield
+
+
+def _interrupt(number: int, frame: FrameType | None = None) -> None:
+    raise Interrupted(_message(signal.Signals(number).name))
+
+
+def _message(name: str) -> str:
+    return f"interrupted ({name}): run the same command again to continue"
+
+
+@contextlib.contextmanager
+def _handler(function: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Make a function receive `SIGNALS` while the context is open.
 
     A signal that this process ignores is ignored still. Only the main thread can receive signals.
     """
-    request = StopRequest()
     previous = {}
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                previous[number] = signal.signal(number, request.receive)
+                previous[number] = signal.signal(number, function)
     try:
-        yield request
+        yield
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
@@ -73,7 +98,9 @@ def exit_code_of_subprocess() -> Iterator[None]:
     except Interrupted as error:
         if multiprocessing.parent_process() is None:
             raise
-        if dist.get_rank() == 0:
+        import torch.distributed as dist
+
+        if dist.is_initialized() and dist.get_rank() == 0:
             say(f"note: {error}")
         sys.exit(error.EXIT_CODE)
 
@@ -88,14 +115,17 @@ def interruption_of_subprocesses(is_parent: bool) -> Iterator[None]:
     if not is_parent:
         yield
         return
+    from torch.multiprocessing import ProcessExitedException
+
     with stop_requests() as request:
         try:
             yield
         except ProcessExitedException as error:
-            if error.exit_code != Interrupted.EXIT_CODE:
+            # A subprocess that has just been started does not handle signals yet.
+            is_killed_by_it = bool(request.signal) and -error.exit_code in SIGNALS
+            if error.exit_code != Interrupted.EXIT_CODE and not is_killed_by_it:
                 raise
-            message = f"interrupted ({request.name}): run the same command again to continue"
-            raise Interrupted(message) from None
+            raise Interrupted(_message(request.name)) from None
 
 
 class WorkerInit:
@@ -126,7 +156,9 @@ def _allow_next(number: int, frame: FrameType | None) -> None:
 
 def keep_workers(loader: object) -> None:
     """Make the processes of a DataLoader ignore `SIGNALS`; other iterables stay as they are."""
-    if not isinstance(loader, torch.utils.data.DataLoader) or not loader.num_workers:
+    from torch.utils.data import DataLoader
+
+    if not isinstance(loader, DataLoader) or not loader.num_workers:
         return
     if not isinstance(loader.worker_init_fn, WorkerInit):
         loader.worker_init_fn = WorkerInit(loader.worker_init_fn)

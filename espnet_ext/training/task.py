@@ -16,7 +16,7 @@ from espnet_ext.model.build import build_model
 from espnet_ext.model.config import sample_rate_of
 from espnet_ext.model.outputs import parse_outputs
 from espnet_ext.objectives.registry import build_objective
-from espnet_ext.training import auto_batch_bins, shards, speed
+from espnet_ext.training import auto_batch_bins, shards, signals, speed
 from espnet_ext.training.adaptation import (
     check_adapter_options,
     check_adapters,
@@ -194,6 +194,11 @@ class DualOutputTask(AbsTask):
             kind = float if option == "speech_volume_normalize" else kind
             about = f"augmentation in ESPnet's preprocessor (default: {default})"
             group.add_argument(f"--{option}", type=kind, default=default, help=about)
+
+    @classmethod
+    def main_worker(cls, args: argparse.Namespace) -> None:
+        with signals.exit_code_of_subprocess(), signals.interruptible():
+            super().main_worker(args)
 
     @classmethod
     def build_collate_fn(cls, args: argparse.Namespace, train: bool):

@@ -135,7 +135,6 @@ class DualOutputTrainer(Trainer):
             replaced_selection(),
             atomic_torch_save(Path(trainer_options.output_dir)),
             signals.stop_requests() as trainer_options.stop_request,
-            signals.exit_code_of_subprocess(),
             sharding.replaced_data_parallel(is_sharded, kwargs["optimizers"]),
         ):
             if trainer_options.resume:

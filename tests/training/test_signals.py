@@ -5,12 +5,14 @@ import os
 import signal
 
 import pytest
+import tiny_recipe
 import torch.distributed as dist
 from torch.multiprocessing import ProcessExitedException
 
 from espnet_ext.bin import cli
+from espnet_ext.bin import train as command
 from espnet_ext.errors import Interrupted
-from espnet_ext.training import signals
+from espnet_ext.training import encoder_cache, run, signals, task
 
 
 def test_first_signal_is_noted_and_a_second_ctrl_c_ends_the_training(capfd):
@@ -37,6 +39,7 @@ def test_ignored_signal_stays_ignored():
 
 def test_subprocess_exits_with_the_code_that_its_parent_understands(monkeypatch, capsys):
     monkeypatch.setattr(multiprocessing, "parent_process", lambda: "parent")
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
     monkeypatch.setattr(dist, "get_rank", lambda: 0)
     with pytest.raises(SystemExit) as stopped, signals.exit_code_of_subprocess():
         raise Interrupted("saved")
@@ -56,6 +59,59 @@ def test_parent_reports_the_interruption_of_its_subprocesses():
         signals.interruption_of_subprocesses(is_parent=True),
     ):
         raise ProcessExitedException("process 0 terminated", 0, 1, 1)
+
+
+@pytest.mark.parametrize("is_signalled", [True, False])
+def test_subprocess_that_is_ended_by_the_signal_while_it_starts_is_interrupted(is_signalled):
+    with (
+        pytest.raises(Interrupted if is_signalled else ProcessExitedException),
+        signals.interruption_of_subprocesses(is_parent=True),
+    ):
+        if is_signalled:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        raise ProcessExitedException("process 0 terminated", 0, 1, -signal.SIGUSR1, "SIGUSR1")
+
+
+def test_signal_is_not_taken_for_an_error_of_what_runs():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted, match="SIGTERM.*run the same"), signals.interruptible():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except Exception:  # as around the reading of a checkpoint
+            pytest.fail("an interruption looks like a damaged file")
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "number"),
+    [
+        (run, "_label_sets", signal.SIGINT),
+        (task, "build_model", signal.SIGTERM),
+        (encoder_cache, "pad_sequence", signal.SIGUSR1),  # while the cache is written
+        (run, "_finish", signal.SIGTERM),
+    ],
+)
+def test_signal_before_the_first_and_after_the_last_step_exits_with_75(
+    recipe, monkeypatch, capfd, module, function, number
+):
+    cache = recipe.root / "cache"
+    config = {"freeze_param": ["encoder"], "encoder_cache": str(cache), "max_epoch": 1}
+    recipe.write_yaml("base", {**tiny_recipe.CONFIG, **config})
+    recipe.write_yaml("system", {"outputs": tiny_recipe.OUTPUTS})
+
+    def interrupted(*args, **options):
+        os.kill(os.getpid(), number)
+        pytest.fail("the signal was ignored")
+
+    monkeypatch.setattr(module, function, interrupted)
+    assert cli.run(command.main, recipe.arguments()) == 75
+    name = signal.Signals(number).name
+    expected = f"note: interrupted ({name}): run the same command again to continue\n"
+    assert expected in capfd.readouterr().err
+    assert len(list(cache.rglob("*.ark"))) == 2 * (function == "_finish")
+    monkeypatch.undo()
+    assert cli.run(command.main, recipe.arguments()) == 0
+    assert (recipe.root / "exp/train.json").exists()
 
 
 def test_interrupted_command_exits_with_75(capsys):
