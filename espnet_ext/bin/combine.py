@@ -1,4 +1,8 @@
-"""Combine data directories into one; each utterance keeps its transcripts."""
+"""Combine data directories into one; each utterance keeps its transcripts.
+
+utt2corpus names the directory that each utterance is from: the part of the paths in which the
+directories differ. Rows of an utt2corpus that a directory has are kept.
+"""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""Combine several data directories into one; each utterance keeps the transcripts that it has."""
+"""Combine several data directories into one; each utterance keeps the transcripts that it has.
+
+`utt2corpus` names the source of each utterance, for balanced sampling (`training.balance`).
+"""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +18,8 @@ from espnet_ext.data.further_tables import FurtherTables
 from espnet_ext.data.record import Utterance
 from espnet_ext.errors import UserError
 
+CORPUS_TABLE = "utt2corpus"
+
 
 def combine_directories(
     sources: Sequence[str | os.PathLike],
@@ -25,6 +30,9 @@ def combine_directories(
     overwrite: bool = False,
 ) -> list[str]:
     """Write all utterances of `sources` to `target`; return a summary line per source and in all.
+
+    `utt2corpus` gets the name of the source (`corpus_names`), except for utterances that have a row
+    in the source's own `utt2corpus`.
 
     Args:
         outputs: every source must have transcripts for at least one of these.
@@ -44,13 +52,18 @@ def combine_directories(
             raise UserError(f"{source}: named twice", "name each directory once")
     further = FurtherTables(sources, target)
     output = output_directory(
-        target, "combine", sources, overwrite=overwrite, further=further.pattern()
+        target,
+        "combine",
+        sources,
+        overwrite=overwrite,
+        further=f"{further.pattern()}|{CORPUS_TABLE}",
     )
     output.check()
     owners: dict[str, str] = {}  # "utterance <id>" or "speaker <name>" → source
     combined: list[Utterance] = []
+    corpora: dict[str, str] = {}  # utterance id → name of its source
     lines = []
-    for source in sources:
+    for source, corpus in zip(sources, corpus_names(sources), strict=True):
         utterances = read_directory(source, empty_texts=True)  # stage 4 checks them
         counts = _count_labelled(utterances, outputs, labels)
         if not any(counts.values()):
@@ -62,11 +75,37 @@ def combine_directories(
         _require_unique(owners, (f"utterance {item.utt_id}" for item in utterances), str(source))
         _require_unique(owners, (f"speaker {item.speaker}" for item in utterances), str(source))
         combined += utterances
+        corpora |= dict.fromkeys((item.utt_id for item in utterances), corpus)
         lines.append(_summary(source, len(utterances), counts))
     with output as folder:
-        write_directory(folder, combined, extra=further.rows(combined), empty_texts=True)
+        extra = further.rows(combined)
+        extra[CORPUS_TABLE] = corpora | extra.get(CORPUS_TABLE, {})
+        write_directory(folder, combined, extra=extra, empty_texts=True)
     counts = _count_labelled(combined, outputs, labels)
     return [*lines, _summary(target, len(combined), counts)]
+
+
+def corpus_names(sources: Sequence[str | os.PathLike]) -> list[str]:
+    """Return a name for each of several folders: the part of its path in which they differ.
+
+    >>> corpus_names(["data/speechocean762/en/train", "data/l2arctic/en/train"])
+    ['speechocean762', 'l2arctic']
+    >>> corpus_names(["data/en/l2arctic", "data/en/librispeech"])
+    ['l2arctic', 'librispeech']
+    """
+    paths = [Path(os.path.abspath(source)).parts for source in sources]
+    if len(paths) == 1:
+        return [paths[0][-1]]
+    shortest = min(map(len, paths))
+    start = _equal(paths, shortest - 1)
+    end = _equal([parts[::-1] for parts in paths], shortest - 1 - start)
+    return ["_".join("/".join(parts[start : len(parts) - end]).split()) for parts in paths]
+
+
+def _equal(paths: Sequence[Sequence[str]], most: int) -> int:
+    """Return how many of the first parts are equal in all paths, but not more than `most`."""
+    columns = list(zip(*paths, strict=False))[:most]
+    return next((i for i, parts in enumerate(columns) if len(set(parts)) > 1), len(columns))
 
 
 def _count_labelled(

@@ -82,6 +82,24 @@ def test_combined_sets_have_the_rows_of_all_sources(source, tmp_path, capsys):
     assert capsys.readouterr().err.count("notes.txt") == 1
 
 
+def test_combined_sets_name_the_corpus_of_each_utterance(source, tmp_path):
+    """A corpus that a source names itself, as one that was combined does, is kept."""
+    other = make_directory(tmp_path / "second/train", ("t1-u1", "t1-u2"))
+    write_table(other, "utt2corpus", "t1-u1 read")
+    target = tmp_path / "both"
+    arguments = ["--inputs", str(source), str(other), "--output", str(target)]
+    for _ in range(2):  # the second run replaces what the first has written
+        assert cli.run(combine.main, [*arguments, "--outputs", "meaning"]) == 0
+        corpora = {**dict.fromkeys(IDS, "train"), "t1-u1": "read", "t1-u2": "second/train"}
+        assert read_table(target / "utt2corpus") == corpora
+    (other / "utt2corpus").unlink()
+    assert cli.run(combine.main, [*arguments, "--outputs", "meaning"]) == 0
+    assert read_table(target / "utt2corpus")["t1-u1"] == "second/train"
+    arguments = ["--inputs", str(target), "--output", str(tmp_path / "again")]
+    assert cli.run(combine.main, [*arguments, "--outputs", "meaning"]) == 0
+    assert read_table(tmp_path / "again/utt2corpus") == {**corpora, "t1-u1": "second/train"}
+
+
 def test_directory_that_is_combined_twice_is_named(source, tmp_path, capsys):
     link = tmp_path / "link"
     link.symlink_to(source)
