@@ -1,12 +1,14 @@
 """A training that is killed again and again ends with the losses of an uninterrupted one.
 
-`KILLS=20 python -m pytest tests/faults/killed_training.py -s` kills it 20 times.
+`KILLS=20 python -m pytest tests/faults/killed_training.py -s` kills it 20 times. `SEED=<number>`
+repeats the kills of a run, which prints its seed.
 """
 
 import os
 import random
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,50 +18,53 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny_recipe  # noqa: E402
 from child_processes import fork  # noqa: E402
 
+from espnet_ext.model import checksums  # noqa: E402
+from espnet_ext.training import resume  # noqa: E402
+
 KILLS = int(os.environ.get("KILLS", "3"))
+MOST_SAVES = 3  # of a training before it is killed
+BATCHES = 8  # of an epoch, each with an update and a checkpoint
+# Enough for all kills: a training saves at most MOST_SAVES + 2 checkpoints before it is killed.
 CONFIG = {
     "batch_type": "unsorted",
-    "batch_size": 1,  # 8 updates per epoch
-    "max_epoch": 2 + KILLS // 2,
+    "batch_size": 1,
+    "max_epoch": 2 + KILLS * (MOST_SAVES + 2) // BATCHES,
     "save_interval_steps": 1,  # most of the time is spent in saving
     "narrowband_prob": 0.5,
 }
 
 
-def train_in_child(recipe: tiny_recipe.Recipe, name: str) -> int:
-    """Start a training in a copy of this process; return its id."""
+def kill_this_process() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train_and_be_killed(recipe: tiny_recipe.Recipe, saves: int, seconds: float) -> int:
+    """Train in a copy of this process, which is killed; return its exit status.
+
+    Args:
+        saves: number of the checkpoint with which the time begins, from 1.
+        seconds: from the moment when its content is written, but does not have its name yet, to the
+            kill. It is killed at the same moment of the checkpoint after the next one at the
+            latest.
+    """
+    original, saved = checksums.record, []
+
+    def record(path, content):
+        if Path(path).name == "checkpoint.pth":
+            saved.append(path)
+            if len(saved) == saves + 2 or (len(saved) == saves and not seconds):
+                kill_this_process()
+            if len(saved) == saves:
+                threading.Timer(seconds, kill_this_process).start()
+        original(path, content)
 
     def train() -> int:
-        recipe.train(name, CONFIG)
+        checksums.record = record
+        recipe.train("parts", CONFIG)
         return 0
 
-    return fork(train, recipe.root / f"{name}.log")
-
-
-def kill_after(process: int, checkpoint: Path, saves: int, seconds: float) -> int:
-    """Kill a process some seconds after it has saved some checkpoints.
-
-    Returns:
-        Its exit status, as `os.waitstatus_to_exitcode` does.
-    """
-    latest = _changed_at(checkpoint)
-    while saves:
-        ended, status = os.waitpid(process, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.0005)
-        if _changed_at(checkpoint) != latest:
-            latest, saves = _changed_at(checkpoint), saves - 1
-    time.sleep(seconds)
-    os.kill(process, signal.SIGKILL)
+    process = fork(train, recipe.root / "parts.log")
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-
-
-def _changed_at(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0
 
 
 def losses(folder: Path) -> dict:
@@ -75,26 +80,28 @@ def losses(folder: Path) -> dict:
 
 
 def test_training_that_is_killed_repeatedly_has_the_losses_of_an_uninterrupted_one(tmp_path):
+    seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
+    print(f"SEED={seed} KILLS={KILLS}")
+    chance = random.Random(seed)
     recipe = tiny_recipe.make(tmp_path)
     start = time.monotonic()
     whole = recipe.train("whole", CONFIG)
-    per_save = (time.monotonic() - start) / (8 * CONFIG["max_epoch"])  # at least
-    chance = random.Random()
-    killed = 0
-    while killed < KILLS:
-        process = train_in_child(recipe, "parts")
-        delay = chance.uniform(0.0, per_save)
-        status = kill_after(
-            process, recipe.root / "parts/checkpoint.pth", chance.randint(1, 5), delay
-        )
-        if status == 0:
-            break  # it ended before that
+    per_save = (time.monotonic() - start) / (BATCHES * CONFIG["max_epoch"])  # at least
+    # The first kill is inside the first epoch, while its second or third checkpoint is written.
+    kills = [(chance.randint(2, MOST_SAVES), 0.0)]
+    kills += [
+        (chance.randint(1, MOST_SAVES), chance.uniform(0.0, per_save)) for _ in range(KILLS - 1)
+    ]
+    checkpoint = recipe.root / "parts/checkpoint.pth"
+    while_saving = inside_epoch = 0
+    for saves, seconds in kills:
+        status = train_and_be_killed(recipe, saves, seconds)
         assert status == -signal.SIGKILL, (recipe.root / "parts.log").read_text()
-        killed += 1
+        while_saving += checkpoint.with_name(".checkpoint.pth.tmp").exists()
+        inside_epoch += resume.Position.read(checkpoint) is not None
     folder = recipe.train("parts", CONFIG)
-    log = (recipe.root / "parts.log").read_text()
-    print(f"{killed} kills, {log.count('training continues in epoch')} times inside an epoch")
-    assert killed
+    print(f"{KILLS} kills: {while_saving} while saving, {inside_epoch} inside an epoch")
+    assert while_saving and inside_epoch
     ours, expected = losses(folder), losses(whole)
     assert repr(ours) == repr(expected)  # NaN equals NaN
     weights = [torch.load(f / "model.pth", weights_only=True) for f in (folder, whole)]
