@@ -149,7 +149,10 @@ def is_complete(exp_dir: Path, args: Namespace) -> bool:
             )
         return False
     if epochs < args.max_epoch and _stopped_early(exp_dir, args):
-        say(f"note: {exp_dir}: patience {args.patience} ended it after {epochs} epochs")
+        say(
+            f"note: {exp_dir}: patience {args.patience} ended it after {epochs} epochs; a larger "
+            "patience continues it"
+        )
     elif epochs < args.max_epoch:
         if not has_checkpoint:
             raise UserError(
@@ -173,10 +176,10 @@ def is_complete(exp_dir: Path, args: Namespace) -> bool:
 
 
 def _stopped_early(exp_dir: Path, args: Namespace) -> bool:
-    """Return whether the same `patience` ended a training that could have been as long."""
+    """Return whether the same `patience` ended the training before its `max_epoch`."""
     record = read_json(exp_dir / FILE)
     is_same = record.get("patience") is not None and record["patience"] == args.patience
-    return is_same and record["max_epoch"] >= args.max_epoch
+    return is_same and record["epochs"] < record["max_epoch"]
 
 
 def _selects_otherwise(exp_dir: Path, args: Namespace) -> bool:

@@ -113,9 +113,12 @@ def test_training_that_patience_ended_is_kept(train, capfd):
     folder = train(config)
     epochs = json.loads((folder / "train.json").read_text())["epochs"]
     assert epochs < 9
-    train(config)
-    assert f"patience 1 ended it after {epochs} epochs" in capfd.readouterr().err
-    assert json.loads((folder / "train.json").read_text())["epochs"] == epochs
+    for max_epoch in (9, 12):
+        train({**config, "max_epoch": max_epoch})
+        message = capfd.readouterr().err
+        assert f"patience 1 ended it after {epochs} epochs" in message
+        assert "training continues" not in message
+        assert json.loads((folder / "train.json").read_text())["epochs"] == epochs
 
 
 def test_selection_that_decoding_lacks_raises_user_error(train):
