@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from espnet_ext.errors import UserError
+from espnet_ext.progress import say
 
 FILE = ".lock"
 
@@ -62,8 +63,11 @@ class FolderLock:
                 f"{self._folder}: another training is running in this folder: {holder}",
                 "wait for it, or end it; or train in another folder",
             ) from None
-        except OSError:  # a file system without locks
-            pass
+        except OSError as error:  # a file system without locks
+            say(
+                f"warning: {path}: cannot be locked ({error.strerror}): do not start another "
+                "training in this folder"
+            )
         self._files.append(file)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {os.uname().nodename}\n")

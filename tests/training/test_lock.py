@@ -1,5 +1,7 @@
 """Two trainings never write to one folder at the same time."""
 
+import errno
+import fcntl
 import shutil
 import subprocess
 import sys
@@ -49,6 +51,18 @@ def test_lock_of_a_renamed_folder_is_taken_again_in_the_new_one(tmp_path):
         shutil.move(tmp_path / "exp", tmp_path / "aside")
         lock.acquire()
         assert (tmp_path / "exp/.lock").is_file() and (tmp_path / "aside/.lock").is_file()
+
+
+def test_file_system_without_locks_is_warned_of(tmp_path, monkeypatch, capfd):
+    def lockf(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "lockf", lockf)
+    with FolderLock(tmp_path / "exp") as held:
+        held.acquire()
+        held.acquire()
+    warning = f"warning: {tmp_path}/exp/.lock: cannot be locked (No locks available): do not start"
+    assert capfd.readouterr().err.count(warning) == 1
 
 
 def test_folder_is_not_created_before_the_training_may_start(tmp_path):
