@@ -34,6 +34,8 @@ _OPTIMIZATION = {
 # Parameters and buffers in the order of the outputs; the rows of a shared decoder's vocabulary too
 _IN_ORDER = ("conditioning.", "objective.", f"{MODULE}.embed.", f"{MODULE}.output_layer.")
 
+_NAMED = 5  # utterances in a message
+
 
 def check_config(config: Mapping[str, Any], parser: argparse.ArgumentParser, source: str) -> None:
     """Raise `UserError` for unknown keys, values of a wrong type, and unknown optimizers.
@@ -371,14 +373,16 @@ def warn_unalignable(model: DualOutputModel, shape_files: Sequence[str]) -> dict
         if shapes is None or head.ctc is None:
             continue
         tokens = {utt: int(shape.split(",")[0]) for utt, shape in read_table(shapes).items()}
-        counts[name] = sum(tokens[utt] > frames(shape[0]) + 1 for utt, shape in speech.items())
-        if counts[name]:
+        too_long = [utt for utt, shape in speech.items() if tokens[utt] > frames(shape[0]) + 1]
+        counts[name] = len(too_long)
+        if too_long:
             more_frames = "a shorter hop_length, or an input_layer with less subsampling"
             if isinstance(model.frontend, UnitEmbedding):
                 more_frames = "smaller tokens of units, or espnet-ext unit_inputs --upsample 6"
+            more = " and others" if len(too_long) > _NAMED else ""
             say(
-                f"warning: {counts[name]} of {len(speech)} training utterances have more tokens "
-                f"of {name} than encoder frames, so CTC learns nothing from them. Use larger "
-                f"tokens (bpe), {more_frames}"
+                f"warning: {shapes}: {len(too_long)} of {len(speech)} training utterances have "
+                f"more tokens of {name} than encoder frames, so CTC learns nothing from them: "
+                f"{', '.join(too_long[:_NAMED])}{more}. Use larger tokens (bpe), {more_frames}"
             )
     return counts

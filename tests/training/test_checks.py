@@ -42,6 +42,7 @@ def test_utterances_with_more_tokens_than_frames_are_counted_for_outputs_with_ct
     assert model.training
     warning = capsys.readouterr().err
     assert "2 of 4 training utterances have more tokens of surface than encoder frames" in warning
+    assert warning.startswith(f"warning: {files[1]}: ") and "nothing from them: u1, u3. " in warning
     assert "hop_length" in warning
 
 
