@@ -20,6 +20,7 @@ _CONTINUE = "run again: training continues from its last checkpoint"
 _THREADS = re.compile(
     "Resource temporarily unavailable|can't start new thread|failed to create thr"
 )
+_CONNECTION = re.compile("onnection (was )?(closed|reset)|Socket Timeout|Broken pipe.*gloo")
 # A user error from a subprocess: the last lines of a stack trace.
 _USER_ERROR = re.compile(r"^espnet_ext\.errors\.UserError: (.*?)(?:\n  remedy: (.*))?$", re.M)
 
@@ -51,11 +52,13 @@ def _cannot_write(path: Path, reason: str, number: int | None) -> UserError:
 
 
 @contextlib.contextmanager
-def as_user_errors(folder: Path) -> Iterator[None]:
+def as_user_errors(folder: Path, processes: int = 1) -> Iterator[None]:
     """Raise `UserError` for failures of the machine during a training.
 
     Args:
         folder: model directory.
+        processes: number of processes of the training. One alone has no connection to others, so
+            that a connection that fails is another one, such as that of a download.
     """
     try:
         yield
@@ -69,16 +72,18 @@ def as_user_errors(folder: Path) -> Iterator[None]:
             raise _cannot_write(path, error.strerror or str(error), error.errno) from error
         if error.errno == errno.ENOMEM:
             raise _out_of_memory(error) from error
+        if _THREADS.search(str(error)):
+            raise _no_thread(error) from error
         raise
     except MemoryError as error:
         raise _out_of_memory(error) from error
     except Exception as error:
-        if explained := _explained(str(error)):
+        if explained := _explained(str(error), processes):
             raise explained from error
         raise
 
 
-def _explained(text: str) -> UserError | None:
+def _explained(text: str, processes: int) -> UserError | None:
     """Return the error that explains a message of PyTorch; None for other messages."""
     if error := _from_subprocess(text):
         return error
@@ -88,9 +93,11 @@ def _explained(text: str) -> UserError | None:
             "if the machine ran out of memory, lower --num_workers (0 reads in the main process); "
             f"for a bus error, enlarge /dev/shm; then {_CONTINUE}",
         )
-    if is_out_of_memory(RuntimeError(text)) or _THREADS.search(text):
+    if is_out_of_memory(RuntimeError(text)):
         return _out_of_memory(text)
-    if re.search(r"onnection (was )?(closed|reset)|Socket Timeout|Broken pipe.*gloo", text):
+    if _THREADS.search(text):
+        return _no_thread(text)
+    if processes > 1 and _CONNECTION.search(text):
         return UserError(
             f"the connection to another process of this training failed: {_first_line(text)}",
             f"see the log of the other processes for the cause, and {_CONTINUE}",
@@ -109,6 +116,14 @@ def _out_of_memory(error: object) -> UserError:
         f"not enough memory for this training: {_first_line(str(error)) or 'MemoryError'}",
         "lower batch_bins (or batch_size), raise accum_grad to keep the batch per update, or raise "
         f"the memory limit (ulimit -v); {_CONTINUE}",
+    )
+
+
+def _no_thread(error: object) -> UserError:
+    return UserError(
+        f"cannot start a further thread or process: {_first_line(str(error))}",
+        "lower OMP_NUM_THREADS and num_workers, or raise the limits of processes and memory "
+        f"(ulimit -u, ulimit -v); {_CONTINUE}",
     )
 
 

@@ -19,7 +19,7 @@ from espnet_ext.progress import say
 from espnet_ext.training import failures, largest_batch, processes, signals, trained_with
 from espnet_ext.training.finish import final_weights, is_complete, record_end, record_start
 from espnet_ext.training.lock import FolderLock
-from espnet_ext.training.schedule import total_steps
+from espnet_ext.training.schedule import process_count, total_steps
 from espnet_ext.training.task import add_saving_arguments, count
 from espnet_ext.training.trainer import DualOutputTrainer
 
@@ -108,7 +108,7 @@ def train(
                 lock.acquire()
                 trained_with.write(exp_dir, description)
                 record_start(exp_dir, provenance or {}, start.is_continued)
-            with failures.as_user_errors(exp_dir):
+            with failures.as_user_errors(exp_dir, process_count(args)):
                 line = f"python -m espnet_ext.bin.lm_train -- {shlex.join(command)}"
                 say(line)
                 is_parent = args.multiprocessing_distributed and args.ngpu > 1

@@ -59,7 +59,7 @@ from espnet_ext.training.config import (
 from espnet_ext.training.finish import finish as _finish
 from espnet_ext.training.finish import is_complete, record_start
 from espnet_ext.training.lock import FolderLock
-from espnet_ext.training.schedule import matching_batches, total_steps
+from espnet_ext.training.schedule import matching_batches, process_count, total_steps
 from espnet_ext.training.unit_training import add_unit_layout
 from espnet_ext.units.input_set import INPUTS
 
@@ -260,7 +260,7 @@ def train(
                 if steps is not None:
                     command += ["--scheduler_conf", f"total_steps={steps}"]
                 args = _parse(command)
-                with failures.as_user_errors(exp_dir):
+                with failures.as_user_errors(exp_dir, process_count(args)):
                     _run_task(args, command)
                     if is_first:
                         _finish(exp_dir, vars(args), command)

@@ -100,6 +100,14 @@ def test_folder_that_cannot_be_written_raises_user_error(recipe):
             "the connection to another process of this training failed",
         ),
         (
+            RuntimeError("can't start new thread"),
+            r"cannot start a further thread or process: .*\n  remedy: lower OMP_NUM_THREADS",
+        ),
+        (
+            BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"),
+            "cannot start a further thread or process",
+        ),
+        (
             Exception(
                 "Traceback (most recent call last):\n  …\n"
                 "espnet_ext.errors.UserError: wav.scp: u1: cannot read: no\n  remedy: restore it\n"
@@ -109,7 +117,7 @@ def test_folder_that_cannot_be_written_raises_user_error(recipe):
     ],
 )
 def test_failures_are_explained(tmp_path, error, message):
-    with pytest.raises(UserError, match=message), failures.as_user_errors(tmp_path):
+    with pytest.raises(UserError, match=message), failures.as_user_errors(tmp_path, processes=2):
         raise error
 
 
@@ -118,6 +126,16 @@ def test_other_errors_keep_their_stack_trace(tmp_path):
         raise ValueError("a bug")
     with pytest.raises(UserError, match="plain"), failures.as_user_errors(tmp_path):
         raise UserError("plain")
+
+
+def test_failed_download_of_a_training_of_one_process_keeps_its_error(tmp_path):
+    with (
+        pytest.raises(ConnectionResetError, match="reset by peer"),
+        failures.as_user_errors(tmp_path),
+    ):
+        raise ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+    with pytest.raises(RuntimeError, match="^Connection reset"), failures.as_user_errors(tmp_path):
+        raise RuntimeError("Connection reset by huggingface.co")
 
 
 def test_training_survives_a_closed_terminal(recipe):
