@@ -35,7 +35,7 @@ class StepMonitor:
         reporter: ESPnet's SubReporter of the epoch. It has a gradient norm for each update.
         limit: number of such steps in a row that ends the training.
         accum_grad: batches per step.
-        folder: model directory, to which the batch that ends the training is written.
+        folder: model directory, to which the step that ends the training is written.
     """
 
     def __init__(self, reporter: Any, limit: int, accum_grad: int = 1, folder: Path | None = None):
@@ -48,7 +48,7 @@ class StepMonitor:
         self.in_a_row = 0
         self.first_invalid: list[str] = []  # utterances of the first step of the current row
         self.first_of_epoch: list[str] = []
-        self.utterances: list[str] = []  # of the present step
+        self.batches: list[tuple[Sequence[str], Mapping[str, Any]]] = []  # of the present step
 
     def watch(self, iterator: Iterable) -> "_Watched":
         """Return an iterable of the same batches that examines each step after it was made."""
@@ -80,7 +80,7 @@ class StepMonitor:
         Raises:
             UserError: after `limit` invalid steps in a row.
         """
-        self.utterances += utterances
+        self.batches.append((utterances, batch or {}))
         if number % self.accum_grad:
             return
         self.steps += 1
@@ -90,28 +90,36 @@ class StepMonitor:
         else:
             self.invalid += 1
             self.in_a_row += 1
-            self.first_invalid = self.first_invalid or self.utterances
-            self.first_of_epoch = self.first_of_epoch or self.utterances
-        self.utterances = []
+            of_step = [utt_id for ids, _ in self.batches for utt_id in ids]
+            self.first_invalid = self.first_invalid or of_step
+            self.first_of_epoch = self.first_of_epoch or of_step
         if self.in_a_row >= self.limit:
-            saved = self._save_batch(utterances, batch)
+            saved = self._save_step()
             raise UserError(
                 f"epoch {self.reporter.get_epoch()}, step {self.steps}: the gradients of "
                 f"{self.in_a_row} steps in a row are not finite (loss "
-                f"{_latest(self.reporter, 'loss'):g}); first utterances: "
+                f"{_latest(self.reporter, 'loss'):g}); utterances of the first of them: "
                 f"{_listed(self.first_invalid)}{saved}",
                 f"{REMEDY}; --max_invalid_steps sets the limit",
             )
+        self.batches = []
 
-    def _save_batch(self, utterances: Sequence[str], batch: Mapping[str, Any] | None) -> str:
-        """Write the latest batch to `INVALID_BATCH`; return the end of a message that names it."""
-        if self.folder is None or not batch or not is_first_process():
+    def _save_step(self) -> str:
+        """Write the latest step to `INVALID_BATCH`; return the end of a message that names it."""
+        if self.folder is None or not is_first_process():
             return ""
-        tensors = {key: value for key, value in batch.items() if torch.is_tensor(value)}
+        batches = [
+            {
+                "utterances": list(ids),
+                "batch": {key: value for key, value in batch.items() if torch.is_tensor(value)},
+            }
+            for ids, batch in self.batches
+        ]
         path = self.folder / INVALID_BATCH
         position = {"epoch": self.reporter.get_epoch(), "step": self.steps}
-        torch.save({**position, "utterances": list(utterances), "batch": tensors}, path)
-        return f"; the last batch is saved in {path} (read it with torch.load)"
+        torch.save({**position, "batches": batches}, path)
+        what = "the batch" if len(batches) == 1 else f"the {len(batches)} batches"
+        return f"; {what} of the last of them: {path} (read it with torch.load)"
 
     def finish(self, nothing_updated: bool) -> None:
         """Report the skipped steps of an epoch.

@@ -280,13 +280,17 @@ def kill_workers(others):
     time.sleep(0.2)  # until the system has told this process
 
 
-def test_batch_with_invalid_gradients_is_saved(tmp_path, monkeypatch):
+@pytest.mark.parametrize("accum_grad", [1, 2])
+def test_batches_of_a_step_with_invalid_gradients_are_saved(tmp_path, monkeypatch, accum_grad):
     recipe = tiny_recipe.make(tmp_path)
     monkeypatch.setattr(
         torch.nn.utils, "clip_grad_norm_", lambda *args, **options: torch.tensor(torch.nan)
     )
-    with pytest.raises(UserError, match=r"step 2: .* saved in (.*)/invalid_batch.pt"):
-        recipe.train(config={**ONE_BY_ONE, "max_invalid_steps": 2})
+    config = {**ONE_BY_ONE, "max_invalid_steps": 2, "accum_grad": accum_grad}
+    with pytest.raises(UserError, match=r"step 2: .* of the last of them: (.*)/invalid_batch.pt"):
+        recipe.train(config=config)
     saved = torch.load(tmp_path / "exp/invalid_batch.pt", weights_only=True)
-    assert saved["utterances"][0].startswith("s") and saved["step"] == 2
-    assert saved["batch"]["speech"].shape == (1, 8000)
+    assert saved["step"] == 2 and len(saved["batches"]) == accum_grad
+    assert len({one["utterances"][0] for one in saved["batches"]}) == accum_grad
+    for one in saved["batches"]:
+        assert one["utterances"][0].startswith("s") and one["batch"]["speech"].shape == (1, 8000)
