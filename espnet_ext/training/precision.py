@@ -1,9 +1,10 @@
 """`cpu_autocast: auto`: measure whether bfloat16 or float32 trains faster on this CPU.
 
 A CPU may compute in bfloat16 natively and still be slower with it, if the network is small or its
-batches have many shapes. A few steps with random input are timed in both formats. The result is
-kept in the cache folder of the user, so all systems of this size use the same format on this
-machine. ESPnet's config.yaml records it.
+batches have many shapes, since oneDNN compiles kernels for every shape. A few steps with random
+input are timed in both formats: of one shape with `fast_layers`, which rounds lengths so that
+shapes repeat, else of new shapes. The result is kept in the cache folder of the user, so all
+systems of this size use the same format on this machine. ESPnet's config.yaml records it.
 """
 
 import contextlib
@@ -29,7 +30,9 @@ from espnet_ext.model.config import TEXT_PREFIX, sample_rate_of
 from espnet_ext.progress import say
 from espnet_ext.training import checkpoints
 
-_ROUNDS = 3  # steps per format; the first one compiles kernels
+_ROUNDS = 3  # steps per format, after one that is not counted
+_LONGER = 0.05  # of the length, by which a new shape is longer than the one before, …
+_LEAST_LONGER = 0.08  # … and at least these seconds, so that it has another frame in the encoder
 _MAX_SECONDS = 20.0  # of audio in a measured batch
 _LEAST_GAIN = 0.95  # ratio of times up to which bfloat16 is worth its rounding
 # What the time of a step depends on, besides the outputs.
@@ -100,6 +103,7 @@ def cache_file(args: Namespace) -> Path:
         "machine": [platform.processor(), _cpu_model(), torch.__version__, torch.get_num_threads()],
         "network": {part: [values.get(part), values.get(f"{part}_conf")] for part in _PARTS},
         "fast_layers": values.get("fast_layers"),
+        "shapes": 1 if values.get("fast_layers") else _ROUNDS,
     }
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
     folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -117,13 +121,17 @@ def _cpu_model() -> str:
 def measure(model: Any, args: Namespace) -> dict[str, float]:
     """Return the CPU seconds of the fastest training step with each number format.
 
+    Without `fast_layers`, the shapes of every step are new, and the seconds include the compilation
+    of their kernels.
+
     Args:
         model: `DualOutputModel`. Its weights, statistics and gradients are as before afterwards.
         args: training arguments; utterances of the median length in the shape files are imitated.
     """
-    batch = _typical_batch(model, args)
+    is_new = not vars(args).get("fast_layers")
 
-    def step() -> float:
+    def step(number: int) -> float:
+        batch = _typical_batch(model, args, number if is_new else 0)
         begin = time.process_time()
         loss = model(**batch)[0]
         loss.backward()
@@ -132,10 +140,11 @@ def measure(model: Any, args: Namespace) -> dict[str, float]:
     seconds: dict[str, list[float]] = {"bfloat16": [], "float32": []}
     with unchanged(model):
         model.train()
-        for name in list(seconds) * _ROUNDS:
-            model.autocast_dtype = torch.bfloat16 if name == "bfloat16" else None
-            seconds[name].append(step())
-    return {name: min(values) for name, values in seconds.items()}
+        for number in range(1 + _ROUNDS):
+            for name, values in seconds.items():
+                model.autocast_dtype = torch.bfloat16 if name == "bfloat16" else None
+                values.append(step(number))
+    return {name: min(values[1:]) for name, values in seconds.items()}
 
 
 @contextlib.contextmanager
@@ -166,15 +175,22 @@ def _restore(function: Callable[[Any], object], state: Any) -> Callable[[], obje
     return lambda: function(state)
 
 
-def _typical_batch(model: Any, args: Namespace) -> dict[str, torch.Tensor]:
-    """Return a batch of noise with random labels, of utterances of the median length."""
+def _typical_batch(model: Any, args: Namespace, number: int = 0) -> dict[str, torch.Tensor]:
+    """Return a batch of noise with random labels, of utterances of about the median length.
+
+    Args:
+        number: number of the shape; those with larger numbers are longer.
+    """
     lengths = {Path(path).name: _median(Path(path)) for path in args.train_shape_file}
-    samples = lengths["speech_shape"]
-    limit = int(_MAX_SECONDS * sample_rate_of(vars(args)))
-    rows = max(1, min(args.batch_bins, limit) // samples)
-    texts = {f"{TEXT_PREFIX}{name}": lengths[f"{TEXT_PREFIX}{name}_shape"] for name in model.heads}
+    samples, rate = lengths["speech_shape"], sample_rate_of(vars(args))
+    rows = max(1, min(args.batch_bins, int(_MAX_SECONDS * rate)) // samples)
+    samples += number * int(max(_LONGER * samples, _LEAST_LONGER * rate))
+    sizes = {
+        f"{TEXT_PREFIX}{name}": lengths[f"{TEXT_PREFIX}{name}_shape"] + number
+        for name in model.heads
+    }
     return noise_batch(
-        model, {name: [size] * rows for name, size in {"speech": samples, **texts}.items()}
+        model, {name: [size] * rows for name, size in {"speech": samples, **sizes}.items()}
     )
 
 

@@ -62,6 +62,26 @@ def test_measuring_changes_neither_model_nor_random_numbers(args):
     assert model.autocast_dtype is torch.bfloat16 and not model.training
 
 
+@pytest.mark.parametrize("fast_layers", [False, True])
+def test_steps_have_new_shapes_where_those_of_batches_do_not_repeat(args, fast_layers):
+    args.fast_layers = fast_layers
+    model = make_model()
+    forward, steps = model.forward, []
+
+    def record(speech, text_surface, **batch):
+        steps.append((model.autocast_dtype, speech.shape[1], text_surface.shape[1]))
+        return forward(speech=speech, text_surface=text_surface, **batch)
+
+    model.forward = record
+    precision.measure(model, args)
+    shapes = {dtype: [shape for kind, *shape in steps if kind is dtype] for dtype, *_ in steps}
+    assert shapes[None] == shapes[torch.bfloat16] and len(shapes[None]) == 4
+    if fast_layers:
+        assert shapes[None] == [[8001, 5]] * 4
+    else:
+        assert shapes[None] == [[8001 + 1280 * number, 5 + number] for number in range(4)]
+
+
 @pytest.mark.parametrize(("bfloat16", "choice"), [(0.9, "bfloat16"), (0.97, None), (2.0, None)])
 def test_the_faster_format_is_chosen_and_kept(args, monkeypatch, capfd, bfloat16, choice):
     seconds = {"bfloat16": bfloat16, "float32": 1.0}
