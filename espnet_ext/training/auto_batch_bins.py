@@ -33,7 +33,7 @@ from espnet_ext.training.precision import noise_batch, unchanged
 from espnet_ext.training.repeat import batches_of
 from espnet_ext.training.schedule import batches_per_epoch, total_steps
 from espnet_ext.training.shards import ShardPlan
-from espnet_ext.training.unit_training import own_sampler
+from espnet_ext.training.unit_training import configured_sampler
 
 AUTO = "auto"
 NUMBER = "batch_bins.json"  # in the folder of the model: the number that was found
@@ -296,7 +296,7 @@ def _batches(args: Namespace, bins: int, processes: int) -> list[np.ndarray]:
         return list(ShardPlan(args).rows())
     ids = read_lengths(args.train_shape_file[:1])[0]
     rows = {utt_id: row for row, utt_id in enumerate(ids)}
-    sampler = own_sampler(args, 0, processes)
+    sampler = configured_sampler(args, 0, processes)
     if sampler is None:
         joint = batches_of(args, args.train_shape_file, processes)
         batches = [batch[::processes] for batch in joint]

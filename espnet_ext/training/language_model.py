@@ -20,7 +20,7 @@ from espnet_ext.training import failures, largest_batch, processes, signals, tra
 from espnet_ext.training.finish import final_weights, is_complete, record_end, record_start
 from espnet_ext.training.lock import FolderLock
 from espnet_ext.training.schedule import process_count, total_steps
-from espnet_ext.training.task import add_saving_arguments, count
+from espnet_ext.training.task import add_saving_arguments, parse_step_limit
 from espnet_ext.training.trainer import DualOutputTrainer
 
 CRITERION = ("valid", "loss", "min")  # selects the weights that decoding uses
@@ -43,7 +43,7 @@ class LanguageModelTask(LMTask):
         super().add_task_arguments(parser)
         parser.add_argument(
             "--max_invalid_steps",
-            type=count,
+            type=parse_step_limit,
             default=50,
             help="end the training with an error after this many steps in a row whose gradients "
             "are not finite; such steps do not update the model",

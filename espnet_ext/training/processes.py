@@ -38,7 +38,7 @@ def process_options(
     if ngpu == 0:
         added["--dist_backend"] = "gloo"
     if not {"--dist_rank", "--dist_launcher", "--dist_init_method"} & set(options):
-        added |= _of_launcher(nodes, environment)
+        added |= _launcher_options(nodes, environment)
     return [word for name in added if name not in options for word in (name, added[name])]
 
 
@@ -49,7 +49,7 @@ def is_first_process() -> bool:
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
-def _of_launcher(nodes: int, environment: Mapping[str, str]) -> dict[str, str]:
+def _launcher_options(nodes: int, environment: Mapping[str, str]) -> dict[str, str]:
     if "SLURM_STEP_NUM_NODES" in environment:
         tasks = (environment["SLURM_STEP_NUM_NODES"], environment.get("SLURM_NTASKS"))
         if tasks != (str(nodes), str(nodes)):

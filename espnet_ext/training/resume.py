@@ -168,7 +168,7 @@ class ResumableEpoch:
             set_statistics(parts.reporter, position.statistics)
             parts.monitor.set_state(position.monitor)
             self._random_state = _state_of_this_process(position.random_states)
-        self._batches = _Rest(batches, self.first)
+        self._batches = _RemainingBatches(batches, self.first)
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -266,7 +266,7 @@ class ResumableEpoch:
         }
 
 
-class _Rest:
+class _RemainingBatches:
     """The batches of an iterable after the first ones, which a DataLoader does not read."""
 
     def __init__(self, batches: Any, skipped: int):

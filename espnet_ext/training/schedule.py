@@ -10,7 +10,7 @@ from typing import Any
 from espnet_ext.errors import UserError
 from espnet_ext.training.repeat import batches_of
 from espnet_ext.training.shards import ShardPlan
-from espnet_ext.training.unit_training import own_sampler
+from espnet_ext.training.unit_training import configured_sampler
 
 
 def total_steps(args: argparse.Namespace) -> int | None:
@@ -129,7 +129,7 @@ def batches_per_epoch(args: argparse.Namespace) -> int:
         return args.num_iters_per_epoch
     if getattr(args, "train_shards", None) is not None:  # language models have none
         return ShardPlan(args, processes=process_count(args)).batches_per_epoch
-    sampler = own_sampler(args, processes=process_count(args))
+    sampler = configured_sampler(args, processes=process_count(args))
     if sampler is not None:
         return len(sampler)
     return len(batches_of(args, args.train_shape_file, process_count(args)))

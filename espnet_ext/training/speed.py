@@ -16,7 +16,7 @@ from espnet_ext.training.process_settings import prepare_cpu_training
 from espnet_ext.training.repeat import batches_of
 from espnet_ext.training.schedule import process_count
 from espnet_ext.training.shards import ShardPlan
-from espnet_ext.training.unit_training import own_sampler
+from espnet_ext.training.unit_training import configured_sampler
 
 _LARGE_VOCABULARY = 20000  # from which on `chunked_loss: auto` computes losses in chunks
 _FROM_SHAPES = ("unsorted", "sorted", "folded", "length", "numel")  # values of `batch_type`
@@ -133,7 +133,7 @@ def describe_batches(args: argparse.Namespace) -> str:
     processes = process_count(args)
     if args.train_shards is not None:
         return ShardPlan(args, processes=processes).describe()
-    sampler = own_sampler(args, processes=processes)
+    sampler = configured_sampler(args, processes=processes)
     if sampler is None:
         return describe_padding(
             batches_of(args, args.train_shape_file, processes), args.train_shape_file

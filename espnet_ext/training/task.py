@@ -39,7 +39,7 @@ from espnet_ext.training.reading import report_unreadable
 from espnet_ext.training.seeding import seed_each_batch, seed_repeated_batches
 from espnet_ext.training.trainer import DualOutputTrainer
 from espnet_ext.training.unit_rows import unit_rows
-from espnet_ext.training.unit_training import check_embeddings, own_sampler
+from espnet_ext.training.unit_training import check_embeddings, configured_sampler
 
 # Options that select the parts of a system → defaults. Each has an option `<option>_conf` too.
 PARTS = {
@@ -136,14 +136,14 @@ class DualOutputTask(AbsTask):
         )
         group.add_argument(
             "--diagnose_every",
-            type=steps,
+            type=parse_step_interval,
             default=0,
             help="measure the cosine of the outputs' gradients and CKA per layer every this many "
             "steps, and write them to diagnostics.jsonl and TensorBoard (0: never)",
         )
         group.add_argument(
             "--max_invalid_steps",
-            type=count,
+            type=parse_step_limit,
             default=50,
             help="end the training with an error after this many steps in a row whose gradients "
             "are not finite; such steps do not update the model",
@@ -151,7 +151,7 @@ class DualOutputTask(AbsTask):
         add_saving_arguments(group)
         group.add_argument(
             "--repeat_power",
-            type=power,
+            type=parse_repeat_power,
             default=0.0,
             help="exponent p of oversampling, 0 (off) to 1: an utterance with a label for output o "
             "is drawn (max n / n_o) ** p times per epoch, n_o = utterances labelled for o",
@@ -166,7 +166,7 @@ class DualOutputTask(AbsTask):
         )
         group.add_argument(
             "--text_ratio",
-            type=ratio,
+            type=parse_text_ratio,
             default=None,
             help="for frontend: units: utterances of text per utterance of speech in an epoch, 0 "
             "for none; default: all utterances once",
@@ -254,7 +254,7 @@ class DualOutputTask(AbsTask):
         rank, processes = (dist.get_rank(), dist.get_world_size()) if distributed else (0, 1)
         if mode == "train" and args.train_shards is not None:
             return shards.iter_factory(args, iter_options, rank, processes)
-        sampler = own_sampler(args, rank, processes) if mode == "train" else None
+        sampler = configured_sampler(args, rank, processes) if mode == "train" else None
         if sampler is None:
             return seed_repeated_batches(
                 super().build_sequence_iter_factory(args, iter_options, mode)
@@ -335,22 +335,22 @@ def add_saving_arguments(group: Any) -> None:
     """Add the options of `DualOutputTrainer` for checkpoints inside epochs."""
     group.add_argument(
         "--save_interval_minutes",
-        type=minutes,
+        type=parse_minutes,
         default=15.0,
         help="write a checkpoint inside an epoch after this many minutes, or later if checkpoints "
         "would take more than a two-hundredth of the time; 0: at the end of each epoch only",
     )
     group.add_argument(
         "--save_interval_steps",
-        type=steps,
+        type=parse_step_interval,
         default=0,
         help="write a checkpoint inside an epoch every this many updates (0: never)",
     )
 
 
-def power(text: str) -> float:
+def parse_repeat_power(text: str) -> float:
     """Parse the value of `--repeat_power`: a number from 0 to 1."""
-    value = float(text)
+    value = _number(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(
             f"{value} is not between 0 and 1: write 0 (off) or, e.g., 0.5"
@@ -358,37 +358,51 @@ def power(text: str) -> float:
     return value
 
 
-def ratio(text: str) -> float | None:
+def parse_text_ratio(text: str) -> float | None:
     """Parse the value of `--text_ratio`: a number from 0, or `none`."""
     if text.lower() in ("none", "null"):
         return None
-    value = float(text)
+    value = _number(text)
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{value} is below 0: write 0 (no text) or, e.g., 0.5")
     return value
 
 
-def minutes(text: str) -> float:
+def parse_minutes(text: str) -> float:
     """Parse the value of `--save_interval_minutes`: a number of at least 0."""
-    value = float(text)
+    value = _number(text)
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{value} is not a number of minutes: write, e.g., 15")
     return value
 
 
-def count(text: str) -> int:
+def parse_step_limit(text: str) -> int:
     """Parse the value of `--max_invalid_steps`: an integer of at least 1."""
-    value = int(text)
+    value = _whole_number(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is below 1: write a number of steps")
     return value
 
 
-def steps(text: str) -> int:
+def parse_step_interval(text: str) -> int:
     """Parse the value of an interval in steps: an integer of at least 0."""
-    value = int(text)
+    value = _whole_number(text)
     if value < 0:
         raise argparse.ArgumentTypeError(
             f"{value} is below 0: write a number of steps, or 0 (never)"
         )
     return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number") from None
+
+
+def _whole_number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number") from None

@@ -123,7 +123,7 @@ def check_embeddings(model: Any, init_param: Sequence[str]) -> None:
         )
 
 
-def own_sampler(
+def configured_sampler(
     args: argparse.Namespace, rank: int = 0, processes: int = 1
 ) -> RepeatFactorSampler | None:
     """Return the sampler that the options of a training ask for; None: ESPnet's.

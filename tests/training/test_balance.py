@@ -13,7 +13,7 @@ from espnet_ext.data.table import write_table
 from espnet_ext.errors import UserError
 from espnet_ext.training import balance, speed
 from espnet_ext.training.schedule import batches_per_epoch
-from espnet_ext.training.unit_training import own_sampler
+from espnet_ext.training.unit_training import configured_sampler
 
 SIZES = {"en": 80, "ko": 16, "de": 4}
 
@@ -72,7 +72,7 @@ def shares(sampler, groups, epochs=range(1, 9)):
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0, math.inf])
 def test_shares_follow_the_temperature(folder, batching, temperature):
     conf = {"by": ["language"], "temperature": temperature}
-    sampler = own_sampler(arguments(folder, conf, batching=batching))
+    sampler = configured_sampler(arguments(folder, conf, batching=batching))
     expected = {name: size ** (1 / temperature) for name, size in SIZES.items()}
     total = sum(expected.values())
     actual = shares(sampler, sampler.groups)
@@ -86,7 +86,7 @@ def test_shares_follow_the_temperature(folder, batching, temperature):
 
 
 def test_language_and_labels_form_groups(folder):
-    sampler = own_sampler(arguments(folder, {"by": ["language", "labels"]}))
+    sampler = configured_sampler(arguments(folder, {"by": ["language", "labels"]}))
     counts = collections.Counter(sampler.groups.values())
     assert counts["en/surface+meaning"] == 60 and counts["en/meaning"] == 20
     assert counts["de/meaning"] == 1 and len(counts) == 6
@@ -94,7 +94,7 @@ def test_language_and_labels_form_groups(folder):
 
 def test_epochs_are_deterministic_equally_long_and_complete(folder):
     args = arguments(folder, {"by": "language", "temperature": 3}, batching="buckets")
-    first, again = own_sampler(args), own_sampler(args)
+    first, again = configured_sampler(args), configured_sampler(args)
     for epoch in (1, 2, 9):
         batches = first.generate(epoch)
         assert batches == again.generate(epoch)  # so a continued training has the same batches
@@ -106,7 +106,7 @@ def test_epochs_are_deterministic_equally_long_and_complete(folder):
 
 def test_processes_share_every_batch(folder):
     args = arguments(folder, {"by": ["language"], "temperature": 3}, batching="buckets")
-    ranks = [own_sampler(args, rank, 2).generate(4) for rank in (0, 1)]
+    ranks = [configured_sampler(args, rank, 2).generate(4) for rank in (0, 1)]
     assert len(ranks[0]) == len(ranks[1])
     for first, second in zip(*ranks, strict=True):
         assert abs(len(first) - len(second)) <= 1 and not set(first) & set(second)
@@ -149,13 +149,13 @@ def test_log_has_the_shares_before_and_after(folder):
 )
 def test_wrong_options_are_errors(folder, conf, message):
     with pytest.raises(UserError, match=message):
-        own_sampler(arguments(folder, conf))
+        configured_sampler(arguments(folder, conf))
 
 
 def test_group_that_processes_cannot_share_is_an_error(folder):
     args = arguments(folder, {"by": ["lang"], "temperature": math.inf}, batching="buckets")
     with pytest.raises(UserError, match="4 utterances cannot be distributed over 5 processes"):
-        own_sampler(args, 0, 5)
+        configured_sampler(args, 0, 5)
 
 
 def test_training_is_balanced_and_refuses_two_choices(tmp_path, capfd):

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from espnet_ext.data.table import read_table, write_table  # noqa: E402
 from espnet_ext.errors import UserError  # noqa: E402
 from espnet_ext.training import batching, partition, speed  # noqa: E402
-from espnet_ext.training.unit_training import own_sampler  # noqa: E402
+from espnet_ext.training.unit_training import configured_sampler  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_batches_have_an_utterance_for_each_process(shape_files):
     assert all(len(batch) == 1 for batch in batching.bucket_batches(args, shape_files))
     batches = batching.bucket_batches(args, shape_files, processes=3)
     assert sum(map(len, batches)) == 400 and min(map(len, batches)) >= 3
-    ranks = [own_sampler(args, rank, 3).generate(0) for rank in range(3)]
+    ranks = [configured_sampler(args, rank, 3).generate(0) for rank in range(3)]
     assert sorted(i for rank in ranks for batch in rank for i in batch) == sorted(
         read_table(shape_files[0])
     )

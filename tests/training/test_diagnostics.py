@@ -175,6 +175,9 @@ def test_negative_number_of_steps_is_rejected_as_an_option_and_in_a_file(recipe,
         recipe.train(options=["--diagnose_every", "-1"])
     assert caught.value.code == 2
     assert "--diagnose_every: -1 is below 0" in capfd.readouterr().err
+    with pytest.raises(SystemExit):
+        recipe.train(options=["--diagnose_every", "many"])
+    assert "--diagnose_every: 'many' is not a whole number" in capfd.readouterr().err
     with pytest.raises(UserError, match="diagnose_every: invalid value -1") as caught:
         recipe.train(config={"diagnose_every": -1})
     assert "0: never" in caught.value.remedy

@@ -9,7 +9,7 @@ import torch
 
 from espnet_ext.training import task
 from espnet_ext.training.repeat import RepeatFactorSampler
-from espnet_ext.training.resume import _order_of, _Rest
+from espnet_ext.training.resume import _order_of, _RemainingBatches
 from espnet_ext.training.seeding import seed_each_batch
 
 ONCE = [("a", "b"), ("c", "d"), ("e",)]
@@ -27,7 +27,7 @@ def build_factory(monkeypatch, **options):
     """Return the task's factory of batches for the sampler above, without files."""
     dataset = Augmented()
     seed_each_batch(dataset)
-    monkeypatch.setattr(task, "own_sampler", lambda *_: RepeatFactorSampler(ONCE, AGAIN))
+    monkeypatch.setattr(task, "configured_sampler", lambda *_: RepeatFactorSampler(ONCE, AGAIN))
     monkeypatch.setattr(task.DualOutputTask, "build_dataset", lambda *_: dataset)
     args = SimpleNamespace(
         train_shards=None, seed=0, shuffle_within_batch=False, num_workers=2, ngpu=0
@@ -63,7 +63,7 @@ def test_continued_epoch_has_the_same_random_numbers(monkeypatch):
         loader = factory.build_iter(2)
         plain = SimpleNamespace(batch_sampler=[tuple(row[0] for row in b) for b in batches])
         assert _order_of(loader) == _order_of(plain)  # that of checkpoints
-        assert list(_Rest(loader, skipped)) == batches[skipped:]
+        assert list(_RemainingBatches(loader, skipped)) == batches[skipped:]
 
 
 def test_next_epoch_has_other_random_numbers(monkeypatch):
