@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SIGNAL_FEATURES = ("log_mel", "mfcc")
 TEXT_TYPES = ("char", "jamo", "phone", "word", "bpe")  # of the text input
 REPEATS = {"rm": "remove", "ts": "keep"}  # ESPnet's names → those of espnet-ext dump_units
+SENTENCEPIECE_SYMBOLS = 2  # tokens beside the units: unknown, and the boundary of words
 SYSTEM_FILES = ("model.pth", "config.yaml")  # of a trained system whose encoder makes features
 
 
@@ -108,6 +109,15 @@ def check(values: Mapping[str, str], token_types: Mapping[str, Mapping[str, str]
         raise UsageError(
             f"--portion {values['portion']}: not a share of the utterances",
             "choose a number above 0, at most 1",
+        )
+    units = int(values["nclusters"]) + int(values["residual_nclusters"])
+    needed = units + SENTENCEPIECE_SYMBOLS
+    if values["src_token_type"] == "bpe" and int(values["src_nbpe"]) < needed:
+        raise UsageError(
+            f"--src_nbpe {values['src_nbpe']} for {units} units: SentencePiece needs {needed} "
+            "tokens or more, because every unit is a token",
+            f"choose, for example, --src_nbpe {2 * units}, or fewer clusters (--nclusters), or "
+            "--src_token_type unit",
         )
     text = values["text_input"]
     if values["text_data"].strip() and not text:

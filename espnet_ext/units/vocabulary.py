@@ -231,14 +231,14 @@ def build(
     every_unit = units_to_text(range(source.count))
     if unit_type == BPE:
         rows = [*unit_texts, every_unit]
-        unit_list = tokenizers.train_sentencepiece(
-            rows, folder / "units", unit_size, model_type=bpemode
+        unit_list = _train_sentencepiece(
+            rows, folder / "units", unit_size, bpemode, "unit_vocab_size"
         )
     else:
         unit_list = [BLANK, UNK, *every_unit, SOS_EOS]
     if text_type == BPE:
-        text_list = tokenizers.train_sentencepiece(
-            texts, folder / "text", text_size, model_type=bpemode
+        text_list = _train_sentencepiece(
+            texts, folder / "text", text_size, bpemode, "text_vocab_size"
         )
     else:
         text_list = tokenizers.token_list(tokenizers.build_tokenizer(text_type), texts)
@@ -272,6 +272,17 @@ def build(
     }
     write_json(folder / MANIFEST, {**manifest, "sha256": _digest(manifest)})
     return JointVocabulary.read(folder)
+
+
+def _train_sentencepiece(
+    texts: Sequence[str], prefix: Path, size: int, bpemode: str, option: str
+) -> list[str]:
+    """Train SentencePiece; errors name the option that sets the number of tokens."""
+    try:
+        return tokenizers.train_sentencepiece(texts, prefix, size, model_type=bpemode)
+    except UserError as error:
+        message = f"{prefix}.model: {error.message}"
+        raise UserError(message, f"{error.remedy}: unit_tokens --{option}") from None
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:

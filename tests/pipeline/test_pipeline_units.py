@@ -55,6 +55,11 @@ def test_text_input_by_language(tmp_path):
     assert audio["stats_name"] == "stats" and audio["text_type_of"] == {}
 
 
+def test_sizes_of_sentencepiece_are_limited_by_the_number_of_units(tmp_path):
+    of(tmp_path, nclusters="998", src_nbpe="1000")
+    of(tmp_path, nclusters="998", src_nbpe="999", src_token_type="unit")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -65,6 +70,8 @@ def test_text_input_by_language(tmp_path):
         ({"pretrained": "x"}, "--pretrained x with --kmeans_feature"),
         ({"train_baseline": "true"}, "stock ESPnet"),
         ({"portion": "0"}, "not a share"),
+        ({"nclusters": "998", "src_nbpe": "999"}, "--src_nbpe 999 for 998 units: .* needs 1000"),
+        ({"residual_nclusters": "2000"}, "--src_nbpe 4000 for 4000 units: .* needs 4002"),
         ({"text_data": "texts"}, "without --text_input"),
         ({"text_input": "fluent"}, "'en' has no such output"),
         ({"text_input": "meaning", "types": {"en": {"meaning": "char"}}}, "no other output"),

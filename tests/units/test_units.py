@@ -292,6 +292,14 @@ def build_small(folder, units, **changes):
     return vocabulary.build(folder, source_of(units), [], ["ab"], **options)
 
 
+def test_fewer_tokens_than_units_raise_user_error(units, tmp_path):
+    joint = build_small(tmp_path, units, unit_type="bpe", unit_size=22)  # 20 units
+    assert len(joint.unit_range) == 21  # with the boundary of words, without the unknown unit
+    with pytest.raises(UserError, match="21 SentencePiece units are fewer than the 22") as caught:
+        build_small(tmp_path, units, unit_type="bpe", unit_size=21)
+    assert caught.value.remedy.endswith("at least 22: unit_tokens --unit_vocab_size")
+
+
 def test_units_of_another_kmeans_or_policy_raise_user_error(units, two_codebooks, tmp_path):
     joint = build_small(tmp_path, units)
     other = UnitExtractor.from_pretrained(two_codebooks)
