@@ -109,7 +109,8 @@ def known_options(words: list[str], document: str) -> list[str]:
     for start in ("espnet-ext ", "python -m espnet_ext.bin."):
         if line.startswith(start):
             verb = line.removeprefix(start).split()[0].replace("-", "_")
-            return [name.split()[-1] for name in public_surface.commands()[verb]]
+            options = [name.split()[-1] for name in public_surface.commands()[verb]]
+            return [*options, "--", *shell["run.sh"]] if verb == "unit_ablation" else options
     assert line == "python -" or line.startswith(OTHER_PROGRAMS), f"{document}: unknown: {line}"
     return options_of(words)
 

@@ -44,6 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--src_case", type=cli.words, default=[], help="ts: also with repeated units"
     )
     parser.add_argument(
+        "--text_data",
+        default="",
+        metavar='"DIR …"',
+        help="also train with external text: data directories without audio, relative to the "
+        "recipe",
+    )
+    parser.add_argument(
         "--without_text",
         default="",
         metavar="SYSTEM",
@@ -73,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from espnet_ext.files import write_json, write_text
     from espnet_ext.pipeline import unit_ablation as ablation
+    from espnet_ext.pipeline.recipe import read_recipe
     from espnet_ext.provenance import provenance
 
     recipe = Path(args.recipe).resolve()
@@ -92,9 +100,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.without_text,
         args.audio_config,
         args.audio_system,
+        args.text_data,
     )
     rows = ablation.variants(factors, args.system)
-    asr_args, further = _take(further, ("--asr_args", "--train_args"))
+    asr_args = ablation.training_options(read_recipe(recipe), further)
     common = ["--stop_stage", "13", "--inference_tag", "decode", "--test_sets", args.dset]
     common += ["--langs", " ".join(args.langs), "--python", args.python]
     common += ["--expdir", args.dir, "--dumpdir", f"{args.dir}/dump", *further]
@@ -136,20 +145,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("\n".join(lines))
     print(folder / "ABLATION.md")
     return 0
-
-
-def _take(words: Sequence[str], names: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the last value of an option among words, and the words without it."""
-    others, value, i = [], "", 0
-    while i < len(words):
-        name, equals, text = words[i].partition("=")
-        if name in names and (equals or i + 1 < len(words)):
-            value = text if equals else words[i + 1]
-            i += 1 if equals else 2
-            continue
-        others.append(words[i])
-        i += 1
-    return value, others
 
 
 if __name__ == "__main__":

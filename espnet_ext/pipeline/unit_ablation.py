@@ -11,6 +11,10 @@ from typing import Any
 
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_json
+from espnet_ext.pipeline.command_line import read_command_line
+from espnet_ext.pipeline.options import OPTIONS
+from espnet_ext.pipeline.recipe import Recipe
+from espnet_ext.pipeline.settings import collect_values
 
 BASE = "base"
 TAG = "ablation"  # of its k-means and vocabularies, which are not those of the recipe
@@ -49,6 +53,7 @@ class Factors:
     without_text: str = ""  # system without text input
     audio_config: str = ""  # training configuration of a system that reads audio
     audio_system: str = field(default="so_meaning")
+    text_data: str = ""  # data directories with external text, without audio
 
 
 def variants(factors: Factors, system: str) -> list[Variant]:
@@ -68,6 +73,9 @@ def variants(factors: Factors, system: str) -> list[Variant]:
             name = f"{option}_{_as_name(value)}"
             tag = f"{TAG}_{name}"
             rows.append(Variant(name, system, (f"--{option}", value, "--km_tag", tag)))
+    if factors.text_data:
+        options = (*base, "--input_tag", f"{TAG}_text_data")
+        rows.append(Variant("text_data", system, ("--text_data", factors.text_data, *options)))
     if factors.without_text:
         rows.append(Variant("without_text", factors.without_text, base))
     if factors.audio_config:
@@ -84,6 +92,19 @@ def variants(factors: Factors, system: str) -> list[Variant]:
     if twice := {name for name in names if names.count(name) > 1}:
         raise UserError(f"duplicate variant: {sorted(twice)[0]}", "name each value once")
     return rows
+
+
+def training_options(recipe: Recipe, words: Sequence[str]) -> str:
+    """Return the options of the trainings: `--asr_args` that run.sh would use with these words.
+
+    They are those of the command line, `quick_asr_args` of recipe.conf with --quick true, or
+    `asr_args` of recipe.conf. A variant adds its seed, which would otherwise replace them.
+
+    Args:
+        words: options of run.sh.
+    """
+    values = read_command_line(words, {**OPTIONS, **recipe.corpus_options})
+    return collect_values(recipe, values, recipe.folder)["asr_args"]
 
 
 def _as_name(value: str) -> str:

@@ -45,8 +45,37 @@ def test_variants_differ_in_one_option():
         variants(Factors(("1", "1")), "do")
 
 
+def test_external_text_is_a_variant_with_its_own_sets():
+    rows = variants(Factors(text_data="a/{lang} b"), "do_text")
+    assert [row.name for row in rows] == ["base", "text_data"]
+    assert rows[1].options == (
+        *("--text_data", "a/{lang} b", "--km_tag", "ablation"),
+        *("--input_tag", "ablation_text_data"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        ([], "--max_epoch 4"),
+        (["--quick", "true"], "--max_epoch 1"),
+        (["--quick", "true", "--train_args", "--max_epoch 2"], "--max_epoch 2"),
+    ],
+)
+def test_seeds_are_added_to_the_options_of_trainings_that_the_recipe_sets(tmp_path, words, options):
+    (tmp_path / "run.sh").write_text(RUN)
+    (tmp_path / "conf").mkdir()
+    settings = 'asr_args="--max_epoch 4"\nquick_asr_args="--max_epoch 1"\n'
+    (tmp_path / "conf/recipe.conf").write_text(settings)
+    assert unit_ablation.main(["--recipe", str(tmp_path), "--seeds", "3", "--", *words]) == 0
+    (call,) = (tmp_path / "calls").read_text().splitlines()
+    assert call.endswith(f"--asr_args {options} --seed 3")
+
+
 def test_command_runs_every_variant_and_seed_and_continues(tmp_path, capfd):
     (tmp_path / "run.sh").write_text(RUN)
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/recipe.conf").write_text("corpus=mini_l2\n")
     arguments = ["--recipe", str(tmp_path), "--seeds", "0 2", "--nclusters", "9", "--dir", "exp/a"]
     arguments += ["--", "--asr_args", "--max_epoch 3", "--nj", "1"]
     assert cli.run(unit_ablation.main, arguments) == 1
@@ -56,7 +85,10 @@ def test_command_runs_every_variant_and_seed_and_continues(tmp_path, capfd):
     assert cli.run(unit_ablation.main, arguments) == 0
     calls = (tmp_path / "calls").read_text().splitlines()
     assert len(calls) == 4
-    assert all("--expdir exp/a --dumpdir exp/a/dump --nj 1" in call for call in calls)
+    assert all(
+        "--expdir exp/a --dumpdir exp/a/dump --asr_args --max_epoch 3 --nj 1" in call
+        for call in calls
+    )
     assert [call.rpartition("--asr_args ")[2] for call in calls] == [
         f"--max_epoch 3 --seed {seed}" for seed in (0, 2, 0, 2)
     ]
