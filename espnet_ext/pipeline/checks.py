@@ -187,11 +187,12 @@ def needed_gpus(stages: Collection[int], options: argparse.Namespace) -> dict[st
     """Return the GPUs that the stages need on this machine, by the option that asks for them."""
     with_stress = options.stress.strip() != "" and 17 in stages
     trains = 11 in stages or with_stress or (options.use_lm == "true" and 7 in stages)
+    makes_units = 5 in stages and options.kmeans_feature != ""
     decodes = 12 in stages or with_stress
     needed = {}
     if trains and options.ngpu:
         needed[f"--ngpu {options.ngpu}"] = options.ngpu
-    if decodes and options.gpu_inference == "true":
+    if (decodes or makes_units) and options.gpu_inference == "true":
         needed["--gpu_inference true"] = 1
     return needed
 
@@ -228,7 +229,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--fs", required=True, help="sample rate in Hz")
     parser.add_argument("--cmd", default="local", help="local or slurm")
     parser.add_argument("--ngpu", type=int, default=0, help="GPUs per training")
-    parser.add_argument("--gpu_inference", default="false", help="decode on a GPU")
+    parser.add_argument("--gpu_inference", default="false", help="units and decoding on a GPU")
     parser.add_argument("--coupling", default="false", help="also decode by coupled re-ranking")
     parser.add_argument("--canonical_prior", default="", help="also decode with canonical forms")
     parser.add_argument("--train_baseline", default="false", help="train stock ESPnet models")
@@ -261,7 +262,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if {3, 10, 11} & set(args.stages):
             check_sample_rate(args.fs, args.asr_config, config)
         if args.pretrained and {5, 10, 11} & set(args.stages) and not exists(args.pretrained):
-            hub.check_model("--pretrained", args.pretrained)
+            hub.check_model("--pretrained", args.pretrained, with_safetensors=True)
+        for option, model in options.get("unit_models", {}).items() if 5 in args.stages else ():
+            if not exists(model):
+                hub.check_model(f"--{option}", model, with_safetensors=True)
         for name in dict.fromkeys(args.baselines_on_hub if 12 in args.stages else ()):
             hub.check_model("--baselines", name)
         if args.train_baseline == "true" and 11 in args.stages:

@@ -72,7 +72,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("nj", default_jobs(), "parallel jobs of data preparation and scoring", "count"),
         Option("inference_nj", "2", "parallel decoding jobs", "count"),
         Option("parallel_trainings", "1", "parallel trainings; they share the CPU cores", "count"),
-        Option("gpu_inference", "false", "decode on a GPU", "boolean"),
+        Option("gpu_inference", "false", "make discrete units and decode on a GPU", "boolean"),
         Option("datadir", "data", "data directories", required=True),
         Option("dumpdir", "dump", "formatted data", required=True),
         Option("expdir", "exp", "experiments, logs and the report", required=True),

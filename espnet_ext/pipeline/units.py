@@ -47,6 +47,7 @@ def variables(
         "unit_features": [],
         "unit_feature_inputs": [],
         "unit_repeats": REPEATS[values["src_case"]],
+        "unit_models": {},
         "embedding_model": "",
         "embedding_inputs": [],
         "text_source_of": {},
@@ -64,10 +65,14 @@ def variables(
     check(values, token_types)
     features, inputs = _features(values, folder, start)
     names |= {"unit_features": features, "unit_feature_inputs": inputs}
+    models = {}  # option → checkpoint that stage 5 reads
+    if "--model" in features:
+        models["kmeans_feature"] = features[features.index("--model") + 1]
     if values["unit_embeddings"]:
         model = _checkpoint(values["unit_embeddings"], folder, start)
-        names["embedding_model"] = model
+        models["unit_embeddings"] = names["embedding_model"] = model
         names["embedding_inputs"] = ["--in", model] if (folder / model).is_dir() else []
+    names["unit_models"] = models
     langs = values["langs"].split()
     sources = {lang: values["text_input"] or next(iter(token_types[lang])) for lang in langs}
     names["text_source_of"] = sources

@@ -1,5 +1,8 @@
 """Names of models on the Hugging Face hub are checked before any work."""
 
+import json
+from types import SimpleNamespace
+
 import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
@@ -18,14 +21,18 @@ class Response:
 
 @pytest.fixture
 def asked(monkeypatch):
-    """Return the repositories that the hub is asked for; it has user/model only."""
+    """Return the repositories that the hub is asked for; it has two models only."""
     repositories = []
+    models = {
+        "user/model": ["config.json", "model.safetensors", "pytorch_model.bin"],
+        "user/pickled": ["config.json", "pytorch_model.bin"],
+    }
 
     def model_info(_, repo, **options):
         assert options["timeout"] <= 10
         repositories.append(repo)
-        if repo == "user/model":
-            return
+        if repo in models:
+            return SimpleNamespace(siblings=[SimpleNamespace(rfilename=f) for f in models[repo]])
         if repo == "no/network":
             raise OSError("no route to host")
         raise RepositoryNotFoundError("not found", response=Response())
@@ -73,3 +80,39 @@ def test_only_models_that_a_stage_needs_are_checked(asked, tmp_path, capsys, sta
     assert ("no such file or folder, and the Hugging Face hub" in capsys.readouterr().err) == (
         code == 2
     )
+
+
+@pytest.mark.parametrize("option", ["kmeans_feature", "unit_embeddings"])
+@pytest.mark.parametrize(
+    ("stages", "model", "message"),
+    [
+        (["1", "5"], "user/typo", "no such file or folder, and the Hugging Face hub has no"),
+        (["1", "5"], "user/pickled", "user/pickled: the repository has pickled weights only"),
+        (["1", "5"], "user/model", ""),
+        (["1", "5"], ".", ""),
+        (["12"], "user/typo", ""),
+    ],
+)
+def test_models_of_units_are_checked_before_stage_5(
+    asked, tmp_path, capsys, option, stages, model, message
+):
+    config, variables = tmp_path / "train.yaml", tmp_path / "options.json"
+    config.write_text("frontend: units\n")
+    words = {
+        "inference_config": "decode.yaml",
+        "inference_args": [],
+        "unit_models": {option: model},
+    }
+    variables.write_text(json.dumps(words))
+    required = ["--asr_config", str(config), "--system_configs", f"do={config}", "--fs", "16000"]
+    required += ["--options", str(variables), "--kmeans_feature", "x", "--stages", *stages]
+    assert checks.main(required) == (2 if message else 0)
+    error = capsys.readouterr().err
+    assert message in error and (f"--{option} {model}" in error) == bool(message)
+
+
+def test_pickled_weights_are_an_error_only_where_they_are_read(asked):
+    hub.check_model("--baselines", "user/pickled")
+    with pytest.raises(UsageError, match="pickled weights only") as caught:
+        hub.check_model("--pretrained", "user/pickled", with_safetensors=True)
+    assert "--model user/pickled --output pickled-safetensors" in caught.value.remedy

@@ -490,6 +490,14 @@ def test_missing_gpus_are_reported_before_any_work(project, gpus, options, messa
     assert message in done.stderr and remedy in done.stderr and "Traceback" not in done.stderr
 
 
+def test_units_on_a_gpu_need_one_in_stage_5(project):
+    options = ("--stop_stage", "5", "--gpu_inference", "true")
+    assert project.run(*options).returncode == 0
+    units = ("--kmeans_feature", "log_mel", "--asr_config", "train_units_small.yaml")
+    done = project.run(*options, *units)
+    assert done.returncode == 1 and "--gpu_inference true, but PyTorch" in done.stderr
+
+
 def test_stages_without_training_need_no_gpu(project):
     assert project.run("--ngpu", "1", "--stop_stage", "5").returncode == 0
     assert project.run("--ngpu", "2", STUB_GPUS="2").returncode == 0
