@@ -86,7 +86,8 @@ collect_unit_inputs() { # of the training and the validation set
                 "${python}" -m espnet_ext.bin.unit_inputs --input "${dumpdir}/raw/${lang}/${dset}" \
                 --units_dir "${dumpdir}/units${km_suffix}/${lang}/${dset}" --joint_token_dir "${joint}" \
                 --output "${dumpdir}/raw/${lang}/${dset}_units${input_suffix}" \
-                --outputs "${outputs_of[${lang}]}" "${text_options[@]}" "${replacing[@]}"
+                --outputs "${outputs_of[${lang}]}" --max_length "${max_input_length}" \
+                "${text_options[@]}" "${replacing[@]}"
         done
     done
     run_steps "${nj}"

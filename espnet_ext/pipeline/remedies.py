@@ -28,7 +28,13 @@ _RENAMED: dict[str, dict[str, str]] = {
         "unit_token_type": "src_token_type",
         "text_vocab_size": "text_nbpe",
     },
-    "train": {"config": "asr_config", "system": "systems", "symbols": "input_guides"},
+    "unit_inputs": {"max_length": "max_input_length"},
+    "train": {
+        "config": "asr_config",
+        "system": "systems",
+        "symbols": "input_guides",
+        "max_length": "max_input_length",
+    },
     "decode": {"config": "inference_config"},
 }
 # Module of a command → option of run.sh that takes further options of the command

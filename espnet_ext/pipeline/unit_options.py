@@ -81,5 +81,12 @@ UNIT_OPTIONS = (
         "embeddings of the joint vocabulary are made from, for an --asr_config whose encoder is "
         "that model. Without it, they are random",
     ),
+    Option(
+        "max_input_length",
+        "2000",
+        "most ids of an input of units or text; longer utterances are left out of the sets of "
+        "input ids, and listed in removed.tsv",
+        "count",
+    ),
     Option("upsample", "4", "how often each token of the text input is repeated", "count"),
 )

@@ -1,7 +1,7 @@
 """Name the utterances that a pre-trained network cannot read, before the first epoch.
 
-Whisper has positions for 30 s of speech and for 448 tokens. Without this check, training would end
-in the middle of an epoch (espnet/espnet issue 5491).
+Whisper has positions for 30 s of speech and for 448 tokens, mBART for 1024 input ids. Without this
+check, training would end in the middle of an epoch (espnet/espnet issue 5491).
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,6 +11,7 @@ from pathlib import Path
 from espnet_ext.data.record import NA
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
+from espnet_ext.model.conditioning.input_tokens import InputTokens
 from espnet_ext.model.config import TEXT_PREFIX
 from espnet_ext.model.dual import DualOutputModel
 
@@ -39,9 +40,10 @@ class _Limit:
 def check_lengths(
     model: DualOutputModel, sets: Sequence[tuple[Sequence[str], Sequence[Sequence[str]]]]
 ) -> None:
-    """Raise `UserError` if utterances are longer than the frontend or a decoder can read.
+    """Raise `UserError` if utterances are longer than frontend, encoder or a decoder can read.
 
-    A frontend declares its limit as `max_samples`, a decoder as `max_tokens`.
+    A frontend declares its limit as `max_samples`, an encoder of text as `max_length`, a decoder as
+    `max_tokens`.
 
     Args:
         sets: per set, the shape files, and ESPnet's (path, name, type) of every table.
@@ -71,6 +73,11 @@ def _limits(model: DualOutputModel) -> Iterator[_Limit]:
         rate = model.frontend.rate
         remedy = f"remove them in stage 4 (run.sh --max_wav_duration {samples / rate:g})"
         yield _Limit("speech", samples, rate, "s", remedy)
+    ids = getattr(model.encoder, "max_length", None)
+    if ids is not None:
+        ids -= isinstance(model.conditioning, InputTokens)  # it adds a guiding token
+        remedy = f"write the sets again: espnet-ext unit_inputs --max_length {ids}"
+        yield _Limit("speech", ids, 1, "input ids", remedy)
     for name, head in model.heads.items():
         tokens = getattr(head.decoder, "max_tokens", None)
         if tokens is not None:

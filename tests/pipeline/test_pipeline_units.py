@@ -3,6 +3,7 @@
 import pytest
 
 from espnet_ext.pipeline.options import OPTIONS
+from espnet_ext.pipeline.remedies import translations
 from espnet_ext.pipeline.units import variables
 from espnet_ext.pipeline.usage import UsageError
 
@@ -25,6 +26,7 @@ def test_features_of_every_kind(tmp_path):
         *("--features", "pretrained", "--model", "microsoft/wavlm-large", "--layer", "21")
     ]
     assert hub["unit_feature_inputs"] == []
+    assert hub["unit_models"] == {"kmeans_feature": "microsoft/wavlm-large"}
     (tmp_path / "wavlm").mkdir()  # beside the recipe: relative to the current directory
     local = of(tmp_path, kmeans_feature="wavlm/3")
     assert local["unit_features"][3] == "../wavlm"
@@ -41,6 +43,7 @@ def test_text_model_of_embeddings(tmp_path):
     assert of(tmp_path)["embedding_model"] == ""
     hub = of(tmp_path, unit_embeddings="google/byt5-small")
     assert hub["embedding_model"] == "google/byt5-small" and hub["embedding_inputs"] == []
+    assert hub["unit_models"] == {"unit_embeddings": "google/byt5-small"}
     (tmp_path / "byt5").mkdir()  # beside the recipe: relative to the current directory
     local = of(tmp_path, unit_embeddings="byt5")
     assert local["embedding_model"] == "../byt5"
@@ -84,3 +87,18 @@ def test_sizes_of_sentencepiece_are_limited_by_the_number_of_units(tmp_path):
 def test_wrong_options_raise_usage_errors(tmp_path, changes, message):
     with pytest.raises(UsageError, match=message):
         of(tmp_path, **changes)
+
+
+@pytest.mark.parametrize(
+    ("module", "option", "expected"),
+    [
+        ("learn_kmeans", "--clusters", "--clusters is --nclusters"),
+        ("learn_kmeans", "--max_frames", 'write --kmeans_opts "--max_frames ..."'),
+        ("unit_tokens", "--unit_vocab_size", "--unit_vocab_size is --src_nbpe"),
+        ("unit_inputs", "--max_length", "--max_length is --max_input_length"),
+        ("train", "--max_length", "--max_length is --max_input_length"),
+    ],
+)
+def test_remedies_of_commands_name_options_of_run_sh(module, option, expected):
+    command = ["python", "-m", f"espnet_ext.bin.{module}"]
+    assert list(translations(command, [f"  remedy: change {option}"])) == [f"in run.sh, {expected}"]

@@ -44,6 +44,7 @@ def test_units_are_made_before_training_and_only_changes_run_again(discrete):
     assert ["--text_input surface" in call for call in inputs] == [
         "/train_units" in c for c in inputs
     ]
+    assert all("--max_length 2000" in call for call in inputs)
     for train in (call for call in calls if call.startswith("train ")):
         assert "--train_set train_units --valid_set valid_units" in train
         assert "--joint_token_dir data/en_joint_tokens --units exp/en/units" in train

@@ -5,14 +5,17 @@ from types import SimpleNamespace
 import pytest
 
 from espnet_ext.errors import UserError
+from espnet_ext.model.conditioning.input_tokens import InputTokens
 from espnet_ext.training.lengths import check_lengths
 
 
 def model(max_samples=480000, max_tokens=444):
+    """A model that reads samples."""
     frontend = SimpleNamespace(max_samples=max_samples, rate=16000)
     limited = SimpleNamespace(decoder=SimpleNamespace(max_tokens=max_tokens))
     return SimpleNamespace(
         frontend=frontend,
+        encoder=None,
         heads={"surface": SimpleNamespace(decoder=None), "meaning": limited},
     )
 
@@ -59,5 +62,25 @@ def test_long_lists_are_cut(tmp_path):
 
 
 def test_models_without_limits_accept_everything(tmp_path):
-    unlimited = SimpleNamespace(frontend=None, heads={"meaning": SimpleNamespace(decoder=None)})
+    heads = {"meaning": SimpleNamespace(decoder=None)}
+    unlimited = SimpleNamespace(frontend=None, encoder=None, heads=heads)
     check_lengths(unlimited, [one_set(tmp_path / "train", [10**9], ["9999,9"])])
+
+
+@pytest.mark.parametrize(("conditioning", "longest"), [(None, 1024), ("input_tokens", 1023)])
+def test_inputs_longer_than_the_positions_of_a_text_encoder_are_named(
+    tmp_path, conditioning, longest
+):
+    """A guiding token takes one position."""
+    if conditioning:
+        conditioning = InputTokens.__new__(InputTokens)
+    reader = SimpleNamespace(
+        frontend=None,
+        encoder=SimpleNamespace(max_length=1024),
+        conditioning=conditioning,
+        heads={"meaning": SimpleNamespace(decoder=None)},
+    )
+    check_lengths(reader, [one_set(tmp_path / "fits", [longest, 1])])
+    with pytest.raises(UserError, match=rf"u2 \({longest + 1} input ids\)") as caught:
+        check_lengths(reader, [one_set(tmp_path / "train", [3, longest + 1])])
+    assert caught.value.remedy.endswith(f"espnet-ext unit_inputs --max_length {longest}")

@@ -71,7 +71,7 @@ class TextEncoder(torch.nn.Module):
             raise UserError(
                 f"an input has {longest} ids, but the pre-trained encoder has positions for "
                 f"{self.max_length}",
-                f"write the set again: espnet-ext unit_inputs --max_length {self.max_length}",
+                "decode shorter utterances: espnet-ext decode --segment_seconds 20 cuts audio",
             )
         mask = inside(lengths.to(embeddings.device), longest)  # (B, L)
         states = self.network(inputs_embeds=embeddings * self.scale, attention_mask=mask.long())
