@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from espnet_ext.files import atomic_write
     from espnet_ext.model.pretrained.checkpoint import Source
-    from espnet_ext.model.pretrained.text_encoder import NETWORKS, remap_embeddings
+    from espnet_ext.model.pretrained.text_encoder import NETWORKS, VOCABULARY, remap_embeddings
     from espnet_ext.overwriting import require_new_file
     from espnet_ext.units.vocabulary import JointVocabulary
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         source, vocabulary.tokens, vocabulary.text_range, vocabulary.unit_range, args.seed
     )
     with atomic_write(args.output, "wb") as handle:
-        torch.save({"embed.weight": embeddings}, handle)
+        torch.save({"embed.weight": embeddings, VOCABULARY: vocabulary.digest}, handle)
     size = embeddings.size(1)
     print(
         f"{args.output}: {len(embeddings)} embeddings of size {size}; {unknown} of "

@@ -5,16 +5,26 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
-from espnet_ext.model.pretrained.text_encoder import TextEncoder
-from espnet_ext.model.unit_frontend import FILES, InputLayout, input_guide, reads_units
+from espnet_ext.model.pretrained.text_encoder import VOCABULARY, TextEncoder
+from espnet_ext.model.unit_frontend import (
+    FILES,
+    InputLayout,
+    UnitEmbedding,
+    input_guide,
+    reads_units,
+)
 from espnet_ext.training.balance import balanced_sampler
 from espnet_ext.training.config import merge
 from espnet_ext.training.repeat import RepeatFactorSampler, batches_of_group, repeating_sampler
 from espnet_ext.units.files import read_model
 from espnet_ext.units.input_set import MANIFEST, MODALITY, TEXT, read_input_manifest
 from espnet_ext.units.vocabulary import JointVocabulary, UnitSource
+
+EMBEDDINGS = "embed"  # the part of a file of `unit_embeddings`
 
 
 def add_unit_layout(
@@ -106,20 +116,49 @@ def _guides(config: Mapping[str, Any], vocabulary: JointVocabulary) -> dict[str,
 
 
 def check_embeddings(model: Any, init_param: Sequence[str]) -> None:
-    """Raise `UserError` if a pre-trained text encoder would read random embeddings.
+    """Check the first embeddings of a system that reads units; other systems have none.
 
     Args:
         init_param: values of `--init_param`, `FILE[:SOURCE[:TARGET[:EXCLUDED]]]`.
+
+    Raises:
+        UserError: if they are of another joint vocabulary, or a pre-trained text encoder would read
+            random ones.
     """
-    encoder = model.encoder
-    if not isinstance(encoder, TextEncoder) or not encoder.has_pretrained_weights:
+    if not isinstance(model.frontend, UnitEmbedding):
         return
-    targets = [(value.split(":") + ["", ""])[2] for value in init_param]
-    if not any("frontend.embed.".startswith(target and f"{target}.") for target in targets):
+    parts = [(value.split(":") + ["", ""])[:3] for value in init_param]
+    files = [
+        (path, source)
+        for path, source, target in parts
+        if "frontend.embed.".startswith(target and f"{target}.")
+    ]
+    for path, source in files:
+        _check_vocabulary(path, source, model.frontend.layout.vocabulary_sha256)
+    encoder = model.encoder
+    is_pretrained = isinstance(encoder, TextEncoder) and encoder.has_pretrained_weights
+    if is_pretrained and not files:
         raise UserError(
             "the encoder is a pre-trained text model, but the embeddings that it reads are random",
             "train with --init_param FILE:embed:frontend.embed; espnet-ext unit_embeddings writes "
             "FILE",
+        )
+
+
+def _check_vocabulary(path: str, source: str, digest: str) -> None:
+    """Raise `UserError` if a file of `unit_embeddings` is of another vocabulary.
+
+    Files of trained models, which have no part EMBEDDINGS, are not such files.
+    """
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    recorded = state.get(VOCABULARY)
+    if recorded != digest and (recorded is not None or source == EMBEDDINGS):
+        problem = "is of another joint vocabulary than that of the training set"
+        if recorded is None:
+            problem = "does not record the joint vocabulary that its embeddings are of"
+        raise UserError(
+            f"--init_param {path}: {problem}",
+            "make it again: espnet-ext unit_embeddings --joint_token_dir",
         )
 
 

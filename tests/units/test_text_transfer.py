@@ -23,12 +23,16 @@ from espnet_ext.bin import cli, unit_embeddings  # noqa: E402
 from espnet_ext.decoding.api import DualSpeech2Text  # noqa: E402
 from espnet_ext.errors import UserError  # noqa: E402
 from espnet_ext.model.pretrained.registry import build_encoder  # noqa: E402
+from espnet_ext.model.unit_frontend import UnitEmbedding  # noqa: E402
 from espnet_ext.training import run  # noqa: E402
+from espnet_ext.training.config import merge  # noqa: E402
+from espnet_ext.training.unit_training import check_embeddings  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))
 import unit_systems  # noqa: E402
 from tones import write_corpus  # noqa: E402
 
+CONF = Path(__file__).parents[2] / "conf"
 SIZE = 16
 
 
@@ -94,6 +98,25 @@ def test_embeddings_of_text_are_those_of_the_checkpoint(made):
     assert 0.7 < (units.std() / weights.std()) < 1.3
 
 
+def test_embeddings_of_another_vocabulary_raise_user_error(made):
+    target, rows = embeddings_of(made, "byt5")
+    layout = {"tokens": len(rows), "mask": 2, "units": [3, 15], "text": [15, 18], "upsample": 1}
+    model = torch.nn.Module()
+    model.encoder = torch.nn.Identity()
+    option = [f"{target}:embed:frontend.embed"]
+    model.frontend = UnitEmbedding(layout={**layout, "vocabulary_sha256": made.joint.digest})
+    check_embeddings(model, option)
+    model.frontend = UnitEmbedding(layout={**layout, "vocabulary_sha256": "0" * 64})
+    with pytest.raises(UserError, match="byt5.pth: is of another joint vocabulary than"):
+        check_embeddings(model, option)
+    earlier = made.root / "earlier.pth"
+    torch.save({"embed.weight": rows}, earlier)
+    with pytest.raises(UserError, match="does not record the joint vocabulary"):
+        check_embeddings(model, [f"{earlier}:embed:frontend.embed"])
+    torch.save({"frontend.embed.weight": rows}, earlier)  # as in a trained model
+    check_embeddings(model, [str(earlier)])
+
+
 def test_tokens_that_the_checkpoint_lacks_get_the_mean_and_are_counted(made, capsys):
     _, rows = embeddings_of(made, "mbart")
     weights = MBartForConditionalGeneration.from_pretrained(made.mbart).model.shared.weight
@@ -124,16 +147,24 @@ def test_encoder_equals_that_of_transformers_alone_and_in_a_batch(made, name):
 def test_wrong_sizes_and_lengths_raise_user_errors(made):
     with pytest.raises(UserError, match="reads embeddings of size 16, but gets 8"):
         build_encoder(8, model=str(made.byt5))
+    assert build_encoder(SIZE, model=str(made.byt5)).max_length is None
     encoder = build_encoder(SIZE, model=str(made.mbart))
+    assert encoder.max_length == 40  # training compares all inputs with it
     with pytest.raises(UserError, match="has 41 ids, but .* positions for 40"):
         encoder(torch.zeros(1, 41, SIZE), torch.tensor([41]))
 
 
 def test_training_starts_from_the_checkpoint_and_needs_it_no_longer(made):
     data = unit_systems.recipe(made.root, made.corpus, made.units, made.joint)
-    config = {**unit_systems.CONFIG, "encoder": "pretrained", "max_epoch": 1}
-    config["encoder_conf"] = {"model": str(made.byt5)}
-    config["optim_conf"] = {"lr": 1e-9}
+    shipped = yaml.safe_load((CONF / "train_units_byt5.yaml").read_text(encoding="utf-8"))
+    changes = {
+        "frontend_conf": {"embed_dim": SIZE},
+        "encoder_conf": {"model": str(made.byt5)},
+        "decoder_conf": {"attention_heads": 2, "linear_units": 32, "num_blocks": 1},
+        "optim_conf": {"lr": 1e-9, "weight_decay": 0.0},
+        **{"max_epoch": 1, "batch_bins": 400, "num_workers": 0, "use_tensorboard": False},
+    }
+    config = merge(shipped, changes)
     base, overlay = made.root / "t5.yaml", made.root / "system.yaml"
     base.write_text(yaml.safe_dump(config))
     entry = {"branch": "ctc_attention", "ctc_weight": 0.3, "attention_weight": 0.7}

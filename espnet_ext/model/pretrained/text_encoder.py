@@ -24,6 +24,8 @@ NETWORKS = {
     "mbart": "MBartModel",
     "bart": "BartModel",
 }
+# In a file of embeddings: the SHA-256 of the joint vocabulary that they are of
+VOCABULARY = "vocabulary_sha256"
 _BOUNDARY = "▁"  # SentencePiece writes it before a word
 
 
