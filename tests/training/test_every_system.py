@@ -1,7 +1,7 @@
 """Every overlay of the recipes trains through the command of stage 11, resumes and decodes.
 
 The networks are tiny, and an epoch has two updates. Other settings are those of train_small.yaml
-and train_units_small.yaml.
+and train_units_small.yaml. Of overlays with equal content, one trains.
 """
 
 import shutil
@@ -16,6 +16,7 @@ import yaml
 
 from espnet_ext.bin import decode, train
 from espnet_ext.data.table import read_table, write_table
+from espnet_ext.model.unit_frontend import input_guide
 from espnet_ext.training import run
 from espnet_ext.training.config import merge
 from espnet_ext.training.trainer import DualOutputTrainer
@@ -26,7 +27,11 @@ import unit_systems  # noqa: E402
 from tones import write_corpus  # noqa: E402
 
 AUDIO_SYSTEMS = sorted((ROOT / "conf/systems").glob("*.yaml"))
-UNIT_SYSTEMS = sorted((ROOT / "egs2/mini_l2/discrete1/conf/systems").glob("*.yaml"))
+# Content → overlay of the recipes with discrete units
+UNIT_SYSTEMS = {
+    str(yaml.safe_load(path.read_text(encoding="utf-8"))): path
+    for path in sorted(ROOT.glob("egs2/*/discrete1/conf/systems/*.yaml"), reverse=True)
+}
 LABELS = {"utt2band": ("narrow", "wide"), "utt2l1": ("Hindi", "Korean")}
 SIZES = {"attention_heads": 2, "linear_units": 8, "num_blocks": 2}
 CHANGES = {
@@ -92,22 +97,36 @@ def audio(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def units(tmp_path_factory):
-    """Options of a recipe with discrete units and text."""
-    root = tmp_path_factory.mktemp("units")
+    """The data and the corpus of a recipe with discrete units and text."""
+    return _unit_recipe(tmp_path_factory.mktemp("units"), unit_systems.OUTPUTS)
+
+
+@pytest.fixture(scope="module")
+def translations(tmp_path_factory):
+    """The same with the outputs of speech translation, and with guiding tokens in the input."""
+    return _unit_recipe(tmp_path_factory.mktemp("translations"), ("transcript", "translation"))
+
+
+def _unit_recipe(root: Path, outputs: tuple[str, ...]) -> tuple[run.Data, Path]:
     corpus = write_corpus(root / "corpus", [0.7, 0.4, 0.9, 0.5, 0.6, 0.8, 0.3, 0.7])
-    unit_systems.write_texts(corpus)
+    unit_systems.write_texts(corpus, outputs)
     folder = unit_systems.write_units(corpus, root / "units")
-    joint = unit_systems.write_vocabulary(root / "joint", folder)
-    data = unit_systems.recipe(root, corpus, folder, joint)
+    symbols = [input_guide(output) for output in outputs]
+    joint = unit_systems.write_vocabulary(root / "joint", folder, symbols)
+    return unit_systems.recipe(root, corpus, folder, joint, outputs), corpus
+
+
+def _unit_arguments(data: run.Data, name: str, changes: dict | None = None) -> list[str]:
     further = ["--joint_token_dir", str(data.joint_tokens), "--units", str(data.units)]
-    return _arguments(root, "train_units_small.yaml", data) + further, corpus
+    return _arguments(data.dump.parent, name, data, changes) + further
 
 
-def _arguments(root: Path, name: str, data: run.Data) -> list[str]:
+def _arguments(root: Path, name: str, data: run.Data, changes: dict | None = None) -> list[str]:
     """Write a tiny version of a configuration of the recipes; return options of `train`."""
     base = yaml.safe_load((ROOT / "conf" / name).read_text(encoding="utf-8"))
     config = root / name
-    config.write_text(yaml.safe_dump(merge(base, CHANGES)), encoding="utf-8")
+    small = merge(merge(base, CHANGES), changes or {})
+    config.write_text(yaml.safe_dump(small), encoding="utf-8")
     types = " ".join(f"{output}={kind}" for output, kind in data.token_types.items())
     return [
         *("--config", str(config), "--data_dir", str(data.dump), "--outputs", types),
@@ -120,9 +139,23 @@ def test_system_trains_resumes_and_decodes(system, audio, recording, tmp_path):
     check_system(system, *audio, recording, tmp_path / "exp")
 
 
-@pytest.mark.parametrize("system", UNIT_SYSTEMS, ids=lambda path: path.stem)
-def test_system_of_units_trains_resumes_and_decodes(system, units, recording, tmp_path):
-    check_system(system, *units, recording, tmp_path / "exp")
+@pytest.mark.parametrize(
+    "system", UNIT_SYSTEMS.values(), ids=lambda path: f"{path.parts[-5]}-{path.stem}"
+)
+def test_system_of_units_trains_resumes_and_decodes(system, request, recording, tmp_path):
+    outputs = yaml.safe_load(system.read_text(encoding="utf-8"))["outputs"]
+    is_translation = "translation" in outputs
+    data, corpus = request.getfixturevalue("translations" if is_translation else "units")
+    arguments = _unit_arguments(data, "train_units_small.yaml")
+    check_system(system, arguments, corpus, recording, tmp_path / "exp")
+
+
+def test_large_configuration_of_units_trains_resumes_and_decodes(units, recording, tmp_path):
+    data, corpus = units
+    changes = {"num_workers": 0, "scheduler_conf": {"warmup_steps": 5}}
+    arguments = _unit_arguments(data, "train_units.yaml", changes)
+    system = ROOT / "egs2/mini_l2/discrete1/conf/systems/do_text.yaml"
+    check_system(system, arguments, corpus, recording, tmp_path / "exp")
 
 
 def check_system(system, arguments, data, recording, exp):

@@ -1,5 +1,6 @@
 """A tiny joint vocabulary, sets of input ids, and systems that read them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -64,10 +65,10 @@ def write_units(corpus: Path, folder: Path, clusters: int = 12) -> Path:
     return folder
 
 
-def write_texts(corpus: Path) -> None:
+def write_texts(corpus: Path, outputs: Sequence[str] = OUTPUTS) -> None:
     """Replace the transcripts of a corpus by different ones."""
     utterances = list(read_table(corpus / "wav.scp"))
-    for i, name in enumerate(OUTPUTS):
+    for i, name in enumerate(outputs):
         rows = {utt: TEXTS[k % len(TEXTS)][i] for k, utt in enumerate(utterances)}
         write_table(corpus / f"text.{name}", rows)
 
@@ -81,21 +82,30 @@ def write_vocabulary(folder: Path, units: Path, symbols=()) -> JointVocabulary:
     )
 
 
-def token_lists(folder: Path) -> None:
-    for i, name in enumerate(OUTPUTS):
+def token_lists(folder: Path, outputs: Sequence[str] = OUTPUTS) -> None:
+    for i, name in enumerate(outputs):
         tokens = token_list(build_tokenizer("char"), [texts[i] for texts in TEXTS])
         (folder / f"{name}_char").mkdir(parents=True)
         (folder / f"{name}_char/tokens.txt").write_text("\n".join(tokens) + "\n")
 
 
-def recipe(root: Path, corpus: Path, units: Path, joint: JointVocabulary) -> run.Data:
-    """Write training and validation set, token lists and lengths below `root`."""
-    for name, text_output in (("train", "surface"), ("valid", "")):
-        options = InputOptions(OUTPUTS, text_output, upsample=3)
+def recipe(
+    root: Path,
+    corpus: Path,
+    units: Path,
+    joint: JointVocabulary,
+    outputs: Sequence[str] = OUTPUTS,
+) -> run.Data:
+    """Write training and validation set, token lists and lengths below `root`.
+
+    Transcripts of the first output are inputs, too.
+    """
+    for name, text_output in (("train", outputs[0]), ("valid", "")):
+        options = InputOptions(outputs, text_output, upsample=3)
         (root / "dump" / name).mkdir(parents=True)
         write_input_set(joint, corpus, root / "dump" / name, options)
-    token_lists(root / "tokens")
-    types = dict.fromkeys(OUTPUTS, "char")
+    token_lists(root / "tokens", outputs)
+    types = dict.fromkeys(outputs, "char")
     folders = (root / "dump", "train", "valid", root / "tokens", types, root / "stats")
     data = run.Data(*folders, joint_tokens=root / "joint", units=units)
     base = root / "base.yaml"
