@@ -12,8 +12,8 @@
 # Test sets are decoded from audio: the model makes their units.
 
 collect_units() { # k-means, units, vocabulary, input ids
-    local lang dset gpus=0
-    if [[ ${gpu_inference} == true ]]; then gpus=1; fi
+    local lang dset gpus=0 processes=${nj}
+    if [[ ${gpu_inference} == true ]]; then gpus=1 processes=1; fi
     for lang in ${langs}; do
         step "${lang}/kmeans${km_suffix}" --in "${dumpdir}/raw/${lang}/${train_set}/wav.scp" \
             "${unit_feature_inputs[@]}" --out "${expdir}/${lang}/units${km_suffix}/kmeans.npz" \
@@ -29,10 +29,10 @@ collect_units() { # k-means, units, vocabulary, input ids
             step "${lang}/units${km_suffix}_${dset}" --in "${dumpdir}/raw/${lang}/${dset}/wav.scp" \
                 --in "${expdir}/${lang}/units${km_suffix}" \
                 --out "${dumpdir}/units${km_suffix}/${lang}/${dset}/text.${src_case}.units" \
-                --launch --gpus "${gpus}" -- \
+                --launch --cpus "${processes}" --gpus "${gpus}" -- \
                 "${python}" -m espnet_ext.bin.dump_units --input "${dumpdir}/raw/${lang}/${dset}" \
                 --units "${expdir}/${lang}/units${km_suffix}" --output "${dumpdir}/units${km_suffix}/${lang}/${dset}" \
-                --repeats "${unit_repeats}" --ngpu "${gpus}" "${replacing[@]}"
+                --repeats "${unit_repeats}" --ngpu "${gpus}" --nj "${processes}" "${replacing[@]}"
         done
     done
     run_steps

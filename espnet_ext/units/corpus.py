@@ -24,12 +24,18 @@ _WINDOW = 8  # batches in a window
 
 
 def stream_waves(
-    folder: str | os.PathLike, rate: int, *, portion: float = 1.0, seed: int = 0
+    folder: str | os.PathLike,
+    rate: int,
+    *,
+    portion: float = 1.0,
+    seed: int = 0,
+    rows: range | None = None,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the ids and samples (S,) at `rate` Hz of the utterances of a data directory.
 
     Args:
         portion: share of the utterances, drawn at random with `seed`.
+        rows: positions of the rows of wav.scp that are read; None: all.
 
     Raises:
         UserError: if wav.scp is not valid or not sorted, or a recording cannot be read.
@@ -37,9 +43,15 @@ def stream_waves(
     path = Path(require_directory(folder)) / "wav.scp"
     random = np.random.default_rng(seed)
     findings: list[Finding] = []
+    position = -1
     for block in stream_table(path, findings):
         _require_no_error(findings)
         for line, utt_id, source in block.rows():
+            position += 1
+            if rows is not None and position >= rows.stop:
+                return
+            if rows is not None and position < rows.start:
+                continue
             if portion < 1 and random.random() >= portion:
                 continue
             try:

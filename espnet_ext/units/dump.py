@@ -20,7 +20,7 @@ from espnet_ext.files import atomic_write, sha256_of, write_json
 from espnet_ext.progress import track
 from espnet_ext.units.corpus import BATCH_SECONDS, stream_features, stream_waves
 from espnet_ext.units.extractor import UnitExtractor
-from espnet_ext.units.files import read_manifest
+from espnet_ext.units.files import UnitModel, read_manifest
 from espnet_ext.units.sequences import (
     CASES,
     KEEP,
@@ -39,8 +39,19 @@ class DumpStatistics:
     utterances: int = 0
     frames: int = 0
     units: int = 0  # after repeats are removed
-    feature_seconds: float = 0.0  # time for reading audio and for features
+    feature_seconds: float = 0.0  # time for reading audio and for features, in all processes
     assignment_seconds: float = 0.0  # time for the nearest centroids
+
+
+@dataclass(frozen=True)
+class DumpedRow:
+    """The units of an utterance, and what they cost."""
+
+    utt_id: str
+    text: str  # one character per unit
+    frames: int
+    feature_seconds: float
+    assignment_seconds: float
 
 
 def units_path(folder: str | os.PathLike, name: str, repeats: str) -> Path:
@@ -73,36 +84,70 @@ def dump_units(
     Raises:
         UserError: if an utterance cannot be read or is too short for one unit.
     """
-    statistics = DumpStatistics()
+    rows = stream_dumped(extractor, folder, repeats, batch_seconds)
+    return write_dump(rows, extractor.model, folder, target, repeats)
+
+
+def stream_dumped(
+    extractor: UnitExtractor,
+    folder: str | os.PathLike,
+    repeats: str,
+    batch_seconds: float = BATCH_SECONDS,
+    rows: range | None = None,
+) -> Iterator[DumpedRow]:
+    """Yield the units of the utterances of a data directory.
+
+    Args:
+        rows: positions of the rows of wav.scp that are read; None: all.
+    """
     wav_scp = f"{os.fspath(folder)}/wav.scp"
-    waves = stream_waves(folder, extractor.sample_rate)
-    stream = stream_features(extractor.features, waves, wav_scp, batch_seconds)
+    waves = stream_waves(folder, extractor.sample_rate, rows=rows)
+    last = time.perf_counter()
+    for utt_id, frames in stream_features(extractor.features, waves, wav_scp, batch_seconds):
+        now = time.perf_counter()
+        feature_seconds = now - last
+        codes = extractor.assign(frames)
+        last = time.perf_counter()
+        count = len(codes)
+        if repeats != KEEP:
+            codes = remove_repeats(codes)
+        units = flatten_codes(codes, extractor.model.sizes)
+        if not len(units):
+            message = f"{wav_scp}: {utt_id}: too short for one unit"
+            raise UserError(message, "remove the utterance")
+        yield DumpedRow(utt_id, units_to_text(units), count, feature_seconds, last - now)
+
+
+def write_dump(
+    rows: Iterator[DumpedRow],
+    model: UnitModel,
+    folder: str | os.PathLike,
+    target: str | os.PathLike,
+    repeats: str,
+) -> DumpStatistics:
+    """Write the units of a data directory, and their manifest.
+
+    Args:
+        rows: the units, see `stream_dumped`.
+        model: the k-means that they are made with.
+    """
+    statistics = DumpStatistics()
     manifest_path(target).unlink(missing_ok=True)  # it describes the earlier file
     with atomic_write(target, "wb") as handle:
-        last = time.perf_counter()
-        for utt_id, frames in track(stream, f"units of {folder}"):
-            now = time.perf_counter()
-            statistics.feature_seconds += now - last
-            codes = extractor.assign(frames)
-            last = time.perf_counter()
-            statistics.assignment_seconds += last - now
+        for row in track(rows, f"units of {folder}"):
+            statistics.feature_seconds += row.feature_seconds
+            statistics.assignment_seconds += row.assignment_seconds
             statistics.utterances += 1
-            statistics.frames += len(codes)
-            if repeats != KEEP:
-                codes = remove_repeats(codes)
-            units = flatten_codes(codes, extractor.model.sizes)
-            statistics.units += len(units)
-            if not len(units):
-                message = f"{wav_scp}: {utt_id}: too short for one unit"
-                raise UserError(message, "remove the utterance")
-            handle.write(encoded_row(target, utt_id, units_to_text(units)))
+            statistics.frames += row.frames
+            statistics.units += len(row.text)
+            handle.write(encoded_row(target, row.utt_id, row.text))
     if not statistics.utterances:
-        raise UserError(f"{wav_scp}: has no utterances", "add utterances")
+        raise UserError(f"{os.fspath(folder)}/wav.scp: has no utterances", "add utterances")
     manifest = {
         "format": FORMAT,
-        "units_sha256": extractor.digest,
+        "units_sha256": model.digest,
         "text_sha256": sha256_of(target),
-        "codebooks": extractor.model.sizes,
+        "codebooks": model.sizes,
         "repeats": repeats,
         "utterances": statistics.utterances,
         "frames": statistics.frames,

@@ -28,7 +28,7 @@ def verbs(calls):
 
 
 def test_units_are_made_before_training_and_only_changes_run_again(discrete):
-    systems = ("--systems", "so_meaning do_text")
+    systems = ("--systems", "so_meaning do_text", "--nj", "3")
     done = discrete.run_units(*systems)
     assert done.returncode == 0, done.stderr
     calls = discrete.calls()
@@ -45,6 +45,8 @@ def test_units_are_made_before_training_and_only_changes_run_again(discrete):
         "/train_units" in c for c in inputs
     ]
     assert all("--max_length 2000" in call for call in inputs)
+    dumps = [c for c in calls if c.startswith("dump_units")]
+    assert all(call.endswith("--ngpu 0 --nj 3") for call in dumps)
     for train in (call for call in calls if call.startswith("train ")):
         assert "--train_set train_units --valid_set valid_units" in train
         assert "--joint_token_dir data/en_joint_tokens --units exp/en/units" in train

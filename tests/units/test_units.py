@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,13 @@ from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
 from espnet_ext.units import vocabulary
 from espnet_ext.units.corpus import stream_features, stream_waves
-from espnet_ext.units.dump import dump_units, read_dump_manifest, stream_units
+from espnet_ext.units.dump import dump_units, read_dump_manifest, stream_dumped, stream_units
 from espnet_ext.units.extractor import UnitExtractor, compute_features
 from espnet_ext.units.features import FeatureOptions, build_features
 from espnet_ext.units.files import read_model, write_model
 from espnet_ext.units.inputs import UnitInput
 from espnet_ext.units.learning import LearningOptions, learn
+from espnet_ext.units.parallel_dump import stream_dumped_in_parallel
 from espnet_ext.units.sequences import remove_repeats, text_to_units
 from espnet_ext.units.vocabulary import JointVocabulary, UnitSource
 
@@ -384,3 +386,17 @@ def test_commands_from_audio_to_input_ids(corpus, tmp_path, capsys):
     (data / "text.ts.units").write_text("by hand\n")
     with pytest.raises(UserError, match="text.ts.units: exists"):
         dump.main([*dump_arguments, "--repeats", "keep"])
+
+
+def test_several_processes_write_the_same_units_and_name_broken_recordings(units, tmp_path):
+    data = write_corpus(tmp_path / "data", [0.3, 0.5, 0.4, 0.6, 0.2])
+    load = partial(UnitExtractor.from_pretrained, units)
+    alone = list(stream_dumped(load(), data, "remove"))
+    several = list(stream_dumped_in_parallel(load, data, "remove", 2, part=2))
+    assert [(row.utt_id, row.text, row.frames) for row in several] == [
+        (row.utt_id, row.text, row.frames) for row in alone
+    ]
+    (data / "audio" / "s1-u03.wav").write_bytes(b"RIFF")
+    with pytest.raises(UserError, match="wav.scp:4: s1-u03: ") as caught:
+        list(stream_dumped_in_parallel(load, data, "remove", 2, part=2))
+    assert caught.value.remedy
