@@ -624,6 +624,7 @@ def test_unknown_recipe_and_configuration(project):
         "train.yaml",
         "train_small.yaml",
         "train_units.yaml",
+        "train_units_byt5.yaml",
         "train_units_small.yaml",
         "train_wavlm_base_plus.yaml",
         "train_wavlm_large.yaml",
