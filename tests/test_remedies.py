@@ -43,6 +43,11 @@ PRINTERS = {
     "corpora/plain.py": ("prepare",),
     "corpora/preparation.py": ("prepare",),
     "decoding/canonical_command.py": ("decode",),
+    # Of run.sh; unit_ablation passes options on to it
+    "pipeline/command_line.py": (),
+    "pipeline/espnet_options.py": (),
+    "pipeline/names.py": (),
+    "pipeline/option_values.py": (),
     "training": ("train",),
     "training/failures.py": ("lm_train", "train"),
     "training/finish.py": ("lm_train", "train"),
