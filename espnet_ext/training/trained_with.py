@@ -39,7 +39,7 @@ _MAY_CHANGE = {
     *("gradient_as_bucket_view", "distributed", "max_cache_size", "valid_max_cache_size"),
     *("encoder_cache", "max_cache_fd", "use_amp", "use_tf32", "cudnn_enabled", "cudnn_benchmark"),
     *("cudnn_deterministic", "version", "fast_layers", "chunked_loss", "audio_cache_mb"),
-    *("scan_largest_batch", "compile", "fsdp"),
+    *("scan_largest_batch", "compile", "fsdp", "cpu_autocast"),
     # compared by content
     *("train_data_path_and_name_and_type", "valid_data_path_and_name_and_type"),
     *("train_shape_file", "valid_shape_file", "train_shards", "init_param"),

@@ -70,6 +70,14 @@ def test_shared_configurations_are_valid(request):
                 assert merged["encoder_conf"]["rel_pos_type"] == "latest"
 
 
+def test_configurations_choose_the_number_format_on_a_cpu(request):
+    """So docs/speed.md says; use_amp acts on a GPU only."""
+    paths = set((request.config.rootpath / "conf").glob("train*.yaml"))
+    (language_model,) = {path for path in paths if path.name == "train_lm.yaml"}
+    for path in paths - {language_model}:
+        assert read_yaml(path).get("cpu_autocast") == "auto", path
+
+
 def test_xlsr_configuration_is_valid(request):
     from espnet_ext.training.task import DualOutputTask
 

@@ -254,6 +254,15 @@ def test_options_that_did_not_exist_when_a_training_began_are_no_difference():
     assert trained_with.differences(before, {"configuration": now}) != []
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("cpu_autocast", "auto"), ("use_amp", True), ("use_tf32", True), ("fast_layers", True)],
+)
+def test_the_number_format_is_no_difference(option, value):
+    before, now = ({"configuration": trained_with._configuration(c)} for c in ({}, {option: value}))
+    assert trained_with.differences(before, now) == []
+
+
 @pytest.mark.parametrize("has_record", [True, False])
 def test_other_order_of_outputs_raises_user_error(recipe, has_record):
     """Task vectors and the weights of some objectives are stored in this order."""
