@@ -107,6 +107,7 @@ def check(args: argparse.Namespace, source: str) -> None:
             "each epoch, and their audio is lost",
             "set num_workers: 0, or audio_cache_mb: 0",
         )
+    check_tf32(args, source)
     if args.batching is None:
         if args.batching_conf:
             raise UserError(
@@ -121,6 +122,16 @@ def check(args: argparse.Namespace, source: str) -> None:
                 f"{source}: batching {args.batching} does not work with {key}: {value}",
                 f"remove {key} or batching",
             )
+
+
+def check_tf32(args: argparse.Namespace, source: str) -> None:
+    """Raise `UserError` for `use_tf32` with `use_amp`, where ESPnet fails with a stack trace."""
+    if args.use_tf32 and args.use_amp:
+        raise UserError(
+            f"{source}: use_tf32 does not work with use_amp: both choose the number format of "
+            "matrix products on a GPU",
+            "write use_amp: false, or remove use_tf32",
+        )
 
 
 def describe_batches(args: argparse.Namespace) -> str:
@@ -158,7 +169,9 @@ def speed_up(model: Any, args: argparse.Namespace) -> None:
 
     `args.cpu_autocast: auto` is replaced by the number format that is chosen.
     """
-    if args.fast_layers and not args.ngpu:  # on a GPU, they made a first epoch slower
+    if args.fast_layers and args.ngpu:
+        logging.info("fast_layers: no effect on a GPU")  # they made a first epoch slower there
+    elif args.fast_layers:
         counts = use_fast_layers(model, keep_attention_weights=args.num_att_plot > 0)
         logging.info("fast_layers: %s", counts)
     choice = str(args.chunked_loss).lower()  # a boolean if it is from YAML

@@ -50,6 +50,8 @@ def arguments(shape_files, **changes):
         "num_workers": 0,
         "iterator_type": "sequence",
         "shuffle_within_batch": False,
+        "use_tf32": False,
+        "use_amp": False,
     }
     return argparse.Namespace(**{**values, **changes})
 
@@ -165,6 +167,7 @@ def test_batches_have_an_utterance_for_each_process(shape_files):
         ({"batching_conf": {"quadratic_bins": True}}, "quadratic_bins: True is not a number"),
         ({"batching": None, "batching_conf": {"max_utterances": 3}}, "without batching"),
         ({"shuffle_within_batch": True}, "does not work with shuffle_within_batch: True"),
+        ({"use_tf32": True, "use_amp": True}, "use_tf32 does not work with use_amp"),
     ],
 )
 def test_wrong_options_are_errors(shape_files, changes, message):

@@ -50,6 +50,11 @@ def train(tmp_path, monkeypatch):
     return run
 
 
+def test_tf32_with_mixed_precision_raises_user_error(train):
+    with pytest.raises(UserError, match="lm.yaml.*: use_tf32 does not work with use_amp"):
+        train(options=["--use_tf32", "true", "--use_amp", "true"])
+
+
 def test_finished_training_is_kept_continued_and_compared(train, tmp_path, capfd):
     folder = train()
     assert json.loads((folder / "train.json").read_text())["epochs"] == 2
