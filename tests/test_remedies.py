@@ -55,6 +55,7 @@ PRINTERS = {
     "training/language_model.py": ("lm_train",),
     "training/trained_with.py": ("lm_train", "train"),
     "units/input_set.py": ("unit_inputs",),
+    "units/kmeans.py": ("learn_kmeans",),
 }
 
 
