@@ -108,7 +108,7 @@ pytest_part() { # tests of one file stay in one process, since they share fixtur
     local options=() cores
     cores=$(env -u OMP_NUM_THREADS nproc) # nproc obeys that variable
     read -ra options <<<"${pytest_args}"
-    if [[ ${fast} == true ]]; then options+=(-m "not slow"); fi
+    if [[ ${fast} == true ]]; then options+=(-m "not slow and not manual"); fi
     "${python}" -m pytest -q --durations=40 --numprocesses "${workers:-$((cores < 4 ? cores : 4))}" \
         --dist loadfile --no-loadscope-reorder "${options[@]}" # in the order of tests/conftest.py
 }

@@ -59,7 +59,7 @@ def test_endless_output_ends_with_its_reader():
     assert done.stdout == b"AH K AE T\n" and done.stderr == b""
 
 
-@pytest.mark.slow
+@pytest.mark.manual
 def test_training_survives_the_end_of_the_readers_of_its_log(tmp_path):
     recipe = tiny_recipe.make(tmp_path)
     recipe.train(exp="first", options=["--max_epoch", "1"])  # writes the configurations

@@ -210,7 +210,7 @@ def test_every_substitution_is_audible():
 
 
 @needs_espeak
-@pytest.mark.slow  # 460 utterances are synthesised
+@pytest.mark.manual  # 460 utterances are synthesised, which changes only with the voices
 @pytest.mark.parametrize("lang", ["en", "ko"])
 def test_held_out_voices_are_no_more_unusual_than_training_voices(tmp_path, lang):
     """The distance to the nearest training voice, by mean and deviation of log-mel spectra."""

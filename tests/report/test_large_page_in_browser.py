@@ -50,7 +50,7 @@ print(usage.ru_utime + usage.ru_stime, peak.split()[1])
     return root / "report.html", min(cpu, time.perf_counter() - start), 1024 * kilobytes
 
 
-@pytest.mark.slow
+@pytest.mark.manual
 def test_report_takes_20_seconds_and_300_megabytes_at_most(written):
     page, seconds, memory = written
     print(json.dumps({"seconds": round(seconds, 1), "megabytes": round(memory / 1e6)}))
@@ -64,7 +64,7 @@ def busy_seconds(session):
     return next(one["value"] for one in metrics if one["name"] == "TaskDuration")
 
 
-@pytest.mark.slow
+@pytest.mark.manual
 def test_filters_and_scrolling_stay_fluid(written):
     actions = [
         *(("filter-text", "input", text) for text in ("시", "친구", "speaker-007", "가→나", "")),

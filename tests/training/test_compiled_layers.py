@@ -51,7 +51,7 @@ def assert_equal_training(models, data, tolerance):
 @pytest.mark.parametrize(
     ("encoder", "fast", "backend"),
     [
-        pytest.param({}, True, "aot_eager", id="relative, fast", marks=pytest.mark.slow),
+        pytest.param({}, True, "aot_eager", id="relative, fast", marks=pytest.mark.manual),
         pytest.param({}, False, "eager", id="relative"),
         pytest.param(ABSOLUTE, True, "eager", id="absolute, fast"),
     ],

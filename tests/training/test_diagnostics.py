@@ -187,7 +187,7 @@ def test_diagnose_every_in_the_configuration_file(recipe):
     assert lines(recipe.train(config={"diagnose_every": 100}))[0]["step"] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.manual
 def test_two_processes_do_not_hang_and_training_is_unchanged(recipe):
     exp = recipe.train(config=RANDOM, options=["--max_epoch", "2"])
     plain = tiny_recipe.in_two_processes(exp, [])

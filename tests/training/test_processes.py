@@ -93,6 +93,7 @@ def run_two(recipe, *more):
     return outputs
 
 
+@pytest.mark.manual
 def test_first_of_two_gloo_processes_finishes_alone(recipe):
     recipe.write_yaml("base", tiny_recipe.CONFIG)
     recipe.write_yaml("system", {"outputs": tiny_recipe.OUTPUTS})

@@ -219,7 +219,7 @@ def test_training_makes_the_counted_updates_and_sees_the_repeated_labels(recipe)
     assert stats["labelled_meaning"] == pytest.approx((7 + 3) / 6)
 
 
-@pytest.mark.slow
+@pytest.mark.manual
 def test_two_processes_make_the_counted_updates(recipe):
     conf = {
         "scheduler": "onecyclelr",
