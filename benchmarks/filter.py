@@ -9,15 +9,13 @@ difference between two sizes.
 import argparse
 import io
 import json
-import os
 import random
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from validation import EACH, ROOT, SYLLABLES, peak_kilobytes
+from validation import EACH, SYLLABLES, peak_kilobytes, print_memory
 
 SIZES = (20_000, 60_000)
 NAMES = ("wav.scp", "utt2spk", "text.surface", "text.meaning", "utt2lang", "utt2l1")
@@ -65,7 +63,7 @@ def make(folder: Path, utterances: int) -> None:
         (folder / name).write_text("".join(lines), encoding="utf-8")
 
 
-def measure(folder: Path, target: Path) -> None:
+def measure(folder: Path) -> None:
     """Measure in this process; print the result as JSON."""
     import numpy  # noqa: F401  imported before the measurement
     import rapidfuzz.distance  # noqa: F401
@@ -75,39 +73,35 @@ def measure(folder: Path, target: Path) -> None:
 
     before = peak_kilobytes()
     started = time.process_time()
-    filter_directory(folder, target, FilterOptions(outputs=("surface", "meaning")))
+    filter_directory(
+        folder,
+        folder.with_name(f"{folder.name}.filtered"),
+        FilterOptions(outputs=("surface", "meaning")),
+    )
     seconds = time.process_time() - started
     print(json.dumps({"seconds": seconds, "bytes": 1024 * (peak_kilobytes() - before)}))
+
+
+def sources(place: Path, sizes: Iterable[int]) -> Iterator[tuple[int, Path]]:
+    """Write directories of several sizes, each when it is asked for and not there yet."""
+    for size in sizes:
+        folder = place / f"source{size}"
+        if not folder.exists():
+            make(folder, size)
+        yield size, folder
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="utterances")
     parser.add_argument("--folder", help="keep directories and results here")
-    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        measure(*map(Path, options.measure))
+        measure(Path(options.measure))
         return
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    last = (0, 0)
-    print("| utterances | CPU s | MB | bytes per utterance more than the row before |")
-    print("|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
-        place = Path(options.folder or temporary)
-        for size in options.sizes:
-            source = place / f"source{size}"
-            if not source.exists():
-                make(source, size)
-            target = place / f"filtered{size}"
-            command = [sys.executable, __file__, "--measure", str(source), str(target)]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True)
-            if done.returncode:
-                sys.exit(done.stderr)
-            row = json.loads(done.stdout)
-            slope = (row["bytes"] - last[1]) / (size - last[0])
-            print(f"| {size} | {row['seconds']:.1f} | {row['bytes'] / 1e6:.1f} | {slope:.0f} |")
-            last = (size, row["bytes"])
+        print_memory(__file__, sources(Path(options.folder or temporary), options.sizes))
 
 
 if __name__ == "__main__":

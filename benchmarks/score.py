@@ -9,15 +9,13 @@ import argparse
 import contextlib
 import io
 import json
-import os
 import random
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from validation import EACH, ROOT, SYLLABLES, peak_kilobytes
+from validation import EACH, SYLLABLES, peak_kilobytes, print_memory
 
 SIZES = (20_000, 60_000)
 OUTPUTS = ("surface", "meaning")
@@ -64,6 +62,14 @@ def measure(folder: Path) -> None:
     print(json.dumps({"seconds": seconds, "bytes": 1024 * (peak_kilobytes() - before)}))
 
 
+def sources(place: Path, sizes: Iterable[int]) -> Iterator[tuple[int, Path]]:
+    """Write directories of several sizes, each when it is asked for."""
+    for size in sizes:
+        folder = place / f"source{size}"
+        make(folder, size)
+        yield size, folder
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="utterances")
@@ -72,22 +78,8 @@ def main() -> None:
     if options.measure:
         measure(Path(options.measure))
         return
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    last = (0, 0)
-    print("| utterances | CPU s | MB | bytes per utterance more than the row before |")
-    print("|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
-        for size in options.sizes:
-            folder = Path(temporary) / f"source{size}"
-            make(folder, size)
-            command = [sys.executable, __file__, "--measure", str(folder)]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True)
-            if done.returncode:
-                sys.exit(done.stderr)
-            row = json.loads(done.stdout)
-            slope = (row["bytes"] - last[1]) / (size - last[0])
-            print(f"| {size} | {row['seconds']:.1f} | {row['bytes'] / 1e6:.1f} | {slope:.0f} |")
-            last = (size, row["bytes"])
+        print_memory(__file__, sources(Path(temporary), options.sizes))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,6 +93,31 @@ def peak_kilobytes() -> int:
     """Return the peak memory of this process; `ru_maxrss` would include its parent's."""
     status = Path("/proc/self/status").read_text()
     return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+
+
+def print_memory(script: str, folders: Iterable[tuple[int, Path]]) -> None:
+    """Print a table of what `script --measure FOLDER` measures for directories of several sizes.
+
+    Args:
+        script: prints JSON with `seconds` of the CPU, and `bytes` of memory.
+        folders: number of utterances and directory, in ascending order.
+    """
+    last = (0, 0)
+    print("| utterances | CPU s | MB | bytes per utterance more than the row before |")
+    print("|---|---|---|---|")
+    for size, folder in folders:
+        done = subprocess.run(
+            [sys.executable, script, "--measure", str(folder)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            sys.exit(done.stderr)
+        row = json.loads(done.stdout)
+        slope = (row["bytes"] - last[1]) / (size - last[0])
+        print(f"| {size} | {row['seconds']:.1f} | {row['bytes'] / 1e6:.1f} | {slope:.0f} |")
+        last = (size, row["bytes"])
 
 
 def main() -> None:

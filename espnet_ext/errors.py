@@ -36,7 +36,7 @@ class UserError(Exception):
 
 
 class Interrupted(BaseException):
-    """A command was ended by a signal after it saved its state. Running it again continues it.
+    """A command ended because of a signal. It saved its state, if any; run again, it continues.
 
     Commands print the message and exit with `EXIT_CODE`. Like `KeyboardInterrupt`, it can be raised
     at any point of a program, so it must not be taken for an error in what runs there.

@@ -252,19 +252,17 @@ class DualSpeech2Text:
     ) -> list[Result]:
         """Map texts, such as surface transcripts, to transcripts; for a model that reads units.
 
-        Results have all outputs but the one whose transcripts were inputs in training. An empty
-        text has empty transcripts. `conditions` as for `batch`, but the band must be given if the
-        model reads it.
+        Results lack the output that was the input in training. An empty text has empty transcripts.
+        `conditions` as for `batch`, but the band must be given if the model reads it.
         """
         if self.units is None:
-            message = "texts as input: the model reads audio only"
-            raise UserError(message, "use a system with frontend: units that was trained on text")
+            remedy = "use a system with frontend: units that was trained on text"
+            raise UserError("texts as input: the model reads audio only", remedy)
         inputs = self.units.text(texts)
         ids = ids_of(self.model.condition_values, conditions or {}, len(inputs))
         names = [f"text {i + 1} of {len(inputs)}: " for i in range(len(inputs))]
-        others = [name for name in self.outputs if name != self.units.layout.text_output]
-        recogniser = self._only(others or self.outputs)
-        return recogniser._decode_all(inputs, names, ids, [None] * len(inputs))
+        kept = [n for n in self.outputs if n != self.units.layout.text_output] or self.outputs
+        return self._only(kept)._decode_all(inputs, names, ids, [None] * len(inputs))
 
     def _decode_all(
         self,
@@ -482,11 +480,13 @@ class DualSpeech2Text:
         return clone
 
     def _only(self, outputs: Sequence[str]) -> "DualSpeech2Text":
+        """Return a recogniser of these outputs with the same model."""
         clone = copy.copy(self)
         clone.outputs = list(outputs)
         clone.searched = searched_outputs(self.model, clone.outputs)
         clone.searchers = {name: self.searchers[name] for name in clone.searched}
-        clone.coupling = None
+        if clone.coupling is not None and not set(clone.coupling.outputs) <= set(clone.outputs):
+            clone.coupling = None
         return clone
 
     def with_options(self, **options) -> "DualSpeech2Text":

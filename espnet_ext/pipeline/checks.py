@@ -263,7 +263,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             check_sample_rate(args.fs, args.asr_config, config)
         if args.pretrained and {5, 10, 11} & set(args.stages) and not exists(args.pretrained):
             hub.check_model("--pretrained", args.pretrained, with_safetensors=True)
-        for option, model in options.get("unit_models", {}).items() if 5 in args.stages else ():
+        unit_models = options.get("unit_models", {}) if 5 in args.stages else {}
+        for option, model in unit_models.items():
             if not exists(model):
                 hub.check_model(f"--{option}", model, with_safetensors=True)
         for name in dict.fromkeys(args.baselines_on_hub if 12 in args.stages else ()):
