@@ -73,7 +73,7 @@ class TextEncoder(torch.nn.Module):
             raise UserError(
                 f"an input has {longest} ids, but the pre-trained encoder has positions for "
                 f"{self.max_length}",
-                "decode shorter utterances: espnet-ext decode --segment_seconds 20 cuts audio",
+                "decode shorter texts, or audio with espnet-ext decode --segment_seconds 20",
             )
         mask = inside(lengths.to(embeddings.device), longest)  # (B, L)
         states = self.network(inputs_embeds=embeddings * self.scale, attention_mask=mask.long())
