@@ -3,9 +3,11 @@
 import faulthandler
 import os
 import random
+import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -53,3 +55,26 @@ def fork(run: Callable[[], int], log: Path, seconds: float = 100) -> int:
     finally:
         sys.stderr.flush()
         os._exit(status)
+
+
+def record_signals(file: Path, status: int, seconds: float = 0.5) -> None:
+    """Write the names of the signals that this process gets to a file, and exit after the first.
+
+    Args:
+        file: is created, empty, when the process is ready.
+        status: exit status.
+        seconds: from the first signal to the exit.
+    """
+
+    def receive(number: int, frame: object) -> None:
+        with file.open("a") as handle:
+            handle.write(f"{signal.Signals(number).name}\n")
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, receive)
+    file.touch()
+    parent = os.getppid()
+    while not file.read_text() and os.getppid() == parent:
+        time.sleep(0.01)
+    time.sleep(seconds)
+    sys.exit(status)

@@ -22,11 +22,13 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 class StopRequest:
     """Whether a signal has asked the training to stop.
 
-    A second Ctrl-C raises `KeyboardInterrupt` at once.
+    A second Ctrl-C raises `KeyboardInterrupt` at once. Other signals after the first are ignored: a
+    process of a job may get a signal twice, with the job and from its parent.
     """
 
     def __init__(self) -> None:
         self.signal = 0  # number of the first signal; 0: none
+        self._is_ctrl_c_received = False
 
     @property
     def name(self) -> str:
@@ -35,14 +37,43 @@ class StopRequest:
 
     def receive(self, number: int, frame: FrameType | None = None) -> None:
         """Note a signal (a handler of `signal.signal`)."""
-        if self.signal and number == signal.SIGINT:
-            raise KeyboardInterrupt
+        if number == signal.SIGINT:
+            if self._is_ctrl_c_received:
+                raise KeyboardInterrupt
+            self._is_ctrl_c_received = True
         if not self.signal:
             self.signal = number
             again = ". Press Ctrl-C again to end it at once" if number == signal.SIGINT else ""
             line = f"note: {self.name}: the training stops after this step{again}\n"
             with contextlib.suppress(OSError):  # print() may be interrupted, and cannot be nested
                 os.write(2, line.encode())
+
+
+class _ForwardedRequest(StopRequest):
+    """A `StopRequest` of a process whose subprocesses train: it sends them the first signal.
+
+    Ctrl-C in a terminal reaches the subprocesses without this. A second SIGINT would end them
+    before they have saved, so they are sent SIGTERM instead. A second Ctrl-C kills them.
+    """
+
+    def receive(self, number: int, frame: FrameType | None = None) -> None:
+        is_first = not self.signal
+        try:
+            super().receive(number, frame)
+        except KeyboardInterrupt:
+            for process in multiprocessing.active_children():
+                process.kill()
+            raise
+        if not is_first:
+            return
+        processes = multiprocessing.active_children()
+        if not processes:  # before the first is started: nothing to save
+            _interrupt(number)
+        for process in processes:
+            if process.pid is not None:
+                forwarded = signal.SIGTERM if number == signal.SIGINT else number
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, forwarded)
 
 
 @contextlib.contextmanager
@@ -107,7 +138,7 @@ def exit_code_of_subprocess() -> Iterator[None]:
 
 @contextlib.contextmanager
 def interruption_of_subprocesses(is_parent: bool) -> Iterator[None]:
-    """Let subprocesses save when a signal comes, and raise `Interrupted` when they have.
+    """Forward a signal to the subprocesses, and raise `Interrupted` when they have saved.
 
     Args:
         is_parent: the training runs in subprocesses of this process, one per GPU.
@@ -117,7 +148,8 @@ def interruption_of_subprocesses(is_parent: bool) -> Iterator[None]:
         return
     from torch.multiprocessing import ProcessExitedException
 
-    with stop_requests() as request:
+    request = _ForwardedRequest()
+    with _handler(request.receive):
         try:
             yield
         except ProcessExitedException as error:

@@ -3,10 +3,12 @@
 import multiprocessing
 import os
 import signal
+import time
 
 import pytest
 import tiny_recipe
 import torch.distributed as dist
+from child_processes import record_signals
 from torch.multiprocessing import ProcessExitedException
 
 from espnet_ext.bin import cli
@@ -20,6 +22,7 @@ def test_first_signal_is_noted_and_a_second_ctrl_c_ends_the_training(capfd):
     with signals.stop_requests() as request:
         assert not request.signal
         os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)  # ignored: the first Ctrl-C
         assert request.name == "SIGTERM"
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
@@ -47,13 +50,67 @@ def test_subprocess_exits_with_the_code_that_its_parent_understands(monkeypatch,
     assert capsys.readouterr().err == "note: saved\n"
 
 
-def test_parent_reports_the_interruption_of_its_subprocesses():
+@pytest.fixture
+def start_children(tmp_path):
+    """Return a function that starts two processes, as ESPnet does; they record their signals."""
+    context = multiprocessing.get_context("spawn")
+    files = [tmp_path / f"{rank}.signals" for rank in (0, 1)]
+    children = [context.Process(target=record_signals, args=(file, 75)) for file in files]
+
+    def start():
+        for child in children:
+            child.start()
+        while not all(file.exists() for file in files):
+            assert all(child.is_alive() for child in children)
+            time.sleep(0.01)
+        return children, files
+
+    yield start
+    for child in children:
+        if child.is_alive():
+            child.kill()
+            child.join()
+
+
+@pytest.mark.parametrize("number", signals.SIGNALS)
+def test_parent_forwards_the_first_signal_once_and_reports_it(start_children, number):
     with (
-        pytest.raises(Interrupted, match="SIGUSR1.*run the same command again"),
+        pytest.raises(Interrupted, match=f"{number.name}.*run the same command again"),
         signals.interruption_of_subprocesses(is_parent=True),
     ):
-        os.kill(os.getpid(), signal.SIGUSR1)
-        raise ProcessExitedException("process 0 terminated", 0, 1, 75)
+        children, files = start_children()
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signal.SIGTERM)
+        for child in children:
+            child.join(60)
+        raise ProcessExitedException("process 0 terminated", 0, 1, children[0].exitcode)
+    assert [child.exitcode for child in children] == [75, 75]
+    # A terminal sends SIGINT to the subprocesses, too, and a second one would end them at once.
+    forwarded = "SIGTERM" if number == signal.SIGINT else number.name
+    assert [file.read_text().split() for file in files] == [[forwarded]] * 2
+
+
+def test_second_ctrl_c_kills_the_subprocesses(start_children):
+    with signals.interruption_of_subprocesses(is_parent=True):
+        children, _ = start_children()
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == [-signal.SIGKILL] * 2
+
+
+def test_signal_before_the_first_subprocess_interrupts_at_once():
+    with (
+        pytest.raises(Interrupted, match="SIGTERM"),
+        signals.interruption_of_subprocesses(is_parent=True),
+    ):
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("subprocesses would start, and get no signal")
+
+
+def test_failure_of_a_subprocess_is_not_an_interruption():
     with (
         pytest.raises(ProcessExitedException),
         signals.interruption_of_subprocesses(is_parent=True),
@@ -62,12 +119,15 @@ def test_parent_reports_the_interruption_of_its_subprocesses():
 
 
 @pytest.mark.parametrize("is_signalled", [True, False])
-def test_subprocess_that_is_ended_by_the_signal_while_it_starts_is_interrupted(is_signalled):
+def test_subprocess_that_is_ended_by_the_signal_while_it_starts_is_interrupted(
+    start_children, is_signalled
+):
     with (
         pytest.raises(Interrupted if is_signalled else ProcessExitedException),
         signals.interruption_of_subprocesses(is_parent=True),
     ):
         if is_signalled:
+            start_children()
             os.kill(os.getpid(), signal.SIGUSR1)
         raise ProcessExitedException("process 0 terminated", 0, 1, -signal.SIGUSR1, "SIGUSR1")
 

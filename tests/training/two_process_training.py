@@ -1,5 +1,6 @@
 """Two gloo processes: interruption, death of one, and equality with one process."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -15,10 +16,11 @@ import tqdm
 import yaml
 from child_processes import fork, free_port
 from test_auto_batch_bins import limit_memory
+from torch.multiprocessing.spawn import ProcessContext
 
 from espnet_ext.data.shards import write_shards
 from espnet_ext.errors import Interrupted, UserError
-from espnet_ext.training import auto_batch_bins, health, processes, sharding, shards
+from espnet_ext.training import auto_batch_bins, health, processes, sharding, shards, signals
 from espnet_ext.training.shards import ShardBatches
 
 NO_DROPOUT = {
@@ -112,6 +114,64 @@ def test_interruption_of_one_process_saves_and_stops_both(recipe):
     assert finished(recipe, "parts", CONFIG) == [0, 0]
     first, second = weights(recipe.root / "whole"), weights(recipe.root / "parts")
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize(
+    ("number", "reaches_all"),
+    [(signal.SIGUSR1, False), (signal.SIGINT, False), (signal.SIGINT, True)],
+    ids=["SIGUSR1 to the parent", "SIGINT to the parent", "Ctrl-C in a terminal"],
+)
+def test_signal_to_their_parent_saves_and_stops_both(recipe, number, reaches_all):
+    """ESPnet starts such processes on GPUs only, so the test starts them, from a copy of itself."""
+    name = f"{number.name}-{reaches_all}"
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+
+    def train(rank: int) -> None:
+        os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", **address}
+        if rank == 1:
+            send_after(3, number, reaches_all)
+        recipe.train(name, CONFIG, options=processes.process_options(2, 0, []))
+
+    def send_after(count: int, number: int, reaches_all: bool) -> None:
+        original, calls = health.StepMonitor.after_batch, []
+
+        def after_batch(self, *args, **kwargs):
+            original(self, *args, **kwargs)
+            calls.append(1)
+            if len(calls) == count:
+                targets = (recipe.root / f"{name}.pids").read_text().split() if reaches_all else []
+                for process in {os.getppid(), *map(int, targets)}:
+                    os.kill(process, number)
+                time.sleep(0.5)  # the forwarded signal arrives in this step, or while it is saved
+
+        health.StepMonitor.after_batch = after_batch
+
+    def parent() -> int:
+        context = multiprocessing.get_context("fork")
+        children = [context.Process(target=train, args=(rank,)) for rank in (0, 1)]
+        try:
+            with signals.interruption_of_subprocesses(is_parent=True):
+                for child in children:
+                    child.start()
+                pids = " ".join(str(child.pid) for child in children)
+                (recipe.root / f"{name}.pids").write_text(pids)
+                while not ProcessContext(children, ["", ""]).join(grace_period=60):
+                    pass
+        except Interrupted as error:
+            print(error, [child.exitcode for child in children], file=sys.stderr)
+            return error.EXIT_CODE
+        return 0
+
+    log = recipe.root / f"{name}.log"
+    _, status = os.waitpid(fork(parent, log), 0)
+    text = log.read_text()
+    assert os.waitstatus_to_exitcode(status) == 75, text
+    assert f"interrupted ({number.name}): run the same command again to continue [75, 75]" in text
+    saved = torch.load(recipe.root / name / "checkpoint.pth", weights_only=True)
+    assert (
+        saved["within_epoch"]["batches"] == 3 and len(saved["within_epoch"]["random_states"]) == 2
+    )
+    assert text.count("saved after 3 batches of epoch 1") == 1
 
 
 def test_death_of_one_process_ends_the_other_with_its_cause(recipe):
