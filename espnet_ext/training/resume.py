@@ -141,6 +141,10 @@ class ResumableEpoch:
         saving: when and where checkpoints are written.
         request: asks the training to stop.
         position: where the epoch starts; None: at its beginning.
+        seconds_per_save: of the last checkpoint inside an epoch before; 0: there was none.
+
+    Attributes:
+        seconds_per_save: of the last checkpoint inside an epoch.
     """
 
     def __init__(
@@ -150,13 +154,14 @@ class ResumableEpoch:
         saving: Saving,
         request: signals.StopRequest,
         position: Position | None = None,
+        seconds_per_save: float = 0.0,
     ):
+        self.seconds_per_save = seconds_per_save
         self.first = position.batches if position else 0
         self._number = self.first  # batches that are done
         self._parts, self._saving, self._request = parts, saving, request
         self._order = _order_of(batches)
         self._random_state: Mapping[str, Any] | None = None
-        self._seconds_per_save = 0.0
         self._saved_at = time.monotonic()
         signals.keep_workers(batches)
         if position is not None:
@@ -193,7 +198,7 @@ class ResumableEpoch:
             return
         steps = self._saving.steps
         is_due = bool(steps) and done % steps == 0
-        pause = max(60 * self._saving.minutes, _PAUSE_PER_SECOND * self._seconds_per_save)
+        pause = max(60 * self._saving.minutes, _PAUSE_PER_SECOND * self.seconds_per_save)
         waited = time.monotonic() - self._saved_at
         is_due = is_due or (bool(self._saving.minutes) and waited >= pause)
         must_stop, is_due = _agree(bool(self._request.signal), is_due)
@@ -242,7 +247,7 @@ class ResumableEpoch:
         if _is_distributed():
             dist.barrier()
         self._saved_at = time.monotonic()
-        self._seconds_per_save = self._saved_at - start
+        self.seconds_per_save = self._saved_at - start
 
     def _state(self, random_states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         parts = self._parts

@@ -211,6 +211,7 @@ class DualOutputTrainer(Trainer):
                     ),
                     options.stop_request,
                     position,
+                    options.epoch.seconds_per_save if options.epoch else 0.0,
                 )
             if options.diagnostics is not None:
                 iterator = options.diagnostics.watch(iterator, reporter, scaler, summary_writer)

@@ -9,16 +9,17 @@ from espnet_ext.training import checkpoints, resume, signals
 
 
 @pytest.mark.parametrize(
-    ("minutes", "seconds_per_save", "expected"),
+    ("minutes", "seconds_per_save", "earlier", "expected"),
     [
-        (1, 0.1, [3, 6, 9, 12]),  # batches of 25 s; the first one after a minute is the third
-        (1, 1, [3, 11]),  # after 200 s
-        (3, 0.1, [8]),
-        (0, 0.1, []),
+        (1, 0.1, 0, [3, 6, 9, 12]),  # batches of 25 s; the first one after a minute is the third
+        (1, 1, 0, [3, 11]),  # after 200 s
+        (1, 1, 1, [8]),  # the epoch before had a checkpoint
+        (3, 0.1, 0, [8]),
+        (0, 0.1, 0, []),
     ],
 )
 def test_checkpoints_by_time_take_a_two_hundredth_of_it(
-    tmp_path, monkeypatch, minutes, seconds_per_save, expected
+    tmp_path, monkeypatch, minutes, seconds_per_save, earlier, expected
 ):
     clock, saved = [1000.0], []
     monkeypatch.setattr(resume, "time", types.SimpleNamespace(monotonic=lambda: clock[0]))
@@ -34,6 +35,7 @@ def test_checkpoints_by_time_take_a_two_hundredth_of_it(
         resume.Parts(torch.nn.Identity(), [], [], None, None, None),
         resume.Saving(tmp_path, minutes, 0, 1),
         signals.StopRequest(),
+        seconds_per_save=earlier,
     )
     for _ in epoch:
         clock[0] += 25
@@ -57,3 +59,15 @@ def test_the_previous_checkpoint_is_on_a_disk_that_is_too_slow_for_all(tmp_path,
             previous.append(torch.load(path, weights_only=True)["number"] if number else None)
     assert flushed == [0, 3]
     assert previous == [None, 0, 0, 0, 3]
+
+
+def test_seconds_of_a_checkpoint_are_known_in_the_next_epoch(recipe, monkeypatch):
+    original, known = resume.ResumableEpoch.__iter__, []
+
+    def begin(self):
+        known.append(self.seconds_per_save)
+        return original(self)
+
+    monkeypatch.setattr(resume.ResumableEpoch, "__iter__", begin)
+    recipe.train(config={"max_epoch": 2, "save_interval_steps": 1})
+    assert known[0] == 0 < known[1]
