@@ -1,9 +1,10 @@
-"""The benchmark scripts run: `--help` of all, and those of decoding on tiny models."""
+"""The benchmark scripts run: `--help` of all, and those without a test of their own."""
 
 import json
 import logging
 import runpy
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import tiny_recipe  # noqa: E402
 import tiny_whisper  # noqa: E402
+
+from espnet_ext.model import checksums  # noqa: E402
+from espnet_ext.training import task  # noqa: E402
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -134,3 +138,41 @@ def test_pretrained_finds_the_token_ids_of_transformers(run_benchmark, tmp_path,
     )
     numbers = json.loads((tmp_path / "numbers.json").read_text())
     assert (numbers["utterances"], numbers["different"]) == (3, 0)
+
+
+def test_training_overhead_is_what_loading_and_checkpoints_take(
+    run_benchmark, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    recipe = tiny_recipe.make(tmp_path)
+    collate, record = task.collate, checksums.record
+
+    def slow_collate(batch):
+        time.sleep(0.05)
+        return collate(batch)
+
+    def slow_record(*arguments):
+        time.sleep(0.1)
+        record(*arguments)
+
+    monkeypatch.setattr(task, "collate", slow_collate)
+    monkeypatch.setattr(checksums, "record", slow_record)
+    run_benchmark(
+        *("training_overhead.py", "--config", recipe.write_yaml("tiny", tiny_recipe.CONFIG)),
+        *("--data_dir", recipe.data.dump, "--token_dir", recipe.data.token_dir),
+        *("--stats_dir", recipe.data.stats, "--limit", 6, "--epochs", 2),
+        *("--json", tmp_path / "numbers.json", "--training"),
+        "batch_type=unsorted batch_size=2 save_interval_steps=2 save_interval_minutes=0",
+    )
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    assert len(numbers["epochs"]) == 2
+    for epoch in numbers["epochs"]:
+        parts = {name: seconds for name, seconds in epoch.items() if " " in name}
+        assert epoch["number"] == 1  # after the second of three batches
+        assert parts["data of training"] >= 3 * 0.05
+        assert parts["data of validation"] >= 0.05
+        assert parts["checkpoints inside epochs"] >= 0.1
+        assert parts["checkpoints at the end of epochs"] >= 2 * 0.1  # and the weights of the epoch
+        assert len(parts) == 4 and sum(parts.values()) < epoch["seconds"]
+        assert 0 < epoch["work"] < epoch["cpu"]
+    assert 0 < numbers["waiting"] < 1 and 0 < numbers["checkpoints"] < 1
