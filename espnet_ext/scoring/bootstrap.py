@@ -8,12 +8,13 @@ Drawing S speakers with replacement from S speakers is one multinomial draw of w
 resamples are one matrix product. Symbols: S speakers, R resamples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 RESAMPLES = 1000
 SEED = 20260
+_PART = 1 << 20  # weights that `interval` draws at a time: 8 MB
 
 
 def interval(
@@ -37,8 +38,9 @@ def interval(
     """
     if len(errors) < 2 or not sum(tokens):
         return None
-    weights = speaker_weights(len(errors), resamples, seed)  # (R, S)
-    return percentile_interval(_rates(weights, errors, tokens))
+    parts = _weights_in_parts(len(errors), resamples, seed, max(1, _PART // len(errors)))
+    rates = [_rates(weights, errors, tokens) for weights in parts]
+    return percentile_interval(np.concatenate(rates))
 
 
 def paired_interval(
@@ -121,8 +123,16 @@ def mean_interval(
 
 def speaker_weights(speakers: int, resamples: int, seed: int) -> np.ndarray:
     """Return how often each resample contains each speaker, (R, S)."""
+    [weights] = _weights_in_parts(speakers, resamples, seed, resamples)
+    return weights
+
+
+def _weights_in_parts(speakers: int, resamples: int, seed: int, size: int) -> Iterator[np.ndarray]:
+    """Yield the weights of `size` resamples at a time, (≤ size, S)."""
     generator = np.random.default_rng(seed)
-    return generator.multinomial(speakers, np.full(speakers, 1 / speakers), size=resamples)
+    shares = np.full(speakers, 1 / speakers)
+    for start in range(0, resamples, size):
+        yield generator.multinomial(speakers, shares, size=min(size, resamples - start))
 
 
 def percentile_interval(values: np.ndarray) -> tuple[float, float]:

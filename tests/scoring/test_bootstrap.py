@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from espnet_ext.scoring import bootstrap
 from espnet_ext.scoring.bootstrap import interval, paired_interval, relative_change
 
 
@@ -64,3 +65,11 @@ def test_paired_interval_removes_differences_between_speakers():
 def test_equal_systems_have_p_value_one():
     paired = paired_interval([1, 2, 3], [1, 2, 3], [10, 10, 10])
     assert paired["difference"] == 0 and paired["p_value"] == 1.0
+
+
+def test_interval_does_not_depend_on_the_size_of_parts(monkeypatch):
+    errors, tokens = [5, 40, 12, 33, 8], [100, 90, 50, 70, 20]
+    whole = interval(errors, tokens)
+    for size in (1, 23, 4999):
+        monkeypatch.setattr(bootstrap, "_PART", size)
+        assert interval(errors, tokens) == whole
