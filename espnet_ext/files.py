@@ -8,7 +8,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,21 +29,17 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     target = Path(path)
     temporary = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".tmp-", suffix=target.suffix)
-        os.close(handle)
-        temporary = Path(name)
-        # mkstemp makes private files; set the permissions that open() would set.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        yield temporary
-        temporary.replace(target)
-    except OSError as error:
-        raise UserError(
-            f"{target}: cannot write: {error.strerror or error}",
-            "free space on that disk, or check the folder's permissions, and run again",
-        ) from error
+        with _user_error(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=target.parent, prefix=".tmp-", suffix=target.suffix)
+            os.close(handle)
+            temporary = Path(name)
+            # mkstemp makes private files; set the permissions that open() would set.
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            yield temporary
+            temporary.replace(target)
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -59,6 +55,33 @@ def atomic_write(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
         open(temporary, mode, encoding=encoding, newline=newline) as handle,
     ):
         yield handle
+
+
+@contextlib.contextmanager
+def atomic_append(path: str | os.PathLike) -> Iterator[Callable[[str], None]]:
+    """Yield a function that appends text to a temporary file; rename the file on success.
+
+    The file is open only while it is written, so that any number of files can be written in turn.
+    """
+    with atomic_path(path) as temporary:
+
+        def append(text: str) -> None:
+            with _user_error(path), open(temporary, "ab") as handle:
+                handle.write(text.encode())
+
+        yield append
+
+
+@contextlib.contextmanager
+def _user_error(target: str | os.PathLike) -> Iterator[None]:
+    """Raise a `UserError` if the file cannot be written, for example because the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{target}: cannot write: {error.strerror or error}",
+            "free space on that disk, or check the folder's permissions, and run again",
+        ) from error
 
 
 def write_link(path: str | os.PathLike, target: str) -> None:

@@ -254,9 +254,9 @@ class Analysis:
 
         The hashes are `data.source_sha256` of score.json.
         """
-        from espnet_ext.data.directory import read_directory
+        from espnet_ext.data.directory import stream_directory
         from espnet_ext.files import read_json
-        from espnet_ext.scoring.score import labels_sha256
+        from espnet_ext.scoring.references import labels_sha256
 
         systems: dict[str, list[str]] = {}
         for source in self.inputs:
@@ -276,7 +276,7 @@ class Analysis:
                     labels.append([folder.resolve().name, data["source_sha256"]])
         folder = Path(arguments.get(DATA.argument) or "")
         if DATA in self.inputs and (folder / "wav.scp").is_file():
-            digest = labels_sha256(folder, read_directory(folder, empty_texts=True))
+            digest = labels_sha256(stream_directory(folder, empty_texts=True))
             labels.append([folder.resolve().name, digest])
         return {
             "systems": systems,

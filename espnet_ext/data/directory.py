@@ -90,10 +90,10 @@ def read_directory(path: str | os.PathLike, *, empty_texts: bool = False) -> lis
 def stream_directory(path: str | os.PathLike, *, empty_texts: bool = False) -> Iterator[Utterance]:
     """Yield what `read_directory` returns. Memory does not grow with sorted tables."""
     folder = require_directory(path)
-    speakers = _Column(folder / "utt2spk")
-    texts = {name: _Column(file, empty_texts) for name, file in text_files(folder).items()}
+    speakers = _column(folder / "utt2spk")
+    texts = {name: _column(file, empty_texts) for name, file in text_files(folder).items()}
     labels = {
-        attribute: _Column(folder / name)
+        attribute: _column(folder / name)
         for name, attribute in LABEL_TABLES.items()
         if (folder / name).exists()
     }
@@ -117,12 +117,17 @@ def stream_directory(path: str | os.PathLike, *, empty_texts: bool = False) -> I
         column.require_end()
 
 
-class _Column:
-    """The values of a table, asked for in order of ids."""
+class Column:
+    """The values of a table, asked for in order of ids. One row is held.
 
-    def __init__(self, file: Path, empty_ok: bool = False):
+    Args:
+        file: the table, for messages.
+        rows: its ids and values, sorted by id.
+    """
+
+    def __init__(self, file: Path, rows: Iterator[tuple[str, str]]):
         self._file = file
-        self._rows = stream_values(file, empty_ok=empty_ok)
+        self._rows = rows
         self._head = next(self._rows, None)
 
     def value(self, utt_id: str, *, all_known: bool = True) -> str | None:
@@ -146,6 +151,15 @@ class _Column:
         if self._head is not None:
             remedy = f"add it to {self._file.parent / 'wav.scp'}, or remove it here"
             raise UserError(f"{self._file}: {self._head[0]}: not in wav.scp", remedy)
+
+
+def _column(file: Path, empty_ok: bool = False) -> Column:
+    return Column(file, stream_values(file, empty_ok=empty_ok))
+
+
+def stream_ids(path: str | os.PathLike) -> Iterator[str]:
+    """Yield the ids of the utterances of a data directory, in order."""
+    return (utt_id for utt_id, _ in stream_values(require_directory(path) / "wav.scp"))
 
 
 def read_sources(folder: str | os.PathLike) -> dict[str, str]:

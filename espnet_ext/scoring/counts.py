@@ -16,7 +16,7 @@ one error more than the minimum, and it ignores case.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import cast
 
 METRICS = ("cer", "wer", "per")
@@ -26,7 +26,7 @@ Edit = tuple[str, int, int]  # kind, position in the reference, position in the 
 _LETTERS = {"replace": ord("s"), "delete": ord("d"), "insert": ord("i")}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Counts:
     """Edit counts of one or more aligned utterances."""
 
@@ -52,7 +52,14 @@ class Counts:
         return 100.0 * self.errors / self.tokens if self.tokens else None
 
     def __add__(self, other: "Counts") -> "Counts":
-        return Counts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+        return Counts(
+            self.correct + other.correct,
+            self.substitutions + other.substitutions,
+            self.deletions + other.deletions,
+            self.insertions + other.insertions,
+            self.sentences + other.sentences,
+            self.sentence_errors + other.sentence_errors,
+        )
 
 
 def tokenize(text: str, metric: str) -> list[str]:

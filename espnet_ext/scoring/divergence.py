@@ -272,7 +272,17 @@ def count_bins(bins: Mapping[str, str], names: Sequence[str]) -> list[dict]:
     >>> count_bins({"a": "0", "b": "0"}, ["0", "1-3"])
     [{'bin': '0', 'utterances': 2, 'share': 1.0}, {'bin': '1-3', 'utterances': 0, 'share': 0.0}]
     """
-    sizes, total = Counter(bins.values()), len(bins)
+    return bin_shares(Counter(bins.values()), names)
+
+
+def bin_shares(sizes: Counter[str], names: Sequence[str]) -> list[dict]:
+    """Return what `count_bins` returns.
+
+    Args:
+        sizes: bin → number of utterances.
+        names: names of all bins.
+    """
+    total = sizes.total()
     return [
         {"bin": name, "utterances": sizes[name], "share": sizes[name] / total if total else 0.0}
         for name in names

@@ -6,11 +6,12 @@
    Other symbols, lower-case phones among them, stay.
 3. Non-linguistic symbols such as `<noise>` are removed if they are listed, as in ESPnet's scoring.
 
-`Changes` counts the texts that the rule changed, so that no change is silent.
+`Changes` counts the texts that the rule changed, so that no change is silent. Texts can be brought
+to the form one at a time (`FileChanges`), or all of a file at once (`Changes.apply`).
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +49,43 @@ def _without_stress(symbol: str) -> str:
 
 
 @dataclass
+class FileChanges:
+    """Brings the texts of one file to the form for comparison, and counts what that changes."""
+
+    name: str  # of the file, for the count and messages
+    token_type: str
+    symbols: Sequence[str] = ()  # non-linguistic symbols
+    texts: int = 0
+    changed: int = 0
+    first_changed: str = ""  # utterance
+    empty: int = 0  # texts that are empty in this form
+    first_empty: str = ""  # utterance
+    phones: set[str] = field(default_factory=set)  # different phones of more than one letter
+
+    def apply(self, utt_id: str, text: str) -> str:
+        """Return a text in the form for comparison."""
+        compared = comparison_form(text, self.token_type, self.symbols)
+        self.texts += 1
+        if compared != text:
+            self.changed += 1
+            self.first_changed = self.first_changed or utt_id
+        if not compared:
+            self.empty += 1
+            self.first_empty = self.first_empty or utt_id
+        if self.token_type == PHONE:
+            self.phones.update(symbol for symbol in compared.split() if len(symbol) > 1)
+        return compared
+
+    def report_empty(self) -> None:
+        """Print how many texts are empty, which are references."""
+        if self.empty:
+            say(
+                f"note: {self.name}: {self.empty} of {self.texts} references are empty (the first "
+                f"is {self.first_empty}); all tokens of their hypotheses count as insertions"
+            )
+
+
+@dataclass
 class Changes:
     """Counts the texts that `comparison_form` changed, per file."""
 
@@ -61,29 +99,32 @@ class Changes:
         Args:
             name: what the texts are, for the count and the message.
         """
-        compared = {
-            utt_id: comparison_form(text, token_type, self.symbols)
-            for utt_id, text in texts.items()
-        }
-        changed = [utt_id for utt_id, text in texts.items() if compared[utt_id] != text]
-        if changed:
-            self.counts[name] = len(changed)
-            say(
-                f"note: {name}: {len(changed)} of {len(texts)} texts were normalised for scoring "
-                f"(the first is {changed[0]})"
-            )
-        if token_type == PHONE:
-            self._compare_case(name, compared.values())
+        file = self.file(name, token_type)
+        compared = {utt_id: file.apply(utt_id, text) for utt_id, text in texts.items()}
+        self.report(file)
         return compared
 
-    def _compare_case(self, name: str, texts: Iterable[str]) -> None:
+    def file(self, name: str, token_type: str) -> FileChanges:
+        """Return an object that brings the texts of a file to this form, one at a time."""
+        return FileChanges(name, token_type, self.symbols)
+
+    def report(self, file: FileChanges) -> None:
+        """Print how many texts of a file were changed, and keep the number."""
+        if file.changed:
+            self.counts[file.name] = file.changed
+            say(
+                f"note: {file.name}: {file.changed} of {file.texts} texts were normalised for "
+                f"scoring (the first is {file.first_changed})"
+            )
+        self._compare_case(file.name, file.phones)
+
+    def _compare_case(self, name: str, phones: Set[str]) -> None:
         """Warn, once, if phones are in lower case in some texts and in upper case in others.
 
         Phones of one letter are not considered: X-SAMPA uses both s and S.
         """
         if len(self._cases) == len(_CASES):
             return
-        phones = {symbol for text in texts for symbol in text.split() if len(symbol) > 1}
         for case, in_case in _CASES.items():
             if any(in_case(phone) and is_phone(strip_stress(phone.upper())) for phone in phones):
                 self._cases.setdefault(case, name)
@@ -124,13 +165,10 @@ def normalise_references(
     files = text_files(data)
     texts: dict[str, dict[str, str]] = {utt_id: {} for utt_id in utterances}
     for kind in dict.fromkeys(kind for item in utterances.values() for kind in item.texts):
-        rows = {i: item.texts[kind] for i, item in utterances.items() if kind in item.texts}
-        token_type = token_type_of(kind, token_types)
-        for utt_id, text in changes.apply(str(files[kind]), rows, token_type).items():
-            texts[utt_id][kind] = text
-        if empty := [utt_id for utt_id in rows if not texts[utt_id][kind]]:
-            say(
-                f"note: {files[kind]}: {len(empty)} of {len(rows)} references are empty (the first "
-                f"is {empty[0]}); all tokens of their hypotheses count as insertions"
-            )
+        file = changes.file(str(files[kind]), token_type_of(kind, token_types))
+        for utt_id, item in utterances.items():
+            if kind in item.texts:
+                texts[utt_id][kind] = file.apply(utt_id, item.texts[kind])
+        changes.report(file)
+        file.report_empty()
     return {i: dataclasses.replace(item, texts=texts[i]) for i, item in utterances.items()}

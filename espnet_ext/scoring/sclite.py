@@ -6,12 +6,13 @@ Each cell appears as a set named `<set>.<hypothesis>-<reference>`. Phone error r
 ESPnet.
 """
 
+import contextlib
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from espnet_ext.files import write_text
+from espnet_ext.files import atomic_append, write_text
 from espnet_ext.scoring.counts import Counts
 
 FOLDERS = {"cer": ("score_cer",), "wer": ("score_wer",), "per": ("score_per", "score_ter")}
@@ -109,25 +110,50 @@ def trn(speakers: Mapping[str, str], tokens: Mapping[str, Sequence[str]]) -> str
     )
 
 
-def write_cell(
-    folder: Path,
-    metric: str,
-    by_speaker: Mapping[str, Counts],
-    speakers: Mapping[str, str],
-    references: Mapping[str, Sequence[str]],
-    hypotheses: Mapping[str, Sequence[str]],
-) -> None:
-    """Write `score_<metric>/{result.txt,ref.trn,hyp.trn}` below the folder of a cell.
+WriteTranscripts = Callable[
+    [Mapping[str, str], Mapping[str, Sequence[str]], Mapping[str, Sequence[str]]], None
+]
+
+
+@contextlib.contextmanager
+def write_transcripts(folder: Path, metric: str) -> Iterator[WriteTranscripts]:
+    """Write `score_<metric>/{ref.trn,hyp.trn}` below the folder of a cell, on success.
+
+    Yields a function that appends utterances. Its arguments are utterance → speaker, utterance →
+    reference tokens, and utterance → hypothesis tokens.
+    """
+    with contextlib.ExitStack() as stack:
+        files = [
+            (
+                stack.enter_context(atomic_append(folder / name / "ref.trn")),
+                stack.enter_context(atomic_append(folder / name / "hyp.trn")),
+            )
+            for name in FOLDERS[metric]
+        ]
+
+        def add(
+            speakers: Mapping[str, str],
+            references: Mapping[str, Sequence[str]],
+            hypotheses: Mapping[str, Sequence[str]],
+        ) -> None:
+            reference_lines, hypothesis_lines = trn(speakers, references), trn(speakers, hypotheses)
+            for append_reference, append_hypothesis in files:
+                append_reference(reference_lines)
+                append_hypothesis(hypothesis_lines)
+
+        yield add
+
+
+def write_result(folder: Path, metric: str, by_speaker: Mapping[str, Counts]) -> set[Path]:
+    """Write `score_<metric>/result.txt` below the folder of a cell; return the `score_*` folders.
 
     Args:
         by_speaker: speaker → edit counts.
-        speakers: utterance → speaker.
-        references, hypotheses: utterance → tokens.
     """
-    for name in FOLDERS[metric]:
-        write_text(folder / name / "ref.trn", trn(speakers, references))
-        write_text(folder / name / "hyp.trn", trn(speakers, hypotheses))
-        write_text(folder / name / "result.txt", table(by_speaker, f"{folder.name} {metric}"))
+    folders = {folder / name for name in FOLDERS[metric]}
+    for path in folders:
+        write_text(path / "result.txt", table(by_speaker, f"{folder.name} {metric}"))
+    return folders
 
 
 def remove_stale(parent: Path, set_name: str, written: set[Path]) -> None:

@@ -79,7 +79,7 @@ from espnet_ext.data.record import NA, Utterance
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.model.similarity import MIN_EXAMPLES
 from espnet_ext.progress import say, track
-from espnet_ext.scoring.score import read_hypotheses
+from espnet_ext.scoring.hypotheses import read_hypotheses
 
 TWIN = "~twin"  # suffix of a system's name
 Texts = Callable[[Network, Utterance], str]
