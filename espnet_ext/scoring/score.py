@@ -141,7 +141,7 @@ def score_directory(
         "data_sha256": survey.sha256,
     }
     cell_folders = {cell: folder.parent / f"{folder.name}.{cell.name}" for cell in planned}
-    # Files are renamed when all are complete, `utterances.json` last.
+    # Nothing is renamed before all blocks are scored; `utterances.json` is last.
     with write_utterances(folder / "utterances.json", head) as add_rows:
         with contextlib.ExitStack() as stack:
             write = {
