@@ -49,6 +49,11 @@ def seconds(value: str) -> float:
     return number
 
 
+def add_channel(parser: argparse.ArgumentParser) -> None:
+    """Add the option that chooses one of several channels of a recording."""
+    parser.add_argument("--channel", type=channel, default=None, help=CHANNEL_HELP)
+
+
 def add_judge(parser: argparse.ArgumentParser) -> None:
     """Add the options of commands that judge recordings."""
     parser.add_argument(

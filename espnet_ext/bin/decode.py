@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from espnet_ext.bin import cli, early_checks
+from espnet_ext.bin import audio_options, cli, early_checks
 from espnet_ext.errors import UserError
 
 COUPLED_NBEST = 10  # default of --nbest with --coupling
@@ -186,6 +186,7 @@ def get_parser() -> argparse.ArgumentParser:
         default=0.0,
         help="cut longer audio at silences into parts of at most this length; 0: never",
     )
+    audio_options.add_channel(parser)
     parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")
     parser.add_argument(
         "--threads",
@@ -221,6 +222,8 @@ def parse(arguments: Sequence[str], parser: argparse.ArgumentParser) -> argparse
     for name in ("coupling", "canonical_model", "times", "segment_seconds"):
         if args.text_input and getattr(args, name):
             parser.error(f"--{name} is for audio: leave it out, or --text_input")
+    if args.text_input and args.channel is not None:
+        parser.error("--channel is for audio: leave it out, or --text_input")
     return args
 
 
@@ -276,6 +279,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         active=args.active,
         unit_encoder=args.unit_encoder,
         text_input=args.text_input,
+        channel=args.channel,
         espnet_defaults=args.search_defaults == "model",
         overwrite=args.overwrite,
         provenance=provenance("decode", arguments, with_gpu=bool(args.ngpu)),

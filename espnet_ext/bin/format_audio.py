@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--audio_format", choices=AUDIO_FORMATS, default="wav", help="16-bit format to write"
     )
-    parser.add_argument("--channel", type=audio_options.channel, help=audio_options.CHANNEL_HELP)
+    audio_options.add_channel(parser)
     parser.add_argument(
         "--copy",
         type=cli.boolean,

@@ -62,7 +62,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         default="",
         help="folder that relative audio paths start from (default: the current one)",
     )
-    parser.add_argument("--channel", type=audio_options.channel, help=audio_options.CHANNEL_HELP)
+    audio_options.add_channel(parser)
     parser.add_argument(
         "--allow_pipes", type=cli.boolean, default=False, help="run the commands in the source"
     )

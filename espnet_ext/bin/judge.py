@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="add English names to the deviations of Korean",
     )
     audio_options.add_judge(parser)
+    audio_options.add_channel(parser)
     parser.add_argument(
         "--max_seconds", type=float, default=30.0, help="longest recording that is judged"
     )
@@ -105,6 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         precision=args.precision,
         lexicon=read_pronunciations(args.lexicon) if args.lexicon else None,
         max_seconds=args.max_seconds,
+        channel=args.channel,
         device=gpu() if args.ngpu else "cpu",
         beam_size=args.beam_size,
         number_format=args.number_format,
@@ -136,6 +138,7 @@ def _correlate(args: argparse.Namespace, recordings: "Recordings") -> int:
     judge = Judge.from_pretrained(
         args.model,
         args.calibration,
+        channel=args.channel,
         device=gpu() if args.ngpu else "cpu",
         beam_size=args.beam_size,
         number_format=args.number_format,

@@ -12,7 +12,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", required=True, help="data directory to write")
     parser.add_argument("--speeds", type=cli.words, default="0.9 1.0 1.1", help="speed factors")
     parser.add_argument("--audio_dir", help="folder for the audio; default: <output>/audio")
-    parser.add_argument("--channel", type=audio_options.channel, help=audio_options.CHANNEL_HELP)
+    audio_options.add_channel(parser)
     parser.add_argument(
         "--allow_pipes", type=cli.boolean, default=False, help="run commands in wav.scp"
     )

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}  # that are written, always with 16 bits
 MIX = "mix"  # channel option: the mean of all channels
+# Remedies for several channels: of commands that prepare data, and of those that recognise audio
+FORMAT_CHANNELS = "mix or choose channels: run.sh (or format_audio) --channel mix, or N from 0"
+CHOOSE_CHANNEL = 'give channel="mix" for their mean, or N from 0; to a command, --channel mix or N'
 MAX_OVERSHOOT = 0.5  # seconds that a part may end after its audio, as in Kaldi's extract-segments
 _ARK_OFFSET = re.compile(r"(?P<path>.+\.ark):(?P<offset>\d+)")
 _MAX_SCALES = 1000
@@ -163,6 +166,7 @@ def load_audio(
     sample_rate: int | None = None,
     *,
     channel: int | str | None = None,
+    channel_remedy: str = FORMAT_CHANNELS,
     allow_pipes: bool = False,
 ) -> tuple[np.ndarray, int]:
     """Read one channel; return float32 samples of shape (T,) and their rate in Hz.
@@ -170,6 +174,7 @@ def load_audio(
     Args:
         sample_rate: resample to this rate in Hz if the audio has another.
         channel: which of several channels to take: a number from 0, or "mix" for their mean.
+        channel_remedy: see `to_mono`.
         allow_pipes: run `source` if it is a command.
 
     Raises:
@@ -184,7 +189,7 @@ def load_audio(
     ((400,), 'float32', 8000)
     """
     samples, rate = read_audio(source, allow_pipes=allow_pipes)
-    mono = to_mono(samples, channel, source)
+    mono = to_mono(samples, channel, source, channel_remedy)
     if sample_rate is not None and sample_rate != rate:
         mono, rate = resample_to_audio(mono, rate, sample_rate), sample_rate
     return mono, rate
@@ -423,22 +428,39 @@ def _read_ark(source: str, path: str, offset: int) -> bytes:
     return buffer.getvalue()
 
 
-def to_mono(samples: np.ndarray, channel: int | str | None, source: str) -> np.ndarray:
+def check_channel(channel: object) -> int | str | None:
+    """Return a valid channel: a number from 0, "mix" or None.
+
+    >>> check_channel("mix"), check_channel(1)
+    ('mix', 1)
+    """
+    is_number = isinstance(channel, int) and not isinstance(channel, bool) and channel >= 0
+    if channel is not None and channel != MIX and not is_number:
+        raise UserError(f"channel {channel!r}", 'give "mix", or the number of a channel from 0')
+    return cast(int | str | None, channel)
+
+
+def to_mono(
+    samples: np.ndarray,
+    channel: int | str | None,
+    source: str,
+    remedy: str = FORMAT_CHANNELS,
+) -> np.ndarray:
     """Select one channel: (T, channels) → (T,).
 
     Args:
         channel: number from 0, or "mix" for the mean; needed if there are several channels.
         source: names the audio in errors.
+        remedy: how the reader of the error chooses a channel.
     """
     channels = samples.shape[1]
     if channels == 1:
         return samples[:, 0]
     if channel is None:
-        remedy = "mix or choose channels: run.sh (or format_audio) --channel mix, or N from 0"
         raise UserError(f"{source}: has {channels} channels, not one", remedy)
     if channel == MIX:
         return samples.mean(axis=1)
     if not 0 <= int(channel) < channels:
-        remedy = f"choose --channel 0 to {channels - 1}, or mix"
-        raise UserError(f"{source}: has no channel {channel}, only {channels}", remedy)
+        choice = f"choose channel 0 to {channels - 1}, or mix"
+        raise UserError(f"{source}: has no channel {channel}, only {channels}", choice)
     return samples[:, int(channel)]

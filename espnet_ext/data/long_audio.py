@@ -20,6 +20,10 @@ BLOCK_SECONDS = 60.0
 class LongAudio:
     """An open recording, of which parts are read as float32 samples of one channel, (T,).
 
+    Args:
+        source: the recording.
+        channel: which of several channels to take: a number from 0, or "mix" for their mean.
+
     >>> import tempfile, numpy
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     audio.write_audio(folder + "/a.wav", numpy.zeros(16000), 16000)
@@ -28,8 +32,8 @@ class LongAudio:
     (1.0, 8000, 4000)
     """
 
-    def __init__(self, source: str):
-        self.source = source
+    def __init__(self, source: str, channel: int | str | None = None):
+        self.source, self.channel = source, channel
         self.file = audio.open_sound(source)
         if not self.file.frames:
             raise UserError(f"{source}: has no samples", "record it again or remove the utterance")
@@ -70,4 +74,5 @@ class LongAudio:
             seconds = (start + int(finite.argmin())) / self.rate
             remedy = "export it again, or remove the utterance"
             raise UserError(f"{self.source}: samples are not finite at {seconds:.1f} s", remedy)
-        return audio.to_mono(self._scale.apply(samples), None, self.source)
+        scaled = self._scale.apply(samples)
+        return audio.to_mono(scaled, self.channel, self.source, audio.CHOOSE_CHANNEL)

@@ -2,6 +2,7 @@
 
 Symbols:
     T: encoder frames
+    D: encoder output size
     V: vocabulary size
     L: tokens of the transcript
     K: transcripts
@@ -9,6 +10,7 @@ Symbols:
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -45,6 +47,16 @@ def align(log_probs: torch.Tensor, token_ids: Sequence[int], seconds: float) -> 
             spans.append((start * seconds / num_frames, end * seconds / num_frames))
         start = end
     return tuple(spans)
+
+
+def ctc_log_probs(ctc: Any, encoder_out: torch.Tensor) -> torch.Tensor | None:
+    """Return the CTC log probabilities (T, V) of an utterance; None without CTC.
+
+    Args:
+        ctc: the CTC of a head, or None.
+        encoder_out: (T, D) that it reads.
+    """
+    return None if ctc is None else ctc.log_softmax(encoder_out.unsqueeze(0))[0]
 
 
 def ctc_log_likelihoods(

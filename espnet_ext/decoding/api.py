@@ -17,7 +17,9 @@ from espnet_ext.decoding.threads import choose_threads, limit_threads
 # isort: split
 import torch  # after `threads`, which sets how its threads wait
 
+from espnet_ext.data.audio import check_channel
 from espnet_ext.data.long_audio import LongAudio
+from espnet_ext.decoding.alignment import ctc_log_probs
 from espnet_ext.decoding.batches import batches_by_length, decode_or_split
 from espnet_ext.decoding.canonical import Canonical
 from espnet_ext.decoding.canonical_forms import (
@@ -89,6 +91,8 @@ class DualSpeech2Text:
             "together" or "alone" (see `model.conditioning.active`); or names of tasks separated by
             spaces; or output → names of tasks.
         units: makes input ids of audio, for a model that reads discrete units.
+        channel: which of several channels of audio files to take: a number from 0, or "mix" for
+            their mean. Files with one channel are read as they are. None: several are an error.
     """
 
     def __init__(
@@ -105,7 +109,9 @@ class DualSpeech2Text:
         active: str | Mapping[str, Sequence[str]] = "auto",
         espnet_defaults: bool = True,
         units: UnitReader | None = None,
+        channel: int | str | None = None,
     ):
+        self.channel = check_channel(channel)
         tasks = requested_tasks(model, only)
         self.outputs = [name for name in tasks if name in model.heads]
         self.searched = searched_outputs(model, self.outputs)  # with those that they read
@@ -174,6 +180,7 @@ class DualSpeech2Text:
         active: str | Mapping[str, Sequence[str]] = "auto",
         espnet_defaults: bool = True,
         unit_encoder: str | None = None,
+        channel: int | str | None = None,
         **options,
     ) -> "DualSpeech2Text":
         """Load a model directory, of stage 11 or of stock ESPnet, or a packed model.
@@ -186,7 +193,7 @@ class DualSpeech2Text:
             device: "cpu", "cuda", or "mps": the GPU of a Mac encodes, and the CPU searches.
             lms: folders of ESPnet language models, by output.
             ngrams: ARPA files, by output.
-            precision, coupling, only, active, espnet_defaults: see the class.
+            precision, coupling, only, active, espnet_defaults, channel: see the class.
             unit_encoder: for a model that reads discrete units: folder or hub name of the network
                 that they are made with, if it is no longer where it was.
             options: search options, for example `beam_size=5`.
@@ -197,7 +204,7 @@ class DualSpeech2Text:
         loaded_ngrams = {name: read_arpa(path) for name, path in (ngrams or {}).items()}
         others = (precision, coupling, loaded_ngrams, only, active, espnet_defaults)
         units = UnitReader.from_pretrained(config, model_dir, device, unit_encoder)
-        recogniser = cls(model, config, options, model_dir, loaded_lms, *others, units)
+        recogniser = cls(model, config, options, model_dir, loaded_lms, *others, units, channel)
         recogniser.cache = model_dir
         return recogniser
 
@@ -317,7 +324,7 @@ class DualSpeech2Text:
             )
         check_seconds(longest, "longest")
         parts: list[tuple[Span, Result]] = []
-        with contextlib.closing(LongAudio(str(path))) as audio:
+        with contextlib.closing(LongAudio(str(path), self.channel)) as audio:
             for spans in group_spans(speech_spans(audio, longest)):
                 waves = [audio.part(*span, self.sample_rate) for span in spans]
                 parts += zip(spans, self.batch(waves, conditions=conditions), strict=True)
@@ -346,7 +353,7 @@ class DualSpeech2Text:
 
         Arguments as in `__call__`.
         """
-        return to_waveform(audio, sample_rate, self.sample_rate)
+        return to_waveform(audio, sample_rate, self.sample_rate, self.channel)
 
     @functools.cached_property
     def encoder_frames(self) -> EncoderFrames:
@@ -378,7 +385,11 @@ class DualSpeech2Text:
                 options: dict[str, Any] = {}
                 if name == SURFACE and self.canonical is not None:
                     if source is not None:
-                        texts = self._texts(source, search.best(source))
+                        tokens = self.model.heads[source].tokens
+                        texts = [
+                            self.tokenizers[source].decode([tokens[i] for i in ids])
+                            for ids in search.best(source)
+                        ]
                         forms = self.canonical.complete(forms, texts, self.tokenizers[name])
                     options["canonical"] = forms
                 search.run(name, **options)
@@ -391,13 +402,14 @@ class DualSpeech2Text:
             nbest, log_probs = {}, {}
             for name in self.outputs:
                 states = search.ctc_inputs[name][i, : int(encoded.lengths[name][i])]  # (T, D)
-                ctc = self._ctc_log_probs(name, states)  # (T, V)
-                if ctc is not None and name in self.log_probs_of:
-                    log_probs[name] = ctc
-                vocabulary, tokenizer = self.model.heads[name].tokens, self.tokenizers[name]
-                timing = ctc if self.options[name].times else None
+                timed, keeps_ctc = self.options[name].times, name in self.log_probs_of
+                head, tokenizer = self.model.heads[name], self.tokenizers[name]
+                ctc = ctc_log_probs(head.ctc, states) if timed or keeps_ctc else None
+                if ctc is not None and keeps_ctc:
+                    log_probs[name] = ctc  # (T, V)
+                timing = ctc if timed else None
                 nbest[name] = [
-                    to_hypothesis(raw, vocabulary, tokenizer, timing, seconds)
+                    to_hypothesis(raw, head.tokens, tokenizer, timing, seconds)
                     for raw in search.nbest_lists[name][i]
                 ] or [EMPTY]
             results.append(Result(nbest, log_probs=log_probs))
@@ -410,23 +422,6 @@ class DualSpeech2Text:
         if conditioner is not None:
             active = {name: conditioner.active_set(self.active[name]) for name in self.searched}
         return EncoderRequest(self.searched, active, tensors_of(conditions), batch_invariant=True)
-
-    def _texts(self, name: str, token_ids: Sequence[Sequence[int]]) -> list[str]:
-        """Return the texts of hypotheses of an output."""
-        tokens = self.model.heads[name].tokens
-        return [self.tokenizers[name].decode([tokens[i] for i in ids]) for ids in token_ids]
-
-    def _ctc_log_probs(self, name: str, encoder_out: torch.Tensor) -> torch.Tensor | None:
-        """Return the CTC log probabilities (T, V) of an utterance, if times or they are requested.
-
-        Args:
-            name: output.
-            encoder_out: (T, D) that the CTC of the output reads.
-        """
-        ctc: Any = self.model.heads[name].ctc
-        if ctc is None or not (self.options[name].times or name in self.log_probs_of):
-            return None
-        return ctc.log_softmax(encoder_out.unsqueeze(0))[0]
 
     def couple(self, texts: Mapping[str, Sequence[str]], weight: float = DEFAULT_WEIGHT) -> None:
         """Re-rank pairs of the n-best lists of two outputs from now on; needs `nbest` above 1.

@@ -57,6 +57,7 @@ def decode_directory(
     espnet_defaults: bool = True,
     unit_encoder: str | None = None,
     text_input: str | None = None,
+    channel: int | str | None = None,
     overwrite: bool = False,
     provenance: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -88,6 +89,7 @@ def decode_directory(
         unit_encoder: see `DualSpeech2Text.from_pretrained`.
         text_input: output whose transcripts, text.<output> of `data`, are decoded instead of audio
             (a model that reads units maps them to its other outputs); None: audio.
+        channel: which of several channels to take: a number from 0, or "mix" for their mean.
         overwrite: replace files in `output_dir` that no earlier decoding wrote.
         provenance: command, commit and machine, for decode.json.
 
@@ -123,6 +125,7 @@ def decode_directory(
             active=active,
             espnet_defaults=espnet_defaults,
             unit_encoder=unit_encoder,
+            channel=channel,
             **dict(options),
         )
         for name, search in recogniser.describe_search().items():
@@ -164,6 +167,8 @@ def decode_directory(
         }
         if text_input is not None:
             settings["text_input"] = text_input
+        if channel is not None:
+            settings["channel"] = channel
         key = _key(recogniser, model_dir, weights, {**settings, "conditions": conditions})
         finished = FinishedResults(folder, key)
         if text_input is None:

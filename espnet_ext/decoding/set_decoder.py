@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from espnet_ext.data.audio import audio_info, load_utterance
-from espnet_ext.data.record import Utterance
+from espnet_ext.data.audio import audio_info
 from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.decoding.canonical_command import without_cut
 from espnet_ext.decoding.canonical_forms import CanonicalText
@@ -47,13 +46,8 @@ class SetDecoder:
         conditions: Mapping[str, Mapping[str, str]],
         forms: Mapping[str, CanonicalText],
     ):
-        self.conditions, self.forms = conditions, forms
+        self.conditions, self.forms, self.sources = conditions, forms, sources
         self.recogniser, self.max_seconds, self.finished = recogniser, max_seconds, finished
-        # With a record, errors name the utterance; the speaker does not matter here.
-        self.utterances = {
-            utt_id: Utterance(utt_id, speaker="", audio=source)
-            for utt_id, source in sources.items()
-        }
         self.results: dict[str, Result] = {}
         self.failures: dict[str, str] = {}  # utterance id → reason
         self.not_finite: tuple[str, NotFiniteError] | None = None  # the first such failure
@@ -64,7 +58,7 @@ class SetDecoder:
     def counts(self) -> dict[str, Any]:
         """Return counts of utterances, seconds, and the real-time factor (`rtf`)."""
         return {
-            "utterances": len(self.utterances),
+            "utterances": len(self.sources),
             "failed": len(self.failures),
             "reused": self.reused,
             "audio_seconds": round(self.audio_seconds, 2),
@@ -88,13 +82,13 @@ class SetDecoder:
         if len(self.finished):
             say(
                 f"{label}: continues an interrupted decoding: {len(self.finished)} of "
-                f"{len(self.utterances)} utterances are decoded already"
+                f"{len(self.sources)} utterances are decoded already"
             )
         seconds = self._lengths()
         order = sorted(seconds, key=lambda utt_id: (-seconds[utt_id], utt_id))
         long = [i for i in order if self.max_seconds and seconds[i] > self.max_seconds]
         order = order[len(long) :]
-        self.forms = without_cut(self.forms, set(long), len(self.utterances), self.max_seconds)
+        self.forms = without_cut(self.forms, set(long), len(self.sources), self.max_seconds)
         chunks = [[utt_id] for utt_id in long]
         chunks += [order[start : start + CHUNK_SIZE] for start in range(0, len(order), CHUNK_SIZE)]
         for chunk in track(chunks, label, unit="batch"):
@@ -112,18 +106,18 @@ class SetDecoder:
     def _lengths(self) -> dict[str, float]:
         """Return the seconds of all utterances that can be read."""
         seconds = {}
-        for utt_id, utterance in self.utterances.items():
+        for utt_id, source in self.sources.items():
             with self._record_failure(utt_id):
-                seconds[utt_id] = audio_info(utterance.audio).seconds
+                seconds[utt_id] = audio_info(source).seconds
         self._note_sample_rate()
         return seconds
 
     def _note_sample_rate(self) -> None:
         """Print a note if the audio is resampled: a model is best at the rate of its training."""
         rate = self.recogniser.sample_rate
-        for utt_id, utterance in self.utterances.items():
+        for utt_id, source in self.sources.items():
             with contextlib.suppress(UserError):
-                if (audio_rate := audio_info(utterance.audio).rate) != rate:
+                if (audio_rate := audio_info(source).rate) != rate:
                     say(
                         f"note: {utt_id}: {audio_rate} Hz; the model is for {rate} Hz, so audio is "
                         "resampled"
@@ -133,7 +127,7 @@ class SetDecoder:
     def _decode_long(self, utt_id: str, seconds: float) -> None:
         start = time.monotonic()
         with self._record_failure(utt_id):
-            source = self.utterances[utt_id].audio
+            source = self.sources[utt_id]
             digest = self._digest(utt_id, sha256_of(source)) if os.path.isfile(source) else None
             result = self.finished.get(utt_id, digest) if digest else None
             self.reused += result is not None
@@ -167,7 +161,7 @@ class SetDecoder:
         digests: dict[str, str] = {}
         for utt_id in utt_ids:
             with self._record_failure(utt_id):
-                wave = load_utterance(self.utterances[utt_id], sample_rate)[0]
+                wave = self.recogniser.samples(self.sources[utt_id]).numpy()
                 self.audio_seconds += len(wave) / sample_rate
                 if self.recogniser.is_too_short(len(wave)):
                     say(f"warning: {utt_id}: too short ({len(wave)} samples): empty transcripts")

@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from espnet_ext.data.audio import audio_info, load_audio, resample_to_audio, to_full_scale
+from espnet_ext.data.audio import (
+    CHOOSE_CHANNEL,
+    audio_info,
+    load_audio,
+    resample_to_audio,
+    to_full_scale,
+)
 from espnet_ext.data.narrowband import band_of
 from espnet_ext.errors import UserError
 from espnet_ext.model.conditions import ids_of
@@ -15,7 +21,9 @@ from espnet_ext.model.conditions import ids_of
 Audio = str | Path | np.ndarray | torch.Tensor  # path of an audio file, or samples (S,)
 
 
-def to_waveform(audio: Audio, sample_rate: int | None, model_rate: int) -> torch.Tensor:
+def to_waveform(
+    audio: Audio, sample_rate: int | None, model_rate: int, channel: int | str | None = None
+) -> torch.Tensor:
     """Return audio as samples (S,) in float32 at `model_rate` Hz.
 
     Args:
@@ -23,6 +31,7 @@ def to_waveform(audio: Audio, sample_rate: int | None, model_rate: int) -> torch
             scaled as those in files are (`data.scale`).
         sample_rate: sample rate of arrays, in Hz; None: `model_rate`. Files have their own.
         model_rate: sample rate of the model, in Hz.
+        channel: which of several channels of a file to take: a number from 0, or "mix".
 
     Raises:
         UserError: for audio that cannot be used.
@@ -31,7 +40,9 @@ def to_waveform(audio: Audio, sample_rate: int | None, model_rate: int) -> torch
     if sample_rate is not None and not (is_number and 1000 <= sample_rate < float("inf")):
         raise UserError(f"sample_rate {sample_rate!r}", "give it in Hz, e.g. 16000")
     if isinstance(audio, str | Path):
-        samples, _ = load_audio(str(audio), model_rate)
+        samples, _ = load_audio(
+            str(audio), model_rate, channel=channel, channel_remedy=CHOOSE_CHANNEL
+        )
         return torch.from_numpy(samples)
     if isinstance(audio, np.ndarray):  # PyTorch needs native byte order and positive strides
         audio = audio.astype(audio.dtype.newbyteorder("="))

@@ -117,6 +117,7 @@ class Judge:
         uncalibrated: bool = False,
         number_format: str = "float32",
         device: str = "cpu",
+        channel: int | str | None = None,
         **options,
     ) -> "Judge":
         """Load a model and its calibration.
@@ -130,6 +131,7 @@ class Judge:
             number_format: a key of `decoding.precision.PRECISIONS`; "int8_search" is faster on
                 CPUs, and recognises slightly different transcripts.
             device: "cpu", "cuda" or "mps".
+            channel: which of several channels of audio files to take: a number from 0, or "mix".
             options: search options; `beam_size` is 5 by default.
         """
         folder = find_model_dir(model)
@@ -145,6 +147,7 @@ class Judge:
             folder,
             device=device,
             precision=number_format,
+            channel=channel,
             **{"beam_size": BEAM_SIZE, **options},
         )
         return cls(recogniser, loaded, threshold, precision, lexicon, max_seconds)
@@ -187,7 +190,7 @@ class Judge:
         """
         self._expect(None)
         rate = self.recogniser.sample_rate
-        with contextlib.closing(LongAudio(str(path))) as audio:
+        with contextlib.closing(LongAudio(str(path), self.recogniser.channel)) as audio:
             for spans in group_spans(speech_spans(audio, self.max_seconds)):
                 for start, end in spans:
                     samples = audio.part(start, end, rate)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_ext import files
-from espnet_ext.data.audio import audio_info, load_audio
+from espnet_ext.data.audio import audio_info
 from espnet_ext.decoding.canonical_forms import SURFACE
 from espnet_ext.errors import UserError
 from espnet_ext.feedback.expected import (
@@ -172,7 +172,7 @@ def rate_all(
 
 
 def _rate(judge: Judge, path: Path, rated: RatedSentence) -> Iterator[Row]:
-    samples, _ = load_audio(str(path), judge.recogniser.sample_rate)
+    samples = judge.recogniser.samples(path).numpy()
     if judge.recogniser.is_too_short(len(samples)):
         return
     result = judge.decode(samples, audio_info(str(path)).rate)

@@ -55,6 +55,20 @@ def test_other_sample_rates_are_resampled(recogniser, tmp_path):
     assert np.abs(resampled[middle] - tone_16k[middle]).max() < 1e-3
 
 
+def test_channel_of_files_is_chosen_at_construction(trained, recogniser, tmp_path):
+    path = tmp_path / "stereo.wav"
+    soundfile.write(path, np.stack([NOISE, 0 * NOISE], 1), 16000, subtype="FLOAT")
+    mixing = DualSpeech2Text.from_pretrained(
+        trained.root / "exp", beam_size=2, maxlenratio=-4, channel="mix"
+    )
+    assert_same(mixing(path), recogniser(NOISE / 2))
+    with pytest.raises(UserError, match="has 2 channels") as caught:
+        recogniser(path)
+    assert 'channel="mix"' in caught.value.remedy
+    with pytest.raises(UserError, match="channel -1"):
+        DualSpeech2Text(recogniser.model, {"sample_rate": 16000}, channel=-1)
+
+
 def test_results_are_in_the_order_of_the_audio(recogniser):
     lengths = [5000, 16000, 300, 9000, 12000, 0]
     audios = [NOISE[:length] for length in lengths]

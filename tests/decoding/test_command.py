@@ -306,6 +306,16 @@ def test_bad_audio_does_not_stop_the_other_utterances(trained, unusual_data, tmp
     assert json.loads((out / "decode.json").read_text())["failed"] == len(BAD)
 
 
+def test_channel_of_stereo_recordings(trained, data, tmp_path):
+    noise = np.random.default_rng(0).standard_normal((8000, 2)) * 0.1
+    soundfile.write(tmp_path / "stereo.wav", noise, 16000)
+    (data / "wav.scp").write_text(f"s1-stereo {tmp_path}/stereo.wav\n")
+    with pytest.raises(UserError, match="has 2 channels.*--channel mix"):
+        run(trained, data, tmp_path / "out")
+    assert run(trained, data, tmp_path / "out", "--channel", "1") == 0
+    assert json.loads((tmp_path / "out/decode.json").read_text())["channel"] == 1
+
+
 def test_list_of_failures_is_removed_by_a_run_without_failures(trained, unusual_data, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(UserError):

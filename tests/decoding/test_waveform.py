@@ -65,3 +65,18 @@ def test_samples_that_were_read_are_not_scaled_again(tmp_path):
 def test_unsigned_integers_are_refused():
     with pytest.raises(UserError, match="samples: has no sample below 0"):
         to_waveform(np.tile([0.0, 128.0, 255.0], 1000), RATE, RATE)
+
+
+def test_channel_of_a_stereo_file_is_chosen(tmp_path):
+    path = tmp_path / "stereo.wav"
+    samples = speech(channels=2)
+    soundfile.write(path, samples, RATE, subtype="DOUBLE")
+    expected = {"mix": samples.mean(axis=1), 0: samples[:, 0], 1: samples[:, 1]}
+    for channel, values in expected.items():
+        wave = to_waveform(path, None, RATE, channel)
+        np.testing.assert_allclose(wave.numpy(), values, atol=1e-6)
+    with pytest.raises(UserError, match="has 2 channels, not one") as caught:
+        to_waveform(path, None, RATE)
+    assert 'channel="mix"' in caught.value.remedy and "run.sh" not in caught.value.remedy
+    with pytest.raises(UserError, match="has no channel 2, only 2"):
+        to_waveform(path, None, RATE, 2)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import jsonschema
 import numpy as np
 import pytest
+import soundfile
 
 from espnet_ext.bin import cli, judge
 from espnet_ext.data.audio import write_audio
@@ -49,6 +50,14 @@ def test_standard_input_and_an_unreadable_file(trained, tmp_path, capsys, monkey
     output = capsys.readouterr()
     assert output.out.startswith("stdin (0.50 s)")
     assert "broken.wav" in output.err and "1 of 2 recordings could not be judged" in output.err
+
+
+def test_stereo_is_judged_with_a_channel(trained, tmp_path, capsys):
+    soundfile.write(tmp_path / "stereo.wav", 0.1 * RANDOM.standard_normal((8000, 2)), 16000)
+    arguments = [str(trained.root / "exp"), str(tmp_path / "stereo.wav"), "--prompt", "cat"]
+    assert cli.run(judge.main, arguments) == 1
+    assert "has 2 channels" in (error := capsys.readouterr().err) and "--channel mix" in error
+    assert cli.run(judge.main, [*arguments, "--channel", "mix"]) == 0
 
 
 def test_hour_of_audio_is_not_loaded(trained, tmp_path, capsys):
