@@ -371,18 +371,33 @@ def open_sound(source: str, *, allow_pipes: bool = False, content: bytes | None 
         return _sound(source, io.BytesIO(_read_ark(source, ark["path"], int(ark["offset"]))))
     if member := zips.parse_reference(source):
         return _sound(source, io.BytesIO(zips.read_reference(member)), member.kind)
-    path = existing_path(source)
-    if not os.path.isfile(path):
-        if os.path.isdir(path):
-            raise UserError(f"{source}: is a folder", "write the path of a sound file in wav.scp")
-        remedy = "correct the path"
-        if not os.path.isabs(source):
-            remedy += f": relative paths start in the current folder, {os.getcwd()}, or in the "
-            remedy += "folder of wav.scp"
-        if hint := hint_for_missing(path):
-            remedy = f"{hint}; {remedy}"
-        raise UserError(f"{source}: no such audio file", remedy)
+    path = require_sound_file(source)
     return _sound(source, path, os.path.splitext(path)[1][1:].lower())
+
+
+def require_sound_file(source: str, *, is_listed: bool = True) -> str:
+    """Return the path under which a sound file exists.
+
+    Args:
+        source: its path.
+        is_listed: wav.scp has the path; otherwise, a user gave it directly.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    path = existing_path(source)
+    if os.path.isfile(path):
+        return path
+    if os.path.isdir(path):
+        remedy = "write the path of a sound file in wav.scp" if is_listed else "name a file in it"
+        raise UserError(f"{source}: is a folder", remedy)
+    remedy = "correct the path"
+    if not os.path.isabs(source):
+        remedy += f": relative paths start in the current folder, {os.getcwd()}"
+        remedy += ", or in the folder of wav.scp" if is_listed else ""
+    if hint := hint_for_missing(path):
+        remedy = f"{hint}; {remedy}" if is_listed else hint
+    raise UserError(f"{source}: no such audio file", remedy)
 
 
 def _sound(source: str, file: str | IO[bytes], kind: str = "") -> Sound:

@@ -51,6 +51,12 @@ def hint_for_missing(path: str) -> str:
     folder, name = os.path.split(path)
     if re.match(r"[A-Za-z]:[\\/]", path) or path.startswith("\\\\"):
         return "this is a path of Windows: write where the file is on this machine"
+    if re.match(r"file:/", path):
+        return "write the path alone, without file:"
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", path):
+        return "this is a URL: download the file, and write its path"
+    if path.startswith("~") and os.path.expanduser(path) != path:
+        return f"~ is not expanded here: write {os.path.expanduser(path)}"
     if "\\" in path:
         return "write / between folders, not \\"
     if folder and not os.path.isdir(existing_path(folder)):

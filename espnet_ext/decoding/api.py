@@ -7,8 +7,7 @@
 import contextlib
 import copy
 import functools
-import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,16 @@ from espnet_ext.decoding.search import (
 )
 from espnet_ext.decoding.segmentation import Span, check_seconds, group_spans, speech_spans, stitch
 from espnet_ext.decoding.unit_input import UnitReader
-from espnet_ext.decoding.waveform import Audio, audio_name, to_waveform, value_ids
+from espnet_ext.decoding.waveform import (
+    Audio,
+    audio_name,
+    audio_path,
+    check_list,
+    read_all,
+    to_waveform,
+    value_ids,
+    warn_too_short,
+)
 from espnet_ext.errors import UserError
 from espnet_ext.model.archive import find_model_dir
 from espnet_ext.model.conditions import ids_of, tensors_of
@@ -236,23 +244,22 @@ class DualSpeech2Text:
     ) -> list[Result]:
         """Recognise several utterances in batches; results are in the order of `audios`.
 
-        Audio for which `is_too_short` holds has empty transcripts. Arguments as in `__call__`; the
-        value of a condition is one label, or a list; by default, the band is that of the rate.
+        Audio for which `is_too_short` holds has empty transcripts, with a warning. Arguments as in
+        `__call__`; the value of a condition is one label, or a list; by default, the band is that
+        of the rate.
         `canonical` has one form per audio, or None for audio without one.
         """
-        is_single = isinstance(audios, str | bytes | Path) or getattr(audios, "ndim", 1) == 0
-        if is_single or not isinstance(audios, Iterable):
-            raise UserError(f"batch of audio: {audios!r} is not a list", "give a list of audio")
-        audios = list(audios)
+        audios = check_list(audios)
         ids = value_ids(self.model.condition_values, audios, sample_rate, conditions)
         if canonical is not None and self.canonical is None:
             raise UserError("canonical forms without an error model", "call use_canonical first")
         forms = parse_all(canonical, len(audios), self.tokenizers.get(SURFACE))
-        waves = [self.samples(audio, sample_rate) for audio in audios]
-        names = [audio_name(audio, i, len(waves)) for i, audio in enumerate(audios)]
-        if self.units is not None:
-            waves = self.units.speech(waves, names)
-        return self._decode_all(waves, names, ids, forms)
+        names = [audio_name(audio, i, len(audios)) for i, audio in enumerate(audios)]
+        waves = read_all(lambda audio: self.samples(audio, sample_rate), audios, names)
+        seconds = [wave.numel() / self.sample_rate for wave in waves]
+        inputs = waves if self.units is None else self.units.speech(waves, names)
+        warn_too_short(names, seconds, [self._is_empty(values) for values in inputs])
+        return self._decode_all(inputs, names, ids, forms)
 
     def texts(
         self, texts: Sequence[str], conditions: Mapping[str, str | Sequence[str]] | None = None
@@ -287,8 +294,7 @@ class DualSpeech2Text:
             forms: canonical forms.
         """
         results = [self.nothing()] * len(waves)
-        is_empty = self.is_too_short if self.units is None else operator.not_
-        long_enough = [i for i, wave in enumerate(waves) if not is_empty(wave.numel())]
+        long_enough = [i for i, wave in enumerate(waves) if not self._is_empty(wave)]
         max_frames = min(options.batch_frames for options in self.options.values())
         num_samples = {i: max(waves[i].numel(), self.model.min_frames) for i in long_enough}
 
@@ -318,13 +324,9 @@ class DualSpeech2Text:
         Their best transcripts are joined; `parts` of the result has the results of the segments.
         Canonical forms are used only if they are derived from an output (see `use_canonical`).
         """
-        if not isinstance(path, str | Path):
-            raise UserError(
-                f"long audio of type {type(path).__name__}", "give the path of an audio file"
-            )
         check_seconds(longest, "longest")
         parts: list[tuple[Span, Result]] = []
-        with contextlib.closing(LongAudio(str(path), self.channel)) as audio:
+        with contextlib.closing(LongAudio(audio_path(path), self.channel)) as audio:
             for spans in group_spans(speech_spans(audio, longest)):
                 waves = [audio.part(*span, self.sample_rate) for span in spans]
                 parts += zip(spans, self.batch(waves, conditions=conditions), strict=True)
@@ -343,6 +345,10 @@ class DualSpeech2Text:
             return self.units.is_too_short(samples)
         frames = frontend_frames(samples, self.model.frontend)
         return frames is not None and frames < self.model.min_frames
+
+    def _is_empty(self, wave: torch.Tensor) -> bool:
+        """Return whether samples are too few, or input ids are none."""
+        return self.is_too_short(wave.numel()) if self.units is None else not wave.numel()
 
     def nothing(self) -> Result:
         """Return a result with empty transcripts."""
@@ -385,11 +391,9 @@ class DualSpeech2Text:
                 options: dict[str, Any] = {}
                 if name == SURFACE and self.canonical is not None:
                     if source is not None:
-                        tokens = self.model.heads[source].tokens
-                        texts = [
-                            self.tokenizers[source].decode([tokens[i] for i in ids])
-                            for ids in search.best(source)
-                        ]
+                        tokens, tokenizer = self.model.heads[source].tokens, self.tokenizers[source]
+                        best = search.best(source)
+                        texts = [tokenizer.decode([tokens[i] for i in ids]) for ids in best]
                         forms = self.canonical.complete(forms, texts, self.tokenizers[name])
                     options["canonical"] = forms
                 search.run(name, **options)

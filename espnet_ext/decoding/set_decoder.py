@@ -165,6 +165,8 @@ class SetDecoder:
                 self.audio_seconds += len(wave) / sample_rate
                 if self.recogniser.is_too_short(len(wave)):
                     say(f"warning: {utt_id}: too short ({len(wave)} samples): empty transcripts")
+                    self.results[utt_id] = self.recogniser.nothing()
+                    continue
                 audio_digest = hashlib.sha256(wave.tobytes()).hexdigest()
                 digests[utt_id] = self._digest(utt_id, audio_digest)
                 if not self._is_finished(utt_id, digests[utt_id]):

@@ -20,7 +20,7 @@ from espnet_ext.decoding.api import DualSpeech2Text
 from espnet_ext.decoding.canonical_forms import SURFACE
 from espnet_ext.decoding.search import Hypothesis, Result
 from espnet_ext.decoding.segmentation import check_seconds, group_spans, speech_spans
-from espnet_ext.decoding.waveform import Audio
+from espnet_ext.decoding.waveform import Audio, audio_path
 from espnet_ext.errors import UserError
 from espnet_ext.feedback import calibration as calibrations
 from espnet_ext.feedback import description
@@ -175,7 +175,7 @@ class Judge:
         sentence = self._expect(prompt)
         rate = sample_rate
         if isinstance(audio, str | Path):
-            info = audio_info(str(audio))
+            info = audio_info(audio_path(audio))
             rate = info.rate
             if info.has_length and info.seconds > self.max_seconds:
                 return self.too_long(label, info.seconds, prompt)
@@ -190,7 +190,7 @@ class Judge:
         """
         self._expect(None)
         rate = self.recogniser.sample_rate
-        with contextlib.closing(LongAudio(str(path), self.recogniser.channel)) as audio:
+        with contextlib.closing(LongAudio(audio_path(path), self.recogniser.channel)) as audio:
             for spans in group_spans(speech_spans(audio, self.max_seconds)):
                 for start, end in spans:
                     samples = audio.part(start, end, rate)

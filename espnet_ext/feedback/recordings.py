@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from espnet_ext.data.paths import hint_for_missing
 from espnet_ext.data.table import read_table
 from espnet_ext.errors import UserError
 
@@ -59,7 +60,8 @@ class Recordings:
             elif path.exists():
                 self.recordings.append(Recording(name, path))
             else:
-                raise UserError(f"{name}: no such audio file or folder", "correct the path")
+                remedy = hint_for_missing(name) or "correct the path"
+                raise UserError(f"{name}: no such audio file or folder", remedy)
         if sum(recording.path is None for recording in self.recordings) > 1:
             raise UserError("standard input (-) is named twice", "name it once")
 

@@ -70,7 +70,7 @@ def test_channel_of_files_is_chosen_at_construction(trained, recogniser, tmp_pat
 
 
 def test_results_are_in_the_order_of_the_audio(recogniser):
-    lengths = [5000, 16000, 300, 9000, 12000, 0]
+    lengths = [5000, 16000, 300, 9000, 12000, 1]
     audios = [NOISE[:length] for length in lengths]
     small_batches = recogniser.with_options(batch_frames=20)
     for audio, result in zip(audios, small_batches.batch(audios), strict=True):
@@ -78,13 +78,26 @@ def test_results_are_in_the_order_of_the_audio(recogniser):
     assert recogniser.batch([]) == []
 
 
-def test_too_short_audio_has_empty_transcripts(recogniser):
+def test_too_short_audio_has_empty_transcripts(recogniser, capsys):
     shortest = next(n for n in range(16000) if not recogniser.is_too_short(n))
     assert shortest == 960  # seven frames of 160 samples, the first at 0
-    for length in (0, 1, shortest - 1):
+    for length in (1, shortest - 1):
         best = recogniser(NOISE[:length]).best
         assert [(h.text, h.tokens) for h in best.values()] == [("", ())] * 2
+        warning = f"warning: {length / 16000:.3f} s of audio are too short for the model"
+        assert capsys.readouterr().err.startswith(warning)
     assert recogniser(NOISE[:shortest]).best["surface"].score < 0
+    recogniser.batch([NOISE, NOISE[:800], NOISE[:8]])
+    [warning] = capsys.readouterr().err.splitlines()
+    assert "2 of 3 recordings are too short" in warning and "audio 2 of 3: 0.050 s" in warning
+
+
+def test_array_and_file_without_samples_raise_user_error(recogniser, tmp_path):
+    soundfile.write(tmp_path / "empty.wav", NOISE[:0], 16000)
+    with pytest.raises(UserError, match="empty.wav: has no samples"):
+        recogniser(tmp_path / "empty.wav")
+    with pytest.raises(UserError, match="audio 2 of 2: there are no samples"):
+        recogniser.batch([NOISE, NOISE[:0]])
 
 
 @pytest.mark.parametrize(
@@ -103,6 +116,25 @@ def test_invalid_audio_raises_user_error(recogniser, audio, message):
     with pytest.raises(UserError) as caught:
         recogniser(audio)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "remedy"),
+    [
+        ("https://example.com/a.wav", "this is a URL: download the file"),
+        ("file:///tmp/a.wav", "write the path alone"),
+        ("~/a.wav", "~ is not expanded here: write /"),
+        ("a.wav", "correct the path: relative paths start in the current folder"),
+        (".", "name a file in it"),
+        ("cat a.wav |", "give the path of an audio file"),
+    ],
+)
+def test_remedies_for_paths_do_not_speak_of_tables(recogniser, path, remedy):
+    for recognise in (recogniser, recogniser.long):
+        with pytest.raises(UserError) as caught:
+            recognise(path)
+        assert caught.value.message.startswith(f"{path}: ")
+        assert caught.value.remedy.startswith(remedy) and "wav.scp" not in caught.value.remedy
 
 
 def test_with_options_does_not_change_the_original(recogniser):
@@ -266,7 +298,7 @@ def test_invalid_coupling_raises_user_error(recogniser):
 
 
 def test_arguments_of_wrong_type_raise_user_error(recogniser):
-    with pytest.raises(UserError, match="long audio of type ndarray"):
+    with pytest.raises(UserError, match="audio of type ndarray"):
         recogniser.long(NOISE)
     with pytest.raises(UserError, match="give a list"):
         recogniser.batch(torch.tensor(1.0))
