@@ -47,6 +47,11 @@ def unreadable(source: str, error: Exception) -> UserError:
     """Return the error for audio that cannot be read."""
     reason = getattr(error, "strerror", None) or str(error).rsplit(": ", 1)[-1].rstrip(".")
     remedy = "try to play it; export it again as WAV or FLAC, or remove the utterance"
+    if "ormat not recogni" in reason:
+        remedy = (
+            "if it plays, convert it (libsndfile does not read M4A, AAC, WMA, WebM, …): "
+            "ffmpeg -i IN.m4a OUT.wav; if not, export it again, or remove the utterance"
+        )
     return UserError(f"{source}: cannot be read as audio: {reason or type(error).__name__}", remedy)
 
 
@@ -147,6 +152,10 @@ class Sound:
         return self._inspect_open(self._file, kind)
 
     def _inspect_open(self, handle: IO[bytes], kind: str) -> int:
+        if not handle.seek(0, os.SEEK_END):
+            remedy = "copy or record it again, or remove the utterance"
+            raise UserError(f"{self.source}: is empty (0 bytes)", remedy)
+        handle.seek(0)
         if kind != "pcm" or handle.read(4) == b"RIFF":
             self._contents = inspect(handle)
         else:

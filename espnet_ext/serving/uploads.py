@@ -14,6 +14,8 @@ from espnet_ext.serving.limits import Limits, Refusal
 
 NAME = "the recording"  # in errors
 FORMATS = "WAV, FLAC, Ogg (Vorbis, Opus), MP3 or another format that libsndfile reads"
+SEND_AUDIO = f"send an audio file: {FORMATS}"
+SEND_ALL = "send the whole file"
 MIN_RATE, MAX_RATE = 1000, 192_000  # Hz
 MAX_CHANNELS = 2
 
@@ -101,17 +103,19 @@ def decode(content: bytes, max_seconds: float) -> Upload:
                 return Upload(np.zeros(0, np.float32), rate, sound.frames / rate, True)
             samples = sound.read(limit + 1)
     except UserError as error:
-        raise _unreadable(error.message) from None
-    if not len(samples) or not np.isfinite(samples).all():
-        problem = "has samples that are not finite" if len(samples) else "has no samples"
-        raise _unreadable(f"{NAME}: {problem}")
+        is_truncated = "is truncated" in error.message
+        raise _unreadable(error.message, SEND_ALL if is_truncated else SEND_AUDIO) from None
+    if not len(samples):
+        raise _unreadable(f"{NAME}: has no samples", "record it again")
+    if not np.isfinite(samples).all():
+        raise _unreadable(f"{NAME}: has samples that are not finite", "export it again")
     try:
         samples = to_full_scale(samples, NAME)
     except UserError as error:
-        raise _unreadable(error.message) from None
+        raise _unreadable(error.message, error.remedy) from None
     mono = to_mono(samples, MIX, NAME)
     return Upload(mono, rate, len(samples) / rate, len(samples) > limit)
 
 
-def _unreadable(message: str) -> Refusal:
-    return Refusal(415, "not_audio", message, f"send an audio file: {FORMATS}")
+def _unreadable(message: str, remedy: str) -> Refusal:
+    return Refusal(415, "not_audio", message, remedy)

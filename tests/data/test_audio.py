@@ -144,6 +144,23 @@ def test_truncated_flac_raises_user_error(tmp_path):
         load_audio(str(tmp_path / "a.flac"))
 
 
+@pytest.mark.parametrize(
+    ("content", "message", "remedy"),
+    [
+        (b"", "is empty (0 bytes)", "copy or record it again"),
+        (b"\0\0\0\x20ftypM4A " + bytes(4000), "cannot be read", "ffmpeg -i IN.m4a OUT.wav"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.wav", "a.m4a", "a"])
+def test_files_that_libsndfile_does_not_read_have_a_remedy(
+    tmp_path, name, content, message, remedy
+):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        load_audio(str(tmp_path / name))
+    assert message in caught.value.message and remedy in caught.value.remedy
+
+
 def test_truncated_wav_raises_user_error(tmp_path):
     """libsndfile would read it. A length that is not known while streaming is not an error."""
     path = tmp_path / "a.wav"

@@ -68,6 +68,20 @@ def test_unusable_upload_has_an_error_with_a_remedy(content, status, code):
     assert (response.status_code, code_of(response)) == (status, code)
 
 
+@pytest.mark.parametrize(
+    ("content", "message", "remedy"),
+    [
+        (audio()[:60], "is truncated", "send the whole file"),
+        (audio(NOISE[:0]), "has no samples", "record it again"),
+        (b"this is no audio" * 50, "cannot be read as audio", "send an audio file: WAV"),
+    ],
+    ids=["truncated", "no samples", "text"],
+)
+def test_remedy_fits_the_fault_of_the_upload(content, message, remedy):
+    error = send(content).json()["error"]
+    assert message in error["message"] and error["remedy"].startswith(remedy)
+
+
 def test_recordings_that_judge_declines_are_not_judged():
     assert send(audio(SILENCE)).json()["reason"] == "silence"
     row = send(audio(np.tile(NOISE, 40), kind="FLAC")).json()
