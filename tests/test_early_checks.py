@@ -11,11 +11,16 @@ DECODE = ["decode", "--model_dir", "empty", "--output_dir"]
 SWAPS = ["analyze", "swaps", "--models", "a=empty", "b=empty", "--output", "o.json", "--train"]
 CASES = {  # command → message
     (*DECODE, "out", "--data", "nope"): "nope/wav.scp: cannot read: No such file or directory",
+    (*DECODE, "out", "--data", "a.wav"): "a.wav: not a data directory (a folder with wav.scp",
+    (*DECODE, "out", "--data", "sound"): "recordings: espnet-ext transcribe empty sound",
+    (*DECODE, "out", "--data", "https://a.org/a.wav"): "remedy: download it; for recordings: ",
     (*DECODE, "set", "--data", "set"): "set: is both input and output",
     (*DECODE, "out", "--data", "set"): "empty/config.yaml: no such file",
     ("pack", "--model_dir", "empty", "--archive", "a.zip"): "empty/config.yaml: no such file",
     ("judge", "empty", "a.wav"): "empty/config.yaml: no such file",
     ("judge", "empty", "none.wav"): "none.wav: no such audio file or folder",
+    ("transcribe", "empty", "a.wav"): "empty/config.yaml: no such file",
+    ("transcribe", "empty", "~/none.wav"): "remedy: ~ is not expanded here: write /",
     ("calibrate", "empty", "nope"): "nope: no such data directory",
     ("calibrate", "empty", "set"): "empty/config.yaml: no such file",
     (*SWAPS, "set", "--data", "nope"): "nope: no such data directory",
@@ -45,6 +50,7 @@ def messages(tmp_path_factory):
         "set/wav.scp": "u a.wav\n",
         "set/utt2spk": "u s\n",
         "a.wav": "",
+        "sound/a.wav": "",
     }.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
