@@ -1,9 +1,14 @@
 """Check the environment: Python, PyTorch, ESPnet, GPU, disk, audio, extras, hub; with remedies."""
 
+import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from espnet_ext.bin import cli
+from espnet_ext.progress import say
+
+MAX_PARALLEL = 4  # checks at a time; each process with PyTorch takes a few hundred MB
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,9 +31,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         require_result_file(args.json, lambda path: doctor.is_report(read_json(path)))
     findings = []
-    for check in doctor.checks(args.hub_timeout):
-        findings.append(check())
-        print(findings[-1], flush=True)
+    say("importing PyTorch, ESPnet and the optional packages, each in a process: up to a minute")
+    # Checks wait for their processes, so threads are enough. Findings are printed in order.
+    executor = ThreadPoolExecutor(min(MAX_PARALLEL, max(2, os.cpu_count() or 1)))
+    try:
+        for finding in executor.map(lambda check: check(), doctor.checks(args.hub_timeout)):
+            findings.append(finding)
+            print(finding, flush=True)
+    finally:
+        executor.shutdown(cancel_futures=True)
     print(f"\n{doctor.summary(findings)}")
     if args.json:
         write_text(args.json, doctor.to_json(findings) + "\n")

@@ -3,6 +3,7 @@
 import ast
 import json
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -160,3 +161,17 @@ def test_exit_code_and_json(monkeypatch, tmp_path, capsys):
     assert cli.run(command.main, []) == 1
     output = capsys.readouterr().out
     assert "PROBLEM  c: broken\n           remedy: repair it" in output and "1 problem: c" in output
+
+
+def test_checks_run_in_parallel_and_are_announced(monkeypatch, capsys):
+    barrier = threading.Barrier(2, timeout=30)  # breaks unless two checks wait at once
+
+    def check(name):
+        barrier.wait()
+        return Finding(name, OK, "fine")
+
+    monkeypatch.setattr(doctor, "checks", lambda _: [lambda n=n: check(n) for n in "abcd"])
+    assert cli.run(command.main, []) == 0
+    output = capsys.readouterr()
+    assert [line.split()[1] for line in output.out.splitlines()[:4]] == ["a:", "b:", "c:", "d:"]
+    assert output.err.startswith("importing PyTorch")
