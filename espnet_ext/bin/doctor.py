@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         require_result_file(args.json, lambda path: doctor.is_report(read_json(path)))
     findings = []
-    say("importing PyTorch, ESPnet and the optional packages, each in a process: up to a minute")
+    say("importing PyTorch, ESPnet and the optional packages, which can take a minute or more")
     # Checks wait for their processes, so threads are enough. Findings are printed in order.
     executor = ThreadPoolExecutor(min(MAX_PARALLEL, max(2, os.cpu_count() or 1)))
     try:

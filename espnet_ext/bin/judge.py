@@ -17,8 +17,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = cli.parser(
         "Judge recordings of learners: print what was pronounced and what was meant, both aligned "
         "word by word, and name the deviations from the standard pronunciation. Deviations whose "
-        "probability is below the operating point are not listed. Exit code 0 if every recording was "
-        "judged or declined (not judged, with a reason), 1 if one cannot be read."
+        "probability is below the operating point are not listed. The exit code is 0 if every "
+        "recording was judged or declined (not judged, with a reason), 1 if one cannot be read."
     )
     parser.add_argument(
         "model",

@@ -97,7 +97,7 @@ def _print(recording: "Recording", result: "Result", as_json: bool) -> None:
         print(json.dumps(row, ensure_ascii=False), flush=True)
         return
     width = max(map(len, texts))
-    rows = [f"  {name:<{width}}  {text}" for name, text in texts.items()]
+    rows = [f"  {name:<{width}}  {text}".rstrip() for name, text in texts.items()]
     print("\n".join([recording.name, *rows]), flush=True)
 
 

@@ -38,7 +38,10 @@ FORMATS = {".wav": "WAV", ".flac": "FLAC"}  # that are written, always with 16 b
 MIX = "mix"  # channel option: the mean of all channels
 # Remedies for several channels: of commands that prepare data, and of those that recognise audio
 FORMAT_CHANNELS = "mix or choose channels: run.sh (or format_audio) --channel mix, or N from 0"
-CHOOSE_CHANNEL = 'give channel="mix" for their mean, or N from 0; to a command, --channel mix or N'
+CHOOSE_CHANNEL = (
+    'choose one by its number N from 0, or their mean: channel=N or channel="mix" in Python, '
+    "--channel N or --channel mix on the command line"
+)
 MAX_OVERSHOOT = 0.5  # seconds that a part may end after its audio, as in Kaldi's extract-segments
 _ARK_OFFSET = re.compile(r"(?P<path>.+\.ark):(?P<offset>\d+)")
 _MAX_SCALES = 1000

@@ -391,9 +391,9 @@ class DualSpeech2Text:
                 options: dict[str, Any] = {}
                 if name == SURFACE and self.canonical is not None:
                     if source is not None:
-                        tokens, tokenizer = self.model.heads[source].tokens, self.tokenizers[source]
+                        head, tokenizer = self.model.heads[source], self.tokenizers[source]
                         best = search.best(source)
-                        texts = [tokenizer.decode([tokens[i] for i in ids]) for ids in best]
+                        texts = [tokenizer.decode([head.tokens[i] for i in ids]) for ids in best]
                         forms = self.canonical.complete(forms, texts, self.tokenizers[name])
                     options["canonical"] = forms
                 search.run(name, **options)
