@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from espnet_ext.corpora import delimited, spreadsheet
+from espnet_ext.corpora import delimited, row_times, spreadsheet
 from espnet_ext.corpora.preparation import Report, list_faults
 from espnet_ext.data.missing import AMBIGUOUS, is_missing
 from espnet_ext.data.record import is_output_name
@@ -36,7 +36,7 @@ _MAX_LINE = 80  # characters of the first line in a message
 FORMAT = (
     "a first line with the column names, separated by tabs, commas or semicolons: utt_id, speaker, "
     "audio and surface or meaning; optional: canonical, text.<output>, set or split, lang, l1, "
-    "band, domain"
+    "band, domain, start and end (seconds)"
 )
 
 
@@ -54,6 +54,7 @@ class Manifest:
 
     outputs: list[str]
     set_column: str  # "set", "split", or "" without such a column
+    time_columns: tuple[str, ...] = ()  # of the part of the recording that a row is
     rows: list[Row] = field(default_factory=list)
     faults: list[tuple[int, str]] = field(default_factory=list)  # line, what is wrong
     remedy: str = ""  # for the faults
@@ -88,11 +89,12 @@ def read(path: Path, missing: Collection[str], report: Report) -> Manifest:
     if not header:
         raise UserError(f"{path}: is empty", f"expected {FORMAT}")
     columns, unknown = _recognise_columns(header)
-    _check_columns(path, columns, unknown)
+    _check_columns(path, columns, unknown, table.rows[1:])
     outputs, set_column = _outputs(path, columns), ""
     if stated := [name for name in columns if name in SET_COLUMNS]:
         set_column = stated[0]
-    manifest = Manifest(outputs, set_column, remedy=table.remedy)
+    times = row_times.time_columns(columns)
+    manifest = Manifest(outputs, set_column, times, remedy=table.remedy)
     cleaned: Counter = Counter()
     short = []
     for line, values in table.rows[1:]:
@@ -108,7 +110,7 @@ def read(path: Path, missing: Collection[str], report: Report) -> Manifest:
         row = Row(line, dict.fromkeys((*REQUIRED, "set"), ""), {})
         for index, (column, value) in enumerate(zip(columns, values, strict=False)):
             output, label = _output(column), _label(column)
-            if not output and not label:
+            if column in unknown or not (output or label):
                 continue
             if problem := table.faults.get((line, index)) or _error(value):
                 manifest.faults.append((line, f"{column} {problem}"))
@@ -210,12 +212,14 @@ def _guess_format(content: bytes) -> str:
 def _recognise_columns(columns: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the column names, with known ones in their standard spelling, and the unknown ones."""
     names, unknown = [], []
+    times = row_times.time_columns([_plain(column) for column in columns])
     for column in columns:
         prefix, dot, output = column.partition(".")
-        name = column.lower().replace(" ", "_").replace("-", "_")
+        name = _plain(column)
         if dot and prefix.lower() == "text":
             name = f"text.{output}"
-        if not (name in KNOWN or (name.startswith("text.") and is_output_name(output))):
+        is_transcript = name.startswith("text.") and is_output_name(output)
+        if not (name in KNOWN or name in times or is_transcript):
             name = column
             unknown.append(column)
         names.append(name)
@@ -232,10 +236,15 @@ def _label(column: str) -> str:
     """Return the name of a column without transcripts in `Row.cells`, or ""."""
     if column in SET_COLUMNS:
         return "set"
-    return column if column in (*REQUIRED, *LABELS) else ""
+    return column if column in (*REQUIRED, *LABELS, *row_times.TIMES) else ""
 
 
-def _check_columns(path: Path, columns: Sequence[str], unknown: Sequence[str]) -> None:
+def _check_columns(
+    path: Path,
+    columns: Sequence[str],
+    unknown: Sequence[str],
+    rows: Sequence[tuple[int, Sequence[str]]],
+) -> None:
     """Raise a UserError if a column is missing or misspelt, with the probable name."""
     faults = []
     missing = [name for name in REQUIRED if name not in columns]
@@ -247,6 +256,13 @@ def _check_columns(path: Path, columns: Sequence[str], unknown: Sequence[str]) -
         if len(missing) >= len(REQUIRED) and len(faults) == 1:
             line = "\t".join(columns)
             faults.append(f"its first line is {line[:_MAX_LINE]!r}")
+    cells = {
+        column: [cells[index].strip() for _, cells in rows if index < len(cells)]
+        for index, column in enumerate(columns)
+        if column in unknown
+    }
+    if problem := row_times.unread_times(cells):
+        faults.append(problem)
     for column in unknown:
         if name := _misspelt(column):
             faults.append(f"unknown column: '{column}' is similar to {name}")

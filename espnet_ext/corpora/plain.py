@@ -2,8 +2,9 @@
 
 Columns, in any order: `utt_id speaker audio` and at least one transcript: `surface`, `meaning`,
 `canonical` or, for any other output, `text.<output>`. Optional: `set` or `split` (train, valid or
-test, also dev, validation, eval), `lang`, `l1`, `band`, `domain`. Other columns are ignored, with a
-note. An empty cell means unlabelled. Audio paths are relative to the manifest.
+test, also dev, validation, eval), `lang`, `l1`, `band`, `domain`; `start` and `end` (or `duration`)
+of the part of the recording that a row is (`row_times`). Other columns are ignored, with a note. An
+empty cell means unlabelled. Audio paths are relative to the manifest.
 
 The manifest is text that is separated by tabs, commas or semicolons (`delimited`) or an Excel
 workbook (`spreadsheet`). This module gives the rows their meaning; `manifest` reads them.
@@ -16,7 +17,7 @@ from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 
-from espnet_ext.corpora import manifest, phone_notation
+from espnet_ext.corpora import manifest, phone_notation, row_times
 from espnet_ext.corpora.languages import LANGUAGES, is_known, spoken_language
 from espnet_ext.corpora.manifest import LABELS, OUTPUTS, REQUIRED, Row
 from espnet_ext.corpora.preparation import (
@@ -81,6 +82,8 @@ def prepare(options: Options, report: Report) -> Sets:
     faults = list(table.faults)  # line, what is wrong
     lines: dict[str, int] = {}  # id → line, of all rows
     utterances: dict[str, tuple[Utterance, str]] = {}  # requested ones, with their set
+    spans: dict[str, row_times.Span] = {}  # of utterances that are a part of a recording
+    has_wrong_times = False
     for row in table.rows:
         utterance, problems = _make_utterance(row, table.outputs, default_lang, report)
         utt_id = utterance.utt_id
@@ -91,6 +94,12 @@ def prepare(options: Options, report: Report) -> Sets:
             problems += [problem] if problem else []
         if utt_id in lines:
             problems.append(f"line {lines[utt_id]} has the same utt_id")
+        span, problem = row_times.read_span(row.cells, table.time_columns)
+        if span:
+            spans[utt_id] = span
+        elif problem:
+            problems.append(problem)
+            has_wrong_times = True
         faults += [(row.line, f"{utt_id}: {problem}") for problem in problems]
         lines.setdefault(utt_id, row.line)
         if not is_requested:
@@ -117,6 +126,9 @@ def prepare(options: Options, report: Report) -> Sets:
             "take unreadable audio from a fresh copy of the corpus, or leave it out: "
             "--skip_unreadable true"
         )
+    outside = row_times.check_spans(readable, spans)
+    faults += [(lines[utt_id], f"{utt_id}: {problem}") for utt_id, problem in outside.items()]
+    remedies += [row_times.REMEDY] if outside or has_wrong_times else []
     _raise_faults(path, faults, remedies)
     if read and not any(utterance.texts for utterance in read):
         columns = ", ".join(table.outputs)
@@ -130,6 +142,14 @@ def prepare(options: Options, report: Report) -> Sets:
     sets: Sets = {name: [] for name in requested}
     for utterance in sorted(readable, key=lambda utterance: utterance.utt_id):
         sets[set_of[utterance.utt_id]].append(utterance)
+    folder = Path(options.data_dir) / f"{report.corpus}_audio"
+    sets = {
+        name: row_times.cut_rows(part, spans, folder / name, options, report)
+        for name, part in sets.items()
+    }
+    if spans:
+        what = " and ".join(table.time_columns)
+        report.notes.append(f"{len(spans)} rows are parts of recordings: columns {what}")
     _require_utterances(path, sets, table.set_column)
     if {"train", "test"} <= sets.keys() and "meaning" in table.outputs:
         report.notes.append(sentence_overlap(sets))

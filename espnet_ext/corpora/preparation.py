@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -331,11 +332,15 @@ def _read_headers(
     """Yield each utterance with its audio header, or with the error of reading it; in order."""
     from espnet_ext.data.audio import audio_info
 
-    def read_header(utterance: Utterance) -> "AudioInfo | UserError":
+    @lru_cache(maxsize=1000)  # utterances may be parts of one recording
+    def info_of(audio: str) -> "AudioInfo | UserError":
         try:
-            return audio_info(utterance.audio)
+            return audio_info(audio)
         except UserError as error:
             return error
+
+    def read_header(utterance: Utterance) -> "AudioInfo | UserError":
+        return info_of(utterance.audio)
 
     with ThreadPoolExecutor(nj) as pool:  # threads suffice: libsndfile releases the GIL
         for batch in itertools.batched(utterances, 1000):
