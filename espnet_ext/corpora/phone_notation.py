@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from espnet_ext.corpora.preparation import Report
 from espnet_ext.corpora.transcripts import NEAREST, UNIDENTIFIED
 from espnet_ext.data.record import Utterance
-from espnet_ext.text.phones import IPA, is_phone, is_vowel
+from espnet_ext.text.phones import IPA, is_joined, is_phone, is_vowel
 
 MODES = ("cmu", "keep")  # of the option --phones: normalise, or keep the symbols as written
 MIN_SHARE = 0.8  # of the tokens of an output of phones
@@ -179,10 +179,10 @@ def normalize_phones(
                 f"{output}: {100 * result.share:.0f} % of the tokens are English phones, the "
                 f"others ({' '.join(result.others[:8])}) are not; the output is kept as written"
             )
-        elif result.share < NOTED_SHARE and (words := _words_in_ipa(texts)):
+        elif result.share < NOTED_SHARE and (words := _joined_phones(texts)):
             report.notes.append(
-                f"{output}: has IPA that is not separated into English phones ({words}); kept as "
-                "written. Separate phones by spaces to have them read"
+                f"{output}: has phones that are not separated by spaces ({words}); kept as "
+                "written, and an error with the token type phone. Separate them to have them read"
             )
         report.counts.update({f"{output}: {what}": n for what, n in result.counts.items()})
         for utt_id, symbol in result.unknown.items():
@@ -195,10 +195,12 @@ def normalize_phones(
     return [_with_texts(one, changed.get(one.utt_id, {}), report) for one in utterances], problems
 
 
-def _words_in_ipa(texts: Mapping[str, str]) -> str:
-    """Return the first tokens with several IPA symbols, joined by spaces; "" if there are none."""
-    tokens = dict.fromkeys(token for text in texts.values() for token in text.split())
-    return " ".join([token for token in tokens if _ONLY_IPA.search(token) and len(token) > 3][:3])
+def _joined_phones(texts: Mapping[str, str]) -> str:
+    """Return the first token that is several phones; "" if less than half of them are."""
+    tokens = Counter(token for text in texts.values() for token in text.split())
+    joined = [token for token in tokens if is_joined(token)]
+    many = 2 * sum(tokens[token] for token in joined) >= tokens.total()
+    return joined[0] if many else ""
 
 
 def normalize_upper_case_phones(utterances: Sequence[Utterance], report: Report) -> list[Utterance]:

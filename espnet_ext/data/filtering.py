@@ -14,7 +14,7 @@ from espnet_ext import files
 from espnet_ext.data.audio import AudioInfo
 from espnet_ext.data.checks.context import CheckOptions
 from espnet_ext.data.checks.findings import ERROR, WARNING, describe
-from espnet_ext.data.checks.phones import WORDS
+from espnet_ext.data.checks.phones import WRONG_UNITS
 from espnet_ext.data.directory import (
     ESPNET_FILES,
     LABEL_TABLES,
@@ -127,7 +127,7 @@ def _filter(
     checked = check_directory(source, replace(options.checks, empty_severity=severity))
     files.write_json(Path(target) / "validation.json", checked.as_json())
     for finding in checked.errors:
-        if finding.code == WORDS:  # of the whole output: no policy can leave it out
+        if finding.code in WRONG_UNITS:  # of the whole output: no policy can leave it out
             raise finding.as_error()
     utterances = stream_usable_utterances(
         checked, target, replace(options.policy, keep_all=keep_all)

@@ -4,6 +4,9 @@ A phone string is phones without stress digits, separated by spaces, without wor
 "HH AH L OW".
 """
 
+import re
+import unicodedata
+
 VOWELS = ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW")
 CONSONANTS = (
     *("B", "CH", "D", "DH", "F", "G", "HH", "JH", "K", "L", "M", "N"),
@@ -51,6 +54,37 @@ def is_phone(symbol: str) -> bool:
     (True, False, False)
     """
     return symbol in ESPEAK
+
+
+_JOINTS = re.compile(r"[,;|/.·+–—-]+")
+_ONLY_IPA = re.compile("[æðŋθ\u0250-\u02af]")  # letters that ARPABET and spelling lack
+_IPA_VOWELS = "aeiouyɑɐɒæɔəɘɚɛɜɝɞɨɪʊʉʌœøɶɤɯʏjwɥ"  # and glides, which begin or end diphthongs
+_JOINED_LETTERS = 5  # an IPA symbol has fewer letters
+
+
+def is_joined(token: str) -> bool:
+    """Return whether a token certainly is several phones that are not separated by spaces.
+
+    These are phones of ARPABET with something else than spaces between them, and IPA with a vowel
+    between consonants.
+
+    >>> [is_joined(token) for token in ("AY,S,IH1", "ao-th", "aɪsɪŋksoʊ", "lɪv")]
+    [True, True, True, True]
+    >>> [is_joined(token) for token in ("AO1_B", "t͡ʃʰ", "aɪə", "uɑŋ", "K-pop", "aI@")]
+    [False, False, False, False, False, False]
+    """
+    parts = [part for part in _JOINTS.split(token) if part]
+    if len(parts) == 1 and token.count("_") > 1:  # one can be a position mark of Kaldi: AO1_B
+        parts = [part for part in token.split("_") if part]
+    if len(parts) > 1 and all(is_phone(strip_stress(part.upper())) for part in parts):
+        return True
+    if not _ONLY_IPA.search(token):
+        return False
+    letters = [letter for letter in token if unicodedata.category(letter) in ("Ll", "Lo")]
+    if len(letters) >= _JOINED_LETTERS:
+        return True
+    kinds = "".join("V" if letter in _IPA_VOWELS else "C" for letter in letters)
+    return re.search("CV+C", kinds) is not None
 
 
 def is_vowel(symbol: str) -> bool:
