@@ -96,13 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int | None:
 
 def prepare(corpus: Corpus, values: dict[str, Any]) -> None:
     """Prepare a corpus, given the values of all its options."""
-    from espnet_ext.corpora.preparation import (
-        Report,
-        SetFolders,
-        select_sets,
-        shrink_sets,
-        write_sets,
-    )
+    from espnet_ext.corpora.preparation import Report, select_sets, shrink_sets
+    from espnet_ext.corpora.set_folders import SetFolders, write_sets
 
     module = corpus.import_module()
     options = module.Options(**values)

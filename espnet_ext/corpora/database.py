@@ -23,11 +23,10 @@ from espnet_ext.corpora.preparation import (
     REPORT_FILE,
     CorpusOptions,
     Report,
-    SetFolders,
-    keep_earlier_report,
     list_faults,
     overlap_note,
 )
+from espnet_ext.corpora.set_folders import SetFolders, keep_earlier_report
 from espnet_ext.data.directory import remove_stale
 from espnet_ext.data.record import Utterance
 from espnet_ext.data.streaming import DirectoryWriter

@@ -25,6 +25,7 @@ EXAMPLES = {
     "en": ((("W IY S IY", "we see"), ("S IY M IY", "see me")), "phone"),
     "ko": ((("궁물", "국물"), ("가치", "같이")), "jamo"),
 }
+EXAMPLE_SPEAKERS = {"train": "toytrain", "valid": "toyvalid", "test": "toytest"}  # by set
 EXAMPLE_OF_OTHER_LANGUAGES = ((("mama", "mama"), ("nana", "nana")), "char")
 
 
@@ -148,8 +149,8 @@ def _write_example(recipe: Path, lang: str) -> None:
         audio = f"sound/toy{number}.wav"
         write_audio(recipe / audio, tones([150 + 50 * number, 220, 180, 240]), RATE)
         rows += [
-            f"toy{number}_{name}\ttoy{name}\t{audio}\t{surface}\t{meaning}\t{name}"
-            for name in ("train", "valid", "test")
+            f"toy{number}_{name}\t{speaker}\t{audio}\t{surface}\t{meaning}\t{name}"
+            for name, speaker in EXAMPLE_SPEAKERS.items()
         ]
     files.write_text(recipe / "corpus.tsv", "\n".join(rows) + "\n")
 

@@ -12,6 +12,7 @@ workbook (`spreadsheet`). This module gives the rows their meaning; `manifest` r
 
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
@@ -20,6 +21,7 @@ from pathlib import Path
 from espnet_ext.corpora import manifest, phone_notation, row_times
 from espnet_ext.corpora.languages import LANGUAGES, is_known, spoken_language
 from espnet_ext.corpora.manifest import LABELS, OUTPUTS, REQUIRED, Row
+from espnet_ext.corpora.new_recipe import EXAMPLE_SPEAKERS
 from espnet_ext.corpora.preparation import (
     CorpusOptions,
     Report,
@@ -55,6 +57,7 @@ class Options(CorpusOptions):
 
     manifest: str | os.PathLike
     lang: str = "en"  # language of rows without one
+    langs: tuple[str, ...] = ()  # languages that are used; empty: all
     phones: str = "cmu"  # English phones: "cmu" normalises them, "keep" keeps them as written
     missing: tuple[str, ...] = MISSING  # cells that mean an empty cell
 
@@ -76,6 +79,13 @@ def prepare(options: Options, report: Report) -> Sets:
         message = f"--lang '{options.lang}': not a language code"
         raise UserError(message, "give a code such as ko or en")
     table = manifest.read(path, options.missing, report)
+    report.source = str(path.absolute())
+    if {row.cells["speaker"] for row in table.rows} == set(EXAMPLE_SPEAKERS.values()):
+        report.is_example = True
+        report.notes.append(
+            "this is the example table of new_corpus, with recordings of tones: replace it, or "
+            "name yours as manifest= in conf/recipe.conf"
+        )
     set_names = _set_names(path, table)
     requested = options.selected(SETS)
     sounds = SoundPaths(path.parent, report)
@@ -130,6 +140,7 @@ def prepare(options: Options, report: Report) -> Sets:
     faults += [(lines[utt_id], f"{utt_id}: {problem}") for utt_id, problem in outside.items()]
     remedies += [row_times.REMEDY] if outside or has_wrong_times else []
     _raise_faults(path, faults, remedies)
+    _note_other_languages(path, readable, options.langs, report)
     if read and not any(utterance.texts for utterance in read):
         columns = ", ".join(table.outputs)
         raise UserError(f"{path}: no row has a transcript ({columns})", "fill in these columns")
@@ -214,6 +225,26 @@ def _require_utterances(path: Path, sets: Sets, set_column: str) -> None:
 
 
 # -- rows
+
+
+def _note_other_languages(
+    path: Path, utterances: Sequence[Utterance], langs: Sequence[str], report: Report
+) -> None:
+    """Note utterances of languages that are not used; raise a UserError if these are all."""
+    langs = [spoken_language(lang) for lang in langs]
+    counts = Counter(utterance.lang or "" for utterance in utterances)
+    other = [f"{lang} {n}" for lang, n in sorted(counts.items()) if lang not in langs]
+    if not langs or not other:
+        return
+    number = sum(n for lang, n in counts.items() if lang not in langs)
+    every = f"--langs '{' '.join(dict.fromkeys([*langs, *sorted(counts)]))}'"
+    if number == counts.total():
+        message = f"{path}: no row is in {' or '.join(langs)} ({', '.join(other)})"
+        raise UserError(message, "correct --langs, or the column lang")
+    report.notes.append(
+        f"{number} of {counts.total()} utterances are not used, because langs does not have their "
+        f"language ({', '.join(other)}); to use them: {every}"
+    )
 
 
 def _language(name: str, report: Report, where: str) -> str:

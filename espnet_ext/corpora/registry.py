@@ -396,6 +396,7 @@ _PLAIN = Corpus(
             required_group="corpus",
         ),
         Option("lang", "en", "language of rows without one", recipe_name="langs"),
+        Option("langs", "", "languages that are used: rows of others get a note", "words"),
         Option(
             "phones",
             "cmu",

@@ -28,7 +28,7 @@ def test_entry_is_complete(corpus):
         assert option.default is None or option.default == "" or not option.problem(option.default)
     names = [option.name for option in corpus.options]
     assert len(names) == len(set(names))
-    in_recipes = [option.name_in_recipes for option in corpus.options if option.name_in_recipes]
+    in_recipes = [option.name for option in corpus.recipe_options]
     assert len(in_recipes) == len(set(in_recipes))
 
 
@@ -107,7 +107,7 @@ def test_arguments_from_values_of_a_recipe():
     commonvoice = CORPORA["commonvoice"].arguments({"langs": "en de", "train_clips": "other"})
     assert commonvoice == ["commonvoice", "--langs", "en de", "--train", "other"]
     plain = CORPORA["plain"].arguments({"langs": "ko en", "manifest": "m.tsv"})
-    assert plain == ["plain", "--manifest", "m.tsv", "--lang", "ko"]
+    assert plain == ["plain", "--manifest", "m.tsv", "--lang", "ko", "--langs", "ko en"]
 
 
 @pytest.mark.parametrize(
