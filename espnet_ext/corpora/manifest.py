@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from espnet_ext.corpora import delimited, row_times, spreadsheet
-from espnet_ext.corpora.preparation import Report, list_faults
+from espnet_ext.corpora.preparation import Report
+from espnet_ext.corpora.table_faults import Fault, raise_faults
 from espnet_ext.data.missing import AMBIGUOUS, is_missing
 from espnet_ext.data.record import is_output_name
 from espnet_ext.errors import UserError
@@ -56,7 +57,7 @@ class Manifest:
     set_column: str  # "set", "split", or "" without such a column
     time_columns: tuple[str, ...] = ()  # of the part of the recording that a row is
     rows: list[Row] = field(default_factory=list)
-    faults: list[tuple[int, str]] = field(default_factory=list)  # line, what is wrong
+    faults: list[Fault] = field(default_factory=list)
     remedy: str = ""  # for the faults
     hint: str = ""  # ignored columns that may be a missing one, such as transcripts
 
@@ -103,7 +104,7 @@ def read(path: Path, missing: Collection[str], report: Report) -> Manifest:
             values.pop()
         if len(values) > len(columns):
             fault = f"{len(values)} cells, but {len(columns)} columns"
-            manifest.faults.append((line, fault))
+            manifest.faults.append(Fault(line, fault))
             manifest.remedy = manifest.remedy or table.remedy_for_cells
         elif len(values) < len(columns):
             short.append(line)
@@ -113,11 +114,11 @@ def read(path: Path, missing: Collection[str], report: Report) -> Manifest:
             if column in unknown or not (output or label):
                 continue
             if problem := table.faults.get((line, index)) or _error(value):
-                manifest.faults.append((line, f"{column} {problem}"))
+                manifest.faults.append(Fault(line, f"{column} {problem}"))
             if is_missing(value, missing):
                 if label in REQUIRED:
                     fault = f"{column} '{value}' means an empty cell (see --missing)"
-                    manifest.faults.append((line, fault))
+                    manifest.faults.append(Fault(line, fault))
                 else:
                     cleaned[f"cells '{value}', taken as empty (--missing)"] += 1
                     value = ""
@@ -153,9 +154,7 @@ def _read_table(path: Path, report: Report) -> _Table:
         return _Table(sheet.rows, sheet.faults)
     rows = delimited.split_table(_read_text(path))
     if rows.faults:
-        faults = [f"{path}:{line}: {fault}" for line, fault in rows.faults]
-        message = f"{path}: {len(faults)} faults:{list_faults(faults)}"
-        raise UserError(message, delimited.QUOTING)
+        raise_faults(path, [Fault(*fault) for fault in rows.faults], [delimited.QUOTING])
     report.notes += rows.notes
     remedy = ""
     if rows.unclosed:

@@ -15,7 +15,6 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from pathlib import Path
 
 from espnet_ext.corpora import manifest, phone_notation, row_times
@@ -27,12 +26,12 @@ from espnet_ext.corpora.preparation import (
     Report,
     Sets,
     check_audio,
-    list_faults,
     sentence_overlap,
     split_by_speaker,
     training_hint,
 )
 from espnet_ext.corpora.sound_paths import SoundPaths
+from espnet_ext.corpora.table_faults import Fault, raise_faults
 from espnet_ext.data.missing import MISSING
 from espnet_ext.data.record import NA, Utterance, id_problem
 from espnet_ext.errors import UserError, did_you_mean
@@ -48,6 +47,7 @@ SET_NAMES = {
     **dict.fromkeys(("test", "testing"), "test"),
     **dict.fromkeys(("eval", "evaluation"), "eval"),
 }
+_NOT_IN_IDS = re.compile(r"[\s/]+")  # becomes "_"
 _LANG = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # becomes the name of a folder
 
 
@@ -89,17 +89,18 @@ def prepare(options: Options, report: Report) -> Sets:
     set_names = _set_names(path, table)
     requested = options.selected(SETS)
     sounds = SoundPaths(path.parent, report)
-    faults = list(table.faults)  # line, what is wrong
+    faults = list(table.faults)
+    names = _Names(report)
     lines: dict[str, int] = {}  # id → line, of all rows
     utterances: dict[str, tuple[Utterance, str]] = {}  # requested ones, with their set
     spans: dict[str, row_times.Span] = {}  # of utterances that are a part of a recording
     has_wrong_times = False
     for row in table.rows:
-        utterance, problems = _make_utterance(row, table.outputs, default_lang, report)
+        utterance, problems = _make_utterance(row, table.outputs, default_lang, names, report)
         utt_id = utterance.utt_id
         set_name = _set_of(row, set_names, problems) if set_names is not None else ""
         is_requested = set_name in (*requested, "")
-        if not problems and is_requested:
+        if is_requested and not any(problem.startswith("audio ") for problem in problems):
             utterance, problem = _find_audio(utterance, sounds, options.skip_unreadable)
             problems += [problem] if problem else []
         if utt_id in lines:
@@ -110,7 +111,7 @@ def prepare(options: Options, report: Report) -> Sets:
         elif problem:
             problems.append(problem)
             has_wrong_times = True
-        faults += [(row.line, f"{utt_id}: {problem}") for problem in problems]
+        faults += [Fault(row.line, problem, utt_id) for problem in problems]
         lines.setdefault(utt_id, row.line)
         if not is_requested:
             continue
@@ -125,21 +126,21 @@ def prepare(options: Options, report: Report) -> Sets:
     remedies = [table.remedy, sounds.remedy]
     if options.phones == "cmu":
         read, unknown = phone_notation.normalize_phones(read, report)
-        faults += [(lines[utt_id], f"{utt_id}: {what}") for utt_id, what in unknown]
+        faults += [Fault(lines[utt_id], what, utt_id) for utt_id, what in unknown]
         remedies += [phone_notation.REMEDY] if unknown else []
-    faulty = {line for line, _ in faults}
+    faulty = {fault.line for fault in faults}
     audible = [utterance for utterance in read if lines[utterance.utt_id] not in faulty]
     readable = check_audio(audible, report, skip_unreadable=True, nj=options.nj)
     if not options.skip_unreadable and report.left_out:
-        faults += [(lines[utt_id], f"{utt_id}: {why}") for utt_id, why in report.left_out.items()]
+        faults += [Fault(lines[utt_id], why, utt_id) for utt_id, why in report.left_out.items()]
         remedies.append(
             "take unreadable audio from a fresh copy of the corpus, or leave it out: "
             "--skip_unreadable true"
         )
     outside = row_times.check_spans(readable, spans)
-    faults += [(lines[utt_id], f"{utt_id}: {problem}") for utt_id, problem in outside.items()]
+    faults += [Fault(lines[utt_id], problem, utt_id) for utt_id, problem in outside.items()]
     remedies += [row_times.REMEDY] if outside or has_wrong_times else []
-    _raise_faults(path, faults, remedies)
+    raise_faults(path, faults, ["correct these lines", *remedies])
     _note_other_languages(path, readable, options.langs, report)
     if read and not any(utterance.texts for utterance in read):
         columns = ", ".join(table.outputs)
@@ -258,19 +259,47 @@ def _language(name: str, report: Report, where: str) -> str:
     return code
 
 
+class _Names:
+    """Reads names of speakers and utterances as ids, as `espnet-ext import` does."""
+
+    def __init__(self, report: Report):
+        self.report = report
+        self._speakers: dict[str, str] = {}  # id → its name in the table
+
+    def read(self, column: str, name: str) -> str:
+        """Return a name in normal form, with `_` for white space and slashes; count changes."""
+        normal = normalize(name)
+        label = _NOT_IN_IDS.sub("_", normal)
+        if normal != name:
+            self.report.counts[f"{column} in another Unicode form, read in NFC"] += 1
+        if label != normal:
+            self.report.counts[f"{column} in which whitespace or / became _"] += 1
+        return label
+
+    def speaker(self, name: str) -> tuple[str, str]:
+        """Return the id of a speaker, and what is wrong if another speaker has it."""
+        label = self.read("speaker", name)
+        other = self._speakers.setdefault(label, normalize(name))
+        if other == normalize(name):
+            return label, ""
+        return label, f"speaker '{name}' would become {label}, as '{other}' does: rename one"
+
+
 def _make_utterance(
-    row: Row, outputs: Sequence[str], default_lang: str, report: Report
+    row: Row, outputs: Sequence[str], default_lang: str, names: _Names, report: Report
 ) -> tuple[Utterance, list[str]]:
     """Return the utterance of a row, and its problems; the id is prefixed with the speaker."""
     cells = row.cells
-    speaker, utt_id = cells["speaker"], cells["utt_id"]
+    speaker, problem = names.speaker(cells["speaker"])
+    utt_id = names.read("utt_id", cells["utt_id"])
+    problems = [problem] if problem else []
+    problems += [
+        f"{column} {problem}"
+        for column, name in (("utt_id", utt_id), ("speaker", speaker))
+        if (problem := id_problem(name))
+    ]
     if not utt_id.startswith(speaker + "-"):
         utt_id = f"{speaker}-{utt_id}"
-    problems = [
-        f"{column} {problem}"
-        for column in ("utt_id", "speaker")
-        if (problem := id_problem(cells[column]))
-    ]
     if cells["audio"].endswith("|") or cells["audio"].startswith("|"):
         problems.append("audio is a command, which is not run: give the path of a sound file")
     elif not cells["audio"]:
@@ -280,7 +309,7 @@ def _make_utterance(
         for output in outputs
         if (text := normalize(row.texts.get(output, ""))) not in ("", NA)
     }
-    labels = {name: cells.get(name) or None for name in LABELS}
+    labels = {name: normalize(cells.get(name, "")) or None for name in LABELS}
     lang = default_lang
     if labels["lang"]:
         lang = _language(labels["lang"], report, "lang")
@@ -307,12 +336,3 @@ def _find_audio(
     if skip_unreadable:  # `check_audio` leaves it out and reports it
         problem = ""
     return replace(utterance, audio=path), problem
-
-
-def _raise_faults(path: Path, faults: Sequence[tuple[int, str]], remedies: Sequence[str]) -> None:
-    """Raise a UserError that lists the faults, which are given with their lines, by line."""
-    if faults:
-        listed = [f"{path}:{line}: {fault}" for line, fault in sorted(faults, key=itemgetter(0))]
-        count = f"{len(faults)} fault{'s' * (len(faults) != 1)}"
-        remedy = "; ".join(["correct these lines", *filter(None, remedies)])
-        raise UserError(f"{path}: {count}:{list_faults(listed)}", remedy)

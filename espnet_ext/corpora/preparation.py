@@ -234,8 +234,11 @@ def _read_headers(
             yield from zip(batch, infos, strict=True)
 
 
-def list_faults(faults: Sequence[str], most: int = 20) -> str:
-    """Return faults for a message, one per line; after `most` of them only their number."""
+def list_faults(faults: Sequence[str], most: int = 9) -> str:
+    """Return faults for a message, one per line; after `most` of them only their number.
+
+    `run.sh` shows the last 15 lines of a log, which must have the beginning of the message.
+    """
     more = [f"and {len(faults) - most} more"] if len(faults) > most else []
     return "".join(f"\n  {line}" for line in [*faults[:most], *more])
 
