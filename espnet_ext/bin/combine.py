@@ -26,6 +26,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=[],
         help='outputs that stage 4 creates from label tables: "l1=utt2l1"',
     )
+    parser.add_argument(
+        "--prefix",
+        type=cli.boolean,
+        default=False,
+        help="put the name of its directory before each speaker and utterance id, so that corpora "
+        "may have equal names: l2arctic_ABA-a0001",
+    )
     cli.add_overwrite(parser)
     args = parser.parse_args(argv)
     cli.require_pairs(parser, "--label_outputs", args.label_outputs)
@@ -36,7 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     labels = dict(word.split("=") for word in args.label_outputs)
     lines = combine_directories(
-        args.inputs, args.output, args.outputs, labels, overwrite=args.overwrite
+        args.inputs,
+        args.output,
+        args.outputs,
+        labels,
+        prefix=args.prefix,
+        overwrite=args.overwrite,
     )
     print("\n".join(lines))
     return 0

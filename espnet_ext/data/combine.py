@@ -4,7 +4,9 @@
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from espnet_ext.data.directory import (
@@ -27,6 +29,7 @@ def combine_directories(
     outputs: Sequence[str],
     labels: Mapping[str, str] | None = None,
     *,
+    prefix: bool = False,
     overwrite: bool = False,
 ) -> list[str]:
     """Write all utterances of `sources` to `target`; return a summary line per source and in all.
@@ -37,6 +40,7 @@ def combine_directories(
     Args:
         outputs: every source must have transcripts for at least one of these.
         labels: outputs that stage 4 makes from label tables (output → table, e.g. "utt2l1").
+        prefix: put the name of its source before each speaker and utterance id: `l2arctic_ABA`.
         overwrite: replace files that this command did not write.
 
     Raises:
@@ -62,6 +66,7 @@ def combine_directories(
     owners: dict[str, str] = {}  # "utterance <id>" or "speaker <name>" → source
     combined: list[Utterance] = []
     corpora: dict[str, str] = {}  # utterance id → name of its source
+    originals: list[dict[str, Utterance]] = []  # of each source: new id → its utterance
     lines = []
     for source, corpus in zip(sources, corpus_names(sources), strict=True):
         utterances = read_directory(source, empty_texts=True)  # stage 4 checks them
@@ -72,17 +77,43 @@ def combine_directories(
                 f"{source}: no utterance has a transcript for {' or '.join(outputs)}",
                 f"give it a {' or '.join(['text.<output>', *tables])} file, or leave it out",
             )
+        originals.append({})
+        if prefix:
+            name = re.sub(r"[\s/]+", "_", corpus)
+            originals[-1] = {f"{name}_{item.utt_id}": item for item in utterances}
+            utterances = [
+                replace(item, utt_id=utt_id, speaker=f"{name}_{item.speaker}")
+                for utt_id, item in originals[-1].items()
+            ]
         _require_unique(owners, (f"utterance {item.utt_id}" for item in utterances), str(source))
         _require_unique(owners, (f"speaker {item.speaker}" for item in utterances), str(source))
         combined += utterances
         corpora |= dict.fromkeys((item.utt_id for item in utterances), corpus)
         lines.append(_summary(source, len(utterances), counts))
     with output as folder:
-        extra = further.rows(combined)
+        extra = _further_rows(further, combined, sources, target, originals)
         extra[CORPUS_TABLE] = corpora | extra.get(CORPUS_TABLE, {})
         write_directory(folder, combined, extra=extra, empty_texts=True)
     counts = _count_labelled(combined, outputs, labels)
     return [*lines, _summary(target, len(combined), counts)]
+
+
+def _further_rows(
+    further: FurtherTables,
+    combined: Sequence[Utterance],
+    sources: Sequence[str | os.PathLike],
+    target: str | os.PathLike,
+    originals: Sequence[Mapping[str, Utterance]],
+) -> dict[str, dict[str, str]]:
+    """Return the rows of further tables; with new ids, those of each source by itself."""
+    if not any(originals):
+        return further.rows(combined)
+    tables: dict[str, dict[str, str]] = {}
+    for source, of_source in zip(sources, originals, strict=True):
+        copies = [item for item in combined if item.utt_id in of_source]
+        for name, rows in FurtherTables([source], target).rows(copies, of_source).items():
+            tables.setdefault(name, {}).update(rows)
+    return tables
 
 
 def corpus_names(sources: Sequence[str | os.PathLike]) -> list[str]:
@@ -126,8 +157,9 @@ def _require_unique(owners: dict[str, str], names: Iterable[str], source: str) -
         if owner != source:
             raise UserError(
                 f"{source}: {name} also exists in {owner}",
-                "make speaker and utterance ids unique, e.g. with the corpus as a prefix: speaker "
-                "l2arctic_ABA, utterance l2arctic_ABA-a0001",
+                "make speaker and utterance ids unique: espnet-ext combine --prefix true puts the "
+                "corpus before both (speaker l2arctic_ABA, utterance l2arctic_ABA-a0001); give its "
+                "output to run.sh as --train_set",
             )
 
 

@@ -123,3 +123,25 @@ def test_row_that_cannot_be_read_is_left_out_with_a_warning(source, tmp_path, ca
     run(format_audio, source, tmp_path / "org")
     assert read_table(tmp_path / "org/utt2device") == {"s1-u1": "phone"}
     assert "utt2device: 1 rows are not carried over: line 2" in capsys.readouterr().err
+
+
+def test_combined_corpora_with_equal_names_get_prefixes(source, tmp_path, capsys):
+    other = make_directory(tmp_path / "b c", IDS[:2], meaning=["마", "바"])
+    write_table(other, "spk2age", "s1 77")
+    write_table(other, "utt2device", "s1-u1 tablet")
+    words = ["--inputs", str(source), str(other), "--output", str(tmp_path / "both")]
+    assert cli.run(combine.main, words) == 1
+    assert "espnet-ext combine --prefix true puts the corpus before both" in capsys.readouterr().err
+    assert cli.run(combine.main, [*words, "--prefix", "true"]) == 0
+    ids = [f"train_{key}" for key in IDS]
+    texts = dict(zip(ids, ["가", "나", "다", "라"], strict=True))
+    assert read_table(tmp_path / "both/text.meaning") == {
+        **{"b_c_s1-u1": "마", "b_c_s1-u2": "바"},
+        **texts,
+    }
+    ages = {"train_s1": "30", "train_s2": "41", "train_s3": "9", "b_c_s1": "77"}
+    assert read_table(tmp_path / "both/spk2age") == ages
+    devices = {"b_c_s1-u1": "tablet"} | {f"train_{key}": f"phone {key[-1]}" for key in IDS[:3]}
+    assert read_table(tmp_path / "both/utt2device") == devices
+    assert read_table(tmp_path / "both/utt2corpus")["b_c_s1-u1"] == "b_c"
+    assert not [f for f in validate_directory(tmp_path / "both") if f.severity == "error"]
