@@ -165,7 +165,7 @@ def test_all_errors_of_a_manifest_are_listed_at_once(capsys, tmp_path):
         tmp_path,
         ("u1", "s1", "a.wav", "hello", "train"),
         ("u1", "s1", "a.wav", "hello", "train"),
-        ("u 2", "s1", "a.wav", "hello", "valid"),
+        ("u\a2", "s1", "a.wav", "hello", "valid"),
         ("u3", "s1", "rm -rf x |", "hello", "test"),
         ("u4", "s1", "", "hello", "exam"),
         columns="utt_id speaker audio meaning set",
@@ -174,7 +174,7 @@ def test_all_errors_of_a_manifest_are_listed_at_once(capsys, tmp_path):
     assert code == 1
     for part in (
         f"{path}:3: s1-u1: line 2 has the same utt_id",
-        f"{path}:4: s1-u 2: utt_id has whitespace",
+        f"{path}:4: s1-u\a2: utt_id has control or invisible characters",
         f"{path}:5: s1-u3: audio is a command",
         f"{path}:6: s1-u4: audio is empty",
         f"{path}:6: s1-u4: set is 'exam'",
