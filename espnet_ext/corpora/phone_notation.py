@@ -30,6 +30,7 @@ REMEDY = (
 
 _CMU = re.compile(r"([A-Z]+|[a-z]+)([012]?)(_[BIES])?")
 _SILENCES = ("SIL", "SP")
+_ALIGNMENT_MARKS = ("spn", "nsn", "<eps>", "<sil>", "<unk>", "[sil]", "|", "#", "+")
 _IPA_MARKS = str.maketrans("", "", "ˈˌː'͜͡ˑ\u032f")  # stress, length, ties, non-syllabic
 # Symbols beyond those of `text.phones.IPA` that stand for one English phone.
 _IPA_VARIANTS = {
@@ -105,6 +106,7 @@ class PhoneOutput:
     share: float = 0.0  # share of the tokens that are phones
     counts: Counter = field(default_factory=Counter)  # what was normalised
     unknown: dict[str, str] = field(default_factory=dict)  # utterance id → first unknown symbol
+    is_ipa: bool = False  # the notation of the output, which has a single one
     others: list[str] = field(default_factory=list)  # most common tokens that are not phones
 
 
@@ -134,7 +136,7 @@ def normalize_output(texts: Mapping[str, str]) -> PhoneOutput:
         share = 0.0
     if share < MIN_SHARE:
         return PhoneOutput(dict(texts), share, others=others)
-    result = PhoneOutput({}, share, others=others)
+    result = PhoneOutput({}, share, others=others, is_ipa=read is read_ipa)
     for utt_id, text in texts.items():
         written = []
         for token in text.split():
@@ -186,13 +188,29 @@ def normalize_phones(
             )
         report.counts.update({f"{output}: {what}": n for what, n in result.counts.items()})
         for utt_id, symbol in result.unknown.items():
-            problems.append((utt_id, f"{output}: '{symbol}' is not one of the 39 English phones"))
+            what = f"{output}: '{symbol}' is not one of the 39 English phones"
+            problems.append((utt_id, what + _explain(symbol, result.is_ipa)))
         for utt_id, text in result.texts.items():
             if text != texts[utt_id]:
                 changed.setdefault(utt_id, {})[output] = text
     if not changed:
         return list(utterances), problems
     return [_with_texts(one, changed.get(one.utt_id, {}), report) for one in utterances], problems
+
+
+def _explain(symbol: str, is_ipa: bool) -> str:
+    """Return why a symbol is not read in an output whose notation is the IPA or ARPABET.
+
+    >>> _explain("iː", is_ipa=False), _explain("axr", is_ipa=False)
+    (' (it is IPA, the other phones are ARPABET: use one notation)', '')
+    """
+    if symbol.lower() in _ALIGNMENT_MARKS:
+        return " (it is a mark of an alignment: remove it, as only SIL and SP are removed)"
+    is_of_other = (read_arpabet if is_ipa else read_ipa)(symbol)[0] is not None
+    notation, other = ("IPA", "ARPABET") if is_ipa else ("ARPABET", "IPA")
+    if is_of_other:
+        return f" (it is {other}, the other phones are {notation}: use one notation)"
+    return ""
 
 
 def _joined_phones(texts: Mapping[str, str]) -> str:

@@ -62,6 +62,15 @@ _IPA_VOWELS = "aeiouyɑɐɒæɔəɘɚɛɜɝɞɨɪʊʉʌœøɶɤɯʏjwɥ"  # and 
 _JOINED_LETTERS = 5  # an IPA symbol has fewer letters
 
 
+def has_ipa(text: str) -> bool:
+    """Return whether a text has letters that only the International Phonetic Alphabet has.
+
+    >>> has_ipa("θin"), has_ipa("thin")
+    (True, False)
+    """
+    return _ONLY_IPA.search(text) is not None
+
+
 def is_joined(token: str) -> bool:
     """Return whether a token certainly is several phones that are not separated by spaces.
 
@@ -78,7 +87,7 @@ def is_joined(token: str) -> bool:
         parts = [part for part in token.split("_") if part]
     if len(parts) > 1 and all(is_phone(strip_stress(part.upper())) for part in parts):
         return True
-    if not _ONLY_IPA.search(token):
+    if not has_ipa(token):
         return False
     letters = [letter for letter in token if unicodedata.category(letter) in ("Ll", "Lo")]
     if len(letters) >= _JOINED_LETTERS:

@@ -79,6 +79,25 @@ def test_one_ipa_row_does_not_keep_a_corpus_in_arpabet(stray):
     assert result.unknown == {"1": next(symbol for symbol in stray.split() if "ə" in symbol)}
 
 
+@pytest.mark.parametrize(
+    ("symbol", "notation", "explanation"),
+    [
+        ("iː", ALL, "it is IPA, the other phones are ARPABET: use one notation"),
+        ("AH", " ".join(IPA.values()), "it is ARPABET, the other phones are IPA: use one notation"),
+        ("spn", ALL, "it is a mark of an alignment: remove it"),
+        ("|", ALL, "it is a mark of an alignment: remove it"),
+        ("axr", ALL, ""),
+    ],
+)
+def test_symbols_that_are_not_read_are_explained(symbol, notation, explanation):
+    texts = [notation, f"{notation.split()[0]} {symbol}"]
+    utterances = [Utterance(f"s-{i}", "s", "a", {"surface": t}, "en") for i, t in enumerate(texts)]
+    _, [(utt_id, problem)] = normalize_phones(utterances, Report("x"))
+    start = f"surface: '{symbol}' is not one of the 39 English phones"
+    assert utt_id == "s-1" and problem.startswith(start)
+    assert explanation in problem and (problem == start) == (not explanation)
+
+
 def test_spelled_letters_are_no_phones_of_the_ipa():
     (text,), _ = normalized("b k t j d p")
     assert text == "b k t j d p"

@@ -71,6 +71,8 @@ def test_apostrophes_that_are_no_longer_in_the_file_are_reported_without_a_row(f
         ("ﾡ 국물 주세요", "ko", ["other-forms", "whitespace"]),
         ("국물 주세요 你好", "ko", ["foreign-characters"]),
         ("a cаt", "en", ["foreign-characters", "mixed-scripts"]),  # a Cyrillic а
+        ("wɪθ eɪ ˈhaʊs iː", "en", []),  # IPA
+        ("α cat", "en", ["foreign-characters"]),
         ("A cat", "en", ["both-cases"]),
         ("i don\u2019t, you don't", "en", ["two-apostrophes"]),
         ("i don\u2019t", "en", []),
@@ -173,14 +175,22 @@ def test_outputs_with_nothing_in_common_are_not_compared(folder):
     assert "implausible-pair" not in run_validate("d", "--check_audio", "false")[1]
 
 
-def test_implausible_ratio_of_lengths_is_reported(folder):
+@pytest.mark.parametrize(("count", "units"), [(30, 4), (8, 2)])
+def test_implausible_ratio_of_lengths_is_reported(folder, count, units):
     """Of phones and Hangul, only the lengths can be compared."""
-    meaning = [KOREAN[n % 12] for n in range(30)]
+    meaning = [KOREAN[n % 12] for n in range(count)]
     surface = [" ".join(["AH"] * len(text.replace(" ", "") * 2)) for text in meaning]
-    surface[7] = "AH B K AH"
-    make_directory("d", ids(30), surface=surface, meaning=meaning)
+    surface[7] = " ".join(["AH"] * units)
+    make_directory("d", ids(count), surface=surface, meaning=meaning)
     (finding,) = findings_of("d", "implausible-pair", "--check_audio", "false")
-    assert finding["line"] == 8 and "has 4 units, its meaning has" in finding["message"]
+    assert finding["line"] == 8 and f"has {units} units, its meaning has" in finding["message"]
+
+
+def test_short_surface_of_a_long_meaning_is_reported(folder):
+    texts = ENGLISH | {"thank you very much": "T S", "no": "S IY"}
+    make_directory("d", ids(8), lang="en", meaning=list(texts), surface=list(texts.values()))
+    (finding,) = findings_of("d", "implausible-pair", "--check_audio", "false")
+    assert finding["line"] == 7 and "differs from its meaning in 71 %" in finding["message"]
 
 
 # -- texts and audio

@@ -124,7 +124,8 @@ def read_texts(
             remedy = "name another column, or convert it to text"
             raise UserError(f"{utt_id}: column {column} {error}", remedy) from None
         if text is None:
-            report.mark_unlabelled(utt_id, output, f"{column} is empty")
+            what = "is empty" if column in row else "has no entry"
+            report.mark_unlabelled(utt_id, output, f"{column} {what}")
         else:
             if text in AMBIGUOUS:
                 what = f"transcripts that are only '{text}', kept as text (--missing)"

@@ -25,11 +25,13 @@ PAIRS = (("surface", "meaning"), ("surface", "canonical"), ("canonical", "meanin
 _SUSPICIOUS = 0.7
 _SUSPICIOUS_SKELETON = 0.66  # for words against phones (`consonants`)
 _FITTING = 0.5  # up to here, a text fits another utterance
-_MIN_UNITS = 4  # shorter texts may differ wholly
+_MIN_UNITS = 4  # shorter texts may differ wholly, unless the other one is much longer:
+_MIN_LONGER, _MIN_TIMES_LONGER = 6, 3  # units of the longer text, and times the shorter one
 _MAX_CANDIDATES = 500  # suspicious rows that are searched for one that fits
 _MAX_LENGTH_FACTOR = 2.2  # times longer or shorter than the median ratio of lengths
 _SAMPLE = 200  # pairs that are read to see what the outputs are written in
 _MIN_PAIRS = 20  # needed for a median to be meaningful
+_FEWEST_PAIRS = 5  # from here on, a median shows lengths that differ by twice the factor
 
 Normalizer = Callable[[str], Sequence[str]]  # transcript → units that are compared
 
@@ -124,7 +126,9 @@ class _PairCheck:
         for value, pair in zip(distances, self.pairs(), strict=True):
             if value >= limit:
                 first, second = first_units(pair.first), second_units(pair.second)
-                if min(len(first), len(second)) >= _MIN_UNITS:
+                shorter, longer = sorted((len(first), len(second)))
+                much_longer = longer >= max(_MIN_LONGER, _MIN_TIMES_LONGER * shorter)
+                if shorter >= _MIN_UNITS or much_longer:
                     suspects.append(_Suspect(pair.line, pair.utt_id, value, first, second))
         for index, suspect in enumerate(suspects):
             message = f"differs from its {self.second} in {100 * suspect.distance:.0f} % of it"
@@ -141,10 +145,11 @@ class _PairCheck:
         ratios = array.array(
             "f", (first / max(1, second) for first, second in map(sizes, self.pairs()))
         )
-        if len(ratios) < _MIN_PAIRS:
+        if len(ratios) < _FEWEST_PAIRS:
             return
         usual = statistics.median(ratios)
-        low, high = usual / _MAX_LENGTH_FACTOR, usual * _MAX_LENGTH_FACTOR
+        factor = _MAX_LENGTH_FACTOR * (1 if len(ratios) >= _MIN_PAIRS else 2)
+        low, high = usual / factor, usual * factor
         if min(ratios) >= low and max(ratios) <= high:
             return
         for ratio, pair in zip(ratios, self.pairs(), strict=True):

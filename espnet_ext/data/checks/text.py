@@ -16,7 +16,7 @@ from espnet_ext.data.checks.findings import ERROR, NOTE, WARNING
 from espnet_ext.data.directory import text_files, text_languages
 from espnet_ext.data.record import NA
 from espnet_ext.data.table import Block, is_nfc, normalized, stream_table
-from espnet_ext.text.phones import is_phone
+from espnet_ext.text.phones import has_ipa, is_phone
 
 # Scripts that a language is written in; for other languages the most frequent one is expected.
 SCRIPTS = {
@@ -38,6 +38,7 @@ SCRIPTS = {
 _SCRIPT_OF_NAME = {"Cjk": "Han", "Ideographic": "Han"}  # by the first word of the Unicode name
 # Scripts with letters of the same shape; both in one word are a typing or recognition error.
 _SIMILAR = ({"Latin", "Cyrillic"}, {"Latin", "Greek"}, {"Cyrillic", "Greek"})
+_IPA_SYMBOLS = set("θβχːˑˈˌʰʲʷ̃")  # of the IPA, but not in Latin script
 CURLY_APOSTROPHE = "\N{RIGHT SINGLE QUOTATION MARK}"
 _RESERVED = re.compile(r"(?<!\S)(?:</?s>|#0|<blank>|<unk>|<space>|<sos/eos>)(?!\S)")
 _MARKUP = frozenset("<>[]{}()|\\/@#*_=~^")
@@ -166,6 +167,18 @@ def _check_form(checked: Checked, name: str, place: Place, text: str) -> bool:
     return True
 
 
+def _mixes_scripts(word: str) -> bool:
+    """Return whether a word has letters of two similar scripts, and is not IPA.
+
+    >>> _mixes_scripts("cаt"), _mixes_scripts("wiθ")  # with a Cyrillic а
+    (True, False)
+    """
+    if not any(pair <= scripts_of(word) for pair in _SIMILAR):
+        return False
+    others = scripts_of(set(word) - _IPA_SYMBOLS)
+    return others != {"Latin"} or not has_ipa(word)
+
+
 class _Scripts:
     """Counts rows by script. A block in one script is counted as a whole."""
 
@@ -206,7 +219,7 @@ class _Scripts:
         line, key, text = row
         if any(pair <= scripts for pair in _SIMILAR):
             for word in text.split():
-                if any(pair <= scripts_of(word) for pair in _SIMILAR):
+                if _mixes_scripts(word):
                     self.mixed_words.append((line, key, word))
                     return
 
@@ -290,7 +303,8 @@ def _check_characters(
 ) -> None:
     """Report the inventory of characters, and digits, marks and foreign letters in it."""
     by_kind: dict[str, list[str]] = {}
-    for character in sorted(characters):
+    ipa = _IPA_SYMBOLS if any(map(has_ipa, characters)) and "Latin" in expected_scripts else set()
+    for character in sorted(characters.keys() - ipa):
         if kind := _kind_of(character, expected_scripts):
             by_kind.setdefault(kind, []).append(character)
     first_rows = _find_first_rows(file, by_kind) if by_kind else {}
