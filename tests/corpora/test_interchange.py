@@ -70,22 +70,23 @@ def test_import_of_a_kaldi_directory_refers_to_its_audio(tmp_path, capsys, monke
     write_sound(tmp_path / "audio/a.wav")
     kaldi = tables(
         tmp_path / "kaldi",
-        wavscp=["s1-a audio/a.wav", "s1-b audio/a.wav"],
+        wavscp=["s1-a audio/a.wav", "s1-b audio/a.wav", "s1-c audio/a.wav"],
         text=["s1-a hello there", "s1-b"],
-        utt2spk=["s1-a s1", "s1-b s1"],
-        utt2lang=["s1-a en", "s1-b en"],
+        utt2spk=["s1-a s1", "s1-b s1", "s1-c s1"],
+        utt2lang=["s1-a en", "s1-b en", "s1-c en"],
     )
     monkeypatch.chdir(tmp_path)  # relative paths start here, as in Kaldi
     assert run(import_main, "--from", "kaldi", kaldi, "--output", "out") == 0
-    first, second = read_directory(tmp_path / "out")
+    first, second, third = read_directory(tmp_path / "out")
     assert first == Utterance(
         "s1-a", "s1", str(tmp_path / "audio/a.wav"), {"meaning": "hello there"}, "en"
     )
-    assert second.texts == {}
+    assert second.texts == third.texts == {}
     assert not errors_of(tmp_path / "out") and not (tmp_path / "out/data").exists()
     report = json.loads((tmp_path / "out/import.json").read_text())
-    assert report["unlabelled"] == {"s1-b": {"meaning": "text is empty"}}
-    assert "2 utterances" in capsys.readouterr().err
+    reasons = {"s1-b": "text is empty", "s1-c": "text has no entry"}
+    assert report["unlabelled"] == {key: {"meaning": why} for key, why in reasons.items()}
+    assert "3 utterances" in capsys.readouterr().err
 
 
 def test_kaldi_columns_are_files(tmp_path):
