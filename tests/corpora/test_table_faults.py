@@ -33,7 +33,7 @@ def complete(*rows):
 
 
 def test_many_faults_are_listed_by_kind(tmp_path):
-    surfaces = [f"{PHONES} {symbol}" for symbol in ("iː", "XX", "iː", "YY")] * 4
+    surfaces = [f"{PHONES} {symbol}" for symbol in ("QQ", "XX", "QQ", "YY")] * 4
     rows = [row(number, surface=surface) for number, surface in enumerate(surfaces)]
     rows += [row(number, audio=f"b{number}.wav") for number in range(20, 40)]
     rows += [row(40), row(40), row(41, name="evil")]
@@ -43,7 +43,7 @@ def test_many_faults_are_listed_by_kind(tmp_path):
     headline, phones, audio, repeated, of_set = caught.value.message.splitlines()
     assert headline == f"{path}: 38 faults:"
     assert phones == (
-        f"  {path}:4: s1-u00: surface: 'iː' is not one of the 39 English phones; 15 more rows like "
+        f"  {path}:4: s1-u00: surface: 'QQ' is not one of the 39 English phones; 15 more rows like "
         "this, also 'XX', 'YY': lines 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, …"
     )
     assert f"{path}:20: s1-u20: audio 'b20.wav': no such file; 19 more rows like this" in audio
