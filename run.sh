@@ -84,7 +84,7 @@ if stage 3 "format audio"; then
         for dset in ${all_sets}; do
             target_dir=${dumpdir}/raw/org/${lang}/${dset}
             step "${lang}/format_${dset}" --in "${datadir}/${lang}/${dset}" \
-                --out "${target_dir}/wav.scp" --launch --cpus "${nj}" -- \
+                --out "${target_dir}/wav.scp" --launch --cpus "${nj}" --show ': warning: ' -- \
                 "${python}" -m espnet_ext.bin.format_audio --input "${datadir}/${lang}/${dset}" \
                 --output "${target_dir}" --sample_rate "${fs}" --audio_format "${audio_format}" \
                 --nj "${nj}" --on_error "${on_error}" --max_broken "${max_broken}" \

@@ -25,6 +25,10 @@ INTERRUPTED = 75  # exit code of a step that saved its state (`errors.Interrupte
 LAST_LINES = 15  # of a log, shown for a failed step
 
 _PROGRESS = re.compile(r"(warning: |note: |epoch [0-9]+)|.* left$")
+# How `data.checks.findings.describe` prints a finding, its remedy, and how many more there are.
+_FINDING = re.compile(r".*: (error|warning|note): .* \[(?P<code>[a-z0-9-]+)\]$")
+_REMEDY = "  remedy: "
+_MORE = re.compile(r"  … and [0-9]+ more of \[(?P<code>[a-z0-9-]+)\]$")
 _EPOCH = re.compile(r".*\(trainer:[0-9]+\) INFO: ([0-9]+/[0-9]+epoch started.*)")
 
 
@@ -59,10 +63,52 @@ def shown(line: str, show: str) -> str | None:
     return match[1] if match else None
 
 
+class Excerpt:
+    """The lines of a step's log that are shown to the user, in order.
+
+    After the warnings of a kind come their first remedy, unless it was shown before, and how many
+    more there are in the log.
+
+    Args:
+        show: the step's own pattern of lines to show.
+        remedies: those that were shown, of any step; this adds to them.
+    """
+
+    def __init__(self, show: str, remedies: set[str]):
+        self.show = show
+        self.remedies = remedies
+        self.code = ""  # kind of the last shown findings
+        self.needs_remedy = False  # of that kind, none was shown
+
+    def line(self, line: str) -> str | None:
+        """Return what is shown of the next line, or None.
+
+        >>> excerpt = Excerpt(": warning: ", set())
+        >>> lines = ["d/text:1: warning: odd [x]", "  remedy: fix it", "  … and 2 more of [x]"]
+        >>> [excerpt.line(line) for line in lines]
+        ['d/text:1: warning: odd [x]', '  remedy: fix it', '  … and 2 more of [x]']
+        """
+        if line.startswith(_REMEDY):
+            is_new = self.needs_remedy and line not in self.remedies
+            self.needs_remedy = False
+            self.remedies.update([line] if is_new else [])
+            return line if is_new else None
+        if more := _MORE.match(line):
+            return line if more["code"] == self.code else None
+        text = shown(line, self.show)
+        finding = _FINDING.match(line)
+        code = finding["code"] if finding and text else ""
+        if code != self.code or not finding:
+            self.code, self.needs_remedy = code, bool(code)
+        return text
+
+
 class Running:
     """A running step: its job, its log, and the position up to which the log was shown."""
 
-    def __init__(self, step: Step, decision: Decision, log: BinaryIO, job: Job):
+    def __init__(
+        self, step: Step, decision: Decision, log: BinaryIO, job: Job, remedies: set[str]
+    ):
         self.step = step
         self.decision = decision
         self.log = log
@@ -70,12 +116,13 @@ class Running:
         self.started = time.monotonic()
         self.reader = open(log.name, "rb")  # noqa: SIM115  (closed by `close`)
         self.unfinished = b""
+        self.excerpt = Excerpt(step.show, remedies)
 
     def show_progress(self) -> None:
         """Show new lines of the log that are for the reader."""
         *lines, self.unfinished = (self.unfinished + self.reader.read()).split(b"\n")
         for line in lines:
-            if text := shown(line.decode("utf-8", "replace"), self.step.show):
+            if text := self.excerpt.line(line.decode("utf-8", "replace")):
                 say(f"    {self.step.name}: {text}")
 
     def close(self) -> None:
@@ -98,6 +145,7 @@ class Pool:
         self.launcher = launcher
         self.cores = cores
         self.running: list[Running] = []
+        self.remedies: set[str] = set()  # lines that were shown
         self.stop_status = 0  # exit code after a signal
         self.parent = os.getppid()
 
@@ -184,7 +232,7 @@ class Pool:
             raise UserError(f"{step.name}: {step.command[0]}: {error.strerror}", "") from None
         log.write(f"# process {job.process.pid}\n".encode())
         log.flush()
-        running = Running(step, decision, log, job)
+        running = Running(step, decision, log, job, self.remedies)
         running.reader.seek(len(header))
         return running
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from timing import wait_for
 
+from espnet_ext.data.checks.findings import NOTE, WARNING, Finding, describe
 from espnet_ext.errors import UserError
 from espnet_ext.pipeline import code, digests
 from espnet_ext.pipeline.launcher import Launcher
@@ -501,6 +502,32 @@ def test_failure_ends_the_other_steps(folder):
         run(slow, bad, limit=2)
     assert stopped.value.status == 5
     assert (folder / "ended").exists() and not (folder / "log/slow.done").exists()
+
+
+def test_warnings_are_shown_with_one_remedy_and_their_number(folder, capsys):
+    findings = [
+        Finding(WARNING, "odd", "d/text", line, "", "is odd", "fix it") for line in range(1, 37)
+    ]
+    findings += [Finding(WARNING, "long", "d/text", 0, "", "is long", f"{i} it") for i in (1, 2)]
+    findings += [Finding(NOTE, "none", "d/text", 0, "", "is a note", "none") for _ in (1, 2)]
+    lines = "\n".join(["x: warning: w", "  remedy: other", "noise", *describe(findings)])
+    Path("lines").write_text(lines + "\n")
+    steps = [bash(name, "cat lines", show=": warning: ") for name in ("a", "b")]
+    run(*steps)
+    shown = [line.strip() for line in capsys.readouterr().err.splitlines()]
+    first = [line.removeprefix("a: ").strip() for line in shown if line.startswith("a:")]
+    assert first == [
+        "x: warning: w",
+        *(f"d/text:{n}: warning: is odd [odd]" for n in (1, 2, 3)),
+        "remedy: fix it",
+        "… and 33 more of [odd]",
+        "d/text: warning: is long [long]",
+        "remedy: 1 it",
+        "d/text: warning: is long [long]",
+    ]
+    second = [line for line in shown if line.startswith("b:")]
+    assert "b:   … and 33 more of [odd]" in second and len(second) == 7
+    assert not any("remedy" in line for line in second)  # the remedies were shown
 
 
 def test_step_that_still_runs_is_not_started_twice(folder):
