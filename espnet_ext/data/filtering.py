@@ -12,6 +12,7 @@ from pathlib import Path
 
 from espnet_ext import files
 from espnet_ext.data.audio import AudioInfo
+from espnet_ext.data.bands import check_bands
 from espnet_ext.data.checks.context import CheckOptions
 from espnet_ext.data.checks.findings import ERROR, WARNING, describe
 from espnet_ext.data.checks.phones import WRONG_UNITS
@@ -125,6 +126,7 @@ def _filter(
     keep_all = options.policy.keep_all or options.keep_all
     severity = WARNING if keep_all else ERROR
     checked = check_directory(source, replace(options.checks, empty_severity=severity))
+    check_bands(checked)
     files.write_json(Path(target) / "validation.json", checked.as_json())
     for finding in checked.errors:
         if finding.code in WRONG_UNITS:  # of the whole output: no policy can leave it out

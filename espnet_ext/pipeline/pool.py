@@ -106,9 +106,7 @@ class Excerpt:
 class Running:
     """A running step: its job, its log, and the position up to which the log was shown."""
 
-    def __init__(
-        self, step: Step, decision: Decision, log: BinaryIO, job: Job, remedies: set[str]
-    ):
+    def __init__(self, step: Step, decision: Decision, log: BinaryIO, job: Job, remedies: set[str]):
         self.step = step
         self.decision = decision
         self.log = log

@@ -1,5 +1,6 @@
 """Simulated telephone speech, and labels of bands by sample rate."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,7 +10,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from espnet_ext.data.audio import write_audio
+from espnet_ext.data.bands import check_bands
+from espnet_ext.data.checks.context import Checked, CheckOptions
+from espnet_ext.data.checks.findings import WARNING
 from espnet_ext.data.directory import write_directory
+from espnet_ext.data.filtering import FilterOptions, filter_directory
 from espnet_ext.data.formatting import AudioFormat, format_directory
 from espnet_ext.data.narrowband import mu_law, narrowband
 from espnet_ext.data.record import Utterance
@@ -71,3 +76,32 @@ def test_stage_3_labels_narrowband_audio_by_its_rate(tmp_path):
     write_directory(tmp_path / "wide", utterances[1:2])
     format_directory(tmp_path / "wide", tmp_path / "plain", AudioFormat())
     assert not (tmp_path / "plain/utt2band").exists()
+    checks = CheckOptions(against=[tmp_path / "plain"], shared_severity=WARNING)
+    filter_directory(tmp_path / "out", tmp_path / "test", FilterOptions(["meaning"], checks=checks))
+    findings = json.loads((tmp_path / "test/validation.json").read_text())["findings"]
+    (message,) = (f["message"] for f in findings if f["code"] == "other-band")
+    assert message.startswith("2 of 3 utterances are narrowband")
+
+
+@pytest.mark.parametrize(
+    ("tested", "trained", "messages"),
+    [
+        ("narrow narrow", "", ["2 of 2 utterances are narrowband (8 kHz or less), and none of "]),
+        ("narrow wide", "wide wide", ["1 of 2 utterances are narrowband"]),
+        ("", "narrow narrow", ["2 of 2 utterances are wideband (above 8 kHz), and none of "]),
+        ("narrow narrow", "wide narrow", []),
+        ("", "", []),
+    ],
+)
+def test_bands_that_training_lacks_are_warnings(tmp_path, tested, trained, messages):
+    for name, bands in (("test", tested), ("train", trained)):
+        (tmp_path / name).mkdir()
+        if bands:
+            rows = (f"u{i} {band}\n" for i, band in enumerate(bands.split()))
+            (tmp_path / name / "utt2band").write_text("".join(rows))
+    options = CheckOptions(against=[tmp_path / "train"])
+    checked = Checked(tmp_path / "test", options, ids={"u0": 0, "u1": 1})
+    check_bands(checked)
+    assert [f.severity for f in checked.findings] == ["warning"] * len(messages)
+    for finding, message in zip(checked.findings, messages, strict=True):
+        assert finding.message.startswith(message) and finding.code == "other-band"
