@@ -112,6 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         caveats=[options.caveat] if options.caveat else [],
         variants=[f"{name}:coupled" for name in options.coupled] + options.variants,
         baselines=options.baselines,
+        dump_dir=options.dump_dir,
     )
     budget = round(1e6 * options.audio_mb)
     utterances = shown_utterances(results, options.examples, page, budget, _encode)

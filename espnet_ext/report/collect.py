@@ -15,6 +15,7 @@ from typing import Any
 from espnet_ext.document import Section, is_too_few
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_json, read_json_lines
+from espnet_ext.report.training_overlap import overlap_caveats
 from espnet_ext.report.utterances import UtteranceSet
 
 LANGUAGES = {"ko": "Korean", "en": "English"}
@@ -57,6 +58,7 @@ class Language:
     code: str
     sets: dict[str, dict[str, Run]] = field(default_factory=dict)  # set → system → run
     utterances: dict[str, UtteranceSet] = field(default_factory=dict)  # by set
+    overlaps: dict[str, list[str]] = field(default_factory=dict)  # set → what training shares
     trainings: dict[str, dict] = field(default_factory=dict)  # system → train.json
     diagnostics: dict[str, list[dict]] = field(default_factory=dict)  # system → lines, by step
     calibrations: dict[str, dict] = field(default_factory=dict)  # system → calibration.json
@@ -107,6 +109,7 @@ def collect(
     caveats: Sequence[str] = (),
     variants: Collection[str] = (),
     baselines: Sequence[str] = (),
+    dump_dir: str | Path | None = None,
 ) -> Results:
     """Read all result files.
 
@@ -119,6 +122,7 @@ def collect(
         variants: SYSTEM:VARIANT, systems that were also decoded in another way, with results in
             `<decode tag>_<variant>`. They are those of a system of its own, `<system>_<variant>`.
         baselines: other recognisers, whose results are in `baseline_<name>/<decode tag>/<set>`.
+        dump_dir: formatted data. What its sets share with training becomes a caveat.
 
     Raises:
         UserError: if there is no score at all, or a file is broken.
@@ -149,6 +153,8 @@ def collect(
                 if is_its and (training := _optional(model / "train.json")):
                     language.trainings[name] = training
         if language.sets:
+            for name in language.sets if dump_dir else ():
+                language.overlaps[name] = overlap_caveats(Path(dump_dir or "") / code / name)
             known = {
                 name.format(set=set_name): is_expected
                 for name, is_expected in (analyses or {}).items()

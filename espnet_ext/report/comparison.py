@@ -95,6 +95,7 @@ def comparison_section(language: Language, name: str) -> Section | None:
     caveats += [*_machines(language, runs), *reasons.texts()]
     caveats += [OTHER_LABELS] if len(label_hashes(runs)) > 1 else []
     caveats += speaker_caveats(next(iter(runs.values())).score["data"]["speakers"])
+    caveats += language.overlaps.get(name, ())
     table = Table(
         TITLE if len(language.sets) == 1 else f"{TITLE} on {name}",
         " ".join([SENTENCE, *_about_references(references), *_about_similarities(similarities)]),

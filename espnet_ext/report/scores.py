@@ -53,6 +53,11 @@ def cells_table(results: Results) -> Table:
     sets = [
         (lang.name, name, runs) for lang in results.languages for name, runs in lang.sets.items()
     ]
+    overlaps = {
+        f"{lang.name} {name}": texts
+        for lang in results.languages
+        for name, texts in lang.overlaps.items()
+    }
     names = dict.fromkeys(cell["name"] for *_, runs in sets for _, cell, _ in cells_of(runs))
     rows = []
     few: dict[str, int] = {}
@@ -69,6 +74,7 @@ def cells_table(results: Results) -> Table:
             of_sets[text] = [name for name, count in few.items() if count == speakers]
     for language, name, runs in sets:
         texts = [OTHER_LABELS] if len(label_hashes(runs)) > 1 else []
+        texts += overlaps.get(f"{language} {name}", [])
         for text in [*texts, *_empty_caveats(runs), *_selected_caveats(runs)]:
             of_sets.setdefault(text, []).append(f"{language} {name}")
     prompted = [text for one in results.languages for text in prompt_caveats(one)]
@@ -164,7 +170,7 @@ def score_section(language: Language, name: str, caveats: list[str]) -> Section:
     """Return the cells of a set, the error by divergence, and the errors of inline tags."""
     runs = language.sets[name]
     data = next(iter(runs.values())).score["data"]
-    caveats = [*caveats, *speaker_caveats(data["speakers"])]
+    caveats = [*caveats, *speaker_caveats(data["speakers"]), *language.overlaps.get(name, ())]
     hashes = label_hashes(runs)
     if len(hashes) > 1:
         caveats.append(OTHER_LABELS)
