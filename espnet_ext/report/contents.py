@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from espnet_ext.document import TOPICS, Section, Table
-from espnet_ext.report import calibration, published, scores, training_diagnostics
+from espnet_ext.report import calibration, published, quick_run, scores, training_diagnostics
 from espnet_ext.report.collect import Analysed, Language, Results
 from espnet_ext.report.comparison import comparison_section
 
@@ -78,15 +78,22 @@ def _of_topic(section: Section, topic: str) -> Section | None:
     return Section(section.title, items=items) if items else None
 
 
-def build(results: Results, dump_dir: str | Path) -> Report:
-    """Return the contents of a report; `dump_dir` holds the formatted data of each language."""
+def build(results: Results, dump_dir: str | Path, *, quick: bool = False) -> Report:
+    """Return the contents of a report.
+
+    Args:
+        dump_dir: the formatted data of each language.
+        quick: of a quick run, from whose numbers nothing is concluded.
+    """
     parts, summary = [], []
     for language in results.languages:
         caveats = [*results.caveats, *scores.prompt_caveats(language)]
         sections = _sections(language, Path(dump_dir), caveats)
+        if quick:
+            sections = [quick_run.without_conclusions(section) for section in sections]
         headlines = [section.headline for section in sections if section.headline]
         comparisons = [s.headline for s in sections if s.headline and s.topic == "differences"]
-        headline = next(iter([*comparisons, *headlines]), "")
+        headline = quick_run.HEADLINE if quick else next(iter([*comparisons, *headlines]), "")
         commands = _commands(language)
         parts.append(LanguagePart(language.code, language.name, headline, sections, commands))
         for section in sections:

@@ -436,6 +436,16 @@ def test_data_shared_with_training_are_caveats_within_tables(tree, tmp_path):
         assert f"_{text}_" in details and text in Page(page).text
 
 
+def test_quick_run_concludes_nothing(tree, tmp_path):
+    results, details, page = write(tree, tmp_path, languages="en", quick="true")
+    shown = "This was a quick run (--quick true): it shows that all parts work, and"
+    assert f"**English.** {shown} its numbers mean nothing." in results and shown in Page(page).text
+    words = r"lowers|raises|the lowest error rates|better \||p \(|\bp =|is shown for"
+    for text in (results, details, Page(page).text):
+        assert not re.search(words, text), re.search(words, text)
+    assert "| do − so_surface | surface against surface |" in results  # the numbers stay
+
+
 def test_caveat_of_all_numbers_is_in_every_measured_table(tree, tmp_path):
     """Also where the tables have no caveats of their own, as from eight speakers on."""
     shutil.copytree(tree / "exp", tmp_path / "exp")
