@@ -98,7 +98,9 @@ def comparison_section(language: Language, name: str) -> Section | None:
     caveats += language.overlaps.get(name, ())
     table = Table(
         TITLE if len(language.sets) == 1 else f"{TITLE} on {name}",
-        " ".join([SENTENCE, *_about_references(references), *_about_similarities(similarities)]),
+        " ".join(
+            [SENTENCE, *_about_references(references, runs), *_about_similarities(similarities)]
+        ),
         list(columns),
         [list(row) for row in zip(*columns.values(), strict=True)],
         caveats=caveats,
@@ -150,15 +152,14 @@ def _reference(rates: Mapping[str, dict], output: str) -> str | None:
     return min(known, key=lambda name: rates[name]["rate"], default=None)
 
 
-def _about_references(references: Mapping[str, str]) -> Iterator[str]:
+def _about_references(references: Mapping[str, str], runs: Mapping[str, Run]) -> Iterator[str]:
     reference = references.get(MEANING)
-    if reference is None:
-        return
-    names = ", ".join(REFERENCES[MEANING])
-    yield (
-        f"The reference of {MEANING} is the one with the lowest error on this set among {names}, "
-        f"which favours {reference}."
-    )
+    names = [name for name in REFERENCES[MEANING] if name in runs]
+    if reference is not None and len(names) > 1:
+        yield (
+            f"The reference of {MEANING} is the one with the lowest error on this set among "
+            f"{', '.join(names)}, which favours {reference}."
+        )
 
 
 def _row(language: Language, name: str, system: str, reference: str, output: str) -> Row | None:
@@ -228,22 +229,27 @@ def _findings(
     if set(references) != {SURFACE, MEANING}:
         return
     cells = {output: _own_cells(runs, output) for output in references}
-    compared: dict[str, bool] = {}  # system with both outputs → whether it is worse in one
+    # (outputs, whether worse in one) → systems with both outputs; a reference is not compared with
+    # itself
+    compared: dict[tuple[tuple[str, ...], bool], list[str]] = {}
     for system in runs:
-        intervals = []
-        for output, reference in references.items():
-            if system != reference and system in cells[output]:
-                row = _row(language, name, system, reference, output)
-                intervals.append(row["interval"] if row else None)
-        known = [bounds for bounds in intervals if bounds is not None]
-        is_complete = bool(known) and len(known) == len(intervals)
-        if is_complete and all(system in of_output for of_output in cells.values()):
-            compared[system] = any(low > 0 for low, _ in known)
-    limits = [f"a higher {output} error than {name}" for output, name in references.items()]
-    if not_worse := [system for system, is_worse in compared.items() if not is_worse]:
-        yield f"Neither {' nor '.join(limits)} is shown for: {', '.join(not_worse)}."
-    if worse := [system for system, is_worse in compared.items() if is_worse]:
-        yield f"With {' or '.join(limits)}: {', '.join(worse)}."
+        outputs = tuple(output for output, reference in references.items() if system != reference)
+        if not all(system in of_output for of_output in cells.values()):
+            continue
+        rows = [_row(language, name, system, references[output], output) for output in outputs]
+        known = [row["interval"] for row in rows if row and row["interval"] is not None]
+        if known and len(known) == len(outputs):
+            is_worse = any(low > 0 for low, _ in known)
+            compared.setdefault((outputs, is_worse), []).append(system)
+    for (outputs, is_worse), systems in sorted(compared.items(), key=lambda item: item[0][1]):
+        limits = [f"a higher {output} error than {references[output]}" for output in outputs]
+        names = ", ".join(systems)
+        if is_worse:
+            yield f"With {' or '.join(limits)}: {names}."
+        elif len(limits) == 1:
+            yield f"{limits[0].replace('a higher', 'No higher', 1)} is shown for: {names}."
+        else:
+            yield f"Neither {' nor '.join(limits)} is shown for: {names}."
 
 
 # -- errors by divergence, cost
