@@ -1,6 +1,7 @@
 """Linear probes: what a linear classifier reads from each encoder layer."""
 
 from collections.abc import Mapping
+from math import exp, lgamma, log, log1p
 from typing import Any
 
 from espnet_ext.analysis import definition
@@ -28,6 +29,9 @@ VALUES = Output(
 )
 
 
+LEVEL = 0.05  # significance level of a task, over all its layers
+
+
 def run(models: Mapping[str, str], data: str, train: str, **options: Any) -> Result:
     """Fit and test a probe per task, system and layer (`computation.encoder_probes`)."""
     from espnet_ext.analysis.computation.encoder_probes import probe_encoders
@@ -52,6 +56,8 @@ def section(result: Mapping[str, Any]) -> Section:
             ]
             for system in systems
         }
+        if rows:
+            series["chance"] = [Point(x, rows[0]["chance"]) for x in range(len(layers))]
         figures.append(
             ACCURACY.figure(
                 "lines",
@@ -78,12 +84,13 @@ def section(result: Mapping[str, Any]) -> Section:
                 details=True,
             )
         )
-    findings = [_finding(result, task) for task in result["tasks"]]
+    texts = {task: _finding(result, task) for task in result["tasks"]}
+    small = [task for task in texts if _is_too_small(result, task)]
     return Section(
         "Linear probes of the encoders",
-        findings,
+        [text for task, text in texts.items() if task not in small],
         figures + tables,
-        result["notes"],
+        [*result["notes"], *(texts[task] for task in small)],
         topic="models",
     )
 
@@ -108,9 +115,14 @@ def _finding(result: Mapping, task: str) -> str:
     last = {encoder_name(row): row for row in rows}  # rows are in the order of the layers
     ranked = sorted(last.values(), key=lambda row: -row["accuracy"])
     order = ", ".join(f"{encoder_name(row)} {number(row['accuracy'])} %" for row in ranked)
-    text = f"Last layer, {TASKS.get(task, task)}: {order}."
-    if all(_at_chance(row) for row in rows):
-        text += " No layer is above chance."
+    about = result["tasks"][task]
+    chance = f"chance {number(rows[0]['chance'])} %, {about['test']} test examples" if rows else ""
+    text = f"Last layer, {TASKS.get(task, task)}: {order} ({chance})."
+    at_chance = [encoder_name(row) for row in ranked if not _above_chance(row, about, len(rows))]
+    if not any(_above_chance(row, about, len(rows)) for row in rows):
+        text += " No layer is shown to be above chance."
+    elif at_chance:
+        text += f" Not shown to be above chance: {', '.join(at_chance)}."
     elif all((row.get("alone") or 0.0) >= row["accuracy"] for row in rows):
         text += (
             " The tokens alone predict at least as well, so this shows nothing about the encoders."
@@ -122,9 +134,41 @@ def _finding(result: Mapping, task: str) -> str:
     return text
 
 
-def _at_chance(row: Mapping) -> bool:
+def _above_chance(row: Mapping, about: Mapping, comparisons: int) -> bool:
+    """Return whether the accuracy is shown to be above chance.
+
+    The interval over speakers must exclude chance. As examples may be few, a binomial test must
+    reject chance too, after Bonferroni's correction for all layers of the task.
+    """
     low = row["interval"][0] if row["interval"] else row["accuracy"]
-    return low <= row["chance"]
+    count = int(about.get("effective_test", about["test"]))
+    correct = int(row["accuracy"] / 100 * count)
+    p_value = binomial_tail(correct, count, row["chance"] / 100)
+    return low > row["chance"] and p_value * comparisons < LEVEL
+
+
+def _is_too_small(result: Mapping, task: str) -> bool:
+    """Return whether not even an accuracy half-way from chance to 100 % would be above chance."""
+    rows = [row for row in result["rows"] if row["task"] == task]
+    row = {"accuracy": (rows[0]["chance"] + 100) / 2, "interval": None} if rows else {}
+    return bool(rows) and not _above_chance({**rows[0], **row}, result["tasks"][task], len(rows))
+
+
+def binomial_tail(least: int, count: int, p: float) -> float:
+    """Return the probability of `least` or more successes in `count` trials.
+
+    >>> round(binomial_tail(8, 12, 1 / 3), 4)
+    0.0188
+    """
+    logs = (
+        lgamma(count + 1)
+        - lgamma(k + 1)
+        - lgamma(count - k + 1)
+        + k * log(p)
+        + (count - k) * log1p(-p)
+        for k in range(least, count + 1)
+    )
+    return min(1.0, sum(map(exp, logs)))
 
 
 ANALYSIS = Analysis(

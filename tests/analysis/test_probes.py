@@ -176,6 +176,8 @@ def test_command(trained, tmp_path, capsys, monkeypatch):
     result = read_json(out)
     rows = {(r["task"], r["system"], r["layer"]): r for r in result["rows"]}
     assert {task for task, _, _ in rows} == {"surface"}  # meaning has no CTC there
+    about = result["tasks"]["surface"]
+    assert about["classes"] <= about["effective_test"] <= about["test"]
     for (task, _, layer), row in rows.items():
         assert row == {**rows[task, "a", layer], "system": row["system"]}
         assert 0 <= row["accuracy"] <= 100
@@ -206,6 +208,32 @@ def test_task_without_control_is_shown_without_it():
     table = section.tables[0]
     assert table.header == ["encoder of", "0"] and table.rows == [["a", "50.00"]]
     assert "chance 4.20 %" in table.caveats[0]
+
+
+def probes_of(accuracies, interval, test, chance=100 / 3):
+    rows = [
+        {"task": "speaker", "system": system, "layer": layer, "accuracy": accuracy}
+        | {"interval": interval, "control": None, "selectivity": None, "alone": None}
+        | {"chance": chance}
+        for system in ("a", "b")
+        for layer, accuracy in accuracies[system].items()
+    ]
+    task = {"classes": 3, "train": 15, "test": test, "aligned_by": None}
+    return probes.section({"tasks": {"speaker": task}, "rows": rows, "notes": []})
+
+
+def test_accuracy_of_few_utterances_is_not_above_chance():
+    layers = {"0": 33.3, "1": 25.0, "2": 33.3}
+    few = probes_of({"a": layers, "b": {**layers, "2": 200 / 3}}, [50.0, 100.0], 12)
+    text = "Last layer, speaker: b 66.67 %, a 33.30 % (chance 33.33 %, 12 test examples)."
+    assert few.findings == [] and few.notes == [f"{text} No layer is shown to be above chance."]
+    many = probes_of({"a": {"0": 34.0}, "b": {"0": 60.0}}, [50.0, 70.0], 600)
+    (finding,) = many.findings
+    assert finding.endswith("600 test examples). Not shown to be above chance: a.")
+    none = probes_of({"a": {"0": 34.0}, "b": {"0": 33.0}}, [30.0, 38.0], 600)
+    assert none.findings[0].endswith("No layer is shown to be above chance.")
+    chance = many.items[0].series["chance"]
+    assert [point.y for point in chance] == [100 / 3]
 
 
 def test_no_selectivity_is_memorisation_too():

@@ -4,7 +4,9 @@
 
     {"kind": "probes", "version": 1, "train": "<directory>", "data": "<directory>",
      "models": {name: {"directory", "layers": […]}},
-     "tasks": {"surface": {"classes", "train", "test", "speakers", "left_out", "aligned_by"}},
+     "tasks": {"surface": {"classes", "train", "test", "speakers", "left_out", "aligned_by",
+                           "effective_test"}},   test examples of equal classes that have a
+                                                 balanced accuracy of the same variance
      "rows": [{"task", "system", "layer", "accuracy", "interval", "control", "selectivity",
                "alone", "chance",               percent, see `linear_probe`
                "output"}],         only for a system with an encoder output per output
@@ -192,6 +194,7 @@ def _task(
         "train": len(kept[0]),
         "test": len(kept[1]),
         "speakers": len(set(speakers)),
+        "effective_test": len(classes) ** 2 / float((1 / np.bincount(labels[1])).sum()),
         "left_out": len(training.labels) + len(tested.labels) - len(kept[0]) - len(kept[1]),
     }
     return Task(labels[0], labels[1], types[0], types[1], speakers), kept, description
