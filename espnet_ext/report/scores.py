@@ -37,6 +37,10 @@ CELLS = (
     "95 % intervals of a bootstrap over speakers; a system's own outputs are in bold. PER counts "
     "phones, CER characters and spaces, WER words."
 )
+# Languages that do not separate words by spaces, so that a word error rate means nothing
+NO_WORD_SPACES = frozenset(
+    ["zh", "cmn", "zho", "yue", "ja", "jpn", "th", "tha", "lo", "lao", "km", "khm", "my", "mya"]
+)
 SELECTED = (
     "only utterances whose recognised words are all in the lexicon, which favours those that were "
     "recognised well: do not compare systems here"
@@ -188,7 +192,7 @@ def score_section(language: Language, name: str, caveats: list[str]) -> Section:
     items: list[Item] = [
         *_own_cells(runs),
         *_bin_figures(runs),
-        _cells(runs, [*caveats, *selected]),
+        _cells(runs, [*caveats, *selected], language.code not in NO_WORD_SPACES),
     ]
     items += [*_bins(runs, caveats), *_tags(runs, caveats), *breakdowns(runs, caveats)]
     title = f"Scores on {name}"
@@ -236,7 +240,7 @@ def _own_cells(runs: Mapping[str, Run]) -> Iterator[Figure]:
         )
 
 
-def _cells(runs: Mapping[str, Run], caveats: list[str]) -> Table:
+def _cells(runs: Mapping[str, Run], caveats: list[str], has_words: bool) -> Table:
     columns: dict[str, Column] = {
         "system": "system",
         "hypothesis": "hypothesis",
@@ -247,9 +251,23 @@ def _cells(runs: Mapping[str, Run], caveats: list[str]) -> Table:
         "utt": "utterances",
         "left out": lambda cell: _left_out(cell) or "–",
     }
+    if has_words and any("wer" in _further(cell) for _, cell, _ in cells_of(runs)):
+        columns["WER % [95 %]"] = _word_error
     rows = [{**counts, **cell, "system": system} for system, cell, counts in cells_of(runs)]
     table = tabulate(columns, rows)
     return Table("Every cell", CELLS, *table, text_columns=4, caveats=caveats, details=True)
+
+
+def _further(cell: Mapping) -> dict[str, Mapping]:
+    """Return the counts of the metrics of a cell beside its own."""
+    return {name: counts for name, counts in cell["metrics"].items() if name != cell["metric"]}
+
+
+def _word_error(cell: Mapping) -> str:
+    counts = _further(cell).get("wer")
+    if counts is None or counts["rate"] is None or has_too_few(cell):
+        return "–"
+    return with_interval(counts["rate"], counts["interval"])
 
 
 def _left_out(cell: Mapping) -> str:

@@ -136,6 +136,25 @@ def test_every_cell_has_the_numbers_of_the_json(written, tree):
     assert count == 16
 
 
+def test_details_have_the_word_error_of_written_text(written, tree):
+    _, details, page = written
+    for path, score in scores(tree):
+        system = path.parts[-4].removesuffix("_small")
+        for cell in score["cells"]:
+            row = rf"\| {system} \| {cell['hypothesis']} \| {cell['reference']} \| .* \| "
+            if counts := cell["metrics"].get("wer"):
+                shown = f"{number(counts['rate'])} [{interval(counts['interval'])}]"
+                assert re.search(row + re.escape(shown) + r" \|\n", details), row
+                assert shown.split()[0] in Page(page).text
+            else:
+                assert re.search(row + r"– \|\n", details), row
+
+
+def test_word_error_of_languages_without_spaces_is_not_shown(tree, tmp_path):
+    shutil.copytree(tree / "exp/ko", tmp_path / "exp/ja")
+    assert "WER % [95 %]" not in write(tmp_path, tmp_path, languages="ja")[1]
+
+
 def test_front_page_has_every_error_rate_and_difference(written, tree):
     results = written[0]
     for _, score in scores(tree):
