@@ -724,8 +724,9 @@ if stage 18 "report"; then
         done
     done
     details=${results%.md}_details.md
-    quick_report=()
-    if [[ ${quick} == true ]]; then quick_report=(--quick true); fi
+    report_options=()
+    if [[ ${quick} == true ]]; then report_options+=(--quick true); fi
+    if [[ ${published} == false ]]; then report_options+=(--published false); fi
     step report "${inputs[@]}" --out "${results}" --out "${details}" --out "${html}" -- \
         "${python}" -m espnet_ext.bin.report --exp_dir "${expdir}" --dump_dir "${dumpdir}/raw" \
         --langs "${reported_langs}" --systems "${systems}" --train_tag "${asr_tag}" \
@@ -733,7 +734,7 @@ if stage 18 "report"; then
         ${variants:+--variants "${variants}"} \
         ${baseline_names:+--baselines "${baseline_names}"} \
         --results "${results}" --details "${details}" --html "${html}" \
-        ${title:+--title "${title}"} ${caveat:+--caveat "${caveat}"} "${quick_report[@]}"
+        ${title:+--title "${title}"} ${caveat:+--caveat "${caveat}"} "${report_options[@]}"
     run_steps
     # Products: a page of results, all tables, and a page with figures and audio
     if [[ ${update_results} == true ]]; then

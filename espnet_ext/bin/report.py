@@ -57,6 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=False,
         help="the results are of a quick run: conclude nothing from them",
     )
+    parser.add_argument(
+        "--published",
+        type=cli.boolean,
+        default=True,
+        help="show published results of Korean and English learners beside these",
+    )
     parser.add_argument("--examples", type=int, default=4, help="utterances shown per language")
     parser.add_argument(
         "--audio_mb",
@@ -122,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     budget = round(1e6 * options.audio_mb)
     utterances = shown_utterances(results, options.examples, page, budget, _encode)
-    report = build(results, options.dump_dir, quick=options.quick)
+    report = build(results, options.dump_dir, quick=options.quick, with_published=options.published)
     write_text(target, results_page(report, details.name, page.name))
     write_text(details, details_page(report))
     write_text(page, report_page(report, utterances))

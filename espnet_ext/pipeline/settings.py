@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     Value = str | Sequence[str] | Mapping[str, str]
 
 PACKAGE = Path(__file__).parents[1]
+# Corpora beside whose results the report shows published ones: those of the same kind
+PUBLISHED = ("mini_l2", "aihub505", "aihub_l2")
 VERSION_FILE = "local/espnet_ext_version.txt"  # `espnet-ext new_recipe` writes it
 
 
@@ -249,6 +251,8 @@ def derive(
     variables.update(reported(values, defaults, recipe.folder))
     variables["selected_stages"] = [str(number) for number in selected_stages(values)]
     variables["corpus_module"] = recipe.corpus.module if recipe.corpus else ""
+    is_comparable = recipe.corpus is not None and recipe.corpus.name in PUBLISHED
+    variables["published"] = "true" if is_comparable else "false"
     variables["corpus_options"] = corpus_options(recipe, values)
     variables["corpus_inputs"] = corpus_inputs(recipe, values)
     variables["langs_pattern"] = braces(values["langs"].split())

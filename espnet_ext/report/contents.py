@@ -69,6 +69,12 @@ class Report:
         return topics
 
 
+def is_folded(section: Section) -> bool:
+    """Return whether all that a section shows is folded."""
+    sentences = [*section.summary, *section.findings, *section.notes]
+    return not sentences and all(item.details for item in section.items)
+
+
 def _of_topic(section: Section, topic: str) -> Section | None:
     """Return the part of a section that belongs to a topic; None if there is none."""
     default = section.topic if section.topic in TOPICS else ""
@@ -78,17 +84,20 @@ def _of_topic(section: Section, topic: str) -> Section | None:
     return Section(section.title, items=items) if items else None
 
 
-def build(results: Results, dump_dir: str | Path, *, quick: bool = False) -> Report:
+def build(
+    results: Results, dump_dir: str | Path, *, quick: bool = False, with_published: bool = True
+) -> Report:
     """Return the contents of a report.
 
     Args:
         dump_dir: the formatted data of each language.
         quick: of a quick run, from whose numbers nothing is concluded.
+        with_published: show published results of Korean and English, too.
     """
     parts, summary = [], []
     for language in results.languages:
         caveats = [*results.caveats, *scores.prompt_caveats(language)]
-        sections = _sections(language, Path(dump_dir), caveats)
+        sections = _sections(language, Path(dump_dir), caveats, with_published)
         if quick:
             sections = [quick_run.without_conclusions(section) for section in sections]
         headlines = [section.headline for section in sections if section.headline]
@@ -120,7 +129,9 @@ def _set_of(section: Section, language: Language) -> list[str]:
     return [name for name in names if section.title.endswith(f" on {name}")]
 
 
-def _sections(language: Language, dump_dir: Path, caveats: list[str]) -> list[Section]:
+def _sections(
+    language: Language, dump_dir: Path, caveats: list[str], with_published: bool
+) -> list[Section]:
     measured = [scores.score_section(language, name, caveats) for name in language.sets]
     overviews = [comparison_section(language, name) for name in language.sets]
     measured += [section for section in overviews if section]
@@ -131,7 +142,7 @@ def _sections(language: Language, dump_dir: Path, caveats: list[str]) -> list[Se
     if probabilities := calibration.section(language):
         measured.append(probabilities)
     others = [
-        published.section(language, caveats),
+        published.section(language, caveats) if with_published else None,
         scores.cost_section(language),
         scores.data_section(dump_dir / language.code),
     ]

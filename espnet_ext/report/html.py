@@ -19,7 +19,7 @@ from urllib.parse import quote
 from markupsafe import Markup, escape
 
 from espnet_ext.document import TOPICS, Item, Section, Table
-from espnet_ext.report.contents import Report, origin
+from espnet_ext.report.contents import Report, is_folded, origin
 from espnet_ext.report.plots import svg
 from espnet_ext.report.shown_utterances import Utterances
 
@@ -63,6 +63,7 @@ def report_page(report: Report, utterances: Utterances | None = None) -> str:
         "csv": csv_uri,
         "figure_rows": figure_rows,
         "groups": groups,
+        "is_folded": is_folded,
         "headings": headings,
         "hangul": hangul,
         "origin": origin,
@@ -138,12 +139,24 @@ def cell(text: str) -> Markup:
     """Return a cell with its interval on a line of its own, and `**` as bold.
 
     >>> cell("CER **3.29** [1.40–6.08]")
-    Markup('CER <b>3.29</b><small>1.40–6.08</small>')
+    Markup('CER\xa0<b>3.29</b><small>1.40–6.08</small>')
     """
-    value, _, bounds = text.partition(" [")
+    value, _, bounds = _unbroken(text).replace("\u00a0[", " [").partition(" [")
     parts = [hangul(part) for part in value.split("**")]
     shown = "".join(f"<b>{part}</b>" if i % 2 else part for i, part in enumerate(parts))
     return Markup(shown + f"<small>{escape(bounds.replace(']', '', 1))}</small>" * bool(bounds))
+
+
+def _unbroken(text: str) -> str:
+    """Return text whose parts with digits are broken into lines between parts only.
+
+    >>> _unbroken("PER 4 [1–8], 7 of 9 utt; no canonical forms").replace("\u00a0", "_")
+    'PER_4_[1–8], 7_of_9_utt; no canonical forms'
+    """
+    parts = re.split(r"([,;] )", text)
+    return "".join(
+        part.replace(" ", "\u00a0") if re.search("[0-9]", part) else part for part in parts
+    )
 
 
 def csv_uri(table: Table) -> str:

@@ -27,7 +27,7 @@ def results_page(report: Report, details: str, page: str) -> str:
     Args:
         details, page: names of the details file and of the HTML page, for links.
     """
-    lines = [f"# {plain(report.title)}", "", *_missing(report)]
+    lines = [f"# {plain(report.title)}", "", *_listed("Missing, and so not shown:", report.missing)]
     for part in report.languages:
         lines += [f"**{plain(part.name)}.** {plain(part.headline)}", ""] if part.headline else []
     if report.caveats and any(part.headline for part in report.languages):
@@ -44,6 +44,7 @@ def results_page(report: Report, details: str, page: str) -> str:
             lines += [f"### {plain(table.title + several)}", "", *_table(table)]
         more = [s.title for s in part.sections if s.findings or s.figures or _has_details(s)]
         lines += [f"More in [{details}]({details}) and {page}: {plain('; '.join(more))}.", ""]
+    lines += _listed("Not analysed:", report.not_run)
     lines += [HOW_MADE, "", *_command("this file", report.provenance)]
     lines += [
         "",
@@ -59,7 +60,9 @@ def _has_details(section: Section) -> bool:
 
 def details_page(report: Report) -> str:
     """Return RESULTS_details.md: all findings, the tables that are details, and commands."""
-    lines = [f"# {plain(report.title)}{DETAILS}", "", *_missing(report)]
+    lines = [f"# {plain(report.title)}{DETAILS}", ""]
+    lines += _listed("Missing, and so not shown:", report.missing)
+    lines += _listed("Not analysed:", report.not_run)
     for part in report.languages:
         lines += [f"## {plain(part.name)}", ""]
         for section in part.sections:
@@ -90,15 +93,8 @@ def _section(section: Section, tables: Sequence[Table], level: str) -> Iterator[
         yield from (*(f"- {plain(text)}" for text in section.notes), "")
 
 
-def _missing(report: Report) -> list[str]:
-    lines = []
-    for heading, texts in (
-        ("Missing, and so not shown:", report.missing),
-        ("Not analysed:", report.not_run),
-    ):
-        if texts:
-            lines += [heading, "", *(f"- {plain(text)}" for text in texts), ""]
-    return lines
+def _listed(heading: str, texts: Sequence[str]) -> list[str]:
+    return [heading, "", *(f"- {plain(text)}" for text in texts), ""] if texts else []
 
 
 def _command(what: str, made: Mapping[str, Any]) -> Iterator[str]:

@@ -243,10 +243,11 @@ def test_recipe_with_a_corpus_has_its_options_and_no_others(settings):
     assert done.returncode == 2 and "--l2arctic is not given" in done.stderr
     done, _ = settings("--lang", "ko", "--l2arctic", "/", conf=conf)
     assert done.returncode == 2 and "has no ko" in done.stderr
-    show = "corpus_module corpus_options[0] corpus_options[1]"
+    show = "corpus_module corpus_options[0] corpus_options[1] published"
     _, lines = settings("--l2arctic", ".", conf=conf, show=show)
     assert lines[0] == "espnet_ext.corpora.l2arctic" and lines[1] == "--l2arctic"
-    assert Path(lines[2]).is_absolute()
+    assert Path(lines[2]).is_absolute() and lines[3] == "false"
+    assert settings(conf="corpus=mini_l2\n", show="published")[1][0] == "true"
     # Nothing of the corpus is needed after stage 1
     assert settings("--stage", "2", conf=conf)[0].returncode == 0
 

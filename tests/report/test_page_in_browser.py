@@ -342,6 +342,27 @@ def test_wide_tables_say_that_they_scroll(chromium, report):
         assert "overflows" not in box.get_attribute("class")
 
 
+def test_contents_and_error_rates_are_not_cut_off_at_1300_pixels(chromium, tree, tmp_path):
+    shutil.copytree(tree / "exp", tmp_path / "exp")
+    for path in tmp_path.glob("exp/en/*/decode/test/score.json"):
+        score = json.loads(path.read_text())
+        for cell in score["cells"]:
+            counts = cell["metrics"][cell["metric"]]
+            if cell["own"]:  # "PER 12.34, 20 of 24 utt"
+                cell |= {"utterances": 20, "unlabelled": 4}
+            else:
+                counts |= {"rate": None, "interval": None}
+                cell |= {"utterances": 0, "not_comparable": 0, "conversion": "canonical phones"}
+        path.write_text(json.dumps(score))
+    write(tmp_path, tmp_path, languages="en")
+    with opened(chromium, tmp_path / "report.html", width=1300) as page:
+        for element in ("nav.contents", ".scroll"):
+            first = page.locator(element).first
+            assert first.evaluate("e => e.scrollWidth <= e.clientWidth + 1"), element
+        assert "no canonical forms" in page.locator(".scroll").first.inner_text()
+        assert page.locator("#browser-loading").count() == 0  # the utterances are there
+
+
 def test_korean_is_marked_as_korean(page):
     unmarked = page.evaluate(
         """() => {

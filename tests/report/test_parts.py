@@ -15,7 +15,7 @@ from espnet_ext.scoring.counts import align_texts
 
 def test_cells_are_escaped():
     assert cell("<b>") == "&lt;b&gt;"
-    assert cell("CER **1.00** [0.50–<2]") == "CER <b>1.00</b><small>0.50–&lt;2</small>"
+    assert cell("CER **1.00** [0.50–<2]") == "CER\xa0<b>1.00</b><small>0.50–&lt;2</small>"
     assert cell("a [b], c") == "a<small>b, c</small>"
 
 

@@ -12,10 +12,6 @@ from pages import SYSTEMS, Page, write
 
 from espnet_ext.bin import baseline, cross, mdd
 from espnet_ext.bin import score as score_command
-from espnet_ext.data.bands import check_bands
-from espnet_ext.data.checks.context import Checked, CheckOptions
-from espnet_ext.data.checks.findings import as_json
-from espnet_ext.data.checks.splits import check_splits
 from espnet_ext.document import interval, number
 from espnet_ext.errors import UserError
 
@@ -148,11 +144,6 @@ def test_details_have_the_word_error_of_written_text(written, tree):
                 assert shown.split()[0] in Page(page).text
             else:
                 assert re.search(row + r"– \|\n", details), row
-
-
-def test_word_error_of_languages_without_spaces_is_not_shown(tree, tmp_path):
-    shutil.copytree(tree / "exp/ko", tmp_path / "exp/ja")
-    assert "WER % [95 %]" not in write(tmp_path, tmp_path, languages="ja")[1]
 
 
 def test_front_page_has_every_error_rate_and_difference(written, tree):
@@ -342,7 +333,7 @@ def test_numbers_have_command_labels_commit_and_machine(written, tree):
         for text in (details, page):
             assert f"--hypotheses {path.parent}" in text
             assert score["data"]["sha256"][:12] in text
-    for text in (results + details, page):
+    for text in (results + details, page.replace("\u00a0", " ")):
         assert "espnet 202611" in text and "cores" in text and "2 min 31 s" in text
         assert "2606.06065, as reported by a secondary source" in text
         assert "11.34" in text and "2,612,345" in text
@@ -420,49 +411,6 @@ def test_few_speakers_and_synthetic_speech_are_caveats_within_tables(tree, tmp_p
         if re.search(r"<small>[+−\d]", table) and "published" not in table:
             assert re.search(r"<tfoot>.*[34] speakers: ", table, flags=re.S), table[:300]
             assert "synthetic speech" in table
-
-
-def test_data_shared_with_training_are_caveats_within_tables(tree, tmp_path):
-    """The findings are those of the checks of stage 4, in whose words they are counted."""
-    shutil.copytree(tree / "exp", tmp_path / "exp")
-    for name in ("train", "test"):
-        folder = tmp_path / "dump/raw/org/en" / name
-        folder.mkdir(parents=True)
-        (folder / "wav.scp").write_text(f"{name}-1 {name}.wav\n")
-        (folder / "utt2spk").write_text(f"{name}-1 s\n")
-        (folder / "text.meaning").write_text(f"{name}-1 hello\n")
-    (folder / "utt2band").write_text("test-1 narrow\n")
-    options = CheckOptions(against=[folder.parent / "train"])
-    checked = Checked(folder, options, ids={"test-1": 0}, speakers=1)
-    check_splits(checked)
-    check_bands(checked)
-    path = tmp_path / "dump/raw/en/test/validation.json"
-    path.parent.mkdir(parents=True)
-    audio = [{"code": "shared-audio", "utt_id": "test-1", "message": "m"}] * 2  # one recording
-    content = {"utterances": 4, "findings": audio + as_json(checked.findings)}
-    path.write_text(json.dumps(content))
-    results, details, page = write(tmp_path, tmp_path, languages="en")
-    for text in (
-        "1 of 4 recordings are also in training: the error rates do not hold for new recordings",
-        "1 of 1 speakers (1 utterances) are also in training: the error rates do not hold for new "
-        "speakers",
-        "1 of 1 utterances have a sentence that is also in training, which lowers the meaning "
-        "error",
-        "1 of 1 utterances are narrowband (8 kHz or less), and no training utterance is: expect "
-        "higher error rates than with matched audio",
-    ):
-        assert f"_English test: {text}_" in results
-        assert f"_{text}_" in details and text in Page(page).text
-
-
-def test_quick_run_concludes_nothing(tree, tmp_path):
-    results, details, page = write(tree, tmp_path, languages="en", quick="true")
-    shown = "This was a quick run (--quick true): it shows that all parts work, and"
-    assert f"**English.** {shown} its numbers mean nothing." in results and shown in Page(page).text
-    words = r"lowers|raises|the lowest error rates|better \||p \(|\bp =|is shown for"
-    for text in (results, details, Page(page).text):
-        assert not re.search(words, text), re.search(words, text)
-    assert "| do − so_surface | surface against surface |" in results  # the numbers stay
 
 
 def test_caveat_of_all_numbers_is_in_every_measured_table(tree, tmp_path):

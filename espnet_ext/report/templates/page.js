@@ -83,6 +83,7 @@ async function startBrowser() {
     problem.hidden = false;
     console.error(error);
   }
+  document.getElementById("browser-loading").remove();
 }
 
 hintAtOverflow();
