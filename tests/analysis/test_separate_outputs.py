@@ -278,7 +278,9 @@ def test_probes_read_each_stream(recipe, plain, monkeypatch):
         for key in ("accuracy", "alone", "chance"):
             assert row[key] == pytest.approx(expected[key], abs=1e-6)
     section = probes.section(result)
-    (finding,) = [text for text in section.findings if text.startswith("Last layer, surface")]
+    (finding,) = [
+        text for text in section.notes if text.startswith("Last layer, surface")
+    ]  # few examples
     assert "tops surface " in finding and "tops meaning " in finding
     assert result["models"]["tops"]["layers"] == ["embed", "0", "1"]
 

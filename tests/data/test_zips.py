@@ -260,5 +260,5 @@ def test_damaged_sound_in_an_archive_raises_user_error(sound):
 
 def test_empty_sound_without_header_raises_user_error(tmp_path):
     (tmp_path / "a.pcm").write_bytes(b"")
-    with pytest.raises(UserError, match="no samples"):
+    with pytest.raises(UserError, match="a.pcm: is empty"):
         load_audio(str(tmp_path / "a.pcm"))
