@@ -139,11 +139,11 @@ def _above_chance(row: Mapping, about: Mapping, comparisons: int) -> bool:
     The interval over speakers must exclude chance. As examples may be few, a binomial test must
     reject chance too, after Bonferroni's correction for all layers of the task.
     """
-    from scipy.stats import binomtest  # takes a second to import
+    from scipy.stats import binomtest  # slow to import
 
     low = row["interval"][0] if row["interval"] else row["accuracy"]
     count = int(about.get("effective_test", about["test"]))
-    correct = int(row["accuracy"] / 100 * count + 1e-6)  # rounded down, but not by the last digit
+    correct = int(row["accuracy"] / 100 * count + 1e-6)  # rounded down; 1e-6 is for rounding errors
     p_value = binomtest(correct, count, row["chance"] / 100, "greater").pvalue if count else 1.0
     return low > row["chance"] and p_value * comparisons < LEVEL
 
