@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 INT_PADDING = -1  # pads token ids
 
@@ -28,8 +27,16 @@ def collate(
         raise ValueError(f"utterances of one batch have different keys: {', '.join(ids)}")
     batch: dict[str, torch.Tensor] = {}
     for key, first in rows[0].items():
-        padding = INT_PADDING if first.dtype.kind == "i" else 0.0
-        tensors = [torch.from_numpy(row[key]) for row in rows]
-        batch[key] = pad_sequence(tensors, batch_first=True, padding_value=padding)  # (B, L, …)
-        batch[f"{key}_lengths"] = torch.tensor([len(tensor) for tensor in tensors])
+        if any(row[key].shape[1:] != first.shape[1:] for row in rows):
+            raise ValueError(
+                f"utterances of one batch have different sizes of {key}: {', '.join(ids)}"
+            )
+        lengths = [len(row[key]) for row in rows]
+        shape = (len(rows), max(lengths), *first.shape[1:])
+        # NumPy, because a thread that computes beside the model must not use all of torch's threads
+        padded = np.full(shape, INT_PADDING if first.dtype.kind == "i" else 0, first.dtype)
+        for line, row in zip(padded, rows, strict=True):
+            line[: len(row[key])] = row[key]
+        batch[key] = torch.from_numpy(padded)  # (B, L, …)
+        batch[f"{key}_lengths"] = torch.tensor(lengths)
     return ids, batch

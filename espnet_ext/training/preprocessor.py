@@ -66,6 +66,12 @@ class OutputsPreprocessor:
         # Importing ESPnet's module takes seconds, so do it only for augmentation.
         self.speech = espnet.load("CommonPreprocessor")(train=train, **speech) if speech else None
 
+    @property
+    def is_random(self) -> bool:
+        """Whether random numbers are drawn for an utterance."""
+        is_augmented = self.input_ids is not None and self.input_ids.augmentation is not None
+        return self.speech is not None or self.narrowband_prob > 0 or is_augmented
+
     def __call__(self, utt_id: str, data: dict[str, Any]) -> dict[str, np.ndarray]:
         if self.speech is not None:
             data = self.speech(utt_id, data)

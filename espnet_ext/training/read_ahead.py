@@ -1,7 +1,7 @@
-"""Read audio in a thread, while the model is trained on the batch before.
+"""Prepare the next batch in a thread, while the model is trained on the one before.
 
-Only reading and decoding happens there. Augmentation and everything else that draws random numbers
-stays in the main thread, so a training gives the same losses, bit by bit.
+If the preprocessing draws random numbers (augmentation), only audio is read and decoded there, and
+the rest stays in the main thread. A training thus gives the same losses, bit by bit.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -61,21 +61,26 @@ class ReadAhead(WrappedLoader):
 
 
 def read_ahead(dataset: Any) -> None:
-    """Let `batches_ahead` read the audio (`speech`) of an ESPnetDataset in a thread."""
+    """Let `batches_ahead` prepare batches of an ESPnetDataset with audio (`speech`) in a thread."""
     loader = getattr(dataset, "loader_dict", {}).get("speech")
     if loader is not None:
         dataset.loader_dict["speech"] = ReadAhead(loader)
 
 
 def batches_ahead(loader: Any) -> Iterator[Any]:
-    """Yield the batches of a DataLoader; the audio of the next one is read meanwhile.
+    """Yield the batches of a DataLoader; the next one, or its audio, is prepared meanwhile.
 
     Other iterables, and DataLoaders with processes of their own, are read as usual.
     """
-    reader = getattr(getattr(loader, "dataset", None), "loader_dict", {}).get("speech")
+    dataset = getattr(loader, "dataset", None)
+    reader = getattr(dataset, "loader_dict", {}).get("speech")
     is_loader = isinstance(loader, torch.utils.data.DataLoader) and not loader.num_workers
     if not is_loader or not isinstance(reader, ReadAhead):
         return iter(loader)
+    if not getattr(getattr(dataset, "preprocess", None), "is_random", True):
+        return one_ahead(
+            iter(loader)
+        )  # `iter` draws a seed, so it is called here, not in the thread
     return _ahead(iter(loader), reader, loader.batch_sampler)
 
 

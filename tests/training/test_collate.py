@@ -41,3 +41,10 @@ def test_utterances_with_different_keys_raise_value_error():
     del second[1]["text_meaning"]
     with pytest.raises(ValueError, match="different keys: u2, u3"):
         collate([first, second])
+
+
+def test_features_of_different_sizes_raise_value_error():
+    first, second = utterances(2, 3)
+    second[1]["features"] = second[1]["features"][:, :1]  # NumPy would broadcast it
+    with pytest.raises(ValueError, match="different sizes of features: u2, u3"):
+        collate([first, second])

@@ -8,8 +8,10 @@ import pytest
 
 from espnet_ext.errors import UserError
 from espnet_ext.model.config import UNLABELLED, OutputConfig
+from espnet_ext.model.unit_frontend import InputLayout
 from espnet_ext.training.preprocessor import OutputsPreprocessor
 from espnet_ext.training.task import AUGMENTATION, DualOutputTask
+from espnet_ext.training.unit_rows import UnitAugmentation, UnitRows
 
 TOKENS = ["<blank>", "<unk>", "<space>", "a", "b", "한", "<sos/eos>"]
 OUTPUTS = {
@@ -51,6 +53,20 @@ def test_absent_outputs_stay_absent(preprocess):
 def test_preprocessor_can_be_pickled(preprocess):
     twin = pickle.loads(pickle.dumps(preprocess))
     assert twin.encode("meaning", "ab").tolist() == preprocess.encode("meaning", "ab").tolist()
+
+
+def test_preprocessor_says_whether_it_draws_random_numbers(preprocess):
+    assert not preprocess.is_random
+    assert OutputsPreprocessor(OUTPUTS, True, {"noise_scp": None}).is_random  # ESPnet decides
+    bands = {"band": ["narrow", "wide"]}
+    assert OutputsPreprocessor(OUTPUTS, True, {}, bands, 0.5).is_random
+    assert not OutputsPreprocessor(OUTPUTS, False, {}, bands, 0.5).is_random
+    layout = InputLayout(
+        tokens=6, mask=1, units=(2, 4), text=(4, 6), upsample=1, vocabulary_sha256=""
+    )
+    for augmentation in (None, UnitAugmentation(mask=0.1)):
+        units = OutputsPreprocessor(OUTPUTS, True, {}, input_ids=UnitRows(layout, augmentation))
+        assert units.is_random == (augmentation is not None)
 
 
 def test_volume_is_normalised_by_espnet():

@@ -1,6 +1,7 @@
 """Audio that is read ahead: the same losses, in the order of the batches, with errors in place."""
 
 import threading
+import types
 
 import numpy as np
 import pytest
@@ -14,7 +15,10 @@ from espnet_ext.training.read_ahead import ReadAhead, batches_ahead, one_ahead, 
 
 
 class Dataset:
-    """Utterance → number, like ESPnet's data set; it draws a random number per utterance."""
+    """Utterance → number, like ESPnet's data set.
+
+    It draws a random number per utterance, and has no preprocessor that says so.
+    """
 
     def __init__(self, loader):
         self.loader_dict = {"speech": loader}
@@ -22,6 +26,15 @@ class Dataset:
 
     def __getitem__(self, utterance):
         return self.loader_dict["speech"][utterance], np.random.rand()
+
+
+class PlainDataset(Dataset):
+    """Its preprocessor draws no random numbers."""
+
+    preprocess = types.SimpleNamespace(is_random=False)
+
+    def __getitem__(self, utterance):
+        return self.loader_dict["speech"][utterance], threading.current_thread().name
 
 
 class Loader(dict):
@@ -38,10 +51,10 @@ class Loader(dict):
         return super().__getitem__(name)
 
 
-def loader_of(names, **options):
+def loader_of(names, dataset=Dataset, **options):
     batches = [names[i : i + 2] for i in range(0, len(names), 2)]
     reader = Loader(names)
-    data = Dataset(reader)
+    data = dataset(reader)
     return reader, torch.utils.data.DataLoader(
         data, batch_sampler=batches, collate_fn=list, **options
     )
@@ -57,6 +70,25 @@ def test_a_thread_reads_only_the_next_batch():
     assert [name for name, _ in reader.read] == list("abcdef")  # each is read once
 
 
+def test_whole_batches_are_prepared_ahead_without_random_numbers():
+    reader, loader = loader_of(["a", "b", "c", "d", "e", "f"], PlainDataset)
+    np.random.seed(0)
+    state = np.random.get_state()[1].copy()
+    iterator = batches_ahead(loader)
+    batches = [next(iterator)]
+    assert len(reader.read) <= 4  # at most one batch ahead
+    batches += iterator
+    assert [[value for value, _ in batch] for batch in batches] == [[0, 1], [2, 3], [4, 5]]
+    assert all(name.startswith("read_ahead") for batch in batches for _, name in batch)
+    assert (np.random.get_state()[1] == state).all()
+    torch.manual_seed(0)
+    list(iter(loader))
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    list(batches_ahead(loader))
+    assert torch.equal(torch.rand(1), expected)
+
+
 def test_random_numbers_are_drawn_in_the_order_of_the_batches():
     def numbers(iterate):
         np.random.seed(0)
@@ -70,8 +102,9 @@ def test_random_numbers_are_drawn_in_the_order_of_the_batches():
     assert numbers(iter) == numbers(batches_ahead)
 
 
-def test_errors_are_raised_with_the_batch_that_has_them():
-    _, loader = loader_of(["a", "b", "broken", "d"])
+@pytest.mark.parametrize("dataset", [Dataset, PlainDataset])
+def test_errors_are_raised_with_the_batch_that_has_them(dataset):
+    _, loader = loader_of(["a", "b", "broken", "d"], dataset)
     iterator = batches_ahead(loader)
     next(iterator)
     with pytest.raises(UserError, match=r"a.wav: cannot read"):
@@ -87,9 +120,10 @@ def test_other_iterables_and_unused_reads_are_no_problem():
     assert list(one_ahead(iter("abc"))) == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize("dataset", [Dataset, PlainDataset])
 @pytest.mark.parametrize("batches", [1, 3])
-def test_no_thread_remains_after_an_epoch_or_an_interruption(batches):
-    _, loader = loader_of(["a", "b", "c", "d", "e", "f"])
+def test_no_thread_remains_after_an_epoch_or_an_interruption(batches, dataset):
+    _, loader = loader_of(["a", "b", "c", "d", "e", "f"], dataset)
     iterator = batches_ahead(loader)
     for _ in range(batches):
         next(iterator)
@@ -110,9 +144,10 @@ def test_one_ahead_raises_errors_in_order():
         next(iterator)
 
 
-def test_losses_are_those_without_reading_ahead(tmp_path, monkeypatch):
+@pytest.mark.parametrize("narrowband_prob", [0.0, 0.5])
+def test_losses_are_those_without_reading_ahead(tmp_path, monkeypatch, narrowband_prob):
     recipe = tiny_recipe.make(tmp_path)
-    config = {"narrowband_prob": 0.5, "batch_bins": 20000, "audio_cache_mb": 1}
+    config = {"narrowband_prob": narrowband_prob, "batch_bins": 20000, "audio_cache_mb": 1}
     ahead = recipe.train("ahead", config)
     monkeypatch.setattr(task, "read_ahead", lambda dataset: None)
     assert_equal_trainings(ahead, recipe.train("plain", config))
