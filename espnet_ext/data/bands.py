@@ -29,11 +29,9 @@ def check_bands(checked: Checked) -> None:
             if band in known or count == 0:
                 continue
             rates = "8 kHz or less" if band == _NARROW else "above 8 kHz"
-            message = (
-                f"{count} of {checked.utterances} utterances are {band}band ({rates}), and none of "
-                f"{other} is"
-            )
+            share = f"{count} of {checked.utterances} utterances are {band}band ({rates})"
+            message = f"{share}, and none of {other} is"
             remedy = f"train with {band}band audio too; otherwise expect higher error rates"
             if band == _NARROW:
                 remedy = "train with such audio, or with narrowband_prob, which simulates it"
-            checked.add(WARNING, OTHER_BAND, (file, 0, ""), message, remedy)
+            checked.add(WARNING, OTHER_BAND, (file, 0, ""), message, remedy, share)

@@ -64,7 +64,7 @@ def test_word_error_of_languages_without_spaces_is_not_shown(tree, tmp_path):
     assert "WER % [95 %]" not in write(tmp_path, tmp_path, languages="ja")[1]
 
 
-def test_finding_in_other_words_is_shown_as_it_is(tmp_path):
+def test_finding_of_an_earlier_version_is_shown_as_it_is(tmp_path):
     finding = {"code": "shared-speakers", "utt_id": "", "message": "two speakers are in both"}
     content = {"utterances": 4, "findings": [finding]}
     (tmp_path / "validation.json").write_text(json.dumps(content))

@@ -101,10 +101,13 @@ class Checked:
     def errors(self) -> list[Finding]:
         return errors_of(self.findings)
 
-    def add(self, severity: str, code: str, place: Place, message: str, remedy: str) -> None:
+    def add(
+        self, severity: str, code: str, place: Place, message: str, remedy: str, share: str = ""
+    ) -> None:
         """Report a finding."""
         file, line, utt_id = place
-        self.findings.append(Finding(severity, code, str(file), line, utt_id, message, remedy))
+        location = (str(file), line, utt_id)
+        self.findings.append(Finding(severity, code, *location, message, remedy, share))
 
     def line_of(self, utt_id: str) -> int:
         """The line of an utterance in wav.scp."""

@@ -27,6 +27,7 @@ class Finding:
     utt_id: str  # empty if the finding is not about one utterance
     message: str
     remedy: str
+    share: str = ""  # what a report cites: "3 of 16 speakers (30 utterances)"
 
     def __str__(self) -> str:
         return f"{self._location}: {self.severity}: {self._subject}{self.message} [{self.code}]"

@@ -37,12 +37,10 @@ def _check_speakers(checked: Checked, other: Path) -> None:
     speakers = {speaker for _, _, speaker in stream_rows(other / "utt2spk")}
     shared = Counter(speaker for _, _, speaker in stream_rows(file) if speaker in speakers)
     if shared:
-        message = (
-            f"{len(shared)} of {checked.speakers} speakers ({shared.total()} utterances) are "
-            f"in {other} too: {some_ids(sorted(shared))}"
-        )
+        share = f"{len(shared)} of {checked.speakers} speakers ({shared.total()} utterances)"
+        message = f"{share} are in {other} too: {some_ids(sorted(shared))}"
         remedy = "split by speakers; otherwise results do not hold for new speakers"
-        checked.add(WARNING, "shared-speakers", (file, 0, ""), message, remedy)
+        checked.add(WARNING, "shared-speakers", (file, 0, ""), message, remedy, share)
 
 
 def _check_ids(checked: Checked, other: Path) -> None:
@@ -74,12 +72,13 @@ def _check_sentences(checked: Checked, other: Path) -> None:
         if sentence in known:
             shared.append(key)
     if shared:
+        share = f"{len(shared)} of {count} utterances"
         message = (
-            f"{len(shared)} of {count} utterances ({100 * len(shared) / count:.1f} %) have a "
-            f"sentence that is in {other} too: {some_ids(shared)}"
+            f"{share} ({100 * len(shared) / count:.1f} %) have a sentence that is in {other} too: "
+            f"{some_ids(shared)}"
         )
         remedy = "split by sentences, or report it: known sentences lower the meaning error rate"
-        checked.add(WARNING, "shared-sentences", (file, 0, ""), message, remedy)
+        checked.add(WARNING, "shared-sentences", (file, 0, ""), message, remedy, share)
 
 
 def _check_characters(checked: Checked, other: Path) -> None:
