@@ -23,8 +23,8 @@ ACCURACY = Output(
 VALUES = Output(
     "Linear probes",
     "Balanced accuracy in percent. The control is the accuracy for random labels that are fixed "
-    "per token type: what a probe can memorise. “Tokens alone” predicts from the token and the one "
-    "before it, without the encoder.",
+    "per token and the one before it: what a probe can memorise. “Without encoder” predicts a "
+    "token from the one before it, and a deviation from the token and the one before it.",
 )
 
 
@@ -104,8 +104,8 @@ def _accuracy(row: Mapping | None) -> str:
         return "–"
     bounds = f" [{interval(row['interval'])}]" if row["interval"] else ""
     control = "" if row["control"] is None else f", control {number(row['control'])}"
-    if row.get("alone") is not None:
-        control += f", tokens alone {number(row['alone'])}"
+    if row.get("context") is not None:
+        control += f", without encoder {number(row['context'])}"
     return f"{number(row['accuracy'])}{bounds}{control}"
 
 
@@ -122,13 +122,14 @@ def _finding(result: Mapping, task: str) -> str:
         text += " No layer is shown to be above chance."
     elif at_chance:
         text += f" Not shown to be above chance: {', '.join(at_chance)}."
-    elif all((row.get("alone") or 0.0) >= row["accuracy"] for row in rows):
+    elif all((row.get("context") or 0.0) >= row["accuracy"] for row in rows):
         text += (
-            " The tokens alone predict at least as well, so this shows nothing about the encoders."
+            " The tokens predict it at least as well without an encoder, so this shows nothing "
+            "about the encoders."
         )
     elif all(row["selectivity"] is not None and row["selectivity"] <= 0 for row in rows):
         text += (
-            " Random labels are learned as well, so the probe may have memorised the token types."
+            " Random labels are learned as well, so the probe may have memorised pairs of tokens."
         )
     return text
 

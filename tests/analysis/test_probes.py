@@ -18,7 +18,8 @@ def labelled(seed, rows=600, width=12, classes=4):
 def task_of(labels, half, types=None, speakers=None):
     types = list(range(len(labels))) if types is None else types
     speakers = [f"s{i % 4}" for i in range(len(labels))] if speakers is None else speakers
-    return Task(labels[:half], labels[half:], types[:half], types[half:], speakers[half:])
+    sides = (types[:half], types[half:])
+    return Task(labels[:half], labels[half:], *sides, *sides, speakers[half:])
 
 
 def test_classifier_is_weighted_least_squares():
@@ -54,16 +55,17 @@ def test_control_task_shows_memorisation():
     assert result["accuracy"] > 99 and result["control"] > 99 and abs(result["selectivity"]) < 1
 
 
-def test_accuracy_of_the_types_alone():
-    """Types 0 and 1 are always class 0 and 1; type 2 is class 1 in one of four."""
-    types = [0] * 40 + [1] * 10 + [2] * 40
+def test_accuracy_without_a_layer():
+    """Contexts 0 and 1 are always class 0 and 1; context 2 is class 1 in one of four."""
+    contexts = [0] * 40 + [1] * 10 + [2] * 40
     labels = np.array([0] * 40 + [1] * 10 + [1, 0, 0, 0] * 10)
     x = np.random.default_rng(7).standard_normal((90, 3))
-    result = probe(Task(labels, labels, types, types, ["a"] * 90), x, x)
-    # classes weigh 1/70 and 1/20: type 2 counts 30/70 against 10/20, so it is taken for class 1
-    assert result["alone"] == pytest.approx(100 * (40 / 70 + 1.0) / 2)
-    bare = probe(Task(labels, labels, types, types, ["a"] * 90), x, x, with_control=False)
-    assert bare["alone"] is bare["control"] is bare["selectivity"] is None
+    task = Task(labels, labels, labels, labels, contexts, contexts, ["a"] * 90)
+    result = probe(task, x, x)
+    # classes weigh 1/70 and 1/20: context 2 counts 30/70 against 10/20, so it is taken for class 1
+    assert result["context"] == pytest.approx(100 * (40 / 70 + 1.0) / 2)
+    bare = probe(task, x, x, with_control=False)
+    assert bare["context"] is bare["control"] is bare["selectivity"] is None
 
 
 def test_balanced_accuracy_is_the_mean_recall():
@@ -142,6 +144,9 @@ def test_inline_tags_are_not_probed_as_tokens(trained):
         assert examples["surface"].labels == ["K", "AE", "T"]
         assert examples["deviates"].labels == [False, False, False]
         assert [len(rows) for rows in examples["surface"].layers["a", "0"]] == [3]
+        # A token must not be predicted from itself
+        assert examples["surface"].contexts == ["<s>", "K", "AE"]
+        assert examples["deviates"].contexts == [("<s>", "K"), ("K", "AE"), ("AE", "T")]
 
 
 def test_references_are_normalised_and_changes_are_counted(trained, tmp_path, monkeypatch):
@@ -200,7 +205,7 @@ def test_task_without_control_is_shown_without_it():
         "interval": None,
         "control": None,
         "selectivity": None,
-        "alone": None,
+        "context": None,
         "chance": 4.2,
     }
     task = {"classes": 24, "train": 9, "test": 9, "aligned_by": None}
@@ -213,7 +218,7 @@ def test_task_without_control_is_shown_without_it():
 def probes_of(accuracies, interval, test, chance=100 / 3):
     rows = [
         {"task": "speaker", "system": system, "layer": layer, "accuracy": accuracy}
-        | {"interval": interval, "control": None, "selectivity": None, "alone": None}
+        | {"interval": interval, "control": None, "selectivity": None, "context": None}
         | {"chance": chance}
         for system in ("a", "b")
         for layer, accuracy in accuracies[system].items()
@@ -238,7 +243,7 @@ def test_accuracy_of_few_utterances_is_not_above_chance():
 
 def test_no_selectivity_is_memorisation_too():
     row = {"task": "surface", "system": "a", "layer": "0", "accuracy": 50.0, "interval": None}
-    row |= {"control": 50.0, "selectivity": 0.0, "alone": 10.0, "chance": 4.2}
+    row |= {"control": 50.0, "selectivity": 0.0, "context": 10.0, "chance": 4.2}
     task = {"classes": 24, "train": 9, "test": 9, "aligned_by": None}
     section = probes.section({"tasks": {"surface": task}, "rows": [row], "notes": []})
     assert "Random labels are learned as well" in section.findings[0]

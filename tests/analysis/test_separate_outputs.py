@@ -275,7 +275,7 @@ def test_probes_read_each_stream(recipe, plain, monkeypatch):
     for task, output, layer in itertools.product(tasks, OUTPUTS, ("embed", "0", "1")):
         expected = rows[task, f"plain_{output}", None, layer]
         row = rows[task, "tops", output, layer]
-        for key in ("accuracy", "alone", "chance"):
+        for key in ("accuracy", "context", "chance"):
             assert row[key] == pytest.approx(expected[key], abs=1e-6)
     section = probes.section(result)
     (finding,) = [

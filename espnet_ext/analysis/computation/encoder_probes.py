@@ -8,7 +8,7 @@
                            "effective_test"}},   test examples of equal classes that have a
                                                  balanced accuracy of the same variance
      "rows": [{"task", "system", "layer", "accuracy", "interval", "control", "selectivity",
-               "alone", "chance",               percent, see `linear_probe`
+               "context", "chance",             percent, see `linear_probe`
                "output"}],         only for a system with an encoder output per output
      "normalised": {"<file>": 3},      texts that `normal_form` changed, if there are any
      "notes": ["…"]}
@@ -69,19 +69,27 @@ class Examples:
 
     Args:
         types: what decides the label of the control task.
+        contexts: what is known without any layer.
         layers: hidden states (n, D) of every layer, in pieces.
     """
 
     labels: list = field(default_factory=list)
     types: list = field(default_factory=list)
+    contexts: list = field(default_factory=list)
     speakers: list[str] = field(default_factory=list)
     layers: dict[Layer, list[np.ndarray]] = field(default_factory=dict)
 
     def add(
-        self, labels: Sequence, types: Sequence, speaker: str, layers: Mapping[Layer, np.ndarray]
+        self,
+        labels: Sequence,
+        types: Sequence,
+        contexts: Sequence,
+        speaker: str,
+        layers: Mapping[Layer, np.ndarray],
     ) -> None:
         self.labels += labels
         self.types += types
+        self.contexts += contexts
         self.speakers += [speaker] * len(labels)
         for key, rows in layers.items():
             self.layers.setdefault(key, []).append(rows)
@@ -182,12 +190,13 @@ def _task(
     classes = common_classes(training.labels, tested.labels, fewest)
     if len(classes) < 2:
         return f"fewer than two classes have {fewest[0]} training and {fewest[1]} test examples"
-    kept, labels, types = [], [], []
+    kept, labels, types, contexts = [], [], [], []
     for side in (training, tested):
         rows = [i for i, label in enumerate(side.labels) if label in classes]
         kept.append(np.array(rows, dtype=int))
         labels.append(np.array([classes[side.labels[i]] for i in rows]))
         types.append([side.types[i] for i in rows])
+        contexts.append([side.contexts[i] for i in rows])
     speakers = [tested.speakers[i] for i in kept[1]]
     description = {
         "classes": len(classes),
@@ -197,7 +206,7 @@ def _task(
         "effective_test": len(classes) ** 2 / float((1 / np.bincount(labels[1])).sum()),
         "left_out": len(training.labels) + len(tested.labels) - len(kept[0]) - len(kept[1]),
     }
-    return Task(labels[0], labels[1], types[0], types[1], speakers), kept, description
+    return Task(*labels, *types, *contexts, speakers), kept, description
 
 
 def _halves(examples: Examples) -> tuple[Examples, Examples]:
@@ -205,7 +214,7 @@ def _halves(examples: Examples) -> tuple[Examples, Examples]:
     sides, seen = (Examples(), Examples()), dict.fromkeys(examples.labels, 0)
     for i, speaker in enumerate(examples.labels):
         layers = {key: parts[i] for key, parts in examples.layers.items()}
-        sides[seen[speaker] % 2].add([speaker], [examples.types[i]], speaker, layers)
+        sides[seen[speaker] % 2].add([speaker], [examples.types[i]], [None], speaker, layers)
         seen[speaker] += 1
     return sides
 
@@ -257,9 +266,9 @@ class _Reader:
         for i, utterance in enumerate(batch):
             speaker = utterance.speaker
             mean = {layer: rows[i][None].numpy() for layer, rows in means.items()}
-            examples[SPEAKER].add([speaker], [utterance.utt_id], speaker, mean)
+            examples[SPEAKER].add([speaker], [utterance.utt_id], [None], speaker, mean)
             if utterance.l1:
-                examples[L1].add([utterance.l1], [speaker], speaker, mean)
+                examples[L1].add([utterance.l1], [speaker], [None], speaker, mean)
             for output, aligner in self.aligners.items():
                 if utterance.texts.get(output, NA) != NA:
                     stream = stream_of(encoded, aligner, output)
@@ -286,10 +295,11 @@ class _Reader:
         spoken = [i for i, token in enumerate(tokens) if not TAG.fullmatch(token)]
         tokens = [tokens[i] for i in spoken]
         rows = {layer: pooled(part, lengths).numpy()[spoken] for layer, part in frames.items()}
-        types = list(zip(["<s>", *tokens], tokens, strict=False))  # (previous token, token)
-        examples[output].add(tokens, types, utterance.speaker, rows)
+        before = ["<s>", *tokens[:-1]]
+        pairs = list(zip(before, tokens, strict=True))
+        examples[output].add(tokens, pairs, before, utterance.speaker, rows)
         if output == "surface" and (marks := deviations(utterance, tokens, system, output)):
-            examples[DEVIATES].add(marks, types, utterance.speaker, rows)
+            examples[DEVIATES].add(marks, pairs, pairs, utterance.speaker, rows)
 
 
 def _by_layer(encoded: Mapping[Stream, Encoded], change: Callable) -> dict[Layer, torch.Tensor]:

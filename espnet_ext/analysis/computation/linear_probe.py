@@ -3,8 +3,8 @@
 A probe is a least-squares classifier in closed form in which all classes weigh the same; its score
 is balanced accuracy (mean recall), so that chance is 1/C. A probe may memorise its task, so its
 selectivity is the accuracy minus that on a control task: labels that are random, but fixed per type
-of example (Hewitt & Liang, EMNLP 2019), averaged over CONTROLS draws. `alone` is the accuracy of
-predicting the most likely class of the type, without any layer.
+of example (Hewitt & Liang, EMNLP 2019), averaged over CONTROLS draws. `context` is the accuracy of
+predicting the most likely class of what is known about an example without any layer.
 
 Legend: N examples, D width, C classes, S speakers, R resamples.
 """
@@ -23,13 +23,22 @@ CONTROLS = 3
 
 @dataclass(frozen=True)
 class Task:
-    """Labels of the training and test examples; `types` decide the labels of the control task."""
+    """Labels of the training and test examples, and what belongs to each example.
+
+    Args:
+        train_types, test_types: what decides the label of the control task.
+        train_contexts, test_contexts: what is known without any layer. It must not contain the
+            label.
+        speakers: those of the test examples.
+    """
 
     train: np.ndarray  # (N,), int below C
     test: np.ndarray
     train_types: Sequence
     test_types: Sequence
-    speakers: Sequence[str]  # speakers of the test examples
+    train_contexts: Sequence
+    test_contexts: Sequence
+    speakers: Sequence[str]
 
 
 def fit(x: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -80,21 +89,21 @@ def probe(
 
     Returns:
         `accuracy`, `interval` (bootstrap over the test speakers; None for one), `control`,
-        `selectivity`, `alone` (these three None without control) and `chance`.
+        `selectivity`, `context` (these three None without control) and `chance`.
     """
     classes = int(max(task.train.max(), task.test.max())) + 1
     predicted = _predict(train_x, task.train, test_x, classes)
     accuracy = 100.0 * float(balanced(*recalls(predicted, task.test, classes)))
-    control = alone = None
+    control = context = None
     if with_control:
         draws = [_control(task, train_x, test_x, classes, seed + i) for i in range(CONTROLS)]
-        control, alone = sum(draws) / CONTROLS, _alone(task, classes)
+        control, context = sum(draws) / CONTROLS, _by_context(task, classes)
     return {
         "accuracy": accuracy,
         "interval": _interval(predicted, task, classes),
         "control": control,
         "selectivity": None if control is None else accuracy - control,
-        "alone": alone,
+        "context": context,
         "chance": 100.0 / classes,
     }
 
@@ -117,13 +126,13 @@ def _interval(predicted: np.ndarray, task: Task, classes: int) -> tuple[float, f
     return bootstrap.percentile_interval(100.0 * balanced(weights @ correct, weights @ total))
 
 
-def _alone(task: Task, classes: int) -> float:
-    """Return the balanced accuracy of the most frequent class per type."""
+def _by_context(task: Task, classes: int) -> float:
+    """Return the balanced accuracy in percent of the most frequent class per context."""
     weight = 1.0 / np.maximum(np.bincount(task.train, minlength=classes), 1)
-    by_type: dict = {}
-    for kind, label in zip(task.train_types, task.train, strict=True):
-        by_type.setdefault(kind, np.zeros(classes))[label] += weight[label]
-    predicted = np.array([by_type[k].argmax() if k in by_type else 0 for k in task.test_types])
+    seen: dict = {}
+    for context, label in zip(task.train_contexts, task.train, strict=True):
+        seen.setdefault(context, np.zeros(classes))[label] += weight[label]
+    predicted = np.array([seen[c].argmax() if c in seen else 0 for c in task.test_contexts])
     return 100.0 * float(balanced(*recalls(predicted, task.test, classes)))
 
 
