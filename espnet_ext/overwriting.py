@@ -37,6 +37,7 @@ class OutputFolder:
         overwrite: write in any case, except into an input.
         evidence: files that show, in a folder without a record, that an earlier version of the
             command wrote it. All of them must exist.
+        replaces: other commands whose files it may overwrite.
 
     Raises:
         UserError: if the folder is an input, or contains files that the command did not write.
@@ -64,6 +65,7 @@ class OutputFolder:
         inputs: Paths = (),
         overwrite: bool = False,
         evidence: Sequence[str] = (),
+        replaces: Sequence[str] = (),
     ):
         self.folder = Path(folder)
         self.command = command
@@ -71,6 +73,7 @@ class OutputFolder:
         self.inputs = tuple(inputs)
         self.overwrite = overwrite
         self.evidence = tuple(evidence)
+        self.replaces = tuple(replaces)
         self._is_new = False
 
     def check(self) -> None:
@@ -88,26 +91,29 @@ class OutputFolder:
 
     def _require_written_here(self) -> None:
         files = self._files()
-        record = self._read().get(self.command)
-        if record is None:
-            if self.evidence and all((self.folder / name).exists() for name in self.evidence):
-                return
-            record = {}
-        if record.get("unfinished"):
+        written = self._read()
+        records = [written[one] for one in (self.command, *self.replaces) if one in written]
+        if not records and self._has_evidence():
             return
-        protected = [name for name in files if name not in record]
+        if any(record.get("unfinished") for record in records):
+            return
+        digests = {name: {r[name] for r in records if name in r} for name in files}
+        protected = [name for name in files if not digests[name]]
         if not protected:
-            protected = [name for name, path in files.items() if _digest(path) != record[name]]
+            protected = [name for name, path in files.items() if _digest(path) not in digests[name]]
         if protected:
             pronoun = "it" if len(protected) == 1 else "them"
             reason = f"`{self.command}` did not write {pronoun}"
-            if protected[0] in record:
+            if digests[protected[0]]:
                 has = "it has" if len(protected) == 1 else "they have"
                 reason = f"{has} changed since `{self.command}` wrote {pronoun}"
             raise UserError(
                 f"{self.folder}: {_listed(protected)} would be overwritten, but {reason}",
                 "name another output, or move this folder away; --overwrite true overwrites it",
             )
+
+    def _has_evidence(self) -> bool:
+        return bool(self.evidence) and all((self.folder / name).exists() for name in self.evidence)
 
     def _files(self) -> dict[str, Path]:
         """Return the files in the folder that the command may write or remove, by name."""

@@ -54,10 +54,17 @@ class SetFolders:
         reports = OutputFolder(
             self._folder(lang), "prepare", REPORT_FILES, inputs=inputs, overwrite=overwrite
         )
-        command = f"prepare {self.corpus}"
+        whole = f"prepare {self.corpus}"
+        small = f"{whole} --quick true"  # whose sets must not replace whole ones
+        command, replaces = (small, ()) if self.options.quick else (whole, (small,))
         return [reports] + [
             OutputFolder(
-                self._folder(lang) / name, command, self.names, inputs=inputs, overwrite=overwrite
+                self._folder(lang) / name,
+                command,
+                self.names,
+                inputs=inputs,
+                overwrite=overwrite,
+                replaces=replaces,
             )
             for name in sets
         ]

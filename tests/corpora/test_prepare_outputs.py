@@ -68,8 +68,22 @@ def test_hand_made_directory_is_not_replaced(tmp_path, capsys, corpus, name):
 @pytest.mark.parametrize("corpus", [write_table, write_aihub505])
 def test_second_preparation_replaces_the_first(tmp_path, capsys, corpus):
     command = [*corpus(tmp_path), "--data_dir", tmp_path / "data"]
-    assert run(*command) == 0
-    assert run(*command, "--quick", "true") == 0
+    for quick in ("true", "true", "false", "false"):
+        assert run(*command, "--quick", quick) == 0
+
+
+def test_small_sets_do_not_replace_whole_ones(tmp_path, capsys):
+    command = [*write_table(tmp_path), "--data_dir", tmp_path / "data"]
+    with open(tmp_path / "corpus.tsv", "a") as table:
+        table.writelines(f"\nv{i}\ts0\ta.wav\twe see\ttrain" for i in range(60))
+    for quick in ("true", "false"):
+        assert run(*command, "--quick", quick) == 0
+    before = contents(tmp_path / "data/ko/train")
+    assert before["wav.scp"].count(b"\n") == 61
+    assert run(*command, "--quick", "true") == 1
+    assert "`prepare plain --quick true` did not write them" in capsys.readouterr().err
+    assert contents(tmp_path / "data/ko/train") == before
+    assert run(*command, "--quick", "true", "--overwrite", "true") == 0
 
 
 @pytest.mark.parametrize("corpus", [write_table, write_aihub505])
