@@ -133,7 +133,8 @@ class OutputFolder:
     def _write(self, files: Mapping[str, str | bool]) -> None:
         # Several commands may write to the folder at once, and each keeps the others' records.
         with _locked(self.folder):
-            write_json(self.folder / MARK, {**self._read(), self.command: dict(files)})
+            others = {name: of for name, of in self._read().items() if name not in self.replaces}
+            write_json(self.folder / MARK, {**others, self.command: dict(files)})
 
     def __enter__(self) -> Path:
         self.check()

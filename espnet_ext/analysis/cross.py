@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from espnet_ext.analysis import definition
+from espnet_ext.analysis.decoding_options import decoding_differences
 from espnet_ext.analysis.definition import Analysis, Option, Output, Result
-from espnet_ext.analysis.training_options import training_differences
+from espnet_ext.analysis.training_options import Difference, training_differences
 from espnet_ext.analysis.verdict import (
     changed_head,
     conclusion,
     difference_finding,
     direction,
     headline,
+    option_notes,
     speakers_caveat,
-    training_notes,
 )
 from espnet_ext.document import (
     Column,
@@ -109,7 +110,7 @@ MEASURES = {  # key in the result → label, digits
     "surface_if_not_meaning": ("surface right if meaning is wrong, %", 1),
 }
 _BY_DIVERGENCE: dict[str, Any] = {"details": True, "topic": "divergence"}
-_SYSTEM_KEYS = ("a", "b", "joint", "training_differences")
+_SYSTEM_KEYS = ("a", "b", "joint", "training_differences", "decoding_differences")
 Numbers = Mapping[str, Any]
 
 
@@ -122,21 +123,23 @@ def run(
 ) -> Result:
     """Evaluate systems together (`scoring.cross`); add their outputs, heads, and trainings.
 
-    Comparisons that are `joint` get `training_differences`: options that differ between both
-    trainings; null if they were not recorded.
+    Comparisons get `decoding_differences`: search options that differ. Those that are `joint` get
+    `training_differences`: options that differ between both trainings; null if not recorded.
     """
     from espnet_ext.scoring.cross import cross_task
 
     result = cross_task(systems, baselines=baselines, unit=unit, lexicon=lexicon)
     outputs, heads = {}, {}
-    for comparison in result["differences"]:
-        if comparison["joint"]:
-            comparison["training_differences"] = _training_differences(comparison, systems)
-    for name, folder in {**systems, **(baselines or {})}.items():
+    everything = {**systems, **(baselines or {})}
+    for name, folder in everything.items():
         outputs[name] = sorted(path.name.partition(".")[2] for path in Path(folder).glob("text.*"))
         training = Path(folder) / "../../train.json"  # <model>/<decoding>/<set>
         if training.is_file():
             heads[name] = read_json(training).get("branches") or {}
+    for comparison in result["differences"]:
+        if comparison["joint"]:
+            comparison["training_differences"] = _training_differences(comparison, systems)
+        comparison["decoding_differences"] = _decoding_differences(comparison, everything, heads)
     return {**result, "outputs": outputs, "heads": heads}
 
 
@@ -147,6 +150,21 @@ def _training_differences(
     first, second = (Path(systems[comparison[side]]) / "../.." for side in "ab")
     output = next((cell["name"].partition("-")[0] for cell in comparison["cells"]), "")
     return training_differences(first, second, output)
+
+
+def _decoding_differences(
+    comparison: Numbers, systems: Mapping[str, str], heads: Mapping[str, Mapping[str, str]]
+) -> list[Difference]:
+    """Return the options that differ between the decodings of two systems, in any output."""
+    a, b = (comparison[side] for side in "ab")
+    outputs = dict.fromkeys(cell["name"].partition("-")[0] for cell in comparison["cells"])
+    found: dict[Difference, None] = {}
+    for output in outputs:
+        kinds = [heads.get(name, {}).get(output) for name in (a, b)]
+        same_head = kinds[0] == kinds[1] is not None
+        folders = Path(systems[a]), Path(systems[b])
+        found |= dict.fromkeys(decoding_differences(*folders, output, same_head=same_head))
+    return list(found)
 
 
 def section(result: Numbers) -> Section:
@@ -177,7 +195,7 @@ def section(result: Numbers) -> Section:
         if row["interval"] and row["output"] == row["reference"] and not _has_too_few(row)
     ]
     notes = [f"{text[:1].upper()}{text[1:]}." for text in [*result["lacks"], *_undefined(result)]]
-    notes += training_notes(result["differences"])
+    notes += option_notes(result["differences"])
     return Section(
         f"Comparison of systems on {result['set']}",
         list(_findings(result)),

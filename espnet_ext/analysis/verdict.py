@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from espnet_ext.analysis.training_options import shortened
+from espnet_ext.analysis.training_options import Difference, shortened
 from espnet_ext.document import number, signed_with_interval
 
 Heads = Mapping[str, Mapping[str, str]]  # system → output → kind of its head
@@ -41,27 +41,33 @@ def speakers_caveat(row: Mapping) -> str:
 
 def measures_joint_training(row: Mapping) -> bool:
     """Return whether the systems differ in nothing but the outputs that they were trained on."""
-    return bool(row["joint"]) and row.get("training_differences") == []
+    is_equal = row.get("training_differences") == [] and not row.get("decoding_differences")
+    return bool(row["joint"]) and is_equal
 
 
-def _training_caveat(row: Mapping) -> str:
-    """Return a sentence on unequal trainings of a single-output and a joint system."""
-    if not row["joint"] or measures_joint_training(row):
-        return ""
-    differences = row.get("training_differences")
-    if differences is None:
+def _options_caveat(row: Mapping) -> str:
+    """Return a sentence on other options of training and decoding that two systems differ in."""
+    if differences := _option_differences(row):
+        options = shortened(differences, row["a"], row["b"])
+        if row["joint"]:
+            return f" Joint training need not be the cause: they also differ in {options}."
+        return f" They also differ in {options}, which may be the cause."
+    if row["joint"] and row.get("training_differences") is None:
         return " Whether both were trained with equal options was not recorded."
-    options = shortened(differences, row["a"], row["b"])
-    return f" Joint training need not be the cause: the trainings also differ in {options}."
+    return ""
 
 
-def training_notes(comparisons: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield all options that differ between the trainings of each pair of systems."""
+def _option_differences(row: Mapping) -> list[Difference]:
+    return [*(row.get("training_differences") or ()), *(row.get("decoding_differences") or ())]
+
+
+def option_notes(comparisons: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield all options of training and decoding that differ between each pair of systems."""
     for comparison in comparisons:
-        if differences := comparison.get("training_differences"):
+        if differences := _option_differences(comparison):
             a, b = comparison["a"], comparison["b"]
             options = shortened(differences, a, b, most=len(differences))
-            yield f"The trainings of {a} and {b} also differ in {options}."
+            yield f"{a} and {b} also differ in {options}."
 
 
 def changed_head(row: Mapping, heads: Heads) -> str:
@@ -84,8 +90,8 @@ def conclusion(row: Mapping, heads: Heads) -> str:
         text += " for these speakers only"
     if change := changed_head(row, heads):
         text += f"; its head also changed {change}"
-    if row["joint"] and row.get("training_differences"):
-        text += "; other options of training also changed"
+    if _option_differences(row):
+        text += "; other options also changed"
     return text
 
 
@@ -105,7 +111,7 @@ def difference_finding(row: Mapping, heads: Heads) -> str:
     text = f"{text}: {rates}, {difference} percentage points."
     if change := changed_head(row, heads):
         text += f" The {output} head also changed {change}, which may be the cause."
-    return text[:1].upper() + text[1:] + _training_caveat(row) + speakers_caveat(row)
+    return text[:1].upper() + text[1:] + _options_caveat(row) + speakers_caveat(row)
 
 
 def headline(rows: Sequence[Mapping], set_name: str) -> str:
@@ -116,8 +122,8 @@ def headline(rows: Sequence[Mapping], set_name: str) -> str:
 
     Args:
         rows: differences in the error of outputs over all utterances, with `a`, `b`, `joint`,
-            `training_differences`, `output` and, if the output's head is of another kind in b,
-            `changed_head`.
+            `training_differences`, `decoding_differences`, `output` and, if the output's head is
+            of another kind in b, `changed_head`.
     """
     chosen = [row for row in rows if row["joint"]] or list(rows)
     if not chosen:
@@ -139,7 +145,7 @@ def _clause(row: Mapping, is_joint: bool) -> str:
     rates = [number(row[key]) for key in ("rate_a", "rate_b")]
     limits = ["shown for these speakers only"] if only_these_speakers(row) else []
     limits += ["the head changed too"] if way and row.get("changed_head") else []
-    limits += ["other options of training too"] if row.get("training_differences") else []
+    limits += ["other options too"] if _option_differences(row) else []
     limited = f" ({'; '.join(limits)})" if limits else ""
     if not way:
         return f"shows no difference in {output} error from {a} ({rates[1]} % against {rates[0]} %)"

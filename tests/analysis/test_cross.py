@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from espnet_ext.analysis import cross
+from espnet_ext.analysis.decoding_options import decoding_differences
 from espnet_ext.analysis.verdict import conclusion, difference_finding, headline
 from espnet_ext.document import number, signed
 
@@ -101,7 +102,7 @@ def test_joint_training_is_not_credited_with_other_options():
     sentence = difference_finding(row(training_differences=UNEQUAL), {})
     assert sentence.startswith("The surface error of do is higher than that of so_surface: 6.20 %")
     assert (
-        "Joint training need not be the cause: the trainings also differ in max_epoch "
+        "Joint training need not be the cause: they also differ in max_epoch "
         "(so_surface 4, do 5) and optim_conf.lr (so_surface 0.001, do 0.002)."
     ) in sentence
     unknown = difference_finding(row(training_differences=None), {})
@@ -113,11 +114,10 @@ def test_joint_training_is_not_credited_with_other_options():
     ]
     assert headline(rows, "test") == (
         "On test, do has a higher surface error than so_surface, 6.20 % against 5.00 % (other "
-        "options of training too) and has a higher meaning error than so_meaning, 6.20 % against "
-        "5.00 %."
+        "options too) and has a higher meaning error than so_meaning, 6.20 % against 5.00 %."
     )
     assert conclusion(row(training_differences=UNEQUAL, p_permutation=0.0), {}) == (
-        "worse; other options of training also changed"
+        "worse; other options also changed"
     )
     other = row(joint=False, training_differences=None)
     assert "recorded" not in difference_finding(other, {})
@@ -133,13 +133,53 @@ def test_options_of_the_trainings_are_compared(tree, tmp_path):
     (comparison,) = result["differences"]
     assert comparison["training_differences"] == [("max_epoch", "31", "30")]
     shown = cross.section(result)
-    note = "The trainings of so_surface and do also differ in max_epoch (so_surface 31, do 30)."
+    note = "so_surface and do also differ in max_epoch (so_surface 31, do 30)."
     assert note in shown.notes
     assert "joint training" not in shown.headline
     assert "joint training (do)" not in "".join(shown.summary).lower()
     (copy / "so_surface_small/config.yaml").unlink()
     (comparison,) = cross.run(systems)["differences"]
     assert comparison["training_differences"] is None
+
+
+def test_options_of_the_decodings_are_compared(tree, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tree / "exp/en", copy)
+    systems = {name: copy / f"{name}_small/decode/test" for name in ("so_surface", "do")}
+    (comparison,) = cross.run(systems)["differences"]
+    assert comparison["decoding_differences"] == []
+    for folder, beam in zip(systems.values(), (10, 2), strict=True):
+        options = {"surface": {"beam_size": beam, "batch_frames": beam}}
+        (folder / "decode.json").write_text(json.dumps({"options": options, "lms": {}}))
+    result = cross.run(systems)
+    (comparison,) = result["differences"]
+    difference = ("beam_size of decoding", "10", "2")
+    assert comparison["decoding_differences"] == [difference]
+    shown = cross.section(result)
+    assert "so_surface and do also differ in beam_size of decoding (so_surface 10, do 2)." in (
+        shown.notes
+    )
+    assert "joint training" not in shown.headline
+    unequal = {"decoding_differences": [difference]}
+    assert "Joint training need not be the cause: they also differ in beam_size of decoding" in (
+        difference_finding(row(**unequal), {})
+    )
+    other = difference_finding(row(joint=False, **unequal), {})
+    assert other.endswith(
+        "They also differ in beam_size of decoding (so_surface 10, do 2), which may be the cause. "
+        "This holds for these speakers; for others it is not shown (permutation p = 0.100)."
+    )
+
+
+@pytest.mark.parametrize(("same_head", "expected"), [(True, ["normalize_length"]), (False, [])])
+def test_options_of_another_kind_of_head_are_not_compared(tmp_path, same_head, expected):
+    for name, value in (("a", True), ("b", False)):
+        (tmp_path / name).mkdir()
+        record = {"options": {"meaning": {"normalize_length": value}}, "weights": "model.pth"}
+        (tmp_path / name / "decode.json").write_text(json.dumps(record))
+    found = decoding_differences(tmp_path / "a", tmp_path / "b", "meaning", same_head=same_head)
+    assert [name.partition(" ")[0] for name, _, _ in found] == expected
+    assert decoding_differences(tmp_path / "a", tmp_path / "c", "meaning", same_head=True) == []
 
 
 def test_finding_names_a_changed_head():

@@ -206,7 +206,8 @@ def _task(
         "effective_test": len(classes) ** 2 / float((1 / np.bincount(labels[1])).sum()),
         "left_out": len(training.labels) + len(tested.labels) - len(kept[0]) - len(kept[1]),
     }
-    return Task(*labels, *types, *contexts, speakers), kept, description
+    of_task = Task(labels[0], labels[1], types[0], types[1], contexts[0], contexts[1], speakers)
+    return of_task, kept, description
 
 
 def _halves(examples: Examples) -> tuple[Examples, Examples]:
