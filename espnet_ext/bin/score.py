@@ -16,8 +16,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--token_types",
         type=token_types,
-        default="surface=char meaning=char",
-        help="token type of the texts of each output: char, jamo, bpe, word, phone or label",
+        default=None,
+        help="token type of the texts of each output: char, jamo, bpe, word, phone or label "
+        "(default: that of the model, if its decode.json is with the hypotheses, else char)",
     )
     parser.add_argument(
         "--lexicon",
@@ -48,15 +49,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.resamples < 1:
         parser.error("--resamples must be at least 1")
 
+    from pathlib import Path
+
     from espnet_ext.provenance import provenance
     from espnet_ext.report.terminal import score_line
+    from espnet_ext.scoring.hypotheses import recorded_token_types
     from espnet_ext.scoring.score import score_directory
     from espnet_ext.text.tokenizers import read_symbols
 
+    types = options.token_types
+    if types is None:
+        of_model = recorded_token_types(Path(options.hypotheses))
+        types = {"surface": "char", "meaning": "char", **of_model}
     result = score_directory(
         options.data,
         options.hypotheses,
-        options.token_types,
+        types,
         lexicon=options.lexicon,
         symbols=read_symbols(options.nlsyms_txt) if options.nlsyms_txt else (),
         resamples=options.resamples,

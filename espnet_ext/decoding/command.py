@@ -176,7 +176,13 @@ def decode_directory(
         else:
             decoder = TextSetDecoder(recogniser, sources, finished, conditions)
         decoder.run(f"decoding {Path(data).name}", f"{model_dir}/{weights}")
-        facts = {"model": Path(model_dir).name, **settings, **decoder.counts()}
+        types = {n: recogniser.model.heads[n].options.token_type for n in recogniser.outputs}
+        facts = {
+            "model": Path(model_dir).name,
+            **settings,
+            "token_types": types,
+            **decoder.counts(),
+        }
         if canonical_settings is not None:
             source = recogniser.canonical.source if recogniser.canonical else None
             count = count_derived(decoder.results, source) if source else len(decoder.forms)

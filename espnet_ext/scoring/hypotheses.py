@@ -11,9 +11,10 @@ from espnet_ext.data.directory import Column, text_files
 from espnet_ext.data.record import NA, Utterance
 from espnet_ext.data.table import read_table, stream_values
 from espnet_ext.errors import UserError
+from espnet_ext.files import read_json
 from espnet_ext.progress import say
 from espnet_ext.scoring.baseline import has_nothing
-from espnet_ext.scoring.normal_form import Changes, comparison_form
+from espnet_ext.scoring.normal_form import PHONE, Changes, comparison_form
 
 
 class HypothesisColumn(Column):
@@ -33,6 +34,27 @@ class HypothesisColumn(Column):
             raise UserError(
                 f"{self._file}: {self._head[0]}: not in {self._data}",
                 "decode the same data that you score against",
+            )
+
+
+def recorded_token_types(folder: Path) -> dict[str, str]:
+    """Return output → token type of the model that wrote hypotheses, from `decode.json`.
+
+    Hypotheses of other programs and of earlier versions have none.
+    """
+    path = folder / "decode.json"
+    record = read_json(path) if path.is_file() else {}
+    return dict(record.get("token_types") or {})
+
+
+def require_recorded_types(folder: Path, token_types: Mapping[str, str]) -> None:
+    """Raise a `UserError` if phones would be compared as characters or words, or the reverse."""
+    for output, written in recorded_token_types(folder).items():
+        given = token_types.get(output, written)
+        if (given == PHONE) != (written == PHONE):
+            raise UserError(
+                f"{folder}: {output} has the token type {written} (decode.json), not {given}",
+                f'give --token_types "{output}={written}"',
             )
 
 

@@ -62,7 +62,7 @@ from espnet_ext.progress import track
 from espnet_ext.scoring import bootstrap, cells, normal_form, sclite
 from espnet_ext.scoring.baseline import refuse_data_directory
 from espnet_ext.scoring.blocks import BlockReader
-from espnet_ext.scoring.hypotheses import check_hypotheses
+from espnet_ext.scoring.hypotheses import check_hypotheses, require_recorded_types
 from espnet_ext.scoring.references import survey_references
 from espnet_ext.scoring.set_scorer import SetScorer
 from espnet_ext.scoring.utterance_file import write_utterances
@@ -101,11 +101,12 @@ def score_directory(
         The contents of `score.json`.
 
     Raises:
-        UserError: the hypotheses are references, one belongs to no utterance, or there is nothing
-            to score.
+        UserError: the hypotheses are references, one belongs to no utterance, a token type is not
+            that of the model, or there is nothing to score.
     """
     folder = Path(hypotheses_dir).resolve()  # resolved, because its name is the name of the set
     refuse_data_directory(folder)
+    require_recorded_types(folder, token_types)
     changes = normal_form.Changes(symbols=symbols)
     survey = survey_references(data, token_types, changes)
     hypotheses = check_hypotheses(

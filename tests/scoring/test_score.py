@@ -227,6 +227,24 @@ def test_set_without_any_reference_token_reports_its_insertions(tmp_path, capsys
     assert line in capsys.readouterr().out
 
 
+def test_token_types_are_those_of_the_model(tmp_path, capsys):
+    from espnet_ext.bin import score
+
+    texts = {"surface": {"a-1": "S IY"}, "meaning": {"a-1": "see"}}
+    data = data_directory(tmp_path / "data", {"a-1": "a"}, texts)
+    out = hypothesis_folder(tmp_path / "out", {"surface": {"a-1": "S EH"}})
+    options = ["--data", str(data), "--hypotheses", str(out)]
+    assert score.main(options) == 0  # without decode.json, characters: 1 of 4 with the space
+    assert "surface against surface: CER 50.00 %" in capsys.readouterr().out
+    (out / "decode.json").write_text('{"token_types": {"surface": "phone"}}')
+    assert score.main(options) == 0
+    assert "surface against surface: PER 50.00 %" in capsys.readouterr().out
+    before = (out / "score.json").read_bytes()
+    with pytest.raises(UserError, match="surface has the token type phone .*, not char"):
+        score.main([*options, "--token_types", "surface=char meaning=char"])
+    assert (out / "score.json").read_bytes() == before
+
+
 def test_data_directory_as_hypotheses_raises_user_error_and_stays_unchanged(korean):
     data, _ = korean
     before = {path: path.stat().st_mtime_ns for path in data.parent.rglob("*")}
