@@ -250,12 +250,13 @@ class Analysis:
         return {"kind": self.name, **numbers, "inputs": inputs, "section": section.to_json()}
 
     def _describe_inputs(self, arguments: Mapping[str, Any]) -> Result:
-        """Return `{"systems": {name: [directory, …]}, "labels": [[set, SHA-256], …]}`.
+        """Return `{"systems": {name: [directory, …]}, "labels": [[set, SHA-256], …], "files": …}`.
 
-        The hashes are `data.source_sha256` of score.json.
+        The hashes of labels are `data.source_sha256` of score.json. `files` has those of the
+        weights and of the scored hypotheses: `{directory: {file: SHA-256}}`.
         """
         from espnet_ext.data.directory import stream_directory
-        from espnet_ext.files import read_json
+        from espnet_ext.files import read_json, sha256_of
         from espnet_ext.scoring.references import labels_sha256
 
         systems: dict[str, list[str]] = {}
@@ -278,8 +279,15 @@ class Analysis:
         if DATA in self.inputs and (folder / "wav.scp").is_file():
             digest = labels_sha256(stream_directory(folder, empty_texts=True))
             labels.append([folder.resolve().name, digest])
+        files = {
+            str(folder): {name: sha256_of(folder / name)}
+            for folder in map(Path, dict.fromkeys(scored))
+            for name in ("model.pth", "utterances.json")
+            if (folder / name).is_file()
+        }
         return {
             "systems": systems,
+            "files": files,
             "labels": [list(pair) for pair in dict.fromkeys(map(tuple, labels))],
         }
 

@@ -114,11 +114,17 @@ def collect_partial(runs: Sequence[Run], output: str) -> Result:
 
 
 def _require_same_labels(runs: Sequence[Run], decodings: Sequence[Mapping]) -> None:
-    """Raise `UserError` unless all decodings were scored against the same labels."""
+    """Raise `UserError` unless all decodings were scored against the same labels, in one unit."""
     if len({decoding["data_sha256"] for decoding in decodings}) > 1:
         raise UserError(
             f"{runs[0][2]} and other runs were scored against different labels",
             "score all of them against the same data (stage 13)",
+        )
+    types = {str(sorted(decoding["token_types"].items())) for decoding in decodings}
+    if len(types) > 1:
+        raise UserError(
+            f"{runs[0][2]} and other runs were scored with different token types",
+            "score all of them with the same --token_types (stage 13)",
         )
 
 
@@ -251,8 +257,8 @@ ANALYSIS = Analysis(
     inputs=[
         Input(
             "--runs",
-            "scored decoding directories; WAY is complete, or a system's name; the same PERCENT "
-            "and WAY again is a further training of it",
+            "scored decoding directories; SYSTEM is complete, or a system's name; the same PERCENT "
+            "and SYSTEM again is a further training of it",
             per_system=True,
             depends_on=["score.json", "utterances.json"],
             metavar="PERCENT:SYSTEM=DIR",

@@ -33,7 +33,7 @@ from espnet_ext.feedback.calibration_measures import (
     precision_recall,
     reliability,
 )
-from espnet_ext.files import read_json, write_json
+from espnet_ext.files import read_json, sha256_of, write_json
 
 FILE = "calibration.json"  # in the model directory
 KIND, VERSION = "calibration", 2  # of the file; raise the version if its content changes
@@ -175,6 +175,21 @@ class Calibration:
                 "facts": dict(self.facts),
             },
         )
+
+    def require_model(self, weights: Path, path: str | Path) -> None:
+        """Raise a `UserError` if it was learnt with other weights.
+
+        Args:
+            weights: `model.pth` of the model. A packed model has none; it was checked when packed.
+            path: file of the calibration, for the message.
+        """
+        digest = self.facts.get("model_sha256")
+        if digest and weights.is_file() and sha256_of(weights) != digest:
+            raise UserError(
+                f"{path}: learnt with other weights than {weights}, so its probabilities are not "
+                "those of this model",
+                "write it again with espnet-ext calibrate, or remove it to judge without one",
+            )
 
     @classmethod
     def load(cls, path: str | Path) -> "Calibration":

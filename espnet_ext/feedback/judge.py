@@ -133,11 +133,16 @@ class Judge:
             device: "cpu", "cuda" or "mps".
             channel: which of several channels of audio files to take: a number from 0, or "mix".
             options: search options; `beam_size` is 5 by default.
+
+        Raises:
+            UserError: the calibration is of other weights, or the model cannot be used.
         """
         folder = find_model_dir(model)
         path = Path(calibration) if calibration else Path(folder) / calibrations.FILE
         is_read = not uncalibrated and (calibration is not None or path.is_file())
         loaded = Calibration.load(path) if is_read else None
+        if loaded is not None:
+            loaded.require_model(Path(folder) / "model.pth", path)
         if precision is not None and loaded is None:
             raise UserError(
                 f"{folder}: no {calibrations.FILE}, so no threshold is known for a precision",

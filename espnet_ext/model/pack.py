@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from espnet_ext.errors import UserError
-from espnet_ext.files import atomic_path, read_json, write_json
+from espnet_ext.files import atomic_path, read_json, sha256_of, write_json
 from espnet_ext.model import checksums, manifest, safe_weights
 from espnet_ext.model.config import OutputConfig, suggest
 from espnet_ext.model.export import export_head, stock_command
@@ -130,14 +130,25 @@ def _copy_model(
     if (source / "train.json").is_file():
         shutil.copyfile(source / "train.json", folder / "train.json")
     if (source / _CALIBRATION).is_file():
-        write_json(folder / _CALIBRATION, _portable_calibration(source / _CALIBRATION))
+        calibration = _portable_calibration(source / _CALIBRATION, source / weights)
+        write_json(folder / _CALIBRATION, calibration)
 
 
-def _portable_calibration(path: Path) -> dict[str, Any]:
-    """Return a calibration without paths of this machine; sets are named by their folders."""
+def _portable_calibration(path: Path, weights: Path) -> dict[str, Any]:
+    """Return a calibration without paths of this machine; sets are named by their folders.
+
+    Raises:
+        UserError: it was learnt with other weights.
+    """
     content = read_json(path)
     facts = content.get("facts")
     if isinstance(facts, dict):
+        digest = facts.get("model_sha256")
+        if digest and digest != sha256_of(weights):
+            raise UserError(
+                f"{path}: learnt with other weights than {weights}",
+                "write it again with espnet-ext calibrate, or remove it",
+            )
         kept = {key: value for key, value in facts.items() if key not in _LOCAL_FACTS}
         if isinstance(facts.get("data"), str):
             kept["data"] = Path(facts["data"]).name

@@ -7,6 +7,7 @@ file that is missing, out of date or without tables is named in the report, and 
 that `analysis/not_run.json` names, with its reasons.
 """
 
+import functools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from espnet_ext.document import Section, is_too_few
 from espnet_ext.errors import UserError
-from espnet_ext.files import read_json, read_json_lines
+from espnet_ext.files import read_json, read_json_lines, sha256_of
 from espnet_ext.report.training_overlap import overlap_caveats
 from espnet_ext.report.utterances import UtteranceSet
 
@@ -205,7 +206,12 @@ def _read_system(
     if diagnosed := _diagnostics(folder / "diagnostics.jsonl"):
         language.diagnostics[system] = diagnosed
     if (calibration := _optional(folder / "calibration.json")) is not None:
-        language.calibrations[system] = calibration
+        digest = (calibration.get("facts") or {}).get("model_sha256")
+        if _has_changed(folder / "model.pth", digest):
+            why = "is of other weights: run espnet-ext calibrate again"
+            missing.append(f"{language.code}: {folder / 'calibration.json'} {why}")
+        else:
+            language.calibrations[system] = calibration
     for set_name in sets:
         for name, tag in tags.items():
             decoding = folder / tag / set_name
@@ -304,12 +310,31 @@ def _systems_of(content: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def _has_changed(path: Path, digest: str | None) -> bool:
+    """Return whether a file is there and has another SHA-256 than the recorded one, if any."""
+    if digest is None or not path.is_file():
+        return False
+    status = path.stat()
+    return _digest(path, status.st_mtime_ns, status.st_size) != digest
+
+
+@functools.cache
+def _digest(path: Path, changed: int, size: int) -> str:
+    """Return the SHA-256 of a file, computed once per time of change and size."""
+    return sha256_of(path)
+
+
 def _is_current(language: Language, content: Mapping[str, Any]) -> bool:
     """Whether the models, decodings and labels that a result names are those of the report."""
     runs = [run for systems in language.sets.values() for run in systems.values()]
-    models = {run.folder.parts[-4:-2] for run in runs}
-    decodings = {run.folder.parts[-4:] for run in runs}
+    models = {run.folder.parts[-4:-2]: run.folder.parents[1] for run in runs}
+    decodings = {run.folder.parts[-4:]: run.folder for run in runs}
     inputs = content.get("inputs") or {}
+    for used_folder, digests in (inputs.get("files") or {}).items():
+        parts = Path(used_folder).parts
+        present = models.get(parts[-2:]) or decodings.get(parts[-4:])
+        if present and any(_has_changed(present / name, sha) for name, sha in digests.items()):
+            return False
     for folder in (Path(one) for folders in inputs.get("systems", {}).values() for one in folders):
         if folder.parts[-2:] not in models and folder.parts[-4:] not in decodings:
             return False
@@ -321,7 +346,7 @@ def _is_current(language: Language, content: Mapping[str, Any]) -> bool:
     if isinstance(content.get("models"), Mapping):
         trained = [one for one in content["models"].values() if not one.get("twin_of")]
         used = {Path(one.get("directory", "")).parts[-2:] for one in trained}
-        if not used or not used <= models:
+        if not used or not used <= models.keys():
             return False
     of_set = [run for run in runs if run.folder.name == content.get("set", run.folder.name)]
     if isinstance(content.get("systems"), Mapping):

@@ -5,6 +5,7 @@ If the words of the utterances are given, every listed pronunciation of a word i
 """
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ from espnet_ext.text.lexicon import make_pronouncer, read_lexicon, read_pronunci
 
 JAMO, CHAR = "jamo", "char"
 _SILENCES = frozenset(["sil", "<sil>", "sp", "<sp>", "spn", "<spn>", "pau", "<pau>", "h#", "<eps>"])
+_SYLLABLES = re.compile("[가-힣]{2,}")
 # Unit → function that separates the units of a text by spaces. Spaces between Korean words are
 # dropped, because they are not pronounced.
 UNITS: dict[str, Callable[[str], str]] = {
@@ -101,6 +103,7 @@ def evaluate_files(
     texts = [_read_units(path, unit, changes) for path in (canonical, perceived, hypothesis)]
     if unit == PHONE:
         for path, content in zip((canonical, perceived, hypothesis), texts, strict=True):
+            _require_no_words(path, content)
             _warn_of_silences(path, content)
     shared = set.intersection(*map(set, texts))
     if not shared:
@@ -238,6 +241,16 @@ def _read_words(path: str, changes: Changes) -> dict[str, str]:
 
 def _read_units(path: str | Path, unit: str, changes: Changes) -> dict[str, str]:
     return {i: UNITS[unit](text) for i, text in _read_texts(path, unit, changes).items()}
+
+
+def _require_no_words(path: str, texts: Mapping[str, str]) -> None:
+    """Raise a `UserError` if a text has Korean words, which would be taken for phones."""
+    for utt_id, text in texts.items():
+        if word := _SYLLABLES.search(text):
+            raise UserError(
+                f"{path}: {utt_id}: '{word[0]}' is a Korean word, not a phone",
+                "give --unit jamo, or --unit char to compare syllables",
+            )
 
 
 def _warn_of_silences(path: str, texts: Mapping[str, str]) -> None:

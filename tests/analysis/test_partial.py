@@ -125,9 +125,14 @@ def test_errors_of_several_trainings_are_pooled(tree, tmp_path):
     with pytest.raises(UserError, match="1 trainings of do, 2 of complete"):
         collect_partial(runs[:3], "surface")
     file = Path(runs[1][2]) / "utterances.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "data_sha256": "other"}))
-    with pytest.raises(UserError, match="against different labels"):
-        collect_partial(runs, "surface")
+    content = json.loads(file.read_text())
+    for change, message in (
+        ({"data_sha256": "other"}, "against different labels"),
+        ({"token_types": {"surface": "phone"}}, "with different token types"),
+    ):
+        file.write_text(json.dumps({**content, **change}))
+        with pytest.raises(UserError, match=message):
+            collect_partial(runs, "surface")
 
 
 def test_output_without_labels_has_no_rate(tree, tmp_path):

@@ -164,6 +164,10 @@ def test_command_writes_what_judge_reads(trained, tmp_path, capsys):
     wav = str(trained.root / "wav/train0.wav")
     assert cli.run(judge.main, [model, wav, "--calibration", str(output), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["calibrated"] is True
+    facts["model_sha256"] = "0" * 64  # as after further epochs in the same folder
+    output.write_text(json.dumps(content))
+    assert cli.run(judge.main, [model, wav, "--calibration", str(output)]) == 1
+    assert f"{output}: learnt with other weights than {model}" in capsys.readouterr().err
 
 
 def test_set_without_annotation_is_a_user_error(trained, tmp_path):

@@ -155,6 +155,11 @@ def test_calibration_and_data_are_packed_without_local_paths(trained, tmp_path):
     card = (folder / "README.md").read_text()
     assert "Corpus A (CC BY 4.0)" in card and "12 recordings of 3 speakers" in card
     assert "4.3 %" in card and "/secret" not in card
+    facts["model_sha256"] = "0" * 64
+    (source / "calibration.json").write_text(json.dumps(calibration))
+    with pytest.raises(UserError, match="learnt with other weights than"):
+        pack.main([*options, "--archive", str(tmp_path / "n.zip")])
+    assert not (tmp_path / "n.zip").exists()
 
 
 def test_dry_run_of_upload_writes_a_card_with_the_packed_sections(trained, tmp_path, capsys):

@@ -68,6 +68,14 @@ def test_report_reads_the_calibration_of_each_system(tmp_path):
     language = collect(*arguments).languages[0]
     assert "do: " not in calibration.section(language).title
     assert calibration.section(language).findings[0].startswith("do, prompt, held-out speakers: ")
+    weights = path.with_name("model.pth")
+    weights.write_bytes(b"further epochs")
+    content = json.loads(path.read_text())
+    content["facts"]["model_sha256"] = "0" * 64
+    path.write_text(json.dumps(content))
+    results = collect(*arguments)
+    assert calibration.section(results.languages[0]) is None
+    assert f"en: {path} is of other weights: run espnet-ext calibrate again" in results.missing
     path.write_text("{}")
     with pytest.raises(UserError, match=r"calibration.json of do \(en\): not a calibration"):
         calibration.section(collect(*arguments).languages[0])

@@ -6,6 +6,7 @@ import html as html_module
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from pages import SYSTEMS, Page, write
@@ -14,6 +15,7 @@ from espnet_ext.bin import baseline, cross, mdd
 from espnet_ext.bin import score as score_command
 from espnet_ext.document import interval, number
 from espnet_ext.errors import UserError
+from espnet_ext.files import sha256_of
 
 MDD_FILES = (("canonical", "canonical"), ("perceived", "surface"))
 TEXT = "p h1 h2 h3 h4 ul li a b strong small span pre code"
@@ -583,6 +585,21 @@ def test_analysis_of_other_models_is_left_out_with_a_note(tree, tmp_path, capsys
     value = json.loads(path.read_text())
     path.write_text(json.dumps({**value, "models": {}}))
     assert note in write(tmp_path, tmp_path, languages="ko")[1]
+
+
+@pytest.mark.parametrize("changed", ["do_small/model.pth", "do_small/decode/test/utterances.json"])
+def test_analysis_of_earlier_weights_or_hypotheses_is_left_out(tree, tmp_path, capsys, changed):
+    shutil.copytree(tree / "exp", tmp_path / "exp")
+    path, file = tmp_path / "exp/ko/analysis/cka.json", tmp_path / "exp/ko" / changed
+    (tmp_path / "exp/ko/do_small/model.pth").write_bytes(b"weights")
+    files = {str(Path("exp/ko") / changed).rpartition("/")[0]: {file.name: sha256_of(file)}}
+    value = json.loads(path.read_text())
+    path.write_text(json.dumps({**value, "inputs": {**value.get("inputs", {}), "files": files}}))
+    title, note = "Similarity of the systems' layers", f"{path} is about other models"
+    assert title in write(tmp_path, tmp_path, languages="ko")[1]
+    file.write_bytes(file.read_bytes() + b" ")
+    assert title not in write(tmp_path, tmp_path, languages="ko")[1]
+    assert note in capsys.readouterr().err
 
 
 def test_cross_task_evaluation_of_other_systems_is_left_out(tree, tmp_path, capsys):

@@ -197,6 +197,8 @@ def test_korean_letters_without_prompt(tmp_path, capsys):
     assert set(json.loads((tmp_path / "y.json").read_text())["F1"].values()) == {None}
     with pytest.raises(UserError, match="unknown unit 'mora'"):
         command.main([*options, "--unit", "mora"])
+    with pytest.raises(UserError, match="canonical: s1-a: '궁물' is a Korean word, not a phone"):
+        command.main(options)  # in phones
 
 
 @pytest.mark.parametrize("unit", ["phone", "jamo"])
