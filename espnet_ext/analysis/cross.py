@@ -1,13 +1,15 @@
 """Cross-task evaluation: divergence of the references, consistency of outputs, differences."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from espnet_ext.analysis import definition
-from espnet_ext.analysis.decoding_options import decoding_differences
 from espnet_ext.analysis.definition import Analysis, Option, Output, Result
-from espnet_ext.analysis.training_options import Difference, training_differences
+from espnet_ext.analysis.option_differences import (
+    differences_of_decodings,
+    differences_of_trainings,
+)
 from espnet_ext.analysis.verdict import (
     changed_head,
     conclusion,
@@ -138,33 +140,9 @@ def run(
             heads[name] = read_json(training).get("branches") or {}
     for comparison in result["differences"]:
         if comparison["joint"]:
-            comparison["training_differences"] = _training_differences(comparison, systems)
-        comparison["decoding_differences"] = _decoding_differences(comparison, everything, heads)
+            comparison["training_differences"] = differences_of_trainings(comparison, systems)
+        comparison["decoding_differences"] = differences_of_decodings(comparison, everything, heads)
     return {**result, "outputs": outputs, "heads": heads}
-
-
-def _training_differences(
-    comparison: Numbers, systems: Mapping[str, str]
-) -> Sequence[Sequence[str]] | None:
-    """Return the options that differ between the trainings of two systems; None if unknown."""
-    first, second = (Path(systems[comparison[side]]) / "../.." for side in "ab")
-    output = next((cell["name"].partition("-")[0] for cell in comparison["cells"]), "")
-    return training_differences(first, second, output)
-
-
-def _decoding_differences(
-    comparison: Numbers, systems: Mapping[str, str], heads: Mapping[str, Mapping[str, str]]
-) -> list[Difference]:
-    """Return the options that differ between the decodings of two systems, in any output."""
-    a, b = (comparison[side] for side in "ab")
-    outputs = dict.fromkeys(cell["name"].partition("-")[0] for cell in comparison["cells"])
-    found: dict[Difference, None] = {}
-    for output in outputs:
-        kinds = [heads.get(name, {}).get(output) for name in (a, b)]
-        same_head = kinds[0] == kinds[1] is not None
-        folders = Path(systems[a]), Path(systems[b])
-        found |= dict.fromkeys(decoding_differences(*folders, output, same_head=same_head))
-    return list(found)
 
 
 def section(result: Numbers) -> Section:

@@ -33,6 +33,7 @@ from typing import Any
 from espnet_ext.errors import UserError
 from espnet_ext.files import read_json, read_json_lines, write_text
 from espnet_ext.scoring.counts import align_texts, count_edits
+from espnet_ext.scoring.decode_record import compared_options
 from espnet_ext.scoring.divergence import LEARNER, measure_references
 from espnet_ext.study.design import Cell, Study, folder_of
 from espnet_ext.study.model_measures import read_measures
@@ -42,6 +43,7 @@ KIND, VERSION = "study", 1
 NO_BIN = "none"
 _OF_CELLS = ("seed", "num_iters_per_epoch")  # options in which the trainings of a grid may differ
 _RERUN = "remove the folder and run the study again"
+_DECODE_AGAIN = "decode all cells with the same options"
 
 
 def collect(
@@ -201,7 +203,13 @@ class _Collection:
         used = [record[key] for key in OF_DECODING]
         name = f"the options of decoding {cell.system}"
         place = ("decoding", cell.language, cell.system)
-        self._require_equal(place, used, cell, name, "decode all cells with the same options")
+        self._require_equal(place, used, cell, name, _DECODE_AGAIN)
+        for output in record["options"]:
+            compared = compared_options(record, output, same_head=False)
+            for option, value in compared.items():
+                common = ("decoding", cell.language, output, option)
+                name = f"{option} of decoding {output}"
+                self._require_equal(common, value, cell, name, _DECODE_AGAIN)
         return _digest(used)
 
     def _require_equal(self, place: tuple, value: Any, cell: Cell, name: str, remedy: str) -> None:

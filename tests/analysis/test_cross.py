@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from espnet_ext.analysis import cross
-from espnet_ext.analysis.decoding_options import decoding_differences
+from espnet_ext.analysis.option_differences import decoding_differences
 from espnet_ext.analysis.verdict import conclusion, difference_finding, headline
 from espnet_ext.document import number, signed
 

@@ -156,6 +156,15 @@ def test_mixed_cells_are_refused(root, study, name, key, value, message):
     assert "do, seed 1" in caught.value.message and caught.value.remedy
 
 
+def test_systems_that_were_decoded_with_another_beam_are_refused(root, study):
+    """All trainings of `do` have the same beam, but not that of the other systems."""
+    options = {name: {"beam_size": 2} for name in ("surface", "meaning")}
+    for path in root.glob("*/*/*/*/do_seed*/decode/*/decode.json"):
+        change(path, "options", options)
+    with pytest.raises(UserError, match="beam_size of decoding (surface|meaning) differ from"):
+        collect(study, root, ["valid"])
+
+
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
