@@ -38,13 +38,13 @@ def differences_of_decodings(
         heads: name → output → kind of its head.
     """
     a, b = (comparison[side] for side in "ab")
-    found: dict[Difference, None] = {}
+    differences: dict[Difference, None] = {}
     for output in _outputs(comparison):
         kinds = [heads.get(name, {}).get(output) for name in (a, b)]
         same_head = kinds[0] == kinds[1] is not None
         folders = Path(systems[a]), Path(systems[b])
-        found |= dict.fromkeys(decoding_differences(*folders, output, same_head=same_head))
-    return list(found)
+        differences |= dict.fromkeys(decoding_differences(*folders, output, same_head=same_head))
+    return list(differences)
 
 
 def decoding_differences(

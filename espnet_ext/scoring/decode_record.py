@@ -27,9 +27,9 @@ def compared_options(record: Any, output: str, *, same_head: bool) -> dict[str, 
         return {}
     ignored = _NO_EFFECT if same_head else (*_NO_EFFECT, *_OF_HEADS)
     search = (record.get("options") or {}).get(output) or {}
-    found = {name: record[name] for name in _OF_RECOGNISER if name in record}
-    found |= {name: record[name].get(output) for name in _OF_OUTPUT if name in record}
-    return found | {
+    compared = {name: record[name] for name in _OF_RECOGNISER if name in record}
+    compared |= {name: record[name].get(output) for name in _OF_OUTPUT if name in record}
+    return compared | {
         name: value
         for name, value in flat_items(search)
         if name not in ignored and (same_head or not name.startswith("head_conf"))

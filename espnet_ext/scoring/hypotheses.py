@@ -50,10 +50,10 @@ def recorded_token_types(folder: Path) -> dict[str, str]:
 def require_recorded_types(folder: Path, token_types: Mapping[str, str]) -> None:
     """Raise a `UserError` if phones would be compared as characters or words, or the reverse."""
     for output, written in recorded_token_types(folder).items():
-        given = token_types.get(output, written)
-        if (given == PHONE) != (written == PHONE):
+        requested = token_types.get(output, written)
+        if (requested == PHONE) != (written == PHONE):
             raise UserError(
-                f"{folder}: {output} has the token type {written} (decode.json), not {given}",
+                f"{folder}: {output} has the token type {written} (decode.json), not {requested}",
                 f'give --token_types "{output}={written}"',
             )
 

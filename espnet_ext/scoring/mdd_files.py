@@ -249,7 +249,7 @@ def _require_no_words(path: str, texts: Mapping[str, str]) -> None:
         if word := _SYLLABLES.search(text):
             raise UserError(
                 f"{path}: {utt_id}: '{word[0]}' is a Korean word, not a phone",
-                "give --unit jamo, or --unit char to compare syllables",
+                "compare it in letters: espnet-ext mdd --unit jamo",
             )
 
 

@@ -237,6 +237,17 @@ def _fit_mixed_model(
     bounds = [(0.0, 1e3)] * len(sizes)
     fits = [minimize(lambda theta: solve(theta)[0], start, bounds=bounds) for start in starts]
     best = min(fits, key=lambda result: result.fun)
+    # The likelihood is flat at its maximum, and the gradients above are numerical: without this,
+    # digits that are shown depend on the processor.
+    polished = minimize(
+        lambda theta: solve(theta)[0],
+        best.x,
+        method="Nelder-Mead",
+        bounds=bounds,
+        options={"xatol": 1e-7, "fatol": 1e-9, "maxfev": 5000},
+    )
+    if polished.fun <= best.fun:
+        best = polished
     _, coefficients, covariance, residual = solve(best.x)
     return _MixedModel(
         coefficients,

@@ -177,8 +177,10 @@ def test_options_of_another_kind_of_head_are_not_compared(tmp_path, same_head, e
         (tmp_path / name).mkdir()
         record = {"options": {"meaning": {"normalize_length": value}}, "weights": "model.pth"}
         (tmp_path / name / "decode.json").write_text(json.dumps(record))
-    found = decoding_differences(tmp_path / "a", tmp_path / "b", "meaning", same_head=same_head)
-    assert [name.partition(" ")[0] for name, _, _ in found] == expected
+    differences = decoding_differences(
+        tmp_path / "a", tmp_path / "b", "meaning", same_head=same_head
+    )
+    assert [name.partition(" ")[0] for name, _, _ in differences] == expected
     assert decoding_differences(tmp_path / "a", tmp_path / "c", "meaning", same_head=True) == []
 
 

@@ -148,7 +148,7 @@ def test_training_overhead_is_what_loading_and_checkpoints_take(
     collate, record = task.collate, checksums.record
 
     def slow_collate(batch):
-        time.sleep(0.05)
+        time.sleep(0.2)  # longer than a step, which it is done beside
         return collate(batch)
 
     def slow_record(*arguments):
@@ -169,8 +169,8 @@ def test_training_overhead_is_what_loading_and_checkpoints_take(
     for epoch in numbers["epochs"]:
         parts = {name: seconds for name, seconds in epoch.items() if " " in name}
         assert epoch["number"] == 1  # after the second of three batches
-        assert parts["data of training"] >= 3 * 0.05
-        assert parts["data of validation"] >= 0.05
+        assert parts["data of training"] >= 0.2  # of the first batch at least
+        assert parts["data of validation"] >= 0.2
         assert parts["checkpoints inside epochs"] >= 0.1
         assert parts["checkpoints at the end of epochs"] >= 2 * 0.1  # and the weights of the epoch
         assert len(parts) == 4 and sum(parts.values()) < epoch["seconds"]
