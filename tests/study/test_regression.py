@@ -10,6 +10,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.study.page import sections
 from espnet_ext.study.regression import (
     RANDOM,
+    _fit_mixed_model,
     design_matrix,
     divergence_pairs,
     fit,
@@ -227,3 +228,26 @@ def test_too_few_settings_raise_user_error(tmp_path):
         fit(regression_rows(study, results, "surface"), "surface")
     with pytest.raises(UserError, match="no rows"):
         fit([], "surface")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_other_deviations_are_more_likely(seed):
+    """Small deviations: an optimiser that reaches zero must not stay there."""
+    rng = np.random.default_rng(seed)
+    groups = [np.eye(12)[rng.integers(0, 12, 240)], np.eye(9)[rng.integers(0, 9, 240)]]
+    matrix = np.column_stack([np.ones(240), rng.normal(size=240)])
+    target = sum(0.3 * z @ rng.normal(size=z.shape[1]) for z in groups) + 2 * rng.normal(size=240)
+
+    def deviance(theta):  # restricted, dense (Bates et al. 2015, equation 42)
+        covariance = np.eye(240) + sum(t**2 * z @ z.T for t, z in zip(theta, groups, strict=True))
+        inverse = np.linalg.inv(covariance)
+        information = matrix.T @ inverse @ matrix
+        residuals = target - matrix @ np.linalg.solve(information, matrix.T @ inverse @ target)
+        variance = residuals @ inverse @ residuals / 238
+        determinants = sum(np.linalg.slogdet(one)[1] for one in (covariance, information))
+        return 238 * np.log(variance) + determinants
+
+    fitted = _fit_mixed_model(target, matrix, groups)
+    best = deviance(np.sqrt(np.array(fitted.variances) / fitted.residual))
+    levels = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
+    assert best <= min(map(deviance, itertools.product(levels, levels))) + 1e-8
