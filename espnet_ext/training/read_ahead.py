@@ -78,9 +78,8 @@ def batches_ahead(loader: Any) -> Iterator[Any]:
     if not is_loader or not isinstance(reader, ReadAhead):
         return iter(loader)
     if not getattr(getattr(dataset, "preprocess", None), "is_random", True):
-        return one_ahead(
-            iter(loader)
-        )  # `iter` draws a seed, so it is called here, not in the thread
+        batches = iter(loader)  # it draws a seed, so it is not called in the thread
+        return one_ahead(batches)
     return _ahead(iter(loader), reader, loader.batch_sampler)
 
 
