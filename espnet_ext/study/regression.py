@@ -237,8 +237,8 @@ def _fit_mixed_model(
     bounds = [(0.0, 1e3)] * len(sizes)
     fits = [minimize(lambda theta: solve(theta)[0], start, bounds=bounds) for start in starts]
     best = min(fits, key=lambda result: result.fun)
-    # The gradient vanishes where a standard deviation is zero, and the maximum is flat, so the fits
-    # above can stop before it. A search without gradients goes on.
+    # The gradient is zero where a standard deviation is zero, and the maximum is flat, so the fits
+    # above can stop too early. A search without gradients continues.
     polished = minimize(
         lambda theta: solve(theta)[0],
         best.x,
