@@ -144,16 +144,17 @@ def configuration_keys() -> Iterator[str]:
 
 def api_names() -> Iterator[str]:
     """Members and parameters of what the README shows."""
-    from espnet_ext.decoding import api
+    from espnet_ext.decoding.api import DualSpeech2Text
+    from espnet_ext.decoding.search import Hypothesis, Result
     from espnet_ext.model.export import export_head
 
-    for name, member in inspect.getmembers(api.DualSpeech2Text):
+    for name, member in inspect.getmembers(DualSpeech2Text):
         if callable(member) and (name in ("__call__",) or not name.startswith("_")):
             parameters = [p for p in inspect.signature(member).parameters if p != "self"]
             yield f"DualSpeech2Text.{name}({', '.join(parameters)})"
     yield "Result.best"
-    yield from (f"Result.{field.name}" for field in dataclasses.fields(api.Result))
-    yield from (f"Hypothesis.{field.name}" for field in dataclasses.fields(api.Hypothesis))
+    yield from (f"Result.{field.name}" for field in dataclasses.fields(Result))
+    yield from (f"Hypothesis.{field.name}" for field in dataclasses.fields(Hypothesis))
     yield f"export_head({', '.join(inspect.signature(export_head).parameters)})"
 
 

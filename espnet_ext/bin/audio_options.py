@@ -54,6 +54,27 @@ def add_channel(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel", type=channel, default=None, help=CHANNEL_HELP)
 
 
+def condition(value: str) -> tuple[str, str]:
+    """Parse the value of a condition: `l1=ko`."""
+    name, _, label = value.partition("=")
+    if not (name and label):
+        raise argparse.ArgumentTypeError(f"'{value}' is not NAME=VALUE")
+    return name, label
+
+
+def add_conditions(parser: argparse.ArgumentParser) -> None:
+    """Add the option for labels of all recordings, as pairs."""
+    parser.add_argument(
+        "--conditions",
+        nargs="+",
+        type=condition,
+        metavar="NAME=VALUE",
+        default=[],
+        help="labels of all recordings, for a model that reads any, such as l1=ko; the band is by "
+        "default that of the sample rate",
+    )
+
+
 def add_judge(parser: argparse.ArgumentParser) -> None:
     """Add the options of commands that judge recordings."""
     parser.add_argument(
@@ -81,6 +102,7 @@ def add_judge(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="pronunciations of words, which are accepted beside those of the CMU dictionary",
     )
+    add_conditions(parser)
     parser.add_argument("--beam_size", type=int, default=5, help="hypotheses in the search")
     parser.add_argument(
         "--number_format",

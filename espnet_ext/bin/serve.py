@@ -89,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             precision=args.precision,
             lexicon=read_pronunciations(args.lexicon) if args.lexicon else None,
             max_seconds=args.max_seconds,
+            conditions=dict(args.conditions),
             device=gpu() if args.ngpu else "cpu",
             beam_size=args.beam_size,
             number_format=args.number_format,

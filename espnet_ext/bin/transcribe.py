@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--outputs", type=cli.words, default=None, help="outputs to print (default: all)"
     )
     audio_options.add_channel(parser)
+    audio_options.add_conditions(parser)
     parser.add_argument("--beam_size", type=audio_options.count, default=10, help="of the search")
     parser.add_argument(
         "--segment_seconds",
@@ -59,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         device=gpu() if args.ngpu else "cpu",
         only=args.outputs,
         channel=args.channel,
+        conditions=dict(args.conditions),
         beam_size=args.beam_size,
     )
     failures = 0

@@ -18,7 +18,7 @@ import torch  # after `threads`, which sets how its threads wait
 
 from espnet_ext.data.audio import check_channel
 from espnet_ext.data.long_audio import LongAudio
-from espnet_ext.decoding.alignment import ctc_log_probs
+from espnet_ext.data.narrowband import band_of
 from espnet_ext.decoding.batches import batches_by_length, decode_or_split
 from espnet_ext.decoding.canonical import Canonical
 from espnet_ext.decoding.canonical_forms import (
@@ -43,13 +43,7 @@ from espnet_ext.decoding.pronunciation_errors import DEFAULT_WEIGHT as CANONICAL
 from espnet_ext.decoding.pronunciation_errors import PronunciationErrors
 from espnet_ext.decoding.request import active_tasks, requested_tasks
 from espnet_ext.decoding.scorers import load_lm, quantise
-from espnet_ext.decoding.search import (
-    Hypothesis,
-    Result,
-    Searcher,
-    build_searcher,
-    to_hypothesis,
-)
+from espnet_ext.decoding.search import EMPTY, Result, Searcher, build_searcher
 from espnet_ext.decoding.segmentation import Span, check_seconds, group_spans, speech_spans, stitch
 from espnet_ext.decoding.unit_input import UnitReader
 from espnet_ext.decoding.waveform import (
@@ -64,7 +58,7 @@ from espnet_ext.decoding.waveform import (
 )
 from espnet_ext.errors import UserError
 from espnet_ext.model.archive import find_model_dir
-from espnet_ext.model.conditions import ids_of, tensors_of
+from espnet_ext.model.conditions import check_labels, ids_of, tensors_of
 from espnet_ext.model.config import check_keys, sample_rate_of
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.encoding import EncoderRequest
@@ -73,8 +67,6 @@ from espnet_ext.model.load import build_tokenizers, load_model, search_device
 from espnet_ext.model.padding import is_batch_invariant
 from espnet_ext.text.ngram import Ngrams, read_arpa
 from espnet_ext.text.tokenizers import UNK
-
-EMPTY = Hypothesis("", (), (), 0.0)
 
 
 class DualSpeech2Text:
@@ -101,6 +93,11 @@ class DualSpeech2Text:
         units: makes input ids of audio, for a model that reads discrete units.
         channel: which of several channels of audio files to take: a number from 0, or "mix" for
             their mean. Files with one channel are read as they are. None: several are an error.
+        conditions: labels of all utterances, for a model that reads any: {"l1": "ko"}. Those that
+            are given with an utterance replace them.
+
+    Raises:
+        UserError: options, outputs, conditions or labels that the model does not have.
     """
 
     def __init__(
@@ -118,8 +115,11 @@ class DualSpeech2Text:
         espnet_defaults: bool = True,
         units: UnitReader | None = None,
         channel: int | str | None = None,
+        conditions: Mapping[str, str] | None = None,
     ):
         self.channel = check_channel(channel)
+        self.conditions = dict(conditions or {})
+        check_labels(model.condition_values, self.conditions)
         tasks = requested_tasks(model, only)
         self.outputs = [name for name in tasks if name in model.heads]
         self.searched = searched_outputs(model, self.outputs)  # with those that they read
@@ -189,6 +189,7 @@ class DualSpeech2Text:
         espnet_defaults: bool = True,
         unit_encoder: str | None = None,
         channel: int | str | None = None,
+        conditions: Mapping[str, str] | None = None,
         **options,
     ) -> "DualSpeech2Text":
         """Load a model directory, of stage 11 or of stock ESPnet, or a packed model.
@@ -201,7 +202,7 @@ class DualSpeech2Text:
             device: "cpu", "cuda", or "mps": the GPU of a Mac encodes, and the CPU searches.
             lms: folders of ESPnet language models, by output.
             ngrams: ARPA files, by output.
-            precision, coupling, only, active, espnet_defaults, channel: see the class.
+            precision, coupling, only, active, espnet_defaults, channel, conditions: see the class.
             unit_encoder: for a model that reads discrete units: folder or hub name of the network
                 that they are made with, if it is no longer where it was.
             options: search options, for example `beam_size=5`.
@@ -210,9 +211,10 @@ class DualSpeech2Text:
         model, config = load_model(model_dir, weights, device)
         loaded_lms = {name: load_lm(folder, device) for name, folder in (lms or {}).items()}
         loaded_ngrams = {name: read_arpa(path) for name, path in (ngrams or {}).items()}
-        others = (precision, coupling, loaded_ngrams, only, active, espnet_defaults)
         units = UnitReader.from_pretrained(config, model_dir, device, unit_encoder)
-        recogniser = cls(model, config, options, model_dir, loaded_lms, *others, units, channel)
+        others = (precision, coupling, loaded_ngrams, only, active, espnet_defaults, units)
+        parts = (model, config, options, model_dir, loaded_lms, *others)
+        recogniser = cls(*parts, channel=channel, conditions=conditions)
         recogniser.cache = model_dir
         return recogniser
 
@@ -229,6 +231,7 @@ class DualSpeech2Text:
             audio: path of an audio file, or samples (S,) as floats from −1 to 1.
             sample_rate: sample rate of samples, in Hz; default: the model's.
             conditions: labels of the utterance, for a model that reads any: {"band": "narrow"}.
+                By default, those of the class, and the band of the sample rate.
             canonical: its canonical form, if `use_canonical` was called: a transcript, or a list
                 of alternative ones, or for each word the list of its pronunciations.
         """
@@ -245,12 +248,12 @@ class DualSpeech2Text:
         """Recognise several utterances in batches; results are in the order of `audios`.
 
         Audio for which `is_too_short` holds has empty transcripts, with a warning. Arguments as in
-        `__call__`; the value of a condition is one label, or a list; by default, the band is that
-        of the rate.
+        `__call__`; the value of a condition is one label, or a list.
         `canonical` has one form per audio, or None for audio without one.
         """
         audios = check_list(audios)
-        ids = value_ids(self.model.condition_values, audios, sample_rate, conditions)
+        labels = {**self.conditions, **(conditions or {})}
+        ids = value_ids(self.model.condition_values, audios, sample_rate, labels)
         if canonical is not None and self.canonical is None:
             raise UserError("canonical forms without an error model", "call use_canonical first")
         forms = parse_all(canonical, len(audios), self.tokenizers.get(SURFACE))
@@ -273,7 +276,8 @@ class DualSpeech2Text:
             remedy = "use a system with frontend: units that was trained on text"
             raise UserError("texts as input: the model reads audio only", remedy)
         inputs = self.units.text(texts)
-        ids = ids_of(self.model.condition_values, conditions or {}, len(inputs))
+        labels = {**self.conditions, **(conditions or {})}
+        ids = ids_of(self.model.condition_values, labels, len(inputs))
         names = [f"text {i + 1} of {len(inputs)}: " for i in range(len(inputs))]
         kept = [n for n in self.outputs if n != self.units.layout.text_output] or self.outputs
         return self._only(kept)._decode_all(inputs, names, ids, [None] * len(inputs))
@@ -327,9 +331,12 @@ class DualSpeech2Text:
         check_seconds(longest, "longest")
         parts: list[tuple[Span, Result]] = []
         with contextlib.closing(LongAudio(audio_path(path), self.channel)) as audio:
+            labels = {**self.conditions, **(conditions or {})}
+            if "band" in self.model.condition_values:
+                labels.setdefault("band", band_of(audio.rate))
             for spans in group_spans(speech_spans(audio, longest)):
                 waves = [audio.part(*span, self.sample_rate) for span in spans]
-                parts += zip(spans, self.batch(waves, conditions=conditions), strict=True)
+                parts += zip(spans, self.batch(waves, conditions=labels), strict=True)
         return stitch(parts, self.outputs)
 
     def token_ids(self, output: str, text: str) -> list[int]:
@@ -400,24 +407,9 @@ class DualSpeech2Text:
         if self.coupling is not None:
             tokens = {name: self.model.heads[name].tokens for name in self.coupling.outputs}
             self.coupling.rerank(search.nbest_lists, tokens, self.options)
-        results = []
-        for i, wave in enumerate(waves):
-            seconds = wave.numel() / self.sample_rate
-            nbest, log_probs = {}, {}
-            for name in self.outputs:
-                states = search.ctc_inputs[name][i, : int(encoded.lengths[name][i])]  # (T, D)
-                timed, keeps_ctc = self.options[name].times, name in self.log_probs_of
-                head, tokenizer = self.model.heads[name], self.tokenizers[name]
-                ctc = ctc_log_probs(head.ctc, states) if timed or keeps_ctc else None
-                if ctc is not None and keeps_ctc:
-                    log_probs[name] = ctc  # (T, V)
-                timing = ctc if timed else None
-                nbest[name] = [
-                    to_hypothesis(raw, head.tokens, tokenizer, timing, seconds)
-                    for raw in search.nbest_lists[name][i]
-                ] or [EMPTY]
-            results.append(Result(nbest, log_probs=log_probs))
-        return results
+        seconds = [wave.numel() / self.sample_rate for wave in waves]
+        parts = (self.options, self.tokenizers, self.log_probs_of)
+        return search.results(self.outputs, seconds, *parts)
 
     def _encoder_request(self, conditions: Mapping[str, Sequence[int]]) -> EncoderRequest:
         """Return the outputs to encode for, the tasks that are active for each, and conditions."""

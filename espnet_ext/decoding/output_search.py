@@ -11,14 +11,18 @@ from typing import Any
 
 import torch
 
+from espnet_ext.decoding.alignment import ctc_log_probs
 from espnet_ext.decoding.finite import check_encoder_out
+from espnet_ext.decoding.options import SearchOptions
 from espnet_ext.decoding.precision import QUANTISED
+from espnet_ext.decoding.search import EMPTY, Result, to_hypothesis
 from espnet_ext.decoding.threads import limit_threads
 from espnet_ext.errors import UserError
 from espnet_ext.model.dual import DualOutputModel
 from espnet_ext.model.encoding import EncoderOutput
 from espnet_ext.model.heads.search import RawHypothesis
 from espnet_ext.model.heads.side_inputs import DecoderStates, SideInputs
+from espnet_ext.text.tokenizers import Tokenizer
 
 
 def searched_outputs(model: DualOutputModel, outputs: Sequence[str]) -> list[str]:
@@ -136,3 +140,38 @@ class OutputSearch:
     def best(self, name: str) -> list[tuple[int, ...]]:
         """Return the token ids of the best hypothesis of each utterance; () if it has none."""
         return [nbest[0].token_ids if nbest else () for nbest in self.nbest_lists[name]]
+
+    def results(
+        self,
+        outputs: Sequence[str],
+        seconds: Sequence[float],
+        options: Mapping[str, SearchOptions],
+        tokenizers: Mapping[str, Tokenizer],
+        log_probs_of: Sequence[str],
+    ) -> list[Result]:
+        """Return the n-best lists of each utterance as hypotheses with text.
+
+        Args:
+            outputs: outputs of the results; they have been searched.
+            seconds: duration of each utterance.
+            options: output → its search options; `times` adds the times of tokens.
+            tokenizers: output → its tokenizer.
+            log_probs_of: outputs whose CTC log probabilities the results have.
+        """
+        results = []
+        for i, duration in enumerate(seconds):
+            nbest, log_probs = {}, {}
+            for name in outputs:
+                states = self.ctc_inputs[name][i, : int(self.encoded.lengths[name][i])]  # (T, D)
+                timed, keeps_ctc = options[name].times, name in log_probs_of
+                head, tokenizer = self.model.heads[name], tokenizers[name]
+                ctc = ctc_log_probs(head.ctc, states) if timed or keeps_ctc else None
+                if ctc is not None and keeps_ctc:
+                    log_probs[name] = ctc  # (T, V)
+                timing = ctc if timed else None
+                nbest[name] = [
+                    to_hypothesis(raw, head.tokens, tokenizer, timing, duration)
+                    for raw in self.nbest_lists[name][i]
+                ] or [EMPTY]
+            results.append(Result(nbest, log_probs=log_probs))
+        return results

@@ -43,6 +43,9 @@ class Hypothesis:
     times: tuple[tuple[float, float], ...] | None = None
 
 
+EMPTY = Hypothesis("", (), (), 0.0)
+
+
 @dataclass(frozen=True)
 class Result:
     """The transcripts of all outputs of one utterance."""

@@ -118,6 +118,7 @@ class Judge:
         number_format: str = "float32",
         device: str = "cpu",
         channel: int | str | None = None,
+        conditions: Mapping[str, str] | None = None,
         **options,
     ) -> "Judge":
         """Load a model and its calibration.
@@ -132,6 +133,7 @@ class Judge:
                 CPUs, and recognises slightly different transcripts.
             device: "cpu", "cuda" or "mps".
             channel: which of several channels of audio files to take: a number from 0, or "mix".
+            conditions: labels of all recordings, for a model that reads any: {"l1": "ko"}.
             options: search options; `beam_size` is 5 by default.
 
         Raises:
@@ -153,6 +155,7 @@ class Judge:
             device=device,
             precision=number_format,
             channel=channel,
+            conditions=conditions,
             **{"beam_size": BEAM_SIZE, **options},
         )
         return cls(recogniser, loaded, threshold, precision, lexicon, max_seconds)
@@ -256,9 +259,11 @@ class Judge:
         Args:
             rate: sample rate of the original recording in Hz, for a model that reads its band.
         """
+        conditions = {}
         reads_band = "band" in self.recogniser.model.condition_values
-        band = band_of(rate or self.recogniser.sample_rate)
-        return self.recogniser(samples, conditions={"band": band} if reads_band else None)
+        if reads_band and "band" not in self.recogniser.conditions:
+            conditions["band"] = band_of(rate or self.recogniser.sample_rate)
+        return self.recogniser(samples, conditions=conditions)
 
     def _judge_samples(
         self,

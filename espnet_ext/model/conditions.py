@@ -88,18 +88,14 @@ def ids_of(
     >>> ids_of({"band": ["narrow", "wide"]}, {"band": ["wide", "narrow"]}, 2)
     {'band': [1, 0]}
     """
-    if not values and labels:
-        raise UserError(
-            f"conditions: the model reads no conditions, so not {', '.join(labels)}",
-            "leave them out",
-        )
-    check_keys(labels, list(values), "conditions")
+    _check_names(values, labels)
     ids = {}
     for name, known in values.items():
         if name not in labels:
             raise UserError(
                 f"no value of the condition '{name}', which the model reads",
-                f"give conditions={{'{name}': '{known[0]}'}}; the values are {', '.join(known)}",
+                f"give conditions={{'{name}': '{known[0]}'}}, or on the command line --conditions "
+                f"{name}={known[0]}; the values are {', '.join(known)}",
             )
         of_each = labels[name]
         of_each = [of_each] * count if isinstance(of_each, str) else list(of_each)
@@ -110,6 +106,27 @@ def ids_of(
             )
         ids[name] = [_id(name, known, value) for value in of_each]
     return ids
+
+
+def check_labels(values: Mapping[str, Sequence[str]], labels: Mapping[str, str]) -> None:
+    """Check labels that hold for many utterances; conditions of the model may be missing.
+
+    Raises:
+        UserError: a condition or a value is unknown.
+    """
+    _check_names(values, labels)
+    for name, value in labels.items():
+        _id(name, values[name], value)
+
+
+def _check_names(values: Mapping[str, Sequence[str]], labels: Iterable[str]) -> None:
+    names = list(labels)
+    if not values and names:
+        raise UserError(
+            f"conditions: the model reads no conditions, so not {', '.join(names)}",
+            "leave them out",
+        )
+    check_keys(names, list(values), "conditions")
 
 
 def _id(name: str, known: Sequence[str], value: str) -> int:

@@ -1,5 +1,6 @@
 """Export one head of a system as a model directory of stock ESPnet's ASR task."""
 
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -121,11 +122,19 @@ def stock_command(folder: str | Path) -> str:
     Args:
         folder: the directory, as seen from where the command is run.
     """
+    search, config, weights = (
+        _quoted(folder, name) for name in ("inference.yaml", "config.yaml", "model.pth")
+    )
     return (
-        f"python -m espnet2.bin.asr_inference --config {folder}/inference.yaml \\\n"
-        f"    --asr_train_config {folder}/config.yaml --asr_model_file {folder}/model.pth \\\n"
+        f"python -m espnet2.bin.asr_inference --config {search} \\\n"
+        f"    --asr_train_config {config} --asr_model_file {weights} \\\n"
         "    --data_path_and_name_and_type DATA/wav.scp,speech,sound --output_dir DECODED"
     )
+
+
+def _quoted(folder: str | Path, name: str = "") -> str:
+    """Return a path for a shell."""
+    return shlex.quote(str(Path(folder) / name))
 
 
 def _readme(output: str, folder: Path, search: StockSearch, requirement: str) -> str:
@@ -146,7 +155,7 @@ def _readme(output: str, folder: Path, search: StockSearch, requirement: str) ->
         "they are recorded under `search` in config.yaml.",
         "",
         "```sh",
-        f"espnet-ext decode --model_dir {folder} --data DATA --output_dir DECODED",
+        f"espnet-ext decode --model_dir {_quoted(folder)} --data DATA --output_dir DECODED",
         "```",
         "",
     ]
@@ -156,10 +165,16 @@ def _readme(output: str, folder: Path, search: StockSearch, requirement: str) ->
             "",
             *(f"- {difference}" for difference in search.differences),
             "",
-            f"With `--config {folder}/decode.yaml`, espnet-ext gives the same tokens as ESPnet.",
+            f"With `--config {_quoted(folder, 'decode.yaml')}`, espnet-ext gives the same tokens "
+            "as ESPnet.",
         ]
     else:
         lines.append("Both give the same tokens.")
+    lines += [
+        "",
+        "One difference remains: `asr_inference` writes a further token `<sos/eos>` if a",
+        "hypothesis ends exactly at the maximum length.",
+    ]
     return "\n".join([*lines, ""])
 
 

@@ -138,6 +138,11 @@ class Places:
         fitting = [system for system in ALL_SYSTEMS if system not in excluded]
         return unique(name for word in words for name in (fitting if word == ALL else [word]))
 
+    def outputs_of_systems(self, systems: Iterable[str]) -> set[str]:
+        """Return the outputs that at least one of some systems has."""
+        overlays = [(self.recipe / self.system_config(s)).read_text("utf-8") for s in systems]
+        return {name for overlay in overlays for name in outputs_of_overlay(overlay)}
+
     def system_config(self, system: str) -> str:
         """Return the path of a system's overlay; the recipe's takes precedence."""
         path = Path("conf/systems") / f"{system}.yaml"

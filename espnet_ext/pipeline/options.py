@@ -244,7 +244,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option(
             "asr_args",
             "",
-            "further options for ESPnet's training",
+            "further options for ESPnet's training; with --quick true, after those of a quick run",
             "arguments",
             aliases=("train_args",),
         ),
@@ -282,8 +282,8 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option(
             "train_baseline",
             "false",
-            "also train the stock ESPnet model of each single-output system, so_<output>, on the "
-            "same data, as the baseline stock_<output>",
+            "also train the stock ESPnet model of the single-output system, so_<output>, of each "
+            "output of --systems, on the same data, as the baseline stock_<output>",
             "boolean",
         ),
         Option(

@@ -90,7 +90,8 @@ def collect_values(
     """Return the value of every option.
 
     Precedence: the command line, `quick_<option>` of recipe.conf with --quick true,
-    recipe.conf, defaults.
+    recipe.conf, defaults. With --quick true, --asr_args is added to that of a quick run, so that it
+    stays short; of an option that is given twice, the last value counts.
     """
     options = {**OPTIONS, **recipe.corpus_options}
     values = {name: option.default for name, option in options.items()}
@@ -102,6 +103,9 @@ def collect_values(
     values.update(on_command_line)
     if values["quick"] == "true":
         for name in options:
+            if name == "asr_args" and name in on_command_line:
+                quick = values.get(f"quick_{name}", "")
+                values[name] = f"{quick} {on_command_line[name]}".strip()
             if name in on_command_line:
                 continue
             if name in ("datadir", "dumpdir", "expdir"):
@@ -238,7 +242,11 @@ def derive(
     search = values["baseline_search"]
     located = baselines.locate(sources, langs, test_sets, [start, recipe.folder], search)
     if values["train_baseline"] == "true":
-        outputs = {lang: names.split() for lang, names in by_language["outputs_of"].items()}
+        written = places.outputs_of_systems(systems)
+        outputs = {
+            lang: [name for name in names.split() if name in written]
+            for lang, names in by_language["outputs_of"].items()
+        }
         known = places.known_systems()
         folders = f"{values['expdir']}/{{lang}}/stock_{{output}}_{values['asr_tag']}"
         baselines.add_trained(located, outputs, test_sets, known, folders, search)

@@ -42,7 +42,6 @@ _NEEDED: Mapping[str, Any] = {
     "text_ratio": None,
     "balance": {},
     "encoder_cache": None,
-    "audio_cache_mb": 0.0,
     "multiple_iterator": False,
 }
 

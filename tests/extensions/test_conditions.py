@@ -1,11 +1,13 @@
 """A condition of utterances (band) from utt2band to the encoder, in training and decoding."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 
@@ -16,6 +18,8 @@ from toy_condition import BandGate  # noqa: E402
 from espnet_ext.analysis.computation.encoder_probes import probe_encoders  # noqa: E402
 from espnet_ext.analysis.computation.encoder_swaps import swap  # noqa: E402
 from espnet_ext.analysis.computation.layer_similarity import compare_systems  # noqa: E402
+from espnet_ext.bin import cli, transcribe  # noqa: E402
+from espnet_ext.decoding import api  # noqa: E402
 from espnet_ext.decoding.api import DualSpeech2Text  # noqa: E402
 from espnet_ext.decoding.command import decode_directory  # noqa: E402
 from espnet_ext.errors import UserError  # noqa: E402
@@ -125,6 +129,56 @@ def test_wrong_conditions_of_the_api_are_errors(recognise, wave, conditions, mes
     with pytest.raises(UserError, match=message) as caught:
         recognise.batch([wave], conditions=conditions)
     assert remedy in caught.value.remedy
+
+
+def test_conditions_of_all_utterances_are_given_once(trained, recognise, wave):
+    narrow = DualSpeech2Text.from_pretrained(trained, conditions={"band": "narrow"}, **OPTIONS)
+    expected = {b: scores(recognise(wave, conditions={"band": b})) for b in ("narrow", "wide")}
+    assert expected["narrow"] != pytest.approx(expected["wide"], abs=1e-3)
+    assert scores(narrow(wave)) == expected["narrow"]
+    assert scores(narrow(wave, sample_rate=16000)) == expected["narrow"]  # not that of the rate
+    assert scores(narrow(wave, conditions={"band": "wide"})) == expected["wide"]
+    assert scores(narrow.restricted("surface", [])(wave)) == {
+        "surface": expected["narrow"]["surface"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [({"band": "narow"}, "'narow' was not in the training"), ({"l1": "ko"}, "unknown key 'l1'")],
+)
+def test_wrong_conditions_of_all_utterances_are_errors(trained, conditions, message):
+    with pytest.raises(UserError, match=message):
+        DualSpeech2Text.from_pretrained(trained, conditions=conditions, **OPTIONS)
+
+
+@pytest.mark.parametrize(("pairs", "band"), [([], "narrow"), (["band=wide"], "wide")])
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_transcribe_takes_conditions(trained, tmp_path, capsys, monkeypatch, pairs, band, is_cut):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, 0.1 * np.random.default_rng(5).standard_normal(16000), 8000)
+    loaded = []
+    load = DualSpeech2Text.from_pretrained
+    monkeypatch.setattr(
+        DualSpeech2Text,
+        "from_pretrained",
+        lambda *a, **o: loaded.append(load(*a, **o)) or loaded[0],
+    )
+    monkeypatch.setattr(api, "speech_spans", lambda *_: [(0.0, 1.0), (1.0, 2.0)])
+    arguments = [str(trained), str(path), "--json", "true", "--beam_size", "2"]
+    arguments += ["--conditions", *pairs] if pairs else []
+    arguments += ["--segment_seconds", "1"] if is_cut else []
+    assert cli.run(transcribe.main, arguments) == 0
+    last = loaded[0].model.conditioning.bands_seen[-1]  # others measure the model
+    values = loaded[0].model.condition_values["band"]
+    assert [values[index] for index in last] == [band] * (2 if is_cut else 1)
+    assert json.loads(capsys.readouterr().out)["transcripts"].keys() == {"surface", "meaning"}
+
+
+def test_a_condition_without_a_value_is_wrong_usage(trained, capsys):
+    with pytest.raises(SystemExit):
+        transcribe.main([str(trained), "a.wav", "--conditions", "band"])
+    assert "'band' is not NAME=VALUE" in capsys.readouterr().err
 
 
 def test_encoder_without_its_conditions_is_an_error(trained):

@@ -98,11 +98,11 @@ def test_decode_yaml_gives_the_tokens_of_asr_inference_for_any_model(
     """Also for a model that was hardly trained: it ends nowhere, and meets the length limit."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(trained.root / "dump/valid", tmp_path / "dump")
-    export_head(trained.root / "exp", name, "stock")
-    stock, ours = commands((tmp_path / "stock/README.md").read_text())
+    export_head(trained.root / "exp", name, "the stock")
+    stock, ours = commands((tmp_path / "the stock/README.md").read_text())
     run_command(stock.replace("DATA", "dump").replace("DECODED", "a"))
     ours = ours.replace("DATA", "dump").replace("DECODED", "b")
-    run_command(f"{ours} --config stock/decode.yaml")
+    run_command(f"{ours} --config 'the stock/decode.yaml'")
     assert table("a/1best_recog/token") == table("b/token.text")
 
 

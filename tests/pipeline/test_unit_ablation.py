@@ -59,7 +59,7 @@ def test_external_text_is_a_variant_with_its_own_sets():
     [
         ([], "--max_epoch 4"),
         (["--quick", "true"], "--max_epoch 1"),
-        (["--quick", "true", "--train_args", "--max_epoch 2"], "--max_epoch 2"),
+        (["--quick", "true", "--train_args", "--max_epoch 2"], "--max_epoch 1 --max_epoch 2"),
     ],
 )
 def test_seeds_are_added_to_the_options_of_trainings_that_the_recipe_sets(tmp_path, words, options):

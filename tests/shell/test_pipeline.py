@@ -317,6 +317,14 @@ def test_baselines_that_are_models_are_trained_and_decoded(project):
     assert not [call for call in calls if call.startswith("train")]
 
 
+def test_stock_models_are_trained_for_the_outputs_of_the_systems(project):
+    words = ["--train_baseline", "true", "--langs", "en", "--systems", "so_surface"]
+    done = project.run(*words, "--stop_stage", "11")
+    assert done.returncode == 0, done.stderr
+    trained = [call for call in project.calls() if call.startswith("train_stock")]
+    assert ["stock_surface" in call for call in trained] == [True]
+
+
 def test_one_baseline_by_another_search(project):
     model = project.recipe / "models/en"
     model.mkdir(parents=True)

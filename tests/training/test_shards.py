@@ -105,6 +105,10 @@ def test_interrupted_training_equals_an_uninterrupted_one(
     assert "its batches differ" not in capfd.readouterr().err
 
 
+def test_an_audio_cache_changes_nothing(recipe, config, trained):
+    assert_equal_trainings(recipe.train("cache", {**config, "audio_cache_mb": 1}), trained)
+
+
 def test_other_shards_are_noticed_when_a_training_is_continued(recipe, config):
     folder = recipe.train("other", {**config, "max_epoch": 1})
     before = losses(folder)
