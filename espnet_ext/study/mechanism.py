@@ -17,6 +17,7 @@ from espnet_ext.study.results import Results
 
 RESAMPLES, SEED = 2000, 20262
 MIN_SETTINGS = 6  # with fewer, there is no interval
+WITHIN = "within comparison and language"
 PREDICTORS = {
     "cka": "CKA of the joint and the single-output encoder, relative to that of two seeds",
     "cka_single": "CKA of the two single-output encoders, relative to that of two seeds",
@@ -188,18 +189,49 @@ def relative_cka(
     return float(means[0] / np.mean(means[1:]))
 
 
-def correlation(output: str, predictor: str, of_output: Sequence[Point]) -> Correlation | None:
+def correlations(
+    output: str, predictor: str, of_output: Sequence[Point]
+) -> Iterator[tuple[str, Correlation]]:
+    """Yield correlations of a predictor with the difference, each with the name of its points.
+
+    They are of all points; of those of each comparison; and of all points around the mean of their
+    comparison and language. The last one does not count what only tells comparisons or languages
+    apart.
+    """
+    names = list(dict.fromkeys(point.comparison.name for point in of_output))
+    chosen: dict[str, Sequence[Point]] = {"all": of_output}
+    if len(names) > 1:
+        chosen |= {name: [p for p in of_output if p.comparison.name == name] for name in names}
+    for name, members in chosen.items():
+        if (result := correlation(output, predictor, members)) is not None:
+            yield name, result
+    if len({(point.comparison.name, point.setting.language) for point in of_output}) == 1:
+        return
+    if (result := correlation(output, predictor, of_output, is_centred=True)) is not None:
+        yield WITHIN, result
+
+
+def correlation(
+    output: str, predictor: str, of_output: Sequence[Point], is_centred: bool = False
+) -> Correlation | None:
     """Return the correlation of a predictor with the difference.
 
     The interval resamples settings with all their points. The result is None for fewer than four
     points and for constant values.
+
+    Args:
+        is_centred: subtract the mean of the comparison and language from both variables.
     """
     known = [point for point in of_output if predictor in point.predictors]
     if len(known) < 4:
         return None
     x = np.array([point.predictors[predictor] for point in known])
     y = np.array([point.difference for point in known])
-    if not np.isfinite(_pearson(x, y)):
+    names = [
+        (point.comparison.name, point.setting.language) if is_centred else () for point in known
+    ]
+    group = np.array([list(dict.fromkeys(names)).index(name) for name in names])
+    if not np.isfinite(_pearson(x, y, group)):
         return None
     settings = list(dict.fromkeys(point.setting for point in known))
     members = [
@@ -213,17 +245,25 @@ def correlation(output: str, predictor: str, of_output: Sequence[Point]) -> Corr
         for _ in range(RESAMPLES):
             drawn = rng.integers(len(settings), size=len(settings))
             index = np.concatenate([members[number] for number in drawn])
-            values.append(_pearson(x[index], y[index]))
+            values.append(_pearson(x[index], y[index], group[index]))
         interval = percentile_interval(np.array(values))
-    ranks = [_ranks(values) for values in (x, y)]
+    x_ranks, y_ranks = (_ranks(_centred(values, group)) for values in (x, y))
+    spearman = _pearson(x_ranks, y_ranks, np.zeros_like(group))
     return Correlation(
-        *(output, predictor, len(known), len(settings)), _pearson(x, y), _pearson(*ranks), interval
+        *(output, predictor, len(known), len(settings)),
+        *(_pearson(x, y, group), spearman, interval),
     )
 
 
-def _pearson(x: np.ndarray, y: np.ndarray) -> float:
-    """Return Pearson's correlation; NaN if a variable is constant."""
-    x, y = x - x.mean(), y - y.mean()
+def _centred(values: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Return values minus the mean of their group."""
+    counts = np.bincount(group)[group]
+    return values - np.bincount(group, values)[group] / counts
+
+
+def _pearson(x: np.ndarray, y: np.ndarray, group: np.ndarray) -> float:
+    """Return Pearson's correlation around the means of groups; NaN if a variable is constant."""
+    x, y = _centred(x, group), _centred(y, group)
     scale = np.sqrt((x @ x) * (y @ y))
     return float(x @ y / scale) if scale > 1e-12 else float("nan")
 

@@ -19,7 +19,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.study import simulation
 from espnet_ext.study.design import OUTPUTS, Comparison, Setting, Study
 from espnet_ext.study.effects import FEW_SPEAKERS, Effect
-from espnet_ext.study.mechanism import PREDICTORS, correlation, points
+from espnet_ext.study.mechanism import PREDICTORS, correlations, points
 from espnet_ext.study.regression import Fit, divergence_pairs, fit, regression_rows
 from espnet_ext.study.results import FAMILIES, LEVEL, Results, Row, planned_rows
 
@@ -292,6 +292,7 @@ def _mechanism(study: Study, results: Results) -> Section:
     header = [
         "output",
         "predictor",
+        "comparison",
         "points",
         "settings",
         "Pearson's r",
@@ -302,23 +303,23 @@ def _mechanism(study: Study, results: Results) -> Section:
     for output in OUTPUTS:
         of_output = points(study, results, output)
         for predictor, description in PREDICTORS.items():
-            result = correlation(output, predictor, of_output)
-            if result is None:
-                continue
-            cells.append(
-                [
-                    *(output, description, str(result.points), str(result.settings)),
-                    *(signed(result.pearson), signed_interval(result.interval)),
-                    signed(result.spearman),
-                ]
-            )
+            for name, result in correlations(output, predictor, of_output):
+                cells.append(
+                    [
+                        *(output, description, name, str(result.points), str(result.settings)),
+                        *(signed(result.pearson), signed_interval(result.interval)),
+                        signed(result.spearman),
+                    ]
+                )
     notes = [] if cells else ["Fewer than four points have a measure of the models."]
     sentence = (
         "Correlation of a measure with joint minus single-output training, over settings. Below "
-        "zero: the larger the measure, the more joint training helps. 95 % intervals resample "
+        "zero: the larger the measure, the more joint training helps. Within comparison and "
+        "language: both are taken around the mean of the points of one comparison and language, so "
+        "a measure that only tells these apart has no correlation. 95 % intervals resample "
         "settings; they are not corrected for the number of predictors."
     )
-    table = Table("Do measures of the models predict the difference?", sentence, header, cells, 2)
+    table = Table("Do measures of the models predict the difference?", sentence, header, cells, 3)
     notes += _pooled(results)
     return Section("Mechanism", items=[table] if cells else [], notes=notes)
 

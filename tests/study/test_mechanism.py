@@ -1,11 +1,22 @@
 """Correlations of measures of models with differences."""
 
+import itertools
+
 import numpy as np
 import pytest
 from grids import made_up, study_of
+from scipy.stats import spearmanr
 
 from espnet_ext.study.design import Comparison, Setting
-from espnet_ext.study.mechanism import PREDICTORS, Point, correlation, points, relative_cka
+from espnet_ext.study.mechanism import (
+    PREDICTORS,
+    WITHIN,
+    Point,
+    correlation,
+    correlations,
+    points,
+    relative_cka,
+)
 from espnet_ext.study.results import Results
 
 
@@ -21,6 +32,39 @@ def test_correlation_is_pearsons_and_spearmans():
     assert of_points.spearman == pytest.approx(-0.964, abs=0.001)
     low, high = of_points.interval
     assert -1 <= low <= of_points.pearson <= high < 0
+
+
+def test_correlations_within_comparisons_and_languages():
+    """Groups with other means: r of all points is near 1, although it is −0.5 within each."""
+    rng = np.random.default_rng(6)
+    of_output, x, y = [], [], []
+    for number, (name, language) in enumerate(itertools.product("ab", ("ko", "en"))):
+        comparison = Comparison(name, "so_surface", "do", "surface", "?", meaning_ctc=0)
+        noise = rng.standard_normal((2, 8))
+        of_group = noise[0] + 20 * number, -0.5 * noise[0] + noise[1] * 0.75**0.5 + 20 * number
+        for share, (predictor, difference) in enumerate(zip(*of_group, strict=True)):
+            setting = Setting("normal", language, share)
+            of_output.append(Point(setting, comparison, difference, {"cka": predictor}))
+        x.append(of_group[0] - np.mean(of_group[0]))
+        y.append(of_group[1] - np.mean(of_group[1]))
+    found = dict(correlations("surface", "cka", of_output))
+    assert list(found) == ["all", "a", "b", WITHIN]
+    assert found["all"].pearson > 0.95 and found["a"].points == found["b"].points == 16
+    expected = np.corrcoef(np.concatenate(x), np.concatenate(y))[0, 1]
+    assert found[WITHIN].pearson == pytest.approx(expected) and expected < 0
+    assert found[WITHIN].spearman == pytest.approx(
+        spearmanr(np.concatenate(x), np.concatenate(y)).statistic
+    )
+    low, high = found[WITHIN].interval
+    assert low < expected < high < 0.5 and (found[WITHIN].points, found[WITHIN].settings) == (
+        32,
+        16,
+    )
+
+
+def test_one_comparison_is_not_reported_twice():
+    of_output = [point(number, *xy) for number, xy in enumerate([(1, 2), (2, 1), (3, 5), (4, 3)])]
+    assert [name for name, _ in correlations("surface", "cka", of_output)] == ["all"]
 
 
 def test_few_points_have_no_correlation_or_no_interval():
