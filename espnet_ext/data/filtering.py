@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from espnet_ext import files
+from espnet_ext.data import audio_digest
 from espnet_ext.data.audio import AudioInfo
 from espnet_ext.data.bands import check_bands
 from espnet_ext.data.checks.context import CheckOptions
@@ -94,6 +95,7 @@ def filter_directory(
 ) -> list[str]:
     """Validate `source` and write the utterances that are kept to `target`; return summary lines.
 
+    `audio.sha256` is the digest of their audio.
     `text.<output>` of each of `options.outputs` has a row for every utterance, `<na>` where it is
     unlabelled. Transcripts of other outputs (canonical) are copied.
 
@@ -106,6 +108,7 @@ def filter_directory(
     """
     further = FurtherTables([source], target, replaced=["utt2dur"])
     names = rf"validation\.json|removed\.tsv|{re.escape(REMOVED)}|utt2dur|{ESPNET_FILES}"
+    names += f"|{re.escape(audio_digest.FILE)}"
     with output_directory(
         target,
         "filter",
@@ -149,6 +152,7 @@ def _filter(
     ) as writer:
         counts = _Counts(options.outputs)
         kept = _kept(utterances, checked.audio, options, Path(target) / "removed.tsv", counts)
+        kept = audio_digest.with_digest(kept, target, options.checks.nj)
         for utterance in further.copy(kept, writer):
             seconds = checked.audio[utterance.utt_id].seconds
             writer.add(utterance, {"utt2dur": f"{seconds:.4f}"})

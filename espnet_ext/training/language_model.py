@@ -17,6 +17,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.model import checksums, espnet
 from espnet_ext.progress import say
 from espnet_ext.training import failures, largest_batch, processes, signals, speed, trained_with
+from espnet_ext.training.exponents import read_exponents
 from espnet_ext.training.finish import final_weights, is_complete, record_end, record_start
 from espnet_ext.training.lock import FolderLock
 from espnet_ext.training.schedule import process_count, total_steps
@@ -37,6 +38,11 @@ class LanguageModelTask(LMTask):
     def main_worker(cls, args: argparse.Namespace) -> None:
         with signals.exit_code_of_subprocess(), signals.interruptible():
             super().main_worker(args)
+
+    @classmethod
+    def get_parser(cls) -> argparse.ArgumentParser:
+        """Return ESPnet's parser with our options; `--optim_conf lr=1e-3` works."""
+        return read_exponents(super().get_parser())
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

@@ -31,6 +31,7 @@ from espnet_ext.training.checks import (
 )
 from espnet_ext.training.collate import collate
 from espnet_ext.training.config import merge
+from espnet_ext.training.exponents import read_exponents
 from espnet_ext.training.finetune import FineTuning, build_optimizer
 from espnet_ext.training.lengths import check_lengths
 from espnet_ext.training.preprocessor import OutputsPreprocessor
@@ -74,6 +75,11 @@ class DualOutputTask(AbsTask):
     num_optimizers = 1
     class_choices_list: list[Any] = []  # classes are imported on use, see model.espnet
     trainer = DualOutputTrainer
+
+    @classmethod
+    def get_parser(cls) -> argparse.ArgumentParser:
+        """Return ESPnet's parser with the options of this task; `--optim_conf lr=1e-3` works."""
+        return read_exponents(super().get_parser())
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:

@@ -1,8 +1,8 @@
 """What a model is trained with: recorded in its folder, and compared when training continues.
 
-The record has the configuration, and digests of token lists, transcripts, lengths of audio and
-initial weights. Without it, the weights of one configuration could be continued, or used as they
-are, under another one.
+The record has the configuration, and digests of token lists, transcripts, audio and its lengths,
+and initial weights. Without it, the weights of one configuration could be continued, or used as
+they are, under another one.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from espnet_ext.data.audio_digest import read_digest
 from espnet_ext.data.shards import MANIFEST
 from espnet_ext.errors import UserError
 from espnet_ext.files import flat_items, read_json, read_yaml, sha256_of, write_json
@@ -24,6 +25,7 @@ from espnet_ext.progress import say
 
 FILE = "trained_with.json"
 VERSION = 1
+AUDIO = "audio"
 _SHOWN = 8  # differences in a message
 
 # Options that may change when a training continues: how long it lasts, which epochs are selected,
@@ -61,6 +63,9 @@ def describe(args: Namespace, files: Mapping[str, Path]) -> dict[str, Any]:
         for path, _, form in getattr(args, f"{kind}_data_path_and_name_and_type"):
             if form in ("text", "text_int"):
                 data[f"{kind} {Path(path).name}"] = sha256_of(path)
+            digest = read_digest(Path(path).parent) if form == "sound" else None
+            if digest is not None:
+                data[f"{kind} {AUDIO}"] = digest
         for path in getattr(args, f"{kind}_shape_file"):
             data[f"{kind} {Path(path).name}"] = sha256_of(path)
     if getattr(args, "train_shards", None):
@@ -143,6 +148,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
                 continue
             if part == "configuration" and old.get(key) is None and new.get(key) is None:
                 continue  # an option that did not exist when the training began
+            if part == "data" and key.endswith(f" {AUDIO}") and not (key in old and key in new):
+                continue  # not recorded by an earlier version, or without stage 4
             if part == "configuration" and key.rpartition(".")[2] != "token_list":
                 values = f"{old.get(key, 'not set')}, now {new.get(key, 'not set')}"
                 changes.append(f"{key}: {values}")

@@ -47,16 +47,16 @@ def test_correlations_within_comparisons_and_languages():
             of_output.append(Point(setting, comparison, difference, {"cka": predictor}))
         x.append(of_group[0] - np.mean(of_group[0]))
         y.append(of_group[1] - np.mean(of_group[1]))
-    found = dict(correlations("surface", "cka", of_output))
-    assert list(found) == ["all", "a", "b", WITHIN]
-    assert found["all"].pearson > 0.95 and found["a"].points == found["b"].points == 16
+    measured = dict(correlations("surface", "cka", of_output))
+    assert list(measured) == ["all", "a", "b", WITHIN]
+    assert measured["all"].pearson > 0.95 and measured["a"].points == measured["b"].points == 16
     expected = np.corrcoef(np.concatenate(x), np.concatenate(y))[0, 1]
-    assert found[WITHIN].pearson == pytest.approx(expected) and expected < 0
-    assert found[WITHIN].spearman == pytest.approx(
+    assert measured[WITHIN].pearson == pytest.approx(expected) and expected < 0
+    assert measured[WITHIN].spearman == pytest.approx(
         spearmanr(np.concatenate(x), np.concatenate(y)).statistic
     )
-    low, high = found[WITHIN].interval
-    assert low < expected < high < 0.5 and (found[WITHIN].points, found[WITHIN].settings) == (
+    low, high = measured[WITHIN].interval
+    assert low < expected < high < 0.5 and (measured[WITHIN].points, measured[WITHIN].settings) == (
         32,
         16,
     )

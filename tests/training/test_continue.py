@@ -141,6 +141,29 @@ def test_other_transcripts_raise_user_error_and_resume_changed_records_them(reci
     assert len(set(digests)) == 2
 
 
+def test_other_recordings_raise_user_error(recipe):
+    folder = recipe.train()
+    record = json.loads((folder / trained_with.FILE).read_text())
+    assert "train audio" not in record["data"]  # the set has no digest
+    digest = recipe.root / "dump/train/audio.sha256"
+    digest.write_text("a\n")
+    try:
+        recipe.train()  # it was not recorded before, so nothing can be said
+        recipe.train("recorded")
+        digest.write_text("b\n")
+        with pytest.raises(UserError, match="train audio: another content"):
+            recipe.train("recorded")
+    finally:
+        digest.unlink()
+    recipe.train("recorded")
+
+
+def test_exponents_are_numbers_on_the_command_line(recipe):
+    folder = recipe.train(options=["--optim_conf", "lr=1e-3", "--optim_conf", "{eps: 1e-9}"])
+    written = yaml.safe_load((folder / "config.yaml").read_text())["optim_conf"]
+    assert written == {"lr": 0.001, "eps": 1e-9}
+
+
 def test_overwrite_renames_the_folder_of_another_training(recipe, capfd):
     folder = recipe.train()
     old = (folder / "model.pth").read_bytes()
