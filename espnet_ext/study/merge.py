@@ -10,6 +10,11 @@ from espnet_ext.study.model_measures import KEYS
 _OF_SETTING = ("condition", "language", "share")
 _OF_CELL = (*_OF_SETTING, "seed", "system", "set")
 _SEPARATE = "report the two files separately"
+_TRAINING_DATA = "the training data ({})"
+_OF_AUDIO = {
+    _TRAINING_DATA.format("train audio"): "the audio of the training set",
+    _TRAINING_DATA.format("valid audio"): "the audio of the validation set",
+}
 
 
 def merge(
@@ -21,9 +26,10 @@ def merge(
     """Return the content of one `cells.json` with the results of several.
 
     Within a setting (condition, language and share of the training set), training data, updates and
-    shared options must be equal, and all options of trainings and decodings of a system. `sources`
-    has the provenance of the inputs, and `notes` says which settings have other options than
-    others.
+    shared options must be equal, and all options of trainings and decodings of a system. Audio may
+    differ, because machines synthesise and resample it with other rounding. `sources` has the
+    provenance of the inputs, and `notes` says which settings have other options than others, and
+    which trainings of a setting other audio.
 
     Args:
         contents: name of a file → its content (`collect.read_cells`).
@@ -64,8 +70,8 @@ def merge(
                 "add its system, seed, share or condition to study.yaml",
             )
     sets = list(dict.fromkeys(key[-1] for key in cells))
-    _check_settings(cells)
-    notes = _other_options(cells, allow_other_options)
+    notes = _check_settings(cells)
+    notes += _other_options(cells, allow_other_options)
     notes += [note for content in contents.values() for note in content.get("notes", ())]
     ordered = sorted(cells, key=lambda key: (order[key[:-1]], sets.index(key[-1])))
     return {
@@ -119,8 +125,13 @@ def _merged_data(known: dict | None, described: Mapping[str, Any], name: str) ->
     return {**known, "tokens": tokens}
 
 
-def _check_settings(cells: Mapping[tuple, tuple[dict, str]]) -> None:
-    """Raise an error unless the trainings of each setting can be compared."""
+def _check_settings(cells: Mapping[tuple, tuple[dict, str]]) -> list[str]:
+    """Raise an error unless the trainings of each setting can be compared.
+
+    Returns:
+        Notes on settings with several versions of the audio.
+    """
+    notes: list[str] = []
     seen: dict[tuple, tuple[Any, tuple, str]] = {}
     for key, (cell, name) in cells.items():
         setting, system = key[:3], key[4]
@@ -131,7 +142,7 @@ def _check_settings(cells: Mapping[tuple, tuple[dict, str]]) -> None:
             ("the planned updates", ""): training.get("planned_updates", training["updates"]),
             ("the options of decoding", system): training.get("decoding"),
             **{
-                (f"the training data ({table})", ""): digest
+                (_TRAINING_DATA.format(table), ""): digest
                 for table, digest in training.get("data", {}).items()
             },
         }
@@ -139,12 +150,15 @@ def _check_settings(cells: Mapping[tuple, tuple[dict, str]]) -> None:
             if value is None:
                 continue
             first, first_key, first_name = seen.setdefault((setting, *what), (value, key, name))
-            if first != value:
+            if first != value and what[0] in _OF_AUDIO:
+                notes.append(f"{_name(setting)}: {_OF_AUDIO[what[0]]} is not the same in all files")
+            elif first != value:
                 raise UserError(
                     f"{name}: {_name(key)}: {what[0]} differ from those of {_name(first_key)} in "
                     f"{first_name}",
                     "train the cells of a setting with the same code, options and data",
                 )
+    return list(dict.fromkeys(notes))
 
 
 def _other_options(cells: Mapping[tuple, tuple[dict, str]], allowed: bool) -> list[str]:

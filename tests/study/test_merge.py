@@ -111,6 +111,14 @@ def test_trainings_of_one_setting_must_have_equal_options(study, parts, key, val
         merge(study, parts, allow_other_options=True)
 
 
+def test_other_audio_is_noted(study, parts):
+    for number, content in enumerate(parts.values()):
+        for cell in content["cells"]:
+            cell["training"]["data"] = {"train audio": str(number), "valid audio": "same"}
+    note = "normal, ko, 100 %: the audio of the training set is not the same in all files"
+    assert note in merge(study, parts)["notes"]
+
+
 def test_settings_with_other_options_are_allowed_on_request_and_noted(study, tmp_path):
     parts = {}
     for share in study.shares:
