@@ -164,6 +164,7 @@ def _collect(study, args: argparse.Namespace, arguments: Sequence[str]) -> None:
     require_result_file(args.results, is_cells_file)
     sets = args.sets or [study.valid_set]
     content = collect(study, args.dir, sets, require_all=not args.partial)
+    content |= {"quick": True} if args.quick else {}
     write_cells(args.results, {**content, "provenance": provenance("study", arguments)})
     missing = len(content["missing"])
     print(

@@ -3,7 +3,7 @@ together.
 
 ::
 
-    {"kind": "study", "version": 1, "title", "provenance",
+    {"kind": "study", "version": 1, "title", "provenance", "quick": true (with --quick true),
      "data": {"valid normal ko": {"sha256", "speakers": [names], "l1": [first languages],
                                   "learner": [edits per 100 tokens, per speaker],
                                   "metrics": {"meaning": "wer"} (those of study.yaml),

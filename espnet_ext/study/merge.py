@@ -49,6 +49,11 @@ def merge(
                 f"{name}: is of the study '{content['title']}', {first_name} of '{first['title']}'",
                 "merge files of one study",
             )
+        if content.get("quick", False) != first.get("quick", False):
+            raise UserError(
+                f"{first_name}, {name}: only one of them is of a quick run (--quick true)",
+                _SEPARATE,
+            )
         _add(cells, content["cells"], _OF_CELL, name)
         for kind, fields in KEYS.items():
             if kind in content:
@@ -78,6 +83,7 @@ def merge(
         "kind": first["kind"],
         "version": first["version"],
         "title": first["title"],
+        **({"quick": True} if first.get("quick") else {}),
         "data": data,
         "cells": [cells[key][0] for key in ordered],
         **{kind: [row for row, _ in rows.values()] for kind, rows in measures.items()},

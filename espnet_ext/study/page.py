@@ -56,7 +56,11 @@ def _state(study: Study, results: Results, rows: Sequence[Row]) -> Section:
     findings = [_sentence(row) for row in rows if row.family == "primary"]
     missing = [text for text in results.content["missing"] if text.endswith(f"({results.dset})")]
     cells = len(study.cells())
-    notes = [
+    notes = []
+    if results.content.get("quick"):
+        findings = []  # it concludes nothing
+        notes.append("A few utterances and updates (--quick true): the numbers mean nothing.")
+    notes += [
         f"{cells - len(missing)} of {cells} trainings have results on the set {results.dset}.",
     ]
     commits = sorted(

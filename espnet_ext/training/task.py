@@ -250,7 +250,7 @@ class DualOutputTask(AbsTask):
         dataset = super().build_dataset(args, iter_options, keys_to_load)
         report_unreadable(dataset, iter_options.shape_files)
         seed_each_batch(dataset)
-        cache_audio(dataset, args.audio_cache_mb)
+        cache_audio(dataset, 0.0 if args.num_workers else args.audio_cache_mb)
         read_ahead(dataset)
         return dataset
 

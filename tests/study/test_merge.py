@@ -111,6 +111,15 @@ def test_trainings_of_one_setting_must_have_equal_options(study, parts, key, val
         merge(study, parts, allow_other_options=True)
 
 
+def test_quick_runs_are_merged_with_quick_runs_only(study, parts):
+    first, second = parts.values()
+    first["quick"] = True
+    with pytest.raises(UserError, match="only one of them is of a quick run"):
+        merge(study, parts)
+    second["quick"] = True
+    assert merge(study, parts)["quick"] is True
+
+
 def test_other_audio_is_noted(study, parts):
     for number, content in enumerate(parts.values()):
         for cell in content["cells"]:

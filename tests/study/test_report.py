@@ -109,6 +109,12 @@ def test_power_leaves_out_speakers_without_tokens_of_the_output(study, content):
     ]
 
 
+def test_a_quick_run_concludes_nothing(study, content):
+    state = sections(study, Results({**content, "quick": True}, "valid"))[0]
+    assert state.findings == [] and "the numbers mean nothing" in state.notes[0]
+    assert sections(study, Results(content, "valid"))[0].findings
+
+
 def test_unknown_set_raises_user_error(content):
     with pytest.raises(UserError, match="no cell has results of set 'test'"):
         Results(content, "test")
@@ -197,6 +203,15 @@ def test_commands_plan_collect_and_settings(tmp_path, capsys):
     command.main(["collect", *options, "--results", str(results), "--partial", "true"])
     assert len(json.loads(results.read_text())["cells"]) == 3
     assert "3 of 8 results on valid; 5 are missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_collected_results_say_that_a_run_was_quick(tmp_path, quick):
+    design = write_design(tmp_path)
+    write_cell(tmp_path / "exp", study_of(tmp_path).cells()[0], read_study(design, quick))
+    words = f"collect --study {design} --dir {tmp_path}/exp --results {tmp_path}/cells.json"
+    assert command.main([*words.split(), "--partial", "true", "--quick", str(quick).lower()]) == 0
+    assert read_cells(tmp_path / "cells.json").get("quick", False) is quick
 
 
 def test_design_that_changed_after_the_results_were_collected(study, content, tmp_path):

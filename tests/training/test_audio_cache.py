@@ -1,13 +1,10 @@
 """Audio that is kept in memory is the audio that was read."""
 
-import argparse
 from collections import Counter
 
 import numpy as np
 import pytest
 
-from espnet_ext.errors import UserError
-from espnet_ext.training import speed
 from espnet_ext.training.audio_cache import AudioCache, as_16_bit
 
 
@@ -61,7 +58,10 @@ def test_no_more_is_kept_than_allowed():
     assert loader.reads == {"a": 1, "b": 1, "c": 3}
 
 
-def test_processes_that_load_data_would_forget_the_audio():
-    args = argparse.Namespace(batching=None, batching_conf={}, audio_cache_mb=100.0, num_workers=2)
-    with pytest.raises(UserError, match="audio_cache_mb: .* num_workers: 2"):
-        speed.check(args, "train.yaml")
+def test_processes_that_load_data_forget_the_audio(recipe, monkeypatch, capsys):
+    """A recipe may set the cache, and a configuration processes."""
+    monkeypatch.setattr(AudioCache, "__init__", lambda *_: pytest.fail("cached"))
+    recipe.train(config={"audio_cache_mb": 1, "num_workers": 1, "max_epoch": 1})
+    assert "audio_cache_mb has no effect: the processes of num_workers: 1" in (
+        capsys.readouterr().err
+    )
