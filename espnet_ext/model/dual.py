@@ -153,7 +153,7 @@ class DualOutputModel(AbsESPnetModel):
             )
         )
         stats = self._stats(losses, speech.size(0))
-        stats["loss"] = loss.detach()
+        stats["loss"] = loss.detach().clone()  # ESPnet's trainer divides `loss` in place
         stats |= {f"loss_aux_{name}": value.detach() for name, value in encoded.auxiliary.items()}
         if self.conditioning is not None:
             stats |= self.conditioning.statistics()

@@ -31,6 +31,12 @@ _OPTIMIZATION = {
     "scheduler": ("scheduler_classes", "optimizer"),
 }
 
+# Option → its smallest value
+_LEAST = {
+    **dict.fromkeys(("accum_grad", "batch_bins", "batch_size", "log_interval", "max_epoch"), 1),
+    **{"keep_nbest_models": 1, "num_workers": 0, "seed": 0},
+}
+
 # Parameters and buffers in the order of the outputs; the rows of a shared decoder's vocabulary too
 _IN_ORDER = ("conditioning.", "objective.", f"{MODULE}.embed.", f"{MODULE}.output_layer.")
 
@@ -50,6 +56,21 @@ def check_config(config: Mapping[str, Any], parser: argparse.ArgumentParser, sou
     for key, value in config.items():
         if value is not None:
             _check_value(f"{source}: {key}", value, actions[key])
+    check_optimization(config, source)
+
+
+def check_optimization(config: Mapping[str, Any], source: str) -> None:
+    """Raise `UserError` for numbers that are too small, and unknown optimizers and their options.
+
+    Args:
+        config: merged configuration, or all arguments of the training command.
+        source: name of the configuration in messages.
+    """
+    for key, least in _LEAST.items():
+        values = config.get(key)
+        for value in values if isinstance(values, list | tuple) else [values]:
+            if isinstance(value, int) and value < least:
+                raise UserError(f"{source}: {key}: {value}", f"write a number from {least}")
     for part, (table, argument) in _OPTIMIZATION.items():
         name = config.get(part)
         if name is None:

@@ -17,6 +17,7 @@ from espnet_ext.errors import UserError
 from espnet_ext.model import checksums, espnet
 from espnet_ext.progress import say
 from espnet_ext.training import failures, largest_batch, processes, signals, speed, trained_with
+from espnet_ext.training.checks import check_optimization
 from espnet_ext.training.exponents import read_exponents
 from espnet_ext.training.finish import final_weights, is_complete, record_end, record_start
 from espnet_ext.training.lock import FolderLock
@@ -146,6 +147,7 @@ def _check(args: argparse.Namespace) -> None:
         if not Path(path).is_file():
             raise UserError(f"{path}: no such file", "run stages 5 and 6")
     source = args.config or "the options"
+    check_optimization(vars(args), source)
     speed.check_tf32(args, source)
     if list(CRITERION) not in [list(criterion) for criterion in args.best_model_criterion]:
         raise UserError(

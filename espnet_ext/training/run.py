@@ -46,6 +46,7 @@ from espnet_ext.training.balance import BalanceOptions
 from espnet_ext.training.checks import (
     check_best_model_criterion,
     check_config,
+    check_optimization,
     check_repeat_options,
     check_validation_labels,
 )
@@ -212,6 +213,7 @@ def train(
         path = Path(temporary) / "train.yaml"
         _write_config(path, merged)
         args = _parse(["--config", str(path), *further])
+        check_optimization(vars(args), str(config))  # also what the command line changes
         check_best_model_criterion(vars(args), str(config))
         check_repeat_options(vars(args), str(config))
         if args.balance:

@@ -1,6 +1,7 @@
 """Training longer, and a folder with a training of another configuration or of other data."""
 
 import json
+import shlex
 import shutil
 
 import pytest
@@ -162,6 +163,36 @@ def test_exponents_are_numbers_on_the_command_line(recipe):
     folder = recipe.train(options=["--optim_conf", "lr=1e-3", "--optim_conf", "{eps: 1e-9}"])
     written = yaml.safe_load((folder / "config.yaml").read_text())["optim_conf"]
     assert written == {"lr": 0.001, "eps": 1e-9}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--optim_conf lrr=0.1", "optim_conf: unknown key 'lrr'"),
+        ("--scheduler warmuplr --scheduler_conf warmup_step=10", "unknown key 'warmup_step'"),
+        ("--optim_conf lr='\"1e-4\"'", "optim_conf.lr: .* is a string"),
+        ("--accum_grad 0", "accum_grad: 0"),
+        ("--batch_bins -5", "batch_bins: -5"),
+        ("--seed -1", "seed: -1"),
+        ("--max_epoch 0", "max_epoch: 0"),
+        ("--keep_nbest_models 3 0", "keep_nbest_models: 0"),
+    ],
+)
+def test_options_of_the_command_line_are_checked_before_training(recipe, options, message):
+    with pytest.raises(UserError, match=message):
+        recipe.train(options=shlex.split(options))
+    assert not (recipe.root / "exp").exists()
+
+
+def test_the_recorded_loss_does_not_depend_on_accumulated_gradients(recipe):
+    """ESPnet's trainer divides the loss by their number, in place; weights hardly change here."""
+    still = {"max_epoch": 1, "batch_bins": 20000, "optim_conf": {"lr": 1e-12}}
+    losses = []
+    for count in (1, 3):
+        folder = recipe.train(f"accumulated{count}", {**still, "accum_grad": count})
+        epoch = weights(folder / "checkpoint.pth")["reporter"]["stats"][1]
+        losses.append([epoch[part]["loss"] for part in ("train", "valid")])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_overwrite_renames_the_folder_of_another_training(recipe, capfd):
