@@ -339,7 +339,7 @@ def select(cells: Sequence[Cell], study: Study, words: Sequence[str]) -> list[Ce
     """Return the cells that a filter names.
 
     Args:
-        words: `axis=value[,value…]` for each restricted axis.
+        words: `axis=value[,value…]` for each restricted axis. Shares may be in percent: `50%`.
 
     Raises:
         UserError: an axis or value does not exist.
@@ -352,12 +352,14 @@ def select(cells: Sequence[Cell], study: Study, words: Sequence[str]) -> list[Ce
                 f"--cells: '{word}' is not AXIS=VALUE[,VALUE]", f"axes: {', '.join(AXES)}"
             )
         known = [_as_text(value) for value in getattr(study, axis)]
+        allowed[axis] = set()
         for value in values.split(","):
-            if value not in known:
+            named = _share(value) if axis == "shares" else value
+            if named not in known:
                 raise UserError(
                     f"--cells: {axis} has no '{value}'", f"choose among {', '.join(known)}"
                 )
-        allowed[axis] = set(values.split(","))
+            allowed[axis].add(named)
 
     def is_selected(cell: Cell) -> bool:
         values = {
@@ -370,6 +372,18 @@ def select(cells: Sequence[Cell], study: Study, words: Sequence[str]) -> list[Ce
         return all(values[axis] in names for axis, names in allowed.items())
 
     return [cell for cell in cells if is_selected(cell)]
+
+
+def _share(text: str) -> str:
+    """Return a share as `_as_text` writes it.
+
+    >>> _share("1.0"), _share("50%"), _share("half")
+    ('1', '0.5', 'half')
+    """
+    try:
+        return _as_text(float(text[:-1]) / 100 if text.endswith("%") else float(text))
+    except ValueError:
+        return text
 
 
 def _as_text(value: Any) -> str:

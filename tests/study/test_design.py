@@ -76,7 +76,8 @@ def test_filter_selects_cells(tmp_path):
     words = ["languages=ko", "systems=do,so_surface", "shares=0.5", "seeds=1", "conditions=normal"]
     expected = [Cell("normal", "ko", 0.5, 1, system) for system in ("so_surface", "do")]
     assert select(study.cells(), study, words) == expected
-    assert len(select(study.cells(), study, ["shares=1"])) == len(study.cells()) // 2
+    for word in ("shares=1", "shares=1.0", "shares=100%"):
+        assert len(select(study.cells(), study, [word])) == len(study.cells()) // 2
     for word, message in (("language=ko", "is not AXIS=VALUE"), ("seeds=5", "seeds has no '5'")):
         with pytest.raises(UserError, match=message):
             select(study.cells(), study, [word])
