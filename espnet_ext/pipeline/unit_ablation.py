@@ -97,8 +97,9 @@ def variants(factors: Factors, system: str) -> list[Variant]:
 def training_options(recipe: Recipe, words: Sequence[str]) -> str:
     """Return the options of the trainings: `--asr_args` that run.sh would use with these words.
 
-    They are those of the command line, `quick_asr_args` of recipe.conf with --quick true, or
-    `asr_args` of recipe.conf. A variant adds its seed, which would otherwise replace them.
+    They are those of the command line, or else `asr_args` of recipe.conf; with --quick true, those
+    of the command line after `quick_asr_args` of recipe.conf. A variant adds its seed, which would
+    otherwise replace them.
 
     Args:
         words: options of run.sh.
