@@ -94,8 +94,9 @@ def ids_of(
         if name not in labels:
             raise UserError(
                 f"no value of the condition '{name}', which the model reads",
-                f"give conditions={{'{name}': '{known[0]}'}}, or on the command line --conditions "
-                f"{name}={known[0]}; the values are {', '.join(known)}",
+                f"give conditions={{'{name}': '{known[0]}'}}, or the option conditions of "
+                f"transcribe, judge and serve: {name}={known[0]}; the values are "
+                f"{', '.join(known)}",
             )
         of_each = labels[name]
         of_each = [of_each] * count if isinstance(of_each, str) else list(of_each)

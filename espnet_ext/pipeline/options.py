@@ -283,7 +283,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "train_baseline",
             "false",
             "also train the stock ESPnet model of the single-output system, so_<output>, of each "
-            "output of --systems, on the same data, as the baseline stock_<output>",
+            "output of the systems, on the same data, as the baseline stock_<output>",
             "boolean",
         ),
         Option(
