@@ -26,6 +26,7 @@ REQUIRES = [
     "PyYAML>=6.0",
     "tqdm>=4.64",
     "huggingface-hub>=0.30",
+    "safetensors>=0.5",  # Apache-2.0: weights of packed models and of checkpoints
     # The report: page templates with autoescape (torch brings it too), and figures (espnet[train]
     # brings it too).
     "Jinja2>=3.1",

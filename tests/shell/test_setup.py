@@ -60,7 +60,7 @@ def fake(tools: Path, name: str, script: str):
 
 ALL = (
     "numpy soundfile soxr kaldiio sentencepiece jiwer rapidfuzz scikit_learn PyYAML tqdm "
-    "huggingface_hub Jinja2 matplotlib"
+    "huggingface_hub safetensors Jinja2 matplotlib"
 )
 EVERYTHING = {name: "1.0" for name in ALL.split()} | {"torchaudio": "2.11.0"}
 
