@@ -252,7 +252,7 @@ class DualSpeech2Text:
         `canonical` has one form per audio, or None for audio without one.
         """
         audios = check_list(audios)
-        labels = {**self.conditions, **(conditions or {})}
+        labels = self._labels(conditions)
         ids = value_ids(self.model.condition_values, audios, sample_rate, labels)
         if canonical is not None and self.canonical is None:
             raise UserError("canonical forms without an error model", "call use_canonical first")
@@ -276,11 +276,19 @@ class DualSpeech2Text:
             remedy = "use a system with frontend: units that was trained on text"
             raise UserError("texts as input: the model reads audio only", remedy)
         inputs = self.units.text(texts)
-        labels = {**self.conditions, **(conditions or {})}
-        ids = ids_of(self.model.condition_values, labels, len(inputs))
+        ids = ids_of(self.model.condition_values, self._labels(conditions), len(inputs))
         names = [f"text {i + 1} of {len(inputs)}: " for i in range(len(inputs))]
         kept = [n for n in self.outputs if n != self.units.layout.text_output] or self.outputs
         return self._only(kept)._decode_all(inputs, names, ids, [None] * len(inputs))
+
+    def _labels(
+        self, conditions: Mapping[str, str | Sequence[str]] | None, rate: float | None = None
+    ) -> dict[str, str | Sequence[str]]:
+        """Return conditions: those of a call, else those of the class, else the band of a rate."""
+        labels: dict[str, str | Sequence[str]] = {}
+        if rate is not None and "band" in self.model.condition_values:
+            labels["band"] = band_of(rate)
+        return {**labels, **self.conditions, **(conditions or {})}
 
     def _decode_all(
         self,
@@ -331,9 +339,7 @@ class DualSpeech2Text:
         check_seconds(longest, "longest")
         parts: list[tuple[Span, Result]] = []
         with contextlib.closing(LongAudio(audio_path(path), self.channel)) as audio:
-            labels = {**self.conditions, **(conditions or {})}
-            if "band" in self.model.condition_values:
-                labels.setdefault("band", band_of(audio.rate))
+            labels = self._labels(conditions, audio.rate)
             for spans in group_spans(speech_spans(audio, longest)):
                 waves = [audio.part(*span, self.sample_rate) for span in spans]
                 parts += zip(spans, self.batch(waves, conditions=labels), strict=True)
